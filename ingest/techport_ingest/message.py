@@ -1,0 +1,45 @@
+"""What comes in, and what a decoder makes of it."""
+
+from __future__ import annotations
+
+import msgspec
+
+from techport_storage.model import Micros
+
+
+class Message(msgspec.Struct, frozen=True, gc=False):
+    """An MQTT message as the broker gave it."""
+
+    topic: str
+    payload: bytes
+    received: Micros          # when it arrived here, UTC
+    id: int                   # the source's handle to settle it with
+    redelivered: bool = False  # the broker says that it has given us this message before (DUP)
+    retained: bool = False     # an old value that the broker repeats to a new subscriber
+
+
+class Observed(msgspec.Struct, frozen=True, gc=False):
+    """One value as the device said it, before anybody checked it.
+
+    `value` is whatever the payload held: the check step turns it into a float or sets it aside with a reason.
+    """
+
+    device: str
+    time: Micros | None       # None: the device gave no time
+    key: str                  # the device's own name for it; a quantity of the vocabulary when it is well-behaved
+    value: object
+    unit: str | None = None   # as the payload said it, if it did
+
+
+class BadMessage(Exception):
+    """A message that can never be read. It is set aside with this reason, and the others go on.
+
+    `reason` is a short code that entries are grouped by ("not-json"), `detail` says what was wrong and where, `hint`
+    says in plain words how to fix it.
+    """
+
+    def __init__(self, reason: str, detail: str, hint: str) -> None:
+        super().__init__(f"{reason}: {detail}. {hint}")
+        self.reason = reason
+        self.detail = detail
+        self.hint = hint

@@ -1,0 +1,29 @@
+"""Where messages come from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from techport_ingest.message import Message
+
+
+class Source(Protocol):
+    """Gives messages at least once: what was not settled comes back, after a restart too.
+
+    Bounded: a source holds no more unsettled messages than its in-flight window; the broker holds the rest.
+    """
+
+    def receive(self, timeout: float) -> list[Message]:
+        """All messages that have arrived, in order; waits at most `timeout` seconds for the first, then [].
+
+        Callers that are slow get larger lists, which is how batches grow by themselves under load.
+        """
+
+    def settle(self, messages: Sequence[Message]) -> None:
+        """Tell the broker that these are kept. Only after the commit; never raises for a lost connection (they come back)."""
+
+    @property
+    def connected(self) -> bool: ...
+
+    def close(self) -> None: ...

@@ -1,0 +1,1 @@
+"""Time-series storage: readings in, columns out. See storage/README.md."""

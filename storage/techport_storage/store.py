@@ -1,0 +1,55 @@
+"""What the platform asks of a time-series store, and how to open one."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import pyarrow as pa
+
+from techport_storage.model import Batch, Micros, Query, Receipt, Selection, Stream
+
+
+class ReadingStore(Protocol):
+    """Keeps readings: one row for each stream and time. Safe to use from several threads.
+
+    Every method may raise StoreUnavailable ("not now"); then nothing was changed, or the same call again is harmless.
+    """
+
+    def write(self, batch: Batch) -> Receipt:
+        """Store the batch durably (it survives kill -9 and power loss once this returns) and say what became of each row."""
+
+    def read(self, query: Query) -> pa.RecordBatchReader:
+        """Rows in the order pilot, device, quantity, time, streamed: RAW_SCHEMA or aggregate_schema(query.aggregates).
+
+        Raises BadQuery. The reader sees the state at the call; close it or read it to its end.
+        """
+
+    def latest(self, select: Selection, changed_since: Micros | None = None) -> pa.Table:
+        """The row with the greatest time of each stream (RAW_SCHEMA), ordered by pilot, device, quantity.
+
+        `changed_since` leaves out streams whose latest row was received before that time.
+        """
+
+    def streams(self, select: Selection) -> list[Stream]:
+        """The streams that hold readings, sorted."""
+
+    def erase(self, select: Selection, start: Micros | None = None, end: Micros | None = None) -> int:
+        """Remove readings for good, also from the files; returns how many rows went."""
+
+    def probe(self) -> None:
+        """Return if the store can take a write now, raise StoreUnavailable otherwise."""
+
+    def close(self) -> None: ...
+
+
+def open_store(url: str) -> ReadingStore:
+    """Open the store that `url` names: `duckdb:///relative/or/absolute.duckdb`, `duckdb://` (in memory, for tests).
+
+    Raises ValueError for an unknown scheme, StoreUnavailable when it cannot be opened.
+    """
+    scheme = url.partition("://")[0]
+    if scheme == "duckdb":
+        from techport_storage.duck import DuckStore
+
+        return DuckStore.open(url)
+    raise ValueError(f"no store for {url!r}: use duckdb:///path/to/readings.duckdb")

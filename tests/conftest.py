@@ -1,0 +1,27 @@
+"""What every test may ask for. Real servers are started by tests/servers; this file only finds things and says why not."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import NoReturn
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def unavailable(reason: str) -> NoReturn:
+    """Skip with the reason on a user's machine, fail where CI=true: there, everything must be present."""
+    if os.environ.get("CI") == "true":
+        pytest.fail(f"required in CI: {reason}")
+    pytest.skip(reason)
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The developers' data folder beside the repository. Users do not have it, nor does CI elsewhere: then skip."""
+    folder = ROOT.parent / "shared" / "data"
+    if not folder.is_dir():
+        pytest.skip("the developers' data folder ../shared is not here")
+    return folder
