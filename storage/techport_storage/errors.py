@@ -1,8 +1,8 @@
 """What can go wrong at a store.
 
-    StoreError
-    ├── StoreUnavailable   not now: nothing was lost, try again later (the pipeline does, and settles nothing until then)
-    └── BadQuery           never: the question itself is wrong; names the parameter and the remedy
+StoreError
+├── StoreUnavailable   not now: nothing was lost, try again later (the pipeline does, and settles nothing until then)
+└── BadQuery           never: the question itself is wrong; names the parameter and the remedy
 """
 
 from __future__ import annotations

@@ -34,12 +34,12 @@ class Quality(IntFlag):
     """Flags beside a value. They never change it."""
 
     GOOD = 0
-    RANGE = 1        # outside the valid range of its quantity
+    RANGE = 1  # outside the valid range of its quantity
     SPIKE = 2
     STUCK = 4
     STEP = 8
-    CLOCK = 16       # the device gave no time: the time of arrival was taken
-    EXCLUDED = 32    # set aside by a person, with a reason
+    CLOCK = 16  # the device gave no time: the time of arrival was taken
+    EXCLUDED = 32  # set aside by a person, with a reason
 
 
 class Reading(msgspec.Struct, frozen=True, gc=False):
@@ -68,11 +68,11 @@ class Batch:
     All arrays have the same length. This is the only form in which readings enter a store.
     """
 
-    streams: Sequence[Stream]      # distinct
+    streams: Sequence[Stream]  # distinct
     stream: NDArray[np.int32]
-    time: NDArray[np.int64]        # µs, UTC
+    time: NDArray[np.int64]  # µs, UTC
     value: NDArray[np.float64]
-    received: NDArray[np.int64]    # µs, UTC
+    received: NDArray[np.int64]  # µs, UTC
     quality: NDArray[np.uint8]
 
     def __len__(self) -> int:
@@ -82,9 +82,7 @@ class Batch:
     def of(cls, readings: Iterable[Reading]) -> Batch:
         """A batch of the readings, in their order. The convenient way in; the pipeline builds its columns itself."""
         index: dict[Stream, int] = {}
-        rows = [
-            (index.setdefault(r.stream, len(index)), r.time, r.value, r.received, r.quality) for r in readings
-        ]
+        rows = [(index.setdefault(r.stream, len(index)), r.time, r.value, r.received, r.quality) for r in readings]
         stream, time, value, received, quality = zip(*rows, strict=True) if rows else ((), (), (), (), ())
         return cls(
             streams=tuple(index),
@@ -111,7 +109,7 @@ class Receipt:
 
     written: int
     duplicate_rows: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
-    rejected: Sequence[tuple[int, str]] = ()      # (row of the batch, reason)
+    rejected: Sequence[tuple[int, str]] = ()  # (row of the batch, reason)
 
     @property
     def duplicates(self) -> int:
@@ -163,9 +161,9 @@ class Query(msgspec.Struct, frozen=True, kw_only=True):
     end: Micros | None = None
     every: Every | None = None
     aggregates: tuple[Aggregate, ...] = ("mean",)
-    zone: str = "UTC"                       # for calendar buckets
+    zone: str = "UTC"  # for calendar buckets
     quality: Literal["all", "good"] = "all"  # good: no flag set
-    limit: int | None = None                # rows
+    limit: int | None = None  # rows
     after: Cursor | None = None
 
 

@@ -1,0 +1,137 @@
+"""What a DuckStore knows by heart: its streams, how far each reaches, and each one's latest row.
+
+This is what makes the common write cheap (a row behind the end of its stream cannot be a duplicate) and `latest` free.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TypeVar
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from techport_storage.model import NAME, RAW_SCHEMA, TIME, Selection, Stream
+
+FAR_PAST = np.iinfo(np.int64).min
+FAR_FUTURE = np.iinfo(np.int64).max
+
+Ids = NDArray[np.int32]
+Scalar = TypeVar("Scalar", bound=np.generic)
+
+
+class Directory:
+    """Streams by id and by name. Not safe for threads by itself: the store guards it with a lock."""
+
+    def __init__(self) -> None:
+        self._ids: dict[Stream, int] = {}
+        self._names: dict[int, Stream] = {}
+        self._sorted: list[tuple[Stream, int]] | None = []
+        self.next_id = 0
+        self.rows = np.zeros(0, np.int64)
+        self.oldest = np.zeros(0, np.int64)  # bounds: every row lies in [oldest, newest]
+        self.newest = np.zeros(0, np.int64)
+        self.value = np.zeros(0, np.float64)  # of the latest row, whose time is `newest`
+        self.received = np.zeros(0, np.int64)  # ms
+        self.quality = np.zeros(0, np.uint8)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def id_of(self, stream: Stream) -> int | None:
+        return self._ids.get(stream)
+
+    def name_of(self, id: int) -> Stream:
+        return self._names[id]
+
+    def add(self, stream: Stream, id: int) -> None:
+        """A stream that is in the file, so far without rows."""
+        self._ids[stream] = id
+        self._names[id] = stream
+        self._sorted = None
+        self.next_id = max(self.next_id, id + 1)
+        missing = id + 1 - len(self)
+        if missing > 0:
+            missing = max(missing, len(self))  # double, so that adding streams one by one stays cheap
+            self.rows = _grown(self.rows, missing, 0)
+            self.oldest = _grown(self.oldest, missing, FAR_FUTURE)
+            self.newest = _grown(self.newest, missing, FAR_PAST)
+            self.value = _grown(self.value, missing, 0)
+            self.received = _grown(self.received, missing, 0)
+            self.quality = _grown(self.quality, missing, 0)
+
+    def forget(self, id: int) -> None:
+        """The stream is gone from the file."""
+        del self._ids[self._names.pop(id)]
+        self._sorted = None
+        self.set_empty(np.array([id], np.int32))
+
+    def set_empty(self, ids: Ids) -> None:
+        self.rows[ids] = 0
+        self.oldest[ids] = FAR_FUTURE
+        self.newest[ids] = FAR_PAST
+
+    def note(
+        self,
+        ids: Ids,
+        rows: NDArray[np.int64],
+        oldest: NDArray[np.int64],
+        newest: NDArray[np.int64],
+        value: NDArray[np.float64],
+        received: NDArray[np.int64],
+        quality: NDArray[np.uint8],
+    ) -> None:
+        """Rows were stored: for each of the (distinct) ids their number, ends and latest row, which wins a tie."""
+        self.rows[ids] += rows
+        self.oldest[ids] = np.minimum(self.oldest[ids], oldest)
+        latest = newest >= self.newest[ids]
+        ids = ids[latest]
+        self.newest[ids] = newest[latest]
+        self.value[ids] = value[latest]
+        self.received[ids] = received[latest]
+        self.quality[ids] = quality[latest]
+
+    def select(self, select: Selection) -> Ids:
+        """Ids of the selected streams that hold readings, in the order of their names."""
+        if select.streams is not None:
+            named = sorted((stream, self._ids[stream]) for stream in set(select.streams) if stream in self._ids)
+        else:
+            if self._sorted is None:
+                self._sorted = sorted(self._ids.items())
+            named = self._sorted
+            wanted = (select.pilots, select.devices, select.quantities)
+            for part, names in enumerate(wanted):
+                if names is not None:
+                    allowed = frozenset(names)
+                    named = [entry for entry in named if entry[0][part] in allowed]
+        ids = np.array([id for _, id in named], np.int32)
+        return ids[self.rows[ids] > 0]
+
+    def latest(self, ids: Ids) -> pa.Table:
+        """The latest row of each of the streams, as RAW_SCHEMA."""
+        columns = [
+            *names(self.names(ids), np.arange(len(ids), dtype=np.int32)),
+            pa.array(self.newest[ids]).cast(TIME),
+            pa.array(self.value[ids]),
+            pa.array(self.received[ids] * 1000).cast(TIME),
+            pa.array(self.quality[ids]),
+        ]
+        return pa.Table.from_arrays(columns, schema=RAW_SCHEMA)
+
+    def names(self, ids: Ids) -> list[Stream]:
+        return [self._names[id] for id in ids.tolist()]
+
+
+def names(streams: Sequence[Stream], rows: NDArray[np.int32]) -> list[pa.DictionaryArray]:
+    """Columns pilot, device and quantity of rows that belong to streams[rows[i]]."""
+    columns = []
+    for part in range(3):
+        code: dict[str, int] = {}
+        codes = np.array([code.setdefault(stream[part], len(code)) for stream in streams], np.int32)
+        columns.append(pa.DictionaryArray.from_arrays(pa.array(codes[rows]), pa.array(list(code), NAME.value_type)))
+    return columns
+
+
+def _grown(array: NDArray[Scalar], by: int, fill: float) -> NDArray[Scalar]:
+    return np.concatenate([array, np.full(by, fill, array.dtype)])
