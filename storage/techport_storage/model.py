@@ -1,6 +1,7 @@
 """The words of the time-series side: stream, reading, batch, receipt, query.
 
-Times are whole microseconds since the Unix epoch, UTC, as `int`; numbers are float64; ranges are half-open [start, end).
+Times are whole microseconds since the Unix epoch, UTC, as `int`; numbers are float64; ranges are half-open:
+[start, end).
 """
 
 from __future__ import annotations
@@ -96,7 +97,8 @@ class Batch:
     def __iter__(self) -> Iterator[Reading]:
         columns = (c.tolist() for c in (self.stream, self.time, self.value, self.received, self.quality))
         for stream, time, value, received, quality in zip(*columns, strict=True):
-            yield Reading(*self.streams[stream], time, value, received, quality)
+            pilot, device, quantity = self.streams[stream]
+            yield Reading(pilot, device, quantity, time, value, received, quality)
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,8 +154,8 @@ class Cursor(NamedTuple):
 class Query(msgspec.Struct, frozen=True, kw_only=True):
     """A question about readings, the same for every store.
 
-    Raw rows without `every`; with it one row a stream and bucket that holds at least one reading, with the columns named
-    in `aggregates` and always `count`. Ordered by pilot, device, quantity, time.
+    Raw rows without `every`; with it one row a stream and bucket that holds at least one reading, with the columns
+    named in `aggregates` and always `count`. Ordered by pilot, device, quantity, time.
     """
 
     select: Selection = Selection()

@@ -16,7 +16,10 @@ class ReadingStore(Protocol):
     """
 
     def write(self, batch: Batch) -> Receipt:
-        """Store the batch durably (it survives kill -9 and power loss once this returns) and say what became of each row."""
+        """Store the batch durably and say what became of each row.
+
+        Once this returns, the rows survive kill -9 and power loss.
+        """
 
     def read(self, query: Query) -> pa.RecordBatchReader:
         """Rows in the order pilot, device, quantity, time, streamed: RAW_SCHEMA or aggregate_schema(query.aggregates).
@@ -43,7 +46,8 @@ class ReadingStore(Protocol):
 
 
 def open_store(url: str) -> ReadingStore:
-    """Open the store that `url` names: `duckdb:///relative/or/absolute.duckdb`, `duckdb://` (in memory, for tests).
+    """Open the store that `url` names: `duckdb:///relative.duckdb`, `duckdb:////absolute/path.duckdb`, and
+    `duckdb://` in memory, for tests.
 
     Raises ValueError for an unknown scheme, StoreUnavailable when it cannot be opened.
     """
@@ -52,4 +56,4 @@ def open_store(url: str) -> ReadingStore:
         from techport_storage.duck import DuckStore
 
         return DuckStore.open(url)
-    raise ValueError(f"no store for {url!r}: use duckdb:///path/to/readings.duckdb")
+    raise ValueError(f"no store for {url!r}: use duckdb:///relative.duckdb or duckdb:////absolute/path.duckdb")
