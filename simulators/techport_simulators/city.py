@@ -1,0 +1,182 @@
+"""A district that lives: every device of the given pilots publishes its readings over MQTT, one gateway a pilot.
+
+    devices ─► faults ─► truth log ─► gateway of the pilot ─► broker
+
+Readings are functions of (seed, device, instant) and devices measure at fixed instants, so a city that is stopped and
+started again carries on as if it had never been away, and history is the same whether it was lived or filled in.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import heapq
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from techport_pilots.model import PilotDefinition
+from techport_simulators.devices import all_devices, micros
+from techport_simulators.faults import FaultPlan, FaultyDevice, Outgoing, bundle, no_faults
+from techport_simulators.gateway import Broker, Gateway
+from techport_simulators.physics import HOUR
+from techport_simulators.truth import TruthLog
+
+_WINDOW = 2000  # messages of a pilot that may wait for the broker; then the city waits too
+
+
+@dataclass(slots=True)
+class Progress:
+    """How far a city has come. Counts are of messages that went out, not of readings."""
+
+    devices: int = 0
+    live: int = 0
+    history: int = 0
+    history_done: float = 1.0  # share of the hours that were asked for
+    outstanding: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Clock:
+    """The city's time in µs: from `start`, `speed` times as fast until it has caught up with the present."""
+
+    start: int
+    speed: float
+    origin: float = field(default_factory=time.monotonic)
+
+    def now(self) -> int:
+        return min(time.time_ns() // 1000, self.start + round((time.monotonic() - self.origin) * 1e6 * self.speed))
+
+    def seconds_until(self, instant: int) -> float:
+        return (instant - self.now()) / 1e6 / self.speed
+
+
+def run_city(
+    pilots: Sequence[PilotDefinition],
+    mqtt_host: str = "127.0.0.1",
+    port: int = 1883,
+    *,
+    seed: int = 1,
+    interval_override: dt.timedelta | None = None,
+    backfill: dt.timedelta = dt.timedelta(0),
+    start: dt.datetime | None = None,
+    speed: float = 1.0,
+    faults: FaultPlan = no_faults,
+    truth_path: Path | None = None,
+    stop_event: threading.Event | None = None,
+    progress: Callable[[Progress], None] | None = None,
+    username: str | None = None,
+    password: str | None = None,
+) -> Progress:
+    """Run the devices of `pilots` against the broker until `stop_event` is set; returns what went out.
+
+    Every device publishes its newest reading at once; then the last `backfill` of history goes out beside the live
+    readings, newest first, which is what a store takes most easily. With a `start` in the past the city lives from
+    there, `speed` times as fast, until it reaches the present. `progress` is called about once a second, from
+    this thread.
+    """
+    stop = stop_event or threading.Event()
+    broker = Broker(mqtt_host, port, username, password)
+    began = time.time_ns() // 1000 if start is None else micros(start)
+    gateways = {pilot.id: Gateway(broker, f"techport-city-{pilot.id}", _WINDOW) for pilot in pilots}
+    devices = [FaultyDevice(d, faults(d.pilot, d.id)) for d in all_devices(pilots, seed, interval_override)]
+    truth = TruthLog(truth_path) if truth_path is not None else None
+    city = City(devices, gateways, Clock(began, speed), truth, stop)
+    try:
+        city.run(began - round(backfill / dt.timedelta(microseconds=1)), progress)
+    finally:
+        for gateway in gateways.values():
+            gateway.drain(5.0)
+            gateway.close()
+        if truth is not None:
+            truth.close()
+    return city.progress
+
+
+class City:
+    """The schedule: what is due goes out when it is due, history fills the pauses."""
+
+    def __init__(
+        self,
+        devices: Sequence[FaultyDevice],
+        gateways: dict[str, Gateway],
+        clock: Clock,
+        truth: TruthLog | None,
+        stop: threading.Event,
+    ) -> None:
+        self.progress = Progress(devices=len({(d.device.pilot, d.device.id) for d in devices}))
+        self._devices = devices
+        self._gateways = gateways
+        self._clock = clock
+        self._truth = truth
+        self._stop = stop
+        # (due µs, tie-breaker, which device measures then, or the message that waits until then)
+        self._schedule: list[tuple[int, int, FaultyDevice | Outgoing]] = []
+        self._ties = 0
+
+    def run(self, history_from: int, report: Callable[[Progress], None] | None) -> None:
+        """Until stopped. `history_from` is the instant (µs) where filling in ends; the start of the city for none."""
+        for device in self._devices:
+            self._plan(device.device.latest(self._clock.start), device)
+        history = self._history(history_from)
+        self.progress.history_done = 0.0 if history_from < self._clock.start else 1.0
+        reported = 0.0
+        while not self._stop.is_set():
+            if report is not None and time.monotonic() - reported >= 1.0:
+                reported = time.monotonic()
+                self.progress.outstanding = sum(g.outstanding for g in self._gateways.values())
+                report(self.progress)
+            if self._publish_due() or next(history, False):
+                continue
+            self._stop.wait(min(max(self._clock.seconds_until(self._schedule[0][0]), 0.005), 0.5))
+
+    def _plan(self, due: int, what: FaultyDevice | Outgoing) -> None:
+        self._ties += 1
+        heapq.heappush(self._schedule, (due, self._ties, what))
+
+    def _publish_due(self) -> bool:
+        """Publish the next thing that is due, if any."""
+        if not self._schedule or self._schedule[0][0] > self._clock.now():
+            return False
+        due, _, what = heapq.heappop(self._schedule)
+        if isinstance(what, Outgoing):
+            self.progress.live += self._send(what)
+            return True
+        self._plan(due + what.device.interval, what)
+        for message in what.messages(np.array([due], np.int64)):
+            self._note([message])
+            if message.truth.fate == "lost":
+                continue
+            if message.due > due:
+                self._plan(message.due, message)
+            else:
+                self.progress.live += self._send(message)
+        return True
+
+    def _history(self, until: int) -> Iterator[bool]:
+        """Fill in the past, an hour of one device at each step, newest hour first. Yields while there is more to do."""
+        start = self._clock.start
+        hours = -((until - start) // HOUR)
+        for hour in range(hours):
+            for device in self._devices:
+                live = device.device.latest(start)
+                end = min(start - hour * HOUR, live)
+                begin = max(start - (hour + 1) * HOUR, until)
+                messages = device.messages(device.device.instants(begin, end), now=self._clock.now())
+                self._note(messages)
+                for message in bundle(messages):
+                    self.progress.history += self._send(message)
+                yield True
+            self.progress.history_done = (hour + 1) / hours
+
+    def _send(self, message: Outgoing) -> int:
+        gateway = self._gateways[message.truth.pilot]
+        return sum(gateway.publish(message.topic, message.payload, self._stop) for _ in range(message.truth.copies))
+
+    def _note(self, messages: Sequence[Outgoing]) -> None:
+        if self._truth is not None:
+            for message in messages:
+                self._truth.write(message.truth)
