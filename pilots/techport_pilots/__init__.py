@@ -1,1 +1,1 @@
-"""The pilot and its registry: definitions, devices, streams, vocabulary, and the books of every message. See pilots/README.md."""
+"""The pilot and its registry: definitions, devices, streams, vocabulary and the books of every message."""

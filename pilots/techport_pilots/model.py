@@ -13,7 +13,7 @@ import msgspec
 
 
 class Text(msgspec.Struct, frozen=True):
-    """A text in the languages of the pages. English is what is left when Norwegian is missing, and the other way round."""
+    """A text in the languages of the pages; where one is missing, the other stands in."""
 
     nb: str = ""
     en: str = ""
@@ -44,19 +44,21 @@ class Position(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class StreamDefinition(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One quantity that a device measures."""
 
-    quantity: str                        # vocabulary name, or one of the pilot's own; ".channel" may follow
-    interval: str | None = None          # expected time between readings, ISO 8601 duration
-    range: tuple[float, float] | None = None   # valid range, in the quantity's unit, where narrower than the vocabulary's
+    quantity: str  # vocabulary name, or one of the pilot's own; ".channel" may follow
+    interval: str | None = None  # expected time between readings, ISO 8601 duration
+    range: tuple[float, float] | None = (
+        None  # valid range, in the quantity's unit, where narrower than the vocabulary's
+    )
     title: Text | None = None
 
 
 class DeviceDefinition(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     id: str
     title: Text | None = None
-    kind: str | None = None              # maker's model or what it is: "air-quality station"
+    kind: str | None = None  # maker's model or what it is: "air-quality station"
     position: Position | None = None
-    group: str | None = None             # for KPIs and control groups
-    interval: str | None = None          # default for its streams
+    group: str | None = None  # for KPIs and control groups
+    interval: str | None = None  # default for its streams
     streams: list[StreamDefinition] = []
 
 
@@ -65,7 +67,7 @@ class QuantityDefinition(msgspec.Struct, frozen=True, forbid_unknown_fields=True
 
     name: str
     title: Text
-    unit: str                            # UCUM
+    unit: str  # UCUM
     range: tuple[float, float] | None = None
     kind: Literal["level", "count", "direction", "state"] = "level"
 
@@ -86,8 +88,8 @@ class Kpi(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     quantity: str
     statistic: str = "mean"
     direction: Literal["lower", "higher"] = "lower"
-    target: float | None = None          # in the quantity's unit
-    minimum_completeness: float = 0.75   # 0..1
+    target: float | None = None  # in the quantity's unit
+    minimum_completeness: float = 0.75  # 0..1
     devices: list[str] = []
 
 
@@ -100,9 +102,9 @@ class Event(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class PilotDefinition(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    id: str                              # a topic level: a-z, 0-9 and hyphen
+    id: str  # a topic level: a-z, 0-9 and hyphen
     title: Text
-    question: Text                       # the hypothesis as one sentence with a question mark
+    question: Text  # the hypothesis as one sentence with a question mark
     devices: list[DeviceDefinition]
     description: Text = Text()
     hypothesis: Text = Text()
@@ -110,8 +112,8 @@ class PilotDefinition(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     contact: Contact | None = None
     purpose: Text = Text()
     personal_data: bool = False
-    legal_basis: str | None = None       # GDPR article 6 ground, where personal_data
-    dpia: str | None = None              # reference to the assessment, where personal_data
+    legal_basis: str | None = None  # GDPR article 6 ground, where personal_data
+    dpia: str | None = None  # reference to the assessment, where personal_data
     data_class: Literal["open", "internal", "personal"] = "open"
     timezone: str = "Europe/Oslo"
     area: list[tuple[float, float]] = []  # outline, [lon, lat] pairs as in GeoJSON
@@ -119,6 +121,6 @@ class PilotDefinition(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     kpis: list[Kpi] = []
     quantities: list[QuantityDefinition] = []
     events: list[Event] = []
-    licence: str = "CC-BY-4.0"           # SPDX
+    licence: str = "CC-BY-4.0"  # SPDX
     attribution: str = ""
-    retention: str | None = None         # ISO 8601 duration after the end
+    retention: str | None = None  # ISO 8601 duration after the end

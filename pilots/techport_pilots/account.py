@@ -1,0 +1,73 @@
+"""The words of the books: device-day, tally, and what is set aside."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import msgspec
+
+from techport_storage.model import Micros
+
+DAY: Micros = 86_400_000_000
+
+
+class DeviceDay(NamedTuple):
+    """A device and a day (whole days since 1970-01-01, UTC) of its observed times; of arrival where it gave no time.
+
+    Pilot and device are "" for a message that does not say.
+    """
+
+    pilot: str
+    device: str
+    day: int
+
+
+class Tally(msgspec.Struct):
+    """What became of the values of a device-day. An unreadable message counts as one value."""
+
+    messages: int = 0
+    received: int = 0
+    stored: int = 0
+    duplicates: int = 0
+    quarantined: int = 0
+    ignored: int = 0
+    erased: int = 0
+
+    @property
+    def balanced(self) -> bool:
+        """Whether every value that was received became something."""
+        return self.received == self.stored + self.duplicates + self.quarantined + self.ignored
+
+    def add(self, other: Tally) -> None:
+        for count in COUNTS:
+            setattr(self, count, getattr(self, count) + getattr(other, count))
+
+
+COUNTS: tuple[str, ...] = Tally.__struct_fields__
+
+
+class SetAside(msgspec.Struct, frozen=True, kw_only=True):
+    """A message, or some values of one, that can never be stored; on its way into quarantine."""
+
+    pilot: str
+    device: str
+    topic: str
+    payload: bytes
+    received: Micros
+    reason: str  # short code that entries are grouped by: "not-json"
+    detail: str  # what was wrong and where
+    hint: str  # how to fix it, in plain words
+    field: str | None = None  # the key within the payload, where it is about one
+    values: int = 1  # how many values went with it
+    redelivered: bool = False  # the broker has given us this message before
+    format: str = "native"
+    day: int | None = None  # the day it is booked on; the day of arrival when None
+
+    @property
+    def device_day(self) -> DeviceDay:
+        return DeviceDay(self.pilot, self.device, day_of(self.received) if self.day is None else self.day)
+
+
+def day_of(time: Micros) -> int:
+    """The day that an instant falls on, in whole days since the epoch, UTC."""
+    return time // DAY

@@ -1,0 +1,207 @@
+"""The account of every message: what came in, by device and day, and what became of it.
+
+Always, for every device-day: received = stored + duplicates + quarantined + ignored, and the store holds
+stored - erased rows. The order of a batch's steps keeps that true through a crash at any moment:
+
+    open_batch ──► store.write ──► close_batch ──► source.settle
+     intent         rows            ledger, quarantine, intent gone: one transaction
+
+Killed before close_batch, the intent names the device-days whose rows nobody has booked: interrupted(), count them in
+the store, reconcile(). Killed after it, the messages come back and are booked as another arrival: duplicates.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import uuid
+from collections.abc import Iterable, Mapping, Sequence
+
+import msgspec
+from sqlalchemy import Connection, Engine, text
+
+from techport_pilots.account import COUNTS, DeviceDay, SetAside, Tally, day_of
+from techport_pilots.database import clean_text, reading, writing
+from techport_pilots.errors import RegistryUnavailable
+from techport_pilots.quarantine import admit, digest, key
+
+__all__ = ["COUNTS", "Books", "DeviceDay", "SetAside", "Tally", "day_of"]
+
+_OPEN = text(
+    "INSERT INTO intents (worker, pilot, device, day, state, ledger_then)"
+    " VALUES (:worker, :pilot, :device, :day, 'open', 0) ON CONFLICT DO NOTHING"
+)
+_CLOSE = text("DELETE FROM intents WHERE worker = :worker AND state = 'open'")
+_BOOK = text(
+    f"INSERT INTO ledger (pilot, device, day, {', '.join(COUNTS)})"  # noqa: S608 - the names are ours
+    f" VALUES (:pilot, :device, :day, {', '.join(':' + count for count in COUNTS)})"
+    f" ON CONFLICT (pilot, device, day) DO UPDATE SET {', '.join(f'{c} = ledger.{c} + excluded.{c}' for c in COUNTS)}"
+)
+_LAST_CLOSED = text("SELECT last_closed FROM workers WHERE worker = :worker")
+_REMEMBER_CLOSED = text(
+    "INSERT INTO workers (worker, last_closed) VALUES (:worker, :token)"
+    " ON CONFLICT (worker) DO UPDATE SET last_closed = excluded.last_closed"
+)
+
+_LEDGER_SUM = " + ".join(f"COALESCE(ledger.{count}, 0)" for count in COUNTS)
+_ON_DEVICE_DAY = "ledger.pilot = intents.pilot AND ledger.device = intents.device AND ledger.day = intents.day"
+_MARK_INTERRUPTED = (
+    text(
+        "INSERT INTO intents (worker, pilot, device, day, state, ledger_then)"
+        " SELECT worker, pilot, device, day, 'interrupted', 0 FROM intents WHERE worker = :worker AND state = 'open'"
+        " ON CONFLICT DO NOTHING"
+    ),
+    _CLOSE,
+    text(
+        f"UPDATE intents SET ledger_then = COALESCE((SELECT {_LEDGER_SUM} FROM ledger WHERE {_ON_DEVICE_DAY}), 0)"  # noqa: S608
+        " WHERE worker = :worker AND state = 'interrupted'"
+    ),
+)
+_INTERRUPTED = text(
+    "SELECT pilot, device, day FROM intents WHERE worker = :worker AND state = 'interrupted'"
+    " ORDER BY pilot, device, day"
+)
+_SETTLEABLE = text(
+    f"SELECT intents.pilot, intents.device, intents.day, COALESCE(ledger.stored, 0), COALESCE(ledger.erased, 0)"  # noqa: S608
+    f" FROM intents LEFT JOIN ledger ON {_ON_DEVICE_DAY}"
+    f" WHERE intents.worker = :worker AND intents.state = 'interrupted' AND intents.ledger_then = {_LEDGER_SUM}"
+    " AND NOT EXISTS (SELECT 1 FROM intents AS busy WHERE busy.state = 'open' AND busy.pilot = intents.pilot"
+    " AND busy.device = intents.device AND busy.day = intents.day)"
+)
+_SETTLE = text(
+    "DELETE FROM intents WHERE worker = :worker AND state = 'interrupted'"
+    " AND pilot = :pilot AND device = :device AND day = :day"
+)
+
+
+class Books:
+    """Writes and reads the account, in the registry's database. Each worker calls it from one thread.
+
+    Every method may raise RegistryUnavailable; the same call again is then safe, and books nothing twice.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._unanswered: dict[
+            str, tuple[str, bytes]
+        ] = {}  # worker: token and content of a close that may have happened
+
+    def open_batch(self, worker: str, device_days: Iterable[DeviceDay]) -> None:
+        """Say durably which device-days the store is about to be written for. Before the write, or it is worth nothing.
+
+        When the write itself fails, what it left behind is unknown: go on with interrupted() and reconcile().
+        """
+        rows = [{"worker": worker, **key(device_day)} for device_day in sorted(set(device_days))]
+        if rows:
+            with writing(self._engine) as connection:
+                connection.execute(_OPEN, rows)
+
+    def close_batch(self, worker: str, tallies: Mapping[DeviceDay, Tally], set_aside: Sequence[SetAside] = ()) -> None:
+        """Book the batch, put what was set aside into quarantine and clear the intent: all of it or nothing, durably.
+
+        A redelivered entry that is in quarantine already is booked as a duplicate instead.
+        """
+        token = self._token(worker, tallies, set_aside)
+        try:
+            with writing(self._engine) as connection:
+                if connection.execute(_LAST_CLOSED, {"worker": worker}).scalar() != token:
+                    ledger = _merged(tallies)
+                    admit(connection, set_aside, ledger)
+                    _book(connection, ledger)
+                    connection.execute(_CLOSE, {"worker": worker})
+                    connection.execute(_REMEMBER_CLOSED, {"worker": worker, "token": token})
+        except RegistryUnavailable:  # the commit may have happened, and only its answer been lost
+            self._unanswered[worker] = (token, _content(tallies, set_aside))
+            raise
+        self._unanswered.pop(worker, None)
+
+    def interrupted(self, worker: str) -> list[DeviceDay]:
+        """Device-days that a batch of this worker was opened for and never closed.
+
+        Ask between batches, and first of all at start. Count their rows in the store after this call, then reconcile().
+        """
+        with writing(self._engine) as connection:
+            for step in _MARK_INTERRUPTED:
+                connection.execute(step, {"worker": worker})
+            return [DeviceDay(*row) for row in connection.execute(_INTERRUPTED, {"worker": worker})]
+
+    def reconcile(self, worker: str, counts: Mapping[DeviceDay, int]) -> list[DeviceDay]:
+        """Book the rows that an interrupted batch left in the store; `counts` is what the store holds now.
+
+        Those rows were received and stored once; when their messages come back, that is another arrival, a duplicate.
+        Returns the device-days that are still open: not counted, or another worker wrote to them meanwhile. Call
+        interrupted() again for these, later. A store with fewer rows than the books say is left for the audit to show.
+        """
+        with writing(self._engine) as connection:
+            for pilot, device, day, stored, erased in connection.execute(_SETTLEABLE, {"worker": worker}).all():
+                device_day = DeviceDay(pilot, device, day)
+                if device_day not in counts:
+                    continue
+                unbooked = counts[device_day] + erased - stored
+                if unbooked > 0:
+                    _book(connection, {device_day: Tally(received=unbooked, stored=unbooked)})
+                connection.execute(_SETTLE, {"worker": worker, **key(device_day)})
+            return [DeviceDay(*row) for row in connection.execute(_INTERRUPTED, {"worker": worker})]
+
+    def book_erased(self, counts: Mapping[DeviceDay, int]) -> None:
+        """Book rows that were erased from the store on purpose."""
+        with writing(self._engine) as connection:
+            _book(connection, _merged({device_day: Tally(erased=count) for device_day, count in counts.items()}))
+
+    def tallies(
+        self,
+        pilot: str | None = None,
+        device: str | None = None,
+        start_day: int | None = None,
+        end_day: int | None = None,
+    ) -> dict[DeviceDay, Tally]:
+        """The account, ordered by pilot, device, day; days are half-open [start_day, end_day)."""
+        wanted = {
+            "pilot = :pilot": pilot,
+            "device = :device": device,
+            "day >= :start": start_day,
+            "day < :end": end_day,
+        }
+        given = [condition for condition, value in wanted.items() if value is not None]
+        where = f" WHERE {' AND '.join(given)}" if given else ""
+        query = text(f"SELECT pilot, device, day, {', '.join(COUNTS)} FROM ledger{where} ORDER BY pilot, device, day")  # noqa: S608
+        values = {"pilot": pilot, "device": device, "start": start_day, "end": end_day}
+        with reading(self._engine) as connection:
+            rows = connection.execute(query, {key: value for key, value in values.items() if f":{key}" in where})
+            return {DeviceDay(*row[:3]): Tally(*row[3:]) for row in rows}
+
+    def open_intents(self) -> dict[DeviceDay, list[str]]:
+        """Device-days that a batch is open for now, or was when its worker died, and the workers it belongs to."""
+        found: dict[DeviceDay, list[str]] = {}
+        with reading(self._engine) as connection:
+            for pilot, device, day, worker in connection.execute(
+                text("SELECT DISTINCT pilot, device, day, worker FROM intents ORDER BY pilot, device, day, worker")
+            ):
+                found.setdefault(DeviceDay(pilot, device, day), []).append(worker)
+        return found
+
+    def _token(self, worker: str, tallies: Mapping[DeviceDay, Tally], set_aside: Sequence[SetAside]) -> str:
+        """A name for this closing: the same again when it repeats one whose answer was lost on the way."""
+        token, content = self._unanswered.get(worker, ("", b""))
+        return token if token and content == _content(tallies, set_aside) else uuid.uuid4().hex
+
+
+def _merged(tallies: Mapping[DeviceDay, Tally]) -> dict[DeviceDay, Tally]:
+    """A copy under the names as the database keeps them."""
+    ledger: dict[DeviceDay, Tally] = {}
+    for device_day, tally in tallies.items():
+        ledger.setdefault(DeviceDay(**key(device_day)), Tally()).add(tally)
+    return ledger
+
+
+def _book(connection: Connection, ledger: Mapping[DeviceDay, Tally]) -> None:
+    # In one order for everybody: two workers that book the same devices would otherwise wait for each other for ever.
+    rows = [{**device_day._asdict(), **msgspec.structs.asdict(ledger[device_day])} for device_day in sorted(ledger)]
+    if rows:
+        connection.execute(_BOOK, rows)
+
+
+def _content(tallies: Mapping[DeviceDay, Tally], set_aside: Sequence[SetAside]) -> bytes:
+    ledger = [(device_day, tallies[device_day]) for device_day in sorted(tallies)]
+    digests = [digest(entry) for entry in set_aside]
+    names = clean_text(repr(ledger)).encode()
+    return hashlib.blake2b(names + b"".join(digests), digest_size=16).digest()

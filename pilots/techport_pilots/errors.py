@@ -1,0 +1,62 @@
+"""What can go wrong at the registry and the books.
+
+PilotsError
+├── RegistryUnavailable   not now: the database is down, locked or full; the same call again is safe
+├── UnknownPilot          never: no pilot of that id; names the ones that are near
+└── DefinitionError       never: a pilot definition that cannot be used; lists every finding
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Sequence
+
+import msgspec
+
+
+class PilotsError(Exception):
+    """Base of everything this package raises on purpose."""
+
+
+class RegistryUnavailable(PilotsError):
+    """The database behind the registry cannot answer now. Worth a retry of the same call."""
+
+
+class UnknownPilot(PilotsError, KeyError):
+    """No pilot has this id. `near` holds the ids that look like it, best first."""
+
+    def __init__(self, pilot: str, known: Iterable[str]) -> None:
+        known = list(known)
+        self.pilot = pilot
+        self.near = difflib.get_close_matches(pilot, known, n=3, cutoff=0.6)
+        accepted = self.near or sorted(known)[:10]
+        hint = (
+            f"did you mean {' or '.join(accepted)}?" if self.near else f"there are: {', '.join(accepted) or 'none yet'}"
+        )
+        super().__init__(f"no pilot {pilot!r}: {hint}")
+
+    def __str__(self) -> str:  # a KeyError would show the repr of its message
+        return str(self.args[0])
+
+
+class Finding(msgspec.Struct, frozen=True):
+    """One thing that is wrong in a definition file, where, and what to write instead."""
+
+    file: str
+    line: int  # from 1; 0 where the file has no such place
+    field: str  # "devices[3].position.lat"; "" for the file as a whole
+    problem: str
+    remedy: str
+
+    def __str__(self) -> str:
+        field = f" {self.field}:" if self.field else ""
+        return f"{self.file}:{self.line}:{field} {self.problem}. {self.remedy}"
+
+
+class DefinitionError(PilotsError, ValueError):
+    """A definition that cannot be used. `findings` has one entry for each thing to fix, in the order of the file."""
+
+    def __init__(self, findings: Sequence[Finding]) -> None:
+        self.findings = sorted(findings, key=lambda finding: finding.line)
+        things = "1 thing" if len(findings) == 1 else f"{len(findings)} things"
+        super().__init__("\n  ".join([f"{things} to fix in the pilot definition:", *map(str, self.findings)]))

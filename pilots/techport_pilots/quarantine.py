@@ -1,0 +1,176 @@
+"""Quarantine: messages and values that can never be stored, kept with the reason and what to do about it.
+
+Books puts them in, in the transaction that books them; this reads them, and removes what was dealt with.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import msgspec
+from sqlalchemy import Connection, Engine, Select, bindparam, delete, func, insert, select
+
+from techport_pilots.account import DeviceDay, SetAside, Tally
+from techport_pilots.database import clean_text, name, reading, writing
+from techport_pilots.tables import quarantine as _table
+from techport_storage.model import Micros
+
+_INSERT = insert(_table)
+_KNOWN = select(_table.c.id).where(_table.c.digest == bindparam("digest")).limit(1)
+
+
+class Entry(msgspec.Struct, frozen=True, kw_only=True):
+    """One message, or some values of one, in quarantine."""
+
+    id: int
+    pilot: str
+    device: str
+    day: int
+    topic: str
+    payload: bytes
+    received: Micros
+    format: str
+    reason: str
+    field: str | None
+    detail: str
+    hint: str
+    values: int
+
+
+class Page(msgspec.Struct, frozen=True):
+    """Some entries, newest first; `next` is the cursor of the page behind them, None at the end."""
+
+    items: list[Entry]
+    next: int | None
+
+
+class Count(msgspec.Struct, frozen=True):
+    """How much of one kind is in quarantine."""
+
+    pilot: str
+    device: str
+    reason: str
+    day: int
+    entries: int
+    values: int
+
+
+class Where(msgspec.Struct, frozen=True, kw_only=True):
+    """Which entries. None means all; times are of arrival, half-open [start, end)."""
+
+    pilot: str | None = None
+    device: str | None = None
+    reason: str | None = None
+    start: Micros | None = None
+    end: Micros | None = None
+
+
+class Quarantine:
+    """The reading side. Every method may raise RegistryUnavailable."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def entries(self, where: Where = Where(), limit: int = 100, after: int | None = None) -> Page:  # noqa: B008 - frozen
+        """At most `limit` entries, newest first, behind the cursor `after` (the `next` of the page before)."""
+        query = _filtered(select(*_ENTRY_COLUMNS), where).order_by(_table.c.id.desc()).limit(limit + 1)
+        if after is not None:
+            query = query.where(_table.c.id < after)
+        with reading(self._engine) as connection:
+            items = [_entry(row) for row in connection.execute(query)]
+        more = len(items) > limit
+        return Page(items[:limit], items[limit - 1].id if more else None)
+
+    def get(self, entry: int) -> Entry | None:
+        """The entry of that id, or None when there is none (any more)."""
+        with reading(self._engine) as connection:
+            row = connection.execute(select(*_ENTRY_COLUMNS).where(_table.c.id == entry)).first()
+        return None if row is None else _entry(row)
+
+    def counts(self, where: Where = Where()) -> list[Count]:  # noqa: B008 - frozen
+        """How many entries and values there are of each pilot, device, reason and day."""
+        by = (_table.c.pilot, _table.c.device, _table.c.reason, _table.c.day)
+        query = select(*by, func.count(), func.sum(_table.c.value_count)).group_by(*by).order_by(*by)
+        with reading(self._engine) as connection:
+            rows = connection.execute(_filtered(query, where)).all()
+        return [Count(p, d, r, day, entries, int(values)) for p, d, r, day, entries, values in rows]
+
+    def remove(self, entries: Iterable[int]) -> int:
+        """Take entries out for good, such as those that were replayed; returns how many there were.
+
+        The books keep what they say: these values did arrive and were set aside then.
+        """
+        removed = 0
+        with writing(self._engine) as connection:
+            for entry in entries:
+                removed += connection.execute(delete(_table).where(_table.c.id == entry)).rowcount
+        return removed
+
+
+def admit(connection: Connection, set_aside: Sequence[SetAside], ledger: dict[DeviceDay, Tally]) -> None:
+    """Insert what is new; a redelivered entry that is there moves in `ledger` from quarantined to duplicates."""
+    rows = []
+    here: set[bytes] = set()
+    for entry in set_aside:
+        print_of = digest(entry)
+        if entry.redelivered and (print_of in here or connection.execute(_KNOWN, {"digest": print_of}).first()):
+            tally = ledger.setdefault(DeviceDay(**key(entry.device_day)), Tally())
+            tally.quarantined -= entry.values
+            tally.duplicates += entry.values
+            continue
+        here.add(print_of)
+        rows.append(_row(entry, print_of))
+    if rows:
+        connection.execute(_INSERT, rows)
+
+
+def key(device_day: DeviceDay) -> dict[str, Any]:
+    """A device-day as the columns that hold it, under the names as the database keeps them."""
+    return {"pilot": name(device_day.pilot), "device": name(device_day.device), "day": device_day.day}
+
+
+def digest(entry: SetAside) -> bytes:
+    """16 bytes that are the same for the same topic, payload, reason and field."""
+    parts = (clean_text(entry.topic), entry.payload, entry.reason, None if entry.field is None else name(entry.field))
+    return hashlib.blake2b(msgspec.msgpack.encode(parts), digest_size=16).digest()
+
+
+def _row(entry: SetAside, digest: bytes) -> dict[str, Any]:
+    return {
+        **key(entry.device_day),
+        "topic": clean_text(entry.topic),
+        "payload": entry.payload,
+        "received": entry.received,
+        "format": entry.format,
+        "reason": entry.reason,
+        "field": None if entry.field is None else name(entry.field),
+        "detail": clean_text(entry.detail),
+        "hint": clean_text(entry.hint),
+        "value_count": entry.values,
+        "digest": digest,
+    }
+
+
+_ENTRY_COLUMNS = [_table.c["value_count" if field == "values" else field] for field in Entry.__struct_fields__]
+
+
+def _entry(row: Any) -> Entry:
+    return Entry(**dict(zip(Entry.__struct_fields__, row, strict=True)))
+
+
+def _filtered(query: Select[Any], where: Where) -> Select[Any]:
+    equal: Mapping[Any, object] = {
+        _table.c.pilot: where.pilot,
+        _table.c.device: where.device,
+        _table.c.reason: where.reason,
+    }
+    for column, value in equal.items():
+        if value is not None:
+            query = query.where(column == value)
+    if where.start is not None:
+        query = query.where(_table.c.received >= where.start)
+    if where.end is not None:
+        query = query.where(_table.c.received < where.end)
+    return query

@@ -1,0 +1,88 @@
+"""What ingest asks of the registry for every message: look-ups in memory, immutable, one for each version."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+
+import msgspec
+
+from techport_pilots.model import DeviceDefinition, PilotDefinition
+from techport_pilots.quantities import Vocabulary, vocabulary_of
+from techport_storage.model import Stream
+
+
+class StreamView(msgspec.Struct, frozen=True):
+    """A stream and its valid range, both ends included; infinite where nobody has set one."""
+
+    stream: Stream
+    lo: float = -math.inf
+    hi: float = math.inf
+    described: bool = True
+
+
+class DeviceView(msgspec.Struct, frozen=True):
+    """A device of a pilot and the streams it is known to have."""
+
+    pilot: str
+    id: str
+    streams: Mapping[str, StreamView]  # by the key in a payload: quantity, ".channel" may follow
+    vocabulary: Vocabulary
+
+    def stream(self, key: str) -> StreamView | None:
+        """The described or seen stream of that key; None when it was never heard of (see `undescribed`)."""
+        return self.streams.get(key)
+
+    def undescribed(self, key: str) -> StreamView:
+        """A stream for a key that nobody has described: with the vocabulary's range, where it knows the quantity."""
+        return _view(Stream(self.pilot, self.id, key), self.vocabulary, None, described=False)
+
+
+class PilotView(msgspec.Struct, frozen=True):
+    """A pilot and its devices."""
+
+    id: str
+    timezone: str
+    devices: Mapping[str, DeviceView]
+
+    def device(self, device: str) -> DeviceView | None:
+        """The described device of that id, or None."""
+        return self.devices.get(device)
+
+
+class Snapshot(msgspec.Struct, frozen=True):
+    """All pilots as they were at `version` of the registry."""
+
+    version: int
+    pilots: Mapping[str, PilotView]
+
+    def pilot(self, pilot: str) -> PilotView | None:
+        return self.pilots.get(pilot)
+
+    @classmethod
+    def of(cls, version: int, pilots: Iterable[PilotDefinition], seen: Iterable[Stream]) -> Snapshot:
+        """The look-ups for these definitions, and for the streams that were seen without being described."""
+        keys: dict[tuple[str, str], list[str]] = {}
+        for stream in seen:
+            keys.setdefault((stream.pilot, stream.device), []).append(stream.quantity)
+        return cls(version, {pilot.id: _pilot(pilot, keys) for pilot in pilots})
+
+
+def _pilot(pilot: PilotDefinition, seen: Mapping[tuple[str, str], list[str]]) -> PilotView:
+    words = vocabulary_of(pilot)
+    devices = {d.id: _device(pilot.id, d, seen.get((pilot.id, d.id), []), words) for d in pilot.devices}
+    return PilotView(pilot.id, pilot.timezone, devices)
+
+
+def _device(pilot: str, device: DeviceDefinition, seen: Iterable[str], words: Vocabulary) -> DeviceView:
+    streams = {key: _view(Stream(pilot, device.id, key), words, None, described=False) for key in seen}
+    for described in device.streams:
+        stream = Stream(pilot, device.id, described.quantity)
+        streams[described.quantity] = _view(stream, words, described.range, described=True)
+    return DeviceView(pilot, device.id, streams, words)
+
+
+def _view(stream: Stream, words: Vocabulary, own: tuple[float, float] | None, described: bool) -> StreamView:
+    quantity = words.lookup(stream.quantity)
+    lo, hi = own or (quantity and quantity.range) or (-math.inf, math.inf)
+    return StreamView(stream, lo, hi, described)

@@ -1,0 +1,106 @@
+"""The tables behind the registry, the books and the quarantine. Migrations bring a database to this state.
+
+Times are whole microseconds since the epoch, days are whole days since the epoch (UTC). Names that come from devices
+are clipped and cleaned before they get here (database.name).
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import BigInteger, Column, Index, Integer, LargeBinary, MetaData, String, Table, Text
+from sqlalchemy.types import TypeEngine
+
+metadata = MetaData()
+
+# SQLite counts up by itself only in a column that is declared INTEGER.
+_SERIAL: TypeEngine[int] = BigInteger().with_variant(Integer(), "sqlite")
+
+
+def _counts() -> list[Column[int]]:
+    names = ("messages", "received", "stored", "duplicates", "quarantined", "ignored", "erased")
+    return [Column(name, BigInteger, nullable=False) for name in names]
+
+
+# One row: a number that grows with every change of the registry, so that others can ask cheaply whether to look again.
+registry_version = Table(
+    "registry_version",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=False),
+    Column("version", BigInteger, nullable=False),
+)
+
+# Every state a pilot's definition has had; the highest version is the one that counts.
+pilot_versions = Table(
+    "pilot_versions",
+    metadata,
+    Column("pilot", String, primary_key=True),
+    Column("version", Integer, primary_key=True, autoincrement=False),
+    Column("definition", Text, nullable=False),  # JSON of PilotDefinition
+    Column("source", Text, nullable=False),  # the file as it was written, comments and all
+    Column("who", String, nullable=False),
+    Column("at", BigInteger, nullable=False),
+)
+
+# Streams that sent readings, whether or not a definition describes them.
+seen_streams = Table(
+    "seen_streams",
+    metadata,
+    Column("pilot", String, primary_key=True),
+    Column("device", String, primary_key=True),
+    Column("quantity", String, primary_key=True),
+    Column("first_seen", BigInteger, nullable=False),
+)
+
+# What became of every value, added up by device and day.
+ledger = Table(
+    "ledger",
+    metadata,
+    Column("pilot", String, primary_key=True),
+    Column("device", String, primary_key=True),
+    Column("day", Integer, primary_key=True, autoincrement=False),
+    *_counts(),
+)
+
+# Device-days that a worker is about to write to the store. What is left here after a crash has to be counted again.
+intents = Table(
+    "intents",
+    metadata,
+    Column("worker", String, primary_key=True),
+    Column("pilot", String, primary_key=True),
+    Column("device", String, primary_key=True),
+    Column("day", Integer, primary_key=True, autoincrement=False),
+    Column("state", String, primary_key=True),  # open, or interrupted: found after a crash
+    # When it was found interrupted: the sum of the ledger's counts, to notice what others book meanwhile.
+    Column("ledger_then", BigInteger, nullable=False),
+)
+
+# The last batch that each worker closed, so that closing it twice (an answer lost on the way) books it once.
+workers = Table(
+    "workers",
+    metadata,
+    Column("worker", String, primary_key=True),
+    Column("last_closed", String, nullable=False),
+)
+
+# Values and messages that can never be stored, with the reason and what to do about it.
+quarantine = Table(
+    "quarantine",
+    metadata,
+    Column("id", _SERIAL, primary_key=True, autoincrement=True),
+    Column("pilot", String, nullable=False),
+    Column("device", String, nullable=False),
+    Column("day", Integer, nullable=False),
+    Column("topic", String, nullable=False),
+    Column("payload", LargeBinary, nullable=False),
+    Column("received", BigInteger, nullable=False),
+    Column("format", String, nullable=False),
+    Column("reason", String, nullable=False),
+    Column("field", String),
+    Column("detail", Text, nullable=False),
+    Column("hint", Text, nullable=False),
+    Column("value_count", Integer, nullable=False),
+    Column("digest", LargeBinary(16), nullable=False),  # of topic, payload, reason and field
+    Index("quarantine_by_device", "pilot", "device", "id"),
+    Index("quarantine_by_digest", "digest"),
+    Index("quarantine_by_day", "day"),
+    sqlite_autoincrement=True,  # an id is never given twice, so a cursor never skips
+)
