@@ -12,10 +12,10 @@ class Message(msgspec.Struct, frozen=True, gc=False):
 
     topic: str
     payload: bytes
-    received: Micros          # when it arrived here, UTC
-    id: int                   # the source's handle to settle it with
+    received: Micros  # when it arrived here, UTC
+    id: int  # the source's handle to settle it with
     redelivered: bool = False  # the broker says that it has given us this message before (DUP)
-    retained: bool = False     # an old value that the broker repeats to a new subscriber
+    retained: bool = False  # an old value that the broker repeats to a new subscriber
 
 
 class Observed(msgspec.Struct, frozen=True, gc=False):
@@ -25,10 +25,10 @@ class Observed(msgspec.Struct, frozen=True, gc=False):
     """
 
     device: str
-    time: Micros | None       # None: the device gave no time
-    key: str                  # the device's own name for it; a quantity of the vocabulary when it is well-behaved
+    time: Micros | None  # None: the device gave no time
+    key: str  # the device's own name for it; a quantity of the vocabulary when it is well-behaved
     value: object
-    unit: str | None = None   # as the payload said it, if it did
+    unit: str | None = None  # as the payload said it, if it did
 
 
 class BadMessage(Exception):

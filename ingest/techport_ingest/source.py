@@ -21,7 +21,9 @@ class Source(Protocol):
         """
 
     def settle(self, messages: Sequence[Message]) -> None:
-        """Tell the broker that these are kept. Only after the commit; never raises for a lost connection (they come back)."""
+        """Tell the broker that these are kept. Only after the commit; never raises for a lost connection (they come
+        back).
+        """
 
     @property
     def connected(self) -> bool: ...

@@ -1,0 +1,119 @@
+"""What a batch means for the books: the device-days it touches, and what became of each of its values."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from techport_ingest.check import Columns, Problem
+from techport_ingest.message import Message
+from techport_pilots.account import DAY, DeviceDay, SetAside, Tally, day_of
+from techport_storage.model import Batch, Receipt, Stream
+
+
+class Account:
+    """The books' view of one batch. Values are booked on the day they were observed, problems on the day of arrival."""
+
+    def __init__(self, columns: Columns, ignored: Sequence[tuple[Message, str, str]] = ()) -> None:
+        self.batch: Batch = columns.batch()
+        self._columns = columns
+        self._ignored = ignored
+        self._touched, self._touched_by_row = _device_days(self.batch)
+
+    @property
+    def undescribed(self) -> list[Stream]:
+        """Streams that no definition describes and that were not seen before."""
+        return self._columns.undescribed
+
+    @property
+    def device_days(self) -> list[DeviceDay]:
+        """Those whose rows in the store this batch may change."""
+        return self._touched
+
+    def close(self, receipt: Receipt) -> tuple[dict[DeviceDay, Tally], list[SetAside]]:
+        """The tallies and the quarantine entries, once the store has said what it did with each row."""
+        problems = [*self._columns.problems, *self._rejected(receipt)]
+        tallies = self._tally_rows(receipt)
+        with_rows = np.flatnonzero(np.diff(self._columns.row_ends, prepend=0)).tolist()
+        counted = {id(self._columns.messages[number]) for number in with_rows} if problems else set()
+        for problem in problems:
+            tally = tallies.setdefault(_arrival(problem.message, problem.pilot, problem.device), Tally())
+            tally.received += problem.values
+            tally.quarantined += problem.values
+            if id(problem.message) not in counted:
+                counted.add(id(problem.message))
+                tally.messages += 1
+        for message, pilot, device in self._ignored:
+            tallies.setdefault(_arrival(message, pilot, device), Tally()).add(Tally(messages=1, received=1, ignored=1))
+        return tallies, [_set_aside(problem) for problem in problems]
+
+    def _tally_rows(self, receipt: Receipt) -> dict[DeviceDay, Tally]:
+        slots = len(self._touched)
+        by_row = self._touched_by_row
+        total = np.bincount(by_row, minlength=slots)
+        duplicates = np.bincount(by_row[receipt.duplicate_rows], minlength=slots)
+        rejected = np.bincount(by_row[[row for row, _ in receipt.rejected]], minlength=slots)
+        ends = np.array(self._columns.row_ends, np.int64)
+        starts = np.concatenate(([0], ends[:-1])) if len(ends) else ends
+        messages = np.bincount(by_row[starts[ends > starts]], minlength=slots)
+        return {
+            device_day: Tally(
+                messages=int(messages[i]),
+                received=int(total[i] - rejected[i]),  # the rejected ones are received as problems
+                stored=int(total[i] - duplicates[i] - rejected[i]),
+                duplicates=int(duplicates[i]),
+            )
+            for i, device_day in enumerate(self._touched)
+        }
+
+    def _rejected(self, receipt: Receipt) -> list[Problem]:
+        """Rows that the store refused. The check step refuses them first, so this is for stores with rules of their
+        own.
+        """
+        problems = []
+        for row, reason in receipt.rejected:
+            message = self._columns.messages[int(np.searchsorted(self._columns.row_ends, row, side="right"))]
+            stream = self.batch.streams[self.batch.stream[row]]
+            hint = "The store does not take this value: leave it out, or send it in a unit where it is smaller"
+            problems.append(
+                Problem(message, stream.pilot, stream.device, "", "store-refused", reason, hint, stream.quantity, 1)
+            )
+        return problems
+
+
+def _device_days(batch: Batch) -> tuple[list[DeviceDay], NDArray[np.int64]]:
+    """The distinct device-days of a batch, and for each row the number of its own."""
+    devices: dict[tuple[str, str], int] = {}
+    device_of_stream = np.array(
+        [devices.setdefault((stream.pilot, stream.device), len(devices)) for stream in batch.streams], np.int64
+    )
+    days = batch.time // DAY
+    codes = (device_of_stream[batch.stream] << 32) + days if len(batch) else days
+    distinct, by_row = np.unique(codes, return_inverse=True)
+    names = list(devices)
+    touched = [DeviceDay(names[code >> 32][0], names[code >> 32][1], code & 0xFFFF_FFFF) for code in distinct.tolist()]
+    return touched, by_row.astype(np.int64)
+
+
+def _arrival(message: Message, pilot: str, device: str) -> DeviceDay:
+    return DeviceDay(pilot, device, day_of(message.received))
+
+
+def _set_aside(problem: Problem) -> SetAside:
+    message = problem.message
+    return SetAside(
+        pilot=problem.pilot,
+        device=problem.device,
+        topic=message.topic,
+        payload=message.payload,
+        received=message.received,
+        reason=problem.reason,
+        detail=problem.detail,
+        hint=problem.hint,
+        field=problem.field,
+        values=problem.values,
+        redelivered=message.redelivered,
+        format=problem.format,
+    )

@@ -1,0 +1,200 @@
+"""A mosquitto of our own: generated configuration, supervised child process.
+
+Two of mosquitto's defaults lose messages, and are changed: it holds at most 1,000 for a client that is away and drops
+the rest, and without persistence a restart forgets all. Its `message_size_limit` acknowledges what it drops, so the
+limit is set as `max_packet_size`, which disconnects the sender instead: he notices.
+
+mosquitto writes its queue to disk every `SAVE_EVERY` seconds and when it stops in good order. What it has acknowledged
+since then, and not yet handed to us, is lost when it is killed by SIGKILL or a power failure: mosquitto has nothing
+better. The embedded broker (embedded.py) has no such gap.
+"""
+
+from __future__ import annotations
+
+import os
+import pwd
+import shutil
+import signal
+import socket
+import subprocess
+import threading
+import time
+from pathlib import Path
+
+import msgspec
+import structlog
+
+log = structlog.get_logger(__name__)
+
+SAVE_EVERY = 1  # seconds
+
+
+class BrokerError(Exception):
+    """mosquitto could not be started; the message says why and what to do."""
+
+
+class MosquittoSettings(msgspec.Struct, frozen=True, kw_only=True):
+    folder: Path  # configuration, queue and log live here
+    executable: Path
+    host: str = "127.0.0.1"
+    port: int = 1883
+    max_packet_bytes: int = 4 * 1024 * 1024
+    extra: tuple[str, ...] = ()  # more lines for the configuration file
+
+
+def find_mosquitto() -> Path | None:
+    """The mosquitto on the PATH or where Debian puts it for root only."""
+    found = shutil.which("mosquitto") or shutil.which("mosquitto", path="/usr/sbin:/usr/local/sbin:/opt/homebrew/sbin")
+    return Path(found) if found else None
+
+
+def configuration(settings: MosquittoSettings) -> str:
+    """The text of mosquitto.conf."""
+    anonymous = settings.host in ("127.0.0.1", "::1", "localhost")
+    lines = [
+        f"listener {settings.port} {settings.host}",
+        f"allow_anonymous {'true' if anonymous else 'false'}",
+        # Started by root, it would otherwise become another user, who does not own the folder.
+        f"user {pwd.getpwuid(os.geteuid()).pw_name}",
+        "persistence true",
+        f"persistence_location {settings.folder}/",
+        f"autosave_interval {SAVE_EVERY}",
+        "max_inflight_messages 0",
+        "max_queued_messages 0",
+        "max_queued_bytes 0",
+        f"max_packet_size {settings.max_packet_bytes}",
+        f"log_dest file {settings.folder / 'mosquitto.log'}",
+        "log_type error",
+        "log_type warning",
+        "connection_messages false",
+        *settings.extra,
+    ]
+    return "\n".join(lines) + "\n"
+
+
+class Mosquitto:
+    """Runs mosquitto until `stop`, and starts it again when it dies."""
+
+    def __init__(self, settings: MosquittoSettings) -> None:
+        self.settings = settings
+        self.restarts = 0
+        self._process: subprocess.Popen[bytes] | None = None
+        self._stopping = threading.Event()
+        self._watcher: threading.Thread | None = None
+
+    def start(self) -> None:
+        """Return once it accepts connections. Raises BrokerError."""
+        self._stopping.clear()
+        self.settings.folder.mkdir(parents=True, exist_ok=True)
+        self._config_file.write_text(configuration(self.settings))
+        self._end_predecessor()
+        self._launch()
+        self._watcher = threading.Thread(target=self._watch, name="mosquitto-watcher", daemon=True)
+        self._watcher.start()
+
+    def stop(self) -> None:
+        """End it in good order, so that its queue is on disk."""
+        self._stopping.set()
+        if self._process is not None:
+            _end(self._process)
+        if self._watcher is not None:
+            self._watcher.join()
+            assert self._process is not None
+            _end(self._process)  # the watcher may have been in the middle of starting another
+        self._pid_file.unlink(missing_ok=True)
+
+    @property
+    def pid(self) -> int | None:
+        return self._process.pid if self._process is not None and self._process.poll() is None else None
+
+    @property
+    def _config_file(self) -> Path:
+        return self.settings.folder / "mosquitto.conf"
+
+    @property
+    def _pid_file(self) -> Path:
+        return self.settings.folder / "mosquitto.pid"
+
+    def _launch(self) -> None:
+        command = [str(self.settings.executable), "-c", str(self._config_file)]
+        # A session of its own: Ctrl-C in the terminal reaches us first, and we stop it when everything it held is
+        # settled.
+        self._process = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        self._pid_file.write_text(str(self._process.pid))
+        deadline = time.monotonic() + 10
+        while time.monotonic() < deadline and self._process.poll() is None:
+            if _accepts(self.settings.host, self.settings.port) and self._process.poll() is None:
+                return
+            time.sleep(0.02)
+        _end(self._process)
+        raise BrokerError(
+            f"mosquitto does not listen on {self.settings.host}:{self.settings.port}. {self._last_words()}"
+        )
+
+    def _last_words(self) -> str:
+        file = self.settings.folder / "mosquitto.log"
+        lines = file.read_text(errors="replace").splitlines()[-3:] if file.exists() else []
+        return (
+            "It said: " + " / ".join(lines) if lines else "Is the port taken by another broker? Choose one with --mqtt."
+        )
+
+    def _watch(self) -> None:
+        wait = 0.1
+        while not self._stopping.is_set():
+            process = self._process
+            assert process is not None
+            started = time.monotonic()
+            status = process.wait()
+            if self._stopping.is_set():
+                return
+            wait = 0.1 if time.monotonic() - started > 10 else min(wait * 2, 10.0)
+            log.warning("mosquitto ended and is started again", status=status, in_seconds=wait)
+            if self._stopping.wait(wait):
+                return
+            try:
+                self._launch()
+                self.restarts += 1
+            except BrokerError as error:
+                log.error("mosquitto cannot be started", problem=str(error))
+
+    def _end_predecessor(self) -> None:
+        """A killed techport leaves its mosquitto behind, which holds the port and, in memory, acknowledged messages.
+
+        It gets the chance to save them. The check of its command line makes sure that a recycled process id is not hit.
+        """
+        try:
+            pid = int(self._pid_file.read_text())
+            command = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+        except (OSError, ValueError):
+            return
+        if os.fsencode(self._config_file) not in command:
+            return
+        log.info("ending the mosquitto that an earlier run left behind", pid=pid)
+        os.kill(pid, signal.SIGTERM)
+        deadline = time.monotonic() + 10
+        while Path(f"/proc/{pid}").exists() and time.monotonic() < deadline:
+            time.sleep(0.05)
+
+
+def _accepts(host: str, port: int) -> bool:
+    try:
+        socket.create_connection((host, port), timeout=1).close()
+    except OSError:
+        return False
+    return True
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    if process.poll() is None:
+        process.terminate()
+        try:
+            process.wait(10)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()

@@ -1,0 +1,260 @@
+"""From what devices said to what a store takes: the columns of one batch, and what has to be set aside.
+
+Rules, for each value:
+
+    unknown pilot, unknown device     set aside, with the values that came
+    not a number                      set aside; true and false are 1 and 0 for a quantity that is a state
+    time in the future or before 2000 set aside; at most 5 minutes ahead of the arrival are forgiven
+    no time                           time of arrival, flagged CLOCK
+    outside the valid range           kept, flagged RANGE
+    a name that nobody described      kept as a stream with an unknown unit, and noted
+    a name that cannot be one         set aside
+
+A message may be good in part: its good values are kept, and its bad ones make one entry for each reason.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import isfinite
+from typing import NamedTuple
+
+import msgspec
+import numpy as np
+
+from techport_ingest.message import BadMessage, Message, Observed
+from techport_pilots.snapshot import DeviceView, Snapshot
+from techport_storage.model import Batch, Micros, Quality, Stream
+
+AHEAD: Micros = 5 * 60 * 1_000_000
+"""How far a device's clock may be ahead of ours."""
+
+EARLIEST: Micros = 946_684_800_000_000
+"""2000-01-01T00:00:00Z. Clocks that were never set start in 1970, or at their firmware's birth."""
+
+LONGEST_KEY = 80
+
+_GOOD, _RANGE, _CLOCK = int(Quality.GOOD), int(Quality.RANGE), int(Quality.CLOCK)
+
+
+class Problem(msgspec.Struct, frozen=True):
+    """Something of a message that can never be stored."""
+
+    message: Message
+    pilot: str  # "" where the topic names none
+    device: str
+    format: str
+    reason: str
+    detail: str
+    hint: str
+    field: str | None  # the first value concerned
+    values: int  # how many values it concerns; 1 for a message that could not be read
+
+
+class _Target(NamedTuple):
+    """Where the values of one key of one device go."""
+
+    row: int  # index of the stream in the batch
+    lo: float
+    hi: float
+    state: bool
+
+
+class Columns:
+    """One batch in the making. Not thread-safe; used once."""
+
+    def __init__(self, snapshot: Snapshot) -> None:
+        self._snapshot = snapshot
+        self._targets: dict[tuple[str, str], dict[str, _Target]] = {}
+        self._index: dict[Stream, int] = {}
+        self._stream: list[int] = []
+        self._time: list[int] = []
+        self._value: list[float] = []
+        self._received: list[int] = []
+        self._quality: list[int] = []
+        self.messages: list[Message] = []  # those that were read
+        self.row_ends: list[int] = []  # rows[row_ends[i - 1]:row_ends[i]] came with messages[i]
+        self.problems: list[Problem] = []
+        self.undescribed: list[Stream] = []
+        self.strangers = False  # a pilot or device was unknown: a newer snapshot may know it
+
+    def add(self, message: Message, pilot: str, format: str, observed: Sequence[Observed]) -> None:
+        """Sort the values of one message into the columns and the problems."""
+        received = message.received
+        latest = received + AHEAD
+        device = None
+        targets: dict[str, _Target] = {}
+        for one in observed:
+            if one.device != device:
+                device = one.device
+                known = self._targets.get((pilot, device))
+                targets = known if known is not None else self._open_device(pilot, device)
+            target = targets.get(one.key)
+            value = one.value
+            time = one.time
+            quality = _GOOD
+            if time is None:
+                time, quality = received, _CLOCK
+            if target is None or type(value) is not float or not EARLIEST <= time <= latest or not isfinite(value):
+                try:
+                    target = target or self._open_stream(pilot, one.device, one.key, targets)
+                    value = _number(one.key, value, target.state)
+                    _check_clock(time, received)
+                except BadMessage as problem:
+                    self._set_aside_value(message, pilot, one, format, problem)
+                    continue
+            if not target.lo <= value <= target.hi:
+                quality |= _RANGE
+            self._stream.append(target.row)
+            self._time.append(time)
+            self._value.append(value)
+            self._received.append(received)
+            self._quality.append(quality)
+        self.row_ends.append(len(self._time))
+        self.messages.append(message)
+
+    def drop_unfinished(self) -> None:
+        """Forget the rows of a message in the middle of which `add` failed."""
+        end = self.row_ends[-1] if self.row_ends else 0
+        for column in (self._stream, self._time, self._value, self._received, self._quality):
+            del column[end:]
+
+    def set_aside(self, message: Message, pilot: str, device: str, format: str, problem: BadMessage) -> None:
+        """Set aside a message that cannot be read at all."""
+        self.problems.append(
+            Problem(message, pilot, device, format, problem.reason, problem.detail, problem.hint, None, 1)
+        )
+
+    def batch(self) -> Batch:
+        """What is to be written, in order of arrival."""
+        return Batch(
+            streams=tuple(self._index),
+            stream=np.array(self._stream, np.int32),
+            time=np.array(self._time, np.int64),
+            value=np.array(self._value, np.float64),
+            received=np.array(self._received, np.int64),
+            quality=np.array(self._quality, np.uint8),
+        )
+
+    def _open_device(self, pilot: str, device: str) -> dict[str, _Target]:
+        targets: dict[str, _Target] = {}
+        if self._find(pilot, device) is not None:
+            self._targets[pilot, device] = (
+                targets  # strangers are not remembered: each value of theirs has to ask again
+            )
+        return targets
+
+    def _find(self, pilot: str, device: str) -> DeviceView | None:
+        view = self._snapshot.pilot(pilot)
+        return view.device(device) if view is not None else None
+
+    def _open_stream(self, pilot: str, device: str, key: str, targets: dict[str, _Target]) -> _Target:
+        """The place of a key that this batch has not seen. Raises BadMessage."""
+        view = self._find(pilot, device)
+        if view is None:
+            self.strangers = True
+            raise self._stranger(pilot, device)
+        if not key or len(key) > LONGEST_KEY or not key.isprintable() or key != key.strip():
+            raise BadMessage(
+                "bad-name",
+                f"{key[:LONGEST_KEY]!r} cannot be the name of a quantity",
+                f"Names have 1 to {LONGEST_KEY} visible characters and no space at either end, such as pm10",
+            )
+        stream = view.stream(key)
+        if stream is None:
+            stream = view.undescribed(key)
+            self.undescribed.append(stream.stream)
+        quantity = view.vocabulary.lookup(key)
+        state = quantity is not None and quantity.kind == "state"
+        row = self._index.setdefault(stream.stream, len(self._index))
+        target = targets[key] = _Target(row, stream.lo, stream.hi, state)
+        return target
+
+    def _stranger(self, pilot: str, device: str) -> BadMessage:
+        if self._snapshot.pilot(pilot) is None:
+            hint = "Check the second level of the topic, or import the pilot's definition (techport pilot import)"
+            return BadMessage("unknown-pilot", f"there is no pilot {pilot[:80]!r}", hint)
+        hint = "Check the third level of the topic, or add the device to the pilot's definition and import it again"
+        return BadMessage("unknown-device", f"the pilot {pilot} has no device {device[:80]!r}", hint)
+
+    def _set_aside_value(self, message: Message, pilot: str, one: Observed, format: str, problem: BadMessage) -> None:
+        """One entry for each message and reason, however many values it concerns."""
+        problems = self.problems
+        for i in range(len(problems) - 1, -1, -1):
+            earlier = problems[i]
+            if earlier.message is not message:
+                break
+            if earlier.reason == problem.reason and earlier.device == one.device:
+                problems[i] = msgspec.structs.replace(earlier, values=earlier.values + 1)
+                return
+        problems.append(
+            Problem(message, pilot, one.device, format, problem.reason, problem.detail, problem.hint, one.key, 1)
+        )
+
+
+def _number(key: str, value: object, state: bool) -> float:
+    """The value as a float. Raises BadMessage for all that is none, text with digits in it included."""
+    kind = type(value)
+    if kind is float:
+        number: float = value  # type: ignore[assignment]
+        if isfinite(number):
+            return number
+        raise BadMessage("nan", f"{key} is {number}", "Leave the key out when there is no value")
+    if kind is int:
+        try:
+            return float(value)  # type: ignore[arg-type]
+        except OverflowError:
+            raise BadMessage(
+                "number-too-large", f"{key} is beyond all numbers", "Numbers end at about 1.8e308"
+            ) from None
+    if kind is bool:
+        if state:
+            return float(value)  # type: ignore[arg-type]
+        raise BadMessage(
+            "not-a-number", f"{key} is {str(value).lower()}", "Send 1 or 0, or describe the quantity as a state"
+        )
+    if kind is str:
+        raise BadMessage("not-a-number", f"{key} is text", _text_hint(value))  # type: ignore[arg-type]
+    if value is None:
+        raise BadMessage("not-a-number", f"{key} is null", "Leave the key out when there is no value")
+    name = "an object" if kind is dict else "an array" if kind is list else f"of type {kind.__name__}"
+    raise BadMessage(
+        "not-a-number", f"{key} is {name}", 'Send one number for each quantity: {"pm10": 21.5, "pm25": 7.2}'
+    )
+
+
+def _text_hint(text: str) -> str:
+    shown = text[:40]
+    digits = text.strip().replace(",", ".")
+    try:
+        number = float(digits)
+    except ValueError:
+        return f'"{shown}" is text: only numbers are readings; send states as numbers and events as events'
+    return (
+        f'"{shown}" is text: send {digits[:40]} without quotes'
+        if isfinite(number)
+        else f'"{shown}" is no value: leave it out'
+    )
+
+
+def _check_clock(time: Micros, received: Micros) -> None:
+    if time > received + AHEAD:
+        raise BadMessage(
+            "clock-future",
+            f"the time is {_span(time - received)} ahead of the arrival",
+            f"Set the device's clock (NTP), it is {_span(time - received)} fast, or check the unit of the time",
+        )
+    if time < EARLIEST:
+        raise BadMessage(
+            "clock-past",
+            f"the time is {_span(received - time)} before the arrival, before the year 2000",
+            "The device's clock was not set: wait for NTP before the first reading, or leave the time out until then",
+        )
+
+
+def _span(micros: Micros) -> str:
+    seconds = micros / 1e6
+    for size, name in ((365.25 * 86_400, "years"), (86_400, "days"), (3_600, "hours"), (60, "minutes")):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.0f} {name}"
+    return f"{seconds:.0f} seconds"

@@ -1,0 +1,87 @@
+"""A device's notion of time to microseconds since the epoch.
+
+Two spellings are read, everywhere the same way: ISO 8601 with an offset, and a number since 1970-01-01T00:00:00Z
+whose unit follows from its size. A number counts
+
+    seconds        below 1e11   (as seconds: until the year 5138)
+    milliseconds   below 1e14   (1e11 ms is March 1973)
+    microseconds   below 1e17
+    nanoseconds    from there on
+
+so that no instant from 1973 to 5138 can be read in two ways. Negative numbers follow the same rule by their absolute
+value.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+
+from techport_ingest.message import BadMessage
+from techport_storage.model import Micros
+
+_EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
+_LAST = 253_402_300_800_000_000  # year 10000: beyond what a calendar date can say
+
+
+def micros(value: object) -> Micros:
+    """The instant that `value` names, in microseconds since the epoch, UTC. Raises BadMessage ("bad-time")."""
+    kind = type(value)
+    if kind is str:
+        return _from_text(value)  # type: ignore[arg-type]
+    if kind is int:
+        return _from_integer(value)  # type: ignore[arg-type]
+    if kind is float:
+        return _from_float(value)  # type: ignore[arg-type]
+    raise BadMessage("bad-time", f"time is {_kind(value)}", _HINT)
+
+
+_HINT = 'Send UTC as text, "2026-05-04T12:30:00Z", or seconds since 1970 as a number'
+
+
+def _from_text(text: str) -> Micros:
+    try:
+        instant = dt.datetime.fromisoformat(text)
+    except ValueError:
+        raise BadMessage("bad-time", f"{text[:60]!r} is not an ISO 8601 time", _HINT) from None
+    if instant.tzinfo is None:
+        raise BadMessage(
+            "local-time",
+            f"{text[:60]!r} does not say which time zone it is in",
+            'Put the offset behind the time: "...Z" for UTC, "...+01:00" for Norwegian winter time',
+        )
+    since = instant - _EPOCH
+    return (since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds
+
+
+def _from_integer(number: int) -> Micros:
+    size = abs(number)
+    if size < 10**11:
+        return number * 1_000_000
+    if size < 10**14:
+        return number * 1_000
+    if size < 10**17:
+        return number
+    return _in_calendar(number // 1_000)
+
+
+def _from_float(number: float) -> Micros:
+    size = abs(number)
+    if size < 1e11:
+        return round(number * 1e6)
+    if size < 1e14:
+        return round(number * 1e3)
+    if size < 1e17:
+        return round(number)
+    if size < 1e30:  # nan and infinity fall through as well
+        return _in_calendar(round(number / 1e3))
+    raise BadMessage("bad-time", f"{number!r} is not an instant", _HINT)
+
+
+def _in_calendar(instant: int) -> Micros:
+    if abs(instant) < _LAST:
+        return instant
+    raise BadMessage("bad-time", "the number is too large for an instant", _HINT)
+
+
+def _kind(value: object) -> str:
+    return {bool: "true or false", dict: "an object", list: "a list"}.get(type(value), "nothing that can be read")

@@ -1,0 +1,218 @@
+"""A broker for a laptop, inside our process, that acknowledges a reading when it is stored and not before.
+
+amqtt answers an incoming QoS 1 message as soon as the `put` of the session's queue returns. Each session gets a queue
+whose `put` hands the message to the pipeline, passes it on to ordinary subscribers, and then waits until the pipeline
+settles it:
+
+    device ── PUBLISH ──► amqtt ──► HoldingQueue.put ──► receive() ... write ... settle()
+       ▲                                 │  waits                                  │
+       └────────────── PUBACK ◄──────────┴─────────────────────────────────────────┘
+
+amqtt handles each packet in a task of its own, so that waiting ones do not stop the next. When the device hangs up,
+the wait is cancelled and the message, unacknowledged, is stored and comes again: a duplicate, which the store
+recognises.
+
+Memory is bounded twice: beyond `window` unsettled messages no more bytes are read from the clients that publish, and a
+packet above `max_packet_bytes` ends its sender's connection. Sessions live in memory: this is no broker for a city.
+See docs/decisions/0004-embedded-broker-holds-the-puback.md.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Sequence
+from concurrent.futures import Future
+from typing import Any
+
+import msgspec
+import structlog
+from amqtt.adapters import ReaderAdapter
+from amqtt.broker import Broker
+from amqtt.contexts import BrokerConfig, ListenerConfig
+from amqtt.errors import BrokerError as AmqttBrokerError
+from amqtt.mqtt.constants import QOS_0
+from amqtt.session import IncomingApplicationMessage, Session
+from paho.mqtt.matcher import MQTTMatcher
+
+from techport_ingest.broker import BrokerError
+from techport_ingest.message import Message
+
+log = structlog.get_logger(__name__)
+
+
+class EmbeddedSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """Everybody on `host` may publish: keep it to loopback."""
+
+    host: str = "127.0.0.1"
+    port: int = 1883
+    topics: tuple[str, ...] = ("pilots/#",)  # what the pipeline gets; subscribers may use any other topic beside it
+    window: int = 10_000
+    max_packet_bytes: int = 4 * 1024 * 1024
+
+
+class EmbeddedBroker:
+    """A Source that is a broker. Listens once the constructor returns; raises BrokerError where it cannot."""
+
+    def __init__(self, settings: EmbeddedSettings) -> None:
+        self._settings = settings
+        self._arrived: deque[Message] = deque()
+        self._something_arrived = threading.Event()
+        self._numbers = itertools.count(1)
+        self._unsettled: dict[int, asyncio.Future[None] | None] = {}  # touched by the broker's thread only
+        self._topics = MQTTMatcher()  # type: ignore[no-untyped-call]
+        for topic in settings.topics:
+            self._topics[topic] = True
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._run, name="embedded-broker", daemon=True)
+        self._started: Future[None] = Future()
+        self._stop = asyncio.Event()
+        self.room = asyncio.Event()  # set while fewer than `window` messages are unsettled
+        self.room.set()
+        self._thread.start()
+        self._started.result()
+
+    # -- Source ----------------------------------------------------------------------------------------------------
+
+    def receive(self, timeout: float) -> list[Message]:
+        if not self._arrived:
+            self._something_arrived.wait(timeout)
+        self._something_arrived.clear()
+        take = self._arrived.popleft
+        return [take() for _ in range(len(self._arrived))]
+
+    def settle(self, messages: Sequence[Message]) -> None:
+        self._call_broker(self._release, [message.id for message in messages])
+
+    @property
+    def connected(self) -> bool:
+        return self._thread.is_alive()
+
+    def close(self) -> None:
+        self._call_broker(self._stop.set)
+        self._thread.join()
+        self._something_arrived.set()
+
+    # -- the broker's thread ---------------------------------------------------------------------------------------
+
+    def _call_broker(self, function: Any, *arguments: Any) -> None:
+        try:
+            self._loop.call_soon_threadsafe(function, *arguments)
+        except RuntimeError:  # the loop is closed: its clients are gone, and what they sent was not acknowledged
+            log.debug("the embedded broker is closed already")
+
+    def _run(self) -> None:
+        for name in ("amqtt", "transitions"):
+            logging.getLogger(name).setLevel(logging.CRITICAL)  # it reports each hang-up of a client as an error
+        with asyncio.Runner(loop_factory=lambda: self._loop) as runner:
+            runner.run(self._serve())
+
+    async def _serve(self) -> None:
+        broker = _HoldingBroker(self._settings, self)
+        try:
+            await broker.start()
+        except AmqttBrokerError as error:
+            where = f"{self._settings.host}:{self._settings.port}"
+            self._started.set_exception(BrokerError(f"cannot listen on {where}: {error.__cause__ or error}"))
+            return
+        self._started.set_result(None)
+        await self._stop.wait()
+        try:
+            await asyncio.wait_for(broker.shutdown(), timeout=5)
+        except (TimeoutError, AmqttBrokerError) as error:
+            log.debug("the embedded broker did not close in good order", problem=str(error))
+
+    def _release(self, numbers: list[int]) -> None:
+        for number in numbers:
+            stored = self._unsettled.pop(number, None)
+            if stored is not None and not stored.done():  # done: its client hung up
+                stored.set_result(None)
+        if len(self._unsettled) < self._settings.window:
+            self.room.set()
+
+    def accept(self, packet: IncomingApplicationMessage) -> asyncio.Future[None] | None:
+        """Take a message into the pipeline. Returns what its acknowledgement has to wait for, if anything."""
+        if next(self._topics.iter_match(packet.topic), None) is None:  # type: ignore[no-untyped-call]
+            return None
+        number = next(self._numbers)
+        stored = None if packet.qos == QOS_0 else self._loop.create_future()
+        self._unsettled[number] = stored
+        if len(self._unsettled) >= self._settings.window:
+            self.room.clear()
+        publish = packet.publish_packet
+        again = bool(publish is not None and publish.dup_flag)
+        self._arrived.append(
+            Message(packet.topic, bytes(packet.data), time.time_ns() // 1000, number, again, packet.retain)
+        )
+        self._something_arrived.set()
+        return stored
+
+
+class HoldingQueue(asyncio.Queue[Any]):
+    """The queue of what one client published. See the picture above."""
+
+    def __init__(self, source: EmbeddedBroker) -> None:
+        super().__init__()
+        self._source = source
+        self.publishes = False
+
+    async def put(self, item: IncomingApplicationMessage) -> None:
+        self.publishes = True
+        stored = self._source.accept(item)
+        await super().put(item)
+        if stored is not None:
+            await stored
+
+    def put_nowait(self, item: IncomingApplicationMessage) -> None:
+        if item.qos == QOS_0:  # the way of QoS 0, which nobody waits for; `put` above comes by here for the others
+            self.publishes = True
+            self._source.accept(item)
+        super().put_nowait(item)
+
+
+class _HoldingBroker(Broker):
+    """amqtt with our queue in each session. This seam is private to amqtt 0.12: pyproject.toml pins it."""
+
+    def __init__(self, settings: EmbeddedSettings, source: EmbeddedBroker) -> None:
+        host = f"[{settings.host}]" if ":" in settings.host else settings.host
+        super().__init__(
+            BrokerConfig(
+                listeners={"default": ListenerConfig(bind=f"{host}:{settings.port}")},
+                plugins={"amqtt.plugins.authentication.AnonymousAuthPlugin": {"allow_anonymous": True}},
+            )
+        )
+        self._source = source
+        self._max_packet_bytes = settings.max_packet_bytes
+
+    async def _handle_client_session(
+        self, reader: ReaderAdapter, writer: Any, client_session: Session, *rest: Any
+    ) -> None:
+        queue = client_session.delivered_message_queue
+        if not isinstance(queue, HoldingQueue):  # a session that comes back has its queue already
+            queue = client_session.delivered_message_queue = HoldingQueue(self._source)
+        gate = _Gate(reader, self._source, queue, self._max_packet_bytes)
+        await super()._handle_client_session(gate, writer, client_session, *rest)
+
+
+class _Gate(ReaderAdapter):
+    """Reads nothing from a publishing client while the window is full: TCP then slows it down."""
+
+    def __init__(self, reader: ReaderAdapter, source: EmbeddedBroker, queue: HoldingQueue, max_bytes: int) -> None:
+        self._reader = reader
+        self._source = source
+        self._queue = queue
+        self._max_bytes = max_bytes
+
+    async def read(self, n: int = -1) -> bytes:
+        if n > self._max_bytes:
+            raise OverflowError(f"a packet of more than {self._max_bytes} bytes")  # amqtt closes the connection on it
+        if self._queue.publishes:
+            await self._source.room.wait()
+        return await self._reader.read(n)
+
+    def feed_eof(self) -> None:
+        self._reader.feed_eof()

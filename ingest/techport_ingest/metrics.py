@@ -1,0 +1,54 @@
+"""What the ingestor says about itself at /metrics."""
+
+from __future__ import annotations
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+from techport_pilots.account import Tally
+
+_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+_MESSAGES = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1_000, 2_000, 5_000, 10_000)
+
+
+class Metrics:
+    """Counters of one worker, in the registry of the process."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.messages = Counter(
+            "techport_ingest_messages", "Messages taken from the broker and settled", registry=registry
+        )
+        self.values = Counter("techport_ingest_values", "Values by what became of them", ["outcome"], registry=registry)
+        self.problems = Counter(
+            "techport_ingest_set_aside", "Entries set aside, by reason", ["reason"], registry=registry
+        )
+        self.retries = Counter(
+            "techport_ingest_retries", "Steps that had to wait for the store or the books", ["step"], registry=registry
+        )
+        self.restarts = Counter("techport_ingest_restarts", "Times that the loop was started again", registry=registry)
+        self.batch = Histogram(
+            "techport_ingest_batch_messages", "Messages in a batch", buckets=_MESSAGES, registry=registry
+        )
+        self.commit = Histogram(
+            "techport_ingest_commit_seconds",
+            "From the first look at a batch until it is settled",
+            buckets=_SECONDS,
+            registry=registry,
+        )
+        self.lag = Gauge(
+            "techport_ingest_lag_seconds", "Age of the oldest message that is not settled", registry=registry
+        )
+        self.connected = Gauge(
+            "techport_ingest_connected", "1 while the broker's subscription stands", registry=registry
+        )
+
+    def count(self, messages: int, total: Tally, reasons: list[str], seconds: float) -> None:
+        """Add one settled batch."""
+        self.messages.inc(messages)
+        self.batch.observe(messages)
+        self.commit.observe(seconds)
+        for outcome in ("stored", "duplicates", "quarantined", "ignored"):
+            amount = getattr(total, outcome)
+            if amount:
+                self.values.labels(outcome).inc(amount)
+        for reason in reasons:
+            self.problems.labels(reason).inc()

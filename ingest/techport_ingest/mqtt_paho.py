@@ -1,0 +1,227 @@
+"""Messages from an MQTT broker: persistent session, QoS 1, acknowledged one by one after the commit.
+
+paho's network thread calls back; callbacks do nothing but append to a queue, because an exception in one of them
+would end that thread. What keeps the promise "acknowledged means kept":
+
+- The session outlives the connection and the process (fixed client id, no clean start): the broker holds what we have
+  not acknowledged and gives it again.
+- PUBACKs are sent by `settle` alone.
+- A PUBACK names a packet by a 16-bit number that belongs to one connection. After a reconnect the same number may mean
+  another message, so a message remembers its connection and is never acknowledged on a later one: it comes again
+  anyway.
+"""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections import deque
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import msgspec
+import structlog
+from paho.mqtt.client import Client, ConnectFlags, DisconnectFlags, MQTTMessage
+from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, MQTTProtocolVersion
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
+from paho.mqtt.reasoncodes import ReasonCode
+from paho.mqtt.subscribeoptions import SubscribeOptions
+
+from techport_ingest.message import Message
+
+log = structlog.get_logger(__name__)
+
+_MID_BITS = 16
+_QOS_BITS = 2
+
+
+class Tls(msgspec.Struct, frozen=True, kw_only=True):
+    """Files in PEM form. Without `ca` the system's authorities are trusted."""
+
+    ca: str | None = None
+    certificate: str | None = None
+    key: str | None = None
+
+
+class MqttSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """How to reach the broker and as whom. `repr` does not show the password."""
+
+    client_id: str  # fixed: it is what the broker keeps the session under
+    host: str = "127.0.0.1"
+    port: int = 1883
+    topics: tuple[str, ...] = ("pilots/#",)
+    share: str | None = None  # group of workers that divide the topics among them
+    username: str | None = None
+    password: str | None = None
+    tls: Tls | None = None
+    protocol: Literal["5", "3.1.1"] = "5"
+    window: int = 10_000  # unacknowledged messages in flight, 1..65535
+    session_expiry: int = 7 * 24 * 3600  # seconds that the broker keeps the session while we are away (MQTT 5)
+    keepalive: int = 30  # seconds
+    longest_wait: float = 30.0  # seconds between two attempts to connect, at most
+
+    def __repr__(self) -> str:
+        return f"MqttSettings({self.client_id!r} at {self.host}:{self.port})"
+
+
+class PahoSource:
+    """A Source. Connects in the background at once and for ever; `connected` says whether the subscription stands."""
+
+    def __init__(self, settings: MqttSettings) -> None:
+        self._settings = settings
+        self._arrived: deque[Message] = deque()
+        self._something_arrived = threading.Event()
+        self._connection = 0  # counts connections: the generation that a packet number belongs to
+        self._connection_lock = threading.Lock()
+        self._subscribed = False
+        self._failures = 0
+        self._closing = False
+        self.discarded = 0  # QoS 0 messages beyond the window: nobody promised to keep them
+        self._client = self._build_client()
+        if settings.protocol == "5":
+            self._client.connect_async(
+                settings.host,
+                settings.port,
+                settings.keepalive,
+                clean_start=False,
+                properties=self._connect_properties(),
+            )
+        else:
+            self._client.connect_async(settings.host, settings.port, settings.keepalive)
+        self._schedule_next_attempt()
+        self._client.loop_start()
+
+    # -- Source ----------------------------------------------------------------------------------------------------
+
+    def receive(self, timeout: float) -> list[Message]:
+        if not self._arrived:
+            self._something_arrived.wait(timeout)
+        self._something_arrived.clear()  # before the queue is emptied: a message that comes between is seen or wakes us
+        if not self._subscribed and not self._closing:
+            self._revive()
+        take = self._arrived.popleft
+        return [take() for _ in range(len(self._arrived))]
+
+    def settle(self, messages: Sequence[Message]) -> None:
+        acknowledge = self._client.ack
+        with self._connection_lock:
+            current = self._connection
+            for message in messages:
+                handle = message.id
+                if handle >> (_MID_BITS + _QOS_BITS) == current and (handle >> _MID_BITS) & 3:
+                    acknowledge(handle & 0xFFFF, (handle >> _MID_BITS) & 3)
+
+    @property
+    def connected(self) -> bool:
+        return self._subscribed
+
+    def close(self) -> None:
+        self._closing = True
+        self._client.disconnect()
+        self._client.loop_stop()
+        self._something_arrived.set()
+
+    # -- paho's thread ---------------------------------------------------------------------------------------------
+
+    def _on_message(self, client: Client, userdata: Any, message: MQTTMessage) -> None:
+        if message.qos == 0 and len(self._arrived) >= self._settings.window:
+            self.discarded += 1
+            return
+        try:
+            topic = message.topic
+        except UnicodeDecodeError as error:
+            topic = bytes(error.object).decode(errors="backslashreplace")
+        handle = (self._connection << _QOS_BITS | message.qos) << _MID_BITS | message.mid
+        self._arrived.append(
+            Message(topic, bytes(message.payload), time.time_ns() // 1000, handle, message.dup, message.retain)
+        )
+        if not self._something_arrived.is_set():
+            self._something_arrived.set()
+
+    def _on_connect(
+        self, client: Client, userdata: Any, flags: ConnectFlags, reason: ReasonCode, properties: Properties | None
+    ) -> None:
+        if reason.is_failure:
+            log.error("the broker refused the connection", broker=str(self._settings), reason=str(reason))
+            return
+        log.info("connected to the broker", broker=str(self._settings), session_resumed=flags.session_present)
+        prefix = f"$share/{self._settings.share}/" if self._settings.share else ""
+        topics = [prefix + topic for topic in self._settings.topics]
+        if self._settings.protocol == "5":
+            # Retained values are asked for with a new subscription only, not again at every reconnect.
+            handling = SubscribeOptions.RETAIN_DO_NOT_SEND if prefix else SubscribeOptions.RETAIN_SEND_IF_NEW_SUB
+            client.subscribe([(topic, SubscribeOptions(qos=1, retainHandling=handling)) for topic in topics])
+        else:
+            client.subscribe([(topic, 1) for topic in topics])
+
+    def _on_subscribe(
+        self, client: Client, userdata: Any, mid: int, reasons: list[ReasonCode], properties: Properties | None
+    ) -> None:
+        refused = [str(reason) for reason in reasons if reason.is_failure]
+        if refused:
+            log.error("the broker refused the subscription", topics=self._settings.topics, reasons=refused)
+            return
+        self._failures = 0
+        self._subscribed = True
+
+    def _on_disconnect(
+        self, client: Client, userdata: Any, flags: DisconnectFlags, reason: ReasonCode, properties: Properties | None
+    ) -> None:
+        with self._connection_lock:
+            self._connection += 1
+        if not self._subscribed:
+            self._failures += 1
+        self._subscribed = False
+        if not self._closing:
+            log.warning("lost the broker", broker=str(self._settings), reason=str(reason))
+            self._schedule_next_attempt()
+
+    def _on_connect_fail(self, client: Client, userdata: Any) -> None:
+        if self._failures == 0:
+            log.warning("cannot reach the broker; trying on", broker=str(self._settings))
+        self._failures += 1
+        self._schedule_next_attempt()
+
+    # -- connection ------------------------------------------------------------------------------------------------
+
+    def _build_client(self) -> Client:
+        settings = self._settings
+        five = settings.protocol == "5"
+        client = Client(
+            CallbackAPIVersion.VERSION2,
+            client_id=settings.client_id,
+            protocol=MQTTProtocolVersion.MQTTv5 if five else MQTTProtocolVersion.MQTTv311,
+            manual_ack=True,
+            clean_session=None if five else False,  # MQTT 5 says it in the CONNECT: clean_start
+        )
+        client.on_message = self._on_message
+        client.on_connect = self._on_connect
+        client.on_connect_fail = self._on_connect_fail
+        client.on_disconnect = self._on_disconnect
+        client.on_subscribe = self._on_subscribe
+        if settings.username is not None:
+            client.username_pw_set(settings.username, settings.password)
+        if settings.tls is not None:
+            client.tls_set(ca_certs=settings.tls.ca, certfile=settings.tls.certificate, keyfile=settings.tls.key)
+        return client
+
+    def _connect_properties(self) -> Properties:
+        properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
+        properties.SessionExpiryInterval = self._settings.session_expiry
+        properties.ReceiveMaximum = self._settings.window
+        return properties
+
+    def _schedule_next_attempt(self) -> None:
+        """Exponential back-off with jitter, so that a hundred clients do not come back in the same instant."""
+        ceiling = min(self._settings.longest_wait, 0.5 * 2 ** min(self._failures, 16))
+        wait = random.uniform(0.1, ceiling)
+        self._client.reconnect_delay_set(wait, wait)  # type: ignore[arg-type]  # paho takes fractions of a second
+
+    def _revive(self) -> None:
+        """paho's thread ends on an error that it does not expect, a TLS file gone missing for instance. Start it
+        again.
+        """
+        if self._client.loop_start() == MQTTErrorCode.MQTT_ERR_SUCCESS:
+            log.warning("the connection's thread had ended and was started again", broker=str(self._settings))

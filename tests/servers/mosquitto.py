@@ -1,0 +1,36 @@
+"""A real mosquitto for tests, run by the same code that runs it for users. Import the fixture to use it."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from techport_ingest.broker import Mosquitto, MosquittoSettings, find_mosquitto
+from tests.conftest import unavailable
+
+
+def free_port() -> int:
+    """A port that nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def start_mosquitto(folder: Path) -> Mosquitto:
+    """A running mosquitto on a free port of the loopback. Skips the test (fails it in CI) where there is none."""
+    executable = find_mosquitto()
+    if executable is None:
+        unavailable("mosquitto is not installed: apt-get install mosquitto")
+    broker = Mosquitto(MosquittoSettings(folder=folder, executable=executable, port=free_port()))
+    broker.start()
+    return broker
+
+
+@pytest.fixture
+def mosquitto(tmp_path: Path) -> Iterator[Mosquitto]:
+    broker = start_mosquitto(tmp_path / "mosquitto")
+    yield broker
+    broker.stop()
