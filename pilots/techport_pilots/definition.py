@@ -1,0 +1,117 @@
+"""Reading a pilot's definition file (YAML or TOML) and writing it back.
+
+What is wrong with a file is said all at once: file, line, field, problem and remedy of each thing (DefinitionError).
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from pathlib import Path as FilePath
+from typing import Any, Literal, TypeVar
+from zoneinfo import ZoneInfo
+
+import msgspec
+import yaml
+
+from techport_pilots import checks
+from techport_pilots.errors import DefinitionError, Finding
+from techport_pilots.model import Event, Phase, PilotDefinition
+from techport_pilots.source_text import Source, SourceError, read_toml, read_yaml
+from techport_pilots.structure import Misfit, field_name, fit
+
+__all__ = ["DefinitionError", "Finding", "parse_definition", "read_definition", "to_yaml"]
+
+Format = Literal["yaml", "toml"]
+_Timed = TypeVar("_Timed", Phase, Event)
+
+
+def read_definition(path: FilePath | str) -> PilotDefinition:
+    """The pilot that the file defines. Raises DefinitionError, OSError when it cannot be opened."""
+    path = FilePath(path)
+    try:
+        text = path.read_text("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = path.read_bytes().count(b"\n", 0, error.start) + 1
+        remedy = "Save the file as UTF-8"
+        raise DefinitionError([Finding(path.name, line, "", "this is not UTF-8 text", remedy)]) from error
+    return parse_definition(text, file=path.name, format="toml" if path.suffix.lower() == ".toml" else "yaml")
+
+
+def parse_definition(text: str, *, file: str = "definition", format: Format = "yaml") -> PilotDefinition:
+    """The pilot that `text` defines; `file` is how findings call it. Raises DefinitionError.
+
+    Times without an offset are taken as local times of the pilot's zone.
+    """
+    try:
+        source = read_toml(text) if format == "toml" else read_yaml(text)
+    except SourceError as error:
+        finding = Finding(file, error.line, field_name(error.path), error.problem, error.remedy)
+        raise DefinitionError([finding]) from error
+    values, misfits = fit(source.value, PilotDefinition)
+    try:
+        pilot = _in_its_zone(msgspec.convert(values, PilotDefinition))
+    except msgspec.ValidationError as error:
+        # Too much is missing to ask what the rest means.
+        raise _error(
+            misfits or [Misfit((), str(error), "Compare it with the example in pilots/README.md")], source, file
+        ) from error
+    misfits += checks.check(pilot)
+    if misfits:
+        raise _error(misfits, source, file)
+    return pilot
+
+
+def to_yaml(pilot: PilotDefinition) -> str:
+    """The definition as a YAML file that parse_definition reads back to the same; what is default is left out."""
+    return yaml.dump(_without_defaults(pilot), Dumper=_Dumper, allow_unicode=True, sort_keys=False, width=110)
+
+
+def _error(misfits: list[Misfit], source: Source, file: str) -> DefinitionError:
+    return DefinitionError(
+        [Finding(file, source.line(m.near or m.path), field_name(m.path), m.problem, m.remedy) for m in misfits]
+    )
+
+
+def _in_its_zone(pilot: PilotDefinition) -> PilotDefinition:
+    # An unknown zone is found by checks; until then any zone lets the times be compared.
+    zone = checks.zone(pilot.timezone) or ZoneInfo("UTC")
+    phases = [_local(phase, zone, ("start", "end")) for phase in pilot.phases]
+    events = [_local(event, zone, ("time", "end")) for event in pilot.events]
+    return msgspec.structs.replace(pilot, phases=phases, events=events)
+
+
+def _local(item: _Timed, zone: ZoneInfo, fields: tuple[str, str]) -> _Timed:
+    times: dict[str, Any] = {field: getattr(item, field) for field in fields}
+    naive = {field: time for field, time in times.items() if time is not None and time.tzinfo is None}
+    return msgspec.structs.replace(item, **{field: _with_offset(time, zone) for field, time in naive.items()})
+
+
+def _with_offset(time: dt.datetime, zone: ZoneInfo) -> dt.datetime:
+    """The local time with its offset as a number: what is kept and exported does not depend on zone tables."""
+    offset = time.replace(tzinfo=zone).utcoffset()
+    return time.replace(tzinfo=dt.timezone(offset or dt.timedelta()))
+
+
+def _without_defaults(value: Any) -> Any:
+    """Structs as mappings without the fields that have their defaults; times as text."""
+    if isinstance(value, msgspec.Struct):
+        fields = msgspec.structs.fields(value)
+        pairs = {field.encode_name: (getattr(value, field.name), _default(field)) for field in fields}
+        return {key: _without_defaults(inner) for key, (inner, default) in pairs.items() if inner != default}
+    if isinstance(value, list | tuple):
+        return [_without_defaults(item) for item in value]
+    return value.isoformat() if isinstance(value, dt.datetime) else value
+
+
+def _default(field: msgspec.structs.FieldInfo) -> object:
+    return field.default_factory() if callable(field.default_factory) else field.default
+
+
+class _Dumper(yaml.SafeDumper):
+    """Indents lists under their key, and never writes an alias for what stands in two places."""
+
+    def increase_indent(self, flow: bool = False, indentless: bool = False) -> None:
+        super().increase_indent(flow, False)
+
+    def ignore_aliases(self, data: object) -> bool:
+        return True
