@@ -1,0 +1,12 @@
+"""The HTTP API, version 1. One module a group of resources; each route says what it takes and gives, nothing more."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter
+
+from techport_dashboards.api import about, describe, readings
+
+router = APIRouter(prefix="/api/v1")
+router.include_router(describe.router)
+router.include_router(readings.router)
+router.include_router(about.router)

@@ -1,0 +1,170 @@
+"""What there is: pilots, devices, streams, quantities."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Request
+from starlette.concurrency import run_in_threadpool
+
+from techport_dashboards.access import Viewer, allow
+from techport_dashboards.api.schema import (
+    ChoiceParameters,
+    DeviceItem,
+    Listed,
+    PageParameters,
+    PilotDetail,
+    PilotItem,
+    QuantityItem,
+    StreamItem,
+    paged,
+)
+from techport_dashboards.catalogue import Catalogue
+from techport_dashboards.errors import Problem
+from techport_dashboards.queries import Question, select
+from techport_dashboards.services import Services, services_of
+from techport_pilots.model import PilotDefinition, Text
+from techport_pilots.quantities import Quantity, builtin
+from techport_pilots.registry import DeviceInfo, StreamInfo
+from techport_storage.model import Selection, Stream
+
+router = APIRouter()
+Allowed = Annotated[Viewer, Depends(allow)]
+
+
+@router.get("/pilots", tags=["pilots"], response_model=Listed[PilotItem])
+async def pilots(request: Request, viewer: Allowed, page: PageParameters) -> dict[str, Any]:
+    """The pilots, by name."""
+    services = services_of(request)
+    catalogue = await run_in_threadpool(services.catalogues.current)
+    visible = [pilot for pilot in catalogue.pilots.values() if viewer.may_see(pilot.id)]
+    return _listed([pilot_item(pilot) for pilot in visible], ("id",), page, services)
+
+
+@router.get("/pilots/{pilot}", tags=["pilots"], response_model=PilotDetail)
+async def pilot(request: Request, viewer: Allowed, pilot: str) -> dict[str, Any]:
+    """One pilot: its question, phases, and what it measures."""
+    catalogue = await run_in_threadpool(services_of(request).catalogues.current)
+    found = find_pilot(catalogue, viewer, pilot)
+    return pilot_item(found) | {
+        "description": title(found.description),
+        "hypothesis": title(found.hypothesis),
+        "phases": [
+            {"name": p.name, "kind": p.kind, "start": p.start.isoformat(), "end": p.end.isoformat()}
+            for p in found.phases
+        ],
+        "quantities": sorted({stream.quantity for stream in catalogue.streams if stream.pilot == pilot}),
+    }
+
+
+@router.get("/devices", tags=["devices"], response_model=Listed[DeviceItem])
+async def devices(request: Request, viewer: Allowed, choice: ChoiceParameters) -> dict[str, Any]:
+    """The devices, by pilot and name, with where they are and what they measure."""
+    services = services_of(request)
+    catalogue, chosen, streams = await run_in_threadpool(_chosen, services, viewer, choice)
+    measures: dict[tuple[str, str], list[str]] = {}
+    for stream in streams:
+        measures.setdefault(stream[:2], []).append(stream.quantity)
+    found = [
+        device_item(device, measures.get(key, []))
+        for key, device in catalogue.devices.items()
+        if device.pilot in (chosen.pilots or ())
+        and (chosen.devices is None or device.device in chosen.devices)
+        and (chosen.quantities is None or key in measures)
+    ]
+    return _listed(found, ("pilot", "id"), choice, services)
+
+
+@router.get("/streams", tags=["streams"], response_model=Listed[StreamItem])
+async def streams(request: Request, viewer: Allowed, choice: ChoiceParameters) -> dict[str, Any]:
+    """The streams: what each device measures, in which unit, how often. Those not described yet are there too."""
+    services = services_of(request)
+    catalogue, _, found = await run_in_threadpool(_chosen, services, viewer, choice)
+    return _listed([stream_item(catalogue.stream(s)) for s in found], ("pilot", "device", "quantity"), choice, services)
+
+
+@router.get("/quantities", tags=["streams"], response_model=Listed[QuantityItem])
+async def quantities(request: Request, viewer: Allowed, page: PageParameters) -> dict[str, Any]:
+    """The vocabulary that every pilot has: names, titles, units, valid ranges, codes of other vocabularies."""
+    items = sorted((quantity_item(quantity) for quantity in builtin()), key=lambda item: str(item["name"]))
+    return _listed(items, ("name",), page, services_of(request))
+
+
+def find_pilot(catalogue: Catalogue, viewer: Viewer, pilot: str) -> PilotDefinition:
+    """The pilot. Raises the same Problem for one that does not exist and for one that the viewer may not see."""
+    found = catalogue.pilots.get(pilot)
+    if found is None or not viewer.may_see(pilot):
+        raise Problem("not-found", f"There is no pilot {pilot[:80]!r}.", parameter="pilot")
+    return found
+
+
+def _chosen(services: Services, viewer: Viewer, choice: Any) -> tuple[Catalogue, Selection, list[Stream]]:
+    """The streams that the parameters choose, described or only found in the store, sorted."""
+    catalogue = services.catalogues.current()
+    question = Question(pilots=choice.pilot, devices=choice.device, quantities=choice.quantity)
+    chosen = select(question, viewer, catalogue, services.store)
+    described = {stream for stream in catalogue.streams if _is_in(stream, chosen)}
+    return catalogue, chosen, sorted(described | set(services.store.streams(chosen)))
+
+
+def _is_in(stream: Stream, chosen: Selection) -> bool:
+    parts = zip(stream, (chosen.pilots, chosen.devices, chosen.quantities), strict=True)
+    return all(names is None or part in names for part, names in parts)
+
+
+def _listed(items: list[dict[str, Any]], keys: tuple[str, ...], page: Any, services: Services) -> dict[str, Any]:
+    """A page of items that are sorted by their keys. \\0 sorts before every character of a name."""
+    settings = services.settings
+    some, following = paged(
+        items, lambda item: "\0".join(str(item[key]) for key in keys), page, settings.page_size, settings.max_page_size
+    )
+    return {"items": some, "next": following}
+
+
+def title(text: Text) -> dict[str, str]:
+    return {"nb": text.get("nb"), "en": text.get("en")}
+
+
+def pilot_item(pilot: PilotDefinition) -> dict[str, Any]:
+    return {
+        "id": pilot.id,
+        "title": title(pilot.title),
+        "question": title(pilot.question),
+        "timezone": pilot.timezone,
+        "devices": len(pilot.devices),
+        "licence": pilot.licence,
+        "attribution": pilot.attribution,
+        "start": min(phase.start for phase in pilot.phases).isoformat() if pilot.phases else None,
+        "end": max(phase.end for phase in pilot.phases).isoformat() if pilot.phases else None,
+    }
+
+
+def device_item(device: DeviceInfo, quantities: list[str]) -> dict[str, Any]:
+    at = device.position
+    return {
+        "pilot": device.pilot,
+        "id": device.device,
+        "title": title(device.title),
+        "described": device.described,
+        "kind": device.kind,
+        "group": device.group,
+        "position": {"lat": at.lat, "lon": at.lon, "height": at.height} if at else None,
+        "quantities": quantities,
+    }
+
+
+def stream_item(view: StreamInfo) -> dict[str, Any]:
+    return {
+        **view.stream._asdict(),
+        "title": title(view.title),
+        "unit": view.unit or "",
+        "interval": None if view.interval_us is None else view.interval_us / 1e6,
+        "range": view.range,
+        "described": view.described,
+        "kind": view.kind,
+    }
+
+
+def quantity_item(quantity: Quantity) -> dict[str, Any]:
+    names = ("name", "unit", "unit_label", "kind", "group", "range", "cf_name", "eea_code")
+    return {name: getattr(quantity, name) for name in names} | {"title": title(quantity.title)}

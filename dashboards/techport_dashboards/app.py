@@ -1,0 +1,83 @@
+"""Puts the web app together: routes behind one access function, errors in one form, the live poller's life."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from importlib import metadata
+
+from fastapi import Depends, FastAPI
+from prometheus_client import CollectorRegistry
+from starlette.concurrency import run_in_threadpool
+from starlette.middleware.gzip import DEFAULT_EXCLUDED_CONTENT_TYPES, GZipMiddleware
+
+from techport_dashboards import access, api, errors, operations, pages
+from techport_dashboards.assets import PLOTLY, Assets
+from techport_dashboards.catalogue import Catalogues
+from techport_dashboards.formats import PARQUET
+from techport_dashboards.live import Live
+from techport_dashboards.middleware import Measured, SecurityHeaders
+from techport_dashboards.services import Services
+from techport_dashboards.settings import HealthCheck, WebSettings, no_health
+from techport_dashboards.templating import environment
+from techport_pilots.books import Books
+from techport_pilots.registry import Registry
+from techport_storage.store import ReadingStore
+
+DESCRIPTION = """Readings of the pilots and what is known about them.
+
+Times are ISO 8601 in UTC with microseconds. Lists answer `{"items": [...], "next": cursor or null}`: repeat the request
+with `cursor=` until `next` is null. Errors are RFC 9457 problem details that name the parameter and show a right one.
+"""
+
+
+def create_app(
+    registry: Registry,
+    store: ReadingStore,
+    books: Books | None = None,
+    settings: WebSettings | None = None,
+    health: HealthCheck = no_health,
+    metrics: CollectorRegistry | None = None,
+) -> FastAPI:
+    """The ASGI app over a registry and a store that the caller opens and closes.
+
+    `books` are the ingestor's tallies for the accounting on device pages, `health` says whether the rest of the process
+    is ready, `metrics` is what /metrics shows; the app adds its own. It holds no state: run as many as needed. Serve
+    it with techport_dashboards.server, which lets live pages go when it stops.
+    """
+    settings = settings or WebSettings()
+    metrics = metrics if metrics is not None else CollectorRegistry()
+    catalogues = Catalogues(registry)
+    assets = Assets()
+    live = Live(store, catalogues, metrics, settings.poll_interval, settings.heartbeat)
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        warm = asyncio.create_task(run_in_threadpool(assets.get, PLOTLY))  # the first page need not wait for it
+        yield
+        await warm
+        await live.close()
+
+    app = FastAPI(
+        title="techport",
+        description=DESCRIPTION,
+        version=metadata.version("techport"),
+        lifespan=lifespan,
+        openapi_url=None,  # served by a route of our own, which passes the access function; /docs would load from a CDN
+        docs_url=None,
+        redoc_url=None,
+    )
+    app.state.services = Services(
+        catalogues, store, books, settings, health, metrics, live, assets, environment(assets)
+    )
+    errors.install(app)
+    app.include_router(operations.public)
+    for router in (operations.router, api.router, pages.router):
+        app.include_router(router, dependencies=[Depends(access.allow)])
+    app.add_middleware(SecurityHeaders)
+    app.add_middleware(
+        GZipMiddleware, compresslevel=5, exclude_content_types=(*DEFAULT_EXCLUDED_CONTENT_TYPES, PARQUET)
+    )
+    app.add_middleware(Measured, metrics=metrics)
+    return app

@@ -1,0 +1,126 @@
+"""Every error that leaves the web app, as RFC 9457 problem details, in one place.
+
+    Problem                  raised by our code: a kind from KINDS, what is wrong, and what would be right
+    BadQuery, StoreUnavailable, RegistryUnavailable  the store's own errors, translated
+    RequestValidationError   a parameter that does not parse
+    HTTPException            the framework's own (no such path, wrong method)
+
+The `type` of a problem is a path of this server that explains the kind.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Any, NamedTuple
+
+import msgspec
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+
+from techport_pilots.errors import RegistryUnavailable
+from techport_storage.errors import BadQuery, StoreUnavailable
+
+log = logging.getLogger(__name__)
+
+MEDIA_TYPE = "application/problem+json"
+RETRY_AFTER = "5"
+
+
+class Kind(NamedTuple):
+    status: int
+    title: str
+    remedy: str
+
+
+KINDS: dict[str, Kind] = {
+    "bad-parameter": Kind(400, "A parameter is not right", "See `parameter` and `example` in the answer."),
+    "unknown-parameter": Kind(400, "There is no such parameter", "Check the spelling; nothing is ignored in silence."),
+    "unknown-name": Kind(
+        400, "A name in the question is not known", "List what there is with /pilots, /devices, /streams."
+    ),
+    "limit-too-large": Kind(
+        400, "More than one answer may hold", "Follow `next`, or ask for CSV or Parquet: never cut."
+    ),
+    "bad-cursor": Kind(
+        400, "This cursor does not continue this question", "Repeat the question that gave it, unchanged."
+    ),
+    "not-found": Kind(404, "There is nothing here", "List what there is with /api/v1/pilots."),
+    "method-not-allowed": Kind(405, "This address does not take that method", "Use GET."),
+    "not-acceptable": Kind(406, "No such format", "Use json, ndjson, csv or parquet."),
+    "forbidden": Kind(403, "Not allowed from here", "`detail` says why and who can change it."),
+    "store-unavailable": Kind(503, "The store cannot answer now", "Nothing is lost. Try again in a few seconds."),
+    "registry-unavailable": Kind(503, "The registry cannot answer now", "Nothing is lost. Try again in a few seconds."),
+    "internal": Kind(500, "Something went wrong here", "Not your fault. The server's log has the details."),
+}
+
+
+class Problem(Exception):
+    """An answer that is an error. `parameter` and `example` point at what is wrong in the request and show a right one."""
+
+    def __init__(self, kind: str, detail: str, *, parameter: str | None = None, example: str | None = None) -> None:
+        super().__init__(detail)
+        self.kind = kind
+        self.detail = detail
+        self.parameter = parameter
+        self.example = example
+
+
+def respond(problem: Problem, headers: Mapping[str, str] | None = None, status: int | None = None) -> Response:
+    """The problem as application/problem+json."""
+    kind = KINDS[problem.kind]
+    body: dict[str, Any] = {
+        "type": f"/api/v1/problems/{problem.kind}",
+        "title": kind.title,
+        "status": status or kind.status,
+        "detail": problem.detail,
+        "remedy": kind.remedy,
+    }
+    if problem.parameter is not None:
+        body["parameter"] = problem.parameter
+    if problem.example is not None:
+        body["example"] = problem.example
+    return Response(msgspec.json.encode(body), status or kind.status, dict(headers or {}), MEDIA_TYPE)
+
+
+def install(app: FastAPI) -> None:
+    """Answer every kind of error that can happen below `app` as problem details."""
+
+    @app.exception_handler(Problem)
+    async def problem(_: Request, error: Problem) -> Response:
+        return respond(error)
+
+    @app.exception_handler(BadQuery)
+    async def bad_query(_: Request, error: BadQuery) -> Response:
+        return respond(Problem("bad-parameter", f"{error.problem}. {error.hint}", parameter=error.parameter))
+
+    @app.exception_handler(StoreUnavailable)
+    async def store_unavailable(_: Request, error: StoreUnavailable) -> Response:
+        return respond(Problem("store-unavailable", str(error)), {"Retry-After": RETRY_AFTER})
+
+    @app.exception_handler(RegistryUnavailable)
+    async def registry_unavailable(_: Request, error: RegistryUnavailable) -> Response:
+        return respond(Problem("registry-unavailable", str(error)), {"Retry-After": RETRY_AFTER})
+
+    @app.exception_handler(RequestValidationError)
+    async def invalid(_: Request, error: RequestValidationError) -> Response:
+        first = error.errors()[0]
+        where = [str(part) for part in first["loc"] if part not in ("query", "path", "header")]
+        parameter = where[0] if where else None
+        if first["type"] == "extra_forbidden":
+            return respond(Problem("unknown-parameter", f"There is no parameter {parameter!r}.", parameter=parameter))
+        return respond(Problem("bad-parameter", f"{parameter}: {first['msg']}.", parameter=parameter))
+
+    @app.exception_handler(HTTPException)
+    async def framework(_: Request, error: HTTPException) -> Response:
+        kind = {404: "not-found", 405: "method-not-allowed"}.get(error.status_code, "bad-parameter")
+        detail = str(error.detail or HTTPStatus(error.status_code).phrase)
+        return respond(Problem(kind, detail), error.headers, error.status_code)
+
+    @app.exception_handler(Exception)
+    async def unexpected(request: Request, error: Exception) -> Response:
+        # The outermost handler: the framework raises the error again behind it, so that the server logs the traceback.
+        log.error("request failed", extra={"path": request.url.path, "error": repr(error)})
+        return respond(Problem("internal", "The request was fine as far as we can tell; the server failed on it."))

@@ -1,0 +1,82 @@
+"""The reader's language: texts, numbers, dates. English texts are the keys, as in gettext, so that catalogues can be files."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from babel import Locale
+from babel.core import negotiate_locale
+from babel.dates import format_datetime, format_timedelta
+from babel.numbers import format_decimal
+
+from techport_dashboards import times
+from techport_dashboards.messages import NB
+from techport_pilots.model import Text
+from techport_storage.model import Micros
+
+LANGUAGES = ("nb", "en")
+_LOCALES = {"nb": "nb_NO", "en": "en_GB"}  # day before month and a 24-hour clock, also in English
+_ALSO = {"no": "nb", "nn": "nb", "nb": "nb", "en": "en"}
+
+
+@dataclass(frozen=True, slots=True)
+class Language:
+    """Everything that differs between readers. `code` is nb or en."""
+
+    code: str
+
+    @property
+    def locale(self) -> Locale:
+        return Locale.parse(_LOCALES[self.code])
+
+    def gettext(self, message: str, **values: object) -> str:
+        text = NB.get(message, message) if self.code == "nb" else message
+        return text.format(**values) if values else text
+
+    def ngettext(self, one: str, many: str, n: int, **values: object) -> str:
+        return self.gettext(one if n == 1 else many, n=self.number(n, 0), **values)
+
+    def text(self, text: Text | None, default: str = "") -> str:
+        return (text.get(self.code) if text else "") or default
+
+    def number(self, value: float, decimals: int = 1) -> str:
+        """With the decimals given, and a true minus sign."""
+        pattern = "#,##0" + ("." + "0" * decimals if decimals else "")
+        return format_decimal(value, format=pattern, locale=self.locale).replace("-", "−")
+
+    def date_time(self, instant: Micros, zone: str, form: str = "d. MMM y HH:mm") -> str:
+        return format_datetime(
+            times.moment(instant), form if self.code == "nb" else form.replace("d. ", "d "),
+            tzinfo=times.zone_named(zone), locale=self.locale,
+        )  # fmt: skip
+
+    def ago(self, age: Micros) -> str:
+        """ "3 minutes ago"; what is a little ahead of us counts as now."""
+        delta = -dt.timedelta(microseconds=max(age, 0))
+        return format_timedelta(delta, add_direction=True, locale=self.locale, threshold=1.2)
+
+    def duration(self, length: Micros) -> str:
+        return format_timedelta(dt.timedelta(microseconds=length), locale=self.locale, threshold=1.0)
+
+
+def pick(asked: str | None, accepted: str, default: str) -> Language:
+    """The language of `?lang=`, else the best of Accept-Language that we have, else the default."""
+    if asked in _ALSO:
+        return Language(_ALSO[asked])
+    wanted = _by_preference(accepted)
+    found = negotiate_locale(wanted, list(_ALSO), sep="-")
+    return Language(_ALSO[found] if found else default)
+
+
+def _by_preference(accepted: str) -> Sequence[str]:
+    """Language tags of an Accept-Language header, the most wanted first."""
+    weighted = []
+    for part in accepted.split(",")[:20]:
+        tag, _, weight = part.strip().partition(";q=")
+        try:
+            weighted.append((-float(weight or 1), tag))
+        except ValueError:
+            continue
+    return [tag for _, tag in sorted(weighted, key=lambda pair: pair[0])]

@@ -1,0 +1,138 @@
+"""Devices on a map, as numbers for an inline SVG: it prints, works without JavaScript, and each device is a link."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from techport_dashboards.basemap import Basemap, Ring
+from techport_dashboards.state import DeviceNow, StreamNow
+from techport_pilots.model import Position
+
+WIDTH, HEIGHT = 800.0, 520.0
+MARGIN = 70.0
+TRONDHEIM = (10.36, 63.398, 10.44, 63.442)  # the least that is shown: west, south, east, north
+REACH = 0.5  # degrees of latitude around the city that the map stretches to; what lies beyond is listed
+LABEL_HEIGHT, LETTER_WIDTH = 15.0, 6.6
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """A device at a place of the drawing; `value` is the stream to print beside it, `labelled` if there is room."""
+
+    device: DeviceNow
+    x: float
+    y: float
+    value: StreamNow | None
+    labelled: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Drawing:
+    land: list[str]
+    districts: list[str]
+    rivers: list[str]
+    marks: list[Mark]
+    beyond: list[DeviceNow]
+    scale: tuple[float, str]  # length in the drawing, and what it stands for
+    attribution: str
+    width: float = WIDTH
+    height: float = HEIGHT
+
+
+@dataclass(frozen=True, slots=True)
+class Projection:
+    """Equirectangular about the middle: true to within a hundredth over a city."""
+
+    west: float
+    north: float
+    per_lon: float
+    per_lat: float
+
+    def __call__(self, lon: float, lat: float) -> tuple[float, float]:
+        return round((lon - self.west) * self.per_lon, 1), round((self.north - lat) * self.per_lat, 1)
+
+    def path(self, ring: Ring, closed: bool) -> str:
+        """An SVG path, without points that fall on the one before and far beyond the frame."""
+        points = [self(*point) for point in ring]
+        kept = [points[0], *(b for a, b in zip(points, points[1:], strict=False) if math.dist(a, b) >= 0.4)]
+        return "M" + "L".join(f"{_clip(x, WIDTH)} {_clip(y, HEIGHT)}" for x, y in kept) + ("Z" if closed else "")
+
+
+def _clip(value: float, size: float) -> float:
+    return min(max(value, -3 * size), 4 * size)
+
+
+def draw(devices: Sequence[DeviceNow], ground: Basemap) -> Drawing:
+    """All devices that have a position, the frame fitted to those around the city."""
+    placed = [(device, device.device.position) for device in devices if device.device.position]
+    near = [(device, at) for device, at in placed if _is_near(at)]
+    view = _fit([at for _, at in near])
+    taken: list[tuple[float, float, float, float]] = []
+    spots = [(device, *view(at.lon, at.lat)) for device, at in near]
+    taken += [(x - 8, y - 8, x + 8, y + 8) for _, x, y in spots]
+    return Drawing(
+        land=[view.path(ring, closed=True) for ring in ground.land],
+        districts=[view.path(ring, closed=True) for ring in ground.districts],
+        rivers=[view.path(ring, closed=False) for ring in ground.rivers],
+        marks=[_mark(device, x, y, taken) for device, x, y in spots],
+        beyond=[device for device, at in placed if not _is_near(at)],
+        scale=_scale(view),
+        attribution=ground.attribution,
+    )
+
+
+def _is_near(at: Position) -> bool:
+    west, south, east, north = TRONDHEIM
+    return south - REACH < at.lat < north + REACH and west - 2 * REACH < at.lon < east + 2 * REACH
+
+
+def _fit(positions: Sequence[Position]) -> Projection:
+    west, south, east, north = TRONDHEIM
+    if positions:
+        west, east = min(p.lon for p in positions), max(p.lon for p in positions)
+        south, north = min(p.lat for p in positions), max(p.lat for p in positions)
+    middle_lat, middle_lon = (south + north) / 2, (west + east) / 2
+    squeeze = math.cos(math.radians(middle_lat))
+    least = TRONDHEIM[3] - TRONDHEIM[1]
+    per_lat = min(
+        (WIDTH - 2 * MARGIN) / max((east - west) * squeeze, least * 0.6),
+        (HEIGHT - 2 * MARGIN) / max(north - south, least * 0.4),
+    )
+    per_lon = per_lat * squeeze
+    return Projection(middle_lon - WIDTH / 2 / per_lon, middle_lat + HEIGHT / 2 / per_lat, per_lon, per_lat)
+
+
+def _mark(device: DeviceNow, x: float, y: float, taken: list[tuple[float, float, float, float]]) -> Mark:
+    """The device's first value, printed to its right where nothing is printed yet."""
+    value = next((stream for stream in device.streams if stream.last is not None), None)
+    if value is None or value.last is None:
+        return Mark(device, x, y, None, labelled=False)
+    text = f"{value.last.value:.{value.view.decimals}f} {value.view.unit_label}"
+    box = (x + 10, y - LABEL_HEIGHT / 2, x + 12 + LETTER_WIDTH * len(text), y + LABEL_HEIGHT / 2)
+    free = box[2] < WIDTH and not any(
+        box[0] < other[2] and other[0] < box[2] and box[1] < other[3] and other[1] < box[3]
+        for other in taken
+        if other != (x - 8, y - 8, x + 8, y + 8)
+    )
+    if free:
+        taken.append(box)
+    return Mark(device, x, y, value, labelled=free)
+
+
+def _scale(view: Projection) -> tuple[float, str]:
+    """The longest round distance that fits a sixth of the drawing."""
+    per_km = view.per_lat / 111.2
+    lengths = [
+        (0.1, "100 m"),
+        (0.2, "200 m"),
+        (0.5, "500 m"),
+        (1, "1 km"),
+        (2, "2 km"),
+        (5, "5 km"),
+        (10, "10 km"),
+        (20, "20 km"),
+    ]
+    fitting = [(round(km * per_km, 1), name) for km, name in lengths if km * per_km <= WIDTH / 6]
+    return fitting[-1] if fitting else (round(0.1 * per_km, 1), "100 m")

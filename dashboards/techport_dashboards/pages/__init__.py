@@ -1,0 +1,12 @@
+"""The pages: server-rendered, readable without JavaScript, made live by small modules under static/js."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter
+
+from techport_dashboards.pages import device, overview, pilot
+
+router = APIRouter(include_in_schema=False)
+router.include_router(overview.router)
+router.include_router(pilot.router)
+router.include_router(device.router)

@@ -1,0 +1,49 @@
+"""All pilots at once: the map, what needs attention, and each pilot's health."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Request, Response
+from starlette.concurrency import run_in_threadpool
+
+from techport_dashboards import state, times
+from techport_dashboards.access import Viewer, allow
+from techport_dashboards.basemap import load
+from techport_dashboards.maps import draw
+from techport_dashboards.services import Services, services_of
+from techport_dashboards.state import PilotNow, State
+from techport_dashboards.templating import language_of, render
+from techport_storage.model import Micros, Selection
+
+router = APIRouter()
+
+
+@router.get("/")
+async def overview(request: Request, viewer: Annotated[Viewer, Depends(allow)]) -> Response:
+    """Every pilot that the viewer may see."""
+    services = services_of(request)
+    now = times.now()
+    pilots = await run_in_threadpool(_survey, services, viewer, now)
+    devices = [device for pilot in pilots for device in pilot.devices]
+    running = [device for device in devices if device.state is not State.ENDED]
+    return render(
+        request,
+        "overview.html",
+        language_of(request),
+        now=now,
+        pilots=pilots,
+        devices=devices,
+        alive=sum(device.state is State.LIVE for device in running),
+        running=len(running),
+        seen=max((pilot.seen for pilot in pilots if pilot.seen), default=None),
+        attention=state.worst_first(pilots),
+        map=draw(devices, load(services.settings.basemap)),
+    )
+
+
+def _survey(services: Services, viewer: Viewer, now: Micros) -> list[PilotNow]:
+    catalogue = services.catalogues.current()
+    pilots = [pilot for pilot in catalogue.pilots.values() if viewer.may_see(pilot.id)]
+    latest = services.store.latest(Selection(pilots=tuple(pilot.id for pilot in pilots)))
+    return state.survey(catalogue, latest, pilots, now)

@@ -1,0 +1,153 @@
+"""One pilot: its question, where it stands, charts by quantity, its devices."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Any
+from urllib.parse import urlencode
+
+import msgspec
+from fastapi import APIRouter, Depends, Query, Request, Response
+from pydantic import Field
+from starlette.concurrency import run_in_threadpool
+
+from techport_dashboards import state, times
+from techport_dashboards.access import Viewer, allow
+from techport_dashboards.api.describe import find_pilot
+from techport_dashboards.api.schema import Parameters
+from techport_dashboards.catalogue import Catalogue
+from techport_dashboards.errors import Problem
+from techport_dashboards.pages import series
+from techport_dashboards.pages.timeline import timeline
+from techport_dashboards.services import Services, services_of
+from techport_dashboards.state import DeviceNow, PilotNow
+from techport_dashboards.templating import language_of, render
+from techport_pilots.model import PilotDefinition, Text
+from techport_pilots.registry import StreamInfo
+from techport_storage.model import Micros, Selection
+
+router = APIRouter()
+Allowed = Annotated[Viewer, Depends(allow)]
+
+PRESETS = {"-PT1H": "1 hour", "-P1D": "24 hours", "-P7D": "7 days", "-P30D": "30 days", "-P1Y": "1 year"}
+
+
+class PageParameters(Parameters):
+    """What a page's address may say. Times as in the API, or local times of the pilot without an offset."""
+
+    start: str | None = Field(None, max_length=64)
+    end: str | None = Field(None, max_length=64)
+    lang: str | None = Field(None, max_length=8)
+
+
+class ChartParameters(Parameters):
+    quantity: str = Field(max_length=200)
+    device: str | None = Field(None, max_length=200)
+    start: str = Field(max_length=64)
+    end: str = Field("now", max_length=64)
+    lang: str | None = Field(None, max_length=8)
+
+
+@dataclass(frozen=True, slots=True)
+class Panel:
+    """A chart to be drawn: one quantity of the pilot, or of one device."""
+
+    quantity: str
+    title: Text
+    unit_label: str
+    group: str
+    described: bool
+
+
+@router.get("/pilots/{pilot}")
+async def pilot_page(
+    request: Request, viewer: Allowed, pilot: str, parameters: Annotated[PageParameters, Query()]
+) -> Response:
+    """The pilot's page over a range, by default the last day that has readings."""
+    services = services_of(request)
+    now = times.now()
+    here, infos = await run_in_threadpool(pilot_now, services, viewer, pilot, now)
+    return render(
+        request,
+        "pilot.html",
+        language_of(request),
+        now=now,
+        here=here,
+        pilot=here.pilot,
+        panels=panels(infos),
+        timeline=timeline(here.pilot, now),
+        attention=state.worst_first([here]),
+        **range_values(request, here.pilot, newest([here]), parameters, now),
+    )
+
+
+@router.get("/pilots/{pilot}/chart")
+async def chart(
+    request: Request, viewer: Allowed, pilot: str, parameters: Annotated[ChartParameters, Query()]
+) -> Response:
+    """The data of one chart, as static/js/chart.js draws it. For other uses there is /api/v1/readings."""
+    services = services_of(request)
+    body = await run_in_threadpool(_chart, services, viewer, pilot, parameters, language_of(request))
+    return Response(body, 200, {"Cache-Control": "no-store"}, "application/json")
+
+
+def _chart(services: Services, viewer: Viewer, pilot: str, asked: ChartParameters, language: Any) -> bytes:
+    find_pilot(services.catalogues.current(), viewer, pilot)
+    return msgspec.json.encode(
+        series.chart(services, viewer, pilot, asked.quantity, asked.device, asked.start, asked.end, language)
+    )
+
+
+def pilot_now(services: Services, viewer: Viewer, pilot: str, now: Micros) -> tuple[PilotNow, list[StreamInfo]]:
+    """The pilot's devices with their latest readings, and all its streams. Raises Problem for a pilot that is not there."""
+    catalogue: Catalogue = services.catalogues.current()
+    found = find_pilot(catalogue, viewer, pilot)
+    latest = services.store.latest(Selection(pilots=(pilot,)))
+    (here,) = state.survey(catalogue, latest, [found], now)
+    return here, [stream.view for device in here.devices for stream in device.streams]
+
+
+def panels(infos: list[StreamInfo]) -> list[Panel]:
+    """One panel a quantity; what the pilot is about first, the devices' own health and what is not described last."""
+    found: dict[str, Panel] = {}
+    for info in infos:
+        quantity = info.stream.quantity
+        if quantity not in found or (info.described and not found[quantity].described):
+            found[quantity] = Panel(quantity, info.title, info.unit_label, info.group, info.described)
+    return sorted(found.values(), key=lambda panel: (not panel.described, panel.group == "device"))
+
+
+def newest(pilots: list[PilotNow]) -> Micros | None:
+    lasts = [s.last.time for p in pilots for d in p.devices for s in d.streams if s.last is not None]
+    return max(lasts, default=None)
+
+
+def device_of(here: PilotNow, device: str) -> DeviceNow:
+    found = next((candidate for candidate in here.devices if candidate.device.device == device), None)
+    if found is None:
+        raise Problem("not-found", f"There is no device {device[:80]!r} in {here.pilot.id}.", parameter="device")
+    return found
+
+
+def range_values(
+    request: Request, pilot: PilotDefinition, newest: Micros | None, asked: PageParameters, now: Micros
+) -> dict[str, Any]:
+    """The range that the charts show and the links to others. Without readings of the last day, the last day with some."""
+    zone = times.zone_named(pilot.timezone)
+    start, end = asked.start, asked.end
+    if start is None:
+        start = "-P1D"
+        if newest is not None and end is None and newest < now - times.DAY:
+            end = times.moment(newest + times.SECOND, zone).replace(tzinfo=None, microsecond=0).isoformat()
+            start = times.moment(newest - times.DAY, zone).replace(tzinfo=None, microsecond=0).isoformat()
+    end = end or "now"
+    for name, text in (("start", start), ("end", end)):
+        try:
+            times.parse_instant(text, zone, now, wall_clock=True)
+        except ValueError as error:
+            raise Problem("bad-parameter", f"{error}.", parameter=name, example="-P7D or 2026-11-22T08:00") from error
+    others = [(name, value) for name, value in request.query_params.multi_items() if name not in ("start", "end")]
+    presets = [
+        (code, name, f"{request.url.path}?{urlencode([*others, ('start', code)])}") for code, name in PRESETS.items()
+    ]
+    return {"start": start, "end": end, "presets": presets}

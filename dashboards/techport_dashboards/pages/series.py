@@ -1,0 +1,285 @@
+"""What one chart shows: the readings of a quantity over a range, in about as many points as a screen has columns."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import msgspec
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from techport_dashboards import times
+from techport_dashboards.access import Viewer
+from techport_dashboards.catalogue import Catalogue
+from techport_dashboards.i18n import Language
+from techport_dashboards.queries import Answer, Question, answer
+from techport_dashboards.services import Services
+from techport_pilots.registry import StreamInfo
+from techport_storage.every import format_every, parse_every
+from techport_storage.model import Aggregate, Every, Micros, Stream
+
+POINTS = 1_000  # of one line
+ALL_POINTS = 9_000  # of all lines together: what a phone still draws at once
+RAW_POINTS = 1_500  # up to here a line shows every reading
+GAP = 2.5  # expected intervals without a reading that break a line
+BANDS = 3  # lines up to which each has a band of its own; more share one envelope
+WIDTHS: tuple[Every, ...] = tuple(
+    parse_every(text)
+    for text in "PT1S PT5S PT10S PT30S PT1M PT2M PT5M PT10M PT20M PT30M PT1H PT2H PT3H PT6H PT12H P1D P1W P1M".split()
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Presentation:
+    """How a kind of quantity is drawn: what stands for a bucket, as what, and whether its extremes mean anything."""
+
+    statistic: Aggregate
+    form: str  # line, bar, steps, dots
+    band: bool
+
+
+PRESENTATIONS = {
+    "level": Presentation("mean", "line", band=True),
+    "energy-level": Presentation("median", "line", band=True),  # an arithmetic mean of decibels would be wrong
+    "count": Presentation("sum", "bar", band=False),
+    "direction": Presentation("last", "dots", band=False),  # a mean of 350° and 10° would be 180°
+    "state": Presentation("last", "steps", band=False),
+}
+
+
+def chart(
+    services: Services,
+    viewer: Viewer,
+    pilot: str,
+    quantity: str,
+    device: str | None,
+    start: str,
+    end: str,
+    language: Language,
+) -> dict[str, Any]:
+    """Lines, bands and a summary, ready to draw. Raises Problem for names and times that are wrong.
+
+    Times are wall-clock text in the pilot's zone without an offset, because plotly.js strips offsets and shifts numbers
+    to the browser's zone. A range of a few days over a clock change has one fixed offset instead: the hour that comes
+    twice must not be drawn over itself.
+    """
+    catalogue = services.catalogues.current()
+    zone = times.zone_named(catalogue.pilots[pilot].timezone)
+    views = [
+        view for stream, view in catalogue.streams.items()
+        if stream.pilot == pilot and stream.quantity == quantity and device in (None, stream.device)
+    ]  # fmt: skip
+    how = PRESENTATIONS.get(views[0].kind if views else "level", PRESENTATIONS["level"])
+    question = Question(
+        pilots=[pilot], quantities=[quantity], devices=[device] if device else [], start=start, end=end, wall_clock=True
+    )
+    found = _read(services, viewer, question, how, views, zone)
+    query = found.resolved.query
+    assert query.start is not None  # noqa: S101 - both ends were given
+    assert query.end is not None  # noqa: S101
+    clock = Clock.over(zone, query.start, query.end)
+    table = found.rows if isinstance(found.rows, pa.Table) else found.rows.read_all()
+    lines = list(_lines(table, catalogue, query.every, how))
+    describe = catalogue.stream(Stream(pilot, device or (views[0].stream.device if views else ""), quantity))
+    body = {
+        "quantity": quantity,
+        "unit": describe.unit_label,
+        "decimals": describe.decimals,
+        "start": clock.text(query.start),
+        "end": clock.text(query.end),
+        "offset": clock.offset_text,
+        "zone": clock.label(query.end),
+        "every": None if query.every is None else format_every(query.every),
+        "bucket": None if query.every is None else times.length(query.every) // 1000,
+        "shown": _shown(query.every, how, language),
+        "form": how.form,
+        "lines": [_line_body(line, catalogue, clock, describe.decimals, language, len(lines)) for line in lines],
+    }
+    if how.band and query.every is not None and len(lines) > BANDS:
+        body["envelope"] = _envelope(lines, query.every, clock, describe.decimals)
+    return body
+
+
+def _read(
+    services: Services,
+    viewer: Viewer,
+    question: Question,
+    how: Presentation,
+    views: Sequence[StreamInfo],
+    zone: ZoneInfo,
+) -> Answer:
+    """Every reading where they are few enough to draw, else buckets of the least round width that is coarse enough."""
+    now = times.now()
+    start, end = (
+        times.parse_instant(text or "now", zone, now, wall_clock=True) for text in (question.start, question.end)
+    )
+    span = max(end - start, 1)
+    interval = min((view.interval_us for view in views if view.interval_us), default=times.MINUTE)
+    lines = max(len(views), 1)
+    if span / interval <= min(RAW_POINTS, ALL_POINTS / lines):
+        raw = answer(services, viewer, msgspec.structs.replace(question, limit=4 * ALL_POINTS))
+        if raw.next is None:
+            return raw
+    least = max(span / min(POINTS, ALL_POINTS / lines), interval if how.form != "bar" else span / 120)
+    every = next((width for width in WIDTHS if times.length(width) >= least), WIDTHS[-1])
+    wanted = [how.statistic, "min", "max"] if how.band else [how.statistic]
+    return answer(services, viewer, msgspec.structs.replace(question, every=format_every(every), aggregate=wanted))
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One stream's points. `expected` is the usual distance between two."""
+
+    view: StreamInfo
+    time: NDArray[np.int64]
+    value: NDArray[np.float64]
+    low: NDArray[np.float64] | None
+    high: NDArray[np.float64] | None
+    count: int
+    expected: Micros | None
+
+
+def _lines(table: pa.Table, catalogue: Catalogue, every: Every | None, how: Presentation) -> Iterator[Line]:
+    """The table's rows as one line a stream; rows of a stream lie together."""
+    if table.num_rows == 0:
+        return
+    names = [table.column(name).to_pylist() for name in ("pilot", "device", "quantity")]
+    streams = [Stream(*name) for name in zip(*names, strict=True)]
+    starts = [0, *(row for row in range(1, len(streams)) if streams[row] != streams[row - 1]), len(streams)]
+    time = table.column("time").cast(pa.int64()).to_numpy()
+    value = table.column("value" if every is None else how.statistic).to_numpy()
+    low, high = (table.column(n).to_numpy() for n in ("min", "max")) if every and how.band else (None, None)
+    counts = table.column("count").to_numpy() if every else None
+    for first, behind in zip(starts, starts[1:], strict=False):
+        view = catalogue.stream(streams[first])
+        part = slice(first, behind)
+        expected = max(view.interval_us or 0, times.length(every)) if every else view.interval_us
+        if expected is None and behind - first > 2:  # nobody said how often it comes: see how often it does
+            expected = int(np.median(np.diff(time[part])))
+        yield Line(
+            view,
+            time[part],
+            value[part],
+            None if low is None else low[part],
+            None if high is None else high[part],
+            behind - first if counts is None else int(counts[part].sum()),
+            expected,
+        )
+
+
+def with_gaps(line: Line) -> tuple[NDArray[np.int64], list[NDArray[np.float64] | None]]:
+    """The line's columns with a NaN wherever readings are missing, so that no stroke is drawn over a hole."""
+    columns = [line.value, line.low, line.high]
+    if line.expected is None:
+        return line.time, columns
+    holes = np.flatnonzero(np.diff(line.time) > GAP * line.expected) + 1
+    time = np.insert(line.time, holes, line.time[holes - 1] + line.expected)
+    return time, [None if column is None else np.insert(column, holes, np.nan) for column in columns]
+
+
+def _line_body(
+    line: Line, catalogue: Catalogue, clock: Clock, decimals: int, language: Language, lines: int
+) -> dict[str, Any]:
+    time, (value, low, high) = with_gaps(line)
+    stream = line.view.stream
+    device = catalogue.devices.get(stream[:2])
+    lowest = line.value.min() if line.low is None else line.low.min()
+    highest = line.value.max() if line.high is None else line.high.max()
+    body = {
+        "device": stream.device,
+        "title": language.text(device.title) if device else stream.device,
+        "x": clock.texts(time),
+        "y": _numbers(value, decimals),
+        "interval": line.expected and line.expected // 1000,
+        "summary": {
+            "lowest": language.number(lowest, decimals),
+            "middle": language.number(float(np.median(line.value)), decimals),
+            "highest": language.number(highest, decimals),
+            "last": language.number(line.value[-1], decimals),
+            "count": language.number(line.count, 0),
+        },
+    }
+    if low is not None and high is not None and lines <= BANDS:
+        body |= {"low": _numbers(low, decimals), "high": _numbers(high, decimals)}
+    return body
+
+
+def _envelope(lines: Sequence[Line], every: Every, clock: Clock, decimals: int) -> dict[str, Any]:
+    """Lowest and highest of all lines in each bucket."""
+    bands = [line for line in lines if line.low is not None and line.high is not None]
+    if not bands:
+        return {"x": [], "low": [], "high": []}
+    times_all = np.concatenate([line.time for line in bands])
+    order = np.argsort(times_all, kind="stable")
+    time, first = np.unique(times_all[order], return_index=True)
+    low = np.minimum.reduceat(np.concatenate([line.low for line in bands if line.low is not None])[order], first)
+    high = np.maximum.reduceat(np.concatenate([line.high for line in bands if line.high is not None])[order], first)
+    expected = max([times.length(every), *(line.expected or 0 for line in bands)])
+    spaced, (_, lows, highs) = with_gaps(Line(bands[0].view, time, low, low, high, 0, expected))
+    return {"x": clock.texts(spaced), "low": _numbers(lows, decimals), "high": _numbers(highs, decimals)}
+
+
+def _numbers(column: NDArray[np.float64] | None, decimals: int) -> list[float | None]:
+    """With two digits more than are printed; NaN, a hole, as null."""
+    if column is None:
+        return []
+    return [None if number != number else number for number in np.round(column, decimals + 2).tolist()]
+
+
+def _shown(every: Every | None, how: Presentation, language: Language) -> str:
+    if every is None:
+        return language.gettext("every reading")
+    width = language.duration(times.length(every))
+    name = language.gettext(how.statistic)
+    band = language.gettext(", band from lowest to highest") if how.band else ""
+    return language.gettext("{statistic} of {width}{band}", statistic=name, width=width, band=band)
+
+
+@dataclass(frozen=True, slots=True)
+class Clock:
+    """Instants as the text that plotly.js shows unchanged: the zone's wall clock, or one fixed offset."""
+
+    zone: ZoneInfo
+    fixed: dt.timedelta | None
+
+    @classmethod
+    def over(cls, zone: ZoneInfo, start: Micros, end: Micros) -> Clock:
+        offset = times.moment(start, zone).utcoffset()
+        changes = offset != times.moment(end, zone).utcoffset()
+        return cls(zone, offset if changes and end - start <= 8 * times.DAY else None)
+
+    @property
+    def offset_text(self) -> str | None:
+        """Like +02:00, for the charts to send back with a range; None where wall-clock times say it all."""
+        return None if self.fixed is None else _offset(self.fixed)
+
+    def label(self, instant: Micros) -> str:
+        if self.fixed is not None:
+            return f"UTC{_offset(self.fixed)}"
+        offset = times.moment(instant, self.zone).utcoffset() or dt.timedelta()
+        return f"{self.zone.key}, UTC{_offset(offset)}"
+
+    def text(self, instant: Micros) -> str:
+        return self.texts(np.array([instant], np.int64))[0]
+
+    def texts(self, instants: NDArray[np.int64]) -> list[str]:
+        """Like 2026-11-22T08:00:00, to the millisecond where one is not on a whole second."""
+        if self.fixed is not None:
+            local = instants + self.fixed // times.MICROSECOND
+        else:
+            stamps = pa.array(instants, pa.timestamp("us", tz=self.zone.key))
+            local = pc.local_timestamp(stamps).cast(pa.int64()).to_numpy()
+        whole = not (local % times.SECOND).any()
+        texts: list[str] = np.datetime_as_string(local.astype("datetime64[us]"), unit="s" if whole else "ms").tolist()
+        return texts
+
+
+def _offset(offset: dt.timedelta) -> str:
+    minutes = int(offset.total_seconds() // 60)
+    return f"{'-' if minutes < 0 else '+'}{abs(minutes) // 60:02}:{abs(minutes) % 60:02}"

@@ -1,0 +1,34 @@
+"""What the routes work with, gathered once by create_app and carried by the app."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import cast
+
+from jinja2 import Environment
+from prometheus_client import CollectorRegistry
+from starlette.requests import HTTPConnection
+
+from techport_dashboards.assets import Assets
+from techport_dashboards.catalogue import Catalogues
+from techport_dashboards.live import Live
+from techport_dashboards.settings import HealthCheck, WebSettings
+from techport_pilots.books import Books
+from techport_storage.store import ReadingStore
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    catalogues: Catalogues
+    store: ReadingStore
+    books: Books | None
+    settings: WebSettings
+    health: HealthCheck
+    metrics: CollectorRegistry
+    live: Live
+    assets: Assets
+    templates: Environment
+
+
+def services_of(connection: HTTPConnection) -> Services:
+    return cast(Services, connection.app.state.services)

@@ -1,0 +1,44 @@
+"""What the wiring passes in. Nothing here reads the environment."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class WebSettings:
+    """How the web app behaves. Times are seconds."""
+
+    allow_remote: bool = False
+    """Answer clients that are not on this machine. Off until there are accounts, because everybody may read everything."""
+    zone: str = "Europe/Oslo"
+    """For what belongs to no single pilot, such as a query over several."""
+    language: str = "nb"
+    """When a reader's browser asks for none that we have."""
+    basemap: Path | None = None
+    """Folder with GeoJSON outlines; without it the map draws our own outline of Trondheim."""
+    page_size: int = 1_000
+    """Items of a JSON answer when the caller does not say."""
+    max_page_size: int = 50_000
+    poll_interval: float = 0.25
+    """Between two looks into the store while somebody watches."""
+    heartbeat: float = 5.0
+    """Between two signs of life to a live page; a page that misses three says "disconnected"."""
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """Is the rest of the process ready? No problems means yes. Each problem says what is wrong and what to do."""
+
+    problems: Sequence[str] = ()
+    details: Mapping[str, str | int | float | bool | None] = field(default_factory=dict)
+
+
+HealthCheck = Callable[[], Health]
+
+
+def no_health() -> Health:
+    """For a process that only serves pages: the store's own probe says the rest."""
+    return Health()

@@ -1,0 +1,150 @@
+"""Is it working? What the latest readings say about streams, devices and pilots, worst first."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+import pyarrow as pa
+
+from techport_dashboards import times
+from techport_dashboards.catalogue import Catalogue
+from techport_pilots.model import Phase, PilotDefinition
+from techport_pilots.registry import DeviceInfo, StreamInfo
+from techport_storage.model import Micros, Stream
+
+GRACE: Micros = 30 * times.SECOND  # networks are slow sometimes
+UNKNOWN_INTERVAL: Micros = times.HOUR  # for a stream of which nobody said how often it comes
+MISSED, LOST = 3, 12
+"""A stream that missed 3 readings in a row is late, one that missed 12 is silent."""
+
+
+class State(StrEnum):
+    """From worst to best."""
+
+    NEVER = "never"  # not one reading yet
+    SILENT = "silent"
+    LATE = "late"
+    ENDED = "ended"  # silent, as its pilot is over
+    LIVE = "live"
+
+
+@dataclass(frozen=True, slots=True)
+class Last:
+    """The latest reading of a stream."""
+
+    time: Micros
+    received: Micros
+    value: float
+
+
+@dataclass(frozen=True, slots=True)
+class StreamNow:
+    view: StreamInfo
+    last: Last | None
+    state: State
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceNow:
+    pilot: PilotDefinition
+    device: DeviceInfo
+    streams: list[StreamNow]
+    state: State
+    seen: Micros | None  # when its last reading arrived
+
+    @property
+    def missing(self) -> list[StreamNow]:
+        """Streams that should come and do not, of a device that is otherwise alive."""
+        return [s for s in self.streams if self.state is State.LIVE and s.state in (State.NEVER, State.SILENT)]
+
+    @property
+    def needs_attention(self) -> bool:
+        return self.state in (State.NEVER, State.SILENT, State.LATE) or bool(self.missing)
+
+
+@dataclass(frozen=True, slots=True)
+class PilotNow:
+    pilot: PilotDefinition
+    devices: list[DeviceNow]
+    phase: Phase | None  # the one that runs, else the last of a pilot that is over
+    ended: bool
+
+    def count(self, state: State) -> int:
+        return sum(device.state is state for device in self.devices)
+
+    @property
+    def seen(self) -> Micros | None:
+        return max((device.seen for device in self.devices if device.seen is not None), default=None)
+
+
+def survey(catalogue: Catalogue, latest: pa.Table, pilots: Iterable[PilotDefinition], now: Micros) -> list[PilotNow]:
+    """Every device of the pilots, also those that never sent anything."""
+    last = by_stream(latest)
+    streams: dict[tuple[str, str], list[Stream]] = {}
+    for stream in sorted({*catalogue.streams, *last}):
+        streams.setdefault((stream.pilot, stream.device), []).append(stream)
+    return [_pilot_now(pilot, catalogue, streams, last, now) for pilot in pilots]
+
+
+def by_stream(latest: pa.Table) -> dict[Stream, Last]:
+    names = zip(*(latest.column(name).to_pylist() for name in ("pilot", "device", "quantity")), strict=True)
+    numbers = (latest.column(name).cast(pa.int64()).to_pylist() for name in ("time", "received"))
+    rows = zip(names, *numbers, latest.column("value").to_pylist(), strict=True)
+    return {Stream(*name): Last(time, received, value) for name, time, received, value in rows}
+
+
+def _pilot_now(
+    pilot: PilotDefinition,
+    catalogue: Catalogue,
+    streams: Mapping[tuple[str, str], list[Stream]],
+    last: Mapping[Stream, Last],
+    now: Micros,
+) -> PilotNow:
+    ended = bool(pilot.phases) and max(times.micros(phase.end) for phase in pilot.phases) <= now
+    devices = []
+    for device in catalogue.devices_of(pilot.id):
+        mine = [
+            StreamNow(catalogue.stream(s), last.get(s), stream_state(catalogue.stream(s), last.get(s), now))
+            for s in streams.get((pilot.id, device.device), [])
+        ]
+        devices.append(_device_now(pilot, device, mine, ended))
+    return PilotNow(pilot, devices, phase_at(pilot, now), ended)
+
+
+def _device_now(pilot: PilotDefinition, device: DeviceInfo, streams: list[StreamNow], ended: bool) -> DeviceNow:
+    """A device is as alive as the liveliest of its streams."""
+    state = max((stream.state for stream in streams), key=list(State).index, default=State.NEVER)
+    if ended and state is not State.LIVE:
+        state = State.ENDED
+    seen = max((stream.last.received for stream in streams if stream.last), default=None)
+    return DeviceNow(pilot, device, streams, state, seen)
+
+
+def stream_state(view: StreamInfo, last: Last | None, now: Micros) -> State:
+    """By when the latest reading arrived, not by the time it bears: a replay of old data is alive."""
+    if last is None:
+        return State.NEVER
+    interval = view.interval_us or UNKNOWN_INTERVAL
+    age = now - last.received
+    if age <= MISSED * interval + GRACE:
+        return State.LIVE
+    return State.LATE if age <= LOST * interval + GRACE else State.SILENT
+
+
+def phase_at(pilot: PilotDefinition, now: Micros) -> Phase | None:
+    """The phase that runs now, else the latest that has begun. An intervention counts before what runs beside it."""
+    begun = [phase for phase in pilot.phases if times.micros(phase.start) <= now]
+    running = [phase for phase in begun if times.micros(phase.end) > now]
+    order = {"intervention": 0, "baseline": 1, "control": 2, "other": 3}
+    if running:
+        return min(running, key=lambda phase: order[phase.kind])
+    return max(begun, key=lambda phase: phase.end, default=None)
+
+
+def worst_first(pilots: Iterable[PilotNow]) -> list[DeviceNow]:
+    """Devices that need a hand: those that never came, then the longest silent."""
+    found = [device for pilot in pilots for device in pilot.devices if device.needs_attention]
+    order = list(State)
+    return sorted(found, key=lambda d: (order.index(d.state), d.seen or 0, d.pilot.id, d.device.device))

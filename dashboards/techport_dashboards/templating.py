@@ -1,0 +1,73 @@
+"""Jinja2 for the pages: everything is escaped, a missing name is an error, and texts go through the reader's language."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
+
+import msgspec
+from fastapi import Request, Response
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from techport_dashboards import i18n, times
+from techport_dashboards.assets import Assets
+from techport_dashboards.i18n import Language
+from techport_dashboards.messages import SCRIPT_MESSAGES
+from techport_dashboards.services import services_of
+
+TEMPLATES = Path(__file__).with_name("templates")
+
+
+def environment(assets: Assets) -> Environment:
+    """The templates, with `asset(name)` for addresses of files and `embed(data)` for data that scripts read."""
+    templates = Environment(
+        loader=FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    templates.globals.update(asset=assets.url, embed=embed, iso=times.iso)
+    return templates
+
+
+def embed(data: object) -> Markup:
+    """JSON for a `<script type="application/json">`: no `<` in it, so it cannot end the element early."""
+    return Markup(msgspec.json.encode(data).decode().replace("<", "\\u003c"))  # noqa: S704 - escaped right here
+
+
+def language_of(request: Request) -> Language:
+    settings = services_of(request).settings
+    return i18n.pick(request.query_params.get("lang"), request.headers.get("accept-language", ""), settings.language)
+
+
+def render(request: Request, template: str, language: Language, **values: Any) -> Response:
+    """The page. A `?lang=` that was asked for goes on in the links of the page, for nothing is kept in cookies."""
+    asked = request.query_params.get("lang")
+
+    def link(path: str, **parameters: str) -> str:
+        parameters = {**({"lang": asked} if asked else {}), **parameters}
+        return f"{path}?{urlencode(parameters)}" if parameters else path
+
+    def in_language(code: str) -> str:
+        others = [(name, value) for name, value in request.query_params.multi_items() if name != "lang"]
+        return f"{request.url.path}?{urlencode([*others, ('lang', code)])}"
+
+    text = (
+        services_of(request)
+        .templates.get_template(template)
+        .render(
+            _=language.gettext,
+            n_=language.ngettext,
+            language=language,
+            link=link,
+            in_language=in_language,
+            script_messages={message: language.gettext(message) for message in SCRIPT_MESSAGES},
+            heartbeat=services_of(request).settings.heartbeat,
+            **values,
+        )
+    )
+    headers = {"Content-Language": language.code, "Vary": "Accept-Language", "Cache-Control": "no-cache"}
+    return Response(text, 200, headers, "text/html; charset=utf-8")
