@@ -1,0 +1,172 @@
+"""Recorded data as live devices: publish a CSV over MQTT, at its own pace, N times faster, or as fast as possible."""
+
+from __future__ import annotations
+
+import datetime as dt
+import math
+import threading
+import time
+from array import array
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import msgspec
+
+from techport_simulators.gateway import Broker, Gateway
+from techport_simulators.mapping import Mapping, Record, Row, load_mapping, rows
+
+Stream = tuple[str, str]
+"""(device, quantity)"""
+
+
+class ReplayError(Exception):
+    """The broker did not take everything; says how much is missing."""
+
+
+@dataclass(slots=True)
+class Replayed:
+    """What went out. Rows are lines of the CSV; a value is one quantity of one device at one instant."""
+
+    pilot: str
+    rows: int = 0
+    filtered: int = 0  # rows that the mapping does not want
+    nonexistent: int = 0  # rows at an hour that the clock skipped
+    missing: int = 0  # cells that say "no value"
+    values: int = 0
+    messages: int = 0
+    complete: bool = False  # False: stopped before the end
+    first: dt.datetime | None = None
+    last: dt.datetime | None = None
+    columns: dict[Stream, array[float]] = field(default_factory=dict, repr=False)  # every value, by stream
+
+    def counts(self) -> dict[Stream, int]:
+        """Values of each stream."""
+        return {stream: len(values) for stream, values in self.columns.items()}
+
+    def sums(self) -> dict[Stream, float]:
+        """The exact sum of each stream, rounded once (math.fsum)."""
+        return {stream: math.fsum(values) for stream, values in self.columns.items()}
+
+
+def replay(
+    csv_path: Path,
+    mapping: Mapping | Path,
+    mqtt_host: str = "127.0.0.1",
+    port: int = 1883,
+    *,
+    speed: float | None = None,
+    records_per_message: int | None = None,
+    window: int = 200,
+    timeout: float = 60.0,
+    stop: threading.Event | None = None,
+    progress: Callable[[int, int], None] | None = None,
+    username: str | None = None,
+    password: str | None = None,
+) -> Replayed:
+    """Publish every row of the CSV at QoS 1 and return when the broker has acknowledged all of it.
+
+    `speed` 1 is the recorded pace, 60 a minute a second, None as fast as the broker takes it. Without a pace, up to
+    `records_per_message` rows of a device go out as one JSON array (100 unless told; 1 with a pace, so that each
+    reading comes when it is due). At most `window` messages are unacknowledged at any time. `progress` gets (lines
+    done, lines).
+
+    Raises MappingError for a file that does not fit its mapping, OSError when it cannot be read, and ReplayError when
+    the broker has not acknowledged everything `timeout` seconds after the last message.
+    """
+    plan = load_mapping(mapping) if isinstance(mapping, Path) else mapping
+    halt = stop or threading.Event()
+    total = _count_lines(csv_path)
+    size = records_per_message or (100 if speed is None else 1)
+    broker = Broker(mqtt_host, port, username, password)
+    gateway = Gateway(broker, f"techport-replay-{plan.pilot}-{csv_path.stem}", window)
+    try:
+        result = Replayed(plan.pilot)
+        sender = _Sender(gateway, plan.pilot, size, halt, result)
+        for done, row in enumerate(_paced(rows(csv_path, plan), speed, halt), start=1):
+            _tally(result, row)
+            if not all(sender.add(record) for record in row.records):
+                break
+            if progress is not None and (done % 200 == 0 or done == total):
+                progress(done, total)
+        result.complete = sender.flush() and not halt.is_set()
+        if not gateway.drain(timeout, halt) and not halt.is_set():
+            raise ReplayError(
+                f"{gateway.outstanding} of {result.messages} messages were not acknowledged in {timeout} s"
+            )
+        return result
+    finally:
+        gateway.close()
+
+
+def _count_lines(path: Path) -> int:
+    """Lines of data, for progress."""
+    with path.open("rb") as file:
+        return max(0, sum(chunk.count(b"\n") for chunk in iter(lambda: file.read(1 << 20), b"")) - 1)
+
+
+def _tally(result: Replayed, row: Row) -> None:
+    result.rows += 1
+    result.missing += row.missing
+    result.filtered += row.left_out == "filtered"
+    result.nonexistent += row.left_out == "nonexistent"
+
+
+def _paced(lines: Iterator[Row], speed: float | None, stop: threading.Event) -> Iterator[Row]:
+    """The same rows, each held back until it is due at `speed`; rows that jump back in time go at once."""
+    began, start = time.monotonic(), None
+    for row in lines:
+        if stop.is_set():
+            return
+        if speed is not None and row.records:
+            at = row.records[0].time
+            start = start or at
+            due = began + (at - start).total_seconds() / speed
+            if stop.wait(max(0.0, due - time.monotonic())):
+                return
+        yield row
+
+
+class _Sender:
+    """Gathers records of a device into messages."""
+
+    def __init__(self, gateway: Gateway, pilot: str, size: int, stop: threading.Event, result: Replayed) -> None:
+        self._gateway = gateway
+        self._pilot = pilot
+        self._size = size
+        self._stop = stop
+        self._result = result
+        self._waiting: dict[str, list[Record]] = {}
+
+    def add(self, record: Record) -> bool:
+        """False: stopped while waiting for room."""
+        waiting = self._waiting.setdefault(record.device, [])
+        waiting.append(record)
+        return len(waiting) < self._size or self._publish(record.device)
+
+    def flush(self) -> bool:
+        """Publish what is waiting; False when stopped before its end."""
+        return all(self._publish(device) for device in list(self._waiting))
+
+    def _publish(self, device: str) -> bool:
+        records = self._waiting.pop(device)
+        objects = [{"time": _utc(record.time), **record.values} for record in records]
+        payload = msgspec.json.encode(objects if len(objects) > 1 else objects[0])
+        if not self._gateway.publish(f"pilots/{self._pilot}/{device}/readings", payload, self._stop):
+            return False
+        self._count(device, records)
+        return True
+
+    def _count(self, device: str, records: list[Record]) -> None:
+        result = self._result
+        result.messages += 1
+        for record in records:
+            result.values += len(record.values)
+            result.first = min(result.first or record.time, record.time)
+            result.last = max(result.last or record.time, record.time)
+            for quantity, value in record.values.items():
+                result.columns.setdefault((device, quantity), array("d")).append(value)
+
+
+def _utc(time: dt.datetime) -> str:
+    return time.astimezone(dt.UTC).isoformat().replace("+00:00", "Z")
