@@ -31,6 +31,33 @@ class Observed(msgspec.Struct, frozen=True, gc=False):
     unit: str | None = None  # as the payload said it, if it did
 
 
+class DeviceEvent(msgspec.Struct, frozen=True, gc=False):
+    """Something that happened at a device and is no reading: it joined, a button was pressed, it went offline.
+
+    `kind` is a short code that events are grouped by ("join", "button", "offline"); `text` says more, where there is more.
+    """
+
+    device: str
+    time: Micros | None
+    kind: str
+    text: str = ""
+
+
+class Ignored(msgspec.Struct, frozen=True, gc=False):
+    """A part of a message that is no reading by a rule of its format. Counted under the rule, not stored, not set aside.
+
+    `rule` is a short code ("text", "null", "downlink"); `key` names the value, or is "" where it is the whole message.
+    """
+
+    device: str
+    rule: str
+    key: str = ""
+
+
+Found = Observed | DeviceEvent | Ignored
+"""What a decoder may find. Each one has exactly one fate, so that the sums of a message agree by counting its list."""
+
+
 class BadMessage(Exception):
     """A message that can never be read. It is set aside with this reason, and the others go on.
 

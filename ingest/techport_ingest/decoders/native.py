@@ -9,6 +9,7 @@ not decided here: that is the check step, which knows the device.
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import msgspec
@@ -111,7 +112,8 @@ def _explain_text(payload: bytes, problem: str) -> BadMessage:
         return BadMessage("number-too-large", problem, "Numbers end at about 1.8e308")
     if b"NaN" in payload or b"Infinity" in payload or b"nan" in payload:
         return BadMessage("nan", problem, "JSON has no NaN and no Infinity: leave the key out when there is no value")
-    if "truncated" in problem:
+    where = re.search(r"\(byte (\d+)\)", problem)
+    if "truncated" in problem or (where and int(where[1]) >= len(payload)):
         detail = f"the payload ends after {len(payload)} bytes, in the middle of the JSON"
         return BadMessage("truncated", detail, "A buffer on the device may be too small for the text; send all of it")
     return BadMessage("not-json", problem, _SHAPE)

@@ -1,0 +1,102 @@
+"""Cayenne Low Power Payload: (channel, type, value) triples, big-endian, as many as fit a LoRaWAN frame.
+
+As a payload of its own, or as codec inside The Things Stack and ChirpStack. Types up to 0x88 are those of myDevices'
+specification; 0x64 and 0x74 to 0x8E are the ones that the Arduino library CayenneLPP added.
+"""
+
+from __future__ import annotations
+
+from types import MappingProxyType
+from typing import NamedTuple
+
+from techport_ingest.message import BadMessage, Found, Message, Observed
+
+LARGEST = 4096
+"""Bytes. A LoRaWAN frame holds 242."""
+
+
+class _Type(NamedTuple):
+    name: str                 # of the vocabulary where it has one
+    size: int                 # bytes of one part
+    divisor: int
+    signed: bool
+    unit: str | None = None
+    parts: tuple[str, ...] = ()
+
+
+TYPES = MappingProxyType(
+    {
+        0x00: _Type("digital_input", 1, 1, False),
+        0x01: _Type("digital_output", 1, 1, False),
+        0x02: _Type("analog_input", 2, 100, True),
+        0x03: _Type("analog_output", 2, 100, True),
+        0x64: _Type("generic", 4, 1, False),
+        0x65: _Type("illuminance", 2, 1, False, "lx"),
+        0x66: _Type("presence", 1, 1, False),
+        0x67: _Type("air_temperature", 2, 10, True, "Cel"),
+        0x68: _Type("relative_humidity", 1, 2, False, "%"),
+        0x71: _Type("acceleration", 2, 1000, True, "[g]", ("x", "y", "z")),
+        0x73: _Type("air_pressure", 2, 10, False, "hPa"),
+        0x74: _Type("voltage", 2, 100, False, "V"),
+        0x75: _Type("current", 2, 1000, False, "A"),
+        0x76: _Type("frequency", 4, 1, False, "Hz"),
+        0x78: _Type("percentage", 1, 1, False, "%"),
+        0x79: _Type("altitude", 2, 1, True, "m"),
+        0x7D: _Type("concentration", 2, 1, False, "[ppm]"),
+        0x80: _Type("active_power", 2, 1, False, "W"),
+        0x82: _Type("distance", 4, 1000, False, "m"),
+        0x83: _Type("energy_meter", 4, 1000, False, "kW.h"),
+        0x84: _Type("direction", 2, 1, False, "deg"),
+        0x85: _Type("unixtime", 4, 1, False, "s"),
+        0x86: _Type("angular_rate", 2, 100, True, "deg/s", ("x", "y", "z")),
+        0x87: _Type("colour", 1, 1, False, None, ("red", "green", "blue")),
+        0x8E: _Type("switch", 1, 1, False),
+    }
+)
+_GPS = 0x88
+_GPS_PARTS = (("latitude", 10_000, "deg"), ("longitude", 10_000, "deg"), ("altitude", 100, "m"))
+_HINT = "Check that the device sends Cayenne LPP, whole, and on this port"
+
+
+def decode(message: Message, device: str) -> list[Found]:
+    """The values of a binary payload: quantity.channel. Raises BadMessage."""
+    return [Observed(device, None, key, value, unit) for key, value, unit in fields(message.payload)]
+
+
+def codec(payload: bytes, port: int) -> dict[str, object]:
+    """As PayloadCodec: {"air_temperature.3": {"value": 27.2, "unit": "Cel"}}. Raises BadMessage."""
+    return {key: {"value": value, "unit": unit} for key, value, unit in fields(payload)}
+
+
+def fields(payload: bytes) -> list[tuple[str, float, str | None]]:
+    """(quantity.channel, value, unit) in the order of the payload. Raises BadMessage."""
+    if not payload:
+        raise BadMessage("empty", "the payload is empty", _HINT)
+    if len(payload) > LARGEST:
+        raise BadMessage("too-long", f"{len(payload)} bytes are more than radio can carry", _HINT)
+    found: list[tuple[str, float, str | None]] = []
+    at = 0
+    while at < len(payload):
+        channel = payload[at]
+        code = payload[at + 1] if at + 1 < len(payload) else -1
+        at += 2
+        if code == _GPS:
+            for name, divisor, unit in _GPS_PARTS:
+                found.append((f"{name}.{channel}", _integer(payload, at, 3, True) / divisor, unit))
+                at += 3
+            continue
+        kind = TYPES.get(code)
+        if kind is None:
+            what = "the payload ends behind a channel" if code < 0 else f"there is no type 0x{code:02x} (byte {at - 1})"
+            raise BadMessage("not-cayenne", what, _HINT)
+        for part in kind.parts or ("",):
+            key = f"{kind.name}.{channel}-{part}" if part else f"{kind.name}.{channel}"
+            found.append((key, _integer(payload, at, kind.size, kind.signed) / kind.divisor, kind.unit))
+            at += kind.size
+    return found
+
+
+def _integer(payload: bytes, at: int, size: int, signed: bool) -> int:
+    if at + size > len(payload):
+        raise BadMessage("truncated", f"the payload ends after {len(payload)} bytes, in the middle of a value", _HINT)
+    return int.from_bytes(payload[at : at + size], "big", signed=signed)

@@ -1,0 +1,67 @@
+"""What makers call a quantity, and what the vocabulary calls it.
+
+Only names that mean one thing, in the vocabulary's unit, wherever they stand are here ("power" is W for one maker and kW for
+another, so it is not); decoders that know more (a unit, a component) have tables of
+their own. A name that is not known stays as it is and becomes a stream that is "not described yet".
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from functools import lru_cache
+from types import MappingProxyType
+
+QUANTITIES = MappingProxyType(
+    {
+        # air
+        "temperature": "air_temperature", "temp": "air_temperature", "airtemperature": "air_temperature",
+        "air_temp": "air_temperature", "ambient_temperature": "air_temperature", "temperatur": "air_temperature",
+        "humidity": "relative_humidity", "hum": "relative_humidity", "rh": "relative_humidity",
+        "relativehumidity": "relative_humidity", "pressure": "air_pressure", "barometric_pressure": "air_pressure",
+        "barometer": "air_pressure", "atmospheric_pressure": "air_pressure", "pm1_0": "pm1", "pm2_5": "pm25",
+        "pm2.5": "pm25", "pm4_0": "pm4", "pm10_0": "pm10", "voc": "tvoc", "dewpoint": "dew_point", "sealevelpressure":
+        "air_pressure_sea_level", "carbon_dioxide": "co2", "eco2": "co2",
+        # noise, weather, people
+        "soundavg": "laeq", "laeq_db": "laeq", "windspeed": "wind_speed", "wind_direction": "wind_from_direction",
+        "winddirection": "wind_from_direction", "maximum_wind_speed": "wind_gust", "wind_gust_speed": "wind_gust",
+        "rain_intensity": "precipitation_rate", "rainfall_rate": "precipitation_rate", "uvindex": "uv_index",
+        "solar_radiation": "solar_irradiance", "illumination": "illuminance", "lux": "illuminance",
+        "light": "illuminance", "luminosity": "illuminance", "light_intensity": "illuminance",
+        "lightintensity": "illuminance", "occupancy": "room_occupied", "occupied": "room_occupied",
+        "people_count_all": "people_count", "period_in": "people_in", "period_out": "people_out",
+        # ground, water
+        "soil_temp": "soil_temperature", "soil_humidity": "soil_moisture", "watertemperature": "water_temperature",
+        "water_temp": "water_temperature",
+        # energy
+        "powerfactor": "power_factor", "pf": "power_factor", "freq": "frequency",
+        # the device itself
+        "battery": "battery_level", "bat": "battery_level", "batterylevel": "battery_level", "battery_percent": "battery_level",
+        "batteryvoltage": "battery_voltage", "vbat": "battery_voltage",
+    }
+)  # fmt: skip
+
+_NUMBERED = re.compile(r"([a-z][a-z0-9_.]*?[a-z])[_-](\d{1,3})")
+
+
+@lru_cache(maxsize=8192)
+def quantity(key: str) -> str:
+    """The vocabulary's name for a maker's key, or the key itself. "temperature_3" is channel 3: "air_temperature.3"."""
+    lower = key.lower()
+    known = QUANTITIES.get(lower)
+    if known is not None:
+        return known
+    numbered = _NUMBERED.fullmatch(lower)
+    if numbered is not None:
+        base = QUANTITIES.get(numbered[1])
+        if base is not None:
+            return f"{base}.{numbered[2]}"
+    return key
+
+
+def quantity_of_path(path: Sequence[str]) -> str:
+    """The key of a value inside nested objects: ("temperature", "min") is "air_temperature.min"."""
+    if len(path) == 1:
+        return quantity(path[0])
+    whole = QUANTITIES.get("_".join(path).lower())
+    return whole if whole is not None else ".".join((quantity(path[0]), *path[1:]))
