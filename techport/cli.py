@@ -1,5 +1,43 @@
-"""The command line."""
+"""The command line: `techport COMMAND`. Each command lives in techport/commands and is wired here."""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+from rich.console import Console
+
+from techport.commands import audit, doctor, pilots, publish, run
+from techport.folder import FolderInUse
+from techport.settings import SettingsError
+from techport_ingest.broker import BrokerError
+from techport_pilots.errors import PilotsError
+from techport_simulators.replay import ReplayError
+from techport_storage.errors import StoreError
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="techport: the data platform for pilots in a living city. `techport demo` shows all of it.",
+)
+app.command("up")(run.up)
+app.command("demo")(run.demo)
+app.command("ingest")(run.ingest)
+app.command("serve")(run.serve)
+app.command("simulate")(publish.simulate)
+app.command("replay")(publish.replay)
+app.command("audit")(audit.audit)
+app.command("doctor")(doctor.doctor)
+app.add_typer(pilots.app, name="pilot")
+
+EXPECTED = (SettingsError, FolderInUse, StoreError, PilotsError, BrokerError, ReplayError, run.CannotStart)
 
 
 def main() -> None:
-    """Run the command line."""
+    """Run the command line. What a user can put right is told in a sentence, not in a traceback; exit code 2."""
+    try:
+        app()
+    except EXPECTED as error:
+        Console(stderr=True, highlight=False).print(f"[red]techport:[/red] {error}", soft_wrap=True)
+        sys.exit(2)

@@ -1,0 +1,54 @@
+# Two commands: `make demo` and `make test`. Everything they need, they install: Python packages into .venv, and as root
+# the servers of the tests from the system's packages. PYTHON=python3.12 chooses another interpreter (3.11 or newer).
+
+PYTHON ?= python3
+TOOLS := .bootstrap
+UV := $(shell command -v uv 2>/dev/null || echo $(TOOLS)/bin/uv)
+SYNC := UV_PYTHON_DOWNLOADS=never $(UV) sync --quiet --frozen --python $(PYTHON)
+RUN := .venv/bin
+
+.PHONY: demo test lint install install-dev system-packages clean
+
+demo: install
+	@$(RUN)/techport demo $(ARGS)
+
+test: install-dev system-packages
+	$(RUN)/pytest -n 2 --dist worksteal $(ARGS)
+
+lint: install-dev
+	$(RUN)/ruff check .
+	$(RUN)/ruff format --check .
+	$(RUN)/mypy
+	$(RUN)/lint-imports
+
+install: $(UV)
+	@$(SYNC) --no-dev --inexact
+
+install-dev: $(UV)
+	@$(SYNC)
+
+# Debian keeps the venv module in a package of its own.
+$(TOOLS)/bin/uv:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	  || { echo "techport needs Python 3.11 or newer: try make PYTHON=python3.12"; exit 1; }
+	@$(PYTHON) -c 'import ensurepip' 2>/dev/null \
+	  || { [ "$$(id -u)" = 0 ] && apt-get update -qq && apt-get install -y -qq python3-venv >/dev/null; } \
+	  || { echo "install the package python3-venv (apt-get install python3-venv), then run make again"; exit 1; }
+	@echo "first run: making the environment, a minute or so"
+	@$(PYTHON) -m venv $(TOOLS) && $(TOOLS)/bin/pip install --quiet uv
+
+# The tests talk to real servers. Without them a user's tests are skipped, each with its reason; in CI they fail.
+system-packages:
+	@missing=""; \
+	command -v mosquitto >/dev/null || [ -x /usr/sbin/mosquitto ] || missing="$$missing mosquitto"; \
+	command -v chromium >/dev/null || missing="$$missing chromium"; \
+	ls /usr/lib/postgresql/*/bin/postgres >/dev/null 2>&1 || missing="$$missing postgresql"; \
+	if [ -n "$$missing" ] && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	  echo "installing$$missing for the tests"; \
+	  apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq $$missing >/dev/null; \
+	elif [ -n "$$missing" ]; then \
+	  echo "Some tests will be skipped. To run them, install as root: apt-get install$$missing"; \
+	fi
+
+clean:
+	rm -rf .venv $(TOOLS) dist artefacts .mypy_cache .ruff_cache .pytest_cache .hypothesis

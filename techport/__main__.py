@@ -1,0 +1,5 @@
+"""`python -m techport` is `techport`."""
+
+from techport.cli import main
+
+main()

@@ -1,0 +1,177 @@
+"""techport doctor: is this machine, and what runs on it, in order, and if not, what to do."""
+
+from __future__ import annotations
+
+import shutil
+import socket
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+import typer
+from rich.console import Console
+
+from techport import options
+from techport.broker_probe import probe_broker
+from techport.folder import Running, holder
+from techport.platform import stores
+from techport.settings import Address, Settings, load_settings
+from techport_ingest.broker import find_mosquitto
+from techport_pilots.errors import PilotsError
+from techport_storage.errors import StoreError
+from techport_storage.model import Selection
+
+LEAST_FREE = 1 << 30  # bytes; below it the doctor warns
+CLOCK_TOLERANCE = 5 * 60  # seconds, the same that a reading's time may be ahead
+RELEASED = 1_790_000_000  # a clock before this second (2026-09) has never been set
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    name: str
+    state: Literal["ok", "warning", "failed"]
+    found: str
+    remedy: str = ""
+
+
+def doctor(
+    data: options.Data = None,
+    http: options.Http = None,
+    mqtt: options.Mqtt = None,
+    store: options.Store = None,
+    registry: options.RegistryUrl = None,
+) -> None:
+    """Check ports, broker, store, clock and disk, and say what to do. Exit code 1 when something has failed."""
+    settings = load_settings({"data": data, "http": http, "mqtt": mqtt, "store": store, "registry": registry})
+    console = Console(highlight=False)
+    marks = {"ok": "[green]ok[/green]", "warning": "[yellow]look[/yellow]", "failed": "[red]failed[/red]"}
+    failed = False
+    for check in examine(settings):
+        failed |= check.state == "failed"
+        console.print(f"{marks[check.state]:>8}  {check.name}: {check.found}", soft_wrap=True)
+        if check.remedy:
+            console.print(f"          {check.remedy}", soft_wrap=True)
+    raise typer.Exit(1 if failed else 0)
+
+
+def examine(settings: Settings) -> Iterator[Check]:
+    """All checks, in the order in which to fix things."""
+    running = holder(settings.data) if settings.data.is_dir() else None
+    yield _disk(settings.data)
+    if running is not None and running.http is not None:
+        yield Check("platform", "ok", f"`techport {running.command}` runs here as process {running.pid}")
+        yield from _ask_running(running)
+    else:
+        yield from _stores(settings)
+        yield from _ports(settings)
+    yield from _broker(settings, running)
+
+
+def _disk(folder: Path) -> Check:
+    there = next(path for path in (folder.resolve(), *folder.resolve().parents) if path.exists())
+    usage = shutil.disk_usage(there)
+    found = f"{usage.free / 2**30:.1f} GiB free of {usage.total / 2**30:.0f} under {there}"
+    if usage.free < LEAST_FREE or usage.free < usage.total * 0.02:
+        return Check(
+            "disk", "failed" if usage.free < LEAST_FREE / 10 else "warning", found, "free some space, or move --data"
+        )
+    return Check("disk", "ok", found)
+
+
+def _ports(settings: Settings) -> Iterator[Check]:
+    for what, address, flag in (("http", settings.http_address, "--http"), ("mqtt", settings.mqtt_address, "--mqtt")):
+        if not _listens(address):
+            yield Check(f"{what} port", "ok", f"{address} is free")
+        elif what == "http":
+            yield Check(
+                f"{what} port", "warning", f"{address} is taken by another program", f"choose another with {flag}"
+            )
+        else:
+            yield Check(f"{what} port", "ok", f"something listens at {address}; see broker")
+
+
+def _listens(address: Address) -> bool:
+    try:
+        socket.create_connection((address.host, address.port), timeout=2).close()
+    except OSError:
+        return False
+    return True
+
+
+def _broker(settings: Settings, running: Running | None) -> Iterator[Check]:
+    address = Address.parse(running.mqtt) if running and running.mqtt else settings.mqtt_address
+    if not _listens(address):
+        kind = (
+            f"mosquitto ({find_mosquitto()})" if find_mosquitto() else "the embedded broker, mosquitto is not installed"
+        )
+        yield Check(
+            "broker", "ok" if not running else "failed", f"none runs at {address}; `techport up` would start {kind}"
+        )
+        return
+    problem = probe_broker(address.host, address.port, settings.mqtt_username, settings.password())
+    if problem:
+        yield Check(
+            "broker",
+            "failed",
+            f"{address}: {problem}",
+            "check mqtt_username and mqtt_password_file, and the broker's log",
+        )
+    else:
+        yield Check("broker", "ok", f"{address} accepts connections")
+
+
+def _stores(settings: Settings) -> Iterator[Check]:
+    try:
+        with stores(settings) as parts:
+            parts.readings.probe()
+            yield Check("store", "ok", f"{_shown(settings.store_url)} takes readings")
+            yield Check("registry", "ok", f"{_shown(settings.registry_url)}, {len(parts.registry.pilots())} pilot(s)")
+            newest = parts.readings.latest(Selection())["received"].cast("int64").to_pylist()
+            yield _clock(max(newest, default=0) / 1e6)
+    except (StoreError, PilotsError) as error:
+        yield Check("store", "failed", str(error))
+        yield _clock(0)
+
+
+def _clock(newest_received: float) -> Check:
+    now = time.time()
+    shown = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(now))
+    if now < RELEASED or now < newest_received - CLOCK_TOLERANCE:
+        return Check(
+            "clock",
+            "failed",
+            f"{shown} is in the past",
+            "set the clock (timedatectl set-ntp true), or readings are set aside",
+        )
+    return Check("clock", "ok", shown)
+
+
+def _ask_running(running: Running) -> Iterator[Check]:
+    try:
+        with urllib.request.urlopen(f"http://{running.http}/readyz", timeout=10) as answer:
+            body = answer.read()
+    except urllib.error.HTTPError as error:
+        body = error.read()
+    except OSError as error:
+        yield Check(
+            "web", "failed", f"http://{running.http} does not answer: {error}", "stop the process and start it again"
+        )
+        return
+    state = msgspec.json.decode(body)
+    problems = state.get("problems") or []
+    for problem in problems:
+        yield Check("readiness", "failed", problem)
+    if not problems:
+        yield Check("readiness", "ok", f"http://{running.http} is ready")
+    yield _clock(0)
+
+
+def _shown(url: str) -> str:
+    """The URL without a password."""
+    scheme, _, rest = url.partition("://")
+    return f"{scheme}://{rest.rpartition('@')[2]}"

@@ -1,0 +1,79 @@
+"""techport pilot import | list | show."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from techport import options
+from techport.settings import load_settings
+from techport_pilots.definition import read_definition
+from techport_pilots.registry import Registry
+
+app = typer.Typer(no_args_is_help=True, help="Pilots in the registry. Works while the platform runs.")
+
+Language = Annotated[str, typer.Option("--lang", help="nb or en")]
+
+
+@contextmanager
+def _registry(data: Path | None, url: str | None) -> Iterator[Registry]:
+    settings = load_settings({"data": data, "registry": url})
+    settings.data.mkdir(parents=True, exist_ok=True)
+    registry = Registry.open(settings.registry_url)
+    try:
+        yield registry
+    finally:
+        registry.close()
+
+
+@app.command("import")
+def import_(
+    files: Annotated[list[Path], typer.Argument(help="definition files, YAML or TOML")],
+    data: options.Data = None,
+    registry: options.RegistryUrl = None,
+    check: Annotated[bool, typer.Option("--check", help="only say what is wrong with the files")] = False,
+) -> None:
+    """Import pilot definitions, or new versions of them."""
+    definitions = [(file, read_definition(file)) for file in files]
+    console = Console(highlight=False)
+    if check:
+        console.print(f"{len(definitions)} definition(s) without a mistake")
+        return
+    with _registry(data, registry) as opened:
+        for file, definition in definitions:
+            version = opened.import_pilot(definition, file.read_text(encoding="utf-8"), who="command line")
+            console.print(f"{definition.id}: version {version}, {len(definition.devices)} devices")
+
+
+@app.command("list")
+def list_(data: options.Data = None, registry: options.RegistryUrl = None, lang: Language = "en") -> None:
+    """All pilots."""
+    table = Table("id", "title", "devices", "streams")
+    with _registry(data, registry) as opened:
+        for pilot in opened.pilots():
+            streams = opened.streams(pilot.id)
+            table.add_row(pilot.id, pilot.title.get(lang), str(len(pilot.devices)), str(len(streams)))
+    Console().print(table)
+
+
+@app.command("show")
+def show(pilot: str, data: options.Data = None, registry: options.RegistryUrl = None, lang: Language = "en") -> None:
+    """One pilot: its question, phases, devices and streams."""
+    console = Console(highlight=False)
+    with _registry(data, registry) as opened:
+        definition = opened.pilot(pilot)
+        console.print(f"[bold]{definition.title.get(lang)}[/bold] ({definition.id})\n{definition.question.get(lang)}")
+        for phase in definition.phases:
+            console.print(f"  {phase.kind}: {phase.name}, {phase.start.isoformat()} to {phase.end.isoformat()}")
+        table = Table("device", "quantity", "title", "unit", "expected every")
+        for info in opened.streams(pilot):
+            every = f"{info.interval_us / 1e6:g} s" if info.interval_us else ""
+            title = info.title.get(lang) if info.described else "not described yet"
+            table.add_row(info.stream.device, info.stream.quantity, title, info.unit_label or "", every)
+    console.print(table)

@@ -1,0 +1,113 @@
+"""techport simulate | replay: devices that are not there, and data that was recorded."""
+
+from __future__ import annotations
+
+import datetime as dt
+import signal
+import threading
+from pathlib import Path
+from typing import Annotated
+
+import structlog
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from techport import logs, options
+from techport.settings import load_settings
+from techport_pilots.definition import read_definition
+
+log = structlog.get_logger(__name__)
+
+
+def simulate(
+    mqtt: options.Mqtt = None,
+    pilot: Annotated[list[Path] | None, typer.Option("--pilot", help="definition of the devices to simulate")] = None,
+    seed: Annotated[int, typer.Option(help="the same seed gives the same readings")] = 1,
+    history: Annotated[float, typer.Option(help="hours of history to publish beside the live readings")] = 0.0,
+    every: Annotated[
+        float | None, typer.Option(help="seconds between readings, instead of the definitions' own")
+    ] = None,
+    truth: Annotated[Path | None, typer.Option(help="file to log what was true and what was sent (NDJSON)")] = None,
+) -> None:
+    """Simulate the devices of pilots (the demo district unless told) at a broker until Ctrl-C."""
+    from techport_simulators.city import Progress as CityProgress
+    from techport_simulators.city import run_city
+    from techport_simulators.demo import demo_definitions
+
+    settings = load_settings({"mqtt": mqtt})
+    logs.configure(settings.log_format, settings.log_level)
+    stop = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stop.set())
+    address = settings.mqtt_address
+    with _progress() as bars:
+        bar = bars.add_task("history", total=1.0) if history else None
+
+        def report(state: CityProgress) -> None:
+            if bar is not None:
+                bars.update(bar, completed=state.history_done)
+
+        done = run_city(
+            [read_definition(file) for file in pilot or demo_definitions()],
+            address.host,
+            address.port,
+            seed=seed,
+            interval_override=dt.timedelta(seconds=every) if every else None,
+            backfill=dt.timedelta(hours=history),
+            truth_path=truth,
+            stop_event=stop,
+            progress=report,
+            username=settings.mqtt_username,
+            password=settings.password(),
+        )
+    log.info("simulation ended", devices=done.devices, live=done.live, history=done.history)
+
+
+def replay(
+    file: Annotated[Path, typer.Argument(help="CSV file")],
+    mapping: Annotated[
+        Path, typer.Option("--mapping", help="which column is which device's quantity, and what its times mean")
+    ],
+    mqtt: options.Mqtt = None,
+    speed: Annotated[
+        str, typer.Option(help="1 is real speed, 3600 an hour a second, max as fast as the broker takes it")
+    ] = "max",
+) -> None:
+    """Publish a CSV file as devices, through MQTT."""
+    from techport_simulators.gateway import Broker
+    from techport_simulators.replay import replay as publish
+
+    settings = load_settings({"mqtt": mqtt})
+    logs.configure(settings.log_format, settings.log_level)
+    factor = None if speed == "max" else _positive(speed)
+    address = settings.mqtt_address
+    with _progress() as bars:
+        bar = bars.add_task(file.name, total=None)
+        result = publish(
+            file,
+            mapping,
+            Broker(address.host, address.port, settings.mqtt_username, settings.password(), tls=bool(settings.mqtt_ca)),
+            speed=factor,
+            progress=lambda done, total: bars.update(bar, completed=done, total=total),
+        )
+    Console(highlight=False).print(
+        f"{file.name}: {result.rows} rows, {result.readings} readings in {result.messages} messages, all acknowledged"
+    )
+
+
+def _positive(speed: str) -> float:
+    try:
+        factor = float(speed)
+    except ValueError:
+        factor = 0.0
+    if not factor > 0:
+        raise typer.BadParameter(f"{speed!r}: write a number above 0, or max", param_hint="--speed")
+    return factor
+
+
+def _progress() -> Progress:
+    """A bar in a terminal, nothing elsewhere."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    console = Console(stderr=True)
+    return Progress(*columns, console=console, disable=not console.is_terminal, transient=True)

@@ -1,0 +1,180 @@
+"""up, demo, ingest, serve: the processes that stay."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import structlog
+import typer
+from rich.console import Console
+
+from techport import logs, options, platform
+from techport.folder import hold
+from techport.settings import Address, Settings, load_settings
+from techport_pilots.definition import read_definition
+from techport_pilots.registry import Registry
+
+log = structlog.get_logger(__name__)
+
+
+class CannotStart(Exception):
+    """Something that a person has to change first; the text says what."""
+
+
+def up(
+    data: options.Data = None,
+    http: options.Http = None,
+    mqtt: options.Mqtt = None,
+    pilot: options.PilotFiles = None,
+    broker: options.Broker = None,
+    store: options.Store = None,
+    registry: options.RegistryUrl = None,
+) -> None:
+    """Everything in one process: broker, ingest, store, API and pages."""
+    settings = _begin(data=data, http=http, mqtt=mqtt, broker=broker, store=store, registry=registry)
+    with hold(settings.data, "up", settings.http, settings.mqtt):
+        _run_everything(settings, pilot or [])
+
+
+def demo(
+    data: options.Data = None,
+    http: options.Http = None,
+    mqtt: options.Mqtt = None,
+    pilot: options.PilotFiles = None,
+    broker: options.Broker = None,
+    seed: Annotated[int, typer.Option(help="the same seed gives the same district")] = 1,
+    history: Annotated[float, typer.Option(help="hours of history to publish on the first start")] = 24.0,
+) -> None:
+    """`up` with a simulated district of pilots and devices."""
+    from techport_simulators.demo import demo_definitions
+
+    settings = _begin(data=data, http=http, mqtt=mqtt, broker=broker)
+    with hold(settings.data, "demo", settings.http, settings.mqtt):
+        definitions = demo_definitions()
+        district = _District(settings, definitions, seed, history)
+        _run_everything(settings, [*definitions, *(pilot or [])], district)
+
+
+def ingest(
+    data: options.Data = None,
+    mqtt: options.Mqtt = None,
+    pilot: options.PilotFiles = None,
+    store: options.Store = None,
+    registry: options.RegistryUrl = None,
+    worker: options.Worker = None,
+    share: options.Share = None,
+) -> None:
+    """One ingest worker: from a broker that runs elsewhere into the store."""
+    settings = _begin(data=data, mqtt=mqtt, store=store, registry=registry, worker=worker, share=share)
+    wait = platform.wait_for_signal()
+    with hold(settings.data, "ingest", None, settings.mqtt), platform.stores(settings) as parts:
+        import_pilots(parts.registry, pilot or [])
+        with (
+            platform.source(settings, own_broker=False) as reader,
+            platform.ingesting(settings, parts, reader, failed=_interrupt),
+        ):
+            log.info("ingesting", broker=settings.mqtt, worker=settings.worker)
+            wait()
+
+
+def serve(
+    data: options.Data = None,
+    http: options.Http = None,
+    store: options.Store = None,
+    registry: options.RegistryUrl = None,
+) -> None:
+    """The pages and the API only, over a store that others fill."""
+    settings = _begin(data=data, http=http, store=store, registry=registry)
+    _check_port(settings.http_address, "--http")
+    with platform.stores(settings) as parts:
+        log.info("serving", address=f"http://{settings.http}")
+        platform.web(settings, parts).run()
+
+
+def import_pilots(registry: Registry, files: list[Path]) -> None:
+    """Import definition files. Raises DefinitionError, which names line, field and remedy."""
+    for file in files:
+        registry.import_pilot(read_definition(file), file.read_text(encoding="utf-8"), who="command line")
+
+
+def _begin(**flags: object) -> Settings:
+    settings = load_settings(flags)
+    logs.configure(settings.log_format, settings.log_level)
+    return settings
+
+
+def _run_everything(settings: Settings, pilots: list[Path], district: _District | None = None) -> None:
+    _check_port(settings.http_address, "--http")
+    if settings.broker != "external":
+        _check_port(settings.mqtt_address, "--mqtt")
+    with platform.stores(settings) as parts:
+        import_pilots(parts.registry, pilots)
+        with (
+            platform.source(settings, own_broker=True) as reader,
+            platform.ingesting(settings, parts, reader, failed=_interrupt) as pipeline,
+            district.running() if district else _nothing(),
+        ):
+            _announce(settings)
+            platform.web(settings, parts, platform.pipeline_health(pipeline)).run()
+
+
+class _District:
+    """The simulated district: a process of its own that knows only the broker's address and the pilots' definitions."""
+
+    def __init__(self, settings: Settings, definitions: list[Path], seed: int, history: float) -> None:
+        first_start = not (settings.data / "readings.duckdb").exists()
+        self._command = [sys.executable, "-m", "techport", "simulate", "--mqtt", settings.mqtt, "--seed", str(seed)]
+        self._command += ["--history", str(history if first_start else 0)]
+        for file in definitions:
+            self._command += ["--pilot", str(file)]
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        # In a session of its own, so that Ctrl-C reaches the platform, which then ends the devices before the broker.
+        process = subprocess.Popen(self._command, stdin=subprocess.DEVNULL, start_new_session=True)
+        try:
+            yield
+        finally:
+            process.terminate()
+            try:
+                process.wait(timeout=5)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+
+@contextmanager
+def _nothing() -> Iterator[None]:
+    yield
+
+
+def _interrupt() -> None:
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def _announce(settings: Settings) -> None:
+    console = Console(stderr=True, highlight=False)
+    console.print(f"\n  techport is running. Open [bold]http://{settings.http}[/bold]")
+    console.print(f"  Devices publish to mqtt://{settings.mqtt}; everything is kept in {settings.data.resolve()}")
+    console.print("  Ctrl-C stops it; starting again keeps the data.\n")
+
+
+def _check_port(address: Address, flag: str) -> None:
+    family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
+    with socket.socket(family) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((address.host, address.port))
+        except OSError as error:
+            raise CannotStart(
+                f"cannot listen on {address}: {error.strerror}. Choose another address, for example "
+                f"{flag} {address.host}:{address.port + 1}"
+            ) from error

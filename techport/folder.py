@@ -1,0 +1,76 @@
+"""The data folder: one running platform at a time, and a note of where it answers, so that other commands find it."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+import msgspec
+
+NOTE = "running.json"
+
+
+class Running(msgspec.Struct, frozen=True):
+    """The process that holds a data folder."""
+
+    pid: int
+    command: str
+    http: str | None
+    mqtt: str | None
+
+
+class FolderInUse(Exception):
+    """Another process holds the data folder."""
+
+    def __init__(self, folder: Path, holder: Running | None) -> None:
+        who = f"`techport {holder.command}` (process {holder.pid})" if holder else "another process"
+        super().__init__(
+            f"{folder} is in use by {who}. Stop that one first, or give this one a folder of its own with --data"
+        )
+        self.holder = holder
+
+
+@contextmanager
+def hold(folder: Path, command: str, http: str | None, mqtt: str | None) -> Iterator[None]:
+    """Make the folder, lock it for this process, and note where the process answers. Raises FolderInUse."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / NOTE).open("a+") as note:
+        if not _lock(note):
+            raise FolderInUse(folder, holder(folder))
+        note.truncate(0)
+        json.dump({"pid": os.getpid(), "command": command, "http": http, "mqtt": mqtt}, note)
+        note.flush()
+        yield
+        note.truncate(0)
+
+
+def _lock(note: IO[str], patience: float = 1.0) -> bool:
+    """Take the lock. Somebody who only looks (holder) has it for an instant; a platform keeps it."""
+    until = time.monotonic() + patience
+    while True:
+        try:
+            fcntl.flock(note, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        except BlockingIOError:
+            if time.monotonic() > until:
+                return False
+            time.sleep(0.05)
+
+
+def holder(folder: Path) -> Running | None:
+    """The process that holds the folder now, or None. A note that a killed process left does not count."""
+    try:
+        with (folder / NOTE).open("r") as note:
+            try:
+                fcntl.flock(note, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return msgspec.json.decode(note.read(), type=Running)
+    except (FileNotFoundError, msgspec.DecodeError):
+        pass
+    return None

@@ -1,0 +1,22 @@
+"""The flags that commands share. What is not given is left to TECHPORT_*, the TOML file or the default."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Data = Annotated[Path | None, typer.Option("--data", help="folder of everything that is kept (default: data)")]
+Http = Annotated[
+    str | None, typer.Option("--http", help="HOST:PORT of the pages and the API (default: 127.0.0.1:8080)")
+]
+Mqtt = Annotated[str | None, typer.Option("--mqtt", help="HOST:PORT of the MQTT broker (default: 127.0.0.1:1883)")]
+Broker = Annotated[str | None, typer.Option("--broker", help="auto, mosquitto, embedded or external (default: auto)")]
+Store = Annotated[str | None, typer.Option("--store", help="URL of the time-series store")]
+RegistryUrl = Annotated[str | None, typer.Option("--registry", help="URL of the registry database")]
+Worker = Annotated[str | None, typer.Option("--worker", help="stable name of this ingest worker")]
+Share = Annotated[str | None, typer.Option("--share", help="group name of a shared subscription")]
+PilotFiles = Annotated[
+    list[Path] | None, typer.Option("--pilot", help="pilot definition to import at the start; may be given again")
+]

@@ -1,0 +1,176 @@
+"""The wiring: from settings to the parts of a running platform, opened in order and closed in reverse.
+
+stores()      registry, books and time-series store
+source()      the broker of this process, where it runs one, and the source that reads from it
+ingesting()   the pipeline, in a thread of its own
+web()         the ASGI app over the same stores, until Ctrl-C
+"""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+
+import structlog
+from prometheus_client import CollectorRegistry
+
+from techport.settings import Settings
+from techport_dashboards.app import create_app
+from techport_dashboards.server import WebServer
+from techport_dashboards.settings import Health, HealthCheck, WebSettings, no_health
+from techport_ingest.broker import BrokerError, Mosquitto, MosquittoSettings, find_mosquitto
+from techport_ingest.embedded import EmbeddedBroker, EmbeddedSettings
+from techport_ingest.metrics import Metrics
+from techport_ingest.mqtt_paho import MqttSettings, PahoSource, Tls
+from techport_ingest.pipeline import Pipeline, PipelineSettings
+from techport_ingest.source import Source
+from techport_pilots.books import Books
+from techport_pilots.registry import Registry
+from techport_storage.store import ReadingStore, open_store
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Stores:
+    registry: Registry
+    books: Books
+    readings: ReadingStore
+    metrics: CollectorRegistry
+
+
+@contextmanager
+def stores(settings: Settings) -> Iterator[Stores]:
+    """Open the registry (migrated), the books and the time-series store. May raise "not now" errors."""
+    settings.data.mkdir(parents=True, exist_ok=True)
+    with ExitStack() as closing:
+        registry = Registry.open(settings.registry_url)
+        closing.callback(registry.close)
+        readings = open_store(settings.store_url)
+        closing.callback(readings.close)
+        yield Stores(registry, Books(registry.engine), readings, CollectorRegistry())
+
+
+@contextmanager
+def source(settings: Settings, own_broker: bool) -> Iterator[Source]:
+    """The messages of the broker at settings.mqtt, which is started first where it is our own. Raises BrokerError."""
+    address = settings.mqtt_address
+    with ExitStack() as closing:
+        reader: Source
+        if own_broker and _broker_kind(settings) == "embedded":
+            reader = EmbeddedBroker(EmbeddedSettings(host=address.host, port=address.port, window=settings.inflight))
+        else:
+            if own_broker and _broker_kind(settings) == "mosquitto":
+                mosquitto = _mosquitto(settings)
+                mosquitto.start()
+                closing.callback(mosquitto.stop)
+            reader = PahoSource(mqtt_settings(settings))
+        closing.callback(reader.close)
+        yield reader
+
+
+def _broker_kind(settings: Settings) -> str:
+    if settings.broker != "auto":
+        return settings.broker
+    return "mosquitto" if find_mosquitto() else "embedded"
+
+
+def _mosquitto(settings: Settings) -> Mosquitto:
+    executable = find_mosquitto()
+    if executable is None:
+        raise BrokerError("mosquitto is not installed: install it, or choose --broker embedded")
+    address = settings.mqtt_address
+    folder = (settings.data / "mosquitto").resolve()
+    return Mosquitto(MosquittoSettings(folder=folder, executable=executable, host=address.host, port=address.port))
+
+
+def mqtt_settings(settings: Settings) -> MqttSettings:
+    """How this process reaches the broker."""
+    tls = None
+    if settings.mqtt_ca or settings.mqtt_cert:
+        files = [str(path) if path else None for path in (settings.mqtt_ca, settings.mqtt_cert, settings.mqtt_key)]
+        tls = Tls(ca=files[0], certificate=files[1], key=files[2])
+    return MqttSettings(
+        client_id=f"techport-{settings.worker}",
+        host=settings.mqtt_address.host,
+        port=settings.mqtt_address.port,
+        share=settings.share,
+        username=settings.mqtt_username,
+        password=settings.password(),
+        tls=tls,
+        window=settings.inflight,
+    )
+
+
+@contextmanager
+def ingesting(settings: Settings, parts: Stores, reader: Source, failed: Callable[[], None]) -> Iterator[Pipeline]:
+    """Run the pipeline in a thread until the block ends. `failed` is called if the pipeline gives up by itself."""
+    pipeline = Pipeline(
+        source=reader,
+        registry=parts.registry,
+        books=parts.books,
+        store=parts.readings,
+        metrics=Metrics(parts.metrics),
+        settings=PipelineSettings(worker=settings.worker),
+    )
+
+    def run() -> None:
+        try:
+            pipeline.run()
+        except BaseException:
+            log.exception("the pipeline stopped; nothing that was acknowledged is lost, start again")
+            failed()
+            raise
+
+    thread = threading.Thread(target=run, name="pipeline")
+    thread.start()
+    try:
+        yield pipeline
+    finally:
+        pipeline.stop()
+        thread.join()
+
+
+def web(settings: Settings, parts: Stores, health: HealthCheck = no_health) -> WebServer:
+    """The web server, ready to run()."""
+    app = create_app(
+        parts.registry,
+        parts.readings,
+        parts.books,
+        WebSettings(allow_remote=settings.allow_remote, basemap=settings.basemap),
+        health,
+        parts.metrics,
+    )
+    return WebServer(app, settings.http_address.host, settings.http_address.port)
+
+
+def pipeline_health(pipeline: Pipeline) -> HealthCheck:
+    """What /readyz says of the pipeline."""
+
+    def check() -> Health:
+        state = pipeline.health()
+        problems = []
+        if not state.connected:
+            problems.append("not connected to the MQTT broker; see `techport doctor`")
+        if state.store_error:
+            problems.append(f"the store does not take readings: {state.store_error}; messages wait at the broker")
+        details = {"lag_seconds": state.lag_seconds, "last_commit": state.last_commit}
+        return Health(problems, details)
+
+    return check
+
+
+def wait_for_signal() -> Callable[[], None]:
+    """A function that returns at SIGINT or SIGTERM, for a process without a web server."""
+    stop = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stop.set())
+    return lambda: _wait(stop)
+
+
+def _wait(stop: threading.Event) -> None:
+    while not stop.wait(1):
+        pass

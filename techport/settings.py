@@ -1,0 +1,154 @@
+"""All settings, read once at the edge: flags, then TECHPORT_* variables, then a TOML file, then the defaults here.
+
+docs/settings.md is made from these descriptions; a test compares them.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
+
+CONFIG_VARIABLE = "TECHPORT_CONFIG"
+DEFAULT_CONFIG = Path("techport.toml")
+
+
+class Address(msgspec.Struct, frozen=True):
+    """HOST:PORT of a server."""
+
+    host: str
+    port: int
+
+    @classmethod
+    def parse(cls, text: str) -> Address:
+        """Read "127.0.0.1:8080", "[::1]:8080" or ":8080" (loopback). Raises ValueError that says what would do."""
+        host, colon, port = text.rpartition(":")
+        if not colon or not port.isdecimal() or not 0 < int(port) < 65536:
+            raise ValueError(f"{text!r} is not HOST:PORT; write for example 127.0.0.1:8080")
+        return cls(host.strip("[]") or "127.0.0.1", int(port))
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+class Settings(BaseSettings):
+    """Settings of one techport process. Each field's description is its documentation."""
+
+    model_config = SettingsConfigDict(env_prefix="TECHPORT_", extra="forbid", frozen=True)
+
+    data: Path = Field(
+        Path("data"), description="folder of everything this process keeps: readings, registry, broker state"
+    )
+    http: str = Field("127.0.0.1:8080", description="HOST:PORT of the pages and the API")
+    mqtt: str = Field(
+        "127.0.0.1:1883", description="HOST:PORT of the MQTT broker: where `up` starts one, `ingest` finds one"
+    )
+    broker: Literal["auto", "mosquitto", "embedded", "external"] = Field(
+        "auto",
+        description="who is the broker of `up`: mosquitto where it is installed, else the embedded one (auto); or one "
+        "that already runs at the mqtt address (external)",
+    )
+    store: str | None = Field(
+        None, description="URL of the time-series store; duckdb:///DATA/readings.duckdb unless told"
+    )
+    registry: str | None = Field(
+        None, description="URL of the registry database; sqlite:///DATA/registry.sqlite unless told"
+    )
+    worker: str = Field("ingest-1", description="stable name of this ingest worker; its session at the broker bears it")
+    share: str | None = Field(
+        None, description="group name of a shared subscription, when several workers share the load"
+    )
+    inflight: int = Field(
+        10_000, ge=1, le=65_535, description="messages that may wait here for their commit; the broker holds the rest"
+    )
+    mqtt_username: str | None = Field(None, description="user name at the broker")
+    mqtt_password: SecretStr | None = Field(None, description="password at the broker; better as mqtt_password_file")
+    mqtt_password_file: Path | None = Field(None, description="file that holds the password at the broker")
+    mqtt_ca: Path | None = Field(None, description="certificate authority of the broker (PEM); switches TLS on")
+    mqtt_cert: Path | None = Field(None, description="client certificate (PEM)")
+    mqtt_key: Path | None = Field(None, description="key of the client certificate (PEM)")
+    basemap: Path | None = Field(
+        None, description="folder of GeoJSON outlines to draw under the map instead of our own"
+    )
+    allow_remote: bool = Field(
+        False, description="answer clients that are not on this machine; there are no accounts yet"
+    )
+    log_format: Literal["auto", "console", "json"] = Field(
+        "auto", description="console in a terminal, JSON otherwise (auto)"
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="least level that is logged")
+
+    @field_validator("http", "mqtt")
+    @classmethod
+    def _address(cls, text: str) -> str:
+        return str(Address.parse(text))
+
+    @property
+    def http_address(self) -> Address:
+        return Address.parse(self.http)
+
+    @property
+    def mqtt_address(self) -> Address:
+        return Address.parse(self.mqtt)
+
+    @property
+    def store_url(self) -> str:
+        return self.store or f"duckdb:///{self.data.resolve() / 'readings.duckdb'}"
+
+    @property
+    def registry_url(self) -> str:
+        return self.registry or f"sqlite:///{self.data.resolve() / 'registry.sqlite'}"
+
+    def password(self) -> str | None:
+        """The broker password, from the file where one is named."""
+        if self.mqtt_password_file is not None:
+            return self.mqtt_password_file.read_text().strip()
+        return self.mqtt_password.get_secret_value() if self.mqtt_password else None
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls, _config_file())
+
+
+class SettingsError(Exception):
+    """Settings that cannot be used; the text names the setting, what was wrong, and where settings come from."""
+
+
+def load_settings(flags: Mapping[str, Any]) -> Settings:
+    """Settings from the flags that were given (None means: not given), the environment and the TOML file.
+
+    Raises SettingsError.
+    """
+    config = _config_file()
+    if config is None and os.environ.get(CONFIG_VARIABLE):
+        raise SettingsError(f"{CONFIG_VARIABLE} names {os.environ[CONFIG_VARIABLE]}, which is not there")
+    try:
+        return Settings(**{name: value for name, value in flags.items() if value is not None})
+    except ValidationError as error:
+        lines = [
+            f"{'.'.join(map(str, e['loc']))}: {e['msg'].removeprefix('Value error, ')} (got {e['input']!r})"
+            if "password" not in map(str, e["loc"])
+            else f"{'.'.join(map(str, e['loc']))}: {e['msg']}"
+            for e in error.errors()
+        ]
+        raise SettingsError("settings: " + "; ".join(lines) + ". See docs/settings.md") from error
+    except tomllib.TOMLDecodeError as error:
+        raise SettingsError(f"{config}: not TOML: {error}") from error
+
+
+def _config_file() -> Path | None:
+    path = Path(os.environ.get(CONFIG_VARIABLE) or DEFAULT_CONFIG)
+    return path if path.is_file() else None
