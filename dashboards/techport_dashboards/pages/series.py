@@ -22,7 +22,7 @@ from techport_dashboards.queries import Answer, Question, answer
 from techport_dashboards.services import Services
 from techport_pilots.registry import StreamInfo
 from techport_storage.every import format_every, parse_every
-from techport_storage.model import Aggregate, Every, Micros, Stream
+from techport_storage.model import Aggregate, Every, Micros, Query, Stream
 
 POINTS = 1_000  # of one line
 ALL_POINTS = 9_000  # of all lines together: what a phone still draws at once
@@ -81,8 +81,8 @@ def chart(
     )
     found = _read(services, viewer, question, how, views, zone)
     query = found.resolved.query
-    assert query.start is not None  # noqa: S101 - both ends were given
-    assert query.end is not None  # noqa: S101
+    assert query.start is not None
+    assert query.end is not None
     clock = Clock.over(zone, query.start, query.end)
     table = found.rows if isinstance(found.rows, pa.Table) else found.rows.read_all()
     lines = list(_lines(table, catalogue, query.every, how))
@@ -99,6 +99,8 @@ def chart(
         "bucket": None if query.every is None else times.length(query.every) // 1000,
         "shown": _shown(query.every, how, language),
         "form": how.form,
+        "summary": _in_words(lines, describe, language),
+        "query": _query_text(query),
         "lines": [_line_body(line, catalogue, clock, describe.decimals, language, len(lines)) for line in lines],
     }
     if how.band and query.every is not None and len(lines) > BANDS:
@@ -230,6 +232,31 @@ def _numbers(column: NDArray[np.float64] | None, decimals: int) -> list[float | 
     if column is None:
         return []
     return [None if number != number else number for number in np.round(column, decimals + 2).tolist()]
+
+
+def _in_words(lines: Sequence[Line], info: StreamInfo, language: Language) -> str:
+    """The chart for those who do not see it."""
+    if not lines:
+        return language.gettext("no readings in this range")
+    lowest = min(float((line.value if line.low is None else line.low).min()) for line in lines)
+    highest = max(float((line.value if line.high is None else line.high).max()) for line in lines)
+    return language.gettext(
+        "{n} from {lowest} to {highest} {unit}",
+        n=language.ngettext("{n} line", "{n} lines", len(lines)),
+        lowest=language.number(lowest, info.decimals),
+        highest=language.number(highest, info.decimals),
+        unit=info.unit_label,
+    ).strip()
+
+
+def _query_text(query: Query) -> dict[str, str]:
+    """The parameters with which the API gives the same rows."""
+    assert query.start is not None
+    assert query.end is not None
+    texts = {"start": times.iso(query.start), "end": times.iso(query.end)}
+    if query.every is not None:
+        texts |= {"every": format_every(query.every), "aggregate": ",".join(query.aggregates)}
+    return texts
 
 
 def _shown(every: Every | None, how: Presentation, language: Language) -> str:

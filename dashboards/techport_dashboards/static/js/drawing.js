@@ -1,0 +1,141 @@
+// How a chart's data looks in plotly.js: traces and layout, in the page's own colours.
+
+import { language } from "./page.js";
+
+const DASHES = ["solid", "dot", "dash"];
+const COLOURS = 8;
+
+export function registerLocale() {
+  const names = (options, dates) => dates.map((date) => new Intl.DateTimeFormat(language, { ...options, timeZone: "UTC" }).format(date));
+  const days = Array.from({ length: 7 }, (_, i) => Date.UTC(2023, 0, 1 + i));
+  const months = Array.from({ length: 12 }, (_, i) => Date.UTC(2023, i, 1));
+  window.Plotly.register({
+    moduleType: "locale",
+    name: "page",
+    dictionary: {},
+    format: {
+      days: names({ weekday: "long" }, days),
+      shortDays: names({ weekday: "short" }, days),
+      months: names({ month: "long" }, months),
+      shortMonths: names({ month: "short" }, months),
+      date: "%d.%m.%Y",
+    },
+  });
+}
+
+/** Colours of the style sheet, as they are now: light or dark. */
+export function palette() {
+  const style = getComputedStyle(document.documentElement);
+  const colour = (name) => style.getPropertyValue(name).trim();
+  return {
+    text: colour("--quiet"),
+    grid: colour("--line"),
+    surface: colour("--surface"),
+    envelope: colour("--envelope"),
+    series: Array.from({ length: COLOURS }, (_, i) => colour(`--series-${i + 1}`)),
+  };
+}
+
+const withAlpha = (colour, alpha) => colour + Math.round(alpha * 255).toString(16).padStart(2, "0");
+
+/** A band as closed outlines, one for each stretch without a hole: plotly.js would otherwise fill across holes. */
+function band({ x, low, high }, colour, alpha) {
+  const xs = [];
+  const ys = [];
+  let from = 0;
+  for (let i = 0; i <= x.length; i += 1) {
+    if (i < x.length && low[i] !== null) continue;
+    if (i > from) {
+      xs.push(...x.slice(from, i), ...x.slice(from, i).reverse(), null);
+      ys.push(...high.slice(from, i), ...low.slice(from, i).reverse(), null);
+    }
+    from = i + 1;
+  }
+  const fill = { type: "scatter", mode: "lines", fill: "toself", fillcolor: withAlpha(colour, alpha) };
+  return { ...fill, x: xs, y: ys, line: { width: 0 }, hoverinfo: "skip", showlegend: false };
+}
+
+export function traces(data, colours, colourOf) {
+  const drawn = [];
+  if (data.envelope) drawn.push(band(data.envelope, colours.envelope, 0.22));
+  for (const line of data.lines) if (line.low) drawn.push(band(line, colours.series[colourOf(line.device) % COLOURS], 0.16));
+  for (const line of data.lines) drawn.push(stroke(line, data, colours, colourOf(line.device)));
+  const heads = data.lines.filter((line) => line.head);
+  if (heads.length && data.form !== "bar") drawn.push(points(heads, colours, colourOf));
+  return drawn;
+}
+
+function stroke(line, data, colours, index) {
+  const color = colours.series[index % COLOURS];
+  const hover = `%{y:,.${data.decimals}f} ${data.unit}`;
+  const common = { x: line.x, y: line.y, name: line.title, hovertemplate: hover, showlegend: data.lines.length > 1 };
+  if (data.form === "bar") {
+    return { ...common, type: "bar", marker: { color }, xperiod: data.bucket ?? undefined, xperiodalignment: "middle" };
+  }
+  if (data.form === "dots") return { ...common, type: "scatter", mode: "markers", marker: { color, size: 3 } };
+  return {
+    ...common,
+    type: "scatter",
+    mode: line.y.length < 40 ? "lines+markers" : "lines",
+    marker: { size: 4 },
+    connectgaps: false,
+    line: { color, width: 1.6, dash: DASHES[Math.floor(index / COLOURS) % DASHES.length], shape: data.form === "steps" ? "hv" : "linear" },
+  };
+}
+
+/** Where each line stands this moment. */
+function points(lines, colours, colourOf) {
+  return {
+    type: "scatter",
+    mode: "markers",
+    x: lines.map((line) => line.head.x),
+    y: lines.map((line) => line.head.y),
+    marker: { size: 7, color: lines.map((line) => colours.series[colourOf(line.device) % COLOURS]), line: { color: colours.surface, width: 1.5 } },
+    hoverinfo: "skip",
+    showlegend: false,
+  };
+}
+
+export function layout(data, colours, touch) {
+  const many = data.lines.length > 10;
+  return {
+    margin: { l: 46, r: 10, t: 8, b: data.lines.length > 1 && !many ? 58 : 30 },
+    height: data.lines.length > 1 && !many ? 280 : 240,
+    paper_bgcolor: "rgba(0,0,0,0)",
+    plot_bgcolor: "rgba(0,0,0,0)",
+    font: { family: "inherit", size: 12, color: colours.text },
+    separators: language === "nb-NO" ? ",\u00a0" : ".,",
+    dragmode: touch ? false : "zoom",
+    hovermode: many ? "closest" : "x unified",
+    hoverlabel: { bgcolor: colours.surface, bordercolor: colours.grid },
+    barmode: "group",
+    bargap: 0.1,
+    showlegend: data.lines.length > 1 && !many,
+    legend: { orientation: "h", x: 0, y: -0.14, yanchor: "top", font: { size: 11 }, itemwidth: 30 },
+    xaxis: {
+      type: "date",
+      range: [data.start, data.end],
+      gridcolor: colours.grid,
+      linecolor: colours.grid,
+      hoverformat: "%a %e. %b %Y %H:%M:%S",
+      tickformatstops: [
+        { dtickrange: [null, 60000], value: "%H:%M:%S" },
+        { dtickrange: [60000, 43200000], value: "%H:%M\n%e. %b" },
+        { dtickrange: [43200000, 604800000], value: "%e. %b\n%Y" },
+        { dtickrange: [604800000, "M1"], value: "%e. %b\n%Y" },
+        { dtickrange: ["M1", null], value: "%b\n%Y" },
+      ],
+    },
+    yaxis: { fixedrange: true, gridcolor: colours.grid, zeroline: false, rangemode: data.form === "bar" ? "tozero" : "normal", nticks: 6 },
+  };
+}
+
+export const CONFIG = {
+  displayModeBar: false,
+  displaylogo: false,
+  showSendToCloud: false,
+  showEditInChartStudio: false,
+  doubleClick: false,
+  responsive: true,
+  locale: "page",
+};

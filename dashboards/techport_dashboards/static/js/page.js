@@ -1,0 +1,23 @@
+// What the server says about the page: texts in the reader's language, and how often it gives a sign of life.
+
+const page = JSON.parse(document.getElementById("page").textContent);
+
+export const language = page.language === "nb" ? "nb-NO" : "en-GB";
+export const heartbeat = page.heartbeat * 1000;
+export const t = (message) => page.messages[message] ?? message;
+
+const formats = new Map();
+
+/** A number in the reader's form, with the decimals given. */
+export function number(value, decimals) {
+  if (!formats.has(decimals)) {
+    const digits = { minimumFractionDigits: decimals, maximumFractionDigits: decimals };
+    formats.set(decimals, new Intl.NumberFormat(language, digits));
+  }
+  return formats.get(decimals).format(value);
+}
+
+export function read(id) {
+  const element = document.getElementById(id);
+  return element ? JSON.parse(element.textContent) : {};
+}
