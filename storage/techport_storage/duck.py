@@ -1,9 +1,9 @@
 """ReadingStore in one DuckDB file, without an index: rows are made unique as they are written.
 
-    write ─► refuse NaN ─► one row a key ─► replace what is there already ─► head ──compaction──► body (sorted)
-                                 │ only rows that are not news to the directory are looked up
-    read  ◄─ slices ◄─────────────────────────────────────────────────────── head ∪ body
-    latest ◄─ directory (memory)
+    write  ─► refuse NaN ─► one row a key ─► remove what it replaces ─► head ──compaction──► body, sorted
+                                  └ only rows within the time range that the directory knows are looked up
+    read   ◄─ slices ◄───────────────────────────────────────────────── head ∪ body
+    latest ◄─ directory, in memory
 
 docs/decisions/0002-rows-kept-unique-without-an-index.md says why.
 """
@@ -12,162 +12,96 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from pathlib import Path
+from contextlib import nullcontext
 
 import duckdb
 import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
 
-from techport_storage import duck_open, duck_read, duck_sql
+from techport_storage import duck_sql, duck_write
 from techport_storage.check import check_query, check_range, refused_rows
 from techport_storage.duck_directory import FAR_FUTURE, FAR_PAST, Directory, Ids
-from techport_storage.duck_read import Plan
-from techport_storage.model import RAW_SCHEMA, Batch, Micros, Query, Receipt, Selection, Stream
+from techport_storage.duck_file import DuckFile, path_of
+from techport_storage.duck_read import Fetch, Plan
+from techport_storage.duck_upkeep import Policy, Upkeep
+from techport_storage.errors import StoreUnavailable
+from techport_storage.model import Batch, Micros, Query, Receipt, Selection, Stream
 
 
 class DuckStore:
-    """Readings in a DuckDB file. One process at a time; its threads may share the store."""
+    """Readings in a DuckDB file. One process at a time has it open; the threads of that one share the store."""
 
-    def __init__(self, con: duckdb.DuckDBPyConnection, file: Path | None) -> None:
+    def __init__(self, file: DuckFile, policy: Policy) -> None:
         """Use open()."""
-        self._con = con
         self._file = file
-        self._writing = threading.Lock()  # one writer at a time
-        self._knowing = threading.Lock()  # held for moments: the directory
-        self._directory = _load(con)
+        self._upkeep = Upkeep(file, policy)
+        self._knowing = threading.Lock()  # held for moments, to look into the directory or change it
+        self._directory = Directory()
+        self._load()
 
     @classmethod
-    def open(cls, url: str) -> DuckStore:
-        """Open or create; see duck_open.file_of for the URL. Raises ValueError, StoreUnavailable."""
-        file = duck_open.file_of(url)
-        con = duck_open.connect(file)
+    def open(cls, url: str, policy: Policy | None = None) -> DuckStore:
+        """Open or create; duckdb:///relative.duckdb, duckdb:////absolute/path.duckdb, or duckdb:// in memory.
+
+        Raises ValueError, StoreUnavailable.
+        """
+        file = DuckFile(path_of(url))
         try:
-            with duck_open.saying_why(file):
-                con.execute(duck_sql.SCHEMA)
-                return cls(con, file)
+            _prepare(file)
+            return cls(file, policy or Policy())
         except BaseException:
-            con.close()
+            file.close()
             raise
 
     def write(self, batch: Batch) -> Receipt:
         rejected = refused_rows(batch)
-        with self._writing, duck_open.saying_why(self._file):
-            return self._write(batch, rejected)
-
-    def _write(self, batch: Batch, rejected: list[tuple[int, str]]) -> Receipt:
         kept = np.delete(np.arange(len(batch)), [row for row, _ in rejected])
         if not len(kept):
             return Receipt(0, rejected=rejected)
-        of_batch, new = self._ids_for(batch.streams, np.unique(batch.stream[kept]))
-        ids = of_batch[batch.stream[kept]]
-        order = np.lexsort((batch.time[kept], ids))  # stable: of rows with one key the latest arrival is the last
-        rows, ids = kept[order], ids[order]
-        time = batch.time[rows]
-        last = np.append((ids[1:] != ids[:-1]) | (time[1:] != time[:-1]), True)
-        superseded, rows, ids, time = rows[~last], rows[last], ids[last], time[last]
-        received = batch.received[rows] // 1000
-        table = pa.table(
-            {
-                "stream": ids,
-                "time": time,
-                "value": batch.value[rows],
-                "delay": received - time // 1000,
-                "quality": batch.quality[rows],
-            }
-        )
-        cursor = self._con.cursor()
-        cursor.begin()
-        try:
-            if new:
-                cursor.executemany("INSERT INTO streams VALUES (?, ?, ?, ?)", [(id, *s) for s, id in new.items()])
-            replaced = self._remove(cursor, ids, time)
-            cursor.register("arrived", table)
-            cursor.execute("INSERT INTO head FROM arrived")
-            cursor.commit()
-        finally:
-            cursor.close()  # rolls back what was not committed
-        self._learn(new, ids, time, replaced, batch.value[rows], received, batch.quality[rows])
-        duplicate_rows = np.sort(np.concatenate([superseded, rows[replaced]]))
+        with self._upkeep.writing:
+            self._revive()
+            ids, new = duck_write.number_streams(self._directory, batch.streams, np.unique(batch.stream[kept]))
+            arrivals = duck_write.sort_out(batch, kept, ids)
+            suspects = duck_write.suspects(self._directory, arrivals)
+            with (
+                self._upkeep.moving if len(suspects) else nullcontext(),
+                self._file.transaction() as cursor,
+            ):
+                replaced = suspects
+                if len(suspects):
+                    replaced = duck_write.remove_stored(cursor, arrivals, suspects)
+                duck_write.insert(cursor, arrivals, new)
+            with self._knowing:
+                for stream, id in new.items():
+                    self._directory.add(stream, id)
+                duck_write.learn(self._directory, arrivals, replaced)
+        self._upkeep.added(len(arrivals.row))
+        duplicate_rows = np.sort(np.concatenate([arrivals.superseded, arrivals.row[replaced]]))
         return Receipt(len(kept) - len(duplicate_rows), duplicate_rows, rejected)
-
-    def _ids_for(self, streams: object, used: NDArray[np.int32]) -> tuple[Ids, dict[Stream, int]]:
-        """Ids by position in the batch's list of streams, and those among them that are new."""
-        names = list(streams)  # type: ignore[call-overload]
-        of_batch = np.full(len(names), -1, np.int32)
-        new: dict[Stream, int] = {}
-        following = self._directory.next_id
-        for position in sorted(used.tolist(), key=names.__getitem__):
-            name = Stream(*names[position])
-            id = self._directory.id_of(name)
-            of_batch[position] = new.setdefault(name, following + len(new)) if id is None else id
-        return of_batch, new
-
-    def _remove(self, cursor: duckdb.DuckDBPyConnection, ids: Ids, time: NDArray[np.int64]) -> NDArray[np.intp]:
-        """Remove stored rows with the same keys; the positions of these keys. Keys are sorted and distinct."""
-        known = ids < len(self._directory)
-        oldest = np.full(len(ids), FAR_FUTURE)
-        newest = np.full(len(ids), FAR_PAST)
-        oldest[known], newest[known] = self._directory.oldest[ids[known]], self._directory.newest[ids[known]]
-        suspects = np.flatnonzero((time >= oldest) & (time <= newest))
-        if not len(suspects):
-            return suspects
-        cursor.register("suspects", pa.table({"position": suspects, "stream": ids[suspects], "time": time[suspects]}))
-        bounds = {"first": int(time[suspects].min()), "last": int(time[suspects].max())}
-        found = []
-        for table in ("head", "body"):
-            same = f"{table}.stream = suspects.stream AND {table}.time = suspects.time"
-            sql = f"SELECT position FROM {table}, suspects WHERE {same} AND {table}.time BETWEEN $first AND $last"  # noqa: S608
-            positions = [row[0] for row in cursor.execute(sql, bounds).fetchall()]
-            if positions:
-                cursor.execute(f"DELETE FROM {table} USING suspects WHERE {same}")  # noqa: S608
-            found += positions
-        return np.sort(np.array(found, np.intp))
-
-    def _learn(
-        self,
-        new: dict[Stream, int],
-        ids: Ids,
-        time: NDArray[np.int64],
-        replaced: NDArray[np.intp],
-        value: NDArray[np.float64],
-        received: NDArray[np.int64],
-        quality: NDArray[np.uint8],
-    ) -> None:
-        ends = np.flatnonzero(np.append(ids[1:] != ids[:-1], True))  # the latest row of each stream
-        starts = np.append(0, ends[:-1] + 1)
-        written = np.add.reduceat(np.where(np.isin(np.arange(len(ids)), replaced), 0, 1), starts)
-        with self._knowing:
-            for stream, id in new.items():
-                self._directory.add(stream, id)
-            self._directory.note(
-                ids[ends], written, time[starts], time[ends], value[ends], received[ends], quality[ends]
-            )
 
     def read(self, query: Query) -> pa.RecordBatchReader:
         check_query(query)
-        plan = self._plan(query)
-        batches = self._batches(plan)
-        with duck_open.saying_why(self._file):
-            first = next(batches, None)
-        return pa.RecordBatchReader.from_batches(plan.schema, _chain(first, batches))
-
-    def _plan(self, query: Query) -> Plan:
+        self._revive_to_read()
         with self._knowing:
-            known = self._directory
-            ids = known.select(query.select)
-            return Plan(query, known.names(ids), ids, known.rows[ids], known.oldest[ids], known.newest[ids])
+            plan = Plan.of(query, self._directory)
+        tables = self._tables(plan)
+        first = next(tables, None)  # now: from here on the answer does not change
+        return pa.RecordBatchReader.from_batches(plan.schema, _batches(first, tables))
 
-    def _batches(self, plan: Plan) -> Iterator[pa.RecordBatch]:
-        with duck_open.saying_why(self._file):
-            cursor = self._con.cursor()
-            try:
-                cursor.begin()
-                yield from duck_read.fetch(cursor, plan)
-            finally:
-                cursor.close()
+    def _tables(self, plan: Plan) -> Iterator[pa.Table]:
+        with self._file.cursor() as cursor:
+            cursor.begin()
+            fetch = Fetch(cursor, plan)
+            if fetch.done:
+                return
+            table = fetch.table()
+            while not fetch.done:
+                yield table
+                table = fetch.table()
+        yield table  # when the snapshot has been let go, which keeps short answers from holding one at all
 
     def latest(self, select: Selection, changed_since: Micros | None = None) -> pa.Table:
+        self._revive_to_read()
         with self._knowing:
             ids = self._directory.select(select)
             if changed_since is not None:
@@ -175,62 +109,91 @@ class DuckStore:
             return self._directory.latest(ids)
 
     def streams(self, select: Selection) -> list[Stream]:
+        self._revive_to_read()
         with self._knowing:
             return self._directory.names(self._directory.select(select))
 
     def erase(self, select: Selection, start: Micros | None = None, end: Micros | None = None) -> int:
         check_range(start, end)
-        bounds = {"first": FAR_PAST if start is None else start, "last": FAR_FUTURE if end is None else end - 1}
-        with self._writing, duck_open.saying_why(self._file):
-            with self._knowing:
-                ids = self._directory.select(select)
-            cursor = self._con.cursor()
-            cursor.begin()
-            try:
-                cursor.register("chosen", pa.table({"stream": ids}))
-                where = "stream IN (SELECT stream FROM chosen) AND time BETWEEN $first AND $last"
-                erased = 0
-                for table in ("head", "body"):
-                    row = cursor.execute(f"DELETE FROM {table} WHERE {where}", bounds).fetchone()  # noqa: S608
-                    erased += row[0] if row else 0
-                cursor.execute(
-                    "DELETE FROM streams WHERE id NOT IN (SELECT stream FROM head UNION SELECT stream FROM body)"
+        with self._upkeep.writing:
+            self._revive()
+            ids = self._directory.select(select)
+            with self._upkeep.moving, self._file.transaction() as cursor:
+                erased = _erase(
+                    cursor, ids, FAR_PAST if start is None else start, FAR_FUTURE if end is None else end - 1
                 )
-                cursor.commit()
-            finally:
-                cursor.close()
-            directory = _load(self._con)
-            with self._knowing:
-                self._directory = directory
-            self._con.execute("CHECKPOINT")
-            return erased
+            self._load()
+        self._upkeep.rewrite_if_due()
+        return erased
 
     def probe(self) -> None:
-        with self._writing, duck_open.saying_why(self._file):
-            self._con.execute("CREATE OR REPLACE TEMP TABLE probe AS SELECT 1")
+        with self._upkeep.writing:
+            self._revive()
+            with self._file.transaction() as cursor:
+                cursor.execute("DELETE FROM probe")
+                cursor.execute("INSERT INTO probe VALUES (current_timestamp::TIMESTAMP)")
 
     def close(self) -> None:
-        with self._writing:
-            self._con.close()
+        self._upkeep.close()
+        with self._upkeep.writing:
+            self._file.close()
+
+    def _revive(self) -> None:
+        """Open the file again if DuckDB gave it up. Held: writing."""
+        if self._file.broken:
+            self._file.reopen()
+            self._load()
+
+    def _revive_to_read(self) -> None:
+        if self._file.broken:
+            with self._upkeep.writing:
+                self._revive()
+
+    def _load(self) -> None:
+        """Learn by heart what is in the file."""
+        directory = Directory()
+        with self._file.cursor() as cursor:
+            cursor.begin()
+            for id, *name in cursor.execute("SELECT id, pilot, device, quantity FROM streams").fetchall():
+                directory.add(Stream(*name), id)
+            for ends in ("FROM ends", duck_sql.ends_of("head")):  # in this order: at the same time the head holds
+                ids, rows, oldest, newest, value, delay, quality = (
+                    column.to_numpy() for column in cursor.sql(ends).to_arrow_table().columns
+                )
+                directory.note(ids, rows, oldest, newest, value, newest // 1000 + delay, quality)
+        with self._knowing:
+            self._directory = directory
+        self._upkeep.recount()
 
 
-def _load(con: duckdb.DuckDBPyConnection) -> Directory:
-    """The directory of what is in the file."""
-    directory = Directory()
-    for id, *name in con.execute("SELECT id, pilot, device, quantity FROM streams").fetchall():
-        directory.add(Stream(*name), id)
-    for table in ("body", "head"):
-        rows = con.sql(
-            "SELECT stream, count(*) AS rows, min(time) AS oldest, max(time) AS newest, arg_max(value, time) AS value, "
-            f"arg_max({duck_sql.RECEIVED}, time) AS received, arg_max(quality, time) AS quality "
-            f"FROM {table} GROUP BY stream"  # noqa: S608
-        ).to_arrow_table()
-        if rows.num_rows:
-            directory.note(*(column.to_numpy() for column in rows.columns))
-    return directory
+def _prepare(file: DuckFile) -> None:
+    """Make the tables of a new file; see that those of an old one are ours."""
+    with file.transaction() as cursor:
+        for table, columns in duck_sql.TABLES.items():
+            cursor.execute(f"CREATE TABLE IF NOT EXISTS {table} {columns}")
+        found = cursor.execute("SELECT version FROM layout").fetchall()
+        if not found:
+            cursor.execute(f"INSERT INTO layout VALUES ({duck_sql.VERSION}, 0, 0, false)")
+        elif found != [(duck_sql.VERSION,)]:
+            raise StoreUnavailable(f"{file.path}: made by another version of techport; export it there, import it here")
 
 
-def _chain(first: pa.RecordBatch | None, rest: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+def _erase(cursor: duckdb.DuckDBPyConnection, ids: Ids, first: Micros, last: Micros) -> int:
+    """Delete rows, and the streams that have none left. Returns the number of rows."""
+    cursor.register("chosen", pa.table([ids], ["stream"]))
+    where = "stream IN (FROM chosen) AND time BETWEEN $first AND $last"
+    erased = 0
+    for table in ("head", "body"):
+        erased += cursor.execute(f"DELETE FROM {table} WHERE {where}", {"first": first, "last": last}).fetchall()[0][0]
+    if erased:
+        cursor.execute(f"DELETE FROM streams WHERE id NOT IN ({duck_sql.STREAMS_WITH_ROWS})")
+        cursor.execute(f"CREATE OR REPLACE TABLE ends AS {duck_sql.ends_of('body')}")
+        cursor.execute("UPDATE layout SET to_rewrite = true")
+    return erased
+
+
+def _batches(first: pa.Table | None, rest: Iterator[pa.Table]) -> Iterator[pa.RecordBatch]:
     if first is not None:
-        yield first
-        yield from rest
+        yield from first.to_batches()
+        for table in rest:
+            yield from table.to_batches()

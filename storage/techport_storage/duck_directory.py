@@ -29,7 +29,7 @@ class Directory:
         self._names: dict[int, Stream] = {}
         self._sorted: list[tuple[Stream, int]] | None = []
         self.next_id = 0
-        self.rows = np.zeros(0, np.int64)
+        self.rows = np.zeros(0, np.int64)  # about: a row that was replaced may count twice
         self.oldest = np.zeros(0, np.int64)  # bounds: every row lies in [oldest, newest]
         self.newest = np.zeros(0, np.int64)
         self.value = np.zeros(0, np.float64)  # of the latest row, whose time is `newest`
@@ -41,9 +41,6 @@ class Directory:
 
     def id_of(self, stream: Stream) -> int | None:
         return self._ids.get(stream)
-
-    def name_of(self, id: int) -> Stream:
-        return self._names[id]
 
     def add(self, stream: Stream, id: int) -> None:
         """A stream that is in the file, so far without rows."""
@@ -60,17 +57,6 @@ class Directory:
             self.value = _grown(self.value, missing, 0)
             self.received = _grown(self.received, missing, 0)
             self.quality = _grown(self.quality, missing, 0)
-
-    def forget(self, id: int) -> None:
-        """The stream is gone from the file."""
-        del self._ids[self._names.pop(id)]
-        self._sorted = None
-        self.set_empty(np.array([id], np.int32))
-
-    def set_empty(self, ids: Ids) -> None:
-        self.rows[ids] = 0
-        self.oldest[ids] = FAR_FUTURE
-        self.newest[ids] = FAR_PAST
 
     def note(
         self,
@@ -111,7 +97,7 @@ class Directory:
     def latest(self, ids: Ids) -> pa.Table:
         """The latest row of each of the streams, as RAW_SCHEMA."""
         columns = [
-            *names(self.names(ids), np.arange(len(ids), dtype=np.int32)),
+            *name_columns(self.names(ids), np.arange(len(ids), dtype=np.int32)),
             pa.array(self.newest[ids]).cast(TIME),
             pa.array(self.value[ids]),
             pa.array(self.received[ids] * 1000).cast(TIME),
@@ -123,7 +109,7 @@ class Directory:
         return [self._names[id] for id in ids.tolist()]
 
 
-def names(streams: Sequence[Stream], rows: NDArray[np.int32]) -> list[pa.DictionaryArray]:
+def name_columns(streams: Sequence[Stream], rows: NDArray[np.int32]) -> list[pa.DictionaryArray]:
     """Columns pilot, device and quantity of rows that belong to streams[rows[i]]."""
     columns = []
     for part in range(3):

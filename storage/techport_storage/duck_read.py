@@ -1,6 +1,6 @@
 """Reading a DuckStore in constant memory: a query is cut into slices of about a million rows, each one SELECT.
 
-query ─► slices (groups of small streams, spans of large ones) ─► SELECT on one snapshot ─► record batches
+query ─► slices (groups of small streams, spans of large ones) ─► SELECTs on one snapshot ─► tables
 """
 
 from __future__ import annotations
@@ -11,22 +11,24 @@ from dataclasses import dataclass, replace
 import duckdb
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from techport_storage import duck_sql
-from techport_storage.duck_directory import FAR_FUTURE, FAR_PAST, Ids, names
-from techport_storage.every import FIXED
+from techport_storage.buckets import bucket_edges, fixed_width
+from techport_storage.check import check_zone
+from techport_storage.duck_directory import FAR_FUTURE, FAR_PAST, Directory, Ids, name_columns
 from techport_storage.model import RAW_SCHEMA, TIME, Micros, Query, Stream, aggregate_schema
 
 RAW_SLICE = 1_000_000  # rows that are sorted and handed over at once: some 40 MB
 AGGREGATE_SLICE = 16_000_000  # rows that are scanned at once; what comes out is smaller
-SMALLEST_SLICE = 20_000  # a page of few rows looks this far at least, so that a sparse stream takes few looks
+SMALLEST_SLICE = 20_000  # a page of few rows looks this far at least, so that sparse streams take few looks
 
 
 @dataclass(frozen=True, slots=True)
 class Slice:
-    """Some streams (positions in the query's list of them) and a span of time, both ends included."""
+    """Some of the query's streams, by rank, and a span of time, both ends included."""
 
-    streams: range
+    ranks: range
     first: Micros
     last: Micros
     after: Micros = FAR_PAST  # aggregates: only buckets that start later
@@ -34,83 +36,94 @@ class Slice:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """A query with what the directory knew about its streams when it was asked: arrays run parallel to `streams`."""
+    """A query, and what the directory knew of its streams when it was asked. The arrays run parallel to `streams`."""
 
     query: Query
     streams: Sequence[Stream]
     ids: Ids
-    rows: np.ndarray
-    oldest: np.ndarray
-    newest: np.ndarray
+    rows: NDArray[np.int64]
+    oldest: NDArray[np.int64]
+    newest: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, query: Query, directory: Directory) -> Plan:
+        ids = directory.select(query.select)
+        return cls(query, directory.names(ids), ids, directory.rows[ids], directory.oldest[ids], directory.newest[ids])
 
     @property
     def schema(self) -> pa.Schema:
         return RAW_SCHEMA if self.query.every is None else aggregate_schema(self.query.aggregates)
 
-    def slices(self) -> Iterator[Slice]:
-        """The whole query in the order of its answer."""
+    def calendar(self) -> NDArray[np.int64] | None:
+        """Edges of the calendar buckets of all the streams. None where they are not needed. Raises BadQuery."""
+        if self.query.every is None or fixed_width(self.query.every) is not None or not self.streams:
+            return None
+        first, last = self._asked()
+        first, last = max(first, int(self.oldest.min())), min(last, int(self.newest.max()))
+        if first > last:
+            return None
+        return bucket_edges(self.query.every, check_zone(self.query.zone), first, last)
+
+    def slices(self, calendar: NDArray[np.int64] | None) -> Iterator[Slice]:
+        """The whole query, in the order of its answer."""
         query = self.query
-        first = FAR_PAST if query.start is None else query.start
-        last = FAR_FUTURE if query.end is None else query.end - 1
+        first, last = self._asked()
+        if calendar is not None:  # rows that arrived since would fall outside the calendar: they are the next query's
+            first, last = max(first, int(calendar[0])), min(last, int(calendar[-1]) - 1)
+        elif query.every is not None and fixed_width(query.every) is None:
+            return
         begin = 0
         if query.after is not None:
             begin = sum(stream < query.after.stream for stream in self.streams)
             if begin < len(self.streams) and self.streams[begin] == query.after.stream:
-                yield from self._rest_of_stream(begin, first, last, query.after.time)
+                after = query.after.time
+                rest = max(first, after + 1 if query.every is None else after)
+                for slice in self._spans(begin, rest, last, calendar):
+                    yield replace(slice, after=after)
                 begin += 1
-        yield from self._groups(begin, first, last)
+        yield from self._groups(begin, first, last, calendar)
 
-    def _rest_of_stream(self, position: int, first: Micros, last: Micros, after: Micros) -> Iterator[Slice]:
-        if self.query.every is None:
-            yield from self._spans(position, max(first, after + 1), last)
-        else:
-            for slice in self._spans(position, max(first, after), last):
-                yield replace(slice, after=after)
+    def _asked(self) -> tuple[Micros, Micros]:
+        start, end = self.query.start, self.query.end
+        return FAR_PAST if start is None else start, FAR_FUTURE if end is None else end - 1
 
-    def _groups(self, begin: int, first: Micros, last: Micros) -> Iterator[Slice]:
+    def _groups(self, begin: int, first: Micros, last: Micros, calendar: NDArray[np.int64] | None) -> Iterator[Slice]:
         size = self._slice_size()
         group, gathered = begin, 0.0
-        for position in range(begin, len(self.streams)):
-            expected = self._expected(position, first, last)
-            if gathered + expected > size and position > group:
-                yield from self._slices_of(range(group, position), first, last)
-                group, gathered = position, 0.0
+        for rank in range(begin, len(self.streams) + 1):
+            expected = self._expected(rank, first, last) if rank < len(self.streams) else np.inf
+            if gathered + expected > size and rank > group:
+                if rank - group == 1:
+                    yield from self._spans(group, first, last, calendar)
+                else:
+                    yield Slice(range(group, rank), first, last)
+                group, gathered = rank, 0.0
             gathered += expected
-        if group < len(self.streams):
-            yield from self._slices_of(range(group, len(self.streams)), first, last)
 
-    def _slices_of(self, group: range, first: Micros, last: Micros) -> Iterator[Slice]:
-        if len(group) == 1:
-            yield from self._spans(group[0], first, last)
-        else:
-            yield Slice(group, first, last)
-
-    def _spans(self, position: int, first: Micros, last: Micros) -> Iterator[Slice]:
+    def _spans(self, rank: int, first: Micros, last: Micros, calendar: NDArray[np.int64] | None) -> Iterator[Slice]:
         """One stream, cut in time as if its rows were spread evenly. Cuts fall on the edges of buckets."""
-        parts = int(self._expected(position, first, last) // self._slice_size()) + 1
-        low, high = max(first, int(self.oldest[position])), min(last, int(self.newest[position]))
+        parts = int(self._expected(rank, first, last) // self._slice_size()) + 1
+        low, high = max(first, int(self.oldest[rank])), min(last, int(self.newest[rank]))
         begin = first
         for part in range(1, parts):
-            cut = self._edge(low + (high - low) * part // parts)
-            if cut is not None and begin < cut <= last:
-                yield Slice(range(position, position + 1), begin, cut - 1)
+            cut = self._edge(low + (high - low) * part // parts, calendar)
+            if begin < cut <= last:
+                yield Slice(range(rank, rank + 1), begin, cut - 1)
                 begin = cut
         if begin <= last:
-            yield Slice(range(position, position + 1), begin, last)
+            yield Slice(range(rank, rank + 1), begin, last)
 
-    def _edge(self, time: Micros) -> Micros | None:
-        every = self.query.every
-        if every is None:
+    def _edge(self, time: Micros, calendar: NDArray[np.int64] | None) -> Micros:
+        if self.query.every is None:
             return time
-        if every.unit not in FIXED:
-            return None
-        width = every.count * FIXED[every.unit]
-        return time - time % width
+        if calendar is not None:
+            return int(calendar[np.searchsorted(calendar, time, "right") - 1])
+        return time - time % (fixed_width(self.query.every) or 1)
 
-    def _expected(self, position: int, first: Micros, last: Micros) -> float:
-        low, high = int(self.oldest[position]), int(self.newest[position])
+    def _expected(self, rank: int, first: Micros, last: Micros) -> float:
+        low, high = int(self.oldest[rank]), int(self.newest[rank])
         covered = min(high, last) - max(low, first) + 1
-        return float(self.rows[position]) * max(0, covered) / (high - low + 1)
+        return float(self.rows[rank]) * max(0, covered) / (high - low + 1)
 
     def _slice_size(self) -> int:
         if self.query.every is not None:
@@ -120,39 +133,50 @@ class Plan:
         return min(RAW_SLICE, max(SMALLEST_SLICE, 2 * self.query.limit))
 
 
-def fetch(cursor: duckdb.DuckDBPyConnection, plan: Plan) -> Iterator[pa.RecordBatch]:
-    """The rows of the plan, slice by slice, all of the state that the first SELECT saw."""
-    sql = duck_sql.select(plan.query)
-    left = plan.query.limit if plan.query.limit is not None else FAR_FUTURE
-    for slice in plan.slices():
-        ids = plan.ids[slice.streams.start : slice.streams.stop]
+class Fetch:
+    """The answer to a plan, slice by slice, all from the state that its first SELECT saw."""
+
+    def __init__(self, cursor: duckdb.DuckDBPyConnection, plan: Plan) -> None:
+        """The cursor must be in a transaction. Raises BadQuery."""
+        self._cursor = cursor
+        self._plan = plan
+        self._sql = duck_sql.select(plan.query)
+        self._left = FAR_FUTURE if plan.query.limit is None else plan.query.limit
+        calendar = plan.calendar()
+        if calendar is not None:
+            cursor.register("calendar", pa.table([calendar[:-1]], ["bucket"]))
+        self._slices = plan.slices(calendar)
+        self._next = next(self._slices, None)
+
+    @property
+    def done(self) -> bool:
+        return self._next is None or self._left <= 0
+
+    def table(self) -> pa.Table:
+        """The rows of the next slice."""
+        slice = self._next
+        assert slice is not None
+        self._next = next(self._slices, None)
+        ids = self._plan.ids[slice.ranks.start : slice.ranks.stop]
         parameters = {
             "ids": ids.tolist(),
-            "ranks": list(slice.streams),
+            "ranks": list(slice.ranks),
             "low": int(ids.min()),
             "high": int(ids.max()),
             "first": slice.first,
             "last": slice.last,
-            "rows": left,
+            "rows": self._left,
         }
-        if plan.query.every is not None:
+        if self._plan.query.every is not None:
             parameters["after"] = slice.after
-        table = cursor.sql(sql, params=parameters).to_arrow_table()
-        if table.num_rows:
-            yield from _named(table, plan).to_batches()
-        left -= table.num_rows
-        if left <= 0:
-            return
+        found = self._cursor.sql(self._sql, params=parameters).to_arrow_table().combine_chunks()
+        self._left -= found.num_rows
+        return self._named(found)
 
-
-def _named(table: pa.Table, plan: Plan) -> pa.Table:
-    """The rows with the names of their streams for their ranks, in the types of the schema."""
-    ranks = table.column(0).combine_chunks().to_numpy(zero_copy_only=False)
-    columns = [*names(plan.streams, ranks), table.column(1).combine_chunks().cast(TIME)]
-    for column, field in zip(table.columns[2:], list(plan.schema)[4:], strict=True):
-        if field.name == "received":
-            column = pa.array(column.to_numpy() * 1000)
-        columns.append(
-            column.combine_chunks().cast(field.type) if isinstance(column, pa.ChunkedArray) else column.cast(field.type)
-        )
-    return pa.Table.from_arrays(columns, schema=plan.schema)
+    def _named(self, found: pa.Table) -> pa.Table:
+        """The rows with the names of their streams in place of the rank, in the types of the schema."""
+        schema = self._plan.schema
+        rank, time, *values = found.columns
+        columns = [*name_columns(self._plan.streams, rank.to_numpy()), time.cast(TIME)]
+        columns += [column.cast(field.type) for column, field in zip(values, list(schema)[4:], strict=True)]
+        return pa.Table.from_arrays(columns, schema=schema)

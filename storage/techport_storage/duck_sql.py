@@ -1,27 +1,31 @@
-"""The SQL of DuckStore: its tables, and the one SELECT behind every read."""
+"""The SQL of DuckStore: its tables, and the one SELECT behind every read.
+
+`head` takes rows as they arrive, `body` holds runs of rows sorted by stream and time, `ends` sums the body up (a row
+for each stream: how many, from when to when, and the latest), so that opening need not read it. `time` is in µs;
+`delay`, the time of arrival minus `time`, each cut to whole ms, is a small number and packs into a byte or two.
+"""
 
 from __future__ import annotations
 
-from techport_storage.every import FIXED
+from techport_storage.buckets import fixed_width
 from techport_storage.model import Aggregate, Every, Query
 
-SCHEMA = """
-CREATE TABLE IF NOT EXISTS layout (version INTEGER);
-INSERT INTO layout SELECT 1 WHERE NOT EXISTS (FROM layout);
-CREATE TABLE IF NOT EXISTS streams (id INTEGER, pilot VARCHAR, device VARCHAR, quantity VARCHAR);
-CREATE TABLE IF NOT EXISTS head (stream INTEGER, time BIGINT, value DOUBLE, delay BIGINT, quality UTINYINT);
-CREATE TABLE IF NOT EXISTS body (stream INTEGER, time BIGINT, value DOUBLE, delay BIGINT, quality UTINYINT);
-"""
-"""`head` takes rows as they arrive, `body` holds runs of rows sorted by stream and time. `time` is µs; `delay` is the time of
-arrival minus `time`, both cut to whole ms: a small number, which packs into a byte or two."""
+VERSION = 2
+"""Of the tables. A file of another version is refused."""
 
-RECEIVED = "(epoch_ms(make_timestamp(time)) + delay)"
-"""Time of arrival in ms. epoch_ms rounds down before 1970 too, as integer division does not."""
+TABLES = {
+    "layout": "(version INTEGER, runs BIGINT, merged_rows BIGINT, to_rewrite BOOLEAN)",
+    "probe": "(time TIMESTAMP)",
+    "streams": "(id INTEGER, pilot VARCHAR, device VARCHAR, quantity VARCHAR)",
+    "head": "(stream INTEGER, time BIGINT, value DOUBLE, delay BIGINT, quality UTINYINT)",
+    "body": "(stream INTEGER, time BIGINT, value DOUBLE, delay BIGINT, quality UTINYINT)",
+    "ends": "(stream INTEGER, rows BIGINT, oldest BIGINT, newest BIGINT, value DOUBLE, delay BIGINT, quality UTINYINT)",
+}
 
-_SPREAD = 1e-160  # brings the greatest float64 to where its square still is one
+STREAMS_WITH_ROWS = "SELECT stream FROM head UNION SELECT stream FROM body"
 
-# fsum and favg are Kahan sums: equal to the last digit or two in whatever order the rows come. They answer NaN where the
-# sum is out of range, the plain ones infinity.
+# Kahan sums (fsum, favg) are equal but for the last digit in whatever order rows come. Out of range they answer NaN,
+# where the plain ones answer infinity.
 _AGGREGATES: dict[Aggregate, str] = {
     "mean": "if(isfinite(fsum(value)), favg(value), avg(value))",
     "min": "min(value)",
@@ -29,19 +33,27 @@ _AGGREGATES: dict[Aggregate, str] = {
     "sum": "if(isfinite(fsum(value)), fsum(value), sum(value))",
     "first": "arg_min(value, time)",
     "last": "arg_max(value, time)",
-    "std": f"if(max(abs(value)) < 1e150, stddev_samp(if(abs(value) < 1e150, value, 0)), "
-    f"stddev_samp(value * {_SPREAD}) / {_SPREAD})",
+    # The square of a value above 1e154 is out of range: scale such buckets down first.
+    "std": "if(max(abs(value)) < 1e150, stddev_samp(if(abs(value) < 1e150, value, 0)), "
+    "stddev_samp(value * 1e-160) * 1e160)",
     "median": "median(value)",
 }
 
-_CALENDAR = {"d": "day", "w": "week", "mo": "month", "y": "year"}
+
+def ends_of(table: str) -> str:
+    """The columns of `ends` for the rows of another table."""
+    return (
+        "SELECT stream, count(*) AS rows, min(time) AS oldest, max(time) AS newest, arg_max(value, time) AS value, "
+        f"arg_max(delay, time) AS delay, arg_max(quality, time) AS quality FROM {table} GROUP BY stream"
+    )
 
 
 def select(query: Query) -> str:
-    """The rows of one slice, ordered by rank (of the stream in `picked`) and time.
+    """The rows of one slice of a query, ordered by rank (of the stream, in the order of names) and time.
 
-    Parameters: $ids and $ranks of the streams, $low and $high their least and greatest id (which prunes row groups),
-    $first and $last times (inclusive), $after (aggregates only: the bucket to start behind), $rows at most.
+    Parameters: $ids and $ranks of the streams; $low and $high, the least and the greatest of the ids, which let row
+    groups be skipped; $first and $last times, both included; $rows at most. For aggregates also $after, the start of
+    the bucket to begin behind. Calendar buckets take their starts from the registered table `calendar`.
     """
     good = " AND quality = 0" if query.quality == "good" else ""
     where = f"stream BETWEEN $low AND $high AND time BETWEEN $first AND $last{good}"
@@ -49,27 +61,21 @@ def select(query: Query) -> str:
     picked = "SELECT unnest($ids::INTEGER[]) AS stream, unnest($ranks::INTEGER[]) AS rank"
     source = f"({found}) JOIN ({picked}) USING (stream)"
     if query.every is None:
-        return (
-            f"SELECT rank, time, value, {RECEIVED} AS received, quality FROM {source} ORDER BY rank, time LIMIT $rows"
-        )
-    buckets = f"SELECT rank, {bucket(query.every, query.zone)} AS bucket, time, value FROM {source}"
+        # epoch_ms rounds down before 1970 too, as integer division does not
+        received = "(epoch_ms(make_timestamp(time)) + delay) * 1000"
+        return f"SELECT rank, time, value, {received}, quality FROM {source} ORDER BY rank, time LIMIT $rows"
     return (
-        f"SELECT rank, bucket, {aggregate_columns(query.aggregates)} FROM ({buckets}) "
+        f"SELECT rank, bucket, {_columns(query.aggregates)} FROM ({_bucketed(query.every, source)}) "
         "GROUP BY rank, bucket HAVING bucket > $after ORDER BY rank, bucket LIMIT $rows"
     )
 
 
-def bucket(every: Every, zone: str) -> str:
-    """Start of the bucket that `time` lies in, µs."""
-    if every.unit in FIXED:
-        width = every.count * FIXED[every.unit]
-        return f"time - ((time % {width}) + {width}) % {width}"
-    origin = "1970-01-05" if every.unit == "w" else "1970-01-01"  # a Monday; otherwise the year that time counts from
-    local = f"timezone('{zone}', make_timestamptz(time))"
-    width_local = f"INTERVAL {every.count} {_CALENDAR[every.unit]}"
-    return f"epoch_us(timezone('{zone}', time_bucket({width_local}, {local}, TIMESTAMP '{origin}')))"
+def _bucketed(every: Every, source: str) -> str:
+    width = fixed_width(every)
+    if width is None:
+        return f"SELECT rank, bucket, time, value FROM {source} ASOF JOIN calendar ON time >= bucket"
+    return f"SELECT rank, time - ((time % {width}) + {width}) % {width} AS bucket, time, value FROM {source}"
 
 
-def aggregate_columns(aggregates: tuple[Aggregate, ...]) -> str:
-    values = [f"{_AGGREGATES[name]} AS {name}" for name in aggregates if name != "count"]
-    return ", ".join([*values, "count(*) AS count"])
+def _columns(aggregates: tuple[Aggregate, ...]) -> str:
+    return ", ".join([*(f"{_AGGREGATES[name]} AS {name}" for name in aggregates if name != "count"), "count(*)"])

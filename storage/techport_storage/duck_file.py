@@ -1,0 +1,160 @@
+"""A DuckDB file: opening it, cursors and transactions, and what its errors mean in plain words."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import duckdb
+
+from techport_storage.errors import StoreUnavailable
+
+
+def path_of(url: str) -> Path | None:
+    """The file a URL names, written as SQLAlchemy does; None for a store in memory.
+
+    `duckdb:///readings.duckdb` is relative to the working folder, `duckdb:////var/lib/x.duckdb` absolute, `duckdb://`
+    in memory. Raises ValueError.
+    """
+    rest = url.removeprefix("duckdb://")
+    if rest == "":
+        return None
+    if not rest.startswith("/") or rest.endswith("/"):
+        raise ValueError(f"{url!r} names no file: use duckdb:///relative.duckdb or duckdb:////absolute/path.duckdb")
+    return Path(rest[1:])
+
+
+class DuckFile:
+    """The connection to a file. Its cursors may be used from several threads, each from one at a time."""
+
+    def __init__(self, path: Path | None) -> None:
+        """Open or create (None: in memory). Raises StoreUnavailable."""
+        self.path = path
+        self.broken = False  # DuckDB gave up after a failure: reopen() before anything else
+        self._cursors: set[int] = set()
+        self._numbers = itertools.count()
+        self._gate = threading.Lock()  # who holds it lets no new cursors in
+        self._con = self._connect()
+
+    def _connect(self) -> duckdb.DuckDBPyConnection:
+        with self._saying_why():
+            if self.path is None:
+                return duckdb.connect(":memory:")
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            # A checkpoint that fails within a commit would make an error of rows that were stored. Upkeep does them.
+            return duckdb.connect(str(self.path), config={"wal_autocheckpoint": "1TB"})
+
+    def reopen(self) -> None:
+        """Open again after a failure; everything that was committed is there. Raises StoreUnavailable."""
+        with self._gate:
+            self._con.close()
+            self._con = self._connect()
+            self.broken = False
+
+    @contextmanager
+    def cursor(self) -> Iterator[duckdb.DuckDBPyConnection]:
+        """A cursor of its own state; an unfinished transaction is rolled back at the end. Raises StoreUnavailable."""
+        with self._saying_why():
+            with self._gate:
+                cursor = self._con.cursor()
+                number = next(self._numbers)
+                self._cursors.add(number)
+            try:
+                yield cursor
+            finally:
+                cursor.close()
+                self._cursors.discard(number)
+
+    @contextmanager
+    def transaction(self) -> Iterator[duckdb.DuckDBPyConnection]:
+        """A cursor in a transaction, which is committed (durably) at the end unless something was raised."""
+        with self.cursor() as cursor:
+            cursor.begin()
+            yield cursor
+            cursor.commit()
+
+    def replace_with(self, new: Path) -> bool:
+        """Put another file in the place of this one and go on with it. False if a cursor stays open. Raises
+        StoreUnavailable; then the old file is still in its place.
+        """
+        assert self.path is not None
+        limit = time.monotonic() + _PATIENCE
+        with self._gate:  # no new cursors
+            while self._cursors:
+                if time.monotonic() > limit:
+                    return False
+                time.sleep(0.01)
+            with self._saying_why():
+                self._con.execute("CHECKPOINT")  # a log of the old file must not meet the new one
+                self._con.close()
+                try:
+                    if self.log_bytes() == 0:
+                        new.replace(self.path)
+                        _sync_folder(self.path.parent)
+                        return True
+                    return False
+                finally:
+                    self._con = self._connect()
+
+    def log_bytes(self) -> int:
+        """Size of the write-ahead log."""
+        if self.path is None:
+            return 0
+        try:
+            return self.path.with_name(f"{self.path.name}.wal").stat().st_size
+        except FileNotFoundError:
+            return 0
+
+    def close(self) -> None:
+        self._con.close()
+
+    @contextmanager
+    def _saying_why(self) -> Iterator[None]:
+        """The one place where errors of DuckDB and the disk become StoreUnavailable with a remedy.
+
+        Errors of our own SQL are not among them: those are mistakes in this package and stay what they are.
+        """
+        try:
+            yield
+        except (duckdb.FatalException, duckdb.InternalException) as error:
+            self.broken = True
+            raise self._unavailable(error) from error
+        except (duckdb.IOException, duckdb.OutOfMemoryException, duckdb.SerializationException, OSError) as error:
+            raise self._unavailable(error) from error
+        except (duckdb.ConnectionException, duckdb.TransactionException) as error:
+            raise self._unavailable(error) from error
+
+    def _unavailable(self, error: Exception) -> StoreUnavailable:
+        message = str(error)
+        where = self.path or "in memory"
+        for sign, remedy in _REMEDIES.items():
+            if sign in message:
+                return StoreUnavailable(f"{where}: {remedy} ({message.splitlines()[0]})")
+        return StoreUnavailable(f"{where}: the store cannot work now; look at its disk ({message.splitlines()[0]})")
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make a change of names in the folder survive a power loss."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+_PATIENCE = 5.0  # s that readers get to end when the file is to be replaced
+
+_REMEDIES = {
+    "Could not set lock": "another process has the store open, and only one can. Stop it, or name another file",
+    "No space left": "the disk is full. Free some space; nothing that was acknowledged is lost",
+    "File too large": "the file may not grow further. Raise the limit; nothing that was acknowledged is lost",
+    "Permission denied": "the file may not be written. Give this user the right to",
+    "version number": "the file was written by another version of DuckDB. Read it with that one and import it here",
+    "not a valid DuckDB": "this is not a DuckDB file. Name another, or move it away",
+    "Connection already closed": "the store is closed. Open it again",
+}

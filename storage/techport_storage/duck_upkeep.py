@@ -1,0 +1,155 @@
+"""What keeps a DuckStore fast and small, beside the writing: none of it changes what a read answers.
+
+    checkpoint: the log into the file, before it grows long
+    compaction: the head into the body as one sorted run
+    merge:      all runs of the body into one
+    rewrite:    the whole file, after readings were erased (duck_rewrite.py)
+
+One thread does it, for as long as something is due. Two locks: a writer holds `writing`. Rows on the move between
+tables cannot be removed at the same time, so who removes some holds `moving` too; who only adds rows need not, and goes
+on during a compaction. `writing` is taken before `moving`.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from dataclasses import dataclass
+
+import duckdb
+
+from techport_storage import duck_sql
+from techport_storage.duck_file import DuckFile
+from techport_storage.duck_rewrite import rewrite, sort_into
+from techport_storage.errors import StoreUnavailable
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """When upkeep is due. The defaults are measured: see benchmarks/STORAGE.md."""
+
+    head_rows: int = 4_000_000  # a run; reads go through as many unsorted rows
+    runs: int = 32  # a stream's rows are in so many places at most, until the body is larger than they are together
+    merge_rows: int = 16_000_000  # sorted at a time, in some 500 MB
+    log_bytes: int = 32 << 20  # replayed when the store is opened after a kill
+
+
+class Upkeep:
+    def __init__(self, file: DuckFile, policy: Policy) -> None:
+        self.writing = threading.Lock()
+        self.moving = threading.Lock()
+        self._file = file
+        self._policy = policy
+        self._thread: threading.Thread | None = None
+        self._starting = threading.Lock()
+        self._head_rows = 0  # about
+        self._to_rewrite = False
+        self._rewrite_after = 0.0  # monotonic s
+        self._closed = False
+
+    def recount(self) -> None:
+        """Find out how much there is to do: after opening, after erasing."""
+        with self._file.cursor() as cursor:
+            self._head_rows = _number(cursor, "SELECT count(*) FROM head")
+            self._to_rewrite = cursor.execute("SELECT to_rewrite FROM layout").fetchall()[0][0]
+
+    def added(self, rows: int) -> None:
+        """So many rows came into the head: starts what is due, waits where it cannot keep up."""
+        with self._starting:
+            self._head_rows += rows
+            running = self._thread is not None and self._thread.is_alive()
+            if not running and not self._closed and self._due():
+                # Not a daemon: an interpreter that exits lets the work end.
+                self._thread = threading.Thread(target=self._work, name="techport-storage-upkeep")
+                self._thread.start()
+            behind = self._thread if self._head_rows > 3 * self._policy.head_rows else None
+        if behind is not None:
+            behind.join()
+
+    def close(self) -> None:
+        """End after the step that is under way."""
+        with self._starting:
+            self._closed = True
+        if self._thread is not None:
+            self._thread.join()
+
+    def _due(self) -> bool:
+        full = self._head_rows >= self._policy.head_rows
+        rewrite = self._to_rewrite and time.monotonic() >= self._rewrite_after
+        return full or rewrite or self._file.log_bytes() >= self._policy.log_bytes
+
+    def _work(self) -> None:
+        try:
+            while self._due() and not self._closed:
+                self.rewrite_if_due()
+                if self._head_rows >= self._policy.head_rows:
+                    self.compact()
+                if self._merge_is_due():
+                    self.merge()
+                self.checkpoint()
+        except StoreUnavailable as error:
+            log.warning("upkeep of the store put off: %s", error)
+
+    def rewrite_if_due(self) -> None:
+        """Take what was erased out of the file too. Writers wait: about 0.2 s a million rows."""
+        if not self._to_rewrite or time.monotonic() < self._rewrite_after:
+            return
+        with self.writing, self.moving:
+            self._to_rewrite = not rewrite(self._file, self._policy.merge_rows)
+        if self._to_rewrite:
+            self._rewrite_after = time.monotonic() + 60
+            log.warning("somebody still reads what was erased: it leaves the file later")
+
+    def checkpoint(self) -> None:
+        """Write the log into the file. Writers wait: DuckDB refuses a checkpoint while one is at work."""
+        with self.writing, self.moving, self._file.cursor() as cursor:
+            cursor.execute("CHECKPOINT")
+
+    def compact(self) -> None:
+        """Move the head, sorted, to the end of the body."""
+        with self.moving, self._file.transaction() as cursor:
+            moved = _number(cursor, "SELECT count(*) FROM head")
+            cursor.execute("INSERT INTO body FROM head ORDER BY stream, time")
+            both = f"SELECT *, 0 AS part FROM ends UNION ALL SELECT *, 1 AS part FROM ({duck_sql.ends_of('head')})"
+            latest = ", ".join(
+                # A row of the head may have replaced the latest of the body: then it has the same time, and holds.
+                f"arg_max({column}, (newest, part)) AS {column}"
+                for column in ("value", "delay", "quality")
+            )
+            cursor.execute(
+                "CREATE TEMP TABLE new_ends AS SELECT stream, sum(rows)::BIGINT AS rows, min(oldest) AS oldest, "
+                f"max(newest) AS newest, {latest} FROM ({both}) GROUP BY stream"
+            )
+            cursor.execute("DELETE FROM ends")
+            cursor.execute("INSERT INTO ends FROM new_ends")
+            cursor.execute("DROP TABLE new_ends")
+            cursor.execute("DELETE FROM head")
+            cursor.execute("UPDATE layout SET runs = runs + 1")
+        with self._starting:
+            self._head_rows -= moved
+
+    def _merge_is_due(self) -> bool:
+        with self._file.cursor() as cursor:
+            runs, merged = cursor.execute("SELECT runs, merged_rows FROM layout").fetchall()[0]
+            live = _number(cursor, "SELECT count(*) FROM body")
+            noted = _number(cursor, "SELECT coalesce(sum(rows), 0)::BIGINT FROM ends")
+        many_runs = runs > self._policy.runs and live > 1.5 * merged
+        many_holes = noted > 1.5 * live + self._policy.head_rows  # replaced rows still count in `ends`
+        return many_runs or many_holes
+
+    def merge(self) -> None:
+        """Write the whole body anew, sorted, without what was removed. Takes about 0.2 s a million rows."""
+        with self.moving, self._file.transaction() as cursor:
+            cursor.execute(f"CREATE TABLE merged {duck_sql.TABLES['body']}")
+            sort_into(cursor, "merged", "body", self._policy.merge_rows)
+            cursor.execute("DROP TABLE body")
+            cursor.execute("ALTER TABLE merged RENAME TO body")
+            cursor.execute(f"CREATE OR REPLACE TABLE ends AS {duck_sql.ends_of('body')}")
+            cursor.execute("UPDATE layout SET runs = 1, merged_rows = (SELECT count(*) FROM body)")
+
+
+def _number(cursor: duckdb.DuckDBPyConnection, sql: str) -> int:
+    return int(cursor.execute(sql).fetchall()[0][0])
