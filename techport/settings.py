@@ -152,3 +152,16 @@ def load_settings(flags: Mapping[str, Any]) -> Settings:
 def _config_file() -> Path | None:
     path = Path(os.environ.get(CONFIG_VARIABLE) or DEFAULT_CONFIG)
     return path if path.is_file() else None
+
+
+def settings_table() -> str:
+    """The table of docs/settings.md: setting, variable, default, meaning."""
+    rows = ["| setting (TOML) | variable | default | meaning |", "| --- | --- | --- | --- |"]
+    for name, field in Settings.model_fields.items():
+        default = (
+            ""
+            if field.default is None
+            else f"`{str(field.default).lower() if field.default in (True, False) else field.default}`"
+        )
+        rows.append(f"| `{name}` | `TECHPORT_{name.upper()}` | {default} | {field.description} |")
+    return "\n".join(rows) + "\n"
