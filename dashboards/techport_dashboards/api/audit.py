@@ -1,0 +1,36 @@
+"""Do the sums agree, asked of the process that has the store open."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import msgspec
+from fastapi import APIRouter, Depends, Query, Request, Response
+from starlette.concurrency import run_in_threadpool
+
+from techport_dashboards.access import Viewer, allow
+from techport_dashboards.api.schema import Parameters
+from techport_dashboards.errors import Problem
+from techport_dashboards.services import services_of
+from techport_pilots.audit import audit as compare
+
+router = APIRouter(tags=["accounting"])
+Allowed = Annotated[Viewer, Depends(allow)]
+
+
+class AuditParameters(Parameters):
+    pilot: str | None = None
+
+
+@router.get("/audit")
+async def audit(request: Request, viewer: Allowed, parameters: Annotated[AuditParameters, Query()]) -> Response:
+    """Each device and day (UTC) as the books have it and as the store has it; `state` is ok, open, unbalanced or
+    store-differs. Counts every row: seconds on a large store.
+    """
+    services = services_of(request)
+    if services.books is None:
+        raise Problem("not-found", "This process keeps no books: ask one that ingests.")
+    if viewer.pilots is not None and parameters.pilot not in viewer.pilots:
+        raise Problem("not-found", "Name a pilot that you may see, with pilot=.")
+    report = await run_in_threadpool(compare, services.books, services.store, parameters.pilot)
+    return Response(msgspec.json.encode(report), media_type="application/json")
