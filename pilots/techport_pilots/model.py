@@ -73,6 +73,9 @@ class QuantityDefinition(msgspec.Struct, frozen=True, forbid_unknown_fields=True
 
 
 class Phase(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A stretch of the pilot. All `baseline` phases are compared with all `intervention` phases; `control` is a stretch
+    after the intervention was taken away again, and counts as baseline. Control *groups* are a KPI's matter."""
+
     name: str
     kind: Literal["baseline", "intervention", "control", "other"]
     start: dt.datetime
@@ -80,17 +83,74 @@ class Phase(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     title: Text | None = None
 
 
-class Kpi(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What decides. Kept as written for now; evaluation reads it."""
+Statistic = Literal["mean", "median", "percentile", "min", "max", "sum", "count", "hours_above", "share_above"]
+Slot = Literal["auto", "mean", "energy", "vector", "sum", "min", "max", "max_8h", "lden"]
+Weekday = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
+
+
+class Measure(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """One number from many readings: readings make slots of `interval`, slots make the statistic.
+
+    `slot: auto` follows the quantity's kind: levels are averaged, decibels averaged as energy, directions as unit
+    vectors, counts added up. `lden` and `max_8h` (highest running mean of eight hours) make one value a local day and
+    need `interval: P1D`. `sum`, `count` and `hours_above` are per local day, so that phases of different length compare.
+    """
+
+    quantity: str                        # vocabulary name, or one of the pilot's own; ".channel" may follow
+    plus: list[str] = []                 # more quantities to add to it, slot by slot: all modes of travel
+    devices: list[str] = []              # with `groups` empty too: every device that measures the quantity
+    groups: list[str] = []
+    statistic: Statistic = "mean"
+    percentile: float | None = None      # 0..100, with statistic: percentile
+    threshold: float | None = None       # in the quantity's unit, with hours_above and share_above
+    interval: str = "PT1H"               # sampling interval: up to PT1H, or P1D for local days
+    slot: Slot = "auto"
+    hours: tuple[float, float] | None = None   # [from, to) of local time; [22, 7] runs across midnight
+    weekdays: list[Weekday] = []         # empty: all
+
+
+class Comparison(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A second measure: the KPI is the first divided by it, minus it, or the first's share of both (modal share)."""
+
+    kind: Literal["ratio", "difference", "share"]
+    measure: Measure
+
+
+class Covariate(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A stream whose daily mean (daily sum for counts) the evaluation adjusts for: rain, wind, traffic."""
+
+    quantity: str
+    device: str
+    pilot: str | None = None             # another pilot's station; None: this pilot's
+
+
+class Kpi(Measure, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What decides: a measure, the direction that is better, the target, and how baseline and intervention compare.
+
+    `target_is` says what the target speaks of: the KPI's value in the intervention phases, its change from the baseline
+    in the unit, or that change in per cent. A change is signed: -10 is ten less. `control` names device groups that the
+    intervention did not touch: their change is taken off (difference in differences).
+    """
 
     id: str
     title: Text
-    quantity: str
-    statistic: str = "mean"
+    compare: Comparison | None = None
     direction: Literal["lower", "higher"] = "lower"
-    target: float | None = None  # in the quantity's unit
-    minimum_completeness: float = 0.75  # 0..1
-    devices: list[str] = []
+    target: float | None = None
+    target_is: Literal["value", "change", "percent"] = "value"
+    minimum_completeness: float = 0.75   # 0..1, in each phase
+    control: list[str] = []
+    adjust: list[Covariate] = []
+
+
+class Exclusion(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A window that evaluation leaves out, and why. The readings stay; `flags.exclude` marks them."""
+
+    start: dt.datetime
+    end: dt.datetime
+    reason: Text
+    device: str | None = None            # None: every device of the pilot
+    quantity: str | None = None
 
 
 class Event(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -121,6 +181,7 @@ class PilotDefinition(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     kpis: list[Kpi] = []
     quantities: list[QuantityDefinition] = []
     events: list[Event] = []
+    exclusions: list[Exclusion] = []
     licence: str = "CC-BY-4.0"  # SPDX
     attribution: str = ""
     retention: str | None = None  # ISO 8601 duration after the end

@@ -18,6 +18,8 @@ from techport_pilots.quantities import Chart, Kind, Vocabulary, vocabulary_of
 from techport_pilots.snapshot import Snapshot
 from techport_storage.model import Micros, Stream
 
+__all__ = ["DeviceInfo", "PilotVersion", "Registry", "StreamInfo", "UnknownPilot"]
+
 _NOW_AT = text("SELECT version FROM registry_version")
 _STEP = text("UPDATE registry_version SET version = version + 1")
 _NEWEST = (

@@ -1,0 +1,68 @@
+"""What an evaluation says: values, effect, interval, verdict, and what it rests on."""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import Literal
+
+import msgspec
+
+from techport_pilots.model import Text
+
+Verdict = Literal["target met", "target not met", "inconclusive", "insufficient data"]
+Effect = Literal["lower", "higher", "none shown"]
+
+
+class Interval(msgspec.Struct, frozen=True):
+    """A confidence interval, both ends in the unit of what it belongs to."""
+
+    low: float
+    high: float
+
+
+class PhaseValue(msgspec.Struct, frozen=True, kw_only=True):
+    """A KPI over all phases of one side. `value` is of the readings as they are; None where there is nothing."""
+
+    phases: list[str]
+    value: float | None
+    interval: Interval | None = None
+    days: int = 0  # local days that went into the comparison
+    completeness: float = 0.0  # slots with a value ÷ slots expected, 0..1
+
+
+class LeftOut(msgspec.Struct, frozen=True):
+    """Something that was not used, and why."""
+
+    what: str  # a device, or a time range
+    reason: Text
+
+
+class Evaluation(msgspec.Struct, frozen=True, kw_only=True):
+    """The answer to one KPI.
+
+    `effect` is intervention minus baseline in the KPI's unit after adjustment (so it need not equal the difference of
+    the two values), `percent` the same as a share of the baseline: None for scales without a natural zero.
+    `independent_days` says how many days would tell as much if no day resembled the one before.
+    """
+
+    kpi: str
+    unit: str
+    verdict: Verdict
+    reasons: list[Text]
+    baseline: PhaseValue | None = None
+    intervention: PhaseValue | None = None
+    control_change: float | None = None
+    effect: float | None = None
+    interval: Interval | None = None
+    percent: float | None = None
+    percent_interval: Interval | None = None
+    shown: Effect | None = None  # None where no interval could be given
+    bootstrap: Interval | None = None
+    confidence: float = 0.95
+    independent_days: float | None = None
+    autocorrelation: float | None = None  # from one day to the next
+    degrees_of_freedom: float | None = None
+    adjusted_for: list[str] = []
+    method: Text = Text()
+    left_out: list[LeftOut] = []
+    evaluated: dt.datetime | None = None  # set by who keeps it; the same data gives the same evaluation

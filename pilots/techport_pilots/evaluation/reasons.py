@@ -1,0 +1,125 @@
+"""What an evaluation tells people, in Norwegian and English."""
+
+from __future__ import annotations
+
+from techport_pilots.model import Kpi, Phase, Text
+
+
+def overlap(first: Phase, second: Phase) -> Text:
+    return Text(
+        nb=f"Fasene «{first.name}» og «{second.name}» overlapper; da er det ikke noe å sammenligne.",
+        en=f"The phases “{first.name}” and “{second.name}” overlap, so there is nothing to compare.",
+    )
+
+
+def no_device(quantity: str) -> Text:
+    return Text(
+        nb=f"Ingen av enhetene som er valgt, måler {quantity}.", en=f"None of the chosen devices measures {quantity}."
+    )
+
+
+def no_phase(kind: str) -> Text:
+    nb = {"baseline": "førperiode", "intervention": "tiltaksperiode"}[kind]
+    return Text(nb=f"Piloten har ingen {nb}.", en=f"The pilot has no {kind} phase.")
+
+
+def no_data(phase: str) -> Text:
+    return Text(nb=f"Ingen brukbare målinger i «{phase}».", en=f"No usable readings in “{phase}”.")
+
+
+def no_value(phase: str) -> Text:
+    return Text(
+        nb=f"Målingene i «{phase}» gir ingen meningsfull verdi (motstridende retninger, eller deling på null).",
+        en=f"The readings in “{phase}” give no meaningful value (directions that cancel, or a division by zero).",
+    )
+
+
+def incomplete(phase: str, share: float, needed: float) -> Text:
+    return Text(
+        nb=f"«{phase}» er {share:.0%} komplett; KPI-en krever {needed:.0%}.",
+        en=f"“{phase}” is {share:.0%} complete; the KPI asks for {needed:.0%}.",
+    )
+
+
+def too_short(phase: str, days: int, needed: int) -> Text:
+    return Text(
+        nb=f"«{phase}» har {days} brukbare døgn; det trengs minst {needed}.",
+        en=f"“{phase}” has {days} usable days; at least {needed} are needed.",
+    )
+
+
+def no_common_device() -> Text:
+    return Text(
+        nb="Ingen enhet målte på samme sted både før og under tiltaket.",
+        en="No device measured at the same place both before and during the intervention.",
+    )
+
+
+def one_sided_device() -> Text:
+    return Text(
+        nb="Har målinger bare på én side av sammenligningen.", en="Has readings on one side of the comparison only."
+    )
+
+
+def days_without_covariates() -> Text:
+    return Text(
+        nb="Døgn uten verdi for kontrollgruppen eller for det som det justeres for.",
+        en="Days without a value of the control group or of what is adjusted for.",
+    )
+
+
+_NO_INTERVAL_NB = {
+    "all values are equal": "alle verdier er like",
+    "the adjustment cannot be told apart from the comparison itself": "justeringen kan ikke skilles fra selve sammenligningen",
+    "the control group has no data to compare with": "kontrollgruppen har ingen data å sammenligne med",
+    "hardly two days in a row have data": "knapt to døgn på rad har data",
+}
+
+
+def no_interval(problem: str) -> Text:
+    nb = _NO_INTERVAL_NB.get(problem, f"for få døgn ({problem})")
+    return Text(nb=f"Usikkerheten kan ikke beregnes: {nb}.", en=f"The uncertainty cannot be worked out: {problem}.")
+
+
+def caveats(kpi: Kpi, devices: int) -> list[Text]:
+    """What the reader must know beside the verdict."""
+    found = []
+    if devices == 1:
+        found.append(
+            Text(
+                nb="Bare én enhet: en annen endring på samme sted kan ikke skilles fra tiltaket.",
+                en="One device only: another change at the same place cannot be told from the intervention.",
+            )
+        )
+    if not kpi.control:
+        found.append(
+            Text(
+                nb="Ingen kontrollgruppe: årstid og annet som endret seg samtidig, kan ikke skilles fra tiltaket.",
+                en="No control group: the season and whatever else changed then cannot be told from the intervention.",
+            )
+        )
+    return found
+
+
+def value_only() -> Text:
+    return Text(
+        nb="Verdien i tiltaksperioden er holdt opp mot målet; ingen endring er beregnet.",
+        en="The value under the intervention is held against the target; no change was estimated.",
+    )
+
+
+def method(kpi: Kpi, adjusted: bool, controlled: bool) -> Text:
+    """One paragraph for the report; docs/method.md says more."""
+    nb, en = [], []
+    nb.append("Døgnverdier før og under tiltaket er sammenlignet med regresjon, ukedag mot ukedag og time mot time")
+    en.append("Days before and during the intervention were compared by regression, like weekdays and hours with like")
+    if controlled:
+        nb.append("endringen i kontrollgruppen er trukket fra")
+        en.append("the change of the control group was taken off")
+    if adjusted:
+        names = ", ".join(covariate.quantity for covariate in kpi.adjust)
+        nb.append(f"det er justert for {names}")
+        en.append(f"adjusted for {names}")
+    nb.append("usikkerheten tar hensyn til at et døgn ligner på det forrige")
+    en.append("the uncertainty allows for days that resemble the day before")
+    return Text(nb="; ".join(nb) + ".", en="; ".join(en) + ".")

@@ -1,0 +1,155 @@
+"""What a KPI means for a pilot: which streams, how they are averaged, in which unit, and its value over a time.
+
+Definition (model.Measure) ─► plan_of: streams, scale, unit ─► kpi_slots: values of slots ─► kpi_statistics: one number
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from techport_pilots.durations import interval_micros
+from techport_pilots.kpi_slots import Slots, slots_of
+from techport_pilots.kpi_statistics import Summary, summarise
+from techport_pilots.kpi_time import micros_of
+from techport_pilots.model import Comparison, DeviceDefinition, Kpi, Measure, PilotDefinition
+from techport_pilots.quantities import vocabulary_of
+from techport_storage.model import Micros, Stream
+from techport_storage.store import ReadingStore
+
+_SCALES = {"direction": "vector", "energy-level": "energy"}
+_SLOTS = {"arithmetic": "mean", "vector": "vector", "energy": "energy"}
+_NO_ZERO = ("Cel", "[degF]", "deg", "[pH]")
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A measure applied to a pilot's devices."""
+
+    measure: Measure
+    streams: Mapping[str, Sequence[Stream]]  # device: the streams that are added up
+    intervals: Mapping[Stream, Micros]
+    without: Mapping[str, Sequence[tuple[Micros, Micros]]]
+    how: str  # a slot, "auto" resolved
+    scale: str  # arithmetic, energy or vector
+    unit: str  # of the statistic, UCUM
+
+    @property
+    def has_zero(self) -> bool:
+        """Whether a change in per cent means something on this scale: not in °C or decibel."""
+        return self.unit not in _NO_ZERO and not self.unit.startswith("dB")
+
+    def slots(self, store: ReadingStore, start: Micros, end: Micros, zone: str) -> Slots:
+        """Slots of good readings in [start, end)."""
+        return slots_of(
+            store, self.streams, self.measure, start, end, zone,
+            how=self.how, intervals=self.intervals, without=self.without,
+        )  # fmt: skip
+
+    def summary(self, slots: Slots) -> Summary | None:
+        """The statistic of the slots, or None."""
+        summed = self.measure.statistic in ("sum", "count")
+        per_day = slots.per_day * (len(slots.devices) if summed else 1)
+        return summarise(slots.value, self.measure, self.scale, per_day)
+
+
+@dataclass(frozen=True, slots=True)
+class KpiValue:
+    """A KPI over a time. `value` is None where there are no readings to speak of."""
+
+    value: float | None
+    unit: str
+    completeness: float  # slots with a value ÷ slots expected
+    slots: int
+
+
+def plan_of(pilot: PilotDefinition, measure: Measure, *, only: Sequence[str] = (), never: Sequence[str] = ()) -> Plan:
+    """Apply a measure to a pilot. `only` names device groups to take instead of the measure's own, `never` to leave out."""
+    quantity = vocabulary_of(pilot).lookup(measure.quantity)
+    kind = quantity.kind if quantity else "level"
+    scale = _SCALES.get(kind, "arithmetic")
+    if measure.slot in ("energy", "lden"):
+        scale = "energy"
+    elif measure.slot == "vector":
+        scale = "vector"
+    how = ("sum" if kind == "count" else _SLOTS[scale]) if measure.slot == "auto" else measure.slot
+    keys = (measure.quantity, *measure.plus)
+    streams: dict[str, list[Stream]] = {}
+    intervals: dict[Stream, Micros] = {}
+    for device in pilot.devices:
+        if not _chosen(device, measure, only, never):
+            continue
+        measured = {stream.quantity: stream.interval or device.interval for stream in device.streams}
+        if not all(key in measured for key in keys):
+            continue
+        streams[device.id] = [Stream(pilot.id, device.id, key) for key in keys]
+        for stream in streams[device.id]:
+            if (interval := measured[stream.quantity]) is not None:
+                intervals[stream] = interval_micros(interval)
+    unit = _unit(measure, quantity.unit if quantity else "1")
+    return Plan(measure, streams, intervals, _windows(pilot, keys, list(streams)), how, scale, unit)
+
+
+def kpi_value(store: ReadingStore, pilot: PilotDefinition, kpi: Kpi, start: Micros, end: Micros) -> KpiValue:
+    """The KPI over [start, end), of good readings outside excluded windows. Raises what the store raises."""
+    main = plan_of(pilot, kpi, never=kpi.control)
+    slots = main.slots(store, start, end, pilot.timezone)
+    summary = main.summary(slots)
+    value, completeness, count = summary.value if summary else None, slots.completeness, len(slots)
+    if kpi.compare is not None:
+        other = plan_of(pilot, kpi.compare.measure, never=kpi.control)
+        beside = other.slots(store, start, end, pilot.timezone)
+        second = other.summary(beside)
+        value = combined(kpi.compare.kind, value, second.value if second else None)
+        completeness, count = min(completeness, beside.completeness), min(count, len(beside))
+    return KpiValue(value, unit_of(main, kpi.compare), completeness, count)
+
+
+def combined(kind: str, first: float | None, second: float | None) -> float | None:
+    """A ratio, difference or share of two values; None where one is missing or the divisor is zero."""
+    if first is None or second is None:
+        return None
+    if kind == "difference":
+        return first - second
+    divisor = second if kind == "ratio" else first + second
+    return first / divisor if divisor else None
+
+
+def unit_of(plan: Plan, compare: Comparison | None) -> str:
+    return plan.unit if compare is None or compare.kind == "difference" else "1"
+
+
+def _chosen(device: DeviceDefinition, measure: Measure, only: Sequence[str], never: Sequence[str]) -> bool:
+    if only:
+        return device.group in only
+    if device.group is not None and device.group in never:
+        return False
+    if not measure.devices and not measure.groups:
+        return True
+    return device.id in measure.devices or (device.group is not None and device.group in measure.groups)
+
+
+def _unit(measure: Measure, unit: str) -> str:
+    match measure.statistic:
+        case "sum":
+            return f"{unit}/d"
+        case "count":
+            return "1/d"
+        case "hours_above":
+            return "h/d"
+        case "share_above":
+            return "1"
+    return unit
+
+
+def _windows(
+    pilot: PilotDefinition, keys: Sequence[str], devices: Sequence[str]
+) -> dict[str, list[tuple[Micros, Micros]]]:
+    windows: dict[str, list[tuple[Micros, Micros]]] = {}
+    for exclusion in pilot.exclusions:
+        if exclusion.quantity is not None and exclusion.quantity not in keys:
+            continue
+        window = micros_of(exclusion.start, pilot.timezone), micros_of(exclusion.end, pilot.timezone)
+        for device in devices if exclusion.device is None else [exclusion.device]:
+            windows.setdefault(device, []).append(window)
+    return windows

@@ -1,0 +1,313 @@
+"""The books: every value that came in became something, through every crash. On SQLite and on PostgreSQL."""
+
+from __future__ import annotations
+
+import itertools
+from collections import Counter
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from sqlalchemy import event
+
+from techport_pilots.books import Books, DeviceDay, SetAside, Tally
+from techport_pilots.errors import RegistryUnavailable
+from techport_pilots.quarantine import Quarantine, Where
+from techport_pilots.registry import Registry
+from tests.servers.postgres import Postgres
+
+MONDAY = DeviceDay("p", "d", 20_000)
+TUESDAY = DeviceDay("p", "d", 20_001)
+
+
+def bad(payload: bytes = b"{", **changes: Any) -> SetAside:
+    entry = SetAside(
+        pilot="p",
+        device="d",
+        topic="pilots/p/d/readings",
+        payload=payload,
+        received=20_000 * 86_400_000_000 + 1,
+        reason="not-json",
+        detail="ends at byte 1",
+        hint="Send a whole JSON object",
+    )
+    return msgspec.structs.replace(entry, **changes)
+
+
+def book(books: Books, tallies: dict[DeviceDay, Tally], set_aside: list[SetAside] | None = None, by: str = "w") -> None:
+    books.open_batch(by, tallies)
+    books.close_batch(by, tallies, set_aside or [])
+
+
+def test_batches_add_up_by_device_and_day(books: Books) -> None:
+    book(books, {MONDAY: Tally(messages=2, received=10, stored=7, duplicates=2, ignored=1)})
+    book(books, {MONDAY: Tally(messages=1, received=5, stored=5), TUESDAY: Tally(messages=1, received=1, stored=1)})
+
+    assert books.tallies() == {
+        MONDAY: Tally(messages=3, received=15, stored=12, duplicates=2, ignored=1),
+        TUESDAY: Tally(messages=1, received=1, stored=1),
+    }
+    assert all(tally.balanced for tally in books.tallies().values())
+    assert books.interrupted("w") == []
+
+
+def test_tallies_are_found_by_pilot_device_and_days(books: Books) -> None:
+    days = [DeviceDay(p, d, day) for p in ("a", "b") for d in ("x", "y") for day in (1, 2, 3)]
+    book(books, {day: Tally(messages=1) for day in days})
+
+    assert list(books.tallies()) == days
+    assert list(books.tallies(pilot="a", device="y")) == days[3:6]
+    assert list(books.tallies(device="x", start_day=2, end_day=3)) == [days[1], days[7]]
+    assert books.tallies(start_day=0, end_day=1) == {}
+    assert books.tallies(pilot="nobody") == {}
+
+
+def test_a_batch_that_was_killed_after_the_write_is_booked_from_the_store(books: Books) -> None:
+    book(books, {MONDAY: Tally(messages=1, received=3, stored=3)})
+    books.open_batch("w", [MONDAY, TUESDAY])  # the store took 4 more rows for Monday, then the worker was killed
+
+    assert books.interrupted("w") == [MONDAY, TUESDAY]
+    assert books.reconcile("w", {MONDAY: 7, TUESDAY: 0}) == []
+    book(books, {MONDAY: Tally(messages=2, received=4, duplicates=4)})  # the messages come again
+
+    assert books.tallies() == {MONDAY: Tally(messages=3, received=11, stored=7, duplicates=4)}
+    assert books.tallies()[MONDAY].balanced
+    assert books.interrupted("w") == []
+
+
+def test_reconciling_twice_books_once(books: Books) -> None:
+    books.open_batch("w", [MONDAY])
+    books.interrupted("w")
+    books.reconcile("w", {MONDAY: 5})
+    books.reconcile("w", {MONDAY: 5})
+
+    assert books.tallies() == {MONDAY: Tally(received=5, stored=5)}
+
+
+def test_erased_rows_are_no_loss(books: Books) -> None:
+    book(books, {MONDAY: Tally(messages=1, received=10, stored=10)})
+    books.book_erased({MONDAY: 4})
+    books.open_batch("w", [MONDAY])
+    books.interrupted("w")
+    books.reconcile("w", {MONDAY: 8})  # 10 - 4, and 2 of the batch that was killed
+
+    assert books.tallies() == {MONDAY: Tally(messages=1, received=12, stored=12, erased=4)}
+
+
+def test_rows_that_the_store_has_lost_are_not_covered_up(books: Books) -> None:
+    book(books, {MONDAY: Tally(messages=1, received=10, stored=10)})
+    books.open_batch("w", [MONDAY])
+    books.interrupted("w")
+    books.reconcile("w", {MONDAY: 9})
+
+    assert books.tallies()[MONDAY].stored == 10
+
+
+def test_a_day_that_was_not_counted_stays_open(books: Books) -> None:
+    books.open_batch("w", [MONDAY, TUESDAY])
+    books.interrupted("w")
+
+    assert books.reconcile("w", {MONDAY: 1}) == [TUESDAY]
+    assert books.open_intents() == {TUESDAY: ["w"]}
+
+
+def test_the_intent_of_an_earlier_crash_outlives_the_next_batch(books: Books) -> None:
+    books.open_batch("w", [MONDAY])
+    books.interrupted("w")
+    book(books, {MONDAY: Tally(messages=1, received=2, stored=2)})
+
+    assert books.interrupted("w") == [MONDAY]
+    assert books.reconcile("w", {MONDAY: 5}) == []
+    assert books.tallies()[MONDAY].stored == 5
+
+
+def test_what_another_worker_writes_meanwhile_is_not_booked_twice(books: Books) -> None:
+    """A worker was killed with 3 rows of Monday in the store; another goes on with the same device."""
+    books.open_batch("a", [MONDAY])
+
+    assert books.interrupted("a") == [MONDAY]
+    books.open_batch("b", [MONDAY])
+    assert books.reconcile("a", {MONDAY: 3 + 2}) == [MONDAY]  # b's 2 rows are in the store and not yet in the books
+    books.close_batch("b", {MONDAY: Tally(messages=1, received=2, stored=2)})
+    assert books.reconcile("a", {MONDAY: 3}) == [MONDAY]  # counted before b wrote, reconciled after b booked
+
+    assert books.interrupted("a") == [MONDAY]
+    assert books.reconcile("a", {MONDAY: 5}) == []
+    assert books.tallies() == {MONDAY: Tally(messages=1, received=5, stored=5)}
+
+
+def test_two_workers_that_were_killed_over_the_same_day_book_its_rows_once(books: Books) -> None:
+    books.open_batch("a", [MONDAY])
+    books.open_batch("b", [MONDAY])
+    for worker in ("a", "b"):
+        books.interrupted(worker)
+    assert books.reconcile("a", {MONDAY: 6}) == []
+    books.interrupted("b")
+    assert books.reconcile("b", {MONDAY: 6}) == []
+
+    assert books.tallies() == {MONDAY: Tally(received=6, stored=6)}
+
+
+def test_what_is_set_aside_is_in_quarantine_as_it_came(books: Books, registry: Registry) -> None:
+    entry = bad(b"\x00\xff{", field="temp", format="ttn", values=3)
+    book(books, {entry.device_day: Tally(messages=1, received=3, quarantined=3)}, [entry])
+
+    [found] = Quarantine(registry.engine).entries().items
+    kept = {field: getattr(found, field) for field in type(found).__struct_fields__ if field not in ("id", "day")}
+    assert kept == {field: getattr(entry, field) for field in kept}
+    assert found.day == 20_000
+
+
+def test_a_redelivered_message_is_in_quarantine_once_and_booked_as_a_duplicate(
+    books: Books, registry: Registry
+) -> None:
+    for entry in (bad(), bad(redelivered=True)):
+        book(books, {MONDAY: Tally(messages=1, received=1, quarantined=1)}, [entry])
+
+    assert books.tallies() == {MONDAY: Tally(messages=2, received=2, quarantined=1, duplicates=1)}
+    assert len(Quarantine(registry.engine).entries().items) == 1
+
+
+def test_a_redelivery_in_the_same_batch_is_seen_too(books: Books, registry: Registry) -> None:
+    book(books, {MONDAY: Tally(messages=2, received=2, quarantined=2)}, [bad(), bad(redelivered=True)])
+
+    assert books.tallies() == {MONDAY: Tally(messages=2, received=2, quarantined=1, duplicates=1)}
+    assert len(Quarantine(registry.engine).entries().items) == 1
+
+
+@pytest.mark.parametrize(
+    "other", [bad(), bad(b"[", redelivered=True), bad(topic="x", redelivered=True), bad(field="t", redelivered=True)]
+)
+def test_what_is_new_or_merely_alike_is_kept(books: Books, registry: Registry, other: SetAside) -> None:
+    """A device that repeats the same mistake is no redelivery; nor is another payload, topic or field."""
+    for entry in (bad(), other):
+        book(books, {MONDAY: Tally(messages=1, received=1, quarantined=1)}, [entry])
+
+    assert books.tallies()[MONDAY].quarantined == 2
+    assert len(Quarantine(registry.engine).entries().items) == 2
+
+
+def test_names_that_a_database_cannot_keep_are_kept_as_near_as_can_be(books: Books, registry: Registry) -> None:
+    name = "\udcff\0" + "x" * 70_000
+    entry = bad(pilot=name, device=name, topic=name, field=name, detail=name)
+    book(books, {entry.device_day: Tally(messages=1, received=1, quarantined=1)}, [entry])
+
+    [device_day] = books.tallies()
+    assert device_day.device.startswith("\\udcff␀xxx")
+    assert len(device_day.device) == 200
+    [found] = Quarantine(registry.engine).entries(Where(device=device_day.device)).items
+    assert found.topic == "\\udcff␀" + "x" * 70_000
+
+
+def test_a_booking_whose_answer_is_lost_is_not_booked_again(postgres: Postgres) -> None:
+    """The database goes down right after the commit. The worker, which cannot know, tries until it is told yes."""
+    registry = Registry.open(postgres.database())
+    books = Books(registry.engine)
+    tallies = {MONDAY: Tally(messages=2, received=2, stored=1, quarantined=1)}
+    books.open_batch("w", tallies)
+    running = [postgres]
+
+    @event.listens_for(registry.engine, "commit")
+    def lose_the_answer(connection: Any) -> None:
+        if running:
+            connection.connection.dbapi_connection.commit()
+            running.pop().stop()
+            connection.connection.dbapi_connection.close()
+
+    try:
+        for _ in range(2):
+            with pytest.raises(RegistryUnavailable):
+                books.close_batch("w", tallies, [bad()])
+    finally:
+        postgres.start()
+    books.close_batch("w", tallies, [bad()])
+    assert books.tallies() == tallies
+
+    books.close_batch("w", tallies, [bad()])  # the next batch, which happens to look the same
+    assert books.tallies() == {MONDAY: Tally(messages=4, received=4, stored=2, quarantined=2)}
+    registry.close()
+
+
+STEPS = ("open", "write", "close", "settle")
+
+
+@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    messages=st.lists(st.tuples(st.integers(0, 2), st.integers(0, 1), st.booleans()), min_size=1, max_size=12),
+    sizes=st.lists(st.integers(1, 4), min_size=20, max_size=20),
+    crashes=st.lists(st.sampled_from([None, *STEPS]), max_size=8),
+)
+def test_the_sums_agree_whatever_is_killed_and_when(
+    registry: Registry,
+    messages: list[tuple[int, int, bool]],
+    sizes: list[int],
+    crashes: list[str | None],
+) -> None:
+    """A worker that is killed after any step, and comes back; the broker gives again what was not settled."""
+    pilot = f"p{next(_pilots)}"
+    queue = [
+        (DeviceDay(pilot, f"d{device}", 20_000 + day), good, number)
+        for number, (device, day, good) in enumerate(messages)
+    ]
+    store: set[tuple[DeviceDay, int]] = set()
+    delivered: set[int] = set()
+    books = Books(registry.engine)
+    crash, size = itertools.chain(crashes, itertools.repeat(None)), itertools.cycle(sizes)
+    while queue:
+        books = Books(registry.engine)
+        if interrupted := books.interrupted(pilot):
+            counts = Counter(day for day, _ in store)
+            assert books.reconcile(pilot, {day: counts[day] for day in interrupted}) == []
+        killed = False
+        while queue and not killed:
+            killed = _batch(books, pilot, queue, next(size), store, delivered, next(crash))
+
+    rows, kept = Counter(day for day, _ in store), Quarantine(registry.engine).entries(Where(pilot=pilot)).items
+    tallies = books.tallies(pilot=pilot)
+    assert all(tally.balanced for tally in tallies.values())
+    assert {day: tally.stored for day, tally in tallies.items() if tally.stored} == rows
+    assert len(store) == sum(good for *_, good in messages)
+    assert sorted(entry.payload for entry in kept) == sorted(
+        b"%d" % n for n, (*_, good) in enumerate(messages) if not good
+    )
+    assert sum(tally.quarantined for tally in tallies.values()) == len(kept)
+
+
+_pilots = itertools.count()
+
+
+def _batch(
+    books: Books,
+    worker: str,
+    queue: list[tuple[DeviceDay, bool, int]],
+    size: int,
+    store: set[tuple[DeviceDay, int]],
+    delivered: set[int],
+    crash: str | None,
+) -> bool:
+    """One batch as the pipeline does it, up to the step after which the worker is killed; returns whether it was."""
+    batch, again = queue[:size], set(delivered)
+    delivered.update(number for *_, number in batch)
+    tallies: dict[DeviceDay, Tally] = {}
+    books.open_batch(worker, {day for day, good, _ in batch if good})
+    if crash == "open":
+        return True
+    for day, good, number in batch:
+        outcome = "quarantined" if not good else "duplicates" if (day, number) in store else "stored"
+        tallies.setdefault(day, Tally()).add(Tally(messages=1, received=1, **{outcome: 1}))
+        if good:
+            store.add((day, number))
+    if crash == "write":
+        return True
+    aside = [
+        bad(b"%d" % number, pilot=day.pilot, device=day.device, day=day.day, topic=worker, redelivered=number in again)
+        for day, good, number in batch
+        if not good
+    ]
+    books.close_batch(worker, tallies, aside)
+    if crash == "close":
+        return True
+    del queue[:size]
+    return crash == "settle"

@@ -1,0 +1,210 @@
+"""The registry, on SQLite and on PostgreSQL."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import subprocess
+import sys
+from pathlib import Path
+
+import msgspec
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.runtime.migration import MigrationContext
+
+from techport_pilots.database import open_database, reading
+from techport_pilots.errors import RegistryUnavailable, UnknownPilot
+from techport_pilots.model import DeviceDefinition, PilotDefinition, QuantityDefinition, StreamDefinition, Text
+from techport_pilots.registry import Registry
+from techport_pilots.tables import metadata
+from techport_storage.model import Stream
+
+
+def pilot(name: str = "elgeseter", **changes: object) -> PilotDefinition:
+    device = DeviceDefinition(
+        id="kirka",
+        interval="PT1H",
+        streams=[
+            StreamDefinition("pm10", range=(0, 500)),
+            StreamDefinition("air_temperature.inlet", interval="PT10M"),
+            StreamDefinition("studs", title=Text("Pigger", "Studs")),
+        ],
+    )
+    own = QuantityDefinition("studs", Text("Piggdekkandel", "Share of studded tyres"), "%", (0, 100))
+    plain = PilotDefinition(
+        id=name, title=Text("Feiing", "Sweeping"), question=Text(en="Does it help?"), devices=[device], quantities=[own]
+    )
+    return msgspec.structs.replace(plain, **changes)
+
+
+def test_an_imported_pilot_comes_back_as_it_was(registry: Registry) -> None:
+    registry.import_pilot(pilot(), "source", "kari")
+
+    assert registry.pilot("elgeseter") == pilot()
+    assert registry.pilots() == [pilot()]
+
+
+def test_every_change_is_kept_as_a_version_and_the_same_again_is_none(registry: Registry) -> None:
+    changed = pilot(title=Text("Feiing om natta", "Sweeping at night"))
+
+    numbers = [
+        registry.import_pilot(pilot(), "first", "kari"),
+        registry.import_pilot(pilot(), "first, with a comment", "ola"),
+        registry.import_pilot(changed, "second", "ola"),
+        registry.import_pilot(pilot(), "back again", "kari"),
+    ]
+
+    assert numbers == [1, 1, 2, 3]
+    assert [(v.version, v.who) for v in registry.history("elgeseter")] == [(3, "kari"), (2, "ola"), (1, "kari")]
+    assert [registry.source("elgeseter", n) for n in (1, 2, 3, 4)] == ["first", "second", "back again", None]
+    assert registry.pilot("elgeseter") == pilot()
+
+
+def test_an_unknown_pilot_is_told_what_is_near(registry: Registry) -> None:
+    registry.import_pilot(pilot("elgeseter"), "", "kari")
+
+    with pytest.raises(UnknownPilot, match="did you mean elgeseter") as caught:
+        registry.pilot("elgesetr")
+    assert caught.value.near == ["elgeseter"]
+    with pytest.raises(UnknownPilot):
+        registry.streams(pilot="nobody")
+
+
+def test_the_version_grows_with_every_change_and_with_nothing_else(registry: Registry) -> None:
+    seen = [registry.version()]
+    for step in (
+        lambda: registry.import_pilot(pilot(), "", "kari"),
+        lambda: registry.note_streams([Stream("elgeseter", "kirka", "mystery")]),
+        lambda: registry.import_pilot(pilot(licence="CC0-1.0"), "", "kari"),
+    ):
+        step()
+        seen.append(registry.version())
+        step()
+        assert registry.version() == seen[-1]
+    assert seen == sorted(set(seen))
+
+
+def test_two_processes_see_each_others_changes(registry: Registry, registry_url: str) -> None:
+    other = Registry.open(registry_url)
+    try:
+        assert registry.pilots() == []
+        other.import_pilot(pilot(), "", "kari")
+        assert [p.id for p in registry.pilots()] == ["elgeseter"]
+        registry.note_streams([Stream("elgeseter", "kirka", "mystery")])
+        assert "mystery" in [s.stream.quantity for s in other.streams()]
+    finally:
+        other.close()
+
+
+def test_streams_say_what_a_page_needs(registry: Registry) -> None:
+    registry.import_pilot(pilot(), "", "kari")
+    registry.note_streams([Stream("elgeseter", "kirka", "mystery"), Stream("elgeseter", "box", "laeq.left")])
+
+    streams = {info.stream.quantity: info for info in registry.streams(pilot="elgeseter")}
+
+    assert list(streams) == ["laeq.left", "air_temperature.inlet", "mystery", "pm10", "studs"]
+    pm10 = streams["pm10"]
+    assert (pm10.unit, pm10.unit_label, pm10.range, pm10.interval_us) == ("ug/m3", "µg/m³", (0, 500), 3_600_000_000)
+    assert pm10.described
+    assert pm10.title.get("nb") == "Svevestøv PM10"
+    inlet = streams["air_temperature.inlet"]
+    assert (inlet.title.get("en"), inlet.interval_us) == ("Air temperature (inlet)", 600_000_000)
+    assert (streams["studs"].title.get("nb"), streams["studs"].unit) == ("Pigger", "%")
+    assert (streams["mystery"].described, streams["mystery"].unit, streams["mystery"].range) == (False, None, None)
+    assert (streams["laeq.left"].described, streams["laeq.left"].unit_label) == (False, "dB(A)")
+    assert [s.stream.device for s in registry.streams(device="box")] == ["box"]
+    assert [(d.device, d.described) for d in registry.devices()] == [("box", False), ("kirka", True)]
+
+
+def test_a_snapshot_answers_for_every_message_without_the_database(registry: Registry) -> None:
+    registry.import_pilot(pilot(), "", "kari")
+    registry.note_streams([Stream("elgeseter", "kirka", "mystery")])
+    snapshot = registry.snapshot()
+    registry.close()
+
+    view = snapshot.pilot("elgeseter")
+    assert view is not None
+    device = view.device("kirka")
+    assert device is not None
+    pm10, mystery = device.stream("pm10"), device.stream("mystery")
+    assert pm10 is not None
+    assert mystery is not None
+    assert (pm10.stream, pm10.lo, pm10.hi, pm10.described) == (Stream("elgeseter", "kirka", "pm10"), 0, 500, True)
+    assert (mystery.lo, mystery.hi, mystery.described) == (float("-inf"), float("inf"), False)
+    assert device.stream("never heard of") is None
+    assert (device.undescribed("no2").lo, device.undescribed("no2").hi) == (0, 1000)
+    assert snapshot.pilot("nobody") is None
+    assert view.device("nobody") is None
+
+
+def test_a_snapshot_does_not_change(registry: Registry) -> None:
+    registry.import_pilot(pilot(), "", "kari")
+    before = registry.snapshot()
+    assert registry.snapshot() is before
+    registry.import_pilot(pilot(devices=[]), "", "kari")
+
+    old = before.pilot("elgeseter")
+    assert old is not None
+    assert old.device("kirka") is not None
+    now = registry.snapshot()
+    assert now.version > before.version
+    new = now.pilot("elgeseter")
+    assert new is not None
+    assert new.device("kirka") is None
+
+
+def test_many_open_an_empty_database_at_once(registry_url: str) -> None:
+    """Processes and threads that start together: one makes the tables, all of them work."""
+    program = (
+        "import sys; from techport_pilots.registry import Registry; from techport_storage.model import Stream\n"
+        "r = Registry.open(sys.argv[1]); r.note_streams([Stream('p', sys.argv[2], 'pm10')]); r.close()"
+    )
+    command = [sys.executable, "-c", program, registry_url]
+    processes = [subprocess.Popen([*command, f"d{n}"], stderr=subprocess.PIPE) for n in range(2)]
+    with concurrent.futures.ThreadPoolExecutor(8) as threads:
+        opened = list(threads.map(Registry.open, [registry_url] * 8))
+    said = [process.communicate()[1].decode() for process in processes]
+
+    assert said == [""] * 2
+    assert [registry.version() for registry in opened] == [2] * 8
+    for registry in opened:
+        registry.close()
+
+
+def test_many_import_at_once_and_every_version_is_kept(registry: Registry) -> None:
+    versions = [pilot(attribution=f"version {n}") for n in range(8)]
+    with concurrent.futures.ThreadPoolExecutor(8) as threads:
+        numbers = list(threads.map(lambda p: registry.import_pilot(p, p.attribution, "kari"), versions))
+
+    assert sorted(numbers) == [1, 2, 3, 4, 5, 6, 7, 8]
+    assert registry.version() == 8
+
+
+def test_the_migrations_make_the_tables_that_the_code_expects(registry: Registry) -> None:
+    with reading(registry.engine) as connection:
+        assert compare_metadata(MigrationContext.configure(connection), metadata) == []
+
+
+def test_sqlite_keeps_what_it_said_it_kept(tmp_path: Path) -> None:
+    registry = Registry.open(f"sqlite:///{tmp_path}/folder/that/is/new/registry.sqlite")
+    with reading(registry.engine) as connection:
+        settings = {
+            name: connection.exec_driver_sql(f"PRAGMA {name}").scalar()
+            for name in ("journal_mode", "synchronous", "foreign_keys", "busy_timeout")
+        }
+    assert settings == {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1, "busy_timeout": 30_000}
+    registry.close()
+
+
+@pytest.mark.parametrize("url", ["sqlite://", "sqlite:///:memory:", "mysql://localhost/x", "duckdb:///x"])
+def test_a_url_of_another_kind_is_refused_with_what_would_be_accepted(url: str) -> None:
+    with pytest.raises(ValueError, match="sqlite:///path"):
+        open_database(url)
+
+
+def test_a_database_that_is_away_is_not_now() -> None:
+    with pytest.raises(RegistryUnavailable, match=r"127\.0\.0\.1"):
+        open_database("postgresql://someone:secret@127.0.0.1:1/x")
+    with pytest.raises(RegistryUnavailable) as caught:
+        open_database("postgresql://someone:secret@127.0.0.1:1/x")
+    assert "secret" not in str(caught.value)
