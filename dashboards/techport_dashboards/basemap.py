@@ -23,7 +23,7 @@ class Basemap:
 
 
 # Drawn by hand from where well-known places lie: Flakk, Trolla, Ila, the harbour at Brattøra, Ladehammeren, Leangenbukta,
-# Ranheim and Hommelvik along the fjord's south shore. Good to a few hundred metres: enough to know where one is.
+# Ranheim and Hommelvik along the fjord's south shore. Good to about half a kilometre: enough to know where one is.
 _SOUTH_SHORE: Ring = [
     (10.020, 63.405), (10.080, 63.418), (10.130, 63.432), (10.200, 63.450), (10.240, 63.452), (10.280, 63.450),
     (10.310, 63.450), (10.330, 63.444), (10.352, 63.436), (10.366, 63.4325), (10.376, 63.4335), (10.384, 63.4345),

@@ -36,7 +36,7 @@ class Language:
         return text.format(**values) if values else text
 
     def ngettext(self, one: str, many: str, n: int, **values: object) -> str:
-        return self.gettext(one if n == 1 else many, n=self.number(n, 0), **values)
+        return self.gettext(one if n == 1 else many, **{"n": self.number(n, 0), **values})
 
     def text(self, text: Text | None, default: str = "") -> str:
         return (text.get(self.code) if text else "") or default
@@ -54,11 +54,13 @@ class Language:
 
     def ago(self, age: Micros) -> str:
         """ "3 minutes ago"; what is a little ahead of us counts as now."""
-        delta = -dt.timedelta(microseconds=max(age, 0))
+        if age < 5 * times.SECOND:
+            return self.gettext("just now")
+        delta = -dt.timedelta(microseconds=age)
         return format_timedelta(delta, add_direction=True, locale=self.locale, threshold=1.2)
 
     def duration(self, length: Micros) -> str:
-        return format_timedelta(dt.timedelta(microseconds=length), locale=self.locale, threshold=1.0)
+        return format_timedelta(dt.timedelta(microseconds=length), locale=self.locale, threshold=1.0, format="short")
 
 
 def pick(asked: str | None, accepted: str, default: str) -> Language:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from techport_dashboards.basemap import Basemap, Ring
 from techport_dashboards.state import DeviceNow, StreamNow
@@ -56,8 +57,17 @@ class Projection:
     def path(self, ring: Ring, closed: bool) -> str:
         """An SVG path, without points that fall on the one before and far beyond the frame."""
         points = [self(*point) for point in ring]
-        kept = [points[0], *(b for a, b in zip(points, points[1:], strict=False) if math.dist(a, b) >= 0.4)]
+        kept = [points[0], *(b for a, b in pairwise(points) if math.dist(a, b) >= 0.4)]
         return "M" + "L".join(f"{_clip(x, WIDTH)} {_clip(y, HEIGHT)}" for x, y in kept) + ("Z" if closed else "")
+
+    def curve(self, line: Ring) -> str:
+        """A smooth SVG path through the middles between the points: what a river drawn with few points looks like."""
+        points = [self(*point) for point in line]
+        middles = [((a + c) / 2, (b + d) / 2) for (a, b), (c, d) in pairwise(points)]
+        bends = "".join(
+            f"Q{x} {y} {mx:.1f} {my:.1f}" for (x, y), (mx, my) in zip(points[1:-1], middles[1:], strict=True)
+        )
+        return f"M{points[0][0]} {points[0][1]}L{middles[0][0]:.1f} {middles[0][1]:.1f}{bends}L{points[-1][0]} {points[-1][1]}"
 
 
 def _clip(value: float, size: float) -> float:
@@ -75,7 +85,7 @@ def draw(devices: Sequence[DeviceNow], ground: Basemap) -> Drawing:
     return Drawing(
         land=[view.path(ring, closed=True) for ring in ground.land],
         districts=[view.path(ring, closed=True) for ring in ground.districts],
-        rivers=[view.path(ring, closed=False) for ring in ground.rivers],
+        rivers=[view.curve(line) for line in ground.rivers],
         marks=[_mark(device, x, y, taken) for device, x, y in spots],
         beyond=[device for device, at in placed if not _is_near(at)],
         scale=_scale(view),

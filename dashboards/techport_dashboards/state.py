@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -72,20 +72,28 @@ class PilotNow:
     ended: bool
 
     def count(self, state: State) -> int:
-        return sum(device.state is state for device in self.devices)
+        return sum(device.state == state for device in self.devices)
 
     @property
     def seen(self) -> Micros | None:
         return max((device.seen for device in self.devices if device.seen is not None), default=None)
 
 
-def survey(catalogue: Catalogue, latest: pa.Table, pilots: Iterable[PilotDefinition], now: Micros) -> list[PilotNow]:
+def survey(catalogue: Catalogue, latest: pa.Table, pilots: Sequence[PilotDefinition], now: Micros) -> list[PilotNow]:
     """Every device of the pilots, also those that never sent anything."""
     last = by_stream(latest)
     streams: dict[tuple[str, str], list[Stream]] = {}
-    for stream in sorted({*catalogue.streams, *last}):
+    ranks = {pilot.id: ranks_of(pilot) for pilot in pilots}
+    found = (stream for stream in {*catalogue.streams, *last} if stream.pilot in ranks)
+    for stream in sorted(found, key=lambda s: (ranks[s.pilot].get(s.quantity, len(ranks[s.pilot])), s)):
         streams.setdefault((stream.pilot, stream.device), []).append(stream)
     return [_pilot_now(pilot, catalogue, streams, last, now) for pilot in pilots]
+
+
+def ranks_of(pilot: PilotDefinition) -> dict[str, int]:
+    """Quantities in the order that matters to the pilot: what its KPIs are about, then as its definition lists them."""
+    listed = [kpi.quantity for kpi in pilot.kpis] + [s.quantity for device in pilot.devices for s in device.streams]
+    return {quantity: rank for rank, quantity in enumerate(dict.fromkeys(listed))}
 
 
 def by_stream(latest: pa.Table) -> dict[Stream, Last]:

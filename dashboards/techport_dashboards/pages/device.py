@@ -40,7 +40,7 @@ async def device_page(
         here=here,
         pilot=here.pilot,
         device=found,
-        panels=panels([stream.view for stream in found.streams]),
+        panels=panels(here.pilot, [stream.view for stream in found.streams]),
         account=await run_in_threadpool(_account, services, pilot, device, now),
         day_start=lambda day: day * times.DAY,
         **range_values(request, here.pilot, newest([here]), parameters, now),

@@ -74,7 +74,7 @@ async def pilot_page(
         now=now,
         here=here,
         pilot=here.pilot,
-        panels=panels(infos),
+        panels=panels(here.pilot, infos),
         timeline=timeline(here.pilot, now),
         attention=state.worst_first([here]),
         **range_values(request, here.pilot, newest([here]), parameters, now),
@@ -107,14 +107,15 @@ def pilot_now(services: Services, viewer: Viewer, pilot: str, now: Micros) -> tu
     return here, [stream.view for device in here.devices for stream in device.streams]
 
 
-def panels(infos: list[StreamInfo]) -> list[Panel]:
+def panels(pilot: PilotDefinition, infos: list[StreamInfo]) -> list[Panel]:
     """One panel a quantity; what the pilot is about first, the devices' own health and what is not described last."""
+    ranks = state.ranks_of(pilot)
     found: dict[str, Panel] = {}
     for info in infos:
         quantity = info.stream.quantity
         if quantity not in found or (info.described and not found[quantity].described):
             found[quantity] = Panel(quantity, info.title, info.unit_label, info.group, info.described)
-    return sorted(found.values(), key=lambda panel: (not panel.described, panel.group == "device"))
+    return sorted(found.values(), key=lambda p: (not p.described, p.group == "device", ranks.get(p.quantity, 0)))
 
 
 def newest(pilots: list[PilotNow]) -> Micros | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -25,7 +26,7 @@ from techport_storage.every import format_every, parse_every
 from techport_storage.model import Aggregate, Every, Micros, Query, Stream
 
 POINTS = 1_000  # of one line
-ALL_POINTS = 9_000  # of all lines together: what a phone still draws at once
+ALL_POINTS = 4_800  # of all lines together: what a phone still draws at once
 RAW_POINTS = 1_500  # up to here a line shows every reading
 GAP = 2.5  # expected intervals without a reading that break a line
 BANDS = 3  # lines up to which each has a band of its own; more share one envelope
@@ -158,7 +159,7 @@ def _lines(table: pa.Table, catalogue: Catalogue, every: Every | None, how: Pres
     value = table.column("value" if every is None else how.statistic).to_numpy()
     low, high = (table.column(n).to_numpy() for n in ("min", "max")) if every and how.band else (None, None)
     counts = table.column("count").to_numpy() if every else None
-    for first, behind in zip(starts, starts[1:], strict=False):
+    for first, behind in pairwise(starts):
         view = catalogue.stream(streams[first])
         part = slice(first, behind)
         expected = max(view.interval_us or 0, times.length(every)) if every else view.interval_us
@@ -240,9 +241,10 @@ def _in_words(lines: Sequence[Line], info: StreamInfo, language: Language) -> st
         return language.gettext("no readings in this range")
     lowest = min(float((line.value if line.low is None else line.low).min()) for line in lines)
     highest = max(float((line.value if line.high is None else line.high).max()) for line in lines)
-    return language.gettext(
-        "{n} from {lowest} to {highest} {unit}",
-        n=language.ngettext("{n} line", "{n} lines", len(lines)),
+    return language.ngettext(
+        "{n} device from {lowest} to {highest} {unit}",
+        "{n} devices from {lowest} to {highest} {unit}",
+        len(lines),
         lowest=language.number(lowest, info.decimals),
         highest=language.number(highest, info.decimals),
         unit=info.unit_label,
@@ -262,10 +264,9 @@ def _query_text(query: Query) -> dict[str, str]:
 def _shown(every: Every | None, how: Presentation, language: Language) -> str:
     if every is None:
         return language.gettext("every reading")
+    text = "{statistic} per {width}, band min–max" if how.band else "{statistic} per {width}"
     width = language.duration(times.length(every))
-    name = language.gettext(how.statistic)
-    band = language.gettext(", band from lowest to highest") if how.band else ""
-    return language.gettext("{statistic} of {width}{band}", statistic=name, width=width, band=band)
+    return language.gettext(text, statistic=language.gettext(how.statistic), width=width)
 
 
 @dataclass(frozen=True, slots=True)

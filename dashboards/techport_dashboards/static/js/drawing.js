@@ -52,7 +52,7 @@ function band({ x, low, high }, colour, alpha) {
     from = i + 1;
   }
   const fill = { type: "scatter", mode: "lines", fill: "toself", fillcolor: withAlpha(colour, alpha) };
-  return { ...fill, x: xs, y: ys, line: { width: 0 }, hoverinfo: "skip", showlegend: false };
+  return { ...fill, x: xs, y: ys, line: { width: 0 }, hoverinfo: "skip" };
 }
 
 export function traces(data, colours, colourOf) {
@@ -68,7 +68,7 @@ export function traces(data, colours, colourOf) {
 function stroke(line, data, colours, index) {
   const color = colours.series[index % COLOURS];
   const hover = `%{y:,.${data.decimals}f} ${data.unit}`;
-  const common = { x: line.x, y: line.y, name: line.title, hovertemplate: hover, showlegend: data.lines.length > 1 };
+  const common = { x: line.x, y: line.y, name: line.title, hovertemplate: hover };
   if (data.form === "bar") {
     return { ...common, type: "bar", marker: { color }, xperiod: data.bucket ?? undefined, xperiodalignment: "middle" };
   }
@@ -92,15 +92,14 @@ function points(lines, colours, colourOf) {
     y: lines.map((line) => line.head.y),
     marker: { size: 7, color: lines.map((line) => colours.series[colourOf(line.device) % COLOURS]), line: { color: colours.surface, width: 1.5 } },
     hoverinfo: "skip",
-    showlegend: false,
   };
 }
 
 export function layout(data, colours, touch) {
   const many = data.lines.length > 10;
   return {
-    margin: { l: 46, r: 10, t: 8, b: data.lines.length > 1 && !many ? 58 : 30 },
-    height: data.lines.length > 1 && !many ? 280 : 240,
+    margin: { l: 46, r: 10, t: 8, b: 42 },
+    height: 240,
     paper_bgcolor: "rgba(0,0,0,0)",
     plot_bgcolor: "rgba(0,0,0,0)",
     font: { family: "inherit", size: 12, color: colours.text },
@@ -110,8 +109,7 @@ export function layout(data, colours, touch) {
     hoverlabel: { bgcolor: colours.surface, bordercolor: colours.grid },
     barmode: "group",
     bargap: 0.1,
-    showlegend: data.lines.length > 1 && !many,
-    legend: { orientation: "h", x: 0, y: -0.14, yanchor: "top", font: { size: 11 }, itemwidth: 30 },
+    showlegend: false,
     xaxis: {
       type: "date",
       range: [data.start, data.end],

@@ -11,7 +11,7 @@ import { showLatest } from "./values.js";
 const view = read("view");
 
 // A device has the same colour in every chart of the page, whichever it appears in first.
-const order = new Map([...document.querySelectorAll("tr[data-device]")].map((row, i) => [row.dataset.device.slice(view.pilot.length + 1), i]));
+const order = new Map([...document.querySelectorAll("[data-colour]")].map((item, i) => [item.dataset.colour, i]));
 const colourOf = (device) => {
   if (!order.has(device)) order.set(device, order.size);
   return order.get(device);

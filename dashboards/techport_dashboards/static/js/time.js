@@ -1,6 +1,6 @@
 // Wall clocks and ages. A "wall" is a zone's local time as milliseconds, as if it were UTC: what a chart's axis counts in.
 
-import { language } from "./page.js";
+import { language, t } from "./page.js";
 
 const clocks = new Map();
 
@@ -35,7 +35,8 @@ const UNITS = [["year", 31557600], ["month", 2629800], ["day", 86400], ["hour", 
 const relative = new Intl.RelativeTimeFormat(language, { numeric: "always" });
 
 export function ago(instant) {
-  const seconds = Math.max(0, (Date.now() - instant) / 1000);
+  const seconds = (Date.now() - instant) / 1000;
+  if (seconds < 5) return t("just now");
   const [unit, length] = UNITS.find(([, size]) => seconds >= 1.2 * size) ?? UNITS.at(-1);
   return relative.format(-Math.round(seconds / length), unit);
 }

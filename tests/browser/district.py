@@ -1,0 +1,66 @@
+"""A district with a day behind it: the demo's definitions and devices, and a few troubles to look at."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from techport_pilots.definition import read_definition
+from techport_pilots.model import PilotDefinition
+from techport_simulators.demo import demo_definitions
+from techport_simulators.devices import Device, devices_of
+from techport_storage.model import Batch, Reading, Stream
+from tests.dashboards.web import HOUR, SECOND, City, now
+
+SEED = 7
+GAP = ("school-air", "ila-skole")            # silent from nine to seven hours ago
+SILENT = {("school-air", "nidarvoll-skole"): 5 * HOUR, ("smart-bins", "solsiden"): 20 * HOUR}
+NEVER = {("hospital-noise", "oya-vest")}
+
+
+def build(folder: Path) -> City:
+    """The demo's pilots with readings of the last 26 hours, a gap, devices that fell silent and one that never came."""
+    city = City.at(folder)
+    until = now()
+    for path in demo_definitions():
+        pilot = read_definition(path)
+        city.registry.import_pilot(pilot, path.read_text("utf-8"), "test")
+        for device in troubled(pilot):
+            city.store.write(day_of(device, until))
+    return city
+
+
+def troubled(pilot: PilotDefinition) -> list[Device]:
+    return [device for device in devices_of(pilot, SEED) if (device.pilot, device.id) not in NEVER]
+
+
+def day_of(device: Device, until: int) -> Batch:
+    """All that the device measured, in columns."""
+    end = until - SILENT.get((device.pilot, device.id), 0)
+    times = device.instants(until - 26 * HOUR, end)
+    if (device.pilot, device.id) == GAP:
+        times = times[(times < until - 9 * HOUR) | (times > until - 7 * HOUR)]
+    values = device.measure(times)
+    streams = [Stream(device.pilot, device.id, sensor.quantity) for sensor in device.sensors]
+    return Batch(
+        streams=streams,
+        stream=np.repeat(np.arange(len(streams), dtype=np.int32), len(times)),
+        time=np.tile(times, len(streams)),
+        value=np.array([[row[s.quantity] for row in values] for s in streams], np.float64).reshape(-1),
+        received=np.tile(times + SECOND // 5, len(streams)),
+        quality=np.zeros(len(times) * len(streams), np.uint8),
+    )
+
+
+def measure_now(city: City, pilot: PilotDefinition, device: str) -> list[Reading]:
+    """One reading of each stream of the device at this moment, written to the store."""
+    at = now()
+    found = [
+        Reading(pilot.id, device, sensor.quantity, at, float(sensor_value), at)
+        for d in devices_of(pilot, SEED)
+        if d.id == device
+        for sensor, sensor_value in zip(d.sensors, d.measure(np.array([at], np.int64))[0].values(), strict=True)
+    ]
+    city.write(*found)
+    return found

@@ -1,0 +1,88 @@
+"""The web app over a real registry and a real store, served by a real server on a free port."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+from fastapi import FastAPI
+from prometheus_client import CollectorRegistry
+
+from techport_dashboards import Health, WebSettings, create_app
+from techport_dashboards.server import WebServer
+from techport_dashboards.settings import HealthCheck
+from techport_pilots.books import Books
+from techport_pilots.definition import parse_definition
+from techport_pilots.registry import Registry
+from techport_storage.model import Batch, Reading
+from techport_storage.store import ReadingStore, open_store
+from tests.servers.mosquitto import free_port
+
+SECOND = 1_000_000
+HOUR = 3600 * SECOND
+
+
+@dataclass
+class City:
+    """A registry and a store with something in them."""
+
+    registry: Registry
+    store: ReadingStore
+    books: Books
+
+    @classmethod
+    def at(cls, folder: Path) -> City:
+        registry = Registry.open(f"sqlite:///{folder}/registry.sqlite")
+        return cls(registry, open_store(f"duckdb:///{folder}/readings.duckdb"), Books(registry.engine))
+
+    def import_text(self, text: str) -> None:
+        self.registry.import_pilot(parse_definition(text), text, "test")
+
+    def write(self, *readings: Reading) -> None:
+        receipt = self.store.write(Batch.of(readings))
+        assert receipt.written == len(readings)
+
+    def app(self, settings: WebSettings | None = None, health: HealthCheck = Health) -> FastAPI:
+        return create_app(self.registry, self.store, self.books, settings, health, CollectorRegistry())
+
+    def close(self) -> None:
+        self.store.close()
+        self.registry.close()
+
+
+@contextmanager
+def serving(app: FastAPI, port: int | None = None) -> Iterator[str]:
+    """The address of a server that runs in a thread."""
+    port = port or free_port()
+    server = WebServer(app, "127.0.0.1", port)
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    address = f"http://127.0.0.1:{port}"
+    try:
+        wait_until_alive(address)
+        yield address
+    finally:
+        server.should_exit = True
+        thread.join(timeout=15)
+        assert not thread.is_alive(), "the server did not stop"
+
+
+def wait_until_alive(address: str) -> None:
+    deadline = time.monotonic() + 15
+    while True:
+        try:
+            httpx.get(f"{address}/healthz").raise_for_status()
+            return
+        except httpx.TransportError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.05)
+
+
+def now() -> int:
+    return time.time_ns() // 1000
