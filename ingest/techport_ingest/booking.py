@@ -16,10 +16,9 @@ from techport_storage.model import Batch, Receipt, Stream
 class Account:
     """The books' view of one batch. Values are booked on the day they were observed, problems on the day of arrival."""
 
-    def __init__(self, columns: Columns, ignored: Sequence[tuple[Message, str, str]] = ()) -> None:
+    def __init__(self, columns: Columns) -> None:
         self.batch: Batch = columns.batch()
         self._columns = columns
-        self._ignored = ignored
         self._touched, self._touched_by_row = _device_days(self.batch)
 
     @property
@@ -36,18 +35,28 @@ class Account:
         """The tallies and the quarantine entries, once the store has said what it did with each row."""
         problems = [*self._columns.problems, *self._rejected(receipt)]
         tallies = self._tally_rows(receipt)
-        with_rows = np.flatnonzero(np.diff(self._columns.row_ends, prepend=0)).tolist()
-        counted = {id(self._columns.messages[number]) for number in with_rows} if problems else set()
         for problem in problems:
             tally = tallies.setdefault(_arrival(problem.message, problem.pilot, problem.device), Tally())
             tally.received += problem.values
             tally.quarantined += problem.values
-            if id(problem.message) not in counted:
-                counted.add(id(problem.message))
-                tally.messages += 1
-        for message, pilot, device in self._ignored:
-            tallies.setdefault(_arrival(message, pilot, device), Tally()).add(Tally(messages=1, received=1, ignored=1))
+        for message, pilot, device in self._columns.ignored:
+            tally = tallies.setdefault(_arrival(message, pilot, device), Tally())
+            tally.received += 1
+            tally.ignored += 1
+        self._count_messages_without_rows(problems, tallies)
         return tallies, [_set_aside(problem) for problem in problems]
+
+    def _count_messages_without_rows(self, problems: Sequence[Problem], tallies: dict[DeviceDay, Tally]) -> None:
+        """A message is counted once, at its first row; without one, at its first problem or ignored part."""
+        without = [(problem.message, problem.pilot, problem.device) for problem in problems] + self._columns.ignored
+        if not without:
+            return
+        with_rows = np.flatnonzero(np.diff(self._columns.row_ends, prepend=0)).tolist()
+        counted = {id(self._columns.messages[number]) for number in with_rows}
+        for message, pilot, device in without:
+            if id(message) not in counted:
+                counted.add(id(message))
+                tallies[_arrival(message, pilot, device)].messages += 1
 
     def _tally_rows(self, receipt: Receipt) -> dict[DeviceDay, Tally]:
         slots = len(self._touched)

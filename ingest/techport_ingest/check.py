@@ -22,7 +22,7 @@ from typing import NamedTuple
 import msgspec
 import numpy as np
 
-from techport_ingest.message import BadMessage, Message, Observed
+from techport_ingest.message import BadMessage, Found, Message, Observed
 from techport_pilots.snapshot import DeviceView, Snapshot
 from techport_storage.model import Batch, Micros, Quality, Stream
 
@@ -75,16 +75,20 @@ class Columns:
         self.messages: list[Message] = []  # those that were read
         self.row_ends: list[int] = []  # rows[row_ends[i - 1]:row_ends[i]] came with messages[i]
         self.problems: list[Problem] = []
+        self.ignored: list[tuple[Message, str, str]] = []  # (message, pilot, device) for each part without a reading
         self.undescribed: list[Stream] = []
         self.strangers = False  # a pilot or device was unknown: a newer snapshot may know it
 
-    def add(self, message: Message, pilot: str, format: str, observed: Sequence[Observed]) -> None:
-        """Sort the values of one message into the columns and the problems."""
+    def add(self, message: Message, pilot: str, format: str, found: Sequence[Found]) -> None:
+        """Sort what a decoder found in one message into the columns, the problems and the ignored."""
         received = message.received
         latest = received + AHEAD
         device = None
         targets: dict[str, _Target] = {}
-        for one in observed:
+        for one in found:
+            if type(one) is not Observed:  # an event, or no reading by a rule of its format
+                self.ignored.append((message, pilot, one.device))
+                continue
             if one.device != device:
                 device = one.device
                 known = self._targets.get((pilot, device))
@@ -112,6 +116,10 @@ class Columns:
             self._quality.append(quality)
         self.row_ends.append(len(self._time))
         self.messages.append(message)
+
+    def ignore(self, message: Message, pilot: str, device: str) -> None:
+        """Count a message that holds no reading by rule."""
+        self.ignored.append((message, pilot, device))
 
     def drop_unfinished(self) -> None:
         """Forget the rows of a message in the middle of which `add` failed."""

@@ -25,7 +25,7 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import Future
 from typing import Any
 
@@ -92,6 +92,10 @@ class EmbeddedBroker:
     def connected(self) -> bool:
         return self._thread.is_alive()
 
+    @property
+    def port(self) -> int:
+        return self._settings.port
+
     def close(self) -> None:
         self._call_broker(self._stop.set)
         self._thread.join()
@@ -152,6 +156,11 @@ class EmbeddedBroker:
         return stored
 
 
+def _well_formed(topic: str) -> bool:
+    """Whether a client may publish to this topic. amqtt gives one that is not UTF-8 as the text of a bytes literal."""
+    return bool(topic) and not topic.startswith(("$", "b'", 'b"'))
+
+
 class HoldingQueue(asyncio.Queue[Any]):
     """The queue of what one client published. See the picture above."""
 
@@ -159,19 +168,36 @@ class HoldingQueue(asyncio.Queue[Any]):
         super().__init__()
         self._source = source
         self.publishes = False
+        self.hang_up: Callable[[], Awaitable[None]] = _nobody
+        self._hanging_up: asyncio.Future[None] | None = None
 
     async def put(self, item: IncomingApplicationMessage) -> None:
         self.publishes = True
+        if not _well_formed(item.topic):
+            await self._refuse(item.topic)
+            return
         stored = self._source.accept(item)
         await super().put(item)
         if stored is not None:
             await stored
 
     def put_nowait(self, item: IncomingApplicationMessage) -> None:
-        if item.qos == QOS_0:  # the way of QoS 0, which nobody waits for; `put` above comes by here for the others
+        if item.qos == QOS_0:  # the others come from `put`
             self.publishes = True
+            if not _well_formed(item.topic):
+                self._hanging_up = asyncio.ensure_future(self._refuse(item.topic))
+                return
             self._source.accept(item)
         super().put_nowait(item)
+
+    async def _refuse(self, topic: str) -> None:
+        """Hang up, as MQTT asks: amqtt would go on with a connection that it no longer reads correctly."""
+        log.warning("a client published to an impossible topic and was disconnected", topic=topic[:200])
+        await self.hang_up()
+
+
+async def _nobody() -> None:
+    """The connection of a queue that has none yet."""
 
 
 class _HoldingBroker(Broker):
@@ -194,6 +220,7 @@ class _HoldingBroker(Broker):
         queue = client_session.delivered_message_queue
         if not isinstance(queue, HoldingQueue):  # a session that comes back has its queue already
             queue = client_session.delivered_message_queue = HoldingQueue(self._source)
+        queue.hang_up = writer.close
         gate = _Gate(reader, self._source, queue, self._max_packet_bytes)
         await super()._handle_client_session(gate, writer, client_session, *rest)
 

@@ -20,10 +20,10 @@ import structlog
 
 from techport_ingest.booking import Account
 from techport_ingest.check import Columns
-from techport_ingest.decoders import DECODERS, Decoder
+from techport_ingest.decoders import Decoder, make_decoders, without_stale
 from techport_ingest.message import BadMessage, Message
 from techport_ingest.metrics import Metrics
-from techport_ingest.router import IGNORED, Router
+from techport_ingest.router import IGNORED, Route, Router
 from techport_ingest.snapshots import Registry, Snapshots
 from techport_ingest.source import Source
 from techport_pilots.account import DAY, DeviceDay, Tally
@@ -70,7 +70,7 @@ class Pipeline:
         store: ReadingStore,
         metrics: Metrics,
         settings: PipelineSettings | None = None,
-        decoders: Mapping[str, Decoder] = DECODERS,
+        decoders: Mapping[str, Decoder] | None = None,
     ) -> None:
         self._source = source
         self._registry = registry
@@ -79,7 +79,7 @@ class Pipeline:
         self._store = store
         self._metrics = metrics
         self._settings = settings or PipelineSettings()
-        self._decoders = decoders
+        self._decoders = make_decoders() if decoders is None else decoders
         self._router = Router()
         self._stopping = threading.Event()
         self._unsettled: list[Message] = []
@@ -135,31 +135,35 @@ class Pipeline:
     # -- decode and check ------------------------------------------------------------------------------------------
 
     def _check(self, messages: Sequence[Message]) -> Account:
-        columns, ignored = self._fill(messages, self._persist("registry", self._snapshots.current))
+        columns = self._fill(messages, self._persist("registry", self._snapshots.current))
         if columns.strangers and (newer := self._persist("registry", self._snapshots.newer)) is not None:
-            columns, ignored = self._fill(messages, newer)  # their pilot may have been imported this very second
-        return Account(columns, ignored)
+            columns = self._fill(messages, newer)  # their pilot may have been imported this very second
+        return Account(columns)
 
-    def _fill(self, messages: Sequence[Message], snapshot: Snapshot) -> tuple[Columns, list[tuple[Message, str, str]]]:
+    def _fill(self, messages: Sequence[Message], snapshot: Snapshot) -> Columns:
         columns = Columns(snapshot)
-        ignored: list[tuple[Message, str, str]] = []
         for message in messages:
             route = self._router.route(message.topic)
             if route is None:
                 columns.set_aside(message, "", "", "", _unknown_topic(message.topic))
             elif route.format == IGNORED:
-                ignored.append((message, route.pilot, route.device))
+                columns.ignore(message, route.pilot, route.device)
             else:
-                try:
-                    observed = self._decoders[route.format](message, route.device)
-                    columns.add(message, route.pilot, route.format, observed)
-                except BadMessage as problem:
-                    columns.set_aside(message, route.pilot, route.device, route.format, problem)
-                except Exception as error:
-                    log.exception("decoder failed", format=route.format, topic=message.topic)
-                    columns.drop_unfinished()
-                    columns.set_aside(message, route.pilot, route.device, route.format, _decoder_failed(error))
-        return columns, ignored
+                self._decode(message, route, columns)
+        return columns
+
+    def _decode(self, message: Message, route: Route, columns: Columns) -> None:
+        try:
+            found = without_stale(message, self._decoders[route.format](message, route.device))
+            columns.add(message, route.pilot, route.format, found)
+            if not found:
+                columns.ignore(message, route.pilot, route.device)
+        except BadMessage as problem:
+            columns.set_aside(message, route.pilot, route.device, route.format, problem)
+        except Exception as error:  # supervises each message: a decoder's bug must not stop the others
+            log.exception("decoder failed", format=route.format, topic=message.topic)
+            columns.drop_unfinished()
+            columns.set_aside(message, route.pilot, route.device, route.format, _decoder_failed(error))
 
     # -- write -----------------------------------------------------------------------------------------------------
 

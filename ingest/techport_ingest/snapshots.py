@@ -21,12 +21,11 @@ class Registry(Protocol):
 
 
 class Snapshots:
-    """Asks for the registry's version once a `period` (seconds), and sooner when something unknown turns up."""
+    """Asks for the registry's version once a `period` (seconds), and at once when something unknown turns up."""
 
-    def __init__(self, registry: Registry, period: float = 1.0, sooner: float = 0.2) -> None:
+    def __init__(self, registry: Registry, period: float = 1.0) -> None:
         self._registry = registry
         self._period = period
-        self._sooner = sooner
         self._asked = -period
         self._snapshot: Snapshot | None = None
 
@@ -38,10 +37,9 @@ class Snapshots:
         return self._snapshot
 
     def newer(self) -> Snapshot | None:
-        """A newer snapshot, if there is one and the registry was not asked a moment ago."""
+        """A newer snapshot, if there is one. Asked at most once a batch, a flood of strangers costs next to nothing."""
         before = self._snapshot
-        if time.monotonic() - self._asked >= self._sooner:
-            self._refresh()
+        self._refresh()
         return self._snapshot if self._snapshot is not before else None
 
     def _refresh(self) -> None:

@@ -1,0 +1,199 @@
+"""The rules of the check step, one by one."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from techport_ingest.booking import Account
+from techport_ingest.check import AHEAD, EARLIEST, LONGEST_KEY, Columns
+from techport_ingest.message import DeviceEvent, Ignored, Message, Observed
+from techport_pilots.account import DeviceDay, Tally
+from techport_pilots.model import DeviceDefinition, PilotDefinition, StreamDefinition, Text
+from techport_pilots.snapshot import Snapshot
+from techport_storage.model import Quality, Receipt
+
+NOW = 1_777_896_000_000_000
+DAY = NOW // 86_400_000_000
+
+
+@pytest.fixture
+def columns() -> Columns:
+    streams = [StreamDefinition(quantity="pm10", range=(0.0, 100.0)), StreamDefinition(quantity="room_occupied")]
+    pilot = PilotDefinition(
+        id="air", title=Text(), question=Text(), devices=[DeviceDefinition(id="lamp", streams=streams)]
+    )
+    return Columns(Snapshot.of(1, [pilot], []))
+
+
+def message(number: int = 1, topic: str = "pilots/air/lamp/readings") -> Message:
+    return Message(topic, b"{}", NOW, number)
+
+
+def stored(columns: Columns) -> list[tuple[str, int, float, int]]:
+    return [(r.quantity, r.time, r.value, r.quality) for r in columns.batch()]
+
+
+def add(columns: Columns, key: str, value: object, time: int | None = NOW, device: str = "lamp") -> None:
+    columns.add(message(), "air", "native", [Observed(device, time, key, value)])
+
+
+@pytest.mark.parametrize(("value", "number"), [(1.5, 1.5), (7, 7.0), (0, 0.0), (5e-324, 5e-324)])
+def test_numbers_become_floats(columns: Columns, value: object, number: float) -> None:
+    add(columns, "pm10", value)
+    assert stored(columns) == [("pm10", NOW, number, Quality.GOOD)]
+    assert columns.batch().value.dtype == float
+
+
+@pytest.mark.parametrize("value", ["21,5", "21.5", "on", "", None, {}, [1], True, b"1"])
+def test_everything_else_is_refused(columns: Columns, value: object) -> None:
+    add(columns, "pm10", value)
+    assert stored(columns) == []
+    assert [(p.reason, p.field, p.values) for p in columns.problems] == [("not-a-number", "pm10", 1)]
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_nan_and_infinity_are_refused(columns: Columns, value: float) -> None:
+    add(columns, "pm10", value)
+    assert [p.reason for p in columns.problems] == ["nan"]
+
+
+def test_an_integer_beyond_all_floats_is_refused(columns: Columns) -> None:
+    add(columns, "pm10", 10**400)
+    assert [p.reason for p in columns.problems] == ["number-too-large"]
+
+
+def test_truth_values_are_numbers_for_a_state_only(columns: Columns) -> None:
+    add(columns, "room_occupied", True)
+    add(columns, "room_occupied", False)
+    add(columns, "pm10", False)
+    assert [row[2] for row in stored(columns)] == [1.0, 0.0]
+    assert [p.field for p in columns.problems] == ["pm10"]
+
+
+def test_a_hint_shows_the_number_to_send(columns: Columns) -> None:
+    add(columns, "pm10", "21,5")
+    assert columns.problems[0].hint == '"21,5" is text: send 21.5 without quotes'
+
+
+@pytest.mark.parametrize(
+    ("time", "reason"),
+    [
+        (NOW + AHEAD, None),
+        (NOW + AHEAD + 1, "clock-future"),
+        (EARLIEST, None),
+        (EARLIEST - 1, "clock-past"),
+        (0, "clock-past"),
+        (-(10**17), "clock-past"),
+        (10**17, "clock-future"),
+    ],
+)
+def test_the_clock(columns: Columns, time: int, reason: str | None) -> None:
+    add(columns, "pm10", 1.0, time)
+    assert [p.reason for p in columns.problems] == ([reason] if reason else [])
+    assert [row[1] for row in stored(columns)] == ([] if reason else [time])
+
+
+def test_without_a_time_the_arrival_counts_and_is_flagged(columns: Columns) -> None:
+    add(columns, "pm10", 1.0, None)
+    assert stored(columns) == [("pm10", NOW, 1.0, Quality.CLOCK)]
+
+
+@pytest.mark.parametrize(
+    ("value", "flag"), [(-0.1, Quality.RANGE), (0.0, Quality.GOOD), (100.0, Quality.GOOD), (100.1, Quality.RANGE)]
+)
+def test_outside_the_range_is_kept_and_flagged(columns: Columns, value: float, flag: Quality) -> None:
+    add(columns, "pm10", value)
+    assert stored(columns) == [("pm10", NOW, value, flag)]
+
+
+def test_flags_add_up(columns: Columns) -> None:
+    add(columns, "pm10", -1.0, None)
+    assert stored(columns)[0][3] == Quality.RANGE | Quality.CLOCK
+
+
+def test_a_name_nobody_described_is_kept_and_noted_once(columns: Columns) -> None:
+    add(columns, "støv.2", 1.0)
+    add(columns, "støv.2", 2.0)
+    assert [row[0] for row in stored(columns)] == ["støv.2", "støv.2"]
+    assert [stream.quantity for stream in columns.undescribed] == ["støv.2"]
+
+
+@pytest.mark.parametrize("key", ["", " pm10", "pm10 ", "pm\n10", "\x00", "p" * (LONGEST_KEY + 1), "pm\u202e10"])
+def test_a_name_that_cannot_be_one_is_refused(columns: Columns, key: str) -> None:
+    add(columns, key, 1.0)
+    assert [p.reason for p in columns.problems] == ["bad-name"]
+
+
+def test_strangers(columns: Columns) -> None:
+    add(columns, "pm10", 1.0, device="other")
+    columns.add(message(), "water", "native", [Observed("lamp", NOW, "pm10", 1.0)] * 2)
+    assert columns.strangers
+    assert [(p.pilot, p.device, p.reason, p.values) for p in columns.problems] == [
+        ("air", "other", "unknown-device", 1),
+        ("water", "lamp", "unknown-pilot", 2),
+    ]
+
+
+def test_one_entry_for_each_message_and_reason(columns: Columns) -> None:
+    for _ in range(2):
+        values = [
+            Observed("lamp", NOW, key, value) for key, value in [("a", "x"), ("b", None), ("c", math.nan), ("d", 1.0)]
+        ]
+        columns.add(message(), "air", "native", values)
+    assert [(p.reason, p.field, p.values) for p in columns.problems] == [
+        ("not-a-number", "a", 2),
+        ("nan", "c", 1),
+    ] * 2
+    assert [row[0] for row in stored(columns)] == ["d", "d"]
+
+
+def test_the_books_add_up_for_every_device_day(columns: Columns) -> None:
+    yesterday = NOW - 86_400_000_000
+    columns.add(
+        message(1), "air", "native", [Observed("lamp", NOW, "pm10", 1.0), Observed("lamp", yesterday, "pm10", 1.0)]
+    )
+    columns.add(message(2), "air", "native", [Observed("lamp", NOW, "pm10", "x"), Observed("lamp", NOW, "pm10", 3.0)])
+    columns.add(message(3), "air", "native", [Observed("lamp", NOW, "pm10", "x")])
+    columns.ignore(message(4, "pilots/air/lamp/status"), "air", "lamp")
+    account = Account(columns)
+    assert account.device_days == [DeviceDay("air", "lamp", DAY - 1), DeviceDay("air", "lamp", DAY)]
+
+    tallies, set_aside = account.close(Receipt(1, duplicate_rows=columns.batch().stream[:1].astype("int64")))
+    assert tallies == {
+        DeviceDay("air", "lamp", DAY - 1): Tally(received=1, stored=1),
+        DeviceDay("air", "lamp", DAY): Tally(messages=4, received=5, stored=1, duplicates=1, quarantined=2, ignored=1),
+    }
+    assert [entry.reason for entry in set_aside] == ["not-a-number", "not-a-number"]
+
+
+def test_events_and_ignored_parts_are_counted(columns: Columns) -> None:
+    columns.add(
+        message(),
+        "air",
+        "native",
+        [DeviceEvent("lamp", NOW, "button"), Observed("lamp", NOW, "pm10", 1.0), Ignored("lamp", "text", "mode")],
+    )
+    columns.add(message(2), "air", "native", [Ignored("lamp", "downlink")])
+    tallies, _ = Account(columns).close(Receipt(1))
+    assert tallies == {DeviceDay("air", "lamp", DAY): Tally(messages=2, received=4, stored=1, ignored=3)}
+
+
+def test_what_the_store_refuses_is_set_aside_with_its_message(columns: Columns) -> None:
+    for number in range(3):
+        columns.add(message(number), "air", "native", [Observed("lamp", NOW + number, "pm10", 1.0)] * number)
+    tallies, set_aside = Account(columns).close(Receipt(2, rejected=[(1, "too large")]))
+    assert tallies == {DeviceDay("air", "lamp", DAY): Tally(messages=2, received=3, stored=2, quarantined=1)}
+    assert [(entry.reason, entry.detail, entry.field) for entry in set_aside] == [
+        ("store-refused", "too large", "pm10")
+    ]
+
+
+def test_rows_of_a_message_that_failed_halfway_are_forgotten(columns: Columns) -> None:
+    add(columns, "pm10", 1.0)
+    with pytest.raises(AttributeError):
+        columns.add(message(), "air", "native", [Observed("lamp", NOW, "pm10", 2.0), None])  # type: ignore[list-item]
+    columns.drop_unfinished()
+    add(columns, "pm10", 3.0)
+    assert [row[2] for row in stored(columns)] == [1.0, 3.0]
