@@ -21,9 +21,9 @@ import pyarrow as pa
 from techport_storage import duck_sql, duck_write
 from techport_storage.check import check_query, check_range, refused_rows
 from techport_storage.duck_directory import FAR_FUTURE, FAR_PAST, Directory, Ids
-from techport_storage.duck_file import DuckFile, path_of
+from techport_storage.duck_file import DuckFile, parse_url
 from techport_storage.duck_read import Fetch, Plan
-from techport_storage.duck_upkeep import Policy, Upkeep
+from techport_storage.duck_upkeep import Policy, Upkeep, policy_of
 from techport_storage.errors import StoreUnavailable
 from techport_storage.model import Batch, Micros, Query, Receipt, Selection, Stream
 
@@ -40,15 +40,17 @@ class DuckStore:
         self._load()
 
     @classmethod
-    def open(cls, url: str, policy: Policy | None = None) -> DuckStore:
+    def open(cls, url: str) -> DuckStore:
         """Open or create; duckdb:///relative.duckdb, duckdb:////absolute/path.duckdb, or duckdb:// in memory.
 
-        Raises ValueError, StoreUnavailable.
+        Numbers of Policy may follow: "?head_rows=1000000". Raises ValueError, StoreUnavailable.
         """
-        file = DuckFile(path_of(url))
+        path, numbers = parse_url(url)
+        policy = policy_of(numbers)
+        file = DuckFile(path)
         try:
             _prepare(file)
-            return cls(file, policy or Policy())
+            return cls(file, policy)
         except BaseException:
             file.close()
             raise

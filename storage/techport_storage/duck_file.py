@@ -9,24 +9,24 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from urllib.parse import parse_qsl
 
 import duckdb
 
 from techport_storage.errors import StoreUnavailable
 
 
-def path_of(url: str) -> Path | None:
-    """The file a URL names, written as SQLAlchemy does; None for a store in memory.
+def parse_url(url: str) -> tuple[Path | None, dict[str, int]]:
+    """The file a URL names, written as SQLAlchemy does (None: in memory), and the numbers behind its question mark.
 
     `duckdb:///readings.duckdb` is relative to the working folder, `duckdb:////var/lib/x.duckdb` absolute, `duckdb://`
     in memory. Raises ValueError.
     """
-    rest = url.removeprefix("duckdb://")
-    if rest == "":
-        return None
-    if not rest.startswith("/") or rest.endswith("/"):
+    rest, _, settings = url.removeprefix("duckdb://").partition("?")
+    if rest and (not rest.startswith("/") or rest.endswith("/")):
         raise ValueError(f"{url!r} names no file: use duckdb:///relative.duckdb or duckdb:////absolute/path.duckdb")
-    return Path(rest[1:])
+    numbers = {name: int(text) for name, text in parse_qsl(settings, strict_parsing=bool(settings))}
+    return Path(rest[1:]) if rest else None, numbers
 
 
 class DuckFile:

@@ -61,8 +61,8 @@ def select(query: Query) -> str:
     picked = "SELECT unnest($ids::INTEGER[]) AS stream, unnest($ranks::INTEGER[]) AS rank"
     source = f"({found}) JOIN ({picked}) USING (stream)"
     if query.every is None:
-        # epoch_ms rounds down before 1970 too, as integer division does not
-        received = "(epoch_ms(make_timestamp(time)) + delay) * 1000"
+        whole_ms = _floored(1000)  # not epoch_ms, nor // : they round towards zero, which before 1970 is up
+        received = f"{whole_ms} + delay * 1000"
         return f"SELECT rank, time, value, {received}, quality FROM {source} ORDER BY rank, time LIMIT $rows"
     return (
         f"SELECT rank, bucket, {_columns(query.aggregates)} FROM ({_bucketed(query.every, source)}) "
@@ -74,7 +74,12 @@ def _bucketed(every: Every, source: str) -> str:
     width = fixed_width(every)
     if width is None:
         return f"SELECT rank, bucket, time, value FROM {source} ASOF JOIN calendar ON time >= bucket"
-    return f"SELECT rank, time - ((time % {width}) + {width}) % {width} AS bucket, time, value FROM {source}"
+    return f"SELECT rank, {_floored(width)} AS bucket, time, value FROM {source}"
+
+
+def _floored(width: int) -> str:
+    """`time` cut down to a multiple of a width; `%` alone takes the sign of the time."""
+    return f"time - (time % {width} + {width}) % {width}"
 
 
 def _columns(aggregates: tuple[Aggregate, ...]) -> str:

@@ -15,7 +15,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import duckdb
 
@@ -35,6 +35,15 @@ class Policy:
     runs: int = 32  # a stream's rows are in so many places at most, until the body is larger than they are together
     merge_rows: int = 16_000_000  # sorted at a time, in some 500 MB
     log_bytes: int = 32 << 20  # replayed when the store is opened after a kill
+
+
+def policy_of(numbers: dict[str, int]) -> Policy:
+    """The policy with some of its numbers set by name. Raises ValueError."""
+    known = {field.name for field in fields(Policy)}
+    for name, number in numbers.items():
+        if name not in known or number < 1:
+            raise ValueError(f"{name}={number} is no setting of a DuckDB store: use {', '.join(sorted(known))}, from 1")
+    return Policy(**numbers)
 
 
 class Upkeep:

@@ -49,6 +49,8 @@ def open_store(url: str) -> ReadingStore:
     """Open the store that `url` names: `duckdb:///relative.duckdb`, `duckdb:////absolute/path.duckdb`, and
     `duckdb://` in memory, for tests.
 
+    `influxdb://host:8086/org/bucket?token_file=FILE` is a bucket of an InfluxDB 2 server, see docs/influxdb.md.
+
     Raises ValueError for an unknown scheme, StoreUnavailable when it cannot be opened.
     """
     scheme = url.partition("://")[0]
@@ -56,4 +58,8 @@ def open_store(url: str) -> ReadingStore:
         from techport_storage.duck import DuckStore
 
         return DuckStore.open(url)
+    if scheme == "influxdb":
+        from techport_storage.influx import InfluxStore
+
+        return InfluxStore.open(url)
     raise ValueError(f"no store for {url!r}: use duckdb:///relative.duckdb or duckdb:////absolute/path.duckdb")

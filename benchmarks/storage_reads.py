@@ -1,0 +1,194 @@
+"""How the embedded store grows: write speed, size and read times from one to a hundred million readings.
+
+    python benchmarks/storage_reads.py --rows 1e6,1e7,1e8 [--folder DIR]
+
+190 streams over one year. The readings come in the order of their arrival through DuckStore.write, as the pipeline
+sends them (but in larger batches), so that compaction runs as it does in the field. Each read is the median of several
+with the file's pages warm. benchmarks/STORAGE.md has the results.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+
+from techport_storage.duck import DuckStore
+from techport_storage.model import Batch, Every, Query, Selection, Stream
+
+STREAMS = 190
+YEAR = 365 * 86_400
+S = 1_000_000
+START = 1_704_067_200 * S  # 2024-01-01
+
+
+def names(count: int) -> list[Stream]:
+    quantities = ("temperature", "humidity", "pm10", "pm2_5", "noise")
+    return [Stream(f"pilot-{i % 7}", f"device-{i // 5:04d}", quantities[i % 5]) for i in range(count)]
+
+
+def year_of_readings(rows: int, at_once: int) -> Iterator[Batch]:
+    """Batches in order of arrival.
+
+    Values are daily and yearly waves with noise and a random walk, with one or two decimals. Of five devices two send
+    on the full interval, two some seconds beside it and one with milliseconds; the delay is 50 to 250 ms, for some 3 s.
+    One row in a thousand is flagged, one in five hundred comes an hour late, and as many are delivered twice.
+    """
+    streams = names(STREAMS)
+    rng = np.random.default_rng(2024)
+    ticks = rows // STREAMS
+    interval = YEAR * S // ticks
+    per_batch = max(1, at_once // STREAMS)
+    number = np.arange(STREAMS, dtype=np.int32)
+    phase = rng.integers(0, interval // S + 1, STREAMS) * S
+    jitter = np.choose(number // 5 % 5, [0, 0, 2 * S, 2 * S, interval // 60])
+    grain = np.choose(number // 5 % 5, [S, S, S, S, 1000])
+    decimals = number % 2 + 1
+    walk = np.zeros(STREAMS)
+    for begin in range(0, ticks, per_batch):
+        count = min(per_batch, ticks - begin)
+        time = START + np.arange(begin, begin + count)[:, None] * interval + phase
+        time += rng.integers(0, 1 << 31, time.shape) % (jitter + 1) // grain * grain
+        steps = np.cumsum(rng.normal(0, 0.05, time.shape), axis=0) + walk
+        walk = steps[-1] * 0.9
+        waves = 6 * np.sin(time / (86_400 * S) * 2 * np.pi + number) + 9 * np.sin(time / (YEAR * S) * 2 * np.pi)
+        scale = 10.0 ** np.broadcast_to(decimals, time.shape)
+        value = np.round((15 + waves + steps + rng.normal(0, 0.4, time.shape)) * scale) / scale
+        delay = rng.integers(50, 250, time.shape) * 1000 + (rng.random(time.shape) < 0.02) * 2_800_000
+        yield _arranged(rng, streams, np.broadcast_to(number, time.shape), time, value, time + delay)
+
+
+def _arranged(
+    rng: np.random.Generator,
+    streams: list[Stream],
+    stream: np.ndarray,
+    time: np.ndarray,
+    value: np.ndarray,
+    received: np.ndarray,
+) -> Batch:
+    stream, time, value, received = (column.reshape(-1) for column in (stream, time, value, received))
+    received = received + (rng.random(len(time)) < 0.002) * 3600 * S
+    order = np.argsort(received, kind="stable")
+    again = np.sort(rng.choice(len(order), len(order) // 500, replace=False))
+    order = np.insert(order, again, order[again])
+    quality = (rng.random(len(time)) < 0.001).astype(np.uint8)
+    return Batch(streams, stream[order].astype(np.int32), time[order], value[order], received[order], quality[order])
+
+
+def milliseconds(ask: Callable[[int], object], times: int = 15) -> float:
+    """Median of the time that ask(i) takes."""
+    ask(0)
+    taken = []
+    for i in range(times):
+        begin = time.perf_counter()
+        ask(i)
+        taken.append((time.perf_counter() - begin) * 1000)
+    return statistics.median(taken)
+
+
+def reads(store: DuckStore, devices: list[Stream]) -> dict[str, float]:
+    day = 86_400 * S
+
+    def one(i: int) -> Selection:
+        return Selection(streams=(devices[i * 37 % len(devices)],))
+
+    def stream_day(i: int) -> object:
+        start = START + (40 + 19 * i) * day
+        return store.read(Query(select=one(i), start=start, end=start + day)).read_all()
+
+    def stream_year(i: int) -> object:
+        every = Every(YEAR // 1000, "s")
+        return store.read(Query(select=one(i), every=every, aggregates=("min", "max"))).read_all()
+
+    def month_hourly(i: int) -> object:
+        start = START + (30 + 20 * i) * day
+        select = Selection(streams=tuple(devices[:100]))
+        return store.read(Query(select=select, start=start, end=start + 30 * day, every=Every(1, "h"))).read_all()
+
+    def year_daily(i: int) -> object:
+        return store.read(Query(select=one(i), every=Every(1, "d"), zone="Europe/Oslo")).read_all()
+
+    def page(i: int) -> object:
+        return store.read(Query(start=START + (40 + 19 * i) * day, limit=1000)).read_all()
+
+    return {
+        "stream-day, raw, ms": milliseconds(stream_day),
+        "stream-year, 1,000 x min/max, ms": milliseconds(stream_year),
+        "stream-year, local days, ms": milliseconds(year_daily),
+        "100 streams x 30 days, hourly, ms": milliseconds(month_hourly, 7),
+        "page of 1,000 rows, ms": milliseconds(page),
+        "latest of all, ms": milliseconds(lambda i: store.latest(Selection())),
+    }
+
+
+def grow(folder: Path, rows: int, at_once: int) -> dict[str, float]:
+    """Write so many rows, open again, read."""
+    path = folder / f"{rows}.duckdb"
+    store = DuckStore.open(f"duckdb:///{path}")
+    written = duplicates = 0
+    generating = 0.0
+    wall, cpu = time.perf_counter(), time.process_time()
+    source = year_of_readings(rows, at_once)
+    while True:
+        begin = time.thread_time()
+        batch = next(source, None)
+        generating += time.thread_time() - begin
+        if batch is None:
+            break
+        receipt = store.write(batch)
+        written += receipt.written
+        duplicates += receipt.duplicates
+    store.close()
+    wall, cpu = time.perf_counter() - wall, time.process_time() - cpu - generating
+    begin = time.perf_counter()
+    store = DuckStore.open(f"duckdb:///{path}")
+    opened = time.perf_counter() - begin
+    result = {
+        "rows": written,
+        "duplicates": duplicates,
+        "k rows per CPU second": (written + duplicates) / cpu / 1000,
+        "bytes a reading": path.stat().st_size / written,
+        "open, ms": opened * 1000,
+        **reads(store, names(STREAMS)),
+        "latest of 1,000 streams, ms": latest_of_thousand(),
+    }
+    print(f"  ({wall:.0f} s of writing and making readings)", flush=True)
+    store.close()
+    return result
+
+
+def latest_of_thousand() -> float:
+    store = DuckStore.open("duckdb://")
+    many = names(1000)
+    stream = np.arange(1000, dtype=np.int32)
+    time = np.full(1000, START)
+    store.write(Batch(many, stream, time, stream / 10, time, np.zeros(1000, np.uint8)))
+    taken = milliseconds(lambda i: store.latest(Selection()))
+    store.close()
+    return taken
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rows", default="1e6,1e7", help="sizes, with commas between")
+    parser.add_argument("--batch", type=int, default=50_000, help="rows a write")
+    parser.add_argument("--folder", type=Path, help="where to write; a folder that is removed otherwise")
+    arguments = parser.parse_args()
+    folder = arguments.folder or Path(tempfile.mkdtemp(prefix="techport-bench-"))
+    try:
+        for rows in (int(float(text)) for text in arguments.rows.split(",")):
+            for name, number in grow(folder, rows, arguments.batch).items():
+                print(f"{name:40} {number:14,.1f}", flush=True)
+    finally:
+        if not arguments.folder:
+            shutil.rmtree(folder)
+
+
+if __name__ == "__main__":
+    main()
