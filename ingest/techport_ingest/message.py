@@ -34,7 +34,7 @@ class Observed(msgspec.Struct, frozen=True, gc=False):
 class DeviceEvent(msgspec.Struct, frozen=True, gc=False):
     """Something that happened at a device and is no reading: it joined, a button was pressed, it went offline.
 
-    `kind` is a short code that events are grouped by ("join", "button", "offline"); `text` says more, where there is more.
+    `kind` is a short code that events are grouped by ("join", "button", "offline"); `text` says more, if there is more.
     """
 
     device: str
@@ -44,7 +44,7 @@ class DeviceEvent(msgspec.Struct, frozen=True, gc=False):
 
 
 class Ignored(msgspec.Struct, frozen=True, gc=False):
-    """A part of a message that is no reading by a rule of its format. Counted under the rule, not stored, not set aside.
+    """A part of a message that is no reading by a rule of its format. Counted, not stored, not set aside.
 
     `rule` is a short code ("text", "null", "downlink"); `key` names the value, or is "" where it is the whole message.
     """

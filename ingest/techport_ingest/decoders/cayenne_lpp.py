@@ -16,8 +16,8 @@ LARGEST = 4096
 
 
 class _Type(NamedTuple):
-    name: str                 # of the vocabulary where it has one
-    size: int                 # bytes of one part
+    name: str  # of the vocabulary where it has one
+    size: int  # bytes of one part
     divisor: int
     signed: bool
     unit: str | None = None

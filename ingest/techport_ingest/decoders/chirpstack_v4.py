@@ -41,7 +41,8 @@ class _Event(msgspec.Struct, rename="camel"):
 
 
 class ChirpStack:
-    """Decoder with the memory that one uplink heard twice needs. `codec` reads `data` in place of ChirpStack's codec."""
+    """Decoder with the memory that one uplink heard twice needs. `codec` reads `data` in place of ChirpStack's
+    codec."""
 
     def __init__(self, codec: PayloadCodec | None = None) -> None:
         self._codec = codec

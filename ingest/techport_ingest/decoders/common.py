@@ -1,5 +1,5 @@
-"""What several decoders need: JSON with a helpful complaint, numbers written as text, names of devices, the rules of what
-is no reading."""
+"""What several decoders need: JSON with a helpful complaint, numbers written as text, names of devices, the rules of
+what is no reading."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from techport_ingest.message import BadMessage, DeviceEvent, Found, Ignored, Mes
 from techport_storage.model import Micros
 
 MOST_VALUES = 10_000
-"""More values than this in one message are no reading of a device: refused, so that a decoder's memory stays bounded."""
+"""More values than this in one message are no reading of a device: refused, so that a decoder's memory stays
+bounded."""
 
 DEEPEST = 12
 """Levels of nested objects that are followed."""
@@ -46,11 +47,15 @@ def not_json(payload: bytes, error: Exception) -> BadMessage:
     if isinstance(error, RecursionError):
         return BadMessage("too-deep", "objects or arrays are nested too deeply to be a reading", "Send flat objects")
     if not payload.strip():
-        return BadMessage("empty", "the payload is empty", "Nothing can be read from it; check what the device publishes")
+        return BadMessage(
+            "empty", "the payload is empty", "Nothing can be read from it; check what the device publishes"
+        )
     if isinstance(error, msgspec.ValidationError):
         return BadMessage("wrong-shape", problem, "Check that the topic carries the format that the source is set to")
     if isinstance(error, UnicodeDecodeError) or "utf-8" in problem.lower():
-        return BadMessage("not-utf8", "the payload is not UTF-8", "Encode the text as UTF-8; binary payloads need another format")
+        return BadMessage(
+            "not-utf8", "the payload is not UTF-8", "Encode the text as UTF-8; binary payloads need another format"
+        )
     if "truncated" in problem:
         detail = f"the payload ends after {len(payload)} bytes, in the middle of the JSON"
         return BadMessage("truncated", detail, "A buffer on the device may be too small for the text; send all of it")
@@ -61,7 +66,14 @@ def json_kind(value: object) -> str:
     """The JSON type of a value, in words."""
     if value is None:
         return "null"
-    names = {list: "an array", dict: "an object", str: "text", bool: "true or false", int: "a number", float: "a number"}
+    names = {
+        list: "an array",
+        dict: "an object",
+        str: "text",
+        bool: "true or false",
+        int: "a number",
+        float: "a number",
+    }
     return names.get(type(value), "something else")
 
 
@@ -84,7 +96,8 @@ def number(text: str) -> float | None:
 
 
 def device_id(name: str) -> str:
-    """A name as the id of a device: lower case, MAC addresses without colons, anything but letters, digits, . _ - as -."""
+    """A name as the id of a device: lower case, MAC addresses without colons, anything but letters, digits, . _ - as
+    -."""
     name = name.strip().lower()
     if _MAC.fullmatch(name):
         return name.replace(":", "").replace("-", "")
@@ -112,7 +125,7 @@ def place(device: str, time: Micros | None, key: str, value: object, unit: str |
 def leaves(tree: Mapping[str, Any]) -> Iterator[tuple[tuple[str, ...], Any]]:
     """The values of nested objects with their paths, in order. Empty objects give nothing. Raises BadMessage."""
     count = 0
-    waiting: list[tuple[tuple[str, ...], Any]] = [((key,), value) for key, value in reversed(tree.items())]
+    waiting: list[tuple[tuple[str, ...], Any]] = [((key,), value) for key, value in reversed(list(tree.items()))]
     while waiting:
         path, value = waiting.pop()
         if type(value) is dict or type(value) is list:
@@ -129,7 +142,9 @@ def leaves(tree: Mapping[str, Any]) -> Iterator[tuple[tuple[str, ...], Any]]:
 
 def too_many() -> BadMessage:
     """The complaint about a message with more than MOST_VALUES values."""
-    return BadMessage("too-many-values", f"more than {MOST_VALUES} values in one message", "Send several smaller messages")
+    return BadMessage(
+        "too-many-values", f"more than {MOST_VALUES} values in one message", "Send several smaller messages"
+    )
 
 
 def availability(message: Message, device: str) -> DeviceEvent:
@@ -139,4 +154,6 @@ def availability(message: Message, device: str) -> DeviceEvent:
         document = json_object(message.payload, 'Send {"state": "online"}')
         text = str(document.get("state", "")).lower()[:40]
     online = text in ("online", "true", "1", "ready", "connected")
-    return DeviceEvent(device, None, "online" if online else "offline", "" if text in ("online", "offline") else text[:40])
+    return DeviceEvent(
+        device, None, "online" if online else "offline", "" if text in ("online", "offline") else text[:40]
+    )

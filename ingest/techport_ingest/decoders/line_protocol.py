@@ -2,12 +2,12 @@
 
     weather,device=roof-3,location=east temperature=21.5,pm10=17i 1465839830100400200
 
-Which device: the first tag of DEVICE_TAGS that is there, or the topic's device. Which key: the field where it is a name of the
-vocabulary, otherwise <measurement>_<field> (a field called "value" is the measurement itself). Further tags do not make new
-devices; one called "channel" becomes the channel. Fields of text are ignored.
+Which device: the first tag of DEVICE_TAGS that is there, or the topic's device. Which key: the field where it is a
+name of the vocabulary, otherwise <measurement>_<field> (a field called "value" is the measurement itself). Further
+tags do not make new devices; one called "channel" becomes the channel. Fields of text are ignored.
 
-The grammar is InfluxData's own, held to their accept-or-reject corpus: control characters are refused, a backslash escapes
-only what needs it, and a line may go on inside quotes. https://docs.influxdata.com/influxdb/v2/reference/syntax/line-protocol/
+The grammar is InfluxData's own, held to their accept-or-reject corpus: control characters are refused, a backslash
+escapes only what needs it, and a line may go on inside quotes. https://docs.influxdata.com/influxdb/v2/reference/syntax/line-protocol/
 """
 
 from __future__ import annotations
@@ -41,7 +41,10 @@ _BLANK = re.compile(r"[ \r]*(?:#[^\x00-\x08\x0a-\x1f\x7f]*)?(?:\r?\n|$)")
 _FLOAT = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?", re.ASCII)
 _INTEGER = re.compile(r"(-?\d+)(i)|(\d+)(u)", re.ASCII)
 _BOOLEANS = MappingProxyType(
-    {**dict.fromkeys(("t", "T", "true", "True", "TRUE"), True), **dict.fromkeys(("f", "F", "false", "False", "FALSE"), False)}
+    {
+        **dict.fromkeys(("t", "T", "true", "True", "TRUE"), True),
+        **dict.fromkeys(("f", "F", "false", "False", "FALSE"), False),
+    }
 )
 _ESCAPED = MappingProxyType({"n": "\n", "r": "\r", "t": "\t"})
 _HINT = "Write <measurement>[,<tag>=<value>...] <field>=<value>[,...] [<time>], one reading a line"
@@ -146,7 +149,7 @@ def _value(text: str, start: int, token: str) -> Any:
         raise _bad(text, start, "a number is beyond all numbers")
     whole = _INTEGER.fullmatch(token) if len(token) <= 400 else None
     if whole is None:
-        raise _bad(text, start, f"{token[:40]!r} is no number, true, false or \"text\"")
+        raise _bad(text, start, f'{token[:40]!r} is no number, true, false or "text"')
     number = int(whole[1] or whole[3])
     if not (-(2**63) <= number < 2**63 if whole[2] else number < 2**64):
         raise _bad(text, start, f"{token} does not fit 64 bits")

@@ -1,4 +1,5 @@
-"""What The Things Stack and ChirpStack have in common: the object that a payload formatter made of the radio's bytes."""
+"""What The Things Stack and ChirpStack have in common: the object that a payload formatter made of the radio's
+bytes."""
 
 from __future__ import annotations
 
@@ -16,6 +17,9 @@ from techport_storage.model import Micros
 PayloadCodec = Callable[[bytes, int], Mapping[str, Any]]
 """(bytes of the uplink, its port) -> the values by name. Cayenne LPP is one, a maker's JavaScript another."""
 
+_IDENTITY = frozenset(("device_id", "protocol_version", "firmware_version", "hardware_version", "sn", "port"))
+"""Keys under which formatters say who the device is. Numbers, but nothing that was measured."""
+
 _SAME_UPLINK: Micros = 10_000_000
 
 
@@ -23,9 +27,9 @@ class FirstHeard:
     """Gives the copies of one uplink one time, so that the store keeps one row.
 
     Two gateways that hear the same radio message, or a network server that repeats it, deliver it twice, a few
-    milliseconds apart. The frame counter alone does not tell (it starts again at every join and reboot): session, counter
-    and bytes together must be equal, within ten seconds. A copy gets the time of the first instead of being ignored, since
-    the first may not be stored yet.
+    milliseconds apart. The frame counter alone does not tell (it starts again at every join and reboot): session,
+    counter and bytes together must be equal, within ten seconds. A copy gets the time of the first instead of being
+    ignored, since the first may not be stored yet.
     """
 
     def __init__(self, devices: int = 50_000) -> None:
@@ -64,21 +68,23 @@ def no_object(server: str, field: str) -> BadMessage:
     return BadMessage(
         "not-decoded",
         f"the uplink has bytes but no {field}",
-        f"Add a payload formatter to the device in {server}, or a codec to this source; the message can then be replayed",
+        f"Add a payload formatter to the device in {server}, or a codec to this source, then replay the message",
     )
 
 
 def object_values(device: str, time: Micros | None, tree: Mapping[str, Any]) -> list[Found]:
     """The values of a formatter's object. Three customs are understood:
 
-        {"temperature": 21.5}                                            plain numbers, nested objects as channels
-        {"temperature": {"displayName": ..., "unit": "°C", "value": 21.5}}   Decentlab: value and unit
-        {"history": [{"period_in": 11, "timestamp": 1693530747}, ...]}       Milesight: records with their own time
+    {"temperature": 21.5}                                            plain numbers, nested objects as channels
+    {"temperature": {"displayName": ..., "unit": "°C", "value": 21.5}}   Decentlab: value and unit
+    {"history": [{"period_in": 11, "timestamp": 1693530747}, ...]}       Milesight: records with their own time
     """
     found: list[Found] = []
     for key, value in tree.items():
         kind = type(value)
-        if kind is float or kind is int:
+        if key in _IDENTITY:
+            found.append(Ignored(device, "identity", key))
+        elif kind is float or kind is int:
             found.append(place(device, time, quantity(key), value))
         elif kind is dict and "value" in value and type(value["value"]) not in (dict, list):
             unit = value.get("unit")

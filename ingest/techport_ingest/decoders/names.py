@@ -1,7 +1,7 @@
 """What makers call a quantity, and what the vocabulary calls it.
 
-Only names that mean one thing, in the vocabulary's unit, wherever they stand are here ("power" is W for one maker and kW for
-another, so it is not); decoders that know more (a unit, a component) have tables of
+Only names that mean one thing, in the vocabulary's unit, wherever they stand are here ("power" is W for one maker and
+kW for another, so it is not); decoders that know more (a unit, a component) have tables of
 their own. A name that is not known stays as it is and becomes a stream that is "not described yet".
 """
 
@@ -11,6 +11,8 @@ import re
 from collections.abc import Sequence
 from functools import lru_cache
 from types import MappingProxyType
+
+from techport_pilots.quantities import builtin
 
 QUANTITIES = MappingProxyType(
     {
@@ -36,7 +38,8 @@ QUANTITIES = MappingProxyType(
         # energy
         "powerfactor": "power_factor", "pf": "power_factor", "freq": "frequency",
         # the device itself
-        "battery": "battery_level", "bat": "battery_level", "batterylevel": "battery_level", "battery_percent": "battery_level",
+        "battery": "battery_level", "bat": "battery_level", "batterylevel": "battery_level",
+        "battery_percent": "battery_level",
         "batteryvoltage": "battery_voltage", "vbat": "battery_voltage",
     }
 )  # fmt: skip
@@ -53,8 +56,8 @@ def quantity(key: str) -> str:
         return known
     numbered = _NUMBERED.fullmatch(lower)
     if numbered is not None:
-        base = QUANTITIES.get(numbered[1])
-        if base is not None:
+        base = QUANTITIES.get(numbered[1], numbered[1])
+        if base in builtin():
             return f"{base}.{numbered[2]}"
     return key
 

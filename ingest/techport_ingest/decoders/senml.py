@@ -4,8 +4,8 @@ Base fields carry over to the records behind them; a time below 2^28 counts from
 The device is the name up to its last separator, without "urn:dev:<kind>:" before it; what follows is the quantity:
 
     {"bn": "urn:dev:ow:10e2073a01080063:", "n": "voltage", "v": 120.1}   device 10e2073a01080063, key voltage
-    {"bn": "10e2073a01080063", "u": "%RH", "v": 20}                       no name behind it: the unit says which quantity
-    {"n": "temperature", "v": 21.5}                                       no device in it: the topic's
+    {"bn": "10e2073a01080063", "u": "%RH", "v": 20}                       no name behind it: the unit says which
+    quantity {"n": "temperature", "v": 21.5}                                       no device in it: the topic's
 
 RFC 8428 section 4 is `resolve`; section 6 is the CBOR form.
 """
@@ -28,16 +28,20 @@ from techport_ingest.message import BadMessage, Found, Ignored, Message, Observe
 from techport_storage.model import Micros
 
 LABELS = MappingProxyType(
-    {-1: "bver", -2: "bn", -3: "bt", -4: "bu", -5: "bv", -6: "bs", 0: "n", 1: "u", 2: "v", 3: "vs", 4: "vb", 5: "s", 6: "t",
+    {-1: "bver", -2: "bn", -3: "bt", -4: "bu", -5: "bv", -6: "bs", 0: "n", 1: "u", 2: "v", 3: "vs", 4: "vb", 5: "s",
+    6: "t",
      7: "ut", 8: "vd"}
 )  # fmt: skip
 """CBOR labels, RFC 8428 table 4."""
 
 UNIT_QUANTITIES = MappingProxyType(
     {
-        "Cel": "air_temperature", "%RH": "relative_humidity", "%EL": "battery_level", "lat": "latitude", "lon": "longitude",
-        "Pa": "air_pressure", "lx": "illuminance", "W": "active_power", "J": "energy_meter", "V": "voltage", "A": "current",
-        "Hz": "frequency", "m/s": "wind_speed", "dBW": "rssi", "pH": "ph", "EL": "battery_remaining", "beat/min": "heart_rate",
+        "Cel": "air_temperature", "%RH": "relative_humidity", "%EL": "battery_level", "lat": "latitude",
+        "lon": "longitude",
+        "Pa": "air_pressure", "lx": "illuminance", "W": "active_power", "J": "energy_meter", "V": "voltage",
+        "A": "current",
+        "Hz": "frequency", "m/s": "wind_speed", "dBW": "rssi", "pH": "ph", "EL": "battery_remaining",
+        "beat/min": "heart_rate",
     }
 )  # fmt: skip
 """What a unit of the SenML registry measures where a record has no name of its own."""
@@ -57,11 +61,12 @@ class Resolved(msgspec.Struct, frozen=True):
 
     n: str
     t: float
-    timed: bool              # the pack gave a time; otherwise `t` is now
+    timed: bool  # the pack gave a time other than now
     u: str | None = None
-    v: object = None         # int, float; text of vs; bool of vb; bytes of vd
+    v: object = None  # int, float; text of vs; bool of vb; bytes of vd
     s: object = None
-    own: str = ""            # the part of the name that is not the base name
+    own: str = ""  # the part of the name that is not the base name
+    kind: str = "v"  # the field that the value is of: v, vs, vb, vd
 
 
 def decode(message: Message, device: str) -> list[Found]:
@@ -98,7 +103,8 @@ def resolve(pack: object, now: float) -> list[Resolved]:
 
 
 def _resolve(record: dict[str, Any], base: dict[str, Any], now: float) -> Resolved | None:
-    value = next((record[field] for field in ("v", "vs", "vb", "vd") if field in record), None)
+    kind = next((field for field in ("v", "vs", "vb", "vd") if field in record), "")
+    value = record.get(kind)
     if "bv" in base and ("v" in record or value is None):
         value = base["bv"] + record.get("v", 0)
     total = base["bs"] + record.get("s", 0) if "bs" in base else record.get("s")
@@ -108,13 +114,19 @@ def _resolve(record: dict[str, Any], base: dict[str, Any], now: float) -> Resolv
     name = base.get("bn", "") + own
     if not _NAME.fullmatch(name):
         problem = f"{name[:80]!r} cannot be a name" if name else "a value has no name: neither n nor bn"
-        raise BadMessage("bad-name", problem, "Names have letters, digits and - : . / _ and start with a letter or digit")
+        raise BadMessage(
+            "bad-name", problem, "Names have letters, digits and - : . / _ and start with a letter or digit"
+        )
     time = base.get("bt", 0) + record.get("t", 0)
     seconds = time if time >= RELATIVE else now + time
     if not isfinite(seconds) or abs(seconds) > 2.5e11:
-        raise BadMessage("bad-time", f"time {seconds:.3g} s is not an instant", "bt and t together are seconds since 1970, or below 2^28 from now")
-    timed = "bt" in base or "t" in record
-    return Resolved(name, seconds, timed, record.get("u", base.get("bu")), value, total, own)
+        raise BadMessage(
+            "bad-time",
+            f"time {seconds:.3g} s is not an instant",
+            "bt and t together are seconds since 1970, or below 2^28 from now",
+        )
+    timed = time != 0  # a record of just now is as good as one without a time
+    return Resolved(name, seconds, timed, record.get("u", base.get("bu")), value, total, own, kind)
 
 
 def _check_fields(record: dict[Any, Any]) -> None:
@@ -130,7 +142,7 @@ def _check_fields(record: dict[Any, Any]) -> None:
 
 def _is_number(value: object) -> bool:
     # An integer of more bits than a float has room for would stop the sums below.
-    return (type(value) is float and isfinite(value)) or (type(value) is int and value.bit_length() < 1000)  # type: ignore[attr-defined]
+    return (type(value) is float and isfinite(value)) or (type(value) is int and value.bit_length() < 1000)
 
 
 def _is_text(value: object) -> bool:
@@ -154,13 +166,11 @@ def _values(records: list[Resolved], device: str) -> list[Found]:
         owner = named or device
         time: Micros | None = round(record.t * 1e6) if record.timed else None
         value = record.v
-        if type(value) is str:
-            found.append(Ignored(owner, "text", key))
-        elif type(value) is bytes:
-            found.append(Ignored(owner, "data", key))
+        if record.kind in ("vs", "vd"):
+            found.append(Ignored(owner, "text" if record.kind == "vs" else "data", key))
         elif value is not None:
-            unit = record.u if key == quantity(key) or record.u else None
-            found.append(Observed(owner, time, key, (1.0 if value else 0.0) if type(value) is bool else value, unit))
+            number = float(value) if type(value) is bool else value
+            found.append(Observed(owner, time, key, number, record.u))
         if record.s is not None:
             found.append(Observed(owner, time, f"{key}.sum", record.s, f"{record.u}.s" if record.u else None))
     return found
@@ -193,7 +203,9 @@ def _cbor(payload: bytes) -> list[Any]:
         pack = cbor2.loads(payload, max_depth=4, allow_duplicate_keys=False, semantic_decoders=_TAGS, tag_hook=_no_tag)
     except (cbor2.CBORError, _Tagged, ValueError, TypeError, ArithmeticError, RecursionError, MemoryError) as error:
         detail = "the payload is empty" if not payload else f"{error}"[:160]
-        raise BadMessage("not-cbor", detail, "Send one CBOR array of maps, without tags other than decimal fractions") from None
+        raise BadMessage(
+            "not-cbor", detail, "Send one CBOR array of maps, without tags other than decimal fractions"
+        ) from None
     if type(pack) is not list:
         raise _wrong("the payload is not an array")
     return [
@@ -218,7 +230,9 @@ def _plain(value: object) -> object:
 
 # Tag 4, decimal fraction, is the only one that RFC 8428 knows. The others can be made to cost a decoder its memory.
 _TAGS = MappingProxyType(
-    dict.fromkeys((0, 1, 2, 3, 5, 25, 28, 29, 30, 35, 36, 37, 52, 54, 100, 256, 258, 260, 261, 1004, 43000, 55799), _no_tag)
+    dict.fromkeys(
+        (0, 1, 2, 3, 5, 25, 28, 29, 30, 35, 36, 37, 52, 54, 100, 256, 258, 260, 261, 1004, 43000, 55799), _no_tag
+    )
 )
 
 

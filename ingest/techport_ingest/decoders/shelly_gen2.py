@@ -2,8 +2,8 @@
 <device>/status/<component>.
 
 A notification holds only what changed; null means that a value is no longer there. Units are in the names (tC, tF). The
-device is `src`, or the topic's. A component's number is the channel, none for number 0: switch:0 is active_power, switch:1 is
-active_power.1. https://shelly-api-docs.shelly.cloud/gen2/General/Notifications
+device is `src`, or the topic's. A component's number is the channel, none for number 0: switch:0 is active_power,
+switch:1 is active_power.1. https://shelly-api-docs.shelly.cloud/gen2/General/Notifications
 """
 
 from __future__ import annotations
@@ -33,14 +33,44 @@ VALUES = MappingProxyType(
     }
 )  # fmt: skip
 _MEASURING = frozenset(
-    "switch cover light rgb rgbw cct input em em1 emdata em1data pm1 temperature humidity illuminance voltmeter devicepower "
-    "smoke flood presence".split()
+    [
+        "switch",
+        "cover",
+        "light",
+        "rgb",
+        "rgbw",
+        "cct",
+        "input",
+        "em",
+        "em1",
+        "emdata",
+        "em1data",
+        "pm1",
+        "temperature",
+        "humidity",
+        "illuminance",
+        "voltmeter",
+        "devicepower",
+        "smoke",
+        "flood",
+        "presence",
+    ]
 )
 _NOT_MEASURED = frozenset(
-    ("id", "source", "tF", "temperature.tF", "aenergy.minute_ts", "ret_aenergy.minute_ts", "timer_started_at", "timer_duration")
+    (
+        "source",
+        "tF",
+        "temperature.tF",
+        "aenergy.minute_ts",
+        "ret_aenergy.minute_ts",
+        "timer_started_at",
+        "timer_duration",
+    )
 )
 _PHASES = frozenset("abcn")
-_SHAPE = "Subscribe to <device>/events/rpc, or to <device>/status/#, of a Shelly with generic status updates switched on"
+_SHAPE = (
+    "Subscribe to <device>/events/rpc, or to <device>/status/#, of a Shelly with generic status updates switched on"
+)
 
 
 def decode(message: Message, device: str) -> list[Found]:
@@ -82,8 +112,10 @@ def _component(device: str, time: Micros | None, component: str, state: object) 
     found: list[Found] = []
     for path, value in leaves(state):
         name = ".".join(path)
-        if name in _NOT_MEASURED or path[-1].isdigit() or path[0] == "errors":
-            found.append(Ignored(device, "status", f"{component}.{name}"))
+        if name == "id" or (path[-1].isdigit() and path[-1] != "0"):
+            continue  # the number is in the component's name; a list is ignored once
+        if name in _NOT_MEASURED or path[-1] == "0" or path[0] == "errors":
+            found.append(Ignored(device, "status", f"{component}.{name}".removesuffix(".0")))
         elif value is None:
             found.append(Ignored(device, "removed", f"{component}.{name}"))
         else:

@@ -2,9 +2,9 @@
 
     {"Time": "2019-11-03T19:34:28", "BME280": {"Temperature": 21.7, "Humidity": 66.6}, "TempUnit": "C"}
 
-`Epoch`, or a `Time` with offset, is the time. A `Time` without offset is local to the device, whose zone nobody knows unless
-the source says it (`Tasmota(zone=...)`): then the arrival is the time instead, which SENSOR messages make harmless, since
-they are sent as they are measured. LWT is an event; STATE, INFO and RESULT are ignored.
+`Epoch`, or a `Time` with offset, is the time. A `Time` without offset is local to the device, whose zone nobody knows
+unless the source says it (`Tasmota(zone=...)`): then the arrival is the time instead, which SENSOR messages make
+harmless, since they are sent as they are measured. LWT is an event; STATE, INFO and RESULT are ignored.
 https://tasmota.github.io/docs/MQTT/
 """
 
@@ -29,7 +29,8 @@ LEAVES = MappingProxyType(
         "Current": ("current", "A"), "Power": ("active_power", "W"), "ApparentPower": ("apparent_power", "V.A"),
         "ReactivePower": ("reactive_power", "var"), "Factor": ("power_factor", None), "Frequency": ("frequency", "Hz"),
         "Total": ("energy_meter", "kWh"), "Today": ("energy_today", "kWh"), "Yesterday": ("energy_yesterday", "kWh"),
-        "Period": ("energy", "Wh"), "Gas": ("gas_resistance", "kOhm"), "UvIndex": ("uv_index", None), "TVOC": ("tvoc", "ppb"),
+        "Period": ("energy", "Wh"), "Gas": ("gas_resistance", "kOhm"), "UvIndex": ("uv_index", None),
+        "TVOC": ("tvoc", "ppb"),
         "eCO2": ("co2", "ppm"), "Distance": ("distance", "cm"), "Moisture": ("soil_moisture", "%"),
     }
 )  # fmt: skip
@@ -79,7 +80,7 @@ def _time(sensors: dict[str, Any], received: Micros, zone: ZoneInfo | None) -> M
         return micros(epoch)
     text = sensors.get("Time")
     if type(text) is not str or text.startswith("1970-"):
-        return None   # the clock was not set yet
+        return None  # the clock was not set yet
     try:
         local = dt.datetime.fromisoformat(text)
     except ValueError:
@@ -111,7 +112,7 @@ def _name(path: tuple[str, ...], temperature: str, pressure: str) -> tuple[str, 
     """Key and unit of a value: ("DS18B20-2", "Temperature") is air_temperature.2 in TempUnit."""
     sensor, leaf = path[0], path[-1]
     phase = ""
-    if leaf.isdigit() and len(path) > 2:     # one value for each phase: ["ENERGY", "Voltage", "0"]
+    if leaf.isdigit() and len(path) > 2:  # one value for each phase: ["ENERGY", "Voltage", "0"]
         leaf, phase = path[-2], f".{int(leaf[:4]) + 1}"
     if len(path) == 1:
         numbered = _NUMBERED.fullmatch(leaf)

@@ -1,4 +1,5 @@
-"""The Things Stack v3 (The Things Network): what its MQTT server publishes under v3/<application>@<tenant>/devices/<device>/.
+"""The Things Stack v3 (The Things Network): what its MQTT server publishes under
+v3/<application>@<tenant>/devices/<device>/.
 
     up                 readings: normalized_payload first, and what only decoded_payload has
     join, location/... an event
@@ -16,7 +17,14 @@ from typing import Any
 import msgspec
 
 from techport_ingest.decoders.common import device_id, json_kind, leaves, not_json, place
-from techport_ingest.decoders.lorawan import FirstHeard, PayloadCodec, apply_codec, no_object, object_values, without_repeats
+from techport_ingest.decoders.lorawan import (
+    FirstHeard,
+    PayloadCodec,
+    apply_codec,
+    no_object,
+    object_values,
+    without_repeats,
+)
 from techport_ingest.decoders.times import micros
 from techport_ingest.message import BadMessage, DeviceEvent, Found, Ignored, Message
 from techport_storage.model import Micros
@@ -79,12 +87,13 @@ class _Envelope(msgspec.Struct):
     received_at: Any = None
     uplink_message: _Uplink | None = None
     uplink_normalized: _Uplink | None = None
-    join_accept: msgspec.Raw | None = None
-    location_solved: msgspec.Raw | None = None
+    join_accept: Any = None
+    location_solved: Any = None
 
 
 class TheThingsStack:
-    """Decoder with the memory that one uplink heard twice needs. `codec` reads frm_payload in place of TTS's formatter."""
+    """Decoder with the memory that one uplink heard twice needs. `codec` reads frm_payload in place of TTS's
+    formatter."""
 
     def __init__(self, codec: PayloadCodec | None = None) -> None:
         self._codec = codec

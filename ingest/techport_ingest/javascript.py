@@ -1,0 +1,174 @@
+"""Makers' JavaScript decoders, run in a sandbox: the payload codec interface of The Things Network.
+
+    function decodeUplink({bytes, fPort}) { return {data: {temperature: 21.5}, warnings: [], errors: []} }
+
+The older `Decoder(bytes, port)` and ChirpStack 3's `Decode(fPort, bytes)` are understood too. Each device type has a
+V8 context of its own, without network, files or timers; a call that takes too long or too much memory ends with a
+BadMessage, and its context is made anew. https://www.thethingsindustries.com/docs/integrations/payload-formatters/javascript/uplink/
+"""
+
+from __future__ import annotations
+
+import re
+from contextlib import suppress
+from typing import Any
+
+import msgspec
+from py_mini_racer import JSEvalException, JSOOMException, JSTimeoutException, MiniRacer
+
+from techport_ingest.message import BadMessage
+
+_LONGEST_SOURCE = 1_000_000
+_LONGEST_RESULT = 256_000
+_LONGEST_PAYLOAD = 4096
+
+_THROWN = re.compile(r"\w*Error\b|Uncaught|<anonymous>:\d")
+
+# Runs the decoder and gives its answer as text, so that nothing but a string crosses over.
+_RUNNER = """
+function __techport_run(hex, port) {
+  const bytes = [];
+  for (let i = 0; i < hex.length; i += 2) bytes.push(parseInt(hex.substr(i, 2), 16));
+  let answer;
+  if (typeof decodeUplink === 'function') answer = decodeUplink({bytes: bytes, fPort: port, variables: {}});
+  else if (typeof Decoder === 'function') answer = {data: Decoder(bytes, port)};
+  else answer = {data: Decode(port, bytes, {})};
+  const text = JSON.stringify(answer === undefined ? null : answer);
+  return text.length > LIMIT ? 'too long' : text;
+}
+""".replace("LIMIT", str(_LONGEST_RESULT))
+
+
+class Limits(msgspec.Struct, frozen=True):
+    """What one call may take."""
+
+    milliseconds: int = 100
+    megabytes: int = 32
+
+
+class BadCodec(ValueError):
+    """Source text that cannot be a codec; the message says why."""
+
+
+class JavaScriptCodec:
+    """One device type's decoder: a PayloadCodec. Not thread-safe; its context opens at the first uplink."""
+
+    def __init__(self, source: str, limits: Limits | None = None) -> None:
+        """Raises BadCodec for source that is too long; what is wrong inside shows when it runs (`check`)."""
+        if len(source) > _LONGEST_SOURCE:
+            raise BadCodec(f"the codec has {len(source)} characters; at most {_LONGEST_SOURCE} are run")
+        self._source = source
+        self._limits = limits or Limits()
+        self._context: MiniRacer | None = None
+
+    def __call__(self, payload: bytes, port: int) -> dict[str, Any]:
+        """The `data` that the codec returns. Raises BadMessage for errors of the codec, time and memory included."""
+        if len(payload) > _LONGEST_PAYLOAD:
+            raise BadMessage(
+                "too-long", f"{len(payload)} bytes are more than radio can carry", "Check the radio payload"
+            )
+        text = self._run(f"__techport_run('{payload.hex()}',{int(port)})")
+        if text == "too long":
+            raise _bad("codec-memory", f"the codec returns more than {_LONGEST_RESULT} characters")
+        try:
+            answer = msgspec.json.decode(text)
+        except (msgspec.DecodeError, RecursionError):
+            raise _bad("codec-error", "the codec returns what JSON cannot say") from None
+        data = answer.get("data") if type(answer) is dict else None
+        errors = answer.get("errors") if type(answer) is dict else None
+        if errors:
+            raise _bad("codec-error", f"the codec reports: {str(errors)[:200]}")
+        if type(data) is not dict:
+            raise _bad("codec-error", "the codec returns no `data` object")
+        return data
+
+    def check(self) -> None:
+        """Raises BadCodec if the source does not parse or defines none of the three functions."""
+        try:
+            self._open().eval(
+                "typeof decodeUplink==='function'||typeof Decoder==='function'||typeof Decode==='function'||"
+                "(()=>{throw new Error('it defines no decodeUplink function')})()"
+            )
+        except BadMessage as error:
+            raise BadCodec(error.detail) from None
+        except JSEvalException as error:
+            raise BadCodec(_first_line(error)) from None
+
+    def close(self) -> None:
+        """Give the context's memory back; the next call opens a new one."""
+        context, self._context = self._context, None
+        if context is not None:
+            context.close()
+
+    def _run(self, expression: str) -> str:
+        context = self._open()
+        try:
+            answer = context.eval(expression, timeout_sec=self._limits.milliseconds / 1000)
+        except JSTimeoutException:
+            self._renew(context)
+            raise _bad("codec-time", f"the codec ran longer than {self._limits.milliseconds} ms") from None
+        except JSOOMException:
+            self._renew(context)
+            raise _bad("codec-memory", f"the codec took more than {self._limits.megabytes} MB") from None
+        except JSEvalException as error:
+            if not _THROWN.search(str(error)):
+                self._renew(context)
+            raise _bad("codec-error", _first_line(error)) from None
+        if type(answer) is not str:
+            raise _bad("codec-error", "the codec returns nothing")
+        return answer
+
+    def _renew(self, context: MiniRacer) -> None:
+        """Give up a context that V8 has stopped: what its script left half done cannot be trusted."""
+        with suppress(JSEvalException):
+            context.eval("0", timeout_sec=1.0)  # so that V8 has reported the stop before its listener goes away
+        self.close()
+
+    def _open(self) -> MiniRacer:
+        if self._context is None:
+            context = MiniRacer()
+            context.set_hard_memory_limit(self._limits.megabytes * 1_000_000)
+            try:
+                context.eval(self._source, timeout_sec=1.0)
+                context.eval(_RUNNER)
+            except JSEvalException as error:
+                context.close()
+                raise _bad("codec-error", _first_line(error)) from None
+            self._context = context
+        return self._context
+
+
+class CodecShelf:
+    """The codecs of many device types. At most `most` contexts are open; the longest unused is closed first.
+
+    Each context takes 2 to 5 MB. Use it from one thread.
+    """
+
+    def __init__(self, most: int = 64, limits: Limits | None = None) -> None:
+        self._most = most
+        self._limits = limits
+        self._codecs: dict[str, JavaScriptCodec] = {}
+
+    def codec(self, device_type: str, source: str) -> JavaScriptCodec:
+        """The codec of a device type; other source text than before replaces it. Raises BadCodec."""
+        known = self._codecs.pop(device_type, None)
+        if known is None or known._source != source:
+            if known is not None:
+                known.close()
+            known = JavaScriptCodec(source, self._limits)
+        self._codecs[device_type] = known
+        while len(self._codecs) > self._most:
+            self._codecs.pop(next(iter(self._codecs))).close()
+        return known
+
+
+def _bad(reason: str, detail: str) -> BadMessage:
+    hint = (
+        "Try the codec with this payload (techport decode), mend it or ask its maker; the message can then be replayed"
+    )
+    return BadMessage(reason, detail, hint)
+
+
+def _first_line(error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return next((line for line in lines if "Error" in line), lines[0] if lines else type(error).__name__)[:200]

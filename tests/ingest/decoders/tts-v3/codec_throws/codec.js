@@ -1,0 +1,1 @@
+function decodeUplink(input) { return {data: input.bytes[90].x}; }
