@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from importlib import metadata
 
 from fastapi import Depends, FastAPI
+from fastapi.routing import iter_route_contexts
 from prometheus_client import CollectorRegistry
 from starlette.concurrency import run_in_threadpool
 from starlette.middleware.gzip import DEFAULT_EXCLUDED_CONTENT_TYPES, GZipMiddleware
@@ -79,5 +80,6 @@ def create_app(
     app.add_middleware(
         GZipMiddleware, compresslevel=5, exclude_content_types=(*DEFAULT_EXCLUDED_CONTENT_TYPES, PARQUET)
     )
-    app.add_middleware(Measured, metrics=metrics)
+    paths = {route.endpoint: route.path or "" for route in iter_route_contexts(app.routes)}
+    app.add_middleware(Measured, metrics=metrics, paths=paths)
     return app

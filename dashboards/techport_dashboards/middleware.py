@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
 from starlette.datastructures import MutableHeaders
@@ -42,8 +43,10 @@ class SecurityHeaders:
 class Measured:
     """Counts answers and times how long they took to begin, by the route's pattern (never by the path that was asked)."""
 
-    def __init__(self, app: ASGIApp, metrics: CollectorRegistry) -> None:
+    def __init__(self, app: ASGIApp, metrics: CollectorRegistry, paths: Mapping[object, str]) -> None:
+        """`paths` gives the pattern of each endpoint: a router's own route knows its path without the prefix only."""
         self._app = app
+        self._paths = paths
         labels = ("method", "route", "status")
         self._answers = Counter("techport_web_answers", "Answers sent", labels, registry=metrics)
         self._seconds = Histogram(
@@ -58,7 +61,7 @@ class Measured:
 
         async def send_measured(message: Message) -> None:
             if message["type"] == "http.response.start":
-                route = getattr(scope.get("route"), "path", "none")
+                route = self._paths.get(scope.get("endpoint"), "none")
                 method = scope["method"] if scope["method"] in ("GET", "HEAD", "POST", "OPTIONS") else "other"
                 self._answers.labels(method, route, str(message["status"])).inc()
                 self._seconds.labels(route).observe(time.perf_counter() - started)
