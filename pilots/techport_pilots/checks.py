@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import itertools
 import re
 from collections.abc import Callable, Iterator, Sequence
@@ -42,10 +43,9 @@ def _identity(pilot: PilotDefinition) -> Checks:
     yield from _not_blank(pilot.title, ("title",))
     yield from _not_blank(pilot.question, ("question",))
     if zone(pilot.timezone) is None:
-        remedy = did_you_mean(pilot.timezone, available_timezones()) if pilot.timezone else ""
-        yield Misfit(
-            ("timezone",), f"there is no time zone {pilot.timezone!r}", _short(remedy, "Use Europe/Oslo or UTC")
-        )
+        near = difflib.get_close_matches(pilot.timezone, available_timezones(), n=1, cutoff=0.8)
+        remedy = f"Did you mean {near[0]}?" if near else "Use Europe/Oslo, UTC or another name of the IANA list"
+        yield Misfit(("timezone",), f"there is no time zone {pilot.timezone!r}", remedy)
     for index, organisation in enumerate(pilot.organisations):
         yield from _not_blank(Text(organisation.name), ("organisations", index, "name"))
     if pilot.retention is not None:
@@ -143,11 +143,11 @@ def _quantity(key: str, path: Path, words: Vocabulary) -> Checks:
 def _position(position: Position, path: Path) -> Checks:
     lat, lon = position.lat, position.lon
     if _in_norway(lat=lon, lon=lat) and not _in_norway(lat=lat, lon=lon):
-        problem = f"{lat}, {lon} is far from Norway; the other way round it is in it"
-        yield Misfit((*path, "lat"), problem, f"Write lat: {lon} and lon: {lat}")
+        problem = f"{lat:g}, {lon:g} is far from Norway; the other way round it is in it"
+        yield Misfit((*path, "lat"), problem, f"Write lat: {lon:g} and lon: {lat:g}")
     elif abs(lat) > 90 or abs(lon) > 180:
         remedy = "Degrees of WGS 84: lat from -90 to 90, lon from -180 to 180, such as lat: 63.43, lon: 10.40"
-        yield Misfit((*path, "lat" if abs(lat) > 90 else "lon"), f"{lat}, {lon} is no place on earth", remedy)
+        yield Misfit((*path, "lat" if abs(lat) > 90 else "lon"), f"{lat:g}, {lon:g} is no place on earth", remedy)
     elif lat == 0 and lon == 0:
         yield Misfit((*path, "lat"), "0, 0 is in the Gulf of Guinea", "Leave position out until it is known")
 
@@ -186,7 +186,7 @@ def _kpis(pilot: PilotDefinition) -> Checks:
         yield from _not_blank(kpi.title, (*path, "title"))
         yield from _quantity(kpi.quantity, (*path, "quantity"), words)
         if not 0 <= kpi.minimum_completeness <= 1:
-            problem = f"{kpi.minimum_completeness} is no share"
+            problem = f"{kpi.minimum_completeness:g} is no share"
             yield Misfit((*path, "minimum_completeness"), problem, "Write a number from 0 to 1: 0.75 for 75 %")
         for number, device in enumerate(kpi.devices):
             if device not in devices:
@@ -204,6 +204,18 @@ def _events(pilot: PilotDefinition) -> Checks:
             yield Misfit(("events", index, "device"), f"the pilot has no device {event.device!r}", remedy)
         if event.end is not None and event.end < event.time:
             yield Misfit(("events", index, "end"), "the event ends before it begins", "Let end be at time or after it")
+
+
+def _exclusions(pilot: PilotDefinition) -> Checks:
+    devices = [device.id for device in pilot.devices]
+    for index, exclusion in enumerate(pilot.exclusions):
+        path: Path = ("exclusions", index)
+        yield from _not_blank(exclusion.reason, (*path, "reason"))
+        if exclusion.device is not None and exclusion.device not in devices:
+            remedy = _short(did_you_mean(exclusion.device, devices), "Use an id of devices:")
+            yield Misfit((*path, "device"), f"the pilot has no device {exclusion.device!r}", remedy)
+        if exclusion.end <= exclusion.start:
+            yield Misfit((*path, "end"), "the window ends before it begins", "Let end be after start")
 
 
 def _unique(names: Sequence[str], section: str, field: str, what: str) -> Checks:
@@ -253,4 +265,5 @@ _CHECKS: tuple[Callable[[PilotDefinition], Checks], ...] = (
     _phases,
     _kpis,
     _events,
+    _exclusions,
 )

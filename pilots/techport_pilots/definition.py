@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import datetime as dt
 from pathlib import Path as FilePath
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 from zoneinfo import ZoneInfo
 
 import msgspec
@@ -15,14 +15,13 @@ import yaml
 
 from techport_pilots import checks
 from techport_pilots.errors import DefinitionError, Finding
-from techport_pilots.model import Event, Phase, PilotDefinition
+from techport_pilots.model import PilotDefinition
 from techport_pilots.source_text import Source, SourceError, read_toml, read_yaml
 from techport_pilots.structure import Misfit, field_name, fit
 
 __all__ = ["DefinitionError", "Finding", "parse_definition", "read_definition", "to_yaml"]
 
 Format = Literal["yaml", "toml"]
-_Timed = TypeVar("_Timed", Phase, Event)
 
 
 def read_definition(path: FilePath | str) -> PilotDefinition:
@@ -49,12 +48,13 @@ def parse_definition(text: str, *, file: str = "definition", format: Format = "y
         raise DefinitionError([finding]) from error
     values, misfits = fit(source.value, PilotDefinition)
     try:
-        pilot = _in_its_zone(msgspec.convert(values, PilotDefinition))
+        as_written = msgspec.convert(values, PilotDefinition)
     except msgspec.ValidationError as error:
         # Too much is missing to ask what the rest means.
-        raise _error(
-            misfits or [Misfit((), str(error), "Compare it with the example in pilots/README.md")], source, file
-        ) from error
+        unfit = misfits or [Misfit((), str(error), "Compare it with the example in pilots/README.md")]
+        raise _error(unfit, source, file) from error
+    # An unknown zone is found by the checks; until then any zone lets the times be compared.
+    pilot: PilotDefinition = _in_zone(as_written, checks.zone(as_written.timezone) or ZoneInfo("UTC"))
     misfits += checks.check(pilot)
     if misfits:
         raise _error(misfits, source, file)
@@ -72,18 +72,17 @@ def _error(misfits: list[Misfit], source: Source, file: str) -> DefinitionError:
     )
 
 
-def _in_its_zone(pilot: PilotDefinition) -> PilotDefinition:
-    # An unknown zone is found by checks; until then any zone lets the times be compared.
-    zone = checks.zone(pilot.timezone) or ZoneInfo("UTC")
-    phases = [_local(phase, zone, ("start", "end")) for phase in pilot.phases]
-    events = [_local(event, zone, ("time", "end")) for event in pilot.events]
-    return msgspec.structs.replace(pilot, phases=phases, events=events)
-
-
-def _local(item: _Timed, zone: ZoneInfo, fields: tuple[str, str]) -> _Timed:
-    times: dict[str, Any] = {field: getattr(item, field) for field in fields}
-    naive = {field: time for field, time in times.items() if time is not None and time.tzinfo is None}
-    return msgspec.structs.replace(item, **{field: _with_offset(time, zone) for field, time in naive.items()})
+def _in_zone(value: Any, zone: ZoneInfo) -> Any:
+    """The value; every time in it, however deep, that has no offset is taken as a local time of the zone."""
+    if isinstance(value, dt.datetime):
+        return _with_offset(value, zone) if value.tzinfo is None else value
+    if isinstance(value, list):
+        return [_in_zone(item, zone) for item in value]
+    if isinstance(value, msgspec.Struct):
+        return msgspec.structs.replace(
+            value, **{name: _in_zone(getattr(value, name), zone) for name in value.__struct_fields__}
+        )
+    return value
 
 
 def _with_offset(time: dt.datetime, zone: ZoneInfo) -> dt.datetime:

@@ -82,9 +82,10 @@ class Vocabulary:
     def near(self, key: str) -> list[str]:
         """Names that `key` may have meant, best first, at most three."""
         name = key.partition(".")[0].lower().replace("-", "_").replace(" ", "_")
-        known = _OTHER_NAMES.get(key.lower()) or _OTHER_NAMES.get(name)
-        close = difflib.get_close_matches(name, self._by_name, n=3, cutoff=0.7)
-        return list(dict.fromkeys([known, *close] if known in self._by_name and known else close))[:3]
+        words = {word: word for word in self._by_name} | _OTHER_NAMES
+        known = [words[word] for word in (key.lower(), name) if word in words]
+        close = [words[word] for word in difflib.get_close_matches(name, words, n=5, cutoff=0.7)]
+        return list(dict.fromkeys([*known, *close]))[:3]
 
     def extended(self, own: Iterable[QuantityDefinition]) -> Vocabulary:
         """This vocabulary and a pilot's own quantities; a name that is built in stays what it is."""

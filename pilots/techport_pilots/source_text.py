@@ -68,7 +68,7 @@ def read_yaml(text: str) -> Source:
         raise SourceError(1, f"this is not YAML: {error}", "Save the file as plain text in UTF-8") from error
     except RecursionError as error:
         raise SourceError(1, "nested too deeply", f"A definition needs no more than {MAX_DEPTH} levels") from error
-    except ValueError as error:  # PyYAML lets a few of Python's own through, such as for "\UFFFFFFFF"
+    except (ValueError, OverflowError) as error:  # PyYAML lets Python's own through, such as for "\UFFFFFFFF"
         raise SourceError(1, f"this is not YAML: {error}", "Look for an escape that is no character") from error
     if root is None:
         raise SourceError(1, "the file is empty", "Start with `id:`, `title:`, `question:` and `devices:`")

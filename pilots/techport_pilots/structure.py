@@ -92,7 +92,10 @@ class _Fitter:
         fields = {field.encode_name: field for field in kind.fields}
         for key in value:
             if key not in fields:
-                self._wrong((*path, str(key)), f"{key!r} is not a key here", did_you_mean(str(key), fields))
+                # {nb: Rent, og pent}: to YAML, a bare comma ends the text and what follows is a key with no value.
+                cut = kind.cls is Text and value[key] is None
+                remedy = "Put a text with a comma in quotes" if cut else did_you_mean(str(key), fields)
+                self._wrong((*path, str(key)), f"{key!r} is not a key here", remedy)
         for name, field in fields.items():
             if field.required and value.get(name) is None:
                 self._wrong((*path, name), "is missing", _REQUIRED.get(name, f"Add {name}: …"))
