@@ -1,0 +1,119 @@
+"""Which rows of a batch the store has already: a receipt has to say so, and InfluxDB does not.
+
+    a stream's rows in the store     oldest ├────────────────────────┤ newest      (asked for once, then followed)
+    a row to be written                        ▲ inside: look it up        ▲ outside: it cannot be there
+
+Only this process's own writes move the bounds, so that is exact while one process writes a stream. Bounds may be wider
+than the truth (after an erase, or a write without an answer): then rows are looked up in vain, never wrongly judged.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from techport_storage.influx_answers import Column, series
+from techport_storage.influx_http import Connection, stream_bytes
+from techport_storage.influx_query import COLUMNS, FIRST, KINDS, LAST, ql_conditions, ql_select, ql_times
+from techport_storage.model import Batch, Stream
+
+_STATEMENTS = 64  # in one look-up: one for each cluster of times
+_GAP = 3_600_000_000  # µs; rows nearer than that are looked up together
+
+Bool = NDArray[np.bool_]
+Int = NDArray[np.int64]
+
+
+class Known:
+    """Bounds of the streams this process has written. Not safe for threads by itself: the store has a lock."""
+
+    def __init__(self, connection: Connection, several_writers: bool) -> None:
+        """`several_writers`: look up every row, because others write the same streams."""
+        self._connection = connection
+        self._several = several_writers
+        self._bounds: dict[Stream, tuple[int, int]] = {}
+
+    def present(self, batch: Batch, rows: Int) -> Bool:
+        """For each of these rows of the batch, whether the store has its stream and time. Raises StoreUnavailable."""
+        used, positions = np.unique(batch.stream[rows], return_inverse=True)
+        streams = [batch.streams[position] for position in used.tolist()]
+        time = batch.time[rows]
+        if self._several:
+            suspect = np.ones(len(rows), bool)
+        else:
+            self._learn([stream for stream in streams if stream not in self._bounds])
+            bounds = np.array([self._bounds[stream] for stream in streams], np.int64)
+            suspect = (time >= bounds[positions, 0]) & (time <= bounds[positions, 1])
+        found = np.zeros(len(rows), bool)
+        where_suspect = np.flatnonzero(suspect)
+        if len(where_suspect):
+            stored = self.stored(streams, positions[where_suspect], time[where_suspect])
+            found[where_suspect] = [values is not None for values in stored]
+        return found
+
+    def follow(self, batch: Batch, rows: Int) -> None:
+        """These rows are about to be written: from now on the store may have them."""
+        if self._several or not len(rows):
+            return
+        order = np.argsort(batch.stream[rows], kind="stable")
+        stream, time = batch.stream[rows][order], batch.time[rows][order]
+        starts = np.flatnonzero(np.append(True, stream[1:] != stream[:-1]))
+        oldest, newest = np.minimum.reduceat(time, starts), np.maximum.reduceat(time, starts)
+        for position, low, high in zip(stream[starts].tolist(), oldest.tolist(), newest.tolist(), strict=True):
+            name = batch.streams[position]
+            known = self._bounds.get(name, (LAST, FIRST))
+            self._bounds[name] = (min(known[0], low), max(known[1], high))
+
+    def stored(
+        self, streams: Sequence[Stream], stream: NDArray[np.intp], time: Int
+    ) -> list[tuple[float, int, int] | None]:
+        """(value, received in ms, quality) that the store has for stream and time of each row, or None."""
+        wanted = {(streams[s], t): row for row, (s, t) in enumerate(zip(stream.tolist(), time.tolist(), strict=True))}
+        found: list[tuple[float, int, int] | None] = [None] * len(time)
+        statements: list[str] = []
+        for first, last, members in _clusters(stream, time):
+            conditions = ql_conditions(sorted(streams[s] for s in members))
+            statements += (ql_select(COLUMNS, condition, ql_times(first, last)) for condition in conditions)
+        answer = self._connection.influxql(statements)
+        for rows in series(stream_bytes(self._connection.address, answer), KINDS):
+            times, *values = (column.tolist() for column in rows.columns)
+            for t, *triple in zip(times, *values, strict=True):
+                row = wanted.get((rows.stream, t))
+                if row is not None:
+                    found[row] = (triple[0], triple[1], triple[2])
+        return found
+
+    def _learn(self, streams: list[Stream]) -> None:
+        if streams:
+            found = bounds(self._connection, sorted(streams))
+            self._bounds.update((stream, found.get(stream, (LAST, FIRST))) for stream in streams)
+
+
+def bounds(connection: Connection, streams: Sequence[Stream]) -> dict[Stream, tuple[int, int]]:
+    """Times of the oldest and the newest row of each of the (sorted) streams that has any."""
+    ends = {function: _times_of(connection, streams, function) for function in ("first", "last")}
+    return {stream: (int(time), ends["last"].get(stream, int(time))) for stream, time in ends["first"].items()}
+
+
+def _times_of(connection: Connection, streams: Sequence[Stream], function: str) -> dict[Stream, int]:
+    statements = [ql_select(f"{function}(value)", condition) for condition in ql_conditions(streams)]
+    answer = connection.influxql(statements)
+    found: dict[Stream, Column] = {
+        rows.stream: rows.columns[0] for rows in series(stream_bytes(connection.address, answer), (np.float64,))
+    }
+    return {stream: int(times[0]) for stream, times in found.items() if len(times)}
+
+
+def _clusters(stream: NDArray[np.intp], time: Int) -> list[tuple[int, int, set[int]]]:
+    """(first, last, streams) of groups of rows that lie near one another in time, a few at most."""
+    order = np.argsort(time, kind="stable")
+    ordered = time[order]
+    gaps = np.diff(ordered)
+    widest = np.argsort(gaps)[::-1][: _STATEMENTS - 1]
+    cuts = np.sort(widest[gaps[widest] > _GAP]) + 1
+    return [
+        (int(ordered[part[0]]), int(ordered[part[-1]]), set(stream[order[part]].tolist()))
+        for part in np.split(np.arange(len(ordered)), cuts)
+    ]
