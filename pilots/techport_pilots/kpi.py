@@ -64,7 +64,7 @@ class KpiValue:
 
 
 def plan_of(pilot: PilotDefinition, measure: Measure, *, only: Sequence[str] = (), never: Sequence[str] = ()) -> Plan:
-    """Apply a measure to a pilot. `only` names device groups to take instead of the measure's own, `never` to leave out."""
+    """Apply a measure to a pilot. `only` names device groups to take instead of the measure's, `never` to leave out."""
     quantity = vocabulary_of(pilot).lookup(measure.quantity)
     kind = quantity.kind if quantity else "level"
     scale = _SCALES.get(kind, "arithmetic")

@@ -10,14 +10,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 from numpy.typing import NDArray
 
 from techport_pilots.durations import interval_micros
+from techport_pilots.kpi_reading import NOTHING, Buckets, Which, micros, read_buckets
 from techport_pilots.kpi_statistics import energy_mean, lden, mean_direction
 from techport_pilots.kpi_time import HOUR, Local, day_starts, local, wanted
 from techport_pilots.model import Measure
-from techport_storage.model import Aggregate, Every, Micros, Query, Selection, Stream
+from techport_storage.model import Every, Micros, Query, Selection, Stream
 from techport_storage.store import ReadingStore
 
 Floats = NDArray[np.float64]
@@ -26,6 +26,7 @@ Ints = NDArray[np.int64]
 COVER = (
     0.75  # of a slot's readings must be there, where the interval is known (2008/50/EC annex XI: 45 minutes of an hour)
 )
+FAR: Micros = 1 << 62  # the interval of a stream that promised none
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,8 +54,10 @@ class Slots:
         return min(1.0, len(self) / self.expected) if self.expected else 0.0
 
     def keep(self, rows: NDArray[np.bool_]) -> Slots:
-        columns = (c[rows] for c in (self.device, self.start, self.day, self.hour, self.value))
-        return Slots(self.devices, *columns, self.expected, self.per_day)
+        return Slots(
+            self.devices, self.device[rows], self.start[rows], self.day[rows], self.hour[rows], self.value[rows],
+            self.expected, self.per_day,
+        )  # fmt: skip
 
 
 def slots_of(
@@ -68,7 +71,7 @@ def slots_of(
     how: str,
     intervals: Mapping[Stream, Micros] | None = None,
     without: Mapping[str, Sequence[tuple[Micros, Micros]]] | None = None,
-    quality: str = "good",
+    quality: Which = "good",
 ) -> Slots:
     """The measure's slots in [start, end).
 
@@ -80,20 +83,31 @@ def slots_of(
     width = HOUR if daily else interval_micros(measure.interval)
     first, last = -(-start // width) * width, end // width * width
     inner = {"lden": "energy", "max_8h": "mean"}.get(how, how) if daily else how
-    grid = np.arange(first, last, width, np.int64)
+    grid: Ints = np.arange(first, last, width, dtype=np.int64)
     when = local(grid, zone)
     asked = wanted(when, measure.hours, measure.weekdays)
+    counted = measure.statistic == "count"
+    buckets = read_buckets(
+        store,
+        [s for names in streams.values() for s in names],
+        first,
+        last,
+        width,
+        "mean" if counted else inner,
+        quality,
+    )
     columns: list[tuple[Ints, Floats]] = []
     expected = 0
     for device, names in streams.items():
         here = asked & ~_inside(grid, (without or {}).get(device, ()))
-        if measure.statistic == "count":
-            total = _counts(store, names, grid, width, when, zone, quality)
+        mine = [buckets.get(stream, NOTHING) for stream in names]
+        if counted:
+            total = _counts(mine, len(grid))
+            total[~_alive(store, names[0], first, last, when, zone)] = np.nan
         else:
-            known = intervals or {}
+            whole = [width / (intervals or {}).get(stream, FAR) for stream in names]
             total = sum(
-                (_stream_slots(store, stream, grid, width, inner, known.get(stream), quality) for stream in names),
-                np.zeros(len(grid)),
+                (_filled(b, len(grid), n, inner) for b, n in zip(mine, whole, strict=True)), np.zeros(len(grid))
             )
         total[~here] = np.nan
         columns.append(_days(when, total, here, how) if daily else (grid, total))
@@ -142,88 +156,36 @@ def _inside(times: Ints, windows: Sequence[tuple[Micros, Micros]]) -> NDArray[np
     return inside
 
 
-def _counts(
-    store: ReadingStore, streams: Sequence[Stream], grid: Ints, width: Micros, when: Local, zone: str, quality: str
-) -> Floats:
-    """Number of readings in each slot. Silence is a count of none only on days when the device said anything at all."""
-    if not len(grid):
-        return np.zeros(0)
-    begin, end = int(grid[0]), int(grid[-1]) + width
-    count = np.zeros(len(grid))
-    for stream in streams:
-        slot, _, found = _from_store(store, stream, begin, end, width, "mean", quality)
-        count[slot] += found
-    device = Selection(pilots=(streams[0].pilot,), devices=(streams[0].device,))
-    day = Query(select=device, start=begin, end=end, every=Every(1, "d"), aggregates=("count",), zone=zone)
-    alive = np.unique(local(_micros(store.read(day).read_all(), "time"), zone).day)
-    count[~np.isin(when.day, alive)] = np.nan
+def _counts(buckets: Sequence[Buckets], slots: int) -> Floats:
+    """Number of readings in each slot."""
+    count = np.zeros(slots)
+    for one in buckets:
+        count[one.slot] += one.readings
     return count
 
 
-def _joined(parts: Sequence[NDArray[Any]], kind: type[np.generic]) -> NDArray[Any]:
+def _alive(
+    store: ReadingStore, stream: Stream, first: Micros, last: Micros, when: Local, zone: str
+) -> NDArray[np.bool_]:
+    """Slots on days when the device said anything at all: only then is silence a count of none."""
+    device = Selection(pilots=(stream.pilot,), devices=(stream.device,))
+    query = Query(select=device, start=first, end=last, every=Every(1, "d"), aggregates=("count",), zone=zone)
+    return np.isin(when.day, local(micros(store.read(query).read_all(), "time"), zone).day)
+
+
+def _joined(parts: Sequence[NDArray[Any]], kind: type[Any]) -> NDArray[Any]:
     return np.concatenate(parts) if parts else np.empty(0, kind)
 
 
-def _stream_slots(
-    store: ReadingStore,
-    stream: Stream,
-    grid: Ints,
-    width: Micros,
-    how: str,
-    interval: Micros | None,
-    quality: str,
-) -> Floats:
-    """A stream's value in each slot of the grid, NaN where it has none."""
-    answer = np.full(len(grid), np.nan)
-    if not len(grid):
-        return answer
-    begin, end = int(grid[0]), int(grid[-1]) + width
-    if how in ("energy", "vector"):
-        slot, value, count = _from_raw(store, stream, begin, end, width, how, quality)
-    else:
-        aggregate: Aggregate = how  # type: ignore[assignment]  # mean, sum, min, max
-        slot, value, count = _from_store(store, stream, begin, end, width, aggregate, quality)
-    expected = width / interval if interval and interval <= width else 0.0
-    whole = count >= COVER * expected
-    if how == "sum" and expected:
-        value = value * np.maximum(1.0, expected / count)  # the missing readings were like the others of the slot
-    answer[slot[whole]] = value[whole]
+def _filled(buckets: Buckets, slots: int, readings: float, how: str) -> Floats:
+    """A stream's value in each slot, NaN where it has none or too few of the `readings` that a slot should hold."""
+    answer = np.full(slots, np.nan)
+    slot, value, count = buckets
+    if how == "sum" and readings >= 1:
+        value = value * np.maximum(1.0, readings / count)  # the missing readings were like the others of the slot
+    enough = count >= COVER * readings if readings >= 1 else np.ones(len(slot), bool)
+    answer[slot[enough]] = value[enough]
     return answer
-
-
-def _from_store(
-    store: ReadingStore, stream: Stream, begin: Micros, end: Micros, width: Micros, how: Aggregate, quality: str
-) -> tuple[Ints, Floats, Ints]:
-    table = store.read(
-        Query(
-            select=Selection(streams=(stream,)),
-            start=begin,
-            end=end,
-            every=Every(width, "us"),
-            aggregates=(how,),
-            quality="good" if quality == "good" else "all",
-        )
-    ).read_all()
-    slot = (_micros(table, "time") - begin) // width
-    return slot, table[how].to_numpy(), table["count"].to_numpy()
-
-
-def _from_raw(
-    store: ReadingStore, stream: Stream, begin: Micros, end: Micros, width: Micros, how: str, quality: str
-) -> tuple[Ints, Floats, Ints]:
-    query = Query(
-        select=Selection(streams=(stream,)), start=begin, end=end, quality="good" if quality == "good" else "all"
-    )
-    table = store.read(query).read_all()
-    values = table["value"].to_numpy()
-    slot, first, count = np.unique((_micros(table, "time") - begin) // width, return_index=True, return_counts=True)
-    reduce = energy_mean if how == "energy" else mean_direction
-    means = [reduce(values[i : i + n]) for i, n in zip(first.tolist(), count.tolist(), strict=True)]
-    return slot, np.array([np.nan if m is None else m for m in means], np.float64), count
-
-
-def _micros(table: pa.Table, column: str) -> Ints:
-    return np.asarray(table[column].cast(pa.int64()).to_numpy(), np.int64)
 
 
 def _days(when: Local, values: Floats, asked: NDArray[np.bool_], how: str) -> tuple[Ints, Floats]:
@@ -235,7 +197,7 @@ def _days(when: Local, values: Floats, asked: NDArray[np.bool_], how: str) -> tu
     there = np.isfinite(values)
     found = np.bincount(of, there, len(days))
     result = np.full(len(days), np.nan)
-    for i in np.flatnonzero((found >= COVER * asked_hours) & (found > 0)):
+    for i in np.flatnonzero((found >= COVER * asked_hours) & (found > 0)).tolist():
         rows = _rows(of, i) & there
         result[i] = _one_day(values[rows], when.hour[rows], how, int(asked_hours[i]))
     return days, result

@@ -8,10 +8,12 @@ percentiles, energy means and wind directions too. For a mean the pseudo-values 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from statistics import NormalDist
 
 import numpy as np
 from numpy.typing import NDArray
 
+from techport_pilots.durations import interval_micros
 from techport_pilots.model import Measure
 
 Floats = NDArray[np.float64]
@@ -45,8 +47,8 @@ def summarise(values: Floats, measure: Measure, scale: str, per_day: float) -> S
         case "share_above":
             return _arithmetic((values > _needed(measure.threshold)).astype(float))
         case "hours_above":
-            hours = per_day * _slot_hours(measure)
-            return _arithmetic((values > _needed(measure.threshold)) * hours)
+            above = (values > _needed(measure.threshold)).astype(float)
+            return _arithmetic(above * per_day * _slot_hours(measure))
         case "median":
             return _percentile(values, 0.5)
         case "percentile":
@@ -65,9 +67,8 @@ def energy_mean(levels: Floats) -> float:
 
 def lden(day: float, evening: float, night: float) -> float:
     """Day-evening-night level of a day's LAeq 07-19, 19-23 and 23-07 (Directive 2002/49/EC, annex I; T-1442)."""
-    return float(
-        10 * np.log10((12 * 10 ** (day / 10) + 4 * 10 ** ((evening + 5) / 10) + 8 * 10 ** ((night + 10) / 10)) / 24)
-    )
+    weighted = ((12, day), (4, evening + 5), (8, night + 10))
+    return float(10 * np.log10(sum(hours * 10 ** (level / 10) for hours, level in weighted) / 24))
 
 
 def mean_direction(degrees: Floats) -> float | None:
@@ -108,19 +109,17 @@ def _percentile(values: Floats, share: float) -> Summary:
     """Influence (share - 1{x <= q}) / density; the density is a difference quotient of quantiles (Siddiqui 1960) with
     Hall and Sheather's (1988) bandwidth."""
     value = float(np.quantile(values, share))
-    n = len(values)
-    from scipy.stats import norm  # heavy, and only needed here
-
-    z = norm.ppf(np.clip(share, 0.01, 0.99))
-    width = n ** (-1 / 3) * 1.96 ** (2 / 3) * (1.5 * norm.pdf(z) ** 2 / (2 * z**2 + 1)) ** (1 / 3)
+    normal = NormalDist()
+    z = normal.inv_cdf(min(max(share, 0.01), 0.99))
+    curve = 1.5 * normal.pdf(z) ** 2 / (2 * z**2 + 1)
+    width = float(len(values) ** (-1 / 3) * 1.96 ** (2 / 3) * curve ** (1 / 3))
     below, above = max(share - width, 0.0), min(share + width, 1.0)
     rise = float(np.quantile(values, above) - np.quantile(values, below))
     if above <= below or rise <= 0:
         return Summary(value, None)
     # Values as instruments round them sit on the quantile in numbers: they count half on either side.
-    under = 0.5 * ((values < value).mean() + (values <= value).mean())
-    influence = (under - 0.5 * ((values < value).astype(float) + (values <= value))) * rise / (above - below)
-    return Summary(value, value + influence)
+    beneath = 0.5 * ((values < value).astype(float) + (values <= value))
+    return Summary(value, value + (beneath.mean() - beneath) * rise / (above - below))
 
 
 def _needed(number: float | None) -> float:
@@ -129,6 +128,4 @@ def _needed(number: float | None) -> float:
 
 
 def _slot_hours(measure: Measure) -> float:
-    from techport_pilots.durations import interval_micros
-
     return interval_micros(measure.interval) / 3_600_000_000

@@ -45,7 +45,7 @@ def local(times: Ints, zone: str) -> Local:
 
 
 def day_starts(days: Ints, zone: str) -> Ints:
-    """The instant (µs) at which each local day begins. Where midnight does not exist that day, the first instant after."""
+    """The instant (µs) at which each local day begins; where it has no midnight, the first instant after."""
     midnight = pd.DatetimeIndex(days.astype("datetime64[D]").astype("datetime64[us]"))
     starts = midnight.tz_localize(ZoneInfo(zone), ambiguous=np.ones(len(days), bool), nonexistent="shift_forward")
     return np.asarray(starts.tz_convert("UTC").as_unit("us").asi8)

@@ -96,17 +96,17 @@ class Measure(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     need `interval: P1D`. `sum`, `count` and `hours_above` are per local day, so that phases of different length compare.
     """
 
-    quantity: str                        # vocabulary name, or one of the pilot's own; ".channel" may follow
-    plus: list[str] = []                 # more quantities to add to it, slot by slot: all modes of travel
-    devices: list[str] = []              # with `groups` empty too: every device that measures the quantity
+    quantity: str  # vocabulary name, or one of the pilot's own; ".channel" may follow
+    plus: list[str] = []  # more quantities to add to it, slot by slot: all modes of travel
+    devices: list[str] = []  # with `groups` empty too: every device that measures the quantity
     groups: list[str] = []
     statistic: Statistic = "mean"
-    percentile: float | None = None      # 0..100, with statistic: percentile
-    threshold: float | None = None       # in the quantity's unit, with hours_above and share_above
-    interval: str = "PT1H"               # sampling interval: up to PT1H, or P1D for local days
+    percentile: float | None = None  # 0..100, with statistic: percentile
+    threshold: float | None = None  # in the quantity's unit, with hours_above and share_above
+    interval: str = "PT1H"  # sampling interval: up to PT1H, or P1D for local days
     slot: Slot = "auto"
-    hours: tuple[float, float] | None = None   # [from, to) of local time; [22, 7] runs across midnight
-    weekdays: list[Weekday] = []         # empty: all
+    hours: tuple[float, float] | None = None  # [from, to) of local time; [22, 7] runs across midnight
+    weekdays: list[Weekday] = []  # empty: all
 
 
 class Comparison(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -121,7 +121,7 @@ class Covariate(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     quantity: str
     device: str
-    pilot: str | None = None             # another pilot's station; None: this pilot's
+    pilot: str | None = None  # another pilot's station; None: this pilot's
 
 
 class Kpi(Measure, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -138,7 +138,7 @@ class Kpi(Measure, frozen=True, forbid_unknown_fields=True, kw_only=True):
     direction: Literal["lower", "higher"] = "lower"
     target: float | None = None
     target_is: Literal["value", "change", "percent"] = "value"
-    minimum_completeness: float = 0.75   # 0..1, in each phase
+    minimum_completeness: float = 0.75  # 0..1, in each phase
     control: list[str] = []
     adjust: list[Covariate] = []
 
@@ -149,7 +149,7 @@ class Exclusion(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     start: dt.datetime
     end: dt.datetime
     reason: Text
-    device: str | None = None            # None: every device of the pilot
+    device: str | None = None  # None: every device of the pilot
     quantity: str | None = None
 
 

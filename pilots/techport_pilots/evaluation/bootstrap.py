@@ -1,7 +1,7 @@
 """A second opinion on an interval: the stationary bootstrap of Politis and Romano (1994, doi:10.2307/2290993).
 
 Whole stretches of days, of random length, are drawn again within each phase. It assumes less than interval.py, but in
-weeks of data it comes out too narrow (89-93 % in the trials of docs/statistics.md): it stands beside, it does not decide.
+weeks of data it comes out too narrow (docs/statistics.md has the figures): it stands beside, it does not decide.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ def bootstrap_interval(
         part = fit.contributions[group == name]
         if np.ptp(part) == 0:
             continue
-        length = float(optimal_block_length(part)["stationary"].iloc[0])
-        length = float(np.clip(length if np.isfinite(length) else 1.0, 1.0, len(part) / 3))
+        length = optimal_block_length(part)["stationary"].iloc[0]
+        length = round(np.clip(length if np.isfinite(length) else 1, 1, len(part) / 3))
         resample = StationaryBootstrap(length, part, seed=np.random.default_rng([seed, int(name)]))
         total += resample.apply(lambda x: np.atleast_1d(x.sum()), draws)[:, 0] - part.sum()
     low, high = np.quantile(total, [(1 - confidence) / 2, (1 + confidence) / 2])

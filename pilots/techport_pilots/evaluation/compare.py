@@ -10,12 +10,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from techport_pilots.evaluation import reasons
 from techport_pilots.evaluation.bootstrap import bootstrap_interval
-from techport_pilots.evaluation.covariates import Columns, covariate_columns, no_columns, weekdays
+from techport_pilots.evaluation.covariates import covariate_columns, no_columns, weekdays
 from techport_pilots.evaluation.days import Days
 from techport_pilots.evaluation.interval import Fit, NoInterval, fit, half_width, welch
 from techport_pilots.evaluation.model import Evaluation, Interval, LeftOut, PhaseValue
@@ -42,11 +43,13 @@ class Estimate:
     adjusted_for: list[str]
 
 
-def evaluate(store: ReadingStore, pilot: PilotDefinition, kpi: Kpi, confidence: float = 0.95) -> Evaluation:
+def evaluate(
+    store: ReadingStore, pilot: PilotDefinition, kpi: Kpi, confidence: float = 0.95, second_opinion: bool = True
+) -> Evaluation:
     """Evaluate one KPI of a pilot over its phases.
 
     Whatever is wrong with the data becomes a verdict with its reasons, never an exception; raises only what the store
-    raises. The same data and definition give the same answer to the last digit.
+    raises. `second_opinion` adds the bootstrap's interval. The same data and definition give the same answer exactly.
     """
     main = plan_of(pilot, kpi, never=kpi.control)
     unit = unit_of(main, kpi.compare)
@@ -70,7 +73,11 @@ def evaluate(store: ReadingStore, pilot: PilotDefinition, kpi: Kpi, confidence: 
         estimate, days_left = _estimate(store, pilot, kpi, sides, control)
     except NoInterval as problem:
         return _insufficient(kpi, unit, [reasons.no_interval(str(problem))], before, after, left_out)
-    return _answer(kpi, unit, main, before, after, control, estimate, [*left_out, *days_left], confidence)
+    answer = _answer(kpi, unit, main, before, after, control, estimate, [*left_out, *days_left], confidence)
+    if not second_opinion:
+        return answer
+    low, high = bootstrap_interval(estimate.fit, estimate.group, confidence)
+    return msgspec.structs.replace(answer, bootstrap=Interval(low, high))
 
 
 def _estimate(
@@ -117,7 +124,6 @@ def _answer(
     interval = Interval(found.value - half, found.value + half)
     percent, percent_interval = _percent(estimate, main, confidence) if main.has_zero else (None, None)
     verdict, why = judge(kpi, after.interval, interval, percent_interval)
-    low, high = bootstrap_interval(found, estimate.group, confidence)
     return Evaluation(
         kpi=kpi.id,
         unit=unit,
@@ -131,7 +137,6 @@ def _answer(
         percent=percent,
         percent_interval=percent_interval,
         shown=shown(interval),
-        bootstrap=Interval(low, high),
         confidence=confidence,
         independent_days=found.independent_days,
         autocorrelation=found.autocorrelation,
@@ -143,7 +148,7 @@ def _answer(
 
 
 def _percent(estimate: Estimate, main: Plan, confidence: float) -> tuple[float | None, Interval | None]:
-    """The effect as a share of the baseline, whose own error counts too (delta method). None for a baseline near zero."""
+    """The effect in per cent of the baseline, whose own error counts too (delta method); None for one near zero."""
     level, effect = estimate.baseline, estimate.fit.value
     variance = estimate.fit.variance
     if level <= 0 or level < 2 * np.sqrt(variance[BASELINE]):
@@ -209,9 +214,7 @@ def _with_interval(after: PhaseValue, sides: Sides, confidence: float) -> PhaseV
             return after
         half = half_width(found.variance, found.freedom, confidence)
         interval = Interval(after.value - half, after.value + half)
-    return PhaseValue(
-        phases=after.phases, value=after.value, interval=interval, days=after.days, completeness=after.completeness
-    )
+    return msgspec.structs.replace(after, interval=interval)
 
 
 def _wanting(kpi: Kpi, pilot: PilotDefinition, sides: Sides) -> list[Text]:
@@ -281,6 +284,3 @@ def _change(control: Sides) -> float | None:
         return None
     value = control.days.value
     return float(value[control.side == INTERVENTION].mean() - value[control.side == BASELINE].mean())
-
-
-__all__ = ["MIN_DAYS", "Columns", "Estimate", "evaluate"]

@@ -6,13 +6,13 @@ interval gets wrong when there are only weeks of data (docs/statistics.md shows 
 1. *Pre-whitening.* One autocorrelation from day to day, taken from the residuals and corrected for what fitting removed
    from them: the value whose *expected* residual autocorrelation, given this very design matrix and these gaps, is the
    observed one (method of moments; the idea of Andrews and Monahan 1992, doi:10.2307/2951574).
-2. *Series estimate* of what is left: each phase's whitened residuals are projected on a few slow cosines (equal-weighted
-   cosine transform; Müller 2004; Lazarus, Lewis, Stock and Watson 2018, doi:10.1080/07350015.2018.1506926). Each squared
-   projection is one nearly independent estimate of the long-run variance, divided by its expectation, which undoes the
-   loss to fitted regressors.
+2. *Series estimate* of what is left: each phase's whitened residuals are projected on a few slow cosines
+   (equal-weighted cosine transform; Lazarus, Lewis, Stock and Watson 2018, doi:10.1080/07350015.2018.1506926). Each
+   squared projection is one nearly independent estimate of the long-run variance, divided by its expectation, which
+   undoes the loss to fitted regressors.
 3. *Recolouring* with the autocorrelation between the actual dates, so that missing days count as missing.
-4. *Student's t* with as many degrees of freedom as there were projections (fixed-b reasoning), pooled over the phases as
-   Welch and Satterthwaite do.
+4. *Student's t* with as many degrees of freedom as there were projections (fixed-b reasoning), pooled over the phases
+   as Welch and Satterthwaite do.
 """
 
 from __future__ import annotations
@@ -68,9 +68,9 @@ def welch(variance: Floats, freedom: Floats) -> float:
 
 def half_width(variance: Floats, freedom: Floats, confidence: float = 0.95) -> float:
     """Half the width of the two-sided interval."""
-    from scipy.stats import t  # heavy, and only needed here
+    from scipy.special import stdtrit  # Student's quantiles; heavy, and only needed here
 
-    return float(t.ppf(0.5 + confidence / 2, welch(variance, freedom)) * np.sqrt(variance.sum()))
+    return float(stdtrit(welch(variance, freedom), 0.5 + confidence / 2) * np.sqrt(variance.sum()))
 
 
 def fit(values: Floats, design: Floats, day: Ints, group: Ints, column: int) -> Fit:
@@ -92,7 +92,7 @@ def fit(values: Floats, design: Floats, day: Ints, group: Ints, column: int) -> 
         raise NoInterval("the regression explains every day exactly: too few days for so many terms")
     maker = np.eye(n) - design @ inverse
     distance = np.abs(day[:, None] - day[None, :])
-    rho = _autocorrelation(residuals, maker, day, distance, group)
+    rho = _autocorrelation(residuals, maker, distance, group)
     covariance = rho**distance / (1 - rho**2)  # of an AR(1) with innovations of variance one
     weights = inverse[column]
     groups = np.unique(group)
@@ -115,7 +115,7 @@ def fit(values: Floats, design: Floats, day: Ints, group: Ints, column: int) -> 
     )
 
 
-def _autocorrelation(residuals: Floats, maker: Floats, day: Ints, distance: Ints, group: Ints) -> float:
+def _autocorrelation(residuals: Floats, maker: Floats, distance: Ints, group: Ints) -> float:
     """The day-to-day autocorrelation whose expectation in residuals of this design is what was observed."""
     next_to = (distance == 1) & (group[:, None] == group[None, :])
     pairs = 0.5 * next_to
@@ -149,7 +149,7 @@ def _innovations(
 
 
 def _not_degenerate(sizes: Floats, freedom: Floats) -> tuple[Floats, Floats]:
-    """A group without any variation (no hour above the threshold) is not certain: it takes the largest one's variance."""
+    """A group without variation (no hour above the threshold) is not certain: it takes the largest one's variance."""
     largest = int(np.argmax(sizes))
     still = sizes <= _NEGLIGIBLE * sizes[largest]
     return np.where(still, sizes[largest], sizes), np.where(still, freedom[largest], freedom)

@@ -70,7 +70,7 @@ def days_without_covariates() -> Text:
 
 _NO_INTERVAL_NB = {
     "all values are equal": "alle verdier er like",
-    "the adjustment cannot be told apart from the comparison itself": "justeringen kan ikke skilles fra selve sammenligningen",
+    "the adjustment cannot be told apart from the comparison itself": "justeringen kan ikke skilles fra tiltaket",
     "the control group has no data to compare with": "kontrollgruppen har ingen data å sammenligne med",
     "hardly two days in a row have data": "knapt to døgn på rad har data",
 }

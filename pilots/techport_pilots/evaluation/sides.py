@@ -100,7 +100,7 @@ def _split_where_moved(slots: Slots, events: Sequence[Event], zone: str) -> Slot
     """A moved device measures another place: from there on it counts as another device."""
     moves: dict[str, list[Micros]] = {}
     for event in events:
-        if event.kind == "moved" and event.device in slots.devices:
+        if event.kind == "moved" and event.device is not None and event.device in slots.devices:
             moves.setdefault(event.device, []).append(micros_of(event.time, zone))
     names, device = list(slots.devices), slots.device.copy()
     for name, times in sorted(moves.items()):

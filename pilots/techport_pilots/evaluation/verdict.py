@@ -35,11 +35,8 @@ def judge(kpi: Kpi, value: Interval | None, effect: Interval | None, percent: In
         )
     lower = kpi.direction == "lower"
     strict = kpi.target is None  # no change at all is not an improvement
-    good = (
-        _beyond(about.high, target, below=True, strict=strict)
-        if lower
-        else _beyond(about.low, target, below=False, strict=strict)
-    )
+    margin = target - about.high if lower else about.low - target
+    good = margin > 0 if strict else margin >= 0
     bad = about.low > target if lower else about.high < target
     if good:
         return "target met", Text(
@@ -55,9 +52,3 @@ def judge(kpi: Kpi, value: Interval | None, effect: Interval | None, percent: In
         nb=f"Intervallet for {what.nb} dekker {target:g}: dataene kan ikke avgjøre det.",
         en=f"The interval of {what.en} spans {target:g}: the data cannot decide.",
     )
-
-
-def _beyond(end: float, target: float, *, below: bool, strict: bool) -> bool:
-    if strict:
-        return end < target if below else end > target
-    return end <= target if below else end >= target
