@@ -18,9 +18,6 @@ import structlog
 from prometheus_client import CollectorRegistry
 
 from techport.settings import Settings
-from techport_dashboards.app import create_app
-from techport_dashboards.server import WebServer
-from techport_dashboards.settings import Health, HealthCheck, WebSettings, no_health
 from techport_ingest.broker import BrokerError, Mosquitto, MosquittoSettings, find_mosquitto
 from techport_ingest.embedded import EmbeddedBroker, EmbeddedSettings
 from techport_ingest.metrics import Metrics
@@ -132,35 +129,6 @@ def ingesting(settings: Settings, parts: Stores, reader: Source, failed: Callabl
     finally:
         pipeline.stop()
         thread.join()
-
-
-def web(settings: Settings, parts: Stores, health: HealthCheck = no_health) -> WebServer:
-    """The web server, ready to run()."""
-    app = create_app(
-        parts.registry,
-        parts.readings,
-        parts.books,
-        WebSettings(allow_remote=settings.allow_remote, basemap=settings.basemap),
-        health,
-        parts.metrics,
-    )
-    return WebServer(app, settings.http_address.host, settings.http_address.port)
-
-
-def pipeline_health(pipeline: Pipeline) -> HealthCheck:
-    """What /readyz says of the pipeline."""
-
-    def check() -> Health:
-        state = pipeline.health()
-        problems = []
-        if not state.connected:
-            problems.append("not connected to the MQTT broker; see `techport doctor`")
-        if state.store_error:
-            problems.append(f"the store does not take readings: {state.store_error}; messages wait at the broker")
-        details = {"lag_seconds": state.lag_seconds, "last_commit": state.last_commit}
-        return Health(problems, details)
-
-    return check
 
 
 def wait_for_signal() -> Callable[[], None]:

@@ -6,7 +6,7 @@ import datetime as dt
 import urllib.error
 import urllib.parse
 import urllib.request
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 import typer
@@ -15,12 +15,12 @@ from rich.table import Table
 
 from techport import options
 from techport.folder import holder
-from techport.platform import stores
 from techport.settings import Settings, load_settings
-from techport_pilots.account import Tally
-from techport_pilots.audit import AuditReport
-from techport_pilots.audit import audit as compare
 from techport_storage.errors import StoreUnavailable
+
+if TYPE_CHECKING:
+    from techport_pilots.account import Tally
+    from techport_pilots.audit import AuditReport
 
 COLUMNS = ("messages", "received", "stored", "duplicates", "quarantined", "ignored", "erased")
 
@@ -59,8 +59,13 @@ def audit(
 
 def _report(settings: Settings, pilot: str | None) -> AuditReport:
     """From the platform that runs in the data folder, since it alone may open an embedded store; else by ourselves."""
+    from techport_pilots.audit import AuditReport
+
     running = holder(settings.data)
     if running is None or running.http is None:
+        from techport.platform import stores
+        from techport_pilots.audit import audit as compare
+
         with stores(settings) as parts:
             return compare(parts.books, parts.readings, pilot)
     query = urllib.parse.urlencode({"pilot": pilot} if pilot else {})

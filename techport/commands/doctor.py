@@ -19,7 +19,6 @@ from rich.console import Console
 from techport import options
 from techport.broker_probe import probe_broker
 from techport.folder import Running, holder
-from techport.platform import stores
 from techport.settings import Address, Settings, load_settings
 from techport_ingest.broker import find_mosquitto
 from techport_pilots.errors import PilotsError
@@ -126,6 +125,8 @@ def _broker(settings: Settings, running: Running | None) -> Iterator[Check]:
 
 
 def _stores(settings: Settings) -> Iterator[Check]:
+    from techport.platform import stores
+
     try:
         with stores(settings) as parts:
             parts.readings.probe()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
@@ -13,8 +13,9 @@ from rich.table import Table
 
 from techport import options
 from techport.settings import load_settings
-from techport_pilots.definition import read_definition
-from techport_pilots.registry import Registry
+
+if TYPE_CHECKING:
+    from techport_pilots.registry import Registry
 
 app = typer.Typer(no_args_is_help=True, help="Pilots in the registry. Works while the platform runs.")
 
@@ -23,6 +24,8 @@ Language = Annotated[str, typer.Option("--lang", help="nb or en")]
 
 @contextmanager
 def _registry(data: Path | None, url: str | None) -> Iterator[Registry]:
+    from techport_pilots.registry import Registry
+
     settings = load_settings({"data": data, "registry": url})
     settings.data.mkdir(parents=True, exist_ok=True)
     registry = Registry.open(settings.registry_url)
@@ -40,6 +43,8 @@ def import_(
     check: Annotated[bool, typer.Option("--check", help="only say what is wrong with the files")] = False,
 ) -> None:
     """Import pilot definitions, or new versions of them."""
+    from techport_pilots.definition import read_definition
+
     definitions = [(file, read_definition(file)) for file in files]
     console = Console(highlight=False)
     if check:

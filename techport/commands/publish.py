@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import signal
+import sys
 import threading
 from pathlib import Path
 from typing import Annotated
@@ -15,7 +16,6 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from techport import logs, options
 from techport.settings import load_settings
-from techport_pilots.definition import read_definition
 
 log = structlog.get_logger(__name__)
 
@@ -29,8 +29,12 @@ def simulate(
         float | None, typer.Option(help="seconds between readings, instead of the definitions' own")
     ] = None,
     truth: Annotated[Path | None, typer.Option(help="file to log what was true and what was sent (NDJSON)")] = None,
+    with_parent: Annotated[
+        bool, typer.Option("--with-parent", hidden=True, help="stop when standard input ends")
+    ] = False,
 ) -> None:
     """Simulate the devices of pilots (the demo district unless told) at a broker until Ctrl-C."""
+    from techport_pilots.definition import read_definition
     from techport_simulators.city import Progress as CityProgress
     from techport_simulators.city import run_city
     from techport_simulators.demo import demo_definitions
@@ -40,6 +44,8 @@ def simulate(
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
+    if with_parent:
+        threading.Thread(target=_wait_for_end_of_input, args=(stop,), daemon=True).start()
     address = settings.mqtt_address
     with _progress() as bars:
         bar = bars.add_task("history", total=1.0) if history else None
@@ -75,7 +81,6 @@ def replay(
     ] = "max",
 ) -> None:
     """Publish a CSV file as devices, through MQTT."""
-    from techport_simulators.gateway import Broker
     from techport_simulators.replay import replay as publish
 
     settings = load_settings({"mqtt": mqtt})
@@ -87,13 +92,21 @@ def replay(
         result = publish(
             file,
             mapping,
-            Broker(address.host, address.port, settings.mqtt_username, settings.password(), tls=bool(settings.mqtt_ca)),
+            address.host,
+            address.port,
             speed=factor,
+            username=settings.mqtt_username,
+            password=settings.password(),
             progress=lambda done, total: bars.update(bar, completed=done, total=total),
         )
     Console(highlight=False).print(
-        f"{file.name}: {result.rows} rows, {result.readings} readings in {result.messages} messages, all acknowledged"
+        f"{file.name}: {result.rows} rows, {result.values} values in {result.messages} messages, all acknowledged"
     )
+
+
+def _wait_for_end_of_input(stop: threading.Event) -> None:
+    sys.stdin.read()
+    stop.set()
 
 
 def _positive(speed: str) -> float:

@@ -1,4 +1,7 @@
-"""up, demo, ingest, serve: the processes that stay."""
+"""up, demo, ingest, serve: the processes that stay.
+
+Each imports the parts that it runs when it runs them: a worker does not load the web app, nor `--help` the stores.
+"""
 
 from __future__ import annotations
 
@@ -10,17 +13,18 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import structlog
 import typer
 from rich.console import Console
 
-from techport import logs, options, platform
+from techport import logs, options
 from techport.folder import hold
 from techport.settings import Address, Settings, load_settings
-from techport_pilots.definition import read_definition
-from techport_pilots.registry import Registry
+
+if TYPE_CHECKING:
+    from techport_pilots.registry import Registry
 
 log = structlog.get_logger(__name__)
 
@@ -74,6 +78,8 @@ def ingest(
 ) -> None:
     """One ingest worker: from a broker that runs elsewhere into the store."""
     settings = _begin(data=data, mqtt=mqtt, store=store, registry=registry, worker=worker, share=share)
+    from techport import platform
+
     wait = platform.wait_for_signal()
     with hold(settings.data, "ingest", None, settings.mqtt), platform.stores(settings) as parts:
         import_pilots(parts.registry, pilot or [])
@@ -94,13 +100,17 @@ def serve(
     """The pages and the API only, over a store that others fill."""
     settings = _begin(data=data, http=http, store=store, registry=registry)
     _check_port(settings.http_address, "--http")
+    from techport import platform, website
+
     with platform.stores(settings) as parts:
         log.info("serving", address=f"http://{settings.http}")
-        platform.web(settings, parts).run()
+        website.web(settings, parts).run()
 
 
 def import_pilots(registry: Registry, files: list[Path]) -> None:
     """Import definition files. Raises DefinitionError, which names line, field and remedy."""
+    from techport_pilots.definition import read_definition
+
     for file in files:
         registry.import_pilot(read_definition(file), file.read_text(encoding="utf-8"), who="command line")
 
@@ -115,6 +125,8 @@ def _run_everything(settings: Settings, pilots: list[Path], district: _District 
     _check_port(settings.http_address, "--http")
     if settings.broker != "external":
         _check_port(settings.mqtt_address, "--mqtt")
+    from techport import platform, website
+
     with platform.stores(settings) as parts:
         import_pilots(parts.registry, pilots)
         with (
@@ -123,7 +135,7 @@ def _run_everything(settings: Settings, pilots: list[Path], district: _District 
             district.running() if district else _nothing(),
         ):
             _announce(settings)
-            platform.web(settings, parts, platform.pipeline_health(pipeline)).run()
+            website.web(settings, parts, website.pipeline_health(pipeline)).run()
 
 
 class _District:
@@ -131,7 +143,17 @@ class _District:
 
     def __init__(self, settings: Settings, definitions: list[Path], seed: int, history: float) -> None:
         first_start = not (settings.data / "readings.duckdb").exists()
-        self._command = [sys.executable, "-m", "techport", "simulate", "--mqtt", settings.mqtt, "--seed", str(seed)]
+        self._command = [
+            sys.executable,
+            "-m",
+            "techport",
+            "simulate",
+            "--mqtt",
+            settings.mqtt,
+            "--with-parent",
+            "--seed",
+            str(seed),
+        ]
         self._command += ["--history", str(history if first_start else 0)]
         for file in definitions:
             self._command += ["--pilot", str(file)]
@@ -139,7 +161,8 @@ class _District:
     @contextmanager
     def running(self) -> Iterator[None]:
         # In a session of its own, so that Ctrl-C reaches the platform, which then ends the devices before the broker.
-        process = subprocess.Popen(self._command, stdin=subprocess.DEVNULL, start_new_session=True)
+        # The pipe closes with this process, however that ends: no district is left behind.
+        process = subprocess.Popen(self._command, stdin=subprocess.PIPE, start_new_session=True)
         try:
             yield
         finally:

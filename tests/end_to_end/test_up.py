@@ -105,6 +105,10 @@ def test_a_folder_in_use_and_a_port_in_use_say_what_to_do(tmp_path: Path, pilot_
             platform.get("/api/v1/pilots/unknown")
 
 
+def _devices(rows: list[dict[str, str]]) -> set[tuple[str, str]]:
+    return {(row["pilot"], row["device"]) for row in rows}
+
+
 def _refused(platform: Platform, *arguments: str) -> str:
     import subprocess
 
@@ -118,11 +122,8 @@ def _refused(platform: Platform, *arguments: str) -> str:
 def test_starting_the_demo_again_keeps_the_data(tmp_path: Path) -> None:
     platform = Platform(tmp_path, "demo", "--broker", "embedded", "--history", "0")
     with platform:
-        rows = wait_until(lambda: len(items := platform.get("/api/v1/latest")["items"]) > 100 and items)
-        pilots = platform.get("/api/v1/pilots")["items"]
-        devices = {(row["pilot"], row["device"]) for row in rows}
-        assert len(pilots) >= 5
-        assert len(devices) >= 40
+        rows = wait_until(lambda: len(_devices(items := platform.get("/api/v1/latest")["items"])) >= 40 and items, 60)
+        assert len(platform.get("/api/v1/pilots")["items"]) >= 5
         assert platform.interrupt() == 0
         platform.start()
         kept = platform.get("/api/v1/readings?limit=1&quantity=pm10")["items"]
