@@ -116,6 +116,9 @@ class Mosquitto:
         return self.settings.folder / "mosquitto.pid"
 
     def _launch(self) -> None:
+        where = f"{self.settings.host}:{self.settings.port}"
+        if _accepts(self.settings.host, self.settings.port):
+            raise BrokerError(f"something else listens on {where} already. Stop it, or choose another port with --mqtt")
         command = [str(self.settings.executable), "-c", str(self._config_file)]
         # A session of its own: Ctrl-C in the terminal reaches us first, and we stop it when everything it held is
         # settled.

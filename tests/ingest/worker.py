@@ -1,0 +1,34 @@
+"""An ingest process to be killed: `python worker.py FOLDER PORT mosquitto|embedded`. The folder holds a test's
+Ingest.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from prometheus_client import CollectorRegistry
+
+from techport_ingest.embedded import EmbeddedBroker, EmbeddedSettings
+from techport_ingest.metrics import Metrics
+from techport_ingest.mqtt_paho import MqttSettings, PahoSource
+from techport_ingest.pipeline import Pipeline
+from techport_ingest.source import Source
+from techport_pilots.books import Books
+from techport_pilots.registry import Registry
+from techport_storage.store import open_store
+
+
+def main(folder: Path, port: int, kind: str) -> None:
+    registry = Registry.open(f"sqlite:///{folder / 'registry.sqlite'}")
+    store = open_store(f"duckdb:///{folder / 'readings.duckdb'}")
+    source: Source
+    if kind == "embedded":
+        source = EmbeddedBroker(EmbeddedSettings(port=port))
+    else:
+        source = PahoSource(MqttSettings(client_id="ingest-1", port=port))
+    Pipeline(source, registry, Books(registry.engine), store, Metrics(CollectorRegistry())).run()
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3])
