@@ -25,6 +25,7 @@ from techport_simulators.gateway import Broker, Gateway
 from techport_simulators.physics import HOUR
 from techport_simulators.truth import TruthLog
 
+_PATIENCE = 3.0  # seconds to wait for the last acknowledgements when the city is stopped
 _WINDOW = 2000  # messages of a pilot that may wait for the broker; then the city waits too
 
 
@@ -88,8 +89,10 @@ def run_city(
     try:
         city.run(began - round(backfill / dt.timedelta(microseconds=1)), progress)
     finally:
+        deadline = time.monotonic() + _PATIENCE
         for gateway in gateways.values():
-            gateway.drain(5.0)
+            if gateway.connected:
+                gateway.drain(deadline - time.monotonic())
             gateway.close()
         if truth is not None:
             truth.close()
@@ -143,16 +146,16 @@ class City:
             return False
         due, _, what = heapq.heappop(self._schedule)
         if isinstance(what, Outgoing):
+            self._note([what])
             self.progress.live += self._send(what)
             return True
         self._plan(due + what.device.interval, what)
         for message in what.messages(np.array([due], np.int64)):
-            self._note([message])
-            if message.truth.fate == "lost":
-                continue
             if message.due > due:
-                self._plan(message.due, message)
-            else:
+                self._plan(message.due, message)  # logged when it goes out: a stop may come first
+                continue
+            self._note([message])
+            if message.truth.fate != "lost":
                 self.progress.live += self._send(message)
         return True
 

@@ -35,7 +35,7 @@ class LocalTime:
         clock = pd.DatetimeIndex(time.astype("datetime64[us]"), tz="UTC").tz_convert(ZONE)
         seconds = clock.hour * 3600 + clock.minute * 60 + clock.second
         hour = np.asarray(seconds, np.float64) / 3600.0
-        weekday = np.asarray(clock.weekday, np.int64)
+        weekday = np.asarray(clock.day_of_week, np.int64)
         date = np.asarray(clock.month * 100 + clock.day, np.int64)
         holiday = np.isin(date, [month * 100 + day for month, day in _FIXED_HOLIDAYS])
         return cls(hour, weekday, np.asarray(clock.day_of_year, np.float64) + hour / 24.0, (weekday >= 5) | holiday)

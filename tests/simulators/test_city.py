@@ -1,0 +1,112 @@
+"""A district at a real broker: everybody speaks at once, history follows, and a second life is the first one's."""
+
+from __future__ import annotations
+
+import datetime as dt
+import itertools
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from techport_ingest.broker import Mosquitto
+from techport_pilots.definition import read_definition
+from techport_simulators.city import Clock, Progress, run_city
+from techport_simulators.demo import definition_path, demo_definitions
+from techport_simulators.devices import micros
+from techport_simulators.truth import read_truth
+from tests.servers.mosquitto import free_port, mosquitto  # noqa: F401 (a fixture)
+from tests.simulators.listener import listening, take
+
+Message = tuple[str, dict[str, Any]]
+
+
+def live(broker: Mosquitto, until: Callable[[Progress], bool], **how: Any) -> tuple[Progress, list[Message]]:
+    """Let pilots live until a condition holds; what went out, and what was heard of it."""
+    stop = threading.Event()
+    paths = how.pop("paths", demo_definitions())
+
+    def look(progress: Progress) -> None:
+        if until(progress):
+            stop.set()
+
+    with listening(broker) as arrived:
+        done = run_city(
+            [read_definition(path) for path in paths],
+            port=broker.settings.port,
+            stop_event=stop,
+            progress=look,
+            **how,
+        )
+        return done, take(arrived, done.live + done.history)
+
+
+def test_every_device_speaks_at_once(mosquitto: Mosquitto) -> None:  # noqa: F811
+    began = time.time()
+    done, messages = live(mosquitto, lambda progress: progress.live >= 45)
+    first = [topic for topic, _ in messages[:45]]
+    assert done.devices == len(set(first)) == 45
+    assert all(topic.startswith("pilots/") and topic.endswith("/readings") for topic in first)
+    for _, reading in messages:
+        measured = dt.datetime.fromisoformat(reading["time"]).timestamp()
+        assert began - 61 < measured <= time.time()
+        assert len(reading) > 1
+
+
+def test_history_is_whole_and_goes_back_from_the_present(mosquitto: Mosquitto) -> None:  # noqa: F811
+    hours = 3
+    start = dt.datetime.now(dt.UTC)
+    _, messages = live(
+        mosquitto,
+        lambda progress: progress.history_done == 1.0,
+        paths=[definition_path("nidelva-water")],
+        backfill=dt.timedelta(hours=hours),
+        start=start,
+    )
+    times: dict[str, list[int]] = {}
+    for topic, reading in messages:
+        times.setdefault(topic, []).append(micros(dt.datetime.fromisoformat(reading["time"])))
+    assert len(times) == 4
+    for heard in times.values():
+        assert len(set(heard)) == len(heard), "nothing goes out twice"
+        ordered = sorted(heard)
+        assert {after - before for before, after in itertools.pairwise(ordered)} == {60_000_000}
+        assert micros(start) - hours * 3_600_000_000 <= ordered[0] < micros(start) - (hours - 0.02) * 3_600_000_000
+        assert max(heard[1:61]) > max(heard[61:121]) > max(heard[121:])
+
+
+def test_a_second_life_is_the_first_one_s(mosquitto: Mosquitto, tmp_path: Path) -> None:  # noqa: F811
+    start = dt.datetime(2026, 3, 2, 7, tzinfo=dt.UTC)
+
+    def once(name: str) -> dict[tuple[str, int], dict[str, float | int]]:
+        live(
+            mosquitto,
+            lambda progress: progress.live > 60,
+            paths=[definition_path("hospital-noise")],
+            start=start,
+            speed=60.0,
+            truth_path=tmp_path / name,
+        )
+        return {(t.device, t.time): t.true for t in read_truth(tmp_path / name)}
+
+    first, second = once("first"), once("second")
+    both = first.keys() & second.keys()
+    assert len(both) > 50
+    assert all(first[key] == second[key] for key in both)
+
+
+def test_a_city_without_a_broker_waits_and_can_be_stopped() -> None:
+    stop = threading.Event()
+    threading.Timer(0.5, stop.set).start()
+    done = run_city([read_definition(definition_path("nidelva-water"))], port=free_port(), stop_event=stop)
+    assert done.live >= 4  # handed over, waiting for the broker
+
+
+def test_the_clock_catches_up_with_the_present_and_stays_there() -> None:
+    now = time.time_ns() // 1000
+    behind = Clock(now - 3_600_000_000, speed=1.0)
+    assert behind.now() < now - 3_500_000_000
+    fast = Clock(now - 1000, speed=1e9)
+    time.sleep(0.002)
+    assert abs(fast.now() - time.time_ns() // 1000) < 1_000_000
