@@ -159,10 +159,10 @@ class DuckStore:
             for id, *name in cursor.execute("SELECT id, pilot, device, quantity FROM streams").fetchall():
                 directory.add(Stream(*name), id)
             for ends in ("FROM ends", duck_sql.ends_of("head")):  # in this order: at the same time the head holds
-                ids, rows, oldest, newest, value, delay, quality = (
+                ids, rows, oldest, newest, value, received, quality = (
                     column.to_numpy() for column in cursor.sql(ends).to_arrow_table().columns
                 )
-                directory.note(ids, rows, oldest, newest, value, newest // 1000 + delay, quality)
+                directory.note(ids, rows, oldest, newest, value, received, quality)
         with self._knowing:
             self._directory = directory
         self._upkeep.recount()

@@ -126,7 +126,7 @@ class Upkeep:
             latest = ", ".join(
                 # A row of the head may have replaced the latest of the body: then it has the same time, and holds.
                 f"arg_max({column}, (newest, part)) AS {column}"
-                for column in ("value", "delay", "quality")
+                for column in ("value", "received", "quality")
             )
             cursor.execute(
                 "CREATE TEMP TABLE new_ends AS SELECT stream, sum(rows)::BIGINT AS rows, min(oldest) AS oldest, "

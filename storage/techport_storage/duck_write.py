@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 from techport_storage.duck_directory import Directory, Ids
 from techport_storage.model import Batch, Stream
 
+_LONG = 60_000  # ms: a longer delay is kept in `late`
+
 
 @dataclass(frozen=True, slots=True)
 class Arrivals:
@@ -29,8 +31,16 @@ class Arrivals:
     def table(self) -> pa.Table:
         """The columns of `head`."""
         delay = self.received - self.time // 1000
-        columns = [self.stream, self.time, self.value, delay, self.quality]
-        return pa.table(columns, ["stream", "time", "value", "delay", "quality"])
+        long = np.abs(delay) >= _LONG
+        columns = [
+            self.stream,
+            self.time,
+            self.value,
+            np.where(long, 0, delay).astype(np.int32),
+            np.where(long, delay, 0),
+            self.quality,
+        ]
+        return pa.table(columns, ["stream", "time", "value", "delay", "late", "quality"])
 
 
 def number_streams(directory: Directory, streams: Sequence[Stream], used: Ids) -> tuple[Ids, dict[Stream, int]]:

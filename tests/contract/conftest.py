@@ -8,6 +8,9 @@ from pathlib import Path
 import pytest
 
 from techport_storage.store import ReadingStore, open_store
+from tests.servers.influxd import Influxd, influxd
+
+__all__ = ["influxd"]
 
 BACKENDS: dict[str, Callable[[Path], str]] = {
     "duckdb": lambda folder: f"duckdb:///{folder}/readings.duckdb",
@@ -17,11 +20,15 @@ BACKENDS: dict[str, Callable[[Path], str]] = {
     ),
     "duckdb-memory": lambda folder: "duckdb://",
 }
+INFLUXDB = {"influxdb": {}, "influxdb-several-writers": {"writers": "several"}}
 
 
-@pytest.fixture(params=BACKENDS)
+@pytest.fixture(params=[*BACKENDS, *INFLUXDB])
 def store_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """The URL of an empty store, which open_store may open again and again, unless it lives in memory."""
+    if request.param in INFLUXDB:
+        server: Influxd = request.getfixturevalue("influxd")
+        return server.url(server.new_bucket(), **INFLUXDB[request.param])
     return BACKENDS[request.param](tmp_path)
 
 
