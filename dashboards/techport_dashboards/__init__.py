@@ -1,4 +1,4 @@
-"""What people see: the HTTP API for researchers and the pages for pilot teams, over one query path. See dashboards/README.md."""
+"""What people see: the HTTP API for researchers and the pages for pilot teams. See dashboards/README.md."""
 
 from techport_dashboards.app import create_app
 from techport_dashboards.settings import Health, WebSettings

@@ -68,6 +68,7 @@ def create_app(
         openapi_url=None,  # served by a route of our own, which passes the access function; /docs would load from a CDN
         docs_url=None,
         redoc_url=None,
+        redirect_slashes=False,  # an address is right or wrong
     )
     app.state.services = Services(
         catalogues, store, books, settings, health, metrics, live, assets, environment(assets)
@@ -80,6 +81,6 @@ def create_app(
     app.add_middleware(
         GZipMiddleware, compresslevel=5, exclude_content_types=(*DEFAULT_EXCLUDED_CONTENT_TYPES, PARQUET)
     )
-    paths = {route.endpoint: route.path or "" for route in iter_route_contexts(app.routes)}
+    paths: dict[object, str] = {route.endpoint: route.path or "" for route in iter_route_contexts(app.routes)}
     app.add_middleware(Measured, metrics=metrics, paths=paths)
     return app

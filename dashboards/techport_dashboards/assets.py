@@ -30,7 +30,7 @@ class Asset:
 
 
 class Assets:
-    """All assets by their path below `static/`. plotly.js, the large one, is read and compressed when first asked for."""
+    """All assets by their path below `static/`. plotly.js, the large one, is read when first asked for."""
 
     def __init__(self, folder: Path = STATIC) -> None:
         files = {path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*")) if path.is_file()}
@@ -66,7 +66,7 @@ def plotly_bundle(folder: Path) -> Path:
 
 
 def digest(contents: Mapping[str, bytes], bundle: Path) -> str:
-    """Changes whenever an asset does; the bundle is known by its size and name, for hashing 5 MB would delay the start."""
+    """Changes whenever an asset does. The bundle is known by name and size: hashing 5 MB would delay the start."""
     state = hashlib.blake2b(f"{bundle.name} {bundle.stat().st_size}".encode(), digest_size=6)
     for name, content in contents.items():
         state.update(name.encode() + content)

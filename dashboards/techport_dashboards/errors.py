@@ -20,6 +20,7 @@ from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
+from techport_dashboards.templating import language_of, render
 from techport_pilots.errors import RegistryUnavailable
 from techport_storage.errors import BadQuery, StoreUnavailable
 
@@ -58,7 +59,7 @@ KINDS: dict[str, Kind] = {
 
 
 class Problem(Exception):
-    """An answer that is an error. `parameter` and `example` point at what is wrong in the request and show a right one."""
+    """An answer that is an error. `parameter` points at what is wrong in the request, `example` shows a right one."""
 
     def __init__(self, kind: str, detail: str, *, parameter: str | None = None, example: str | None = None) -> None:
         super().__init__(detail)
@@ -68,9 +69,15 @@ class Problem(Exception):
         self.example = example
 
 
-def respond(problem: Problem, headers: Mapping[str, str] | None = None, status: int | None = None) -> Response:
-    """The problem as application/problem+json."""
+def respond(
+    request: Request, problem: Problem, headers: Mapping[str, str] | None = None, status: int | None = None
+) -> Response:
+    """The problem as application/problem+json, or as a page where a person opened one."""
     kind = KINDS[problem.kind]
+    if "text/html" in request.headers.get("accept", "") and not request.url.path.startswith("/api/"):
+        page = render(request, "problem.html", language_of(request), problem=problem, kind=kind)
+        page.status_code = status or kind.status
+        return page
     body: dict[str, Any] = {
         "type": f"/api/v1/problems/{problem.kind}",
         "title": kind.title,
@@ -89,38 +96,42 @@ def install(app: FastAPI) -> None:
     """Answer every kind of error that can happen below `app` as problem details."""
 
     @app.exception_handler(Problem)
-    async def problem(_: Request, error: Problem) -> Response:
-        return respond(error)
+    async def problem(request: Request, error: Problem) -> Response:
+        return respond(request, error)
 
     @app.exception_handler(BadQuery)
-    async def bad_query(_: Request, error: BadQuery) -> Response:
-        return respond(Problem("bad-parameter", f"{error.problem}. {error.hint}", parameter=error.parameter))
+    async def bad_query(request: Request, error: BadQuery) -> Response:
+        return respond(request, Problem("bad-parameter", f"{error.problem}. {error.hint}", parameter=error.parameter))
 
     @app.exception_handler(StoreUnavailable)
-    async def store_unavailable(_: Request, error: StoreUnavailable) -> Response:
-        return respond(Problem("store-unavailable", str(error)), {"Retry-After": RETRY_AFTER})
+    async def store_unavailable(request: Request, error: StoreUnavailable) -> Response:
+        return respond(request, Problem("store-unavailable", str(error)), {"Retry-After": RETRY_AFTER})
 
     @app.exception_handler(RegistryUnavailable)
-    async def registry_unavailable(_: Request, error: RegistryUnavailable) -> Response:
-        return respond(Problem("registry-unavailable", str(error)), {"Retry-After": RETRY_AFTER})
+    async def registry_unavailable(request: Request, error: RegistryUnavailable) -> Response:
+        return respond(request, Problem("registry-unavailable", str(error)), {"Retry-After": RETRY_AFTER})
 
     @app.exception_handler(RequestValidationError)
-    async def invalid(_: Request, error: RequestValidationError) -> Response:
+    async def invalid(request: Request, error: RequestValidationError) -> Response:
         first = error.errors()[0]
         where = [str(part) for part in first["loc"] if part not in ("query", "path", "header")]
         parameter = where[0] if where else None
         if first["type"] == "extra_forbidden":
-            return respond(Problem("unknown-parameter", f"There is no parameter {parameter!r}.", parameter=parameter))
-        return respond(Problem("bad-parameter", f"{parameter}: {first['msg']}.", parameter=parameter))
+            return respond(
+                request, Problem("unknown-parameter", f"There is no parameter {parameter!r}.", parameter=parameter)
+            )
+        return respond(request, Problem("bad-parameter", f"{parameter}: {first['msg']}.", parameter=parameter))
 
     @app.exception_handler(HTTPException)
-    async def framework(_: Request, error: HTTPException) -> Response:
+    async def framework(request: Request, error: HTTPException) -> Response:
         kind = {404: "not-found", 405: "method-not-allowed"}.get(error.status_code, "bad-parameter")
         detail = str(error.detail or HTTPStatus(error.status_code).phrase)
-        return respond(Problem(kind, detail), error.headers, error.status_code)
+        return respond(request, Problem(kind, detail), error.headers, error.status_code)
 
     @app.exception_handler(Exception)
     async def unexpected(request: Request, error: Exception) -> Response:
         # The outermost handler: the framework raises the error again behind it, so that the server logs the traceback.
         log.error("request failed", extra={"path": request.url.path, "error": repr(error)})
-        return respond(Problem("internal", "The request was fine as far as we can tell; the server failed on it."))
+        return respond(
+            request, Problem("internal", "The request was fine as far as we can tell; the server failed on it.")
+        )

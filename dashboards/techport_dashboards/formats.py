@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 import msgspec
 import pyarrow as pa
@@ -51,7 +51,7 @@ def choose(format: str | None, accept: str) -> Format:
             raise Problem(
                 "bad-parameter", f"{format[:40]!r} is no format.", parameter="format", example=", ".join(MEDIA_TYPES)
             )
-        return cast(Format, format)
+        return format
     for part in (accept or "*/*").split(","):
         media_type = part.partition(";")[0].strip().lower()
         if media_type in _ACCEPTED:
@@ -62,7 +62,7 @@ def choose(format: str | None, accept: str) -> Format:
 
 
 def pieces(source: pa.Table | pa.RecordBatchReader, catalogue: Catalogue) -> Iterator[pa.RecordBatch]:
-    """The rows with their units, in batches of at most ROWS_AT_ONCE. Closes a reader, also when the caller stops early."""
+    """The rows with their units, ROWS_AT_ONCE at most. Closes a reader, also when the caller stops early."""
     if isinstance(source, pa.Table):
         yield from (_piece(batch, 0, catalogue) for batch in source.to_batches(max_chunksize=ROWS_AT_ONCE))
         return

@@ -1,4 +1,4 @@
-"""The reader's language: texts, numbers, dates. English texts are the keys, as in gettext, so that catalogues can be files."""
+"""The reader's language: texts, numbers, dates. English texts are the keys, as in gettext."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class Language:
         if age < 5 * times.SECOND:
             return self.gettext("just now")
         delta = -dt.timedelta(microseconds=age)
-        return format_timedelta(delta, add_direction=True, locale=self.locale, threshold=1.2)
+        return format_timedelta(delta, add_direction=True, locale=self.locale, threshold=1.2, format="short")
 
     def duration(self, length: Micros) -> str:
         return format_timedelta(dt.timedelta(microseconds=length), locale=self.locale, threshold=1.0, format="short")

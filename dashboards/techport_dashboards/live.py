@@ -88,7 +88,7 @@ class Live:
         self._resyncs = Counter("techport_web_live_resyncs", "Viewers that fell behind", registry=metrics)
 
     async def watch(self, pilots: frozenset[str] | None) -> AsyncIterator[bytes]:
-        """Encoded events for one viewer: `hello`, then `readings`, `resync`, `stale` and `beat`, until the app closes."""
+        """Encoded events for one viewer: `hello`, then `readings`, `resync`, `stale`, `beat`, until the app closes."""
         viewing = Viewing(pilots)
         self._viewings.add(viewing)
         self._viewers.set(len(self._viewings))
@@ -128,7 +128,7 @@ class Live:
                 look += 1
                 failing = False
                 self._publish(new)
-            except Exception as error:  # noqa: BLE001 - this is the loop that supervises; the pages must hear of it
+            except Exception as error:
                 if not failing:
                     level = logging.WARNING if isinstance(error, StoreUnavailable) else logging.ERROR
                     log.log(
@@ -143,7 +143,7 @@ class Live:
             await asyncio.sleep(self._interval)
 
     def _look(self, shown: Shown, look: int) -> tuple[list[dict[str, Any]], Shown]:
-        """What came since the last look, as items of /latest, and what is shown now. The first look shows nothing new."""
+        """What came since the last look, as items of /latest, and what is shown now. The first has no news."""
         sweep = look % SWEEP == 0
         newest = max((received for _, received, _ in shown.values()), default=0)
         table = self._store.latest(Selection(), None if sweep or not shown else newest - OVERLAP)

@@ -67,7 +67,8 @@ class Projection:
         bends = "".join(
             f"Q{x} {y} {mx:.1f} {my:.1f}" for (x, y), (mx, my) in zip(points[1:-1], middles[1:], strict=True)
         )
-        return f"M{points[0][0]} {points[0][1]}L{middles[0][0]:.1f} {middles[0][1]:.1f}{bends}L{points[-1][0]} {points[-1][1]}"
+        (x, y), (first_x, first_y), (last_x, last_y) = points[0], middles[0], points[-1]
+        return f"M{x} {y}L{first_x:.1f} {first_y:.1f}{bends}L{last_x} {last_y}"
 
 
 def _clip(value: float, size: float) -> float:

@@ -41,7 +41,7 @@ class SecurityHeaders:
 
 
 class Measured:
-    """Counts answers and times how long they took to begin, by the route's pattern (never by the path that was asked)."""
+    """Counts answers and times how long they took to begin, by the route's pattern, never by the path asked."""
 
     def __init__(self, app: ASGIApp, metrics: CollectorRegistry, paths: Mapping[object, str]) -> None:
         """`paths` gives the pattern of each endpoint: a router's own route knows its path without the prefix only."""

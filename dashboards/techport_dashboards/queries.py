@@ -98,7 +98,7 @@ def answer(services: Services, viewer: Viewer, question: Question) -> Answer:
 def resolve(
     question: Question, viewer: Viewer, catalogue: Catalogue, store: ReadingStore, default_zone: str, now: Micros
 ) -> Resolved:
-    """The store's query for the question. Raises Problem with the parameter that is wrong and an example of a right one."""
+    """The store's query for the question. Raises Problem with the wrong parameter and an example of a right one."""
     selection = select(question, viewer, catalogue, store)
     zone = pick_zone(question, selection, catalogue, default_zone)
     fingerprint = fingerprint_of(question)
@@ -237,4 +237,4 @@ def decode_cursor(text: str, fingerprint: str) -> tuple[Micros | None, Micros | 
         raise Problem("bad-cursor", "This is no cursor of ours.", parameter="cursor") from error
     if mark != fingerprint:
         raise Problem("bad-cursor", "It belongs to another question than this one.", parameter="cursor")
-    return start, end, Cursor(Stream(*cast(list[str], stream)), time)
+    return start, end, Cursor(Stream(*stream), time)

@@ -1,4 +1,4 @@
-"""Serves the app with uvicorn in a way that stops: open live pages are let go first, and the caller goes on after it."""
+"""Serves the app with uvicorn in a way that stops: live pages are let go first, and the caller goes on after it."""
 
 from __future__ import annotations
 

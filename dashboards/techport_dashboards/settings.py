@@ -12,7 +12,7 @@ class WebSettings:
     """How the web app behaves. Times are seconds."""
 
     allow_remote: bool = False
-    """Answer clients that are not on this machine. Off until there are accounts, because everybody may read everything."""
+    """Answer clients that are not on this machine. Off until there are accounts: everybody may read everything."""
     zone: str = "Europe/Oslo"
     """For what belongs to no single pilot, such as a query over several."""
     language: str = "nb"

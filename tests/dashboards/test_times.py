@@ -36,7 +36,9 @@ def test_forms(text: str, expected: str) -> None:
     assert times.parse_instant(text, OSLO, REFERENCE) == times.micros(dt.datetime.fromisoformat(expected))
 
 
-@pytest.mark.parametrize("text", ["", "P", "-P", "PT", "1 day", "2026-13-01", "2026-11-22T08:00:00", "-P99999999Y", "-P9999Y"])
+@pytest.mark.parametrize(
+    "text", ["", "P", "-P", "PT", "1 day", "2026-13-01", "2026-11-22T08:00:00", "-P99999999Y", "-P9999Y"]
+)
 def test_what_is_neither(text: str) -> None:
     with pytest.raises(ValueError, match=r"."):
         times.parse_instant(text, OSLO, REFERENCE)

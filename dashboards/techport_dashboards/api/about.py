@@ -24,7 +24,7 @@ class LiveParameters(Parameters):
 
 @router.get("/live")
 async def live(request: Request, viewer: Allowed, parameters: Annotated[LiveParameters, Query()]) -> StreamingResponse:
-    """Server-sent events: `readings` with items as of /latest, `resync` (you fell behind: ask anew), `stale`, `beat`."""
+    """Server-sent events: `readings` with items as of /latest, `resync` (ask anew), `stale`, `beat`."""
     services = services_of(request)
     pilots = viewer.pilots
     if parameters.pilot:

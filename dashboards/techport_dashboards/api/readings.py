@@ -58,8 +58,8 @@ class ReadingsParameters(Choice):
 async def readings(request: Request, viewer: Allowed, parameters: Annotated[ReadingsParameters, Query()]) -> Response:
     """Readings, or one row a bucket with `every`, by pilot, device, quantity and time.
 
-    JSON comes in pages. CSV, NDJSON and Parquet come whole, unless a limit is set: then the header `Link` names the next
-    page. Every row has its unit (UCUM); the zone of calendar buckets is in the metadata and the header `Techport-Zone`.
+    JSON comes in pages. CSV, NDJSON and Parquet come whole, unless a limit is set: then the header `Link` names the
+    next page. Every row has its unit (UCUM); the zone of calendar buckets is in the header `Techport-Zone`.
     """
     services = services_of(request)
     format = formats.choose(parameters.format, request.headers.get("accept", ""))

@@ -149,7 +149,7 @@ def page_size(limit: int | None, default: int, most: int) -> int:
 def paged(
     items: Sequence[T], key: Callable[[T], str], page: Page, default: int, most: int
 ) -> tuple[list[T], str | None]:
-    """One page of items that are sorted by `key`, and the cursor of the next: each item comes once, whatever is added."""
+    """One page of items that are sorted by `key`, and the cursor of the next: each item comes once."""
     size = page_size(page.limit, default, most)
     behind = decode(page.cursor) if page.cursor is not None else None
     rest = [item for item in items if behind is None or key(item) > behind]

@@ -99,7 +99,7 @@ def _chart(services: Services, viewer: Viewer, pilot: str, asked: ChartParameter
 
 
 def pilot_now(services: Services, viewer: Viewer, pilot: str, now: Micros) -> tuple[PilotNow, list[StreamInfo]]:
-    """The pilot's devices with their latest readings, and all its streams. Raises Problem for a pilot that is not there."""
+    """The pilot's devices with their latest readings, and all its streams. Raises Problem where there is none."""
     catalogue: Catalogue = services.catalogues.current()
     found = find_pilot(catalogue, viewer, pilot)
     latest = services.store.latest(Selection(pilots=(pilot,)))
@@ -133,7 +133,7 @@ def device_of(here: PilotNow, device: str) -> DeviceNow:
 def range_values(
     request: Request, pilot: PilotDefinition, newest: Micros | None, asked: PageParameters, now: Micros
 ) -> dict[str, Any]:
-    """The range that the charts show and the links to others. Without readings of the last day, the last day with some."""
+    """The range that the charts show, and links to others. By default the last day that has readings."""
     zone = times.zone_named(pilot.timezone)
     start, end = asked.start, asked.end
     if start is None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime as dt
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -12,17 +11,17 @@ from zoneinfo import ZoneInfo
 import msgspec
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from techport_dashboards import times
 from techport_dashboards.access import Viewer
 from techport_dashboards.catalogue import Catalogue
 from techport_dashboards.i18n import Language
-from techport_dashboards.queries import Answer, Question, answer
+from techport_dashboards.pages.clock import Clock
+from techport_dashboards.queries import Answer, Question, answer, instant
 from techport_dashboards.services import Services
 from techport_pilots.registry import StreamInfo
-from techport_storage.every import format_every, parse_every
+from techport_storage.every import format_every
 from techport_storage.model import Aggregate, Every, Micros, Query, Stream
 
 POINTS = 1_000  # of one line
@@ -30,9 +29,11 @@ ALL_POINTS = 4_800  # of all lines together: what a phone still draws at once
 RAW_POINTS = 1_500  # up to here a line shows every reading
 GAP = 2.5  # expected intervals without a reading that break a line
 BANDS = 3  # lines up to which each has a band of its own; more share one envelope
-WIDTHS: tuple[Every, ...] = tuple(
-    parse_every(text)
-    for text in "PT1S PT5S PT10S PT30S PT1M PT2M PT5M PT10M PT20M PT30M PT1H PT2H PT3H PT6H PT12H P1D P1W P1M".split()
+WIDTHS: tuple[Every, ...] = (
+    *(Every(count, "s") for count in (1, 2, 5, 10, 20, 30)),
+    *(Every(count, "min") for count in (1, 2, 5, 10, 20, 30)),
+    *(Every(count, "h") for count in (1, 2, 3, 6, 12)),
+    *(Every(1, unit) for unit in ("d", "w", "mo")),
 )
 
 
@@ -119,9 +120,8 @@ def _read(
 ) -> Answer:
     """Every reading where they are few enough to draw, else buckets of the least round width that is coarse enough."""
     now = times.now()
-    start, end = (
-        times.parse_instant(text or "now", zone, now, wall_clock=True) for text in (question.start, question.end)
-    )
+    start = instant("start", question.start, zone.key, now, wall_clock=True) or now
+    end = instant("end", question.end, zone.key, now, wall_clock=True) or now
     span = max(end - start, 1)
     interval = min((view.interval_us for view in views if view.interval_us), default=times.MINUTE)
     lines = max(len(views), 1)
@@ -267,47 +267,3 @@ def _shown(every: Every | None, how: Presentation, language: Language) -> str:
     text = "{statistic} per {width}, band min–max" if how.band else "{statistic} per {width}"
     width = language.duration(times.length(every))
     return language.gettext(text, statistic=language.gettext(how.statistic), width=width)
-
-
-@dataclass(frozen=True, slots=True)
-class Clock:
-    """Instants as the text that plotly.js shows unchanged: the zone's wall clock, or one fixed offset."""
-
-    zone: ZoneInfo
-    fixed: dt.timedelta | None
-
-    @classmethod
-    def over(cls, zone: ZoneInfo, start: Micros, end: Micros) -> Clock:
-        offset = times.moment(start, zone).utcoffset()
-        changes = offset != times.moment(end, zone).utcoffset()
-        return cls(zone, offset if changes and end - start <= 8 * times.DAY else None)
-
-    @property
-    def offset_text(self) -> str | None:
-        """Like +02:00, for the charts to send back with a range; None where wall-clock times say it all."""
-        return None if self.fixed is None else _offset(self.fixed)
-
-    def label(self, instant: Micros) -> str:
-        if self.fixed is not None:
-            return f"UTC{_offset(self.fixed)}"
-        offset = times.moment(instant, self.zone).utcoffset() or dt.timedelta()
-        return f"{self.zone.key}, UTC{_offset(offset)}"
-
-    def text(self, instant: Micros) -> str:
-        return self.texts(np.array([instant], np.int64))[0]
-
-    def texts(self, instants: NDArray[np.int64]) -> list[str]:
-        """Like 2026-11-22T08:00:00, to the millisecond where one is not on a whole second."""
-        if self.fixed is not None:
-            local = instants + self.fixed // times.MICROSECOND
-        else:
-            stamps = pa.array(instants, pa.timestamp("us", tz=self.zone.key))
-            local = pc.local_timestamp(stamps).cast(pa.int64()).to_numpy()
-        whole = not (local % times.SECOND).any()
-        texts: list[str] = np.datetime_as_string(local.astype("datetime64[us]"), unit="s" if whole else "ms").tolist()
-        return texts
-
-
-def _offset(offset: dt.timedelta) -> str:
-    minutes = int(offset.total_seconds() // 60)
-    return f"{'-' if minutes < 0 else '+'}{abs(minutes) // 60:02}:{abs(minutes) % 60:02}"

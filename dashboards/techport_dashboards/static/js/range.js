@@ -1,6 +1,6 @@
 // The range of time that a page shows: in its address, in its toolbar, and for all its charts.
 
-import { language, t } from "./page.js";
+import { language } from "./page.js";
 import { fromText, toText } from "./time.js";
 
 /**
@@ -58,7 +58,14 @@ export function ranges({ start, end, shown, offset, onChange }) {
   document.querySelector("[data-steps]")?.removeAttribute("hidden");
   addEventListener("popstate", (event) => set(event.state ?? initial, { remember: false }));
 
-  return { set, setWalls, reset: () => set(initial), isLive: () => current.end === "now", current: () => current };
+  /** Back to where the page began; from there to now. */
+  function reset() {
+    const there = current.start === initial.start && current.end === initial.end;
+    set(there ? { start: "-P1D", end: "now" } : initial);
+  }
+
+  history.replaceState(initial, "");  // so that going back finds a range, also after a reload
+  return { set, setWalls, reset, isLive: () => current.end === "now", current: () => current };
 }
 
 /** Say in words what is shown: "22 Nov 2026, 08:00 – 23 Nov 2026, 08:00 (Europe/Oslo, UTC+01:00)". */
@@ -68,5 +75,4 @@ export function describeRange(start, end, zone) {
   const element = document.getElementById("range");
   const text = `${words} (${zone})`;
   if (element.textContent !== text) element.textContent = text;
-  return t(text);
 }

@@ -32,7 +32,7 @@ export function fromText(text) {
 export const toText = (wallTime) => new Date(Math.round(wallTime)).toISOString().slice(0, 23).replace(/\.000$/, "");
 
 const UNITS = [["year", 31557600], ["month", 2629800], ["day", 86400], ["hour", 3600], ["minute", 60], ["second", 1]];
-const relative = new Intl.RelativeTimeFormat(language, { numeric: "always" });
+const relative = new Intl.RelativeTimeFormat(language, { numeric: "always", style: "short" });
 
 export function ago(instant) {
   const seconds = (Date.now() - instant) / 1000;

@@ -1,0 +1,177 @@
+"""What a pilot team sees and does: the overview, charts, live readings, zooming, losing the server."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+from playwright.sync_api import Browser, Locator, Page, expect
+
+from techport_dashboards import WebSettings
+from techport_dashboards.times import iso
+from techport_pilots.model import PilotDefinition
+from tests.browser import district
+from tests.browser.conftest import Visit
+from tests.dashboards.web import City, serving, wait_until_alive
+from tests.servers.mosquitto import free_port
+
+Visitor = Callable[..., Visit]
+PHONE = {"viewport": {"width": 390, "height": 844}, "device_scale_factor": 2, "is_mobile": True, "has_touch": True}
+LOOKS: dict[str, dict[str, Any]] = {"light": {}, "dark": {"color_scheme": "dark"}, "phone": PHONE}
+PILOT = "/pilots/school-air"
+DEVICE = "/pilots/school-air/devices/ila-skole"
+
+
+def drawn(page: Page, quantity: str = "pm10") -> Locator:
+    """The figure of a quantity once its chart is there."""
+    figure = page.locator(f'figure.chart[data-quantity="{quantity}"]')
+    figure.scroll_into_view_if_needed()
+    expect(figure.locator(".scatterlayer .trace").first).to_be_attached()
+    return figure
+
+
+@pytest.mark.parametrize("look", LOOKS)
+@pytest.mark.parametrize(("name", "path"), [("overview", "/"), ("pilot", PILOT), ("device", DEVICE)])
+def test_pages_look(visit: Visitor, look: str, name: str, path: str) -> None:
+    """Nothing is wider than the screen, no text is left in English, and there is a picture to look at."""
+    here = visit(**LOOKS[look])
+    page = here.open(path)
+    expect(page.locator("#live")).to_have_attribute("data-state", "live")
+    for figure in page.locator("figure.chart").all():
+        figure.scroll_into_view_if_needed()
+        expect(figure.locator(".main-svg").first).to_be_attached()
+    page.evaluate("scrollTo(0, 0)")
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    here.shoot(f"{name}-{look}")
+
+
+def test_the_overview_shows_where_and_how_every_device_is(visit: Visitor, city: City) -> None:
+    district.everybody(city)
+    page = visit().open("/")
+    devices = city.registry.devices()
+    expect(page.locator(".mark")).to_have_count(sum(device.position is not None for device in devices))
+    expect(page.locator(".needs .attention li")).to_have_count(len(district.SILENT) + len(district.NEVER))
+    expect(page.locator(".needs .attention li").first).to_contain_text("har ikke sendt noe ennå")
+    expect(page.locator('.mark[data-device="school-air/nidarvoll-skole"]')).to_have_class(re.compile("silent"))
+    mark = page.locator('.mark[data-device="school-air/ila-skole"]')
+    mark.focus()
+    page.keyboard.press("Enter")
+    expect(page).to_have_url(re.compile(DEVICE))
+
+
+def test_pages_work_without_javascript(visit: Visitor) -> None:
+    page = visit(java_script_enabled=False).open("/")
+    page.locator(".pilots a", has_text="Luft ved skolene").click()
+    expect(page.locator("table.devices tbody tr")).to_have_count(8)
+    expect(page.locator("noscript a").first).to_have_attribute("href", re.compile("format=csv"))
+
+
+def test_charts_break_where_readings_are_missing(visit: Visitor) -> None:
+    figure = drawn(visit().open(DEVICE))
+    strokes = figure.evaluate(
+        "f => [...f.querySelectorAll('.scatterlayer .trace')].map(t => t.querySelectorAll('path.js-line').length)"
+    )
+    assert strokes[1] == 2, "one gap makes two strokes of the line, which comes after its band"
+
+
+def test_times_are_the_pilots_in_a_browser_elsewhere(visit: Visitor) -> None:
+    page = visit().open(f"{DEVICE}?start=2026-11-20T08:00&end=2026-11-20T20:00")
+    expect(page.locator("#range")).to_contain_text("08:00")
+    expect(page.locator("#range")).to_contain_text("Europe/Oslo, UTC+01:00")
+    expect(page.locator("#live")).to_have_attribute("data-state", "paused")
+
+
+def test_a_new_reading_is_drawn(visit: Visitor, city: City) -> None:
+    page = visit().open(f"{PILOT}?start=-PT1H")
+    figure = drawn(page)
+    expect(page.locator("#live")).to_have_attribute("data-state", "live")
+    readings = district.measure_now(city, pilot(city), "ila-skole")
+    (pm10,) = (reading for reading in readings if reading.quantity == "pm10")
+    expect(figure).to_have_attribute("data-drawn", iso(pm10.time))
+    cell = page.locator('tr[data-device="school-air/ila-skole"] [data-quantity="pm10"] .value')
+    expect(cell).to_have_text(f"{pm10.value:.1f}".replace(".", ","))
+
+
+def test_zooming_fetches_finer_data_and_the_address_keeps_it(visit: Visitor) -> None:
+    page = visit().open(PILOT)
+    figure = drawn(page)
+    expect(figure).to_have_attribute("data-every", "PT5M")
+    drag(page, figure, 0.5, 0.54)
+    expect(figure).to_have_attribute("data-every", "")  # every reading
+    query = parse_qs(urlsplit(page.url).query)
+    assert set(query) == {"start", "end"}
+    shown = page.locator("#range").inner_text()
+    page.reload()
+    expect(drawn(page)).to_have_attribute("data-every", "")
+    expect(page.locator("#range")).to_have_text(shown)
+    page.go_back()
+    expect(drawn(page)).to_have_attribute("data-every", "PT5M")
+
+
+def test_a_double_click_and_the_keyboard_go_back_to_now(visit: Visitor) -> None:
+    page = visit().open(PILOT)
+    figure = drawn(page)
+    drag(page, figure, 0.2, 0.6)
+    expect(page.locator("#live")).to_have_attribute("data-state", "paused")
+    figure.locator(".nsewdrag").first.dblclick()
+    expect(page.locator("#live")).to_have_attribute("data-state", "live")
+    page.locator('[data-step="earlier"]').focus()
+    page.keyboard.press("Enter")
+    expect(page.locator("#live")).to_have_attribute("data-state", "paused")
+    page.locator('[data-step="reset"]').focus()
+    page.keyboard.press("Enter")
+    expect(page.locator("#live")).to_have_attribute("data-state", "live")
+    expect(page).to_have_url(re.compile(f"{PILOT}$"))
+
+
+def test_every_chart_has_its_words_and_its_table(visit: Visitor) -> None:
+    page = visit().open(PILOT)
+    figure = drawn(page)
+    expect(figure.locator(".plot")).to_have_attribute("aria-label", re.compile("Svevestøv PM10.*8 enheter fra .* til"))
+    figure.locator("summary").click()
+    expect(figure.locator("tbody tr")).to_have_count(8)
+    with page.expect_download() as download:
+        figure.locator(".downloads a", has_text="CSV").click()
+    text = download.value.path().read_text()
+    assert text.startswith("pilot,device,quantity,time,mean,min,max,count,unit")
+    assert '"pm10"' in text
+
+
+def test_the_language_can_be_changed_and_stays(visit: Visitor) -> None:
+    page = visit().open(PILOT)
+    expect(page.locator("h1")).to_contain_text("Blir lufta i skolegården renere")
+    page.locator(".languages a").click()
+    expect(page.locator("h1")).to_contain_text("Is the air in the schoolyard cleaner")
+    page.locator(".brand").click()
+    expect(page.locator("#attention-title")).to_contain_text("Needs attention")
+
+
+def test_a_lost_server_is_said_and_found_again(chromium: Browser, city: City) -> None:
+    port = free_port()
+    settings = WebSettings(heartbeat=0.3)
+    page = chromium.new_page()
+    with serving(city.app(settings), port) as address:
+        page.goto(f"{address}{PILOT}")
+        expect(page.locator("#live")).to_have_attribute("data-state", "live")
+    expect(page.locator("#live")).to_have_attribute("data-state", "disconnected")
+    with serving(city.app(settings), port) as address:
+        wait_until_alive(address)
+        expect(page.locator("#live")).to_have_attribute("data-state", "live", timeout=20_000)
+        page.close()
+
+
+def drag(page: Page, figure: Locator, start: float, end: float) -> None:
+    """Draw a range on the plot, in shares of its width."""
+    box = figure.locator(".nsewdrag").first.bounding_box()
+    assert box is not None
+    page.mouse.move(box["x"] + start * box["width"], box["y"] + box["height"] / 2)
+    page.mouse.down()
+    page.mouse.move(box["x"] + end * box["width"], box["y"] + box["height"] / 2, steps=5)
+    page.mouse.up()
+
+
+def pilot(city: City) -> PilotDefinition:
+    return city.registry.pilot("school-air")

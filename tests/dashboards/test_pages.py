@@ -1,0 +1,103 @@
+"""The pages as a server gives them: languages, headers, escaping, addresses that are wrong."""
+
+from __future__ import annotations
+
+import gzip
+import re
+
+import httpx
+import pytest
+
+from techport_dashboards.assets import PLOTLY, Assets
+from techport_dashboards.messages import NB, SCRIPT_MESSAGES
+from techport_dashboards.templating import TEMPLATES
+from techport_storage.model import Reading
+from tests.dashboards.web import City, now
+
+pytestmark = pytest.mark.anyio
+PAGE = {"accept": "text/html"}
+
+
+@pytest.mark.parametrize(
+    ("asked", "accepted", "language"),
+    [
+        ("", "nb-NO,nb;q=0.9,en;q=0.8", "nb"),
+        ("", "nn-NO", "nb"),
+        ("", "no", "nb"),
+        ("", "en-US,en;q=0.9", "en"),
+        ("", "de,en;q=0.5,nb;q=0.4", "en"),
+        ("", "", "nb"),
+        ("", "en;q=nonsense", "nb"),
+        ("?lang=en", "nb-NO", "en"),
+        ("?lang=xx", "en", "en"),
+    ],
+)
+async def test_the_language_is_the_readers(
+    client: httpx.AsyncClient, asked: str, accepted: str, language: str
+) -> None:
+    answer = await client.get("/" + asked, headers={"accept-language": accepted})
+    assert answer.headers["content-language"] == language
+    assert f'<html lang="{language}">' in answer.text
+
+
+async def test_scripts_come_from_our_files_only(client: httpx.AsyncClient) -> None:
+    answer = await client.get("/pilots/kai-luft")
+    policy = dict(part.split(" ", 1) for part in answer.headers["content-security-policy"].split("; "))
+    assert policy["script-src"] == "'self'"
+    assert policy["default-src"] == "'none'"
+    assert "//" not in policy["connect-src"]
+    assert "style=" not in answer.text
+    assert "onclick" not in answer.text
+
+
+async def test_assets_are_compressed_and_kept_for_good(client: httpx.AsyncClient) -> None:
+    assets = Assets()
+    answer = await client.get(assets.url(PLOTLY))
+    assert answer.headers["content-encoding"] == "gzip"
+    assert "immutable" in answer.headers["cache-control"]
+    assert b"plotly.js v" in answer.content[:200]
+    stale = await client.get(f"/static/0123/{PLOTLY}", headers={"accept-encoding": "identity"})
+    assert "immutable" not in stale.headers["cache-control"]
+    assert stale.content == answer.content
+    asset = assets.get(PLOTLY)
+    assert asset is not None
+    assert gzip.decompress(asset.compressed) == asset.content
+
+
+@pytest.mark.parametrize("name", ["../app.py", "..%2fapp.py", "css/../../app.py", "none.css"])
+async def test_nothing_but_assets_is_served(client: httpx.AsyncClient, name: str) -> None:
+    assert (await client.get(f"/static/0/{name}")).status_code == 404
+
+
+async def test_a_wrong_address_is_a_page_for_people(client: httpx.AsyncClient) -> None:
+    for path in ("/pilots/nobody", "/pilots/kai-luft/devices/nobody", "/nothing"):
+        answer = await client.get(path, headers=PAGE)
+        assert answer.status_code == 404
+        assert answer.headers["content-type"].startswith("text/html")
+    answer = await client.get("/pilots/kai-luft?start=then", headers=PAGE)
+    assert answer.status_code == 400
+
+
+async def test_names_from_devices_are_escaped(city: City, client: httpx.AsyncClient) -> None:
+    at = now()
+    evil = '</script><script>alert("1")</script>'
+    city.write(Reading("kai-luft", "port", evil, at, 1.0, at))
+    for path in ("/", "/pilots/kai-luft", "/pilots/kai-luft/devices/port"):
+        assert evil not in (await client.get(path)).text
+    assert "&lt;/script&gt;" in (await client.get("/pilots/kai-luft")).text
+
+
+async def test_old_data_opens_where_it_is(client: httpx.AsyncClient) -> None:
+    """A pilot whose last reading is long ago shows its last day, not an empty chart of today."""
+    text = (await client.get("/pilots/kai-luft")).text
+    assert '"start":"2026-10-2' in text
+    assert '"end":"2026-10-30T00:00:01"' in text
+
+
+def test_every_text_of_the_pages_is_in_bokmaal() -> None:
+    """Texts in templates and scripts that have no translation, and translations that nobody asks for."""
+    sources = "".join(path.read_text("utf-8") for path in TEMPLATES.glob("*.html"))
+    used = {a or b for a, b in re.findall(r"""\b_\(\s*(?:"([^"]+)"|'([^']+)')""", sources)}
+    used |= {text for pair in re.findall(r"""n_\("([^"]+)", "([^"]+)\"""", sources) for text in pair}
+    assert used
+    assert (used | set(SCRIPT_MESSAGES)) - set(NB) == set()

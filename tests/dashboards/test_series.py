@@ -1,0 +1,98 @@
+"""What charts show: enough points, holes where readings are missing, the pilot's clock."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import httpx
+import pytest
+
+from techport_dashboards.pages.series import PRESENTATIONS
+from techport_pilots.quantities import builtin
+from techport_storage.model import Selection, Stream
+from tests.dashboards.conftest import HOURS, START
+from tests.dashboards.web import HOUR, City
+
+pytestmark = pytest.mark.anyio
+
+
+async def chart(client: httpx.AsyncClient, **parameters: str) -> dict[str, Any]:
+    answer = await client.get("/pilots/kai-luft/chart", params={"quantity": "pm10", "lang": "en", **parameters})
+    assert answer.status_code == 200, answer.text
+    found: dict[str, Any] = answer.json()
+    return found
+
+
+async def test_few_readings_are_all_shown(client: httpx.AsyncClient) -> None:
+    data = await chart(client, start="2026-10-20", end="2026-11-10")
+    assert data["every"] is None
+    assert [len([y for y in line["y"] if y is not None]) for line in data["lines"]] == [HOURS, HOURS]
+    assert data["lines"][0]["title"] == "The crane"
+    assert data["lines"][0]["summary"]["count"] == str(HOURS)
+
+
+async def test_many_are_shown_in_buckets_with_their_extremes(city: City, client: httpx.AsyncClient) -> None:
+    data = await chart(client, start="2016-01-01", end="2026-11-10")
+    assert data["every"] == "P1W"
+    line = data["lines"][0]
+    assert all(low <= y <= high for low, y, high in zip(line["low"], line["y"], line["high"], strict=True))
+    assert min(line["low"]) == 10
+    assert "per 1 wk" in data["shown"]
+
+
+async def test_the_matching_query_gives_the_same_numbers(client: httpx.AsyncClient) -> None:
+    data = await chart(client, start="2016-01-01", end="2026-11-10", device="kran")
+    query = {"pilot": "kai-luft", "device": "kran", "quantity": "pm10", **data["query"]}
+    items = (await client.get("/api/v1/readings", params=query)).json()["items"]
+    assert [round(item["mean"], 3) for item in items] == data["lines"][0]["y"]
+
+
+async def test_a_hole_is_a_hole(city: City, client: httpx.AsyncClient) -> None:
+    crane = Selection(streams=(Stream("kai-luft", "kran", "pm10"),))
+    assert city.store.erase(crane, START + 50 * HOUR, START + 60 * HOUR) == 10
+    line = (await chart(client, start="2026-10-20", end="2026-11-10", device="kran"))["lines"][0]
+    assert line["y"].count(None) == 1
+    assert line["y"].index(None) == 50
+
+
+async def test_a_long_range_shows_the_wall_clock(client: httpx.AsyncClient) -> None:
+    data = await chart(client, start="2026-10-20", end="2026-11-10")
+    assert data["offset"] is None
+    assert data["start"] == "2026-10-20T00:00:00"
+    xs = data["lines"][0]["x"]
+    assert xs[0] == "2026-10-20T02:00:00.123"   # midnight UTC in summer
+    assert xs[-1] == "2026-10-30T00:00:00.123"  # 23 UTC in winter
+    assert "Europe/Oslo" in data["zone"]
+
+
+async def test_a_short_range_over_the_end_of_summer_time_does_not_run_backwards(client: httpx.AsyncClient) -> None:
+    data = await chart(client, start="2026-10-24T12:00", end="2026-10-25T12:00", device="kran")
+    assert data["offset"] == "+02:00"
+    xs = data["lines"][0]["x"]
+    assert len(xs) == 25
+    assert xs == sorted(set(xs))
+    again = await chart(client, start=data["start"] + "+02:00", end=data["end"] + "+02:00", device="kran")
+    assert again["lines"] == data["lines"]
+
+
+def test_a_direction_is_not_averaged() -> None:
+    assert {quantity.kind for quantity in builtin()} <= set(PRESENTATIONS)
+    assert PRESENTATIONS["direction"].statistic == "last"
+
+
+async def test_an_empty_range_says_so(client: httpx.AsyncClient) -> None:
+    data = await chart(client, start="2020-01-01", end="2020-01-02")
+    assert data["lines"] == []
+    assert data["summary"] == "no readings in this range"
+
+
+@pytest.mark.parametrize(
+    ("parameters", "status"),
+    [({"quantity": "nothing"}, 400), ({"start": "then"}, 400), ({"end": "2019-01-01"}, 400), ({"colour": "red"}, 400)],
+)
+async def test_wrong_questions_are_problems(client: httpx.AsyncClient, parameters: dict[str, str], status: int) -> None:
+    answer = await client.get(
+        "/pilots/kai-luft/chart", params={"quantity": "pm10", "start": "2020-01-01", **parameters}
+    )
+    assert answer.status_code == status
+    assert answer.headers["content-type"] == "application/problem+json"
