@@ -37,14 +37,14 @@ def year_of_readings(rows: int, at_once: int) -> Iterator[Batch]:
     """Batches in order of arrival.
 
     Values are daily and yearly waves with noise and a random walk, with one or two decimals. Of five devices two send
-    on the full interval, two some seconds beside it and one with milliseconds; the delay is 50 to 250 ms, for some 3 s.
+    on the full interval, two some seconds beside it and one with milliseconds; delays are lognormal about 120 ms.
     One row in a thousand is flagged, one in five hundred is delivered twice, and each device is cut off for an hour in
     every fifty or so, and sends what it has when it is back.
     """
     streams = names(STREAMS)
     rng = np.random.default_rng(2024)
     ticks = rows // STREAMS
-    interval = YEAR * S // ticks
+    interval = max(1, round(YEAR / ticks)) * S
     per_batch = max(1, at_once // STREAMS)
     number = np.arange(STREAMS, dtype=np.int32)
     phase = rng.integers(0, interval // S + 1, STREAMS) * S
@@ -61,7 +61,7 @@ def year_of_readings(rows: int, at_once: int) -> Iterator[Batch]:
         waves = 6 * np.sin(time / (86_400 * S) * 2 * np.pi + number) + 9 * np.sin(time / (YEAR * S) * 2 * np.pi)
         scale = 10.0 ** np.broadcast_to(decimals, time.shape)
         value = np.round((15 + waves + steps + rng.normal(0, 0.4, time.shape)) * scale) / scale
-        delay = rng.integers(50, 250, time.shape) * 1000 + (rng.random(time.shape) < 0.02) * 2_800_000
+        delay = (rng.lognormal(np.log(120), 0.4, time.shape) * 1000).astype(np.int64)
         hour = time // (3600 * S)
         back = (hour * 7919 + number // 5 * 104_729) % 50 == 0
         delay = np.where(back, (hour + 1) * 3600 * S - time + delay, delay)

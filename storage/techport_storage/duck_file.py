@@ -29,6 +29,15 @@ def parse_url(url: str) -> tuple[Path | None, dict[str, int]]:
     return Path(rest[1:]) if rest else None, numbers
 
 
+ROW_GROUP = 491_520
+"""Rows of a row group. Columns fill whole blocks of 256 kB: with DuckDB's 122,880 a fifth of the file is padding."""
+
+
+def quoted(path: Path | None) -> str:
+    """The path within single quotes of SQL."""
+    return ":memory:" if path is None else str(path).replace("'", "''")
+
+
 class DuckFile:
     """The connection to a file. Its cursors may be used from several threads, each from one at a time."""
 
@@ -42,12 +51,18 @@ class DuckFile:
         self._con = self._connect()
 
     def _connect(self) -> duckdb.DuckDBPyConnection:
+        """A connection in which the file is attached as `store`."""
         with self._saying_why():
-            if self.path is None:
-                return duckdb.connect(":memory:")
-            self.path.parent.mkdir(parents=True, exist_ok=True)
+            if self.path is not None:
+                self.path.parent.mkdir(parents=True, exist_ok=True)
             # A checkpoint that fails within a commit would make an error of rows that were stored. Upkeep does them.
-            return duckdb.connect(str(self.path), config={"wal_autocheckpoint": "1TB"})
+            con = duckdb.connect(":memory:", config={"wal_autocheckpoint": "1TB"})
+            try:
+                con.execute(f"ATTACH '{quoted(self.path)}' AS store (ROW_GROUP_SIZE {ROW_GROUP})")
+            except duckdb.Error:
+                con.close()
+                raise
+            return con
 
     def reopen(self) -> None:
         """Open again after a failure; everything that was committed is there. Raises StoreUnavailable."""
@@ -62,6 +77,7 @@ class DuckFile:
         with self._saying_why():
             with self._gate:
                 cursor = self._con.cursor()
+                cursor.execute("USE store")
                 number = next(self._numbers)
                 self._cursors.add(number)
             try:
@@ -90,7 +106,7 @@ class DuckFile:
                     return False
                 time.sleep(0.01)
             with self._saying_why():
-                self._con.execute("CHECKPOINT")  # a log of the old file must not meet the new one
+                self._con.execute("CHECKPOINT store")  # a log of the old file must not meet the new one
                 self._con.close()
                 try:
                     if self.log_bytes() == 0:

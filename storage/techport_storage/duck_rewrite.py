@@ -6,12 +6,10 @@ statistics of what was deleted live on in its metadata. A new file has neither, 
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import duckdb
 
 from techport_storage import duck_sql
-from techport_storage.duck_file import DuckFile
+from techport_storage.duck_file import ROW_GROUP, DuckFile, quoted
 
 
 def rewrite(file: DuckFile, rows_at_once: int) -> bool:
@@ -25,7 +23,7 @@ def rewrite(file: DuckFile, rows_at_once: int) -> bool:
     new = file.path.with_name(f"{file.path.name}.new")
     new.unlink(missing_ok=True)
     with file.cursor() as cursor:
-        cursor.execute(f"ATTACH '{_quoted(new)}' AS new_file")
+        cursor.execute(f"ATTACH '{quoted(new)}' AS new_file (ROW_GROUP_SIZE {ROW_GROUP})")
         try:
             _copy(cursor, rows_at_once)
         finally:
@@ -62,7 +60,3 @@ def _ranges(counts: list[tuple[int, int]], size: int) -> list[tuple[int, int]]:
             low, gathered = stream, 0
         gathered += rows
     return [*ranges, (low, counts[-1][0])] if counts else []
-
-
-def _quoted(path: Path) -> str:
-    return str(path).replace("'", "''")
