@@ -70,7 +70,7 @@ class InfluxStore:
         """Open the bucket that the URL names, see influx_http.Address.parse. Raises ValueError, StoreUnavailable."""
         connection = Connection(Address.parse(url))
         try:
-            _read_all(connection, connection.influxql(["SHOW MEASUREMENTS LIMIT 1"]))
+            _read_all(connection, connection.influxql(["SHOW SERIES LIMIT 1"]))
         except StoreUnavailable:
             connection.close()
             raise

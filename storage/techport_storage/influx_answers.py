@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from pyarrow import csv
 
 from techport_storage.errors import StoreUnavailable
+from techport_storage.influx_query import name_of
 from techport_storage.model import Stream
 
 Column = NDArray[Any]  # int64 or float64
@@ -61,15 +62,13 @@ class _Answer(msgspec.Struct):
 def series(pieces: Iterable[bytes], kinds: Kinds) -> Iterator[Series]:
     """The series of an InfluxQL answer as they arrive; `kinds` are the columns behind the time.
 
-    Rows without the first of these columns, which only a stranger could have written, are left out. Raises
-    StoreUnavailable where the server broke off.
+    Rows that lack one of these columns are left out: they are being written just now. Raises StoreUnavailable where the
+    server broke off.
     """
     for answer in _documents(pieces):
         for result in answer.results:
-            if error := answer.error or result.error:
-                raise StoreUnavailable(f"InfluxDB broke off its answer: {error}")
             for found in result.series:
-                stream = Stream(*(found.tags.get(tag, "") for tag in Stream._fields))
+                stream = Stream(*(name_of(found.tags.get(tag, "")) for tag in Stream._fields))
                 yield Series(result.statement_id, stream, columns(bytes(found.values), (np.int64, *kinds)))
 
 
@@ -86,9 +85,9 @@ def columns(rows: bytes, kinds: Kinds) -> list[Column]:
     fast = _equal_rows(rows, len(kinds))
     if fast is not None:
         return [column.astype(kind) for column, kind in zip(fast, kinds, strict=True)]
-    complete = [row for row in msgspec.msgpack.decode(rows) or () if row[1] is not None]
+    complete = [row for row in msgspec.msgpack.decode(rows) or () if None not in row]
     turned = zip(*complete, strict=True) if complete else ([] for _ in kinds)
-    return [np.array([0 if v is None else v for v in column], kind) for column, kind in zip(turned, kinds, strict=True)]
+    return [np.array(column, kind) for column, kind in zip(turned, kinds, strict=True)]
 
 
 def _equal_rows(rows: bytes, width: int) -> list[NDArray[np.generic]] | None:
@@ -115,7 +114,7 @@ def _equal_rows(rows: bytes, width: int) -> list[NDArray[np.generic]] | None:
             at += 1
             continue
         kind = np.dtype(_WIDE.get(first[at], "V0"))
-        if not kind.itemsize:
+        if not kind.itemsize or at + 1 + kind.itemsize > len(first):
             return None
         tags.append(at)
         found.append(np.ascontiguousarray(table[:, at + 1 : at + 1 + kind.itemsize]).view(kind).reshape(-1))
@@ -137,13 +136,21 @@ def _documents(pieces: Iterable[bytes]) -> Iterator[_Answer]:
             except msgspec.DecodeError:
                 continue  # these bytes were part of a name or a number: the document goes on
             begin = cut
-            yield answer
+            yield _sound(answer)
         search = max(begin + 1, len(buffer) - len(_DOCUMENT) + 1)
     if buffer[begin:]:
         try:
-            yield decoder.decode(memoryview(buffer)[begin:])
+            answer = decoder.decode(memoryview(buffer)[begin:])
         except msgspec.DecodeError as error:
             raise StoreUnavailable(f"InfluxDB's answer ends in the middle: {error}") from None
+        yield _sound(answer)
+
+
+def _sound(answer: _Answer) -> _Answer:
+    for error in (answer.error, *(result.error for result in answer.results)):
+        if error:
+            raise StoreUnavailable(f"InfluxDB broke off its answer: {error}")
+    return answer
 
 
 def tables(answer: bytes, value: pa.DataType) -> Iterator[tuple[str, pa.Table]]:

@@ -25,7 +25,15 @@ from techport_storage.influx_answers import Column, series, tables
 from techport_storage.influx_http import Connection, stream_bytes
 from techport_storage.influx_known import bounds
 from techport_storage.influx_local import Buckets, aggregate_here
-from techport_storage.influx_query import MEASUREMENT, flux_condition, ql_conditions, ql_select, ql_times, rfc3339
+from techport_storage.influx_query import (
+    MEASUREMENT,
+    flux_condition,
+    name_of,
+    ql_conditions,
+    ql_select,
+    ql_times,
+    rfc3339,
+)
 from techport_storage.influx_read import Span, spans
 from techport_storage.model import TIME, Aggregate, Query, Stream, aggregate_schema
 
@@ -177,7 +185,8 @@ def _keyed(rows: pa.Table, number: dict[Stream, int], width: int) -> tuple[Int, 
     keys = rows.select(list(Stream._fields)).combine_chunks()
     runs = np.flatnonzero(_changes(rows))
     names = keys.take(pa.array(runs)).to_pydict()
-    numbers = [number.get(Stream(*key), -1) for key in zip(*(names[tag] for tag in Stream._fields), strict=True)]
+    found = zip(*([name_of(tag) for tag in names[part]] for part in Stream._fields), strict=True)
+    numbers = [number.get(Stream(*key), -1) for key in found]
     stream = np.repeat(np.array(numbers, np.int64), np.diff(np.append(runs, rows.num_rows)))
     time = rows["time"].cast(pa.int64()).to_numpy()
     order = np.lexsort((time, stream))

@@ -121,7 +121,7 @@ class Connection:
         where = {"org": self.address.org, "bucket": self.address.bucket, "precision": "us"}
         try:
             self._call("/api/v2/write", where, headers, body=lines)
-        except _Refused as refusal:
+        except Refused as refusal:
             if refusal.status in PARTIAL:
                 raise RefusedLines(str(refusal)) from None
             raise
@@ -196,7 +196,9 @@ def stream_bytes(address: Address, answer: urllib3.BaseHTTPResponse, size: int =
             answer.close()
 
 
-class _Refused(StoreUnavailable):
+class Refused(StoreUnavailable):
+    """The server answered, with an HTTP status that is not a success."""
+
     def __init__(self, status: int, message: str) -> None:
         super().__init__(message)
         self.status = status
@@ -214,7 +216,7 @@ def _saying_why(address: Address) -> Iterator[None]:
             403: "does not let this token do that",
             404: f"has no organisation {address.org!r} with a bucket {address.bucket!r} that this token may use",
         }.get(error.status or 0, f"answered {error.status}")
-        raise _Refused(error.status or 0, f"{place} {advice}: {_message(error.body)}") from None
+        raise Refused(error.status or 0, f"{place} {advice}: {_message(error.body)}") from None
     except (urllib3.exceptions.HTTPError, OSError) as error:
         raise StoreUnavailable(f"{place} does not answer: {type(error).__name__}") from error
 

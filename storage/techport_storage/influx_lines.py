@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from techport_storage.check import refused_rows
-from techport_storage.influx_query import FIRST, LAST, MEASUREMENT
+from techport_storage.influx_query import FIRST, LAST, MEASUREMENT, tag_of
 from techport_storage.model import Batch, Stream
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")  # a line break ends the line; the others have no use in a name
@@ -65,8 +65,6 @@ def _bad_names(streams: Sequence[Stream]) -> list[tuple[int, str]]:
                 found.append((position, f"{tag} has no name"))
             elif _CONTROL.search(name):
                 found.append((position, f"{tag} {name!r} has a control character, which line protocol cannot carry"))
-            elif name.endswith("\\"):
-                found.append((position, f"{tag} {name!r} ends in a backslash, which line protocol cannot carry"))
             elif len(name) > _LONGEST // 4 and len(name.encode()) > _LONGEST:
                 found.append((position, f"{tag} {name[:40]!r}... is longer than {_LONGEST} bytes"))
     return found
@@ -80,4 +78,4 @@ def _head(stream: Stream) -> str:
 
 
 def _escaped(name: str) -> str:
-    return _SPECIAL.sub(r"\\\g<0>", name)
+    return _SPECIAL.sub(r"\\\g<0>", tag_of(name))

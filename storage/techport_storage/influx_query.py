@@ -18,6 +18,7 @@ from techport_storage.model import Micros, Selection, Stream
 MEASUREMENT = "reading"
 _STREAM = "pilot, device, quantity"
 COLUMNS, KINDS = "value, received, quality", (np.float64, np.int64, np.int64)  # `received` in ms
+_END = "\u2060"  # word joiner
 SINGLE, DOUBLE = "'", '"'
 FIRST_NS, LAST_NS = -9_223_372_036_854_775_806, 9_223_372_036_854_775_805  # the times that InfluxDB can keep
 FIRST: Micros = FIRST_NS // 1000 + 1
@@ -29,9 +30,21 @@ _MANY_TERMS = 8  # more OR-ed groups than that cost more than rows that are read
 _STREAMS = 1000  # in one statement
 
 
+def tag_of(name: str) -> str:
+    """The name as InfluxDB keeps it. Line protocol cannot carry a backslash at the end: something invisible follows."""
+    return name + _END if name.endswith(("\\", _END)) else name
+
+
+def name_of(tag: str) -> str:
+    return tag.removesuffix(_END)
+
+
 def ql_conditions(streams: Sequence[Stream]) -> Iterator[str]:
-    """One condition for each pilot, in the order of the (sorted) streams. A condition may select more than them."""
-    for pilot, of_pilot in groupby(streams, key=lambda stream: stream.pilot):
+    """Conditions for the (sorted) streams, in their order, one for each pilot. They may select more than the streams.
+
+    A name that is kept in another form would be sorted by that, so its stream gets a condition of its own.
+    """
+    for (pilot, _), of_pilot in groupby(streams, key=lambda stream: (stream.pilot, _other_form(stream))):
         members = list(of_pilot)
         for begin in range(0, len(members), _STREAMS):
             yield f"{_ql('pilot', [pilot])} AND {_terms(members[begin : begin + _STREAMS], _ql, 'AND', 'OR')}"
@@ -56,6 +69,10 @@ def ql_selection(select: Selection) -> list[str]:
     return [" AND ".join(_ql(tag, sorted(set(names))) for tag, names in parts if names is not None)]
 
 
+def _other_form(stream: Stream) -> Stream | None:
+    return stream if any(tag_of(name) != name for name in stream) else None
+
+
 def selects(select: Selection, stream: Stream) -> bool:
     if select.streams is not None:
         return stream in select.streams
@@ -77,7 +94,7 @@ def delete_predicates(select: Selection) -> Iterator[str]:
         )
     for stream in streams:
         named = [(tag, name) for tag, name in zip(Stream._fields, stream, strict=True) if name is not None]
-        tags = [f"{tag}={_quoted(name, DOUBLE)}" for tag, name in named]
+        tags = [f"{tag}={_quoted(tag_of(name), DOUBLE)}" for tag, name in named]
         yield " AND ".join([f'_measurement="{MEASUREMENT}"', *tags])
 
 
@@ -107,7 +124,7 @@ def parse_key(key: str) -> Stream | None:
     found = {}
     for tag in tags:
         name, _, value = tag.partition("=")  # our tag names need no escapes
-        found[name] = re.sub(r"\\([,= ])", r"\1", value)
+        found[name] = name_of(re.sub(r"\\([,= ])", r"\1", value))
     return Stream(*(found[tag] for tag in Stream._fields)) if found.keys() == set(Stream._fields) else None
 
 
@@ -131,7 +148,7 @@ def _terms(streams: Sequence[Stream], one_of: Callable[[str, Sequence[str]], str
 
 
 def _ql(tag: str, names: Sequence[str]) -> str:
-    return f"{tag} = {_quoted(names[0], SINGLE)}" if len(names) == 1 else f"{tag} =~ {_pattern(names)}"
+    return f"{tag} = {_quoted(tag_of(names[0]), SINGLE)}" if len(names) == 1 else f"{tag} =~ {_pattern(names)}"
 
 
 def _flux(tag: str, names: Sequence[str]) -> str:
@@ -141,7 +158,7 @@ def _flux(tag: str, names: Sequence[str]) -> str:
 
 
 def _pattern(names: Sequence[str]) -> str:
-    return f"/^(?:{'|'.join(''.join(map(_literal, name)) for name in names)})$/"
+    return f"/^(?:{'|'.join(''.join(map(_literal, tag_of(name))) for name in names)})$/"
 
 
 def _literal(letter: str) -> str:

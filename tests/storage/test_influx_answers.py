@@ -65,6 +65,6 @@ def test_an_answer_that_breaks_off_is_an_error() -> None:
 
 
 def test_series_keys() -> None:
-    key = "reading,device=a\\,b\\ c\\=d\\\\,pilot=p,quantity=q\\\\\\,x"
-    assert parse_key(key) == Stream("p", "a,b c=d\\\\", "q\\\\,x")
+    key = "reading,device=a\\,b\\ c\\=d\\e,pilot=p,quantity=q\\\\,x"
+    assert parse_key(key) == Stream("p", "a,b c=d\\e", "q\\,x")
     assert parse_key("reading,host=x") is None

@@ -1,4 +1,4 @@
-"""The same data in DuckDB and InfluxDB gives the same answers: rows to the bit, aggregates to 1e-12, all query shapes."""
+"""The same data in DuckDB and InfluxDB gives the same answers: rows to the bit, aggregates to 1e-12."""
 
 from __future__ import annotations
 
