@@ -12,8 +12,9 @@ from techport_pilots.durations import interval_micros
 from techport_pilots.model import DeviceDefinition, PilotDefinition, StreamDefinition
 from techport_pilots.quantities import Quantity, vocabulary_of
 from techport_simulators.chance import Steps, key, uniform
-from techport_simulators.models import MODELS, Model, Place, wander
+from techport_simulators.models import MODELS, wander
 from techport_simulators.physics import MINUTE, Moment
+from techport_simulators.place import Model, Place
 
 Values = dict[str, float | int]
 """What a device says at one instant: quantity to number, whole numbers without a fraction as int, as firmware does."""
