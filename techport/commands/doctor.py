@@ -23,7 +23,6 @@ from techport.settings import Address, Settings, load_settings
 from techport_ingest.broker import find_mosquitto
 from techport_pilots.errors import PilotsError
 from techport_storage.errors import StoreError
-from techport_storage.model import Selection
 
 LEAST_FREE = 1 << 30  # bytes; below it the doctor warns
 CLOCK_TOLERANCE = 5 * 60  # seconds, the same that a reading's time may be ahead
@@ -126,6 +125,7 @@ def _broker(settings: Settings, running: Running | None) -> Iterator[Check]:
 
 def _stores(settings: Settings) -> Iterator[Check]:
     from techport.platform import stores
+    from techport_storage.model import Selection
 
     try:
         with stores(settings) as parts:
