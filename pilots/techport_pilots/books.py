@@ -17,12 +17,13 @@ import uuid
 from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
-from sqlalchemy import Connection, Engine, text
+from sqlalchemy import Connection, Engine, select, text
 
 from techport_pilots.account import COUNTS, DeviceDay, SetAside, Tally, day_of
 from techport_pilots.database import clean_text, reading, writing
 from techport_pilots.errors import RegistryUnavailable
 from techport_pilots.quarantine import admit, digest, key
+from techport_pilots.tables import ledger
 
 __all__ = ["COUNTS", "Books", "DeviceDay", "SetAside", "Tally", "day_of"]
 
@@ -76,14 +77,13 @@ _SETTLE = text(
 class Books:
     """Writes and reads the account, in the registry's database. Each worker calls it from one thread.
 
-    Every method may raise RegistryUnavailable; the same call again is then safe, and books nothing twice.
+    Every method may raise RegistryUnavailable. The same batch opened, closed or reconciled again is then booked once.
     """
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        self._unanswered: dict[
-            str, tuple[str, bytes]
-        ] = {}  # worker: token and content of a close that may have happened
+        # For each worker, the token and the content of a close that may have happened: its answer did not come.
+        self._unanswered: dict[str, tuple[str, bytes]] = {}
 
     def open_batch(self, worker: str, device_days: Iterable[DeviceDay]) -> None:
         """Say durably which device-days the store is about to be written for. Before the write, or it is worth nothing.
@@ -104,9 +104,9 @@ class Books:
         try:
             with writing(self._engine) as connection:
                 if connection.execute(_LAST_CLOSED, {"worker": worker}).scalar() != token:
-                    ledger = _merged(tallies)
-                    admit(connection, set_aside, ledger)
-                    _book(connection, ledger)
+                    booked = _merged(tallies)
+                    admit(connection, set_aside, booked)
+                    _book(connection, booked)
                     connection.execute(_CLOSE, {"worker": worker})
                     connection.execute(_REMEMBER_CLOSED, {"worker": worker, "token": token})
         except RegistryUnavailable:  # the commit may have happened, and only its answer been lost
@@ -143,7 +143,10 @@ class Books:
             return [DeviceDay(*row) for row in connection.execute(_INTERRUPTED, {"worker": worker})]
 
     def book_erased(self, counts: Mapping[DeviceDay, int]) -> None:
-        """Book rows that were erased from the store on purpose."""
+        """Book rows that were erased from the store on purpose.
+
+        When the answer is lost, look at the tallies before repeating it: this adds.
+        """
         with writing(self._engine) as connection:
             _book(connection, _merged({device_day: Tally(erased=count) for device_day, count in counts.items()}))
 
@@ -155,19 +158,17 @@ class Books:
         end_day: int | None = None,
     ) -> dict[DeviceDay, Tally]:
         """The account, ordered by pilot, device, day; days are half-open [start_day, end_day)."""
-        wanted = {
-            "pilot = :pilot": pilot,
-            "device = :device": device,
-            "day >= :start": start_day,
-            "day < :end": end_day,
-        }
-        given = [condition for condition, value in wanted.items() if value is not None]
-        where = f" WHERE {' AND '.join(given)}" if given else ""
-        query = text(f"SELECT pilot, device, day, {', '.join(COUNTS)} FROM ledger{where} ORDER BY pilot, device, day")  # noqa: S608
-        values = {"pilot": pilot, "device": device, "start": start_day, "end": end_day}
+        query = select(ledger).order_by(ledger.c.pilot, ledger.c.device, ledger.c.day)
+        if pilot is not None:
+            query = query.where(ledger.c.pilot == pilot)
+        if device is not None:
+            query = query.where(ledger.c.device == device)
+        if start_day is not None:
+            query = query.where(ledger.c.day >= start_day)
+        if end_day is not None:
+            query = query.where(ledger.c.day < end_day)
         with reading(self._engine) as connection:
-            rows = connection.execute(query, {key: value for key, value in values.items() if f":{key}" in where})
-            return {DeviceDay(*row[:3]): Tally(*row[3:]) for row in rows}
+            return {DeviceDay(*row[:3]): Tally(*row[3:]) for row in connection.execute(query)}
 
     def open_intents(self) -> dict[DeviceDay, list[str]]:
         """Device-days that a batch is open for now, or was when its worker died, and the workers it belongs to."""
@@ -187,21 +188,20 @@ class Books:
 
 def _merged(tallies: Mapping[DeviceDay, Tally]) -> dict[DeviceDay, Tally]:
     """A copy under the names as the database keeps them."""
-    ledger: dict[DeviceDay, Tally] = {}
+    merged: dict[DeviceDay, Tally] = {}
     for device_day, tally in tallies.items():
-        ledger.setdefault(DeviceDay(**key(device_day)), Tally()).add(tally)
-    return ledger
+        merged.setdefault(DeviceDay(**key(device_day)), Tally()).add(tally)
+    return merged
 
 
-def _book(connection: Connection, ledger: Mapping[DeviceDay, Tally]) -> None:
+def _book(connection: Connection, tallies: Mapping[DeviceDay, Tally]) -> None:
     # In one order for everybody: two workers that book the same devices would otherwise wait for each other for ever.
-    rows = [{**device_day._asdict(), **msgspec.structs.asdict(ledger[device_day])} for device_day in sorted(ledger)]
+    rows = [{**device_day._asdict(), **msgspec.structs.asdict(tallies[device_day])} for device_day in sorted(tallies)]
     if rows:
         connection.execute(_BOOK, rows)
 
 
 def _content(tallies: Mapping[DeviceDay, Tally], set_aside: Sequence[SetAside]) -> bytes:
-    ledger = [(device_day, tallies[device_day]) for device_day in sorted(tallies)]
-    digests = [digest(entry) for entry in set_aside]
-    names = clean_text(repr(ledger)).encode()
-    return hashlib.blake2b(names + b"".join(digests), digest_size=16).digest()
+    """Equal for batches that say the same."""
+    counts = clean_text(repr([(device_day, tallies[device_day]) for device_day in sorted(tallies)])).encode()
+    return hashlib.blake2b(counts + b"".join(digest(entry) for entry in set_aside), digest_size=16).digest()

@@ -133,7 +133,9 @@ def _quantity(key: str, path: Path, words: Vocabulary) -> Checks:
     if key not in words:
         near = words.near(key)
         remedy = (
-            f"Did you mean {' or '.join(near)}?" if near else "See `techport quantities`, or add it under quantities:"
+            f"Did you mean {' or '.join(near)}?"
+            if near
+            else "The names are at /api/v1/quantities; your own go under quantities:"
         )
         yield Misfit(path, f"nobody knows the quantity {key!r}", remedy)
     elif not _STREAM.fullmatch(key):

@@ -6,6 +6,7 @@ RegistryUnavailable.
 
 from __future__ import annotations
 
+import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -32,8 +33,8 @@ _migrating = threading.Lock()
 def open_database(url: str) -> Engine:
     """An engine for `sqlite:///path` or `postgresql://...`, its tables brought up to date.
 
-    Safe when several threads and processes do it at once. Raises ValueError for another kind of URL,
-    RegistryUnavailable when the database cannot be opened.
+    Safe when several threads and processes do it at once. Raises ValueError for another kind of URL, a file that is no
+    database and one that a newer techport has changed; RegistryUnavailable when it cannot be opened now.
     """
     parsed = make_url(url)
     if parsed.get_backend_name() == "postgresql":
@@ -43,7 +44,10 @@ def open_database(url: str) -> Engine:
         engine = create_engine(parsed, connect_args={"timeout": LOCK_WAIT_S})
         event.listen(engine, "connect", _set_up_sqlite)
         event.listen(engine, "begin", _begin_sqlite)
-        _with_patience(engine, _use_wal)
+        try:
+            _with_patience(engine, _use_wal)
+        except sqlite3.DatabaseError as error:
+            raise ValueError(f"{parsed.database} is no SQLite database: {error}") from error
     else:
         raise ValueError(
             f"no registry for {url!r}: use sqlite:///path/to/registry.sqlite or postgresql://user@host/name"
@@ -81,10 +85,15 @@ def migrate(engine: Engine) -> None:
     """Bring the tables to the newest revision. Of several that start at once, one does it and the others wait."""
     config = Config()
     config.set_main_option("script_location", "techport_pilots:migrations")
-    newest = ScriptDirectory.from_config(config).get_current_head()
+    scripts = ScriptDirectory.from_config(config)
+    newest = scripts.get_current_head()
     with reading(engine) as connection:
-        if _revision(connection) == newest:
-            return
+        current = _revision(connection)
+    if current == newest:
+        return
+    if current not in (None, *(script.revision for script in scripts.walk_revisions())):
+        where = engine.url.render_as_string(hide_password=True)
+        raise ValueError(f"{where} is at revision {current}, this techport knows {newest}: use the newer techport")
     with _migrating, writing(engine) as connection:
         if connection.dialect.name == "postgresql":
             connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _MIGRATION_LOCK})

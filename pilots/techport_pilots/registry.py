@@ -10,7 +10,7 @@ import msgspec
 from sqlalchemy import Connection, Engine, text
 
 from techport_pilots import database
-from techport_pilots.database import reading, writing
+from techport_pilots.database import name, reading, writing
 from techport_pilots.durations import interval_micros
 from techport_pilots.errors import UnknownPilot
 from techport_pilots.model import DeviceDefinition, PilotDefinition, Position, StreamDefinition, Text
@@ -123,8 +123,8 @@ class Registry:
 
     def note_streams(self, streams: Iterable[Stream]) -> None:
         """Remember streams that sent readings without being described. Known ones cost nothing but the asking."""
-        known = set(self._load().seen)
-        rows = [{**stream._asdict(), "now": _now()} for stream in sorted(set(streams) - known)]
+        fresh = {Stream(*map(name, stream)) for stream in streams} - set(self._load().seen)
+        rows = [{**stream._asdict(), "now": _now()} for stream in sorted(fresh)]
         if not rows:
             return
         with writing(self.engine) as connection:

@@ -12,7 +12,7 @@ import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 
-from techport_pilots.database import open_database, reading
+from techport_pilots.database import open_database, reading, writing
 from techport_pilots.errors import RegistryUnavailable, UnknownPilot
 from techport_pilots.model import DeviceDefinition, PilotDefinition, QuantityDefinition, StreamDefinition, Text
 from techport_pilots.registry import Registry
@@ -116,6 +116,14 @@ def test_streams_say_what_a_page_needs(registry: Registry) -> None:
     assert [(d.device, d.described) for d in registry.devices()] == [("box", False), ("kirka", True)]
 
 
+def test_a_stream_with_a_name_that_no_database_takes_is_noted_all_the_same(registry: Registry) -> None:
+    registry.import_pilot(pilot(), "", "kari")
+    registry.note_streams([Stream("elgeseter", "kirka", "a\0b\ud800" + "c" * 5000)])
+
+    [noted] = [info.stream.quantity for info in registry.streams() if not info.described]
+    assert noted.startswith("a␀b\\ud800ccc")
+
+
 def test_a_snapshot_answers_for_every_message_without_the_database(registry: Registry) -> None:
     registry.import_pilot(pilot(), "", "kari")
     registry.note_streams([Stream("elgeseter", "kirka", "mystery")])
@@ -200,6 +208,21 @@ def test_sqlite_keeps_what_it_said_it_kept(tmp_path: Path) -> None:
 def test_a_url_of_another_kind_is_refused_with_what_would_be_accepted(url: str) -> None:
     with pytest.raises(ValueError, match="sqlite:///path"):
         open_database(url)
+
+
+def test_a_file_that_is_no_database_is_left_alone(tmp_path: Path) -> None:
+    file = tmp_path / "notes.txt"
+    file.write_text("not a database, but something somebody may want to keep" * 100)
+    with pytest.raises(ValueError, match=r"notes\.txt is no SQLite database"):
+        open_database(f"sqlite:///{file}")
+    assert file.read_text().startswith("not a database")
+
+
+def test_a_database_of_a_newer_techport_is_left_alone(registry: Registry, registry_url: str) -> None:
+    with writing(registry.engine) as connection:
+        connection.exec_driver_sql("UPDATE alembic_version SET version_num = '9999'")
+    with pytest.raises(ValueError, match=r"9999.*use the newer techport"):
+        open_database(registry_url)
 
 
 def test_a_database_that_is_away_is_not_now() -> None:
