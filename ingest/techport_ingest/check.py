@@ -34,7 +34,9 @@ EARLIEST: Micros = 946_684_800_000_000
 
 LONGEST_KEY = 80
 
-_GOOD, _RANGE, _CLOCK = int(Quality.GOOD), int(Quality.RANGE), int(Quality.CLOCK)
+_RANGE, _CLOCK = int(Quality.RANGE), int(Quality.CLOCK)
+
+_EXACT = 2**63  # integers beyond may be beyond all floats as well
 
 
 class Problem(msgspec.Struct, frozen=True):
@@ -70,8 +72,7 @@ class Columns:
         self._stream: list[int] = []
         self._time: list[int] = []
         self._value: list[float] = []
-        self._received: list[int] = []
-        self._quality: list[int] = []
+        self._flags: list[tuple[int, int]] = []  # (row, flag): most rows have none
         self.messages: list[Message] = []  # those that were read
         self.row_ends: list[int] = []  # rows[row_ends[i - 1]:row_ends[i]] came with messages[i]
         self.problems: list[Problem] = []
@@ -85,20 +86,21 @@ class Columns:
         latest = received + AHEAD
         device = None
         targets: dict[str, _Target] = {}
+        streams, times, values = self._stream, self._time, self._value
         for one in found:
             if type(one) is not Observed:  # an event, or no reading by a rule of its format
                 self.ignored.append((message, pilot, one.device))
                 continue
             if one.device != device:
                 device = one.device
-                known = self._targets.get((pilot, device))
-                targets = known if known is not None else self._open_device(pilot, device)
+                targets = self._targets.get((pilot, device)) or self._open_device(pilot, device)
             target = targets.get(one.key)
             value = one.value
+            if type(value) is int and -_EXACT < value < _EXACT:
+                value = float(value)
             time = one.time
-            quality = _GOOD
             if time is None:
-                time, quality = received, _CLOCK
+                time = received
             if target is None or type(value) is not float or not EARLIEST <= time <= latest or not isfinite(value):
                 try:
                     target = target or self._open_stream(pilot, one.device, one.key, targets)
@@ -107,14 +109,15 @@ class Columns:
                 except BadMessage as problem:
                     self._set_aside_value(message, pilot, one, format, problem)
                     continue
-            if not target.lo <= value <= target.hi:
-                quality |= _RANGE
-            self._stream.append(target.row)
-            self._time.append(time)
-            self._value.append(value)
-            self._received.append(received)
-            self._quality.append(quality)
-        self.row_ends.append(len(self._time))
+            row, lo, hi, _ = target
+            if one.time is None:
+                self._flags.append((len(times), _CLOCK))
+            if not lo <= value <= hi:
+                self._flags.append((len(times), _RANGE))
+            streams.append(row)
+            times.append(time)
+            values.append(value)
+        self.row_ends.append(len(times))
         self.messages.append(message)
 
     def ignore(self, message: Message, pilot: str, device: str) -> None:
@@ -124,8 +127,9 @@ class Columns:
     def drop_unfinished(self) -> None:
         """Forget the rows of a message in the middle of which `add` failed."""
         end = self.row_ends[-1] if self.row_ends else 0
-        for column in (self._stream, self._time, self._value, self._received, self._quality):
+        for column in (self._stream, self._time, self._value):
             del column[end:]
+        self._flags = [flag for flag in self._flags if flag[0] < end]
 
     def set_aside(self, message: Message, pilot: str, device: str, format: str, problem: BadMessage) -> None:
         """Set aside a message that cannot be read at all."""
@@ -135,13 +139,18 @@ class Columns:
 
     def batch(self) -> Batch:
         """What is to be written, in order of arrival."""
+        arrivals = np.array([message.received for message in self.messages], np.int64)
+        rows_of_each = np.diff(self.row_ends, prepend=0).astype(np.int64)
+        quality = np.zeros(len(self._time), np.uint8)
+        for row, flag in self._flags:
+            quality[row] |= flag
         return Batch(
             streams=tuple(self._index),
             stream=np.array(self._stream, np.int32),
             time=np.array(self._time, np.int64),
             value=np.array(self._value, np.float64),
-            received=np.array(self._received, np.int64),
-            quality=np.array(self._quality, np.uint8),
+            received=np.repeat(arrivals, rows_of_each),
+            quality=quality,
         )
 
     def _open_device(self, pilot: str, device: str) -> dict[str, _Target]:

@@ -120,6 +120,14 @@ def test_a_name_nobody_described_is_kept_and_noted_once(columns: Columns) -> Non
     assert [stream.quantity for stream in columns.undescribed] == ["støv.2"]
 
 
+def test_a_flag_stays_with_its_own_value(columns: Columns) -> None:
+    add(columns, "pm10", "refused", None)
+    add(columns, "pm10", 1.0)
+    add(columns, "pm10", 2.0, None)
+    add(columns, "pm10", 3)
+    assert [row[3] for row in stored(columns)] == [Quality.GOOD, Quality.CLOCK, Quality.GOOD]
+
+
 @pytest.mark.parametrize("key", ["", " pm10", "pm10 ", "pm\n10", "\x00", "p" * (LONGEST_KEY + 1), "pm\u202e10"])
 def test_a_name_that_cannot_be_one_is_refused(columns: Columns, key: str) -> None:
     add(columns, key, 1.0)

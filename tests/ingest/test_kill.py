@@ -45,7 +45,9 @@ def publish_for_a_while(device: Client, messages: int, seconds: float) -> thread
 
     def work() -> None:
         for number in range(messages):
-            payload = b"broken %d" % number if number % 100 == 99 else reading(number, pm10=number % 97, pm25=number % 97 / 2)
+            payload = (
+                b"broken %d" % number if number % 100 == 99 else reading(number, pm10=number % 97, pm25=number % 97 / 2)
+            )
             device.publish(f"pilots/air/lamp-{number % 3 + 1}/readings", payload, qos=1)
             time.sleep(seconds / messages)
 

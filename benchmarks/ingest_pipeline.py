@@ -1,0 +1,224 @@
+"""What the ingest side costs: CPU for each message, and the time from publish to queryable.
+
+    python benchmarks/ingest_pipeline.py [--messages 100000] [--seconds 20] [--rate 1000] [--linger 0.02]
+
+Three parts, five values a message throughout: decode and check alone; the whole ingest process behind a real
+mosquitto, in messages for each second of its CPU (all threads); latency at a steady rate. Results are in INGEST.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import multiprocessing
+import os
+import socket
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+from paho.mqtt.client import Client
+from paho.mqtt.enums import CallbackAPIVersion
+from prometheus_client import CollectorRegistry
+
+from techport_ingest.broker import Mosquitto, MosquittoSettings, find_mosquitto
+from techport_ingest.check import Columns
+from techport_ingest.decoders import native
+from techport_ingest.message import Message
+from techport_ingest.metrics import Metrics
+from techport_ingest.mqtt_paho import MqttSettings, PahoSource
+from techport_ingest.pipeline import Pipeline, PipelineSettings
+from techport_pilots.books import Books
+from techport_pilots.model import DeviceDefinition, PilotDefinition, StreamDefinition, Text
+from techport_pilots.registry import Registry
+from techport_pilots.snapshot import Snapshot
+from techport_storage.model import Batch, Receipt
+from techport_storage.store import ReadingStore, open_store
+
+QUANTITIES = ("pm10", "pm25", "air_temperature", "relative_humidity", "air_pressure")
+DEVICES = 100
+START = 1_777_896_000
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--messages", type=int, default=100_000)
+    parser.add_argument("--seconds", type=float, default=20)
+    parser.add_argument("--rate", type=int, default=1_000)
+    parser.add_argument("--linger", type=float, default=PipelineSettings().linger)
+    chosen = parser.parse_args()
+    decode_and_check(chosen.messages)
+    with tempfile.TemporaryDirectory() as folder:
+        throughput(Path(folder), chosen.messages, chosen.linger)
+    with tempfile.TemporaryDirectory() as folder:
+        latency(Path(folder), chosen.rate, chosen.seconds, chosen.linger)
+
+
+def pilot() -> PilotDefinition:
+    streams = [StreamDefinition(quantity=name) for name in QUANTITIES]
+    devices = [DeviceDefinition(id=f"d{number}", streams=streams) for number in range(DEVICES)]
+    return PilotDefinition(id="bench", title=Text(en="Bench"), question=Text(en="How fast?"), devices=devices)
+
+
+def payload(number: int, time_text: str | None = None) -> tuple[str, bytes]:
+    stamp = time_text or str(START + number // DEVICES)
+    changing = f'"pm10":{number % 50}.5,"pm25":7.25,"air_temperature":{number % 30}'
+    body = f'{{"time":{stamp},{changing},"relative_humidity":81.2,"air_pressure":1003.25}}'
+    return f"pilots/bench/d{number % DEVICES}/readings", body.encode()
+
+
+def decode_and_check(count: int) -> None:
+    snapshot = Snapshot.of(1, [pilot()], [])
+    arrival = (START + 10**6) * 1_000_000
+    for label, stamp in (("epoch seconds", None), ("ISO 8601", '"2026-05-04T12:30:00.123456Z"')):
+        messages = [
+            (Message(*payload(number, stamp), received=arrival, id=number), f"d{number % DEVICES}")
+            for number in range(count)
+        ]
+        decode, check = [], []
+        for first in range(0, count, 10_000):
+            part = messages[first : first + 10_000]
+            start = time.thread_time()
+            found = [native.decode(message, device) for message, device in part]
+            between = time.thread_time()
+            columns = Columns(snapshot)
+            for (message, _), observed in zip(part, found, strict=True):
+                columns.add(message, "bench", "native", observed)
+            columns.batch()
+            decode.append((between - start) / len(part) * 1e6)
+            check.append((time.thread_time() - between) / len(part) * 1e6)
+        print(f"decode {min(decode):5.2f} µs, check {min(check):5.2f} µs of CPU a message (time as {label})")
+
+
+def broker(folder: Path) -> Mosquitto:
+    executable = find_mosquitto()
+    if executable is None:
+        raise SystemExit("mosquitto is not installed")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    running = Mosquitto(MosquittoSettings(folder=folder / "mosquitto", executable=executable, port=port))
+    running.start()
+    return running
+
+
+def collector(
+    folder: Path, port: int, linger: float, store: ReadingStore | None = None
+) -> tuple[Pipeline, PahoSource, Books]:
+    registry = Registry.open(f"sqlite:///{folder / 'registry.sqlite'}")
+    registry.import_pilot(pilot(), "", "benchmark")
+    store = store or open_store(f"duckdb:///{folder / 'readings.duckdb'}")
+    source = PahoSource(MqttSettings(client_id="collector", port=port))
+    books = Books(registry.engine)
+    pipeline = Pipeline(source, registry, books, store, Metrics(CollectorRegistry()), PipelineSettings(linger=linger))
+    return pipeline, source, books
+
+
+def collect(folder: Path, port: int, count: int, linger: float, answer: multiprocessing.connection.Connection) -> None:
+    """The collector process: ingests `count` messages and answers with (CPU seconds, wall seconds)."""
+    pipeline, source, books = collector(folder, port, linger)
+    while not source.connected:
+        time.sleep(0.001)
+    cpu, wall = time.process_time(), time.perf_counter()
+    threading.Thread(target=pipeline.run, daemon=True).start()
+    while sum(tally.messages for tally in books.tallies().values()) < count:
+        time.sleep(0.1)
+    answer.send((time.process_time() - cpu, time.perf_counter() - wall))
+    pipeline.stop()
+    source.close()
+
+
+def throughput(folder: Path, count: int, linger: float) -> None:
+    mosquitto = broker(folder)
+    port = mosquitto.settings.port
+    session = PahoSource(MqttSettings(client_id="collector", port=port))
+    while not session.connected:
+        time.sleep(0.01)
+    session.close()
+    publish(port, count)
+    ours, theirs = multiprocessing.Pipe()
+    process = multiprocessing.get_context("spawn").Process(target=collect, args=(folder, port, count, linger, theirs))
+    process.start()
+    cpu, wall = ours.recv()
+    process.join()
+    mosquitto.stop()
+    print(f"{count / cpu:,.0f} messages a CPU-second ({count / wall:,.0f} a second of wall time), mosquitto to DuckDB")
+
+
+def publish(port: int, count: int) -> None:
+    client = Client(CallbackAPIVersion.VERSION2, "publisher")
+    client.max_inflight_messages_set(5_000)
+    client.connect("127.0.0.1", port)
+    client.loop_start()
+    for number in range(count):
+        last = client.publish(*payload(number), qos=1)
+    last.wait_for_publish()
+    client.disconnect()
+    client.loop_stop()
+
+
+def publish_steadily(port: int, rate: int, seconds: float) -> None:
+    """A process that publishes `rate` messages a second, each with the time of its publication."""
+    client = Client(CallbackAPIVersion.VERSION2, "steady")
+    client.max_inflight_messages_set(5_000)
+    client.connect("127.0.0.1", port)
+    client.loop_start()
+    start = time.time()
+    for number in range(int(rate * seconds)):
+        ahead = start + number / rate - time.time()
+        if ahead > 0:
+            time.sleep(ahead)
+        client.publish(*payload(number, str(time.time_ns() // 1000)), qos=1)
+    time.sleep(2)
+    client.disconnect()
+    client.loop_stop()
+
+
+class Watched:
+    """A store that notes, for each row, how long after its publication it could be read."""
+
+    def __init__(self, store: ReadingStore) -> None:
+        self._store = store
+        self.seconds: list[np.ndarray] = []
+
+    def write(self, batch: Batch) -> Receipt:
+        receipt = self._store.write(batch)
+        self.seconds.append(time.time() - batch.time / 1e6)
+        return receipt
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._store, name)
+
+
+def latency(folder: Path, rate: int, seconds: float, linger: float) -> None:
+    mosquitto = broker(folder)
+    store = Watched(open_store(f"duckdb:///{folder / 'readings.duckdb'}"))
+    pipeline, source, _ = collector(folder, mosquitto.settings.port, linger, store)  # type: ignore[arg-type]
+    while not source.connected:
+        time.sleep(0.01)
+    thread = threading.Thread(target=pipeline.run)
+    thread.start()
+    sender = multiprocessing.get_context("spawn").Process(
+        target=publish_steadily, args=(mosquitto.settings.port, rate, seconds)
+    )
+    cpu = time.process_time()
+    sender.start()
+    sender.join()
+    used = time.process_time() - cpu
+    pipeline.stop()
+    thread.join()
+    source.close()
+    mosquitto.stop()
+    waited = np.concatenate(store.seconds)[:: len(QUANTITIES)]
+    p50, p99, worst = (float(value) * 1000 for value in np.quantile(waited, [0.5, 0.99, 1.0]))
+    print(
+        f"{len(waited):,} messages at {rate:,} a second, linger {linger * 1000:.0f} ms: publish to queryable "
+        f"p50 {p50:.0f} ms, p99 {p99:.0f} ms, worst {worst:.0f} ms; "
+        f"{len(store.seconds):,} batches, {used / seconds:.0%} of a CPU"
+    )
+
+
+if __name__ == "__main__":
+    print(f"{os.cpu_count()} CPUs")
+    main()
