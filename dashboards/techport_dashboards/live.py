@@ -23,6 +23,7 @@ from starlette.concurrency import run_in_threadpool
 
 from techport_dashboards import rows, times
 from techport_dashboards.catalogue import Catalogues
+from techport_pilots.errors import RegistryUnavailable
 from techport_storage.errors import StoreUnavailable
 from techport_storage.model import Micros, Selection, Stream
 from techport_storage.store import ReadingStore
@@ -126,18 +127,16 @@ class Live:
             try:
                 new, shown = await run_in_threadpool(self._look, shown, look)
                 look += 1
-                failing = False
+                if failing:
+                    failing = False
+                    self._send_all(RESYNC)
                 self._publish(new)
             except Exception as error:
                 if not failing:
-                    level = logging.WARNING if isinstance(error, StoreUnavailable) else logging.ERROR
-                    log.log(
-                        level,
-                        "live readings stopped, trying again",
-                        exc_info=level == logging.ERROR,
-                        extra={"error": str(error)},
-                    )
-                    self._send_all(encode("stale", {"reason": "the store does not answer"}))
+                    unexpected = not isinstance(error, StoreUnavailable | RegistryUnavailable)
+                    level = logging.ERROR if unexpected else logging.WARNING
+                    log.log(level, "live readings stopped, trying again: %s", error, exc_info=unexpected)
+                self._send_all(encode("stale", {"reason": "the store does not answer"}))  # also to those who came since
                 failing = True
                 await asyncio.sleep(4 * self._interval)
             await asyncio.sleep(self._interval)

@@ -34,7 +34,7 @@ export function connect({ pilot, onReadings, onResync }) {
     source.addEventListener("hello", () => { set("live", "live"); alive(); onResync(); });
     source.addEventListener("beat", () => { if (state[0] !== "stale") set("live", "live"); alive(); });
     source.addEventListener("readings", (event) => { set("live", "live"); alive(); onReadings(JSON.parse(event.data).items); });
-    source.addEventListener("resync", () => { alive(); onResync(); });
+    source.addEventListener("resync", () => { set("live", "live"); alive(); onResync(); });
     source.addEventListener("stale", () => { set("stale", "the store does not answer"); alive(); });
     source.onerror = () => {
       set("disconnected", "disconnected");
