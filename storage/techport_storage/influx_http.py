@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 import msgspec
@@ -23,6 +23,7 @@ from influxdb_client.rest import ApiException
 from techport_storage.errors import StoreUnavailable
 
 CONNECTIONS = 16  # kept open; more requests at once open more, and close them again
+_FAILED = 300  # HTTP statuses from here on
 PARTIAL = frozenset({400, 422})  # a write of which the good lines are in
 _LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 _URL = "influxdb://HOST:PORT/ORG/BUCKET?token_file=FILE"
@@ -148,6 +149,22 @@ class Connection:
         headers = {"Content-Type": "application/json", "Accept": "application/json"}
         answer = self._call(path, query, headers, method=method, body=body)
         return msgspec.json.decode(answer) if answer else None
+
+    def transfer(self, method: str, path: str, body: BinaryIO | None = None) -> urllib3.BaseHTTPResponse:
+        """A call whose body and answer are files too large for memory. The caller reads the answer and releases it."""
+        client = self._client.api_client
+        with _saying_why(self.address):
+            answer: urllib3.BaseHTTPResponse = client.rest_client.pool_manager.request(
+                method,
+                self.address.url + path,
+                body=body,
+                headers=client.default_headers,
+                timeout=urllib3.Timeout(connect=5, read=self.address.timeout_s),
+                preload_content=False,
+            )
+            if answer.status >= _FAILED:
+                raise ApiException(http_resp=answer)  # type: ignore[no-untyped-call]
+        return answer
 
     def close(self) -> None:
         self._client.close()  # type: ignore[no-untyped-call]
