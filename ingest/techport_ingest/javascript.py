@@ -10,7 +10,7 @@ BadMessage, and its context is made anew. https://www.thethingsindustries.com/do
 from __future__ import annotations
 
 import re
-from contextlib import suppress
+import time
 from typing import Any
 
 import msgspec
@@ -21,6 +21,7 @@ from techport_ingest.message import BadMessage
 _LONGEST_SOURCE = 1_000_000
 _LONGEST_RESULT = 256_000
 _LONGEST_PAYLOAD = 4096
+_PATIENCE = 3
 
 _THROWN = re.compile(r"\w*Error\b|Uncaught|<anonymous>:\d")
 
@@ -57,7 +58,7 @@ class JavaScriptCodec:
         """Raises BadCodec for source that is too long; what is wrong inside shows when it runs (`check`)."""
         if len(source) > _LONGEST_SOURCE:
             raise BadCodec(f"the codec has {len(source)} characters; at most {_LONGEST_SOURCE} are run")
-        self._source = source
+        self.source = source
         self._limits = limits or Limits()
         self._context: MiniRacer | None = None
 
@@ -120,19 +121,24 @@ class JavaScriptCodec:
 
     def _renew(self, context: MiniRacer) -> None:
         """Give up a context that V8 has stopped: what its script left half done cannot be trusted."""
-        with suppress(JSEvalException):
-            context.eval("0", timeout_sec=1.0)  # so that V8 has reported the stop before its listener goes away
-        self.close()
+        for _ in range(_PATIENCE):  # V8 reports the stop a moment later, to a listener that must still be there
+            try:
+                context.eval("0", timeout_sec=0.05)
+                break
+            except JSEvalException:
+                time.sleep(0.01)
+        context.close()
+        self._context = None
 
     def _open(self) -> MiniRacer:
         if self._context is None:
             context = MiniRacer()
             context.set_hard_memory_limit(self._limits.megabytes * 1_000_000)
             try:
-                context.eval(self._source, timeout_sec=1.0)
+                context.eval(self.source, timeout_sec=1.0)
                 context.eval(_RUNNER)
             except JSEvalException as error:
-                context.close()
+                self._renew(context)
                 raise _bad("codec-error", _first_line(error)) from None
             self._context = context
         return self._context
@@ -152,7 +158,7 @@ class CodecShelf:
     def codec(self, device_type: str, source: str) -> JavaScriptCodec:
         """The codec of a device type; other source text than before replaces it. Raises BadCodec."""
         known = self._codecs.pop(device_type, None)
-        if known is None or known._source != source:
+        if known is None or known.source != source:
             if known is not None:
                 known.close()
             known = JavaScriptCodec(source, self._limits)

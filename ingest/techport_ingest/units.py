@@ -59,6 +59,7 @@ ALIASES = MappingProxyType(
 )  # fmt: skip
 """What payloads write -> UCUM. Letters with accents are put right before the look-up (µ, ³, ·, ⁻¹)."""
 
+_CODES = frozenset(ALIASES.values())
 _PLAIN = str.maketrans({"µ": "u", "μ": "u", "²": "2", "³": "3", "·": ".", "⋅": ".", "⁻": "-", "¹": "1", "−": "-"})
 _MOST = 2_000
 
@@ -125,6 +126,8 @@ class Units:
         for candidate in (text, plain):
             if candidate in ALIASES:
                 return ALIASES[candidate]
+            if candidate in _CODES:
+                return candidate
         for candidate in (plain, plain.replace("^", ""), plain.replace(" ", "")):
             if self._dimension(candidate) is not None:
                 return candidate

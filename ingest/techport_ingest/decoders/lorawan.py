@@ -32,7 +32,7 @@ class FirstHeard:
     ignored, since the first may not be stored yet.
     """
 
-    def __init__(self, devices: int = 50_000) -> None:
+    def __init__(self, devices: int) -> None:
         self._devices = devices
         self._last: dict[str, tuple[Hashable, Micros]] = {}
 
@@ -97,7 +97,7 @@ def object_values(device: str, time: Micros | None, tree: Mapping[str, Any]) -> 
             found.append(place(device, time, quantity(key), value))
         if len(found) > MOST_VALUES:
             raise too_many()
-    return found
+    return found or [Ignored(device, "empty-uplink")]
 
 
 def _history(device: str, records: list[dict[str, Any]]) -> list[Found]:

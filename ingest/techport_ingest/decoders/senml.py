@@ -110,6 +110,8 @@ def _resolve(record: dict[str, Any], base: dict[str, Any], now: float) -> Resolv
     total = base["bs"] + record.get("s", 0) if "bs" in base else record.get("s")
     if value is None and total is None:
         return None
+    if any(type(sum_) is float and not isfinite(sum_) for sum_ in (value, total)):
+        raise BadMessage("number-too-large", "a value and its base value are together beyond all numbers", _SHAPE)
     own = record.get("n", "")
     name = base.get("bn", "") + own
     if not _NAME.fullmatch(name):

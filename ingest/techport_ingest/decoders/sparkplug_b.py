@@ -130,12 +130,8 @@ def _parse(payload: bytes) -> Payload:
         raise BadMessage("not-sparkplug", "the payload is not a Sparkplug B message", _SHAPE) from None
     if len(parsed.metrics) > MOST_VALUES:
         raise too_many()
-    try:
-        for metric in parsed.metrics:
-            metric.name  # noqa: B018 - text is checked when it is read, not when it is parsed
-            metric.string_value  # noqa: B018
-    except UnicodeDecodeError:
-        raise BadMessage("not-utf8", "a name or text in the payload is not UTF-8", _SHAPE) from None
+    if any(type(metric.name) is not str for metric in parsed.metrics):  # the library gives bytes where UTF-8 is broken
+        raise BadMessage("not-utf8", "the name of a metric is not UTF-8", _SHAPE)
     return parsed
 
 
@@ -193,10 +189,7 @@ def _signed(value: float | int | bool, known: Described) -> float | int | bool:
 
 
 def _unit(metric: Metric) -> str | None:
-    try:
-        for key, value in zip(metric.properties.keys, metric.properties.values, strict=False):
-            if key in _UNIT_PROPERTIES and value.string_value:
-                return value.string_value[:40]
-    except UnicodeDecodeError:
-        return None
+    for key, value in zip(metric.properties.keys, metric.properties.values, strict=False):
+        if key in _UNIT_PROPERTIES and type(value.string_value) is str and value.string_value:
+            return value.string_value[:40]
     return None

@@ -92,12 +92,14 @@ class _Envelope(msgspec.Struct):
 
 
 class TheThingsStack:
-    """Decoder with the memory that one uplink heard twice needs. `codec` reads frm_payload in place of TTS's
-    formatter."""
+    """Decoder that remembers the last uplink of up to `devices` devices, for those that are heard twice.
 
-    def __init__(self, codec: PayloadCodec | None = None) -> None:
+    `codec` reads the bytes in place of the network server's formatter.
+    """
+
+    def __init__(self, codec: PayloadCodec | None = None, devices: int = 50_000) -> None:
         self._codec = codec
-        self._first = FirstHeard()
+        self._first = FirstHeard(devices)
         self._parser = msgspec.json.Decoder(_Envelope)
 
     def __call__(self, message: Message, device: str) -> list[Found]:

@@ -1,0 +1,130 @@
+"""Makers' JavaScript in its sandbox: what it may take, and that one codec's accident is not another's."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from techport_ingest.javascript import BadCodec, CodecShelf, JavaScriptCodec, Limits
+from techport_ingest.message import BadMessage
+
+THERMOMETER = """
+function decodeUplink(input) {
+  var raw = (input.bytes[0] << 8) | input.bytes[1];
+  return {data: {temperature: (raw > 0x7fff ? raw - 0x10000 : raw) / 10, port: input.fPort}};
+}
+"""
+
+
+@pytest.fixture
+def thermometer() -> Iterator[JavaScriptCodec]:
+    codec = JavaScriptCodec(THERMOMETER)
+    yield codec
+    codec.close()
+
+
+@pytest.fixture(scope="module")
+def shelf() -> CodecShelf:
+    return CodecShelf()
+
+
+def test_decodes(thermometer: JavaScriptCodec) -> None:
+    assert thermometer(bytes.fromhex("00EB"), 3) == {"temperature": 23.5, "port": 3}
+    assert thermometer(bytes.fromhex("FFF6"), 3) == {"temperature": -1, "port": 3}
+
+
+@pytest.mark.parametrize(
+    ("body", "reasons"),
+    [
+        ("while (true) {}", {"codec-time"}),
+        ("/(a+)+$/.test('a'.repeat(40) + 'b')", {"codec-time"}),
+        # Which limit is met first depends on how busy the machine is.
+        ("const a = []; while (true) a.push(new Array(1000).fill(7));", {"codec-memory", "codec-time"}),
+        ("return {data: {x: 'a'.repeat(2 ** 28)}};", {"codec-memory", "codec-time", "codec-error"}),
+        ("(function f() { f(); })();", {"codec-error"}),
+        ("throw new Error('port 9 is not mine');", {"codec-error"}),
+        ("throw 7;", {"codec-error"}),
+        ("return 7;", {"codec-error"}),
+        ("return;", {"codec-error"}),
+        ("return {data: [1]};", {"codec-error"}),
+        ("return {data: {x: 10n}};", {"codec-error"}),
+        ("const a = {}; a.a = a; return {data: a};", {"codec-error"}),
+        ("return {errors: ['wrong port']};", {"codec-error"}),
+        ("return {data: {x: 'a'.repeat(300000)}};", {"codec-memory"}),
+        ("JSON.stringify = () => 7; return {data: {}};", {"codec-error"}),
+    ],
+)
+def test_what_goes_wrong_is_a_bad_message(body: str, reasons: set[str]) -> None:
+    codec = JavaScriptCodec(f"function decodeUplink(input) {{ {body} }}", Limits(milliseconds=150, megabytes=32))
+    for _ in range(2):  # and so is the next one: the codec goes on
+        with pytest.raises(BadMessage) as refused:
+            codec(b"\x01", 1)
+        assert refused.value.reason in reasons
+    codec.close()
+
+
+def test_nothing_of_the_machine_can_be_reached(thermometer: JavaScriptCodec) -> None:
+    names = "['require', 'process', 'fetch', 'XMLHttpRequest', 'WebSocket', 'importScripts', 'Deno', 'Bun']"
+    probe = JavaScriptCodec(
+        f"function decodeUplink() {{ return {{data: {{found: {names}.filter(n => n in globalThis).length}}}}; }}"
+    )
+    assert probe(b"", 1) == {"found": 0}
+    probe.close()
+
+
+def test_a_codec_goes_on_after_an_accident() -> None:
+    source = "function decodeUplink(i) { while (i.bytes[0] == 9) {} return {data: {x: i.bytes[0]}}; }"
+    codec = JavaScriptCodec(source, Limits(milliseconds=100))
+    assert codec(b"\x01", 1) == {"x": 1}
+    with pytest.raises(BadMessage):
+        codec(b"\x09", 1)
+    assert codec(b"\x02", 1) == {"x": 2}
+    codec.close()
+
+
+def test_device_types_do_not_share_variables() -> None:
+    shelf = CodecShelf()
+    counting = "var seen = (globalThis.seen || 0); function decodeUplink() { return {data: {n: ++seen}}; }"
+    first, second = shelf.codec("a", counting), shelf.codec("b", counting)
+    assert [first(b"", 1), first(b"", 1), second(b"", 1)] == [{"n": 1}, {"n": 2}, {"n": 1}]
+    assert shelf.codec("a", counting) is first
+    assert shelf.codec("a", counting + "//") is not first
+
+
+def test_only_so_many_contexts_are_open() -> None:
+    shelf = CodecShelf(most=2)
+    codecs = [shelf.codec(str(i), f"function decodeUplink() {{ return {{data: {{i: {i}}}}}; }}") for i in range(5)]
+    assert [codec(b"", 1) for codec in codecs] == [{"i": i} for i in range(5)]  # closed ones open again
+    assert shelf.codec("4", codecs[4].source) is codecs[4]
+    assert shelf.codec("0", codecs[0].source) is not codecs[0]
+    for codec in codecs:
+        codec.close()
+
+
+@pytest.mark.parametrize(
+    "source", ["function decodeUplink( {", "let x = 1;", "throw new Error('no');", "while (true) {}"]
+)
+def test_source_that_is_no_codec_is_refused_when_it_is_checked(source: str) -> None:
+    with pytest.raises(BadCodec):
+        JavaScriptCodec(source).check()
+
+
+def test_other_interfaces_are_understood() -> None:
+    for source in (
+        "function Decoder(bytes, port) { return {n: bytes.length}; }",
+        "function Decode(fPort, bytes) { return {n: bytes.length}; }",
+    ):
+        codec = JavaScriptCodec(source)
+        codec.check()
+        assert codec(b"abc", 1) == {"n": 3}
+        codec.close()
+
+
+@settings(max_examples=50, deadline=None)
+@given(payload=st.binary(max_size=60), port=st.integers(0, 255))
+def test_any_bytes(shelf: CodecShelf, payload: bytes, port: int) -> None:
+    codec = shelf.codec("echo", "function decodeUplink(i) { return {data: {bytes: i.bytes, port: i.fPort}}; }")
+    assert codec(payload, port) == {"bytes": list(payload), "port": port}
