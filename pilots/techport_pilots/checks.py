@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
 from techport_pilots.durations import interval_micros, parse_duration
+from techport_pilots.kpi_checks import check_exclusions, check_kpis
 from techport_pilots.model import DeviceDefinition, PilotDefinition, Position, QuantityDefinition, Text
 from techport_pilots.quantities import Vocabulary, builtin, vocabulary_of
 from techport_pilots.structure import Misfit, Path, did_you_mean
@@ -266,6 +267,8 @@ _CHECKS: tuple[Callable[[PilotDefinition], Checks], ...] = (
     _area,
     _phases,
     _kpis,
+    check_kpis,
+    check_exclusions,
     _events,
     _exclusions,
 )

@@ -7,19 +7,33 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from techport_pilots.durations import interval_micros
 from techport_pilots.kpi_slots import Slots, slots_of
 from techport_pilots.kpi_statistics import Summary, summarise
 from techport_pilots.kpi_time import micros_of
 from techport_pilots.model import Comparison, DeviceDefinition, Kpi, Measure, PilotDefinition
-from techport_pilots.quantities import vocabulary_of
+from techport_pilots.quantities import Vocabulary, vocabulary_of
 from techport_storage.model import Micros, Stream
 from techport_storage.store import ReadingStore
 
 _SCALES = {"direction": "vector", "energy-level": "energy"}
 _SLOTS = {"arithmetic": "mean", "vector": "vector", "energy": "energy"}
 _NO_ZERO = ("Cel", "[degF]", "deg", "[pH]")
+
+
+class Meaning(NamedTuple):
+    """How a measure's readings are averaged, and in what unit its statistic is."""
+
+    how: str  # a slot, "auto" resolved
+    scale: str  # arithmetic, energy or vector
+    unit: str  # of the statistic, UCUM
+
+    @property
+    def has_zero(self) -> bool:
+        """Whether a change in per cent means something on this scale: not in °C or decibel."""
+        return self.unit not in _NO_ZERO and not self.unit.startswith("dB")
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,27 +44,20 @@ class Plan:
     streams: Mapping[str, Sequence[Stream]]  # device: the streams that are added up
     intervals: Mapping[Stream, Micros]
     without: Mapping[str, Sequence[tuple[Micros, Micros]]]
-    how: str  # a slot, "auto" resolved
-    scale: str  # arithmetic, energy or vector
-    unit: str  # of the statistic, UCUM
-
-    @property
-    def has_zero(self) -> bool:
-        """Whether a change in per cent means something on this scale: not in °C or decibel."""
-        return self.unit not in _NO_ZERO and not self.unit.startswith("dB")
+    meaning: Meaning
 
     def slots(self, store: ReadingStore, start: Micros, end: Micros, zone: str) -> Slots:
         """Slots of good readings in [start, end)."""
         return slots_of(
             store, self.streams, self.measure, start, end, zone,
-            how=self.how, intervals=self.intervals, without=self.without,
+            how=self.meaning.how, intervals=self.intervals, without=self.without,
         )  # fmt: skip
 
     def summary(self, slots: Slots) -> Summary | None:
         """The statistic of the slots, or None."""
         summed = self.measure.statistic in ("sum", "count")
         per_day = slots.per_day * (len(slots.devices) if summed else 1)
-        return summarise(slots.value, self.measure, self.scale, per_day)
+        return summarise(slots.value, self.measure, self.meaning.scale, per_day)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,9 +70,9 @@ class KpiValue:
     slots: int
 
 
-def plan_of(pilot: PilotDefinition, measure: Measure, *, only: Sequence[str] = (), never: Sequence[str] = ()) -> Plan:
-    """Apply a measure to a pilot. `only` names device groups to take instead of the measure's, `never` to leave out."""
-    quantity = vocabulary_of(pilot).lookup(measure.quantity)
+def meaning(measure: Measure, words: Vocabulary) -> Meaning:
+    """What the vocabulary says of a measure; an unknown quantity is a level without a unit."""
+    quantity = words.lookup(measure.quantity)
     kind = quantity.kind if quantity else "level"
     scale = _SCALES.get(kind, "arithmetic")
     if measure.slot in ("energy", "lden"):
@@ -73,21 +80,34 @@ def plan_of(pilot: PilotDefinition, measure: Measure, *, only: Sequence[str] = (
     elif measure.slot == "vector":
         scale = "vector"
     how = ("sum" if kind == "count" else _SLOTS[scale]) if measure.slot == "auto" else measure.slot
+    return Meaning(how, scale, _unit(measure, quantity.unit if quantity else "1"))
+
+
+def streams_of(
+    pilot: PilotDefinition, measure: Measure, *, only: Sequence[str] = (), never: Sequence[str] = ()
+) -> dict[str, list[Stream]]:
+    """The streams a measure reads, by device. `only` and `never` name device groups to take instead or to leave out."""
     keys = (measure.quantity, *measure.plus)
-    streams: dict[str, list[Stream]] = {}
-    intervals: dict[Stream, Micros] = {}
-    for device in pilot.devices:
-        if not _chosen(device, measure, only, never):
-            continue
-        measured = {stream.quantity: stream.interval or device.interval for stream in device.streams}
-        if not all(key in measured for key in keys):
-            continue
-        streams[device.id] = [Stream(pilot.id, device.id, key) for key in keys]
-        for stream in streams[device.id]:
-            if (interval := measured[stream.quantity]) is not None:
-                intervals[stream] = interval_micros(interval)
-    unit = _unit(measure, quantity.unit if quantity else "1")
-    return Plan(measure, streams, intervals, _windows(pilot, keys, list(streams)), how, scale, unit)
+    return {
+        device.id: [Stream(pilot.id, device.id, key) for key in keys]
+        for device in pilot.devices
+        if _chosen(device, measure, only, never) and {stream.quantity for stream in device.streams}.issuperset(keys)
+    }
+
+
+def plan_of(pilot: PilotDefinition, measure: Measure, *, only: Sequence[str] = (), never: Sequence[str] = ()) -> Plan:
+    """Apply a measure to a pilot; `only` and `never` as in streams_of. The definition must have passed its checks."""
+    streams = streams_of(pilot, measure, only=only, never=never)
+    asked = {stream for some in streams.values() for stream in some}
+    intervals = {
+        stream: interval_micros(promised)
+        for device in pilot.devices
+        for measured in device.streams
+        for stream, promised in [(Stream(pilot.id, device.id, measured.quantity), measured.interval or device.interval)]
+        if stream in asked and promised is not None
+    }
+    windows = _windows(pilot, (measure.quantity, *measure.plus), list(streams))
+    return Plan(measure, streams, intervals, windows, meaning(measure, vocabulary_of(pilot)))
 
 
 def kpi_value(store: ReadingStore, pilot: PilotDefinition, kpi: Kpi, start: Micros, end: Micros) -> KpiValue:
@@ -116,7 +136,7 @@ def combined(kind: str, first: float | None, second: float | None) -> float | No
 
 
 def unit_of(plan: Plan, compare: Comparison | None) -> str:
-    return plan.unit if compare is None or compare.kind == "difference" else "1"
+    return plan.meaning.unit if compare is None or compare.kind == "difference" else "1"
 
 
 def _chosen(device: DeviceDefinition, measure: Measure, only: Sequence[str], never: Sequence[str]) -> bool:

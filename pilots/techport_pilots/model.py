@@ -93,7 +93,7 @@ class Measure(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
 
     `slot: auto` follows the quantity's kind: levels are averaged, decibels averaged as energy, directions as unit
     vectors, counts added up. `lden` and `max_8h` (highest running mean of eight hours) make one value a local day and
-    need `interval: P1D`. `sum`, `count` and `hours_above` are per local day, so that phases of different length compare.
+    need `interval: P1D`. `sum`, `count` and `hours_above` are per local day: phases of different length compare.
     """
 
     quantity: str  # vocabulary name, or one of the pilot's own; ".channel" may follow

@@ -122,7 +122,7 @@ def _answer(
     found = estimate.fit
     half = half_width(found.variance, found.freedom, confidence)
     interval = Interval(found.value - half, found.value + half)
-    percent, percent_interval = _percent(estimate, main, confidence) if main.has_zero else (None, None)
+    percent, percent_interval = _percent(estimate, main, confidence) if main.meaning.has_zero else (None, None)
     verdict, why = judge(kpi, after.interval, interval, percent_interval)
     return Evaluation(
         kpi=kpi.id,

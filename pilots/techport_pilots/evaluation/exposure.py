@@ -80,7 +80,9 @@ def evaluate_exposure(
     slots = plan.slots(store, start, end, pilot.timezone)
     summary = plan.summary(slots)
     if summary is None or summary.pseudo is None:
-        return _no_effect(plan.unit, "the outcome has no readings, or a statistic that no interval can be given for")
+        return _no_effect(
+            plan.meaning.unit, "the outcome has no readings, or a statistic that no interval can be given for"
+        )
     outcome = day_levels(slots, summary.pseudo)
     day = outcome.day
     exposed = _exposed(store, pilot, question, day, start, end)
@@ -93,7 +95,7 @@ def evaluate_exposure(
     n_exposed, n_other = int((exposed[rows] == 1).sum()), int((exposed[rows] == 0).sum())
     if min(n_exposed, n_other) < MIN_EXPOSED:
         problem = f"{n_exposed} exposed and {n_other} other days are left; {MIN_EXPOSED} of each are needed"
-        return _no_effect(plan.unit, problem, n_exposed, n_other)
+        return _no_effect(plan.meaning.unit, problem, n_exposed, n_other)
     every = np.ones(int(rows.sum()), bool)
     columns = columns.of(rows).and_(weekdays(day[rows]).of(every)).and_(_dummies(month[rows]).of(every))
     design = np.column_stack([np.ones(len(every)), exposed[rows], columns.values])
@@ -101,15 +103,15 @@ def evaluate_exposure(
     try:
         found = fit(outcome.value[rows], design, day[rows], group, 1)
     except NoInterval as problem:
-        return _no_effect(plan.unit, str(problem), n_exposed, n_other)
+        return _no_effect(plan.meaning.unit, str(problem), n_exposed, n_other)
     half = half_width(found.variance, found.freedom, confidence)
     interval = Interval(found.value - half, found.value + half)
     level = float(outcome.value[rows][exposed[rows] == 0].mean())
     return ExposureEffect(
-        unit=plan.unit,
+        unit=plan.meaning.unit,
         effect=found.value,
         interval=interval,
-        percent=100 * found.value / level if plan.has_zero and level > 0 else None,
+        percent=100 * found.value / level if plan.meaning.has_zero and level > 0 else None,
         bootstrap=Interval(*bootstrap_interval(found, group, confidence)),
         shown=shown(interval),
         exposed_days=n_exposed,

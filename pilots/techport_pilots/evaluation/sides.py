@@ -69,7 +69,7 @@ def sides_of(store: ReadingStore, pilot: PilotDefinition, plan: Plan) -> Sides:
     if any(part is None and len(half) for part, half in zip(pseudo, used, strict=True)):
         return Sides(values, completeness, names, dropped, None, np.empty(0, np.int64))
     parts = [np.empty(0) if part is None else part for part in pseudo]
-    if plan.scale == "vector" and values[0] is not None and values[1] is not None:
+    if plan.meaning.scale == "vector" and values[0] is not None and values[1] is not None:
         parts[1] = parts[1] - values[1] + values[0] + turn(values[1] - values[0])
     return Sides(values, completeness, names, dropped, *_days(used, parts))
 

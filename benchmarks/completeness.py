@@ -1,0 +1,48 @@
+"""Completeness of 1,000 streams over one year on the embedded store.
+
+nice .venv/bin/python benchmarks/completeness.py [--streams 1000] [--interval-minutes 60]
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+import time
+
+import numpy as np
+
+from techport_pilots.completeness import stream_completeness, together
+from techport_storage.model import Batch, Stream
+from techport_storage.store import open_store
+
+START, YEAR = 1_735_689_600_000_000, 365 * 86_400_000_000
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--streams", type=int, default=1000)
+    parser.add_argument("--interval-minutes", type=int, default=60)
+    wanted = parser.parse_args()
+    interval = wanted.interval_minutes * 60_000_000
+    streams = [Stream("p", f"d{i:04}", "pm10") for i in range(wanted.streams)]
+    random = np.random.default_rng(1)
+    with tempfile.TemporaryDirectory() as folder:
+        store = open_store(f"duckdb:///{folder}/readings.duckdb")
+        for first in range(0, len(streams), 20):
+            some = streams[first : first + 20]
+            there = random.random((len(some), YEAR // interval)) < 0.97
+            stream, slot = np.nonzero(there)
+            times = START + interval * slot
+            quality = (random.random(len(slot)) < 0.01).astype(np.uint8)
+            store.write(Batch(some, stream.astype(np.int32), times, random.random(len(slot)), times, quality))
+        for _ in range(3):
+            wall, cpu = time.perf_counter(), time.process_time()
+            found = stream_completeness(store, dict.fromkeys(streams, interval), START, START + YEAR)
+            wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
+            whole = together(found.values())
+            print(f"{whole.readings:,} readings, {whole.share:.1%} complete: {wall:.2f} s, {cpu:.2f} CPU-seconds")
+        store.close()
+
+
+if __name__ == "__main__":
+    main()

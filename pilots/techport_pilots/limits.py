@@ -1,0 +1,159 @@
+"""Limit values and guidelines as ready-made KPIs, each with its source.
+
+A limit that may be exceeded on so many days of a year becomes a share of days, so that any phase can be judged: 35 of
+365 days are 9.6 %. A pilot of some weeks shows whether a street would keep the limit if the year were like that, no
+more; the legal assessment takes a calendar year and prescribed instruments.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from techport_pilots.model import Comparison, Kpi, Measure, Text
+
+EU_2008 = "Directive 2008/50/EC, annexes VII, XI and XIV"
+EU_2024 = "Directive (EU) 2024/2881, annex I, values to be attained by 2030"
+WHO_2021 = "WHO global air quality guidelines 2021, ISBN 978-92-4-003422-8"
+T_1442 = "T-1442/2021, Retningslinje for behandling av støy i arealplanlegging, table 1"
+EN_16798 = "NS-EN 16798-1:2019, annex B, category II"
+COUNTS = "Shares of counted travellers; says nothing about who passes where nobody counts"
+
+_YEAR = 365.0
+
+
+class BuiltIn(msgspec.Struct, frozen=True):
+    """A KPI to take over into a definition, where it comes from, and how often a year it may be exceeded."""
+
+    kpi: Kpi
+    source: str
+    exceedances: int | None = None
+
+
+def built_ins() -> dict[str, BuiltIn]:
+    """All of them, by the KPI's id."""
+    return {one.kpi.id: one for one in (*_air(), *_noise(), *_indoor(), *_travel())}
+
+
+def _air() -> list[BuiltIn]:
+    return [
+        _yearly("eu2008-no2-year", "no2", "NO₂", 40, EU_2008),
+        _yearly("eu2008-pm10-year", "pm10", "PM10", 40, EU_2008),
+        _yearly("eu2008-pm25-year", "pm25", "PM2.5", 25, EU_2008),
+        _yearly("eu2008-benzene-year", "benzene", "Benzene", 5, EU_2008),
+        _hourly("eu2008-no2-hour", "no2", "NO₂", 200, 18, EU_2008),
+        _hourly("eu2008-so2-hour", "so2", "SO₂", 350, 24, EU_2008),
+        _daily("eu2008-pm10-day", "pm10", "PM10", 50, 35, EU_2008),
+        _daily("eu2008-so2-day", "so2", "SO₂", 125, 3, EU_2008),
+        _daily("eu2008-o3-8h", "o3", "O₃", 120, 25, EU_2008, eight_hours=True),
+        _daily("eu2008-co-8h", "co", "CO", 10, 0, EU_2008, eight_hours=True),
+        _yearly("eu2024-no2-year", "no2", "NO₂", 20, EU_2024),
+        _yearly("eu2024-pm10-year", "pm10", "PM10", 20, EU_2024),
+        _yearly("eu2024-pm25-year", "pm25", "PM2.5", 10, EU_2024),
+        _yearly("eu2024-so2-year", "so2", "SO₂", 20, EU_2024),
+        _yearly("eu2024-benzene-year", "benzene", "Benzene", 3.4, EU_2024),
+        _hourly("eu2024-no2-hour", "no2", "NO₂", 200, 3, EU_2024),
+        _hourly("eu2024-so2-hour", "so2", "SO₂", 350, 3, EU_2024),
+        _daily("eu2024-no2-day", "no2", "NO₂", 50, 18, EU_2024),
+        _daily("eu2024-pm10-day", "pm10", "PM10", 45, 18, EU_2024),
+        _daily("eu2024-pm25-day", "pm25", "PM2.5", 25, 18, EU_2024),
+        _daily("eu2024-so2-day", "so2", "SO₂", 50, 18, EU_2024),
+        _daily("eu2024-co-day", "co", "CO", 4, 18, EU_2024),
+        _daily("eu2024-co-8h", "co", "CO", 10, 0, EU_2024, eight_hours=True),
+        _daily("eu2024-o3-8h", "o3", "O₃", 120, 18, EU_2024, eight_hours=True),
+        _yearly("who2021-no2-year", "no2", "NO₂", 10, WHO_2021),
+        _yearly("who2021-pm10-year", "pm10", "PM10", 15, WHO_2021),
+        _yearly("who2021-pm25-year", "pm25", "PM2.5", 5, WHO_2021),
+        _guideline("who2021-no2-day", "no2", "NO₂", 25),
+        _guideline("who2021-pm10-day", "pm10", "PM10", 45),
+        _guideline("who2021-pm25-day", "pm25", "PM2.5", 15),
+        _guideline("who2021-so2-day", "so2", "SO₂", 40),
+        _guideline("who2021-co-day", "co", "CO", 4),
+        _guideline("who2021-o3-8h", "o3", "O₃", 100, eight_hours=True),
+    ]
+
+
+def _noise() -> list[BuiltIn]:
+    zones = (("yellow", "gul", "road", "vei", 55), ("red", "rød", "road", "vei", 65),
+             ("yellow", "gul", "rail", "bane", 58), ("red", "rød", "rail", "bane", 68))  # fmt: skip
+    return [
+        BuiltIn(
+            Kpi(
+                id=f"t1442-{source}-{zone}",
+                title=Text(nb=f"Lden under {farge} sone, {kilde}", en=f"Lden below the {zone} zone, {source}"),
+                quantity="laeq",
+                interval="P1D",
+                slot="lden",
+                target=limit,
+            ),
+            T_1442,
+        )
+        for zone, farge, source, kilde, limit in zones
+    ]
+
+
+def _indoor() -> list[BuiltIn]:
+    """During hours of use, taken as weekdays 8-16."""
+    return [
+        _room("en16798-co2", "indoor_co2", "CO₂ over 1200 ppm", "CO₂ above 1200 ppm (800 above outdoors)", 1200, 0.05),
+        _room("en16798-warm", "indoor_temperature", "Varmere enn 26 °C", "Warmer than 26 °C", 26, 0.05),
+        _room("en16798-cold", "indoor_temperature", "Minst 20 °C", "At least 20 °C", 20, 0.95, "higher"),
+    ]
+
+
+def _travel() -> list[BuiltIn]:
+    rest = Measure(quantity="vehicle_count", plus=["pedestrian_count"], statistic="sum")
+    return [
+        BuiltIn(
+            Kpi(
+                id="modal-share-bicycle",
+                title=Text(nb="Sykkelens andel av tellingene", en="Bicycles' share of the counts"),
+                quantity="bicycle_count",
+                statistic="sum",
+                compare=Comparison("share", rest),
+                direction="higher",
+            ),
+            COUNTS,
+        )
+    ]
+
+
+def _yearly(id: str, quantity: str, name: str, limit: float, source: str) -> BuiltIn:
+    title = Text(nb=f"{name}, middelverdi", en=f"{name}, mean")
+    return BuiltIn(Kpi(id=id, title=title, quantity=quantity, target=limit), source)
+
+
+def _hourly(id: str, quantity: str, name: str, limit: float, times: int, source: str) -> BuiltIn:
+    title = Text(nb=f"{name}, timer over {limit:g}", en=f"{name}, hours above {limit:g}")
+    kpi = Kpi(id=id, title=title, quantity=quantity, statistic="hours_above", threshold=limit, target=times / _YEAR)
+    return BuiltIn(kpi, source, times)
+
+
+def _daily(
+    id: str, quantity: str, name: str, limit: float, times: int, source: str, *, eight_hours: bool = False
+) -> BuiltIn:
+    title = Text(nb=f"{name}, andel døgn over {limit:g}", en=f"{name}, share of days above {limit:g}")
+    kpi = Kpi(
+        id=id, title=title, quantity=quantity, interval="P1D", slot="max_8h" if eight_hours else "auto",
+        statistic="share_above", threshold=limit, target=times / _YEAR,
+    )  # fmt: skip
+    return BuiltIn(kpi, source, times)
+
+
+def _guideline(id: str, quantity: str, name: str, limit: float, *, eight_hours: bool = False) -> BuiltIn:
+    """WHO's short-term guidelines are 99th percentiles of a year's daily values: three or four days may be above."""
+    title = Text(nb=f"{name}, 99-persentil av døgn", en=f"{name}, 99th percentile of days")
+    kpi = Kpi(
+        id=id, title=title, quantity=quantity, interval="P1D", slot="max_8h" if eight_hours else "auto",
+        statistic="percentile", percentile=99, target=limit,
+    )  # fmt: skip
+    return BuiltIn(kpi, WHO_2021)
+
+
+def _room(id: str, quantity: str, nb: str, en: str, limit: float, target: float, direction: str = "lower") -> BuiltIn:
+    kpi = Kpi(
+        id=id, title=Text(nb=f"{nb}, andel av brukstiden", en=f"{en}, share of the hours of use"), quantity=quantity,
+        statistic="share_above", threshold=limit, interval="PT15M", hours=(8, 16),
+        weekdays=["mon", "tue", "wed", "thu", "fri"], direction="higher" if direction == "higher" else "lower",
+        target=target,
+    )  # fmt: skip
+    return BuiltIn(kpi, EN_16798)

@@ -1,0 +1,146 @@
+"""Completeness: expected against observed, whatever devices do."""
+
+from __future__ import annotations
+
+import datetime as dt
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from techport_pilots.completeness import (
+    by_device,
+    gaps,
+    phase_completeness,
+    pilot_intervals,
+    stream_completeness,
+    together,
+)
+from techport_pilots.model import DeviceDefinition, Phase, PilotDefinition, StreamDefinition, Text
+from techport_storage.model import Batch, Stream
+from techport_storage.store import open_store
+
+MINUTE = 60_000_000
+STEP = 10 * MINUTE
+START = int(dt.datetime(2026, 3, 1, tzinfo=dt.UTC).timestamp()) * 1_000_000
+STREAM = Stream("p", "box", "pm10")
+
+
+@pytest.fixture
+def store():
+    store = open_store("duckdb://")
+    yield store
+    store.close()
+
+
+def write(store, times, stream=STREAM, flagged=0):
+    times = np.asarray(times, np.int64)
+    n = len(times)
+    quality = (np.arange(n) < flagged).astype(np.uint8)
+    store.write(Batch([stream], np.zeros(n, np.int32), times, np.ones(n), times, quality))
+
+
+def of(store, start=START, end=START + 100 * STEP, interval=STEP):
+    return stream_completeness(store, {STREAM: interval}, start, end)[STREAM]
+
+
+def test_every_reading_there_is_a_hundred_per_cent(store):
+    write(store, START + STEP * np.arange(100))
+    found = of(store)
+    assert (found.expected, found.observed, found.share, found.longest_gap) == (100, 100, 1.0, 0)
+    assert gaps(store, STREAM, STEP, START, START + 100 * STEP) == []
+
+
+def test_nothing_there_is_nought_and_one_gap(store):
+    found = of(store)
+    assert (found.expected, found.observed, found.share, found.first) == (100, 0, 0.0, None)
+    assert found.longest_gap == 100 * STEP
+    assert gaps(store, STREAM, STEP, START, START + 100 * STEP) == [(START, START + 100 * STEP, 100)]
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.sets(st.integers(0, 99), min_size=1),
+    st.lists(st.integers(0, 99), max_size=20),
+    st.integers(0, STEP - 1),
+    st.integers(0, 10_000),
+)
+def test_it_counts_the_slots_that_hold_a_reading(slots, again, offset, seed):
+    """A tenth early or late, twice or not: the share is that of the slots."""
+    random = np.random.default_rng(seed)
+    offset = min(max(offset, STEP // 8), STEP - STEP // 8)
+    slots = np.array(sorted(slots))
+    jitter = random.integers(-STEP // 10, STEP // 10, 100)
+    times = START + STEP * slots + offset + jitter[slots]
+    extra = np.array([slot for slot in again if slot in slots], np.int64)
+    twice = START + STEP * extra + offset + jitter[extra] + 1_000_000
+    store = open_store("duckdb://")
+    write(store, np.concatenate([times, twice]))
+    found = of(store)
+    missing = gaps(store, STREAM, STEP, START, START + 100 * STEP)
+    store.close()
+    assert found.observed == len(slots)
+    assert sum(gap.missing for gap in missing) == 100 - len(slots)
+    assert found.longest_gap == max((gap.end - gap.start for gap in missing), default=0)
+
+
+def test_sending_faster_never_makes_more_than_a_hundred_per_cent(store):
+    write(store, START + MINUTE * np.arange(500))  # ten times as often, but for half the time
+    found = of(store)
+    assert (found.readings, found.observed, found.expected) == (500, 50, 100)
+
+
+def test_the_flagged_share_is_of_the_readings_there_are(store):
+    write(store, START + STEP * np.arange(0, 100, 2), flagged=10)
+    assert of(store).flagged_share == 0.2
+    assert of(store).observed == 50
+
+
+def test_a_stream_that_promised_nothing_has_no_share(store):
+    write(store, START + STEP * np.array([3, 50]))
+    found = of(store, interval=None)
+    assert (found.expected, found.share, found.readings) == (None, None, 2)
+
+
+def test_an_empty_period_is_refused(store):
+    with pytest.raises(ValueError, match="period"):
+        of(store, START, START)
+
+
+def test_devices_phases_and_pilot_are_sums(store):
+    begin = dt.datetime(2026, 3, 1, tzinfo=dt.UTC)
+    device = DeviceDefinition(
+        "box", interval="PT10M", streams=[StreamDefinition("pm10"), StreamDefinition("no2", "PT1H")]
+    )
+    pilot = PilotDefinition(
+        "p",
+        Text(en="P"),
+        Text(en="Q?"),
+        [device],
+        phases=[
+            Phase("before", "baseline", begin, begin + dt.timedelta(days=1)),
+            Phase("after", "intervention", begin + dt.timedelta(days=1), begin + dt.timedelta(days=2)),
+            Phase("later", "other", begin + dt.timedelta(days=2), begin + dt.timedelta(days=3)),
+        ],
+    )
+    write(store, START + STEP * np.arange(144))
+    write(store, START + 6 * STEP * np.arange(36), Stream("p", "box", "no2"))
+    end = START + 2 * 144 * STEP
+    streams = stream_completeness(store, pilot_intervals(pilot), START, end)
+    assert by_device(streams)["box"] == together(streams.values())
+    assert (together(streams.values()).expected, together(streams.values()).observed) == (288 + 48, 144 + 36)
+    phases = phase_completeness(store, pilot, now=end)
+    assert {name: (one.observed, one.expected) for name, one in phases.items()} == {
+        "before": (144 + 24, 144 + 24),
+        "after": (12, 144 + 24),
+    }
+
+
+def test_a_phase_that_is_running_is_judged_up_to_now(store):
+    begin = dt.datetime(2026, 3, 1, tzinfo=dt.UTC)
+    phase = Phase("before", "baseline", begin, begin + dt.timedelta(days=30))
+    device = DeviceDefinition("box", interval="PT10M", streams=[StreamDefinition("pm10")])
+    pilot = PilotDefinition("p", Text(en="P"), Text(en="Q?"), [device], phases=[phase])
+    write(store, START + STEP * np.arange(144))
+    assert phase_completeness(store, pilot, now=START + 144 * STEP)["before"].share == 1.0
