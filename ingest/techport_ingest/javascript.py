@@ -3,13 +3,14 @@
     function decodeUplink({bytes, fPort}) { return {data: {temperature: 21.5}, warnings: [], errors: []} }
 
 The older `Decoder(bytes, port)` and ChirpStack 3's `Decode(fPort, bytes)` are understood too. Each device type has a
-V8 context of its own, without network, files or timers; a call that takes too long or too much memory ends with a
+V8 context of its own, without network or files; a call that takes too long or too much memory ends with a
 BadMessage, and its context is made anew. https://www.thethingsindustries.com/docs/integrations/payload-formatters/javascript/uplink/
 """
 
 from __future__ import annotations
 
 import re
+import threading
 import time
 from typing import Any
 
@@ -21,7 +22,8 @@ from techport_ingest.message import BadMessage
 _LONGEST_SOURCE = 1_000_000
 _LONGEST_RESULT = 256_000
 _LONGEST_PAYLOAD = 4096
-_PATIENCE = 3
+_ACCIDENTS = 5
+_REST = 60  # seconds
 
 _THROWN = re.compile(r"\w*Error\b|Uncaught|<anonymous>:\d")
 
@@ -41,9 +43,9 @@ function __techport_run(hex, port) {
 
 
 class Limits(msgspec.Struct, frozen=True):
-    """What one call may take."""
+    """What one call may take: time on the wall (a codec needs less than one millisecond; the rest is for a busy machine)."""
 
-    milliseconds: int = 100
+    milliseconds: int = 500
     megabytes: int = 32
 
 
@@ -61,6 +63,8 @@ class JavaScriptCodec:
         self.source = source
         self._limits = limits or Limits()
         self._context: MiniRacer | None = None
+        self._accidents = 0
+        self._last_accident = 0.0
 
     def __call__(self, payload: bytes, port: int) -> dict[str, Any]:
         """The `data` that the codec returns. Raises BadMessage for errors of the codec, time and memory included."""
@@ -115,22 +119,25 @@ class JavaScriptCodec:
             if not _THROWN.search(str(error)):
                 self._renew(context)
             raise _bad("codec-error", _first_line(error)) from None
+        self._accidents = 0
         if type(answer) is not str:
             raise _bad("codec-error", "the codec returns nothing")
         return answer
 
     def _renew(self, context: MiniRacer) -> None:
-        """Give up a context that V8 has stopped: what its script left half done cannot be trusted."""
-        for _ in range(_PATIENCE):  # V8 reports the stop a moment later, to a listener that must still be there
-            try:
-                context.eval("0", timeout_sec=0.05)
-                break
-            except JSEvalException:
-                time.sleep(0.01)
-        context.close()
+        """Give up a context that V8 has stopped: what its script left half done cannot be trusted.
+
+        V8 cannot stop in the middle of one of its own functions, such as writing out a text of 256 MB. Nobody waits for
+        that here: the context is closed beside us.
+        """
         self._context = None
+        self._accidents += 1
+        self._last_accident = time.monotonic()
+        threading.Thread(target=_close_when_idle, args=(context,), name="codec-closer", daemon=True).start()
 
     def _open(self) -> MiniRacer:
+        if self._accidents >= _ACCIDENTS and time.monotonic() - self._last_accident < _REST:
+            raise _bad("codec-stopped", f"the codec met its limits {_ACCIDENTS} times in a row and rests for {_REST} s")
         if self._context is None:
             context = MiniRacer()
             context.set_hard_memory_limit(self._limits.megabytes * 1_000_000)
@@ -166,6 +173,16 @@ class CodecShelf:
         while len(self._codecs) > self._most:
             self._codecs.pop(next(iter(self._codecs))).close()
         return known
+
+
+def _close_when_idle(context: MiniRacer) -> None:
+    for _ in range(40):
+        try:
+            context.eval("0", timeout_sec=1.0)
+            break
+        except JSEvalException:
+            time.sleep(0.25)
+    context.close()
 
 
 def _bad(reason: str, detail: str) -> BadMessage:
