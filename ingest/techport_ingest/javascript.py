@@ -43,7 +43,7 @@ function __techport_run(hex, port) {
 
 
 class Limits(msgspec.Struct, frozen=True):
-    """What one call may take: time on the wall (a codec needs less than one millisecond; the rest is for a busy machine)."""
+    """What one call may take. Time is on the wall: a codec needs less than 1 ms, the rest is for a busy machine."""
 
     milliseconds: int = 500
     megabytes: int = 32
