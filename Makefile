@@ -6,13 +6,14 @@ TOOLS := .bootstrap
 UV := $(shell command -v uv 2>/dev/null || echo $(TOOLS)/bin/uv)
 SYNC := UV_PYTHON_DOWNLOADS=never $(UV) sync --quiet --frozen --python $(PYTHON)
 RUN := .venv/bin
+VENDOR := dashboards/techport_dashboards/static/vendor
 
-.PHONY: demo test lint install install-dev system-packages clean
+.PHONY: demo test lint assets install install-dev system-packages clean
 
-demo: install
+demo: install assets
 	@$(RUN)/techport demo $(ARGS)
 
-test: install-dev system-packages
+test: install-dev system-packages assets
 	$(RUN)/pytest -n 2 --dist worksteal $(ARGS)
 
 lint: install-dev
@@ -26,6 +27,19 @@ install: $(UV)
 
 install-dev: $(UV)
 	@$(SYNC)
+
+# A small plotly.js in place of the large one that the plotly package carries: pages open faster. Needs npm; goes without.
+assets: $(VENDOR)/.made
+
+$(VENDOR)/.made: dashboards/package-lock.json
+	@if command -v npm >/dev/null && (cd dashboards && npm ci --no-audit --no-fund --loglevel=error); then \
+	  mkdir -p $(VENDOR) \
+	  && cp dashboards/node_modules/plotly.js-basic-dist-min/plotly-basic.min.js $(VENDOR)/ \
+	  && cp dashboards/node_modules/plotly.js-basic-dist-min/LICENSE $(VENDOR)/plotly-basic.LICENSE \
+	  && touch $@; \
+	else \
+	  echo "without npm: pages carry the whole plotly.js, 1.5 MB instead of 0.4 on the wire"; \
+	fi
 
 # Debian keeps the venv module in a package of its own.
 $(TOOLS)/bin/uv:
@@ -51,4 +65,4 @@ system-packages:
 	fi
 
 clean:
-	rm -rf .venv $(TOOLS) dist artefacts .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf .venv $(TOOLS) $(VENDOR) dashboards/node_modules dist artefacts .mypy_cache .ruff_cache .pytest_cache .hypothesis

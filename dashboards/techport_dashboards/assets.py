@@ -26,7 +26,7 @@ class Asset:
 
     @classmethod
     def of(cls, content: bytes, suffix: str) -> Asset:
-        return cls(content, MEDIA_TYPES.get(suffix, "application/octet-stream"), gzip.compress(content, 6, mtime=0))
+        return cls(content, MEDIA_TYPES.get(suffix, "application/octet-stream"), gzip.compress(content, 9, mtime=0))
 
 
 class Assets:

@@ -55,7 +55,7 @@ async def test_assets_are_compressed_and_kept_for_good(client: httpx.AsyncClient
     answer = await client.get(assets.url(PLOTLY))
     assert answer.headers["content-encoding"] == "gzip"
     assert "immutable" in answer.headers["cache-control"]
-    assert b"plotly.js v" in answer.content[:200]
+    assert b"plotly.js" in answer.content[:200]
     stale = await client.get(f"/static/0123/{PLOTLY}", headers={"accept-encoding": "identity"})
     assert "immutable" not in stale.headers["cache-control"]
     assert stale.content == answer.content

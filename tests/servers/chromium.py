@@ -30,9 +30,12 @@ def find_chromium() -> str:
     return found
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def chromium() -> Iterator[Browser]:
-    """A headless browser with a profile of its own that goes when it closes."""
+    """A headless browser with a profile of its own that goes when it closes.
+
+    For one module only: while Playwright runs, its thread has an event loop, and asynchronous tests cannot have theirs.
+    """
     executable = find_chromium()
     root = hasattr(os, "geteuid") and os.geteuid() == 0
     with sync_playwright() as playwright:

@@ -1,7 +1,7 @@
 // One chart: asks for its data, draws it, takes live readings, and tells where somebody zoomed.
 
 import { t } from "./page.js";
-import { CONFIG, layout, palette, traces } from "./drawing.js";
+import { CONFIG, layout, palette, plotly, traces } from "./drawing.js";
 import { fromText, toText, wall } from "./time.js";
 
 const GAP = 2.5;                 // expected intervals without a reading that break a line, as on the server
@@ -124,12 +124,13 @@ export class Chart {
 
   async draw() {
     if (!this.data) return;
+    const { react } = await plotly();
     this.dirty = false;
     this.drawnAt = performance.now();
     const colours = palette();
     if (!this.data.lines.some((line) => line.x.length)) { this.say(t("no readings in this range")); return; }
     if (!this.drawn) this.plot.replaceChildren();
-    await window.Plotly.react(this.plot, traces(this.data, colours, this.colourOf), layout(this.data, colours, touch), CONFIG);
+    await react(this.plot, traces(this.data, colours, this.colourOf), layout(this.data, colours, touch), CONFIG);
     if (!this.drawn) this.listen();
     this.drawn = true;
     this.figure.dataset.drawn = this.newest ?? "";

@@ -5,7 +5,19 @@ import { language } from "./page.js";
 const DASHES = ["solid", "dot", "dash"];
 const COLOURS = 8;
 
-export function registerLocale() {
+let coming;
+
+/** plotly.js, once it is there: its script loads beside the page's own modules. */
+export function plotly() {
+  coming ??= new Promise((resolve) => {
+    const ready = () => { registerLocale(); resolve(window.Plotly); };
+    if (window.Plotly) ready();
+    else document.getElementById("plotly").addEventListener("load", ready);
+  });
+  return coming;
+}
+
+function registerLocale() {
   const names = (options, dates) => dates.map((date) => new Intl.DateTimeFormat(language, { ...options, timeZone: "UTC" }).format(date));
   const days = Array.from({ length: 7 }, (_, i) => Date.UTC(2023, 0, 1 + i));
   const months = Array.from({ length: 12 }, (_, i) => Date.UTC(2023, i, 1));

@@ -1,7 +1,6 @@
 // Pages with charts: of a pilot and of a device.
 
 import { Chart } from "./chart.js";
-import { registerLocale } from "./drawing.js";
 import { connect } from "./live.js";
 import { read } from "./page.js";
 import { describeRange, ranges } from "./range.js";
@@ -26,7 +25,6 @@ const range = ranges({
   onChange: show,
 });
 
-registerLocale();
 const charts = [...document.querySelectorAll("figure.chart")].map((figure) => new Chart(figure, {
   zone: view.zone,
   colourOf,
