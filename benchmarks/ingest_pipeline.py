@@ -15,6 +15,7 @@ import socket
 import tempfile
 import threading
 import time
+from collections import deque
 from pathlib import Path
 
 import numpy as np
@@ -148,12 +149,15 @@ def throughput(folder: Path, count: int, linger: float) -> None:
 
 def publish(port: int, count: int) -> None:
     client = Client(CallbackAPIVersion.VERSION2, "publisher")
-    client.max_inflight_messages_set(5_000)
+    client.max_inflight_messages_set(1_000)
     client.connect("127.0.0.1", port)
     client.loop_start()
+    waiting = deque(maxlen=1_000)  # type: ignore[var-annotated]  # paho slows down with the square of its own queue
     for number in range(count):
-        last = client.publish(*payload(number), qos=1)
-    last.wait_for_publish()
+        if len(waiting) == waiting.maxlen:
+            waiting[0].wait_for_publish()
+        waiting.append(client.publish(*payload(number), qos=1))
+    waiting[-1].wait_for_publish()
     client.disconnect()
     client.loop_stop()
 
