@@ -1,4 +1,4 @@
-"""What every test may ask for. Real servers are started by tests/servers; this file only finds things and says why not."""
+"""What every test may ask for. Real servers are started by tests/servers; this file finds things and says why not."""
 
 from __future__ import annotations
 

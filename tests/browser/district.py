@@ -14,7 +14,7 @@ from techport_storage.model import Batch, Reading, Stream
 from tests.dashboards.web import HOUR, SECOND, City, now
 
 SEED = 7
-GAP = ("school-air", "ila-skole")            # silent from nine to seven hours ago
+GAP = ("school-air", "ila-skole")  # silent from nine to seven hours ago
 SILENT = {("school-air", "nidarvoll-skole"): 5 * HOUR, ("smart-bins", "solsiden"): 20 * HOUR}
 NEVER = {("hospital-noise", "oya-vest")}
 

@@ -39,7 +39,7 @@ devices:
     streams: [{quantity: laeq}]
 """
 START = int(dt.datetime(2026, 10, 20, tzinfo=dt.UTC).timestamp()) * SECOND
-HOURS = 240   # over the end of summer time, 25 October 2026 at 01:00 UTC
+HOURS = 240  # over the end of summer time, 25 October 2026 at 01:00 UTC
 
 
 def hourly(pilot: str, device: str, quantity: str, base: float) -> list[Reading]:

@@ -32,9 +32,7 @@ PAGE = {"accept": "text/html"}
         ("?lang=xx", "en", "en"),
     ],
 )
-async def test_the_language_is_the_readers(
-    client: httpx.AsyncClient, asked: str, accepted: str, language: str
-) -> None:
+async def test_the_language_is_the_readers(client: httpx.AsyncClient, asked: str, accepted: str, language: str) -> None:
     answer = await client.get("/" + asked, headers={"accept-language": accepted})
     assert answer.headers["content-language"] == language
     assert f'<html lang="{language}">' in answer.text

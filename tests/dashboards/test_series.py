@@ -60,7 +60,7 @@ async def test_a_long_range_shows_the_wall_clock(client: httpx.AsyncClient) -> N
     assert data["offset"] is None
     assert data["start"] == "2026-10-20T00:00:00"
     xs = data["lines"][0]["x"]
-    assert xs[0] == "2026-10-20T02:00:00.123"   # midnight UTC in summer
+    assert xs[0] == "2026-10-20T02:00:00.123"  # midnight UTC in summer
     assert xs[-1] == "2026-10-30T00:00:00.123"  # 23 UTC in winter
     assert "Europe/Oslo" in data["zone"]
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from techport_dashboards import times
 
 OSLO = ZoneInfo("Europe/Oslo")
-REFERENCE = times.micros(dt.datetime(2026, 10, 26, 12, tzinfo=OSLO))   # the day after the clock went back
+REFERENCE = times.micros(dt.datetime(2026, 10, 26, 12, tzinfo=OSLO))  # the day after the clock went back
 
 
 @pytest.mark.parametrize(
@@ -21,7 +21,7 @@ REFERENCE = times.micros(dt.datetime(2026, 10, 26, 12, tzinfo=OSLO))   # the day
         ("now", "2026-10-26T12:00:00+01:00"),
         ("-PT24H", "2026-10-25T12:00:00+01:00"),
         ("-P1D", "2026-10-25T12:00:00+01:00"),
-        ("-P2D", "2026-10-24T12:00:00+02:00"),      # the same time on the wall, 49 hours before
+        ("-P2D", "2026-10-24T12:00:00+02:00"),  # the same time on the wall, 49 hours before
         ("-PT49H", "2026-10-24T12:00:00+02:00"),
         ("-P1M", "2026-09-26T12:00:00+02:00"),
         ("-P1Y2M3DT4H", "2025-08-23T08:00:00+02:00"),
