@@ -17,13 +17,13 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from techport_storage import influx_lines
 from techport_storage.check import check_query, check_range
 from techport_storage.errors import StoreUnavailable
 from techport_storage.influx_answers import Series, keys, series
 from techport_storage.influx_buckets import aggregated
 from techport_storage.influx_http import Address, Connection, RefusedLines, stream_bytes
 from techport_storage.influx_known import Known
+from techport_storage.influx_lines import Lines
 from techport_storage.influx_query import (
     FIRST,
     FIRST_NS,
@@ -63,6 +63,7 @@ class InfluxStore:
         """Use open()."""
         self._connection = connection
         self._writing = threading.Lock()
+        self._lines = Lines()
         self._known = Known(connection, connection.address.several_writers)
 
     @classmethod
@@ -77,7 +78,11 @@ class InfluxStore:
         return cls(connection)
 
     def write(self, batch: Batch) -> Receipt:
-        rejected = influx_lines.refused(batch)
+        with self._writing:
+            return self._write(batch)
+
+    def _write(self, batch: Batch) -> Receipt:
+        rejected = self._lines.refused(batch)
         kept = np.delete(np.arange(len(batch)), [row for row, _ in rejected])
         if not len(kept):
             return Receipt(0, rejected=rejected)
@@ -86,10 +91,8 @@ class InfluxStore:
         stream, time = batch.stream[rows], batch.time[rows]
         last = np.append((stream[1:] != stream[:-1]) | (time[1:] != time[:-1]), True)
         superseded, rows = rows[~last], rows[last]
-        with self._writing:
-            present = self._known.present(batch, rows)
-            self._known.follow(batch, rows)
-            refused = self._send(batch, rows)
+        present = self._known.take(batch, rows)
+        refused = self._send(batch, rows)
         lost = np.isin(rows, [row for row, _ in refused])
         duplicate_rows = np.sort(np.concatenate([superseded, rows[present & ~lost]]))
         return Receipt(int((~present & ~lost).sum()), duplicate_rows, sorted([*rejected, *refused]))
@@ -100,7 +103,7 @@ class InfluxStore:
         for begin in range(0, len(rows), _LINES):
             part = rows[begin : begin + _LINES]
             try:
-                self._connection.write(influx_lines.encode(batch, part))
+                self._connection.write(self._lines.encode(batch, part))
             except RefusedLines as refusal:
                 refused += [(row, str(refusal)) for row in self._missing(batch, part)]
         return refused

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from techport_storage.influx_answers import Column, series
+from techport_storage.influx_answers import Column, Kinds, series
 from techport_storage.influx_http import Connection, stream_bytes
 from techport_storage.influx_query import COLUMNS, FIRST, KINDS, LAST, ql_conditions, ql_select, ql_times
 from techport_storage.model import Batch, Stream
@@ -24,6 +24,7 @@ _GAP = 3_600_000_000  # µs; rows nearer than that are looked up together
 
 Bool = NDArray[np.bool_]
 Int = NDArray[np.int64]
+Values = tuple[float | int, ...]
 
 
 class Known:
@@ -33,62 +34,66 @@ class Known:
         """`several_writers`: look up every row, because others write the same streams."""
         self._connection = connection
         self._several = several_writers
-        self._bounds: dict[Stream, tuple[int, int]] = {}
+        self._ids: dict[Stream, int] = {}
+        self._oldest = np.empty(0, np.int64)  # by id; a stream without rows is oldest LAST, newest FIRST
+        self._newest = np.empty(0, np.int64)
 
-    def present(self, batch: Batch, rows: Int) -> Bool:
-        """For each of these rows of the batch, whether the store has its stream and time. Raises StoreUnavailable."""
+    def take(self, batch: Batch, rows: Int) -> Bool:
+        """For each of these rows of the batch, whether the store has its stream and time already.
+
+        They are about to be written: from here on the store may have them, even if the write gets no answer. Raises
+        StoreUnavailable, and then nothing has changed.
+        """
         used, positions = np.unique(batch.stream[rows], return_inverse=True)
         streams = [batch.streams[position] for position in used.tolist()]
         time = batch.time[rows]
         if self._several:
-            suspect = np.ones(len(rows), bool)
-        else:
-            self._learn([stream for stream in streams if stream not in self._bounds])
-            bounds = np.array([self._bounds[stream] for stream in streams], np.int64)
-            suspect = (time >= bounds[positions, 0]) & (time <= bounds[positions, 1])
+            return self._present(streams, positions, time)
+        self._learn([stream for stream in streams if stream not in self._ids])
+        ids = np.array([self._ids[stream] for stream in streams], np.intp)[positions]
         found = np.zeros(len(rows), bool)
-        where_suspect = np.flatnonzero(suspect)
-        if len(where_suspect):
-            stored = self.stored(streams, positions[where_suspect], time[where_suspect])
-            found[where_suspect] = [values is not None for values in stored]
+        suspects = np.flatnonzero((time >= self._oldest[ids]) & (time <= self._newest[ids]))
+        if len(suspects):
+            found[suspects] = self._present(streams, positions[suspects], time[suspects])
+        np.minimum.at(self._oldest, ids, time)
+        np.maximum.at(self._newest, ids, time)
         return found
 
-    def follow(self, batch: Batch, rows: Int) -> None:
-        """These rows are about to be written: from now on the store may have them."""
-        if self._several or not len(rows):
-            return
-        order = np.argsort(batch.stream[rows], kind="stable")
-        stream, time = batch.stream[rows][order], batch.time[rows][order]
-        starts = np.flatnonzero(np.append(True, stream[1:] != stream[:-1]))
-        oldest, newest = np.minimum.reduceat(time, starts), np.maximum.reduceat(time, starts)
-        for position, low, high in zip(stream[starts].tolist(), oldest.tolist(), newest.tolist(), strict=True):
-            name = batch.streams[position]
-            known = self._bounds.get(name, (LAST, FIRST))
-            self._bounds[name] = (min(known[0], low), max(known[1], high))
+    def _present(self, streams: Sequence[Stream], stream: NDArray[np.intp], time: Int) -> Bool:
+        # one field: a third of the work of all of them
+        there = self._look_up(streams, stream, time, "value", KINDS[:1])
+        return np.array([values is not None for values in there], bool)
 
-    def stored(
-        self, streams: Sequence[Stream], stream: NDArray[np.intp], time: Int
-    ) -> list[tuple[float, int, int] | None]:
+    def stored(self, streams: Sequence[Stream], stream: NDArray[np.intp], time: Int) -> list[Values | None]:
         """(value, received in ms, quality) that the store has for stream and time of each row, or None."""
+        return self._look_up(streams, stream, time, COLUMNS, KINDS)
+
+    def _look_up(
+        self, streams: Sequence[Stream], stream: NDArray[np.intp], time: Int, names: str, kinds: Kinds
+    ) -> list[Values | None]:
         wanted = {(streams[s], t): row for row, (s, t) in enumerate(zip(stream.tolist(), time.tolist(), strict=True))}
-        found: list[tuple[float, int, int] | None] = [None] * len(time)
+        found: list[Values | None] = [None] * len(time)
         statements: list[str] = []
         for first, last, members in _clusters(stream, time):
             conditions = ql_conditions(sorted(streams[s] for s in members))
-            statements += (ql_select(COLUMNS, condition, ql_times(first, last)) for condition in conditions)
+            statements += (ql_select(names, condition, ql_times(first, last)) for condition in conditions)
         answer = self._connection.influxql(statements)
-        for rows in series(stream_bytes(self._connection.address, answer), KINDS):
+        for rows in series(stream_bytes(self._connection.address, answer), kinds):
             times, *values = (column.tolist() for column in rows.columns)
-            for t, *triple in zip(times, *values, strict=True):
+            for t, *fields in zip(times, *values, strict=True):
                 row = wanted.get((rows.stream, t))
                 if row is not None:
-                    found[row] = (triple[0], triple[1], triple[2])
+                    found[row] = tuple(fields)
         return found
 
     def _learn(self, streams: list[Stream]) -> None:
-        if streams:
-            found = bounds(self._connection, sorted(streams))
-            self._bounds.update((stream, found.get(stream, (LAST, FIRST))) for stream in streams)
+        if not streams:
+            return
+        found = bounds(self._connection, sorted(streams))
+        ends = np.array([found.get(stream, (LAST, FIRST)) for stream in streams], np.int64)
+        self._oldest = np.concatenate([self._oldest, ends[:, 0]])
+        self._newest = np.concatenate([self._newest, ends[:, 1]])
+        self._ids |= {stream: id for id, stream in enumerate(streams, len(self._ids))}
 
 
 def bounds(connection: Connection, streams: Sequence[Stream]) -> dict[Stream, tuple[int, int]]:

@@ -9,7 +9,6 @@ Numbers are always written as floats: a first integer would make the field an in
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 
 import numpy as np
 import pyarrow as pa
@@ -25,56 +24,61 @@ _SPECIAL = re.compile(r"[,= ]")
 _LONGEST = 1024  # bytes of a name; InfluxDB keeps keys below 64 KiB
 
 
-def encode(batch: Batch, rows: NDArray[np.int64]) -> bytes:
-    """These rows of the batch as lines, times in µs. The shortest decimal of each value that reads back to the bit."""
-    used, stream = np.unique(batch.stream[rows], return_inverse=True)
-    heads = pa.array([_head(batch.streams[position]) for position in used.tolist()], pa.string())
-    columns = [
-        heads.take(pa.array(stream)),
-        pa.array(batch.value[rows]).cast(pa.string()),
-        ",received=",
-        pa.array(batch.received[rows] // 1000).cast(pa.string()),
-        "i,quality=",
-        pa.array(batch.quality[rows]).cast(pa.string()),
-        "i ",
-        pa.array(batch.time[rows]).cast(pa.string()),
-        "\n",
-    ]
-    lines = pc.binary_join_element_wise(*columns, "")
-    _, offsets, text = lines.buffers()
-    ends = np.frombuffer(offsets, np.int32)[lines.offset : lines.offset + len(lines) + 1]
-    return bytes(memoryview(text)[int(ends[0]) : int(ends[-1])])
+class Lines:
+    """Writes lines, and remembers how each stream's begin: names are checked and escaped once. One thread at a time."""
+
+    def __init__(self) -> None:
+        self._heads: dict[Stream, str] = {}
+
+    def refused(self, batch: Batch) -> list[tuple[int, str]]:
+        """Rows of the batch that InfluxDB cannot keep, with the reason, ascending."""
+        reasons = dict(refused_rows(batch))
+        for row in np.flatnonzero((batch.time < FIRST) | (batch.time > LAST)).tolist():
+            reasons.setdefault(row, "time is outside the years 1677 to 2262, which InfluxDB keeps")
+        for position, stream in enumerate(batch.streams):
+            if stream not in self._heads and (problem := _problem(stream)):
+                for row in np.flatnonzero(batch.stream == position).tolist():
+                    reasons.setdefault(row, problem)
+        return sorted(reasons.items())
+
+    def encode(self, batch: Batch, rows: NDArray[np.int64]) -> bytes:
+        """These rows, none of them refused, as lines; values as the shortest decimal that reads back."""
+        used, stream = np.unique(batch.stream[rows], return_inverse=True)
+        heads = pa.array([self._head(batch.streams[position]) for position in used.tolist()], pa.string())
+        columns = [
+            heads.take(pa.array(stream)),
+            pa.array(batch.value[rows]).cast(pa.string()),
+            ",received=",
+            pa.array(batch.received[rows] // 1000).cast(pa.string()),
+            "i,quality=",
+            pa.array(batch.quality[rows]).cast(pa.string()),
+            "i ",
+            pa.array(batch.time[rows]).cast(pa.string()),
+            "\n",
+        ]
+        lines = pc.binary_join_element_wise(*columns, "")
+        _, offsets, text = lines.buffers()
+        ends = np.frombuffer(offsets, np.int32)[lines.offset : lines.offset + len(lines) + 1]
+        return bytes(memoryview(text)[int(ends[0]) : int(ends[-1])])
+
+    def _head(self, stream: Stream) -> str:
+        head = self._heads.get(stream)
+        if head is None:
+            tags = zip(("device", "pilot", "quantity"), (stream[1], stream[0], stream[2]), strict=True)
+            head = f"{MEASUREMENT},{','.join(f'{tag}={_escaped(name)}' for tag, name in tags)} value="
+            self._heads[stream] = head
+        return head
 
 
-def refused(batch: Batch) -> list[tuple[int, str]]:
-    """Rows of the batch that InfluxDB cannot keep, with the reason, ascending."""
-    reasons = dict(refused_rows(batch))
-    for row in np.flatnonzero((batch.time < FIRST) | (batch.time > LAST)).tolist():
-        reasons.setdefault(row, "time is outside the years 1677 to 2262, which InfluxDB keeps")
-    for position, problem in _bad_names(batch.streams):
-        for row in np.flatnonzero(batch.stream == position).tolist():
-            reasons.setdefault(row, problem)
-    return sorted(reasons.items())
-
-
-def _bad_names(streams: Sequence[Stream]) -> list[tuple[int, str]]:
-    found = []
-    for position, stream in enumerate(streams):
-        for tag, name in zip(Stream._fields, stream, strict=True):
-            if not name:
-                found.append((position, f"{tag} has no name"))
-            elif _CONTROL.search(name):
-                found.append((position, f"{tag} {name!r} has a control character, which line protocol cannot carry"))
-            elif len(name) > _LONGEST // 4 and len(name.encode()) > _LONGEST:
-                found.append((position, f"{tag} {name[:40]!r}... is longer than {_LONGEST} bytes"))
-    return found
-
-
-def _head(stream: Stream) -> str:
-    """Tags in the order of their names, as InfluxDB sorts them anyway."""
-    return (
-        f"{MEASUREMENT},device={_escaped(stream[1])},pilot={_escaped(stream[0])},quantity={_escaped(stream[2])} value="
-    )
+def _problem(stream: Stream) -> str | None:
+    for tag, name in zip(Stream._fields, stream, strict=True):
+        if not name:
+            return f"{tag} has no name"
+        if _CONTROL.search(name):
+            return f"{tag} {name!r} has a control character, which line protocol cannot carry"
+        if len(name) > _LONGEST // 4 and len(name.encode()) > _LONGEST:
+            return f"{tag} {name[:40]!r}... is longer than {_LONGEST} bytes"
+    return None
 
 
 def _escaped(name: str) -> str:

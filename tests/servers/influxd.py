@@ -77,6 +77,7 @@ class Influxd:
             f"--engine-path={self.folder / 'engine'}",
             "--reporting-disabled",
             "--ui-disabled",
+            "--storage-write-timeout=2m",  # 10 s is too little for a hundred new shards on a busy machine
             *self.arguments,
         ]
         with (self.folder / "influxd.log").open("ab") as log:
