@@ -82,7 +82,7 @@ def _refuse_senml(records: list[dict[str, Any]]) -> None:
         if "bn" in record or ("n" in record and ("v" in record or "u" in record or "vs" in record or "vb" in record)):
             raise BadMessage(
                 "senml",
-                "this is a SenML pack, which this version does not read yet",
+                "this is a SenML pack, which is not read on this topic yet",
                 'Send {"time": ..., "<quantity>": <number>}, or wait: the message is kept and can be replayed',
             )
 
