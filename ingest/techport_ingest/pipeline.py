@@ -102,7 +102,7 @@ class Pipeline:
                 self._unsettled = []
             except Stopped:
                 return
-            except Exception:
+            except Exception:  # the supervising loop
                 log.exception("the batch failed and is tried again", messages=len(self._unsettled))
                 self._metrics.restarts.inc()
                 self._to_reconcile = True
@@ -120,9 +120,7 @@ class Pipeline:
     # -- receive ---------------------------------------------------------------------------------------------------
 
     def _receive(self) -> list[Message]:
-        """A batch: what has arrived, and what comes within `linger`. While one is written the next one grows by
-        itself.
-        """
+        """What has arrived, and what comes within `linger`. While a batch is written the next one grows by itself."""
         while not self._stopping.is_set():
             messages = self._source.receive(timeout=0.5)
             if messages:
