@@ -7,7 +7,7 @@ import sys
 import typer
 from rich.console import Console
 
-from techport.commands import audit, doctor, pilots, publish, run
+from techport.commands import audit, doctor, pilots, publish, run, store
 from techport.folder import FolderInUse
 from techport.settings import SettingsError
 from techport_ingest.broker import BrokerError
@@ -30,8 +30,17 @@ app.command("replay")(publish.replay)
 app.command("audit")(audit.audit)
 app.command("doctor")(doctor.doctor)
 app.add_typer(pilots.app, name="pilot")
+app.add_typer(store.app, name="store")
 
-EXPECTED = (SettingsError, FolderInUse, StoreError, PilotsError, BrokerError, ReplayError, run.CannotStart)
+EXPECTED = (
+    SettingsError,
+    FolderInUse,
+    StoreError,
+    PilotsError,
+    BrokerError,
+    ReplayError,
+    CannotRun,
+)
 
 
 def main() -> None:

@@ -12,9 +12,9 @@ from typing import Annotated
 import structlog
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from techport import logs, options
+from techport.bars import progress_bars
 from techport.settings import load_settings
 
 log = structlog.get_logger(__name__)
@@ -47,7 +47,7 @@ def simulate(
     if with_parent:
         threading.Thread(target=_wait_for_end_of_input, args=(stop,), daemon=True).start()
     address = settings.mqtt_address
-    with _progress() as bars:
+    with progress_bars() as bars:
         bar = bars.add_task("history", total=1.0) if history else None
 
         def report(state: CityProgress) -> None:
@@ -87,7 +87,7 @@ def replay(
     logs.configure(settings.log_format, settings.log_level)
     factor = None if speed == "max" else _positive(speed)
     address = settings.mqtt_address
-    with _progress() as bars:
+    with progress_bars() as bars:
         bar = bars.add_task(file.name, total=None)
         result = publish(
             file,
@@ -117,10 +117,3 @@ def _positive(speed: str) -> float:
     if not factor > 0:
         raise typer.BadParameter(f"{speed!r}: write a number above 0, or max", param_hint="--speed")
     return factor
-
-
-def _progress() -> Progress:
-    """A bar in a terminal, nothing elsewhere."""
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    console = Console(stderr=True)
-    return Progress(*columns, console=console, disable=not console.is_terminal, transient=True)

@@ -20,6 +20,7 @@ import typer
 from rich.console import Console
 
 from techport import logs, options
+from techport.errors import CannotRun
 from techport.folder import hold
 from techport.settings import Address, Settings, load_settings
 
@@ -27,10 +28,6 @@ if TYPE_CHECKING:
     from techport_pilots.registry import Registry
 
 log = structlog.get_logger(__name__)
-
-
-class CannotStart(Exception):
-    """Something that a person has to change first; the text says what."""
 
 
 def up(
@@ -197,7 +194,7 @@ def _check_port(address: Address, flag: str) -> None:
         try:
             probe.bind((address.host, address.port))
         except OSError as error:
-            raise CannotStart(
+            raise CannotRun(
                 f"cannot listen on {address}: {error.strerror}. Choose another address, for example "
                 f"{flag} {address.host}:{address.port + 1}"
             ) from error

@@ -1,0 +1,146 @@
+"""techport store init | copy | backup | restore."""
+
+from __future__ import annotations
+
+import datetime as dt
+import shutil
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from techport import options
+from techport.bars import progress_bars
+from techport.errors import CannotRun
+from techport.folder import FolderInUse, holder
+from techport.settings import load_settings
+
+app = typer.Typer(no_args_is_help=True, help="Time-series stores: prepare, move, back up.")
+
+OperatorToken = Annotated[
+    Path | None,
+    typer.Option("--operator-token-file", help="file with InfluxDB's operator token"),
+]
+
+
+@app.command("init")
+def init(
+    url: Annotated[str, typer.Argument(help="influxdb://host:8086/org/bucket")],
+    operator_token_file: OperatorToken = None,
+    token_file: Annotated[
+        Path | None, typer.Option(help="where to write the new token, which may use this bucket only")
+    ] = None,
+    retention_days: Annotated[int, typer.Option(min=0, help="days that readings are kept; 0 is for ever")] = 0,
+    read_only: Annotated[bool, typer.Option("--read-only", help="a token that cannot write")] = False,
+) -> None:
+    """Make the bucket of an InfluxDB store with its retention, and a token with the least rights that work."""
+    from techport_storage.influx_setup import init as prepare
+
+    prepared = prepare(
+        url,
+        _token(operator_token_file),
+        retention_s=retention_days * 86_400,
+        token_file=token_file,
+        read_only=read_only,
+    )
+    console = Console(highlight=False)
+    kept = f"{retention_days} days" if retention_days else "for ever"
+    console.print(f"bucket {'made' if prepared.created else 'was there'}; readings are kept {kept}")
+    if prepared.token_file:
+        console.print(f"token in {prepared.token_file}: open the store as {url}?token_file={prepared.token_file}")
+
+
+@app.command("copy")
+def copy(
+    source: Annotated[str, typer.Argument(help="URL of the store to copy from")],
+    target: Annotated[str, typer.Argument(help="URL of the store to copy to")],
+    again: Annotated[bool, typer.Option("--again", help="copy also days that have as many rows in both")] = False,
+) -> None:
+    """Copy all readings to another store and prove that both hold the same. Stopped, it goes on where it was."""
+    from techport_storage.copy import copy_readings
+    from techport_storage.store import open_store
+
+    here = open_store(source)
+    try:
+        there = open_store(target)
+        try:
+            with progress_bars() as bars:
+                bar = bars.add_task("streams", total=None)
+                copied = copy_readings(
+                    here, there, again=again, progress=lambda done, of: bars.update(bar, completed=done, total=of)
+                )
+        finally:
+            there.close()
+    finally:
+        here.close()
+    Console(highlight=False).print(
+        f"{copied.streams} streams: {copied.rows} rows copied, {copied.checked} rows compared, the same to the bit"
+    )
+
+
+@app.command("backup")
+def backup(
+    folder: Annotated[Path, typer.Argument(help="folder to make the backup in; one with the date is added")],
+    data: options.Data = None,
+    store: options.Store = None,
+    operator_token_file: OperatorToken = None,
+) -> None:
+    """Save the store and, where it is a file, the registry beside it. An embedded store must not be running."""
+    settings = load_settings({"data": data, "store": store})
+    target = folder / f"techport-{dt.datetime.now(dt.UTC):%Y%m%dT%H%M%SZ}"
+    if settings.store_url.startswith("influxdb"):
+        from techport_storage.influx_backup import backup as save
+
+        folder.mkdir(parents=True, exist_ok=True)
+        shards = save(settings.store_url, _token(operator_token_file), target)
+        Console(highlight=False).print(f"{target}: {shards} shards")
+        return
+    running = holder(settings.data)
+    if running is not None:
+        raise FolderInUse(settings.data, running)
+    files = [path for path in _embedded_files(settings.data) if path.exists()]
+    partly = target.with_name(target.name + ".part")
+    partly.mkdir(parents=True)
+    for path in files:
+        shutil.copy2(path, partly / path.name)
+    partly.rename(target)
+    Console(highlight=False).print(f"{target}: {', '.join(path.name for path in files)}")
+
+
+@app.command("restore")
+def restore(
+    folder: Annotated[Path, typer.Argument(help="a folder that backup made")],
+    data: options.Data = None,
+    store: options.Store = None,
+    operator_token_file: OperatorToken = None,
+) -> None:
+    """Bring a backup back, into a bucket or a data folder that holds nothing yet."""
+    settings = load_settings({"data": data, "store": store})
+    if settings.store_url.startswith("influxdb"):
+        from techport_storage.influx_backup import restore as bring_back
+
+        shards = bring_back(folder, settings.store_url, _token(operator_token_file))
+        Console(highlight=False).print(f"{shards} shards restored")
+        return
+    settings.data.mkdir(parents=True, exist_ok=True)
+    if there := [path.name for path in _embedded_files(settings.data) if path.exists()]:
+        raise CannotRun(f"{settings.data} already holds {', '.join(there)}: restore into an empty --data folder")
+    for path in folder.iterdir():
+        shutil.copy2(path, settings.data / path.name)
+    Console(highlight=False).print(f"restored into {settings.data}")
+
+
+def _embedded_files(data: Path) -> list[Path]:
+    """Everything of an embedded platform; a write-ahead log, where one is left, belongs to its database."""
+    names = ("readings.duckdb", "readings.duckdb.wal", "registry.sqlite", "registry.sqlite-wal")
+    return [data / name for name in names]
+
+
+def _token(file: Path | None) -> str:
+    if file is None:
+        raise CannotRun("this needs InfluxDB's operator token: give --operator-token-file FILE")
+    try:
+        return file.read_text().strip()
+    except OSError as error:
+        raise CannotRun(f"cannot read the token file {file}: {error.strerror}") from error
