@@ -8,6 +8,7 @@ import typer
 from rich.console import Console
 
 from techport.commands import audit, doctor, pilots, publish, run, store
+from techport.errors import CannotRun
 from techport.folder import FolderInUse
 from techport.settings import SettingsError
 from techport_ingest.broker import BrokerError

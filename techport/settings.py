@@ -10,6 +10,7 @@ import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
+from urllib.parse import quote
 
 import msgspec
 from pydantic import Field, SecretStr, ValidationError, field_validator
@@ -60,6 +61,9 @@ class Settings(BaseSettings):
     registry: str | None = Field(
         None, description="URL of the registry database; sqlite:///DATA/registry.sqlite unless told"
     )
+    registry_password_file: Path | None = Field(
+        None, description="file that holds the password of the registry database, where its URL has a user and none"
+    )
     worker: str = Field("ingest-1", description="stable name of this ingest worker; its session at the broker bears it")
     share: str | None = Field(
         None, description="group name of a shared subscription, when several workers share the load"
@@ -103,12 +107,18 @@ class Settings(BaseSettings):
 
     @property
     def registry_url(self) -> str:
-        return self.registry or f"sqlite:///{self.data.resolve() / 'registry.sqlite'}"
+        url = self.registry or f"sqlite:///{self.data.resolve() / 'registry.sqlite'}"
+        if self.registry_password_file is None:
+            return url
+        user, at, place = url.partition("@")
+        if not at:
+            raise SettingsError(f"registry_password_file is set, but the registry URL names no user: {url}")
+        return f"{user}:{quote(_secret(self.registry_password_file), safe='')}@{place}"
 
     def password(self) -> str | None:
         """The broker password, from the file where one is named."""
         if self.mqtt_password_file is not None:
-            return self.mqtt_password_file.read_text().strip()
+            return _secret(self.mqtt_password_file)
         return self.mqtt_password.get_secret_value() if self.mqtt_password else None
 
     @classmethod
@@ -147,6 +157,13 @@ def load_settings(flags: Mapping[str, Any]) -> Settings:
         raise SettingsError("settings: " + "; ".join(lines) + ". See docs/settings.md") from error
     except tomllib.TOMLDecodeError as error:
         raise SettingsError(f"{config}: not TOML: {error}") from error
+
+
+def _secret(file: Path) -> str:
+    try:
+        return file.read_text().strip()
+    except OSError as error:
+        raise SettingsError(f"cannot read the password file {file}: {error.strerror}") from error
 
 
 def _config_file() -> Path | None:

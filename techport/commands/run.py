@@ -66,6 +66,7 @@ def demo(
 
 def ingest(
     data: options.Data = None,
+    http: options.Http = None,
     mqtt: options.Mqtt = None,
     pilot: options.PilotFiles = None,
     store: options.Store = None,
@@ -74,18 +75,29 @@ def ingest(
     share: options.Share = None,
 ) -> None:
     """One ingest worker: from a broker that runs elsewhere into the store."""
-    settings = _begin(data=data, mqtt=mqtt, store=store, registry=registry, worker=worker, share=share)
+    settings = _begin(data=data, http=http, mqtt=mqtt, store=store, registry=registry, worker=worker, share=share)
+    own_web = "http" in settings.model_fields_set
+    if own_web:
+        _check_port(settings.http_address, "--http")
     from techport import platform
 
     wait = platform.wait_for_signal()
-    with hold(settings.data, "ingest", None, settings.mqtt), platform.stores(settings) as parts:
+    with (
+        hold(settings.data, "ingest", settings.http if own_web else None, settings.mqtt),
+        platform.stores(settings) as parts,
+    ):
         import_pilots(parts.registry, pilot or [])
         with (
             platform.source(settings, own_broker=False) as reader,
-            platform.ingesting(settings, parts, reader, failed=_interrupt),
+            platform.ingesting(settings, parts, reader, failed=_interrupt) as pipeline,
         ):
             log.info("ingesting", broker=settings.mqtt, worker=settings.worker)
-            wait()
+            if own_web:
+                from techport import website
+
+                website.web(settings, parts, website.pipeline_health(pipeline)).run()
+            else:
+                wait()
 
 
 def serve(

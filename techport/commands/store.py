@@ -26,29 +26,37 @@ OperatorToken = Annotated[
 
 @app.command("init")
 def init(
-    url: Annotated[str, typer.Argument(help="influxdb://host:8086/org/bucket")],
+    store: options.Store = None,
     operator_token_file: OperatorToken = None,
-    token_file: Annotated[
-        Path | None, typer.Option(help="where to write the new token, which may use this bucket only")
-    ] = None,
     retention_days: Annotated[int, typer.Option(min=0, help="days that readings are kept; 0 is for ever")] = 0,
     read_only: Annotated[bool, typer.Option("--read-only", help="a token that cannot write")] = False,
 ) -> None:
-    """Make the bucket of an InfluxDB store with its retention, and a token with the least rights that work."""
+    """Make the bucket of an InfluxDB store with its retention, and a token with the least rights that work, in the file
+    that the store's URL names. Does nothing where both are there.
+    """
+    from techport_storage.influx_http import Address
     from techport_storage.influx_setup import init as prepare
 
+    url = load_settings({"store": store}).store_url
+    if not url.startswith("influxdb"):
+        raise CannotRun(
+            "only an InfluxDB store has to be prepared: --store influxdb://host:8086/org/bucket?token_file=FILE"
+        )
+    token_file = Address.parse(url).token_file
+    if token_file is None:
+        raise CannotRun(f"{url} names no token_file= to write the new token to")
+    there = token_file.exists()
     prepared = prepare(
         url,
         _token(operator_token_file),
         retention_s=retention_days * 86_400,
-        token_file=token_file,
+        token_file=None if there else token_file,
         read_only=read_only,
     )
     console = Console(highlight=False)
     kept = f"{retention_days} days" if retention_days else "for ever"
     console.print(f"bucket {'made' if prepared.created else 'was there'}; readings are kept {kept}")
-    if prepared.token_file:
-        console.print(f"token in {prepared.token_file}: open the store as {url}?token_file={prepared.token_file}")
+    console.print(f"token {'was there' if there else 'written'}: {token_file}")
 
 
 @app.command("copy")
