@@ -7,7 +7,7 @@ import sys
 import typer
 from rich.console import Console
 
-from techport.commands import audit, doctor, pilots, publish, run, store
+from techport.commands import audit, doctor, pilot_life, pilots, publish, run, store
 from techport.errors import CannotRun
 from techport.folder import FolderInUse
 from techport.settings import SettingsError
@@ -30,6 +30,10 @@ app.command("simulate")(publish.simulate)
 app.command("replay")(publish.replay)
 app.command("audit")(audit.audit)
 app.command("doctor")(doctor.doctor)
+pilots.app.command("start")(pilot_life.start)
+pilots.app.command("end")(pilot_life.end)
+pilots.app.command("event")(pilot_life.event)
+pilots.app.command("exclude")(pilot_life.exclude)
 app.add_typer(pilots.app, name="pilot")
 app.add_typer(store.app, name="store")
 

@@ -167,6 +167,10 @@ class Columns:
 
     def _open_stream(self, pilot: str, device: str, key: str, targets: dict[str, _Target]) -> _Target:
         """The place of a key that this batch has not seen. Raises BadMessage."""
+        owner = self._snapshot.pilot(pilot)
+        if owner is not None and owner.closed:
+            hint = "Take the device down, or give it to a pilot that runs; nothing more is added to this one"
+            raise BadMessage("pilot-closed", f"the pilot {pilot} is closed and its data frozen", hint)
         view = self._find(pilot, device)
         if view is None:
             self.strangers = True

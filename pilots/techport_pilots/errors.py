@@ -3,6 +3,8 @@
 PilotsError
 ├── RegistryUnavailable   not now: the database is down, locked or full; the same call again is safe
 ├── UnknownPilot          never: no pilot of that id; names the ones that are near
+├── WrongState            never, while the pilot is in the state it is in; says what to do first
+├── BadPackage            never: a file that is no package of ours, or was changed since it was made
 └── DefinitionError       never: a pilot definition that cannot be used; lists every finding
 """
 
@@ -37,6 +39,14 @@ class UnknownPilot(PilotsError, KeyError):
 
     def __str__(self) -> str:  # a KeyError would show the repr of its message
         return str(self.args[0])
+
+
+class WrongState(PilotsError):
+    """What was asked does not go with the state that the pilot is in."""
+
+
+class BadPackage(PilotsError, ValueError):
+    """A package that cannot be opened: what is wrong with it."""
 
 
 class Finding(msgspec.Struct, frozen=True):

@@ -159,6 +159,7 @@ class Event(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     text: Text
     device: str | None = None
     end: dt.datetime | None = None
+    position: Position | None = None  # with installed and moved: where the device is from then on
 
 
 class PilotDefinition(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

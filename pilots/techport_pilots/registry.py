@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Iterable
 
 import msgspec
-from sqlalchemy import Connection, Engine, text
+from sqlalchemy import Engine, text
 
-from techport_pilots import database
+from techport_pilots import database, events, lifecycle
+from techport_pilots.changes import lock, now, step
 from techport_pilots.database import name, reading, writing
 from techport_pilots.durations import interval_micros
 from techport_pilots.errors import UnknownPilot
+from techport_pilots.lifecycle import State
 from techport_pilots.model import DeviceDefinition, PilotDefinition, Position, StreamDefinition, Text
 from techport_pilots.quantities import Chart, Kind, Vocabulary, vocabulary_of
 from techport_pilots.snapshot import Snapshot
@@ -21,7 +22,6 @@ from techport_storage.model import Micros, Stream
 __all__ = ["DeviceInfo", "PilotVersion", "Registry", "StreamInfo", "UnknownPilot"]
 
 _NOW_AT = text("SELECT version FROM registry_version")
-_STEP = text("UPDATE registry_version SET version = version + 1")
 _NEWEST = (
     "SELECT pilot, version, definition FROM pilot_versions AS p"
     " WHERE version = (SELECT max(version) FROM pilot_versions WHERE pilot = p.pilot)"
@@ -29,10 +29,10 @@ _NEWEST = (
 _CURRENT = text(f"{_NEWEST} ORDER BY pilot")
 _CURRENT_OF = text(f"{_NEWEST} AND pilot = :pilot")
 _ADD_VERSION = text(
-    "INSERT INTO pilot_versions (pilot, version, definition, source, who, at)"
-    " VALUES (:pilot, :version, :definition, :source, :who, :at)"
+    "INSERT INTO pilot_versions (pilot, version, definition, source, who, at, why)"
+    " VALUES (:pilot, :version, :definition, :source, :who, :at, :why)"
 )
-_HISTORY = text("SELECT pilot, version, who, at FROM pilot_versions WHERE pilot = :pilot ORDER BY version DESC")
+_HISTORY = text("SELECT pilot, version, who, at, why FROM pilot_versions WHERE pilot = :pilot ORDER BY version DESC")
 _SOURCE = text("SELECT source FROM pilot_versions WHERE pilot = :pilot AND version = :version")
 _SEEN = text("SELECT pilot, device, quantity FROM seen_streams ORDER BY pilot, device, quantity")
 _NOTE = text(
@@ -70,12 +70,13 @@ class DeviceInfo(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class PilotVersion(msgspec.Struct, frozen=True):
-    """One state of a pilot's definition: who brought it in, and when."""
+    """One state of a pilot's definition: who brought it in, when, and why."""
 
     pilot: str
     version: int
     who: str
     at: Micros
+    why: str = ""
 
 
 class _State(msgspec.Struct, frozen=True):
@@ -85,6 +86,7 @@ class _State(msgspec.Struct, frozen=True):
     pilots: dict[str, PilotDefinition]
     seen: list[Stream]
     snapshot: Snapshot
+    states: dict[str, State]  # of pilots that are no drafts any more
 
 
 class Registry:
@@ -96,7 +98,7 @@ class Registry:
 
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
-        self._state = _State(-1, {}, [], Snapshot.of(-1, [], []))
+        self._state = _State(-1, {}, [], Snapshot.of(-1, [], []), {})
         self._loading = threading.Lock()
 
     @classmethod
@@ -107,32 +109,36 @@ class Registry:
     def close(self) -> None:
         self.engine.dispose()
 
-    def import_pilot(self, definition: PilotDefinition, source_text: str, who: str) -> int:
-        """Make this the pilot's definition; returns its version, from 1. The same content again changes nothing."""
+    def import_pilot(self, definition: PilotDefinition, source_text: str, who: str, why: str = "") -> int:
+        """Make this the pilot's definition; returns its version, from 1. The same content again changes nothing.
+
+        Raises WrongState for another content when the pilot is closed.
+        """
         content = msgspec.json.encode(definition).decode()
         with writing(self.engine) as connection:
-            _lock(connection)
+            lock(connection)
             last = connection.execute(_CURRENT_OF, {"pilot": definition.id}).first()
             if last is not None and last.definition == content:
                 return int(last.version)
+            lifecycle.refuse_if_closed(connection, definition.id)
             version = 1 if last is None else int(last.version) + 1
             row = {"pilot": definition.id, "version": version, "definition": content, "source": source_text}
-            connection.execute(_ADD_VERSION, {**row, "who": who, "at": _now()})
-            connection.execute(_STEP)
+            connection.execute(_ADD_VERSION, {**row, "who": who, "at": now(), "why": why})
+            step(connection)
         return version
 
     def note_streams(self, streams: Iterable[Stream]) -> None:
         """Remember streams that sent readings without being described. Known ones cost nothing but the asking."""
         fresh = {Stream(*map(name, stream)) for stream in streams} - set(self._load().seen)
-        rows = [{**stream._asdict(), "now": _now()} for stream in sorted(fresh)]
+        rows = [{**stream._asdict(), "now": now()} for stream in sorted(fresh)]
         if not rows:
             return
         with writing(self.engine) as connection:
-            _lock(connection)
+            lock(connection)
             before = connection.execute(text("SELECT count(*) FROM seen_streams")).scalar_one()
             connection.execute(_NOTE, rows)
             if connection.execute(text("SELECT count(*) FROM seen_streams")).scalar_one() != before:
-                connection.execute(_STEP)
+                step(connection)
 
     def version(self) -> int:
         """A number that grows with every change of the registry."""
@@ -149,6 +155,11 @@ class Registry:
         if pilot not in pilots:
             raise UnknownPilot(pilot, pilots)
         return pilots[pilot]
+
+    def state(self, pilot: str) -> State:
+        """Where the pilot is in its life: draft, running, ended or closed. Raises UnknownPilot."""
+        self.pilot(pilot)
+        return self._load().states.get(pilot, "draft")
 
     def history(self, pilot: str) -> list[PilotVersion]:
         """Every version of the pilot's definition, newest first. Raises UnknownPilot."""
@@ -168,7 +179,7 @@ class Registry:
     def devices(self, pilot: str | None = None) -> list[DeviceInfo]:
         """Devices described and seen, by pilot and id. Raises UnknownPilot."""
         state = self._of(pilot)
-        found = {(p.id, d.id): _described_device(p.id, d) for p in state.pilots.values() for d in p.devices}
+        found = {(p.id, d.id): _described_device(p, d) for p in state.pilots.values() for d in p.devices}
         for seen in state.seen:
             plain = DeviceInfo(pilot=seen.pilot, device=seen.device, title=Text(en=seen.device), described=False)
             found.setdefault((seen.pilot, seen.device), plain)
@@ -205,31 +216,27 @@ class Registry:
             version = int(connection.execute(_NOW_AT).scalar_one())
             if version != self._state.version:
                 rows = connection.execute(_CURRENT)
-                pilots = {row.pilot: msgspec.json.decode(row.definition, type=PilotDefinition) for row in rows}
+                decoded = (msgspec.json.decode(row.definition, type=PilotDefinition) for row in rows)
+                pilots = {pilot.id: pilot for pilot in events.with_added(connection, decoded)}
+                states = lifecycle.states(connection)
                 seen = [Stream(*row) for row in connection.execute(_SEEN)]
                 seen = [stream for stream in seen if stream.pilot in pilots]
-                self._state = _State(version, pilots, seen, Snapshot.of(version, pilots.values(), seen))
+                closed = {pilot for pilot, state in states.items() if state == "closed"}
+                snapshot = Snapshot.of(version, pilots.values(), seen, closed)
+                self._state = _State(version, pilots, seen, snapshot, states)
             return self._state
 
 
-def _lock(connection: Connection) -> None:
-    """Writers of the registry go one after the other (SQLite's do so anyway)."""
-    if connection.dialect.name == "postgresql":
-        connection.execute(text("SELECT version FROM registry_version FOR UPDATE"))
-
-
-def _now() -> Micros:
-    return time.time_ns() // 1000
-
-
-def _described_device(pilot: str, device: DeviceDefinition) -> DeviceInfo:
+def _described_device(pilot: PilotDefinition, device: DeviceDefinition) -> DeviceInfo:
+    places = [deployment.position for deployment in events.deployments(pilot, device)]
+    position = next((place for place in reversed(places) if place is not None), None)  # the last that is known
     return DeviceInfo(
-        pilot=pilot,
+        pilot=pilot.id,
         device=device.id,
         title=device.title or Text(en=device.id),
         described=True,
         kind=device.kind,
-        position=device.position,
+        position=position,
         group=device.group,
     )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 import msgspec
 
@@ -44,6 +44,7 @@ class PilotView(msgspec.Struct, frozen=True):
     id: str
     timezone: str
     devices: Mapping[str, DeviceView]
+    closed: bool = False  # its data is frozen: what still arrives is set aside
 
     def device(self, device: str) -> DeviceView | None:
         """The described device of that id, or None."""
@@ -60,18 +61,24 @@ class Snapshot(msgspec.Struct, frozen=True):
         return self.pilots.get(pilot)
 
     @classmethod
-    def of(cls, version: int, pilots: Iterable[PilotDefinition], seen: Iterable[Stream]) -> Snapshot:
+    def of(
+        cls,
+        version: int,
+        pilots: Iterable[PilotDefinition],
+        seen: Iterable[Stream],
+        closed: Collection[str] = (),
+    ) -> Snapshot:
         """The look-ups for these definitions, and for the streams that were seen without being described."""
         keys: dict[tuple[str, str], list[str]] = {}
         for stream in seen:
             keys.setdefault((stream.pilot, stream.device), []).append(stream.quantity)
-        return cls(version, {pilot.id: _pilot(pilot, keys) for pilot in pilots})
+        return cls(version, {pilot.id: _pilot(pilot, keys, pilot.id in closed) for pilot in pilots})
 
 
-def _pilot(pilot: PilotDefinition, seen: Mapping[tuple[str, str], list[str]]) -> PilotView:
+def _pilot(pilot: PilotDefinition, seen: Mapping[tuple[str, str], list[str]], closed: bool) -> PilotView:
     words = vocabulary_of(pilot)
     devices = {d.id: _device(pilot.id, d, seen.get((pilot.id, d.id), []), words) for d in pilot.devices}
-    return PilotView(pilot.id, pilot.timezone, devices)
+    return PilotView(pilot.id, pilot.timezone, devices, closed)
 
 
 def _device(pilot: str, device: DeviceDefinition, seen: Iterable[str], words: Vocabulary) -> DeviceView:

@@ -38,6 +38,66 @@ pilot_versions = Table(
     Column("source", Text, nullable=False),  # the file as it was written, comments and all
     Column("who", String, nullable=False),
     Column("at", BigInteger, nullable=False),
+    Column("why", Text, nullable=False, server_default=""),
+)
+
+# Every state a pilot has been in; the highest number is where it is. Without a row it is a draft.
+pilot_states = Table(
+    "pilot_states",
+    metadata,
+    Column("pilot", String, primary_key=True),
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("state", String, nullable=False),  # draft, running, ended, closed
+    Column("who", String, nullable=False),
+    Column("why", Text, nullable=False),
+    Column("at", BigInteger, nullable=False),
+)
+
+# What happened and what is left out, added while the pilot went on; those of the definition file stand beside them.
+pilot_events = Table(
+    "pilot_events",
+    metadata,
+    Column("id", _SERIAL, primary_key=True, autoincrement=True),
+    Column("pilot", String, nullable=False),
+    Column("kind", String, nullable=False),  # event, or exclusion
+    Column("content", Text, nullable=False),  # JSON of Event or Exclusion
+    Column("who", String, nullable=False),
+    Column("at", BigInteger, nullable=False),
+    Index("pilot_events_by_pilot", "pilot", "id"),
+    sqlite_autoincrement=True,
+)
+
+# The last evaluation of each KPI that a report was written from.
+pilot_evaluations = Table(
+    "pilot_evaluations",
+    metadata,
+    Column("pilot", String, primary_key=True),
+    Column("kpi", String, primary_key=True),
+    Column("content", Text, nullable=False),  # JSON of Evaluation
+    Column("at", BigInteger, nullable=False),
+)
+
+# Packages that were made, so that retention finds them.
+pilot_packages = Table(
+    "pilot_packages",
+    metadata,
+    Column("pilot", String, primary_key=True),
+    Column("at", BigInteger, primary_key=True, autoincrement=False),
+    Column("path", Text, nullable=False),
+    Column("sha256", String, nullable=False),
+    Column("rows", BigInteger, nullable=False),
+)
+
+# Receipts of what retention erased; `begun` ones are taken up again by the next run.
+erasures = Table(
+    "erasures",
+    metadata,
+    Column("id", _SERIAL, primary_key=True, autoincrement=True),
+    Column("pilot", String, nullable=False),
+    Column("state", String, nullable=False),  # begun, or done
+    Column("content", Text, nullable=False),  # JSON of retention.Erasure
+    Column("at", BigInteger, nullable=False),
+    sqlite_autoincrement=True,
 )
 
 # Streams that sent readings, whether or not a definition describes them.

@@ -1,4 +1,4 @@
-"""techport pilot import | list | show."""
+"""techport pilot import | list | show. What else there is to do with a pilot stands in the pilot_* modules."""
 
 from __future__ import annotations
 
@@ -23,7 +23,8 @@ Language = Annotated[str, typer.Option("--lang", help="nb or en")]
 
 
 @contextmanager
-def _registry(data: Path | None, url: str | None) -> Iterator[Registry]:
+def open_registry(data: Path | None, url: str | None) -> Iterator[Registry]:
+    """The registry alone: any number of processes may have it open."""
     from techport_pilots.registry import Registry
 
     settings = load_settings({"data": data, "registry": url})
@@ -41,6 +42,7 @@ def import_(
     data: options.Data = None,
     registry: options.RegistryUrl = None,
     check: Annotated[bool, typer.Option("--check", help="only say what is wrong with the files")] = False,
+    why: Annotated[str, typer.Option("--why", help="why the definition changes, kept with the version")] = "",
 ) -> None:
     """Import pilot definitions, or new versions of them."""
     from techport_pilots.definition import read_definition
@@ -50,20 +52,22 @@ def import_(
     if check:
         console.print(f"{len(definitions)} definition(s) without a mistake")
         return
-    with _registry(data, registry) as opened:
+    with open_registry(data, registry) as opened:
         for file, definition in definitions:
-            version = opened.import_pilot(definition, file.read_text(encoding="utf-8"), who="command line")
+            version = opened.import_pilot(definition, file.read_text(encoding="utf-8"), who="command line", why=why)
             console.print(f"{definition.id}: version {version}, {len(definition.devices)} devices")
 
 
 @app.command("list")
 def list_(data: options.Data = None, registry: options.RegistryUrl = None, lang: Language = "en") -> None:
     """All pilots."""
-    table = Table("id", "title", "devices", "streams")
-    with _registry(data, registry) as opened:
+    table = Table("id", "title", "state", "devices", "streams")
+    with open_registry(data, registry) as opened:
         for pilot in opened.pilots():
             streams = opened.streams(pilot.id)
-            table.add_row(pilot.id, pilot.title.get(lang), str(len(pilot.devices)), str(len(streams)))
+            table.add_row(
+                pilot.id, pilot.title.get(lang), opened.state(pilot.id), str(len(pilot.devices)), str(len(streams))
+            )
     Console().print(table)
 
 
@@ -71,11 +75,19 @@ def list_(data: options.Data = None, registry: options.RegistryUrl = None, lang:
 def show(pilot: str, data: options.Data = None, registry: options.RegistryUrl = None, lang: Language = "en") -> None:
     """One pilot: its question, phases, devices and streams."""
     console = Console(highlight=False)
-    with _registry(data, registry) as opened:
+    with open_registry(data, registry) as opened:
         definition = opened.pilot(pilot)
         console.print(f"[bold]{definition.title.get(lang)}[/bold] ({definition.id})\n{definition.question.get(lang)}")
+        console.print(f"  {opened.state(pilot)}")
         for phase in definition.phases:
             console.print(f"  {phase.kind}: {phase.name}, {phase.start.isoformat()} to {phase.end.isoformat()}")
+        for event in definition.events:
+            about = f" ({event.device})" if event.device else ""
+            console.print(f"  {event.time.isoformat()} {event.kind}{about}: {event.text.get(lang)}")
+        for window in definition.exclusions:
+            console.print(
+                f"  left out {window.start.isoformat()} to {window.end.isoformat()}: {window.reason.get(lang)}"
+            )
         table = Table("device", "quantity", "title", "unit", "expected every")
         for info in opened.streams(pilot):
             every = f"{info.interval_us / 1e6:g} s" if info.interval_us else ""

@@ -1,0 +1,128 @@
+"""What happened to a pilot while it ran, and what evaluation leaves out: added to the registry as it happens.
+
+Those that stand in the definition file are one half, those added here the other; whoever asks the registry for the
+definition gets both, so that importing the file again loses nothing. A moved device starts a new deployment.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+import msgspec
+from sqlalchemy import Connection, Engine, text
+
+from techport_pilots.changes import lock, now, step
+from techport_pilots.checks import check
+from techport_pilots.database import reading, writing
+from techport_pilots.errors import DefinitionError, Finding
+from techport_pilots.kpi_time import micros_of
+from techport_pilots.lifecycle import refuse_if_closed
+from techport_pilots.model import DeviceDefinition, Event, Exclusion, PilotDefinition, Position
+from techport_pilots.structure import field_name
+from techport_storage.model import Micros
+
+_ALL = text("SELECT pilot, kind, content FROM pilot_events ORDER BY id")
+_OF = text("SELECT id, kind, content, who, at FROM pilot_events WHERE pilot = :pilot ORDER BY id")
+_ADD = text("INSERT INTO pilot_events (pilot, kind, content, who, at) VALUES (:pilot, :kind, :content, :who, :at)")
+
+
+class Added(msgspec.Struct, frozen=True):
+    """An event or exclusion that was added to the registry, by whom and when."""
+
+    id: int
+    what: Event | Exclusion
+    who: str
+    at: Micros
+
+
+class Deployment(msgspec.Struct, frozen=True):
+    """A device at one place, [start, end); None where it has no such end. Its series are not mixed with another's."""
+
+    device: str
+    number: int  # from 1
+    start: Micros | None
+    end: Micros | None
+    position: Position | None
+
+
+def add_event(engine: Engine, pilot: PilotDefinition, event: Event, who: str) -> None:
+    """Put an event on the pilot's time line.
+
+    Raises DefinitionError when it names a device that there is not or ends before it begins, WrongState when the pilot
+    is closed.
+    """
+    _add(engine, pilot, msgspec.structs.replace(pilot, events=[*pilot.events, event]), "event", event, who)
+
+
+def add_exclusion(engine: Engine, pilot: PilotDefinition, exclusion: Exclusion, who: str) -> None:
+    """Leave a window out of every evaluation from now on; its readings stay. Raises as add_event does."""
+    changed = msgspec.structs.replace(pilot, exclusions=[*pilot.exclusions, exclusion])
+    _add(engine, pilot, changed, "exclusion", exclusion, who)
+
+
+def added(engine: Engine, pilot: str) -> list[Added]:
+    """What was added to the registry, in order; what stands in the definition file is not among it."""
+    with reading(engine) as connection:
+        rows = connection.execute(_OF, {"pilot": pilot}).all()
+    return [Added(id, _decode(kind, content), who, at) for id, kind, content, who, at in rows]
+
+
+def with_added(connection: Connection, pilots: Iterable[PilotDefinition]) -> Iterator[PilotDefinition]:
+    """The definitions with the events and exclusions of the registry, each in order of time."""
+    found: dict[str, list[Event | Exclusion]] = {}
+    for pilot, kind, content in connection.execute(_ALL):
+        found.setdefault(pilot, []).append(_decode(kind, content))
+    for definition in pilots:
+        more = found.get(definition.id)
+        yield definition if more is None else _merged(definition, more)
+
+
+def deployments(pilot: PilotDefinition, device: DeviceDefinition) -> list[Deployment]:
+    """Where the device has been, in order of time; at least one. Events without a position leave it unknown."""
+    moves = sorted(
+        ((micros_of(event.time, pilot.timezone), event.position) for event in pilot.events
+         if event.kind == "moved" and event.device == device.id),
+        key=lambda move: move[0],
+    )  # fmt: skip
+    starts: list[Micros | None] = [None, *(time for time, _ in moves)]
+    ends: list[Micros | None] = [*(time for time, _ in moves), None]
+    places = [device.position, *(position for _, position in moves)]
+    return [
+        Deployment(device.id, number, start, end, position)
+        for number, (start, end, position) in enumerate(zip(starts, ends, places, strict=True), start=1)
+    ]
+
+
+def _add(
+    engine: Engine, pilot: PilotDefinition, changed: PilotDefinition, kind: str, what: Event | Exclusion, who: str
+) -> None:
+    known = check(pilot)
+    fresh = [misfit for misfit in check(changed) if misfit not in known]
+    if fresh:
+        raise DefinitionError([Finding(kind, 0, field_name(m.path[2:]), m.problem, m.remedy) for m in fresh])
+    with writing(engine) as connection:
+        lock(connection)
+        refuse_if_closed(connection, pilot.id)
+        content = msgspec.json.encode(what).decode()
+        connection.execute(_ADD, {"pilot": pilot.id, "kind": kind, "content": content, "who": who, "at": now()})
+        step(connection)
+
+
+def _merged(pilot: PilotDefinition, more: Iterable[Event | Exclusion]) -> PilotDefinition:
+    events, exclusions = list(pilot.events), list(pilot.exclusions)
+    for one in more:
+        if isinstance(one, Event):
+            if one not in events:
+                events.append(one)
+        elif one not in exclusions:
+            exclusions.append(one)
+    zone = pilot.timezone
+    events.sort(key=lambda event: micros_of(event.time, zone))
+    exclusions.sort(key=lambda exclusion: micros_of(exclusion.start, zone))
+    return msgspec.structs.replace(pilot, events=events, exclusions=exclusions)
+
+
+def _decode(kind: str, content: str) -> Event | Exclusion:
+    if kind == "event":
+        return msgspec.json.decode(content, type=Event)
+    return msgspec.json.decode(content, type=Exclusion)

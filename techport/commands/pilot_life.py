@@ -1,0 +1,140 @@
+"""techport pilot start | end | event | exclude: what happens while a pilot lives. Works while the platform runs."""
+
+from __future__ import annotations
+
+import datetime as dt
+import getpass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal, get_args
+from zoneinfo import ZoneInfo
+
+import typer
+from rich.console import Console
+
+from techport import options
+from techport.commands.pilots import open_registry
+
+if TYPE_CHECKING:
+    from techport_pilots.lifecycle import State
+
+Kind = Literal["installed", "moved", "calibrated", "outage", "intervention", "other"]
+
+Why = Annotated[str, typer.Option("--why", help="the reason, kept beside the change")]
+Who = Annotated[str | None, typer.Option("--who", help="whose change it is (default: your user name)")]
+Device = Annotated[str | None, typer.Option("--device", help="the device it is about (default: the whole pilot)")]
+English = Annotated[str | None, typer.Option("--en", help="the text in English, where TEXT is Norwegian")]
+
+
+def start(
+    pilot: str,
+    why: Why = "",
+    who: Who = None,
+    data: options.Data = None,
+    registry: options.RegistryUrl = None,
+) -> None:
+    """Start a pilot, or let an ended one run again (then with --why)."""
+    _step(pilot, "running", why, who, data, registry)
+
+
+def end(
+    pilot: str,
+    why: Why = "",
+    who: Who = None,
+    data: options.Data = None,
+    registry: options.RegistryUrl = None,
+) -> None:
+    """End a pilot: nothing more is measured on purpose, what comes late is still taken. `close` hands it over."""
+    _step(pilot, "ended", why, who, data, registry)
+
+
+def event(
+    pilot: str,
+    kind: Annotated[str, typer.Argument(help="installed, moved, calibrated, outage, intervention or other")],
+    text: Annotated[str, typer.Argument(help="what happened, in a sentence")],
+    at: Annotated[
+        str | None, typer.Option("--at", help="when, ISO 8601, local time of the pilot (default: now)")
+    ] = None,
+    until: Annotated[str | None, typer.Option("--until", help="when it was over, for what lasted")] = None,
+    device: Device = None,
+    position: Annotated[str | None, typer.Option("--position", help="LAT,LON where a moved device is now")] = None,
+    en: English = None,
+    who: Who = None,
+    data: options.Data = None,
+    registry: options.RegistryUrl = None,
+) -> None:
+    """Put an event on the pilot's time line. After `moved` a device's series starts anew."""
+    from techport_pilots import events
+    from techport_pilots.model import Event, Text
+
+    if kind not in get_args(Kind):
+        raise typer.BadParameter(f"{kind!r} is none of {', '.join(get_args(Kind))}")
+    if kind == "moved" and device is None:
+        raise typer.BadParameter("say which device was moved, with --device")
+    with open_registry(data, registry) as opened:
+        definition = opened.pilot(pilot)
+        when = _time(at, definition.timezone) if at else dt.datetime.now(ZoneInfo(definition.timezone))
+        over = _time(until, definition.timezone) if until else None
+        words = Text(nb=text, en=en or text)
+        what = Event(when.replace(microsecond=0), kind, words, device, over, _position(position))  # type: ignore[arg-type]
+        events.add_event(opened.engine, definition, what, _who(who))
+    Console(highlight=False).print(f"{pilot}: {kind} {what.time.isoformat()}, {text}")
+
+
+def exclude(
+    pilot: str,
+    start: Annotated[str, typer.Argument(help="from, ISO 8601, local time of the pilot")],
+    end: Annotated[str, typer.Argument(help="to; no longer in it")],
+    reason: Annotated[str, typer.Argument(help="why evaluation leaves this out; the report says it")],
+    device: Device = None,
+    quantity: Annotated[str | None, typer.Option("--quantity", help="only this quantity")] = None,
+    en: English = None,
+    who: Who = None,
+    data: options.Data = None,
+    registry: options.RegistryUrl = None,
+) -> None:
+    """Leave a window out of every evaluation, with the reason. The readings stay as they are."""
+    from techport_pilots import events
+    from techport_pilots.model import Exclusion, Text
+
+    with open_registry(data, registry) as opened:
+        definition = opened.pilot(pilot)
+        zone = definition.timezone
+        words = Text(nb=reason, en=en or reason)
+        window = Exclusion(_time(start, zone), _time(end, zone), words, device, quantity)
+        events.add_exclusion(opened.engine, definition, window, _who(who))
+    Console(highlight=False).print(f"{pilot}: {window.start.isoformat()} to {window.end.isoformat()} is left out")
+
+
+def _step(pilot: str, to: State, why: str, who: str | None, data: Path | None, registry: str | None) -> None:
+    from techport_pilots import lifecycle
+
+    with open_registry(data, registry) as opened:
+        lifecycle.transition(opened.engine, opened.pilot(pilot), to, _who(who), why)
+    Console(highlight=False).print(f"{pilot} is {to}")
+
+
+def _who(who: str | None) -> str:
+    return who or getpass.getuser()
+
+
+def _time(text: str, zone: str) -> dt.datetime:
+    """A time as it was typed; without an offset on the pilot's clock, and then with it, so that it says which."""
+    try:
+        time = dt.datetime.fromisoformat(text)
+    except ValueError as error:
+        raise typer.BadParameter(f"{text!r} is no time; write 2026-03-31T22:00") from error
+    if time.tzinfo is None:
+        time = time.replace(tzinfo=ZoneInfo(zone))
+    return time.replace(tzinfo=dt.timezone(time.utcoffset() or dt.timedelta()))
+
+
+def _position(text: str | None) -> object:
+    from techport_pilots.model import Position
+
+    if text is None:
+        return None
+    try:
+        lat, lon = (float(part) for part in text.split(","))
+    except ValueError as error:
+        raise typer.BadParameter(f"{text!r} is no place; write 63.4305,10.3951") from error
+    return Position(lat, lon)
