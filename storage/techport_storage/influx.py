@@ -12,6 +12,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
 
 import numpy as np
 import pyarrow as pa
@@ -38,7 +39,7 @@ from techport_storage.influx_query import (
     ql_show_series,
     ql_times,
     rfc3339,
-    selects,
+    selector,
 )
 from techport_storage.influx_read import raw, table
 from techport_storage.model import (
@@ -52,7 +53,8 @@ from techport_storage.model import (
     aggregate_schema,
 )
 
-_LINES = 10_000  # of one request
+_LINES, _FEW_LINES = 10_000, 1_000  # of one request
+_SENDERS = 2  # requests of one batch at once: while one is encoded, or is on its way, the server works on the other
 _RECENT = 8 * 86_400_000_000  # µs: the latest reading of a living stream is looked for in one or two shards first
 
 
@@ -64,6 +66,7 @@ class InfluxStore:
         self._connection = connection
         self._writing = threading.Lock()
         self._lines = Lines()
+        self._senders = ThreadPoolExecutor(_SENDERS, thread_name_prefix="influx-write")
         self._known = Known(connection, connection.address.several_writers)
 
     @classmethod
@@ -99,14 +102,18 @@ class InfluxStore:
 
     def _send(self, batch: Batch, rows: NDArray[np.int64]) -> list[tuple[int, str]]:
         """Write the rows; those that the server refused, with its reason."""
-        refused: list[tuple[int, str]] = []
-        for begin in range(0, len(rows), _LINES):
-            part = rows[begin : begin + _LINES]
-            try:
-                self._connection.write(self._lines.encode(batch, part))
-            except RefusedLines as refusal:
-                refused += [(row, str(refusal)) for row in self._missing(batch, part)]
-        return refused
+        size = min(_LINES, max(_FEW_LINES, -(-len(rows) // _SENDERS)))
+        parts = [rows[begin : begin + size] for begin in range(0, len(rows), size)]
+        sent = [self._senders.submit(self._send_part, batch, part) for part in parts]
+        wait(sent)  # all of them, so that nothing is under way any more when this returns or raises
+        return [row for part in sent for row in part.result()]
+
+    def _send_part(self, batch: Batch, rows: NDArray[np.int64]) -> list[tuple[int, str]]:
+        try:
+            self._connection.write(self._lines.encode(batch, rows))
+        except RefusedLines as refusal:
+            return [(row, str(refusal)) for row in self._missing(batch, rows)]
+        return []
 
     def _missing(self, batch: Batch, rows: NDArray[np.int64]) -> list[int]:
         """Rows that are not in the store as the batch has them: the server says how many it refused, not which."""
@@ -131,12 +138,10 @@ class InfluxStore:
         found = self._latest(ql_selection(select), since)
         old = [stream for stream in self.streams(select) if stream not in found]
         found |= self._latest(list(ql_conditions(old)), FIRST)
-        rows = [
-            found[stream]
-            for stream in sorted(found)
-            if selects(select, stream)
-            and (changed_since is None or found[stream].columns[2][0] >= changed_since // 1000)
-        ]
+        chosen = sorted(filter(selector(select), found))
+        if changed_since is not None:
+            chosen = [stream for stream in chosen if found[stream].columns[2][0] >= changed_since // 1000]
+        rows = [found[stream] for stream in chosen]
         return pa.Table.from_batches([table(rows)] if rows else [], RAW_SCHEMA)
 
     def _latest(self, conditions: Sequence[str], since: Micros) -> dict[Stream, Series]:
@@ -154,7 +159,7 @@ class InfluxStore:
             return []
         answer = self._connection.influxql(statements)
         found = (parse_key(key) for key in keys(stream_bytes(self._connection.address, answer)))
-        return sorted({stream for stream in found if stream is not None and selects(select, stream)})
+        return sorted(filter(selector(select), {stream for stream in found if stream is not None}))
 
     def erase(self, select: Selection, start: Micros | None = None, end: Micros | None = None) -> int:
         check_range(start, end)
@@ -176,7 +181,8 @@ class InfluxStore:
             return 0
         answer = self._connection.influxql(statements)
         found = series(stream_bytes(self._connection.address, answer), (np.int64,))
-        return sum(int(rows.columns[1].sum()) for rows in found if selects(select, rows.stream))
+        selected = selector(select)
+        return sum(int(rows.columns[1].sum()) for rows in found if selected(rows.stream))
 
     def probe(self) -> None:
         """Writes one row an hour into a measurement of its own: only a write shows that the disk is not full."""
@@ -187,6 +193,7 @@ class InfluxStore:
             raise StoreUnavailable(str(refusal)) from None
 
     def close(self) -> None:
+        self._senders.shutdown()
         self._connection.close()
 
 

@@ -25,7 +25,7 @@ _LONGEST = 1024  # bytes of a name; InfluxDB keeps keys below 64 KiB
 
 
 class Lines:
-    """Writes lines, and remembers how each stream's begin: names are checked and escaped once. One thread at a time."""
+    """Writes lines, and remembers how each stream's begin: names are checked and escaped once."""
 
     def __init__(self) -> None:
         self._heads: dict[Stream, str] = {}

@@ -73,11 +73,13 @@ def _other_form(stream: Stream) -> Stream | None:
     return stream if any(tag_of(name) != name for name in stream) else None
 
 
-def selects(select: Selection, stream: Stream) -> bool:
+def selector(select: Selection) -> Callable[[Stream], bool]:
+    """Whether a stream is selected, quick for long lists."""
     if select.streams is not None:
-        return stream in select.streams
+        return frozenset(select.streams).__contains__
     wanted = (select.pilots, select.devices, select.quantities)
-    return all(names is None or name in names for names, name in zip(wanted, stream, strict=True))
+    parts = [(part, frozenset(names)) for part, names in enumerate(wanted) if names is not None]
+    return lambda stream: all(stream[part] in names for part, names in parts)
 
 
 def delete_predicates(select: Selection) -> Iterator[str]:

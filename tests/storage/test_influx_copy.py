@@ -143,15 +143,8 @@ def test_a_value_that_differs_is_found_and_repaired_on_request(pair: tuple[Readi
 
 def test_a_row_that_only_the_target_has_is_found(pair: tuple[ReadingStore, ReadingStore]) -> None:
     source, target = pair
-    batch = readings()
-    target.write(
-        Batch(
-            STREAMS,
-            batch.stream[:1],
-            batch.time[:1] + 1,
-            *(c[:1] for c in (batch.value, batch.received, batch.quality)),
-        )
-    )
+    b = readings()
+    target.write(Batch(STREAMS, b.stream[:1], b.time[:1] + 1, b.value[:1], b.received[:1], b.quality[:1]))
     with pytest.raises(CopyDiffers):
         copy_readings(source, target)
 

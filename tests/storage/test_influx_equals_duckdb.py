@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Literal
 
 import msgspec
 import numpy as np
@@ -86,7 +87,7 @@ def assert_equal(pair: Pair, query: Query) -> int:
             assert mine.to_numpy().tobytes() == other.to_numpy().tobytes()
         else:
             assert mine.to_pylist() == other.to_pylist(), name
-    return ours.num_rows
+    return int(ours.num_rows)
 
 
 @pytest.mark.parametrize("quality", ["all", "good"])
@@ -95,8 +96,8 @@ def assert_equal(pair: Pair, query: Query) -> int:
     [Selection(), SOME, Selection(pilots=("elgeseter",)), Selection(streams=tuple(STREAMS[5:15]))],
     ids=["all", "product", "pilot", "streams"],
 )
-def test_rows(pair: Pair, select: Selection, quality: str) -> None:
-    query = Query(select=select, quality=quality, start=START + 7 * 3600 * S + 1)  # type: ignore[arg-type]
+def test_rows(pair: Pair, select: Selection, quality: Literal["all", "good"]) -> None:
+    query = Query(select=select, quality=quality, start=START + 7 * 3600 * S + 1)
     assert assert_equal(pair, query) > 50
     assert pair.influx.streams(select) == pair.duck.streams(select)
 
@@ -104,16 +105,18 @@ def test_rows(pair: Pair, select: Selection, quality: str) -> None:
 @pytest.mark.parametrize("every", ["500us", "97s", "10min", "1h", "7h"])
 @pytest.mark.parametrize("quality", ["all", "good"])
 @pytest.mark.parametrize("aggregates", [PUSHED, AGGREGATES, ("count",)], ids=["pushed", "all", "count"])
-def test_buckets_of_fixed_length(pair: Pair, every: str, quality: str, aggregates: tuple[Aggregate, ...]) -> None:
+def test_buckets_of_fixed_length(
+    pair: Pair, every: str, quality: Literal["all", "good"], aggregates: tuple[Aggregate, ...]
+) -> None:
     for start in (None, START + 12_345_678):
-        query = Query(select=SOME, every=parse_every(every), aggregates=aggregates, quality=quality, start=start)  # type: ignore[arg-type]
+        query = Query(select=SOME, every=parse_every(every), aggregates=aggregates, quality=quality, start=start)
         assert assert_equal(pair, query) > 0
 
 
 @pytest.mark.parametrize("zone", ["UTC", "Europe/Oslo", "Asia/Kathmandu", "Australia/Lord_Howe", "Africa/Monrovia"])
 @pytest.mark.parametrize("every", ["1d", "3d", "1w", "1mo", "1y"])
 @pytest.mark.parametrize("quality", ["all", "good"])
-def test_buckets_of_the_calendar(pair: Pair, every: str, zone: str, quality: str) -> None:
+def test_buckets_of_the_calendar(pair: Pair, every: str, zone: str, quality: Literal["all", "good"]) -> None:
     for aggregates, start in ((PUSHED, None), (AGGREGATES, START + 12_345_678)):
         query = Query(
             select=SOME,
@@ -121,7 +124,7 @@ def test_buckets_of_the_calendar(pair: Pair, every: str, zone: str, quality: str
             zone=zone,
             aggregates=aggregates,
             quality=quality,
-            start=start,  # type: ignore[arg-type]
+            start=start,
         )
         assert assert_equal(pair, query) > 0
 
