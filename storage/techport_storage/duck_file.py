@@ -99,7 +99,7 @@ class DuckFile:
         StoreUnavailable; then the old file is still in its place.
         """
         assert self.path is not None
-        limit = time.monotonic() + _PATIENCE
+        limit = time.monotonic() + PATIENCE
         with self._gate:  # no new cursors
             while self._cursors:
                 if time.monotonic() > limit:
@@ -140,9 +140,8 @@ class DuckFile:
         except (duckdb.FatalException, duckdb.InternalException) as error:
             self.broken = True
             raise self._unavailable(error) from error
-        except (duckdb.IOException, duckdb.OutOfMemoryException, duckdb.SerializationException, OSError) as error:
-            raise self._unavailable(error) from error
-        except (duckdb.ConnectionException, duckdb.TransactionException) as error:
+        except (duckdb.OperationalError, OSError) as error:
+            self.broken = self.broken or "invalidated" in str(error)
             raise self._unavailable(error) from error
 
     def _unavailable(self, error: Exception) -> StoreUnavailable:
@@ -163,10 +162,11 @@ def _sync_folder(folder: Path) -> None:
         os.close(handle)
 
 
-_PATIENCE = 5.0  # s that readers get to end when the file is to be replaced
+PATIENCE = 5.0  # s that readers get to end when the file is to be replaced
 
 _REMEDIES = {
     "Could not set lock": "another process has the store open, and only one can. Stop it, or name another file",
+    "already attached": "this process has it open already. Share that store, or close it first",
     "No space left": "the disk is full. Free some space; nothing that was acknowledged is lost",
     "File too large": "the file may not grow further. Raise the limit; nothing that was acknowledged is lost",
     "Permission denied": "the file may not be written. Give this user the right to",

@@ -140,7 +140,6 @@ class Fetch:
         """The cursor must be in a transaction. Raises BadQuery."""
         self._cursor = cursor
         self._plan = plan
-        self._sql = duck_sql.select(plan.query)
         self._left = FAR_FUTURE if plan.query.limit is None else plan.query.limit
         calendar = plan.calendar()
         if calendar is not None:
@@ -158,18 +157,19 @@ class Fetch:
         assert slice is not None
         self._next = next(self._slices, None)
         ids = self._plan.ids[slice.ranks.start : slice.ranks.stop]
-        parameters = {
-            "ids": ids.tolist(),
-            "ranks": list(slice.ranks),
+        parameters: dict[str, object] = {
             "low": int(ids.min()),
             "high": int(ids.max()),
             "first": slice.first,
             "last": slice.last,
             "rows": self._left,
         }
+        several = len(ids) > 1
+        parameters |= {"ids": ids.tolist(), "ranks": list(slice.ranks)} if several else {"rank": slice.ranks.start}
         if self._plan.query.every is not None:
             parameters["after"] = slice.after
-        found = self._cursor.sql(self._sql, params=parameters).to_arrow_table().combine_chunks()
+        sql = duck_sql.select(self._plan.query, several)
+        found = self._cursor.sql(sql, params=parameters).to_arrow_table().combine_chunks()
         self._left -= found.num_rows
         return self._named(found)
 

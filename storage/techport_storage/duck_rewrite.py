@@ -26,6 +26,7 @@ def rewrite(file: DuckFile, rows_at_once: int) -> bool:
         cursor.execute(f"ATTACH '{quoted(new)}' AS new_file (ROW_GROUP_SIZE {ROW_GROUP})")
         try:
             _copy(cursor, rows_at_once)
+            cursor.execute("CHECKPOINT new_file")  # all of it in the file: its log is left behind
         finally:
             cursor.execute("DETACH new_file")
     return file.replace_with(new)

@@ -24,6 +24,8 @@ from techport_storage.duck_file import DuckFile
 from techport_storage.duck_rewrite import rewrite, sort_into
 from techport_storage.errors import StoreUnavailable
 
+_PAUSE = 30.0  # s
+
 log = logging.getLogger(__name__)
 
 
@@ -54,13 +56,13 @@ class Upkeep:
         self._policy = policy
         self._thread: threading.Thread | None = None
         self._starting = threading.Lock()
-        self._head_rows = 0  # about
+        self._head_rows = 0  # about: rows that replaced some of the head count twice until the next recount
         self._to_rewrite = False
-        self._rewrite_after = 0.0  # monotonic s
+        self._not_before = 0.0  # monotonic s: after something did not work
         self._closed = False
 
     def recount(self) -> None:
-        """Find out how much there is to do: after opening, after erasing."""
+        """Find out how much there is to do."""
         with self._file.cursor() as cursor:
             self._head_rows = _number(cursor, "SELECT count(*) FROM head")
             self._to_rewrite = cursor.execute("SELECT to_rewrite FROM layout").fetchall()[0][0]
@@ -86,30 +88,33 @@ class Upkeep:
             self._thread.join()
 
     def _due(self) -> bool:
+        if time.monotonic() < self._not_before:
+            return False
         full = self._head_rows >= self._policy.head_rows
-        rewrite = self._to_rewrite and time.monotonic() >= self._rewrite_after
-        return full or rewrite or self._file.log_bytes() >= self._policy.log_bytes
+        return full or self._to_rewrite or self._file.log_bytes() >= self._policy.log_bytes
 
     def _work(self) -> None:
+        """Once through: what is due after that starts with the next rows."""
         try:
-            while self._due() and not self._closed:
-                self.rewrite_if_due()
-                if self._head_rows >= self._policy.head_rows:
-                    self.compact()
-                if self._merge_is_due():
-                    self.merge()
-                self.checkpoint()
+            self.rewrite_if_due()
+            if self._head_rows >= self._policy.head_rows:
+                self.compact()
+            if self._merge_is_due() and not self._closed:
+                self.merge()
+            self.checkpoint()
         except StoreUnavailable as error:
+            # As a checkpoint while somebody reads, for long, rows that were replaced since: the log grows until then.
             log.warning("upkeep of the store put off: %s", error)
+            self._not_before = time.monotonic() + _PAUSE
 
     def rewrite_if_due(self) -> None:
         """Take what was erased out of the file too. Writers wait: about 0.2 s a million rows."""
-        if not self._to_rewrite or time.monotonic() < self._rewrite_after:
+        if not self._to_rewrite:
             return
         with self.writing, self.moving:
             self._to_rewrite = not rewrite(self._file, self._policy.merge_rows)
         if self._to_rewrite:
-            self._rewrite_after = time.monotonic() + 60
+            self._not_before = time.monotonic() + _PAUSE
             log.warning("somebody still reads what was erased: it leaves the file later")
 
     def checkpoint(self) -> None:
@@ -120,7 +125,6 @@ class Upkeep:
     def compact(self) -> None:
         """Move the head, sorted, to the end of the body."""
         with self.moving, self._file.transaction() as cursor:
-            moved = _number(cursor, "SELECT count(*) FROM head")
             cursor.execute("INSERT INTO body FROM head ORDER BY stream, time")
             both = f"SELECT *, 0 AS part FROM ends UNION ALL SELECT *, 1 AS part FROM ({duck_sql.ends_of('head')})"
             latest = ", ".join(
@@ -137,8 +141,7 @@ class Upkeep:
             cursor.execute("DROP TABLE new_ends")
             cursor.execute("DELETE FROM head")
             cursor.execute("UPDATE layout SET runs = runs + 1")
-        with self._starting:
-            self._head_rows -= moved
+        self.recount()
 
     def _merge_is_due(self) -> bool:
         with self._file.cursor() as cursor:

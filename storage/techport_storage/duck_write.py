@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from techport_storage.duck_directory import Directory, Ids
 from techport_storage.model import Batch, Stream
 
-_LONG = 60_000  # ms: a longer delay is kept in `late`
+_LONG = 1000  # ms: a longer delay is kept in `late`
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +36,7 @@ class Arrivals:
             self.stream,
             self.time,
             self.value,
-            np.where(long, 0, delay).astype(np.int32),
+            np.where(long, 0, delay).astype(np.int16),
             np.where(long, delay, 0),
             self.quality,
         ]

@@ -1,0 +1,325 @@
+"""What is particular to the store in a DuckDB file: its file, its upkeep, its slices."""
+
+from __future__ import annotations
+
+import itertools
+import struct
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from techport_storage import duck_file, duck_read
+from techport_storage.duck import DuckStore
+from techport_storage.errors import StoreUnavailable
+from techport_storage.model import Batch, Cursor, Every, Query, Selection, Stream
+from techport_storage.store import open_store
+
+S = 1_000_000
+A = Stream("p", "a", "t")
+B = Stream("p", "b", "t")
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "readings.duckdb"
+
+
+@pytest.fixture
+def store(path: Path) -> Iterator[DuckStore]:
+    store = DuckStore.open(f"duckdb:///{path}")
+    yield store
+    store.close()
+
+
+def batch(streams: list[Stream], rows: int, first: int = 0, value: float | None = None) -> Batch:
+    """So many rows of each stream, a second apart."""
+    time = np.tile(np.arange(first, first + rows) * S, len(streams))
+    return Batch(
+        streams,
+        np.repeat(np.arange(len(streams), dtype=np.int32), rows),
+        time,
+        time / S if value is None else np.full(len(time), value),
+        time + 100_000,
+        np.zeros(len(time), np.uint8),
+    )
+
+
+# URL and file
+
+
+def test_urls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for url, file in [
+        ("duckdb:///here.duckdb", "here.duckdb"),
+        ("duckdb:///a/new/folder/x.duckdb", "a/new/folder/x.duckdb"),
+        (f"duckdb:///{tmp_path}/it's absolute.duckdb", "it's absolute.duckdb"),
+    ]:
+        open_store(url).close()
+        assert (tmp_path / file).is_file()
+
+
+@pytest.mark.parametrize(
+    "url", ["duckdb:x", "duckdb://host/x", "duckdb:///", "sqlite:///x", "duckdb:///x?cats=3", "duckdb:///x?runs=0"]
+)
+def test_urls_that_name_no_store(url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ValueError, match=r"duckdb|number|setting"):
+        open_store(url)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_that_another_process_has_open(path: Path) -> None:
+    code = "import sys; from techport_storage.store import open_store; s = open_store(sys.argv[1]); print(1); input()"
+    url = f"duckdb:///{path}"
+    command = [sys.executable, "-u", "-c", code, url]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        assert other.stdout is not None
+        other.stdout.readline()
+        with pytest.raises(StoreUnavailable, match="another process has the store open"):
+            open_store(url)
+        other.communicate(b"\n")
+    open_store(url).close()
+
+
+def test_a_file_that_is_open_in_this_process(store: DuckStore, path: Path) -> None:
+    with pytest.raises(StoreUnavailable, match="this process has it open already"):
+        open_store(f"duckdb:///{path}")
+
+
+def test_a_file_that_is_not_one(path: Path) -> None:
+    path.write_bytes(b"time,value\n" * 5000)
+    with pytest.raises(StoreUnavailable, match="not a DuckDB file"):
+        open_store(f"duckdb:///{path}")
+
+
+def test_a_file_of_another_layout(path: Path) -> None:
+    with duckdb.connect(str(path)) as con:
+        con.execute("CREATE TABLE layout (version INTEGER)")
+        con.execute("INSERT INTO layout VALUES (-1)")
+    with pytest.raises(StoreUnavailable, match="another version of techport"):
+        open_store(f"duckdb:///{path}")
+
+
+def test_closed(path: Path) -> None:
+    store = open_store(f"duckdb:///{path}")
+    store.close()
+    with pytest.raises(StoreUnavailable, match="closed"):
+        store.write(batch([A], 1))
+
+
+# A full disk, played by a limit on the size of files
+
+LIMITED = """
+import resource, signal, sys
+import numpy as np
+from techport_storage.errors import StoreUnavailable
+from techport_storage.model import Batch, Query, Stream
+from techport_storage.store import open_store
+
+url, limit = sys.argv[1], int(sys.argv[2])
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+rng = np.random.default_rng()
+stored = 0
+
+def write():
+    global stored
+    time = np.arange(stored, stored + 5000) * 1_000_000
+    value = rng.normal(0, 1, 5000)
+    receipt = store.write(
+        Batch([Stream("p", "a", "t")], np.zeros(5000, np.int32), time, value, time, np.zeros(5000, np.uint8))
+    )
+    assert receipt.duplicates == 0, "rows of a write that failed were stored"
+    stored += receipt.written
+
+store = open_store(url)
+resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
+refused = ""
+for _ in range(2000):
+    try:
+        write()
+    except StoreUnavailable as error:
+        refused = str(error)
+        break
+assert "Raise the limit" in refused or "invalidated" in refused, refused
+resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+try:
+    store.probe()
+except StoreUnavailable:  # once, to notice that DuckDB gave the file up
+    store.probe()
+for _ in range(20):
+    write()
+assert store.read(Query()).read_all().num_rows == stored
+store.close()
+print(stored)
+"""
+
+
+@pytest.mark.parametrize(
+    ("settings", "limit"),
+    [
+        ("", 3_000_000),  # the log cannot grow
+        ("?log_bytes=1000000", 5_000_000),  # a checkpoint fails, after which DuckDB wants the file opened again
+        ("?head_rows=40000&log_bytes=1000000", 5_000_000),
+    ],
+)
+def test_goes_on_after_the_disk_was_full(path: Path, settings: str, limit: int) -> None:
+    url = f"duckdb:///{path}{settings}"
+    run = subprocess.run([sys.executable, "-c", LIMITED, url, str(limit)], capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
+    store = open_store(url)
+    assert store.read(Query()).read_all().num_rows == int(run.stdout)
+    store.close()
+
+
+# Erasing
+
+
+def found(path: Path, sought: bytes) -> int:
+    log = path.with_name(f"{path.name}.wal")
+    return sum(file.read_bytes().count(sought) for file in (path, log) if file.exists())
+
+
+def test_nothing_of_what_was_erased_is_left_in_the_file(path: Path) -> None:
+    """Neither names nor values: in blocks, in free blocks, in statistics or in the log."""
+    secret, value = Stream("p", "hemmelig", "t"), 1234.56789012345
+    url = f"duckdb:///{path}?head_rows=3000&log_bytes=100000"
+    store = open_store(url)
+    for i in range(10):
+        store.write(batch([A, B], 500, first=500 * i))
+        store.write(batch([secret], 500, first=500 * i, value=value))
+    store.close()
+    assert found(path, b"hemmelig") > 0
+    assert found(path, struct.pack("<d", value)) > 0
+    store = open_store(url)
+    assert store.erase(Selection(devices=("hemmelig",))) == 5000
+    for _ in range(2):
+        assert found(path, b"hemmelig") == 0
+        assert found(path, struct.pack("<d", value)) == 0
+        store.close()
+        store = open_store(url)
+    assert store.read(Query()).read_all().num_rows == 10_000
+    store.close()
+
+
+def test_a_reader_of_what_is_erased_reads_to_its_end(
+    path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The rows leave the file when the reader has gone, at the latest when the store is opened and written to again."""
+    monkeypatch.setattr(duck_read, "RAW_SLICE", 100)
+    monkeypatch.setattr(duck_file, "PATIENCE", 0.1)
+    store = open_store(f"duckdb:///{path}")
+    store.write(batch([Stream("p", "hemmelig", "t")], 1000))
+    reader = store.read(Query())
+    assert store.erase(Selection()) == 1000
+    assert "leaves the file later" in caplog.text
+    assert reader.read_all().num_rows == 1000
+    store.close()
+    store = open_store(f"duckdb:///{path}")
+    store.write(batch([A], 1))
+    store.close()
+    assert found(path, b"hemmelig") == 0
+
+
+# Upkeep
+
+
+def test_upkeep_changes_nothing_that_is_read(path: Path) -> None:
+    """Head, runs, merges and replaced rows: the same answers as from a store that never tidies up."""
+    tidy = open_store(f"duckdb:///{path}?head_rows=700&runs=2&merge_rows=900&log_bytes=30000")
+    plain = open_store("duckdb://")
+    rng = np.random.default_rng(1)
+    streams = [Stream("p", f"d{i:02}", "t") for i in range(12)]
+    for number in range(40):
+        time = rng.integers(number, number + 40, 200) * S
+        stream = rng.integers(0, 12, 200).astype(np.int32)
+        new = Batch(streams, stream, time, np.full(200, float(number)), time + 5 * S, np.zeros(200, np.uint8))
+        receipts = [store.write(new) for store in (tidy, plain)]
+        assert receipts[0].duplicate_rows.tolist() == receipts[1].duplicate_rows.tolist()
+    for query in (Query(), Query(every=Every(7, "s"), aggregates=("sum", "first", "last"))):
+        assert tidy.read(query).read_all().to_pylist() == plain.read(query).read_all().to_pylist()
+    assert tidy.latest(Selection()).equals(plain.latest(Selection()))
+    tidy.close()
+    plain.close()
+    with duckdb.connect(str(path)) as con:
+        runs, head, body = con.execute(
+            "SELECT runs, (SELECT count(*) FROM head), (SELECT count(*) FROM body) FROM layout"
+        ).fetchall()[0]
+    assert runs >= 1
+    assert head < 700
+    assert body > 0
+
+
+def test_the_log_stays_short(path: Path) -> None:
+    store = open_store(f"duckdb:///{path}?log_bytes=100000")
+    longest = 0
+    for i in range(100):
+        store.write(batch([A, B], 100, first=100 * i))
+        log = path.with_name(f"{path.name}.wal")
+        longest = max(longest, log.stat().st_size if log.exists() else 0)
+    store.close()
+    assert longest < 5 * 100_000
+    assert not log.exists() or log.stat().st_size == 0
+
+
+def test_late_rows_meet_a_compaction(path: Path) -> None:
+    """Rows that replace others are written while upkeep moves those others."""
+    store = open_store(f"duckdb:///{path}?head_rows=2000&runs=2&merge_rows=3000")
+    names = [Stream("p", f"d{i}", "t") for i in range(4)]
+
+    def redeliver(name: Stream) -> None:
+        for turn in range(15):
+            store.write(batch([name], 600, first=turn * 200, value=float(turn)))
+
+    threads = [threading.Thread(target=redeliver, args=(name,)) for name in names]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    expected = [float(min(second // 200, 14)) for second in range(14 * 200 + 600)]
+    for name in names:
+        assert store.read(Query(select=Selection(streams=(name,)))).read_all()["value"].to_pylist() == expected
+    store.close()
+
+
+# Slices
+
+
+def test_a_large_answer_comes_in_pieces(store: DuckStore) -> None:
+    store.write(batch([A], 2_200_000))
+    store.write(batch([Stream("p", f"d{i:04}", "t") for i in range(1000)], 3))
+    sizes, last = [], (A, -1)
+    for piece in store.read(Query()):
+        sizes.append(piece.num_rows)
+        time = piece["time"].cast(pa.int64()).to_numpy()
+        if piece["device"][0].as_py() == "a" and piece["device"][-1].as_py() == "a":
+            assert (np.diff(np.concatenate([[last[1]], time])) > 0).all()
+            last = (A, int(time[-1]))
+    assert sum(sizes) == 2_203_000
+    assert max(sizes) <= 1_100_000
+
+
+@pytest.mark.parametrize("every", [None, Every(5, "s"), Every(1, "d"), Every(1, "w")])
+@pytest.mark.parametrize("after", [None, Cursor(B, 40 * S), Cursor(B, 10**15), Cursor(Stream("p", "aa", ""), 0)])
+def test_slices_of_any_size_make_the_same_answer(
+    monkeypatch: pytest.MonkeyPatch, every: Every | None, after: Cursor | None
+) -> None:
+    store = open_store("duckdb://")
+    step = S if every is None or every.unit == "s" else 30_000 * S
+    for name, rows in ((A, 130), (B, 77), (Stream("p", "c", "t"), 1), (Stream("p", "c", "u"), 300)):
+        new = batch([name], rows)
+        store.write(Batch(new.streams, new.stream, new.time // S * step, new.value, new.received, new.quality))
+    query = Query(every=every, zone="Europe/Oslo", aggregates=("sum",), after=after, start=3 * step, end=280 * step)
+    whole = store.read(query).read_all()
+    for size, limit in itertools.product((5, 64), (None, 20)):
+        for constant in ("RAW_SLICE", "AGGREGATE_SLICE", "SMALLEST_SLICE"):
+            monkeypatch.setattr(duck_read, constant, size)
+        pieces = store.read(Query(**{f: getattr(query, f) for f in query.__struct_fields__} | {"limit": limit}))
+        assert pieces.read_all().to_pylist() == whole.slice(0, limit).to_pylist()
+    store.close()
