@@ -9,7 +9,7 @@ import numpy as np
 
 from techport_storage.errors import BadQuery
 from techport_storage.every import FIXED
-from techport_storage.model import AGGREGATES, Batch, Every, Micros, Query, Unit
+from techport_storage.model import AGGREGATES, Batch, Every, Micros, Query, Unit, percentile_of
 
 MAX_WIDTH = (
     100 * 366 * 86_400_000_000
@@ -61,7 +61,7 @@ def _check_every(every: Every) -> None:
 
 def _check_aggregates(aggregates: tuple[str, ...]) -> None:
     for name in aggregates:
-        if name not in AGGREGATES:
-            raise BadQuery("aggregates", f"{name!r} is unknown", f"Use some of {', '.join(AGGREGATES)}")
+        if name not in AGGREGATES and percentile_of(name) is None:
+            raise BadQuery("aggregates", f"{name!r} is unknown", f"Use some of {', '.join(AGGREGATES)}, p1 to p99")
     if len(set(aggregates)) < len(aggregates):
         raise BadQuery("aggregates", "one is named twice", "Name each once")

@@ -3,7 +3,7 @@
     quality │ aggregates                          │ computed by
     all     │ mean min max sum count first last   │ Flux aggregateWindow, inside the storage engine: the fastest
     good    │ the same                            │ InfluxQL GROUP BY time(): Flux cannot filter one field by another
-    any     │ median or std; sums out of range;   │ here, by the SQL of DuckStore over raw rows: equal by construction
+    any     │ all others; sums out of range;      │ here, by the SQL of DuckStore over raw rows: equal by construction
             │ local days that fit no quarter hour;│
             │ very short buckets over a long time │
 

@@ -6,6 +6,7 @@ Times are whole microseconds since the Unix epoch, UTC, as `int`; numbers are fl
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import IntFlag
@@ -118,8 +119,21 @@ class Receipt:
         return len(self.duplicate_rows)
 
 
-Aggregate = Literal["mean", "min", "max", "sum", "count", "first", "last", "std", "median"]
-AGGREGATES: tuple[Aggregate, ...] = ("mean", "min", "max", "sum", "count", "first", "last", "std", "median")
+Aggregate = str
+"""A name of AGGREGATES, or a percentile: p1 to p99."""
+AGGREGATES: tuple[Aggregate, ...] = (
+    *("mean", "min", "max", "sum", "count", "first", "last", "std", "median"),
+    "energy_mean",  # of levels in decibel; null for a bucket with a level beyond ±3000, which is none
+    "vector_mean",  # of directions in degrees, [0, 360); null where they cancel out
+)
+_PERCENTILE = re.compile(r"p([1-9][0-9]?)")
+
+
+def percentile_of(name: Aggregate) -> int | None:
+    """95 of "p95"; None for what is no percentile. Between two values it is interpolated, as the median is."""
+    match = _PERCENTILE.fullmatch(name)
+    return int(match[1]) if match else None
+
 
 Unit = Literal["us", "s", "min", "h", "d", "w", "mo", "y"]
 

@@ -349,6 +349,11 @@ def reference(values: np.ndarray) -> dict[str, float | int | None]:
         "last": values[-1],
         "std": values.std(ddof=1) if len(values) > 1 else None,
         "median": np.median(values),
+        "energy_mean": None if abs(values).max() > 3000 else 10 * math.log10(np.mean(10 ** (values / 10))),
+        "vector_mean": math.degrees(math.atan2(np.sin(np.radians(values)).mean(), np.cos(np.radians(values)).mean()))
+        % 360,
+        "p5": np.percentile(values, 5),
+        "p95": np.percentile(values, 95),
     }
 
 
@@ -359,7 +364,8 @@ def test_aggregates_equal_numpy(store: ReadingStore) -> None:
     shuffled = rng.permutation(len(times))
     for name in (B, A):
         put(store, *(reading(name, int(times[i]), float(values[name][i])) for i in shuffled))
-    table = store.read(Query(every=Every(10, "min"), aggregates=AGGREGATES)).read_all()
+    names = (*AGGREGATES, "p5", "p95")
+    table = store.read(Query(every=Every(10, "min"), aggregates=names)).read_all()
     width = 600 * S
     expected = [
         {"pilot": name.pilot, "device": name.device, "quantity": name.quantity, "time": int(start)}
@@ -372,8 +378,9 @@ def test_aggregates_equal_numpy(store: ReadingStore) -> None:
         (row["device"], row["time"], row["count"]) for row in expected
     ]
     for got, wanted in zip(found, expected, strict=True):
-        for name in AGGREGATES:
-            relative = 1e-6 if name == "std" else 1e-14  # std: of a spread a millionth of the mean
+        for name in names:
+            # std: of a spread a millionth of the mean; a direction of a million degrees has lost digits, too
+            relative = {"std": 1e-6, "vector_mean": 1e-6}.get(name, 1e-14)
             assert got[name] == (pytest.approx(wanted[name], rel=relative) if wanted[name] is not None else None)
 
 
@@ -393,6 +400,17 @@ def test_aggregates_of_extremes(store: ReadingStore) -> None:
     assert (big["min"], big["max"], big["median"], big["count"]) == (-1e308, 1e308, 1e308, 3)
     assert big["std"] == pytest.approx(1.1547005383792515e308)  # 2e308 / sqrt(3)
     assert (small["min"], small["max"], small["sum"], small["std"]) == (0, 5e-324, 5e-324, 0)
+
+
+def test_levels_are_averaged_as_energy_and_directions_as_vectors(store: ReadingStore) -> None:
+    put(store, *(reading(A, NOON + i * S, value) for i, value in enumerate((50.0, 60.0, 70.0))))
+    put(store, *(reading(B, NOON + i * S, value) for i, value in enumerate((350.0, 20.0))))
+    put(store, *(reading(B, NOON + DAY + i * S, value) for i, value in enumerate((90.0, 270.0))))
+    query = Query(every=Every(1, "d"), aggregates=("energy_mean", "vector_mean"))
+    levels, north, nowhere = store.read(query).read_all().to_pylist()
+    assert levels["energy_mean"] == pytest.approx(10 * math.log10((1e5 + 1e6 + 1e7) / 3), rel=1e-14)
+    assert north["vector_mean"] == pytest.approx(5, rel=1e-12)
+    assert nowhere["vector_mean"] is None
 
 
 def test_sum_out_of_range_is_infinite(store: ReadingStore) -> None:
