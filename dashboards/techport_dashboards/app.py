@@ -16,7 +16,8 @@ from starlette.middleware.gzip import DEFAULT_EXCLUDED_CONTENT_TYPES, GZipMiddle
 from techport_dashboards import access, api, errors, operations, pages
 from techport_dashboards.assets import PLOTLY, Assets
 from techport_dashboards.catalogue import Catalogues
-from techport_dashboards.formats import PARQUET
+from techport_dashboards.courtesy import Conditional, FairShare
+from techport_dashboards.formats import ARROW, PARQUET
 from techport_dashboards.live import Live
 from techport_dashboards.middleware import Measured, SecurityHeaders
 from techport_dashboards.services import Services
@@ -77,9 +78,11 @@ def create_app(
     app.include_router(operations.public)
     for router in (operations.router, api.router, pages.router):
         app.include_router(router, dependencies=[Depends(access.allow)])
+    app.add_middleware(Conditional)
+    app.add_middleware(FairShare, limit=settings.rate_limit)
     app.add_middleware(SecurityHeaders)
     app.add_middleware(
-        GZipMiddleware, compresslevel=5, exclude_content_types=(*DEFAULT_EXCLUDED_CONTENT_TYPES, PARQUET)
+        GZipMiddleware, compresslevel=5, exclude_content_types=(*DEFAULT_EXCLUDED_CONTENT_TYPES, PARQUET, ARROW)
     )
     paths: dict[object, str] = {route.endpoint: route.path or "" for route in iter_route_contexts(app.routes)}
     app.add_middleware(Measured, metrics=metrics, paths=paths)

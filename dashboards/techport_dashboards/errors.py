@@ -45,12 +45,18 @@ KINDS: dict[str, Kind] = {
     "limit-too-large": Kind(
         400, "More than one answer may hold", "Follow `next`, or ask for CSV or Parquet: never cut."
     ),
+    "too-costly": Kind(
+        422,
+        "This would cost too much to answer at once",
+        "Ask for less, or take it as a file: format=parquet (or csv, ndjson, arrow) streams any amount.",
+    ),
+    "too-many-requests": Kind(429, "Too many requests", "Wait as long as `Retry-After` says."),
     "bad-cursor": Kind(
         400, "This cursor does not continue this question", "Repeat the question that gave it, unchanged."
     ),
     "not-found": Kind(404, "There is nothing here", "List what there is with /api/v1/pilots."),
     "method-not-allowed": Kind(405, "This address does not take that method", "Use GET."),
-    "not-acceptable": Kind(406, "No such format", "Use json, ndjson, csv or parquet."),
+    "not-acceptable": Kind(406, "No such format", "Use json, ndjson, csv, csv-nb, parquet or arrow."),
     "forbidden": Kind(403, "Not allowed from here", "`detail` says why and who can change it."),
     "store-unavailable": Kind(503, "The store cannot answer now", "Nothing is lost. Try again in a few seconds."),
     "registry-unavailable": Kind(503, "The registry cannot answer now", "Nothing is lost. Try again in a few seconds."),

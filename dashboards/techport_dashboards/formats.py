@@ -1,4 +1,6 @@
-"""Readings as JSON, newline-delimited JSON, CSV and Parquet: the same columns and values in each.
+"""Readings as JSON, newline-delimited JSON, CSV, Parquet and Arrow: the same columns and values in each.
+
+`csv-nb` is for Norwegian spreadsheets: semicolons, decimal commas, local times to the second, and a byte order mark.
 
 Without a limit everything but JSON streams to its end in constant memory; a failure half way breaks the connection, so
 that a file that ends early cannot be taken for a whole one.
@@ -7,26 +9,30 @@ that a file that ends early cannot be taken for a whole one.
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
+import re
+from collections.abc import Callable, Iterator
 from typing import Any, Literal
 
 import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
+import pyarrow.ipc
 import pyarrow.parquet as pq
 
 from techport_dashboards import rows
-from techport_dashboards.catalogue import Catalogue
 from techport_dashboards.errors import Problem
 
-Format = Literal["json", "ndjson", "csv", "parquet"]
+Format = Literal["json", "ndjson", "csv", "csv-nb", "parquet", "arrow"]
 PARQUET = "application/vnd.apache.parquet"
+ARROW = "application/vnd.apache.arrow.stream"
 MEDIA_TYPES: dict[Format, str] = {
     "json": "application/json",
     "ndjson": "application/x-ndjson",
     "csv": "text/csv; charset=utf-8",
+    "csv-nb": "text/csv; charset=utf-8; header=present; locale=nb",
     "parquet": PARQUET,
+    "arrow": ARROW,
 }
 _ACCEPTED: dict[str, Format] = {
     "application/json": "json",
@@ -35,13 +41,16 @@ _ACCEPTED: dict[str, Format] = {
     "text/csv": "csv",
     PARQUET: "parquet",
     "application/x-parquet": "parquet",
+    ARROW: "arrow",
     "*/*": "json",
     "application/*": "json",
     "text/*": "csv",
 }
+Dress = Callable[[pa.RecordBatch], pa.RecordBatch]
 ROWS_AT_ONCE = 10_000
 ROW_GROUP = 100_000
 _FORMULA = "^[=+\\-@\t\r]"
+_NUMBER = "^[+-][0-9.,:e+-]*$"  # a negative number with a comma, an offset from UTC
 
 
 def choose(format: str | None, accept: str) -> Format:
@@ -61,19 +70,15 @@ def choose(format: str | None, accept: str) -> Format:
     raise Problem("not-acceptable", f"Nothing of {accept[:80]!r} is a format of ours.", example=", ".join(_ACCEPTED))
 
 
-def pieces(source: pa.Table | pa.RecordBatchReader, catalogue: Catalogue) -> Iterator[pa.RecordBatch]:
-    """The rows with their units, ROWS_AT_ONCE at most. Closes a reader, also when the caller stops early."""
+def pieces(source: pa.Table | pa.RecordBatchReader, dress: Dress) -> Iterator[pa.RecordBatch]:
+    """The rows, ROWS_AT_ONCE at most, with what `dress` adds. Closes a reader, also when the caller stops early."""
     if isinstance(source, pa.Table):
-        yield from (_piece(batch, 0, catalogue) for batch in source.to_batches(max_chunksize=ROWS_AT_ONCE))
+        yield from (dress(batch) for batch in source.to_batches(max_chunksize=ROWS_AT_ONCE))
         return
     with source:
         for batch in source:
             for start in range(0, batch.num_rows, ROWS_AT_ONCE):
-                yield _piece(batch, start, catalogue)
-
-
-def _piece(batch: pa.RecordBatch, start: int, catalogue: Catalogue) -> pa.RecordBatch:
-    return rows.with_units(batch.slice(start, ROWS_AT_ONCE), catalogue.unit)
+                yield dress(batch.slice(start, ROWS_AT_ONCE))
 
 
 def json_items(batches: Iterator[pa.RecordBatch]) -> list[dict[str, Any]]:
@@ -88,7 +93,7 @@ def ndjson(batches: Iterator[pa.RecordBatch]) -> Iterator[bytes]:
 
 def csv(batches: Iterator[pa.RecordBatch], names: list[str]) -> Iterator[bytes]:
     """RFC 4180 with a header line, also for no rows. Numbers keep all their digits."""
-    yield (",".join(names) + "\n").encode()
+    yield header(names, ",")
     options = pa.csv.WriteOptions(include_header=False, quoting_style="needed")
     for batch in batches:
         sink = io.BytesIO()
@@ -96,12 +101,52 @@ def csv(batches: Iterator[pa.RecordBatch], names: list[str]) -> Iterator[bytes]:
         yield sink.getvalue()
 
 
+def csv_nb(batches: Iterator[pa.RecordBatch], names: list[str], zone: str) -> Iterator[bytes]:
+    """For a spreadsheet in Norwegian. `time` is local, and `offset` says how far from UTC; both hours 02 of October
+    are told apart by it."""
+    yield b"\xef\xbb\xbf" + header(
+        [part for name in names for part in ((name, "offset") if name == "time" else (name,))], ";"
+    )
+    options = pa.csv.WriteOptions(include_header=False, quoting_style="needed", delimiter=";")
+    for batch in batches:
+        sink = io.BytesIO()
+        pa.csv.write_csv(_harmless(_norwegian(batch, zone)), sink, options)
+        yield sink.getvalue()
+
+
+def header(names: list[str], separator: str) -> bytes:
+    """Names of columns; those that a format could trip over in quotes."""
+    plain = ["'" + name if re.match(_FORMULA, name) else name for name in names]
+    return (separator.join(_quoted(name) if re.search(r'[",;\s]', name) else name for name in plain) + "\n").encode()
+
+
+def _quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
+
+
+def _norwegian(batch: pa.RecordBatch, zone: str) -> pa.RecordBatch:
+    columns: dict[str, pa.Array] = {}
+    for name, column in zip(batch.schema.names, batch.columns, strict=True):
+        if pa.types.is_timestamp(column.type):
+            local = column.cast(pa.timestamp("s", zone), safe=False)
+            columns[name] = pc.strftime(local, format="%Y-%m-%d %H:%M:%S")
+            if name == "time":
+                columns["offset"] = pc.strftime(local, format="%z")
+        elif pa.types.is_floating(column.type):
+            columns[name] = pc.replace_substring(column.cast(pa.string()), ".", ",")
+        else:
+            columns[name] = column.cast(pa.string()) if pa.types.is_dictionary(column.type) else column
+    return pa.RecordBatch.from_pydict(columns)
+
+
 def _harmless(batch: pa.RecordBatch) -> pa.RecordBatch:
     """A name that a spreadsheet would run as a formula gets an apostrophe in front. Names come from devices, too."""
     for place, field in enumerate(batch.schema):
         if pa.types.is_string(field.type):
             column = batch.column(place)
-            risky = pc.match_substring_regex(column, _FORMULA)
+            risky = pc.and_(
+                pc.match_substring_regex(column, _FORMULA), pc.invert(pc.match_substring_regex(column, _NUMBER))
+            )
             if pc.any(risky).as_py():
                 safe = pc.if_else(risky, pc.binary_join_element_wise("'", column, ""), column)
                 batch = batch.set_column(place, field, safe)
@@ -122,6 +167,29 @@ def parquet(batches: Iterator[pa.RecordBatch], schema: pa.Schema, metadata: dict
                 yield sink.drain()
         if waiting:
             writer.write_table(_table(waiting, schema))
+    yield sink.drain()
+
+
+def arrow(batches: Iterator[pa.RecordBatch], schema: pa.Schema, metadata: dict[str, Any]) -> Iterator[bytes]:
+    """An Arrow IPC stream, `metadata` under the key `techport`. Names are plain text."""
+    fields = [f.with_type(pa.string()) if pa.types.is_dictionary(f.type) else f for f in schema]
+    schema = pa.schema(fields, {b"techport": msgspec.json.encode(metadata)})
+    sink = _Drain()
+    options = pa.ipc.IpcWriteOptions(compression="zstd")
+    with pa.ipc.new_stream(sink, schema, options=options) as writer:
+        for batch in batches:
+            writer.write_batch(batch.cast(schema))
+            yield sink.drain()
+    yield sink.drain()
+
+
+def zstd(stream: Iterator[bytes]) -> Iterator[bytes]:
+    """The stream, compressed as it comes."""
+    sink = _Drain()
+    with pa.CompressedOutputStream(sink, "zstd") as compressed:
+        for piece in stream:
+            compressed.write(piece)
+            yield sink.drain()
     yield sink.drain()
 
 

@@ -8,14 +8,10 @@ misspelt name is an error instead of an empty answer.
 
 from __future__ import annotations
 
-import base64
-import binascii
-import difflib
 import hashlib
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
-from typing import Literal, cast
+from typing import Literal
 
 import msgspec
 import pyarrow as pa
@@ -24,12 +20,17 @@ from starlette.concurrency import run_in_threadpool
 from techport_dashboards import times
 from techport_dashboards.access import Viewer
 from techport_dashboards.catalogue import Catalogue
+from techport_dashboards.costs import read_within, refuse_costly
+from techport_dashboards.cursors import decode_cursor, encode_cursor
 from techport_dashboards.errors import Problem
+from techport_dashboards.names import match, select
 from techport_dashboards.services import Services
 from techport_storage.errors import BadQuery
 from techport_storage.every import format_every, parse_every
-from techport_storage.model import AGGREGATES, Aggregate, Cursor, Every, Micros, Query, Selection, Stream
+from techport_storage.model import AGGREGATES, Aggregate, Cursor, Every, Micros, Query, Selection, Stream, percentile_of
 from techport_storage.store import ReadingStore
+
+__all__ = ["Answer", "Question", "Resolved", "answer", "ask", "match", "resolve", "select"]
 
 TIME_EXAMPLE = "2026-11-22T08:00:00+01:00 (write %2B for + in a URL), 2026-11-22T07:00:00Z, 2026-11-22 or -P7D"
 EVERY_EXAMPLE = "PT10M, PT1H, P1D, P1W or P1M"
@@ -41,6 +42,9 @@ class Question(msgspec.Struct, frozen=True, kw_only=True):
     pilots: Sequence[str] = ()
     devices: Sequence[str] = ()
     quantities: Sequence[str] = ()
+    bbox: str | None = None
+    within: str | None = None
+    near: str | None = None
     start: str | None = None
     end: str | None = None
     every: str | None = None
@@ -87,12 +91,13 @@ def answer(services: Services, viewer: Viewer, question: Question) -> Answer:
     if query.limit is None:
         return Answer(resolved, services.store.read(query))
     # One row more than asked for says whether there is a next page.
+    refuse_costly(query, services.catalogues.current(), services.settings.max_scan, times.now())
     with services.store.read(msgspec.structs.replace(query, limit=query.limit + 1)) as reader:
-        table = reader.read_all()
+        table = read_within(reader, services.settings.query_seconds)
     if table.num_rows <= query.limit:
         return Answer(resolved, table)
     page = table.slice(0, query.limit)
-    return Answer(resolved, page, encode_cursor(resolved, last_key(page)))
+    return Answer(resolved, page, encode_cursor(resolved.fingerprint, query.start, query.end, last_key(page)))
 
 
 def resolve(
@@ -129,44 +134,6 @@ def resolve(
     return Resolved(query, fingerprint)
 
 
-def select(question: Question, viewer: Viewer, catalogue: Catalogue, store: ReadingStore) -> Selection:
-    """Which streams: always among the pilots that the viewer may see."""
-    visible = [pilot for pilot in catalogue.pilots if viewer.may_see(pilot)]
-    pilots = match("pilot", question.pilots, visible) if question.pilots else visible
-    devices = quantities = None
-    if question.devices:
-        devices = match("device", question.devices, {d for p, d in catalogue.devices if p in pilots})
-    if question.quantities:
-        described = {stream.quantity for stream in catalogue.streams if stream.pilot in pilots}
-        # What a device sent without its pilot having described it is known to the store alone.
-        found = {stream.quantity for stream in store.streams(Selection(pilots=tuple(pilots)))}
-        quantities = match("quantity", question.quantities, described | found)
-    return Selection(
-        pilots=tuple(pilots),
-        devices=None if devices is None else tuple(devices),
-        quantities=None if quantities is None else tuple(quantities),
-    )
-
-
-def match(parameter: str, asked: Sequence[str], known: Collection[str]) -> list[str]:
-    """The known names that were asked for, sorted. Raises Problem for a name or pattern that hits none."""
-    hits: set[str] = set()
-    for name in (part.strip() for item in asked for part in item.split(",")):
-        found = {k for k in known if fnmatchcase(k, name)} if "*" in name else {name} & set(known)
-        if not found:
-            near = difflib.get_close_matches(name, list(known), n=3) or sorted(known)[:3]
-            raise Problem(
-                "unknown-name",
-                f"No {parameter} is called {name[:80]!r}."
-                if "*" not in name
-                else f"No {parameter} matches {name[:80]!r}.",
-                parameter=parameter,
-                example=", ".join(near) or None,
-            )
-        hits |= found
-    return sorted(hits)
-
-
 def pick_zone(question: Question, selection: Selection, catalogue: Catalogue, default: str) -> str:
     """The zone asked for, else that of the pilots when they share one."""
     if question.zone is not None:
@@ -200,13 +167,14 @@ def bucket(text: str | None) -> Every | None:
 def aggregates(question: Question) -> tuple[Aggregate, ...]:
     names = [part.strip() for item in question.aggregate for part in item.split(",")]
     for name in names:
-        if name not in AGGREGATES:
+        if name not in AGGREGATES and percentile_of(name) is None:
             raise Problem(
-                "bad-parameter", f"{name[:80]!r} is no aggregate.", parameter="aggregate", example=", ".join(AGGREGATES)
-            )
+                "bad-parameter", f"{name[:80]!r} is no aggregate.", parameter="aggregate",
+                example=", ".join((*AGGREGATES, "p5", "p95")),
+            )  # fmt: skip
     if names and question.every is None:
         raise Problem("bad-parameter", "aggregate needs a bucket width.", parameter="every", example=EVERY_EXAMPLE)
-    return cast(tuple[Aggregate, ...], tuple(dict.fromkeys(names)) or ("mean",))
+    return tuple(dict.fromkeys(names)) or ("mean",)
 
 
 def fingerprint_of(question: Question) -> str:
@@ -219,22 +187,3 @@ def last_key(page: pa.Table) -> Cursor:
     row = page.num_rows - 1
     pilot, device, quantity = (page.column(name)[row].as_py() for name in ("pilot", "device", "quantity"))
     return Cursor(Stream(pilot, device, quantity), page.column("time")[row].value)
-
-
-def encode_cursor(resolved: Resolved, last: Cursor) -> str:
-    """Opaque to callers: the question's fingerprint, its range in absolute time, and the last row of this page."""
-    parts = [resolved.fingerprint, resolved.query.start, resolved.query.end, *last.stream, last.time]
-    return base64.urlsafe_b64encode(msgspec.json.encode(parts)).decode().rstrip("=")
-
-
-def decode_cursor(text: str, fingerprint: str) -> tuple[Micros | None, Micros | None, Cursor]:
-    try:
-        raw = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
-        mark, start, end, *stream, time = msgspec.json.decode(
-            raw, type=tuple[str, int | None, int | None, str, str, str, int]
-        )
-    except (binascii.Error, ValueError, msgspec.MsgspecError) as error:
-        raise Problem("bad-cursor", "This is no cursor of ours.", parameter="cursor") from error
-    if mark != fingerprint:
-        raise Problem("bad-cursor", "It belongs to another question than this one.", parameter="cursor")
-    return start, end, Cursor(Stream(*stream), time)

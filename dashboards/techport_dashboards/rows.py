@@ -10,9 +10,48 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from techport_dashboards.catalogue import Catalogue
-from techport_storage.model import Stream
+from techport_storage.buckets import bucket_edges, fixed_width
+from techport_storage.check import check_zone
+from techport_storage.model import Micros, Query, Stream
 
 TIME_FORMAT = "%Y-%m-%dT%H:%M:%SZ"  # %S of a microsecond column has six decimals: the same text as times.iso
+
+
+def runs(batch: pa.RecordBatch) -> list[tuple[Stream, int, int]]:
+    """(stream, first row, row behind the last) of the stretches of rows that belong to one stream."""
+    names = [batch.column(name) for name in ("pilot", "device", "quantity")]
+    names = [name if pa.types.is_dictionary(name.type) else name.dictionary_encode() for name in names]
+    index = np.stack([name.indices.to_numpy(zero_copy_only=False) for name in names])
+    breaks = np.flatnonzero((index[:, 1:] != index[:, :-1]).any(axis=0)) + 1
+    edges = [0, *breaks.tolist(), batch.num_rows] if batch.num_rows else [0]
+    streams = [Stream(*(name[row].as_py() for name in names)) for row in edges[:-1]]
+    return list(zip(streams, edges[:-1], edges[1:], strict=True))
+
+
+def with_completeness(
+    batch: pa.RecordBatch, query: Query, interval_of: Callable[[Stream], Micros | None], now: Micros
+) -> pa.RecordBatch:
+    """Buckets with a column `completeness` behind their count: readings ÷ readings expected in the part of the bucket
+    that was asked for and is over, at most 1. Null where nobody has said how often the stream comes.
+    """
+    assert query.every is not None
+    time = batch.column("time").cast(pa.int64()).to_numpy()
+    width = fixed_width(query.every)
+    if width is not None:
+        ends = time + width
+    elif len(time):
+        edges = bucket_edges(query.every, check_zone(query.zone), int(time.min()), int(time.max()))
+        ends = edges[np.searchsorted(edges, time, "right")]
+    else:
+        ends = time
+    last = now if query.end is None else min(now, query.end)
+    asked = np.minimum(ends, last) - (time if query.start is None else np.maximum(time, query.start))
+    expected = np.full(len(time), np.nan)
+    for stream, start, stop in runs(batch):
+        expected[start:stop] = asked[start:stop] / (interval_of(stream) or np.nan)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        share = np.minimum(1.0, batch.column("count").to_numpy() / np.maximum(1.0, expected))
+    return batch.append_column("completeness", pa.array(np.round(share, 4), from_pandas=True))
 
 
 def with_units(batch: pa.RecordBatch, unit_of: Callable[[Stream], str]) -> pa.RecordBatch:
@@ -20,16 +59,11 @@ def with_units(batch: pa.RecordBatch, unit_of: Callable[[Stream], str]) -> pa.Re
 
     Rows of a stream lie together, so a unit is looked up once a run, not once a row.
     """
-    names = [batch.column(name) for name in ("pilot", "device", "quantity")]
-    names = [name if pa.types.is_dictionary(name.type) else name.dictionary_encode() for name in names]
-    index = np.stack([name.indices.to_numpy(zero_copy_only=False) for name in names])
-    breaks = np.flatnonzero((index[:, 1:] != index[:, :-1]).any(axis=0)) + 1
-    starts = np.concatenate(([0], breaks)) if batch.num_rows else np.empty(0, np.int64)
-    streams = [Stream(*(name[int(row)].as_py() for name in names)) for row in starts]
-    units = [unit_of(stream) for stream in streams]
+    found = runs(batch)
+    units = [unit_of(stream) for stream, _, _ in found]
     distinct = sorted(set(units))
-    runs = np.array([distinct.index(unit) for unit in units], np.int32)
-    codes = np.repeat(runs, np.diff(np.append(starts, batch.num_rows)))
+    lengths = [stop - start for _, start, stop in found]
+    codes = np.repeat(np.array([distinct.index(unit) for unit in units], np.int32), lengths)
     unit = pa.DictionaryArray.from_arrays(pa.array(codes, pa.int32()), pa.array(distinct, pa.string()))
     place = batch.schema.get_field_index("value") + 1 or batch.num_columns
     return batch.add_column(place, pa.field("unit", unit.type), unit)

@@ -22,6 +22,14 @@ class WebSettings:
     page_size: int = 1_000
     """Items of a JSON answer when the caller does not say."""
     max_page_size: int = 50_000
+    rate_limit: int = 6_000
+    """Requests of one client to the services of researchers in a minute; 0: any number."""
+    query_seconds: float = 30.0
+    """After which an answer in pages is given up; those that stream take as long as they take."""
+    max_scan: int = 500_000_000
+    """Readings that one question in JSON may make the store look at, as far as the registry can tell beforehand."""
+    snapshots: Path | None = None
+    """Folder of frozen answers. None: this process freezes none."""
     poll_interval: float = 0.25
     """Between two looks into the store while somebody watches."""
     heartbeat: float = 5.0

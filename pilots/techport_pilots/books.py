@@ -22,7 +22,7 @@ from sqlalchemy import Connection, Engine, select, text
 from techport_pilots.account import COUNTS, DeviceDay, SetAside, Tally, day_of
 from techport_pilots.database import clean_text, reading, writing
 from techport_pilots.errors import RegistryUnavailable
-from techport_pilots.quarantine import admit, digest, key
+from techport_pilots.quarantine import Quarantine, admit, digest, key
 from techport_pilots.tables import ledger
 
 __all__ = ["COUNTS", "Books", "DeviceDay", "SetAside", "Tally", "day_of"]
@@ -84,6 +84,11 @@ class Books:
         self._engine = engine
         # For each worker, the token and the content of a close that may have happened: its answer did not come.
         self._unanswered: dict[str, tuple[str, bytes]] = {}
+
+    @property
+    def quarantine(self) -> Quarantine:
+        """What was set aside, to read."""
+        return Quarantine(self._engine)
 
     def open_batch(self, worker: str, device_days: Iterable[DeviceDay]) -> None:
         """Say durably which device-days the store is about to be written for. Before the write, or it is worth nothing.

@@ -41,7 +41,7 @@ def read_buckets(
         return {}
     if how in ("energy", "vector"):
         return {stream: _from_raw(store, stream, begin, end, width, how, quality) for stream in streams}
-    aggregate: Aggregate = how  # type: ignore[assignment]  # mean, sum, min or max: a Slot that is none of the above
+    aggregate: Aggregate = how  # mean, sum, min or max: a Slot that is none of the above
     at_once = max(1, ROWS_AT_ONCE * width // (end - begin))
     found: dict[Stream, Buckets] = {}
     for some in (streams[i : i + at_once] for i in range(0, len(streams), at_once)):

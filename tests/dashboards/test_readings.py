@@ -194,7 +194,7 @@ async def test_no_rows_are_an_empty_answer_in_every_format(client: httpx.AsyncCl
     question = {"start": "2030-01-01", "every": "PT1H", "aggregate": "mean,min"}
     assert (await get(client, READINGS, **question)).json()["items"] == []
     csv = (await get(client, READINGS, format="csv", **question)).text
-    assert csv.strip() == "pilot,device,quantity,time,mean,min,count,unit"
+    assert csv.strip() == "pilot,device,quantity,time,mean,min,count,completeness,unit"
     parquet = (await get(client, READINGS, format="parquet", **question)).content
     assert pq.read_table(io.BytesIO(parquet)).num_rows == 0
 

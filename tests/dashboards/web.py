@@ -19,7 +19,7 @@ from techport_dashboards.settings import HealthCheck
 from techport_pilots.books import Books
 from techport_pilots.definition import parse_definition
 from techport_pilots.registry import Registry
-from techport_storage.model import Batch, Reading
+from techport_storage.model import Batch, Reading, Selection, Stream
 from techport_storage.store import ReadingStore, open_store
 from tests.servers.mosquitto import free_port
 
@@ -46,6 +46,9 @@ class City:
     def write(self, *readings: Reading) -> None:
         receipt = self.store.write(Batch.of(readings))
         assert receipt.written == len(readings)
+
+    def store_selection(self, device: str, quantity: str, pilot: str = "kai-luft") -> Selection:
+        return Selection(streams=(Stream(pilot, device, quantity),))
 
     def app(self, settings: WebSettings | None = None, health: HealthCheck = Health) -> FastAPI:
         return create_app(self.registry, self.store, self.books, settings, health, CollectorRegistry())

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from fastapi import APIRouter
 
-from techport_dashboards.api import about, audit, describe, readings
+from techport_dashboards.api import about, audit, complete, describe, pilot_matters, readings
 
 router = APIRouter(prefix="/api/v1")
 router.include_router(describe.router)
 router.include_router(readings.router)
+router.include_router(complete.router)
+router.include_router(pilot_matters.router)
 router.include_router(audit.router)
 router.include_router(about.router)

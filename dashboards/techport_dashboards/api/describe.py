@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
+import msgspec
 from fastapi import APIRouter, Depends, Request
 from starlette.concurrency import run_in_threadpool
 
@@ -19,9 +20,12 @@ from techport_dashboards.api.schema import (
     StreamItem,
     paged,
 )
+from techport_dashboards.areas import area
 from techport_dashboards.catalogue import Catalogue
+from techport_dashboards.costs import selects
 from techport_dashboards.errors import Problem
-from techport_dashboards.queries import Question, select
+from techport_dashboards.names import devices_inside
+from techport_dashboards.queries import select
 from techport_dashboards.services import Services, services_of
 from techport_pilots.model import PilotDefinition, Text
 from techport_pilots.quantities import Quantity, builtin
@@ -62,6 +66,7 @@ async def devices(request: Request, viewer: Allowed, choice: ChoiceParameters) -
     """The devices, by pilot and name, with where they are and what they measure."""
     services = services_of(request)
     catalogue, chosen, streams = await run_in_threadpool(_chosen, services, viewer, choice)
+    inside = area(choice.bbox, choice.within, choice.near)
     measures: dict[tuple[str, str], list[str]] = {}
     for stream in streams:
         measures.setdefault(stream[:2], []).append(stream.quantity)
@@ -71,6 +76,7 @@ async def devices(request: Request, viewer: Allowed, choice: ChoiceParameters) -
         if device.pilot in (chosen.pilots or ())
         and (chosen.devices is None or device.device in chosen.devices)
         and (chosen.quantities is None or key in measures)
+        and (inside is None or (device.position is not None and inside(device.position)))
     ]
     return _listed(found, ("pilot", "id"), choice, services)
 
@@ -101,15 +107,14 @@ def find_pilot(catalogue: Catalogue, viewer: Viewer, pilot: str) -> PilotDefinit
 def _chosen(services: Services, viewer: Viewer, choice: Any) -> tuple[Catalogue, Selection, list[Stream]]:
     """The streams that the parameters choose, described or only found in the store, sorted."""
     catalogue = services.catalogues.current()
-    question = Question(pilots=choice.pilot, devices=choice.device, quantities=choice.quantity)
-    chosen = select(question, viewer, catalogue, services.store)
-    described = {stream for stream in catalogue.streams if _is_in(stream, chosen)}
+    chosen = select(choice.question(), viewer, catalogue, services.store)
+    inside = area(choice.bbox, choice.within, choice.near)
+    here = None if inside is None else devices_inside(catalogue, inside)
+    by_name = msgspec.structs.replace(chosen, streams=None)
+    described = {
+        stream for stream in catalogue.streams if selects(by_name, stream) and (here is None or stream[:2] in here)
+    }
     return catalogue, chosen, sorted(described | set(services.store.streams(chosen)))
-
-
-def _is_in(stream: Stream, chosen: Selection) -> bool:
-    parts = zip(stream, (chosen.pilots, chosen.devices, chosen.quantities), strict=True)
-    return all(names is None or part in names for part, names in parts)
 
 
 def _listed(items: list[dict[str, Any]], keys: tuple[str, ...], page: Any, services: Services) -> dict[str, Any]:

@@ -2,52 +2,38 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from collections.abc import Iterator
+from typing import Annotated, Any
 
 import msgspec
 import pyarrow as pa
 from fastapi import APIRouter, Depends, Query, Request, Response
 from fastapi.responses import StreamingResponse
-from pydantic import Field
 from starlette.concurrency import run_in_threadpool
 
 from techport_dashboards import formats, rows, times
 from techport_dashboards.access import Viewer, allow
+from techport_dashboards.api.about_rows import about, links
+from techport_dashboards.api.parameters import ReadingsParameters
 from techport_dashboards.api.schema import (
     Choice,
     ChoiceParameters,
     LatestItem,
     Listed,
-    Names,
     ReadingsPage,
     page_size,
     paged,
 )
-from techport_dashboards.queries import Answer, Question, ask, select
+from techport_dashboards.catalogue import Catalogue
+from techport_dashboards.errors import Problem
+from techport_dashboards.queries import Answer, Question, answer, resolve, select
 from techport_dashboards.services import Services, services_of
+from techport_dashboards.shaping import Shape, shaped
+from techport_storage.model import Query as StoreQuery
 
 router = APIRouter(tags=["readings"])
 Allowed = Annotated[Viewer, Depends(allow)]
-
-
-class ReadingsParameters(Choice):
-    start: str | None = Field(
-        None,
-        max_length=64,
-        description="First instant: ISO 8601 with offset, a date (midnight in `zone`), or a duration before now.",
-        examples=["-P7D", "2026-11-22T08:00:00+01:00"],
-    )
-    end: str | None = Field(None, max_length=64, description="First instant that is left out, in the same forms.")
-    every: str | None = Field(
-        None,
-        max_length=32,
-        description="Bucket width; days and longer follow the calendar of `zone`.",
-        examples=["PT1H"],
-    )
-    aggregate: Names = Field(description="mean (default), min, max, sum, count, first, last, std, median.")
-    zone: str | None = Field(None, max_length=64, description="IANA time zone; the pilot's own when left out.")
-    quality: Literal["all", "good"] = Field("all", description="good: only readings without a flag.")
-    format: str | None = Field(None, max_length=40, description="json, ndjson, csv or parquet; instead of Accept.")
+Asked = Annotated[ReadingsParameters, Query()]
 
 
 @router.get(
@@ -55,58 +41,117 @@ class ReadingsParameters(Choice):
     response_model=ReadingsPage,
     responses={200: {"content": {media_type: {} for media_type in formats.MEDIA_TYPES.values()}}},
 )
-async def readings(request: Request, viewer: Allowed, parameters: Annotated[ReadingsParameters, Query()]) -> Response:
-    """Readings, or one row a bucket with `every`, by pilot, device, quantity and time.
+async def readings(request: Request, viewer: Allowed, parameters: Asked) -> Response:
+    """Readings, or one row a bucket with `every`, by pilot, device, quantity, area and time.
 
-    JSON comes in pages. CSV, NDJSON and Parquet come whole, unless a limit is set: then the header `Link` names the
-    next page. Every row has its unit (UCUM); the zone of calendar buckets is in the header `Techport-Zone`.
+    JSON comes in pages. CSV, NDJSON, Parquet and Arrow come whole, unless a limit is set: then the header `Link` names
+    the next page. `fill`, `shape=wide` and `downsample` need all rows at once, so they come whole in every format, up
+    to five million numbers. Each bucket has its `count` and `completeness`: readings ÷ readings expected.
+    """
+    return await run_in_threadpool(respond, request, services_of(request), viewer, parameters)
+
+
+@router.get("/readings/metadata", response_model=dict[str, Any])
+async def metadata(request: Request, viewer: Allowed, parameters: Asked) -> dict[str, Any]:
+    """What there is to know about an answer of /readings to the same parameters: range, zone, units, licences,
+    attribution. Parquet and Arrow carry it inside, JSON around the items; for CSV and NDJSON the header `Link` names
+    this address (`rel="describedby"`).
     """
     services = services_of(request)
-    format = formats.choose(parameters.format, request.headers.get("accept", ""))
-    limit = parameters.limit
-    if format == "json" or limit is not None:
-        limit = page_size(limit, services.settings.page_size, services.settings.max_page_size)
-    question = Question(
-        pilots=parameters.pilot,
-        devices=parameters.device,
-        quantities=parameters.quantity,
-        limit=limit,
-        **parameters.model_dump(include={"start", "end", "every", "aggregate", "zone", "quality", "cursor"}),
-    )
-    answer = await ask(services, viewer, question)
-    return await run_in_threadpool(_respond, request, services, answer, format)
+    return await run_in_threadpool(_metadata, services, viewer, parameters)
 
 
-def _respond(request: Request, services: Services, answer: Answer, format: formats.Format) -> Response:
+def _metadata(services: Services, viewer: Viewer, parameters: ReadingsParameters) -> dict[str, Any]:
     catalogue = services.catalogues.current()
-    schema = rows.with_units(pa.RecordBatch.from_pylist([], answer.rows.schema), catalogue.unit).schema
-    headers = {"Techport-Zone": answer.resolved.query.zone, "Vary": "Accept, Accept-Encoding"}
-    if answer.next is not None:
-        following = request.url.include_query_params(cursor=answer.next)
-        headers["Link"] = f'<{following.path}?{following.query}>; rel="next"'
-    batches = formats.pieces(answer.rows, catalogue)
+    resolved = resolve(
+        parameters.question(None), viewer, catalogue, services.store, services.settings.zone, times.now()
+    )
+    return about(resolved.query, catalogue)
+
+
+def respond(request: Request, services: Services, viewer: Viewer, parameters: ReadingsParameters) -> Response:
+    """The answer in the format that the request asks for."""
+    format = formats.choose(parameters.format, request.headers.get("accept", ""))
+    shape, settings = parameters.as_shape(), services.settings
+    limit = parameters.limit
+    if shape.plain and (format == "json" or limit is not None):
+        limit = page_size(limit, settings.page_size, settings.max_page_size)
+    elif not shape.plain and (limit is not None or parameters.cursor is not None):
+        name = "limit" if limit is not None else "cursor"
+        raise Problem("bad-parameter", "fill, shape=wide and downsample give whole answers.", parameter=name)
+    question = parameters.question(limit)
+    found = answer(services, viewer, question) if shape.plain else whole(services, viewer, question, shape)
+    return _written(request, services, found, format, shape)
+
+
+def whole(services: Services, viewer: Viewer, question: Question, shape: Shape) -> Answer:
+    """All rows in a shape that needs them at once."""
+    now = times.now()
+    resolved = resolve(question, viewer, services.catalogues.current(), services.store, services.settings.zone, now)
+    query = resolved.query
+    if shape.downsample and query.every is not None:
+        raise Problem("bad-parameter", "downsample picks readings, not buckets.", parameter="every", example="none")
+    streams = services.store.streams(query.select) if shape.fill != "none" else []
+    return Answer(resolved, shaped(services.store.read(query), query, streams, shape, now))
+
+
+def _written(
+    request: Request, services: Services, found: Answer, format: formats.Format, shape: Shape
+) -> Response:  # fmt: skip
+    catalogue, query = services.catalogues.current(), found.resolved.query
+    dress = dressing(query, catalogue, shape)
+    schema = dress(pa.RecordBatch.from_pylist([], found.rows.schema)).schema
+    described = about(query, catalogue)
+    headers = {
+        "Techport-Zone": query.zone,
+        "Vary": "Accept, Accept-Encoding",
+        "Link": links(request, described, found.next),
+    }
+    batches = formats.pieces(found.rows, dress)
     media_type = formats.MEDIA_TYPES[format]
-    about = _about(answer)
     if format == "json":
-        body = {"items": formats.json_items(batches), "next": answer.next, **about}
-        return Response(msgspec.json.encode(body), 200, headers, media_type)
-    if format == "parquet":
-        stream = formats.parquet(batches, schema, about)
-    else:
-        stream = formats.ndjson(batches) if format == "ndjson" else formats.csv(batches, schema.names)
+        items = formats.json_items(batches)
+        if not shape.plain and len(items) > services.settings.max_page_size:
+            raise Problem(
+                "limit-too-large", f"{len(items)} rows are more than one JSON answer holds.",
+                parameter="format", example="parquet",
+            )  # fmt: skip
+        return Response(
+            msgspec.json.encode({"items": items, "next": found.next, **described}), 200, headers, media_type
+        )
+    stream: Iterator[bytes]
+    match format:
+        case "parquet":
+            stream = formats.parquet(batches, schema, described)
+        case "arrow":
+            stream = formats.arrow(batches, schema, described)
+        case "csv-nb":
+            stream = formats.csv_nb(batches, schema.names, query.zone)
+        case "csv":
+            stream = formats.csv(batches, schema.names)
+        case _:
+            stream = formats.ndjson(batches)
     if format != "ndjson":
-        headers["Content-Disposition"] = f'attachment; filename="readings.{format}"'
+        name = {"csv-nb": "csv", "arrow": "arrows"}.get(format, format)
+        headers["Content-Disposition"] = f'attachment; filename="readings.{name}"'
+    if format not in ("parquet", "arrow") and "zstd" in request.headers.get("accept-encoding", ""):
+        stream = formats.zstd(stream)
+        headers["Content-Encoding"] = "zstd"
     return StreamingResponse(stream, 200, headers, media_type)
 
 
-def _about(answer: Answer) -> dict[str, Any]:
-    query = answer.resolved.query
-    return {
-        "start": None if query.start is None else times.iso(query.start),
-        "end": None if query.end is None else times.iso(query.end),
-        "every": answer.resolved.every,
-        "zone": query.zone,
-    }
+def dressing(query: StoreQuery, catalogue: Catalogue, shape: Shape) -> formats.Dress:
+    """What the API adds to rows of the store: units, and completeness to buckets. A wide table has both elsewhere."""
+    now = times.now()
+
+    def dress(batch: pa.RecordBatch) -> pa.RecordBatch:
+        if shape.wide:
+            return batch
+        if query.every is not None:
+            batch = rows.with_completeness(batch, query, lambda stream: catalogue.stream(stream).interval_us, now)
+        return rows.with_units(batch, catalogue.unit)
+
+    return dress
 
 
 @router.get("/latest", response_model=Listed[LatestItem])
@@ -118,8 +163,7 @@ async def latest(request: Request, viewer: Allowed, choice: ChoiceParameters) ->
 
 def _latest(services: Services, viewer: Viewer, choice: Choice) -> dict[str, Any]:
     catalogue = services.catalogues.current()
-    question = Question(pilots=choice.pilot, devices=choice.device, quantities=choice.quantity)
-    table = services.store.latest(select(question, viewer, catalogue, services.store))
+    table = services.store.latest(select(choice.question(), viewer, catalogue, services.store))
     settings = services.settings
     some, following = paged(
         list(rows.latest_items(table, catalogue)),

@@ -11,6 +11,7 @@ from fastapi import Query
 from pydantic import BaseModel, ConfigDict, Field
 
 from techport_dashboards.errors import Problem
+from techport_dashboards.queries import Question
 
 T = TypeVar("T")
 
@@ -34,6 +35,30 @@ class Choice(Page):
     )
     device: Names = Field(description="Devices, in the same way.", examples=[["elgeseter,bakke-*"]])
     quantity: Names = Field(description="Quantities, in the same way.", examples=[["pm10,pm25"]])
+    bbox: str | None = Field(
+        None,
+        max_length=200,
+        description="Devices in a box: west, south, east, north in degrees (WGS 84).",
+        examples=["10.36,63.40,10.44,63.44"],
+    )
+    within: str | None = Field(
+        None, max_length=60_000, description="Devices in a GeoJSON Polygon or MultiPolygon, its edge included."
+    )
+    near: str | None = Field(
+        None,
+        max_length=200,
+        description="Devices near a point: longitude, latitude, metres.",
+        examples=["10.4,63.43,500"],
+    )
+
+    def question(self) -> Question:
+        """What chooses streams, as the query path takes it. Devices without a position are in no area."""
+        return Question(
+            pilots=self.pilot,
+            devices=self.device,
+            quantities=self.quantity,
+            **self.model_dump(include={"bbox", "within", "near"}),
+        )
 
 
 PageParameters = Annotated[Page, Query()]
@@ -128,6 +153,66 @@ class LatestItem(BaseModel):
     quality: int
 
 
+class EventItem(BaseModel):
+    id: str
+    time: str
+    end: str | None
+    kind: str = Field(description="installed, moved, calibrated, outage, intervention, other, or exclusion.")
+    device: str | None
+    quantity: str | None
+    text: Title
+
+
+class KpiItem(BaseModel):
+    model_config = ConfigDict(extra="allow")
+
+    id: str
+    title: Title
+    quantity: str
+    statistic: str
+    direction: str
+    target: float | None
+    value: dict[str, Any] | None = Field(None, description="Over the time asked for: value, unit, completeness, slots.")
+
+
+class QuarantineItem(BaseModel):
+    id: int
+    device: str
+    topic: str
+    format: str
+    reason: str
+    field: str | None
+    detail: str
+    hint: str = Field(description="What to do about it.")
+    values: int
+    received: str
+    payload: str = Field(description="At most 10,000 bytes; those that are no text as \\\\x escapes.")
+
+
+class GapItem(BaseModel):
+    pilot: str
+    device: str
+    quantity: str
+    start: str = Field(description="Last reading before, or the start of the range.")
+    end: str = Field(description="First reading after, or the end of the range.")
+    seconds: float
+    missing: int
+
+
+class CompletenessItem(BaseModel):
+    pilot: str
+    device: str
+    quantity: str
+    expected: int | None = Field(description="Null where nobody has said how often the stream comes.")
+    observed: int
+    completeness: float | None = Field(description="observed ÷ expected, 0 to 1.")
+    readings: int
+    flagged: int
+    first: str | None
+    last: str | None
+    longest_gap: float = Field(description="Seconds.")
+
+
 class ReadingsPage(BaseModel):
     items: list[dict[str, Any]]
     next: str | None
@@ -135,6 +220,9 @@ class ReadingsPage(BaseModel):
     end: str | None
     every: str | None
     zone: str
+    quality: str
+    units: dict[str, Any] = Field(description="For each quantity its UCUM code, label and title.")
+    sources: list[dict[str, Any]] = Field(description="Licence and attribution of each pilot.")
 
 
 def page_size(limit: int | None, default: int, most: int) -> int:
@@ -155,7 +243,11 @@ def paged(
     rest = [item for item in items if behind is None or key(item) > behind]
     if len(rest) <= size:
         return rest, None
-    return rest[:size], base64.urlsafe_b64encode(key(rest[size - 1]).encode()).decode().rstrip("=")
+    return rest[:size], encode(key(rest[size - 1]))
+
+
+def encode(key: str) -> str:
+    return base64.urlsafe_b64encode(key.encode()).decode().rstrip("=")
 
 
 def decode(cursor: str) -> str:

@@ -1,0 +1,117 @@
+"""How complete the readings are, and where they are not."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Query, Request
+from pydantic import Field
+from starlette.concurrency import run_in_threadpool
+
+from techport_dashboards import times
+from techport_dashboards.access import Viewer, allow
+from techport_dashboards.api.schema import Choice, CompletenessItem, GapItem, Listed, paged
+from techport_dashboards.costs import selects
+from techport_dashboards.errors import Problem
+from techport_dashboards.queries import TIME_EXAMPLE, instant, pick_zone, select
+from techport_dashboards.services import Services, services_of
+from techport_pilots.completeness import Completeness, gaps, stream_completeness
+from techport_storage.model import Micros, Stream
+
+router = APIRouter(tags=["completeness"])
+Allowed = Annotated[Viewer, Depends(allow)]
+MOST_GAP_STREAMS = 200
+
+
+class PeriodParameters(Choice):
+    start: str | None = Field(
+        None, max_length=64, description="First instant, as of /readings; seven days ago when left out."
+    )
+    end: str | None = Field(None, max_length=64, description="First instant that is left out; now when left out.")
+
+
+Asked = Annotated[PeriodParameters, Query()]
+
+
+@router.get("/completeness", response_model=Listed[CompletenessItem])
+async def completeness(request: Request, viewer: Allowed, parameters: Asked) -> dict[str, Any]:
+    """Of each stream: readings expected by its interval, and how many of those are there.
+
+    Streams that never sent anything are in the list. Readings twice or too often never make more than 1.
+    """
+    return await run_in_threadpool(_completeness, services_of(request), viewer, parameters)
+
+
+@router.get("/gaps", response_model=Listed[GapItem])
+async def find_gaps(request: Request, viewer: Allowed, parameters: Asked) -> dict[str, Any]:
+    """Every place where at least one reading is missing, of at most 200 streams that promise an interval."""
+    return await run_in_threadpool(_gaps, services_of(request), viewer, parameters)
+
+
+def _completeness(services: Services, viewer: Viewer, parameters: PeriodParameters) -> dict[str, Any]:
+    streams, start, end = _asked(services, viewer, parameters)
+    # One page's streams are worked out, not all.
+    settings = services.settings
+    keys = [{"stream": stream} for stream in sorted(streams)]
+    some, following = paged(
+        keys, lambda item: "\0".join(item["stream"]), parameters, settings.page_size, settings.max_page_size
+    )
+    wanted = {item["stream"]: streams[item["stream"]] for item in some}
+    found = stream_completeness(services.store, wanted, start, end)
+    return {"items": [_item(stream, found[stream]) for stream in wanted], "next": following}
+
+
+def _gaps(services: Services, viewer: Viewer, parameters: PeriodParameters) -> dict[str, Any]:
+    streams, start, end = _asked(services, viewer, parameters)
+    promised = {stream: interval for stream, interval in sorted(streams.items()) if interval is not None}
+    if len(promised) > MOST_GAP_STREAMS:
+        raise Problem(
+            "too-costly", f"Gaps of {len(promised)} streams; {MOST_GAP_STREAMS} are the most.",
+            parameter="device", example="one device",
+        )  # fmt: skip
+    items = [
+        {**stream._asdict(), "start": times.iso(gap.start), "end": times.iso(gap.end),
+         "seconds": (gap.end - gap.start) / 1e6, "missing": gap.missing}
+        for stream, interval in promised.items()
+        for gap in gaps(services.store, stream, interval, start, end)
+    ]  # fmt: skip
+    settings = services.settings
+    some, following = paged(
+        items,
+        lambda item: "\0".join((item["pilot"], item["device"], item["quantity"], item["start"])),
+        parameters,
+        settings.page_size,
+        settings.max_page_size,
+    )
+    return {"items": some, "next": following}
+
+
+def _asked(
+    services: Services, viewer: Viewer, parameters: PeriodParameters
+) -> tuple[dict[Stream, Micros | None], Micros, Micros]:
+    """The streams chosen, with their intervals, and the period. Raises Problem."""
+    catalogue = services.catalogues.current()
+    chosen = select(parameters.question(), viewer, catalogue, services.store)
+    zone = pick_zone(parameters.question(), chosen, catalogue, services.settings.zone)
+    now = times.now()
+    end = instant("end", parameters.end, zone, now, False)
+    end = now if end is None else end
+    start = instant("start", parameters.start or "-P7D", zone, now, False)
+    if start is None or start >= end:
+        raise Problem("bad-parameter", "The period is empty.", parameter="start", example=TIME_EXAMPLE)
+    names = {stream for stream in catalogue.streams if selects(chosen, stream)} | set(services.store.streams(chosen))
+    return {stream: catalogue.stream(stream).interval_us for stream in names}, start, end
+
+
+def _item(stream: Stream, found: Completeness) -> dict[str, Any]:
+    return {
+        **stream._asdict(),
+        "expected": found.expected,
+        "observed": found.observed,
+        "completeness": None if found.share is None else round(found.share, 6),
+        "readings": found.readings,
+        "flagged": found.flagged,
+        "first": None if found.first is None else times.iso(found.first),
+        "last": None if found.last is None else times.iso(found.last),
+        "longest_gap": found.longest_gap / 1e6,
+    }

@@ -1,0 +1,197 @@
+"""What is known of a pilot beside its readings: events, KPIs, their evaluation, and what was set aside."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Annotated, Any
+
+import msgspec
+from fastapi import APIRouter, Depends, Query, Request
+from pydantic import Field
+from starlette.concurrency import run_in_threadpool
+
+from techport_dashboards import times
+from techport_dashboards.access import Viewer, allow
+from techport_dashboards.api.describe import find_pilot, title
+from techport_dashboards.api.schema import (
+    EventItem,
+    KpiItem,
+    Listed,
+    Page,
+    PageParameters,
+    QuarantineItem,
+    decode,
+    encode,
+    page_size,
+    paged,
+)
+from techport_dashboards.errors import Problem
+from techport_dashboards.queries import TIME_EXAMPLE, instant
+from techport_dashboards.services import Services, services_of
+from techport_pilots.evaluation import evaluate
+from techport_pilots.kpi import kpi_value
+from techport_pilots.kpi_time import micros_of
+from techport_pilots.model import Event, Kpi, PilotDefinition
+from techport_pilots.quarantine import Entry, Where
+
+router = APIRouter(prefix="/pilots/{pilot}")
+Allowed = Annotated[Viewer, Depends(allow)]
+
+
+class RangeParameters(Page):
+    start: str | None = Field(None, max_length=64, description="First instant, as of /readings.", examples=["-P30D"])
+    end: str | None = Field(None, max_length=64, description="First instant that is left out.")
+
+
+class KpiParameters(Page):
+    start: str | None = Field(
+        None, max_length=64, description="With `end`: the KPIs' values over this time.", examples=["-P7D"]
+    )
+    end: str | None = Field(None, max_length=64, description="First instant that is left out; now when left out.")
+
+
+class QuarantineParameters(RangeParameters):
+    device: str | None = Field(None, max_length=200)
+    reason: str | None = Field(None, max_length=80)
+
+
+@router.get("/events", tags=["pilots"], response_model=Listed[EventItem])
+async def events(request: Request, viewer: Allowed, pilot: str, page: PageParameters) -> dict[str, Any]:
+    """What happened: installed, moved, calibrated, outages; and windows that evaluation leaves out, with the reason."""
+    services = services_of(request)
+    found = await _pilot(services, viewer, pilot)
+    items = [_event(event, found.timezone) for event in found.events]
+    items += [
+        {
+            "time": times.iso(micros_of(one.start, found.timezone)),
+            "end": times.iso(micros_of(one.end, found.timezone)),
+            "kind": "exclusion",
+            "device": one.device,
+            "quantity": one.quantity,
+            "text": title(one.reason),
+        }
+        for one in found.exclusions
+    ]
+    numbered = [{"id": f"{i:06}", **item} for i, item in enumerate(sorted(items, key=lambda item: str(item["time"])))]
+    return _listed(numbered, page, services)
+
+
+@router.get("/kpis", tags=["evaluation"], response_model=Listed[KpiItem])
+async def kpis(
+    request: Request, viewer: Allowed, pilot: str, parameters: Annotated[KpiParameters, Query()]
+) -> dict[str, Any]:
+    """The numbers that decide, as the pilot defined them; with `start` also their values over that time."""
+    services = services_of(request)
+    found = await _pilot(services, viewer, pilot)
+    span = _span(parameters.start, parameters.end, found)
+    items = []
+    for kpi in sorted(found.kpis, key=lambda kpi: kpi.id):
+        item = {**msgspec.to_builtins(kpi), "title": title(kpi.title)}
+        if span is not None:
+            value = await run_in_threadpool(kpi_value, services.store, found, kpi, *span)
+            item["value"] = {**msgspec.to_builtins(value), "start": times.iso(span[0]), "end": times.iso(span[1])}
+        items.append(item)
+    return _listed(items, parameters, services)
+
+
+@router.get("/kpis/{kpi}/evaluation", tags=["evaluation"], response_model=dict[str, Any])
+async def evaluation(request: Request, viewer: Allowed, pilot: str, kpi: str) -> dict[str, Any]:
+    """Baseline against intervention for one KPI: effect, interval, verdict, and what it rests on. Takes seconds.
+
+    The same data and definition give the same answer. A verdict without its interval says less than it seems to.
+    """
+    services = services_of(request)
+    found = await _pilot(services, viewer, pilot)
+    wanted = _kpi(found, kpi)
+    try:
+        async with asyncio.timeout(services.settings.query_seconds):
+            answer = await run_in_threadpool(evaluate, services.store, found, wanted)
+    except TimeoutError as error:
+        raise Problem("too-costly", f"It took more than {services.settings.query_seconds:g} seconds.") from error
+    built: dict[str, Any] = msgspec.to_builtins(answer)
+    return built
+
+
+@router.get("/quarantine", tags=["accounting"], response_model=Listed[QuarantineItem])
+async def quarantine(
+    request: Request, viewer: Allowed, pilot: str, parameters: Annotated[QuarantineParameters, Query()]
+) -> dict[str, Any]:
+    """Messages that could not be stored, newest first: what they were, why, and what to do about it."""
+    services = services_of(request)
+    found = await _pilot(services, viewer, pilot)
+    if services.books is None:
+        raise Problem("not-found", "This process keeps no books: ask one that ingests.")
+    now, zone = times.now(), found.timezone
+    where = Where(
+        pilot=pilot,
+        device=parameters.device,
+        reason=parameters.reason,
+        start=instant("start", parameters.start, zone, now, False),
+        end=instant("end", parameters.end, zone, now, False),
+    )
+    size = page_size(parameters.limit, services.settings.page_size, services.settings.max_page_size)
+    after = _entry_number(parameters.cursor) if parameters.cursor is not None else None
+    page = await run_in_threadpool(services.books.quarantine.entries, where, size, after)
+    return {
+        "items": [_set_aside(entry) for entry in page.items],
+        "next": None if page.next is None else encode(str(page.next)),
+    }
+
+
+async def _pilot(services: Services, viewer: Viewer, pilot: str) -> PilotDefinition:
+    return find_pilot(await run_in_threadpool(services.catalogues.current), viewer, pilot)
+
+
+def _kpi(pilot: PilotDefinition, name: str) -> Kpi:
+    found = next((kpi for kpi in pilot.kpis if kpi.id == name), None)
+    if found is None:
+        known = ", ".join(kpi.id for kpi in pilot.kpis)
+        raise Problem("not-found", f"The pilot has no KPI {name[:80]!r}.", parameter="kpi", example=known or None)
+    return found
+
+
+def _span(start: str | None, end: str | None, pilot: PilotDefinition) -> tuple[int, int] | None:
+    now = times.now()
+    first = instant("start", start, pilot.timezone, now, False)
+    last = instant("end", end, pilot.timezone, now, False)
+    if first is None:
+        if last is not None:
+            raise Problem("bad-parameter", "An end needs a start.", parameter="start", example=TIME_EXAMPLE)
+        return None
+    last = now if last is None else last
+    if first >= last:
+        raise Problem("bad-parameter", "The range is empty.", parameter="end", example="an end later than the start")
+    return first, last
+
+
+def _event(event: Event, zone: str) -> dict[str, Any]:
+    return {
+        "time": times.iso(micros_of(event.time, zone)),
+        "end": None if event.end is None else times.iso(micros_of(event.end, zone)),
+        "kind": event.kind,
+        "device": event.device,
+        "quantity": None,
+        "text": title(event.text),
+    }
+
+
+def _set_aside(entry: Entry) -> dict[str, Any]:
+    return {
+        **{name: getattr(entry, name) for name in ("id", "device", "topic", "format", "reason", "field")},
+        **{name: getattr(entry, name) for name in ("detail", "hint", "values")},
+        "received": times.iso(entry.received),
+        "payload": entry.payload[:10_000].decode("utf-8", "backslashreplace"),
+    }
+
+
+def _entry_number(cursor: str) -> int:
+    number = decode(cursor)
+    if not (number.isascii() and number.isdecimal() and len(number) < 19):
+        raise Problem("bad-cursor", "This is no cursor of ours.", parameter="cursor")
+    return int(number)
+
+
+def _listed(items: list[dict[str, Any]], page: Page, services: Services) -> dict[str, Any]:
+    settings = services.settings
+    some, following = paged(items, lambda item: str(item["id"]), page, settings.page_size, settings.max_page_size)
+    return {"items": some, "next": following}

@@ -1,0 +1,104 @@
+"""Completeness, gaps, events, KPIs, evaluation and quarantine over the API."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import httpx
+import pytest
+
+from techport_pilots.account import DeviceDay, SetAside, Tally
+from tests.dashboards.conftest import START
+from tests.dashboards.web import HOUR, City
+
+pytestmark = pytest.mark.anyio
+
+TRIAL = """
+id: forsok
+title: {nb: Forsøk, en: Trial}
+question: {en: "Does it work?"}
+timezone: Europe/Oslo
+devices:
+  - id: a
+    interval: PT1H
+    streams: [{quantity: pm10}]
+phases:
+  - {name: before, kind: baseline, start: 2026-10-20, end: 2026-10-25}
+  - {name: after, kind: intervention, start: 2026-10-25, end: 2026-10-30}
+kpis:
+  - {id: dust, title: {en: Dust}, quantity: pm10, target: 20}
+events:
+  - {time: 2026-10-21T08:00:00+02:00, kind: calibrated, device: a, text: {en: Zero air}}
+exclusions:
+  - {start: 2026-10-22T00:00:00+02:00, end: 2026-10-22T06:00:00+02:00, reason: {en: Works in the street}}
+"""
+
+
+async def get(client: httpx.AsyncClient, path: str, **parameters: Any) -> Any:
+    answer = await client.get(f"/api/v1/{path}", params=parameters)
+    assert answer.status_code == 200, answer.text
+    return answer.json()
+
+
+async def test_completeness_and_gaps_agree(city: City, client: httpx.AsyncClient) -> None:
+    city.store.erase(city.store_selection("kran", "pm10"), START + 30 * HOUR, START + 36 * HOUR)
+    period = {"start": "2026-10-21T00:00:00Z", "end": "2026-10-22T00:00:00Z", "pilot": "kai-luft"}
+    items = {(i["device"], i["quantity"]): i for i in (await get(client, "completeness", **period))["items"]}
+    assert items["kran", "pm10"]["completeness"] == 18 / 24
+    assert items["port", "pm10"]["completeness"] == 1
+    assert items["port", "=odd"]["completeness"] is None
+    found = (await get(client, "gaps", **period))["items"]
+    assert [(gap["device"], gap["missing"], gap["seconds"]) for gap in found] == [("kran", 6, 7 * 3600.0)]
+    page = await get(client, "completeness", **period, limit=1)
+    rest = await get(client, "completeness", **period, limit=100, cursor=page["next"])
+    assert page["items"] + rest["items"] == [items[key] for key in sorted(items)]
+
+
+async def test_an_empty_period_is_refused(client: httpx.AsyncClient) -> None:
+    for path in ("completeness", "gaps"):
+        answer = await client.get(f"/api/v1/{path}", params={"start": "now", "end": "-P1D"})
+        assert (answer.status_code, answer.json()["parameter"]) == (400, "start")
+
+
+async def test_events_kpis_and_evaluation(city: City, client: httpx.AsyncClient) -> None:
+    from tests.dashboards.conftest import hourly
+
+    city.import_text(TRIAL)
+    city.write(*hourly("forsok", "a", "pm10", 10))
+    events = (await get(client, "pilots/forsok/events"))["items"]
+    assert [(event["kind"], event["time"]) for event in events] == [
+        ("calibrated", "2026-10-21T06:00:00.000000Z"),
+        ("exclusion", "2026-10-21T22:00:00.000000Z"),
+    ]
+    kpi = (await get(client, "pilots/forsok/kpis"))["items"][0]
+    assert (kpi["id"], kpi["target"], kpi["value"]) == ("dust", 20, None)
+    span = {"start": "2026-10-23T00:00:00Z", "end": "2026-10-23T04:00:00Z"}
+    kpi = (await get(client, "pilots/forsok/kpis", **span))["items"][0]
+    assert kpi["value"]["value"] == pytest.approx(10 + sum(range(72, 76)) / 4 / 7)
+    evaluation = await get(client, "pilots/forsok/kpis/dust/evaluation")
+    assert evaluation["kpi"] == "dust"
+    assert evaluation["verdict"] in ("target met", "target not met", "inconclusive", "insufficient data")
+    assert evaluation["baseline"]["value"] < evaluation["intervention"]["value"]
+    assert (await client.get("/api/v1/pilots/forsok/kpis/rust/evaluation")).json()["example"] == "dust"
+    assert (await client.get("/api/v1/pilots/none/kpis")).status_code == 404
+
+
+async def test_quarantine_pages(city: City, client: httpx.AsyncClient) -> None:
+    day = DeviceDay("kai-luft", "kran", 20_000)
+    city.books.open_batch("w", [day])
+    aside = [
+        SetAside(
+            device_day=day, topic="t", payload=b"\xff{%d" % i, received=START + i, format="native", reason="json",
+            field=None, detail="no JSON", hint="send JSON", values=1, redelivered=False,
+        )
+        for i in range(5)
+    ]  # fmt: skip
+    city.books.close_batch("w", {day: Tally(received=5, quarantined=5)}, aside)
+    first = await get(client, "pilots/kai-luft/quarantine", limit=3)
+    second = await get(client, "pilots/kai-luft/quarantine", limit=3, cursor=first["next"])
+    payloads = [item["payload"] for item in first["items"] + second["items"]]
+    assert payloads == [f"\\xff{{{i}" for i in (4, 3, 2, 1, 0)]
+    assert second["next"] is None
+    assert (await get(client, "pilots/kai-luft/quarantine", reason="other"))["items"] == []
+    bad = await client.get("/api/v1/pilots/kai-luft/quarantine", params={"cursor": "AAAA"})
+    assert bad.status_code == 400
