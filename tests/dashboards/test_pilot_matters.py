@@ -88,8 +88,8 @@ async def test_quarantine_pages(city: City, client: httpx.AsyncClient) -> None:
     city.books.open_batch("w", [day])
     aside = [
         SetAside(
-            device_day=day, topic="t", payload=b"\xff{%d" % i, received=START + i, format="native", reason="json",
-            field=None, detail="no JSON", hint="send JSON", values=1, redelivered=False,
+            pilot=day.pilot, device=day.device, day=day.day, topic="t", payload=b"\xff{%d" % i, received=START + i, format="native", reason="json",
+            field=None, detail="no JSON", hint="send JSON", 
         )
         for i in range(5)
     ]  # fmt: skip
