@@ -88,11 +88,18 @@ async def test_quarantine_pages(city: City, client: httpx.AsyncClient) -> None:
     city.books.open_batch("w", [day])
     aside = [
         SetAside(
-            pilot=day.pilot, device=day.device, day=day.day, topic="t", payload=b"\xff{%d" % i, received=START + i, format="native", reason="json",
-            field=None, detail="no JSON", hint="send JSON", 
+            pilot=day.pilot,
+            device=day.device,
+            day=day.day,
+            topic="t",
+            payload=b"\xff{%d" % i,
+            received=START + i,
+            reason="json",
+            detail="no JSON",
+            hint="send JSON",
         )
         for i in range(5)
-    ]  # fmt: skip
+    ]
     city.books.close_batch("w", {day: Tally(received=5, quarantined=5)}, aside)
     first = await get(client, "pilots/kai-luft/quarantine", limit=3)
     second = await get(client, "pilots/kai-luft/quarantine", limit=3, cursor=first["next"])
