@@ -19,6 +19,7 @@ RUN uv export --quiet --frozen --no-dev --no-emit-project --output-file requirem
 FROM python:3.11-slim-bookworm
 RUN useradd --system --uid 10001 --no-create-home techport && mkdir /tokens && chown techport /tokens
 COPY --from=build /opt/techport /opt/techport
-ENV PATH=/opt/techport/bin:$PATH PYTHONUNBUFFERED=1 TECHPORT_DATA=/tmp/techport
+ENV PATH=/opt/techport/bin:$PATH PYTHONUNBUFFERED=1
 USER techport
+WORKDIR /tmp
 CMD ["techport", "--help"]

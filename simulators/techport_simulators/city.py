@@ -71,6 +71,7 @@ def run_city(
     progress: Callable[[Progress], None] | None = None,
     username: str | None = None,
     password: str | None = None,
+    ca: str | None = None,
 ) -> Progress:
     """Run the devices of `pilots` against the broker until `stop_event` is set; returns what went out.
 
@@ -80,7 +81,7 @@ def run_city(
     this thread.
     """
     stop = stop_event or threading.Event()
-    broker = Broker(mqtt_host, port, username, password)
+    broker = Broker(mqtt_host, port, username, password, ca)
     began = time.time_ns() // 1000 if start is None else micros(start)
     gateways = {pilot.id: Gateway(broker, f"techport-city-{pilot.id}", _WINDOW) for pilot in pilots}
     devices = [FaultyDevice(d, faults(d.pilot, d.id)) for d in all_devices(pilots, seed, interval_override)]

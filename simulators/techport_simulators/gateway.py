@@ -19,7 +19,7 @@ class Broker:
     port: int = 1883
     username: str | None = None
     password: str | None = None
-    tls: bool = False
+    ca: str | None = None  # certificate authority (PEM file); switches TLS on
 
 
 class Gateway:
@@ -40,8 +40,8 @@ class Gateway:
         self._client.on_publish = self._acknowledged
         if broker.username is not None:
             self._client.username_pw_set(broker.username, broker.password)
-        if broker.tls:
-            self._client.tls_set()
+        if broker.ca is not None:
+            self._client.tls_set(ca_certs=broker.ca)
         self._client.connect_async(broker.host, broker.port, keepalive=30)
         self._client.loop_start()
 

@@ -63,6 +63,7 @@ def replay(
     progress: Callable[[int, int], None] | None = None,
     username: str | None = None,
     password: str | None = None,
+    ca: str | None = None,
 ) -> Replayed:
     """Publish every row of the CSV at QoS 1 and return when the broker has acknowledged all of it.
 
@@ -78,7 +79,7 @@ def replay(
     halt = stop or threading.Event()
     total = _count_lines(csv_path)
     size = records_per_message or (100 if speed is None else 1)
-    broker = Broker(mqtt_host, port, username, password)
+    broker = Broker(mqtt_host, port, username, password, ca)
     gateway = Gateway(broker, f"techport-replay-{plan.pilot}-{csv_path.stem}", window)
     try:
         result = Replayed(plan.pilot)

@@ -66,6 +66,7 @@ def simulate(
             progress=report,
             username=settings.mqtt_username,
             password=settings.password(),
+            ca=str(settings.mqtt_ca) if settings.mqtt_ca else None,
         )
     log.info("simulation ended", devices=done.devices, live=done.live, history=done.history)
 
@@ -97,6 +98,7 @@ def replay(
             speed=factor,
             username=settings.mqtt_username,
             password=settings.password(),
+            ca=str(settings.mqtt_ca) if settings.mqtt_ca else None,
             progress=lambda done, total: bars.update(bar, completed=done, total=total),
         )
     Console(highlight=False).print(

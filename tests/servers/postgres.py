@@ -53,7 +53,7 @@ def find() -> Path | None:
     """The folder with the newest installed server's programs, or None."""
     on_path = shutil.which("postgres")
     if on_path:
-        return Path(on_path).parent
+        return Path(on_path).resolve().parent
     found = [path for path in Path(_INSTALLED).glob("*/bin") if (path / "initdb").exists()]
     return max(found, key=lambda path: float(path.parent.name), default=None)
 

@@ -1,0 +1,234 @@
+"""Runs docker-compose.yml without a container engine: the same commands, configuration files, variables, host names and
+paths, as processes in a mount and network namespace of their own.
+
+    unshare --mount --net --pid --fork --kill-child python -m tests.deployment.compose FOLDER
+
+What an engine would do and this does not: images, users of the techport processes, read-only roots, limits, published
+ports. What the images' entry points do is done here by hand: initdb with its user and password, and InfluxDB's set-up.
+Prints one JSON object a line; ends when standard input does.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from tests.servers.influxd import find_influxd
+from tests.servers.postgres import find as find_programs
+
+ROOT = Path(__file__).resolve().parents[2]
+TECHPORT = ("ingest-1", "ingest-2", "web", "simulator", "store-init")
+MOSQUITTO_USER = 1883
+PATH = f"{Path(sys.executable).parent}:/usr/sbin:{os.environ['PATH']}"
+
+
+class Deployment:
+    """The services of the compose file, started as compose would: each when those it depends on are well."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.services: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]
+        self.running: dict[str, subprocess.Popen[bytes]] = {}
+
+    def prepare(self) -> None:
+        """Paths and names as the containers see them: bind mounts, and every service name on the loopback."""
+        names = "\n".join(f"127.0.0.1 {name}" for name in ("localhost", *self.services))
+        (self.folder / "hosts").write_text(names + "\n")
+        secrets = self.folder / "secrets"
+        shutil.copytree(ROOT / "deploy", self.folder / "deploy", ignore=shutil.ignore_patterns("secrets"))
+        subprocess.run([self.folder / "deploy/make-secrets"], check=True, stdout=subprocess.DEVNULL)
+        shutil.move(self.folder / "deploy/secrets", secrets)
+        for path in ("data", "tokens"):
+            (self.folder / path).mkdir()
+        os.chown(self.folder / "data", MOSQUITTO_USER, MOSQUITTO_USER)
+        self.folder.chmod(0o755)
+        _bind(self.folder / "hosts", Path("/etc/hosts"))
+        Path("/run/secrets").mkdir(exist_ok=True)
+        subprocess.run(["mount", "-t", "tmpfs", "tmpfs", "/run/secrets"], check=True)
+        for secret in secrets.iterdir():  # one by one, as an engine does: the folder itself is closed to others
+            (Path("/run/secrets") / secret.name).touch()
+            _bind(secret, Path("/run/secrets") / secret.name)
+        _bind(self.folder / "deploy/mosquitto", Path("/mosquitto/config"))
+        _bind(self.folder / "data", Path("/mosquitto/data"))
+        _bind(self.folder / "tokens", Path("/tokens"))
+        subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
+
+    def start(self, name: str) -> None:
+        """Start a service and what it depends on, and return when it is well (or, for store-init, done)."""
+        if name in self.running:
+            return
+        service = self.services[name]
+        for other in service.get("depends_on", {}):
+            self.start(other)
+        environment = {str(k): str(v) for k, v in service.get("environment", {}).items()}
+        log = (self.folder / f"{name}.log").open("wb")
+        own = self.folder / "work" / name  # instead of the /tmp that each container has to itself
+        own.mkdir(parents=True)
+        extra: dict[str, Any] = {"user": MOSQUITTO_USER, "group": MOSQUITTO_USER} if name == "mosquitto" else {}
+        self.running[name] = subprocess.Popen(
+            self._command(name, service, environment),
+            env={
+                "PATH": f"{Path(sys.executable).parent}:/usr/sbin:{os.environ['PATH']}",
+                "HOME": "/tmp",
+                **environment,
+            },
+            cwd=own,
+            stdout=log,
+            stderr=log,
+            **extra,
+        )
+        if name == "store-init":
+            assert self.running[name].wait(120) == 0, (self.folder / f"{name}.log").read_text()
+        else:
+            self._until_well(name, service)
+
+    def _command(self, name: str, service: dict[str, Any], environment: dict[str, str]) -> list[str]:
+        if name == "postgres":
+            return self._postgres(environment)
+        if name == "influxdb":
+            state = self.folder / "influxdb"
+            return [str(find_influxd()), f"--bolt-path={state}.bolt", f"--engine-path={state}", "--reporting-disabled"]
+        return list(service["command"])
+
+    def _postgres(self, environment: dict[str, str]) -> list[str]:
+        programs = find_programs()
+        assert programs is not None
+        data = self.folder / "postgres"
+        data.mkdir()
+        shutil.chown(data, "postgres")
+        secret = environment["POSTGRES_PASSWORD_FILE"]
+        as_user = ["runuser", "-u", "postgres", "--"]
+        user = environment["POSTGRES_USER"]
+        command = [programs / "initdb", "-D", data, "-U", user, "--pwfile", secret, "--auth", "scram-sha-256"]
+        subprocess.run([*as_user, *map(str, command)], check=True, stdout=subprocess.DEVNULL, cwd="/")
+        return [*as_user, str(programs / "postgres"), "-D", str(data), "-k", str(data)]
+
+    def _until_well(self, name: str, service: dict[str, Any]) -> None:
+        until = time.monotonic() + 120
+        while not self._well(name, service):
+            log = (self.folder / f"{name}.log").read_text()[-2000:]
+            assert self.running[name].poll() is None, f"{name} ended:\n{log}"
+            assert time.monotonic() < until, f"{name} is not well:\n{log}"
+            time.sleep(0.3)
+        if name == "influxdb":
+            self._set_up_influxdb(service["environment"])
+        if name == "postgres":
+            self._create_database(service["environment"])
+
+    def _well(self, name: str, service: dict[str, Any]) -> bool:
+        """The service's own health check, where its tool is here."""
+        if name == "influxdb":  # `influx ping` comes with the image
+            return _answers("http://influxdb:8086/ping")
+        test = (
+            [word.replace("$$", "$") for word in service["healthcheck"]["test"][1:]]
+            if "healthcheck" in service
+            else ["true"]
+        )
+        if name == "postgres":
+            programs = find_programs()
+            assert programs is not None
+            test = [str(programs / test[0]), "-h", "127.0.0.1", *test[1:]]
+        environment = {**os.environ, **{str(k): str(v) for k, v in service.get("environment", {}).items()}}
+        environment["PATH"] = PATH
+        return subprocess.run(test, env=environment, capture_output=True, check=False).returncode == 0
+
+    def _set_up_influxdb(self, environment: dict[str, str]) -> None:
+        prefix = "DOCKER_INFLUXDB_INIT_"
+        body = {
+            "username": environment[f"{prefix}USERNAME"],
+            "password": Path(environment[f"{prefix}PASSWORD_FILE"]).read_text().strip(),
+            "token": Path(environment[f"{prefix}ADMIN_TOKEN_FILE"]).read_text().strip(),
+            "org": environment[f"{prefix}ORG"],
+            "bucket": environment[f"{prefix}BUCKET"],
+        }
+        request = urllib.request.Request("http://influxdb:8086/api/v2/setup", json.dumps(body).encode())
+        urllib.request.urlopen(request, timeout=30).read()
+
+    def _create_database(self, environment: dict[str, str]) -> None:
+        import psycopg
+
+        password = Path(environment["POSTGRES_PASSWORD_FILE"]).read_text().strip()
+        user, name = environment["POSTGRES_USER"], environment["POSTGRES_DB"]
+        with psycopg.connect(
+            host="postgres", user=user, password=password, dbname="postgres", autocommit=True
+        ) as server:
+            server.execute(f'CREATE DATABASE "{name}"')
+
+
+def _bind(source: Path, target: Path) -> None:
+    """Mount `source` at `target`, making the latter. Only in our own mount namespace."""
+    if source.is_dir():
+        target.mkdir(parents=True, exist_ok=True)
+    subprocess.run(["mount", "--bind", source, target], check=True)
+
+
+def _answers(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(url, timeout=5):
+            return True
+    except OSError:
+        return False
+
+
+def _get(path: str) -> Any:
+    with urllib.request.urlopen(f"http://127.0.0.1:8080{path}", timeout=30) as answer:
+        return json.loads(answer.read())
+
+
+def _messages(deployment: Deployment, worker: str) -> float:
+    """How many messages the worker has settled, by its own /metrics."""
+    address = deployment.services[worker]["environment"]["TECHPORT_HTTP"]
+    text = urllib.request.urlopen(f"http://{address}/metrics", timeout=30).read().decode()
+    return sum(
+        float(line.split()[1]) for line in text.splitlines() if line.startswith("techport_ingest_messages_total")
+    )
+
+
+def _walk(deployment: Deployment) -> dict[str, Any]:
+    """Bring the deployment up with its simulator, and tell what web and the workers say."""
+    for name in ("mosquitto", "postgres", "influxdb", "store-init", "ingest-1", "ingest-2", "web"):
+        deployment.start(name)
+    for file in sorted((ROOT / "simulators/techport_simulators/pilots").glob("*.yaml")):
+        environment = {**os.environ, **{k: str(v) for k, v in deployment.services["web"]["environment"].items()}}
+        subprocess.run(
+            [sys.executable, "-m", "techport", "pilot", "import", file], env=environment, check=True, stdout=sys.stderr
+        )
+    deployment.services["simulator"]["command"][-1] = "0"  # hours of history: none, to be quick
+    deployment.start("simulator")
+    until = time.monotonic() + 90
+    while len(items := _get("/api/v1/latest")["items"]) < 100 and time.monotonic() < until:
+        time.sleep(0.5)
+    outsider = subprocess.run(
+        ["mosquitto_pub", "-h", "mosquitto", "-p", "8883", "--cafile", "/run/secrets/mqtt_ca", "-u", "simulator",
+         "-P", "wrong", "-q", "1", "-t", "pilots/x/y/readings", "-m", "{}"],
+        capture_output=True, check=False,
+    )  # fmt: skip
+    return {
+        "latest": len(items),
+        "devices": len({(item["pilot"], item["device"]) for item in items}),
+        "ready": _get("/readyz")["status"],
+        "shared_out": {name: _messages(deployment, name) > 0 for name in ("ingest-1", "ingest-2")},
+        "wrong_password": outsider.returncode,
+        "token_mode": oct(Path("/tokens/influx").stat().st_mode & 0o777),
+    }
+
+
+def main() -> None:
+    deployment = Deployment(Path(sys.argv[1]))
+    deployment.prepare()
+    print(json.dumps(_walk(deployment)), flush=True)  # noqa: T201 - the answer to the test
+    for process in deployment.running.values():
+        process.terminate()
+
+
+if __name__ == "__main__":
+    main()
