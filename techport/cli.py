@@ -7,7 +7,7 @@ import sys
 import typer
 from rich.console import Console
 
-from techport.commands import audit, doctor, pilot_life, pilots, publish, run, store
+from techport.commands import audit, doctor, pilot_life, pilot_report, pilots, publish, run, store
 from techport.errors import CannotRun
 from techport.folder import FolderInUse
 from techport.settings import SettingsError
@@ -34,6 +34,7 @@ pilots.app.command("start")(pilot_life.start)
 pilots.app.command("end")(pilot_life.end)
 pilots.app.command("event")(pilot_life.event)
 pilots.app.command("exclude")(pilot_life.exclude)
+pilots.app.command("report")(pilot_report.report)
 app.add_typer(pilots.app, name="pilot")
 app.add_typer(store.app, name="store")
 

@@ -40,6 +40,11 @@ class Catalogues:
         self._lock = threading.Lock()
         self._current: tuple[int, Catalogue] | None = None
 
+    @property
+    def registry(self) -> Registry:
+        """What the catalogues are read from, for the few who need more."""
+        return self._registry
+
     def current(self) -> Catalogue:
         """The registry as it is now; read again only when its version has changed. Raises RegistryUnavailable."""
         version = self._registry.version()

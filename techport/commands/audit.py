@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-import urllib.error
-import urllib.parse
-import urllib.request
 from typing import TYPE_CHECKING, Annotated
 
 import msgspec
@@ -14,9 +11,9 @@ from rich.console import Console
 from rich.table import Table
 
 from techport import options
+from techport.asking import ask
 from techport.folder import holder
 from techport.settings import Settings, load_settings
-from techport_storage.errors import StoreUnavailable
 
 if TYPE_CHECKING:
     from techport_pilots.account import Tally
@@ -68,12 +65,8 @@ def _report(settings: Settings, pilot: str | None) -> AuditReport:
 
         with stores(settings) as parts:
             return compare(parts.books, parts.readings, pilot)
-    query = urllib.parse.urlencode({"pilot": pilot} if pilot else {})
-    try:
-        with urllib.request.urlopen(f"http://{running.http}/api/v1/audit?{query}", timeout=300) as answer:
-            return msgspec.json.decode(answer.read(), type=AuditReport)
-    except urllib.error.URLError as error:
-        raise StoreUnavailable(f"the platform at http://{running.http} does not answer: {error}") from error
+    answer = ask(running.http, "/api/v1/audit", {"pilot": pilot} if pilot else {})
+    return msgspec.json.decode(answer, type=AuditReport)
 
 
 def _numbers(tally: Tally) -> list[str]:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from fastapi import APIRouter
 
-from techport_dashboards.pages import device, overview, pilot
+from techport_dashboards.pages import device, overview, pilot, report
 
 router = APIRouter(include_in_schema=False)
 router.include_router(overview.router)
 router.include_router(pilot.router)
 router.include_router(device.router)
+router.include_router(report.router)

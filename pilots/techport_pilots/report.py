@@ -1,0 +1,168 @@
+"""What a pilot's report says, worked out from registry and store; report_page.py sets it in HTML.
+
+registry ─► definition, state ─┐
+store ────► evaluations, days ─┼─► Report ─► report_page.page(report, "nb") ─► one HTML file
+books ────► completeness ──────┘
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+import msgspec
+import numpy as np
+from sqlalchemy import Engine, text
+
+from techport_pilots.changes import lock
+from techport_pilots.completeness import (
+    Completeness,
+    by_device,
+    phase_completeness,
+    pilot_intervals,
+    stream_completeness,
+    together,
+)
+from techport_pilots.database import reading, writing
+from techport_pilots.evaluation import Evaluation, evaluate
+from techport_pilots.evaluation.sides import overlapping, sides_of
+from techport_pilots.kpi import plan_of
+from techport_pilots.kpi_time import date_of, day_starts, micros_of
+from techport_pilots.lifecycle import State
+from techport_pilots.model import Kpi, PilotDefinition
+from techport_pilots.quarantine import Quarantine, Where
+from techport_storage.model import Micros, Stream
+from techport_storage.store import ReadingStore
+
+_KEEP = text(
+    "INSERT INTO pilot_evaluations (pilot, kpi, content, at) VALUES (:pilot, :kpi, :content, :at)"
+    " ON CONFLICT (pilot, kpi) DO UPDATE SET content = excluded.content, at = excluded.at"
+)
+_KEPT = text("SELECT pilot, content FROM pilot_evaluations ORDER BY pilot, kpi")
+
+
+class Day(msgspec.Struct, frozen=True):
+    """A local day's level of a KPI, as it was compared."""
+
+    start: Micros
+    value: float
+    intervention: bool
+
+
+class Result(msgspec.Struct, frozen=True):
+    """A KPI with its answer, and the days behind it where it is made of days."""
+
+    kpi: Kpi
+    evaluation: Evaluation
+    days: list[Day]
+
+
+class Report(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything that stands in a report. The same data gives the same report; only `made` differs."""
+
+    pilot: PilotDefinition
+    version: int  # of the definition
+    state: State
+    start: Micros  # of the first phase or reading
+    end: Micros
+    results: list[Result]
+    devices: dict[str, Completeness]
+    phases: dict[str, Completeness]
+    whole: Completeness
+    set_aside: int  # values in quarantine
+    made: Micros
+
+
+def build_report(
+    store: ReadingStore,
+    engine: Engine,
+    pilot: PilotDefinition,
+    *,
+    version: int,
+    state: State,
+    now: Micros,
+    evaluations: Sequence[Evaluation] | None = None,
+) -> Report:
+    """Work it all out; `evaluations` of the same data, where there are some already, are taken over.
+
+    Raises StoreUnavailable or RegistryUnavailable.
+    """
+    ordered = sorted(pilot.events, key=lambda event: micros_of(event.time, pilot.timezone))
+    pilot = msgspec.structs.replace(pilot, events=ordered)
+    start, end = period(store, pilot, now)
+    found = stream_completeness(store, pilot_intervals(pilot), start, end)
+    counts = Quarantine(engine).counts(Where(pilot=pilot.id))
+    return Report(
+        pilot=pilot,
+        version=version,
+        state=state,
+        start=start,
+        end=end,
+        results=[
+            Result(kpi, answer, _days(store, pilot, kpi))
+            for kpi, answer in zip(pilot.kpis, evaluations or evaluate_all(store, pilot), strict=True)
+        ],
+        devices=by_device(found),
+        phases=phase_completeness(store, pilot, now),
+        whole=together(found.values()),
+        set_aside=sum(count.values for count in counts),
+        made=now,
+    )
+
+
+def evaluate_all(store: ReadingStore, pilot: PilotDefinition) -> list[Evaluation]:
+    """The answer to each KPI, in their order."""
+    return [evaluate(store, pilot, kpi) for kpi in pilot.kpis]
+
+
+def keep_evaluations(engine: Engine, pilot: str, evaluations: Iterable[Evaluation], at: Micros) -> None:
+    """Remember them, for pages that cannot wait for an evaluation."""
+    rows = [
+        {"pilot": pilot, "kpi": one.kpi, "content": msgspec.json.encode(one).decode(), "at": at} for one in evaluations
+    ]
+    if rows:
+        with writing(engine) as connection:
+            lock(connection)
+            connection.execute(_KEEP, rows)
+
+
+def kept_evaluations(engine: Engine) -> Mapping[str, list[Evaluation]]:
+    """The last evaluations that were kept, by pilot."""
+    found: dict[str, list[Evaluation]] = {}
+    with reading(engine) as connection:
+        for pilot, content in connection.execute(_KEPT):
+            found.setdefault(pilot, []).append(msgspec.json.decode(content, type=Evaluation))
+    return found
+
+
+def period(store: ReadingStore, pilot: PilotDefinition, now: Micros) -> tuple[Micros, Micros]:
+    """From the first phase to the end of the last, not beyond now; of the readings where there are no phases."""
+    zone = pilot.timezone
+    if pilot.phases:
+        start = min(micros_of(phase.start, zone) for phase in pilot.phases)
+        end = min(max(micros_of(phase.end, zone) for phase in pilot.phases), now)
+        return start, max(end, start + 1)
+    intervals: dict[Stream, Micros | None] = dict.fromkeys(pilot_intervals(pilot))
+    found = together(stream_completeness(store, intervals, 0, now).values()) if intervals else None
+    if found is None or found.first is None or found.last is None:
+        return now - 1, now
+    return found.first, found.last + 1
+
+
+def _days(store: ReadingStore, pilot: PilotDefinition, kpi: Kpi) -> list[Day]:
+    """The days that were compared; none for a comparison of two measures, whose days are only shares of its change."""
+    plan = plan_of(pilot, kpi, never=kpi.control)
+    if kpi.compare is not None or not plan.streams or overlapping(pilot) is not None:
+        return []
+    sides = sides_of(store, pilot, plan)
+    if sides.days is None:
+        return []
+    starts = day_starts(np.asarray(sides.days.day, np.int64), pilot.timezone)
+    return [
+        Day(start, value, side == 1)
+        for start, value, side in zip(starts.tolist(), sides.days.value.tolist(), sides.side.tolist(), strict=True)
+    ]
+
+
+def year_of(report: Report) -> int:
+    """The year that a citation names: that of the last measurement."""
+    return date_of((report.end - 1) // 86_400_000_000).year

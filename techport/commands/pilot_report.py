@@ -1,0 +1,61 @@
+"""techport pilot report: one file to read, print and send."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from techport import options
+from techport.asking import ask
+from techport.errors import CannotRun
+from techport.folder import holder
+from techport.settings import Settings, load_settings
+
+
+def report(
+    pilot: str,
+    lang: Annotated[str, typer.Option("--lang", help="nb or en")] = "nb",
+    output: Annotated[Path | None, typer.Option("--output", help="file to write (default: PILOT-LANG.html)")] = None,
+    data: options.Data = None,
+    store: options.Store = None,
+    registry: options.RegistryUrl = None,
+) -> None:
+    """Write the report of a pilot as one HTML file that prints to A4."""
+    if lang not in ("nb", "en"):
+        raise CannotRun(f"there is no report in {lang!r}: use --lang nb or --lang en")
+    settings = load_settings({"data": data, "store": store, "registry": registry})
+    running = holder(settings.data)
+    if running is not None and running.http is not None:
+        text = ask(running.http, f"/pilots/{pilot}/report", {"lang": lang})
+    else:
+        text = _make(settings, pilot, lang).encode()
+    file = output or Path(f"{pilot}-{lang}.html")
+    file.write_bytes(text)
+    Console(highlight=False).print(f"{file}: {len(text) / 1000:.0f} kB")
+
+
+def _make(settings: Settings, pilot: str, lang: str) -> str:
+    """By ourselves, where no platform runs in the folder."""
+    from techport.platform import stores
+    from techport_dashboards.basemap import load
+    from techport_pilots.changes import now
+    from techport_pilots.report import build_report, evaluate_all, keep_evaluations
+    from techport_pilots.report_page import page
+
+    with stores(settings) as parts:
+        definition, made = parts.registry.pilot(pilot), now()
+        evaluations = evaluate_all(parts.readings, definition)
+        keep_evaluations(parts.registry.engine, pilot, evaluations, made)
+        report = build_report(
+            parts.readings,
+            parts.registry.engine,
+            definition,
+            version=parts.registry.history(pilot)[0].version,
+            state=parts.registry.state(pilot),
+            now=made,
+            evaluations=evaluations,
+        )
+    return page(report, lang, load(settings.basemap))

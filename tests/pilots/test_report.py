@@ -1,0 +1,175 @@
+"""The report: what it says, that it stands alone, that it is the same for the same data."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+import pytest
+
+from techport_pilots.model import Phase
+from techport_pilots.registry import Registry
+from techport_pilots.report import Report, build_report, keep_evaluations, kept_evaluations
+from techport_pilots.report_page import page
+from techport_storage.store import ReadingStore, open_store
+from tests.pilots import trial
+
+NOW = trial.START + 90 * 24 * trial.HOUR
+
+
+@pytest.fixture(scope="module")
+def parts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Registry, ReadingStore]]:
+    registry = Registry.open(f"sqlite:///{tmp_path_factory.mktemp('report')}/registry.sqlite")
+    registry.import_pilot(trial.definition(), trial.YAML, "test")
+    store = open_store("duckdb://")
+    store.write(trial.readings())
+    yield registry, store
+    store.close()
+    registry.close()
+
+
+@pytest.fixture(scope="module")
+def report(parts: tuple[Registry, ReadingStore]) -> Report:
+    registry, store = parts
+    pilot = registry.pilot("elgeseter")
+    return build_report(store, registry.engine, pilot, version=1, state="ended", now=NOW)
+
+
+class _Outside(HTMLParser):
+    """Collects what a page would fetch, and checks that its elements are closed in order."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fetched: list[str] = []
+        self.open: list[str] = []
+        self.text = ""
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.fetched += [str(value) for name, value in attrs if name in ("src", "href", "data", "srcset")]
+        if tag not in ("meta", "br", "link"):
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        pass
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+@pytest.mark.parametrize("language", ["nb", "en"])
+def test_it_stands_alone_and_is_well_formed(report: Report, language: str) -> None:
+    text = page(report, language)
+    parser = _Outside()
+    parser.feed(text)
+    assert parser.open == []
+    assert parser.fetched == []
+    assert "url(" not in text
+    assert "@import" not in text
+    assert not re.search(r"\bnan\b", text, re.I)
+
+
+def test_it_answers_the_question(report: Report) -> None:
+    dust = report.results[0].evaluation
+    assert dust.interval is not None
+    assert dust.interval.low < -4.2 < dust.interval.high  # what trial.py put in, the mean of 1 and 1.1 times four
+    parser = _Outside()
+    parser.feed(page(report, "nb"))
+    said = " ".join(parser.text.split())
+    for words in (
+        "Gir gatefeiing mindre svevestøv?",
+        "Målet er nådd",
+        "95 %",
+        "µg/m³",
+        "Støvet <går ned>",
+        "Strømbrudd",
+        "Veiarbeid",
+        "Trondheim kommune (2026): Renere gate",
+        "Kirka",
+        "CC-BY-4.0",
+    ):
+        assert words in said
+    assert "The change" not in said
+    parser = _Outside()
+    parser.feed(page(report, "en"))
+    said = " ".join(parser.text.split())
+    for words in ("Does sweeping lower the dust?", "target met", "with 95 % confidence", "Road works"):
+        assert words in said
+    assert "Endringen" not in said
+
+
+def test_the_same_data_gives_the_same_bytes_apart_from_the_date(
+    parts: tuple[Registry, ReadingStore], report: Report
+) -> None:
+    registry, _ = parts
+    again = open_store("duckdb://")
+    again.write(trial.readings(shuffled=True))
+    pilot = registry.pilot("elgeseter")
+    later = build_report(again, registry.engine, pilot, version=1, state="ended", now=NOW + 24 * trial.HOUR)
+    again.close()
+    assert page(msgspec.structs.replace(later, made=report.made), "nb") == page(report, "nb")
+    assert page(later, "nb") != page(report, "nb")
+
+
+def test_gaps_and_flags_are_told(report: Report) -> None:
+    bridge = report.devices["bridge"]
+    assert bridge.longest_gap == 24 * trial.HOUR + trial.HOUR // 6
+    assert bridge.share == pytest.approx(59 / 60, abs=0.001)
+    assert report.whole.flagged == 2
+
+
+Broken = Literal["no phases", "overlapping", "no readings", "no kpis", "no devices"]
+
+
+@pytest.mark.parametrize("what", ["no phases", "overlapping", "no readings", "no kpis", "no devices"])
+def test_a_pilot_that_lacks_something_still_has_a_report(parts: tuple[Registry, ReadingStore], what: Broken) -> None:
+    registry, store = parts
+    pilot = registry.pilot("elgeseter")
+    phases = [Phase("a", "baseline", *_span(pilot.phases[0])), Phase("b", "intervention", *_span(pilot.phases[0]))]
+    changed = {
+        "no phases": {"phases": []},
+        "overlapping": {"phases": phases},
+        "no readings": {},
+        "no kpis": {"kpis": []},
+        "no devices": {"devices": [], "kpis": []},
+    }[what]
+    empty = open_store("duckdb://")
+    chosen = empty if what == "no readings" else store
+    report = build_report(
+        chosen,
+        registry.engine,
+        msgspec.structs.replace(pilot, **changed),
+        version=1,
+        state="draft",
+        now=NOW,
+    )
+    empty.close()
+    for language in ("nb", "en"):
+        parser = _Outside()
+        parser.feed(page(report, language))
+        assert parser.open == []
+    if what in ("no phases", "overlapping", "no readings"):
+        assert {result.evaluation.verdict for result in report.results} == {"insufficient data"}
+
+
+def test_evaluations_are_kept_for_others(parts: tuple[Registry, ReadingStore], report: Report) -> None:
+    registry, _ = parts
+    answers = [result.evaluation for result in report.results]
+    keep_evaluations(registry.engine, "elgeseter", answers, NOW)
+    keep_evaluations(registry.engine, "elgeseter", answers, NOW + 1)
+    assert kept_evaluations(registry.engine) == {"elgeseter": answers}
+
+
+def _span(phase: Phase) -> tuple[object, object]:
+    return phase.start, phase.end
+
+
+def test_the_template_is_found_from_anywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, report: Report) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert page(report, "en").startswith("<!doctype html>")
