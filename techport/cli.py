@@ -7,7 +7,7 @@ import sys
 import typer
 from rich.console import Console
 
-from techport.commands import audit, doctor, pilot_life, pilot_report, pilots, publish, run, store
+from techport.commands import audit, decode, doctor, pilot_life, pilot_report, pilots, publish, run, store
 from techport.errors import CannotRun
 from techport.folder import FolderInUse
 from techport.settings import SettingsError
@@ -29,6 +29,7 @@ app.command("serve")(run.serve)
 app.command("simulate")(publish.simulate)
 app.command("replay")(publish.replay)
 app.command("audit")(audit.audit)
+app.command("decode")(decode.decode)
 app.command("doctor")(doctor.doctor)
 pilots.app.command("start")(pilot_life.start)
 pilots.app.command("end")(pilot_life.end)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
@@ -9,7 +10,7 @@ from numpy.typing import NDArray
 
 from techport_ingest.check import Columns, Problem
 from techport_ingest.message import Message
-from techport_pilots.account import DAY, DeviceDay, SetAside, Tally, day_of
+from techport_pilots.account import DAY, DeviceDay, Event, Remarks, SetAside, Tally, day_of
 from techport_storage.model import Batch, Receipt, Stream
 
 
@@ -18,13 +19,13 @@ class Account:
 
     def __init__(self, columns: Columns) -> None:
         self.batch: Batch = columns.batch()
-        self._columns = columns
+        self.columns = columns
         self._touched, self._touched_by_row = _device_days(self.batch)
 
     @property
     def undescribed(self) -> list[Stream]:
         """Streams that no definition describes and that were not seen before."""
-        return self._columns.undescribed
+        return self.columns.undescribed
 
     @property
     def device_days(self) -> list[DeviceDay]:
@@ -33,26 +34,38 @@ class Account:
 
     def close(self, receipt: Receipt) -> tuple[dict[DeviceDay, Tally], list[SetAside]]:
         """The tallies and the quarantine entries, once the store has said what it did with each row."""
-        problems = [*self._columns.problems, *self._rejected(receipt)]
+        problems = [*self.columns.problems, *self._rejected(receipt)]
         tallies = self._tally_rows(receipt)
         for problem in problems:
             tally = tallies.setdefault(_arrival(problem.message, problem.pilot, problem.device), Tally())
             tally.received += problem.values
             tally.quarantined += problem.values
-        for message, pilot, device in self._columns.ignored:
+        for message, pilot, device, _ in self.columns.ignored:
             tally = tallies.setdefault(_arrival(message, pilot, device), Tally())
             tally.received += 1
             tally.ignored += 1
         self._count_messages_without_rows(problems, tallies)
         return tallies, [_set_aside(problem) for problem in problems]
 
+    def remarks(self, replayed: Sequence[int] = ()) -> Remarks:
+        """What the books keep beside the sums."""
+        ignored = Counter(
+            (_arrival(passed.message, passed.pilot, passed.device), passed.rule) for passed in self.columns.ignored
+        )
+        events = [
+            Event(pilot, device, message.received if event.time is None else event.time, event.kind, event.text)
+            for message, pilot, device, event in self.columns.events
+        ]
+        return Remarks(ignored=ignored, events=events, replayed=replayed)
+
     def _count_messages_without_rows(self, problems: Sequence[Problem], tallies: dict[DeviceDay, Tally]) -> None:
         """A message is counted once, at its first row; without one, at its first problem or ignored part."""
-        without = [(problem.message, problem.pilot, problem.device) for problem in problems] + self._columns.ignored
+        without = [(problem.message, problem.pilot, problem.device) for problem in problems]
+        without += [passed[:3] for passed in self.columns.ignored]
         if not without:
             return
-        with_rows = np.flatnonzero(np.diff(self._columns.row_ends, prepend=0)).tolist()
-        counted = {id(self._columns.messages[number]) for number in with_rows}
+        with_rows = np.flatnonzero(np.diff(self.columns.row_ends, prepend=0)).tolist()
+        counted = {id(self.columns.messages[number]) for number in with_rows}
         for message, pilot, device in without:
             if id(message) not in counted:
                 counted.add(id(message))
@@ -64,7 +77,7 @@ class Account:
         total = np.bincount(by_row, minlength=slots)
         duplicates = np.bincount(by_row[receipt.duplicate_rows], minlength=slots)
         rejected = np.bincount(by_row[[row for row, _ in receipt.rejected]], minlength=slots)
-        ends = np.array(self._columns.row_ends, np.int64)
+        ends = np.array(self.columns.row_ends, np.int64)
         starts = np.concatenate(([0], ends[:-1])) if len(ends) else ends
         messages = np.bincount(by_row[starts[ends > starts]], minlength=slots)
         return {
@@ -83,7 +96,7 @@ class Account:
         """
         problems = []
         for row, reason in receipt.rejected:
-            message = self._columns.messages[int(np.searchsorted(self._columns.row_ends, row, side="right"))]
+            message = self.columns.messages[int(np.searchsorted(self.columns.row_ends, row, side="right"))]
             stream = self.batch.streams[self.batch.stream[row]]
             hint = "The store does not take this value: leave it out, or send it in a unit where it is smaller"
             problems.append(

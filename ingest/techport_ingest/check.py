@@ -9,6 +9,7 @@ Rules, for each value:
     outside the valid range           kept, flagged RANGE
     a name that nobody described      kept as a stream with an unknown unit, and noted
     a name that cannot be one         set aside
+    a unit other than the quantity's  converted; set aside where that cannot be
 
 A message may be good in part: its good values are kept, and its bad ones make one entry for each reason.
 """
@@ -22,15 +23,11 @@ from typing import NamedTuple
 import msgspec
 import numpy as np
 
-from techport_ingest.message import BadMessage, Found, Message, Observed
+from techport_ingest.message import BadMessage, DeviceEvent, Found, Ignored, Message, Observed
+from techport_ingest.units import NotConvertible, Units, UnknownUnit
+from techport_ingest.values import AHEAD, EARLIEST, as_number, check_clock
 from techport_pilots.snapshot import DeviceView, Snapshot
-from techport_storage.model import Batch, Micros, Quality, Stream
-
-AHEAD: Micros = 5 * 60 * 1_000_000
-"""How far a device's clock may be ahead of ours."""
-
-EARLIEST: Micros = 946_684_800_000_000
-"""2000-01-01T00:00:00Z. Clocks that were never set start in 1970, or at their firmware's birth."""
+from techport_storage.model import Batch, Quality, Stream
 
 LONGEST_KEY = 80
 
@@ -53,6 +50,24 @@ class Problem(msgspec.Struct, frozen=True):
     values: int  # how many values it concerns; 1 for a message that could not be read
 
 
+class Passed(NamedTuple):
+    """A part of a message that is no reading by rule, or an event."""
+
+    message: Message
+    pilot: str
+    device: str
+    rule: str
+
+
+class Happened(NamedTuple):
+    """An event, with the device as the registry knows it."""
+
+    message: Message
+    pilot: str
+    device: str
+    event: DeviceEvent
+
+
 class _Target(NamedTuple):
     """Where the values of one key of one device go."""
 
@@ -60,13 +75,15 @@ class _Target(NamedTuple):
     lo: float
     hi: float
     state: bool
+    unit: str | None  # UCUM; None: nobody knows
 
 
 class Columns:
     """One batch in the making. Not thread-safe; used once."""
 
-    def __init__(self, snapshot: Snapshot) -> None:
+    def __init__(self, snapshot: Snapshot, units: Units | None = None) -> None:
         self._snapshot = snapshot
+        self._units = units or Units()
         self._targets: dict[tuple[str, str], dict[str, _Target]] = {}
         self._index: dict[Stream, int] = {}
         self._stream: list[int] = []
@@ -76,7 +93,8 @@ class Columns:
         self.messages: list[Message] = []  # those that were read
         self.row_ends: list[int] = []  # rows[row_ends[i - 1]:row_ends[i]] came with messages[i]
         self.problems: list[Problem] = []
-        self.ignored: list[tuple[Message, str, str]] = []  # (message, pilot, device) for each part without a reading
+        self.ignored: list[Passed] = []
+        self.events: list[Happened] = []
         self.undescribed: list[Stream] = []
         self.strangers = False  # a pilot or device was unknown: a newer snapshot may know it
 
@@ -88,8 +106,8 @@ class Columns:
         targets: dict[str, _Target] = {}
         streams, times, values = self._stream, self._time, self._value
         for one in found:
-            if type(one) is not Observed:  # an event, or no reading by a rule of its format
-                self.ignored.append((message, pilot, one.device))
+            if not isinstance(one, Observed):
+                self._pass(message, pilot, one)
                 continue
             if one.device != device:
                 device = one.device
@@ -101,15 +119,23 @@ class Columns:
             time = one.time
             if time is None:
                 time = received
-            if target is None or type(value) is not float or not EARLIEST <= time <= latest or not isfinite(value):
+            if (
+                target is None
+                or one.unit is not None
+                or type(value) is not float
+                or not EARLIEST <= time <= latest
+                or not isfinite(value)
+            ):
                 try:
                     target = target or self._open_stream(pilot, one.device, one.key, targets)
-                    value = _number(one.key, value, target.state)
-                    _check_clock(time, received)
+                    value = as_number(one.key, value, target.state)
+                    if one.unit is not None and target.unit is not None:
+                        value = self._convert(one.key, value, one.unit, target.unit)
+                    check_clock(time, received)
                 except BadMessage as problem:
                     self._set_aside_value(message, pilot, one, format, problem)
                     continue
-            row, lo, hi, _ = target
+            row, lo, hi, _, _ = target
             if one.time is None:
                 self._flags.append((len(times), _CLOCK))
             if not lo <= value <= hi:
@@ -120,9 +146,9 @@ class Columns:
         self.row_ends.append(len(times))
         self.messages.append(message)
 
-    def ignore(self, message: Message, pilot: str, device: str) -> None:
+    def ignore(self, message: Message, pilot: str, device: str, rule: str) -> None:
         """Count a message that holds no reading by rule."""
-        self.ignored.append((message, pilot, device))
+        self.ignored.append(Passed(message, pilot, self._id(pilot, device), rule))
 
     def drop_unfinished(self) -> None:
         """Forget the rows of a message in the middle of which `add` failed."""
@@ -133,6 +159,7 @@ class Columns:
 
     def set_aside(self, message: Message, pilot: str, device: str, format: str, problem: BadMessage) -> None:
         """Set aside a message that cannot be read at all."""
+        device = self._id(pilot, device)
         self.problems.append(
             Problem(message, pilot, device, format, problem.reason, problem.detail, problem.hint, None, 1)
         )
@@ -165,6 +192,33 @@ class Columns:
         view = self._snapshot.pilot(pilot)
         return view.device(device) if view is not None else None
 
+    def _id(self, pilot: str, device: str) -> str:
+        """The id of the device that is called so; the name itself where no device is."""
+        view = self._find(pilot, device)
+        return device if view is None else view.id
+
+    def _pass(self, message: Message, pilot: str, one: DeviceEvent | Ignored) -> None:
+        device = self._id(pilot, one.device)
+        if isinstance(one, Ignored):
+            self.ignored.append(Passed(message, pilot, device, one.rule))
+        else:
+            self.ignored.append(Passed(message, pilot, device, "event"))
+            self.events.append(Happened(message, pilot, device, one))
+
+    def _convert(self, key: str, value: float, unit: str, to: str) -> float:
+        """The value in the quantity's unit. Raises BadMessage."""
+        try:
+            converted = self._units.convert(value, unit, to)
+        except UnknownUnit as error:
+            hint = f"Say in the pilot's source which unit it is: fields: {{...: {{quantity: {key}, unit: {to}}}}}"
+            raise BadMessage("unknown-unit", f"{key} is in {unit[:40]!r}: {error}", hint) from None
+        except NotConvertible as error:
+            hint = f"Is it {key} that this value measures? Rename it in the pilot's source, or give its right unit"
+            raise BadMessage("wrong-unit", f"{key} is wanted in {to}: {error}", hint) from None
+        if isfinite(converted):
+            return converted
+        raise BadMessage("number-too-large", f"{key} is beyond all numbers in {to}", "Check the unit and the value")
+
     def _open_stream(self, pilot: str, device: str, key: str, targets: dict[str, _Target]) -> _Target:
         """The place of a key that this batch has not seen. Raises BadMessage."""
         owner = self._snapshot.pilot(pilot)
@@ -188,7 +242,8 @@ class Columns:
         quantity = view.vocabulary.lookup(key)
         state = quantity is not None and quantity.kind == "state"
         row = self._index.setdefault(stream.stream, len(self._index))
-        target = targets[key] = _Target(row, stream.lo, stream.hi, state)
+        unit = None if quantity is None else quantity.unit
+        target = targets[key] = _Target(row, stream.lo, stream.hi, state, unit)
         return target
 
     def _stranger(self, pilot: str, device: str) -> BadMessage:
@@ -201,81 +256,14 @@ class Columns:
     def _set_aside_value(self, message: Message, pilot: str, one: Observed, format: str, problem: BadMessage) -> None:
         """One entry for each message and reason, however many values it concerns."""
         problems = self.problems
+        device = self._id(pilot, one.device)
         for i in range(len(problems) - 1, -1, -1):
             earlier = problems[i]
             if earlier.message is not message:
                 break
-            if earlier.reason == problem.reason and earlier.device == one.device:
+            if earlier.reason == problem.reason and earlier.device == device:
                 problems[i] = msgspec.structs.replace(earlier, values=earlier.values + 1)
                 return
         problems.append(
-            Problem(message, pilot, one.device, format, problem.reason, problem.detail, problem.hint, one.key, 1)
+            Problem(message, pilot, device, format, problem.reason, problem.detail, problem.hint, one.key, 1)
         )
-
-
-def _number(key: str, value: object, state: bool) -> float:
-    """The value as a float. Raises BadMessage for all that is none, text with digits in it included."""
-    kind = type(value)
-    if kind is float:
-        number: float = value  # type: ignore[assignment]
-        if isfinite(number):
-            return number
-        raise BadMessage("nan", f"{key} is {number}", "Leave the key out when there is no value")
-    if kind is int:
-        try:
-            return float(value)  # type: ignore[arg-type]
-        except OverflowError:
-            raise BadMessage(
-                "number-too-large", f"{key} is beyond all numbers", "Numbers end at about 1.8e308"
-            ) from None
-    if kind is bool:
-        if state:
-            return float(value)  # type: ignore[arg-type]
-        raise BadMessage(
-            "not-a-number", f"{key} is {str(value).lower()}", "Send 1 or 0, or describe the quantity as a state"
-        )
-    if kind is str:
-        raise BadMessage("not-a-number", f"{key} is text", _text_hint(value))  # type: ignore[arg-type]
-    if value is None:
-        raise BadMessage("not-a-number", f"{key} is null", "Leave the key out when there is no value")
-    name = "an object" if kind is dict else "an array" if kind is list else f"of type {kind.__name__}"
-    raise BadMessage(
-        "not-a-number", f"{key} is {name}", 'Send one number for each quantity: {"pm10": 21.5, "pm25": 7.2}'
-    )
-
-
-def _text_hint(text: str) -> str:
-    shown = text[:40]
-    digits = text.strip().replace(",", ".")
-    try:
-        number = float(digits)
-    except ValueError:
-        return f'"{shown}" is text: only numbers are readings; send states as numbers and events as events'
-    return (
-        f'"{shown}" is text: send {digits[:40]} without quotes'
-        if isfinite(number)
-        else f'"{shown}" is no value: leave it out'
-    )
-
-
-def _check_clock(time: Micros, received: Micros) -> None:
-    if time > received + AHEAD:
-        raise BadMessage(
-            "clock-future",
-            f"the time is {_span(time - received)} ahead of the arrival",
-            f"Set the device's clock (NTP), it is {_span(time - received)} fast, or check the unit of the time",
-        )
-    if time < EARLIEST:
-        raise BadMessage(
-            "clock-past",
-            f"the time is {_span(received - time)} before the arrival, before the year 2000",
-            "The device's clock was not set: wait for NTP before the first reading, or leave the time out until then",
-        )
-
-
-def _span(micros: Micros) -> str:
-    seconds = micros / 1e6
-    for size, name in ((365.25 * 86_400, "years"), (86_400, "days"), (3_600, "hours"), (60, "minutes")):
-        if seconds >= 2 * size:
-            return f"{seconds / size:.0f} {name}"
-    return f"{seconds:.0f} seconds"

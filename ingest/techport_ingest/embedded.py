@@ -65,8 +65,7 @@ class EmbeddedBroker:
         self._numbers = itertools.count(1)
         self._unsettled: dict[int, asyncio.Future[None] | None] = {}  # touched by the broker's thread only
         self._topics = MQTTMatcher()  # type: ignore[no-untyped-call]
-        for topic in settings.topics:
-            self._topics[topic] = True
+        self.subscribe(settings.topics)
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._run, name="embedded-broker", daemon=True)
         self._started: Future[None] = Future()
@@ -87,6 +86,12 @@ class EmbeddedBroker:
 
     def settle(self, messages: Sequence[Message]) -> None:
         self._call_broker(self._release, [message.id for message in messages])
+
+    def subscribe(self, topics: Sequence[str]) -> None:
+        matcher = MQTTMatcher()  # type: ignore[no-untyped-call]
+        for topic in topics:
+            matcher[topic] = True
+        self._topics = matcher  # at once: the broker's thread sees the old one or the new one, whole
 
     @property
     def connected(self) -> bool:

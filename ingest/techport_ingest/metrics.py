@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from techport_pilots.account import Tally
@@ -20,6 +22,9 @@ class Metrics:
         self.values = Counter("techport_ingest_values", "Values by what became of them", ["outcome"], registry=registry)
         self.problems = Counter(
             "techport_ingest_set_aside", "Entries set aside, by reason", ["reason"], registry=registry
+        )
+        self.ignored = Counter(
+            "techport_ingest_ignored", "Parts of messages that are no reading, by rule", ["rule"], registry=registry
         )
         self.retries = Counter(
             "techport_ingest_retries", "Steps that had to wait for the store or the books", ["step"], registry=registry
@@ -52,3 +57,8 @@ class Metrics:
                 self.values.labels(outcome).inc(amount)
         for reason in reasons:
             self.problems.labels(reason).inc()
+
+    def count_ignored(self, rules: Iterable[str]) -> None:
+        """Add what a settled batch passed over. Rules are a fixed set of words: no label a device could invent."""
+        for rule in rules:
+            self.ignored.labels(rule).inc()

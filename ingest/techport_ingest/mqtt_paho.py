@@ -71,6 +71,7 @@ class PahoSource:
 
     def __init__(self, settings: MqttSettings) -> None:
         self._settings = settings
+        self._topics = settings.topics
         self._arrived: deque[Message] = deque()
         self._something_arrived = threading.Event()
         self._connection = 0  # counts connections: the generation that a packet number belongs to
@@ -121,6 +122,18 @@ class PahoSource:
                 if handle >> (_MID_BITS + _QOS_BITS) == current and (handle >> _MID_BITS) & 3:
                     acknowledge(handle & 0xFFFF, (handle >> _MID_BITS) & 3)
 
+    def subscribe(self, topics: Sequence[str]) -> None:
+        before, self._topics = self._topics, tuple(topics)
+        fresh = [topic for topic in topics if topic not in before]
+        stale = [topic for topic in before if topic not in topics]
+        # Not connected: the next connection asks for all of them. What an earlier run subscribed to and nobody wants
+        # any more goes on coming into the persistent session; the pipeline sets it aside.
+        if self._client.is_connected():
+            if fresh:
+                self._ask_for(fresh)
+            if stale:
+                self._client.unsubscribe(self._shared(stale))
+
     @property
     def connected(self) -> bool:
         return self._subscribed
@@ -131,6 +144,7 @@ class PahoSource:
         """
         self._closing = True
         if self._subscribed:
+            self._flushed.clear()
             self._client.unsubscribe("techport/nothing")  # its answer comes when the broker has read all before it
             self._flushed.wait(2)
         self._client.disconnect()
@@ -180,21 +194,29 @@ class PahoSource:
         log.info("connected to the broker", broker=str(self._settings), session_resumed=flags.session_present)
         if flags.session_present:
             self._forget_unread()
-        prefix = f"$share/{self._settings.share}/" if self._settings.share else ""
-        topics = [prefix + topic for topic in self._settings.topics]
+        self._ask_for(self._topics)
+
+    def _ask_for(self, topics: Sequence[str]) -> None:
+        names = self._shared(topics)
         if self._settings.protocol == "5":
             # Retained values are asked for with a new subscription only, not again at every reconnect.
-            handling = SubscribeOptions.RETAIN_DO_NOT_SEND if prefix else SubscribeOptions.RETAIN_SEND_IF_NEW_SUB
-            client.subscribe([(topic, SubscribeOptions(qos=1, retainHandling=handling)) for topic in topics])
+            shared = self._settings.share is not None
+            handling = SubscribeOptions.RETAIN_DO_NOT_SEND if shared else SubscribeOptions.RETAIN_SEND_IF_NEW_SUB
+            self._client.subscribe([(name, SubscribeOptions(qos=1, retainHandling=handling)) for name in names])
         else:
-            client.subscribe([(topic, 1) for topic in topics])
+            self._client.subscribe([(name, 1) for name in names])
+
+    def _shared(self, topics: Sequence[str]) -> list[str]:
+        """The filters, divided among the workers of the group where there is one."""
+        prefix = f"$share/{self._settings.share}/" if self._settings.share else ""
+        return [prefix + topic for topic in topics]
 
     def _on_subscribe(
         self, client: Client, userdata: Any, mid: int, reasons: list[ReasonCode], properties: Properties | None
     ) -> None:
         refused = [str(reason) for reason in reasons if reason.is_failure]
         if refused:
-            log.error("the broker refused the subscription", topics=self._settings.topics, reasons=refused)
+            log.error("the broker refused the subscription", topics=self._topics, reasons=refused)
             return
         self._failures = 0
         self._subscribed = True

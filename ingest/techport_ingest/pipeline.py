@@ -11,33 +11,37 @@ from __future__ import annotations
 import random
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from itertools import groupby
+from collections.abc import Callable, Mapping, Sequence
 from typing import ParamSpec, TypeVar
 
 import msgspec
 import structlog
 
 from techport_ingest.booking import Account
-from techport_ingest.check import Columns
-from techport_ingest.decoders import Decoder, make_decoders, without_stale
-from techport_ingest.message import BadMessage, Message
+from techport_ingest.counting import count_rows
+from techport_ingest.decoders import Decoder
+from techport_ingest.message import Message
 from techport_ingest.metrics import Metrics
-from techport_ingest.router import IGNORED, Route, Router
+from techport_ingest.outcomes import watched
+from techport_ingest.reader import Reader
 from techport_ingest.snapshots import Registry, Snapshots
 from techport_ingest.source import Source
-from techport_pilots.account import DAY, DeviceDay, Tally
+from techport_pilots.account import Tally
 from techport_pilots.books import Books
 from techport_pilots.errors import RegistryUnavailable
 from techport_pilots.snapshot import Snapshot
 from techport_storage.errors import StoreUnavailable
-from techport_storage.model import Every, Micros, Query, Receipt, Selection
+from techport_storage.model import Micros, Receipt
 from techport_storage.store import ReadingStore
 
 log = structlog.get_logger(__name__)
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+
+LOOK_AROUND = 1.0
+"""Seconds between two looks at what else there is to do."""
 
 
 class PipelineSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -79,8 +83,10 @@ class Pipeline:
         self._store = store
         self._metrics = metrics
         self._settings = settings or PipelineSettings()
-        self._decoders = make_decoders() if decoders is None else decoders
-        self._router = Router()
+        self._reader = Reader(decoders)
+        self._watched: frozenset[tuple[str, str]] = frozenset()
+        self._next_look = 0.0
+        self._listening: tuple[str, ...] = ()
         self._stopping = threading.Event()
         self._unsettled: list[Message] = []
         self._last_commit: Micros | None = None
@@ -91,13 +97,11 @@ class Pipeline:
         metrics.connected.set_function(lambda: float(self._source.connected))
 
     def run(self) -> None:
-        """Receive, decode and check, write, settle: until `stop`."""
+        """Receive, keep (decode and check, write, book), settle: until `stop`."""
         while not self._stopping.is_set():
             try:
                 self._unsettled = self._unsettled or self._receive()
-                started = time.perf_counter()
-                account = self._check(self._unsettled)
-                self._keep(account, started)
+                self._keep(self._unsettled)
                 self._source.settle(self._unsettled)
                 self._unsettled = []
             except Stopped:
@@ -112,6 +116,11 @@ class Pipeline:
         """Let `run` return after the batch it is at; what is not settled by then comes again."""
         self._stopping.set()
 
+    @property
+    def listening(self) -> tuple[str, ...]:
+        """The topic filters that were asked of the source; () until the first look at the registry."""
+        return self._listening
+
     def health(self) -> Health:
         held = self._unsettled
         lag = max(0.0, time.time() - held[0].received / 1e6) if held else 0.0
@@ -122,6 +131,7 @@ class Pipeline:
     def _receive(self) -> list[Message]:
         """What has arrived, and what comes within `linger`. While a batch is written the next one grows by itself."""
         while not self._stopping.is_set():
+            self._look_around()
             messages = self._source.receive(timeout=0.5)
             if messages:
                 time.sleep(self._settings.linger)
@@ -133,56 +143,47 @@ class Pipeline:
     # -- decode and check ------------------------------------------------------------------------------------------
 
     def _check(self, messages: Sequence[Message]) -> Account:
-        columns = self._fill(messages, self._persist("registry", self._snapshots.current))
+        snapshot = self._persist("registry", self._snapshots.current)
+        self._follow(snapshot)
+        columns = self._reader.read(messages, snapshot)
         if columns.strangers and (newer := self._persist("registry", self._snapshots.newer)) is not None:
-            columns = self._fill(messages, newer)  # their pilot may have been imported this very second
+            self._follow(newer)
+            columns = self._reader.read(messages, newer)  # their pilot may have been imported this very second
         return Account(columns)
 
-    def _fill(self, messages: Sequence[Message], snapshot: Snapshot) -> Columns:
-        columns = Columns(snapshot)
-        for message in messages:
-            route = self._router.route(message.topic)
-            if route is None:
-                columns.set_aside(message, "", "", "", _unknown_topic(message.topic))
-            elif route.format == IGNORED:
-                columns.ignore(message, route.pilot, route.device)
-            else:
-                self._decode(message, route, columns)
-        return columns
-
-    def _decode(self, message: Message, route: Route, columns: Columns) -> None:
-        try:
-            found = without_stale(message, self._decoders[route.format](message, route.device))
-            columns.add(message, route.pilot, route.format, found)
-            if not found:
-                columns.ignore(message, route.pilot, route.device)
-        except BadMessage as problem:
-            columns.set_aside(message, route.pilot, route.device, route.format, problem)
-        except Exception as error:  # supervises each message: a decoder's bug must not stop the others
-            log.exception("decoder failed", format=route.format, topic=message.topic)
-            columns.drop_unfinished()
-            columns.set_aside(message, route.pilot, route.device, route.format, _decoder_failed(error))
+    def _follow(self, snapshot: Snapshot) -> None:
+        """Listen to the topics that the pilots name."""
+        topics = self._reader.use(snapshot)
+        if topics is not None:
+            self._source.subscribe(topics)
+            self._listening = topics
 
     # -- write -----------------------------------------------------------------------------------------------------
 
-    def _keep(self, account: Account, started: float) -> None:
+    def _keep(self, messages: Sequence[Message], replayed: Sequence[int] = ()) -> None:
         """Store the good values and book them together with what is set aside. Returns when all of it is durable."""
+        started = time.perf_counter()
+        account = self._check(messages)
         if self._to_reconcile:
             self._persist("reconcile", self._reconcile)
         worker = self._settings.worker
         self._persist("books", self._books.open_batch, worker, account.device_days)
         receipt = self._write(account)
         tallies, set_aside = account.close(receipt)
+        if replayed:
+            for tally in tallies.values():
+                tally.messages = 0  # counted when they came
         if account.undescribed:
             self._persist("registry", self._registry.note_streams, account.undescribed)  # a set: again is harmless
-        self._persist("books", self._books.close_batch, worker, tallies, set_aside)
+        self._persist("books", self._books.close_batch, worker, tallies, set_aside, account.remarks(replayed))
         self._last_commit = time.time_ns() // 1000
         total = Tally()
         for tally in tallies.values():
             total.add(tally)
-        self._metrics.count(
-            len(self._unsettled), total, [entry.reason for entry in set_aside], time.perf_counter() - started
-        )
+        self._metrics.count(len(messages), total, [entry.reason for entry in set_aside], time.perf_counter() - started)
+        self._metrics.count_ignored(passed.rule for passed in account.columns.ignored)
+        if self._watched and (seen := watched(account, receipt, self._watched, worker, self._last_commit)):
+            self._persist("registry", self._registry.watching.record, seen)
 
     def _write(self, account: Account) -> Receipt:
         if not len(account.batch):
@@ -206,6 +207,23 @@ class Pipeline:
         self._to_reconcile = bool(
             left
         )  # those that another worker is writing to at this moment wait for the next pause
+
+    # -- beside the messages ---------------------------------------------------------------------------------------
+
+    def _look_around(self) -> None:
+        """Once a second: which topics the pilots want, which devices are watched, and what is to be taken again."""
+        if time.monotonic() < self._next_look:
+            return
+        self._follow(self._persist("registry", self._snapshots.current))
+        self._watched = self._persist("registry", self._registry.watching.current)
+        entries = self._persist("registry", self._registry.quarantine.take_replays, self._settings.worker)
+        if entries:
+            messages = {
+                (e.topic, e.payload, e.received): Message(e.topic, e.payload, e.received, id=-1) for e in entries
+            }
+            self._keep(list(messages.values()), [entry.id for entry in entries])
+            log.info("took messages again from quarantine", messages=len(messages), entries=len(entries))
+        self._next_look = time.monotonic() + LOOK_AROUND
 
     # -- patience --------------------------------------------------------------------------------------------------
 
@@ -232,45 +250,3 @@ class Pipeline:
         self._waits = min(self._waits + 1, 16)
         if self._stopping.wait(random.uniform(ceiling / 2, ceiling)):
             raise Stopped
-
-
-def count_rows(store: ReadingStore, device_days: Iterable[DeviceDay]) -> dict[DeviceDay, int]:
-    """How many rows the store holds for each of these device-days, one query a pilot."""
-    counts = dict.fromkeys(device_days, 0)
-    for pilot, group in groupby(sorted(counts), key=lambda device_day: device_day.pilot):
-        wanted = list(group)
-        query = Query(
-            select=Selection(pilots=(pilot,), devices=tuple(sorted({device_day.device for device_day in wanted}))),
-            start=min(device_day.day for device_day in wanted) * DAY,
-            end=(max(device_day.day for device_day in wanted) + 1) * DAY,
-            every=Every(1, "d"),
-            aggregates=("count",),
-        )
-        for batch in store.read(query):
-            rows = zip(
-                batch["device"].to_pylist(),
-                batch["time"].cast("int64").to_pylist(),
-                batch["count"].to_pylist(),
-                strict=True,
-            )
-            for device, start, count in rows:
-                device_day = DeviceDay(pilot, device, start // DAY)
-                if device_day in counts:
-                    counts[device_day] += count
-    return counts
-
-
-def _unknown_topic(topic: str) -> BadMessage:
-    return BadMessage(
-        "unknown-topic",
-        f"nothing is known about the topic {topic[:200]!r}",
-        "Readings go to pilots/<pilot>/<device>/readings",
-    )
-
-
-def _decoder_failed(error: Exception) -> BadMessage:
-    return BadMessage(
-        "decoder-failed",
-        f"the decoder stopped with {type(error).__name__}: {str(error)[:200]}",
-        "This is a fault of techport, not of the device: report it, and replay the message once it is mended",
-    )

@@ -1,29 +1,67 @@
-"""From a topic to the device it speaks for and the format it is written in."""
+"""From a topic to the pilot and device it speaks for, and the decoder that reads it."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
+
 import msgspec
+from paho.mqtt.client import topic_matches_sub
+
+from techport_ingest.decoders import Decoder, make_decoders
+from techport_ingest.javascript import CodecShelf
+from techport_ingest.sources import PilotSource
+from techport_pilots.snapshot import Snapshot
 
 IGNORED = "ignored"
 """Format of topics that carry no readings by rule: counted, not stored, not set aside."""
 
+NATIVE_TOPICS = "pilots/#"
+
 
 class Route(msgspec.Struct, frozen=True, gc=False):
     pilot: str
-    device: str
-    format: str  # a key of DECODERS, or IGNORED
+    device: str  # "" where only the payload says
+    format: str  # a key of the decoders, or IGNORED
+    decode: Decoder | None  # None for IGNORED
+    next: Route | None = None  # another pilot whose source takes the topic too; asked when this one has no such device
 
 
 class Router:
-    """Knows `pilots/<pilot>/<device>/readings`. Topics of other formats join here when pilots bring `[[sources]]`.
+    """Knows `pilots/<pilot>/<device>/readings`, and the `[[sources]]` of the pilots of the newest snapshot.
 
-    Answers are remembered: a platform sees the same few thousand topics all day. The memory is bounded, since a topic
-    is whatever somebody cares to publish to.
+    Below `pilots/` a pilot's sources come before the rule, and can only be about its own devices. Answers are
+    remembered: a platform sees the same few thousand topics all day. The memory is bounded, since a topic is whatever
+    somebody cares to publish to.
     """
 
-    def __init__(self, remembered: int = 20_000) -> None:
+    def __init__(self, decoders: Mapping[str, Decoder] | None = None, remembered: int = 20_000) -> None:
+        self._decoders = make_decoders() if decoders is None else decoders
         self._remembered = remembered
         self._routes: dict[str, Route | None] = {}
+        self._sources: dict[tuple[str, str, bytes], PilotSource] = {}
+        self._shelf = CodecShelf()
+        self._snapshot: Snapshot | None = None
+
+    def use(self, snapshot: Snapshot) -> bool:
+        """Take the sources of a snapshot; whether the topics may have changed. What a decoder remembers outlives a
+        change of everything but its own source.
+        """
+        if snapshot is self._snapshot:
+            return False
+        self._snapshot = snapshot
+        before, self._sources = self._sources, {}
+        for pilot in snapshot.pilots.values():
+            for definition in pilot.sources:
+                key = (pilot.id, pilot.timezone, msgspec.json.encode(definition))
+                source = before.get(key) or PilotSource(pilot.id, pilot.timezone, definition, self._shelf)
+                self._sources[key] = source
+        self._routes.clear()
+        return list(before) != list(self._sources)
+
+    @property
+    def topics(self) -> tuple[str, ...]:
+        """The filters to subscribe to, none of which another one covers."""
+        return essential((NATIVE_TOPICS, *(source.definition.topic for source in self._sources.values())))
 
     def route(self, topic: str) -> Route | None:
         """The route of a topic, or None for a topic that nobody described."""
@@ -33,13 +71,36 @@ class Router:
             pass
         if len(self._routes) >= self._remembered:
             self._routes.clear()
-        route = self._routes[topic] = _native(topic)
+        route = self._routes[topic] = self._of_sources(topic) or self._native(topic)
         return route
 
+    def _of_sources(self, topic: str) -> Route | None:
+        route = None
+        for source in reversed(self._sources.values()):
+            definition = source.definition
+            if topic_matches_sub(definition.topic, topic) and _is_about(source.pilot, definition.topic, topic):
+                route = Route(source.pilot, source.device_of(topic), definition.format, source, route)
+        return route
 
-def _native(topic: str) -> Route | None:
-    levels = topic.split("/")
-    if len(levels) != 4 or levels[0] != "pilots" or not levels[1] or not levels[2]:
-        return None
-    kind = {"readings": "native", "status": IGNORED}.get(levels[3])
-    return Route(levels[1], levels[2], kind) if kind else None
+    def _native(self, topic: str) -> Route | None:
+        levels = topic.split("/")
+        if len(levels) != 4 or levels[0] != "pilots" or not levels[1] or not levels[2]:
+            return None
+        if levels[3] == "readings":
+            return Route(levels[1], levels[2], "native", self._decoders["native"])
+        return Route(levels[1], levels[2], IGNORED, None) if levels[3] in ("status", "problems") else None
+
+
+def essential(filters: Iterable[str]) -> tuple[str, ...]:
+    """The filters without those that another one covers: a broker may give a message once for each that fits."""
+    distinct = list(dict.fromkeys(filters))
+    return tuple(one for one in distinct if not any(_covers(other, one) for other in distinct if other != one))
+
+
+def _covers(wide: str, narrow: str) -> bool:
+    return bool(topic_matches_sub(wide, narrow)) and (wide.endswith("#") or not narrow.endswith("#"))
+
+
+def _is_about(pilot: str, topic_filter: str, topic: str) -> bool:
+    """Whether the pilot may read the topic through this filter: what is below pilots/ is that pilot's alone."""
+    return not topic.startswith("pilots/") or topic_filter.startswith(f"pilots/{pilot}/")

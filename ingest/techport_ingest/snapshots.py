@@ -6,7 +6,9 @@ import time
 from collections.abc import Iterable
 from typing import Protocol
 
+from techport_pilots.quarantine import Quarantine
 from techport_pilots.snapshot import Snapshot
+from techport_pilots.watching import Watching
 from techport_storage.model import Stream
 
 
@@ -16,6 +18,12 @@ class Registry(Protocol):
     def version(self) -> int: ...
 
     def snapshot(self) -> Snapshot: ...
+
+    @property
+    def quarantine(self) -> Quarantine: ...
+
+    @property
+    def watching(self) -> Watching: ...
 
     def note_streams(self, streams: Iterable[Stream]) -> None: ...
 

@@ -25,6 +25,9 @@ class Source(Protocol):
         back).
         """
 
+    def subscribe(self, topics: Sequence[str]) -> None:
+        """Receive what fits these filters from now on, instead of those before; the same again costs nothing."""
+
     @property
     def connected(self) -> bool: ...
 

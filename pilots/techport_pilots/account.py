@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import msgspec
@@ -66,6 +67,24 @@ class SetAside(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def device_day(self) -> DeviceDay:
         return DeviceDay(self.pilot, self.device, day_of(self.received) if self.day is None else self.day)
+
+
+class Event(NamedTuple):
+    """Something that happened at a device and is no reading."""
+
+    pilot: str
+    device: str
+    time: Micros
+    kind: str
+    text: str
+
+
+class Remarks(msgspec.Struct, frozen=True, kw_only=True):
+    """What a batch leaves in the books beside its sums."""
+
+    ignored: Mapping[tuple[DeviceDay, str], int] = {}  # by device-day and rule
+    events: Sequence[Event] = ()
+    replayed: Sequence[int] = ()  # entries of the quarantine that this batch took again, as new arrivals
 
 
 def day_of(time: Micros) -> int:

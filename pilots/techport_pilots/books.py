@@ -19,13 +19,14 @@ from collections.abc import Iterable, Mapping, Sequence
 import msgspec
 from sqlalchemy import Connection, Engine, select, text
 
-from techport_pilots.account import COUNTS, DeviceDay, SetAside, Tally, day_of
+from techport_pilots.account import COUNTS, DeviceDay, Remarks, SetAside, Tally, day_of
 from techport_pilots.database import clean_text, reading, writing
 from techport_pilots.errors import RegistryUnavailable
-from techport_pilots.quarantine import Quarantine, admit, digest, key
+from techport_pilots.quarantine import Quarantine, admit, digest, key, withdraw
+from techport_pilots.remarks import note_remarks
 from techport_pilots.tables import ledger
 
-__all__ = ["COUNTS", "Books", "DeviceDay", "SetAside", "Tally", "day_of"]
+__all__ = ["COUNTS", "Books", "DeviceDay", "Remarks", "SetAside", "Tally", "day_of"]
 
 _OPEN = text(
     "INSERT INTO intents (worker, pilot, device, day, state, ledger_then)"
@@ -100,18 +101,28 @@ class Books:
             with writing(self._engine) as connection:
                 connection.execute(_OPEN, rows)
 
-    def close_batch(self, worker: str, tallies: Mapping[DeviceDay, Tally], set_aside: Sequence[SetAside] = ()) -> None:
+    def close_batch(
+        self,
+        worker: str,
+        tallies: Mapping[DeviceDay, Tally],
+        set_aside: Sequence[SetAside] = (),
+        remarks: Remarks | None = None,
+    ) -> None:
         """Book the batch, put what was set aside into quarantine and clear the intent: all of it or nothing, durably.
 
-        A redelivered entry that is in quarantine already is booked as a duplicate instead.
+        A redelivered entry that is in quarantine already is booked as a duplicate instead. Entries that the batch took
+        again leave the quarantine and the sums of their day; raises ReplayTaken when another worker was first.
         """
+        remarks = remarks or Remarks()
         token = self._token(worker, tallies, set_aside)
         try:
             with writing(self._engine) as connection:
                 if connection.execute(_LAST_CLOSED, {"worker": worker}).scalar() != token:
                     booked = _merged(tallies)
+                    withdraw(connection, remarks.replayed, booked)
                     admit(connection, set_aside, booked)
                     _book(connection, booked)
+                    note_remarks(connection, remarks)
                     connection.execute(_CLOSE, {"worker": worker})
                     connection.execute(_REMEMBER_CLOSED, {"worker": worker, "token": token})
         except RegistryUnavailable:  # the commit may have happened, and only its answer been lost

@@ -12,6 +12,7 @@ from techport_pilots.durations import interval_micros, parse_duration
 from techport_pilots.kpi_checks import check_exclusions, check_kpis
 from techport_pilots.model import DeviceDefinition, PilotDefinition, Position, QuantityDefinition, Text
 from techport_pilots.quantities import Vocabulary, builtin, vocabulary_of
+from techport_pilots.source_checks import check_aliases, check_sources
 from techport_pilots.structure import Misfit, Path, did_you_mean
 from techport_pilots.units import is_unit, suggest_unit
 
@@ -47,6 +48,8 @@ def _identity(pilot: PilotDefinition) -> Checks:
         near = difflib.get_close_matches(pilot.timezone, available_timezones(), n=1, cutoff=0.8)
         remedy = f"Did you mean {near[0]}?" if near else "Use Europe/Oslo, UTC or another name of the IANA list"
         yield Misfit(("timezone",), f"there is no time zone {pilot.timezone!r}", remedy)
+    if pilot.quarantine is not None:
+        yield from _duration(pilot.quarantine, ("quarantine",), "P90D", parse_duration)
     for index, organisation in enumerate(pilot.organisations):
         yield from _not_blank(Text(organisation.name), ("organisations", index, "name"))
     if pilot.retention is not None:
@@ -271,4 +274,6 @@ _CHECKS: tuple[Callable[[PilotDefinition], Checks], ...] = (
     check_exclusions,
     _events,
     _exclusions,
+    check_sources,
+    check_aliases,
 )

@@ -2,6 +2,7 @@
 
 PilotsError
 ├── RegistryUnavailable   not now: the database is down, locked or full; the same call again is safe
+├── ReplayTaken           never: somebody else took an entry of the quarantine again; look at what is left
 ├── UnknownPilot          never: no pilot of that id; names the ones that are near
 ├── WrongState            never, while the pilot is in the state it is in; says what to do first
 ├── BadPackage            never: a file that is no package of ours, or was changed since it was made
@@ -22,6 +23,10 @@ class PilotsError(Exception):
 
 class RegistryUnavailable(PilotsError):
     """The database behind the registry cannot answer now. Worth a retry of the same call."""
+
+
+class ReplayTaken(PilotsError):
+    """An entry of the quarantine was dealt with by somebody else meanwhile; nothing was booked."""
 
 
 class UnknownPilot(PilotsError, KeyError):

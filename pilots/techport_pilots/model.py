@@ -60,6 +60,7 @@ class DeviceDefinition(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     group: str | None = None  # for KPIs and control groups
     interval: str | None = None  # default for its streams
     streams: list[StreamDefinition] = []
+    aliases: list[str] = []  # what else it is called in messages: DevEUI, MAC address, friendly name
 
 
 class QuantityDefinition(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -81,6 +82,72 @@ class Phase(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     start: dt.datetime
     end: dt.datetime
     title: Text | None = None
+
+
+MessageFormat = Literal[
+    "native",
+    "senml",
+    "senml-cbor",
+    "tts-v3",
+    "chirpstack-v4",
+    "cayenne-lpp",
+    "tasmota",
+    "zigbee2mqtt",
+    "shelly-gen2",
+    "sparkplug-b",
+    "line-protocol",
+    "homie",
+    "sensor-community",
+    "ruuvi-gateway",
+    "sensorthings",
+    "ultralight",
+    "csv",
+]
+
+
+class FieldMapping(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What a maker's field is in the vocabulary. `fields: {temp: air_temperature}` is short for one with a quantity."""
+
+    quantity: str  # vocabulary name, or one of the pilot's own; ".channel" may follow
+    unit: str | None = None  # of the values in the message, in any common spelling; None: as the message says
+    factor: float = 1.0  # values are multiplied by it first: 0.1 for tenths
+    text: bool = False  # read numbers that are sent as text, with a decimal comma too: "21,5"
+
+
+class DeviceRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How a message says which device it is of. One of the three."""
+
+    level: int | None = None  # of the topic, counted from 1
+    pointer: str | None = None  # JSON pointer (RFC 6901) into the payload
+    id: str | None = None  # every message is of this device
+
+
+class CsvColumns(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Names of columns where a CSV's heading calls them otherwise."""
+
+    time: str | None = None
+    device: str | None = None
+    channel: str | None = None
+    values: list[str] | None = None
+    encoding: str = "utf-8"
+    separator: str | None = None
+    decimal: Literal[",", "."] | None = None
+
+
+class SourceDefinition(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Where messages of other makers' formats come from, and how they become the pilot's readings.
+
+    Topic and format are enough for most: the format knows which device it is and what its keys mean.
+    """
+
+    topic: str  # MQTT topic filter
+    format: MessageFormat
+    device: DeviceRule | None = None  # None: as the format says
+    fields: dict[str, FieldMapping] = {}  # by the key that `techport decode` shows
+    ignore: list[str] = []  # keys that are no readings
+    codec: str | None = None  # tts-v3, chirpstack-v4: "cayenne-lpp", or JavaScript with decodeUplink
+    precision: Literal["ns", "us", "ms", "s"] = "ns"  # line-protocol
+    columns: CsvColumns | None = None  # csv
 
 
 Statistic = Literal["mean", "median", "percentile", "min", "max", "sum", "count", "hours_above", "share_above"]
@@ -181,8 +248,10 @@ class PilotDefinition(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     phases: list[Phase] = []
     kpis: list[Kpi] = []
     quantities: list[QuantityDefinition] = []
+    sources: list[SourceDefinition] = []
     events: list[Event] = []
     exclusions: list[Exclusion] = []
     licence: str = "CC-BY-4.0"  # SPDX
     attribution: str = ""
     retention: str | None = None  # ISO 8601 duration after the end
+    quarantine: str | None = None  # how long what was set aside is kept; None: until somebody deals with it

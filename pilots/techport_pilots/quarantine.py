@@ -6,18 +6,24 @@ Books puts them in, in the transaction that books them; this reads them, and rem
 from __future__ import annotations
 
 import hashlib
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, Engine, Select, bindparam, delete, func, insert, select
+from sqlalchemy import Connection, Engine, Select, bindparam, delete, func, insert, or_, select, update
 
 from techport_pilots.account import DeviceDay, SetAside, Tally
 from techport_pilots.database import clean_text, name, reading, writing
+from techport_pilots.errors import ReplayTaken
 from techport_pilots.tables import quarantine as _table
 from techport_storage.model import Micros
 
 _INSERT = insert(_table)
+_PATIENCE: Micros = 600_000_000
+_DAY_OF = select(_table.c.pilot, _table.c.device, _table.c.day, _table.c.value_count).where(
+    _table.c.id == bindparam("id")
+)
 _KNOWN = select(_table.c.id).where(_table.c.digest == bindparam("digest")).limit(1)
 
 
@@ -37,6 +43,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     detail: str
     hint: str
     values: int
+    replay_requested: Micros | None = None  # it waits to be taken again, since then
 
 
 class Page(msgspec.Struct, frozen=True):
@@ -60,6 +67,7 @@ class Count(msgspec.Struct, frozen=True):
 class Where(msgspec.Struct, frozen=True, kw_only=True):
     """Which entries. None means all; times are of arrival, half-open [start, end)."""
 
+    ids: tuple[int, ...] | None = None
     pilot: str | None = None
     device: str | None = None
     reason: str | None = None
@@ -107,6 +115,62 @@ class Quarantine:
             for entry in entries:
                 removed += connection.execute(delete(_table).where(_table.c.id == entry)).rowcount
         return removed
+
+    def request_replay(self, where: Where) -> int:
+        """Ask the ingest workers to take these messages again, as new arrivals: within a second where one runs.
+
+        An entry's message is taken with all its entries, and each value of it lands once: what was stored at the first
+        arrival is found as a duplicate. Returns how many entries wait now; what cannot be stored still comes back as
+        a new entry.
+        """
+        messages = _filtered(select(_table.c.received, _table.c.topic).distinct(), where)
+        mark = (
+            update(_table)
+            .where(_table.c.received == bindparam("at"), _table.c.topic == bindparam("to"))
+            .values(replay_requested=time.time_ns() // 1000, replay_worker=None)
+        )
+        marked = 0
+        with writing(self._engine) as connection:
+            for received, topic in connection.execute(messages).all():
+                marked += connection.execute(mark, {"at": received, "to": topic}).rowcount
+        return marked
+
+    def take_replays(self, worker: str, limit: int = 500) -> list[Entry]:
+        """Entries that wait to be taken again, which are this worker's from now on, for ten minutes at least."""
+        now = time.time_ns() // 1000
+        free = or_(
+            _table.c.replay_worker.is_(None), _table.c.replay_worker == worker, _table.c.replay_taken < now - _PATIENCE
+        )
+        waiting = select(*_ENTRY_COLUMNS).where(_table.c.replay_requested.is_not(None), free)
+        waiting = waiting.order_by(_table.c.id).limit(limit)
+        with reading(self._engine) as connection:
+            if connection.execute(waiting.with_only_columns(_table.c.id).limit(1)).first() is None:
+                return []
+        with writing(self._engine) as connection:
+            entries = [_entry(row) for row in connection.execute(waiting)]
+            mine = update(_table).where(_table.c.id.in_([entry.id for entry in entries]))
+            connection.execute(mine.values(replay_worker=worker, replay_taken=now))
+        return entries
+
+    def expire(self, before: Micros, pilot: str | None = None) -> int:
+        """Take out what arrived before then; returns how many entries there were. The books keep what they say."""
+        query = delete(_table).where(_table.c.received < before)
+        if pilot is not None:
+            query = query.where(_table.c.pilot == pilot)
+        with writing(self._engine) as connection:
+            return connection.execute(query).rowcount
+
+
+def withdraw(connection: Connection, replayed: Sequence[int], ledger: dict[DeviceDay, Tally]) -> None:
+    """Take entries out whose messages arrive once more, also out of the sums. Raises ReplayTaken when one is gone."""
+    for entry in replayed:
+        row = connection.execute(_DAY_OF, {"id": entry}).first()
+        if row is None:
+            raise ReplayTaken(f"entry {entry} of the quarantine was dealt with meanwhile")
+        connection.execute(delete(_table).where(_table.c.id == entry))
+        tally = ledger.setdefault(DeviceDay(row.pilot, row.device, row.day), Tally())
+        tally.received -= row.value_count
+        tally.quarantined -= row.value_count
 
 
 def admit(connection: Connection, set_aside: Sequence[SetAside], ledger: dict[DeviceDay, Tally]) -> None:
@@ -169,6 +233,8 @@ def _filtered(query: Select[Any], where: Where) -> Select[Any]:
     for column, value in equal.items():
         if value is not None:
             query = query.where(column == value)
+    if where.ids is not None:
+        query = query.where(_table.c.id.in_(where.ids))
     if where.start is not None:
         query = query.where(_table.c.received >= where.start)
     if where.end is not None:

@@ -16,7 +16,9 @@ from techport_pilots.errors import UnknownPilot
 from techport_pilots.lifecycle import State
 from techport_pilots.model import DeviceDefinition, PilotDefinition, Position, StreamDefinition, Text
 from techport_pilots.quantities import Chart, Kind, Vocabulary, vocabulary_of
+from techport_pilots.quarantine import Quarantine
 from techport_pilots.snapshot import Snapshot
+from techport_pilots.watching import Watching
 from techport_storage.model import Micros, Stream
 
 __all__ = ["DeviceInfo", "PilotVersion", "Registry", "StreamInfo", "UnknownPilot"]
@@ -100,6 +102,8 @@ class Registry:
         self.engine = engine
         self._state = _State(-1, {}, [], Snapshot.of(-1, [], []), {})
         self._loading = threading.Lock()
+        self.quarantine = Quarantine(engine)
+        self.watching = Watching(engine)
 
     @classmethod
     def open(cls, url: str) -> Registry:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 import msgspec
 
-from techport_pilots.model import DeviceDefinition, PilotDefinition
+from techport_pilots.model import DeviceDefinition, PilotDefinition, SourceDefinition
 from techport_pilots.quantities import Vocabulary, vocabulary_of
 from techport_storage.model import Stream
 
@@ -44,11 +44,16 @@ class PilotView(msgspec.Struct, frozen=True):
     id: str
     timezone: str
     devices: Mapping[str, DeviceView]
+    aliases: Mapping[str, str]  # plain() of ids and other names -> id
+    sources: Sequence[SourceDefinition] = ()
     closed: bool = False  # its data is frozen: what still arrives is set aside
 
     def device(self, device: str) -> DeviceView | None:
-        """The described device of that id, or None."""
-        return self.devices.get(device)
+        """The described device of that id or other name, or None. A name's case and colons do not matter."""
+        found = self.devices.get(device)
+        if found is None and (known := self.aliases.get(plain(device))) is not None:
+            found = self.devices.get(known)
+        return found
 
 
 class Snapshot(msgspec.Struct, frozen=True):
@@ -75,10 +80,16 @@ class Snapshot(msgspec.Struct, frozen=True):
         return cls(version, {pilot.id: _pilot(pilot, keys, pilot.id in closed) for pilot in pilots})
 
 
+def plain(name: str) -> str:
+    """A device's name as it is compared: "AC:23:3F" and "ac233f" are one."""
+    return name.lower().replace(":", "")
+
+
 def _pilot(pilot: PilotDefinition, seen: Mapping[tuple[str, str], list[str]], closed: bool) -> PilotView:
     words = vocabulary_of(pilot)
     devices = {d.id: _device(pilot.id, d, seen.get((pilot.id, d.id), []), words) for d in pilot.devices}
-    return PilotView(pilot.id, pilot.timezone, devices, closed)
+    aliases = {plain(name): d.id for d in pilot.devices for name in (d.id, *d.aliases)}
+    return PilotView(pilot.id, pilot.timezone, devices, aliases, tuple(pilot.sources), closed)
 
 
 def _device(pilot: str, device: DeviceDefinition, seen: Iterable[str], words: Vocabulary) -> DeviceView:

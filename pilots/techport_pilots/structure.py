@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from msgspec import inspect
 
-from techport_pilots.model import Text
+from techport_pilots.model import FieldMapping, Text
 
 Path = tuple[str | int, ...]
 
@@ -68,6 +68,11 @@ class _Fitter:
                 return self._text(value, path)
             case inspect.BoolType():
                 return self._expect(value, isinstance(value, bool), path, "Write true or false")
+            case inspect.IntType():
+                whole = isinstance(value, int) and not isinstance(value, bool)
+                return self._expect(value, whole, path, "Write a whole number")
+            case inspect.DictType():
+                return self._mapping(value, kind.value_type, path)
             case inspect.FloatType():
                 return self._number(value, path)
             case inspect.DateTimeType():
@@ -86,6 +91,8 @@ class _Fitter:
     def _struct(self, value: object, kind: inspect.StructType, path: Path) -> object:
         if kind.cls is Text and isinstance(value, str):
             return {"nb": value, "en": value}
+        if kind.cls is FieldMapping and isinstance(value, str):
+            return {"quantity": value}
         if not isinstance(value, Mapping):
             names = ", ".join(field.encode_name for field in kind.fields)
             return self._expect(value, False, path, f"Write a mapping with {names}")
@@ -112,6 +119,11 @@ class _Fitter:
         if not isinstance(value, list):
             return self._expect(value, False, path, "Write a list: one line each, starting with “- ”")
         return [self.fit(item, kind, (*path, index)) for index, item in enumerate(value)]
+
+    def _mapping(self, value: object, kind: inspect.Type, path: Path) -> object:
+        if not isinstance(value, Mapping):
+            return self._expect(value, False, path, "Write a mapping, such as {temp: air_temperature}")
+        return {str(key): self.fit(inner, kind, (*path, str(key))) for key, inner in value.items()}
 
     def _tuple(self, value: object, kind: inspect.TupleType, path: Path) -> object:
         if not isinstance(value, list) or len(value) != len(kind.item_types):
@@ -156,6 +168,8 @@ _REQUIRED: dict[str, str] = {
     "title": "Add title: with nb: and en:",
     "question": "Add question: what the pilot wants to know, in one sentence with a question mark",
     "devices": "Add devices: a list, or [] when none is known yet",
+    "topic": "Add topic: an MQTT topic filter, such as tele/+/SENSOR",
+    "format": "Add format: a name of the list in docs/devices.md, such as tasmota",
     "quantity": "Add quantity: a name of the vocabulary, such as pm10",
 }
 

@@ -159,8 +159,73 @@ quarantine = Table(
     Column("hint", Text, nullable=False),
     Column("value_count", Integer, nullable=False),
     Column("digest", LargeBinary(16), nullable=False),  # of topic, payload, reason and field
+    Column("replay_requested", BigInteger),  # since when it waits to be taken again as a new arrival
+    Column("replay_worker", String),  # the worker that is at it, and since when
+    Column("replay_taken", BigInteger),
     Index("quarantine_by_device", "pilot", "device", "id"),
     Index("quarantine_by_digest", "digest"),
     Index("quarantine_by_day", "day"),
+    Index("quarantine_by_arrival", "received"),
+    Index("quarantine_by_replay", "replay_requested"),
     sqlite_autoincrement=True,  # an id is never given twice, so a cursor never skips
+)
+
+# Parts of messages that are no reading by a rule of their format, by the rule; their sum is the ledger's `ignored`.
+ignored_parts = Table(
+    "ignored_parts",
+    metadata,
+    Column("pilot", String, primary_key=True),
+    Column("device", String, primary_key=True),
+    Column("day", Integer, primary_key=True, autoincrement=False),
+    Column("rule", String, primary_key=True),
+    Column("parts", BigInteger, nullable=False),
+)
+
+# What devices said that is no reading: joined, offline, a button. The same again is the same event.
+device_events = Table(
+    "device_events",
+    metadata,
+    Column("pilot", String, primary_key=True),
+    Column("device", String, primary_key=True),
+    Column("time", BigInteger, primary_key=True, autoincrement=False),
+    Column("kind", String, primary_key=True),
+    Column("text", Text, nullable=False),
+)
+
+# What devices prove at the broker who they are. The password itself is known to the device alone.
+credentials = Table(
+    "credentials",
+    metadata,
+    Column("username", String, primary_key=True),
+    Column("pilot", String, nullable=False),
+    Column("device", String, nullable=False),
+    Column("password", String, nullable=False),  # salted hash, as mosquitto writes them
+    Column("who", String, nullable=False),
+    Column("at", BigInteger, nullable=False),
+)
+
+# Devices whose messages somebody watches arrive.
+watches = Table(
+    "watches",
+    metadata,
+    Column("pilot", String, primary_key=True),
+    Column("device", String, primary_key=True),
+    Column("until", BigInteger, nullable=False),
+)
+
+# The last messages of watched devices, with what became of them.
+watched_messages = Table(
+    "watched_messages",
+    metadata,
+    Column("id", _SERIAL, primary_key=True, autoincrement=True),
+    Column("pilot", String, nullable=False),
+    Column("device", String, nullable=False),
+    Column("topic", String, nullable=False),
+    Column("payload", LargeBinary, nullable=False),
+    Column("received", BigInteger, nullable=False),
+    Column("worker", String, nullable=False),
+    Column("committed", BigInteger, nullable=False),  # visible since
+    Column("outcome", Text, nullable=False),  # JSON of watching.Outcome
+    Index("watched_by_device", "pilot", "device", "id"),
+    sqlite_autoincrement=True,
 )

@@ -7,8 +7,9 @@ import math
 import pytest
 
 from techport_ingest.booking import Account
-from techport_ingest.check import AHEAD, EARLIEST, LONGEST_KEY, Columns
+from techport_ingest.check import LONGEST_KEY, Columns
 from techport_ingest.message import DeviceEvent, Ignored, Message, Observed
+from techport_ingest.values import AHEAD, EARLIEST
 from techport_pilots.account import DeviceDay, Tally
 from techport_pilots.model import DeviceDefinition, PilotDefinition, StreamDefinition, Text
 from techport_pilots.snapshot import Snapshot
@@ -164,7 +165,7 @@ def test_the_books_add_up_for_every_device_day(columns: Columns) -> None:
     )
     columns.add(message(2), "air", "native", [Observed("lamp", NOW, "pm10", "x"), Observed("lamp", NOW, "pm10", 3.0)])
     columns.add(message(3), "air", "native", [Observed("lamp", NOW, "pm10", "x")])
-    columns.ignore(message(4, "pilots/air/lamp/status"), "air", "lamp")
+    columns.ignore(message(4, "pilots/air/lamp/status"), "air", "lamp", "status")
     account = Account(columns)
     assert account.device_days == [DeviceDay("air", "lamp", DAY - 1), DeviceDay("air", "lamp", DAY)]
 

@@ -3,7 +3,7 @@
     {"time": "2026-05-04T12:30:00Z", "pm10": 21.5, "temperature": 7}
 
 `time` is read by decoders/times.py and may be left out. Every other key is a quantity. Which values are acceptable is
-not decided here: that is the check step, which knows the device.
+not decided here: that is the check step, which knows the device. An array that is a SenML pack is read as one.
 """
 
 from __future__ import annotations
@@ -14,20 +14,21 @@ from typing import Any
 
 import msgspec
 
+from techport_ingest.decoders import senml
 from techport_ingest.decoders.times import micros
-from techport_ingest.message import BadMessage, Message, Observed
+from techport_ingest.message import BadMessage, Found, Message, Observed
 
 _SHAPE = 'Send one object, {"time": "2026-05-04T12:30:00Z", "pm10": 21.5}, or an array of such objects'
 
 
-def decode(message: Message, device: str) -> list[Observed]:
+def decode(message: Message, device: str) -> list[Found]:
     """Values in the order of the payload. Raises BadMessage for what is not JSON of that shape."""
     payload = message.payload
     try:
         document = msgspec.json.decode(payload)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise _explain(payload, error) from None
-    observed: list[Observed] = []
+    observed: list[Found] = []
     append = observed.append
     strings = 0
     for record in document if type(document) is list else (document,):
@@ -43,8 +44,9 @@ def decode(message: Message, device: str) -> list[Observed]:
                 append(Observed(device, time, key, value))
     if payload.count(b'"') != 2 * strings:
         _refuse_duplicate_keys(payload)
-    if type(document) is list:
-        _refuse_senml(document)
+    if type(document) is list and _is_senml(document):
+        # The topic says whose readings these are, whatever the pack calls it: it is what the broker checked.
+        return [msgspec.structs.replace(one, device=device) for one in senml.decode(message, device)]
     if not observed:
         raise BadMessage("no-values", "there is no value in it", _SHAPE)
     return observed
@@ -76,15 +78,12 @@ def _object_without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     )
 
 
-def _refuse_senml(records: list[dict[str, Any]]) -> None:
+def _is_senml(records: list[dict[str, Any]]) -> bool:
     """SenML packs (RFC 8428) are arrays too; as plain objects they would become streams called "n" and "v"."""
-    for record in records:
-        if "bn" in record or ("n" in record and ("v" in record or "u" in record or "vs" in record or "vb" in record)):
-            raise BadMessage(
-                "senml",
-                "this is a SenML pack, which is not read on this topic yet",
-                'Send {"time": ..., "<quantity>": <number>}, or wait: the message is kept and can be replayed',
-            )
+    return any(
+        "bn" in record or ("n" in record and ("v" in record or "u" in record or "vs" in record or "vb" in record))
+        for record in records
+    )
 
 
 def _explain(payload: bytes, error: Exception) -> BadMessage:

@@ -1,0 +1,83 @@
+"""techport decode: a linter for messages, which needs no running platform."""
+
+from __future__ import annotations
+
+import datetime as dt
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, cast, get_args
+
+import msgspec
+import typer
+from rich.console import Console
+
+if TYPE_CHECKING:
+    from techport_ingest.lint import Explanation
+    from techport_pilots.model import MessageFormat
+
+
+def decode(
+    format: Annotated[str | None, typer.Option("--format", help="format of the message, such as tasmota")] = None,
+    topic: Annotated[str, typer.Option("--topic", help="topic it is published to")] = "pilots/pilot/device/readings",
+    pilot: Annotated[Path | None, typer.Option("--pilot", help="definition with the sources to read it by")] = None,
+    hex_: Annotated[bool, typer.Option("--hex", help="the payload is given in hexadecimal")] = False,
+    json: Annotated[bool, typer.Option("--json", help="answer in JSON")] = False,
+) -> None:
+    """Say what would become of the message on standard input. Exit code 1 when something of it would be set aside."""
+    from techport_ingest.lint import explain
+    from techport_pilots.definition import read_definition
+
+    definition = None if pilot is None else read_definition(pilot)
+    if definition is None and format is None:
+        format = "native"
+    said = explain(_payload(hex_), topic, time.time_ns() // 1000, _known(format), definition)
+    if json:
+        sys.stdout.buffer.write(msgspec.json.format(msgspec.json.encode(said), indent=1) + b"\n")
+    else:
+        show(said, Console(highlight=False))
+    raise typer.Exit(0 if said.ok else 1)
+
+
+def show(said: Explanation, console: Console) -> None:
+    """Print what was understood, and what was not."""
+    width = max((len(f"{one.device}  {one.quantity}") for one in said.readings), default=0)
+    for one in said.readings:
+        name = f"{one.device}  {one.quantity}"
+        when = "on arrival" if one.time is None else _iso(one.time)
+        remark = f"  ({one.remark})" if one.remark else ""
+        value = f"{one.value:.12g} {one.unit or ''}"
+        console.print(f"{name:{width}}  {value:14}  {when}{remark}", markup=False, soft_wrap=True)
+    for event in said.events:
+        console.print(f"event: {event}", markup=False)
+    if said.ignored:
+        console.print(f"ignored by rule: {', '.join(sorted(set(said.ignored)))}", markup=False)
+    for problem in said.refused:
+        console.print(f"[red]{problem.reason}[/red]:", end=" ")
+        console.print(f"{problem.detail}. {problem.hint}", markup=False, soft_wrap=True)
+
+
+def _known(format: str | None) -> MessageFormat | None:
+    from techport_pilots.model import MessageFormat
+    from techport_pilots.structure import did_you_mean
+
+    if format is not None and format not in get_args(MessageFormat):
+        raise typer.BadParameter(
+            f"nobody reads {format!r}. {did_you_mean(format, get_args(MessageFormat))}", param_hint="--format"
+        )
+    return cast("MessageFormat | None", format)
+
+
+def _payload(as_hex: bool) -> bytes:
+    """What standard input holds; without the line end that `echo` adds, unless that is all there is."""
+    data = sys.stdin.buffer.read()
+    if not as_hex:
+        return data.removesuffix(b"\n")
+    try:
+        return bytes.fromhex(data.decode("ascii"))
+    except ValueError as error:
+        raise typer.BadParameter(f"standard input is not hexadecimal: {error}", param_hint="--hex") from error
+
+
+def _iso(time: int) -> str:
+    return dt.datetime.fromtimestamp(time / 1e6, dt.UTC).isoformat()
