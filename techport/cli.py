@@ -7,7 +7,7 @@ import sys
 import typer
 from rich.console import Console
 
-from techport.commands import audit, decode, doctor, pilot_life, pilot_report, pilots, publish, run, store
+from techport.commands import audit, decode, device, doctor, pilot_life, pilot_report, pilots, publish, quarantine, run, store
 from techport.errors import CannotRun
 from techport.folder import FolderInUse
 from techport.settings import SettingsError
@@ -37,6 +37,8 @@ pilots.app.command("event")(pilot_life.event)
 pilots.app.command("exclude")(pilot_life.exclude)
 pilots.app.command("report")(pilot_report.report)
 app.add_typer(pilots.app, name="pilot")
+app.add_typer(device.app, name="device")
+app.add_typer(quarantine.app, name="quarantine")
 app.add_typer(store.app, name="store")
 
 EXPECTED = (

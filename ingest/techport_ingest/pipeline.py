@@ -43,6 +43,9 @@ T = TypeVar("T")
 LOOK_AROUND = 1.0
 """Seconds between two looks at what else there is to do."""
 
+EXPIRY = 3600.0
+"""Seconds between two rounds through the quarantine for what has expired."""
+
 
 class PipelineSettings(msgspec.Struct, frozen=True, kw_only=True):
     worker: str = "ingest"  # its name in the books; no two workers share one
@@ -86,6 +89,7 @@ class Pipeline:
         self._reader = Reader(decoders)
         self._watched: frozenset[tuple[str, str]] = frozenset()
         self._next_look = 0.0
+        self._next_expiry = 0.0
         self._listening: tuple[str, ...] = ()
         self._stopping = threading.Event()
         self._unsettled: list[Message] = []
@@ -224,6 +228,17 @@ class Pipeline:
             self._keep(list(messages.values()), [entry.id for entry in entries])
             log.info("took messages again from quarantine", messages=len(messages), entries=len(entries))
         self._next_look = time.monotonic() + LOOK_AROUND
+        if time.monotonic() >= self._next_expiry:
+            self._persist("registry", self._expire)
+            self._next_expiry = time.monotonic() + EXPIRY
+
+    def _expire(self) -> None:
+        """Delete what has been in quarantine for longer than its pilot says."""
+        for pilot in self._snapshots.current().pilots.values():
+            if pilot.quarantine is not None:
+                gone = self._registry.quarantine.expire(time.time_ns() // 1000 - pilot.quarantine, pilot.id)
+                if gone:
+                    log.info("entries of the quarantine expired", pilot=pilot.id, entries=gone)
 
     # -- patience --------------------------------------------------------------------------------------------------
 

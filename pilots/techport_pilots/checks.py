@@ -49,7 +49,7 @@ def _identity(pilot: PilotDefinition) -> Checks:
         remedy = f"Did you mean {near[0]}?" if near else "Use Europe/Oslo, UTC or another name of the IANA list"
         yield Misfit(("timezone",), f"there is no time zone {pilot.timezone!r}", remedy)
     if pilot.quarantine is not None:
-        yield from _duration(pilot.quarantine, ("quarantine",), "P90D", parse_duration)
+        yield from _duration(pilot.quarantine, ("quarantine",), "P90D", interval_micros)
     for index, organisation in enumerate(pilot.organisations):
         yield from _not_blank(Text(organisation.name), ("organisations", index, "name"))
     if pilot.retention is not None:

@@ -7,9 +7,10 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 
 import msgspec
 
+from techport_pilots.durations import interval_micros
 from techport_pilots.model import DeviceDefinition, PilotDefinition, SourceDefinition
 from techport_pilots.quantities import Vocabulary, vocabulary_of
-from techport_storage.model import Stream
+from techport_storage.model import Micros, Stream
 
 
 class StreamView(msgspec.Struct, frozen=True):
@@ -46,6 +47,7 @@ class PilotView(msgspec.Struct, frozen=True):
     devices: Mapping[str, DeviceView]
     aliases: Mapping[str, str]  # plain() of ids and other names -> id
     sources: Sequence[SourceDefinition] = ()
+    quarantine: Micros | None = None  # how long what is set aside is kept; None: for ever
     closed: bool = False  # its data is frozen: what still arrives is set aside
 
     def device(self, device: str) -> DeviceView | None:
@@ -89,7 +91,8 @@ def _pilot(pilot: PilotDefinition, seen: Mapping[tuple[str, str], list[str]], cl
     words = vocabulary_of(pilot)
     devices = {d.id: _device(pilot.id, d, seen.get((pilot.id, d.id), []), words) for d in pilot.devices}
     aliases = {plain(name): d.id for d in pilot.devices for name in (d.id, *d.aliases)}
-    return PilotView(pilot.id, pilot.timezone, devices, aliases, tuple(pilot.sources), closed)
+    kept = interval_micros(pilot.quarantine) if pilot.quarantine else None
+    return PilotView(pilot.id, pilot.timezone, devices, aliases, tuple(pilot.sources), kept, closed)
 
 
 def _device(pilot: str, device: DeviceDefinition, seen: Iterable[str], words: Vocabulary) -> DeviceView:

@@ -1,4 +1,4 @@
-"""What pilots name under `sources:`, from a real broker to the store: found, renamed, converted, for the right pilot."""
+"""What pilots name under `sources:`, from a real broker to the store: found, renamed, converted, rightly owned."""
 
 from __future__ import annotations
 

@@ -155,7 +155,8 @@ def test_what_is_set_aside_is_in_quarantine_as_it_came(books: Books, registry: R
     book(books, {entry.device_day: Tally(messages=1, received=3, quarantined=3)}, [entry])
 
     [found] = Quarantine(registry.engine).entries().items
-    kept = {field: getattr(found, field) for field in type(found).__struct_fields__ if field in SetAside.__struct_fields__ and field != "day"}
+    fields = [field for field in SetAside.__struct_fields__ if field not in ("redelivered", "day")]
+    kept = {field: getattr(found, field) for field in fields}
     assert kept == {field: getattr(entry, field) for field in kept}
     assert found.day == 20_000
 

@@ -1,0 +1,126 @@
+"""techport quarantine list | show | replay | expire."""
+
+from __future__ import annotations
+
+import datetime as dt
+import time
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from techport import options
+from techport.commands.pilots import open_registry
+from techport.errors import CannotRun
+
+if TYPE_CHECKING:
+    from techport_pilots.quarantine import Entry, Where
+
+app = typer.Typer(no_args_is_help=True, help="What could not be stored, and why. Works while the platform runs.")
+
+Pilot = Annotated[str | None, typer.Option("--pilot", help="only this pilot")]
+Device = Annotated[str | None, typer.Option("--device", help="only this device")]
+Reason = Annotated[str | None, typer.Option("--reason", help="only this reason, such as not-a-number")]
+
+
+@app.command("list")
+def list_(
+    data: options.Data = None,
+    registry: options.RegistryUrl = None,
+    pilot: Pilot = None,
+    device: Device = None,
+    reason: Reason = None,
+    entries: Annotated[int, typer.Option(help="how many of the newest entries to show")] = 10,
+) -> None:
+    """Counts by pilot, device, reason and day, and the newest entries."""
+    where = _where(pilot, device, reason)
+    console = Console(highlight=False)
+    with open_registry(data, registry) as opened:
+        counts = opened.quarantine.counts(where)
+        newest = opened.quarantine.entries(where, limit=entries).items
+    table = Table("pilot", "device", "reason", "day", "entries", "values")
+    for one in counts:
+        day = (dt.date(1970, 1, 1) + dt.timedelta(days=one.day)).isoformat()
+        table.add_row(one.pilot, one.device, one.reason, day, str(one.entries), str(one.values))
+    if not counts:
+        console.print("nothing is in quarantine")
+        return
+    console.print(table)
+    for entry in newest:
+        console.print(_line(entry), markup=False, soft_wrap=True)
+
+
+@app.command("show")
+def show(
+    entry: Annotated[int, typer.Argument(help="number of the entry, as `list` shows it")],
+    data: options.Data = None,
+    registry: options.RegistryUrl = None,
+) -> None:
+    """One entry: the raw message, what was wrong with it, and what to do."""
+    with open_registry(data, registry) as opened:
+        found = opened.quarantine.get(entry)
+    if found is None:
+        raise CannotRun(f"there is no entry {entry} in quarantine (any more)")
+    console = Console(highlight=False)
+    for line in (
+        _line(found),
+        f"  what to do: {found.hint}",
+        f"  topic:      {found.topic}",
+        f"  text:       {found.payload.decode(errors='backslashreplace')}",
+        f"  hex:        {found.payload.hex(' ')}",
+    ):
+        console.print(line, markup=False, soft_wrap=True)
+    if found.replay_requested is not None:
+        console.print("  waits to be replayed by an ingest worker")
+
+
+@app.command("replay")
+def replay(
+    entries: Annotated[list[int] | None, typer.Argument(help="numbers of entries; or choose with the options")] = None,
+    data: options.Data = None,
+    registry: options.RegistryUrl = None,
+    pilot: Pilot = None,
+    device: Device = None,
+    reason: Reason = None,
+) -> None:
+    """Take messages again, after what was wrong is mended. A running ingest worker does it within a second or two."""
+    if not entries and not (pilot or device or reason):
+        raise CannotRun("say which entries: their numbers, --pilot, --device or --reason")
+    with open_registry(data, registry) as opened:
+        waiting = opened.quarantine.request_replay(_where(pilot, device, reason, entries))
+    Console(highlight=False).print(
+        f"{waiting} entries are replayed; what cannot be stored still comes back as new ones"
+    )
+
+
+@app.command("expire")
+def expire(
+    older_than: Annotated[str, typer.Option("--older-than", help="ISO 8601 duration, such as P90D")],
+    data: options.Data = None,
+    registry: options.RegistryUrl = None,
+    pilot: Pilot = None,
+) -> None:
+    """Delete old entries for good. The sums keep saying that they arrived and were set aside."""
+    from techport_pilots.durations import interval_micros
+
+    try:
+        age = interval_micros(older_than)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--older-than") from error
+    before = time.time_ns() // 1000 - age
+    with open_registry(data, registry) as opened:
+        gone = opened.quarantine.expire(before, pilot)
+    Console(highlight=False).print(f"{gone} entries deleted")
+
+
+def _where(pilot: str | None, device: str | None, reason: str | None, entries: list[int] | None = None) -> Where:
+    from techport_pilots.quarantine import Where
+
+    return Where(ids=tuple(entries) if entries else None, pilot=pilot, device=device, reason=reason)
+
+
+def _line(entry: Entry) -> str:
+    arrived = dt.datetime.fromtimestamp(entry.received / 1e6, dt.UTC).isoformat(timespec="seconds")
+    what = f" {entry.field}" if entry.field else ""
+    return f"{entry.id}  {arrived}  {entry.pilot}/{entry.device}{what}  {entry.reason}: {entry.detail}"
