@@ -7,7 +7,19 @@ import sys
 import typer
 from rich.console import Console
 
-from techport.commands import audit, decode, device, doctor, pilot_life, pilot_report, pilots, publish, quarantine, run, store
+from techport.commands import (
+    audit,
+    decode,
+    device,
+    doctor,
+    pilot_life,
+    pilot_report,
+    pilots,
+    publish,
+    quarantine,
+    run,
+    store,
+)
 from techport.errors import CannotRun
 from techport.folder import FolderInUse
 from techport.settings import SettingsError
