@@ -65,6 +65,9 @@ def evaluate(
     wanting = _wanting(kpi, pilot, sides)
     if wanting:
         return _insufficient(kpi, unit, wanting, before, after, left_out)
+    if sides.days is None and not _extreme(kpi):
+        why = [reasons.no_interval("all values are equal")]
+        return _insufficient(kpi, unit, why, before, after, left_out)
     after = _with_interval(after, sides, confidence)
     if sides.days is None or not _two_sided(sides):
         return _without_effect(kpi, unit, before, after, left_out)
@@ -241,6 +244,12 @@ def _wanting(kpi: Kpi, pilot: PilotDefinition, sides: Sides) -> list[Text]:
     if not found and not sides.devices:
         found.append(reasons.no_common_device())
     return found
+
+
+def _extreme(kpi: Kpi) -> bool:
+    """The highest or lowest value of a phase is a fact of it; there is nothing to estimate."""
+    measures = [kpi, kpi.compare.measure] if kpi.compare else [kpi]
+    return any(measure.statistic in ("min", "max") for measure in measures)
 
 
 def _two_sided(sides: Sides) -> bool:

@@ -93,7 +93,8 @@ def fit(values: Floats, design: Floats, day: Ints, group: Ints, column: int) -> 
     maker = np.eye(n) - design @ inverse
     distance = np.abs(day[:, None] - day[None, :])
     rho = _autocorrelation(residuals, maker, distance, group)
-    covariance = rho**distance / (1 - rho**2)  # of an AR(1) with innovations of variance one
+    # Of an AR(1) with innovations of variance one.
+    covariance = (rho ** np.arange(distance.max() + 1))[distance] / (1 - rho**2)
     weights = inverse[column]
     groups = np.unique(group)
     sizes, freedom, shapes = np.zeros(len(groups)), np.zeros(len(groups)), np.zeros(len(groups))
@@ -120,11 +121,9 @@ def _autocorrelation(residuals: Floats, maker: Floats, distance: Ints, group: In
     next_to = (distance == 1) & (group[:, None] == group[None, :])
     pairs = 0.5 * next_to
     observed = float(residuals @ pairs @ residuals / (residuals @ residuals))
-    sandwich = maker @ pairs @ maker
-    expected = np.empty(len(_AUTOCORRELATIONS))
-    for i, rho in enumerate(_AUTOCORRELATIONS):
-        covariance = rho**distance
-        expected[i] = (sandwich * covariance).sum() / (maker * covariance).sum()
+    by_distance = [np.bincount(distance.ravel(), m.ravel()) for m in (maker @ pairs @ maker, maker)]
+    powers = _AUTOCORRELATIONS[:, None] ** np.arange(len(by_distance[1]))
+    expected = (powers @ by_distance[0]) / (powers @ by_distance[1])
     return float(np.interp(observed, np.maximum.accumulate(expected), _AUTOCORRELATIONS))
 
 
