@@ -94,7 +94,9 @@ def _shown(report: Report, result: Result, words: Words) -> dict[str, object]:
     unit = "" if unit == "1" else unit
 
     def value(number: float | None, form: Callable[[float], str] = words.number) -> str:
-        return "–" if number is None else (form(100 * number if as_share else number) + " " + unit).rstrip()
+        # A change from 6 % to 11 % is one of five percentage points.
+        name = words("pp") if as_share and form == words.signed else unit
+        return "–" if number is None else (form(100 * number if as_share else number) + " " + name).rstrip()
 
     before, after = answer.baseline, answer.intervention
     percent = "" if answer.percent is None else f" ({words.signed(answer.percent)} %)"
@@ -130,7 +132,7 @@ def _shown(report: Report, result: Result, words: Words) -> dict[str, object]:
         "percent": percent.strip(" ()"),
         "target": "–" if target is None else f"{sign} {target}",
         "completeness": " / ".join(words.share(side.completeness if side else None) for side in (before, after)),
-        "plot": Markup(report_plots.days(report, result, words, unit)),
+        "plot": Markup(report_plots.days(report, result, words, unit, 100 if as_share else 1)),
         "effect": Markup(report_plots.effect(result, words)),
         "adjusted_for": _adjusted_for(answer, words),
     }

@@ -68,7 +68,7 @@ def timeline(report: Report, words: Words) -> str:
     return _svg(height, parts, words("When"))
 
 
-def days(report: Report, result: Result, words: Words, unit: str) -> str:
+def days(report: Report, result: Result, words: Words, unit: str, scale: float = 1.0) -> str:
     """Each day's level, the two means, the target where it speaks of the value, the intervention as a band."""
     if not result.days:
         return ""
@@ -85,7 +85,9 @@ def days(report: Report, result: Result, words: Words, unit: str) -> str:
     for i in range(round((high - low) / step) + 1):
         y = down(low + i * step)
         parts.append(f'<path class="grid" d="M{LEFT} {y:.1f}H{WIDTH - RIGHT}"/>')
-        parts.append(f'<text class="y" x="{LEFT - 6}" y="{y + 3.5:.1f}">{words.plain(round(low + i * step, 9))}</text>')
+        parts.append(
+            f'<text class="y" x="{LEFT - 6}" y="{y + 3.5:.1f}">{words.plain(round((low + i * step) * scale, 9))}</text>'
+        )
     parts.append(f'<text class="unit" x="{LEFT + 4}" y="{top + 8}">{escape(unit)}</text>')
     half = 43_200_000_000
     for intervention in (False, True):

@@ -106,6 +106,7 @@ NB = {
     "No change is shown: the interval holds zero.": "Det er ikke vist noen endring: intervallet dekker null.",
     "That is a change the wanted way.": "Det er en endring i ønsket retning.",
     "That is a change the wrong way.": "Det er en endring i feil retning.",
+    "pp": "prosentpoeng",
     "day of the week": "ukedag",
     "adjusted for": "Justert for",
     "days that tell as much, were they independent": "døgn som ville sagt like mye om de var uavhengige",

@@ -1,0 +1,195 @@
+"""A pilot as one file to hand over: a zip that needs no platform to be read, and from which `open_package` restores it.
+
+    readings.parquet, readings.csv   every reading, columns COLUMNS, ordered by stream and time
+    devices.csv, streams.csv, events.csv
+    pilot.yaml                       the definition, with the events and exclusions of the registry
+    evaluation.json, quality.json, history.json
+    report-nb.html, report-en.html
+    datapackage.json, dcat.ttl, ro-crate-metadata.json
+    README.md, LICENCE.txt, SHA256SUMS
+
+Readings are streamed: memory does not grow with their number.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import zipfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from io import RawIOBase
+from pathlib import Path
+from typing import IO, cast
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv as pcsv
+import pyarrow.parquet as pq
+
+from techport_pilots.model import PilotDefinition
+from techport_storage.model import RAW_SCHEMA, Micros, Query, Selection, Stream
+from techport_storage.store import ReadingStore
+
+COLUMNS = tuple(RAW_SCHEMA.names)
+ROWS_AT_ONCE = 250_000  # of a row group
+_EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest that a zip can say; the same data makes the same bytes
+
+Progress = Callable[[str, int], None]
+"""(file, rows of it so far)."""
+
+
+def no_progress(_file: str, _rows: int) -> None: ...
+
+
+class PackageWriter:
+    """Adds files to a package and remembers their sums. `rows` are the readings of the last series that was added."""
+
+    def __init__(self, archive: zipfile.ZipFile) -> None:
+        self._archive = archive
+        self.sums: dict[str, str] = {}
+        self.sizes: dict[str, int] = {}
+
+    def add(self, name: str, content: str | bytes) -> None:
+        data = content.encode() if isinstance(content, str) else content
+        with self.opened(name) as file:
+            file.write(data)
+
+    @contextmanager
+    def opened(self, name: str, compress: bool = True) -> Iterator[IO[bytes]]:
+        """A file of the package to write to; one at a time."""
+        entry = zipfile.ZipInfo(name, _EPOCH)
+        entry.compress_type = zipfile.ZIP_DEFLATED if compress else zipfile.ZIP_STORED
+        entry.external_attr = 0o644 << 16
+        with self._archive.open(entry, "w", force_zip64=True) as file:
+            hashing = _Hashing(file)
+            yield cast(IO[bytes], hashing)
+        self.sums[name] = hashing.sum.hexdigest()
+        self.sizes[name] = hashing.size
+
+
+@contextmanager
+def writing_package(path: Path) -> Iterator[PackageWriter]:
+    """A package that stands at `path` once this block is left without an exception, and not before."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(path.name + ".part")
+    try:
+        with part.open("wb") as file:
+            with zipfile.ZipFile(file, "w") as archive:
+                writer = PackageWriter(archive)
+                yield writer
+                sums = "".join(f"{total}  {name}\n" for name, total in sorted(writer.sums.items()))
+                writer.add("SHA256SUMS", sums)
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def write_parquet(writer: PackageWriter, store: ReadingStore, select: Selection, progress: Progress) -> int:
+    """readings.parquet; returns the number of rows. Raises StoreUnavailable."""
+    rows = 0
+    with (
+        writer.opened("readings.parquet", compress=False) as file,
+        pq.ParquetWriter(file, RAW_SCHEMA, compression="zstd") as parquet,
+    ):
+        for table in _tables(store, select):
+            parquet.write_table(table, row_group_size=ROWS_AT_ONCE)
+            rows += table.num_rows
+            progress("readings.parquet", rows)
+    return rows
+
+
+def write_csv(writer: PackageWriter, store: ReadingStore, select: Selection, progress: Progress) -> int:
+    """readings.csv: times in UTC with microseconds, numbers that read back to the bit. Raises StoreUnavailable."""
+    rows = 0
+    with writer.opened("readings.csv") as file:
+        file.write((",".join(COLUMNS) + "\n").encode())
+        for table in _tables(store, select):
+            pcsv.write_csv(_plain(table), file, pcsv.WriteOptions(include_header=False, quoting_style="needed"))
+            rows += table.num_rows
+            progress("readings.csv", rows)
+    return rows
+
+
+def selection_of(pilot: PilotDefinition, store: ReadingStore) -> Selection:
+    """All streams of the pilot, and those of other pilots that its KPIs are adjusted for: without them the numbers
+    could not be worked out again."""
+    own = store.streams(Selection(pilots=(pilot.id,)))
+    return Selection(streams=(*own, *borrowed(pilot)))
+
+
+def borrowed(pilot: PilotDefinition) -> list[Stream]:
+    """Streams of other pilots that the KPIs are adjusted for."""
+    return sorted(
+        {
+            Stream(one.pilot, one.device, one.quantity)
+            for kpi in pilot.kpis
+            for one in kpi.adjust
+            if one.pilot is not None and one.pilot != pilot.id
+        }
+    )
+
+
+def sums_of(text: str) -> Mapping[str, str]:
+    """File: SHA-256, as SHA256SUMS says it."""
+    return {name: total for total, name in (line.split("  ", 1) for line in text.splitlines() if "  " in line)}
+
+
+class _Hashing(RawIOBase):
+    """Writes on, and sums up what went through."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+        self.sum = hashlib.sha256()
+        self.size = 0
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: object) -> int:
+        view = memoryview(data)  # type: ignore[arg-type]
+        self.sum.update(view)
+        self.size += view.nbytes
+        self._file.write(view)
+        return view.nbytes
+
+    def tell(self) -> int:
+        return self.size
+
+
+def _tables(store: ReadingStore, select: Selection) -> Iterator[pa.Table]:
+    """The readings in pieces of about ROWS_AT_ONCE."""
+    if select.streams == ():
+        return
+    waiting: list[pa.RecordBatch] = []
+    rows = 0
+    with store.read(Query(select=select)) as reader:
+        for batch in reader:
+            waiting.append(batch)
+            rows += batch.num_rows
+            if rows >= ROWS_AT_ONCE:
+                yield pa.Table.from_batches(waiting, RAW_SCHEMA).unify_dictionaries()
+                waiting, rows = [], 0
+    if rows:
+        yield pa.Table.from_batches(waiting, RAW_SCHEMA).unify_dictionaries()
+
+
+def _plain(table: pa.Table) -> pa.Table:
+    """Names and times as text."""
+    columns = []
+    for name in COLUMNS:
+        column = table[name]
+        if pa.types.is_dictionary(column.type):
+            column = column.cast(pa.string())
+        elif pa.types.is_timestamp(column.type):
+            column = pc.strftime(column.cast(pa.timestamp("us")), format="%Y-%m-%dT%H:%M:%SZ")
+        columns.append(column)
+    return pa.table(columns, list(COLUMNS))
+
+
+def instant(time: Micros) -> str:
+    """A time as readings.csv writes it."""
+    scalar = pa.array([time], pa.int64()).cast(pa.timestamp("us"))
+    return str(pc.strftime(scalar, format="%Y-%m-%dT%H:%M:%SZ")[0].as_py())

@@ -1,0 +1,165 @@
+"""Forgetting on time: what a pilot's retention says is due is erased from the store, the quarantine and the packages.
+
+    receipt `begun` (what there is, counted) ─► store ─► books ─► quarantine ─► packages ─► receipt `done`
+
+Stopped anywhere, the next run goes on from the receipt, so that the books count every erased row once. The definition,
+the steps of the pilot's life and the receipt stay: that something was measured and is gone remains known.
+"""
+
+from __future__ import annotations
+
+import calendar
+import datetime as dt
+from pathlib import Path
+
+import msgspec
+from sqlalchemy import Engine, delete, insert, select, text, update
+
+from techport_pilots import lifecycle
+from techport_pilots.account import DeviceDay
+from techport_pilots.audit import count_rows
+from techport_pilots.books import Books
+from techport_pilots.changes import lock, now
+from techport_pilots.database import reading, writing
+from techport_pilots.durations import parse_duration
+from techport_pilots.model import PilotDefinition
+from techport_pilots.registry import Registry
+from techport_pilots.tables import erasures, pilot_packages, quarantine
+from techport_storage.model import Micros, Selection
+from techport_storage.store import ReadingStore
+
+_PACKAGES = text("SELECT path FROM pilot_packages WHERE pilot = :pilot ORDER BY at")
+_EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
+
+
+class Day(msgspec.Struct, frozen=True):
+    """Rows of a device and day to erase, and what the books said had been erased before."""
+
+    device: str
+    day: int
+    rows: int
+    erased_before: int
+
+
+class Erasure(msgspec.Struct, frozen=True, kw_only=True):
+    """A receipt. `rows` of the store, `entries` of the quarantine, `packages` that were removed."""
+
+    pilot: str
+    due: Micros
+    begun: Micros
+    done: Micros | None = None
+    rows: int = 0
+    entries: int = 0
+    packages: list[str] = []
+    days: list[Day] = []
+
+
+class Due(msgspec.Struct, frozen=True):
+    """A pilot with a date of erasure."""
+
+    pilot: str
+    state: lifecycle.State
+    at: Micros
+
+
+def due_after(pilot: PilotDefinition, end: Micros) -> Micros | None:
+    """The date of erasure of a pilot that ended then; None when it says no retention."""
+    if pilot.retention is None:
+        return None
+    months, micros = parse_duration(pilot.retention, calendar="allowed")
+    ended = _EPOCH + dt.timedelta(microseconds=end)
+    month = ended.month - 1 + months
+    year, month = ended.year + month // 12, month % 12 + 1
+    last = calendar.monthrange(year, month)[1]  # a year after the 29th of February is the 28th
+    later = ended.replace(year=year, month=month, day=min(ended.day, last)) + dt.timedelta(microseconds=micros)
+    return (later - _EPOCH) // dt.timedelta(microseconds=1)
+
+
+def due_at(registry: Registry, pilot: PilotDefinition) -> Micros | None:
+    """When the data is to be erased, counted from when the pilot ended; None while it has not, or without retention."""
+    if registry.state(pilot.id) not in ("ended", "closed"):
+        return None
+    ended = max(change.at for change in lifecycle.changes(registry.engine, pilot.id) if change.state == "ended")
+    return due_after(pilot, ended)
+
+
+def plan(registry: Registry) -> list[Due]:
+    """Every pilot that has a date of erasure, the nearest first."""
+    found = [(pilot, due_at(registry, pilot)) for pilot in registry.pilots()]
+    dates = [Due(pilot.id, registry.state(pilot.id), at) for pilot, at in found if at is not None]
+    return sorted(dates, key=lambda due: due.at)
+
+
+def run(registry: Registry, store: ReadingStore, books: Books, at: Micros | None = None) -> list[Erasure]:
+    """Erase what is due; returns a receipt for each pilot of which there was anything. Raises StoreUnavailable,
+    RegistryUnavailable, OSError for a package that cannot be removed; the next run goes on.
+    """
+    at = now() if at is None else at
+    receipts = []
+    for due in plan(registry):
+        if due.at <= at and (receipt := _erase(registry.engine, store, books, due)) is not None:
+            receipts.append(receipt)
+    return receipts
+
+
+def receipts(engine: Engine) -> list[Erasure]:
+    """What was erased, oldest first."""
+    query = select(erasures.c.content).where(erasures.c.state == "done").order_by(erasures.c.id)
+    with reading(engine) as connection:
+        return [msgspec.json.decode(content, type=Erasure) for (content,) in connection.execute(query)]
+
+
+def _erase(engine: Engine, store: ReadingStore, books: Books, due: Due) -> Erasure | None:
+    number, receipt = _begin(engine, store, books, due)
+    if not (receipt.rows or receipt.entries or receipt.packages):
+        return None
+    store.erase(Selection(pilots=(due.pilot,)))
+    erased = {day: tally.erased for day, tally in books.tallies(pilot=due.pilot).items()}
+    unbooked = {}
+    for day in receipt.days:
+        key = DeviceDay(due.pilot, day.device, day.day)
+        unbooked[key] = day.rows - (erased.get(key, 0) - day.erased_before)
+    books.book_erased({key: rows for key, rows in unbooked.items() if rows > 0})
+    for package in receipt.packages:
+        Path(package).unlink(missing_ok=True)
+    done = msgspec.structs.replace(receipt, done=now())
+    with writing(engine) as connection:
+        lock(connection)
+        connection.execute(delete(quarantine).where(quarantine.c.pilot == due.pilot))
+        connection.execute(delete(pilot_packages).where(pilot_packages.c.pilot == due.pilot))
+        content = msgspec.json.encode(done).decode()
+        connection.execute(update(erasures).where(erasures.c.id == number).values(state="done", content=content))
+    return done
+
+
+def _begin(engine: Engine, store: ReadingStore, books: Books, due: Due) -> tuple[int, Erasure]:
+    """The receipt that a run before this one began, or a new one, durable before anything is erased."""
+    with reading(engine) as connection:
+        query = select(erasures.c.id, erasures.c.content).where(
+            erasures.c.pilot == due.pilot, erasures.c.state == "begun"
+        )
+        if (row := connection.execute(query).first()) is not None:
+            return int(row.id), msgspec.json.decode(row.content, type=Erasure)
+        packages = [path for (path,) in connection.execute(_PACKAGES, {"pilot": due.pilot})]
+        entries = len(connection.execute(select(quarantine.c.id).where(quarantine.c.pilot == due.pilot)).all())
+    counted = count_rows(store, Selection(pilots=(due.pilot,)))
+    erased = {day: tally.erased for day, tally in books.tallies(pilot=due.pilot).items()}
+    days = [Day(day.device, day.day, rows, erased.get(day, 0)) for day, rows in sorted(counted.items())]
+    receipt = Erasure(
+        pilot=due.pilot,
+        due=due.at,
+        begun=now(),
+        rows=sum(counted.values()),
+        entries=entries,
+        packages=packages,
+        days=days,
+    )
+    if not (receipt.rows or entries or packages):
+        return 0, receipt
+    with writing(engine) as connection:
+        lock(connection)
+        content = msgspec.json.encode(receipt).decode()
+        values = {"pilot": due.pilot, "state": "begun", "content": content, "at": receipt.begun}
+        key = connection.execute(insert(erasures).values(values)).inserted_primary_key
+    assert key is not None
+    return int(key[0]), receipt

@@ -1,0 +1,210 @@
+"""Closing: the checklist, the package and what is in it, and that it opens elsewhere to the very same numbers."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import json
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from techport_pilots import lifecycle
+from techport_pilots.audit import audit
+from techport_pilots.books import Books
+from techport_pilots.closeout import Package, checklist, close_pilot
+from techport_pilots.errors import BadPackage, WrongState
+from techport_pilots.package_open import open_package
+from techport_pilots.registry import Registry
+from techport_pilots.report import evaluate_all
+from techport_storage.model import Batch, Query, Reading
+from techport_storage.store import ReadingStore, open_store
+from tests.pilots import trial
+
+Parts = tuple[Registry, ReadingStore, Books]
+
+
+def platform(folder: Path) -> Parts:
+    registry = Registry.open(f"sqlite:///{folder}/registry.sqlite")
+    return registry, open_store(f"duckdb:///{folder}/readings.duckdb"), Books(registry.engine)
+
+
+@pytest.fixture
+def parts(tmp_path: Path) -> Iterator[Parts]:
+    registry, store, books = platform(tmp_path / "here")
+    registry.import_pilot(trial.definition(), trial.YAML, "test")
+    store.write(trial.readings(shuffled=True))
+    yield registry, store, books
+    store.close()
+    registry.close()
+
+
+@pytest.fixture
+def elsewhere(tmp_path: Path) -> Iterator[Parts]:
+    registry, store, books = platform(tmp_path / "elsewhere")
+    yield registry, store, books
+    store.close()
+    registry.close()
+
+
+def close(parts: Parts, folder: Path) -> Package:
+    registry, store, books = parts
+    pilot = registry.pilot("elgeseter")
+    for step in ("running", "ended"):
+        lifecycle.transition(registry.engine, pilot, step, "kari")  # type: ignore[arg-type]
+    return close_pilot(registry, store, books, pilot, folder, "kari", why="the report is due", wait=0)
+
+
+def test_a_running_pilot_is_not_closed(parts: Parts, tmp_path: Path) -> None:
+    registry, store, books = parts
+    pilot = registry.pilot("elgeseter")
+    lifecycle.transition(registry.engine, pilot, "running", "test")
+    with pytest.raises(WrongState, match="pilot end elgeseter"):
+        close_pilot(registry, store, books, pilot, tmp_path, "test", wait=0)
+    assert registry.state("elgeseter") == "running"
+    assert list(tmp_path.glob("*.zip*")) == []
+
+
+def test_the_checklist_says_what_to_look_at(parts: Parts) -> None:
+    registry, store, _ = parts
+    items = checklist(registry, store, registry.pilot("elgeseter"), trial.START + 90 * 24 * trial.HOUR)
+    said = {item.text.en: item for item in items}
+    assert [text for text, item in said.items() if item.blocks] == [
+        "The pilot has not ended: techport pilot end elgeseter."
+    ]
+    assert any("readings in the period" in text for text in said)
+    assert any("will be erased on 2028-05-3" in text for text in said)
+
+
+def test_the_package_opens_elsewhere_and_every_kpi_is_exactly_equal(
+    parts: Parts, elsewhere: Parts, tmp_path: Path
+) -> None:
+    package = close(parts, tmp_path)
+    opened = open_package(Path(package.path), *elsewhere, "ola")
+    assert opened.differing == []
+    assert opened.rows == package.rows
+    here, there = (
+        [msgspec.json.encode(one) for one in evaluate_all(store, registry.pilot("elgeseter"))]
+        for registry, store, _ in (parts, elsewhere)
+    )
+    assert here == there
+    assert rows(parts[1]).equals(rows(elsewhere[1]))
+    assert elsewhere[0].pilot("elgeseter") == parts[0].pilot("elgeseter")
+    assert elsewhere[0].state("elgeseter") == "closed"
+    assert [c.why for c in lifecycle.changes(elsewhere[0].engine, "elgeseter")] == ["", "", "the report is due"]
+    assert audit(elsewhere[2], elsewhere[1]).ok
+    again = open_package(Path(package.path), *elsewhere, "ola")
+    assert again.differing == []
+    assert audit(elsewhere[2], elsewhere[1]).ok
+
+
+def test_every_file_is_as_its_sum_says(parts: Parts, tmp_path: Path) -> None:
+    package = close(parts, tmp_path)
+    assert hashlib.sha256(Path(package.path).read_bytes()).hexdigest() == package.sha256
+    with zipfile.ZipFile(package.path) as archive:
+        assert archive.testzip() is None
+        sums = dict(reversed(line.split("  ")) for line in archive.read("SHA256SUMS").decode().splitlines())
+        names = set(archive.namelist())
+        assert set(sums) == names - {"SHA256SUMS"}
+        for name, total in sums.items():
+            assert hashlib.sha256(archive.read(name)).hexdigest() == total
+        readme = archive.read("README.md").decode()
+        described = json.loads(archive.read("datapackage.json"))
+        crate = json.loads(archive.read("ro-crate-metadata.json"))
+    assert all(f"`{name}`" in readme for name in names - {"README.md", "LICENCE.txt"})
+    assert {resource["path"] for resource in described["resources"]} <= names
+    parts_of = next(node for node in crate["@graph"] if node["@id"] == "./")["hasPart"]
+    assert {part["@id"] for part in parts_of} == names - {"SHA256SUMS", "ro-crate-metadata.json"}
+
+
+def test_csv_and_parquet_hold_the_same_to_the_bit(parts: Parts, tmp_path: Path) -> None:
+    package = close(parts, tmp_path)
+    with zipfile.ZipFile(package.path) as archive:
+        lines = list(csv.DictReader(io.TextIOWrapper(archive.open("readings.csv"), "utf-8")))
+        table = pq.read_table(io.BytesIO(archive.read("readings.parquet")))
+        described = json.loads(archive.read("datapackage.json"))
+    assert table.num_rows == len(lines) == package.rows
+    assert [float(line["value"]) for line in lines] == table["value"].to_pylist()
+    times = table["time"].cast(pa.int64()).to_pylist()
+    assert lines[0]["time"] == "2026-03-02T00:00:00.000000Z"
+    assert times[0] == trial.START
+    schema = next(one for one in described["resources"] if one["name"] == "readings")["schema"]
+    assert [field["name"] for field in schema["fields"]] == list(lines[0]) == table.column_names
+
+
+def test_the_same_data_makes_the_same_readings(parts: Parts, elsewhere: Parts, tmp_path: Path) -> None:
+    first = close(parts, tmp_path / "a")
+    open_package(Path(first.path), *elsewhere, "ola")
+    registry, store, books = elsewhere
+    second = close_pilot(registry, store, books, registry.pilot("elgeseter"), tmp_path / "b", "ola", wait=0)
+    with zipfile.ZipFile(first.path) as a, zipfile.ZipFile(second.path) as b:
+        for name in (
+            "readings.csv",
+            "readings.parquet",
+            "evaluation.json",
+            "pilot.yaml",
+            "devices.csv",
+            "history.json",
+        ):
+            assert a.read(name) == b.read(name), name
+
+
+def test_a_changed_package_is_refused(parts: Parts, elsewhere: Parts, tmp_path: Path) -> None:
+    package = close(parts, tmp_path)
+    folder = tmp_path / "unpacked"
+    with zipfile.ZipFile(package.path) as archive:
+        archive.extractall(folder)
+    (folder / "pilot.yaml").write_text((folder / "pilot.yaml").read_text().replace("target: -2", "target: -1"))
+    with pytest.raises(BadPackage, match=r"pilot\.yaml was changed"):
+        open_package(folder, *elsewhere, "ola")
+    (folder / "pilot.yaml").unlink()
+    with pytest.raises(BadPackage, match=r"pilot\.yaml is missing"):
+        open_package(folder, *elsewhere, "ola")
+    cut = tmp_path / "cut.zip"
+    cut.write_bytes(Path(package.path).read_bytes()[:100_000])
+    with pytest.raises(BadPackage, match="only a part"):
+        open_package(cut, *elsewhere, "ola")
+    assert elsewhere[0].pilots() == []
+    assert rows(elsewhere[1]).num_rows == 0
+
+
+def test_a_package_does_not_replace_another_pilot(parts: Parts, elsewhere: Parts, tmp_path: Path) -> None:
+    package = close(parts, tmp_path)
+    elsewhere[0].import_pilot(msgspec.structs.replace(trial.definition(), licence="CC0-1.0"), "", "test")
+    with pytest.raises(WrongState, match="another pilot"):
+        open_package(Path(package.path), *elsewhere, "ola")
+
+
+def test_a_kpi_adjusted_for_another_pilot_takes_its_stream_along(
+    parts: Parts, elsewhere: Parts, tmp_path: Path
+) -> None:
+    registry, store, _ = parts
+    weather = trial.YAML.replace("id: elgeseter", "id: weather", 1)
+    other = msgspec.structs.replace(trial.definition(), id="weather", kpis=[], phases=[])
+    registry.import_pilot(other, weather, "test")
+    readings = [
+        Reading("weather", "kirka", "air_temperature", trial.START + i * trial.HOUR, float(i % 17), 0)
+        for i in range(trial.DAYS * 24)
+    ]
+    store.write(Batch.of(readings))
+    adjusted = trial.YAML.replace(
+        "groups: [street]}", "groups: [street], adjust: [{quantity: air_temperature, device: kirka, pilot: weather}]}"
+    )
+    from techport_pilots.definition import parse_definition
+
+    registry.import_pilot(parse_definition(adjusted), adjusted, "test")
+    package = close(parts, tmp_path)
+    opened = open_package(Path(package.path), *elsewhere, "ola")
+    assert opened.evaluations[0].adjusted_for[:1] == ["air_temperature"]
+    assert opened.differing == []
+    assert opened.rows == package.rows == rows(store).num_rows
+
+
+def rows(store: ReadingStore) -> pa.Table:
+    return store.read(Query()).read_all().unify_dictionaries().combine_chunks()

@@ -1,0 +1,133 @@
+"""Forgetting on time: what is due goes everywhere, once, with a receipt; what is not due stays."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from techport_pilots import lifecycle, retention
+from techport_pilots.account import SetAside, Tally, day_of
+from techport_pilots.audit import audit
+from techport_pilots.books import Books, DeviceDay
+from techport_pilots.closeout import close_pilot
+from techport_pilots.quarantine import Quarantine, Where
+from techport_pilots.registry import Registry
+from techport_storage.errors import StoreUnavailable
+from techport_storage.model import Batch, Reading, Selection
+from techport_storage.store import ReadingStore, open_store
+from tests.pilots import trial
+
+YEARS = 3 * 366 * 24 * trial.HOUR
+NOW = int(dt.datetime.now(dt.UTC).timestamp()) * 1_000_000
+Parts = tuple[Registry, ReadingStore, Books]
+
+
+@pytest.fixture
+def parts(tmp_path: Path) -> Iterator[Parts]:
+    """Two pilots with the same definition but for their ids, some readings each, and a message in quarantine."""
+    registry = Registry.open(f"sqlite:///{tmp_path}/registry.sqlite")
+    store, books = open_store(f"duckdb:///{tmp_path}/readings.duckdb"), Books(registry.engine)
+    for name in ("elgeseter", "other"):
+        registry.import_pilot(msgspec.structs.replace(trial.definition(), id=name), trial.YAML, "test")
+        readings = [Reading(name, "kirka", "pm10", trial.START + i * trial.HOUR, 1.0 * i, 0) for i in range(50)]
+        tallies: dict[DeviceDay, Tally] = {}
+        for one in readings:
+            tallies.setdefault(DeviceDay(name, "kirka", day_of(one.time)), Tally()).add(Tally(received=1, stored=1))
+        aside = SetAside(pilot=name, device="kirka", topic="t", payload=b"x", received=trial.START,
+                         reason="not-json", detail="", hint="")  # fmt: skip
+        tallies.setdefault(aside.device_day, Tally()).add(Tally(received=1, quarantined=1))
+        books.open_batch("test", tallies)
+        store.write(Batch.of(readings))
+        books.close_batch("test", tallies, [aside])
+    yield registry, store, books
+    store.close()
+    registry.close()
+
+
+def end(registry: Registry, pilot: str = "elgeseter") -> None:
+    for step in ("running", "ended"):
+        lifecycle.transition(registry.engine, registry.pilot(pilot), step, "test")  # type: ignore[arg-type]
+
+
+def left(parts: Parts, pilot: str) -> tuple[int, int]:
+    registry, store, _ = parts
+    return (
+        store.latest(Selection(pilots=(pilot,))).num_rows,
+        len(Quarantine(registry.engine).entries(Where(pilot=pilot)).items),
+    )
+
+
+def test_what_is_due_goes_everywhere_and_the_rest_stays(parts: Parts, tmp_path: Path) -> None:
+    registry, store, books = parts
+    end(registry)
+    package = close_pilot(registry, store, books, registry.pilot("elgeseter"), tmp_path / "out", "test", wait=0)
+    (due,) = retention.plan(registry)
+    assert due.at == package.erase_at
+    assert retention.run(registry, store, books, due.at - 1) == []
+    (receipt,) = retention.run(registry, store, books, due.at)
+    assert (receipt.pilot, receipt.rows, receipt.entries) == ("elgeseter", 50, 1)
+    assert receipt.packages == [package.path]
+    assert not Path(package.path).exists()
+    assert left(parts, "elgeseter") == (0, 0)
+    assert left(parts, "other") == (1, 1)
+    assert audit(books, store).ok
+    assert retention.receipts(registry.engine) == [receipt]
+    assert retention.run(registry, store, books, due.at + 1) == []
+    assert registry.state("elgeseter") == "closed"
+
+
+def test_a_pilot_that_has_not_ended_is_never_due(parts: Parts) -> None:
+    registry, store, books = parts
+    assert retention.plan(registry) == []
+    assert retention.run(registry, store, books, NOW + 10 * YEARS) == []
+    assert left(parts, "elgeseter") == (1, 1)
+
+
+class _Failing:
+    """A store that is gone after it has erased, as when the process is killed there."""
+
+    def __init__(self, store: ReadingStore) -> None:
+        self._store = store
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._store, name)
+
+    def erase(self, select: Selection, start: int | None = None, end: int | None = None) -> int:
+        self._store.erase(select, start, end)
+        raise StoreUnavailable("killed here")
+
+
+def test_stopped_in_the_middle_the_books_still_count_each_row_once(parts: Parts) -> None:
+    registry, store, books = parts
+    end(registry)
+    with pytest.raises(StoreUnavailable):
+        retention.run(registry, _Failing(store), books, NOW + YEARS)  # type: ignore[arg-type]
+    assert not audit(books, store).ok
+    (receipt,) = retention.run(registry, store, books, NOW + YEARS)
+    assert receipt.rows == 50
+    assert audit(books, store).ok
+    assert sum(tally.erased for tally in books.tallies(pilot="elgeseter").values()) == 50
+    assert left(parts, "elgeseter") == (0, 0)
+
+
+@pytest.mark.parametrize(
+    ("ended", "retention_", "due"),
+    [
+        ("2024-02-29T12:00", "P1Y", "2025-02-28T12:00"),
+        ("2024-02-29T12:00", "P4Y", "2028-02-29T12:00"),
+        ("2026-10-31T00:00", "P1M", "2026-11-30T00:00"),
+        ("2026-12-31T00:00", "P2M", "2027-02-28T00:00"),
+        ("2026-01-01T00:00", "P1W", "2026-01-08T00:00"),
+        ("2026-01-01T00:00", None, None),
+    ],
+)
+def test_dates_follow_the_calendar(ended: str, retention_: str | None, due: str | None) -> None:
+    def at(text: str) -> int:
+        return int(dt.datetime.fromisoformat(text + "+00:00").timestamp()) * 1_000_000
+
+    pilot = msgspec.structs.replace(trial.definition(), retention=retention_)
+    assert retention.due_after(pilot, at(ended)) == (None if due is None else at(due))
