@@ -1,0 +1,278 @@
+"""What SensorThings answers: entities with their links, expanded and cut to what was selected."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+from urllib.parse import quote, urlencode
+
+import msgspec
+
+from techport_dashboards import times
+from techport_dashboards.cursors import decode_cursor, encode_cursor
+from techport_dashboards.sta import observations
+from techport_dashboards.sta.filters import Resolve, evaluate, holds
+from techport_dashboards.sta.observations import Row, sort_key
+from techport_dashboards.sta.options import Options
+from techport_dashboards.sta.world import PROPERTIES, RELATIONS, Entity, World
+from techport_storage.model import Cursor, Stream
+from techport_storage.store import ReadingStore
+
+_PLACE_IN_PAGES = tuple(f"{sign}{name}=" for sign in ("$", "%24") for name in ("skip", "skiptoken"))
+_LATEST = ("phenomenonTime", "resultTime")
+
+
+class Answers:
+    """One request's view: the world as it is, the store, and the address that links begin with."""
+
+    def __init__(self, world: World, store: ReadingStore, root: str) -> None:
+        self._world = world
+        self._store = store
+        self._root = root
+
+    # Names, for filters and orders
+
+    def resolver(self, entity: Entity) -> Resolve:
+        def resolve(name: str) -> Any:
+            if name == "id":
+                return entity.id
+            if name == "selfLink":
+                return self.link(entity.kind, entity.id)
+            if name in ("phenomenonTime", "resultTime") and entity.kind == "Datastreams":
+                return self.time_span(entity)
+            relation = RELATIONS[entity.kind].get(name)
+            if relation is None or relation == "Observations":
+                if name not in PROPERTIES[entity.kind]:
+                    raise KeyError(name)
+                return entity.properties.get(name)
+            found = [self.resolver(self._world.sets[relation][id]) for id in entity.related[name]]
+            return found if name == relation else next(iter(found), None)
+
+        return resolve
+
+    def row_resolver(self, row: Row) -> Resolve:
+        beyond = self.stream_resolver(row.stream)
+
+        def resolve(name: str) -> Any:
+            match name:
+                case "id":
+                    return observations.id_of(row, self._world)
+                case "phenomenonTime" | "resultTime":
+                    return times.iso(row.time)
+                case "result":
+                    return row.value
+                case "resultQuality":
+                    return row.quality
+                case "parameters":
+                    return self._parameters(row)
+                case "validTime":
+                    return None
+            return beyond(name)
+
+        return resolve
+
+    def stream_resolver(self, stream: Stream) -> Resolve:
+        """Of an Observation only what its stream says: Datastream and FeatureOfInterest."""
+
+        def resolve(name: str) -> Any:
+            if name == "Datastream":
+                return self.resolver(self._world.sets["Datastreams"][self._world.datastreams[stream]])
+            if name == "FeatureOfInterest":
+                return self.resolver(self._world.sets["FeaturesOfInterest"][self._world.features(stream)])
+            raise KeyError(name)
+
+        return resolve
+
+    # Collections
+
+    def entities(self, kind: str, ids: Sequence[int] | None, options: Options, address: str) -> dict[str, Any]:
+        """A page of an entity set, or of those with the ids."""
+        known = self._world.sets[kind]
+        found = list(known.values()) if ids is None else [known[id] for id in ids]
+        if options.filter is not None:
+            found = [entity for entity in found if holds(options.filter, self.resolver(entity))]
+        for order in reversed(options.orderby):
+            key: Callable[[Entity], Any] = lambda e, path=order.path: sort_key(evaluate(path, self.resolver(e)))  # type: ignore[misc] # noqa: E731
+            found.sort(key=key, reverse=order.descending)
+        end = options.skip + options.top
+        some = found[options.skip : end]
+        following = self._next(address, options, end) if len(found) > end else None
+        return self._collection(self.rendered(some, options), len(found) if options.count else None, following)
+
+    def observations(self, streams: Sequence[Stream], options: Options, address: str) -> dict[str, Any]:
+        asked = observations.narrowed(streams, options, self.stream_resolver)
+        after = self._after(options)
+        rows, more = observations.page(self._store, self._world, asked, options, self.row_resolver, after)
+        number = observations.count(self._store, asked, self.row_resolver) if options.count else None
+        following = None
+        if more and not options.orderby:
+            last = Cursor(rows[-1].stream, rows[-1].time) if rows else None
+            token = encode_cursor(_mark(options), None, None, last) if last else None
+            following = self._next(address, options, None, token) if token else None
+        elif more:
+            following = self._next(address, options, options.skip + options.top)
+        if options.format == "dataArray":
+            return self._collection(self._data_arrays(rows, options), number, following)
+        return self._collection(self.rendered_rows(rows, options), number, following)
+
+    def _collection(self, value: list[Any], count: int | None, following: str | None) -> dict[str, Any]:
+        body: dict[str, Any] = {} if count is None else {"@iot.count": count}
+        return body | ({"@iot.nextLink": following} if following else {}) | {"value": value}
+
+    def _after(self, options: Options) -> Cursor | None:
+        return None if options.skiptoken is None else decode_cursor(options.skiptoken, _mark(options))[2]
+
+    def _next(self, address: str, options: Options, skip: int | None, token: str | None = None) -> str:
+        path, _, text = address.partition("?")
+        pairs = [pair for pair in text.split("&") if pair and not pair.startswith(_PLACE_IN_PAGES)]
+        if not any(pair.startswith(("$top=", "%24top=")) for pair in pairs):
+            pairs.append(f"$top={options.top}")
+        pairs.append(f"$skip={skip}" if token is None else f"$skiptoken={token}")
+        return f"{path}?{'&'.join(pairs)}"
+
+    # Entities
+
+    def link(self, kind: str, id: int, relation: str = "") -> str:
+        return f"{self._root}/{kind}({id})" + (f"/{relation}" if relation else "")
+
+    def rendered(self, entities: Sequence[Entity], options: Options) -> list[dict[str, Any]]:
+        expanded = {name: self._expanded(entities, name, inner) for name, inner in options.expand.items()}
+        bodies = []
+        for place, entity in enumerate(entities):
+            body = self._base(entity.kind, entity.id)
+            body |= {name: entity.properties[name] for name in PROPERTIES[entity.kind] if name in entity.properties}
+            if entity.kind == "Datastreams" and (len(entities) == 1 or self._wants_times(options)):
+                body |= {"phenomenonTime": self.time_span(entity), "resultTime": self.time_span(entity)}
+            bodies.append(
+                _selected(body, options) | {k: v for found in expanded.values() for k, v in found[place].items()}
+            )
+        return bodies
+
+    def rendered_rows(self, rows: Sequence[Row], options: Options) -> list[dict[str, Any]]:
+        bodies = []
+        for row in rows:
+            body = self._base("Observations", observations.id_of(row, self._world)) | self.row_properties(row)
+            body = _selected(body, options)
+            for name, inner in options.expand.items():
+                kind = RELATIONS["Observations"][name]
+                entity = self._world.sets[kind][self.beyond(row, name)]
+                body[name] = self.rendered([entity], inner)[0]
+            bodies.append(body)
+        return bodies
+
+    def beyond(self, row: Row, relation: str) -> int:
+        """Id of the entity that an Observation's relation leads to."""
+        return self._world.datastreams[row.stream] if relation == "Datastream" else self._world.features(row.stream)
+
+    def row_properties(self, row: Row) -> dict[str, Any]:
+        at = times.iso(row.time)
+        return {
+            "phenomenonTime": at, "resultTime": at, "result": row.value, "resultQuality": row.quality,
+            "parameters": self._parameters(row),
+        }  # fmt: skip
+
+    def time_span(self, entity: Entity) -> str | None:
+        span = observations.span_of(self._store, self._world.streams[entity.id])
+        return f"{times.iso(span[0])}/{times.iso(span[1])}" if span else None
+
+    def _parameters(self, row: Row) -> dict[str, Any]:
+        return {"received": times.iso(row.received)}
+
+    def _wants_times(self, options: Options) -> bool:
+        return any(name in ("phenomenonTime", "resultTime") for name in options.select or ())
+
+    def _base(self, kind: str, id: int) -> dict[str, Any]:
+        links = {f"{name}@iot.navigationLink": self.link(kind, id, name) for name in RELATIONS[kind]}
+        return {"@iot.selfLink": self.link(kind, id), "@iot.id": id, **links}
+
+    def _expanded(self, entities: Sequence[Entity], name: str, inner: Options) -> list[dict[str, Any]]:
+        """Of each entity what the relation adds to it."""
+        if not entities:
+            return []
+        kind = RELATIONS[entities[0].kind][name]
+        if kind == "Observations":
+            return self._expanded_observations(entities, inner)
+        added: list[dict[str, Any]] = []
+        for entity in entities:
+            if name == kind:
+                address = f"{self.link(entity.kind, entity.id, name)}?{_text_of(inner)}"
+                added.append(_under(name, self.entities(kind, entity.related[name], inner, address)))
+            else:
+                found = [self._world.sets[kind][id] for id in entity.related[name]]
+                added.append({name: self.rendered(found, inner)[0] if found else None})
+        return added
+
+    def _expanded_observations(self, entities: Sequence[Entity], inner: Options) -> list[dict[str, Any]]:
+        if _only_latest(inner) and entities[0].kind == "Datastreams":
+            streams = [self._world.streams[entity.id] for entity in entities]
+            latest = observations.last_of_each(self._store, streams)
+            return [
+                {"Observations": self.rendered_rows([latest[stream]] if stream in latest else [], inner)}
+                for stream in streams
+            ]
+        added = []
+        for entity in entities:
+            address = f"{self.link(entity.kind, entity.id, 'Observations')}?{_text_of(inner)}"
+            added.append(_under("Observations", self.observations(self.streams_of(entity), inner, address)))
+        return added
+
+    def streams_of(self, entity: Entity) -> list[Stream]:
+        if entity.kind == "Datastreams":
+            return [self._world.streams[entity.id]]
+        return self._world.streams_at(entity.id)
+
+    def _data_arrays(self, rows: Sequence[Row], options: Options) -> list[dict[str, Any]]:
+        wanted = options.select or ["id", "phenomenonTime", "resultTime", "result"]
+        groups: dict[Stream, list[Row]] = {}
+        for row in rows:
+            groups.setdefault(row.stream, []).append(row)
+        return [
+            {
+                "Datastream@iot.navigationLink": self.link("Datastreams", self._world.datastreams[stream]),
+                "components": wanted,
+                "dataArray@iot.count": len(group),
+                "dataArray": [self._values(row, wanted) for row in group],
+            }
+            for stream, group in groups.items()
+        ]
+
+    def _values(self, row: Row, wanted: Sequence[str]) -> list[Any]:
+        found = {"id": observations.id_of(row, self._world), **self.row_properties(row)}
+        return [found.get(name.removeprefix("@iot.")) for name in wanted]
+
+
+def _only_latest(options: Options) -> bool:
+    """$top=1 of the newest first, which the store keeps ready."""
+    first = options.orderby[0] if options.orderby else None
+    newest = first is not None and first.text in _LATEST and first.descending
+    return options.top == 1 and not options.skip and newest and options.filter is None and not options.count
+
+
+def _under(name: str, collection: Mapping[str, Any]) -> dict[str, Any]:
+    return {name + (key if key != "value" else ""): value for key, value in collection.items()}
+
+
+def _selected(body: dict[str, Any], options: Options) -> dict[str, Any]:
+    if options.select is None:
+        return body
+    wanted = {name.split("/")[0] for name in options.select}
+    wanted |= {"@iot.id"} if "id" in wanted else set()
+    wanted |= {f"{name}@iot.navigationLink" for name in wanted}
+    return {name: value for name, value in body.items() if name in wanted}
+
+
+def _mark(options: Options) -> str:
+    """Of a question whose pages a token continues."""
+    return f"sta {options.filter_text}"
+
+
+def _text_of(options: Options) -> str:
+    """Options of an expansion as a request's, for its next page."""
+    pairs = {"$filter": options.filter_text, "$top": str(options.top)}
+    orders = [f"{order.text} desc" if order.descending else order.text for order in options.orderby]
+    pairs |= {"$orderby": ",".join(orders), "$select": ",".join(options.select or [])}
+    return urlencode({name: value for name, value in pairs.items() if value}, safe="$,", quote_via=quote)
+
+
+def as_json(body: Any) -> bytes:
+    return msgspec.json.encode(body)

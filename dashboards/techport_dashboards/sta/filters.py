@@ -1,0 +1,280 @@
+"""$filter of SensorThings: parsed by odata-query, evaluated here over one entity at a time.
+
+A path over several (`Datastreams/name eq 'x'`) is true where it is for any of its members. Comparing what cannot be
+compared is false, as is comparing with nothing; only `eq null` and `ne null` see nothing.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import operator
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import shapely
+from odata_query import ast, exceptions, grammar
+from shapely.errors import ShapelyError
+from shapely.geometry import shape
+
+from techport_dashboards.areas import distance
+from techport_dashboards.errors import Problem
+
+Resolve = Callable[[str], Any]
+"""What a name means for the entity at hand. Raises KeyError for one that it does not have."""
+
+LONGEST = 4_000
+MOST_TERMS = 100
+EXAMPLE = "name eq 'Air' and Thing/properties/pilot eq 'kai-luft'"
+_TIMES = ("phenomenonTime", "resultTime", "validTime", "time")
+_IOT_ID = re.compile(r"('(?:[^']|'')*')|@iot\.(id|selfLink)")
+
+_COMPARE: dict[type, Callable[[Any, Any], bool]] = {
+    ast.Eq: operator.eq, ast.NotEq: operator.ne, ast.Lt: operator.lt,
+    ast.LtE: operator.le, ast.Gt: operator.gt, ast.GtE: operator.ge,
+}  # fmt: skip
+_ARITHMETIC: dict[type, Callable[[Any, Any], Any]] = {
+    ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul, ast.Div: operator.truediv,
+    ast.Mod: operator.mod,
+}  # fmt: skip
+_GEO = {
+    "geo.intersects": shapely.intersects, "st_intersects": shapely.intersects, "st_within": shapely.within,
+    "st_contains": shapely.contains, "st_disjoint": shapely.disjoint, "st_equals": shapely.equals,
+    "st_touches": shapely.touches, "st_overlaps": shapely.overlaps, "st_crosses": shapely.crosses,
+}  # fmt: skip
+_FUNCTIONS: Mapping[str, Callable[..., Any]] = {
+    "concat": lambda a, b: a + b,
+    "contains": lambda a, b: b in a,
+    "substringof": lambda a, b: a in b,
+    "startswith": str.startswith,
+    "endswith": str.endswith,
+    "indexof": str.find,
+    "length": len,
+    "substring": lambda text, begin, count=None: text[begin : None if count is None else begin + count],
+    "tolower": str.lower,
+    "toupper": str.upper,
+    "trim": str.strip,
+    "year": lambda t: t.year,
+    "month": lambda t: t.month,
+    "day": lambda t: t.day,
+    "hour": lambda t: t.hour,
+    "minute": lambda t: t.minute,
+    "second": lambda t: t.second,
+    "fractionalseconds": lambda t: t.microsecond / 1e6,
+    "date": lambda t: t.date(),
+    "time": lambda t: t.time(),
+    "totaloffsetminutes": lambda t: t.utcoffset().total_seconds() / 60,
+    "mindatetime": lambda: dt.datetime.min.replace(tzinfo=dt.UTC),
+    "maxdatetime": lambda: dt.datetime.max.replace(tzinfo=dt.UTC),
+    "now": lambda: dt.datetime.now(dt.UTC),
+    "round": lambda x: float(int(x + (0.5 if x >= 0 else -0.5))),
+    "floor": lambda x: float(x // 1),
+    "ceiling": lambda x: float(-(-x // 1)),
+    "geo.distance": lambda a, b: _distance(_geometry(a), _geometry(b)),
+    "geo.length": lambda a: float(_geometry(a).length),
+    "st_relate": lambda a, b, pattern: bool(shapely.relate_pattern(_geometry(a), _geometry(b), pattern)),
+    **{name: (lambda a, b, test=test: bool(test(_geometry(a), _geometry(b)))) for name, test in _GEO.items()},
+}
+
+
+def parse(text: str, parameter: str = "$filter") -> Any:
+    """The expression. Raises Problem for what is none, or is longer than anybody needs."""
+    if len(text) > LONGEST:
+        raise Problem("bad-parameter", f"It is longer than {LONGEST} characters.", parameter=parameter)
+    plain = _IOT_ID.sub(lambda match: match[1] or match[2], text.strip())
+    for name in _GEO.keys() | {"substringof"}:
+        grammar.ODATA_FUNCTIONS.setdefault(name, 2)
+    grammar.ODATA_FUNCTIONS.setdefault("st_relate", 3)
+    try:
+        tokens = grammar.ODataLexer().tokenize(plain)  # type: ignore[no-untyped-call]
+        tree = grammar.ODataParser().parse(tokens)  # type: ignore[no-untyped-call]
+    except (exceptions.ODataException, ValueError, RecursionError) as error:
+        raise Problem("bad-parameter", f"{str(error)[:200]}.", parameter=parameter, example=EXAMPLE) from error
+    if tree is None or _terms(tree) > MOST_TERMS:
+        raise Problem(
+            "bad-parameter", f"Nothing, or more than {MOST_TERMS} terms.", parameter=parameter, example=EXAMPLE
+        )
+    return tree
+
+
+def holds(node: Any, resolve: Resolve) -> bool:
+    """Is the expression true for the entity? Raises Problem for names that there are not."""
+    return _true(evaluate(node, resolve))
+
+
+def evaluate(node: Any, resolve: Resolve) -> Any:
+    match node:
+        case ast.Identifier():
+            return _named(node.name, resolve)
+        case ast.Attribute():
+            return _member(evaluate(node.owner, resolve), node.attr)
+        case ast.Geography():
+            return _literal_shape(node.val)
+        case ast.List():
+            return [evaluate(item, resolve) for item in node.val]
+        case ast.DateTime():
+            moment = node.py_val
+            return moment if moment.tzinfo else moment.replace(tzinfo=dt.UTC)
+        case ast.Call():
+            return _call(node, resolve)
+        case ast.Compare():
+            return _compare(node, resolve)
+        case ast.BoolOp():
+            left = _true(evaluate(node.left, resolve))
+            if isinstance(node.op, ast.And):
+                return left and _true(evaluate(node.right, resolve))
+            return left or _true(evaluate(node.right, resolve))
+        case ast.UnaryOp():
+            value = evaluate(node.operand, resolve)
+            return not _true(value) if isinstance(node.op, ast.Not) else _guarded(operator.neg, value)
+        case ast.BinOp():
+            return _guarded(_ARITHMETIC[type(node.op)], evaluate(node.left, resolve), evaluate(node.right, resolve))
+    try:
+        return node.py_val
+    except (AttributeError, NotImplementedError, ValueError) as error:
+        kind = type(node).__name__
+        raise Problem("bad-parameter", f"{kind} is not understood here.", parameter="$filter") from error
+
+
+def names_in(node: Any) -> set[str]:
+    """The first part of every path in the expression."""
+    match node:
+        case ast.Identifier():
+            return {node.name}
+        case ast.Attribute():
+            return names_in(node.owner)
+        case ast.Call():
+            return set().union(*(names_in(argument) for argument in node.args))
+        case ast.Compare() | ast.BoolOp() | ast.BinOp():
+            return names_in(node.left) | names_in(node.right)
+        case ast.UnaryOp():
+            return names_in(node.operand)
+    return set()
+
+
+def conjuncts(node: Any) -> list[Any]:
+    """Expressions that are all true where this one is."""
+    if isinstance(node, ast.BoolOp) and isinstance(node.op, ast.And):
+        return [*conjuncts(node.left), *conjuncts(node.right)]
+    return [] if node is None else [node]
+
+
+def moment(value: Any) -> Any:
+    """A time as text (of an interval its start) as a time to compare with."""
+    try:
+        return dt.datetime.fromisoformat(value.split("/")[0])
+    except (AttributeError, ValueError):
+        return None
+
+
+def _named(name: str, resolve: Resolve) -> Any:
+    try:
+        value = resolve(name)
+    except KeyError:
+        raise Problem(
+            "bad-parameter", f"There is no property {name[:60]!r}.", parameter="$filter", example=EXAMPLE
+        ) from None
+    return moment(value) if name in _TIMES and isinstance(value, str) else value
+
+
+def _member(owner: Any, name: str) -> Any:
+    if owner is None:
+        return None
+    if isinstance(owner, list):
+        return _Many(_member(one, name) for one in owner)
+    if isinstance(owner, Mapping):
+        return owner.get(name)
+    if callable(owner):  # another entity
+        return _named(name, owner)
+    return None
+
+
+class _Many(list[Any]):
+    """Values of a path over a collection."""
+
+
+def _true(value: Any) -> bool:
+    return value is True or (isinstance(value, _Many) and any(one is True for one in value))
+
+
+def _call(node: Any, resolve: Resolve) -> Any:
+    name = node.func.full_name().lower()
+    function = _FUNCTIONS.get(name)
+    if function is None:
+        raise Problem(
+            "bad-parameter", f"There is no function {name[:40]!r}.", parameter="$filter", example=", ".join(_FUNCTIONS)
+        )
+    arguments = [evaluate(argument, resolve) for argument in node.args]
+    for place, argument in enumerate(arguments):
+        if isinstance(argument, _Many):
+            found = (_guarded(function, *arguments[:place], one, *arguments[place + 1 :]) for one in argument)
+            return _Many(found)
+    return _guarded(function, *arguments)
+
+
+def _guarded(function: Callable[..., Any], *arguments: Any) -> Any:
+    """The result, or nothing where the arguments do not fit."""
+    if any(argument is None for argument in arguments):
+        return None
+    try:
+        return function(*arguments)
+    except (TypeError, ValueError, AttributeError, ArithmeticError, ShapelyError):
+        return None
+
+
+def _compare(node: Any, resolve: Resolve) -> bool:
+    left, right = evaluate(node.left, resolve), evaluate(node.right, resolve)
+    if isinstance(node.comparator, ast.In):
+        return left is not None and isinstance(right, list) and left in right
+    test = _COMPARE[type(node.comparator)]
+    if isinstance(left, _Many) or isinstance(right, _Many):
+        lefts = left if isinstance(left, _Many) else [left]
+        rights = right if isinstance(right, _Many) else [right]
+        return any(_test(test, a, b) for a in lefts for b in rights)
+    return _test(test, left, right)
+
+
+def _test(test: Callable[[Any, Any], bool], left: Any, right: Any) -> bool:
+    if isinstance(left, dt.datetime) and isinstance(right, str):
+        right = moment(right)
+    if left is None or right is None:
+        return (test is operator.eq and left is right) or (test is operator.ne and left is not right)
+    try:
+        return bool(test(left, right))
+    except TypeError:
+        return False
+
+
+def _geometry(value: Any) -> shapely.Geometry:
+    if isinstance(value, Mapping):
+        return shape(value["geometry"] if value.get("type") == "Feature" else value)
+    if isinstance(value, shapely.Geometry):
+        return value
+    raise TypeError("no geometry")
+
+
+def _literal_shape(text: str) -> shapely.Geometry:
+    try:
+        return shapely.from_wkt(text.split(";")[-1])
+    except ShapelyError as error:
+        example = "geography'POINT(10.4 63.4)'"
+        raise Problem("bad-parameter", "It is no WKT.", parameter="$filter", example=example) from error
+
+
+def _distance(a: shapely.Geometry, b: shapely.Geometry) -> float:
+    """Metres between points (of other shapes: their centres)."""
+    one, other = a.centroid, b.centroid
+    return distance(one.x, one.y, other.x, other.y)
+
+
+def _terms(node: Any) -> int:
+    """Counted without recursion, so that a bomb is only counted."""
+    waiting, count = [node], 0
+    while waiting:
+        one = waiting.pop()
+        count += 1
+        waiting += [getattr(one, name) for name in ("left", "right", "operand", "owner") if hasattr(one, name)]
+        waiting += list(getattr(one, "args", []))
+        if count > 20 * MOST_TERMS:
+            break
+    return count // 2

@@ -1,0 +1,260 @@
+"""Observations: readings of the store under the names of SensorThings.
+
+$filter ─► what narrows streams and times goes to the store │ what is left is asked of each row
+$orderby time ─► windows of time from one end on, each wider than the one before, until the page is full
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+from odata_query import ast
+
+from techport_dashboards import times
+from techport_dashboards.errors import Problem
+from techport_dashboards.rows import runs
+from techport_dashboards.sta.filters import Resolve, conjuncts, evaluate, holds, names_in
+from techport_dashboards.sta.options import Options
+from techport_dashboards.sta.world import World
+from techport_storage.model import Cursor, Every, Micros, Query, Selection, Stream
+from techport_storage.store import ReadingStore
+
+MOST_LOOKED_AT = 200_000
+"""Rows that one request may have looked at one by one."""
+MOST_SORTED = 5_000_000
+FIRST: Micros = times.micros(dt.datetime(2000, 1, 1, tzinfo=dt.UTC))
+_MS_BITS = 41
+_TIME_NAMES = {"phenomenonTime", "resultTime"}
+
+
+class Row(NamedTuple):
+    stream: Stream
+    time: Micros
+    value: float
+    received: Micros
+    quality: int
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """Which Observations: streams, a range of time, and what every one of them has to satisfy besides."""
+
+    streams: Sequence[Stream]
+    start: Micros | None
+    end: Micros | None
+    rest: Sequence[Any]
+
+    def query(self, **more: Any) -> Query:
+        return Query(select=Selection(streams=tuple(self.streams)), start=self.start, end=self.end, **more)
+
+
+def id_of(row: Row, world: World) -> int:
+    """63 bits: the stream's number and the millisecond. Readings of one stream within one millisecond share it."""
+    return world.slots[row.stream] << _MS_BITS | max(0, (row.time - FIRST) // 1000) & (1 << _MS_BITS) - 1
+
+
+def find(id: int, world: World, store: ReadingStore) -> Row | None:
+    stream = world.slot_streams.get(id >> _MS_BITS)
+    if stream is None or id < 0:
+        return None
+    start = FIRST + (id & (1 << _MS_BITS) - 1) * 1000
+    query = Query(select=Selection(streams=(stream,)), start=start, end=start + 1000, limit=1)
+    with store.read(query) as reader:
+        return next(rows_of(reader.read_all()), None)
+
+
+def rows_of(table: pa.Table) -> Iterator[Row]:
+    for batch in table.to_batches():
+        time, received = (batch.column(name).cast(pa.int64()).to_pylist() for name in ("time", "received"))
+        value, quality = (batch.column(name).to_pylist() for name in ("value", "quality"))
+        for stream, first, last in runs(batch):
+            for i in range(first, last):
+                yield Row(stream, time[i], value[i], received[i], quality[i])
+
+
+def narrowed(streams: Sequence[Stream], options: Options, of_stream: Callable[[Stream], Resolve]) -> Asked:
+    """What of the filter the store can do, and what is left."""
+    start: Micros | None = None
+    end: Micros | None = None
+    rest = []
+    for term in conjuncts(options.filter):
+        span = _span(term)
+        if span is not None:
+            start = span[0] if start is None else start if span[0] is None else max(start, span[0])
+            end = span[1] if end is None else end if span[1] is None else min(end, span[1])
+        elif names_in(term) <= {"Datastream", "FeatureOfInterest"}:
+            streams = [stream for stream in streams if holds(term, of_stream(stream))]
+        else:
+            rest.append(term)
+    if start is not None and end is not None and end < start:
+        end = start
+    return Asked(sorted(streams), start, end, rest)
+
+
+def _span(term: Any) -> tuple[Micros | None, Micros | None] | None:
+    """[start, end) of a comparison of the time with a constant; None for any other term."""
+    if not isinstance(term, ast.Compare):
+        return None
+    left, right, swap = term.left, term.right, False
+    if isinstance(right, ast.Identifier):
+        left, right, swap = right, left, True
+    if not (
+        isinstance(left, ast.Identifier) and left.name in _TIME_NAMES and isinstance(right, ast.DateTime | ast.Call)
+    ):
+        return None
+    if isinstance(right, ast.Call) and names_in(right):
+        return None
+    value = evaluate(right, lambda name: None)
+    if not isinstance(value, dt.datetime):
+        return None
+    at = times.micros(value)
+    kind = type(term.comparator)
+    if swap:
+        kind = {ast.Lt: ast.Gt, ast.Gt: ast.Lt, ast.LtE: ast.GtE, ast.GtE: ast.LtE}.get(kind, kind)
+    spans: dict[type, tuple[Micros | None, Micros | None]] = {
+        ast.Lt: (None, at), ast.LtE: (None, at + 1), ast.Gt: (at + 1, None), ast.GtE: (at, None), ast.Eq: (at, at + 1),
+    }  # fmt: skip
+    return spans.get(kind)
+
+
+def page(
+    store: ReadingStore,
+    world: World,
+    asked: Asked,
+    options: Options,
+    resolver: Callable[[Row], Resolve],
+    after: Cursor | None,
+) -> tuple[list[Row], bool]:
+    """The rows that the options ask for, and whether more follow."""
+    if not asked.streams:
+        return [], False
+    wanted = options.skip + options.top + 1
+    orders = [order for order in options.orderby if order.text not in ("id", "@iot.id")]
+    names = [order.text for order in orders]
+    single = len(asked.streams) == 1
+    if not orders or (single and set(names) <= _TIME_NAMES and not orders[0].descending):
+        found = _filtered(_streamed(store, asked, after, None if asked.rest else wanted), asked, resolver)
+    elif set(names) <= _TIME_NAMES:
+        found = _filtered(_by_time(store, world, asked, wanted, orders[0].descending), asked, resolver)
+    else:
+        found = iter(
+            _sorted(
+                list(_filtered(_streamed(store, asked, None, MOST_LOOKED_AT + 1), asked, resolver)), orders, resolver
+            )
+        )
+    some = list(islice(found, options.skip, wanted))
+    return some[: options.top], len(some) > options.top
+
+
+def count(store: ReadingStore, asked: Asked, resolver: Callable[[Row], Resolve]) -> int:
+    if not asked.streams:
+        return 0
+    if asked.rest:
+        return sum(1 for _ in _filtered(_streamed(store, asked, None, None), asked, resolver))
+    with store.read(asked.query(every=Every(1, "y"), aggregates=("count",))) as reader:
+        return sum(sum(batch.column("count").to_pylist()) for batch in reader)
+
+
+def last_of_each(store: ReadingStore, streams: Sequence[Stream]) -> dict[Stream, Row]:
+    return {row.stream: row for row in rows_of(store.latest(Selection(streams=tuple(streams))))}
+
+
+def span_of(store: ReadingStore, stream: Stream) -> tuple[Micros, Micros] | None:
+    """Times of the first and the last reading."""
+    select = Selection(streams=(stream,))
+    with store.read(Query(select=select, limit=1)) as reader:
+        first = next(rows_of(reader.read_all()), None)
+    last = next(rows_of(store.latest(select)), None)
+    return (first.time, last.time) if first and last else None
+
+
+def _streamed(store: ReadingStore, asked: Asked, after: Cursor | None, limit: int | None) -> Iterator[Row]:
+    with store.read(asked.query(limit=limit, after=after)) as reader:
+        for batch in reader:
+            for begin in range(0, batch.num_rows, 1000):  # most pages are short
+                yield from rows_of(pa.Table.from_batches([batch.slice(begin, 1000)]))
+
+
+def _by_time(store: ReadingStore, world: World, asked: Asked, wanted: int, descending: bool) -> Iterator[Row]:
+    """Rows of several streams in the order of time."""
+    low, high = _ends(store, asked)
+    interval = min((world.intervals.get(stream, times.MINUTE) for stream in asked.streams), default=times.MINUTE)
+    width = max(times.MINUTE, interval * (wanted // len(asked.streams) + 2))
+    while low < high:
+        first, last = (max(low, high - width), high) if descending else (low, min(high, low + width))
+        part = Asked(asked.streams, first, last, ())
+        with store.read(part.query(limit=MOST_SORTED + 1)) as reader:
+            table = reader.read_all()
+        if table.num_rows > MOST_SORTED:
+            raise _too_many()
+        time = table["time"].cast(pa.int64()).to_numpy()
+        order = np.argsort(-time if descending else time, kind="stable")
+        for begin in range(0, len(order), 1000):
+            yield from _in_order(table, order[begin : begin + 1000])
+        low, high = (low, first) if descending else (last, high)
+        width *= 4
+
+
+def _in_order(table: pa.Table, order: Any) -> Iterator[Row]:
+    part = table.take(pa.array(order))
+    names = (part[name].to_pylist() for name in ("pilot", "device", "quantity"))
+    numbers = (part[name].cast(pa.int64()).to_pylist() for name in ("time", "received"))
+    time, received = numbers
+    rows = zip(*names, time, part["value"].to_pylist(), received, part["quality"].to_pylist(), strict=True)
+    for pilot, device, quantity, at, value, came, quality in rows:
+        yield Row(Stream(pilot, device, quantity), at, value, came, quality)
+
+
+def _ends(store: ReadingStore, asked: Asked) -> tuple[Micros, Micros]:
+    low, high = asked.start, asked.end
+    if high is None:
+        high = max((row.time for row in last_of_each(store, asked.streams).values()), default=0) + 1
+    if low is None:
+        with store.read(asked.query(every=Every(1, "y"), aggregates=("count",))) as reader:
+            years = [batch.column("time").cast(pa.int64()).to_numpy().min() for batch in reader if batch.num_rows]
+        low = int(min(years, default=high))
+    return low, high
+
+
+def _filtered(rows: Iterator[Row], asked: Asked, resolver: Callable[[Row], Resolve]) -> Iterator[Row]:
+    if not asked.rest:
+        yield from rows
+        return
+    for looked_at, row in enumerate(rows):
+        if looked_at >= MOST_LOOKED_AT:
+            raise _too_many()
+        resolve = resolver(row)
+        if all(holds(term, resolve) for term in asked.rest):
+            yield row
+
+
+def _sorted(rows: list[Row], orders: Sequence[Any], resolver: Callable[[Row], Resolve]) -> list[Row]:
+    if len(rows) > MOST_LOOKED_AT:
+        raise _too_many()
+    for order in reversed(orders):
+        rows.sort(key=lambda row: sort_key(evaluate(order.path, resolver(row))), reverse=order.descending)
+    return rows
+
+
+def sort_key(value: Any) -> tuple[int, Any]:
+    """Nothing sorts first; numbers, times and texts each among themselves."""
+    if value is None:
+        return (0, 0)
+    if isinstance(value, bool | int | float):
+        return (1, value)
+    return (2, value.timestamp()) if isinstance(value, dt.datetime) else (3, str(value))
+
+
+def _too_many() -> Problem:
+    return Problem(
+        "too-costly",
+        f"This filter or order has to look at more than {MOST_LOOKED_AT:,} Observations one by one.",
+        parameter="$filter",
+        example="phenomenonTime ge 2026-11-01T00:00:00Z and result gt 5, of one Datastream; or /api/v1/readings",
+    )

@@ -1,0 +1,161 @@
+"""Query options of SensorThings: $filter, $expand with options of its own inside, and the rest."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, Literal
+
+import msgspec
+
+from techport_dashboards.errors import Problem
+from techport_dashboards.sta.filters import parse
+from techport_dashboards.sta.world import PROPERTIES, RELATIONS
+
+DEFAULT_TOP, MOST_TOP = 100, 10_000
+MOST_DEPTH = 5
+KNOWN = ("$top", "$skip", "$count", "$orderby", "$select", "$filter", "$expand", "$resultFormat", "$skiptoken")
+
+
+class Order(msgspec.Struct, frozen=True):
+    path: Any  # an expression of filters.py
+    text: str
+    descending: bool
+
+
+class Options(msgspec.Struct, frozen=True, kw_only=True):
+    top: int = DEFAULT_TOP
+    skip: int = 0
+    count: bool = False
+    orderby: list[Order] = []
+    select: list[str] | None = None
+    filter: Any = None
+    filter_text: str = ""
+    expand: dict[str, Options] = {}
+    format: Literal["entities", "dataArray", "GeoJSON"] = "entities"
+    skiptoken: str | None = None
+
+
+def read(pairs: Iterable[tuple[str, str]], kind: str) -> Options:
+    """The options of a request on the entity set `kind`. Raises Problem."""
+    found: dict[str, str] = {}
+    for name, value in pairs:
+        name = name if name.startswith("$") else f"${name}" if name == "resultFormat" else name
+        if name not in KNOWN:
+            raise Problem("unknown-parameter", f"There is no option {name[:40]!r}.", parameter=name[:40])
+        if name in found:
+            raise Problem("bad-parameter", "It is there twice.", parameter=name)
+        found[name] = value
+    return _built(found, kind, 0)
+
+
+def _built(found: Mapping[str, str], kind: str, depth: int) -> Options:
+    if depth > MOST_DEPTH:
+        raise Problem("bad-parameter", f"More than {MOST_DEPTH} levels.", parameter="$expand")
+    return Options(
+        top=min(_whole("$top", found.get("$top", str(DEFAULT_TOP))), MOST_TOP),
+        skip=_whole("$skip", found.get("$skip", "0")),
+        count=_choice("$count", found.get("$count", "false"), {"true": True, "false": False}),
+        orderby=_orders(found.get("$orderby", "")),
+        select=_select(found["$select"], kind) if "$select" in found else None,
+        filter=parse(found["$filter"]) if "$filter" in found else None,
+        filter_text=found.get("$filter", ""),
+        expand=_expand(found.get("$expand", ""), kind, depth),
+        format=_choice(
+            "$resultFormat",
+            found.get("$resultFormat", "entities"),
+            {"entities": "entities", "dataArray": "dataArray", "GeoJSON": "GeoJSON"},
+        ),
+        skiptoken=found.get("$skiptoken"),
+    )
+
+
+def split(text: str, separator: str) -> list[str]:
+    """Cut at the separator, but not inside brackets or quotes. Raises ValueError where those do not close."""
+    parts, depth, quoted, begin = [], 0, False, 0
+    for place, letter in enumerate(text):
+        if letter == "'":
+            quoted = not quoted
+        elif not quoted:
+            depth += (letter == "(") - (letter == ")")
+            if depth < 0:
+                raise ValueError("a bracket closes that was not opened")
+            if letter == separator and not depth:
+                parts.append(text[begin:place])
+                begin = place + 1
+    if depth or quoted:
+        raise ValueError("a bracket or quote does not close")
+    return [part.strip() for part in [*parts, text[begin:]] if part.strip()]
+
+
+def _parts(name: str, text: str, separator: str = ",") -> list[str]:
+    try:
+        return split(text, separator)
+    except ValueError as error:
+        raise Problem("bad-parameter", f"{error}.", parameter=name) from error
+
+
+def _expand(text: str, kind: str, depth: int) -> dict[str, Options]:
+    """`Datastreams($top=1;$expand=Observations),Locations/HistoricalLocations` as options by relation."""
+    raw: dict[str, dict[str, str]] = {}
+    for item in _parts("$expand", text):
+        head, bracket, inside = item.partition("(")
+        if bracket and not inside.endswith(")"):
+            raise Problem("bad-parameter", f"{item[:80]!r} does not close.", parameter="$expand")
+        relation, _, deeper = head.strip().partition("/")
+        if relation not in RELATIONS[kind]:
+            raise Problem(
+                "bad-parameter", f"{kind} have no {relation[:40]!r}.", parameter="$expand",
+                example=", ".join(RELATIONS[kind]),
+            )  # fmt: skip
+        options = _inside(inside[:-1]) if bracket and not deeper else {}
+        if deeper:  # a/b(...) is a($expand=b(...))
+            options = {"$expand": deeper + (bracket + inside if bracket else "")}
+        known = raw.setdefault(relation, {})
+        if "$expand" in known and "$expand" in options:
+            options["$expand"] = f"{known['$expand']},{options['$expand']}"
+        known.update(options)
+    return {relation: _built(options, RELATIONS[kind][relation], depth + 1) for relation, options in raw.items()}
+
+
+def _inside(text: str) -> dict[str, str]:
+    options = {}
+    for part in _parts("$expand", text, ";"):
+        name, equals, value = part.partition("=")
+        if not equals or name.strip() not in KNOWN:
+            raise Problem("bad-parameter", f"{part[:80]!r} is no option.", parameter="$expand", example="$top=1")
+        options[name.strip()] = value
+    return options
+
+
+def _select(text: str, kind: str) -> list[str]:
+    names = _parts("$select", text)
+    for name in names:
+        head = name.split("/")[0]
+        if head not in ("id", "@iot.id", "@iot.selfLink", *PROPERTIES[kind], *RELATIONS[kind]):
+            raise Problem(
+                "bad-parameter", f"{kind} have no property {name[:40]!r}.", parameter="$select",
+                example=", ".join(("id", *PROPERTIES[kind])),
+            )  # fmt: skip
+    return names
+
+
+def _orders(text: str) -> list[Order]:
+    orders = []
+    for part in _parts("$orderby", text):
+        path, _, direction = part.partition(" ")
+        if direction.strip() not in ("", "asc", "desc"):
+            raise Problem("bad-parameter", f"{part[:80]!r} is no order.", parameter="$orderby", example="name desc")
+        orders.append(Order(parse(path, "$orderby"), path, direction.strip() == "desc"))
+    return orders
+
+
+def _whole(name: str, text: str) -> int:
+    if not (text.isascii() and text.isdecimal() and len(text) < 10):
+        raise Problem("bad-parameter", f"{text[:40]!r} is no whole number.", parameter=name, example="10")
+    return int(text)
+
+
+def _choice(name: str, text: str, accepted: Mapping[str, Any]) -> Any:
+    if text not in accepted:
+        raise Problem("bad-parameter", f"{text[:40]!r} is none.", parameter=name, example=", ".join(accepted))
+    return accepted[text]
