@@ -107,6 +107,7 @@ class DuckFile:
                 time.sleep(0.01)
             with self._saying_why():
                 self._con.execute("CHECKPOINT store")  # a log of the old file must not meet the new one
+                self.broken = True  # unless it opens again below
                 self._con.close()
                 try:
                     if self.log_bytes() == 0:
@@ -116,6 +117,7 @@ class DuckFile:
                     return False
                 finally:
                     self._con = self._connect()
+                    self.broken = False
 
     def log_bytes(self) -> int:
         """Size of the write-ahead log."""

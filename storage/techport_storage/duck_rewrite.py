@@ -15,8 +15,8 @@ from techport_storage.duck_file import ROW_GROUP, DuckFile, quoted
 def rewrite(file: DuckFile, rows_at_once: int) -> bool:
     """Write the file anew, sorted, and put it in the place of the old one. Nobody may write meanwhile.
 
-    A crash leaves the old file or the new one. Takes about 0.3 CPU s a million rows. False if a reader does not let go of
-    the old file: try again later. Raises StoreUnavailable.
+    A crash leaves the old file or the new one. Takes about 0.3 CPU s a million rows. False if a reader does not let go
+    of the old file: try again later. Raises StoreUnavailable.
     """
     if file.path is None:
         return True
