@@ -12,6 +12,7 @@ from techport.commands import (
     decode,
     device,
     doctor,
+    ingest,
     pilot_life,
     pilot_report,
     pilots,
@@ -36,7 +37,6 @@ app = typer.Typer(
 )
 app.command("up")(run.up)
 app.command("demo")(run.demo)
-app.command("ingest")(run.ingest)
 app.command("serve")(run.serve)
 app.command("simulate")(publish.simulate)
 app.command("replay")(publish.replay)
@@ -48,6 +48,7 @@ pilots.app.command("end")(pilot_life.end)
 pilots.app.command("event")(pilot_life.event)
 pilots.app.command("exclude")(pilot_life.exclude)
 pilots.app.command("report")(pilot_report.report)
+app.add_typer(ingest.app, name="ingest")
 app.add_typer(pilots.app, name="pilot")
 app.add_typer(device.app, name="device")
 app.add_typer(quarantine.app, name="quarantine")

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
+import msgspec
 import structlog
 from prometheus_client import CollectorRegistry
 
@@ -52,8 +53,11 @@ def stores(settings: Settings) -> Iterator[Stores]:
 
 
 @contextmanager
-def source(settings: Settings, own_broker: bool) -> Iterator[Source]:
-    """The messages of the broker at settings.mqtt, which is started first where it is our own. Raises BrokerError."""
+def source(settings: Settings, own_broker: bool, retire: bool = False) -> Iterator[Source]:
+    """The messages of the broker at settings.mqtt, which is started first where it is our own. Raises BrokerError.
+
+    `retire` takes only what waits in the worker's session, and removes the session at the end.
+    """
     address = settings.mqtt_address
     with ExitStack() as closing:
         reader: Source
@@ -64,7 +68,7 @@ def source(settings: Settings, own_broker: bool) -> Iterator[Source]:
                 mosquitto = _mosquitto(settings)
                 mosquitto.start()
                 closing.callback(mosquitto.stop)
-            reader = PahoSource(mqtt_settings(settings))
+            reader = PahoSource(msgspec.structs.replace(mqtt_settings(settings), retire=retire))
         closing.callback(reader.close)
         yield reader
 

@@ -59,6 +59,7 @@ class MqttSettings(msgspec.Struct, frozen=True, kw_only=True):
     protocol: Literal["5", "3.1.1"] = "5"
     window: int = 10_000  # unacknowledged messages in flight, 1..65535
     session_expiry: int = 7 * 24 * 3600  # seconds that the broker keeps the session while we are away (MQTT 5)
+    retire: bool = False  # take what waits in the session and nothing new; close() then removes the session (MQTT 5)
     keepalive: int = 30  # seconds
     longest_wait: float = 30.0  # seconds between two attempts to connect, at most
 
@@ -147,7 +148,12 @@ class PahoSource:
             self._flushed.clear()
             self._client.unsubscribe("techport/nothing")  # its answer comes when the broker has read all before it
             self._flushed.wait(2)
-        self._client.disconnect()
+        if self._settings.retire:
+            goodbye = Properties(PacketTypes.DISCONNECT)  # type: ignore[no-untyped-call]
+            goodbye.SessionExpiryInterval = 0
+            self._client.disconnect(properties=goodbye)
+        else:
+            self._client.disconnect()
         self._client.loop_stop()
         self._something_arrived.set()
 
@@ -184,6 +190,8 @@ class PahoSource:
         self, client: Client, userdata: Any, mid: int, reasons: list[ReasonCode], properties: Properties | None
     ) -> None:
         self._flushed.set()
+        if self._settings.retire:
+            self._subscribed = True
 
     def _on_connect(
         self, client: Client, userdata: Any, flags: ConnectFlags, reason: ReasonCode, properties: Properties | None
@@ -198,6 +206,9 @@ class PahoSource:
 
     def _ask_for(self, topics: Sequence[str]) -> None:
         names = self._shared(topics)
+        if self._settings.retire:
+            self._client.unsubscribe(names)
+            return
         if self._settings.protocol == "5":
             # Retained values are asked for with a new subscription only, not again at every reconnect.
             shared = self._settings.share is not None

@@ -26,6 +26,7 @@ from techport_storage.errors import StoreError
 
 LEAST_FREE = 1 << 30  # bytes; below it the doctor warns
 CLOCK_TOLERANCE = 5 * 60  # seconds, the same that a reading's time may be ahead
+QUEUE_TO_NOTICE = 200  # messages; mosquitto's own figures are some fifty of them
 RELEASED = 1_790_000_000  # a clock before this second (2026-09) has never been set
 
 
@@ -111,16 +112,20 @@ def _broker(settings: Settings, running: Running | None) -> Iterator[Check]:
             "broker", "ok" if not running else "failed", f"none runs at {address}; `techport up` would start {kind}"
         )
         return
-    problem = probe_broker(address.host, address.port, settings.mqtt_username, settings.password())
-    if problem:
+    ca = str(settings.mqtt_ca) if settings.mqtt_ca else None
+    state = probe_broker(address.host, address.port, settings.mqtt_username, settings.password(), ca)
+    if state.problem:
+        remedy = "check mqtt_username, mqtt_password_file and mqtt_ca, and the broker's log"
+        yield Check("broker", "failed", f"{address}: {state.problem}", remedy)
+        return
+    yield Check("broker", "ok", f"{address} accepts connections")
+    if state.away and (state.held or 0) > QUEUE_TO_NOTICE:
         yield Check(
-            "broker",
-            "failed",
-            f"{address}: {problem}",
-            "check mqtt_username and mqtt_password_file, and the broker's log",
+            "sessions",
+            "warning",
+            f"the broker holds {state.held} messages, and {state.away} session(s) have no client",
+            "start the worker that is away under its own name, or take what it left: techport ingest drain NAME",
         )
-    else:
-        yield Check("broker", "ok", f"{address} accepts connections")
 
 
 def _stores(settings: Settings) -> Iterator[Check]:

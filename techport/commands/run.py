@@ -1,4 +1,4 @@
-"""up, demo, ingest, serve: the processes that stay.
+"""up, demo, serve: the processes that stay and have pages.
 
 Each imports the parts that it runs when it runs them: a worker does not load the web app, nor `--help` the stores.
 """
@@ -40,7 +40,7 @@ def up(
     registry: options.RegistryUrl = None,
 ) -> None:
     """Everything in one process: broker, ingest, store, API and pages."""
-    settings = _begin(data=data, http=http, mqtt=mqtt, broker=broker, store=store, registry=registry)
+    settings = begin(data=data, http=http, mqtt=mqtt, broker=broker, store=store, registry=registry)
     with hold(settings.data, "up", settings.http, settings.mqtt):
         _run_everything(settings, pilot or [])
 
@@ -57,47 +57,11 @@ def demo(
     """`up` with a simulated district of pilots and devices."""
     from techport_simulators.demo import demo_definitions
 
-    settings = _begin(data=data, http=http, mqtt=mqtt, broker=broker)
+    settings = begin(data=data, http=http, mqtt=mqtt, broker=broker)
     with hold(settings.data, "demo", settings.http, settings.mqtt):
         definitions = demo_definitions()
         district = _District(settings, definitions, seed, history)
         _run_everything(settings, [*definitions, *(pilot or [])], district)
-
-
-def ingest(
-    data: options.Data = None,
-    http: options.Http = None,
-    mqtt: options.Mqtt = None,
-    pilot: options.PilotFiles = None,
-    store: options.Store = None,
-    registry: options.RegistryUrl = None,
-    worker: options.Worker = None,
-    share: options.Share = None,
-) -> None:
-    """One ingest worker: from a broker that runs elsewhere into the store."""
-    settings = _begin(data=data, http=http, mqtt=mqtt, store=store, registry=registry, worker=worker, share=share)
-    own_web = "http" in settings.model_fields_set
-    if own_web:
-        _check_port(settings.http_address, "--http")
-    from techport import platform
-
-    wait = platform.wait_for_signal()
-    with (
-        hold(settings.data, "ingest", settings.http if own_web else None, settings.mqtt),
-        platform.stores(settings) as parts,
-    ):
-        import_pilots(parts.registry, pilot or [])
-        with (
-            platform.source(settings, own_broker=False) as reader,
-            platform.ingesting(settings, parts, reader, failed=_interrupt) as pipeline,
-        ):
-            log.info("ingesting", broker=settings.mqtt, worker=settings.worker)
-            if own_web:
-                from techport import website
-
-                website.web(settings, parts, website.pipeline_health(pipeline)).run()
-            else:
-                wait()
 
 
 def serve(
@@ -107,8 +71,8 @@ def serve(
     registry: options.RegistryUrl = None,
 ) -> None:
     """The pages and the API only, over a store that others fill."""
-    settings = _begin(data=data, http=http, store=store, registry=registry)
-    _check_port(settings.http_address, "--http")
+    settings = begin(data=data, http=http, store=store, registry=registry)
+    check_port(settings.http_address, "--http")
     from techport import platform, website
 
     with platform.stores(settings) as parts:
@@ -124,23 +88,23 @@ def import_pilots(registry: Registry, files: list[Path]) -> None:
         registry.import_pilot(read_definition(file), file.read_text(encoding="utf-8"), who="command line")
 
 
-def _begin(**flags: object) -> Settings:
+def begin(**flags: object) -> Settings:
     settings = load_settings(flags)
     logs.configure(settings.log_format, settings.log_level)
     return settings
 
 
 def _run_everything(settings: Settings, pilots: list[Path], district: _District | None = None) -> None:
-    _check_port(settings.http_address, "--http")
+    check_port(settings.http_address, "--http")
     if settings.broker != "external":
-        _check_port(settings.mqtt_address, "--mqtt")
+        check_port(settings.mqtt_address, "--mqtt")
     from techport import platform, website
 
     with platform.stores(settings) as parts:
         import_pilots(parts.registry, pilots)
         with (
             platform.source(settings, own_broker=True) as reader,
-            platform.ingesting(settings, parts, reader, failed=_interrupt) as pipeline,
+            platform.ingesting(settings, parts, reader, failed=interrupt) as pipeline,
             district.running() if district else _nothing(),
         ):
             _announce(settings)
@@ -188,7 +152,7 @@ def _nothing() -> Iterator[None]:
     yield
 
 
-def _interrupt() -> None:
+def interrupt() -> None:
     os.kill(os.getpid(), signal.SIGTERM)
 
 
@@ -199,7 +163,7 @@ def _announce(settings: Settings) -> None:
     console.print("  Ctrl-C stops it; starting again keeps the data.\n")
 
 
-def _check_port(address: Address, flag: str) -> None:
+def check_port(address: Address, flag: str) -> None:
     family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
     with socket.socket(family) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
