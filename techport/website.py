@@ -16,7 +16,9 @@ def web(settings: Settings, parts: Stores, health: HealthCheck = no_health) -> W
         parts.registry,
         parts.readings,
         parts.books,
-        WebSettings(allow_remote=settings.allow_remote, basemap=settings.basemap),
+        WebSettings(
+            allow_remote=settings.allow_remote, basemap=settings.basemap, snapshots=settings.data / "snapshots"
+        ),
         health,
         parts.metrics,
     )

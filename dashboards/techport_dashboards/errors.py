@@ -120,7 +120,7 @@ def install(app: FastAPI) -> None:
     @app.exception_handler(RequestValidationError)
     async def invalid(request: Request, error: RequestValidationError) -> Response:
         first = error.errors()[0]
-        where = [str(part) for part in first["loc"] if part not in ("query", "path", "header")]
+        where = [str(part) for part in first["loc"] if part not in ("query", "path", "header", "body")]
         parameter = where[0] if where else None
         if first["type"] == "extra_forbidden":
             return respond(

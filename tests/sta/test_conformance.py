@@ -10,7 +10,6 @@ from tests.dashboards.conftest import hourly
 from tests.dashboards.web import City, serving
 from tests.servers import cite
 
-
 # The suite follows every relation and takes an empty answer for an error, so here every device stands somewhere.
 PLACED = """
 id: plassert

@@ -213,6 +213,21 @@ class CompletenessItem(BaseModel):
     longest_gap: float = Field(description="Seconds.")
 
 
+class SnapshotItem(BaseModel):
+    model_config = ConfigDict(extra="allow")
+
+    id: str
+    url: str = Field(description="Permanent address of this description.")
+    file: str = Field(description="Permanent address of the Parquet file.")
+    sha256: str
+    rows: int
+    bytes: int
+    created: str
+    question: dict[str, Any]
+    citation: str
+    doi: str | None = Field(description="Null until one is registered.")
+
+
 class ReadingsPage(BaseModel):
     items: list[dict[str, Any]]
     next: str | None

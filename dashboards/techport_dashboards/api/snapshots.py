@@ -1,0 +1,150 @@
+"""Snapshots: freeze what /readings answers, get it again unchanged, and cite it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Annotated, Any
+
+import msgspec
+import pyarrow as pa
+from fastapi import APIRouter, Depends, Request, Response
+from fastapi.responses import FileResponse
+from starlette.concurrency import run_in_threadpool
+
+from techport_dashboards import formats, times
+from techport_dashboards.access import Viewer, allow
+from techport_dashboards.api.about_rows import about
+from techport_dashboards.api.parameters import ReadingsParameters
+from techport_dashboards.api.readings import dressing
+from techport_dashboards.api.schema import Listed, PageParameters, SnapshotItem, paged
+from techport_dashboards.errors import Problem
+from techport_dashboards.frozen import Snapshot, Snapshots
+from techport_dashboards.queries import answer
+from techport_dashboards.services import Services, services_of
+from techport_dashboards.shaping import Shape
+
+router = APIRouter(prefix="/snapshots", tags=["snapshots"])
+Allowed = Annotated[Viewer, Depends(allow)]
+FOREVER = "public, max-age=31536000, immutable"
+
+
+@router.post("", status_code=201, response_model=SnapshotItem)
+async def freeze(request: Request, viewer: Allowed, question: ReadingsParameters) -> dict[str, Any]:
+    """Freeze the answer to a question, with the parameters of /readings as a JSON object.
+
+    It becomes a Parquet file that never changes, whatever arrives later, with a checksum, a permanent address and text
+    to cite. The same rows again are the same snapshot.
+    """
+    services = services_of(request)
+    return await run_in_threadpool(_freeze, services, _folder(services), viewer, question, _base(request))
+
+
+@router.get("", response_model=Listed[SnapshotItem])
+async def listed(request: Request, viewer: Allowed, page: PageParameters) -> dict[str, Any]:
+    """The snapshots there are."""
+    services = services_of(request)
+    found = await run_in_threadpool(_folder(services).all)
+    items = [item(snapshot, _base(request)) for snapshot in found if all(map(viewer.may_see, snapshot.pilots))]
+    settings = services.settings
+    some, following = paged(items, lambda one: str(one["id"]), page, settings.page_size, settings.max_page_size)
+    return {"items": some, "next": following}
+
+
+@router.get("/{id}", response_model=SnapshotItem)
+async def described(request: Request, viewer: Allowed, id: str) -> dict[str, Any]:
+    """One snapshot: the question, the checksum, where the file is, how to cite it."""
+    return item(await run_in_threadpool(_find, services_of(request), viewer, id), _base(request))
+
+
+@router.get("/{id}/readings.parquet", response_class=FileResponse)
+async def file(request: Request, viewer: Allowed, id: str) -> Response:
+    """The frozen rows. They never change, so the answer may be kept for good; its ETag is the SHA-256."""
+    services = services_of(request)
+    snapshot = await run_in_threadpool(_find, services, viewer, id)
+    headers = {"ETag": f'"{snapshot.sha256}"', "Cache-Control": FOREVER}
+    if f'"{snapshot.sha256}"' in request.headers.get("if-none-match", ""):
+        return Response(status_code=304, headers=headers)
+    return FileResponse(
+        _folder(services).path(id), headers=headers, media_type=formats.PARQUET, filename=f"techport-{id}.parquet"
+    )
+
+
+def item(snapshot: Snapshot, base: str) -> dict[str, Any]:
+    address = f"{base}/api/v1/snapshots/{snapshot.id}"
+    return {
+        **msgspec.to_builtins(snapshot),
+        "url": address,
+        "file": f"{address}/readings.parquet",
+        "citation": citation(snapshot, address),
+    }
+
+
+def citation(snapshot: Snapshot, address: str) -> str:
+    """As DataCite recommends it: who (year): what. version. where. `[DOI]` is to be filled where none is registered."""
+    who = "; ".join(dict.fromkeys(filter(None, snapshot.attribution))) or ", ".join(snapshot.titles)
+    span = f"{(snapshot.start or 'the beginning')[:10]} to {(snapshot.end or snapshot.created)[:10]}"
+    doi = f"https://doi.org/{snapshot.doi}" if snapshot.doi else "[DOI]"
+    licences = ", ".join(snapshot.licences)
+    return (
+        f"{who} ({snapshot.created[:4]}): Readings of {', '.join(snapshot.titles)}, {span}. "
+        f"Snapshot {snapshot.id}, SHA-256 {snapshot.sha256}. {licences}. {address} {doi}"
+    )
+
+
+def _freeze(
+    services: Services, folder: Snapshots, viewer: Viewer, parameters: ReadingsParameters, base: str
+) -> dict[str, Any]:
+    for name in ("limit", "cursor", "format", "downsample"):
+        if getattr(parameters, name) is not None:
+            raise Problem("bad-parameter", "A snapshot holds the whole answer, as Parquet.", parameter=name)
+    if not parameters.as_shape().plain:
+        raise Problem("bad-parameter", "A snapshot holds rows as they are.", parameter="shape", example="long")
+    found = answer(services, viewer, parameters.question())
+    query, catalogue = found.resolved.query, services.catalogues.current()
+    dress = dressing(query, catalogue, Shape())
+    schema = dress(pa.RecordBatch.from_pylist([], found.rows.schema)).schema
+    facts = about(query, catalogue)
+    rows = 0
+
+    def counted() -> Iterator[pa.RecordBatch]:
+        nonlocal rows
+        for batch in formats.pieces(found.rows, dress):
+            rows += batch.num_rows
+            yield batch
+
+    id, checksum, size = folder.write(formats.parquet(counted(), schema, facts))
+    sources = facts["sources"]
+    snapshot = Snapshot(
+        id=id,
+        created=times.iso(times.now()),
+        pilots=[source["pilot"] for source in sources],
+        question=parameters.model_dump(exclude_defaults=True),
+        start=facts["start"],
+        end=facts["end"],
+        every=facts["every"],
+        zone=query.zone,
+        rows=rows,
+        bytes=size,
+        sha256=checksum,
+        licences=sorted({source["licence"] for source in sources}),
+        attribution=[source["attribution"] for source in sources],
+        titles=[source["title"] for source in sources],
+    )
+    return item(folder.describe(snapshot), base)
+
+
+def _find(services: Services, viewer: Viewer, id: str) -> Snapshot:
+    found = _folder(services).get(id)
+    if found is None or not all(map(viewer.may_see, found.pilots)):
+        raise Problem("not-found", f"There is no snapshot {id[:40]!r}.")
+    return found
+
+
+def _folder(services: Services) -> Snapshots:
+    if services.settings.snapshots is None:
+        raise Problem("not-found", "This process keeps no snapshots: its operator names a folder for them.")
+    return Snapshots(services.settings.snapshots)
+
+
+def _base(request: Request) -> str:
+    return str(request.base_url).rstrip("/")

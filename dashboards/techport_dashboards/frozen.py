@@ -1,0 +1,95 @@
+"""Snapshots: answers frozen in files that never change, so that what was used can be cited.
+
+A snapshot is `<id>.parquet` and, written after it, `<id>.json` that describes it; its id is made of the file's own
+checksum. One without its description is not there yet.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+
+import msgspec
+
+_ID = re.compile(r"[0-9a-f]{24}")
+
+
+class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
+    """What a snapshot says about itself. `doi` is null until somebody registers one and writes it into the file."""
+
+    id: str
+    created: str
+    pilots: list[str]
+    question: dict[str, object]
+    start: str | None
+    end: str | None
+    every: str | None
+    zone: str
+    rows: int
+    bytes: int
+    sha256: str
+    licences: list[str]
+    attribution: list[str]
+    titles: list[str]
+    doi: str | None = None
+
+
+class Snapshots:
+    """The snapshots of a folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def write(self, stream: Iterable[bytes]) -> tuple[str, str, int]:
+        """Keep a file durably: (id, SHA-256, bytes). The same bytes are one file."""
+        self._folder.mkdir(parents=True, exist_ok=True)
+        digest, size = hashlib.sha256(), 0
+        handle, name = tempfile.mkstemp(dir=self._folder, suffix=".part")
+        try:
+            with os.fdopen(handle, "wb") as file:
+                for piece in stream:
+                    digest.update(piece)
+                    size += len(piece)
+                    file.write(piece)
+                file.flush()
+                os.fsync(file.fileno())
+            checksum = digest.hexdigest()
+            Path(name).chmod(0o444)
+            Path(name).replace(self.path(checksum[:24]))
+        finally:
+            Path(name).unlink(missing_ok=True)
+        return checksum[:24], checksum, size
+
+    def describe(self, snapshot: Snapshot) -> Snapshot:
+        """Keep the description; where the same file is described already, that one stays."""
+        known = self.get(snapshot.id)
+        if known is not None:
+            return known
+        handle, name = tempfile.mkstemp(dir=self._folder, suffix=".part")
+        with os.fdopen(handle, "wb") as file:
+            file.write(msgspec.json.format(msgspec.json.encode(snapshot)))
+            file.flush()
+            os.fsync(file.fileno())
+        Path(name).chmod(0o644)
+        Path(name).replace(self._folder / f"{snapshot.id}.json")
+        return snapshot
+
+    def get(self, id: str) -> Snapshot | None:
+        if not _ID.fullmatch(id):
+            return None
+        try:
+            return msgspec.json.decode((self._folder / f"{id}.json").read_bytes(), type=Snapshot)
+        except FileNotFoundError:
+            return None
+
+    def all(self) -> list[Snapshot]:
+        """By their ids."""
+        found = (self.get(path.stem) for path in sorted(self._folder.glob("*.json")))
+        return [snapshot for snapshot in found if snapshot is not None]
+
+    def path(self, id: str) -> Path:
+        return self._folder / f"{id}.parquet"

@@ -1,0 +1,95 @@
+"""A snapshot is the same for ever, says what it is, and can be checked."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import httpx
+import pyarrow.parquet as pq
+import pytest
+
+from techport_dashboards import WebSettings
+from techport_storage.model import Reading
+from tests.dashboards.conftest import HOURS, START
+from tests.dashboards.web import SECOND, City
+
+pytestmark = pytest.mark.anyio
+SNAPSHOTS = "/api/v1/snapshots"
+QUESTION = {"pilot": ["kai-luft"], "quantity": ["pm10"], "start": "2026-10-20", "end": "2026-11-20"}
+
+
+@pytest.fixture
+async def freezer(city: City, tmp_path: Path) -> AsyncIterator[httpx.AsyncClient]:
+    transport = httpx.ASGITransport(city.app(WebSettings(snapshots=tmp_path / "snapshots")))
+    async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client:
+        yield client
+
+
+async def test_late_data_does_not_change_it(city: City, freezer: httpx.AsyncClient) -> None:
+    made = await freezer.post(SNAPSHOTS, json=QUESTION)
+    assert made.status_code == 201, made.text
+    snapshot = made.json()
+    first = await freezer.get(snapshot["file"])
+    assert hashlib.sha256(first.content).hexdigest() == snapshot["sha256"]
+    assert pq.read_table(io.BytesIO(first.content)).num_rows == snapshot["rows"] == 2 * HOURS
+    city.write(Reading("kai-luft", "kran", "pm10", START + 5 * SECOND, 99.0, START))
+    again = await freezer.get(snapshot["file"], headers={"if-none-match": first.headers["etag"]})
+    assert again.status_code == 304
+    assert (await freezer.get(snapshot["file"])).content == first.content
+    assert "immutable" in first.headers["cache-control"]
+    other = (await freezer.post(SNAPSHOTS, json=QUESTION)).json()
+    assert other["id"] != snapshot["id"]
+    assert other["rows"] == snapshot["rows"] + 1
+
+
+async def test_it_says_what_it_is_and_how_to_cite_it(freezer: httpx.AsyncClient) -> None:
+    snapshot = (await freezer.post(SNAPSHOTS, json=QUESTION)).json()
+    assert (await freezer.get(snapshot["url"])).json() == snapshot
+    assert (await freezer.get(SNAPSHOTS)).json()["items"] == [snapshot]
+    assert snapshot["question"] == QUESTION
+    assert snapshot["doi"] is None
+    for part in ("Air on the quay", snapshot["sha256"], snapshot["url"], "CC-BY-4.0", "[DOI]"):
+        assert part in snapshot["citation"]
+
+
+async def test_the_same_rows_are_the_same_snapshot(freezer: httpx.AsyncClient) -> None:
+    one, two = [(await freezer.post(SNAPSHOTS, json=QUESTION)).json() for _ in range(2)]
+    assert one == two
+
+
+@pytest.mark.parametrize(
+    ("body", "parameter"),
+    [
+        ({"limit": 5}, "limit"),
+        ({"format": "csv"}, "format"),
+        ({"shape": "wide"}, "shape"),
+        ({"pilot": ["kai"]}, "pilot"),
+        ({"nonsense": 1}, "nonsense"),
+    ],
+)
+async def test_what_cannot_be_frozen(freezer: httpx.AsyncClient, body: dict[str, object], parameter: str) -> None:
+    answer = await freezer.post(SNAPSHOTS, json=body)
+    assert (answer.status_code, answer.json()["parameter"]) == (400, parameter)
+
+
+@pytest.mark.parametrize("id", ["0" * 24, "x", "..%2f..%2fregistry", "%00"])
+async def test_other_files_are_out_of_reach(freezer: httpx.AsyncClient, id: str) -> None:
+    for path in (f"{SNAPSHOTS}/{id}", f"{SNAPSHOTS}/{id}/readings.parquet"):
+        assert (await freezer.get(path)).status_code == 404
+
+
+async def test_without_a_folder_nothing_is_frozen(client: httpx.AsyncClient) -> None:
+    assert (await client.post(SNAPSHOTS, json=QUESTION)).status_code == 404
+
+
+async def test_swagger_ui_comes_from_here(client: httpx.AsyncClient) -> None:
+    page = await client.get("/api/v1/docs")
+    assert "://" not in page.text
+    for name in ("swagger-ui.css", "swagger-ui-bundle.js", "start.js"):
+        assert f"docs/{name}" in page.text
+        assert (await client.get(f"/api/v1/docs/{name}")).status_code == 200
+    assert (await client.get("/api/v1/docs/..%2f__init__.py")).status_code == 404
+    assert (await client.get("/api/v1/openapi.json")).json()["openapi"].startswith("3.")
