@@ -16,8 +16,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import NamedTuple
 
 import msgspec
 import numpy as np
@@ -27,6 +26,7 @@ from numpy.typing import NDArray
 from techport_pilots.durations import interval_micros
 from techport_pilots.kpi_time import micros_of
 from techport_pilots.model import PilotDefinition
+from techport_storage.coverage import Coverage, KnowsCoverage
 from techport_storage.model import Micros, Query, Selection, Stream
 from techport_storage.store import ReadingStore
 
@@ -58,26 +58,6 @@ class Completeness(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def flagged_share(self) -> float:
         return self.flagged / self.readings if self.readings else 0.0
-
-
-@dataclass(frozen=True, slots=True)
-class Coverage:
-    """What is to know about a stream's readings in a period, given its interval. `missing` counts between readings."""
-
-    readings: int
-    flagged: int
-    first: Micros
-    last: Micros
-    missing: int
-    longest: Micros  # of the distances between readings in which one is missing
-
-
-@runtime_checkable
-class KnowsCoverage(Protocol):
-    """A store that works coverage out where the readings are, which spares reading them all."""
-
-    def coverage(self, intervals: Mapping[Stream, Micros], start: Micros, end: Micros) -> dict[Stream, Coverage]:
-        """Coverage of the streams that hold readings in [start, end). Raises StoreUnavailable."""
 
 
 def stream_completeness(
@@ -147,7 +127,8 @@ def gaps(store: ReadingStore, stream: Stream, interval: Micros, start: Micros, e
     found: list[Gap] = []
     before = start
     first = True
-    for time, _ in _times(store, [stream], start, end):
+    for batch in _batches(store, [stream], start, end):
+        time = batch.column("time").cast(pa.int64()).to_numpy()
         points = np.concatenate([[before], time])
         missing = _missing(np.diff(points), interval)
         if first:
@@ -218,13 +199,6 @@ def _completeness(found: Coverage | None, interval: Micros | None, start: Micros
 def _batches(store: ReadingStore, streams: Sequence[Stream], start: Micros, end: Micros) -> Iterator[pa.RecordBatch]:
     query = Query(select=Selection(streams=tuple(streams)), start=start, end=end)
     return (batch for batch in store.read(query) if batch.num_rows)
-
-
-def _times(
-    store: ReadingStore, streams: Sequence[Stream], start: Micros, end: Micros
-) -> Iterator[tuple[NDArray[np.int64], pa.RecordBatch]]:
-    for batch in _batches(store, streams, start, end):
-        yield batch.column("time").cast(pa.int64()).to_numpy(), batch
 
 
 def _runs(batch: pa.RecordBatch) -> Iterator[tuple[Stream, slice]]:

@@ -11,15 +11,16 @@ docs/decisions/0002-rows-kept-unique-without-an-index.md says why.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import nullcontext
 
 import duckdb
 import numpy as np
 import pyarrow as pa
 
-from techport_storage import duck_sql, duck_write
+from techport_storage import duck_coverage, duck_sql, duck_write
 from techport_storage.check import check_query, check_range, refused_rows
+from techport_storage.coverage import Coverage
 from techport_storage.duck_directory import FAR_FUTURE, FAR_PAST, Directory, Ids
 from techport_storage.duck_file import DuckFile, parse_url
 from techport_storage.duck_read import Fetch, Plan
@@ -114,6 +115,18 @@ class DuckStore:
         self._revive_to_read()
         with self._knowing:
             return self._directory.names(self._directory.select(select))
+
+    def coverage(self, intervals: Mapping[Stream, Micros], start: Micros, end: Micros) -> dict[Stream, Coverage]:
+        """How well readings fill [start, end); see KnowsCoverage."""
+        check_range(start, end)
+        self._revive_to_read()
+        with self._knowing:
+            ids = self._directory.select(Selection(streams=tuple(intervals)))
+            names = dict(zip(ids.tolist(), self._directory.names(ids), strict=True))
+        with self._file.cursor() as cursor:
+            promised = [intervals[names[id]] for id in ids.tolist()]
+            found = duck_coverage.coverage(cursor, ids, promised, start, end - 1)
+        return {names[id]: one for id, one in found.items()}
 
     def erase(self, select: Selection, start: Micros | None = None, end: Micros | None = None) -> int:
         check_range(start, end)

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from techport_pilots.completeness import (
     by_device,
+    coverage_by_reading,
     gaps,
     phase_completeness,
     pilot_intervals,
@@ -144,3 +145,19 @@ def test_a_phase_that_is_running_is_judged_up_to_now(store):
     pilot = PilotDefinition("p", Text(en="P"), Text(en="Q?"), [device], phases=[phase])
     write(store, START + STEP * np.arange(144))
     assert phase_completeness(store, pilot, now=START + 144 * STEP)["before"].share == 1.0
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(st.lists(st.integers(0, 10_000), max_size=40), min_size=1, max_size=7), st.integers(1, 2000))
+def test_the_store_and_its_readings_know_the_same_coverage(streams, interval):
+    store = open_store("duckdb://")
+    intervals = {}
+    for i, times in enumerate(streams):
+        stream = Stream("p", f"d{i}", "pm10")
+        intervals[stream] = interval
+        write(store, START + np.array(times, np.int64), stream, flagged=len(times) // 2)
+    some = dict(list(intervals.items())[::3])  # streams between which others lie
+    assert store.coverage(some, START, START + 5_000) == coverage_by_reading(store, some, START, START + 5_000)
+    for start, end in ((START, START + 10_001), (START + 2_000, START + 7_000)):
+        assert store.coverage(intervals, start, end) == coverage_by_reading(store, intervals, start, end)
+    store.close()
