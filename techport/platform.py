@@ -8,6 +8,7 @@ web()         the ASGI app over the same stores, until Ctrl-C
 
 from __future__ import annotations
 
+import secrets
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -19,13 +20,15 @@ import structlog
 from prometheus_client import CollectorRegistry
 
 from techport.settings import Settings
-from techport_ingest.broker import BrokerError, Mosquitto, MosquittoSettings, find_mosquitto
+from techport_ingest.admission import AccessFiles, Gate, Own
+from techport_ingest.broker import LOOPBACK, BrokerError, Mosquitto, MosquittoSettings, find_mosquitto
 from techport_ingest.embedded import EmbeddedBroker, EmbeddedSettings
 from techport_ingest.metrics import Metrics
 from techport_ingest.mqtt_paho import MqttSettings, PahoSource, Tls
 from techport_ingest.pipeline import Pipeline, PipelineSettings
 from techport_ingest.source import Source
 from techport_pilots.books import Books
+from techport_pilots.credentials import Credentials
 from techport_pilots.registry import Registry
 from techport_storage.store import ReadingStore, open_store
 
@@ -53,24 +56,29 @@ def stores(settings: Settings) -> Iterator[Stores]:
 
 
 @contextmanager
-def source(settings: Settings, own_broker: bool, retire: bool = False) -> Iterator[Source]:
+def source(settings: Settings, own_broker: Registry | None = None, retire: bool = False) -> Iterator[Source]:
     """The messages of the broker at settings.mqtt, which is started first where it is our own. Raises BrokerError.
 
-    `retire` takes only what waits in the worker's session, and removes the session at the end.
+    Our own broker lets in the devices that have a credential in the registry `own_broker`, and on the loopback everybody
+    else. `retire` takes only what waits in the worker's session, and removes the session at the end.
     """
-    address = settings.mqtt_address
     with ExitStack() as closing:
         reader: Source
-        if own_broker and _broker_kind(settings) == "embedded":
-            reader = EmbeddedBroker(EmbeddedSettings(host=address.host, port=address.port, window=settings.inflight))
+        if own_broker is not None and _broker_kind(settings) == "embedded":
+            reader = _embedded(settings, own_broker)
         else:
-            if own_broker and _broker_kind(settings) == "mosquitto":
-                mosquitto = _mosquitto(settings)
-                mosquitto.start()
-                closing.callback(mosquitto.stop)
-            reader = PahoSource(msgspec.structs.replace(mqtt_settings(settings), retire=retire))
+            reach = mqtt_settings(settings)
+            if own_broker is not None and _broker_kind(settings) == "mosquitto":
+                reach = closing.enter_context(_mosquitto(settings, reach, own_broker))
+            reader = PahoSource(msgspec.structs.replace(reach, retire=retire))
         closing.callback(reader.close)
         yield reader
+
+
+def _embedded(settings: Settings, registry: Registry) -> EmbeddedBroker:
+    address = settings.mqtt_address
+    listen = EmbeddedSettings(host=address.host, port=address.port, window=settings.inflight)
+    return EmbeddedBroker(listen, Gate(Credentials(registry.engine).all, address.host in LOOPBACK))
 
 
 def _broker_kind(settings: Settings) -> str:
@@ -79,13 +87,32 @@ def _broker_kind(settings: Settings) -> str:
     return "mosquitto" if find_mosquitto() else "embedded"
 
 
-def _mosquitto(settings: Settings) -> Mosquitto:
+@contextmanager
+def _mosquitto(settings: Settings, reach: MqttSettings, registry: Registry) -> Iterator[MqttSettings]:
+    """Run mosquitto; gives how this process reaches it. Raises BrokerError."""
     executable = find_mosquitto()
     if executable is None:
         raise BrokerError("mosquitto is not installed: install it, or choose --broker embedded")
     address = settings.mqtt_address
     folder = (settings.data / "mosquitto").resolve()
-    return Mosquitto(MosquittoSettings(folder=folder, executable=executable, host=address.host, port=address.port))
+    anonymous = address.host in LOOPBACK
+    own = Own(reach.username, reach.password or "") if reach.username is not None else None
+    if own is None and not anonymous:
+        own = Own("techport", secrets.token_hex(16))
+    access = AccessFiles(folder, Credentials(registry.engine).all, anonymous, own)
+    access.write()
+    broker = Mosquitto(
+        MosquittoSettings(
+            folder=folder, executable=executable, host=address.host, port=address.port, extra=access.configuration
+        )
+    )
+    broker.start()
+    access.follow(broker.reload)
+    try:
+        yield reach if own is None else msgspec.structs.replace(reach, username=own.username, password=own.password)
+    finally:
+        access.stop()
+        broker.stop()
 
 
 def mqtt_settings(settings: Settings) -> MqttSettings:

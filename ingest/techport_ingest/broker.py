@@ -30,6 +30,10 @@ SAVE_EVERY = 5
 """Seconds. Each save writes the whole queue, and 100,000 waiting messages are 20 MB: hence not every second."""
 
 
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
+"""Addresses that only this machine reaches: there, clients need no credential."""
+
+
 class BrokerError(Exception):
     """mosquitto could not be started; the message says why and what to do."""
 
@@ -51,7 +55,7 @@ def find_mosquitto() -> Path | None:
 
 def configuration(settings: MosquittoSettings) -> str:
     """The text of mosquitto.conf."""
-    anonymous = settings.host in ("127.0.0.1", "::1", "localhost")
+    anonymous = settings.host in LOOPBACK
     lines = [
         f"listener {settings.port} {settings.host}",
         f"allow_anonymous {'true' if anonymous else 'false'}",
@@ -103,6 +107,11 @@ class Mosquitto:
             assert self._process is not None
             _end(self._process)  # the watcher may have been in the middle of starting another
         self._pid_file.unlink(missing_ok=True)
+
+    def reload(self) -> None:
+        """Have it read its password and access files again. Connections stay, but for those no longer allowed."""
+        if (pid := self.pid) is not None:
+            os.kill(pid, signal.SIGHUP)
 
     @property
     def pid(self) -> int | None:

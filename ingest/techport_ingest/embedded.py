@@ -33,12 +33,13 @@ import msgspec
 import structlog
 from amqtt.adapters import ReaderAdapter
 from amqtt.broker import Broker
-from amqtt.contexts import BrokerConfig, ListenerConfig
+from amqtt.contexts import Action, BrokerConfig, ListenerConfig
 from amqtt.errors import BrokerError as AmqttBrokerError
 from amqtt.mqtt.constants import QOS_0
 from amqtt.session import IncomingApplicationMessage, Session
 from paho.mqtt.matcher import MQTTMatcher
 
+from techport_ingest.admission import EVERYTHING, Everybody, Gatekeeper
 from techport_ingest.broker import BrokerError
 from techport_ingest.message import Message
 
@@ -46,7 +47,7 @@ log = structlog.get_logger(__name__)
 
 
 class EmbeddedSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """Everybody on `host` may publish: keep it to loopback."""
+    """Without a Gatekeeper everybody on `host` may publish: keep it to loopback then."""
 
     host: str = "127.0.0.1"
     port: int = 1883
@@ -58,8 +59,9 @@ class EmbeddedSettings(msgspec.Struct, frozen=True, kw_only=True):
 class EmbeddedBroker:
     """A Source that is a broker. Listens once the constructor returns; raises BrokerError where it cannot."""
 
-    def __init__(self, settings: EmbeddedSettings) -> None:
+    def __init__(self, settings: EmbeddedSettings, gate: Gatekeeper | None = None) -> None:
         self._settings = settings
+        self._gate = gate or Everybody()
         self._arrived: deque[Message] = deque()
         self._something_arrived = threading.Event()
         self._numbers = itertools.count(1)
@@ -121,7 +123,7 @@ class EmbeddedBroker:
             runner.run(self._serve())
 
     async def _serve(self) -> None:
-        broker = _HoldingBroker(self._settings, self)
+        broker = _HoldingBroker(self._settings, self, self._gate)
         try:
             await broker.start()
         except AmqttBrokerError as error:
@@ -173,12 +175,13 @@ class HoldingQueue(asyncio.Queue[Any]):
         super().__init__()
         self._source = source
         self.publishes = False
+        self.topics = EVERYTHING  # how the topics begin that its client may use
         self.hang_up: Callable[[], Awaitable[None]] = _nobody
         self._hanging_up: asyncio.Future[None] | None = None
 
     async def put(self, item: IncomingApplicationMessage) -> None:
         self.publishes = True
-        if not _well_formed(item.topic):
+        if not self._may_publish(item.topic):
             await self._refuse(item.topic)
             return
         stored = self._source.accept(item)
@@ -189,15 +192,18 @@ class HoldingQueue(asyncio.Queue[Any]):
     def put_nowait(self, item: IncomingApplicationMessage) -> None:
         if item.qos == QOS_0:  # the others come from `put`
             self.publishes = True
-            if not _well_formed(item.topic):
+            if not self._may_publish(item.topic):
                 self._hanging_up = asyncio.ensure_future(self._refuse(item.topic))
                 return
             self._source.accept(item)
         super().put_nowait(item)
 
+    def _may_publish(self, topic: str) -> bool:
+        return _well_formed(topic) and topic.startswith(self.topics)
+
     async def _refuse(self, topic: str) -> None:
-        """Hang up, as MQTT asks: amqtt would go on with a connection that it no longer reads correctly."""
-        log.warning("a client published to an impossible topic and was disconnected", topic=topic[:200])
+        """Hang up, as MQTT 3.1.1 asks: it has no other way to say that a topic cannot be, or is not this client's."""
+        log.warning("a client published to a topic that is not its own and was disconnected", topic=topic[:200])
         await self.hang_up()
 
 
@@ -208,7 +214,7 @@ async def _nobody() -> None:
 class _HoldingBroker(Broker):
     """amqtt with our queue in each session. This seam is private to amqtt 0.12: pyproject.toml pins it."""
 
-    def __init__(self, settings: EmbeddedSettings, source: EmbeddedBroker) -> None:
+    def __init__(self, settings: EmbeddedSettings, source: EmbeddedBroker, gate: Gatekeeper) -> None:
         host = f"[{settings.host}]" if ":" in settings.host else settings.host
         super().__init__(
             BrokerConfig(
@@ -217,7 +223,20 @@ class _HoldingBroker(Broker):
             )
         )
         self._source = source
+        self._gate = gate
         self._max_packet_bytes = settings.max_packet_bytes
+
+    async def _authenticate(self, session: Session, _: ListenerConfig) -> bool:
+        topics = await asyncio.to_thread(self._gate.admit, session.username, session.password)
+        queue = session.delivered_message_queue
+        if topics is None or not isinstance(queue, HoldingQueue):
+            return False
+        queue.topics = topics
+        return True
+
+    async def _topic_filtering(self, session: Session, topic: str, action: Action) -> bool:
+        queue = session.delivered_message_queue
+        return not isinstance(queue, HoldingQueue) or topic.startswith(queue.topics)
 
     async def _handle_client_session(
         self, reader: ReaderAdapter, writer: Any, client_session: Session, *rest: Any

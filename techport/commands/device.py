@@ -1,20 +1,117 @@
-"""techport device unknown | claim."""
+"""techport device add | revoke | watch | unknown | claim."""
 
 from __future__ import annotations
 
 import datetime as dt
 import getpass
-from typing import Annotated
+import time
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 
 from techport import options
 from techport.commands.pilots import open_registry
+from techport.folder import holder
+from techport.settings import Address, load_settings
+
+if TYPE_CHECKING:
+    from techport_pilots.watching import Watched
 
 app = typer.Typer(no_args_is_help=True, help="Devices of pilots. Works while the platform runs.")
 
 Pilot = Annotated[str, typer.Argument(help="id of the pilot")]
+
+
+@app.command("add")
+def add(
+    pilot: Pilot,
+    device: Annotated[str, typer.Argument(help="id of the device; a new one is added to the definition")],
+    data: options.Data = None,
+    registry: options.RegistryUrl = None,
+    mqtt: options.Mqtt = None,
+    title: Annotated[str | None, typer.Option("--title", help="what people call it")] = None,
+    snippet: Annotated[str, typer.Option("--for", help="python, arduino, micropython, tasmota, things, all")] = "mosq",
+) -> None:
+    """Give a device a credential of its own, which the broker takes within a second, and code to paste into it.
+
+    The password is shown this once; asking again replaces it. The device may use its own topics only.
+    """
+    from techport_pilots.credentials import Credentials
+    from techport_pilots.model import DeviceDefinition, Text
+    from techport_pilots.onboarding import add_device
+    from techport_pilots.snippets import snippets
+
+    settings = load_settings({"data": data, "registry": registry, "mqtt": mqtt})
+    running = holder(settings.data)
+    address = Address.parse(running.mqtt) if mqtt is None and running and running.mqtt else settings.mqtt_address
+    console = Console(highlight=False)
+    with open_registry(data, registry) as opened:
+        view = opened.snapshot().pilot(opened.pilot(pilot).id)
+        known = None if view is None else view.device(device)
+        if known is None:
+            named = None if title is None else Text(nb=title, en=title)
+            version = add_device(opened, pilot, DeviceDefinition(id=device, title=named), getpass.getuser())
+            console.print(f"{device} is in the definition (version {version})")
+        issued = Credentials(opened.engine).issue(pilot, known.id if known else device, getpass.getuser())
+        opened.watching.watch(pilot, known.id if known else device, seconds=3600)
+    for line in (f"user name: {issued.username}", f"password:  {issued.password}", f"topic:     {issued.topic}", ""):
+        console.print(line, markup=False, soft_wrap=True)
+    for one in snippets(issued, address.host, address.port):
+        if snippet == "all" or one.title.lower().startswith(snippet.lower()):
+            console.print(f"# {one.title}\n{one.text}\n", markup=False, soft_wrap=True)
+    console.print(f"Then watch it arrive: techport device watch {pilot} {device}", markup=False, soft_wrap=True)
+
+
+@app.command("revoke")
+def revoke(pilot: Pilot, device: str, data: options.Data = None, registry: options.RegistryUrl = None) -> None:
+    """Take a device's credential back: its connection ends within a second."""
+    from techport_pilots.credentials import Credentials
+
+    with open_registry(data, registry) as opened:
+        had = Credentials(opened.engine).revoke(pilot, device)
+    Console(highlight=False).print("revoked" if had else f"{pilot}/{device} has no credential")
+    raise typer.Exit(0 if had else 1)
+
+
+@app.command("watch")
+def watch(
+    pilot: Pilot,
+    device: str,
+    data: options.Data = None,
+    registry: options.RegistryUrl = None,
+    messages: Annotated[int, typer.Option(help="stop after so many; 0 goes on until Ctrl-C")] = 1,
+    timeout: Annotated[float, typer.Option(help="seconds to wait at most; exit code 1 then")] = 600.0,
+) -> None:
+    """Wait for a device's messages, and show each: raw, what was understood, and what became of it."""
+    console = Console(highlight=False)
+    until, seen, last = time.monotonic() + timeout, 0, 0
+    with open_registry(data, registry) as opened:
+        opened.pilot(pilot)
+        opened.watching.watch(pilot, device, seconds=timeout)
+        console.print(f"waiting for a message of {pilot}/{device} ...")
+        while time.monotonic() < until:
+            for message in opened.watching.messages(pilot, device, after=last):
+                last, seen = message.id, seen + 1
+                _show(message, console)
+            if messages and seen >= messages:
+                return
+            time.sleep(0.5)
+    raise typer.Exit(0 if seen else 1)
+
+
+def _show(message: Watched, console: Console) -> None:
+    arrived = dt.datetime.fromtimestamp(message.received / 1e6, dt.UTC).isoformat(timespec="milliseconds")
+    visible = (message.committed - message.received) / 1e6
+    lines = [f"received {arrived} by {message.worker}, visible {visible:.2f} s later", f"  {message.topic}"]
+    lines.append(f"  {message.payload[:500].decode(errors='backslashreplace')}")
+    for value in message.outcome.values:
+        lines.append(f"  {value.fate}: {value.quantity} = {value.value:.12g}")
+    for refused in message.outcome.refused:
+        lines.append(f"  set aside, {refused.reason}: {refused.detail}. {refused.hint}")
+    lines += [f"  ignored by rule: {rule}" for rule in message.outcome.ignored]
+    for line in lines:
+        console.print(line, markup=False, soft_wrap=True)
 
 
 @app.command("unknown")

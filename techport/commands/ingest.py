@@ -49,7 +49,7 @@ def ingest(
     ):
         import_pilots(parts.registry, pilot or [])
         with (
-            platform.source(settings, own_broker=False) as reader,
+            platform.source(settings) as reader,
             platform.ingesting(settings, parts, reader, failed=interrupt) as pipeline,
         ):
             log.info("ingesting", broker=settings.mqtt, worker=settings.worker)
@@ -75,7 +75,7 @@ def drain(
     from techport import platform
 
     with hold(settings.data, "ingest drain", None, settings.mqtt), platform.stores(settings) as parts:
-        with platform.source(settings, own_broker=False, retire=True) as reader:
+        with platform.source(settings, retire=True) as reader:
             until = time.monotonic() + 30
             while not reader.connected:
                 if time.monotonic() > until:

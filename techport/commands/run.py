@@ -103,7 +103,7 @@ def _run_everything(settings: Settings, pilots: list[Path], district: _District 
     with platform.stores(settings) as parts:
         import_pilots(parts.registry, pilots)
         with (
-            platform.source(settings, own_broker=True) as reader,
+            platform.source(settings, parts.registry) as reader,
             platform.ingesting(settings, parts, reader, failed=interrupt) as pipeline,
             district.running() if district else _nothing(),
         ):

@@ -1,0 +1,125 @@
+"""A device's credential at the broker: works within a second, for its own topics only. Real mosquitto, real amqtt."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+import pytest
+from paho.mqtt.client import Client
+from paho.mqtt.enums import CallbackAPIVersion
+
+from techport_ingest.admission import AccessFiles, Gate, Own
+from techport_ingest.broker import Mosquitto, find_mosquitto
+from techport_ingest.embedded import EmbeddedBroker, EmbeddedSettings
+from techport_ingest.source import Source
+from techport_pilots.credentials import Credentials, hashed, verify
+from tests.ingest.running import NOON, Ingest, eventually, paho_source
+from tests.servers.mosquitto import MosquittoSettings, free_port
+
+OWN = Own("techport", "very secret")
+
+
+@pytest.fixture(params=["mosquitto", "embedded"])
+def platform(request: pytest.FixtureRequest, tmp_path: Path, ingest: Ingest) -> Iterator[int]:
+    """A running ingest at a broker without anonymous clients; its port."""
+    known, port = Credentials(ingest.registry.engine).all, free_port()
+    source: Source
+    if request.param == "embedded":
+        ingest.start(EmbeddedBroker(EmbeddedSettings(port=port), Gate(known, anonymous=False)))
+        yield port
+        return
+    executable = find_mosquitto()
+    assert executable is not None
+    access = AccessFiles(tmp_path / "broker", known, anonymous=False, own=OWN)
+    access.write()
+    extra = (*access.configuration, "allow_anonymous false")
+    broker = Mosquitto(MosquittoSettings(folder=tmp_path / "broker", executable=executable, port=port, extra=extra))
+    broker.start()
+    access.follow(broker.reload)
+    source = paho_source(port, username=OWN.username, password=OWN.password)
+    ingest.start(source)
+    yield port
+    access.stop()
+    ingest.stop()
+    broker.stop()
+
+
+def connects(port: int, username: str | None, password: str | None) -> bool:
+    """Whether the broker lets this client in."""
+    answered: list[bool] = []
+    done = threading.Event()
+    client = Client(CallbackAPIVersion.VERSION2, "probe")
+    client.on_connect = lambda c, u, f, reason, p: (answered.append(not reason.is_failure), done.set())
+    client.on_disconnect = lambda *_: done.set()
+    client.username_pw_set(username, password)
+    client.connect("127.0.0.1", port)
+    client.loop_start()
+    done.wait(10)
+    client.disconnect()
+    client.loop_stop()
+    return answered == [True]
+
+
+def publishing(port: int, username: str, password: str) -> Client:
+    client = Client(CallbackAPIVersion.VERSION2, "box")
+    client.username_pw_set(username, password)
+    client.connect("127.0.0.1", port)
+    client.loop_start()
+    eventually(client.is_connected, "the device is connected")
+    return client
+
+
+def test_a_credential_works_at_once_and_for_its_own_topics_only(platform: int, ingest: Ingest) -> None:
+    assert not connects(platform, None, None)
+    assert not connects(platform, "air/lamp-1", "guess")
+    issued = Credentials(ingest.registry.engine).issue("air", "lamp-1", "test")
+    eventually(lambda: connects(platform, issued.username, issued.password), "the broker knows it", timeout=5)
+    assert not connects(platform, issued.username, issued.password + "x")
+
+    device = publishing(platform, issued.username, issued.password)
+    device.publish("pilots/air/lamp-2/readings", f'{{"time": {NOON}, "pm10": 666}}', qos=0)  # not again
+    device.publish("pilots/air/lamp-1/readings", f'{{"time": {NOON}, "pm10": 1}}', qos=1)
+    eventually(lambda: len(ingest.rows()) == 1, "its own reading is stored")
+    device.disconnect()
+    device.loop_stop()
+    assert [(row[0], row[3]) for row in ingest.rows()] == [("lamp-1", 1.0)]
+    assert ingest.total().received == 1, "the other one did not get in"
+
+
+def test_a_revoked_credential_lets_nobody_in(platform: int, ingest: Ingest) -> None:
+    credentials = Credentials(ingest.registry.engine)
+    issued = credentials.issue("air", "lamp-1", "test")
+    eventually(lambda: connects(platform, issued.username, issued.password), "the broker knows it")
+    assert credentials.revoke("air", "lamp-1")
+    assert not credentials.revoke("air", "lamp-1")
+    eventually(lambda: not connects(platform, issued.username, issued.password), "it is known no more")
+
+
+def test_a_password_is_not_kept_and_a_new_one_replaces_it(ingest: Ingest) -> None:
+    credentials = Credentials(ingest.registry.engine)
+    first, second = (credentials.issue("air", "lamp-1", "test") for _ in range(2))
+    [kept] = credentials.all("air")
+    assert second.password not in msgspec.json.encode(kept).decode()
+    assert verify(second.password, kept.password)
+    assert not verify(first.password, kept.password)
+    assert hashed("x") != hashed("x"), "salted"
+
+
+def test_what_a_watched_device_sends_is_shown(port: int, device: Client, ingest: Ingest) -> None:
+    watching = ingest.registry.watching
+    watching.watch("air", "lamp-1")
+    ingest.start(paho_source(port))
+    payload = f'{{"time": {NOON}, "pm10": 1, "temp": "21,5"}}'.encode()
+    device.publish("pilots/air/lamp-1/readings", payload, qos=1)
+    device.publish("pilots/air/lamp-2/readings", payload, qos=1)
+    eventually(lambda: len(watching.messages("air", "lamp-1")) == 1, "it is shown")
+    [message] = watching.messages("air", "lamp-1")
+    assert (message.payload, message.worker) == (payload, "ingest")
+    assert [(v.quantity, v.value, v.fate) for v in message.outcome.values] == [("pm10", 1.0, "stored")]
+    assert [refused.reason for refused in message.outcome.refused] == ["not-a-number"]
+    assert watching.messages("air", "lamp-1", after=message.id) == []
+    eventually(lambda: ingest.total().messages == 2, "the other one is stored")
+    assert watching.messages("air", "lamp-2") == [], "nobody watches it"
