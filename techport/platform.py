@@ -59,7 +59,7 @@ def stores(settings: Settings) -> Iterator[Stores]:
 def source(settings: Settings, own_broker: Registry | None = None, retire: bool = False) -> Iterator[Source]:
     """The messages of the broker at settings.mqtt, which is started first where it is our own. Raises BrokerError.
 
-    Our own broker lets in the devices that have a credential in the registry `own_broker`, and on the loopback everybody
+    Our own broker lets in the devices with a credential in the registry `own_broker`, and on the loopback everybody
     else. `retire` takes only what waits in the worker's session, and removes the session at the end.
     """
     with ExitStack() as closing:
