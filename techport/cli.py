@@ -13,6 +13,7 @@ from techport.commands import (
     device,
     doctor,
     ingest,
+    pilot_close,
     pilot_life,
     pilot_report,
     pilots,
@@ -47,9 +48,12 @@ pilots.app.command("start")(pilot_life.start)
 pilots.app.command("end")(pilot_life.end)
 pilots.app.command("event")(pilot_life.event)
 pilots.app.command("exclude")(pilot_life.exclude)
+pilots.app.command("close")(pilot_close.close)
+pilots.app.command("open")(pilot_close.open_)
 pilots.app.command("report")(pilot_report.report)
 app.add_typer(ingest.app, name="ingest")
 app.add_typer(pilots.app, name="pilot")
+app.add_typer(pilot_close.retention, name="retention")
 app.add_typer(device.app, name="device")
 app.add_typer(quarantine.app, name="quarantine")
 app.add_typer(store.app, name="store")

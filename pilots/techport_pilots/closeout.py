@@ -168,8 +168,7 @@ def _describe(
     writer.add("LICENCE.txt", package_metadata.licence_text(pilot))
     writer.add("README.md", package_metadata.readme(report, rows, citation(report, Words("en", pilot.timezone))))
     ways = [
-        Distribution(f"readings.{kind}", kind.upper(), Text(nb=f"Målinger, {kind}", en=f"Readings, {kind}"),
-                     writer.sums[f"readings.{kind}"])
+        Distribution(f"readings.{kind}", kind.upper(), Text(nb=f"Målinger, {kind}", en=f"Readings, {kind}"))
         for kind in ("parquet", "csv")
     ]  # fmt: skip
     first, last = (dt.date.fromisoformat(instant(t)[:10]) for t in (report.start, report.end - 1))

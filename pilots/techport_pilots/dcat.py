@@ -25,17 +25,30 @@ _LICENCES = {
     "NLOD-2.0": f"{_EU}/licence/NLOD_2_0",
     "ODbL-1.0": f"{_EU}/licence/ODC_BL",
 }
-_THEMES = {"traffic": "TRAN", "mobility": "TRAN", "energy": "ENER", "power": "ENER"}
+_THEMES = {"mobility": "TRAN", "energy": "ENER"}  # the others are about the environment
+_THEME_NAMES = {
+    "ENVI": Text(nb="Miljø", en="Environment"),
+    "TRAN": Text(nb="Transport", en="Transport"),
+    "ENER": Text(nb="Energi", en="Energy"),
+}
 _ACCESS = {"open": "PUBLIC", "internal": "NON_PUBLIC", "personal": "NON_PUBLIC"}
 _MEDIA = {
     "PARQUET": "application/vnd.apache.parquet",
     "CSV": "text/csv",
     "JSON": "application/json",
 }
+_TERMS = {
+    "access-right": "dct:RightsStatement",
+    "country": "dct:Location",
+    "data-theme": "skos:Concept",
+    "file-type": "dct:MediaTypeOrExtent",
+    "language": "dct:LinguisticSystem",
+    "licence": "dct:LicenseDocument",
+}
 _PREFIXES = """@prefix dcat: <http://www.w3.org/ns/dcat#> .
 @prefix dct: <http://purl.org/dc/terms/> .
 @prefix foaf: <http://xmlns.com/foaf/0.1/> .
-@prefix spdx: <http://spdx.org/rdf/terms#> .
+@prefix skos: <http://www.w3.org/2004/02/skos/core#> .
 @prefix vcard: <http://www.w3.org/2006/vcard/ns#> .
 @prefix xsd: <http://www.w3.org/2001/XMLSchema#> .
 """
@@ -47,7 +60,6 @@ class Distribution(msgspec.Struct, frozen=True):
     url: str
     format: str
     title: Text
-    sha256: str | None = None
 
 
 class Publisher(msgspec.Struct, frozen=True):
@@ -74,7 +86,7 @@ def catalogue(
     lines += _texts("dct:description", description)
     lines += [f"  foaf:homepage {_iri(base + '/catalogue')} ;", f'  dct:modified "{modified}"^^xsd:date ;']
     lines += [f"  dct:language <{_EU}/language/NOB>, <{_EU}/language/ENG> ;"]
-    lines += [f"  dct:license {_iri(_licence('CC-BY-4.0'))} ;"]
+    lines += _licence("CC-BY-4.0")
     lines += [f"  dcat:dataset {_iri(_dataset_of(base, pilot))} ;" for pilot in shown]
     lines += [f"  dcat:contactPoint {_contact(publisher.name, publisher.email, publisher.url)} ;"]
     lines += [f"  dct:publisher {_iri(agent)} .", _agent(agent, publisher.name, publisher.url)]
@@ -86,12 +98,12 @@ def catalogue(
         ]
         home = f"{base}/pilots/{quote(pilot.id)}"
         lines += [_dataset(pilot, _dataset_of(base, pilot), home, ways, f"{base}/catalog.ttl#agent-{quote(pilot.id)}")]
-    return "\n".join(lines) + "\n"
+    return _with_terms([*lines, _document(f"{base}/catalogue", title)])
 
 
 def dataset(pilot: PilotDefinition, distributions: Sequence[Distribution], period: tuple[dt.date, dt.date]) -> str:
     """The dataset of a package, as Turtle with addresses relative to the file's own place."""
-    return _PREFIXES + "\n" + _dataset(pilot, "#dataset", "report-en.html", distributions, "#publisher", period) + "\n"
+    return _with_terms([_PREFIXES, _dataset(pilot, "#dataset", "report-en.html", distributions, "#publisher", period)])
 
 
 def _dataset(
@@ -115,22 +127,15 @@ def _dataset(
     lines += [f"  dct:language <{_EU}/language/NOB>, <{_EU}/language/ENG> ;"]
     lines += [f"  dcat:landingPage {_iri(page)} ;"]
     lines += [f"  dct:temporal {_period(*span)} ;" for span in [period or _phases(pilot)] if span is not None]
-    if box := _bounding_box(pilot):
-        lines.append(f"  dct:spatial [ a dct:Location ; dcat:bbox {box} ] ;")
+    lines += [f"  dct:spatial <{_EU}/country/NOR> ;"]
     lines += [f"  dcat:contactPoint {_contact(pilot.contact.name if pilot.contact else name, email, url or page)} ;"]
     lines += [f"  dcat:distribution {_iri(_node(way.url))} ;" for way in distributions]
     lines += [f"  dct:publisher {_iri(agent)} ."]
     lines += [_distribution(way, pilot.licence) for way in distributions]
-    return "\n".join([*lines, _agent(agent, name, url)])
+    return "\n".join([*lines, _document(page, pilot.title), _agent(agent, name, url)])
 
 
 def _distribution(way: Distribution, licence: str) -> str:
-    checksum = ""
-    if way.sha256 is not None:
-        checksum = (
-            "  spdx:checksum [ a spdx:Checksum ; spdx:algorithm spdx:checksumAlgorithm_sha256 ;"
-            f' spdx:checksumValue "{way.sha256}"^^xsd:hexBinary ] ;\n'
-        )
     return "\n".join(
         [
             f"{_iri(_node(way.url))} a dcat:Distribution ;",
@@ -139,8 +144,8 @@ def _distribution(way: Distribution, licence: str) -> str:
             f"  dcat:accessURL {_iri(way.url)} ;",
             f"  dcat:downloadURL {_iri(way.url)} ;",
             f"  dct:format <{_EU}/file-type/{way.format}> ;",
-            f"  dcat:mediaType <https://www.iana.org/assignments/media-types/{_MEDIA[way.format]}> ;",
-            checksum + f"  dct:license {_iri(_licence(licence))} .",
+            *_licence(licence),
+            f"  dcat:mediaType <https://www.iana.org/assignments/media-types/{_MEDIA[way.format]}> .",
         ]
     )
 
@@ -154,8 +159,27 @@ def _dataset_of(base: str, pilot: PilotDefinition) -> str:
     return f"{base}/pilots/{quote(pilot.id)}#dataset"
 
 
-def _licence(spdx: str) -> str:
-    return _LICENCES.get(spdx, f"https://spdx.org/licenses/{quote(spdx)}")
+def _licence(spdx: str) -> list[str]:
+    """The licence where the EU's list has it; portals take no other, and the description of the pilot names it."""
+    return [f"  dct:license {_iri(_LICENCES[spdx])} ;"] if spdx in _LICENCES else []
+
+
+def _with_terms(lines: Iterable[str]) -> str:
+    """The statements, and of every term of a controlled vocabulary what it is, so that a check need not fetch it."""
+    text = "\n".join(lines)
+    terms = sorted(set(re.findall(rf"<({re.escape(_EU)}/([a-z-]+)/\w+)>", text)))
+    media = sorted(set(re.findall(r"<https://www\.iana\.org/assignments/media-types/[^>]+>", text)))
+    said = [f"<{term}> a {_TERMS[scheme]} ; skos:inScheme <{_EU}/{scheme}>{_labels(term)} ." for term, scheme in terms]
+    return "\n".join([text, *said, *(f"{one} a dct:MediaType ." for one in media)]) + "\n"
+
+
+def _labels(term: str) -> str:
+    names = _THEME_NAMES.get(term.rsplit("/", 1)[1])
+    return f' ; skos:prefLabel "{names.nb}"@nb, "{names.en}"@en' if names else ""
+
+
+def _document(page: str, title: Text) -> str:
+    return f"{_iri(page)} a foaf:Document ;\n" + "\n".join(_texts("dct:title", title))[:-2] + " ."
 
 
 def _agent(here: str, name: str, url: str | None) -> str:
@@ -165,7 +189,7 @@ def _agent(here: str, name: str, url: str | None) -> str:
 
 def _contact(name: str, email: str | None, url: str) -> str:
     how = f"vcard:hasEmail {_iri('mailto:' + email)}" if email else f"vcard:hasURL {_iri(url)}"
-    return f"[ a vcard:Organization ; vcard:fn {_literal(name)} ; {how} ]"
+    return f"[ a vcard:Kind, vcard:Organization ; vcard:fn {_literal(name)} ; {how} ]"
 
 
 def _period(first: dt.date, last: dt.date) -> str:
@@ -176,16 +200,6 @@ def _phases(pilot: PilotDefinition) -> tuple[dt.date, dt.date] | None:
     if not pilot.phases:
         return None
     return min(phase.start for phase in pilot.phases).date(), max(phase.end for phase in pilot.phases).date()
-
-
-def _bounding_box(pilot: PilotDefinition) -> str | None:
-    points = list(pilot.area) or [(d.position.lon, d.position.lat) for d in pilot.devices if d.position is not None]
-    if not points:
-        return None
-    west, east = min(x for x, _ in points), max(x for x, _ in points)
-    south, north = min(y for _, y in points), max(y for _, y in points)
-    ring = ", ".join(f"{x} {y}" for x, y in [(west, south), (east, south), (east, north), (west, north), (west, south)])
-    return f'"POLYGON(({ring}))"^^<http://www.opengis.net/ont/geosparql#wktLiteral>'
 
 
 def _themes(pilot: PilotDefinition) -> list[str]:
@@ -201,7 +215,7 @@ def _keywords(pilot: PilotDefinition) -> list[str]:
 
 
 def _about(pilot: PilotDefinition, language: str) -> str:
-    texts = (pilot.question.get(language), pilot.description.get(language), pilot.attribution)
+    texts = (pilot.question.get(language), pilot.description.get(language), pilot.attribution, pilot.licence)
     return " ".join(" ".join(text.split()) for text in texts if text)
 
 

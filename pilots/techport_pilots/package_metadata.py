@@ -129,7 +129,7 @@ def datapackage(report: Report, writer: PackageWriter, rows: int) -> str:
     parquet = "readings.parquet"
     resources.append(
         {"name": "readings-parquet", "path": parquet, "format": "parquet",
-         "mediatype": "application/vnd.apache.parquet", "bytes": writer.sizes[parquet],
+         "mediatype": "application/vnd.apache.parquet",
          "hash": f"sha256:{writer.sums[parquet]}", "description": "The same readings as readings.csv"}
     )  # fmt: skip
     package = {

@@ -76,7 +76,7 @@ def event(
         over = _time(until, definition.timezone) if until else None
         words = Text(nb=text, en=en or text)
         what = Event(when.replace(microsecond=0), kind, words, device, over, _position(position))  # type: ignore[arg-type]
-        events.add_event(opened.engine, definition, what, _who(who))
+        events.add_event(opened.engine, definition, what, name_of(who))
     Console(highlight=False).print(f"{pilot}: {kind} {what.time.isoformat()}, {text}")
 
 
@@ -101,7 +101,7 @@ def exclude(
         zone = definition.timezone
         words = Text(nb=reason, en=en or reason)
         window = Exclusion(_time(start, zone), _time(end, zone), words, device, quantity)
-        events.add_exclusion(opened.engine, definition, window, _who(who))
+        events.add_exclusion(opened.engine, definition, window, name_of(who))
     Console(highlight=False).print(f"{pilot}: {window.start.isoformat()} to {window.end.isoformat()} is left out")
 
 
@@ -109,11 +109,12 @@ def _step(pilot: str, to: State, why: str, who: str | None, data: Path | None, r
     from techport_pilots import lifecycle
 
     with open_registry(data, registry) as opened:
-        lifecycle.transition(opened.engine, opened.pilot(pilot), to, _who(who), why)
+        lifecycle.transition(opened.engine, opened.pilot(pilot), to, name_of(who), why)
     Console(highlight=False).print(f"{pilot} is {to}")
 
 
-def _who(who: str | None) -> str:
+def name_of(who: str | None) -> str:
+    """Whose change it is."""
     return who or getpass.getuser()
 
 

@@ -1,0 +1,72 @@
+"""A pilot's whole life with commands only: start, events, end, report, close, open elsewhere, forget."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from techport.cli import app
+from techport.errors import CannotRun
+from techport.folder import hold
+from techport_storage.store import open_store
+from tests.pilots import trial
+
+
+def techport(*words: str) -> Result:
+    result = CliRunner().invoke(app, [*words])
+    if result.exception is not None and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return result
+
+
+def test_from_start_to_oblivion(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    definition = tmp_path / "pilot.yaml"
+    definition.write_text(trial.YAML, "utf-8")
+    techport("pilot", "import", str(definition), "--data", "here")
+    store = open_store(f"duckdb:///{tmp_path}/here/readings.duckdb")
+    store.write(trial.readings())
+    store.close()
+    techport("pilot", "start", "elgeseter", "--data", "here", "--who", "kari")
+    techport(
+        "pilot",
+        "event",
+        "elgeseter",
+        "calibrated",
+        "Kalibrert",
+        "--at",
+        "2026-03-05",
+        "--device",
+        "kirka",
+        "--data",
+        "here",
+    )
+    techport("pilot", "exclude", "elgeseter", "2026-03-07", "2026-03-08", "Torgdag", "--data", "here")
+    with pytest.raises(CannotRun, match="cannot be closed yet"):
+        techport("pilot", "close", "elgeseter", "--yes", "--data", "here")
+    techport("pilot", "end", "elgeseter", "--data", "here", "--why", "ferdig")
+    shown = techport("pilot", "show", "elgeseter", "--data", "here").stdout
+    assert "ended" in shown
+    assert "Torgdag" in shown
+    techport("pilot", "report", "elgeseter", "--lang", "nb", "--data", "here")
+    report = (tmp_path / "elgeseter-nb.html").read_text("utf-8")
+    assert "Kalibrert" in report
+    assert "Torgdag" in report
+
+    closed = techport("pilot", "close", "elgeseter", "--yes", "--data", "here").stdout
+    (package,) = (tmp_path / "here" / "packages").glob("elgeseter-*.zip")
+    assert str(package) in closed
+    opened = techport("pilot", "open", str(package), "--data", "there")
+    assert opened.exit_code == 0
+    assert opened.stdout.count("the same as in the package") == 2
+    assert "the sums agree" in techport("audit", "--data", "there").stdout
+    assert "elgeseter (closed)" in techport("retention", "list", "--data", "here").stdout
+    assert "nothing is due" in techport("retention", "run", "--yes", "--data", "here").stdout
+    assert package.exists()
+
+
+def test_a_running_platform_has_to_be_stopped_first(tmp_path: Path) -> None:
+    with hold(tmp_path / "data", "up", "127.0.0.1:1", "127.0.0.1:2"), pytest.raises(CannotRun, match="stop it"):
+        techport("pilot", "close", "elgeseter", "--yes", "--data", str(tmp_path / "data"))
