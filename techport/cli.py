@@ -21,6 +21,7 @@ from techport.commands import (
     quarantine,
     run,
     store,
+    trace,
 )
 from techport.errors import CannotRun
 from techport.folder import FolderInUse
@@ -42,6 +43,7 @@ app.command("serve")(run.serve)
 app.command("simulate")(publish.simulate)
 app.command("replay")(publish.replay)
 app.command("audit")(audit.audit)
+app.command("trace")(trace.trace)
 app.command("decode")(decode.decode)
 app.command("doctor")(doctor.doctor)
 pilots.app.command("start")(pilot_life.start)

@@ -4,13 +4,24 @@ from __future__ import annotations
 
 from fastapi import APIRouter
 
-from techport_dashboards.api import about, audit, complete, describe, docs, pilot_matters, readings, snapshots
+from techport_dashboards.api import (
+    about,
+    audit,
+    complete,
+    describe,
+    device_matters,
+    docs,
+    pilot_matters,
+    readings,
+    snapshots,
+)
 
 router = APIRouter(prefix="/api/v1")
 router.include_router(describe.router)
 router.include_router(readings.router)
 router.include_router(complete.router)
 router.include_router(pilot_matters.router)
+router.include_router(device_matters.router)
 router.include_router(snapshots.router)
 router.include_router(audit.router)
 router.include_router(docs.router)

@@ -1,0 +1,130 @@
+"""A device's messages: where one went, what is set aside and taken again, who sends without being known."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Annotated, Any
+
+import msgspec
+from fastapi import APIRouter, Depends, Query, Request, Response
+from pydantic import BaseModel, Field
+from starlette.concurrency import run_in_threadpool
+
+from techport_dashboards import times
+from techport_dashboards.access import Viewer, allow
+from techport_dashboards.api.describe import find_pilot
+from techport_dashboards.api.schema import Parameters
+from techport_dashboards.errors import Problem
+from techport_dashboards.queries import instant
+from techport_dashboards.services import services_of
+from techport_pilots.books import Books
+from techport_pilots.onboarding import strangers
+from techport_pilots.quarantine import Where
+from techport_pilots.registry import Registry
+from techport_pilots.remarks import ignored_by_rule
+from techport_pilots.trace import trace
+
+router = APIRouter(prefix="/pilots/{pilot}", tags=["accounting"])
+Allowed = Annotated[Viewer, Depends(allow)]
+
+
+class TraceParameters(Parameters):
+    time: str = Field(max_length=64, description="When the message was sent.", examples=["2026-05-04T14:03:00+02:00"])
+    minutes: float = Field(5.0, gt=0, le=1440, description="How far around it to look.")
+
+
+class ReplayRequest(BaseModel, extra="forbid"):
+    """Which entries: by number, or all of a device or a reason. At least one of the three."""
+
+    entries: list[int] = Field([], max_length=10_000)
+    device: str | None = Field(None, max_length=200)
+    reason: str | None = Field(None, max_length=80)
+
+
+@router.get("/devices/{device}/trace", response_model=dict[str, Any])
+async def where_is_it(
+    request: Request, viewer: Allowed, pilot: str, device: str, parameters: Annotated[TraceParameters, Query()]
+) -> Response:
+    """Where is my message? Readings observed and messages received around a time: stored, set aside (why, and what to
+    do) or ignored, with the sums of that day. Times are microseconds since 1970, payloads base64.
+    """
+    services = services_of(request)
+    zone = find_pilot(await run_in_threadpool(services.catalogues.current), viewer, pilot).timezone
+    at = instant("time", parameters.time, zone, times.now(), False)
+    assert at is not None
+    registry, books = _parts(request)
+    window = int(parameters.minutes * 60e6)
+    return _json(await run_in_threadpool(trace, registry, books, services.store, pilot, device, at, window))
+
+
+@router.get("/devices/{device}/account", response_model=list[dict[str, Any]])
+async def account(request: Request, viewer: Allowed, pilot: str, device: str) -> list[dict[str, Any]]:
+    """The sums of each day (UTC), the newest first: received = stored + duplicates + quarantined + ignored, and what
+    was ignored by which rule.
+    """
+    find_pilot(await run_in_threadpool(services_of(request).catalogues.current), viewer, pilot)
+    registry, books = _parts(request)
+    tallies = await run_in_threadpool(books.tallies, pilot, device)
+    rules = await run_in_threadpool(ignored_by_rule, registry.engine, pilot, device)
+    return [
+        {
+            "day": times.iso(device_day.day * times.DAY)[:10],
+            **msgspec.structs.asdict(tally),
+            "ignored_by_rule": {rule: parts for (owner, rule), parts in sorted(rules.items()) if owner == device_day},
+        }
+        for device_day, tally in sorted(tallies.items(), reverse=True)
+    ]
+
+
+@router.get("/unknown-devices", response_model=list[dict[str, Any]])
+async def unknown(request: Request, viewer: Allowed, pilot: str) -> Response:
+    """Devices that send to the pilot and that its definition does not know, with their last message (base64)."""
+    find_pilot(await run_in_threadpool(services_of(request).catalogues.current), viewer, pilot)
+    registry, _ = _parts(request)
+    return _json(await run_in_threadpool(strangers, registry.engine, pilot))
+
+
+@router.get("/quarantine/counts", response_model=list[dict[str, Any]])
+async def counts(request: Request, viewer: Allowed, pilot: str) -> Response:
+    """How many entries and values are set aside, by device, reason and day (days since 1970)."""
+    find_pilot(await run_in_threadpool(services_of(request).catalogues.current), viewer, pilot)
+    registry, _ = _parts(request)
+    return _json(await run_in_threadpool(registry.quarantine.counts, Where(pilot=pilot)))
+
+
+@router.post("/quarantine/replay", status_code=202, response_model=dict[str, int])
+async def replay(request: Request, viewer: Allowed, pilot: str, wanted: ReplayRequest) -> dict[str, int]:
+    """Take messages again, after what was wrong is mended; an ingest worker does it within a second or two. Answers how
+    many entries wait. What still cannot be stored comes back as new entries.
+    """
+    find_pilot(await run_in_threadpool(services_of(request).catalogues.current), viewer, pilot)
+    _same_origin(request)
+    if not wanted.entries and wanted.device is None and wanted.reason is None:
+        raise Problem("bad-parameter", "Say which entries.", parameter="reason", example="not-a-number")
+    where = Where(
+        ids=tuple(wanted.entries) if wanted.entries else None,
+        pilot=pilot,
+        device=wanted.device,
+        reason=wanted.reason,
+    )
+    registry, _ = _parts(request)
+    call: Callable[[Where], int] = registry.quarantine.request_replay
+    return {"waiting": await run_in_threadpool(call, where)}
+
+
+def _parts(request: Request) -> tuple[Registry, Books]:
+    services = services_of(request)
+    if services.books is None:
+        raise Problem("not-found", "This process keeps no books: ask one that ingests.")
+    return services.catalogues.registry, services.books
+
+
+def _same_origin(request: Request) -> None:
+    """A page of another site may not change anything through the visitor's browser."""
+    origin = request.headers.get("origin")
+    if origin is not None and origin.partition("://")[2] != request.headers.get("host"):
+        raise Problem("forbidden", "Changes are taken from this server's own pages only.")
+
+
+def _json(answer: object) -> Response:
+    return Response(msgspec.json.encode(answer), media_type="application/json")

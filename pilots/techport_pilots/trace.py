@@ -1,0 +1,106 @@
+"""Where is my message? What is known about one device around one instant, in one answer."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+import msgspec
+import pyarrow as pa
+
+from techport_pilots.account import Event, Tally, day_of
+from techport_pilots.books import Books
+from techport_pilots.quarantine import Entry, Where
+from techport_pilots.registry import Registry
+from techport_pilots.remarks import events_of, ignored_by_rule
+from techport_pilots.watching import Watched
+from techport_storage.model import Micros, Query, Selection
+
+_MOST = 200
+
+
+class StoredValue(msgspec.Struct, frozen=True):
+    """A row of the store. It was received at `received`, and visible from the end of that batch on."""
+
+    quantity: str
+    time: Micros
+    value: float
+    received: Micros
+    quality: int
+
+
+class Trace(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything about a device between `start` and `end`."""
+
+    pilot: str
+    device: str
+    known: bool  # whether the pilot's definition has the device
+    start: Micros
+    end: Micros
+    stored: Sequence[StoredValue]  # observed in that time
+    set_aside: Sequence[Entry]  # received in that time
+    messages: Sequence[Watched]  # received in that time, with worker and outcome; only of a device that was watched
+    events: Sequence[Event]
+    day: Tally  # the sums of that day (UTC)
+    ignored: Mapping[str, int]  # parts of messages of that day that are no reading, by rule
+    last_before: Micros | None  # arrival of the newest reading stored, where nothing is found
+    cut: bool  # there is more than is listed: ask for a shorter time
+
+    @property
+    def found(self) -> bool:
+        return bool(self.stored or self.set_aside or self.messages or self.events)
+
+
+class _Store(Protocol):
+    def read(self, query: Query) -> pa.RecordBatchReader: ...
+
+    def latest(self, select: Selection) -> pa.Table: ...
+
+
+def trace(
+    registry: Registry, books: Books, store: _Store, pilot: str, device: str, time: Micros, window: Micros
+) -> Trace:
+    """What became of the messages of a device from `window` before `time` to `window` after it.
+
+    Raises UnknownPilot, RegistryUnavailable, StoreUnavailable.
+    """
+    view = registry.snapshot().pilot(registry.pilot(pilot).id)
+    known = None if view is None else view.device(device)
+    device = device if known is None else known.id
+    start, end, day = time - window, time + window + 1, day_of(time)
+    select = Selection(pilots=(pilot,), devices=(device,))
+    with contextlib.closing(store.read(Query(select=select, start=start, end=end, limit=_MOST))) as reader:
+        rows = _rows(reader.read_all())
+    entries = registry.quarantine.entries(Where(pilot=pilot, device=device, start=start, end=end), limit=_MOST)
+    watched = [m for m in registry.watching.messages(pilot, device) if start <= m.received < end]
+    total = Tally()
+    for tally in books.tallies(pilot, device, day, day + 1).values():
+        total.add(tally)
+    ignored = ignored_by_rule(registry.engine, pilot, device)
+    answer = Trace(
+        pilot=pilot,
+        device=device,
+        known=known is not None,
+        start=start,
+        end=end,
+        stored=rows,
+        set_aside=entries.items,
+        messages=watched,
+        events=[event for event in events_of(registry.engine, pilot, device) if start <= event.time < end],
+        day=total,
+        ignored={rule: parts for (device_day, rule), parts in ignored.items() if device_day.day == day},
+        last_before=None,
+        cut=len(rows) == _MOST or entries.next is not None,
+    )
+    return answer if answer.found else msgspec.structs.replace(answer, last_before=_last_arrival(store, select))
+
+
+def _rows(table: pa.Table) -> list[StoredValue]:
+    columns = [table[name] for name in ("quantity", "time", "value", "received", "quality")]
+    plain = [column.cast("int64") if pa.types.is_timestamp(column.type) else column for column in columns]
+    return [StoredValue(*row) for row in zip(*(column.to_pylist() for column in plain), strict=True)]
+
+
+def _last_arrival(store: _Store, select: Selection) -> Micros | None:
+    return max((row.received for row in _rows(store.latest(select))), default=None)

@@ -1,0 +1,114 @@
+"""techport trace: where is my message?"""
+
+from __future__ import annotations
+
+import datetime as dt
+import urllib.error
+import urllib.parse
+import urllib.request
+from typing import TYPE_CHECKING, Annotated
+from zoneinfo import ZoneInfo
+
+import msgspec
+import typer
+from rich.console import Console
+
+from techport import options
+from techport.folder import holder
+from techport.settings import Settings, load_settings
+from techport_storage.errors import StoreUnavailable
+
+if TYPE_CHECKING:
+    from techport_pilots.trace import Trace
+
+
+def trace(
+    pilot: Annotated[str, typer.Argument(help="id of the pilot")],
+    device: Annotated[str, typer.Argument(help="id of the device")],
+    time: Annotated[
+        str, typer.Argument(help="when it was sent: 2026-05-04T14:03, local time unless it says otherwise")
+    ],
+    data: options.Data = None,
+    store: options.Store = None,
+    registry: options.RegistryUrl = None,
+    minutes: Annotated[float, typer.Option(help="how far around that time to look")] = 5.0,
+) -> None:
+    """Say what became of a device's message: stored, set aside (why, and what to do), ignored, or never received.
+
+    Exit code 1 when nothing is found. Works while the platform runs.
+    """
+    settings = load_settings({"data": data, "store": store, "registry": registry})
+    found = _trace(settings, pilot, device, _instant(time), minutes)
+    console = Console(highlight=False)
+    for line in describe(found):
+        console.print(line, markup=False, soft_wrap=True)
+    raise typer.Exit(0 if found.found else 1)
+
+
+def describe(found: Trace) -> list[str]:
+    """The answer in sentences."""
+    lines = [f"{found.pilot}/{found.device}, {_iso(found.start)} to {_iso(found.end - 1)}"]
+    if not found.known:
+        lines.append("the pilot's definition does not know this device")
+    for value in found.stored:
+        late = (value.received - value.time) / 1e6
+        lines.append(
+            f"stored: {value.quantity} = {value.value:.12g} of {_iso(value.time)}, "
+            f"received {_iso(value.received)} ({late:.1f} s later)" + (", flagged" if value.quality else "")
+        )
+    for entry in found.set_aside:
+        lines.append(
+            f"set aside {_iso(entry.received)}, entry {entry.id}, {entry.reason}: {entry.detail}. {entry.hint}"
+        )
+    for message in found.messages:
+        lines.append(f"received {_iso(message.received)} by {message.worker}, visible since {_iso(message.committed)}")
+    lines += [f"event {_iso(event.time)}: {event.kind} {event.text}".rstrip() for event in found.events]
+    if not found.found:
+        last = "nothing of it is stored at all"
+        if found.last_before is not None:
+            last = f"the last reading that is stored was received {_iso(found.last_before)}"
+        lines.append(f"nothing was received or observed then; {last}")
+    if found.cut:
+        lines.append("there is more: ask for fewer --minutes")
+    day = found.day
+    lines.append(
+        f"that day (UTC): {day.received} values received = {day.stored} stored + {day.duplicates} duplicates + "
+        f"{day.quarantined} set aside + {day.ignored} ignored"
+    )
+    lines += [f"  ignored by rule {rule}: {parts}" for rule, parts in sorted(found.ignored.items())]
+    return lines
+
+
+def _trace(settings: Settings, pilot: str, device: str, time: dt.datetime, minutes: float) -> Trace:
+    """From the platform that runs in the data folder, since it alone may open an embedded store; else by ourselves."""
+    from techport_pilots.trace import Trace
+    from techport_pilots.trace import trace as look
+
+    running = holder(settings.data)
+    if running is None or running.http is None:
+        from techport.platform import stores
+
+        with stores(settings) as parts:
+            at = (time - dt.datetime(1970, 1, 1, tzinfo=dt.UTC)) // dt.timedelta(microseconds=1)
+            return look(parts.registry, parts.books, parts.readings, pilot, device, at, int(minutes * 60e6))
+    path = f"/api/v1/pilots/{urllib.parse.quote(pilot, safe='')}/devices/{urllib.parse.quote(device, safe='')}/trace"
+    query = urllib.parse.urlencode({"time": time.isoformat(), "minutes": minutes})
+    try:
+        with urllib.request.urlopen(f"http://{running.http}{path}?{query}", timeout=60) as answer:
+            return msgspec.json.decode(answer.read(), type=Trace)
+    except urllib.error.HTTPError as error:
+        raise StoreUnavailable(f"the platform at http://{running.http} says: {error.read().decode()[:500]}") from error
+    except urllib.error.URLError as error:
+        raise StoreUnavailable(f"the platform at http://{running.http} does not answer: {error}") from error
+
+
+def _instant(text: str) -> dt.datetime:
+    try:
+        time = dt.datetime.fromisoformat(text)
+    except ValueError as error:
+        raise typer.BadParameter("write it such as 2026-05-04T14:03", param_hint="TIME") from error
+    return time if time.tzinfo else time.replace(tzinfo=ZoneInfo("Europe/Oslo"))
+
+
+def _iso(time: int) -> str:
+    return dt.datetime.fromtimestamp(time / 1e6, dt.UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -1,0 +1,113 @@
+"""Where is my message, what is set aside and taken again, who sends without being known: over HTTP."""
+
+from __future__ import annotations
+
+import datetime as dt
+
+import httpx
+import msgspec
+import pytest
+
+from techport.commands.trace import describe
+from techport_pilots.account import DeviceDay, Event, Remarks, SetAside, Tally
+from techport_pilots.trace import Trace
+from tests.dashboards.conftest import START
+from tests.dashboards.web import HOUR, SECOND, City
+
+pytestmark = pytest.mark.anyio
+
+DAY = START // (24 * HOUR)
+PILOT = "/api/v1/pilots/kai-luft"
+
+
+@pytest.fixture
+def kept(city: City) -> City:
+    """Beside the readings: one entry in quarantine, a stranger, a join, and two ignored parts."""
+    kran = DeviceDay("kai-luft", "kran", DAY)
+
+    def aside(device: str, reason: str, payload: bytes, at: int) -> SetAside:
+        return SetAside(
+            pilot="kai-luft",
+            device=device,
+            topic=f"pilots/kai-luft/{device}/readings",
+            payload=payload,
+            received=START + at,
+            reason=reason,
+            detail="pm10 is text",
+            hint="send it without quotes",
+            field="pm10",
+        )
+
+    entries = [
+        aside("kran", "not-a-number", b'{"pm10": "1"}', HOUR),
+        aside("ny boks", "unknown-device", b"{}", 2 * HOUR),
+    ]
+    remarks = Remarks(
+        ignored={(kran, "text"): 1, (kran, "event"): 1},
+        events=[Event("kai-luft", "kran", START + 90 * SECOND, "join", "")],
+    )
+    tallies = {
+        kran: Tally(messages=2, received=3, quarantined=1, ignored=2),
+        DeviceDay("kai-luft", "ny boks", DAY): Tally(messages=1, received=1, quarantined=1),
+    }
+    city.books.close_batch("w", tallies, entries, remarks)
+    return city
+
+
+async def traced(client: httpx.AsyncClient, time: int, minutes: float = 5, device: str = "kran") -> Trace:
+    at = dt.datetime.fromtimestamp(time / 1e6, dt.UTC).isoformat()
+    answer = await client.get(f"{PILOT}/devices/{device}/trace", params={"time": at, "minutes": minutes})
+    assert answer.status_code == 200, answer.text
+    return msgspec.json.decode(answer.content, type=Trace)
+
+
+async def test_a_message_is_found_stored_set_aside_or_nowhere(kept: City, client: httpx.AsyncClient) -> None:
+    found = await traced(client, START + HOUR)
+    assert [(value.quantity, value.value) for value in found.stored] == [
+        ("air_temperature", -5 + 1 / 7),
+        ("pm10", 10 + 1 / 7),
+    ]
+    [entry] = found.set_aside
+    assert (entry.reason, entry.payload) == ("not-a-number", b'{"pm10": "1"}')
+    assert found.ignored == {"text": 1, "event": 1}
+    said = "\n".join(describe(found))
+    assert "send it without quotes" in said
+    assert "ignored by rule text: 1" in said
+
+    assert [event.kind for event in (await traced(client, START + 60 * SECOND)).events] == ["join"]
+    nothing = await traced(client, START - 48 * HOUR)
+    assert not nothing.found
+    assert nothing.last_before is not None
+    assert "nothing was received" in "\n".join(describe(nothing))
+    stranger = await traced(client, START + 2 * HOUR, device="ny boks")
+    assert not stranger.known
+    assert [entry.reason for entry in stranger.set_aside] == ["unknown-device"]
+
+
+async def test_the_sums_of_a_device_say_which_rule_ignored_what(kept: City, client: httpx.AsyncClient) -> None:
+    [day] = (await client.get(f"{PILOT}/devices/kran/account")).json()
+    assert day["day"] == "2026-10-20"
+    assert day["received"] == day["stored"] + day["duplicates"] + day["quarantined"] + day["ignored"] == 3
+    assert day["ignored_by_rule"] == {"event": 1, "text": 1}
+
+
+async def test_strangers_and_counts(kept: City, client: httpx.AsyncClient) -> None:
+    [stranger] = (await client.get(f"{PILOT}/unknown-devices")).json()
+    assert (stranger["device"], stranger["messages"]) == ("ny boks", 1)
+    counts = (await client.get(f"{PILOT}/quarantine/counts")).json()
+    assert [(one["device"], one["reason"], one["entries"]) for one in counts] == [
+        ("kran", "not-a-number", 1),
+        ("ny boks", "unknown-device", 1),
+    ]
+
+
+async def test_a_replay_is_asked_for_by_our_own_pages_only(kept: City, client: httpx.AsyncClient) -> None:
+    path = f"{PILOT}/quarantine/replay"
+    foreign = await client.post(path, json={"reason": "not-a-number"}, headers={"Origin": "http://evil.example"})
+    assert foreign.status_code == 403
+    assert kept.registry.quarantine.take_replays("w") == []
+    assert (await client.post(path, json={})).status_code == 400
+    assert (await client.post("/api/v1/pilots/nobody/quarantine/replay", json={"device": "x"})).status_code == 404
+    answer = await client.post(path, json={"reason": "not-a-number"})
+    assert (answer.status_code, answer.json()) == (202, {"waiting": 1})
+    assert [entry.device for entry in kept.registry.quarantine.take_replays("w")] == ["kran"]
