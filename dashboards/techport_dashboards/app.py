@@ -13,7 +13,7 @@ from prometheus_client import CollectorRegistry
 from starlette.concurrency import run_in_threadpool
 from starlette.middleware.gzip import DEFAULT_EXCLUDED_CONTENT_TYPES, GZipMiddleware
 
-from techport_dashboards import access, api, errors, operations, pages, sta
+from techport_dashboards import access, api, catalog, edr, errors, operations, pages, sta
 from techport_dashboards.assets import PLOTLY, Assets
 from techport_dashboards.catalogue import Catalogues
 from techport_dashboards.courtesy import Conditional, FairShare
@@ -76,7 +76,7 @@ def create_app(
     )
     errors.install(app)
     app.include_router(operations.public)
-    for router in (operations.router, api.router, sta.router, pages.router):
+    for router in (operations.router, api.router, sta.router, edr.router, catalog.router, pages.router):
         app.include_router(router, dependencies=[Depends(access.allow)])
     app.add_middleware(Conditional)
     app.add_middleware(FairShare, limit=settings.rate_limit)

@@ -1,0 +1,99 @@
+"""Readings as CoverageJSON: a collection of point series, one a stream."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pyarrow as pa
+
+from techport_dashboards import times
+from techport_dashboards.catalogue import Catalogue
+from techport_dashboards.errors import Problem
+from techport_dashboards.rows import runs
+from techport_pilots.registry import StreamInfo
+from techport_storage.model import Micros, Query, Selection, Stream
+from techport_storage.store import ReadingStore
+
+UCUM = "http://www.opengis.net/def/uom/UCUM/"
+CRS84 = "http://www.opengis.net/def/crs/OGC/1.3/CRS84"
+MOST_VALUES = 200_000
+_REFERENCES = [
+    {"coordinates": ["x", "y"], "system": {"type": "GeographicCRS", "id": CRS84}},
+    {"coordinates": ["t"], "system": {"type": "TemporalRS", "calendar": "Gregorian"}},
+]
+
+
+def coverages(
+    store: ReadingStore, catalogue: Catalogue, streams: Sequence[Stream], start: Micros | None, end: Micros | None
+) -> dict[str, Any]:
+    """A CoverageCollection of the streams' readings in [start, end). Raises Problem for more than MOST_VALUES."""
+    query = Query(select=Selection(streams=tuple(streams)), start=start, end=end, limit=MOST_VALUES + 1)
+    with store.read(query) as reader:
+        table = reader.read_all()
+    if table.num_rows > MOST_VALUES:
+        raise Problem(
+            "too-costly", f"More than {MOST_VALUES:,} values.", parameter="datetime",
+            example="a shorter time, or /api/v1/readings?format=parquet",
+        )  # fmt: skip
+    found: dict[Stream, tuple[list[str], list[float]]] = {}
+    for batch in table.to_batches():
+        at = batch.column("time").cast(pa.int64()).to_pylist()
+        values = batch.column("value").to_pylist()
+        for stream, first, last in runs(batch):
+            moments, numbers = found.setdefault(stream, ([], []))
+            moments += map(times.iso, at[first:last])
+            numbers += values[first:last]
+    names = {stream.quantity: catalogue.stream(stream) for stream in found}
+    return {
+        "type": "CoverageCollection",
+        "domainType": "PointSeries",
+        "parameters": {name: parameter(info) for name, info in sorted(names.items())},
+        "referencing": _REFERENCES,
+        "coverages": [_coverage(catalogue, stream, *series) for stream, series in found.items()],
+    }
+
+
+def parameter(info: StreamInfo) -> dict[str, Any]:
+    """A quantity, as CoverageJSON describes it."""
+    title = info.title.get("en") or info.stream.quantity
+    unit = {"label": {"en": info.unit_label or info.unit or "not described"}}
+    if info.unit:
+        unit["symbol"] = {"value": info.unit, "type": UCUM}
+    return {"type": "Parameter", "observedProperty": {"label": {"en": title}}, "unit": unit}
+
+
+def plain_parameter(info: StreamInfo) -> dict[str, Any]:
+    """The same for EDR's own pages, whose texts are in one language."""
+    found = parameter(info)
+    return {
+        **found,
+        "observedProperty": {"label": found["observedProperty"]["label"]["en"]},
+        "unit": {**found["unit"], "label": found["unit"]["label"]["en"]},
+    }
+
+
+def _coverage(catalogue: Catalogue, stream: Stream, moments: list[str], values: list[float]) -> dict[str, Any]:
+    position = catalogue.devices[stream[:2]].position
+    assert position is not None  # streams without one are in no location
+    return {
+        "type": "Coverage",
+        "domain": {
+            "type": "Domain",
+            "domainType": "PointSeries",
+            "axes": {
+                "x": {"values": [position.lon]},
+                "y": {"values": [position.lat]},
+                "t": {"values": moments},
+            },
+        },
+        "ranges": {
+            stream.quantity: {
+                "type": "NdArray",
+                "dataType": "float",
+                "axisNames": ["t"],
+                "shape": [len(values)],
+                "values": values,
+            }
+        },
+    }
