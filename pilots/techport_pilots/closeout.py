@@ -1,6 +1,6 @@
 """Closing a pilot: a checklist first, then frozen data, report and one package to hand over.
 
-    ended ─► closed ─► ingest knows it ─► evaluate ─► report ─► package ─► noted in the registry
+    ended ─► closed ─► credentials taken back, ingest knows it ─► evaluate ─► report ─► package ─► noted in the registry
 
 Stopped anywhere, the pilot is closed and the same call makes the package. Nothing is erased here: see retention.py.
 """
@@ -10,7 +10,6 @@ from __future__ import annotations
 import datetime as dt
 import hashlib
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
@@ -21,6 +20,7 @@ from techport_pilots import lifecycle, package_metadata, retention
 from techport_pilots.books import Books
 from techport_pilots.changes import lock, now
 from techport_pilots.completeness import pilot_intervals, stream_completeness
+from techport_pilots.credentials import Credentials
 from techport_pilots.database import writing
 from techport_pilots.dcat import Distribution, dataset
 from techport_pilots.definition import to_yaml
@@ -96,23 +96,23 @@ def close_pilot(
     *,
     why: str = "",
     ground: Ground | None = None,
-    revoke: Callable[[str], object] | None = None,
     progress: Progress = no_progress,
     wait: float = INGEST_KNOWS_S,
 ) -> Package:
     """Close the pilot for good and write its package into `folder`; for a closed one, only the package.
 
-    `revoke` takes the credentials of the pilot's devices away. Raises WrongState when something on the checklist
-    blocks, and what store and registry raise.
+    Its devices' credentials are taken back, and what they still send is set aside. Raises WrongState when something on
+    the checklist blocks, and what store and registry raise.
     """
     blocking = [item.text.en for item in checklist(registry, store, pilot, now()) if item.blocks]
     if blocking:
         raise WrongState(f"{pilot.id} cannot be closed: {' '.join(blocking)}")
     if registry.state(pilot.id) != "closed":
         lifecycle.transition(registry.engine, pilot, "closed", who, why)
-        if revoke is not None:
-            revoke(pilot.id)
         time.sleep(wait)
+    credentials = Credentials(registry.engine)
+    for credential in credentials.all(pilot.id):
+        credentials.revoke(credential.pilot, credential.device)
     _settled(books, pilot.id)
     return write_package(registry, store, pilot, folder, ground, progress)
 

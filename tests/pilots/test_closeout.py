@@ -19,6 +19,8 @@ from techport_pilots import lifecycle
 from techport_pilots.audit import audit
 from techport_pilots.books import Books
 from techport_pilots.closeout import Package, checklist, close_pilot
+from techport_pilots.credentials import Credentials
+from techport_pilots.definition import parse_definition
 from techport_pilots.errors import BadPackage, WrongState
 from techport_pilots.package_open import open_package
 from techport_pilots.registry import Registry
@@ -69,6 +71,15 @@ def test_a_running_pilot_is_not_closed(parts: Parts, tmp_path: Path) -> None:
         close_pilot(registry, store, books, pilot, tmp_path, "test", wait=0)
     assert registry.state("elgeseter") == "running"
     assert list(tmp_path.glob("*.zip*")) == []
+
+
+def test_closing_takes_the_credentials_of_this_pilot_back(parts: Parts, tmp_path: Path) -> None:
+    credentials = Credentials(parts[0].engine)
+    parts[0].import_pilot(msgspec.structs.replace(trial.definition(), id="other"), "", "test")
+    credentials.issue("elgeseter", "kirka", "kari")
+    credentials.issue("other", "kirka", "kari")
+    close(parts, tmp_path)
+    assert [one.pilot for one in credentials.all()] == ["other"]
 
 
 def test_the_checklist_says_what_to_look_at(parts: Parts) -> None:
@@ -196,8 +207,6 @@ def test_a_kpi_adjusted_for_another_pilot_takes_its_stream_along(
     adjusted = trial.YAML.replace(
         "groups: [street]}", "groups: [street], adjust: [{quantity: air_temperature, device: kirka, pilot: weather}]}"
     )
-    from techport_pilots.definition import parse_definition
-
     registry.import_pilot(parse_definition(adjusted), adjusted, "test")
     package = close(parts, tmp_path)
     opened = open_package(Path(package.path), *elsewhere, "ola")
