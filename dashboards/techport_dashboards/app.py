@@ -17,6 +17,7 @@ from techport_dashboards import access, api, catalog, edr, errors, operations, p
 from techport_dashboards.assets import PLOTLY, Assets
 from techport_dashboards.catalogue import Catalogues
 from techport_dashboards.courtesy import Conditional, FairShare
+from techport_dashboards.evaluations import Evaluations
 from techport_dashboards.formats import ARROW, PARQUET
 from techport_dashboards.live import Live
 from techport_dashboards.middleware import Measured, SecurityHeaders
@@ -72,7 +73,7 @@ def create_app(
         redirect_slashes=False,  # an address is right or wrong
     )
     app.state.services = Services(
-        catalogues, store, books, settings, health, metrics, live, assets, environment(assets)
+        catalogues, store, books, settings, health, metrics, live, assets, environment(assets), Evaluations(store)
     )
     errors.install(app)
     app.include_router(operations.public)

@@ -13,17 +13,19 @@ from babel.numbers import format_decimal
 
 from techport_dashboards import times
 from techport_dashboards.messages import NB
+from techport_dashboards.messages_nn import NN
 from techport_pilots.model import Text
 from techport_storage.model import Micros
 
-LANGUAGES = ("nb", "en")
-_LOCALES = {"nb": "nb_NO", "en": "en_GB"}  # day before month and a 24-hour clock, also in English
-_ALSO = {"no": "nb", "nn": "nb", "nb": "nb", "en": "en"}
+LANGUAGES = ("nb", "nn", "en")
+_LOCALES = {"nb": "nb_NO", "nn": "nn_NO", "en": "en_GB"}  # day before month and a 24-hour clock, also in English
+_ALSO = {"no": "nb", "nn": "nn", "nb": "nb", "en": "en"}
+_TEXTS: dict[str, dict[str, str]] = {"nb": NB, "nn": NB | NN, "en": {}}
 
 
 @dataclass(frozen=True, slots=True)
 class Language:
-    """Everything that differs between readers. `code` is nb or en."""
+    """Everything that differs between readers. `code` is nb, nn or en."""
 
     code: str
 
@@ -32,7 +34,7 @@ class Language:
         return Locale.parse(_LOCALES[self.code])
 
     def gettext(self, message: str, **values: object) -> str:
-        text = NB.get(message, message) if self.code == "nb" else message
+        text = _TEXTS[self.code].get(message, message)
         return text.format(**values) if values else text
 
     def ngettext(self, one: str, many: str, n: int, **values: object) -> str:
@@ -46,11 +48,19 @@ class Language:
         pattern = "#,##0" + ("." + "0" * decimals if decimals else "")
         return format_decimal(value, format=pattern, locale=self.locale).replace("-", "−")
 
+    def signed(self, value: float, decimals: int = 1) -> str:
+        return ("+" if round(value, decimals) > 0 else "") + self.number(value, decimals)
+
     def date_time(self, instant: Micros, zone: str, form: str = "d. MMM y HH:mm") -> str:
         return format_datetime(
-            times.moment(instant), form if self.code == "nb" else form.replace("d. ", "d "),
+            times.moment(instant), form if self.code != "en" else form.replace("d. ", "d "),
             tzinfo=times.zone_named(zone), locale=self.locale,
         )  # fmt: skip
+
+    def weekdays(self) -> list[str]:
+        """From Monday, short."""
+        names = self.locale.days["format"]["abbreviated"]
+        return [names[day].rstrip(".") for day in range(7)]
 
     def ago(self, age: Micros) -> str:
         """ "3 minutes ago"; what is a little ahead of us counts as now."""

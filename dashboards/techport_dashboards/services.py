@@ -11,6 +11,7 @@ from starlette.requests import HTTPConnection
 
 from techport_dashboards.assets import Assets
 from techport_dashboards.catalogue import Catalogues
+from techport_dashboards.evaluations import Evaluations
 from techport_dashboards.live import Live
 from techport_dashboards.settings import HealthCheck, WebSettings
 from techport_pilots.books import Books
@@ -28,6 +29,7 @@ class Services:
     live: Live
     assets: Assets
     templates: Environment
+    evaluations: Evaluations
 
 
 def services_of(connection: HTTPConnection) -> Services:

@@ -29,7 +29,7 @@ def environment(assets: Assets) -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    templates.globals.update(asset=assets.url, embed=embed, iso=times.iso)
+    templates.globals.update(asset=assets.url, embed=embed, iso=times.iso, micros=times.micros)
     return templates
 
 
@@ -65,6 +65,7 @@ def render(request: Request, template: str, language: Language, **values: Any) -
             link=link,
             in_language=in_language,
             script_messages={message: language.gettext(message) for message in SCRIPT_MESSAGES},
+            wall=request.query_params.get("wall") in ("1", "true"),
             heartbeat=services_of(request).settings.heartbeat,
             **values,
         )

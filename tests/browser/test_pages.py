@@ -15,6 +15,7 @@ from techport_dashboards.times import iso
 from techport_pilots.model import PilotDefinition
 from tests.browser import district
 from tests.browser.conftest import Visit
+from tests.conftest import ROOT
 from tests.dashboards.web import City, serving, wait_until_alive
 from tests.servers.mosquitto import free_port
 
@@ -23,6 +24,19 @@ PHONE = {"viewport": {"width": 390, "height": 844}, "device_scale_factor": 2, "i
 LOOKS: dict[str, dict[str, Any]] = {"light": {}, "dark": {"color_scheme": "dark"}, "phone": PHONE}
 PILOT = "/pilots/school-air"
 DEVICE = "/pilots/school-air/devices/ila-skole"
+PAGES = {
+    "overview": "/",
+    "pilot": PILOT,
+    "device": DEVICE,
+    "quality": f"{PILOT}/quality?days=7&device=ila-skole",
+    "explore-line": "/explore?pilot=school-air&quantity=no2&device=ila-skole&against=-P1D&start=-PT6H",
+    "explore-distribution": "/explore?pilot=school-air&quantity=no2&view=distribution",
+    "explore-week": "/explore?pilot=school-air&quantity=no2&view=week&start=-P7D",
+    "explore-rose": "/explore?pilot=school-air&quantity=no2&view=rose",
+    "explore-scatter": "/explore?pilot=school-air&quantity=no2&other=pm10&view=scatter",
+    "wall": f"{PILOT}?wall=1",
+}
+AXE = ROOT / "dashboards" / "node_modules" / "axe-core" / "axe.min.js"
 
 
 def drawn(page: Page, quantity: str = "pm10") -> Locator:
@@ -34,18 +48,28 @@ def drawn(page: Page, quantity: str = "pm10") -> Locator:
 
 
 @pytest.mark.parametrize("look", LOOKS)
-@pytest.mark.parametrize(("name", "path"), [("overview", "/"), ("pilot", PILOT), ("device", DEVICE)])
+@pytest.mark.parametrize(("name", "path"), PAGES.items())
 def test_pages_look(visit: Visitor, look: str, name: str, path: str) -> None:
     """Nothing is wider than the screen, no text is left in English, and there is a picture to look at."""
     here = visit(**LOOKS[look])
     page = here.open(path)
-    expect(page.locator("#live")).to_have_attribute("data-state", "live")
-    for figure in page.locator("figure.chart").all():
+    if page.locator(".chart .plot").count() or name == "overview":
+        expect(page.locator("#live")).to_have_attribute("data-state", "live")
+    expect(page.locator("[aria-busy]")).to_have_count(0)
+    for figure in page.locator("figure.chart:has(.plot)").all():
         figure.scroll_into_view_if_needed()
         expect(figure.locator(".main-svg").first).to_be_attached()
     page.evaluate("scrollTo(0, 0)")
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
     here.shoot(f"{name}-{look}")
+    assert barriers(page) == []
+
+
+@pytest.mark.parametrize("width", [320, 1920])
+@pytest.mark.parametrize("path", ["/", PILOT, DEVICE])
+def test_pages_fit_narrow_and_wide_screens(visit: Visitor, path: str, width: int) -> None:
+    page = visit(viewport={"width": width, "height": 800}).open(path)
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
 
 
 def test_the_overview_shows_where_and_how_every_device_is(visit: Visitor, city: City) -> None:
@@ -136,14 +160,58 @@ def test_every_chart_has_its_words_and_its_table(visit: Visitor) -> None:
     with page.expect_download() as download:
         figure.locator(".downloads a", has_text="CSV").click()
     text = download.value.path().read_text()
-    assert text.startswith("pilot,device,quantity,time,mean,min,max,count,unit")
+    assert text.startswith("pilot,device,quantity,time,mean,min,max,count,")
     assert '"pm10"' in text
+
+
+def test_the_week_before_is_laid_under_and_the_link_keeps_it(visit: Visitor) -> None:
+    page = visit().open(f"{DEVICE}?start=-PT2H")
+    figure = drawn(page)
+    before = figure.locator(".scatterlayer .trace").count()
+    page.select_option("#against", "-P1D")
+    expect(figure.locator(".scatterlayer .trace")).to_have_count(before + 1)
+    expect(figure.locator(".difference")).to_contain_text(re.compile(r"middel [\d,]+ mot [\d,]+ µg/m³: [+−]?[\d,]+"))
+    assert parse_qs(urlsplit(page.url).query)["against"] == ["-P1D"]
+    page.reload()
+    expect(drawn(page).locator(".scatterlayer .trace")).to_have_count(before + 1)
+
+
+def test_two_devices_are_laid_beside_each_other(visit: Visitor) -> None:
+    page = visit().open(PILOT)
+    figure = drawn(page)
+    for device in ("ila-skole", "kuhaugen"):
+        page.locator(f'button[data-colour="{device}"]').click()
+    expect(figure.locator("tbody tr")).to_have_count(2)
+    expect(figure.locator(".difference")).to_contain_text("middel")
+    assert parse_qs(urlsplit(page.url).query)["device"] == ["ila-skole,kuhaugen"]
+
+
+def test_kpis_come_with_their_verdict(visit: Visitor) -> None:
+    page = visit().open(PILOT)
+    expect(page.locator("#kpis .kpi")).to_have_count(2)
+    expect(page.locator("#kpis .verdict").first).to_have_attribute("data-verdict", "insufficient data")
+    page.locator("#kpis .verdict summary").first.click()
+    expect(page.locator("#kpis .verdict p").first).not_to_be_empty()
+
+
+def test_what_happened_is_on_the_chart(visit: Visitor) -> None:
+    page = visit().open(f"{PILOT}?start=2026-11-15T12:00")
+    figure = drawn(page)
+    expect(figure.locator(".annotation-text", has_text="Med hjertesoner")).to_be_attached()
+    expect(figure.locator(".marks li")).to_have_count(2)
+
+
+def test_a_gap_is_on_the_calendar_and_in_the_list(visit: Visitor) -> None:
+    page = visit().open(f"{PILOT}/quality?days=7")
+    page.locator(".calendar a", has_text="Ila skole").click()
+    expect(page.locator("#gaps")).to_contain_text("Hull: ila-skole")
+    expect(page.locator("table:not(.calendar) tbody")).to_contain_text("2 t")
 
 
 def test_the_language_can_be_changed_and_stays(visit: Visitor) -> None:
     page = visit().open(PILOT)
     expect(page.locator("h1")).to_contain_text("Blir lufta i skolegården renere")
-    page.locator(".languages a").click()
+    page.locator('.languages a[lang="en"]').click()
     expect(page.locator("h1")).to_contain_text("Is the air in the schoolyard cleaner")
     page.locator(".brand").click()
     expect(page.locator("#attention-title")).to_contain_text("Needs attention")
@@ -161,6 +229,20 @@ def test_a_lost_server_is_said_and_found_again(chromium: Browser, city: City) ->
         wait_until_alive(address)
         expect(page.locator("#live")).to_have_attribute("data-state", "live", timeout=20_000)
         page.close()
+
+
+def barriers(page: Page) -> list[str]:
+    """What axe-core finds against WCAG 2.2 AA; nothing where it is not installed (make assets)."""
+    if not AXE.is_file():
+        return []
+    page.evaluate(AXE.read_text())
+    tags = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
+    found = page.evaluate("tags => axe.run({ runOnly: tags })", tags)
+    return [
+        f"{violation['id']}: {node['target']} {node['failureSummary']}"
+        for violation in found["violations"]
+        for node in violation["nodes"][:3]
+    ]
 
 
 def drag(page: Page, figure: Locator, start: float, end: float) -> None:

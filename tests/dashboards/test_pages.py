@@ -10,6 +10,7 @@ import pytest
 
 from techport_dashboards.assets import PLOTLY, Assets
 from techport_dashboards.messages import NB, SCRIPT_MESSAGES
+from techport_dashboards.messages_nn import NN
 from techport_dashboards.templating import TEMPLATES
 from techport_storage.model import Reading
 from tests.dashboards.web import City, now
@@ -22,7 +23,7 @@ PAGE = {"accept": "text/html"}
     ("asked", "accepted", "language"),
     [
         ("", "nb-NO,nb;q=0.9,en;q=0.8", "nb"),
-        ("", "nn-NO", "nb"),
+        ("", "nn-NO", "nn"),
         ("", "no", "nb"),
         ("", "en-US,en;q=0.9", "en"),
         ("", "de,en;q=0.5,nb;q=0.4", "en"),
@@ -99,3 +100,4 @@ def test_every_text_of_the_pages_is_in_bokmaal() -> None:
     used |= {text for pair in re.findall(r"""n_\("([^"]+)", "([^"]+)\"""", sources) for text in pair}
     assert used
     assert (used | set(SCRIPT_MESSAGES)) - set(NB) == set()
+    assert set(NN) <= set(NB), "nynorsk falls back on bokmål, so it has no text of its own"

@@ -7,7 +7,7 @@ from typing import Any
 import httpx
 import pytest
 
-from techport_dashboards.pages.series import PRESENTATIONS
+from techport_dashboards.pages.lines import PRESENTATIONS
 from techport_pilots.quantities import builtin
 from techport_storage.model import Selection, Stream
 from tests.dashboards.conftest import HOURS, START
@@ -77,7 +77,41 @@ async def test_a_short_range_over_the_end_of_summer_time_does_not_run_backwards(
 
 def test_a_direction_is_not_averaged() -> None:
     assert {quantity.kind for quantity in builtin()} <= set(PRESENTATIONS)
-    assert PRESENTATIONS["direction"].statistic == "last"
+    assert PRESENTATIONS["direction"].statistic == "vector_mean"
+
+
+async def test_the_day_before_lies_on_the_same_hours(client: httpx.AsyncClient) -> None:
+    data = await chart(client, start="2026-10-22", end="2026-10-23", device="kran", against="-P1D")
+    (line,) = data["lines"]
+    assert line["earlier"]["x"] == line["x"]
+    assert line["summary"]["difference"] == "+3.4"  # 24 hours of a seventh each
+    assert data["difference"] == f"mean {line['summary']['mean']} against {line['summary']['earlier']} µg/m³: +3.4"
+
+
+async def test_an_earlier_winter_day_lies_on_the_hours_of_summer(client: httpx.AsyncClient) -> None:
+    """A week back over the end of summer time: midnight lies over midnight."""
+    data = await chart(client, start="2026-10-27", end="2026-10-28", device="kran", against="-P5D")
+    (line,) = data["lines"]
+    assert line["x"][0] == line["earlier"]["x"][0] == "2026-10-27T00:00:00.123"
+
+
+async def test_two_devices_differ_by_what_both_have(city: City, client: httpx.AsyncClient) -> None:
+    crane = Selection(streams=(Stream("kai-luft", "kran", "pm10"),))
+    city.store.erase(crane, START + 10 * HOUR, START + 200 * HOUR)
+    data = await chart(client, start="2026-10-20", end="2026-11-10", device="kran,port")
+    assert data["difference"].endswith(": −10.0")
+
+
+@pytest.mark.parametrize("against", ["P7D", "yesterday", "PT0S"])
+async def test_against_goes_back(client: httpx.AsyncClient, against: str) -> None:
+    query = {"quantity": "pm10", "start": "2026-10-20", "against": against}
+    assert (await client.get("/pilots/kai-luft/chart", params=query)).status_code == 400
+
+
+async def test_decibels_are_averaged_as_energy(client: httpx.AsyncClient) -> None:
+    query = {"quantity": "laeq", "start": "2026-01-01", "end": "2026-11-10", "lang": "en"}
+    data = (await client.get("/pilots/stille/chart", params=query)).json()
+    assert data["shown"].startswith("energy mean per")
 
 
 async def test_an_empty_range_says_so(client: httpx.AsyncClient) -> None:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from fastapi import APIRouter
 
-from techport_dashboards.pages import device, overview, pilot, report
+from techport_dashboards.pages import device, explore, kpis, overview, pilot, quality, report
 
 router = APIRouter(include_in_schema=False)
 router.include_router(overview.router)
 router.include_router(pilot.router)
+router.include_router(kpis.router)
 router.include_router(device.router)
 router.include_router(report.router)
+router.include_router(quality.router)
+router.include_router(explore.router)

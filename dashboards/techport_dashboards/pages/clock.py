@@ -44,13 +44,16 @@ class Clock:
     def text(self, instant: Micros) -> str:
         return self.texts(np.array([instant], np.int64))[0]
 
-    def texts(self, instants: NDArray[np.int64]) -> list[str]:
-        """Like 2026-11-22T08:00:00, to the millisecond where one is not on a whole second."""
+    def local(self, instants: NDArray[np.int64]) -> NDArray[np.int64]:
+        """What the clock on the wall shows, as µs since its own 1970."""
         if self.fixed is not None:
-            local = instants + self.fixed // times.MICROSECOND
-        else:
-            stamps = pa.array(instants, pa.timestamp("us", tz=self.zone.key))
-            local = pc.local_timestamp(stamps).cast(pa.int64()).to_numpy()
+            return instants + self.fixed // times.MICROSECOND
+        stamps = pa.array(instants, pa.timestamp("us", tz=self.zone.key))
+        return np.asarray(pc.local_timestamp(stamps).cast(pa.int64()).to_numpy(), np.int64)
+
+    def texts(self, instants: NDArray[np.int64], ahead: Micros = 0) -> list[str]:
+        """Like 2026-11-22T08:00:00, to the millisecond where one is not on a whole second; `ahead` is added."""
+        local = self.local(instants) + ahead
         whole = not (local % times.SECOND).any()
         texts: list[str] = np.datetime_as_string(local.astype("datetime64[us]"), unit="s" if whole else "ms").tolist()
         return texts

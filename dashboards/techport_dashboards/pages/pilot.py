@@ -18,6 +18,7 @@ from techport_dashboards.api.schema import Parameters
 from techport_dashboards.catalogue import Catalogue
 from techport_dashboards.errors import Problem
 from techport_dashboards.pages import series
+from techport_dashboards.pages.overlay import AGAINST
 from techport_dashboards.pages.timeline import timeline
 from techport_dashboards.services import Services, services_of
 from techport_dashboards.state import DeviceNow, PilotNow
@@ -37,14 +38,18 @@ class PageParameters(Parameters):
 
     start: str | None = Field(None, max_length=64)
     end: str | None = Field(None, max_length=64)
+    against: str | None = Field(None, max_length=32)
+    device: str | None = Field(None, max_length=2000, description="Devices to show, as a comma list; none: all.")
     lang: str | None = Field(None, max_length=8)
+    wall: bool = False
 
 
 class ChartParameters(Parameters):
     quantity: str = Field(max_length=200)
-    device: str | None = Field(None, max_length=200)
+    device: str | None = Field(None, max_length=2000, description="A device, or a comma list.")
     start: str = Field(max_length=64)
     end: str = Field("now", max_length=64)
+    against: str | None = Field(None, max_length=32)
     lang: str | None = Field(None, max_length=8)
 
 
@@ -93,9 +98,15 @@ async def chart(
 
 def _chart(services: Services, viewer: Viewer, pilot: str, asked: ChartParameters, language: Any) -> bytes:
     find_pilot(services.catalogues.current(), viewer, pilot)
-    return msgspec.json.encode(
-        series.chart(services, viewer, pilot, asked.quantity, asked.device, asked.start, asked.end, language)
+    question = series.ChartQuestion(
+        pilot=pilot,
+        quantity=asked.quantity,
+        devices=asked.device.split(",") if asked.device else (),
+        start=asked.start,
+        end=asked.end,
+        against=asked.against,
     )
+    return msgspec.json.encode(series.chart(services, viewer, question, language))
 
 
 def pilot_now(services: Services, viewer: Viewer, pilot: str, now: Micros) -> tuple[PilotNow, list[StreamInfo]]:
@@ -151,4 +162,11 @@ def range_values(
     presets = [
         (code, name, f"{request.url.path}?{urlencode([*others, ('start', code)])}") for code, name in PRESETS.items()
     ]
-    return {"start": start, "end": end, "presets": presets}
+    return {
+        "start": start,
+        "end": end,
+        "presets": presets,
+        "against": asked.against or "",
+        "against_choices": AGAINST,
+        "chosen": asked.device.split(",") if asked.device else [],
+    }

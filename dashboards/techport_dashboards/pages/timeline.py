@@ -1,11 +1,11 @@
-"""A pilot's phases on a line from its first day to its last, in hundredths of its length."""
+"""A pilot's phases and events on a line from its first day to its last, in hundredths of its length."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 from techport_dashboards import times
-from techport_pilots.model import Phase, PilotDefinition
+from techport_pilots.model import Event, Phase, PilotDefinition
 from techport_storage.model import Micros
 
 
@@ -19,8 +19,15 @@ class Bar:
 
 
 @dataclass(frozen=True, slots=True)
+class Tick:
+    event: Event
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
 class Timeline:
     bars: list[Bar]
+    ticks: list[Tick]  # events between the first day and the last
     lanes: int
     start: Micros
     end: Micros
@@ -45,4 +52,6 @@ def timeline(pilot: PilotDefinition, now: Micros) -> Timeline | None:
         bars.append(Bar(phase, round(left, 2), round(width, 2), lane, begin <= now < finish))
     position = 100 * (now - start) / length if start <= now < end else None
     day, days = (now - start) // times.DAY + 1, -(-length // times.DAY)
-    return Timeline(bars, len(lanes), start, end, position, min(max(day, 0), days), days)
+    moments = [(times.micros(event.time), event) for event in pilot.events]
+    ticks = [Tick(event, round(100 * (at - start) / length, 2)) for at, event in moments if start <= at < end]
+    return Timeline(bars, ticks, len(lanes), start, end, position, min(max(day, 0), days), days)

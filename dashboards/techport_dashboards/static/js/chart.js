@@ -2,7 +2,7 @@
 
 import { t } from "./page.js";
 import { CONFIG, layout, palette, plotly, traces } from "./drawing.js";
-import { fromText, toText, wall } from "./time.js";
+import { fromText, shortTime, toText, wall } from "./time.js";
 
 const GAP = 2.5;                 // expected intervals without a reading that break a line, as on the server
 const LEAST = 250;               // ms between two drawings
@@ -29,7 +29,9 @@ export class Chart {
   address(path, more) {
     const { pilot, quantity, device } = this.figure.dataset;
     const query = new URLSearchParams({ quantity, ...more });
-    if (device) query.set("device", device);
+    const devices = device ?? this.range.device;
+    if (devices) query.set("device", devices);
+    else query.delete("device");
     if (path === "/api/v1/readings") query.set("pilot", pilot);
     return `${path}?${query}`;
   }
@@ -46,7 +48,9 @@ export class Chart {
     this.figure.setAttribute("aria-busy", "true");
     try {
       const lang = new URL(location.href).searchParams.get("lang");
-      const query = { ...range, ...(lang ? { lang } : {}) };
+      const query = { start: range.start, end: range.end };
+      if (range.against) query.against = range.against;
+      if (lang) query.lang = lang;
       const answer = await fetch(this.address(`/pilots/${this.figure.dataset.pilot}/chart`, query), { signal: asked.signal });
       const body = await answer.json();
       if (!answer.ok) return this.say(body.detail);
@@ -79,7 +83,8 @@ export class Chart {
   /** Items of /latest of this chart's quantity and devices. */
   push(items) {
     if (!this.data || this.range.end !== "now") return;
-    const mine = items.filter((item) => item.quantity === this.data.quantity && (this.figure.dataset.device ?? item.device) === item.device);
+    const devices = (this.figure.dataset.device ?? this.range.device)?.split(",").filter(Boolean) ?? [];
+    const mine = items.filter((item) => item.quantity === this.data.quantity && (!devices.length || devices.includes(item.device)));
     for (const item of mine) {
       const line = this.data.lines.find((candidate) => candidate.device === item.device);
       if (!line) { this.load(this.range); return; }  // a device that had nothing in the range
@@ -159,19 +164,28 @@ export class Chart {
   describe() {
     const { data, figure } = this;
     figure.querySelector(".shown").textContent = data.shown;
+    figure.querySelector(".difference").textContent = data.difference;
+    const against = data.lines.some(({ summary }) => summary.difference !== undefined);
+    for (const head of figure.querySelectorAll("[data-against]")) head.hidden = !against;
+    const columns = ["last", "lowest", "mean", "highest", "count", ...(against ? ["earlier", "difference"] : [])];
     const rows = data.lines.map(({ title, summary }) => {
       const row = document.createElement("tr");
       const head = document.createElement("th");
       head.scope = "row";
       head.textContent = title;
       row.append(head);
-      for (const name of ["last", "lowest", "middle", "highest", "count"]) row.insertCell().textContent = summary[name];
+      for (const column of columns) row.insertCell().textContent = summary[column] ?? "–";
       return row;
     });
     figure.querySelector("tbody").replaceChildren(...rows);
     figure.querySelector(".summary").textContent = data.summary;
+    figure.querySelector(".marks").replaceChildren(...data.marks.map((mark) => {
+      const item = document.createElement("li");
+      item.textContent = `${shortTime(mark.from)}${mark.to ? ` – ${shortTime(mark.to)}` : ""}: ${mark.text}`;
+      return item;
+    }));
     const name = figure.querySelector("h3").textContent.trim().replace(/\s+/g, " ");
-    this.plot.setAttribute("aria-label", `${name}: ${data.summary}. ${data.shown}.`);
+    this.plot.setAttribute("aria-label", [name, data.summary, data.shown, data.difference].filter(Boolean).join(". "));
     const links = ["csv", "parquet", "json"].map((format) => {
       const link = document.createElement("a");
       link.href = this.address("/api/v1/readings", { ...data.query, format });

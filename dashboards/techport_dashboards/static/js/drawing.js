@@ -1,9 +1,10 @@
 // How a chart's data looks in plotly.js: traces and layout, in the page's own colours.
 
-import { language } from "./page.js";
+import { language, t } from "./page.js";
 
 const DASHES = ["solid", "dot", "dash"];
 const COLOURS = 8;
+const LABELLED = 6;  // marks of a chart that have their words beside them; the table has all
 
 let coming;
 
@@ -44,6 +45,7 @@ export function palette() {
     grid: colour("--line"),
     surface: colour("--surface"),
     envelope: colour("--envelope"),
+    accent: colour("--accent"),
     series: Array.from({ length: COLOURS }, (_, i) => colour(`--series-${i + 1}`)),
   };
 }
@@ -71,6 +73,7 @@ export function traces(data, colours, colourOf) {
   const drawn = [];
   if (data.envelope) drawn.push(band(data.envelope, colours.envelope, 0.22));
   for (const line of data.lines) if (line.low) drawn.push(band(line, colours.series[colourOf(line.device) % COLOURS], 0.16));
+  for (const line of data.lines) if (line.earlier) drawn.push(faint(line, data, colours.series[colourOf(line.device) % COLOURS]));
   for (const line of data.lines) drawn.push(stroke(line, data, colours, colourOf(line.device)));
   const heads = data.lines.filter((line) => line.head);
   if (heads.length && data.form !== "bar") drawn.push(points(heads, colours, colourOf));
@@ -95,6 +98,30 @@ function stroke(line, data, colours, index) {
   };
 }
 
+/** The earlier period under a line. */
+function faint(line, data, color) {
+  const hover = `%{y:,.${data.decimals}f} ${data.unit}`;
+  const common = { ...line.earlier, name: `${line.title} (${t("earlier")})`, hovertemplate: hover, opacity: 0.55 };
+  if (data.form === "bar") return { ...common, type: "bar", marker: { color, opacity: 0.5 }, xperiod: data.bucket ?? undefined, xperiodalignment: "middle" };
+  if (data.form === "dots") return { ...common, type: "scatter", mode: "markers", marker: { color, size: 3, symbol: "circle-open" } };
+  return { ...common, type: "scatter", mode: "lines", connectgaps: false, line: { color, width: 1.2, dash: "dot" } };
+}
+
+/** Phases, events and excluded stretches: strokes and areas behind the lines, each with its words at the top. */
+function marks(data, colours) {
+  const axes = { xref: "x", yref: "paper", y0: 0, y1: 1, layer: "below" };
+  const shapes = data.marks.map((mark) => (mark.to
+    ? { ...axes, type: "rect", x0: mark.from, x1: mark.to, line: { width: 0 }, fillcolor: withAlpha(mark.kind === "excluded" ? colours.envelope : colours.accent, 0.13) }
+    : { ...axes, type: "line", x0: mark.from, x1: mark.from, line: { color: mark.kind === "phase" ? colours.accent : colours.text, width: 1.5, dash: mark.kind === "phase" ? "solid" : "dot" } }));
+  const annotations = data.marks.slice(0, LABELLED).map((mark, i) => ({
+    x: mark.from, xref: "x", y: 1 - 0.09 * (i % 3), yref: "paper", text: shortened(mark.text), hovertext: mark.text, showarrow: false, xanchor: "left", xshift: 3,
+    font: { size: 11, color: colours.text }, bgcolor: withAlpha(colours.surface, 0.75),
+  }));
+  return { shapes, annotations };
+}
+
+const shortened = (text) => (text.length > 32 ? text.slice(0, 31) + "…" : text).replace(/</g, "&lt;");
+
 /** Where each line stands this moment. */
 function points(lines, colours, colourOf) {
   return {
@@ -115,13 +142,14 @@ export function layout(data, colours, touch) {
     paper_bgcolor: "rgba(0,0,0,0)",
     plot_bgcolor: "rgba(0,0,0,0)",
     font: { family: "inherit", size: 12, color: colours.text },
-    separators: language === "nb-NO" ? ",\u00a0" : ".,",
+    separators: language !== "en-GB" ? ",\u00a0" : ".,",
     dragmode: touch ? false : "zoom",
     hovermode: many ? "closest" : "x unified",
     hoverlabel: { bgcolor: colours.surface, bordercolor: colours.grid },
     barmode: "group",
     bargap: 0.1,
     showlegend: false,
+    ...marks(data, colours),
     xaxis: {
       type: "date",
       range: [data.start, data.end],

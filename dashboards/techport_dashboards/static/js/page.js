@@ -2,7 +2,7 @@
 
 const page = JSON.parse(document.getElementById("page").textContent);
 
-export const language = page.language === "nb" ? "nb-NO" : "en-GB";
+export const language = { nb: "nb-NO", nn: "nn-NO", en: "en-GB" }[page.language];
 export const heartbeat = page.heartbeat * 1000;
 export const t = (message) => page.messages[message] ?? message;
 

@@ -20,6 +20,8 @@ let last = null;
 const range = ranges({
   start: view.start,
   end: view.end,
+  against: view.against,
+  device: view.device,
   shown: () => ({ start: fromText(last.start), end: fromText(last.end) }),
   offset: () => last?.offset,
   onChange: show,

@@ -1,31 +1,43 @@
-// The range of time that a page shows: in its address, in its toolbar, and for all its charts.
+// What a page shows, of which time: in its address, in its toolbar, and for all its charts.
 
 import { language } from "./page.js";
 import { fromText, toText } from "./time.js";
 
 /**
- * Keeps {start, end} as the server understands them: "-P1D" and "now", or local times. Calls `onChange(range)`.
- * `shown()` gives the walls {start, end} that the charts show now.
+ * Keeps {start, end, against, device}, all text: times as the server understands them ("-P1D" and "now", or local
+ * times), an earlier period to compare with, devices as a comma list. Calls `onChange(range)`. `shown()` gives the walls
+ * {start, end} that the charts show now.
  */
-export function ranges({ start, end, shown, offset, onChange }) {
-  const initial = { start, end };
-  let current = { start, end };
+export function ranges({ start, end, against = "", device = "", shown, offset, onChange }) {
+  const initial = { start, end, against, device };
+  let current = initial;
 
-  function set(range, { remember = true } = {}) {
-    current = range;
+  function set(change, { remember = true } = {}) {
+    current = { ...current, ...change };
+    const plain = current.start === "-P1D" && current.end === "now";
+    const implied = { start: plain, end: current.end === "now", against: !current.against, device: !current.device };
     const address = new URL(location.href);
-    const plain = range.start === "-P1D" && range.end === "now";
-    for (const name of ["start", "end"]) {
-      const implied = plain || (name === "end" && range.end === "now");
-      if (implied) address.searchParams.delete(name);
-      else address.searchParams.set(name, range[name]);
+    for (const [name, left] of Object.entries(implied)) {
+      if (left) address.searchParams.delete(name);
+      else address.searchParams.set(name, current[name]);
     }
-    if (remember) history.pushState(range, "", address);
+    if (remember) history.pushState(current, "", address);
+    show();
+    onChange(current);
+  }
+
+  /** What is chosen, on the toolbar and in the legend. */
+  function show() {
     for (const link of document.querySelectorAll("[data-range]")) {
-      if (range.end === "now" && link.dataset.range === range.start) link.setAttribute("aria-current", "true");
+      if (current.end === "now" && link.dataset.range === current.start) link.setAttribute("aria-current", "true");
       else link.removeAttribute("aria-current");
     }
-    onChange(range);
+    const select = document.getElementById("against");
+    if (select) select.value = current.against;
+    const chosen = current.device.split(",");
+    for (const button of document.querySelectorAll("button[data-colour]")) {
+      button.setAttribute("aria-pressed", String(chosen.includes(button.dataset.colour)));
+    }
   }
 
   /** A range of walls, as text with the charts' fixed offset where they have one. */
@@ -55,16 +67,25 @@ export function ranges({ start, end, shown, offset, onChange }) {
   for (const button of document.querySelectorAll("[data-step]")) {
     button.addEventListener("click", () => step(button.dataset.step));
   }
-  document.querySelector("[data-steps]")?.removeAttribute("hidden");
+  for (const button of document.querySelectorAll("button[data-colour]")) {
+    button.addEventListener("click", () => {
+      const chosen = new Set(current.device.split(",").filter(Boolean));
+      if (!chosen.delete(button.dataset.colour)) chosen.add(button.dataset.colour);
+      set({ device: [...chosen].join(",") });
+    });
+  }
+  document.getElementById("against")?.addEventListener("change", (event) => set({ against: event.target.value }));
+  for (const hidden of document.querySelectorAll("[data-steps]")) hidden.removeAttribute("hidden");
   addEventListener("popstate", (event) => set(event.state ?? initial, { remember: false }));
 
   /** Back to where the page began; from there to now. */
   function reset() {
     const there = current.start === initial.start && current.end === initial.end;
-    set(there ? { start: "-P1D", end: "now" } : initial);
+    set(there ? { start: "-P1D", end: "now" } : { start: initial.start, end: initial.end });
   }
 
   history.replaceState(initial, "");  // so that going back finds a range, also after a reload
+  show();
   return { set, setWalls, reset, isLive: () => current.end === "now", current: () => current };
 }
 

@@ -31,6 +31,11 @@ export function fromText(text) {
 
 export const toText = (wallTime) => new Date(Math.round(wallTime)).toISOString().slice(0, 23).replace(/\.000$/, "");
 
+const short = new Intl.DateTimeFormat(language, { day: "numeric", month: "short", hour: "2-digit", minute: "2-digit", timeZone: "UTC" });
+
+/** A chart's time as people read it. */
+export const shortTime = (text) => short.format(fromText(text));
+
 const UNITS = [["year", 31557600], ["month", 2629800], ["day", 86400], ["hour", 3600], ["minute", 60], ["second", 1]];
 const relative = new Intl.RelativeTimeFormat(language, { numeric: "always", style: "short" });
 

@@ -21,7 +21,10 @@ function showAt(holder, item) {
   const value = slot?.querySelector(".value");
   if (value) {
     const unit = value.querySelector(".unit");
+    const before = value.textContent;
     value.textContent = number(item.value, Number(slot.dataset.decimals));
+    const label = holder.getAttribute("aria-label");  // a mark on the map says its value there too
+    if (label) holder.setAttribute("aria-label", label.replace(before, value.textContent));
     if (unit) value.append("\u00a0", unit);
   }
   const seen = holder.querySelector(".seen");

@@ -1,0 +1,212 @@
+"""Explore: any quantity of a pilot over any range, as lines, distribution, week, rose or against another quantity."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+from urllib.parse import urlencode
+
+import numpy as np
+import pyarrow as pa
+from fastapi import APIRouter, Depends, Query, Request, Response
+from numpy.typing import NDArray
+from pydantic import Field
+from starlette.concurrency import run_in_threadpool
+
+from techport_dashboards import times
+from techport_dashboards.access import Viewer, allow
+from techport_dashboards.api.describe import find_pilot
+from techport_dashboards.catalogue import Catalogue
+from techport_dashboards.errors import Problem
+from techport_dashboards.pages import figures
+from techport_dashboards.pages.clock import Clock
+from techport_dashboards.pages.lines import PRESENTATIONS
+from techport_dashboards.pages.pilot import PageParameters, Panel, newest, panels, pilot_now, range_values
+from techport_dashboards.queries import Question, answer
+from techport_dashboards.services import Services, services_of
+from techport_dashboards.templating import language_of, render
+from techport_pilots.model import PilotDefinition
+from techport_storage.model import Micros
+
+router = APIRouter()
+
+View = Literal["line", "distribution", "week", "rose", "scatter"]
+VIEWS: dict[str, str] = {
+    "line": "Lines over time",
+    "distribution": "Distribution",
+    "week": "Hours of the week",
+    "rose": "Rose: by wind direction",
+    "scatter": "Against another quantity",
+}
+DIRECTION = "wind_from_direction"
+EVERY = "PT1H"
+ROSE_EVERY = "PT10M"  # the wind turns within an hour
+
+
+class ExploreParameters(PageParameters):
+    pilot: str | None = Field(None, max_length=64)
+    quantity: str | None = Field(None, max_length=200)
+    other: str | None = Field(None, max_length=200, description="The second quantity of view=scatter.")
+    view: View = "line"
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """Buckets of one quantity over all chosen devices, in no particular order."""
+
+    device: list[str]
+    time: NDArray[np.int64]
+    value: NDArray[np.float64]
+
+
+@router.get("/explore")
+async def explore(
+    request: Request, viewer: Annotated[Viewer, Depends(allow)], parameters: Annotated[ExploreParameters, Query()]
+) -> Response:
+    """Everything that is chosen is in the address; without a choice the first pilot and its first quantity."""
+    services, now, language = services_of(request), times.now(), language_of(request)
+    catalogue = services.catalogues.current()
+    pilots = [pilot for pilot in catalogue.pilots.values() if viewer.may_see(pilot.id)]
+    if not pilots:
+        raise Problem("not-found", "There are no pilots to explore yet.")
+    pilot = find_pilot(catalogue, viewer, parameters.pilot or pilots[0].id)
+    here, infos = await run_in_threadpool(pilot_now, services, viewer, pilot.id, now)
+    choices = panels(pilot, infos)
+    quantity = _chosen(parameters.quantity, choices, 0)
+    other = _chosen(parameters.other, choices, 1) if parameters.view == "scatter" else None
+    values = range_values(request, pilot, newest([here]), parameters, now)
+    values["chosen"] = [name for name in values["chosen"] if (pilot.id, name) in catalogue.devices]
+    drawing: dict[str, Any] = {}
+    if quantity is not None and parameters.view != "line":
+        drawing = await run_in_threadpool(
+            _figure, services, viewer, catalogue, pilot.id, quantity.quantity,
+            None if other is None else other.quantity, parameters.view, values,
+        )  # fmt: skip
+    return render(
+        request,
+        "explore.html",
+        language,
+        now=now,
+        pilots=pilots,
+        pilot=pilot,
+        here=here,
+        choices=choices,
+        panel=quantity,
+        other=other,
+        asked_language=parameters.lang,
+        weekdays=language.weekdays(),
+        base=str(request.base_url).rstrip("/"),
+        view=parameters.view,
+        views=VIEWS,
+        drawing=drawing,
+        decimals=_decimals(catalogue, pilot.id, quantity),
+        api_call=_api_call(pilot, quantity, other, values, parameters.view, now),
+        **values,
+    )
+
+
+def _chosen(name: str | None, choices: Sequence[Panel], default: int) -> Panel | None:
+    """The quantity asked for; the one at `default` where it is not this pilot's: the form was sent for another."""
+    found = next((choice for choice in choices if choice.quantity == name), None)
+    return found or (choices[min(default, len(choices) - 1)] if choices else None)
+
+
+def _decimals(catalogue: Catalogue, pilot: str, panel: Panel | None) -> int:
+    known = [
+        info.decimals for stream, info in catalogue.streams.items()
+        if panel is not None and stream.pilot == pilot and stream.quantity == panel.quantity
+    ]  # fmt: skip
+    return known[0] if known else 2
+
+
+def _figure(
+    services: Services,
+    viewer: Viewer,
+    catalogue: Catalogue,
+    pilot: str,
+    quantity: str,
+    other: str | None,
+    view: View,
+    values: dict[str, Any],
+) -> dict[str, Any]:
+    """What the template draws: {view: figure}, and how many buckets of which width it rests on."""
+    every = ROSE_EVERY if view == "rose" else EVERY
+    devices = values["chosen"]
+    column = _column(services, viewer, catalogue, pilot, quantity, devices, every, values)
+    rests: dict[str, Any] = {"count": len(column.value), "every": every, "without_wind": False}
+    rests |= {"distribution": [], "week": [], "rose": [], "scatter": None}
+    if view == "distribution":
+        return rests | {"distribution": figures.distribution(column.value)}
+    if view == "week":
+        clock = Clock(times.zone_named(catalogue.pilots[pilot].timezone), None)
+        return rests | {"week": figures.week(clock.local(column.time), column.value)}
+    if view == "rose":
+        if not any(stream[::2] == (pilot, DIRECTION) for stream in catalogue.streams):
+            return rests | {"without_wind": True}
+        wind = _column(services, viewer, catalogue, pilot, DIRECTION, (), every, values)
+        direction, value = _at_the_time(wind, column)
+        return rests | {"rose": figures.rose(direction, value)}
+    assert other is not None
+    second = _column(services, viewer, catalogue, pilot, other, devices, every, values)
+    x, y = _together(second, column)
+    return rests | {"scatter": figures.scatter(x, y)}
+
+
+def _column(
+    services: Services,
+    viewer: Viewer,
+    catalogue: Catalogue,
+    pilot: str,
+    quantity: str,
+    devices: Sequence[str],
+    every: str,
+    values: dict[str, Any],
+) -> Column:
+    kind = next((i.kind for s, i in catalogue.streams.items() if s.pilot == pilot and s.quantity == quantity), "level")
+    statistic = PRESENTATIONS[kind].statistic
+    question = Question(
+        pilots=[pilot], quantities=[quantity], devices=devices, start=values["start"], end=values["end"], every=every,
+        aggregate=[statistic], wall_clock=True,
+    )  # fmt: skip
+    rows = answer(services, viewer, question).rows
+    table = rows if isinstance(rows, pa.Table) else rows.read_all()
+    value = table.column(statistic).to_numpy()
+    kept = np.isfinite(value)
+    device = [name for name, keep in zip(table.column("device").to_pylist(), kept, strict=True) if keep]
+    return Column(device, table.column("time").cast(pa.int64()).to_numpy()[kept], value[kept])
+
+
+def _together(first: Column, second: Column) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Values of the same device and time; where no device measures both, of the same time."""
+    if set(first.device) & set(second.device):
+        known = dict(zip(zip(first.device, first.time.tolist(), strict=True), first.value.tolist(), strict=True))
+        keys: list[Any] = list(zip(second.device, second.time.tolist(), strict=True))
+        pairs = [(known[key], value) for key, value in zip(keys, second.value.tolist(), strict=True) if key in known]
+        return np.array([x for x, _ in pairs]), np.array([y for _, y in pairs])
+    return _at_the_time(first, second)
+
+
+def _at_the_time(first: Column, second: Column) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Values of the second, each with the first's of the same bucket. Of several devices the last one's stands."""
+    known = dict(zip(first.time.tolist(), first.value.tolist(), strict=True))
+    there = np.array([time in known for time in second.time.tolist()], bool)
+    return np.array([known[time] for time in second.time[there].tolist()], np.float64), second.value[there]
+
+
+def _api_call(
+    pilot: PilotDefinition, panel: Panel | None, other: Panel | None, values: dict[str, Any], view: View, now: Micros
+) -> str:
+    """The request that gives the same readings: the page's local times as UTC, durations as they are."""
+    names = [p.quantity for p in (panel, other) if p is not None] + ([DIRECTION] if view == "rose" else [])
+    query = {"pilot": pilot.id, "quantity": ",".join(dict.fromkeys(names))}
+    for name in ("start", "end"):
+        text = values[name]
+        if text != "now" and not text.lstrip("+-").startswith("P"):
+            text = times.iso(times.parse_instant(text, times.zone_named(pilot.timezone), now, wall_clock=True))
+        query[name] = text
+    if values["chosen"]:
+        query["device"] = ",".join(values["chosen"])
+    if view != "line":
+        query["every"] = ROSE_EVERY if view == "rose" else EVERY
+    return f"/api/v1/readings?{urlencode(query)}"

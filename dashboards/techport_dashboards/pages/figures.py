@@ -1,0 +1,129 @@
+"""Figures that a server draws as numbers for an inline SVG: they print, work without JavaScript, and have their table.
+
+Each takes columns of equal length and gives what its template draws. Coordinates are of a drawing 100 units wide.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+BINS = 30
+SECTORS = 16
+SCATTERED = 3_000  # points beyond which every so many-th is drawn
+
+
+@dataclass(frozen=True, slots=True)
+class Bin:
+    low: float
+    high: float
+    count: int
+    height: float  # 0..1 of the highest
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """An hour of the week. `depth` is 0..1 between the lowest and the highest mean."""
+
+    mean: float | None
+    depth: float
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Sector:
+    """Where the wind comes from. `value` is the mean while it does, `share` how often."""
+
+    degrees: float
+    value: float | None
+    share: float
+    count: int
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class Scatter:
+    points: list[tuple[float, float]]  # in a drawing 100 × 60
+    x: tuple[float, float]  # lowest and highest
+    y: tuple[float, float]
+    count: int
+    correlation: float | None  # Pearson's
+
+
+def distribution(value: Floats) -> list[Bin]:
+    """Equal bins from the lowest to the highest value."""
+    if not len(value):
+        return []
+    count, edges = np.histogram(value, bins=BINS if np.ptp(value) > 0 else 1)
+    return [
+        Bin(float(low), float(high), int(n), float(n / count.max()))
+        for low, high, n in zip(edges[:-1], edges[1:], count, strict=True)
+    ]
+
+
+def week(local: Ints, value: Floats) -> list[list[Cell]]:
+    """Seven days from Monday, 24 hours each. `local` are µs of the wall clock since 1970-01-01, a Thursday."""
+    hours = local // 3_600_000_000
+    slot = (hours + 3 * 24) % (7 * 24)
+    count = np.bincount(slot, minlength=7 * 24)
+    total = np.bincount(slot, weights=value, minlength=7 * 24)
+    mean = np.divide(total, count, out=np.full(7 * 24, np.nan), where=count > 0)
+    low, span = (float(np.nanmin(mean)), float(np.nanmax(mean) - np.nanmin(mean))) if count.any() else (0.0, 0.0)
+    cells = [
+        Cell(None, 0.0, 0) if math.isnan(m) else Cell(float(m), float((m - low) / span) if span else 0.0, int(n))
+        for m, n in zip(mean.tolist(), count.tolist(), strict=True)
+    ]
+    return [cells[day * 24 : day * 24 + 24] for day in range(7)]
+
+
+def rose(direction: Floats, value: Floats) -> list[Sector]:
+    """The mean of a value by where the wind came from; petals as long as the mean is high."""
+    if not len(value):
+        return []
+    width = 360 / SECTORS
+    sector = (np.round(direction / width) % SECTORS).astype(np.int64)
+    count = np.bincount(sector, minlength=SECTORS)
+    total = np.bincount(sector, weights=value, minlength=SECTORS)
+    mean = np.divide(total, count, out=np.zeros(SECTORS), where=count > 0)
+    highest = mean.max()
+    return [
+        Sector(
+            i * width,
+            float(mean[i]) if count[i] else None,
+            float(count[i] / count.sum()),
+            int(count[i]),
+            _petal(i * width, width * 0.42, 46 * max(float(mean[i]), 0.0) / highest) if highest > 0 else "",
+        )
+        for i in range(SECTORS)
+    ]
+
+
+def _petal(middle: float, half: float, radius: float) -> str:
+    """A slice of a circle around (50, 50), north up, as an SVG path."""
+    ends = [math.radians(middle + turn) for turn in (-half, half)]
+    (x1, y1), (x2, y2) = ((50 + radius * math.sin(a), 50 - radius * math.cos(a)) for a in ends)
+    return f"M50 50L{x1:.2f} {y1:.2f}A{radius:.2f} {radius:.2f} 0 0 1 {x2:.2f} {y2:.2f}Z"
+
+
+def scatter(x: Floats, y: Floats) -> Scatter | None:
+    """Two quantities at the same times. None without any."""
+    if not len(x):
+        return None
+    (x0, x1), (y0, y1) = ((float(c.min()), float(c.max())) for c in (x, y))
+    step = -(-len(x) // SCATTERED)
+    across = 100 * (x[::step] - x0) / (x1 - x0 or 1.0)
+    down = 60 - 60 * (y[::step] - y0) / (y1 - y0 or 1.0)
+    varied = len(x) > 2 and x0 < x1 and y0 < y1
+    return Scatter(
+        list(zip(np.round(across, 1).tolist(), np.round(down, 1).tolist(), strict=True)),
+        (x0, x1),
+        (y0, y1),
+        len(x),
+        float(np.corrcoef(x, y)[0, 1]) if varied else None,
+    )

@@ -1,0 +1,120 @@
+"""The KPIs of a pilot so far, as a piece of its page."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Query, Request, Response
+from pydantic import Field
+from starlette.concurrency import run_in_threadpool
+
+from techport_dashboards.access import Viewer, allow
+from techport_dashboards.api.describe import find_pilot
+from techport_dashboards.api.schema import Parameters
+from techport_dashboards.i18n import Language
+from techport_dashboards.services import Services, services_of
+from techport_dashboards.templating import language_of, render
+from techport_pilots.evaluation import Evaluation, Interval
+from techport_pilots.model import Kpi, PilotDefinition
+from techport_pilots.quantities import vocabulary_of
+
+router = APIRouter()
+
+SHARE = "1"  # the unit of shares and ratios, which people read in per cent
+
+
+class KpiParameters(Parameters):
+    lang: str | None = Field(None, max_length=8)
+
+
+@dataclass(frozen=True, slots=True)
+class Card:
+    """One KPI in the reader's words. Empty texts where there is nothing to say."""
+
+    title: str
+    value: str
+    unit: str
+    interval: str
+    target: str
+    effect: str
+    verdict: str
+    completeness: str
+    reasons: list[str]
+
+
+@router.get("/pilots/{pilot}/kpis")
+async def kpis(
+    request: Request, viewer: Annotated[Viewer, Depends(allow)], pilot: str, _: Annotated[KpiParameters, Query()]
+) -> Response:
+    """Cards for the pilot's page: value, uncertainty and verdict of each KPI, and the last day's completeness."""
+    services, language = services_of(request), language_of(request)
+    found = find_pilot(services.catalogues.current(), viewer, pilot)
+    standing = await run_in_threadpool(services.evaluations.standing, found)
+    cards = [_card(services, found, kpi, evaluation, language) for kpi, evaluation in standing.kpis]
+    share = standing.recent.share
+    return render(
+        request,
+        "kpis.html",
+        language,
+        cards=cards,
+        complete=None if share is None else f"{language.number(_floor(100 * share), 0)} %",
+        at=language.date_time(standing.at, found.timezone, "HH:mm"),
+    )
+
+
+def _card(services: Services, pilot: PilotDefinition, kpi: Kpi, evaluation: Evaluation, language: Language) -> Card:
+    words = vocabulary_of(pilot)
+    share = evaluation.unit == SHARE
+    factor = 100.0 if share else 1.0
+    known = words.lookup(kpi.quantity)
+    decimals = known.decimals if known and not share else 1
+    unit = "%" if share else words.label(evaluation.unit)
+
+    def number(value: float) -> str:
+        return language.number(factor * value, decimals)
+
+    def between(interval: Interval | None) -> str:
+        return "" if interval is None else f"{number(interval.low)} – {number(interval.high)}"
+
+    now = evaluation.intervention if evaluation.intervention and evaluation.intervention.days else evaluation.baseline
+    return Card(
+        title=language.text(kpi.title, kpi.id),
+        value="–" if now is None or now.value is None else number(now.value),
+        unit=unit,
+        interval=between(now.interval if now else None),
+        target="" if kpi.target is None else _target(kpi, unit, factor, decimals, language),
+        effect=_effect(evaluation, unit, factor, decimals, language),
+        verdict=evaluation.verdict,
+        completeness="" if now is None else f"{language.number(_floor(100 * now.completeness), 0)} %",
+        reasons=[language.text(reason) for reason in evaluation.reasons],
+    )
+
+
+def _target(kpi: Kpi, unit: str, factor: float, decimals: int, language: Language) -> str:
+    assert kpi.target is not None
+    sign = "≤" if kpi.direction == "lower" else "≥"
+    if kpi.target_is == "percent":
+        return f"{sign} {language.signed(kpi.target, 0)} %"
+    value = factor * kpi.target
+    shown = 0 if value == int(value) else max(decimals, 1)
+    text = language.number(value, shown) if kpi.target_is == "value" else language.signed(value, shown)
+    return f"{sign} {text} {unit}"
+
+
+def _effect(evaluation: Evaluation, unit: str, factor: float, decimals: int, language: Language) -> str:
+    """The change since the baseline with its interval, in per cent where the scale has a zero."""
+    change, interval, unit_of_change, digits = evaluation.percent, evaluation.percent_interval, "%", 0
+    if change is None:
+        change, interval, unit_of_change, digits = evaluation.effect, evaluation.interval, unit, decimals
+    else:
+        factor = 1.0
+    if change is None or interval is None:
+        return ""
+    low, high = (language.signed(factor * end, digits) for end in (interval.low, interval.high))
+    return f"{language.signed(factor * change, digits)} {unit_of_change} ({low} … {high})"
+
+
+def _floor(percent: float) -> int:
+    """99.96 % is not complete."""
+    return int(percent)

@@ -1,0 +1,163 @@
+"""How complete a pilot's readings are: a calendar of its devices, what is flagged, and every gap of one device."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+import numpy as np
+import pyarrow as pa
+from fastapi import APIRouter, Depends, Query, Request, Response
+from numpy.typing import NDArray
+from pydantic import Field
+from starlette.concurrency import run_in_threadpool
+
+from techport_dashboards import times
+from techport_dashboards.access import Viewer, allow
+from techport_dashboards.api.describe import find_pilot
+from techport_dashboards.api.schema import Parameters
+from techport_dashboards.catalogue import Catalogue
+from techport_dashboards.errors import Problem
+from techport_dashboards.services import Services, services_of
+from techport_dashboards.templating import language_of, render
+from techport_pilots.completeness import Gap, gaps, pilot_intervals
+from techport_pilots.model import PilotDefinition
+from techport_pilots.registry import DeviceInfo, StreamInfo
+from techport_storage.model import Every, Micros, Selection, Stream
+from techport_storage.model import Query as StoreQuery
+
+router = APIRouter()
+
+SPANS = (7, 30, 90)
+GAPS_SHOWN = 30
+
+
+class QualityParameters(Parameters):
+    days: Literal["7", "30", "90"] = "30"
+    device: str | None = Field(None, max_length=200, description="Whose gaps to list.")
+    lang: str | None = Field(None, max_length=8)
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A device. `shares` has one number a day, 0..1, None where nothing was expected."""
+
+    device: DeviceInfo
+    shares: list[float | None]
+    share: float | None
+    readings: int
+    flagged: int
+
+
+@dataclass(frozen=True, slots=True)
+class Calendar:
+    days: list[Micros]  # local midnights
+    rows: list[Row]
+
+
+@router.get("/pilots/{pilot}/quality")
+async def quality_page(
+    request: Request,
+    viewer: Annotated[Viewer, Depends(allow)],
+    pilot: str,
+    parameters: Annotated[QualityParameters, Query()],
+) -> Response:
+    """The last days up to now, worst device first."""
+    services, now = services_of(request), times.now()
+    catalogue = services.catalogues.current()
+    found = find_pilot(catalogue, viewer, pilot)
+    if parameters.device is not None and (pilot, parameters.device) not in catalogue.devices:
+        raise Problem("not-found", f"There is no device {parameters.device[:80]!r} in {pilot}.", parameter="device")
+    calendar = await run_in_threadpool(calendar_of, services, found, int(parameters.days), now)
+    missing: list[tuple[StreamInfo, Gap]] = []
+    if parameters.device is not None:
+        missing = await run_in_threadpool(_gaps, services, found, parameters.device, calendar.days[0], now)
+    return render(
+        request,
+        "quality.html",
+        language_of(request),
+        pilot=found,
+        calendar=calendar,
+        spans=SPANS,
+        span=int(parameters.days),
+        device=parameters.device,
+        gaps=missing[:GAPS_SHOWN],
+        gap_count=len(missing),
+    )
+
+
+def calendar_of(services: Services, pilot: PilotDefinition, days: int, now: Micros) -> Calendar:
+    """Readings of each device and local day against those that its streams promise."""
+    zone = times.zone_named(pilot.timezone)
+    today = times.moment(now, zone).replace(hour=0, minute=0, second=0, microsecond=0)
+    starts = [times.parse_instant(f"-P{back}D", zone, times.micros(today)) for back in range(days - 1, -1, -1)]
+    edges = np.array([*starts, now], np.int64)
+    every, good = (_counts(services, pilot, edges, quality) for quality in ("all", "good"))
+    catalogue = services.catalogues.current()
+    rows = [
+        _row(catalogue, device, pilot_intervals(pilot), edges, every, good) for device in catalogue.devices_of(pilot.id)
+    ]
+    return Calendar(starts, sorted(rows, key=lambda row: (row.share is None, row.share or 0.0)))
+
+
+Numbers = NDArray[np.int64]
+Counts = dict[Stream, Numbers]
+"""Readings of each stream, one number a day."""
+
+
+def _counts(services: Services, pilot: PilotDefinition, edges: Numbers, quality: str) -> Counts:
+    query = StoreQuery(
+        select=Selection(pilots=(pilot.id,)),
+        start=int(edges[0]),
+        end=int(edges[-1]),
+        every=Every(1, "d"),
+        aggregates=("count",),
+        zone=pilot.timezone,
+        quality="good" if quality == "good" else "all",
+    )
+    table = services.store.read(query).read_all()
+    names = zip(*(table.column(name).to_pylist() for name in ("pilot", "device", "quantity")), strict=True)
+    day = np.searchsorted(edges, table.column("time").cast(pa.int64()).to_numpy(), side="right") - 1
+    found: Counts = {}
+    for name, index, count in zip(names, day.tolist(), table.column("count").to_pylist(), strict=True):
+        found.setdefault(Stream(*name), np.zeros(len(edges) - 1, np.int64))[index] += count
+    return found
+
+
+def _row(
+    catalogue: Catalogue,
+    device: DeviceInfo,
+    promised: dict[Stream, Micros | None],
+    edges: Numbers,
+    every: Counts,
+    good: Counts,
+) -> Row:
+    streams = [stream for stream in {*promised, *every} if stream[:2] == (device.pilot, device.device)]
+    lengths = np.diff(edges)
+    expected, observed = np.zeros(len(lengths)), np.zeros(len(lengths))
+    for stream in streams:
+        interval = promised.get(stream)
+        if interval is not None:
+            due = lengths // interval
+            expected += due
+            observed += np.minimum(every.get(stream, np.zeros(len(lengths))), due)
+    readings = int(sum(every[stream].sum() for stream in streams if stream in every))
+    kept = int(sum(good[stream].sum() for stream in streams if stream in good))
+    shares = [float(o / e) if e else None for o, e in zip(observed, expected, strict=True)]
+    return Row(
+        device, shares, float(observed.sum() / expected.sum()) if expected.any() else None, readings, readings - kept
+    )
+
+
+def _gaps(
+    services: Services, pilot: PilotDefinition, device: str, start: Micros, end: Micros
+) -> list[tuple[StreamInfo, Gap]]:
+    """Every gap of the device's streams, the longest first."""
+    catalogue = services.catalogues.current()
+    found = [
+        (catalogue.stream(stream), gap)
+        for stream, interval in pilot_intervals(pilot).items()
+        if stream.device == device and interval is not None
+        for gap in gaps(services.store, stream, interval, start, end)
+    ]
+    return sorted(found, key=lambda pair: pair[1].start - pair[1].end)
