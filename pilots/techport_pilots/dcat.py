@@ -84,7 +84,7 @@ def catalogue(
     lines = [_PREFIXES, f"{_iri(here)} a dcat:Catalog ;"]
     lines += [f"  dct:identifier {_literal(here)} ;", *_texts("dct:title", title)]
     lines += _texts("dct:description", description)
-    lines += [f"  foaf:homepage {_iri(base + '/catalogue')} ;", f'  dct:modified "{modified}"^^xsd:date ;']
+    lines += [f"  foaf:homepage {_iri(base + '/')} ;", f'  dct:modified "{modified}"^^xsd:date ;']
     lines += [f"  dct:language <{_EU}/language/NOB>, <{_EU}/language/ENG> ;"]
     lines += _licence("CC-BY-4.0")
     lines += [f"  dcat:dataset {_iri(_dataset_of(base, pilot))} ;" for pilot in shown]
@@ -98,7 +98,7 @@ def catalogue(
         ]
         home = f"{base}/pilots/{quote(pilot.id)}"
         lines += [_dataset(pilot, _dataset_of(base, pilot), home, ways, f"{base}/catalog.ttl#agent-{quote(pilot.id)}")]
-    return _with_terms([*lines, _document(f"{base}/catalogue", title)])
+    return _with_terms([*lines, _document(f"{base}/", title)])
 
 
 def dataset(pilot: PilotDefinition, distributions: Sequence[Distribution], period: tuple[dt.date, dt.date]) -> str:

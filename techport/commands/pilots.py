@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -60,14 +61,19 @@ def import_(
 
 @app.command("list")
 def list_(data: options.Data = None, registry: options.RegistryUrl = None, lang: Language = "en") -> None:
-    """All pilots."""
-    table = Table("id", "title", "state", "devices", "streams")
+    """All pilots: their states, when they end, and the verdicts of their last reports."""
+    from techport_pilots.changes import now
+    from techport_pilots.portfolio import portfolio
+
+    table = Table("id", "title", "state", "ends", "devices", "KPIs", "")
     with open_registry(data, registry) as opened:
-        for pilot in opened.pilots():
-            streams = opened.streams(pilot.id)
-            table.add_row(
-                pilot.id, pilot.title.get(lang), opened.state(pilot.id), str(len(pilot.devices)), str(len(streams))
-            )
+        for one in portfolio(opened, now()):
+            devices = len(opened.pilot(one.pilot).devices)
+            verdicts = ", ".join(f"{n} {verdict}" for verdict, n in one.verdicts.items())
+            note = "end it: its last phase is over" if one.overdue else "ends soon" if one.ends_soon else ""
+            ends = "" if one.ends is None else dt.datetime.fromtimestamp(one.ends / 1e6, dt.UTC).date().isoformat()
+            title = one.title.get(lang)
+            table.add_row(one.pilot, title, one.state, ends, str(devices), verdicts or str(one.kpis), note)
     Console().print(table)
 
 

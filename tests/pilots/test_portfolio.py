@@ -1,0 +1,48 @@
+"""All pilots at once: states, ends and verdicts."""
+
+from __future__ import annotations
+
+import msgspec
+
+from techport_pilots import lifecycle
+from techport_pilots.evaluation import Evaluation
+from techport_pilots.portfolio import portfolio
+from techport_pilots.registry import Registry
+from techport_pilots.report import keep_evaluations
+from tests.pilots import trial
+
+DAY = 24 * trial.HOUR
+
+
+def test_where_each_pilot_stands(registry: Registry) -> None:
+    for name in ("a", "b"):
+        registry.import_pilot(msgspec.structs.replace(trial.definition(), id=name), "", "test")
+    lifecycle.transition(registry.engine, registry.pilot("b"), "running", "test")
+    answers = [
+        Evaluation(kpi="dust", unit="ug/m3", verdict="target met", reasons=[]),
+        Evaluation(kpi="dusty", unit="1", verdict="inconclusive", reasons=[]),
+    ]
+    keep_evaluations(registry.engine, "b", answers, 1)
+    draft, running = portfolio(registry, trial.START + 40 * DAY)
+    assert (draft.pilot, draft.state, draft.ends_soon, draft.overdue, draft.verdicts) == (
+        "a",
+        "draft",
+        False,
+        False,
+        {},
+    )
+    assert (running.state, running.phases, running.ends_soon) == ("running", ["sweeping"], True)
+    assert running.verdicts == {"inconclusive": 1, "target met": 1}
+    assert portfolio(registry, trial.START + 10 * DAY)[1].ends_soon is False
+    late = portfolio(registry, trial.START + 90 * DAY)[1]
+    assert (late.overdue, late.ends_soon, late.phases, late.erase_at) == (True, False, [], None)
+    lifecycle.transition(registry.engine, registry.pilot("b"), "ended", "test")
+    ended = portfolio(registry, trial.START + 90 * DAY)[1]
+    assert not ended.overdue
+    assert ended.erase_at is not None
+
+
+def test_a_pilot_without_phases_never_ends_by_itself(registry: Registry) -> None:
+    registry.import_pilot(msgspec.structs.replace(trial.definition(), phases=[], kpis=[]), "", "test")
+    (one,) = portfolio(registry, trial.START)
+    assert (one.ends, one.kpis, one.overdue) == (None, 0, False)
