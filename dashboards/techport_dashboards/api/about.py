@@ -18,6 +18,24 @@ router = APIRouter(tags=["about"])
 Allowed = Annotated[Viewer, Depends(allow)]
 
 
+_PROBLEM = {
+    "description": "What was wrong, as RFC 9457 problem details: `parameter` points at it, `example` is a right one.",
+    "content": {
+        "application/problem+json": {
+            "schema": {
+                "type": "object",
+                "required": ["type", "title", "status", "detail", "remedy"],
+                "properties": {
+                    **{name: {"type": "string"} for name in ("type", "title", "detail", "remedy", "parameter")},
+                    "status": {"type": "integer"},
+                    "example": {"type": "string"},
+                },
+            }
+        }
+    },
+}
+
+
 class LiveParameters(Parameters):
     pilot: Names
 
@@ -38,7 +56,13 @@ async def live(request: Request, viewer: Allowed, parameters: Annotated[LivePara
 @router.get("/openapi.json", include_in_schema=False)
 async def openapi(request: Request) -> JSONResponse:
     """This API's OpenAPI description."""
-    return JSONResponse(request.app.openapi())
+    description: dict[str, Any] = request.app.openapi()
+    for operations in description["paths"].values():
+        for operation in operations.values():
+            responses = operation["responses"]
+            responses.pop("422", None)  # the framework's own form, which never leaves this server
+            responses.setdefault("default", _PROBLEM)
+    return JSONResponse(description)
 
 
 @router.get("/problems")
