@@ -101,7 +101,7 @@ async def explore(
         views=VIEWS,
         drawing=drawing,
         decimals=_decimals(catalogue, pilot.id, quantity),
-        api_call=_api_call(pilot, quantity, other, values, parameters.view, now),
+        api_call=_api_call(catalogue, pilot, (quantity, other), values, parameters.view, now),
         **values,
     )
 
@@ -142,7 +142,7 @@ def _figure(
         clock = Clock(times.zone_named(catalogue.pilots[pilot].timezone), None)
         return rests | {"week": figures.week(clock.local(column.time), column.value)}
     if view == "rose":
-        if not any(stream[::2] == (pilot, DIRECTION) for stream in catalogue.streams):
+        if not _has_wind(catalogue, pilot):
             return rests | {"without_wind": True}
         wind = _column(services, viewer, catalogue, pilot, DIRECTION, (), every, values)
         direction, value = _at_the_time(wind, column)
@@ -163,8 +163,7 @@ def _column(
     every: str,
     values: dict[str, Any],
 ) -> Column:
-    kind = next((i.kind for s, i in catalogue.streams.items() if s.pilot == pilot and s.quantity == quantity), "level")
-    statistic = PRESENTATIONS[kind].statistic
+    statistic = _statistic(catalogue, pilot, quantity)
     question = Question(
         pilots=[pilot], quantities=[quantity], devices=devices, start=values["start"], end=values["end"], every=every,
         aggregate=[statistic], wall_clock=True,
@@ -175,6 +174,16 @@ def _column(
     kept = np.isfinite(value)
     device = [name for name, keep in zip(table.column("device").to_pylist(), kept, strict=True) if keep]
     return Column(device, table.column("time").cast(pa.int64()).to_numpy()[kept], value[kept])
+
+
+def _has_wind(catalogue: Catalogue, pilot: str) -> bool:
+    return any(stream[::2] == (pilot, DIRECTION) for stream in catalogue.streams)
+
+
+def _statistic(catalogue: Catalogue, pilot: str, quantity: str) -> str:
+    """What stands for a bucket of the quantity."""
+    kind = next((i.kind for s, i in catalogue.streams.items() if s.pilot == pilot and s.quantity == quantity), "level")
+    return PRESENTATIONS[kind].statistic
 
 
 def _together(first: Column, second: Column) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -195,10 +204,13 @@ def _at_the_time(first: Column, second: Column) -> tuple[NDArray[np.float64], ND
 
 
 def _api_call(
-    pilot: PilotDefinition, panel: Panel | None, other: Panel | None, values: dict[str, Any], view: View, now: Micros
-) -> str:
+    catalogue: Catalogue, pilot: PilotDefinition, panels: Sequence[Panel | None], values: dict[str, Any], view: View,
+    now: Micros,
+) -> str:  # fmt: skip
     """The request that gives the same readings: the page's local times as UTC, durations as they are."""
-    names = [p.quantity for p in (panel, other) if p is not None] + ([DIRECTION] if view == "rose" else [])
+    names = [panel.quantity for panel in panels if panel is not None]
+    if view == "rose" and _has_wind(catalogue, pilot.id):
+        names.append(DIRECTION)
     query = {"pilot": pilot.id, "quantity": ",".join(dict.fromkeys(names))}
     for name in ("start", "end"):
         text = values[name]
@@ -209,4 +221,5 @@ def _api_call(
         query["device"] = ",".join(values["chosen"])
     if view != "line":
         query["every"] = ROSE_EVERY if view == "rose" else EVERY
+        query["aggregate"] = ",".join(dict.fromkeys(_statistic(catalogue, pilot.id, name) for name in names))
     return f"/api/v1/readings?{urlencode(query)}"

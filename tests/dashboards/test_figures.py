@@ -1,0 +1,76 @@
+"""Figures that the server draws, the pages they are on, and the calendar of completeness."""
+
+from __future__ import annotations
+
+import html
+import re
+
+import httpx
+import numpy as np
+import pytest
+
+from techport_dashboards.pages import figures
+from techport_storage.model import Selection, Stream
+from tests.dashboards.conftest import START
+from tests.dashboards.web import HOUR, City
+
+pytestmark = pytest.mark.anyio
+MONDAY = 4 * 24 * HOUR  # 5 January 1970, as a wall clock
+
+
+def test_every_value_is_in_one_bin() -> None:
+    value = np.random.default_rng(1).normal(size=1000)
+    bins = figures.distribution(value)
+    assert sum(b.count for b in bins) == 1000
+    assert (bins[0].low, bins[-1].high) == (value.min(), value.max())
+    assert max(b.height for b in bins) == 1
+    assert [b.count for b in figures.distribution(np.array([3.0, 3.0]))] == [2]
+
+
+def test_the_week_begins_on_monday() -> None:
+    cells = figures.week(
+        np.array([MONDAY, MONDAY + 25 * HOUR, MONDAY + 8 * 24 * HOUR + HOUR]), np.array([1.0, 2.0, 4.0])
+    )
+    assert (cells[0][0].mean, cells[0][0].depth) == (1.0, 0.0)
+    assert (cells[1][1].mean, cells[1][1].count, cells[1][1].depth) == (3.0, 2, 1.0)
+    assert cells[6][23].mean is None
+
+
+def test_north_is_one_sector() -> None:
+    sectors = figures.rose(np.array([355.0, 5.0, 90.0, 360.0]), np.array([1.0, 3.0, 8.0, 2.0]))
+    assert (sectors[0].value, sectors[0].count, sectors[0].share) == (2.0, 3, 0.75)
+    assert sectors[4].value == 8.0
+    assert sectors[8].value is None
+
+
+def test_a_scatter_keeps_its_corners() -> None:
+    found = figures.scatter(np.array([0.0, 5.0, 10.0]), np.array([0.0, 1.0, 2.0]))
+    assert found is not None
+    assert found.points == [(0, 60), (50, 30), (100, 0)]
+    assert found.correlation == pytest.approx(1)
+    assert figures.scatter(np.empty(0), np.empty(0)) is None
+
+
+@pytest.mark.parametrize("view", ["line", "distribution", "week", "rose", "scatter"])
+async def test_every_view_and_its_download_answer(client: httpx.AsyncClient, view: str) -> None:
+    query = {"pilot": "kai-luft", "quantity": "pm10", "view": view, "start": "2026-10-20", "end": "2026-10-30T12:00"}
+    answer = await client.get("/explore", params=query)
+    assert answer.status_code == 200
+    link = html.unescape(re.search(r'<a href="(/api/v1/readings[^"]*)">JSON', answer.text)[1])  # type: ignore[index]
+    assert (await client.get(link)).status_code == 200
+
+
+async def test_exploring_another_pilot_keeps_no_names_of_the_first(client: httpx.AsyncClient) -> None:
+    answer = await client.get("/explore", params={"pilot": "stille", "quantity": "pm10", "device": "port"})
+    assert answer.status_code == 200
+    assert '<option value="laeq" selected>' in answer.text
+
+
+async def test_gaps_are_listed_with_what_is_missing(city: City, client: httpx.AsyncClient) -> None:
+    crane = Selection(streams=(Stream("kai-luft", "kran", "pm10"),))
+    city.store.erase(crane, START + 50 * HOUR, START + 60 * HOUR)
+    answer = await client.get("/pilots/kai-luft/quality", params={"days": "90", "device": "kran", "lang": "en"})
+    assert answer.status_code == 200
+    (row,) = re.findall(r"22 Oct 2026 03:00:00.*?</tr>", answer.text, re.DOTALL)
+    assert ">10<" in row
+    assert (await client.get("/pilots/kai-luft/quality", params={"device": "nobody"})).status_code == 404
