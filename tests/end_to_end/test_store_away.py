@@ -1,4 +1,4 @@
-"""InfluxDB is down for a while, then its disk is full: the broker keeps the queue, and everything arrives afterwards."""
+"""InfluxDB is down for a while, then its disk is full: the broker keeps the queue, and all of it arrives afterwards."""
 
 from __future__ import annotations
 
