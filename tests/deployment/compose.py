@@ -184,6 +184,10 @@ def _get(path: str) -> Any:
         return json.loads(answer.read())
 
 
+def _devices(items: list[dict[str, Any]]) -> set[tuple[str, str]]:
+    return {(item["pilot"], item["device"]) for item in items}
+
+
 def _messages(deployment: Deployment, worker: str) -> float:
     """How many messages the worker has settled, by its own /metrics."""
     address = deployment.services[worker]["environment"]["TECHPORT_HTTP"]
@@ -204,8 +208,8 @@ def _walk(deployment: Deployment) -> dict[str, Any]:
         )
     deployment.services["simulator"]["command"][-1] = "0"  # hours of history: none, to be quick
     deployment.start("simulator")
-    until = time.monotonic() + 90
-    while len(items := _get("/api/v1/latest")["items"]) < 100 and time.monotonic() < until:
+    until = time.monotonic() + 180
+    while len(_devices(items := _get("/api/v1/latest")["items"])) < 40 and time.monotonic() < until:
         time.sleep(0.5)
     outsider = subprocess.run(
         ["mosquitto_pub", "-h", "mosquitto", "-p", "8883", "--cafile", "/run/secrets/mqtt_ca", "-u", "simulator",
@@ -214,7 +218,7 @@ def _walk(deployment: Deployment) -> dict[str, Any]:
     )  # fmt: skip
     return {
         "latest": len(items),
-        "devices": len({(item["pilot"], item["device"]) for item in items}),
+        "devices": len(_devices(items)),
         "ready": _get("/readyz")["status"],
         "shared_out": {name: _messages(deployment, name) > 0 for name in ("ingest-1", "ingest-2")},
         "wrong_password": outsider.returncode,

@@ -55,12 +55,12 @@ class Platform:
         if self.process is not None and self.process.poll() is None:
             self.process.terminate()
             try:
-                self.process.wait(20)
+                self.process.wait(60)
             except subprocess.TimeoutExpired:
                 self.process.kill()
                 self.process.wait()
 
-    def start(self, patience: float = 40.0) -> None:
+    def start(self, patience: float = 120.0) -> None:
         """Start, and return when /readyz says yes."""
         with self.log.open("ab") as log:
             environment = {**os.environ, "TECHPORT_LOG_FORMAT": "json"}
@@ -85,7 +85,7 @@ class Platform:
         """Ctrl-C; returns the exit code."""
         assert self.process is not None
         self.process.send_signal(signal.SIGINT)
-        return self.process.wait(30)
+        return self.process.wait(60)
 
     def get(self, path: str) -> Any:
         with urllib.request.urlopen(f"http://{self.http}{path}", timeout=30) as answer:

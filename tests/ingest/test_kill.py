@@ -134,7 +134,7 @@ def test_what_the_embedded_broker_acknowledged_survives_a_kill(tmp_path: Path) -
 
 
 def connect_when_it_listens(port: int) -> Client:
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 120
     while True:
         try:
             return publisher(port)
