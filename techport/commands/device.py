@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 app = typer.Typer(no_args_is_help=True, help="Devices of pilots. Works while the platform runs.")
 
+_FILE = "The file that you imported does not say so: techport pilot show {} --yaml writes the one to go on with"
+
 Pilot = Annotated[str, typer.Argument(help="id of the pilot")]
 
 
@@ -52,7 +54,7 @@ def add(
         if known is None:
             named = None if title is None else Text(nb=title, en=title)
             version = add_device(opened, pilot, DeviceDefinition(id=device, title=named), getpass.getuser())
-            console.print(f"{device} is in the definition (version {version})")
+            console.print(f"{device} is in the definition (version {version}). {_FILE.format(pilot)}", soft_wrap=True)
         issued = Credentials(opened.engine).issue(pilot, known.id if known else device, getpass.getuser())
         opened.watching.watch(pilot, known.id if known else device, seconds=3600)
     for line in (f"user name: {issued.username}", f"password:  {issued.password}", f"topic:     {issued.topic}", ""):
@@ -148,3 +150,4 @@ def claim(
     Console(highlight=False).print(
         f"{claimed.device} is in the definition (version {claimed.version}); {claimed.entries} messages are replayed"
     )
+    Console(highlight=False).print(_FILE.format(pilot), soft_wrap=True)

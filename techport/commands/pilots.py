@@ -78,11 +78,22 @@ def list_(data: options.Data = None, registry: options.RegistryUrl = None, lang:
 
 
 @app.command("show")
-def show(pilot: str, data: options.Data = None, registry: options.RegistryUrl = None, lang: Language = "en") -> None:
+def show(
+    pilot: str,
+    data: options.Data = None,
+    registry: options.RegistryUrl = None,
+    lang: Language = "en",
+    yaml: Annotated[bool, typer.Option("--yaml", help="the whole definition, as a file to edit and import")] = False,
+) -> None:
     """One pilot: its question, phases, devices and streams."""
     console = Console(highlight=False)
     with open_registry(data, registry) as opened:
         definition = opened.pilot(pilot)
+        if yaml:
+            from techport_pilots.definition import to_yaml
+
+            typer.echo(to_yaml(definition), nl=False)
+            return
         console.print(f"[bold]{definition.title.get(lang)}[/bold] ({definition.id})\n{definition.question.get(lang)}")
         console.print(f"  {opened.state(pilot)}")
         for phase in definition.phases:
