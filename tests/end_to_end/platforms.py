@@ -48,7 +48,11 @@ class Platform:
         self.process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Platform:
-        self.start()
+        try:
+            self.start()
+        except AssertionError:  # `with` ends only what it has entered
+            self.__exit__()
+            raise
         return self
 
     def __exit__(self, *_: object) -> None:
