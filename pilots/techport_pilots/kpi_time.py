@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from zoneinfo import ZoneInfo
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from techport_storage.model import Micros
@@ -36,6 +35,8 @@ class Local:
 
 def local(times: Ints, zone: str) -> Local:
     """Local date, hour and weekday of instants in µs. Raises what ZoneInfo raises for a zone that is none."""
+    import pandas as pd  # here and below: definitions are checked by workers too, which never need it
+
     wall = (
         pd.DatetimeIndex(times.astype("datetime64[us]")).tz_localize("UTC").tz_convert(ZoneInfo(zone)).tz_localize(None)
     )
@@ -46,6 +47,8 @@ def local(times: Ints, zone: str) -> Local:
 
 def day_starts(days: Ints, zone: str) -> Ints:
     """The instant (µs) at which each local day begins; where it has no midnight, the first instant after."""
+    import pandas as pd
+
     midnight = pd.DatetimeIndex(days.astype("datetime64[D]").astype("datetime64[us]"))
     starts = midnight.tz_localize(ZoneInfo(zone), ambiguous=np.ones(len(days), bool), nonexistent="shift_forward")
     return np.asarray(starts.tz_convert("UTC").as_unit("us").asi8)
