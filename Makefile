@@ -32,7 +32,7 @@ install-dev: $(UV)
 assets: $(VENDOR)/.made
 
 $(VENDOR)/.made: dashboards/package-lock.json
-	@if command -v npm >/dev/null && (cd dashboards && npm ci --no-audit --no-fund --loglevel=error); then \
+	@if command -v npm >/dev/null && (cd dashboards && npm ci --no-audit --no-fund --no-update-notifier --loglevel=error); then \
 	  mkdir -p $(VENDOR) \
 	  && cp dashboards/node_modules/plotly.js-basic-dist-min/plotly-basic.min.js $(VENDOR)/ \
 	  && cp dashboards/node_modules/plotly.js-basic-dist-min/LICENSE $(VENDOR)/plotly-basic.LICENSE \

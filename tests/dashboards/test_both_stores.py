@@ -39,6 +39,16 @@ QUESTIONS = [
 ]
 
 
+OTHER_STANDARDS = [
+    "/sta/v1.1/Things?$expand=Datastreams($expand=Observations($top=3;$orderby=phenomenonTime desc))",
+    "/sta/v1.1/Observations?$top=20&$filter=result gt 12&$orderby=phenomenonTime",
+    "/edr/collections",
+    "/edr/collections/kai-luft/locations/kran?datetime=2026-10-20T00:00:00Z/2026-10-21T00:00:00Z",
+    "/api/v1/pilots/kai-luft/events",
+    "/api/v1/pilots/kai-luft/kpis",
+]
+
+
 @pytest.fixture
 async def other(city: City, influxd: Influxd) -> AsyncIterator[httpx.AsyncClient]:
     store = open_store(influxd.url(influxd.new_bucket()))
@@ -59,6 +69,14 @@ async def test_the_answer_is_the_same(client: httpx.AsyncClient, other: httpx.As
     items = one.json()["items"]
     assert items, "a comparison of nothing"
     _assert_same(one.json(), two.json(), exact="every=" not in question, at=question)
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("path", OTHER_STANDARDS)
+async def test_other_standards_are_the_same(client: httpx.AsyncClient, other: httpx.AsyncClient, path: str) -> None:
+    one, two = await client.get(path), await other.get(path)
+    assert one.status_code == two.status_code == 200, (one.text, two.text)
+    _assert_same(one.json(), two.json(), exact=True, at=path)
 
 
 def _assert_same(one: Any, two: Any, exact: bool, at: str) -> None:
