@@ -2,7 +2,8 @@
 
     nice .venv/bin/python benchmarks/evaluation.py [--pilots 500] [--only WORD]
 
-Every pilot goes the whole way: readings into a store, evaluate(), verdict. The table is in docs/statistics.md.
+Every pilot goes the whole way from readings to the verdict; only the store is a shelf in memory, for speed (the
+slow test tests/pilots/test_evaluation_honest.py takes a real one). The table is in docs/statistics.md.
 """
 
 from __future__ import annotations
@@ -11,10 +12,9 @@ import argparse
 import time
 
 import numpy as np
-from evaluation_pilots import Scenario, definition, readings
+from evaluation_pilots import Scenario, Shelf, definition, readings
 
 from techport_pilots.evaluation import Evaluation, Interval, evaluate
-from techport_storage.store import open_store
 
 EFFECT = 2.0
 
@@ -32,20 +32,14 @@ SCENARIOS = (
     Scenario("8 + 8 weeks, AR 0.95, control and wind", 8, 0.95, control=True, covariate=True),
     Scenario("4 + 4 weeks, AR 0.8, skewed noise", 4, 0.8, skewed=True),
     Scenario("4 + 4 weeks, AR 0.8, 90th percentile", 4, 0.8, statistic="percentile"),
-    Scenario("4 + 4 weeks, AR 0.8, median", 4, 0.8, statistic="median"),
 )
 
 
 def one(scenario: Scenario, effect: float, seed: int) -> Evaluation:
     """Simulate one pilot and evaluate it. Every scenario has its own chance, with and without the effect."""
     pilot = definition(scenario)
-    store = open_store("duckdb://")
-    try:
-        chance = np.random.default_rng([SCENARIOS.index(scenario), int(effect != 0), seed])
-        store.write(readings(scenario, effect, chance))
-        return evaluate(store, pilot, pilot.kpis[0], second_opinion=effect != 0)
-    finally:
-        store.close()
+    chance = np.random.default_rng([SCENARIOS.index(scenario), int(effect != 0), seed])
+    return evaluate(Shelf(readings(scenario, effect, chance)), pilot, pilot.kpis[0], second_opinion=False)
 
 
 def row(scenario: Scenario, pilots: int) -> str:
@@ -55,12 +49,11 @@ def row(scenario: Scenario, pilots: int) -> str:
     answered = [e for e in real if e.interval is not None]
     quiet = [e for e in null if e.interval is not None]
     covered = np.mean([_covers(e.interval, EFFECT) for e in answered] + [_covers(e.interval, 0.0) for e in quiet])
-    simple = np.mean([_covers(e.bootstrap, EFFECT) for e in answered])
     alarms = np.mean([e.shown != "none shown" for e in quiet])
     found = np.mean([e.shown == "higher" for e in answered])
     width = np.mean([e.interval.high - e.interval.low for e in answered if e.interval]) / 2
     return (
-        f"| {scenario.name} | {covered:.1%} | {alarms:.1%} | ±{width:.2f} | {found:.0%} | {simple:.1%} | "
+        f"| {scenario.name} | {covered:.1%} | {alarms:.1%} | ±{width:.2f} | {found:.0%} | "
         f"{len(answered) + len(quiet)} of {2 * pilots} |"
     )
 
@@ -75,7 +68,7 @@ def main() -> None:
     parser.add_argument("--only", default="", help="scenarios whose name holds this")
     wanted = parser.parse_args()
     print(f"| scenario | covers the truth (0 or {EFFECT:g}) | false alarms, no effect | half width | effect found "
-          "| bootstrap covers | answered |\n|---|---|---|---|---|---|---|", flush=True)  # fmt: skip
+          "| answered |\n|---|---|---|---|---|---|", flush=True)  # fmt: skip
     began = time.process_time()
     for scenario in SCENARIOS:
         if wanted.only in scenario.name:

@@ -13,9 +13,13 @@ from techport_storage.model import Batch, Stream
 PILOT = "trondheim-cleaning"
 HOUR = 3_600_000_000
 
-# Traffic is labelled by the start of the hour in fixed UTC+1 (winter time all year); the other files show no summer
-# time either, so all are taken as UTC+1. For daily values an hour more or less makes no difference to speak of.
-_OFFSET = HOUR
+
+# docs/decisions/0005: traffic, air quality and cleaning name the start of the hour in fixed UTC+1; weather is UTC, and
+# its sums are of the hour that ends at the label.
+def _starts(column: str) -> int:
+    """What to take off a label to get the instant (µs)."""
+    return 0 if column.startswith("voll") and "sum(" not in column else HOUR
+
 
 _COLUMNS = {
     "air_quality_measurements.csv": {
@@ -65,11 +69,11 @@ def readings(shared: Path) -> Batch:
     times, values, index = [], [], []
     for name, columns in _COLUMNS.items():
         table = pd.read_csv(folder / name, index_col=0, parse_dates=[0])
-        time = table.index.to_numpy().astype("datetime64[us]").astype(np.int64) - _OFFSET
+        labels = table.index.to_numpy().astype("datetime64[us]").astype(np.int64)
         for column, (device, quantity) in columns.items():
             index.append(np.full(len(table), len(streams), np.int32))
             streams.append(Stream(PILOT, device, quantity))
-            times.append(time)
+            times.append(labels - _starts(column))
             values.append(table[column].to_numpy(np.float64))
     time = np.concatenate(times)
     return Batch(streams, np.concatenate(index), time, np.concatenate(values), time, np.zeros(len(time), np.uint8))

@@ -11,8 +11,8 @@ interval gets wrong when there are only weeks of data (docs/statistics.md shows 
    squared projection is one nearly independent estimate of the long-run variance, divided by its expectation, which
    undoes the loss to fitted regressors.
 3. *Recolouring* with the autocorrelation between the actual dates, so that missing days count as missing.
-4. *Student's t* with as many degrees of freedom as there were projections (fixed-b reasoning), pooled over the phases
-   as Welch and Satterthwaite do.
+4. *Student's t* with as many degrees of freedom as there were projections (fixed-b reasoning) less one for what was
+   estimated on the way, pooled over the phases as Welch and Satterthwaite do.
 """
 
 from __future__ import annotations
@@ -144,7 +144,7 @@ def _innovations(
     usable = expected > 0.05  # a cosine that a regressor has taken away says nothing
     if not usable.any():
         raise NoInterval("the adjustment leaves nothing from which the uncertainty could be judged")
-    return float((projection[usable] ** 2 / expected[usable]).mean()), float(usable.sum())
+    return float((projection[usable] ** 2 / expected[usable]).mean()), float(max(1, usable.sum() - 1))
 
 
 def _not_degenerate(sizes: Floats, freedom: Floats) -> tuple[Floats, Floats]:
