@@ -21,7 +21,7 @@ from paho.mqtt.enums import CallbackAPIVersion
 
 from techport_ingest.broker import Mosquitto, MosquittoSettings, find_mosquitto
 from techport_storage.model import Every, Query
-from techport_storage.store import open_store
+from techport_storage.store import ReadingStore, open_store
 from tests.servers.influxd import start_influxd
 from tests.servers.mosquitto import free_port
 
@@ -59,6 +59,16 @@ def publish(port: int, rate: int, seconds: float) -> int:
     return sent
 
 
+def wait_until_all_is_there(store: ReadingStore) -> int:
+    """The number of values in the store, once it has not grown for three seconds: the queue is empty."""
+    counted = Query(every=Every(1, "y"), aggregates=("count",))
+    stored = -1
+    while (now := sum(store.read(counted).read_all()["count"].to_pylist())) > stored:
+        stored = now
+        time.sleep(3)
+    return stored
+
+
 def main() -> None:
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--seconds", type=float, default=600)
@@ -83,7 +93,8 @@ def main() -> None:
             before = {name: sum(p.cpu_times()[:2]) for name, p in processes.items()}
             first = {name: p.memory_info().rss for name, p in processes.items()}
             sent = publish(broker.settings.port, chosen.rate, chosen.seconds)
-            time.sleep(5)
+            store = open_store(url)
+            stored = wait_until_all_is_there(store)
             used = {name: sum(p.cpu_times()[:2]) - before[name] for name, p in processes.items()}
             print(
                 "| process | CPU s | share | memory at the start, MiB | at the end |\n| --- | --- | --- | --- | --- |"
@@ -93,13 +104,10 @@ def main() -> None:
                 print(
                     f"| {name} | {used[name]:.1f} | {used[name] / sum(used.values()):.0%} | {sizes[0]} | {sizes[1]} |"
                 )
-            store = open_store(url)
-            counted = Query(every=Every(1, "y"), aggregates=("count",))
-            stored = sum(store.read(counted).read_all()["count"].to_pylist())
-            store.close()
             print(
                 f"\n{sent} messages, {stored} values stored; {sent / used['ingest']:.0f} messages a worker CPU-second"
             )
+            store.close()
         finally:
             worker.terminate()
             worker.wait()
