@@ -47,7 +47,7 @@ def test_our_services_run_what_the_code_has(name: str) -> None:
     program, *arguments = service["command"]
     assert program == "techport"
     command: Any = typer.main.get_command(app)
-    while hasattr(command, "commands"):
+    while hasattr(command, "commands") and arguments and not arguments[0].startswith("--"):
         command = command.commands[arguments.pop(0)]
     flags = {flag for parameter in command.params for flag in parameter.opts}
     assert {argument for argument in arguments if argument.startswith("--")} <= flags

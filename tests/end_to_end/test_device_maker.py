@@ -23,6 +23,7 @@ def publish(platform: Platform, user: str, password: str, payload: str) -> None:
     client.username_pw_set(user, password)
     client.connect("127.0.0.1", platform.mqtt_port)
     client.loop_start()
+    wait_until(client.is_connected)
     client.publish(f"pilots/{user}/readings", payload, qos=1).wait_for_publish(20)
     client.disconnect()
     client.loop_stop()

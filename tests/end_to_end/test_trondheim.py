@@ -241,7 +241,7 @@ def test_ten_kills_lose_nothing_and_store_nothing_twice(
     chance = random.Random(SEED)
     open_session(settings)
     with ThreadPoolExecutor(len(MAPPINGS)) as pool:
-        publishing = [pool.submit(replay_within, 30.0, name, settings, shared) for name in MAPPINGS]
+        publishing = [pool.submit(replay_within, 75.0, name, settings, shared) for name in MAPPINGS]
         for number in range(KILLS):
             with ingestor(settings, log) as process:
                 before = books.stored()
