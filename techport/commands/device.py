@@ -25,6 +25,9 @@ _FILE = "The file that you imported does not say so: techport pilot show {} --ya
 Pilot = Annotated[str, typer.Argument(help="id of the pilot")]
 
 
+TAKES_EFFECT = 2.0  # seconds; the broker and the worker look into the registry once a second
+
+
 @app.command("add")
 def add(
     pilot: Pilot,
@@ -55,8 +58,10 @@ def add(
             named = None if title is None else Text(nb=title, en=title)
             version = add_device(opened, pilot, DeviceDefinition(id=device, title=named), getpass.getuser())
             console.print(f"{device} is in the definition (version {version}). {_FILE.format(pilot)}", soft_wrap=True)
-        issued = Credentials(opened.engine).issue(pilot, known.id if known else device, getpass.getuser())
         opened.watching.watch(pilot, known.id if known else device, seconds=3600)
+        issued = Credentials(opened.engine).issue(pilot, known.id if known else device, getpass.getuser())
+    if running is not None:
+        time.sleep(TAKES_EFFECT)  # what is shown now works now, and the first message is seen
     for line in (f"user name: {issued.username}", f"password:  {issued.password}", f"topic:     {issued.topic}", ""):
         console.print(line, markup=False, soft_wrap=True)
     for one in snippets(issued, address.host, address.port):
