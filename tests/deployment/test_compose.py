@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -97,6 +98,30 @@ def test_the_image_copies_what_the_wheel_needs() -> None:
     copied = {word for line in text.splitlines() if line.startswith("COPY") for word in line.split()[1:-1]}
     assert {"techport", "ingest", "storage", "pilots", "dashboards", "simulators", "uv.lock"} <= copied
     assert all((ROOT / path).exists() for path in copied if not path.startswith(("/", "--")))
+
+
+@pytest.mark.slow
+def test_the_steps_of_the_image_work(tmp_path: Path) -> None:
+    """What COPY copies, and what RUN runs in the build stage, with another place for the environment."""
+    uv = shutil.which("uv", path=f"{os.environ['PATH']}:{ROOT / '.bootstrap/bin'}")
+    if uv is None:
+        unavailable("uv is not here: run `make install` first")
+    build = (ROOT / "Dockerfile").read_text().split("\nFROM ")[1].replace("\\\n", " ")
+    source = tmp_path / "src"
+    source.mkdir()
+    for line in build.splitlines():
+        if line.startswith("COPY"):
+            for name in line.split()[1:-1]:
+                copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy2
+                copy(ROOT / name, source / name)
+    steps = [line.removeprefix("RUN ") for line in build.splitlines() if line.startswith("RUN uv ")]
+    assert len(steps) == 1
+    script = steps[0].replace("/opt/techport", str(tmp_path / "techport"))
+    environment = {**os.environ, "PATH": f"{Path(uv).parent}:{os.environ['PATH']}", "UV_PYTHON": sys.executable}
+    ran = subprocess.run(script, shell=True, cwd=source, env=environment, capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stderr[-3000:]
+    said = subprocess.run([tmp_path / "techport/bin/techport", "--help"], capture_output=True, text=True, check=True)
+    assert "pilots in a living city" in said.stdout
 
 
 @pytest.mark.slow
