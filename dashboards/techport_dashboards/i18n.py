@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from babel import Locale
 from babel.core import negotiate_locale
@@ -12,15 +13,29 @@ from babel.dates import format_datetime, format_timedelta
 from babel.numbers import format_decimal
 
 from techport_dashboards import times
-from techport_dashboards.messages import NB
-from techport_dashboards.messages_nn import NN
 from techport_pilots.model import Text
+from techport_pilots.texts import catalogue
 from techport_storage.model import Micros
 
 LANGUAGES = ("nb", "nn", "en")
 _LOCALES = {"nb": "nb_NO", "nn": "nn_NO", "en": "en_GB"}  # day before month and a 24-hour clock, also in English
 _ALSO = {"no": "nb", "nn": "nn", "nb": "nb", "en": "en"}
-_TEXTS: dict[str, dict[str, str]] = {"nb": NB, "nn": NB | NN, "en": {}}
+FOLDER = Path(__file__).with_name("locales")
+_CATALOGUES = {"nb": ("nb",), "nn": ("nn", "nb"), "en": ()}  # nynorsk has what differs from bokmål
+
+SCRIPT_MESSAGES: tuple[str, ...] = (
+    "live",
+    "connecting",
+    "disconnected",
+    "paused: looking into the past",
+    "the store does not answer",
+    "no answer from the server",
+    "no readings in this range",
+    "Get what is shown:",
+    "just now",
+    "earlier",
+)
+"""Texts that static/js shows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +49,8 @@ class Language:
         return Locale.parse(_LOCALES[self.code])
 
     def gettext(self, message: str, **values: object) -> str:
-        text = _TEXTS[self.code].get(message, message)
+        found = (catalogue(FOLDER, code).get(message) for code in _CATALOGUES[self.code])
+        text = next(filter(None, found), message)
         return text.format(**values) if values else text
 
     def ngettext(self, one: str, many: str, n: int, **values: object) -> str:

@@ -13,8 +13,7 @@ from markupsafe import Markup
 
 from techport_dashboards import i18n, times
 from techport_dashboards.assets import Assets
-from techport_dashboards.i18n import Language
-from techport_dashboards.messages import SCRIPT_MESSAGES
+from techport_dashboards.i18n import SCRIPT_MESSAGES, Language
 from techport_dashboards.services import services_of
 
 TEMPLATES = Path(__file__).with_name("templates")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import math
 from dataclasses import dataclass
+from pathlib import Path
 from zoneinfo import ZoneInfo
 
 from babel import Locale
@@ -12,110 +13,12 @@ from babel.dates import format_date, format_datetime
 from babel.numbers import format_decimal
 
 from techport_pilots.model import Text
+from techport_pilots.texts import catalogue
 from techport_storage.model import Micros
 
 _LOCALES = {"nb": "nb_NO", "en": "en_GB"}
 _DATE = {"nb": "d. MMM y", "en": "d MMM y"}
-
-NB = {
-    "Report": "Rapport",
-    "In short": "Kort fortalt",
-    "The question": "Spørsmålet",
-    "Hypothesis": "Hypotese",
-    "Purpose": "Formål",
-    "Where": "Hvor",
-    "When": "Når",
-    "Results": "Resultater",
-    "What happened": "Hva som skjedde",
-    "Left out of the evaluation": "Utelatt fra evalueringen",
-    "Data quality": "Datakvalitet",
-    "Method, and what it cannot show": "Metode, og hva den ikke kan vise",
-    "How to cite": "Slik siterer du",
-    "Licence": "Lisens",
-    "Source": "Kilde",
-    "Contact": "Kontakt",
-    "Organisations": "Organisasjoner",
-    "draft": "utkast",
-    "running": "pågår",
-    "ended": "avsluttet",
-    "closed": "lukket",
-    "Made": "Laget",
-    "Measured": "Målt",
-    "State": "Status",
-    "target met": "Målet er nådd",
-    "target not met": "Målet er ikke nådd",
-    "inconclusive": "Kan ikke avgjøres",
-    "insufficient data": "For lite data",
-    "effect shown": "Virkning påvist",
-    "no wanted effect": "Ikke den ønskede virkningen",
-    "Verdict": "Dom",
-    "Before": "Før",
-    "During": "Under tiltaket",
-    "Change": "Endring",
-    "interval": "intervall",
-    "Target": "Mål",
-    "Complete before / during": "Komplett før / under",
-    "baseline": "uten tiltak",
-    "intervention": "med tiltak",
-    "control": "kontroll",
-    "other": "annet",
-    "mean of the days": "snitt av døgnene",
-    "excluded": "utelatt",
-    "target": "mål",
-    "Each dot is a day.": "Hver prikk er et døgn.",
-    "Nr": "Nr.",
-    "Device": "Enhet",
-    "Kind": "Type",
-    "Group": "Gruppe",
-    "Complete": "Komplett",
-    "Longest gap": "Lengste hull",
-    "Flagged": "Merket",
-    "Readings": "Målinger",
-    "Phase": "Fase",
-    "From": "Fra",
-    "To": "Til",
-    "What": "Hva",
-    "Reason": "Grunn",
-    "the whole pilot": "hele piloten",
-    "installed": "montert",
-    "moved": "flyttet",
-    "calibrated": "kalibrert",
-    "outage": "utfall",
-    "change": "endring",
-    "{n} devices": "{n} enheter",
-    "{n} days": "{n} døgn",
-    "{n} hours": "{n} timer",
-    "{n} min": "{n} min",
-    "none": "ingen",
-    "Page": "Side",
-    "There is nothing to evaluate: the pilot has no KPI.": "Det er ikke noe å evaluere: piloten har ingen KPI.",
-    "{value} under the intervention, {before} without it.": "{value} med tiltaket, {before} uten.",
-    "{value} under the intervention.": "{value} med tiltaket.",
-    "The change is estimated at {effect}{percent}, with 95 % confidence between {low} and {high}.": (
-        "Endringen er anslått til {effect}{percent}, med 95 % sikkerhet mellom {low} og {high}."
-    ),
-    "{share} of the expected readings arrived; {flagged} of those are flagged as doubtful.": (
-        "{share} av de ventede målingene kom fram; {flagged} av dem er merket som tvilsomme."
-    ),
-    "{n} values were set aside because they could not be read or belonged nowhere.": (
-        "{n} verdier ble satt til side fordi de ikke kunne leses eller ikke hørte hjemme noe sted."
-    ),
-    "Shown are the {n} devices that the KPIs are about, and those with the longest gaps.": (
-        "Viser de {n} enhetene som KPI-ene handler om, og dem med de lengste hullene."
-    ),
-    "No change is shown: the interval holds zero.": "Det er ikke vist noen endring: intervallet dekker null.",
-    "That is a change the wanted way.": "Det er en endring i ønsket retning.",
-    "That is a change the wrong way.": "Det er en endring i feil retning.",
-    "pp": "prosentpoeng",
-    "day of the week": "ukedag",
-    "adjusted for": "Justert for",
-    "days that tell as much, were they independent": "døgn som ville sagt like mye om de var uavhengige",
-    "left out": "Utelatt",
-    "Data": "Data",
-    "data set": "datasett",
-    "version": "versjon",
-}
-
+_LOCALES_FOLDER = Path(__file__).with_name("locales")
 
 METHOD = Text(
     nb="Et konfidensintervall på 95 % inneholder den sanne endringen i 19 av 20 slike evalueringer. Døgn "
@@ -145,7 +48,7 @@ class Words:
     zone: str
 
     def __call__(self, message: str, **values: object) -> str:
-        text = NB.get(message, message) if self.code == "nb" else message
+        text = catalogue(_LOCALES_FOLDER, "nb").get(message, message) if self.code == "nb" else message
         return text.format(**values) if values else text
 
     def text(self, text: Text | None, default: str = "") -> str:
