@@ -83,6 +83,11 @@ class Settings(BaseSettings):
     allow_remote: bool = Field(
         False, description="answer clients that are not on this machine; there are no accounts yet"
     )
+    web_changes: Literal["auto", "on", "off"] = Field(
+        "auto",
+        description="let pages and API change things (devices, quarantine, life of a pilot, snapshots): on while "
+        "http is on the loopback and allow_remote is off (auto), as there are no accounts yet",
+    )
     log_format: Literal["auto", "console", "json"] = Field(
         "auto", description="console in a terminal, JSON otherwise (auto)"
     )
@@ -100,6 +105,13 @@ class Settings(BaseSettings):
     @property
     def mqtt_address(self) -> Address:
         return Address.parse(self.mqtt)
+
+    @property
+    def changes(self) -> bool:
+        """Whether the web app lets its clients change things."""
+        if self.web_changes != "auto":
+            return self.web_changes == "on"
+        return not self.allow_remote and self.http_address.host in ("127.0.0.1", "::1", "localhost")
 
     @property
     def store_url(self) -> str:

@@ -17,7 +17,10 @@ def web(settings: Settings, parts: Stores, health: HealthCheck = no_health) -> W
         parts.readings,
         parts.books,
         WebSettings(
-            allow_remote=settings.allow_remote, basemap=settings.basemap, snapshots=settings.data / "snapshots"
+            allow_remote=settings.allow_remote,
+            changes=settings.changes,
+            basemap=settings.basemap,
+            snapshots=settings.data / "snapshots",
         ),
         health,
         parts.metrics,

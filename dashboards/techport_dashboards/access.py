@@ -1,4 +1,5 @@
-"""Who may see what. Every route passes `allow`, from the first day, so that permissions have one home.
+"""Who may see what, and who may change it. Every route passes `allow`, from the first day, so that permissions have one
+home; every route that changes something passes `allow_change` (decision 7).
 
 Until there are accounts, whoever sits on the machine may read everything, and nobody else anything, unless the settings
 open the door. What a route shows must come through the Viewer that `allow` returns.
@@ -19,13 +20,19 @@ PUBLIC: dict[str, str] = {
 }
 """Routes that do not pass `allow`, each with the reason."""
 
+UNCHANGING: dict[str, str] = {}
+"""Routes that take a POST and need not pass `allow_change`, each with the reason."""
+
+OWN_PAGE = ("same-origin", "none")  # what browsers say of a request from a page of ours, or from no page at all
+
 
 @dataclass(frozen=True, slots=True)
 class Viewer:
-    """Who asks. `pilots` are those whose data they may see; None means all."""
+    """Who asks. `pilots` are those whose data they may see; None means all. Pages show forms to whom `may_change`."""
 
     name: str
     pilots: frozenset[str] | None = None
+    may_change: bool = False
 
     def may_see(self, pilot: str) -> bool:
         return self.pilots is None or pilot in self.pilots
@@ -38,7 +45,7 @@ def allow(connection: HTTPConnection) -> Viewer:
     """
     settings = services_of(connection).settings
     if settings.allow_remote:
-        return Viewer("anybody")
+        return Viewer("anybody", may_change=settings.changes)
     client = connection.client.host if connection.client else ""
     if not is_loopback(client):
         raise Problem(
@@ -54,7 +61,35 @@ def allow(connection: HTTPConnection) -> Viewer:
             f"This server is reached as localhost or 127.0.0.1, not as {host!r}. "
             "Its operator can allow other names with the setting allow_remote.",
         )
-    return Viewer("local")
+    return Viewer("local", may_change=settings.changes)
+
+
+def allow_change(connection: HTTPConnection) -> Viewer:
+    """As `allow`, for what changes something: where the settings take changes, and from our own pages or no page.
+
+    A browser says on which page a form stood (Sec-Fetch-Site, or at least Origin); a program says nothing, and has no
+    visitor whose place on this machine it could borrow.
+    """
+    viewer = allow(connection)
+    site, origin = connection.headers.get("sec-fetch-site"), connection.headers.get("origin")
+    foreign = site not in OWN_PAGE if site is not None else origin is not None and _host(origin) != _here(connection)
+    if foreign:
+        raise Problem("forbidden", "Changes are taken from this server's own pages only, and not from another site's.")
+    if not viewer.may_change:
+        raise Problem(
+            "forbidden",
+            "This server shows and changes nothing. Its operator can let its pages and its API change things with the "
+            "setting web_changes; the command line of the machine works meanwhile.",
+        )
+    return viewer
+
+
+def _host(origin: str) -> str:
+    return origin.partition("://")[2]  # the origin "null" of a sandboxed page has none
+
+
+def _here(connection: HTTPConnection) -> str:
+    return connection.headers.get("host", "")
 
 
 def is_loopback(host: str) -> bool:

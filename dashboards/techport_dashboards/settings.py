@@ -13,6 +13,8 @@ class WebSettings:
 
     allow_remote: bool = False
     """Answer clients that are not on this machine. Off until there are accounts: everybody may read everything."""
+    changes: bool = True
+    """Let pages and API change things: devices, quarantine, snapshots. Off: they only show."""
     zone: str = "Europe/Oslo"
     """For what belongs to no single pilot, such as a query over several."""
     language: str = "nb"

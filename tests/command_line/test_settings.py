@@ -96,3 +96,18 @@ def test_every_command_is_documented() -> None:
     commands += [group.name for group in app.registered_groups if group.typer_instance.registered_callback]
     missing = [name for name in commands if f"## techport {name}\n" not in page]
     assert not missing, f"docs/commands.md has no section for {missing}"
+
+
+@pytest.mark.parametrize(
+    ("flags", "changes"),
+    [
+        ({}, True),
+        ({"http": "[::1]:8080"}, True),
+        ({"http": "0.0.0.0:8080"}, False),
+        ({"allow_remote": True}, False),  # behind a proxy on the same machine
+        ({"allow_remote": True, "web_changes": "on"}, True),
+        ({"web_changes": "off"}, False),
+    ],
+)
+def test_the_web_changes_things_where_only_this_machine_reaches_it(flags: dict[str, object], changes: bool) -> None:
+    assert load_settings(flags).changes is changes

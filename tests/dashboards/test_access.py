@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import httpx
 import pytest
-from fastapi import APIRouter, FastAPI
+from fastapi import APIRouter, Depends, FastAPI
 from fastapi.dependencies.models import Dependant
 from fastapi.routing import iter_route_contexts
 
@@ -18,12 +20,20 @@ REMOTE = ("192.0.2.7", 50_000)
 def unguarded(app: FastAPI) -> list[str]:
     """Paths of routes without `access.allow` among their dependencies; a mount can have none, so it is one of them."""
 
-    def passes(dependant: Dependant | None) -> bool:
-        return dependant is not None and any(d.call is access.allow or passes(d) for d in dependant.dependencies)
-
     contexts = list(iter_route_contexts(app.routes))
     assert len(contexts) > 15, "the walk no longer sees the routes"
-    return [str(context.path) for context in contexts if not passes(getattr(context, "dependant", None))]
+    return [str(c.path) for c in contexts if not passes(getattr(c, "dependant", None), access.allow)]
+
+
+def unguarded_changes(app: FastAPI) -> list[str]:
+    """Paths of routes that take another method than GET without `access.allow_change`."""
+    changing = [c for c in iter_route_contexts(app.routes) if set(c.methods or ()) - {"GET", "HEAD", "OPTIONS"}]
+    assert len(changing) >= 2, "the walk no longer sees the routes"
+    return [str(c.path) for c in changing if not passes(getattr(c, "dependant", None), access.allow_change)]
+
+
+def passes(dependant: Dependant | None, through: Callable[..., object]) -> bool:
+    return dependant is not None and any(d.call is through or passes(d, through) for d in dependant.dependencies)
 
 
 def test_every_route_passes_the_access_function(city: City) -> None:
@@ -69,3 +79,52 @@ async def test_settings_open_the_door(city: City) -> None:
     transport = httpx.ASGITransport(city.app(WebSettings(allow_remote=True)), client=REMOTE)
     async with httpx.AsyncClient(transport=transport, base_url="http://city.example") as client:
         assert (await client.get("/api/v1/pilots")).status_code == 200
+
+
+def test_every_change_passes_the_access_function_for_changes(city: City) -> None:
+    assert set(unguarded_changes(city.app())) == set(access.UNCHANGING)
+
+
+def test_the_walk_finds_a_change_that_does_not(city: City) -> None:
+    app = city.app()
+    app.add_api_route("/wipe", lambda: "gone", methods=["DELETE"], dependencies=[Depends(access.allow)])
+    assert set(unguarded_changes(app)) == {*access.UNCHANGING, "/wipe"}
+
+
+REPLAY = "/api/v1/pilots/kai-luft/quarantine/replay"
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({}, 202),  # a program
+        ({"Sec-Fetch-Site": "same-origin", "Origin": "http://127.0.0.1"}, 202),
+        ({"Sec-Fetch-Site": "none"}, 202),
+        ({"Origin": "http://127.0.0.1"}, 202),  # a browser before 2023
+        ({"Sec-Fetch-Site": "cross-site", "Origin": "http://127.0.0.1"}, 403),
+        ({"Sec-Fetch-Site": "same-site", "Origin": "http://127.0.0.1:3000"}, 403),  # another server of this machine
+        ({"Origin": "http://evil.example"}, 403),
+        ({"Origin": "null"}, 403),
+        ({"Origin": "http://127.0.0.1:3000"}, 403),
+    ],
+)
+async def test_changes_come_from_our_own_pages_or_from_no_page(
+    client: httpx.AsyncClient, headers: dict[str, str], status: int
+) -> None:
+    answer = await client.post(REPLAY, json={"reason": "not-a-number"}, headers=headers)
+    assert answer.status_code == status, answer.text
+
+
+async def test_a_server_that_only_shows_refuses_with_the_setting_that_opens_it(city: City) -> None:
+    transport = httpx.ASGITransport(city.app(WebSettings(changes=False)))
+    async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client:
+        answer = await client.post(REPLAY, json={"reason": "not-a-number"})
+        assert answer.status_code == 403
+        assert "web_changes" in answer.json()["detail"]
+        assert (await client.get("/api/v1/pilots")).status_code == 200
+
+
+async def test_who_may_not_read_may_not_change(city: City) -> None:
+    transport = httpx.ASGITransport(city.app(), client=REMOTE)
+    async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client:
+        assert (await client.post(REPLAY, json={"reason": "not-a-number"})).status_code == 403

@@ -12,7 +12,7 @@ from fastapi.responses import FileResponse
 from starlette.concurrency import run_in_threadpool
 
 from techport_dashboards import formats, times
-from techport_dashboards.access import Viewer, allow
+from techport_dashboards.access import Viewer, allow, allow_change
 from techport_dashboards.api.about_rows import about
 from techport_dashboards.api.parameters import ReadingsParameters
 from techport_dashboards.api.readings import dressing
@@ -25,11 +25,12 @@ from techport_dashboards.shaping import Shape
 
 router = APIRouter(prefix="/snapshots", tags=["snapshots"])
 Allowed = Annotated[Viewer, Depends(allow)]
+MayChange = Annotated[Viewer, Depends(allow_change)]
 FOREVER = "public, max-age=31536000, immutable"
 
 
 @router.post("", status_code=201, response_model=SnapshotItem)
-async def freeze(request: Request, viewer: Allowed, question: ReadingsParameters) -> dict[str, Any]:
+async def freeze(request: Request, viewer: MayChange, question: ReadingsParameters) -> dict[str, Any]:
     """Freeze the answer to a question, with the parameters of /readings as a JSON object.
 
     It becomes a Parquet file that never changes, whatever arrives later, with a checksum, a permanent address and text
