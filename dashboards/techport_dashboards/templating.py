@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
@@ -11,10 +12,11 @@ from fastapi import Request, Response
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from techport_dashboards import i18n, times
+from techport_dashboards import i18n, navigation, times
 from techport_dashboards.assets import Assets
 from techport_dashboards.i18n import SCRIPT_MESSAGES, Language
 from techport_dashboards.services import services_of
+from techport_pilots.model import PilotDefinition
 
 TEMPLATES = Path(__file__).with_name("templates")
 
@@ -63,6 +65,8 @@ def render(request: Request, template: str, language: Language, **values: Any) -
             language=language,
             link=link,
             in_language=in_language,
+            places=navigation.tabs(navigation.MAIN, request.url.path, link),
+            tabs=_tabs(request, link, values.get("pilot")),
             script_messages={message: language.gettext(message) for message in SCRIPT_MESSAGES},
             wall=request.query_params.get("wall") in ("1", "true"),
             heartbeat=services_of(request).settings.heartbeat,
@@ -71,3 +75,10 @@ def render(request: Request, template: str, language: Language, **values: Any) -
     )
     headers = {"Content-Language": language.code, "Vary": "Accept-Language", "Cache-Control": "no-cache"}
     return Response(text, 200, headers, "text/html; charset=utf-8")
+
+
+def _tabs(request: Request, link: Callable[..., str], pilot: object) -> list[navigation.Tab]:
+    """A pilot's tabs, for pages that are about one."""
+    if not isinstance(pilot, PilotDefinition):
+        return []
+    return navigation.tabs(navigation.OF_PILOT, request.url.path, link, pilot.id)

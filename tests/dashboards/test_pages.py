@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import html
 import re
 
 import httpx
@@ -10,6 +11,7 @@ import pytest
 
 from techport_dashboards.assets import PLOTLY, Assets
 from techport_dashboards.i18n import FOLDER, SCRIPT_MESSAGES
+from techport_dashboards.navigation import MAIN, OF_PILOT
 from techport_dashboards.templating import TEMPLATES
 from techport_pilots.texts import catalogue
 from techport_storage.model import Reading
@@ -98,7 +100,20 @@ def test_every_text_of_the_pages_is_in_bokmaal() -> None:
     sources = "".join(path.read_text("utf-8") for path in TEMPLATES.glob("*.html"))
     used = {a or b for a, b in re.findall(r"""\b_\(\s*(?:"([^"]+)"|'([^']+)')""", sources)}
     used |= {text for pair in re.findall(r"""n_\("([^"]+)", "([^"]+)\"""", sources) for text in pair}
+    used |= {place.title for place in (*MAIN, *OF_PILOT)}
     bokmaal, nynorsk = (set(catalogue(FOLDER, code)) for code in ("nb", "nn"))
     assert used
     assert (used | set(SCRIPT_MESSAGES)) - bokmaal == set()
     assert nynorsk <= bokmaal, "nynorsk falls back on bokmål, so it has no text of its own"
+
+
+async def test_every_page_of_a_pilot_leads_to_the_others(client: httpx.AsyncClient) -> None:
+    """The place that one is at is marked, and no link of the bar or the tabs leads nowhere."""
+    text = (await client.get("/pilots/kai-luft/quality?lang=en")).text
+    links = re.findall(r'<nav class="(?:places|tabs)".*?</nav>', text, re.DOTALL)
+    addresses = {html.unescape(href) for nav in links for href in re.findall(r'href="([^"]+)"', nav)}
+    assert len(addresses) >= len(MAIN) + len(OF_PILOT) - 1
+    assert re.findall(r'aria-current="page">([^<]+)<', text) == ["Data quality"]
+    for address in addresses:
+        assert "lang=en" in address
+        assert (await client.get(address)).status_code == 200

@@ -1,0 +1,45 @@
+"""Where one can go: the places of the platform and of a pilot, in the order of the bar and of a pilot's tabs.
+
+A new page is reached from everywhere by one line here; its title is translated like any text of the pages.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+
+class Place(NamedTuple):
+    title: str
+    path: str  # {pilot} stands for a pilot's id
+    parameters: tuple[tuple[str, str], ...] = ()
+
+
+MAIN = (
+    Place("Overview", "/"),
+    Place("Explore", "/explore"),
+)
+OF_PILOT = (
+    Place("Pilot", "/pilots/{pilot}"),
+    Place("Data quality", "/pilots/{pilot}/quality"),
+    Place("Explore", "/explore", (("pilot", "{pilot}"),)),
+    Place("Report", "/pilots/{pilot}/report"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Tab:
+    title: str
+    href: str
+    current: bool
+
+
+def tabs(places: tuple[Place, ...], path: str, link: Callable[..., str], pilot: str = "") -> list[Tab]:
+    """The places as links of the page at `path`; `link` makes an address that keeps the reader's language."""
+    found = []
+    for place in places:
+        address = place.path.format(pilot=pilot)
+        parameters = {name: value.format(pilot=pilot) for name, value in place.parameters}
+        found.append(Tab(place.title, link(address, **parameters), address == path))
+    return found
