@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from techport_pilots.durations import interval_micros
 from techport_pilots.kpi import meaning, streams_of
 from techport_pilots.kpi_time import HOUR, WEEKDAYS
-from techport_pilots.model import Kpi, Measure, PilotDefinition
+from techport_pilots.model import Exposure, Kpi, Measure, PilotDefinition
 from techport_pilots.quantities import Vocabulary, vocabulary_of
 from techport_pilots.structure import Misfit, Path, did_you_mean
 
@@ -29,6 +29,8 @@ def check_kpis(pilot: PilotDefinition) -> Checks:
             )
         yield from _target(kpi, path, words)
         yield from _adjust(kpi, path, pilot, words)
+        if kpi.after is not None:
+            yield from _after(kpi, kpi.after, path, pilot, words)
 
 
 def check_exclusions(pilot: PilotDefinition) -> Checks:
@@ -148,6 +150,42 @@ def _adjust(kpi: Kpi, path: Path, pilot: PilotDefinition, words: Vocabulary) -> 
         if covariate.pilot is None and covariate.device not in devices:
             remedy = did_you_mean(covariate.device, devices)
             yield Misfit((*here, "device"), f"the pilot has no device {covariate.device!r}", remedy)
+
+
+def _after(kpi: Kpi, after: Exposure, path: Path, pilot: PilotDefinition, words: Vocabulary) -> Checks:
+    here = (*path, "after")
+    devices = [device.id for device in pilot.devices]
+    if (after.event is None) == (after.quantity is None):
+        remedy = "Give one of event: (a kind of events:) and quantity: (a stream that is above zero when it is done)"
+        yield Misfit(here, "names both an event and a quantity" if after.event else "names nothing", remedy)
+    elif after.quantity is not None:
+        if words.lookup(after.quantity) is None:
+            remedy = did_you_mean(after.quantity, words.near(after.quantity) or ["a quantity of the vocabulary"])
+            yield Misfit((*here, "quantity"), f"{after.quantity!r} is not in the vocabulary", remedy)
+        if after.device is None:
+            yield Misfit((*here, "device"), "is missing", "Name the device whose stream it is", here)
+    elif after.pilot is not None:
+        yield Misfit((*here, "pilot"), "goes with quantity only", "Leave it out: events are this pilot's own")
+    if after.pilot is None and after.device is not None and after.device not in devices:
+        yield Misfit(
+            (*here, "device"), f"the pilot has no device {after.device!r}", did_you_mean(after.device, devices)
+        )
+    if not 0 <= after.lag <= 28:
+        yield Misfit((*here, "lag"), f"{after.lag} days are not looked at", "Write a number of days from 0 to 28")
+    if not pilot.phases:
+        yield Misfit(
+            here, "needs a phase that says which days are compared", "Add one under phases:, kind: other will do"
+        )
+    for field, given in (("control", kpi.control), ("compare", kpi.compare)):
+        if given:
+            yield Misfit((*path, field), "does not go with after", "Leave one of the two out")
+    if kpi.statistic in ("min", "max"):
+        yield Misfit(
+            (*path, "statistic"), f"the {kpi.statistic} of a day has no interval", "Use mean or percentile", path
+        )
+    if kpi.target is not None and kpi.target_is == "value":
+        remedy = "Write target_is: change or target_is: percent"
+        yield Misfit((*path, "target"), "with after, a target speaks of the change", remedy)
 
 
 def _groups(groups: list[str], path: Path, pilot: PilotDefinition) -> Checks:

@@ -153,6 +153,7 @@ class SourceDefinition(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 Statistic = Literal["mean", "median", "percentile", "min", "max", "sum", "count", "hours_above", "share_above"]
 Slot = Literal["auto", "mean", "energy", "vector", "sum", "min", "max", "max_8h", "lden"]
 Weekday = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
+EventKind = Literal["installed", "moved", "calibrated", "outage", "intervention", "other"]
 
 
 class Measure(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -191,12 +192,28 @@ class Covariate(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     pilot: str | None = None  # another pilot's station; None: this pilot's
 
 
+class Exposure(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What is done on scattered days instead of in a phase. The days that follow it are compared with the others.
+
+    Either `event`, a kind of the pilot's time line (every day that such an event touches), or a stream: `quantity` of
+    `device`, on every day on which it is above zero.
+    """
+
+    event: EventKind | None = None
+    quantity: str | None = None
+    device: str | None = None  # of the stream; with `event` only this device's events count
+    pilot: str | None = None  # another pilot's stream; None: this pilot's
+    lag: int = 1  # days from what was done to the day that is looked at: 1 is the next day
+    level_before: bool = False  # adjust for the KPI's own level on the last day before it was done
+
+
 class Kpi(Measure, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """What decides: a measure, the direction that is better, the target, and how baseline and intervention compare.
 
     `target_is` says what the target speaks of: the KPI's value in the intervention phases, its change from the baseline
     in the unit, or that change in per cent. A change is signed: -10 is ten less. `control` names device groups that the
-    intervention did not touch: their change is taken off (difference in differences).
+    intervention did not touch: their change is taken off (difference in differences). With `after` it is not phases
+    that are compared, but days after something was done with days after none of it, within the pilot's phases.
     """
 
     id: str
@@ -208,6 +225,7 @@ class Kpi(Measure, frozen=True, forbid_unknown_fields=True, kw_only=True):
     minimum_completeness: float = 0.75  # 0..1, in each phase
     control: list[str] = []
     adjust: list[Covariate] = []
+    after: Exposure | None = None
 
 
 class Exclusion(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -222,7 +240,7 @@ class Exclusion(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 class Event(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     time: dt.datetime
-    kind: Literal["installed", "moved", "calibrated", "outage", "intervention", "other"]
+    kind: EventKind
     text: Text
     device: str | None = None
     end: dt.datetime | None = None

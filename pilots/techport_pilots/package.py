@@ -121,15 +121,14 @@ def selection_of(pilot: PilotDefinition, store: ReadingStore) -> Selection:
 
 
 def borrowed(pilot: PilotDefinition) -> list[Stream]:
-    """Streams of other pilots that the KPIs are adjusted for."""
-    return sorted(
-        {
-            Stream(one.pilot, one.device, one.quantity)
-            for kpi in pilot.kpis
-            for one in kpi.adjust
-            if one.pilot is not None and one.pilot != pilot.id
-        }
-    )
+    """Streams of other pilots that the KPIs are adjusted for, or that say on which days something was done."""
+    asked = [(one.pilot, one.device, one.quantity) for kpi in pilot.kpis for one in kpi.adjust]
+    asked += [
+        (one.pilot, one.device, one.quantity)
+        for one in (kpi.after for kpi in pilot.kpis)
+        if one is not None and one.device is not None and one.quantity is not None
+    ]
+    return sorted({Stream(owner, *rest) for owner, *rest in asked if owner is not None and owner != pilot.id})
 
 
 def sums_of(text: str) -> Mapping[str, str]:

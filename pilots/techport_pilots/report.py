@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 import numpy as np
+from numpy.typing import NDArray
 from sqlalchemy import Engine, text
 
 from techport_pilots.changes import lock
@@ -24,7 +25,8 @@ from techport_pilots.completeness import (
 )
 from techport_pilots.database import reading, writing
 from techport_pilots.evaluation import Evaluation, evaluate
-from techport_pilots.evaluation.sides import overlapping, sides_of
+from techport_pilots.evaluation.exposure import scattered_days
+from techport_pilots.evaluation.sides import INTERVENTION, overlapping, sides_of
 from techport_pilots.kpi import plan_of
 from techport_pilots.kpi_time import date_of, day_starts, micros_of
 from techport_pilots.lifecycle import State
@@ -45,7 +47,7 @@ class Day(msgspec.Struct, frozen=True):
 
     start: Micros
     value: float
-    intervention: bool
+    intervention: bool  # or, for a KPI with `after`: follows what was done
 
 
 class Result(msgspec.Struct, frozen=True):
@@ -150,17 +152,23 @@ def period(store: ReadingStore, pilot: PilotDefinition, now: Micros) -> tuple[Mi
 
 def _days(store: ReadingStore, pilot: PilotDefinition, kpi: Kpi) -> list[Day]:
     """The days that were compared; none for a comparison of two measures, whose days are only shares of its change."""
+    if kpi.after is not None:
+        found = scattered_days(store, pilot, kpi) if pilot.phases else None
+        return [] if found is None else _as_days(pilot, found.day, found.level, found.exposed)
     plan = plan_of(pilot, kpi, never=kpi.control)
     if kpi.compare is not None or not plan.streams or overlapping(pilot) is not None:
         return []
     sides = sides_of(store, pilot, plan)
     if sides.days is None:
         return []
-    starts = day_starts(np.asarray(sides.days.day, np.int64), pilot.timezone)
-    return [
-        Day(start, value, side == 1)
-        for start, value, side in zip(starts.tolist(), sides.days.value.tolist(), sides.side.tolist(), strict=True)
-    ]
+    return _as_days(pilot, sides.days.day, sides.days.value, sides.side == INTERVENTION)
+
+
+def _as_days(
+    pilot: PilotDefinition, day: NDArray[np.int64], level: NDArray[np.float64], side: NDArray[np.bool_]
+) -> list[Day]:
+    starts = day_starts(np.asarray(day, np.int64), pilot.timezone)
+    return [Day(*one) for one in zip(starts.tolist(), level.tolist(), side.tolist(), strict=True)]
 
 
 def year_of(report: Report) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from functools import cache
 from typing import NamedTuple
@@ -27,6 +28,7 @@ class Row(NamedTuple):
     completeness: Completeness | None
 
 
+_MONTH = re.compile(r"\d{4}-\d{2}")
 MOST_DEVICES = 40  # rows of the quality table; more would bury the rest
 
 
@@ -104,6 +106,8 @@ def _shown(report: Report, result: Result, words: Words) -> dict[str, object]:
     if after is not None and after.value is not None:
         both = before is not None and before.value is not None
         form = "{value} under the intervention, {before} without it." if both else "{value} under the intervention."
+        if answer.compared == "days":
+            form = "{value} on the days after, {before} on other days." if both else "{value} on the days after."
         sentences.append(words(form, value=value(after.value), before=value(before.value if before else None)))
     if answer.effect is not None and answer.interval is not None:
         form = "The change is estimated at {effect}{percent}, with 95 % confidence between {low} and {high}."
@@ -124,6 +128,7 @@ def _shown(report: Report, result: Result, words: Words) -> dict[str, object]:
         "answer": answer,
         "verdict": headline(kpi, answer),
         "sentences": sentences,
+        "days_after": answer.compared == "days",
         "before": value(before.value if before else None),
         "after": value(after.value if after else None),
         "after_interval": _range(after.interval if after else None, value),
@@ -134,7 +139,7 @@ def _shown(report: Report, result: Result, words: Words) -> dict[str, object]:
         "completeness": " / ".join(words.share(side.completeness if side else None) for side in (before, after)),
         "plot": Markup(report_plots.days(report, result, words, unit, 100 if as_share else 1)),
         "effect": Markup(report_plots.effect(result, words)),
-        "adjusted_for": _adjusted_for(answer, words),
+        "adjusted_for": _adjusted_for(report, answer, words),
     }
 
 
@@ -150,10 +155,20 @@ def _range(interval: Interval | None, value: Callable[[float], str]) -> str:
     return "" if interval is None else f"{value(interval.low)} … {value(interval.high)}"
 
 
-def _adjusted_for(answer: Evaluation, words: Words) -> list[str]:
-    """The names of the columns, the days of the week as one."""
-    names = [words("day of the week") if name in WEEKDAYS else name for name in answer.adjusted_for]
-    return list(dict.fromkeys(names))
+def _adjusted_for(report: Report, answer: Evaluation, words: Words) -> list[str]:
+    """What the columns are, in the reader's language: the days of the week as one, a quantity's columns as one."""
+    vocabulary = vocabulary_of(report.pilot)
+
+    def said(column: str) -> str:
+        if column in WEEKDAYS:
+            return words("day of the week")
+        if _MONTH.fullmatch(column):
+            return words("month")
+        name = column.removesuffix(", day before").split(" (")[0]
+        quantity = vocabulary.lookup(name)
+        return words.text(quantity.title, name).lower() if quantity else words(name)
+
+    return list(dict.fromkeys(map(said, answer.adjusted_for)))
 
 
 def _devices(report: Report) -> list[Row]:

@@ -81,7 +81,7 @@ def days(report: Report, result: Result, words: Words, unit: str, scale: float =
     def down(value: float) -> float:
         return bottom - (min(max(value, low), high) - low) / (high - low) * (bottom - top)
 
-    parts = list(_bands(report, across, top, bottom))
+    parts = [] if result.kpi.after else list(_bands(report, across, top, bottom))
     for i in range(round((high - low) / step) + 1):
         y = down(low + i * step)
         parts.append(f'<path class="grid" d="M{LEFT} {y:.1f}H{WIDTH - RIGHT}"/>')
@@ -202,6 +202,9 @@ def _means(
         if not values:
             continue
         y = down(math.fsum(values) / len(values))
+        if result.kpi.after:
+            yield f'<path class="mean {kinds[0]}" d="M{LEFT} {y:.1f}H{WIDTH - RIGHT}"/>'
+            continue
         for phase in report.pilot.phases:
             if phase.kind in kinds:
                 start, end = _span(phase, report.pilot.timezone)

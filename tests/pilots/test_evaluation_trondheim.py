@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 
-from techport_pilots.evaluation.exposure import ExposureQuestion, evaluate_exposure
+from techport_pilots.definition import read_definition
+from techport_pilots.evaluation import evaluate
 from techport_pilots.kpi_time import local
-from techport_pilots.model import Covariate, Measure
-from techport_storage.model import Query, Selection
+from techport_pilots.model import Covariate, Exposure, Kpi, Text
+from techport_pilots.quantities import vocabulary_of
+from techport_pilots.registry import Registry
+from techport_pilots.report import build_report
+from techport_pilots.report_page import page
+from techport_simulators.demo import definition_path
+from techport_storage.model import Query, Selection, Stream
 from techport_storage.store import open_store
 from tests.pilots import trondheim
 
-START = int(np.datetime64("2019-01-01T00", "us").astype(np.int64)) - trondheim.HOUR
-END = int(np.datetime64("2021-01-01T00", "us").astype(np.int64)) - trondheim.HOUR
+START, END = trondheim.START, trondheim.END
 WEATHER = ("precipitation", "wind_speed", "wind_from_direction", "air_temperature", "relative_humidity")
 
 
@@ -27,13 +34,12 @@ def store(shared):
 
 def ask(store, *, adjust=True, before=False, device="e6-tiller", street="cleaning-e6", traffic="traffic-moholtlia"):
     covariates = [Covariate(quantity, "voll") for quantity in WEATHER] + [Covariate("vehicle_count", traffic)]
-    question = ExposureQuestion(
-        outcome=Measure(quantity="pm10", devices=[device]),
-        exposure=Covariate("street_cleaning", street),
-        adjust=covariates if adjust else (),
-        before=before,
-    )
-    return evaluate_exposure(store, trondheim.definition(), question, START, END)
+    after = Exposure(quantity="street_cleaning", device=street, level_before=before)
+    kpi = Kpi(
+        id="cleaned", title=Text("cleaned"), quantity="pm10", devices=[device], adjust=covariates if adjust else [],
+        after=after,
+    )  # fmt: skip
+    return evaluate(store, trondheim.definition(), kpi)
 
 
 def test_the_traffic_is_where_rush_hour_says_it_is(store):
@@ -51,12 +57,12 @@ def test_cleaning_of_the_e6_shows_no_lower_pm10_the_next_day(store):
     """What these two years say: nothing that can be told from zero, with or without adjustment."""
     for adjust, before in ((False, False), (True, False), (True, True)):
         found = ask(store, adjust=adjust, before=before)
-        assert found.problem is None
+        assert found.verdict == "inconclusive"
         assert found.interval.low < 0 < found.interval.high
         assert found.shown == "none shown"
-        assert 40 <= found.exposed_days <= 60
-        assert found.other_days > 200
-        assert found.independent_days < found.exposed_days + found.other_days
+        assert 40 <= found.intervention.days <= 60
+        assert found.baseline.days > 200
+        assert found.independent_days < found.intervention.days + found.baseline.days
 
 
 def test_the_adjustment_is_there_and_explains_something(store):
@@ -87,4 +93,30 @@ def test_a_made_up_effect_in_the_real_days_is_found(store, shared):
 def test_a_street_that_was_never_cleaned_gets_no_answer(store):
     found = ask(store, street="cleaning-nowhere")
     assert found.effect is None
-    assert "needed" in found.problem
+    assert found.verdict == "insufficient data"
+    assert "never done" in found.reasons[0].en
+
+
+@pytest.mark.parametrize(("language", "words"), [("nb", "døgnene etter tiltaket"), ("en", "on the days after")])
+def test_the_report_of_the_packaged_pilot_answers_it(shared, tmp_path, language, words):
+    """The definition that comes with techport, over the same hours under its own names."""
+    names = {"voll": "weather-voll", "cleaning-706": "cleaning-rv706", "traffic-bakke-kirke": "traffic-bakkekirke"}
+    batch = trondheim.readings(shared)
+    streams = [Stream("street-cleaning", names.get(s.device, s.device), s.quantity) for s in batch.streams]
+    registry = Registry.open(f"sqlite:///{tmp_path}/registry.sqlite")
+    pilot = read_definition(definition_path("street-cleaning"))
+    registry.import_pilot(pilot, "", "test")
+    with_names = open_store("duckdb://")
+    with_names.write(dataclasses.replace(batch, streams=streams))
+    report = build_report(with_names, registry.engine, pilot, version=1, state="running", now=END)
+    with_names.close()
+    registry.close()
+    answer = next(one for one in report.results if one.kpi.id == "pm10-day-after")
+    assert answer.evaluation.effect == pytest.approx(0.46, abs=0.1)
+    assert answer.evaluation.interval.low == pytest.approx(-2.5, abs=0.1)
+    assert answer.evaluation.interval.high == pytest.approx(3.4, abs=0.1)
+    assert len(answer.days) == answer.evaluation.baseline.days + answer.evaluation.intervention.days
+    text = page(report, language)
+    assert words in text
+    for name in ("precipitation", "wind_speed", "vehicle_count"):
+        assert vocabulary_of(pilot).lookup(name).title.get(language).lower() in text

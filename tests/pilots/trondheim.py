@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from techport_pilots.model import DeviceDefinition, PilotDefinition, StreamDefinition, Text
+from techport_pilots.model import DeviceDefinition, Phase, PilotDefinition, StreamDefinition, Text
 from techport_storage.model import Batch, Stream
 
 PILOT = "trondheim-cleaning"
 HOUR = 3_600_000_000
+START = int(np.datetime64("2019-01-01T00", "us").astype(np.int64)) - HOUR
+END = int(np.datetime64("2021-01-01T00", "us").astype(np.int64)) - HOUR
 
 
 # docs/decisions/0005: traffic, air quality and cleaning name the start of the hour in fixed UTC+1; weather is UTC, and
@@ -59,6 +62,7 @@ def definition() -> PilotDefinition:
         Text(nb="Gaterenhold i Trondheim", en="Street cleaning in Trondheim"),
         Text(nb="Gir feiing mindre svevestøv dagen etter?", en="Does sweeping lower PM10 the next day?"),
         [DeviceDefinition(device, interval="PT1H", streams=streams) for device, streams in measured.items()],
+        phases=[Phase("both-years", "other", dt.datetime(2019, 1, 1), dt.datetime(2021, 1, 1))],
     )
 
 

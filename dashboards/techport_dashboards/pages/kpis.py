@@ -38,6 +38,7 @@ class Card:
     interval: str
     target: str
     effect: str
+    days_after: bool  # what is compared are days after something was done, not phases
     verdict: str
     completeness: str
     reasons: list[str]
@@ -85,6 +86,7 @@ def _card(services: Services, pilot: PilotDefinition, kpi: Kpi, evaluation: Eval
         interval=between(now.interval if now else None),
         target="" if kpi.target is None else _target(kpi, unit, factor, decimals, language),
         effect=_effect(evaluation, unit, factor, decimals, language),
+        days_after=evaluation.compared == "days",
         verdict=evaluation.verdict,
         completeness="" if now is None else f"{language.number(_floor(100 * now.completeness), 0)} %",
         reasons=[language.text(reason) for reason in evaluation.reasons],

@@ -18,6 +18,7 @@ from techport_pilots.evaluation import reasons
 from techport_pilots.evaluation.bootstrap import bootstrap_interval
 from techport_pilots.evaluation.covariates import covariate_columns, no_columns, weekdays
 from techport_pilots.evaluation.days import Days
+from techport_pilots.evaluation.exposure import evaluate_after
 from techport_pilots.evaluation.interval import Fit, NoInterval, fit, half_width, welch
 from techport_pilots.evaluation.model import Evaluation, Interval, LeftOut, PhaseValue
 from techport_pilots.evaluation.sides import BASELINE, INTERVENTION, Sides, overlapping, phases_of, sides_of
@@ -51,6 +52,8 @@ def evaluate(
     Whatever is wrong with the data becomes a verdict with its reasons, never an exception; raises only what the store
     raises. `second_opinion` adds the bootstrap's interval. The same data and definition give the same answer exactly.
     """
+    if kpi.after is not None:
+        return evaluate_after(store, pilot, kpi, confidence, second_opinion)
     main = plan_of(pilot, kpi, never=kpi.control)
     unit = unit_of(main, kpi.compare)
     if (pair := overlapping(pilot)) is not None:

@@ -5,145 +5,195 @@ happened `lag` days before), by what else moves it (rain, wind, traffic, of that
 calendar month, and the coefficient of the exposure is the effect. The error is interval.py's.
 
 It remains an observation: days are not chosen by lot. Where the thing is done *because* of the quantity (streets are
-swept when it is dusty and dry), `before` adds the quantity's own level on the last day before it was done.
+swept when it is dusty and dry), `level_before` adds the quantity's own level on the last day before it was done.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from dataclasses import dataclass
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from techport_pilots.evaluation import reasons
 from techport_pilots.evaluation.bootstrap import bootstrap_interval
 from techport_pilots.evaluation.covariates import Columns, daily_covariate, no_columns, weekdays
 from techport_pilots.evaluation.days import Days, day_levels
-from techport_pilots.evaluation.interval import NoInterval, fit, half_width, welch
-from techport_pilots.evaluation.model import Effect, Interval
-from techport_pilots.evaluation.verdict import shown
+from techport_pilots.evaluation.interval import Fit, NoInterval, fit, half_width, welch
+from techport_pilots.evaluation.model import Evaluation, Interval, LeftOut, PhaseValue
+from techport_pilots.evaluation.verdict import judge, shown
 from techport_pilots.kpi import plan_of
 from techport_pilots.kpi_slots import slots_of
-from techport_pilots.kpi_time import date_of
-from techport_pilots.model import Covariate, Measure, PilotDefinition
+from techport_pilots.kpi_time import date_of, local, micros_of
+from techport_pilots.model import Exposure, Kpi, Measure, PilotDefinition, Text
 from techport_storage.model import Micros, Stream
 from techport_storage.store import ReadingStore
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
+Flags = NDArray[np.bool_]
 
 MIN_EXPOSED = 14  # days; and as many that were not
 
 
-class ExposureQuestion(msgspec.Struct, frozen=True, kw_only=True):
-    """Outcome, exposure and what to adjust for. `exposure` is a 0/1 stream: a day on which it is ever 1 counts."""
+@dataclass(frozen=True, slots=True)
+class ScatteredDays:
+    """The days that are compared: level, whether it was done `lag` days before, and what moves the level beside it."""
 
-    outcome: Measure
-    exposure: Covariate
-    lag: int = 1
-    adjust: Sequence[Covariate] = ()
-    before: bool = False
+    day: Ints
+    level: Floats
+    exposed: Flags
+    columns: Columns
+    completeness: float  # of the outcome, over the whole time
+    left_out: int  # days with a level that cannot be compared
 
-
-class ExposureEffect(msgspec.Struct, frozen=True, kw_only=True):
-    """The change on exposed days, in the outcome's unit and in per cent of the other days' mean in the same months."""
-
-    unit: str
-    effect: float | None
-    interval: Interval | None
-    percent: float | None
-    bootstrap: Interval | None
-    shown: Effect | None
-    exposed_days: int
-    other_days: int
-    independent_days: float | None
-    autocorrelation: float | None
-    degrees_of_freedom: float | None
-    adjusted_for: list[str]
-    problem: str | None = None  # why there is no effect to report
+    @property
+    def counts(self) -> tuple[int, int]:
+        """Exposed days, and others."""
+        return int(self.exposed.sum()), int((~self.exposed).sum())
 
 
-def evaluate_exposure(
-    store: ReadingStore,
-    pilot: PilotDefinition,
-    question: ExposureQuestion,
-    start: Micros,
-    end: Micros,
-    confidence: float = 0.95,
-) -> ExposureEffect:
-    """Answer the question from the readings in [start, end).
+def scattered_days(store: ReadingStore, pilot: PilotDefinition, kpi: Kpi) -> ScatteredDays | None:
+    """The days of a KPI with `after`, from the first phase's start to the last one's end; None where nothing varies.
 
-    Only calendar months in which the exposure happened at all are compared: a July without sweeping says nothing about
-    sweeping. What is wrong with the data is said in `problem`; raises only what the store raises.
+    Only calendar months in which the thing was done at all are compared: a July without sweeping says nothing about
+    sweeping. Raises only what the store raises.
     """
-    plan = plan_of(pilot, question.outcome)
+    assert kpi.after is not None
+    start = min(micros_of(phase.start, pilot.timezone) for phase in pilot.phases)
+    end = max(micros_of(phase.end, pilot.timezone) for phase in pilot.phases)
+    plan = plan_of(pilot, kpi)
     slots = plan.slots(store, start, end, pilot.timezone)
     summary = plan.summary(slots)
     if summary is None or summary.pseudo is None:
-        return _no_effect(
-            plan.meaning.unit, "the outcome has no readings, or a statistic that no interval can be given for"
-        )
+        return None
     outcome = day_levels(slots, summary.pseudo)
     day = outcome.day
-    exposed = _exposed(store, pilot, question, day, start, end)
-    month = _months(day)
-    columns = _columns(store, pilot, question, day, start, end)
-    if question.before:
-        columns = columns.and_(Columns(["before"], outcome.at(day - question.lag - 1)[:, None]))
+    exposed = _exposed(store, pilot, kpi.after, day, start, end)
+    columns = _columns(store, pilot, kpi, day, start, end)
+    if kpi.after.level_before:
+        columns = columns.and_(Columns(["level before"], outcome.at(day - kpi.after.lag - 1)[:, None]))
     rows = np.isfinite(exposed) & np.isfinite(columns.values).all(axis=1)
+    month = _months(day)
     rows &= np.isin(month, np.unique(month[rows & (exposed == 1)]))
-    n_exposed, n_other = int((exposed[rows] == 1).sum()), int((exposed[rows] == 0).sum())
-    if min(n_exposed, n_other) < MIN_EXPOSED:
-        problem = f"{n_exposed} exposed and {n_other} other days are left; {MIN_EXPOSED} of each are needed"
-        return _no_effect(plan.meaning.unit, problem, n_exposed, n_other)
     every = np.ones(int(rows.sum()), bool)
     columns = columns.of(rows).and_(weekdays(day[rows]).of(every)).and_(_dummies(month[rows]).of(every))
-    design = np.column_stack([np.ones(len(every)), exposed[rows], columns.values])
-    group = np.zeros(len(every), np.int64)
+    left_out = len(day) - int(rows.sum())
+    return ScatteredDays(day[rows], outcome.value[rows], exposed[rows] == 1, columns, slots.completeness, left_out)
+
+
+def evaluate_after(
+    store: ReadingStore, pilot: PilotDefinition, kpi: Kpi, confidence: float = 0.95, second_opinion: bool = True
+) -> Evaluation:
+    """The answer to a KPI with `after`. `baseline` are the other days, `intervention` the days that follow it.
+
+    What is wrong with the data becomes a verdict with its reasons; raises only what the store raises.
+    """
+    assert kpi.after is not None
+    plan = plan_of(pilot, kpi)
+    unit = plan.meaning.unit
+    if not pilot.phases:
+        return _insufficient(kpi, unit, reasons.no_phase("any"))
+    if not plan.streams:
+        return _insufficient(kpi, unit, reasons.no_device(kpi.quantity))
+    found = scattered_days(store, pilot, kpi)
+    if found is None or not len(found.day):
+        return _insufficient(kpi, unit, reasons.no_scattered_days())
+    other, exposed = _side(found, ~found.exposed), _side(found, found.exposed)
+    wanting = None
+    if found.completeness < kpi.minimum_completeness:
+        wanting = reasons.incomplete(
+            ", ".join(p.name for p in pilot.phases), found.completeness, kpi.minimum_completeness
+        )
+    elif min(found.counts) < MIN_EXPOSED:
+        wanting = reasons.few_exposed(*found.counts, MIN_EXPOSED)
+    if wanting is not None:
+        return _insufficient(kpi, unit, wanting, other, exposed)
+    group = np.zeros(len(found.day), np.int64)
+    design = np.column_stack([np.ones(len(group)), found.exposed, found.columns.values])
     try:
-        found = fit(outcome.value[rows], design, day[rows], group, 1)
+        estimate = fit(found.level, design, found.day, group, 1)
     except NoInterval as problem:
-        return _no_effect(plan.meaning.unit, str(problem), n_exposed, n_other)
-    half = half_width(found.variance, found.freedom, confidence)
-    interval = Interval(found.value - half, found.value + half)
-    level = float(outcome.value[rows][exposed[rows] == 0].mean())
-    return ExposureEffect(
-        unit=plan.meaning.unit,
-        effect=found.value,
-        interval=interval,
-        percent=100 * found.value / level if plan.meaning.has_zero and level > 0 else None,
-        bootstrap=Interval(*bootstrap_interval(found, group, confidence)),
-        shown=shown(interval),
-        exposed_days=n_exposed,
-        other_days=n_other,
-        independent_days=found.independent_days,
-        autocorrelation=found.autocorrelation,
-        degrees_of_freedom=welch(found.variance, found.freedom),
-        adjusted_for=columns.names,
-    )
+        return _insufficient(kpi, unit, reasons.no_interval(str(problem)), other, exposed)
+    half = half_width(estimate.variance, estimate.freedom, confidence)
+    interval = Interval(estimate.value - half, estimate.value + half)
+    percent, percent_interval = _percent(found, estimate, confidence) if plan.meaning.has_zero else (None, None)
+    verdict, why = judge(kpi, None, interval, percent_interval)
+    left_out = [LeftOut(f"{found.left_out} d", reasons.days_that_cannot_be_compared())] if found.left_out else []
+    answer = Evaluation(
+        kpi=kpi.id, unit=unit, verdict=verdict, compared="days", confidence=confidence, left_out=left_out,
+        reasons=[why, *reasons.caveats_of_scattered_days(len(plan.streams))],
+        baseline=other, intervention=exposed,
+        effect=estimate.value, interval=interval, percent=percent, percent_interval=percent_interval,
+        shown=shown(interval), independent_days=estimate.independent_days, autocorrelation=estimate.autocorrelation,
+        degrees_of_freedom=welch(estimate.variance, estimate.freedom), adjusted_for=found.columns.names,
+        method=reasons.method_of_scattered_days(kpi),
+    )  # fmt: skip
+    if not second_opinion:
+        return answer
+    return msgspec.structs.replace(answer, bootstrap=Interval(*bootstrap_interval(estimate, group, confidence)))
+
+
+def _side(found: ScatteredDays, rows: Flags) -> PhaseValue:
+    level = found.level[rows]
+    value = float(level.mean()) if len(level) else None
+    return PhaseValue(phases=[], value=value, days=len(level), completeness=found.completeness)
+
+
+def _percent(found: ScatteredDays, estimate: Fit, confidence: float) -> tuple[float | None, Interval | None]:
+    """The effect in per cent of the other days' mean, whose own error counts too (delta method)."""
+    day, level = found.day[~found.exposed], found.level[~found.exposed]
+    mean = float(level.mean())
+    try:
+        own = fit(level, np.ones((len(day), 1)), day, np.zeros(len(day), np.int64), 0)
+    except NoInterval:
+        return None, None
+    if mean < 2 * np.sqrt(own.variance.sum()):
+        return None, None
+    ratio = estimate.value / mean
+    variance = np.concatenate([estimate.variance, ratio**2 * own.variance]) / mean**2
+    half = 100 * half_width(variance, np.concatenate([estimate.freedom, own.freedom]), confidence)
+    return 100 * ratio, Interval(100 * ratio - half, 100 * ratio + half)
 
 
 def _exposed(
-    store: ReadingStore, pilot: PilotDefinition, question: ExposureQuestion, day: Ints, start: Micros, end: Micros
+    store: ReadingStore, pilot: PilotDefinition, after: Exposure, day: Ints, start: Micros, end: Micros
 ) -> Floats:
     """1 for days that follow the exposure, 0 for others; NaN where it is not known, and on days while it goes on: what
     sweeping stirs up is not what it leaves behind."""
-    exposure = question.exposure
-    stream = Stream(exposure.pilot or pilot.id, exposure.device, exposure.quantity)
-    measure = Measure(quantity=exposure.quantity, interval="P1D", slot="max")
-    slots = slots_of(store, {exposure.device: [stream]}, measure, start, end, pilot.timezone, how="max")
-    highest = Days(slots.day, slots.value)
-    then, now = highest.at(day - question.lag), highest.at(day)
+    done = _event_days(pilot, after, day) if after.event else _stream_days(store, pilot, after, start, end)
+    then, now = done.at(day - after.lag), done.at(day)
     exposed = np.where(np.isnan(then), np.nan, (then > 0).astype(float))
     return np.where((now > 0) & (exposed == 0), np.nan, exposed)
 
 
-def _columns(
-    store: ReadingStore, pilot: PilotDefinition, question: ExposureQuestion, day: Ints, start: Micros, end: Micros
-) -> Columns:
+def _stream_days(store: ReadingStore, pilot: PilotDefinition, after: Exposure, start: Micros, end: Micros) -> Days:
+    assert after.device is not None
+    assert after.quantity is not None
+    stream = Stream(after.pilot or pilot.id, after.device, after.quantity)
+    measure = Measure(quantity=after.quantity, interval="P1D", slot="max")
+    slots = slots_of(store, {after.device: [stream]}, measure, start, end, pilot.timezone, how="max")
+    return Days(slots.day, slots.value)
+
+
+def _event_days(pilot: PilotDefinition, after: Exposure, day: Ints) -> Days:
+    """1 on each local day that an event of that kind touches, 0 on the others: the time line is complete."""
+    first, last = (int(day[0]) - after.lag, int(day[-1])) if len(day) else (0, -1)
+    every = np.arange(first, last + 1, dtype=np.int64)
+    done = np.zeros(len(every))
+    for event in pilot.events:
+        if event.kind == after.event and after.device in (None, event.device):
+            times = [micros_of(time, pilot.timezone) for time in (event.time, event.end or event.time)]
+            begun, over = local(np.array(times, np.int64), pilot.timezone).day.tolist()
+            done[(every >= begun) & (every <= over)] = 1
+    return Days(every, done)
+
+
+def _columns(store: ReadingStore, pilot: PilotDefinition, kpi: Kpi, day: Ints, start: Micros, end: Micros) -> Columns:
     """Each covariate on the day and on the day before."""
     columns = no_columns(len(day))
-    for covariate in question.adjust:
+    for covariate in kpi.adjust:
         for name, levels in daily_covariate(store, pilot, covariate, start, end).items():
             both = np.column_stack([levels.at(day), levels.at(day - 1)])
             columns = columns.and_(Columns([name, f"{name}, day before"], both))
@@ -161,9 +211,10 @@ def _dummies(month: Ints) -> Columns:
     return Columns(names, (month[:, None] == seen[None, :]).astype(float))
 
 
-def _no_effect(unit: str, problem: str, exposed: int = 0, other: int = 0) -> ExposureEffect:
-    return ExposureEffect(
-        unit=unit, effect=None, interval=None, percent=None, bootstrap=None, shown=None, exposed_days=exposed,
-        other_days=other, independent_days=None, autocorrelation=None, degrees_of_freedom=None, adjusted_for=[],
-        problem=problem,
+def _insufficient(
+    kpi: Kpi, unit: str, why: Text, other: PhaseValue | None = None, exposed: PhaseValue | None = None
+) -> Evaluation:
+    return Evaluation(
+        kpi=kpi.id, unit=unit, verdict="insufficient data", compared="days", reasons=[why],
+        baseline=other, intervention=exposed,
     )  # fmt: skip

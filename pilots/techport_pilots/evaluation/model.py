@@ -42,13 +42,15 @@ class Evaluation(msgspec.Struct, frozen=True, kw_only=True):
 
     `effect` is intervention minus baseline in the KPI's unit after adjustment (so it need not equal the difference of
     the two values), `percent` the same as a share of the baseline: None for scales without a natural zero.
-    `independent_days` says how many days would tell as much if no day resembled the one before.
+    `independent_days` says how many days would tell as much if no day resembled the one before. Where `compared` is
+    "days", `baseline` are days like others and `intervention` those that follow what was done (Kpi.after).
     """
 
     kpi: str
     unit: str
     verdict: Verdict
     reasons: list[Text]
+    compared: Literal["phases", "days"] = "phases"
     baseline: PhaseValue | None = None
     intervention: PhaseValue | None = None
     control_change: float | None = None

@@ -19,8 +19,9 @@ def no_device(quantity: str) -> Text:
 
 
 def no_phase(kind: str) -> Text:
-    nb = {"baseline": "førperiode", "intervention": "tiltaksperiode"}[kind]
-    return Text(nb=f"Piloten har ingen {nb}.", en=f"The pilot has no {kind} phase.")
+    nb = {"baseline": "førperiode", "intervention": "tiltaksperiode", "any": "fase"}[kind]
+    en = "phase" if kind == "any" else f"{kind} phase"
+    return Text(nb=f"Piloten har ingen {nb}.", en=f"The pilot has no {en}.")
 
 
 def no_data(phase: str) -> Text:
@@ -120,6 +121,60 @@ def method(kpi: Kpi, adjusted: bool, controlled: bool) -> Text:
         names = ", ".join(covariate.quantity for covariate in kpi.adjust)
         nb.append(f"det er justert for {names}")
         en.append(f"adjusted for {names}")
+    nb.append("usikkerheten tar hensyn til at et døgn ligner på det forrige")
+    en.append("the uncertainty allows for days that resemble the day before")
+    return Text(nb="; ".join(nb) + ".", en="; ".join(en) + ".")
+
+
+def no_scattered_days() -> Text:
+    return Text(
+        nb="Det er ingen døgn å sammenligne: tiltaket ble aldri gjort, eller det mangler målinger.",
+        en="There are no days to compare: it was never done, or there are no readings.",
+    )
+
+
+def few_exposed(exposed: int, other: int, needed: int) -> Text:
+    return Text(
+        nb=f"{exposed} døgn følger tiltaket, og {other} andre kan sammenlignes; det trengs minst {needed} av hvert.",
+        en=f"{exposed} days follow it, and {other} others can be compared; at least {needed} of each are needed.",
+    )
+
+
+def days_that_cannot_be_compared() -> Text:
+    return Text(
+        nb="Døgn mens tiltaket pågikk, i måneder uten tiltak, eller uten verdi for det som det justeres for.",
+        en="Days while it went on, in months in which it was never done, or without a value of what is adjusted for.",
+    )
+
+
+def caveats_of_scattered_days(devices: int) -> list[Text]:
+    """What the reader must know of days that nobody drew lots for."""
+    found = [
+        Text(
+            nb="Dagene ble ikke trukket ut tilfeldig: det som får folk til å gjøre tiltaket, kan også endre tallet.",
+            en="The days were not drawn by lot: what makes people do it may change the number too.",
+        )
+    ]
+    if devices == 1:
+        found.append(Text(nb="Bare én enhet: tallet gjelder det ene stedet.", en="One device only: this is one place."))
+    return found
+
+
+def method_of_scattered_days(kpi: Kpi) -> Text:
+    """One paragraph for the report; docs/method.md says more."""
+    assert kpi.after is not None
+    lag = kpi.after.lag
+    nb_when = {0: "samme døgn", 1: "døgnet etter"}.get(lag, f"{lag} døgn etter")
+    en_when = {0: "the same day", 1: "the day after"}.get(lag, f"{lag} days after")
+    nb = [f"Hvert døgns verdi er forklart med om tiltaket ble gjort ({nb_when}), ukedag og måned"]
+    en = [f"Each day's value is explained by whether it was done ({en_when}), weekday and month"]
+    if kpi.adjust:
+        names = ", ".join(dict.fromkeys(covariate.quantity for covariate in kpi.adjust))
+        nb.append(f"det er justert for {names}, samme døgn og døgnet før")
+        en.append(f"adjusted for {names}, on the day and the day before")
+    if kpi.after.level_before:
+        nb.append("det er justert for nivået før tiltaket")
+        en.append("adjusted for the level before it was done")
     nb.append("usikkerheten tar hensyn til at et døgn ligner på det forrige")
     en.append("the uncertainty allows for days that resemble the day before")
     return Text(nb="; ".join(nb) + ".", en="; ".join(en) + ".")
