@@ -35,6 +35,7 @@ class Drawing:
     districts: list[str]
     rivers: list[str]
     marks: list[Mark]
+    devices: Sequence[DeviceNow]  # all of them, also those without a place
     beyond: list[DeviceNow]
     scale: tuple[float, str]  # length in the drawing, and what it stands for
     attribution: str
@@ -88,6 +89,7 @@ def draw(devices: Sequence[DeviceNow], ground: Basemap) -> Drawing:
         districts=[view.path(ring, closed=True) for ring in ground.districts],
         rivers=[view.curve(line) for line in ground.rivers],
         marks=[_mark(device, x, y, taken) for device, x, y in spots],
+        devices=devices,
         beyond=[device for device, at in placed if not _is_near(at)],
         scale=_scale(view),
         attribution=ground.attribution,

@@ -63,6 +63,28 @@ class DeviceNow:
     def needs_attention(self) -> bool:
         return self.state in (State.NEVER, State.SILENT, State.LATE) or bool(self.missing)
 
+    @property
+    def overdue(self) -> Micros | None:
+        """When its next reading was due that has not come; None for a device that is heard, over, or never was."""
+        if self.state not in (State.SILENT, State.LATE):
+            return None
+        return max(
+            (s.last.received + (s.view.interval_us or UNKNOWN_INTERVAL) for s in self.streams if s.last), default=None
+        )
+
+    @property
+    def battery(self) -> StreamNow | None:
+        return self._of("battery_level", "battery_voltage")
+
+    @property
+    def signal(self) -> StreamNow | None:
+        return self._of("rssi", "snr")
+
+    def _of(self, *quantities: str) -> StreamNow | None:
+        """The first of the quantities that the device has sent, on whichever channel."""
+        found = {s.view.stream.quantity.partition(".")[0]: s for s in reversed(self.streams) if s.last is not None}
+        return next((found[name] for name in quantities if name in found), None)
+
 
 @dataclass(frozen=True, slots=True)
 class PilotNow:
@@ -77,6 +99,10 @@ class PilotNow:
     @property
     def seen(self) -> Micros | None:
         return max((device.seen for device in self.devices if device.seen is not None), default=None)
+
+    @property
+    def attention(self) -> list[DeviceNow]:
+        return worst_first([self])
 
 
 def survey(catalogue: Catalogue, latest: pa.Table, pilots: Sequence[PilotDefinition], now: Micros) -> list[PilotNow]:
@@ -153,6 +179,21 @@ def phase_at(pilot: PilotDefinition, now: Micros) -> Phase | None:
 
 def worst_first(pilots: Iterable[PilotNow]) -> list[DeviceNow]:
     """Devices that need a hand: those that never came, then the longest silent."""
-    found = [device for pilot in pilots for device in pilot.devices if device.needs_attention]
-    order = list(State)
-    return sorted(found, key=lambda d: (order.index(d.state), d.seen or 0, d.pilot.id, d.device.device))
+    return sorted((d for pilot in pilots for d in pilot.devices if d.needs_attention), key=badness)
+
+
+def badness(device: DeviceNow) -> tuple[int, int, Micros, str, str]:
+    """Ascending from the worst device to one that does well."""
+    order = (State.NEVER, State.SILENT, State.LATE, State.LIVE, State.ENDED)
+    return (
+        order.index(device.state), 0 if device.missing else 1, device.seen or 0, device.pilot.id, device.device.device,
+    )  # fmt: skip
+
+
+def most_troubled_first(pilots: Iterable[PilotNow]) -> list[PilotNow]:
+    """By the share of their devices that need a hand; those that are over come last."""
+
+    def trouble(here: PilotNow) -> tuple[bool, float, str]:
+        return here.ended, -len(here.attention) / max(len(here.devices), 1), here.pilot.id
+
+    return sorted(pilots, key=trouble)

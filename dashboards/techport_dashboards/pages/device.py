@@ -1,7 +1,9 @@
-"""One device: what it measures now, its charts, and the account of its messages."""
+"""One device: what it measures now, what is wrong and what to do, its charts and the account of its messages."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query, Request, Response
@@ -9,14 +11,45 @@ from starlette.concurrency import run_in_threadpool
 
 from techport_dashboards import times
 from techport_dashboards.access import Viewer, allow
+from techport_dashboards.pages.limit_values import LimitValue, limit_of
 from techport_dashboards.pages.pilot import PageParameters, device_of, newest, panels, pilot_now, range_values
 from techport_dashboards.services import Services, services_of
+from techport_dashboards.state import DeviceNow
 from techport_dashboards.templating import language_of, render
+from techport_pilots.account import Event as DeviceEvent
 from techport_pilots.books import DeviceDay, Tally
+from techport_pilots.events import Deployment, deployments
+from techport_pilots.kpi_time import micros_of
+from techport_pilots.model import Event, PilotDefinition
+from techport_pilots.quarantine import Entry, Where
+from techport_pilots.remarks import events_of, ignored_by_rule
+from techport_pilots.watching import Watched
 from techport_storage.model import Micros
 
 router = APIRouter()
 ACCOUNT_DAYS = 7
+MESSAGES_SHOWN = 10
+PROBLEMS_SHOWN = 5
+LOW_BATTERY = 20.0  # per cent
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """What became of the device's values: each of the last days that have any, newest first, and their sum."""
+
+    days: list[tuple[DeviceDay, Tally]]
+    total: Tally
+    ignored: dict[str, int]  # parts of messages, by rule
+
+
+@dataclass(frozen=True, slots=True)
+class Mail:
+    """What the device sent: the raw messages that were kept, and what was set aside, each newest first."""
+
+    messages: list[Watched]
+    set_aside: list[Entry]
+    set_aside_count: int
+    remarks: list[DeviceEvent]
 
 
 @router.get("/pilots/{pilot}/devices/{device}")
@@ -32,6 +65,7 @@ async def device_page(
     now = times.now()
     here, _ = await run_in_threadpool(pilot_now, services, viewer, pilot, now)
     found = device_of(here, device)
+    mail = await run_in_threadpool(_mail, services, pilot, device)
     return render(
         request,
         "device.html",
@@ -40,16 +74,76 @@ async def device_page(
         here=here,
         pilot=here.pilot,
         device=found,
+        limits=_limits(here.pilot, found),
         panels=panels(here.pilot, [stream.view for stream in found.streams]),
-        account=await run_in_threadpool(_account, services, pilot, device, now),
+        account=await run_in_threadpool(_account, services, pilot, device),
+        mail=mail,
+        sends_rubbish=_sends_rubbish(found, mail),
+        low_battery=_low_battery(found),
+        deployments=_deployments(here.pilot, device),
+        events=_events(here.pilot, device),
         day_start=lambda day: day * times.DAY,
+        local=_local(here.pilot),
         **range_values(request, here.pilot, newest([here]), parameters, now),
     )
 
 
-def _account(services: Services, pilot: str, device: str, now: Micros) -> list[tuple[DeviceDay, Tally]]:
-    """What became of the values of the last days that have any, newest first."""
+def _limits(pilot: PilotDefinition, device: DeviceNow) -> dict[str, LimitValue]:
+    found = {s.view.stream.quantity: limit_of(pilot, s.view.stream.quantity) for s in device.streams}
+    return {quantity: limit for quantity, limit in found.items() if limit is not None}
+
+
+def _low_battery(device: DeviceNow) -> bool:
+    battery = device.battery
+    if battery is None or battery.last is None:
+        return False
+    return battery.view.unit == "%" and battery.last.value <= LOW_BATTERY
+
+
+def _sends_rubbish(device: DeviceNow, mail: Mail) -> bool:
+    """Whether what was set aside is newer than the last reading that was stored."""
+    return bool(mail.set_aside) and mail.set_aside[0].received > (device.seen or 0)
+
+
+def _mail(services: Services, pilot: str, device: str) -> Mail:
+    registry = services.catalogues.registry
+    messages = registry.watching.messages(pilot, device)
+    where = Where(pilot=pilot, device=device)
+    problems = registry.quarantine.entries(where, PROBLEMS_SHOWN)
+    count = sum(one.entries for one in registry.quarantine.counts(where)) if problems.next else len(problems.items)
+    remarks = events_of(registry.engine, pilot, device, MESSAGES_SHOWN)
+    return Mail(messages[::-1][:MESSAGES_SHOWN], problems.items, count, remarks)
+
+
+def _account(services: Services, pilot: str, device: str) -> Account | None:
     if services.books is None:
-        return []
+        return None
     tallies = services.books.tallies(pilot, device)
-    return sorted(tallies.items(), reverse=True)[:ACCOUNT_DAYS]
+    days = sorted(tallies.items(), reverse=True)[:ACCOUNT_DAYS]
+    total = Tally()
+    for _, tally in days:
+        total.add(tally)
+    shown = {day for day, _ in days}
+    ignored: dict[str, int] = {}
+    for (day, rule), parts in ignored_by_rule(services.catalogues.registry.engine, pilot, device).items():
+        if day in shown:
+            ignored[rule] = ignored.get(rule, 0) + parts
+    return Account(days, total, ignored) if days else None
+
+
+def _deployments(pilot: PilotDefinition, device: str) -> list[Deployment]:
+    """Where the device has been, the latest first; nothing for one that its pilot has not described."""
+    described = next((one for one in pilot.devices if one.id == device), None)
+    return [] if described is None else deployments(pilot, described)[::-1]
+
+
+def _events(pilot: PilotDefinition, device: str) -> list[tuple[Micros, Event]]:
+    """What the pilot has written down about this device or about all of them, newest first."""
+    mine = [(micros_of(event.time, pilot.timezone), event) for event in pilot.events if event.device in (None, device)]
+    return sorted(mine, key=lambda pair: -pair[0])
+
+
+def _local(pilot: PilotDefinition) -> Callable[[Micros], str]:
+    """Instants as a page's address says them: local times of the pilot."""
+    zone = times.zone_named(pilot.timezone)
+    return lambda instant: times.moment(instant, zone).replace(tzinfo=None, microsecond=0).isoformat()

@@ -24,7 +24,7 @@ async def overview(request: Request, viewer: Annotated[Viewer, Depends(allow)]) 
     """Every pilot that the viewer may see."""
     services = services_of(request)
     now = times.now()
-    pilots = await run_in_threadpool(_survey, services, viewer, now)
+    pilots = state.most_troubled_first(await run_in_threadpool(_survey, services, viewer, now))
     devices = [device for pilot in pilots for device in pilot.devices]
     running = [device for device in devices if device.state is not State.ENDED]
     return render(
@@ -33,7 +33,6 @@ async def overview(request: Request, viewer: Annotated[Viewer, Depends(allow)]) 
         language_of(request),
         now=now,
         pilots=pilots,
-        devices=devices,
         alive=sum(device.state is State.LIVE for device in running),
         running=len(running),
         seen=max((pilot.seen for pilot in pilots if pilot.seen), default=None),

@@ -15,9 +15,11 @@ from techport_dashboards import state, times
 from techport_dashboards.access import Viewer, allow
 from techport_dashboards.api.describe import find_pilot
 from techport_dashboards.api.schema import Parameters
+from techport_dashboards.basemap import load
 from techport_dashboards.catalogue import Catalogue
 from techport_dashboards.errors import Problem
-from techport_dashboards.pages import series
+from techport_dashboards.maps import draw
+from techport_dashboards.pages import device_table, series
 from techport_dashboards.pages.overlay import AGAINST
 from techport_dashboards.pages.timeline import timeline
 from techport_dashboards.services import Services, services_of
@@ -44,6 +46,12 @@ class PageParameters(Parameters):
     wall: bool = False
 
 
+class PilotPageParameters(PageParameters):
+    sort: str = Field(
+        device_table.WORST, max_length=200, description="A column of the devices; a minus turns it round."
+    )
+
+
 class ChartParameters(Parameters):
     quantity: str = Field(max_length=200)
     device: str | None = Field(None, max_length=2000, description="A device, or a comma list.")
@@ -66,17 +74,21 @@ class Panel:
 
 @router.get("/pilots/{pilot}")
 async def pilot_page(
-    request: Request, viewer: Allowed, pilot: str, parameters: Annotated[PageParameters, Query()]
+    request: Request, viewer: Allowed, pilot: str, parameters: Annotated[PilotPageParameters, Query()]
 ) -> Response:
     """The pilot's page over a range, by default the last day that has readings."""
     services = services_of(request)
     now = times.now()
     here, infos = await run_in_threadpool(pilot_now, services, viewer, pilot, now)
+    language = language_of(request)
     return render(
         request,
         "pilot.html",
-        language_of(request),
+        language,
         now=now,
+        devices=device_table.ordered(here.devices, parameters.sort, language),
+        headings=device_table.headings(request, here.devices, parameters.sort, language),
+        map=draw(here.devices, load(services.settings.basemap)),
         here=here,
         pilot=here.pilot,
         panels=panels(here.pilot, infos),

@@ -1,0 +1,120 @@
+"""A pilot's devices in the order that is asked for, and the page of one that is in trouble."""
+
+from __future__ import annotations
+
+import re
+
+import httpx
+import pytest
+
+from techport_pilots.books import DeviceDay, SetAside, Tally
+from techport_storage.model import Reading
+from tests.dashboards.web import HOUR, City, now
+
+pytestmark = pytest.mark.anyio
+DAY = 24 * HOUR
+
+BATTERIES = """
+id: gater
+title: {nb: Gater, en: Streets}
+question: {nb: "Er det stille?", en: "Is it quiet?"}
+timezone: Europe/Oslo
+data_class: internal
+events:
+  - {time: 2026-11-01T12:00:00+01:00, kind: moved, device: b, text: {nb: Flyttet}, position: {lat: 63.43, lon: 10.39}}
+devices:
+  - id: a
+    title: {nb: Ålgata}
+    interval: PT1M
+    streams: [{quantity: pm10}, {quantity: battery_level}, {quantity: rssi}]
+  - {id: b, title: {nb: Øvregata}, interval: PT1M, streams: [{quantity: pm10}, {quantity: battery_level}]}
+  - {id: c, title: {nb: Bygata}, interval: PT1M, streams: [{quantity: pm10}]}
+  - {id: d, title: {nb: Ærfuglgata}, interval: PT1M, streams: [{quantity: pm10}]}
+"""
+
+
+@pytest.fixture
+def streets(city: City) -> City:
+    """`a` is heard now, `b` fell silent two hours ago with an empty battery, `c` is late, `d` never came."""
+    city.import_text(BATTERIES)
+    for device, age, battery in (("a", 0, 90.0), ("b", 2 * HOUR, 12.0), ("c", HOUR // 10, None)):
+        at = now() - age
+        city.write(Reading("gater", device, "pm10", at, 50.0 - age / HOUR, at))
+        if battery is not None:
+            city.write(Reading("gater", device, "battery_level", at, battery, at))
+    at = now()
+    city.write(Reading("gater", "a", "rssi", at, -90.0, at))
+    return city
+
+
+def order(text: str) -> str:
+    return "".join(re.findall(r'<tr data-device="gater/(\w)"', text))
+
+
+@pytest.mark.parametrize(
+    ("sort", "devices"),
+    [("", "dbca"), ("name", "cdba"), ("-name", "abdc"), ("seen", "dbca"), ("-seen", "acbd"), ("overdue", "bcda"),
+     ("battery", "badc"), ("-battery", "abdc"), ("signal", "adbc"), ("pm10", "bcad"), ("-pm10", "acbd")],
+)  # fmt: skip
+async def test_devices_come_in_the_order_that_is_asked_for(
+    streets: City, client: httpx.AsyncClient, sort: str, devices: str
+) -> None:
+    """Æ, ø and å are the last letters; devices without a value come after those with one, whichever way round."""
+    text = (await client.get("/pilots/gater", params={"sort": sort} if sort else {})).text
+    assert order(text) == devices
+    shown = re.findall(r'aria-sort="(ascending|descending)"', text)
+    assert shown == ["descending" if sort.startswith("-") else "ascending"]
+
+
+async def test_a_heading_sorts_and_turns_round(streets: City, client: httpx.AsyncClient) -> None:
+    text = (await client.get("/pilots/gater?sort=battery&start=-P7D")).text
+    assert 'href="/pilots/gater?start=-P7D&amp;sort=-battery#devices-title"' in text
+    wrong = await client.get("/pilots/gater?sort=colour")
+    assert wrong.status_code == 400
+    assert "battery" in wrong.json()["example"]
+
+
+async def test_the_overview_has_the_most_troubled_pilot_first(streets: City, client: httpx.AsyncClient) -> None:
+    text = (await client.get("/?lang=en")).text
+    pilots = re.findall(r'<li data-pilot="([\w-]+)"', text)
+    assert pilots[-1] == "gater"  # three of four; all devices of the others are silent
+    assert "3 need attention" in text
+
+
+async def test_a_silent_device_says_since_when_and_what_to_do(streets: City, client: httpx.AsyncClient) -> None:
+    text = (await client.get("/pilots/gater/devices/b?lang=en")).text
+    assert "It is silent: nothing since" in text
+    assert "overdue since" in text
+    assert "The battery was low" in text
+    assert text.index("The battery was low") < text.index("Check its network")
+    assert "limit, daily mean 45" in text.replace("&nbsp;", " ")
+    assert "Where it has been" in text
+    assert "1 Nov 2026 12:00" in text
+    assert "63.43000° N" in text
+    fine = (await client.get("/pilots/gater/devices/a?lang=en")).text
+    assert "What to do" not in fine
+    never = (await client.get("/pilots/gater/devices/d?lang=en")).text
+    assert "techport device add gater d" in never
+
+
+async def test_what_a_device_sends_in_vain_comes_first(streets: City, client: httpx.AsyncClient) -> None:
+    entry = SetAside(
+        pilot="gater", device="b", topic="pilots/gater/b/readings", payload=b'{"pm10": "<b>21,5</b>"}', received=now(),
+        reason="not-a-number", detail="pm10 is text", hint="send a number",
+    )  # fmt: skip
+    tally = Tally(messages=3, received=5, stored=3, duplicates=1, quarantined=1)
+    streets.books.close_batch("w", {DeviceDay("gater", "b", now() // DAY): tally}, [entry])
+    text = (await client.get("/pilots/gater/devices/b?lang=en")).text
+    assert text.index("what it sends is set aside") < text.index("The battery was low")
+    assert "&lt;b&gt;21,5&lt;/b&gt;" in text
+    sums = re.sub(r"<[^>]+>|\s+", " ", text[text.index('class="equation"') :]).replace("  ", " ")
+    assert "5 received = 3 stored + 1 duplicates + 1 set aside + 0 ignored by rule" in re.sub(" +", " ", sums)
+    assert "the sums agree" in text
+
+
+async def test_a_device_that_lost_a_sensor_names_it(streets: City, client: httpx.AsyncClient) -> None:
+    at = now()
+    streets.write(Reading("gater", "b", "pm10", at, 1.0, at))
+    text = (await client.get("/pilots/gater/devices/b?lang=en")).text
+    assert "It does not send all that it should" in text
+    assert re.search(r"Missing:\s+Battery level", text)
