@@ -88,6 +88,14 @@ class Settings(BaseSettings):
         description="let pages and API change things (devices, quarantine, life of a pilot, snapshots): on while "
         "http is on the loopback and allow_remote is off (auto), as there are no accounts yet",
     )
+    public_url: str | None = Field(
+        None,
+        pattern=r"^https?://[^\s/?#]+[^\s?#]*$",
+        description="address that the catalogue and citations name, such as https://data.example.no; the one that a "
+        "request came to unless told",
+    )
+    publisher: str = Field("techport", description="who publishes the catalogue of open data")
+    publisher_email: str | None = Field(None, description="where readers of the catalogue can write to")
     log_format: Literal["auto", "console", "json"] = Field(
         "auto", description="console in a terminal, JSON otherwise (auto)"
     )

@@ -19,6 +19,9 @@ def web(settings: Settings, parts: Stores, health: HealthCheck = no_health) -> W
         WebSettings(
             allow_remote=settings.allow_remote,
             changes=settings.changes,
+            public_url=settings.public_url,
+            publisher=settings.publisher,
+            publisher_email=settings.publisher_email,
             basemap=settings.basemap,
             snapshots=settings.data / "snapshots",
         ),

@@ -19,6 +19,7 @@ from techport_dashboards.catalogue import Catalogues
 from techport_dashboards.courtesy import Conditional, FairShare
 from techport_dashboards.evaluations import Evaluations
 from techport_dashboards.formats import ARROW, PARQUET
+from techport_dashboards.holdings import Holdings
 from techport_dashboards.live import Live
 from techport_dashboards.middleware import Measured, SecurityHeaders
 from techport_dashboards.services import Services
@@ -73,7 +74,17 @@ def create_app(
         redirect_slashes=False,  # an address is right or wrong
     )
     app.state.services = Services(
-        catalogues, store, books, settings, health, metrics, live, assets, environment(assets), Evaluations(store)
+        catalogues,
+        store,
+        books,
+        settings,
+        health,
+        metrics,
+        live,
+        assets,
+        environment(assets),
+        Evaluations(store),
+        Holdings(registry, store),
     )
     errors.install(app)
     app.include_router(operations.public)

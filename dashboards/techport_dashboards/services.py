@@ -12,6 +12,7 @@ from starlette.requests import HTTPConnection
 from techport_dashboards.assets import Assets
 from techport_dashboards.catalogue import Catalogues
 from techport_dashboards.evaluations import Evaluations
+from techport_dashboards.holdings import Holdings
 from techport_dashboards.live import Live
 from techport_dashboards.settings import HealthCheck, WebSettings
 from techport_pilots.books import Books
@@ -30,7 +31,14 @@ class Services:
     assets: Assets
     templates: Environment
     evaluations: Evaluations
+    holdings: Holdings
 
 
 def services_of(connection: HTTPConnection) -> Services:
     return cast(Services, connection.app.state.services)
+
+
+def address_of(connection: HTTPConnection) -> str:
+    """The address that this platform is known by, without / at the end: what is cited and harvested must stay."""
+    known = services_of(connection).settings.public_url
+    return (known or str(connection.base_url)).rstrip("/")

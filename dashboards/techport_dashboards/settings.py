@@ -15,6 +15,11 @@ class WebSettings:
     """Answer clients that are not on this machine. Off until there are accounts: everybody may read everything."""
     changes: bool = True
     """Let pages and API change things: devices, quarantine, snapshots. Off: they only show."""
+    public_url: str | None = None
+    """The address that catalogue and citations name; None: the one that the request came to."""
+    publisher: str = "techport"
+    """Who publishes the catalogue."""
+    publisher_email: str | None = None
     zone: str = "Europe/Oslo"
     """For what belongs to no single pilot, such as a query over several."""
     language: str = "nb"

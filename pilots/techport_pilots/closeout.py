@@ -16,13 +16,13 @@ import msgspec
 import numpy as np
 from sqlalchemy import text
 
-from techport_pilots import lifecycle, package_metadata, retention
+from techport_pilots import dcat, lifecycle, package_metadata, retention
 from techport_pilots.books import Books
 from techport_pilots.changes import lock, now
 from techport_pilots.completeness import pilot_intervals, stream_completeness
 from techport_pilots.credentials import Credentials
 from techport_pilots.database import writing
-from techport_pilots.dcat import Distribution, dataset
+from techport_pilots.dcat import Distribution
 from techport_pilots.definition import to_yaml
 from techport_pilots.errors import RegistryUnavailable, WrongState
 from techport_pilots.kpi_time import local, micros_of
@@ -168,11 +168,11 @@ def _describe(
     writer.add("LICENCE.txt", package_metadata.licence_text(pilot))
     writer.add("README.md", package_metadata.readme(report, rows, citation(report, Words("en", pilot.timezone))))
     ways = [
-        Distribution(f"readings.{kind}", kind.upper(), Text(nb=f"Målinger, {kind}", en=f"Readings, {kind}"))
-        for kind in ("parquet", "csv")
+        Distribution(f"readings.{kind}", Text(nb=f"Målinger, {kind}", en=f"Readings, {kind}"), media_type, kind.upper())
+        for kind, media_type in (("parquet", "application/vnd.apache.parquet"), ("csv", "text/csv"))
     ]  # fmt: skip
     first, last = (dt.date.fromisoformat(instant(t)[:10]) for t in (report.start, report.end - 1))
-    writer.add("dcat.ttl", dataset(pilot, ways, (first, last)))
+    writer.add("dcat.ttl", dcat.package(pilot, ways, (first, last)))
     writer.add("datapackage.json", package_metadata.datapackage(report, writer, rows))
     writer.add("ro-crate-metadata.json", package_metadata.ro_crate(report, writer))
 

@@ -1,7 +1,8 @@
 """Pilots as DCAT-AP-NO 2.2: a catalogue that a national portal harvests, and the dataset inside a package.
 
-Turtle is written here and not by a library: these few statements, in one order, so that the same pilots give the same
-bytes. https://data.norge.no/specification/dcat-ap-no
+    Offer (a pilot and what is held of it) ─► Node (statements) ─► rdf.turtle, rdf.json_ld
+
+https://data.norge.no/specification/dcat-ap-no
 """
 
 from __future__ import annotations
@@ -13,53 +14,38 @@ from urllib.parse import quote
 
 import msgspec
 
+from techport_pilots.dcat_terms import ACCESS, IANA, LICENCES, PREFIXES, THEMES, described, term
+from techport_pilots.durations import interval_micros
 from techport_pilots.model import PilotDefinition, Text
 from techport_pilots.quantities import vocabulary_of
+from techport_pilots.rdf import Iri, Literal, Node, addresses, texts, turtle
 
-_EU = "http://publications.europa.eu/resource/authority"
-_LICENCES = {
-    "CC-BY-4.0": f"{_EU}/licence/CC_BY_4_0",
-    "CC0-1.0": f"{_EU}/licence/CC0",
-    "CC-BY-SA-4.0": f"{_EU}/licence/CC_BYSA_4_0",
-    "NLOD-1.0": f"{_EU}/licence/NLOD_1_0",
-    "NLOD-2.0": f"{_EU}/licence/NLOD_2_0",
-    "ODbL-1.0": f"{_EU}/licence/ODC_BL",
-}
-_THEMES = {"mobility": "TRAN", "energy": "ENER"}  # the others are about the environment
-_THEME_NAMES = {
-    "ENVI": Text(nb="Miljø", en="Environment"),
-    "TRAN": Text(nb="Transport", en="Transport"),
-    "ENER": Text(nb="Energi", en="Energy"),
-}
-_ACCESS = {"open": "PUBLIC", "internal": "NON_PUBLIC", "personal": "NON_PUBLIC"}
-_MEDIA = {
-    "PARQUET": "application/vnd.apache.parquet",
-    "CSV": "text/csv",
-    "JSON": "application/json",
-}
-_TERMS = {
-    "access-right": "dct:RightsStatement",
-    "country": "dct:Location",
-    "data-theme": "skos:Concept",
-    "file-type": "dct:MediaTypeOrExtent",
-    "language": "dct:LinguisticSystem",
-    "licence": "dct:LicenseDocument",
-}
-_PREFIXES = """@prefix dcat: <http://www.w3.org/ns/dcat#> .
-@prefix dct: <http://purl.org/dc/terms/> .
-@prefix foaf: <http://xmlns.com/foaf/0.1/> .
-@prefix skos: <http://www.w3.org/2004/02/skos/core#> .
-@prefix vcard: <http://www.w3.org/2006/vcard/ns#> .
-@prefix xsd: <http://www.w3.org/2001/XMLSchema#> .
-"""
+Facts = list[tuple[str, Iri | Literal | Node]]
+DESCRIPTION = Text(
+    nb="Åpne data fra piloter i byen: måleserier med definisjon, faser og resultater.",
+    en="Open data of pilots in the city: series of measurements with definition, phases and results.",
+)
 
 
 class Distribution(msgspec.Struct, frozen=True):
-    """One way to get the data. `format` is a code of the EU's list of file types: CSV, PARQUET."""
+    """One way to get the data. `format` is a code of the EU's list of file types, where that has it."""
 
     url: str
-    format: str
     title: Text
+    media_type: str  # as IANA registers it; empty where it does not
+    format: str = ""
+    service: str | None = None  # address of the service that gives it
+    file: bool = True  # the address gives the data itself, not a service to ask
+
+
+class Service(msgspec.Struct, frozen=True):
+    """An interface that several datasets are had through."""
+
+    address: str  # its name in the catalogue
+    title: Text
+    endpoint: str
+    description: str  # address of what a program reads to use it
+    standard: str | None = None
 
 
 class Publisher(msgspec.Struct, frozen=True):
@@ -70,84 +56,115 @@ class Publisher(msgspec.Struct, frozen=True):
     email: str | None = None
 
 
+class Offer(msgspec.Struct, frozen=True, kw_only=True):
+    """A pilot that may be shown, what is held of it and how it is had."""
+
+    pilot: PilotDefinition
+    modified: dt.date  # of the newest reading or version
+    period: tuple[dt.date, dt.date | None] | None = None  # first and last day; without an end while it runs
+    distributions: Sequence[Distribution] = ()
+
+
+def shareable(pilot: PilotDefinition) -> bool:
+    """May it be in a public catalogue? Only what is declared open and holds no personal data."""
+    return pilot.data_class == "open" and not pilot.personal_data
+
+
 def catalogue(
-    pilots: Iterable[PilotDefinition], base: str, publisher: Publisher, title: Text, modified: dt.date
-) -> str:
-    """The catalogue of the open ones among the pilots, as Turtle. `base` is the address of the platform, without /."""
-    shown = [pilot for pilot in pilots if pilot.data_class == "open" and not pilot.personal_data]
-    here = f"{base}/catalog.ttl#catalogue"
-    description = Text(
-        nb="Åpne data fra piloter i byen: måleserier med definisjon, faser og resultater.",
-        en="Open data of pilots in the city: series of measurements with definition, phases and results.",
-    )
-    agent = f"{base}/catalog.ttl#publisher"
-    lines = [_PREFIXES, f"{_iri(here)} a dcat:Catalog ;"]
-    lines += [f"  dct:identifier {_literal(here)} ;", *_texts("dct:title", title)]
-    lines += _texts("dct:description", description)
-    lines += [f"  foaf:homepage {_iri(base + '/')} ;", f'  dct:modified "{modified}"^^xsd:date ;']
-    lines += [f"  dct:language <{_EU}/language/NOB>, <{_EU}/language/ENG> ;"]
-    lines += _licence("CC-BY-4.0")
-    lines += [f"  dcat:dataset {_iri(_dataset_of(base, pilot))} ;" for pilot in shown]
-    lines += [f"  dcat:contactPoint {_contact(publisher.name, publisher.email, publisher.url)} ;"]
-    lines += [f"  dct:publisher {_iri(agent)} .", _agent(agent, publisher.name, publisher.url)]
-    for pilot in shown:
-        query = f"{base}/api/v1/readings?pilot={quote(pilot.id)}&format="
-        ways = [
-            Distribution(query + "parquet", "PARQUET", Text(nb="Alle målinger, Parquet", en="All readings, Parquet")),
-            Distribution(query + "csv", "CSV", Text(nb="Alle målinger, CSV", en="All readings, CSV")),
-        ]
-        home = f"{base}/pilots/{quote(pilot.id)}"
-        lines += [_dataset(pilot, _dataset_of(base, pilot), home, ways, f"{base}/catalog.ttl#agent-{quote(pilot.id)}")]
-    return _with_terms([*lines, _document(f"{base}/", title)])
+    offers: Sequence[Offer], services: Sequence[Service], base: str, publisher: Publisher, title: Text
+) -> list[Node]:
+    """The catalogue of those that may be shared. `base` is the address of the platform, without /."""
+    shown = [offer for offer in offers if shareable(offer.pilot)]
+    here, agent = f"{base}/catalog#catalogue", f"{base}/catalog#publisher"
+    contact = ("dcat:contactPoint", _contact(publisher.name, publisher.email, publisher.url))
+    facts: Facts = [("dct:identifier", Literal(here)), *texts("dct:title", title)]
+    facts += [*texts("dct:description", DESCRIPTION), ("foaf:homepage", Iri(f"{base}/catalogue"))]
+    facts += [("dct:modified", _date(max((offer.modified for offer in shown), default=dt.date(2026, 1, 1))))]
+    facts += [*_languages(), *_licence("CC-BY-4.0")]
+    facts += [("dcat:dataset", Iri(dataset_address(base, offer.pilot))) for offer in shown]
+    facts += [("dcat:service", Iri(service.address)) for service in services]
+    facts += [contact, ("dct:publisher", Iri(agent))]
+    nodes = [Node(["dcat:Catalog"], facts, here), _agent(agent, publisher.name, publisher.url)]
+    nodes += [_document(f"{base}/catalogue", title)]
+    for service in services:
+        serves = [offer for offer in shown if any(way.service == service.address for way in offer.distributions)]
+        nodes.append(_service(service, [dataset_address(base, offer.pilot) for offer in serves], agent, contact))
+    for offer in shown:
+        id = quote(offer.pilot.id)
+        page = f"{base}/catalogue#{id}"
+        nodes += _dataset(offer, dataset_address(base, offer.pilot), page, f"{base}/catalog#agent-{id}")
+    return _with_terms(nodes)
 
 
-def dataset(pilot: PilotDefinition, distributions: Sequence[Distribution], period: tuple[dt.date, dt.date]) -> str:
+def package(pilot: PilotDefinition, distributions: Sequence[Distribution], period: tuple[dt.date, dt.date]) -> str:
     """The dataset of a package, as Turtle with addresses relative to the file's own place."""
-    return _with_terms([_PREFIXES, _dataset(pilot, "#dataset", "report-en.html", distributions, "#publisher", period)])
+    offer = Offer(pilot=pilot, modified=period[1], period=period, distributions=distributions)
+    nodes = _dataset(offer, "#dataset", "report-en.html", "#publisher")
+    return turtle(_with_terms(nodes), PREFIXES)
 
 
-def _dataset(
-    pilot: PilotDefinition,
-    here: str,
-    page: str,
-    distributions: Sequence[Distribution],
-    agent: str,
-    period: tuple[dt.date, dt.date] | None = None,
-) -> str:
-    about = Text(nb=_about(pilot, "nb"), en=_about(pilot, "en"))
+def dataset_address(base: str, pilot: PilotDefinition) -> str:
+    """The dataset's own name, which stays whatever is done to its pages."""
+    return f"{base}/pilots/{quote(pilot.id)}#dataset"
+
+
+def owner(pilot: PilotDefinition) -> tuple[str, str | None]:
+    """Whose data it is: name and, where it is known, address."""
     owners = [one for one in pilot.organisations if one.role == "owner"] or list(pilot.organisations[:1])
-    name = owners[0].name if owners else (pilot.contact.name if pilot.contact else "techport")
-    url = owners[0].url if owners else None
-    email = pilot.contact.email if pilot.contact else None
-    lines = [f"{_iri(here)} a dcat:Dataset ;", f"  dct:identifier {_literal(pilot.id)} ;"]
-    lines += [*_texts("dct:title", pilot.title), *_texts("dct:description", about)]
-    lines += [f"  dcat:theme <{_EU}/data-theme/{theme}> ;" for theme in _themes(pilot)]
-    lines += [f"  dcat:keyword {_literal(word, 'en')} ;" for word in _keywords(pilot)]
-    lines += [f"  dct:accessRights <{_EU}/access-right/{_ACCESS[pilot.data_class]}> ;"]
-    lines += [f"  dct:language <{_EU}/language/NOB>, <{_EU}/language/ENG> ;"]
-    lines += [f"  dcat:landingPage {_iri(page)} ;"]
-    lines += [f"  dct:temporal {_period(*span)} ;" for span in [period or _phases(pilot)] if span is not None]
-    lines += [f"  dct:spatial <{_EU}/country/NOR> ;"]
-    lines += [f"  dcat:contactPoint {_contact(pilot.contact.name if pilot.contact else name, email, url or page)} ;"]
-    lines += [f"  dcat:distribution {_iri(_node(way.url))} ;" for way in distributions]
-    lines += [f"  dct:publisher {_iri(agent)} ."]
-    lines += [_distribution(way, pilot.licence) for way in distributions]
-    return "\n".join([*lines, _document(page, pilot.title), _agent(agent, name, url)])
+    if owners:
+        return owners[0].name, owners[0].url
+    return (pilot.contact.name if pilot.contact else "techport"), None
 
 
-def _distribution(way: Distribution, licence: str) -> str:
-    return "\n".join(
-        [
-            f"{_iri(_node(way.url))} a dcat:Distribution ;",
-            *_texts("dct:title", way.title),
-            *_texts("dct:description", way.title),
-            f"  dcat:accessURL {_iri(way.url)} ;",
-            f"  dcat:downloadURL {_iri(way.url)} ;",
-            f"  dct:format <{_EU}/file-type/{way.format}> ;",
-            *_licence(licence),
-            f"  dcat:mediaType <https://www.iana.org/assignments/media-types/{_MEDIA[way.format]}> .",
-        ]
+def _dataset(offer: Offer, here: str, page: str, agent: str) -> list[Node]:
+    pilot = offer.pilot
+    name, url = owner(pilot)
+    about = Text(nb=_about(pilot, "nb"), en=_about(pilot, "en"))
+    contact = _contact(
+        pilot.contact.name if pilot.contact else name, pilot.contact.email if pilot.contact else None, url or page
     )
+    facts: Facts = [("dct:identifier", Literal(pilot.id))]
+    facts += [*texts("dct:title", pilot.title), *texts("dct:description", about)]
+    facts += [("dcat:theme", term("data-theme", theme)) for theme in _themes(pilot)]
+    facts += [("dcat:keyword", Literal(word, code)) for code in ("nb", "en") for word in _keywords(pilot, code)]
+    facts += [("dct:accessRights", term("access-right", ACCESS[pilot.data_class])), *_languages()]
+    facts += [("dcat:landingPage", Iri(page)), ("dct:modified", _date(offer.modified))]
+    facts += [("dct:temporal", _period(*span)) for span in [offer.period] if span is not None]
+    box = _box(pilot, f"{here}-area")
+    facts += [("dct:spatial", place) for place in (term("country", "NOR"), *(Iri(b.address or "") for b in box))]
+    ended = offer.period is not None and offer.period[1] is not None
+    facts += [("dct:accrualPeriodicity", term("frequency", "NEVER" if ended else "UPDATE_CONT"))]
+    facts += [("dcat:temporalResolution", Literal(text, type="xsd:duration")) for text in _resolution(pilot)]
+    facts += [("dcat:contactPoint", contact)]
+    facts += [("dcat:distribution", Iri(_node(way.url))) for way in offer.distributions]
+    facts += [("dct:publisher", Iri(agent))]
+    ways = [_distribution(way, pilot.licence) for way in offer.distributions]
+    return [Node(["dcat:Dataset"], facts, here), *ways, *box, _document(page, pilot.title), _agent(agent, name, url)]
+
+
+def _distribution(way: Distribution, licence: str) -> Node:
+    facts: Facts = [*texts("dct:title", way.title), *texts("dct:description", way.title)]
+    facts += [("dcat:accessURL", Iri(way.url))]
+    facts += [("dcat:downloadURL", Iri(way.url))] if way.file else []
+    facts += [("dcat:accessService", Iri(way.service))] if way.service else []
+    facts += [("dct:format", term("file-type", way.format))] if way.format else []
+    facts += [("dcat:mediaType", Iri(f"{IANA}/{way.media_type}"))] if way.media_type else []
+    return Node(["dcat:Distribution"], [*facts, *_licence(licence)], _node(way.url))
+
+
+def _service(service: Service, serves: Sequence[str], agent: str, contact: tuple[str, Node]) -> Node:
+    facts: Facts = [("dct:identifier", Literal(service.address)), *texts("dct:title", service.title)]
+    facts += [("dcat:endpointURL", Iri(service.endpoint)), ("dcat:endpointDescription", Iri(service.description))]
+    facts += [("dcat:servesDataset", Iri(dataset)) for dataset in serves]
+    facts += [("dct:accessRights", term("access-right", "PUBLIC")), contact, ("dct:publisher", Iri(agent))]
+    if service.standard:
+        facts.append(("dct:conformsTo", Node(["dct:Standard"], texts("dct:title", service.title))))
+        facts.append(("foaf:page", Iri(service.standard)))
+    return Node(["dcat:DataService"], facts, service.address)
+
+
+def _with_terms(nodes: list[Node]) -> list[Node]:
+    return [*nodes, *described(addresses(nodes))]
 
 
 def _node(url: str) -> str:
@@ -155,81 +172,67 @@ def _node(url: str) -> str:
     return f"{url}#distribution"
 
 
-def _dataset_of(base: str, pilot: PilotDefinition) -> str:
-    return f"{base}/pilots/{quote(pilot.id)}#dataset"
-
-
-def _licence(spdx: str) -> list[str]:
+def _licence(spdx: str) -> Facts:
     """The licence where the EU's list has it; portals take no other, and the description of the pilot names it."""
-    return [f"  dct:license {_iri(_LICENCES[spdx])} ;"] if spdx in _LICENCES else []
+    return [("dct:license", Iri(LICENCES[spdx]))] if spdx in LICENCES else []
 
 
-def _with_terms(lines: Iterable[str]) -> str:
-    """The statements, and of every term of a controlled vocabulary what it is, so that a check need not fetch it."""
-    text = "\n".join(lines)
-    terms = sorted(set(re.findall(rf"<({re.escape(_EU)}/([a-z-]+)/\w+)>", text)))
-    media = sorted(set(re.findall(r"<https://www\.iana\.org/assignments/media-types/[^>]+>", text)))
-    said = [f"<{term}> a {_TERMS[scheme]} ; skos:inScheme <{_EU}/{scheme}>{_labels(term)} ." for term, scheme in terms]
-    return "\n".join([text, *said, *(f"{one} a dct:MediaType ." for one in media)]) + "\n"
+def _languages() -> Facts:
+    return [("dct:language", term("language", code)) for code in ("NOB", "ENG")]
 
 
-def _labels(term: str) -> str:
-    names = _THEME_NAMES.get(term.rsplit("/", 1)[1])
-    return f' ; skos:prefLabel "{names.nb}"@nb, "{names.en}"@en' if names else ""
+def _document(page: str, title: Text) -> Node:
+    return Node(["foaf:Document"], texts("dct:title", title), page)
 
 
-def _document(page: str, title: Text) -> str:
-    return f"{_iri(page)} a foaf:Document ;\n" + "\n".join(_texts("dct:title", title))[:-2] + " ."
+def _agent(here: str, name: str, url: str | None) -> Node:
+    page: Facts = [("foaf:homepage", Iri(url))] if url else []
+    return Node(["foaf:Agent"], [*page, ("foaf:name", Literal(name))], here)
 
 
-def _agent(here: str, name: str, url: str | None) -> str:
-    page = f"  foaf:homepage {_iri(url)} ;\n" if url else ""
-    return f"{_iri(here)} a foaf:Agent ;\n{page}  foaf:name {_literal(name)} ."
+def _contact(name: str, email: str | None, url: str) -> Node:
+    how = ("vcard:hasEmail", Iri("mailto:" + email)) if email else ("vcard:hasURL", Iri(url))
+    return Node(["vcard:Kind", "vcard:Organization"], [("vcard:fn", Literal(name)), how])
 
 
-def _contact(name: str, email: str | None, url: str) -> str:
-    how = f"vcard:hasEmail {_iri('mailto:' + email)}" if email else f"vcard:hasURL {_iri(url)}"
-    return f"[ a vcard:Kind, vcard:Organization ; vcard:fn {_literal(name)} ; {how} ]"
+def _period(first: dt.date, last: dt.date | None) -> Node:
+    ends = [("dcat:startDate", _date(first)), *([("dcat:endDate", _date(last))] if last else [])]
+    return Node(["dct:PeriodOfTime"], ends)
 
 
-def _period(first: dt.date, last: dt.date) -> str:
-    return f'[ a dct:PeriodOfTime ; dcat:startDate "{first}"^^xsd:date ; dcat:endDate "{last}"^^xsd:date ]'
+def _date(day: dt.date) -> Literal:
+    return Literal(day.isoformat(), type="xsd:date")
 
 
-def _phases(pilot: PilotDefinition) -> tuple[dt.date, dt.date] | None:
-    if not pilot.phases:
-        return None
-    return min(phase.start for phase in pilot.phases).date(), max(phase.end for phase in pilot.phases).date()
+def _box(pilot: PilotDefinition, here: str) -> list[Node]:
+    """The box around all devices, as GeoSPARQL wants it; none where no device has a position."""
+    points = [(device.position.lon, device.position.lat) for device in pilot.devices if device.position]
+    if not points:
+        return []
+    (west, east), (south, north) = ((min(axis), max(axis)) for axis in zip(*points, strict=True))
+    corners = [(west, south), (east, south), (east, north), (west, north), (west, south)]
+    text = f"POLYGON(({','.join(f'{x:.5f} {y:.5f}' for x, y in corners)}))"
+    return [Node(["dct:Location"], [("dcat:bbox", Literal(text, type="geo:wktLiteral"))], here)]
+
+
+def _resolution(pilot: PilotDefinition) -> list[str]:
+    """The shortest time between two readings that a stream promises."""
+    promised = {stream.interval or device.interval for device in pilot.devices for stream in device.streams} - {None}
+    return sorted((text for text in promised if text), key=interval_micros)[:1]
 
 
 def _themes(pilot: PilotDefinition) -> list[str]:
     words = vocabulary_of(pilot)
     quantities = [words.lookup(stream.quantity) for device in pilot.devices for stream in device.streams]
-    return sorted({_THEMES.get(quantity.group, "ENVI") for quantity in quantities if quantity is not None}) or ["ENVI"]
+    return sorted({THEMES.get(quantity.group, "ENVI") for quantity in quantities if quantity is not None}) or ["ENVI"]
 
 
-def _keywords(pilot: PilotDefinition) -> list[str]:
+def _keywords(pilot: PilotDefinition, language: str) -> list[str]:
     words = vocabulary_of(pilot)
     names = {stream.quantity for device in pilot.devices for stream in device.streams}
-    return sorted({quantity.title.get("en") for name in names if (quantity := words.lookup(name)) is not None})
+    return sorted({quantity.title.get(language) for name in names if (quantity := words.lookup(name)) is not None})
 
 
 def _about(pilot: PilotDefinition, language: str) -> str:
-    texts = (pilot.question.get(language), pilot.description.get(language), pilot.attribution, pilot.licence)
-    return " ".join(" ".join(text.split()) for text in texts if text)
-
-
-def _texts(property: str, text: Text) -> list[str]:
-    return [f"  {property} {_literal(value, code)} ;" for code, value in (("nb", text.nb), ("en", text.en)) if value]
-
-
-def _literal(text: str, language: str = "") -> str:
-    escaped = (
-        text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n").replace("\r", "\\r").replace("\t", "\\t")
-    )
-    return f'"{escaped}"' + (f"@{language}" if language else "")
-
-
-def _iri(address: str) -> str:
-    """In angle brackets, with what Turtle forbids there percent-encoded."""
-    return "<" + re.sub(r'[\x00-\x20<>"{}|^`\\]', lambda match: quote(match[0]), address) + ">"
+    said = (pilot.question.get(language), pilot.description.get(language), pilot.attribution, pilot.licence)
+    return " ".join(re.sub(r"\s+", " ", text).strip() for text in said if text)

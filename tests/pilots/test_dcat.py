@@ -11,13 +11,16 @@ import msgspec
 import pytest
 from frictionless import validate as validate_package
 from pyshacl import validate
-from rdflib import DCAT, RDF, Graph, URIRef
+from rdflib import DCAT, DCTERMS, RDF, Graph, URIRef
+from rdflib.compare import isomorphic
 
 from techport_pilots import lifecycle
 from techport_pilots.books import Books
 from techport_pilots.closeout import close_pilot
-from techport_pilots.dcat import Publisher, catalogue
+from techport_pilots.dcat import Distribution, Offer, Publisher, Service, catalogue
+from techport_pilots.dcat_terms import PREFIXES
 from techport_pilots.model import PilotDefinition, Text
+from techport_pilots.rdf import Node, json_ld, turtle
 from techport_pilots.registry import Registry
 from techport_storage.store import open_store
 from tests.pilots import trial
@@ -57,10 +60,25 @@ def awkward() -> PilotDefinition:
     )
 
 
-def listed(pilots: list[PilotDefinition]) -> Graph:
+def statements(pilots: list[PilotDefinition]) -> list[Node]:
     publisher = Publisher("Trondheim kommune", "https://www.trondheim.kommune.no", "post@example.org")
-    text = catalogue(pilots, BASE, publisher, Text(nb="Piloter", en="Pilots"), dt.date(2026, 11, 1))
-    return Graph().parse(data=text, format="turtle")
+    service = Service(f"{BASE}/catalog#rest", Text(en="Readings"), f"{BASE}/api", f"{BASE}/api.json", f"{BASE}/standard")
+    day = dt.date(2026, 11, 1)
+    ways = [
+        Distribution(f"{BASE}/all.csv", Text(nb="Alt", en="All"), "text/csv", "CSV", service.address),
+        Distribution(f"{BASE}/all.arrow?a='b c'", Text(en="All"), "", service=service.address, file=False),
+    ]
+    offers = [
+        Offer(pilot=pilot, modified=day, period=(dt.date(2026, 10, 1), day if n else None), distributions=ways)
+        for n, pilot in enumerate(pilots)
+    ]
+    return catalogue(offers, [service], BASE, publisher, Text(nb="Piloter", en="Pilots"))
+
+
+def listed(pilots: list[PilotDefinition], form: str = "turtle") -> Graph:
+    nodes = statements(pilots)
+    text = turtle(nodes, PREFIXES) if form == "turtle" else json_ld(nodes, PREFIXES)
+    return Graph().parse(data=text, format=form)
 
 
 def conforms(graph: Graph, shapes: Path) -> None:
@@ -70,9 +88,23 @@ def conforms(graph: Graph, shapes: Path) -> None:
     assert good, said
 
 
+@pytest.mark.parametrize("form", ["turtle", "json-ld"])
 @pytest.mark.parametrize("shapes", SHAPES)
-def test_the_catalogue_conforms(shared: Path, shapes: str) -> None:
-    conforms(listed([trial.definition(), awkward()]), shared / "schemas" / "shacl" / shapes)
+def test_the_catalogue_conforms(shared: Path, shapes: str, form: str) -> None:
+    conforms(listed([trial.definition(), awkward()], form), shared / "schemas" / "shacl" / shapes)
+
+
+def test_both_forms_say_the_same() -> None:
+    pilots = [trial.definition(), awkward()]
+    assert isomorphic(listed(pilots), listed(pilots, "json-ld"))
+    assert len(listed(pilots)) > 100
+
+
+def test_the_shapes_find_what_is_missing(shared: Path) -> None:
+    graph = listed([trial.definition()])
+    graph.remove((None, DCTERMS.publisher, None))
+    with pytest.raises(AssertionError, match="publisher"):
+        conforms(graph, shared / "schemas" / "shacl" / SHAPES[0])
 
 
 @pytest.mark.parametrize("shapes", SHAPES)
