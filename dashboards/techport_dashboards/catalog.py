@@ -80,7 +80,8 @@ def ways(pilot: PilotDefinition, known: Catalogue, base: str) -> list[Distributi
     chosen = quote(f"properties/pilot eq '{pilot.id}'", safe="")
     found.append(
         Distribution(
-            f"{base}/sta/v1.1/Things?$filter={chosen}", Text(nb="Enhetene i SensorThings", en="Devices in SensorThings"),
+            f"{base}/sta/v1.1/Things?$filter={chosen}",
+            Text(nb="Enhetene i SensorThings", en="Devices in SensorThings"),
             "application/json", "JSON", f"{base}/catalog#sensorthings", file=False,
         )
     )  # fmt: skip

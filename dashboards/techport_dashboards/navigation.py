@@ -19,6 +19,7 @@ class Place(NamedTuple):
 MAIN = (
     Place("Overview", "/"),
     Place("Explore", "/explore"),
+    Place("Open data", "/catalogue"),
 )
 OF_PILOT = (
     Place("Pilot", "/pilots/{pilot}"),

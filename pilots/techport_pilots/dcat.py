@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import datetime as dt
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from urllib.parse import quote
 
 import msgspec
@@ -88,7 +88,7 @@ def catalogue(
     nodes += [_document(f"{base}/catalogue", title)]
     for service in services:
         serves = [offer for offer in shown if any(way.service == service.address for way in offer.distributions)]
-        nodes.append(_service(service, [dataset_address(base, offer.pilot) for offer in serves], agent, contact))
+        nodes += _service(service, [dataset_address(base, offer.pilot) for offer in serves], agent, contact)
     for offer in shown:
         id = quote(offer.pilot.id)
         page = f"{base}/catalogue#{id}"
@@ -152,15 +152,15 @@ def _distribution(way: Distribution, licence: str) -> Node:
     return Node(["dcat:Distribution"], [*facts, *_licence(licence)], _node(way.url))
 
 
-def _service(service: Service, serves: Sequence[str], agent: str, contact: tuple[str, Node]) -> Node:
+def _service(service: Service, serves: Sequence[str], agent: str, contact: tuple[str, Node]) -> list[Node]:
     facts: Facts = [("dct:identifier", Literal(service.address)), *texts("dct:title", service.title)]
     facts += [("dcat:endpointURL", Iri(service.endpoint)), ("dcat:endpointDescription", Iri(service.description))]
     facts += [("dcat:servesDataset", Iri(dataset)) for dataset in serves]
     facts += [("dct:accessRights", term("access-right", "PUBLIC")), contact, ("dct:publisher", Iri(agent))]
     if service.standard:
-        facts.append(("dct:conformsTo", Node(["dct:Standard"], texts("dct:title", service.title))))
-        facts.append(("foaf:page", Iri(service.standard)))
-    return Node(["dcat:DataService"], facts, service.address)
+        facts.append(("dct:conformsTo", Iri(service.standard)))
+    standards = [Node(["dct:Standard"], texts("dct:title", service.title), service.standard)]
+    return [Node(["dcat:DataService"], facts, service.address), *(standards if service.standard else [])]
 
 
 def _with_terms(nodes: list[Node]) -> list[Node]:

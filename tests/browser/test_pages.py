@@ -35,6 +35,7 @@ PAGES = {
     "explore-rose": "/explore?pilot=school-air&quantity=no2&view=rose",
     "explore-scatter": "/explore?pilot=school-air&quantity=no2&other=pm10&view=scatter",
     "wall": f"{PILOT}?wall=1",
+    "catalogue": "/catalogue",
 }
 AXE = ROOT / "dashboards" / "node_modules" / "axe-core" / "axe.min.js"
 
@@ -66,7 +67,7 @@ def test_pages_look(visit: Visitor, look: str, name: str, path: str) -> None:
 
 
 @pytest.mark.parametrize("width", [320, 1920])
-@pytest.mark.parametrize("path", ["/", PILOT, DEVICE])
+@pytest.mark.parametrize("path", ["/", PILOT, DEVICE, "/catalogue"])
 def test_pages_fit_narrow_and_wide_screens(visit: Visitor, path: str, width: int) -> None:
     page = visit(viewport={"width": width, "height": 800}).open(path)
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")

@@ -11,7 +11,7 @@ import msgspec
 import pytest
 from frictionless import validate as validate_package
 from pyshacl import validate
-from rdflib import DCAT, DCTERMS, RDF, Graph, URIRef
+from rdflib import DCAT, DCTERMS, RDF, SH, Graph, URIRef
 from rdflib.compare import isomorphic
 
 from techport_pilots import lifecycle
@@ -62,7 +62,9 @@ def awkward() -> PilotDefinition:
 
 def statements(pilots: list[PilotDefinition]) -> list[Node]:
     publisher = Publisher("Trondheim kommune", "https://www.trondheim.kommune.no", "post@example.org")
-    service = Service(f"{BASE}/catalog#rest", Text(en="Readings"), f"{BASE}/api", f"{BASE}/api.json", f"{BASE}/standard")
+    service = Service(
+        f"{BASE}/catalog#rest", Text(en="Readings"), f"{BASE}/api", f"{BASE}/api.json", f"{BASE}/standard"
+    )
     day = dt.date(2026, 11, 1)
     ways = [
         Distribution(f"{BASE}/all.csv", Text(nb="Alt", en="All"), "text/csv", "CSV", service.address),
@@ -84,6 +86,10 @@ def listed(pilots: list[PilotDefinition], form: str = "turtle") -> Graph:
 def conforms(graph: Graph, shapes: Path) -> None:
     # Warned of is what is recommended and a pilot may lack, such as a licence of the EU's list.
     rules = Graph().parse(shapes, format="turtle")
+    # One of the published files names shapes that it does not hold.
+    for statement in list(rules.triples((None, SH.property, None))):
+        if (statement[2], None, None) not in rules:
+            rules.remove(statement)
     good, _, said = validate(graph, shacl_graph=rules, advanced=True, allow_warnings=True)
     assert good, said
 

@@ -1,0 +1,139 @@
+"""The catalogue for people: which open data there is, how complete, how to get it, and how to cite it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Request, Response
+from starlette.concurrency import run_in_threadpool
+
+from techport_dashboards import times
+from techport_dashboards.access import Viewer, allow
+from techport_dashboards.api.about_rows import SPDX
+from techport_dashboards.catalog import offered, ways
+from techport_dashboards.catalogue import Catalogue
+from techport_dashboards.holdings import Holding
+from techport_dashboards.i18n import Language
+from techport_dashboards.services import Services, address_of, services_of
+from techport_dashboards.templating import language_of, render
+from techport_pilots.dcat import DESCRIPTION, Distribution, dataset_address, owner
+from techport_pilots.model import PilotDefinition
+from techport_pilots.registry import StreamInfo
+
+router = APIRouter()
+
+
+@dataclass(frozen=True, slots=True)
+class DataSet:
+    """A pilot as the page shows it."""
+
+    pilot: PilotDefinition
+    held: Holding
+    quantities: list[StreamInfo]  # one of each
+    devices: int
+    ways: list[Distribution]
+    citation: str
+    licence_url: str
+    complete: str | None  # rounded down: 100 % is whole
+
+
+@router.get("/catalogue")
+async def page(request: Request, viewer: Annotated[Viewer, Depends(allow)]) -> Response:
+    """Every data set that anybody may use."""
+    services, language, base = services_of(request), language_of(request), address_of(request)
+    found = await run_in_threadpool(_data_sets, services, viewer, language, base)
+    about = _schema_org(found, language, base, services.settings.publisher)
+    return render(request, "catalogue.html", language, sets=found, about=about, base=base)
+
+
+def _data_sets(services: Services, viewer: Viewer, language: Language, base: str) -> list[DataSet]:
+    known = services.catalogues.current()
+    return [
+        DataSet(
+            pilot=pilot,
+            held=held,
+            quantities=_quantities(known, pilot),
+            devices=len(pilot.devices),
+            ways=ways(pilot, known, base),
+            citation=citation(pilot, held, language, base),
+            complete=(
+                None if held.completeness is None else f"{language.number(int(1000 * held.completeness) / 10, 1)} %"
+            ),
+            licence_url=f"{SPDX}{pilot.licence}.html" if pilot.licence.isascii() and " " not in pilot.licence else "",
+        )
+        for pilot, held in offered(services, viewer)
+    ]
+
+
+def citation(pilot: PilotDefinition, held: Holding, language: Language, base: str) -> str:
+    """Who (year): what, when, version, where, licence; the form that DataCite recommends."""
+    first, last = (language.date_time(at, pilot.timezone, "d. MMM y") for at in (held.first, held.last))
+    year = times.moment(held.last).year
+    where = dataset_address(base, pilot).partition("#")[0]
+    kind, read = language.gettext("data set"), language.gettext("read")
+    today = language.date_time(times.now(), pilot.timezone, "d. MMM y")
+    return (
+        f"{owner(pilot)[0]} ({year}): {language.text(pilot.title, pilot.id)} [{kind}], {first} – {last}. "
+        f"{where} ({read} {today}). {pilot.licence}."
+    )
+
+
+def _quantities(known: Catalogue, pilot: PilotDefinition) -> list[StreamInfo]:
+    mine = (info for stream, info in known.streams.items() if stream.pilot == pilot.id and info.described)
+    return list({info.stream.quantity: info for info in mine}.values())
+
+
+def _schema_org(found: list[DataSet], language: Language, base: str, publisher: str) -> dict[str, Any]:
+    """The page for search engines of data sets. https://schema.org/DataCatalog"""
+    return {
+        "@context": "https://schema.org/",
+        "@type": "DataCatalog",
+        "@id": f"{base}/catalogue",
+        "url": f"{base}/catalogue",
+        "name": language.gettext("Open data"),
+        "description": language.text(DESCRIPTION),
+        "publisher": {"@type": "Organization", "name": publisher},
+        "dataset": [_schema_dataset(one, language, base) for one in found],
+    }
+
+
+def _schema_dataset(one: DataSet, language: Language, base: str) -> dict[str, Any]:
+    pilot, held = one.pilot, one.held
+    name, url = owner(pilot)
+    last = times.iso(held.last)[:10] if held.ended else ".."
+    names = ", ".join(language.text(info.title) for info in one.quantities)
+    parts = (
+        f"{language.text(pilot.title, pilot.id)}.",
+        language.text(pilot.question),
+        language.text(pilot.description),
+    )
+    found: dict[str, Any] = {
+        "@type": "Dataset",
+        "@id": dataset_address(base, pilot),
+        "identifier": pilot.id,
+        "name": title,
+        "description": " ".join(filter(None, (*parts, f"{language.gettext('Measured')}: {names}."))),
+        "url": f"{base}/catalogue#{pilot.id}",
+        "isAccessibleForFree": True,
+        "temporalCoverage": f"{times.iso(held.first)[:10]}/{last}",
+        "dateModified": times.iso(held.modified),
+        "creator": {"@type": "Organization", "name": name} | ({"url": url} if url else {}),
+        "variableMeasured": [
+            {"@type": "PropertyValue", "name": language.text(info.title), "unitText": info.unit_label}
+            for info in one.quantities
+        ],
+        "distribution": [
+            {"@type": "DataDownload", "contentUrl": way.url, "encodingFormat": way.media_type or "application/x-ndjson"}
+            for way in one.ways
+            if way.file
+        ],
+        "citation": one.citation,
+    }
+    points = [device.position for device in pilot.devices if device.position]
+    if points:
+        south, north = (f(p.lat for p in points) for f in (min, max))
+        west, east = (f(p.lon for p in points) for f in (min, max))
+        box = {"@type": "GeoShape", "box": f"{south} {west} {north} {east}"}
+        found["spatialCoverage"] = {"@type": "Place", "geo": box}
+    return found | ({"license": one.licence_url} if one.licence_url else {})
