@@ -103,11 +103,8 @@ def _schema_dataset(one: DataSet, language: Language, base: str) -> dict[str, An
     name, url = owner(pilot)
     last = times.iso(held.last)[:10] if held.ended else ".."
     names = ", ".join(language.text(info.title) for info in one.quantities)
-    parts = (
-        f"{language.text(pilot.title, pilot.id)}.",
-        language.text(pilot.question),
-        language.text(pilot.description),
-    )
+    title = language.text(pilot.title, pilot.id)
+    parts = (f"{title}.", language.text(pilot.question), language.text(pilot.description))
     found: dict[str, Any] = {
         "@type": "Dataset",
         "@id": dataset_address(base, pilot),
