@@ -4,10 +4,10 @@
     uv run --group fuzz python benchmarks/fuzz_decoders.py --all --seconds 300      # one after the other, and a table
 
 Coverage-guided (atheris). What is fuzzed is a short conversation, topics and payloads, because some decoders remember;
-it begins with the committed cases and their own earlier messages. Where a payload is JSON, two changes in three are made
-to the document (a value, a key, an element), so that most of them get past the parser. The corpus is kept in --corpus
-(default .fuzz/<format>, not in the repository). A broken contract ends the run with an error and a file crash-..., which
-`--replay FILE` runs alone.
+it begins with the committed cases and their own earlier messages. Where a payload is JSON, two changes in three are
+made to the document (a value, a key, an element), so that most of them get past the parser. The corpus is kept in
+--corpus (default .fuzz/<format>, not in the repository). A broken contract ends the run with an error and a file
+crash-..., which `--replay FILE` runs alone.
 """
 
 from __future__ import annotations
@@ -131,7 +131,13 @@ def fuzz(form: str, seconds: int, corpus: Path) -> None:
     for case in sorted((CASES / form).iterdir()):
         if (case / "topic").exists():
             (corpus / f"case-{case.name}").write_bytes(messages_of(case))
-    limits = [f"-max_total_time={seconds}", "-timeout=20", "-rss_limit_mb=1024", "-max_len=4096", "-print_final_stats=1"]
+    limits = [
+        f"-max_total_time={seconds}",
+        "-timeout=20",
+        "-rss_limit_mb=1024",
+        "-max_len=4096",
+        "-print_final_stats=1",
+    ]
     atheris.Setup(
         [sys.argv[0], *limits, f"-artifact_prefix={corpus.parent}/crash-{form}-", str(corpus)],
         lambda data: check(form, data),

@@ -14,6 +14,7 @@ from techport.commands import (
     doctor,
     ingest,
     pilot_close,
+    pilot_flags,
     pilot_life,
     pilot_report,
     pilots,
@@ -50,6 +51,7 @@ pilots.app.command("start")(pilot_life.start)
 pilots.app.command("end")(pilot_life.end)
 pilots.app.command("event")(pilot_life.event)
 pilots.app.command("exclude")(pilot_life.exclude)
+pilots.app.command("reflag")(pilot_flags.reflag)
 pilots.app.command("close")(pilot_close.close)
 pilots.app.command("open")(pilot_close.open_)
 pilots.app.command("report")(pilot_report.report)

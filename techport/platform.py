@@ -3,6 +3,7 @@
 stores()      registry, books and time-series store
 source()      the broker of this process, where it runs one, and the source that reads from it
 ingesting()   the pipeline, in a thread of its own
+flagging()    quality flags that need the readings around one, in a thread of their own
 web()         the ASGI app over the same stores, until Ctrl-C
 """
 
@@ -29,6 +30,7 @@ from techport_ingest.pipeline import Pipeline, PipelineSettings
 from techport_ingest.source import Source
 from techport_pilots.books import Books
 from techport_pilots.credentials import Credentials
+from techport_pilots.flags_pass import FlagPass
 from techport_pilots.registry import Registry
 from techport_storage.store import ReadingStore, open_store
 
@@ -159,6 +161,19 @@ def ingesting(settings: Settings, parts: Stores, reader: Source, failed: Callabl
         yield pipeline
     finally:
         pipeline.stop()
+        thread.join()
+
+
+@contextmanager
+def flagging(settings: Settings, parts: Stores) -> Iterator[None]:
+    """Flag what comes, in a thread until the block ends."""
+    rounds = FlagPass(parts.registry, parts.readings, settings.worker)
+    thread = threading.Thread(target=rounds.run, name="flags")
+    thread.start()
+    try:
+        yield
+    finally:
+        rounds.stop()
         thread.join()
 
 

@@ -15,6 +15,7 @@ from techport_pilots.changes import lock, now, step
 from techport_pilots.checks import check
 from techport_pilots.database import reading, writing
 from techport_pilots.errors import DefinitionError, Finding
+from techport_pilots.flag_requests import ask_for_change
 from techport_pilots.kpi_time import micros_of
 from techport_pilots.lifecycle import refuse_if_closed
 from techport_pilots.model import DeviceDefinition, Event, Exclusion, PilotDefinition, Position
@@ -105,6 +106,7 @@ def _add(
         refuse_if_closed(connection, pilot.id)
         content = msgspec.json.encode(what).decode()
         connection.execute(_ADD, {"pilot": pilot.id, "kind": kind, "content": content, "who": who, "at": now()})
+        ask_for_change(connection, pilot, changed)
         step(connection)
 
 

@@ -1,10 +1,8 @@
 """Quality flags from the readings themselves: range, spike, stuck, step after a move. Values never change.
 
-    batch ─► Flagger.flags ─► quality       at ingest, a few numbers of memory a stream
-    store ─► reflag ─────────► store        the same rules over what is stored: after late data, a new range, ...
-
-A spike can only be told from a rise when the next reading is there: at ingest that is within a batch. The rest is made
-up for by reflag, and so are readings that come late, which ingest checks for their range alone. Otherwise both agree.
+    batch ─► Flagger.flags ─► quality       a few numbers of memory a stream
+    store ─► judged ─► store.flag           the same rules over what is stored: minutes after it came (flags_pass.py),
+                                            and anew for a window when somebody asks (flag_requests.py)
 
 range   outside the quantity's plausible range, or the narrower one of the stream
 spike   a lone value: further from the median of the fifteen readings before than eight robust standard deviations
@@ -14,23 +12,24 @@ spike   a lone value: further from the median of the fifteen readings before tha
 step    further away than that within fifteen readings after the device was moved: a new place, not a fault
 stuck   the same value to the last bit for at least twelve readings and six hours, unless at an end of its range
 
+Ingest itself flags what one reading tells: range and clock. The others need the readings around it, which a worker does
+not see that shares the load with others, or has just started: they are found in the store.
+
 Counts, states and directions jump and rest by nature: they are checked for their range only. CLOCK is set at ingest,
 where it is known, and kept; EXCLUDED comes from the exclusions of a definition.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from techport_pilots.flag_rules import Rule, Rules, excluded_windows, moves_of
 from techport_pilots.flags_state import Line, State
-from techport_pilots.kpi_time import micros_of
 from techport_pilots.model import PilotDefinition
-from techport_pilots.quantities import vocabulary_of
 from techport_storage.model import Batch, Micros, Quality, Query, Selection, Stream
 from techport_storage.store import ReadingStore
 
@@ -42,52 +41,21 @@ FEWEST = 10  # readings before the first that can be a spike
 SPIKE_SIZE = 8.0  # robust standard deviations
 STILL_READINGS = 12
 STILL_TIME: Micros = 6 * 3_600_000_000
-WARM_UP: Micros = 2 * 24 * 3_600_000_000  # before the start of a reflagging: fifteen readings, unless they are rare
+WARM_UP: Micros = 2 * 24 * 3_600_000_000  # around what is judged: fifteen readings, unless they are rare
 
 COMPUTED = Quality.RANGE | Quality.SPIKE | Quality.STUCK | Quality.STEP
 """What Flagger decides; the others are taken over."""
 
 
-@dataclass(frozen=True, slots=True)
-class Rule:
-    """How a stream's readings are judged. `smallest` is the least deviation that can be a spike, in the unit."""
-
-    low: float = -np.inf
-    high: float = np.inf
-    moves: bool = False  # whether spikes, steps and standstill mean anything
-    smallest: float = 0.0
-
-
-def rules_of(pilot: PilotDefinition) -> dict[Stream, Rule]:
-    """The rules of a pilot's declared streams."""
-    words = vocabulary_of(pilot)
-    rules = {}
-    for device in pilot.devices:
-        for stream in device.streams:
-            quantity = words.lookup(stream.quantity)
-            if quantity is None:
-                continue
-            low, high = stream.range or quantity.range or (-np.inf, np.inf)
-            rules[Stream(pilot.id, device.id, stream.quantity)] = Rule(
-                low, high, quantity.kind in ("level", "energy-level"), 10.0**-quantity.decimals
-            )
-    return rules
-
-
-def moves_of(pilot: PilotDefinition) -> dict[tuple[str, str], list[Micros]]:
-    """When devices were moved, by pilot and device."""
-    moves: dict[tuple[str, str], list[Micros]] = {}
-    for event in pilot.events:
-        if event.kind == "moved" and event.device is not None:
-            moves.setdefault((pilot.id, event.device), []).append(micros_of(event.time, pilot.timezone))
-    return {device: sorted(times) for device, times in moves.items()}
-
-
 class Flagger:
-    """Flags batches as they arrive. Holds fifteen values and a little more for each stream. One thread at a time."""
+    """Flags the readings of streams in order of time. Holds fifteen values and a little more for each stream.
+
+    Whether a stream's last reading is a spike only the next one tells: it is judged as if it were none, and not
+    remembered. Give it again, in front of what follows. Not for several threads.
+    """
 
     def __init__(
-        self, rules: Mapping[Stream, Rule], moves: Mapping[tuple[str, str], Sequence[Micros]] | None = None
+        self, rules: Callable[[Stream], Rule], moves: Mapping[tuple[str, str], Sequence[Micros]] | None = None
     ) -> None:
         self._rules = rules
         self._moves = moves or {}
@@ -97,7 +65,7 @@ class Flagger:
         """The quality of each row: the batch's own flags and the computed ones."""
         if not len(batch):
             return batch.quality.copy()
-        rules = [self._rules.get(stream, Rule()) for stream in batch.streams]
+        rules = [self._rules(stream) for stream in batch.streams]
         column = batch.stream
         low, high = np.array([r.low for r in rules]), np.array([r.high for r in rules])
         quality = batch.quality & ~np.uint8(COMPUTED)
@@ -138,10 +106,8 @@ class Flagger:
 
 
 def _far(line: Line, smallest: Floats) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """Which values lie far from those before them, and which of these their neighbours do not bear out.
-
-    The next reading is known where it is in the same batch: the last one of a batch is nobody's spike yet.
-    """
+    """Which values lie far from those before them, and which of these their neighbours do not bear out: for a stream's
+    last value there is no next one yet."""
     ordered = np.sort(line.before, axis=1)  # NaN last
     known = np.isfinite(ordered).sum(axis=1)
     middle = _median(ordered, known)
@@ -161,6 +127,29 @@ def _median(ordered: Floats, known: NDArray[np.int64]) -> Floats:
     return median
 
 
+def judged(
+    store: ReadingStore, query: Query, flagger: Flagger, windows: Callable[[Stream], Sequence[tuple[Micros, Micros]]]
+) -> Iterator[tuple[Batch, Flags]]:
+    """The stored rows of a query, each once, and the flags that they should have. Raises what the store raises.
+
+    `windows` gives the exclusions of a stream.
+    """
+    held: tuple[Batch, Flags] | None = None  # the last row: whether it is a spike the next part of the answer says
+    for found in store.read(query):
+        if not found.num_rows:
+            continue
+        batch = _batch(found) if held is None else _joined(held[0], _batch(found))
+        quality = flagger.flags(batch) & ~np.uint8(Quality.EXCLUDED)
+        for number, stream in enumerate(batch.streams):
+            for first, last in windows(stream):
+                inside = (batch.stream == number) & (batch.time >= first) & (batch.time < last)
+                quality[inside] |= np.uint8(Quality.EXCLUDED)
+        held = with_flags(batch, batch.quality, slice(-1, None)), quality[-1:]
+        yield with_flags(batch, batch.quality, slice(None, -1)), quality[:-1]
+    if held is not None:
+        yield held
+
+
 def reflag(
     store: ReadingStore,
     pilot: PilotDefinition,
@@ -171,57 +160,58 @@ def reflag(
 ) -> int:
     """Work the flags of a pilot's stored readings in [start, end) out anew; returns how many rows have new ones.
 
-    A row whose flags change is written again with its time, value and time of arrival as they are: the later arrival
-    wins, so only its quality changes, and doing it twice changes nothing. Not for streams that are being corrected by
-    late values at the same moment: such a value could be overwritten by the one it replaces. `write=False` only counts.
-    Raises what the store raises; then what was done so far is done, and the same call again goes on.
+    Only flags change, and only of rows that are still as they were read: a correction that comes meanwhile stays, and
+    is judged the next time. `write=False` only counts. Raises what the store raises; then what was done so far is done,
+    and the same call again goes on.
     """
-    rules, moves, changed = rules_of(pilot), moves_of(pilot), 0
+    rules, moves, changed = Rules(pilot), moves_of(pilot), 0
+    around = (None if start is None else start - WARM_UP, None if end is None else end + WARM_UP)
     for stream in store.streams(Selection(pilots=(pilot.id,))):
-        flagger = Flagger(rules, moves)
-        _warm_up(store, flagger, stream, start)
-        windows = excluded_windows(pilot, stream)
-        for batch in _stored(store, stream, start, end):
-            quality = flagger.flags(batch) & ~np.uint8(Quality.EXCLUDED)
-            for first, last in windows:
-                quality[(batch.time >= first) & (batch.time < last)] |= np.uint8(Quality.EXCLUDED)
-            rows = np.flatnonzero(quality != batch.quality)
-            changed += len(rows)
-            if write and len(rows):
-                store.write(
-                    Batch(
-                        batch.streams, batch.stream[rows], batch.time[rows], batch.value[rows], batch.received[rows],
-                        quality[rows],
-                    )
-                )  # fmt: skip
+        query = Query(select=Selection(streams=(stream,)), start=around[0], end=around[1])
+        for batch, quality in judged(store, query, Flagger(rules, moves), lambda one: excluded_windows(pilot, one)):
+            differs = quality != batch.quality
+            if start is not None:
+                differs &= batch.time >= start
+            if end is not None:
+                differs &= batch.time < end
+            if differs.any():
+                changed += store.flag(with_flags(batch, quality, differs)) if write else int(differs.sum())
     return changed
 
 
-def excluded_windows(pilot: PilotDefinition, stream: Stream) -> list[tuple[Micros, Micros]]:
-    """The exclusions of a definition that concern a stream, µs."""
-    return [
-        (micros_of(one.start, pilot.timezone), micros_of(one.end, pilot.timezone))
-        for one in pilot.exclusions
-        if one.device in (None, stream.device) and one.quantity in (None, stream.quantity)
-    ]
+def with_flags(batch: Batch, quality: Flags, rows: NDArray[np.bool_] | slice) -> Batch:
+    """These rows of the batch, with other flags."""
+    return Batch(
+        batch.streams, batch.stream[rows], batch.time[rows], batch.value[rows], batch.received[rows], quality[rows]
+    )
 
 
-def _warm_up(store: ReadingStore, flagger: Flagger, stream: Stream, start: Micros | None) -> None:
-    """Let the flagger see what came before, as it would have at ingest: two days, which fifteen readings of all but
-    the slowest devices fit in."""
-    if start is not None:
-        for batch in _stored(store, stream, start - WARM_UP, start):
-            flagger.flags(batch)
+def _joined(one: Batch, other: Batch) -> Batch:
+    """The rows of both, in this order."""
+    streams = dict.fromkeys((*one.streams, *other.streams))
+    numbers = {stream: number for number, stream in enumerate(streams)}
+    renumbered = [np.array([numbers[s] for s in batch.streams], np.int32)[batch.stream] for batch in (one, other)]
+    return Batch(
+        tuple(streams),
+        np.concatenate(renumbered),
+        np.concatenate([one.time, other.time]),
+        np.concatenate([one.value, other.value]),
+        np.concatenate([one.received, other.received]),
+        np.concatenate([one.quality, other.quality]),
+    )
 
 
-def _stored(store: ReadingStore, stream: Stream, start: Micros | None, end: Micros | None) -> Iterator[Batch]:
-    for found in store.read(Query(select=Selection(streams=(stream,)), start=start, end=end)):
-        n = found.num_rows
-        yield Batch(
-            (stream,),
-            np.zeros(n, np.int32),
-            found.column("time").cast(pa.int64()).to_numpy(),
-            found.column("value").to_numpy(),
-            found.column("received").cast(pa.int64()).to_numpy(),
-            found.column("quality").to_numpy(),
-        )
+def _batch(found: pa.RecordBatch) -> Batch:
+    """Rows of a store's answer, which come stream by stream."""
+    names = [found.column(name) for name in Stream._fields]
+    codes = np.stack([column.indices.to_numpy() for column in names])
+    begins = np.flatnonzero(np.append(True, (np.diff(codes) != 0).any(axis=0)))
+    first = [column.take(pa.array(begins)).to_pylist() for column in names]
+    return Batch(
+        [Stream(*name) for name in zip(*first, strict=True)],
+        np.repeat(np.arange(len(begins), dtype=np.int32), np.diff(np.append(begins, found.num_rows))),
+        found.column("time").cast(pa.int64()).to_numpy(),
+        found.column("value").to_numpy(),
+        found.column("received").cast(pa.int64()).to_numpy(),
+        found.column("quality").to_numpy(),
+    )

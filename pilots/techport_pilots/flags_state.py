@@ -59,7 +59,9 @@ class State:
         return id
 
     def line_up(self, id: Ints, time: Ints, value: Floats) -> Line:
-        """Put readings in order behind what is known, leave out those that come too late, and remember."""
+        """Put readings in order behind what is known, leave out those that come too late, and remember all but the last
+        of each stream.
+        """
         order = np.lexsort((np.arange(len(time)), time, id))
         order = order[time[order] > self._time[id[order]]]
         last_of_its_time = np.ones(len(order), bool)
@@ -78,8 +80,9 @@ class State:
         previous = np.concatenate([time[:1], time[:-1]])
         previous[first] = self._time[streams]
         line = Line(order, id, time, value, previous, windows[place - self._window], same, time - since)
-        if len(streams):
-            end = first + count - 1
+        longer = count > 1
+        if longer.any():
+            streams, end = streams[longer], (first + count - 2)[longer]
             self._tail[streams] = windows[place[end] - self._window + 1]
             self._time[streams], self._same[streams], self._since[streams] = time[end], same[end], since[end]
         return line
@@ -112,5 +115,6 @@ class State:
             latest = np.maximum.accumulate(np.where(seen, place, -1))
             since = np.where(latest >= 0, place - latest, self._after_move[id] + 1 + place)
             lately[rows] = since < self._window
-            self._after_move[id] = since[-1]
+            if len(rows) > 1:
+                self._after_move[id] = since[-2]  # the last reading is not remembered, nor is its move
         return lately

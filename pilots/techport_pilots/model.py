@@ -229,7 +229,7 @@ class Kpi(Measure, frozen=True, forbid_unknown_fields=True, kw_only=True):
 
 
 class Exclusion(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A window that evaluation leaves out, and why. The readings stay; `flags.exclude` marks them."""
+    """A window that evaluation leaves out, and why. The readings stay, with a flag (Quality.EXCLUDED)."""
 
     start: dt.datetime
     end: dt.datetime

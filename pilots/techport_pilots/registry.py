@@ -8,7 +8,7 @@ from collections.abc import Iterable
 import msgspec
 from sqlalchemy import Engine, text
 
-from techport_pilots import database, events, lifecycle
+from techport_pilots import database, events, flag_requests, lifecycle
 from techport_pilots.changes import lock, now, step
 from techport_pilots.database import name, reading, writing
 from techport_pilots.durations import interval_micros
@@ -125,6 +125,9 @@ class Registry:
             if last is not None and last.definition == content:
                 return int(last.version)
             lifecycle.refuse_if_closed(connection, definition.id)
+            if last is not None:
+                before = msgspec.json.decode(last.definition, type=PilotDefinition)
+                flag_requests.ask_for_change(connection, before, definition)
             version = 1 if last is None else int(last.version) + 1
             row = {"pilot": definition.id, "version": version, "definition": content, "source": source_text}
             connection.execute(_ADD_VERSION, {**row, "who": who, "at": now(), "why": why})

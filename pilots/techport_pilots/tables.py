@@ -229,3 +229,26 @@ watched_messages = Table(
     Index("watched_by_device", "pilot", "device", "id"),
     sqlite_autoincrement=True,
 )
+
+# Windows of pilots whose flags are to be worked out anew, and how many rows got other ones.
+flag_requests = Table(
+    "flag_requests",
+    metadata,
+    Column("id", _SERIAL, primary_key=True, autoincrement=True),
+    Column("pilot", String, nullable=False),
+    Column("start", BigInteger),
+    Column("end", BigInteger),
+    Column("asked", BigInteger, nullable=False),
+    Column("done", BigInteger),
+    Column("changed", BigInteger),
+    sqlite_autoincrement=True,
+)
+
+# Work that one process does for all: which one, and until when it is its own.
+chores = Table(
+    "chores",
+    metadata,
+    Column("chore", String, primary_key=True),
+    Column("worker", String, nullable=False),
+    Column("until", BigInteger, nullable=False),
+)

@@ -82,6 +82,29 @@ class DuckStore:
         duplicate_rows = np.sort(np.concatenate([arrivals.superseded, arrivals.row[replaced]]))
         return Receipt(len(kept) - len(duplicate_rows), duplicate_rows, rejected)
 
+    def flag(self, batch: Batch) -> int:
+        if not len(batch):
+            return 0
+        with self._upkeep.writing:
+            self._revive()
+            ids, _ = duck_write.number_streams(self._directory, batch.streams, np.unique(batch.stream))
+            arrivals = duck_write.sort_out(batch, np.arange(len(batch)), ids)
+            suspects = duck_write.suspects(self._directory, arrivals)
+            if not len(suspects):
+                return 0
+            with self._upkeep.moving, self._file.transaction() as cursor:
+                unchanged = duck_write.find_unchanged(cursor, arrivals, suspects)
+                arrivals = arrivals.only(unchanged)
+                if len(unchanged):
+                    every = np.arange(len(unchanged))
+                    duck_write.remove_stored(cursor, arrivals, every)
+                    duck_write.insert(cursor, arrivals, {})
+            if len(unchanged):
+                with self._knowing:
+                    duck_write.learn(self._directory, arrivals, every)
+        self._upkeep.added(len(unchanged))
+        return len(unchanged)
+
     def read(self, query: Query) -> pa.RecordBatchReader:
         check_query(query)
         self._revive_to_read()

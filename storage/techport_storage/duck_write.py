@@ -28,6 +28,18 @@ class Arrivals:
     quality: NDArray[np.uint8]
     superseded: NDArray[np.int64]  # rows of the batch that a later row of it replaced
 
+    def only(self, positions: NDArray[np.int64]) -> Arrivals:
+        """These of them, in their order."""
+        return Arrivals(
+            row=self.row[positions],
+            stream=self.stream[positions],
+            time=self.time[positions],
+            value=self.value[positions],
+            received=self.received[positions],
+            quality=self.quality[positions],
+            superseded=self.superseded,
+        )
+
     def table(self) -> pa.Table:
         """The columns of `head`."""
         delay = self.received - self.time // 1000
@@ -82,20 +94,48 @@ def suspects(directory: Directory, arrivals: Arrivals) -> NDArray[np.int64]:
     return known[(time >= directory.oldest[stream]) & (time <= directory.newest[stream])]
 
 
+def find_unchanged(
+    cursor: duckdb.DuckDBPyConnection, arrivals: Arrivals, suspects: NDArray[np.int64]
+) -> NDArray[np.int64]:
+    """Positions of suspects that are stored with the same value and the same time of arrival."""
+    chosen = arrivals.only(suspects).table().append_column("position", pa.array(suspects))
+    cursor.register("suspects", chosen)
+    bounds = _bounds(arrivals, suspects)
+    found: list[int] = []
+    for table in ("head", "body"):
+        alike = " AND ".join(f"{table}.{name} = suspects.{name}" for name in ("value", "delay", "late"))
+        found += (
+            position
+            for (position,) in cursor.execute(
+                f"SELECT position FROM {table}, suspects WHERE {_same_key(table)} AND {alike}", bounds
+            ).fetchall()
+        )
+    return np.sort(np.array(found, np.int64))
+
+
+def _bounds(arrivals: Arrivals, suspects: NDArray[np.int64]) -> dict[str, int]:
+    time, stream = arrivals.time[suspects], arrivals.stream[suspects]
+    return {"first": int(time.min()), "last": int(time.max()), "low": int(stream.min()), "high": int(stream.max())}
+
+
+def _same_key(table: str) -> str:
+    """Rows of the table that have the key of a suspect; the bounds let row groups be skipped."""
+    return (
+        f"{table}.stream = suspects.stream AND {table}.time = suspects.time "
+        f"AND {table}.time BETWEEN $first AND $last AND {table}.stream BETWEEN $low AND $high"
+    )
+
+
 def remove_stored(
     cursor: duckdb.DuckDBPyConnection, arrivals: Arrivals, suspects: NDArray[np.int64]
 ) -> NDArray[np.int64]:
     """Remove the stored rows that have the keys of suspects; the positions of arrivals that replace one."""
     keys = pa.table([suspects, arrivals.stream[suspects], arrivals.time[suspects]], ["position", "stream", "time"])
     cursor.register("suspects", keys)
-    time, stream = arrivals.time[suspects], arrivals.stream[suspects]
-    bounds = {"first": int(time.min()), "last": int(time.max()), "low": int(stream.min()), "high": int(stream.max())}
+    bounds = _bounds(arrivals, suspects)
     replaced: list[int] = []
     for table in ("head", "body"):
-        same = (  # the bounds let row groups be skipped
-            f"{table}.stream = suspects.stream AND {table}.time = suspects.time "
-            f"AND {table}.time BETWEEN $first AND $last AND {table}.stream BETWEEN $low AND $high"
-        )
+        same = _same_key(table)
         found = cursor.execute(f"SELECT position FROM {table}, suspects WHERE {same}", bounds).fetchall()
         if found:
             cursor.execute(f"DELETE FROM {table} USING suspects WHERE {same}", bounds)

@@ -123,6 +123,19 @@ class InfluxStore:
         sent = zip(batch.value[rows], batch.received[rows] // 1000, batch.quality[rows], strict=True)
         return [int(row) for row, there, mine in zip(rows, stored, sent, strict=True) if there != mine]
 
+    def flag(self, batch: Batch) -> int:
+        """Only the field of the flags is written: a correction that comes in the same instant keeps its value."""
+        with self._writing:
+            rows = np.setdiff1d(np.arange(len(batch)), [row for row, _ in self._lines.refused(batch)])
+            used, positions = np.unique(batch.stream[rows], return_inverse=True)
+            streams = [batch.streams[position] for position in used.tolist()]
+            stored = self._known.stored(streams, positions, batch.time[rows]) if len(rows) else []
+            wanted = zip(batch.value[rows], batch.received[rows] // 1000, stored, strict=True)
+            rows = rows[[there is not None and there[:2] == (value, arrival) for value, arrival, there in wanted]]
+            for begin in range(0, len(rows), _LINES):
+                self._connection.write(self._lines.encode_quality(batch, rows[begin : begin + _LINES]))
+            return len(rows)
+
     def read(self, query: Query) -> pa.RecordBatchReader:
         check_query(query)
         streams = self.streams(query.select)

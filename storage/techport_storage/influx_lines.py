@@ -43,19 +43,20 @@ class Lines:
 
     def encode(self, batch: Batch, rows: NDArray[np.int64]) -> bytes:
         """These rows, none of them refused, as lines; values as the shortest decimal that reads back."""
+        value = pa.array(batch.value[rows]).cast(pa.string())
+        received = pa.array(batch.received[rows] // 1000).cast(pa.string())
+        return self._encode(batch, rows, [" value=", value, ",received=", received, "i,"])
+
+    def encode_quality(self, batch: Batch, rows: NDArray[np.int64]) -> bytes:
+        """As `encode`, with the field `quality` alone: the other fields of a row that is there stay as they are."""
+        return self._encode(batch, rows, [" "])
+
+    def _encode(self, batch: Batch, rows: NDArray[np.int64], fields: list[pa.Array | str]) -> bytes:
         used, stream = np.unique(batch.stream[rows], return_inverse=True)
         heads = pa.array([self._head(batch.streams[position]) for position in used.tolist()], pa.string())
-        columns = [
-            heads.take(pa.array(stream)),
-            pa.array(batch.value[rows]).cast(pa.string()),
-            ",received=",
-            pa.array(batch.received[rows] // 1000).cast(pa.string()),
-            "i,quality=",
-            pa.array(batch.quality[rows]).cast(pa.string()),
-            "i ",
-            pa.array(batch.time[rows]).cast(pa.string()),
-            "\n",
-        ]
+        quality = pa.array(batch.quality[rows]).cast(pa.string())
+        time = pa.array(batch.time[rows]).cast(pa.string())
+        columns = [heads.take(pa.array(stream)), *fields, "quality=", quality, "i ", time, "\n"]
         lines = pc.binary_join_element_wise(*columns, "")
         _, offsets, text = lines.buffers()
         ends = np.frombuffer(offsets, np.int32)[lines.offset : lines.offset + len(lines) + 1]
@@ -65,7 +66,7 @@ class Lines:
         head = self._heads.get(stream)
         if head is None:
             tags = zip(("device", "pilot", "quantity"), (stream[1], stream[0], stream[2]), strict=True)
-            head = f"{MEASUREMENT},{','.join(f'{tag}={_escaped(name)}' for tag, name in tags)} value="
+            head = f"{MEASUREMENT},{','.join(f'{tag}={_escaped(name)}' for tag, name in tags)}"
             self._heads[stream] = head
         return head
 

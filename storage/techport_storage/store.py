@@ -21,6 +21,13 @@ class ReadingStore(Protocol):
         Once this returns, the rows survive kill -9 and power loss.
         """
 
+    def flag(self, batch: Batch) -> int:
+        """Give stored rows the quality that the batch has for them; returns how many rows that were.
+
+        Value and time of arrival stay. A row that the store does not have, or has with another value or another arrival
+        by now, because a correction came since it was read, is left as it is.
+        """
+
     def read(self, query: Query) -> pa.RecordBatchReader:
         """Rows in the order pilot, device, quantity, time, streamed: RAW_SCHEMA or aggregate_schema(query.aggregates).
 

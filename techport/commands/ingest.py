@@ -51,6 +51,7 @@ def ingest(
         with (
             platform.source(settings) as reader,
             platform.ingesting(settings, parts, reader, failed=interrupt) as pipeline,
+            platform.flagging(settings, parts),
         ):
             log.info("ingesting", broker=settings.mqtt, worker=settings.worker)
             if own_web:

@@ -72,8 +72,8 @@ def event(
         raise typer.BadParameter("say which device was moved, with --device")
     with open_registry(data, registry) as opened:
         definition = opened.pilot(pilot)
-        when = _time(at, definition.timezone) if at else dt.datetime.now(ZoneInfo(definition.timezone))
-        over = _time(until, definition.timezone) if until else None
+        when = time_of(at, definition.timezone) if at else dt.datetime.now(ZoneInfo(definition.timezone))
+        over = time_of(until, definition.timezone) if until else None
         words = Text(nb=text, en=en or text)
         what = Event(when.replace(microsecond=0), kind, words, device, over, _position(position))  # type: ignore[arg-type]
         events.add_event(opened.engine, definition, what, name_of(who))
@@ -92,7 +92,7 @@ def exclude(
     data: options.Data = None,
     registry: options.RegistryUrl = None,
 ) -> None:
-    """Leave a window out of every evaluation, with the reason. The readings stay as they are."""
+    """Leave a window out of every evaluation, with the reason. The readings stay, with a flag."""
     from techport_pilots import events
     from techport_pilots.model import Exclusion, Text
 
@@ -100,7 +100,7 @@ def exclude(
         definition = opened.pilot(pilot)
         zone = definition.timezone
         words = Text(nb=reason, en=en or reason)
-        window = Exclusion(_time(start, zone), _time(end, zone), words, device, quantity)
+        window = Exclusion(time_of(start, zone), time_of(end, zone), words, device, quantity)
         events.add_exclusion(opened.engine, definition, window, name_of(who))
     Console(highlight=False).print(f"{pilot}: {window.start.isoformat()} to {window.end.isoformat()} is left out")
 
@@ -118,7 +118,7 @@ def name_of(who: str | None) -> str:
     return who or getpass.getuser()
 
 
-def _time(text: str, zone: str) -> dt.datetime:
+def time_of(text: str, zone: str) -> dt.datetime:
     """A time as it was typed; without an offset on the pilot's clock, and then with it, so that it says which."""
     try:
         time = dt.datetime.fromisoformat(text)

@@ -105,6 +105,7 @@ def _run_everything(settings: Settings, pilots: list[Path], district: _District 
         with (
             platform.source(settings, parts.registry) as reader,
             platform.ingesting(settings, parts, reader, failed=interrupt) as pipeline,
+            platform.flagging(settings, parts),
             district.running() if district else _nothing(),
         ):
             _announce(settings)

@@ -44,6 +44,9 @@ def test_from_start_to_oblivion(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         "here",
     )
     techport("pilot", "exclude", "elgeseter", "2026-03-07", "2026-03-08", "Torgdag", "--data", "here")
+    assert "elgeseter: 0 readings" not in techport("pilot", "reflag", "elgeseter", "--data", "here").stdout
+    again = techport("pilot", "reflag", "elgeseter", "--from", "2026-03-06", "--to", "2026-03-09", "--data", "here")
+    assert "elgeseter: 0 readings have other flags now" in again.stdout
     with pytest.raises(CannotRun, match="cannot be closed yet"):
         techport("pilot", "close", "elgeseter", "--yes", "--data", "here")
     techport("pilot", "end", "elgeseter", "--data", "here", "--why", "ferdig")
