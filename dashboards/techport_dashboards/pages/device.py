@@ -12,7 +12,15 @@ from starlette.concurrency import run_in_threadpool
 from techport_dashboards import times
 from techport_dashboards.access import Viewer, allow
 from techport_dashboards.pages.limit_values import LimitValue, limit_of
-from techport_dashboards.pages.pilot import PageParameters, device_of, newest, panels, pilot_now, range_values
+from techport_dashboards.pages.pilot import (
+    PageParameters,
+    device_of,
+    first_charts,
+    newest,
+    panels,
+    pilot_now,
+    range_values,
+)
 from techport_dashboards.services import Services, services_of
 from techport_dashboards.state import DeviceNow
 from techport_dashboards.templating import language_of, render
@@ -66,6 +74,8 @@ async def device_page(
     here, _ = await run_in_threadpool(pilot_now, services, viewer, pilot, now)
     found = device_of(here, device)
     mail = await run_in_threadpool(_mail, services, pilot, device)
+    values = range_values(request, here.pilot, newest([here]), parameters, now)
+    shown = panels(here.pilot, [stream.view for stream in found.streams])
     return render(
         request,
         "device.html",
@@ -75,7 +85,8 @@ async def device_page(
         pilot=here.pilot,
         device=found,
         limits=_limits(here.pilot, found),
-        panels=panels(here.pilot, [stream.view for stream in found.streams]),
+        panels=shown,
+        first=first_charts(request, here.pilot, shown, values, device),
         account=await run_in_threadpool(_account, services, pilot, device),
         mail=mail,
         sends_rubbish=_sends_rubbish(found, mail),
@@ -84,7 +95,7 @@ async def device_page(
         events=_events(here.pilot, device),
         day_start=lambda day: day * times.DAY,
         local=_local(here.pilot),
-        **range_values(request, here.pilot, newest([here]), parameters, now),
+        **values,
     )
 
 

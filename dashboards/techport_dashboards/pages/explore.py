@@ -22,7 +22,15 @@ from techport_dashboards.errors import Problem
 from techport_dashboards.pages import figures
 from techport_dashboards.pages.clock import Clock
 from techport_dashboards.pages.lines import PRESENTATIONS
-from techport_dashboards.pages.pilot import PageParameters, Panel, newest, panels, pilot_now, range_values
+from techport_dashboards.pages.pilot import (
+    PageParameters,
+    Panel,
+    first_charts,
+    newest,
+    panels,
+    pilot_now,
+    range_values,
+)
 from techport_dashboards.queries import Question, answer
 from techport_dashboards.services import Services, services_of
 from techport_dashboards.templating import language_of, render
@@ -96,6 +104,7 @@ async def explore(
         other=other,
         asked_language=parameters.lang,
         weekdays=language.weekdays(),
+        first=first_charts(request, pilot, [quantity] if quantity and parameters.view == "line" else [], values),
         base=str(request.base_url).rstrip("/"),
         view=parameters.view,
         views=VIEWS,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -15,9 +14,10 @@ from numpy.typing import NDArray
 from techport_dashboards import times
 from techport_dashboards.catalogue import Catalogue
 from techport_dashboards.pages.clock import Clock
+from techport_dashboards.rows import runs
 from techport_pilots.kpi_statistics import energy_mean
 from techport_pilots.registry import StreamInfo
-from techport_storage.model import Aggregate, Every, Micros, Stream
+from techport_storage.model import Aggregate, Every, Micros
 
 GAP = 2.5  # expected intervals without a reading that break a line
 
@@ -72,16 +72,14 @@ def lines_of(table: pa.Table, catalogue: Catalogue, every: Every | None, how: Pr
     table = table.filter(pc.is_finite(table.column(column)))  # directions of a bucket may cancel out
     if table.num_rows == 0:
         return []
-    names = [table.column(name).to_pylist() for name in ("pilot", "device", "quantity")]
-    streams = [Stream(*name) for name in zip(*names, strict=True)]
-    starts = [0, *(row for row in range(1, len(streams)) if streams[row] != streams[row - 1]), len(streams)]
+    (batch,) = table.combine_chunks().to_batches()
     time = table.column("time").cast(pa.int64()).to_numpy()
     value = table.column(column).to_numpy()
     low, high = (table.column(n).to_numpy() for n in ("min", "max")) if every and how.band else (None, None)
     counts = table.column("count").to_numpy() if every else None
     found = []
-    for first, behind in pairwise(starts):
-        view = catalogue.stream(streams[first])
+    for stream, first, behind in runs(batch):
+        view = catalogue.stream(stream)
         part = slice(first, behind)
         expected = max(view.interval_us or 0, times.length(every)) if every else view.interval_us
         if expected is None and behind - first > 2:  # nobody said how often it comes: see how often it does

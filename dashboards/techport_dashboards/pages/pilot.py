@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
 from urllib.parse import urlencode
@@ -61,6 +62,9 @@ class ChartParameters(Parameters):
     lang: str | None = Field(None, max_length=8)
 
 
+AT_ONCE = 2  # charts whose data the browser asks for as soon as it sees the page's head
+
+
 @dataclass(frozen=True, slots=True)
 class Panel:
     """A chart to be drawn: one quantity of the pilot, or of one device."""
@@ -81,6 +85,8 @@ async def pilot_page(
     now = times.now()
     here, infos = await run_in_threadpool(pilot_now, services, viewer, pilot, now)
     language = language_of(request)
+    values = range_values(request, here.pilot, newest([here]), parameters, now)
+    shown = panels(here.pilot, infos)
     return render(
         request,
         "pilot.html",
@@ -91,10 +97,11 @@ async def pilot_page(
         map=draw(here.devices, load(services.settings.basemap)),
         here=here,
         pilot=here.pilot,
-        panels=panels(here.pilot, infos),
+        panels=shown,
+        first=first_charts(request, here.pilot, shown, values),
         timeline=timeline(here.pilot, now),
         attention=state.worst_first([here]),
-        **range_values(request, here.pilot, newest([here]), parameters, now),
+        **values,
     )
 
 
@@ -139,6 +146,23 @@ def panels(pilot: PilotDefinition, infos: list[StreamInfo]) -> list[Panel]:
         if quantity not in found or (info.described and not found[quantity].described):
             found[quantity] = Panel(quantity, info.title, info.unit_label, info.group, info.described)
     return sorted(found.values(), key=lambda p: (not p.described, p.group == "device", ranks.get(p.quantity, 0)))
+
+
+def first_charts(
+    request: Request,
+    pilot: PilotDefinition,
+    panels: Sequence[Panel],
+    values: Mapping[str, Any],
+    device: str | None = None,
+) -> list[str]:
+    """Addresses of the data of the charts at the top, which the browser asks for while scripts are still coming."""
+    fixed = {"start": values["start"], "end": values["end"], "against": values["against"]}
+    devices = device or ",".join(values["chosen"])
+    more = {**fixed, "device": devices, "lang": request.query_params.get("lang")}
+    chosen = {name: value for name, value in more.items() if value}
+    return [
+        f"/pilots/{pilot.id}/chart?{urlencode({'quantity': panel.quantity, **chosen})}" for panel in panels[:AT_ONCE]
+    ]
 
 
 def newest(pilots: list[PilotNow]) -> Micros | None:

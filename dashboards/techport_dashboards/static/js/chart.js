@@ -1,20 +1,23 @@
-// One chart: asks for its data, draws it, takes live readings, and tells where somebody zoomed.
+// One chart: asks for its data, draws it, takes live readings, and tells where somebody looked.
 
 import { t } from "./page.js";
 import { CONFIG, layout, palette, plotly, traces } from "./drawing.js";
-import { fromText, shortTime, toText, wall } from "./time.js";
+import { watchGestures } from "./gestures.js";
+import { fromText, toText, wall } from "./time.js";
+import { describe } from "./words.js";
 
 const GAP = 2.5;                 // expected intervals without a reading that break a line, as on the server
 const LEAST = 250;               // ms between two drawings
 const AGAIN = [5000, 60000];     // ms after which a live chart asks anew: a bucket, but within these
-const touch = matchMedia("(pointer: coarse)").matches;
 
 export class Chart {
-  /** `zone` is the pilot's; `colourOf(device)` an index; `onZoom(fromWall, toWall)`, `onReset()`, `onLoad(data)` are told. */
-  constructor(figure, { zone, colourOf, onZoom, onReset, onLoad }) {
-    Object.assign(this, { figure, zone, colourOf, onZoom, onReset, onLoad });
+  /** `zone` is the pilot's; `colourOf(device)` an index; `onZoom(chart, fromWall, toWall)`, `onReset()`, `onPoint(chart, wall)`,
+   * `onLoad(data)` and `onDraw(chart)` are told. */
+  constructor(figure, { zone, colourOf, ...told }) {
+    Object.assign(this, { figure, zone, colourOf, ...told });
     this.plot = figure.querySelector(".plot");
     this.visible = false;
+    this.stale = true;
     this.data = null;
     this.range = null;
     this.drawnAt = 0;
@@ -36,10 +39,22 @@ export class Chart {
     return `${path}?${query}`;
   }
 
-  /** Ask for the range and draw what comes. A later call overtakes an earlier one. */
-  async load(range) {
+  /** The first data of a chart at the top of the page is on its way before this script is: its address is in the page. */
+  dataAddress(range) {
+    const { first, pilot } = this.figure.dataset;
+    delete this.figure.dataset.first;
+    if (first && range.initial) return first;
+    const query = { start: range.start, end: range.end };
+    const lang = new URL(location.href).searchParams.get("lang");
+    if (range.against) query.against = range.against;
+    if (lang) query.lang = lang;
+    return this.address(`/pilots/${pilot}/chart`, query);
+  }
+
+  /** Ask for the range and draw what comes. A later call overtakes an earlier one. `eager`: also where nobody looks yet. */
+  async load(range, { eager = false } = {}) {
     this.range = range;
-    this.stale = !this.visible;
+    this.stale = !this.visible && !eager;
     if (this.stale) return;
     this.asked?.abort();
     const asked = new AbortController();
@@ -47,29 +62,25 @@ export class Chart {
     clearTimeout(this.timer);
     this.figure.setAttribute("aria-busy", "true");
     try {
-      const lang = new URL(location.href).searchParams.get("lang");
-      const query = { start: range.start, end: range.end };
-      if (range.against) query.against = range.against;
-      if (lang) query.lang = lang;
-      const answer = await fetch(this.address(`/pilots/${this.figure.dataset.pilot}/chart`, query), { signal: asked.signal });
+      const answer = await fetch(this.dataAddress(range), { signal: asked.signal });
       const body = await answer.json();
-      if (!answer.ok) return this.say(body.detail);
-      this.take(body);
+      if (answer.ok) this.take(body);
+      else this.say(body.detail);
     } catch (error) {
-      if (error.name === "AbortError") return undefined;
+      if (error.name === "AbortError") return;
       if (!this.data) this.say(t("no answer from the server"));
     }
     this.figure.removeAttribute("aria-busy");
     this.schedule();
-    return undefined;
   }
 
   take(data) {
     this.data = data;
     this.takenAt = performance.now();
     for (const line of data.lines) line.lastWall = line.x.length ? fromText(line.x.at(-1)) : -Infinity;
-    this.draw();
-    this.describe();
+    this.dirty = true;
+    if (this.visible) this.draw();
+    describe(this.figure, data, (format) => this.address("/api/v1/readings", { ...data.query, format }));
     this.onLoad(data);
   }
 
@@ -80,7 +91,7 @@ export class Chart {
     this.timer = setTimeout(() => this.load(this.range), wait);
   }
 
-  /** Items of /latest of this chart's quantity and devices. */
+  /** Items as of /latest, in order of time, of this chart's quantity and devices. */
   push(items) {
     if (!this.data || this.range.end !== "now") return;
     const devices = (this.figure.dataset.device ?? this.range.device)?.split(",").filter(Boolean) ?? [];
@@ -95,17 +106,28 @@ export class Chart {
   }
 
   extend(line, at, value) {
-    if (at <= line.lastWall) return;
+    if (at < line.lastWall) { this.insert(line, at, value); return; }
+    if (at === line.lastWall && this.data.every === null) { line.y[line.y.length - 1] = value; return; }
     line.head = { x: toText(at), y: value };
-    if (this.data.every === null) {
-      if (line.interval && at - line.lastWall > GAP * line.interval) {
-        line.x.push(toText(line.lastWall + line.interval));
-        line.y.push(null);
-      }
-      line.x.push(line.head.x);
-      line.y.push(value);
-      line.lastWall = at;
+    if (this.data.every !== null) return;
+    if (line.interval && at - line.lastWall > GAP * line.interval) {
+      line.x.push(toText(line.lastWall + line.interval));
+      line.y.push(null);
     }
+    line.x.push(line.head.x);
+    line.y.push(value);
+    line.lastWall = at;
+  }
+
+  /** A reading that came late takes its place among the others. Buckets are asked for anew when the next is complete. */
+  insert(line, at, value) {
+    const x = toText(at);
+    if (this.data.every !== null || x < this.data.start) return;
+    let place = line.x.length;
+    while (place > 0 && line.x[place - 1] > x) place -= 1;
+    if (line.x[place - 1] === x) { line.y[place - 1] = value; return; }
+    line.x.splice(place, 0, x);
+    line.y.splice(place, 0, value);
   }
 
   drawSoon() {
@@ -127,71 +149,54 @@ export class Chart {
     }
   }
 
-  async draw() {
+  async draw(look = {}) {
     if (!this.data) return;
-    const { react } = await plotly();
+    const { react } = window.Plotly ?? await plotly();
     this.dirty = false;
     this.drawnAt = performance.now();
-    const colours = palette();
+    const colours = palette(look.paper);
     if (!this.data.lines.some((line) => line.x.length)) { this.say(t("no readings in this range")); return; }
     if (!this.drawn) this.plot.replaceChildren();
-    await react(this.plot, traces(this.data, colours, this.colourOf), layout(this.data, colours, touch), CONFIG);
+    await react(this.plot, traces(this.data, colours, this.colourOf), layout(this.data, colours, look), CONFIG);
     if (!this.drawn) this.listen();
     this.drawn = true;
     this.figure.dataset.drawn = this.newest ?? "";
     this.figure.dataset.every = this.data.every ?? "";
+    this.onDraw(this);
   }
 
   listen() {
-    this.plot.on("plotly_relayout", (change) => {
+    this.plot.on("plotly_relayout", (change) => {  // somebody drew at the axis itself
       const [from, to] = [change["xaxis.range[0]"], change["xaxis.range[1]"]];
-      if (from !== undefined) this.onZoom(fromText(String(from)), fromText(String(to)));
+      if (from !== undefined && !this.previewing) this.onZoom(this, fromText(String(from)), fromText(String(to)));
     });
-    this.plot.on("plotly_doubleclick", () => this.onReset());
+    this.unlisten?.abort();
+    this.unlisten = new AbortController();
+    watchGestures(this, this.unlisten.signal);
+  }
+
+  /** The walls between which the chart's axis lies. */
+  get walls() {
+    return [fromText(this.data.start), fromText(this.data.end)];
+  }
+
+  /** Show another stretch of what is there already, until finer data comes. */
+  async preview(from, to) {
+    if (this.previewing || !this.drawn) return;
+    this.previewing = true;
+    await window.Plotly.relayout(this.plot, { "xaxis.range": [toText(from), toText(to)] });
+    this.previewing = false;
   }
 
   say(words) {
     if (this.drawn) window.Plotly.purge(this.plot);
+    this.unlisten?.abort();
     this.drawn = false;
     const line = document.createElement("p");
     line.className = "wait";
     line.textContent = words;
     this.plot.replaceChildren(line);
     this.figure.removeAttribute("aria-busy");
-  }
-
-  /** The same in words: what is shown, a table, and where to get it. */
-  describe() {
-    const { data, figure } = this;
-    figure.querySelector(".shown").textContent = data.shown;
-    figure.querySelector(".difference").textContent = data.difference;
-    const against = data.lines.some(({ summary }) => summary.difference !== undefined);
-    for (const head of figure.querySelectorAll("[data-against]")) head.hidden = !against;
-    const columns = ["last", "lowest", "mean", "highest", "count", ...(against ? ["earlier", "difference"] : [])];
-    const rows = data.lines.map(({ title, summary }) => {
-      const row = document.createElement("tr");
-      const head = document.createElement("th");
-      head.scope = "row";
-      head.textContent = title;
-      row.append(head);
-      for (const column of columns) row.insertCell().textContent = summary[column] ?? "–";
-      return row;
-    });
-    figure.querySelector("tbody").replaceChildren(...rows);
-    figure.querySelector(".summary").textContent = data.summary;
-    figure.querySelector(".marks").replaceChildren(...data.marks.map((mark) => {
-      const item = document.createElement("li");
-      item.textContent = `${shortTime(mark.from)}${mark.to ? ` – ${shortTime(mark.to)}` : ""}: ${mark.text}`;
-      return item;
-    }));
-    const name = figure.querySelector("h3").textContent.trim().replace(/\s+/g, " ");
-    this.plot.setAttribute("aria-label", [name, data.summary, data.shown, data.difference].filter(Boolean).join(". "));
-    const links = ["csv", "parquet", "json"].map((format) => {
-      const link = document.createElement("a");
-      link.href = this.address("/api/v1/readings", { ...data.query, format });
-      link.textContent = { csv: "CSV", parquet: "Parquet", json: "JSON" }[format];
-      return link;
-    });
-    figure.querySelector(".downloads").replaceChildren(`${t("Get what is shown:")} `, links[0], ", ", links[1], ", ", links[2]);
+    this.onDraw(this);
   }
 }

@@ -4,6 +4,7 @@ import { language, t } from "./page.js";
 
 const DASHES = ["solid", "dot", "dash"];
 const COLOURS = 8;
+export const MARGIN = { l: 46, r: 10, t: 8, b: 42 };  // px around the plot; fixed, so that all charts of a page lie alike
 const LABELLED = 6;  // marks of a chart that have their words beside them; the table has all
 
 let coming;
@@ -36,9 +37,9 @@ function registerLocale() {
   });
 }
 
-/** Colours of the style sheet, as they are now: light or dark. */
-export function palette() {
-  const style = getComputedStyle(document.documentElement);
+/** Colours of the style sheet, as they are now: light or dark; on paper always light. */
+export function palette(paper = false) {
+  const style = getComputedStyle(paper ? sheet() : document.documentElement);
   const colour = (name) => style.getPropertyValue(name).trim();
   return {
     text: colour("--quiet"),
@@ -48,6 +49,18 @@ export function palette() {
     accent: colour("--accent"),
     series: Array.from({ length: COLOURS }, (_, i) => colour(`--series-${i + 1}`)),
   };
+}
+
+/** An element that has the colours of paper. */
+function sheet() {
+  let found = document.querySelector(".on-paper");
+  if (!found) {
+    found = document.createElement("i");
+    found.className = "on-paper";
+    found.hidden = true;
+    document.body.append(found);
+  }
+  return found;
 }
 
 const withAlpha = (colour, alpha) => colour + Math.round(alpha * 255).toString(16).padStart(2, "0");
@@ -134,16 +147,19 @@ function points(lines, colours, colourOf) {
   };
 }
 
-export function layout(data, colours, touch) {
+/** `look` may say a width (px) and a height; else the chart fills its place. */
+export function layout(data, colours, look = {}) {
   const many = data.lines.length > 10;
   return {
-    margin: { l: 46, r: 10, t: 8, b: 42 },
-    height: 240,
+    margin: MARGIN,
+    height: look.height ?? 240,
+    width: look.width,
+    autosize: look.width === undefined,
     paper_bgcolor: "rgba(0,0,0,0)",
     plot_bgcolor: "rgba(0,0,0,0)",
     font: { family: "inherit", size: 12, color: colours.text },
     separators: language !== "en-GB" ? ",\u00a0" : ".,",
-    dragmode: touch ? false : "zoom",
+    dragmode: false,  // gestures.js sees to it
     hovermode: many ? "closest" : "x unified",
     hoverlabel: { bgcolor: colours.surface, bordercolor: colours.grid },
     barmode: "group",

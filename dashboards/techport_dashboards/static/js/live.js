@@ -1,6 +1,8 @@
 // The live connection: one stream of server-sent events for the page, that comes back by itself.
 
-import { heartbeat, t } from "./page.js";
+import { firstChart, heartbeat, t } from "./page.js";
+
+const FRESH = 60000;  // ms: readings that may have come since the page was made
 
 const indicator = document.getElementById("live");
 
@@ -29,9 +31,16 @@ export function connect({ pilot, onReadings, onResync }) {
     clearTimeout(watchdog);
     watchdog = setTimeout(reopen, 3 * heartbeat);
   };
+  let before = false;
   const open = () => {
     source = new EventSource(address);
-    source.addEventListener("hello", () => { set("live", "live"); alive(); onResync(); });
+    source.addEventListener("hello", () => {
+      set("live", "live");
+      alive();
+      if (before) onResync();
+      else catchUp();
+      before = true;
+    });
     source.addEventListener("beat", () => { if (state[0] !== "stale") set("live", "live"); alive(); });
     source.addEventListener("readings", (event) => { set("live", "live"); alive(); onReadings(JSON.parse(event.data).items); });
     source.addEventListener("resync", () => { set("live", "live"); alive(); onResync(); });
@@ -43,6 +52,14 @@ export function connect({ pilot, onReadings, onResync }) {
         watchdog = setTimeout(reopen, 2000 + 2000 * Math.random());
       }
     };
+  };
+  /** What came between the making of the page and now: each stream's latest is enough, for that is a moment. */
+  const catchUp = async () => {
+    await firstChart;
+    const answer = await fetch("/api/v1/latest" + (pilot ? "?pilot=" + encodeURIComponent(pilot) : ""));
+    if (!answer.ok) return;
+    const { items } = await answer.json();
+    onReadings(items.filter((item) => Date.now() - Date.parse(item.received) < FRESH));
   };
   const reopen = () => {
     set("disconnected", "disconnected");

@@ -21,3 +21,10 @@ export function read(id) {
   const element = document.getElementById(id);
   return element ? JSON.parse(element.textContent) : {};
 }
+
+/** Resolves when the first chart is drawn, or cannot be for a while: what can wait lets it have the machine. */
+export const firstChart = new Promise((resolve) => {
+  if (!document.querySelector("figure.chart .plot")) resolve();
+  addEventListener("chart-drawn", resolve, { once: true });
+  setTimeout(resolve, 1500);
+});

@@ -2,10 +2,13 @@
 
 import { Chart } from "./chart.js";
 import { connect } from "./live.js";
-import { read } from "./page.js";
+import { firstChart, read } from "./page.js";
 import { describeRange, ranges } from "./range.js";
 import { fromText, keepAges } from "./time.js";
 import { showLatest } from "./values.js";
+
+const LEAD = 60;      // ms that the chart somebody works with is ahead of the others
+const IDLE = 1500;    // ms after which charts that nobody has seen yet are fetched too: for printing, and to be there at once
 
 const view = read("view");
 
@@ -17,6 +20,7 @@ const colourOf = (device) => {
 };
 
 let last = null;
+let leader = null;
 const range = ranges({
   start: view.start,
   end: view.end,
@@ -30,20 +34,25 @@ const range = ranges({
 const charts = [...document.querySelectorAll("figure.chart")].map((figure) => new Chart(figure, {
   zone: view.zone,
   colourOf,
-  onZoom: range.setWalls,
+  onZoom: zoom,
   onReset: range.reset,
+  onPoint: () => {},
   onLoad: (data) => { last = data; describeRange(data.start, data.end, data.zone); },
+  onDraw: () => dispatchEvent(new Event("chart-drawn")),
 }));
 
-const pause = connect({
-  pilot: view.pilot,
-  onReadings: (items) => { showLatest(items); for (const chart of charts) chart.push(items); },
-  onResync: () => { if (range.isLive()) for (const chart of charts) if (chart.data) chart.load(chart.range); },
-});
+function zoom(chart, from, to) {
+  leader = chart;
+  range.setWalls(from, to);
+}
 
+/** The chart that somebody works with comes first. Until its finer data is there it shows what it has. */
 function show(wanted) {
   pause(wanted.end !== "now");
-  for (const chart of charts) chart.load(wanted);
+  const first = leader ?? charts.find((chart) => chart.visible);
+  leader = null;
+  first?.load(wanted);
+  setTimeout(() => { for (const chart of charts) if (chart !== first && chart.range !== wanted && range.current() === wanted) chart.load(wanted); }, LEAD);
 }
 
 const watcher = new IntersectionObserver((entries) => {
@@ -51,11 +60,23 @@ const watcher = new IntersectionObserver((entries) => {
 }, { rootMargin: "200px" });
 for (const chart of charts) {
   chart.range = range.current();
-  chart.stale = true;
+  if (chart.figure.dataset.first) chart.load(chart.range, { eager: true });
   watcher.observe(chart.figure);
 }
+
+const pause = connect({
+  pilot: view.pilot,
+  onReadings: (items) => { showLatest(items); for (const chart of charts) chart.push(items); },
+  onResync: () => { if (range.isLive()) for (const chart of charts) if (chart.data) chart.load(chart.range); },
+});
 pause(!range.isLive());
-keepAges();
-for (const query of ["(prefers-color-scheme: dark)", "print"]) {
+firstChart.then(keepAges);
+
+for (const query of ["(prefers-color-scheme: dark)"]) {
   matchMedia(query).addEventListener("change", () => { for (const chart of charts) if (chart.visible) chart.draw(); });
 }
+
+firstChart.then(async () => {
+  await new Promise((resolve) => setTimeout(resolve, IDLE));
+  for (const chart of charts) if (!chart.data) await chart.load(chart.range, { eager: true });
+});

@@ -9,11 +9,11 @@ import { fromText, toText } from "./time.js";
  * {start, end} that the charts show now.
  */
 export function ranges({ start, end, against = "", device = "", shown, offset, onChange }) {
-  const initial = { start, end, against, device };
+  const initial = { start, end, against, device, initial: true };  // as the page came
   let current = initial;
 
   function set(change, { remember = true } = {}) {
-    current = { ...current, ...change };
+    current = { ...current, ...change, initial: false };
     const plain = current.start === "-P1D" && current.end === "now";
     const implied = { start: plain, end: current.end === "now", against: !current.against, device: !current.device };
     const address = new URL(location.href);

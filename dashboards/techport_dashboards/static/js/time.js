@@ -31,18 +31,22 @@ export function fromText(text) {
 
 export const toText = (wallTime) => new Date(Math.round(wallTime)).toISOString().slice(0, 23).replace(/\.000$/, "");
 
-const short = new Intl.DateTimeFormat(language, { day: "numeric", month: "short", hour: "2-digit", minute: "2-digit", timeZone: "UTC" });
+let short;  // the browser's tables of a language cost it some 10 ms: not before the first chart
 
 /** A chart's time as people read it. */
-export const shortTime = (text) => short.format(fromText(text));
+export function shortTime(text) {
+  short ??= new Intl.DateTimeFormat(language, { day: "numeric", month: "short", hour: "2-digit", minute: "2-digit", timeZone: "UTC" });
+  return short.format(fromText(text));
+}
 
 const UNITS = [["year", 31557600], ["month", 2629800], ["day", 86400], ["hour", 3600], ["minute", 60], ["second", 1]];
-const relative = new Intl.RelativeTimeFormat(language, { numeric: "always", style: "short" });
+let relative;
 
 export function ago(instant) {
   const seconds = (Date.now() - instant) / 1000;
   if (seconds < 5) return t("just now");
   const [unit, length] = UNITS.find(([, size]) => seconds >= 1.2 * size) ?? UNITS.at(-1);
+  relative ??= new Intl.RelativeTimeFormat(language, { numeric: "always", style: "short" });
   return relative.format(-Math.round(seconds / length), unit);
 }
 

@@ -1,0 +1,42 @@
+// What stands around a chart in words: what is shown, its table, what happened meanwhile, and where to get it.
+
+import { t } from "./page.js";
+import { shortTime } from "./time.js";
+
+const FORMATS = { csv: "CSV", parquet: "Parquet", json: "JSON" };
+
+export function describe(figure, data, addressOf) {
+  figure.querySelector(".shown").textContent = data.shown;
+  figure.querySelector(".difference").textContent = data.difference;
+  figure.querySelector(".summary").textContent = data.summary;
+  const against = data.lines.some(({ summary }) => summary.difference !== undefined);
+  for (const head of figure.querySelectorAll("[data-against]")) head.hidden = !against;
+  const columns = ["last", "lowest", "mean", "highest", "count", ...(against ? ["earlier", "difference"] : [])];
+  figure.querySelector("tbody").replaceChildren(...data.lines.map((line) => row(line, columns)));
+  figure.querySelector(".marks").replaceChildren(...data.marks.map((mark) => {
+    const item = document.createElement("li");
+    item.textContent = `${shortTime(mark.from)}${mark.to ? ` – ${shortTime(mark.to)}` : ""}: ${mark.text}`;
+    return item;
+  }));
+  const words = [titleOf(figure), data.summary, data.shown, data.difference];
+  figure.querySelector(".plot").setAttribute("aria-label", words.filter(Boolean).join(". "));
+  const links = Object.entries(FORMATS).flatMap(([format, name], i) => {
+    const link = document.createElement("a");
+    link.href = addressOf(format);
+    link.textContent = name;
+    return i ? [", ", link] : [link];
+  });
+  figure.querySelector(".downloads").replaceChildren(`${t("Get what is shown:")} `, ...links);
+}
+
+function row({ title, summary }, columns) {
+  const found = document.createElement("tr");
+  const head = document.createElement("th");
+  head.scope = "row";
+  head.textContent = title;
+  found.append(head);
+  for (const column of columns) found.insertCell().textContent = summary[column] ?? "–";
+  return found;
+}
+
+export const titleOf = (figure) => figure.querySelector("h3").textContent.trim().replace(/\s+/g, " ");
