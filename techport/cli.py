@@ -20,6 +20,7 @@ from techport.commands import (
     pilots,
     publish,
     quarantine,
+    retention,
     run,
     store,
     trace,
@@ -57,7 +58,7 @@ pilots.app.command("open")(pilot_close.open_)
 pilots.app.command("report")(pilot_report.report)
 app.add_typer(ingest.app, name="ingest")
 app.add_typer(pilots.app, name="pilot")
-app.add_typer(pilot_close.retention, name="retention")
+app.add_typer(retention.app, name="retention")
 app.add_typer(device.app, name="device")
 app.add_typer(quarantine.app, name="quarantine")
 app.add_typer(store.app, name="store")

@@ -13,6 +13,8 @@ from typing import IO
 
 import msgspec
 
+from techport.errors import CannotRun
+
 NOTE = "running.json"
 
 
@@ -74,3 +76,19 @@ def holder(folder: Path) -> Running | None:
     except (FileNotFoundError, msgspec.DecodeError):
         pass
     return None
+
+
+def platform_at(folder: Path) -> str | None:
+    """HOST:PORT of the platform that runs in the folder; None where none does.
+
+    Raises CannotRun for one without pages: it has the embedded store open, and nobody can ask it.
+    """
+    running = holder(folder)
+    if running is None:
+        return None
+    if running.http is None:
+        raise CannotRun(
+            f"`techport {running.command}` (process {running.pid}) runs in {folder}, and only it may open the store: "
+            "stop it (Ctrl-C), run this command, and start it again"
+        )
+    return running.http

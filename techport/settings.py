@@ -126,6 +126,11 @@ class Settings(BaseSettings):
         return self.store or f"duckdb:///{self.data.resolve() / 'readings.duckdb'}"
 
     @property
+    def embedded(self) -> bool:
+        """Whether the store is a file that one process alone may open."""
+        return self.store_url.startswith("duckdb:")
+
+    @property
     def registry_url(self) -> str:
         url = self.registry or f"sqlite:///{self.data.resolve() / 'registry.sqlite'}"
         if self.registry_password_file is None:

@@ -24,6 +24,7 @@ def web(settings: Settings, parts: Stores, health: HealthCheck = no_health) -> W
             publisher_email=settings.publisher_email,
             basemap=settings.basemap,
             snapshots=settings.data / "snapshots",
+            packages=settings.data / "packages",
         ),
         health,
         parts.metrics,

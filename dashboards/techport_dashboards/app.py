@@ -20,6 +20,7 @@ from techport_dashboards.courtesy import Conditional, FairShare
 from techport_dashboards.evaluations import Evaluations
 from techport_dashboards.formats import ARROW, PARQUET
 from techport_dashboards.holdings import Holdings
+from techport_dashboards.jobs import Jobs
 from techport_dashboards.live import Live
 from techport_dashboards.middleware import Measured, SecurityHeaders
 from techport_dashboards.services import Services
@@ -54,6 +55,7 @@ def create_app(
     metrics = metrics if metrics is not None else CollectorRegistry()
     catalogues = Catalogues(registry)
     assets = Assets()
+    jobs = Jobs()
     live = Live(store, catalogues, metrics, settings.poll_interval, settings.heartbeat)
 
     @asynccontextmanager
@@ -62,6 +64,7 @@ def create_app(
         yield
         await warm
         await live.close()
+        await run_in_threadpool(jobs.close)
 
     app = FastAPI(
         title="techport",
@@ -85,6 +88,7 @@ def create_app(
         environment(assets),
         Evaluations(store),
         Holdings(registry, store),
+        jobs,
     )
     errors.install(app)
     app.include_router(operations.public)

@@ -21,7 +21,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
 from techport_dashboards.templating import language_of, render
-from techport_pilots.errors import RegistryUnavailable
+from techport_pilots.errors import RegistryUnavailable, WrongState
 from techport_storage.errors import BadQuery, StoreUnavailable
 
 log = logging.getLogger(__name__)
@@ -57,6 +57,7 @@ KINDS: dict[str, Kind] = {
     "not-found": Kind(404, "There is nothing here", "List what there is with /api/v1/pilots."),
     "method-not-allowed": Kind(405, "This address does not take that method", "Use GET."),
     "not-acceptable": Kind(406, "No such format", "Use json, ndjson, csv, csv-nb, parquet or arrow."),
+    "wrong-state": Kind(409, "Not while it is in this state", "`detail` says what has to be done first."),
     "forbidden": Kind(403, "Not allowed from here", "`detail` says why and who can change it."),
     "store-unavailable": Kind(503, "The store cannot answer now", "Nothing is lost. Try again in a few seconds."),
     "registry-unavailable": Kind(503, "The registry cannot answer now", "Nothing is lost. Try again in a few seconds."),
@@ -112,6 +113,10 @@ def install(app: FastAPI) -> None:
     @app.exception_handler(StoreUnavailable)
     async def store_unavailable(request: Request, error: StoreUnavailable) -> Response:
         return respond(request, Problem("store-unavailable", str(error)), {"Retry-After": RETRY_AFTER})
+
+    @app.exception_handler(WrongState)
+    async def wrong_state(request: Request, error: WrongState) -> Response:
+        return respond(request, Problem("wrong-state", str(error)))
 
     @app.exception_handler(RegistryUnavailable)
     async def registry_unavailable(request: Request, error: RegistryUnavailable) -> Response:

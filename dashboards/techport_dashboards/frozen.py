@@ -91,5 +91,10 @@ class Snapshots:
         found = (self.get(path.stem) for path in sorted(self._folder.glob("*.json")))
         return [snapshot for snapshot in found if snapshot is not None]
 
+    def files_of(self, pilot: str) -> list[Path]:
+        """The files that hold readings of the pilot, for when they have to be forgotten: rows and description."""
+        found = [snapshot.id for snapshot in self.all() if pilot in snapshot.pilots]
+        return [path for id in found for path in (self._folder / f"{id}.json", self.path(id))]
+
     def path(self, id: str) -> Path:
         return self._folder / f"{id}.parquet"

@@ -26,6 +26,7 @@ OF_PILOT = (
     Place("Data quality", "/pilots/{pilot}/quality"),
     Place("Explore", "/explore", (("pilot", "{pilot}"),)),
     Place("Report", "/pilots/{pilot}/report"),
+    Place("Close-out", "/pilots/{pilot}/close"),
 )
 
 

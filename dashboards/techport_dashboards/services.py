@@ -13,6 +13,7 @@ from techport_dashboards.assets import Assets
 from techport_dashboards.catalogue import Catalogues
 from techport_dashboards.evaluations import Evaluations
 from techport_dashboards.holdings import Holdings
+from techport_dashboards.jobs import Jobs
 from techport_dashboards.live import Live
 from techport_dashboards.settings import HealthCheck, WebSettings
 from techport_pilots.books import Books
@@ -32,6 +33,7 @@ class Services:
     templates: Environment
     evaluations: Evaluations
     holdings: Holdings
+    jobs: Jobs
 
 
 def services_of(connection: HTTPConnection) -> Services:

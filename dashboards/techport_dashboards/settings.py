@@ -37,6 +37,8 @@ class WebSettings:
     """Readings that one question in JSON may make the store look at, as far as the registry can tell beforehand."""
     snapshots: Path | None = None
     """Folder of frozen answers. None: this process freezes none."""
+    packages: Path | None = None
+    """Folder of closed pilots' packages. None: this process closes and opens none."""
     poll_interval: float = 0.25
     """Between two looks into the store while somebody watches."""
     heartbeat: float = 5.0

@@ -35,11 +35,11 @@ COLUMNS = tuple(RAW_SCHEMA.names)
 ROWS_AT_ONCE = 250_000  # of a row group
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest that a zip can say; the same data makes the same bytes
 
-Progress = Callable[[str, int], None]
-"""(file, rows of it so far)."""
+Progress = Callable[[str, int, int], None]
+"""(what is under way, how much of it is done, out of how much; 0 when that is not known)."""
 
 
-def no_progress(_file: str, _rows: int) -> None: ...
+def no_progress(_step: str, _done: int, _total: int) -> None: ...
 
 
 class PackageWriter:
@@ -87,7 +87,9 @@ def writing_package(path: Path) -> Iterator[PackageWriter]:
         part.unlink(missing_ok=True)
 
 
-def write_parquet(writer: PackageWriter, store: ReadingStore, select: Selection, progress: Progress) -> int:
+def write_parquet(
+    writer: PackageWriter, store: ReadingStore, select: Selection, progress: Progress, total: int = 0
+) -> int:
     """readings.parquet; returns the number of rows. Raises StoreUnavailable."""
     rows = 0
     with (
@@ -97,11 +99,11 @@ def write_parquet(writer: PackageWriter, store: ReadingStore, select: Selection,
         for table in _tables(store, select):
             parquet.write_table(table, row_group_size=ROWS_AT_ONCE)
             rows += table.num_rows
-            progress("readings.parquet", rows)
+            progress("readings.parquet", rows, total)
     return rows
 
 
-def write_csv(writer: PackageWriter, store: ReadingStore, select: Selection, progress: Progress) -> int:
+def write_csv(writer: PackageWriter, store: ReadingStore, select: Selection, progress: Progress, total: int = 0) -> int:
     """readings.csv: times in UTC with microseconds, numbers that read back to the bit. Raises StoreUnavailable."""
     rows = 0
     with writer.opened("readings.csv") as file:
@@ -109,7 +111,7 @@ def write_csv(writer: PackageWriter, store: ReadingStore, select: Selection, pro
         for table in _tables(store, select):
             pcsv.write_csv(_plain(table), file, pcsv.WriteOptions(include_header=False, quoting_style="needed"))
             rows += table.num_rows
-            progress("readings.csv", rows)
+            progress("readings.csv", rows, total)
     return rows
 
 

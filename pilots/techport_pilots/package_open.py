@@ -136,7 +136,7 @@ def _write_readings(file: Path, store: ReadingStore, books: Books, progress: Pro
                 tally.stored, tally.duplicates = tally.stored - 1, tally.duplicates + 1
             books.close_batch(_WORKER, days)
             rows += len(batch)
-            progress("readings.parquet", rows)
+            progress("readings.parquet", rows, parquet.metadata.num_rows)
     return rows
 
 

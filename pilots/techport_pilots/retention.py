@@ -1,6 +1,8 @@
 """Forgetting on time: what a pilot's retention says is due is erased from the store, the quarantine and the packages.
 
-    receipt `begun` (what there is, counted) ─► store ─► books ─► quarantine ─► packages ─► receipt `done`
+    receipt `begun`, with what there is ─► store ─► books ─► files ─► quarantine, watched messages ─► receipt `done`
+
+Files are the pilot's packages and what else the caller knows of that holds its readings, such as frozen answers.
 
 Stopped anywhere, the next run goes on from the receipt, so that the books count every erased row once. The definition,
 the steps of the pilot's life and the receipt stay: that something was measured and is gone remains known.
@@ -10,10 +12,11 @@ from __future__ import annotations
 
 import calendar
 import datetime as dt
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import msgspec
-from sqlalchemy import Engine, delete, insert, select, text, update
+from sqlalchemy import Engine, delete, func, insert, select, text, update
 
 from techport_pilots import lifecycle
 from techport_pilots.account import DeviceDay
@@ -23,13 +26,23 @@ from techport_pilots.changes import lock, now
 from techport_pilots.database import reading, writing
 from techport_pilots.durations import parse_duration
 from techport_pilots.model import PilotDefinition
+from techport_pilots.package import Progress, no_progress
 from techport_pilots.registry import Registry
-from techport_pilots.tables import erasures, pilot_packages, quarantine
+from techport_pilots.tables import erasures, pilot_packages, quarantine, watched_messages
 from techport_storage.model import Micros, Selection
 from techport_storage.store import ReadingStore
 
 _PACKAGES = text("SELECT path FROM pilot_packages WHERE pilot = :pilot ORDER BY at")
+_MESSAGES = (quarantine, watched_messages)  # as they came from devices, payload and all
 _EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
+
+
+Files = Callable[[str], Sequence[Path]]
+"""The files on this machine that hold readings of a pilot, beside its packages."""
+
+
+def no_files(_pilot: str) -> Sequence[Path]:
+    return ()
 
 
 class Day(msgspec.Struct, frozen=True):
@@ -42,7 +55,8 @@ class Day(msgspec.Struct, frozen=True):
 
 
 class Erasure(msgspec.Struct, frozen=True, kw_only=True):
-    """A receipt. `rows` of the store, `entries` of the quarantine, `packages` that were removed."""
+    """A receipt. `rows` of the store, `entries` of the quarantine and of watched messages, `packages` and other `files`
+    that were removed."""
 
     pilot: str
     due: Micros
@@ -51,7 +65,12 @@ class Erasure(msgspec.Struct, frozen=True, kw_only=True):
     rows: int = 0
     entries: int = 0
     packages: list[str] = []
+    files: list[str] = []
     days: list[Day] = []
+
+    @property
+    def empty(self) -> bool:
+        return not (self.rows or self.entries or self.packages or self.files)
 
 
 class Due(msgspec.Struct, frozen=True):
@@ -90,14 +109,24 @@ def plan(registry: Registry) -> list[Due]:
     return sorted(dates, key=lambda due: due.at)
 
 
-def run(registry: Registry, store: ReadingStore, books: Books, at: Micros | None = None) -> list[Erasure]:
+def run(
+    registry: Registry,
+    store: ReadingStore,
+    books: Books,
+    at: Micros | None = None,
+    *,
+    files: Files = no_files,
+    progress: Progress = no_progress,
+) -> list[Erasure]:
     """Erase what is due; returns a receipt for each pilot of which there was anything. Raises StoreUnavailable,
-    RegistryUnavailable, OSError for a package that cannot be removed; the next run goes on.
+    RegistryUnavailable, OSError for a file that cannot be removed; the next run goes on.
     """
     at = now() if at is None else at
     receipts = []
-    for due in plan(registry):
-        if due.at <= at and (receipt := _erase(registry.engine, store, books, due)) is not None:
+    due = [one for one in plan(registry) if one.at <= at]
+    for number, one in enumerate(due):
+        progress(one.pilot, number, len(due))
+        if (receipt := _erase(registry.engine, store, books, one, files)) is not None:
             receipts.append(receipt)
     return receipts
 
@@ -109,9 +138,9 @@ def receipts(engine: Engine) -> list[Erasure]:
         return [msgspec.json.decode(content, type=Erasure) for (content,) in connection.execute(query)]
 
 
-def _erase(engine: Engine, store: ReadingStore, books: Books, due: Due) -> Erasure | None:
-    number, receipt = _begin(engine, store, books, due)
-    if not (receipt.rows or receipt.entries or receipt.packages):
+def _erase(engine: Engine, store: ReadingStore, books: Books, due: Due, files: Files) -> Erasure | None:
+    number, receipt = _begin(engine, store, books, due, files)
+    if receipt.empty:
         return None
     store.erase(Selection(pilots=(due.pilot,)))
     erased = {day: tally.erased for day, tally in books.tallies(pilot=due.pilot).items()}
@@ -120,19 +149,20 @@ def _erase(engine: Engine, store: ReadingStore, books: Books, due: Due) -> Erasu
         key = DeviceDay(due.pilot, day.device, day.day)
         unbooked[key] = day.rows - (erased.get(key, 0) - day.erased_before)
     books.book_erased({key: rows for key, rows in unbooked.items() if rows > 0})
-    for package in receipt.packages:
-        Path(package).unlink(missing_ok=True)
+    for file in (*receipt.packages, *receipt.files):
+        Path(file).unlink(missing_ok=True)
     done = msgspec.structs.replace(receipt, done=now())
     with writing(engine) as connection:
         lock(connection)
-        connection.execute(delete(quarantine).where(quarantine.c.pilot == due.pilot))
+        for messages in _MESSAGES:
+            connection.execute(delete(messages).where(messages.c.pilot == due.pilot))
         connection.execute(delete(pilot_packages).where(pilot_packages.c.pilot == due.pilot))
         content = msgspec.json.encode(done).decode()
         connection.execute(update(erasures).where(erasures.c.id == number).values(state="done", content=content))
     return done
 
 
-def _begin(engine: Engine, store: ReadingStore, books: Books, due: Due) -> tuple[int, Erasure]:
+def _begin(engine: Engine, store: ReadingStore, books: Books, due: Due, files: Files) -> tuple[int, Erasure]:
     """The receipt that a run before this one began, or a new one, durable before anything is erased."""
     with reading(engine) as connection:
         query = select(erasures.c.id, erasures.c.content).where(
@@ -141,7 +171,8 @@ def _begin(engine: Engine, store: ReadingStore, books: Books, due: Due) -> tuple
         if (row := connection.execute(query).first()) is not None:
             return int(row.id), msgspec.json.decode(row.content, type=Erasure)
         packages = [path for (path,) in connection.execute(_PACKAGES, {"pilot": due.pilot})]
-        entries = len(connection.execute(select(quarantine.c.id).where(quarantine.c.pilot == due.pilot)).all())
+        counts = [select(func.count()).where(table.c.pilot == due.pilot).select_from(table) for table in _MESSAGES]
+        entries = sum(connection.execute(count).scalar_one() for count in counts)
     counted = count_rows(store, Selection(pilots=(due.pilot,)))
     erased = {day: tally.erased for day, tally in books.tallies(pilot=due.pilot).items()}
     days = [Day(day.device, day.day, rows, erased.get(day, 0)) for day, rows in sorted(counted.items())]
@@ -152,9 +183,10 @@ def _begin(engine: Engine, store: ReadingStore, books: Books, due: Due) -> tuple
         rows=sum(counted.values()),
         entries=entries,
         packages=packages,
+        files=[str(path) for path in files(due.pilot)],
         days=days,
     )
-    if not (receipt.rows or entries or packages):
+    if receipt.empty:
         return 0, receipt
     with writing(engine) as connection:
         lock(connection)

@@ -1,28 +1,28 @@
-"""techport pilot close | open, and techport retention: the end of a pilot, its package, and forgetting on time."""
+"""techport pilot close | open: the end of a pilot, its package, and the package somewhere else.
+
+Where a platform runs in the data folder it does the work, since it alone may have an embedded store open.
+"""
 
 from __future__ import annotations
 
-import datetime as dt
+import shutil
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated, Any
 
 import msgspec
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from techport import options
+from techport.asking import ask, work
+from techport.bars import steps
 from techport.commands.pilot_life import Who, Why, name_of
 from techport.errors import CannotRun
-from techport.folder import holder
+from techport.folder import platform_at
 from techport.settings import Settings, load_settings
-
-if TYPE_CHECKING:
-    from techport.platform import Stores
-
-retention = typer.Typer(no_args_is_help=True, help="Forgetting on time: what is due to be erased, and erasing it.")
 
 Yes = Annotated[bool, typer.Option("--yes", help="do it without asking")]
 
@@ -42,39 +42,27 @@ def close(
 ) -> None:
     """Close a pilot for good: a checklist, then frozen data, the report and one package to hand over.
 
-    For a closed pilot, make its package again. Stop the platform first where the store is a DuckDB file.
+    For a closed pilot, make its package again. Works while the platform runs.
     """
-    from techport_dashboards.basemap import load
-    from techport_pilots.changes import now
-    from techport_pilots.closeout import checklist, close_pilot
-
     settings = load_settings({"data": data, "store": store, "registry": registry})
     console = Console(highlight=False)
-    with _stores(settings) as parts:
-        definition = parts.registry.pilot(pilot)
-        items = checklist(parts.registry, parts.readings, definition, now())
-        console.print(f"[bold]{definition.title.get(lang)}[/bold]")
+    http = platform_at(settings.data) if settings.embedded else None
+    with _there(http, pilot) if http else _here(settings, pilot, output) as (items, go):
         for item in items:
-            console.print(f"  {'[green]✓[/green]' if item.good else '[yellow]![/yellow]'} {item.text.get(lang)}")
-        if any(item.blocks for item in items):
+            mark = "·" if item["about"] == "happens" else "[green]✓[/green]" if item["good"] else "[yellow]![/yellow]"
+            console.print(f"  {mark} {item['text'].get(lang) or item['text']['en']}")
+        if any(item["blocks"] for item in items):
             raise CannotRun(f"{pilot} cannot be closed yet: see the list above")
         if not yes and not typer.confirm(f"Close {pilot} for good? Its data is frozen, late messages are refused"):
             raise typer.Exit(1)
-        with _progress(console) as progress:
-            made = close_pilot(
-                parts.registry,
-                parts.readings,
-                parts.books,
-                definition,
-                output or settings.data / "packages",
-                name_of(who),
-                why=why,
-                ground=load(settings.basemap),
-                progress=progress,
-            )
-    console.print(f"{made.path}\n  {made.rows} readings, SHA-256 {made.sha256}", soft_wrap=True)
-    if made.erase_at is not None:
-        console.print(f"  the data here will be erased on {_date(made.erase_at)}: `techport retention run`")
+        made = go(console, name_of(who), why)
+    path = (settings.data / "packages" if http or output is None else output).resolve() / made["file"]
+    if http and output is not None:
+        output.mkdir(parents=True, exist_ok=True)
+        path = Path(shutil.copy(path, output)).resolve()
+    console.print(f"{path}\n  {made['rows']} readings, SHA-256 {made['sha256']}", soft_wrap=True)
+    if made["erase_at"] is not None:
+        console.print(f"  the data here will be erased on {made['erase_at'][:10]}: `techport retention run`")
 
 
 def open_(
@@ -84,103 +72,88 @@ def open_(
     store: options.Store = None,
     registry: options.RegistryUrl = None,
 ) -> None:
-    """Restore the pilot of a package here, and work its KPIs out again. Exit code 1 when one comes out otherwise."""
-    from techport_pilots.package_open import open_package
+    """Restore the pilot of a package here, and work its KPIs out again. Exit code 1 when one comes out otherwise.
 
+    Works while the platform runs.
+    """
     if not package.exists():
         raise CannotRun(f"there is no {package}")
     settings = load_settings({"data": data, "store": store, "registry": registry})
     console = Console(highlight=False)
-    with _stores(settings) as parts, _progress(console) as progress:
-        opened = open_package(package, parts.registry, parts.readings, parts.books, name_of(who), progress)
-    console.print(f"{opened.pilot}: {opened.rows} readings; every file is as its SHA-256 says")
-    for one in opened.evaluations:
-        same = "[red]differs from the package[/red]" if one.kpi in opened.differing else "the same as in the package"
-        console.print(f"  {one.kpi}: {one.verdict}, {same}")
-    raise typer.Exit(1 if opened.differing else 0)
+    http = platform_at(settings.data) if settings.embedded else None
+    with steps(console) as progress:
+        if http:
+            query = {"name": package.name, "who": name_of(who)}
+            with _zipped(package) as file, file.open("rb") as sent:
+                opened = work(http, "/api/v1/packages", query, sent, progress)
+        else:
+            from techport.platform import stores
+            from techport_pilots.package_open import open_package
+
+            with stores(settings) as parts:
+                found = open_package(package, parts.registry, parts.readings, parts.books, name_of(who), progress)
+            opened = msgspec.to_builtins(found)
+    console.print(f"{opened['pilot']}: {opened['rows']} readings; every file is as its SHA-256 says")
+    for one in opened["evaluations"]:
+        same = "the same as in the package"
+        if one["kpi"] in opened["differing"]:
+            same = "[red]differs from the package[/red]"
+        console.print(f"  {one['kpi']}: {one['verdict']}, {same}")
+    raise typer.Exit(1 if opened["differing"] else 0)
 
 
-@retention.command("list")
-def list_(data: options.Data = None, registry: options.RegistryUrl = None) -> None:
-    """What will be erased when, and what has been."""
-    from techport.commands.pilots import open_registry
-    from techport_pilots import retention as forgetting
-
-    console = Console(highlight=False)
-    with open_registry(data, registry) as opened:
-        for due in forgetting.plan(opened):
-            console.print(f"{_date(due.at)}  {due.pilot} ({due.state})")
-        for receipt in forgetting.receipts(opened.engine):
-            console.print(f"{_date(receipt.done or 0)}  {receipt.pilot}: {_erased(receipt)}")
-
-
-@retention.command("run")
-def run(
-    yes: Yes = False,
-    receipts: Annotated[Path | None, typer.Option("--receipts", help="folder (default: DATA/receipts)")] = None,
-    data: options.Data = None,
-    store: options.Store = None,
-    registry: options.RegistryUrl = None,
-) -> None:
-    """Erase what is due, from store, quarantine and packages, and keep a receipt. Can be run every night with --yes.
-
-    Stop the platform first where the store is a DuckDB file.
-    """
-    from techport_pilots import retention as forgetting
-    from techport_pilots.changes import now
-
-    settings = load_settings({"data": data, "store": store, "registry": registry})
-    console = Console(highlight=False)
-    with _stores(settings) as parts:
-        at = now()
-        due = [one.pilot for one in forgetting.plan(parts.registry) if one.at <= at]
-        if not due:
-            console.print("nothing is due")
-            return
-        if not yes and not typer.confirm(f"Erase the data of {', '.join(due)} for good?"):
-            raise typer.Exit(1)
-        folder = receipts or settings.data / "receipts"
-        for receipt in forgetting.run(parts.registry, parts.readings, parts.books, at):
-            folder.mkdir(parents=True, exist_ok=True)
-            file = folder / f"{receipt.pilot}-{_date(receipt.begun)}-{receipt.begun}.json"
-            file.write_bytes(msgspec.json.format(msgspec.json.encode(receipt), indent=2) + b"\n")
-            console.print(f"{receipt.pilot}: {_erased(receipt)}; receipt {file}", soft_wrap=True)
+Go = Callable[[Console, str, str], dict[str, Any]]
 
 
 @contextmanager
-def _stores(settings: Settings) -> Iterator[Stores]:
-    """The stores for this process; where a platform has the embedded one open, say what to do."""
+def _there(http: str, pilot: str) -> Iterator[tuple[list[dict[str, Any]], Go]]:
+    """The checklist, and what closes: by the platform that runs."""
+
+    def go(console: Console, who: str, why: str) -> dict[str, Any]:
+        with steps(console) as progress:
+            body = {"confirm": pilot, "who": who, "why": why}
+            return work(http, f"/api/v1/pilots/{pilot}/close", {}, body, progress)
+
+    yield msgspec.json.decode(ask(http, f"/api/v1/pilots/{pilot}/checklist", {})), go
+
+
+@contextmanager
+def _here(settings: Settings, pilot: str, output: Path | None) -> Iterator[tuple[list[dict[str, Any]], Go]]:
+    """The checklist, and what closes: by ourselves."""
     from techport.platform import stores
+    from techport_dashboards.basemap import load
+    from techport_dashboards.times import iso
+    from techport_pilots.changes import now
+    from techport_pilots.checklist import checklist
+    from techport_pilots.closeout import close_pilot
 
-    running = holder(settings.data)
-    if running is not None and settings.store_url.startswith("duckdb:"):
-        raise CannotRun(
-            f"`techport {running.command}` (process {running.pid}) runs in {settings.data}, and only it "
-            "may open the store: stop it (Ctrl-C), run this command, and start it again"
-        )
     with stores(settings) as parts:
-        yield parts
+        definition = parts.registry.pilot(pilot)
+
+        def go(console: Console, who: str, why: str) -> dict[str, Any]:
+            with steps(console) as progress:
+                made = close_pilot(
+                    parts.registry,
+                    parts.readings,
+                    parts.books,
+                    definition,
+                    output or settings.data / "packages",
+                    who,
+                    why=why,
+                    ground=load(settings.basemap),
+                    progress=progress,
+                )
+            erase_at = None if made.erase_at is None else iso(made.erase_at)
+            return {**msgspec.to_builtins(made), "file": Path(made.path).name, "erase_at": erase_at}
+
+        yield msgspec.to_builtins(checklist(parts.registry, parts.readings, definition, now())), go
 
 
 @contextmanager
-def _progress(console: Console) -> Iterator[Callable[[str, int], None]]:
-    """A line for each file that is written or read, with the rows so far."""
-    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed:,.0f}"), TimeElapsedColumn())
-    with Progress(*columns, console=console, transient=True) as shown:
-        tasks = {}
-
-        def progress(file: str, rows: int) -> None:
-            if file not in tasks:
-                tasks[file] = shown.add_task(file, total=None)
-            shown.update(tasks[file], completed=rows)
-
-        yield progress
-
-
-def _erased(receipt: object) -> str:
-    rows, entries, packages = (getattr(receipt, name) for name in ("rows", "entries", "packages"))
-    return f"{rows} readings, {entries} entries of the quarantine and {len(packages)} packages erased"
-
-
-def _date(time: int) -> str:
-    return dt.datetime.fromtimestamp(time / 1e6, dt.UTC).date().isoformat()
+def _zipped(package: Path) -> Iterator[Path]:
+    """The package as one file, as it is sent."""
+    if package.is_file():
+        yield package
+        return
+    with tempfile.TemporaryDirectory(prefix="techport-package-") as folder:
+        yield Path(shutil.make_archive(str(Path(folder) / package.name), "zip", package))

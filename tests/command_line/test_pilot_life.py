@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import time
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -10,7 +14,9 @@ from typer.testing import CliRunner, Result
 from techport.cli import app
 from techport.errors import CannotRun
 from techport.folder import hold
+from techport_dashboards import WebSettings
 from techport_storage.store import open_store
+from tests.dashboards.web import City, serving
 from tests.pilots import trial
 
 
@@ -70,6 +76,50 @@ def test_from_start_to_oblivion(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert package.exists()
 
 
-def test_a_running_platform_has_to_be_stopped_first(tmp_path: Path) -> None:
-    with hold(tmp_path / "data", "up", "127.0.0.1:1", "127.0.0.1:2"), pytest.raises(CannotRun, match="stop it"):
+def test_the_platform_that_runs_does_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Close, report, retention and open, while another holds the store."""
+    monkeypatch.chdir(tmp_path)
+    short = trial.YAML.replace("retention: P2Y", "retention: PT1S")
+    with platform(tmp_path / "here") as here:
+        here.import_text(short)
+        here.store.write(trial.readings())
+        for step in ("start", "end"):
+            techport("pilot", step, "elgeseter", "--data", "here")
+        closed = techport("pilot", "close", "elgeseter", "--yes", "--data", "here", "--output", "out")
+        (package,) = (tmp_path / "here" / "packages").glob("elgeseter-*.zip")
+        assert str(tmp_path / "out" / package.name) in closed.stdout
+        assert "credentials of 0 devices" in closed.stdout
+        assert here.registry.state("elgeseter") == "closed"
+        with zipfile.ZipFile(package) as archive:
+            archive.extractall(tmp_path / "unpacked")
+        with pytest.raises(CannotRun, match="no pilot"):
+            techport("pilot", "close", "nowhere", "--yes", "--data", "here")
+        time.sleep(1.1)
+        said = techport("retention", "run", "--yes", "--data", "here").stdout
+        assert f"{len(trial.readings())} readings" in said
+        assert not package.exists()
+        (receipt,) = (tmp_path / "here" / "receipts").glob("elgeseter-*.json")
+        assert receipt.name in said
+        assert "nothing is due" not in said
+    for name, file in (("zip", tmp_path / "out" / package.name), ("folder", tmp_path / "unpacked")):
+        with platform(tmp_path / name) as there:
+            opened = techport("pilot", "open", str(file), "--data", name)
+            assert opened.exit_code == 0
+            assert opened.stdout.count("the same as in the package") == 2
+            assert there.registry.state("elgeseter") == "closed"
+
+
+def test_a_platform_without_pages_has_to_be_stopped_first(tmp_path: Path) -> None:
+    with hold(tmp_path / "data", "ingest", None, "127.0.0.1:2"), pytest.raises(CannotRun, match="stop it"):
         techport("pilot", "close", "elgeseter", "--yes", "--data", str(tmp_path / "data"))
+
+
+@contextmanager
+def platform(folder: Path) -> Iterator[City]:
+    """A web app that holds the folder, as `techport up` does."""
+    folder.mkdir()
+    city = City.at(folder)
+    settings = WebSettings(packages=folder / "packages", snapshots=folder / "snapshots")
+    with serving(city.app(settings)) as address, hold(folder, "up", address.removeprefix("http://"), None):
+        yield city
+    city.close()

@@ -18,7 +18,8 @@ import pytest
 from techport_pilots import lifecycle
 from techport_pilots.audit import audit
 from techport_pilots.books import Books
-from techport_pilots.closeout import Package, checklist, close_pilot
+from techport_pilots.checklist import checklist
+from techport_pilots.closeout import Package, close_pilot
 from techport_pilots.credentials import Credentials
 from techport_pilots.definition import parse_definition
 from techport_pilots.errors import BadPackage, WrongState

@@ -11,6 +11,7 @@ from techport_dashboards.api import (
     describe,
     device_matters,
     docs,
+    life,
     pilot_matters,
     readings,
     snapshots,
@@ -22,6 +23,7 @@ router.include_router(readings.router)
 router.include_router(complete.router)
 router.include_router(pilot_matters.router)
 router.include_router(device_matters.router)
+router.include_router(life.router)
 router.include_router(snapshots.router)
 router.include_router(audit.router)
 router.include_router(docs.router)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fastapi import APIRouter
 
-from techport_dashboards.pages import datasets, device, explore, kpis, overview, pilot, quality, report
+from techport_dashboards.pages import close, datasets, device, explore, kpis, overview, pilot, quality, report
 
 router = APIRouter(include_in_schema=False)
 router.include_router(overview.router)
@@ -12,6 +12,7 @@ router.include_router(pilot.router)
 router.include_router(kpis.router)
 router.include_router(device.router)
 router.include_router(report.router)
+router.include_router(close.router)
 router.include_router(quality.router)
 router.include_router(explore.router)
 router.include_router(datasets.router)

@@ -1,0 +1,87 @@
+"""A pilot's life on one page: its steps and versions, the next step, the checklist, closing, and the package."""
+
+from __future__ import annotations
+
+from typing import Annotated, cast, get_args
+
+from fastapi import APIRouter, Depends, Query, Request, Response
+from fastapi.responses import RedirectResponse
+from pydantic import Field
+from starlette.concurrency import run_in_threadpool
+
+from techport_dashboards import closing
+from techport_dashboards.access import Viewer, allow, allow_change
+from techport_dashboards.api.describe import find_pilot
+from techport_dashboards.api.schema import Parameters
+from techport_dashboards.errors import Problem
+from techport_dashboards.forms import form_of
+from techport_dashboards.services import Services, services_of
+from techport_dashboards.templating import language_of, render
+from techport_pilots.lifecycle import State
+from techport_pilots.model import PilotDefinition
+
+router = APIRouter()
+
+
+class CloseParameters(Parameters):
+    lang: str | None = Field(None, max_length=8)
+
+
+@router.get("/pilots/{pilot}/close")
+async def close_page(
+    request: Request, viewer: Annotated[Viewer, Depends(allow)], pilot: str, _: Annotated[CloseParameters, Query()]
+) -> Response:
+    """Where the pilot is in its life and what can be done next; the checklist as of now."""
+    services, found = await _pilot(request, viewer, pilot)
+    life = await run_in_threadpool(closing.life, services, found)
+    items = [] if life.state == "closed" else await run_in_threadpool(closing.look, services, found)
+    return render(
+        request,
+        "close.html",
+        language_of(request),
+        viewer=viewer,
+        pilot=found,
+        life=life,
+        look=[item for item in items if item.about == "look"],
+        happens=[item for item in items if item.about == "happens"],
+        blocked=any(item.blocks for item in items),
+        possible=services.settings.packages is not None and services.books is not None,
+    )
+
+
+@router.post("/pilots/{pilot}/state")
+async def step(request: Request, viewer: Annotated[Viewer, Depends(allow_change)], pilot: str) -> Response:
+    """Start or end the pilot, from the page's form."""
+    services, found = await _pilot(request, viewer, pilot)
+    form = await form_of(request)
+    to = form.get("state")
+    if to not in get_args(State):
+        raise Problem("bad-parameter", f"{to[:40]!r} is no state.", parameter="state", example="running")
+    await run_in_threadpool(closing.step, services, found, cast(State, to), _who(form.get("who")), form.get("why"))
+    return _back(request, pilot)
+
+
+@router.post("/pilots/{pilot}/close")
+async def close(request: Request, viewer: Annotated[Viewer, Depends(allow_change)], pilot: str) -> Response:
+    """Begin to close the pilot, from the page's form. The page then shows how far it is."""
+    services, found = await _pilot(request, viewer, pilot)
+    form = await form_of(request)
+    who = _who(form.get("who"))
+    await run_in_threadpool(closing.close, services, found, form.get("confirm"), who, form.get("why"))
+    return _back(request, pilot)
+
+
+def _who(name: str) -> str:
+    if not name:
+        raise Problem("bad-parameter", "Say whose change it is.", parameter="who", example="Kari Nordmann")
+    return name[:200]
+
+
+def _back(request: Request, pilot: str) -> Response:
+    query = f"?{request.url.query}" if request.url.query else ""
+    return RedirectResponse(f"/pilots/{pilot}/close{query}", 303)
+
+
+async def _pilot(request: Request, viewer: Viewer, pilot: str) -> tuple[Services, PilotDefinition]:
+    services = services_of(request)
+    return services, find_pilot(await run_in_threadpool(services.catalogues.current), viewer, pilot)
