@@ -6,7 +6,8 @@ from techport.platform import Stores
 from techport.settings import Settings
 from techport_dashboards.app import create_app
 from techport_dashboards.server import WebServer
-from techport_dashboards.settings import Health, HealthCheck, WebSettings, no_health
+from techport_dashboards.settings import BrokerPlace, Health, HealthCheck, WebSettings, no_health
+from techport_ingest.lint import explain
 from techport_ingest.pipeline import Pipeline
 
 
@@ -22,14 +23,21 @@ def web(settings: Settings, parts: Stores, health: HealthCheck = no_health) -> W
             public_url=settings.public_url,
             publisher=settings.publisher,
             publisher_email=settings.publisher_email,
+            broker=_broker(settings),
             basemap=settings.basemap,
             snapshots=settings.data / "snapshots",
             packages=settings.data / "packages",
         ),
         health,
         parts.metrics,
+        explain,
     )
     return WebServer(app, settings.http_address.host, settings.http_address.port)
+
+
+def _broker(settings: Settings) -> BrokerPlace:
+    address = settings.mqtt_address
+    return BrokerPlace(address.host, address.port, own=settings.broker != "external")
 
 
 def pipeline_health(pipeline: Pipeline) -> HealthCheck:

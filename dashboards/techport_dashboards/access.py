@@ -20,7 +20,9 @@ PUBLIC: dict[str, str] = {
 }
 """Routes that do not pass `allow`, each with the reason."""
 
-UNCHANGING: dict[str, str] = {}
+UNCHANGING: dict[str, str] = {
+    "/api/v1/decode": "says what would become of a message and keeps nothing",
+}
 """Routes that take a POST and need not pass `allow_change`, each with the reason."""
 
 OWN_PAGE = ("same-origin", "none")  # what browsers say of a request from a page of ours, or from no page at all

@@ -27,6 +27,7 @@ from techport_dashboards.services import Services
 from techport_dashboards.settings import HealthCheck, WebSettings, no_health
 from techport_dashboards.templating import environment
 from techport_pilots.books import Books
+from techport_pilots.explanation import Explain
 from techport_pilots.registry import Registry
 from techport_storage.store import ReadingStore
 
@@ -44,12 +45,13 @@ def create_app(
     settings: WebSettings | None = None,
     health: HealthCheck = no_health,
     metrics: CollectorRegistry | None = None,
+    explain: Explain | None = None,
 ) -> FastAPI:
     """The ASGI app over a registry and a store that the caller opens and closes.
 
     `books` are the ingestor's tallies for the accounting on device pages, `health` says whether the rest of the process
-    is ready, `metrics` is what /metrics shows; the app adds its own. It holds no state: run as many as needed. Serve
-    it with techport_dashboards.server, which lets live pages go when it stops.
+    is ready, `metrics` is what /metrics shows; the app adds its own. `explain` is the linter of messages. It holds no
+    state: run as many as needed. Serve it with techport_dashboards.server, which lets live pages go when it stops.
     """
     settings = settings or WebSettings()
     metrics = metrics if metrics is not None else CollectorRegistry()
@@ -89,6 +91,7 @@ def create_app(
         Evaluations(store),
         Holdings(registry, store),
         jobs,
+        explain,
     )
     errors.install(app)
     app.include_router(operations.public)

@@ -2,6 +2,7 @@
 
     Problem                  raised by our code: a kind from KINDS, what is wrong, and what would be right
     BadQuery, StoreUnavailable, RegistryUnavailable  the store's own errors, translated
+    DefinitionError, WrongState  a change of a pilot that cannot be made
     RequestValidationError   a parameter that does not parse
     HTTPException            the framework's own (no such path, wrong method)
 
@@ -21,7 +22,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
 from techport_dashboards.templating import language_of, render
-from techport_pilots.errors import RegistryUnavailable, WrongState
+from techport_pilots.errors import DefinitionError, RegistryUnavailable, WrongState
 from techport_storage.errors import BadQuery, StoreUnavailable
 
 log = logging.getLogger(__name__)
@@ -59,6 +60,9 @@ KINDS: dict[str, Kind] = {
     "not-acceptable": Kind(406, "No such format", "Use json, ndjson, csv, csv-nb, parquet or arrow."),
     "wrong-state": Kind(409, "Not while it is in this state", "`detail` says what has to be done first."),
     "forbidden": Kind(403, "Not allowed from here", "`detail` says why and who can change it."),
+    "bad-definition": Kind(
+        422, "The pilot's definition would not be right", "`detail` names what is wrong and what to do about it."
+    ),
     "store-unavailable": Kind(503, "The store cannot answer now", "Nothing is lost. Try again in a few seconds."),
     "registry-unavailable": Kind(503, "The registry cannot answer now", "Nothing is lost. Try again in a few seconds."),
     "internal": Kind(500, "Something went wrong here", "Not your fault. The server's log has the details."),
@@ -121,6 +125,12 @@ def install(app: FastAPI) -> None:
     @app.exception_handler(RegistryUnavailable)
     async def registry_unavailable(request: Request, error: RegistryUnavailable) -> Response:
         return respond(request, Problem("registry-unavailable", str(error)), {"Retry-After": RETRY_AFTER})
+
+    @app.exception_handler(DefinitionError)
+    async def bad_definition(request: Request, error: DefinitionError) -> Response:
+        # Of a change made here there is no file, nor a line in one.
+        said = "; ".join(f"{found.field}: {found.problem}. {found.remedy}".lstrip(": ") for found in error.findings)
+        return respond(request, Problem("bad-definition", said))
 
     @app.exception_handler(RequestValidationError)
     async def invalid(request: Request, error: RequestValidationError) -> Response:

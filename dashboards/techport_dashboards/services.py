@@ -17,6 +17,7 @@ from techport_dashboards.jobs import Jobs
 from techport_dashboards.live import Live
 from techport_dashboards.settings import HealthCheck, WebSettings
 from techport_pilots.books import Books
+from techport_pilots.explanation import Explain
 from techport_storage.store import ReadingStore
 
 
@@ -34,6 +35,7 @@ class Services:
     evaluations: Evaluations
     holdings: Holdings
     jobs: Jobs
+    explain: Explain | None
 
 
 def services_of(connection: HTTPConnection) -> Services:

@@ -8,6 +8,16 @@ from pathlib import Path
 
 
 @dataclass(frozen=True, slots=True)
+class BrokerPlace:
+    """The MQTT broker as devices reach it."""
+
+    host: str
+    port: int
+    own: bool = True
+    """It takes the credentials that are issued here; an external broker has its own."""
+
+
+@dataclass(frozen=True, slots=True)
 class WebSettings:
     """How the web app behaves. Times are seconds."""
 
@@ -20,6 +30,8 @@ class WebSettings:
     publisher: str = "techport"
     """Who publishes the catalogue."""
     publisher_email: str | None = None
+    broker: BrokerPlace | None = None
+    """For the code that a device's maker pastes."""
     zone: str = "Europe/Oslo"
     """For what belongs to no single pilot, such as a query over several."""
     language: str = "nb"

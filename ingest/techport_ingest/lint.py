@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import msgspec
 
 from techport_ingest.check import Columns
@@ -11,32 +9,12 @@ from techport_ingest.javascript import CodecShelf
 from techport_ingest.message import BadMessage, Message
 from techport_ingest.reader import Reader
 from techport_ingest.sources import PilotSource
+from techport_pilots.explanation import Explanation, Understood
 from techport_pilots.model import DeviceDefinition, DeviceRule, MessageFormat, PilotDefinition, SourceDefinition, Text
 from techport_pilots.quantities import vocabulary_of
 from techport_pilots.snapshot import Snapshot
 from techport_pilots.watching import Refusal
 from techport_storage.model import Micros, Quality
-
-
-class Understood(msgspec.Struct, frozen=True):
-    """A value that would be stored."""
-
-    device: str
-    quantity: str
-    value: float
-    unit: str | None  # UCUM; None: nobody knows the quantity
-    time: Micros | None  # None: the message says none, and the time of its arrival is taken
-    remark: str = ""  # what its maker should know about it
-
-
-class Explanation(msgspec.Struct, frozen=True):
-    """What a message would become. `ok`: nothing of it would be set aside."""
-
-    readings: Sequence[Understood]
-    refused: Sequence[Refusal]
-    ignored: Sequence[str]
-    events: Sequence[str]
-    ok: bool
 
 
 def explain(

@@ -97,6 +97,8 @@ def _without_defaults(value: Any) -> Any:
         fields = msgspec.structs.fields(value)
         pairs = {field.encode_name: (getattr(value, field.name), _default(field)) for field in fields}
         return {key: _without_defaults(inner) for key, (inner, default) in pairs.items() if inner != default}
+    if isinstance(value, dict):
+        return {key: _without_defaults(inner) for key, inner in value.items()}
     if isinstance(value, list | tuple):
         return [_without_defaults(item) for item in value]
     return value.isoformat() if isinstance(value, dt.datetime) else value

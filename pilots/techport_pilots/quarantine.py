@@ -8,20 +8,24 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
-from sqlalchemy import Connection, Engine, Select, bindparam, delete, func, insert, or_, select, update
+from sqlalchemy import Connection, Delete, Engine, Select, bindparam, delete, func, insert, or_, select, update
 
+from techport_pilots import replays
 from techport_pilots.account import DeviceDay, SetAside, Tally
 from techport_pilots.database import clean_text, name, reading, writing
 from techport_pilots.errors import ReplayTaken
+from techport_pilots.replays import Replay
 from techport_pilots.tables import quarantine as _table
 from techport_storage.model import Micros
 
+Q = TypeVar("Q", Select[Any], Delete)
+
 _INSERT = insert(_table)
 _PATIENCE: Micros = 600_000_000
-_DAY_OF = select(_table.c.pilot, _table.c.device, _table.c.day, _table.c.value_count).where(
+_DAY_OF = select(_table.c.pilot, _table.c.device, _table.c.day, _table.c.value_count, _table.c.replay_requested).where(
     _table.c.id == bindparam("id")
 )
 _KNOWN = select(_table.c.id).where(_table.c.digest == bindparam("digest")).limit(1)
@@ -64,6 +68,19 @@ class Count(msgspec.Struct, frozen=True):
     values: int
 
 
+class Group(msgspec.Struct, frozen=True, kw_only=True):
+    """Entries that want the same mending: of one device, for one reason, about one field."""
+
+    device: str
+    reason: str
+    field: str | None
+    entries: int
+    values: int
+    first: Micros
+    waiting: int  # of the entries, to be taken again
+    newest: Entry
+
+
 class Where(msgspec.Struct, frozen=True, kw_only=True):
     """Which entries. None means all; times are of arrival, half-open [start, end)."""
 
@@ -71,6 +88,8 @@ class Where(msgspec.Struct, frozen=True, kw_only=True):
     pilot: str | None = None
     device: str | None = None
     reason: str | None = None
+    field: str | None = None  # "" for entries that are about no field
+    day: int | None = None  # that they are booked on
     start: Micros | None = None
     end: Micros | None = None
 
@@ -105,6 +124,29 @@ class Quarantine:
             rows = connection.execute(_filtered(query, where)).all()
         return [Count(p, d, r, day, entries, int(values)) for p, d, r, day, entries, values in rows]
 
+    def groups(self, where: Where = Where(), limit: int = 200) -> list[Group]:  # noqa: B008 - frozen
+        """The entries by device, reason and field, each group with its newest entry; the latest heard first."""
+        c = _table.c
+        by = (c.device, c.reason, c.field)
+        sums = (func.count(), func.sum(c.value_count), func.min(c.received), func.count(c.replay_requested))
+        query = _filtered(select(*by, *sums, func.max(c.id)), where).group_by(*by)
+        query = query.order_by(func.max(c.id).desc()).limit(limit)
+        with reading(self._engine) as connection:
+            rows = connection.execute(query).all()
+            newest = select(*_ENTRY_COLUMNS).where(c.id.in_([row[-1] for row in rows]))
+            found = {entry.id: entry for entry in map(_entry, connection.execute(newest))}
+        return [
+            Group(device=device, reason=reason, field=field, entries=entries, values=int(values), first=first,
+                  waiting=waiting, newest=found[last])
+            for device, reason, field, entries, values, first, waiting, last in rows
+            if last in found  # not taken meanwhile
+        ]  # fmt: skip
+
+    def discard(self, where: Where) -> int:
+        """Take these entries out for good, unread; returns how many there were. The books keep what they say."""
+        with writing(self._engine) as connection:
+            return connection.execute(_filtered(delete(_table), where)).rowcount
+
     def remove(self, entries: Iterable[int]) -> int:
         """Take entries out for good, such as those that were replayed; returns how many there were.
 
@@ -116,38 +158,47 @@ class Quarantine:
                 removed += connection.execute(delete(_table).where(_table.c.id == entry)).rowcount
         return removed
 
-    def request_replay(self, where: Where) -> int:
+    def request_replay(self, where: Where, who: str = "") -> Replay:
         """Ask the ingest workers to take these messages again, as new arrivals: within a second where one runs.
 
         An entry's message is taken with all its entries, and each value of it lands once: what was stored at the first
-        arrival is found as a duplicate. Returns how many entries wait now; what cannot be stored still comes back as
-        a new entry.
+        arrival is found as a duplicate. What cannot be stored still comes back as a new entry. `outcome` tells how far
+        it is.
         """
         messages = _filtered(select(_table.c.received, _table.c.topic).distinct(), where)
-        mark = (
-            update(_table)
-            .where(_table.c.received == bindparam("at"), _table.c.topic == bindparam("to"))
-            .values(replay_requested=time.time_ns() // 1000, replay_worker=None)
-        )
         marked = 0
         with writing(self._engine) as connection:
+            number = replays.begin(connection, who)
+            mark = (
+                update(_table)
+                .where(_table.c.received == bindparam("at"), _table.c.topic == bindparam("to"))
+                .values(replay_requested=number, replay_worker=None)
+            )
             for received, topic in connection.execute(messages).all():
                 marked += connection.execute(mark, {"at": received, "to": topic}).rowcount
-        return marked
+            replays.marked(connection, number, marked)
+        return Replay(id=number, who=who, entries=marked, waiting=marked)
+
+    def outcome(self, replay: int) -> Replay | None:
+        """What has come of a request so far, or None when there was none of that number."""
+        return replays.replay_of(self._engine, replay)
 
     def take_replays(self, worker: str, limit: int = 500) -> list[Entry]:
-        """Entries that wait to be taken again, which are this worker's from now on, for ten minutes at least."""
+        """Entries of one request that wait to be taken again, which are this worker's from now on, for ten minutes at
+        least.
+        """
         now = time.time_ns() // 1000
         free = or_(
             _table.c.replay_worker.is_(None), _table.c.replay_worker == worker, _table.c.replay_taken < now - _PATIENCE
         )
         waiting = select(*_ENTRY_COLUMNS).where(_table.c.replay_requested.is_not(None), free)
-        waiting = waiting.order_by(_table.c.id).limit(limit)
+        waiting = waiting.order_by(_table.c.replay_requested, _table.c.id).limit(limit)
         with reading(self._engine) as connection:
             if connection.execute(waiting.with_only_columns(_table.c.id).limit(1)).first() is None:
                 return []
         with writing(self._engine) as connection:
             entries = [_entry(row) for row in connection.execute(waiting)]
+            entries = [entry for entry in entries if entry.replay_requested == entries[0].replay_requested]
             mine = update(_table).where(_table.c.id.in_([entry.id for entry in entries]))
             connection.execute(mine.values(replay_worker=worker, replay_taken=now))
         return entries
@@ -162,15 +213,22 @@ class Quarantine:
 
 
 def withdraw(connection: Connection, replayed: Sequence[int], ledger: dict[DeviceDay, Tally]) -> None:
-    """Take entries out whose messages arrive once more, also out of the sums. Raises ReplayTaken when one is gone."""
+    """Take entries out whose messages arrive once more, also out of the sums, and note in their request what came of
+    them. Raises ReplayTaken when one is gone.
+    """
+    numbers = set()
+    came = [msgspec.structs.replace(tally) for tally in ledger.values()]
     for entry in replayed:
         row = connection.execute(_DAY_OF, {"id": entry}).first()
         if row is None:
             raise ReplayTaken(f"entry {entry} of the quarantine was dealt with meanwhile")
         connection.execute(delete(_table).where(_table.c.id == entry))
+        numbers.add(row.replay_requested)
         tally = ledger.setdefault(DeviceDay(row.pilot, row.device, row.day), Tally())
         tally.received -= row.value_count
         tally.quarantined -= row.value_count
+    for number in numbers - {None}:  # one: a worker takes entries of one request at a time
+        replays.note(connection, number, came)
 
 
 def admit(connection: Connection, set_aside: Sequence[SetAside], ledger: dict[DeviceDay, Tally]) -> None:
@@ -224,15 +282,19 @@ def _entry(row: Any) -> Entry:
     return Entry(**dict(zip(Entry.__struct_fields__, row, strict=True)))
 
 
-def _filtered(query: Select[Any], where: Where) -> Select[Any]:
+def _filtered(query: Q, where: Where) -> Q:
     equal: Mapping[Any, object] = {
         _table.c.pilot: where.pilot,
         _table.c.device: where.device,
         _table.c.reason: where.reason,
+        _table.c.field: where.field or None,
+        _table.c.day: where.day,
     }
     for column, value in equal.items():
         if value is not None:
             query = query.where(column == value)
+    if where.field == "":
+        query = query.where(_table.c.field.is_(None))
     if where.ids is not None:
         query = query.where(_table.c.id.in_(where.ids))
     if where.start is not None:

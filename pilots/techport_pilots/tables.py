@@ -170,6 +170,20 @@ quarantine = Table(
     sqlite_autoincrement=True,  # an id is never given twice, so a cursor never skips
 )
 
+# Requests to take messages out of quarantine again, and what came of them. The id is the time of asking (µs); entries
+# that wait bear it as `replay_requested`.
+replays = Table(
+    "replays",
+    metadata,
+    Column("id", BigInteger, primary_key=True, autoincrement=False),
+    Column("who", String, nullable=False),
+    Column("entries", BigInteger, nullable=False),
+    *(
+        Column(count, BigInteger, nullable=False, server_default="0")
+        for count in ("stored", "duplicates", "refused", "ignored")
+    ),
+)
+
 # Parts of messages that are no reading by a rule of their format, by the rule; their sum is the ledger's `ignored`.
 ignored_parts = Table(
     "ignored_parts",

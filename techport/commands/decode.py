@@ -13,7 +13,7 @@ import typer
 from rich.console import Console
 
 if TYPE_CHECKING:
-    from techport_ingest.lint import Explanation
+    from techport_pilots.explanation import Explanation
     from techport_pilots.model import MessageFormat
 
 
@@ -31,7 +31,7 @@ def decode(
     definition = None if pilot is None else read_definition(pilot)
     if definition is None and format is None:
         format = "native"
-    said = explain(_payload(hex_), topic, time.time_ns() // 1000, _known(format), definition)
+    said = explain(_payload(hex_), topic, time.time_ns() // 1000, known_format(format), definition)
     if json:
         sys.stdout.buffer.write(msgspec.json.format(msgspec.json.encode(said), indent=1) + b"\n")
     else:
@@ -57,7 +57,7 @@ def show(said: Explanation, console: Console) -> None:
         console.print(f"{problem.detail}. {problem.hint}", markup=False, soft_wrap=True)
 
 
-def _known(format: str | None) -> MessageFormat | None:
+def known_format(format: str | None) -> MessageFormat | None:
     from techport_pilots.model import MessageFormat
     from techport_pilots.structure import did_you_mean
 

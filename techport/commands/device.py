@@ -11,6 +11,7 @@ import typer
 from rich.console import Console
 
 from techport import options
+from techport.commands.decode import known_format
 from techport.commands.pilots import open_registry
 from techport.folder import holder
 from techport.settings import Address, load_settings
@@ -25,9 +26,6 @@ _FILE = "The file that you imported does not say so: techport pilot show {} --ya
 Pilot = Annotated[str, typer.Argument(help="id of the pilot")]
 
 
-TAKES_EFFECT = 2.0  # seconds; the broker and the worker look into the registry once a second
-
-
 @app.command("add")
 def add(
     pilot: Pilot,
@@ -36,38 +34,43 @@ def add(
     registry: options.RegistryUrl = None,
     mqtt: options.Mqtt = None,
     title: Annotated[str | None, typer.Option("--title", help="what people call it")] = None,
-    snippet: Annotated[str, typer.Option("--for", help="python, arduino, micropython, tasmota, things, all")] = "mosq",
+    format: Annotated[str | None, typer.Option("--format", help="what it sends, if not native JSON")] = None,
+    quantity: Annotated[list[str] | None, typer.Option("--quantity", help="what it measures; may be repeated")] = None,
+    interval: Annotated[str | None, typer.Option("--interval", help="how often it sends, such as PT5M")] = None,
+    snippet: Annotated[str, typer.Option("--for", help="mosq, python, arduino, micropython, all")] = "mosq",
 ) -> None:
     """Give a device a credential of its own, which the broker takes within a second, and code to paste into it.
 
     The password is shown this once; asking again replaces it. The device may use its own topics only.
     """
-    from techport_pilots.credentials import Credentials
-    from techport_pilots.model import DeviceDefinition, Text
-    from techport_pilots.onboarding import add_device
+    from techport_pilots.onboarding import TAKES_EFFECT, Newcomer, welcome
     from techport_pilots.snippets import snippets
 
     settings = load_settings({"data": data, "registry": registry, "mqtt": mqtt})
     running = holder(settings.data)
     address = Address.parse(running.mqtt) if mqtt is None and running and running.mqtt else settings.mqtt_address
     console = Console(highlight=False)
+    newcomer = Newcomer(
+        id=device,
+        title=title or "",
+        format=known_format(format) or "native",
+        quantities=quantity or [],
+        interval=interval or "",
+    )
     with open_registry(data, registry) as opened:
-        view = opened.snapshot().pilot(opened.pilot(pilot).id)
-        known = None if view is None else view.device(device)
-        if known is None:
-            named = None if title is None else Text(nb=title, en=title)
-            version = add_device(opened, pilot, DeviceDefinition(id=device, title=named), getpass.getuser())
-            console.print(f"{device} is in the definition (version {version}). {_FILE.format(pilot)}", soft_wrap=True)
-        opened.watching.watch(pilot, known.id if known else device, seconds=3600)
-        issued = Credentials(opened.engine).issue(pilot, known.id if known else device, getpass.getuser())
+        came = welcome(opened, pilot, newcomer, getpass.getuser())
+    if came.version is not None:
+        console.print(f"{device} is in the definition (version {came.version}). {_FILE.format(pilot)}", soft_wrap=True)
     if running is not None:
         time.sleep(TAKES_EFFECT)  # what is shown now works now, and the first message is seen
+    issued = came.credential
     for line in (f"user name: {issued.username}", f"password:  {issued.password}", f"topic:     {issued.topic}", ""):
         console.print(line, markup=False, soft_wrap=True)
-    for one in snippets(issued, address.host, address.port):
-        if snippet == "all" or one.title.lower().startswith(snippet.lower()):
-            console.print(f"# {one.title}\n{one.text}\n", markup=False, soft_wrap=True)
-    console.print(f"Then watch it arrive: techport device watch {pilot} {device}", markup=False, soft_wrap=True)
+    found = snippets(issued, address.host, address.port, came.format, came.quantity)
+    wanted = [one for one in found if snippet == "all" or one.title.lower().startswith(snippet.lower())]
+    for one in wanted or found:
+        console.print(f"# {one.title}\n{one.text}\n", markup=False, soft_wrap=True)
+    console.print(f"Then watch it arrive: techport device watch {pilot} {came.device}", markup=False, soft_wrap=True)
 
 
 @app.command("revoke")

@@ -1,8 +1,9 @@
-"""techport quarantine list | show | replay | expire."""
+"""techport quarantine list | show | replay | discard | expire."""
 
 from __future__ import annotations
 
 import datetime as dt
+import getpass
 import time
 from typing import TYPE_CHECKING, Annotated
 
@@ -83,15 +84,47 @@ def replay(
     pilot: Pilot = None,
     device: Device = None,
     reason: Reason = None,
+    wait: Annotated[float, typer.Option(help="seconds to wait for what comes of it, at most; 0 does not")] = 10.0,
 ) -> None:
     """Take messages again, after what was wrong is mended. A running ingest worker does it within a second or two."""
     if not entries and not (pilot or device or reason):
         raise CannotRun("say which entries: their numbers, --pilot, --device or --reason")
     with open_registry(data, registry) as opened:
-        waiting = opened.quarantine.request_replay(_where(pilot, device, reason, entries))
-    Console(highlight=False).print(
-        f"{waiting} entries are replayed; what cannot be stored still comes back as new ones"
-    )
+        asked = opened.quarantine.request_replay(_where(pilot, device, reason, entries), getpass.getuser())
+        console = Console(highlight=False)
+        console.print(f"{asked.entries} entries are replayed; what cannot be stored still comes back as new ones")
+        until = time.monotonic() + wait
+        while not asked.done and time.monotonic() < until:
+            time.sleep(0.2)
+            asked = opened.quarantine.outcome(asked.id) or asked
+    if wait and not asked.done:
+        console.print(f"{asked.waiting} still wait: no ingest worker has taken them within {wait:g} s")
+    elif wait and asked.entries:
+        console.print(
+            f"{asked.stored} values stored, {asked.duplicates} were there already, {asked.refused} refused again"
+        )
+
+
+@app.command("discard")
+def discard(
+    entries: Annotated[list[int] | None, typer.Argument(help="numbers of entries; or choose with the options")] = None,
+    data: options.Data = None,
+    registry: options.RegistryUrl = None,
+    pilot: Pilot = None,
+    device: Device = None,
+    reason: Reason = None,
+    yes: Annotated[bool, typer.Option("--yes", help="do not ask")] = False,
+) -> None:
+    """Delete entries for good, without replaying them. The sums keep saying that they arrived and were set aside."""
+    if not entries and not (pilot or device or reason):
+        raise CannotRun("say which entries: their numbers, --pilot, --device or --reason")
+    where = _where(pilot, device, reason, entries)
+    with open_registry(data, registry) as opened:
+        found = sum(one.entries for one in opened.quarantine.counts(where))
+        if found and not yes:
+            typer.confirm(f"Delete {found} entries with their messages, for good?", abort=True)
+        gone = opened.quarantine.discard(where)
+    Console(highlight=False).print(f"{gone} entries deleted")
 
 
 @app.command("expire")

@@ -89,25 +89,3 @@ async def test_the_sums_of_a_device_say_which_rule_ignored_what(kept: City, clie
     assert day["day"] == "2026-10-20"
     assert day["received"] == day["stored"] + day["duplicates"] + day["quarantined"] + day["ignored"] == 3
     assert day["ignored_by_rule"] == {"event": 1, "text": 1}
-
-
-async def test_strangers_and_counts(kept: City, client: httpx.AsyncClient) -> None:
-    [stranger] = (await client.get(f"{PILOT}/unknown-devices")).json()
-    assert (stranger["device"], stranger["messages"]) == ("ny boks", 1)
-    counts = (await client.get(f"{PILOT}/quarantine/counts")).json()
-    assert [(one["device"], one["reason"], one["entries"]) for one in counts] == [
-        ("kran", "not-a-number", 1),
-        ("ny boks", "unknown-device", 1),
-    ]
-
-
-async def test_a_replay_is_asked_for_by_our_own_pages_only(kept: City, client: httpx.AsyncClient) -> None:
-    path = f"{PILOT}/quarantine/replay"
-    foreign = await client.post(path, json={"reason": "not-a-number"}, headers={"Origin": "http://evil.example"})
-    assert foreign.status_code == 403
-    assert kept.registry.quarantine.take_replays("w") == []
-    assert (await client.post(path, json={})).status_code == 400
-    assert (await client.post("/api/v1/pilots/nobody/quarantine/replay", json={"device": "x"})).status_code == 404
-    answer = await client.post(path, json={"reason": "not-a-number"})
-    assert (answer.status_code, answer.json()) == (202, {"waiting": 1})
-    assert [entry.device for entry in kept.registry.quarantine.take_replays("w")] == ["kran"]

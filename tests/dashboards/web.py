@@ -16,6 +16,7 @@ from prometheus_client import CollectorRegistry
 from techport_dashboards import Health, WebSettings, create_app
 from techport_dashboards.server import WebServer
 from techport_dashboards.settings import HealthCheck
+from techport_ingest.lint import explain
 from techport_pilots.books import Books
 from techport_pilots.definition import parse_definition
 from techport_pilots.registry import Registry
@@ -51,7 +52,7 @@ class City:
         return Selection(streams=(Stream(pilot, device, quantity),))
 
     def app(self, settings: WebSettings | None = None, health: HealthCheck = Health) -> FastAPI:
-        return create_app(self.registry, self.store, self.books, settings, health, CollectorRegistry())
+        return create_app(self.registry, self.store, self.books, settings, health, CollectorRegistry(), explain)
 
     def close(self) -> None:
         self.store.close()

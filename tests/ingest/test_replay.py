@@ -45,8 +45,13 @@ def test_after_a_fix_of_the_mapping_the_old_messages_are_where_they_belong(
     assert ingest.total().stored == 5
 
     ingest.registry.import_pilot(mended(), "", "test")
-    assert ingest.quarantine.request_replay(Where(pilot="air", reason="not-a-number")) == 5
+    asked = ingest.quarantine.request_replay(Where(pilot="air", reason="not-a-number"), "me")
+    assert (asked.entries, asked.waiting, asked.done) == (5, 5, False)
     eventually(lambda: ingest.entries() == [], "the quarantine is empty")
+    came = ingest.quarantine.outcome(asked.id)
+    assert came is not None
+    assert (came.who, came.done) == ("me", True)
+    assert (came.stored, came.duplicates, came.refused) == (5, 5, 0), "pm10 was stored the first time"
     rows = ingest.rows()
     assert [row[3] for row in rows if row[1] == "air_temperature"] == [20.5, 21.5, 22.5, 23.5, 24.5]
     assert len(rows) == 10
@@ -54,16 +59,32 @@ def test_after_a_fix_of_the_mapping_the_old_messages_are_where_they_belong(
     assert (total.messages, total.stored, total.duplicates, total.quarantined) == (5, 10, 5, 0)
 
 
+def test_two_replays_are_counted_each_for_itself(port: int, device: Client, ingest: Ingest) -> None:
+    ingest.start(paho_source(port))
+    for number in range(4):
+        device.publish(TOPIC, f'{{"time": {NOON + number}, "temp": "2{number},5"}}', qos=1)
+    eventually(lambda: ingest.total().quarantined == 4, "the text is set aside")
+    ids = [entry.id for entry in ingest.entries()]
+    ingest.registry.import_pilot(mended(), "", "test")
+    asked = [ingest.quarantine.request_replay(Where(ids=tuple(some))) for some in (ids[:1], ids[1:])]
+    eventually(lambda: ingest.entries() == [], "the quarantine is empty")
+    came = [ingest.quarantine.outcome(one.id) for one in asked]
+    assert [one.stored for one in came if one is not None] == [1, 3]
+
+
 def test_what_still_cannot_be_stored_comes_back_once(port: int, device: Client, ingest: Ingest) -> None:
     ingest.start(paho_source(port))
     device.publish(TOPIC, f'{{"time": {NOON}, "pm10": "x", "time2": null}}', qos=1)
     eventually(lambda: len(ingest.entries()) == 1, "it is set aside")
     [before] = ingest.entries()
-    ingest.quarantine.request_replay(Where(ids=(before.id,)))
+    asked = ingest.quarantine.request_replay(Where(ids=(before.id,)))
     eventually(lambda: [e.id for e in ingest.entries()] not in ([before.id], []), "it is set aside anew")
     [after] = ingest.entries()
     assert (after.reason, after.values, after.received) == (before.reason, before.values, before.received)
     assert after.replay_requested is None
+    came = ingest.quarantine.outcome(asked.id)
+    assert came is not None
+    assert (came.done, came.stored, came.refused) == (True, 0, 2)
     assert check_books(ingest).received == 2
 
 

@@ -84,3 +84,39 @@ def test_an_entry_is_gone_when_it_was_removed(quarantine: Quarantine) -> None:
     assert quarantine.remove([entry.id, entry.id, 10_000]) == 1
     assert quarantine.get(entry.id) is None
     assert len(quarantine.entries().items) == 9
+
+
+def test_groups_hold_what_wants_the_same_mending(quarantine: Quarantine, books: Books) -> None:
+    about = {"pilot": "a", "device": "odd", "reason": "not-json", "detail": "", "hint": "", "payload": b""}
+    books.close_batch("w", {}, [SetAside(**about, topic="t/10", received=20_009 * DAY, field="pm10", values=3)])
+    groups = quarantine.groups(Where(pilot="a"))
+    assert [(g.device, g.reason, g.field, g.entries, g.values, g.newest.topic) for g in groups] == [
+        ("odd", "not-json", "pm10", 1, 3, "t/10"),
+        ("odd", "not-json", None, 3, 6 + 8 + 2, "t/7"),
+        ("even", "bad-time", None, 2, 7 + 1, "t/6"),
+        ("even", "not-json", None, 2, 5 + 3, "t/4"),
+        ("odd", "bad-time", None, 1, 4, "t/3"),
+    ]
+    assert groups[1].first == 20_000 * DAY
+    assert topics(quarantine, Where(pilot="a", device="odd", reason="not-json", field="")) == ["t/7", "t/5", "t/1"]
+    assert topics(quarantine, Where(field="pm10")) == ["t/10"]
+    assert topics(quarantine, Where(day=20_001)) == ["t/3", "t/2"]
+
+
+def test_what_is_discarded_is_gone_and_nothing_else(quarantine: Quarantine) -> None:
+    assert quarantine.discard(Where(pilot="a", device="odd")) == 4
+    assert topics(quarantine, Where()) == ["t/9", "t/8", "t/6", "t/4", "t/2", "t/0"]
+    assert quarantine.discard(Where(ids=(999,))) == 0
+
+
+def test_a_replay_knows_how_much_of_it_waits(quarantine: Quarantine) -> None:
+    first = quarantine.request_replay(Where(pilot="b"), "somebody")
+    second = quarantine.request_replay(Where(pilot="a", device="odd"), "somebody")
+    assert second.id > first.id
+    assert (first.entries, first.waiting) == (2, 2)
+    assert [entry.topic for entry in quarantine.take_replays("w")] == ["t/8", "t/9"], "one request at a time"
+    quarantine.discard(Where(pilot="b", device="odd"))
+    now = quarantine.outcome(first.id)
+    assert now is not None
+    assert (now.entries, now.waiting, now.done) == (2, 1, False)
+    assert quarantine.outcome(7) is None

@@ -8,11 +8,14 @@ from techport_dashboards.api import (
     about,
     audit,
     complete,
+    decode,
     describe,
     device_matters,
     docs,
     life,
+    onboarding,
     pilot_matters,
+    quarantine,
     readings,
     snapshots,
 )
@@ -24,6 +27,9 @@ router.include_router(complete.router)
 router.include_router(pilot_matters.router)
 router.include_router(device_matters.router)
 router.include_router(life.router)
+router.include_router(onboarding.router)
+router.include_router(quarantine.router)
+router.include_router(decode.router)
 router.include_router(snapshots.router)
 router.include_router(audit.router)
 router.include_router(docs.router)

@@ -1,45 +1,33 @@
-"""A device's messages: where one went, what is set aside and taken again, who sends without being known."""
+"""A device's messages: where one went, and how the sums of its days add up."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Annotated, Any
 
 import msgspec
 from fastapi import APIRouter, Depends, Query, Request, Response
-from pydantic import BaseModel, Field
+from pydantic import Field
 from starlette.concurrency import run_in_threadpool
 
 from techport_dashboards import times
-from techport_dashboards.access import Viewer, allow, allow_change
+from techport_dashboards.access import Viewer, allow
 from techport_dashboards.api.describe import find_pilot
 from techport_dashboards.api.schema import Parameters
 from techport_dashboards.errors import Problem
 from techport_dashboards.queries import instant
 from techport_dashboards.services import services_of
 from techport_pilots.books import Books
-from techport_pilots.onboarding import strangers
-from techport_pilots.quarantine import Where
 from techport_pilots.registry import Registry
 from techport_pilots.remarks import ignored_by_rule
 from techport_pilots.trace import trace
 
 router = APIRouter(prefix="/pilots/{pilot}", tags=["accounting"])
 Allowed = Annotated[Viewer, Depends(allow)]
-MayChange = Annotated[Viewer, Depends(allow_change)]
 
 
 class TraceParameters(Parameters):
     time: str = Field(max_length=64, description="When the message was sent.", examples=["2026-05-04T14:03:00+02:00"])
     minutes: float = Field(5.0, gt=0, le=1440, description="How far around it to look.")
-
-
-class ReplayRequest(BaseModel, extra="forbid"):
-    """Which entries: by number, or all of a device or a reason. At least one of the three."""
-
-    entries: list[int] = Field([], max_length=10_000)
-    device: str | None = Field(None, max_length=200)
-    reason: str | None = Field(None, max_length=80)
 
 
 @router.get("/devices/{device}/trace", response_model=dict[str, Any])
@@ -75,41 +63,6 @@ async def account(request: Request, viewer: Allowed, pilot: str, device: str) ->
         }
         for device_day, tally in sorted(tallies.items(), reverse=True)
     ]
-
-
-@router.get("/unknown-devices", response_model=list[dict[str, Any]])
-async def unknown(request: Request, viewer: Allowed, pilot: str) -> Response:
-    """Devices that send to the pilot and that its definition does not know, with their last message (base64)."""
-    find_pilot(await run_in_threadpool(services_of(request).catalogues.current), viewer, pilot)
-    registry, _ = _parts(request)
-    return _json(await run_in_threadpool(strangers, registry.engine, pilot))
-
-
-@router.get("/quarantine/counts", response_model=list[dict[str, Any]])
-async def counts(request: Request, viewer: Allowed, pilot: str) -> Response:
-    """How many entries and values are set aside, by device, reason and day (days since 1970)."""
-    find_pilot(await run_in_threadpool(services_of(request).catalogues.current), viewer, pilot)
-    registry, _ = _parts(request)
-    return _json(await run_in_threadpool(registry.quarantine.counts, Where(pilot=pilot)))
-
-
-@router.post("/quarantine/replay", status_code=202, response_model=dict[str, int])
-async def replay(request: Request, viewer: MayChange, pilot: str, wanted: ReplayRequest) -> dict[str, int]:
-    """Take messages again, after what was wrong is mended; an ingest worker does it within a second or two. Answers how
-    many entries wait. What still cannot be stored comes back as new entries.
-    """
-    find_pilot(await run_in_threadpool(services_of(request).catalogues.current), viewer, pilot)
-    if not wanted.entries and wanted.device is None and wanted.reason is None:
-        raise Problem("bad-parameter", "Say which entries.", parameter="reason", example="not-a-number")
-    where = Where(
-        ids=tuple(wanted.entries) if wanted.entries else None,
-        pilot=pilot,
-        device=wanted.device,
-        reason=wanted.reason,
-    )
-    registry, _ = _parts(request)
-    call: Callable[[Where], int] = registry.quarantine.request_replay
-    return {"waiting": await run_in_threadpool(call, where)}
 
 
 def _parts(request: Request) -> tuple[Registry, Books]:

@@ -1,0 +1,298 @@
+"""What the routes about devices' messages take and answer, for their OpenAPI description. Times are ISO 8601 in UTC."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from techport_dashboards.api.schema import Parameters
+from techport_dashboards.times import iso
+from techport_pilots.explanation import Explanation
+from techport_pilots.model import MessageFormat
+from techport_pilots.onboarding import Stranger
+from techport_pilots.quarantine import Entry, Group, Where
+from techport_pilots.replays import Replay
+from techport_pilots.watching import Watched
+
+LONGEST_MESSAGE = 262_144
+
+
+class Body(BaseModel):
+    """A JSON body; what is not in the list is refused."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class RawMessage(BaseModel):
+    topic: str
+    text: str = Field(description="The payload as text; bytes that are not UTF-8 as \\\\xNN.")
+    hex: str = Field(description="The payload in hexadecimal.")
+
+    @classmethod
+    def of(cls, topic: str, payload: bytes) -> RawMessage:
+        return cls(topic=topic, text=payload.decode(errors="backslashreplace"), hex=payload.hex())
+
+
+class NewDevice(Body):
+    id: str = Field(max_length=64, examples=["box-1"], description="Its name in topics: letters, digits and . _ -")
+    title: str = Field("", max_length=200, examples=["The crane on the quay"])
+    kind: str = Field("", max_length=200, examples=["ESP32 with SPS30"])
+    format: MessageFormat = Field("native", description="What it sends.")
+    quantities: list[str] = Field([], max_length=100, examples=[["pm10", "air_temperature"]])
+    interval: str = Field("", max_length=32, examples=["PT5M"], description="Expected time between readings.")
+    replace: bool = Field(False, description="Replace the credential that it has; the device must learn the new one.")
+
+
+class CodeToPaste(BaseModel):
+    title: str
+    text: str
+
+
+class AddedDevice(BaseModel):
+    """The password is in this answer and nowhere else."""
+
+    device: str
+    version: int | None = Field(description="Of the pilot's definition; null: the device was known already.")
+    username: str
+    password: str
+    topic: str
+    broker: str | None = Field(description="HOST:PORT as this server knows it; null: it knows none.")
+    snippets: list[CodeToPaste]
+
+
+class ClaimDevice(Body):
+    name: str = Field(max_length=200, examples=["A8:17:58:FF:FE:04:A1:B2"], description="As its messages call it.")
+    device: str | None = Field(None, max_length=64, description="Id, new or in the definition; none: from the name.")
+
+
+class ClaimedDevice(BaseModel):
+    device: str
+    version: int
+    entries: int = Field(description="Entries of the quarantine that are replayed.")
+    replay: int = Field(description="Number of the replay.")
+
+
+class UnknownDevice(BaseModel):
+    """A device that sends and that nobody registered, with its last message."""
+
+    device: str
+    messages: int
+    first: str
+    last: str
+    message: RawMessage
+
+    @classmethod
+    def of(cls, one: Stranger) -> UnknownDevice:
+        return cls(
+            device=one.device,
+            messages=one.messages,
+            first=iso(one.first),
+            last=iso(one.last),
+            message=RawMessage.of(one.topic, one.payload),
+        )
+
+
+class SeenMessage(BaseModel):
+    """A message of a watched device, and what became of it."""
+
+    id: int
+    message: RawMessage
+    received: str
+    visible: str = Field(description="Since when its readings are answered.")
+    worker: str
+    values: list[dict[str, Any]]
+    refused: list[dict[str, Any]]
+    ignored: list[str]
+
+    @classmethod
+    def of(cls, one: Watched) -> SeenMessage:
+        return cls(
+            id=one.id,
+            message=RawMessage.of(one.topic, one.payload),
+            received=iso(one.received),
+            visible=iso(one.committed),
+            worker=one.worker,
+            values=[
+                {"quantity": v.quantity, "time": iso(v.time), "value": v.value, "fate": v.fate, "quality": v.quality}
+                for v in one.outcome.values
+            ],
+            refused=[
+                {"reason": r.reason, "field": r.field, "detail": r.detail, "hint": r.hint, "values": r.values}
+                for r in one.outcome.refused
+            ],
+            ignored=list(one.outcome.ignored),
+        )
+
+
+class Refused(BaseModel):
+    """A message, or some values of one, in quarantine."""
+
+    id: int
+    device: str
+    received: str
+    format: str
+    reason: str
+    field: str | None
+    detail: str
+    hint: str
+    values: int
+    waiting: bool = Field(description="To be taken again by an ingest worker.")
+    message: RawMessage
+
+    @classmethod
+    def of(cls, one: Entry) -> Refused:
+        return cls(
+            id=one.id,
+            device=one.device,
+            received=iso(one.received),
+            format=one.format,
+            reason=one.reason,
+            field=one.field,
+            detail=one.detail,
+            hint=one.hint,
+            values=one.values,
+            waiting=one.replay_requested is not None,
+            message=RawMessage.of(one.topic, one.payload),
+        )
+
+
+class RefusedGroup(BaseModel):
+    """Entries that want the same mending."""
+
+    device: str
+    reason: str
+    field: str | None
+    entries: int
+    values: int
+    first: str
+    newest: Refused
+
+    @classmethod
+    def of(cls, one: Group) -> RefusedGroup:
+        return cls(
+            device=one.device,
+            reason=one.reason,
+            field=one.field,
+            entries=one.entries,
+            values=one.values,
+            first=iso(one.first),
+            newest=Refused.of(one.newest),
+        )
+
+
+class QuarantineFilter(Parameters):
+    limit: int = Field(100, ge=1, le=1000)
+    device: str | None = Field(None, max_length=200)
+    reason: str | None = Field(None, max_length=80, examples=["not-a-number"])
+    field: str | None = Field(None, max_length=200, description="Empty: entries that are about no field.")
+    day: str | None = Field(None, max_length=10, examples=["2026-05-04"], description="Of arrival, UTC.")
+
+
+class Chosen(Body):
+    """Which entries: by number, or all of a device, a reason, a field. At least one of device, reason and entries."""
+
+    entries: list[int] = Field([], max_length=10_000)
+    device: str | None = Field(None, max_length=200)
+    reason: str | None = Field(None, max_length=80)
+    field: str | None = Field(None, max_length=200, description="Empty: entries that are about no field.")
+
+    @property
+    def says_which(self) -> bool:
+        return bool(self.entries) or self.device is not None or self.reason is not None
+
+    def where(self, pilot: str) -> Where:
+        return Where(
+            ids=tuple(self.entries) if self.entries else None,
+            pilot=pilot,
+            device=self.device,
+            reason=self.reason,
+            field=self.field,
+        )
+
+
+class ReplayState(BaseModel):
+    """A replay, and what has come of it so far. All but entries and waiting are values."""
+
+    replay: int
+    entries: int
+    waiting: int = Field(description="Entries that no worker has taken yet.")
+    stored: int
+    duplicates: int = Field(description="Stored already when the message first came.")
+    refused: int = Field(description="Set aside again, as new entries.")
+    ignored: int
+
+    @classmethod
+    def of(cls, one: Replay) -> ReplayState:
+        return cls(
+            replay=one.id,
+            entries=one.entries,
+            waiting=one.waiting,
+            stored=one.stored,
+            duplicates=one.duplicates,
+            refused=one.refused,
+            ignored=one.ignored,
+        )
+
+
+class Gone(BaseModel):
+    discarded: int
+
+
+class MendField(Body):
+    """What a field of an entry's message means, for all messages of its source from now on."""
+
+    means: Literal["quantity", "nothing"] = Field("quantity", description="nothing: it is no reading, and ignored.")
+    field: str | None = Field(None, max_length=200, description="None: the field that the entry names.")
+    quantity: str | None = Field(None, max_length=100, examples=["air_temperature"])
+    unit: str | None = Field(None, max_length=40, examples=["Cel"], description="Of the values in the message.")
+    factor: float = Field(1.0, allow_inf_nan=False)
+    text: bool = Field(False, description='Read numbers sent as text, with a decimal comma too: "21,5".')
+    why: str = Field("", max_length=500)
+    replay: bool = Field(True, description="Take the messages that were refused like this one again.")
+
+
+class Mended(BaseModel):
+    version: int = Field(description="Of the pilot's definition.")
+    replay: int | None = Field(description="Number of the replay, where one was asked for.")
+
+
+class Pasted(Body):
+    """A message to look at. Nothing of it is kept."""
+
+    format: MessageFormat | None = Field(None, description="None: as the pilot's sources say, else native.")
+    topic: str = Field("pilots/pilot/device/readings", max_length=1000)
+    text: str | None = Field(None, max_length=LONGEST_MESSAGE, examples=['{"air_temperature": "21,5"}'])
+    hex: str | None = Field(None, max_length=3 * LONGEST_MESSAGE, description="Instead of text: bytes in hexadecimal.")
+    pilot: str | None = Field(None, max_length=64, description="Read it as this pilot would.")
+
+
+class Decoded(BaseModel):
+    ok: bool = Field(description="Nothing of it would be set aside.")
+    readings: list[dict[str, Any]]
+    refused: list[dict[str, Any]]
+    ignored: list[str]
+    events: list[str]
+
+    @classmethod
+    def of(cls, said: Explanation) -> Decoded:
+        return cls(
+            ok=said.ok,
+            readings=[
+                {
+                    "device": one.device,
+                    "quantity": one.quantity,
+                    "value": one.value,
+                    "unit": one.unit,
+                    "time": None if one.time is None else iso(one.time),
+                    "remark": one.remark,
+                }
+                for one in said.readings
+            ],
+            refused=[
+                {"reason": r.reason, "field": r.field, "detail": r.detail, "hint": r.hint, "values": r.values}
+                for r in said.refused
+            ],
+            ignored=list(said.ignored),
+            events=list(said.events),
+        )

@@ -1,0 +1,157 @@
+"""Bringing devices in over HTTP: add one, watch its first messages, claim one that nobody knows."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Query, Request, Response
+from pydantic import Field
+from starlette.concurrency import run_in_threadpool
+
+from techport_dashboards.access import Viewer, allow, allow_change
+from techport_dashboards.api.describe import find_pilot
+from techport_dashboards.api.matters_schema import (
+    AddedDevice,
+    ClaimDevice,
+    ClaimedDevice,
+    CodeToPaste,
+    NewDevice,
+    SeenMessage,
+    UnknownDevice,
+)
+from techport_dashboards.api.schema import Parameters
+from techport_dashboards.errors import Problem
+from techport_dashboards.services import Services, services_of
+from techport_pilots.credentials import Credentials
+from techport_pilots.onboarding import (
+    TAKES_EFFECT,
+    WATCHED_FOR,
+    Claimed,
+    Newcomer,
+    Welcome,
+    claim,
+    strangers,
+    welcome,
+)
+from techport_pilots.registry import Registry
+from techport_pilots.snippets import snippets
+
+router = APIRouter(prefix="/pilots/{pilot}", tags=["onboarding"])
+Allowed = Annotated[Viewer, Depends(allow)]
+MayChange = Annotated[Viewer, Depends(allow_change)]
+SECRET = {"Cache-Control": "no-store"}
+
+
+class MessagesParameters(Parameters):
+    after: int = Field(0, ge=0, description="`id` of the last message that you have.")
+
+
+@router.post("/devices", status_code=201, response_model=AddedDevice)
+async def add(request: Request, response: Response, viewer: MayChange, pilot: str, wanted: NewDevice) -> AddedDevice:
+    """Add a device, or give one that is known a credential. Answers when the broker takes it and its messages are
+    watched: publish, then look at /messages. The password is shown this once.
+    """
+    services = services_of(request)
+    registry = await run_in_threadpool(registry_of, services, viewer, pilot)
+    came = await run_in_threadpool(admit, registry, pilot, newcomer_of(wanted), viewer, wanted.replace)
+    await asyncio.sleep(TAKES_EFFECT)
+    response.headers.update(SECRET)
+    issued, broker = came.credential, services.settings.broker
+    found = [] if broker is None else snippets(issued, broker.host, broker.port, came.format, came.quantity)
+    return AddedDevice(
+        device=came.device,
+        version=came.version,
+        username=issued.username,
+        password=issued.password,
+        topic=issued.topic,
+        broker=None if broker is None else f"{broker.host}:{broker.port}",
+        snippets=[CodeToPaste(title=one.title, text=one.text) for one in found],
+    )
+
+
+@router.delete("/devices/{device}/credential", status_code=204)
+async def revoke(request: Request, viewer: MayChange, pilot: str, device: str) -> Response:
+    """Take a device's credential back: its connection ends within a second."""
+    registry = await run_in_threadpool(registry_of, services_of(request), viewer, pilot)
+    if not await run_in_threadpool(Credentials(registry.engine).revoke, pilot, device):
+        raise Problem("not-found", f"{device[:80]} has no credential.")
+    return Response(status_code=204)
+
+
+@router.post("/devices/{device}/watch", status_code=204)
+async def watch(request: Request, viewer: MayChange, pilot: str, device: str) -> Response:
+    """Keep the device's messages to be looked at, for an hour from now."""
+    registry = await run_in_threadpool(registry_of, services_of(request), viewer, pilot)
+    await run_in_threadpool(registry.watching.watch, pilot, device, WATCHED_FOR)
+    return Response(status_code=204)
+
+
+@router.get("/devices/{device}/messages", response_model=list[SeenMessage])
+async def messages(
+    request: Request, viewer: Allowed, pilot: str, device: str, parameters: Annotated[MessagesParameters, Query()]
+) -> list[SeenMessage]:
+    """The last messages of a watched device, the oldest first: raw, what was understood, and what became of it."""
+    registry = await run_in_threadpool(registry_of, services_of(request), viewer, pilot)
+    found = await run_in_threadpool(registry.watching.messages, pilot, device, parameters.after)
+    return [SeenMessage.of(one) for one in found]
+
+
+@router.get("/unknown-devices", response_model=list[UnknownDevice])
+async def unknown(request: Request, viewer: Allowed, pilot: str) -> list[UnknownDevice]:
+    """Devices that send to the pilot and that its definition does not know, with their last message."""
+    registry = await run_in_threadpool(registry_of, services_of(request), viewer, pilot)
+    return [UnknownDevice.of(one) for one in await run_in_threadpool(strangers, registry.engine, pilot)]
+
+
+@router.post("/unknown-devices/claim", status_code=202, response_model=ClaimedDevice)
+async def make_known(request: Request, viewer: MayChange, pilot: str, wanted: ClaimDevice) -> ClaimedDevice:
+    """Make an unknown device known, and have replayed what it sent before."""
+    registry = await run_in_threadpool(registry_of, services_of(request), viewer, pilot)
+    claimed = await run_in_threadpool(claim_known, registry, pilot, wanted.name, viewer, wanted.device or None)
+    return ClaimedDevice(device=claimed.device, version=claimed.version, entries=claimed.entries, replay=claimed.replay)
+
+
+def registry_of(services: Services, viewer: Viewer, pilot: str) -> Registry:
+    """The registry, once it is sure that the viewer may see the pilot. Raises Problem otherwise."""
+    find_pilot(services.catalogues.current(), viewer, pilot)
+    return services.catalogues.registry
+
+
+def newcomer_of(wanted: NewDevice) -> Newcomer:
+    return Newcomer(
+        id=wanted.id,
+        title=wanted.title,
+        kind=wanted.kind,
+        format=wanted.format,
+        quantities=wanted.quantities,
+        interval=wanted.interval,
+    )
+
+
+def admit(registry: Registry, pilot: str, newcomer: Newcomer, viewer: Viewer, replace: bool) -> Welcome:
+    """Bring the device in. Raises Problem where it has a credential that nobody asked to replace."""
+    view = registry.snapshot().pilot(pilot)
+    known = None if view is None else view.device(newcomer.id)
+    if known is not None and not replace:
+        having = {credential.device for credential in Credentials(registry.engine).all(pilot)}
+        if known.id in having:
+            raise Problem(
+                "wrong-state",
+                f"{known.id} has a credential, which was shown once. A new one replaces it: the device must learn it.",
+                parameter="replace",
+                example="true",
+            )
+    return welcome(registry, pilot, newcomer, who(viewer))
+
+
+def claim_known(registry: Registry, pilot: str, name: str, viewer: Viewer, device: str | None = None) -> Claimed:
+    """Claim the device. Raises Problem where nobody of that name has sent anything."""
+    if all(one.device != name for one in strangers(registry.engine, pilot)):
+        raise Problem("not-found", f"No unknown device {name[:80]!r} has sent anything.", parameter="name")
+    return claim(registry, pilot, name, who(viewer), device)
+
+
+def who(viewer: Viewer) -> str:
+    """As changes of the registry name whoever made them."""
+    return f"web ({viewer.name})"

@@ -1,0 +1,157 @@
+"""What could not be stored, over HTTP: group it, mend what made it so, take it again, or let it go."""
+
+from __future__ import annotations
+
+import datetime as dt
+import logging
+from typing import Annotated, Any
+
+import msgspec
+from fastapi import APIRouter, Depends, Query, Request, Response
+from starlette.concurrency import run_in_threadpool
+
+from techport_dashboards import times
+from techport_dashboards.access import Viewer, allow, allow_change
+from techport_dashboards.api.matters_schema import (
+    Chosen,
+    Gone,
+    Mended,
+    MendField,
+    QuarantineFilter,
+    Refused,
+    RefusedGroup,
+    ReplayState,
+)
+from techport_dashboards.api.onboarding import registry_of, who
+from techport_dashboards.errors import Problem
+from techport_dashboards.services import services_of
+from techport_pilots import mending
+from techport_pilots.model import FieldMapping
+from techport_pilots.quarantine import Entry, Where
+from techport_pilots.registry import Registry
+
+log = logging.getLogger(__name__)
+
+router = APIRouter(prefix="/pilots/{pilot}/quarantine", tags=["quarantine"])
+Allowed = Annotated[Viewer, Depends(allow)]
+MayChange = Annotated[Viewer, Depends(allow_change)]
+Filter = Annotated[QuarantineFilter, Query()]
+
+
+@router.get("/groups", response_model=list[RefusedGroup])
+async def groups(request: Request, viewer: Allowed, pilot: str, asked: Filter) -> list[RefusedGroup]:
+    """The entries by device, reason and field, the latest heard first, each group with its newest entry."""
+    registry = await run_in_threadpool(registry_of, services_of(request), viewer, pilot)
+    found = await run_in_threadpool(registry.quarantine.groups, where_of(pilot, asked), asked.limit)
+    return [RefusedGroup.of(group) for group in found]
+
+
+@router.get("/counts", response_model=list[dict[str, Any]])
+async def counts(request: Request, viewer: Allowed, pilot: str) -> Response:
+    """How many entries and values are set aside, by device, reason and day (days since 1970)."""
+    registry = await run_in_threadpool(registry_of, services_of(request), viewer, pilot)
+    found = await run_in_threadpool(registry.quarantine.counts, Where(pilot=pilot))
+    return Response(msgspec.json.encode(found), media_type="application/json")
+
+
+@router.post("/replay", status_code=202, response_model=ReplayState)
+async def replay(request: Request, viewer: MayChange, pilot: str, chosen: Chosen) -> ReplayState:
+    """Take messages again, after what was wrong is mended; an ingest worker does it within a second or two. What still
+    cannot be stored comes back as new entries; /replays tells what came of it.
+    """
+    registry = await run_in_threadpool(registry_of, services_of(request), viewer, pilot)
+    where = _which(chosen, pilot)
+    return ReplayState.of(await run_in_threadpool(registry.quarantine.request_replay, where, who(viewer)))
+
+
+@router.get("/replays/{replay}", response_model=ReplayState)
+async def outcome(request: Request, viewer: Allowed, pilot: str, replay: int) -> ReplayState:
+    """What has come of a replay so far."""
+    registry = await run_in_threadpool(registry_of, services_of(request), viewer, pilot)
+    found = await run_in_threadpool(registry.quarantine.outcome, replay) if 0 <= replay < 2**63 else None
+    if found is None:
+        raise Problem("not-found", f"There was no replay {replay}.")
+    return ReplayState.of(found)
+
+
+@router.post("/discard", response_model=Gone)
+async def discard(request: Request, viewer: MayChange, pilot: str, chosen: Chosen) -> Gone:
+    """Delete entries with their messages, for good. The sums keep saying that they arrived and were set aside."""
+    registry = await run_in_threadpool(registry_of, services_of(request), viewer, pilot)
+    return Gone(discarded=await run_in_threadpool(let_go, registry, _which(chosen, pilot), viewer))
+
+
+@router.get("/{entry}", response_model=Refused)
+async def one(request: Request, viewer: Allowed, pilot: str, entry: int) -> Refused:
+    """One entry."""
+    registry = await run_in_threadpool(registry_of, services_of(request), viewer, pilot)
+    return Refused.of(await run_in_threadpool(entry_of, registry, pilot, entry))
+
+
+@router.post("/{entry}/mapping", response_model=Mended)
+async def mend(request: Request, viewer: MayChange, pilot: str, entry: int, wanted: MendField) -> Mended:
+    """Say in the pilot's definition what a field of this entry's message means, or that it means nothing, and take the
+    messages again that were refused like it.
+    """
+    registry = await run_in_threadpool(registry_of, services_of(request), viewer, pilot)
+    version, number = await run_in_threadpool(mend_field, registry, pilot, entry, wanted, viewer)
+    return Mended(version=version, replay=number)
+
+
+def mend_field(registry: Registry, pilot: str, entry: int, wanted: MendField, viewer: Viewer) -> tuple[int, int | None]:
+    """(version of the definition, number of the replay). Raises Problem, DefinitionError, WrongState."""
+    found = entry_of(registry, pilot, entry)
+    key = wanted.field or found.field
+    if not key:
+        raise Problem("bad-parameter", "Say which field of the message.", parameter="field", example="temp")
+    why = wanted.why or f"{key} was refused: {found.reason}"
+    if wanted.means == "nothing":
+        version = mending.mend(registry, pilot, lambda d: mending.without_field(d, found, key), who(viewer), why)
+    else:
+        if not wanted.quantity:
+            raise Problem("bad-parameter", "Say what it measures.", parameter="quantity", example="air_temperature")
+        meaning = FieldMapping(quantity=wanted.quantity, unit=wanted.unit, factor=wanted.factor, text=wanted.text)
+        version = mending.mend(registry, pilot, lambda d: mending.with_field(d, found, key, meaning), who(viewer), why)
+    if not wanted.replay:
+        return version, None
+    alike = Where(pilot=pilot, device=found.device, reason=found.reason, field=found.field or "")
+    return version, registry.quarantine.request_replay(alike, who(viewer)).id
+
+
+def let_go(registry: Registry, where: Where, viewer: Viewer) -> int:
+    """Delete the entries; how many there were. Nothing else remembers who did it."""
+    gone = registry.quarantine.discard(where)
+    log.info("entries of the quarantine were discarded", extra={"entries": gone, "who": who(viewer)})
+    return gone
+
+
+def entry_of(registry: Registry, pilot: str, entry: int) -> Entry:
+    """The entry, where it is one of the pilot's. Raises Problem."""
+    found = registry.quarantine.get(entry) if 0 <= entry < 2**63 else None
+    if found is None or found.pilot != pilot:
+        raise Problem("not-found", f"There is no entry {entry} in quarantine (any more).")
+    return found
+
+
+def where_of(pilot: str, asked: QuarantineFilter) -> Where:
+    """The filter, as the quarantine takes it. Raises Problem for a day that is none."""
+    return Where(
+        pilot=pilot,
+        device=asked.device or None,
+        reason=asked.reason or None,
+        field=asked.field,
+        day=_day(asked.day) if asked.day else None,
+    )
+
+
+def _day(text: str) -> int:
+    try:
+        return (dt.date.fromisoformat(text) - times.EPOCH.date()).days
+    except ValueError as error:
+        raise Problem("bad-parameter", "This is no day.", parameter="day", example="2026-05-04") from error
+
+
+def _which(chosen: Chosen, pilot: str) -> Where:
+    if not chosen.says_which:
+        raise Problem("bad-parameter", "Say which entries.", parameter="reason", example="not-a-number")
+    return chosen.where(pilot)
