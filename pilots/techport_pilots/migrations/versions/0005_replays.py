@@ -1,6 +1,6 @@
 """Replays: who asked for messages of the quarantine to be taken again, and what came of it.
 
-Revision: 0004
+Revision: 0005
 """
 
 from __future__ import annotations
@@ -8,8 +8,8 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0004"
-down_revision = "0003"
+revision = "0005"
+down_revision = "0004"
 
 
 def upgrade() -> None:
