@@ -8,15 +8,18 @@ from __future__ import annotations
 import threading
 from dataclasses import dataclass
 
+import msgspec
+
 from techport_dashboards import times
 from techport_pilots.completeness import Completeness, pilot_intervals, stream_completeness, together
-from techport_pilots.evaluation import Evaluation, evaluate
+from techport_pilots.evaluation import Evaluation, evaluate, so_far
 from techport_pilots.model import Kpi, PilotDefinition
 from techport_storage.model import Micros
 from techport_storage.store import ReadingStore
 
 FRESH: Micros = 10 * times.MINUTE
 RECENT: Micros = times.DAY
+OTHERS = 100  # answers to questions that no KPI asks, before they are forgotten
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +39,7 @@ class Evaluations:
         self._store = store
         self._lock = threading.Lock()
         self._kept: dict[str, Standing] = {}
+        self._others: dict[tuple[str, bytes], tuple[Micros, PilotDefinition, Evaluation]] = {}
 
     def standing(self, pilot: PilotDefinition) -> Standing:
         """Of the pilot as it is defined now. Raises what the store raises."""
@@ -46,8 +50,24 @@ class Evaluations:
                 kept = self._kept[pilot.id] = _work_out(self._store, pilot, now)
             return kept
 
+    def one(self, pilot: PilotDefinition, kpi: Kpi) -> Evaluation:
+        """One of the pilot's KPIs, or one made up for a question about its phases."""
+        if kpi in pilot.kpis:
+            return next(evaluation for own, evaluation in self.standing(pilot).kpis if own == kpi)
+        key = pilot.id, msgspec.json.encode(kpi)
+        with self._lock:
+            now = times.now()
+            at, definition, evaluation = self._others.get(key, (0, None, None))
+            if evaluation is None or definition is not pilot or now - at > FRESH:
+                evaluation = evaluate(self._store, so_far(pilot, now), kpi, second_opinion=False)
+                if len(self._others) >= OTHERS:
+                    self._others.clear()
+                self._others[key] = now, pilot, evaluation
+            return evaluation
+
 
 def _work_out(store: ReadingStore, pilot: PilotDefinition, now: Micros) -> Standing:
-    kpis = [(kpi, evaluate(store, pilot, kpi, second_opinion=False)) for kpi in pilot.kpis]
+    here = so_far(pilot, now)
+    kpis = [(kpi, evaluate(store, here, kpi, second_opinion=False)) for kpi in pilot.kpis]
     recent = stream_completeness(store, pilot_intervals(pilot), now - RECENT, now)
     return Standing(now, pilot, kpis, together(recent.values()))

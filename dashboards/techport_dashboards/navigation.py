@@ -23,6 +23,7 @@ MAIN = (
 )
 OF_PILOT = (
     Place("Pilot", "/pilots/{pilot}"),
+    Place("Phases", "/pilots/{pilot}/phases"),
     Place("Data quality", "/pilots/{pilot}/quality"),
     Place("Explore", "/explore", (("pilot", "{pilot}"),)),
     Place("Report", "/pilots/{pilot}/report"),

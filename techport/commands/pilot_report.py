@@ -42,12 +42,13 @@ def _make(settings: Settings, pilot: str, lang: str) -> str:
     from techport.platform import stores
     from techport_dashboards.basemap import load
     from techport_pilots.changes import now
+    from techport_pilots.evaluation import so_far
     from techport_pilots.report import build_report, evaluate_all, keep_evaluations
     from techport_pilots.report_page import page
 
     with stores(settings) as parts:
         definition, made = parts.registry.pilot(pilot), now()
-        evaluations = evaluate_all(parts.readings, definition)
+        evaluations = evaluate_all(parts.readings, so_far(definition, made))
         keep_evaluations(parts.registry.engine, pilot, evaluations, made)
         report = build_report(
             parts.readings,

@@ -4,7 +4,18 @@ from __future__ import annotations
 
 from fastapi import APIRouter
 
-from techport_dashboards.pages import close, datasets, device, explore, kpis, overview, pilot, quality, report
+from techport_dashboards.pages import (
+    close,
+    datasets,
+    device,
+    explore,
+    kpis,
+    overview,
+    phases,
+    pilot,
+    quality,
+    report,
+)
 
 router = APIRouter(include_in_schema=False)
 router.include_router(overview.router)
@@ -14,5 +25,6 @@ router.include_router(device.router)
 router.include_router(report.router)
 router.include_router(close.router)
 router.include_router(quality.router)
+router.include_router(phases.router)
 router.include_router(explore.router)
 router.include_router(datasets.router)

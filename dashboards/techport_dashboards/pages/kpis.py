@@ -52,7 +52,7 @@ async def kpis(
     services, language = services_of(request), language_of(request)
     found = find_pilot(services.catalogues.current(), viewer, pilot)
     standing = await run_in_threadpool(services.evaluations.standing, found)
-    cards = [_card(services, found, kpi, evaluation, language) for kpi, evaluation in standing.kpis]
+    cards = [card_of(services, found, kpi, evaluation, language) for kpi, evaluation in standing.kpis]
     share = standing.recent.share
     return render(
         request,
@@ -64,7 +64,8 @@ async def kpis(
     )
 
 
-def _card(services: Services, pilot: PilotDefinition, kpi: Kpi, evaluation: Evaluation, language: Language) -> Card:
+def card_of(services: Services, pilot: PilotDefinition, kpi: Kpi, evaluation: Evaluation, language: Language) -> Card:
+    """An evaluation in the reader's words."""
     words = vocabulary_of(pilot)
     share = evaluation.unit == SHARE
     factor = 100.0 if share else 1.0

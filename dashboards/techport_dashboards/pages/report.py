@@ -15,6 +15,7 @@ from techport_dashboards.api.schema import Parameters
 from techport_dashboards.basemap import load
 from techport_dashboards.services import Services, services_of
 from techport_dashboards.templating import language_of
+from techport_pilots.evaluation import so_far
 from techport_pilots.report import build_report, evaluate_all, keep_evaluations
 from techport_pilots.report_page import page
 
@@ -43,7 +44,7 @@ async def report_page(
 def _report(services: Services, viewer: Viewer, pilot: str, language: str) -> str:
     found = find_pilot(services.catalogues.current(), viewer, pilot)
     registry, now = services.catalogues.registry, times.now()
-    evaluations = evaluate_all(services.store, found)
+    evaluations = evaluate_all(services.store, so_far(found, now))
     keep_evaluations(registry.engine, pilot, evaluations, now)
     report = build_report(
         services.store,

@@ -2,5 +2,6 @@
 
 from techport_pilots.evaluation.compare import MIN_DAYS, evaluate
 from techport_pilots.evaluation.model import Effect, Evaluation, Interval, LeftOut, PhaseValue, Verdict
+from techport_pilots.evaluation.sides import so_far
 
-__all__ = ["MIN_DAYS", "Effect", "Evaluation", "Interval", "LeftOut", "PhaseValue", "Verdict", "evaluate"]
+__all__ = ["MIN_DAYS", "Effect", "Evaluation", "Interval", "LeftOut", "PhaseValue", "Verdict", "evaluate", "so_far"]

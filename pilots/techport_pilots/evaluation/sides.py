@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -42,6 +44,17 @@ def phases_of(pilot: PilotDefinition) -> tuple[list[Phase], list[Phase]]:
     ordered = sorted(pilot.phases, key=lambda phase: phase.start)
     before = [phase for phase in ordered if phase.kind in ("baseline", "control")]
     return before, [phase for phase in ordered if phase.kind == "intervention"]
+
+
+def so_far(pilot: PilotDefinition, now: Micros) -> PilotDefinition:
+    """The pilot with the phases that run cut off at `now`: days to come are not missing ones."""
+    moment = dt.datetime.fromtimestamp(now / 1e6, dt.UTC)
+
+    def cut(phase: Phase) -> Phase:
+        running = micros_of(phase.start, pilot.timezone) < now < micros_of(phase.end, pilot.timezone)
+        return msgspec.structs.replace(phase, end=moment) if running else phase
+
+    return msgspec.structs.replace(pilot, phases=[cut(phase) for phase in pilot.phases])
 
 
 def overlapping(pilot: PilotDefinition) -> tuple[Phase, Phase] | None:

@@ -1,0 +1,218 @@
+"""Figures that lay phases over each other: how values are distributed, the typical day and the typical week.
+
+Numbers in, coordinates of an inline SVG out. A drawing is WIDTH × HEIGHT, its plot the rectangle LEFT, TOP, RIGHT,
+BOTTOM; templates/phases.html draws axes and words around it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+Mean = Callable[[Floats], float]
+
+WIDTH, HEIGHT = 640.0, 250.0
+LEFT, RIGHT, TOP, BOTTOM = 52.0, 632.0, 10.0, 222.0
+BINS = 48
+ENOUGH = 3  # values that a mean of an hour rests on at least
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """What one phase, or a control group in one, measured: hourly values with their place in the local week."""
+
+    name: str  # baseline, intervention, control, other: also how it is drawn
+    value: Floats
+    hour: Ints  # of the local day, 0..23
+    weekday: Ints  # 0 is Monday
+
+
+@dataclass(frozen=True, slots=True)
+class Spread:
+    """How a group's values are distributed; None for one without values."""
+
+    count: int
+    mean: float
+    low: float  # 5th percentile
+    quarter: float
+    median: float
+    three_quarters: float
+    high: float  # 95th percentile
+
+
+@dataclass(frozen=True, slots=True)
+class Axis:
+    """Ticks as (value, coordinate)."""
+
+    ticks: list[tuple[float, float]]
+    decimals: int
+
+
+@dataclass(frozen=True, slots=True)
+class Box:
+    """A box plot lying on its side: coordinates along x, the middle on y."""
+
+    name: str
+    low: float
+    quarter: float
+    median: float
+    three_quarters: float
+    high: float
+    mean: float
+    y: float
+
+
+@dataclass(frozen=True, slots=True)
+class Distribution:
+    axis: Axis
+    outlines: list[tuple[str, str]]  # group, path
+    boxes: list[Box]
+    height: float
+
+
+@dataclass(frozen=True, slots=True)
+class Pattern:
+    """Curves over the hours of a day or a week. `bands` run between the quartiles."""
+
+    axis: Axis  # of the values
+    hours: list[tuple[int, float]]
+    curves: list[tuple[str, str]]
+    bands: list[tuple[str, str]]
+    means: list[tuple[str, list[float | None]]]
+
+
+def spread(value: Floats, mean: Mean) -> Spread | None:
+    if not len(value):
+        return None
+    low, quarter, median, three, high = np.percentile(value, [5, 25, 50, 75, 95]).tolist()
+    return Spread(len(value), mean(value), low, quarter, median, three, high)
+
+
+def distribution(groups: Sequence[Group], mean: Mean) -> Distribution | None:
+    """Shares of the values in equal bins, a box plot of each group under them on the same axis.
+
+    Bins run from the first to the last percentile of all: a few far values would press the rest together.
+    """
+    there = [group for group in groups if len(group.value)]
+    if not there:
+        return None
+    low, high = np.percentile(np.concatenate([group.value for group in there]), [1, 99]).tolist()
+    low, high = (low - 0.5, high + 0.5) if low == high else (low, high)
+    bins = [np.histogram(group.value, BINS, (low, high))[0] / len(group.value) for group in there]
+    top = max(float(shares.max()) for shares in bins) or 1.0
+    floor = 150.0
+    across = _scale(low, high, LEFT, RIGHT)
+    edges = np.linspace(LEFT, RIGHT, BINS + 1)
+    outlines = [
+        (group.name, _steps(edges, floor - (floor - TOP) * shares / top))
+        for group, shares in zip(there, bins, strict=True)
+    ]
+    boxes = [_box(group, mean, across, floor + 34 + 30 * i) for i, group in enumerate(there)]
+    return Distribution(_axis(low, high, across), outlines, boxes, floor + 34 + 30 * len(there))
+
+
+def day(groups: Sequence[Group], mean: Mean) -> Pattern | None:
+    """The mean of each hour of the day, with a band between the quartiles."""
+    return _pattern(groups, lambda group: group.hour, 24, range(0, 24, 3), mean, bands=True)
+
+
+def week(groups: Sequence[Group], mean: Mean) -> Pattern | None:
+    """The mean of each hour of the week from Monday."""
+    return _pattern(groups, lambda group: 24 * group.weekday + group.hour, 168, range(0, 168, 24), mean, bands=False)
+
+
+def _pattern(
+    groups: Sequence[Group], slot: Callable[[Group], Ints], slots: int, marks: range, mean: Mean, bands: bool
+) -> Pattern | None:
+    found = [(group.name, _by_slot(group.value, slot(group), slots, mean)) for group in groups if len(group.value)]
+    ends = [row[1:] if bands else row[:1] for _, row in found]
+    drawn = np.concatenate([part[np.isfinite(part)] for end in ends for part in end]) if found else np.empty(0)
+    if not len(drawn):
+        return None
+    low, high = float(drawn.min()), float(drawn.max())
+    pad = 0.06 * (high - low) or 0.5
+    up = _scale(low - pad, high + pad, BOTTOM, TOP)
+    across = _scale(0, slots - 1 if slots == 24 else slots, LEFT, RIGHT)
+    x = np.array([across(i) for i in range(slots)])
+    return Pattern(
+        _axis(low - pad, high + pad, up),
+        [(hour, across(hour)) for hour in marks],
+        [(name, _curve(x, _mapped(rows[0], up))) for name, rows in found],
+        [(name, _band(x, _mapped(rows[1], up), _mapped(rows[2], up))) for name, rows in found] if bands else [],
+        [(name, [None if math.isnan(v) else v for v in rows[0].tolist()]) for name, rows in found],
+    )
+
+
+def _by_slot(value: Floats, slot: Ints, slots: int, mean: Mean) -> Floats:
+    """Rows: mean, lower and upper quartile of each slot; NaN where there are too few values."""
+    rows = np.full((3, slots), np.nan)
+    order = np.argsort(slot, kind="stable")
+    edges = np.searchsorted(slot[order], np.arange(slots + 1))
+    for i in range(slots):
+        here = value[order[edges[i] : edges[i + 1]]]
+        if len(here) >= ENOUGH:
+            rows[0, i] = mean(here)
+            rows[1:, i] = np.percentile(here, [25, 75])
+    return rows
+
+
+def _box(group: Group, mean: Mean, across: Callable[[float], float], y: float) -> Box:
+    found = spread(group.value, mean)
+    assert found is not None
+    names = ("low", "quarter", "median", "three_quarters", "high", "mean")
+    at = {name: round(min(max(across(getattr(found, name)), LEFT), RIGHT), 1) for name in names}
+    return Box(name=group.name, y=y, **at)
+
+
+def _scale(low: float, high: float, start: float, end: float) -> Callable[[float], float]:
+    return lambda value: start + (end - start) * (value - low) / (high - low)
+
+
+def _mapped(values: Floats, scale: Callable[[float], float]) -> Floats:
+    return np.array([scale(value) for value in values.tolist()])
+
+
+def _axis(low: float, high: float, scale: Callable[[float], float]) -> Axis:
+    """Four to seven round values between the ends."""
+    raw = (high - low) / 5
+    power = 10 ** math.floor(math.log10(raw))
+    step = next(power * factor for factor in (1, 2, 2.5, 5, 10) if power * factor >= raw)
+    decimals = max(0, -math.floor(math.log10(step) + 1e-9)) + (1 if step / power == 2.5 else 0)
+    first = math.ceil(low / step)
+    values = [step * i for i in range(first, math.floor(high / step) + 1)]
+    return Axis([(value, round(scale(value), 1)) for value in values], decimals)
+
+
+def _steps(x: Floats, y: Floats) -> str:
+    parts = [f"H{right:.1f}V{up:.1f}" for right, up in zip(x[1:-1].tolist(), y[1:].tolist(), strict=True)]
+    return f"M{x[0]:.1f} {y[0]:.1f}{''.join(parts)}H{x[-1]:.1f}"
+
+
+def _curve(x: Floats, y: Floats) -> str:
+    """A polyline that is broken where there is no value."""
+    path, down = [], False
+    for across, up in zip(x.tolist(), y.tolist(), strict=True):
+        if math.isnan(up):
+            down = False
+            continue
+        path.append(f"{'L' if down else 'M'}{across:.1f} {up:.1f}")
+        down = True
+    return "".join(path)
+
+
+def _band(x: Floats, low: Floats, high: Floats) -> str:
+    """Areas between two curves, one for each run of hours that have both."""
+    there = np.isfinite(low) & np.isfinite(high)
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], there, [False]]).astype(np.int8)))
+    areas = []
+    for first, behind in zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True):
+        forth = [f"{a:.1f} {b:.1f}" for a, b in zip(x[first:behind], low[first:behind], strict=True)]
+        back = [f"{a:.1f} {b:.1f}" for a, b in zip(x[first:behind], high[first:behind], strict=True)][::-1]
+        areas.append("M" + "L".join([*forth, *back]) + "Z")
+    return "".join(areas)
