@@ -98,7 +98,8 @@ async def kpis(
 async def evaluation(request: Request, viewer: Allowed, pilot: str, kpi: str) -> dict[str, Any]:
     """Baseline against intervention for one KPI: effect, interval, verdict, and what it rests on. Takes seconds.
 
-    A phase that runs is judged up to now. The same data and definition give the same answer. A verdict without its interval says less than it seems to.
+    A phase that runs is judged up to now. The same data and definition give the same answer. A verdict without its
+    interval says less than it seems to.
     """
     services = services_of(request)
     found = await _pilot(services, viewer, pilot)

@@ -179,8 +179,8 @@ def _mapped(values: Floats, scale: Callable[[float], float]) -> Floats:
 
 
 def _axis(low: float, high: float, scale: Callable[[float], float]) -> Axis:
-    """Four to seven round values between the ends."""
-    raw = (high - low) / 5
+    """Four to eight round values between the ends."""
+    raw = (high - low) / 7
     power = 10 ** math.floor(math.log10(raw))
     step = next(power * factor for factor in (1, 2, 2.5, 5, 10) if power * factor >= raw)
     decimals = max(0, -math.floor(math.log10(step) + 1e-9)) + (1 if step / power == 2.5 else 0)
