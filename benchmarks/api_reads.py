@@ -1,145 +1,104 @@
 """How fast the API answers over the embedded store: one web process, some clients over loopback, percentiles.
 
-python benchmarks/api_reads.py [--streams 1000] [--hours 5000] [--clients 8] [--seconds 4]
+python benchmarks/api_reads.py [--clients 8] [--seconds 4] [--only WORD]
+
+Every request asks of another stream, or another day, so that no answer can be one that was given before.
 """
 
 from __future__ import annotations
 
 import argparse
-import resource
-import subprocess
-import sys
-import tempfile
-import threading
+import asyncio
+import random
 import time
-from pathlib import Path
+from collections.abc import Callable, Mapping
+from urllib.parse import quote
 
-import httpx
 import numpy as np
+from api_ground import Client, Server, add_arguments, iso, ready, web_process
 
-from techport_dashboards import WebSettings, create_app
-from techport_dashboards.server import WebServer
-from techport_pilots.definition import parse_definition
-from techport_pilots.registry import Registry
-from techport_storage.model import Batch, Stream
-from techport_storage.store import open_store
-
-MINUTE = 60_000_000
-START = 1_760_000_000_000_000 // MINUTE * MINUTE
-PORT = 18_473
-DEFINITION = """
-id: p
-title: {en: P}
-question: {en: "P?"}
-devices:
-"""
+READINGS = "/api/v1/readings?pilot=p"
+DAY = 24 * 60
+Question = Callable[[random.Random], str]
 
 
-def fill(folder: Path, streams: int, rows: int, step: int) -> None:
-    registry = Registry.open(f"sqlite:///{folder}/registry.sqlite")
-    names = [f"d{i:04}" for i in range(streams)]
-    text = DEFINITION + "".join(
-        f"  - {{id: {name}, interval: PT{step}M, position: {{lat: 63.4, lon: 10.4}}, streams: [{{quantity: pm10}}]}}\n"
-        for name in names
-    )
-    registry.import_pilot(parse_definition(text), text, "benchmark")
-    registry.close()
-    store = open_store(f"duckdb:///{folder}/readings.duckdb")
-    rng = np.random.default_rng(1)
-    for begin in range(0, streams, 50):
-        part = [Stream("p", name, "pm10") for name in names[begin : begin + 50]]
-        index = np.repeat(np.arange(len(part), dtype=np.int32), rows)
-        at = np.tile(START + np.arange(rows) * step * MINUTE, len(part))
-        values = np.round(rng.gamma(2, 8, len(at)), 1)
-        store.write(Batch(part, index, at, values, at + 1_000_000, np.zeros(len(at), np.uint8)))
-    store.close()
+def questions(streams: int, days: int) -> Mapping[str, tuple[Question, int]]:
+    """Of each name the path to ask for, and the target in ms."""
+
+    def stream_day(rng: random.Random) -> str:
+        day = rng.randrange(days) * DAY
+        return f"{READINGS}&device=d{rng.randrange(streams):04}&start={iso(day)}&end={iso(day + DAY)}"
+
+    def stream_year(rng: random.Random) -> str:
+        return f"{READINGS}&device=d{rng.randrange(streams):04}&every=PT1H&limit=20000"
+
+    def hundred_months(form: str) -> Question:
+        def ask(rng: random.Random) -> str:
+            first, day = rng.randrange(max(1, streams - 100)), rng.randrange(max(1, days - 30)) * DAY
+            several = ",".join(f"d{i:04}" for i in range(first, min(streams, first + 100)))
+            return f"{READINGS}&device={several}&every=PT1H&start={iso(day)}&end={iso(day + 30 * DAY)}&format={form}"
+
+        return ask
+
+    expand = "Observations($top=1;$orderby=phenomenonTime desc)"
+    things = f"/sta/v1.1/Datastreams?$top=1000&$expand={quote(expand, safe='$=;()')}"
+    return {
+        "latest of all streams": (lambda _: "/api/v1/latest?limit=10000", 50),
+        "a stream-day, raw": (stream_day, 15),
+        "a stream-year, hourly mean": (stream_year, 150),
+        "100 streams x 30 days, hourly mean, Parquet": (hundred_months("parquet"), 300),
+        "100 streams x 30 days, hourly mean, CSV": (hundred_months("csv"), 300),
+        "SensorThings: latest of all Datastreams": (lambda _: things, 150),
+    }
 
 
-def serve(folder: Path) -> None:
-    registry = Registry.open(f"sqlite:///{folder}/registry.sqlite")
-    store = open_store(f"duckdb:///{folder}/readings.duckdb")
-    WebServer(create_app(registry, store, settings=WebSettings(rate_limit=0)), "127.0.0.1", PORT).run()
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    print(f"peak resident memory of the server: {peak:.0f} MB")
-
-
-def wait_until_alive() -> None:
-    for _ in range(600):
-        try:
-            httpx.get(f"http://127.0.0.1:{PORT}/healthz", trust_env=False).raise_for_status()
-            return
-        except httpx.TransportError:
-            time.sleep(0.1)
-    raise SystemExit("the server did not start within a minute")
-
-
-def measure(path: str, clients: int, seconds: float) -> tuple[int, float, float]:
-    """(answers, median, 95th percentile) in ms."""
+async def measure(question: Question, clients: int, seconds: float) -> list[float]:
+    """How long each answer took, ms."""
     taken: list[float] = []
-    until = time.monotonic() + seconds
+    until = time.perf_counter() + seconds
 
-    def ask() -> None:
-        with httpx.Client(base_url=f"http://127.0.0.1:{PORT}", timeout=60, trust_env=False) as client:
-            while not taken or time.monotonic() < until:
-                begun = time.perf_counter()
-                client.get(path).raise_for_status()
-                taken.append((time.perf_counter() - begun) * 1000)
+    async def ask(seed: int) -> None:
+        rng = random.Random(seed)
+        client = await Client.connected()
+        while True:
+            path = question(rng)
+            begun = time.perf_counter()
+            status, size = await client.get(path)
+            taken.append((time.perf_counter() - begun) * 1000)
+            if status != 200 or not size:
+                raise SystemExit(f"{status}, {size} bytes: {path}")
+            if time.perf_counter() > until:
+                break
+        client.close()
 
-    threads = [threading.Thread(target=ask) for _ in range(clients)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    return len(taken), float(np.percentile(taken, 50)), float(np.percentile(taken, 95))
+    await asyncio.gather(*(ask(seed) for seed in range(clients)))
+    return taken
+
+
+def report(name: str, question: Question, clients: int, seconds: float, server: Server) -> str:
+    asyncio.run(measure(question, clients, 0.2))
+    before, own = server.cpu(), time.process_time()
+    taken = asyncio.run(measure(question, clients, seconds))
+    cpu, own = (server.cpu() - before) / len(taken) * 1000, (time.process_time() - own) / len(taken) * 1000
+    median, p95 = np.percentile(taken, 50), np.percentile(taken, 95)
+    return f"| {name} | {clients} | {len(taken)} | {median:.1f} | {p95:.1f} | {cpu:.2f} | {own:.2f} |"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("--streams", type=int, default=1000)
-    parser.add_argument("--rows", type=int, default=5000, help="of each stream")
-    parser.add_argument("--step", type=int, default=10, help="minutes between readings")
+    add_arguments(parser)
     parser.add_argument("--clients", type=int, default=8)
     parser.add_argument("--seconds", type=float, default=4.0)
-    parser.add_argument("--serve", type=Path)
+    parser.add_argument("--only", default="", help="questions with that word in their name")
     options = parser.parse_args()
-    if options.serve:
-        serve(options.serve)
-        return
-    iso = lambda minutes: time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(START / 1e6 + minutes * 60))  # noqa: E731
-    readings = "/api/v1/readings?pilot=p"
-    hundred = ",".join(f"d{i:04}" for i in range(100))
-    month = f"start={iso(0)}&end={iso(30 * 24 * 60)}"
-    latest = "$expand=Observations($top=1;$orderby=phenomenonTime desc;$select=result)&$select=id"
-    questions = {
-        "latest of all streams": "/api/v1/latest?limit=10000",
-        "a stream-day, raw": f"{readings}&device=d0500&start={iso(1440)}&end={iso(2880)}",
-        "a stream, hourly mean": f"{readings}&device=d0500&every=PT1H&limit=20000",
-        "100 streams x 30 days, hourly mean": f"{readings}&device={hundred}&every=PT1H&{month}&format=parquet",
-        "SensorThings: latest of all Datastreams": f"/sta/v1.1/Datastreams?$top=1000&{latest}",
-    }
-    with tempfile.TemporaryDirectory() as folder:
-        fill(Path(folder), options.streams, options.rows, options.step)
-        server = subprocess.Popen([sys.executable, __file__, "--serve", folder])
-        try:
-            wait_until_alive()
-            for clients in (1, options.clients):
-                for name, path in questions.items():
-                    measure(path, 1, 0.1)
-                    count, median, p95 = measure(path, clients, options.seconds)
-                    print(
-                        f"{clients} clients, {name}: {count} answers, median {median:.1f} ms, p95 {p95:.1f} ms",
-                        flush=True,
-                    )
-            begun = time.perf_counter()
-            with httpx.stream(
-                "GET", f"http://127.0.0.1:{PORT}{readings}&format=parquet", timeout=120, trust_env=False
-            ) as answer:
-                size = sum(len(piece) for piece in answer.iter_bytes())
-            taken = time.perf_counter() - begun
-            print(f"{options.streams * options.rows:,} readings as Parquet: {taken:.1f} s, {size / 1e6:.0f} MB")
-        finally:
-            server.terminate()
-            server.wait(30)
+    asked = questions(options.streams, options.rows // (DAY // 10))
+    with web_process(ready(options)) as server:
+        print("| question | clients | answers | median ms | p95 ms | server CPU ms | client CPU ms | target p95 |")
+        for clients in dict.fromkeys((1, options.clients)):
+            for name, (question, target) in asked.items():
+                if options.only in name:
+                    print(report(name, question, clients, options.seconds, server), f"{target} |", flush=True)
+        print(f"resident memory of the server: {server.resident():.0f} MB, at most {server.peak():.0f} MB")
 
 
 if __name__ == "__main__":

@@ -74,33 +74,38 @@ def select(query: Query, several: bool = True) -> str:
     """The rows of one slice of a query, ordered by rank (of the stream, in the order of names) and time.
 
     Parameters: $low and $high, the least and the greatest id of the streams, which let row groups be skipped; $first
-    and $last times, both included; $rows at most. With several streams $ids and $ranks of each, otherwise $rank. For
-    aggregates $after, the start of the bucket to begin behind. Calendar buckets start as the registered table
-    `calendar` says.
+    and $last times, both included; $rows at most. With several streams $ids and $ranks of each; of one there is no
+    column `rank`. For aggregates $after, the start of the bucket to begin behind. Calendar buckets start as the
+    registered table `calendar` says.
     """
     good = " AND quality = 0" if query.quality == "good" else ""
     where = f"stream BETWEEN $low AND $high AND time BETWEEN $first AND $last{good}"
-    found = " UNION ALL ".join(f"SELECT * FROM {table} WHERE {where}" for table in ("body", "head"))
-    picked = "SELECT unnest($ids::INTEGER[]) AS stream, unnest($ranks::INTEGER[]) AS rank"
-    source = f"({found}) JOIN ({picked}) USING (stream)" if several else f"(SELECT *, $rank AS rank FROM ({found}))"
+    columns = "time, value, delay, late, quality" if query.every is None else "time, value"
+    columns, rank = (f"stream, {columns}", "rank, ") if several else (columns, "")
+    source = " UNION ALL ".join(f"SELECT {columns} FROM {table} WHERE {where}" for table in ("body", "head"))
+    if several:
+        picked = "SELECT unnest($ids::INTEGER[]) AS stream, unnest($ranks::INTEGER[]) AS rank"
+        source = f"({source}) JOIN ({picked}) USING (stream)"
+    else:
+        source = f"({source})"
     if query.every is None:
-        received = f"{_RECEIVED_MS} * 1000"
-        return f"SELECT rank, time, value, {received}, quality FROM {source} ORDER BY rank, time LIMIT $rows"
+        received = f"{_RECEIVED_MS} * 1000 AS received"
+        return f"SELECT {rank}time, value, {received}, quality FROM {source} ORDER BY {rank}time LIMIT $rows"
     return (
-        f"SELECT rank, bucket, {_columns(query.aggregates)} FROM ({_bucketed(query.every, source)}) "
-        "GROUP BY rank, bucket HAVING bucket > $after ORDER BY rank, bucket LIMIT $rows"
+        f"SELECT {rank}bucket, {_columns(query.aggregates)} FROM ({_bucketed(query.every, source, rank)}) "
+        f"GROUP BY {rank}bucket HAVING bucket > $after ORDER BY {rank}bucket LIMIT $rows"
     )
 
 
-def _bucketed(every: Every, source: str) -> str:
+def _bucketed(every: Every, source: str, rank: str) -> str:
     width = fixed_width(every)
     if width is None:
-        return f"SELECT rank, bucket, time, value FROM {source} ASOF JOIN calendar ON time >= bucket"
-    return f"SELECT rank, {_floored(width)} AS bucket, time, value FROM {source}"
+        return f"SELECT {rank}bucket, time, value FROM {source} ASOF JOIN calendar ON time >= bucket"
+    return f"SELECT {rank}{_floored(width)} AS bucket, time, value FROM {source}"
 
 
 def _columns(aggregates: tuple[Aggregate, ...]) -> str:
-    return ", ".join([*(f"{_column(name)} AS {name}" for name in aggregates if name != "count"), "count(*)"])
+    return ", ".join([*(f"{_column(name)} AS {name}" for name in aggregates if name != "count"), "count(*) AS count"])
 
 
 def _column(name: Aggregate) -> str:
