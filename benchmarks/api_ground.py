@@ -39,7 +39,9 @@ devices:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--streams", type=int, default=1000)
-    parser.add_argument("--rows", type=int, default=50_000, help="of each stream: ten minutes apart, so 50,000 are a year")
+    parser.add_argument(
+        "--rows", type=int, default=50_000, help="of each stream: ten minutes apart, so 50,000 are a year"
+    )
     parser.add_argument(
         "--cache", type=Path, default=Path.home() / ".cache/techport/benchmark-api", help="where the store is kept"
     )

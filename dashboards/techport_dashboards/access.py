@@ -40,10 +40,11 @@ class Viewer:
         return self.pilots is None or pilot in self.pilots
 
 
-def allow(connection: HTTPConnection) -> Viewer:
+async def allow(connection: HTTPConnection) -> Viewer:
     """Let the caller in and say who it is, or raise a 403 Problem that says why not and who can change it.
 
     Behind a proxy the server must be told to trust its X-Forwarded-For, as uvicorn does for one on the same machine.
+    Nothing in here waits; were it a plain function, FastAPI would hand every request to a thread for it.
     """
     settings = services_of(connection).settings
     if settings.allow_remote:
@@ -66,13 +67,13 @@ def allow(connection: HTTPConnection) -> Viewer:
     return Viewer("local", may_change=settings.changes)
 
 
-def allow_change(connection: HTTPConnection) -> Viewer:
+async def allow_change(connection: HTTPConnection) -> Viewer:
     """As `allow`, for what changes something: where the settings take changes, and from our own pages or no page.
 
     A browser says on which page a form stood (Sec-Fetch-Site, or at least Origin); a program says nothing, and has no
     visitor whose place on this machine it could borrow.
     """
-    viewer = allow(connection)
+    viewer = await allow(connection)
     site, origin = connection.headers.get("sec-fetch-site"), connection.headers.get("origin")
     foreign = site not in OWN_PAGE if site is not None else origin is not None and _host(origin) != _here(connection)
     if foreign:

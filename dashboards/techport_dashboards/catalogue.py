@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from techport_pilots.model import PilotDefinition, Text
 from techport_pilots.registry import DeviceInfo, Registry, StreamInfo
-from techport_storage.model import Stream
+from techport_storage.model import Selection, Stream
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +18,9 @@ class Catalogue:
     pilots: Mapping[str, PilotDefinition]
     devices: Mapping[tuple[str, str], DeviceInfo]
     streams: Mapping[Stream, StreamInfo]
+    of_device: Mapping[tuple[str, str], Sequence[StreamInfo]]
+    version: int
+    """The registry's, which another content never has."""
 
     def stream(self, stream: Stream) -> StreamInfo:
         """What is known of the stream; for one that the store has and the registry has never heard of, its name."""
@@ -27,6 +30,19 @@ class Catalogue:
     def unit(self, stream: Stream) -> str:
         """UCUM; empty where nobody has said."""
         return self.stream(stream).unit or ""
+
+    def chosen(self, select: Selection) -> list[StreamInfo]:
+        """The streams of the registry that are selected; the store may know others."""
+        if select.streams is not None:
+            return [self.streams[stream] for stream in sorted(select.streams) if stream in self.streams]
+        if select.devices is not None and len(select.devices) < len(self.of_device):
+            pilots = self.pilots if select.pilots is None else select.pilots
+            keys = sorted((pilot, device) for pilot in pilots for device in select.devices)
+            several = [info for key in keys for info in self.of_device.get(key, ())]
+        else:
+            several = list(self.streams.values())
+        wanted = [(place, frozenset(names)) for place, names in enumerate(select_names(select)) if names is not None]
+        return [info for info in several if all(info.stream[place] in names for place, names in wanted)]
 
     def devices_of(self, pilot: str) -> list[DeviceInfo]:
         return [device for (owner, _), device in self.devices.items() if owner == pilot]
@@ -50,13 +66,24 @@ class Catalogues:
         version = self._registry.version()
         with self._lock:
             if self._current is None or self._current[0] != version:
-                self._current = (version, read(self._registry))
+                self._current = (version, read(self._registry, version))
             return self._current[1]
 
 
-def read(registry: Registry) -> Catalogue:
+def select_names(select: Selection) -> tuple[Sequence[str] | None, ...]:
+    """What is asked of the three names of a stream, in their order."""
+    return select.pilots, select.devices, select.quantities
+
+
+def read(registry: Registry, version: int) -> Catalogue:
+    streams = {info.stream: info for info in registry.streams()}
+    of_device: dict[tuple[str, str], list[StreamInfo]] = {}
+    for stream, info in streams.items():
+        of_device.setdefault(stream[:2], []).append(info)
     return Catalogue(
         pilots={pilot.id: pilot for pilot in registry.pilots()},
         devices={(device.pilot, device.device): device for device in registry.devices()},
-        streams={info.stream: info for info in registry.streams()},
+        streams=streams,
+        of_device=of_device,
+        version=version,
     )

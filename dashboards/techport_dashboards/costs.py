@@ -13,7 +13,7 @@ import pyarrow as pa
 from techport_dashboards import times
 from techport_dashboards.catalogue import Catalogue
 from techport_dashboards.errors import Problem
-from techport_storage.model import Micros, Query, Selection, Stream
+from techport_storage.model import Micros, Query
 
 WAY_OUT = "format=parquet, which streams any amount; or a shorter range, fewer streams"
 _UNKNOWN_INTERVAL: Micros = times.MINUTE
@@ -36,22 +36,16 @@ def refuse_costly(query: Query, catalogue: Catalogue, most: int, now: Micros) ->
 def readings_expected(query: Query, catalogue: Catalogue, now: Micros) -> int:
     """About how many readings a query looks at: its range, or that of the pilots' phases, by the streams' intervals."""
     end = min(now, query.end) if query.end is not None else now
+    begun = {
+        pilot.id: min(times.micros(phase.start) for phase in pilot.phases)
+        for pilot in catalogue.pilots.values()
+        if pilot.phases
+    }
     total = 0.0
-    for stream, info in catalogue.streams.items():
-        if not selects(query.select, stream):
-            continue
-        phases = catalogue.pilots[stream.pilot].phases if stream.pilot in catalogue.pilots else []
-        begun = min((times.micros(phase.start) for phase in phases), default=end)
-        start = begun if query.start is None else max(query.start, begun) if phases else query.start
-        total += max(0, end - start) / (info.interval_us or _UNKNOWN_INTERVAL)
+    for info in catalogue.chosen(query.select):
+        starts = [start for start in (query.start, begun.get(info.stream.pilot)) if start is not None]
+        total += max(0, end - max(starts, default=end)) / (info.interval_us or _UNKNOWN_INTERVAL)
     return int(total)
-
-
-def selects(select: Selection, stream: Stream) -> bool:
-    if select.streams is not None:
-        return stream in select.streams
-    wanted = (select.pilots, select.devices, select.quantities)
-    return all(names is None or name in names for names, name in zip(wanted, stream, strict=True))
 
 
 def read_within(reader: pa.RecordBatchReader, seconds: float) -> pa.Table:

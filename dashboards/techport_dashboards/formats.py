@@ -20,7 +20,7 @@ import pyarrow.csv
 import pyarrow.ipc
 import pyarrow.parquet as pq
 
-from techport_dashboards import rows
+from techport_dashboards import jsontext, rows
 from techport_dashboards.errors import Problem
 
 Format = Literal["json", "ndjson", "csv", "csv-nb", "parquet", "arrow"]
@@ -81,14 +81,14 @@ def pieces(source: pa.Table | pa.RecordBatchReader, dress: Dress) -> Iterator[pa
                 yield dress(batch.slice(start, ROWS_AT_ONCE))
 
 
-def json_items(batches: Iterator[pa.RecordBatch]) -> list[dict[str, Any]]:
-    return [item for batch in batches for item in rows.readable(batch).to_pylist()]
+def json_rows(batches: Iterator[pa.RecordBatch]) -> bytes:
+    """The rows as one JSON array."""
+    return b"[" + b"".join(jsontext.objects(batch, ",") for batch in batches)[:-1] + b"]"
 
 
 def ndjson(batches: Iterator[pa.RecordBatch]) -> Iterator[bytes]:
-    encoder = msgspec.json.Encoder()
     for batch in batches:
-        yield encoder.encode_lines(rows.readable(batch).to_pylist())
+        yield jsontext.objects(batch, "\n")
 
 
 def csv(batches: Iterator[pa.RecordBatch], names: list[str]) -> Iterator[bytes]:

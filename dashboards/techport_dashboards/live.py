@@ -152,7 +152,7 @@ class Live:
         if look == 0:
             return [], now_shown
         catalogue = self._catalogues.current()
-        return list(rows.latest_items(table.take(pa.array(changed, pa.int64())), catalogue)), now_shown
+        return rows.items(table.take(pa.array(changed, pa.int64())), catalogue), now_shown
 
     def _publish(self, items: Iterable[Mapping[str, Any]]) -> None:
         """Encode each pilot's news once and hand it to those who watch that pilot."""

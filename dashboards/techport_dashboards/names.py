@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Sequence, Set
 from fnmatch import fnmatchcase
 from typing import Protocol
 
@@ -69,6 +69,7 @@ def devices_inside(catalogue: Catalogue, inside: Inside) -> set[tuple[str, str]]
 def match(parameter: str, asked: Sequence[str], known: Collection[str]) -> list[str]:
     """The known names that were asked for, sorted. Raises Problem for a name or pattern that hits none."""
     hits: set[str] = set()
+    known = known if isinstance(known, Set) else frozenset(known)
     names = {part.strip() for item in asked for part in item.split(",")}
     if len(names) > MOST_NAMES:
         raise Problem(
@@ -76,7 +77,7 @@ def match(parameter: str, asked: Sequence[str], known: Collection[str]) -> list[
             example="a pattern with *, or none for all",
         )  # fmt: skip
     for name in sorted(names):
-        found = {k for k in known if fnmatchcase(k, name)} if "*" in name else {name} & set(known)
+        found = {k for k in known if fnmatchcase(k, name)} if "*" in name else {name} & known
         if not found:
             near = difflib.get_close_matches(name, list(known), n=3) or sorted(known)[:3]
             raise Problem(

@@ -73,6 +73,7 @@ class Answer:
     """Rows, as one table where a limit was set (then `next` continues it) and as a reader otherwise."""
 
     resolved: Resolved
+    catalogue: Catalogue  # that it was resolved with
     rows: pa.Table | pa.RecordBatchReader
     next: str | None = None
 
@@ -84,20 +85,20 @@ async def ask(services: Services, viewer: Viewer, question: Question) -> Answer:
 
 def answer(services: Services, viewer: Viewer, question: Question) -> Answer:
     """`ask` for those who are in a thread already."""
-    resolved = resolve(
-        question, viewer, services.catalogues.current(), services.store, services.settings.zone, times.now()
-    )
+    catalogue = services.catalogues.current()
+    resolved = resolve(question, viewer, catalogue, services.store, services.settings.zone, times.now())
     query = resolved.query
     if query.limit is None:
-        return Answer(resolved, services.store.read(query))
+        return Answer(resolved, catalogue, services.store.read(query))
     # One row more than asked for says whether there is a next page.
-    refuse_costly(query, services.catalogues.current(), services.settings.max_scan, times.now())
+    refuse_costly(query, catalogue, services.settings.max_scan, times.now())
     with services.store.read(msgspec.structs.replace(query, limit=query.limit + 1)) as reader:
         table = read_within(reader, services.settings.query_seconds)
     if table.num_rows <= query.limit:
-        return Answer(resolved, table)
+        return Answer(resolved, catalogue, table)
     page = table.slice(0, query.limit)
-    return Answer(resolved, page, encode_cursor(resolved.fingerprint, query.start, query.end, last_key(page)))
+    following = encode_cursor(resolved.fingerprint, query.start, query.end, last_key(page))
+    return Answer(resolved, catalogue, page, following)
 
 
 def resolve(

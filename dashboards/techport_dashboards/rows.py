@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -14,8 +14,6 @@ from techport_storage.buckets import bucket_edges, fixed_width
 from techport_storage.check import check_zone
 from techport_storage.model import Micros, Query, Stream
 
-TIME_FORMAT = "%Y-%m-%dT%H:%M:%SZ"  # %S of a microsecond column has six decimals: the same text as times.iso
-
 
 def runs(batch: pa.RecordBatch) -> list[tuple[Stream, int, int]]:
     """(stream, first row, row behind the last) of the stretches of rows that belong to one stream."""
@@ -24,7 +22,9 @@ def runs(batch: pa.RecordBatch) -> list[tuple[Stream, int, int]]:
     index = np.stack([name.indices.to_numpy(zero_copy_only=False) for name in names])
     breaks = np.flatnonzero((index[:, 1:] != index[:, :-1]).any(axis=0)) + 1
     edges = [0, *breaks.tolist(), batch.num_rows] if batch.num_rows else [0]
-    streams = [Stream(*(name[row].as_py() for name in names)) for row in edges[:-1]]
+    words = [name.dictionary.to_pylist() for name in names]
+    codes = index[:, edges[:-1]].T.tolist()
+    streams = [Stream(words[0][pilot], words[1][device], words[2][quantity]) for pilot, device, quantity in codes]
     return list(zip(streams, edges[:-1], edges[1:], strict=True))
 
 
@@ -60,11 +60,11 @@ def with_units(batch: pa.RecordBatch, unit_of: Callable[[Stream], str]) -> pa.Re
     Rows of a stream lie together, so a unit is looked up once a run, not once a row.
     """
     found = runs(batch)
-    units = [unit_of(stream) for stream, _, _ in found]
-    distinct = sorted(set(units))
+    code: dict[str, int] = {}
+    units = [code.setdefault(unit_of(stream), len(code)) for stream, _, _ in found]
     lengths = [stop - start for _, start, stop in found]
-    codes = np.repeat(np.array([distinct.index(unit) for unit in units], np.int32), lengths)
-    unit = pa.DictionaryArray.from_arrays(pa.array(codes, pa.int32()), pa.array(distinct, pa.string()))
+    codes = np.repeat(np.array(units, np.int32), lengths)
+    unit = pa.DictionaryArray.from_arrays(pa.array(codes, pa.int32()), pa.array(list(code), pa.string()))
     place = batch.schema.get_field_index("value") + 1 or batch.num_columns
     return batch.add_column(place, pa.field("unit", unit.type), unit)
 
@@ -76,18 +76,19 @@ def readable(batch: pa.RecordBatch) -> pa.RecordBatch:
         if pa.types.is_dictionary(column.type):
             column = column.cast(pa.string())
         elif pa.types.is_timestamp(column.type):
-            column = pc.strftime(column, format=TIME_FORMAT)
+            column = iso(column)
         columns.append(column)
     return pa.RecordBatch.from_arrays(columns, names=batch.schema.names)
 
 
-def items(batch: pa.RecordBatch, catalogue: Catalogue) -> list[dict[str, Any]]:
-    """Each row as an object, in the order of the columns."""
-    rows: list[dict[str, Any]] = readable(with_units(batch, catalogue.unit)).to_pylist()
-    return rows
+def iso(column: pa.Array) -> pa.Array:
+    """Times as text, the same as times.iso. Arrow writes one without a zone 25 times faster than one with."""
+    plain = column.cast(pa.timestamp("us")).cast(pa.string()).cast(pa.binary())
+    lettered = pc.binary_replace_slice(plain, start=10, stop=11, replacement=b"T").cast(pa.string())
+    return pc.binary_join_element_wise(lettered, "Z", "")
 
 
-def latest_items(table: pa.Table, catalogue: Catalogue) -> Iterator[dict[str, Any]]:
-    """Rows of `latest` as items: pilot, device, quantity, time, value, unit, received, quality."""
-    for batch in table.to_batches():
-        yield from items(batch, catalogue)
+def items(table: pa.Table, catalogue: Catalogue) -> list[dict[str, Any]]:
+    """Rows of `latest` as objects: pilot, device, quantity, time, value, unit, received, quality."""
+    batches = table.to_batches()
+    return [item for batch in batches for item in readable(with_units(batch, catalogue.unit)).to_pylist()]

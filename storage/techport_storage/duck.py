@@ -17,6 +17,7 @@ from contextlib import nullcontext
 import duckdb
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from techport_storage import duck_coverage, duck_sql, duck_write
 from techport_storage.check import check_query, check_range, refused_rows
@@ -26,6 +27,7 @@ from techport_storage.duck_file import DuckFile, parse_url
 from techport_storage.duck_read import Fetch, Plan
 from techport_storage.duck_upkeep import Policy, Upkeep, policy_of
 from techport_storage.errors import StoreUnavailable
+from techport_storage.extent import Extent
 from techport_storage.model import Batch, Micros, Query, Receipt, Selection, Stream
 
 
@@ -35,7 +37,7 @@ class DuckStore:
     def __init__(self, file: DuckFile, policy: Policy) -> None:
         """Use open()."""
         self._file = file
-        self._upkeep = Upkeep(file, policy)
+        self._upkeep = Upkeep(file, policy, self._learn_head)
         self._knowing = threading.Lock()  # held for moments, to look into the directory or change it
         self._directory = Directory()
         self._load()
@@ -134,6 +136,16 @@ class DuckStore:
                 ids = ids[self._directory.received[ids] >= changed_since // 1000]
             return self._directory.latest(ids)
 
+    def extent(self, select: Selection, start: Micros | None = None, end: Micros | None = None) -> Extent:
+        """How much there is, and its edition; see KnowsExtent."""
+        check_range(start, end)
+        self._revive_to_read()
+        last = FAR_FUTURE if end is None else end - 1
+        with self._knowing:
+            ids = self._directory.select(select)
+            readings = self._directory.readings(ids, FAR_PAST if start is None else start, last)
+            return Extent(readings, self._directory.edition(ids, last))
+
     def streams(self, select: Selection) -> list[Stream]:
         self._revive_to_read()
         with self._knowing:
@@ -199,9 +211,25 @@ class DuckStore:
                     column.to_numpy() for column in cursor.sql(ends).to_arrow_table().columns
                 )
                 directory.note(ids, rows, oldest, newest, value, received, quality)
+            directory.note_head(*_head(cursor))
         with self._knowing:
             self._directory = directory
         self._upkeep.recount()
+
+    def _learn_head(self) -> None:
+        """See what of the head is left. Held: writing."""
+        with self._file.cursor() as cursor:
+            ids, oldest = _head(cursor)
+        with self._knowing:
+            self._directory.forget_head()
+            self._directory.note_head(ids, oldest)
+
+
+def _head(cursor: duckdb.DuckDBPyConnection) -> tuple[Ids, NDArray[np.int64]]:
+    """The streams that have rows in the head, and from when on."""
+    found = cursor.sql("SELECT stream, min(time) FROM head GROUP BY stream").to_arrow_table()
+    ids, oldest = (column.to_numpy() for column in found.columns)
+    return ids, oldest
 
 
 def _prepare(file: DuckFile) -> None:

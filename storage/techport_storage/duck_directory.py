@@ -5,6 +5,8 @@ This is what makes the common write cheap (a row behind the end of its stream ca
 
 from __future__ import annotations
 
+import hashlib
+import os
 from collections.abc import Sequence
 from typing import TypeVar
 
@@ -12,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from techport_storage.model import NAME, RAW_SCHEMA, TIME, Selection, Stream
+from techport_storage.model import NAME, RAW_SCHEMA, TIME, Micros, Selection, Stream
 
 FAR_PAST = np.iinfo(np.int64).min
 FAR_FUTURE = np.iinfo(np.int64).max
@@ -28,10 +30,13 @@ class Directory:
         self._ids: dict[Stream, int] = {}
         self._names: dict[int, Stream] = {}
         self._sorted: list[tuple[Stream, int]] | None = []
+        self._opened = os.urandom(16)  # what is known of late rows is not in the file
         self.next_id = 0
         self.rows = np.zeros(0, np.int64)  # about: a row that was replaced may count twice
         self.oldest = np.zeros(0, np.int64)  # bounds: every row lies in [oldest, newest]
         self.newest = np.zeros(0, np.int64)
+        self.late = np.zeros(0, np.int64)  # how often rows came that were not behind the end
+        self.in_head = np.zeros(0, np.int64)  # rows before this are in the body alone
         self.value = np.zeros(0, np.float64)  # of the latest row, whose time is `newest`
         self.received = np.zeros(0, np.int64)  # ms
         self.quality = np.zeros(0, np.uint8)
@@ -54,6 +59,8 @@ class Directory:
             self.rows = _grown(self.rows, missing, 0)
             self.oldest = _grown(self.oldest, missing, FAR_FUTURE)
             self.newest = _grown(self.newest, missing, FAR_PAST)
+            self.late = _grown(self.late, missing, 0)
+            self.in_head = _grown(self.in_head, missing, FAR_FUTURE)
             self.value = _grown(self.value, missing, 0)
             self.received = _grown(self.received, missing, 0)
             self.quality = _grown(self.quality, missing, 0)
@@ -70,6 +77,7 @@ class Directory:
     ) -> None:
         """Rows were stored: for each of the (distinct) ids their number, ends and latest row, which wins a tie."""
         self.rows[ids] += rows
+        self.late[ids[oldest <= self.newest[ids]]] += 1
         self.oldest[ids] = np.minimum(self.oldest[ids], oldest)
         latest = newest >= self.newest[ids]
         ids = ids[latest]
@@ -77,6 +85,13 @@ class Directory:
         self.value[ids] = value[latest]
         self.received[ids] = received[latest]
         self.quality[ids] = quality[latest]
+
+    def note_head(self, ids: Ids, oldest: NDArray[np.int64]) -> None:
+        """Rows from these times on may be in the head."""
+        self.in_head[ids] = np.minimum(self.in_head[ids], oldest)
+
+    def forget_head(self) -> None:
+        self.in_head[:] = FAR_FUTURE
 
     def select(self, select: Selection) -> Ids:
         """Ids of the selected streams that hold readings, in the order of their names."""
@@ -93,6 +108,20 @@ class Directory:
                     named = [entry for entry in named if entry[0][part] in allowed]
         ids = np.array([id for _, id in named], np.int32)
         return ids[self.rows[ids] > 0]
+
+    def readings(self, ids: Ids, first: Micros, last: Micros) -> int:
+        """About how many rows the streams have in [first, last]."""
+        low, high = self.oldest[ids].astype(np.float64), self.newest[ids].astype(np.float64)
+        covered = np.maximum(0, np.minimum(high, last) - np.maximum(low, first) + 1)
+        return int((self.rows[ids] * (covered / (high - low + 1))).sum())
+
+    def edition(self, ids: Ids, last: Micros) -> bytes:
+        """Changes whenever rows of the streams up to `last` do."""
+        growing = self.newest[ids] <= last
+        digest = hashlib.blake2b(self._opened, digest_size=16)
+        for column in (ids, self.late[ids], np.where(growing, self.newest[ids], FAR_FUTURE)):
+            digest.update(column.tobytes())
+        return digest.digest()
 
     def latest(self, ids: Ids) -> pa.Table:
         """The latest row of each of the streams, as RAW_SCHEMA."""

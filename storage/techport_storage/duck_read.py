@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, cast
 
 import duckdb
 import numpy as np
@@ -19,6 +19,8 @@ from techport_storage.buckets import bucket_edges, fixed_width
 from techport_storage.check import check_zone
 from techport_storage.duck_directory import FAR_FUTURE, FAR_PAST, Directory, Ids, name_columns
 from techport_storage.model import RAW_SCHEMA, Micros, Query, Stream, aggregate_schema
+
+Ints = NDArray[np.int32]
 
 RAW_SLICE = 1_000_000  # rows that are sorted and handed over at once: some 40 MB
 AGGREGATE_SLICE = 16_000_000  # rows that are scanned at once; what comes out is smaller
@@ -45,15 +47,22 @@ class Plan:
     rows: NDArray[np.int64]
     oldest: NDArray[np.int64]
     newest: NDArray[np.int64]
+    in_head: NDArray[np.int64]
 
     @classmethod
     def of(cls, query: Query, directory: Directory) -> Plan:
         ids = directory.select(query.select)
-        return cls(query, directory.names(ids), ids, directory.rows[ids], directory.oldest[ids], directory.newest[ids])
+        known = (directory.rows, directory.oldest, directory.newest, directory.in_head)
+        return cls(query, directory.names(ids), ids, *(array[ids] for array in known))
 
     @property
     def schema(self) -> pa.Schema:
         return RAW_SCHEMA if self.query.every is None else aggregate_schema(self.query.aggregates)
+
+    def tables(self, slice: Slice) -> Sequence[str]:
+        """Those that may hold rows of the slice: the head is often behind its end."""
+        behind = slice.last < self.in_head[slice.ranks.start : slice.ranks.stop].min()
+        return ("body",) if behind else ("body", "head")
 
     def calendar(self) -> NDArray[np.int64] | None:
         """Edges of the calendar buckets of all the streams. None where they are not needed. Raises BadQuery."""
@@ -157,6 +166,15 @@ class Fetch:
         slice = self._next
         assert slice is not None
         self._next = next(self._slices, None)
+        one = len(slice.ranks) == 1
+        if one and self._plan.query.every is None and self._plan.rows[slice.ranks.start] <= RAW_SLICE:
+            ranks, found = self._of_one(slice)
+        else:
+            ranks, found = self._selected(slice, not one)
+        self._left -= len(ranks)
+        return self._named(ranks, found)
+
+    def _selected(self, slice: Slice, several: bool) -> tuple[Ints, list[NDArray[Any]]]:
         ids = self._plan.ids[slice.ranks.start : slice.ranks.stop]
         parameters: dict[str, object] = {
             "low": int(ids.min()),
@@ -165,19 +183,31 @@ class Fetch:
             "last": slice.last,
             "rows": self._left,
         }
-        several = len(ids) > 1
         if several:
             parameters |= {"ids": ids.tolist(), "ranks": list(slice.ranks)}
         if self._plan.query.every is not None:
             parameters["after"] = slice.after
-        sql = duck_sql.select(self._plan.query, several)
-        # A relation (con.sql) is planned twice, and planning is most of what a short answer takes.
-        found = list(self._cursor.execute(sql, parameters).fetchnumpy().values())
+        found = self._asked(duck_sql.select(self._plan.query, self._plan.tables(slice), several), parameters)
         ranks = found.pop(0) if several else np.full(len(found[0]), slice.ranks.start, np.int32)
-        self._left -= len(ranks)
-        return self._named(ranks, found)
+        return ranks, found
 
-    def _named(self, ranks: NDArray[np.int32], found: Sequence[NDArray[Any]]) -> pa.Table:
+    def _of_one(self, slice: Slice) -> tuple[Ints, list[NDArray[Any]]]:
+        """Raw rows of a stream that has not more than can be held, so that nothing is lost by sorting them here."""
+        query = self._plan.query
+        parameters = {"low": int(self._plan.ids[slice.ranks.start]), "first": slice.first, "last": slice.last}
+        parts = [self._asked(duck_sql.of_one(query, table), parameters) for table in self._plan.tables(slice)]
+        columns = [np.concatenate(column) for column in zip(*parts, strict=True)]
+        order = np.argsort(columns[0], kind="stable")[: self._left]
+        time, value, delay, late, quality = (column[order] for column in columns)
+        received = (time // 1000 + delay + late) * 1000
+        return np.full(len(time), slice.ranks.start, np.int32), [time, value, received, quality]
+
+    def _asked(self, sql: str, parameters: dict[str, Any]) -> list[NDArray[Any]]:
+        # A relation (con.sql) is planned twice, and planning is most of what a short answer takes.
+        found = cast(dict[str, NDArray[Any]], self._cursor.execute(sql, parameters).fetchnumpy())
+        return list(found.values())
+
+    def _named(self, ranks: Ints, found: Sequence[NDArray[Any]]) -> pa.Table:
         """The rows with the names of their streams in place of the rank, in the types of the schema."""
         schema = self._plan.schema
         values = [pa.array(column).cast(field.type) for column, field in zip(found, list(schema)[3:], strict=True)]

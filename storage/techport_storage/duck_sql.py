@@ -10,6 +10,8 @@ nearly nothing. In one column the few long ones would widen all (measured: 2.3 b
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from techport_storage.buckets import fixed_width
 from techport_storage.model import Aggregate, Every, Query, percentile_of
 
@@ -70,7 +72,17 @@ def ends_of(table: str) -> str:
     )
 
 
-def select(query: Query, several: bool = True) -> str:
+def of_one(query: Query, table: str) -> str:
+    """Raw rows of the stream $low from $first to $last in no order, as the table holds them.
+
+    What it leaves to the caller (order, limit, the time of arrival, a second table) costs more to plan than to do.
+    """
+    good = " AND quality = 0" if query.quality == "good" else ""
+    where = f"stream = $low AND time BETWEEN $first AND $last{good}"
+    return f"SELECT time, value, delay, late, quality FROM {table} WHERE {where}"
+
+
+def select(query: Query, tables: Sequence[str], several: bool = True) -> str:
     """The rows of one slice of a query, ordered by rank (of the stream, in the order of names) and time.
 
     Parameters: $low and $high, the least and the greatest id of the streams, which let row groups be skipped; $first
@@ -82,7 +94,7 @@ def select(query: Query, several: bool = True) -> str:
     where = f"stream BETWEEN $low AND $high AND time BETWEEN $first AND $last{good}"
     columns = "time, value, delay, late, quality" if query.every is None else "time, value"
     columns, rank = (f"stream, {columns}", "rank, ") if several else (columns, "")
-    source = " UNION ALL ".join(f"SELECT {columns} FROM {table} WHERE {where}" for table in ("body", "head"))
+    source = " UNION ALL ".join(f"SELECT {columns} FROM {table} WHERE {where}" for table in tables)
     if several:
         picked = "SELECT unnest($ids::INTEGER[]) AS stream, unnest($ranks::INTEGER[]) AS rank"
         source = f"({source}) JOIN ({picked}) USING (stream)"

@@ -15,6 +15,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, fields
 
 import duckdb
@@ -49,11 +50,13 @@ def policy_of(numbers: dict[str, int]) -> Policy:
 
 
 class Upkeep:
-    def __init__(self, file: DuckFile, policy: Policy) -> None:
+    def __init__(self, file: DuckFile, policy: Policy, compacted: Callable[[], None]) -> None:
+        """`compacted` is called, while nobody writes, when the head has become part of the body."""
         self.writing = threading.Lock()
         self.moving = threading.Lock()
         self._file = file
         self._policy = policy
+        self._compacted = compacted
         self._thread: threading.Thread | None = None
         self._starting = threading.Lock()
         self._head_rows = 0  # about: rows that replaced some of the head count twice until the next recount
@@ -142,6 +145,8 @@ class Upkeep:
             cursor.execute("DELETE FROM head")
             cursor.execute("UPDATE layout SET runs = runs + 1")
         self.recount()
+        with self.writing:
+            self._compacted()
 
     def _merge_is_due(self) -> bool:
         with self._file.cursor() as cursor:

@@ -161,6 +161,7 @@ def learn(directory: Directory, arrivals: Arrivals, replaced: NDArray[np.int64])
     starts = np.append(0, ends[:-1] + 1)
     fresh = np.ones(len(stream), np.int64)
     fresh[replaced] = 0
+    directory.note_head(stream[ends], arrivals.time[starts])
     directory.note(
         stream[ends],
         np.add.reduceat(fresh, starts),

@@ -80,7 +80,6 @@ def _table(stream: NDArray[np.int32], time: Int, value: Column) -> pa.Table:
 
 def _aggregate(con: duckdb.DuckDBPyConnection, query: Query, rows: pa.Table) -> Buckets:
     con.register("body", rows)
-    con.register("head", rows.slice(0, 0))
     streams = np.unique(rows["stream"].to_numpy())
     parameters = {
         "ids": streams.tolist(),
@@ -92,7 +91,7 @@ def _aggregate(con: duckdb.DuckDBPyConnection, query: Query, rows: pa.Table) -> 
         "after": FIRST - 1,
         "rows": rows.num_rows,
     }
-    stream, time, *values = con.sql(duck_sql.select(query), params=parameters).to_arrow_table().columns
+    stream, time, *values = con.sql(duck_sql.select(query, ("body",)), params=parameters).to_arrow_table().columns
     names = [*(name for name in query.aggregates if name != "count"), "count"]
     return Buckets(
         stream.to_numpy().astype(np.int64),

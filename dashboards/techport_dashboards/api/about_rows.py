@@ -8,7 +8,6 @@ from fastapi import Request
 
 from techport_dashboards import times
 from techport_dashboards.catalogue import Catalogue
-from techport_dashboards.costs import selects
 from techport_storage.every import format_every
 from techport_storage.model import Query
 
@@ -17,7 +16,7 @@ SPDX = "https://spdx.org/licenses/"
 
 def about(query: Query, catalogue: Catalogue) -> dict[str, Any]:
     """The question as it was understood, and what is needed to use and to cite its answer."""
-    chosen = [info for stream, info in catalogue.streams.items() if selects(query.select, stream)]
+    chosen = catalogue.chosen(query.select)
     present = {info.stream.pilot for info in chosen} or set(query.select.pilots or ())
     pilots = [catalogue.pilots[name] for name in sorted(present) if name in catalogue.pilots]
     return {

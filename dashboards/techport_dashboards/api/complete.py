@@ -11,7 +11,6 @@ from starlette.concurrency import run_in_threadpool
 from techport_dashboards import times
 from techport_dashboards.access import Viewer, allow
 from techport_dashboards.api.schema import Choice, CompletenessItem, GapItem, Listed, paged
-from techport_dashboards.costs import selects
 from techport_dashboards.errors import Problem
 from techport_dashboards.queries import TIME_EXAMPLE, instant, pick_zone, select
 from techport_dashboards.services import Services, services_of
@@ -99,7 +98,7 @@ def _asked(
     start = instant("start", parameters.start or "-P7D", zone, now, False)
     if start is None or start >= end:
         raise Problem("bad-parameter", "The period is empty.", parameter="start", example=TIME_EXAMPLE)
-    names = {stream for stream in catalogue.streams if selects(chosen, stream)} | set(services.store.streams(chosen))
+    names = {info.stream for info in catalogue.chosen(chosen)} | set(services.store.streams(chosen))
     return {stream: catalogue.stream(stream).interval_us for stream in names}, start, end
 
 

@@ -22,7 +22,6 @@ from techport_dashboards.api.schema import (
 )
 from techport_dashboards.areas import area
 from techport_dashboards.catalogue import Catalogue
-from techport_dashboards.costs import selects
 from techport_dashboards.errors import Problem
 from techport_dashboards.names import devices_inside
 from techport_dashboards.queries import select
@@ -111,9 +110,7 @@ def _chosen(services: Services, viewer: Viewer, choice: Any) -> tuple[Catalogue,
     inside = area(choice.bbox, choice.within, choice.near)
     here = None if inside is None else devices_inside(catalogue, inside)
     by_name = msgspec.structs.replace(chosen, streams=None)
-    described = {
-        stream for stream in catalogue.streams if selects(by_name, stream) and (here is None or stream[:2] in here)
-    }
+    described = {info.stream for info in catalogue.chosen(by_name) if here is None or info.stream[:2] in here}
     return catalogue, chosen, sorted(described | set(services.store.streams(chosen)))
 
 

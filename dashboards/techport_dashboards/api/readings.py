@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterator
 from typing import Annotated, Any
 
@@ -21,12 +22,13 @@ from techport_dashboards.api.schema import (
     LatestItem,
     Listed,
     ReadingsPage,
+    decode,
+    encode,
     page_size,
-    paged,
 )
 from techport_dashboards.catalogue import Catalogue
 from techport_dashboards.errors import Problem
-from techport_dashboards.queries import Answer, Question, answer, resolve, select
+from techport_dashboards.queries import Answer, Question, answer, last_key, resolve, select
 from techport_dashboards.services import Services, services_of
 from techport_dashboards.shaping import Shape, shaped
 from techport_storage.model import Query as StoreQuery
@@ -86,19 +88,19 @@ def respond(request: Request, services: Services, viewer: Viewer, parameters: Re
 
 def whole(services: Services, viewer: Viewer, question: Question, shape: Shape) -> Answer:
     """All rows in a shape that needs them at once."""
-    now = times.now()
-    resolved = resolve(question, viewer, services.catalogues.current(), services.store, services.settings.zone, now)
+    now, catalogue = times.now(), services.catalogues.current()
+    resolved = resolve(question, viewer, catalogue, services.store, services.settings.zone, now)
     query = resolved.query
     if shape.downsample and query.every is not None:
         raise Problem("bad-parameter", "downsample picks readings, not buckets.", parameter="every", example="none")
     streams = services.store.streams(query.select) if shape.fill != "none" else []
-    return Answer(resolved, shaped(services.store.read(query), query, streams, shape, now))
+    return Answer(resolved, catalogue, shaped(services.store.read(query), query, streams, shape, now))
 
 
 def _written(
     request: Request, services: Services, found: Answer, format: formats.Format, shape: Shape
 ) -> Response:  # fmt: skip
-    catalogue, query = services.catalogues.current(), found.resolved.query
+    catalogue, query = found.catalogue, found.resolved.query
     dress = dressing(query, catalogue, shape)
     schema = dress(pa.RecordBatch.from_pylist([], found.rows.schema)).schema
     described = about(query, catalogue)
@@ -110,15 +112,15 @@ def _written(
     batches = formats.pieces(found.rows, dress)
     media_type = formats.MEDIA_TYPES[format]
     if format == "json":
-        items = formats.json_items(batches)
-        if not shape.plain and len(items) > services.settings.max_page_size:
+        assert isinstance(found.rows, pa.Table)  # JSON has a limit, or a shape
+        if not shape.plain and found.rows.num_rows > services.settings.max_page_size:
             raise Problem(
-                "limit-too-large", f"{len(items)} rows are more than one JSON answer holds.",
+                "limit-too-large", f"{found.rows.num_rows} rows are more than one JSON answer holds.",
                 parameter="format", example="parquet",
             )  # fmt: skip
-        return Response(
-            msgspec.json.encode({"items": items, "next": found.next, **described}), 200, headers, media_type
-        )
+        items = msgspec.Raw(formats.json_rows(batches))
+        body = msgspec.json.encode({"items": items, "next": found.next, **described})
+        return Response(body, 200, headers, media_type)
     stream: Iterator[bytes]
     match format:
         case "parquet":
@@ -155,21 +157,23 @@ def dressing(query: StoreQuery, catalogue: Catalogue, shape: Shape) -> formats.D
 
 
 @router.get("/latest", response_model=Listed[LatestItem])
-async def latest(request: Request, viewer: Allowed, choice: ChoiceParameters) -> dict[str, Any]:
+async def latest(request: Request, viewer: Allowed, choice: ChoiceParameters) -> Response:
     """The reading with the greatest time of each stream."""
     services = services_of(request)
     return await run_in_threadpool(_latest, services, viewer, choice)
 
 
-def _latest(services: Services, viewer: Viewer, choice: Choice) -> dict[str, Any]:
-    catalogue = services.catalogues.current()
+def _latest(services: Services, viewer: Viewer, choice: Choice) -> Response:
+    catalogue, settings = services.catalogues.current(), services.settings
     table = services.store.latest(select(choice.question(), viewer, catalogue, services.store))
-    settings = services.settings
-    some, following = paged(
-        list(rows.latest_items(table, catalogue)),
-        lambda item: "\0".join((item["pilot"], item["device"], item["quantity"])),
-        choice,
-        settings.page_size,
-        settings.max_page_size,
-    )
-    return {"items": some, "next": following}
+    size = page_size(choice.limit, settings.page_size, settings.max_page_size)
+    if choice.cursor is not None:
+        keys = [
+            "\0".join(key) for key in zip(*(table[name].to_pylist() for name in table.column_names[:3]), strict=True)
+        ]
+        table = table.slice(bisect_right(keys, decode(choice.cursor)))
+    page = table.slice(0, size)
+    following = encode("\0".join(last_key(page).stream)) if page.num_rows < table.num_rows else None
+    batches = formats.pieces(page, lambda batch: rows.with_units(batch, catalogue.unit))
+    body = msgspec.json.encode({"items": msgspec.Raw(formats.json_rows(batches)), "next": following})
+    return Response(body, media_type=formats.MEDIA_TYPES["json"])

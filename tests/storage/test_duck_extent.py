@@ -1,0 +1,115 @@
+"""What the embedded store knows by heart: how much there is, whether it changed, and which table holds it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from techport_storage.duck import DuckStore
+from techport_storage.extent import KnowsExtent
+from techport_storage.model import Batch, Query, Selection, Stream
+
+S = 1_000_000
+A, B = Stream("p", "a", "t"), Stream("p", "b", "t")
+OF_A = Selection(streams=(A,))
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "readings.duckdb"
+
+
+@pytest.fixture
+def store(path: Path) -> Iterator[DuckStore]:
+    store = DuckStore.open(f"duckdb:///{path}?head_rows=1000")
+    yield store
+    store.close()
+
+
+def put(store: DuckStore, stream: Stream, seconds: range, value: float = 1.0) -> None:
+    at = np.array(seconds, np.int64) * S
+    zeros = np.zeros(len(at))
+    store.write(Batch([stream], zeros.astype(np.int32), at, zeros + value, at, zeros.astype(np.uint8)))
+
+
+def compact(store: DuckStore) -> None:
+    store._upkeep.compact()
+
+
+def values(store: DuckStore, start: int, end: int) -> list[tuple[int, float]]:
+    with store.read(Query(select=OF_A, start=start * S, end=end * S)) as reader:
+        table = reader.read_all()
+    return list(zip((table["time"].cast("int64").to_numpy() // S).tolist(), table["value"].to_pylist(), strict=True))
+
+
+def test_it_says_about_how_many_readings_there_are(store: DuckStore) -> None:
+    assert isinstance(store, KnowsExtent)
+    put(store, A, range(100))
+    put(store, B, range(0, 1000, 10))
+    assert store.extent(Selection()).readings == 200
+    assert store.extent(OF_A, start=50 * S, end=60 * S).readings == pytest.approx(10, abs=1)
+    assert store.extent(OF_A, start=500 * S).readings == 0
+
+
+@pytest.mark.parametrize(
+    ("change", "changes"),
+    [
+        (lambda store: put(store, A, range(100, 110)), False),  # behind the end of what was asked for
+        (lambda store: put(store, B, range(50)), False),  # another stream
+        (lambda store: put(store, A, range(20, 21), 2.0), True),  # replaced
+        (lambda store: put(store, A, range(-5, 0)), True),  # late, and before everything
+        (lambda store: store.erase(OF_A, end=10 * S), True),
+        (lambda store: put(store, A, range(49, 51), 1.0), True),
+    ],
+)
+def test_another_edition_when_readings_of_the_time_changed(
+    store: DuckStore, change: Callable[[DuckStore], object], changes: bool
+) -> None:
+    put(store, A, range(100))
+    before = store.extent(OF_A, end=50 * S).edition
+    assert store.extent(OF_A, end=50 * S).edition == before
+    change(store)
+    assert (store.extent(OF_A, end=50 * S).edition != before) is changes
+
+
+def test_another_edition_when_more_came_before_the_end_of_the_time(store: DuckStore) -> None:
+    put(store, A, range(10))
+    before = store.extent(OF_A, end=50 * S).edition
+    put(store, A, range(10, 11))
+    assert store.extent(OF_A, end=50 * S).edition != before
+
+
+def test_an_edition_is_of_one_opening(store: DuckStore, path: Path) -> None:
+    put(store, A, range(10))
+    before = store.extent(OF_A).edition
+    store.close()
+    again = DuckStore.open(f"duckdb:///{path}")
+    try:
+        assert again.extent(OF_A).edition != before
+        assert again.extent(OF_A).readings == 10
+    finally:
+        again.close()
+
+
+def test_rows_are_found_in_whichever_table_they_are(store: DuckStore, path: Path) -> None:
+    put(store, A, range(0, 100, 2))
+    compact(store)
+    put(store, A, range(100, 110))
+    assert values(store, 0, 10) == [(t, 1.0) for t in range(0, 10, 2)]  # of the body alone
+    assert values(store, 96, 103) == [(t, 1.0) for t in (96, 98, 100, 101, 102)]  # of both
+    put(store, A, range(3, 4), 2.0)  # late: the head reaches back now
+    put(store, A, range(4, 5), 3.0)  # and replaces a row of the body
+    expected = [(0, 1.0), (2, 1.0), (3, 2.0), (4, 3.0), (6, 1.0), (8, 1.0)]
+    assert values(store, 0, 10) == expected
+    compact(store)
+    assert values(store, 0, 10) == expected
+    put(store, A, range(5, 6), 4.0)
+    store.close()
+    again = DuckStore.open(f"duckdb:///{path}")
+    try:
+        assert values(again, 0, 10) == sorted([*expected, (5, 4.0)])
+    finally:
+        again.close()
