@@ -28,7 +28,8 @@ from techport_ingest.check import Columns
 from techport_ingest.decoders import native
 from techport_ingest.message import Message
 from techport_ingest.metrics import Metrics
-from techport_ingest.mqtt_paho import MqttSettings, PahoSource
+from techport_ingest.mqtt_paho import PahoSource
+from techport_ingest.mqtt_settings import MqttSettings
 from techport_ingest.pipeline import Pipeline, PipelineSettings
 from techport_pilots.books import Books
 from techport_pilots.model import DeviceDefinition, PilotDefinition, StreamDefinition, Text

@@ -1,7 +1,7 @@
 """The wiring: from settings to the parts of a running platform, opened in order and closed in reverse.
 
 stores()      registry, books and time-series store
-source()      the broker of this process, where it runs one, and the source that reads from it
+broker()      the broker, started where it is our own: the source that reads from it, the relay that publishes to it
 ingesting()   the pipeline, in a thread of its own
 flagging()    quality flags that need the readings around one, in a thread of their own
 web()         the ASGI app over the same stores, until Ctrl-C
@@ -15,6 +15,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import msgspec
 import structlog
@@ -25,8 +26,10 @@ from techport_ingest.admission import AccessFiles, Gate, Own
 from techport_ingest.broker import LOOPBACK, BrokerError, Mosquitto, MosquittoSettings, find_mosquitto
 from techport_ingest.embedded import EmbeddedBroker, EmbeddedSettings
 from techport_ingest.metrics import Metrics
-from techport_ingest.mqtt_paho import MqttSettings, PahoSource, Tls
+from techport_ingest.mqtt_paho import PahoSource
+from techport_ingest.mqtt_settings import MqttSettings, Tls
 from techport_ingest.pipeline import Pipeline, PipelineSettings
+from techport_ingest.relay import Relay
 from techport_ingest.source import Source
 from techport_pilots.books import Books
 from techport_pilots.credentials import Credentials
@@ -57,30 +60,61 @@ def stores(settings: Settings) -> Iterator[Stores]:
         yield Stores(registry, Books(registry.engine), readings, CollectorRegistry())
 
 
+class Reached(NamedTuple):
+    """A broker: its messages for the pipeline, and a way to publish."""
+
+    source: Source
+    relay: Relay
+
+
 @contextmanager
-def source(settings: Settings, own_broker: Registry | None = None, retire: bool = False) -> Iterator[Source]:
-    """The messages of the broker at settings.mqtt, which is started first where it is our own. Raises BrokerError.
+def broker(settings: Settings, own_broker: Registry | None = None, retire: bool = False) -> Iterator[Reached]:
+    """The broker at settings.mqtt, which is started first where it is our own. Raises BrokerError.
 
     Our own broker lets in the devices with a credential in the registry `own_broker`, and on the loopback everybody
     else. `retire` takes only what waits in the worker's session, and removes the session at the end.
     """
     with ExitStack() as closing:
         reader: Source
+        reach = mqtt_settings(settings)
         if own_broker is not None and _broker_kind(settings) == "embedded":
-            reader = _embedded(settings, own_broker)
+            reader, reach = _embedded(settings, reach, own_broker)
         else:
-            reach = mqtt_settings(settings)
             if own_broker is not None and _broker_kind(settings) == "mosquitto":
                 reach = closing.enter_context(_mosquitto(settings, reach, own_broker))
             reader = PahoSource(msgspec.structs.replace(reach, retire=retire))
         closing.callback(reader.close)
-        yield reader
+        relay = Relay(reach)
+        closing.callback(relay.close)
+        yield Reached(reader, relay)
 
 
-def _embedded(settings: Settings, registry: Registry) -> EmbeddedBroker:
+@contextmanager
+def relaying(settings: Settings) -> Iterator[Relay]:
+    """A way to publish to the broker at settings.mqtt, for a process that receives nothing."""
+    relay = Relay(mqtt_settings(settings))
+    try:
+        yield relay
+    finally:
+        relay.close()
+
+
+def _embedded(settings: Settings, reach: MqttSettings, registry: Registry) -> tuple[EmbeddedBroker, MqttSettings]:
+    """The broker, and how this process reaches it."""
     address = settings.mqtt_address
+    own = _own(reach)
     listen = EmbeddedSettings(host=address.host, port=address.port, window=settings.inflight)
-    return EmbeddedBroker(listen, Gate(Credentials(registry.engine).all, address.host in LOOPBACK))
+    gate = Gate(Credentials(registry.engine).all, address.host in LOOPBACK, own)
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(address.host, address.host)
+    known = msgspec.structs.replace(reach, host=host, username=own.username, password=own.password)
+    return EmbeddedBroker(listen, gate), known
+
+
+def _own(reach: MqttSettings) -> Own:
+    """The platform's own user at a broker that it runs: as the settings say, or one that nobody else knows."""
+    if reach.username is not None:
+        return Own(reach.username, reach.password or "")
+    return Own("techport", secrets.token_hex(16))
 
 
 def _broker_kind(settings: Settings) -> str:
@@ -98,9 +132,7 @@ def _mosquitto(settings: Settings, reach: MqttSettings, registry: Registry) -> I
     address = settings.mqtt_address
     folder = (settings.data / "mosquitto").resolve()
     anonymous = address.host in LOOPBACK
-    own = Own(reach.username, reach.password or "") if reach.username is not None else None
-    if own is None and not anonymous:
-        own = Own("techport", secrets.token_hex(16))
+    own = _own(reach)
     access = AccessFiles(folder, Credentials(registry.engine).all, anonymous, own)
     access.write()
     broker = Mosquitto(
@@ -111,7 +143,7 @@ def _mosquitto(settings: Settings, reach: MqttSettings, registry: Registry) -> I
     broker.start()
     access.follow(broker.reload)
     try:
-        yield reach if own is None else msgspec.structs.replace(reach, username=own.username, password=own.password)
+        yield msgspec.structs.replace(reach, username=own.username, password=own.password)
     finally:
         access.stop()
         broker.stop()
@@ -136,15 +168,16 @@ def mqtt_settings(settings: Settings) -> MqttSettings:
 
 
 @contextmanager
-def ingesting(settings: Settings, parts: Stores, reader: Source, failed: Callable[[], None]) -> Iterator[Pipeline]:
+def ingesting(settings: Settings, parts: Stores, reached: Reached, failed: Callable[[], None]) -> Iterator[Pipeline]:
     """Run the pipeline in a thread until the block ends. `failed` is called if the pipeline gives up by itself."""
     pipeline = Pipeline(
-        source=reader,
+        source=reached.source,
         registry=parts.registry,
         books=parts.books,
         store=parts.readings,
         metrics=Metrics(parts.metrics),
         settings=PipelineSettings(worker=settings.worker),
+        tell=reached.relay.tell,
     )
 
     def run() -> None:

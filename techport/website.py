@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from concurrent.futures import Future
+
 from techport.platform import Stores
 from techport.settings import Settings
 from techport_dashboards.app import create_app
 from techport_dashboards.server import WebServer
-from techport_dashboards.settings import BrokerPlace, Health, HealthCheck, WebSettings, no_health
+from techport_dashboards.settings import BrokerPlace, Health, HealthCheck, NotTaken, Post, WebSettings, no_health
 from techport_ingest.lint import explain
 from techport_ingest.pipeline import Pipeline
+from techport_ingest.relay import Relay
 
 
-def web(settings: Settings, parts: Stores, health: HealthCheck = no_health) -> WebServer:
-    """The web server, ready to run()."""
+def web(settings: Settings, parts: Stores, health: HealthCheck = no_health, relay: Relay | None = None) -> WebServer:
+    """The web server, ready to run(). `relay` reaches the broker, for what devices send over HTTP."""
     app = create_app(
         parts.registry,
         parts.readings,
@@ -31,6 +34,7 @@ def web(settings: Settings, parts: Stores, health: HealthCheck = no_health) -> W
         health,
         parts.metrics,
         explain,
+        None if relay is None else _post(relay),
     )
     return WebServer(app, settings.http_address.host, settings.http_address.port)
 
@@ -38,6 +42,23 @@ def web(settings: Settings, parts: Stores, health: HealthCheck = no_health) -> W
 def _broker(settings: Settings) -> BrokerPlace:
     address = settings.mqtt_address
     return BrokerPlace(address.host, address.port, own=settings.broker != "external")
+
+
+def _post(relay: Relay) -> Post:
+    """The relay as the web app knows it."""
+
+    def post(topic: str, payload: bytes) -> Future[None]:
+        answer: Future[None] = Future()
+
+        def taken(sent: Future[None]) -> None:
+            if answer.set_running_or_notify_cancel():
+                error = sent.exception()
+                answer.set_result(None) if error is None else answer.set_exception(NotTaken(str(error)))
+
+        relay.send(topic, payload).add_done_callback(taken)
+        return answer
+
+    return post
 
 
 def pipeline_health(pipeline: Pipeline) -> HealthCheck:

@@ -17,11 +17,13 @@ from techport_dashboards.services import services_of
 
 PUBLIC: dict[str, str] = {
     "/healthz": "says only that the process is alive; asked by supervisors that have no account",
+    "/push/{form}": "takes messages of devices, which prove who they are by their own credential",
 }
 """Routes that do not pass `allow`, each with the reason."""
 
 UNCHANGING: dict[str, str] = {
     "/api/v1/decode": "says what would become of a message and keeps nothing",
+    "/push/{form}": "adds what a device says to what is known of it, with the device's own credential",
 }
 """Routes that take a POST and need not pass `allow_change`, each with the reason."""
 

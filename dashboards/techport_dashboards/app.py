@@ -13,7 +13,7 @@ from prometheus_client import CollectorRegistry
 from starlette.concurrency import run_in_threadpool
 from starlette.middleware.gzip import DEFAULT_EXCLUDED_CONTENT_TYPES, GZipMiddleware
 
-from techport_dashboards import access, api, catalog, edr, errors, operations, pages, sta
+from techport_dashboards import access, api, catalog, edr, errors, operations, pages, push, sta
 from techport_dashboards.assets import PLOTLY, Assets
 from techport_dashboards.catalogue import Catalogues
 from techport_dashboards.courtesy import Conditional, FairShare
@@ -24,7 +24,7 @@ from techport_dashboards.jobs import Jobs
 from techport_dashboards.live import Live
 from techport_dashboards.middleware import Measured, SecurityHeaders
 from techport_dashboards.services import Services
-from techport_dashboards.settings import HealthCheck, WebSettings, no_health
+from techport_dashboards.settings import HealthCheck, Post, WebSettings, no_health
 from techport_dashboards.templating import environment
 from techport_pilots.books import Books
 from techport_pilots.explanation import Explain
@@ -46,12 +46,14 @@ def create_app(
     health: HealthCheck = no_health,
     metrics: CollectorRegistry | None = None,
     explain: Explain | None = None,
+    post: Post | None = None,
 ) -> FastAPI:
     """The ASGI app over a registry and a store that the caller opens and closes.
 
     `books` are the ingestor's tallies for the accounting on device pages, `health` says whether the rest of the process
-    is ready, `metrics` is what /metrics shows; the app adds its own. `explain` is the linter of messages. It holds no
-    state: run as many as needed. Serve it with techport_dashboards.server, which lets live pages go when it stops.
+    is ready, `metrics` is what /metrics shows; the app adds its own. `explain` is the linter of messages, `post`
+    publishes what devices send over HTTP. The app holds no state: run as many as needed. Serve it with
+    techport_dashboards.server, which lets live pages go when it stops.
     """
     settings = settings or WebSettings()
     metrics = metrics if metrics is not None else CollectorRegistry()
@@ -92,9 +94,11 @@ def create_app(
         Holdings(registry, store),
         jobs,
         explain,
+        post,
     )
     errors.install(app)
     app.include_router(operations.public)
+    app.include_router(push.router)
     for router in (operations.router, api.router, sta.router, edr.router, catalog.router, pages.router):
         app.include_router(router, dependencies=[Depends(access.allow)])
     app.add_middleware(Conditional)

@@ -63,6 +63,9 @@ KINDS: dict[str, Kind] = {
     "bad-definition": Kind(
         422, "The pilot's definition would not be right", "`detail` names what is wrong and what to do about it."
     ),
+    "no-credential": Kind(401, "Who sends this?", "Send the device's user name and password (HTTP Basic)."),
+    "too-large": Kind(413, "Too long for one message", "Send fewer readings at a time."),
+    "not-taken": Kind(503, "The broker has not taken it", "Keep it and send it again, as `Retry-After` says."),
     "store-unavailable": Kind(503, "The store cannot answer now", "Nothing is lost. Try again in a few seconds."),
     "registry-unavailable": Kind(503, "The registry cannot answer now", "Nothing is lost. Try again in a few seconds."),
     "internal": Kind(500, "Something went wrong here", "Not your fault. The server's log has the details."),

@@ -15,7 +15,7 @@ from techport_dashboards.evaluations import Evaluations
 from techport_dashboards.holdings import Holdings
 from techport_dashboards.jobs import Jobs
 from techport_dashboards.live import Live
-from techport_dashboards.settings import HealthCheck, WebSettings
+from techport_dashboards.settings import HealthCheck, Post, WebSettings
 from techport_pilots.books import Books
 from techport_pilots.explanation import Explain
 from techport_storage.store import ReadingStore
@@ -36,6 +36,7 @@ class Services:
     holdings: Holdings
     jobs: Jobs
     explain: Explain | None
+    post: Post | None = None
 
 
 def services_of(connection: HTTPConnection) -> Services:

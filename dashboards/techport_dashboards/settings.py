@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -66,6 +67,14 @@ class Health:
 
 
 HealthCheck = Callable[[], Health]
+
+
+class NotTaken(Exception):
+    """The broker did not say that it has the message."""
+
+
+Post = Callable[[str, bytes], Future[None]]
+"""Publishes a payload to a topic. The result is there when the broker has acknowledged it; NotTaken when it has not."""
 
 
 def no_health() -> Health:

@@ -8,6 +8,7 @@ alone.
 
 from __future__ import annotations
 
+import hmac
 import os
 import threading
 from collections.abc import Callable, Sequence
@@ -51,15 +52,18 @@ class Everybody:
 
 
 class Gate:
-    """Devices by their credentials; those without a user name where `anonymous` says so."""
+    """Devices by their credentials, the platform by its own; those without a user name where `anonymous` says so."""
 
-    def __init__(self, known: Known, anonymous: bool) -> None:
+    def __init__(self, known: Known, anonymous: bool, own: Own | None = None) -> None:
         self._known = known
         self._anonymous = anonymous
+        self._own = own
 
     def admit(self, username: str | None, password: str | None) -> str | None:
         if not username:
             return EVERYTHING if self._anonymous else None
+        if self._own is not None and username == self._own.username:
+            return EVERYTHING if hmac.compare_digest((password or "").encode(), self._own.password.encode()) else None
         try:
             known = {credential.username: credential for credential in self._known()}
         except RegistryUnavailable as error:

@@ -18,9 +18,8 @@ import threading
 import time
 from collections import deque
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any
 
-import msgspec
 import structlog
 from paho.mqtt.client import Client, ConnectFlags, DisconnectFlags, MQTTMessage
 from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, MQTTProtocolVersion
@@ -30,41 +29,12 @@ from paho.mqtt.reasoncodes import ReasonCode
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from techport_ingest.message import Message
+from techport_ingest.mqtt_settings import MqttSettings
 
 log = structlog.get_logger(__name__)
 
 _MID_BITS = 16
 _QOS_BITS = 2
-
-
-class Tls(msgspec.Struct, frozen=True, kw_only=True):
-    """Files in PEM form. Without `ca` the system's authorities are trusted."""
-
-    ca: str | None = None
-    certificate: str | None = None
-    key: str | None = None
-
-
-class MqttSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """How to reach the broker and as whom. `repr` does not show the password."""
-
-    client_id: str  # fixed: it is what the broker keeps the session under
-    host: str = "127.0.0.1"
-    port: int = 1883
-    topics: tuple[str, ...] = ("pilots/#",)
-    share: str | None = None  # group of workers that divide the topics among them
-    username: str | None = None
-    password: str | None = None
-    tls: Tls | None = None
-    protocol: Literal["5", "3.1.1"] = "5"
-    window: int = 10_000  # unacknowledged messages in flight, 1..65535
-    session_expiry: int = 7 * 24 * 3600  # seconds that the broker keeps the session while we are away (MQTT 5)
-    retire: bool = False  # take what waits in the session and nothing new; close() then removes the session (MQTT 5)
-    keepalive: int = 30  # seconds
-    longest_wait: float = 30.0  # seconds between two attempts to connect, at most
-
-    def __repr__(self) -> str:
-        return f"MqttSettings({self.client_id!r} at {self.host}:{self.port})"
 
 
 class PahoSource:
@@ -281,10 +251,7 @@ class PahoSource:
         client.on_disconnect = self._on_disconnect
         client.on_subscribe = self._on_subscribe
         client.on_unsubscribe = self._on_unsubscribe
-        if settings.username is not None:
-            client.username_pw_set(settings.username, settings.password)
-        if settings.tls is not None:
-            client.tls_set(ca_certs=settings.tls.ca, certfile=settings.tls.certificate, keyfile=settings.tls.key)
+        settings.identify(client)
         return client
 
     def _connect_properties(self) -> Properties:

@@ -22,6 +22,7 @@ from techport_ingest.counting import count_rows
 from techport_ingest.decoders import Decoder
 from techport_ingest.message import Message
 from techport_ingest.metrics import Metrics
+from techport_ingest.notices import Notices, Tell
 from techport_ingest.outcomes import watched
 from techport_ingest.reader import Reader
 from techport_ingest.snapshots import Registry, Snapshots
@@ -78,7 +79,9 @@ class Pipeline:
         metrics: Metrics,
         settings: PipelineSettings | None = None,
         decoders: Mapping[str, Decoder] | None = None,
+        tell: Tell | None = None,
     ) -> None:
+        """`tell` publishes to devices what was wrong with their messages."""
         self._source = source
         self._registry = registry
         self._snapshots = Snapshots(registry)
@@ -87,6 +90,7 @@ class Pipeline:
         self._metrics = metrics
         self._settings = settings or PipelineSettings()
         self._reader = Reader(decoders)
+        self._notices = Notices(tell) if tell is not None else None
         self._watched: frozenset[tuple[str, str]] = frozenset()
         self._next_look = 0.0
         self._next_expiry = 0.0
@@ -186,6 +190,8 @@ class Pipeline:
             total.add(tally)
         self._metrics.count(len(messages), total, [entry.reason for entry in set_aside], time.perf_counter() - started)
         self._metrics.count_ignored(passed.rule for passed in account.columns.ignored)
+        if self._notices is not None and not replayed:
+            self._notices.about(set_aside)
         if self._watched and (seen := watched(account, receipt, self._watched, worker, self._last_commit)):
             self._persist("registry", self._registry.watching.record, seen)
 

@@ -9,7 +9,7 @@ import structlog
 from techport_ingest.check import Columns
 from techport_ingest.decoders import Decoder, without_stale
 from techport_ingest.message import BadMessage, Found, Message
-from techport_ingest.router import Route, Router
+from techport_ingest.router import OWN, Route, Router
 from techport_ingest.units import Units
 from techport_pilots.snapshot import Snapshot
 
@@ -34,6 +34,8 @@ class Reader:
             route = self._router.route(message.topic)
             if route is None:
                 columns.set_aside(message, "", "", "", _unknown_topic(message.topic))
+            elif route.format == OWN:
+                continue
             elif route.decode is None:
                 columns.ignore(message, route.pilot, route.device, "status")
             else:

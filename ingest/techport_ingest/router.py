@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from typing import get_args
 
 import msgspec
 from paho.mqtt.client import topic_matches_sub
@@ -10,10 +11,14 @@ from paho.mqtt.client import topic_matches_sub
 from techport_ingest.decoders import Decoder, make_decoders
 from techport_ingest.javascript import CodecShelf
 from techport_ingest.sources import PilotSource
+from techport_pilots.model import DeviceRule, MessageFormat, SourceDefinition
 from techport_pilots.snapshot import Snapshot
 
 IGNORED = "ignored"
 """Format of topics that carry no readings by rule: counted, not stored, not set aside."""
+
+OWN = "own"
+"""Format of topics on which the platform speaks to devices: what comes back to us from there is nobody's message."""
 
 NATIVE_TOPICS = "pilots/#"
 
@@ -21,13 +26,14 @@ NATIVE_TOPICS = "pilots/#"
 class Route(msgspec.Struct, frozen=True, gc=False):
     pilot: str
     device: str  # "" where only the payload says
-    format: str  # a key of the decoders, or IGNORED
-    decode: Decoder | None  # None for IGNORED
+    format: str  # a key of the decoders, IGNORED, or OWN
+    decode: Decoder | None  # None for the last two
     next: Route | None = None  # another pilot whose source takes the topic too; asked when this one has no such device
 
 
 class Router:
-    """Knows `pilots/<pilot>/<device>/readings`, and the `[[sources]]` of the pilots of the newest snapshot.
+    """Knows `pilots/<pilot>/<device>/readings`, `.../push/<format>` where messages come that were posted over HTTP, and
+    the `[[sources]]` of the pilots of the newest snapshot.
 
     Below `pilots/` a pilot's sources come before the rule, and can only be about its own devices. Answers are
     remembered: a platform sees the same few thousand topics all day. The memory is bounded, since a topic is whatever
@@ -39,6 +45,7 @@ class Router:
         self._remembered = remembered
         self._routes: dict[str, Route | None] = {}
         self._sources: dict[tuple[str, str, bytes], PilotSource] = {}
+        self._pushed: dict[tuple[str, str], PilotSource] = {}
         self._shelf = CodecShelf()
         self._snapshot: Snapshot | None = None
 
@@ -56,6 +63,7 @@ class Router:
                 source = before.get(key) or PilotSource(pilot.id, pilot.timezone, definition, self._shelf)
                 self._sources[key] = source
         self._routes.clear()
+        self._pushed.clear()
         return list(before) != list(self._sources)
 
     @property
@@ -84,11 +92,27 @@ class Router:
 
     def _native(self, topic: str) -> Route | None:
         levels = topic.split("/")
-        if len(levels) != 4 or levels[0] != "pilots" or not levels[1] or not levels[2]:
+        if len(levels) < 4 or levels[0] != "pilots" or not levels[1] or not levels[2]:
             return None
-        if levels[3] == "readings":
-            return Route(levels[1], levels[2], "native", self._decoders["native"])
-        return Route(levels[1], levels[2], IGNORED, None) if levels[3] in ("status", "problems") else None
+        pilot, device, purpose, rest = levels[1], levels[2], levels[3], levels[4:]
+        if purpose == "push" and rest and rest[0] in get_args(MessageFormat):
+            return Route(pilot, device, rest[0], self._of_pushed(pilot, rest[0]))
+        if purpose == "readings" and not rest:
+            return Route(pilot, device, "native", self._decoders["native"])
+        if purpose == "status" and not rest:
+            return Route(pilot, device, IGNORED, None)
+        return Route(pilot, device, OWN, None) if purpose == "problems" and not rest else None
+
+    def _of_pushed(self, pilot: str, form: str) -> PilotSource:
+        """What reads a format for the device that the topic names, whatever the message calls it."""
+        source = self._pushed.get((pilot, form))
+        if source is None:
+            assert self._snapshot is not None
+            view = self._snapshot.pilot(pilot)
+            zone = "UTC" if view is None else view.timezone
+            named = SourceDefinition(f"pilots/{pilot}/+/push/#", form, DeviceRule(level=3))  # type: ignore[arg-type]
+            source = self._pushed[pilot, form] = PilotSource(pilot, zone, named, self._shelf)
+        return source
 
 
 def essential(filters: Iterable[str]) -> tuple[str, ...]:

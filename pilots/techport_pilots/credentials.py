@@ -68,6 +68,13 @@ class Credentials:
             mine = delete(credentials).where(credentials.c.username == _username(pilot, device))
             return connection.execute(mine).rowcount > 0
 
+    def check(self, username: str, password: str) -> Credential | None:
+        """The credential of this user name, where the password is its."""
+        with reading(self._engine) as connection:
+            row = connection.execute(select(credentials).where(credentials.c.username == username)).mappings().first()
+        found = None if row is None else Credential(**row)
+        return found if found is not None and verify(password, found.password) else None
+
     def all(self, pilot: str | None = None) -> list[Credential]:
         """Every credential, by user name."""
         query = select(credentials).order_by(credentials.c.username)

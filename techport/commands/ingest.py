@@ -49,15 +49,15 @@ def ingest(
     ):
         import_pilots(parts.registry, pilot or [])
         with (
-            platform.source(settings) as reader,
-            platform.ingesting(settings, parts, reader, failed=interrupt) as pipeline,
+            platform.broker(settings) as reached,
+            platform.ingesting(settings, parts, reached, failed=interrupt) as pipeline,
             platform.flagging(settings, parts),
         ):
             log.info("ingesting", broker=settings.mqtt, worker=settings.worker)
             if own_web:
                 from techport import website
 
-                website.web(settings, parts, website.pipeline_health(pipeline)).run()
+                website.web(settings, parts, website.pipeline_health(pipeline), reached.relay).run()
             else:
                 wait()
 
@@ -76,13 +76,13 @@ def drain(
     from techport import platform
 
     with hold(settings.data, "ingest drain", None, settings.mqtt), platform.stores(settings) as parts:
-        with platform.source(settings, retire=True) as reader:
+        with platform.broker(settings, retire=True) as reached:
             until = time.monotonic() + 30
-            while not reader.connected:
+            while not reached.source.connected:
                 if time.monotonic() > until:
                     raise CannotRun(f"no connection to the broker at {settings.mqtt}; see `techport doctor`")
                 time.sleep(0.1)
-            with platform.ingesting(settings, parts, reader, failed=interrupt) as pipeline:
+            with platform.ingesting(settings, parts, reached, failed=interrupt) as pipeline:
                 started = pipeline.health().last_commit
                 last, since = started, time.monotonic()
                 while time.monotonic() - since < quiet:

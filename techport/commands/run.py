@@ -75,9 +75,9 @@ def serve(
     check_port(settings.http_address, "--http")
     from techport import platform, website
 
-    with platform.stores(settings) as parts:
+    with platform.stores(settings) as parts, platform.relaying(settings) as relay:
         log.info("serving", address=f"http://{settings.http}")
-        website.web(settings, parts).run()
+        website.web(settings, parts, relay=relay).run()
 
 
 def import_pilots(registry: Registry, files: list[Path]) -> None:
@@ -103,13 +103,13 @@ def _run_everything(settings: Settings, pilots: list[Path], district: _District 
     with platform.stores(settings) as parts:
         import_pilots(parts.registry, pilots)
         with (
-            platform.source(settings, parts.registry) as reader,
-            platform.ingesting(settings, parts, reader, failed=interrupt) as pipeline,
+            platform.broker(settings, parts.registry) as reached,
+            platform.ingesting(settings, parts, reached, failed=interrupt) as pipeline,
             platform.flagging(settings, parts),
             district.running() if district else _nothing(),
         ):
             _announce(settings)
-            website.web(settings, parts, website.pipeline_health(pipeline)).run()
+            website.web(settings, parts, website.pipeline_health(pipeline), reached.relay).run()
 
 
 class _District:

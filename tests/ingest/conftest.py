@@ -1,14 +1,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 from paho.mqtt.client import Client
 
-from techport_ingest.broker import Mosquitto
-from tests.ingest.running import Ingest, hang_up, publisher
-from tests.servers.mosquitto import mosquitto
+from techport_ingest.admission import AccessFiles, Gate, Own
+from techport_ingest.broker import Mosquitto, MosquittoSettings, find_mosquitto
+from techport_ingest.embedded import EmbeddedBroker, EmbeddedSettings
+from techport_ingest.mqtt_settings import MqttSettings
+from techport_ingest.relay import Relay
+from techport_ingest.source import Source
+from techport_pilots.credentials import Credentials
+from tests.ingest.running import Ingest, eventually, hang_up, paho_source, publisher
+from tests.servers.mosquitto import free_port, mosquitto
 
 __all__ = ["mosquitto"]
 
@@ -30,3 +37,34 @@ def ingest(tmp_path: Path) -> Iterator[Ingest]:
     running = Ingest(tmp_path)
     yield running
     running.close()
+
+
+OWN = Own("techport", "very secret")
+
+
+@pytest.fixture(params=["mosquitto", "embedded"])
+def platform(request: pytest.FixtureRequest, tmp_path: Path, ingest: Ingest) -> Iterator[int]:
+    """A running ingest, which tells devices their problems, at a broker without anonymous clients; its port."""
+    known, port = Credentials(ingest.registry.engine).all, free_port()
+    with ExitStack() as closing:
+        if request.param == "mosquitto":
+            executable = find_mosquitto()
+            assert executable is not None
+            access = AccessFiles(tmp_path / "broker", known, anonymous=False, own=OWN)
+            access.write()
+            extra = (*access.configuration, "allow_anonymous false")
+            settings = MosquittoSettings(folder=tmp_path / "broker", executable=executable, port=port, extra=extra)
+            broker = Mosquitto(settings)
+            broker.start()
+            closing.callback(broker.stop)
+            access.follow(broker.reload)
+            closing.callback(access.stop)
+            source: Source = paho_source(port, username=OWN.username, password=OWN.password)
+        else:
+            source = EmbeddedBroker(EmbeddedSettings(port=port), Gate(known, anonymous=False, own=OWN))
+        closing.callback(ingest.stop)
+        relay = Relay(MqttSettings(client_id="test", port=port, username=OWN.username, password=OWN.password))
+        closing.callback(relay.close)
+        eventually(lambda: relay.connected, "the relay is connected")
+        ingest.start(source, tell=relay.tell)
+        yield port

@@ -13,7 +13,8 @@ from paho.mqtt.enums import CallbackAPIVersion
 from prometheus_client import CollectorRegistry
 
 from techport_ingest.metrics import Metrics
-from techport_ingest.mqtt_paho import MqttSettings, PahoSource
+from techport_ingest.mqtt_paho import PahoSource
+from techport_ingest.mqtt_settings import MqttSettings
 from techport_ingest.pipeline import Pipeline, PipelineSettings
 from techport_ingest.source import Source
 from techport_pilots.account import Tally

@@ -3,48 +3,13 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
-from pathlib import Path
 
 import msgspec
-import pytest
 from paho.mqtt.client import Client
 from paho.mqtt.enums import CallbackAPIVersion
 
-from techport_ingest.admission import AccessFiles, Gate, Own
-from techport_ingest.broker import Mosquitto, find_mosquitto
-from techport_ingest.embedded import EmbeddedBroker, EmbeddedSettings
-from techport_ingest.source import Source
 from techport_pilots.credentials import Credentials, hashed, verify
 from tests.ingest.running import NOON, Ingest, eventually, paho_source
-from tests.servers.mosquitto import MosquittoSettings, free_port
-
-OWN = Own("techport", "very secret")
-
-
-@pytest.fixture(params=["mosquitto", "embedded"])
-def platform(request: pytest.FixtureRequest, tmp_path: Path, ingest: Ingest) -> Iterator[int]:
-    """A running ingest at a broker without anonymous clients; its port."""
-    known, port = Credentials(ingest.registry.engine).all, free_port()
-    source: Source
-    if request.param == "embedded":
-        ingest.start(EmbeddedBroker(EmbeddedSettings(port=port), Gate(known, anonymous=False)))
-        yield port
-        return
-    executable = find_mosquitto()
-    assert executable is not None
-    access = AccessFiles(tmp_path / "broker", known, anonymous=False, own=OWN)
-    access.write()
-    extra = (*access.configuration, "allow_anonymous false")
-    broker = Mosquitto(MosquittoSettings(folder=tmp_path / "broker", executable=executable, port=port, extra=extra))
-    broker.start()
-    access.follow(broker.reload)
-    source = paho_source(port, username=OWN.username, password=OWN.password)
-    ingest.start(source)
-    yield port
-    access.stop()
-    ingest.stop()
-    broker.stop()
 
 
 def connects(port: int, username: str | None, password: str | None) -> bool:

@@ -11,7 +11,8 @@ from prometheus_client import CollectorRegistry
 
 from techport_ingest.embedded import EmbeddedBroker, EmbeddedSettings
 from techport_ingest.metrics import Metrics
-from techport_ingest.mqtt_paho import MqttSettings, PahoSource
+from techport_ingest.mqtt_paho import PahoSource
+from techport_ingest.mqtt_settings import MqttSettings
 from techport_ingest.pipeline import Pipeline
 from techport_ingest.source import Source
 from techport_pilots.books import Books

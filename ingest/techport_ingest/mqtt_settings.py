@@ -1,0 +1,45 @@
+"""How to reach a broker, and as whom."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+from paho.mqtt.client import Client
+
+
+class Tls(msgspec.Struct, frozen=True, kw_only=True):
+    """Files in PEM form. Without `ca` the system's authorities are trusted."""
+
+    ca: str | None = None
+    certificate: str | None = None
+    key: str | None = None
+
+
+class MqttSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """How to reach the broker and as whom. `repr` does not show the password."""
+
+    client_id: str  # fixed: it is what the broker keeps the session under
+    host: str = "127.0.0.1"
+    port: int = 1883
+    topics: tuple[str, ...] = ("pilots/#",)
+    share: str | None = None  # group of workers that divide the topics among them
+    username: str | None = None
+    password: str | None = None
+    tls: Tls | None = None
+    protocol: Literal["5", "3.1.1"] = "5"
+    window: int = 10_000  # unacknowledged messages in flight, 1..65535
+    session_expiry: int = 7 * 24 * 3600  # seconds that the broker keeps the session while we are away (MQTT 5)
+    retire: bool = False  # take what waits in the session and nothing new; close() then removes the session (MQTT 5)
+    keepalive: int = 30  # seconds
+    longest_wait: float = 30.0  # seconds between two attempts to connect, at most
+
+    def __repr__(self) -> str:
+        return f"MqttSettings({self.client_id!r} at {self.host}:{self.port})"
+
+    def identify(self, client: Client) -> None:
+        """Tell a client who it is: user name, password, certificates."""
+        if self.username is not None:
+            client.username_pw_set(self.username, self.password)
+        if self.tls is not None:
+            client.tls_set(ca_certs=self.tls.ca, certfile=self.tls.certificate, keyfile=self.tls.key)
