@@ -34,6 +34,11 @@ SCRIPT_MESSAGES: tuple[str, ...] = (
     "Get what is shown:",
     "just now",
     "earlier",
+    "no readings here",
+    "link copied",
+    "data copied",
+    "picture saved",
+    "that did not work",
 )
 """Texts that static/js shows."""
 

@@ -38,6 +38,94 @@ def test_one_finger_moves_the_chart_in_time(visit: Visitor) -> None:
     assert 23.5 < hours(query["start"][0], query["end"][0]) < 24.5
 
 
+def test_one_line_goes_through_all_charts(visit: Visitor) -> None:
+    page = visit().open(PILOT)
+    figure = drawn(page)
+    drawn(page, "no2")
+    box = figure.locator(".nsewdrag").first.bounding_box()
+    assert box is not None
+    page.mouse.move(box["x"] + box["width"] / 2, box["y"] + 50)
+    lines = page.locator(".cross")
+    expect(lines.nth(1)).to_be_attached()
+    places = page.locator("figure.chart:has(.cross)").evaluate_all(
+        "figures => figures.map(f => f.querySelector('.cross').offsetLeft / f.querySelector('.plot').offsetWidth)"
+    )
+    assert max(places) - min(places) < 0.01
+    page.mouse.move(5, 5)
+    expect(lines).to_have_count(0)
+
+
+def test_keys_read_a_chart_and_move_it(visit: Visitor) -> None:
+    page = visit().open(PILOT)
+    figure = drawn(page)
+    figure.locator(".plot").focus()
+    for _ in range(3):
+        page.keyboard.press("ArrowLeft")
+    expect(figure.locator(".readout")).to_contain_text("Ila skole")
+    expect(figure.locator(".readout")).to_contain_text("µg/m³")
+    page.keyboard.press("+")
+    expect(page.locator("#live")).to_have_attribute("data-state", "paused")
+    assert parse_qs(urlsplit(page.url).query).keys() == {"start", "end"}
+    figure.locator(".plot").focus()
+    page.keyboard.press("Home")
+    expect(page.locator("#live")).to_have_attribute("data-state", "live")
+
+
+def test_air_has_classes_in_words_and_a_limit_with_its_unit(visit: Visitor) -> None:
+    figure = drawn(visit().open(PILOT))
+    expect(figure.locator(".annotation-text", has_text="moderat")).to_be_attached()
+    expect(figure.locator(".limit")).to_have_text("pilotens mål 15 µg/m³")
+    figure.locator("summary").click()
+    names = ("god", "ganske god", "moderat", "dårlig", "svært dårlig", "ekstremt dårlig")
+    classes = figure.locator("tbody tr td:nth-child(2)").all_inner_texts()
+    assert len(classes) == 8
+    assert set(classes) <= set(names)
+
+
+def test_what_is_shown_can_be_taken_away(visit: Visitor) -> None:
+    here = visit()
+    here.page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    page = here.open(PILOT)
+    figure = drawn(page)
+    figure.locator("summary").click()
+    figure.locator('[data-copy="data"]').click()
+    expect(figure.locator(".copies .done")).to_have_text("dataene er kopiert")
+    rows = [line.split("\t") for line in page.evaluate("navigator.clipboard.readText()").split("\n")]
+    assert rows[0][0] == "pm10 µg/m³"
+    assert {len(row) for row in rows} == {9}
+    shown = page.locator("#range").inner_text()
+    figure.locator('[data-copy="link"]').click()
+    expect(figure.locator(".copies .done")).to_have_text("lenken er kopiert")
+    page.goto(page.evaluate("navigator.clipboard.readText()"))
+    drawn(page)
+    expect(page.locator("#range")).to_have_text(shown)
+    figure.locator("summary").click()
+    for kind, begin in (("png", b"\x89PNG"), ("svg", b"<svg")):
+        with page.expect_download() as download:
+            figure.locator(f'[data-copy="{kind}"]').click()
+        content = download.value.path().read_bytes()
+        assert content.startswith(begin)
+        assert len(content) > 20_000
+
+
+def test_every_chart_is_on_paper(visit: Visitor) -> None:
+    """Also those that nobody has scrolled to, in the colours of paper, and none wider than the sheet."""
+    page = visit(color_scheme="dark").open(PILOT)
+    drawn(page)
+    figures = page.locator("figure.chart")
+    for i in range(figures.count()):
+        expect(figures.nth(i).locator(".summary")).not_to_be_empty(timeout=20_000)
+    page.evaluate("""() => addEventListener('beforeprint', () => {
+        window.onPaper = [...document.querySelectorAll('figure.chart')].map(figure => ({
+          width: figure.querySelector('.main-svg')?.getAttribute('width'),
+          ink: figure.querySelector('.xtick text')?.style.fill }));
+    }, { once: true })""")
+    page.pdf(prefer_css_page_size=True)
+    printed = page.evaluate("window.onPaper")
+    assert {one["width"] for one in printed} == {"668"}
+    assert {one["ink"] for one in printed} == {"rgb(77, 93, 105)"}, "the quiet ink of light pages"
+
+
 def touch(page: Page, figure: Locator, steps: Sequence[Sequence[float]]) -> None:
     """Fingers that come down on shares of the plot's width, move to the next ones, and leave."""
     figure.evaluate("figure => figure.scrollIntoView({ block: 'center' })")

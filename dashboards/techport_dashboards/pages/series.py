@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -13,7 +13,9 @@ from techport_dashboards import times
 from techport_dashboards.access import Viewer
 from techport_dashboards.catalogue import Catalogue
 from techport_dashboards.i18n import Language
+from techport_dashboards.pages import air_quality
 from techport_dashboards.pages.clock import Clock
+from techport_dashboards.pages.limit_values import limit_of
 from techport_dashboards.pages.lines import (
     PRESENTATIONS,
     Line,
@@ -27,6 +29,7 @@ from techport_dashboards.pages.marks import marks_in
 from techport_dashboards.pages.overlay import Earlier, compared, earlier, means
 from techport_dashboards.queries import Answer, Question, answer, instant
 from techport_dashboards.services import Services
+from techport_pilots.model import PilotDefinition
 from techport_pilots.registry import StreamInfo
 from techport_storage.every import format_every
 from techport_storage.model import Every, Query, Stream
@@ -41,6 +44,17 @@ WIDTHS: tuple[Every, ...] = (
     *(Every(count, "h") for count in (1, 2, 3, 6, 12)),
     *(Every(1, unit) for unit in ("d", "w", "mo")),
 )
+
+
+LIMIT_WORDS = {
+    "": "the pilot's target",
+    "hour": "limit, hourly mean",
+    "day": "limit, daily mean",
+    "8h": "limit, 8-hour mean",
+    "year": "limit, yearly mean",
+    "lden": "limit, Lden",
+    "use": "guideline",
+}
 
 
 class ChartQuestion(msgspec.Struct, frozen=True, kw_only=True):
@@ -100,10 +114,13 @@ def chart(services: Services, viewer: Viewer, asked: ChartQuestion, language: La
         "form": how.form,
         "summary": _in_words(lines, describe, language),
         "difference": means(lines, then, how, describe, language) if how.averaged else "",
+        "bands": air_quality.bands(describe, language),
+        "limit": _limit(pilot, describe, language),
         "marks": marks_in(pilot, query.start, query.end, clock, language),
         "query": _query_text(query),
         "lines": [
-            _line_body(line, catalogue, clock, describe.decimals, language, len(lines), then, how) for line in lines
+            _line_body(line, catalogue, clock, describe.decimals, language, len(lines), then, how, query.every)
+            for line in lines
         ],
     }
     if how.band and query.every is not None and len(lines) > BANDS:
@@ -149,6 +166,7 @@ def _line_body(
     lines: int,
     then: Earlier | None,
     how: Presentation,
+    every: Every | None,
 ) -> dict[str, Any]:
     time, (value, low, high) = with_gaps(line)
     stream = line.view.stream
@@ -160,7 +178,8 @@ def _line_body(
         "x": clock.texts(time),
         "y": numbers(value, decimals),
         "interval": line.expected and line.expected // 1000,
-        "summary": _figures(line, then.moved(before) if then and before else None, how, decimals, language),
+        "summary": _figures(line, then.moved(before) if then and before else None, how, decimals, language)
+        | {"air": air_quality.class_name(line.view, air_quality.last_hour(line, every), language)},
     }
     if low is not None and high is not None and lines <= BANDS:
         body |= {"low": numbers(low, decimals), "high": numbers(high, decimals)}
@@ -170,9 +189,7 @@ def _line_body(
     return body
 
 
-def _figures(
-    line: Line, before: Line | None, how: Presentation, decimals: int, language: Language
-) -> Mapping[str, str]:
+def _figures(line: Line, before: Line | None, how: Presentation, decimals: int, language: Language) -> dict[str, str]:
     """A row of the table behind the chart."""
     mean = how.mean(line.value)
     figures = {
@@ -205,6 +222,19 @@ def _in_words(lines: Sequence[Line], info: StreamInfo, language: Language) -> st
         highest=language.number(max(line.highest for line in lines), info.decimals),
         unit=info.unit_label,
     ).strip()
+
+
+def _limit(pilot: PilotDefinition, info: StreamInfo, language: Language) -> dict[str, Any] | None:
+    """The pilot's own target, else what a directive says: a stroke, and the words beside it with the unit."""
+    found = limit_of(pilot, info.stream.quantity)
+    if found is None:
+        return None
+    number = language.number(found.value, 0 if found.value == round(found.value) else 1)
+    return {
+        "value": found.value,
+        "text": f"{language.gettext(LIMIT_WORDS[found.span])} {number} {info.unit_label}".strip(),
+        "source": found.source or language.text(found.title),
+    }
 
 
 def _query_text(query: Query) -> dict[str, str]:

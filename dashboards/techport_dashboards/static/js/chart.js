@@ -1,7 +1,7 @@
 // One chart: asks for its data, draws it, takes live readings, and tells where somebody looked.
 
 import { t } from "./page.js";
-import { CONFIG, layout, palette, plotly, traces } from "./drawing.js";
+import { CONFIG, layout, palette, plotly, plotlyNow, traces } from "./drawing.js";
 import { watchGestures } from "./gestures.js";
 import { fromText, toText, wall } from "./time.js";
 import { describe } from "./words.js";
@@ -151,7 +151,7 @@ export class Chart {
 
   async draw(look = {}) {
     if (!this.data) return;
-    const { react } = window.Plotly ?? await plotly();
+    const { react } = plotlyNow() ?? await plotly();
     this.dirty = false;
     this.drawnAt = performance.now();
     const colours = palette(look.paper);

@@ -8,15 +8,24 @@ export const MARGIN = { l: 46, r: 10, t: 8, b: 42 };  // px around the plot; fix
 const LABELLED = 6;  // marks of a chart that have their words beside them; the table has all
 
 let coming;
+let ready;
 
 /** plotly.js, once it is there: its script loads beside the page's own modules. */
 export function plotly() {
   coming ??= new Promise((resolve) => {
-    const ready = () => { registerLocale(); resolve(window.Plotly); };
-    if (window.Plotly) ready();
-    else document.getElementById("plotly").addEventListener("load", ready);
+    if (window.Plotly) resolve(plotlyNow());
+    else document.getElementById("plotly").addEventListener("load", () => resolve(plotlyNow()));
   });
   return coming;
+}
+
+/** The same for those who cannot wait, such as a printer; undefined where it has not come yet. */
+export function plotlyNow() {
+  if (!ready && window.Plotly) {
+    registerLocale();
+    ready = window.Plotly;
+  }
+  return ready;
 }
 
 function registerLocale() {
@@ -47,6 +56,8 @@ export function palette(paper = false) {
     surface: colour("--surface"),
     envelope: colour("--envelope"),
     accent: colour("--accent"),
+    limit: colour("--late"),
+    air: Array.from({ length: 6 }, (_, i) => colour(`--air-${i + 1}`)),
     series: Array.from({ length: COLOURS }, (_, i) => colour(`--series-${i + 1}`)),
   };
 }
@@ -133,6 +144,45 @@ function marks(data, colours) {
   return { shapes, annotations };
 }
 
+/** Where the numbers' axis goes from and to, in charts with classes or a limit: from zero, and past a limit that is near. */
+function heights(data) {
+  if (!data.bands?.length && !data.limit) return undefined;
+  const columns = data.lines.flatMap((line) => [line.y, line.low, line.high, line.earlier?.y].filter(Boolean));
+  if (data.envelope) columns.push(data.envelope.low, data.envelope.high);
+  let [low, high] = [Infinity, -Infinity];
+  for (const column of columns) for (const y of column) if (y !== null) { if (y < low) low = y; if (y > high) high = y; }
+  if (low > high) return undefined;
+  const limit = data.limit?.value ?? -Infinity;
+  if (limit > high && limit <= high + 0.8 * (high - low)) high = limit;
+  const room = 0.06 * (high - low) || 1;
+  return [data.bands?.length || data.form === "bar" ? Math.min(0, low) : low - room, high + room];
+}
+
+/** Classes of what is measured as bands behind the lines, with their names; the limit as a stroke with its words. */
+function classes(data, colours, range) {
+  const shapes = [];
+  const annotations = [];
+  if (!range) return { shapes, annotations };
+  const [bottom, top] = range;
+  const across = { xref: "paper", x0: 0, x1: 1, yref: "y", layer: "below" };
+  const words = { xref: "paper", x: 1, xanchor: "right", xshift: -3, yref: "y", showarrow: false, font: { size: 11, color: colours.text } };
+  let from = bottom;
+  (data.bands ?? []).forEach(({ name, to }, i) => {
+    const end = Math.min(to ?? Infinity, top);
+    if (end <= from) return;
+    shapes.push({ ...across, type: "rect", y0: from, y1: end, line: { width: 0 }, fillcolor: withAlpha(colours.air[i], 0.16) });
+    if (to !== null && to < top) shapes.push({ ...across, type: "line", y0: to, y1: to, line: { color: colours.air[i], width: 1 } });
+    if (end - from > 0.075 * (top - bottom)) annotations.push({ ...words, y: (from + end) / 2, yanchor: "middle", text: name, bgcolor: withAlpha(colours.surface, 0.7) });
+    from = end;
+  });
+  const { value, text } = data.limit ?? {};
+  if (value >= bottom && value <= top) {
+    shapes.push({ ...across, type: "line", layer: "above", y0: value, y1: value, line: { color: colours.limit, width: 1.5, dash: "dash" } });
+    annotations.push({ ...words, x: 0, xanchor: "left", xshift: 3, y: value, yanchor: "bottom", text, bgcolor: withAlpha(colours.surface, 0.7) });
+  }
+  return { shapes, annotations };
+}
+
 const shortened = (text) => (text.length > 32 ? text.slice(0, 31) + "…" : text).replace(/</g, "&lt;");
 
 /** Where each line stands this moment. */
@@ -150,6 +200,8 @@ function points(lines, colours, colourOf) {
 /** `look` may say a width (px) and a height; else the chart fills its place. */
 export function layout(data, colours, look = {}) {
   const many = data.lines.length > 10;
+  const range = heights(data);
+  const [back, front] = [classes(data, colours, range), marks(data, colours)];
   return {
     margin: MARGIN,
     height: look.height ?? 240,
@@ -165,7 +217,8 @@ export function layout(data, colours, look = {}) {
     barmode: "group",
     bargap: 0.1,
     showlegend: false,
-    ...marks(data, colours),
+    shapes: [...back.shapes, ...front.shapes],
+    annotations: [...back.annotations, ...front.annotations],
     xaxis: {
       type: "date",
       range: [data.start, data.end],
@@ -180,7 +233,7 @@ export function layout(data, colours, look = {}) {
         { dtickrange: ["M1", null], value: "%b\n%Y" },
       ],
     },
-    yaxis: { fixedrange: true, gridcolor: colours.grid, zeroline: false, rangemode: data.form === "bar" ? "tozero" : "normal", nticks: 6 },
+    yaxis: { fixedrange: true, gridcolor: colours.grid, zeroline: false, range, autorange: range === undefined, rangemode: data.form === "bar" ? "tozero" : "normal", nticks: 6 },
   };
 }
 

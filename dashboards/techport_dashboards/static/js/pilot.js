@@ -1,8 +1,10 @@
 // Pages with charts: of a pilot and of a device.
 
 import { Chart } from "./chart.js";
+import { follow, tell } from "./crosshair.js";
 import { connect } from "./live.js";
-import { firstChart, read } from "./page.js";
+import { firstChart, read, t } from "./page.js";
+import { complete, printable } from "./paper.js";
 import { describeRange, ranges } from "./range.js";
 import { fromText, keepAges } from "./time.js";
 import { showLatest } from "./values.js";
@@ -36,7 +38,7 @@ const charts = [...document.querySelectorAll("figure.chart")].map((figure) => ne
   colourOf,
   onZoom: zoom,
   onReset: range.reset,
-  onPoint: () => {},
+  onPoint: (chart, at) => tell(chart, at),
   onLoad: (data) => { last = data; describeRange(data.start, data.end, data.zone); },
   onDraw: () => dispatchEvent(new Event("chart-drawn")),
 }));
@@ -72,11 +74,25 @@ const pause = connect({
 pause(!range.isLive());
 firstChart.then(keepAges);
 
-for (const query of ["(prefers-color-scheme: dark)"]) {
-  matchMedia(query).addEventListener("change", () => { for (const chart of charts) if (chart.visible) chart.draw(); });
+matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => { for (const chart of charts) if (chart.drawn) chart.draw(); });
+
+follow(charts, (deed, chart) => {
+  leader = chart;
+  range.step(deed);
+});
+printable(charts);
+for (const chart of charts) {
+  for (const button of chart.figure.querySelectorAll("[data-copy]")) button.addEventListener("click", () => take(button, chart));
+}
+
+async function take(button, chart) {
+  const done = chart.figure.querySelector(".copies .done");
+  const { copy } = await import("./copies.js");
+  done.textContent = await copy(button.dataset.copy, chart).catch((error) => `${t("that did not work")}: ${error.message ?? error}`);
 }
 
 firstChart.then(async () => {
   await new Promise((resolve) => setTimeout(resolve, IDLE));
-  for (const chart of charts) if (!chart.data) await chart.load(chart.range, { eager: true });
+  await complete(charts);
+  for (const chart of charts) if (!chart.drawn) await chart.draw();
 });

@@ -86,7 +86,7 @@ export function ranges({ start, end, against = "", device = "", shown, offset, o
 
   history.replaceState(initial, "");  // so that going back finds a range, also after a reload
   show();
-  return { set, setWalls, reset, isLive: () => current.end === "now", current: () => current };
+  return { set, setWalls, step, reset, isLive: () => current.end === "now", current: () => current };
 }
 
 /** Say in words what is shown: "22 Nov 2026, 08:00 – 23 Nov 2026, 08:00 (Europe/Oslo, UTC+01:00)". */

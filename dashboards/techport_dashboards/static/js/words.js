@@ -3,6 +3,7 @@
 import { t } from "./page.js";
 import { shortTime } from "./time.js";
 
+const NAMED = 10;  // devices up to which a chart's own words tell the class of each; the table tells all
 const FORMATS = { csv: "CSV", parquet: "Parquet", json: "JSON" };
 
 export function describe(figure, data, addressOf) {
@@ -11,14 +12,20 @@ export function describe(figure, data, addressOf) {
   figure.querySelector(".summary").textContent = data.summary;
   const against = data.lines.some(({ summary }) => summary.difference !== undefined);
   for (const head of figure.querySelectorAll("[data-against]")) head.hidden = !against;
-  const columns = ["last", "lowest", "mean", "highest", "count", ...(against ? ["earlier", "difference"] : [])];
+  const rated = data.bands.length > 0;
+  for (const head of figure.querySelectorAll("[data-rated]")) head.hidden = !rated;
+  const columns = [...(rated ? ["air"] : []), "last", "lowest", "mean", "highest", "count", ...(against ? ["earlier", "difference"] : [])];
   figure.querySelector("tbody").replaceChildren(...data.lines.map((line) => row(line, columns)));
+  figure.querySelector(".limit").textContent = data.limit?.text ?? "";
+  figure.querySelector(".limit").title = data.limit?.source ?? "";
+  figure.querySelector(".index").hidden = !rated;
   figure.querySelector(".marks").replaceChildren(...data.marks.map((mark) => {
     const item = document.createElement("li");
     item.textContent = `${shortTime(mark.from)}${mark.to ? ` – ${shortTime(mark.to)}` : ""}: ${mark.text}`;
     return item;
   }));
-  const words = [titleOf(figure), data.summary, data.shown, data.difference];
+  const classes = data.lines.length <= NAMED ? data.lines.map(({ title, summary }) => summary.air && `${title}: ${summary.air}`) : [];
+  const words = [titleOf(figure), data.summary, data.shown, data.difference, data.limit?.text, ...classes];
   figure.querySelector(".plot").setAttribute("aria-label", words.filter(Boolean).join(". "));
   const links = Object.entries(FORMATS).flatMap(([format, name], i) => {
     const link = document.createElement("a");

@@ -1,0 +1,60 @@
+"""Classes of the European Air Quality Index, so that a concentration says something to who does not know the numbers.
+
+The bands are those of the European Environment Agency's index as revised in 2024-25 on the World Health Organization's
+guidelines of 2021 (airindex.eea.europa.eu, "About the European Air Quality Index"): concentrations in µg/m³ that are
+means of an hour. A class here is of one pollutant; the index itself is the worst of a place's pollutants.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from typing import Any
+
+import numpy as np
+
+from techport_dashboards import times
+from techport_dashboards.i18n import Language
+from techport_dashboards.pages.lines import Line
+from techport_pilots.registry import StreamInfo
+from techport_storage.model import Every, Micros
+
+CLASSES = ("good", "fair", "moderate", "poor", "very poor", "extremely poor")
+UPPER = {  # highest concentration of each class but the last
+    "pm25": (5, 15, 50, 90, 140),
+    "pm10": (15, 45, 120, 195, 270),
+    "no2": (10, 25, 60, 100, 150),
+    "o3": (60, 100, 120, 160, 180),
+    "so2": (20, 40, 125, 190, 275),
+}
+UNIT = "ug/m3"
+
+
+def uppers(info: StreamInfo) -> tuple[int, ...]:
+    """Edges between the classes; none for what the index does not rate, or is not in its unit."""
+    return UPPER.get(info.stream.quantity.partition(".")[0], ()) if info.unit == UNIT else ()
+
+
+def level(info: StreamInfo, value: float) -> int:
+    """The class of an hour's mean, by its place in CLASSES. The index speaks of whole numbers: 15.4 counts as 15."""
+    return bisect_left(uppers(info), round(value))
+
+
+def bands(info: StreamInfo, language: Language) -> list[dict[str, Any]]:
+    """From the lowest class up: name and upper edge, None for the last."""
+    edges = uppers(info)
+    if not edges:
+        return []
+    return [{"name": language.gettext(name), "to": edge} for name, edge in zip(CLASSES, (*edges, None), strict=True)]
+
+
+def last_hour(line: Line, every: Every | None) -> float | None:
+    """Mean of the hour that ends with the line's last reading; None where its buckets are longer than that."""
+    if every is not None and times.length(every) > times.HOUR:
+        return None
+    begun: Micros = int(line.time[-1]) - times.HOUR
+    return float(np.mean(line.value[line.time > begun]))
+
+
+def class_name(info: StreamInfo, mean: float | None, language: Language) -> str:
+    """In the reader's words; empty where there is none."""
+    return "" if mean is None or not uppers(info) else language.gettext(CLASSES[level(info, mean)])

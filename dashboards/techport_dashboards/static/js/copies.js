@@ -1,0 +1,75 @@
+// What can be taken away of a chart: a link that shows the same to others, its numbers, its picture. Nothing leaves the page.
+
+import { MARGIN, layout, palette, traces } from "./drawing.js";
+import { number, t } from "./page.js";
+import { titleOf } from "./words.js";
+
+const PICTURE = { width: 1000, height: 480, scale: 2 };
+
+/** Do what a button of `chart` asks for. Returns words that say what was done. */
+export async function copy(kind, chart) {
+  if (!chart.data) return t("no readings in this range");
+  if (kind === "link") { await toClipboard(linkTo(chart)); return t("link copied"); }
+  if (kind === "data") { await toClipboard(table(chart.data)); return t("data copied"); }
+  const picture = await window.Plotly.toImage(figureOf(chart), { format: kind, ...PICTURE });
+  const link = document.createElement("a");
+  link.href = picture;
+  link.download = `${chart.figure.dataset.pilot}-${chart.data.quantity}-${chart.data.start.slice(0, 10)}.${kind}`;
+  link.click();
+  return t("picture saved");
+}
+
+/** With the times themselves, so that tomorrow it shows what is shown now. */
+function linkTo(chart) {
+  const address = new URL(location.href);
+  const offset = chart.data.offset ?? "";
+  address.searchParams.set("start", chart.data.start + offset);
+  address.searchParams.set("end", chart.data.end + offset);
+  address.hash = chart.figure.id;
+  return address.href;
+}
+
+/** For a spreadsheet: a row for each time, a column for each device, numbers as the reader writes them. */
+function table({ lines, quantity, unit, decimals }) {
+  const rows = new Map();
+  lines.forEach(({ x, y }, column) => x.forEach((time, i) => {
+    if (y[i] === null) return;
+    if (!rows.has(time)) rows.set(time, Array(lines.length).fill(""));
+    rows.get(time)[column] = number(y[i], decimals + 2).replace(/\s/g, "");
+  }));
+  const head = [`${quantity} ${unit}`.trim(), ...lines.map(({ title }) => title)];
+  const body = [...rows].sort(([a], [b]) => (a < b ? -1 : 1)).map(([time, values]) => [time.replace("T", " "), ...values]);
+  return [head, ...body].map((row) => row.join("\t")).join("\n");
+}
+
+function figureOf(chart) {
+  const colours = palette(true);
+  const drawn = layout(chart.data, colours, PICTURE);
+  const data = traces(chart.data, colours, chart.colourOf).map((trace) => ({ ...trace, showlegend: Boolean(trace.name) }));
+  return {
+    data,
+    layout: {
+      ...drawn,
+      margin: { ...MARGIN, t: 48, b: 72 },
+      title: { text: titleOf(chart.figure).replace(/</g, "&lt;"), x: 0.01, xanchor: "left", font: { size: 18, color: "#14212b" } },
+      paper_bgcolor: "#ffffff",
+      plot_bgcolor: "#ffffff",
+      font: { ...drawn.font, family: "sans-serif" },
+      showlegend: true,
+      legend: { orientation: "h", y: -0.16 },
+    },
+  };
+}
+
+async function toClipboard(text) {
+  if (navigator.clipboard) {
+    await navigator.clipboard.writeText(text);
+    return;
+  }
+  const field = document.createElement("textarea");  // a browser gives the clipboard to https and localhost only
+  field.value = text;
+  document.body.append(field);
+  field.select();
+  document.execCommand("copy");
+  field.remove();
+}
