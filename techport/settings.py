@@ -6,6 +6,7 @@ docs/settings.md is made from these descriptions; a test compares them.
 from __future__ import annotations
 
 import os
+import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -83,6 +84,11 @@ class Settings(BaseSettings):
     allow_remote: bool = Field(
         False, description="answer clients that are not on this machine; there are no accounts yet"
     )
+    embed_sites: str = Field(
+        "",
+        description="sites that may show embedded charts in a frame: origins such as https://www.example.org, between "
+        "spaces; * lets every site",
+    )
     web_changes: Literal["auto", "on", "off"] = Field(
         "auto",
         description="let pages and API change things (devices, quarantine, life of a pilot, snapshots): on while "
@@ -105,6 +111,14 @@ class Settings(BaseSettings):
     @classmethod
     def _address(cls, text: str) -> str:
         return str(Address.parse(text))
+
+    @field_validator("embed_sites")
+    @classmethod
+    def _origins(cls, text: str) -> str:
+        for origin in text.split():
+            if not re.fullmatch(r"\*|https?://[A-Za-z0-9*._-]+(:\d{1,5})?", origin):
+                raise ValueError(f"{origin!r} is no origin: write https://www.example.org, without a path, or *")
+        return " ".join(text.split())
 
     @property
     def http_address(self) -> Address:

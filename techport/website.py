@@ -27,6 +27,7 @@ def web(settings: Settings, parts: Stores, health: HealthCheck = no_health, rela
             publisher=settings.publisher,
             publisher_email=settings.publisher_email,
             broker=_broker(settings),
+            embed_sites=settings.embed_sites,
             basemap=settings.basemap,
             snapshots=settings.data / "snapshots",
             packages=settings.data / "packages",

@@ -39,6 +39,7 @@ SCRIPT_MESSAGES: tuple[str, ...] = (
     "data copied",
     "picture saved",
     "that did not work",
+    "copied",
 )
 """Texts that static/js shows."""
 

@@ -76,6 +76,27 @@ def _clip(value: float, size: float) -> float:
     return min(max(value, -3 * size), 4 * size)
 
 
+@dataclass(frozen=True, slots=True)
+class Outline:
+    """The ground with plain dots on it, for those who may know where and nothing else."""
+
+    land: list[str]
+    districts: list[str]
+    rivers: list[str]
+    dots: list[tuple[float, float]]
+    scale: tuple[float, str]
+    attribution: str
+    width: float = WIDTH
+    height: float = HEIGHT
+
+
+def outline(places: Sequence[Position], ground: Basemap) -> Outline:
+    near = [at for at in places if _is_near(at)]
+    view = _fit(near)
+    dots = [view(at.lon, at.lat) for at in near]
+    return Outline(*_ground(view, ground), dots, _scale(view), ground.attribution)
+
+
 def draw(devices: Sequence[DeviceNow], ground: Basemap) -> Drawing:
     """All devices that have a position, the frame fitted to those around the city."""
     placed = [(device, device.device.position) for device in devices if device.device.position]
@@ -84,15 +105,25 @@ def draw(devices: Sequence[DeviceNow], ground: Basemap) -> Drawing:
     taken: list[tuple[float, float, float, float]] = []
     spots = [(device, *view(at.lon, at.lat)) for device, at in near]
     taken += [(x - 8, y - 8, x + 8, y + 8) for _, x, y in spots]
+    land, districts, rivers = _ground(view, ground)
     return Drawing(
-        land=[view.path(ring, closed=True) for ring in ground.land],
-        districts=[view.path(ring, closed=True) for ring in ground.districts],
-        rivers=[view.curve(line) for line in ground.rivers],
+        land=land,
+        districts=districts,
+        rivers=rivers,
         marks=[_mark(device, x, y, taken) for device, x, y in spots],
         devices=devices,
         beyond=[device for device, at in placed if not _is_near(at)],
         scale=_scale(view),
         attribution=ground.attribution,
+    )
+
+
+def _ground(view: Projection, ground: Basemap) -> tuple[list[str], list[str], list[str]]:
+    """Land, districts and rivers as paths."""
+    return (
+        [view.path(ring, closed=True) for ring in ground.land],
+        [view.path(ring, closed=True) for ring in ground.districts],
+        [view.curve(line) for line in ground.rivers],
     )
 
 

@@ -9,13 +9,19 @@ from prometheus_client import CollectorRegistry, Counter, Histogram
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-HEADERS = {
+
+def content_policy(framed_by: str = "'self'") -> str:
+    """Which sources a page may use, and which sites may show it in a frame."""
     # Inline styles are what plotly.js draws with; scripts come from our own files only.
-    "Content-Security-Policy": (
+    return (
         "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; "
         "connect-src 'self'; font-src 'self'; manifest-src 'self'; "
-        "base-uri 'none'; form-action 'self'; frame-ancestors 'self'"
-    ),
+        f"base-uri 'none'; form-action 'self'; frame-ancestors {framed_by}"
+    )
+
+
+HEADERS = {
+    "Content-Security-Policy": content_policy(),
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "same-origin",
     "Permissions-Policy": "camera=(), microphone=(), geolocation=()",

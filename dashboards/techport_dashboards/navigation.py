@@ -27,6 +27,7 @@ OF_PILOT = (
     Place("Data quality", "/pilots/{pilot}/quality"),
     Place("Explore", "/explore", (("pilot", "{pilot}"),)),
     Place("Report", "/pilots/{pilot}/report"),
+    Place("Share", "/pilots/{pilot}/share"),
     Place("Close-out", "/pilots/{pilot}/close"),
 )
 

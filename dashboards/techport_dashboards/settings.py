@@ -42,6 +42,8 @@ class WebSettings:
     page_size: int = 1_000
     """Items of a JSON answer when the caller does not say."""
     max_page_size: int = 50_000
+    embed_sites: str = ""
+    """Sites that may show embedded charts in a frame: origins between spaces, * for all; empty: only our own pages."""
     rate_limit: int = 6_000
     """Requests of one client to the services of researchers in a minute; 0: any number."""
     query_seconds: float = 30.0

@@ -70,7 +70,7 @@ def render(request: Request, template: str, language: Language, **values: Any) -
             script_messages={message: language.gettext(message) for message in SCRIPT_MESSAGES},
             wall=request.query_params.get("wall") in ("1", "true"),
             heartbeat=services_of(request).settings.heartbeat,
-            **values,
+            **{"public": False, "embedded": False, **values},
         )
     )
     headers = {"Content-Language": language.code, "Vary": "Accept-Language", "Cache-Control": "no-cache"}

@@ -8,11 +8,13 @@ from techport_dashboards.pages import (
     close,
     datasets,
     device,
+    embed,
     explore,
     kpis,
     overview,
     phases,
     pilot,
+    public,
     quality,
     report,
 )
@@ -28,3 +30,5 @@ router.include_router(quality.router)
 router.include_router(phases.router)
 router.include_router(explore.router)
 router.include_router(datasets.router)
+router.include_router(embed.router)
+router.include_router(public.router)

@@ -25,6 +25,7 @@ SHARE = "1"  # the unit of shares and ratios, which people read in per cent
 
 
 class KpiParameters(Parameters):
+    kpi: str | None = Field(None, max_length=200, description="This one alone.")
     lang: str | None = Field(None, max_length=8)
 
 
@@ -46,19 +47,19 @@ class Card:
 
 @router.get("/pilots/{pilot}/kpis")
 async def kpis(
-    request: Request, viewer: Annotated[Viewer, Depends(allow)], pilot: str, _: Annotated[KpiParameters, Query()]
+    request: Request, viewer: Annotated[Viewer, Depends(allow)], pilot: str, asked: Annotated[KpiParameters, Query()]
 ) -> Response:
     """Cards for the pilot's page: value, uncertainty and verdict of each KPI, and the last day's completeness."""
     services, language = services_of(request), language_of(request)
     found = find_pilot(services.catalogues.current(), viewer, pilot)
     standing = await run_in_threadpool(services.evaluations.standing, found)
-    cards = [card_of(services, found, kpi, evaluation, language) for kpi, evaluation in standing.kpis]
-    share = standing.recent.share
+    chosen = [(kpi, evaluation) for kpi, evaluation in standing.kpis if asked.kpi in (None, kpi.id)]
+    share = None if asked.kpi is not None else standing.recent.share
     return render(
         request,
         "kpis.html",
         language,
-        cards=cards,
+        cards=[card_of(services, found, kpi, evaluation, language) for kpi, evaluation in chosen],
         complete=None if share is None else f"{language.number(_floor(100 * share), 0)} %",
         at=language.date_time(standing.at, found.timezone, "HH:mm"),
     )

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Request, Response
+from fastapi import APIRouter, Depends, Query, Request, Response
+from pydantic import Field
 from starlette.concurrency import run_in_threadpool
 
 from techport_dashboards import state, times
 from techport_dashboards.access import Viewer, allow
+from techport_dashboards.api.schema import Parameters
 from techport_dashboards.basemap import load
 from techport_dashboards.maps import draw
+from techport_dashboards.pages import wall
 from techport_dashboards.services import Services, services_of
 from techport_dashboards.state import PilotNow, State
 from techport_dashboards.templating import language_of, render
@@ -19,8 +22,16 @@ from techport_storage.model import Micros, Selection
 router = APIRouter()
 
 
+class OverviewParameters(Parameters):
+    wall: bool = False
+    cycle: bool = Field(False, description="With wall: from page to page.")
+    lang: str | None = Field(None, max_length=8)
+
+
 @router.get("/")
-async def overview(request: Request, viewer: Annotated[Viewer, Depends(allow)]) -> Response:
+async def overview(
+    request: Request, viewer: Annotated[Viewer, Depends(allow)], parameters: Annotated[OverviewParameters, Query()]
+) -> Response:
     """Every pilot that the viewer may see."""
     services = services_of(request)
     now = times.now()
@@ -37,6 +48,7 @@ async def overview(request: Request, viewer: Annotated[Viewer, Depends(allow)]) 
         running=len(running),
         seen=max((pilot.seen for pilot in pilots if pilot.seen), default=None),
         attention=state.worst_first(pilots),
+        wall_next=wall.following(services, viewer, None) if parameters.cycle else None,
         map=draw(devices, load(services.settings.basemap)),
     )
 

@@ -20,6 +20,7 @@ Mean = Callable[[Floats], float]
 WIDTH, HEIGHT = 640.0, 250.0
 LEFT, RIGHT, TOP, BOTTOM = 52.0, 632.0, 10.0, 222.0
 BINS = 48
+DAY = 86_400_000_000
 ENOUGH = 3  # values that a mean of an hour rests on at least
 
 
@@ -85,6 +86,41 @@ class Pattern:
     curves: list[tuple[str, str]]
     bands: list[tuple[str, str]]
     means: list[tuple[str, list[float | None]]]
+
+
+@dataclass(frozen=True, slots=True)
+class Days:
+    """A value a day over a whole pilot. `phases` are (kind, left, width) of the areas behind it."""
+
+    axis: Axis
+    months: list[tuple[int, float]]  # the first of each month: its instant in µs, and where it is
+    path: str
+    phases: list[tuple[str, float, float]]
+    lowest: float
+    highest: float
+
+
+def days(
+    day: Ints, value: Floats, phases: Sequence[tuple[str, int, int]], start: int, end: int, months: Sequence[int] = ()
+) -> Days | None:
+    """One point a day, broken where more than a day and a half has none. Times are µs."""
+    if not len(value):
+        return None
+    lowest, highest = float(value.min()), float(value.max())
+    pad = 0.08 * (highest - lowest) or 0.5
+    low = 0.0 if 0 <= lowest < 0.35 * highest else lowest - pad  # a scale that nearly begins at zero begins there
+    up, across = _scale(low, highest + pad, BOTTOM, TOP), _scale(start, end, LEFT, RIGHT)
+    x, y = _mapped(day.astype(np.float64) + DAY / 2, across), _mapped(value, up)
+    holes = np.flatnonzero(np.diff(day) > 1.5 * DAY) + 1
+    areas = [(kind, round(across(a), 1), round(across(b) - across(a), 1)) for kind, a, b in phases]
+    return Days(
+        _axis(low, highest + pad, up),
+        [(month, round(across(month), 1)) for month in months if start <= month < end],
+        _curve(np.insert(x, holes, np.nan), np.insert(y, holes, np.nan)),
+        areas,
+        lowest,
+        highest,
+    )
 
 
 def spread(value: Floats, mean: Mean) -> Spread | None:

@@ -20,7 +20,7 @@ from techport_dashboards.basemap import load
 from techport_dashboards.catalogue import Catalogue
 from techport_dashboards.errors import Problem
 from techport_dashboards.maps import draw
-from techport_dashboards.pages import device_table, series
+from techport_dashboards.pages import device_table, embed, series, wall
 from techport_dashboards.pages.overlay import AGAINST
 from techport_dashboards.pages.timeline import timeline
 from techport_dashboards.services import Services, services_of
@@ -51,6 +51,10 @@ class PilotPageParameters(PageParameters):
     sort: str = Field(
         device_table.WORST, max_length=200, description="A column of the devices; a minus turns it round."
     )
+    cycle: bool = False
+    embed: bool = False
+    quantity: str | None = Field(None, max_length=200, description="With embed: the chart that stands alone.")
+    kpi: str | None = Field(None, max_length=200, description="With embed: the KPI that stands alone.")
 
 
 class ChartParameters(Parameters):
@@ -87,6 +91,10 @@ async def pilot_page(
     language = language_of(request)
     values = range_values(request, here.pilot, newest([here]), parameters, now)
     shown = panels(here.pilot, infos)
+    if parameters.embed:
+        alone = [panel for panel in shown if parameters.quantity in (None, panel.quantity)]
+        values["first"] = first_charts(request, here.pilot, alone[:1], values)
+        return embed.embedded(request, here.pilot, shown, parameters.quantity, parameters.kpi, values)
     return render(
         request,
         "pilot.html",
@@ -101,6 +109,7 @@ async def pilot_page(
         first=first_charts(request, here.pilot, shown, values),
         timeline=timeline(here.pilot, now),
         attention=state.worst_first([here]),
+        wall_next=wall.following(services, viewer, here.pilot.id) if parameters.cycle else None,
         **values,
     )
 

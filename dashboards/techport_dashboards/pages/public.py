@@ -1,0 +1,153 @@
+"""The public page of a pilot: what anybody may know of it, in plain words. Only for pilots that are declared open.
+
+What it shows is chosen here, not left out: no ids, kinds or exact places of devices, no messages, no quarantine, no
+remarks. A pilot that is not open answers like one that does not exist.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated
+
+import numpy as np
+import pyarrow as pa
+from fastapi import APIRouter, Depends, Query, Request, Response
+from pydantic import Field
+from starlette.concurrency import run_in_threadpool
+
+from techport_dashboards import times
+from techport_dashboards.access import Viewer, allow
+from techport_dashboards.api.schema import Parameters
+from techport_dashboards.basemap import load
+from techport_dashboards.errors import Problem
+from techport_dashboards.maps import Outline, outline
+from techport_dashboards.pages.kpis import card_of
+from techport_dashboards.pages.lines import PRESENTATIONS
+from techport_dashboards.pages.phase_figures import Days, Floats, Ints, days
+from techport_dashboards.pages.pilot import pilot_now
+from techport_dashboards.pages.timeline import timeline
+from techport_dashboards.queries import Question, answer
+from techport_dashboards.services import Services, address_of, services_of
+from techport_dashboards.state import PilotNow, State
+from techport_dashboards.templating import language_of, render
+from techport_pilots.dcat import shareable
+from techport_pilots.kpi_time import micros_of
+from techport_pilots.model import PilotDefinition, Position
+from techport_pilots.quantities import Quantity, vocabulary_of
+from techport_storage.model import Micros
+
+router = APIRouter(prefix="/p")
+Allowed = Annotated[Viewer, Depends(allow)]
+
+ABOUT = 3  # decimals of a degree: within some hundred metres
+
+
+class PublicParameters(Parameters):
+    lang: str | None = Field(None, max_length=8)
+
+
+@dataclass(frozen=True, slots=True)
+class Course:
+    """How what the pilot is about went, day by day."""
+
+    quantity: Quantity
+    drawing: Days
+
+
+@router.get("/{pilot}")
+async def public_page(
+    request: Request, viewer: Allowed, pilot: str, _: Annotated[PublicParameters, Query()]
+) -> Response:
+    """Question, hypothesis, figures, map and how to get the data."""
+    services, now = services_of(request), times.now()
+    found = shared(services, viewer, pilot)
+    here, _infos = await run_in_threadpool(pilot_now, services, viewer, pilot, now)
+    return render(
+        request,
+        "public.html",
+        language_of(request),
+        public=True,
+        now=now,
+        open_pilot=found,
+        stage=await run_in_threadpool(services.catalogues.registry.state, pilot),
+        alive=here.count(State.LIVE),
+        devices=len(found.devices),
+        seen=here.seen,
+        timeline=timeline(found, now),
+        map=_map(services, here),
+        course=await run_in_threadpool(_course, services, viewer, found, now),
+        base=address_of(request),
+    )
+
+
+@router.get("/{pilot}/figures")
+async def figures(request: Request, viewer: Allowed, pilot: str, _: Annotated[PublicParameters, Query()]) -> Response:
+    """A piece of the page: each KPI so far with its uncertainty, which takes longer to work out than the rest."""
+    services, language = services_of(request), language_of(request)
+    found = shared(services, viewer, pilot)
+    standing = await run_in_threadpool(services.evaluations.standing, found)
+    cards = [card_of(services, found, kpi, evaluation, language) for kpi, evaluation in standing.kpis]
+    return render(request, "kpis.html", language, cards=cards, complete=None)
+
+
+def shared(services: Services, viewer: Viewer, pilot: str) -> PilotDefinition:
+    """The pilot if anybody may know of it. Raises the same Problem for one that is not shared as for none at all."""
+    found = services.catalogues.current().pilots.get(pilot)
+    if found is None or not shareable(found) or not viewer.may_see(pilot):
+        raise Problem("not-found", f"There is no public page of {pilot[:80]!r}.", parameter="pilot")
+    return found
+
+
+def _map(services: Services, here: PilotNow) -> Outline:
+    """Where the pilot measures, about: places are rounded, and say nothing of the devices there."""
+    places = [device.device.position for device in here.devices if device.device.described and device.device.position]
+    rounded = {(round(at.lat, ABOUT), round(at.lon, ABOUT)) for at in places}
+    return outline([Position(lat, lon) for lat, lon in sorted(rounded)], load(services.settings.basemap))
+
+
+def _course(services: Services, viewer: Viewer, pilot: PilotDefinition, now: Micros) -> Course | None:
+    """Daily values of what the first KPI is about, over all its phases up to now, as the mean of the devices."""
+    if not pilot.kpis or not pilot.phases:
+        return None
+    quantity = vocabulary_of(pilot).lookup(pilot.kpis[0].quantity)
+    spans = [(p.kind, micros_of(p.start, pilot.timezone), micros_of(p.end, pilot.timezone)) for p in pilot.phases]
+    start, end = min(start for _, start, _ in spans), min(now, max(end for _, _, end in spans))
+    if quantity is None or start >= end or not PRESENTATIONS[quantity.kind].averaged:
+        return None
+    day, value = _daily(services, viewer, pilot, pilot.kpis[0].quantity, (start, end), quantity.kind)
+    phases = [(kind, a, min(b, end)) for kind, a, b in spans if a < end]
+    drawing = days(day, value, phases, start, end, _months(start, end, pilot.timezone))
+    return None if drawing is None else Course(quantity, drawing)
+
+
+def _months(start: Micros, end: Micros, zone: str) -> list[Micros]:
+    """Where each month between the two begins."""
+    first = times.moment(start, times.zone_named(zone)).replace(day=1, hour=0, minute=0, second=0, microsecond=0)
+    found = [first.replace(year=first.year + n // 12, month=n % 12 + 1) for n in range(first.month, first.month + 240)]
+    return [at for month in found if (at := times.micros(month)) < end]
+
+
+def _daily(
+    services: Services, viewer: Viewer, pilot: PilotDefinition, quantity: str, span: Sequence[Micros], kind: str
+) -> tuple[Ints, Floats]:
+    """One value a local day that has any, ascending."""
+    how = PRESENTATIONS[kind]
+    question = Question(
+        pilots=[pilot.id],
+        devices=[device.id for device in pilot.devices if quantity in {s.quantity for s in device.streams}],
+        quantities=[quantity],
+        start=times.iso(span[0]),
+        end=times.iso(span[1]),
+        every="P1D",
+        aggregate=[how.statistic],
+        zone=pilot.timezone,
+        quality="good",
+    )
+    rows = answer(services, viewer, question).rows
+    table = rows if isinstance(rows, pa.Table) else rows.read_all()
+    value = table.column(how.statistic).to_numpy()
+    day = table.column("time").cast(pa.int64()).to_numpy()
+    there = np.isfinite(value)
+    all_days = np.unique(day[there])
+    return all_days, np.array([how.mean(value[there][day[there] == one]) for one in all_days.tolist()], np.float64)

@@ -1,0 +1,20 @@
+"""Pages on a wall screen: which one comes after which."""
+
+from __future__ import annotations
+
+from techport_dashboards import times
+from techport_dashboards.access import Viewer
+from techport_dashboards.services import Services
+from techport_pilots.kpi_time import micros_of
+
+
+def following(services: Services, viewer: Viewer, pilot: str | None) -> str:
+    """The address of the wall page after this pilot's (None: after the overview): pilots that are not over, then the
+    overview again."""
+    now = times.now()
+    running = [
+        one.id for one in services.catalogues.current().pilots.values()
+        if viewer.may_see(one.id) and (not one.phases or max(micros_of(p.end, one.timezone) for p in one.phases) > now)
+    ]  # fmt: skip
+    rest = [id for id in running if pilot is None or id > pilot]
+    return f"/pilots/{rest[0]}" if rest else "/"
