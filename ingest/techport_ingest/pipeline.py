@@ -22,6 +22,7 @@ from techport_ingest.counting import count_rows
 from techport_ingest.decoders import Decoder
 from techport_ingest.message import Message
 from techport_ingest.metrics import Metrics
+from techport_ingest.moves import Moves
 from techport_ingest.notices import Notices, Tell
 from techport_ingest.outcomes import watched
 from techport_ingest.reader import Reader
@@ -90,6 +91,8 @@ class Pipeline:
         self._metrics = metrics
         self._settings = settings or PipelineSettings()
         self._reader = Reader(decoders)
+        self._snapshot = Snapshot(-1, {})  # that the batch was read with
+        self._moves = Moves()
         self._notices = Notices(tell) if tell is not None else None
         self._watched: frozenset[tuple[str, str]] = frozenset()
         self._next_look = 0.0
@@ -156,7 +159,9 @@ class Pipeline:
         columns = self._reader.read(messages, snapshot)
         if columns.strangers and (newer := self._persist("registry", self._snapshots.newer)) is not None:
             self._follow(newer)
+            snapshot = newer
             columns = self._reader.read(messages, newer)  # their pilot may have been imported this very second
+        self._snapshot = snapshot
         return Account(columns)
 
     def _follow(self, snapshot: Snapshot) -> None:
@@ -185,6 +190,9 @@ class Pipeline:
             self._persist("registry", self._registry.note_streams, account.undescribed)  # a set: again is harmless
         self._persist("books", self._books.close_batch, worker, tallies, set_aside, account.remarks(replayed))
         self._last_commit = time.time_ns() // 1000
+        for move in self._moves.of(account.batch, self._snapshot):
+            if self._persist("registry", self._registry.note_move, *move):
+                log.info("a device says that it has moved", pilot=move.pilot, device=move.device)
         total = Tally()
         for tally in tallies.values():
             total.add(tally)

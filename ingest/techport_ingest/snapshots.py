@@ -6,10 +6,11 @@ import time
 from collections.abc import Iterable
 from typing import Protocol
 
+from techport_pilots.model import Position
 from techport_pilots.quarantine import Quarantine
 from techport_pilots.snapshot import Snapshot
 from techport_pilots.watching import Watching
-from techport_storage.model import Stream
+from techport_storage.model import Micros, Stream
 
 
 class Registry(Protocol):
@@ -26,6 +27,8 @@ class Registry(Protocol):
     def watching(self) -> Watching: ...
 
     def note_streams(self, streams: Iterable[Stream]) -> None: ...
+
+    def note_move(self, pilot: str, device: str, time: Micros, position: Position) -> bool: ...
 
 
 class Snapshots:

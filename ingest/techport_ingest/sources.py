@@ -37,7 +37,7 @@ class PilotSource:
         self.definition = definition
         self._decode = _decoder(definition, zone, f"{pilot} {definition.topic}", shelf)
         self._level = _first_wildcard(definition) if definition.device is None else definition.device.level
-        self._fields = definition.fields
+        self._fields = {**_position_fields(definition), **definition.fields}
         self._ignore = frozenset(definition.ignore)
         self._maps = bool(self._fields or self._ignore)
 
@@ -63,6 +63,15 @@ class PilotSource:
             return Ignored(one.device, "mapping", one.key)
         field = self._fields.get(one.key)
         return one if field is None else _mapped(one, field)
+
+
+def _position_fields(definition: SourceDefinition) -> dict[str, FieldMapping]:
+    """Where a source says where its devices are: readings of latitude and longitude, numbers in text too."""
+    where = definition.position
+    if where is None:
+        return {}
+    pairs = ((where.lat, "latitude"), (where.lon, "longitude"))
+    return {key: FieldMapping(quantity, unit="deg", text=True) for key, quantity in pairs}
 
 
 def _mapped(one: Observed, field: FieldMapping) -> Observed:

@@ -6,6 +6,7 @@ definition gets both, so that importing the file again loses nothing. A moved de
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Iterable, Iterator
 
 import msgspec
@@ -18,7 +19,7 @@ from techport_pilots.errors import DefinitionError, Finding
 from techport_pilots.flag_requests import ask_for_change
 from techport_pilots.kpi_time import micros_of
 from techport_pilots.lifecycle import refuse_if_closed
-from techport_pilots.model import DeviceDefinition, Event, Exclusion, PilotDefinition, Position
+from techport_pilots.model import Event, Exclusion, PilotDefinition, Position, Text
 from techport_pilots.structure import field_name
 from techport_storage.model import Micros
 
@@ -36,16 +37,6 @@ class Added(msgspec.Struct, frozen=True):
     at: Micros
 
 
-class Deployment(msgspec.Struct, frozen=True):
-    """A device at one place, [start, end); None where it has no such end. Its series are not mixed with another's."""
-
-    device: str
-    number: int  # from 1
-    start: Micros | None
-    end: Micros | None
-    position: Position | None
-
-
 def add_event(engine: Engine, pilot: PilotDefinition, event: Event, who: str) -> None:
     """Put an event on the pilot's time line.
 
@@ -53,6 +44,12 @@ def add_event(engine: Engine, pilot: PilotDefinition, event: Event, who: str) ->
     is closed.
     """
     _add(engine, pilot, msgspec.structs.replace(pilot, events=[*pilot.events, event]), "event", event, who)
+
+
+def said_by_device(device: str, time: Micros, position: Position) -> Event:
+    """The event of a device that reports itself at another place."""
+    words = Text(nb="Enheten meldte selv at den er her.", en="The device said itself that it is here.")
+    return Event(dt.datetime.fromtimestamp(time // 1_000_000, dt.UTC), "moved", words, device, None, position)
 
 
 def add_exclusion(engine: Engine, pilot: PilotDefinition, exclusion: Exclusion, who: str) -> None:
@@ -76,22 +73,6 @@ def with_added(connection: Connection, pilots: Iterable[PilotDefinition]) -> Ite
     for definition in pilots:
         more = found.get(definition.id)
         yield definition if more is None else _merged(definition, more)
-
-
-def deployments(pilot: PilotDefinition, device: DeviceDefinition) -> list[Deployment]:
-    """Where the device has been, in order of time; at least one. Events without a position leave it unknown."""
-    moves = sorted(
-        ((micros_of(event.time, pilot.timezone), event.position) for event in pilot.events
-         if event.kind == "moved" and event.device == device.id),
-        key=lambda move: move[0],
-    )  # fmt: skip
-    starts: list[Micros | None] = [None, *(time for time, _ in moves)]
-    ends: list[Micros | None] = [*(time for time, _ in moves), None]
-    places = [device.position, *(position for _, position in moves)]
-    return [
-        Deployment(device.id, number, start, end, position)
-        for number, (start, end, position) in enumerate(zip(starts, ends, places, strict=True), start=1)
-    ]
 
 
 def _add(

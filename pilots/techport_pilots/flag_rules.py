@@ -11,6 +11,9 @@ from techport_pilots.model import PilotDefinition
 from techport_pilots.quantities import vocabulary_of
 from techport_storage.model import Micros, Stream
 
+_PLACES = frozenset(("latitude", "longitude", "altitude"))
+"""Where a device is rests for years and jumps when it is carried away."""
+
 
 @dataclass(frozen=True, slots=True)
 class Rule:
@@ -45,7 +48,8 @@ class Rules:
         low, high = self._ranges.get(stream) or (quantity and quantity.range) or (-np.inf, np.inf)
         if quantity is None:
             return Rule(low, high)
-        return Rule(low, high, quantity.kind in ("level", "energy-level"), 10.0**-quantity.decimals)
+        moves = quantity.kind in ("level", "energy-level") and quantity.name not in _PLACES
+        return Rule(low, high, moves, 10.0**-quantity.decimals)
 
 
 def moves_of(pilot: PilotDefinition) -> dict[tuple[str, str], list[Micros]]:

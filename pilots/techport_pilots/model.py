@@ -122,6 +122,14 @@ class DeviceRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     id: str | None = None  # every message is of this device
 
 
+class PositionMapping(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Under which keys a message says where its device is, and whether that moves the device in the registry."""
+
+    lat: str = "latitude"
+    lon: str = "longitude"
+    moves: float | None = None  # metres: three reports in a row farther away than that start a new deployment
+
+
 class CsvColumns(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Names of columns where a CSV's heading calls them otherwise."""
 
@@ -145,6 +153,7 @@ class SourceDefinition(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     device: DeviceRule | None = None  # None: as the format says
     fields: dict[str, FieldMapping] = {}  # by the key that `techport decode` shows
     ignore: list[str] = []  # keys that are no readings
+    position: PositionMapping | None = None  # None: what the format calls latitude and longitude, as readings
     codec: str | None = None  # tts-v3, chirpstack-v4: "cayenne-lpp", or JavaScript with decodeUplink
     precision: Literal["ns", "us", "ms", "s"] = "ns"  # line-protocol
     columns: CsvColumns | None = None  # csv

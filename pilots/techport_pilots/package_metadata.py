@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 
-from techport_pilots.events import deployments
+from techport_pilots.deployments import deployments
 from techport_pilots.kpi_time import micros_of
 from techport_pilots.lifecycle import Change
 from techport_pilots.model import PilotDefinition

@@ -11,8 +11,9 @@ from sqlalchemy import Engine, text
 from techport_pilots import database, events, flag_requests, lifecycle
 from techport_pilots.changes import lock, now, step
 from techport_pilots.database import name, reading, writing
+from techport_pilots.deployments import deployments, elsewhere
 from techport_pilots.durations import interval_micros
-from techport_pilots.errors import UnknownPilot
+from techport_pilots.errors import DefinitionError, UnknownPilot, WrongState
 from techport_pilots.lifecycle import State
 from techport_pilots.model import DeviceDefinition, PilotDefinition, Position, StreamDefinition, Text
 from techport_pilots.quantities import Chart, Kind, Vocabulary, vocabulary_of
@@ -147,6 +148,19 @@ class Registry:
             if connection.execute(text("SELECT count(*) FROM seen_streams")).scalar_one() != before:
                 step(connection)
 
+    def note_move(self, pilot: str, device: str, time: Micros, position: Position) -> bool:
+        """Put on the time line that a device said itself that it is elsewhere since then; whether that was news."""
+        state = self._load()
+        view = state.snapshot.pilot(pilot)
+        known = view.devices.get(device) if view is not None else None
+        if view is None or known is None or not elsewhere(known.deployment, time, position, view.moves):
+            return False
+        try:
+            events.add_event(self.engine, state.pilots[pilot], events.said_by_device(device, time, position), "ingest")
+        except (WrongState, DefinitionError):  # closed meanwhile, or at a time that no pilot can have
+            return False
+        return True
+
     def version(self) -> int:
         """A number that grows with every change of the registry."""
         with reading(self.engine) as connection:
@@ -235,7 +249,7 @@ class Registry:
 
 
 def _described_device(pilot: PilotDefinition, device: DeviceDefinition) -> DeviceInfo:
-    places = [deployment.position for deployment in events.deployments(pilot, device)]
+    places = [deployment.position for deployment in deployments(pilot, device)]
     position = next((place for place in reversed(places) if place is not None), None)  # the last that is known
     return DeviceInfo(
         pilot=pilot.id,

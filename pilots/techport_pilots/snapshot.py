@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 
 import msgspec
 
+from techport_pilots.deployments import Deployment, deployments
 from techport_pilots.durations import interval_micros
 from techport_pilots.model import DeviceDefinition, PilotDefinition, SourceDefinition
 from techport_pilots.quantities import Vocabulary, vocabulary_of
@@ -29,6 +30,7 @@ class DeviceView(msgspec.Struct, frozen=True):
     id: str
     streams: Mapping[str, StreamView]  # by the key in a payload: quantity, ".channel" may follow
     vocabulary: Vocabulary
+    deployment: Deployment | None = None  # where it is now
 
     def stream(self, key: str) -> StreamView | None:
         """The described or seen stream of that key; None when it was never heard of (see `undescribed`)."""
@@ -49,6 +51,7 @@ class PilotView(msgspec.Struct, frozen=True):
     sources: Sequence[SourceDefinition] = ()
     quarantine: Micros | None = None  # how long what is set aside is kept; None: for ever
     closed: bool = False  # its data is frozen: what still arrives is set aside
+    moves: float | None = None  # metres that a device has to report itself away before it counts as moved; None: never
 
     def device(self, device: str) -> DeviceView | None:
         """The described device of that id or other name, or None. A name's case and colons do not matter."""
@@ -89,18 +92,20 @@ def plain(name: str) -> str:
 
 def _pilot(pilot: PilotDefinition, seen: Mapping[tuple[str, str], list[str]], closed: bool) -> PilotView:
     words = vocabulary_of(pilot)
-    devices = {d.id: _device(pilot.id, d, seen.get((pilot.id, d.id), []), words) for d in pilot.devices}
+    devices = {d.id: _device(pilot, d, seen.get((pilot.id, d.id), []), words) for d in pilot.devices}
     aliases = {plain(name): d.id for d in pilot.devices for name in (d.id, *d.aliases)}
     kept = interval_micros(pilot.quarantine) if pilot.quarantine else None
-    return PilotView(pilot.id, pilot.timezone, devices, aliases, tuple(pilot.sources), kept, closed)
+    moves = [source.position.moves for source in pilot.sources if source.position and source.position.moves]
+    sources = tuple(pilot.sources)
+    return PilotView(pilot.id, pilot.timezone, devices, aliases, sources, kept, closed, min(moves, default=None))
 
 
-def _device(pilot: str, device: DeviceDefinition, seen: Iterable[str], words: Vocabulary) -> DeviceView:
-    streams = {key: _view(Stream(pilot, device.id, key), words, None, described=False) for key in seen}
+def _device(pilot: PilotDefinition, device: DeviceDefinition, seen: Iterable[str], words: Vocabulary) -> DeviceView:
+    streams = {key: _view(Stream(pilot.id, device.id, key), words, None, described=False) for key in seen}
     for described in device.streams:
-        stream = Stream(pilot, device.id, described.quantity)
+        stream = Stream(pilot.id, device.id, described.quantity)
         streams[described.quantity] = _view(stream, words, described.range, described=True)
-    return DeviceView(pilot, device.id, streams, words)
+    return DeviceView(pilot.id, device.id, streams, words, deployments(pilot, device)[-1])
 
 
 def _view(stream: Stream, words: Vocabulary, own: tuple[float, float] | None, described: bool) -> StreamView:

@@ -22,6 +22,7 @@ def check_sources(pilot: PilotDefinition) -> Iterator[Misfit]:
         yield from _topic(pilot.id, source.topic, (*path, "topic"))
         yield from _device(source, path)
         yield from _settings(source, path)
+        yield from _position(source, path)
         for key, field in source.fields.items():
             here: Path = (*path, "fields", key)
             if field.quantity not in words:
@@ -76,6 +77,21 @@ def _device(source: SourceDefinition, path: Path) -> Iterator[Misfit]:
         yield Misfit((*here, "level"), f"{rule.level} is no level", "The first level of the topic is 1")
     if rule.pointer is not None and not rule.pointer.startswith("/"):
         yield Misfit((*here, "pointer"), f"{rule.pointer!r} is no JSON pointer", f"Write /{rule.pointer}")
+
+
+def _position(source: SourceDefinition, path: Path) -> Iterator[Misfit]:
+    rule = source.position
+    if rule is None:
+        return
+    here: Path = (*path, "position")
+    for key in {rule.lat, rule.lon} & {*source.ignore, *source.fields}:
+        yield Misfit(here, f"{key!r} is under ignore: or fields: too", "Keep one of the two")
+    if rule.lat == rule.lon:
+        yield Misfit(here, f"{rule.lat!r} is both latitude and longitude", "Name two keys, as `techport decode` shows")
+    if rule.moves is not None and not 1 <= rule.moves <= 1_000_000:
+        yield Misfit(
+            (*here, "moves"), f"{rule.moves:g} metres", "Write what is more than the receiver's error, such as 100"
+        )
 
 
 def _settings(source: SourceDefinition, path: Path) -> Iterator[Misfit]:

@@ -173,19 +173,6 @@ def test_sparkplug_births_and_data_of_another_encoder(payloads: Path) -> None:
     assert times[-1] < times[0]  # the historical one
 
 
-def test_sparkplug_memory_survives_a_restart(payloads: Path) -> None:
-    from techport_ingest.decoders.sparkplug_b import SparkplugB
-
-    folder = payloads / "sparkplug_b"
-    before, after = SparkplugB(), SparkplugB()
-    before(message("spBv1.0/plant/DBIRTH/edge/pump", (folder / "DBIRTH.bin").read_bytes()), "")
-    data = message("spBv1.0/plant/DDATA/edge/pump", (folder / "DDATA_alias.bin").read_bytes())
-    with pytest.raises(BadMessage):
-        after(data, "")
-    after.restore(before.snapshot())
-    assert after(data, "") == before(data, "")
-
-
 # Captures -------------------------------------------------------------------------------------------------------------
 
 CAPTURES = [

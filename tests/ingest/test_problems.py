@@ -9,6 +9,7 @@ import pytest
 from paho.mqtt.client import Client
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 
+from techport_ingest.decoders.sparkplug_b_pb2 import Payload
 from techport_ingest.notices import Notices
 from techport_pilots.account import SetAside
 from techport_pilots.credentials import Credentials
@@ -99,7 +100,17 @@ def test_a_flood_of_problems_is_told_a_few_times() -> None:
 def test_what_is_remembered_of_devices_is_bounded() -> None:
     notices = Notices(lambda topic, payload: None, devices=100)
     notices.about(entry(f"box-{number}") for number in range(1_000))
-    assert len(notices._left) == 100
+    assert len(notices._problems.left) == 100
+
+
+def test_a_sparkplug_node_whose_birth_is_not_known_is_asked_for_it_once() -> None:
+    told: list[tuple[str, bytes]] = []
+    notices = Notices(lambda topic, payload: told.append((topic, payload)))
+    unknown = msgspec.structs.replace(entry("edge-pump"), topic="spBv1.0/plant/DDATA/edge/pump", reason="unknown-alias")
+    notices.about([unknown] * 3)
+    [command] = [payload for topic, payload in told if topic == "spBv1.0/plant/NCMD/edge"]
+    [metric] = Payload.FromString(command).metrics
+    assert (metric.name, metric.datatype, metric.boolean_value) == ("Node Control/Rebirth", 11, True)
 
 
 @pytest.mark.parametrize("name", ["", "a/b", "+", "#", "a\0b", "$SYS", "x" * 300])

@@ -8,6 +8,7 @@ import msgspec
 import pytest
 
 from techport_pilots import events, lifecycle
+from techport_pilots.deployments import deployments
 from techport_pilots.errors import DefinitionError, WrongState
 from techport_pilots.model import (
     DeviceDefinition,
@@ -135,7 +136,7 @@ def test_a_moved_device_has_a_deployment_at_each_place(registry: Registry, pilot
     bridge = Position(63.41, 10.40)
     events.add_event(registry.engine, pilot, Event(NOON, "moved", Text(en="Away"), "kirka", position=bridge), "kari")
     now = registry.pilot("elgeseter")
-    first, second = events.deployments(now, now.devices[0])
+    first, second = deployments(now, now.devices[0])
     moved = int(NOON.timestamp()) * 1_000_000
     assert (first.number, first.start, first.end, first.position) == (1, None, moved, Position(63.42, 10.39))
     assert (second.number, second.start, second.end, second.position) == (2, moved, None, bridge)

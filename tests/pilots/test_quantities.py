@@ -36,7 +36,7 @@ def test_an_entry_is_complete_and_makes_sense(quantity: Quantity) -> None:
     assert not re.search(r"[\[\]{}]", quantity.unit_label), "people should not have to read UCUM"
     assert quantity.range is not None
     assert quantity.range[0] < quantity.range[1]
-    assert 0 <= quantity.decimals <= 3
+    assert 0 <= quantity.decimals <= (5 if quantity.name in ("latitude", "longitude") else 3)
     assert (quantity.kind == "direction") == (quantity.chart == "rose")
     assert quantity.kind != "count" or quantity.chart == "bar"
     assert (quantity.kind == "state") == (quantity.range == (0, 1) and quantity.chart == "steps")

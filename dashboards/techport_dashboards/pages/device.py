@@ -26,7 +26,7 @@ from techport_dashboards.state import DeviceNow
 from techport_dashboards.templating import language_of, render
 from techport_pilots.account import Event as DeviceEvent
 from techport_pilots.books import DeviceDay, Tally
-from techport_pilots.events import Deployment, deployments
+from techport_pilots.deployments import Deployment, deployments
 from techport_pilots.kpi_time import micros_of
 from techport_pilots.model import Event, PilotDefinition
 from techport_pilots.quarantine import Entry, Where

@@ -2,7 +2,8 @@
 
     up        readings: the codec's `object`
     status    battery_level (the margin is ignored)
-    join, log, location   an event
+    join, log an event
+    location  an event, and the position
     ack, txack, integration   ignored
 
 Messages are proto3 JSON: fields with the value zero are left out. The device is the DevEUI in lower case.
@@ -15,7 +16,7 @@ from typing import Any
 
 import msgspec
 
-from techport_ingest.decoders.common import device_id, json_kind, not_json, place
+from techport_ingest.decoders.common import device_id, json_kind, location, not_json, place
 from techport_ingest.decoders.lorawan import FirstHeard, PayloadCodec, apply_codec, no_object, object_values
 from techport_ingest.decoders.times import micros
 from techport_ingest.message import BadMessage, DeviceEvent, Found, Ignored, Message
@@ -38,6 +39,7 @@ class _Event(msgspec.Struct, rename="camel"):
     level: Any = None
     code: Any = None
     description: Any = None
+    location: Any = None
 
 
 class ChirpStack:
@@ -64,8 +66,10 @@ class ChirpStack:
             return self._uplink(event, device, time)
         if kind == "status":
             return _status(event, device, time)
-        if kind in ("join", "location"):
+        if kind == "join":
             return [DeviceEvent(device, time, kind)]
+        if kind == "location":
+            return [DeviceEvent(device, time, kind), *location(device, time, event.location)]
         if kind == "log":
             text = " ".join(str(part) for part in (event.level, event.code, event.description) if type(part) is str)
             return [DeviceEvent(device, time, "log", text[:500])]

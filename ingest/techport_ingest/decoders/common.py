@@ -122,6 +122,16 @@ def place(device: str, time: Micros | None, key: str, value: object, unit: str |
     return Ignored(device, "text" if kind is str else "nested", key)
 
 
+def location(device: str, time: Micros | None, where: object) -> list[Found]:
+    """Where a device is, as network servers say it: {"latitude": 63.4, "longitude": 10.4, "altitude": 2}. Parts that
+    are no numbers are left out.
+    """
+    if type(where) is not dict:
+        return []
+    units = (("latitude", "deg"), ("longitude", "deg"), ("altitude", "m"))
+    return [place(device, time, key, where[key], unit) for key, unit in units if type(where.get(key)) in (int, float)]
+
+
 def leaves(tree: Mapping[str, Any]) -> Iterator[tuple[tuple[str, ...], Any]]:
     """The values of nested objects with their paths, in order. Empty objects give nothing. Raises BadMessage."""
     count = 0

@@ -50,16 +50,16 @@ _STATUS = MappingProxyType({"online": "online", "offline": "offline"})
 
 def decode(message: Message, device: str) -> list[Found]:
     """Raises BadMessage."""
-    levels = message.topic.split("/")
+    gateway, _, last = message.topic.rpartition("/")
     document = json_object(message.payload, "A Ruuvi Gateway sends JSON objects")
-    if levels[-1] == "gw_status":
+    if last == "gw_status":
         state = str(document.get("state", ""))[:40]
-        return [DeviceEvent(device_id(levels[-2]) or device, None, _STATUS.get(state, "status"), state)]
+        return [DeviceEvent(device_id(gateway.rpartition("/")[2]) or device, None, _STATUS.get(state, "status"), state)]
     time = _time(document.get("ts") or document.get("gwts"))
     data = document.get("data")
     if type(data) is not str:
         raise BadMessage("wrong-shape", "there is no `data`", _HINT)
-    device = device_id(levels[-1]) if len(levels) > 2 else device
+    device = device_id(last) if "/" in gateway else device
     found = _advertisement(device, time, data)
     rssi = document.get("rssi")
     if type(rssi) is int:

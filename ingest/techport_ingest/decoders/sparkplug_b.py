@@ -1,8 +1,9 @@
 """Eclipse Sparkplug B: spBv1.0/<group>/<type>/<edge node>[/<device>], protobuf (sparkplug_b.proto).
 
 A birth (NBIRTH, DBIRTH) lists the metrics with name, type and alias; later messages may name a metric by its alias
-alone and leave its type out. So this decoder remembers births, and a message that needs one it has not seen is set
-aside; it can be replayed when the node was born again. `snapshot` and `restore` carry the memory over a restart.
+alone and leave its type out. So this decoder remembers births, and a message that needs one it has not seen, because
+the worker was started since, is set aside; `rebirth` is the command that asks the node for another, and then it can be
+replayed.
 
 The id of a device is "<edge node>-<device>", of metrics of the node itself "<edge node>". Deaths are events. Numbers of
 types Int8 to Int64 arrive as unsigned and are signed again. https://sparkplug.eclipse.org/specification/ chapters 4
@@ -31,6 +32,9 @@ _IGNORED_TYPES = MappingProxyType(
     {12: "text", 13: "date", 14: "text", 15: "text", 16: "data-set", 17: "data", 18: "data", 19: "template"}
 )
 _UNIT_PROPERTIES = frozenset(("engUnit", "engineeringUnits", "Engineering Units", "unit", "units"))
+UNKNOWN_ALIAS = "unknown-alias"
+"""The reason under which a message is set aside whose birth is not known."""
+
 _CONTROL = ("Node Control/", "Device Control/", "Properties/")
 _SHAPE = "Subscribe to spBv1.0/<group>/+/<edge node>/# ; the payload is Sparkplug B protobuf"
 
@@ -86,14 +90,6 @@ class SparkplugB:
             raise BadMessage("wrong-topic", f"there is no Sparkplug message type {kind[:20]!r}", _SHAPE)
         return self._values(payload, source, device, sent) or [Ignored(device, "empty")]
 
-    def snapshot(self) -> bytes:
-        """The births as bytes, for `restore` after a restart."""
-        return msgspec.msgpack.encode(self._births)
-
-    def restore(self, snapshot: bytes) -> None:
-        """Take the births of a snapshot in place of what is remembered. Raises ValueError for other bytes."""
-        self._births = msgspec.msgpack.decode(snapshot, type=dict[str, list[_Birth]])
-
     def _remember(self, source: str, payload: Payload) -> None:
         birth = _Birth(payload.timestamp)
         for metric in payload.metrics:
@@ -122,6 +118,16 @@ class SparkplugB:
         return found
 
 
+def rebirth(topic: str, time: Micros) -> tuple[str, bytes] | None:
+    """Topic and payload of the command that lets the edge node of a message be born again (specification, 5.6)."""
+    levels = topic.split("/")
+    if levels[0] != "spBv1.0" or len(levels) < 4 or not levels[1] or not levels[3] or {"+", "#"} & set(levels[1:4]):
+        return None
+    command = Payload(timestamp=max(time, 0) // 1000)
+    command.metrics.add(name="Node Control/Rebirth", datatype=_BOOLEAN, boolean_value=True)
+    return f"spBv1.0/{levels[1]}/NCMD/{levels[3]}", command.SerializeToString()
+
+
 def _parse(payload: bytes) -> Payload:
     parsed = Payload()
     try:
@@ -145,9 +151,9 @@ def _described(metric: Metric, birth: _Birth | None) -> Described:
     known = birth.by_alias.get(metric.alias) if birth is not None and metric.HasField("alias") else None
     if known is None:
         raise BadMessage(
-            "unknown-alias",
+            UNKNOWN_ALIAS,
             f"metric with alias {metric.alias} and no name, and no birth that gives it one",
-            "Ask the node for a rebirth (Node Control/Rebirth); this message can be replayed afterwards",
+            "The node is asked to be born again (Node Control/Rebirth); replay this message afterwards",
         )
     return known
 

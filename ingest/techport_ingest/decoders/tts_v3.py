@@ -2,7 +2,8 @@
 v3/<application>@<tenant>/devices/<device>/.
 
     up                 readings: normalized_payload first, and what only decoded_payload has
-    join, location/... an event
+    join               an event
+    location/...       an event, and the position that was solved
     down/..., service  ignored
 
 The device is `end_device_ids.device_id`; the time is when the network server heard the uplink, unless the device itself
@@ -16,7 +17,7 @@ from typing import Any
 
 import msgspec
 
-from techport_ingest.decoders.common import device_id, json_kind, leaves, not_json, place
+from techport_ingest.decoders.common import device_id, json_kind, leaves, location, not_json, place
 from techport_ingest.decoders.lorawan import (
     FirstHeard,
     PayloadCodec,
@@ -111,7 +112,7 @@ class TheThingsStack:
         device = device_id(envelope.end_device_ids.device_id)
         uplink = envelope.uplink_message or envelope.uplink_normalized
         if uplink is None:
-            return [_no_uplink(envelope, device)]
+            return _no_uplink(envelope, device)
         time = _instant(uplink.received_at)
         if time is None:
             time = _instant(envelope.received_at)
@@ -136,12 +137,15 @@ class TheThingsStack:
         return [Ignored(device, "empty-uplink")]
 
 
-def _no_uplink(envelope: _Envelope, device: str) -> Found:
+def _no_uplink(envelope: _Envelope, device: str) -> list[Found]:
+    time = _instant(envelope.received_at)
     if envelope.join_accept is not None:
-        return DeviceEvent(device, _instant(envelope.received_at), "join")
-    if envelope.location_solved is not None:
-        return DeviceEvent(device, _instant(envelope.received_at), "location")
-    return Ignored(device, "not-uplink")
+        return [DeviceEvent(device, time, "join")]
+    solved = envelope.location_solved
+    if solved is not None:
+        where = solved.get("location") if type(solved) is dict else None
+        return [DeviceEvent(device, time, "location"), *location(device, time, where)]
+    return [Ignored(device, "not-uplink")]
 
 
 def _normalized(payload: object, device: str, time: Micros | None) -> list[Found]:

@@ -3,8 +3,8 @@
     /ul/<key>/<device>/attrs          t|21.5|h|47#2026-05-04T12:30:00Z|t|21.7|h|46
     /ul/<key>/<device>/attrs/<name>   21.5
 
-Values are text by the format and converted here; true and false are states, other text is ignored. Commands are
-ignored. https://fiware-iotagent-ul.readthedocs.io/en/latest/usermanual.html
+Values are text by the format and converted here; true and false are states, gps|63.4/10.4 is a position, other text is
+ignored. Commands are ignored. https://fiware-iotagent-ul.readthedocs.io/en/latest/usermanual.html
 """
 
 from __future__ import annotations
@@ -14,6 +14,9 @@ from techport_ingest.decoders.names import quantity
 from techport_ingest.decoders.times import micros
 from techport_ingest.message import BadMessage, Found, Ignored, Message, Observed
 from techport_storage.model import Micros
+
+_PLACES = frozenset(("gps", "location", "position"))
+"""Names under which latitude/longitude are one value."""
 
 _HINT = "Send name|value|name|value, for example t|21.5|h|47"
 
@@ -32,7 +35,7 @@ def decode(message: Message, device: str) -> list[Found]:
     if not text:
         raise BadMessage("empty", "the payload is empty", _HINT)
     if single is not None:
-        return [_one(device, None, single, text)]
+        return _one(device, None, single, text)
     found: list[Found] = []
     for group in text.split("#"):
         found.extend(_group(device, group))
@@ -49,16 +52,20 @@ def _group(device: str, group: str) -> list[Found]:
         if time is None:
             raise BadMessage("not-ultralight", f"{group[:60]!r} is not made of name|value pairs", _HINT)
         parts = parts[1:]
-    return [_one(device, time, name, value) for name, value in zip(parts[::2], parts[1::2], strict=True)]
+    pairs = zip(parts[::2], parts[1::2], strict=True)
+    return [one for name, value in pairs for one in _one(device, time, name, value)]
 
 
-def _one(device: str, time: Micros | None, name: str, text: str) -> Found:
+def _one(device: str, time: Micros | None, name: str, text: str) -> list[Found]:
     key = quantity(name.strip())
     if not key:
         raise BadMessage("not-ultralight", "a value has no name", _HINT)
     value = number(text)
     if value is None and text in ("true", "false"):
         value = float(text == "true")
-    if value is None:
-        return Ignored(device, "null" if text in ("null", "") else "text", key)
-    return Observed(device, time, key, value)
+    if value is not None:
+        return [Observed(device, time, key, value)]
+    lat, slash, lon = text.partition("/")
+    if slash and key in _PLACES and (north := number(lat)) is not None and (east := number(lon)) is not None:
+        return [Observed(device, time, "latitude", north, "deg"), Observed(device, time, "longitude", east, "deg")]
+    return [Ignored(device, "null" if text in ("null", "") else "text", key)]
