@@ -23,6 +23,25 @@ class Coverage(NamedTuple):
     longest: Micros
 
 
+def missing_between(distance: Micros, interval: Micros) -> int:
+    """Readings missing between two neighbours that are so far apart."""
+    return max((distance + interval // 2) // interval - 1, 0)
+
+
+def joined(before: Coverage, after: Coverage, interval: Micros) -> Coverage:
+    """Coverage of a time from that of its two halves, both of which hold readings."""
+    distance = after.first - before.last
+    missing = missing_between(distance, interval)
+    return Coverage(
+        readings=before.readings + after.readings,
+        flagged=before.flagged + after.flagged,
+        first=before.first,
+        last=after.last,
+        missing=before.missing + missing + after.missing,
+        longest=max(before.longest, after.longest, distance if missing else 0),
+    )
+
+
 @runtime_checkable
 class KnowsCoverage(Protocol):
     """A store that works coverage out where the readings are. For those that do not, reading them all is the way."""

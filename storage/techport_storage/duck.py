@@ -156,12 +156,10 @@ class DuckStore:
         check_range(start, end)
         self._revive_to_read()
         with self._knowing:
-            ids = self._directory.select(Selection(streams=tuple(intervals)))
-            names = dict(zip(ids.tolist(), self._directory.names(ids), strict=True))
+            plan = Plan.of(Query(select=Selection(streams=tuple(intervals)), start=start, end=end), self._directory)
         with self._file.cursor() as cursor:
-            promised = [intervals[names[id]] for id in ids.tolist()]
-            found = duck_coverage.coverage(cursor, ids, promised, start, end - 1)
-        return {names[id]: one for id, one in found.items()}
+            cursor.begin()
+            return duck_coverage.coverage(cursor, plan, [intervals[stream] for stream in plan.streams])
 
     def erase(self, select: Selection, start: Micros | None = None, end: Micros | None = None) -> int:
         check_range(start, end)

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 
 import numpy as np
@@ -19,9 +19,11 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from techport_storage.check import check_query, check_range
+from techport_storage.coverage import Coverage
 from techport_storage.errors import StoreUnavailable
 from techport_storage.influx_answers import Series, keys, series
 from techport_storage.influx_buckets import aggregated
+from techport_storage.influx_coverage import coverage
 from techport_storage.influx_http import Address, Connection, RefusedLines, stream_bytes
 from techport_storage.influx_known import Known
 from techport_storage.influx_lines import Lines
@@ -173,6 +175,11 @@ class InfluxStore:
         answer = self._connection.influxql(statements)
         found = (parse_key(key) for key in keys(stream_bytes(self._connection.address, answer)))
         return sorted(filter(selector(select), {stream for stream in found if stream is not None}))
+
+    def coverage(self, intervals: Mapping[Stream, Micros], start: Micros, end: Micros) -> dict[Stream, Coverage]:
+        """How well readings fill [start, end); see KnowsCoverage."""
+        check_range(start, end)
+        return coverage(self._connection, intervals, start, end - 1)
 
     def erase(self, select: Selection, start: Micros | None = None, end: Micros | None = None) -> int:
         check_range(start, end)

@@ -110,6 +110,13 @@ def ql_select(columns: str, *conditions: str, bucket: str = "", ending: str = ""
     return f"SELECT {columns} FROM {MEASUREMENT}{_where(conditions)} GROUP BY {bucket}{_STREAM}{ending}"  # noqa: S608
 
 
+def ql_distances(condition: str, times: str, least: Micros) -> str:
+    """Distances between neighbouring readings of a stream, in µs, that are at least so long."""
+    inner = f"SELECT elapsed(value, 1u) AS distance FROM {MEASUREMENT}{_where([condition, times])} GROUP BY {_STREAM}"  # noqa: S608
+    outer = _where([f"distance >= {least}", times])
+    return f"SELECT distance FROM ({inner}){outer} GROUP BY {_STREAM}"  # noqa: S608
+
+
 def ql_show_series(condition: str) -> str:
     return f"SHOW SERIES FROM {MEASUREMENT}{_where([condition])}"
 

@@ -19,6 +19,7 @@ from techport_pilots.completeness import (
     together,
 )
 from techport_pilots.model import DeviceDefinition, Phase, PilotDefinition, StreamDefinition, Text
+from techport_storage import duck_read
 from techport_storage.model import Batch, Stream
 from techport_storage.store import open_store
 
@@ -148,8 +149,13 @@ def test_a_phase_that_is_running_is_judged_up_to_now(store):
 
 
 @settings(max_examples=30, deadline=None)
-@given(st.lists(st.lists(st.integers(0, 10_000), max_size=40), min_size=1, max_size=7), st.integers(1, 2000))
-def test_the_store_and_its_readings_know_the_same_coverage(streams, interval):
+@given(
+    st.lists(st.lists(st.integers(0, 10_000), max_size=40), min_size=1, max_size=7),
+    st.integers(1, 2000),
+    st.sampled_from([5, 1_000_000]),
+)
+def test_the_store_and_its_readings_know_the_same_coverage(streams, interval, slice_rows):
+    """Cut into slices of five rows, streams are cut in time and joined again."""
     store = open_store("duckdb://")
     intervals = {}
     for i, times in enumerate(streams):
@@ -157,7 +163,9 @@ def test_the_store_and_its_readings_know_the_same_coverage(streams, interval):
         intervals[stream] = interval
         write(store, START + np.array(times, np.int64), stream, flagged=len(times) // 2)
     some = dict(list(intervals.items())[::3])  # streams between which others lie
-    assert store.coverage(some, START, START + 5_000) == coverage_by_reading(store, some, START, START + 5_000)
-    for start, end in ((START, START + 10_001), (START + 2_000, START + 7_000)):
-        assert store.coverage(intervals, start, end) == coverage_by_reading(store, intervals, start, end)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(duck_read, "RAW_SLICE", slice_rows)
+        assert store.coverage(some, START, START + 5_000) == coverage_by_reading(store, some, START, START + 5_000)
+        for start, end in ((START, START + 10_001), (START + 2_000, START + 7_000)):
+            assert store.coverage(intervals, start, end) == coverage_by_reading(store, intervals, start, end)
     store.close()
