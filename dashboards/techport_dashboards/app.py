@@ -23,6 +23,7 @@ from techport_dashboards.holdings import Holdings
 from techport_dashboards.jobs import Jobs
 from techport_dashboards.live import Live
 from techport_dashboards.middleware import Measured, SecurityHeaders
+from techport_dashboards.reports import Reports
 from techport_dashboards.services import Services
 from techport_dashboards.settings import HealthCheck, Post, WebSettings, no_health
 from techport_dashboards.templating import environment
@@ -90,9 +91,10 @@ def create_app(
         live,
         assets,
         environment(assets),
-        Evaluations(store),
+        Evaluations(registry, store),
         Holdings(registry, store),
         jobs,
+        Reports(registry, store, settings.basemap),
         explain,
         post,
     )

@@ -14,6 +14,8 @@ from techport_dashboards import times
 from techport_pilots.completeness import Completeness, pilot_intervals, stream_completeness, together
 from techport_pilots.evaluation import Evaluation, evaluate, so_far
 from techport_pilots.model import Kpi, PilotDefinition
+from techport_pilots.registry import Registry
+from techport_pilots.report import keep_evaluations
 from techport_storage.model import Micros
 from techport_storage.store import ReadingStore
 
@@ -35,7 +37,8 @@ class Standing:
 class Evaluations:
     """Gives a pilot's standing, at most FRESH old. Safe to use from several threads; works one out at a time."""
 
-    def __init__(self, store: ReadingStore) -> None:
+    def __init__(self, registry: Registry, store: ReadingStore) -> None:
+        self._registry = registry
         self._store = store
         self._lock = threading.Lock()
         self._kept: dict[str, Standing] = {}
@@ -48,6 +51,7 @@ class Evaluations:
             now = times.now()
             if kept is None or kept.definition is not pilot or now - kept.at > FRESH:
                 kept = self._kept[pilot.id] = _work_out(self._store, pilot, now)
+                self._remember(kept)
             return kept
 
     def one(self, pilot: PilotDefinition, kpi: Kpi) -> Evaluation:
@@ -64,6 +68,12 @@ class Evaluations:
                     self._others.clear()
                 self._others[key] = now, pilot, evaluation
             return evaluation
+
+    def _remember(self, standing: Standing) -> None:
+        """For the portfolio. What a closed pilot's package says stays as it is."""
+        if self._registry.state(standing.definition.id) != "closed":
+            found = [evaluation for _, evaluation in standing.kpis]
+            keep_evaluations(self._registry.engine, standing.definition.id, found, standing.at)
 
 
 def _work_out(store: ReadingStore, pilot: PilotDefinition, now: Micros) -> Standing:

@@ -18,6 +18,7 @@ class Place(NamedTuple):
 
 MAIN = (
     Place("Overview", "/"),
+    Place("Portfolio", "/portfolio"),
     Place("Explore", "/explore"),
     Place("Open data", "/catalogue"),
 )

@@ -15,6 +15,7 @@ from techport_dashboards.evaluations import Evaluations
 from techport_dashboards.holdings import Holdings
 from techport_dashboards.jobs import Jobs
 from techport_dashboards.live import Live
+from techport_dashboards.reports import Reports
 from techport_dashboards.settings import HealthCheck, Post, WebSettings
 from techport_pilots.books import Books
 from techport_pilots.explanation import Explain
@@ -35,6 +36,7 @@ class Services:
     evaluations: Evaluations
     holdings: Holdings
     jobs: Jobs
+    reports: Reports
     explain: Explain | None
     post: Post | None = None
 

@@ -29,7 +29,7 @@ def report(
     settings = load_settings({"data": data, "store": store, "registry": registry})
     running = holder(settings.data)
     if running is not None and running.http is not None:
-        text = ask(running.http, f"/pilots/{pilot}/report", {"lang": lang})
+        text = ask(running.http, f"/pilots/{pilot}/report", {"lang": lang, "fresh": "true"})
     else:
         text = _make(settings, pilot, lang).encode()
     file = output or Path(f"{pilot}-{lang}.html")

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import datetime as dt
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
 from techport import options
-from techport.settings import load_settings
+from techport.asking import ask
+from techport.folder import platform_at
+from techport.settings import Settings, load_settings
 
 if TYPE_CHECKING:
     from techport_pilots.registry import Registry
@@ -60,21 +62,44 @@ def import_(
 
 
 @app.command("list")
-def list_(data: options.Data = None, registry: options.RegistryUrl = None, lang: Language = "en") -> None:
-    """All pilots: their states, when they end, and the verdicts of their last reports."""
-    from techport_pilots.changes import now
-    from techport_pilots.portfolio import portfolio
-
-    table = Table("id", "title", "state", "ends", "devices", "KPIs", "")
-    with open_registry(data, registry) as opened:
-        for one in portfolio(opened, now()):
-            devices = len(opened.pilot(one.pilot).devices)
-            verdicts = ", ".join(f"{n} {verdict}" for verdict, n in one.verdicts.items())
-            note = "end it: its last phase is over" if one.overdue else "ends soon" if one.ends_soon else ""
-            ends = "" if one.ends is None else dt.datetime.fromtimestamp(one.ends / 1e6, dt.UTC).date().isoformat()
-            title = one.title.get(lang)
-            table.add_row(one.pilot, title, one.state, ends, str(devices), verdicts or str(one.kpis), note)
+def list_(
+    data: options.Data = None, store: options.Store = None, registry: options.RegistryUrl = None, lang: Language = "en"
+) -> None:
+    """All pilots, worst first: states, devices alive, targets reached, ends, what needs somebody."""
+    table = Table("id", "title", "state", "day", "alive", "targets reached", "ends", "needs attention")
+    for one in _portfolio(load_settings({"data": data, "store": store, "registry": registry})):
+        day = "" if one["day"] is None else f"{one['day']} of {one['days']}"
+        table.add_row(
+            one["id"],
+            one["title"].get(lang) or one["title"]["en"] or one["title"]["nb"],
+            one["state"],
+            day,
+            f"{one['alive']} of {one['devices']}",
+            f"{one['reached']} of {one['kpis']}" if one["verdicts"] else "",
+            (one["ends"] or "")[:10],
+            ", ".join(one["attention"]),
+        )
     Console().print(table)
+
+
+def _portfolio(settings: Settings) -> list[dict[str, Any]]:
+    """From the platform that runs in the folder, or by ourselves."""
+    http = platform_at(settings.data) if settings.embedded else None
+    if http:
+        found: list[dict[str, Any]] = json.loads(ask(http, "/api/v1/portfolio", {"limit": "50000"}))["items"]
+        return found
+    from techport.platform import stores
+    from techport_dashboards import portfolio
+    from techport_dashboards.catalogue import Catalogues
+    from techport_pilots.changes import now
+    from techport_storage.model import Selection
+
+    with stores(settings) as parts:
+        latest = parts.readings.latest(Selection())
+        return [
+            portfolio.item(row)
+            for row in portfolio.rows(Catalogues(parts.registry).current(), parts.registry, latest, now())
+        ]
 
 
 @app.command("show")

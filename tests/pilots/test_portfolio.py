@@ -33,6 +33,7 @@ def test_where_each_pilot_stands(registry: Registry) -> None:
     )
     assert (running.state, running.phases, running.ends_soon) == ("running", ["sweeping"], True)
     assert running.verdicts == {"inconclusive": 1, "target met": 1}
+    assert (running.reached, running.day, running.days) == (1, 41, 60)
     assert portfolio(registry, trial.START + 10 * DAY)[1].ends_soon is False
     late = portfolio(registry, trial.START + 90 * DAY)[1]
     assert (late.overdue, late.ends_soon, late.phases, late.erase_at) == (True, False, [], None)

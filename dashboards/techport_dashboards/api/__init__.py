@@ -15,6 +15,7 @@ from techport_dashboards.api import (
     life,
     onboarding,
     pilot_matters,
+    portfolio,
     quarantine,
     readings,
     snapshots,
@@ -27,6 +28,7 @@ router.include_router(complete.router)
 router.include_router(pilot_matters.router)
 router.include_router(device_matters.router)
 router.include_router(life.router)
+router.include_router(portfolio.router)
 router.include_router(onboarding.router)
 router.include_router(quarantine.router)
 router.include_router(decode.router)

@@ -14,6 +14,7 @@ from techport_dashboards.pages import (
     overview,
     phases,
     pilot,
+    portfolio,
     public,
     quality,
     report,
@@ -26,6 +27,7 @@ router.include_router(kpis.router)
 router.include_router(device.router)
 router.include_router(report.router)
 router.include_router(close.router)
+router.include_router(portfolio.router)
 router.include_router(quality.router)
 router.include_router(phases.router)
 router.include_router(explore.router)

@@ -1,0 +1,56 @@
+"""All pilots at once, worst first."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Query, Request
+from pydantic import BaseModel, ConfigDict, Field
+from starlette.concurrency import run_in_threadpool
+
+from techport_dashboards import portfolio
+from techport_dashboards.access import Viewer, allow
+from techport_dashboards.api.schema import Listed, Page, Title, paged
+from techport_dashboards.pages.portfolio import rows_for
+from techport_dashboards.services import services_of
+
+router = APIRouter(tags=["pilots"])
+
+
+class PortfolioParameters(Page):
+    sort: str = Field(
+        portfolio.WORST,
+        max_length=40,
+        description="A column: worst, name, state, devices, targets, ends; -ends turns it.",
+    )
+
+
+class PortfolioItem(BaseModel):
+    model_config = ConfigDict(extra="allow")
+
+    id: str
+    title: Title
+    state: str = Field(description="draft, running, ended or closed.")
+    day: int | None = Field(description="Of `days`; null before the first phase and after the last.")
+    days: int | None
+    ends: str | None
+    devices: int
+    alive: int
+    troubled: int = Field(description="Devices that should send and do not.")
+    kpis: int
+    reached: int = Field(description="KPIs whose target was met at the last evaluation.")
+    verdicts: dict[str, int]
+    attention: list[str] = Field(description="What needs somebody: overdue, devices, targets, ends-soon, hand-over.")
+
+
+@router.get("/portfolio", response_model=Listed[PortfolioItem])
+async def listed(
+    request: Request, viewer: Annotated[Viewer, Depends(allow)], parameters: Annotated[PortfolioParameters, Query()]
+) -> dict[str, Any]:
+    """Where every pilot stands: state, day, devices alive, targets reached, what needs somebody."""
+    services = services_of(request)
+    found = portfolio.ordered(await run_in_threadpool(rows_for, services, viewer), parameters.sort)
+    numbered = [(f"{number:06}", portfolio.item(row)) for number, row in enumerate(found)]
+    settings = services.settings
+    some, following = paged(numbered, lambda one: one[0], parameters, settings.page_size, settings.max_page_size)
+    return {"items": [one for _, one in some], "next": following}

@@ -1,0 +1,56 @@
+"""All pilots in one table: which run, are healthy, end soon, reached their targets."""
+
+from __future__ import annotations
+
+from typing import Annotated
+from urllib.parse import urlencode
+
+from fastapi import APIRouter, Depends, Query, Request, Response
+from pydantic import Field
+from starlette.concurrency import run_in_threadpool
+
+from techport_dashboards import portfolio, times
+from techport_dashboards.access import Viewer, allow
+from techport_dashboards.api.schema import Parameters
+from techport_dashboards.services import Services, services_of
+from techport_dashboards.templating import language_of, render
+from techport_storage.model import Selection
+
+router = APIRouter()
+
+
+class PortfolioParameters(Parameters):
+    sort: str = Field(portfolio.WORST, max_length=40)
+    lang: str | None = Field(None, max_length=8)
+
+
+@router.get("/portfolio")
+async def page(
+    request: Request, viewer: Annotated[Viewer, Depends(allow)], asked: Annotated[PortfolioParameters, Query()]
+) -> Response:
+    """Every pilot that the viewer may see, worst first unless told."""
+    found = await run_in_threadpool(rows_for, services_of(request), viewer)
+    others = [(name, value) for name, value in request.query_params.multi_items() if name != "sort"]
+
+    def sorting(key: str) -> tuple[str, str]:
+        turned = f"-{key}" if asked.sort == key != portfolio.WORST else key
+        words = {key: "ascending", f"-{key}": "descending"}.get(asked.sort, "none")
+        return f"{request.url.path}?{urlencode([*others, ('sort', turned)])}", words
+
+    return render(
+        request,
+        "portfolio.html",
+        language_of(request),
+        rows=portfolio.ordered(found, asked.sort),
+        headings={key: sorting(key) for key in portfolio.KEYS},
+        now=times.now(),
+    )
+
+
+def rows_for(services: Services, viewer: Viewer) -> list[portfolio.Row]:
+    """The portfolio as the viewer may see it, worst first. Raises what store and registry raise."""
+    catalogue = services.catalogues.current()
+    seen = tuple(pilot for pilot in catalogue.pilots if viewer.may_see(pilot))
+    latest = services.store.latest(Selection(pilots=seen))
+    found = portfolio.rows(catalogue, services.catalogues.registry, latest, times.now())
+    return [row for row in found if row.standing.pilot in seen]

@@ -1,0 +1,79 @@
+"""Pilots' reports, worked out once and kept: the second reader need not wait.
+
+A report stays good while the definition and the state stay, for some minutes while readings may still come; that of a
+closed pilot for ever, since its data is frozen.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections import OrderedDict
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from techport_dashboards import times
+from techport_dashboards.basemap import load
+from techport_pilots.lifecycle import State
+from techport_pilots.model import PilotDefinition
+from techport_pilots.registry import Registry
+from techport_pilots.report import Report, build_report, evaluate_all, keep_evaluations
+from techport_pilots.report_page import page
+from techport_storage.model import Micros
+from techport_storage.store import ReadingStore
+
+FRESH: Micros = 10 * times.MINUTE
+MOST = 32  # pilots whose reports are kept: some hundred kB each
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """A report as it is sent."""
+
+    content: bytes
+    etag: str
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    definition: PilotDefinition
+    report: Report
+    pages: dict[str, Written] = field(default_factory=dict)  # by language
+
+    def good(self, definition: PilotDefinition, state: State, now: Micros) -> bool:
+        same = self.definition == definition and self.report.state == state
+        return same and (state == "closed" or now - self.report.made <= FRESH)
+
+
+class Reports:
+    """Gives a pilot's report. Safe to use from several threads; works one out at a time."""
+
+    def __init__(self, registry: Registry, store: ReadingStore, basemap: Path | None) -> None:
+        self._registry = registry
+        self._store = store
+        self._basemap = basemap
+        self._lock = threading.Lock()
+        self._kept: OrderedDict[str, Kept] = OrderedDict()
+
+    def page(self, pilot: PilotDefinition, language: str, fresh: bool = False) -> Written:
+        """In nb or en; `fresh`: worked out now. Raises what store and registry raise."""
+        with self._lock:
+            state, now = self._registry.state(pilot.id), times.now()
+            kept = self._kept.get(pilot.id)
+            if fresh or kept is None or not kept.good(pilot, state, now):
+                kept = self._kept[pilot.id] = Kept(pilot, self._work_out(pilot, state, now))
+            self._kept.move_to_end(pilot.id)
+            while len(self._kept) > MOST:
+                self._kept.popitem(last=False)
+            if language not in kept.pages:
+                content = page(kept.report, language, load(self._basemap)).encode()
+                kept.pages[language] = Written(content, f'"{hashlib.sha256(content).hexdigest()[:32]}"')
+            return kept.pages[language]
+
+    def _work_out(self, pilot: PilotDefinition, state: State, now: Micros) -> Report:
+        evaluations = evaluate_all(self._store, pilot)
+        keep_evaluations(self._registry.engine, pilot.id, evaluations, now)
+        version = self._registry.history(pilot.id)[0].version
+        return build_report(
+            self._store, self._registry.engine, pilot, version=version, state=state, now=now, evaluations=evaluations
+        )

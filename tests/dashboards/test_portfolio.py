@@ -1,0 +1,113 @@
+"""The portfolio: one way for page and API, worst first; the report that is kept."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import httpx
+import pytest
+
+from techport_dashboards import WebSettings
+from techport_dashboards.access import Viewer
+from techport_dashboards.pages.portfolio import rows_for
+from techport_pilots import lifecycle
+from techport_storage.model import Batch, Reading
+from tests.dashboards.web import SECOND, City, now
+from tests.pilots import trial
+
+pytestmark = pytest.mark.anyio
+
+
+def pilot(name: str, begin: str, end: str) -> str:
+    return f"""
+id: {name}
+title: {{nb: {name}, en: {name}}}
+question: {{en: "Does it help?"}}
+phases: [{{name: one, kind: intervention, start: {begin}, end: {end}}}]
+kpis: [{{id: k, title: K, quantity: pm10}}]
+devices:
+  - {{id: a, interval: PT1H, streams: [{{quantity: pm10}}]}}
+  - {{id: b, interval: PT1H, streams: [{{quantity: pm10}}]}}
+"""
+
+
+@pytest.fixture
+def several(city: City) -> City:
+    """fine runs with both devices; halved lacks one; late is over; idea is a draft."""
+    for name, end in (("fine", "2099-01-01"), ("halved", "2099-01-01"), ("late", "2026-02-01"), ("idea", "2099-01-01")):
+        city.import_text(pilot(name, "2026-01-01", end))
+        if name != "idea":
+            lifecycle.transition(city.registry.engine, city.registry.pilot(name), "running", "test")
+    for name, device in (("fine", "a"), ("fine", "b"), ("halved", "a"), ("late", "a"), ("late", "b")):
+        city.store.write(Batch.of([Reading(name, device, "pm10", now() - SECOND, 1.0, now())]))
+    return city
+
+
+async def test_the_worst_comes_first(several: City, client: httpx.AsyncClient) -> None:
+    answer = (await client.get("/api/v1/portfolio")).json()
+    found = {one["id"]: one for one in answer["items"]}
+    assert [one["id"] for one in answer["items"]][:3] == ["late", "halved", "fine"]
+    assert found["late"]["attention"] == ["overdue"]
+    assert found["halved"]["attention"] == ["devices"]
+    assert (found["halved"]["alive"], found["halved"]["devices"], found["halved"]["troubled"]) == (1, 2, 1)
+    assert found["fine"]["attention"] == []
+    assert found["fine"]["ends"].startswith("2098-12-31T23:00")
+    assert found["fine"]["day"] > 300
+    page = (await client.get("/portfolio")).text
+    places = [page.index(f'data-pilot="{name}"') for name in ("late", "halved", "fine", "idea")]
+    assert places == sorted(places)
+
+
+async def test_it_is_sorted_as_asked(several: City, client: httpx.AsyncClient) -> None:
+    async def order(sort: str) -> list[str]:
+        answer = await client.get("/api/v1/portfolio", params={"sort": sort})
+        return [one["id"] for one in answer.json()["items"]]
+
+    assert (await order("-ends"))[-2:] == ["kai-luft", "stille"], "without an end they come last, whichever way"
+    assert (await order("ends"))[0] == "late"
+    assert (await order("devices"))[-1] in ("fine", "late")
+    assert await order("name") == list(reversed(await order("-name")))
+    wrong = await client.get("/portfolio", params={"sort": "colour"})
+    assert wrong.status_code == 400
+    assert "worst" in wrong.text
+
+
+async def test_pages_of_the_answer_hold_each_pilot_once(several: City, client: httpx.AsyncClient) -> None:
+    seen, cursor = [], None
+    while True:
+        parameters = {"limit": "2"} | ({"cursor": cursor} if cursor else {})
+        answer = (await client.get("/api/v1/portfolio", params=parameters)).json()
+        seen += [one["id"] for one in answer["items"]]
+        if (cursor := answer["next"]) is None:
+            break
+    assert len(seen) == len(set(seen)) == 6
+
+
+async def test_only_what_may_be_seen(several: City) -> None:
+    services = several.app().state.services
+    assert [row.standing.pilot for row in rows_for(services, Viewer("x", frozenset({"fine"})))] == ["fine"]
+
+
+async def test_a_look_at_a_pilot_tells_the_portfolio_its_verdicts(several: City, client: httpx.AsyncClient) -> None:
+    await client.get("/pilots/fine/kpis")
+    items = (await client.get("/api/v1/portfolio")).json()["items"]
+    assert next(one for one in items if one["id"] == "fine")["verdicts"] == {"insufficient data": 1}
+
+
+async def test_the_report_is_kept_until_something_changes(city: City, tmp_path: Path) -> None:
+    city.import_text(trial.YAML)
+    city.store.write(trial.readings())
+    app = city.app(WebSettings())
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://127.0.0.1") as client:
+        path = "/pilots/elgeseter/report?lang=en"
+        first = await client.get(path)
+        again = await client.get(path, headers={"If-None-Match": first.headers["etag"]})
+        assert (again.status_code, again.content) == (304, b"")
+        city.store.write(Batch.of([Reading("elgeseter", "bridge", "pm10", trial.START + 7, 20.0, now())]))
+        assert (await client.get(path)).content == first.content
+        fresh = await client.get(f"{path}&fresh=1")
+        assert fresh.headers["etag"] != first.headers["etag"], "one reading more"
+        assert (await client.get(path)).content == fresh.content
+        lifecycle.transition(city.registry.engine, city.registry.pilot("elgeseter"), "running", "test")
+        assert "State: running" in (await client.get(path)).text
+        assert (await client.get("/pilots/elgeseter/report?lang=nb")).headers["content-language"] == "nb"
