@@ -6,10 +6,12 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import JSONResponse, StreamingResponse
+from pydantic import BaseModel, Field
 from starlette.concurrency import run_in_threadpool
 
 from techport_dashboards.access import Viewer, allow
-from techport_dashboards.api.schema import Names, Parameters
+from techport_dashboards.api import openapi
+from techport_dashboards.api.schema import Listed, Names, Parameters
 from techport_dashboards.errors import KINDS, Problem
 from techport_dashboards.queries import match
 from techport_dashboards.services import services_of
@@ -18,29 +20,11 @@ router = APIRouter(tags=["about"])
 Allowed = Annotated[Viewer, Depends(allow)]
 
 
-_PROBLEM = {
-    "description": "What was wrong, as RFC 9457 problem details: `parameter` points at it, `example` is a right one.",
-    "content": {
-        "application/problem+json": {
-            "schema": {
-                "type": "object",
-                "required": ["type", "title", "status", "detail", "remedy"],
-                "properties": {
-                    **{name: {"type": "string"} for name in ("type", "title", "detail", "remedy", "parameter")},
-                    "status": {"type": "integer"},
-                    "example": {"type": "string"},
-                },
-            }
-        }
-    },
-}
-
-
 class LiveParameters(Parameters):
-    pilot: Names
+    pilot: Names = Field(description="Pilots, with commas; none: all.", examples=[["school-air"]])
 
 
-@router.get("/live")
+@router.get("/live", responses={200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}}})
 async def live(request: Request, viewer: Allowed, parameters: Annotated[LiveParameters, Query()]) -> StreamingResponse:
     """Server-sent events: `readings` with items as of /latest, `resync` (ask anew), `stale`, `beat`."""
     services = services_of(request)
@@ -54,24 +38,26 @@ async def live(request: Request, viewer: Allowed, parameters: Annotated[LivePara
 
 
 @router.get("/openapi.json", include_in_schema=False)
-async def openapi(request: Request) -> JSONResponse:
-    """This API's OpenAPI description."""
-    description: dict[str, Any] = request.app.openapi()
-    for operations in description["paths"].values():
-        for operation in operations.values():
-            responses = operation["responses"]
-            responses.pop("422", None)  # the framework's own form, which never leaves this server
-            responses.setdefault("default", _PROBLEM)
-    return JSONResponse(description)
+async def describe(request: Request, viewer: Allowed) -> JSONResponse:
+    """This API's OpenAPI description, with examples of what there is here."""
+    known = await run_in_threadpool(openapi.here, services_of(request), viewer)
+    return JSONResponse(openapi.finished(request.app.openapi(), known))
 
 
-@router.get("/problems")
+class KindItem(BaseModel):
+    type: str = Field(description="What `type` of an error names: the address of this description.")
+    status: int = Field(description="HTTP status.")
+    title: str = Field(description="What it means.")
+    remedy: str = Field(description="What to do about it.")
+
+
+@router.get("/problems", response_model=Listed[KindItem])
 async def problems() -> dict[str, Any]:
     """The kinds of problem that errors of this API name in `type`."""
     return {"items": [_kind(name) for name in KINDS], "next": None}
 
 
-@router.get("/problems/{kind}")
+@router.get("/problems/{kind}", response_model=KindItem)
 async def problem(kind: str) -> dict[str, Any]:
     """One kind of problem, and what to do about it."""
     if kind not in KINDS:

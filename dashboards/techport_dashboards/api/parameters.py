@@ -18,9 +18,11 @@ class ReadingsParameters(Choice):
         None,
         max_length=64,
         description="First instant: ISO 8601 with offset, a date (midnight in `zone`), or a duration before now.",
-        examples=["-P7D", "2026-11-22T08:00:00+01:00"],
+        examples=["-P7D", "2026-01-22T08:00:00+01:00", "2026-01-22"],
     )
-    end: str | None = Field(None, max_length=64, description="First instant that is left out, in the same forms.")
+    end: str | None = Field(
+        None, max_length=64, description="First instant that is left out, in the same forms.", examples=["now"]
+    )
     every: str | None = Field(
         None,
         max_length=32,
@@ -35,11 +37,12 @@ class ReadingsParameters(Choice):
     zone: str | None = Field(
         None, max_length=64, description="IANA time zone; the pilot's own when left out.", examples=["Europe/Oslo"]
     )
-    quality: Literal["all", "good"] = Field("all", description="good: only readings without a flag.")
+    quality: Literal["all", "good"] = Field("all", description="good: only readings without a flag.", examples=["good"])
     fill: Fill = Field(
         "none",
         description="Buckets without readings: left out (none), or there with count 0 and null, the value before "
         "(previous), or a straight line between its neighbours (linear). Needs `every` and `start`.",
+        examples=["null", "previous", "linear"],
     )
     max_gap: str | None = Field(
         None,
@@ -48,17 +51,23 @@ class ReadingsParameters(Choice):
         examples=["PT3H"],
     )
     shape: Literal["long", "wide"] = Field(
-        "long", description="wide: a row for each time, a column `pilot/device/quantity` for each stream."
+        "long",
+        description="wide: a row for each time, a column `pilot/device/quantity` for each stream.",
+        examples=["wide"],
     )
     downsample: Literal["minmax", "lttb"] | None = Field(
-        None, description="Some of the readings of each stream, such that a line through them looks the same."
+        None,
+        description="Some of the readings of each stream, such that a line through them looks the same.",
+        examples=["minmax", "lttb"],
     )
-    points: int = Field(1000, ge=4, le=MOST_POINTS, description="How many of each stream, with `downsample`.")
+    points: int = Field(
+        1000, ge=4, le=MOST_POINTS, description="How many of each stream, with `downsample`.", examples=[200]
+    )
     format: str | None = Field(
         None,
         max_length=40,
         description="json, ndjson, csv, csv-nb (semicolons and decimal commas), parquet or arrow; instead of Accept.",
-        examples=["parquet"],
+        examples=["json", "ndjson", "csv", "csv-nb", "parquet", "arrow"],
     )
 
     def question(self, limit: int | None = None) -> Question:

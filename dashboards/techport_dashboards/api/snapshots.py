@@ -57,7 +57,11 @@ async def described(request: Request, viewer: Allowed, id: str) -> dict[str, Any
     return item(await run_in_threadpool(_find, services_of(request), viewer, id), _base(request))
 
 
-@router.get("/{id}/readings.parquet", response_class=FileResponse)
+@router.get(
+    "/{id}/readings.parquet",
+    response_class=Response,
+    responses={200: {"content": {formats.PARQUET: {"schema": formats.BINARY}}}},
+)
 async def file(request: Request, viewer: Allowed, id: str) -> Response:
     """The frozen rows. They never change, so the answer may be kept for good; its ETag is the SHA-256."""
     services = services_of(request)

@@ -1,0 +1,186 @@
+"""The description of the API, finished: examples of what there is here, recorded answers, and one form of errors.
+
+Routes describe themselves; what a route cannot know is added here: names that exist on this platform, so that every
+example answers, and what an answer looks like (examples.json, recorded by tests/dashboards/record_examples.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from techport_dashboards import times
+from techport_dashboards.access import Viewer
+from techport_dashboards.catalogue import Catalogue
+from techport_dashboards.services import Services
+from techport_pilots.audit import AuditReport
+from techport_pilots.evaluation import Evaluation
+from techport_pilots.onboarding import Stranger
+from techport_pilots.quarantine import Count
+from techport_pilots.trace import Trace
+from techport_storage.model import Selection
+
+RECORDED = Path(__file__).with_name("examples.json")
+JSON = "application/json"
+UNSAID = "Successful Response"
+_REF = "#/components/schemas/{name}"
+_PILOT = "/api/v1/pilots/{pilot}"
+STRUCTS: Mapping[str, Any] = {
+    f"get {_PILOT}/kpis/{{kpi}}/evaluation": Evaluation,
+    f"get {_PILOT}/devices/{{device}}/trace": Trace,
+    f"get {_PILOT}/unknown-devices": list[Stranger],
+    f"get {_PILOT}/quarantine/counts": list[Count],
+    "get /api/v1/audit": AuditReport,
+}
+"""Answers whose form is a type of the pilots' own, by operation."""
+PATHS: Mapping[str, tuple[str, str]] = {
+    "pilot": ("The pilot, by its id, as /pilots lists them.", "school-air"),
+    "device": ("The device, by its id, as /devices lists them.", "ila-skole"),
+    "location": ("The device, by its id, as /locations lists them.", "ila-skole"),
+    "kpi": ("The KPI, by its id, as /pilots/{pilot}/kpis lists them.", "pm10"),
+    "id": ("The snapshot, by its id, as /snapshots lists them.", "0123456789abcdef01234567"),
+    "kind": ("The kind of problem, as `type` ends.", "bad-parameter"),
+}
+"""Parts of addresses: what they are, and an example for a platform without any."""
+PROBLEM = {
+    "description": "What was wrong, as RFC 9457 problem details: `parameter` points at it, `example` is a right one.",
+    "content": {
+        "application/problem+json": {
+            "schema": {
+                "type": "object",
+                "required": ["type", "title", "status", "detail", "remedy"],
+                "properties": {
+                    **{name: {"type": "string"} for name in ("type", "title", "detail", "remedy", "parameter")},
+                    "status": {"type": "integer"},
+                    "example": {"type": "string"},
+                },
+            },
+            "example": {
+                "type": "/api/v1/problems/bad-parameter",
+                "title": "A parameter is not right",
+                "status": 400,
+                "detail": "'yesterday' is no time.",
+                "remedy": "See `parameter` and `example` in the answer.",
+                "parameter": "start",
+                "example": "2026-11-22T07:00:00Z, 2026-11-22 or -P7D",
+            },
+        }
+    },
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Here:
+    """Names and numbers that mean something on this platform."""
+
+    values: Mapping[str, Any]  # by the name of the parameter
+
+    def example(self, parameter: str, address: str) -> Any:
+        if parameter == "coords":
+            return self.values.get("area" if address.endswith("/area") else "position")
+        return self.values.get(parameter)
+
+
+def here(services: Services, viewer: Viewer) -> Here:
+    """From the first pilot that has what most examples need. Raises what registry and store raise."""
+    known = services.catalogues.current()
+    pilots = [pilot for pilot in known.pilots.values() if viewer.may_see(pilot.id)]
+    pilots.sort(key=lambda pilot: (not pilot.kpis, not _placed(known, pilot.id)))
+    if not pilots:
+        return Here({})
+    pilot = pilots[0]
+    found: dict[str, Any] = {"pilot": pilot.id}
+    if pilot.kpis:
+        found["kpi"] = pilot.kpis[0].id
+    for device, lon, lat in _placed(known, pilot.id)[:1]:
+        west, south, east, north = (round(x, 3) for x in (lon - 0.02, lat - 0.01, lon + 0.02, lat + 0.01))
+        ring = [[west, south], [east, south], [east, north], [west, north], [west, south]]
+        found |= {"device": device, "location": device, "near": f"{lon},{lat},500"}
+        found |= {"bbox": f"{west},{south},{east},{north}", "position": f"POINT({lon} {lat})"}
+        found["within"] = msgspec.json.encode({"type": "Polygon", "coordinates": [ring]}).decode()
+        found["area"] = f"POLYGON(({','.join(f'{x} {y}' for x, y in ring)}))"
+    latest = services.store.latest(Selection(pilots=(pilot.id,)))
+    rows = zip(*(latest.column(name).to_pylist() for name in ("device", "quantity", "time")), strict=True)
+    mine = [row for row in rows if row[0] == found.get("device", row[0])]
+    for device, quantity, time in mine[:1]:
+        at = times.micros(time)
+        found |= {"device": device, "quantity": quantity, "parameter-name": quantity, "time": times.iso(at)}
+        found |= {"start": times.iso(at - 7 * times.DAY), "end": times.iso(at + times.SECOND)}
+        found["datetime"] = f"{times.iso(at - times.DAY)}/.."
+    if services.settings.snapshots is not None:
+        kept = sorted(services.settings.snapshots.glob("*.json"))
+        found |= {"id": kept[0].stem} if kept else {}
+    return Here(found)
+
+
+def finished(description: Mapping[str, Any], here: Here) -> dict[str, Any]:
+    """The framework's description with all that is missing there. The one given stays as it is."""
+    whole: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(description))
+    recorded = msgspec.json.decode(RECORDED.read_bytes())
+    components = whole["components"]["schemas"]
+    for name in ("HTTPValidationError", "ValidationError"):  # the framework's own, which never leave this server
+        components.pop(name, None)
+    for key, address, operation in operations(whole):
+        for parameter in operation.get("parameters", []):
+            _parameter(parameter, address, here)
+        if "requestBody" in operation:
+            _body(operation["requestBody"], components, here)
+        responses = operation["responses"]
+        responses.pop("422", None)
+        for status, response in responses.items():
+            _response(response, operation, recorded.get(f"{key} {status}"))
+        if key in STRUCTS:
+            (schema,), parts = msgspec.json.schema_components((STRUCTS[key],), ref_template=_REF)
+            components.update(parts)
+            responses["200"]["content"][JSON]["schema"] = schema
+        responses.setdefault("default", PROBLEM)
+    return whole
+
+
+def operations(description: Mapping[str, Any]) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    """("get /address", "/address", operation)."""
+    for address, methods in description["paths"].items():
+        for method, operation in methods.items():
+            yield f"{method} {address}", address, operation
+
+
+def _parameter(parameter: dict[str, Any], address: str, here: Here) -> None:
+    schema, name = parameter["schema"], parameter["name"]
+    value = here.example(name, address)
+    if parameter["in"] == "path":
+        text, stand_in = PATHS[name]
+        parameter.setdefault("description", text)
+        schema.setdefault("examples", [stand_in])
+    if value is not None:
+        asked = [[value]] if schema.get("type") == "array" else [value]
+        schema["examples"] = asked + [one for one in schema.get("examples", []) if name in ("start", "end")]
+    if parameter.get("required"):
+        parameter["example"] = schema["examples"][0]
+
+
+def _body(body: dict[str, Any], components: Mapping[str, Any], here: Here) -> None:
+    """A question of the names that there are; other bodies bring an example of their own."""
+    content = body["content"].get(JSON)
+    if content is None or content["schema"].get("$ref") != _REF.format(name="ReadingsParameters"):
+        return
+    names = ("pilot", "quantity", "start", "end")
+    asked = {
+        name: [here.values[name]] if name[0] in "pq" else here.values[name] for name in names if name in here.values
+    }
+    content["example"] = asked or {"pilot": ["school-air"], "start": "2026-01-01", "end": "2026-02-01"}
+
+
+def _response(response: dict[str, Any], operation: Mapping[str, Any], recorded: Any) -> None:
+    if response["description"] == UNSAID:
+        response["description"] = operation["description"].partition("\n\n")[0].replace("\n", " ")
+    if recorded is not None and JSON in response.get("content", {}):
+        response["content"][JSON]["example"] = recorded
+
+
+def _placed(known: Catalogue, pilot: str) -> list[tuple[str, float, float]]:
+    devices = [(device.device, device.position) for device in known.devices_of(pilot)]
+    return [(name, at.lon, at.lat) for name, at in devices if at is not None]
