@@ -34,6 +34,13 @@ MEDIA_TYPES: dict[Format, str] = {
     "parquet": PARQUET,
     "arrow": ARROW,
 }
+BINARY = {"type": "string", "format": "binary"}
+"""A file, in the API's description."""
+DESCRIBED: dict[str, dict[str, object]] = {
+    media_type: {} if format == "json" else {"schema": BINARY if format in ("parquet", "arrow") else {"type": "string"}}
+    for format, media_type in MEDIA_TYPES.items()
+}
+"""Of each media type what a file of it is."""
 _ACCEPTED: dict[str, Format] = {
     "application/json": "json",
     "application/x-ndjson": "ndjson",

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import hashlib
+import html
 import io
+import re
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import httpx
+import msgspec
 import pyarrow.parquet as pq
 import pytest
 
-from techport_dashboards import WebSettings
+from techport_dashboards import WebSettings, citing
+from techport_dashboards.frozen import Snapshot
 from techport_storage.model import Reading
 from tests.dashboards.conftest import HOURS, START
 from tests.dashboards.web import SECOND, City
@@ -51,8 +55,54 @@ async def test_it_says_what_it_is_and_how_to_cite_it(freezer: httpx.AsyncClient)
     assert (await freezer.get(SNAPSHOTS)).json()["items"] == [snapshot]
     assert snapshot["question"] == QUESTION
     assert snapshot["doi"] is None
-    for part in ("Air on the quay", snapshot["sha256"], snapshot["url"], "CC-BY-4.0", "[DOI]"):
+    for part in ("Air on the quay", snapshot["sha256"], snapshot["page"], "CC-BY-4.0", "[DOI]"):
         assert part in snapshot["citation"]
+
+
+@pytest.mark.parametrize(
+    ("language", "words"),
+    [
+        ("nb", ("Øyeblikksbilde", "Målinger fra Air on the quay, 2026-10-19 til 2026-11-19", "480 rader")),
+        ("en", ("Snapshot", "Readings of Air on the quay, 2026-10-19 to 2026-11-19", "480 rows")),
+    ],
+)
+async def test_people_find_it_at_the_address_that_is_cited(
+    freezer: httpx.AsyncClient, language: str, words: tuple[str, ...]
+) -> None:
+    snapshot = (await freezer.post(SNAPSHOTS, json=QUESTION)).json()
+    answer = await freezer.get(snapshot["page"], params={"lang": language})
+    assert answer.status_code == 200
+    for word in (*words, snapshot["sha256"], snapshot["file"], "[DOI]", "@misc{techport-"):
+        assert word in answer.text, word
+    (asked,) = re.findall(r'href="(/api/v1/readings[^"]+)"', answer.text)
+    assert len((await freezer.get(html.unescape(asked))).json()["items"]) == 2 * HOURS
+
+
+def test_tex_is_escaped() -> None:
+    snapshot = msgspec.convert(
+        {
+            "id": "a" * 24,
+            "created": "2026-11-23",
+            "pilots": ["x"],
+            "question": {},
+            "zone": "UTC",
+            "start": None,
+            "end": None,
+            "every": None,
+            "rows": 1,
+            "bytes": 1,
+            "sha256": "b",
+            "doi": "10.1/x",
+            "licences": ["CC0-1.0"],
+            "attribution": ["A & B_{C}"],
+            "titles": ["50 % \\o/"],
+        },
+        Snapshot,
+    )
+    text = citing.bibtex(snapshot, "https://data.example.no")
+    assert r"author = {{A \& B\_\{C\}}}" in text
+    assert r"50 \% \textbackslash{}o/" in text
+    assert "doi = {10.1/x}" in text
 
 
 async def test_the_same_rows_are_the_same_snapshot(freezer: httpx.AsyncClient) -> None:
@@ -77,7 +127,7 @@ async def test_what_cannot_be_frozen(freezer: httpx.AsyncClient, body: dict[str,
 
 @pytest.mark.parametrize("id", ["0" * 24, "x", "..%2f..%2fregistry", "%00"])
 async def test_other_files_are_out_of_reach(freezer: httpx.AsyncClient, id: str) -> None:
-    for path in (f"{SNAPSHOTS}/{id}", f"{SNAPSHOTS}/{id}/readings.parquet"):
+    for path in (f"{SNAPSHOTS}/{id}", f"{SNAPSHOTS}/{id}/readings.parquet", f"/snapshots/{id}"):
         assert (await freezer.get(path)).status_code == 404
 
 

@@ -37,13 +37,17 @@ STRUCTS: Mapping[str, Any] = {
     "get /api/v1/audit": AuditReport,
 }
 """Answers whose form is a type of the pilots' own, by operation."""
-PATHS: Mapping[str, tuple[str, str]] = {
-    "pilot": ("The pilot, by its id, as /pilots lists them.", "school-air"),
-    "device": ("The device, by its id, as /devices lists them.", "ila-skole"),
-    "location": ("The device, by its id, as /locations lists them.", "ila-skole"),
-    "kpi": ("The KPI, by its id, as /pilots/{pilot}/kpis lists them.", "pm10"),
-    "id": ("The snapshot, by its id, as /snapshots lists them.", "0123456789abcdef01234567"),
-    "kind": ("The kind of problem, as `type` ends.", "bad-parameter"),
+PATHS: Mapping[str, tuple[str, Any]] = {
+    "{pilot}": ("The pilot, by its id, as /pilots lists them.", "school-air"),
+    "{device}": ("The device, by its id, as /devices lists them.", "ila-skole"),
+    "{location}": ("The device, by its id, as /locations lists them.", "ila-skole"),
+    "{kpi}": ("The KPI, by its id, as /pilots/{pilot}/kpis lists them.", "pm10"),
+    "snapshots/{id}": ("The snapshot, by its id, as /snapshots lists them.", "0123456789abcdef01234567"),
+    "jobs/{id}": ("The job, by the id that the answer to its beginning gave.", "0123456789abcdef"),
+    "{kind}": ("The kind of problem, as `type` ends.", "bad-parameter"),
+    "{sha256}": ("SHA-256 of the package, as /pilots/{pilot}/life lists them.", 64 * "0"),
+    "{entry}": ("Number of the entry, as /quarantine lists them.", 1),
+    "{replay}": ("Number of the replay, as the answer to its beginning gave.", 1),
 }
 """Parts of addresses: what they are, and an example for a platform without any."""
 PROBLEM = {
@@ -133,7 +137,7 @@ def finished(description: Mapping[str, Any], here: Here) -> dict[str, Any]:
         responses.pop("422", None)
         for status, response in responses.items():
             _response(response, operation, recorded.get(f"{key} {status}"))
-        if key in STRUCTS:
+        if key in STRUCTS and JSON in responses["200"].get("content", {}):
             (schema,), parts = msgspec.json.schema_components((STRUCTS[key],), ref_template=_REF)
             components.update(parts)
             responses["200"]["content"][JSON]["schema"] = schema
@@ -152,13 +156,14 @@ def _parameter(parameter: dict[str, Any], address: str, here: Here) -> None:
     schema, name = parameter["schema"], parameter["name"]
     value = here.example(name, address)
     if parameter["in"] == "path":
-        text, stand_in = PATHS[name]
+        parts = [part for part in (f"{{{name}}}", *PATHS) if part in PATHS and part in address]
+        text, stand_in = PATHS[next(part for part in parts if part.endswith(f"{{{name}}}"))]
         parameter.setdefault("description", text)
         schema.setdefault("examples", [stand_in])
     if value is not None:
         asked = [[value]] if schema.get("type") == "array" else [value]
         schema["examples"] = asked + [one for one in schema.get("examples", []) if name in ("start", "end")]
-    if parameter.get("required"):
+    if parameter.get("required") and schema.get("examples"):
         parameter["example"] = schema["examples"][0]
 
 

@@ -41,7 +41,7 @@ Asked = Annotated[ReadingsParameters, Query()]
 @router.get(
     "/readings",
     response_model=ReadingsPage,
-    responses={200: {"content": {media_type: {} for media_type in formats.MEDIA_TYPES.values()}}},
+    responses={200: {"content": formats.DESCRIBED}},
 )
 async def readings(request: Request, viewer: Allowed, parameters: Asked) -> Response:
     """Readings, or one row a bucket with `every`, by pilot, device, quantity, area and time.

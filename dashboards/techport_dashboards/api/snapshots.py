@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Annotated, Any
 
-import msgspec
 import pyarrow as pa
 from fastapi import APIRouter, Depends, Request, Response
 from fastapi.responses import FileResponse
 from starlette.concurrency import run_in_threadpool
 
-from techport_dashboards import formats, times
+from techport_dashboards import citing, formats, times
 from techport_dashboards.access import Viewer, allow, allow_change
 from techport_dashboards.api.about_rows import about
 from techport_dashboards.api.parameters import ReadingsParameters
@@ -20,7 +19,7 @@ from techport_dashboards.api.schema import Listed, PageParameters, SnapshotItem,
 from techport_dashboards.errors import Problem
 from techport_dashboards.frozen import Snapshot, Snapshots
 from techport_dashboards.queries import answer
-from techport_dashboards.services import Services, services_of
+from techport_dashboards.services import Services, address_of, services_of
 from techport_dashboards.shaping import Shape
 
 router = APIRouter(prefix="/snapshots", tags=["snapshots"])
@@ -37,15 +36,19 @@ async def freeze(request: Request, viewer: MayChange, question: ReadingsParamete
     to cite. The same rows again are the same snapshot.
     """
     services = services_of(request)
-    return await run_in_threadpool(_freeze, services, _folder(services), viewer, question, _base(request))
+    return await run_in_threadpool(_freeze, services, folder_of(services), viewer, question, address_of(request))
 
 
 @router.get("", response_model=Listed[SnapshotItem])
 async def listed(request: Request, viewer: Allowed, page: PageParameters) -> dict[str, Any]:
     """The snapshots there are."""
     services = services_of(request)
-    found = await run_in_threadpool(_folder(services).all)
-    items = [item(snapshot, _base(request)) for snapshot in found if all(map(viewer.may_see, snapshot.pilots))]
+    found = await run_in_threadpool(folder_of(services).all)
+    items = [
+        citing.described(snapshot, address_of(request))
+        for snapshot in found
+        if all(map(viewer.may_see, snapshot.pilots))
+    ]
     settings = services.settings
     some, following = paged(items, lambda one: str(one["id"]), page, settings.page_size, settings.max_page_size)
     return {"items": some, "next": following}
@@ -54,7 +57,7 @@ async def listed(request: Request, viewer: Allowed, page: PageParameters) -> dic
 @router.get("/{id}", response_model=SnapshotItem)
 async def described(request: Request, viewer: Allowed, id: str) -> dict[str, Any]:
     """One snapshot: the question, the checksum, where the file is, how to cite it."""
-    return item(await run_in_threadpool(_find, services_of(request), viewer, id), _base(request))
+    return citing.described(await run_in_threadpool(find, services_of(request), viewer, id), address_of(request))
 
 
 @router.get(
@@ -65,34 +68,12 @@ async def described(request: Request, viewer: Allowed, id: str) -> dict[str, Any
 async def file(request: Request, viewer: Allowed, id: str) -> Response:
     """The frozen rows. They never change, so the answer may be kept for good; its ETag is the SHA-256."""
     services = services_of(request)
-    snapshot = await run_in_threadpool(_find, services, viewer, id)
+    snapshot = await run_in_threadpool(find, services, viewer, id)
     headers = {"ETag": f'"{snapshot.sha256}"', "Cache-Control": FOREVER}
     if f'"{snapshot.sha256}"' in request.headers.get("if-none-match", ""):
         return Response(status_code=304, headers=headers)
     return FileResponse(
-        _folder(services).path(id), headers=headers, media_type=formats.PARQUET, filename=f"techport-{id}.parquet"
-    )
-
-
-def item(snapshot: Snapshot, base: str) -> dict[str, Any]:
-    address = f"{base}/api/v1/snapshots/{snapshot.id}"
-    return {
-        **msgspec.to_builtins(snapshot),
-        "url": address,
-        "file": f"{address}/readings.parquet",
-        "citation": citation(snapshot, address),
-    }
-
-
-def citation(snapshot: Snapshot, address: str) -> str:
-    """As DataCite recommends it: who (year): what. version. where. `[DOI]` is to be filled where none is registered."""
-    who = "; ".join(dict.fromkeys(filter(None, snapshot.attribution))) or ", ".join(snapshot.titles)
-    span = f"{(snapshot.start or 'the beginning')[:10]} to {(snapshot.end or snapshot.created)[:10]}"
-    doi = f"https://doi.org/{snapshot.doi}" if snapshot.doi else "[DOI]"
-    licences = ", ".join(snapshot.licences)
-    return (
-        f"{who} ({snapshot.created[:4]}): Readings of {', '.join(snapshot.titles)}, {span}. "
-        f"Snapshot {snapshot.id}, SHA-256 {snapshot.sha256}. {licences}. {address} {doi}"
+        folder_of(services).path(id), headers=headers, media_type=formats.PARQUET, filename=f"techport-{id}.parquet"
     )
 
 
@@ -135,21 +116,19 @@ def _freeze(
         attribution=[source["attribution"] for source in sources],
         titles=[source["title"] for source in sources],
     )
-    return item(folder.describe(snapshot), base)
+    return citing.described(folder.describe(snapshot), base)
 
 
-def _find(services: Services, viewer: Viewer, id: str) -> Snapshot:
-    found = _folder(services).get(id)
+def find(services: Services, viewer: Viewer, id: str) -> Snapshot:
+    """The snapshot. Raises the same Problem for one that is not and for one that the viewer may not see."""
+    found = folder_of(services).get(id)
     if found is None or not all(map(viewer.may_see, found.pilots)):
         raise Problem("not-found", f"There is no snapshot {id[:40]!r}.")
     return found
 
 
-def _folder(services: Services) -> Snapshots:
+def folder_of(services: Services) -> Snapshots:
+    """Where snapshots are kept. Raises Problem where this process keeps none."""
     if services.settings.snapshots is None:
         raise Problem("not-found", "This process keeps no snapshots: its operator names a folder for them.")
     return Snapshots(services.settings.snapshots)
-
-
-def _base(request: Request) -> str:
-    return str(request.base_url).rstrip("/")

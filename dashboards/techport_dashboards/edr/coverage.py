@@ -17,6 +17,8 @@ from techport_storage.store import ReadingStore
 
 UCUM = "http://www.opengis.net/def/uom/UCUM/"
 CRS84 = "http://www.opengis.net/def/crs/OGC/1.3/CRS84"
+GREGORIAN = 'TIMECRS["DateTime",TDATUM["Gregorian Calendar"],CS[TemporalDateTime,1],AXIS["Time (T)",future]]'
+COVERAGE_JSON = "CoverageJSON"
 MOST_VALUES = 200_000
 _REFERENCES = [
     {"coordinates": ["x", "y"], "system": {"type": "GeographicCRS", "id": CRS84}},
@@ -33,7 +35,7 @@ def coverages(
         table = reader.read_all()
     if table.num_rows > MOST_VALUES:
         raise Problem(
-            "too-costly", f"More than {MOST_VALUES:,} values.", parameter="datetime",
+            "too-large", f"More than {MOST_VALUES:,} values.", parameter="datetime",
             example="a shorter time, or /api/v1/readings?format=parquet",
         )  # fmt: skip
     found: dict[Stream, tuple[list[str], list[float]]] = {}
@@ -68,6 +70,7 @@ def plain_parameter(info: StreamInfo) -> dict[str, Any]:
     found = parameter(info)
     return {
         **found,
+        "id": info.stream.quantity,
         "observedProperty": {"label": found["observedProperty"]["label"]["en"]},
         "unit": {**found["unit"], "label": found["unit"]["label"]["en"]},
     }

@@ -13,11 +13,11 @@ from starlette.concurrency import run_in_threadpool
 
 from techport_dashboards import times
 from techport_dashboards.access import Viewer, allow
-from techport_dashboards.api.describe import find_pilot
 from techport_dashboards.api.schema import Parameters
-from techport_dashboards.areas import distance
-from techport_dashboards.catalogue import Catalogue
-from techport_dashboards.edr.coverage import CRS84, coverages, plain_parameter
+from techport_dashboards.areas import box, distance
+from techport_dashboards.edr import places
+from techport_dashboards.edr.coverage import COVERAGE_JSON, CRS84, coverages
+from techport_dashboards.edr.places import find_collection, placed, point
 from techport_dashboards.errors import Problem
 from techport_dashboards.names import match
 from techport_dashboards.queries import instant
@@ -30,13 +30,38 @@ router = APIRouter(prefix="/edr", tags=["edr"])
 Allowed = Annotated[Viewer, Depends(allow)]
 COVERAGE = "application/prs.coverage+json"
 CONFORMANCE = [
-    *(f"http://www.opengis.net/spec/ogcapi-edr-1/1.1/conf/{part}" for part in ("core", "collections", "covjson")),
+    *(
+        f"http://www.opengis.net/spec/ogcapi-edr-1/1.1/conf/{part}"
+        for part in ("core", "collections", "geojson", "covjson")
+    ),
     *(f"http://www.opengis.net/spec/ogcapi-common-1/1.0/conf/{part}" for part in ("core", "json")),
     "http://www.opengis.net/spec/ogcapi-common-2/1.0/conf/collections",
 ]
+GEOJSON = "application/geo+json"
+OPENAPI = "application/vnd.oai.openapi+json;version=3.1"
+BBOX = "10.36,63.40,10.44,63.44"
 NEAREST = 1_000.0
 """Metres within which a position is answered by the nearest device."""
 _DATETIME = "2026-11-01T00:00:00Z/2026-11-02T00:00:00Z, ../2026-11-02T00:00:00Z or 2026-11-01T00:00:00Z/.."
+
+
+COVERAGES: dict[int | str, dict[str, Any]] = {200: {"content": {COVERAGE: {"schema": {"type": "object"}}}}}
+
+
+class PlainParameters(Parameters):
+    f: str | None = Field(None, max_length=40, description="json only.", examples=["json"])
+
+    def check(self) -> None:
+        """Raises Problem for a format that there is not."""
+        if self.f not in (None, "json", "application/json"):
+            raise Problem("bad-parameter", "Only one format.", parameter="f", example="json")
+
+
+class PlaceParameters(Parameters):
+    bbox: str | None = Field(
+        None, max_length=200, description="West, south, east, north in degrees (WGS 84).", examples=[BBOX]
+    )
+    f: str | None = Field(None, max_length=40, description="GeoJSON only.", examples=["GeoJSON"])
 
 
 class DataParameters(Parameters):
@@ -45,80 +70,100 @@ class DataParameters(Parameters):
     datetime: str | None = Field(
         None,
         max_length=130,
-        description="An instant or an interval, both ends included.",
-        examples=["2026-11-01T00:00:00Z/.."],
+        description="An instant or an interval, both ends included; `..` leaves an end open.",
+        examples=["2026-01-01T00:00:00Z/.."],
     )
     parameter_name: str | None = Field(
         None, alias="parameter-name", max_length=2000, description="Quantities, with commas.", examples=["pm10"]
     )
-    crs: str | None = Field(None, description="CRS84 only.")
-    f: str | None = Field(None, description="CoverageJSON only.")
+    crs: str | None = Field(
+        None, max_length=80, description="CRS84 only: degrees east, then north.", examples=["CRS84"]
+    )
+    f: str | None = Field(None, max_length=80, description="CoverageJSON only.", examples=["CoverageJSON"])
 
 
 class CoordsParameters(DataParameters):
     coords: str = Field(max_length=20_000, description="WKT, longitude first.", examples=["POINT(10.4 63.43)"])
 
 
+Plain = Annotated[PlainParameters, Query()]
+
+
 @router.get("", response_model=dict[str, Any])
-async def landing(request: Request, viewer: Allowed) -> dict[str, Any]:
-    """What there is."""
+async def landing(request: Request, viewer: Allowed, asked: Plain) -> dict[str, Any]:
+    """The landing page: links to what is implemented, to the description and to the collections."""
+    asked.check()
     base = _base(request)
     links = [
-        ("self", "", "This"),
-        ("conformance", "/conformance", "Conformance"),
-        ("data", "/collections", "Pilots"),
+        ("self", base, "application/json", "This"),
+        ("conformance", f"{base}/conformance", "application/json", "What is implemented"),
+        ("data", f"{base}/collections", "application/json", "Pilots"),
+        ("service-desc", f"{request.base_url}api/v1/openapi.json", OPENAPI, "The description, for programs"),
+        ("service-doc", f"{request.base_url}api/v1/docs", "text/html", "The description, for people"),
     ]
-    api = {"rel": "service-desc", "href": f"{request.base_url}api/v1/openapi.json", "type": "application/json"}
     return {
         "title": "techport",
         "description": "Readings of pilots, a collection each",
-        "links": [{"rel": r, "href": base + p, "type": "application/json", "title": t} for r, p, t in links] + [api],
+        "links": [{"rel": rel, "href": href, "type": type, "title": title} for rel, href, type, title in links],
     }
 
 
 @router.get("/conformance", response_model=dict[str, Any])
-async def conformance() -> dict[str, Any]:
-    """What is implemented."""
+async def conformance(asked: Plain) -> dict[str, Any]:
+    """The conformance classes of OGC API that are implemented."""
+    asked.check()
     return {"conformsTo": CONFORMANCE}
 
 
 @router.get("/collections", response_model=dict[str, Any])
-async def collections(request: Request, viewer: Allowed) -> dict[str, Any]:
+async def collections(request: Request, viewer: Allowed, asked: Plain) -> dict[str, Any]:
     """The pilots with a device that stands somewhere."""
-    catalogue = await run_in_threadpool(services_of(request).catalogues.current)
-    visible = [pilot for pilot in catalogue.pilots.values() if viewer.may_see(pilot.id)]
-    found = [_collection(pilot, catalogue, _base(request)) for pilot in visible if _placed(catalogue, pilot.id)]
-    link = {"rel": "self", "href": f"{_base(request)}/collections", "type": "application/json"}
-    return {"links": [link], "collections": found}
+    asked.check()
+    services, base = services_of(request), _base(request)
+
+    def described() -> list[dict[str, Any]]:
+        known = services.catalogues.current()
+        visible = [pilot for pilot in known.pilots.values() if viewer.may_see(pilot.id) and placed(known, pilot.id)]
+        return [places.collection(pilot, known, services.holdings.of(pilot), base) for pilot in visible]
+
+    link = {"rel": "self", "href": f"{base}/collections", "type": "application/json", "title": "This"}
+    return {"links": [link], "collections": await run_in_threadpool(described)}
 
 
 @router.get("/collections/{pilot}", response_model=dict[str, Any])
-async def collection(request: Request, viewer: Allowed, pilot: str) -> dict[str, Any]:
+async def collection(request: Request, viewer: Allowed, pilot: str, asked: Plain) -> dict[str, Any]:
     """One pilot: where, when, which quantities, and what may be asked."""
+    asked.check()
+    services = services_of(request)
+
+    def described() -> dict[str, Any]:
+        known = services.catalogues.current()
+        found = find_collection(known, viewer, pilot)
+        return places.collection(found, known, services.holdings.of(found), _base(request))
+
+    return await run_in_threadpool(described)
+
+
+@router.get(
+    "/collections/{pilot}/locations",
+    response_class=Response,
+    responses={200: {"content": {GEOJSON: {"schema": {"type": "object"}}}}},
+)
+async def locations(
+    request: Request, viewer: Allowed, pilot: str, asked: Annotated[PlaceParameters, Query()]
+) -> Response:
+    """The devices as GeoJSON, with what each measures."""
+    if asked.f not in (None, "GeoJSON", GEOJSON, "json"):
+        raise Problem("bad-parameter", "Only one format.", parameter="f", example="GeoJSON")
     catalogue = await run_in_threadpool(services_of(request).catalogues.current)
-    return _collection(_pilot(catalogue, viewer, pilot), catalogue, _base(request))
+    found = placed(catalogue, find_collection(catalogue, viewer, pilot).id)
+    inside = box(asked.bbox) if asked.bbox is not None else None
+    found = [device for device in found if inside is None or (device.position and inside(device.position))]
+    body = places.locations(found, catalogue, _base(request))
+    return Response(msgspec.json.encode(body), media_type=GEOJSON)
 
 
-@router.get("/collections/{pilot}/locations", response_model=dict[str, Any])
-async def locations(request: Request, viewer: Allowed, pilot: str) -> Response:
-    """The devices as GeoJSON."""
-    catalogue = await run_in_threadpool(services_of(request).catalogues.current)
-    found = _placed(catalogue, _pilot(catalogue, viewer, pilot).id)
-    features = [
-        {
-            "type": "Feature",
-            "id": device.device,
-            "geometry": {"type": "Point", "coordinates": list(_point(device))},
-            "properties": {"label": device.title.get("en") or device.device},
-        }
-        for device in found
-    ]
-    return Response(
-        msgspec.json.encode({"type": "FeatureCollection", "features": features}), media_type="application/geo+json"
-    )
-
-
-@router.get("/collections/{pilot}/locations/{location}", response_model=dict[str, Any])
+@router.get("/collections/{pilot}/locations/{location}", response_class=Response, responses=COVERAGES)
 async def location(
     request: Request, viewer: Allowed, pilot: str, location: str, asked: Annotated[DataParameters, Query()]
 ) -> Response:
@@ -130,41 +175,46 @@ async def location(
     return await run_in_threadpool(_data, services_of(request), viewer, pilot, asked, chosen)
 
 
-@router.get("/collections/{pilot}/position", response_model=dict[str, Any])
+@router.get("/collections/{pilot}/position", response_class=Response, responses=COVERAGES)
 async def position(
     request: Request, viewer: Allowed, pilot: str, asked: Annotated[CoordsParameters, Query()]
 ) -> Response:
-    """The readings of the device nearest to a point, if it is within a kilometre. Its own position is in the answer."""
-    point = _shape(asked.coords, ("Point",), "POINT(10.4 63.43)")
+    """The readings of the device nearest to a point (or each of several), if it is within a kilometre.
 
-    def away(device: DeviceInfo) -> float:
-        return distance(point.x, point.y, *_point(device))
+    Its own position is in the answer.
+    """
+    shape = _shape(asked.coords, ("Point", "MultiPoint"), "POINT(10.4 63.43)")
+    points = [(one.x, one.y) for one in shapely.get_parts(shape)]
 
     def nearest(devices: list[DeviceInfo]) -> list[DeviceInfo]:
-        return sorted((device for device in devices if away(device) <= NEAREST), key=away)[:1]
+        found = []
+        for x, y in points:
+            near = [(distance(x, y, *point(device)), device.device, device) for device in devices]
+            found += [device for away, _, device in sorted(near, key=lambda one: one[:2])[:1] if away <= NEAREST]
+        return list({device.device: device for device in found}.values())
 
     return await run_in_threadpool(_data, services_of(request), viewer, pilot, asked, nearest)
 
 
-@router.get("/collections/{pilot}/area", response_model=dict[str, Any])
+@router.get("/collections/{pilot}/area", response_class=Response, responses=COVERAGES)
 async def area(request: Request, viewer: Allowed, pilot: str, asked: Annotated[CoordsParameters, Query()]) -> Response:
     """The readings of the devices in a polygon, its edge included."""
     polygon = _shape(asked.coords, ("Polygon", "MultiPolygon"), "POLYGON((10.3 63.4,10.5 63.4,10.5 63.5,10.3 63.4))")
 
     def inside(devices: list[DeviceInfo]) -> list[DeviceInfo]:
-        return [device for device in devices if shapely.intersects_xy(polygon, *_point(device))]
+        return [device for device in devices if shapely.intersects_xy(polygon, *point(device))]
 
     return await run_in_threadpool(_data, services_of(request), viewer, pilot, asked, inside)
 
 
 def _data(services: Services, viewer: Viewer, pilot: str, asked: DataParameters, choose: Any) -> Response:
     catalogue = services.catalogues.current()
-    found = _pilot(catalogue, viewer, pilot)
+    found = find_collection(catalogue, viewer, pilot)
     if asked.crs not in (None, "CRS84", CRS84):
         raise Problem("bad-parameter", "Only one system of coordinates.", parameter="crs", example="CRS84")
-    if asked.f not in (None, "CoverageJSON", COVERAGE, "json"):
+    if asked.f not in (None, COVERAGE_JSON, COVERAGE, "json"):
         raise Problem("bad-parameter", "Only one format.", parameter="f", example="CoverageJSON")
-    devices: list[DeviceInfo] = choose(_placed(catalogue, found.id))
+    devices: list[DeviceInfo] = choose(placed(catalogue, found.id))
     if not devices:
         raise Problem("not-found", "No device is there.", example=f"/edr/collections/{found.id}/locations")
     names = tuple(device.device for device in devices)
@@ -193,48 +243,6 @@ def _interval(text: str | None, pilot: PilotDefinition) -> tuple[Micros | None, 
     if start is not None and end is not None and end <= start:
         raise Problem("bad-parameter", "The interval is empty.", parameter="datetime", example=_DATETIME)
     return start, end
-
-
-def _collection(pilot: PilotDefinition, catalogue: Catalogue, base: str) -> dict[str, Any]:
-    here = f"{base}/collections/{pilot.id}"
-    points = [_point(device) for device in _placed(catalogue, pilot.id)]
-    xs, ys = zip(*points, strict=True) if points else ((0.0,), (0.0,))
-    variables = {"output_formats": ["CoverageJSON"]}
-    queries = {
-        kind: {"link": {"href": f"{here}/{kind}", "rel": "data", "variables": {**variables, "query_type": kind}}}
-        for kind in ("locations", "position", "area")
-    }
-    return {
-        "id": pilot.id,
-        "title": pilot.title.get("en"),
-        "description": pilot.question.get("en"),
-        "links": [{"rel": "self", "href": here, "type": "application/json"}],
-        "extent": {
-            "spatial": {"bbox": [[min(xs), min(ys), max(xs), max(ys)]], "crs": CRS84},
-        },
-        "data_queries": queries,
-        "crs": [CRS84],
-        "output_formats": ["CoverageJSON"],
-        "parameter_names": {
-            s.quantity: plain_parameter(i) for s, i in catalogue.streams.items() if s.pilot == pilot.id
-        },
-    }
-
-
-def _pilot(catalogue: Catalogue, viewer: Viewer, pilot: str) -> PilotDefinition:
-    found = find_pilot(catalogue, viewer, pilot)
-    if not _placed(catalogue, pilot):
-        raise Problem("not-found", "No device of this pilot has a position, so it is no collection.")
-    return found
-
-
-def _placed(catalogue: Catalogue, pilot: str) -> list[DeviceInfo]:
-    return [device for device in catalogue.devices_of(pilot) if device.position is not None]
-
-
-def _point(device: DeviceInfo) -> tuple[float, float]:
-    assert device.position is not None
-    return device.position.lon, device.position.lat
 
 
 def _shape(text: str, kinds: tuple[str, ...], example: str) -> Any:

@@ -18,6 +18,7 @@ from techport_dashboards.pages import (
     public,
     quality,
     report,
+    snapshot,
 )
 
 router = APIRouter(include_in_schema=False)
@@ -34,3 +35,4 @@ router.include_router(explore.router)
 router.include_router(datasets.router)
 router.include_router(embed.router)
 router.include_router(public.router)
+router.include_router(snapshot.router)

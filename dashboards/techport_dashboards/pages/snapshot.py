@@ -1,0 +1,49 @@
+"""A snapshot for people, at the address that papers cite: what it is, how to cite it, and the file."""
+
+from __future__ import annotations
+
+from typing import Annotated
+from urllib.parse import urlencode
+
+from fastapi import APIRouter, Depends, Request, Response
+from starlette.concurrency import run_in_threadpool
+
+from techport_dashboards import citing
+from techport_dashboards.access import Viewer, allow
+from techport_dashboards.api.about_rows import SPDX
+from techport_dashboards.api.snapshots import find
+from techport_dashboards.frozen import Snapshot
+from techport_dashboards.services import address_of, services_of
+from techport_dashboards.templating import language_of, render
+
+router = APIRouter()
+
+
+@router.get("/snapshots/{id}")
+async def page(request: Request, viewer: Annotated[Viewer, Depends(allow)], id: str) -> Response:
+    """One snapshot."""
+    found = await run_in_threadpool(find, services_of(request), viewer, id)
+    base, language = address_of(request), language_of(request)
+    return render(
+        request,
+        "snapshot.html",
+        language,
+        snapshot=found,
+        facts=citing.described(found, base),
+        citation=citing.citation(found, base, language),
+        bibtex=citing.bibtex(found, base),
+        span=citing.span(found, language),
+        asked=_asked(found),
+        licences=[(name, f"{SPDX}{name}.html" if " " not in name else "") for name in found.licences],
+        size=language.number(found.bytes / 1e6, 1),
+    )
+
+
+def _asked(snapshot: Snapshot) -> str:
+    """The question as an address of /readings, which answers it from what there is today."""
+    pairs = [
+        (name, str(one))
+        for name, value in snapshot.question.items()
+        for one in (value if isinstance(value, list) else [value])
+    ]
+    return f"/api/v1/readings?{urlencode(pairs)}"

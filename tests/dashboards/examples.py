@@ -1,0 +1,44 @@
+"""The requests that the API's own description gives as examples."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
+
+NEEDS: Mapping[str, Mapping[str, Any]] = {
+    "aggregate": {"every": "PT1H"},
+    "fill": {"every": "PT1H", "start": "2026-10-01"},
+    "max_gap": {"every": "PT1H", "start": "2026-10-01", "fill": "linear"},
+    "points": {"downsample": "minmax", "quantity": "pm10"},
+    "end": {"start": "2026-10-01"},
+}
+"""What a parameter's description says that it goes with."""
+
+
+class Asked(NamedTuple):
+    key: str  # "get /address"
+    url: str
+    query: dict[str, Any]
+    body: Any
+    what: str  # which example
+
+
+def examples(key: str, operation: Mapping[str, Any]) -> Iterator[Asked]:
+    """The request with what it must have, then one for each example of each other parameter."""
+    address = key.partition(" ")[2]
+    parameters = operation.get("parameters", [])
+    body = operation.get("requestBody", {}).get("content", {}).get("application/json", {}).get("example")
+    for parameter in parameters:
+        if parameter["in"] == "path":
+            address = address.replace(f"{{{parameter['name']}}}", str(parameter["example"]))
+    base = {p["name"]: p["example"] for p in parameters if p["in"] == "query" and p.get("required")}
+    yield Asked(key, address, base, body, "required")
+    for parameter in parameters:
+        name = parameter["name"]
+        if parameter["in"] != "query":
+            continue
+        for example in parameter["schema"].get("examples", []):
+            needed = NEEDS.get(name, {})
+            known = {one["name"] for one in parameters}
+            more = {other: value for other, value in needed.items() if other in known}
+            yield Asked(key, address, {**base, **more, name: example}, body, f"{name}={example!r}")
