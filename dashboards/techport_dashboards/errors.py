@@ -51,7 +51,7 @@ KINDS: dict[str, Kind] = {
         "This would cost too much to answer at once",
         "Ask for less, or take it as a file: format=parquet (or csv, ndjson, arrow) streams any amount.",
     ),
-    "too-large": Kind(413, "The answer would be larger than this service gives", "Ask for less time, or fewer places."),
+    "too-much-data": Kind(413, "More than this service gives at once", "Ask for less time, or for fewer places."),
     "too-many-requests": Kind(429, "Too many requests", "Wait as long as `Retry-After` says."),
     "bad-cursor": Kind(
         400, "This cursor does not continue this question", "Repeat the question that gave it, unchanged."

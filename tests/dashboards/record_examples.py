@@ -22,7 +22,7 @@ async def record(folder: Path) -> dict[str, Any]:
     city, found = showcase.build(folder), {}
     transport = httpx.ASGITransport(showcase.application(city, folder))
     async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1:8080") as client:
-        (await client.post("/api/v1/snapshots", json={"end": "2026-09-02"})).raise_for_status()
+        await showcase.prepare(client)
         for key, _, operation in operations((await client.get(DESCRIPTION)).json()):
             if left_out(key):
                 continue

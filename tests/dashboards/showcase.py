@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import httpx
 from fastapi import FastAPI
 
 from techport_dashboards import WebSettings
@@ -87,3 +88,10 @@ def build(folder: Path) -> City:
 
 def application(city: City, folder: Path) -> FastAPI:
     return city.app(WebSettings(snapshots=folder / "snapshots", rate_limit=0))
+
+
+async def prepare(client: httpx.AsyncClient) -> None:
+    """A snapshot and a replay, which only the API itself can begin."""
+    (await client.post("/api/v1/snapshots", json={"end": "2026-09-02"})).raise_for_status()
+    asked = {"reason": "not-a-number"}
+    (await client.post("/api/v1/pilots/school-air/quarantine/replay", json=asked)).raise_for_status()

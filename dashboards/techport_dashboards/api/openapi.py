@@ -15,11 +15,11 @@ import msgspec
 
 from techport_dashboards import times
 from techport_dashboards.access import Viewer
+from techport_dashboards.api.words import EXAMPLES, MEANINGS
 from techport_dashboards.catalogue import Catalogue
 from techport_dashboards.services import Services
 from techport_pilots.audit import AuditReport
 from techport_pilots.evaluation import Evaluation
-from techport_pilots.onboarding import Stranger
 from techport_pilots.quarantine import Count
 from techport_pilots.trace import Trace
 from techport_storage.model import Selection
@@ -32,7 +32,6 @@ _PILOT = "/api/v1/pilots/{pilot}"
 STRUCTS: Mapping[str, Any] = {
     f"get {_PILOT}/kpis/{{kpi}}/evaluation": Evaluation,
     f"get {_PILOT}/devices/{{device}}/trace": Trace,
-    f"get {_PILOT}/unknown-devices": list[Stranger],
     f"get {_PILOT}/quarantine/counts": list[Count],
     "get /api/v1/audit": AuditReport,
 }
@@ -142,6 +141,10 @@ def finished(description: Mapping[str, Any], here: Here) -> dict[str, Any]:
             components.update(parts)
             responses["200"]["content"][JSON]["schema"] = schema
         responses.setdefault("default", PROBLEM)
+    for schema in components.values():
+        for name, field in schema.get("properties", {}).items():
+            if name in MEANINGS and "$ref" not in field:
+                field.setdefault("description", MEANINGS[name])
     return whole
 
 
@@ -163,20 +166,29 @@ def _parameter(parameter: dict[str, Any], address: str, here: Here) -> None:
     if value is not None:
         asked = [[value]] if schema.get("type") == "array" else [value]
         schema["examples"] = asked + [one for one in schema.get("examples", []) if name in ("start", "end")]
+    if name in EXAMPLES:
+        schema.setdefault("examples", [EXAMPLES[name]])
+    if name in MEANINGS:
+        parameter.setdefault("description", MEANINGS[name])
     if parameter.get("required") and schema.get("examples"):
         parameter["example"] = schema["examples"][0]
 
 
 def _body(body: dict[str, Any], components: Mapping[str, Any], here: Here) -> None:
-    """A question of the names that there are; other bodies bring an example of their own."""
+    """A question of the names that there are; of another body what its fields give as examples."""
     content = body["content"].get(JSON)
-    if content is None or content["schema"].get("$ref") != _REF.format(name="ReadingsParameters"):
+    if content is None or "$ref" not in content["schema"]:
         return
-    names = ("pilot", "quantity", "start", "end")
-    asked = {
-        name: [here.values[name]] if name[0] in "pq" else here.values[name] for name in names if name in here.values
-    }
-    content["example"] = asked or {"pilot": ["school-air"], "start": "2026-01-01", "end": "2026-02-01"}
+    name = content["schema"]["$ref"].rpartition("/")[2]
+    if name == "ReadingsParameters":
+        known = {name: here.values[name] for name in ("pilot", "quantity", "start", "end") if name in here.values}
+        asked = {name: value if name in ("start", "end") else [value] for name, value in known.items()}
+        content["example"] = asked or {"pilot": ["school-air"], "start": "2026-01-01", "end": "2026-02-01"}
+        return
+    fields = components[name].get("properties", {}).items()
+    found = {field: one["examples"][0] for field, one in fields if one.get("examples")}
+    if found and set(components[name].get("required", ())) <= set(found):
+        content["example"] = found
 
 
 def _response(response: dict[str, Any], operation: Mapping[str, Any], recorded: Any) -> None:

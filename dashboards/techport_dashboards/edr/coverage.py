@@ -35,7 +35,7 @@ def coverages(
         table = reader.read_all()
     if table.num_rows > MOST_VALUES:
         raise Problem(
-            "too-large", f"More than {MOST_VALUES:,} values.", parameter="datetime",
+            "too-much-data", f"More than {MOST_VALUES:,} values.", parameter="datetime",
             example="a shorter time, or /api/v1/readings?format=parquet",
         )  # fmt: skip
     found: dict[Stream, tuple[list[str], list[float]]] = {}
