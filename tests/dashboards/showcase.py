@@ -91,7 +91,5 @@ def application(city: City, folder: Path) -> FastAPI:
 
 
 async def prepare(client: httpx.AsyncClient) -> None:
-    """A snapshot and a replay, which only the API itself can begin."""
+    """A snapshot, which only the API itself can make."""
     (await client.post("/api/v1/snapshots", json={"end": "2026-09-02"})).raise_for_status()
-    asked = {"reason": "not-a-number"}
-    (await client.post("/api/v1/pilots/school-air/quarantine/replay", json=asked)).raise_for_status()

@@ -23,6 +23,7 @@ ELSEWHERE: Mapping[str, str] = {
     "get /api/v1/live": "never ends: tests/dashboards/test_live.py",
     "get /api/v1/pilots/{pilot}/packages/{sha256}": "needs a closed pilot: tests/dashboards/test_life.py",
     "get /api/v1/jobs/{id}": "needs a job: tests/dashboards/test_life.py",
+    "get /api/v1/pilots/{pilot}/quarantine/replays/{replay}": "asked by its number: tests/dashboards/test_openapi.py",
 }
 """Operations whose examples are not executed here, each with the reason."""
 CHANGES = "changes the platform for good; executed by the tests of what it changes"
@@ -162,6 +163,16 @@ async def test_the_cursor_is_next_of_the_answer_before(visitor: httpx.AsyncClien
             more = await visitor.get(first.url, params={**first.query, "limit": 1, "cursor": answer["next"]})
             assert more.status_code == 200, (key, more.text)
             assert more.json()["items"] != answer["items"]
+
+
+async def test_a_replay_is_asked_for_and_told_of(visitor: httpx.AsyncClient, description: dict[str, Any]) -> None:
+    here = "/api/v1/pilots/school-air/quarantine"
+    begun = await visitor.post(f"{here}/replay", json={"reason": "not-a-number"})
+    told = await visitor.get(f"{here}/replays/{begun.json()['replay']}")
+    assert (begun.status_code, told.status_code) == (202, 200)
+    operation = description["paths"]["/api/v1/pilots/{pilot}/quarantine/replays/{replay}"]["get"]
+    schema = operation["responses"]["200"]["content"]["application/json"]["schema"]
+    validator(description, schema).validate(told.json())
 
 
 async def test_the_reasons_are_of_operations_that_there_are(description: dict[str, Any]) -> None:

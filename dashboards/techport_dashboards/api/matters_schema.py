@@ -7,6 +7,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from techport_dashboards.api.schema import Parameters
+from techport_dashboards.api.words import EntryNumber
 from techport_dashboards.times import iso
 from techport_pilots.explanation import Explanation
 from techport_pilots.model import MessageFormat
@@ -192,7 +193,7 @@ class QuarantineFilter(Parameters):
 class Chosen(Body):
     """Which entries: by number, or all of a device, a reason, a field. At least one of device, reason and entries."""
 
-    entries: list[int] = Field([], max_length=10_000)
+    entries: list[EntryNumber] = Field([], max_length=10_000)
     device: str | None = Field(None, max_length=200)
     reason: str | None = Field(None, max_length=80)
     field: str | None = Field(None, max_length=200, description="Empty: entries that are about no field.")

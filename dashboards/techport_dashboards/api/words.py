@@ -21,6 +21,7 @@ MaybeInstant = Annotated[str | None, Field(description="ISO 8601 in UTC, with mi
 Seconds = Annotated[float, Field(description="Seconds.")]
 Licence = Annotated[str, Field(description="SPDX identifier of the licence.")]
 Attribution = Annotated[str, Field(description="Who has to be named where the data are used.")]
+EntryNumber = Annotated[int, Field(ge=0, lt=2**63)]
 
 MEANINGS: Mapping[str, str] = {
     "after": "Number of the newest one that is known already.",
