@@ -32,14 +32,14 @@ class PortfolioItem(BaseModel):
     title: Title
     state: str = Field(description="draft, running, ended or closed.")
     day: int | None = Field(description="Of `days`; null before the first phase and after the last.")
-    days: int | None
-    ends: str | None
-    devices: int
-    alive: int
+    days: int | None = Field(description="From the first phase to the end of the last.")
+    ends: str | None = Field(description="End of the last phase, ISO 8601.")
+    devices: int = Field(description="How many it has.")
+    alive: int = Field(description="Of the devices, those that send as they should.")
     troubled: int = Field(description="Devices that should send and do not.")
-    kpis: int
+    kpis: int = Field(description="How many it has.")
     reached: int = Field(description="KPIs whose target was met at the last evaluation.")
-    verdicts: dict[str, int]
+    verdicts: dict[str, int] = Field(description="KPIs by the verdict of the last evaluation.")
     attention: list[str] = Field(description="What needs somebody: overdue, devices, targets, ends-soon, hand-over.")
 
 

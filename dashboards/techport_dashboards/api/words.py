@@ -71,6 +71,7 @@ EXAMPLES: Mapping[str, Any] = {
     "minutes": 5,
     "name": "package.zip",
     "reason": "not-a-number",
+    "sort": "ends",
     "who": "Kari Nordmann",
 }
 """Of parameters by their names, where a route gives none and the platform has none of its own."""
