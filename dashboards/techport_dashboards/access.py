@@ -24,6 +24,7 @@ PUBLIC: dict[str, str] = {
 UNCHANGING: dict[str, str] = {
     "/api/v1/decode": "says what would become of a message and keeps nothing",
     "/push/{form}": "adds what a device says to what is known of it, with the device's own credential",
+    "/decode": "the page of the same",
 }
 """Routes that take a POST and need not pass `allow_change`, each with the reason."""
 

@@ -21,11 +21,14 @@ MAIN = (
     Place("Portfolio", "/portfolio"),
     Place("Explore", "/explore"),
     Place("Open data", "/catalogue"),
+    Place("Check a message", "/decode"),
 )
 OF_PILOT = (
     Place("Pilot", "/pilots/{pilot}"),
     Place("Phases", "/pilots/{pilot}/phases"),
     Place("Data quality", "/pilots/{pilot}/quality"),
+    Place("Set aside", "/pilots/{pilot}/quarantine"),
+    Place("New devices", "/pilots/{pilot}/onboarding"),
     Place("Explore", "/explore", (("pilot", "{pilot}"),)),
     Place("Report", "/pilots/{pilot}/report"),
     Place("Share", "/pilots/{pilot}/share"),

@@ -17,6 +17,7 @@ from techport_dashboards.assets import Assets
 from techport_dashboards.i18n import SCRIPT_MESSAGES, Language
 from techport_dashboards.services import services_of
 from techport_pilots.model import PilotDefinition
+from techport_storage.model import Quality
 
 TEMPLATES = Path(__file__).with_name("templates")
 
@@ -29,6 +30,10 @@ def environment(assets: Assets) -> Environment:
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
+    )
+    templates.tests.update(
+        out_of_range=lambda quality: bool(quality & int(Quality.RANGE)),
+        odd_clock=lambda quality: bool(quality & int(Quality.CLOCK)),
     )
     templates.globals.update(asset=assets.url, embed=embed, iso=times.iso, micros=times.micros)
     return templates

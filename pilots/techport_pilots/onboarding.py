@@ -112,11 +112,14 @@ class Welcome(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def strangers(engine: Engine, pilot: str) -> list[Stranger]:
-    """Devices that sent and are not known, the last heard first. May raise RegistryUnavailable."""
+    """Devices that sent and are not known, the last heard first; without messages that are being taken again.
+
+    May raise RegistryUnavailable.
+    """
     q = quarantine.c
     per_device = (
         select(q.device, func.count(), func.min(q.received), func.max(q.received), func.max(q.id))
-        .where(q.pilot == pilot, q.reason == UNKNOWN_DEVICE)
+        .where(q.pilot == pilot, q.reason == UNKNOWN_DEVICE, q.replay_requested.is_(None))
         .group_by(q.device)
     )
     with reading(engine) as connection:

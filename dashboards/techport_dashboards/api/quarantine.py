@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import datetime as dt
 import logging
+import time
 from typing import Annotated, Any
 
 import msgspec
@@ -35,6 +37,7 @@ log = logging.getLogger(__name__)
 router = APIRouter(prefix="/pilots/{pilot}/quarantine", tags=["quarantine"])
 Allowed = Annotated[Viewer, Depends(allow)]
 MayChange = Annotated[Viewer, Depends(allow_change)]
+PATIENCE = 3.0  # seconds that a page waits for what comes of a replay
 Filter = Annotated[QuarantineFilter, Query()]
 
 
@@ -123,6 +126,16 @@ def let_go(registry: Registry, where: Where, viewer: Viewer) -> int:
     gone = registry.quarantine.discard(where)
     log.info("entries of the quarantine were discarded", extra={"entries": gone, "who": who(viewer)})
     return gone
+
+
+async def settled(registry: Registry, replay: int) -> None:
+    """Wait until the replay is done, but not for long: a page can tell later, too."""
+    until = time.monotonic() + PATIENCE
+    while time.monotonic() < until:
+        came = await run_in_threadpool(registry.quarantine.outcome, replay)
+        if came is None or came.done:
+            return
+        await asyncio.sleep(0.2)
 
 
 def entry_of(registry: Registry, pilot: str, entry: int) -> Entry:

@@ -7,18 +7,22 @@ from fastapi import APIRouter
 from techport_dashboards.pages import (
     close,
     datasets,
+    decode,
     device,
     embed,
     explore,
     kpis,
+    onboarding,
     overview,
     phases,
     pilot,
     portfolio,
     public,
     quality,
+    quarantine,
     report,
     snapshot,
+    trace,
 )
 
 router = APIRouter(include_in_schema=False)
@@ -36,3 +40,7 @@ router.include_router(datasets.router)
 router.include_router(embed.router)
 router.include_router(public.router)
 router.include_router(snapshot.router)
+router.include_router(onboarding.router)
+router.include_router(quarantine.router)
+router.include_router(trace.router)
+router.include_router(decode.router)

@@ -27,7 +27,9 @@ from techport_dashboards.services import Services, services_of
 from techport_dashboards.state import DeviceNow, PilotNow
 from techport_dashboards.templating import language_of, render
 from techport_pilots.model import PilotDefinition, Text
-from techport_pilots.registry import StreamInfo
+from techport_pilots.onboarding import strangers
+from techport_pilots.quarantine import Where
+from techport_pilots.registry import Registry, StreamInfo
 from techport_storage.model import Micros, Selection
 
 router = APIRouter()
@@ -110,6 +112,7 @@ async def pilot_page(
         timeline=timeline(here.pilot, now),
         attention=state.worst_first([here]),
         wall_next=wall.following(services, viewer, here.pilot.id) if parameters.cycle else None,
+        **await run_in_threadpool(_waiting, services.catalogues.registry, pilot),
         **values,
     )
 
@@ -122,6 +125,13 @@ async def chart(
     services = services_of(request)
     body = await run_in_threadpool(_chart, services, viewer, pilot, parameters, language_of(request))
     return Response(body, 200, {"Cache-Control": "no-store"}, "application/json")
+
+
+def _waiting(registry: Registry, pilot: str) -> dict[str, Any]:
+    """Messages that wait for somebody: of devices that nobody knows, and those that are set aside for other reasons."""
+    unknown = strangers(registry.engine, pilot)
+    entries = sum(one.entries for one in registry.quarantine.counts(Where(pilot=pilot)))
+    return {"unknown": unknown, "set_aside": entries - sum(one.messages for one in unknown)}
 
 
 def _chart(services: Services, viewer: Viewer, pilot: str, asked: ChartParameters, language: Any) -> bytes:

@@ -1,19 +1,26 @@
-// Buttons that copy what stands in a field.
+// Buttons that copy what stands in a field, or the text of an element.
 
 import { t } from "./page.js";
 
+const SAID_MS = 2000;
+
 for (const button of document.querySelectorAll("button[data-copy]")) {
-  const field = document.getElementById(button.dataset.copy);
+  const place = document.getElementById(button.dataset.copy);
+  const words = button.textContent;
   button.hidden = false;
   button.addEventListener("click", async () => {
-    field.select();
+    select(place);
     try {
-      await navigator.clipboard.writeText(field.value);
-    } catch {  // without leave to the clipboard it stays selected: one key copies it
+      await navigator.clipboard.writeText(place.value ?? place.textContent);
+    } catch { // without leave to the clipboard it stays selected: one key copies it
       return;
     }
-    const before = button.textContent;
     button.textContent = t("copied");
-    setTimeout(() => { button.textContent = before; }, 2000);
+    setTimeout(() => { button.textContent = words; }, SAID_MS);
   });
+}
+
+function select(place) {
+  if (place.select) place.select();
+  else getSelection().selectAllChildren(place);
 }

@@ -1,0 +1,86 @@
+"""A page for device makers: paste a message, and see what would become of it."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, cast, get_args
+
+from fastapi import APIRouter, Depends, Query, Request, Response
+from pydantic import Field
+from starlette.concurrency import run_in_threadpool
+
+from techport_dashboards.access import Viewer, allow
+from techport_dashboards.api.decode import explained
+from techport_dashboards.api.matters_schema import LONGEST_MESSAGE, Pasted
+from techport_dashboards.api.schema import Parameters
+from techport_dashboards.errors import Problem
+from techport_dashboards.forms import Form, form_of
+from techport_dashboards.pages.onboarding import FORMATS
+from techport_dashboards.reasons import reason_of
+from techport_dashboards.services import services_of
+from techport_dashboards.templating import language_of, render
+from techport_pilots.explanation import Explanation
+from techport_pilots.model import MessageFormat
+from techport_pilots.quantities import builtin
+
+router = APIRouter()
+Allowed = Annotated[Viewer, Depends(allow)]
+EXAMPLE = '{"air_temperature": "21,5"}'
+
+
+class DecodeParameters(Parameters):
+    pilot: str | None = Field(None, max_length=64)
+    lang: str | None = Field(None, max_length=8)
+
+
+@router.get("/decode")
+async def decode_page(request: Request, viewer: Allowed, parameters: Annotated[DecodeParameters, Query()]) -> Response:
+    """The form."""
+    topic = f"pilots/{parameters.pilot or 'pilot'}/device/readings"
+    form = Form({"pilot": [parameters.pilot or ""], "topic": [topic], "payload": [EXAMPLE], "format": ["native"]})
+    return _page(request, viewer, form, None, None)
+
+
+@router.post("/decode")
+async def decoded(request: Request, viewer: Allowed) -> Response:
+    """The form with the answer. Nothing of it is kept."""
+    form = await form_of(request)
+    said, wrong = None, None
+    try:
+        said = await run_in_threadpool(explained, services_of(request), viewer, _pasted(form))
+    except Problem as problem:
+        wrong = problem.detail
+    page = _page(request, viewer, form, said, wrong)
+    if wrong:
+        page.status_code = 422
+    return page
+
+
+def _pasted(form: Form) -> Pasted:
+    format = form.get("format")
+    if format and format not in get_args(MessageFormat):
+        raise Problem("bad-parameter", f"Nobody reads {format[:40]!r}.", parameter="format", example="native")
+    payload = form.raw("payload").replace("\r\n", "\n")  # browsers send line ends so
+    if len(payload) > LONGEST_MESSAGE:
+        raise Problem("bad-parameter", f"A message has at most {LONGEST_MESSAGE} characters here.", parameter="payload")
+    as_hex = form.get("as") == "hex"
+    return Pasted(
+        format=cast(MessageFormat, format) if format else None,
+        topic=form.get("topic")[:1000],
+        text=None if as_hex else payload,
+        hex=payload if as_hex else None,
+        pilot=form.get("pilot") or None,
+    )
+
+
+def _page(request: Request, viewer: Viewer, form: Form, said: Explanation | None, wrong: str | None) -> Response:
+    catalogue = services_of(request).catalogues.current()
+    values: dict[str, Any] = {
+        "filled": form,
+        "said": said,
+        "wrong": wrong,
+        "formats": FORMATS,
+        "pilots": [pilot for pilot in catalogue.pilots.values() if viewer.may_see(pilot.id)],
+        "reason_of": reason_of,
+        "label": builtin().label,
+    }
+    return render(request, "decode.html", language_of(request), **values)

@@ -1,0 +1,302 @@
+"""Bringing devices in: a form, the credential once, code to paste, the first messages, and devices nobody knows."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, cast, get_args
+from urllib.parse import urlencode
+
+from fastapi import APIRouter, Depends, Query, Request, Response
+from fastapi.responses import RedirectResponse
+from pydantic import Field
+from starlette.concurrency import run_in_threadpool
+
+from techport_dashboards import times
+from techport_dashboards.access import Viewer, allow, allow_change
+from techport_dashboards.api.describe import find_pilot
+from techport_dashboards.api.onboarding import SECRET, admit, claim_known, who
+from techport_dashboards.api.quarantine import settled
+from techport_dashboards.api.schema import Parameters
+from techport_dashboards.errors import Problem
+from techport_dashboards.forms import Form, form_of
+from techport_dashboards.raw import raw
+from techport_dashboards.reasons import reason_of
+from techport_dashboards.services import Services, services_of
+from techport_dashboards.settings import BrokerPlace
+from techport_dashboards.templating import language_of, render
+from techport_pilots.credentials import Credentials
+from techport_pilots.durations import interval_micros
+from techport_pilots.errors import DefinitionError
+from techport_pilots.mending import mend, with_range
+from techport_pilots.model import MessageFormat, PilotDefinition
+from techport_pilots.onboarding import OWN_TOPICS, TAKES_EFFECT, WATCHED_FOR, Newcomer, Welcome, strangers
+from techport_pilots.quantities import Quantity, vocabulary_of
+from techport_pilots.registry import Registry
+from techport_pilots.snippets import Snippet, snippets
+
+router = APIRouter()
+Allowed = Annotated[Viewer, Depends(allow)]
+MayChange = Annotated[Viewer, Depends(allow_change)]
+
+INTERVALS = ("PT10S", "PT1M", "PT5M", "PT10M", "PT15M", "PT30M", "PT1H", "P1D")
+FORMATS: Mapping[MessageFormat, str] = {
+    "native": "JSON",
+    "senml": "SenML JSON",
+    "line-protocol": "InfluxDB line protocol",
+    "csv": "CSV",
+    "ultralight": "UltraLight 2.0",
+    "cayenne-lpp": "Cayenne LPP",
+    "senml-cbor": "SenML CBOR",
+    "tasmota": "Tasmota",
+    "shelly-gen2": "Shelly (Gen2)",
+    "tts-v3": "The Things Stack (LoRaWAN)",
+    "chirpstack-v4": "ChirpStack (LoRaWAN)",
+    "zigbee2mqtt": "Zigbee2MQTT",
+    "sparkplug-b": "Sparkplug B",
+    "homie": "Homie",
+    "ruuvi-gateway": "Ruuvi Gateway",
+    "sensorthings": "OGC SensorThings",
+    "sensor-community": "Sensor.Community",
+}
+
+
+class OnboardingParameters(Parameters):
+    device: str | None = Field(None, max_length=200, description="Whose messages to wait for.")
+    replay: int | None = Field(None, ge=0, lt=2**63, description="A replay to tell about.")
+    lang: str | None = Field(None, max_length=8)
+
+
+class ArrivalsParameters(Parameters):
+    device: str = Field(max_length=200)
+    after: int = Field(0, ge=0, lt=2**63)
+    lang: str | None = Field(None, max_length=8)
+
+
+@dataclass(frozen=True, slots=True)
+class Admission:
+    """A device that may send now, with what its maker needs. Shown once."""
+
+    welcome: Welcome
+    broker: BrokerPlace | None
+    snippets: list[Snippet]
+
+
+@router.get("/pilots/{pilot}/onboarding")
+async def onboarding_page(
+    request: Request, viewer: Allowed, pilot: str, parameters: Annotated[OnboardingParameters, Query()]
+) -> Response:
+    """The form, the devices that nobody knows, and where a device is named the messages that come from it."""
+    services, found = await _pilot(request, viewer, pilot)
+    return await _page(request, viewer, services, found, device=parameters.device, replay=parameters.replay)
+
+
+@router.post("/pilots/{pilot}/onboarding")
+async def add(request: Request, viewer: MayChange, pilot: str) -> Response:
+    """Add the device of the form. The credential is in this answer, which nobody may keep, and in no address."""
+    services, found = await _pilot(request, viewer, pilot)
+    form = await form_of(request)
+    registry = services.catalogues.registry
+    newcomer = _newcomer(form)
+    try:
+        came = await run_in_threadpool(admit, registry, pilot, newcomer, viewer, form.get("replace") == "yes")
+    except (DefinitionError, Problem) as error:
+        page = await _page(request, viewer, services, found, filled=form, wrong=error)
+        page.status_code = 422
+        return page
+    await asyncio.sleep(TAKES_EFFECT)  # what is shown now works now
+    broker = _reachable(services.settings.broker, request)
+    code = snippets(came.credential, broker.host, broker.port, came.format, came.quantity) if broker else []
+    now = find_pilot(await run_in_threadpool(services.catalogues.current), viewer, pilot)
+    admission = Admission(came, broker, code)
+    page = await _page(request, viewer, services, now, device=came.device, admission=admission)
+    page.headers.update(SECRET)
+    return page
+
+
+@router.post("/pilots/{pilot}/onboarding/watch")
+async def watch(request: Request, viewer: MayChange, pilot: str) -> Response:
+    """Keep a device's messages to be looked at, for an hour from now."""
+    services, _ = await _pilot(request, viewer, pilot)
+    device = _required(await form_of(request), "device")
+    await run_in_threadpool(services.catalogues.registry.watching.watch, pilot, device, WATCHED_FOR)
+    return _back(request, pilot, device=device)
+
+
+@router.post("/pilots/{pilot}/onboarding/revoke")
+async def revoke(request: Request, viewer: MayChange, pilot: str) -> Response:
+    """Take a device's credential back: its connection ends within a second."""
+    services, _ = await _pilot(request, viewer, pilot)
+    form = await form_of(request)
+    form.confirmed()
+    device = _required(form, "device")
+    await run_in_threadpool(Credentials(services.catalogues.registry.engine).revoke, pilot, device)
+    return _back(request, pilot, device=device)
+
+
+@router.post("/pilots/{pilot}/onboarding/claim")
+async def claim(request: Request, viewer: MayChange, pilot: str) -> Response:
+    """Make an unknown device known; its earlier messages are taken again."""
+    services, _ = await _pilot(request, viewer, pilot)
+    form = await form_of(request)
+    registry, name, wanted = services.catalogues.registry, form.raw("name"), form.get("device") or None
+    claimed = await run_in_threadpool(claim_known, registry, pilot, name, viewer, wanted)
+    await run_in_threadpool(registry.watching.watch, pilot, claimed.device, WATCHED_FOR)
+    await settled(registry, claimed.replay)
+    return _back(request, pilot, device=claimed.device, replay=str(claimed.replay))
+
+
+@router.post("/pilots/{pilot}/onboarding/range")
+async def widen(request: Request, viewer: MayChange, pilot: str) -> Response:
+    """Say which values of a stream are valid: a new version of the definition."""
+    services, _ = await _pilot(request, viewer, pilot)
+    form = await form_of(request)
+    device, quantity = _required(form, "device"), _required(form, "quantity")
+    low, high = _number(form, "low"), _number(form, "high")
+    why = form.get("why") or f"range of {quantity}"
+    registry = services.catalogues.registry
+    await run_in_threadpool(
+        mend, registry, pilot, lambda d: with_range(d, device, quantity, low, high), who(viewer), why
+    )
+    return _back(request, pilot, device=device)
+
+
+@router.get("/pilots/{pilot}/onboarding/arrivals")
+async def arrivals(
+    request: Request, viewer: Allowed, pilot: str, parameters: Annotated[ArrivalsParameters, Query()]
+) -> Response:
+    """The messages of a watched device behind `after`, the newest first: a piece of the page."""
+    services, found = await _pilot(request, viewer, pilot)
+    values = await run_in_threadpool(
+        _arrivals, services.catalogues.registry, found, parameters.device, parameters.after
+    )
+    page = render(request, "arrivals.html", language_of(request), viewer=viewer, pilot=found, **values)
+    page.headers.update(SECRET)
+    return page
+
+
+async def _page(
+    request: Request,
+    viewer: Viewer,
+    services: Services,
+    pilot: PilotDefinition,
+    *,
+    device: str | None = None,
+    replay: int | None = None,
+    admission: Admission | None = None,
+    filled: Form | None = None,
+    wrong: Exception | None = None,
+) -> Response:
+    values = await run_in_threadpool(_values, services, pilot, device, replay)
+    return render(
+        request,
+        "onboarding.html",
+        language_of(request),
+        viewer=viewer,
+        pilot=pilot,
+        now=times.now(),
+        admission=admission,
+        broker=_reachable(services.settings.broker, request),
+        filled=filled or Form({}),
+        wrong=_said(wrong),
+        must_replace=isinstance(wrong, Problem) and wrong.parameter == "replace",
+        formats=FORMATS,
+        own_topics=OWN_TOPICS,
+        intervals=[(code, interval_micros(code)) for code in INTERVALS],
+        **values,
+    )
+
+
+def _values(services: Services, pilot: PilotDefinition, device: str | None, replay: int | None) -> dict[str, Any]:
+    registry = services.catalogues.registry
+    own, others = _quantities(pilot)
+    unknown = strangers(registry.engine, pilot.id)
+    issued = {credential.device: credential.at for credential in Credentials(registry.engine).all(pilot.id)}
+    waiting = {} if device is None else _arrivals(registry, pilot, device, 0)
+    return {
+        "own_quantities": own,
+        "other_quantities": others,
+        "unknown": [(one, raw(one.payload)) for one in unknown],
+        "issued": issued,
+        "device": device,
+        "watched": device is not None and (pilot.id, device) in registry.watching.current(),
+        "replay": None if replay is None else registry.quarantine.outcome(replay),
+        **({"messages": [], "reason_of": reason_of} if device is None else waiting),
+    }
+
+
+def _arrivals(registry: Registry, pilot: PilotDefinition, device: str, after: int) -> dict[str, Any]:
+    """What the page shows of a device's messages: each with its payload, and what is known of its streams."""
+    found = registry.watching.messages(pilot.id, device, after)
+    return {
+        "device": device,
+        "messages": [(one, raw(one.payload)) for one in reversed(found)],
+        "streams": {info.stream.quantity: info for info in registry.streams(pilot.id, device)},
+        "reason_of": reason_of,
+    }
+
+
+def _quantities(pilot: PilotDefinition) -> tuple[list[Quantity], dict[str, list[Quantity]]]:
+    """What the pilot measures already, and all others by their domain."""
+    words = vocabulary_of(pilot)
+    used = dict.fromkeys(stream.quantity.partition(".")[0] for device in pilot.devices for stream in device.streams)
+    own = [quantity for name in used if (quantity := words.lookup(name)) is not None]
+    others: dict[str, list[Quantity]] = {}
+    for quantity in words:
+        if quantity.name not in used:
+            others.setdefault(quantity.group, []).append(quantity)
+    return own, others
+
+
+def _newcomer(form: Form) -> Newcomer:
+    format = form.get("format") or "native"
+    if format not in get_args(MessageFormat):
+        raise Problem("bad-parameter", f"Nobody reads {format[:40]!r}.", parameter="format", example="native")
+    return Newcomer(
+        id=form.get("id"),
+        title=form.get("title")[:200],
+        kind=form.get("kind")[:200],
+        format=cast(MessageFormat, format),
+        quantities=tuple(dict.fromkeys(form.all("quantity"))),
+        interval=form.get("interval"),
+    )
+
+
+def _reachable(broker: BrokerPlace | None, request: Request) -> BrokerPlace | None:
+    """The broker as a device reaches it: where it listens on all addresses, under the name that this page has."""
+    if broker is None or broker.host not in ("0.0.0.0", "::", ""):
+        return broker
+    return BrokerPlace(request.url.hostname or broker.host, broker.port, broker.own)
+
+
+def _said(wrong: Exception | None) -> list[str]:
+    if isinstance(wrong, DefinitionError):
+        return [f"{found.problem}. {found.remedy}" for found in wrong.findings]
+    return [] if wrong is None else [str(wrong)]
+
+
+def _required(form: Form, name: str) -> str:
+    value = form.raw(name)
+    if not value:
+        raise Problem("bad-parameter", "The form is not complete.", parameter=name)
+    return value
+
+
+def _number(form: Form, name: str) -> float:
+    try:
+        return float(form.get(name).replace(",", "."))
+    except ValueError as error:
+        raise Problem("bad-parameter", "This is no number.", parameter=name, example="-40") from error
+
+
+def _back(request: Request, pilot: str, **parameters: str) -> Response:
+    """To the page again, so that reloading it repeats nothing."""
+    lang = request.query_params.get("lang")
+    query = urlencode({**parameters, **({"lang": lang} if lang else {})})
+    return RedirectResponse(f"/pilots/{pilot}/onboarding?{query}#arrivals", 303)
+
+
+async def _pilot(request: Request, viewer: Viewer, pilot: str) -> tuple[Services, PilotDefinition]:
+    services = services_of(request)
+    return services, find_pilot(await run_in_threadpool(services.catalogues.current), viewer, pilot)

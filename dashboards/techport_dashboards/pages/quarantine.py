@@ -1,0 +1,198 @@
+"""What could not be stored: by reason, with the raw messages, mended here, taken again or let go."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any
+from urllib.parse import urlencode
+
+from fastapi import APIRouter, Depends, Query, Request, Response
+from fastapi.responses import RedirectResponse
+from pydantic import Field
+from starlette.concurrency import run_in_threadpool
+
+from techport_dashboards import times
+from techport_dashboards.access import Viewer, allow, allow_change
+from techport_dashboards.api.describe import find_pilot
+from techport_dashboards.api.matters_schema import MendField, QuarantineFilter
+from techport_dashboards.api.onboarding import SECRET, who
+from techport_dashboards.api.quarantine import let_go, mend_field, settled, where_of
+from techport_dashboards.errors import Problem
+from techport_dashboards.forms import Form, form_of
+from techport_dashboards.raw import raw
+from techport_dashboards.reasons import reason_of
+from techport_dashboards.services import Services, services_of
+from techport_dashboards.templating import language_of, render
+from techport_pilots.mending import mendable
+from techport_pilots.model import PilotDefinition
+from techport_pilots.onboarding import UNKNOWN_DEVICE
+from techport_pilots.quantities import vocabulary_of
+from techport_pilots.quarantine import Count, Where
+from techport_pilots.registry import Registry
+from techport_storage.model import Micros
+
+router = APIRouter()
+Allowed = Annotated[Viewer, Depends(allow)]
+MayChange = Annotated[Viewer, Depends(allow_change)]
+
+GROUPS = 50
+ENTRIES = 25
+DAYS = 14
+
+
+class QuarantineParameters(QuarantineFilter):
+    entries: bool = Field(False, description="List single entries rather than groups.")
+    after: int | None = Field(None, ge=0, lt=2**63, description="Entries older than this one.")
+    replay: int | None = Field(None, ge=0, lt=2**63, description="A replay to tell about.")
+    discarded: int | None = Field(None, ge=0, description="How many entries were just let go.")
+    lang: str | None = Field(None, max_length=8)
+
+
+@router.get("/pilots/{pilot}/quarantine")
+async def quarantine_page(
+    request: Request, viewer: Allowed, pilot: str, parameters: Annotated[QuarantineParameters, Query()]
+) -> Response:
+    """What is set aside: how much by device and day, and the entries by what mends them."""
+    services, found = await _pilot(request, viewer, pilot)
+    values = await run_in_threadpool(_values, services.catalogues.registry, found, parameters)
+    return render(
+        request,
+        "quarantine.html",
+        language_of(request),
+        viewer=viewer,
+        pilot=found,
+        now=times.now(),
+        asked=parameters,
+        reason_of=reason_of,
+        unknown_device=UNKNOWN_DEVICE,
+        **values,
+    )
+
+
+@router.get("/pilots/{pilot}/quarantine/replays/{replay}")
+async def outcome(request: Request, viewer: Allowed, pilot: str, replay: int) -> Response:
+    """How far a replay is, as a piece of the page."""
+    services, found = await _pilot(request, viewer, pilot)
+    known = services.catalogues.registry.quarantine
+    came = await run_in_threadpool(known.outcome, replay) if 0 <= replay < 2**63 else None
+    if came is None:
+        raise Problem("not-found", f"There was no replay {replay}.")
+    page = render(request, "replay.html", language_of(request), pilot=found, replay=came)
+    page.headers.update(SECRET)
+    return page
+
+
+@router.post("/pilots/{pilot}/quarantine/replay")
+async def replay(request: Request, viewer: MayChange, pilot: str) -> Response:
+    """Take the chosen entries again, and show what came of it."""
+    services, _ = await _pilot(request, viewer, pilot)
+    form = await form_of(request)
+    known = services.catalogues.registry.quarantine
+    asked = await run_in_threadpool(known.request_replay, _chosen(form, pilot), who(viewer))
+    return await _back(request, services, pilot, form, replay=asked.id)
+
+
+@router.post("/pilots/{pilot}/quarantine/discard")
+async def discard(request: Request, viewer: MayChange, pilot: str) -> Response:
+    """Let the chosen entries go, for good."""
+    services, _ = await _pilot(request, viewer, pilot)
+    form = await form_of(request)
+    form.confirmed()
+    gone = await run_in_threadpool(let_go, services.catalogues.registry, _chosen(form, pilot), viewer)
+    return await _back(request, services, pilot, form, discarded=gone)
+
+
+@router.post("/pilots/{pilot}/quarantine/{entry}/mend")
+async def mend(request: Request, viewer: MayChange, pilot: str, entry: int) -> Response:
+    """Say what a field means, and take the messages again that were refused for it."""
+    services, _ = await _pilot(request, viewer, pilot)
+    form = await form_of(request)
+    wanted = MendField(
+        means="nothing" if form.get("means") == "nothing" else "quantity",
+        field=form.get("key") or None,
+        quantity=form.get("quantity") or None,
+        unit=form.get("unit") or None,
+        factor=_factor(form),
+        text=form.get("text") == "yes",
+        why=form.get("why")[:500],
+        replay=True,
+    )
+    _, number = await run_in_threadpool(mend_field, services.catalogues.registry, pilot, entry, wanted, viewer)
+    return await _back(request, services, pilot, form, replay=number)
+
+
+def _values(registry: Registry, pilot: PilotDefinition, asked: QuarantineParameters) -> dict[str, Any]:
+    where = where_of(pilot.id, asked)
+    words, counts = vocabulary_of(pilot), registry.quarantine.counts(Where(pilot=pilot.id))
+    page = registry.quarantine.entries(where, ENTRIES, asked.after) if asked.entries else None
+    groups = [] if asked.entries else registry.quarantine.groups(where, GROUPS)
+    return {
+        "total": sum(one.entries for one in counts),
+        "devices": sorted({one.device for one in counts}),
+        "reasons": sorted({one.reason for one in counts}),
+        "heat": heat(counts, times.now()),
+        "groups": [(group, raw(group.newest.payload), mendable(pilot, group.newest)) for group in groups],
+        "page": page,
+        "entries": [] if page is None else [(entry, raw(entry.payload)) for entry in page.items],
+        "quantities": list(words),
+        "known": words,
+        "replay": None if asked.replay is None else registry.quarantine.outcome(asked.replay),
+    }
+
+
+def heat(counts: list[Count], now: Micros) -> dict[str, Any]:
+    """How many entries of each device arrived on each of the last days (UTC), and before; the most first."""
+    last = now // times.DAY
+    days = range(last - DAYS + 1, last + 1)
+    rows: dict[str, dict[int | None, int]] = {}
+    for one in counts:
+        row = rows.setdefault(one.device, {})
+        day = one.day if one.day in days else None
+        row[day] = row.get(day, 0) + one.entries
+    most = max((n for row in rows.values() for day, n in row.items() if day is not None), default=0)
+    ordered = sorted(rows.items(), key=lambda pair: -sum(pair[1].values()))
+    return {"days": [(day, day * times.DAY) for day in days], "rows": ordered, "most": most}
+
+
+def _chosen(form: Form, pilot: str) -> Where:
+    """The entries of the form: those that are ticked, or a group. Raises Problem where it names none."""
+    ticked = [text for text in form.all("entry") if text.isdecimal() and len(text) < 19]
+    if ticked:
+        return Where(pilot=pilot, ids=tuple(map(int, ticked)))
+    if not form.raw("device") and not form.get("reason"):
+        raise Problem("bad-parameter", "Tick the entries that are meant.", parameter="entry")
+    return Where(
+        pilot=pilot,
+        device=form.raw("device") or None,
+        reason=form.get("reason") or None,
+        field=form.raw("field") if form.get("by_field") else None,
+    )
+
+
+def _factor(form: Form) -> float:
+    try:
+        return float(form.get("factor").replace(",", ".") or 1)
+    except ValueError as error:
+        raise Problem("bad-parameter", "This is no number.", parameter="factor", example="0.1") from error
+
+
+async def _back(
+    request: Request,
+    services: Services,
+    pilot: str,
+    form: Form,
+    replay: int | None = None,
+    discarded: int | None = None,
+) -> Response:
+    """To the page again, with the filter it had, so that reloading it repeats nothing."""
+    if replay is not None:
+        await settled(services.catalogues.registry, replay)
+    kept = {name: form.raw(f"filter_{name}") for name in ("device", "reason", "day", "entries")}
+    told: Mapping[str, object] = {"replay": replay, "discarded": discarded, "lang": request.query_params.get("lang")}
+    query = {name: value for name, value in {**kept, **told}.items() if value not in (None, "")}
+    return RedirectResponse(f"/pilots/{pilot}/quarantine?{urlencode(query)}", 303)
+
+
+async def _pilot(request: Request, viewer: Viewer, pilot: str) -> tuple[Services, PilotDefinition]:
+    services = services_of(request)
+    return services, find_pilot(await run_in_threadpool(services.catalogues.current), viewer, pilot)

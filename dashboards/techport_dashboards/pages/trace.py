@@ -1,0 +1,71 @@
+"""Where is my message? A device and a time, and what became of what it sent around then."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Query, Request, Response
+from pydantic import Field
+from starlette.concurrency import run_in_threadpool
+
+from techport_dashboards import times
+from techport_dashboards.access import Viewer, allow
+from techport_dashboards.api.describe import find_pilot
+from techport_dashboards.api.schema import Parameters
+from techport_dashboards.errors import Problem
+from techport_dashboards.raw import raw
+from techport_dashboards.reasons import reason_of
+from techport_dashboards.services import services_of
+from techport_dashboards.templating import language_of, render
+from techport_pilots.trace import trace
+from techport_storage.model import Stream
+
+router = APIRouter()
+MINUTES = (1, 5, 30, 120, 720)
+
+
+class TraceParameters(Parameters):
+    device: str | None = Field(None, max_length=200)
+    time: str | None = Field(None, max_length=64, description="Local time of the pilot, or with an offset.")
+    minutes: int = Field(5, ge=1, le=1440)
+    lang: str | None = Field(None, max_length=8)
+
+
+@router.get("/pilots/{pilot}/trace")
+async def trace_page(
+    request: Request,
+    viewer: Annotated[Viewer, Depends(allow)],
+    pilot: str,
+    parameters: Annotated[TraceParameters, Query()],
+) -> Response:
+    """The question, and where it is asked whole the answer."""
+    services, now = services_of(request), times.now()
+    catalogue = await run_in_threadpool(services.catalogues.current)
+    found = find_pilot(catalogue, viewer, pilot)
+    zone = times.zone_named(found.timezone)
+    answer = None
+    if parameters.device and parameters.time:
+        try:
+            at = times.parse_instant(parameters.time, zone, now, wall_clock=True)
+        except ValueError as error:
+            raise Problem("bad-parameter", f"{error}.", parameter="time", example="2026-05-04T14:03") from error
+        if services.books is None:
+            raise Problem("not-found", "This process keeps no books: ask one that ingests.")
+        registry, window = services.catalogues.registry, parameters.minutes * times.MINUTE
+        answer = await run_in_threadpool(
+            trace, registry, services.books, services.store, pilot, parameters.device, at, window
+        )
+    return render(
+        request,
+        "trace.html",
+        language_of(request),
+        pilot=found,
+        asked=parameters,
+        proposed=times.moment(now, zone).strftime("%Y-%m-%dT%H:%M"),
+        devices=catalogue.devices_of(pilot),
+        choices=MINUTES,
+        answer=answer,
+        info=lambda quantity: catalogue.stream(Stream(pilot, answer.device if answer else "", quantity)),
+        raw=raw,
+        reason_of=reason_of,
+    )

@@ -1,0 +1,178 @@
+"""A device maker's ten minutes with the pages only: credential, first message, a mistake, its mending, a second box."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+import paho.mqtt.client as mqtt
+import pytest
+from paho.mqtt.enums import CallbackAPIVersion
+from playwright.sync_api import Browser, Locator, Page, expect
+
+from tests.browser.conftest import SCREENSHOTS
+from tests.browser.test_pages import LOOKS, barriers
+from tests.end_to_end.platforms import PILOT, Platform, wait_until
+
+HERE = "/pilots/test-street"
+
+
+@pytest.fixture(scope="module", params=["embedded", "mosquitto"])
+def platform(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
+    folder = tmp_path_factory.mktemp(request.param)
+    (folder / "pilot.yaml").write_text(PILOT, "utf-8")
+    with Platform(folder, "up", "--broker", request.param, "--pilot", str(folder / "pilot.yaml")) as platform:
+        yield platform
+
+
+@pytest.fixture
+def page(chromium: Browser, platform: Platform) -> Iterator[Page]:
+    """A browser in English, which may copy, and complains about nothing."""
+    context = chromium.new_context(locale="en-GB", viewport={"width": 1280, "height": 900})
+    context.grant_permissions(["clipboard-read", "clipboard-write"])
+    page = context.new_page()
+    complaints: list[str] = []
+    page.on("console", lambda m: complaints.append(m.text) if m.type in ("error", "warning") else None)
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    yield page
+    context.close()
+    assert [one for one in complaints if "422" not in one] == []  # a form that was not right is answered so
+
+
+def publish(platform: Platform, device: str, payload: str, user: str = "", password: str = "") -> None:
+    client = mqtt.Client(CallbackAPIVersion.VERSION2)
+    if user:
+        client.username_pw_set(user, password)
+    client.connect("127.0.0.1", platform.mqtt_port)
+    client.loop_start()
+    wait_until(client.is_connected)
+    client.publish(f"pilots/test-street/{device}/readings", payload, qos=1).wait_for_publish(20)
+    client.disconnect()
+    client.loop_stop()
+
+
+def shoot(page: Page, name: str) -> None:
+    """A picture to look at in each look, and no barrier in any."""
+    SCREENSHOTS.mkdir(parents=True, exist_ok=True)
+    before = page.viewport_size
+    for look, options in LOOKS.items():
+        page.emulate_media(color_scheme=options.get("color_scheme", "light"))
+        page.set_viewport_size(options.get("viewport", before))
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), f"{name} is wider than a {look}"
+        page.screenshot(path=SCREENSHOTS / f"onboarding-{name}-{look}.png", full_page=True)
+        assert barriers(page) == []
+    page.set_viewport_size({"width": 320, "height": 800})
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), f"{name} is wider than 320 px"
+    page.emulate_media(color_scheme="light")
+    page.set_viewport_size(before)
+
+
+def rows(platform: Platform, device: str) -> list[tuple[str, float]]:
+    items = platform.get(f"/api/v1/readings?pilot=test-street&device={device}&start=2026-05-01&end=2026-06-01")["items"]
+    return [(item["quantity"], item["value"]) for item in items]
+
+
+@pytest.mark.slow
+def test_from_the_form_to_a_mended_message_and_a_claimed_box(platform: Platform, page: Page) -> None:
+    page.goto(f"http://{platform.http}{HERE}")
+    page.get_by_role("link", name="New devices").click()
+    page.get_by_label("Id", exact=False).first.fill("box-1")
+    page.get_by_label("Air temperature").check()
+    shoot(page, "form")
+    page.get_by_role("button", name="Add it").click()
+
+    user, password = page.locator("#username").inner_text(), page.locator("#password").inner_text()
+    assert password not in page.url
+    page.locator('[data-copy="snippet-1"]').click()
+    copied = page.evaluate("navigator.clipboard.readText()")
+    assert f"-p {platform.mqtt_port} -u '{user}' -P '{password}'" in copied
+    expect(page.locator("#waiting")).to_contain_text("Waiting for the first message")
+    publish(platform, "box-1", '{"time": "2026-05-04T12:00:00Z", "air_temperature": 20.5}', user, password)
+    expect(page.locator("#waiting")).to_contain_text("First message received!")
+    stored = arrival(page, "20.5")
+    expect(stored).to_contain_text("Received and stored")
+
+    publish(platform, "box-1", '{"time": "2026-05-04T12:03:00Z", "air_temperature": 999}', user, password)
+    expect(arrival(page, "999")).to_contain_text("outside the valid range")
+    publish(platform, "box-1", '{"time": "2026-05-04T12:04:00Z", "temp": "21,5"}', user, password)
+    wrong = arrival(page, "21,5")
+    expect(wrong).to_contain_text("A number was expected")
+    expect(wrong).to_contain_text("send 21.5 without quotes")
+    shoot(page, "arrivals")
+
+    wrong.get_by_role("link", name="Mend it").click()
+    group = page.locator(".group")
+    expect(group).to_have_count(1)
+    shoot(page, "quarantine")
+    group.get_by_label("Quantity").fill("air_temperature")
+    expect(group.get_by_label("Read numbers that come as text")).to_be_checked()
+    group.get_by_label("Why").fill("the firmware writes a comma")
+    group.get_by_role("button", name="Change it").click()
+    expect(page.locator("#outcome")).to_contain_text("1 reading stored")
+    expect(page.locator("#outcome")).to_contain_text("0 still refused")
+    expect(page.locator(".good")).to_contain_text("Nothing is set aside")
+    assert sorted(rows(platform, "box-1"))[:2] == [("air_temperature", 20.5), ("air_temperature", 21.5)]
+
+    second_box(platform, page)
+    where_is_it(platform, page)
+    assert "the sums agree" in platform.run("audit")
+
+
+def second_box(platform: Platform, page: Page) -> None:
+    """It has a name that nobody registered, and is claimed from the pilot's page on."""
+    for minute in range(3):
+        publish(platform, "Boks 2", f'{{"time": "2026-05-04T12:0{minute}:00Z", "pm10": {minute}}}')
+    wait_until(lambda: platform.get("/api/v1/pilots/test-street/unknown-devices"))
+    page.goto(f"http://{platform.http}{HERE}")
+    waiting = page.locator(".newcomers")
+    expect(waiting).to_contain_text("3 messages")
+    waiting.get_by_role("link", name="Boks 2").click()
+    stranger = page.locator(".strangers li")
+    expect(stranger).to_contain_text('"pm10": 2')
+    shoot(page, "unknown")
+    stranger.get_by_role("button", name="Claim").click()
+    expect(page.locator("#outcome")).to_contain_text("3 readings stored")
+    expect(page.locator(".strangers")).to_have_count(0)
+    assert rows(platform, "Boks-2") == [("pm10", 0), ("pm10", 1), ("pm10", 2)]
+    page.reload()  # repeats nothing
+    assert len(rows(platform, "Boks-2")) == 3
+
+
+def where_is_it(platform: Platform, page: Page) -> None:
+    page.goto(f"http://{platform.http}{HERE}/trace?device=box-1&time=2026-05-04T12:03:00Z")
+    expect(page.locator("#answer-title")).to_contain_text("Found")
+    expect(page.locator(".answer table")).to_contain_text("21.5")
+    shoot(page, "trace")
+    page.goto(f"http://{platform.http}{HERE}/trace?device=box-1&time=2020-05-04T12:03:00Z")
+    expect(page.locator("#answer-title")).to_contain_text("Nothing of it arrived")
+
+
+def test_a_pasted_message_is_explained(platform: Platform, page: Page) -> None:
+    page.goto(f"http://{platform.http}/decode")
+    page.get_by_role("button", name="Check it").click()
+    expect(page.locator("#said")).to_contain_text("It would be set aside")
+    expect(page.locator("#said")).to_contain_text("send 21.5 without quotes")
+    shoot(page, "decode")
+    page.get_by_label("Message").fill("01 67 00 D7")
+    page.get_by_label("It is given as").select_option("hex")
+    page.get_by_label("Format").select_option("cayenne-lpp")
+    page.get_by_role("button", name="Check it").click()
+    expect(page.locator("#said")).to_contain_text("1 reading would be stored")
+    expect(page.locator("#said table")).to_contain_text(re.compile(r"21[.,]5"))
+
+
+def test_a_mistake_in_the_form_is_said_and_what_was_written_stays(platform: Platform, page: Page) -> None:
+    platform.run("device", "add", "test-street", "box-9")
+    page.goto(f"http://{platform.http}{HERE}/onboarding")
+    page.get_by_label("Id", exact=False).first.fill("box-9")
+    page.get_by_label("What people call it").fill("The ninth")
+    page.get_by_role("button", name="Add it").click()
+    expect(page.locator(".wrong")).to_contain_text("has a credential")
+    expect(page.get_by_label("What people call it")).to_have_value("The ninth")
+    page.get_by_label("Replace the credential").check()
+    page.get_by_role("button", name="Add it").click()
+    expect(page.locator("#username")).to_have_text("test-street/box-9")
+
+
+def arrival(page: Page, text: str) -> Locator:
+    return page.locator(".arrival", has=page.locator("pre", has_text=text)).first

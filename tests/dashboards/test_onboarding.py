@@ -1,0 +1,171 @@
+"""Devices come in over HTTP and on their page; the password is shown once and is in no address."""
+
+from __future__ import annotations
+
+import re
+
+import httpx
+import pytest
+
+from techport_dashboards import WebSettings
+from techport_dashboards.api import onboarding as api
+from techport_dashboards.pages import onboarding as page
+from techport_dashboards.settings import BrokerPlace
+from techport_pilots.account import SetAside
+from techport_pilots.credentials import Credentials, verify
+from techport_pilots.watching import Outcome, Refusal, Value, Watched
+from techport_storage.model import Quality
+from tests.dashboards.conftest import START
+from tests.dashboards.web import SECOND, City
+
+pytestmark = pytest.mark.anyio
+API = "/api/v1/pilots/kai-luft"
+PAGE = "/pilots/kai-luft/onboarding"
+
+
+@pytest.fixture(autouse=True)
+def _no_broker_to_wait_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in (api, page):
+        monkeypatch.setattr(module, "TAKES_EFFECT", 0)
+
+
+def watched(number: int, outcome: Outcome, payload: bytes = b"{}") -> Watched:
+    at = START + number * SECOND
+    return Watched(pilot="kai-luft", device="kran", topic="t", payload=payload, received=at, worker="w-1",
+                   committed=at + SECOND // 4, outcome=outcome)  # fmt: skip
+
+
+async def test_a_device_is_added_over_http(city: City, client: httpx.AsyncClient) -> None:
+    device = {"id": "box-1", "title": "Boksen", "quantities": ["pm10"], "interval": "PT5M"}
+    answer = await client.post(f"{API}/devices", json=device)
+    assert answer.status_code == 201, answer.text
+    assert "no-store" in answer.headers["cache-control"]
+    came = answer.json()
+    assert (came["device"], came["version"], came["topic"]) == ("box-1", 2, "pilots/kai-luft/box-1/readings")
+    [kept] = Credentials(city.registry.engine).all()
+    assert verify(came["password"], kept.password)
+    assert came["password"] not in kept.password
+    assert ("kai-luft", "box-1") in city.registry.watching.current()
+
+    again = await client.post(f"{API}/devices", json=device)
+    assert (again.status_code, again.json()["parameter"]) == (409, "replace")
+    replaced = await client.post(f"{API}/devices", json={**device, "replace": True})
+    assert (replaced.status_code, replaced.json()["version"]) == (201, None)
+    assert replaced.json()["password"] != came["password"]
+    assert (await client.delete(f"{API}/devices/box-1/credential")).status_code == 204
+    assert (await client.delete(f"{API}/devices/box-1/credential")).status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("wrong", "status", "named"),
+    [
+        ({"id": "has space"}, 422, "id"),
+        ({"id": "x", "quantities": ["pm_ten"]}, 422, "pm_ten"),
+        ({"id": "x", "format": "morse"}, 400, "format"),
+        ({"id": "x", "colour": "red"}, 400, "colour"),
+    ],
+)
+async def test_what_is_wrong_with_a_device_is_said(
+    city: City, client: httpx.AsyncClient, wrong: dict[str, object], status: int, named: str
+) -> None:
+    answer = await client.post(f"{API}/devices", json=wrong)
+    assert (answer.status_code, named in answer.text) == (status, True), answer.text
+    assert len(city.registry.history("kai-luft")) == 1
+
+
+async def test_snippets_name_the_broker_as_a_device_reaches_it(city: City) -> None:
+    settings = WebSettings(broker=BrokerPlace("0.0.0.0", 1884), allow_remote=True)
+    transport = httpx.ASGITransport(city.app(settings))
+    async with httpx.AsyncClient(transport=transport, base_url="http://techport.example") as client:
+        text = (await client.post(PAGE, data={"id": "box-1", "format": "tasmota"})).text
+    assert "MqttHost techport.example; MqttPort 1884" in text
+    assert "FullTopic pilots/kai-luft/box-1/%prefix%/" in text
+    assert [source.format for source in city.registry.pilot("kai-luft").sources] == ["tasmota"]
+
+
+async def test_the_page_shows_the_password_once_and_in_no_address(city: City, client: httpx.AsyncClient) -> None:
+    answer = await client.post(PAGE, data={"id": "box-1", "quantity": ["pm10", "air_temperature"]})
+    assert (answer.status_code, answer.headers["cache-control"]) == (200, "no-store")
+    found = re.search(r'id="password">([0-9a-f]{32})<', answer.text)
+    assert found is not None
+    password = found[1]
+    [kept] = Credentials(city.registry.engine).all()
+    assert verify(password, kept.password)
+    assert not re.search(rf'(href|action|data-address|src)="[^"]*{password}', answer.text)
+    assert password not in (await client.get(PAGE, params={"device": "box-1"})).text
+    again = await client.post(PAGE, data={"id": "box-1"})  # as reloading the page does
+    assert (again.status_code, 'name="replace"' in again.text) == (422, True)
+    assert Credentials(city.registry.engine).all() == [kept]
+
+
+async def test_messages_are_shown_with_what_became_of_them(city: City, client: httpx.AsyncClient) -> None:
+    good = Outcome(
+        values=[Value("pm10", START, 12.5, "stored"), Value("pm10", START, 9e9, "stored", int(Quality.RANGE))]
+    )
+    bad = Outcome(refused=[Refusal("not-a-number", "temp is text", "send 21.5 without quotes", "temp")])
+    city.registry.watching.record([watched(1, good), watched(2, bad, b'{"temp": "<b>21,5"}')])
+    assert (await client.post(f"{API}/devices/kran/watch")).status_code == 204
+
+    seen = (await client.get(f"{API}/devices/kran/messages")).json()
+    assert [one["worker"] for one in seen] == ["w-1", "w-1"]
+    assert seen[0]["values"][0]["fate"] == "stored"
+    assert seen[1]["refused"][0]["hint"] == "send 21.5 without quotes"
+    [later] = (await client.get(f"{API}/devices/kran/messages", params={"after": seen[0]["id"]})).json()
+    assert later["id"] == seen[1]["id"]
+
+    text = (await client.get(PAGE, params={"device": "kran", "lang": "en"})).text
+    assert text.index("Received, and not stored") < text.index("Received and stored"), "the newest first"
+    assert "&lt;b&gt;21,5" in text
+    assert "outside the valid range" in text
+    piece = await client.get(f"{PAGE}/arrivals", params={"device": "kran", "after": seen[0]["id"], "lang": "en"})
+    assert ("<html" in piece.text, piece.text.count('class="arrival')) == (False, 1)
+
+
+async def test_a_stranger_is_listed_and_claimed(city: City, client: httpx.AsyncClient) -> None:
+    topic = "pilots/kai-luft/ny boks/readings"
+    aside = SetAside(pilot="kai-luft", device="ny boks", topic=topic, payload=b'{"pm10": 1}', received=START,
+                     reason="unknown-device", detail="", hint="")  # fmt: skip
+    city.books.close_batch("w", {}, [aside])
+    [stranger] = (await client.get(f"{API}/unknown-devices")).json()
+    assert (stranger["device"], stranger["message"]["text"]) == ("ny boks", '{"pm10": 1}')
+    assert "ny boks" in (await client.get("/pilots/kai-luft")).text
+    assert (await client.post(f"{API}/unknown-devices/claim", json={"name": "nobody"})).status_code == 404
+    claimed = (await client.post(f"{API}/unknown-devices/claim", json={"name": "ny boks"})).json()
+    assert (claimed["device"], claimed["entries"]) == ("ny-boks", 1)
+    assert (await client.get(f"{API}/unknown-devices")).json() == []
+    view = city.registry.snapshot().pilot("kai-luft")
+    assert view is not None
+    assert view.device("ny boks") is not None
+
+
+async def test_a_range_is_widened_from_the_page(city: City, client: httpx.AsyncClient) -> None:
+    form = {"device": "kran", "quantity": "pm10", "low": "0", "high": "1500,5", "why": "beside a quarry"}
+    assert (await client.post(f"{PAGE}/range", data=form)).status_code == 303
+    ranges = {info.stream.quantity: info.range for info in city.registry.streams("kai-luft", "kran")}
+    assert ranges["pm10"] == (0, 1500.5)
+    assert city.registry.history("kai-luft")[0].why == "beside a quarry"
+    assert (await client.post(f"{PAGE}/range", data={**form, "low": "low"})).status_code == 400
+
+
+async def test_a_message_is_explained_and_not_kept(city: City, client: httpx.AsyncClient) -> None:
+    said = (await client.post("/api/v1/decode", json={"text": '{"temp": "21,5", "pm10": 3}'})).json()
+    assert (said["ok"], [one["quantity"] for one in said["readings"]]) == (False, ["pm10"])
+    assert "21.5 without quotes" in said["refused"][0]["hint"]
+    lpp = {"format": "cayenne-lpp", "hex": "01 67 00 d7", "topic": "box"}
+    assert (await client.post("/api/v1/decode", json=lpp)).json()["readings"][0]["value"] == 21.5
+    for wrong in ({"hex": "0"}, {"text": "x", "format": "morse"}, {"text": "x", "pilot": "nobody"}):
+        assert (await client.post("/api/v1/decode", json=wrong)).status_code in (400, 404)
+    form = {"payload": "\x00\ud7ff", "as": "hex", "topic": "t", "format": "native"}
+    assert (await client.post("/decode", data=form)).status_code == 422
+    of_pilot = {"text": '{"pm10": 1}', "topic": "pilots/kai-luft/nobody/readings", "pilot": "kai-luft"}
+    assert (await client.post("/api/v1/decode", json=of_pilot)).json()["refused"][0]["reason"] == "unknown-device"
+    assert city.registry.quarantine.entries().items == []
+
+
+async def test_where_is_my_message_answers_on_its_page(city: City, client: httpx.AsyncClient) -> None:
+    where = "/pilots/kai-luft/trace"
+    asked = await client.get(where, params={"device": "kran", "time": "2026-10-20T03:00", "lang": "en"})
+    assert "Found" in asked.text  # 01:00 UTC, in the pilot's local time
+    nothing = await client.get(where, params={"device": "kran", "time": "2020-01-01T03:00", "lang": "en"})
+    assert "Nothing of it arrived then" in nothing.text
+    assert (await client.get(where, params={"device": "kran", "time": "soon"})).status_code == 400

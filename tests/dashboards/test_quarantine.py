@@ -1,0 +1,139 @@
+"""Quarantine over HTTP and on its page: groups, mending, replay, letting go."""
+
+from __future__ import annotations
+
+import httpx
+import pytest
+
+from techport_dashboards import WebSettings
+from techport_pilots.account import SetAside
+from tests.dashboards.conftest import START
+from tests.dashboards.web import HOUR, City
+
+pytestmark = pytest.mark.anyio
+API = "/api/v1/pilots/kai-luft/quarantine"
+PAGE = "/pilots/kai-luft/quarantine"
+FORM = {"Sec-Fetch-Site": "same-origin"}
+
+
+def aside(device: str, reason: str, field: str | None, hours: int, payload: bytes = b'{"temp": "1,5"}') -> SetAside:
+    return SetAside(
+        pilot="kai-luft",
+        device=device,
+        topic=f"pilots/kai-luft/{device}/readings",
+        payload=payload,
+        received=START + hours * HOUR,
+        reason=reason,
+        detail=f"{field} is text",
+        hint="send 1.5 without quotes",
+        field=field,
+    )
+
+
+@pytest.fixture
+def kept(city: City) -> City:
+    entries = [aside("kran", "not-a-number", "temp", n) for n in range(3)]
+    entries += [aside("port", "not-json", None, 30, b'<script>alert("1")</script>\x00\xff')]
+    entries += [aside("ny boks", "unknown-device", "pm10", 40)]
+    city.books.close_batch("w", {}, entries)
+    return city
+
+
+async def test_groups_and_single_entries(kept: City, client: httpx.AsyncClient) -> None:
+    groups = (await client.get(f"{API}/groups")).json()
+    assert [(g["device"], g["reason"], g["field"], g["entries"]) for g in groups] == [
+        ("ny boks", "unknown-device", "pm10", 1),
+        ("port", "not-json", None, 1),
+        ("kran", "not-a-number", "temp", 3),
+    ]
+    [first] = (await client.get(f"{API}/groups", params={"day": "2026-10-21", "device": "port"})).json()
+    assert first["newest"]["message"]["hex"].endswith("00ff")
+    entry = first["newest"]["id"]
+    assert (await client.get(f"{API}/{entry}")).json()["reason"] == "not-json"
+    for missing in ("/999", f"/{2**70}", "/-1"):
+        assert (await client.get(API + missing)).status_code == 404
+    assert (await client.get(f"/api/v1/pilots/stille/quarantine/{entry}")).status_code == 404, "of another pilot"
+    assert (await client.get(f"{API}/groups", params={"day": "today"})).status_code == 400
+    counts = (await client.get(f"{API}/counts")).json()
+    assert sum(one["entries"] for one in counts) == 5
+
+
+async def test_a_replay_is_asked_for_and_told_about(kept: City, client: httpx.AsyncClient) -> None:
+    assert (await client.post(f"{API}/replay", json={})).status_code == 400
+    assert (await client.post("/api/v1/pilots/nobody/quarantine/replay", json={"device": "x"})).status_code == 404
+    asked = await client.post(f"{API}/replay", json={"reason": "not-a-number", "field": "temp"})
+    assert (asked.status_code, asked.json()["waiting"]) == (202, 3)
+    taken = kept.registry.quarantine.take_replays("w")
+    assert {entry.device for entry in taken} == {"kran"}
+    told = (await client.get(f"{API}/replays/{asked.json()['replay']}")).json()
+    assert (told["entries"], told["waiting"], told["stored"]) == (3, 3, 0)
+    assert (await client.get(f"{API}/replays/5")).status_code == 404
+
+
+async def test_mending_makes_a_version_and_asks_for_what_was_refused_alike(
+    kept: City, client: httpx.AsyncClient
+) -> None:
+    [entry, *_] = kept.registry.quarantine.entries().items[-3:]
+    wrong = await client.post(f"{API}/{entry.id}/mapping", json={"quantity": "air_temperatur"})
+    assert (wrong.status_code, wrong.json()["type"]) == (422, "/api/v1/problems/bad-definition")
+    assert "air_temperature" in wrong.json()["detail"]
+    meaning = {"quantity": "air_temperature", "text": True, "why": "a comma"}
+    mended = (await client.post(f"{API}/{entry.id}/mapping", json=meaning)).json()
+    [newest, *_] = kept.registry.history("kai-luft")
+    assert (mended["version"], newest.version, newest.why) == (2, 2, "a comma")
+    assert "local" in newest.who
+    asked = kept.registry.quarantine.outcome(mended["replay"])
+    assert asked is not None
+    assert asked.entries == 3
+
+
+async def test_discarding_takes_what_is_named_and_nothing_else(kept: City, client: httpx.AsyncClient) -> None:
+    assert (await client.post(f"{API}/discard", json={"field": "temp"})).status_code == 400
+    assert (await client.post(f"{API}/discard", json={"device": "kran"})).json() == {"discarded": 3}
+    assert len(kept.registry.quarantine.entries().items) == 2
+
+
+async def test_the_page_shows_raw_messages_and_escapes_them(kept: City, client: httpx.AsyncClient) -> None:
+    text = (await client.get(PAGE)).text
+    assert "Her skulle det stått et tall" in text, "the reason is in the reader's language"
+    assert "send 1.5 without quotes" in text
+    assert "3c 73 63 72 69 70 74" in text
+    assert '<script>alert("1")' not in text
+    only = (await client.get(PAGE, params={"device": "port", "lang": "en"})).text
+    assert "Not JSON" in only
+    assert "A number was expected" not in only.split('class="groups"')[1]
+    listed = (await client.get(PAGE, params={"entries": "true", "reason": "not-a-number"})).text
+    assert listed.count('name="entry"') == 3
+
+
+async def test_the_page_discards_only_what_was_confirmed(kept: City, client: httpx.AsyncClient) -> None:
+    group = {"device": "kran", "reason": "not-a-number", "field": "temp", "by_field": "yes"}
+    refused = await client.post(f"{PAGE}/discard", data=group, headers=FORM)
+    assert refused.status_code == 400
+    answer = await client.post(f"{PAGE}/discard", data={**group, "confirmed": "yes"}, headers=FORM)
+    assert answer.status_code == 303
+    assert "discarded=3" in answer.headers["location"]
+    assert "3 oppføringer er slettet" in (await client.get(answer.headers["location"])).text
+    nothing = await client.post(f"{PAGE}/discard", data={"confirmed": "yes"}, headers=FORM)
+    assert nothing.status_code == 400, "all of a pilot is never meant"
+    assert len(kept.registry.quarantine.entries().items) == 2
+
+
+async def test_the_page_takes_ticked_entries_again(kept: City, client: httpx.AsyncClient) -> None:
+    ids = [entry.id for entry in kept.registry.quarantine.entries().items[-2:]]
+    answer = await client.post(f"{PAGE}/replay", data={"entry": [str(i) for i in ids]}, headers=FORM)
+    told = await client.get(answer.headers["location"])
+    assert "2 oppføringer venter" in told.text
+    assert [entry.id for entry in kept.registry.quarantine.take_replays("w")] == sorted(ids)
+
+
+async def test_a_server_that_only_shows_has_no_forms_there(kept: City) -> None:
+    transport = httpx.ASGITransport(kept.app(WebSettings(changes=False)))
+    async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client:
+        for path in (PAGE, "/pilots/kai-luft/onboarding", f"{PAGE}?entries=true"):
+            text = (await client.get(path)).text
+            assert 'method="post" action="/pilots/kai-luft/quarantine/discard"' not in text
+            assert "web_changes" in text or "entries=true" in path
+            assert (
+                await client.post(f"{PAGE}/discard", data={"device": "kran", "confirmed": "yes"})
+            ).status_code == 403
