@@ -15,6 +15,7 @@ import logging
 from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any, NamedTuple
+from urllib.parse import quote
 
 import msgspec
 from fastapi import FastAPI, Request, Response
@@ -90,7 +91,8 @@ def respond(
     """The problem as application/problem+json, or as a page where a person opened one."""
     kind = KINDS[problem.kind]
     if "text/html" in request.headers.get("accept", "") and not request.url.path.startswith("/api/"):
-        page = render(request, "problem.html", language_of(request), problem=problem, kind=kind)
+        near = _near(request.url.path, problem)
+        page = render(request, "problem.html", language_of(request), problem=problem, kind=kind, near=near)
         page.status_code = status or kind.status
         return page
     body: dict[str, Any] = {
@@ -105,6 +107,19 @@ def respond(
     if problem.example is not None:
         body["example"] = problem.example
     return Response(msgspec.json.encode(body), status or kind.status, dict(headers or {}), MEDIA_TYPE)
+
+
+def _near(path: str, problem: Problem) -> list[tuple[str, str]]:
+    """Pages whose names resemble the one that is not there, as (address, name)."""
+    if problem.kind != "not-found" or problem.parameter not in ("pilot", "device") or not problem.example:
+        return []
+    parts = path.split("/")
+    place = {"pilot": 2, "device": 4}[problem.parameter]
+    if len(parts) <= place:
+        return []
+    return [
+        ("/".join([*parts[:place], quote(name), *parts[place + 1 :]]), name) for name in problem.example.split(", ")
+    ]
 
 
 def install(app: FastAPI) -> None:

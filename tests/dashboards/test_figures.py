@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import html
+import math
 import re
 
 import httpx
 import numpy as np
 import pytest
 
-from techport_dashboards.pages import figures
-from techport_storage.model import Selection, Stream
+from techport_dashboards.pages import figures, roses
+from techport_storage.model import Reading, Selection, Stream
 from tests.dashboards.conftest import START
-from tests.dashboards.web import HOUR, City
+from tests.dashboards.web import HOUR, City, now
 
 pytestmark = pytest.mark.anyio
 MONDAY = 4 * 24 * HOUR  # 5 January 1970, as a wall clock
@@ -74,3 +75,38 @@ async def test_gaps_are_listed_with_what_is_missing(city: City, client: httpx.As
     (row,) = re.findall(r"22 Oct 2026 03:00:00.*?</tr>", answer.text, re.DOTALL)
     assert ">10<" in row
     assert (await client.get("/pilots/kai-luft/quality", params={"device": "nobody"})).status_code == 404
+
+
+def test_petals_are_parted_by_class() -> None:
+    """Three of four from the north, one of them strong; the petal of the east is a third as long and of one class."""
+    rose = roses.stacked(np.array([0.0, 2.0, 359.0, 90.0]), np.array([1.0, 1.0, 9.0, 3.4]), roses.WIND_CLASSES)
+    assert rose is not None
+    assert [(s.degrees, s.level, s.share) for s in rose.slices] == [(0, 0, 0.5), (0, 4, 0.25), (90, 2, 0.25)]
+    assert sum(share for _, _, share in rose.classes) == 1
+    assert rose.classes[0][:2] == (None, 1.6)
+    assert rose.classes[-1][:2] == (10.8, None)
+    assert rose.rings[0] == (roses.RADIUS, 0.75)
+    ends = [(float(x), float(y)) for s in rose.slices for x, y in re.findall(r"[ML]([\d.]+) ([\d.]+)", s.path)]
+    assert max(math.dist(end, (50, 50)) for end in ends) == pytest.approx(roses.RADIUS, abs=0.02)
+    assert roses.stacked(np.empty(0), np.empty(0), roses.WIND_CLASSES) is None
+
+
+def test_classes_part_the_values_by_how_many_lie_below() -> None:
+    assert roses.classes_of(np.arange(101.0)) == [25, 50, 75, 90]
+    assert roses.classes_of(np.full(9, 3.0)) == [3]
+
+
+async def test_flags_are_counted_by_kind_and_good_readings_apart(city: City, client: httpx.AsyncClient) -> None:
+    """Ten of the last hours are flagged as spikes, two of them as out of range too."""
+    at = now() // HOUR * HOUR - 48 * HOUR
+    city.write(*(Reading("kai-luft", "kran", "pm10", at + i * HOUR, 5.0, at, 3 if i < 2 else 2) for i in range(10)))
+    path = "/pilots/kai-luft/quality?days=7&device=kran&lang=en"
+    text = (await client.get(path)).text
+    table = re.sub(r"<[^>]+>", " ", text[text.index('id="flags"') : text.index('id="gaps"')])
+    assert re.search(r"a spike\s+10\s+100.00 %", table)
+    assert re.search(r"outside what is plausible\s+2\s+20.00 %", table)
+
+    def came(page: str) -> int:
+        return int(re.search(r"The crane</a></th>\s*<td[^>]*><strong>(\d+)", page)[1])  # type: ignore[index]
+
+    assert came(text) > came((await client.get(path + "&readings=good")).text) == 0

@@ -10,6 +10,7 @@ import httpx
 import pytest
 
 from techport_dashboards.assets import PLOTLY, Assets
+from techport_dashboards.errors import KINDS
 from techport_dashboards.i18n import FOLDER, SCRIPT_MESSAGES
 from techport_dashboards.navigation import MAIN, OF_PILOT
 from techport_dashboards.templating import TEMPLATES
@@ -79,6 +80,14 @@ async def test_a_wrong_address_is_a_page_for_people(client: httpx.AsyncClient) -
     assert answer.status_code == 400
 
 
+async def test_what_is_nearly_right_is_suggested(client: httpx.AsyncClient) -> None:
+    pilot = (await client.get("/pilots/kai-lufft/quality?lang=en", headers=PAGE)).text
+    assert '<a href="/pilots/kai-luft/quality?lang=en">kai-luft</a>' in pilot
+    device = (await client.get("/pilots/kai-luft/devices/krann", headers=PAGE)).text
+    assert '<a href="/pilots/kai-luft/devices/kran">kran</a>' in device
+    assert "Her er det ingenting" in device
+
+
 async def test_names_from_devices_are_escaped(city: City, client: httpx.AsyncClient) -> None:
     at = now()
     evil = '</script><script>alert("1")</script>'
@@ -100,7 +109,7 @@ def test_every_text_of_the_pages_is_in_bokmaal() -> None:
     sources = "".join(path.read_text("utf-8") for path in TEMPLATES.glob("*.html"))
     used = {a or b for a, b in re.findall(r"""\b_\(\s*(?:"([^"]+)"|'([^']+)')""", sources)}
     used |= {text for pair in re.findall(r"""n_\("([^"]+)", "([^"]+)\"""", sources) for text in pair}
-    used |= {place.title for place in (*MAIN, *OF_PILOT)}
+    used |= {place.title for place in (*MAIN, *OF_PILOT)} | {kind.title for kind in KINDS.values()}
     bokmaal, nynorsk = (set(catalogue(FOLDER, code)) for code in ("nb", "nn"))
     assert used
     assert (used | set(SCRIPT_MESSAGES)) - bokmaal == set()

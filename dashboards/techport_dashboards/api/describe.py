@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from difflib import get_close_matches
 from typing import Annotated, Any
 
 import msgspec
@@ -99,7 +100,10 @@ def find_pilot(catalogue: Catalogue, viewer: Viewer, pilot: str) -> PilotDefinit
     """The pilot. Raises the same Problem for one that does not exist and for one that the viewer may not see."""
     found = catalogue.pilots.get(pilot)
     if found is None or not viewer.may_see(pilot):
-        raise Problem("not-found", f"There is no pilot {pilot[:80]!r}.", parameter="pilot")
+        near = get_close_matches(pilot[:80], [one for one in catalogue.pilots if viewer.may_see(one)], n=3)
+        raise Problem(
+            "not-found", f"There is no pilot {pilot[:80]!r}.", parameter="pilot", example=", ".join(near) or None
+        )
     return found
 
 

@@ -19,7 +19,7 @@ from techport_dashboards.access import Viewer, allow
 from techport_dashboards.api.describe import find_pilot
 from techport_dashboards.catalogue import Catalogue
 from techport_dashboards.errors import Problem
-from techport_dashboards.pages import figures
+from techport_dashboards.pages import figures, roses
 from techport_dashboards.pages.clock import Clock
 from techport_dashboards.pages.lines import PRESENTATIONS
 from techport_dashboards.pages.pilot import (
@@ -47,7 +47,7 @@ VIEWS: dict[str, str] = {
     "rose": "Rose: by wind direction",
     "scatter": "Against another quantity",
 }
-DIRECTION = "wind_from_direction"
+DIRECTION, SPEED = "wind_from_direction", "wind_speed"
 EVERY = "PT1H"
 ROSE_EVERY = "PT10M"  # the wind turns within an hour
 
@@ -144,18 +144,25 @@ def _figure(
     devices = values["chosen"]
     column = _column(services, viewer, catalogue, pilot, quantity, devices, every, values)
     rests: dict[str, Any] = {"count": len(column.value), "every": every, "without_wind": False}
-    rests |= {"distribution": [], "week": [], "rose": [], "scatter": None}
+    rests |= {"stacked": None, "speed": None, "distribution": [], "week": [], "rose": [], "scatter": None}
     if view == "distribution":
         return rests | {"distribution": figures.distribution(column.value)}
     if view == "week":
         clock = Clock(times.zone_named(catalogue.pilots[pilot].timezone), None)
         return rests | {"week": figures.week(clock.local(column.time), column.value)}
     if view == "rose":
-        if not _has_wind(catalogue, pilot):
+        if not _measured(catalogue, pilot, DIRECTION):
             return rests | {"without_wind": True}
         wind = _column(services, viewer, catalogue, pilot, DIRECTION, (), every, values)
         direction, value = _at_the_time(wind, column)
-        return rests | {"rose": figures.rose(direction, value)}
+        bounds = roses.WIND_CLASSES if quantity == SPEED else roses.classes_of(value)
+        speed = None
+        if quantity != SPEED and _measured(catalogue, pilot, SPEED):
+            fast = _column(services, viewer, catalogue, pilot, SPEED, (), every, values)
+            speed = roses.stacked(*_at_the_time(wind, fast), roses.WIND_CLASSES)
+        return rests | {
+            "rose": figures.rose(direction, value), "stacked": roses.stacked(direction, value, bounds), "speed": speed,
+        }  # fmt: skip
     assert other is not None
     second = _column(services, viewer, catalogue, pilot, other, devices, every, values)
     x, y = _together(second, column)
@@ -185,8 +192,8 @@ def _column(
     return Column(device, table.column("time").cast(pa.int64()).to_numpy()[kept], value[kept])
 
 
-def _has_wind(catalogue: Catalogue, pilot: str) -> bool:
-    return any(stream[::2] == (pilot, DIRECTION) for stream in catalogue.streams)
+def _measured(catalogue: Catalogue, pilot: str, quantity: str) -> bool:
+    return any(stream[::2] == (pilot, quantity) for stream in catalogue.streams)
 
 
 def _statistic(catalogue: Catalogue, pilot: str, quantity: str) -> str:
@@ -218,7 +225,7 @@ def _api_call(
 ) -> str:  # fmt: skip
     """The request that gives the same readings: the page's local times as UTC, durations as they are."""
     names = [panel.quantity for panel in panels if panel is not None]
-    if view == "rose" and _has_wind(catalogue, pilot.id):
+    if view == "rose" and _measured(catalogue, pilot.id, DIRECTION):
         names.append(DIRECTION)
     query = {"pilot": pilot.id, "quantity": ",".join(dict.fromkeys(names))}
     for name in ("start", "end"):

@@ -110,7 +110,8 @@ def days(
     pad = 0.08 * (highest - lowest) or 0.5
     low = 0.0 if 0 <= lowest < 0.35 * highest else lowest - pad  # a scale that nearly begins at zero begins there
     up, across = _scale(low, highest + pad, BOTTOM, TOP), _scale(start, end, LEFT, RIGHT)
-    x, y = _mapped(day.astype(np.float64) + DAY / 2, across), _mapped(value, up)
+    middle = np.minimum(day.astype(np.float64) + DAY / 2, end)  # today's is not over
+    x, y = _mapped(middle, across), _mapped(value, up)
     holes = np.flatnonzero(np.diff(day) > 1.5 * DAY) + 1
     areas = [(kind, round(across(a), 1), round(across(b) - across(a), 1)) for kind, a, b in phases]
     return Days(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from typing import Annotated, Any
 from urllib.parse import urlencode
 
@@ -110,6 +111,7 @@ async def pilot_page(
         panels=shown,
         first=first_charts(request, here.pilot, shown, values),
         timeline=timeline(here.pilot, now),
+        stage=await run_in_threadpool(services.catalogues.registry.state, pilot),
         attention=state.worst_first([here]),
         wall_next=wall.following(services, viewer, here.pilot.id) if parameters.cycle else None,
         **await run_in_threadpool(_waiting, services.catalogues.registry, pilot),
@@ -192,7 +194,12 @@ def newest(pilots: list[PilotNow]) -> Micros | None:
 def device_of(here: PilotNow, device: str) -> DeviceNow:
     found = next((candidate for candidate in here.devices if candidate.device.device == device), None)
     if found is None:
-        raise Problem("not-found", f"There is no device {device[:80]!r} in {here.pilot.id}.", parameter="device")
+        known = [candidate.device.device for candidate in here.devices]
+        near = get_close_matches(device, known, n=3) or known[:3]
+        raise Problem(
+            "not-found", f"There is no device {device[:80]!r} in {here.pilot.id}.", parameter="device",
+            example=", ".join(near) or None,
+        )  # fmt: skip
     return found
 
 

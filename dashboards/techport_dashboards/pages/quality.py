@@ -18,6 +18,7 @@ from techport_dashboards.api.describe import find_pilot
 from techport_dashboards.api.schema import Parameters
 from techport_dashboards.catalogue import Catalogue
 from techport_dashboards.errors import Problem
+from techport_dashboards.pages.quality_flags import Flagged, flags_of
 from techport_dashboards.services import Services, services_of
 from techport_dashboards.templating import language_of, render
 from techport_pilots.completeness import Gap, gaps, pilot_intervals
@@ -28,12 +29,17 @@ from techport_storage.model import Query as StoreQuery
 
 router = APIRouter()
 
+Numbers = NDArray[np.int64]
+Counts = dict[Stream, Numbers]
+"""Readings of each stream, one number a day."""
+
 SPANS = (7, 30, 90)
 GAPS_SHOWN = 30
 
 
 class QualityParameters(Parameters):
     days: Literal["7", "30", "90"] = "30"
+    readings: Literal["all", "good"] = Field("all", description="What counts as having come: all, or without flags.")
     device: str | None = Field(None, max_length=200, description="Whose gaps to list.")
     lang: str | None = Field(None, max_length=8)
 
@@ -48,11 +54,17 @@ class Row:
     readings: int
     flagged: int
 
+    @property
+    def flagged_share(self) -> float:
+        return self.flagged / self.readings if self.readings else 0.0
+
 
 @dataclass(frozen=True, slots=True)
 class Calendar:
     days: list[Micros]  # local midnights
     rows: list[Row]
+    edges: Numbers  # of the days, up to now
+    flagged: Counts
 
 
 @router.get("/pilots/{pilot}/quality")
@@ -68,10 +80,12 @@ async def quality_page(
     found = find_pilot(catalogue, viewer, pilot)
     if parameters.device is not None and (pilot, parameters.device) not in catalogue.devices:
         raise Problem("not-found", f"There is no device {parameters.device[:80]!r} in {pilot}.", parameter="device")
-    calendar = await run_in_threadpool(calendar_of, services, found, int(parameters.days), now)
+    calendar = await run_in_threadpool(calendar_of, services, found, int(parameters.days), now, parameters.readings)
     missing: list[tuple[StreamInfo, Gap]] = []
+    flags: list[Flagged] = []
     if parameters.device is not None:
         missing = await run_in_threadpool(_gaps, services, found, parameters.device, calendar.days[0], now)
+        flags = await run_in_threadpool(_flags, services, calendar, parameters.device)
     return render(
         request,
         "quality.html",
@@ -81,13 +95,17 @@ async def quality_page(
         spans=SPANS,
         span=int(parameters.days),
         device=parameters.device,
+        readings=parameters.readings,
+        flags=flags,
         gaps=missing[:GAPS_SHOWN],
         gap_count=len(missing),
     )
 
 
-def calendar_of(services: Services, pilot: PilotDefinition, days: int, now: Micros) -> Calendar:
-    """Readings of each device and local day against those that its streams promise."""
+def calendar_of(
+    services: Services, pilot: PilotDefinition, days: int, now: Micros, counted: Literal["all", "good"] = "all"
+) -> Calendar:
+    """Readings of each device and local day against those that its streams promise; `counted` are all or good ones."""
     zone = times.zone_named(pilot.timezone)
     today = times.moment(now, zone).replace(hour=0, minute=0, second=0, microsecond=0)
     starts = [times.parse_instant(f"-P{back}D", zone, times.micros(today)) for back in range(days - 1, -1, -1)]
@@ -95,14 +113,18 @@ def calendar_of(services: Services, pilot: PilotDefinition, days: int, now: Micr
     every, good = (_counts(services, pilot, edges, quality) for quality in ("all", "good"))
     catalogue = services.catalogues.current()
     rows = [
-        _row(catalogue, device, pilot_intervals(pilot), edges, every, good) for device in catalogue.devices_of(pilot.id)
+        _row(catalogue, device, pilot_intervals(pilot), edges, every, good, counted)
+        for device in catalogue.devices_of(pilot.id)
     ]
-    return Calendar(starts, sorted(rows, key=lambda row: (row.share is None, row.share or 0.0)))
+    none = np.zeros(days, np.int64)
+    flagged = {stream: counts - good.get(stream, none) for stream, counts in every.items()}
+    return Calendar(starts, sorted(rows, key=lambda row: (row.share is None, row.share or 0.0)), edges, flagged)
 
 
-Numbers = NDArray[np.int64]
-Counts = dict[Stream, Numbers]
-"""Readings of each stream, one number a day."""
+def _flags(services: Services, calendar: Calendar, device: str) -> list[Flagged]:
+    mine = {stream: counts for stream, counts in calendar.flagged.items() if stream.device == device}
+    readings = next(row.readings for row in calendar.rows if row.device.device == device)
+    return flags_of(services.store, mine, calendar.edges, readings)
 
 
 def _counts(services: Services, pilot: PilotDefinition, edges: Numbers, quality: str) -> Counts:
@@ -131,6 +153,7 @@ def _row(
     edges: Numbers,
     every: Counts,
     good: Counts,
+    counted: Literal["all", "good"],
 ) -> Row:
     streams = [stream for stream in {*promised, *every} if stream[:2] == (device.pilot, device.device)]
     lengths = np.diff(edges)
@@ -140,7 +163,7 @@ def _row(
         if interval is not None:
             due = lengths // interval
             expected += due
-            observed += np.minimum(every.get(stream, np.zeros(len(lengths))), due)
+            observed += np.minimum((good if counted == "good" else every).get(stream, np.zeros(len(lengths))), due)
     readings = int(sum(every[stream].sum() for stream in streams if stream in every))
     kept = int(sum(good[stream].sum() for stream in streams if stream in good))
     shares = [float(o / e) if e else None for o, e in zip(observed, expected, strict=True)]
