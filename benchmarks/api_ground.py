@@ -140,6 +140,8 @@ def web_process(folder: Path) -> Iterator[Server]:
 class Client:
     """One connection that asks and reads whole answers: as little work as there can be, as it shares the machine."""
 
+    port = PORT
+
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader = reader
         self._writer = writer

@@ -26,6 +26,7 @@ from techport_dashboards.middleware import Measured, SecurityHeaders
 from techport_dashboards.reports import Reports
 from techport_dashboards.services import Services
 from techport_dashboards.settings import HealthCheck, Post, WebSettings, no_health
+from techport_dashboards.sta.world import Worlds
 from techport_dashboards.templating import environment
 from techport_pilots.books import Books
 from techport_pilots.explanation import Explain
@@ -96,6 +97,7 @@ def create_app(
         jobs,
         Reports(registry, store, settings.basemap),
         explain,
+        Worlds(),
         post,
     )
     errors.install(app)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 from jinja2 import Environment
 from prometheus_client import CollectorRegistry
@@ -20,6 +20,9 @@ from techport_dashboards.settings import HealthCheck, Post, WebSettings
 from techport_pilots.books import Books
 from techport_pilots.explanation import Explain
 from techport_storage.store import ReadingStore
+
+if TYPE_CHECKING:  # its routes need this module
+    from techport_dashboards.sta.world import Worlds
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +41,7 @@ class Services:
     jobs: Jobs
     reports: Reports
     explain: Explain | None
+    worlds: Worlds
     post: Post | None = None
 
 

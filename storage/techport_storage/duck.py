@@ -23,7 +23,7 @@ from techport_storage import duck_coverage, duck_sql, duck_write
 from techport_storage.check import check_query, check_range, refused_rows
 from techport_storage.coverage import Coverage
 from techport_storage.duck_directory import FAR_FUTURE, FAR_PAST, Directory, Ids
-from techport_storage.duck_file import DuckFile, parse_url
+from techport_storage.duck_file import DuckFile, columns_of, parse_url
 from techport_storage.duck_read import Fetch, Plan
 from techport_storage.duck_upkeep import Policy, Upkeep, policy_of
 from techport_storage.errors import StoreUnavailable
@@ -205,10 +205,7 @@ class DuckStore:
             for id, *name in cursor.execute("SELECT id, pilot, device, quantity FROM streams").fetchall():
                 directory.add(Stream(*name), id)
             for ends in ("FROM ends", duck_sql.ends_of("head")):  # in this order: at the same time the head holds
-                ids, rows, oldest, newest, value, received, quality = (
-                    column.to_numpy() for column in cursor.sql(ends).to_arrow_table().columns
-                )
-                directory.note(ids, rows, oldest, newest, value, received, quality)
+                directory.note(*columns_of(cursor, ends))
             directory.note_head(*_head(cursor))
         with self._knowing:
             self._directory = directory
@@ -225,8 +222,7 @@ class DuckStore:
 
 def _head(cursor: duckdb.DuckDBPyConnection) -> tuple[Ids, NDArray[np.int64]]:
     """The streams that have rows in the head, and from when on."""
-    found = cursor.sql("SELECT stream, min(time) FROM head GROUP BY stream").to_arrow_table()
-    ids, oldest = (column.to_numpy() for column in found.columns)
+    ids, oldest = columns_of(cursor, "SELECT stream, min(time) FROM head GROUP BY stream")
     return ids, oldest
 
 

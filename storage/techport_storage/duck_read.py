@@ -1,4 +1,4 @@
-"""Reading a DuckStore in constant memory: a query is cut into slices of about a million rows, each one SELECT.
+"""Reading a DuckStore in constant memory: a query is cut into slices of so many rows, each one SELECT.
 
 query ─► slices (groups of small streams, spans of large ones) ─► SELECTs on one snapshot ─► tables
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, cast
+from typing import Any
 
 import duckdb
 import numpy as np
@@ -18,13 +18,15 @@ from techport_storage import duck_sql
 from techport_storage.buckets import bucket_edges, fixed_width
 from techport_storage.check import check_zone
 from techport_storage.duck_directory import FAR_FUTURE, FAR_PAST, Directory, Ids, name_columns
+from techport_storage.duck_file import columns_of
 from techport_storage.model import RAW_SCHEMA, Micros, Query, Stream, aggregate_schema
 
 Ints = NDArray[np.int32]
 
-RAW_SLICE = 1_000_000  # rows that are sorted and handed over at once: some 40 MB
-AGGREGATE_SLICE = 16_000_000  # rows that are scanned at once; what comes out is smaller
+SLICE = 50_000  # rows that are sorted and handed over at once: some 15 MB while it is made
+SCANNED = 4_000_000  # rows that are aggregated at once, where fewer come out
 SMALLEST_SLICE = 20_000  # a page of few rows looks this far at least, so that sparse streams take few looks
+MOST_SORTED_HERE = 1_000_000  # rows of a stream that is short enough to be sorted outside of DuckDB
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,21 +100,20 @@ class Plan:
         return FAR_PAST if start is None else start, FAR_FUTURE if end is None else end - 1
 
     def _groups(self, begin: int, first: Micros, last: Micros, calendar: NDArray[np.int64] | None) -> Iterator[Slice]:
-        size = self._slice_size()
         group, gathered = begin, 0.0
         for rank in range(begin, len(self.streams) + 1):
-            expected = self._expected(rank, first, last) if rank < len(self.streams) else np.inf
-            if gathered + expected > size and rank > group:
+            share = self._share(rank, first, last, calendar) if rank < len(self.streams) else np.inf
+            if gathered + share > 1 and rank > group:
                 if rank - group == 1:
                     yield from self._spans(group, first, last, calendar)
                 else:
                     yield Slice(range(group, rank), first, last)
                 group, gathered = rank, 0.0
-            gathered += expected
+            gathered += share
 
     def _spans(self, rank: int, first: Micros, last: Micros, calendar: NDArray[np.int64] | None) -> Iterator[Slice]:
         """One stream, cut in time as if its rows were spread evenly. Cuts fall on the edges of buckets."""
-        parts = int(self._expected(rank, first, last) // self._slice_size()) + 1
+        parts = int(self._share(rank, first, last, calendar)) + 1
         low, high = max(first, int(self.oldest[rank])), min(last, int(self.newest[rank]))
         begin = first
         for part in range(1, parts):
@@ -130,17 +131,18 @@ class Plan:
             return int(calendar[np.searchsorted(calendar, time, "right") - 1])
         return time - time % (fixed_width(self.query.every) or 1)
 
-    def _expected(self, rank: int, first: Micros, last: Micros) -> float:
+    def _share(self, rank: int, first: Micros, last: Micros, calendar: NDArray[np.int64] | None) -> float:
+        """How much of a slice the stream's part of the answer takes, as if its rows were spread evenly."""
         low, high = int(self.oldest[rank]), int(self.newest[rank])
-        covered = min(high, last) - max(low, first) + 1
-        return float(self.rows[rank]) * max(0, covered) / (high - low + 1)
-
-    def _slice_size(self) -> int:
-        if self.query.every is not None:
-            return AGGREGATE_SLICE
-        if self.query.limit is None:
-            return RAW_SLICE
-        return min(RAW_SLICE, max(SMALLEST_SLICE, 2 * self.query.limit))
+        covered = max(0, min(high, last) - max(low, first) + 1)
+        rows = float(self.rows[rank]) * covered / (high - low + 1)
+        most = SLICE if self.query.limit is None else min(SLICE, max(SMALLEST_SLICE, 2 * self.query.limit))
+        if self.query.every is None:
+            return rows / most
+        width = fixed_width(self.query.every)
+        if width is None:
+            width = 1 if calendar is None else int(calendar[-1] - calendar[0]) // (len(calendar) - 1)
+        return max(rows / SCANNED, min(rows, covered / width + 1) / most)
 
 
 class Fetch:
@@ -167,7 +169,7 @@ class Fetch:
         assert slice is not None
         self._next = next(self._slices, None)
         one = len(slice.ranks) == 1
-        if one and self._plan.query.every is None and self._plan.rows[slice.ranks.start] <= RAW_SLICE:
+        if one and self._plan.query.every is None and self._plan.rows[slice.ranks.start] <= MOST_SORTED_HERE:
             ranks, found = self._of_one(slice)
         else:
             ranks, found = self._selected(slice, not one)
@@ -187,7 +189,9 @@ class Fetch:
             parameters |= {"ids": ids.tolist(), "ranks": list(slice.ranks)}
         if self._plan.query.every is not None:
             parameters["after"] = slice.after
-        found = self._asked(duck_sql.select(self._plan.query, self._plan.tables(slice), several), parameters)
+        found = columns_of(
+            self._cursor, duck_sql.select(self._plan.query, self._plan.tables(slice), several), parameters
+        )
         ranks = found.pop(0) if several else np.full(len(found[0]), slice.ranks.start, np.int32)
         return ranks, found
 
@@ -195,17 +199,14 @@ class Fetch:
         """Raw rows of a stream that has not more than can be held, so that nothing is lost by sorting them here."""
         query = self._plan.query
         parameters = {"low": int(self._plan.ids[slice.ranks.start]), "first": slice.first, "last": slice.last}
-        parts = [self._asked(duck_sql.of_one(query, table), parameters) for table in self._plan.tables(slice)]
+        parts = [
+            columns_of(self._cursor, duck_sql.of_one(query, table), parameters) for table in self._plan.tables(slice)
+        ]
         columns = [np.concatenate(column) for column in zip(*parts, strict=True)]
         order = np.argsort(columns[0], kind="stable")[: self._left]
         time, value, delay, late, quality = (column[order] for column in columns)
         received = (time // 1000 + delay + late) * 1000
         return np.full(len(time), slice.ranks.start, np.int32), [time, value, received, quality]
-
-    def _asked(self, sql: str, parameters: dict[str, Any]) -> list[NDArray[Any]]:
-        # A relation (con.sql) is planned twice, and planning is most of what a short answer takes.
-        found = cast(dict[str, NDArray[Any]], self._cursor.execute(sql, parameters).fetchnumpy())
-        return list(found.values())
 
     def _named(self, ranks: Ints, found: Sequence[NDArray[Any]]) -> pa.Table:
         """The rows with the names of their streams in place of the rank, in the types of the schema."""

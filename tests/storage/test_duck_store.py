@@ -212,7 +212,7 @@ def test_a_reader_of_what_is_erased_reads_to_its_end(
     path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The rows leave the file when the reader has gone, at the latest when the store is opened and written to again."""
-    monkeypatch.setattr(duck_read, "RAW_SLICE", 100)
+    monkeypatch.setattr(duck_read, "SLICE", 100)
     monkeypatch.setattr(duck_file, "PATIENCE", 0.1)
     store = open_store(f"duckdb:///{path}")
     store.write(batch([Stream("p", "hemmelig", "t")], 1000))
@@ -318,7 +318,7 @@ def test_slices_of_any_size_make_the_same_answer(
     query = Query(every=every, zone="Europe/Oslo", aggregates=("sum",), after=after, start=3 * step, end=280 * step)
     whole = store.read(query).read_all()
     for size, limit in itertools.product((5, 64), (None, 20)):
-        for constant in ("RAW_SLICE", "AGGREGATE_SLICE", "SMALLEST_SLICE"):
+        for constant in ("SLICE", "SCANNED", "SMALLEST_SLICE", "MOST_SORTED_HERE"):
             monkeypatch.setattr(duck_read, constant, size)
         pieces = store.read(Query(**{f: getattr(query, f) for f in query.__struct_fields__} | {"limit": limit}))
         assert pieces.read_all().to_pylist() == whole.slice(0, limit).to_pylist()

@@ -17,8 +17,7 @@ from techport_dashboards.sta.answers import Answers, as_json
 from techport_dashboards.sta.geojson import features
 from techport_dashboards.sta.observations import Row
 from techport_dashboards.sta.options import Options, read
-from techport_dashboards.sta.world import PROPERTIES, RELATIONS, Entity, World, world
-from techport_storage.model import Selection
+from techport_dashboards.sta.world import PROPERTIES, RELATIONS, Entity, World
 
 router = APIRouter(prefix="/sta/v1.1", include_in_schema=False)
 Allowed = Annotated[Viewer, Depends(allow)]
@@ -49,8 +48,7 @@ async def resource(request: Request, viewer: Allowed, path: str) -> Response:
 
 def _answer(services: Services, viewer: Viewer, request: Request, path: str) -> Response:
     catalogue = services.catalogues.current()
-    pilots = None if viewer.pilots is None else tuple(sorted(viewer.pilots))
-    here = world(catalogue, services.store.streams(Selection(pilots=pilots)), viewer)
+    here = services.worlds.current(catalogue, services.store, viewer)
     return _Walk(here, services, Answers(here, services.store, _root(request)), request).to(path)
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import threading
+from collections import OrderedDict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -14,7 +16,8 @@ from techport_pilots.kpi_time import micros_of
 from techport_pilots.model import PilotDefinition
 from techport_pilots.quantities import Quantity, vocabulary_of
 from techport_pilots.registry import DeviceInfo, StreamInfo
-from techport_storage.model import Micros, Stream
+from techport_storage.model import Micros, Selection, Stream
+from techport_storage.store import ReadingStore
 
 MEASUREMENT = "http://www.opengis.net/def/observationType/OGC-OM/2.0/OM_Measurement"
 GEOJSON = "application/geo+json"
@@ -89,6 +92,8 @@ def number(*parts: str) -> int:
     return int.from_bytes(hashlib.blake2b("\0".join(parts).encode(), digest_size=6).digest())
 
 
+_MOST_KEPT = 8
+"""Worlds: one for each set of pilots that somebody may see."""
 SLOTS = 1 << 22
 """Numbers that tell streams apart in an Observation's id, which has to fit into 63 bits beside the time."""
 
@@ -115,6 +120,27 @@ def world(catalogue: Catalogue, found: Iterable[Stream], viewer: Viewer) -> Worl
         kind: {e.id: e for e in sorted(makers.made.get(kind, {}).values(), key=lambda e: e.id)} for kind in RELATIONS
     }
     return World(sets, {i: s for s, i in ids.items()}, ids, slots, taken, intervals)
+
+
+class Worlds:
+    """Gives the world as it is, made anew only when the registry or the streams of the store have changed."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._kept: OrderedDict[frozenset[str] | None, tuple[int, list[Stream], World]] = OrderedDict()
+
+    def current(self, catalogue: Catalogue, store: ReadingStore, viewer: Viewer) -> World:
+        """What the viewer may see."""
+        pilots = None if viewer.pilots is None else tuple(sorted(viewer.pilots))
+        found = store.streams(Selection(pilots=pilots))
+        with self._lock:
+            version, streams, kept = self._kept.pop(viewer.pilots, (None, [], None))
+            if kept is None or version != catalogue.version or streams != found:
+                kept = world(catalogue, found, viewer)
+            self._kept[viewer.pilots] = (catalogue.version, found, kept)
+            if len(self._kept) > _MOST_KEPT:
+                self._kept.popitem(last=False)
+            return kept
 
 
 @dataclass(frozen=True, slots=True)
