@@ -40,7 +40,7 @@ class Trace(msgspec.Struct, frozen=True, kw_only=True):
     end: Micros
     stored: Sequence[StoredValue]  # observed in that time
     set_aside: Sequence[Entry]  # received in that time
-    messages: Sequence[Watched]  # received in that time, with worker and outcome; only of a device that was watched
+    messages: Sequence[Watched]  # received or observed then, with worker and outcome; only of a device that was watched
     events: Sequence[Event]
     day: Tally  # the sums of that day (UTC)
     ignored: Mapping[str, int]  # parts of messages of that day that are no reading, by rule
@@ -73,7 +73,7 @@ def trace(
     with contextlib.closing(store.read(Query(select=select, start=start, end=end, limit=_MOST))) as reader:
         rows = _rows(reader.read_all())
     entries = registry.quarantine.entries(Where(pilot=pilot, device=device, start=start, end=end), limit=_MOST)
-    watched = [m for m in registry.watching.messages(pilot, device) if start <= m.received < end]
+    watched = [m for m in registry.watching.messages(pilot, device) if _is_of(m, start, end)]
     total = Tally()
     for tally in books.tallies(pilot, device, day, day + 1).values():
         total.add(tally)
@@ -94,6 +94,11 @@ def trace(
         cut=len(rows) == _MOST or entries.next is not None,
     )
     return answer if answer.found else msgspec.structs.replace(answer, last_before=_last_arrival(store, select))
+
+
+def _is_of(message: Watched, start: Micros, end: Micros) -> bool:
+    """Whether the message was received then, or holds a value that was observed then."""
+    return start <= message.received < end or any(start <= value.time < end for value in message.outcome.values)
 
 
 def _rows(table: pa.Table) -> list[StoredValue]:

@@ -51,8 +51,10 @@ def publish(platform: Platform, device: str, payload: str, user: str = "", passw
     client.loop_stop()
 
 
-def shoot(page: Page, name: str) -> None:
-    """A picture to look at in each look, and no barrier in any."""
+def shoot(platform: Platform, page: Page, name: str) -> None:
+    """A picture to look at in each look, and no barrier in any; behind one of the brokers, as they look the same."""
+    if "mosquitto" in platform.folder.name:
+        return
     SCREENSHOTS.mkdir(parents=True, exist_ok=True)
     before = page.viewport_size
     for look, options in LOOKS.items():
@@ -78,7 +80,7 @@ def test_from_the_form_to_a_mended_message_and_a_claimed_box(platform: Platform,
     page.get_by_role("link", name="New devices").click()
     page.get_by_label("Id", exact=False).first.fill("box-1")
     page.get_by_label("Air temperature").check()
-    shoot(page, "form")
+    shoot(platform, page, "form")
     page.get_by_role("button", name="Add it").click()
 
     user, password = page.locator("#username").inner_text(), page.locator("#password").inner_text()
@@ -98,12 +100,12 @@ def test_from_the_form_to_a_mended_message_and_a_claimed_box(platform: Platform,
     wrong = arrival(page, "21,5")
     expect(wrong).to_contain_text("A number was expected")
     expect(wrong).to_contain_text("send 21.5 without quotes")
-    shoot(page, "arrivals")
+    shoot(platform, page, "arrivals")
 
     wrong.get_by_role("link", name="Mend it").click()
     group = page.locator(".group")
     expect(group).to_have_count(1)
-    shoot(page, "quarantine")
+    shoot(platform, page, "quarantine")
     group.get_by_label("Quantity").fill("air_temperature")
     expect(group.get_by_label("Read numbers that come as text")).to_be_checked()
     group.get_by_label("Why").fill("the firmware writes a comma")
@@ -129,7 +131,7 @@ def second_box(platform: Platform, page: Page) -> None:
     waiting.get_by_role("link", name="Boks 2").click()
     stranger = page.locator(".strangers li")
     expect(stranger).to_contain_text('"pm10": 2')
-    shoot(page, "unknown")
+    shoot(platform, page, "unknown")
     stranger.get_by_role("button", name="Claim").click()
     expect(page.locator("#outcome")).to_contain_text("3 readings stored")
     expect(page.locator(".strangers")).to_have_count(0)
@@ -142,17 +144,18 @@ def where_is_it(platform: Platform, page: Page) -> None:
     page.goto(f"http://{platform.http}{HERE}/trace?device=box-1&time=2026-05-04T12:03:00Z")
     expect(page.locator("#answer-title")).to_contain_text("Found")
     expect(page.locator(".answer table")).to_contain_text("21.5")
-    shoot(page, "trace")
+    shoot(platform, page, "trace")
     page.goto(f"http://{platform.http}{HERE}/trace?device=box-1&time=2020-05-04T12:03:00Z")
     expect(page.locator("#answer-title")).to_contain_text("Nothing of it arrived")
 
 
+@pytest.mark.parametrize("platform", ["embedded"], indirect=True)
 def test_a_pasted_message_is_explained(platform: Platform, page: Page) -> None:
     page.goto(f"http://{platform.http}/decode")
     page.get_by_role("button", name="Check it").click()
     expect(page.locator("#said")).to_contain_text("It would be set aside")
     expect(page.locator("#said")).to_contain_text("send 21.5 without quotes")
-    shoot(page, "decode")
+    shoot(platform, page, "decode")
     page.get_by_label("Message").fill("01 67 00 D7")
     page.get_by_label("It is given as").select_option("hex")
     page.get_by_label("Format").select_option("cayenne-lpp")
@@ -161,6 +164,7 @@ def test_a_pasted_message_is_explained(platform: Platform, page: Page) -> None:
     expect(page.locator("#said table")).to_contain_text(re.compile(r"21[.,]5"))
 
 
+@pytest.mark.parametrize("platform", ["embedded"], indirect=True)
 def test_a_mistake_in_the_form_is_said_and_what_was_written_stays(platform: Platform, page: Page) -> None:
     platform.run("device", "add", "test-street", "box-9")
     page.goto(f"http://{platform.http}{HERE}/onboarding")

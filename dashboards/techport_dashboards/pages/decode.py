@@ -14,7 +14,7 @@ from techport_dashboards.api.matters_schema import LONGEST_MESSAGE, Pasted
 from techport_dashboards.api.schema import Parameters
 from techport_dashboards.errors import Problem
 from techport_dashboards.forms import Form, form_of
-from techport_dashboards.pages.onboarding import FORMATS
+from techport_dashboards.pages.device_form import FORMATS
 from techport_dashboards.reasons import reason_of
 from techport_dashboards.services import services_of
 from techport_dashboards.templating import language_of, render

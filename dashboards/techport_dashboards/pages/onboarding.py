@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, cast, get_args
+from typing import Annotated, Any
 from urllib.parse import urlencode
 
 from fastapi import APIRouter, Depends, Query, Request, Response
@@ -21,6 +20,7 @@ from techport_dashboards.api.quarantine import settled
 from techport_dashboards.api.schema import Parameters
 from techport_dashboards.errors import Problem
 from techport_dashboards.forms import Form, form_of
+from techport_dashboards.pages.device_form import FORMATS, INTERVALS, newcomer_of, quantities
 from techport_dashboards.raw import raw
 from techport_dashboards.reasons import reason_of
 from techport_dashboards.services import Services, services_of
@@ -30,36 +30,14 @@ from techport_pilots.credentials import Credentials
 from techport_pilots.durations import interval_micros
 from techport_pilots.errors import DefinitionError
 from techport_pilots.mending import mend, with_range
-from techport_pilots.model import MessageFormat, PilotDefinition
-from techport_pilots.onboarding import OWN_TOPICS, TAKES_EFFECT, WATCHED_FOR, Newcomer, Welcome, strangers
-from techport_pilots.quantities import Quantity, vocabulary_of
+from techport_pilots.model import PilotDefinition
+from techport_pilots.onboarding import TAKES_EFFECT, USUAL_TOPICS, WATCHED_FOR, Welcome, as_id, strangers
 from techport_pilots.registry import Registry
 from techport_pilots.snippets import Snippet, snippets
 
 router = APIRouter()
 Allowed = Annotated[Viewer, Depends(allow)]
 MayChange = Annotated[Viewer, Depends(allow_change)]
-
-INTERVALS = ("PT10S", "PT1M", "PT5M", "PT10M", "PT15M", "PT30M", "PT1H", "P1D")
-FORMATS: Mapping[MessageFormat, str] = {
-    "native": "JSON",
-    "senml": "SenML JSON",
-    "line-protocol": "InfluxDB line protocol",
-    "csv": "CSV",
-    "ultralight": "UltraLight 2.0",
-    "cayenne-lpp": "Cayenne LPP",
-    "senml-cbor": "SenML CBOR",
-    "tasmota": "Tasmota",
-    "shelly-gen2": "Shelly (Gen2)",
-    "tts-v3": "The Things Stack (LoRaWAN)",
-    "chirpstack-v4": "ChirpStack (LoRaWAN)",
-    "zigbee2mqtt": "Zigbee2MQTT",
-    "sparkplug-b": "Sparkplug B",
-    "homie": "Homie",
-    "ruuvi-gateway": "Ruuvi Gateway",
-    "sensorthings": "OGC SensorThings",
-    "sensor-community": "Sensor.Community",
-}
 
 
 class OnboardingParameters(Parameters):
@@ -98,7 +76,7 @@ async def add(request: Request, viewer: MayChange, pilot: str) -> Response:
     services, found = await _pilot(request, viewer, pilot)
     form = await form_of(request)
     registry = services.catalogues.registry
-    newcomer = _newcomer(form)
+    newcomer = newcomer_of(form)
     try:
         came = await run_in_threadpool(admit, registry, pilot, newcomer, viewer, form.get("replace") == "yes")
     except (DefinitionError, Problem) as error:
@@ -202,7 +180,8 @@ async def _page(
         wrong=_said(wrong),
         must_replace=isinstance(wrong, Problem) and wrong.parameter == "replace",
         formats=FORMATS,
-        own_topics=OWN_TOPICS,
+        as_id=as_id,
+        usual_topics=USUAL_TOPICS,
         intervals=[(code, interval_micros(code)) for code in INTERVALS],
         **values,
     )
@@ -210,7 +189,7 @@ async def _page(
 
 def _values(services: Services, pilot: PilotDefinition, device: str | None, replay: int | None) -> dict[str, Any]:
     registry = services.catalogues.registry
-    own, others = _quantities(pilot)
+    own, others = quantities(pilot)
     unknown = strangers(registry.engine, pilot.id)
     issued = {credential.device: credential.at for credential in Credentials(registry.engine).all(pilot.id)}
     waiting = {} if device is None else _arrivals(registry, pilot, device, 0)
@@ -235,32 +214,6 @@ def _arrivals(registry: Registry, pilot: PilotDefinition, device: str, after: in
         "streams": {info.stream.quantity: info for info in registry.streams(pilot.id, device)},
         "reason_of": reason_of,
     }
-
-
-def _quantities(pilot: PilotDefinition) -> tuple[list[Quantity], dict[str, list[Quantity]]]:
-    """What the pilot measures already, and all others by their domain."""
-    words = vocabulary_of(pilot)
-    used = dict.fromkeys(stream.quantity.partition(".")[0] for device in pilot.devices for stream in device.streams)
-    own = [quantity for name in used if (quantity := words.lookup(name)) is not None]
-    others: dict[str, list[Quantity]] = {}
-    for quantity in words:
-        if quantity.name not in used:
-            others.setdefault(quantity.group, []).append(quantity)
-    return own, others
-
-
-def _newcomer(form: Form) -> Newcomer:
-    format = form.get("format") or "native"
-    if format not in get_args(MessageFormat):
-        raise Problem("bad-parameter", f"Nobody reads {format[:40]!r}.", parameter="format", example="native")
-    return Newcomer(
-        id=form.get("id"),
-        title=form.get("title")[:200],
-        kind=form.get("kind")[:200],
-        format=cast(MessageFormat, format),
-        quantities=tuple(dict.fromkeys(form.all("quantity"))),
-        interval=form.get("interval"),
-    )
 
 
 def _reachable(broker: BrokerPlace | None, request: Request) -> BrokerPlace | None:

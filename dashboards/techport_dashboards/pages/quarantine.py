@@ -25,7 +25,7 @@ from techport_dashboards.services import Services, services_of
 from techport_dashboards.templating import language_of, render
 from techport_pilots.mending import mendable
 from techport_pilots.model import PilotDefinition
-from techport_pilots.onboarding import UNKNOWN_DEVICE
+from techport_pilots.onboarding import UNKNOWN_DEVICE, as_id
 from techport_pilots.quantities import vocabulary_of
 from techport_pilots.quarantine import Count, Where
 from techport_pilots.registry import Registry
@@ -65,6 +65,7 @@ async def quarantine_page(
         asked=parameters,
         reason_of=reason_of,
         unknown_device=UNKNOWN_DEVICE,
+        as_id=as_id,
         **values,
     )
 
@@ -141,9 +142,9 @@ def _values(registry: Registry, pilot: PilotDefinition, asked: QuarantineParamet
 
 
 def heat(counts: list[Count], now: Micros) -> dict[str, Any]:
-    """How many entries of each device arrived on each of the last days (UTC), and before; the most first."""
+    """How many entries of each device arrived on each of the last days (UTC), the latest first, and before; the most first."""
     last = now // times.DAY
-    days = range(last - DAYS + 1, last + 1)
+    days = range(last, last - DAYS, -1)
     rows: dict[str, dict[int | None, int]] = {}
     for one in counts:
         row = rows.setdefault(one.device, {})

@@ -43,7 +43,7 @@ async def trace_page(
     catalogue = await run_in_threadpool(services.catalogues.current)
     found = find_pilot(catalogue, viewer, pilot)
     zone = times.zone_named(found.timezone)
-    answer = None
+    answer, at = None, now
     if parameters.device and parameters.time:
         try:
             at = times.parse_instant(parameters.time, zone, now, wall_clock=True)
@@ -61,7 +61,7 @@ async def trace_page(
         language_of(request),
         pilot=found,
         asked=parameters,
-        proposed=times.moment(now, zone).strftime("%Y-%m-%dT%H:%M"),
+        local=times.moment(at, zone).strftime("%Y-%m-%dT%H:%M"),
         devices=catalogue.devices_of(pilot),
         choices=MINUTES,
         answer=answer,
