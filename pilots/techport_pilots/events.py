@@ -25,7 +25,10 @@ from techport_storage.model import Micros
 
 _ALL = text("SELECT pilot, kind, content FROM pilot_events ORDER BY id")
 _OF = text("SELECT id, kind, content, who, at FROM pilot_events WHERE pilot = :pilot ORDER BY id")
-_ADD = text("INSERT INTO pilot_events (pilot, kind, content, who, at) VALUES (:pilot, :kind, :content, :who, :at)")
+_ADD = text(
+    "INSERT INTO pilot_events (pilot, kind, content, who, at) VALUES (:pilot, :kind, :content, :who, :at) RETURNING id"
+)
+_TAKE_BACK = text("DELETE FROM pilot_events WHERE pilot = :pilot AND id = :id RETURNING kind, content")
 
 
 class Added(msgspec.Struct, frozen=True):
@@ -37,13 +40,13 @@ class Added(msgspec.Struct, frozen=True):
     at: Micros
 
 
-def add_event(engine: Engine, pilot: PilotDefinition, event: Event, who: str) -> None:
-    """Put an event on the pilot's time line.
+def add_event(engine: Engine, pilot: PilotDefinition, event: Event, who: str) -> int:
+    """Put an event on the pilot's time line. Returns the number under which it can be taken back.
 
     Raises DefinitionError when it names a device that there is not or ends before it begins, WrongState when the pilot
     is closed.
     """
-    _add(engine, pilot, msgspec.structs.replace(pilot, events=[*pilot.events, event]), "event", event, who)
+    return _add(engine, pilot, msgspec.structs.replace(pilot, events=[*pilot.events, event]), "event", event, who)
 
 
 def said_by_device(device: str, time: Micros, position: Position) -> Event:
@@ -52,10 +55,29 @@ def said_by_device(device: str, time: Micros, position: Position) -> Event:
     return Event(dt.datetime.fromtimestamp(time // 1_000_000, dt.UTC), "moved", words, device, None, position)
 
 
-def add_exclusion(engine: Engine, pilot: PilotDefinition, exclusion: Exclusion, who: str) -> None:
-    """Leave a window out of every evaluation from now on; its readings stay. Raises as add_event does."""
+def add_exclusion(engine: Engine, pilot: PilotDefinition, exclusion: Exclusion, who: str) -> int:
+    """Leave a window out of every evaluation from now on; its readings stay. As add_event."""
     changed = msgspec.structs.replace(pilot, exclusions=[*pilot.exclusions, exclusion])
-    _add(engine, pilot, changed, "exclusion", exclusion, who)
+    return _add(engine, pilot, changed, "exclusion", exclusion, who)
+
+
+def take_back(engine: Engine, pilot: PilotDefinition, number: int) -> Event | Exclusion | None:
+    """Remove what was added under this number; None where there is nothing. Raises WrongState for a closed pilot.
+
+    What stands in the definition file is changed there, with its history.
+    """
+    with writing(engine) as connection:
+        lock(connection)
+        refuse_if_closed(connection, pilot.id)
+        found = connection.execute(_TAKE_BACK, {"pilot": pilot.id, "id": number}).first()
+        if found is None:
+            return None
+        what = _decode(*found)
+        events = [event for event in pilot.events if event != what]
+        exclusions = [window for window in pilot.exclusions if window != what]
+        ask_for_change(connection, pilot, msgspec.structs.replace(pilot, events=events, exclusions=exclusions))
+        step(connection)
+    return what
 
 
 def added(engine: Engine, pilot: str) -> list[Added]:
@@ -77,7 +99,7 @@ def with_added(connection: Connection, pilots: Iterable[PilotDefinition]) -> Ite
 
 def _add(
     engine: Engine, pilot: PilotDefinition, changed: PilotDefinition, kind: str, what: Event | Exclusion, who: str
-) -> None:
+) -> int:
     known = check(pilot)
     fresh = [misfit for misfit in check(changed) if misfit not in known]
     if fresh:
@@ -86,9 +108,11 @@ def _add(
         lock(connection)
         refuse_if_closed(connection, pilot.id)
         content = msgspec.json.encode(what).decode()
-        connection.execute(_ADD, {"pilot": pilot.id, "kind": kind, "content": content, "who": who, "at": now()})
+        row = {"pilot": pilot.id, "kind": kind, "content": content, "who": who, "at": now()}
+        number = connection.execute(_ADD, row).scalar_one()
         ask_for_change(connection, pilot, changed)
         step(connection)
+    return int(number)
 
 
 def _merged(pilot: PilotDefinition, more: Iterable[Event | Exclusion]) -> PilotDefinition:

@@ -10,7 +10,8 @@ from urllib.parse import parse_qs, urlsplit
 from playwright.sync_api import Locator, Page, expect
 
 from tests.browser.conftest import Visit
-from tests.browser.test_pages import PHONE, PILOT, drawn
+from tests.browser.test_pages import PHONE, PILOT, barriers, drawn
+from tests.dashboards.web import City
 
 Visitor = Callable[..., Visit]
 
@@ -106,6 +107,37 @@ def test_what_is_shown_can_be_taken_away(visit: Visitor) -> None:
         content = download.value.path().read_bytes()
         assert content.startswith(begin)
         assert len(content) > 20_000
+
+
+def test_an_event_is_written_down_where_it_is_seen(visit: Visitor, city: City) -> None:
+    here = visit()
+    page = here.open(PILOT)
+    figure = drawn(page)
+    box = figure.locator(".nsewdrag").first.bounding_box()
+    assert box is not None
+    page.mouse.click(box["x"] + box["width"] / 2, box["y"] + 60)
+    figure.locator(".add-event").click()
+    dialog = page.locator("#event")
+    expect(dialog.locator('[name="time"]')).not_to_have_value("")
+    dialog.locator('[name="kind"]').select_option("exclusion")
+    dialog.locator('[name="nb"]').fill("Brannøvelse i skolegården")
+    dialog.locator('[name="end"]').fill("2020-01-01T00:00:00")
+    dialog.locator('[type="submit"]').click()
+    expect(dialog.locator(".wrong")).not_to_be_empty()
+    assert len(here.complaints) == 1, "the browser notes that the server refused it"
+    here.complaints.clear()
+    dialog.locator('[name="kind"]').select_option("intervention")
+    dialog.locator('[name="end"]').fill("")
+    assert barriers(page) == []
+    here.shoot("event-light")
+    dialog.locator('[type="submit"]').click()
+    expect(dialog).to_be_hidden()
+    mark = figure.locator(".annotation-text", has_text="Brannøvelse")
+    expect(mark).to_be_attached()
+    (event,) = (event for event in city.registry.pilot("school-air").events if event.text.nb.startswith("Brann"))
+    assert event.kind == "intervention"
+    page.locator("#told button").click()
+    expect(mark).not_to_be_attached()
 
 
 def test_every_chart_is_on_paper(visit: Visitor) -> None:

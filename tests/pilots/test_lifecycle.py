@@ -132,6 +132,16 @@ def test_an_exclusion_needs_a_reason_and_a_length(registry: Registry, pilot: Pil
             events.add_exclusion(registry.engine, pilot, window, "test")
 
 
+def test_what_was_added_by_mistake_is_taken_back(registry: Registry, pilot: PilotDefinition) -> None:
+    number = events.add_event(registry.engine, pilot, Event(NOON, "other", Text(en="Oops")), "kari")
+    with_it = registry.pilot("elgeseter")
+    assert [event.text.en for event in with_it.events] == ["Oops"]
+    assert events.take_back(registry.engine, with_it, number + 1) is None
+    assert events.take_back(registry.engine, with_it, number) == with_it.events[0]
+    assert registry.pilot("elgeseter").events == []
+    assert events.take_back(registry.engine, with_it, number) is None
+
+
 def test_a_moved_device_has_a_deployment_at_each_place(registry: Registry, pilot: PilotDefinition) -> None:
     bridge = Position(63.41, 10.40)
     events.add_event(registry.engine, pilot, Event(NOON, "moved", Text(en="Away"), "kirka", position=bridge), "kari")

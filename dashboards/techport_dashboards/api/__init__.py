@@ -12,6 +12,7 @@ from techport_dashboards.api import (
     describe,
     device_matters,
     docs,
+    events,
     life,
     onboarding,
     pilot_matters,
@@ -27,6 +28,7 @@ router.include_router(readings.router)
 router.include_router(complete.router)
 router.include_router(pilot_matters.router)
 router.include_router(device_matters.router)
+router.include_router(events.router)
 router.include_router(life.router)
 router.include_router(portfolio.router)
 router.include_router(onboarding.router)

@@ -45,6 +45,7 @@ PATHS: Mapping[str, tuple[str, Any]] = {
     "jobs/{id}": ("The job, by the id that the answer to its beginning gave.", "0123456789abcdef"),
     "{kind}": ("The kind of problem, as `type` ends.", "bad-parameter"),
     "{sha256}": ("SHA-256 of the package, as /pilots/{pilot}/life lists them.", 64 * "0"),
+    "{added}": ("Number of what was added, as /pilots/{pilot}/events lists it.", 1),
     "{entry}": ("Number of the entry, as /quarantine lists them.", 1),
     "{replay}": ("Number of the replay, as the answer to its beginning gave.", 1),
 }

@@ -14,11 +14,9 @@ from techport_dashboards import times
 from techport_dashboards.access import Viewer, allow
 from techport_dashboards.api.describe import find_pilot, title
 from techport_dashboards.api.schema import (
-    EventItem,
     KpiItem,
     Listed,
     Page,
-    PageParameters,
     QuarantineItem,
     decode,
     encode,
@@ -30,8 +28,7 @@ from techport_dashboards.queries import TIME_EXAMPLE, instant
 from techport_dashboards.services import Services, services_of
 from techport_pilots.evaluation import evaluate, so_far
 from techport_pilots.kpi import kpi_value
-from techport_pilots.kpi_time import micros_of
-from techport_pilots.model import Event, Kpi, PilotDefinition
+from techport_pilots.model import Kpi, PilotDefinition
 from techport_pilots.quarantine import Entry, Where
 
 router = APIRouter(prefix="/pilots/{pilot}")
@@ -53,27 +50,6 @@ class KpiParameters(Page):
 class QuarantineParameters(RangeParameters):
     device: str | None = Field(None, max_length=200)
     reason: str | None = Field(None, max_length=80)
-
-
-@router.get("/events", tags=["pilots"], response_model=Listed[EventItem])
-async def events(request: Request, viewer: Allowed, pilot: str, page: PageParameters) -> dict[str, Any]:
-    """What happened: installed, moved, calibrated, outages; and windows that evaluation leaves out, with the reason."""
-    services = services_of(request)
-    found = await _pilot(services, viewer, pilot)
-    items = [_event(event, found.timezone) for event in found.events]
-    items += [
-        {
-            "time": times.iso(micros_of(one.start, found.timezone)),
-            "end": times.iso(micros_of(one.end, found.timezone)),
-            "kind": "exclusion",
-            "device": one.device,
-            "quantity": one.quantity,
-            "text": title(one.reason),
-        }
-        for one in found.exclusions
-    ]
-    numbered = [{"id": f"{i:06}", **item} for i, item in enumerate(sorted(items, key=lambda item: str(item["time"])))]
-    return _listed(numbered, page, services)
 
 
 @router.get("/kpis", tags=["evaluation"], response_model=Listed[KpiItem])
@@ -163,17 +139,6 @@ def _span(start: str | None, end: str | None, pilot: PilotDefinition) -> tuple[i
     if first >= last:
         raise Problem("bad-parameter", "The range is empty.", parameter="end", example="an end later than the start")
     return first, last
-
-
-def _event(event: Event, zone: str) -> dict[str, Any]:
-    return {
-        "time": times.iso(micros_of(event.time, zone)),
-        "end": None if event.end is None else times.iso(micros_of(event.end, zone)),
-        "kind": event.kind,
-        "device": event.device,
-        "quantity": None,
-        "text": title(event.text),
-    }
 
 
 def _set_aside(entry: Entry) -> dict[str, Any]:

@@ -172,6 +172,7 @@ class LatestItem(BaseModel):
 
 class EventItem(BaseModel):
     id: str = Field(description="Place in the order of time.")
+    added: int | None = Field(description="Number for DELETE; null for what stands in the definition file.")
     time: Instant
     end: MaybeInstant
     kind: str = Field(description="installed, moved, calibrated, outage, intervention, other, or exclusion.")

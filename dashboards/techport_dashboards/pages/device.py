@@ -82,6 +82,7 @@ async def device_page(
         language_of(request),
         now=now,
         here=here,
+        viewer=viewer,
         pilot=here.pilot,
         device=found,
         limits=_limits(here.pilot, found),

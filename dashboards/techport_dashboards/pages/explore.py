@@ -99,6 +99,7 @@ async def explore(
         pilots=pilots,
         pilot=pilot,
         here=here,
+        viewer=viewer,
         choices=choices,
         panel=quantity,
         other=other,

@@ -107,6 +107,7 @@ async def pilot_page(
         headings=device_table.headings(request, here.devices, parameters.sort, language),
         map=draw(here.devices, load(services.settings.basemap)),
         here=here,
+        viewer=viewer,
         pilot=here.pilot,
         panels=shown,
         first=first_charts(request, here.pilot, shown, values),

@@ -38,7 +38,7 @@ const charts = [...document.querySelectorAll("figure.chart")].map((figure) => ne
   colourOf,
   onZoom: zoom,
   onReset: range.reset,
-  onPoint: (chart, at) => tell(chart, at),
+  onPoint: (chart, at) => tell(chart, at, eventButton(chart, at)),
   onLoad: (data) => { last = data; describeRange(data.start, data.end, data.zone); },
   onDraw: () => dispatchEvent(new Event("chart-drawn")),
 }));
@@ -76,13 +76,38 @@ firstChart.then(keepAges);
 
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => { for (const chart of charts) if (chart.drawn) chart.draw(); });
 
-follow(charts, (deed, chart) => {
+follow(charts, (deed, chart, at) => {
+  if (deed === "event") { addEvent(chart, at); return; }
   leader = chart;
   range.step(deed);
 });
 printable(charts);
 for (const chart of charts) {
   for (const button of chart.figure.querySelectorAll("[data-copy]")) button.addEventListener("click", () => take(button, chart));
+}
+
+const mayAdd = document.getElementById("event") !== null;
+
+function eventButton(chart, at) {
+  if (!mayAdd) return null;
+  const button = document.createElement("button");
+  button.type = "button";
+  button.className = "small add-event";
+  button.textContent = t("Add an event here");
+  button.addEventListener("click", () => addEvent(chart, at));
+  return button;
+}
+
+async function addEvent(chart, at) {
+  if (!mayAdd) return;
+  const { ask } = await import("./events.js");
+  ask(chart, at, () => { for (const each of charts) if (each.data) each.load(each.range); });
+}
+
+for (const chart of charts) {
+  const button = chart.figure.querySelector("[data-event]");
+  button.hidden = !mayAdd;
+  button.addEventListener("click", () => { if (chart.data) addEvent(chart, (chart.walls[0] + chart.walls[1]) / 2); });
 }
 
 async function take(button, chart) {

@@ -1,0 +1,130 @@
+"""What happened to a pilot, and what evaluation leaves out: read, added as it happens, taken back if by mistake."""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Depends, Path, Request
+from pydantic import BaseModel, Field
+from starlette.concurrency import run_in_threadpool
+
+from techport_dashboards import times
+from techport_dashboards.access import Viewer, allow, allow_change
+from techport_dashboards.api.describe import find_pilot, title
+from techport_dashboards.api.schema import EventItem, Listed, PageParameters, paged
+from techport_dashboards.errors import Problem
+from techport_dashboards.queries import instant
+from techport_dashboards.services import Services, services_of
+from techport_pilots import events
+from techport_pilots.kpi_time import micros_of
+from techport_pilots.model import Event, Exclusion, PilotDefinition, Text
+
+router = APIRouter(prefix="/pilots/{pilot}/events", tags=["pilots"])
+Allowed = Annotated[Viewer, Depends(allow)]
+MayChange = Annotated[Viewer, Depends(allow_change)]
+Number = Annotated[int, Path(ge=1, le=2**63 - 1)]
+
+
+class Words(BaseModel, extra="forbid"):
+    """One language is enough; it stands in for the other."""
+
+    nb: str = Field("", max_length=1000, description="Norwegian.")
+    en: str = Field("", max_length=1000, description="English.")
+
+
+class NewEvent(BaseModel, extra="forbid"):
+    """An event; or, with kind `exclusion`, a window that evaluation leaves out, whose text is the reason."""
+
+    kind: Literal["installed", "moved", "calibrated", "outage", "intervention", "other", "exclusion"]
+    time: str = Field(max_length=64, description="When, or from when. Without an offset: local time of the pilot.")
+    end: str | None = Field(None, max_length=64, description="When it was over. An exclusion has to have one.")
+    text: Words
+    device: str | None = Field(None, max_length=200, description="The device it is about; none: the whole pilot.")
+    quantity: str | None = Field(None, max_length=200, description="Of an exclusion: only this quantity.")
+    who: str = Field("", max_length=200, description="Whose change it is.")
+
+
+@router.get("", response_model=Listed[EventItem])
+async def listed(request: Request, viewer: Allowed, pilot: str, page: PageParameters) -> dict[str, Any]:
+    """What happened: installed, moved, calibrated, outages; and windows that evaluation leaves out, with the reason."""
+    services = services_of(request)
+    found = await _pilot(services, viewer, pilot)
+    added = await run_in_threadpool(events.added, services.catalogues.registry.engine, pilot)
+    numbers = {one.what: one.id for one in added}
+    happened: list[Event | Exclusion] = [*found.events, *found.exclusions]
+    items = [_item(what, numbers.get(what), found.timezone) for what in happened]
+    items = [{"id": f"{i:06}", **item} for i, item in enumerate(sorted(items, key=lambda item: str(item["time"])))]
+    settings = services.settings
+    some, following = paged(items, lambda item: str(item["id"]), page, settings.page_size, settings.max_page_size)
+    return {"items": some, "next": following}
+
+
+@router.post("", status_code=201, response_model=EventItem)
+async def add(request: Request, viewer: MayChange, pilot: str, asked: NewEvent) -> dict[str, Any]:
+    """Put an event on the time line, as `techport pilot event` and `exclude` do. `added` takes it back."""
+    services = services_of(request)
+    found = await _pilot(services, viewer, pilot)
+    what = _meant(asked, found)
+    engine, who = services.catalogues.registry.engine, asked.who or f"web ({viewer.name})"
+    if isinstance(what, Exclusion):
+        number = await run_in_threadpool(events.add_exclusion, engine, found, what, who)
+    else:
+        number = await run_in_threadpool(events.add_event, engine, found, what, who)
+    return {"id": str(number), **_item(what, number, found.timezone)}
+
+
+@router.delete("/{added}", response_model=EventItem)
+async def take_back(request: Request, viewer: MayChange, pilot: str, added: Number) -> dict[str, Any]:
+    """Take back what was added. The answer is what it was, so that it can be added again."""
+    services = services_of(request)
+    found = await _pilot(services, viewer, pilot)
+    what = await run_in_threadpool(events.take_back, services.catalogues.registry.engine, found, added)
+    if what is None:
+        raise Problem(
+            "not-found", f"Nothing was added under {added}; what stands in the definition file is changed there."
+        )
+    return {"id": str(added), **_item(what, None, found.timezone)}
+
+
+async def _pilot(services: Services, viewer: Viewer, pilot: str) -> PilotDefinition:
+    return find_pilot(await run_in_threadpool(services.catalogues.current), viewer, pilot)
+
+
+def _meant(asked: NewEvent, pilot: PilotDefinition) -> Event | Exclusion:
+    """Raises Problem for times that are none, and for fields that do not go with the kind."""
+    words = Text(nb=asked.text.nb.strip() or asked.text.en.strip(), en=asked.text.en.strip() or asked.text.nb.strip())
+    if not words.nb:
+        raise Problem("bad-parameter", "Say in a sentence what happened.", parameter="text")
+    start = _moment("time", asked.time, pilot.timezone)
+    end = None if asked.end is None else _moment("end", asked.end, pilot.timezone)
+    if asked.kind == "exclusion":
+        if end is None:
+            raise Problem("bad-parameter", "What is left out has an end.", parameter="end")
+        return Exclusion(start, end, words, asked.device, asked.quantity)
+    if asked.quantity is not None:
+        raise Problem("bad-parameter", "Only an exclusion is about one quantity.", parameter="quantity")
+    if asked.kind == "moved" and asked.device is None:
+        raise Problem("bad-parameter", "Say which device was moved.", parameter="device")
+    return Event(start, asked.kind, words, asked.device, end)
+
+
+def _moment(parameter: str, text: str, zone: str) -> dt.datetime:
+    """With the offset that the pilot's clock had then, so that it says which of two equal hours it is."""
+    found = instant(parameter, text, zone, times.now(), wall_clock=True)
+    assert found is not None
+    local = times.moment(found, times.zone_named(zone))
+    return local.replace(tzinfo=dt.timezone(local.utcoffset() or dt.timedelta()))
+
+
+def _item(what: Event | Exclusion, number: int | None, zone: str) -> dict[str, Any]:
+    start = what.time if isinstance(what, Event) else what.start
+    return {
+        "added": number,
+        "time": times.iso(micros_of(start, zone)),
+        "end": None if what.end is None else times.iso(micros_of(what.end, zone)),
+        "kind": what.kind if isinstance(what, Event) else "exclusion",
+        "device": what.device,
+        "quantity": None if isinstance(what, Event) else what.quantity,
+        "text": title(what.text if isinstance(what, Event) else what.reason),
+    }

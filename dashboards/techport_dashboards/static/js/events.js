@@ -1,0 +1,65 @@
+// What happened, put on the time line from the chart where somebody saw it; and taken back if it was a mistake.
+
+import { t } from "./page.js";
+import { toText } from "./time.js";
+
+const OFFERED = 20000;  // ms for which taking it back is offered
+
+const dialog = document.getElementById("event");
+const form = dialog.querySelector("form");
+const told = document.getElementById("told");
+let asked = null;  // the chart, and what to do when something has changed
+let offered = 0;
+
+/** Ask what happened at the wall `at` of `chart`. `changed()` is called when there is an event more, or one less. */
+export function ask(chart, at, changed) {
+  asked = { chart, changed };
+  form.elements.time.value = toText(Math.round(at / 1000) * 1000).slice(0, 19);
+  form.elements.end.value = "";
+  form.querySelector(".wrong").textContent = "";
+  dialog.showModal();
+  form.elements.kind.focus();
+}
+
+form.querySelector("[data-close]").addEventListener("click", () => dialog.close());
+form.elements.kind.addEventListener("change", () => { form.elements.end.required = form.elements.kind.value === "exclusion"; });
+
+form.addEventListener("submit", async (event) => {
+  event.preventDefault();
+  const { kind, time, end, nb, en, device } = Object.fromEntries(new FormData(form));
+  const offset = asked.chart.data.offset ?? "";
+  const body = { kind, time: time + offset, text: { nb, en }, ...(end && { end: end + offset }), ...(device && { device }) };
+  const answer = await send("POST", form.dataset.address, body);
+  if (!answer.ok) { form.querySelector(".wrong").textContent = answer.detail; return; }
+  dialog.close();
+  form.elements.nb.value = "";
+  form.elements.en.value = "";
+  asked.changed();
+  offer(answer.body.added);
+});
+
+function offer(added) {
+  const { changed } = asked;
+  told.querySelector("span").textContent = t("written down");
+  told.hidden = false;
+  clearTimeout(offered);
+  offered = setTimeout(() => { told.hidden = true; }, OFFERED);
+  told.querySelector("button").onclick = async () => {
+    const answer = await send("DELETE", `${form.dataset.address}/${added}`);
+    told.querySelector("span").textContent = answer.ok ? t("taken back") : answer.detail;
+    if (answer.ok) changed();
+    clearTimeout(offered);
+    offered = setTimeout(() => { told.hidden = true; }, 4000);
+  };
+}
+
+async function send(method, address, body) {
+  try {
+    const headers = body ? { "Content-Type": "application/json" } : {};
+    const answer = await fetch(address, { method, headers, body: body && JSON.stringify(body) });
+    const found = await answer.json();
+    return { ok: answer.ok, body: found, detail: found.detail };
+  } catch {
+    return { ok: false, detail: t("no answer from the server") };
+  }
+}
