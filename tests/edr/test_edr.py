@@ -25,7 +25,7 @@ SQUARE = "POLYGON((10.3 63.4,10.5 63.4,10.5 63.5,10.3 63.5,10.3 63.4))"
 
 
 async def get(client: httpx.AsyncClient, path: str, **parameters: str) -> Any:
-    named = {name.replace("_", "-"): value for name, value in parameters.items()}
+    named = {"parameter-name" if name == "parameter_name" else name: value for name, value in parameters.items()}
     answer = await client.get(path, params=named or None)
     assert answer.status_code == 200, answer.text
     return answer.json()
@@ -90,12 +90,13 @@ async def test_open_ends(client: httpx.AsyncClient, text: str) -> None:
         ("position", {"coords": "MULTIPOINT((10.4 63.4386),(10.4001 63.4386),(12 60))"}),
         ("position", {"coords": "POINT(10.4 63.4386)", "crs": "CRS84", "f": "CoverageJSON"}),
         ("area", {"coords": SQUARE}),
+        ("area", {"coords": SQUARE, "parameter_names": "pm10"}),
     ],
 )
 async def test_queries_answer_with_the_readings(
     client: httpx.AsyncClient, path: str, parameters: dict[str, str]
 ) -> None:
-    body = await get(client, f"{HERE}/{path}", **parameters, parameter_name="pm10")
+    body = await get(client, f"{HERE}/{path}", **{"parameter_name": "pm10", **parameters})
     CoverageCollection.model_validate_json(json.dumps(body))
     coverage = body["coverages"][0]
     assert coverage["ranges"]["pm10"]["values"] == [10 + i / 7 for i in range(HOURS)]

@@ -100,7 +100,9 @@ async def test_newest_and_oldest_first(client: httpx.AsyncClient) -> None:
     times = [item["phenomenonTime"] for item in paged]
     assert len(times) == 5 * HOURS
     assert times == sorted(times)
-    largest = (await get(client, "Observations", orderby="result desc", top="1"))["value"][0]
+    largest = (await get(client, "Observations", orderby="result DESC", top="1"))["value"][
+        0
+    ]  # as the FROST client writes
     assert largest["result"] == 40 + (HOURS - 1) / 7
 
 

@@ -6,6 +6,7 @@ example answers, and what an answer looks like (examples.json, recorded by tests
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -112,7 +113,13 @@ def here(services: Services, viewer: Viewer) -> Here:
     mine = [row for row in rows if row[0] == found.get("device", row[0])]
     for device, quantity, time in mine[:1]:
         at = times.micros(time)
-        found |= {"device": device, "quantity": quantity, "parameter-name": quantity, "time": times.iso(at)}
+        found |= {
+            "device": device,
+            "quantity": quantity,
+            "parameter-name": quantity,
+            "parameter_names": quantity,
+            "time": times.iso(at),
+        }
         found |= {"start": times.iso(at - 7 * times.DAY), "end": times.iso(at + times.SECOND)}
         found["datetime"] = f"{times.iso(at - times.DAY)}/.."
     if services.settings.snapshots is not None:
@@ -129,6 +136,7 @@ def finished(description: Mapping[str, Any], here: Here) -> dict[str, Any]:
     for name in ("HTTPValidationError", "ValidationError"):  # the framework's own, which never leave this server
         components.pop(name, None)
     for key, address, operation in operations(whole):
+        operation["operationId"] = re.sub(r"\W+", "-", key.replace("/api/v1", "")).strip("-")
         for parameter in operation.get("parameters", []):
             _parameter(parameter, address, here)
         if "requestBody" in operation:

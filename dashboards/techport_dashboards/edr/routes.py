@@ -219,9 +219,10 @@ def _data(services: Services, viewer: Viewer, pilot: str, asked: DataParameters,
         raise Problem("not-found", "No device is there.", example=f"/edr/collections/{found.id}/locations")
     names = tuple(device.device for device in devices)
     streams = services.store.streams(Selection(pilots=(found.id,), devices=names))
-    if asked.parameter_name is not None:
+    names_asked = asked.parameter_name if asked.parameter_name is not None else asked.parameter_names
+    if names_asked is not None:
         known = {stream.quantity for stream in catalogue.streams if stream.pilot == found.id}
-        wanted = match("parameter-name", [asked.parameter_name], known | {stream.quantity for stream in streams})
+        wanted = match("parameter-name", [names_asked], known | {stream.quantity for stream in streams})
         streams = [stream for stream in streams if stream.quantity in wanted]
     start, end = _interval(asked.datetime, found)
     body = coverages(services.store, catalogue, streams, start, end)

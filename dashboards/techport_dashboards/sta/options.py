@@ -143,9 +143,10 @@ def _orders(text: str) -> list[Order]:
     orders = []
     for part in _parts("$orderby", text):
         path, _, direction = part.partition(" ")
-        if direction.strip() not in ("", "asc", "desc"):
+        direction = direction.strip().lower()  # a client in wide use writes DESC
+        if direction not in ("", "asc", "desc"):
             raise Problem("bad-parameter", f"{part[:80]!r} is no order.", parameter="$orderby", example="name desc")
-        orders.append(Order(parse(path, "$orderby"), path, direction.strip() == "desc"))
+        orders.append(Order(parse(path, "$orderby"), path, direction == "desc"))
     return orders
 
 
