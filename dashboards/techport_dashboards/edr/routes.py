@@ -76,6 +76,9 @@ class DataParameters(Parameters):
     parameter_name: str | None = Field(
         None, alias="parameter-name", max_length=2000, description="Quantities, with commas.", examples=["pm10"]
     )
+    parameter_names: str | None = Field(
+        None, max_length=2000, description="The same, as OWSLib spells it.", examples=["pm10"]
+    )
     crs: str | None = Field(
         None, max_length=80, description="CRS84 only: degrees east, then north.", examples=["CRS84"]
     )
