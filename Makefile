@@ -52,12 +52,13 @@ $(TOOLS)/bin/uv:
 	@$(PYTHON) -m venv $(TOOLS) && $(TOOLS)/bin/pip install --quiet uv
 
 # The tests talk to real servers. Without them a user's tests are skipped, each with its reason; in CI they fail.
+# R comes without the compilers and packages that it recommends: that is what a name with a - behind it means.
 system-packages:
 	@missing=""; \
 	command -v mosquitto >/dev/null || [ -x /usr/sbin/mosquitto ] || missing="$$missing mosquitto"; \
 	command -v mosquitto_sub >/dev/null || missing="$$missing mosquitto-clients"; \
 	command -v chromium >/dev/null || missing="$$missing chromium"; \
-	command -v Rscript >/dev/null || missing="$$missing r-base-core r-base-dev-"; \
+	command -v Rscript >/dev/null || missing="$$missing r-base-core r-base-dev- r-recommended- r-doc-html-"; \
 	ls /usr/lib/postgresql/*/bin/postgres >/dev/null 2>&1 || missing="$$missing postgresql"; \
 	if [ -n "$$missing" ] && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
 	  echo "installing$$missing for the tests"; \
