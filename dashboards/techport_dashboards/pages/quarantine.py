@@ -142,7 +142,7 @@ def _values(registry: Registry, pilot: PilotDefinition, asked: QuarantineParamet
 
 
 def heat(counts: list[Count], now: Micros) -> dict[str, Any]:
-    """How many entries of each device arrived on each of the last days (UTC), the latest first, and before; the most first."""
+    """How many entries of each device arrived on each of the last days (UTC, today first) and before."""
     last = now // times.DAY
     days = range(last, last - DAYS, -1)
     rows: dict[str, dict[int | None, int]] = {}
