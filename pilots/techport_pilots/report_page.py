@@ -95,13 +95,27 @@ def _shown(report: Report, result: Result, words: Words) -> dict[str, object]:
     unit = "%" if as_share else vocabulary_of(report.pilot).label(answer.unit)
     unit = "" if unit == "1" else unit
 
-    def value(number: float | None, form: Callable[[float], str] = words.number) -> str:
-        # A change from 6 % to 11 % is one of five percentage points.
-        name = words("pp") if as_share and form == words.signed else unit
-        return "–" if number is None else (form(100 * number if as_share else number) + " " + name).rstrip()
-
     before, after = answer.baseline, answer.intervention
-    percent = "" if answer.percent is None else f" ({words.signed(answer.percent)} %)"
+    scale = 100.0 if as_share else 1.0
+    half = scale * _half(answer.interval or (after.interval if after else None))
+
+    def value(number: float | None) -> str:
+        return "–" if number is None else f"{words.as_sure(scale * number, half)} {unit}".rstrip()
+
+    def change(number: float | None) -> str:
+        # A change from 6 % to 11 % is one of five percentage points.
+        name = words("pp") if as_share else unit
+        if number is None:
+            return "–"
+        return f"{_sign(number)}{words.as_sure(scale * number, half)} {name}".rstrip()
+
+    def plain(number: float) -> str:
+        return f"{words.plain(scale * number)} {unit}".rstrip()
+
+    percent = ""
+    if answer.percent is not None:
+        sure = words.as_sure(answer.percent, _half(answer.percent_interval))
+        percent = f" ({_sign(answer.percent)}{sure} %)"
     sentences = []
     if after is not None and after.value is not None:
         both = before is not None and before.value is not None
@@ -111,8 +125,8 @@ def _shown(report: Report, result: Result, words: Words) -> dict[str, object]:
         sentences.append(words(form, value=value(after.value), before=value(before.value if before else None)))
     if answer.effect is not None and answer.interval is not None:
         form = "The change is estimated at {effect}{percent}, with 95 % confidence between {low} and {high}."
-        low, high = value(answer.interval.low, words.signed), value(answer.interval.high, words.signed)
-        sentences.append(words(form, effect=value(answer.effect, words.signed), percent=percent, low=low, high=high))
+        low, high = change(answer.interval.low), change(answer.interval.high)
+        sentences.append(words(form, effect=change(answer.effect), percent=percent, low=low, high=high))
     if answer.shown is not None:
         wanted = (
             "That is a change the wanted way." if answer.shown == kpi.direction else "That is a change the wrong way."
@@ -122,7 +136,10 @@ def _shown(report: Report, result: Result, words: Words) -> dict[str, object]:
         )
     sentences += [words.text(reason) for reason in answer.reasons]
     sign = "≤" if kpi.direction == "lower" else "≥"
-    target = _target(kpi, words, value)
+    target = _target(kpi, words, plain)
+    of_after = after.interval if after else None
+    if as_share and of_after is not None:  # a share is none below nothing and none above all
+        of_after = Interval(max(of_after.low, 0.0), min(of_after.high, 1.0))
     return {
         "title": words.text(kpi.title, kpi.id),
         "answer": answer,
@@ -131,9 +148,9 @@ def _shown(report: Report, result: Result, words: Words) -> dict[str, object]:
         "days_after": answer.compared == "days",
         "before": value(before.value if before else None),
         "after": value(after.value if after else None),
-        "after_interval": _range(after.interval if after else None, value),
-        "change": value(answer.effect, words.signed),
-        "change_interval": _range(answer.interval, lambda number: value(number, words.signed)),
+        "after_interval": _range(of_after, value),
+        "change": change(answer.effect),
+        "change_interval": _range(answer.interval, change),
         "percent": percent.strip(" ()"),
         "target": "–" if target is None else f"{sign} {target}",
         "completeness": " / ".join(words.share(side.completeness if side else None) for side in (before, after)),
@@ -143,12 +160,20 @@ def _shown(report: Report, result: Result, words: Words) -> dict[str, object]:
     }
 
 
-def _target(kpi: Kpi, words: Words, value: Callable[..., str]) -> str | None:
+def _half(interval: Interval | None) -> float:
+    return (interval.high - interval.low) / 2 if interval is not None else 0.0
+
+
+def _sign(number: float) -> str:
+    return "+" if number > 0 else ""
+
+
+def _target(kpi: Kpi, words: Words, value: Callable[[float], str]) -> str | None:
     if kpi.target is None:
         return None
     if kpi.target_is == "percent":
         return f"{words.plain(kpi.target)} %"
-    return value(kpi.target, words.plain)
+    return value(kpi.target)
 
 
 def _range(interval: Interval | None, value: Callable[[float], str]) -> str:

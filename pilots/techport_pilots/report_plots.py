@@ -75,6 +75,8 @@ def days(report: Report, result: Result, words: Words, unit: str, scale: float =
     height, bottom, top = 190.0, 168.0, 8.0
     across = _across(report)
     low, high = _limits(result)
+    if scale == 100:  # a share is none below nothing, though a day's level, fair to gaps, can come out there
+        low = max(low, 0.0)
     step = _step(high - low)
     low, high = math.floor(low / step) * step, math.ceil(high / step) * step
 

@@ -63,6 +63,15 @@ class Words:
         pattern = "#,##0" + ("." + "0" * decimals if decimals else "")
         return format_decimal(value, format=pattern, locale=self._locale).replace("-", "−")
 
+    def as_sure(self, value: float, half: float) -> str:
+        """With the decimals that its uncertainty leaves standing: two digits of `half`, the interval's half width."""
+        if not math.isfinite(value) or not half > 0:
+            return self.number(value)
+        decimals = min(max(1 - math.floor(math.log10(half)), 0), 4)
+        pattern = "#,##0" + ("." + "0" * decimals if decimals else "")
+        text = str(format_decimal(value, format=pattern, locale=self._locale)).replace("-", "−")
+        return text.lstrip("−") if not any(digit in text for digit in "123456789") else text
+
     def count(self, n: float) -> str:
         """A whole number."""
         return str(format_decimal(round(n), format="#,##0", locale=self._locale)).replace("-", "−")

@@ -10,7 +10,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -88,6 +88,15 @@ def import_pilots(registry: Registry, files: list[Path]) -> None:
         registry.import_pilot(read_definition(file), file.read_text(encoding="utf-8"), who="command line")
 
 
+def start_drafts(registry: Registry, pilots: Iterable[str]) -> None:
+    """Start those pilots that are drafts, so that the demo shows running ones."""
+    from techport_pilots import lifecycle
+
+    for pilot in pilots:
+        if registry.state(pilot) == "draft":
+            lifecycle.transition(registry.engine, registry.pilot(pilot), "running", "demo", "the demo shows it running")
+
+
 def begin(**flags: object) -> Settings:
     settings = load_settings(flags)
     logs.configure(settings.log_format, settings.log_level)
@@ -102,6 +111,8 @@ def _run_everything(settings: Settings, pilots: list[Path], district: _District 
 
     with platform.stores(settings) as parts:
         import_pilots(parts.registry, pilots)
+        if district is not None:
+            start_drafts(parts.registry, district.pilots)
         with (
             platform.broker(settings, parts.registry) as reached,
             platform.ingesting(settings, parts, reached, failed=interrupt) as pipeline,
@@ -129,6 +140,7 @@ class _District:
             str(seed),
         ]
         self._command += ["--history", str(history if first_start else 0)]
+        self.pilots = [file.stem for file in definitions]  # they are called as their files
         for file in definitions:
             self._command += ["--pilot", str(file)]
 

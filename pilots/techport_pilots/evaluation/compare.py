@@ -234,7 +234,7 @@ def _wanting(kpi: Kpi, pilot: PilotDefinition, sides: Sides) -> list[Text]:
     found: list[Text] = []
     for side in needed:
         phases = (before, after)[side]
-        name = ", ".join(phase.name for phase in phases)
+        name = reasons.named(phases)
         share = sides.completeness[side]
         if share == 0:
             found.append(reasons.no_data(name))

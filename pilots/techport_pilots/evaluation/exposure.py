@@ -103,9 +103,7 @@ def evaluate_after(
     other, exposed = _side(found, ~found.exposed), _side(found, found.exposed)
     wanting = None
     if found.completeness < kpi.minimum_completeness:
-        wanting = reasons.incomplete(
-            ", ".join(p.name for p in pilot.phases), found.completeness, kpi.minimum_completeness
-        )
+        wanting = reasons.incomplete(reasons.named(pilot.phases), found.completeness, kpi.minimum_completeness)
     elif min(found.counts) < MIN_EXPOSED:
         wanting = reasons.few_exposed(*found.counts, MIN_EXPOSED)
     if wanting is not None:

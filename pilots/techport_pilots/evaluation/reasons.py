@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from techport_pilots.model import Kpi, Phase, Text
 
 
@@ -10,6 +12,12 @@ def overlap(first: Phase, second: Phase) -> Text:
         nb=f"Fasene «{first.name}» og «{second.name}» overlapper; da er det ikke noe å sammenligne.",
         en=f"The phases “{first.name}” and “{second.name}” overlap, so there is nothing to compare.",
     )
+
+
+def named(phases: Sequence[Phase]) -> Text:
+    """The phases as people call them."""
+    titles = [phase.title or Text(phase.name, phase.name) for phase in phases]
+    return Text(nb=", ".join(title.get("nb") for title in titles), en=", ".join(title.get("en") for title in titles))
 
 
 def no_device(quantity: str) -> Text:
@@ -24,28 +32,28 @@ def no_phase(kind: str) -> Text:
     return Text(nb=f"Piloten har ingen {nb}.", en=f"The pilot has no {en}.")
 
 
-def no_data(phase: str) -> Text:
-    return Text(nb=f"Ingen brukbare målinger i «{phase}».", en=f"No usable readings in “{phase}”.")
+def no_data(phase: Text) -> Text:
+    return Text(nb=f"Ingen brukbare målinger i «{phase.nb}».", en=f"No usable readings in “{phase.en}”.")
 
 
-def no_value(phase: str) -> Text:
+def no_value(phase: Text) -> Text:
     return Text(
-        nb=f"Målingene i «{phase}» gir ingen meningsfull verdi (motstridende retninger, eller deling på null).",
-        en=f"The readings in “{phase}” give no meaningful value (directions that cancel, or a division by zero).",
+        nb=f"Målingene i «{phase.nb}» gir ingen meningsfull verdi (motstridende retninger, eller deling på null).",
+        en=f"The readings in “{phase.en}” give no meaningful value (directions that cancel, or a division by zero).",
     )
 
 
-def incomplete(phase: str, share: float, needed: float) -> Text:
+def incomplete(phase: Text, share: float, needed: float) -> Text:
     return Text(
-        nb=f"«{phase}» er {share:.0%} komplett; KPI-en krever {needed:.0%}.",
-        en=f"“{phase}” is {share:.0%} complete; the KPI asks for {needed:.0%}.",
+        nb=f"«{phase.nb}» er {share:.0%} komplett; KPI-en krever {needed:.0%}.",
+        en=f"“{phase.en}” is {share:.0%} complete; the KPI asks for {needed:.0%}.",
     )
 
 
-def too_short(phase: str, days: int, needed: int) -> Text:
+def too_short(phase: Text, days: int, needed: int) -> Text:
     return Text(
-        nb=f"«{phase}» har {days} brukbare døgn; det trengs minst {needed}.",
-        en=f"“{phase}” has {days} usable days; at least {needed} are needed.",
+        nb=f"«{phase.nb}» har {days} brukbare døgn; det trengs minst {needed}.",
+        en=f"“{phase.en}” has {days} usable days; at least {needed} are needed.",
     )
 
 
@@ -118,9 +126,8 @@ def method(kpi: Kpi, adjusted: bool, controlled: bool) -> Text:
         nb.append("endringen i kontrollgruppen er trukket fra")
         en.append("the change of the control group was taken off")
     if adjusted:
-        names = ", ".join(covariate.quantity for covariate in kpi.adjust)
-        nb.append(f"det er justert for {names}")
-        en.append(f"adjusted for {names}")
+        nb.append("det er justert for det som er nevnt under")
+        en.append("adjusted for what is named below")
     nb.append("usikkerheten tar hensyn til at et døgn ligner på det forrige")
     en.append("the uncertainty allows for days that resemble the day before")
     return Text(nb="; ".join(nb) + ".", en="; ".join(en) + ".")
@@ -169,9 +176,8 @@ def method_of_scattered_days(kpi: Kpi) -> Text:
     nb = [f"Hvert døgns verdi er forklart med om tiltaket ble gjort ({nb_when}), ukedag og måned"]
     en = [f"Each day's value is explained by whether it was done ({en_when}), weekday and month"]
     if kpi.adjust:
-        names = ", ".join(dict.fromkeys(covariate.quantity for covariate in kpi.adjust))
-        nb.append(f"det er justert for {names}, samme døgn og døgnet før")
-        en.append(f"adjusted for {names}, on the day and the day before")
+        nb.append("det er justert for det som er nevnt under, samme døgn og døgnet før")
+        en.append("adjusted for what is named below, on the day and the day before")
     if kpi.after.level_before:
         nb.append("det er justert for nivået før tiltaket")
         en.append("adjusted for the level before it was done")
