@@ -74,7 +74,7 @@ def measure(folder: Path) -> None:
     wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
     size, more = Path(made.path).stat().st_size / 1e6, _status_mb("VmHWM") - before
     print(
-        f"{made.rows:,} readings: {_status_mb('VmHWM') - before:.0f} MB beyond the {before:.0f} MB at the start, "
+        f"{made.rows:,} readings: {more:.0f} MB beyond the {before:.0f} MB at the start, "
         f"{cpu:.1f} CPU-seconds, {wall:.0f} s, package of {size:.0f} MB",
         flush=True,
     )

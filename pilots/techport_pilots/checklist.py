@@ -13,6 +13,7 @@ import numpy as np
 from techport_pilots import retention
 from techport_pilots.completeness import Completeness, phase_completeness, pilot_intervals, stream_completeness
 from techport_pilots.credentials import Credentials
+from techport_pilots.evaluation.reasons import named
 from techport_pilots.kpi_time import local, micros_of
 from techport_pilots.model import PilotDefinition, Text
 from techport_pilots.package import borrowed
@@ -58,19 +59,25 @@ def _state(registry: Registry, pilot: PilotDefinition) -> list[Item]:
         Item(
             False,
             Text(
-                nb=f"Piloten er ikke avsluttet: techport pilot end {pilot.id}.",
-                en=f"The pilot has not ended: techport pilot end {pilot.id}.",
+                nb=f"Piloten er ikke avsluttet. Avslutt den først (techport pilot end {pilot.id}).",
+                en=f"The pilot has not ended. End it first (techport pilot end {pilot.id}).",
             ),
             blocks=True,
         )
     ]
 
 
+def _count(n: int) -> Text:
+    """A number as people write it."""
+    return Text(nb=f"{n:,}".replace(",", "\u00a0"), en=f"{n:,}")
+
+
 def _readings(found: dict[Stream, Completeness]) -> list[Item]:
     rows = sum(one.readings for one in found.values())
     silent = sorted({s.device for s in found} - {s.device for s, one in found.items() if one.readings})
     names = ", ".join(silent[:8]) + (" …" if len(silent) > 8 else "")
-    items = [Item(rows > 0, Text(nb=f"{rows} målinger i perioden.", en=f"{rows} readings in the period."))]
+    n = _count(rows)
+    items = [Item(rows > 0, Text(nb=f"{n.nb} målinger i perioden.", en=f"{n.en} readings in the period."))]
     if silent:
         items.append(Item(False, Text(nb=f"Uten en eneste måling: {names}.", en=f"Without a single reading: {names}.")))
     return items
@@ -78,14 +85,18 @@ def _readings(found: dict[Stream, Completeness]) -> list[Item]:
 
 def _phases(store: ReadingStore, pilot: PilotDefinition, at: Micros) -> list[Item]:
     items = []
-    late = ", ".join(phase.name for phase in pilot.phases if micros_of(phase.end, pilot.timezone) > at)
+    late = [phase for phase in pilot.phases if micros_of(phase.end, pilot.timezone) > at]
     if late:
-        items.append(Item(False, Text(nb=f"Faser som ikke er over: {late}.", en=f"Phases that are not over: {late}.")))
+        names = named(late)
+        text = Text(nb=f"Faser som ikke er over: {names.nb}.", en=f"Phases that are not over: {names.en}.")
+        items.append(Item(False, text))
     wanted = max((kpi.minimum_completeness for kpi in pilot.kpis), default=ENOUGH)
-    for name, one in phase_completeness(store, pilot, at).items():
-        share = one.share
+    complete = phase_completeness(store, pilot, at)
+    for phase in pilot.phases:
+        share = complete[phase.name].share if phase.name in complete else None
         if share is not None:
-            text = Text(nb=f"«{name}» er {share:.0%} komplett.", en=f"“{name}” is {share:.0%} complete.")
+            name, percent = named([phase]), int(100 * share)  # rounded down: 100 % is whole
+            text = Text(nb=f"«{name.nb}» er {percent} % komplett.", en=f"“{name.en}” is {percent}% complete.")
             items.append(Item(share >= wanted, text))
     return items
 
@@ -171,8 +182,8 @@ def _happens(registry: Registry, pilot: PilotDefinition, rows: int) -> list[Item
             en="Messages that come afterwards are set aside, not stored.",
         ),
         Text(
-            nb=f"{rows} målinger, definisjonen, hendelsene og utelatte tidsrom fryses.",
-            en=f"{rows} readings, the definition, its events and what was left out are frozen.",
+            nb=f"{_count(rows).nb} målinger, definisjonen, hendelsene og utelatte tidsrom fryses.",
+            en=f"{_count(rows).en} readings, the definition, its events and what was left out are frozen.",
         ),
         Text(
             nb="Rapporten skrives på norsk og engelsk, og alt pakkes i én fil som kan leveres videre.",

@@ -28,8 +28,9 @@ def city(tmp_path_factory: pytest.TempPathFactory) -> Iterator[City]:
 
 
 @pytest.fixture(scope="session")
-def address(city: City) -> Iterator[str]:
-    with serving(city.app(WebSettings(heartbeat=1.0))) as address:
+def address(city: City, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    packages = tmp_path_factory.mktemp("packages")
+    with serving(city.app(WebSettings(heartbeat=1.0, packages=packages))) as address:
         yield address
 
 

@@ -26,6 +26,8 @@ PILOT = "/pilots/school-air"
 DEVICE = "/pilots/school-air/devices/ila-skole"
 PAGES = {
     "overview": "/",
+    "portfolio": "/portfolio",
+    "close": f"{PILOT}/close",
     "pilot": PILOT,
     "device": DEVICE,
     "quality": f"{PILOT}/quality?days=7&device=ila-skole",

@@ -88,7 +88,7 @@ def test_the_checklist_says_what_to_look_at(parts: Parts) -> None:
     items = checklist(registry, store, registry.pilot("elgeseter"), trial.START + 90 * 24 * trial.HOUR)
     said = {item.text.en: item for item in items}
     assert [text for text, item in said.items() if item.blocks] == [
-        "The pilot has not ended: techport pilot end elgeseter."
+        "The pilot has not ended. End it first (techport pilot end elgeseter)."
     ]
     assert any("readings in the period" in text for text in said)
     assert any("will be erased on 2028-05-3" in text for text in said)
