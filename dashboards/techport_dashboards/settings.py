@@ -54,7 +54,7 @@ class WebSettings:
     """Folder of frozen answers. None: this process freezes none."""
     packages: Path | None = None
     """Folder of closed pilots' packages. None: this process closes and opens none."""
-    poll_interval: float = 0.25
+    poll_interval: float = 0.1
     """Between two looks into the store while somebody watches."""
     heartbeat: float = 5.0
     """Between two signs of life to a live page; a page that misses three says "disconnected"."""

@@ -48,3 +48,11 @@ class KnowsCoverage(Protocol):
 
     def coverage(self, intervals: Mapping[Stream, Micros], start: Micros, end: Micros) -> dict[Stream, Coverage]:
         """Coverage of those streams that hold readings in [start, end). Raises BadQuery, StoreUnavailable."""
+
+
+@runtime_checkable
+class CountsReadings(Protocol):
+    """A store that knows by heart how many readings each stream has, so that a look costs next to nothing."""
+
+    def counts(self) -> dict[Stream, int]:
+        """By stream; about: a reading that was replaced may count twice. Raises StoreUnavailable."""

@@ -151,6 +151,13 @@ class DuckStore:
         with self._knowing:
             return self._directory.names(self._directory.select(select))
 
+    def counts(self) -> dict[Stream, int]:
+        """Readings of each stream; see CountsReadings."""
+        self._revive_to_read()
+        with self._knowing:
+            ids = self._directory.select(Selection())
+            return dict(zip(self._directory.names(ids), self._directory.rows[ids].tolist(), strict=True))
+
     def coverage(self, intervals: Mapping[Stream, Micros], start: Micros, end: Micros) -> dict[Stream, Coverage]:
         """How well readings fill [start, end); see KnowsCoverage."""
         check_range(start, end)

@@ -53,6 +53,14 @@ def test_a_new_reading_arrives(city: City) -> None:
         assert (item["value"], item["unit"]) == (12.5, "ug/m3")
 
 
+def test_a_reading_that_came_late_is_said(city: City) -> None:
+    with serving(city.app(FAST)) as address, watching(address, "?pilot=kai-luft") as stream:
+        until(stream, "hello")
+        until(stream, "beat")
+        city.write(Reading("kai-luft", "kran", "pm10", now() - 40 * 86_400 * 1_000_000, 3.0, now()))
+        assert until(stream, "late") == {"items": [{"pilot": "kai-luft", "device": "kran", "quantity": "pm10"}]}
+
+
 def test_a_viewer_of_one_pilot_gets_nothing_of_others(city: City) -> None:
     with serving(city.app(FAST)) as address, watching(address, "?pilot=stille") as stream:
         until(stream, "beat")

@@ -8,6 +8,7 @@ import { describe } from "./words.js";
 
 const GAP = 2.5;                 // expected intervals without a reading that break a line, as on the server
 const LEAST = 250;               // ms between two drawings
+const LATE = 1000;               // ms after which late readings are asked for
 const AGAIN = [5000, 60000];     // ms after which a live chart asks anew: a bucket, but within these
 
 export class Chart {
@@ -94,8 +95,7 @@ export class Chart {
   /** Items as of /latest, in order of time, of this chart's quantity and devices. */
   push(items) {
     if (!this.data || this.range.end !== "now") return;
-    const devices = (this.figure.dataset.device ?? this.range.device)?.split(",").filter(Boolean) ?? [];
-    const mine = items.filter((item) => item.quantity === this.data.quantity && (!devices.length || devices.includes(item.device)));
+    const mine = items.filter((item) => this.shows(item));
     for (const item of mine) {
       const line = this.data.lines.find((candidate) => candidate.device === item.device);
       if (!line) { this.load(this.range); return; }  // a device that had nothing in the range
@@ -103,6 +103,18 @@ export class Chart {
       this.newest = item.time;
     }
     if (mine.length) this.drawSoon();
+  }
+
+  /** Whether a stream is one of this chart's lines, or could be. */
+  shows({ quantity, device }) {
+    const devices = (this.figure.dataset.device ?? this.range.device)?.split(",").filter(Boolean) ?? [];
+    return quantity === this.data.quantity && (!devices.length || devices.includes(device));
+  }
+
+  /** Readings came that belong further back: ask anew, with others that come meanwhile. */
+  lateSoon(streams) {
+    if (!this.data || this.late || this.range.end !== "now" || !streams.some((stream) => this.shows(stream))) return;
+    this.late = setTimeout(() => { this.late = null; if (this.range.end === "now") this.load(this.range); }, LATE);
   }
 
   extend(line, at, value) {

@@ -12,10 +12,10 @@ function show(state, words) {
 }
 
 /**
- * Listen to readings of a pilot, or of all. Calls `onReadings(items)` with items as of /api/v1/latest, and `onResync()`
- * whenever something may have been missed. Returns `pause(bool)`, for pages that look into the past.
+ * Listen to readings of a pilot, or of all. Calls `onReadings(items)` with items as of /api/v1/latest, `onLate(streams)`
+ * where readings came that are older than the latest, and `onResync()` whenever something may have been missed. Returns `pause(bool)`, for pages that look into the past.
  */
-export function connect({ pilot, onReadings, onResync }) {
+export function connect({ pilot, onReadings, onLate = () => {}, onResync }) {
   const address = "/api/v1/live" + (pilot ? "?pilot=" + encodeURIComponent(pilot) : "");
   let source;
   let watchdog;
@@ -43,6 +43,7 @@ export function connect({ pilot, onReadings, onResync }) {
     });
     source.addEventListener("beat", () => { if (state[0] !== "stale") set("live", "live"); alive(); });
     source.addEventListener("readings", (event) => { set("live", "live"); alive(); onReadings(JSON.parse(event.data).items); });
+    source.addEventListener("late", (event) => { alive(); onLate(JSON.parse(event.data).items); });
     source.addEventListener("resync", () => { set("live", "live"); alive(); onResync(); });
     source.addEventListener("stale", () => { set("stale", "the store does not answer"); alive(); });
     source.onerror = () => {

@@ -69,6 +69,7 @@ for (const chart of charts) {
 const pause = connect({
   pilot: view.pilot,
   onReadings: (items) => { showLatest(items); for (const chart of charts) chart.push(items); },
+  onLate: (streams) => { for (const chart of charts) chart.lateSoon(streams); },
   onResync: () => { if (range.isLive()) for (const chart of charts) if (chart.data) chart.load(chart.range); },
 });
 pause(!range.isLive());
