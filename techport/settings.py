@@ -102,6 +102,22 @@ class Settings(BaseSettings):
     )
     publisher: str = Field("techport", description="who publishes the catalogue of open data")
     publisher_email: str | None = Field(None, description="where readers of the catalogue can write to")
+    rate_limit: int = Field(
+        6_000, ge=0, description="requests of one client to the services for researchers in a minute; 0: any number"
+    )
+    query_seconds: float = Field(
+        30.0,
+        gt=0,
+        description="seconds after which an answer in one piece is given up; files stream for as long as it takes",
+    )
+    query_readings: int = Field(
+        500_000_000,
+        ge=1,
+        description="readings that one answer in one piece may be made of; more are refused beforehand",
+    )
+    snapshots: Path | None = Field(None, description="folder of frozen answers; DATA/snapshots unless told")
+    snapshots_most: int = Field(1_000, ge=0, description="how many snapshots may be kept")
+    snapshots_bytes: int = Field(10_000_000_000, ge=0, description="how many bytes they may have together")
     log_format: Literal["auto", "console", "json"] = Field(
         "auto", description="console in a terminal, JSON otherwise (auto)"
     )
@@ -153,6 +169,10 @@ class Settings(BaseSettings):
         if not at:
             raise SettingsError(f"registry_password_file is set, but the registry URL names no user: {url}")
         return f"{user}:{quote(_secret(self.registry_password_file), safe='')}@{place}"
+
+    @property
+    def snapshots_folder(self) -> Path:
+        return self.snapshots or self.data / "snapshots"
 
     def password(self) -> str | None:
         """The broker password, from the file where one is named."""

@@ -24,7 +24,8 @@ WINDOW = 60.0
 
 
 class Conditional:
-    """ETag and If-None-Match for answers below SERVICES that come in one piece. Streams go by untouched."""
+    """ETag and If-None-Match for answers below SERVICES that come in one piece. Streams go by untouched, with the tag
+    that editions.py gave them or none."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -52,7 +53,7 @@ class Conditional:
                 tag = f'W/"{hashlib.blake2b(message.get("body", b""), digest_size=12).hexdigest()}"'
                 headers["ETag"] = tag
                 headers.setdefault("Cache-Control", "no-cache")
-                if _matches(asked, tag):
+                if matches(asked, tag):
                     start["status"] = 304
                     for name in ("content-length", "content-type"):
                         if name in headers:
@@ -64,7 +65,8 @@ class Conditional:
         await self._app(scope, receive, send_conditionally)
 
 
-def _matches(asked: str, tag: str) -> bool:
+def matches(asked: str, tag: str) -> bool:
+    """Does If-None-Match name the tag?"""
     if asked.strip() == "*":
         return True
     plain = tag.removeprefix("W/")

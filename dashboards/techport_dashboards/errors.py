@@ -68,6 +68,11 @@ KINDS: dict[str, Kind] = {
     "no-credential": Kind(401, "Who sends this?", "Send the device's user name and password (HTTP Basic)."),
     "too-large": Kind(413, "Too long for one message", "Send fewer readings at a time."),
     "not-taken": Kind(503, "The broker has not taken it", "Keep it and send it again, as `Retry-After` says."),
+    "no-room": Kind(
+        507,
+        "There is no room for another snapshot",
+        "The operator can raise `snapshots_most` or `snapshots_bytes`, or move old files out of the snapshots' folder.",
+    ),
     "store-unavailable": Kind(503, "The store cannot answer now", "Nothing is lost. Try again in a few seconds."),
     "registry-unavailable": Kind(503, "The registry cannot answer now", "Nothing is lost. Try again in a few seconds."),
     "internal": Kind(500, "Something went wrong here", "Not your fault. The server's log has the details."),

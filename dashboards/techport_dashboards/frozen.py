@@ -38,14 +38,20 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     doi: str | None = None
 
 
-class Snapshots:
-    """The snapshots of a folder."""
+class NoRoom(Exception):
+    """The folder holds as much as it may; the text says how much that is."""
 
-    def __init__(self, folder: Path) -> None:
+
+class Snapshots:
+    """The snapshots of a folder, which may hold so many of so many bytes together."""
+
+    def __init__(self, folder: Path, most: int = 1_000, most_bytes: int = 10_000_000_000) -> None:
         self._folder = folder
+        self._most = most
+        self._most_bytes = most_bytes
 
     def write(self, stream: Iterable[bytes]) -> tuple[str, str, int]:
-        """Keep a file durably: (id, SHA-256, bytes). The same bytes are one file."""
+        """Keep a file durably: (id, SHA-256, bytes). The same bytes are one file. Raises NoRoom."""
         self._folder.mkdir(parents=True, exist_ok=True)
         digest, size = hashlib.sha256(), 0
         handle, name = tempfile.mkstemp(dir=self._folder, suffix=".part")
@@ -54,15 +60,28 @@ class Snapshots:
                 for piece in stream:
                     digest.update(piece)
                     size += len(piece)
+                    if size > self._most_bytes:
+                        raise NoRoom(f"The answer alone has more than {self._most_bytes:,} bytes.")
                     file.write(piece)
                 file.flush()
                 os.fsync(file.fileno())
             checksum = digest.hexdigest()
+            if not self.path(checksum[:24]).exists():
+                self._find_room(size)
             Path(name).chmod(0o444)
             Path(name).replace(self.path(checksum[:24]))
         finally:
             Path(name).unlink(missing_ok=True)
         return checksum[:24], checksum, size
+
+    def _find_room(self, size: int) -> None:
+        held = [path.stat().st_size for path in self._folder.glob("*.parquet")]
+        if len(held) >= self._most:
+            raise NoRoom(f"{len(held):,} snapshots are kept, and {self._most:,} are the most.")
+        if sum(held) + size > self._most_bytes:
+            raise NoRoom(
+                f"The snapshots kept have {sum(held):,} bytes and this one {size:,}; {self._most_bytes:,} are the most."
+            )
 
     def describe(self, snapshot: Snapshot) -> Snapshot:
         """Keep the description; where the same file is described already, that one stays."""

@@ -20,7 +20,7 @@ from starlette.concurrency import run_in_threadpool
 from techport_dashboards import times
 from techport_dashboards.access import Viewer
 from techport_dashboards.catalogue import Catalogue
-from techport_dashboards.costs import read_within, refuse_costly
+from techport_dashboards.costs import Patience, refuse_costly
 from techport_dashboards.cursors import decode_cursor, encode_cursor
 from techport_dashboards.errors import Problem
 from techport_dashboards.names import match, select
@@ -30,7 +30,7 @@ from techport_storage.every import format_every, parse_every
 from techport_storage.model import AGGREGATES, Aggregate, Cursor, Every, Micros, Query, Selection, Stream, percentile_of
 from techport_storage.store import ReadingStore
 
-__all__ = ["Answer", "Question", "Resolved", "answer", "ask", "match", "resolve", "select"]
+__all__ = ["Answer", "Question", "Resolved", "answer", "ask", "match", "resolve", "run", "select"]
 
 TIME_EXAMPLE = "2026-11-22T08:00:00+01:00 (write %2B for + in a URL), 2026-11-22T07:00:00Z, 2026-11-22 or -P7D"
 EVERY_EXAMPLE = "PT10M, PT1H, P1D, P1W or P1M"
@@ -87,13 +87,17 @@ def answer(services: Services, viewer: Viewer, question: Question) -> Answer:
     """`ask` for those who are in a thread already."""
     catalogue = services.catalogues.current()
     resolved = resolve(question, viewer, catalogue, services.store, services.settings.zone, times.now())
+    return run(services, resolved, catalogue, Patience(services.settings.query_seconds))
+
+
+def run(services: Services, resolved: Resolved, catalogue: Catalogue, patience: Patience) -> Answer:
+    """The answer to what was resolved with that catalogue."""
     query = resolved.query
     if query.limit is None:
         return Answer(resolved, catalogue, services.store.read(query))
+    refuse_costly(query, services.store, catalogue, services.settings.max_scan, times.now())
     # One row more than asked for says whether there is a next page.
-    refuse_costly(query, catalogue, services.settings.max_scan, times.now())
-    with services.store.read(msgspec.structs.replace(query, limit=query.limit + 1)) as reader:
-        table = read_within(reader, services.settings.query_seconds)
+    table = patience.table(services.store.read(msgspec.structs.replace(query, limit=query.limit + 1)))
     if table.num_rows <= query.limit:
         return Answer(resolved, catalogue, table)
     page = table.slice(0, query.limit)

@@ -49,9 +49,13 @@ class WebSettings:
     query_seconds: float = 30.0
     """After which an answer in pages is given up; those that stream take as long as they take."""
     max_scan: int = 500_000_000
-    """Readings that one question in JSON may make the store look at, as far as the registry can tell beforehand."""
+    """Readings that one question in JSON may make the store look at: by what the store knows of itself, else by what
+    the registry expects."""
     snapshots: Path | None = None
     """Folder of frozen answers. None: this process freezes none."""
+    snapshots_most: int = 1_000
+    snapshots_bytes: int = 10_000_000_000
+    """How many there may be, and of how many bytes together."""
     packages: Path | None = None
     """Folder of closed pilots' packages. None: this process closes and opens none."""
     poll_interval: float = 0.1

@@ -47,26 +47,30 @@ class Shape(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def shaped(
-    reader: pa.RecordBatchReader, query: Query, streams: Sequence[Stream], shape: Shape, now: Micros
+    batches: Iterator[pa.RecordBatch],
+    schema: pa.Schema,
+    query: Query,
+    streams: Sequence[Stream],
+    shape: Shape,
+    now: Micros,
 ) -> pa.Table:
-    """The rows of the reader in that shape; `streams` are those that the query selects. Raises Problem."""
-    with reader:
-        table = picked(reader, shape) if shape.downsample else gathered(reader)
+    """The rows in that shape; `streams` are those that the query selects. Raises Problem."""
+    table = picked(batches, schema, shape) if shape.downsample else gathered(batches, schema)
     if shape.fill != "none":
         table = filled(table, query, streams, shape, now)
     return widened(table) if shape.wide else table
 
 
-def gathered(reader: pa.RecordBatchReader) -> pa.Table:
-    batches, cells = [], 0
-    for batch in reader:
+def gathered(batches: Iterator[pa.RecordBatch], schema: pa.Schema) -> pa.Table:
+    found, cells = [], 0
+    for batch in batches:
         cells += batch.num_rows * max(1, batch.num_columns - 4)
         _refuse_above(cells)
-        batches.append(batch)
-    return pa.Table.from_batches(batches, reader.schema)
+        found.append(batch)
+    return pa.Table.from_batches(found, schema)
 
 
-def picked(reader: pa.RecordBatchReader, shape: Shape) -> pa.Table:
+def picked(batches: Iterator[pa.RecordBatch], schema: pa.Schema, shape: Shape) -> pa.Table:
     """Of each stream about `points` of its rows: those that make a line through them look as one through all.
 
     minmax keeps the lowest and highest of each stretch, lttb those that span the largest triangles.
@@ -74,7 +78,7 @@ def picked(reader: pa.RecordBatchReader, shape: Shape) -> pa.Table:
     kept: list[pa.Table] = []
     parts: list[pa.RecordBatch] = []
     cells, present = 0, None
-    for stream, batch in _by_stream(reader):
+    for stream, batch in _by_stream(batches):
         if stream != present:
             kept += [_pick(parts, shape)] if parts else []
             parts, present, cells = [], stream, 0
@@ -82,11 +86,11 @@ def picked(reader: pa.RecordBatchReader, shape: Shape) -> pa.Table:
         _refuse_above(cells, MOST_CELLS * 10)  # of one stream: less than a GB
         parts.append(batch)
     kept += [_pick(parts, shape)] if parts else []
-    return pa.concat_tables(kept) if kept else reader.schema.empty_table()
+    return pa.concat_tables(kept) if kept else schema.empty_table()
 
 
-def _by_stream(reader: pa.RecordBatchReader) -> Iterator[tuple[Stream, pa.RecordBatch]]:
-    for batch in reader:
+def _by_stream(batches: Iterator[pa.RecordBatch]) -> Iterator[tuple[Stream, pa.RecordBatch]]:
+    for batch in batches:
         for stream, start, stop in runs(batch):
             yield stream, batch.slice(start, stop - start)
 

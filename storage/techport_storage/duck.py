@@ -10,6 +10,7 @@ docs/decisions/0002-rows-kept-unique-without-an-index.md says why.
 
 from __future__ import annotations
 
+import itertools
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import nullcontext
@@ -260,7 +261,7 @@ def _erase(cursor: duckdb.DuckDBPyConnection, ids: Ids, first: Micros, last: Mic
 
 
 def _batches(first: pa.Table | None, rest: Iterator[pa.Table]) -> Iterator[pa.RecordBatch]:
+    """Their batches; one without rows for a slice without, so that who reads is asked whether to go on."""
     if first is not None:
-        yield from first.to_batches()
-        for table in rest:
-            yield from table.to_batches()
+        for table in itertools.chain([first], rest):
+            yield from table.to_batches() or [pa.RecordBatch.from_pylist([], table.schema)]

@@ -87,7 +87,7 @@ def _run(settings: Settings, console: Console, due: Sequence[str]) -> None:
             work(http, "/api/v1/retention/run", {}, {"pilots": list(due)}, progress)
             return
         with stores(settings) as parts:
-            files = Snapshots(settings.data / "snapshots").files_of
+            files = Snapshots(settings.snapshots_folder).files_of
             retention.run(parts.registry, parts.readings, parts.books, files=files, progress=progress)
 
 

@@ -245,7 +245,7 @@ async def test_shapes_that_cannot_be(
 
 
 async def test_a_costly_question_is_refused_with_the_way_to_ask_it(city: City) -> None:
-    transport = httpx.ASGITransport(city.app(WebSettings(max_scan=1000)))
+    transport = httpx.ASGITransport(city.app(WebSettings(max_scan=500)))
     async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client:
         question = {"every": "P1D", "start": "2026-10-20", "end": "2026-11-20", "pilot": "kai-luft"}
         refused = await client.get(READINGS, params=question)

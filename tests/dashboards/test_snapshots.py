@@ -143,3 +143,28 @@ async def test_swagger_ui_comes_from_here(client: httpx.AsyncClient) -> None:
         assert (await client.get(f"/api/v1/docs/{name}")).status_code == 200
     assert (await client.get("/api/v1/docs/..%2f__init__.py")).status_code == 404
     assert (await client.get("/api/v1/openapi.json")).json()["openapi"].startswith("3.")
+
+
+@pytest.mark.parametrize(("most", "most_bytes"), [(1, 10**9), (10, 12_000)])
+async def test_no_more_is_frozen_than_there_is_room_for(city: City, tmp_path: Path, most: int, most_bytes: int) -> None:
+    folder = tmp_path / "snapshots"
+    settings = WebSettings(snapshots=folder, snapshots_most=most, snapshots_bytes=most_bytes)
+    transport = httpx.ASGITransport(city.app(settings))
+    async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client:
+        first = await client.post(SNAPSHOTS, json=QUESTION)
+        assert first.status_code == 201, first.text
+        assert 6_000 < first.json()["bytes"] < 12_000
+        refused = await client.post(SNAPSHOTS, json=QUESTION | {"quantity": ["air_temperature"]})
+        assert refused.status_code == 507
+        assert "snapshots_most" in refused.json()["remedy"]
+        assert (await client.post(SNAPSHOTS, json=QUESTION)).json()["id"] == first.json()["id"]
+    assert len(list(folder.iterdir())) == 2
+
+
+async def test_an_answer_too_large_for_the_room_leaves_nothing_behind(city: City, tmp_path: Path) -> None:
+    folder = tmp_path / "snapshots"
+    transport = httpx.ASGITransport(city.app(WebSettings(snapshots=folder, snapshots_bytes=100)))
+    async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client:
+        refused = await client.post(SNAPSHOTS, json=QUESTION)
+        assert (refused.status_code, refused.json()["type"][-7:]) == (507, "no-room")
+    assert list(folder.iterdir()) == []

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterator
+from collections.abc import Generator
+from threading import Event
 from typing import Annotated, Any
 
 import msgspec
 import pyarrow as pa
 from fastapi import APIRouter, Depends, Query, Request, Response
-from fastapi.responses import StreamingResponse
 from starlette.concurrency import run_in_threadpool
 
-from techport_dashboards import formats, rows, times
+from techport_dashboards import editions, formats, rows, times
 from techport_dashboards.access import Viewer, allow
 from techport_dashboards.api.about_rows import about, links
 from techport_dashboards.api.parameters import ReadingsParameters
@@ -27,15 +27,22 @@ from techport_dashboards.api.schema import (
     page_size,
 )
 from techport_dashboards.catalogue import Catalogue
+from techport_dashboards.costs import Patience, watched
+from techport_dashboards.courtesy import matches
+from techport_dashboards.editions import edition_of
 from techport_dashboards.errors import Problem
-from techport_dashboards.queries import Answer, Question, answer, last_key, resolve, select
+from techport_dashboards.queries import Answer, Resolved, last_key, resolve, run, select
 from techport_dashboards.services import Services, services_of
 from techport_dashboards.shaping import Shape, shaped
+from techport_dashboards.streamed import Streamed
+from techport_storage.model import Micros
 from techport_storage.model import Query as StoreQuery
 
 router = APIRouter(tags=["readings"])
 Allowed = Annotated[Viewer, Depends(allow)]
 Asked = Annotated[ReadingsParameters, Query()]
+SHORT = 1000
+"""Bytes that are not worth compressing."""
 
 
 @router.get(
@@ -50,7 +57,8 @@ async def readings(request: Request, viewer: Allowed, parameters: Asked) -> Resp
     the next page. `fill`, `shape=wide` and `downsample` need all rows at once, so they come whole in every format, up
     to five million numbers. Each bucket has its `count` and `completeness`: readings ÷ readings expected.
     """
-    return await run_in_threadpool(respond, request, services_of(request), viewer, parameters)
+    async with watched(request) as left:
+        return await run_in_threadpool(respond, request, services_of(request), viewer, parameters, left)
 
 
 @router.get("/readings/metadata", response_model=dict[str, Any])
@@ -71,8 +79,10 @@ def _metadata(services: Services, viewer: Viewer, parameters: ReadingsParameters
     return about(resolved.query, catalogue)
 
 
-def respond(request: Request, services: Services, viewer: Viewer, parameters: ReadingsParameters) -> Response:
-    """The answer in the format that the request asks for."""
+def respond(
+    request: Request, services: Services, viewer: Viewer, parameters: ReadingsParameters, left: Event
+) -> Response:
+    """The answer in the format that the request asks for; `left` is set when nobody waits for it any more."""
     format = formats.choose(parameters.format, request.headers.get("accept", ""))
     shape, settings = parameters.as_shape(), services.settings
     limit = parameters.limit
@@ -81,34 +91,41 @@ def respond(request: Request, services: Services, viewer: Viewer, parameters: Re
     elif not shape.plain and (limit is not None or parameters.cursor is not None):
         name = "limit" if limit is not None else "cursor"
         raise Problem("bad-parameter", "fill, shape=wide and downsample give whole answers.", parameter=name)
-    question = parameters.question(limit)
-    found = answer(services, viewer, question) if shape.plain else whole(services, viewer, question, shape)
-    return _written(request, services, found, format, shape)
-
-
-def whole(services: Services, viewer: Viewer, question: Question, shape: Shape) -> Answer:
-    """All rows in a shape that needs them at once."""
     now, catalogue = times.now(), services.catalogues.current()
-    resolved = resolve(question, viewer, catalogue, services.store, services.settings.zone, now)
+    resolved = resolve(parameters.question(limit), viewer, catalogue, services.store, settings.zone, now)
+    tag = edition_of(resolved.query, services.store, catalogue, format, shape, request.app.version, now)
+    headers = {"Vary": "Accept, Accept-Encoding"} | ({"ETag": tag, **editions.HEADERS} if tag else {})
+    if tag and matches(request.headers.get("if-none-match", ""), tag):
+        return Response(status_code=304, headers=headers)
+    patience = Patience(settings.query_seconds, left)
+    if shape.plain:
+        found = run(services, resolved, catalogue, patience)
+    else:
+        found = whole(services, resolved, catalogue, shape, patience, now)
+    return _written(request, services, found, format, shape, headers)
+
+
+def whole(
+    services: Services, resolved: Resolved, catalogue: Catalogue, shape: Shape, patience: Patience, now: Micros
+) -> Answer:
+    """All rows in a shape that needs them at once."""
     query = resolved.query
     if shape.downsample and query.every is not None:
         raise Problem("bad-parameter", "downsample picks readings, not buckets.", parameter="every", example="none")
     streams = services.store.streams(query.select) if shape.fill != "none" else []
-    return Answer(resolved, catalogue, shaped(services.store.read(query), query, streams, shape, now))
+    reader = services.store.read(query)
+    table = shaped(patience.batches(reader), reader.schema, query, streams, shape, now)
+    return Answer(resolved, catalogue, table)
 
 
 def _written(
-    request: Request, services: Services, found: Answer, format: formats.Format, shape: Shape
-) -> Response:  # fmt: skip
+    request: Request, services: Services, found: Answer, format: formats.Format, shape: Shape, headers: dict[str, str]
+) -> Response:
     catalogue, query = found.catalogue, found.resolved.query
     dress = dressing(query, catalogue, shape)
     schema = dress(pa.RecordBatch.from_pylist([], found.rows.schema)).schema
     described = about(query, catalogue)
-    headers = {
-        "Techport-Zone": query.zone,
-        "Vary": "Accept, Accept-Encoding",
-        "Link": links(request, described, found.next),
-    }
+    headers |= {"Techport-Zone": query.zone, "Link": links(request, described, found.next)}
     batches = formats.pieces(found.rows, dress)
     media_type = formats.MEDIA_TYPES[format]
     if format == "json":
@@ -120,8 +137,8 @@ def _written(
             )  # fmt: skip
         items = msgspec.Raw(formats.json_rows(batches))
         body = msgspec.json.encode({"items": items, "next": found.next, **described})
-        return Response(body, 200, headers, media_type)
-    stream: Iterator[bytes]
+        return in_one_piece(request, body, headers)
+    stream: Generator[bytes]
     match format:
         case "parquet":
             stream = formats.parquet(batches, schema, described)
@@ -136,10 +153,20 @@ def _written(
     if format != "ndjson":
         name = {"csv-nb": "csv", "arrow": "arrows"}.get(format, format)
         headers["Content-Disposition"] = f'attachment; filename="readings.{name}"'
-    if format not in ("parquet", "arrow") and "zstd" in request.headers.get("accept-encoding", ""):
-        stream = formats.zstd(stream)
-        headers["Content-Encoding"] = "zstd"
-    return StreamingResponse(stream, 200, headers, media_type)
+    encoding = formats.encoding_of(request.headers.get("accept-encoding", ""))
+    if format not in ("parquet", "arrow") and encoding is not None:
+        stream = formats.encoded(stream, encoding)
+        headers["Content-Encoding"] = encoding
+    return Streamed(stream, headers, media_type)
+
+
+def in_one_piece(request: Request, body: bytes, headers: dict[str, str]) -> Response:
+    """JSON, compressed where it is long and the client can read that."""
+    encoding = formats.encoding_of(request.headers.get("accept-encoding", ""))
+    if encoding is not None and len(body) > SHORT:
+        body = b"".join(formats.encoded(iter([body]), encoding))
+        headers = headers | {"Content-Encoding": encoding}
+    return Response(body, 200, headers, formats.MEDIA_TYPES["json"])
 
 
 def dressing(query: StoreQuery, catalogue: Catalogue, shape: Shape) -> formats.Dress:
@@ -160,10 +187,10 @@ def dressing(query: StoreQuery, catalogue: Catalogue, shape: Shape) -> formats.D
 async def latest(request: Request, viewer: Allowed, choice: ChoiceParameters) -> Response:
     """The reading with the greatest time of each stream."""
     services = services_of(request)
-    return await run_in_threadpool(_latest, services, viewer, choice)
+    return await run_in_threadpool(_latest, request, services, viewer, choice)
 
 
-def _latest(services: Services, viewer: Viewer, choice: Choice) -> Response:
+def _latest(request: Request, services: Services, viewer: Viewer, choice: Choice) -> Response:
     catalogue, settings = services.catalogues.current(), services.settings
     table = services.store.latest(select(choice.question(), viewer, catalogue, services.store))
     size = page_size(choice.limit, settings.page_size, settings.max_page_size)
@@ -176,4 +203,4 @@ def _latest(services: Services, viewer: Viewer, choice: Choice) -> Response:
     following = encode("\0".join(last_key(page).stream)) if page.num_rows < table.num_rows else None
     batches = formats.pieces(page, lambda batch: rows.with_units(batch, catalogue.unit))
     body = msgspec.json.encode({"items": msgspec.Raw(formats.json_rows(batches)), "next": following})
-    return Response(body, media_type=formats.MEDIA_TYPES["json"])
+    return in_one_piece(request, body, {"Vary": "Accept-Encoding"})

@@ -17,7 +17,7 @@ from techport_dashboards.api.parameters import ReadingsParameters
 from techport_dashboards.api.readings import dressing
 from techport_dashboards.api.schema import Listed, PageParameters, SnapshotItem, paged
 from techport_dashboards.errors import Problem
-from techport_dashboards.frozen import Snapshot, Snapshots
+from techport_dashboards.frozen import NoRoom, Snapshot, Snapshots
 from techport_dashboards.queries import answer
 from techport_dashboards.services import Services, address_of, services_of
 from techport_dashboards.shaping import Shape
@@ -98,7 +98,10 @@ def _freeze(
             rows += batch.num_rows
             yield batch
 
-    id, checksum, size = folder.write(formats.parquet(counted(), schema, facts))
+    try:
+        id, checksum, size = folder.write(formats.parquet(counted(), schema, facts))
+    except NoRoom as error:
+        raise Problem("no-room", str(error)) from error
     sources = facts["sources"]
     snapshot = Snapshot(
         id=id,
@@ -129,6 +132,7 @@ def find(services: Services, viewer: Viewer, id: str) -> Snapshot:
 
 def folder_of(services: Services) -> Snapshots:
     """Where snapshots are kept. Raises Problem where this process keeps none."""
-    if services.settings.snapshots is None:
+    settings = services.settings
+    if settings.snapshots is None:
         raise Problem("not-found", "This process keeps no snapshots: its operator names a folder for them.")
-    return Snapshots(services.settings.snapshots)
+    return Snapshots(settings.snapshots, settings.snapshots_most, settings.snapshots_bytes)
