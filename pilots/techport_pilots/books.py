@@ -22,8 +22,9 @@ from sqlalchemy import Connection, Engine, select, text
 from techport_pilots.account import COUNTS, DeviceDay, Remarks, SetAside, Tally, day_of
 from techport_pilots.database import clean_text, reading, writing
 from techport_pilots.errors import RegistryUnavailable
-from techport_pilots.quarantine import Quarantine, admit, digest, key, withdraw
+from techport_pilots.quarantine import Quarantine
 from techport_pilots.remarks import note_remarks
+from techport_pilots.set_aside import admit, digest, key, withdraw
 from techport_pilots.tables import ledger
 
 __all__ = ["COUNTS", "Books", "DeviceDay", "Remarks", "SetAside", "Tally", "day_of"]

@@ -1,34 +1,27 @@
 """Quarantine: messages and values that can never be stored, kept with the reason and what to do about it.
 
-Books puts them in, in the transaction that books them; this reads them, and removes what was dealt with.
+Books puts them in, in the transaction that books them (set_aside.py); this reads them, has them taken again, and
+removes what was dealt with.
 """
 
 from __future__ import annotations
 
-import hashlib
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any, TypeVar
 
 import msgspec
-from sqlalchemy import Connection, Delete, Engine, Select, bindparam, delete, func, insert, or_, select, update
+from sqlalchemy import Delete, Engine, Select, bindparam, delete, func, or_, select, update
 
 from techport_pilots import replays
-from techport_pilots.account import DeviceDay, SetAside, Tally
-from techport_pilots.database import clean_text, name, reading, writing
-from techport_pilots.errors import ReplayTaken
+from techport_pilots.database import reading, writing
 from techport_pilots.replays import Replay
 from techport_pilots.tables import quarantine as _table
 from techport_storage.model import Micros
 
 Q = TypeVar("Q", Select[Any], Delete)
 
-_INSERT = insert(_table)
 _PATIENCE: Micros = 600_000_000
-_DAY_OF = select(_table.c.pilot, _table.c.device, _table.c.day, _table.c.value_count, _table.c.replay_requested).where(
-    _table.c.id == bindparam("id")
-)
-_KNOWN = select(_table.c.id).where(_table.c.digest == bindparam("digest")).limit(1)
 
 
 class Entry(msgspec.Struct, frozen=True, kw_only=True):
@@ -124,6 +117,11 @@ class Quarantine:
             rows = connection.execute(_filtered(query, where)).all()
         return [Count(p, d, r, day, entries, int(values)) for p, d, r, day, entries, values in rows]
 
+    def count(self, where: Where = Where()) -> int:  # noqa: B008 - frozen
+        """How many entries there are."""
+        with reading(self._engine) as connection:
+            return int(connection.execute(_filtered(select(func.count(_table.c.id)), where)).scalar_one())
+
     def groups(self, where: Where = Where(), limit: int = 200) -> list[Group]:  # noqa: B008 - frozen
         """The entries by device, reason and field, each group with its newest entry; the latest heard first."""
         c = _table.c
@@ -210,69 +208,6 @@ class Quarantine:
             query = query.where(_table.c.pilot == pilot)
         with writing(self._engine) as connection:
             return connection.execute(query).rowcount
-
-
-def withdraw(connection: Connection, replayed: Sequence[int], ledger: dict[DeviceDay, Tally]) -> None:
-    """Take entries out whose messages arrive once more, also out of the sums, and note in their request what came of
-    them. Raises ReplayTaken when one is gone.
-    """
-    numbers = set()
-    came = [msgspec.structs.replace(tally) for tally in ledger.values()]
-    for entry in replayed:
-        row = connection.execute(_DAY_OF, {"id": entry}).first()
-        if row is None:
-            raise ReplayTaken(f"entry {entry} of the quarantine was dealt with meanwhile")
-        connection.execute(delete(_table).where(_table.c.id == entry))
-        numbers.add(row.replay_requested)
-        tally = ledger.setdefault(DeviceDay(row.pilot, row.device, row.day), Tally())
-        tally.received -= row.value_count
-        tally.quarantined -= row.value_count
-    for number in numbers - {None}:  # one: a worker takes entries of one request at a time
-        replays.note(connection, number, came)
-
-
-def admit(connection: Connection, set_aside: Sequence[SetAside], ledger: dict[DeviceDay, Tally]) -> None:
-    """Insert what is new; a redelivered entry that is there moves in `ledger` from quarantined to duplicates."""
-    rows = []
-    here: set[bytes] = set()
-    for entry in set_aside:
-        print_of = digest(entry)
-        if entry.redelivered and (print_of in here or connection.execute(_KNOWN, {"digest": print_of}).first()):
-            tally = ledger.setdefault(DeviceDay(**key(entry.device_day)), Tally())
-            tally.quarantined -= entry.values
-            tally.duplicates += entry.values
-            continue
-        here.add(print_of)
-        rows.append(_row(entry, print_of))
-    if rows:
-        connection.execute(_INSERT, rows)
-
-
-def key(device_day: DeviceDay) -> dict[str, Any]:
-    """A device-day as the columns that hold it, under the names as the database keeps them."""
-    return {"pilot": name(device_day.pilot), "device": name(device_day.device), "day": device_day.day}
-
-
-def digest(entry: SetAside) -> bytes:
-    """16 bytes that are the same for the same topic, payload, reason and field."""
-    parts = (clean_text(entry.topic), entry.payload, entry.reason, None if entry.field is None else name(entry.field))
-    return hashlib.blake2b(msgspec.msgpack.encode(parts), digest_size=16).digest()
-
-
-def _row(entry: SetAside, digest: bytes) -> dict[str, Any]:
-    return {
-        **key(entry.device_day),
-        "topic": clean_text(entry.topic),
-        "payload": entry.payload,
-        "received": entry.received,
-        "format": entry.format,
-        "reason": entry.reason,
-        "field": None if entry.field is None else name(entry.field),
-        "detail": clean_text(entry.detail),
-        "hint": clean_text(entry.hint),
-        "value_count": entry.values,
-        "digest": digest,
-    }
 
 
 _ENTRY_COLUMNS = [_table.c["value_count" if field == "values" else field] for field in Entry.__struct_fields__]

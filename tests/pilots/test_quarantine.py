@@ -104,6 +104,7 @@ def test_groups_hold_what_wants_the_same_mending(quarantine: Quarantine, books: 
 
 
 def test_what_is_discarded_is_gone_and_nothing_else(quarantine: Quarantine) -> None:
+    assert quarantine.count(Where(pilot="a", device="odd")) == 4
     assert quarantine.discard(Where(pilot="a", device="odd")) == 4
     assert topics(quarantine, Where()) == ["t/9", "t/8", "t/6", "t/4", "t/2", "t/0"]
     assert quarantine.discard(Where(ids=(999,))) == 0

@@ -133,7 +133,7 @@ async def chart(
 def _waiting(registry: Registry, pilot: str) -> dict[str, Any]:
     """Messages that wait for somebody: of devices that nobody knows, and those that are set aside for other reasons."""
     unknown = strangers(registry.engine, pilot)
-    entries = sum(one.entries for one in registry.quarantine.counts(Where(pilot=pilot)))
+    entries = registry.quarantine.count(Where(pilot=pilot))
     return {"unknown": unknown, "set_aside": entries - sum(one.messages for one in unknown)}
 
 
