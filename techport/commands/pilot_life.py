@@ -26,25 +26,17 @@ English = Annotated[str | None, typer.Option("--en", help="the text in English, 
 
 
 def start(
-    pilot: str,
-    why: Why = "",
-    who: Who = None,
-    data: options.Data = None,
-    registry: options.RegistryUrl = None,
+    pilot: str, why: Why = "", who: Who = None, data: options.Data = None, registry: options.RegistryUrl = None
 ) -> None:
     """Start a pilot, or let an ended one run again (then with --why)."""
-    _step(pilot, "running", why, who, data, registry)
+    _step("running", pilot, why, who, data, registry)
 
 
 def end(
-    pilot: str,
-    why: Why = "",
-    who: Who = None,
-    data: options.Data = None,
-    registry: options.RegistryUrl = None,
+    pilot: str, why: Why = "", who: Who = None, data: options.Data = None, registry: options.RegistryUrl = None
 ) -> None:
     """End a pilot: nothing more is measured on purpose, what comes late is still taken. `close` hands it over."""
-    _step(pilot, "ended", why, who, data, registry)
+    _step("ended", pilot, why, who, data, registry)
 
 
 def event(
@@ -105,7 +97,7 @@ def exclude(
     Console(highlight=False).print(f"{pilot}: {window.start.isoformat()} to {window.end.isoformat()} is left out")
 
 
-def _step(pilot: str, to: State, why: str, who: str | None, data: Path | None, registry: str | None) -> None:
+def _step(to: State, pilot: str, why: str, who: str | None, data: Path | None, registry: str | None) -> None:
     from techport_pilots import lifecycle
 
     with open_registry(data, registry) as opened:

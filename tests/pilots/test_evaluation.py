@@ -339,6 +339,20 @@ def test_negative_decibels_and_zeros_are_levels_like_others(store):
     assert np.isfinite([found.effect, found.interval.low, found.interval.high]).all()
 
 
+@pytest.mark.parametrize("zeros", [1.0, 0.3])
+def test_a_ratio_to_nothing_is_no_number(store, zeros):
+    """A divisor that is zero all the time gives a verdict with its reason; one that is so at times, finite numbers."""
+    write(store, "box", world())
+    write(store, "box", np.where(np.random.default_rng(4).random(HOURS) < zeros, 0.0, 5.0), "no2")
+    ratio = kpi(compare=Comparison("ratio", Measure(quantity="no2")))
+    found = evaluate(store, pilot(("box", None, "pm10", "no2")), ratio)
+    if zeros == 1:
+        assert found.verdict == "insufficient data"
+        assert "division by zero" in found.reasons[0].en
+    else:
+        assert np.isfinite([found.effect, found.interval.low, found.interval.high]).all()
+
+
 def test_an_excluded_window_is_left_out_and_named(store):
     values = world()
     values[100:172] = 3000

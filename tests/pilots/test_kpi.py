@@ -16,6 +16,7 @@ from techport_pilots.model import (
     Comparison,
     DeviceDefinition,
     Exclusion,
+    Exposure,
     Kpi,
     Measure,
     PilotDefinition,
@@ -189,6 +190,7 @@ def test_excluded_windows_are_neither_used_nor_expected(store):
     assert (found.value, found.completeness) == (10.0, 1.0)
 
 
+AFTER = Exposure(event="other")
 WRONG = [
     (kpi("pm10", statistic="percentile"), "percentile"),
     (kpi("pm10", statistic="percentile", percentile=120.0), "percentile"),
@@ -212,6 +214,11 @@ WRONG = [
     (kpi("pm10", target=-120.0, target_is="percent"), "target"),
     (kpi("pm10", target=5.0, target_is="change"), "target"),
     (kpi("pm10", control=["nobody"]), "control[0]"),
+    (kpi("pm10", after=AFTER), "after"),  # without a phase nobody knows which days are compared
+    (kpi("pm10", after=AFTER, control=["street"]), "control"),
+    (kpi("pm10", after=AFTER, compare=Comparison("ratio", Measure(quantity="pm10"))), "compare"),
+    (kpi("pm10", after=AFTER, statistic="max"), "statistic"),
+    (kpi("pm10", after=AFTER, target=20.0), "target"),
 ]  # fmt: skip
 
 
