@@ -101,11 +101,10 @@ class Directory:
             if self._sorted is None:
                 self._sorted = sorted(self._ids.items())
             named = self._sorted
-            wanted = (select.pilots, select.devices, select.quantities)
-            for part, names in enumerate(wanted):
-                if names is not None:
-                    allowed = frozenset(names)
-                    named = [entry for entry in named if entry[0][part] in allowed]
+            asked = enumerate((select.pilots, select.devices, select.quantities))
+            wanted = [(frozenset(names), part) for part, names in asked if names is not None]
+            for allowed, part in sorted(wanted, key=lambda one: len(one[0])):  # few names leave little for the rest
+                named = [entry for entry in named if entry[0][part] in allowed]
         ids = np.array([id for _, id in named], np.int32)
         return ids[self.rows[ids] > 0]
 

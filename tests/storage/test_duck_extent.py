@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from techport_storage import duck_read
 from techport_storage.duck import DuckStore
 from techport_storage.extent import KnowsExtent
 from techport_storage.model import Batch, Query, Selection, Stream
@@ -113,3 +114,21 @@ def test_rows_are_found_in_whichever_table_they_are(store: DuckStore, path: Path
         assert values(again, 0, 10) == sorted([*expected, (5, 4.0)])
     finally:
         again.close()
+
+
+def test_a_slow_reader_holds_up_nobody(store: DuckStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rows go on being written and sorted in while somebody takes long over an answer, which stays as it was."""
+    monkeypatch.setattr(duck_read, "SLICE", 100)
+    put(store, A, range(2000))
+    compact(store)
+    with store.read(Query(select=OF_A)) as slow:
+        taken = slow.read_next_batch().num_rows
+        for begin in range(2000, 12_000, 1000):
+            put(store, A, range(begin, begin + 1000))
+        put(store, A, range(5, 6), 9.0)  # one that replaces what is still to be read
+        assert store.extent(OF_A).readings >= 12_000
+        with store.read(Query(select=OF_A)) as quick:
+            assert quick.read_all().num_rows == 12_000
+        rest = slow.read_all()
+    assert taken + rest.num_rows == 2000
+    assert rest["value"].to_pylist() == [1.0] * rest.num_rows
