@@ -1,7 +1,7 @@
 """Looks for messages that make a decoder do anything but raise BadMessage or give sound findings.
 
     uv run --group fuzz python benchmarks/fuzz_decoders.py sparkplug-b --seconds 300
-    uv run --group fuzz python benchmarks/fuzz_decoders.py --all --seconds 300      # one after the other, and a table
+    uv run --group fuzz python benchmarks/fuzz_decoders.py --seconds 300      # all, one after the other, and a table
 
 Coverage-guided (atheris). What is fuzzed is a short conversation, topics and payloads, because some decoders remember;
 it begins with the committed cases and their own earlier messages. Where a payload is JSON, two changes in three are
@@ -146,10 +146,10 @@ def fuzz(form: str, seconds: int, corpus: Path) -> None:
     atheris.Fuzz()
 
 
-def campaign(seconds: int, folder: Path) -> None:
+def campaign(formats: list[str], seconds: int, folder: Path) -> None:
     """Each format in a process of its own; prints a table."""
     print("| format | messages | s | CPU s | edges | found |\n|---|---:|---:|---:|---:|---|", flush=True)
-    for form in sorted(make_decoders()):
+    for form in formats:
         log = folder / f"{form}.log"
         folder.mkdir(parents=True, exist_ok=True)
         with log.open("wb") as out:
@@ -171,20 +171,20 @@ def campaign(seconds: int, folder: Path) -> None:
 
 def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    arguments.add_argument("format", nargs="?", choices=sorted(make_decoders()))
-    arguments.add_argument("--all", action="store_true", help="every format, one after the other")
+    arguments.add_argument("formats", nargs="*", help="default: all")
     arguments.add_argument("--seconds", type=int, default=300, help="for each format")
-    arguments.add_argument("--corpus", type=Path, help="folder of the corpus; with --all, of all of them")
+    arguments.add_argument("--corpus", type=Path, help="folder of the corpus; for several formats, of all of them")
     arguments.add_argument("--replay", type=Path, help="run this one file of the format and end")
     chosen = arguments.parse_args()
-    if chosen.all:
-        campaign(chosen.seconds, chosen.corpus or Path(".fuzz"))
-    elif chosen.format is None:
-        arguments.error("name a format, or --all")
+    known = sorted(make_decoders())
+    if unknown := set(chosen.formats) - set(known):
+        arguments.error(f"there is no format {', '.join(unknown)}; there are {', '.join(known)}")
+    if len(chosen.formats) != 1:
+        campaign(chosen.formats or known, chosen.seconds, chosen.corpus or Path(".fuzz"))
     elif chosen.replay:
-        check(chosen.format, chosen.replay.read_bytes())
+        check(chosen.formats[0], chosen.replay.read_bytes())
     else:
-        fuzz(chosen.format, chosen.seconds, chosen.corpus or Path(".fuzz") / chosen.format)
+        fuzz(chosen.formats[0], chosen.seconds, chosen.corpus or Path(".fuzz") / chosen.formats[0])
 
 
 if __name__ == "__main__":

@@ -25,7 +25,7 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from concurrent.futures import Future
 from typing import Any
 
@@ -89,7 +89,7 @@ class EmbeddedBroker:
     def settle(self, messages: Sequence[Message]) -> None:
         self._call_broker(self._release, [message.id for message in messages])
 
-    def subscribe(self, topics: Sequence[str]) -> None:
+    def subscribe(self, topics: Sequence[str], described: Collection[str] = ()) -> None:
         matcher = MQTTMatcher()  # type: ignore[no-untyped-call]
         for topic in topics:
             matcher[topic] = True

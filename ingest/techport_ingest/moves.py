@@ -63,12 +63,12 @@ class Moves:
 
 def _reports(batch: Batch, snapshot: Snapshot) -> Iterator[tuple[str, str, Micros, Position]]:
     """Latitude and longitude of one device and time, where its pilot wants to know, in order of time."""
+    wanted = {pilot: view.devices for pilot, view in snapshot.pilots.items() if view.moves is not None}
+    if not wanted:
+        return
     halves: dict[tuple[str, str, Micros], dict[str, float]] = {}
     for number, (pilot, device, quantity) in enumerate(batch.streams):
-        if quantity not in ("latitude", "longitude"):
-            continue
-        view = snapshot.pilot(pilot)
-        if view is None or view.moves is None or device not in view.devices:
+        if quantity not in ("latitude", "longitude") or device not in wanted.get(pilot, ()):
             continue
         for row in (batch.stream == number).nonzero()[0].tolist():
             halves.setdefault((pilot, device, int(batch.time[row])), {})[quantity] = float(batch.value[row])

@@ -17,7 +17,7 @@ import random
 import threading
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import structlog
@@ -43,6 +43,7 @@ class PahoSource:
     def __init__(self, settings: MqttSettings) -> None:
         self._settings = settings
         self._topics = settings.topics
+        self._undescribed: set[str] = set()  # filters whose retained messages this process has still to get
         self._arrived: deque[Message] = deque()
         self._something_arrived = threading.Event()
         self._connection = 0  # counts connections: the generation that a packet number belongs to
@@ -93,8 +94,9 @@ class PahoSource:
                 if handle >> (_MID_BITS + _QOS_BITS) == current and (handle >> _MID_BITS) & 3:
                     acknowledge(handle & 0xFFFF, (handle >> _MID_BITS) & 3)
 
-    def subscribe(self, topics: Sequence[str]) -> None:
+    def subscribe(self, topics: Sequence[str], described: Collection[str] = ()) -> None:
         before, self._topics = self._topics, tuple(topics)
+        self._undescribed |= set(described) - set(before)
         fresh = [topic for topic in topics if topic not in before]
         stale = [topic for topic in before if topic not in topics]
         # Not connected: the next connection asks for all of them. What an earlier run subscribed to and nobody wants
@@ -180,12 +182,21 @@ class PahoSource:
             self._client.unsubscribe(names)
             return
         if self._settings.protocol == "5":
-            # Retained values are asked for with a new subscription only, not again at every reconnect.
-            shared = self._settings.share is not None
-            handling = SubscribeOptions.RETAIN_DO_NOT_SEND if shared else SubscribeOptions.RETAIN_SEND_IF_NEW_SUB
-            self._client.subscribe([(name, SubscribeOptions(qos=1, retainHandling=handling)) for name in names])
+            options = [SubscribeOptions(qos=1, retainHandling=self._retained(topic)) for topic in topics]
+            self._client.subscribe(list(zip(names, options, strict=True)))
         else:
             self._client.subscribe([(name, 1) for name in names])
+
+    def _retained(self, topic: str) -> int:
+        """Retained values are asked for with a new subscription only, not again at every reconnect; descriptions once
+        by every process.
+        """
+        if self._settings.share is not None:
+            return int(SubscribeOptions.RETAIN_DO_NOT_SEND)
+        if topic in self._undescribed:
+            self._undescribed.discard(topic)
+            return int(SubscribeOptions.RETAIN_SEND_ON_SUBSCRIBE)
+        return int(SubscribeOptions.RETAIN_SEND_IF_NEW_SUB)
 
     def _shared(self, topics: Sequence[str]) -> list[str]:
         """The filters, divided among the workers of the group where there is one."""

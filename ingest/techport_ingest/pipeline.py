@@ -168,7 +168,7 @@ class Pipeline:
         """Listen to the topics that the pilots name."""
         topics = self._reader.use(snapshot)
         if topics is not None:
-            self._source.subscribe(topics)
+            self._source.subscribe(topics, self._reader.described)
             self._listening = topics
 
     # -- write -----------------------------------------------------------------------------------------------------

@@ -27,6 +27,11 @@ class Reader:
         """Read with the pilots of this snapshot; the topic filters to subscribe to, if they may have changed."""
         return self._router.topics if self._router.use(snapshot) else None
 
+    @property
+    def described(self) -> frozenset[str]:
+        """See Router.described."""
+        return self._router.described
+
     def read(self, messages: Iterable[Message], snapshot: Snapshot) -> Columns:
         """Every message's values, problems and ignored parts."""
         columns = Columns(snapshot, self._units)

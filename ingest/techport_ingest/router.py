@@ -22,6 +22,9 @@ OWN = "own"
 
 NATIVE_TOPICS = "pilots/#"
 
+_DESCRIBED = ("homie",)
+"""Formats in which devices describe themselves once, in retained messages."""
+
 
 class Route(msgspec.Struct, frozen=True, gc=False):
     pilot: str
@@ -70,6 +73,12 @@ class Router:
     def topics(self) -> tuple[str, ...]:
         """The filters to subscribe to, none of which another one covers."""
         return essential((NATIVE_TOPICS, *(source.definition.topic for source in self._sources.values())))
+
+    @property
+    def described(self) -> frozenset[str]:
+        """Those of the topics where retained messages say what the others mean."""
+        speaking = [one.definition.topic for one in self._sources.values() if one.definition.format in _DESCRIBED]
+        return frozenset(topic for topic in self.topics if any(topic == one or _covers(topic, one) for one in speaking))
 
     def route(self, topic: str) -> Route | None:
         """The route of a topic, or None for a topic that nobody described."""

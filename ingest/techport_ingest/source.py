@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Protocol
 
 from techport_ingest.message import Message
@@ -25,8 +25,12 @@ class Source(Protocol):
         back).
         """
 
-    def subscribe(self, topics: Sequence[str]) -> None:
-        """Receive what fits these filters from now on, instead of those before; the same again costs nothing."""
+    def subscribe(self, topics: Sequence[str], described: Collection[str] = ()) -> None:
+        """Receive what fits these filters from now on, instead of those before; the same again costs nothing.
+
+        `described` are those among them where retained messages say what the others mean: a process that has just
+        started gets these once more, though its session has had them.
+        """
 
     @property
     def connected(self) -> bool: ...

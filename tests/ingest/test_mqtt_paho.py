@@ -95,6 +95,26 @@ def test_retained_messages_come_once_and_are_marked(port: int, device: Client) -
     again.close()
 
 
+def test_descriptions_come_again_to_a_process_that_has_just_started(port: int, device: Client) -> None:
+    device.publish("homie/pump/node/flow/$unit", b"l/h", qos=1, retain=True).wait_for_publish(10)
+    device.publish("tele/plug/LWT", b"Online", qos=1, retain=True).wait_for_publish(10)
+    filters, described = ("pilots/#", "tele/#", "homie/#"), ("homie/#",)
+    source = paho_source(port)
+    source.subscribe(filters, described)
+    first = receive(source, 2)
+    source.settle(first)
+    source.close()
+    again = paho_source(port)
+    again.subscribe(filters, described)
+    [message] = receive(again, 1)
+    assert message.topic == "homie/pump/node/flow/$unit"
+    assert message.retained
+    again.settle([message])
+    again.subscribe(filters, described)
+    assert again.receive(0.5) == [], "once a process"
+    again.close()
+
+
 def test_a_password_is_not_shown() -> None:
     assert "secret" not in repr(MqttSettings(client_id="a", username="u", password="secret"))
 

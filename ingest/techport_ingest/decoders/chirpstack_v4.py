@@ -16,7 +16,7 @@ from typing import Any
 
 import msgspec
 
-from techport_ingest.decoders.common import device_id, json_kind, location, not_json, place
+from techport_ingest.decoders.common import device_id, json_kind, json_struct, location, place
 from techport_ingest.decoders.lorawan import FirstHeard, PayloadCodec, apply_codec, no_object, object_values
 from techport_ingest.decoders.times import micros
 from techport_ingest.message import BadMessage, DeviceEvent, Found, Ignored, Message
@@ -55,10 +55,7 @@ class ChirpStack:
 
     def __call__(self, message: Message, device: str) -> list[Found]:
         """Raises BadMessage."""
-        try:
-            event = self._parser.decode(message.payload)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            raise not_json(message.payload, error) from None
+        event = json_struct(self._parser, message.payload)
         device = device_id(event.device_info.dev_eui)
         time = micros(event.time) if event.time else None
         kind = message.topic.rpartition("/")[2]

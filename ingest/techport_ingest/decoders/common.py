@@ -6,12 +6,14 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
 from techport_ingest.message import BadMessage, DeviceEvent, Found, Ignored, Message, Observed
 from techport_storage.model import Micros
+
+T = TypeVar("T")
 
 MOST_VALUES = 10_000
 """More values than this in one message are no reading of a device: refused, so that a decoder's memory stays
@@ -29,6 +31,14 @@ def json_document(payload: bytes) -> Any:
     """The JSON value of a payload. Raises BadMessage that says why it is none."""
     try:
         return msgspec.json.decode(payload)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise not_json(payload, error) from None
+
+
+def json_struct(parser: msgspec.json.Decoder[T], payload: bytes) -> T:
+    """The payload as the parser's type; parts that the type does not name are passed over. Raises BadMessage."""
+    try:
+        return parser.decode(payload)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise not_json(payload, error) from None
 

@@ -33,40 +33,17 @@ VALUES = MappingProxyType(
     }
 )  # fmt: skip
 _MEASURING = frozenset(
-    [
-        "switch",
-        "cover",
-        "light",
-        "rgb",
-        "rgbw",
-        "cct",
-        "input",
-        "em",
-        "em1",
-        "emdata",
-        "em1data",
-        "pm1",
-        "temperature",
-        "humidity",
-        "illuminance",
-        "voltmeter",
-        "devicepower",
-        "smoke",
-        "flood",
-        "presence",
-    ]
-)
+    (
+        "switch", "cover", "light", "rgb", "rgbw", "cct", "input", "em", "em1", "emdata", "em1data", "pm1",
+        "temperature", "humidity", "illuminance", "voltmeter", "devicepower", "smoke", "flood", "presence",
+    )
+)  # fmt: skip
 _NOT_MEASURED = frozenset(
     (
-        "source",
-        "tF",
-        "temperature.tF",
-        "aenergy.minute_ts",
-        "ret_aenergy.minute_ts",
-        "timer_started_at",
+        "source", "tF", "temperature.tF", "aenergy.minute_ts", "ret_aenergy.minute_ts", "timer_started_at",
         "timer_duration",
     )
-)
+)  # fmt: skip
 _PHASES = frozenset("abcn")
 _SHAPE = (
     "Subscribe to <device>/events/rpc, or to <device>/status/#, of a Shelly with generic status updates switched on"

@@ -17,7 +17,7 @@ from typing import Any
 
 import msgspec
 
-from techport_ingest.decoders.common import device_id, json_kind, leaves, location, not_json, place
+from techport_ingest.decoders.common import device_id, json_kind, json_struct, leaves, location, place
 from techport_ingest.decoders.lorawan import (
     FirstHeard,
     PayloadCodec,
@@ -105,10 +105,7 @@ class TheThingsStack:
 
     def __call__(self, message: Message, device: str) -> list[Found]:
         """Raises BadMessage."""
-        try:
-            envelope = self._parser.decode(message.payload)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            raise not_json(message.payload, error) from None
+        envelope = json_struct(self._parser, message.payload)
         device = device_id(envelope.end_device_ids.device_id)
         uplink = envelope.uplink_message or envelope.uplink_normalized
         if uplink is None:
