@@ -60,7 +60,7 @@ Dress = Callable[[pa.RecordBatch], pa.RecordBatch]
 ROWS_AT_ONCE = 10_000
 ROW_GROUP = 100_000
 _FORMULA = "^[=+\\-@\t\r]"
-_NUMBER = "^[+-][0-9.,:e+-]*$"  # a negative number with a comma, an offset from UTC
+_NUMBER = "^[+-][0-9]+([.,][0-9]+)?(e[+-]?[0-9]+)?$|^[+-][0-9]{2}:[0-9]{2}$"  # a negative one, an offset from UTC
 
 
 def choose(format: str | None, accept: str) -> Format:
