@@ -8,7 +8,7 @@ SYNC := UV_PYTHON_DOWNLOADS=never $(UV) sync --quiet --frozen --python $(PYTHON)
 RUN := .venv/bin
 VENDOR := dashboards/techport_dashboards/static/vendor
 
-.PHONY: demo test lint assets install install-dev system-packages clean
+.PHONY: demo test lint fuzz-api assets install install-dev system-packages clean
 
 demo: install assets
 	@$(RUN)/techport demo $(ARGS)
@@ -21,6 +21,10 @@ lint: install-dev
 	$(RUN)/ruff format --check .
 	$(RUN)/mypy
 	$(RUN)/lint-imports
+
+# What its own description allows, asked of the API at length.
+fuzz-api: install-dev
+	TECHPORT_FUZZ_EXAMPLES=500 $(RUN)/pytest tests/dashboards/test_fuzz.py
 
 install: $(UV)
 	@$(SYNC) --no-dev --inexact

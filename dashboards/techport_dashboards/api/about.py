@@ -40,8 +40,9 @@ async def live(request: Request, viewer: Allowed, parameters: Annotated[LivePara
 @router.get("/openapi.json", include_in_schema=False)
 async def describe(request: Request, viewer: Allowed) -> JSONResponse:
     """This API's OpenAPI description, with examples of what there is here."""
-    known = await run_in_threadpool(openapi.here, services_of(request), viewer)
-    return JSONResponse(openapi.finished(request.app.openapi(), known))
+    services = services_of(request)
+    known = await run_in_threadpool(openapi.here, services, viewer)
+    return JSONResponse(openapi.finished(request.app.openapi(), known, services.settings.max_page_size))
 
 
 class KindItem(BaseModel):

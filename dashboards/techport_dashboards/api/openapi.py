@@ -128,8 +128,8 @@ def here(services: Services, viewer: Viewer) -> Here:
     return Here(found)
 
 
-def finished(description: Mapping[str, Any], here: Here) -> dict[str, Any]:
-    """The framework's description with all that is missing there. The one given stays as it is."""
+def finished(description: Mapping[str, Any], here: Here, most: int = 50_000) -> dict[str, Any]:
+    """The framework's description with all that is missing there; `most` items are in one answer."""
     whole: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(description))
     recorded = msgspec.json.decode(RECORDED.read_bytes())
     components = whole["components"]["schemas"]
@@ -139,6 +139,9 @@ def finished(description: Mapping[str, Any], here: Here) -> dict[str, Any]:
         operation["operationId"] = re.sub(r"\W+", "-", key.replace("/api/v1", "")).strip("-")
         for parameter in operation.get("parameters", []):
             _parameter(parameter, address, here)
+            if parameter["name"] == "limit":
+                for one in parameter["schema"].get("anyOf", [parameter["schema"]]):
+                    one.update({"maximum": most} if one.get("type") == "integer" and "maximum" not in one else {})
         if "requestBody" in operation:
             _body(operation["requestBody"], components, here)
         responses = operation["responses"]

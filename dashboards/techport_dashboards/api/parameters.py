@@ -8,6 +8,7 @@ from pydantic import Field
 
 from techport_dashboards.api.schema import Choice, Names
 from techport_dashboards.errors import Problem
+from techport_dashboards.formats import MEDIA_TYPES
 from techport_dashboards.queries import Question
 from techport_dashboards.shaping import MOST_POINTS, Fill, Shape
 from techport_pilots.durations import interval_micros
@@ -67,7 +68,8 @@ class ReadingsParameters(Choice):
         None,
         max_length=40,
         description="json, ndjson, csv, csv-nb (semicolons and decimal commas), parquet or arrow; instead of Accept.",
-        examples=["json", "ndjson", "csv", "csv-nb", "parquet", "arrow"],
+        examples=list(MEDIA_TYPES),
+        json_schema_extra={"enum": [*MEDIA_TYPES, None]},
     )
 
     def question(self, limit: int | None = None) -> Question:

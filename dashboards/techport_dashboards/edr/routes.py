@@ -40,6 +40,9 @@ CONFORMANCE = [
 GEOJSON = "application/geo+json"
 OPENAPI = "application/vnd.oai.openapi+json;version=3.1"
 BBOX = "10.36,63.40,10.44,63.44"
+JSON, SYSTEMS = ("json", "application/json"), ("CRS84", CRS84)
+PLACES, DATA = ("GeoJSON", GEOJSON, "json"), (COVERAGE_JSON, COVERAGE, "json")
+"""What `f` and `crs` may say."""
 NEAREST = 1_000.0
 """Metres within which a position is answered by the nearest device."""
 _DATETIME = "2026-11-01T00:00:00Z/2026-11-02T00:00:00Z, ../2026-11-02T00:00:00Z or 2026-11-01T00:00:00Z/.."
@@ -48,12 +51,20 @@ _DATETIME = "2026-11-01T00:00:00Z/2026-11-02T00:00:00Z, ../2026-11-02T00:00:00Z 
 COVERAGES: dict[int | str, dict[str, Any]] = {200: {"content": {COVERAGE: {"schema": {"type": "object"}}}}}
 
 
+def _one_of(accepted: tuple[str, ...]) -> Any:
+    """The description names them all; what is none of them is refused in words of our own."""
+    schema: dict[str, Any] = {"enum": [*accepted, None]}
+    return Field(
+        None, max_length=80, description=f"{accepted[0]} only.", examples=[accepted[0]], json_schema_extra=schema
+    )
+
+
 class PlainParameters(Parameters):
-    f: str | None = Field(None, max_length=40, description="json only.", examples=["json"])
+    f: str | None = _one_of(JSON)
 
     def check(self) -> None:
         """Raises Problem for a format that there is not."""
-        if self.f not in (None, "json", "application/json"):
+        if self.f not in (None, *JSON):
             raise Problem("bad-parameter", "Only one format.", parameter="f", example="json")
 
 
@@ -61,7 +72,7 @@ class PlaceParameters(Parameters):
     bbox: str | None = Field(
         None, max_length=200, description="West, south, east, north in degrees (WGS 84).", examples=[BBOX]
     )
-    f: str | None = Field(None, max_length=40, description="GeoJSON only.", examples=["GeoJSON"])
+    f: str | None = _one_of(PLACES)
 
 
 class DataParameters(Parameters):
@@ -79,10 +90,8 @@ class DataParameters(Parameters):
     parameter_names: str | None = Field(
         None, max_length=2000, description="The same, as OWSLib spells it.", examples=["pm10"]
     )
-    crs: str | None = Field(
-        None, max_length=80, description="CRS84 only: degrees east, then north.", examples=["CRS84"]
-    )
-    f: str | None = Field(None, max_length=80, description="CoverageJSON only.", examples=["CoverageJSON"])
+    crs: str | None = _one_of(SYSTEMS)
+    f: str | None = _one_of(DATA)
 
 
 class CoordsParameters(DataParameters):
@@ -156,7 +165,7 @@ async def locations(
     request: Request, viewer: Allowed, pilot: str, asked: Annotated[PlaceParameters, Query()]
 ) -> Response:
     """The devices as GeoJSON, with what each measures."""
-    if asked.f not in (None, "GeoJSON", GEOJSON, "json"):
+    if asked.f not in (None, *PLACES):
         raise Problem("bad-parameter", "Only one format.", parameter="f", example="GeoJSON")
     catalogue = await run_in_threadpool(services_of(request).catalogues.current)
     found = placed(catalogue, find_collection(catalogue, viewer, pilot).id)
@@ -213,9 +222,9 @@ async def area(request: Request, viewer: Allowed, pilot: str, asked: Annotated[C
 def _data(services: Services, viewer: Viewer, pilot: str, asked: DataParameters, choose: Any) -> Response:
     catalogue = services.catalogues.current()
     found = find_collection(catalogue, viewer, pilot)
-    if asked.crs not in (None, "CRS84", CRS84):
+    if asked.crs not in (None, *SYSTEMS):
         raise Problem("bad-parameter", "Only one system of coordinates.", parameter="crs", example="CRS84")
-    if asked.f not in (None, COVERAGE_JSON, COVERAGE, "json"):
+    if asked.f not in (None, *DATA):
         raise Problem("bad-parameter", "Only one format.", parameter="f", example="CoverageJSON")
     devices: list[DeviceInfo] = choose(placed(catalogue, found.id))
     if not devices:
