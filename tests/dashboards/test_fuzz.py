@@ -25,6 +25,7 @@ from tests.dashboards.test_openapi import ELSEWHERE
 from tests.dashboards.web import serving
 
 ENDLESS = "/api/v1/live"
+PATIENCE = 120  # seconds for one answer: machines may be busy
 SAYABLE = {"limit", "quality", "format", "f", "crs"}
 BOUNDED = settings(
     max_examples=int(os.environ.get("TECHPORT_FUZZ_EXAMPLES", "8")),
@@ -54,7 +55,7 @@ def test_whatever_is_asked(operations: list[Any]) -> None:
         @BOUNDED
         @given(case=operation.as_strategy())
         def asked(case: schemathesis.Case) -> None:
-            case.call_and_validate(excluded_checks=[positive_data_acceptance])
+            case.call_and_validate(excluded_checks=[positive_data_acceptance], timeout=PATIENCE)
 
         asked()
 
@@ -74,7 +75,7 @@ def test_what_the_description_allows_is_accepted(operations: list[Any]) -> None:
         @given(case=operation.as_strategy(path_parameters=names["path"]))
         def accepted(case: schemathesis.Case) -> None:
             case.query = {name: value for name, value in (case.query or {}).items() if name in SAYABLE} | names["query"]
-            case.call_and_validate()
+            case.call_and_validate(timeout=PATIENCE)
 
         accepted()
 
