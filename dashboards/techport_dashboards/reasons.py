@@ -73,6 +73,10 @@ REASONS: dict[str, Reason] = {
 }
 
 
+ABOUT_MEANING = ("not-a-number", "unknown-unit", "wrong-unit", "bad-name", "nan", "number-too-large")
+"""Reasons that go away when the pilot's definition says what the field means, or that it is none."""
+
+
 def reason_of(code: str) -> Reason:
     """The words of a reason; its code where a newer ingest worker knows one that we do not."""
     return REASONS.get(code, Reason(code, ""))

@@ -20,14 +20,14 @@ from techport_dashboards.api.quarantine import let_go, mend_field, settled, wher
 from techport_dashboards.errors import Problem
 from techport_dashboards.forms import Form, form_of
 from techport_dashboards.raw import raw
-from techport_dashboards.reasons import reason_of
+from techport_dashboards.reasons import ABOUT_MEANING, reason_of
 from techport_dashboards.services import Services, services_of
 from techport_dashboards.templating import language_of, render
 from techport_pilots.mending import mendable
 from techport_pilots.model import PilotDefinition
 from techport_pilots.onboarding import UNKNOWN_DEVICE, as_id
 from techport_pilots.quantities import vocabulary_of
-from techport_pilots.quarantine import Count, Where
+from techport_pilots.quarantine import Count, Group, Where
 from techport_pilots.registry import Registry
 from techport_storage.model import Micros
 
@@ -132,13 +132,18 @@ def _values(registry: Registry, pilot: PilotDefinition, asked: QuarantineParamet
         "devices": sorted({one.device for one in counts}),
         "reasons": sorted({one.reason for one in counts}),
         "heat": heat(counts, times.now()),
-        "groups": [(group, raw(group.newest.payload), mendable(pilot, group.newest)) for group in groups],
+        "groups": [(group, raw(group.newest.payload), _by_meaning(pilot, group)) for group in groups],
         "page": page,
         "entries": [] if page is None else [(entry, raw(entry.payload)) for entry in page.items],
         "quantities": list(words),
         "known": words,
         "replay": None if asked.replay is None else registry.quarantine.outcome(asked.replay),
     }
+
+
+def _by_meaning(pilot: PilotDefinition, group: Group) -> bool:
+    """Whether saying what the field means can mend the group."""
+    return group.reason in ABOUT_MEANING and group.field is not None and mendable(pilot, group.newest)
 
 
 def heat(counts: list[Count], now: Micros) -> dict[str, Any]:
