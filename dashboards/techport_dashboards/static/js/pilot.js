@@ -118,6 +118,7 @@ async function take(button, chart) {
 }
 
 firstChart.then(async () => {
+  if (navigator.connection?.saveData) return;  // then they come when somebody scrolls to them, or prints
   await new Promise((resolve) => setTimeout(resolve, IDLE));
   await complete(charts);
   for (const chart of charts) if (!chart.drawn) await chart.draw();
