@@ -37,6 +37,8 @@ SCRIPT_MESSAGES: tuple[str, ...] = (
     "no readings here",
     "Add an event here",
     "written down",
+    "delete",
+    "really delete?",
     "taken back",
     "link copied",
     "data copied",

@@ -9,6 +9,8 @@ from urllib.parse import parse_qs, urlsplit
 
 from playwright.sync_api import Locator, Page, expect
 
+from techport_pilots.events import add_event
+from techport_pilots.model import Event, Text
 from tests.browser.conftest import Visit
 from tests.browser.test_pages import PHONE, PILOT, barriers, drawn
 from tests.dashboards.web import City
@@ -138,6 +140,25 @@ def test_an_event_is_written_down_where_it_is_seen(visit: Visitor, city: City) -
     assert event.kind == "intervention"
     page.locator("#told button").click()
     expect(mark).not_to_be_attached()
+
+
+def test_an_event_can_be_deleted_later(visit: Visitor, city: City) -> None:
+    pilot = city.registry.pilot("school-air")
+    event = Event(dt.datetime.now(dt.UTC) - dt.timedelta(hours=2), "other", Text(nb="Feil dag"))
+    add_event(city.registry.engine, pilot, event, "test")
+    page = visit().open(PILOT)
+    figure = drawn(page)
+    mark = figure.locator(".annotation-text", has_text="Feil dag")
+    expect(mark).to_be_attached()
+    figure.locator(".plot").focus()
+    page.keyboard.press("Enter")
+    page.locator("#event .added summary").click()
+    button = page.locator("#event .added li", has_text="Feil dag").locator("button")
+    button.click()
+    expect(button).to_have_text("virkelig slette?")
+    button.click()
+    expect(mark).not_to_be_attached()
+    assert "Feil dag" not in [one.text.nb for one in city.registry.pilot("school-air").events]
 
 
 def test_every_chart_is_on_paper(visit: Visitor) -> None:

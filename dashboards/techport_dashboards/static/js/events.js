@@ -1,7 +1,7 @@
 // What happened, put on the time line from the chart where somebody saw it; and taken back if it was a mistake.
 
-import { t } from "./page.js";
-import { toText } from "./time.js";
+import { language, t } from "./page.js";
+import { shortTime, toText, wall } from "./time.js";
 
 const OFFERED = 20000;  // ms for which taking it back is offered
 
@@ -19,6 +19,38 @@ export function ask(chart, at, changed) {
   form.querySelector(".wrong").textContent = "";
   dialog.showModal();
   form.elements.kind.focus();
+  listAdded();
+}
+
+/** What was written down on the pages or the command line can be deleted; the definition file is changed in itself. */
+async function listAdded() {
+  const answer = await send("GET", form.dataset.address);
+  const found = answer.ok ? answer.body.items.filter(({ added }) => added !== null).reverse() : [];
+  const list = dialog.querySelector(".added");
+  list.hidden = !found.length;
+  list.querySelector("ul").replaceChildren(...found.map(entry));
+}
+
+function entry({ added, time, text }) {
+  const item = document.createElement("li");
+  const button = document.createElement("button");
+  button.type = "button";
+  button.className = "small";
+  button.textContent = t("delete");
+  button.addEventListener("click", async () => {
+    if (!button.dataset.sure) {
+      button.dataset.sure = "yes";
+      button.textContent = t("really delete?");
+      return;
+    }
+    const answer = await send("DELETE", `${form.dataset.address}/${added}`);
+    if (!answer.ok) { button.textContent = answer.detail; return; }
+    asked.changed();
+    listAdded();
+  });
+  const words = language === "en-GB" ? text.en : text.nb;
+  item.append(`${shortTime(toText(wall(Date.parse(time), asked.chart.zone)))}: ${words} `, button);
+  return item;
 }
 
 form.querySelector("[data-close]").addEventListener("click", () => dialog.close());
