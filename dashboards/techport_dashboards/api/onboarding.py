@@ -44,7 +44,7 @@ SECRET = {"Cache-Control": "no-store"}
 
 
 class MessagesParameters(Parameters):
-    after: int = Field(0, ge=0, description="`id` of the last message that you have.")
+    after: int = Field(0, ge=0, lt=2**63, description="`id` of the last message that you have.")
 
 
 @router.post("/devices", status_code=201, response_model=AddedDevice)
