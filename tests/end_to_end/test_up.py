@@ -123,7 +123,9 @@ def test_starting_the_demo_again_keeps_the_data(tmp_path: Path) -> None:
     platform = Platform(tmp_path, "demo", "--broker", "embedded", "--history", "0")
     with platform:
         rows = wait_until(lambda: len(_devices(items := platform.get("/api/v1/latest")["items"])) >= 40 and items, 60)
-        assert len(platform.get("/api/v1/pilots")["items"]) >= 5
+        pilots = platform.get("/api/v1/portfolio")["items"]
+        assert len(pilots) >= 5
+        assert {pilot["state"] for pilot in pilots} == {"running"}
         assert platform.interrupt() == 0
         platform.start()
         one = next(row for row in rows if row["quantity"] == "pm10")
