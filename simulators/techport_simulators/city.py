@@ -22,10 +22,12 @@ from techport_pilots.model import PilotDefinition
 from techport_simulators.devices import all_devices, micros
 from techport_simulators.faults import FaultPlan, FaultyDevice, Outgoing, bundle, no_faults
 from techport_simulators.gateway import Broker, Gateway
-from techport_simulators.physics import HOUR
+from techport_simulators.physics import DAY, HOUR, MINUTE
 from techport_simulators.truth import TruthLog
 
+_MICROSECOND = dt.timedelta(microseconds=1)
 _PATIENCE = 3.0  # seconds to wait for the last acknowledgements when the city is stopped
+_SELDOM = 5 * MINUTE  # devices that read no more often than this have the long history, which costs them little
 _WINDOW = 2000  # messages of a pilot that may wait for the broker; then the city waits too
 
 
@@ -63,6 +65,7 @@ def run_city(
     seed: int = 1,
     interval_override: dt.timedelta | None = None,
     backfill: dt.timedelta = dt.timedelta(0),
+    seldom_backfill: dt.timedelta = dt.timedelta(0),
     start: dt.datetime | None = None,
     speed: float = 1.0,
     faults: FaultPlan = no_faults,
@@ -76,9 +79,9 @@ def run_city(
     """Run the devices of `pilots` against the broker until `stop_event` is set; returns what went out.
 
     Every device publishes its newest reading at once; then the last `backfill` of history goes out beside the live
-    readings, newest first, which is what a store takes most easily. With a `start` in the past the city lives from
-    there, `speed` times as fast, until it reaches the present. `progress` is called about once a second, from
-    this thread.
+    readings, newest first, which is what a store takes most easily; then `seldom_backfill` of the devices that read
+    every five minutes or less often. With a `start` in the past the city lives from there, `speed` times as fast,
+    until it reaches the present. `progress` is called about once a second, from this thread.
     """
     stop = stop_event or threading.Event()
     broker = Broker(mqtt_host, port, username, password, ca)
@@ -88,7 +91,7 @@ def run_city(
     truth = TruthLog(truth_path) if truth_path is not None else None
     city = City(devices, gateways, Clock(began, speed), truth, stop)
     try:
-        city.run(began - round(backfill / dt.timedelta(microseconds=1)), progress)
+        city.run(began - backfill // _MICROSECOND, began - seldom_backfill // _MICROSECOND, progress)
     finally:
         deadline = time.monotonic() + _PATIENCE
         for gateway in gateways.values():
@@ -121,12 +124,15 @@ class City:
         self._schedule: list[tuple[int, int, FaultyDevice | Outgoing]] = []
         self._ties = 0
 
-    def run(self, history_from: int, report: Callable[[Progress], None] | None) -> None:
-        """Until stopped. `history_from` is the instant (µs) where filling in ends; the start of the city for none."""
+    def run(self, history_from: int, seldom_from: int, report: Callable[[Progress], None] | None) -> None:
+        """Until stopped. `history_from` is the instant (µs) where filling in ends; the start of the city for none.
+
+        `seldom_from`, if it is earlier, is where it ends for the devices that read seldom.
+        """
         for device in self._devices:
             self._plan(device.device.latest(self._clock.start), device)
-        history = self._history(history_from)
-        self.progress.history_done = 0.0 if history_from < self._clock.start else 1.0
+        history = self._history(history_from, seldom_from)
+        self.progress.history_done = 0.0 if min(history_from, seldom_from) < self._clock.start else 1.0
         reported = 0.0
         while not self._stop.is_set():
             if report is not None and time.monotonic() - reported >= 1.0:
@@ -160,21 +166,22 @@ class City:
                 self.progress.live += self._send(message)
         return True
 
-    def _history(self, until: int) -> Iterator[bool]:
-        """Fill in the past, an hour of one device at each step, newest hour first. Yields while there is more to do."""
+    def _history(self, until: int, seldom_until: int) -> Iterator[bool]:
+        """Fill in the past, newest first: an hour of one device at each step, then a day of each that reads seldom.
+
+        Yields while there is more to do.
+        """
         start = self._clock.start
-        hours = -((until - start) // HOUR)
-        for hour in range(hours):
-            for device in self._devices:
-                live = device.device.latest(start)
-                end = min(start - hour * HOUR, live)
-                begin = max(start - (hour + 1) * HOUR, until)
-                messages = device.messages(device.device.instants(begin, end), now=self._clock.now())
-                self._note(messages)
-                for message in bundle(messages):
-                    self.progress.history += self._send(message)
-                yield True
-            self.progress.history_done = (hour + 1) / hours
+        seldom = [device for device in self._devices if device.device.interval >= _SELDOM]
+        steps = [*_spans(self._devices, start, until, HOUR), *_spans(seldom, min(until, start), seldom_until, DAY)]
+        for done, (device, begin, end) in enumerate(steps, 1):
+            instants = device.device.instants(begin, min(end, device.device.latest(start)))
+            messages = device.messages(instants, now=self._clock.now())
+            self._note(messages)
+            for message in bundle(messages):
+                self.progress.history += self._send(message)
+            self.progress.history_done = done / len(steps)
+            yield True
 
     def _send(self, message: Outgoing) -> int:
         gateway = self._gateways[message.truth.pilot]
@@ -184,3 +191,12 @@ class City:
         if self._truth is not None:
             for message in messages:
                 self._truth.write(message.truth)
+
+
+def _spans(
+    devices: Sequence[FaultyDevice], start: int, until: int, width: int
+) -> Iterator[tuple[FaultyDevice, int, int]]:
+    """(device, begin, end) from `start` back to `until`, each device's newest `width` µs first."""
+    for end in range(start, until, -width):
+        for device in devices:
+            yield device, max(end - width, until), end

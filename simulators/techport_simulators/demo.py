@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import datetime as dt
+import re
 from importlib import resources
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 DEMO_PILOTS = ("school-air", "hospital-noise", "smart-bins", "campus-rooms", "elgeseter-bridge", "nidelva-water")
 """The simulated district, by file name without its ending."""
@@ -34,3 +37,35 @@ def _packaged(folder: str, name: str, ending: str) -> Path:
 def demo_definitions() -> list[Path]:
     """Definition files of the demo district: six pilots, 45 devices."""
     return [definition_path(name) for name in DEMO_PILOTS]
+
+
+SINCE = dt.timedelta(weeks=4)
+"""How long the interventions of a demo have been running on the day it is first started."""
+
+HISTORY = dt.timedelta(weeks=17)
+"""From then back to the beginning of the baseline."""
+
+_INTERVENTION = dt.date(2026, 11, 16)  # in the packaged definitions
+_TIME = re.compile(r"\b\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d[+-]\d\d:\d\d")
+
+
+def demo_in(folder: Path, today: dt.date) -> list[Path]:
+    """The demo's definitions with their dates moved, so that phases and events lie around today; in `folder`.
+
+    Written once: the next start finds the same definitions, and the pilots grow older.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    monday = today - dt.timedelta(days=today.weekday())
+    moved = monday - SINCE - _INTERVENTION
+    for source in demo_definitions():
+        there = folder / source.name
+        if not there.exists():
+            text = source.read_text(encoding="utf-8")
+            there.write_text(_TIME.sub(lambda time: _later(time[0], moved), text), encoding="utf-8")
+    return [folder / source.name for source in demo_definitions()]
+
+
+def _later(time: str, by: dt.timedelta) -> str:
+    """The same time of day in Trondheim on another date, with the offset of that date."""
+    wall = dt.datetime.fromisoformat(time).replace(tzinfo=None) + by
+    return wall.replace(tzinfo=ZoneInfo("Europe/Oslo")).isoformat()

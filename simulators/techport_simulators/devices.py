@@ -11,7 +11,8 @@ import numpy as np
 from techport_pilots.durations import interval_micros
 from techport_pilots.model import DeviceDefinition, PilotDefinition, StreamDefinition
 from techport_pilots.quantities import Quantity, vocabulary_of
-from techport_simulators.chance import Steps, key, uniform
+from techport_simulators.chance import Numbers, Steps, key, uniform
+from techport_simulators.effect import Effect, effect_of
 from techport_simulators.models import MODELS, wander
 from techport_simulators.physics import MINUTE, Moment
 from techport_simulators.place import Model, Place
@@ -29,6 +30,7 @@ _GROUPS: dict[str, tuple[float, float]] = {
     "campus": (0.2, 1.0),
     "bridge": (0.9, 0.6),
     "river": (0.0, 0.0),
+    "upstream": (0.0, 0.0),
     "tidal": (1.0, 0.0),  # where the fjord comes in
 }
 
@@ -41,6 +43,11 @@ class Sensor:
     model: Model
     place: Place
     decimals: int
+    effect: Effect | None = None
+
+    def read(self, at: Moment) -> Numbers:
+        values = self.model(at, self.place)
+        return np.round(values if self.effect is None else self.effect.on(at.time, values), self.decimals)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +83,7 @@ class Device:
         if len(time) == 0:
             return []
         at = Moment(time, self.seed)
-        columns = [(s.quantity, np.round(s.model(at, s.place), s.decimals), s.decimals) for s in self.sensors]
+        columns = [(s.quantity, s.read(at), s.decimals) for s in self.sensors]
         listed = [(name, c.tolist() if digits else c.astype(np.int64).tolist()) for name, c, digits in columns]
         return [{name: numbers[row] for name, numbers in listed} for row in range(len(time))]
 
@@ -128,7 +135,8 @@ def _sensor(
         interval=every,
         bounds=stream.range or (quantity.range if quantity and quantity.range else (0.0, 100.0)),
     )
-    return Sensor(stream.quantity, MODELS.get(name, wander), place, _decimals(quantity))
+    effect = effect_of(pilot, device, stream.quantity, quantity, place.bounds)
+    return Sensor(stream.quantity, MODELS.get(name, wander), place, _decimals(quantity), effect)
 
 
 def _decimals(quantity: Quantity | None) -> int:

@@ -25,6 +25,9 @@ def simulate(
     pilot: Annotated[list[Path] | None, typer.Option("--pilot", help="definition of the devices to simulate")] = None,
     seed: Annotated[int, typer.Option(help="the same seed gives the same readings")] = 1,
     history: Annotated[float, typer.Option(help="hours of history to publish beside the live readings")] = 0.0,
+    seldom_history: Annotated[
+        float, typer.Option(help="days of history of the devices that read every five minutes or less often")
+    ] = 0.0,
     every: Annotated[
         float | None, typer.Option(help="seconds between readings, instead of the definitions' own")
     ] = None,
@@ -48,7 +51,7 @@ def simulate(
         threading.Thread(target=_wait_for_end_of_input, args=(stop,), daemon=True).start()
     address = settings.mqtt_address
     with progress_bars() as bars:
-        bar = bars.add_task("history", total=1.0) if history else None
+        bar = bars.add_task("history", total=1.0) if history or seldom_history else None
 
         def report(state: CityProgress) -> None:
             if bar is not None:
@@ -61,6 +64,7 @@ def simulate(
             seed=seed,
             interval_override=dt.timedelta(seconds=every) if every else None,
             backfill=dt.timedelta(hours=history),
+            seldom_backfill=dt.timedelta(days=seldom_history),
             truth_path=truth,
             stop_event=stop,
             progress=report,

@@ -5,12 +5,13 @@ Each imports the parts that it runs when it runs them: a worker does not load th
 
 from __future__ import annotations
 
+import datetime as dt
 import os
 import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -55,13 +56,12 @@ def demo(
     history: Annotated[float, typer.Option(help="hours of history to publish on the first start")] = 24.0,
 ) -> None:
     """`up` with a simulated district of pilots and devices."""
-    from techport_simulators.demo import demo_definitions
+    from techport_simulators.demo import demo_in
 
     settings = begin(data=data, http=http, mqtt=mqtt, broker=broker)
     with hold(settings.data, "demo", settings.http, settings.mqtt):
-        definitions = demo_definitions()
-        district = _District(settings, definitions, seed, history)
-        _run_everything(settings, [*definitions, *(pilot or [])], district)
+        district = _District(settings, demo_in(settings.data / "demo", dt.date.today()), seed, history)
+        _run_everything(settings, pilot or [], district)
 
 
 def serve(
@@ -88,13 +88,16 @@ def import_pilots(registry: Registry, files: list[Path]) -> None:
         registry.import_pilot(read_definition(file), file.read_text(encoding="utf-8"), who="command line")
 
 
-def start_drafts(registry: Registry, pilots: Iterable[str]) -> None:
-    """Start those pilots that are drafts, so that the demo shows running ones."""
+def _settle(registry: Registry, definitions: list[Path]) -> None:
+    """Import and start the pilots of the demo that are not there yet; what was changed since stays as it is."""
     from techport_pilots import lifecycle
 
-    for pilot in pilots:
-        if registry.state(pilot) == "draft":
-            lifecycle.transition(registry.engine, registry.pilot(pilot), "running", "demo", "the demo shows it running")
+    there = {pilot.id for pilot in registry.pilots()}
+    new = [file for file in definitions if file.stem not in there]  # they are called as their files
+    import_pilots(registry, new)
+    for file in new:
+        pilot = registry.pilot(file.stem)
+        lifecycle.transition(registry.engine, pilot, "running", "demo", "the demo shows it running")
 
 
 def begin(**flags: object) -> Settings:
@@ -112,7 +115,7 @@ def _run_everything(settings: Settings, pilots: list[Path], district: _District 
     with platform.stores(settings) as parts:
         import_pilots(parts.registry, pilots)
         if district is not None:
-            start_drafts(parts.registry, district.pilots)
+            _settle(parts.registry, district.definitions)
         with (
             platform.broker(settings, parts.registry) as reached,
             platform.ingesting(settings, parts, reached, failed=interrupt) as pipeline,
@@ -127,6 +130,8 @@ class _District:
     """The simulated district: a process of its own that knows only the broker's address and the pilots' definitions."""
 
     def __init__(self, settings: Settings, definitions: list[Path], seed: int, history: float) -> None:
+        from techport_simulators.demo import HISTORY
+
         first_start = not (settings.data / "readings.duckdb").exists()
         self._command = [
             sys.executable,
@@ -139,8 +144,9 @@ class _District:
             "--seed",
             str(seed),
         ]
-        self._command += ["--history", str(history if first_start else 0)]
-        self.pilots = [file.stem for file in definitions]  # they are called as their files
+        if first_start:
+            self._command += ["--history", str(history), "--seldom-history", str(HISTORY.days)]
+        self.definitions = definitions
         for file in definitions:
             self._command += ["--pilot", str(file)]
 
