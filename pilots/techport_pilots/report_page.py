@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from functools import cache
 from typing import NamedTuple
@@ -13,7 +12,8 @@ from markupsafe import Markup
 from techport_pilots import report_plots
 from techport_pilots.completeness import Completeness
 from techport_pilots.evaluation import Evaluation, Interval
-from techport_pilots.kpi_time import WEEKDAYS, micros_of
+from techport_pilots.evaluation.reasons import adjusted_for
+from techport_pilots.kpi_time import micros_of
 from techport_pilots.model import DeviceDefinition, Kpi
 from techport_pilots.quantities import vocabulary_of
 from techport_pilots.report import Report, Result, year_of
@@ -28,7 +28,6 @@ class Row(NamedTuple):
     completeness: Completeness | None
 
 
-_MONTH = re.compile(r"\d{4}-\d{2}")
 MOST_DEVICES = 40  # rows of the quality table; more would bury the rest
 
 
@@ -92,7 +91,7 @@ def _shown(report: Report, result: Result, words: Words) -> dict[str, object]:
     quantity = vocabulary_of(report.pilot).lookup(kpi.quantity)
     if quantity is not None and quantity.kind == "state" and quantity.range == (0, 1) and kpi.statistic == "mean":
         as_share = True  # of the time in which it was so
-    unit = "%" if as_share else vocabulary_of(report.pilot).label(answer.unit)
+    unit = "%" if as_share else words.unit(vocabulary_of(report.pilot), answer.unit)
     unit = "" if unit == "1" else unit
 
     before, after = answer.baseline, answer.intervention
@@ -156,7 +155,9 @@ def _shown(report: Report, result: Result, words: Words) -> dict[str, object]:
         "completeness": " / ".join(words.share(side.completeness if side else None) for side in (before, after)),
         "plot": Markup(report_plots.days(report, result, words, unit, 100 if as_share else 1)),
         "effect": Markup(report_plots.effect(result, words)),
-        "adjusted_for": _adjusted_for(report, answer, words),
+        "adjusted_for": [
+            words.text(text).lower() for text in adjusted_for(answer.adjusted_for, vocabulary_of(report.pilot))
+        ],
     }
 
 
@@ -178,22 +179,6 @@ def _target(kpi: Kpi, words: Words, value: Callable[[float], str]) -> str | None
 
 def _range(interval: Interval | None, value: Callable[[float], str]) -> str:
     return "" if interval is None else f"{value(interval.low)} … {value(interval.high)}"
-
-
-def _adjusted_for(report: Report, answer: Evaluation, words: Words) -> list[str]:
-    """What the columns are, in the reader's language: the days of the week as one, a quantity's columns as one."""
-    vocabulary = vocabulary_of(report.pilot)
-
-    def said(column: str) -> str:
-        if column in WEEKDAYS:
-            return words("day of the week")
-        if _MONTH.fullmatch(column):
-            return words("month")
-        name = column.removesuffix(", day before").split(" (")[0]
-        quantity = vocabulary.lookup(name)
-        return words.text(quantity.title, name).lower() if quantity else words(name)
-
-    return list(dict.fromkeys(map(said, answer.adjusted_for)))
 
 
 def _devices(report: Report) -> list[Row]:

@@ -13,6 +13,7 @@ from babel.dates import format_date, format_datetime
 from babel.numbers import format_decimal
 
 from techport_pilots.model import Text
+from techport_pilots.quantities import Vocabulary
 from techport_pilots.texts import catalogue
 from techport_storage.model import Micros
 
@@ -53,6 +54,12 @@ class Words:
 
     def text(self, text: Text | None, default: str = "") -> str:
         return (text.get(self.code) if text else "") or default
+
+    def unit(self, vocabulary: Vocabulary, unit: str) -> str:
+        """As people write it; sums are per local day."""
+        if not unit.endswith("/d"):
+            return vocabulary.label(unit)
+        return f"{vocabulary.label(unit.removesuffix('/d'))} {self('per day')}".strip()
 
     def number(self, value: float, digits: int = 3) -> str:
         """With so many significant digits, no more than four decimals, and a true minus sign."""

@@ -17,7 +17,7 @@ from techport_dashboards.services import Services, services_of
 from techport_dashboards.templating import language_of, render
 from techport_pilots.evaluation import Evaluation, Interval
 from techport_pilots.model import Kpi, PilotDefinition
-from techport_pilots.quantities import vocabulary_of
+from techport_pilots.quantities import Vocabulary, vocabulary_of
 
 router = APIRouter()
 
@@ -72,7 +72,7 @@ def card_of(services: Services, pilot: PilotDefinition, kpi: Kpi, evaluation: Ev
     factor = 100.0 if share else 1.0
     known = words.lookup(kpi.quantity)
     decimals = known.decimals if known and not share else 1
-    unit = "%" if share else words.label(evaluation.unit)
+    unit = "%" if share else _unit(words, evaluation.unit, language)
 
     def number(value: float) -> str:
         return language.number(factor * value, decimals)
@@ -80,7 +80,8 @@ def card_of(services: Services, pilot: PilotDefinition, kpi: Kpi, evaluation: Ev
     def between(interval: Interval | None) -> str:
         return "" if interval is None else f"{number(interval.low)} – {number(interval.high)}"
 
-    now = evaluation.intervention if evaluation.intervention and evaluation.intervention.days else evaluation.baseline
+    measured = evaluation.intervention is not None and evaluation.intervention.value is not None
+    now = evaluation.intervention if measured else evaluation.baseline
     return Card(
         title=language.text(kpi.title, kpi.id),
         value="–" if now is None or now.value is None else number(now.value),
@@ -93,6 +94,13 @@ def card_of(services: Services, pilot: PilotDefinition, kpi: Kpi, evaluation: Ev
         completeness="" if now is None else f"{language.number(_floor(100 * now.completeness), 0)} %",
         reasons=[language.text(reason) for reason in evaluation.reasons],
     )
+
+
+def _unit(words: Vocabulary, unit: str, language: Language) -> str:
+    """As people write it; sums are per local day."""
+    if not unit.endswith("/d"):
+        return words.label(unit)
+    return f"{words.label(unit.removesuffix('/d'))} {language.gettext('per day')}".strip()
 
 
 def _target(kpi: Kpi, unit: str, factor: float, decimals: int, language: Language) -> str:

@@ -26,6 +26,7 @@ from techport_dashboards.pages.phase_figures import Group
 from techport_dashboards.queries import Question, answer
 from techport_dashboards.services import Services, services_of
 from techport_dashboards.templating import language_of, render
+from techport_pilots.evaluation.reasons import adjusted_for
 from techport_pilots.kpi import streams_of
 from techport_pilots.kpi_slots import COVER
 from techport_pilots.kpi_time import local, micros_of, wanted
@@ -138,7 +139,15 @@ async def difference(
     kpi = subject.kpi if parameters.device is None else _narrowed(subject.kpi, devices)
     evaluation = await run_in_threadpool(services.evaluations.one, found, kpi)
     card = card_of(services, found, kpi, evaluation, language)
-    return render(request, "phases_difference.html", language, card=card, evaluation=evaluation, subject=subject)
+    return render(
+        request,
+        "phases_difference.html",
+        language,
+        card=card,
+        evaluation=evaluation,
+        subject=subject,
+        adjusted=[language.text(text).lower() for text in adjusted_for(evaluation.adjusted_for, vocabulary_of(found))],
+    )
 
 
 def _subjects(catalogue: Catalogue, pilot: PilotDefinition) -> list[Subject]:

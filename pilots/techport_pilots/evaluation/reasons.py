@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
+from techport_pilots.kpi_time import WEEKDAYS
 from techport_pilots.model import Kpi, Phase, Text
+from techport_pilots.quantities import Vocabulary
+
+_MONTH = re.compile(r"\d{4}-\d{2}")
 
 
 def overlap(first: Phase, second: Phase) -> Text:
@@ -184,3 +189,18 @@ def method_of_scattered_days(kpi: Kpi) -> Text:
     nb.append("usikkerheten tar hensyn til at et døgn ligner på det forrige")
     en.append("the uncertainty allows for days that resemble the day before")
     return Text(nb="; ".join(nb) + ".", en="; ".join(en) + ".")
+
+
+def adjusted_for(columns: list[str], vocabulary: Vocabulary) -> list[Text]:
+    """What an evaluation's columns are, for people: the days of the week as one, a quantity's columns as one."""
+
+    def said(column: str) -> Text:
+        if column in WEEKDAYS:
+            return Text(nb="ukedag", en="day of the week")
+        if _MONTH.fullmatch(column):
+            return Text(nb="måned", en="month")
+        name = column.removesuffix(", day before").split(" (")[0]
+        quantity = vocabulary.lookup(name)
+        return quantity.title if quantity else Text(nb=name, en=name)
+
+    return list(dict.fromkeys(map(said, columns)))
