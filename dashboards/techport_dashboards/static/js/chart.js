@@ -168,9 +168,11 @@ export class Chart {
     this.drawnAt = performance.now();
     const colours = palette(look.paper);
     if (!this.data.lines.some((line) => line.x.length)) { this.say(t("no readings in this range")); return; }
-    if (!this.drawn) this.plot.replaceChildren();
+    const first = !this.begun;  // of several drawings at once, the first
+    if (first) this.plot.replaceChildren();
+    this.begun = true;
     await react(this.plot, traces(this.data, colours, this.colourOf), layout(this.data, colours, look), CONFIG);
-    if (!this.drawn) this.listen();
+    if (first) this.listen();
     this.drawn = true;
     this.figure.dataset.drawn = this.newest ?? "";
     this.figure.dataset.every = this.data.every ?? "";
@@ -201,8 +203,9 @@ export class Chart {
   }
 
   say(words) {
-    if (this.drawn) window.Plotly.purge(this.plot);
+    if (this.begun) window.Plotly.purge(this.plot);
     this.unlisten?.abort();
+    this.begun = false;
     this.drawn = false;
     const line = document.createElement("p");
     line.className = "wait";
