@@ -29,8 +29,8 @@ def city(tmp_path_factory: pytest.TempPathFactory) -> Iterator[City]:
 
 @pytest.fixture(scope="session")
 def address(city: City, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    packages = tmp_path_factory.mktemp("packages")
-    with serving(city.app(WebSettings(heartbeat=1.0, packages=packages))) as address:
+    packages, snapshots = (tmp_path_factory.mktemp(name) for name in ("packages", "snapshots"))
+    with serving(city.app(WebSettings(heartbeat=1.0, packages=packages, snapshots=snapshots))) as address:
         yield address
 
 
