@@ -130,6 +130,15 @@ FILTERS = {
     "toupper(concat(name,'x')) eq 'PORTX'": {"port"},
     "properties/group eq null": {"kran", "port"},
     "properties/device in ('port','dock')": {"port"},
+    "endswith(name,'rane') or indexof(name,'rt') eq 2": {"kran", "port"},
+    "substring(name,4) eq 'crane' and substring(name,0,3) eq 'The'": {"kran"},
+    "contains(tolower(name),'crane')": {"kran"},
+    "trim(concat(' ',name)) eq 'port'": {"port"},
+    "HistoricalLocations/Locations/location/type eq 'Point'": {"kran"},
+    "st_disjoint(Locations/location, geography'POINT(0 0)')": {"kran"},
+    "st_equals(Locations/location, geography'POINT(10.4 63.4385)')": {"kran"},
+    "st_relate(Locations/location, geography'POINT(10.4 63.4385)', 'T********')": {"kran"},
+    "geo.length(geography'LINESTRING(0 0,0 2)') eq 2": {"kran", "port"},
 }
 
 
@@ -148,6 +157,12 @@ async def test_filters_of_things(client: httpx.AsyncClient, text: str) -> None:
         ("result mul 2 sub 6 div 3 gt 144 and Datastream/properties/pilot eq 'stille'", 8),
         ("Datastream/ObservedProperty/name eq 'laeq' and hour(phenomenonTime) eq 5", 10),
         ("date(phenomenonTime) eq 2026-10-25", 120),
+        ("year(phenomenonTime) eq 2026 and month(phenomenonTime) eq 10 and day(phenomenonTime) eq 21", 120),
+        ("minute(phenomenonTime) eq 0 and second(phenomenonTime) eq 0 and result gt 73", 8),
+        ("fractionalseconds(phenomenonTime) gt 0.1234 and result gt 73", 8),
+        ("phenomenonTime lt now() and result gt 73", 8),
+        ("floor(result) eq 73 or ceiling(result) eq 75 or round(result) eq -5", 12),
+        ("result add 1 gt 74 and result mod 2 lt 2", 8),
         ("Datastream/Thing/Locations/location/type eq 'Point'", 2 * HOURS),
         ("resultQuality ne 0", 0),
         ("Datastream/name eq 'nobody'", 0),

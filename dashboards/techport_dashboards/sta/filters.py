@@ -181,12 +181,18 @@ def _member(owner: Any, name: str) -> Any:
     if owner is None:
         return None
     if isinstance(owner, list):
-        return _Many(_member(one, name) for one in owner)
+        return _Many(value for one in owner for value in _each(_member(one, name)))
     if isinstance(owner, Mapping):
         return owner.get(name)
     if callable(owner):  # another entity
         return _named(name, owner)
     return None
+
+
+def _each(found: Any) -> list[Any]:
+    """The entities or values that one member of a collection leads to; a list that is a value is one value."""
+    several = isinstance(found, _Many) or (isinstance(found, list) and all(map(callable, found)))
+    return found if several else [found]
 
 
 class _Many(list[Any]):
