@@ -106,7 +106,7 @@ def _embedded(settings: Settings, reach: MqttSettings, registry: Registry) -> tu
     listen = EmbeddedSettings(host=address.host, port=address.port, window=settings.inflight)
     gate = Gate(Credentials(registry.engine).all, address.host in LOOPBACK, own)
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(address.host, address.host)
-    known = msgspec.structs.replace(reach, host=host, username=own.username, password=own.password)
+    known = msgspec.structs.replace(reach, host=host, username=own.username, password=own.password, protocol="3.1.1")
     return EmbeddedBroker(listen, gate), known
 
 

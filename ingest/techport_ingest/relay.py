@@ -40,7 +40,7 @@ class Relay:
         self._client = Client(
             CallbackAPIVersion.VERSION2,
             client_id=f"{settings.client_id}-{secrets.token_hex(4)}",  # no session to come back to: no name to keep
-            protocol=MQTTProtocolVersion.MQTTv311,
+            protocol=MQTTProtocolVersion.MQTTv5 if settings.protocol == "5" else MQTTProtocolVersion.MQTTv311,
         )
         self._client.on_connect = self._on_connect
         self._client.on_disconnect = self._on_disconnect
@@ -100,8 +100,13 @@ class Relay:
     ) -> None:
         with self._lock:
             answer = self._waiting.pop(mid, None)
+        if reason.is_failure:  # MQTT 5 says it; with 3.1.1 a broker acknowledges what it throws away
+            log.error("the broker refused a message of ours", broker=self._where, reason=str(reason))
         if answer is not None and answer.set_running_or_notify_cancel():
-            answer.set_result(None)
+            if reason.is_failure:
+                answer.set_exception(BrokerAway(f"the broker refused the message: {reason}"))
+            else:
+                answer.set_result(None)
 
     def _give_up(self) -> None:
         with self._lock:

@@ -3,6 +3,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Literal
 
 import pytest
 from paho.mqtt.client import Client
@@ -63,7 +64,11 @@ def platform(request: pytest.FixtureRequest, tmp_path: Path, ingest: Ingest) -> 
         else:
             source = EmbeddedBroker(EmbeddedSettings(port=port), Gate(known, anonymous=False, own=OWN))
         closing.callback(ingest.stop)
-        relay = Relay(MqttSettings(client_id="test", port=port, username=OWN.username, password=OWN.password))
+        protocol: Literal["5", "3.1.1"] = "5" if request.param == "mosquitto" else "3.1.1"
+        reach = MqttSettings(
+            client_id="test", port=port, username=OWN.username, password=OWN.password, protocol=protocol
+        )
+        relay = Relay(reach)
         closing.callback(relay.close)
         eventually(lambda: relay.connected, "the relay is connected")
         ingest.start(source, tell=relay.tell)

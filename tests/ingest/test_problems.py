@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import msgspec
 import pytest
 from paho.mqtt.client import Client
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 
+from techport_ingest.broker import Mosquitto, MosquittoSettings, find_mosquitto
 from techport_ingest.decoders.sparkplug_b_pb2 import Payload
+from techport_ingest.mqtt_settings import MqttSettings
 from techport_ingest.notices import Notices
+from techport_ingest.relay import BrokerAway, Relay
 from techport_pilots.account import SetAside
 from techport_pilots.credentials import Credentials
 from tests.ingest.running import NOON, Ingest, eventually
+from tests.servers.mosquitto import free_port
 
 
 def listening(ingest: Ingest, port: int, device: str, five: bool) -> tuple[Client, list[dict[str, object]]]:
@@ -111,6 +116,31 @@ def test_a_sparkplug_node_whose_birth_is_not_known_is_asked_for_it_once() -> Non
     [command] = [payload for topic, payload in told if topic == "spBv1.0/plant/NCMD/edge"]
     [metric] = Payload.FromString(command).metrics
     assert (metric.name, metric.datatype, metric.boolean_value) == ("Node Control/Rebirth", 11, True)
+
+
+def test_a_message_that_the_broker_does_not_allow_is_not_taken_for_kept(tmp_path: Path) -> None:
+    """mosquitto acknowledges what it throws away; with MQTT 5 it says that it did."""
+    executable, port = find_mosquitto(), free_port()
+    assert executable is not None
+    (tmp_path / "access").write_text("topic write pilots/+/+/push/#\n")
+    settings = MosquittoSettings(
+        folder=tmp_path / "broker", executable=executable, port=port, extra=(f"acl_file {tmp_path / 'access'}",)
+    )
+    broker = Mosquitto(settings)
+    broker.start()
+    relay = Relay(MqttSettings(client_id="test", port=port))
+    try:
+        eventually(lambda: relay.connected, "the relay is connected")
+        relay.send("pilots/air/lamp-1/push/native", b"{}").result(20)
+        with pytest.raises(BrokerAway, match="Not authorized"):
+            relay.send("pilots/air/lamp-1/readings", b"{}").result(20)
+        broker.stop()
+        eventually(lambda: not relay.connected, "the broker is gone")
+        with pytest.raises(BrokerAway):
+            relay.send("pilots/air/lamp-1/push/native", b"{}").result(20)
+    finally:
+        relay.close()
+        broker.stop()
 
 
 @pytest.mark.parametrize("name", ["", "a/b", "+", "#", "a\0b", "$SYS", "x" * 300])
