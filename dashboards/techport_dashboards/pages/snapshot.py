@@ -13,6 +13,7 @@ from techport_dashboards.access import Viewer, allow
 from techport_dashboards.api.about_rows import SPDX
 from techport_dashboards.api.snapshots import find
 from techport_dashboards.frozen import Snapshot
+from techport_dashboards.i18n import Language
 from techport_dashboards.services import address_of, services_of
 from techport_dashboards.templating import language_of, render
 
@@ -35,7 +36,15 @@ async def page(request: Request, viewer: Annotated[Viewer, Depends(allow)], id: 
         span=citing.span(found, language),
         asked=_asked(found),
         licences=[(name, f"{SPDX}{name}.html" if " " not in name else "") for name in found.licences],
-        size=language.number(found.bytes / 1e6, 1),
+        size=_size(found.bytes, language),
+    )
+
+
+def _size(length: int, language: Language) -> str:
+    return (
+        f"{language.number(length / 1e6, 1)} MB"
+        if length >= 1e6
+        else f"{language.number(max(length, 1e3) / 1e3, 0)} kB"
     )
 
 
