@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import duckdb
 
@@ -34,6 +35,8 @@ FROM counted JOIN asked USING (stream) LEFT JOIN gaps USING (stream)
 """
 # Few distances are long: they are picked ($least) before anything is asked of them, which halves the time.
 
+COUNTED = 1_000_000  # readings that a window runs over at once
+
 
 def coverage(cursor: duckdb.DuckDBPyConnection, plan: Plan, intervals: Sequence[Micros]) -> dict[Stream, Coverage]:
     """Coverage of the streams of a plan without `every`, whose promised intervals run parallel to them.
@@ -42,7 +45,7 @@ def coverage(cursor: duckdb.DuckDBPyConnection, plan: Plan, intervals: Sequence[
     is cut in time is joined again.
     """
     found: dict[Stream, Coverage] = {}
-    for slice in plan.slices(None):
+    for slice in replace(plan, at_once=COUNTED).slices(None):
         ranks = slice.ranks
         promised = intervals[ranks.start : ranks.stop]
         for id, one in _select(cursor, plan.ids[ranks.start : ranks.stop], promised, slice.first, slice.last):

@@ -50,12 +50,14 @@ class Plan:
     oldest: NDArray[np.int64]
     newest: NDArray[np.int64]
     in_head: NDArray[np.int64]
+    at_once: int | None = None  # rows of a slice; None: as an answer is handed over
 
     @classmethod
     def of(cls, query: Query, directory: Directory) -> Plan:
         ids = directory.select(query.select)
         known = (directory.rows, directory.oldest, directory.newest, directory.in_head)
-        return cls(query, directory.names(ids), ids, *(array[ids] for array in known))
+        rows, oldest, newest, in_head = (array[ids] for array in known)
+        return cls(query, directory.names(ids), ids, rows, oldest, newest, in_head)
 
     @property
     def schema(self) -> pa.Schema:
@@ -136,7 +138,9 @@ class Plan:
         low, high = int(self.oldest[rank]), int(self.newest[rank])
         covered = max(0, min(high, last) - max(low, first) + 1)
         rows = float(self.rows[rank]) * covered / (high - low + 1)
-        most = SLICE if self.query.limit is None else min(SLICE, max(SMALLEST_SLICE, 2 * self.query.limit))
+        most = self.at_once or SLICE
+        if self.query.limit is not None:
+            most = min(most, max(SMALLEST_SLICE, 2 * self.query.limit))
         if self.query.every is None:
             return rows / most
         width = fixed_width(self.query.every)
