@@ -52,7 +52,7 @@ def questions(streams: int, days: int) -> Mapping[str, tuple[Question, int]]:
     }
 
 
-async def measure(question: Question, clients: int, seconds: float) -> list[float]:
+async def measure(question: Question, clients: int, seconds: float, pause: float) -> list[float]:
     """How long each answer took, ms."""
     taken: list[float] = []
     until = time.perf_counter() + seconds
@@ -69,16 +69,18 @@ async def measure(question: Question, clients: int, seconds: float) -> list[floa
                 raise SystemExit(f"{status}, {size} bytes: {path}")
             if time.perf_counter() > until:
                 break
+            if pause:
+                await asyncio.sleep(rng.expovariate(1 / pause))
         client.close()
 
     await asyncio.gather(*(ask(seed) for seed in range(clients)))
     return taken
 
 
-def report(name: str, question: Question, clients: int, seconds: float, server: Server) -> str:
-    asyncio.run(measure(question, clients, 0.2))
+def report(name: str, question: Question, clients: int, seconds: float, pause: float, server: Server) -> str:
+    asyncio.run(measure(question, clients, 0.2, 0.0))
     before, own = server.cpu(), time.process_time()
-    taken = asyncio.run(measure(question, clients, seconds))
+    taken = asyncio.run(measure(question, clients, seconds, pause))
     cpu, own = (server.cpu() - before) / len(taken) * 1000, (time.process_time() - own) / len(taken) * 1000
     median, p95 = np.percentile(taken, 50), np.percentile(taken, 95)
     return f"| {name} | {clients} | {len(taken)} | {median:.1f} | {p95:.1f} | {cpu:.2f} | {own:.2f} |"
@@ -89,6 +91,7 @@ def main() -> None:
     add_arguments(parser)
     parser.add_argument("--clients", type=int, default=8)
     parser.add_argument("--seconds", type=float, default=4.0)
+    parser.add_argument("--pause", type=float, default=0.0, help="seconds between a client's questions, in the mean")
     parser.add_argument("--only", default="", help="questions with that word in their name")
     options = parser.parse_args()
     asked = questions(options.streams, options.rows // (DAY // 10))
@@ -97,7 +100,11 @@ def main() -> None:
         for clients in dict.fromkeys((1, options.clients)):
             for name, (question, target) in asked.items():
                 if options.only in name:
-                    print(report(name, question, clients, options.seconds, server), f"{target} |", flush=True)
+                    print(
+                        report(name, question, clients, options.seconds, options.pause, server),
+                        f"{target} |",
+                        flush=True,
+                    )
         print(f"resident memory of the server: {server.resident():.0f} MB, at most {server.peak():.0f} MB")
 
 
