@@ -81,6 +81,12 @@ class Settings(BaseSettings):
     basemap: Path | None = Field(
         None, description="folder of GeoJSON outlines to draw under the map instead of our own"
     )
+    map_tiles: str = Field(
+        "",
+        description="address of a map tile with {z}, {x} and {y} in it, to draw instead of outlines; visitors' "
+        "browsers then ask that server",
+    )
+    map_attribution: str = Field("", description="whom the map thanks for its tiles, as their licence wants it")
     allow_remote: bool = Field(
         False, description="answer clients that are not on this machine; there are no accounts yet"
     )
@@ -127,6 +133,14 @@ class Settings(BaseSettings):
     @classmethod
     def _address(cls, text: str) -> str:
         return str(Address.parse(text))
+
+    @field_validator("map_tiles")
+    @classmethod
+    def _tiles(cls, text: str) -> str:
+        whole = re.fullmatch(r"https?://[A-Za-z0-9._-]+(:\d{1,5})?/[^\s\"'<>;]*", text)
+        if text and not (whole and all(part in text for part in ("{z}", "{x}", "{y}"))):
+            raise ValueError(f"{text!r} is no address of tiles: write https://tiles.example.org/{{z}}/{{x}}/{{y}}.png")
+        return text
 
     @field_validator("embed_sites")
     @classmethod

@@ -9,6 +9,7 @@ from techport.settings import Settings
 from techport_dashboards.app import create_app
 from techport_dashboards.server import WebServer
 from techport_dashboards.settings import BrokerPlace, Health, HealthCheck, NotTaken, Post, WebSettings, no_health
+from techport_dashboards.tiles import Tiles
 from techport_ingest.lint import explain
 from techport_ingest.pipeline import Pipeline
 from techport_ingest.relay import Relay
@@ -29,6 +30,7 @@ def web(settings: Settings, parts: Stores, health: HealthCheck = no_health, rela
             broker=_broker(settings),
             embed_sites=settings.embed_sites,
             basemap=settings.basemap,
+            map_tiles=Tiles(settings.map_tiles, settings.map_attribution) if settings.map_tiles else None,
             rate_limit=settings.rate_limit,
             query_seconds=settings.query_seconds,
             max_scan=settings.query_readings,

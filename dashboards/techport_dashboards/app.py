@@ -107,7 +107,7 @@ def create_app(
         app.include_router(router, dependencies=[Depends(access.allow)])
     app.add_middleware(Conditional)
     app.add_middleware(FairShare, limit=settings.rate_limit)
-    app.add_middleware(SecurityHeaders)
+    app.add_middleware(SecurityHeaders, tiles=settings.map_tiles)
     app.add_middleware(
         GZipMiddleware, compresslevel=5, exclude_content_types=(*DEFAULT_EXCLUDED_CONTENT_TYPES, PARQUET, ARROW)
     )

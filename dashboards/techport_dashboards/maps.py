@@ -9,6 +9,7 @@ from itertools import pairwise
 
 from techport_dashboards.basemap import Basemap, Ring
 from techport_dashboards.state import DeviceNow, StreamNow
+from techport_dashboards.tiles import Tile, Tiles, covering
 from techport_pilots.model import Position
 
 WIDTH, HEIGHT = 800.0, 520.0
@@ -39,6 +40,7 @@ class Drawing:
     beyond: list[DeviceNow]
     scale: tuple[float, str]  # length in the drawing, and what it stands for
     attribution: str
+    tiles: list[Tile]  # instead of land, districts and rivers
     width: float = WIDTH
     height: float = HEIGHT
 
@@ -86,18 +88,20 @@ class Outline:
     dots: list[tuple[float, float]]
     scale: tuple[float, str]
     attribution: str
+    tiles: list[Tile]
     width: float = WIDTH
     height: float = HEIGHT
 
 
-def outline(places: Sequence[Position], ground: Basemap) -> Outline:
+def outline(places: Sequence[Position], ground: Basemap, tiles: Tiles | None = None) -> Outline:
     near = [at for at in places if _is_near(at)]
     view = _fit(near)
     dots = [view(at.lon, at.lat) for at in near]
-    return Outline(*_ground(view, ground), dots, _scale(view), ground.attribution)
+    thanks = tiles.attribution if tiles else ground.attribution
+    return Outline(*_ground(view, ground, tiles), dots, _scale(view), thanks, _tiles(view, tiles))
 
 
-def draw(devices: Sequence[DeviceNow], ground: Basemap) -> Drawing:
+def draw(devices: Sequence[DeviceNow], ground: Basemap, tiles: Tiles | None = None) -> Drawing:
     """All devices that have a position, the frame fitted to those around the city."""
     placed = [(device, device.device.position) for device in devices if device.device.position]
     near = [(device, at) for device, at in placed if _is_near(at)]
@@ -105,7 +109,7 @@ def draw(devices: Sequence[DeviceNow], ground: Basemap) -> Drawing:
     taken: list[tuple[float, float, float, float]] = []
     spots = [(device, *view(at.lon, at.lat)) for device, at in near]
     taken += [(x - 8, y - 8, x + 8, y + 8) for _, x, y in spots]
-    land, districts, rivers = _ground(view, ground)
+    land, districts, rivers = _ground(view, ground, tiles)
     return Drawing(
         land=land,
         districts=districts,
@@ -114,12 +118,22 @@ def draw(devices: Sequence[DeviceNow], ground: Basemap) -> Drawing:
         devices=devices,
         beyond=[device for device, at in placed if not _is_near(at)],
         scale=_scale(view),
-        attribution=ground.attribution,
+        attribution=tiles.attribution if tiles else ground.attribution,
+        tiles=_tiles(view, tiles),
     )
 
 
-def _ground(view: Projection, ground: Basemap) -> tuple[list[str], list[str], list[str]]:
-    """Land, districts and rivers as paths."""
+def _tiles(view: Projection, tiles: Tiles | None) -> list[Tile]:
+    if tiles is None:
+        return []
+    east, south = view.west + WIDTH / view.per_lon, view.north - HEIGHT / view.per_lat
+    return covering(tiles, view, view.west, view.north, east, south, WIDTH)
+
+
+def _ground(view: Projection, ground: Basemap, tiles: Tiles | None) -> tuple[list[str], list[str], list[str]]:
+    """Land, districts and rivers as paths; none where tiles show them."""
+    if tiles is not None:
+        return [], [], []
     return (
         [view.path(ring, closed=True) for ring in ground.land],
         [view.path(ring, closed=True) for ring in ground.districts],

@@ -9,19 +9,21 @@ from prometheus_client import CollectorRegistry, Counter, Histogram
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from techport_dashboards.tiles import Tiles
 
-def content_policy(framed_by: str = "'self'") -> str:
-    """Which sources a page may use, and which sites may show it in a frame."""
+
+def content_policy(framed_by: str = "'self'", tiles: Tiles | None = None) -> str:
+    """Which sources a page may use, and which sites may show it in a frame. Only `tiles` come from elsewhere."""
+    pictures = f"'self' data: blob: {tiles.origin if tiles else ''}".rstrip()
     # Inline styles are what plotly.js draws with; scripts come from our own files only.
     return (
-        "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; "
+        f"default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src {pictures}; "
         "connect-src 'self'; font-src 'self'; manifest-src 'self'; "
         f"base-uri 'none'; form-action 'self'; frame-ancestors {framed_by}"
     )
 
 
 HEADERS = {
-    "Content-Security-Policy": content_policy(),
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "same-origin",
     "Permissions-Policy": "camera=(), microphone=(), geolocation=()",
@@ -30,16 +32,17 @@ HEADERS = {
 
 
 class SecurityHeaders:
-    """Adds HEADERS to every answer."""
+    """Adds HEADERS and the policy to every answer."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, tiles: Tiles | None = None) -> None:
         self._app = app
+        self._headers = {"Content-Security-Policy": content_policy(tiles=tiles), **HEADERS}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
-                for name, value in HEADERS.items():
+                for name, value in self._headers.items():
                     headers.setdefault(name, value)
             await send(message)
 

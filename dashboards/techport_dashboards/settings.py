@@ -7,6 +7,8 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from techport_dashboards.tiles import Tiles
+
 
 @dataclass(frozen=True, slots=True)
 class BrokerPlace:
@@ -39,6 +41,8 @@ class WebSettings:
     """When a reader's browser asks for none that we have."""
     basemap: Path | None = None
     """Folder with GeoJSON outlines; without it the map draws our own outline of Trondheim."""
+    map_tiles: Tiles | None = None
+    """A server of map tiles to draw instead of outlines; browsers then ask that server."""
     page_size: int = 1_000
     """Items of a JSON answer when the caller does not say."""
     max_page_size: int = 50_000

@@ -16,8 +16,9 @@ from techport_dashboards.catalogue import Catalogue
 from techport_dashboards.pages.clock import Clock
 from techport_dashboards.rows import runs
 from techport_pilots.kpi_statistics import energy_mean
+from techport_pilots.kpi_time import micros_of
 from techport_pilots.registry import StreamInfo
-from techport_storage.model import Aggregate, Every, Micros
+from techport_storage.model import Aggregate, Every, Micros, Stream
 
 GAP = 2.5  # expected intervals without a reading that break a line
 
@@ -56,6 +57,7 @@ class Line:
     high: NDArray[np.float64] | None
     count: int
     expected: Micros | None
+    moved: Sequence[Micros] = ()  # when its device came to another place
 
     @property
     def lowest(self) -> float:
@@ -93,18 +95,29 @@ def lines_of(table: pa.Table, catalogue: Catalogue, every: Every | None, how: Pr
                 None if high is None else high[part],
                 behind - first if counts is None else int(counts[part].sum()),
                 expected,
+                _moves(catalogue, stream),
             )
         )
     return found
 
 
+def _moves(catalogue: Catalogue, stream: Stream) -> list[Micros]:
+    pilot = catalogue.pilots.get(stream.pilot)
+    moved = [] if pilot is None else [e for e in pilot.events if e.kind == "moved" and e.device == stream.device]
+    return [micros_of(event.time, pilot.timezone) for event in moved] if pilot else []
+
+
 def with_gaps(line: Line) -> tuple[NDArray[np.int64], list[NDArray[np.float64] | None]]:
-    """The line's columns with a NaN wherever readings are missing, so that no stroke is drawn over a hole."""
+    """The line's columns with a NaN wherever readings are missing or the device was moved: no stroke is drawn there."""
     columns = [line.value, line.low, line.high]
-    if line.expected is None:
+    steps = np.diff(line.time)
+    long = steps > GAP * line.expected if line.expected is not None else np.zeros(len(steps), bool)
+    moves = np.searchsorted(line.time, np.asarray(line.moved, np.int64))
+    holes = np.union1d(np.flatnonzero(long) + 1, moves[(moves > 0) & (moves < len(line.time))]).astype(np.int64)
+    if not len(holes):
         return line.time, columns
-    holes = np.flatnonzero(np.diff(line.time) > GAP * line.expected) + 1
-    time = np.insert(line.time, holes, line.time[holes - 1] + line.expected)
+    step = steps[holes - 1] // 2 if line.expected is None else np.minimum(steps[holes - 1] // 2, line.expected)
+    time = np.insert(line.time, holes, line.time[holes - 1] + step)
     return time, [None if column is None else np.insert(column, holes, np.nan) for column in columns]
 
 

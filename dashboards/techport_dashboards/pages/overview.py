@@ -49,7 +49,7 @@ async def overview(
         seen=max((pilot.seen for pilot in pilots if pilot.seen), default=None),
         attention=state.worst_first(pilots),
         wall_next=wall.following(services, viewer, None) if parameters.cycle else None,
-        map=draw(devices, load(services.settings.basemap)),
+        map=draw(devices, load(services.settings.basemap), services.settings.map_tiles),
     )
 
 

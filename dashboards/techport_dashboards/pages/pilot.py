@@ -105,7 +105,7 @@ async def pilot_page(
         now=now,
         devices=device_table.ordered(here.devices, parameters.sort, language),
         headings=device_table.headings(request, here.devices, parameters.sort, language),
-        map=draw(here.devices, load(services.settings.basemap)),
+        map=draw(here.devices, load(services.settings.basemap), services.settings.map_tiles),
         here=here,
         viewer=viewer,
         pilot=here.pilot,

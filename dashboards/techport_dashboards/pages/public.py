@@ -103,7 +103,11 @@ def _map(services: Services, here: PilotNow) -> Outline:
     """Where the pilot measures, about: places are rounded, and say nothing of the devices there."""
     places = [device.device.position for device in here.devices if device.device.described and device.device.position]
     rounded = {(round(at.lat, ABOUT), round(at.lon, ABOUT)) for at in places}
-    return outline([Position(lat, lon) for lat, lon in sorted(rounded)], load(services.settings.basemap))
+    return outline(
+        [Position(lat, lon) for lat, lon in sorted(rounded)],
+        load(services.settings.basemap),
+        services.settings.map_tiles,
+    )
 
 
 def _course(services: Services, viewer: Viewer, pilot: PilotDefinition, now: Micros) -> Course | None:

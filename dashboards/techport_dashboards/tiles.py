@@ -1,0 +1,75 @@
+"""Map tiles of a server that the operator names, as pictures for the inline SVG. Without one, nobody is asked."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+TILE = 256  # pixels of a tile's side, as tile servers draw them
+DEEPEST = 19
+
+
+@dataclass(frozen=True, slots=True)
+class Tiles:
+    """A tile server: the address of a tile with {z}, {x} and {y} in it, and whom to thank."""
+
+    template: str
+    attribution: str = ""
+
+    @property
+    def origin(self) -> str:
+        """What a page's Content-Security-Policy must let its pictures come from."""
+        parts = urlsplit(self.template)
+        return f"{parts.scheme}://{parts.netloc}"
+
+
+@dataclass(frozen=True, slots=True)
+class Tile:
+    href: str
+    x: float
+    y: float
+    width: float
+    height: float
+
+
+def covering(
+    tiles: Tiles,
+    place: Callable[[float, float], tuple[float, float]],
+    west: float,
+    north: float,
+    east: float,
+    south: float,
+    width: float,
+) -> list[Tile]:
+    """The tiles (Web Mercator, as `z/x/y` names them) that cover a drawing of `width` pixels.
+
+    `place` puts longitude and latitude into the drawing. Over a city its equirectangular projection and a tile's
+    Mercator differ by less than a pixel within a tile, and tiles meet at their corners.
+    """
+    zoom = min(DEEPEST, max(0, math.ceil(math.log2(360 / (east - west) * width / TILE))))
+    first_x, first_y = _number(west, north, zoom)
+    last_x, last_y = _number(east, south, zoom)
+    found = []
+    for column in range(first_x, last_x + 1):
+        for row in range(first_y, last_y + 1):
+            left, top = place(*_corner(column, row, zoom))
+            right, bottom = place(*_corner(column + 1, row + 1, zoom))
+            href = tiles.template.replace("{z}", str(zoom)).replace("{x}", str(column)).replace("{y}", str(row))
+            found.append(Tile(href, left, top, round(right - left, 1), round(bottom - top, 1)))
+    return found
+
+
+def _number(lon: float, lat: float, zoom: int) -> tuple[int, int]:
+    """Column and row of the tile that holds the place."""
+    side = 2**zoom
+    column = int((lon + 180) / 360 * side)
+    row = int((1 - math.asinh(math.tan(math.radians(lat))) / math.pi) / 2 * side)
+    return min(max(column, 0), side - 1), min(max(row, 0), side - 1)
+
+
+def _corner(column: int, row: int, zoom: int) -> tuple[float, float]:
+    """Longitude and latitude of a tile's north-western corner."""
+    side = 2**zoom
+    return column / side * 360 - 180, math.degrees(math.atan(math.sinh(math.pi * (1 - 2 * row / side))))
