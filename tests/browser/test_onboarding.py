@@ -124,7 +124,8 @@ def second_box(platform: Platform, page: Page) -> None:
     """It has a name that nobody registered, and is claimed from the pilot's page on."""
     for minute in range(3):
         publish(platform, "Boks 2", f'{{"time": "2026-05-04T12:0{minute}:00Z", "pm10": {minute}}}')
-    wait_until(lambda: platform.get("/api/v1/pilots/test-street/unknown-devices"))
+    unknown = "/api/v1/pilots/test-street/unknown-devices"
+    wait_until(lambda: [one["messages"] for one in platform.get(unknown)] == [3])
     page.goto(f"http://{platform.http}{HERE}")
     waiting = page.locator(".newcomers")
     expect(waiting).to_contain_text("3 messages")
