@@ -119,8 +119,6 @@ def collector(
 
 def collect(folder: Path, port: int, count: int, linger: float, answer: multiprocessing.connection.Connection) -> None:
     """The collector process: ingests `count` messages and answers with (CPU seconds, wall seconds)."""
-    import pandas  # noqa: F401  # pyarrow loads it with the first batch, once a process: more than a second of CPU
-
     pipeline, source, books = collector(folder, port, linger)
     while not source.connected:
         time.sleep(0.001)

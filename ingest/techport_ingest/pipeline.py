@@ -8,6 +8,7 @@ a bug: the loop logs it, keeps the batch and tries again.
 
 from __future__ import annotations
 
+import contextlib
 import random
 import threading
 import time
@@ -25,6 +26,7 @@ from techport_ingest.metrics import Metrics
 from techport_ingest.moves import Moves
 from techport_ingest.notices import Notices, Tell
 from techport_ingest.outcomes import watched
+from techport_ingest.passing import Passing
 from techport_ingest.reader import Reader
 from techport_ingest.snapshots import Registry, Snapshots
 from techport_ingest.source import Source
@@ -95,6 +97,7 @@ class Pipeline:
         self._moves = Moves()
         self._notices = Notices(tell) if tell is not None else None
         self._watched: frozenset[tuple[str, str]] = frozenset()
+        self._passing = Passing(self._settings.worker)
         self._next_look = 0.0
         self._next_expiry = 0.0
         self._listening: tuple[str, ...] = ()
@@ -116,12 +119,14 @@ class Pipeline:
                 self._source.settle(self._unsettled)
                 self._unsettled = []
             except Stopped:
-                return
+                break
             except Exception:  # the supervising loop
                 log.exception("the batch failed and is tried again", messages=len(self._unsettled))
                 self._metrics.restarts.inc()
                 self._to_reconcile = True
                 self._stopping.wait(1.0)
+        with contextlib.suppress(RegistryUnavailable):  # a second's lines are worth no waiting
+            self._registry.passages.note(self._passing.take())
 
     def stop(self) -> None:
         """Let `run` return after the batch it is at; what is not settled by then comes again."""
@@ -190,6 +195,7 @@ class Pipeline:
             self._persist("registry", self._registry.note_streams, account.undescribed)  # a set: again is harmless
         self._persist("books", self._books.close_batch, worker, tallies, set_aside, account.remarks(replayed))
         self._last_commit = time.time_ns() // 1000
+        self._passing.add(messages, tallies, self._last_commit, bool(replayed))
         for move in self._moves.of(account.batch, self._snapshot):
             if self._persist("registry", self._registry.note_move, *move):
                 log.info("a device says that it has moved", pilot=move.pilot, device=move.device)
@@ -234,6 +240,8 @@ class Pipeline:
             return
         self._follow(self._persist("registry", self._snapshots.current))
         self._watched = self._persist("registry", self._registry.watching.current)
+        if passed := self._passing.take():
+            self._persist("registry", self._registry.passages.note, passed)
         entries = self._persist("registry", self._registry.quarantine.take_replays, self._settings.worker)
         if entries:
             messages = {

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from typing import Protocol
 
 from techport_pilots.model import Position
+from techport_pilots.passages import Passages
 from techport_pilots.quarantine import Quarantine
 from techport_pilots.snapshot import Snapshot
 from techport_pilots.watching import Watching
@@ -25,6 +26,9 @@ class Registry(Protocol):
 
     @property
     def watching(self) -> Watching: ...
+
+    @property
+    def passages(self) -> Passages: ...
 
     def note_streams(self, streams: Iterable[Stream]) -> None: ...
 

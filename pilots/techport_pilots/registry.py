@@ -16,6 +16,7 @@ from techport_pilots.durations import interval_micros
 from techport_pilots.errors import DefinitionError, UnknownPilot, WrongState
 from techport_pilots.lifecycle import State
 from techport_pilots.model import DeviceDefinition, PilotDefinition, Position, StreamDefinition, Text
+from techport_pilots.passages import Passages
 from techport_pilots.quantities import Chart, Kind, Vocabulary, vocabulary_of
 from techport_pilots.quarantine import Quarantine
 from techport_pilots.snapshot import Snapshot
@@ -105,6 +106,7 @@ class Registry:
         self._loading = threading.Lock()
         self.quarantine = Quarantine(engine)
         self.watching = Watching(engine)
+        self.passages = Passages(engine)
 
     @classmethod
     def open(cls, url: str) -> Registry:

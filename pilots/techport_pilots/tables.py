@@ -268,3 +268,18 @@ chores = Table(
     Column("worker", String, nullable=False),
     Column("until", BigInteger, nullable=False),
 )
+
+# Through which worker messages came and since when they are visible: a line a second and worker, for two days.
+passages = Table(
+    "passages",
+    metadata,
+    Column("id", _SERIAL, primary_key=True, autoincrement=True),
+    Column("worker", String, nullable=False),
+    Column("first", BigInteger, nullable=False),
+    Column("last", BigInteger, nullable=False),
+    Column("visible", BigInteger, nullable=False),
+    Column("marks", LargeBinary),  # four bytes a device; NULL: any device
+    Index("passages_by_arrival", "last"),
+    Index("passages_by_age", "visible"),
+    sqlite_autoincrement=True,
+)

@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from techport_pilots.account import Event, Tally, day_of
 from techport_pilots.books import Books
+from techport_pilots.passages import Arrival
 from techport_pilots.quarantine import Entry, Where
 from techport_pilots.registry import Registry
 from techport_pilots.remarks import events_of, ignored_by_rule
@@ -21,7 +22,7 @@ _MOST = 200
 
 
 class StoredValue(msgspec.Struct, frozen=True):
-    """A row of the store. It was received at `received`, and visible from the end of that batch on."""
+    """A row of the store."""
 
     quantity: str
     time: Micros
@@ -40,7 +41,8 @@ class Trace(msgspec.Struct, frozen=True, kw_only=True):
     end: Micros
     stored: Sequence[StoredValue]  # observed in that time
     set_aside: Sequence[Entry]  # received in that time
-    messages: Sequence[Watched]  # received or observed then, with worker and outcome; only of a device that was watched
+    arrivals: Sequence[Arrival]  # of all these: through which worker, and visible since when
+    messages: Sequence[Watched]  # received or observed then, payload and outcome; only of a device that was watched
     events: Sequence[Event]
     day: Tally  # the sums of that day (UTC)
     ignored: Mapping[str, int]  # parts of messages of that day that are no reading, by rule
@@ -73,6 +75,7 @@ def trace(
     with contextlib.closing(store.read(Query(select=select, start=start, end=end, limit=_MOST))) as reader:
         rows = _rows(reader.read_all())
     entries = registry.quarantine.entries(Where(pilot=pilot, device=device, start=start, end=end), limit=_MOST)
+    received = {row.received for row in rows} | {entry.received for entry in entries.items}
     watched = [m for m in registry.watching.messages(pilot, device) if _is_of(m, start, end)]
     total = Tally()
     for tally in books.tallies(pilot, device, day, day + 1).values():
@@ -86,6 +89,7 @@ def trace(
         end=end,
         stored=rows,
         set_aside=entries.items,
+        arrivals=registry.passages.arrivals(pilot, device, received),
         messages=watched,
         events=[event for event in events_of(registry.engine, pilot, device) if start <= event.time < end],
         day=total,

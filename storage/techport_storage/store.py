@@ -60,6 +60,7 @@ def open_store(url: str) -> ReadingStore:
 
     Raises ValueError for an unknown scheme, StoreUnavailable when it cannot be opened.
     """
+    pa.array([0])  # pyarrow loads pandas with its first array, for a second: now, not while the first message waits
     scheme = url.partition("://")[0]
     if scheme == "duckdb":
         from techport_storage.duck import DuckStore

@@ -60,8 +60,10 @@ def describe(found: Trace) -> list[str]:
         lines.append(
             f"set aside {_iso(entry.received)}, entry {entry.id}, {entry.reason}: {entry.detail}. {entry.hint}"
         )
-    for message in found.messages:
-        lines.append(f"received {_iso(message.received)} by {message.worker}, visible since {_iso(message.committed)}")
+    for arrival in found.arrivals:
+        if arrival.visible is not None:
+            by = " or ".join(arrival.workers)
+            lines.append(f"received {_iso(arrival.received)} by {by}, visible since {_iso(arrival.visible)}")
     lines += [f"event {_iso(event.time)}: {event.kind} {event.text}".rstrip() for event in found.events]
     if not found.found:
         last = "nothing of it is stored at all"

@@ -142,9 +142,12 @@ def second_box(platform: Platform, page: Page) -> None:
 
 
 def where_is_it(platform: Platform, page: Page) -> None:
+    where = "devices/box-1/trace?time=2026-05-04T12:03:00Z"
+    wait_until(lambda: platform.get(f"/api/v1/pilots/test-street/{where}")["arrivals"][0]["workers"])
     page.goto(f"http://{platform.http}{HERE}/trace?device=box-1&time=2026-05-04T12:03:00Z")
     expect(page.locator("#answer-title")).to_contain_text("Found")
     expect(page.locator(".answer table")).to_contain_text("21.5")
+    expect(page.locator(".answer tbody td").nth(5)).to_have_text(re.compile("ingest"))
     shoot(platform, page, "trace")
     page.goto(f"http://{platform.http}{HERE}/trace?device=box-1&time=2020-05-04T12:03:00Z")
     expect(page.locator("#answer-title")).to_contain_text("Nothing of it arrived")

@@ -9,6 +9,7 @@ from fastapi import FastAPI
 
 from techport_dashboards import WebSettings
 from techport_pilots.account import DeviceDay, SetAside, Tally
+from techport_pilots.passages import Passage
 from techport_storage.model import Reading
 from tests.dashboards.web import HOUR, SECOND, City
 
@@ -83,6 +84,9 @@ def build(folder: Path) -> City:
         aside("new-box", "unknown-device", b'{"pm10": 12}'),
     ]
     city.books.close_batch("ingest-1", tallies, entries)
+    passed = received, received + SECOND, received + SECOND + SECOND // 10  # the reading of that hour is in it too
+    devices = {("school-air", device) for device in ("ila-skole", "kuhaugen", "new-box")}
+    city.registry.passages.note([Passage("ingest-1", *passed, devices)])
     return city
 
 

@@ -10,6 +10,7 @@ import pytest
 
 from techport.commands.trace import describe
 from techport_pilots.account import DeviceDay, Event, Remarks, SetAside, Tally
+from techport_pilots.passages import Passage
 from techport_pilots.trace import Trace
 from tests.dashboards.conftest import START
 from tests.dashboards.web import HOUR, SECOND, City
@@ -73,6 +74,12 @@ async def test_a_message_is_found_stored_set_aside_or_nowhere(kept: City, client
     said = "\n".join(describe(found))
     assert "send it without quotes" in said
     assert "ignored by rule text: 1" in said
+    assert "visible since" not in said, "nothing is known of its way"
+    kept.registry.passages.note(
+        [Passage("ingest-2", START + HOUR, START + HOUR + SECOND, START + HOUR + 2 * SECOND, [("kai-luft", "kran")])]
+    )
+    by = "by ingest-2, visible since 2026-"
+    assert by in "\n".join(describe(await traced(client, START + HOUR)))
 
     assert [event.kind for event in (await traced(client, START + 60 * SECOND)).events] == ["join"]
     nothing = await traced(client, START - 48 * HOUR)

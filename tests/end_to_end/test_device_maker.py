@@ -50,6 +50,7 @@ def test_from_a_credential_to_a_mended_message(tmp_path: Path) -> None:
         platform.run("pilot", "import", str(file))
         assert "1 entries are replayed" in platform.run("quarantine", "replay", "--device", "box-1")
         wait_until(lambda: platform.get("/api/v1/latest?pilot=test-street")["items"])
+        wait_until(lambda: re.search(r"received .+ by \S+, visible since ", platform.run(*trace)))
         assert "stored: air_temperature = 21.5" in platform.run(*trace)
         assert "nothing is in quarantine" in platform.run("quarantine", "list")
         assert "the sums agree" in platform.run("audit")

@@ -65,6 +65,7 @@ async def trace_page(
         devices=catalogue.devices_of(pilot),
         choices=MINUTES,
         answer=answer,
+        arrived={one.received: one for one in answer.arrivals if one.visible is not None} if answer else {},
         info=lambda quantity: catalogue.stream(Stream(pilot, answer.device if answer else "", quantity)),
         raw=raw,
         reason_of=reason_of,
