@@ -44,10 +44,10 @@ START = 1_788_220_800 * SECOND  # 2026-09-01T00:00Z
 HOURS = 40 * 24
 
 
-def build(folder: Path) -> City:
+def build(folder: Path, school: str = SCHOOL) -> City:
     """40 days of hours with a gap, an entry in quarantine and a device that nobody knows."""
     city = City.at(folder)
-    city.import_text(SCHOOL)
+    city.import_text(school)
     streams = [("ila-skole", "pm10"), ("ila-skole", "air_temperature"), ("kuhaugen", "pm10")]
     city.write(
         *(
@@ -90,8 +90,8 @@ def build(folder: Path) -> City:
     return city
 
 
-def application(city: City, folder: Path) -> FastAPI:
-    return city.app(WebSettings(snapshots=folder / "snapshots", rate_limit=0))
+def application(city: City, folder: Path, packages: Path | None = None) -> FastAPI:
+    return city.app(WebSettings(snapshots=folder / "snapshots", packages=packages, rate_limit=0))
 
 
 async def prepare(client: httpx.AsyncClient) -> None:

@@ -10,7 +10,7 @@ from pydantic import BaseModel, Field
 from starlette.concurrency import run_in_threadpool
 
 from techport_dashboards.access import Viewer, allow
-from techport_dashboards.api import openapi
+from techport_dashboards.api import examples_here, openapi
 from techport_dashboards.api.schema import Listed, Names, Parameters
 from techport_dashboards.errors import KINDS, Problem
 from techport_dashboards.queries import match
@@ -41,7 +41,7 @@ async def live(request: Request, viewer: Allowed, parameters: Annotated[LivePara
 async def describe(request: Request, viewer: Allowed) -> JSONResponse:
     """This API's OpenAPI description, with examples of what there is here."""
     services = services_of(request)
-    known = await run_in_threadpool(openapi.here, services, viewer)
+    known = await run_in_threadpool(examples_here.here, services, viewer)
     return JSONResponse(openapi.finished(request.app.openapi(), known, services.settings.max_page_size))
 
 

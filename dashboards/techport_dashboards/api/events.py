@@ -36,10 +36,16 @@ class Words(BaseModel, extra="forbid"):
 class NewEvent(BaseModel, extra="forbid"):
     """An event; or, with kind `exclusion`, a window that evaluation leaves out, whose text is the reason."""
 
-    kind: Literal["installed", "moved", "calibrated", "outage", "intervention", "other", "exclusion"]
-    time: str = Field(max_length=64, description="When, or from when. Without an offset: local time of the pilot.")
+    kind: Literal["installed", "moved", "calibrated", "outage", "intervention", "other", "exclusion"] = Field(
+        examples=["other"]
+    )
+    time: str = Field(
+        max_length=64,
+        description="When, or from when. Without an offset: local time of the pilot.",
+        examples=["2026-05-04T14:03"],
+    )
     end: str | None = Field(None, max_length=64, description="When it was over. An exclusion has to have one.")
-    text: Words
+    text: Words = Field(examples=[{"nb": "Filteret er byttet.", "en": "The filter was changed."}])
     device: str | None = Field(None, max_length=200, description="The device it is about; none: the whole pilot.")
     quantity: str | None = Field(None, max_length=200, description="Of an exclusion: only this quantity.")
     who: str = Field("", max_length=200, description="Whose change it is.")

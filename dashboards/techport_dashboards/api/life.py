@@ -23,27 +23,31 @@ from techport_pilots.model import PilotDefinition
 router = APIRouter(tags=["life"])
 Allowed = Annotated[Viewer, Depends(allow)]
 MayChange = Annotated[Viewer, Depends(allow_change)]
+ZIP = {"application/zip": {"schema": {"type": "string", "format": "binary"}}}
+SENT: dict[str, Any] = {"requestBody": {"required": True, "content": ZIP}}
 _TIMES = ("at", "begun", "ended", "erase_at")
 
 
 class Step(BaseModel, extra="forbid"):
     """A step of a pilot's life. Running again after the end needs a reason."""
 
-    state: Literal["running", "ended"]
-    why: str = Field("", max_length=2000, description="Kept beside the change.")
+    state: Literal["running", "ended"] = Field(examples=["ended"])
+    why: str = Field("", max_length=2000, description="Kept beside the change.", examples=["All is measured."])
     who: str = Field("", max_length=200, description="Whose change it is.")
 
 
 class Closing(BaseModel, extra="forbid"):
     """Closing is for good."""
 
-    confirm: str = Field(max_length=64, description="The pilot's id, once more.")
+    confirm: str = Field(max_length=64, description="The pilot's id, once more.", examples=["school-air"])
     why: str = Field("", max_length=2000)
     who: str = Field("", max_length=200)
 
 
 class Forgetting(BaseModel, extra="forbid"):
-    pilots: list[str] = Field(max_length=10_000, description="Exactly those that are due: erasing is for good.")
+    pilots: list[str] = Field(
+        max_length=10_000, description="Exactly those that are due: erasing is for good.", examples=[["school-air"]]
+    )
 
 
 class Opening(Parameters):
@@ -82,7 +86,7 @@ async def close(request: Request, viewer: MayChange, pilot: str, asked: Closing)
     return plain(await run_in_threadpool(closing.close, services, found, asked.confirm, who, asked.why))
 
 
-@router.get("/pilots/{pilot}/packages/{sha256}", response_class=FileResponse)
+@router.get("/pilots/{pilot}/packages/{sha256}", response_class=FileResponse, responses={200: {"content": ZIP}})
 async def package(request: Request, viewer: Allowed, pilot: str, sha256: str) -> FileResponse:
     """A package, by its SHA-256. /pilots/{pilot}/life lists those there are."""
     services, _ = await _pilot(request, viewer, pilot)
@@ -90,7 +94,7 @@ async def package(request: Request, viewer: Allowed, pilot: str, sha256: str) ->
     return FileResponse(path, headers={"ETag": f'"{sha256}"'}, media_type="application/zip", filename=path.name)
 
 
-@router.post("/packages", status_code=202, response_model=dict[str, Any])
+@router.post("/packages", status_code=202, response_model=dict[str, Any], openapi_extra=SENT)
 async def open_package(request: Request, viewer: MayChange, parameters: Annotated[Opening, Query()]) -> dict[str, Any]:
     """Restore the pilot of a package (a zip, as the body) and work its KPIs out again. Watch the job."""
     _all(viewer)

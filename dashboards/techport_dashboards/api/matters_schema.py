@@ -195,7 +195,7 @@ class Chosen(Body):
 
     entries: list[EntryNumber] = Field([], max_length=10_000)
     device: str | None = Field(None, max_length=200)
-    reason: str | None = Field(None, max_length=80)
+    reason: str | None = Field(None, max_length=80, examples=["not-a-number"])
     field: str | None = Field(None, max_length=200, description="Empty: entries that are about no field.")
 
     @property
@@ -245,10 +245,12 @@ class MendField(Body):
 
     means: Literal["quantity", "nothing"] = Field("quantity", description="nothing: it is no reading, and ignored.")
     field: str | None = Field(None, max_length=200, description="None: the field that the entry names.")
-    quantity: str | None = Field(None, max_length=100, examples=["air_temperature"])
-    unit: str | None = Field(None, max_length=40, examples=["Cel"], description="Of the values in the message.")
+    quantity: str | None = Field(None, max_length=100, examples=["pm10"])
+    unit: str | None = Field(None, max_length=40, examples=["ug/m3"], description="Of the values in the message.")
     factor: float = Field(1.0, allow_inf_nan=False)
-    text: bool = Field(False, description='Read numbers sent as text, with a decimal comma too: "21,5".')
+    text: bool = Field(
+        False, examples=[True], description='Read numbers sent as text, with a decimal comma too: "21,5".'
+    )
     why: str = Field("", max_length=500)
     replay: bool = Field(True, description="Take the messages that were refused like this one again.")
 

@@ -1,29 +1,25 @@
 """The description of the API, finished: examples of what there is here, recorded answers, and one form of errors.
 
 Routes describe themselves; what a route cannot know is added here: names that exist on this platform, so that every
-example answers, and what an answer looks like (examples.json, recorded by tests/dashboards/record_examples.py).
+example answers (examples_here.py), and what an answer looks like (examples.json, recorded by
+tests/dashboards/record_examples.py).
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from techport_dashboards import times
-from techport_dashboards.access import Viewer
+from techport_dashboards.api.examples_here import Here
 from techport_dashboards.api.words import EXAMPLES, MEANINGS
-from techport_dashboards.catalogue import Catalogue
-from techport_dashboards.services import Services
 from techport_pilots.audit import AuditReport
 from techport_pilots.evaluation import Evaluation
 from techport_pilots.quarantine import Count
 from techport_pilots.trace import Trace
-from techport_storage.model import Selection
 
 RECORDED = Path(__file__).with_name("examples.json")
 JSON = "application/json"
@@ -51,6 +47,12 @@ PATHS: Mapping[str, tuple[str, Any]] = {
     "{replay}": ("Number of the replay, as the answer to its beginning gave.", 1),
 }
 """Parts of addresses: what they are, and an example for a platform without any."""
+BODIES: Mapping[str, Mapping[str, str]] = {
+    "ClaimDevice": {"name": "stranger"},
+    "Closing": {"confirm": "pilot"},
+    "Forgetting": {"pilots": "due"},
+}
+"""Fields of bodies that name something of this platform, and what of it."""
 PROBLEM = {
     "description": "What was wrong, as RFC 9457 problem details: `parameter` points at it, `example` is a right one.",
     "content": {
@@ -76,56 +78,6 @@ PROBLEM = {
         }
     },
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Here:
-    """Names and numbers that mean something on this platform."""
-
-    values: Mapping[str, Any]  # by the name of the parameter
-
-    def example(self, parameter: str, address: str) -> Any:
-        if parameter == "coords":
-            return self.values.get("area" if address.endswith("/area") else "position")
-        return self.values.get(parameter)
-
-
-def here(services: Services, viewer: Viewer) -> Here:
-    """From the first pilot that has what most examples need. Raises what registry and store raise."""
-    known = services.catalogues.current()
-    pilots = [pilot for pilot in known.pilots.values() if viewer.may_see(pilot.id)]
-    pilots.sort(key=lambda pilot: (not pilot.kpis, not _placed(known, pilot.id)))
-    if not pilots:
-        return Here({})
-    pilot = pilots[0]
-    found: dict[str, Any] = {"pilot": pilot.id}
-    if pilot.kpis:
-        found["kpi"] = pilot.kpis[0].id
-    for device, lon, lat in _placed(known, pilot.id)[:1]:
-        west, south, east, north = (round(x, 3) for x in (lon - 0.02, lat - 0.01, lon + 0.02, lat + 0.01))
-        ring = [[west, south], [east, south], [east, north], [west, north], [west, south]]
-        found |= {"device": device, "location": device, "near": f"{lon},{lat},500"}
-        found |= {"bbox": f"{west},{south},{east},{north}", "position": f"POINT({lon} {lat})"}
-        found["within"] = msgspec.json.encode({"type": "Polygon", "coordinates": [ring]}).decode()
-        found["area"] = f"POLYGON(({','.join(f'{x} {y}' for x, y in ring)}))"
-    latest = services.store.latest(Selection(pilots=(pilot.id,)))
-    rows = zip(*(latest.column(name).to_pylist() for name in ("device", "quantity", "time")), strict=True)
-    mine = [row for row in rows if row[0] == found.get("device", row[0])]
-    for device, quantity, time in mine[:1]:
-        at = times.micros(time)
-        found |= {
-            "device": device,
-            "quantity": quantity,
-            "parameter-name": quantity,
-            "parameter_names": quantity,
-            "time": times.iso(at),
-        }
-        found |= {"start": times.iso(at - 7 * times.DAY), "end": times.iso(at + times.SECOND)}
-        found["datetime"] = f"{times.iso(at - times.DAY)}/.."
-    if services.settings.snapshots is not None:
-        kept = sorted(services.settings.snapshots.glob("*.json"))
-        found |= {"id": kept[0].stem} if kept else {}
-    return Here(found)
 
 
 def finished(description: Mapping[str, Any], here: Here, most: int = 50_000) -> dict[str, Any]:
@@ -197,8 +149,9 @@ def _body(body: dict[str, Any], components: Mapping[str, Any], here: Here) -> No
         asked = {name: value if name in ("start", "end") else [value] for name, value in known.items()}
         content["example"] = asked or {"pilot": ["school-air"], "start": "2026-01-01", "end": "2026-02-01"}
         return
+    known = {field: here.values[value] for field, value in BODIES.get(name, {}).items() if value in here.values}
     fields = components[name].get("properties", {}).items()
-    found = {field: one["examples"][0] for field, one in fields if one.get("examples")}
+    found = {field: one["examples"][0] for field, one in fields if one.get("examples")} | known
     if found and set(components[name].get("required", ())) <= set(found):
         content["example"] = found
 
@@ -208,8 +161,3 @@ def _response(response: dict[str, Any], operation: Mapping[str, Any], recorded: 
         response["description"] = operation["description"].partition("\n\n")[0].replace("\n", " ")
     if recorded is not None and JSON in response.get("content", {}):
         response["content"][JSON]["example"] = recorded
-
-
-def _placed(known: Catalogue, pilot: str) -> list[tuple[str, float, float]]:
-    devices = [(device.device, device.position) for device in known.devices_of(pilot)]
-    return [(name, at.lon, at.lat) for name, at in devices if at is not None]

@@ -1,0 +1,112 @@
+"""Names and numbers of this platform that the API's description gives as examples, so that every example answers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from techport_dashboards import closing, times
+from techport_dashboards.access import Viewer
+from techport_dashboards.catalogue import Catalogue
+from techport_dashboards.services import Services
+from techport_pilots import events, retention
+from techport_pilots.model import PilotDefinition
+from techport_pilots.onboarding import UNKNOWN_DEVICE, strangers
+from techport_pilots.quarantine import Where
+from techport_storage.model import Selection
+
+
+@dataclass(frozen=True, slots=True)
+class Here:
+    """What means something on this platform."""
+
+    values: Mapping[str, Any]  # by the name of the parameter, or by the part of the address that it stands in
+
+    def example(self, parameter: str, address: str) -> Any:
+        if parameter == "coords":
+            return self.values.get("area" if address.endswith("/area") else "position")
+        here = [part for part in self.values if part.endswith(f"/{{{parameter}}}") and part in address]
+        return self.values.get(here[0] if here else parameter)
+
+
+def here(services: Services, viewer: Viewer) -> Here:
+    """From the first pilot that has what most examples need. Raises what registry and store raise."""
+    known = services.catalogues.current()
+    pilots = [pilot for pilot in known.pilots.values() if viewer.may_see(pilot.id)]
+    pilots.sort(key=lambda pilot: (not pilot.kpis, not _placed(known, pilot.id)))
+    if not pilots:
+        return Here({})
+    pilot = pilots[0]
+    found: dict[str, Any] = {"pilot": pilot.id}
+    if pilot.kpis:
+        found["kpi"] = pilot.kpis[0].id
+    for device, lon, lat in _placed(known, pilot.id)[:1]:
+        found |= {"device": device, "location": device} | _around(lon, lat)
+    found |= _measured(services, pilot.id, found.get("device"))
+    if services.settings.snapshots is not None:
+        kept = sorted(services.settings.snapshots.glob("*.json"))
+        found |= {"snapshots/{id}": kept[0].stem} if kept else {}
+    return Here(found | _matters(services, viewer, pilot))
+
+
+def _around(lon: float, lat: float) -> dict[str, Any]:
+    """A place and its surroundings, in the ways in which places are asked for."""
+    west, south, east, north = (round(x, 3) for x in (lon - 0.02, lat - 0.01, lon + 0.02, lat + 0.01))
+    ring = [[west, south], [east, south], [east, north], [west, north], [west, south]]
+    return {
+        "near": f"{lon},{lat},500",
+        "bbox": f"{west},{south},{east},{north}",
+        "position": f"POINT({lon} {lat})",
+        "within": msgspec.json.encode({"type": "Polygon", "coordinates": [ring]}).decode(),
+        "area": f"POLYGON(({','.join(f'{x} {y}' for x, y in ring)}))",
+    }
+
+
+def _measured(services: Services, pilot: str, device: str | None) -> dict[str, Any]:
+    """A stream of the pilot, of that device if it has any, and times at which it has readings."""
+    latest = services.store.latest(Selection(pilots=(pilot,)))
+    rows = zip(*(latest.column(name).to_pylist() for name in ("device", "quantity", "time")), strict=True)
+    mine = next((row for row in rows if row[0] == (device or row[0])), None)
+    if mine is None:
+        return {}
+    device, quantity, at = mine[0], mine[1], times.micros(mine[2])
+    return {
+        "device": device,
+        "quantity": quantity,
+        "parameter-name": quantity,
+        "parameter_names": quantity,
+        "time": times.iso(at),
+        "start": times.iso(at - 7 * times.DAY),
+        "end": times.iso(at + times.SECOND),
+        "datetime": f"{times.iso(at - times.DAY)}/..",
+    }
+
+
+def _matters(services: Services, viewer: Viewer, pilot: PilotDefinition) -> dict[str, Any]:
+    """What the pilot's team works with: entries in quarantine, unknown devices, events, packages, jobs."""
+    registry, now = services.catalogues.registry, times.now()
+    due = [one.pilot for one in retention.plan(registry) if one.at <= now and viewer.may_see(one.pilot)]
+    found: dict[str, Any] = {"due": sorted(due)}
+    groups = registry.quarantine.groups(Where(pilot=pilot.id))
+    if refused := [group for group in groups if group.reason != UNKNOWN_DEVICE]:
+        found |= {"entry": refused[0].newest.id, "reason": refused[0].reason}
+    if asked := [group.newest.replay_requested for group in groups if group.newest.replay_requested is not None]:
+        found["replay"] = max(asked)
+    if unknown := strangers(registry.engine, pilot.id):
+        found["stranger"] = unknown[0].device
+    if added := events.added(registry.engine, pilot.id):
+        found["added"] = added[-1].id
+    life = closing.life(services, pilot)
+    if life.packages:
+        found["sha256"] = life.packages[0].sha256
+    if life.job is not None:
+        found["jobs/{id}"] = life.job.id
+    return found
+
+
+def _placed(known: Catalogue, pilot: str) -> list[tuple[str, float, float]]:
+    devices = [(device.device, device.position) for device in known.devices_of(pilot)]
+    return [(name, at.lon, at.lat) for name, at in devices if at is not None]
