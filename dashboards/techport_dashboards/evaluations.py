@@ -13,6 +13,7 @@ import msgspec
 from techport_dashboards import times
 from techport_pilots.completeness import Completeness, pilot_intervals, stream_completeness, together
 from techport_pilots.evaluation import Evaluation, evaluate, so_far
+from techport_pilots.lifecycle import changes, measured_until
 from techport_pilots.model import Kpi, PilotDefinition
 from techport_pilots.registry import Registry
 from techport_pilots.report import keep_evaluations
@@ -50,7 +51,7 @@ class Evaluations:
             kept = self._kept.get(pilot.id)
             now = times.now()
             if kept is None or kept.definition is not pilot or now - kept.at > FRESH:
-                kept = self._kept[pilot.id] = _work_out(self._store, pilot, now)
+                kept = self._kept[pilot.id] = _work_out(self._store, pilot, now, self.until(pilot, now))
                 self._remember(kept)
             return kept
 
@@ -63,11 +64,15 @@ class Evaluations:
             now = times.now()
             at, definition, evaluation = self._others.get(key, (0, None, None))
             if evaluation is None or definition is not pilot or now - at > FRESH:
-                evaluation = evaluate(self._store, so_far(pilot, now), kpi, second_opinion=False)
+                evaluation = evaluate(self._store, so_far(pilot, self.until(pilot, now)), kpi, second_opinion=False)
                 if len(self._others) >= OTHERS:
                     self._others.clear()
                 self._others[key] = now, pilot, evaluation
             return evaluation
+
+    def until(self, pilot: PilotDefinition, now: Micros) -> Micros:
+        """Up to when its phases are judged."""
+        return measured_until(changes(self._registry.engine, pilot.id), now)
 
     def _remember(self, standing: Standing) -> None:
         """For the portfolio. What a closed pilot's package says stays as it is."""
@@ -76,8 +81,8 @@ class Evaluations:
             keep_evaluations(self._registry.engine, standing.definition.id, found, standing.at)
 
 
-def _work_out(store: ReadingStore, pilot: PilotDefinition, now: Micros) -> Standing:
-    here = so_far(pilot, now)
+def _work_out(store: ReadingStore, pilot: PilotDefinition, now: Micros, until: Micros) -> Standing:
+    here = so_far(pilot, until)
     kpis = [(kpi, evaluate(store, here, kpi, second_opinion=False)) for kpi in pilot.kpis]
     recent = stream_completeness(store, pilot_intervals(pilot), now - RECENT, now)
     return Standing(now, pilot, kpis, together(recent.values()))

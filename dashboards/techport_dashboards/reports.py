@@ -14,7 +14,7 @@ from pathlib import Path
 
 from techport_dashboards import times
 from techport_dashboards.basemap import load
-from techport_pilots.lifecycle import State
+from techport_pilots.lifecycle import State, changes, measured_until
 from techport_pilots.model import PilotDefinition
 from techport_pilots.registry import Registry
 from techport_pilots.report import Report, build_report, evaluate_all, keep_evaluations
@@ -71,7 +71,8 @@ class Reports:
             return kept.pages[language]
 
     def _work_out(self, pilot: PilotDefinition, state: State, now: Micros) -> Report:
-        evaluations = evaluate_all(self._store, pilot)
+        until = measured_until(changes(self._registry.engine, pilot.id), now)
+        evaluations = evaluate_all(self._store, pilot, until)
         keep_evaluations(self._registry.engine, pilot.id, evaluations, now)
         version = self._registry.history(pilot.id)[0].version
         return build_report(

@@ -183,11 +183,10 @@ def worst_first(pilots: Iterable[PilotNow]) -> list[DeviceNow]:
 
 
 def badness(device: DeviceNow) -> tuple[int, int, Micros, str, str]:
-    """Ascending from the worst device to one that does well."""
+    """Ascending from the worst device to one that does well. Those that do well keep their places as they are heard."""
     order = (State.NEVER, State.SILENT, State.LATE, State.LIVE, State.ENDED)
-    return (
-        order.index(device.state), 0 if device.missing else 1, device.seen or 0, device.pilot.id, device.device.device,
-    )  # fmt: skip
+    since = device.seen or 0 if device.needs_attention else 0
+    return order.index(device.state), 0 if device.missing else 1, since, device.pilot.id, device.device.device
 
 
 def most_troubled_first(pilots: Iterable[PilotNow]) -> list[PilotNow]:

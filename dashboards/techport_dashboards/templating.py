@@ -16,6 +16,7 @@ from techport_dashboards import i18n, navigation, times
 from techport_dashboards.assets import Assets
 from techport_dashboards.i18n import SCRIPT_MESSAGES, Language
 from techport_dashboards.services import services_of
+from techport_pilots.kinds import kind_named
 from techport_pilots.model import PilotDefinition
 from techport_storage.model import Quality
 
@@ -35,7 +36,7 @@ def environment(assets: Assets) -> Environment:
         out_of_range=lambda quality: bool(quality & int(Quality.RANGE)),
         odd_clock=lambda quality: bool(quality & int(Quality.CLOCK)),
     )
-    templates.globals.update(asset=assets.url, embed=embed, iso=times.iso, micros=times.micros)
+    templates.globals.update(asset=assets.url, embed=embed, iso=times.iso, micros=times.micros, kind_named=kind_named)
     return templates
 
 

@@ -14,7 +14,7 @@ from techport_pilots import retention
 from techport_pilots.completeness import Completeness, phase_completeness, pilot_intervals, stream_completeness
 from techport_pilots.credentials import Credentials
 from techport_pilots.evaluation.reasons import named
-from techport_pilots.kpi_time import local, micros_of
+from techport_pilots.kpi_time import date_of, local, micros_of
 from techport_pilots.model import PilotDefinition, Text
 from techport_pilots.package import borrowed
 from techport_pilots.quarantine import Quarantine, Where
@@ -203,6 +203,6 @@ def _retention(registry: Registry, pilot: PilotDefinition, at: Micros) -> Item:
                 en="The data may be about persons, and there is no date of erasure: fill in retention.",
             )
         return Item(not pilot.personal_data, text, blocks=pilot.personal_data, about="happens")
-    day = np.datetime64(int(local(np.array([due], np.int64), pilot.timezone).day[0]), "D")
-    text = Text(nb=f"Dataene slettes her {day}.", en=f"The data here will be erased on {day}.")
+    day = date_of(int(local(np.array([due], np.int64), pilot.timezone).day[0]))
+    text = Text(nb=f"Dataene slettes her {day:%d.%m.%Y}.", en=f"The data here will be erased on {day}.")
     return Item(True, text, about="happens")

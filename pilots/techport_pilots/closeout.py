@@ -25,7 +25,7 @@ from techport_pilots.database import writing
 from techport_pilots.dcat import Distribution
 from techport_pilots.definition import to_yaml
 from techport_pilots.errors import RegistryUnavailable, WrongState
-from techport_pilots.evaluation import evaluate
+from techport_pilots.evaluation import evaluate, so_far
 from techport_pilots.model import PilotDefinition, Text
 from techport_pilots.package import (
     PackageWriter,
@@ -107,10 +107,11 @@ def write_package(
 ) -> Package:
     """Write the package of what the store holds now, and note it in the registry."""
     made = now()
+    here = so_far(pilot, lifecycle.measured_until(lifecycle.changes(registry.engine, pilot.id), made))
     evaluations = []
     for number, kpi in enumerate(pilot.kpis):
         progress("evaluation", number, len(pilot.kpis))
-        evaluations.append(evaluate(store, pilot, kpi))
+        evaluations.append(evaluate(store, here, kpi))
     keep_evaluations(registry.engine, pilot.id, evaluations, made)
     version = registry.history(pilot.id)[0].version
     state = registry.state(pilot.id)

@@ -6,6 +6,7 @@ A draft takes readings, so that devices can be tried out. `ended` still takes wh
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 import msgspec
@@ -51,6 +52,13 @@ def changes(engine: Engine, pilot: str) -> list[Change]:
     """Every step the pilot has taken, oldest first; none for a draft."""
     with reading(engine) as connection:
         return _changes(connection, pilot)
+
+
+def measured_until(taken: Sequence[Change], now: Micros) -> Micros:
+    """Until when a pilot's days count: its end where it has ended, else `now`. Days after that are not missing ones."""
+    if not taken or taken[-1].state not in ("ended", "closed"):
+        return now
+    return max((change.at for change in taken if change.state == "ended"), default=now)
 
 
 def transition(engine: Engine, pilot: PilotDefinition, to: State, who: str, why: str = "") -> Change:

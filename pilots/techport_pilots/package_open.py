@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 from techport_pilots import lifecycle
 from techport_pilots.account import DeviceDay, Tally, day_of
 from techport_pilots.books import Books
+from techport_pilots.changes import now
 from techport_pilots.definition import parse_definition
 from techport_pilots.errors import BadPackage, UnknownPilot, WrongState
 from techport_pilots.evaluation import Evaluation
@@ -61,7 +62,8 @@ def open_package(
         rows = _write_readings(folder / "readings.parquet", store, books, progress)
     if taken and not lifecycle.changes(registry.engine, pilot.id):
         lifecycle.restore(registry.engine, pilot.id, taken)
-    here = evaluate_all(store, pilot)
+    until = lifecycle.measured_until(taken, now())
+    here = evaluate_all(store, pilot, until)
     keep_evaluations(registry.engine, pilot.id, here, max((c.at for c in taken), default=0))
     differing = [a.kpi for a, b in zip(here, said, strict=False) if msgspec.json.encode(a) != msgspec.json.encode(b)]
     return Opened(pilot.id, rows, here, differing)

@@ -24,12 +24,12 @@ from techport_pilots.completeness import (
     together,
 )
 from techport_pilots.database import reading, writing
-from techport_pilots.evaluation import Evaluation, evaluate
+from techport_pilots.evaluation import Evaluation, evaluate, so_far
 from techport_pilots.evaluation.exposure import scattered_days
 from techport_pilots.evaluation.sides import INTERVENTION, overlapping, sides_of
 from techport_pilots.kpi import plan_of
 from techport_pilots.kpi_time import date_of, day_starts, micros_of
-from techport_pilots.lifecycle import State
+from techport_pilots.lifecycle import State, changes, measured_until
 from techport_pilots.model import Kpi, PilotDefinition
 from techport_pilots.quarantine import Quarantine, Where
 from techport_storage.model import Micros, Stream
@@ -90,7 +90,9 @@ def build_report(
     """
     ordered = sorted(pilot.events, key=lambda event: micros_of(event.time, pilot.timezone))
     pilot = msgspec.structs.replace(pilot, events=ordered)
-    start, end = period(store, pilot, now)
+    until = measured_until(changes(engine, pilot.id), now)
+    here = so_far(pilot, until)
+    start, end = period(store, pilot, until)
     found = stream_completeness(store, pilot_intervals(pilot), start, end)
     counts = Quarantine(engine).counts(Where(pilot=pilot.id))
     return Report(
@@ -100,20 +102,21 @@ def build_report(
         start=start,
         end=end,
         results=[
-            Result(kpi, answer, _days(store, pilot, kpi))
-            for kpi, answer in zip(pilot.kpis, evaluations or evaluate_all(store, pilot), strict=True)
+            Result(kpi, answer, _days(store, here, kpi))
+            for kpi, answer in zip(pilot.kpis, evaluations or evaluate_all(store, pilot, until), strict=True)
         ],
         devices=by_device(found),
-        phases=phase_completeness(store, pilot, now),
+        phases=phase_completeness(store, pilot, until),
         whole=together(found.values()),
         set_aside=sum(count.values for count in counts),
         made=now,
     )
 
 
-def evaluate_all(store: ReadingStore, pilot: PilotDefinition) -> list[Evaluation]:
-    """The answer to each KPI, in their order."""
-    return [evaluate(store, pilot, kpi) for kpi in pilot.kpis]
+def evaluate_all(store: ReadingStore, pilot: PilotDefinition, until: Micros) -> list[Evaluation]:
+    """The answer to each KPI, in their order. A phase counts up to `until`: see lifecycle.measured_until."""
+    here = so_far(pilot, until)
+    return [evaluate(store, here, kpi) for kpi in pilot.kpis]
 
 
 def keep_evaluations(engine: Engine, pilot: str, evaluations: Iterable[Evaluation], at: Micros) -> None:

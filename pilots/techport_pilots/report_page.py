@@ -13,6 +13,7 @@ from techport_pilots import report_plots
 from techport_pilots.completeness import Completeness
 from techport_pilots.evaluation import Evaluation, Interval
 from techport_pilots.evaluation.reasons import adjusted_for
+from techport_pilots.kinds import kind_named
 from techport_pilots.kpi_time import micros_of
 from techport_pilots.model import DeviceDefinition, Kpi
 from techport_pilots.quantities import vocabulary_of
@@ -38,6 +39,7 @@ def page(report: Report, language: str, ground: report_plots.Ground | None = Non
         report=report,
         pilot=report.pilot,
         words=words,
+        kind_named=kind_named,
         results=[_shown(report, result, words) for result in report.results],
         timeline=Markup(report_plots.timeline(report, words)) if report.pilot.phases else "",
         map=Markup(report_plots.chart_map(report.pilot, ground, words)),

@@ -42,13 +42,14 @@ def _make(settings: Settings, pilot: str, lang: str) -> str:
     from techport.platform import stores
     from techport_dashboards.basemap import load
     from techport_pilots.changes import now
-    from techport_pilots.evaluation import so_far
+    from techport_pilots.lifecycle import changes, measured_until
     from techport_pilots.report import build_report, evaluate_all, keep_evaluations
     from techport_pilots.report_page import page
 
     with stores(settings) as parts:
         definition, made = parts.registry.pilot(pilot), now()
-        evaluations = evaluate_all(parts.readings, so_far(definition, made))
+        until = measured_until(changes(parts.registry.engine, pilot), made)
+        evaluations = evaluate_all(parts.readings, definition, until)
         keep_evaluations(parts.registry.engine, pilot, evaluations, made)
         report = build_report(
             parts.readings,

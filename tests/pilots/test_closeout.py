@@ -18,6 +18,7 @@ import pytest
 from techport_pilots import lifecycle
 from techport_pilots.audit import audit
 from techport_pilots.books import Books
+from techport_pilots.changes import now
 from techport_pilots.checklist import checklist
 from techport_pilots.closeout import Package, close_pilot
 from techport_pilots.credentials import Credentials
@@ -102,7 +103,7 @@ def test_the_package_opens_elsewhere_and_every_kpi_is_exactly_equal(
     assert opened.differing == []
     assert opened.rows == package.rows
     here, there = (
-        [msgspec.json.encode(one) for one in evaluate_all(store, registry.pilot("elgeseter"))]
+        [msgspec.json.encode(one) for one in evaluate_all(store, registry.pilot("elgeseter"), now())]
         for registry, store, _ in (parts, elsewhere)
     )
     assert here == there

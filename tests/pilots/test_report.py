@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import re
 from collections.abc import Iterator
+from contextlib import closing
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Literal
@@ -11,6 +13,7 @@ from typing import Literal
 import msgspec
 import pytest
 
+from techport_pilots.lifecycle import Change, restore
 from techport_pilots.model import Phase
 from techport_pilots.registry import Registry
 from techport_pilots.report import Report, build_report, keep_evaluations, kept_evaluations
@@ -164,6 +167,35 @@ def test_evaluations_are_kept_for_others(parts: tuple[Registry, ReadingStore], r
     keep_evaluations(registry.engine, "elgeseter", answers, NOW)
     keep_evaluations(registry.engine, "elgeseter", answers, NOW + 1)
     assert kept_evaluations(registry.engine) == {"elgeseter": answers}
+
+
+@pytest.mark.parametrize("ended", [False, True], ids=["running", "ended early"])
+def test_days_that_were_not_to_be_measured_are_not_missing(tmp_path: Path, report: Report, ended: bool) -> None:
+    """A report in the middle of a phase judges what has passed; one after an early end, what there was until then."""
+    whole = trial.definition()
+    *others, last = whole.phases
+    longer = msgspec.structs.replace(last, end=last.end + dt.timedelta(days=200))
+    pilot = msgspec.structs.replace(whole, phases=[*others, longer])
+    over = trial.START + trial.DAYS * 24 * trial.HOUR
+    registry = Registry.open(f"sqlite:///{tmp_path}/registry.sqlite")
+    registry.import_pilot(pilot, trial.YAML, "test")
+    if ended:
+        steps = [("running", trial.START), ("ended", over)]
+        taken = [Change(pilot.id, n, state, "kari", "", at) for n, (state, at) in enumerate(steps, 1)]  # type: ignore[arg-type]
+        restore(registry.engine, pilot.id, taken)
+    with closing(open_store("duckdb://")) as store:
+        store.write(trial.readings())
+        then = over + 100 * 24 * trial.HOUR if ended else over
+        found = build_report(store, registry.engine, pilot, version=1, state="running", now=then)
+    registry.close()
+    assert {result.evaluation.verdict for result in found.results} == {
+        result.evaluation.verdict for result in report.results
+    }
+    first, second = (one.results[0].evaluation.intervention for one in (found, report))
+    assert first is not None
+    assert second is not None
+    assert first.completeness == pytest.approx(second.completeness, abs=0.02)
+    assert found.phases[last.name].share == pytest.approx(report.phases[last.name].share, abs=0.02)
 
 
 def _span(phase: Phase) -> tuple[object, object]:

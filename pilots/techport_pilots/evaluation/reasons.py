@@ -50,7 +50,7 @@ def no_value(phase: Text) -> Text:
 
 def incomplete(phase: Text, share: float, needed: float) -> Text:
     return Text(
-        nb=f"«{phase.nb}» er {share:.0%} komplett; KPI-en krever {needed:.0%}.",
+        nb=f"«{phase.nb}» er {100 * share:.0f} % komplett; KPI-en krever {100 * needed:.0f} %.",
         en=f"“{phase.en}” is {share:.0%} complete; the KPI asks for {needed:.0%}.",
     )
 
