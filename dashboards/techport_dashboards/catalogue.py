@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 
 from techport_pilots.model import PilotDefinition, Text
@@ -19,6 +19,8 @@ class Catalogue:
     devices: Mapping[tuple[str, str], DeviceInfo]
     streams: Mapping[Stream, StreamInfo]
     of_device: Mapping[tuple[str, str], Sequence[StreamInfo]]
+    device_names: Mapping[str, Set[str]]  # by pilot
+    quantity_names: Mapping[str, Set[str]]  # by pilot
     version: int
     """The registry's, which another content never has."""
 
@@ -76,14 +78,15 @@ def select_names(select: Selection) -> tuple[Sequence[str] | None, ...]:
 
 
 def read(registry: Registry, version: int) -> Catalogue:
+    pilots = {pilot.id: pilot for pilot in registry.pilots()}
+    devices = {(device.pilot, device.device): device for device in registry.devices()}
     streams = {info.stream: info for info in registry.streams()}
     of_device: dict[tuple[str, str], list[StreamInfo]] = {}
+    device_names: dict[str, set[str]] = {pilot: set() for pilot in pilots}
+    quantity_names: dict[str, set[str]] = {pilot: set() for pilot in pilots}
+    for pilot, device in devices:
+        device_names[pilot].add(device)
     for stream, info in streams.items():
         of_device.setdefault(stream[:2], []).append(info)
-    return Catalogue(
-        pilots={pilot.id: pilot for pilot in registry.pilots()},
-        devices={(device.pilot, device.device): device for device in registry.devices()},
-        streams=streams,
-        of_device=of_device,
-        version=version,
-    )
+        quantity_names[stream.pilot].add(stream.quantity)
+    return Catalogue(pilots, devices, streams, of_device, device_names, quantity_names, version)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Collection, Sequence, Set
+from collections.abc import Collection, Mapping, Sequence, Set
 from fnmatch import fnmatchcase
 from typing import Protocol
 
@@ -42,12 +42,12 @@ def select(question: Choice, viewer: Viewer, catalogue: Catalogue, store: Readin
     pilots = match("pilot", question.pilots, visible) if question.pilots else visible
     devices = quantities = None
     if question.devices:
-        devices = match("device", question.devices, {d for p, d in catalogue.devices if p in pilots})
+        devices = match("device", question.devices, _of(pilots, catalogue.device_names))
     if question.quantities:
-        described = {stream.quantity for stream in catalogue.streams if stream.pilot in pilots}
-        # What a device sent without its pilot having described it is known to the store alone.
-        found = {stream.quantity for stream in store.streams(Selection(pilots=tuple(pilots)))}
-        quantities = match("quantity", question.quantities, described | found)
+        known = _of(pilots, catalogue.quantity_names)
+        if not _names(question.quantities) <= known:  # of what nobody has described the store alone knows
+            known |= {stream.quantity for stream in store.streams(Selection(pilots=tuple(pilots)))}
+        quantities = match("quantity", question.quantities, known)
     chosen = Selection(
         pilots=tuple(pilots),
         devices=None if devices is None else tuple(devices),
@@ -70,7 +70,7 @@ def match(parameter: str, asked: Sequence[str], known: Collection[str]) -> list[
     """The known names that were asked for, sorted. Raises Problem for a name or pattern that hits none."""
     hits: set[str] = set()
     known = known if isinstance(known, Set) else frozenset(known)
-    names = {part.strip() for item in asked for part in item.split(",")}
+    names = _names(asked)
     if len(names) > MOST_NAMES:
         raise Problem(
             "bad-parameter", f"{len(names)} names are more than {MOST_NAMES}.", parameter=parameter,
@@ -90,3 +90,11 @@ def match(parameter: str, asked: Sequence[str], known: Collection[str]) -> list[
             )
         hits |= found
     return sorted(hits)
+
+
+def _names(asked: Sequence[str]) -> set[str]:
+    return {part.strip() for item in asked for part in item.split(",")}
+
+
+def _of(pilots: Sequence[str], names: Mapping[str, Set[str]]) -> set[str]:
+    return set().union(*(names[pilot] for pilot in pilots))

@@ -29,6 +29,7 @@ class Directory:
     def __init__(self) -> None:
         self._ids: dict[Stream, int] = {}
         self._names: dict[int, Stream] = {}
+        self._of_device: dict[str, list[tuple[Stream, int]]] = {}
         self._sorted: list[tuple[Stream, int]] | None = []
         self._opened = os.urandom(16)  # what is known of late rows is not in the file
         self.next_id = 0
@@ -51,6 +52,7 @@ class Directory:
         """A stream that is in the file, so far without rows."""
         self._ids[stream] = id
         self._names[id] = stream
+        self._of_device.setdefault(stream.device, []).append((stream, id))
         self._sorted = None
         self.next_id = max(self.next_id, id + 1)
         missing = id + 1 - len(self)
@@ -96,15 +98,20 @@ class Directory:
     def select(self, select: Selection) -> Ids:
         """Ids of the selected streams that hold readings, in the order of their names."""
         if select.streams is not None:
-            named = sorted((stream, self._ids[stream]) for stream in set(select.streams) if stream in self._ids)
+            return self._holding(sorted((one, self._ids[one]) for one in set(select.streams) if one in self._ids))
+        if select.devices is not None:  # mostly a few of very many
+            named = sorted(entry for device in set(select.devices) for entry in self._of_device.get(device, ()))
         else:
             if self._sorted is None:
                 self._sorted = sorted(self._ids.items())
             named = self._sorted
-            asked = enumerate((select.pilots, select.devices, select.quantities))
-            wanted = [(frozenset(names), part) for part, names in asked if names is not None]
-            for allowed, part in sorted(wanted, key=lambda one: len(one[0])):  # few names leave little for the rest
+        for names, part in ((select.pilots, 0), (select.quantities, 2)):
+            if names is not None:
+                allowed = frozenset(names)
                 named = [entry for entry in named if entry[0][part] in allowed]
+        return self._holding(named)
+
+    def _holding(self, named: Sequence[tuple[Stream, int]]) -> Ids:
         ids = np.array([id for _, id in named], np.int32)
         return ids[self.rows[ids] > 0]
 
