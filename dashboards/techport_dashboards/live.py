@@ -80,18 +80,24 @@ class Live:
         self._heartbeat = heartbeat
         self._viewings: set[Viewing] = set()
         self._task: asyncio.Task[None] | None = None
+        self._looked = asyncio.Event()
         self._closed = False
         self._viewers = Gauge("techport_web_live_viewers", "Pages that watch live", registry=metrics)
         self._resyncs = Counter("techport_web_live_resyncs", "Viewers that fell behind", registry=metrics)
 
     async def watch(self, pilots: frozenset[str] | None) -> AsyncIterator[bytes]:
-        """Encoded events for one viewer until the app closes: hello, then readings, late, resync, stale, beat."""
+        """Encoded events for one viewer until the app closes: hello, then readings, late, resync, stale, beat.
+
+        What is stored after the hello is told of: it comes when the first look, which has no news, is over.
+        """
         viewing = Viewing(pilots)
         self._viewings.add(viewing)
         self._viewers.set(len(self._viewings))
         if self._task is None or self._task.done():
+            self._looked.clear()
             self._task = asyncio.create_task(self._run())
         try:
+            await self._looked.wait()
             yield encode("hello", {"heartbeat": self._heartbeat})
             while not self._closed:
                 try:
@@ -108,6 +114,7 @@ class Live:
     async def close(self) -> None:
         """Let every viewer go, so that the server can stop: an open stream would hold it."""
         self._closed = True
+        self._looked.set()
         self._send_all(END)
         if self._task is not None:
             self._task.cancel()
@@ -135,7 +142,9 @@ class Live:
                     log.log(level, "live readings stopped, trying again: %s", error, exc_info=unexpected)
                 self._send_all(encode("stale", {"reason": "the store does not answer"}))  # also to those who came since
                 failing = True
+                self._looked.set()
                 await asyncio.sleep(4 * self._interval)
+            self._looked.set()
             await asyncio.sleep(max(self._interval, SHARE * (time.monotonic() - begun)))
 
     def _items(self, news: News) -> list[dict[str, Any]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -14,7 +15,8 @@ from techport_dashboards import WebSettings
 from techport_dashboards.live import QUEUE_LENGTH, RESYNC, Viewing, encode
 from techport_storage.errors import StoreUnavailable
 from techport_storage.model import Reading
-from tests.dashboards.web import City, now, serving
+from tests.dashboards.conftest import START
+from tests.dashboards.web import HOUR, City, now, serving
 
 FAST = WebSettings(poll_interval=0.05, heartbeat=0.2)
 Event = tuple[str, dict[str, Any]]
@@ -45,7 +47,6 @@ def until(stream: Iterator[Event], name: str) -> dict[str, Any]:
 def test_a_new_reading_arrives(city: City) -> None:
     with serving(city.app(FAST)) as address, watching(address) as stream:
         assert until(stream, "hello") == {"heartbeat": 0.2}
-        until(stream, "beat")  # the first look has been taken: what was there before is not news
         at = now()
         city.write(Reading("kai-luft", "kran", "pm10", at, 12.5, at))
         (item,) = until(stream, "readings")["items"]
@@ -53,17 +54,33 @@ def test_a_new_reading_arrives(city: City) -> None:
         assert (item["value"], item["unit"]) == (12.5, "ug/m3")
 
 
+def test_what_is_stored_after_the_hello_is_told_also_when_the_first_look_is_slow(
+    city: City, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    latest = type(city.store).latest
+
+    def slow(*arguments: object) -> object:
+        time.sleep(0.5)
+        return latest(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(type(city.store), "latest", slow)
+    with serving(city.app(FAST)) as address, watching(address) as stream:
+        until(stream, "hello")
+        at = now()
+        city.write(Reading("kai-luft", "kran", "pm10", at, 12.5, at))
+        assert until(stream, "readings")["items"][0]["value"] == 12.5
+
+
 def test_a_reading_that_came_late_is_said(city: City) -> None:
     with serving(city.app(FAST)) as address, watching(address, "?pilot=kai-luft") as stream:
         until(stream, "hello")
-        until(stream, "beat")
-        city.write(Reading("kai-luft", "kran", "pm10", now() - 40 * 86_400 * 1_000_000, 3.0, now()))
+        city.write(Reading("kai-luft", "kran", "pm10", START - HOUR, 3.0, now()))
         assert until(stream, "late") == {"items": [{"pilot": "kai-luft", "device": "kran", "quantity": "pm10"}]}
 
 
 def test_a_viewer_of_one_pilot_gets_nothing_of_others(city: City) -> None:
     with serving(city.app(FAST)) as address, watching(address, "?pilot=stille") as stream:
-        until(stream, "beat")
+        until(stream, "hello")
         at = now()
         city.write(Reading("kai-luft", "kran", "pm10", at, 12.5, at))
         city.write(Reading("stille", "kran", "laeq", at, 51.0, at))

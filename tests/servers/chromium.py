@@ -7,11 +7,12 @@ import shutil
 from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser, expect, sync_playwright
 
 from tests.conftest import unavailable
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+PATIENCE_MS = 30_000  # for what a page shall show: machines may be busy
 ARGUMENTS = [
     "--disable-gpu",
     "--disable-quic",
@@ -37,6 +38,7 @@ def chromium() -> Iterator[Browser]:
     For one module only: while Playwright runs, its thread has an event loop, and asynchronous tests cannot have theirs.
     """
     executable = find_chromium()
+    expect.set_options(timeout=PATIENCE_MS)
     root = hasattr(os, "geteuid") and os.geteuid() == 0
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(
