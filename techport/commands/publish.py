@@ -31,6 +31,9 @@ def simulate(
     every: Annotated[
         float | None, typer.Option(help="seconds between readings, instead of the definitions' own")
     ] = None,
+    faults: Annotated[
+        bool, typer.Option("--faults", help="now and then something goes wrong at every third device")
+    ] = False,
     truth: Annotated[Path | None, typer.Option(help="file to log what was true and what was sent (NDJSON)")] = None,
     with_parent: Annotated[
         bool, typer.Option("--with-parent", hidden=True, help="stop when standard input ends")
@@ -41,6 +44,7 @@ def simulate(
     from techport_simulators.city import Progress as CityProgress
     from techport_simulators.city import run_city
     from techport_simulators.demo import demo_definitions
+    from techport_simulators.faults import everyday_faults, no_faults
 
     settings = load_settings({"mqtt": mqtt})
     logs.configure(settings.log_format, settings.log_level)
@@ -65,6 +69,7 @@ def simulate(
             interval_override=dt.timedelta(seconds=every) if every else None,
             backfill=dt.timedelta(hours=history),
             seldom_backfill=dt.timedelta(days=seldom_history),
+            faults=everyday_faults if faults else no_faults,
             truth_path=truth,
             stop_event=stop,
             progress=report,

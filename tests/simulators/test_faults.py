@@ -16,9 +16,9 @@ from techport_ingest.decoders import DECODERS
 from techport_ingest.message import BadMessage, Message
 from techport_pilots.definition import read_definition
 from techport_pilots.registry import Registry
-from techport_simulators.demo import definition_path
+from techport_simulators.demo import definition_path, demo_definitions
 from techport_simulators.devices import devices_of, micros
-from techport_simulators.faults import EPISODE, Faults, FaultyDevice, Outgoing, bundle
+from techport_simulators.faults import EPISODE, Faults, FaultyDevice, Outgoing, bundle, everyday_faults
 from techport_simulators.truth import Truth, TruthLog, read_truth
 
 PILOT = read_definition(definition_path("hospital-noise"))
@@ -53,6 +53,15 @@ def test_rate_is_the_share_that_is_hit(name: str) -> None:
         expected = 50 * 3
     assert len(hit(Faults(**{name: rate}), name)) == pytest.approx(expected, rel=0.4)
     assert hit(Faults(**{name: 0.0}), name) == []
+
+
+def test_an_ordinary_week_troubles_some_devices_and_leaves_most_alone() -> None:
+    pilots = [read_definition(path) for path in demo_definitions()]
+    names = [(pilot.id, device.id) for pilot in pilots for device in pilot.devices]
+    troubled = [name for name in names if everyday_faults(*name) != Faults()]
+    assert len(names) / 5 < len(troubled) < len(names) / 2
+    assert everyday_faults(*troubled[0]) == everyday_faults(*troubled[0])
+    assert any(message.truth.fate == "quarantined" for message in messages(everyday_faults(*troubled[0])))
 
 
 def test_faults_are_the_same_for_one_instant_and_for_many() -> None:

@@ -114,12 +114,6 @@ def device_id(name: str) -> str:
     return _UNFIT.sub("-", name).strip("-")
 
 
-def levels_after(topic: str, word: str) -> list[str]:
-    """The topic's levels behind the first level that is `word`; [] where there is none."""
-    levels = topic.split("/")
-    return levels[levels.index(word) + 1 :] if word in levels else []
-
-
 def place(device: str, time: Micros | None, key: str, value: object, unit: str | None = None) -> Found:
     """A value of a maker's JSON: numbers are readings, states are 1 and 0, the rest is ignored under its rule."""
     kind = type(value)
