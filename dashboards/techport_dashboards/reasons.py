@@ -1,6 +1,7 @@
 """Why messages are refused, in words that can be translated: each reason's name, and what usually mends it.
 
-An entry's own detail and hint are more exact, with the message's own names and values, and are in English.
+An entry's own detail and hint are more exact, with the message's own names and values. They are written in English, and
+retelling.py tells those that it knows in the reader's language; where it knows none, the remedy stands beside.
 """
 
 from __future__ import annotations

@@ -15,6 +15,7 @@ from markupsafe import Markup
 from techport_dashboards import i18n, navigation, times
 from techport_dashboards.assets import Assets
 from techport_dashboards.i18n import SCRIPT_MESSAGES, Language
+from techport_dashboards.retelling import retell
 from techport_dashboards.services import services_of
 from techport_pilots.kinds import kind_named
 from techport_pilots.model import PilotDefinition
@@ -36,7 +37,8 @@ def environment(assets: Assets) -> Environment:
         out_of_range=lambda quality: bool(quality & int(Quality.RANGE)),
         odd_clock=lambda quality: bool(quality & int(Quality.CLOCK)),
     )
-    templates.globals.update(asset=assets.url, embed=embed, iso=times.iso, micros=times.micros, kind_named=kind_named)
+    templates.globals.update(asset=assets.url, embed=embed, iso=times.iso, micros=times.micros)
+    templates.globals.update(kind_named=kind_named, retell=retell)
     return templates
 
 
