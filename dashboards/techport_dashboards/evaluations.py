@@ -16,7 +16,7 @@ from techport_pilots.evaluation import Evaluation, evaluate, so_far
 from techport_pilots.lifecycle import changes, measured_until
 from techport_pilots.model import Kpi, PilotDefinition
 from techport_pilots.registry import Registry
-from techport_pilots.report import keep_evaluations
+from techport_pilots.report import final_evaluations, keep_evaluations
 from techport_storage.model import Micros
 from techport_storage.store import ReadingStore
 
@@ -51,7 +51,7 @@ class Evaluations:
             kept = self._kept.get(pilot.id)
             now = times.now()
             if kept is None or kept.definition is not pilot or now - kept.at > FRESH:
-                kept = self._kept[pilot.id] = _work_out(self._store, pilot, now, self.until(pilot, now))
+                kept = self._kept[pilot.id] = self._work_out(pilot, now)
                 self._remember(kept)
             return kept
 
@@ -64,15 +64,22 @@ class Evaluations:
             now = times.now()
             at, definition, evaluation = self._others.get(key, (0, None, None))
             if evaluation is None or definition is not pilot or now - at > FRESH:
-                evaluation = evaluate(self._store, so_far(pilot, self.until(pilot, now)), kpi, second_opinion=False)
+                evaluation = evaluate(self._store, self._so_far(pilot, now), kpi, second_opinion=False)
                 if len(self._others) >= OTHERS:
                     self._others.clear()
                 self._others[key] = now, pilot, evaluation
             return evaluation
 
-    def until(self, pilot: PilotDefinition, now: Micros) -> Micros:
-        """Up to when its phases are judged."""
-        return measured_until(changes(self._registry.engine, pilot.id), now)
+    def fresh(self, pilot: PilotDefinition, kpi: Kpi) -> Evaluation:
+        """One of the pilot's KPIs as of now, with its second opinion; of a closed pilot what was found."""
+        final = final_evaluations(self._registry.engine, pilot)
+        if final is not None:
+            return final[pilot.kpis.index(kpi)]
+        return evaluate(self._store, self._so_far(pilot, times.now()), kpi)
+
+    def _so_far(self, pilot: PilotDefinition, now: Micros) -> PilotDefinition:
+        """The pilot up to when its phases are judged."""
+        return so_far(pilot, measured_until(changes(self._registry.engine, pilot.id), now))
 
     def _remember(self, standing: Standing) -> None:
         """For the portfolio. What a closed pilot's package says stays as it is."""
@@ -80,9 +87,10 @@ class Evaluations:
             found = [evaluation for _, evaluation in standing.kpis]
             keep_evaluations(self._registry.engine, standing.definition.id, found, standing.at)
 
-
-def _work_out(store: ReadingStore, pilot: PilotDefinition, now: Micros, until: Micros) -> Standing:
-    here = so_far(pilot, until)
-    kpis = [(kpi, evaluate(store, here, kpi, second_opinion=False)) for kpi in pilot.kpis]
-    recent = stream_completeness(store, pilot_intervals(pilot), now - RECENT, now)
-    return Standing(now, pilot, kpis, together(recent.values()))
+    def _work_out(self, pilot: PilotDefinition, now: Micros) -> Standing:
+        found = final_evaluations(self._registry.engine, pilot)
+        if found is None:
+            here = self._so_far(pilot, now)
+            found = [evaluate(self._store, here, kpi, second_opinion=False) for kpi in pilot.kpis]
+        recent = stream_completeness(self._store, pilot_intervals(pilot), now - RECENT, now)
+        return Standing(now, pilot, list(zip(pilot.kpis, found, strict=True)), together(recent.values()))

@@ -14,10 +14,10 @@ from pathlib import Path
 
 from techport_dashboards import times
 from techport_dashboards.basemap import load
-from techport_pilots.lifecycle import State, changes, measured_until
+from techport_pilots.lifecycle import State
 from techport_pilots.model import PilotDefinition
 from techport_pilots.registry import Registry
-from techport_pilots.report import Report, build_report, evaluate_all, keep_evaluations
+from techport_pilots.report import Report, current_report
 from techport_pilots.report_page import page
 from techport_storage.model import Micros
 from techport_storage.store import ReadingStore
@@ -61,7 +61,7 @@ class Reports:
             state, now = self._registry.state(pilot.id), times.now()
             kept = self._kept.get(pilot.id)
             if fresh or kept is None or not kept.good(pilot, state, now):
-                kept = self._kept[pilot.id] = Kept(pilot, self._work_out(pilot, state, now))
+                kept = self._kept[pilot.id] = Kept(pilot, current_report(self._registry, self._store, pilot, now))
             self._kept.move_to_end(pilot.id)
             while len(self._kept) > MOST:
                 self._kept.popitem(last=False)
@@ -69,12 +69,3 @@ class Reports:
                 content = page(kept.report, language, load(self._basemap)).encode()
                 kept.pages[language] = Written(content, f'"{hashlib.sha256(content).hexdigest()[:32]}"')
             return kept.pages[language]
-
-    def _work_out(self, pilot: PilotDefinition, state: State, now: Micros) -> Report:
-        until = measured_until(changes(self._registry.engine, pilot.id), now)
-        evaluations = evaluate_all(self._store, pilot, until)
-        keep_evaluations(self._registry.engine, pilot.id, evaluations, now)
-        version = self._registry.history(pilot.id)[0].version
-        return build_report(
-            self._store, self._registry.engine, pilot, version=version, state=state, now=now, evaluations=evaluations
-        )

@@ -25,7 +25,7 @@ from techport_pilots.database import writing
 from techport_pilots.dcat import Distribution
 from techport_pilots.definition import to_yaml
 from techport_pilots.errors import RegistryUnavailable, WrongState
-from techport_pilots.evaluation import evaluate, so_far
+from techport_pilots.evaluation import agree, evaluate, so_far
 from techport_pilots.model import PilotDefinition, Text
 from techport_pilots.package import (
     PackageWriter,
@@ -38,7 +38,7 @@ from techport_pilots.package import (
     writing_package,
 )
 from techport_pilots.registry import Registry
-from techport_pilots.report import Report, build_report, keep_evaluations
+from techport_pilots.report import Report, build_report, final_evaluations, keep_evaluations
 from techport_pilots.report_page import citation, page
 from techport_pilots.report_plots import Ground
 from techport_pilots.report_words import Words
@@ -109,9 +109,12 @@ def write_package(
     made = now()
     here = so_far(pilot, lifecycle.measured_until(lifecycle.changes(registry.engine, pilot.id), made))
     evaluations = []
+    before = {one.kpi: one for one in final_evaluations(registry.engine, pilot) or ()}
     for number, kpi in enumerate(pilot.kpis):
         progress("evaluation", number, len(pilot.kpis))
-        evaluations.append(evaluate(store, here, kpi))
+        found = evaluate(store, here, kpi)
+        last = before.get(kpi.id, found)
+        evaluations.append(last if agree(last, found) else found)  # what was handed over stays, to the last digit
     keep_evaluations(registry.engine, pilot.id, evaluations, made)
     version = registry.history(pilot.id)[0].version
     state = registry.state(pilot.id)

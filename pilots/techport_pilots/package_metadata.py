@@ -7,6 +7,7 @@ import datetime as dt
 import io
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import PurePath
 
 import msgspec
 
@@ -22,6 +23,15 @@ _LICENCES = {
     "CC-BY-4.0": ("Creative Commons Attribution 4.0 International", "https://creativecommons.org/licenses/by/4.0/"),
     "CC0-1.0": ("Creative Commons Zero 1.0 Universal", "https://creativecommons.org/publicdomain/zero/1.0/"),
     "NLOD-2.0": ("Norwegian Licence for Open Government Data 2.0", "https://data.norge.no/nlod/en/2.0"),
+}
+_MEDIA_TYPES = {
+    ".csv": "text/csv",
+    ".html": "text/html",
+    ".json": "application/json",
+    ".md": "text/markdown",
+    ".parquet": "application/vnd.apache.parquet",
+    ".ttl": "text/turtle",
+    ".yaml": "application/yaml",
 }
 _READINGS = {
     "pilot": ("string", "the pilot that the reading belongs to"),
@@ -153,13 +163,18 @@ def datapackage(report: Report, writer: PackageWriter, rows: int) -> str:
 def ro_crate(report: Report, writer: PackageWriter) -> str:
     """RO-Crate 1.1: https://w3id.org/ro/crate/1.1"""
     pilot = report.pilot
-    files = [{"@id": name, "@type": "File", "contentSize": str(writer.sizes[name]), "sha256": total}
-             for name, total in sorted(writer.sums.items())]  # fmt: skip
+    files = [
+        {"@id": name, "@type": "File", "encodingFormat": _MEDIA_TYPES.get(PurePath(name).suffix, "text/plain"),
+         "contentSize": str(writer.sizes[name]), "sha256": total}
+        for name, total in sorted(writer.sums.items())
+    ]  # fmt: skip
     name, path = _LICENCES.get(pilot.licence, (pilot.licence, f"https://spdx.org/licenses/{pilot.licence}"))
-    people = [
-        {"@id": one.url or f"#organisation-{number}", "@type": "Organization", "name": one.name}
-        for number, one in enumerate(pilot.organisations, start=1)
-    ]
+    named = [(one.url or f"#organisation-{number}", one) for number, one in enumerate(pilot.organisations, start=1)]
+    organisations = {  # one that has two roles is one organisation
+        key: {"@id": key, "@type": "Organization", "name": one.name, **({"url": one.url} if one.url else {})}
+        for key, one in named
+    }
+    owners = dict.fromkeys(key for key, one in named if one.role == "owner") or list(organisations)[:1]
     root = {
         "@id": "./",
         "@type": "Dataset",
@@ -169,9 +184,11 @@ def ro_crate(report: Report, writer: PackageWriter) -> str:
         "datePublished": instant(report.made)[:10],
         "temporalCoverage": f"{instant(report.start)}/{instant(report.end)}",
         "license": {"@id": path},
-        "author": [{"@id": one["@id"]} for one in people],
-        "hasPart": [{"@id": file["@id"]} for file in files],
+        "author": _references(organisations),
+        "publisher": _references(owners),
+        "hasPart": _references(str(file["@id"]) for file in files),
     }
+    root = {key: value for key, value in root.items() if value != []}
     about = {
         "@id": "ro-crate-metadata.json",
         "@type": "CreativeWork",
@@ -179,9 +196,15 @@ def ro_crate(report: Report, writer: PackageWriter) -> str:
         "conformsTo": {"@id": "https://w3id.org/ro/crate/1.1"},
     }
     licence = {"@id": path, "@type": "CreativeWork", "name": name, "identifier": pilot.licence}
-    graph = [about, root, licence, *people, *files]
+    graph = [about, root, licence, *organisations.values(), *files]
     crate = {"@context": "https://w3id.org/ro/crate/1.1/context", "@graph": graph}
     return json.dumps(crate, ensure_ascii=False, indent=2) + "\n"
+
+
+def _references(names: Iterable[str]) -> object:
+    """Nodes by their names; a single one stands alone, as the compacted form of JSON-LD has it."""
+    found = [{"@id": name} for name in names]
+    return found[0] if len(found) == 1 else found
 
 
 def licence_text(pilot: PilotDefinition) -> str:

@@ -21,7 +21,7 @@ from techport_pilots.books import Books
 from techport_pilots.changes import now
 from techport_pilots.definition import parse_definition
 from techport_pilots.errors import BadPackage, UnknownPilot, WrongState
-from techport_pilots.evaluation import Evaluation
+from techport_pilots.evaluation import Evaluation, agree
 from techport_pilots.model import PilotDefinition
 from techport_pilots.package import COLUMNS, Progress, no_progress, sums_of
 from techport_pilots.registry import Registry
@@ -34,7 +34,8 @@ _WORKER = "package"
 
 
 class Opened(msgspec.Struct, frozen=True):
-    """A pilot that was restored. `differing` names KPIs that come out otherwise than the package says."""
+    """A pilot that was restored, with what its package says of each KPI. `differing` names those that come out
+    otherwise when they are worked out again here."""
 
     pilot: str
     rows: int
@@ -63,10 +64,10 @@ def open_package(
     if taken and not lifecycle.changes(registry.engine, pilot.id):
         lifecycle.restore(registry.engine, pilot.id, taken)
     until = lifecycle.measured_until(taken, now())
-    here = evaluate_all(store, pilot, until)
-    keep_evaluations(registry.engine, pilot.id, here, max((c.at for c in taken), default=0))
-    differing = [a.kpi for a, b in zip(here, said, strict=False) if msgspec.json.encode(a) != msgspec.json.encode(b)]
-    return Opened(pilot.id, rows, here, differing)
+    here = {one.kpi: one for one in evaluate_all(store, pilot, until)}
+    differing = [one.kpi for one in said if one.kpi not in here or not agree(one, here[one.kpi])]
+    keep_evaluations(registry.engine, pilot.id, said, max((c.at for c in taken), default=0))
+    return Opened(pilot.id, rows, said, differing)
 
 
 @contextmanager

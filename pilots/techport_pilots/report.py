@@ -32,6 +32,7 @@ from techport_pilots.kpi_time import date_of, day_starts, micros_of
 from techport_pilots.lifecycle import State, changes, measured_until
 from techport_pilots.model import Kpi, PilotDefinition
 from techport_pilots.quarantine import Quarantine, Where
+from techport_pilots.registry import Registry
 from techport_storage.model import Micros, Stream
 from techport_storage.store import ReadingStore
 
@@ -40,6 +41,10 @@ _KEEP = text(
     " ON CONFLICT (pilot, kpi) DO UPDATE SET content = excluded.content, at = excluded.at"
 )
 _KEPT = text("SELECT pilot, content FROM pilot_evaluations ORDER BY pilot, kpi")
+_FINAL = text(
+    "SELECT content FROM pilot_evaluations WHERE pilot = :pilot"
+    " AND at >= (SELECT max(at) FROM pilot_states WHERE pilot = :pilot AND state = 'closed')"
+)
 
 
 class Day(msgspec.Struct, frozen=True):
@@ -72,6 +77,20 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     whole: Completeness
     set_aside: int  # values in quarantine
     made: Micros
+
+
+def current_report(registry: Registry, store: ReadingStore, pilot: PilotDefinition, now: Micros) -> Report:
+    """The report as things stand, whose evaluations are kept: what is known so far; of a closed pilot what was found.
+
+    Raises StoreUnavailable or RegistryUnavailable.
+    """
+    evaluations = final_evaluations(registry.engine, pilot)
+    if evaluations is None:
+        evaluations = evaluate_all(store, pilot, measured_until(changes(registry.engine, pilot.id), now))
+        keep_evaluations(registry.engine, pilot.id, evaluations, now)
+    version = registry.history(pilot.id)[0].version
+    state = registry.state(pilot.id)
+    return build_report(store, registry.engine, pilot, version=version, state=state, now=now, evaluations=evaluations)
 
 
 def build_report(
@@ -137,6 +156,17 @@ def kept_evaluations(engine: Engine) -> Mapping[str, list[Evaluation]]:
         for pilot, content in connection.execute(_KEPT):
             found.setdefault(pilot, []).append(msgspec.json.decode(content, type=Evaluation))
     return found
+
+
+def final_evaluations(engine: Engine, pilot: PilotDefinition) -> list[Evaluation] | None:
+    """What was found when the pilot was closed, in the order of its KPIs: it stays, since the data stays.
+
+    None for a pilot that is not closed, or that nobody evaluated since.
+    """
+    with reading(engine) as connection:
+        rows = connection.execute(_FINAL, {"pilot": pilot.id})
+        found = {one.kpi: one for one in (msgspec.json.decode(content, type=Evaluation) for (content,) in rows)}
+    return [found[kpi.id] for kpi in pilot.kpis] if found.keys() >= {kpi.id for kpi in pilot.kpis} else None
 
 
 def period(store: ReadingStore, pilot: PilotDefinition, now: Micros) -> tuple[Micros, Micros]:

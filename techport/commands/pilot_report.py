@@ -42,22 +42,9 @@ def _make(settings: Settings, pilot: str, lang: str) -> str:
     from techport.platform import stores
     from techport_dashboards.basemap import load
     from techport_pilots.changes import now
-    from techport_pilots.lifecycle import changes, measured_until
-    from techport_pilots.report import build_report, evaluate_all, keep_evaluations
+    from techport_pilots.report import current_report
     from techport_pilots.report_page import page
 
     with stores(settings) as parts:
-        definition, made = parts.registry.pilot(pilot), now()
-        until = measured_until(changes(parts.registry.engine, pilot), made)
-        evaluations = evaluate_all(parts.readings, definition, until)
-        keep_evaluations(parts.registry.engine, pilot, evaluations, made)
-        report = build_report(
-            parts.readings,
-            parts.registry.engine,
-            definition,
-            version=parts.registry.history(pilot)[0].version,
-            state=parts.registry.state(pilot),
-            now=made,
-            evaluations=evaluations,
-        )
+        report = current_report(parts.registry, parts.readings, parts.registry.pilot(pilot), now())
     return page(report, lang, load(settings.basemap))

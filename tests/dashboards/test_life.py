@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 import time
+import zipfile
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
@@ -163,6 +165,12 @@ async def test_a_package_opens_and_a_broken_one_says_why(
         assert job["state"] == "done"
         assert (job["result"]["differing"], job["result"]["rows"]) == ([], package.rows)
         assert (await client.get(f"{API}/life")).json()["state"] == "closed"
+        with zipfile.ZipFile(package.path) as archive:
+            said = json.loads(archive.read("evaluation.json"))
+        for one in said:
+            answer = await client.get(f"{API}/kpis/{one['kpi']}/evaluation")
+            assert answer.json() == one, "what the package says, to the last digit"
+        assert len(said) == 2
     assert list((tmp_path / "empty" / "packages").iterdir()) == []
     here.close()
 

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 import pytest
 
 from techport_pilots.books import Books
 from techport_pilots.registry import Registry
+from techport_storage.store import open_store
 from tests.conftest import unavailable
+from tests.pilots.trial import Parts
 from tests.servers import postgres as server
+from tests.servers.influxd import Influxd, influxd
+
+__all__ = ["influxd"]
 
 
 @pytest.fixture(scope="session")
@@ -42,3 +48,23 @@ def registry(registry_url: str) -> Iterator[Registry]:
 @pytest.fixture
 def books(registry: Registry) -> Books:
     return Books(registry.engine)
+
+
+@pytest.fixture
+def platform(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[[str], Parts]]:
+    """Makes empty registries, stores and books: of a "laptop" (SQLite, DuckDB), or "servers" (PostgreSQL, InfluxDB)."""
+    with ExitStack() as opened:
+
+        def make(kind: str) -> Parts:
+            if kind == "servers":
+                database: server.Postgres = request.getfixturevalue("postgres")
+                store: Influxd = request.getfixturevalue("influxd")
+                urls = database.database(), store.url(store.new_bucket())
+            else:
+                folder = tmp_path / f"platform-{len(list(tmp_path.glob('platform-*')))}"
+                folder.mkdir()
+                urls = f"sqlite:///{folder}/registry.sqlite", f"duckdb:///{folder}/readings.duckdb"
+            registry = opened.enter_context(closing(Registry.open(urls[0])))
+            return registry, opened.enter_context(closing(open_store(urls[1]))), Books(registry.engine)
+
+        yield make

@@ -7,7 +7,7 @@ import hashlib
 import io
 import json
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
@@ -17,44 +17,36 @@ import pytest
 
 from techport_pilots import lifecycle
 from techport_pilots.audit import audit
-from techport_pilots.books import Books
-from techport_pilots.changes import now
 from techport_pilots.checklist import checklist
 from techport_pilots.closeout import Package, close_pilot
 from techport_pilots.credentials import Credentials
 from techport_pilots.definition import parse_definition
 from techport_pilots.errors import BadPackage, WrongState
 from techport_pilots.package_open import open_package
-from techport_pilots.registry import Registry
-from techport_pilots.report import evaluate_all
+from techport_pilots.report import final_evaluations
 from techport_storage.model import Batch, Query, Reading
-from techport_storage.store import ReadingStore, open_store
+from techport_storage.store import ReadingStore
 from tests.pilots import trial
+from tests.pilots.trial import Parts
 
-Parts = tuple[Registry, ReadingStore, Books]
-
-
-def platform(folder: Path) -> Parts:
-    registry = Registry.open(f"sqlite:///{folder}/registry.sqlite")
-    return registry, open_store(f"duckdb:///{folder}/readings.duckdb"), Books(registry.engine)
+LAPTOP_AND_SERVERS = pytest.mark.parametrize(
+    ("parts", "elsewhere"), [("laptop", "laptop"), ("servers", "laptop"), ("laptop", "servers")], indirect=True
+)
 
 
 @pytest.fixture
-def parts(tmp_path: Path) -> Iterator[Parts]:
-    registry, store, books = platform(tmp_path / "here")
+def parts(request: pytest.FixtureRequest, platform: Callable[[str], Parts]) -> Parts:
+    """A pilot with its readings."""
+    registry, store, books = platform(getattr(request, "param", "laptop"))
     registry.import_pilot(trial.definition(), trial.YAML, "test")
     store.write(trial.readings(shuffled=True))
-    yield registry, store, books
-    store.close()
-    registry.close()
+    return registry, store, books
 
 
 @pytest.fixture
-def elsewhere(tmp_path: Path) -> Iterator[Parts]:
-    registry, store, books = platform(tmp_path / "elsewhere")
-    yield registry, store, books
-    store.close()
-    registry.close()
+def elsewhere(request: pytest.FixtureRequest, platform: Callable[[str], Parts]) -> Parts:
+    """An empty platform."""
+    return platform(getattr(request, "param", "laptop"))
 
 
 def close(parts: Parts, folder: Path) -> Package:
@@ -95,6 +87,7 @@ def test_the_checklist_says_what_to_look_at(parts: Parts) -> None:
     assert any("will be erased on 2028-05-3" in text for text in said)
 
 
+@LAPTOP_AND_SERVERS
 def test_the_package_opens_elsewhere_and_every_kpi_is_exactly_equal(
     parts: Parts, elsewhere: Parts, tmp_path: Path
 ) -> None:
@@ -102,11 +95,8 @@ def test_the_package_opens_elsewhere_and_every_kpi_is_exactly_equal(
     opened = open_package(Path(package.path), *elsewhere, "ola")
     assert opened.differing == []
     assert opened.rows == package.rows
-    here, there = (
-        [msgspec.json.encode(one) for one in evaluate_all(store, registry.pilot("elgeseter"), now())]
-        for registry, store, _ in (parts, elsewhere)
-    )
-    assert here == there
+    here, there = (final_evaluations(registry.engine, trial.definition()) for registry, _, _ in (parts, elsewhere))
+    assert here == there == opened.evaluations
     assert rows(parts[1]).equals(rows(elsewhere[1]))
     assert elsewhere[0].pilot("elgeseter") == parts[0].pilot("elgeseter")
     assert elsewhere[0].state("elgeseter") == "closed"
@@ -151,6 +141,7 @@ def test_csv_and_parquet_hold_the_same_to_the_bit(parts: Parts, tmp_path: Path) 
     assert [field["name"] for field in schema["fields"]] == list(lines[0]) == table.column_names
 
 
+@LAPTOP_AND_SERVERS
 def test_the_same_data_makes_the_same_readings(parts: Parts, elsewhere: Parts, tmp_path: Path) -> None:
     first = close(parts, tmp_path / "a")
     open_package(Path(first.path), *elsewhere, "ola")

@@ -1,27 +1,36 @@
-"""DCAT-AP-NO and Data Package, held against the published shapes and a validator that is not ours."""
+"""DCAT-AP-NO, Data Package and RO-Crate, held against the published shapes and validators that are not ours."""
 
 from __future__ import annotations
 
 import datetime as dt
+import importlib.util
+import json
+import shutil
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
 import pytest
+import requests
 from frictionless import validate as validate_package
 from pyshacl import validate
 from rdflib import DCAT, DCTERMS, RDF, SH, Graph, URIRef
 from rdflib.compare import isomorphic
+from rocrate_validator.models import Severity, ValidationSettings
+from rocrate_validator.services import validate as validate_crate
+from rocrate_validator.utils.http import HttpRequester
 
 from techport_pilots import lifecycle
 from techport_pilots.books import Books
 from techport_pilots.closeout import close_pilot
 from techport_pilots.dcat import Distribution, Offer, Publisher, Service, catalogue
 from techport_pilots.dcat_terms import PREFIXES
+from techport_pilots.definition import parse_definition
 from techport_pilots.model import PilotDefinition, Text
 from techport_pilots.rdf import Node, json_ld, turtle
 from techport_pilots.registry import Registry
+from techport_storage.model import Batch
 from techport_storage.store import open_store
 from tests.pilots import trial
 
@@ -30,20 +39,24 @@ SHAPES = ("dcat-ap-no-2.00-shapes.ttl", "dcat-ap-3.0.1-shapes.ttl", "dcat-ap-3.0
 
 
 @pytest.fixture(scope="module")
-def package(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    folder = tmp_path_factory.mktemp("package")
+def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return packed(tmp_path_factory.mktemp("package"), trial.YAML, trial.readings())
+
+
+def packed(folder: Path, definition: str, readings: Batch) -> Path:
+    """The package of a pilot that was closed, unpacked."""
     registry, store = Registry.open(f"sqlite:///{folder}/registry.sqlite"), open_store("duckdb://")
-    registry.import_pilot(trial.definition(), trial.YAML, "test")
-    store.write(trial.readings())
-    pilot = registry.pilot("elgeseter")
+    registry.import_pilot(parse_definition(definition), definition, "test")
+    store.write(readings)
+    (pilot,) = registry.pilots()
     for step in ("running", "ended"):
         lifecycle.transition(registry.engine, pilot, step, "test")  # type: ignore[arg-type]
     made = close_pilot(registry, store, Books(registry.engine), pilot, folder, "test", wait=0)
-    with zipfile.ZipFile(made.path) as archive:
-        archive.extractall(folder / "unpacked")
-    yield folder / "unpacked"
     store.close()
     registry.close()
+    with zipfile.ZipFile(made.path) as archive:
+        archive.extractall(folder / "unpacked")
+    return folder / "unpacked"
 
 
 def awkward() -> PilotDefinition:
@@ -131,3 +144,68 @@ def test_the_data_package_is_valid(package: Path) -> None:
     found = validate_package(str(package / "datapackage.json"))
     assert found.valid, found.flatten(["name", "type", "note"])
     assert {task.name: task.stats["rows"] for task in found.tasks if task.name == "devices"} == {"devices": 2}
+
+
+@pytest.fixture
+def remarks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[Path], set[tuple[str, str]]]:
+    """What a validator of RO-Crates says of a folder: (severity, message). It asks the network for one document, the
+    context, which the Python package of the crates' community carries."""
+    module = importlib.util.find_spec("rocrate")
+    assert module is not None
+    assert module.origin is not None
+    document = requests.Response()
+    document.status_code = 200
+    document.headers["Content-Type"] = "application/ld+json"
+    document._content = (Path(module.origin).parent / "data" / "ro-crate.jsonld").read_bytes()
+
+    def get(_requester: HttpRequester, url: str, **_options: object) -> requests.Response:
+        assert url == "https://w3id.org/ro/crate/1.1/context", "the network is asked for something else"
+        return document
+
+    monkeypatch.setattr(HttpRequester, "get", get, raising=False)
+
+    def ask(folder: Path) -> set[tuple[str, str]]:
+        settings = ValidationSettings(
+            rocrate_uri=str(folder),
+            profile_identifier="ro-crate-1.1",
+            requirement_severity=Severity.RECOMMENDED,
+            offline=True,
+            cache_path=tmp_path / "cache",
+        )
+        return {(one.severity.name, str(one.message)) for one in validate_crate(settings).get_issues()}
+
+    return ask
+
+
+def test_the_crate_is_as_required_and_as_recommended(
+    package: Path, remarks: Callable[[Path], set[tuple[str, str]]]
+) -> None:
+    assert remarks(package) == set()
+
+
+def test_the_crate_of_a_pilot_with_odd_organisations(
+    tmp_path: Path, remarks: Callable[[Path], set[tuple[str, str]]]
+) -> None:
+    one = '{name: Trondheim kommune, role: owner, url: "https://www.trondheim.kommune.no"}'
+    others = one.replace("owner", "data-processor") + ", {name: Nabolaget}"
+    package = packed(tmp_path, trial.YAML.replace(one, f"{one}, {others}"), Batch.of([]))
+    assert remarks(package) == {("RECOMMENDED", "The organization SHOULD have a URL.")}
+    graph = json.loads((package / "ro-crate-metadata.json").read_text("utf-8"))["@graph"]
+    names = [node["@id"] for node in graph]
+    assert len(names) == len(set(names))
+    assert names.count("#organisation-3") == 1
+
+
+def test_the_validator_finds_what_is_missing(
+    package: Path, tmp_path: Path, remarks: Callable[[Path], set[tuple[str, str]]]
+) -> None:
+    broken = shutil.copytree(package, tmp_path / "broken")
+    file = broken / "ro-crate-metadata.json"
+    crate = json.loads(file.read_text("utf-8"))
+    (root,) = (node for node in crate["@graph"] if node["@id"] == "./")
+    del root["license"], root["datePublished"]
+    file.write_text(json.dumps(crate), "utf-8")
+    (broken / "readings.csv").unlink()
+    found = " ".join(message for severity, message in remarks(broken) if severity == "REQUIRED")
+    assert "license" in found
+    assert "datePublished" in found

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import datetime as dt
 
+import msgspec
 import numpy as np
 import pytest
 
-from techport_pilots.evaluation import evaluate
+from techport_pilots.evaluation import agree, evaluate
 from techport_pilots.evaluation.days import day_levels
 from techport_pilots.evaluation.interval import NoInterval, fit, half_width
 from techport_pilots.kpi_slots import Slots
@@ -394,3 +395,22 @@ def test_day_levels_are_exact_where_the_model_is():
     values = (level[day] + (pattern - pattern.mean())[hour] + (habit - habit.mean())[device])[kept]
     slots = Slots(["a", "b", "c"], device[kept], day[kept], day[kept], hour[kept].astype(float), values, len(day), 24.0)
     assert day_levels(slots, values).value == pytest.approx(level, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("change", "same"),
+    [
+        ({"effect": lambda x: x * (1 + 1e-13)}, True),
+        ({"effect": lambda x: x + 1e-12}, True),
+        ({"effect": lambda x: x * (1 + 1e-6)}, False),
+        ({"interval": lambda x: msgspec.structs.replace(x, low=x.low - 1e-5)}, False),
+        ({"verdict": lambda x: "inconclusive"}, False),
+        ({"reasons": lambda x: x[1:]}, False),
+        ({"percent": lambda x: None}, False),
+    ],
+)
+def test_only_last_digits_may_differ_between_evaluations_that_agree(store, change, same):
+    write(store, "box", world())
+    found = evaluate(store, pilot(), kpi(), second_opinion=False)
+    other = msgspec.structs.replace(found, **{name: turn(getattr(found, name)) for name, turn in change.items()})
+    assert agree(found, other) is agree(other, found) is same

@@ -13,11 +13,20 @@ from typing import Literal
 import msgspec
 import pytest
 
+from techport_pilots import lifecycle
 from techport_pilots.lifecycle import Change, restore
 from techport_pilots.model import Phase
 from techport_pilots.registry import Registry
-from techport_pilots.report import Report, build_report, keep_evaluations, kept_evaluations
+from techport_pilots.report import (
+    Report,
+    build_report,
+    current_report,
+    final_evaluations,
+    keep_evaluations,
+    kept_evaluations,
+)
 from techport_pilots.report_page import page
+from techport_storage.model import Selection
 from techport_storage.store import ReadingStore, open_store
 from tests.pilots import trial
 
@@ -196,6 +205,31 @@ def test_days_that_were_not_to_be_measured_are_not_missing(tmp_path: Path, repor
     assert second is not None
     assert first.completeness == pytest.approx(second.completeness, abs=0.02)
     assert found.phases[last.name].share == pytest.approx(report.phases[last.name].share, abs=0.02)
+
+
+def test_what_was_found_when_a_pilot_was_closed_stays(tmp_path: Path) -> None:
+    registry, store = Registry.open(f"sqlite:///{tmp_path}/registry.sqlite"), open_store("duckdb://")
+    registry.import_pilot(trial.definition(), trial.YAML, "test")
+    pilot = registry.pilot("elgeseter")
+    lifecycle.transition(registry.engine, pilot, "running", "test")
+    assert final_evaluations(registry.engine, pilot) is None
+    current_report(registry, store, pilot, NOW)
+    store.write(trial.readings())
+    running = current_report(registry, store, pilot, NOW)  # of the readings that have come since
+    assert {one.evaluation.verdict for one in running.results} != {"insufficient data"}
+    for step in ("ended", "closed"):
+        lifecycle.transition(registry.engine, pilot, step, "test")  # type: ignore[arg-type]
+    assert final_evaluations(registry.engine, pilot) is None, "kept before the pilot was closed"
+    later = lifecycle.changes(registry.engine, "elgeseter")[-1].at + 1
+    closed = current_report(registry, store, pilot, later)
+    assert final_evaluations(registry.engine, pilot) == [one.evaluation for one in closed.results]
+    store.erase(Selection(pilots=("elgeseter",)))
+    erased = current_report(registry, store, pilot, later + 1)
+    assert [one.evaluation for one in erased.results] == [one.evaluation for one in closed.results]
+    assert erased.whole.readings == 0
+    assert "<html" in page(erased, "nb")
+    store.close()
+    registry.close()
 
 
 def _span(phase: Phase) -> tuple[object, object]:

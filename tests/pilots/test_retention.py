@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
@@ -12,25 +12,24 @@ import pytest
 from techport_pilots import lifecycle, retention
 from techport_pilots.account import SetAside, Tally, day_of
 from techport_pilots.audit import audit
-from techport_pilots.books import Books, DeviceDay
+from techport_pilots.books import DeviceDay
 from techport_pilots.closeout import close_pilot
 from techport_pilots.quarantine import Quarantine, Where
 from techport_pilots.registry import Registry
 from techport_storage.errors import StoreUnavailable
 from techport_storage.model import Batch, Reading, Selection
-from techport_storage.store import ReadingStore, open_store
+from techport_storage.store import ReadingStore
 from tests.pilots import trial
+from tests.pilots.trial import Parts
 
 YEARS = 3 * 366 * 24 * trial.HOUR
 NOW = int(dt.datetime.now(dt.UTC).timestamp()) * 1_000_000
-Parts = tuple[Registry, ReadingStore, Books]
 
 
-@pytest.fixture
-def parts(tmp_path: Path) -> Iterator[Parts]:
+@pytest.fixture(params=["laptop", "servers"])
+def parts(request: pytest.FixtureRequest, platform: Callable[[str], Parts]) -> Parts:
     """Two pilots with the same definition but for their ids, some readings each, and a message in quarantine."""
-    registry = Registry.open(f"sqlite:///{tmp_path}/registry.sqlite")
-    store, books = open_store(f"duckdb:///{tmp_path}/readings.duckdb"), Books(registry.engine)
+    registry, store, books = platform(request.param)
     for name in ("elgeseter", "other"):
         registry.import_pilot(msgspec.structs.replace(trial.definition(), id=name), trial.YAML, "test")
         readings = [Reading(name, "kirka", "pm10", trial.START + i * trial.HOUR, 1.0 * i, 0) for i in range(50)]
@@ -43,9 +42,7 @@ def parts(tmp_path: Path) -> Iterator[Parts]:
         books.open_batch("test", tallies)
         store.write(Batch.of(readings))
         books.close_batch("test", tallies, [aside])
-    yield registry, store, books
-    store.close()
-    registry.close()
+    return registry, store, books
 
 
 def end(registry: Registry, pilot: str = "elgeseter") -> None:

@@ -6,9 +6,14 @@ import datetime as dt
 
 import numpy as np
 
+from techport_pilots.books import Books
 from techport_pilots.definition import parse_definition
 from techport_pilots.model import PilotDefinition
+from techport_pilots.registry import Registry
 from techport_storage.model import Batch, Stream
+from techport_storage.store import ReadingStore
+
+Parts = tuple[Registry, ReadingStore, Books]
 
 HOUR = 3_600_000_000
 START = int(dt.datetime(2026, 3, 2, tzinfo=dt.UTC).timestamp()) * 1_000_000

@@ -26,7 +26,6 @@ from techport_dashboards.api.schema import (
 from techport_dashboards.errors import Problem
 from techport_dashboards.queries import TIME_EXAMPLE, instant
 from techport_dashboards.services import Services, services_of
-from techport_pilots.evaluation import evaluate, so_far
 from techport_pilots.kpi import kpi_value
 from techport_pilots.model import Kpi, PilotDefinition
 from techport_pilots.quarantine import Entry, Where
@@ -74,16 +73,15 @@ async def kpis(
 async def evaluation(request: Request, viewer: Allowed, pilot: str, kpi: str) -> dict[str, Any]:
     """Baseline against intervention for one KPI: effect, interval, verdict, and what it rests on. Takes seconds.
 
-    A phase that runs is judged up to now, or to the end of a pilot that has ended. The same data and definition give
-    the same answer. A verdict without its interval says less than it seems to.
+    A phase that runs is judged up to now, or to the end of a pilot that has ended; what was found when it was closed
+    stays. The same data and definition give the same answer. A verdict without its interval says less than it seems to.
     """
     services = services_of(request)
     found = await _pilot(services, viewer, pilot)
     wanted = _kpi(found, kpi)
-    until = await run_in_threadpool(services.evaluations.until, found, times.now())
     try:
         async with asyncio.timeout(services.settings.query_seconds):
-            answer = await run_in_threadpool(evaluate, services.store, so_far(found, until), wanted)
+            answer = await run_in_threadpool(services.evaluations.fresh, found, wanted)
     except TimeoutError as error:
         raise Problem("too-costly", f"It took more than {services.settings.query_seconds:g} seconds.") from error
     built: dict[str, Any] = msgspec.to_builtins(answer)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import datetime as dt
-from typing import Literal
+import math
+from typing import Any, Literal
 
 import msgspec
 
@@ -68,3 +69,26 @@ class Evaluation(msgspec.Struct, frozen=True, kw_only=True):
     method: Text = Text()
     left_out: list[LeftOut] = []
     evaluated: dt.datetime | None = None  # set by who keeps it; the same data gives the same evaluation
+
+
+_LAST_DIGITS = 1e-9
+
+
+def agree(one: Evaluation, other: Evaluation) -> bool:
+    """Whether two evaluations of the same data say the same, but for the last digits of their numbers.
+
+    Stores add a slot's readings up in different orders, and processors a regression's products: that moves the
+    sixteenth digit. A difference is measured against the KPI's own size too, since an effect may be near zero.
+    """
+    values = [side.value for side in (one.baseline, one.intervention) if side is not None and side.value is not None]
+    return _agree(msgspec.to_builtins(one), msgspec.to_builtins(other), _LAST_DIGITS * max(map(abs, values), default=0))
+
+
+def _agree(one: Any, other: Any, within: float) -> bool:
+    if isinstance(one, float) and isinstance(other, float):
+        return math.isclose(one, other, rel_tol=_LAST_DIGITS, abs_tol=within)
+    if isinstance(one, dict) and isinstance(other, dict):
+        return one.keys() == other.keys() and all(_agree(one[key], other[key], within) for key in one)
+    if isinstance(one, list) and isinstance(other, list):
+        return len(one) == len(other) and all(_agree(a, b, within) for a, b in zip(one, other, strict=True))
+    return bool(one == other)
