@@ -9,6 +9,7 @@ a bug: the loop logs it, keeps the batch and tries again.
 from __future__ import annotations
 
 import contextlib
+import logging
 import random
 import threading
 import time
@@ -34,7 +35,7 @@ from techport_pilots.account import Tally
 from techport_pilots.books import Books
 from techport_pilots.errors import RegistryUnavailable
 from techport_pilots.snapshot import Snapshot
-from techport_storage.errors import StoreUnavailable
+from techport_storage.errors import StoreBusy, StoreUnavailable
 from techport_storage.model import Micros, Receipt
 from techport_storage.store import ReadingStore
 
@@ -105,6 +106,8 @@ class Pipeline:
         self._unsettled: list[Message] = []
         self._last_commit: Micros | None = None
         self._store_error: str | None = None
+        self._waits_for: str | None = None  # the step that had to wait first
+        self._away_since = 0.0  # monotonic s
         self._waits = 0
         self._to_reconcile = True
         metrics.lag.set_function(lambda: self.health().lag_seconds)
@@ -215,7 +218,7 @@ class Pipeline:
         while True:
             try:
                 receipt = self._store.write(account.batch)
-                self._store_error = None
+                self._works_again("store")
                 return receipt
             except StoreUnavailable as error:
                 # It may have happened all the same, so the rows are counted before the batch is opened once more.
@@ -271,16 +274,23 @@ class Pipeline:
         while True:
             try:
                 result = call(*args, **kwargs)
-                self._store_error = None
+                self._works_again(step)
                 return result
             except (StoreUnavailable, RegistryUnavailable) as error:
                 self._wait_for(step, error)
 
+    def _works_again(self, step: str) -> None:
+        """A full disk is read from while it cannot be written to: the step that had to wait first ends the wait."""
+        if step == self._waits_for:
+            log.info("stores again", step=step, after_seconds=round(time.monotonic() - self._away_since, 1))
+            self._waits_for = self._store_error = None
+
     def _wait_for(self, step: str, error: Exception) -> None:
         """Sleep before the next attempt: longer each time, with jitter. Raises Stopped when asked to stop."""
-        if self._store_error is None:
-            self._waits = 0
-            log.warning("cannot store now; everything is kept and tried again", step=step, problem=str(error))
+        if self._waits_for is None:
+            self._waits_for, self._waits, self._away_since = step, 0, time.monotonic()
+            level = logging.INFO if isinstance(error, StoreBusy) else logging.WARNING
+            log.log(level, "cannot store now; everything is kept and tried again", step=step, problem=str(error))
         self._store_error = f"{step}: {error}"
         self._metrics.retries.labels(step).inc()
         ceiling = min(self._settings.longest_wait, 0.1 * 2**self._waits)

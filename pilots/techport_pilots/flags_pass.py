@@ -47,7 +47,7 @@ class FlagPass:
 
     def run(self) -> None:
         """A round every period, and at once when flags are asked for anew. "Not now" is tried again the next time."""
-        waited = 0.0
+        waited, away = 0.0, False
         while not self._stopping.wait(min(1.0, self._period)):
             waited += min(1.0, self._period)
             try:
@@ -56,8 +56,11 @@ class FlagPass:
                     self.round()
                 elif self._requests.waiting():
                     self.answer()
+                away = False
             except (StoreUnavailable, RegistryUnavailable) as error:
-                log.warning("flags wait for the next round", problem=str(error))
+                if not away:  # said once: a store that is away is away for many rounds
+                    log.warning("flags wait until store and registry are back", problem=str(error))
+                away = True
             except Exception:  # the supervising loop: readings come and are kept without it
                 log.exception("a round of flags failed; the next one tries again")
                 self._pilots.clear()

@@ -15,7 +15,7 @@ from urllib.parse import parse_qsl
 import duckdb
 from numpy.typing import NDArray
 
-from techport_storage.errors import StoreUnavailable
+from techport_storage.errors import StoreBusy, StoreUnavailable
 
 
 def parse_url(url: str) -> tuple[Path | None, dict[str, int]]:
@@ -163,6 +163,8 @@ class DuckFile:
     def _unavailable(self, error: Exception) -> StoreUnavailable:
         message = str(error)
         where = self.path or "in memory"
+        if any(sign in message for sign in _MET):
+            return StoreBusy(f"{where}: others are at work in it at this moment; nothing is wrong")
         for sign, remedy in _REMEDIES.items():
             if sign in message:
                 return StoreUnavailable(f"{where}: {remedy} ({message.splitlines()[0]})")
@@ -179,6 +181,9 @@ def _sync_folder(folder: Path) -> None:
 
 
 PATIENCE = 5.0  # s that readers get to end when the file is to be replaced
+
+_MET = ("Cannot CHECKPOINT", "Conflict on", "write-write conflict")
+"""In what DuckDB says when two transactions met."""
 
 _REMEDIES = {
     "Could not set lock": "another process has the store open, and only one can. Stop it, or name another file",

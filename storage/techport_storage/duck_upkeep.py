@@ -23,7 +23,7 @@ import duckdb
 from techport_storage import duck_sql
 from techport_storage.duck_file import DuckFile
 from techport_storage.duck_rewrite import rewrite, sort_into
-from techport_storage.errors import StoreUnavailable
+from techport_storage.errors import StoreBusy, StoreUnavailable
 
 _PAUSE = 30.0  # s
 
@@ -106,8 +106,9 @@ class Upkeep:
                 self.merge()
             self.checkpoint()
         except StoreUnavailable as error:
-            # As a checkpoint while somebody reads, for long, rows that were replaced since: the log grows until then.
-            log.warning("upkeep of the store put off: %s", error)
+            # Busy: a checkpoint while somebody reads rows for long that were replaced since; the log grows till then.
+            level = logging.INFO if isinstance(error, StoreBusy) else logging.WARNING
+            log.log(level, "upkeep of the store is put off by %.0f s: %s", _PAUSE, error)
             self._not_before = time.monotonic() + _PAUSE
 
     def rewrite_if_due(self) -> None:

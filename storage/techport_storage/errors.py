@@ -2,6 +2,7 @@
 
 StoreError
 ├── StoreUnavailable   not now: nothing was lost, try again later (the pipeline does, and settles nothing until then)
+│   └── StoreBusy      somebody else was at the same rows or the log at this moment: nothing is wrong with the store
 └── BadQuery           never: the question itself is wrong; names the parameter and the remedy
 """
 
@@ -14,6 +15,10 @@ class StoreError(Exception):
 
 class StoreUnavailable(StoreError):
     """The store cannot take or give readings now (down, disk full, locked by another process). Worth a retry."""
+
+
+class StoreBusy(StoreUnavailable):
+    """Two that use the store met. Nothing has to be mended; the same again in a moment goes well."""
 
 
 class BadQuery(StoreError, ValueError):

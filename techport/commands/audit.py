@@ -5,10 +5,8 @@ from __future__ import annotations
 import datetime as dt
 from typing import TYPE_CHECKING, Annotated
 
-import msgspec
 import typer
 from rich.console import Console
-from rich.table import Table
 
 from techport import options
 from techport.asking import ask
@@ -17,9 +15,7 @@ from techport.settings import Settings, load_settings
 
 if TYPE_CHECKING:
     from techport_pilots.account import Tally
-    from techport_pilots.audit import AuditReport
-
-COLUMNS = ("messages", "received", "stored", "duplicates", "quarantined", "ignored", "erased")
+    from techport_pilots.audit import AuditReport, AuditRow
 
 
 def audit(
@@ -35,29 +31,24 @@ def audit(
     settings = load_settings({"data": data, "store": store, "registry": registry})
     report = _report(settings, pilot)
     console = Console(highlight=False)
-    shown = report.rows if every_row else report.off + report.open
-    if shown:
-        table = Table("pilot", "device", "day", *COLUMNS, "in the store", "")
-        for row in shown:
-            pilot_id, device, day = row.device_day
-            table.add_row(pilot_id, device, _date(day), *_numbers(row.tally), str(row.counted), row.state)
-        console.print(table)
+    for row in report.rows if every_row else report.off + report.open:
+        console.print(_sentence(row), soft_wrap=True, markup=False)
     total = report.total
     console.print(
         f"{len(report.rows)} device-days, {total.messages} messages: {total.received} values received = "
-        f"{total.stored} stored + {total.duplicates} duplicates + {total.quarantined} quarantined + "
-        f"{total.ignored} ignored; {report.counted} rows in the store, {total.erased} erased"
+        f"{_became(total)}; {report.counted} rows in the store, {total.erased} erased",
+        soft_wrap=True,
     )
     if report.open:
-        console.print(f"{len(report.open)} device-days are being written to at this moment: no verdict on those")
+        console.print(
+            f"{len(report.open)} device-days are being written to at this moment: no verdict on those", soft_wrap=True
+        )
     console.print("[green]the sums agree[/green]" if report.ok else f"[red]{len(report.off)} sums are off[/red]")
     raise typer.Exit(0 if report.ok else 1)
 
 
 def _report(settings: Settings, pilot: str | None) -> AuditReport:
     """From the platform that runs in the data folder, since it alone may open an embedded store; else by ourselves."""
-    from techport_pilots.audit import AuditReport
-
     running = holder(settings.data)
     if running is None or running.http is None:
         from techport.platform import stores
@@ -65,12 +56,27 @@ def _report(settings: Settings, pilot: str | None) -> AuditReport:
 
         with stores(settings) as parts:
             return compare(parts.books, parts.readings, pilot)
+    from techport_dashboards.api.accounts_schema import Audited
+
     answer = ask(running.http, "/api/v1/audit", {"pilot": pilot} if pilot else {})
-    return msgspec.json.decode(answer, type=AuditReport)
+    return Audited.model_validate_json(answer).report
 
 
-def _numbers(tally: Tally) -> list[str]:
-    return [str(getattr(tally, name)) for name in COLUMNS]
+def _sentence(row: AuditRow) -> str:
+    """`school-air/ila-skole 2026-05-04: ok, 12 messages: 36 values received = ...`, to be read and to be searched."""
+    pilot, device, day = row.device_day
+    erased = f", {row.tally.erased} erased" if row.tally.erased else ""
+    return (
+        f"{pilot}/{device} {_date(day)}: {row.state}, {row.tally.messages} messages: {row.tally.received} values "
+        f"received = {_became(row.tally)}; {row.counted} rows in the store{erased}"
+    )
+
+
+def _became(tally: Tally) -> str:
+    return (
+        f"{tally.stored} stored + {tally.duplicates} duplicates + {tally.quarantined} quarantined + "
+        f"{tally.ignored} ignored"
+    )
 
 
 def _date(day: int) -> str:

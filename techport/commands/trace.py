@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 import datetime as dt
-import urllib.error
 import urllib.parse
-import urllib.request
 from typing import TYPE_CHECKING, Annotated
 from zoneinfo import ZoneInfo
 
-import msgspec
 import typer
 from rich.console import Console
 
 from techport import options
+from techport.asking import ask
 from techport.folder import holder
 from techport.settings import Settings, load_settings
-from techport_storage.errors import StoreUnavailable
 
 if TYPE_CHECKING:
-    from techport_pilots.trace import Trace
+    from techport_dashboards.api.accounts_schema import Traced
 
 
 def trace(
@@ -45,30 +42,30 @@ def trace(
     raise typer.Exit(0 if found.found else 1)
 
 
-def describe(found: Trace) -> list[str]:
+def describe(found: Traced) -> list[str]:
     """The answer in sentences."""
-    lines = [f"{found.pilot}/{found.device}, {_iso(found.start)} to {_iso(found.end - 1)}"]
+    lines = [f"{found.pilot}/{found.device}, {_short(found.start)} to {_short(found.end)}"]
     if not found.known:
         lines.append("the pilot's definition does not know this device")
     for value in found.stored:
-        late = (value.received - value.time) / 1e6
+        late = (dt.datetime.fromisoformat(value.received) - dt.datetime.fromisoformat(value.time)).total_seconds()
         lines.append(
-            f"stored: {value.quantity} = {value.value:.12g} of {_iso(value.time)}, "
-            f"received {_iso(value.received)} ({late:.1f} s later)" + (", flagged" if value.quality else "")
+            f"stored: {value.quantity} = {value.value:.12g} of {_short(value.time)}, "
+            f"received {_short(value.received)} ({late:.1f} s later)" + (", flagged" if value.quality else "")
         )
     for entry in found.set_aside:
         lines.append(
-            f"set aside {_iso(entry.received)}, entry {entry.id}, {entry.reason}: {entry.detail}. {entry.hint}"
+            f"set aside {_short(entry.received)}, entry {entry.id}, {entry.reason}: {entry.detail}. {entry.hint}"
         )
     for arrival in found.arrivals:
         if arrival.visible is not None:
             by = " or ".join(arrival.workers)
-            lines.append(f"received {_iso(arrival.received)} by {by}, visible since {_iso(arrival.visible)}")
-    lines += [f"event {_iso(event.time)}: {event.kind} {event.text}".rstrip() for event in found.events]
+            lines.append(f"received {_short(arrival.received)} by {by}, visible since {_short(arrival.visible)}")
+    lines += [f"event {_short(event.time)}: {event.kind} {event.text}".rstrip() for event in found.events]
     if not found.found:
         last = "nothing of it is stored at all"
         if found.last_before is not None:
-            last = f"the last reading that is stored was received {_iso(found.last_before)}"
+            last = f"the last reading that is stored was received {_short(found.last_before)}"
         lines.append(f"nothing was received or observed then; {last}")
     if found.cut:
         lines.append("there is more: ask for fewer --minutes")
@@ -81,9 +78,9 @@ def describe(found: Trace) -> list[str]:
     return lines
 
 
-def _trace(settings: Settings, pilot: str, device: str, time: dt.datetime, minutes: float) -> Trace:
+def _trace(settings: Settings, pilot: str, device: str, time: dt.datetime, minutes: float) -> Traced:
     """From the platform that runs in the data folder, since it alone may open an embedded store; else by ourselves."""
-    from techport_pilots.trace import Trace
+    from techport_dashboards.api.accounts_schema import Traced
     from techport_pilots.trace import trace as look
 
     running = holder(settings.data)
@@ -92,16 +89,10 @@ def _trace(settings: Settings, pilot: str, device: str, time: dt.datetime, minut
 
         with stores(settings) as parts:
             at = (time - dt.datetime(1970, 1, 1, tzinfo=dt.UTC)) // dt.timedelta(microseconds=1)
-            return look(parts.registry, parts.books, parts.readings, pilot, device, at, int(minutes * 60e6))
+            return Traced.of(look(parts.registry, parts.books, parts.readings, pilot, device, at, int(minutes * 60e6)))
     path = f"/api/v1/pilots/{urllib.parse.quote(pilot, safe='')}/devices/{urllib.parse.quote(device, safe='')}/trace"
-    query = urllib.parse.urlencode({"time": time.isoformat(), "minutes": minutes})
-    try:
-        with urllib.request.urlopen(f"http://{running.http}{path}?{query}", timeout=60) as answer:
-            return msgspec.json.decode(answer.read(), type=Trace)
-    except urllib.error.HTTPError as error:
-        raise StoreUnavailable(f"the platform at http://{running.http} says: {error.read().decode()[:500]}") from error
-    except urllib.error.URLError as error:
-        raise StoreUnavailable(f"the platform at http://{running.http} does not answer: {error}") from error
+    answer = ask(running.http, path, {"time": time.isoformat(), "minutes": str(minutes)}, timeout=60)
+    return Traced.model_validate_json(answer)
 
 
 def _instant(text: str) -> dt.datetime:
@@ -112,5 +103,6 @@ def _instant(text: str) -> dt.datetime:
     return time if time.tzinfo else time.replace(tzinfo=ZoneInfo("Europe/Oslo"))
 
 
-def _iso(time: int) -> str:
-    return dt.datetime.fromtimestamp(time / 1e6, dt.UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+def _short(time: str) -> str:
+    """A time of the API, to the millisecond."""
+    return f"{time[:23]}Z"

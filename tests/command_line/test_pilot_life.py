@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import time
@@ -73,7 +74,9 @@ def test_from_start_to_oblivion(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     opened = techport("pilot", "open", str(package), "--data", "there")
     assert opened.exit_code == 0
     assert opened.stdout.count("the same as in the package") == 2
-    assert "the sums agree" in techport("audit", "--data", "there").stdout
+    audited = techport("audit", "--all", "--data", "there").stdout
+    assert "the sums agree" in audited
+    assert re.search(r"^elgeseter/\S+ \d{4}-\d\d-\d\d: ok, \d+ messages: ", audited, re.M), "readable at any width"
     # A regression's last digits depend on the processor: OpenBLAS takes those of an old one when it is told to.
     command = [sys.executable, "-m", "techport", "pilot", "open", str(package), "--data", "on-an-old-machine"]
     old = subprocess.run(command, env={**os.environ, "OPENBLAS_CORETYPE": "Prescott"}, capture_output=True, text=True)

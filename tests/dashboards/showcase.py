@@ -91,7 +91,9 @@ def build(folder: Path, school: str = SCHOOL) -> City:
 
 
 def application(city: City, folder: Path, packages: Path | None = None) -> FastAPI:
-    return city.app(WebSettings(snapshots=folder / "snapshots", packages=packages, rate_limit=0))
+    # An evaluation takes longer than its limit where many tests share a processor: this is not about speed.
+    settings = WebSettings(snapshots=folder / "snapshots", packages=packages, rate_limit=0, query_seconds=600)
+    return city.app(settings)
 
 
 async def prepare(client: httpx.AsyncClient) -> None:

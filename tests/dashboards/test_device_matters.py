@@ -5,13 +5,12 @@ from __future__ import annotations
 import datetime as dt
 
 import httpx
-import msgspec
 import pytest
 
 from techport.commands.trace import describe
+from techport_dashboards.api.accounts_schema import Traced
 from techport_pilots.account import DeviceDay, Event, Remarks, SetAside, Tally
 from techport_pilots.passages import Passage
-from techport_pilots.trace import Trace
 from tests.dashboards.conftest import START
 from tests.dashboards.web import HOUR, SECOND, City
 
@@ -55,11 +54,11 @@ def kept(city: City) -> City:
     return city
 
 
-async def traced(client: httpx.AsyncClient, time: int, minutes: float = 5, device: str = "kran") -> Trace:
+async def traced(client: httpx.AsyncClient, time: int, minutes: float = 5, device: str = "kran") -> Traced:
     at = dt.datetime.fromtimestamp(time / 1e6, dt.UTC).isoformat()
     answer = await client.get(f"{PILOT}/devices/{device}/trace", params={"time": at, "minutes": minutes})
     assert answer.status_code == 200, answer.text
-    return msgspec.json.decode(answer.content, type=Trace)
+    return Traced.model_validate_json(answer.content)
 
 
 async def test_a_message_is_found_stored_set_aside_or_nowhere(kept: City, client: httpx.AsyncClient) -> None:
@@ -68,8 +67,11 @@ async def test_a_message_is_found_stored_set_aside_or_nowhere(kept: City, client
         ("air_temperature", -5 + 1 / 7),
         ("pm10", 10 + 1 / 7),
     ]
+    assert {(value.time, value.received) for value in found.stored} == {
+        ("2026-10-20T01:00:00.123456Z", "2026-10-20T01:00:01.123000Z")
+    }
     [entry] = found.set_aside
-    assert (entry.reason, entry.payload) == ("not-a-number", b'{"pm10": "1"}')
+    assert (entry.reason, entry.message.text) == ("not-a-number", '{"pm10": "1"}')
     assert found.ignored == {"text": 1, "event": 1}
     said = "\n".join(describe(found))
     assert "send it without quotes" in said
@@ -85,6 +87,7 @@ async def test_a_message_is_found_stored_set_aside_or_nowhere(kept: City, client
     nothing = await traced(client, START - 48 * HOUR)
     assert not nothing.found
     assert nothing.last_before is not None
+    assert nothing.last_before.endswith("Z")
     assert "nothing was received" in "\n".join(describe(nothing))
     stranger = await traced(client, START + 2 * HOUR, device="ny boks")
     assert not stranger.known
@@ -96,3 +99,14 @@ async def test_the_sums_of_a_device_say_which_rule_ignored_what(kept: City, clie
     assert day["day"] == "2026-10-20"
     assert day["received"] == day["stored"] + day["duplicates"] + day["quarantined"] + day["ignored"] == 3
     assert day["ignored_by_rule"] == {"event": 1, "text": 1}
+
+
+async def test_days_are_days_and_no_numbers(kept: City, client: httpx.AsyncClient) -> None:
+    counts = (await client.get(f"{PILOT}/quarantine/counts")).json()
+    assert {(count["device"], count["day"], count["entries"]) for count in counts} == {
+        ("kran", "2026-10-20", 1),
+        ("ny boks", "2026-10-20", 1),
+    }
+    rows = (await client.get("/api/v1/audit", params={"pilot": "kai-luft"})).json()["rows"]
+    [day] = [row for row in rows if (row["device"], row["day"]) == ("ny boks", "2026-10-20")]
+    assert (day["received"], day["quarantined"], day["counted"], day["state"]) == (1, 1, 0, "ok")

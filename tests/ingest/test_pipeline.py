@@ -6,6 +6,7 @@ import threading
 from typing import Any
 
 import pytest
+import structlog
 from paho.mqtt.client import Client
 
 from techport_ingest.decoders import native
@@ -72,6 +73,21 @@ def test_a_store_that_is_away_loses_nothing_and_settles_nothing(port: int, devic
     assert [row[3] for row in ingest.rows()] == [number + 0.5 for number in range(300)]
     total = ingest.total()
     assert (total.received, total.duplicates) == (300, 0)
+
+
+def test_a_disk_that_is_full_is_told_once_and_so_is_its_end(port: int, device: Client, ingest: Ingest) -> None:
+    """It can be read from meanwhile."""
+    store = Away(ingest.store, {"write"}, StoreUnavailable("the disk is full"))
+    store.away.set()
+    with structlog.testing.capture_logs() as logs:
+        pipeline = ingest.start(paho_source(port), store)
+        device.publish(TOPIC, reading(0), qos=1)
+        eventually(lambda: store.refused >= 3, "the store was tried a few times")
+        assert "the disk is full" in str(pipeline.health().store_error)
+        store.away.clear()
+        eventually(lambda: ingest.total().stored == 1, "it is stored")
+    told = [(line["log_level"], line["event"].partition(";")[0]) for line in logs if "store" in line["event"]]
+    assert told == [("warning", "cannot store now"), ("info", "stores again")]
 
 
 def test_a_write_whose_answer_is_lost_is_booked_once(port: int, device: Client, ingest: Ingest) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import logging
 import struct
 import subprocess
 import sys
@@ -17,7 +18,7 @@ import pytest
 
 from techport_storage import duck_file, duck_read
 from techport_storage.duck import DuckStore
-from techport_storage.errors import StoreUnavailable
+from techport_storage.errors import StoreBusy, StoreUnavailable
 from techport_storage.model import Batch, Cursor, Every, Query, Selection, Stream
 from techport_storage.store import open_store
 
@@ -266,6 +267,21 @@ def test_the_log_stays_short(path: Path) -> None:
     store.close()
     assert longest < 5 * 100_000
     assert not log.exists() or log.stat().st_size == 0
+
+
+def test_a_checkpoint_that_meets_somebody_is_put_off_and_no_cause_for_alarm(
+    path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = DuckStore.open(f"duckdb:///{path}?log_bytes=1")
+    with caplog.at_level(logging.INFO), store._file.transaction() as other:
+        other.execute("CREATE TABLE beside (x INTEGER)")
+        with pytest.raises(StoreBusy, match="nothing is wrong"):
+            store._upkeep.checkpoint()
+        store._upkeep._work()
+    [said] = [record for record in caplog.records if "put off" in record.message]
+    assert said.levelno == logging.INFO
+    assert "disk" not in said.message
+    store.close()
 
 
 def test_late_rows_meet_a_compaction(path: Path) -> None:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Annotated
 
-import msgspec
-from fastapi import APIRouter, Depends, Query, Request, Response
+from fastapi import APIRouter, Depends, Query, Request
 from starlette.concurrency import run_in_threadpool
 
 from techport_dashboards.access import Viewer, allow
+from techport_dashboards.api.accounts_schema import Audited
 from techport_dashboards.api.schema import Parameters
 from techport_dashboards.errors import Problem
 from techport_dashboards.services import services_of
@@ -22,8 +22,8 @@ class AuditParameters(Parameters):
     pilot: str | None = None
 
 
-@router.get("/audit")
-async def audit(request: Request, viewer: Allowed, parameters: Annotated[AuditParameters, Query()]) -> Response:
+@router.get("/audit", response_model=Audited)
+async def audit(request: Request, viewer: Allowed, parameters: Annotated[AuditParameters, Query()]) -> Audited:
     """Each device and day (UTC) as the books have it and as the store has it; `state` is ok, open, unbalanced or
     store-differs. Counts every row: seconds on a large store.
     """
@@ -32,5 +32,4 @@ async def audit(request: Request, viewer: Allowed, parameters: Annotated[AuditPa
         raise Problem("not-found", "This process keeps no books: ask one that ingests.")
     if viewer.pilots is not None and parameters.pilot not in viewer.pilots:
         raise Problem("not-found", "Name a pilot that you may see, with pilot=.")
-    report = await run_in_threadpool(compare, services.books, services.store, parameters.pilot)
-    return Response(msgspec.json.encode(report), media_type="application/json")
+    return Audited.of(await run_in_threadpool(compare, services.books, services.store, parameters.pilot))

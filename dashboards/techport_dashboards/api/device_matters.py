@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
-import msgspec
-from fastapi import APIRouter, Depends, Query, Request, Response
+from fastapi import APIRouter, Depends, Query, Request
 from pydantic import Field
 from starlette.concurrency import run_in_threadpool
 
 from techport_dashboards import times
 from techport_dashboards.access import Viewer, allow
+from techport_dashboards.api.accounts_schema import DaySums, Sums, Traced, day
 from techport_dashboards.api.describe import find_pilot
 from techport_dashboards.api.schema import Parameters
 from techport_dashboards.errors import Problem
@@ -30,12 +30,12 @@ class TraceParameters(Parameters):
     minutes: float = Field(5.0, gt=0, le=1440, description="How far around it to look.")
 
 
-@router.get("/devices/{device}/trace", response_model=dict[str, Any])
+@router.get("/devices/{device}/trace", response_model=Traced)
 async def where_is_it(
     request: Request, viewer: Allowed, pilot: str, device: str, parameters: Annotated[TraceParameters, Query()]
-) -> Response:
+) -> Traced:
     """Where is my message? Readings observed and messages received around a time: stored, set aside (why, and what to
-    do) or ignored, with the sums of that day. Times are microseconds since 1970, payloads base64.
+    do) or ignored, with the sums of that day.
     """
     services = services_of(request)
     zone = find_pilot(await run_in_threadpool(services.catalogues.current), viewer, pilot).timezone
@@ -43,11 +43,11 @@ async def where_is_it(
     assert at is not None
     registry, books = _parts(request)
     window = int(parameters.minutes * 60e6)
-    return _json(await run_in_threadpool(trace, registry, books, services.store, pilot, device, at, window))
+    return Traced.of(await run_in_threadpool(trace, registry, books, services.store, pilot, device, at, window))
 
 
-@router.get("/devices/{device}/account", response_model=list[dict[str, Any]])
-async def account(request: Request, viewer: Allowed, pilot: str, device: str) -> list[dict[str, Any]]:
+@router.get("/devices/{device}/account", response_model=list[DaySums])
+async def account(request: Request, viewer: Allowed, pilot: str, device: str) -> list[DaySums]:
     """The sums of each day (UTC), the newest first: received = stored + duplicates + quarantined + ignored, and what
     was ignored by which rule.
     """
@@ -56,11 +56,11 @@ async def account(request: Request, viewer: Allowed, pilot: str, device: str) ->
     tallies = await run_in_threadpool(books.tallies, pilot, device)
     rules = await run_in_threadpool(ignored_by_rule, registry.engine, pilot, device)
     return [
-        {
-            "day": times.iso(device_day.day * times.DAY)[:10],
-            **msgspec.structs.asdict(tally),
-            "ignored_by_rule": {rule: parts for (owner, rule), parts in sorted(rules.items()) if owner == device_day},
-        }
+        DaySums(
+            **Sums.of(tally).model_dump(),
+            day=day(device_day.day),
+            ignored_by_rule={rule: parts for (owner, rule), parts in sorted(rules.items()) if owner == device_day},
+        )
         for device_day, tally in sorted(tallies.items(), reverse=True)
     ]
 
@@ -70,7 +70,3 @@ def _parts(request: Request) -> tuple[Registry, Books]:
     if services.books is None:
         raise Problem("not-found", "This process keeps no books: ask one that ingests.")
     return services.catalogues.registry, services.books
-
-
-def _json(answer: object) -> Response:
-    return Response(msgspec.json.encode(answer), media_type="application/json")

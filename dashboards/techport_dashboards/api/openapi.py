@@ -16,10 +16,7 @@ import msgspec
 
 from techport_dashboards.api.examples_here import Here
 from techport_dashboards.api.words import EXAMPLES, MEANINGS
-from techport_pilots.audit import AuditReport
 from techport_pilots.evaluation import Evaluation
-from techport_pilots.quarantine import Count
-from techport_pilots.trace import Trace
 
 RECORDED = Path(__file__).with_name("examples.json")
 JSON = "application/json"
@@ -28,9 +25,6 @@ _REF = "#/components/schemas/{name}"
 _PILOT = "/api/v1/pilots/{pilot}"
 STRUCTS: Mapping[str, Any] = {
     f"get {_PILOT}/kpis/{{kpi}}/evaluation": Evaluation,
-    f"get {_PILOT}/devices/{{device}}/trace": Trace,
-    f"get {_PILOT}/quarantine/counts": list[Count],
-    "get /api/v1/audit": AuditReport,
 }
 """Answers whose form is a type of the pilots' own, by operation."""
 PATHS: Mapping[str, tuple[str, Any]] = {

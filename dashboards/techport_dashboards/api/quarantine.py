@@ -6,14 +6,14 @@ import asyncio
 import datetime as dt
 import logging
 import time
-from typing import Annotated, Any
+from typing import Annotated
 
-import msgspec
-from fastapi import APIRouter, Depends, Query, Request, Response
+from fastapi import APIRouter, Depends, Query, Request
 from starlette.concurrency import run_in_threadpool
 
 from techport_dashboards import times
 from techport_dashboards.access import Viewer, allow, allow_change
+from techport_dashboards.api.accounts_schema import RefusedCount
 from techport_dashboards.api.matters_schema import (
     Chosen,
     Gone,
@@ -49,12 +49,12 @@ async def groups(request: Request, viewer: Allowed, pilot: str, asked: Filter) -
     return [RefusedGroup.of(group) for group in found]
 
 
-@router.get("/counts", response_model=list[dict[str, Any]])
-async def counts(request: Request, viewer: Allowed, pilot: str) -> Response:
-    """How many entries and values are set aside, by device, reason and day (days since 1970)."""
+@router.get("/counts", response_model=list[RefusedCount])
+async def counts(request: Request, viewer: Allowed, pilot: str) -> list[RefusedCount]:
+    """How many entries and values are set aside, by device, reason and day (UTC)."""
     registry = await run_in_threadpool(registry_of, services_of(request), viewer, pilot)
     found = await run_in_threadpool(registry.quarantine.counts, Where(pilot=pilot))
-    return Response(msgspec.json.encode(found), media_type="application/json")
+    return [RefusedCount.of(count) for count in found]
 
 
 @router.post("/replay", status_code=202, response_model=ReplayState)

@@ -1,0 +1,187 @@
+"""What the routes answer that say where messages went and whether the sums agree. Times are ISO 8601 in UTC."""
+
+from __future__ import annotations
+
+import datetime as dt
+
+import msgspec
+from pydantic import BaseModel, Field
+
+from techport_dashboards.api.matters_schema import Refused, SeenMessage
+from techport_dashboards.api.words import DeviceName, Instant, PilotName, QuantityName
+from techport_dashboards.times import DAY, EPOCH, iso
+from techport_pilots.account import COUNTS, DeviceDay, Event, Tally
+from techport_pilots.audit import AuditReport, AuditRow, State
+from techport_pilots.passages import Arrival
+from techport_pilots.quarantine import Count
+from techport_pilots.trace import StoredValue, Trace
+
+
+def day(number: int) -> str:
+    """A day as 2026-05-04, from whole days since 1970-01-01."""
+    return iso(number * DAY)[:10]
+
+
+class Sums(BaseModel):
+    """What became of values: received = stored + duplicates + quarantined + ignored."""
+
+    messages: int
+    received: int = Field(description="Values that arrived; a message that cannot be read counts as one.")
+    stored: int = Field(description="Values that became a row of the store.")
+    duplicates: int = Field(description="Values that were there already.")
+    quarantined: int = Field(description="Values that were set aside.")
+    ignored: int = Field(description="Values that a rule leaves out.")
+    erased: int = Field(description="Rows that were stored and erased since.")
+
+    @classmethod
+    def of(cls, one: Tally) -> Sums:
+        return cls(**msgspec.structs.asdict(one))
+
+
+class StoredItem(BaseModel):
+    """A row of the store."""
+
+    quantity: QuantityName
+    time: Instant
+    value: float = Field(description="In the unit of its stream.")
+    received: str
+    quality: int = Field(description="Flags, added up: 0 is a reading without any.")
+
+    @classmethod
+    def of(cls, one: StoredValue) -> StoredItem:
+        return cls(
+            quantity=one.quantity,
+            time=iso(one.time),
+            value=one.value,
+            received=iso(one.received),
+            quality=one.quality,
+        )
+
+
+class ArrivalItem(BaseModel):
+    """How a message came in. More than one worker: they committed in the same second and cannot be told apart."""
+
+    received: str
+    workers: list[str] = Field(description="Ingest workers that took it; empty where it is not known any more.")
+    visible: str | None = Field(description="Since when at the latest it is answered; null where it is not known.")
+
+    @classmethod
+    def of(cls, one: Arrival) -> ArrivalItem:
+        visible = None if one.visible is None else iso(one.visible)
+        return cls(received=iso(one.received), workers=list(one.workers), visible=visible)
+
+
+class DeviceEvent(BaseModel):
+    """Something that a device said and that is no reading."""
+
+    time: Instant
+    kind: str = Field(description="What it was: join, button, offline, ...")
+    text: str
+
+    @classmethod
+    def of(cls, one: Event) -> DeviceEvent:
+        return cls(time=iso(one.time), kind=one.kind, text=one.text)
+
+
+class Traced(BaseModel):
+    """Everything about a device around a time."""
+
+    pilot: PilotName
+    device: DeviceName
+    known: bool = Field(description="Whether the pilot's definition has the device.")
+    start: str = Field(description="First instant that was looked at.")
+    end: str = Field(description="First instant that was not.")
+    stored: list[StoredItem] = Field(description="Readings observed in that time.")
+    set_aside: list[Refused] = Field(description="What was received in that time and is in quarantine.")
+    arrivals: list[ArrivalItem] = Field(description="Of all these: through which worker, and visible since when.")
+    messages: list[SeenMessage] = Field(description="Messages of that time, of a device that was watched.")
+    events: list[DeviceEvent]
+    day: Sums = Field(description="The sums of that day (UTC).")
+    ignored: dict[str, int] = Field(description="Parts of that day's messages that are no reading, by rule.")
+    last_before: str | None = Field(
+        description="Arrival of the newest reading stored, where nothing is found; else null."
+    )
+    cut: bool = Field(description="There is more than is listed: ask for a shorter time.")
+
+    @property
+    def found(self) -> bool:
+        return bool(self.stored or self.set_aside or self.messages or self.events)
+
+    @classmethod
+    def of(cls, one: Trace) -> Traced:
+        return cls(
+            pilot=one.pilot,
+            device=one.device,
+            known=one.known,
+            start=iso(one.start),
+            end=iso(one.end),
+            stored=[StoredItem.of(value) for value in one.stored],
+            set_aside=[Refused.of(entry) for entry in one.set_aside],
+            arrivals=[ArrivalItem.of(arrival) for arrival in one.arrivals],
+            messages=[SeenMessage.of(message) for message in one.messages],
+            events=[DeviceEvent.of(event) for event in one.events],
+            day=Sums.of(one.day),
+            ignored=dict(one.ignored),
+            last_before=None if one.last_before is None else iso(one.last_before),
+            cut=one.cut,
+        )
+
+
+class DaySums(Sums):
+    """The sums of a device's day."""
+
+    day: str = Field(description="UTC.", examples=["2026-05-04"])
+    ignored_by_rule: dict[str, int] = Field(description="Parts of messages that are no reading, by rule.")
+
+
+class RefusedCount(BaseModel):
+    """How much of one kind was set aside on a day."""
+
+    pilot: PilotName
+    device: DeviceName
+    reason: str
+    day: str = Field(description="Of arrival or observation, UTC.", examples=["2026-05-04"])
+    entries: int
+    values: int
+
+    @classmethod
+    def of(cls, one: Count) -> RefusedCount:
+        return cls(**{**msgspec.structs.asdict(one), "day": day(one.day)})
+
+
+class AuditedDay(Sums):
+    """A device's day as the books have it and as the store has it."""
+
+    pilot: PilotName
+    device: DeviceName
+    day: str = Field(description="UTC.", examples=["2026-05-04"])
+    counted: int = Field(description="Rows that the store holds.")
+    state: State = Field(
+        description="ok; unbalanced: not everything that was received became something; store-differs: the store holds "
+        "another number of rows; open: it is being written to, no verdict yet."
+    )
+
+    @classmethod
+    def of_row(cls, one: AuditRow) -> AuditedDay:
+        pilot, device, number = one.device_day
+        sums = msgspec.structs.asdict(one.tally)
+        return cls(pilot=pilot, device=device, day=day(number), counted=one.counted, state=one.state, **sums)
+
+    @property
+    def row(self) -> AuditRow:
+        number = (dt.date.fromisoformat(self.day) - EPOCH.date()).days
+        tally = Tally(**{name: getattr(self, name) for name in COUNTS})
+        return AuditRow(DeviceDay(self.pilot, self.device, number), tally, self.counted, self.state)
+
+
+class Audited(BaseModel):
+    rows: list[AuditedDay] = Field(description="Every device and day that the books or the store know.")
+
+    @classmethod
+    def of(cls, one: AuditReport) -> Audited:
+        return cls(rows=[AuditedDay.of_row(row) for row in one.rows])
+
+    @property
+    def report(self) -> AuditReport:
+        """What it was made of."""
+        return AuditReport([day.row for day in self.rows])
