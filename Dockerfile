@@ -17,7 +17,7 @@ RUN uv export --quiet --frozen --no-dev --no-emit-project --output-file requirem
  && uv pip install --quiet --python /opt/techport --no-deps dist/*.whl
 
 FROM python:3.11-slim-bookworm
-RUN useradd --system --uid 10001 --no-create-home techport && mkdir /tokens && chown techport /tokens
+RUN useradd --system --uid 10001 --no-create-home techport && mkdir /tokens /data && chown techport /tokens /data
 COPY --from=build /opt/techport /opt/techport
 ENV PATH=/opt/techport/bin:$PATH PYTHONUNBUFFERED=1
 USER techport

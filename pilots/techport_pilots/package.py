@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import uuid
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -33,6 +34,7 @@ from techport_storage.store import ReadingStore
 
 COLUMNS = tuple(RAW_SCHEMA.names)
 ROWS_AT_ONCE = 250_000  # of a row group
+PART = ".part"  # ends the name of a package that is being written
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest that a zip can say; the same data makes the same bytes
 
 Progress = Callable[[str, int, int], None]
@@ -70,9 +72,12 @@ class PackageWriter:
 
 @contextmanager
 def writing_package(path: Path) -> Iterator[PackageWriter]:
-    """A package that stands at `path` once this block is left without an exception, and not before."""
+    """A package that stands at `path` once this block is left without an exception, and not before.
+
+    Two that write it at once do not disturb each other: the one that is ready later replaces the other's.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + ".part")
+    part = path.with_name(f"{path.name}.{uuid.uuid4().hex[:8]}{PART}")
     try:
         with part.open("wb") as file:
             with zipfile.ZipFile(file, "w") as archive:

@@ -26,7 +26,7 @@ from techport_pilots.changes import lock, now
 from techport_pilots.database import reading, writing
 from techport_pilots.durations import parse_duration
 from techport_pilots.model import PilotDefinition
-from techport_pilots.package import Progress, no_progress
+from techport_pilots.package import PART, Progress, no_progress
 from techport_pilots.registry import Registry
 from techport_pilots.tables import erasures, pilot_packages, quarantine, watched_messages
 from techport_storage.model import Micros, Selection
@@ -56,7 +56,7 @@ class Day(msgspec.Struct, frozen=True):
 
 class Erasure(msgspec.Struct, frozen=True, kw_only=True):
     """A receipt. `rows` of the store, `entries` of the quarantine and of watched messages, `packages` and other `files`
-    that were removed."""
+    that were removed. `missing` packages were not where they had been written: moved, or on another machine."""
 
     pilot: str
     due: Micros
@@ -66,11 +66,12 @@ class Erasure(msgspec.Struct, frozen=True, kw_only=True):
     entries: int = 0
     packages: list[str] = []
     files: list[str] = []
+    missing: list[str] = []
     days: list[Day] = []
 
     @property
     def empty(self) -> bool:
-        return not (self.rows or self.entries or self.packages or self.files)
+        return not (self.rows or self.entries or self.packages or self.files or self.missing)
 
 
 class Due(msgspec.Struct, frozen=True):
@@ -151,6 +152,9 @@ def _erase(engine: Engine, store: ReadingStore, books: Books, due: Due, files: F
     books.book_erased({key: rows for key, rows in unbooked.items() if rows > 0})
     for file in (*receipt.packages, *receipt.files):
         Path(file).unlink(missing_ok=True)
+    for package in (*receipt.packages, *receipt.missing):
+        for half in Path(package).parent.glob(f"{due.pilot}-????-??-??.zip.*{PART}"):  # of a run that was killed
+            half.unlink(missing_ok=True)
     done = msgspec.structs.replace(receipt, done=now())
     with writing(engine) as connection:
         lock(connection)
@@ -182,7 +186,8 @@ def _begin(engine: Engine, store: ReadingStore, books: Books, due: Due, files: F
         begun=now(),
         rows=sum(counted.values()),
         entries=entries,
-        packages=packages,
+        packages=[path for path in packages if Path(path).is_file()],
+        missing=[path for path in packages if not Path(path).is_file()],
         files=[str(path) for path in files(due.pilot)],
         days=days,
     )

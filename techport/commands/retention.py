@@ -73,6 +73,10 @@ def run(
         file = folder / f"{receipt.pilot}-{_date(receipt.begun)}-{receipt.begun}.json"
         file.write_bytes(msgspec.json.format(msgspec.json.encode(receipt), indent=2) + b"\n")
         console.print(f"{receipt.pilot}: {_erased(receipt)}; receipt {file}", soft_wrap=True)
+        for missing in receipt.missing:
+            console.print(
+                f"  [yellow]not found here[/yellow]: {missing}. Where it was moved to, erase it", soft_wrap=True
+            )
 
 
 def _run(settings: Settings, console: Console, due: Sequence[str]) -> None:

@@ -47,9 +47,9 @@ class Deployment:
         shutil.copytree(ROOT / "deploy", self.folder / "deploy", ignore=shutil.ignore_patterns("secrets"))
         subprocess.run([self.folder / "deploy/make-secrets"], check=True, stdout=subprocess.DEVNULL)
         shutil.move(self.folder / "deploy/secrets", secrets)
-        for path in ("data", "tokens"):
+        for path in ("data", "mosquitto", "tokens"):
             (self.folder / path).mkdir()
-        os.chown(self.folder / "data", MOSQUITTO_USER, MOSQUITTO_USER)
+        os.chown(self.folder / "mosquitto", MOSQUITTO_USER, MOSQUITTO_USER)
         self.folder.chmod(0o755)
         _bind(self.folder / "hosts", Path("/etc/hosts"))
         Path("/run/secrets").mkdir(exist_ok=True)
@@ -58,7 +58,8 @@ class Deployment:
             (Path("/run/secrets") / secret.name).touch()
             _bind(secret, Path("/run/secrets") / secret.name)
         _bind(self.folder / "deploy/mosquitto", Path("/mosquitto/config"))
-        _bind(self.folder / "data", Path("/mosquitto/data"))
+        _bind(self.folder / "mosquitto", Path("/mosquitto/data"))
+        _bind(self.folder / "data", Path("/data"))
         _bind(self.folder / "tokens", Path("/tokens"))
         subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
 
@@ -197,15 +198,19 @@ def _messages(deployment: Deployment, worker: str) -> float:
     )
 
 
+def _command(deployment: Deployment, *words: str) -> None:
+    """A command beside the pages, as `docker compose exec web techport ...` runs it."""
+    environment = {**os.environ, **{k: str(v) for k, v in deployment.services["web"]["environment"].items()}}
+    subprocess.run([sys.executable, "-m", "techport", *words], env=environment, check=True, stdout=sys.stderr)
+
+
 def _walk(deployment: Deployment) -> dict[str, Any]:
     """Bring the deployment up with its simulator, and tell what web and the workers say."""
     for name in ("mosquitto", "postgres", "influxdb", "store-init", "ingest-1", "ingest-2", "web"):
         deployment.start(name)
-    for file in sorted((ROOT / "simulators/techport_simulators/pilots").glob("*.yaml")):
-        environment = {**os.environ, **{k: str(v) for k, v in deployment.services["web"]["environment"].items()}}
-        subprocess.run(
-            [sys.executable, "-m", "techport", "pilot", "import", file], env=environment, check=True, stdout=sys.stderr
-        )
+    definitions = sorted((ROOT / "simulators/techport_simulators/pilots").glob("*.yaml"))
+    for file in definitions:
+        _command(deployment, "pilot", "import", str(file))
     deployment.services["simulator"]["command"][-1] = "0"  # hours of history: none, to be quick
     deployment.start("simulator")
     until = time.monotonic() + 180
@@ -216,7 +221,10 @@ def _walk(deployment: Deployment) -> dict[str, Any]:
          "-P", "wrong", "-q", "1", "-t", "pilots/x/y/readings", "-m", "{}"],
         capture_output=True, check=False,
     )  # fmt: skip
+    for step in (["start"], ["end"], ["close", "--yes"]):
+        _command(deployment, "pilot", step[0], definitions[0].stem, *step[1:])
     return {
+        "closed": _get(f"/api/v1/pilots/{definitions[0].stem}/life"),
         "latest": len(items),
         "devices": len(_devices(items)),
         "ready": _get("/readyz")["status"],

@@ -142,3 +142,7 @@ def test_the_whole_deployment_runs() -> None:
     assert answer["shared_out"] == {"ingest-1": True, "ingest-2": True}
     assert answer["wrong_password"] != 0
     assert answer["token_mode"] == "0o600"
+    assert answer["closed"]["state"] == "closed"
+    (package,) = answer["closed"]["packages"]
+    assert package["here"], "written by a command, and offered by the pages"
+    assert package["rows"] > 0

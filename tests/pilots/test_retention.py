@@ -62,19 +62,36 @@ def test_what_is_due_goes_everywhere_and_the_rest_stays(parts: Parts, tmp_path: 
     registry, store, books = parts
     end(registry)
     package = close_pilot(registry, store, books, registry.pilot("elgeseter"), tmp_path / "out", "test", wait=0)
+    halves = [tmp_path / "out" / f"{name}-2026-01-01.zip.0badcafe.part" for name in ("elgeseter", "elgeseter-2")]
+    for half in halves:  # of runs that were killed
+        half.touch()
+    others = halves[1]
     (due,) = retention.plan(registry)
     assert due.at == package.erase_at
     assert retention.run(registry, store, books, due.at - 1) == []
     (receipt,) = retention.run(registry, store, books, due.at)
     assert (receipt.pilot, receipt.rows, receipt.entries) == ("elgeseter", 50, 1)
     assert receipt.packages == [package.path]
+    assert receipt.missing == []
     assert not Path(package.path).exists()
+    assert list((tmp_path / "out").iterdir()) == [others]
     assert left(parts, "elgeseter") == (0, 0)
     assert left(parts, "other") == (1, 1)
     assert audit(books, store).ok
     assert retention.receipts(registry.engine) == [receipt]
     assert retention.run(registry, store, books, due.at + 1) == []
     assert registry.state("elgeseter") == "closed"
+
+
+def test_a_package_that_was_moved_is_named(parts: Parts, tmp_path: Path) -> None:
+    registry, store, books = parts
+    end(registry)
+    package = close_pilot(registry, store, books, registry.pilot("elgeseter"), tmp_path / "out", "test", wait=0)
+    moved = Path(package.path).rename(tmp_path / "archive.zip")
+    (receipt,) = retention.run(registry, store, books, NOW + YEARS)
+    assert (receipt.packages, receipt.missing) == ([], [package.path])
+    assert moved.exists(), "what it does not know, it leaves alone"
+    assert retention.run(registry, store, books, NOW + YEARS) == []
 
 
 def test_a_pilot_that_has_not_ended_is_never_due(parts: Parts) -> None:
