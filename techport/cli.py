@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import sys
+from typing import NoReturn
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 
 from techport.commands import (
     audit,
@@ -79,5 +81,12 @@ def main() -> None:
     try:
         app()
     except EXPECTED as error:
-        Console(stderr=True, highlight=False).print(f"[red]techport:[/red] {error}", soft_wrap=True)
-        sys.exit(2)
+        _tell(str(error))
+    except OSError as error:  # a file that is not there, may not be read, does not fit on the disk
+        _tell(f"{error.filename}: {error.strerror}" if error.filename else str(error))
+
+
+def _tell(problem: str) -> NoReturn:
+    console = Console(stderr=True, highlight=False)
+    console.print(f"[red]techport:[/red] {escape(problem)}", soft_wrap=True)
+    sys.exit(2)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
 from techport_pilots.durations import interval_micros, parse_duration
-from techport_pilots.kpi_checks import check_exclusions, check_kpis
+from techport_pilots.kpi_checks import check_kpis
 from techport_pilots.model import DeviceDefinition, PilotDefinition, Position, QuantityDefinition, Text
 from techport_pilots.quantities import Vocabulary, builtin, vocabulary_of
 from techport_pilots.source_checks import check_aliases, check_sources
@@ -213,10 +213,12 @@ def _events(pilot: PilotDefinition) -> Checks:
 
 
 def _exclusions(pilot: PilotDefinition) -> Checks:
-    devices = [device.id for device in pilot.devices]
+    words, devices = vocabulary_of(pilot), [device.id for device in pilot.devices]
     for index, exclusion in enumerate(pilot.exclusions):
         path: Path = ("exclusions", index)
         yield from _not_blank(exclusion.reason, (*path, "reason"))
+        if exclusion.quantity is not None:
+            yield from _quantity(exclusion.quantity, (*path, "quantity"), words)
         if exclusion.device is not None and exclusion.device not in devices:
             remedy = _short(did_you_mean(exclusion.device, devices), "Use an id of devices:")
             yield Misfit((*path, "device"), f"the pilot has no device {exclusion.device!r}", remedy)
@@ -271,7 +273,6 @@ _CHECKS: tuple[Callable[[PilotDefinition], Checks], ...] = (
     _phases,
     _kpis,
     check_kpis,
-    check_exclusions,
     _events,
     _exclusions,
     check_sources,

@@ -64,14 +64,16 @@ class Finding(msgspec.Struct, frozen=True):
     remedy: str
 
     def __str__(self) -> str:
+        place = f"{self.file}:{self.line}:" if self.line else f"{self.file}:"
         field = f" {self.field}:" if self.field else ""
-        return f"{self.file}:{self.line}:{field} {self.problem}. {self.remedy}"
+        return f"{place}{field} {self.problem}. {self.remedy}"
 
 
 class DefinitionError(PilotsError, ValueError):
-    """A definition that cannot be used. `findings` has one entry for each thing to fix, in the order of the file."""
+    """A definition that cannot be used, or something that was to be added to one. `findings` has one entry for each
+    thing to fix, in the order of the file."""
 
-    def __init__(self, findings: Sequence[Finding]) -> None:
+    def __init__(self, findings: Sequence[Finding], what: str = "pilot definition") -> None:
         self.findings = sorted(findings, key=lambda finding: finding.line)
         things = "1 thing" if len(findings) == 1 else f"{len(findings)} things"
-        super().__init__("\n  ".join([f"{things} to fix in the pilot definition:", *map(str, self.findings)]))
+        super().__init__("\n  ".join([f"{things} to fix in the {what}:", *map(str, self.findings)]))

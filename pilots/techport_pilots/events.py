@@ -103,7 +103,7 @@ def _add(
     known = check(pilot)
     fresh = [misfit for misfit in check(changed) if misfit not in known]
     if fresh:
-        raise DefinitionError([Finding(kind, 0, field_name(m.path[2:]), m.problem, m.remedy) for m in fresh])
+        raise DefinitionError([Finding(kind, 0, field_name(m.path[2:]), m.problem, m.remedy) for m in fresh], kind)
     with writing(engine) as connection:
         lock(connection)
         refuse_if_closed(connection, pilot.id)

@@ -1,4 +1,4 @@
-"""What a KPI and an exclusion must mean, beyond their types: checks for a definition file."""
+"""What a KPI must mean, beyond its types: checks for a definition file."""
 
 from __future__ import annotations
 
@@ -31,21 +31,6 @@ def check_kpis(pilot: PilotDefinition) -> Checks:
         yield from _adjust(kpi, path, pilot, words)
         if kpi.after is not None:
             yield from _after(kpi, kpi.after, path, pilot, words)
-
-
-def check_exclusions(pilot: PilotDefinition) -> Checks:
-    """Windows in order, on devices that exist, with a reason."""
-    devices = [device.id for device in pilot.devices]
-    for index, one in enumerate(pilot.exclusions):
-        path: Path = ("exclusions", index)
-        if one.end <= one.start:
-            yield Misfit((*path, "end"), "is not after the start", "Exchange the two, or give the window some length")
-        if one.device is not None and one.device not in devices:
-            yield Misfit(
-                (*path, "device"), f"the pilot has no device {one.device!r}", did_you_mean(one.device, devices)
-            )
-        if not one.reason.nb.strip() and not one.reason.en.strip():
-            yield Misfit((*path, "reason"), "is empty", "Say why, for the report: nb: or en:")
 
 
 def _measure(measure: Measure, path: Path, pilot: PilotDefinition, words: Vocabulary) -> Checks:

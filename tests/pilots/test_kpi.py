@@ -8,8 +8,9 @@ from zoneinfo import ZoneInfo
 import numpy as np
 import pytest
 
+from techport_pilots.checks import check
 from techport_pilots.kpi import kpi_value
-from techport_pilots.kpi_checks import check_exclusions, check_kpis
+from techport_pilots.kpi_checks import check_kpis
 from techport_pilots.kpi_time import day_starts, local, micros_of
 from techport_pilots.limits import built_ins
 from techport_pilots.model import (
@@ -231,10 +232,11 @@ def test_a_kpi_that_means_nothing_is_told_with_a_remedy(wrong, field):
     assert all(one.remedy and one.problem for one in findings)
 
 
-def test_an_exclusion_needs_an_order_a_device_and_a_reason():
+def test_an_exclusion_needs_an_order_a_device_a_quantity_and_a_reason():
     moment = dt.datetime(2026, 3, 3, tzinfo=dt.UTC)
-    wrong = pilot(BOX, exclusions=[Exclusion(moment, moment, Text(), device="bax")])
-    assert [one.path[-1] for one in check_exclusions(wrong)] == ["end", "device", "reason"]
+    wrong = pilot(BOX, exclusions=[Exclusion(moment, moment, Text(), device="bax", quantity="pm11")])
+    found = [one.path[-1] for one in check(wrong) if one.path[0] == "exclusions"]
+    assert sorted(found) == ["device", "end", "quantity", "reason"], "each said once"
 
 
 def test_every_built_in_limit_passes_the_checks_where_its_quantity_is_measured():

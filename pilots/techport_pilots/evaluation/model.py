@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime as dt
 import math
 from typing import Any, Literal
 
@@ -39,7 +38,7 @@ class LeftOut(msgspec.Struct, frozen=True):
 
 
 class Evaluation(msgspec.Struct, frozen=True, kw_only=True):
-    """The answer to one KPI.
+    """The answer to one KPI: the same data gives the same one.
 
     `effect` is intervention minus baseline in the KPI's unit after adjustment (so it need not equal the difference of
     the two values), `percent` the same as a share of the baseline: None for scales without a natural zero.
@@ -68,7 +67,6 @@ class Evaluation(msgspec.Struct, frozen=True, kw_only=True):
     adjusted_for: list[str] = []
     method: Text = Text()
     left_out: list[LeftOut] = []
-    evaluated: dt.datetime | None = None  # set by who keeps it; the same data gives the same evaluation
 
 
 _LAST_DIGITS = 1e-9
