@@ -56,16 +56,18 @@ async def allow(connection: HTTPConnection) -> Viewer:
     if not is_loopback(client):
         raise Problem(
             "forbidden",
-            f"This server answers only clients on its own machine, and this request came from {client or 'elsewhere'}. "
+            "This server answers only clients on its own machine, and this request came from {client}. "
             "There are no accounts yet; its operator can open it to the network with the setting allow_remote.",
+            client=client or "elsewhere",
         )
     # A page of another site could name a host that resolves to this machine and read us through the visitor's browser.
     host = connection.url.hostname or ""
     if not is_loopback(host):
         raise Problem(
             "forbidden",
-            f"This server is reached as localhost or 127.0.0.1, not as {host!r}. "
+            "This server is reached as localhost or 127.0.0.1, not as {host}. "
             "Its operator can allow other names with the setting allow_remote.",
+            host=repr(host),
         )
     return Viewer("local", may_change=settings.changes)
 

@@ -86,7 +86,7 @@ def close(services: Services, pilot: PilotDefinition, confirmed: str, who: str, 
         )  # fmt: skip
     blocking = [item.text.en for item in look(services, pilot) if item.blocks]
     if blocking:
-        raise Problem("wrong-state", f"{pilot.id} cannot be closed: {' '.join(blocking)}")
+        raise Problem("wrong-state", "{pilot} cannot be closed: {why}", pilot=pilot.id, why=" ".join(blocking))
     registry, ground = services.catalogues.registry, load(services.settings.basemap)
 
     def work(progress: Progress) -> object:
@@ -158,7 +158,7 @@ def package_file(services: Services, pilot: str, sha256: str) -> Path:
     """The file of a package by its sum. Raises Problem where it is not there, or not any more."""
     path = next((Path(row.path) for row in _rows(services, pilot) if row.sha256 == sha256), None)
     if path is None or not path.is_file():
-        raise Problem("not-found", f"There is no package {sha256[:64]!r} of {pilot} here.")
+        raise Problem("not-found", "There is no package {name} of {pilot} here.", name=repr(sha256[:64]), pilot=pilot)
     return path
 
 

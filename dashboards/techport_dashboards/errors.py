@@ -80,12 +80,19 @@ KINDS: dict[str, Kind] = {
 
 
 class Problem(Exception):
-    """An answer that is an error. `parameter` points at what is wrong in the request, `example` shows a right one."""
+    """An answer that is an error. `parameter` points at what is wrong in the request, `example` shows a right one.
 
-    def __init__(self, kind: str, detail: str, *, parameter: str | None = None, example: str | None = None) -> None:
-        super().__init__(detail)
+    Pages show the message in the reader's language, so what differs each time is not in it, but among the values.
+    """
+
+    def __init__(
+        self, kind: str, message: str, *, parameter: str | None = None, example: str | None = None, **values: object
+    ) -> None:
+        self.detail = message.format(**values) if values else message
+        super().__init__(self.detail)
         self.kind = kind
-        self.detail = detail
+        self.message = message
+        self.values = values
         self.parameter = parameter
         self.example = example
 
@@ -104,7 +111,7 @@ def respond(
         "type": f"/api/v1/problems/{problem.kind}",
         "title": kind.title,
         "status": status or kind.status,
-        "detail": problem.detail,
+        "detail": _detail(request, problem),
         "remedy": kind.remedy,
     }
     if problem.parameter is not None:
@@ -112,6 +119,31 @@ def respond(
     if problem.example is not None:
         body["example"] = problem.example
     return Response(msgspec.json.encode(body), status or kind.status, dict(headers or {}), MEDIA_TYPE)
+
+
+def _detail(request: Request, problem: Problem) -> str:
+    """In English, as all of the API; to scripts of our own pages, which show it, in the reader's language."""
+    if request.headers.get("sec-fetch-site") != "same-origin":
+        return problem.detail
+    return language_of(request).gettext(problem.message, **problem.values)
+
+
+def _example(request: Request, parameter: str) -> str | None:
+    """A right value of the parameter, by the description of the API; None where that gives none."""
+    description, path = request.app.openapi(), getattr(request.scope.get("route"), "path_format", "")
+    operations = [
+        methods.get(request.method.lower(), {})
+        for address, methods in description["paths"].items()
+        if address.endswith(path) and request.url.path.startswith(address.removesuffix(path))  # the router's prefix
+    ]
+    operation = operations[0] if operations else {}
+    fields = {one["name"]: one["schema"] for one in operation.get("parameters", [])}
+    body = operation.get("requestBody", {}).get("content", {}).get("application/json", {}).get("schema", {})
+    if "$ref" in body:
+        fields |= description["components"]["schemas"][body["$ref"].rpartition("/")[2]]["properties"]
+    found = fields.get(parameter, {}).get("examples") or [None]
+    value = ",".join(found[0]) if isinstance(found[0], list) else found[0]
+    return value if value is None or isinstance(value, str) else msgspec.json.encode(value).decode()
 
 
 def _near(path: str, problem: Problem) -> list[tuple[str, str]]:
@@ -136,7 +168,8 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(BadQuery)
     async def bad_query(request: Request, error: BadQuery) -> Response:
-        return respond(request, Problem("bad-parameter", f"{error.problem}. {error.hint}", parameter=error.parameter))
+        said, example = f"{error.problem}. {error.hint}", _example(request, error.parameter or "")
+        return respond(request, Problem("bad-parameter", said, parameter=error.parameter, example=example))
 
     @app.exception_handler(StoreUnavailable)
     async def store_unavailable(request: Request, error: StoreUnavailable) -> Response:
@@ -163,9 +196,24 @@ def install(app: FastAPI) -> None:
         parameter = where[0] if where else None
         if first["type"] == "extra_forbidden":
             return respond(
-                request, Problem("unknown-parameter", f"There is no parameter {parameter!r}.", parameter=parameter)
+                request,
+                Problem(
+                    "unknown-parameter", "There is no parameter {name}.", name=repr(parameter), parameter=parameter
+                ),
             )
-        return respond(request, Problem("bad-parameter", f"{parameter}: {first['msg']}.", parameter=parameter))
+        choices = first.get("ctx", {}).get("expected")
+        example = choices.replace("'", "") if choices else _example(request, parameter or "")
+        return respond(
+            request,
+            Problem(
+                "bad-parameter",
+                "{name}: {what}.",
+                name=parameter,
+                what=first["msg"],
+                parameter=parameter,
+                example=example,
+            ),
+        )
 
     @app.exception_handler(HTTPException)
     async def framework(request: Request, error: HTTPException) -> Response:

@@ -40,16 +40,18 @@ class Form:
 async def form_of(request: Request) -> Form:
     """Read a form as browsers send it. Raises Problem where it is none, or larger than any of ours."""
     if request.headers.get("content-type", "").partition(";")[0].strip() != FORM:
-        raise Problem("bad-parameter", f"This address takes a form ({FORM}); /api/v1 takes JSON.", parameter="body")
+        raise Problem(
+            "bad-parameter", "This address takes a form ({form}); /api/v1 takes JSON.", form=FORM, parameter="body"
+        )
     body = bytearray()
     async for piece in request.stream():
         body += piece
         if len(body) > LARGEST:
-            raise Problem("bad-parameter", f"A form holds at most {LARGEST} bytes.", parameter="body")
+            raise Problem("bad-parameter", "A form holds at most {most} bytes.", most=LARGEST, parameter="body")
     try:
         pairs = parse_qsl(body.decode(), keep_blank_values=True, max_num_fields=MOST_FIELDS, errors="strict")
     except ValueError as error:
-        raise Problem("bad-parameter", f"This is no form: {error}.", parameter="body") from error
+        raise Problem("bad-parameter", "This is no form: {what}.", what=error, parameter="body") from error
     fields: dict[str, list[str]] = {}
     for name, value in pairs:
         fields.setdefault(name, []).append(value)

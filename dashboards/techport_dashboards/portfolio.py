@@ -48,7 +48,9 @@ def ordered(found: Sequence[Row], sort: str) -> list[Row]:
     """Rows by a column, with a minus in front turned round. Raises Problem for what is no column."""
     name = sort.removeprefix("-")
     if name not in KEYS:
-        raise Problem("bad-parameter", f"{sort[:80]!r} is no column.", parameter="sort", example=", ".join(KEYS))
+        raise Problem(
+            "bad-parameter", "{name} is no column.", name=repr(sort[:80]), parameter="sort", example=", ".join(KEYS)
+        )
     key = KEYS[name]
     known = [row for row in found if key(row) is not None]
     return [*sorted(known, key=key, reverse=sort.startswith("-")), *(row for row in found if key(row) is None)]

@@ -98,10 +98,6 @@ SENTENCES: tuple[str, ...] = (
     "not in the vocabulary, kept without a unit",
     "not in the vocabulary, kept without a unit: did you mean {names}?",
     "outside the valid range, kept and flagged",
-    "There is no device {device} in {pilot}.",
-    "There is no pilot {pilot}.",
-    "There is no parameter {parameter}.",
-    "There is no public page of {pilot}.",
 )
 
 PARTS: tuple[str, ...] = (

@@ -134,7 +134,8 @@ def bucket_starts(query: Query, now: Micros) -> Ints:
     """Starts of all buckets of the range, which ends now where no end is given. Raises Problem without a start."""
     if query.every is None or query.start is None:
         missing = "every" if query.every is None else "start"
-        raise Problem("bad-parameter", f"Filling needs {missing}.", parameter=missing)
+        example = {"every": "PT1H", "start": "-P7D"}[missing]
+        raise Problem("bad-parameter", f"Filling needs {missing}.", parameter=missing, example=example)
     end = now if query.end is None else query.end
     if end <= query.start:
         return np.empty(0, np.int64)

@@ -77,6 +77,7 @@ async def test_a_wrong_parameter_is_named(visitor: httpx.AsyncClient, parameters
     problem = answer.json()
     assert answer.headers["content-type"] == "application/problem+json"
     assert problem.get("parameter") == wrong or (wrong == "fill" and problem["parameter"] in ("every", "start"))
+    assert problem.get("example") or wrong == "cursor", "a right one is shown"
     assert len(answer.content) < 2_000, "an error does not throw back what it was thrown"
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ast
 import gzip
 import html
 import re
+from collections.abc import Iterator
 
 import httpx
 import pytest
@@ -111,9 +113,41 @@ def test_every_text_of_the_pages_is_in_bokmaal() -> None:
     used |= {text for pair in re.findall(r"""n_\("([^"]+)", "([^"]+)\"""", sources) for text in pair}
     used |= {place.title for place in (*MAIN, *OF_PILOT)} | {kind.title for kind in KINDS.values()}
     bokmaal, nynorsk = (set(catalogue(FOLDER, code)) for code in ("nb", "nn"))
+    used |= set(problems())
     assert used
     assert (used | set(SCRIPT_MESSAGES)) - bokmaal == set()
     assert nynorsk <= bokmaal, "nynorsk falls back on bokmål, so it has no text of its own"
+
+
+def problems() -> Iterator[str]:
+    """What is said of errors that people meet on pages; not what is handed on from elsewhere, as of times."""
+    api = ("describe", "events", "onboarding", "quarantine", "decode", "life")
+    shared = ("access", "closing", "errors", "forms", "portfolio")
+    package = TEMPLATES.parent
+    paths = [*(package / "pages").glob("*.py"), *(package / "api" / f"{name}.py" for name in api)]
+    for path in [*paths, *(package / f"{name}.py" for name in shared)]:
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "Problem":
+                message = node.args[1]
+                if isinstance(message, ast.Constant):
+                    yield str(message.value)
+                elif isinstance(message, ast.JoinedStr):
+                    parts = "".join(str(part.value) for part in message.values if isinstance(part, ast.Constant))
+                    assert not parts.strip(" .{}"), f"{path.name}:{node.lineno}: {parts!r} cannot be put into Norwegian"
+
+
+async def test_what_is_wrong_is_said_in_the_readers_language(client: httpx.AsyncClient) -> None:
+    page = (await client.get("/pilots/kai-lufft?lang=nb", headers=PAGE)).text
+    assert "Det finnes ingen pilot &#39;kai-lufft&#39;." in page
+    page = (await client.get("/pilots/kai-luft/quality?lang=nn&days=x", headers=PAGE)).text
+    assert "Verdien av days kan ikkje brukast." in page
+    assert re.search(r"Til dømes:\s+7, 30 or 90", page)
+    event = {"kind": "other", "time": "2026-10-21T08:00", "text": {}}
+    for site, words in (("same-origin", "Skriv med en setning hva som skjedde."), ("none", "Say in a sentence")):
+        headers = {"Sec-Fetch-Site": site, "Accept-Language": "nb-NO"}
+        answer = await client.post("/api/v1/pilots/kai-luft/events", json=event, headers=headers)
+        assert answer.status_code == 400
+        assert answer.json()["detail"].startswith(words)
 
 
 async def test_every_page_of_a_pilot_leads_to_the_others(client: httpx.AsyncClient) -> None:

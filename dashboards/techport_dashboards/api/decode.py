@@ -43,5 +43,5 @@ def payload_of(pasted: Pasted) -> bytes:
         return bytes.fromhex(pasted.hex.replace(":", " "))
     except ValueError as error:
         raise Problem(
-            "bad-parameter", f"This is not hexadecimal: {error}.", parameter="hex", example="01 67 00 d7"
+            "bad-parameter", "This is not hexadecimal: {what}.", what=error, parameter="hex", example="01 67 00 d7"
         ) from error

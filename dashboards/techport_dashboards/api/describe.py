@@ -102,7 +102,11 @@ def find_pilot(catalogue: Catalogue, viewer: Viewer, pilot: str) -> PilotDefinit
     if found is None or not viewer.may_see(pilot):
         near = get_close_matches(pilot[:80], [one for one in catalogue.pilots if viewer.may_see(one)], n=3)
         raise Problem(
-            "not-found", f"There is no pilot {pilot[:80]!r}.", parameter="pilot", example=", ".join(near) or None
+            "not-found",
+            "There is no pilot {name}.",
+            name=repr(pilot[:80]),
+            parameter="pilot",
+            example=", ".join(near) or None,
         )
     return found
 

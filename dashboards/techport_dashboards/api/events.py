@@ -88,7 +88,9 @@ async def take_back(request: Request, viewer: MayChange, pilot: str, added: Numb
     what = await run_in_threadpool(events.take_back, services.catalogues.registry.engine, found, added)
     if what is None:
         raise Problem(
-            "not-found", f"Nothing was added under {added}; what stands in the definition file is changed there."
+            "not-found",
+            "Nothing was added under {number}; what stands in the definition file is changed there.",
+            number=added,
         )
     return {"id": str(added), **_item(what, None, found.timezone)}
 
@@ -104,6 +106,8 @@ def _meant(asked: NewEvent, pilot: PilotDefinition) -> Event | Exclusion:
         raise Problem("bad-parameter", "Say in a sentence what happened.", parameter="text")
     start = _moment("time", asked.time, pilot.timezone)
     end = None if asked.end is None else _moment("end", asked.end, pilot.timezone)
+    if end is not None and end < start:
+        raise Problem("bad-parameter", "It ends before it begins.", parameter="end")
     if asked.kind == "exclusion":
         if end is None:
             raise Problem("bad-parameter", "What is left out has an end.", parameter="end")

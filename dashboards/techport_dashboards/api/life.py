@@ -126,7 +126,7 @@ async def job(request: Request, viewer: Allowed, id: str) -> dict[str, Any]:
     """How far a job is. This process forgets its jobs when it ends; what they did stands in the registry."""
     found = services_of(request).jobs.get(id)
     if found is None or not _may_watch(viewer, found):
-        raise Problem("not-found", f"There is no job {id[:40]!r} in this process.", parameter="id")
+        raise Problem("not-found", "There is no job {name} in this process.", name=repr(id[:40]), parameter="id")
     return plain(found)
 
 

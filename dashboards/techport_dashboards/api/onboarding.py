@@ -75,7 +75,7 @@ async def revoke(request: Request, viewer: MayChange, pilot: str, device: str) -
     """Take a device's credential back: its connection ends within a second."""
     registry = await run_in_threadpool(registry_of, services_of(request), viewer, pilot)
     if not await run_in_threadpool(Credentials(registry.engine).revoke, pilot, device):
-        raise Problem("not-found", f"{device[:80]} has no credential.")
+        raise Problem("not-found", "{name} has no credential.", name=device[:80])
     return Response(status_code=204)
 
 
@@ -138,7 +138,8 @@ def admit(registry: Registry, pilot: str, newcomer: Newcomer, viewer: Viewer, re
         if known.id in having:
             raise Problem(
                 "wrong-state",
-                f"{known.id} has a credential, which was shown once. A new one replaces it: the device must learn it.",
+                "{name} has a credential, which was shown once. A new one replaces it: the device must learn it.",
+                name=known.id,
                 parameter="replace",
                 example="true",
             )
@@ -148,7 +149,9 @@ def admit(registry: Registry, pilot: str, newcomer: Newcomer, viewer: Viewer, re
 def claim_known(registry: Registry, pilot: str, name: str, viewer: Viewer, device: str | None = None) -> Claimed:
     """Claim the device. Raises Problem where nobody of that name has sent anything."""
     if all(one.device != name for one in strangers(registry.engine, pilot)):
-        raise Problem("not-found", f"No unknown device {name[:80]!r} has sent anything.", parameter="name")
+        raise Problem(
+            "not-found", "No unknown device {what} has sent anything.", what=repr(name[:80]), parameter="name"
+        )
     return claim(registry, pilot, name, who(viewer), device)
 
 

@@ -73,7 +73,7 @@ async def outcome(request: Request, viewer: Allowed, pilot: str, replay: int) ->
     registry = await run_in_threadpool(registry_of, services_of(request), viewer, pilot)
     found = await run_in_threadpool(registry.quarantine.outcome, replay) if 0 <= replay < 2**63 else None
     if found is None:
-        raise Problem("not-found", f"There was no replay {replay}.")
+        raise Problem("not-found", "There was no replay {number}.", number=replay)
     return ReplayState.of(found)
 
 
@@ -142,7 +142,7 @@ def entry_of(registry: Registry, pilot: str, entry: int) -> Entry:
     """The entry, where it is one of the pilot's. Raises Problem."""
     found = registry.quarantine.get(entry) if 0 <= entry < 2**63 else None
     if found is None or found.pilot != pilot:
-        raise Problem("not-found", f"There is no entry {entry} in quarantine (any more).")
+        raise Problem("not-found", "There is no entry {number} in quarantine (any more).", number=entry)
     return found
 
 

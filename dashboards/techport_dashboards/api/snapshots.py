@@ -126,7 +126,7 @@ def find(services: Services, viewer: Viewer, id: str) -> Snapshot:
     """The snapshot. Raises the same Problem for one that is not and for one that the viewer may not see."""
     found = folder_of(services).get(id)
     if found is None or not all(map(viewer.may_see, found.pilots)):
-        raise Problem("not-found", f"There is no snapshot {id[:40]!r}.")
+        raise Problem("not-found", "There is no snapshot {name}.", name=repr(id[:40]))
     return found
 
 

@@ -56,7 +56,7 @@ async def step(request: Request, viewer: Annotated[Viewer, Depends(allow_change)
     form = await form_of(request)
     to = form.get("state")
     if to not in get_args(State):
-        raise Problem("bad-parameter", f"{to[:40]!r} is no state.", parameter="state", example="running")
+        raise Problem("bad-parameter", "{name} is no state.", name=repr(to[:40]), parameter="state", example="running")
     await run_in_threadpool(closing.step, services, found, cast(State, to), _who(form.get("who")), form.get("why"))
     return _back(request, pilot)
 

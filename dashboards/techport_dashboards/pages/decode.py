@@ -48,7 +48,7 @@ async def decoded(request: Request, viewer: Allowed) -> Response:
     try:
         said = await run_in_threadpool(explained, services_of(request), viewer, _pasted(form))
     except Problem as problem:
-        wrong = problem.detail
+        wrong = problem
     page = _page(request, viewer, form, said, wrong)
     if wrong:
         page.status_code = 422
@@ -58,10 +58,14 @@ async def decoded(request: Request, viewer: Allowed) -> Response:
 def _pasted(form: Form) -> Pasted:
     format = form.get("format")
     if format and format not in get_args(MessageFormat):
-        raise Problem("bad-parameter", f"Nobody reads {format[:40]!r}.", parameter="format", example="native")
+        raise Problem(
+            "bad-parameter", "Nobody reads {name}.", name=repr(format[:40]), parameter="format", example="native"
+        )
     payload = form.raw("payload").replace("\r\n", "\n")  # browsers send line ends so
     if len(payload) > LONGEST_MESSAGE:
-        raise Problem("bad-parameter", f"A message has at most {LONGEST_MESSAGE} characters here.", parameter="payload")
+        raise Problem(
+            "bad-parameter", "A message has at most {most} characters here.", most=LONGEST_MESSAGE, parameter="payload"
+        )
     as_hex = form.get("as") == "hex"
     return Pasted(
         format=cast(MessageFormat, format) if format else None,
@@ -72,7 +76,7 @@ def _pasted(form: Form) -> Pasted:
     )
 
 
-def _page(request: Request, viewer: Viewer, form: Form, said: Explanation | None, wrong: str | None) -> Response:
+def _page(request: Request, viewer: Viewer, form: Form, said: Explanation | None, wrong: Problem | None) -> Response:
     catalogue = services_of(request).catalogues.current()
     values: dict[str, Any] = {
         "filled": form,

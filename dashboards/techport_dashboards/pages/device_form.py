@@ -49,7 +49,9 @@ def newcomer_of(form: Form) -> Newcomer:
     """The device that the form describes. Raises Problem for a format that nobody reads."""
     format = form.get("format") or "native"
     if format not in get_args(MessageFormat):
-        raise Problem("bad-parameter", f"Nobody reads {format[:40]!r}.", parameter="format", example="native")
+        raise Problem(
+            "bad-parameter", "Nobody reads {name}.", name=repr(format[:40]), parameter="format", example="native"
+        )
     return Newcomer(
         id=form.get("id"),
         title=form.get("title")[:200],

@@ -36,7 +36,9 @@ def ordered(devices: Sequence[DeviceNow], sort: str, language: Language) -> list
     name = sort.removeprefix("-")
     keys = _keys(devices, language)
     if name not in keys:
-        raise Problem("bad-parameter", f"{sort[:80]!r} is no column.", parameter="sort", example=", ".join(keys))
+        raise Problem(
+            "bad-parameter", "{name} is no column.", name=repr(sort[:80]), parameter="sort", example=", ".join(keys)
+        )
     key = keys[name]
     steady = sorted(devices, key=state.badness)
     known = [device for device in steady if key(device) is not None]

@@ -124,4 +124,6 @@ def _snippets(pilot: PilotDefinition, infos: Iterable[StreamInfo], language: Lan
 
 def _unknown(parameter: str, name: str, known: Sequence[str]) -> Problem:
     example = ", ".join(known[:5]) or None
-    return Problem("unknown-name", f"The pilot has no {parameter} {name[:80]!r}.", parameter=parameter, example=example)
+    return Problem(
+        "unknown-name", "The pilot has no {name}.", name=repr(name[:80]), parameter=parameter, example=example
+    )

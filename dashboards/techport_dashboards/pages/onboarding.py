@@ -177,7 +177,7 @@ async def _page(
         admission=admission,
         broker=_reachable(services.settings.broker, request),
         filled=filled or Form({}),
-        wrong=_said(wrong),
+        wrong=_problems(wrong),
         must_replace=isinstance(wrong, Problem) and wrong.parameter == "replace",
         formats=FORMATS,
         as_id=as_id,
@@ -223,10 +223,12 @@ def _reachable(broker: BrokerPlace | None, request: Request) -> BrokerPlace | No
     return BrokerPlace(request.url.hostname or broker.host, broker.port, broker.own)
 
 
-def _said(wrong: Exception | None) -> list[str]:
+def _problems(wrong: Exception | None) -> list[Problem]:
     if isinstance(wrong, DefinitionError):
-        return [f"{found.problem}. {found.remedy}" for found in wrong.findings]
-    return [] if wrong is None else [str(wrong)]
+        return [Problem("bad-definition", f"{found.problem}. {found.remedy}") for found in wrong.findings]
+    if wrong is None or isinstance(wrong, Problem):
+        return [] if wrong is None else [wrong]
+    return [Problem("wrong-state", str(wrong))]
 
 
 def _required(form: Form, name: str) -> str:

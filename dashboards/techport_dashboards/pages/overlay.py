@@ -66,7 +66,11 @@ def earlier(against: str, question: Question, query: Query, zone: ZoneInfo) -> R
         raise Problem("bad-parameter", f"{error}.", parameter="against", example=", ".join(AGAINST)) from error
     if not against.startswith("-P") or start >= query.start:
         raise Problem(
-            "bad-parameter", f"{against!r} does not lead back in time.", parameter="against", example=", ".join(AGAINST)
+            "bad-parameter",
+            "{name} does not lead back in time.",
+            name=repr(against[:40]),
+            parameter="against",
+            example=", ".join(AGAINST),
         )
     every = None if query.every is None else format_every(query.every)
     moved = msgspec.structs.replace(

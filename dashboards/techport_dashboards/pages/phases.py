@@ -175,7 +175,9 @@ def _chosen(subjects: Sequence[Subject], code: str | None) -> Subject | None:
     found = next((subject for subject in subjects if subject.code == code), None)
     if found is None:
         some = ", ".join(subject.code for subject in subjects[:5])
-        raise Problem("unknown-name", f"Nothing here is called {code[:80]!r}.", parameter="what", example=some)
+        raise Problem(
+            "unknown-name", "Nothing here is called {name}.", name=repr(code[:80]), parameter="what", example=some
+        )
     return found
 
 
@@ -190,7 +192,7 @@ def _devices(pilot: PilotDefinition, subject: Subject | None, asked: str | None)
     for name in chosen:
         if name not in known:
             raise Problem(
-                "unknown-name", f"{name[:80]!r} does not measure it.", parameter="device",
+                "unknown-name", "{name} does not measure it.", name=repr(name[:80]), parameter="device",
                 example=", ".join(sorted(known)[:5]),
             )  # fmt: skip
     return chosen

@@ -79,7 +79,10 @@ async def quality_page(
     catalogue = services.catalogues.current()
     found = find_pilot(catalogue, viewer, pilot)
     if parameters.device is not None and (pilot, parameters.device) not in catalogue.devices:
-        raise Problem("not-found", f"There is no device {parameters.device[:80]!r} in {pilot}.", parameter="device")
+        raise Problem(
+            "not-found", "There is no device {name} in {pilot}.", name=repr(parameters.device[:80]), pilot=pilot,
+            parameter="device",
+        )  # fmt: skip
     calendar = await run_in_threadpool(calendar_of, services, found, int(parameters.days), now, parameters.readings)
     missing: list[tuple[StreamInfo, Gap]] = []
     flags: list[Flagged] = []

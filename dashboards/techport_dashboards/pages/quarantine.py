@@ -77,7 +77,7 @@ async def outcome(request: Request, viewer: Allowed, pilot: str, replay: int) ->
     known = services.catalogues.registry.quarantine
     came = await run_in_threadpool(known.outcome, replay) if 0 <= replay < 2**63 else None
     if came is None:
-        raise Problem("not-found", f"There was no replay {replay}.")
+        raise Problem("not-found", "There was no replay {number}.", number=replay)
     page = render(request, "replay.html", language_of(request), pilot=found, replay=came)
     page.headers.update(SECRET)
     return page

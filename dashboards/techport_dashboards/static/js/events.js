@@ -1,7 +1,7 @@
 // What happened, put on the time line from the chart where somebody saw it; and taken back if it was a mistake.
 
 import { language, t } from "./page.js";
-import { shortTime, toText, wall } from "./time.js";
+import { inWords, shortTime, toText, wall } from "./time.js";
 
 const OFFERED = 20000;  // ms for which taking it back is offered
 
@@ -17,10 +17,18 @@ export function ask(chart, at, changed) {
   form.elements.time.value = toText(Math.round(at / 1000) * 1000).slice(0, 19);
   form.elements.end.value = "";
   form.querySelector(".wrong").textContent = "";
+  sayWhen();
   dialog.showModal();
   form.elements.kind.focus();
   listAdded();
 }
+
+/** The browser shows dates in its own language, whatever the page's is: say them in the page's too. */
+function sayWhen() {
+  const { time, end, said } = form.elements;
+  said.value = time.value ? inWords(time.value, end.value) : "";
+}
+for (const name of ["time", "end"]) form.elements[name].addEventListener("input", sayWhen);
 
 /** What was written down on the pages or the command line can be deleted; the definition file is changed in itself. */
 async function listAdded() {
@@ -87,7 +95,7 @@ function offer(added) {
 
 async function send(method, address, body) {
   try {
-    const headers = body ? { "Content-Type": "application/json" } : {};
+    const headers = { "Accept-Language": language, ...(body && { "Content-Type": "application/json" }) };
     const answer = await fetch(address, { method, headers, body: body && JSON.stringify(body) });
     const found = await answer.json();
     return { ok: answer.ok, body: found, detail: found.detail };

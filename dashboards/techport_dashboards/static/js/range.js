@@ -1,7 +1,6 @@
 // What a page shows, of which time: in its address, in its toolbar, and for all its charts.
 
-import { language } from "./page.js";
-import { fromText, toText } from "./time.js";
+import { inWords, toText } from "./time.js";
 
 /**
  * Keeps {start, end, against, device}, all text: times as the server understands them ("-P1D" and "now", or local
@@ -91,9 +90,7 @@ export function ranges({ start, end, against = "", device = "", shown, offset, o
 
 /** Say in words what is shown: "22 Nov 2026, 08:00 – 23 Nov 2026, 08:00 (Europe/Oslo, UTC+01:00)". */
 export function describeRange(start, end, zone) {
-  const form = { day: "numeric", month: "short", year: "numeric", hour: "2-digit", minute: "2-digit", timeZone: "UTC" };
-  const words = new Intl.DateTimeFormat(language, form).formatRange(fromText(start), fromText(end));
   const element = document.getElementById("range");
-  const text = `${words} (${zone})`;
+  const text = `${inWords(start, end)} (${zone})`;
   if (element.textContent !== text) element.textContent = text;
 }

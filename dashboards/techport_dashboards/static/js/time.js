@@ -39,6 +39,15 @@ export function shortTime(text) {
   return short.format(fromText(text));
 }
 
+let stretch;
+
+/** A moment, or what lies between two: "22 Nov 2026, 08:00 – 23 Nov 2026, 08:00". Both are text of a wall. */
+export function inWords(start, end) {
+  const form = { day: "numeric", month: "short", year: "numeric", hour: "2-digit", minute: "2-digit", timeZone: "UTC" };
+  stretch ??= new Intl.DateTimeFormat(language, form);
+  return end ? stretch.formatRange(fromText(start), fromText(end)) : stretch.format(fromText(start));
+}
+
 const UNITS = [["year", 31557600], ["month", 2629800], ["day", 86400], ["hour", 3600], ["minute", 60], ["second", 1]];
 let relative;
 
