@@ -54,11 +54,18 @@ def shaped(
     shape: Shape,
     now: Micros,
 ) -> pa.Table:
-    """The rows in that shape; `streams` are those that the query selects. Raises Problem."""
+    """The rows in that shape; `streams` are those that the query selects. Ask refuse_large first. Raises Problem."""
     table = picked(batches, schema, shape) if shape.downsample else gathered(batches, schema)
     if shape.fill != "none":
         table = filled(table, query, streams, shape, now)
     return widened(table) if shape.wide else table
+
+
+def refuse_large(query: Query, streams: Sequence[Stream], shape: Shape, now: Micros) -> None:
+    """Raise a Problem where it is known before anything is read that the shape is too large, or cannot be."""
+    if shape.fill != "none":
+        numbers = len({"count", *query.aggregates})
+        _refuse_above(len(bucket_starts(query, now)) * len(streams) * numbers)
 
 
 def gathered(batches: Iterator[pa.RecordBatch], schema: pa.Schema) -> pa.Table:
@@ -111,7 +118,6 @@ def filled(table: pa.Table, query: Query, streams: Sequence[Stream], shape: Shap
     """Every bucket of the range for every stream. Those that held nothing have a count of 0."""
     starts = bucket_starts(query, now)
     names = [name for name in query.aggregates if name != "count"]
-    _refuse_above(len(starts) * len(streams) * (len(names) + 1))
     number = {stream: i for i, stream in enumerate(streams)}
     column = np.searchsorted(starts, micros(table["time"]))
     row = np.empty(table.num_rows, np.int64)

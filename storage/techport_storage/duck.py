@@ -51,7 +51,7 @@ class DuckStore:
         """
         path, numbers = parse_url(url)
         policy = policy_of(numbers)
-        file = DuckFile(path)
+        file = DuckFile(path, policy.memory_mb)
         try:
             _prepare(file)
             return cls(file, policy)

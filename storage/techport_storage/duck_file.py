@@ -55,9 +55,10 @@ def quoted(path: Path | None) -> str:
 class DuckFile:
     """The connection to a file. Its cursors may be used from several threads, each from one at a time."""
 
-    def __init__(self, path: Path | None) -> None:
-        """Open or create (None: in memory). Raises StoreUnavailable."""
+    def __init__(self, path: Path | None, memory_mb: int) -> None:
+        """Open or create (None: in memory). Of memory DuckDB takes at most so much. Raises StoreUnavailable."""
         self.path = path
+        self._memory_mb = memory_mb
         self.broken = False  # DuckDB gave up after a failure: reopen() before anything else
         self._cursors: set[int] = set()
         self._numbers = itertools.count()
@@ -69,14 +70,21 @@ class DuckFile:
         with self._saying_why():
             if self.path is not None:
                 self.path.parent.mkdir(parents=True, exist_ok=True)
-            # A checkpoint that fails within a commit would make an error of rows that were stored. Upkeep does them.
-            con = duckdb.connect(":memory:", config={"wal_autocheckpoint": "1TB"})
+            con = duckdb.connect(":memory:", config=self._settings())
             try:
                 con.execute(f"ATTACH '{quoted(self.path)}' AS store (ROW_GROUP_SIZE {ROW_GROUP})")
             except duckdb.Error:
                 con.close()
                 raise
             return con
+
+    def _settings(self) -> dict[str, str | bool | int | float | list[str]]:
+        # A checkpoint that fails within a commit would make an error of rows that were stored. Upkeep does them.
+        settings: dict[str, str | bool | int | float | list[str]] = {"wal_autocheckpoint": "1TB"}
+        if self.path is not None:  # in memory all rows are memory
+            settings["memory_limit"] = f"{self._memory_mb}MB"
+            settings["temp_directory"] = f"{self.path}.tmp"  # DuckDB's own is in the working folder
+        return settings
 
     def reopen(self) -> None:
         """Open again after a failure; everything that was committed is there. Raises StoreUnavailable."""
@@ -190,6 +198,7 @@ _REMEDIES = {
     "already attached": "this process has it open already. Share that store, or close it first",
     "No space left": "the disk is full. Free some space; nothing that was acknowledged is lost",
     "File too large": "the file may not grow further. Raise the limit; nothing that was acknowledged is lost",
+    "Out of Memory": "it needs more memory than it may take. Raise memory_mb behind the store's URL",
     "Permission denied": "the file may not be written. Give this user the right to",
     "version number": "the file was written by another version of DuckDB. Read it with that one and import it here",
     "not a valid DuckDB": "this is not a DuckDB file. Name another, or move it away",

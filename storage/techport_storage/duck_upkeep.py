@@ -32,12 +32,15 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """When upkeep is due. The defaults are measured: see benchmarks/STORAGE.md."""
+    """When upkeep is due, and what it and reads may take. The defaults are measured: see benchmarks/STORAGE.md."""
 
     head_rows: int = 4_000_000  # a run; reads go through as many unsorted rows
     runs: int = 64  # before they are merged: 24 of them read as fast as one
     merge_rows: int = 16_000_000  # sorted at a time, in some 500 MB
     log_bytes: int = 32 << 20  # replayed when the store is opened after a kill
+    memory_mb: int = (
+        1024  # what DuckDB may take: blocks of the file, and sorting; the rest goes through a folder beside it
+    )
 
 
 def policy_of(numbers: dict[str, int]) -> Policy:

@@ -8,6 +8,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -129,19 +130,26 @@ def _broker(settings: Settings, running: Running | None) -> Iterator[Check]:
 
 
 def _stores(settings: Settings) -> Iterator[Check]:
-    from techport.platform import stores
+    """One by one, so that each is told of whatever the other does."""
+    from techport_pilots.registry import Registry
     from techport_storage.model import Selection
+    from techport_storage.store import open_store
 
+    settings.data.mkdir(parents=True, exist_ok=True)
+    newest: list[int] = []
     try:
-        with stores(settings) as parts:
-            parts.readings.probe()
-            yield Check("store", "ok", f"{_shown(settings.store_url)} takes readings")
-            yield Check("registry", "ok", f"{_shown(settings.registry_url)}, {len(parts.registry.pilots())} pilot(s)")
-            newest = parts.readings.latest(Selection())["received"].cast("int64").to_pylist()
-            yield _clock(max(newest, default=0) / 1e6)
-    except (StoreError, PilotsError) as error:
-        yield Check("store", "failed", str(error))
-        yield _clock(0)
+        with closing(open_store(settings.store_url)) as readings:
+            readings.probe()
+            newest = readings.latest(Selection())["received"].cast("int64").to_pylist()
+        yield Check("store", "ok", f"{_shown(settings.store_url)} takes readings")
+    except StoreError as error:
+        yield Check("store", "failed", str(error), "mend it, or check `store`; messages wait at the broker meanwhile")
+    try:
+        with closing(Registry.open(settings.registry_url)) as registry:
+            yield Check("registry", "ok", f"{_shown(settings.registry_url)}, {len(registry.pilots())} pilot(s)")
+    except PilotsError as error:
+        yield Check("registry", "failed", str(error), "mend it, or check `registry` and registry_password_file")
+    yield _clock(max(newest, default=0) / 1e6)
 
 
 def _clock(newest_received: float) -> Check:

@@ -178,7 +178,8 @@ def interrupt() -> None:
 def _announce(settings: Settings) -> None:
     console = Console(stderr=True, highlight=False)
     console.print(f"\n  techport is running. Open [bold]http://{settings.http}[/bold]")
-    console.print(f"  Devices publish to mqtt://{settings.mqtt}; everything is kept in {settings.data.resolve()}")
+    console.print(f"  Devices publish to mqtt://{settings.mqtt}")
+    console.print(f"  Everything is kept in {settings.data.resolve()}", soft_wrap=True)
     console.print("  Ctrl-C stops it; starting again keeps the data.\n")
 
 

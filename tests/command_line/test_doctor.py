@@ -40,6 +40,17 @@ def test_a_taken_port_names_the_flag(tmp_path: Path) -> None:
     assert "--http" in checks["http port"].remedy
 
 
+def test_store_and_registry_are_told_apart(tmp_path: Path) -> None:
+    token = tmp_path / "token"
+    token.write_text("t")
+    checks = _checks(tmp_path, store=f"influxdb://127.0.0.1:{free_port()}/org/bucket?token_file={token}")
+    assert (checks["store"].state, checks["registry"].state) == ("failed", "ok")
+    assert checks["store"].remedy
+    checks = _checks(tmp_path, registry=f"postgresql+psycopg://techport@127.0.0.1:{free_port()}/techport")
+    assert (checks["store"].state, checks["registry"].state) == ("ok", "failed")
+    assert checks["registry"].remedy
+
+
 def test_what_is_no_broker_is_told_apart(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         checks = _checks(tmp_path, mqtt=f"127.0.0.1:{silent.getsockname()[1]}")

@@ -254,6 +254,15 @@ async def test_a_costly_question_is_refused_with_the_way_to_ask_it(city: City) -
         assert (await client.get(READINGS, params={**question, "format": "parquet"})).status_code == 200
 
 
+async def test_a_table_that_would_be_too_large_is_refused_before_anything_is_read(
+    city: City, client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(type(city.store), "read", None)
+    question = {"pilot": "kai-luft", "every": "PT1S", "fill": "null", "start": "2025-10-20", "end": "2026-10-20"}
+    refused = await client.get(READINGS, params=question)
+    assert (refused.status_code, refused.json()["type"].rpartition("/")[2]) == (422, "too-costly")
+
+
 async def test_a_slow_question_is_stopped(city: City) -> None:
     transport = httpx.ASGITransport(city.app(WebSettings(query_seconds=0.0)))
     async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client:

@@ -18,6 +18,7 @@ import pytest
 
 from techport_storage import duck_file, duck_read
 from techport_storage.duck import DuckStore
+from techport_storage.duck_file import columns_of
 from techport_storage.errors import StoreBusy, StoreUnavailable
 from techport_storage.model import Batch, Cursor, Every, Query, Selection, Stream
 from techport_storage.store import open_store
@@ -302,6 +303,27 @@ def test_late_rows_meet_a_compaction(path: Path) -> None:
     for name in names:
         assert store.read(Query(select=Selection(streams=(name,)))).read_all()["value"].to_pylist() == expected
     store.close()
+
+
+def test_memory_has_a_limit(path: Path) -> None:
+    """What does not fit goes through a folder beside the file, and leaves nothing there."""
+    store = DuckStore.open(f"duckdb:///{path}?memory_mb=2")
+    with pytest.raises(StoreUnavailable, match="Raise memory_mb"):
+        store.write(batch([A], 200_000))
+    store.close()
+    store = DuckStore.open(f"duckdb:///{path}?memory_mb=64")
+    for i in range(4):
+        store.write(batch([A, B], 100_000, first=100_000 * i))
+    store._upkeep.compact()
+    store._upkeep.merge()
+    assert store.read(Query()).read_all().num_rows == 800_000
+    with store._file.cursor() as cursor:
+        limit, beside = columns_of(
+            cursor, "SELECT current_setting('memory_limit') l, current_setting('temp_directory') t"
+        )
+    assert (limit[0], beside[0]) == ("61.0 MiB", f"{path}.tmp")
+    store.close()
+    assert sorted(file.name for file in path.parent.iterdir()) == [path.name]
 
 
 # Slices

@@ -33,7 +33,7 @@ from techport_dashboards.editions import edition_of
 from techport_dashboards.errors import Problem
 from techport_dashboards.queries import Answer, Resolved, last_key, resolve, run, select
 from techport_dashboards.services import Services, services_of
-from techport_dashboards.shaping import Shape, shaped
+from techport_dashboards.shaping import Shape, refuse_large, shaped
 from techport_dashboards.streamed import Streamed
 from techport_storage.model import Micros
 from techport_storage.model import Query as StoreQuery
@@ -113,6 +113,7 @@ def whole(
     if shape.downsample and query.every is not None:
         raise Problem("bad-parameter", "downsample picks readings, not buckets.", parameter="every", example="none")
     streams = services.store.streams(query.select) if shape.fill != "none" else []
+    refuse_large(query, streams, shape, now)
     reader = services.store.read(query)
     table = shaped(patience.batches(reader), reader.schema, query, streams, shape, now)
     return Answer(resolved, catalogue, table)

@@ -96,7 +96,8 @@ class Answers:
             found.sort(key=key, reverse=order.descending)
         end = options.skip + options.top
         some = found[options.skip : end]
-        following = self._next(address, options, end) if len(found) > end else None
+        # $top=0 asks for the count alone: the page behind it would be this one again.
+        following = self._next(address, options, end) if len(found) > end and options.top else None
         return self._collection(self.rendered(some, options), len(found) if options.count else None, following)
 
     def observations(self, streams: Sequence[Stream], options: Options, address: str) -> dict[str, Any]:
@@ -105,6 +106,7 @@ class Answers:
         rows, more = observations.page(self._store, self._world, asked, options, self.row_resolver, after)
         number = observations.count(self._store, asked, self.row_resolver) if options.count else None
         following = None
+        more = more and options.top > 0
         if more and not options.orderby:
             last = Cursor(rows[-1].stream, rows[-1].time) if rows else None
             token = encode_cursor(_mark(options), None, None, last) if last else None
