@@ -17,7 +17,6 @@ from techport_pilots.model import Text
 from techport_pilots.texts import catalogue
 from techport_storage.model import Micros
 
-LANGUAGES = ("nb", "nn", "en")
 _LOCALES = {"nb": "nb_NO", "nn": "nn_NO", "en": "en_GB"}  # day before month and a 24-hour clock, also in English
 _ALSO = {"no": "nb", "nn": "nn", "nb": "nb", "en": "en"}
 FOLDER = Path(__file__).with_name("locales")

@@ -2,21 +2,65 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Request
+from pydantic import BaseModel, Field
 from starlette.concurrency import run_in_threadpool
 
 from techport_dashboards import times
 from techport_dashboards.access import Viewer, allow
 from techport_dashboards.api.describe import find_pilot
-from techport_dashboards.api.matters_schema import Decoded, Pasted
+from techport_dashboards.api.matters_schema import Body
 from techport_dashboards.errors import Problem
 from techport_dashboards.services import Services, services_of
 from techport_pilots.explanation import Explanation
+from techport_pilots.model import MessageFormat
 
 router = APIRouter(prefix="/decode", tags=["onboarding"])
 Allowed = Annotated[Viewer, Depends(allow)]
+LONGEST_MESSAGE = 262_144
+
+
+class Pasted(Body):
+    """A message to look at. Nothing of it is kept."""
+
+    format: MessageFormat | None = Field(None, description="None: as the pilot's sources say, else native.")
+    topic: str = Field("pilots/pilot/device/readings", max_length=1000)
+    text: str | None = Field(None, max_length=LONGEST_MESSAGE, examples=['{"air_temperature": "21,5"}'])
+    hex: str | None = Field(None, max_length=3 * LONGEST_MESSAGE, description="Instead of text: bytes in hexadecimal.")
+    pilot: str | None = Field(None, max_length=64, description="Read it as this pilot would.")
+
+
+class Decoded(BaseModel):
+    ok: bool = Field(description="Nothing of it would be set aside.")
+    readings: list[dict[str, Any]]
+    refused: list[dict[str, Any]]
+    ignored: list[str]
+    events: list[str]
+
+    @classmethod
+    def of(cls, said: Explanation) -> Decoded:
+        return cls(
+            ok=said.ok,
+            readings=[
+                {
+                    "device": one.device,
+                    "quantity": one.quantity,
+                    "value": one.value,
+                    "unit": one.unit,
+                    "time": None if one.time is None else times.iso(one.time),
+                    "remark": one.remark,
+                }
+                for one in said.readings
+            ],
+            refused=[
+                {"reason": r.reason, "field": r.field, "detail": r.detail, "hint": r.hint, "values": r.values}
+                for r in said.refused
+            ],
+            ignored=list(said.ignored),
+            events=list(said.events),
+        )
 
 
 @router.post("", response_model=Decoded)

@@ -9,14 +9,11 @@ from pydantic import BaseModel, ConfigDict, Field
 from techport_dashboards.api.schema import Parameters
 from techport_dashboards.api.words import EntryNumber
 from techport_dashboards.times import iso
-from techport_pilots.explanation import Explanation
 from techport_pilots.model import MessageFormat
 from techport_pilots.onboarding import Stranger
 from techport_pilots.quarantine import Entry, Group, Where
 from techport_pilots.replays import Replay
 from techport_pilots.watching import Watched
-
-LONGEST_MESSAGE = 262_144
 
 
 class Body(BaseModel):
@@ -258,44 +255,3 @@ class MendField(Body):
 class Mended(BaseModel):
     version: int = Field(description="Of the pilot's definition.")
     replay: int | None = Field(description="Number of the replay, where one was asked for.")
-
-
-class Pasted(Body):
-    """A message to look at. Nothing of it is kept."""
-
-    format: MessageFormat | None = Field(None, description="None: as the pilot's sources say, else native.")
-    topic: str = Field("pilots/pilot/device/readings", max_length=1000)
-    text: str | None = Field(None, max_length=LONGEST_MESSAGE, examples=['{"air_temperature": "21,5"}'])
-    hex: str | None = Field(None, max_length=3 * LONGEST_MESSAGE, description="Instead of text: bytes in hexadecimal.")
-    pilot: str | None = Field(None, max_length=64, description="Read it as this pilot would.")
-
-
-class Decoded(BaseModel):
-    ok: bool = Field(description="Nothing of it would be set aside.")
-    readings: list[dict[str, Any]]
-    refused: list[dict[str, Any]]
-    ignored: list[str]
-    events: list[str]
-
-    @classmethod
-    def of(cls, said: Explanation) -> Decoded:
-        return cls(
-            ok=said.ok,
-            readings=[
-                {
-                    "device": one.device,
-                    "quantity": one.quantity,
-                    "value": one.value,
-                    "unit": one.unit,
-                    "time": None if one.time is None else iso(one.time),
-                    "remark": one.remark,
-                }
-                for one in said.readings
-            ],
-            refused=[
-                {"reason": r.reason, "field": r.field, "detail": r.detail, "hint": r.hint, "values": r.values}
-                for r in said.refused
-            ],
-            ignored=list(said.ignored),
-            events=list(said.events),
-        )

@@ -9,8 +9,7 @@ from pydantic import Field
 from starlette.concurrency import run_in_threadpool
 
 from techport_dashboards.access import Viewer, allow
-from techport_dashboards.api.decode import explained
-from techport_dashboards.api.matters_schema import LONGEST_MESSAGE, Pasted
+from techport_dashboards.api.decode import LONGEST_MESSAGE, Pasted, explained
 from techport_dashboards.api.schema import Parameters
 from techport_dashboards.errors import Problem
 from techport_dashboards.forms import Form, form_of

@@ -51,7 +51,7 @@ export function inWords(start, end) {
 const UNITS = [["year", 31557600], ["month", 2629800], ["day", 86400], ["hour", 3600], ["minute", 60], ["second", 1]];
 let relative;
 
-export function ago(instant) {
+function ago(instant) {
   const seconds = (Date.now() - instant) / 1000;
   if (seconds < 5) return t("just now");
   const [unit, length] = UNITS.find(([, size]) => seconds >= 1.2 * size) ?? UNITS.at(-1);
