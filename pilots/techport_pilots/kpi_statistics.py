@@ -68,7 +68,8 @@ def energy_mean(levels: Floats) -> float:
 def lden(day: float, evening: float, night: float) -> float:
     """Day-evening-night level of a day's LAeq 07-19, 19-23 and 23-07 (Directive 2002/49/EC, annex I; T-1442)."""
     weighted = ((12, day), (4, evening + 5), (8, night + 10))
-    return float(10 * np.log10(sum(hours * 10 ** (level / 10) for hours, level in weighted) / 24))
+    top = max(level for _, level in weighted)  # taken off, so that nothing overflows
+    return top + float(10 * np.log10(sum(hours * 10 ** ((level - top) / 10) for hours, level in weighted) / 24))
 
 
 def mean_direction(degrees: Floats) -> float | None:

@@ -248,9 +248,9 @@ def _limits(result: Result) -> tuple[float, float]:
     if result.kpi.target is not None and result.kpi.target_is == "value":
         values.append(result.kpi.target)
     low, high = min(values), max(values)
-    if 0 < low < high / 2 or high == low:
-        low = min(0.0, low)
-    return (low, high) if high > low else (low - 1, high + 1)
+    if 0 < low < high / 2 or math.isclose(low, high, rel_tol=1e-9):  # the last digits of a vane that is stuck are none
+        low, high = min(0.0, low), max(0.0, high)
+    return (low, high) if high > low else (-1.0, 1.0)
 
 
 def _step(length: float) -> float:

@@ -14,6 +14,7 @@ import msgspec
 import pytest
 
 from techport_pilots import lifecycle
+from techport_pilots.definition import parse_definition
 from techport_pilots.lifecycle import Change, restore
 from techport_pilots.model import Phase
 from techport_pilots.registry import Registry
@@ -26,7 +27,7 @@ from techport_pilots.report import (
     kept_evaluations,
 )
 from techport_pilots.report_page import page
-from techport_storage.model import Selection
+from techport_storage.model import Batch, Reading, Selection
 from techport_storage.store import ReadingStore, open_store
 from tests.pilots import trial
 
@@ -230,6 +231,35 @@ def test_what_was_found_when_a_pilot_was_closed_stays(tmp_path: Path) -> None:
     assert "<html" in page(erased, "nb")
     store.close()
     registry.close()
+
+
+@pytest.mark.parametrize(
+    ("quantity", "how", "value", "shown"),
+    [
+        ("wind_from_direction", "", 225.0, "225"),  # a vane that is stuck: every day's mean is the same but for its end
+        ("pm10", "", 1e300, "1,00E300"),
+        ("laeq", ", interval: P1D, slot: lden", 1e300, "1,00E300"),
+        ("pm10", ", statistic: max, target: 30", -1e300, "−1,00E300"),
+    ],
+)
+def test_readings_that_mean_nothing_still_have_a_report(
+    tmp_path: Path, quantity: str, how: str, value: float, shown: str
+) -> None:
+    kpi = f"  - {{id: k, title: K, quantity: {quantity}{how}}}\n"
+    device = f"  - {{id: kirka, group: street, interval: PT1H, streams: [{{quantity: {quantity}}}]}}\n"
+    head, rest = trial.YAML.split("kpis:")
+    text = f"{head}kpis:\n{kpi}devices:\n{device}"
+    assert "devices:" in rest
+    with closing(open_store("duckdb://")) as store:
+        times = range(trial.START, trial.START + trial.DAYS * 24 * trial.HOUR, trial.HOUR)
+        store.write(Batch.of([Reading("elgeseter", "kirka", quantity, time, value, time) for time in times]))
+        registry = Registry.open(f"sqlite:///{tmp_path}/registry.sqlite")
+        registry.import_pilot(parse_definition(text), text, "test")
+        report = current_report(registry, store, registry.pilot("elgeseter"), NOW)
+        registry.close()
+    (result,) = report.results
+    assert result.evaluation.verdict in ("insufficient data", "target met")
+    assert shown in page(report, "nb")
 
 
 def _span(phase: Phase) -> tuple[object, object]:
