@@ -10,10 +10,10 @@ from pathlib import Path
 from babel import Locale
 from babel.core import negotiate_locale
 from babel.dates import format_datetime, format_timedelta
-from babel.numbers import format_decimal
 
 from techport_dashboards import times
 from techport_pilots.model import Text
+from techport_pilots.numbers import decimal
 from techport_pilots.texts import catalogue
 from techport_storage.model import Micros
 
@@ -72,7 +72,7 @@ class Language:
     def number(self, value: float, decimals: int = 1) -> str:
         """With the decimals given, and a true minus sign."""
         pattern = "#,##0" + ("." + "0" * decimals if decimals else "")
-        return format_decimal(value, format=pattern, locale=self.locale).replace("-", "−")
+        return decimal(value, pattern, self.locale)
 
     def signed(self, value: float, decimals: int = 1) -> str:
         return ("+" if round(value, decimals) > 0 else "") + self.number(value, decimals)

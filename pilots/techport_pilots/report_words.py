@@ -10,16 +10,15 @@ from zoneinfo import ZoneInfo
 
 from babel import Locale
 from babel.dates import format_date, format_datetime
-from babel.numbers import format_decimal
 
 from techport_pilots.model import Text
+from techport_pilots.numbers import decimal
 from techport_pilots.quantities import Vocabulary
 from techport_pilots.texts import catalogue
 from techport_storage.model import Micros
 
 _LOCALES = {"nb": "nb_NO", "en": "en_GB"}
 _DATE = {"nb": "d. MMM y", "en": "d MMM y"}
-_DIGITS_END = 1e15
 _LOCALES_FOLDER = Path(__file__).with_name("locales")
 
 METHOD = Text(
@@ -69,7 +68,7 @@ class Words:
         size = math.floor(math.log10(abs(value))) if value else 0
         decimals = min(max(digits - 1 - size, 0), 4)
         pattern = "#,##0" + ("." + "0" * decimals if decimals else "")
-        return self._decimal(value, pattern)
+        return decimal(value, pattern, self._locale)
 
     def as_sure(self, value: float, half: float) -> str:
         """With the decimals that its uncertainty leaves standing: two digits of `half`, the interval's half width."""
@@ -77,16 +76,16 @@ class Words:
             return self.number(value)
         decimals = min(max(1 - math.floor(math.log10(half)), 0), 4)
         pattern = "#,##0" + ("." + "0" * decimals if decimals else "")
-        text = self._decimal(value, pattern)
+        text = decimal(value, pattern, self._locale)
         return text.lstrip("−") if not any(digit in text for digit in "123456789") else text
 
     def count(self, n: float) -> str:
         """A whole number."""
-        return self._decimal(round(n), "#,##0")
+        return decimal(round(n), "#,##0", self._locale)
 
     def plain(self, value: float) -> str:
         """As it was written down: 20, not 20.0."""
-        return self._decimal(value, "#,##0.######")
+        return decimal(value, "#,##0.######", self._locale)
 
     def signed(self, value: float) -> str:
         return ("+" if value > 0 else "") + self.number(value)
@@ -118,11 +117,6 @@ class Words:
         if minutes < 48 * 60:
             return self("{n} hours", n=self.count(minutes / 60))
         return self("{n} days", n=self.count(minutes / 1440))
-
-    def _decimal(self, value: float, pattern: str) -> str:
-        """By the pattern, with a true minus sign; beyond the digits that a float64 has as a power of ten."""
-        pattern = pattern if abs(value) < _DIGITS_END else "0.00E0"
-        return str(format_decimal(value, format=pattern, locale=self._locale)).replace("-", "−")
 
     @property
     def _locale(self) -> Locale:

@@ -170,3 +170,23 @@ async def test_a_spreadsheet_runs_no_formula_that_a_device_sent(city: City, visi
         wide = {"shape": "wide", "every": "P1D", "fill": "null", "start": "2026-11-30", "end": "2026-12-02"}
         answer = await visitor.get(READINGS, params={"device": "port", "format": format, **wide})
         assert not any(cell.lstrip("\ufeff").startswith(("=", "@", "\t", "+")) for cell in answer.text.split(separator))
+
+
+@pytest.mark.parametrize("value", [1e300, -1.7976931348623157e308, 5e-324])
+async def test_one_absurd_reading_closes_no_page(city: City, visitor: httpx.AsyncClient, value: float) -> None:
+    """A broken device sends it, whatever its flag: the pages of all the others, and its own, are still there."""
+    at = START + 1_000 * HOUR
+    city.write(*(Reading("kai-luft", "kran", name, at, value, at + SECOND) for name in ("pm10", "air_temperature")))
+    about = "pilot=kai-luft&device=kran&quantity=pm10&start=2026-10-01&end=2026-12-31"
+    pages = ("", "/kpis", "/phases", "/quality", "/report", "/close", "/devices/kran", f"/chart?{about}")
+    for path in ("/", "/portfolio", "/explore", "/public/kai-luft", *(f"/pilots/kai-luft{page}" for page in pages)):
+        answer = await visitor.get(path, headers={"Accept": "text/html"})
+        assert answer.status_code < 500, path
+    overview = await visitor.get("/pilots/kai-luft?lang=nb")
+    assert overview.status_code == 200
+    if abs(value) > 1:
+        assert "E300" in overview.text or "E308" in overview.text
+    for every in ("", "&every=P1D&aggregate=mean,sum,energy_mean,vector_mean,std"):
+        answer = await visitor.get(f"{READINGS}?{about}{every}")
+        assert answer.status_code == 200
+        json.loads(answer.text, parse_constant=lambda word: pytest.fail(f"{word} is no JSON"))
