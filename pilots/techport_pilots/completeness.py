@@ -14,7 +14,6 @@ A gap is a place where at least one reading is missing. The flagged share is of 
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
@@ -26,6 +25,7 @@ from numpy.typing import NDArray
 from techport_pilots.durations import interval_micros
 from techport_pilots.kpi_time import micros_of
 from techport_pilots.model import PilotDefinition
+from techport_pilots.runs import stream_runs
 from techport_storage.coverage import Coverage, KnowsCoverage
 from techport_storage.model import Micros, Query, Selection, Stream
 from techport_storage.store import ReadingStore
@@ -147,7 +147,7 @@ def coverage_by_reading(
     for batch in _batches(store, list(intervals), start, end):
         time = batch.column("time").cast(pa.int64()).to_numpy()
         flagged = batch.column("quality").to_numpy() != 0
-        for stream, rows in _runs(batch):
+        for stream, rows in stream_runs(batch):
             found[stream] = _longer(found.get(stream), time[rows], flagged[rows], intervals[stream])
     return found
 
@@ -199,15 +199,3 @@ def _completeness(found: Coverage | None, interval: Micros | None, start: Micros
 def _batches(store: ReadingStore, streams: Sequence[Stream], start: Micros, end: Micros) -> Iterator[pa.RecordBatch]:
     query = Query(select=Selection(streams=tuple(streams)), start=start, end=end)
     return (batch for batch in store.read(query) if batch.num_rows)
-
-
-def _runs(batch: pa.RecordBatch) -> Iterator[tuple[Stream, slice]]:
-    """The streams of a batch ordered by stream, and the rows of each."""
-    names = [batch.column(part) for part in ("pilot", "device", "quantity")]
-    codes = [column.indices.to_numpy() for column in names]
-    changes = np.zeros(batch.num_rows - 1, bool)
-    for code in codes:
-        changes |= code[1:] != code[:-1]
-    edges = [0, *(np.flatnonzero(changes) + 1).tolist(), batch.num_rows]
-    for first, last in itertools.pairwise(edges):
-        yield Stream(*(column[first].as_py() for column in names)), slice(first, last)

@@ -30,6 +30,7 @@ from numpy.typing import NDArray
 from techport_pilots.flag_rules import Rule, Rules, excluded_windows, moves_of
 from techport_pilots.flags_state import Line, State
 from techport_pilots.model import PilotDefinition
+from techport_pilots.runs import stream_runs
 from techport_storage.model import Batch, Micros, Quality, Query, Selection, Stream
 from techport_storage.store import ReadingStore
 
@@ -203,13 +204,10 @@ def _joined(one: Batch, other: Batch) -> Batch:
 
 def _batch(found: pa.RecordBatch) -> Batch:
     """Rows of a store's answer, which come stream by stream."""
-    names = [found.column(name) for name in Stream._fields]
-    codes = np.stack([column.indices.to_numpy() for column in names])
-    begins = np.flatnonzero(np.append(True, (np.diff(codes) != 0).any(axis=0)))
-    first = [column.take(pa.array(begins)).to_pylist() for column in names]
+    runs = list(stream_runs(found))
     return Batch(
-        [Stream(*name) for name in zip(*first, strict=True)],
-        np.repeat(np.arange(len(begins), dtype=np.int32), np.diff(np.append(begins, found.num_rows))),
+        [stream for stream, _ in runs],
+        np.repeat(np.arange(len(runs), dtype=np.int32), [rows.stop - rows.start for _, rows in runs]),
         found.column("time").cast(pa.int64()).to_numpy(),
         found.column("value").to_numpy(),
         found.column("received").cast(pa.int64()).to_numpy(),

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -11,6 +10,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from techport_pilots.kpi_statistics import energy_mean, mean_direction
+from techport_pilots.runs import stream_runs
 from techport_storage.model import Aggregate, Every, Micros, Query, Selection, Stream
 from techport_storage.store import ReadingStore
 
@@ -54,9 +54,12 @@ def read_buckets(
             quality=quality,
         )
         table = store.read(query).read_all().unify_dictionaries().combine_chunks()
+        if not table.num_rows:
+            continue
         slot = (micros(table, "time") - begin) // width
         value, count = table[aggregate].to_numpy(), table["count"].to_numpy()
-        for stream, rows in _runs(table):
+        (batch,) = table.to_batches()
+        for stream, rows in stream_runs(batch):
             found[stream] = Buckets(slot[rows], value[rows], count[rows])
     return found
 
@@ -64,17 +67,6 @@ def read_buckets(
 def micros(table: pa.Table, column: str) -> NDArray[np.int64]:
     """A column of times as µs."""
     return np.asarray(table[column].cast(pa.int64()).to_numpy(), np.int64)
-
-
-def _runs(table: pa.Table) -> Iterator[tuple[Stream, slice]]:
-    """The streams of a table ordered by stream, and the rows of each."""
-    if not table.num_rows:
-        return
-    names = [table[part].combine_chunks() for part in ("pilot", "device", "quantity")]
-    codes = np.stack([column.indices.to_numpy() for column in names])
-    edges = np.flatnonzero((np.diff(codes, axis=1) != 0).any(axis=0)) + 1
-    for first, last in itertools.pairwise([0, *edges.tolist(), table.num_rows]):
-        yield Stream(*(column[first].as_py() for column in names)), slice(first, last)
 
 
 def _from_raw(
