@@ -21,6 +21,7 @@ from techport_dashboards.evaluations import Evaluations
 from techport_dashboards.formats import ARROW, PARQUET
 from techport_dashboards.holdings import Holdings
 from techport_dashboards.jobs import Jobs
+from techport_dashboards.last_hour import LastHour
 from techport_dashboards.live import Live
 from techport_dashboards.middleware import Measured, SecurityHeaders
 from techport_dashboards.reports import Reports
@@ -96,6 +97,7 @@ def create_app(
         Holdings(registry, store),
         jobs,
         Reports(registry, store, settings.basemap),
+        LastHour(store),
         explain,
         Worlds(),
         post,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -11,12 +11,14 @@ from techport_dashboards.basemap import Basemap, Ring
 from techport_dashboards.state import DeviceNow, StreamNow
 from techport_dashboards.tiles import Tile, Tiles, covering
 from techport_pilots.model import Position
+from techport_storage.model import Stream
 
 WIDTH, HEIGHT = 800.0, 520.0
 MARGIN = 70.0
 TRONDHEIM = (10.36, 63.398, 10.44, 63.442)  # the least that is shown: west, south, east, north
 REACH = 0.5  # degrees of latitude around the city that the map stretches to; what lies beyond is listed
 LABEL_HEIGHT, LETTER_WIDTH = 15.0, 6.6
+BESIDE = 1.45  # lettering of a map that has half a page
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +43,7 @@ class Drawing:
     scale: tuple[float, str]  # length in the drawing, and what it stands for
     attribution: str
     tiles: list[Tile]  # instead of land, districts and rivers
+    lettering: float = 1.0  # how much larger its letters are than on the map of all pilots
     width: float = WIDTH
     height: float = HEIGHT
 
@@ -101,8 +104,14 @@ def outline(places: Sequence[Position], ground: Basemap, tiles: Tiles | None = N
     return Outline(*_ground(view, ground, tiles), dots, _scale(view), thanks, _tiles(view, tiles))
 
 
-def draw(devices: Sequence[DeviceNow], ground: Basemap, tiles: Tiles | None = None) -> Drawing:
-    """All devices that have a position, the frame fitted to those around the city."""
+def draw(
+    devices: Sequence[DeviceNow],
+    ground: Basemap,
+    tiles: Tiles | None = None,
+    remarks: Mapping[Stream, str] | None = None,
+    lettering: float = 1.0,
+) -> Drawing:
+    """All devices that have a position, the frame fitted to those around the city; `remarks` stand behind values."""
     placed = [(device, device.device.position) for device in devices if device.device.position]
     near = [(device, at) for device, at in placed if _is_near(at)]
     view = _fit([at for _, at in near])
@@ -114,12 +123,13 @@ def draw(devices: Sequence[DeviceNow], ground: Basemap, tiles: Tiles | None = No
         land=land,
         districts=districts,
         rivers=rivers,
-        marks=[_mark(device, x, y, taken) for device, x, y in spots],
+        marks=[_mark(device, x, y, taken, remarks or {}, lettering) for device, x, y in spots],
         devices=devices,
         beyond=[device for device, at in placed if not _is_near(at)],
         scale=_scale(view),
         attribution=tiles.attribution if tiles else ground.attribution,
         tiles=_tiles(view, tiles),
+        lettering=lettering,
     )
 
 
@@ -162,13 +172,23 @@ def _fit(positions: Sequence[Position]) -> Projection:
     return Projection(middle_lon - WIDTH / 2 / per_lon, middle_lat + HEIGHT / 2 / per_lat, per_lon, per_lat)
 
 
-def _mark(device: DeviceNow, x: float, y: float, taken: list[tuple[float, float, float, float]]) -> Mark:
+def _mark(
+    device: DeviceNow,
+    x: float,
+    y: float,
+    taken: list[tuple[float, float, float, float]],
+    remarks: Mapping[Stream, str],
+    lettering: float,
+) -> Mark:
     """The device's first value, printed to its right where nothing is printed yet."""
     value = next((stream for stream in device.streams if stream.last is not None), None)
     if value is None or value.last is None:
         return Mark(device, x, y, None, labelled=False)
     text = f"{value.last.value:.{value.view.decimals}f} {value.view.unit_label}"
-    box = (x + 10, y - LABEL_HEIGHT / 2, x + 12 + LETTER_WIDTH * len(text), y + LABEL_HEIGHT / 2)
+    if remark := remarks.get(value.view.stream):
+        text += f"   {remark}"
+    width, height = lettering * LETTER_WIDTH * len(text), lettering * LABEL_HEIGHT
+    box = (x + 10, y - height / 2, x + 12 + width, y + height / 2)
     free = box[2] < WIDTH and not any(
         box[0] < other[2] and other[0] < box[2] and box[1] < other[3] and other[1] < box[3]
         for other in taken

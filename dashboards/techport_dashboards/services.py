@@ -14,6 +14,7 @@ from techport_dashboards.catalogue import Catalogues
 from techport_dashboards.evaluations import Evaluations
 from techport_dashboards.holdings import Holdings
 from techport_dashboards.jobs import Jobs
+from techport_dashboards.last_hour import LastHour
 from techport_dashboards.live import Live
 from techport_dashboards.reports import Reports
 from techport_dashboards.settings import HealthCheck, Post, WebSettings
@@ -40,6 +41,7 @@ class Services:
     holdings: Holdings
     jobs: Jobs
     reports: Reports
+    last_hour: LastHour
     explain: Explain | None
     worlds: Worlds
     post: Post | None = None

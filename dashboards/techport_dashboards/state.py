@@ -106,11 +106,14 @@ class PilotNow:
 
 
 def survey(catalogue: Catalogue, latest: pa.Table, pilots: Sequence[PilotDefinition], now: Micros) -> list[PilotNow]:
-    """Every device of the pilots, also those that never sent anything."""
+    """Every device of the pilots, also those that never sent anything. A name that nobody described and that was only
+    ever refused is none of its streams.
+    """
     last = by_stream(latest)
     streams: dict[tuple[str, str], list[Stream]] = {}
     ranks = {pilot.id: ranks_of(pilot) for pilot in pilots}
-    found = (stream for stream in {*catalogue.streams, *last} if stream.pilot in ranks)
+    described = (stream for stream, info in catalogue.streams.items() if info.described)
+    found = (stream for stream in {*described, *last} if stream.pilot in ranks)
     for stream in sorted(found, key=lambda s: (ranks[s.pilot].get(s.quantity, len(ranks[s.pilot])), s)):
         streams.setdefault((stream.pilot, stream.device), []).append(stream)
     return [_pilot_now(pilot, catalogue, streams, last, now) for pilot in pilots]

@@ -7,8 +7,9 @@ import re
 import httpx
 import pytest
 
+from techport_dashboards.i18n import Language
 from techport_pilots.books import DeviceDay, SetAside, Tally
-from techport_storage.model import Reading
+from techport_storage.model import Reading, Stream
 from tests.dashboards.web import HOUR, City, now
 
 pytestmark = pytest.mark.anyio
@@ -118,3 +119,23 @@ async def test_a_device_that_lost_a_sensor_names_it(streets: City, client: httpx
     text = (await client.get("/pilots/gater/devices/b?lang=en")).text
     assert "It does not send all that it should" in text
     assert re.search(r"Missing:\s+Battery level", text)
+
+
+async def test_devices_that_do_well_keep_their_places(streets: City, client: httpx.AsyncClient) -> None:
+    """Not the one that was heard last goes to the end: rows would change places with every load."""
+    at = now()
+    streets.write(*(Reading("gater", device, "pm10", at - k, 1.0, at - k) for k, device in enumerate("cd")))
+    assert order((await client.get("/pilots/gater")).text) == "bacd"
+
+
+async def test_a_name_that_was_only_ever_refused_is_no_stream_of_its(streets: City, client: httpx.AsyncClient) -> None:
+    streets.registry.note_streams([Stream("gater", "a", "temp"), Stream("gater", "a", "odd")])
+    at = now()
+    streets.write(Reading("gater", "a", "odd", at, 1.0, at))
+    text = (await client.get("/pilots/gater/devices/a")).text
+    assert 'data-quantity="odd"' in text
+    assert 'data-quantity="temp"' not in text
+
+
+def test_a_zero_has_no_sign() -> None:
+    assert [Language("nb").number(value, 1) for value in (-0.04, -0.0, 0.04, -0.06)] == ["0,0", "0,0", "0,0", "−0,1"]

@@ -8,6 +8,7 @@ means of an hour. A class here is of one pollutant; the index itself is the wors
 from __future__ import annotations
 
 from bisect import bisect_left
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,8 +16,9 @@ import numpy as np
 from techport_dashboards import times
 from techport_dashboards.i18n import Language
 from techport_dashboards.pages.lines import Line
+from techport_dashboards.services import Services
 from techport_pilots.registry import StreamInfo
-from techport_storage.model import Every, Micros
+from techport_storage.model import Every, Micros, Stream
 
 CLASSES = ("good", "fair", "moderate", "poor", "very poor", "extremely poor")
 UPPER = {  # highest concentration of each class but the last
@@ -37,6 +39,31 @@ def uppers(info: StreamInfo) -> tuple[int, ...]:
 def level(info: StreamInfo, value: float) -> int:
     """The class of an hour's mean, by its place in CLASSES. The index speaks of whole numbers: 15.4 counts as 15."""
     return bisect_left(uppers(info), round(value))
+
+
+@dataclass(frozen=True, slots=True)
+class Rated:
+    """A class by its place in CLASSES, and in the reader's words."""
+
+    level: int
+    name: str
+
+
+def rated(services: Services, now: Micros, language: Language) -> dict[Stream, Rated]:
+    """How good the air of the last hour was, of every stream that the index rates. Raises StoreUnavailable."""
+    known = services.catalogues.current().streams
+    means = services.last_hour.means(tuple(stream for stream, info in known.items() if uppers(info)), now)
+    return {stream: _rated(level(known[stream], mean), language) for stream, mean in means.items()}
+
+
+def rate(quantity: str, unit: str, hour: float, language: Language) -> Rated | None:
+    """An hour with this mean; None where the index does not rate it."""
+    edges = UPPER.get(quantity.partition(".")[0], ()) if unit == UNIT else ()
+    return _rated(bisect_left(edges, round(hour)), language) if edges else None
+
+
+def _rated(level: int, language: Language) -> Rated:
+    return Rated(level, language.gettext(CLASSES[level]))
 
 
 def bands(info: StreamInfo, language: Language) -> list[dict[str, Any]]:

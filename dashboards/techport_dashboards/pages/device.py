@@ -11,6 +11,7 @@ from starlette.concurrency import run_in_threadpool
 
 from techport_dashboards import times
 from techport_dashboards.access import Viewer, allow
+from techport_dashboards.pages.air_quality import rated
 from techport_dashboards.pages.limit_values import LimitValue, limit_of
 from techport_dashboards.pages.pilot import (
     PageParameters,
@@ -76,16 +77,18 @@ async def device_page(
     mail = await run_in_threadpool(_mail, services, pilot, device)
     values = range_values(request, here.pilot, newest([here]), parameters, now)
     shown = panels(here.pilot, [stream.view for stream in found.streams])
+    language = language_of(request)
     return render(
         request,
         "device.html",
-        language_of(request),
+        language,
         now=now,
         here=here,
         viewer=viewer,
         pilot=here.pilot,
         device=found,
         limits=_limits(here.pilot, found),
+        air=await run_in_threadpool(rated, services, now, language),
         panels=shown,
         first=first_charts(request, here.pilot, shown, values, device),
         account=await run_in_threadpool(_account, services, pilot, device),

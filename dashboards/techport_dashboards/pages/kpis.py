@@ -13,6 +13,7 @@ from techport_dashboards.access import Viewer, allow
 from techport_dashboards.api.describe import find_pilot
 from techport_dashboards.api.schema import Parameters
 from techport_dashboards.i18n import Language
+from techport_dashboards.pages.air_quality import Rated, rate
 from techport_dashboards.services import Services, services_of
 from techport_dashboards.templating import language_of, render
 from techport_pilots.evaluation import Evaluation, Interval
@@ -43,6 +44,7 @@ class Card:
     verdict: str
     completeness: str
     reasons: list[str]
+    air: Rated | None  # an hour of this value, for a mean concentration that the European index rates
 
 
 @router.get("/pilots/{pilot}/kpis")
@@ -93,7 +95,13 @@ def card_of(services: Services, pilot: PilotDefinition, kpi: Kpi, evaluation: Ev
         verdict=evaluation.verdict,
         completeness="" if now is None else f"{language.number(_floor(100 * now.completeness), 0)} %",
         reasons=[language.text(reason) for reason in evaluation.reasons],
+        air=None if now is None or now.value is None else _air(kpi, evaluation, now.value, language),
     )
+
+
+def _air(kpi: Kpi, evaluation: Evaluation, value: float, language: Language) -> Rated | None:
+    simple = kpi.statistic in ("mean", "median") and kpi.compare is None
+    return rate(kpi.quantity, evaluation.unit, value, language) if simple else None
 
 
 def _unit(words: Vocabulary, unit: str, language: Language) -> str:

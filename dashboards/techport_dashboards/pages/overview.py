@@ -14,6 +14,7 @@ from techport_dashboards.api.schema import Parameters
 from techport_dashboards.basemap import load
 from techport_dashboards.maps import draw
 from techport_dashboards.pages import wall
+from techport_dashboards.pages.air_quality import rated
 from techport_dashboards.services import Services, services_of
 from techport_dashboards.state import PilotNow, State
 from techport_dashboards.templating import language_of, render
@@ -38,10 +39,12 @@ async def overview(
     pilots = state.most_troubled_first(await run_in_threadpool(_survey, services, viewer, now))
     devices = [device for pilot in pilots for device in pilot.devices]
     running = [device for device in devices if device.state is not State.ENDED]
+    language = language_of(request)
+    air = await run_in_threadpool(rated, services, now, language)
     return render(
         request,
         "overview.html",
-        language_of(request),
+        language,
         now=now,
         pilots=pilots,
         alive=sum(device.state is State.LIVE for device in running),
@@ -49,7 +52,13 @@ async def overview(
         seen=max((pilot.seen for pilot in pilots if pilot.seen), default=None),
         attention=state.worst_first(pilots),
         wall_next=wall.following(services, viewer, None) if parameters.cycle else None,
-        map=draw(devices, load(services.settings.basemap), services.settings.map_tiles),
+        air=air,
+        map=draw(
+            devices,
+            load(services.settings.basemap),
+            services.settings.map_tiles,
+            {stream: one.name for stream, one in air.items()},
+        ),
     )
 
 

@@ -20,8 +20,8 @@ from techport_dashboards.api.schema import Parameters
 from techport_dashboards.basemap import load
 from techport_dashboards.catalogue import Catalogue
 from techport_dashboards.errors import Problem
-from techport_dashboards.maps import draw
-from techport_dashboards.pages import device_table, embed, series, wall
+from techport_dashboards.maps import BESIDE, draw
+from techport_dashboards.pages import air_quality, device_table, embed, series, wall
 from techport_dashboards.pages.overlay import AGAINST
 from techport_dashboards.pages.timeline import timeline
 from techport_dashboards.services import Services, services_of
@@ -98,6 +98,7 @@ async def pilot_page(
         alone = [panel for panel in shown if parameters.quantity in (None, panel.quantity)]
         values["first"] = first_charts(request, here.pilot, alone[:1], values)
         return embed.embedded(request, here.pilot, shown, parameters.quantity, parameters.kpi, values)
+    air = await run_in_threadpool(air_quality.rated, services, now, language)
     return render(
         request,
         "pilot.html",
@@ -105,7 +106,14 @@ async def pilot_page(
         now=now,
         devices=device_table.ordered(here.devices, parameters.sort, language),
         headings=device_table.headings(request, here.devices, parameters.sort, language),
-        map=draw(here.devices, load(services.settings.basemap), services.settings.map_tiles),
+        air=air,
+        map=draw(
+            here.devices,
+            load(services.settings.basemap),
+            services.settings.map_tiles,
+            {stream: one.name for stream, one in air.items()},
+            BESIDE,
+        ),
         here=here,
         viewer=viewer,
         pilot=here.pilot,
