@@ -21,6 +21,7 @@ from techport_storage.model import Micros
 
 WIDTH = 680.0
 LEFT, RIGHT = 46.0, 4.0
+HEADROOM = 0.1  # least share of a plot that is free above what it shows
 
 Ring = Sequence[tuple[float, float]]
 
@@ -78,7 +79,10 @@ def days(report: Report, result: Result, words: Words, unit: str, scale: float =
     if scale == 100:  # a share is none below nothing, though a day's level, fair to gaps, can come out there
         low = max(low, 0.0)
     step = _step(high - low)
+    greatest = high
     low, high = math.floor(low / step) * step, math.ceil(high / step) * step
+    if high - greatest < (high - low) * HEADROOM:  # the unit stands at the top, and a target's name above its line
+        high += step
 
     def down(value: float) -> float:
         return bottom - (min(max(value, low), high) - low) / (high - low) * (bottom - top)
