@@ -24,6 +24,7 @@ from tests.dashboards import showcase
 from tests.dashboards.test_openapi import ELSEWHERE
 from tests.dashboards.web import serving
 
+schemathesis.serializer.alias("application/zip", "application/octet-stream")
 ENDLESS = "/api/v1/live"
 PATIENCE = 120  # seconds for one answer: machines may be busy
 SAYABLE = {"limit", "quality", "format", "f", "crs"}
