@@ -10,16 +10,18 @@ web()         the ASGI app over the same stores, until Ctrl-C
 from __future__ import annotations
 
 import secrets
+import shutil
 import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import NamedTuple
 
 import msgspec
 import structlog
-from prometheus_client import CollectorRegistry
+from prometheus_client import CollectorRegistry, Gauge
 
 from techport.settings import Settings
 from techport_ingest.admission import AccessFiles, Gate, Own
@@ -57,7 +59,15 @@ def stores(settings: Settings) -> Iterator[Stores]:
         closing.callback(registry.close)
         readings = open_store(settings.store_url)
         closing.callback(readings.close)
-        yield Stores(registry, Books(registry.engine), readings, CollectorRegistry())
+        yield Stores(registry, Books(registry.engine), readings, _metrics(settings.data))
+
+
+def _metrics(folder: Path) -> CollectorRegistry:
+    """The process's metrics, of which the free space for its data folder is one."""
+    metrics = CollectorRegistry()
+    free = Gauge("techport_disk_free_bytes", "Free space where the data folder lies", registry=metrics)
+    free.set_function(lambda: float(shutil.disk_usage(folder).free))
+    return metrics
 
 
 class Reached(NamedTuple):

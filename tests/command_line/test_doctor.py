@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import socket
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from paho.mqtt.properties import Properties
 
 from techport.commands.doctor import Check, examine
 from techport.folder import FolderInUse, hold, holder
+from techport.platform import stores
 from techport.settings import load_settings
 from techport_ingest.broker import Mosquitto
 from tests.end_to_end.platforms import wait_until
@@ -82,6 +84,13 @@ def test_a_session_with_a_queue_and_no_worker_is_noticed(tmp_path: Path, mosquit
     sessions = wait_until(lambda: _checks(tmp_path, mqtt=f"127.0.0.1:{port}").get("sessions"), 40)
     assert sessions.state == "warning"
     assert "drain" in sessions.remedy
+
+
+def test_free_space_is_a_metric(tmp_path: Path) -> None:
+    with stores(load_settings({"data": tmp_path / "data"})) as parts:
+        free = parts.metrics.get_sample_value("techport_disk_free_bytes")
+    assert free is not None
+    assert 0 < free <= shutil.disk_usage(tmp_path).total
 
 
 def test_a_folder_is_held_by_one(tmp_path: Path) -> None:

@@ -231,4 +231,5 @@ def test_filters_that_others_cover_are_left_out() -> None:
 
 
 def test_definitions_name_every_format() -> None:
-    assert set(MessageFormat.__args__) == set(make_decoders())  # type: ignore[attr-defined]
+    named = set(MessageFormat.__args__)  # type: ignore[attr-defined]
+    assert named == set(make_decoders()), "MessageFormat (techport_pilots.model) and decoders/__init__.py differ"

@@ -82,7 +82,8 @@ def test_a_format_comes_with_the_source_that_reads_it(air: Registry, format: Mes
 
 
 def test_every_format_has_its_way_in() -> None:
-    assert set(OWN_TOPICS) | set(USUAL_TOPICS) == set(MessageFormat.__args__)  # type: ignore[attr-defined]
+    formats = set(MessageFormat.__args__)  # type: ignore[attr-defined]
+    assert set(OWN_TOPICS) | set(USUAL_TOPICS) == formats, "OWN_TOPICS or USUAL_TOPICS says where a format comes in"
 
 
 @pytest.mark.parametrize("format", [*OWN_TOPICS, *USUAL_TOPICS])
