@@ -21,6 +21,7 @@ class Catalogue:
     of_device: Mapping[tuple[str, str], Sequence[StreamInfo]]
     device_names: Mapping[str, Set[str]]  # by pilot
     quantity_names: Mapping[str, Set[str]]  # by pilot
+    over: Set[str]  # pilots that have ended or are closed, whatever their phases say
     version: int
     """The registry's, which another content never has."""
 
@@ -89,4 +90,5 @@ def read(registry: Registry, version: int) -> Catalogue:
     for stream, info in streams.items():
         of_device.setdefault(stream[:2], []).append(info)
         quantity_names[stream.pilot].add(stream.quantity)
-    return Catalogue(pilots, devices, streams, of_device, device_names, quantity_names, version)
+    over = {pilot for pilot in pilots if registry.state(pilot) in ("ended", "closed")}
+    return Catalogue(pilots, devices, streams, of_device, device_names, quantity_names, over, version)

@@ -140,6 +140,7 @@ def _pilot_now(
     now: Micros,
 ) -> PilotNow:
     ended = bool(pilot.phases) and max(times.micros(phase.end) for phase in pilot.phases) <= now
+    ended = ended or pilot.id in catalogue.over
     devices = []
     for device in catalogue.devices_of(pilot.id):
         mine = [

@@ -67,6 +67,10 @@ def _state(registry: Registry, pilot: PilotDefinition) -> list[Item]:
     ]
 
 
+def _of(n: int, one: str, many: str) -> str:
+    return f"{n} {one if n == 1 else many}"
+
+
 def _count(n: int) -> Text:
     """A number as people write it."""
     return Text(nb=f"{n:,}".replace(",", "\u00a0"), en=f"{n:,}")
@@ -109,8 +113,8 @@ def _quarantine(registry: Registry, pilot: PilotDefinition) -> list[Item]:
         Item(
             False,
             Text(
-                nb=f"{values} verdier er satt til side. Etter lukking kan de ikke legges inn igjen.",
-                en=f"{values} values were set aside. After closing they cannot be brought back.",
+                nb=f"{_of(values, 'verdi', 'verdier')} er satt til side. Etter lukking kan det ikke legges inn igjen.",
+                en=f"{_of(values, 'value was', 'values were')} set aside. After closing that cannot be brought back.",
             ),
         )
     ]
@@ -174,8 +178,8 @@ def _happens(registry: Registry, pilot: PilotDefinition, rows: int) -> list[Item
     held = len(Credentials(registry.engine).all(pilot.id))
     texts = [
         Text(
-            nb=f"Tilgangen til {held} enheter trekkes tilbake.",
-            en=f"The credentials of {held} devices are taken back.",
+            nb=f"Tilgangen til {_of(held, 'enhet', 'enheter')} trekkes tilbake.",
+            en=f"The credentials of {_of(held, 'device', 'devices')} are taken back.",
         ),
         Text(
             nb="Meldinger som kommer etterpå, blir satt til side og ikke lagret.",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import hashlib
 import json
 import re
@@ -197,3 +198,17 @@ async def test_forgetting_asks_for_the_names_and_leaves_nothing(
     assert not town.books.quarantine.counts(Where(pilot="elgeseter"))
     (kept,) = retention.receipts(town.registry.engine)
     assert msgspec.to_builtins(kept)["rows"] == receipt["rows"]
+
+
+async def test_a_pilot_that_is_over_needs_nobody(visitor: httpx.AsyncClient, town: City) -> None:
+    """Its phases may go on in the definition: what is silent after the end is no trouble."""
+    pilot = town.registry.pilot("elgeseter")
+    *others, last = pilot.phases
+    longer = msgspec.structs.replace(last, end=last.end + dt.timedelta(days=3650))
+    town.registry.import_pilot(msgspec.structs.replace(pilot, phases=[*others, longer]), trial.YAML, "test")
+    before = (await visitor.get("/pilots/elgeseter?lang=en")).text
+    assert 'id="attention-title"' in before
+    await end(visitor)
+    after = (await visitor.get("/pilots/elgeseter?lang=en")).text
+    assert 'id="attention-title"' not in after
+    assert "day 1" not in after
