@@ -23,6 +23,7 @@ from techport_storage.duck_directory import name_columns
 from techport_storage.model import TIME, Micros, Query, Stream, aggregate_schema
 
 Fill = Literal["none", "null", "previous", "linear"]
+Order = Literal["stream", "time", "-time"]
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
 
@@ -40,6 +41,7 @@ class Shape(msgspec.Struct, frozen=True, kw_only=True):
     wide: bool = False
     downsample: Literal["minmax", "lttb"] | None = None
     points: int = 1000
+    order: Order = "stream"
 
     @property
     def plain(self) -> bool:
@@ -58,7 +60,7 @@ def shaped(
     table = picked(batches, schema, shape) if shape.downsample else gathered(batches, schema)
     if shape.fill != "none":
         table = filled(table, query, streams, shape, now)
-    return widened(table) if shape.wide else table
+    return ordered(widened(table) if shape.wide else table, shape.order)
 
 
 def refuse_large(query: Query, streams: Sequence[Stream], shape: Shape, now: Micros) -> None:
@@ -192,6 +194,15 @@ def widened(table: pa.Table) -> pa.Table:
             key = "/".join(stream)
             columns[key if len(names) == 1 else f"{key}:{name}"] = pa.array(values, from_pandas=True)
     return pa.table(columns)
+
+
+def ordered(table: pa.Table, order: Order) -> pa.Table:
+    """Of all streams together, oldest or newest first; rows of the same time stay in the order of their streams."""
+    if order == "stream":
+        return table
+    time = micros(table["time"])
+    rows = np.argsort(time if order == "time" else -time, kind="stable")
+    return table.unify_dictionaries().combine_chunks().take(pa.array(rows))
 
 
 def micros(column: pa.ChunkedArray) -> Ints:

@@ -138,6 +138,20 @@ async def test_wide_has_a_column_for_each_stream(client: httpx.AsyncClient) -> N
     assert set(several[0]) == {"time", *(f"kai-luft/{d}/pm10:{a}" for d in ("kran", "port") for a in ("mean", "max"))}
 
 
+async def test_rows_of_all_streams_in_the_order_of_time(client: httpx.AsyncClient) -> None:
+    question = {"pilot": "kai-luft", "quantity": "pm10", **DAY}
+    usual = await items(client, **question, limit=500)
+    assert [row["device"] for row in usual] == ["kran"] * 24 + ["port"] * 24
+    oldest = await items(client, **question, order="time")
+    assert oldest == sorted(usual, key=lambda row: row["time"]), "of the same time the first stream first"
+    newest = await items(client, **question, order="-time")
+    assert newest == sorted(usual, key=lambda row: row["time"], reverse=True)
+    hours = await items(client, **question, order="-time", every="PT6H", shape="wide")
+    assert [row["time"] for row in hours] == sorted((row["time"] for row in hours), reverse=True)
+    csv = pd.read_csv(io.StringIO((await get(client, **question, order="-time", format="csv")).text))
+    assert csv["value"].tolist() == [row["value"] for row in newest]
+
+
 @pytest.mark.parametrize("how", ["minmax", "lttb"])
 async def test_downsampled_points_are_readings(city: City, client: httpx.AsyncClient, how: str) -> None:
     wild = [
@@ -231,6 +245,8 @@ async def test_fair_shares(city: City) -> None:
         ({"fill": "null", "start": "-P1D"}, 400, "every"),
         ({"downsample": "lttb", "every": "PT1H"}, 400, "every"),
         ({"shape": "wide", "limit": "5"}, 400, "limit"),
+        ({"order": "-time", "limit": "5"}, 400, "limit"),
+        ({"order": "value"}, 400, "order"),
         ({"max_gap": "soon"}, 400, "max_gap"),
         ({"points": "1"}, 400, "points"),
         ({"every": "PT1H", "aggregate": "p100"}, 400, "aggregate"),

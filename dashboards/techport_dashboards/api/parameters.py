@@ -10,7 +10,7 @@ from techport_dashboards.api.schema import Choice, Names
 from techport_dashboards.errors import Problem
 from techport_dashboards.formats import MEDIA_TYPES
 from techport_dashboards.queries import Question
-from techport_dashboards.shaping import MOST_POINTS, Fill, Shape
+from techport_dashboards.shaping import MOST_POINTS, Fill, Order, Shape
 from techport_pilots.durations import interval_micros
 
 
@@ -64,6 +64,12 @@ class ReadingsParameters(Choice):
     points: int = Field(
         1000, ge=4, le=MOST_POINTS, description="How many of each stream, with `downsample`.", examples=[200]
     )
+    order: Order = Field(
+        "stream",
+        description="stream: by pilot, device, quantity and then time. time, -time: all streams together, the oldest "
+        "or the newest first.",
+        examples=["-time"],
+    )
     format: str | None = Field(
         None,
         max_length=40,
@@ -93,5 +99,10 @@ class ReadingsParameters(Choice):
         except ValueError as error:
             raise Problem("bad-parameter", f"{error}.", parameter="max_gap", example="PT3H") from error
         return Shape(
-            fill=self.fill, max_gap=gap, wide=self.shape == "wide", downsample=self.downsample, points=self.points
+            fill=self.fill,
+            max_gap=gap,
+            wide=self.shape == "wide",
+            downsample=self.downsample,
+            points=self.points,
+            order=self.order,
         )

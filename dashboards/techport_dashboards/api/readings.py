@@ -54,8 +54,9 @@ async def readings(request: Request, viewer: Allowed, parameters: Asked) -> Resp
     """Readings, or one row a bucket with `every`, by pilot, device, quantity, area and time.
 
     JSON comes in pages. CSV, NDJSON, Parquet and Arrow come whole, unless a limit is set: then the header `Link` names
-    the next page. `fill`, `shape=wide` and `downsample` need all rows at once, so they come whole in every format, up
-    to five million numbers. Each bucket has its `count` and `completeness`: readings ÷ readings expected.
+    the next page. `fill`, `shape=wide`, `downsample` and an `order` by time need all rows at once, so they come whole
+    in every format, up to five million numbers. Each bucket has its `count` and `completeness`: readings ÷ readings
+    expected.
     """
     async with watched(request) as left:
         return await run_in_threadpool(respond, request, services_of(request), viewer, parameters, left)
@@ -90,7 +91,7 @@ def respond(
         limit = page_size(limit, settings.page_size, settings.max_page_size)
     elif not shape.plain and (limit is not None or parameters.cursor is not None):
         name = "limit" if limit is not None else "cursor"
-        raise Problem("bad-parameter", "fill, shape=wide and downsample give whole answers.", parameter=name)
+        raise Problem("bad-parameter", "fill, shape=wide, downsample and order give whole answers.", parameter=name)
     now, catalogue = times.now(), services.catalogues.current()
     resolved = resolve(parameters.question(limit), viewer, catalogue, services.store, settings.zone, now)
     tag = edition_of(resolved.query, services.store, catalogue, format, shape, request.app.version, now)
