@@ -103,9 +103,15 @@ async def test_newest_and_oldest_first(client: httpx.AsyncClient) -> None:
     times = [item["phenomenonTime"] for item in paged]
     assert len(times) == 5 * HOURS
     assert times == sorted(times)
-    largest = (await get(client, "Observations", orderby="result DESC", top="1"))["value"][
-        0
-    ]  # as the FROST client writes
+    datastream = (await get(client, "Datastreams", top="1"))["value"][0]["@iot.id"]
+    one = f"Datastreams({datastream})/Observations"
+    back = await every_page(client, one, orderby="phenomenonTime desc", top="100")
+    assert back == (await every_page(client, one, orderby="phenomenonTime asc", top="100"))[::-1]
+    assert len(back) == HOURS
+    since = await get(client, one, orderby="phenomenonTime desc", filter="phenomenonTime ge 2026-10-29T21:00:00Z")
+    assert since["value"] == back[:3]
+    as_frost_writes = await get(client, "Observations", orderby="result DESC", top="1")
+    largest = as_frost_writes["value"][0]
     assert largest["result"] == 40 + (HOURS - 1) / 7
 
 

@@ -183,11 +183,9 @@ def _streamed(store: ReadingStore, asked: Asked, after: Cursor | None, limit: in
 
 def _by_time(store: ReadingStore, world: World, asked: Asked, wanted: int, descending: bool) -> Iterator[Row]:
     """Rows of several streams in the order of time."""
-    low, high = _ends(store, asked)
     interval = min((world.intervals.get(stream, times.MINUTE) for stream in asked.streams), default=times.MINUTE)
     width = max(times.MINUTE, interval * (wanted // len(asked.streams) + 2))
-    while low < high:
-        first, last = (max(low, high - width), high) if descending else (low, min(high, low + width))
+    for first, last in _spans(store, asked, width, descending):
         part = Asked(asked.streams, first, last, ())
         with store.read(part.query(limit=MOST_SORTED + 1)) as reader:
             table = reader.read_all()
@@ -197,6 +195,19 @@ def _by_time(store: ReadingStore, world: World, asked: Asked, wanted: int, desce
         order = np.argsort(-time if descending else time, kind="stable")
         for begin in range(0, len(order), 1000):
             yield from _in_order(table, order[begin : begin + 1000])
+
+
+def _spans(store: ReadingStore, asked: Asked, width: Micros, descending: bool) -> Iterator[tuple[Micros, Micros]]:
+    """[first, last) after [first, last) over all the time that is asked for, each wider than the one before."""
+    high = _behind(store, asked)
+    if descending and asked.start is None:
+        # The newest rows are what most ask for, and they are found without looking where all of them begin.
+        yield high - width, high
+        high, width = high - width, width * 4
+    low = _begin(store, asked) if asked.start is None else asked.start
+    while low < high:
+        first, last = (max(low, high - width), high) if descending else (low, min(high, low + width))
+        yield first, last
         low, high = (low, first) if descending else (last, high)
         width *= 4
 
@@ -211,15 +222,18 @@ def _in_order(table: pa.Table, order: Any) -> Iterator[Row]:
         yield Row(Stream(pilot, device, quantity), at, value, came, quality)
 
 
-def _ends(store: ReadingStore, asked: Asked) -> tuple[Micros, Micros]:
-    low, high = asked.start, asked.end
-    if high is None:
-        high = max((row.time for row in last_of_each(store, asked.streams).values()), default=0) + 1
-    if low is None:
-        with store.read(asked.query(every=Every(1, "y"), aggregates=("count",))) as reader:
-            years = [batch.column("time").cast(pa.int64()).to_numpy().min() for batch in reader if batch.num_rows]
-        low = int(min(years, default=high))
-    return low, high
+def _begin(store: ReadingStore, asked: Asked) -> Micros:
+    """A time before the first row, or the end."""
+    with store.read(asked.query(every=Every(1, "y"), aggregates=("count",))) as reader:
+        years = [batch.column("time").cast(pa.int64()).to_numpy().min() for batch in reader if batch.num_rows]
+    return int(min(years)) if years else _behind(store, asked)
+
+
+def _behind(store: ReadingStore, asked: Asked) -> Micros:
+    """The time behind the last row."""
+    if asked.end is not None:
+        return asked.end
+    return max((row.time for row in last_of_each(store, asked.streams).values()), default=0) + 1
 
 
 def _filtered(rows: Iterator[Row], asked: Asked, resolver: Callable[[Row], Resolve]) -> Iterator[Row]:
