@@ -19,8 +19,8 @@ class Catalogue:
     devices: Mapping[tuple[str, str], DeviceInfo]
     streams: Mapping[Stream, StreamInfo]
     of_device: Mapping[tuple[str, str], Sequence[StreamInfo]]
-    device_names: Mapping[str, Set[str]]  # by pilot
-    quantity_names: Mapping[str, Set[str]]  # by pilot
+    device_names: Mapping[str, Set[str]]  # by pilot, of those that have any
+    quantity_names: Mapping[str, Set[str]]  # by pilot, of those that have any
     over: Set[str]  # pilots that have ended or are closed, whatever their phases say
     version: int
     """The registry's, which another content never has."""
@@ -83,12 +83,12 @@ def read(registry: Registry, version: int) -> Catalogue:
     devices = {(device.pilot, device.device): device for device in registry.devices()}
     streams = {info.stream: info for info in registry.streams()}
     of_device: dict[tuple[str, str], list[StreamInfo]] = {}
-    device_names: dict[str, set[str]] = {pilot: set() for pilot in pilots}
-    quantity_names: dict[str, set[str]] = {pilot: set() for pilot in pilots}
+    device_names: dict[str, set[str]] = {}
+    quantity_names: dict[str, set[str]] = {}
     for pilot, device in devices:
-        device_names[pilot].add(device)
+        device_names.setdefault(pilot, set()).add(device)
     for stream, info in streams.items():
         of_device.setdefault(stream[:2], []).append(info)
-        quantity_names[stream.pilot].add(stream.quantity)
+        quantity_names.setdefault(stream.pilot, set()).add(stream.quantity)
     over = {pilot for pilot in pilots if registry.state(pilot) in ("ended", "closed")}
     return Catalogue(pilots, devices, streams, of_device, device_names, quantity_names, over, version)

@@ -97,4 +97,4 @@ def _names(asked: Sequence[str]) -> set[str]:
 
 
 def _of(pilots: Sequence[str], names: Mapping[str, Set[str]]) -> set[str]:
-    return set().union(*(names[pilot] for pilot in pilots))
+    return set().union(*(names.get(pilot, ()) for pilot in pilots))

@@ -12,8 +12,16 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
+from techport_pilots.registry import DeviceInfo
 from tests.dashboards.conftest import HOURS, START
 from tests.dashboards.web import HOUR, City
+
+LATE = """
+id: late
+title: {en: Late}
+question: {en: "Late?"}
+devices: [{id: box, streams: [{quantity: pm10}]}]
+"""
 
 pytestmark = pytest.mark.anyio
 READINGS = "/api/v1/readings"
@@ -208,3 +216,19 @@ async def test_latest_names_everything(client: httpx.AsyncClient) -> None:
     found = next(item for item in items if (item["device"], item["quantity"]) == ("kran", "air_temperature"))
     assert (found["pilot"], found["value"], found["unit"]) == ("kai-luft", -5 + (HOURS - 1) / 7, "Cel")
     assert await every_page(client, "/api/v1/latest", limit=2) == items
+
+
+async def test_a_pilot_may_come_while_the_registry_is_read(
+    city: City, client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    devices = city.registry.devices
+
+    def after_another_came() -> list[DeviceInfo]:
+        city.import_text(LATE)
+        return devices()
+
+    city.import_text('id: empty\ntitle: {en: E}\nquestion: {en: "E?"}\ndevices: []')
+    monkeypatch.setattr(city.registry, "devices", after_another_came)
+    for pilot in ("kai-luft", "empty"):
+        answer = await client.get("/api/v1/readings", params={"pilot": pilot, "device": "kran", "quantity": "pm10"})
+        assert answer.status_code == (200 if pilot == "kai-luft" else 400), answer.text
