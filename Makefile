@@ -6,7 +6,7 @@ TOOLS := .bootstrap
 UV := $(shell command -v uv 2>/dev/null || echo $(TOOLS)/bin/uv)
 SYNC := UV_PYTHON_DOWNLOADS=never $(UV) sync --quiet --frozen --python $(PYTHON)
 RUN := .venv/bin
-VENDOR := dashboards/techport_dashboards/static/vendor
+VENDOR := dashboards/techport_dashboards/web/static/vendor
 
 .PHONY: demo test lint fuzz-api assets install install-dev system-packages clean
 

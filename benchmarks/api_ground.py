@@ -19,9 +19,9 @@ from pathlib import Path
 import numpy as np
 
 from techport_dashboards import WebSettings, create_app
-from techport_dashboards.server import WebServer
-from techport_pilots.definition import parse_definition
-from techport_pilots.registry import Registry
+from techport_dashboards.web.server import WebServer
+from techport_pilots.definition.load import parse_definition
+from techport_pilots.registry.registry import Registry
 from techport_storage.model import Batch, Stream
 from techport_storage.store import open_store
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from techport_pilots.completeness import coverage_by_reading, stream_completeness, together
+from techport_pilots.quality.completeness import coverage_by_reading, stream_completeness, together
 from techport_storage.model import Batch, Stream
 from techport_storage.store import open_store
 from tests.servers.influxd import start_influxd

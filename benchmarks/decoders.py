@@ -15,11 +15,11 @@ from pathlib import Path
 
 import msgspec
 
-from techport_ingest.decoders import Decoder, make_decoders
-from techport_ingest.decoders.tts_v3 import TheThingsStack
-from techport_ingest.javascript import JavaScriptCodec
+from techport_ingest.decoding.formats import Decoder, make_decoders
+from techport_ingest.decoding.formats.tts_v3 import TheThingsStack
+from techport_ingest.decoding.javascript import JavaScriptCodec
+from techport_ingest.decoding.units import Units
 from techport_ingest.message import Message, Observed
-from techport_ingest.units import Units
 
 CASES = Path(__file__).resolve().parent.parent / "tests/ingest/decoders"
 TYPICAL = {

@@ -14,9 +14,9 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from scipy.signal import lfilter
 
-from techport_pilots.kpi_time import local
 from techport_pilots.model import Covariate, DeviceDefinition, Kpi, Phase, PilotDefinition, StreamDefinition, Text
-from techport_storage.duck_directory import name_columns
+from techport_pilots.time import local
+from techport_storage.duckdb.index import name_columns
 from techport_storage.model import Batch, Every, Query, Stream, aggregate_schema
 
 HOUR = 3_600_000_000

@@ -14,9 +14,9 @@ from pathlib import Path
 
 import numpy as np
 
-from techport_pilots.flags_pass import FlagPass
 from techport_pilots.model import DeviceDefinition, PilotDefinition, StreamDefinition, Text
-from techport_pilots.registry import Registry
+from techport_pilots.quality.flagging import FlagPass
+from techport_pilots.registry.registry import Registry
 from techport_storage.model import Batch, Stream
 from techport_storage.store import ReadingStore, open_store
 

@@ -26,7 +26,7 @@ from typing import Any
 import atheris
 
 with atheris.instrument_imports(include=["techport_ingest"]):
-    from techport_ingest.decoders import DECODERS, FACTORIES, make_decoders
+    from techport_ingest.decoding.formats import DECODERS, FACTORIES, make_decoders
     from techport_ingest.message import BadMessage, DeviceEvent, Found, Ignored, Message, Observed
 
 CASES = Path(__file__).resolve().parent.parent / "tests/ingest/decoders"

@@ -20,8 +20,8 @@ from pathlib import Path
 
 import numpy as np
 
-from techport_storage.every import parse_every
-from techport_storage.influx_lines import Lines
+from techport_storage.buckets import parse_every
+from techport_storage.influxdb.line_protocol import Lines
 from techport_storage.model import Aggregate, Batch, Query, Selection, Stream
 from techport_storage.store import ReadingStore, open_store
 from tests.servers.influxd import ORG, Influxd, start_influxd

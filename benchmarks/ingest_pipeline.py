@@ -23,18 +23,18 @@ from paho.mqtt.client import Client
 from paho.mqtt.enums import CallbackAPIVersion
 from prometheus_client import CollectorRegistry
 
-from techport_ingest.broker import Mosquitto, MosquittoSettings, find_mosquitto
-from techport_ingest.check import Columns
-from techport_ingest.decoders import native
+from techport_ingest.brokers.mosquitto import Mosquitto, MosquittoSettings, find_mosquitto
+from techport_ingest.checking.check import Columns
+from techport_ingest.decoding.formats import native
 from techport_ingest.message import Message
 from techport_ingest.metrics import Metrics
-from techport_ingest.mqtt_paho import PahoSource
-from techport_ingest.mqtt_settings import MqttSettings
 from techport_ingest.pipeline import Pipeline, PipelineSettings
-from techport_pilots.books import Books
+from techport_ingest.sources.paho import PahoSource
+from techport_ingest.sources.settings import MqttSettings
+from techport_pilots.accounting.ledger import Books
 from techport_pilots.model import DeviceDefinition, PilotDefinition, StreamDefinition, Text
-from techport_pilots.registry import Registry
-from techport_pilots.snapshot import Snapshot
+from techport_pilots.registry.registry import Registry
+from techport_pilots.registry.view import Snapshot
 from techport_storage.model import Batch, Receipt
 from techport_storage.store import ReadingStore, open_store
 

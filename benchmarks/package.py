@@ -14,9 +14,9 @@ from pathlib import Path
 
 import numpy as np
 
-from techport_pilots.closeout import write_package
-from techport_pilots.definition import parse_definition
-from techport_pilots.registry import Registry
+from techport_pilots.definition.load import parse_definition
+from techport_pilots.handover.closeout import write_package
+from techport_pilots.registry.registry import Registry
 from techport_storage.model import Batch, Stream
 from techport_storage.store import ReadingStore, open_store
 

@@ -19,7 +19,7 @@ import paho.mqtt.client as mqtt
 import psutil
 from paho.mqtt.enums import CallbackAPIVersion
 
-from techport_ingest.broker import Mosquitto, MosquittoSettings, find_mosquitto
+from techport_ingest.brokers.mosquitto import Mosquitto, MosquittoSettings, find_mosquitto
 from techport_storage.model import Every, Query
 from techport_storage.store import ReadingStore, open_store
 from tests.servers.influxd import start_influxd

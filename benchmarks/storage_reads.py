@@ -19,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
-from techport_storage.duck import DuckStore
+from techport_storage.duckdb.store import DuckStore
 from techport_storage.model import Batch, Every, Query, Selection, Stream
 
 STREAMS = 190

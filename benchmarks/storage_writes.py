@@ -25,7 +25,7 @@ import numpy as np
 import pyarrow as pa
 from storage_reads import year_of_readings
 
-from techport_storage.duck import DuckStore
+from techport_storage.duckdb.store import DuckStore
 from techport_storage.model import Batch
 
 Write = Callable[[Batch], object]

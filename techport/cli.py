@@ -27,10 +27,10 @@ from techport.commands import (
     store,
     trace,
 )
+from techport.data_dir import FolderInUse
 from techport.errors import CannotRun
-from techport.folder import FolderInUse
 from techport.settings import SettingsError
-from techport_ingest.broker import BrokerError
+from techport_ingest.brokers.mosquitto import BrokerError
 from techport_pilots.errors import PilotsError
 from techport_simulators.replay import ReplayError
 from techport_storage.errors import StoreError

@@ -24,19 +24,19 @@ import structlog
 from prometheus_client import CollectorRegistry, Gauge
 
 from techport.settings import Settings
-from techport_ingest.admission import AccessFiles, Gate, Own
-from techport_ingest.broker import LOOPBACK, BrokerError, Mosquitto, MosquittoSettings, find_mosquitto
-from techport_ingest.embedded import EmbeddedBroker, EmbeddedSettings
+from techport_ingest.brokers.auth import AccessFiles, Gate, Own
+from techport_ingest.brokers.mosquitto import LOOPBACK, BrokerError, Mosquitto, MosquittoSettings, find_mosquitto
 from techport_ingest.metrics import Metrics
-from techport_ingest.mqtt_paho import PahoSource
-from techport_ingest.mqtt_settings import MqttSettings, Tls
 from techport_ingest.pipeline import Pipeline, PipelineSettings
-from techport_ingest.relay import Relay
 from techport_ingest.source import Source
-from techport_pilots.books import Books
-from techport_pilots.credentials import Credentials
-from techport_pilots.flags_pass import FlagPass
-from techport_pilots.registry import Registry
+from techport_ingest.sources.embedded import EmbeddedBroker, EmbeddedSettings
+from techport_ingest.sources.paho import PahoSource
+from techport_ingest.sources.relay import Relay
+from techport_ingest.sources.settings import MqttSettings, Tls
+from techport_pilots.access.credentials import Credentials
+from techport_pilots.accounting.ledger import Books
+from techport_pilots.quality.flagging import FlagPass
+from techport_pilots.registry.registry import Registry
 from techport_storage.store import ReadingStore, open_store
 
 log = structlog.get_logger(__name__)

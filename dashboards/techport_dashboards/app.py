@@ -13,25 +13,27 @@ from prometheus_client import CollectorRegistry
 from starlette.concurrency import run_in_threadpool
 from starlette.middleware.gzip import DEFAULT_EXCLUDED_CONTENT_TYPES, GZipMiddleware
 
-from techport_dashboards import access, api, catalog, edr, errors, operations, pages, push, sta
-from techport_dashboards.assets import PLOTLY, Assets
-from techport_dashboards.catalogue import Catalogues
-from techport_dashboards.courtesy import Conditional, FairShare
-from techport_dashboards.evaluations import Evaluations
-from techport_dashboards.formats import ARROW, PARQUET
-from techport_dashboards.holdings import Holdings
-from techport_dashboards.jobs import Jobs
-from techport_dashboards.last_hour import LastHour
-from techport_dashboards.live import Live
-from techport_dashboards.middleware import Measured, SecurityHeaders
-from techport_dashboards.reports import Reports
-from techport_dashboards.services import Services
+from techport_dashboards import api, edr, pages, problems, sta, viewer
+from techport_dashboards.api import operations, push
+from techport_dashboards.dcat import routes
+from techport_dashboards.dependencies import Services
+from techport_dashboards.query.formats import ARROW, PARQUET
+from techport_dashboards.query.live import Live
+from techport_dashboards.query.registry_cache import Catalogues
+from techport_dashboards.services.dataset_stats import Holdings
+from techport_dashboards.services.evaluations import Evaluations
+from techport_dashboards.services.jobs import Jobs
+from techport_dashboards.services.last_hour import LastHour
+from techport_dashboards.services.reports import Reports
 from techport_dashboards.settings import HealthCheck, Post, WebSettings, no_health
-from techport_dashboards.sta.world import Worlds
-from techport_dashboards.templating import environment
-from techport_pilots.books import Books
-from techport_pilots.explanation import Explain
-from techport_pilots.registry import Registry
+from techport_dashboards.sta.entities import Worlds
+from techport_dashboards.web.assets import PLOTLY, Assets
+from techport_dashboards.web.middleware import Measured, SecurityHeaders
+from techport_dashboards.web.rate_limit import Conditional, FairShare
+from techport_dashboards.web.templating import environment
+from techport_pilots.accounting.ledger import Books
+from techport_pilots.devices.explanation import Explain
+from techport_pilots.registry.registry import Registry
 from techport_storage.store import ReadingStore
 
 DESCRIPTION = """Readings of the pilots and what is known about them.
@@ -102,11 +104,11 @@ def create_app(
         Worlds(),
         post,
     )
-    errors.install(app)
+    problems.install(app)
     app.include_router(operations.public)
     app.include_router(push.router)
-    for router in (operations.router, api.router, sta.router, edr.router, catalog.router, pages.router):
-        app.include_router(router, dependencies=[Depends(access.allow)])
+    for router in (operations.router, api.router, sta.router, edr.router, routes.router, pages.router):
+        app.include_router(router, dependencies=[Depends(viewer.allow)])
     app.add_middleware(Conditional)
     app.add_middleware(FairShare, limit=settings.rate_limit)
     app.add_middleware(SecurityHeaders, tiles=settings.map_tiles)

@@ -7,7 +7,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from techport_dashboards.tiles import Tiles
+from techport_dashboards.charts.tiles import Tiles
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,22 +19,21 @@ from typing import ParamSpec, TypeVar
 import msgspec
 import structlog
 
-from techport_ingest.booking import Account
-from techport_ingest.counting import count_rows
-from techport_ingest.decoders import Decoder
+from techport_ingest.after.booking import Account, count_rows
+from techport_ingest.after.commit_log import Passing
+from techport_ingest.after.message_tap import watched
+from techport_ingest.after.notices import Notices, Tell
+from techport_ingest.after.relocation import Moves
+from techport_ingest.decoding.formats import Decoder
+from techport_ingest.decoding.reader import Reader
 from techport_ingest.message import Message
 from techport_ingest.metrics import Metrics
-from techport_ingest.moves import Moves
-from techport_ingest.notices import Notices, Tell
-from techport_ingest.outcomes import watched
-from techport_ingest.passing import Passing
-from techport_ingest.reader import Reader
-from techport_ingest.snapshots import Registry, Snapshots
+from techport_ingest.registry_cache import Registry, Snapshots
 from techport_ingest.source import Source
-from techport_pilots.account import Tally
-from techport_pilots.books import Books
+from techport_pilots.accounting.ledger import Books
+from techport_pilots.accounting.tally import Tally
 from techport_pilots.errors import RegistryUnavailable
-from techport_pilots.snapshot import Snapshot
+from techport_pilots.registry.view import Snapshot
 from techport_storage.errors import StoreBusy, StoreUnavailable
 from techport_storage.model import Micros, Receipt
 from techport_storage.store import ReadingStore

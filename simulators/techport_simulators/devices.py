@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from techport_pilots.durations import interval_micros
 from techport_pilots.model import DeviceDefinition, PilotDefinition, StreamDefinition
 from techport_pilots.quantities import Quantity, vocabulary_of
+from techport_pilots.time import interval_micros
 from techport_simulators.chance import Numbers, Steps, key, uniform
 from techport_simulators.effect import Effect, effect_of
 from techport_simulators.models import MODELS, wander

@@ -10,12 +10,32 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import IntFlag
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, Protocol, runtime_checkable
 
 import msgspec
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
+
+# -- What a store knows of its readings without looking at them.
+
+
+class Extent(NamedTuple):
+    """About the readings of a selection within a time.
+
+    `edition` is another one whenever they may have changed: when any came, was replaced or erased. Readings behind the
+    end of the time change nothing. Two stores, and one store before and after it was opened anew, never share one.
+    """
+
+    readings: int  # about: as if those of a stream were spread evenly
+    edition: bytes
+
+
+@runtime_checkable
+class KnowsExtent(Protocol):
+    def extent(self, select: Selection, start: Micros | None = None, end: Micros | None = None) -> Extent:
+        """The extent of the readings in [start, end). Raises StoreUnavailable."""
+
 
 Micros = int
 """Microseconds since 1970-01-01T00:00:00Z."""

@@ -63,11 +63,11 @@ def open_store(url: str) -> ReadingStore:
     pa.array([0])  # pyarrow loads pandas with its first array, for a second: now, not while the first message waits
     scheme = url.partition("://")[0]
     if scheme == "duckdb":
-        from techport_storage.duck import DuckStore
+        from techport_storage.duckdb.store import DuckStore
 
         return DuckStore.open(url)
     if scheme == "influxdb":
-        from techport_storage.influx import InfluxStore
+        from techport_storage.influxdb.store import InfluxStore
 
         return InfluxStore.open(url)
     raise ValueError(f"no store for {url!r}: use duckdb:///relative.duckdb or duckdb:////absolute/path.duckdb")

@@ -9,13 +9,13 @@ import typer
 from rich.console import Console
 
 from techport import options
-from techport.asking import ask
-from techport.folder import holder
+from techport.client import ask
+from techport.data_dir import holder
 from techport.settings import Settings, load_settings
 
 if TYPE_CHECKING:
-    from techport_pilots.account import Tally
-    from techport_pilots.audit import AuditReport, AuditRow
+    from techport_pilots.accounting.audit import AuditReport, AuditRow
+    from techport_pilots.accounting.tally import Tally
 
 
 def audit(
@@ -52,7 +52,7 @@ def _report(settings: Settings, pilot: str | None) -> AuditReport:
     running = holder(settings.data)
     if running is None or running.http is None:
         from techport.platform import stores
-        from techport_pilots.audit import audit as compare
+        from techport_pilots.accounting.audit import audit as compare
 
         with stores(settings) as parts:
             return compare(parts.books, parts.readings, pilot)

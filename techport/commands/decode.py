@@ -13,7 +13,7 @@ import typer
 from rich.console import Console
 
 if TYPE_CHECKING:
-    from techport_pilots.explanation import Explanation
+    from techport_pilots.devices.explanation import Explanation
     from techport_pilots.model import MessageFormat
 
 
@@ -25,8 +25,8 @@ def decode(
     json: Annotated[bool, typer.Option("--json", help="answer in JSON")] = False,
 ) -> None:
     """Say what would become of the message on standard input. Exit code 1 when something of it would be set aside."""
-    from techport_ingest.lint import explain
-    from techport_pilots.definition import read_definition
+    from techport_ingest.decoding.lint import explain
+    from techport_pilots.definition.load import read_definition
 
     definition = None if pilot is None else read_definition(pilot)
     if definition is None and format is None:
@@ -58,8 +58,8 @@ def show(said: Explanation, console: Console) -> None:
 
 
 def known_format(format: str | None) -> MessageFormat | None:
+    from techport_pilots.definition.structure import did_you_mean
     from techport_pilots.model import MessageFormat
-    from techport_pilots.structure import did_you_mean
 
     if format is not None and format not in get_args(MessageFormat):
         raise typer.BadParameter(

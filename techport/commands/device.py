@@ -13,11 +13,11 @@ from rich.console import Console
 from techport import options
 from techport.commands.decode import known_format
 from techport.commands.pilots import open_registry
-from techport.folder import holder
+from techport.data_dir import holder
 from techport.settings import Address, load_settings
 
 if TYPE_CHECKING:
-    from techport_pilots.watching import Watched
+    from techport_pilots.accounting.message_tap import Watched
 
 app = typer.Typer(no_args_is_help=True, help="Devices of pilots. Works while the platform runs.")
 
@@ -43,8 +43,8 @@ def add(
 
     The password is shown this once; asking again replaces it. The device may use its own topics only.
     """
-    from techport_pilots.onboarding import TAKES_EFFECT, Newcomer, welcome
-    from techport_pilots.snippets import snippets
+    from techport_pilots.devices.onboarding import TAKES_EFFECT, Newcomer, welcome
+    from techport_pilots.devices.snippets import snippets
 
     settings = load_settings({"data": data, "registry": registry, "mqtt": mqtt})
     running = holder(settings.data)
@@ -76,7 +76,7 @@ def add(
 @app.command("revoke")
 def revoke(pilot: Pilot, device: str, data: options.Data = None, registry: options.RegistryUrl = None) -> None:
     """Take a device's credential back: its connection ends within a second."""
-    from techport_pilots.credentials import Credentials
+    from techport_pilots.access.credentials import Credentials
 
     with open_registry(data, registry) as opened:
         had = Credentials(opened.engine).revoke(pilot, device)
@@ -127,7 +127,7 @@ def _show(message: Watched, console: Console) -> None:
 @app.command("unknown")
 def unknown(pilot: Pilot, data: options.Data = None, registry: options.RegistryUrl = None) -> None:
     """Devices that send to the pilot and that its definition does not know."""
-    from techport_pilots.onboarding import strangers
+    from techport_pilots.devices.onboarding import strangers
 
     console = Console(highlight=False)
     with open_registry(data, registry) as opened:
@@ -151,7 +151,7 @@ def claim(
     as_: Annotated[str | None, typer.Option("--as", help="id of the device, new or in the definition")] = None,
 ) -> None:
     """Make an unknown device known, and replay what it sent before."""
-    from techport_pilots.onboarding import claim as make_known
+    from techport_pilots.devices.onboarding import claim as make_known
 
     with open_registry(data, registry) as opened:
         claimed = make_known(opened, pilot, name, getpass.getuser(), as_)

@@ -19,9 +19,9 @@ from rich.console import Console
 
 from techport import options
 from techport.broker_probe import probe_broker
-from techport.folder import Running, holder
+from techport.data_dir import Running, holder
 from techport.settings import Address, Settings, load_settings
-from techport_ingest.broker import find_mosquitto
+from techport_ingest.brokers.mosquitto import find_mosquitto
 from techport_pilots.errors import PilotsError
 from techport_storage.errors import StoreError
 
@@ -131,7 +131,7 @@ def _broker(settings: Settings, running: Running | None) -> Iterator[Check]:
 
 def _stores(settings: Settings) -> Iterator[Check]:
     """One by one, so that each is told of whatever the other does."""
-    from techport_pilots.registry import Registry
+    from techport_pilots.registry.registry import Registry
     from techport_storage.model import Selection
     from techport_storage.store import open_store
 

@@ -11,8 +11,8 @@ from rich.console import Console
 
 from techport import options
 from techport.commands.run import begin, check_port, import_pilots, interrupt
+from techport.data_dir import hold
 from techport.errors import CannotRun
-from techport.folder import hold
 from techport.settings import Settings
 
 log = structlog.get_logger(__name__)
@@ -55,9 +55,9 @@ def ingest(
         ):
             log.info("ingesting", broker=settings.mqtt, worker=settings.worker)
             if own_web:
-                from techport import website
+                from techport import web
 
-                website.web(settings, parts, website.pipeline_health(pipeline), reached.relay).run()
+                web.web(settings, parts, web.pipeline_health(pipeline), reached.relay).run()
             else:
                 wait()
 

@@ -17,11 +17,11 @@ import typer
 from rich.console import Console
 
 from techport import options
-from techport.asking import ask, work
-from techport.bars import steps
+from techport.client import ask, work
 from techport.commands.pilot_life import Who, Why, name_of
+from techport.data_dir import platform_at
 from techport.errors import CannotRun
-from techport.folder import platform_at
+from techport.progress import steps
 from techport.settings import Settings, load_settings
 
 Yes = Annotated[bool, typer.Option("--yes", help="do it without asking")]
@@ -88,7 +88,7 @@ def open_(
                 opened = work(http, "/api/v1/packages", query, sent, progress)
         else:
             from techport.platform import stores
-            from techport_pilots.package_open import open_package
+            from techport_pilots.handover.open import open_package
 
             with stores(settings) as parts:
                 found = open_package(package, parts.registry, parts.readings, parts.books, name_of(who), progress)
@@ -121,11 +121,11 @@ def _there(http: str, pilot: str) -> Iterator[tuple[list[dict[str, Any]], Go]]:
 def _here(settings: Settings, pilot: str, output: Path | None) -> Iterator[tuple[list[dict[str, Any]], Go]]:
     """The checklist, and what closes: by ourselves."""
     from techport.platform import stores
-    from techport_dashboards.basemap import load
-    from techport_dashboards.times import iso
-    from techport_pilots.changes import now
-    from techport_pilots.checklist import checklist
-    from techport_pilots.closeout import close_pilot
+    from techport_dashboards.charts.map import load
+    from techport_dashboards.query.times import iso
+    from techport_pilots.handover.checklist import checklist
+    from techport_pilots.handover.closeout import close_pilot
+    from techport_pilots.registry.versioning import now
 
     with stores(settings) as parts:
         definition = parts.registry.pilot(pilot)

@@ -10,12 +10,12 @@ from typer import Argument, Option
 
 from techport import options
 from techport.commands.pilot_life import time_of
+from techport.data_dir import holder
 from techport.errors import CannotRun
-from techport.folder import holder
 from techport.settings import Settings, load_settings
 
 if TYPE_CHECKING:
-    from techport_pilots.flag_requests import FlagRequests
+    from techport_pilots.quality.flag_requests import FlagRequests
 
 PATIENCE = 600.0
 """Seconds that the command waits for a platform to do what it asked for."""
@@ -30,9 +30,9 @@ def reflag(
     registry: options.RegistryUrl = None,
 ) -> None:
     """Range, spike, stuck, step and exclusion of stored readings, judged again. Their values stay as they are."""
-    from techport_pilots.flag_requests import FlagRequests
-    from techport_pilots.kpi_time import micros_of
-    from techport_pilots.registry import Registry
+    from techport_pilots.quality.flag_requests import FlagRequests
+    from techport_pilots.registry.registry import Registry
+    from techport_pilots.time import micros_of
 
     settings = load_settings({"data": data, "store": store, "registry": registry})
     settings.data.mkdir(parents=True, exist_ok=True)
@@ -55,7 +55,7 @@ def reflag(
 def _answer(settings: Settings) -> None:
     """Do it here; where other machines work on the same store, one of them may be quicker."""
     from techport.platform import stores
-    from techport_pilots.flags_pass import FlagPass
+    from techport_pilots.quality.flagging import FlagPass
 
     with stores(settings) as parts:
         FlagPass(parts.registry, parts.readings, "command line").answer()

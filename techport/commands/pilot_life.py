@@ -15,7 +15,7 @@ from techport import options
 from techport.commands.pilots import open_registry
 
 if TYPE_CHECKING:
-    from techport_pilots.lifecycle import State
+    from techport_pilots.registry.lifecycle import State
 
 Kind = Literal["installed", "moved", "calibrated", "outage", "intervention", "other"]
 
@@ -55,8 +55,8 @@ def event(
     registry: options.RegistryUrl = None,
 ) -> None:
     """Put an event on the pilot's time line. After `moved` a device's series starts anew."""
-    from techport_pilots import events
     from techport_pilots.model import Event, Text
+    from techport_pilots.registry import events
 
     if kind not in get_args(Kind):
         raise typer.BadParameter(f"{kind!r} is none of {', '.join(get_args(Kind))}")
@@ -85,8 +85,8 @@ def exclude(
     registry: options.RegistryUrl = None,
 ) -> None:
     """Leave a window out of every evaluation, with the reason. The readings stay, with a flag."""
-    from techport_pilots import events
     from techport_pilots.model import Exclusion, Text
+    from techport_pilots.registry import events
 
     with open_registry(data, registry) as opened:
         definition = opened.pilot(pilot)
@@ -98,7 +98,7 @@ def exclude(
 
 
 def _step(to: State, pilot: str, why: str, who: str | None, data: Path | None, registry: str | None) -> None:
-    from techport_pilots import lifecycle
+    from techport_pilots.registry import lifecycle
 
     with open_registry(data, registry) as opened:
         lifecycle.transition(opened.engine, opened.pilot(pilot), to, name_of(who), why)

@@ -9,9 +9,9 @@ import typer
 from rich.console import Console
 
 from techport import options
-from techport.asking import ask
+from techport.client import ask
+from techport.data_dir import holder
 from techport.errors import CannotRun
-from techport.folder import holder
 from techport.settings import Settings, load_settings
 
 
@@ -40,10 +40,10 @@ def report(
 def _make(settings: Settings, pilot: str, lang: str) -> str:
     """By ourselves, where no platform runs in the folder."""
     from techport.platform import stores
-    from techport_dashboards.basemap import load
-    from techport_pilots.changes import now
-    from techport_pilots.report import current_report
-    from techport_pilots.report_page import page
+    from techport_dashboards.charts.map import load
+    from techport_pilots.registry.versioning import now
+    from techport_pilots.reports.build import current_report
+    from techport_pilots.reports.html import page
 
     with stores(settings) as parts:
         report = current_report(parts.registry, parts.readings, parts.registry.pilot(pilot), now())

@@ -13,12 +13,12 @@ from rich.console import Console
 from rich.table import Table
 
 from techport import options
-from techport.asking import ask
-from techport.folder import platform_at
+from techport.client import ask
+from techport.data_dir import platform_at
 from techport.settings import Settings, load_settings
 
 if TYPE_CHECKING:
-    from techport_pilots.registry import Registry
+    from techport_pilots.registry.registry import Registry
 
 app = typer.Typer(no_args_is_help=True, help="Pilots in the registry. Works while the platform runs.")
 
@@ -28,7 +28,7 @@ Language = Annotated[str, typer.Option("--lang", help="nb or en")]
 @contextmanager
 def open_registry(data: Path | None, url: str | None) -> Iterator[Registry]:
     """The registry alone: any number of processes may have it open."""
-    from techport_pilots.registry import Registry
+    from techport_pilots.registry.registry import Registry
 
     settings = load_settings({"data": data, "registry": url})
     settings.data.mkdir(parents=True, exist_ok=True)
@@ -48,7 +48,7 @@ def import_(
     why: Annotated[str, typer.Option("--why", help="why the definition changes, kept with the version")] = "",
 ) -> None:
     """Import pilot definitions, or new versions of them."""
-    from techport_pilots.definition import read_definition
+    from techport_pilots.definition.load import read_definition
 
     definitions = [(file, read_definition(file)) for file in files]
     console = Console(highlight=False)
@@ -89,9 +89,9 @@ def _portfolio(settings: Settings) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = json.loads(ask(http, "/api/v1/portfolio", {"limit": "50000"}))["items"]
         return found
     from techport.platform import stores
-    from techport_dashboards import portfolio
-    from techport_dashboards.catalogue import Catalogues
-    from techport_pilots.changes import now
+    from techport_dashboards.query.registry_cache import Catalogues
+    from techport_dashboards.services import portfolio
+    from techport_pilots.registry.versioning import now
     from techport_storage.model import Selection
 
     with stores(settings) as parts:
@@ -115,7 +115,7 @@ def show(
     with open_registry(data, registry) as opened:
         definition = opened.pilot(pilot)
         if yaml:
-            from techport_pilots.definition import to_yaml
+            from techport_pilots.definition.load import to_yaml
 
             typer.echo(to_yaml(definition), nl=False)
             return

@@ -14,7 +14,7 @@ import typer
 from rich.console import Console
 
 from techport import logs, options
-from techport.bars import progress_bars
+from techport.progress import progress_bars
 from techport.settings import load_settings
 
 log = structlog.get_logger(__name__)
@@ -40,7 +40,7 @@ def simulate(
     ] = False,
 ) -> None:
     """Simulate the devices of pilots (the demo district unless told) at a broker until Ctrl-C."""
-    from techport_pilots.definition import read_definition
+    from techport_pilots.definition.load import read_definition
     from techport_simulators.city import Progress as CityProgress
     from techport_simulators.city import run_city
     from techport_simulators.demo import demo_definitions

@@ -16,7 +16,7 @@ from techport.commands.pilots import open_registry
 from techport.errors import CannotRun
 
 if TYPE_CHECKING:
-    from techport_pilots.quarantine import Entry, Where
+    from techport_pilots.accounting.quarantine import Entry, Where
 
 app = typer.Typer(no_args_is_help=True, help="What could not be stored, and why. Works while the platform runs.")
 
@@ -135,7 +135,7 @@ def expire(
     pilot: Pilot = None,
 ) -> None:
     """Delete old entries for good. The sums keep saying that they arrived and were set aside."""
-    from techport_pilots.durations import interval_micros
+    from techport_pilots.time import interval_micros
 
     try:
         age = interval_micros(older_than)
@@ -148,7 +148,7 @@ def expire(
 
 
 def _where(pilot: str | None, device: str | None, reason: str | None, entries: list[int] | None = None) -> Where:
-    from techport_pilots.quarantine import Where
+    from techport_pilots.accounting.quarantine import Where
 
     return Where(ids=tuple(entries) if entries else None, pilot=pilot, device=device, reason=reason)
 

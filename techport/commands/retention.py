@@ -12,14 +12,14 @@ import typer
 from rich.console import Console
 
 from techport import options
-from techport.asking import work
-from techport.bars import steps
+from techport.client import work
 from techport.commands.pilot_close import Yes
-from techport.folder import platform_at
+from techport.data_dir import platform_at
+from techport.progress import steps
 from techport.settings import Settings, load_settings
 
 if TYPE_CHECKING:
-    from techport_pilots.retention import Erasure
+    from techport_pilots.handover.retention import Erasure
 
 app = typer.Typer(no_args_is_help=True, help="Forgetting on time: what is due to be erased, and erasing it.")
 
@@ -28,7 +28,7 @@ app = typer.Typer(no_args_is_help=True, help="Forgetting on time: what is due to
 def list_(data: options.Data = None, registry: options.RegistryUrl = None) -> None:
     """What will be erased when, and what has been."""
     from techport.commands.pilots import open_registry
-    from techport_pilots import retention
+    from techport_pilots.handover import retention
 
     console = Console(highlight=False)
     with open_registry(data, registry) as opened:
@@ -51,8 +51,8 @@ def run(
     Can be run every night with --yes. Works while the platform runs.
     """
     from techport.commands.pilots import open_registry
-    from techport_pilots import retention
-    from techport_pilots.changes import now
+    from techport_pilots.handover import retention
+    from techport_pilots.registry.versioning import now
 
     settings = load_settings({"data": data, "store": store, "registry": registry})
     console = Console(highlight=False)
@@ -82,8 +82,8 @@ def run(
 def _run(settings: Settings, console: Console, due: Sequence[str]) -> None:
     """By the platform that runs in the folder, or by ourselves."""
     from techport.platform import stores
-    from techport_dashboards.frozen import Snapshots
-    from techport_pilots import retention
+    from techport_dashboards.services.snapshots import Snapshots
+    from techport_pilots.handover import retention
 
     http = platform_at(settings.data) if settings.embedded else None
     with steps(console) as progress:

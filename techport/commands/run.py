@@ -21,12 +21,12 @@ import typer
 from rich.console import Console
 
 from techport import logs, options
+from techport.data_dir import hold
 from techport.errors import CannotRun
-from techport.folder import hold
 from techport.settings import Address, Settings, load_settings
 
 if TYPE_CHECKING:
-    from techport_pilots.registry import Registry
+    from techport_pilots.registry.registry import Registry
 
 log = structlog.get_logger(__name__)
 
@@ -73,16 +73,16 @@ def serve(
     """The pages and the API only, over a store that others fill."""
     settings = begin(data=data, http=http, store=store, registry=registry)
     check_port(settings.http_address, "--http")
-    from techport import platform, website
+    from techport import platform, web
 
     with platform.stores(settings) as parts, platform.relaying(settings) as relay:
         log.info("serving", address=f"http://{settings.http}")
-        website.web(settings, parts, relay=relay).run()
+        web.web(settings, parts, relay=relay).run()
 
 
 def import_pilots(registry: Registry, files: list[Path]) -> None:
     """Import definition files. Raises DefinitionError, which names line, field and remedy."""
-    from techport_pilots.definition import read_definition
+    from techport_pilots.definition.load import read_definition
 
     for file in files:
         registry.import_pilot(read_definition(file), file.read_text(encoding="utf-8"), who="command line")
@@ -90,7 +90,7 @@ def import_pilots(registry: Registry, files: list[Path]) -> None:
 
 def _settle(registry: Registry, definitions: list[Path]) -> None:
     """Import and start the pilots of the demo that are not there yet; what was changed since stays as it is."""
-    from techport_pilots import lifecycle
+    from techport_pilots.registry import lifecycle
 
     there = {pilot.id for pilot in registry.pilots()}
     new = [file for file in definitions if file.stem not in there]  # they are called as their files
@@ -110,7 +110,7 @@ def _run_everything(settings: Settings, pilots: list[Path], district: _District 
     check_port(settings.http_address, "--http")
     if settings.broker != "external":
         check_port(settings.mqtt_address, "--mqtt")
-    from techport import platform, website
+    from techport import platform, web
 
     with platform.stores(settings) as parts:
         import_pilots(parts.registry, pilots)
@@ -123,7 +123,7 @@ def _run_everything(settings: Settings, pilots: list[Path], district: _District 
             district.running() if district else _nothing(),
         ):
             _announce(settings)
-            website.web(settings, parts, website.pipeline_health(pipeline), reached.relay).run()
+            web.web(settings, parts, web.pipeline_health(pipeline), reached.relay).run()
 
 
 class _District:

@@ -11,9 +11,9 @@ import typer
 from rich.console import Console
 
 from techport import options
-from techport.bars import progress_bars
+from techport.data_dir import FolderInUse, holder
 from techport.errors import CannotRun
-from techport.folder import FolderInUse, holder
+from techport.progress import progress_bars
 from techport.settings import load_settings
 
 app = typer.Typer(no_args_is_help=True, help="Time-series stores: prepare, move, back up.")
@@ -34,8 +34,8 @@ def init(
     """Make the bucket of an InfluxDB store with its retention, and a token with the least rights that work, in the file
     that the store's URL names. Does nothing where both are there.
     """
-    from techport_storage.influx_http import Address
-    from techport_storage.influx_setup import init as prepare
+    from techport_storage.influxdb.connection import Address
+    from techport_storage.influxdb.setup import init as prepare
 
     url = load_settings({"store": store}).store_url
     if not url.startswith("influxdb"):
@@ -98,7 +98,7 @@ def backup(
     settings = load_settings({"data": data, "store": store})
     target = folder / f"techport-{dt.datetime.now(dt.UTC):%Y%m%dT%H%M%SZ}"
     if settings.store_url.startswith("influxdb"):
-        from techport_storage.influx_backup import backup as save
+        from techport_storage.influxdb.backup import backup as save
 
         folder.mkdir(parents=True, exist_ok=True)
         shards = save(settings.store_url, _token(operator_token_file), target)
@@ -126,7 +126,7 @@ def restore(
     """Bring a backup back, into a bucket or a data folder that holds nothing yet."""
     settings = load_settings({"data": data, "store": store})
     if settings.store_url.startswith("influxdb"):
-        from techport_storage.influx_backup import restore as bring_back
+        from techport_storage.influxdb.backup import restore as bring_back
 
         shards = bring_back(folder, settings.store_url, _token(operator_token_file))
         Console(highlight=False).print(f"{shards} shards restored")

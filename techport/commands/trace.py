@@ -11,8 +11,8 @@ import typer
 from rich.console import Console
 
 from techport import options
-from techport.asking import ask
-from techport.folder import holder
+from techport.client import ask
+from techport.data_dir import holder
 from techport.settings import Settings, load_settings
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ def describe(found: Traced) -> list[str]:
 def _trace(settings: Settings, pilot: str, device: str, time: dt.datetime, minutes: float) -> Traced:
     """From the platform that runs in the data folder, since it alone may open an embedded store; else by ourselves."""
     from techport_dashboards.api.accounts_schema import Traced
-    from techport_pilots.trace import trace as look
+    from techport_pilots.accounting.trace import trace as look
 
     running = holder(settings.data)
     if running is None or running.http is None:

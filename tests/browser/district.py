@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from techport_pilots.definition import read_definition
+from techport_pilots.definition.load import read_definition
 from techport_pilots.model import PilotDefinition
 from techport_simulators.demo import demo_definitions
 from techport_simulators.devices import Device, devices_of

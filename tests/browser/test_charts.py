@@ -10,8 +10,8 @@ from urllib.parse import parse_qs, urlsplit
 
 from playwright.sync_api import Locator, Page, expect
 
-from techport_pilots.events import add_event
 from techport_pilots.model import Event, Text
+from techport_pilots.registry.events import add_event
 from tests.browser.conftest import Visit
 from tests.browser.test_pages import PHONE, PILOT, barriers, drawn
 from tests.dashboards.web import City

@@ -11,7 +11,7 @@ import pytest
 from playwright.sync_api import Browser, Locator, Page, expect
 
 from techport_dashboards import WebSettings
-from techport_dashboards.times import iso
+from techport_dashboards.query.times import iso
 from techport_pilots.model import PilotDefinition
 from tests.browser import district
 from tests.browser.conftest import Visit

@@ -14,10 +14,10 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
 from techport.commands.doctor import Check, examine
-from techport.folder import FolderInUse, hold, holder
+from techport.data_dir import FolderInUse, hold, holder
 from techport.platform import stores
 from techport.settings import load_settings
-from techport_ingest.broker import Mosquitto
+from techport_ingest.brokers.mosquitto import Mosquitto
 from tests.end_to_end.platforms import wait_until
 from tests.servers.mosquitto import free_port, mosquitto
 

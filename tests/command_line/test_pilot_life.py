@@ -16,8 +16,8 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from techport.cli import app
+from techport.data_dir import hold
 from techport.errors import CannotRun
-from techport.folder import hold
 from techport_dashboards import WebSettings
 from techport_storage.store import open_store
 from tests.dashboards.web import City, serving

@@ -5,9 +5,9 @@ from __future__ import annotations
 import subprocess
 from pathlib import Path
 
-from techport.folder import hold
-from techport_pilots.definition import parse_definition
-from techport_pilots.registry import Registry
+from techport.data_dir import hold
+from techport_pilots.definition.load import parse_definition
+from techport_pilots.registry.registry import Registry
 from techport_storage.model import Batch, Query, Reading
 from techport_storage.store import open_store
 from tests.end_to_end.platforms import PILOT, TECHPORT

@@ -7,13 +7,7 @@ from collections.abc import Iterable
 
 import pyarrow as pa
 
-from techport_storage.model import (
-    Batch,
-    Query,
-    Reading,
-    Receipt,
-    Stream,
-)
+from techport_storage.model import Batch, Query, Reading, Receipt, Stream
 from techport_storage.store import ReadingStore
 
 S = 1_000_000  # µs

@@ -10,12 +10,7 @@ import struct
 import pytest
 
 from techport_storage.errors import BadQuery
-from techport_storage.model import (
-    Batch,
-    Reading,
-    Selection,
-    Stream,
-)
+from techport_storage.model import Batch, Reading, Selection, Stream
 from techport_storage.store import ReadingStore
 from tests.contract.readings import DAY, NOON, A, B, S, ordered, put, reading, rows, series, stored, utc
 

@@ -10,11 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from techport_storage.model import (
-    AGGREGATES,
-    Every,
-    Query,
-)
+from techport_storage.model import AGGREGATES, Every, Query
 from techport_storage.store import ReadingStore
 from tests.contract.readings import DAY, NOON, OSLO, A, B, S, put, reading, series, utc
 

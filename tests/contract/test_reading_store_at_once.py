@@ -9,13 +9,7 @@ import threading
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from techport_storage.model import (
-    Batch,
-    Query,
-    Reading,
-    Selection,
-    Stream,
-)
+from techport_storage.model import Batch, Query, Reading, Selection, Stream
 from techport_storage.store import ReadingStore
 from tests.contract.readings import NOON, A, B, S, ordered, put, reading, rows, series, stored
 

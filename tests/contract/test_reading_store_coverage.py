@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from techport_pilots.completeness import coverage_by_reading
+from techport_pilots.quality.completeness import coverage_by_reading
 from techport_storage.coverage import KnowsCoverage
 from techport_storage.model import Batch, Stream
 from techport_storage.store import ReadingStore

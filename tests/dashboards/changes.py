@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 import httpx
 
 from techport_dashboards.api.openapi import operations
-from techport_pilots import lifecycle
-from techport_pilots.credentials import Credentials
+from techport_pilots.access.credentials import Credentials
+from techport_pilots.registry import lifecycle
 from tests.dashboards import showcase
 from tests.dashboards.examples import Asked, examples
 from tests.dashboards.web import City

@@ -8,8 +8,8 @@ import httpx
 from fastapi import FastAPI
 
 from techport_dashboards import WebSettings
-from techport_pilots.account import DeviceDay, SetAside, Tally
-from techport_pilots.passages import Passage
+from techport_pilots.accounting.commit_log import Passage
+from techport_pilots.accounting.tally import DeviceDay, SetAside, Tally
 from techport_storage.model import Reading
 from tests.dashboards.web import HOUR, SECOND, City
 

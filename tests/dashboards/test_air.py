@@ -8,9 +8,9 @@ import re
 import httpx
 import pytest
 
-from techport_dashboards.i18n import Language
-from techport_dashboards.last_hour import LastHour
 from techport_dashboards.pages.air_quality import Rated, rate
+from techport_dashboards.services.last_hour import LastHour
+from techport_dashboards.web.i18n import Language
 from techport_storage.model import Batch, Quality, Reading, Stream
 from techport_storage.store import open_store
 from tests.dashboards.web import HOUR, City, now

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from techport_dashboards.arrivals import BETWEEN, Arrivals, states
+from techport_dashboards.query.live import BETWEEN, Arrivals, states
 from techport_storage.coverage import CountsReadings
 from techport_storage.model import Batch, Query, Reading, Stream
 from techport_storage.store import ReadingStore, open_store

@@ -9,8 +9,8 @@ import pytest
 
 from techport.commands.trace import describe
 from techport_dashboards.api.accounts_schema import Traced
-from techport_pilots.account import DeviceDay, Event, Remarks, SetAside, Tally
-from techport_pilots.passages import Passage
+from techport_pilots.accounting.commit_log import Passage
+from techport_pilots.accounting.tally import DeviceDay, Event, Remarks, SetAside, Tally
 from tests.dashboards.conftest import START
 from tests.dashboards.web import HOUR, SECOND, City
 

@@ -10,7 +10,8 @@ import httpx
 import numpy as np
 import pytest
 
-from techport_dashboards.pages import figures, roses
+from techport_dashboards.charts import figures
+from techport_dashboards.charts import rose as roses
 from techport_storage.model import Reading, Selection, Stream
 from tests.dashboards.conftest import START
 from tests.dashboards.web import HOUR, City, now

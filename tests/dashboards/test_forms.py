@@ -6,8 +6,8 @@ import httpx
 import pytest
 from fastapi import FastAPI, Request
 
-from techport_dashboards.errors import Problem
-from techport_dashboards.forms import LARGEST, MOST_FIELDS, form_of
+from techport_dashboards.problems import Problem
+from techport_dashboards.web.forms import LARGEST, MOST_FIELDS, form_of
 
 pytestmark = pytest.mark.anyio
 

@@ -17,10 +17,11 @@ import msgspec
 import pytest
 
 from techport_dashboards import WebSettings
-from techport_pilots import lifecycle, retention
-from techport_pilots.closeout import close_pilot
-from techport_pilots.definition import parse_definition
-from techport_pilots.quarantine import Where
+from techport_pilots.accounting.quarantine import Where
+from techport_pilots.definition.load import parse_definition
+from techport_pilots.handover import retention
+from techport_pilots.handover.closeout import close_pilot
+from techport_pilots.registry import lifecycle
 from tests.dashboards.web import City
 from tests.pilots import trial
 

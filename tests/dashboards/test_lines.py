@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from techport_dashboards.pages.lines import Line, with_gaps
+from techport_dashboards.charts.lines import Line, with_gaps
 from techport_pilots.model import Text
-from techport_pilots.registry import StreamInfo
+from techport_pilots.registry.registry import StreamInfo
 from techport_storage.model import Stream
 
 VIEW = StreamInfo(stream=Stream("p", "d", "pm10"), title=Text(en="PM10"), described=True)

@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from techport_dashboards import WebSettings
-from techport_dashboards.live import QUEUE_LENGTH, RESYNC, Viewing, encode
+from techport_dashboards.query.live import QUEUE_LENGTH, RESYNC, Viewing, encode
 from techport_storage.errors import StoreUnavailable
 from techport_storage.model import Reading
 from tests.dashboards.conftest import START

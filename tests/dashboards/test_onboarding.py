@@ -11,9 +11,9 @@ from techport_dashboards import WebSettings
 from techport_dashboards.api import onboarding as api
 from techport_dashboards.pages import onboarding as page
 from techport_dashboards.settings import BrokerPlace
-from techport_pilots.account import SetAside
-from techport_pilots.credentials import Credentials, verify
-from techport_pilots.watching import Outcome, Refusal, Value, Watched
+from techport_pilots.access.credentials import Credentials, verify
+from techport_pilots.accounting.message_tap import Outcome, Refusal, Value, Watched
+from techport_pilots.accounting.tally import SetAside
 from techport_storage.model import Quality
 from tests.dashboards.conftest import START
 from tests.dashboards.web import SECOND, City

@@ -11,12 +11,12 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
-from techport_dashboards.assets import PLOTLY, Assets
-from techport_dashboards.errors import KINDS
-from techport_dashboards.i18n import FOLDER, SCRIPT_MESSAGES
-from techport_dashboards.navigation import MAIN, OF_PILOT
-from techport_dashboards.templating import TEMPLATES
-from techport_pilots.texts import catalogue
+from techport_dashboards.problems import KINDS
+from techport_dashboards.web.assets import PLOTLY, Assets
+from techport_dashboards.web.i18n import FOLDER, SCRIPT_MESSAGES
+from techport_dashboards.web.navigation import MAIN, OF_PILOT
+from techport_dashboards.web.templating import TEMPLATES
+from techport_pilots.text import catalogue
 from techport_storage.model import Reading
 from tests.dashboards.web import City, now
 

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from techport_dashboards import WebSettings
-from techport_storage import duck_read
-from techport_storage.duck import DuckStore
+from techport_storage.duckdb import read
+from techport_storage.duckdb.store import DuckStore
 from techport_storage.model import Batch, Stream
 from tests.dashboards.conftest import START
 from tests.dashboards.web import SECOND, City, serving
@@ -33,7 +33,7 @@ def wide(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[City]:
     streams = [Stream("p", f"d{i}", "pm10") for i in range(DEVICES)]
     city.store.write(Batch(streams, index, at, at / SECOND, at, np.ones(len(at), np.uint8)))  # all flagged
     for constant in ("SLICE", "SCANNED", "SMALLEST_SLICE"):
-        monkeypatch.setattr(duck_read, constant, 50)
+        monkeypatch.setattr(read, constant, 50)
     yield city
     city.close()
 
@@ -42,13 +42,13 @@ def wide(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[City]:
 def steps(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Grows with every step."""
     taken: list[int] = []
-    table = duck_read.Fetch.table
+    table = read.Fetch.table
 
-    def counted(fetch: duck_read.Fetch) -> object:
+    def counted(fetch: read.Fetch) -> object:
         taken.append(1)
         return table(fetch)
 
-    monkeypatch.setattr(duck_read.Fetch, "table", counted)
+    monkeypatch.setattr(read.Fetch, "table", counted)
     return taken
 
 

@@ -11,8 +11,8 @@ import msgspec
 import numpy as np
 import pytest
 
-from techport_dashboards.pages import phase_figures as figures
-from techport_dashboards.pages.phase_figures import Group
+from techport_dashboards.charts import distribution as figures
+from techport_dashboards.charts.distribution import Group
 from techport_pilots.evaluation import evaluate, so_far
 from tests.dashboards.web import City
 from tests.pilots import trial

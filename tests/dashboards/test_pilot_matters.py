@@ -7,7 +7,7 @@ from typing import Any
 import httpx
 import pytest
 
-from techport_pilots.account import DeviceDay, SetAside, Tally
+from techport_pilots.accounting.tally import DeviceDay, SetAside, Tally
 from tests.dashboards.conftest import START
 from tests.dashboards.web import HOUR, City
 

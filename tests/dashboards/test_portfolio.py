@@ -8,9 +8,9 @@ import httpx
 import pytest
 
 from techport_dashboards import WebSettings
-from techport_dashboards.access import Viewer
 from techport_dashboards.pages.portfolio import rows_for
-from techport_pilots import lifecycle
+from techport_dashboards.viewer import Viewer
+from techport_pilots.registry import lifecycle
 from techport_storage.model import Batch, Reading
 from tests.dashboards.web import SECOND, City, now
 from tests.pilots import trial

@@ -10,7 +10,7 @@ import pytest
 from fastapi.routing import iter_route_contexts
 
 from techport_dashboards import WebSettings
-from techport_pilots.books import DeviceDay, SetAside, Tally
+from techport_pilots.accounting.ledger import DeviceDay, SetAside, Tally
 from tests.dashboards.web import HOUR, City, now
 from tests.pilots import trial
 

@@ -6,7 +6,7 @@ import httpx
 import pytest
 
 from techport_dashboards import WebSettings
-from techport_pilots.account import SetAside
+from techport_pilots.accounting.tally import SetAside
 from tests.dashboards.conftest import START
 from tests.dashboards.web import HOUR, City
 

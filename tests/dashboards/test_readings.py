@@ -12,7 +12,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
-from techport_pilots.registry import DeviceInfo
+from techport_pilots.registry.registry import DeviceInfo
 from tests.dashboards.conftest import HOURS, START
 from tests.dashboards.web import HOUR, City
 

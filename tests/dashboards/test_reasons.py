@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import ast
 
-from techport_dashboards.i18n import FOLDER
-from techport_dashboards.raw import SHOWN, raw
-from techport_dashboards.reasons import REASONS, reason_of
-from techport_pilots.texts import catalogue
+from techport_dashboards.services.reasons import REASONS, reason_of
+from techport_dashboards.web.i18n import FOLDER
+from techport_dashboards.web.payload import SHOWN, raw
+from techport_pilots.text import catalogue
 from tests.conftest import ROOT
 
 RAISED = ("BadMessage", "_bad")
@@ -27,7 +27,9 @@ def reasons_given() -> set[str]:
 def test_every_reason_has_its_words() -> None:
     given = reasons_given()
     assert len(given) > 30, "the walk no longer sees the reasons"
-    assert given - set(REASONS) == set(), "these have no words yet in dashboards/techport_dashboards/reasons.py"
+    assert given - set(REASONS) == set(), (
+        "these have no words yet in dashboards/techport_dashboards/services/reasons.py"
+    )
     assert reason_of("of-tomorrow").title == "of-tomorrow"
 
 

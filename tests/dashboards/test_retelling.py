@@ -6,12 +6,12 @@ import re
 
 import pytest
 
-from techport_dashboards.i18n import FOLDER, Language
-from techport_dashboards.retelling import PARTS, SENTENCES, retell
-from techport_ingest.lint import explain
-from techport_pilots.changes import now
-from techport_pilots.definition import parse_definition
-from techport_pilots.texts import catalogue
+from techport_dashboards.web.i18n import FOLDER, Language
+from techport_dashboards.web.retelling import PARTS, SENTENCES, retell
+from techport_ingest.decoding.lint import explain
+from techport_pilots.definition.load import parse_definition
+from techport_pilots.registry.versioning import now
+from techport_pilots.text import catalogue
 
 NB, EN = Language("nb"), Language("en")
 

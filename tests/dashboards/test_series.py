@@ -7,7 +7,7 @@ from typing import Any
 import httpx
 import pytest
 
-from techport_dashboards.pages.lines import PRESENTATIONS
+from techport_dashboards.charts.lines import PRESENTATIONS
 from techport_pilots.quantities import builtin
 from techport_storage.model import Selection, Stream
 from tests.dashboards.conftest import HOURS, START

@@ -14,8 +14,9 @@ import msgspec
 import pyarrow.parquet as pq
 import pytest
 
-from techport_dashboards import WebSettings, citing
-from techport_dashboards.frozen import Snapshot
+from techport_dashboards import WebSettings
+from techport_dashboards.services import citation
+from techport_dashboards.services.snapshots import Snapshot
 from techport_storage.model import Reading
 from tests.dashboards.conftest import HOURS, START
 from tests.dashboards.web import SECOND, City
@@ -99,7 +100,7 @@ def test_tex_is_escaped() -> None:
         },
         Snapshot,
     )
-    text = citing.bibtex(snapshot, "https://data.example.no")
+    text = citation.bibtex(snapshot, "https://data.example.no")
     assert r"author = {{A \& B\_\{C\}}}" in text
     assert r"50 \% \textbackslash{}o/" in text
     assert "doi = {10.1/x}" in text

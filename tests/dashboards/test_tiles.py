@@ -7,10 +7,9 @@ import re
 import pytest
 
 from techport.settings import SettingsError, load_settings
-from techport_dashboards.basemap import Basemap
-from techport_dashboards.maps import HEIGHT, WIDTH, outline
-from techport_dashboards.middleware import content_policy
-from techport_dashboards.tiles import Tiles
+from techport_dashboards.charts.map import HEIGHT, WIDTH, Basemap, outline
+from techport_dashboards.charts.tiles import Tiles
+from techport_dashboards.web.middleware import content_policy
 from techport_pilots.model import Position
 
 GROUND = Basemap([[(10.3, 63.4), (10.5, 63.4), (10.4, 63.5)]], [], [], "our own")

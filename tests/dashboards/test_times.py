@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from techport_dashboards import times
+from techport_dashboards.query import times
 
 OSLO = ZoneInfo("Europe/Oslo")
 REFERENCE = times.micros(dt.datetime(2026, 10, 26, 12, tzinfo=OSLO))  # the day after the clock went back

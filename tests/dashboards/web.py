@@ -14,12 +14,12 @@ from fastapi import FastAPI
 from prometheus_client import CollectorRegistry
 
 from techport_dashboards import Health, WebSettings, create_app
-from techport_dashboards.server import WebServer
 from techport_dashboards.settings import HealthCheck
-from techport_ingest.lint import explain
-from techport_pilots.books import Books
-from techport_pilots.definition import parse_definition
-from techport_pilots.registry import Registry
+from techport_dashboards.web.server import WebServer
+from techport_ingest.decoding.lint import explain
+from techport_pilots.accounting.ledger import Books
+from techport_pilots.definition.load import parse_definition
+from techport_pilots.registry.registry import Registry
 from techport_storage.model import Batch, Reading, Selection, Stream
 from techport_storage.store import ReadingStore, open_store
 from tests.servers.mosquitto import free_port

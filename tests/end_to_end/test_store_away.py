@@ -14,7 +14,7 @@ import paho.mqtt.client as mqtt
 import pytest
 from paho.mqtt.enums import CallbackAPIVersion
 
-from techport_ingest.broker import Mosquitto
+from techport_ingest.brokers.mosquitto import Mosquitto
 from techport_storage.model import Every, Query
 from techport_storage.store import ReadingStore, open_store
 from tests.conftest import unavailable

@@ -26,11 +26,11 @@ import pytest
 
 from techport.platform import mqtt_settings
 from techport.settings import Settings, load_settings
-from techport_ingest.broker import Mosquitto
-from techport_ingest.mqtt_paho import PahoSource
-from techport_pilots.audit import AuditReport, audit
-from techport_pilots.books import Books
-from techport_pilots.registry import Registry
+from techport_ingest.brokers.mosquitto import Mosquitto
+from techport_ingest.sources.paho import PahoSource
+from techport_pilots.accounting.audit import AuditReport, audit
+from techport_pilots.accounting.ledger import Books
+from techport_pilots.registry.registry import Registry
 from techport_simulators.demo import REAL_PILOTS, definition_path, mapping_path
 from techport_simulators.mapping import load_mapping
 from techport_simulators.replay import Replayed, replay

@@ -16,11 +16,11 @@ import msgspec
 import pytest
 
 from techport.settings import load_settings
-from techport_ingest.broker import Mosquitto
-from techport_pilots.books import Books
-from techport_pilots.definition import read_definition
-from techport_pilots.quarantine import Quarantine
-from techport_pilots.registry import Registry
+from techport_ingest.brokers.mosquitto import Mosquitto
+from techport_pilots.accounting.ledger import Books
+from techport_pilots.accounting.quarantine import Quarantine
+from techport_pilots.definition.load import read_definition
+from techport_pilots.registry.registry import Registry
 from techport_simulators.city import Progress, run_city
 from techport_simulators.demo import demo_definitions
 from techport_simulators.devices import iso

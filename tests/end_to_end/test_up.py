@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from techport_ingest.broker import find_mosquitto
+from techport_ingest.brokers.mosquitto import find_mosquitto
 from tests.conftest import unavailable
 from tests.end_to_end.platforms import PILOT, Device, Platform, wait_until
 

@@ -13,11 +13,11 @@ import paho.mqtt.client as mqtt
 import pytest
 from paho.mqtt.enums import CallbackAPIVersion
 
-from techport_ingest.broker import Mosquitto
-from techport_pilots.audit import audit
-from techport_pilots.books import Books
-from techport_pilots.definition import parse_definition
-from techport_pilots.registry import Registry
+from techport_ingest.brokers.mosquitto import Mosquitto
+from techport_pilots.accounting.audit import audit
+from techport_pilots.accounting.ledger import Books
+from techport_pilots.definition.load import parse_definition
+from techport_pilots.registry.registry import Registry
 from techport_storage.model import Query, Selection
 from techport_storage.store import open_store
 from tests.end_to_end.platforms import PILOT, TECHPORT, wait_until

@@ -8,13 +8,13 @@ from typing import Literal
 import pytest
 from paho.mqtt.client import Client
 
-from techport_ingest.admission import AccessFiles, Gate, Own
-from techport_ingest.broker import Mosquitto, MosquittoSettings, find_mosquitto
-from techport_ingest.embedded import EmbeddedBroker, EmbeddedSettings
-from techport_ingest.mqtt_settings import MqttSettings
-from techport_ingest.relay import Relay
+from techport_ingest.brokers.auth import AccessFiles, Gate, Own
+from techport_ingest.brokers.mosquitto import Mosquitto, MosquittoSettings, find_mosquitto
 from techport_ingest.source import Source
-from techport_pilots.credentials import Credentials
+from techport_ingest.sources.embedded import EmbeddedBroker, EmbeddedSettings
+from techport_ingest.sources.relay import Relay
+from techport_ingest.sources.settings import MqttSettings
+from techport_pilots.access.credentials import Credentials
 from tests.ingest.running import Ingest, eventually, hang_up, paho_source, publisher
 from tests.servers.mosquitto import free_port, mosquitto
 

@@ -13,15 +13,15 @@ from paho.mqtt.enums import CallbackAPIVersion
 from prometheus_client import CollectorRegistry
 
 from techport_ingest.metrics import Metrics
-from techport_ingest.mqtt_paho import PahoSource
-from techport_ingest.mqtt_settings import MqttSettings
 from techport_ingest.pipeline import Pipeline, PipelineSettings
 from techport_ingest.source import Source
-from techport_pilots.account import Tally
-from techport_pilots.books import Books
+from techport_ingest.sources.paho import PahoSource
+from techport_ingest.sources.settings import MqttSettings
+from techport_pilots.accounting.ledger import Books
+from techport_pilots.accounting.quarantine import Entry, Quarantine
+from techport_pilots.accounting.tally import Tally
 from techport_pilots.model import DeviceDefinition, PilotDefinition, StreamDefinition, Text
-from techport_pilots.quarantine import Entry, Quarantine
-from techport_pilots.registry import Registry
+from techport_pilots.registry.registry import Registry
 from techport_storage.model import Query
 from techport_storage.store import ReadingStore, open_store
 

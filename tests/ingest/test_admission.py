@@ -8,7 +8,7 @@ import msgspec
 from paho.mqtt.client import Client
 from paho.mqtt.enums import CallbackAPIVersion
 
-from techport_pilots.credentials import Credentials, hashed, verify
+from techport_pilots.access.credentials import Credentials, hashed, verify
 from tests.ingest.running import NOON, Ingest, eventually, paho_source
 
 

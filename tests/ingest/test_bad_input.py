@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from paho.mqtt.client import Client
 
-from techport_ingest.decoders import native
+from techport_ingest.decoding.formats import native
 from techport_ingest.message import BadMessage, Message
 from tests.ingest.running import NOON, Ingest, eventually, paho_source, reading
 

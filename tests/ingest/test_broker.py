@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from techport_ingest.broker import BrokerError, Mosquitto, MosquittoSettings, configuration
+from techport_ingest.brokers.mosquitto import BrokerError, Mosquitto, MosquittoSettings, configuration
 from tests.ingest.running import eventually, hang_up, publisher
 from tests.servers.mosquitto import free_port
 

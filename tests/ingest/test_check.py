@@ -6,13 +6,13 @@ import math
 
 import pytest
 
-from techport_ingest.booking import Account
-from techport_ingest.check import LONGEST_KEY, Columns
+from techport_ingest.after.booking import Account
+from techport_ingest.checking.check import LONGEST_KEY, Columns
+from techport_ingest.checking.values import AHEAD, EARLIEST
 from techport_ingest.message import DeviceEvent, Ignored, Message, Observed
-from techport_ingest.values import AHEAD, EARLIEST
-from techport_pilots.account import DeviceDay, Tally
+from techport_pilots.accounting.tally import DeviceDay, Tally
 from techport_pilots.model import DeviceDefinition, PilotDefinition, StreamDefinition, Text
-from techport_pilots.snapshot import Snapshot
+from techport_pilots.registry.view import Snapshot
 from techport_storage.model import Quality, Receipt
 
 NOW = 1_777_896_000_000_000

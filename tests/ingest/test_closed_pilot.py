@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from techport_ingest.check import Columns
-from techport_ingest.decoders import DECODERS
+from techport_ingest.checking.check import Columns
+from techport_ingest.decoding.formats import DECODERS
 from techport_ingest.message import Message
 from techport_pilots.model import DeviceDefinition, PilotDefinition, StreamDefinition, Text
-from techport_pilots.snapshot import Snapshot
+from techport_pilots.registry.view import Snapshot
 
 PILOT = PilotDefinition(
     "elgeseter", Text(en="A"), Text(en="B?"), [DeviceDefinition("kirka", streams=[StreamDefinition("pm10")])]

@@ -20,14 +20,14 @@ from zoneinfo import ZoneInfo
 import msgspec
 import pytest
 
-from techport_ingest.decoders import Decoder, cayenne_lpp, make_decoders, without_stale
-from techport_ingest.decoders.chirpstack_v4 import ChirpStack
-from techport_ingest.decoders.csv_lines import Columns, CsvLines
-from techport_ingest.decoders.line_protocol import LineProtocol
-from techport_ingest.decoders.lorawan import PayloadCodec
-from techport_ingest.decoders.tasmota import Tasmota
-from techport_ingest.decoders.tts_v3 import TheThingsStack
-from techport_ingest.javascript import JavaScriptCodec
+from techport_ingest.decoding.formats import Decoder, cayenne_lpp, make_decoders, without_stale
+from techport_ingest.decoding.formats.chirpstack_v4 import ChirpStack
+from techport_ingest.decoding.formats.csv_lines import Columns, CsvLines
+from techport_ingest.decoding.formats.line_protocol import LineProtocol
+from techport_ingest.decoding.formats.tasmota import Tasmota
+from techport_ingest.decoding.formats.tts_v3 import TheThingsStack
+from techport_ingest.decoding.javascript import JavaScriptCodec
+from techport_ingest.decoding.lorawan import PayloadCodec
 from techport_ingest.message import BadMessage, DeviceEvent, Found, Message, Observed
 from techport_pilots.quantities import builtin
 

@@ -17,13 +17,13 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from techport_ingest.decoders import Decoder, make_decoders
-from techport_ingest.decoders.chirpstack_v4 import ChirpStack
-from techport_ingest.decoders.common import MOST_VALUES
-from techport_ingest.decoders.homie import Homie
-from techport_ingest.decoders.sparkplug_b import SparkplugB
-from techport_ingest.decoders.sparkplug_b_pb2 import Payload
-from techport_ingest.decoders.tts_v3 import TheThingsStack
+from techport_ingest.decoding.common import MOST_VALUES
+from techport_ingest.decoding.formats import Decoder, make_decoders
+from techport_ingest.decoding.formats.chirpstack_v4 import ChirpStack
+from techport_ingest.decoding.formats.homie import Homie
+from techport_ingest.decoding.formats.sparkplug_b import SparkplugB
+from techport_ingest.decoding.formats.sparkplug_b_pb2 import Payload
+from techport_ingest.decoding.formats.tts_v3 import TheThingsStack
 from techport_ingest.message import BadMessage, DeviceEvent, Found, Ignored, Message, Observed
 
 TOPICS = {

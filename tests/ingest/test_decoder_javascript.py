@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from techport_ingest.javascript import BadCodec, CodecShelf, JavaScriptCodec, Limits
+from techport_ingest.decoding.javascript import BadCodec, CodecShelf, JavaScriptCodec, Limits
 from techport_ingest.message import BadMessage
 
 THERMOMETER = """

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from techport_ingest.decoders import make_decoders
+from techport_ingest.decoding.formats import make_decoders
 from techport_ingest.message import BadMessage, Message, Observed
 
 TOPICS = {

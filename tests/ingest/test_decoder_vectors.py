@@ -11,10 +11,10 @@ from typing import Any
 import msgspec
 import pytest
 
-from techport_ingest.decoders import cayenne_lpp, make_decoders, ruuvi_gateway, senml
-from techport_ingest.decoders.csv_lines import Columns, CsvLines
-from techport_ingest.decoders.line_protocol import Point, parse
-from techport_ingest.decoders.lorawan import object_values
+from techport_ingest.decoding.formats import cayenne_lpp, make_decoders, ruuvi_gateway, senml
+from techport_ingest.decoding.formats.csv_lines import Columns, CsvLines
+from techport_ingest.decoding.formats.line_protocol import Point, parse
+from techport_ingest.decoding.lorawan import object_values
 from techport_ingest.message import BadMessage, DeviceEvent, Found, Ignored, Message, Observed
 
 ARRIVED = 1_777_897_900_000_000

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from techport_ingest.decoders import native
+from techport_ingest.decoding.formats import native
 from techport_ingest.message import BadMessage, Message, Observed
 
 CASES = sorted(Path(__file__).parent.glob("decoders/native/*/message"))

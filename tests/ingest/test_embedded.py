@@ -8,9 +8,9 @@ from collections.abc import Iterator
 import pytest
 from paho.mqtt.client import Client
 
-from techport_ingest.broker import BrokerError
-from techport_ingest.embedded import EmbeddedBroker, EmbeddedSettings
+from techport_ingest.brokers.mosquitto import BrokerError
 from techport_ingest.message import Message
+from techport_ingest.sources.embedded import EmbeddedBroker, EmbeddedSettings
 from tests.ingest.running import Ingest, eventually, hang_up, publisher, reading
 from tests.servers.mosquitto import free_port
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from paho.mqtt.client import Client
 
-from techport_ingest.broker import Mosquitto
+from techport_ingest.brokers.mosquitto import Mosquitto
 from tests.ingest.running import NOON, Ingest, eventually, hang_up, paho_source, publisher, reading
 from tests.servers.mosquitto import free_port
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import pytest
 from paho.mqtt.client import Client
 
-from techport_ingest.moves import Moves
-from techport_pilots.definition import parse_definition
-from techport_pilots.deployments import deployments, distance
+from techport_ingest.after.relocation import Moves
+from techport_pilots.definition.load import parse_definition
 from techport_pilots.errors import DefinitionError
 from techport_pilots.model import PilotDefinition, Position
-from techport_pilots.snapshot import Snapshot
+from techport_pilots.registry.deployments import deployments, distance
+from techport_pilots.registry.view import Snapshot
 from techport_storage.model import Batch, Reading
 from tests.ingest.running import NOON, Ingest, eventually, paho_source
 

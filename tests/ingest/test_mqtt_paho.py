@@ -9,8 +9,8 @@ import pytest
 from paho.mqtt.client import Client
 
 from techport_ingest.message import Message
-from techport_ingest.mqtt_paho import PahoSource
-from techport_ingest.mqtt_settings import MqttSettings
+from techport_ingest.sources.paho import PahoSource
+from techport_ingest.sources.settings import MqttSettings
 from tests.ingest.running import eventually, hang_up, paho_source, publisher, reading
 
 TOPIC = "pilots/air/lamp-1/readings"

@@ -10,13 +10,13 @@ import pytest
 from paho.mqtt.client import Client
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 
-from techport_ingest.broker import Mosquitto, MosquittoSettings, find_mosquitto
-from techport_ingest.decoders.sparkplug_b_pb2 import Payload
-from techport_ingest.mqtt_settings import MqttSettings
-from techport_ingest.notices import Notices
-from techport_ingest.relay import BrokerAway, Relay
-from techport_pilots.account import SetAside
-from techport_pilots.credentials import Credentials
+from techport_ingest.after.notices import Notices
+from techport_ingest.brokers.mosquitto import Mosquitto, MosquittoSettings, find_mosquitto
+from techport_ingest.decoding.formats.sparkplug_b_pb2 import Payload
+from techport_ingest.sources.relay import BrokerAway, Relay
+from techport_ingest.sources.settings import MqttSettings
+from techport_pilots.access.credentials import Credentials
+from techport_pilots.accounting.tally import SetAside
 from tests.ingest.running import NOON, Ingest, eventually
 from tests.servers.mosquitto import free_port
 

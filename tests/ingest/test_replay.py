@@ -8,15 +8,15 @@ import msgspec
 import pytest
 from paho.mqtt.client import Client
 
-from techport_ingest.booking import Account
+from techport_ingest.after.booking import Account
+from techport_ingest.decoding.reader import Reader
 from techport_ingest.message import Message
-from techport_ingest.reader import Reader
-from techport_pilots.account import Tally
-from techport_pilots.audit import audit
+from techport_pilots.accounting.audit import audit
+from techport_pilots.accounting.quarantine import Where
+from techport_pilots.accounting.tally import Tally
+from techport_pilots.devices.onboarding import claim, strangers
 from techport_pilots.errors import DefinitionError, ReplayTaken
 from techport_pilots.model import FieldMapping, PilotDefinition, SourceDefinition
-from techport_pilots.onboarding import claim, strangers
-from techport_pilots.quarantine import Where
 from techport_storage.model import Receipt
 from tests.ingest.running import NOON, Ingest, eventually, paho_source, pilot
 

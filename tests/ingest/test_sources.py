@@ -8,15 +8,15 @@ from pathlib import Path
 import pytest
 from paho.mqtt.client import Client
 
-from techport_ingest.decoders import make_decoders
-from techport_ingest.embedded import EmbeddedBroker, EmbeddedSettings
+from techport_ingest.decoding.formats import make_decoders
+from techport_ingest.decoding.reader import Reader
+from techport_ingest.decoding.router import Router, essential
 from techport_ingest.message import Message
-from techport_ingest.reader import Reader
-from techport_ingest.router import Router, essential
-from techport_pilots.definition import parse_definition
+from techport_ingest.sources.embedded import EmbeddedBroker, EmbeddedSettings
+from techport_pilots.accounting.ledger import events_of, ignored_by_rule
+from techport_pilots.definition.load import parse_definition
 from techport_pilots.model import MessageFormat, PilotDefinition
-from techport_pilots.remarks import events_of, ignored_by_rule
-from techport_pilots.snapshot import Snapshot
+from techport_pilots.registry.view import Snapshot
 from tests.ingest.running import Ingest, eventually, hang_up, paho_source, publisher
 from tests.servers.mosquitto import free_port
 

@@ -9,14 +9,14 @@ from pathlib import Path
 
 from prometheus_client import CollectorRegistry
 
-from techport_ingest.embedded import EmbeddedBroker, EmbeddedSettings
 from techport_ingest.metrics import Metrics
-from techport_ingest.mqtt_paho import PahoSource
-from techport_ingest.mqtt_settings import MqttSettings
 from techport_ingest.pipeline import Pipeline
 from techport_ingest.source import Source
-from techport_pilots.books import Books
-from techport_pilots.registry import Registry
+from techport_ingest.sources.embedded import EmbeddedBroker, EmbeddedSettings
+from techport_ingest.sources.paho import PahoSource
+from techport_ingest.sources.settings import MqttSettings
+from techport_pilots.accounting.ledger import Books
+from techport_pilots.registry.registry import Registry
 from techport_storage.store import open_store
 
 

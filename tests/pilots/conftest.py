@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from techport_pilots.books import Books
-from techport_pilots.registry import Registry
+from techport_pilots.accounting.ledger import Books
+from techport_pilots.registry.registry import Registry
 from techport_storage.store import open_store
 from tests.conftest import unavailable
 from tests.pilots.trial import Parts

@@ -8,9 +8,9 @@ from collections.abc import Iterator
 import pyarrow as pa
 import pytest
 
-from techport_pilots.account import DAY
-from techport_pilots.audit import audit, count_rows
-from techport_pilots.books import Books, DeviceDay, Tally
+from techport_pilots.accounting.audit import audit, count_rows
+from techport_pilots.accounting.ledger import Books, DeviceDay, Tally
+from techport_pilots.accounting.tally import DAY
 from techport_storage.model import Batch, Query, Reading, Selection
 from techport_storage.store import ReadingStore, open_store
 

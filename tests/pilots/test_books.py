@@ -12,10 +12,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import event
 
-from techport_pilots.books import Books, DeviceDay, SetAside, Tally
+from techport_pilots.accounting.ledger import Books, DeviceDay, SetAside, Tally
+from techport_pilots.accounting.quarantine import Quarantine, Where
 from techport_pilots.errors import RegistryUnavailable
-from techport_pilots.quarantine import Quarantine, Where
-from techport_pilots.registry import Registry
+from techport_pilots.registry.registry import Registry
 from tests.servers.postgres import Postgres
 
 MONDAY = DeviceDay("p", "d", 20_000)

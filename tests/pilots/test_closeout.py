@@ -15,15 +15,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from techport_pilots import lifecycle
-from techport_pilots.audit import audit
-from techport_pilots.checklist import checklist
-from techport_pilots.closeout import Package, close_pilot
-from techport_pilots.credentials import Credentials
-from techport_pilots.definition import parse_definition
+from techport_pilots.access.credentials import Credentials
+from techport_pilots.accounting.audit import audit
+from techport_pilots.definition.load import parse_definition
 from techport_pilots.errors import BadPackage, WrongState
-from techport_pilots.package_open import open_package
-from techport_pilots.report import final_evaluations
+from techport_pilots.handover.checklist import checklist
+from techport_pilots.handover.closeout import Package, close_pilot
+from techport_pilots.handover.open import open_package
+from techport_pilots.registry import lifecycle
+from techport_pilots.reports.build import final_evaluations
 from techport_storage.model import Batch, Query, Reading
 from techport_storage.store import ReadingStore
 from tests.pilots import trial

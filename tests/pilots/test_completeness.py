@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from techport_pilots.completeness import (
+from techport_pilots.model import DeviceDefinition, Phase, PilotDefinition, StreamDefinition, Text
+from techport_pilots.quality.completeness import (
     by_device,
     coverage_by_reading,
     gaps,
@@ -18,8 +19,7 @@ from techport_pilots.completeness import (
     stream_completeness,
     together,
 )
-from techport_pilots.model import DeviceDefinition, Phase, PilotDefinition, StreamDefinition, Text
-from techport_storage import duck_coverage
+from techport_storage.duckdb import coverage
 from techport_storage.model import Batch, Stream
 from techport_storage.store import open_store
 
@@ -164,7 +164,7 @@ def test_the_store_and_its_readings_know_the_same_coverage(streams, interval, sl
         write(store, START + np.array(times, np.int64), stream, flagged=len(times) // 2)
     some = dict(list(intervals.items())[::3])  # streams between which others lie
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(duck_coverage, "COUNTED", slice_rows)
+        patch.setattr(coverage, "COUNTED", slice_rows)
         assert store.coverage(some, START, START + 5_000) == coverage_by_reading(store, some, START, START + 5_000)
         for start, end in ((START, START + 10_001), (START + 2_000, START + 7_000)):
             assert store.coverage(intervals, start, end) == coverage_by_reading(store, intervals, start, end)

@@ -21,15 +21,15 @@ from rocrate_validator.models import Severity, ValidationSettings
 from rocrate_validator.services import validate as validate_crate
 from rocrate_validator.utils.http import HttpRequester
 
-from techport_pilots import lifecycle
-from techport_pilots.books import Books
-from techport_pilots.closeout import close_pilot
-from techport_pilots.dcat import Distribution, Offer, Publisher, Service, catalogue
-from techport_pilots.dcat_terms import PREFIXES
-from techport_pilots.definition import parse_definition
+from techport_pilots.accounting.ledger import Books
+from techport_pilots.definition.load import parse_definition
+from techport_pilots.handover.closeout import close_pilot
+from techport_pilots.handover.dcat.build import Distribution, Offer, Publisher, Service, catalogue
+from techport_pilots.handover.dcat.rdf import Node, json_ld, turtle
+from techport_pilots.handover.dcat.terms import PREFIXES
 from techport_pilots.model import PilotDefinition, Text
-from techport_pilots.rdf import Node, json_ld, turtle
-from techport_pilots.registry import Registry
+from techport_pilots.registry import lifecycle
+from techport_pilots.registry.registry import Registry
 from techport_storage.model import Batch
 from techport_storage.store import open_store
 from tests.pilots import trial

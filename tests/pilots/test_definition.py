@@ -11,7 +11,7 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from techport_pilots.definition import parse_definition, read_definition, to_yaml
+from techport_pilots.definition.load import parse_definition, read_definition, to_yaml
 from techport_pilots.errors import DefinitionError, Finding
 from techport_pilots.model import Text
 

@@ -11,8 +11,7 @@ import pytest
 from techport_pilots.evaluation import agree, evaluate
 from techport_pilots.evaluation.days import day_levels
 from techport_pilots.evaluation.interval import NoInterval, fit, half_width
-from techport_pilots.kpi_slots import Slots
-from techport_pilots.kpi_time import local
+from techport_pilots.evaluation.samples import Slots
 from techport_pilots.model import (
     Comparison,
     Covariate,
@@ -26,6 +25,7 @@ from techport_pilots.model import (
     StreamDefinition,
     Text,
 )
+from techport_pilots.time import local
 from techport_storage.model import Batch, Stream
 from techport_storage.store import open_store
 

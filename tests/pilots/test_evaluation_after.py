@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from techport_pilots.evaluation import evaluate
-from techport_pilots.kpi import plan_of
-from techport_pilots.kpi_time import local
+from techport_pilots.evaluation.kpi import plan_of
 from techport_pilots.model import Event, Exposure, Kpi, Phase, Text
+from techport_pilots.time import local
 from techport_storage.store import open_store
 from tests.pilots.test_evaluation import pilot, write
 

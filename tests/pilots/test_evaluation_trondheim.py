@@ -7,14 +7,14 @@ import dataclasses
 import numpy as np
 import pytest
 
-from techport_pilots.definition import read_definition
+from techport_pilots.definition.load import read_definition
 from techport_pilots.evaluation import evaluate
-from techport_pilots.kpi_time import local
 from techport_pilots.model import Covariate, Exposure, Kpi, Text
 from techport_pilots.quantities import vocabulary_of
-from techport_pilots.registry import Registry
-from techport_pilots.report import build_report
-from techport_pilots.report_page import page
+from techport_pilots.registry.registry import Registry
+from techport_pilots.reports.build import build_report
+from techport_pilots.reports.html import page
+from techport_pilots.time import local
 from techport_simulators.demo import definition_path
 from techport_storage.model import Query, Selection, Stream
 from techport_storage.store import open_store

@@ -9,9 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from techport_pilots.flag_rules import Rule, Rules, moves_of
-from techport_pilots.flags import Flagger, reflag
 from techport_pilots.model import DeviceDefinition, Event, Exclusion, PilotDefinition, StreamDefinition, Text
+from techport_pilots.quality.flags import Flagger, Rule, Rules, moves_of, reflag
 from techport_storage.model import Batch, Quality, Query, Stream
 from techport_storage.store import open_store
 

@@ -7,13 +7,13 @@ import datetime as dt
 import numpy as np
 import pytest
 
-from techport_pilots.chores import Chores
-from techport_pilots.events import add_event, add_exclusion
-from techport_pilots.flags import reflag
-from techport_pilots.flags_pass import FlagPass
-from techport_pilots.lifecycle import transition
 from techport_pilots.model import DeviceDefinition, Event, Exclusion, PilotDefinition, StreamDefinition, Text
-from techport_pilots.registry import Registry
+from techport_pilots.quality.flagging import FlagPass
+from techport_pilots.quality.flags import reflag
+from techport_pilots.registry.events import add_event, add_exclusion
+from techport_pilots.registry.leases import Chores
+from techport_pilots.registry.lifecycle import transition
+from techport_pilots.registry.registry import Registry
 from techport_storage.model import Batch, Quality, Query, Stream
 from techport_storage.store import open_store
 

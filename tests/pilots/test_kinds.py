@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 import techport_simulators
-from techport_pilots.definition import read_definition
-from techport_pilots.kinds import kind_named
+from techport_pilots.definition.kinds import kind_named
+from techport_pilots.definition.load import read_definition
 
 DEMO = Path(techport_simulators.__file__).with_name("pilots")
 

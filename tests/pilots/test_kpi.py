@@ -8,11 +8,10 @@ from zoneinfo import ZoneInfo
 import numpy as np
 import pytest
 
-from techport_pilots.checks import check
-from techport_pilots.kpi import kpi_value
-from techport_pilots.kpi_checks import check_kpis
-from techport_pilots.kpi_time import day_starts, local, micros_of
-from techport_pilots.limits import built_ins
+from techport_pilots.definition.checks import check
+from techport_pilots.definition.kpi_checks import check_kpis
+from techport_pilots.definition.limits import built_ins
+from techport_pilots.evaluation.kpi import kpi_value
 from techport_pilots.model import (
     Comparison,
     DeviceDefinition,
@@ -25,6 +24,7 @@ from techport_pilots.model import (
     Text,
 )
 from techport_pilots.quantities import lookup
+from techport_pilots.time import day_starts, local, micros_of
 from techport_storage.model import Batch, Stream
 from techport_storage.store import open_store
 
@@ -225,7 +225,7 @@ WRONG = [
 
 @pytest.mark.parametrize(("wrong", "field"), WRONG, ids=[f"{field}-{i}" for i, (_, field) in enumerate(WRONG)])
 def test_a_kpi_that_means_nothing_is_told_with_a_remedy(wrong, field):
-    from techport_pilots.structure import field_name
+    from techport_pilots.definition.structure import field_name
 
     findings = list(check_kpis(pilot(BOX, ("gate", "street", None, ["pm10"]), kpi=wrong)))
     assert f"kpis[0].{field}" in [field_name(one.path) for one in findings]

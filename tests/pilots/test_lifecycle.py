@@ -7,19 +7,11 @@ import datetime as dt
 import msgspec
 import pytest
 
-from techport_pilots import events, lifecycle
-from techport_pilots.deployments import deployments
 from techport_pilots.errors import DefinitionError, WrongState
-from techport_pilots.model import (
-    DeviceDefinition,
-    Event,
-    Exclusion,
-    PilotDefinition,
-    Position,
-    StreamDefinition,
-    Text,
-)
-from techport_pilots.registry import Registry
+from techport_pilots.model import DeviceDefinition, Event, Exclusion, PilotDefinition, Position, StreamDefinition, Text
+from techport_pilots.registry import events, lifecycle
+from techport_pilots.registry.deployments import deployments
+from techport_pilots.registry.registry import Registry
 
 NOON = dt.datetime(2026, 3, 10, 12, tzinfo=dt.UTC)
 DAY = dt.timedelta(days=1)

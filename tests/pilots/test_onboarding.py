@@ -5,16 +5,16 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from techport_pilots import mending
-from techport_pilots.books import Books, SetAside
-from techport_pilots.credentials import Credentials, Issued, verify
-from techport_pilots.definition import parse_definition
+from techport_pilots.access.credentials import Credentials, Issued, verify
+from techport_pilots.accounting.ledger import Books, SetAside
+from techport_pilots.accounting.quarantine import Entry
+from techport_pilots.definition.load import parse_definition
+from techport_pilots.devices import remap
+from techport_pilots.devices.onboarding import OWN_TOPICS, USUAL_TOPICS, Newcomer, topic_of, welcome
+from techport_pilots.devices.snippets import snippets
 from techport_pilots.errors import DefinitionError, UnknownPilot
 from techport_pilots.model import FieldMapping, MessageFormat
-from techport_pilots.onboarding import OWN_TOPICS, USUAL_TOPICS, Newcomer, topic_of, welcome
-from techport_pilots.quarantine import Entry
-from techport_pilots.registry import Registry
-from techport_pilots.snippets import snippets
+from techport_pilots.registry.registry import Registry
 
 AIR = """
 id: air
@@ -75,7 +75,7 @@ def test_a_format_comes_with_the_source_that_reads_it(air: Registry, format: Mes
     sources = air.pilot("air").sources
     assert [source.format for source in sources] == ([] if format == "native" else [format])
     if format in OWN_TOPICS and sources:
-        assert mending.matches(sources[0].topic, came.credential.topic)
+        assert remap.matches(sources[0].topic, came.credential.topic)
     again = welcome(air, "air", Newcomer(id="box-2", format=format), "me")
     assert again.credential.topic == topic_of("air", "box-2", format)
     assert air.pilot("air").sources == sources
@@ -106,7 +106,7 @@ def refused(books: Books, registry: Registry, topic: str, field: str) -> Entry:
 def test_a_field_is_given_a_meaning_and_another_and_none(air: Registry, books: Books) -> None:
     entry = refused(books, air, "pilots/air/lamp-1/readings", "temp")
     meaning = FieldMapping(quantity="air_temperature", text=True)
-    version = mending.mend(air, "air", lambda d: mending.with_field(d, entry, "temp", meaning), "me", "a comma")
+    version = remap.mend(air, "air", lambda d: remap.with_field(d, entry, "temp", meaning), "me", "a comma")
     assert (version, air.history("air")[0].why) == (2, "a comma")
     [source] = air.pilot("air").sources
     assert (source.topic, source.fields) == ("pilots/air/+/readings", {"temp": meaning})
@@ -114,35 +114,35 @@ def test_a_field_is_given_a_meaning_and_another_and_none(air: Registry, books: B
     # Refused again: the entry now says what the field is called behind the mapping.
     again = msgspec.structs.replace(entry, field="air_temperature")
     other = FieldMapping(quantity="air_temperature", unit="K")
-    mending.mend(air, "air", lambda d: mending.with_field(d, again, "air_temperature", other), "me", "")
+    remap.mend(air, "air", lambda d: remap.with_field(d, again, "air_temperature", other), "me", "")
     assert air.pilot("air").sources[0].fields == {"temp": other}
 
-    mending.mend(air, "air", lambda d: mending.without_field(d, again, "air_temperature"), "me", "")
+    remap.mend(air, "air", lambda d: remap.without_field(d, again, "air_temperature"), "me", "")
     [source] = air.pilot("air").sources
     assert (source.fields, source.ignore) == ({}, ["temp"])
-    mending.mend(air, "air", lambda d: mending.with_field(d, entry, "temp", meaning), "me", "")
+    remap.mend(air, "air", lambda d: remap.with_field(d, entry, "temp", meaning), "me", "")
     assert air.pilot("air").sources[0].ignore == []
 
 
 def test_what_cannot_be_mended_there_says_so(air: Registry, books: Books) -> None:
     foreign = refused(books, air, "tele/box/SENSOR", "temp")
     meaning = FieldMapping(quantity="air_temperature")
-    assert not mending.mendable(air.pilot("air"), foreign)
+    assert not remap.mendable(air.pilot("air"), foreign)
     with pytest.raises(DefinitionError, match="tele/box/SENSOR"):
-        mending.mend(air, "air", lambda d: mending.with_field(d, foreign, "temp", meaning), "me", "")
+        remap.mend(air, "air", lambda d: remap.with_field(d, foreign, "temp", meaning), "me", "")
     native = msgspec.structs.replace(foreign, topic="pilots/air/lamp-1/readings")
     wrong = FieldMapping(quantity="air_temperatur")
     with pytest.raises(DefinitionError, match="air_temperature"):
-        mending.mend(air, "air", lambda d: mending.with_field(d, native, "temp", wrong), "me", "")
+        remap.mend(air, "air", lambda d: remap.with_field(d, native, "temp", wrong), "me", "")
 
 
 def test_a_range_is_widened_for_one_stream(air: Registry) -> None:
-    mending.mend(air, "air", lambda d: mending.with_range(d, "lamp-1", "pm10", 0, 5000), "me", "beside a quarry")
-    mending.mend(air, "air", lambda d: mending.with_range(d, "lamp-1", "air_temperature", -60, 60), "me", "")
+    remap.mend(air, "air", lambda d: remap.with_range(d, "lamp-1", "pm10", 0, 5000), "me", "beside a quarry")
+    remap.mend(air, "air", lambda d: remap.with_range(d, "lamp-1", "air_temperature", -60, 60), "me", "")
     ranges = {info.stream.quantity: info.range for info in air.streams("air")}
     assert ranges == {"pm10": (0, 5000), "air_temperature": (-60, 60)}
     with pytest.raises(DefinitionError, match="no device"):
-        mending.mend(air, "air", lambda d: mending.with_range(d, "nobody", "pm10", 0, 1), "me", "")
+        remap.mend(air, "air", lambda d: remap.with_range(d, "nobody", "pm10", 0, 1), "me", "")
 
 
 @pytest.mark.parametrize(
@@ -158,4 +158,4 @@ def test_a_range_is_widened_for_one_stream(air: Registry) -> None:
     ],
 )
 def test_topic_filters(wanted: str, topic: str, taken: bool) -> None:
-    assert mending.matches(wanted, topic) is taken
+    assert remap.matches(wanted, topic) is taken

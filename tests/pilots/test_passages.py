@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine, func, select
 
-from techport_pilots.passages import KEPT, MOST_MARKS, Arrival, Passage, Passages
-from techport_pilots.registry import Registry
-from techport_pilots.tables import passages
+from techport_pilots.accounting.commit_log import KEPT, MOST_MARKS, Arrival, Passage, Passages
+from techport_pilots.registry.registry import Registry
+from techport_pilots.registry.tables import passages
 
 NOW = 1_800_000_000_000_000
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import msgspec
 
-from techport_pilots import lifecycle
 from techport_pilots.evaluation import Evaluation
-from techport_pilots.portfolio import portfolio
-from techport_pilots.registry import Registry
-from techport_pilots.report import keep_evaluations
+from techport_pilots.registry import lifecycle
+from techport_pilots.registry.portfolio import portfolio
+from techport_pilots.registry.registry import Registry
+from techport_pilots.reports.build import keep_evaluations
 from tests.pilots import trial
 
 DAY = 24 * trial.HOUR

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from techport_pilots.durations import Duration, interval_micros, parse_duration
 from techport_pilots.model import QuantityDefinition, Text
 from techport_pilots.quantities import Quantity, builtin, lookup
+from techport_pilots.time import Duration, interval_micros, parse_duration
 from techport_pilots.units import is_unit, suggest_unit
 
 ALL = list(builtin())

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from techport_pilots.books import Books, SetAside
-from techport_pilots.quarantine import Count, Quarantine, Where
-from techport_pilots.registry import Registry
+from techport_pilots.accounting.ledger import Books, SetAside
+from techport_pilots.accounting.quarantine import Count, Quarantine, Where
+from techport_pilots.registry.registry import Registry
 
 DAY = 86_400_000_000
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from techport_pilots.definition import parse_definition
+from techport_pilots.definition.load import parse_definition
 from techport_pilots.errors import DefinitionError
 from techport_pilots.model import DeviceDefinition, PilotDefinition, StreamDefinition
 from tests.conftest import ROOT

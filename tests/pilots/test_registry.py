@@ -12,11 +12,11 @@ import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 
-from techport_pilots.database import open_database, reading, writing
 from techport_pilots.errors import RegistryUnavailable, UnknownPilot
 from techport_pilots.model import DeviceDefinition, PilotDefinition, QuantityDefinition, StreamDefinition, Text
-from techport_pilots.registry import Registry
-from techport_pilots.tables import metadata
+from techport_pilots.registry.database import open_database, reading, writing
+from techport_pilots.registry.registry import Registry
+from techport_pilots.registry.tables import metadata
 from techport_storage.model import Stream
 
 

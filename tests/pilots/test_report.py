@@ -13,12 +13,12 @@ from typing import Literal
 import msgspec
 import pytest
 
-from techport_pilots import lifecycle
-from techport_pilots.definition import parse_definition
-from techport_pilots.lifecycle import Change, restore
+from techport_pilots.definition.load import parse_definition
 from techport_pilots.model import Phase
-from techport_pilots.registry import Registry
-from techport_pilots.report import (
+from techport_pilots.registry import lifecycle
+from techport_pilots.registry.lifecycle import Change, restore
+from techport_pilots.registry.registry import Registry
+from techport_pilots.reports.build import (
     Report,
     build_report,
     current_report,
@@ -26,7 +26,7 @@ from techport_pilots.report import (
     keep_evaluations,
     kept_evaluations,
 )
-from techport_pilots.report_page import page
+from techport_pilots.reports.html import page
 from techport_storage.model import Batch, Reading, Selection
 from techport_storage.store import ReadingStore, open_store
 from tests.pilots import trial

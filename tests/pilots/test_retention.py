@@ -9,13 +9,14 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from techport_pilots import lifecycle, retention
-from techport_pilots.account import SetAside, Tally, day_of
-from techport_pilots.audit import audit
-from techport_pilots.books import DeviceDay
-from techport_pilots.closeout import close_pilot
-from techport_pilots.quarantine import Quarantine, Where
-from techport_pilots.registry import Registry
+from techport_pilots.accounting.audit import audit
+from techport_pilots.accounting.ledger import DeviceDay
+from techport_pilots.accounting.quarantine import Quarantine, Where
+from techport_pilots.accounting.tally import SetAside, Tally, day_of
+from techport_pilots.handover import retention
+from techport_pilots.handover.closeout import close_pilot
+from techport_pilots.registry import lifecycle
+from techport_pilots.registry.registry import Registry
 from techport_storage.errors import StoreUnavailable
 from techport_storage.model import Batch, Reading, Selection
 from techport_storage.store import ReadingStore

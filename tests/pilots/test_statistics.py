@@ -7,7 +7,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from techport_pilots.kpi_statistics import energy_mean, lden, mean_direction, summarise, turn
+from techport_pilots.evaluation.statistics import energy_mean, lden, mean_direction, summarise, turn
 from techport_pilots.model import Measure
 
 levels = st.lists(st.floats(0, 120), min_size=1, max_size=50)

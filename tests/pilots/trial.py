@@ -6,10 +6,10 @@ import datetime as dt
 
 import numpy as np
 
-from techport_pilots.books import Books
-from techport_pilots.definition import parse_definition
+from techport_pilots.accounting.ledger import Books
+from techport_pilots.definition.load import parse_definition
 from techport_pilots.model import PilotDefinition
-from techport_pilots.registry import Registry
+from techport_pilots.registry.registry import Registry
 from techport_storage.model import Batch, Stream
 from techport_storage.store import ReadingStore
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from techport_ingest.broker import Mosquitto, MosquittoSettings, find_mosquitto
+from techport_ingest.brokers.mosquitto import Mosquitto, MosquittoSettings, find_mosquitto
 from tests.conftest import unavailable
 
 

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 
 import paho.mqtt.client as mqtt
 
-from techport_ingest.broker import Mosquitto
+from techport_ingest.brokers.mosquitto import Mosquitto
 
 
 @contextmanager

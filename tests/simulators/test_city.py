@@ -10,8 +10,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from techport_ingest.broker import Mosquitto
-from techport_pilots.definition import read_definition
+from techport_ingest.brokers.mosquitto import Mosquitto
+from techport_pilots.definition.load import read_definition
 from techport_simulators.city import Clock, Progress, run_city
 from techport_simulators.demo import definition_path, demo_definitions
 from techport_simulators.devices import micros

@@ -10,7 +10,7 @@ import msgspec
 import numpy as np
 import pytest
 
-from techport_pilots.definition import read_definition
+from techport_pilots.definition.load import read_definition
 from techport_pilots.model import PilotDefinition
 from techport_simulators.demo import DEMO_PILOTS, HISTORY, SINCE, definition_path, demo_in
 from techport_simulators.devices import Device, devices_of, micros

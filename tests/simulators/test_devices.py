@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from techport_pilots.definition import parse_definition, read_definition
+from techport_pilots.definition.load import parse_definition, read_definition
 from techport_pilots.model import PilotDefinition
 from techport_simulators.demo import definition_path, demo_definitions
 from techport_simulators.devices import Device, all_devices, devices_of, iso, micros

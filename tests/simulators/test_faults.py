@@ -11,11 +11,11 @@ import msgspec
 import numpy as np
 import pytest
 
-from techport_ingest.check import Columns
-from techport_ingest.decoders import DECODERS
+from techport_ingest.checking.check import Columns
+from techport_ingest.decoding.formats import DECODERS
 from techport_ingest.message import BadMessage, Message
-from techport_pilots.definition import read_definition
-from techport_pilots.registry import Registry
+from techport_pilots.definition.load import read_definition
+from techport_pilots.registry.registry import Registry
 from techport_simulators.demo import definition_path, demo_definitions
 from techport_simulators.devices import devices_of, micros
 from techport_simulators.faults import EPISODE, Faults, FaultyDevice, Outgoing, bundle, everyday_faults

@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 import numpy as np
 import pytest
 
-from techport_pilots.definition import read_definition
+from techport_pilots.definition.load import read_definition
 from techport_pilots.quantities import lookup
 from techport_simulators import season
 from techport_simulators.chance import Numbers, Steps, key

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from techport_ingest.broker import Mosquitto
+from techport_ingest.brokers.mosquitto import Mosquitto
 from techport_simulators.mapping import Mapping, load_mapping
 from techport_simulators.replay import ReplayError, replay
 from tests.servers.mosquitto import free_port, mosquitto  # noqa: F401 (a fixture)

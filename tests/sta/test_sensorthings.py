@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
-from techport_dashboards.sta.world import RELATIONS
+from techport_dashboards.sta.entities import RELATIONS
 from tests.dashboards.conftest import HOURS, START
 from tests.dashboards.web import HOUR, City
 

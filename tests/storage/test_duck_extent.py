@@ -8,10 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from techport_storage import duck_read
-from techport_storage.duck import DuckStore
-from techport_storage.extent import KnowsExtent
-from techport_storage.model import Batch, Query, Selection, Stream
+from techport_storage.duckdb import read
+from techport_storage.duckdb.store import DuckStore
+from techport_storage.model import Batch, KnowsExtent, Query, Selection, Stream
 
 S = 1_000_000
 A, B = Stream("p", "a", "t"), Stream("p", "b", "t")
@@ -118,7 +117,7 @@ def test_rows_are_found_in_whichever_table_they_are(store: DuckStore, path: Path
 
 def test_a_slow_reader_holds_up_nobody(store: DuckStore, monkeypatch: pytest.MonkeyPatch) -> None:
     """Rows go on being written and sorted in while somebody takes long over an answer, which stays as it was."""
-    monkeypatch.setattr(duck_read, "SLICE", 100)
+    monkeypatch.setattr(read, "SLICE", 100)
     put(store, A, range(2000))
     compact(store)
     with store.read(Query(select=OF_A)) as slow:

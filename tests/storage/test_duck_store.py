@@ -16,9 +16,10 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from techport_storage import duck_file, duck_read
-from techport_storage.duck import DuckStore
-from techport_storage.duck_file import columns_of
+from techport_storage.duckdb import file as duck_file
+from techport_storage.duckdb import read
+from techport_storage.duckdb.file import columns_of
+from techport_storage.duckdb.store import DuckStore
 from techport_storage.errors import StoreBusy, StoreUnavailable
 from techport_storage.model import Batch, Cursor, Every, Query, Selection, Stream
 from techport_storage.store import open_store
@@ -214,7 +215,7 @@ def test_a_reader_of_what_is_erased_reads_to_its_end(
     path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The rows leave the file when the reader has gone, at the latest when the store is opened and written to again."""
-    monkeypatch.setattr(duck_read, "SLICE", 100)
+    monkeypatch.setattr(read, "SLICE", 100)
     monkeypatch.setattr(duck_file, "PATIENCE", 0.1)
     store = open_store(f"duckdb:///{path}")
     store.write(batch([Stream("p", "hemmelig", "t")], 1000))
@@ -357,7 +358,7 @@ def test_slices_of_any_size_make_the_same_answer(
     whole = store.read(query).read_all()
     for size, limit in itertools.product((5, 64), (None, 20)):
         for constant in ("SLICE", "SCANNED", "SMALLEST_SLICE", "MOST_SORTED_HERE"):
-            monkeypatch.setattr(duck_read, constant, size)
+            monkeypatch.setattr(read, constant, size)
         pieces = store.read(Query(**{f: getattr(query, f) for f in query.__struct_fields__} | {"limit": limit}))
         assert pieces.read_all().to_pylist() == whole.slice(0, limit).to_pylist()
     store.close()

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from techport_storage.buckets import format_every, parse_every
 from techport_storage.errors import BadQuery
-from techport_storage.every import format_every, parse_every
 from techport_storage.model import Every
 
 

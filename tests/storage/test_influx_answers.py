@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from techport_storage.errors import StoreUnavailable
-from techport_storage.influx_answers import columns, series
-from techport_storage.influx_query import parse_key
+from techport_storage.influxdb.query import parse_key
+from techport_storage.influxdb.responses import columns, series
 from techport_storage.model import Stream
 
 KINDS = (np.int64, np.float64, np.int64)

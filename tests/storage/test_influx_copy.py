@@ -12,7 +12,7 @@ import pytest
 
 from techport_storage.copy import Copied, CopyDiffers, copy_readings
 from techport_storage.errors import StoreUnavailable
-from techport_storage.influx_backup import backup, restore
+from techport_storage.influxdb.backup import backup, restore
 from techport_storage.model import Batch, Micros, Query, Receipt, Selection, Stream
 from techport_storage.store import ReadingStore, open_store
 from tests.servers.influxd import Influxd, influxd, own_influxd

@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from techport_storage.every import parse_every
+from techport_storage.buckets import parse_every
 from techport_storage.model import AGGREGATES, Aggregate, Batch, Cursor, Query, Selection, Stream
 from techport_storage.store import ReadingStore, open_store
 from tests.servers.influxd import Influxd, influxd

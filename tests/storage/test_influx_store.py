@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from techport_storage.errors import StoreUnavailable
-from techport_storage.influx_http import Address
-from techport_storage.influx_setup import init
+from techport_storage.influxdb.connection import Address
+from techport_storage.influxdb.setup import init
 from techport_storage.model import Batch, Query, Reading, Receipt, Selection, Stream
 from techport_storage.store import ReadingStore, open_store
 from tests.servers.influxd import ORG, Influxd, influxd, own_influxd

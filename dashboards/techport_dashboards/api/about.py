@@ -9,12 +9,12 @@ from fastapi.responses import JSONResponse, StreamingResponse
 from pydantic import BaseModel, Field
 from starlette.concurrency import run_in_threadpool
 
-from techport_dashboards.access import Viewer, allow
 from techport_dashboards.api import examples_here, openapi
 from techport_dashboards.api.schema import Listed, Names, Parameters
-from techport_dashboards.errors import KINDS, Problem
-from techport_dashboards.queries import match
-from techport_dashboards.services import services_of
+from techport_dashboards.dependencies import services_of
+from techport_dashboards.problems import KINDS, Problem
+from techport_dashboards.query.question import match
+from techport_dashboards.viewer import Viewer, allow
 
 router = APIRouter(tags=["about"])
 Allowed = Annotated[Viewer, Depends(allow)]

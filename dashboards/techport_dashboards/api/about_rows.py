@@ -6,9 +6,9 @@ from typing import Any
 
 from fastapi import Request
 
-from techport_dashboards import times
-from techport_dashboards.catalogue import Catalogue
-from techport_storage.every import format_every
+from techport_dashboards.query import times
+from techport_dashboards.query.registry_cache import Catalogue
+from techport_storage.buckets import format_every
 from techport_storage.model import Query
 
 SPDX = "https://spdx.org/licenses/"

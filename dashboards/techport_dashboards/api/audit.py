@@ -7,12 +7,12 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Query, Request
 from starlette.concurrency import run_in_threadpool
 
-from techport_dashboards.access import Viewer, allow
 from techport_dashboards.api.accounts_schema import Audited
 from techport_dashboards.api.schema import Parameters
-from techport_dashboards.errors import Problem
-from techport_dashboards.services import services_of
-from techport_pilots.audit import audit as compare
+from techport_dashboards.dependencies import services_of
+from techport_dashboards.problems import Problem
+from techport_dashboards.viewer import Viewer, allow
+from techport_pilots.accounting.audit import audit as compare
 
 router = APIRouter(tags=["accounting"])
 Allowed = Annotated[Viewer, Depends(allow)]

@@ -8,13 +8,13 @@ from fastapi import APIRouter, Depends, Query, Request
 from pydantic import Field
 from starlette.concurrency import run_in_threadpool
 
-from techport_dashboards import times
-from techport_dashboards.access import Viewer, allow
 from techport_dashboards.api.schema import Choice, CompletenessItem, GapItem, Listed, paged
-from techport_dashboards.errors import Problem
-from techport_dashboards.queries import TIME_EXAMPLE, instant, pick_zone, select
-from techport_dashboards.services import Services, services_of
-from techport_pilots.completeness import Completeness, gaps, stream_completeness
+from techport_dashboards.dependencies import Services, services_of
+from techport_dashboards.problems import Problem
+from techport_dashboards.query import times
+from techport_dashboards.query.question import TIME_EXAMPLE, instant, pick_zone, select
+from techport_dashboards.viewer import Viewer, allow
+from techport_pilots.quality.completeness import Completeness, gaps, stream_completeness
 from techport_storage.model import Micros, Stream
 
 router = APIRouter(tags=["completeness"])

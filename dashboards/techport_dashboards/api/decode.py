@@ -8,13 +8,13 @@ from fastapi import APIRouter, Depends, Request
 from pydantic import BaseModel, Field
 from starlette.concurrency import run_in_threadpool
 
-from techport_dashboards import times
-from techport_dashboards.access import Viewer, allow
 from techport_dashboards.api.describe import find_pilot
 from techport_dashboards.api.matters_schema import Body
-from techport_dashboards.errors import Problem
-from techport_dashboards.services import Services, services_of
-from techport_pilots.explanation import Explanation
+from techport_dashboards.dependencies import Services, services_of
+from techport_dashboards.problems import Problem
+from techport_dashboards.query import times
+from techport_dashboards.viewer import Viewer, allow
+from techport_pilots.devices.explanation import Explanation
 from techport_pilots.model import MessageFormat
 
 router = APIRouter(prefix="/decode", tags=["onboarding"])

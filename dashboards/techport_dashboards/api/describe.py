@@ -9,7 +9,6 @@ import msgspec
 from fastapi import APIRouter, Depends, Request
 from starlette.concurrency import run_in_threadpool
 
-from techport_dashboards.access import Viewer, allow
 from techport_dashboards.api.schema import (
     ChoiceParameters,
     DeviceItem,
@@ -21,15 +20,16 @@ from techport_dashboards.api.schema import (
     StreamItem,
     paged,
 )
-from techport_dashboards.areas import area
-from techport_dashboards.catalogue import Catalogue
-from techport_dashboards.errors import Problem
-from techport_dashboards.names import devices_inside
-from techport_dashboards.queries import select
-from techport_dashboards.services import Services, services_of
+from techport_dashboards.dependencies import Services, services_of
+from techport_dashboards.problems import Problem
+from techport_dashboards.query.areas import area
+from techport_dashboards.query.names import devices_inside
+from techport_dashboards.query.question import select
+from techport_dashboards.query.registry_cache import Catalogue
+from techport_dashboards.viewer import Viewer, allow
 from techport_pilots.model import PilotDefinition, Text
 from techport_pilots.quantities import Quantity, builtin
-from techport_pilots.registry import DeviceInfo, StreamInfo
+from techport_pilots.registry.registry import DeviceInfo, StreamInfo
 from techport_storage.model import Selection, Stream
 
 router = APIRouter()

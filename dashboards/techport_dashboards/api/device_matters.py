@@ -8,18 +8,17 @@ from fastapi import APIRouter, Depends, Query, Request
 from pydantic import Field
 from starlette.concurrency import run_in_threadpool
 
-from techport_dashboards import times
-from techport_dashboards.access import Viewer, allow
 from techport_dashboards.api.accounts_schema import DaySums, Sums, Traced, day
 from techport_dashboards.api.describe import find_pilot
 from techport_dashboards.api.schema import Parameters
-from techport_dashboards.errors import Problem
-from techport_dashboards.queries import instant
-from techport_dashboards.services import services_of
-from techport_pilots.books import Books
-from techport_pilots.registry import Registry
-from techport_pilots.remarks import ignored_by_rule
-from techport_pilots.trace import trace
+from techport_dashboards.dependencies import services_of
+from techport_dashboards.problems import Problem
+from techport_dashboards.query import times
+from techport_dashboards.query.question import instant
+from techport_dashboards.viewer import Viewer, allow
+from techport_pilots.accounting.ledger import Books, ignored_by_rule
+from techport_pilots.accounting.trace import trace
+from techport_pilots.registry.registry import Registry
 
 router = APIRouter(prefix="/pilots/{pilot}", tags=["accounting"])
 Allowed = Annotated[Viewer, Depends(allow)]

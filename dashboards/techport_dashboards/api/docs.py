@@ -8,7 +8,7 @@ from fastapi import APIRouter, Response
 from fastapi.responses import FileResponse, HTMLResponse
 from swagger_ui_bundle import swagger_ui_path
 
-from techport_dashboards.errors import Problem
+from techport_dashboards.problems import Problem
 
 router = APIRouter(prefix="/docs", include_in_schema=False)
 

@@ -9,16 +9,16 @@ from fastapi import APIRouter, Depends, Path, Request
 from pydantic import BaseModel, Field
 from starlette.concurrency import run_in_threadpool
 
-from techport_dashboards import times
-from techport_dashboards.access import Viewer, allow, allow_change
 from techport_dashboards.api.describe import find_pilot, title
 from techport_dashboards.api.schema import EventItem, Listed, PageParameters, paged
-from techport_dashboards.errors import Problem
-from techport_dashboards.queries import instant
-from techport_dashboards.services import Services, services_of
-from techport_pilots import events
-from techport_pilots.kpi_time import micros_of
+from techport_dashboards.dependencies import Services, services_of
+from techport_dashboards.problems import Problem
+from techport_dashboards.query import times
+from techport_dashboards.query.question import instant
+from techport_dashboards.viewer import Viewer, allow, allow_change
 from techport_pilots.model import Event, Exclusion, PilotDefinition, Text
+from techport_pilots.registry import events
+from techport_pilots.time import micros_of
 
 router = APIRouter(prefix="/pilots/{pilot}/events", tags=["pilots"])
 Allowed = Annotated[Viewer, Depends(allow)]

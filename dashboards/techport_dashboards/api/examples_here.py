@@ -8,14 +8,16 @@ from typing import Any
 
 import msgspec
 
-from techport_dashboards import closing, times
-from techport_dashboards.access import Viewer
-from techport_dashboards.catalogue import Catalogue
-from techport_dashboards.services import Services
-from techport_pilots import events, retention
+from techport_dashboards.dependencies import Services
+from techport_dashboards.query import times
+from techport_dashboards.query.registry_cache import Catalogue
+from techport_dashboards.services import lifecycle
+from techport_dashboards.viewer import Viewer
+from techport_pilots.accounting.quarantine import Where
+from techport_pilots.devices.onboarding import UNKNOWN_DEVICE, strangers
+from techport_pilots.handover import retention
 from techport_pilots.model import PilotDefinition
-from techport_pilots.onboarding import UNKNOWN_DEVICE, strangers
-from techport_pilots.quarantine import Where
+from techport_pilots.registry import events
 from techport_storage.model import Selection
 
 
@@ -99,7 +101,7 @@ def _matters(services: Services, viewer: Viewer, pilot: PilotDefinition) -> dict
         found["stranger"] = unknown[0].device
     if added := events.added(registry.engine, pilot.id):
         found["added"] = added[-1].id
-    life = closing.life(services, pilot)
+    life = lifecycle.life(services, pilot)
     if life.packages:
         found["sha256"] = life.packages[0].sha256
     if life.job is not None:

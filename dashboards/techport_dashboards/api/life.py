@@ -10,14 +10,15 @@ from fastapi.responses import FileResponse
 from pydantic import BaseModel, Field
 from starlette.concurrency import run_in_threadpool
 
-from techport_dashboards import closing, times
-from techport_dashboards.access import Viewer, allow, allow_change
 from techport_dashboards.api.describe import find_pilot, title
 from techport_dashboards.api.schema import Parameters
-from techport_dashboards.errors import Problem
-from techport_dashboards.jobs import Job
-from techport_dashboards.services import Services, services_of
-from techport_pilots import retention
+from techport_dashboards.dependencies import Services, services_of
+from techport_dashboards.problems import Problem
+from techport_dashboards.query import times
+from techport_dashboards.services import lifecycle
+from techport_dashboards.services.jobs import Job
+from techport_dashboards.viewer import Viewer, allow, allow_change
+from techport_pilots.handover import retention
 from techport_pilots.model import PilotDefinition
 
 router = APIRouter(tags=["life"])
@@ -59,14 +60,14 @@ class Opening(Parameters):
 async def life(request: Request, viewer: Allowed, pilot: str) -> dict[str, Any]:
     """State, every step and every version of the definition with who, when and why; packages; the date of erasure."""
     services, found = await _pilot(request, viewer, pilot)
-    return plain(await run_in_threadpool(closing.life, services, found))
+    return plain(await run_in_threadpool(lifecycle.life, services, found))
 
 
 @router.get("/pilots/{pilot}/checklist", response_model=list[dict[str, Any]])
 async def checklist(request: Request, viewer: Allowed, pilot: str) -> list[dict[str, Any]]:
     """What to look at before the pilot is closed, and what closing will do. `blocks`: it cannot be closed like this."""
     services, found = await _pilot(request, viewer, pilot)
-    items = await run_in_threadpool(closing.look, services, found)
+    items = await run_in_threadpool(lifecycle.look, services, found)
     return [{**msgspec.to_builtins(item), "text": title(item.text)} for item in items]
 
 
@@ -75,7 +76,7 @@ async def step(request: Request, viewer: MayChange, pilot: str, asked: Step) -> 
     """Start or end the pilot. The answer is the step as it was written down."""
     services, found = await _pilot(request, viewer, pilot)
     who = asked.who or viewer.name
-    return plain(await run_in_threadpool(closing.step, services, found, asked.state, who, asked.why))
+    return plain(await run_in_threadpool(lifecycle.step, services, found, asked.state, who, asked.why))
 
 
 @router.post("/pilots/{pilot}/close", status_code=202, response_model=dict[str, Any])
@@ -83,14 +84,14 @@ async def close(request: Request, viewer: MayChange, pilot: str, asked: Closing)
     """Close the pilot for good and make its package; for a closed one, make the package again. Watch the job."""
     services, found = await _pilot(request, viewer, pilot)
     who = asked.who or viewer.name
-    return plain(await run_in_threadpool(closing.close, services, found, asked.confirm, who, asked.why))
+    return plain(await run_in_threadpool(lifecycle.close, services, found, asked.confirm, who, asked.why))
 
 
 @router.get("/pilots/{pilot}/packages/{sha256}", response_class=FileResponse, responses={200: {"content": ZIP}})
 async def package(request: Request, viewer: Allowed, pilot: str, sha256: str) -> FileResponse:
     """A package, by its SHA-256. /pilots/{pilot}/life lists those there are."""
     services, _ = await _pilot(request, viewer, pilot)
-    path = await run_in_threadpool(closing.package_file, services, pilot, sha256)
+    path = await run_in_threadpool(lifecycle.package_file, services, pilot, sha256)
     return FileResponse(path, headers={"ETag": f'"{sha256}"'}, media_type="application/zip", filename=path.name)
 
 
@@ -99,7 +100,7 @@ async def open_package(request: Request, viewer: MayChange, parameters: Annotate
     """Restore the pilot of a package (a zip, as the body) and work its KPIs out again. Watch the job."""
     _all(viewer)
     services, who = services_of(request), parameters.who or viewer.name
-    return plain(await closing.receive(services, parameters.name, request.stream(), who))
+    return plain(await lifecycle.receive(services, parameters.name, request.stream(), who))
 
 
 @router.get("/retention", response_model=dict[str, Any])
@@ -110,7 +111,7 @@ async def due(request: Request, viewer: Allowed) -> dict[str, Any]:
     erased = await run_in_threadpool(retention.receipts, registry.engine)
     return {
         "due": [plain(one) for one in planned if viewer.may_see(one.pilot)],
-        "erased": [closing.receipt(one) for one in erased if viewer.may_see(one.pilot)],
+        "erased": [lifecycle.receipt(one) for one in erased if viewer.may_see(one.pilot)],
     }
 
 
@@ -118,7 +119,7 @@ async def due(request: Request, viewer: Allowed) -> dict[str, Any]:
 async def forget(request: Request, viewer: MayChange, asked: Forgetting) -> dict[str, Any]:
     """Erase what is due for good, and keep a receipt of each pilot. Watch the job."""
     _all(viewer)
-    return plain(await run_in_threadpool(closing.forget, services_of(request), asked.pilots))
+    return plain(await run_in_threadpool(lifecycle.forget, services_of(request), asked.pilots))
 
 
 @router.get("/jobs/{id}", response_model=dict[str, Any])

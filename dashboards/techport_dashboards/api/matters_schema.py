@@ -8,12 +8,12 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from techport_dashboards.api.schema import Parameters
 from techport_dashboards.api.words import EntryNumber
-from techport_dashboards.times import iso
+from techport_dashboards.query.times import iso
+from techport_pilots.accounting.message_tap import Watched
+from techport_pilots.accounting.quarantine import Entry, Group, Where
+from techport_pilots.accounting.replays import Replay
+from techport_pilots.devices.onboarding import Stranger
 from techport_pilots.model import MessageFormat
-from techport_pilots.onboarding import Stranger
-from techport_pilots.quarantine import Entry, Group, Where
-from techport_pilots.replays import Replay
-from techport_pilots.watching import Watched
 
 
 class Body(BaseModel):

@@ -9,7 +9,6 @@ from fastapi import APIRouter, Depends, Query, Request, Response
 from pydantic import Field
 from starlette.concurrency import run_in_threadpool
 
-from techport_dashboards.access import Viewer, allow, allow_change
 from techport_dashboards.api.describe import find_pilot
 from techport_dashboards.api.matters_schema import (
     AddedDevice,
@@ -21,10 +20,11 @@ from techport_dashboards.api.matters_schema import (
     UnknownDevice,
 )
 from techport_dashboards.api.schema import Parameters
-from techport_dashboards.errors import Problem
-from techport_dashboards.services import Services, services_of
-from techport_pilots.credentials import Credentials
-from techport_pilots.onboarding import (
+from techport_dashboards.dependencies import Services, services_of
+from techport_dashboards.problems import Problem
+from techport_dashboards.viewer import Viewer, allow, allow_change
+from techport_pilots.access.credentials import Credentials
+from techport_pilots.devices.onboarding import (
     TAKES_EFFECT,
     WATCHED_FOR,
     Claimed,
@@ -34,8 +34,8 @@ from techport_pilots.onboarding import (
     strangers,
     welcome,
 )
-from techport_pilots.registry import Registry
-from techport_pilots.snippets import snippets
+from techport_pilots.devices.snippets import snippets
+from techport_pilots.registry.registry import Registry
 
 router = APIRouter(prefix="/pilots/{pilot}", tags=["onboarding"])
 Allowed = Annotated[Viewer, Depends(allow)]

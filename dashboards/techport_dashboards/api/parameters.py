@@ -7,11 +7,11 @@ from typing import Literal
 from pydantic import Field
 
 from techport_dashboards.api.schema import Choice, Names
-from techport_dashboards.errors import Problem
-from techport_dashboards.formats import MEDIA_TYPES
-from techport_dashboards.queries import Question
-from techport_dashboards.shaping import MOST_POINTS, Fill, Order, Shape
-from techport_pilots.durations import interval_micros
+from techport_dashboards.problems import Problem
+from techport_dashboards.query.formats import MEDIA_TYPES
+from techport_dashboards.query.question import Question
+from techport_dashboards.query.shaping import MOST_POINTS, Fill, Order, Shape
+from techport_pilots.time import interval_micros
 
 
 class ReadingsParameters(Choice):

@@ -10,25 +10,16 @@ from fastapi import APIRouter, Depends, Query, Request
 from pydantic import Field
 from starlette.concurrency import run_in_threadpool
 
-from techport_dashboards import times
-from techport_dashboards.access import Viewer, allow
 from techport_dashboards.api.describe import find_pilot, title
-from techport_dashboards.api.schema import (
-    KpiItem,
-    Listed,
-    Page,
-    QuarantineItem,
-    decode,
-    encode,
-    page_size,
-    paged,
-)
-from techport_dashboards.errors import Problem
-from techport_dashboards.queries import TIME_EXAMPLE, instant
-from techport_dashboards.services import Services, services_of
-from techport_pilots.kpi import kpi_value
+from techport_dashboards.api.schema import KpiItem, Listed, Page, QuarantineItem, decode, encode, page_size, paged
+from techport_dashboards.dependencies import Services, services_of
+from techport_dashboards.problems import Problem
+from techport_dashboards.query import times
+from techport_dashboards.query.question import TIME_EXAMPLE, instant
+from techport_dashboards.viewer import Viewer, allow
+from techport_pilots.accounting.quarantine import Entry, Where
+from techport_pilots.evaluation.kpi import kpi_value
 from techport_pilots.model import Kpi, PilotDefinition
-from techport_pilots.quarantine import Entry, Where
 
 router = APIRouter(prefix="/pilots/{pilot}")
 Allowed = Annotated[Viewer, Depends(allow)]

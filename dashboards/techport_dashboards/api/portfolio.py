@@ -8,11 +8,11 @@ from fastapi import APIRouter, Depends, Query, Request
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.concurrency import run_in_threadpool
 
-from techport_dashboards import portfolio
-from techport_dashboards.access import Viewer, allow
 from techport_dashboards.api.schema import Listed, Page, Title, paged
+from techport_dashboards.dependencies import services_of
 from techport_dashboards.pages.portfolio import rows_for
-from techport_dashboards.services import services_of
+from techport_dashboards.services import portfolio
+from techport_dashboards.viewer import Viewer, allow
 
 router = APIRouter(tags=["pilots"])
 

@@ -11,8 +11,6 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Query, Request
 from starlette.concurrency import run_in_threadpool
 
-from techport_dashboards import times
-from techport_dashboards.access import Viewer, allow, allow_change
 from techport_dashboards.api.accounts_schema import RefusedCount
 from techport_dashboards.api.matters_schema import (
     Chosen,
@@ -25,12 +23,14 @@ from techport_dashboards.api.matters_schema import (
     ReplayState,
 )
 from techport_dashboards.api.onboarding import registry_of, who
-from techport_dashboards.errors import Problem
-from techport_dashboards.services import services_of
-from techport_pilots import mending
+from techport_dashboards.dependencies import services_of
+from techport_dashboards.problems import Problem
+from techport_dashboards.query import times
+from techport_dashboards.viewer import Viewer, allow, allow_change
+from techport_pilots.accounting.quarantine import Entry, Where
+from techport_pilots.devices import remap
 from techport_pilots.model import FieldMapping
-from techport_pilots.quarantine import Entry, Where
-from techport_pilots.registry import Registry
+from techport_pilots.registry.registry import Registry
 
 log = logging.getLogger(__name__)
 
@@ -109,12 +109,12 @@ def mend_field(registry: Registry, pilot: str, entry: int, wanted: MendField, vi
         raise Problem("bad-parameter", "Say which field of the message.", parameter="field", example="temp")
     why = wanted.why or f"{key} was refused: {found.reason}"
     if wanted.means == "nothing":
-        version = mending.mend(registry, pilot, lambda d: mending.without_field(d, found, key), who(viewer), why)
+        version = remap.mend(registry, pilot, lambda d: remap.without_field(d, found, key), who(viewer), why)
     else:
         if not wanted.quantity:
             raise Problem("bad-parameter", "Say what it measures.", parameter="quantity", example="air_temperature")
         meaning = FieldMapping(quantity=wanted.quantity, unit=wanted.unit, factor=wanted.factor, text=wanted.text)
-        version = mending.mend(registry, pilot, lambda d: mending.with_field(d, found, key, meaning), who(viewer), why)
+        version = remap.mend(registry, pilot, lambda d: remap.with_field(d, found, key, meaning), who(viewer), why)
     if not wanted.replay:
         return version, None
     alike = Where(pilot=pilot, device=found.device, reason=found.reason, field=found.field or "")

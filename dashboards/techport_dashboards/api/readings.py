@@ -12,8 +12,6 @@ import pyarrow as pa
 from fastapi import APIRouter, Depends, Query, Request, Response
 from starlette.concurrency import run_in_threadpool
 
-from techport_dashboards import editions, formats, rows, times
-from techport_dashboards.access import Viewer, allow
 from techport_dashboards.api.about_rows import about, links
 from techport_dashboards.api.parameters import ReadingsParameters
 from techport_dashboards.api.schema import (
@@ -26,15 +24,17 @@ from techport_dashboards.api.schema import (
     encode,
     page_size,
 )
-from techport_dashboards.catalogue import Catalogue
-from techport_dashboards.costs import Patience, watched
-from techport_dashboards.courtesy import matches
-from techport_dashboards.editions import edition_of
-from techport_dashboards.errors import Problem
-from techport_dashboards.queries import Answer, Resolved, last_key, resolve, run, select
-from techport_dashboards.services import Services, services_of
-from techport_dashboards.shaping import Shape, refuse_large, shaped
-from techport_dashboards.streamed import Streamed
+from techport_dashboards.dependencies import Services, services_of
+from techport_dashboards.problems import Problem
+from techport_dashboards.query import etags, formats, rows, times
+from techport_dashboards.query.etags import edition_of
+from techport_dashboards.query.limits import Patience, watched
+from techport_dashboards.query.question import Answer, Resolved, last_key, resolve, run, select
+from techport_dashboards.query.registry_cache import Catalogue
+from techport_dashboards.query.shaping import Shape, refuse_large, shaped
+from techport_dashboards.query.streaming import Streamed
+from techport_dashboards.viewer import Viewer, allow
+from techport_dashboards.web.rate_limit import matches
 from techport_storage.model import Micros
 from techport_storage.model import Query as StoreQuery
 
@@ -95,7 +95,7 @@ def respond(
     now, catalogue = times.now(), services.catalogues.current()
     resolved = resolve(parameters.question(limit), viewer, catalogue, services.store, settings.zone, now)
     tag = edition_of(resolved.query, services.store, catalogue, format, shape, request.app.version, now)
-    headers = {"Vary": "Accept, Accept-Encoding"} | ({"ETag": tag, **editions.HEADERS} if tag else {})
+    headers = {"Vary": "Accept, Accept-Encoding"} | ({"ETag": tag, **etags.HEADERS} if tag else {})
     if tag and matches(request.headers.get("if-none-match", ""), tag):
         return Response(status_code=304, headers=headers)
     patience = Patience(settings.query_seconds, left)

@@ -21,9 +21,9 @@ from techport_dashboards.api.words import (
     Seconds,
     Unit,
 )
-from techport_dashboards.areas import WITHIN_EXAMPLE
-from techport_dashboards.errors import Problem
-from techport_dashboards.queries import Question
+from techport_dashboards.problems import Problem
+from techport_dashboards.query.areas import WITHIN_EXAMPLE
+from techport_dashboards.query.question import Question
 
 T = TypeVar("T")
 

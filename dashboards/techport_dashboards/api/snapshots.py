@@ -10,17 +10,18 @@ from fastapi import APIRouter, Depends, Request, Response
 from fastapi.responses import FileResponse
 from starlette.concurrency import run_in_threadpool
 
-from techport_dashboards import citing, formats, times
-from techport_dashboards.access import Viewer, allow, allow_change
 from techport_dashboards.api.about_rows import about
 from techport_dashboards.api.parameters import ReadingsParameters
 from techport_dashboards.api.readings import dressing
 from techport_dashboards.api.schema import Listed, PageParameters, SnapshotItem, paged
-from techport_dashboards.errors import Problem
-from techport_dashboards.frozen import NoRoom, Snapshot, Snapshots
-from techport_dashboards.queries import answer
-from techport_dashboards.services import Services, address_of, services_of
-from techport_dashboards.shaping import Shape
+from techport_dashboards.dependencies import Services, address_of, services_of
+from techport_dashboards.problems import Problem
+from techport_dashboards.query import formats, times
+from techport_dashboards.query.question import answer
+from techport_dashboards.query.shaping import Shape
+from techport_dashboards.services import citation
+from techport_dashboards.services.snapshots import NoRoom, Snapshot, Snapshots
+from techport_dashboards.viewer import Viewer, allow, allow_change
 
 router = APIRouter(prefix="/snapshots", tags=["snapshots"])
 Allowed = Annotated[Viewer, Depends(allow)]
@@ -45,7 +46,7 @@ async def listed(request: Request, viewer: Allowed, page: PageParameters) -> dic
     services = services_of(request)
     found = await run_in_threadpool(folder_of(services).all)
     items = [
-        citing.described(snapshot, address_of(request))
+        citation.described(snapshot, address_of(request))
         for snapshot in found
         if all(map(viewer.may_see, snapshot.pilots))
     ]
@@ -57,7 +58,7 @@ async def listed(request: Request, viewer: Allowed, page: PageParameters) -> dic
 @router.get("/{id}", response_model=SnapshotItem)
 async def described(request: Request, viewer: Allowed, id: str) -> dict[str, Any]:
     """One snapshot: the question, the checksum, where the file is, how to cite it."""
-    return citing.described(await run_in_threadpool(find, services_of(request), viewer, id), address_of(request))
+    return citation.described(await run_in_threadpool(find, services_of(request), viewer, id), address_of(request))
 
 
 @router.get(
@@ -119,7 +120,7 @@ def _freeze(
         attribution=[source["attribution"] for source in sources],
         titles=[source["title"] for source in sources],
     )
-    return citing.described(folder.describe(snapshot), base)
+    return citation.described(folder.describe(snapshot), base)
 
 
 def find(services: Services, viewer: Viewer, id: str) -> Snapshot:

@@ -7,11 +7,11 @@ from typing import Any
 
 import pyarrow as pa
 
-from techport_dashboards import times
-from techport_dashboards.catalogue import Catalogue
-from techport_dashboards.errors import Problem
-from techport_dashboards.rows import runs
-from techport_pilots.registry import StreamInfo
+from techport_dashboards.problems import Problem
+from techport_dashboards.query import times
+from techport_dashboards.query.registry_cache import Catalogue
+from techport_dashboards.query.rows import runs
+from techport_pilots.registry.registry import StreamInfo
 from techport_storage.model import Micros, Query, Selection, Stream
 from techport_storage.store import ReadingStore
 

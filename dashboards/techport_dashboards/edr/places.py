@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from techport_dashboards import times
-from techport_dashboards.access import Viewer
 from techport_dashboards.api.describe import find_pilot
-from techport_dashboards.catalogue import Catalogue
 from techport_dashboards.edr.coverage import COVERAGE_JSON, CRS84, GREGORIAN, plain_parameter
-from techport_dashboards.errors import Problem
-from techport_dashboards.holdings import Holding
+from techport_dashboards.problems import Problem
+from techport_dashboards.query import times
+from techport_dashboards.query.registry_cache import Catalogue
+from techport_dashboards.services.dataset_stats import Holding
+from techport_dashboards.viewer import Viewer
 from techport_pilots.model import PilotDefinition
-from techport_pilots.registry import DeviceInfo
+from techport_pilots.registry.registry import DeviceInfo
 
 WKT = 'GEOGCRS["WGS 84 (CRS84)",DATUM["World Geodetic System 1984",ELLIPSOID["WGS 84",6378137,298.257223563]]]'
 KINDS = {"locations": "Devices, by name", "position": "The device nearest to a point", "area": "Devices in a polygon"}

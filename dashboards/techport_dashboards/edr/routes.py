@@ -11,19 +11,19 @@ from pydantic import ConfigDict, Field
 from shapely.errors import ShapelyError
 from starlette.concurrency import run_in_threadpool
 
-from techport_dashboards import times
-from techport_dashboards.access import Viewer, allow
 from techport_dashboards.api.schema import Parameters
-from techport_dashboards.areas import box, distance
+from techport_dashboards.dependencies import Services, services_of
 from techport_dashboards.edr import places
 from techport_dashboards.edr.coverage import COVERAGE_JSON, CRS84, coverages
 from techport_dashboards.edr.places import find_collection, placed, point
-from techport_dashboards.errors import Problem
-from techport_dashboards.names import match
-from techport_dashboards.queries import instant
-from techport_dashboards.services import Services, services_of
+from techport_dashboards.problems import Problem
+from techport_dashboards.query import times
+from techport_dashboards.query.areas import box, distance
+from techport_dashboards.query.names import match
+from techport_dashboards.query.question import instant
+from techport_dashboards.viewer import Viewer, allow
 from techport_pilots.model import PilotDefinition
-from techport_pilots.registry import DeviceInfo
+from techport_pilots.registry.registry import DeviceInfo
 from techport_storage.model import Micros, Selection
 
 router = APIRouter(prefix="/edr", tags=["edr"])

@@ -13,11 +13,11 @@ from typing import Any
 
 import numpy as np
 
-from techport_dashboards import times
-from techport_dashboards.i18n import Language
-from techport_dashboards.pages.lines import Line
-from techport_dashboards.services import Services
-from techport_pilots.registry import StreamInfo
+from techport_dashboards.charts.lines import Line
+from techport_dashboards.dependencies import Services
+from techport_dashboards.query import times
+from techport_dashboards.web.i18n import Language
+from techport_pilots.registry.registry import StreamInfo
 from techport_storage.model import Every, Micros, Stream
 
 CLASSES = ("good", "fair", "moderate", "poor", "very poor", "extremely poor")

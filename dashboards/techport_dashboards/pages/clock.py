@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from techport_dashboards import times
+from techport_dashboards.query import times
 from techport_storage.model import Micros
 
 FIXED_UP_TO: Micros = 8 * times.DAY

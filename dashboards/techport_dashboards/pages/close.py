@@ -9,16 +9,16 @@ from fastapi.responses import RedirectResponse
 from pydantic import Field
 from starlette.concurrency import run_in_threadpool
 
-from techport_dashboards import closing
-from techport_dashboards.access import Viewer, allow, allow_change
 from techport_dashboards.api.describe import find_pilot
 from techport_dashboards.api.schema import Parameters
-from techport_dashboards.errors import Problem
-from techport_dashboards.forms import form_of
-from techport_dashboards.services import Services, services_of
-from techport_dashboards.templating import language_of, render
-from techport_pilots.lifecycle import State
+from techport_dashboards.dependencies import Services, services_of
+from techport_dashboards.problems import Problem
+from techport_dashboards.services import lifecycle
+from techport_dashboards.viewer import Viewer, allow, allow_change
+from techport_dashboards.web.forms import form_of
+from techport_dashboards.web.templating import language_of, render
 from techport_pilots.model import PilotDefinition
+from techport_pilots.registry.lifecycle import State
 
 router = APIRouter()
 
@@ -33,8 +33,8 @@ async def close_page(
 ) -> Response:
     """Where the pilot is in its life and what can be done next; the checklist as of now."""
     services, found = await _pilot(request, viewer, pilot)
-    life = await run_in_threadpool(closing.life, services, found)
-    items = [] if life.state == "closed" else await run_in_threadpool(closing.look, services, found)
+    life = await run_in_threadpool(lifecycle.life, services, found)
+    items = [] if life.state == "closed" else await run_in_threadpool(lifecycle.look, services, found)
     return render(
         request,
         "close.html",
@@ -57,7 +57,7 @@ async def step(request: Request, viewer: Annotated[Viewer, Depends(allow_change)
     to = form.get("state")
     if to not in get_args(State):
         raise Problem("bad-parameter", "{name} is no state.", name=repr(to[:40]), parameter="state", example="running")
-    await run_in_threadpool(closing.step, services, found, cast(State, to), _who(form.get("who")), form.get("why"))
+    await run_in_threadpool(lifecycle.step, services, found, cast(State, to), _who(form.get("who")), form.get("why"))
     return _back(request, pilot)
 
 
@@ -67,7 +67,7 @@ async def close(request: Request, viewer: Annotated[Viewer, Depends(allow_change
     services, found = await _pilot(request, viewer, pilot)
     form = await form_of(request)
     who = _who(form.get("who"))
-    await run_in_threadpool(closing.close, services, found, form.get("confirm"), who, form.get("why"))
+    await run_in_threadpool(lifecycle.close, services, found, form.get("confirm"), who, form.get("why"))
     return _back(request, pilot)
 
 

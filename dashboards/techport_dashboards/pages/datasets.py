@@ -8,18 +8,18 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Request, Response
 from starlette.concurrency import run_in_threadpool
 
-from techport_dashboards import times
-from techport_dashboards.access import Viewer, allow
 from techport_dashboards.api.about_rows import SPDX
-from techport_dashboards.catalog import offered, ways
-from techport_dashboards.catalogue import Catalogue
-from techport_dashboards.holdings import Holding
-from techport_dashboards.i18n import Language
-from techport_dashboards.services import Services, address_of, services_of
-from techport_dashboards.templating import language_of, render
-from techport_pilots.dcat import DESCRIPTION, Distribution, dataset_address, owner
+from techport_dashboards.dcat.routes import offered, ways
+from techport_dashboards.dependencies import Services, address_of, services_of
+from techport_dashboards.query import times
+from techport_dashboards.query.registry_cache import Catalogue
+from techport_dashboards.services.dataset_stats import Holding
+from techport_dashboards.viewer import Viewer, allow
+from techport_dashboards.web.i18n import Language
+from techport_dashboards.web.templating import language_of, render
+from techport_pilots.handover.dcat.build import DESCRIPTION, Distribution, dataset_address, owner
 from techport_pilots.model import PilotDefinition
-from techport_pilots.registry import StreamInfo
+from techport_pilots.registry.registry import StreamInfo
 
 router = APIRouter()
 

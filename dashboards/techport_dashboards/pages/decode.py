@@ -8,16 +8,16 @@ from fastapi import APIRouter, Depends, Query, Request, Response
 from pydantic import Field
 from starlette.concurrency import run_in_threadpool
 
-from techport_dashboards.access import Viewer, allow
 from techport_dashboards.api.decode import LONGEST_MESSAGE, Pasted, explained
 from techport_dashboards.api.schema import Parameters
-from techport_dashboards.errors import Problem
-from techport_dashboards.forms import Form, form_of
+from techport_dashboards.dependencies import services_of
 from techport_dashboards.pages.device_form import FORMATS
-from techport_dashboards.reasons import reason_of
-from techport_dashboards.services import services_of
-from techport_dashboards.templating import language_of, render
-from techport_pilots.explanation import Explanation
+from techport_dashboards.problems import Problem
+from techport_dashboards.services.reasons import reason_of
+from techport_dashboards.viewer import Viewer, allow
+from techport_dashboards.web.forms import Form, form_of
+from techport_dashboards.web.templating import language_of, render
+from techport_pilots.devices.explanation import Explanation
 from techport_pilots.model import MessageFormat
 from techport_pilots.quantities import builtin
 

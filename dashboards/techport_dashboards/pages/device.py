@@ -9,8 +9,7 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Query, Request, Response
 from starlette.concurrency import run_in_threadpool
 
-from techport_dashboards import times
-from techport_dashboards.access import Viewer, allow
+from techport_dashboards.dependencies import Services, services_of
 from techport_dashboards.pages.air_quality import rated
 from techport_dashboards.pages.limit_values import LimitValue, limit_of
 from techport_dashboards.pages.pilot import (
@@ -22,17 +21,17 @@ from techport_dashboards.pages.pilot import (
     pilot_now,
     range_values,
 )
-from techport_dashboards.services import Services, services_of
-from techport_dashboards.state import DeviceNow
-from techport_dashboards.templating import language_of, render
-from techport_pilots.account import Event as DeviceEvent
-from techport_pilots.books import DeviceDay, Tally
-from techport_pilots.deployments import Deployment, deployments
-from techport_pilots.kpi_time import micros_of
+from techport_dashboards.query import times
+from techport_dashboards.services.device_status import DeviceNow
+from techport_dashboards.viewer import Viewer, allow
+from techport_dashboards.web.templating import language_of, render
+from techport_pilots.accounting.ledger import DeviceDay, Tally, events_of, ignored_by_rule
+from techport_pilots.accounting.message_tap import Watched
+from techport_pilots.accounting.quarantine import Entry, Where
+from techport_pilots.accounting.tally import Event as DeviceEvent
 from techport_pilots.model import Event, PilotDefinition
-from techport_pilots.quarantine import Entry, Where
-from techport_pilots.remarks import events_of, ignored_by_rule
-from techport_pilots.watching import Watched
+from techport_pilots.registry.deployments import Deployment, deployments
+from techport_pilots.time import micros_of
 from techport_storage.model import Micros
 
 router = APIRouter()

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import cast, get_args
 
-from techport_dashboards.errors import Problem
-from techport_dashboards.forms import Form
+from techport_dashboards.problems import Problem
+from techport_dashboards.web.forms import Form
+from techport_pilots.devices.onboarding import Newcomer
 from techport_pilots.model import MessageFormat, PilotDefinition
-from techport_pilots.onboarding import Newcomer
 from techport_pilots.quantities import Quantity, vocabulary_of
 
 INTERVALS = ("PT10S", "PT1M", "PT5M", "PT10M", "PT15M", "PT30M", "PT1H", "P1D")

@@ -11,17 +11,17 @@ from urllib.parse import urlencode
 from fastapi import APIRouter, Depends, Query, Request, Response
 from pydantic import Field
 
-from techport_dashboards.access import Viewer, allow
 from techport_dashboards.api.describe import find_pilot
 from techport_dashboards.api.schema import Parameters
-from techport_dashboards.errors import Problem
-from techport_dashboards.i18n import Language
-from techport_dashboards.middleware import content_policy
-from techport_dashboards.services import address_of, services_of
-from techport_dashboards.templating import language_of, render
-from techport_pilots.dcat import shareable
+from techport_dashboards.dependencies import address_of, services_of
+from techport_dashboards.problems import Problem
+from techport_dashboards.viewer import Viewer, allow
+from techport_dashboards.web.i18n import Language
+from techport_dashboards.web.middleware import content_policy
+from techport_dashboards.web.templating import language_of, render
+from techport_pilots.handover.dcat.build import shareable
 from techport_pilots.model import PilotDefinition, Text
-from techport_pilots.registry import StreamInfo
+from techport_pilots.registry.registry import StreamInfo
 
 router = APIRouter()
 

@@ -14,26 +14,18 @@ from numpy.typing import NDArray
 from pydantic import Field
 from starlette.concurrency import run_in_threadpool
 
-from techport_dashboards import times
-from techport_dashboards.access import Viewer, allow
 from techport_dashboards.api.describe import find_pilot
-from techport_dashboards.catalogue import Catalogue
-from techport_dashboards.errors import Problem
-from techport_dashboards.pages import figures, roses
+from techport_dashboards.charts import figures, rose
+from techport_dashboards.charts.lines import PRESENTATIONS
+from techport_dashboards.dependencies import Services, services_of
 from techport_dashboards.pages.clock import Clock
-from techport_dashboards.pages.lines import PRESENTATIONS
-from techport_dashboards.pages.pilot import (
-    PageParameters,
-    Panel,
-    first_charts,
-    newest,
-    panels,
-    pilot_now,
-    range_values,
-)
-from techport_dashboards.queries import Question, answer
-from techport_dashboards.services import Services, services_of
-from techport_dashboards.templating import language_of, render
+from techport_dashboards.pages.pilot import PageParameters, Panel, first_charts, newest, panels, pilot_now, range_values
+from techport_dashboards.problems import Problem
+from techport_dashboards.query import times
+from techport_dashboards.query.question import Question, answer
+from techport_dashboards.query.registry_cache import Catalogue
+from techport_dashboards.viewer import Viewer, allow
+from techport_dashboards.web.templating import language_of, render
 from techport_pilots.model import PilotDefinition
 from techport_storage.model import Micros
 
@@ -156,13 +148,13 @@ def _figure(
             return rests | {"without_wind": True}
         wind = _column(services, viewer, catalogue, pilot, DIRECTION, (), every, values)
         direction, value = _at_the_time(wind, column)
-        bounds = roses.WIND_CLASSES if quantity == SPEED else roses.classes_of(value)
+        bounds = rose.WIND_CLASSES if quantity == SPEED else rose.classes_of(value)
         speed = None
         if quantity != SPEED and _measured(catalogue, pilot, SPEED):
             fast = _column(services, viewer, catalogue, pilot, SPEED, (), every, values)
-            speed = roses.stacked(*_at_the_time(wind, fast), roses.WIND_CLASSES)
+            speed = rose.stacked(*_at_the_time(wind, fast), rose.WIND_CLASSES)
         return rests | {
-            "rose": figures.rose(direction, value), "stacked": roses.stacked(direction, value, bounds), "speed": speed,
+            "rose": figures.rose(direction, value), "stacked": rose.stacked(direction, value, bounds), "speed": speed,
         }  # fmt: skip
     assert other is not None
     second = _column(services, viewer, catalogue, pilot, other, devices, every, values)

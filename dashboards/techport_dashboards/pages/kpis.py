@@ -9,13 +9,13 @@ from fastapi import APIRouter, Depends, Query, Request, Response
 from pydantic import Field
 from starlette.concurrency import run_in_threadpool
 
-from techport_dashboards.access import Viewer, allow
 from techport_dashboards.api.describe import find_pilot
 from techport_dashboards.api.schema import Parameters
-from techport_dashboards.i18n import Language
+from techport_dashboards.dependencies import Services, services_of
 from techport_dashboards.pages.air_quality import Rated, rate
-from techport_dashboards.services import Services, services_of
-from techport_dashboards.templating import language_of, render
+from techport_dashboards.viewer import Viewer, allow
+from techport_dashboards.web.i18n import Language
+from techport_dashboards.web.templating import language_of, render
 from techport_pilots.evaluation import Evaluation, Interval
 from techport_pilots.model import Kpi, PilotDefinition
 from techport_pilots.quantities import Vocabulary, vocabulary_of

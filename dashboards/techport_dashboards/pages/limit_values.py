@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from techport_pilots.limits import built_ins
+from techport_pilots.definition.limits import built_ins
 from techport_pilots.model import Kpi, PilotDefinition, Text
 
 _PREFERRED = ("eu2024", "t1442-road-yellow", "en16798-co2", "en16798-warm")

@@ -12,28 +12,28 @@ from fastapi.responses import RedirectResponse
 from pydantic import Field
 from starlette.concurrency import run_in_threadpool
 
-from techport_dashboards import times
-from techport_dashboards.access import Viewer, allow, allow_change
 from techport_dashboards.api.describe import find_pilot
 from techport_dashboards.api.onboarding import SECRET, admit, claim_known, who
 from techport_dashboards.api.quarantine import settled
 from techport_dashboards.api.schema import Parameters
-from techport_dashboards.errors import Problem
-from techport_dashboards.forms import Form, form_of
+from techport_dashboards.dependencies import Services, services_of
 from techport_dashboards.pages.device_form import FORMATS, INTERVALS, newcomer_of, quantities
-from techport_dashboards.raw import raw
-from techport_dashboards.reasons import reason_of
-from techport_dashboards.services import Services, services_of
+from techport_dashboards.problems import Problem
+from techport_dashboards.query import times
+from techport_dashboards.services.reasons import reason_of
 from techport_dashboards.settings import BrokerPlace
-from techport_dashboards.templating import language_of, render
-from techport_pilots.credentials import Credentials
-from techport_pilots.durations import interval_micros
+from techport_dashboards.viewer import Viewer, allow, allow_change
+from techport_dashboards.web.forms import Form, form_of
+from techport_dashboards.web.payload import raw
+from techport_dashboards.web.templating import language_of, render
+from techport_pilots.access.credentials import Credentials
+from techport_pilots.devices.onboarding import TAKES_EFFECT, USUAL_TOPICS, WATCHED_FOR, Welcome, as_id, strangers
+from techport_pilots.devices.remap import mend, with_range
+from techport_pilots.devices.snippets import Snippet, snippets
 from techport_pilots.errors import DefinitionError
-from techport_pilots.mending import mend, with_range
 from techport_pilots.model import PilotDefinition
-from techport_pilots.onboarding import TAKES_EFFECT, USUAL_TOPICS, WATCHED_FOR, Welcome, as_id, strangers
-from techport_pilots.registry import Registry
-from techport_pilots.snippets import Snippet, snippets
+from techport_pilots.registry.registry import Registry
+from techport_pilots.time import interval_micros
 
 router = APIRouter()
 Allowed = Annotated[Viewer, Depends(allow)]

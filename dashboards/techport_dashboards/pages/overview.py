@@ -8,16 +8,16 @@ from fastapi import APIRouter, Depends, Query, Request, Response
 from pydantic import Field
 from starlette.concurrency import run_in_threadpool
 
-from techport_dashboards import state, times
-from techport_dashboards.access import Viewer, allow
 from techport_dashboards.api.schema import Parameters
-from techport_dashboards.basemap import load
-from techport_dashboards.maps import draw
+from techport_dashboards.charts.map import draw, load
+from techport_dashboards.dependencies import Services, services_of
 from techport_dashboards.pages import wall
 from techport_dashboards.pages.air_quality import rated
-from techport_dashboards.services import Services, services_of
-from techport_dashboards.state import PilotNow, State
-from techport_dashboards.templating import language_of, render
+from techport_dashboards.query import times
+from techport_dashboards.services import device_status
+from techport_dashboards.services.device_status import PilotNow, State
+from techport_dashboards.viewer import Viewer, allow
+from techport_dashboards.web.templating import language_of, render
 from techport_storage.model import Micros, Selection
 
 router = APIRouter()
@@ -36,7 +36,7 @@ async def overview(
     """Every pilot that the viewer may see."""
     services = services_of(request)
     now = times.now()
-    pilots = state.most_troubled_first(await run_in_threadpool(_survey, services, viewer, now))
+    pilots = device_status.most_troubled_first(await run_in_threadpool(_survey, services, viewer, now))
     devices = [device for pilot in pilots for device in pilot.devices]
     running = [device for device in devices if device.state is not State.ENDED]
     language = language_of(request)
@@ -50,7 +50,7 @@ async def overview(
         alive=sum(device.state is State.LIVE for device in running),
         running=len(running),
         seen=max((pilot.seen for pilot in pilots if pilot.seen), default=None),
-        attention=state.worst_first(pilots),
+        attention=device_status.worst_first(pilots),
         wall_next=wall.following(services, viewer, None) if parameters.cycle else None,
         air=air,
         map=draw(
@@ -66,4 +66,4 @@ def _survey(services: Services, viewer: Viewer, now: Micros) -> list[PilotNow]:
     catalogue = services.catalogues.current()
     pilots = [pilot for pilot in catalogue.pilots.values() if viewer.may_see(pilot.id)]
     latest = services.store.latest(Selection(pilots=tuple(pilot.id for pilot in pilots)))
-    return state.survey(catalogue, latest, pilots, now)
+    return device_status.survey(catalogue, latest, pilots, now)

@@ -13,25 +13,25 @@ from fastapi import APIRouter, Depends, Query, Request, Response
 from pydantic import Field
 from starlette.concurrency import run_in_threadpool
 
-from techport_dashboards import times
-from techport_dashboards.access import Viewer, allow
 from techport_dashboards.api.describe import find_pilot
 from techport_dashboards.api.schema import Parameters
-from techport_dashboards.catalogue import Catalogue
-from techport_dashboards.errors import Problem
-from techport_dashboards.pages import phase_figures as figures
+from techport_dashboards.charts import distribution as figures
+from techport_dashboards.charts.distribution import Group
+from techport_dashboards.charts.lines import PRESENTATIONS, Presentation
+from techport_dashboards.dependencies import Services, services_of
 from techport_dashboards.pages.kpis import card_of
-from techport_dashboards.pages.lines import PRESENTATIONS, Presentation
-from techport_dashboards.pages.phase_figures import Group
-from techport_dashboards.queries import Question, answer
-from techport_dashboards.services import Services, services_of
-from techport_dashboards.templating import language_of, render
-from techport_pilots.evaluation.reasons import adjusted_for
-from techport_pilots.kpi import streams_of
-from techport_pilots.kpi_slots import COVER
-from techport_pilots.kpi_time import local, micros_of, wanted
+from techport_dashboards.problems import Problem
+from techport_dashboards.query import times
+from techport_dashboards.query.question import Question, answer
+from techport_dashboards.query.registry_cache import Catalogue
+from techport_dashboards.viewer import Viewer, allow
+from techport_dashboards.web.templating import language_of, render
+from techport_pilots.evaluation.kpi import streams_of
+from techport_pilots.evaluation.messages import adjusted_for
+from techport_pilots.evaluation.samples import COVER
 from techport_pilots.model import Kpi, Phase, PilotDefinition
 from techport_pilots.quantities import vocabulary_of
+from techport_pilots.time import local, micros_of, wanted
 from techport_storage.model import Micros, Stream
 
 router = APIRouter()

@@ -13,24 +13,25 @@ from fastapi import APIRouter, Depends, Query, Request, Response
 from pydantic import Field
 from starlette.concurrency import run_in_threadpool
 
-from techport_dashboards import state, times
-from techport_dashboards.access import Viewer, allow
 from techport_dashboards.api.describe import find_pilot
 from techport_dashboards.api.schema import Parameters
-from techport_dashboards.basemap import load
-from techport_dashboards.catalogue import Catalogue
-from techport_dashboards.errors import Problem
-from techport_dashboards.maps import BESIDE, draw
-from techport_dashboards.pages import air_quality, device_table, embed, series, wall
-from techport_dashboards.pages.overlay import AGAINST
-from techport_dashboards.pages.timeline import timeline
-from techport_dashboards.services import Services, services_of
-from techport_dashboards.state import DeviceNow, PilotNow
-from techport_dashboards.templating import language_of, render
+from techport_dashboards.charts import series
+from techport_dashboards.charts.map import BESIDE, draw, load
+from techport_dashboards.charts.overlay import AGAINST
+from techport_dashboards.charts.timeline import timeline
+from techport_dashboards.dependencies import Services, services_of
+from techport_dashboards.pages import air_quality, device_table, embed, wall
+from techport_dashboards.problems import Problem
+from techport_dashboards.query import times
+from techport_dashboards.query.registry_cache import Catalogue
+from techport_dashboards.services import device_status
+from techport_dashboards.services.device_status import DeviceNow, PilotNow
+from techport_dashboards.viewer import Viewer, allow
+from techport_dashboards.web.templating import language_of, render
+from techport_pilots.accounting.quarantine import Where
+from techport_pilots.devices.onboarding import strangers
 from techport_pilots.model import PilotDefinition, Text
-from techport_pilots.onboarding import strangers
-from techport_pilots.quarantine import Where
-from techport_pilots.registry import Registry, StreamInfo
+from techport_pilots.registry.registry import Registry, StreamInfo
 from techport_storage.model import Micros, Selection
 
 router = APIRouter()
@@ -121,7 +122,7 @@ async def pilot_page(
         first=first_charts(request, here.pilot, shown, values),
         timeline=timeline(here.pilot, now),
         stage=await run_in_threadpool(services.catalogues.registry.state, pilot),
-        attention=state.worst_first([here]),
+        attention=device_status.worst_first([here]),
         wall_next=wall.following(services, viewer, here.pilot.id) if parameters.cycle else None,
         **await run_in_threadpool(_waiting, services.catalogues.registry, pilot),
         **values,
@@ -163,13 +164,13 @@ def pilot_now(services: Services, viewer: Viewer, pilot: str, now: Micros) -> tu
     catalogue: Catalogue = services.catalogues.current()
     found = find_pilot(catalogue, viewer, pilot)
     latest = services.store.latest(Selection(pilots=(pilot,)))
-    (here,) = state.survey(catalogue, latest, [found], now)
+    (here,) = device_status.survey(catalogue, latest, [found], now)
     return here, [stream.view for device in here.devices for stream in device.streams]
 
 
 def panels(pilot: PilotDefinition, infos: list[StreamInfo]) -> list[Panel]:
     """One panel a quantity; what the pilot is about first, the devices' own health and what is not described last."""
-    ranks = state.ranks_of(pilot)
+    ranks = device_status.ranks_of(pilot)
     found: dict[str, Panel] = {}
     for info in infos:
         quantity = info.stream.quantity

@@ -9,11 +9,12 @@ from fastapi import APIRouter, Depends, Query, Request, Response
 from pydantic import Field
 from starlette.concurrency import run_in_threadpool
 
-from techport_dashboards import portfolio, times
-from techport_dashboards.access import Viewer, allow
 from techport_dashboards.api.schema import Parameters
-from techport_dashboards.services import Services, services_of
-from techport_dashboards.templating import language_of, render
+from techport_dashboards.dependencies import Services, services_of
+from techport_dashboards.query import times
+from techport_dashboards.services import portfolio
+from techport_dashboards.viewer import Viewer, allow
+from techport_dashboards.web.templating import language_of, render
 from techport_storage.model import Selection
 
 router = APIRouter()

@@ -16,25 +16,24 @@ from fastapi import APIRouter, Depends, Query, Request, Response
 from pydantic import Field
 from starlette.concurrency import run_in_threadpool
 
-from techport_dashboards import times
-from techport_dashboards.access import Viewer, allow
 from techport_dashboards.api.schema import Parameters
-from techport_dashboards.basemap import load
-from techport_dashboards.errors import Problem
-from techport_dashboards.maps import Outline, outline
+from techport_dashboards.charts.distribution import Days, Floats, Ints, days
+from techport_dashboards.charts.lines import PRESENTATIONS
+from techport_dashboards.charts.map import Outline, load, outline
+from techport_dashboards.charts.timeline import timeline
+from techport_dashboards.dependencies import Services, address_of, services_of
 from techport_dashboards.pages.kpis import card_of
-from techport_dashboards.pages.lines import PRESENTATIONS
-from techport_dashboards.pages.phase_figures import Days, Floats, Ints, days
 from techport_dashboards.pages.pilot import pilot_now
-from techport_dashboards.pages.timeline import timeline
-from techport_dashboards.queries import Question, answer
-from techport_dashboards.services import Services, address_of, services_of
-from techport_dashboards.state import PilotNow, State
-from techport_dashboards.templating import language_of, render
-from techport_pilots.dcat import shareable
-from techport_pilots.kpi_time import micros_of
+from techport_dashboards.problems import Problem
+from techport_dashboards.query import times
+from techport_dashboards.query.question import Question, answer
+from techport_dashboards.services.device_status import PilotNow, State
+from techport_dashboards.viewer import Viewer, allow
+from techport_dashboards.web.templating import language_of, render
+from techport_pilots.handover.dcat.build import shareable
 from techport_pilots.model import PilotDefinition, Position
 from techport_pilots.quantities import Quantity, vocabulary_of
+from techport_pilots.time import micros_of
 from techport_storage.model import Micros
 
 router = APIRouter(prefix="/p")

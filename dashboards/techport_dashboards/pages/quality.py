@@ -12,18 +12,18 @@ from numpy.typing import NDArray
 from pydantic import Field
 from starlette.concurrency import run_in_threadpool
 
-from techport_dashboards import times
-from techport_dashboards.access import Viewer, allow
 from techport_dashboards.api.describe import find_pilot
 from techport_dashboards.api.schema import Parameters
-from techport_dashboards.catalogue import Catalogue
-from techport_dashboards.errors import Problem
+from techport_dashboards.dependencies import Services, services_of
 from techport_dashboards.pages.quality_flags import Flagged, flags_of
-from techport_dashboards.services import Services, services_of
-from techport_dashboards.templating import language_of, render
-from techport_pilots.completeness import Gap, gaps, pilot_intervals
+from techport_dashboards.problems import Problem
+from techport_dashboards.query import times
+from techport_dashboards.query.registry_cache import Catalogue
+from techport_dashboards.viewer import Viewer, allow
+from techport_dashboards.web.templating import language_of, render
 from techport_pilots.model import PilotDefinition
-from techport_pilots.registry import DeviceInfo, StreamInfo
+from techport_pilots.quality.completeness import Gap, gaps, pilot_intervals
+from techport_pilots.registry.registry import DeviceInfo, StreamInfo
 from techport_storage.model import Every, Micros, Selection, Stream
 from techport_storage.model import Query as StoreQuery
 

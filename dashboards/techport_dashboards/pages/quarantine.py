@@ -11,24 +11,24 @@ from fastapi.responses import RedirectResponse
 from pydantic import Field
 from starlette.concurrency import run_in_threadpool
 
-from techport_dashboards import times
-from techport_dashboards.access import Viewer, allow, allow_change
 from techport_dashboards.api.describe import find_pilot
 from techport_dashboards.api.matters_schema import MendField, QuarantineFilter
 from techport_dashboards.api.onboarding import SECRET, who
 from techport_dashboards.api.quarantine import let_go, mend_field, settled, where_of
-from techport_dashboards.errors import Problem
-from techport_dashboards.forms import Form, form_of
-from techport_dashboards.raw import raw
-from techport_dashboards.reasons import ABOUT_MEANING, reason_of
-from techport_dashboards.services import Services, services_of
-from techport_dashboards.templating import language_of, render
-from techport_pilots.mending import mendable
+from techport_dashboards.dependencies import Services, services_of
+from techport_dashboards.problems import Problem
+from techport_dashboards.query import times
+from techport_dashboards.services.reasons import ABOUT_MEANING, reason_of
+from techport_dashboards.viewer import Viewer, allow, allow_change
+from techport_dashboards.web.forms import Form, form_of
+from techport_dashboards.web.payload import raw
+from techport_dashboards.web.templating import language_of, render
+from techport_pilots.accounting.quarantine import Count, Group, Where
+from techport_pilots.devices.onboarding import UNKNOWN_DEVICE, as_id
+from techport_pilots.devices.remap import mendable
 from techport_pilots.model import PilotDefinition
-from techport_pilots.onboarding import UNKNOWN_DEVICE, as_id
 from techport_pilots.quantities import vocabulary_of
-from techport_pilots.quarantine import Count, Group, Where
-from techport_pilots.registry import Registry
+from techport_pilots.registry.registry import Registry
 from techport_storage.model import Micros
 
 router = APIRouter()

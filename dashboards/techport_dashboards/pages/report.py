@@ -8,11 +8,11 @@ from fastapi import APIRouter, Depends, Query, Request, Response
 from pydantic import Field
 from starlette.concurrency import run_in_threadpool
 
-from techport_dashboards.access import Viewer, allow
 from techport_dashboards.api.describe import find_pilot
 from techport_dashboards.api.schema import Parameters
-from techport_dashboards.services import services_of
-from techport_dashboards.templating import language_of
+from techport_dashboards.dependencies import services_of
+from techport_dashboards.viewer import Viewer, allow
+from techport_dashboards.web.templating import language_of
 
 router = APIRouter()
 

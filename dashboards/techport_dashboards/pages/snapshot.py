@@ -8,14 +8,14 @@ from urllib.parse import urlencode
 from fastapi import APIRouter, Depends, Request, Response
 from starlette.concurrency import run_in_threadpool
 
-from techport_dashboards import citing
-from techport_dashboards.access import Viewer, allow
 from techport_dashboards.api.about_rows import SPDX
 from techport_dashboards.api.snapshots import find
-from techport_dashboards.frozen import Snapshot
-from techport_dashboards.i18n import Language
-from techport_dashboards.services import address_of, services_of
-from techport_dashboards.templating import language_of, render
+from techport_dashboards.dependencies import address_of, services_of
+from techport_dashboards.services import citation
+from techport_dashboards.services.snapshots import Snapshot
+from techport_dashboards.viewer import Viewer, allow
+from techport_dashboards.web.i18n import Language
+from techport_dashboards.web.templating import language_of, render
 
 router = APIRouter()
 
@@ -30,10 +30,10 @@ async def page(request: Request, viewer: Annotated[Viewer, Depends(allow)], id: 
         "snapshot.html",
         language,
         snapshot=found,
-        facts=citing.described(found, base),
-        citation=citing.citation(found, base, language),
-        bibtex=citing.bibtex(found, base),
-        span=citing.span(found, language),
+        facts=citation.described(found, base),
+        citation=citation.citation(found, base, language),
+        bibtex=citation.bibtex(found, base),
+        span=citation.span(found, language),
         asked=_asked(found),
         licences=[(name, f"{SPDX}{name}.html" if " " not in name else "") for name in found.licences],
         size=_size(found.bytes, language),

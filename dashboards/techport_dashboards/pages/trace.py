@@ -8,16 +8,16 @@ from fastapi import APIRouter, Depends, Query, Request, Response
 from pydantic import Field
 from starlette.concurrency import run_in_threadpool
 
-from techport_dashboards import times
-from techport_dashboards.access import Viewer, allow
 from techport_dashboards.api.describe import find_pilot
 from techport_dashboards.api.schema import Parameters
-from techport_dashboards.errors import Problem
-from techport_dashboards.raw import raw
-from techport_dashboards.reasons import reason_of
-from techport_dashboards.services import services_of
-from techport_dashboards.templating import language_of, render
-from techport_pilots.trace import trace
+from techport_dashboards.dependencies import services_of
+from techport_dashboards.problems import Problem
+from techport_dashboards.query import times
+from techport_dashboards.services.reasons import reason_of
+from techport_dashboards.viewer import Viewer, allow
+from techport_dashboards.web.payload import raw
+from techport_dashboards.web.templating import language_of, render
+from techport_pilots.accounting.trace import trace
 from techport_storage.model import Stream
 
 router = APIRouter()

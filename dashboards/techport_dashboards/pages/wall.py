@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from techport_dashboards import times
-from techport_dashboards.access import Viewer
-from techport_dashboards.services import Services
-from techport_pilots.kpi_time import micros_of
+from techport_dashboards.dependencies import Services
+from techport_dashboards.query import times
+from techport_dashboards.viewer import Viewer
+from techport_pilots.time import micros_of
 
 
 def following(services: Services, viewer: Viewer, pilot: str | None) -> str:

@@ -8,13 +8,13 @@ from urllib.parse import quote, urlencode
 
 import msgspec
 
-from techport_dashboards import times
-from techport_dashboards.cursors import decode_cursor, encode_cursor
+from techport_dashboards.query import times
+from techport_dashboards.query.cursors import decode_cursor, encode_cursor
 from techport_dashboards.sta import observations
+from techport_dashboards.sta.entities import PROPERTIES, RELATIONS, Entity, World
 from techport_dashboards.sta.filters import Resolve, evaluate, holds
 from techport_dashboards.sta.observations import Row, sort_key
 from techport_dashboards.sta.options import Options
-from techport_dashboards.sta.world import PROPERTIES, RELATIONS, Entity, World
 from techport_storage.model import Cursor, Stream
 from techport_storage.store import ReadingStore
 

@@ -17,8 +17,8 @@ from odata_query import ast, exceptions, grammar
 from shapely.errors import ShapelyError
 from shapely.geometry import shape
 
-from techport_dashboards.areas import distance
-from techport_dashboards.errors import Problem
+from techport_dashboards.problems import Problem
+from techport_dashboards.query.areas import distance
 
 Resolve = Callable[[str], Any]
 """What a name means for the entity at hand. Raises KeyError for one that it does not have."""

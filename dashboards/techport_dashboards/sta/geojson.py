@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from techport_dashboards.sta.world import World
+from techport_dashboards.sta.entities import World
 
 _PLACES = {"Locations": "location", "FeaturesOfInterest": "feature", "Datastreams": "observedArea"}
 

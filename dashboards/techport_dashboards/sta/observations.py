@@ -16,12 +16,12 @@ import numpy as np
 import pyarrow as pa
 from odata_query import ast
 
-from techport_dashboards import times
-from techport_dashboards.errors import Problem
-from techport_dashboards.rows import runs
+from techport_dashboards.problems import Problem
+from techport_dashboards.query import times
+from techport_dashboards.query.rows import runs
+from techport_dashboards.sta.entities import World
 from techport_dashboards.sta.filters import Resolve, conjuncts, evaluate, holds, names_in
 from techport_dashboards.sta.options import Options
-from techport_dashboards.sta.world import World
 from techport_storage.model import Cursor, Every, Micros, Query, Selection, Stream
 from techport_storage.store import ReadingStore
 

@@ -7,9 +7,9 @@ from typing import Any, Literal
 
 import msgspec
 
-from techport_dashboards.errors import Problem
+from techport_dashboards.problems import Problem
+from techport_dashboards.sta.entities import PROPERTIES, RELATIONS
 from techport_dashboards.sta.filters import parse
-from techport_dashboards.sta.world import PROPERTIES, RELATIONS
 
 DEFAULT_TOP, MOST_TOP = 100, 10_000
 MOST_DEPTH = 5

@@ -9,15 +9,15 @@ from urllib.parse import unquote
 from fastapi import APIRouter, Depends, Request, Response
 from starlette.concurrency import run_in_threadpool
 
-from techport_dashboards.access import Viewer, allow
-from techport_dashboards.errors import Problem
-from techport_dashboards.services import Services, services_of
+from techport_dashboards.dependencies import Services, services_of
+from techport_dashboards.problems import Problem
 from techport_dashboards.sta import observations
 from techport_dashboards.sta.answers import Answers, as_json
+from techport_dashboards.sta.entities import PROPERTIES, RELATIONS, Entity, World
 from techport_dashboards.sta.geojson import features
 from techport_dashboards.sta.observations import Row
 from techport_dashboards.sta.options import Options, read
-from techport_dashboards.sta.world import PROPERTIES, RELATIONS, Entity, World
+from techport_dashboards.viewer import Viewer, allow
 
 router = APIRouter(prefix="/sta/v1.1", include_in_schema=False)
 Allowed = Annotated[Viewer, Depends(allow)]

@@ -2,7 +2,7 @@
 
 from techport_pilots.evaluation.compare import MIN_DAYS, evaluate
 from techport_pilots.evaluation.model import Effect, Evaluation, Interval, LeftOut, PhaseValue, Verdict, agree
-from techport_pilots.evaluation.sides import so_far
+from techport_pilots.evaluation.phases import so_far
 
 __all__ = [
     "MIN_DAYS", "Effect", "Evaluation", "Interval", "LeftOut", "PhaseValue", "Verdict", "agree", "evaluate", "so_far",

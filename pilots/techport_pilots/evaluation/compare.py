@@ -14,18 +14,18 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from techport_pilots.evaluation import reasons
+from techport_pilots.evaluation import messages
 from techport_pilots.evaluation.bootstrap import bootstrap_interval
 from techport_pilots.evaluation.covariates import covariate_columns, no_columns, weekdays
 from techport_pilots.evaluation.days import Days
-from techport_pilots.evaluation.exposure import evaluate_after
+from techport_pilots.evaluation.event_study import evaluate_after
 from techport_pilots.evaluation.interval import Fit, NoInterval, fit, half_width, welch
+from techport_pilots.evaluation.kpi import Plan, combined, plan_of, unit_of
 from techport_pilots.evaluation.model import Evaluation, Interval, LeftOut, PhaseValue
-from techport_pilots.evaluation.sides import BASELINE, INTERVENTION, Sides, overlapping, phases_of, sides_of
+from techport_pilots.evaluation.phases import BASELINE, INTERVENTION, Sides, overlapping, phases_of, sides_of
 from techport_pilots.evaluation.verdict import judge, shown
-from techport_pilots.kpi import Plan, combined, plan_of, unit_of
-from techport_pilots.kpi_time import micros_of
 from techport_pilots.model import Kpi, PilotDefinition, Text
+from techport_pilots.time import micros_of
 from techport_storage.store import ReadingStore
 
 Floats = NDArray[np.float64]
@@ -57,9 +57,9 @@ def evaluate(
     main = plan_of(pilot, kpi, never=kpi.control)
     unit = unit_of(main, kpi.compare)
     if (pair := overlapping(pilot)) is not None:
-        return _insufficient(kpi, unit, [reasons.overlap(*pair)])
+        return _insufficient(kpi, unit, [messages.overlap(*pair)])
     if not main.streams:
-        return _insufficient(kpi, unit, [reasons.no_device(kpi.quantity)])
+        return _insufficient(kpi, unit, [messages.no_device(kpi.quantity)])
     sides = sides_of(store, pilot, main)
     if kpi.compare is not None:
         sides = _combined(kpi.compare.kind, sides, sides_of(store, pilot, plan_of(pilot, kpi.compare.measure)))
@@ -69,7 +69,7 @@ def evaluate(
     if wanting:
         return _insufficient(kpi, unit, wanting, before, after, left_out)
     if sides.days is None and not _extreme(kpi):
-        why = [reasons.no_interval("all values are equal")]
+        why = [messages.no_interval("all values are equal")]
         return _insufficient(kpi, unit, why, before, after, left_out)
     after = _with_interval(after, sides, confidence)
     if sides.days is None or not _two_sided(sides):
@@ -78,7 +78,7 @@ def evaluate(
     try:
         estimate, days_left = _estimate(store, pilot, kpi, sides, control)
     except NoInterval as problem:
-        return _insufficient(kpi, unit, [reasons.no_interval(str(problem))], before, after, left_out)
+        return _insufficient(kpi, unit, [messages.no_interval(str(problem))], before, after, left_out)
     answer = _answer(kpi, unit, main, before, after, control, estimate, [*left_out, *days_left], confidence)
     if not second_opinion:
         return answer
@@ -111,7 +111,7 @@ def _estimate(
     design = np.column_stack([np.ones(len(day)), side == INTERVENTION, columns.values])
     estimate = Estimate(fit(value, design, day, side, 1), side, baseline, columns.names)
     missing = int((~present).sum())
-    return estimate, [LeftOut(f"{missing} d", reasons.days_without_covariates())] if missing else []
+    return estimate, [LeftOut(f"{missing} d", messages.days_without_covariates())] if missing else []
 
 
 def _answer(
@@ -134,7 +134,7 @@ def _answer(
         kpi=kpi.id,
         unit=unit,
         verdict=verdict,
-        reasons=[why, *reasons.caveats(kpi, len(main.streams))],
+        reasons=[why, *messages.caveats(kpi, len(main.streams))],
         baseline=before,
         intervention=after,
         control_change=_change(control) if control else None,
@@ -148,7 +148,7 @@ def _answer(
         autocorrelation=found.autocorrelation,
         degrees_of_freedom=welch(found.variance, found.freedom),
         adjusted_for=estimate.adjusted_for,
-        method=reasons.method(kpi, bool(kpi.adjust), control is not None),
+        method=messages.method(kpi, bool(kpi.adjust), control is not None),
         left_out=left_out,
     )
 
@@ -228,24 +228,24 @@ def _wanting(kpi: Kpi, pilot: PilotDefinition, sides: Sides) -> list[Text]:
     before, after = phases_of(pilot)
     needed = [INTERVENTION] if kpi.target is not None and kpi.target_is == "value" and not before else [0, 1]
     if not after:
-        return [reasons.no_phase("intervention")]
+        return [messages.no_phase("intervention")]
     if BASELINE in needed and not before:
-        return [reasons.no_phase("baseline")]
+        return [messages.no_phase("baseline")]
     found: list[Text] = []
     for side in needed:
         phases = (before, after)[side]
-        name = reasons.named(phases)
+        name = messages.named(phases)
         share = sides.completeness[side]
         if share == 0:
-            found.append(reasons.no_data(name))
+            found.append(messages.no_data(name))
         elif share < kpi.minimum_completeness:
-            found.append(reasons.incomplete(name, share, kpi.minimum_completeness))
+            found.append(messages.incomplete(name, share, kpi.minimum_completeness))
         elif sides.values[side] is None:
-            found.append(reasons.no_value(name))
+            found.append(messages.no_value(name))
         elif sides.days is not None and (days := int((sides.side == side).sum())) < MIN_DAYS:
-            found.append(reasons.too_short(name, days, MIN_DAYS))
+            found.append(messages.too_short(name, days, MIN_DAYS))
     if not found and not sides.devices:
-        found.append(reasons.no_common_device())
+        found.append(messages.no_common_device())
     return found
 
 
@@ -263,7 +263,7 @@ def _without_effect(kpi: Kpi, unit: str, before: PhaseValue, after: PhaseValue, 
     verdict, why = judge(kpi, after.interval, None, None)
     return Evaluation(
         kpi=kpi.id, unit=unit, verdict=verdict, reasons=[why], baseline=before, intervention=after, left_out=left_out,
-        method=reasons.value_only(),
+        method=messages.value_only(),
     )  # fmt: skip
 
 
@@ -288,7 +288,7 @@ def _left_out(pilot: PilotDefinition, sides: Sides, kpi: Kpi) -> list[LeftOut]:
         for x in pilot.exclusions
         if x.quantity is None or x.quantity in keys
     ]
-    return [*windows, *(LeftOut(device, reasons.one_sided_device()) for device in sides.dropped)]
+    return [*windows, *(LeftOut(device, messages.one_sided_device()) for device in sides.dropped)]
 
 
 def _change(control: Sides) -> float | None:

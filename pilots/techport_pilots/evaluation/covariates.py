@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from techport_pilots.evaluation.days import Days, day_levels
-from techport_pilots.kpi_slots import slots_of
-from techport_pilots.kpi_time import WEEKDAYS
+from techport_pilots.evaluation.samples import slots_of
 from techport_pilots.model import Covariate, Measure, PilotDefinition
 from techport_pilots.quantities import vocabulary_of
+from techport_pilots.time import WEEKDAYS
 from techport_storage.model import Micros, Stream
 from techport_storage.store import ReadingStore
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from techport_pilots.kpi_slots import Slots
+from techport_pilots.evaluation.samples import Slots
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]

@@ -1,0 +1,90 @@
+"""POST /push/{format}: messages of devices and networks that speak HTTP and not MQTT.
+
+    Sensor.Community's "own API", webhooks of The Things Stack and ChirpStack, curl
+        │  Basic authentication with the device's credential
+        ▼
+    broker, topic pilots/<pilot>/<device>/push/<format> ──► ingest, like any message
+        │  PUBACK
+        ▼
+    202, and not before: what is answered so is kept as an acknowledged MQTT message is (docs/guarantees.md)
+
+The sender proves by its credential which device it is; that, and no viewer's right, is what guards this route.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import binascii
+import re
+from typing import get_args
+
+import msgspec
+from fastapi import APIRouter, Request, Response
+from starlette.concurrency import run_in_threadpool
+
+from techport_dashboards.dependencies import services_of
+from techport_dashboards.problems import RETRY_AFTER, Problem, respond
+from techport_dashboards.settings import NotTaken
+from techport_pilots.access.credentials import Credential, Credentials
+from techport_pilots.model import MessageFormat
+
+router = APIRouter(include_in_schema=False)
+
+LARGEST = 256 * 1024
+"""Bytes of a message: a hundred times what devices send."""
+
+PATIENCE = 10.0
+"""Seconds that the broker has for its PUBACK."""
+
+_EVENT = re.compile(r"[a-z]{1,20}")
+
+
+@router.post("/push/{form}")
+async def push(request: Request, form: str, event: str | None = None) -> Response:
+    """Take one message of a device. `event` is what ChirpStack's webhook calls the kind of an event."""
+    services = services_of(request)
+    if form not in get_args(MessageFormat):
+        formats = ", ".join(get_args(MessageFormat))
+        raise Problem("not-found", f"There is no format {form!r}. There are: {formats}.")
+    if event is not None and not _EVENT.fullmatch(event):
+        raise Problem("bad-parameter", f"event={event[:40]!r} is none.", parameter="event", example="up")
+    credential = await run_in_threadpool(_authenticate, request)
+    if credential is None:
+        return respond(request, Problem("no-credential", _REFUSED), {"WWW-Authenticate": 'Basic realm="techport"'})
+    payload = await _body(request)
+    topic = "/".join([f"{credential.topics}push", form, *([event] if event else [])])
+    try:
+        if services.post is None:
+            raise NotTaken("this process has no broker to give it to")
+        await asyncio.wait_for(asyncio.wrap_future(services.post(topic, payload)), PATIENCE)
+    except (NotTaken, TimeoutError) as error:
+        reason = str(error) or f"the broker did not acknowledge it within {PATIENCE:.0f} seconds"
+        return respond(request, Problem("not-taken", f"{reason}."), {"Retry-After": RETRY_AFTER})
+    body = {"status": "kept", "topic": topic, "bytes": len(payload)}
+    return Response(msgspec.json.encode(body), 202, media_type="application/json")
+
+
+_REFUSED = "The user name and password are no device's: techport device add PILOT DEVICE gives a pair."
+
+
+def _authenticate(request: Request) -> Credential | None:
+    """The credential that the request carries, if it is one. May raise RegistryUnavailable."""
+    scheme, _, encoded = request.headers.get("authorization", "").partition(" ")
+    if scheme.lower() != "basic":
+        return None
+    try:
+        username, _, password = base64.b64decode(encoded, validate=True).decode().partition(":")
+    except (binascii.Error, UnicodeDecodeError):
+        return None
+    return Credentials(services_of(request).catalogues.registry.engine).check(username, password)
+
+
+async def _body(request: Request) -> bytes:
+    """The whole body; raises a Problem when it is too long, without reading it all."""
+    gathered = bytearray()
+    async for part in request.stream():
+        gathered += part
+        if len(gathered) > LARGEST:
+            raise Problem("too-large", f"A message has at most {LARGEST:,} bytes.")
+    return bytes(gathered)

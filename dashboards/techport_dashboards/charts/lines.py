@@ -1,0 +1,143 @@
+"""The lines of a chart as columns: one a stream, broken where readings are missing, with a band or an envelope."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from techport_dashboards.pages.clock import Clock
+from techport_dashboards.query import times
+from techport_dashboards.query.registry_cache import Catalogue
+from techport_dashboards.query.rows import runs
+from techport_pilots.evaluation.statistics import energy_mean
+from techport_pilots.registry.registry import StreamInfo
+from techport_pilots.time import micros_of
+from techport_storage.model import Aggregate, Every, Micros, Stream
+
+GAP = 2.5  # expected intervals without a reading that break a line
+
+
+@dataclass(frozen=True, slots=True)
+class Presentation:
+    """How a kind of quantity is drawn: what stands for a bucket, as what, and whether its extremes mean anything."""
+
+    statistic: Aggregate
+    form: str  # line, bar, steps, dots
+    band: bool
+    averaged: bool = True  # whether a mean over time says something
+    energy: bool = False  # decibels, whose mean is that of their energies
+
+    def mean(self, values: NDArray[np.float64]) -> float:
+        return float(energy_mean(values) if self.energy else values.mean())
+
+
+PRESENTATIONS = {
+    "level": Presentation("mean", "line", band=True),
+    "energy-level": Presentation("energy_mean", "line", band=True, energy=True),
+    "count": Presentation("sum", "bar", band=False),
+    "direction": Presentation("vector_mean", "dots", band=False, averaged=False),  # a mean of 350° and 10° is 0°
+    "state": Presentation("last", "steps", band=False),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One stream's points. `expected` is the usual distance between two."""
+
+    view: StreamInfo
+    time: NDArray[np.int64]
+    value: NDArray[np.float64]
+    low: NDArray[np.float64] | None
+    high: NDArray[np.float64] | None
+    count: int
+    expected: Micros | None
+    moved: Sequence[Micros] = ()  # when its device came to another place
+
+    @property
+    def lowest(self) -> float:
+        return float((self.value if self.low is None else self.low).min())
+
+    @property
+    def highest(self) -> float:
+        return float((self.value if self.high is None else self.high).max())
+
+
+def lines_of(table: pa.Table, catalogue: Catalogue, every: Every | None, how: Presentation) -> list[Line]:
+    """The table's rows as one line a stream; rows of a stream lie together."""
+    column = "value" if every is None else how.statistic
+    table = table.filter(pc.is_finite(table.column(column)))  # directions of a bucket may cancel out
+    if table.num_rows == 0:
+        return []
+    (batch,) = table.combine_chunks().to_batches()
+    time = table.column("time").cast(pa.int64()).to_numpy()
+    value = table.column(column).to_numpy()
+    low, high = (table.column(n).to_numpy() for n in ("min", "max")) if every and how.band else (None, None)
+    counts = table.column("count").to_numpy() if every else None
+    found = []
+    for stream, first, behind in runs(batch):
+        view = catalogue.stream(stream)
+        part = slice(first, behind)
+        expected = max(view.interval_us or 0, times.length(every)) if every else view.interval_us
+        if expected is None and behind - first > 2:  # nobody said how often it comes: see how often it does
+            expected = int(np.median(np.diff(time[part])))
+        found.append(
+            Line(
+                view,
+                time[part],
+                value[part],
+                None if low is None else low[part],
+                None if high is None else high[part],
+                behind - first if counts is None else int(counts[part].sum()),
+                expected,
+                _moves(catalogue, stream),
+            )
+        )
+    return found
+
+
+def _moves(catalogue: Catalogue, stream: Stream) -> list[Micros]:
+    pilot = catalogue.pilots.get(stream.pilot)
+    moved = [] if pilot is None else [e for e in pilot.events if e.kind == "moved" and e.device == stream.device]
+    return [micros_of(event.time, pilot.timezone) for event in moved] if pilot else []
+
+
+def with_gaps(line: Line) -> tuple[NDArray[np.int64], list[NDArray[np.float64] | None]]:
+    """The line's columns with a NaN wherever readings are missing or the device was moved: no stroke is drawn there."""
+    columns = [line.value, line.low, line.high]
+    steps = np.diff(line.time)
+    long = steps > GAP * line.expected if line.expected is not None else np.zeros(len(steps), bool)
+    moves = np.searchsorted(line.time, np.asarray(line.moved, np.int64))
+    holes = np.union1d(np.flatnonzero(long) + 1, moves[(moves > 0) & (moves < len(line.time))]).astype(np.int64)
+    if not len(holes):
+        return line.time, columns
+    step = steps[holes - 1] // 2 if line.expected is None else np.minimum(steps[holes - 1] // 2, line.expected)
+    time = np.insert(line.time, holes, line.time[holes - 1] + step)
+    return time, [None if column is None else np.insert(column, holes, np.nan) for column in columns]
+
+
+def envelope(lines: Sequence[Line], every: Every, clock: Clock, decimals: int) -> dict[str, Any]:
+    """Lowest and highest of all lines in each bucket."""
+    bands = [line for line in lines if line.low is not None and line.high is not None]
+    if not bands:
+        return {"x": [], "low": [], "high": []}
+    times_all = np.concatenate([line.time for line in bands])
+    order = np.argsort(times_all, kind="stable")
+    time, first = np.unique(times_all[order], return_index=True)
+    low = np.minimum.reduceat(np.concatenate([line.low for line in bands if line.low is not None])[order], first)
+    high = np.maximum.reduceat(np.concatenate([line.high for line in bands if line.high is not None])[order], first)
+    expected = max([times.length(every), *(line.expected or 0 for line in bands)])
+    spaced, (_, lows, highs) = with_gaps(Line(bands[0].view, time, low, low, high, 0, expected))
+    return {"x": clock.texts(spaced), "low": numbers(lows, decimals), "high": numbers(highs, decimals)}
+
+
+def numbers(column: NDArray[np.float64] | None, decimals: int) -> list[float | None]:
+    """With two digits more than are printed; NaN, a hole, as null."""
+    if column is None:
+        return []
+    return [None if number != number else number for number in np.round(column, decimals + 2).tolist()]

@@ -1,0 +1,116 @@
+"""An earlier period laid under a chart, and how much two periods or two devices differ."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from zoneinfo import ZoneInfo
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from techport_dashboards.charts.lines import Line, Presentation
+from techport_dashboards.pages.clock import Clock
+from techport_dashboards.problems import Problem
+from techport_dashboards.query import times
+from techport_dashboards.query.question import Question
+from techport_dashboards.web.i18n import Language
+from techport_pilots.registry.registry import StreamInfo
+from techport_storage.buckets import format_every
+from techport_storage.model import Micros, Query, Stream
+
+AGAINST = {"-P1D": "the day before", "-P7D": "a week before", "-P364D": "same week last year"}
+"""Choices of the pages; 364 days keep the weekday."""
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """The earlier range, the question for it, and what separates the two on the wall."""
+
+    question: Question
+    start: Micros
+    end: Micros
+    clock: Clock
+    start_now: Micros
+
+
+@dataclass(frozen=True, slots=True)
+class Earlier:
+    range: Range
+    lines: Sequence[Line]
+
+    def line(self, stream: Stream) -> Line | None:
+        return next((line for line in self.lines if line.view.stream == stream), None)
+
+    def moved(self, line: Line) -> Line:
+        """The earlier line as if it were now."""
+        return replace(line, time=line.time + (self.range.start_now - self.range.start))
+
+    def texts(self, instants: NDArray[np.int64], clock: Clock) -> list[str]:
+        """Where the instants lie on the axis of now: as far from its start, by the clock on the wall."""
+        now, then = (
+            int(one.local(np.array([at], np.int64))[0])
+            for one, at in ((clock, self.range.start_now), (self.range.clock, self.range.start))
+        )
+        return self.range.clock.texts(instants, ahead=now - then)
+
+
+def earlier(against: str, question: Question, query: Query, zone: ZoneInfo) -> Range:
+    """The same range so much earlier, in the same buckets. Raises Problem for what is no duration back in time."""
+    assert query.start is not None
+    assert query.end is not None
+    try:
+        start, end = (times.parse_instant(against, zone, at) for at in (query.start, query.end))
+    except ValueError as error:
+        raise Problem("bad-parameter", f"{error}.", parameter="against", example=", ".join(AGAINST)) from error
+    if not against.startswith("-P") or start >= query.start:
+        raise Problem(
+            "bad-parameter",
+            "{name} does not lead back in time.",
+            name=repr(against[:40]),
+            parameter="against",
+            example=", ".join(AGAINST),
+        )
+    every = None if query.every is None else format_every(query.every)
+    moved = msgspec.structs.replace(
+        question,
+        start=times.iso(start),
+        end=times.iso(end),
+        every=every,
+        aggregate=() if every is None else query.aggregates,
+    )
+    return Range(moved, start, end, Clock.over(zone, start, end), query.start)
+
+
+def means(lines: Sequence[Line], then: Earlier | None, how: Presentation, info: StreamInfo, language: Language) -> str:
+    """The difference in words: of one device against itself earlier, or of two devices."""
+    if then is not None:
+        before = then.line(lines[0].view.stream) if len(lines) == 1 else None
+        pair = None if before is None else (lines[0], then.moved(before))
+    else:
+        pair = (lines[0], lines[1]) if len(lines) == 2 else None
+    if pair is None:
+        return ""
+    found = compared(*pair, how)
+    if found is None:
+        return language.gettext("no readings at the same times")
+    a, b = found
+    return language.gettext(
+        "mean {a} against {b} {unit}: {difference}",
+        a=language.number(a, info.decimals),
+        b=language.number(b, info.decimals),
+        unit=info.unit_label,
+        difference=language.signed(a - b, info.decimals),
+    )
+
+
+def compared(first: Line, second: Line, how: Presentation) -> tuple[float, float] | None:
+    """Means over the times that both lines have readings of: a gap in one must not make a difference. None without."""
+    width = max(first.expected or 0, second.expected or 0) or times.MINUTE
+    slots = first.time // width, second.time // width
+    both = np.intersect1d(*slots)
+    if not len(both):
+        return None
+    a, b = (line.value[np.isin(slot, both)] for line, slot in zip((first, second), slots, strict=True))
+    return how.mean(a), how.mean(b)

@@ -1,0 +1,147 @@
+"""The catalogue of open pilots, for data portals that harvest it (DCAT-AP-NO), as Turtle and as JSON-LD."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+from urllib.parse import quote
+
+from fastapi import APIRouter, Depends, Request, Response
+from starlette.concurrency import run_in_threadpool
+
+from techport_dashboards.dependencies import Services, address_of, services_of
+from techport_dashboards.problems import Problem
+from techport_dashboards.query import times
+from techport_dashboards.query.formats import ARROW, PARQUET
+from techport_dashboards.query.registry_cache import Catalogue
+from techport_dashboards.services.dataset_stats import Holding
+from techport_dashboards.viewer import Viewer, allow
+from techport_pilots.handover.dcat import rdf
+from techport_pilots.handover.dcat.build import Distribution, Offer, Publisher, Service, catalogue, shareable
+from techport_pilots.handover.dcat.terms import PREFIXES
+from techport_pilots.model import PilotDefinition, Text
+
+router = APIRouter(tags=["catalogue"])
+Allowed = Annotated[Viewer, Depends(allow)]
+TITLE = Text(nb="Data fra piloter", en="Data of pilots")
+TURTLE, JSON_LD, HTML = "text/turtle", "application/ld+json", "text/html"
+_EDR = "https://docs.ogc.org/is/19-086r6/19-086r6.html"
+_SENSORTHINGS = "https://docs.ogc.org/is/18-088/18-088.html"
+_ACCEPTED = {TURTLE: TURTLE, JSON_LD: JSON_LD, HTML: HTML, "application/json": JSON_LD, "text/*": TURTLE, "*/*": TURTLE}
+
+
+def _content(*media_types: str) -> dict[int | str, dict[str, Any]]:
+    schema = {"type": "string"}
+    return {200: {"content": {name: {"schema": schema if name == TURTLE else {}} for name in media_types}}}
+
+
+@router.get("/catalog.ttl", response_class=Response, responses=_content(TURTLE))
+async def turtle(request: Request, viewer: Allowed) -> Response:
+    """The open pilots as DCAT-AP-NO in Turtle, a dataset each with every format and service that it is had through."""
+    return await run_in_threadpool(_written, request, viewer, TURTLE)
+
+
+@router.get("/catalog.jsonld", response_class=Response, responses=_content(JSON_LD))
+async def json_ld(request: Request, viewer: Allowed) -> Response:
+    """The same as JSON-LD."""
+    return await run_in_threadpool(_written, request, viewer, JSON_LD)
+
+
+@router.get("/catalog", response_class=Response, responses=_content(TURTLE, JSON_LD))
+async def negotiated(request: Request, viewer: Allowed) -> Response:
+    """The same in what the request's Accept prefers: Turtle, JSON-LD, or (303) the page for people."""
+    media_type = _preferred(request.headers.get("accept", "*/*"))
+    if media_type == HTML:
+        return Response(status_code=303, headers={"Location": "/catalogue", "Vary": "Accept"})
+    return await run_in_threadpool(_written, request, viewer, media_type)
+
+
+def offered(services: Services, viewer: Viewer) -> list[tuple[PilotDefinition, Holding]]:
+    """The pilots that anybody may know of and that have measured something, by name."""
+    known = services.catalogues.current()
+    shown = [pilot for pilot in known.pilots.values() if viewer.may_see(pilot.id) and shareable(pilot)]
+    return [(pilot, held) for pilot in shown if (held := services.holdings.of(pilot)) is not None]
+
+
+def ways(pilot: PilotDefinition, known: Catalogue, base: str) -> list[Distribution]:
+    """Every format and service that the pilot's readings are had through."""
+    id, rest = quote(pilot.id), f"{base}/catalog#rest"
+    query = f"{base}/api/v1/readings?pilot={id}&format="
+    found = [
+        Distribution(query + name, Text(nb=f"Alle målinger, {label}", en=f"All readings, {label}"), *kind, service=rest)
+        for name, label, kind in (
+            ("parquet", "Parquet", (PARQUET, "PARQUET")),
+            ("csv", "CSV", ("text/csv", "CSV")),
+            ("ndjson", "NDJSON", ("", "JSON")),
+            ("arrow", "Arrow", (ARROW, "")),
+        )
+    ]
+    pages = Text(nb="Målinger side for side, JSON", en="Readings page by page, JSON")
+    found.append(Distribution(query + "json", pages, "application/json", "JSON", rest, file=False))
+    chosen = quote(f"properties/pilot eq '{pilot.id}'", safe="")
+    found.append(
+        Distribution(
+            f"{base}/sta/v1.1/Things?$filter={chosen}",
+            Text(nb="Enhetene i SensorThings", en="Devices in SensorThings"),
+            "application/json", "JSON", f"{base}/catalog#sensorthings", file=False,
+        )
+    )  # fmt: skip
+    if any(device.position for device in known.devices_of(pilot.id)):
+        found.append(
+            Distribution(
+                f"{base}/edr/collections/{id}", Text(nb="Samling i OGC API EDR", en="Collection of OGC API EDR"),
+                "application/json", "JSON", f"{base}/catalog#edr", file=False,
+            )
+        )  # fmt: skip
+    return found
+
+
+def offers(services: Services, viewer: Viewer, base: str) -> list[Offer]:
+    """What the catalogue lists."""
+    known = services.catalogues.current()
+    return [
+        Offer(
+            pilot=pilot,
+            modified=times.moment(held.modified).date(),
+            period=(times.moment(held.first).date(), times.moment(held.last).date() if held.ended else None),
+            distributions=ways(pilot, known, base),
+        )
+        for pilot, held in offered(services, viewer)
+    ]
+
+
+def services_at(base: str) -> list[Service]:
+    """The interfaces that every open pilot is had through."""
+    openapi = f"{base}/api/v1/openapi.json"
+    rest = Text(nb="Målinger over HTTP", en="Readings over HTTP")
+    return [
+        Service(f"{base}/catalog#rest", rest, f"{base}/api/v1", openapi, "https://spec.openapis.org/oas/v3.1.0"),
+        Service(
+            f"{base}/catalog#sensorthings", Text(en="OGC SensorThings API 1.1"),
+            f"{base}/sta/v1.1", f"{base}/sta/v1.1", _SENSORTHINGS,
+        ),
+        Service(f"{base}/catalog#edr", Text(en="OGC API EDR 1.1"), f"{base}/edr", openapi, _EDR),
+    ]  # fmt: skip
+
+
+def _written(request: Request, viewer: Viewer, media_type: str) -> Response:
+    services, base = services_of(request), address_of(request)
+    publisher = Publisher(services.settings.publisher, base, services.settings.publisher_email)
+    nodes = catalogue(offers(services, viewer, base), services_at(base), base, publisher, TITLE)
+    write = rdf.turtle if media_type == TURTLE else rdf.json_ld
+    return Response(write(nodes, PREFIXES), 200, {"Vary": "Accept, Accept-Encoding"}, media_type)
+
+
+def _preferred(accept: str) -> str:
+    """The form that the header weighs highest, the first of equals. Raises Problem where it takes none of ours."""
+    best, highest = "", 0.0
+    for part in accept.split(",")[:40]:
+        name, *options = (piece.strip().lower() for piece in part.split(";"))
+        try:
+            weight = next((float(option[2:]) for option in options if option.startswith("q=")), 1.0)
+        except ValueError:
+            continue
+        if name in _ACCEPTED and weight > highest:
+            best, highest = _ACCEPTED[name], weight
+    if not best:
+        raise Problem("not-acceptable", "The catalogue is Turtle, JSON-LD or a page.", example=f"{TURTLE}, {JSON_LD}")
+    return best

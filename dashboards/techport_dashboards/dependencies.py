@@ -1,0 +1,57 @@
+"""What the routes work with, gathered once by create_app and carried by the app."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, cast
+
+from jinja2 import Environment
+from prometheus_client import CollectorRegistry
+from starlette.requests import HTTPConnection
+
+from techport_dashboards.query.live import Live
+from techport_dashboards.query.registry_cache import Catalogues
+from techport_dashboards.services.dataset_stats import Holdings
+from techport_dashboards.services.evaluations import Evaluations
+from techport_dashboards.services.jobs import Jobs
+from techport_dashboards.services.last_hour import LastHour
+from techport_dashboards.services.reports import Reports
+from techport_dashboards.settings import HealthCheck, Post, WebSettings
+from techport_dashboards.web.assets import Assets
+from techport_pilots.accounting.ledger import Books
+from techport_pilots.devices.explanation import Explain
+from techport_storage.store import ReadingStore
+
+if TYPE_CHECKING:  # its routes need this module
+    from techport_dashboards.sta.entities import Worlds
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    catalogues: Catalogues
+    store: ReadingStore
+    books: Books | None
+    settings: WebSettings
+    health: HealthCheck
+    metrics: CollectorRegistry
+    live: Live
+    assets: Assets
+    templates: Environment
+    evaluations: Evaluations
+    holdings: Holdings
+    jobs: Jobs
+    reports: Reports
+    last_hour: LastHour
+    explain: Explain | None
+    worlds: Worlds
+    post: Post | None = None
+
+
+def services_of(connection: HTTPConnection) -> Services:
+    return cast(Services, connection.app.state.services)
+
+
+def address_of(connection: HTTPConnection) -> str:
+    """The address that this platform is known by, without / at the end: what is cited and harvested must stay."""
+    known = services_of(connection).settings.public_url
+    return (known or str(connection.base_url)).rstrip("/")

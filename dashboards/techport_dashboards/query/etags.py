@@ -1,0 +1,34 @@
+"""ETags of answers that are not held whole: made of the question and of what decides its answer.
+
+The same tag is given as long as the readings asked for, the registry and this program stay the same, so a client that
+has the answer is told so (304) before the store is read at all. There is none where that cannot be said: over a store
+that does not know its editions, and for buckets whose completeness still changes with the clock.
+"""
+
+from __future__ import annotations
+
+import hashlib
+
+import msgspec
+
+from techport_dashboards.query.registry_cache import Catalogue
+from techport_dashboards.query.shaping import Shape
+from techport_storage.model import KnowsExtent, Micros, Query
+from techport_storage.store import ReadingStore
+
+HEADERS = {"Cache-Control": "no-cache"}
+"""Keep it, and ask whether it still holds. Last-Modified counts whole seconds, in which readings come many times."""
+
+
+def edition_of(
+    query: Query, store: ReadingStore, catalogue: Catalogue, format: str, shape: Shape, program: str, now: Micros
+) -> str | None:
+    """The ETag, weak: compression changes the bytes, not what they say. Take it before the store is read: an answer
+    that is newer than its tag is fetched once more, one that is older would be kept.
+    """
+    running = query.every is not None and (query.end is None or query.end > now)
+    if running or not isinstance(store, KnowsExtent):
+        return None
+    digest = hashlib.blake2b(store.extent(query.select, query.start, query.end).edition, digest_size=12)
+    digest.update(msgspec.json.encode([query, shape, format, catalogue.version, program]))
+    return f'W/"{digest.hexdigest()}"'

@@ -1,0 +1,100 @@
+"""What a question may cost: refused before it runs where that can be told, and stopped by time where it cannot, or
+when the client has gone.
+
+Only answers that are made in one piece are bounded. CSV, NDJSON, Parquet and Arrow stream any amount in constant
+memory.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from threading import Event
+
+import pyarrow as pa
+from starlette.requests import Request
+
+from techport_dashboards.problems import Problem
+from techport_dashboards.query import times
+from techport_dashboards.query.registry_cache import Catalogue
+from techport_storage.model import KnowsExtent, Micros, Query
+from techport_storage.store import ReadingStore
+
+WAY_OUT = "format=parquet, which streams any amount; or a shorter range, fewer streams"
+_UNKNOWN_INTERVAL: Micros = times.MINUTE
+
+
+def refuse_costly(query: Query, store: ReadingStore, catalogue: Catalogue, most: int, now: Micros) -> None:
+    """Raise a Problem for buckets over more readings than `most`."""
+    if query.every is None:
+        return  # a page of raw rows costs no more than its rows
+    if isinstance(store, KnowsExtent):
+        expected = store.extent(query.select, query.start, query.end).readings
+    else:
+        expected = readings_expected(query, catalogue, now)
+    if expected > most:
+        raise Problem(
+            "too-costly",
+            f"These buckets are made of about {expected:,} readings; {most:,} is the most for an answer in one piece.",
+            parameter="start",
+            example=WAY_OUT,
+        )
+
+
+def readings_expected(query: Query, catalogue: Catalogue, now: Micros) -> int:
+    """About how many readings a query looks at: its range, or that of the pilots' phases, by the streams' intervals."""
+    end = min(now, query.end) if query.end is not None else now
+    begun = {
+        pilot.id: min(times.micros(phase.start) for phase in pilot.phases)
+        for pilot in catalogue.pilots.values()
+        if pilot.phases
+    }
+    total = 0.0
+    for info in catalogue.chosen(query.select):
+        starts = [start for start in (query.start, begun.get(info.stream.pilot)) if start is not None]
+        total += max(0, end - max(starts, default=end)) / (info.interval_us or _UNKNOWN_INTERVAL)
+    return int(total)
+
+
+class Patience:
+    """How long an answer in one piece may take: so many seconds, and no longer than somebody waits for it."""
+
+    def __init__(self, seconds: float, left: Event | None = None) -> None:
+        """`left` is set when the client has gone."""
+        self._seconds = seconds
+        self._given_up = time.monotonic() + seconds
+        self._left = left
+
+    def table(self, reader: pa.RecordBatchReader) -> pa.Table:
+        """All rows of the reader. Raises Problem."""
+        return pa.Table.from_batches(self.batches(reader), reader.schema)
+
+    def batches(self, reader: pa.RecordBatchReader) -> Iterator[pa.RecordBatch]:
+        """The reader's, for as long as there is patience; it is closed in any case. Raises Problem."""
+        with reader:
+            for batch in reader:
+                yield batch
+                if self._left is not None and self._left.is_set():
+                    raise Problem("too-costly", "Nobody waits for the answer any more.")
+                if time.monotonic() > self._given_up:
+                    detail = f"It was not answered within {self._seconds:g} seconds."
+                    raise Problem("too-costly", detail, parameter="start", example=WAY_OUT)
+
+
+@asynccontextmanager
+async def watched(request: Request) -> AsyncIterator[Event]:
+    """An event that is set when the client goes away."""
+    left = Event()
+
+    async def watch() -> None:
+        while (await request.receive())["type"] != "http.disconnect":
+            pass
+        left.set()
+
+    watching = asyncio.create_task(watch())
+    try:
+        yield left
+    finally:
+        watching.cancel()

@@ -1,0 +1,100 @@
+"""Names in a question, against what the registry and the store know and the viewer may see."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Collection, Mapping, Sequence, Set
+from fnmatch import fnmatchcase
+from typing import Protocol
+
+import msgspec
+
+from techport_dashboards.problems import Problem
+from techport_dashboards.query.areas import Inside, area
+from techport_dashboards.query.registry_cache import Catalogue
+from techport_dashboards.viewer import Viewer
+from techport_storage.model import Selection
+from techport_storage.store import ReadingStore
+
+MOST_NAMES = 1_000
+
+
+class Choice(Protocol):
+    """The part of a question that chooses streams."""
+
+    @property
+    def pilots(self) -> Sequence[str]: ...
+    @property
+    def devices(self) -> Sequence[str]: ...
+    @property
+    def quantities(self) -> Sequence[str]: ...
+    @property
+    def bbox(self) -> str | None: ...
+    @property
+    def within(self) -> str | None: ...
+    @property
+    def near(self) -> str | None: ...
+
+
+def select(question: Choice, viewer: Viewer, catalogue: Catalogue, store: ReadingStore) -> Selection:
+    """Which streams: always among the pilots that the viewer may see, and in the area where one is asked for."""
+    visible = [pilot for pilot in catalogue.pilots if viewer.may_see(pilot)]
+    pilots = match("pilot", question.pilots, visible) if question.pilots else visible
+    devices = quantities = None
+    if question.devices:
+        devices = match("device", question.devices, _of(pilots, catalogue.device_names))
+    if question.quantities:
+        known = _of(pilots, catalogue.quantity_names)
+        if not _names(question.quantities) <= known:  # of what nobody has described the store alone knows
+            known |= {stream.quantity for stream in store.streams(Selection(pilots=tuple(pilots)))}
+        quantities = match("quantity", question.quantities, known)
+    chosen = Selection(
+        pilots=tuple(pilots),
+        devices=None if devices is None else tuple(devices),
+        quantities=None if quantities is None else tuple(quantities),
+    )
+    inside = area(question.bbox, question.within, question.near)
+    if inside is None:
+        return chosen
+    here = devices_inside(catalogue, inside)
+    streams = tuple(stream for stream in store.streams(chosen) if stream[:2] in here)
+    return msgspec.structs.replace(chosen, streams=streams)
+
+
+def devices_inside(catalogue: Catalogue, inside: Inside) -> set[tuple[str, str]]:
+    """(pilot, device) of those that stand in the area. One without a position stands nowhere."""
+    return {key for key, device in catalogue.devices.items() if device.position and inside(device.position)}
+
+
+def match(parameter: str, asked: Sequence[str], known: Collection[str]) -> list[str]:
+    """The known names that were asked for, sorted. Raises Problem for a name or pattern that hits none."""
+    hits: set[str] = set()
+    known = known if isinstance(known, Set) else frozenset(known)
+    names = _names(asked)
+    if len(names) > MOST_NAMES:
+        raise Problem(
+            "bad-parameter", f"{len(names)} names are more than {MOST_NAMES}.", parameter=parameter,
+            example="a pattern with *, or none for all",
+        )  # fmt: skip
+    for name in sorted(names):
+        found = {k for k in known if fnmatchcase(k, name)} if "*" in name else {name} & known
+        if not found:
+            near = difflib.get_close_matches(name, list(known), n=3) or sorted(known)[:3]
+            raise Problem(
+                "unknown-name",
+                f"No {parameter} is called {name[:80]!r}."
+                if "*" not in name
+                else f"No {parameter} matches {name[:80]!r}.",
+                parameter=parameter,
+                example=", ".join(near) or None,
+            )
+        hits |= found
+    return sorted(hits)
+
+
+def _names(asked: Sequence[str]) -> set[str]:
+    return {part.strip() for item in asked for part in item.split(",")}
+
+
+def _of(pilots: Sequence[str], names: Mapping[str, Set[str]]) -> set[str]:
+    return set().union(*(names.get(pilot, ()) for pilot in pilots))

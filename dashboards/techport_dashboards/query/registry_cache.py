@@ -1,0 +1,94 @@
+"""What the registry knows, read once for each of its versions and then looked up without asking it again."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping, Sequence, Set
+from dataclasses import dataclass
+
+from techport_pilots.model import PilotDefinition, Text
+from techport_pilots.registry.registry import DeviceInfo, Registry, StreamInfo
+from techport_storage.model import Selection, Stream
+
+
+@dataclass(frozen=True, slots=True)
+class Catalogue:
+    """One version of the registry, immutable. Mappings are ordered by their keys."""
+
+    pilots: Mapping[str, PilotDefinition]
+    devices: Mapping[tuple[str, str], DeviceInfo]
+    streams: Mapping[Stream, StreamInfo]
+    of_device: Mapping[tuple[str, str], Sequence[StreamInfo]]
+    device_names: Mapping[str, Set[str]]  # by pilot, of those that have any
+    quantity_names: Mapping[str, Set[str]]  # by pilot, of those that have any
+    over: Set[str]  # pilots that have ended or are closed, whatever their phases say
+    version: int
+    """The registry's, which another content never has."""
+
+    def stream(self, stream: Stream) -> StreamInfo:
+        """What is known of the stream; for one that the store has and the registry has never heard of, its name."""
+        known = self.streams.get(stream)
+        return known or StreamInfo(stream=stream, title=Text(en=stream.quantity), described=False)
+
+    def unit(self, stream: Stream) -> str:
+        """UCUM; empty where nobody has said."""
+        return self.stream(stream).unit or ""
+
+    def chosen(self, select: Selection) -> list[StreamInfo]:
+        """The streams of the registry that are selected; the store may know others."""
+        if select.streams is not None:
+            return [self.streams[stream] for stream in sorted(select.streams) if stream in self.streams]
+        if select.devices is not None and len(select.devices) < len(self.of_device):
+            pilots = self.pilots if select.pilots is None else select.pilots
+            keys = sorted((pilot, device) for pilot in pilots for device in select.devices)
+            several = [info for key in keys for info in self.of_device.get(key, ())]
+        else:
+            several = list(self.streams.values())
+        wanted = [(place, frozenset(names)) for place, names in enumerate(select_names(select)) if names is not None]
+        return [info for info in several if all(info.stream[place] in names for place, names in wanted)]
+
+    def devices_of(self, pilot: str) -> list[DeviceInfo]:
+        return [device for (owner, _), device in self.devices.items() if owner == pilot]
+
+
+class Catalogues:
+    """Gives the current catalogue. Safe to use from several threads."""
+
+    def __init__(self, registry: Registry) -> None:
+        self._registry = registry
+        self._lock = threading.Lock()
+        self._current: tuple[int, Catalogue] | None = None
+
+    @property
+    def registry(self) -> Registry:
+        """What the catalogues are read from, for the few who need more."""
+        return self._registry
+
+    def current(self) -> Catalogue:
+        """The registry as it is now; read again only when its version has changed. Raises RegistryUnavailable."""
+        version = self._registry.version()
+        with self._lock:
+            if self._current is None or self._current[0] != version:
+                self._current = (version, read(self._registry, version))
+            return self._current[1]
+
+
+def select_names(select: Selection) -> tuple[Sequence[str] | None, ...]:
+    """What is asked of the three names of a stream, in their order."""
+    return select.pilots, select.devices, select.quantities
+
+
+def read(registry: Registry, version: int) -> Catalogue:
+    pilots = {pilot.id: pilot for pilot in registry.pilots()}
+    devices = {(device.pilot, device.device): device for device in registry.devices()}
+    streams = {info.stream: info for info in registry.streams()}
+    of_device: dict[tuple[str, str], list[StreamInfo]] = {}
+    device_names: dict[str, set[str]] = {}
+    quantity_names: dict[str, set[str]] = {}
+    for pilot, device in devices:
+        device_names.setdefault(pilot, set()).add(device)
+    for stream, info in streams.items():
+        of_device.setdefault(stream[:2], []).append(info)
+        quantity_names.setdefault(stream.pilot, set()).add(stream.quantity)
+    over = {pilot for pilot in pilots if registry.state(pilot) in ("ended", "closed")}
+    return Catalogue(pilots, devices, streams, of_device, device_names, quantity_names, over, version)

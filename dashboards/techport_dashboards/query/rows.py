@@ -1,0 +1,94 @@
+"""Arrow rows of the store, with units, as the items and columns that people get."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from techport_dashboards.query.registry_cache import Catalogue
+from techport_storage.buckets import bucket_edges, fixed_width
+from techport_storage.model import Micros, Query, Stream
+from techport_storage.query_check import check_zone
+
+
+def runs(batch: pa.RecordBatch) -> list[tuple[Stream, int, int]]:
+    """(stream, first row, row behind the last) of the stretches of rows that belong to one stream."""
+    names = [batch.column(name) for name in ("pilot", "device", "quantity")]
+    names = [name if pa.types.is_dictionary(name.type) else name.dictionary_encode() for name in names]
+    index = np.stack([name.indices.to_numpy(zero_copy_only=False) for name in names])
+    breaks = np.flatnonzero((index[:, 1:] != index[:, :-1]).any(axis=0)) + 1
+    edges = [0, *breaks.tolist(), batch.num_rows] if batch.num_rows else [0]
+    words = [name.dictionary.to_pylist() for name in names]
+    codes = index[:, edges[:-1]].T.tolist()
+    streams = [Stream(words[0][pilot], words[1][device], words[2][quantity]) for pilot, device, quantity in codes]
+    return list(zip(streams, edges[:-1], edges[1:], strict=True))
+
+
+def with_completeness(
+    batch: pa.RecordBatch, query: Query, interval_of: Callable[[Stream], Micros | None], now: Micros
+) -> pa.RecordBatch:
+    """Buckets with a column `completeness` behind their count: readings ÷ readings expected in the part of the bucket
+    that was asked for and is over, at most 1. Null where nobody has said how often the stream comes.
+    """
+    assert query.every is not None
+    time = batch.column("time").cast(pa.int64()).to_numpy()
+    width = fixed_width(query.every)
+    if width is not None:
+        ends = time + width
+    elif len(time):
+        edges = bucket_edges(query.every, check_zone(query.zone), int(time.min()), int(time.max()))
+        ends = edges[np.searchsorted(edges, time, "right")]
+    else:
+        ends = time
+    last = now if query.end is None else min(now, query.end)
+    asked = np.minimum(ends, last) - (time if query.start is None else np.maximum(time, query.start))
+    expected = np.full(len(time), np.nan)
+    for stream, start, stop in runs(batch):
+        expected[start:stop] = asked[start:stop] / (interval_of(stream) or np.nan)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        share = np.minimum(1.0, batch.column("count").to_numpy() / np.maximum(1.0, expected))
+    return batch.append_column("completeness", pa.array(np.round(share, 4), from_pandas=True))
+
+
+def with_units(batch: pa.RecordBatch, unit_of: Callable[[Stream], str]) -> pa.RecordBatch:
+    """The batch with a column `unit` before its last ones: UCUM, empty where nobody has described the stream yet.
+
+    Rows of a stream lie together, so a unit is looked up once a run, not once a row.
+    """
+    found = runs(batch)
+    code: dict[str, int] = {}
+    units = [code.setdefault(unit_of(stream), len(code)) for stream, _, _ in found]
+    lengths = [stop - start for _, start, stop in found]
+    codes = np.repeat(np.array(units, np.int32), lengths)
+    unit = pa.DictionaryArray.from_arrays(pa.array(codes, pa.int32()), pa.array(list(code), pa.string()))
+    place = batch.schema.get_field_index("value") + 1 or batch.num_columns
+    return batch.add_column(place, pa.field("unit", unit.type), unit)
+
+
+def readable(batch: pa.RecordBatch) -> pa.RecordBatch:
+    """The batch with plain strings, and times as ISO 8601 text in UTC: the form of JSON and CSV."""
+    columns = []
+    for column in batch.columns:
+        if pa.types.is_dictionary(column.type):
+            column = column.cast(pa.string())
+        elif pa.types.is_timestamp(column.type):
+            column = iso(column)
+        columns.append(column)
+    return pa.RecordBatch.from_arrays(columns, names=batch.schema.names)
+
+
+def iso(column: pa.Array) -> pa.Array:
+    """Times as text, the same as times.iso. Arrow writes one without a zone 25 times faster than one with."""
+    plain = column.cast(pa.timestamp("us")).cast(pa.string()).cast(pa.binary())
+    lettered = pc.binary_replace_slice(plain, start=10, stop=11, replacement=b"T").cast(pa.string())
+    return pc.binary_join_element_wise(lettered, "Z", "")
+
+
+def items(table: pa.Table, catalogue: Catalogue) -> list[dict[str, Any]]:
+    """Rows of `latest` as objects: pilot, device, quantity, time, value, unit, received, quality."""
+    batches = table.to_batches()
+    return [item for batch in batches for item in readable(with_units(batch, catalogue.unit)).to_pylist()]

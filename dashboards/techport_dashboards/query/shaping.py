@@ -1,0 +1,234 @@
+"""What becomes of rows behind the store: gaps filled, points picked for a drawing, a column for each stream.
+
+These need the rows at once, so they take tables and refuse what is too large to hold; they add no reading: a filled
+bucket has a count of zero, and a picked point is a reading as it came.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any, Literal
+
+import msgspec
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+from tsdownsample import LTTBDownsampler, MinMaxDownsampler
+
+from techport_dashboards.problems import Problem
+from techport_dashboards.query.rows import runs
+from techport_storage.buckets import bucket_edges, fixed_width
+from techport_storage.duckdb.index import name_columns
+from techport_storage.model import TIME, Micros, Query, Stream, aggregate_schema
+from techport_storage.query_check import check_zone
+
+Fill = Literal["none", "null", "previous", "linear"]
+Order = Literal["stream", "time", "-time"]
+Ints = NDArray[np.int64]
+Floats = NDArray[np.float64]
+
+MOST_CELLS = 5_000_000
+"""Numbers of one answer that is put together in memory: 40 MB, and some more while it is."""
+MOST_COLUMNS = 2_000
+MOST_POINTS = 20_000
+
+
+class Shape(msgspec.Struct, frozen=True, kw_only=True):
+    """How the rows are wanted. The default is: as the store gives them."""
+
+    fill: Fill = "none"
+    max_gap: Micros | None = None  # previous and linear: the longest time without readings that is filled
+    wide: bool = False
+    downsample: Literal["minmax", "lttb"] | None = None
+    points: int = 1000
+    order: Order = "stream"
+
+    @property
+    def plain(self) -> bool:
+        return self == Shape(max_gap=self.max_gap, points=self.points)
+
+
+def shaped(
+    batches: Iterator[pa.RecordBatch],
+    schema: pa.Schema,
+    query: Query,
+    streams: Sequence[Stream],
+    shape: Shape,
+    now: Micros,
+) -> pa.Table:
+    """The rows in that shape; `streams` are those that the query selects. Ask refuse_large first. Raises Problem."""
+    table = picked(batches, schema, shape) if shape.downsample else gathered(batches, schema)
+    if shape.fill != "none":
+        table = filled(table, query, streams, shape, now)
+    return ordered(widened(table) if shape.wide else table, shape.order)
+
+
+def refuse_large(query: Query, streams: Sequence[Stream], shape: Shape, now: Micros) -> None:
+    """Raise a Problem where it is known before anything is read that the shape is too large, or cannot be."""
+    if shape.fill != "none":
+        numbers = len({"count", *query.aggregates})
+        _refuse_above(len(bucket_starts(query, now)) * len(streams) * numbers)
+
+
+def gathered(batches: Iterator[pa.RecordBatch], schema: pa.Schema) -> pa.Table:
+    found, cells = [], 0
+    for batch in batches:
+        cells += batch.num_rows * max(1, batch.num_columns - 4)
+        _refuse_above(cells)
+        found.append(batch)
+    return pa.Table.from_batches(found, schema)
+
+
+def picked(batches: Iterator[pa.RecordBatch], schema: pa.Schema, shape: Shape) -> pa.Table:
+    """Of each stream about `points` of its rows: those that make a line through them look as one through all.
+
+    minmax keeps the lowest and highest of each stretch, lttb those that span the largest triangles.
+    """
+    kept: list[pa.Table] = []
+    parts: list[pa.RecordBatch] = []
+    cells, present = 0, None
+    for stream, batch in _by_stream(batches):
+        if stream != present:
+            kept += [_pick(parts, shape)] if parts else []
+            parts, present, cells = [], stream, 0
+        cells += batch.num_rows * 2
+        _refuse_above(cells, MOST_CELLS * 10)  # of one stream: less than a GB
+        parts.append(batch)
+    kept += [_pick(parts, shape)] if parts else []
+    return pa.concat_tables(kept) if kept else schema.empty_table()
+
+
+def _by_stream(batches: Iterator[pa.RecordBatch]) -> Iterator[tuple[Stream, pa.RecordBatch]]:
+    for batch in batches:
+        for stream, start, stop in runs(batch):
+            yield stream, batch.slice(start, stop - start)
+
+
+def _pick(parts: Sequence[pa.RecordBatch], shape: Shape) -> pa.Table:
+    table = pa.Table.from_batches(parts).unify_dictionaries().combine_chunks()
+    if table.num_rows <= shape.points:
+        return table
+    time, value = micros(table["time"]), table["value"].to_numpy()
+    if shape.downsample == "minmax":
+        chosen = MinMaxDownsampler().downsample(time, value, n_out=shape.points // 2 * 2)  # type: ignore[no-untyped-call]
+    else:
+        chosen = LTTBDownsampler().downsample(time, value, n_out=shape.points)  # type: ignore[no-untyped-call]
+    return table.take(pa.array(np.unique(np.asarray(chosen, np.int64))))
+
+
+def filled(table: pa.Table, query: Query, streams: Sequence[Stream], shape: Shape, now: Micros) -> pa.Table:
+    """Every bucket of the range for every stream. Those that held nothing have a count of 0."""
+    starts = bucket_starts(query, now)
+    names = [name for name in query.aggregates if name != "count"]
+    number = {stream: i for i, stream in enumerate(streams)}
+    column = np.searchsorted(starts, micros(table["time"]))
+    row = np.empty(table.num_rows, np.int64)
+    for stream, first, last in _runs_of(table):
+        row[first:last] = number[stream]
+    counts = np.zeros((len(streams), len(starts)), np.int64)
+    counts[row, column] = table["count"].to_numpy()
+    longest = shape.max_gap if shape.max_gap is not None else 3 * int(np.diff(starts).max(initial=0))
+    columns = []
+    for name in names:
+        values = np.full(counts.shape, np.nan)
+        values[row, column] = table[name].to_numpy()
+        columns.append(pa.array(_completed(values, starts, shape.fill, longest).ravel(), from_pandas=True))
+    ranks = np.repeat(np.arange(len(streams), dtype=np.int32), len(starts))
+    keys = [*name_columns(streams, ranks), pa.array(np.tile(starts, len(streams))).cast(TIME)]
+    return pa.Table.from_arrays([*keys, *columns, pa.array(counts.ravel())], schema=aggregate_schema(query.aggregates))
+
+
+def bucket_starts(query: Query, now: Micros) -> Ints:
+    """Starts of all buckets of the range, which ends now where no end is given. Raises Problem without a start."""
+    if query.every is None or query.start is None:
+        missing = "every" if query.every is None else "start"
+        example = {"every": "PT1H", "start": "-P7D"}[missing]
+        raise Problem("bad-parameter", f"Filling needs {missing}.", parameter=missing, example=example)
+    end = now if query.end is None else query.end
+    if end <= query.start:
+        return np.empty(0, np.int64)
+    width = fixed_width(query.every)
+    if width is None:
+        return bucket_edges(query.every, check_zone(query.zone), query.start, end - 1)[:-1]
+    first = query.start - query.start % width
+    _refuse_above((end - first) // width)
+    return np.arange(first, end, width, dtype=np.int64)
+
+
+def _completed(values: Floats, starts: Ints, fill: Fill, longest: Micros) -> Floats:
+    if fill == "null" or not values.size:
+        return values
+    known = ~np.isnan(values)
+    places = np.arange(values.shape[1])
+    before = np.maximum.accumulate(np.where(known, places, -1), axis=1)
+    if fill == "previous":
+        near = (before >= 0) & (starts[places] - starts[before] <= longest)
+        return np.where(near, np.take_along_axis(values, np.maximum(before, 0), axis=1), np.nan)
+    after = np.minimum.accumulate(np.where(known, places, len(places))[:, ::-1], axis=1)[:, ::-1]
+    left, right = np.maximum(before, 0), np.minimum(after, len(places) - 1)
+    gap = starts[right] - starts[left]
+    between = ~known & (before >= 0) & (after < len(places)) & (gap <= longest)
+    share = np.where(between, (starts[places] - starts[left]) / np.maximum(gap, 1), 0)
+    low, high = (np.take_along_axis(values, index, axis=1) for index in (left, right))
+    return np.where(between, low + (high - low) * share, values)
+
+
+def widened(table: pa.Table) -> pa.Table:
+    """A row for each time and a column for each stream, `pilot/device/quantity`; `:aggregate` behind it where several
+    were asked for. Flags and counts are left out."""
+    names = [name for name in table.column_names[4:] if name not in ("count", "received", "quality", "completeness")]
+    names = names or ["count"]
+    times, row = np.unique(micros(table["time"]), return_inverse=True)
+    found = list(_runs_of(table))
+    if len(found) * len(names) > MOST_COLUMNS:
+        raise Problem(
+            "too-costly", f"A table can have {MOST_COLUMNS} columns, and this has {len(found) * len(names)}.",
+            parameter="shape", example="long",
+        )  # fmt: skip
+    _refuse_above(len(times) * len(found) * len(names))
+    columns: dict[str, pa.Array] = {"time": pa.array(times).cast(TIME)}
+    for stream, first, last in found:
+        for name in names:
+            values = np.full(len(times), np.nan)
+            values[row[first:last]] = table[name].slice(first, last - first).to_numpy()
+            key = "/".join(stream)
+            columns[key if len(names) == 1 else f"{key}:{name}"] = pa.array(values, from_pandas=True)
+    return pa.table(columns)
+
+
+def ordered(table: pa.Table, order: Order) -> pa.Table:
+    """Of all streams together, oldest or newest first; rows of the same time stay in the order of their streams."""
+    if order == "stream":
+        return table
+    time = micros(table["time"])
+    rows = np.argsort(time if order == "time" else -time, kind="stable")
+    return table.unify_dictionaries().combine_chunks().take(pa.array(rows))
+
+
+def micros(column: pa.ChunkedArray) -> Ints:
+    whole: Any = column.cast(pa.int64()).to_numpy()
+    return np.asarray(whole, np.int64)
+
+
+def _runs_of(table: pa.Table) -> Iterator[tuple[Stream, int, int]]:
+    """(stream, first row, row behind the last); the rows of a stream lie together."""
+    position = 0
+    pending: tuple[Stream, int] | None = None
+    for batch in table.to_batches():
+        for stream, start, _ in runs(batch):
+            if pending is None or pending[0] != stream:
+                if pending is not None:
+                    yield pending[0], pending[1], position + start
+                pending = (stream, position + start)
+        position += batch.num_rows
+    if pending is not None:
+        yield pending[0], pending[1], position
+
+
+def _refuse_above(cells: int, most: int = MOST_CELLS) -> None:
+    if cells > most:
+        raise Problem(
+            "too-costly",
+            f"This shape is put together in memory, which holds {most:,} numbers; there are more.",
+            example="a shorter range, wider buckets, or fill=none&shape=long, which has no such limit",
+        )

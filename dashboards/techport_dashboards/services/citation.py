@@ -1,0 +1,73 @@
+"""How a snapshot is cited: as text in the reader's language, and as BibTeX."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import msgspec
+
+from techport_dashboards.services.snapshots import Snapshot
+from techport_dashboards.web.i18n import Language
+
+ENGLISH = Language("en")
+_SPECIAL = re.compile(r"[\\{}$&#%_^~]")
+
+
+def described(snapshot: Snapshot, base: str) -> dict[str, Any]:
+    """The snapshot as the API gives it, with its addresses for good."""
+    address = f"{base}/api/v1/snapshots/{snapshot.id}"
+    return {
+        **msgspec.to_builtins(snapshot),
+        "url": address,
+        "page": page_of(snapshot, base),
+        "file": f"{address}/readings.parquet",
+        "citation": citation(snapshot, base, ENGLISH),
+    }
+
+
+def page_of(snapshot: Snapshot, base: str) -> str:
+    return f"{base}/snapshots/{snapshot.id}"
+
+
+def citation(snapshot: Snapshot, base: str, language: Language) -> str:
+    """As DataCite recommends it: who (year): what. version. where. `[DOI]` is to be filled where none is registered."""
+    say = language.gettext
+    doi = f"https://doi.org/{snapshot.doi}" if snapshot.doi else "[DOI]"
+    readings, of = say("Readings of {titles}", titles=", ".join(snapshot.titles)), say("Snapshot")
+    return (
+        f"{_who(snapshot)} ({snapshot.created[:4]}): {readings}, {span(snapshot, language)}. "
+        f"{of} {snapshot.id}, SHA-256 {snapshot.sha256}. {', '.join(snapshot.licences)}. "
+        f"{page_of(snapshot, base)} {doi}"
+    )
+
+
+def span(snapshot: Snapshot, language: Language) -> str:
+    """The days that the question was about."""
+    start = snapshot.start[:10] if snapshot.start else language.gettext("the beginning")
+    return language.gettext("{start} to {end}", start=start, end=(snapshot.end or snapshot.created)[:10])
+
+
+def bibtex(snapshot: Snapshot, base: str) -> str:
+    """An entry of the kind `misc`, which every BibTeX knows."""
+    fields = {
+        "author": f"{{{_escaped(_who(snapshot))}}}",  # an organisation has no first name
+        "title": f"{{Readings of {_escaped(', '.join(snapshot.titles))}, {span(snapshot, ENGLISH)}}}",
+        "year": snapshot.created[:4],
+        "howpublished": f"Data set, snapshot {snapshot.id}",
+        "url": page_of(snapshot, base),
+        **({"doi": snapshot.doi} if snapshot.doi else {}),
+        "note": _escaped(f"SHA-256 {snapshot.sha256}. {', '.join(snapshot.licences)}"),
+    }
+    lines = [f"  {name} = {{{value}}}" for name, value in fields.items()]
+    return f"@misc{{techport-{snapshot.id},\n" + ",\n".join(lines) + "\n}\n"
+
+
+def _who(snapshot: Snapshot) -> str:
+    return "; ".join(dict.fromkeys(filter(None, snapshot.attribution))) or ", ".join(snapshot.titles)
+
+
+def _escaped(text: str) -> str:
+    """What means something to TeX, without meaning."""
+    names = {"\\": r"\textbackslash{}", "^": r"\textasciicircum{}", "~": r"\textasciitilde{}"}
+    return _SPECIAL.sub(lambda found: names.get(found[0], f"\\{found[0]}"), text)

@@ -1,0 +1,65 @@
+"""What the store holds of each pilot, for the catalogue: from when to when, how much, how complete.
+
+Counting a pilot reads all it has, so the answer is kept for some minutes.
+"""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+
+from techport_dashboards.query import times
+from techport_pilots.model import PilotDefinition
+from techport_pilots.quality.completeness import pilot_intervals, stream_completeness, together
+from techport_pilots.registry.registry import Registry
+from techport_storage.model import Micros
+from techport_storage.store import ReadingStore
+
+FRESH: Micros = 10 * times.MINUTE
+
+
+@dataclass(frozen=True, slots=True)
+class Holding:
+    """Readings of a pilot's described streams. Times are those measured at."""
+
+    first: Micros
+    last: Micros
+    readings: int
+    completeness: float | None  # 0..1 from the first reading to the last; None where nothing was promised
+    ended: bool
+    modified: Micros  # newest reading or newest version of the definition
+
+
+class Holdings:
+    """Gives a pilot's holding, at most FRESH old. Safe to use from several threads; works one out at a time."""
+
+    def __init__(self, registry: Registry, store: ReadingStore) -> None:
+        self._registry = registry
+        self._store = store
+        self._lock = threading.Lock()
+        self._kept: dict[str, tuple[Micros, PilotDefinition, Holding | None]] = {}
+
+    def of(self, pilot: PilotDefinition) -> Holding | None:
+        """None while there is not one reading. Raises what the store and the registry raise."""
+        with self._lock:
+            now = times.now()
+            kept = self._kept.get(pilot.id)
+            if kept is None or kept[1] is not pilot or now - kept[0] > FRESH:
+                kept = self._kept[pilot.id] = (now, pilot, self._count(pilot, now))
+            return kept[2]
+
+    def _count(self, pilot: PilotDefinition, now: Micros) -> Holding | None:
+        intervals = pilot_intervals(pilot)
+        found = together(stream_completeness(self._store, intervals, 0, now).values())
+        if found.first is None or found.last is None:
+            return None
+        held = together(stream_completeness(self._store, intervals, found.first, found.last + 1).values())
+        defined = self._registry.history(pilot.id)[0].at
+        return Holding(
+            first=found.first,
+            last=found.last,
+            readings=held.readings,
+            completeness=held.share,
+            ended=self._registry.state(pilot.id) in ("ended", "closed"),
+            modified=max(found.last, defined),
+        )

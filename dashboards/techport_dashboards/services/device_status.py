@@ -1,0 +1,202 @@
+"""Is it working? What the latest readings say about streams, devices and pilots, worst first."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+import pyarrow as pa
+
+from techport_dashboards.query import times
+from techport_dashboards.query.registry_cache import Catalogue
+from techport_pilots.model import Phase, PilotDefinition
+from techport_pilots.registry.registry import DeviceInfo, StreamInfo
+from techport_storage.model import Micros, Stream
+
+GRACE: Micros = 30 * times.SECOND  # networks are slow sometimes
+UNKNOWN_INTERVAL: Micros = times.HOUR  # for a stream of which nobody said how often it comes
+MISSED, LOST = 3, 12
+"""A stream that missed 3 readings in a row is late, one that missed 12 is silent."""
+
+
+class State(StrEnum):
+    """From worst to best."""
+
+    NEVER = "never"  # not one reading yet
+    SILENT = "silent"
+    LATE = "late"
+    ENDED = "ended"  # silent, as its pilot is over
+    LIVE = "live"
+
+
+@dataclass(frozen=True, slots=True)
+class Last:
+    """The latest reading of a stream."""
+
+    time: Micros
+    received: Micros
+    value: float
+
+
+@dataclass(frozen=True, slots=True)
+class StreamNow:
+    view: StreamInfo
+    last: Last | None
+    state: State
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceNow:
+    pilot: PilotDefinition
+    device: DeviceInfo
+    streams: list[StreamNow]
+    state: State
+    seen: Micros | None  # when its last reading arrived
+
+    @property
+    def missing(self) -> list[StreamNow]:
+        """Streams that should come and do not, of a device that is otherwise alive."""
+        return [s for s in self.streams if self.state is State.LIVE and s.state in (State.NEVER, State.SILENT)]
+
+    @property
+    def needs_attention(self) -> bool:
+        return self.state in (State.NEVER, State.SILENT, State.LATE) or bool(self.missing)
+
+    @property
+    def overdue(self) -> Micros | None:
+        """When its next reading was due that has not come; None for a device that is heard, over, or never was."""
+        if self.state not in (State.SILENT, State.LATE):
+            return None
+        return max(
+            (s.last.received + (s.view.interval_us or UNKNOWN_INTERVAL) for s in self.streams if s.last), default=None
+        )
+
+    @property
+    def battery(self) -> StreamNow | None:
+        return self._of("battery_level", "battery_voltage")
+
+    @property
+    def signal(self) -> StreamNow | None:
+        return self._of("rssi", "snr")
+
+    def _of(self, *quantities: str) -> StreamNow | None:
+        """The first of the quantities that the device has sent, on whichever channel."""
+        found = {s.view.stream.quantity.partition(".")[0]: s for s in reversed(self.streams) if s.last is not None}
+        return next((found[name] for name in quantities if name in found), None)
+
+
+@dataclass(frozen=True, slots=True)
+class PilotNow:
+    pilot: PilotDefinition
+    devices: list[DeviceNow]
+    phase: Phase | None  # the one that runs, else the last of a pilot that is over
+    ended: bool
+
+    def count(self, state: State) -> int:
+        return sum(device.state == state for device in self.devices)
+
+    @property
+    def seen(self) -> Micros | None:
+        return max((device.seen for device in self.devices if device.seen is not None), default=None)
+
+    @property
+    def attention(self) -> list[DeviceNow]:
+        return worst_first([self])
+
+
+def survey(catalogue: Catalogue, latest: pa.Table, pilots: Sequence[PilotDefinition], now: Micros) -> list[PilotNow]:
+    """Every device of the pilots, also those that never sent anything. A name that nobody described and that was only
+    ever refused is none of its streams.
+    """
+    last = by_stream(latest)
+    streams: dict[tuple[str, str], list[Stream]] = {}
+    ranks = {pilot.id: ranks_of(pilot) for pilot in pilots}
+    described = (stream for stream, info in catalogue.streams.items() if info.described)
+    found = (stream for stream in {*described, *last} if stream.pilot in ranks)
+    for stream in sorted(found, key=lambda s: (ranks[s.pilot].get(s.quantity, len(ranks[s.pilot])), s)):
+        streams.setdefault((stream.pilot, stream.device), []).append(stream)
+    return [_pilot_now(pilot, catalogue, streams, last, now) for pilot in pilots]
+
+
+def ranks_of(pilot: PilotDefinition) -> dict[str, int]:
+    """Quantities in the order that matters to the pilot: what its KPIs are about, then as its definition lists them."""
+    listed = [kpi.quantity for kpi in pilot.kpis] + [s.quantity for device in pilot.devices for s in device.streams]
+    return {quantity: rank for rank, quantity in enumerate(dict.fromkeys(listed))}
+
+
+def by_stream(latest: pa.Table) -> dict[Stream, Last]:
+    names = zip(*(latest.column(name).to_pylist() for name in ("pilot", "device", "quantity")), strict=True)
+    numbers = (latest.column(name).cast(pa.int64()).to_pylist() for name in ("time", "received"))
+    rows = zip(names, *numbers, latest.column("value").to_pylist(), strict=True)
+    return {Stream(*name): Last(time, received, value) for name, time, received, value in rows}
+
+
+def _pilot_now(
+    pilot: PilotDefinition,
+    catalogue: Catalogue,
+    streams: Mapping[tuple[str, str], list[Stream]],
+    last: Mapping[Stream, Last],
+    now: Micros,
+) -> PilotNow:
+    ended = bool(pilot.phases) and max(times.micros(phase.end) for phase in pilot.phases) <= now
+    ended = ended or pilot.id in catalogue.over
+    devices = []
+    for device in catalogue.devices_of(pilot.id):
+        mine = [
+            StreamNow(catalogue.stream(s), last.get(s), stream_state(catalogue.stream(s), last.get(s), now))
+            for s in streams.get((pilot.id, device.device), [])
+        ]
+        devices.append(_device_now(pilot, device, mine, ended))
+    return PilotNow(pilot, devices, phase_at(pilot, now), ended)
+
+
+def _device_now(pilot: PilotDefinition, device: DeviceInfo, streams: list[StreamNow], ended: bool) -> DeviceNow:
+    """A device is as alive as the liveliest of its streams."""
+    state = max((stream.state for stream in streams), key=list(State).index, default=State.NEVER)
+    if ended and state is not State.LIVE:
+        state = State.ENDED
+    seen = max((stream.last.received for stream in streams if stream.last), default=None)
+    return DeviceNow(pilot, device, streams, state, seen)
+
+
+def stream_state(view: StreamInfo, last: Last | None, now: Micros) -> State:
+    """By when the latest reading arrived, not by the time it bears: a replay of old data is alive."""
+    if last is None:
+        return State.NEVER
+    interval = view.interval_us or UNKNOWN_INTERVAL
+    age = now - last.received
+    if age <= MISSED * interval + GRACE:
+        return State.LIVE
+    return State.LATE if age <= LOST * interval + GRACE else State.SILENT
+
+
+def phase_at(pilot: PilotDefinition, now: Micros) -> Phase | None:
+    """The phase that runs now, else the latest that has begun. An intervention counts before what runs beside it."""
+    begun = [phase for phase in pilot.phases if times.micros(phase.start) <= now]
+    running = [phase for phase in begun if times.micros(phase.end) > now]
+    order = {"intervention": 0, "baseline": 1, "control": 2, "other": 3}
+    if running:
+        return min(running, key=lambda phase: order[phase.kind])
+    return max(begun, key=lambda phase: phase.end, default=None)
+
+
+def worst_first(pilots: Iterable[PilotNow]) -> list[DeviceNow]:
+    """Devices that need a hand: those that never came, then the longest silent."""
+    return sorted((d for pilot in pilots for d in pilot.devices if d.needs_attention), key=badness)
+
+
+def badness(device: DeviceNow) -> tuple[int, int, Micros, str, str]:
+    """Ascending from the worst device to one that does well. Those that do well keep their places as they are heard."""
+    order = (State.NEVER, State.SILENT, State.LATE, State.LIVE, State.ENDED)
+    since = device.seen or 0 if device.needs_attention else 0
+    return order.index(device.state), 0 if device.missing else 1, since, device.pilot.id, device.device.device
+
+
+def most_troubled_first(pilots: Iterable[PilotNow]) -> list[PilotNow]:
+    """By the share of their devices that need a hand; those that are over come last."""
+
+    def trouble(here: PilotNow) -> tuple[bool, float, str]:
+        return here.ended, -len(here.attention) / max(len(here.devices), 1), here.pilot.id
+
+    return sorted(pilots, key=trouble)

@@ -1,0 +1,96 @@
+"""What the pilots' KPIs say so far: worked out in the background of a page, kept for some minutes.
+
+An evaluation reads all of a pilot's phases, so a page does not wait for it: static/js/kpis.js fetches it afterwards.
+"""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+
+import msgspec
+
+from techport_dashboards.query import times
+from techport_pilots.evaluation import Evaluation, evaluate, so_far
+from techport_pilots.model import Kpi, PilotDefinition
+from techport_pilots.quality.completeness import Completeness, pilot_intervals, stream_completeness, together
+from techport_pilots.registry.lifecycle import changes, measured_until
+from techport_pilots.registry.registry import Registry
+from techport_pilots.reports.build import final_evaluations, keep_evaluations
+from techport_storage.model import Micros
+from techport_storage.store import ReadingStore
+
+FRESH: Micros = 10 * times.MINUTE
+RECENT: Micros = times.DAY
+OTHERS = 100  # answers to questions that no KPI asks, before they are forgotten
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """Where a pilot stands: each KPI with its evaluation, and how complete the last day was."""
+
+    at: Micros
+    definition: PilotDefinition
+    kpis: list[tuple[Kpi, Evaluation]]
+    recent: Completeness
+
+
+class Evaluations:
+    """Gives a pilot's standing, at most FRESH old. Safe to use from several threads; works one out at a time."""
+
+    def __init__(self, registry: Registry, store: ReadingStore) -> None:
+        self._registry = registry
+        self._store = store
+        self._lock = threading.Lock()
+        self._kept: dict[str, Standing] = {}
+        self._others: dict[tuple[str, bytes], tuple[Micros, PilotDefinition, Evaluation]] = {}
+
+    def standing(self, pilot: PilotDefinition) -> Standing:
+        """Of the pilot as it is defined now. Raises what the store raises."""
+        with self._lock:
+            kept = self._kept.get(pilot.id)
+            now = times.now()
+            if kept is None or kept.definition is not pilot or now - kept.at > FRESH:
+                kept = self._kept[pilot.id] = self._work_out(pilot, now)
+                self._remember(kept)
+            return kept
+
+    def one(self, pilot: PilotDefinition, kpi: Kpi) -> Evaluation:
+        """One of the pilot's KPIs, or one made up for a question about its phases."""
+        if kpi in pilot.kpis:
+            return next(evaluation for own, evaluation in self.standing(pilot).kpis if own == kpi)
+        key = pilot.id, msgspec.json.encode(kpi)
+        with self._lock:
+            now = times.now()
+            at, definition, evaluation = self._others.get(key, (0, None, None))
+            if evaluation is None or definition is not pilot or now - at > FRESH:
+                evaluation = evaluate(self._store, self._so_far(pilot, now), kpi, second_opinion=False)
+                if len(self._others) >= OTHERS:
+                    self._others.clear()
+                self._others[key] = now, pilot, evaluation
+            return evaluation
+
+    def fresh(self, pilot: PilotDefinition, kpi: Kpi) -> Evaluation:
+        """One of the pilot's KPIs as of now, with its second opinion; of a closed pilot what was found."""
+        final = final_evaluations(self._registry.engine, pilot)
+        if final is not None:
+            return final[pilot.kpis.index(kpi)]
+        return evaluate(self._store, self._so_far(pilot, times.now()), kpi)
+
+    def _so_far(self, pilot: PilotDefinition, now: Micros) -> PilotDefinition:
+        """The pilot up to when its phases are judged."""
+        return so_far(pilot, measured_until(changes(self._registry.engine, pilot.id), now))
+
+    def _remember(self, standing: Standing) -> None:
+        """For the portfolio. What a closed pilot's package says stays as it is."""
+        if self._registry.state(standing.definition.id) != "closed":
+            found = [evaluation for _, evaluation in standing.kpis]
+            keep_evaluations(self._registry.engine, standing.definition.id, found, standing.at)
+
+    def _work_out(self, pilot: PilotDefinition, now: Micros) -> Standing:
+        found = final_evaluations(self._registry.engine, pilot)
+        if found is None:
+            here = self._so_far(pilot, now)
+            found = [evaluate(self._store, here, kpi, second_opinion=False) for kpi in pilot.kpis]
+        recent = stream_completeness(self._store, pilot_intervals(pilot), now - RECENT, now)
+        return Standing(now, pilot, list(zip(pilot.kpis, found, strict=True)), together(recent.values()))

@@ -1,0 +1,101 @@
+"""The portfolio: where every pilot stands and how its devices are, worst first. For page, API and command line alike.
+
+registry ─► portfolio.Standing ─┐
+store ────► state.survey ───────┴─► Row, with what needs somebody ─► worst first, or by a column
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import msgspec
+import pyarrow as pa
+
+from techport_dashboards.problems import Problem
+from techport_dashboards.query import times
+from techport_dashboards.query.registry_cache import Catalogue
+from techport_dashboards.services import device_status
+from techport_dashboards.services.device_status import PilotNow, State
+from techport_pilots.registry.portfolio import Standing, portfolio
+from techport_pilots.registry.registry import Registry
+from techport_storage.model import Micros
+
+WORST = "worst"
+_ORDER = ("running", "ended", "draft", "closed")
+
+
+class Row(msgspec.Struct, frozen=True, kw_only=True):
+    """A pilot. `attention` says what needs somebody, the most urgent first; empty means all is well."""
+
+    standing: Standing
+    devices: int
+    alive: int
+    troubled: int  # devices that should send and do not, or not all they should
+    attention: Sequence[str]
+
+
+def rows(catalogue: Catalogue, registry: Registry, latest: pa.Table | None, at: Micros) -> list[Row]:
+    """Every pilot, worst first. `latest` are the store's latest readings; without them nobody is alive or troubled."""
+    now: dict[str, PilotNow] = {}
+    if latest is not None:
+        now = {
+            one.pilot.id: one for one in device_status.survey(catalogue, latest, list(catalogue.pilots.values()), at)
+        }
+    found = [_row(one, len(catalogue.pilots[one.pilot].devices), now.get(one.pilot)) for one in portfolio(registry, at)
+             if one.pilot in catalogue.pilots]  # fmt: skip
+    return sorted(found, key=_worst)
+
+
+def ordered(found: Sequence[Row], sort: str) -> list[Row]:
+    """Rows by a column, with a minus in front turned round. Raises Problem for what is no column."""
+    name = sort.removeprefix("-")
+    if name not in KEYS:
+        raise Problem(
+            "bad-parameter", "{name} is no column.", name=repr(sort[:80]), parameter="sort", example=", ".join(KEYS)
+        )
+    key = KEYS[name]
+    known = [row for row in found if key(row) is not None]
+    return [*sorted(known, key=key, reverse=sort.startswith("-")), *(row for row in found if key(row) is None)]
+
+
+def item(row: Row) -> dict[str, Any]:
+    """The row as JSON; times as the API writes them."""
+    built: dict[str, Any] = msgspec.to_builtins(row.standing)
+    for name in ("ends", "erase_at"):
+        built[name] = None if built[name] is None else times.iso(built[name])
+    counts = {name: getattr(row, name) for name in ("devices", "alive", "troubled")}
+    return {"id": built.pop("pilot"), **built, "reached": row.standing.reached, **counts, "attention": row.attention}
+
+
+def _row(standing: Standing, devices: int, now: PilotNow | None) -> Row:
+    alive = 0 if now is None else now.count(State.LIVE)
+    troubled = 0 if now is None else sum(device.needs_attention for device in now.devices)
+    if standing.state in ("ended", "closed"):
+        troubled = 0  # nobody expects them to send
+    needs = {
+        "overdue": standing.overdue,
+        "devices": troubled > 0,
+        "targets": standing.state == "running" and "target not met" in standing.verdicts,
+        "ends-soon": standing.ends_soon,
+        "hand-over": standing.state == "ended",
+    }
+    attention = [name for name, so in needs.items() if so]
+    return Row(standing=standing, devices=devices, alive=alive, troubled=troubled, attention=attention)
+
+
+def _worst(row: Row) -> tuple[int, int, float, str]:
+    """Running before what is over; what is overdue, then the greatest share of devices in trouble."""
+    urgent = 0 if row.standing.overdue else 1 if row.attention else 2
+    return _ORDER.index(row.standing.state), urgent, -row.troubled / max(row.devices, 1), row.standing.pilot
+
+
+KEYS: dict[str, Callable[[Row], Any]] = {
+    WORST: _worst,
+    "name": lambda row: row.standing.title.get("nb").casefold(),
+    "state": lambda row: _ORDER.index(row.standing.state),
+    "devices": lambda row: row.alive / row.devices if row.devices else None,
+    "targets": lambda row: row.standing.reached / row.standing.kpis if row.standing.kpis else None,
+    "ends": lambda row: row.standing.ends,
+}
+"""What the table can be sorted by."""

@@ -1,0 +1,71 @@
+"""Pilots' reports, worked out once and kept: the second reader need not wait.
+
+A report stays good while the definition and the state stay, for some minutes while readings may still come; that of a
+closed pilot for ever, since its data is frozen.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections import OrderedDict
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from techport_dashboards.charts.map import load
+from techport_dashboards.query import times
+from techport_pilots.model import PilotDefinition
+from techport_pilots.registry.lifecycle import State
+from techport_pilots.registry.registry import Registry
+from techport_pilots.reports.build import Report, current_report
+from techport_pilots.reports.html import page
+from techport_storage.model import Micros
+from techport_storage.store import ReadingStore
+
+FRESH: Micros = 10 * times.MINUTE
+MOST = 32  # pilots whose reports are kept: some hundred kB each
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """A report as it is sent."""
+
+    content: bytes
+    etag: str
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    definition: PilotDefinition
+    report: Report
+    pages: dict[str, Written] = field(default_factory=dict)  # by language
+
+    def good(self, definition: PilotDefinition, state: State, now: Micros) -> bool:
+        same = self.definition == definition and self.report.state == state
+        return same and (state == "closed" or now - self.report.made <= FRESH)
+
+
+class Reports:
+    """Gives a pilot's report. Safe to use from several threads; works one out at a time."""
+
+    def __init__(self, registry: Registry, store: ReadingStore, basemap: Path | None) -> None:
+        self._registry = registry
+        self._store = store
+        self._basemap = basemap
+        self._lock = threading.Lock()
+        self._kept: OrderedDict[str, Kept] = OrderedDict()
+
+    def page(self, pilot: PilotDefinition, language: str, fresh: bool = False) -> Written:
+        """In nb or en; `fresh`: worked out now. Raises what store and registry raise."""
+        with self._lock:
+            state, now = self._registry.state(pilot.id), times.now()
+            kept = self._kept.get(pilot.id)
+            if fresh or kept is None or not kept.good(pilot, state, now):
+                kept = self._kept[pilot.id] = Kept(pilot, current_report(self._registry, self._store, pilot, now))
+            self._kept.move_to_end(pilot.id)
+            while len(self._kept) > MOST:
+                self._kept.popitem(last=False)
+            if language not in kept.pages:
+                content = page(kept.report, language, load(self._basemap)).encode()
+                kept.pages[language] = Written(content, f'"{hashlib.sha256(content).hexdigest()[:32]}"')
+            return kept.pages[language]

@@ -1,0 +1,58 @@
+"""What a page's form sent: a few short fields, read without a parser for uploads."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from urllib.parse import parse_qsl
+
+from starlette.requests import Request
+
+from techport_dashboards.problems import Problem
+
+LARGEST = 256 * 1024
+MOST_FIELDS = 2_000
+FORM = "application/x-www-form-urlencoded"
+
+
+class Form:
+    """The fields of a form. A field that is not there is empty, as a browser leaves out what is not ticked."""
+
+    def __init__(self, fields: Mapping[str, list[str]]) -> None:
+        self._fields = fields
+
+    def get(self, name: str) -> str:
+        """The field's text, trimmed."""
+        return self._fields.get(name, [""])[0].strip()
+
+    def raw(self, name: str) -> str:
+        """The field's text as it was sent."""
+        return self._fields.get(name, [""])[0]
+
+    def all(self, name: str) -> list[str]:
+        return self._fields.get(name, [])
+
+    def confirmed(self) -> None:
+        """Raise a Problem unless the box was ticked that says what will be gone."""
+        if self.get("confirmed") != "yes":
+            raise Problem("bad-parameter", "Tick the box that says what will happen.", parameter="confirmed")
+
+
+async def form_of(request: Request) -> Form:
+    """Read a form as browsers send it. Raises Problem where it is none, or larger than any of ours."""
+    if request.headers.get("content-type", "").partition(";")[0].strip() != FORM:
+        raise Problem(
+            "bad-parameter", "This address takes a form ({form}); /api/v1 takes JSON.", form=FORM, parameter="body"
+        )
+    body = bytearray()
+    async for piece in request.stream():
+        body += piece
+        if len(body) > LARGEST:
+            raise Problem("bad-parameter", "A form holds at most {most} bytes.", most=LARGEST, parameter="body")
+    try:
+        pairs = parse_qsl(body.decode(), keep_blank_values=True, max_num_fields=MOST_FIELDS, errors="strict")
+    except ValueError as error:
+        raise Problem("bad-parameter", "This is no form: {what}.", what=error, parameter="body") from error
+    fields: dict[str, list[str]] = {}
+    for name, value in pairs:
+        fields.setdefault(name, []).append(value)
+    return Form(fields)

@@ -1,0 +1,79 @@
+"""What every answer passes: headers that keep pages to themselves, and counting."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+
+from prometheus_client import CollectorRegistry, Counter, Histogram
+from starlette.datastructures import MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from techport_dashboards.charts.tiles import Tiles
+
+
+def content_policy(framed_by: str = "'self'", tiles: Tiles | None = None) -> str:
+    """Which sources a page may use, and which sites may show it in a frame. Only `tiles` come from elsewhere."""
+    pictures = f"'self' data: blob: {tiles.origin if tiles else ''}".rstrip()
+    # Inline styles are what plotly.js draws with; scripts come from our own files only.
+    return (
+        f"default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src {pictures}; "
+        "connect-src 'self'; font-src 'self'; manifest-src 'self'; "
+        f"base-uri 'none'; form-action 'self'; frame-ancestors {framed_by}"
+    )
+
+
+HEADERS = {
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "same-origin",
+    "Permissions-Policy": "camera=(), microphone=(), geolocation=()",
+    "Cross-Origin-Opener-Policy": "same-origin",
+}
+
+
+class SecurityHeaders:
+    """Adds HEADERS and the policy to every answer."""
+
+    def __init__(self, app: ASGIApp, tiles: Tiles | None = None) -> None:
+        self._app = app
+        self._headers = {"Content-Security-Policy": content_policy(tiles=tiles), **HEADERS}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def send_with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                for name, value in self._headers.items():
+                    headers.setdefault(name, value)
+            await send(message)
+
+        await self._app(scope, receive, send_with_headers if scope["type"] == "http" else send)
+
+
+class Measured:
+    """Counts answers and times how long they took to begin, by the route's pattern, never by the path asked."""
+
+    def __init__(self, app: ASGIApp, metrics: CollectorRegistry, paths: Mapping[object, str]) -> None:
+        """`paths` gives the pattern of each endpoint: a router's own route knows its path without the prefix only."""
+        self._app = app
+        self._paths = paths
+        labels = ("method", "route", "status")
+        self._answers = Counter("techport_web_answers", "Answers sent", labels, registry=metrics)
+        self._seconds = Histogram(
+            "techport_web_answer_seconds",
+            "From the request to the first byte of its answer",
+            ("route",),
+            registry=metrics,
+        )
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        started = time.perf_counter()
+
+        async def send_measured(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                route = self._paths.get(scope.get("endpoint"), "none")
+                method = scope["method"] if scope["method"] in ("GET", "HEAD", "POST", "OPTIONS") else "other"
+                self._answers.labels(method, route, str(message["status"])).inc()
+                self._seconds.labels(route).observe(time.perf_counter() - started)
+            await send(message)
+
+        await self._app(scope, receive, send_measured if scope["type"] == "http" else send)

@@ -1,0 +1,53 @@
+"""Serves the app with uvicorn in a way that stops: live pages are let go first, and the caller goes on after it."""
+
+from __future__ import annotations
+
+import signal
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import uvicorn
+from fastapi import FastAPI
+
+from techport_dashboards.dependencies import Services
+
+
+class WebServer(uvicorn.Server):
+    """uvicorn waits for open answers when it stops, and a live page never ends by itself: end those first.
+
+    It also raises the signal that stopped it once more when it is done, which would end the process before the rest of
+    the platform is closed; here SIGINT and SIGTERM only make `run` return.
+    """
+
+    def __init__(self, app: FastAPI, host: str = "127.0.0.1", port: int = 8000, access_log: bool = False) -> None:
+        super().__init__(
+            uvicorn.Config(
+                app,
+                host=host,
+                port=port,
+                access_log=access_log,
+                log_config=None,  # the process has set up logging
+                timeout_graceful_shutdown=5,
+                server_header=False,
+            )
+        )
+        self._services: Services = app.state.services
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        await self._services.live.close()
+        await super().shutdown(sockets)
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        numbers = (signal.SIGINT, signal.SIGTERM)
+        before = [signal.signal(number, self.handle_exit) for number in numbers]
+        try:
+            yield
+        finally:
+            for number, handler in zip(numbers, before, strict=True):
+                signal.signal(number, handler)

@@ -1,0 +1,93 @@
+"""Jinja2 for the pages: everything is escaped, a missing name is an error, texts are in the reader's language."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
+
+import msgspec
+from fastapi import Request, Response
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from techport_dashboards.dependencies import services_of
+from techport_dashboards.query import times
+from techport_dashboards.web import i18n, navigation
+from techport_dashboards.web.assets import Assets
+from techport_dashboards.web.i18n import SCRIPT_MESSAGES, Language
+from techport_dashboards.web.retelling import retell
+from techport_pilots.definition.kinds import kind_named
+from techport_pilots.model import PilotDefinition
+from techport_storage.model import Quality
+
+TEMPLATES = Path(__file__).with_name("templates")
+
+
+def environment(assets: Assets) -> Environment:
+    """The templates, with `asset(name)` for addresses of files and `embed(data)` for data that scripts read."""
+    templates = Environment(
+        loader=FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    templates.tests.update(
+        out_of_range=lambda quality: bool(quality & int(Quality.RANGE)),
+        odd_clock=lambda quality: bool(quality & int(Quality.CLOCK)),
+    )
+    templates.globals.update(asset=assets.url, embed=embed, iso=times.iso, micros=times.micros)
+    templates.globals.update(kind_named=kind_named, retell=retell)
+    return templates
+
+
+def embed(data: object) -> Markup:
+    """JSON for a `<script type="application/json">`: no `<` in it, so it cannot end the element early."""
+    return Markup(msgspec.json.encode(data).decode().replace("<", "\\u003c"))
+
+
+def language_of(request: Request) -> Language:
+    settings = services_of(request).settings
+    return i18n.pick(request.query_params.get("lang"), request.headers.get("accept-language", ""), settings.language)
+
+
+def render(request: Request, template: str, language: Language, **values: Any) -> Response:
+    """The page. A `?lang=` that was asked for goes on in the links of the page, for nothing is kept in cookies."""
+    asked = request.query_params.get("lang")
+
+    def link(path: str, **parameters: str) -> str:
+        parameters = {**({"lang": asked} if asked else {}), **parameters}
+        return f"{path}?{urlencode(parameters)}" if parameters else path
+
+    def in_language(code: str) -> str:
+        others = [(name, value) for name, value in request.query_params.multi_items() if name != "lang"]
+        return f"{request.url.path}?{urlencode([*others, ('lang', code)])}"
+
+    text = (
+        services_of(request)
+        .templates.get_template(template)
+        .render(
+            _=language.gettext,
+            n_=language.ngettext,
+            language=language,
+            link=link,
+            in_language=in_language,
+            places=navigation.tabs(navigation.MAIN, request.url.path, link),
+            tabs=_tabs(request, link, values.get("pilot")),
+            script_messages={message: language.gettext(message) for message in SCRIPT_MESSAGES},
+            wall=request.query_params.get("wall") in ("1", "true"),
+            heartbeat=services_of(request).settings.heartbeat,
+            **{"public": False, "embedded": False, **values},
+        )
+    )
+    headers = {"Content-Language": language.code, "Vary": "Accept-Language", "Cache-Control": "no-cache"}
+    return Response(text, 200, headers, "text/html; charset=utf-8")
+
+
+def _tabs(request: Request, link: Callable[..., str], pilot: object) -> list[navigation.Tab]:
+    """A pilot's tabs, for pages that are about one."""
+    if not isinstance(pilot, PilotDefinition):
+        return []
+    return navigation.tabs(navigation.OF_PILOT, request.url.path, link, pilot.id)

@@ -1,0 +1,171 @@
+"""What a batch means for the books: the device-days it touches, and what became of each of its values."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from itertools import groupby
+
+import numpy as np
+from numpy.typing import NDArray
+
+from techport_ingest.checking.check import Columns, Problem
+from techport_ingest.message import Message
+from techport_pilots.accounting.tally import DAY, DeviceDay, Event, Remarks, SetAside, Tally, day_of
+from techport_storage.model import Batch, Every, Query, Receipt, Selection, Stream
+from techport_storage.store import ReadingStore
+
+# -- Counting what a store holds of a device and day.
+
+
+def count_rows(store: ReadingStore, device_days: Iterable[DeviceDay]) -> dict[DeviceDay, int]:
+    """How many rows the store holds for each of these device-days, one query a pilot."""
+    counts = dict.fromkeys(device_days, 0)
+    for pilot, group in groupby(sorted(counts), key=lambda device_day: device_day.pilot):
+        wanted = list(group)
+        query = Query(
+            select=Selection(pilots=(pilot,), devices=tuple(sorted({device_day.device for device_day in wanted}))),
+            start=min(device_day.day for device_day in wanted) * DAY,
+            end=(max(device_day.day for device_day in wanted) + 1) * DAY,
+            every=Every(1, "d"),
+            aggregates=("count",),
+        )
+        for batch in store.read(query):
+            rows = zip(
+                batch["device"].to_pylist(),
+                batch["time"].cast("int64").to_pylist(),
+                batch["count"].to_pylist(),
+                strict=True,
+            )
+            for device, start, count in rows:
+                device_day = DeviceDay(pilot, device, start // DAY)
+                if device_day in counts:
+                    counts[device_day] += count
+    return counts
+
+
+class Account:
+    """The books' view of one batch. Values are booked on the day they were observed, problems on the day of arrival."""
+
+    def __init__(self, columns: Columns) -> None:
+        self.batch: Batch = columns.batch()
+        self.columns = columns
+        self._touched, self._touched_by_row = _device_days(self.batch)
+
+    @property
+    def undescribed(self) -> list[Stream]:
+        """Streams that no definition describes and that were not seen before."""
+        return self.columns.undescribed
+
+    @property
+    def device_days(self) -> list[DeviceDay]:
+        """Those whose rows in the store this batch may change."""
+        return self._touched
+
+    def close(self, receipt: Receipt) -> tuple[dict[DeviceDay, Tally], list[SetAside]]:
+        """The tallies and the quarantine entries, once the store has said what it did with each row."""
+        problems = [*self.columns.problems, *self._rejected(receipt)]
+        tallies = self._tally_rows(receipt)
+        for problem in problems:
+            tally = tallies.setdefault(_arrival(problem.message, problem.pilot, problem.device), Tally())
+            tally.received += problem.values
+            tally.quarantined += problem.values
+        for message, pilot, device, _ in self.columns.ignored:
+            tally = tallies.setdefault(_arrival(message, pilot, device), Tally())
+            tally.received += 1
+            tally.ignored += 1
+        self._count_messages_without_rows(problems, tallies)
+        return tallies, [_set_aside(problem) for problem in problems]
+
+    def remarks(self, replayed: Sequence[int] = ()) -> Remarks:
+        """What the books keep beside the sums."""
+        ignored = Counter(
+            (_arrival(passed.message, passed.pilot, passed.device), passed.rule) for passed in self.columns.ignored
+        )
+        events = [
+            Event(pilot, device, message.received if event.time is None else event.time, event.kind, event.text)
+            for message, pilot, device, event in self.columns.events
+        ]
+        return Remarks(ignored=ignored, events=events, replayed=replayed)
+
+    def _count_messages_without_rows(self, problems: Sequence[Problem], tallies: dict[DeviceDay, Tally]) -> None:
+        """A message is counted once, at its first row; without one, at its first problem or ignored part."""
+        without = [(problem.message, problem.pilot, problem.device) for problem in problems]
+        without += [passed[:3] for passed in self.columns.ignored]
+        if not without:
+            return
+        with_rows = np.flatnonzero(np.diff(self.columns.row_ends, prepend=0)).tolist()
+        counted = {id(self.columns.messages[number]) for number in with_rows}
+        for message, pilot, device in without:
+            if id(message) not in counted:
+                counted.add(id(message))
+                tallies[_arrival(message, pilot, device)].messages += 1
+
+    def _tally_rows(self, receipt: Receipt) -> dict[DeviceDay, Tally]:
+        slots = len(self._touched)
+        by_row = self._touched_by_row
+        total = np.bincount(by_row, minlength=slots)
+        duplicates = np.bincount(by_row[receipt.duplicate_rows], minlength=slots)
+        rejected = np.bincount(by_row[[row for row, _ in receipt.rejected]], minlength=slots)
+        ends = np.array(self.columns.row_ends, np.int64)
+        starts = np.concatenate(([0], ends[:-1])) if len(ends) else ends
+        messages = np.bincount(by_row[starts[ends > starts]], minlength=slots)
+        return {
+            device_day: Tally(
+                messages=int(messages[i]),
+                received=int(total[i] - rejected[i]),  # the rejected ones are received as problems
+                stored=int(total[i] - duplicates[i] - rejected[i]),
+                duplicates=int(duplicates[i]),
+            )
+            for i, device_day in enumerate(self._touched)
+        }
+
+    def _rejected(self, receipt: Receipt) -> list[Problem]:
+        """Rows that the store refused. The check step refuses them first, so this is for stores with rules of their
+        own.
+        """
+        problems = []
+        for row, reason in receipt.rejected:
+            message = self.columns.messages[int(np.searchsorted(self.columns.row_ends, row, side="right"))]
+            stream = self.batch.streams[self.batch.stream[row]]
+            hint = "The store does not take this value: leave it out, or send it in a unit where it is smaller"
+            problems.append(
+                Problem(message, stream.pilot, stream.device, "", "store-refused", reason, hint, stream.quantity, 1)
+            )
+        return problems
+
+
+def _device_days(batch: Batch) -> tuple[list[DeviceDay], NDArray[np.int64]]:
+    """The distinct device-days of a batch, and for each row the number of its own."""
+    devices: dict[tuple[str, str], int] = {}
+    device_of_stream = np.array(
+        [devices.setdefault((stream.pilot, stream.device), len(devices)) for stream in batch.streams], np.int64
+    )
+    days = batch.time // DAY
+    codes = (device_of_stream[batch.stream] << 32) + days if len(batch) else days
+    distinct, by_row = np.unique(codes, return_inverse=True)
+    names = list(devices)
+    touched = [DeviceDay(names[code >> 32][0], names[code >> 32][1], code & 0xFFFF_FFFF) for code in distinct.tolist()]
+    return touched, by_row.astype(np.int64)
+
+
+def _arrival(message: Message, pilot: str, device: str) -> DeviceDay:
+    return DeviceDay(pilot, device, day_of(message.received))
+
+
+def _set_aside(problem: Problem) -> SetAside:
+    message = problem.message
+    return SetAside(
+        pilot=problem.pilot,
+        device=problem.device,
+        topic=message.topic,
+        payload=message.payload,
+        received=message.received,
+        reason=problem.reason,
+        detail=problem.detail,
+        hint=problem.hint,
+        field=problem.field,
+        values=problem.values,
+        redelivered=message.redelivered,
+        format=problem.format,
+    )

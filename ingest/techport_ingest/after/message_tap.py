@@ -1,0 +1,69 @@
+"""What became of the messages of the devices that somebody watches."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from techport_ingest.after.booking import Account
+from techport_ingest.checking.check import Columns
+from techport_ingest.message import Message
+from techport_pilots.accounting.message_tap import Outcome, Refusal, Value, Watched
+from techport_storage.model import Micros, Receipt
+
+Key = tuple[int, str, str]  # (id of the message object, pilot, device)
+
+
+def watched(
+    account: Account, receipt: Receipt, devices: Collection[tuple[str, str]], worker: str, committed: Micros
+) -> list[Watched]:
+    """The batch's messages of these (pilot, device), each with its outcome. `receipt` is what the store said."""
+    columns = account.columns
+    messages: dict[Key, Message] = {}
+    values: dict[Key, list[Value]] = {}
+    refused: dict[Key, list[Refusal]] = {}
+    ignored: dict[Key, list[str]] = {}
+
+    def key(message: Message, pilot: str, device: str) -> Key:
+        found = (id(message), pilot, device)
+        messages.setdefault(found, message)
+        return found
+
+    for message, pilot, device, value in _values(columns, account, receipt):
+        if (pilot, device) in devices:
+            values.setdefault(key(message, pilot, device), []).append(value)
+    for p in columns.problems:
+        if (p.pilot, p.device) in devices:
+            said = Refusal(p.reason, p.detail, p.hint, p.field, p.values)
+            refused.setdefault(key(p.message, p.pilot, p.device), []).append(said)
+    for passed in columns.ignored:
+        if (passed.pilot, passed.device) in devices:
+            ignored.setdefault(key(passed.message, passed.pilot, passed.device), []).append(passed.rule)
+    return [
+        Watched(
+            pilot=one[1],
+            device=one[2],
+            topic=message.topic,
+            payload=message.payload,
+            received=message.received,
+            worker=worker,
+            committed=committed,
+            outcome=Outcome(values.get(one, []), refused.get(one, []), ignored.get(one, [])),
+        )
+        for one, message in messages.items()
+    ]
+
+
+def _values(columns: Columns, account: Account, receipt: Receipt) -> list[tuple[Message, str, str, Value]]:
+    """(message, pilot, device, value) of each row of the batch."""
+    batch = account.batch
+    duplicates = set(receipt.duplicate_rows.tolist())
+    found: list[tuple[Message, str, str, Value]] = []
+    start = 0
+    for message, end in zip(columns.messages, columns.row_ends, strict=True):
+        for row in range(start, end):
+            pilot, device, quantity = batch.streams[batch.stream[row]]
+            fate = "duplicate" if row in duplicates else "stored"
+            value = Value(quantity, int(batch.time[row]), float(batch.value[row]), fate, int(batch.quality[row]))
+            found.append((message, pilot, device, value))
+        start = end
+    return found

@@ -1,0 +1,87 @@
+"""Tells a device what was wrong with its messages, on pilots/<pilot>/<device>/problems (docs/devices.md), and asks a
+Sparkplug node for its birth where that is what is missing.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Iterable
+
+import msgspec
+
+from techport_ingest.decoding.formats.sparkplug_b import UNKNOWN_ALIAS, rebirth
+from techport_pilots.accounting.tally import SetAside
+
+Tell = Callable[[str, bytes], None]
+"""Publishes a payload to a topic, or does not when it cannot. Never waits, never raises."""
+
+_EXCERPT = 200  # bytes of the message that come back
+
+
+_REBIRTH = 60.0  # seconds between two commands to one node
+
+
+class Notices:
+    """At most `burst` notices to a device at once, and one each `every` seconds after them. Not thread-safe."""
+
+    def __init__(self, tell: Tell, burst: int = 10, every: float = 6.0, devices: int = 10_000) -> None:
+        self._tell = tell
+        self._problems = _Share(burst, every, devices)
+        self._births = _Share(1, _REBIRTH, devices)
+
+    def about(self, entries: Iterable[SetAside]) -> None:
+        """Tell the devices of these entries. Messages whose device nobody can name are told to nobody."""
+        for entry in entries:
+            topic = f"pilots/{entry.pilot}/{entry.device}/problems"
+            if _is_topic(entry.pilot) and _is_topic(entry.device) and self._problems.take(topic):
+                self._tell(topic, _notice(entry))
+            if entry.reason == UNKNOWN_ALIAS and (command := rebirth(entry.topic, entry.received)) is not None:
+                node, payload = command
+                if self._births.take(node):
+                    self._tell(node, payload)
+
+
+class _Share:
+    """How often something may be said to each of many."""
+
+    def __init__(self, burst: int, every: float, most: int) -> None:
+        self._burst = burst
+        self._every = every
+        self._most = most
+        self.left: OrderedDict[str, tuple[float, float]] = OrderedDict()  # topic: how often yet, as of when
+
+    def take(self, topic: str) -> bool:
+        """Whether it may be said now; then it counts as said."""
+        now = time.monotonic()
+        left, then = self.left.pop(topic, (float(self._burst), now))
+        left = min(self._burst, left + (now - then) / self._every)
+        told = left >= 1
+        self.left[topic] = (left - told, now)
+        if len(self.left) > self._most:
+            self.left.popitem(last=False)
+        return told
+
+
+def _is_topic(level: str) -> bool:
+    return 0 < len(level) <= 200 and level.isprintable() and not set("+#/$") & set(level)
+
+
+def _notice(entry: SetAside) -> bytes:
+    said: dict[str, object] = {
+        "received": dt.datetime.fromtimestamp(entry.received / 1e6, dt.UTC).isoformat(timespec="milliseconds"),
+        "reason": entry.reason,
+        "detail": entry.detail,
+        "hint": entry.hint,
+        "values": entry.values,
+        "topic": entry.topic,
+    }
+    if entry.field is not None:
+        said["field"] = entry.field
+    start = entry.payload[:_EXCERPT]
+    try:
+        said["payload"] = start.decode()
+    except UnicodeDecodeError:
+        said["payload_hex"] = start.hex()
+    return msgspec.json.encode(said)

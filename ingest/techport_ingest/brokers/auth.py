@@ -1,0 +1,145 @@
+"""Who may use the broker, and which topics: devices with a credential their own, everybody else by where the broker
+listens.
+
+`Gate` decides for the embedded broker. For mosquitto, `AccessFiles` writes its password and access files out of the
+same credentials whenever they change, and has it read them again: no restart, and the password is known to the device
+alone.
+"""
+
+from __future__ import annotations
+
+import hmac
+import os
+import threading
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Protocol
+
+import msgspec
+import structlog
+
+from techport_pilots.access.credentials import Credential, hashed, verify
+from techport_pilots.errors import RegistryUnavailable
+
+log = structlog.get_logger(__name__)
+
+EVERYTHING = ""
+
+LOOK = 0.5
+"""Seconds between two looks at the credentials."""
+
+Known = Callable[[], Sequence[Credential]]
+"""All credentials as they are now. May raise RegistryUnavailable."""
+
+
+class Own(msgspec.Struct, frozen=True):
+    """The platform's own user at its broker, who may use every topic."""
+
+    username: str
+    password: str
+
+
+class Gatekeeper(Protocol):
+    def admit(self, username: str | None, password: str | None) -> str | None:
+        """The beginning of the topics that this client may use, or None to refuse it."""
+
+
+class Everybody:
+    """Lets everybody in, for a broker that listens on the loopback."""
+
+    def admit(self, username: str | None, password: str | None) -> str | None:
+        return EVERYTHING
+
+
+class Gate:
+    """Devices by their credentials, the platform by its own; those without a user name where `anonymous` says so."""
+
+    def __init__(self, known: Known, anonymous: bool, own: Own | None = None) -> None:
+        self._known = known
+        self._anonymous = anonymous
+        self._own = own
+
+    def admit(self, username: str | None, password: str | None) -> str | None:
+        if not username:
+            return EVERYTHING if self._anonymous else None
+        if self._own is not None and username == self._own.username:
+            return EVERYTHING if hmac.compare_digest((password or "").encode(), self._own.password.encode()) else None
+        try:
+            known = {credential.username: credential for credential in self._known()}
+        except RegistryUnavailable as error:
+            log.warning("a device was sent away: the credentials cannot be read now", problem=str(error))
+            return None
+        found = known.get(username)
+        if found is None or password is None or not verify(password, found.password):
+            return None
+        return found.topics
+
+
+class AccessFiles:
+    """mosquitto's `password_file` and `acl_file`, kept up to date until `stop`."""
+
+    def __init__(self, folder: Path, known: Known, anonymous: bool, own: Own | None = None) -> None:
+        self._folder = folder
+        self._known = known
+        self._anonymous = anonymous
+        self._own = own
+        self._own_hash = hashed(own.password) if own else ""
+        self._written: tuple[str, str] | None = None
+        self._stopping = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    @property
+    def configuration(self) -> tuple[str, ...]:
+        """Lines for mosquitto.conf."""
+        return (f"password_file {self._folder / 'passwords'}", f"acl_file {self._folder / 'access'}")
+
+    def write(self) -> bool:
+        """Write both files if they would say something else; whether they were written."""
+        known = list(self._known())
+        texts = (self._passwords(known), self._access(known))
+        if texts == self._written:
+            return False
+        self._folder.mkdir(parents=True, exist_ok=True)
+        for name, text in zip(("passwords", "access"), texts, strict=True):
+            _replace(self._folder / name, text)
+        self._written = texts
+        return True
+
+    def follow(self, reload: Callable[[], None]) -> None:
+        """Look at the credentials in a thread, and call `reload` after each change."""
+        self._thread = threading.Thread(target=self._run, args=(reload,), name="broker-access", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._stopping.set()
+        if self._thread is not None:
+            self._thread.join()
+
+    def _run(self, reload: Callable[[], None]) -> None:
+        while not self._stopping.wait(LOOK):
+            try:
+                if self.write():
+                    reload()
+            except (RegistryUnavailable, OSError) as error:
+                log.warning("the broker's access files are as they were", problem=str(error))
+
+    def _passwords(self, known: Sequence[Credential]) -> str:
+        lines = [f"{credential.username}:{credential.password}\n" for credential in known]
+        return "".join([f"{self._own.username}:{self._own_hash}\n" if self._own else "", *lines])
+
+    def _access(self, known: Sequence[Credential]) -> str:
+        """Lines in front of the first user are about clients without a name."""
+        lines = ["topic readwrite #\n"] if self._anonymous else []
+        if self._own:
+            lines += [f"user {self._own.username}\n", "topic readwrite #\n"]
+        for credential in known:
+            lines += [f"user {credential.username}\n", f"topic readwrite {credential.topics}#\n"]
+        return "".join(lines)
+
+
+def _replace(file: Path, text: str) -> None:
+    """Write the file whole or not at all, for its owner's eyes only."""
+    fresh = file.with_suffix(".new")
+    with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as out:
+        out.write(text)
+    fresh.replace(file)

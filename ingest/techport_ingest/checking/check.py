@@ -1,0 +1,269 @@
+"""From what devices said to what a store takes: the columns of one batch, and what has to be set aside.
+
+Rules, for each value:
+
+    unknown pilot, unknown device     set aside, with the values that came
+    not a number                      set aside; true and false are 1 and 0 for a quantity that is a state
+    time in the future or before 2000 set aside; at most 5 minutes ahead of the arrival are forgiven
+    no time                           time of arrival, flagged CLOCK
+    outside the valid range           kept, flagged RANGE
+    a name that nobody described      kept as a stream with an unknown unit, and noted
+    a name that cannot be one         set aside
+    a unit other than the quantity's  converted; set aside where that cannot be
+
+A message may be good in part: its good values are kept, and its bad ones make one entry for each reason.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import isfinite
+from typing import NamedTuple
+
+import msgspec
+import numpy as np
+
+from techport_ingest.checking.values import AHEAD, EARLIEST, as_number, check_clock
+from techport_ingest.decoding.units import NotConvertible, Units, UnknownUnit
+from techport_ingest.message import BadMessage, DeviceEvent, Found, Ignored, Message, Observed
+from techport_pilots.registry.view import DeviceView, Snapshot
+from techport_storage.model import Batch, Quality, Stream
+
+LONGEST_KEY = 80
+
+_RANGE, _CLOCK = int(Quality.RANGE), int(Quality.CLOCK)
+
+_EXACT = 2**63  # integers beyond may be beyond all floats as well
+
+
+class Problem(msgspec.Struct, frozen=True):
+    """Something of a message that can never be stored."""
+
+    message: Message
+    pilot: str  # "" where the topic names none
+    device: str
+    format: str
+    reason: str
+    detail: str
+    hint: str
+    field: str | None  # the first value concerned
+    values: int  # how many values it concerns; 1 for a message that could not be read
+
+
+class Passed(NamedTuple):
+    """A part of a message that is no reading by rule, or an event."""
+
+    message: Message
+    pilot: str
+    device: str
+    rule: str
+
+
+class Happened(NamedTuple):
+    """An event, with the device as the registry knows it."""
+
+    message: Message
+    pilot: str
+    device: str
+    event: DeviceEvent
+
+
+class _Target(NamedTuple):
+    """Where the values of one key of one device go."""
+
+    row: int  # index of the stream in the batch
+    lo: float
+    hi: float
+    state: bool
+    unit: str | None  # UCUM; None: nobody knows
+
+
+class Columns:
+    """One batch in the making. Not thread-safe; used once."""
+
+    def __init__(self, snapshot: Snapshot, units: Units | None = None) -> None:
+        self._snapshot = snapshot
+        self._units = units or Units()
+        self._targets: dict[tuple[str, str], dict[str, _Target]] = {}
+        self._index: dict[Stream, int] = {}
+        self._stream: list[int] = []
+        self._time: list[int] = []
+        self._value: list[float] = []
+        self._flags: list[tuple[int, int]] = []  # (row, flag): most rows have none
+        self.messages: list[Message] = []  # those that were read
+        self.row_ends: list[int] = []  # rows[row_ends[i - 1]:row_ends[i]] came with messages[i]
+        self.problems: list[Problem] = []
+        self.ignored: list[Passed] = []
+        self.events: list[Happened] = []
+        self.undescribed: list[Stream] = []
+        self.strangers = False  # a pilot or device was unknown: a newer snapshot may know it
+
+    def add(self, message: Message, pilot: str, format: str, found: Sequence[Found]) -> None:
+        """Sort what a decoder found in one message into the columns, the problems and the ignored."""
+        received = message.received
+        latest = received + AHEAD
+        device = None
+        targets: dict[str, _Target] = {}
+        streams, times, values = self._stream, self._time, self._value
+        for one in found:
+            if not isinstance(one, Observed):
+                self._pass(message, pilot, one)
+                continue
+            if one.device != device:
+                device = one.device
+                targets = self._targets.get((pilot, device)) or self._open_device(pilot, device)
+            target = targets.get(one.key)
+            value = one.value
+            if type(value) is int and -_EXACT < value < _EXACT:
+                value = float(value)
+            time = one.time
+            if time is None:
+                time = received
+            if (
+                target is None
+                or one.unit is not None
+                or type(value) is not float
+                or not EARLIEST <= time <= latest
+                or not isfinite(value)
+            ):
+                try:
+                    target = target or self._open_stream(pilot, one.device, one.key, targets)
+                    value = as_number(one.key, value, target.state)
+                    if one.unit is not None and target.unit is not None:
+                        value = self._convert(one.key, value, one.unit, target.unit)
+                    check_clock(time, received)
+                except BadMessage as problem:
+                    self._set_aside_value(message, pilot, one, format, problem)
+                    continue
+            row, lo, hi, _, _ = target
+            if one.time is None:
+                self._flags.append((len(times), _CLOCK))
+            if not lo <= value <= hi:
+                self._flags.append((len(times), _RANGE))
+            streams.append(row)
+            times.append(time)
+            values.append(value)
+        self.row_ends.append(len(times))
+        self.messages.append(message)
+
+    def ignore(self, message: Message, pilot: str, device: str, rule: str) -> None:
+        """Count a message that holds no reading by rule."""
+        self.ignored.append(Passed(message, pilot, self._id(pilot, device), rule))
+
+    def drop_unfinished(self) -> None:
+        """Forget the rows of a message in the middle of which `add` failed."""
+        end = self.row_ends[-1] if self.row_ends else 0
+        for column in (self._stream, self._time, self._value):
+            del column[end:]
+        self._flags = [flag for flag in self._flags if flag[0] < end]
+
+    def set_aside(self, message: Message, pilot: str, device: str, format: str, problem: BadMessage) -> None:
+        """Set aside a message that cannot be read at all."""
+        device = self._id(pilot, device)
+        self.problems.append(
+            Problem(message, pilot, device, format, problem.reason, problem.detail, problem.hint, None, 1)
+        )
+
+    def batch(self) -> Batch:
+        """What is to be written, in order of arrival."""
+        arrivals = np.array([message.received for message in self.messages], np.int64)
+        rows_of_each = np.diff(self.row_ends, prepend=0).astype(np.int64)
+        quality = np.zeros(len(self._time), np.uint8)
+        for row, flag in self._flags:
+            quality[row] |= flag
+        return Batch(
+            streams=tuple(self._index),
+            stream=np.array(self._stream, np.int32),
+            time=np.array(self._time, np.int64),
+            value=np.array(self._value, np.float64),
+            received=np.repeat(arrivals, rows_of_each),
+            quality=quality,
+        )
+
+    def _open_device(self, pilot: str, device: str) -> dict[str, _Target]:
+        targets: dict[str, _Target] = {}
+        if self._find(pilot, device) is not None:
+            self._targets[pilot, device] = (
+                targets  # strangers are not remembered: each value of theirs has to ask again
+            )
+        return targets
+
+    def _find(self, pilot: str, device: str) -> DeviceView | None:
+        view = self._snapshot.pilot(pilot)
+        return view.device(device) if view is not None else None
+
+    def _id(self, pilot: str, device: str) -> str:
+        """The id of the device that is called so; the name itself where no device is."""
+        view = self._find(pilot, device)
+        return device if view is None else view.id
+
+    def _pass(self, message: Message, pilot: str, one: DeviceEvent | Ignored) -> None:
+        device = self._id(pilot, one.device)
+        if isinstance(one, Ignored):
+            self.ignored.append(Passed(message, pilot, device, one.rule))
+        else:
+            self.ignored.append(Passed(message, pilot, device, "event"))
+            self.events.append(Happened(message, pilot, device, one))
+
+    def _convert(self, key: str, value: float, unit: str, to: str) -> float:
+        """The value in the quantity's unit. Raises BadMessage."""
+        try:
+            converted = self._units.convert(value, unit, to)
+        except UnknownUnit as error:
+            hint = f"Say in the pilot's source which unit it is: fields: {{...: {{quantity: {key}, unit: {to}}}}}"
+            raise BadMessage("unknown-unit", f"{key} is in {unit[:40]!r}: {error}", hint) from None
+        except NotConvertible as error:
+            hint = f"Is it {key} that this value measures? Rename it in the pilot's source, or give its right unit"
+            raise BadMessage("wrong-unit", f"{key} is wanted in {to}: {error}", hint) from None
+        if isfinite(converted):
+            return converted
+        raise BadMessage("number-too-large", f"{key} is beyond all numbers in {to}", "Check the unit and the value")
+
+    def _open_stream(self, pilot: str, device: str, key: str, targets: dict[str, _Target]) -> _Target:
+        """The place of a key that this batch has not seen. Raises BadMessage."""
+        owner = self._snapshot.pilot(pilot)
+        if owner is not None and owner.closed:
+            hint = "Take the device down, or give it to a pilot that runs; nothing more is added to this one"
+            raise BadMessage("pilot-closed", f"the pilot {pilot} is closed and its data frozen", hint)
+        view = self._find(pilot, device)
+        if view is None:
+            self.strangers = True
+            raise self._stranger(pilot, device)
+        if not key or len(key) > LONGEST_KEY or not key.isprintable() or key != key.strip():
+            raise BadMessage(
+                "bad-name",
+                f"{key[:LONGEST_KEY]!r} cannot be the name of a quantity",
+                f"Names have 1 to {LONGEST_KEY} visible characters and no space at either end, such as pm10",
+            )
+        stream = view.stream(key)
+        if stream is None:
+            stream = view.undescribed(key)
+            self.undescribed.append(stream.stream)
+        quantity = view.vocabulary.lookup(key)
+        state = quantity is not None and quantity.kind == "state"
+        row = self._index.setdefault(stream.stream, len(self._index))
+        unit = None if quantity is None else quantity.unit
+        target = targets[key] = _Target(row, stream.lo, stream.hi, state, unit)
+        return target
+
+    def _stranger(self, pilot: str, device: str) -> BadMessage:
+        if self._snapshot.pilot(pilot) is None:
+            hint = "Check the second level of the topic, or import the pilot's definition (techport pilot import)"
+            return BadMessage("unknown-pilot", f"there is no pilot {pilot[:80]!r}", hint)
+        hint = "Check the third level of the topic, or add the device to the pilot's definition and import it again"
+        return BadMessage("unknown-device", f"the pilot {pilot} has no device {device[:80]!r}", hint)
+
+    def _set_aside_value(self, message: Message, pilot: str, one: Observed, format: str, problem: BadMessage) -> None:
+        """One entry for each message and reason, however many values it concerns."""
+        problems = self.problems
+        device = self._id(pilot, one.device)
+        for i in range(len(problems) - 1, -1, -1):
+            earlier = problems[i]
+            if earlier.message is not message:
+                break
+            if earlier.reason == problem.reason and earlier.device == device:
+                problems[i] = msgspec.structs.replace(earlier, values=earlier.values + 1)
+                return
+        problems.append(
+            Problem(message, pilot, device, format, problem.reason, problem.detail, problem.hint, one.key, 1)
+        )

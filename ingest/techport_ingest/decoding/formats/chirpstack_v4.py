@@ -1,0 +1,92 @@
+"""ChirpStack v4 integration events: application/<id>/device/<DevEUI>/event/<up|status|join|log|location|...>.
+
+    up        readings: the codec's `object`
+    status    battery_level (the margin is ignored)
+    join, log an event
+    location  an event, and the position
+    ack, txack, integration   ignored
+
+Messages are proto3 JSON: fields with the value zero are left out. The device is the DevEUI in lower case.
+https://www.chirpstack.io/docs/chirpstack/integrations/events.html
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from techport_ingest.decoding.common import device_id, json_kind, json_struct, location, place
+from techport_ingest.decoding.lorawan import FirstHeard, PayloadCodec, apply_codec, no_object, object_values
+from techport_ingest.decoding.times import micros
+from techport_ingest.message import BadMessage, DeviceEvent, Found, Ignored, Message
+from techport_storage.model import Micros
+
+
+class _Info(msgspec.Struct, rename="camel"):
+    dev_eui: str
+
+
+class _Event(msgspec.Struct, rename="camel"):
+    device_info: _Info
+    time: Any = None
+    dev_addr: Any = None
+    f_cnt: Any = None
+    f_port: Any = None
+    data: Any = None
+    object: Any = None
+    battery_level: Any = None
+    level: Any = None
+    code: Any = None
+    description: Any = None
+    location: Any = None
+
+
+class ChirpStack:
+    """Decoder that remembers the last uplink of up to `devices` devices, for those that are heard twice.
+
+    `codec` reads the bytes in place of the network server's formatter.
+    """
+
+    def __init__(self, codec: PayloadCodec | None = None, devices: int = 50_000) -> None:
+        self._codec = codec
+        self._first = FirstHeard(devices)
+        self._parser = msgspec.json.Decoder(_Event)
+
+    def __call__(self, message: Message, device: str) -> list[Found]:
+        """Raises BadMessage."""
+        event = json_struct(self._parser, message.payload)
+        device = device_id(event.device_info.dev_eui)
+        time = micros(event.time) if event.time else None
+        kind = message.topic.rpartition("/")[2]
+        if kind == "up":
+            return self._uplink(event, device, time)
+        if kind == "status":
+            return _status(event, device, time)
+        if kind == "join":
+            return [DeviceEvent(device, time, kind)]
+        if kind == "location":
+            return [DeviceEvent(device, time, kind), *location(device, time, event.location)]
+        if kind == "log":
+            text = " ".join(str(part) for part in (event.level, event.code, event.description) if type(part) is str)
+            return [DeviceEvent(device, time, "log", text[:500])]
+        return [Ignored(device, "not-uplink")]
+
+    def _uplink(self, event: _Event, device: str, time: Micros | None) -> list[Found]:
+        if time is not None:
+            time = self._first.time(device, (event.dev_addr, event.f_cnt, event.data), time)
+        if self._codec is not None and event.data:
+            return object_values(device, time, apply_codec(self._codec, event.data, event.f_port))
+        if event.object is not None and type(event.object) is not dict:
+            raise BadMessage("wrong-shape", f"object is {json_kind(event.object)}", "A codec returns an object")
+        if event.object:
+            return object_values(device, time, event.object)
+        if event.data and event.object is None:
+            raise no_object("ChirpStack", "object")
+        return [Ignored(device, "empty-uplink")]
+
+
+def _status(event: _Event, device: str, time: Micros | None) -> list[Found]:
+    if event.battery_level is None:
+        return [Ignored(device, "status")]
+    return [place(device, time, "battery_level", event.battery_level, "%"), Ignored(device, "status", "margin")]

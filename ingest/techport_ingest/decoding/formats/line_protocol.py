@@ -1,0 +1,164 @@
+"""InfluxDB line protocol, as Telegraf and many loggers write it:
+
+    weather,device=roof-3,location=east temperature=21.5,pm10=17i 1465839830100400200
+
+Which device: the first tag of DEVICE_TAGS that is there, or the topic's device. Which key: the field where it is a
+name of the vocabulary, otherwise <measurement>_<field> (a field called "value" is the measurement itself). Further
+tags do not make new devices; one called "channel" becomes the channel. Fields of text are ignored.
+
+The grammar is InfluxData's own, held to their accept-or-reject corpus: control characters are refused, a backslash
+escapes only what needs it, and a line may go on inside quotes. https://docs.influxdata.com/influxdb/v2/reference/syntax/line-protocol/
+"""
+
+from __future__ import annotations
+
+import re
+from types import MappingProxyType
+from typing import Any, Literal, NamedTuple
+
+from techport_ingest.decoding.common import MOST_VALUES, device_id, too_many, utf8
+from techport_ingest.decoding.quantity_names import quantity
+from techport_ingest.message import BadMessage, Found, Ignored, Message, Observed
+from techport_pilots.quantities import builtin
+from techport_storage.model import Micros
+
+DEVICE_TAGS = ("device", "device_id", "deviceid", "dev_id", "sensor", "sensor_id", "host")
+
+Precision = Literal["ns", "us", "ms", "s"]
+
+_DIVISOR = MappingProxyType({"ns": (1, 1000), "us": (1, 1), "ms": (1000, 1), "s": (1_000_000, 1)})
+_PLAIN = r"\x00-\x1f\x7f"
+# A backslash escapes the character behind it only where that one would end the name; elsewhere it stands for itself.
+_NAME = rf"(?:\\[, ]|\\(?![, ])|[^{_PLAIN} ,\\])++"
+_KEY = rf"(?:\\[,= ]|\\(?![,= ])|[^{_PLAIN} ,=\\])++"
+_VALUE = r'(?:"(?:\\.|[^"\\])*"|[^ ,"\n\r]+)'
+
+_HEAD = re.compile(rf"({_NAME})((?:,{_KEY}={_KEY})*) +", re.DOTALL)
+_TAG = re.compile(rf",({_KEY})=({_KEY})")
+_FIELD = re.compile(rf"({_KEY})=({_VALUE})", re.DOTALL)
+_TIME = re.compile(r"(?: +(-?\d+))? *(?:\r?\n|\r?$)", re.ASCII)
+_BLANK = re.compile(r"[ \r]*(?:#[^\x00-\x08\x0a-\x1f\x7f]*)?(?:\r?\n|$)")
+_FLOAT = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?", re.ASCII)
+_INTEGER = re.compile(r"(-?\d+)(i)|(\d+)(u)", re.ASCII)
+_BOOLEANS = MappingProxyType(
+    {
+        **dict.fromkeys(("t", "T", "true", "True", "TRUE"), True),
+        **dict.fromkeys(("f", "F", "false", "False", "FALSE"), False),
+    }
+)
+_ESCAPED = MappingProxyType({"n": "\n", "r": "\r", "t": "\t"})
+_HINT = "Write <measurement>[,<tag>=<value>...] <field>=<value>[,...] [<time>], one reading a line"
+
+
+class Point(NamedTuple):
+    """One line: `time` as written, None where it says none."""
+
+    measurement: str
+    tags: dict[str, str]
+    fields: list[tuple[str, Any]]
+    time: int | None
+
+
+class LineProtocol:
+    """Decoder; `precision` is the unit of the times."""
+
+    def __init__(self, precision: Precision = "ns") -> None:
+        self._times, self._over = _DIVISOR[precision]
+        self._vocabulary = builtin()
+
+    def __call__(self, message: Message, device: str) -> list[Found]:
+        """Raises BadMessage."""
+        found: list[Found] = []
+        for point in parse(utf8(message.payload)):
+            time: Micros | None = None if point.time is None else point.time * self._times // self._over
+            owner = next((device_id(point.tags[tag]) for tag in DEVICE_TAGS if tag in point.tags), device)
+            channel = point.tags.get("channel")
+            for field, value in point.fields:
+                key = self._key(point.measurement, field) + (f".{channel}" if channel else "")
+                if type(value) is str:
+                    found.append(Ignored(owner, "text", key))
+                else:
+                    found.append(Observed(owner, time, key, (1.0 if value else 0.0) if type(value) is bool else value))
+            if len(found) > MOST_VALUES:
+                raise too_many()
+        if not found:
+            raise BadMessage("no-values", "there is no line with a field in it", _HINT)
+        return found
+
+    def _key(self, measurement: str, field: str) -> str:
+        if field == "value":
+            return quantity(measurement)
+        key = quantity(field)
+        return key if key in self._vocabulary else f"{measurement}_{field}"
+
+
+def parse(text: str) -> list[Point]:
+    """The points of a text of lines; comments and empty lines give none. Raises BadMessage with the line's number."""
+    points: list[Point] = []
+    at = 0
+    while at < len(text):
+        blank = _BLANK.match(text, at)
+        if blank is not None and blank.end() > at:
+            at = blank.end()
+            continue
+        point, at = _point(text, at)
+        points.append(point)
+    return points
+
+
+def _point(text: str, at: int) -> tuple[Point, int]:
+    start = at
+    while text.startswith(" ", at):
+        at += 1
+    head = None if text.startswith("#", at) else _HEAD.match(text, at)
+    if head is None:
+        raise _bad(text, start, "no measurement, or a tag without a value")
+    pairs = _TAG.findall(head[2])
+    tags = {_plain(key): _plain(value) for key, value in pairs}
+    if len(tags) != len(pairs):
+        raise _bad(text, start, "a tag stands twice")
+    at = head.end()
+    fields: list[tuple[str, Any]] = []
+    while True:
+        field = _FIELD.match(text, at)
+        if field is None:
+            raise _bad(text, start, "a field is not <name>=<value>")
+        fields.append((_plain(field[1]), _value(text, start, field[2])))
+        at = field.end()
+        if not text.startswith(",", at):
+            break
+        at += 1
+    end = _TIME.match(text, at)
+    if end is None:
+        raise _bad(text, start, "the time is not a whole number, or something stands behind it")
+    time = int(end[1]) if end[1] and len(end[1]) < 21 else None
+    if end[1] and (time is None or not -(2**63) <= time < 2**63):
+        raise _bad(text, start, "the time is too large")
+    return Point(_plain(head[1]), tags, fields, time), end.end()
+
+
+def _value(text: str, start: int, token: str) -> Any:
+    if token.startswith('"'):
+        return re.sub(r'\\([\\"nrt])', lambda escaped: _ESCAPED.get(escaped[1], escaped[1]), token[1:-1])
+    if token in _BOOLEANS:
+        return _BOOLEANS[token]
+    if len(token) <= 400 and _FLOAT.fullmatch(token):
+        value = float(token)
+        if abs(value) <= 1.7976931348623157e308:
+            return value
+        raise _bad(text, start, "a number is beyond all numbers")
+    whole = _INTEGER.fullmatch(token) if len(token) <= 400 else None
+    if whole is None:
+        raise _bad(text, start, f'{token[:40]!r} is no number, true, false or "text"')
+    number = int(whole[1] or whole[3])
+    if not (-(2**63) <= number < 2**63 if whole[2] else number < 2**64):
+        raise _bad(text, start, f"{token} does not fit 64 bits")
+    return number
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"\\([,= ])", r"\1", name) if "\\" in name else name
+
+
+def _bad(text: str, start: int, problem: str) -> BadMessage:
+    return BadMessage("not-line-protocol", f"line {text.count(chr(10), 0, start) + 1}: {problem}", _HINT)

@@ -1,0 +1,132 @@
+"""Ruuvi Gateway: ruuvi/<gateway>/<tag>, JSON around the tag's Bluetooth advertisement.
+
+    {"gw_mac": "C8:25:..", "rssi": -26, "gwts": "1653668027", "ts": "1653668027", "data": "0201061BFF990405...",
+    "coords": ""}
+
+`ts` (seconds, as text) is the time; gateways without time leave it out. The device is the tag's address. Data format 5
+(RAWv2) is read; its "not available" patterns are ignored, and so is where the gateway stands. gw_status is an event.
+https://docs.ruuvi.com/communication/bluetooth-advertisements/data-format-5-rawv2
+"""
+
+from __future__ import annotations
+
+from types import MappingProxyType
+from typing import NamedTuple
+
+from techport_ingest.decoding.common import device_id, json_object, number
+from techport_ingest.decoding.times import micros
+from techport_ingest.message import BadMessage, DeviceEvent, Found, Ignored, Message, Observed
+from techport_storage.model import Micros
+
+_RUUVI = b"\x99\x04"  # company identifier 0x0499, little-endian
+_MANUFACTURER = 0xFF
+_RAWV2 = 5
+_SIZE = 24
+_LONGEST = 512  # bytes of an extended advertisement, and room
+_HINT = "Set the gateway to send raw Bluetooth data over MQTT"
+
+
+class _Field(NamedTuple):
+    name: str
+    at: int
+    size: int
+    signed: bool
+    missing: int
+    divisor: int
+    unit: str | None
+
+
+_FIELDS = (
+    _Field("air_temperature", 1, 2, True, -0x8000, 200, "Cel"),
+    _Field("relative_humidity", 3, 2, False, 0xFFFF, 400, "%"),
+    _Field("acceleration.x", 7, 2, True, -0x8000, 1000, "[g]"),
+    _Field("acceleration.y", 9, 2, True, -0x8000, 1000, "[g]"),
+    _Field("acceleration.z", 11, 2, True, -0x8000, 1000, "[g]"),
+    _Field("movement_counter", 15, 1, False, 0xFF, 1, None),
+    _Field("measurement_sequence", 16, 2, False, 0xFFFF, 1, None),
+)
+_STATUS = MappingProxyType({"online": "online", "offline": "offline"})
+
+
+def decode(message: Message, device: str) -> list[Found]:
+    """Raises BadMessage."""
+    gateway, _, last = message.topic.rpartition("/")
+    document = json_object(message.payload, "A Ruuvi Gateway sends JSON objects")
+    if last == "gw_status":
+        state = str(document.get("state", ""))[:40]
+        return [DeviceEvent(device_id(gateway.rpartition("/")[2]) or device, None, _STATUS.get(state, "status"), state)]
+    time = _time(document.get("ts") or document.get("gwts"))
+    data = document.get("data")
+    if type(data) is not str:
+        raise BadMessage("wrong-shape", "there is no `data`", _HINT)
+    device = device_id(last) if "/" in gateway else device
+    found = _advertisement(device, time, data)
+    rssi = document.get("rssi")
+    if type(rssi) is int:
+        found.append(Observed(device, time, "rssi", rssi, "dBm"))
+    if document.get("coords"):
+        found.append(Ignored(device, "gateway-position", "coords"))
+    return found
+
+
+def _time(text: object) -> Micros | None:
+    if text is None or type(text) is int:
+        return None if text is None else micros(text)
+    seconds = number(text) if type(text) is str else None
+    if seconds is None:
+        raise BadMessage("bad-time", "ts is no number of seconds", "ts is seconds since 1970, as text")
+    return micros(seconds)
+
+
+def _advertisement(device: str, time: Micros | None, data: str) -> list[Found]:
+    """The values of an advertisement in hex. Raises BadMessage; advertisements of other makers are ignored."""
+    try:
+        raw = bytes.fromhex(data) if len(data) <= 2 * _LONGEST else b""
+    except ValueError:
+        raw = b""
+    if not raw:
+        raise BadMessage("not-hex", "`data` is not the hexadecimal text of an advertisement", _HINT)
+    at = 0
+    while at < len(raw) and raw[at]:
+        kind, content = raw[at + 1 : at + 2], raw[at + 2 : at + 1 + raw[at]]
+        if at + 1 + raw[at] > len(raw):
+            raise BadMessage("truncated", "the advertisement ends in the middle of a structure", _HINT)
+        if kind == bytes((_MANUFACTURER,)) and content.startswith(_RUUVI):
+            body = content[2:]
+            return rawv2(device, time, body) if body[:1] == bytes((_RAWV2,)) else [Ignored(device, "data-format")]
+        at += 1 + raw[at]
+    return [Ignored(device, "not-ruuvi")]
+
+
+def rawv2(device: str, time: Micros | None, body: bytes) -> list[Found]:
+    """The values of data format 5, 24 bytes. Raises BadMessage."""
+    if len(body) < _SIZE:
+        raise BadMessage("truncated", f"data format 5 has {_SIZE} bytes, there are {len(body)}", _HINT)
+    found: list[Found] = []
+    for field in _FIELDS:
+        value = int.from_bytes(body[field.at : field.at + field.size], "big", signed=field.signed)
+        found.append(
+            Ignored(device, "null", field.name)
+            if value == field.missing
+            else Observed(device, time, field.name, value / field.divisor, field.unit)
+        )
+    pressure = int.from_bytes(body[5:7], "big")
+    found.insert(
+        2,
+        Ignored(device, "null", "air_pressure")
+        if pressure == 0xFFFF
+        else Observed(device, time, "air_pressure", pressure + 50_000.0, "Pa"),
+    )
+    power = int.from_bytes(body[13:15], "big")
+    battery, transmit = power >> 5, power & 0x1F
+    found.append(
+        Ignored(device, "null", "battery_voltage")
+        if battery == 0x7FF
+        else Observed(device, time, "battery_voltage", (1600 + battery) / 1000, "V")
+    )
+    found.append(
+        Ignored(device, "null", "transmit_power")
+        if transmit == 0x1F
+        else Observed(device, time, "transmit_power", float(transmit * 2 - 40), "dBm")
+    )
+    return found

@@ -1,0 +1,63 @@
+"""OGC SensorThings 1.0 and 1.1 observations over MQTT.
+
+    v1.1/Datastreams(7)/Observations     {"phenomenonTime": "2026-05-04T12:00:00Z", "result": 21.5}
+    v1.1/Observations                    the same, with "Datastream": {"@iot.id": 7}
+
+The key is "datastream.<id>", to be mapped to a quantity in the pilot's definition; the device is the topic's, or
+"datastream-<id>" where there is none. An observation of an interval counts at its start, as hourly values here do.
+Other entities are ignored. https://docs.ogc.org/is/18-088/18-088.html chapters 8 and 14.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from techport_ingest.decoding.common import device_id, json_object, number, place
+from techport_ingest.decoding.times import micros
+from techport_ingest.message import BadMessage, Found, Ignored, Message, Observed
+from techport_storage.model import Micros
+
+_STREAM = re.compile(r"(?:Multi)?Datastreams\('?([^()']{1,80})'?\)")
+_SHAPE = "Subscribe to v1.1/Datastreams(<id>)/Observations"
+
+
+def decode(message: Message, device: str) -> list[Found]:
+    """Raises BadMessage."""
+    if not message.topic.partition("?")[0].endswith("Observations"):
+        return [Ignored(device, "not-observation")]
+    observation = json_object(message.payload, _SHAPE)
+    stream = _stream(message.topic, observation)
+    device = device or f"datastream-{device_id(stream)}"
+    if "result" not in observation:
+        raise BadMessage("wrong-shape", "the observation has no result", _SHAPE)
+    time = _time(observation.get("phenomenonTime")) or _time(observation.get("resultTime"))
+    result = observation["result"]
+    if type(result) is list:  # a MultiDatastream
+        return [place(device, time, f"datastream.{stream}-{i}", one) for i, one in enumerate(result[:100])] or [
+            Ignored(device, "null")
+        ]
+    if type(result) is str and number(result) is not None:
+        return [Observed(device, time, f"datastream.{stream}", result)]  # a number in quotes: the check says so
+    return [place(device, time, f"datastream.{stream}", result)]
+
+
+def _stream(topic: str, observation: dict[str, Any]) -> str:
+    """The datastream's id, of the topic or of the entity. Raises BadMessage."""
+    named = _STREAM.search(topic)
+    if named is not None:
+        return named[1]
+    linked = observation.get("Datastream", observation.get("MultiDatastream"))
+    number = linked.get("@iot.id", linked.get("id")) if type(linked) is dict else None
+    if type(number) is int or (type(number) is str and 0 < len(number) <= 80):
+        return str(number)[:80] if type(number) is str else f"{number:d}"[:80]
+    raise BadMessage("no-datastream", "neither topic nor payload says which datastream this is", _SHAPE)
+
+
+def _time(text: object) -> Micros | None:
+    """An instant, or the start of an interval. Raises BadMessage."""
+    if text is None:
+        return None
+    if type(text) is not str:
+        raise BadMessage("bad-time", "phenomenonTime is no text", "Times are ISO 8601 with an offset, or start/end")
+    return micros(text.partition("/")[0])

@@ -1,0 +1,169 @@
+"""The Things Stack v3 (The Things Network): what its MQTT server publishes under
+v3/<application>@<tenant>/devices/<device>/.
+
+    up                 readings: normalized_payload first, and what only decoded_payload has
+    join               an event
+    location/...       an event, and the position that was solved
+    down/..., service  ignored
+
+The device is `end_device_ids.device_id`; the time is when the network server heard the uplink, unless the device itself
+gave one (normalized_payload[].time). https://www.thethingsindustries.com/docs/integrations/data-formats/
+"""
+
+from __future__ import annotations
+
+from types import MappingProxyType
+from typing import Any
+
+import msgspec
+
+from techport_ingest.decoding.common import device_id, json_kind, json_struct, leaves, location, place
+from techport_ingest.decoding.lorawan import (
+    FirstHeard,
+    PayloadCodec,
+    apply_codec,
+    no_object,
+    object_values,
+    without_repeats,
+)
+from techport_ingest.decoding.times import micros
+from techport_ingest.message import BadMessage, DeviceEvent, Found, Ignored, Message
+from techport_storage.model import Micros
+
+NORMALIZED = MappingProxyType(
+    {
+        "battery": ("battery_voltage", "V"),
+        "soil.depth": ("soil_depth", "cm"),
+        "soil.moisture": ("soil_moisture", "%"),
+        "soil.temperature": ("soil_temperature", "Cel"),
+        "soil.ec": ("soil_conductivity", "dS/m"),
+        "soil.pH": ("soil_ph", "[pH]"),
+        "soil.n": ("soil_nitrogen", "[ppm]"),
+        "soil.p": ("soil_phosphorus", "[ppm]"),
+        "soil.k": ("soil_potassium", "[ppm]"),
+        "air.pressure": ("air_pressure", "hPa"),
+        "air.relativeHumidity": ("relative_humidity", "%"),
+        "air.temperature": ("air_temperature", "Cel"),
+        "air.co2": ("co2", "[ppm]"),
+        "air.lightIntensity": ("illuminance", "lx"),
+        "wind.direction": ("wind_from_direction", "deg"),
+        "wind.speed": ("wind_speed", "m/s"),
+        "rain.intensity": ("precipitation_rate", "mm/h"),
+        "rain.cumulative": ("precipitation_total", "mm"),
+        "water.leak": ("water_leak", None),
+        "water.temperature.min": ("water_temperature.min", "Cel"),
+        "water.temperature.max": ("water_temperature.max", "Cel"),
+        "water.temperature.avg": ("water_temperature.avg", "Cel"),
+        "water.temperature.current": ("water_temperature", "Cel"),
+        "metering.water.total": ("water_meter", "L"),
+        "action.motion.detected": ("motion", None),
+        "action.motion.count": ("motion_count", "1"),
+        "action.contactState": ("door_open", None),
+        "position.latitude": ("latitude", "deg"),
+        "position.longitude": ("longitude", "deg"),
+    }
+)
+"""The names of a normalised payload, with the units that its schema lays down."""
+
+_STATES = MappingProxyType({"open": True, "closed": False, "true": True, "false": False})
+_SHAPE = "Subscribe to v3/<application>@<tenant>/devices/+/up of The Things Stack, without changing its messages"
+
+
+class _Ids(msgspec.Struct):
+    device_id: str
+
+
+class _Uplink(msgspec.Struct):
+    received_at: Any = None
+    session_key_id: Any = None
+    f_cnt: Any = None
+    f_port: Any = None
+    frm_payload: Any = None
+    decoded_payload: Any = None
+    normalized_payload: Any = None
+
+
+class _Envelope(msgspec.Struct):
+    end_device_ids: _Ids
+    received_at: Any = None
+    uplink_message: _Uplink | None = None
+    uplink_normalized: _Uplink | None = None
+    join_accept: Any = None
+    location_solved: Any = None
+
+
+class TheThingsStack:
+    """Decoder that remembers the last uplink of up to `devices` devices, for those that are heard twice.
+
+    `codec` reads the bytes in place of the network server's formatter.
+    """
+
+    def __init__(self, codec: PayloadCodec | None = None, devices: int = 50_000) -> None:
+        self._codec = codec
+        self._first = FirstHeard(devices)
+        self._parser = msgspec.json.Decoder(_Envelope)
+
+    def __call__(self, message: Message, device: str) -> list[Found]:
+        """Raises BadMessage."""
+        envelope = json_struct(self._parser, message.payload)
+        device = device_id(envelope.end_device_ids.device_id)
+        uplink = envelope.uplink_message or envelope.uplink_normalized
+        if uplink is None:
+            return _no_uplink(envelope, device)
+        time = _instant(uplink.received_at)
+        if time is None:
+            time = _instant(envelope.received_at)
+        if time is not None:
+            time = self._first.time(device, (uplink.session_key_id, uplink.f_cnt, uplink.frm_payload), time)
+        return self._values(uplink, device, time)
+
+    def _values(self, uplink: _Uplink, device: str, time: Micros | None) -> list[Found]:
+        if self._codec is not None and uplink.frm_payload:
+            return object_values(device, time, apply_codec(self._codec, uplink.frm_payload, uplink.f_port))
+        decoded = uplink.decoded_payload
+        if decoded is not None and type(decoded) is not dict:
+            raise BadMessage("wrong-shape", f"decoded_payload is {json_kind(decoded)}", "A formatter returns an object")
+        normalized = _normalized(uplink.normalized_payload, device, time)
+        if decoded:
+            values = object_values(device, time, decoded)
+            return [*normalized, *without_repeats(values, normalized)] if normalized else values
+        if normalized:
+            return normalized
+        if uplink.frm_payload and decoded is None:
+            raise no_object("The Things Stack", "decoded_payload")
+        return [Ignored(device, "empty-uplink")]
+
+
+def _no_uplink(envelope: _Envelope, device: str) -> list[Found]:
+    time = _instant(envelope.received_at)
+    if envelope.join_accept is not None:
+        return [DeviceEvent(device, time, "join")]
+    solved = envelope.location_solved
+    if solved is not None:
+        where = solved.get("location") if type(solved) is dict else None
+        return [DeviceEvent(device, time, "location"), *location(device, time, where)]
+    return [Ignored(device, "not-uplink")]
+
+
+def _normalized(payload: object, device: str, time: Micros | None) -> list[Found]:
+    found: list[Found] = []
+    if not payload:
+        return found
+    for record in payload if type(payload) is list else [payload]:
+        if type(record) is not dict:
+            raise BadMessage("wrong-shape", f"normalized_payload holds {json_kind(record)}", _SHAPE)
+        measured = _instant(record.get("time"))
+        for path, value in leaves(record):
+            if path == ("time",):
+                continue
+            name, unit = NORMALIZED.get(".".join(path)) or (".".join(path), None)
+            value = _STATES.get(value, value) if type(value) is str else value
+            found.append(place(device, time if measured is None else measured, name, value, unit))
+    return found
+
+
+def _instant(text: object) -> Micros | None:
+    """A timestamp of The Things Stack; its zero value, year 0001, means that there is none. Raises BadMessage."""
+    if type(text) is not str or not text or text.startswith("0001-"):
+        return None
+    return micros(text)

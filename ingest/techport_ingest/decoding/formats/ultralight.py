@@ -1,0 +1,71 @@
+"""FIWARE UltraLight 2.0: name|value pairs, `#` between groups, an optional time in front of a group.
+
+    /ul/<key>/<device>/attrs          t|21.5|h|47#2026-05-04T12:30:00Z|t|21.7|h|46
+    /ul/<key>/<device>/attrs/<name>   21.5
+
+Values are text by the format and converted here; true and false are states, gps|63.4/10.4 is a position, other text is
+ignored. Commands are ignored. https://fiware-iotagent-ul.readthedocs.io/en/latest/usermanual.html
+"""
+
+from __future__ import annotations
+
+from techport_ingest.decoding.common import MOST_VALUES, device_id, number, too_many, utf8
+from techport_ingest.decoding.quantity_names import quantity
+from techport_ingest.decoding.times import micros
+from techport_ingest.message import BadMessage, Found, Ignored, Message, Observed
+from techport_storage.model import Micros
+
+_PLACES = frozenset(("gps", "location", "position"))
+"""Names under which latitude/longitude are one value."""
+
+_HINT = "Send name|value|name|value, for example t|21.5|h|47"
+
+
+def decode(message: Message, device: str) -> list[Found]:
+    """Raises BadMessage."""
+    levels = message.topic.strip("/").split("/")
+    single = None
+    if "attrs" in levels:
+        at = levels.index("attrs")
+        device = device_id(levels[at - 1]) if at else device
+        single = levels[at + 1] if at + 1 < len(levels) else None
+    elif levels[-1] in ("cmd", "cmdexe", "configuration", "commands"):
+        return [Ignored(device, "command")]
+    text = utf8(message.payload).strip()
+    if not text:
+        raise BadMessage("empty", "the payload is empty", _HINT)
+    if single is not None:
+        return _one(device, None, single, text)
+    found: list[Found] = []
+    for group in text.split("#"):
+        found.extend(_group(device, group))
+        if len(found) > MOST_VALUES:
+            raise too_many()
+    return found
+
+
+def _group(device: str, group: str) -> list[Found]:
+    parts = group.split("|")
+    time: Micros | None = None
+    if len(parts) % 2 == 1:
+        time = micros(parts[0]) if len(parts) > 1 and parts[0][:4].isdigit() else None
+        if time is None:
+            raise BadMessage("not-ultralight", f"{group[:60]!r} is not made of name|value pairs", _HINT)
+        parts = parts[1:]
+    pairs = zip(parts[::2], parts[1::2], strict=True)
+    return [one for name, value in pairs for one in _one(device, time, name, value)]
+
+
+def _one(device: str, time: Micros | None, name: str, text: str) -> list[Found]:
+    key = quantity(name.strip())
+    if not key:
+        raise BadMessage("not-ultralight", "a value has no name", _HINT)
+    value = number(text)
+    if value is None and text in ("true", "false"):
+        value = float(text == "true")
+    if value is not None:
+        return [Observed(device, time, key, value)]
+    lat, slash, lon = text.partition("/")
+    if slash and key in _PLACES and (north := number(lat)) is not None and (east := number(lon)) is not None:
+        return [Observed(device, time, "latitude", north, "deg"), Observed(device, time, "longitude", east, "deg")]
+    return [Ignored(device, "null" if text in ("null", "") else "text", key)]

@@ -1,0 +1,79 @@
+"""What would become of this message? The same steps as in a running platform, without broker, store or database."""
+
+from __future__ import annotations
+
+import msgspec
+
+from techport_ingest.checking.check import Columns
+from techport_ingest.decoding.javascript import CodecShelf
+from techport_ingest.decoding.mapping import PilotSource
+from techport_ingest.decoding.reader import Reader
+from techport_ingest.message import BadMessage, Message
+from techport_pilots.accounting.message_tap import Refusal
+from techport_pilots.devices.explanation import Explanation, Understood
+from techport_pilots.model import DeviceDefinition, DeviceRule, MessageFormat, PilotDefinition, SourceDefinition, Text
+from techport_pilots.quantities import vocabulary_of
+from techport_pilots.registry.view import Snapshot
+from techport_storage.model import Micros, Quality
+
+
+def explain(
+    payload: bytes,
+    topic: str,
+    received: Micros,
+    format: MessageFormat | None = None,
+    pilot: PilotDefinition | None = None,
+) -> Explanation:
+    """What becomes of a message that arrives now. With a pilot its sources and devices are used; `format` reads a topic
+    that no source names, and every device is welcome where no pilot is given. Raises ValueError without both.
+    """
+    message = Message(topic, payload, received, 1)
+    if pilot is None:
+        if format is None:
+            raise ValueError("say which format it is, or which pilot's definition describes it")
+        pilot = _host_of(message, format)
+    elif format is not None:
+        pilot = msgspec.structs.replace(pilot, sources=[*pilot.sources, SourceDefinition(topic=topic, format=format)])
+    snapshot = Snapshot.of(1, [pilot], [])
+    reader = Reader()
+    reader.use(snapshot)
+    return _explanation(reader.read([message], snapshot), pilot)
+
+
+def _host_of(message: Message, format: MessageFormat) -> PilotDefinition:
+    """A pilot to which every device of the message belongs."""
+    levels = message.topic.split("/")
+    below = len(levels) > 2 and levels[0] == "pilots"
+    pilot = levels[1] if below else "any"
+    named = levels[2] if below else "device"
+    source = SourceDefinition(topic=message.topic, format=format, device=DeviceRule(level=3) if below else None)
+    try:
+        found = PilotSource(pilot, "UTC", source, CodecShelf())(message, named)
+        names = sorted({one.device for one in found} | {named, ""})
+    except BadMessage:
+        names = [named, ""]
+    devices = [DeviceDefinition(id=name) for name in names]
+    return PilotDefinition(id=pilot, title=Text(), question=Text(), devices=devices, sources=[source])
+
+
+def _explanation(columns: Columns, pilot: PilotDefinition) -> Explanation:
+    words = vocabulary_of(pilot)
+    arrivals = {message.received for message in columns.messages}
+    readings = []
+    for reading in columns.batch():
+        quantity = words.lookup(reading.quantity)
+        remark = ""
+        if quantity is None:
+            near = words.near(reading.quantity)
+            meant = f": did you mean {' or '.join(near)}?" if near else ""
+            remark = f"not in the vocabulary, kept without a unit{meant}"
+        elif reading.quality & int(Quality.RANGE):
+            remark = "outside the valid range, kept and flagged"
+        timed = not (reading.quality & int(Quality.CLOCK) and reading.time in arrivals)
+        unit = None if quantity is None else quantity.unit
+        time = reading.time if timed else None
+        readings.append(Understood(reading.device, reading.quantity, reading.value, unit, time, remark))
+    refused = [Refusal(p.reason, p.detail, p.hint, p.field, p.values) for p in columns.problems]
+    events = [f"{one.event.kind} {one.event.text}".strip() for one in columns.events]
+    ignored = [passed.rule for passed in columns.ignored if passed.rule != "event"]
+    return Explanation(readings, refused, ignored, events, not refused)

@@ -1,0 +1,121 @@
+"""What The Things Stack and ChirpStack have in common: the object that a payload formatter made of the radio's
+bytes."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Callable, Hashable, Mapping
+from typing import Any
+
+from techport_ingest.decoding.common import MOST_VALUES, leaves, place, too_many
+from techport_ingest.decoding.quantity_names import quantity, quantity_of_path
+from techport_ingest.decoding.times import micros
+from techport_ingest.message import BadMessage, Found, Ignored
+from techport_storage.model import Micros
+
+PayloadCodec = Callable[[bytes, int], Mapping[str, Any]]
+"""(bytes of the uplink, its port) -> the values by name. Cayenne LPP is one, a maker's JavaScript another."""
+
+_IDENTITY = frozenset(("device_id", "protocol_version", "firmware_version", "hardware_version", "sn", "port"))
+"""Keys under which formatters say who the device is. Numbers, but nothing that was measured."""
+
+_SAME_UPLINK: Micros = 10_000_000
+
+
+class FirstHeard:
+    """Gives the copies of one uplink one time, so that the store keeps one row.
+
+    Two gateways that hear the same radio message, or a network server that repeats it, deliver it twice, a few
+    milliseconds apart. The frame counter alone does not tell (it starts again at every join and reboot): session,
+    counter and bytes together must be equal, within ten seconds. A copy gets the time of the first instead of being
+    ignored, since the first may not be stored yet.
+    """
+
+    def __init__(self, devices: int) -> None:
+        self._devices = devices
+        self._last: dict[str, tuple[Hashable, Micros]] = {}
+
+    def time(self, device: str, uplink: Hashable, time: Micros) -> Micros:
+        """The time of this uplink: that of its first copy, or `time`."""
+        last = self._last.get(device)
+        if last is not None and last[0] == uplink and abs(time - last[1]) < _SAME_UPLINK:
+            return last[1]
+        if len(self._last) >= self._devices:
+            self._last.clear()
+        self._last[device] = (uplink, time)
+        return time
+
+
+def apply_codec(codec: PayloadCodec, data: object, port: object) -> Mapping[str, Any]:
+    """What a codec makes of base64 text. Raises BadMessage."""
+    return codec(radio_bytes(data), port if type(port) is int else 0)
+
+
+def radio_bytes(data: object) -> bytes:
+    """The bytes of a base64 field; None (left out) is empty. Raises BadMessage."""
+    if data is None:
+        return b""
+    try:
+        return base64.b64decode(data, validate=True)  # type: ignore[arg-type]
+    except (binascii.Error, ValueError, TypeError):
+        hint = "The network server writes the radio's bytes as base64; check what stands between it and the broker"
+        raise BadMessage("not-base64", "the radio payload is not base64", hint) from None
+
+
+def no_object(server: str, field: str) -> BadMessage:
+    """The complaint about an uplink that nobody decoded."""
+    return BadMessage(
+        "not-decoded",
+        f"the uplink has bytes but no {field}",
+        f"Add a payload formatter to the device in {server}, or a codec to this source, then replay the message",
+    )
+
+
+def object_values(device: str, time: Micros | None, tree: Mapping[str, Any]) -> list[Found]:
+    """The values of a formatter's object. Three customs are understood:
+
+    {"temperature": 21.5}                                            plain numbers, nested objects as channels
+    {"temperature": {"displayName": ..., "unit": "°C", "value": 21.5}}   Decentlab: value and unit
+    {"history": [{"period_in": 11, "timestamp": 1693530747}, ...]}       Milesight: records with their own time
+    """
+    found: list[Found] = []
+    for key, value in tree.items():
+        kind = type(value)
+        if key in _IDENTITY:
+            found.append(Ignored(device, "identity", key))
+        elif kind is float or kind is int:
+            found.append(place(device, time, quantity(key), value))
+        elif kind is dict and "value" in value and type(value["value"]) not in (dict, list):
+            unit = value.get("unit")
+            found.append(place(device, time, quantity(key), value["value"], unit if type(unit) is str else None))
+        elif kind is list and value and all(type(record) is dict and "timestamp" in record for record in value):
+            found.extend(_history(device, value))
+        elif kind is dict or kind is list:
+            found.extend(place(device, time, quantity_of_path(path), leaf) for path, leaf in leaves({key: value}))
+        else:
+            found.append(place(device, time, quantity(key), value))
+        if len(found) > MOST_VALUES:
+            raise too_many()
+    return found or [Ignored(device, "empty-uplink")]
+
+
+def _history(device: str, records: list[dict[str, Any]]) -> list[Found]:
+    found: list[Found] = []
+    for record in records:
+        time = micros(record["timestamp"])
+        for key, value in record.items():
+            if key != "timestamp":
+                found.append(place(device, time, quantity(key), value))
+    return found
+
+
+def without_repeats(values: list[Found], preferred: list[Found]) -> list[Found]:
+    """`values` with those ignored that `preferred` says better: "temperature" beside a normalised "air_temperature"."""
+    better = {one.key for one in preferred if not isinstance(one, Ignored) and hasattr(one, "key")}
+    result: list[Found] = []
+    for one in values:
+        key = getattr(one, "key", "")
+        repeated = key in better or any(name.endswith("_" + key) for name in better)
+        result.append(Ignored(one.device, "normalized", key) if repeated else one)
+    return result

@@ -1,0 +1,155 @@
+"""One `[[sources]]` entry of a pilot, ready for messages: a decoder with its settings, the device, the fields' names.
+
+    message ─► device of the topic ─► decoder ─► device rule ─► fields ─► what is found, in the pilot's words
+
+Units are left to the check step, which converts them to the quantity's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import msgspec
+
+from techport_ingest.decoding.common import number
+from techport_ingest.decoding.formats import DECODERS, FACTORIES, Decoder, cayenne_lpp
+from techport_ingest.decoding.formats.chirpstack_v4 import ChirpStack
+from techport_ingest.decoding.formats.csv_lines import Columns, CsvLines
+from techport_ingest.decoding.formats.line_protocol import LineProtocol
+from techport_ingest.decoding.formats.tasmota import Tasmota
+from techport_ingest.decoding.formats.tts_v3 import TheThingsStack
+from techport_ingest.decoding.javascript import CodecShelf
+from techport_ingest.decoding.lorawan import PayloadCodec
+from techport_ingest.message import BadMessage, Found, Ignored, Message, Observed
+from techport_pilots.model import DeviceRule, FieldMapping, SourceDefinition
+
+_OWN_TOPIC = frozenset(("sensorthings", "ultralight", "homie", "tts-v3", "chirpstack-v4", "shelly-gen2"))
+"""Formats that find the device by themselves, and in whose topics the first wildcard is often something else."""
+
+
+class PilotSource:
+    """Callable like a decoder. Not to be shared between threads."""
+
+    def __init__(self, pilot: str, zone: str, definition: SourceDefinition, shelf: CodecShelf) -> None:
+        self.pilot = pilot
+        self.definition = definition
+        self._decode = _decoder(definition, zone, f"{pilot} {definition.topic}", shelf)
+        self._level = _first_wildcard(definition) if definition.device is None else definition.device.level
+        self._fields = {**_position_fields(definition), **definition.fields}
+        self._ignore = frozenset(definition.ignore)
+        self._maps = bool(self._fields or self._ignore)
+
+    def device_of(self, topic: str) -> str:
+        """The device that the topic names; "" where it names none."""
+        levels = topic.split("/")
+        return levels[self._level - 1] if self._level is not None and len(levels) >= self._level else ""
+
+    def __call__(self, message: Message, device: str) -> Sequence[Found]:
+        """Raises BadMessage."""
+        rule = self.definition.device
+        if rule is not None:
+            device = _named(rule, message, device)
+        found = self._decode(message, device)
+        if rule is not None:
+            found = [one if one.device == device else msgspec.structs.replace(one, device=device) for one in found]
+        return [self._map(one) for one in found] if self._maps else found
+
+    def _map(self, one: Found) -> Found:
+        if type(one) is not Observed:
+            return one
+        if one.key in self._ignore:
+            return Ignored(one.device, "mapping", one.key)
+        field = self._fields.get(one.key)
+        return one if field is None else _mapped(one, field)
+
+
+def _position_fields(definition: SourceDefinition) -> dict[str, FieldMapping]:
+    """Where a source says where its devices are: readings of latitude and longitude, numbers in text too."""
+    where = definition.position
+    if where is None:
+        return {}
+    pairs = ((where.lat, "latitude"), (where.lon, "longitude"))
+    return {key: FieldMapping(quantity, unit="deg", text=True) for key, quantity in pairs}
+
+
+def _mapped(one: Observed, field: FieldMapping) -> Observed:
+    """The value under the vocabulary's name. What is no number stays as it is, for the check step to explain."""
+    value = one.value
+    if field.text and type(value) is str:
+        read = number(value.strip().replace(",", ".") if value.count(",") == 1 and "." not in value else value)
+        value = value if read is None else read
+    if field.factor != 1.0 and type(value) in (int, float):
+        value = _scaled(value, field.factor)
+    return Observed(one.device, one.time, field.quantity, value, field.unit or one.unit)
+
+
+def _scaled(value: Any, factor: float) -> object:
+    try:
+        return float(value) * factor
+    except OverflowError:
+        return value
+
+
+def _named(rule: DeviceRule, message: Message, device: str) -> str:
+    """The device that a rule finds. Raises BadMessage."""
+    if rule.id is not None:
+        return rule.id
+    if rule.pointer is not None:
+        device = _pointed(message.payload, rule.pointer)
+    if not device:
+        where = f"at {rule.pointer} of the payload" if rule.pointer else f"at level {rule.level} of the topic"
+        hint = "Compare the device: rule of the pilot's source with the message, change it and replay"
+        raise BadMessage("no-device", f"there is no device's name {where}", hint)
+    return device
+
+
+def _pointed(payload: bytes, pointer: str) -> str:
+    """The text or whole number at a JSON pointer (RFC 6901), "" where there is none."""
+    try:
+        place: Any = msgspec.json.decode(payload)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return ""
+    for part in pointer.split("/")[1:]:
+        part = part.replace("~1", "/").replace("~0", "~")
+        if type(place) is dict:
+            place = place.get(part)
+        elif type(place) is list and part.isdecimal() and int(part) < len(place):
+            place = place[int(part)]
+        else:
+            return ""
+    return str(place) if type(place) in (str, int) else ""
+
+
+def _first_wildcard(definition: SourceDefinition) -> int | None:
+    """The level of the topic, from 1, that names the device when nobody said."""
+    levels = definition.topic.split("/")
+    if definition.format in _OWN_TOPIC:
+        return None
+    return next((at for at, level in enumerate(levels, 1) if level in ("+", "#")), None)
+
+
+def _decoder(definition: SourceDefinition, zone: str, name: str, shelf: CodecShelf) -> Decoder:
+    match definition.format:
+        case "tts-v3":
+            return TheThingsStack(codec=_codec(definition.codec, name, shelf))
+        case "chirpstack-v4":
+            return ChirpStack(codec=_codec(definition.codec, name, shelf))
+        case "tasmota":
+            return Tasmota(zone=ZoneInfo(zone))
+        case "line-protocol":
+            return LineProtocol(precision=definition.precision)
+        case "csv" if definition.columns is not None:
+            settings = msgspec.structs.asdict(definition.columns)
+            if settings["values"] is not None:
+                settings["values"] = tuple(settings["values"])
+            return CsvLines(Columns(**settings))
+        case other:
+            return DECODERS[other] if other in DECODERS else FACTORIES[other]()
+
+
+def _codec(text: str | None, name: str, shelf: CodecShelf) -> PayloadCodec | None:
+    if text is None:
+        return None
+    return cayenne_lpp.codec if text == "cayenne-lpp" else shelf.codec(name, text)

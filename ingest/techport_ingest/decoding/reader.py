@@ -1,0 +1,102 @@
+"""Decode and check: from messages to the columns of a batch. No broker, no store, no database."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+import structlog
+
+from techport_ingest.checking.check import Columns
+from techport_ingest.decoding.formats import Decoder, without_stale
+from techport_ingest.decoding.router import OWN, Route, Router
+from techport_ingest.decoding.units import Units
+from techport_ingest.message import BadMessage, Found, Message
+from techport_pilots.registry.view import Snapshot
+
+log = structlog.get_logger(__name__)
+
+
+class Reader:
+    """Reads one worker's messages; its decoders remember. Not thread-safe."""
+
+    def __init__(self, decoders: Mapping[str, Decoder] | None = None) -> None:
+        self._router = Router(decoders)
+        self._units = Units()
+
+    def use(self, snapshot: Snapshot) -> tuple[str, ...] | None:
+        """Read with the pilots of this snapshot; the topic filters to subscribe to, if they may have changed."""
+        return self._router.topics if self._router.use(snapshot) else None
+
+    @property
+    def described(self) -> frozenset[str]:
+        """See Router.described."""
+        return self._router.described
+
+    def read(self, messages: Iterable[Message], snapshot: Snapshot) -> Columns:
+        """Every message's values, problems and ignored parts."""
+        columns = Columns(snapshot, self._units)
+        for message in messages:
+            route = self._router.route(message.topic)
+            if route is None:
+                columns.set_aside(message, "", "", "", _unknown_topic(message.topic))
+            elif route.format == OWN:
+                continue
+            elif route.decode is None:
+                columns.ignore(message, route.pilot, route.device, "status")
+            else:
+                self._read(message, route, columns, snapshot)
+        return columns
+
+    def _read(self, message: Message, route: Route, columns: Columns, snapshot: Snapshot) -> None:
+        try:
+            assert route.decode is not None
+            found = without_stale(message, route.decode(message, route.device))
+            if route.next is not None and not _knows(snapshot, route.pilot, found):
+                route, found = _of_another(message, route, found, snapshot)
+            columns.add(message, route.pilot, route.format, found)
+            if not found:
+                columns.ignore(message, route.pilot, route.device, "empty")
+        except BadMessage as problem:
+            columns.set_aside(message, route.pilot, route.device, route.format, problem)
+        except Exception as error:  # supervises each message: a decoder's bug must not stop the others
+            log.exception("decoder failed", format=route.format, topic=message.topic)
+            columns.drop_unfinished()
+            columns.set_aside(message, route.pilot, route.device, route.format, _decoder_failed(error))
+
+
+def _of_another(
+    message: Message, route: Route, found: Sequence[Found], snapshot: Snapshot
+) -> tuple[Route, Sequence[Found]]:
+    """The first of the pilots behind this one that has the device; this one when none has."""
+    other = route.next
+    while other is not None:
+        assert other.decode is not None
+        try:
+            theirs = without_stale(message, other.decode(message, other.device))
+        except BadMessage:
+            theirs = []
+        if _knows(snapshot, other.pilot, theirs):
+            return other, theirs
+        other = other.next
+    return route, found
+
+
+def _knows(snapshot: Snapshot, pilot: str, found: Sequence[Found]) -> bool:
+    view = snapshot.pilot(pilot)
+    return view is not None and any(view.device(one.device) is not None for one in found)
+
+
+def _unknown_topic(topic: str) -> BadMessage:
+    return BadMessage(
+        "unknown-topic",
+        f"nothing is known about the topic {topic[:200]!r}",
+        "Readings go to pilots/<pilot>/<device>/readings, or to a topic that a pilot names under sources:",
+    )
+
+
+def _decoder_failed(error: Exception) -> BadMessage:
+    return BadMessage(
+        "decoder-failed",
+        f"the decoder stopped with {type(error).__name__}: {str(error)[:200]}",
+        "This is a fault of techport, not of the device: report it, and replay the message once it is mended",
+    )

@@ -1,0 +1,139 @@
+"""From a topic to the pilot and device it speaks for, and the decoder that reads it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import get_args
+
+import msgspec
+from paho.mqtt.client import topic_matches_sub
+
+from techport_ingest.decoding.formats import Decoder, make_decoders
+from techport_ingest.decoding.javascript import CodecShelf
+from techport_ingest.decoding.mapping import PilotSource
+from techport_pilots.model import DeviceRule, MessageFormat, SourceDefinition
+from techport_pilots.registry.view import Snapshot
+
+IGNORED = "ignored"
+"""Format of topics that carry no readings by rule: counted, not stored, not set aside."""
+
+OWN = "own"
+"""Format of topics on which the platform speaks to devices: what comes back to us from there is nobody's message."""
+
+NATIVE_TOPICS = "pilots/#"
+
+_DESCRIBED = ("homie",)
+"""Formats in which devices describe themselves once, in retained messages."""
+
+
+class Route(msgspec.Struct, frozen=True, gc=False):
+    pilot: str
+    device: str  # "" where only the payload says
+    format: str  # a key of the decoders, IGNORED, or OWN
+    decode: Decoder | None  # None for the last two
+    next: Route | None = None  # another pilot whose source takes the topic too; asked when this one has no such device
+
+
+class Router:
+    """Knows `pilots/<pilot>/<device>/readings`, `.../push/<format>` where messages come that were posted over HTTP, and
+    the `[[sources]]` of the pilots of the newest snapshot.
+
+    Below `pilots/` a pilot's sources come before the rule, and can only be about its own devices. Answers are
+    remembered: a platform sees the same few thousand topics all day. The memory is bounded, since a topic is whatever
+    somebody cares to publish to.
+    """
+
+    def __init__(self, decoders: Mapping[str, Decoder] | None = None, remembered: int = 20_000) -> None:
+        self._decoders = make_decoders() if decoders is None else decoders
+        self._remembered = remembered
+        self._routes: dict[str, Route | None] = {}
+        self._sources: dict[tuple[str, str, bytes], PilotSource] = {}
+        self._pushed: dict[tuple[str, str], PilotSource] = {}
+        self._shelf = CodecShelf()
+        self._snapshot: Snapshot | None = None
+
+    def use(self, snapshot: Snapshot) -> bool:
+        """Take the sources of a snapshot; whether the topics may have changed. What a decoder remembers outlives a
+        change of everything but its own source.
+        """
+        if snapshot is self._snapshot:
+            return False
+        self._snapshot = snapshot
+        before, self._sources = self._sources, {}
+        for pilot in snapshot.pilots.values():
+            for definition in pilot.sources:
+                key = (pilot.id, pilot.timezone, msgspec.json.encode(definition))
+                source = before.get(key) or PilotSource(pilot.id, pilot.timezone, definition, self._shelf)
+                self._sources[key] = source
+        self._routes.clear()
+        self._pushed.clear()
+        return list(before) != list(self._sources)
+
+    @property
+    def topics(self) -> tuple[str, ...]:
+        """The filters to subscribe to, none of which another one covers."""
+        return essential((NATIVE_TOPICS, *(source.definition.topic for source in self._sources.values())))
+
+    @property
+    def described(self) -> frozenset[str]:
+        """Those of the topics where retained messages say what the others mean."""
+        speaking = [one.definition.topic for one in self._sources.values() if one.definition.format in _DESCRIBED]
+        return frozenset(topic for topic in self.topics if any(topic == one or _covers(topic, one) for one in speaking))
+
+    def route(self, topic: str) -> Route | None:
+        """The route of a topic, or None for a topic that nobody described."""
+        try:
+            return self._routes[topic]
+        except KeyError:
+            pass
+        if len(self._routes) >= self._remembered:
+            self._routes.clear()
+        route = self._routes[topic] = self._of_sources(topic) or self._native(topic)
+        return route
+
+    def _of_sources(self, topic: str) -> Route | None:
+        route = None
+        for source in reversed(self._sources.values()):
+            definition = source.definition
+            if topic_matches_sub(definition.topic, topic) and _is_about(source.pilot, definition.topic, topic):
+                route = Route(source.pilot, source.device_of(topic), definition.format, source, route)
+        return route
+
+    def _native(self, topic: str) -> Route | None:
+        levels = topic.split("/")
+        if len(levels) < 4 or levels[0] != "pilots" or not levels[1] or not levels[2]:
+            return None
+        pilot, device, purpose, rest = levels[1], levels[2], levels[3], levels[4:]
+        if purpose == "push" and rest and rest[0] in get_args(MessageFormat):
+            return Route(pilot, device, rest[0], self._of_pushed(pilot, rest[0]))
+        if purpose == "readings" and not rest:
+            return Route(pilot, device, "native", self._decoders["native"])
+        if purpose == "status" and not rest:
+            return Route(pilot, device, IGNORED, None)
+        return Route(pilot, device, OWN, None) if purpose == "problems" and not rest else None
+
+    def _of_pushed(self, pilot: str, form: str) -> PilotSource:
+        """What reads a format for the device that the topic names, whatever the message calls it."""
+        source = self._pushed.get((pilot, form))
+        if source is None:
+            assert self._snapshot is not None
+            view = self._snapshot.pilot(pilot)
+            zone = "UTC" if view is None else view.timezone
+            named = SourceDefinition(f"pilots/{pilot}/+/push/#", form, DeviceRule(level=3))  # type: ignore[arg-type]
+            source = self._pushed[pilot, form] = PilotSource(pilot, zone, named, self._shelf)
+        return source
+
+
+def essential(filters: Iterable[str]) -> tuple[str, ...]:
+    """The filters without those that another one covers: a broker may give a message once for each that fits."""
+    distinct = list(dict.fromkeys(filters))
+    return tuple(one for one in distinct if not any(_covers(other, one) for other in distinct if other != one))
+
+
+def _covers(wide: str, narrow: str) -> bool:
+    return bool(topic_matches_sub(wide, narrow)) and (wide.endswith("#") or not narrow.endswith("#"))
+
+
+def _is_about(pilot: str, topic_filter: str, topic: str) -> bool:
+    """Whether the pilot may read the topic through this filter: what is below pilots/ is that pilot's alone."""
+    return not topic.startswith("pilots/") or topic_filter.startswith(f"pilots/{pilot}/")

@@ -1,0 +1,64 @@
+"""The registry as the pipeline sees it: a snapshot in memory that is never more than about a second old."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from typing import Protocol
+
+from techport_pilots.accounting.commit_log import Passages
+from techport_pilots.accounting.message_tap import Watching
+from techport_pilots.accounting.quarantine import Quarantine
+from techport_pilots.model import Position
+from techport_pilots.registry.view import Snapshot
+from techport_storage.model import Micros, Stream
+
+
+class Registry(Protocol):
+    """What ingest needs of techport_pilots.registry.Registry. Each call may raise RegistryUnavailable."""
+
+    def version(self) -> int: ...
+
+    def snapshot(self) -> Snapshot: ...
+
+    @property
+    def quarantine(self) -> Quarantine: ...
+
+    @property
+    def watching(self) -> Watching: ...
+
+    @property
+    def passages(self) -> Passages: ...
+
+    def note_streams(self, streams: Iterable[Stream]) -> None: ...
+
+    def note_move(self, pilot: str, device: str, time: Micros, position: Position) -> bool: ...
+
+
+class Snapshots:
+    """Asks for the registry's version once a `period` (seconds), and at once when something unknown turns up."""
+
+    def __init__(self, registry: Registry, period: float = 1.0) -> None:
+        self._registry = registry
+        self._period = period
+        self._asked = -period
+        self._snapshot: Snapshot | None = None
+
+    def current(self) -> Snapshot:
+        """The snapshot to check the next batch with. Raises RegistryUnavailable."""
+        if self._snapshot is None or time.monotonic() - self._asked >= self._period:
+            self._refresh()
+        assert self._snapshot is not None
+        return self._snapshot
+
+    def newer(self) -> Snapshot | None:
+        """A newer snapshot, if there is one. Asked at most once a batch, a flood of strangers costs next to nothing."""
+        before = self._snapshot
+        self._refresh()
+        return self._snapshot if self._snapshot is not before else None
+
+    def _refresh(self) -> None:
+        version = self._registry.version()
+        if self._snapshot is None or self._snapshot.version != version:
+            self._snapshot = self._registry.snapshot()
+        self._asked = time.monotonic()

@@ -1,0 +1,269 @@
+"""A broker for a laptop, inside our process, that acknowledges a reading when it is stored and not before.
+
+amqtt answers an incoming QoS 1 message as soon as the `put` of the session's queue returns. Each session gets a queue
+whose `put` hands the message to the pipeline, passes it on to ordinary subscribers, and then waits until the pipeline
+settles it:
+
+    device ── PUBLISH ──► amqtt ──► HoldingQueue.put ──► receive() ... write ... settle()
+       ▲                                 │  waits                                  │
+       └────────────── PUBACK ◄──────────┴─────────────────────────────────────────┘
+
+amqtt handles each packet in a task of its own, so that waiting ones do not stop the next. When the device hangs up,
+the wait is cancelled and the message, unacknowledged, is stored and comes again: a duplicate, which the store
+recognises.
+
+Memory is bounded twice: beyond `window` unsettled messages no more bytes are read from the clients that publish, and a
+packet above `max_packet_bytes` ends its sender's connection. Sessions live in memory: this is no broker for a city.
+See docs/decisions/0004-embedded-broker-holds-the-puback.md.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable, Collection, Sequence
+from concurrent.futures import Future
+from typing import Any
+
+import msgspec
+import structlog
+from amqtt.adapters import ReaderAdapter
+from amqtt.broker import Broker
+from amqtt.contexts import Action, BrokerConfig, ListenerConfig
+from amqtt.errors import BrokerError as AmqttBrokerError
+from amqtt.mqtt.constants import QOS_0
+from amqtt.session import IncomingApplicationMessage, Session
+from paho.mqtt.matcher import MQTTMatcher
+
+from techport_ingest.brokers.auth import EVERYTHING, Everybody, Gatekeeper
+from techport_ingest.brokers.mosquitto import BrokerError
+from techport_ingest.message import Message
+
+log = structlog.get_logger(__name__)
+
+
+class EmbeddedSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """Without a Gatekeeper everybody on `host` may publish: keep it to loopback then."""
+
+    host: str = "127.0.0.1"
+    port: int = 1883
+    topics: tuple[str, ...] = ("pilots/#",)  # what the pipeline gets; subscribers may use any other topic beside it
+    window: int = 10_000
+    max_packet_bytes: int = 4 * 1024 * 1024
+
+
+class EmbeddedBroker:
+    """A Source that is a broker. Listens once the constructor returns; raises BrokerError where it cannot."""
+
+    def __init__(self, settings: EmbeddedSettings, gate: Gatekeeper | None = None) -> None:
+        self._settings = settings
+        self._gate = gate or Everybody()
+        self._arrived: deque[Message] = deque()
+        self._something_arrived = threading.Event()
+        self._numbers = itertools.count(1)
+        self._unsettled: dict[int, asyncio.Future[None] | None] = {}  # touched by the broker's thread only
+        self._topics = MQTTMatcher()  # type: ignore[no-untyped-call]
+        self.subscribe(settings.topics)
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._run, name="embedded-broker", daemon=True)
+        self._started: Future[None] = Future()
+        self._stop = asyncio.Event()
+        self.room = asyncio.Event()  # set while fewer than `window` messages are unsettled
+        self.room.set()
+        self._thread.start()
+        self._started.result()
+
+    # -- Source ----------------------------------------------------------------------------------------------------
+
+    def receive(self, timeout: float) -> list[Message]:
+        if not self._arrived:
+            self._something_arrived.wait(timeout)
+        self._something_arrived.clear()
+        take = self._arrived.popleft
+        return [take() for _ in range(len(self._arrived))]
+
+    def settle(self, messages: Sequence[Message]) -> None:
+        self._call_broker(self._release, [message.id for message in messages])
+
+    def subscribe(self, topics: Sequence[str], described: Collection[str] = ()) -> None:
+        matcher = MQTTMatcher()  # type: ignore[no-untyped-call]
+        for topic in topics:
+            matcher[topic] = True
+        self._topics = matcher  # at once: the broker's thread sees the old one or the new one, whole
+
+    @property
+    def connected(self) -> bool:
+        return self._thread.is_alive()
+
+    @property
+    def port(self) -> int:
+        return self._settings.port
+
+    def close(self) -> None:
+        self._call_broker(self._stop.set)
+        self._thread.join()
+        self._something_arrived.set()
+
+    # -- the broker's thread ---------------------------------------------------------------------------------------
+
+    def _call_broker(self, function: Any, *arguments: Any) -> None:
+        try:
+            self._loop.call_soon_threadsafe(function, *arguments)
+        except RuntimeError:  # the loop is closed: its clients are gone, and what they sent was not acknowledged
+            log.debug("the embedded broker is closed already")
+
+    def _run(self) -> None:
+        for name in ("amqtt", "transitions"):
+            logging.getLogger(name).setLevel(logging.CRITICAL)  # it reports each hang-up of a client as an error
+        with asyncio.Runner(loop_factory=lambda: self._loop) as runner:
+            runner.run(self._serve())
+
+    async def _serve(self) -> None:
+        broker = _HoldingBroker(self._settings, self, self._gate)
+        try:
+            await broker.start()
+        except AmqttBrokerError as error:
+            where = f"{self._settings.host}:{self._settings.port}"
+            self._started.set_exception(BrokerError(f"cannot listen on {where}: {error.__cause__ or error}"))
+            return
+        self._started.set_result(None)
+        await self._stop.wait()
+        try:
+            await asyncio.wait_for(broker.shutdown(), timeout=5)
+        except (TimeoutError, AmqttBrokerError) as error:
+            log.debug("the embedded broker did not close in good order", problem=str(error))
+
+    def _release(self, numbers: list[int]) -> None:
+        for number in numbers:
+            stored = self._unsettled.pop(number, None)
+            if stored is not None and not stored.done():  # done: its client hung up
+                stored.set_result(None)
+        if len(self._unsettled) < self._settings.window:
+            self.room.set()
+
+    def accept(self, packet: IncomingApplicationMessage) -> asyncio.Future[None] | None:
+        """Take a message into the pipeline. Returns what its acknowledgement has to wait for, if anything."""
+        if next(self._topics.iter_match(packet.topic), None) is None:  # type: ignore[no-untyped-call]
+            return None
+        number = next(self._numbers)
+        stored = None if packet.qos == QOS_0 else self._loop.create_future()
+        self._unsettled[number] = stored
+        if len(self._unsettled) >= self._settings.window:
+            self.room.clear()
+        publish = packet.publish_packet
+        again = bool(publish is not None and publish.dup_flag)
+        self._arrived.append(
+            Message(packet.topic, bytes(packet.data), time.time_ns() // 1000, number, again, packet.retain)
+        )
+        self._something_arrived.set()
+        return stored
+
+
+def _well_formed(topic: str) -> bool:
+    """Whether a client may publish to this topic. amqtt gives one that is not UTF-8 as the text of a bytes literal."""
+    return bool(topic) and not topic.startswith(("$", "b'", 'b"'))
+
+
+class HoldingQueue(asyncio.Queue[Any]):
+    """The queue of what one client published. See the picture above."""
+
+    def __init__(self, source: EmbeddedBroker) -> None:
+        super().__init__()
+        self._source = source
+        self.publishes = False
+        self.topics = EVERYTHING  # how the topics begin that its client may use
+        self.hang_up: Callable[[], Awaitable[None]] = _nobody
+        self._hanging_up: asyncio.Future[None] | None = None
+
+    async def put(self, item: IncomingApplicationMessage) -> None:
+        self.publishes = True
+        if not self._may_publish(item.topic):
+            await self._refuse(item.topic)
+            return
+        stored = self._source.accept(item)
+        await super().put(item)
+        if stored is not None:
+            await stored
+
+    def put_nowait(self, item: IncomingApplicationMessage) -> None:
+        if item.qos == QOS_0:  # the others come from `put`
+            self.publishes = True
+            if not self._may_publish(item.topic):
+                self._hanging_up = asyncio.ensure_future(self._refuse(item.topic))
+                return
+            self._source.accept(item)
+        super().put_nowait(item)
+
+    def _may_publish(self, topic: str) -> bool:
+        return _well_formed(topic) and topic.startswith(self.topics)
+
+    async def _refuse(self, topic: str) -> None:
+        """Hang up, as MQTT 3.1.1 asks: it has no other way to say that a topic cannot be, or is not this client's."""
+        log.warning("a client published to a topic that is not its own and was disconnected", topic=topic[:200])
+        await self.hang_up()
+
+
+async def _nobody() -> None:
+    """The connection of a queue that has none yet."""
+
+
+class _HoldingBroker(Broker):
+    """amqtt with our queue in each session. This seam is private to amqtt 0.12: pyproject.toml pins it."""
+
+    def __init__(self, settings: EmbeddedSettings, source: EmbeddedBroker, gate: Gatekeeper) -> None:
+        host = f"[{settings.host}]" if ":" in settings.host else settings.host
+        super().__init__(
+            BrokerConfig(
+                listeners={"default": ListenerConfig(bind=f"{host}:{settings.port}")},
+                plugins={"amqtt.plugins.authentication.AnonymousAuthPlugin": {"allow_anonymous": True}},
+            )
+        )
+        self._source = source
+        self._gate = gate
+        self._max_packet_bytes = settings.max_packet_bytes
+
+    async def _authenticate(self, session: Session, _: ListenerConfig) -> bool:
+        topics = await asyncio.to_thread(self._gate.admit, session.username, session.password)
+        queue = session.delivered_message_queue
+        if topics is None or not isinstance(queue, HoldingQueue):
+            return False
+        queue.topics = topics
+        return True
+
+    async def _topic_filtering(self, session: Session, topic: str, action: Action) -> bool:
+        queue = session.delivered_message_queue
+        return not isinstance(queue, HoldingQueue) or topic.startswith(queue.topics)
+
+    async def _handle_client_session(
+        self, reader: ReaderAdapter, writer: Any, client_session: Session, *rest: Any
+    ) -> None:
+        queue = client_session.delivered_message_queue
+        if not isinstance(queue, HoldingQueue):  # a session that comes back has its queue already
+            queue = client_session.delivered_message_queue = HoldingQueue(self._source)
+        queue.hang_up = writer.close
+        gate = _Gate(reader, self._source, queue, self._max_packet_bytes)
+        await super()._handle_client_session(gate, writer, client_session, *rest)
+
+
+class _Gate(ReaderAdapter):
+    """Reads nothing from a publishing client while the window is full: TCP then slows it down."""
+
+    def __init__(self, reader: ReaderAdapter, source: EmbeddedBroker, queue: HoldingQueue, max_bytes: int) -> None:
+        self._reader = reader
+        self._source = source
+        self._queue = queue
+        self._max_bytes = max_bytes
+
+    async def read(self, n: int = -1) -> bytes:
+        if n > self._max_bytes:
+            raise OverflowError(f"a packet of more than {self._max_bytes} bytes")  # amqtt closes the connection on it
+        if self._queue.publishes:
+            await self._source.room.wait()
+        return await self._reader.read(n)
+
+    def feed_eof(self) -> None:
+        self._reader.feed_eof()

@@ -1,0 +1,104 @@
+"""Through which worker a message came, and since when what became of it can be seen.
+
+A line for each message would be millions a day. There is one for each second in which a worker committed something: the
+arrivals that it covers, when the last of them was visible, and marks of the devices. Lines are kept for `KEPT`.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Collection, Sequence
+
+import msgspec
+import numpy as np
+from sqlalchemy import Engine, delete, insert, select
+
+from techport_pilots.accounting.tally import DAY
+from techport_pilots.registry.database import name, reading, writing
+from techport_pilots.registry.tables import passages
+from techport_storage.model import Micros
+
+KEPT = 2 * DAY
+MOST_MARKS = 256  # devices that a line names; one with more may be about any device
+_MS = 1000  # stores keep the time of arrival to the millisecond
+
+
+class Passage(msgspec.Struct, frozen=True):
+    """What a worker committed in about a second: messages received from `first` to `last`, visible since `visible`."""
+
+    worker: str
+    first: Micros
+    last: Micros
+    visible: Micros
+    devices: Collection[tuple[str, str]]  # (pilot, device)
+
+
+class Arrival(msgspec.Struct, frozen=True):
+    """Of a message received then: its worker, and since when at the latest it is visible. Empty and None: not known.
+
+    There is more than one worker where several committed in that second and cannot be told apart.
+    """
+
+    received: Micros
+    workers: Sequence[str]
+    visible: Micros | None
+
+
+class Passages:
+    """The log. Every method may raise RegistryUnavailable."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def note(self, lines: Sequence[Passage]) -> None:
+        """Keep these, and forget those that are too old."""
+        if not lines:
+            return
+        rows = [
+            {
+                "worker": name(line.worker),
+                "first": line.first,
+                "last": line.last,
+                "visible": line.visible,
+                "marks": _marks(line.devices),
+            }
+            for line in lines
+        ]
+        too_old = max(line.visible for line in lines) - KEPT
+        with writing(self._engine) as connection:
+            connection.execute(insert(passages), rows)
+            connection.execute(delete(passages).where(passages.c.visible < too_old))
+
+    def arrivals(self, pilot: str, device: str, received: Collection[Micros]) -> list[Arrival]:
+        """What is known of messages of the device that were received at these times, oldest first."""
+        if not received:
+            return []
+        query = (
+            select(passages)
+            .where(passages.c.last >= min(received), passages.c.first < max(received) + _MS)
+            .order_by(passages.c.visible)
+        )
+        mark = _mark(pilot, device)
+        with reading(self._engine) as connection:
+            lines = [line for line in connection.execute(query) if line.marks is None or mark in _read(line.marks)]
+        found = []
+        for time in sorted(set(received)):
+            covering = [line for line in lines if line.first // _MS * _MS <= time <= line.last]
+            workers = list(dict.fromkeys(line.worker for line in covering))
+            found.append(Arrival(time, workers, covering[-1].visible if covering else None))
+        return found
+
+
+def _marks(devices: Collection[tuple[str, str]]) -> bytes | None:
+    """Four bytes a device, ascending; None for more than MOST_MARKS."""
+    if len(devices) > MOST_MARKS:
+        return None
+    return np.array(sorted({_mark(*device) for device in devices}), np.uint32).tobytes()
+
+
+def _mark(pilot: str, device: str) -> int:
+    return zlib.crc32(f"{name(pilot)}/{name(device)}".encode())
+
+
+def _read(marks: bytes) -> frozenset[int]:
+    return frozenset(np.frombuffer(marks, np.uint32).tolist())

@@ -1,0 +1,118 @@
+"""Reading a pilot's definition file (YAML or TOML) and writing it back.
+
+What is wrong with a file is said all at once: file, line, field, problem and remedy of each thing (DefinitionError).
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from pathlib import Path as FilePath
+from typing import Any, Literal
+from zoneinfo import ZoneInfo
+
+import msgspec
+import yaml
+
+from techport_pilots.definition import checks
+from techport_pilots.definition.structure import Misfit, field_name, fit
+from techport_pilots.definition.text import Source, SourceError, read_toml, read_yaml
+from techport_pilots.errors import DefinitionError, Finding
+from techport_pilots.model import PilotDefinition
+
+__all__ = ["DefinitionError", "Finding", "parse_definition", "read_definition", "to_yaml"]
+
+Format = Literal["yaml", "toml"]
+
+
+def read_definition(path: FilePath | str) -> PilotDefinition:
+    """The pilot that the file defines. Raises DefinitionError, OSError when it cannot be opened."""
+    path = FilePath(path)
+    try:
+        text = path.read_text("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = path.read_bytes().count(b"\n", 0, error.start) + 1
+        remedy = "Save the file as UTF-8"
+        raise DefinitionError([Finding(path.name, line, "", "this is not UTF-8 text", remedy)]) from error
+    return parse_definition(text, file=path.name, format="toml" if path.suffix.lower() == ".toml" else "yaml")
+
+
+def parse_definition(text: str, *, file: str = "definition", format: Format = "yaml") -> PilotDefinition:
+    """The pilot that `text` defines; `file` is how findings call it. Raises DefinitionError.
+
+    Times without an offset are taken as local times of the pilot's zone.
+    """
+    try:
+        source = read_toml(text) if format == "toml" else read_yaml(text)
+    except SourceError as error:
+        finding = Finding(file, error.line, field_name(error.path), error.problem, error.remedy)
+        raise DefinitionError([finding]) from error
+    values, misfits = fit(source.value, PilotDefinition)
+    try:
+        as_written = msgspec.convert(values, PilotDefinition)
+    except msgspec.ValidationError as error:
+        # Too much is missing to ask what the rest means.
+        unfit = misfits or [Misfit((), str(error), "Compare it with the example in pilots/README.md")]
+        raise _error(unfit, source, file) from error
+    # An unknown zone is found by the checks; until then any zone lets the times be compared.
+    pilot: PilotDefinition = _in_zone(as_written, checks.zone(as_written.timezone) or ZoneInfo("UTC"))
+    misfits += checks.check(pilot)
+    if misfits:
+        raise _error(misfits, source, file)
+    return pilot
+
+
+def to_yaml(pilot: PilotDefinition) -> str:
+    """The definition as a YAML file that parse_definition reads back to the same; what is default is left out."""
+    return yaml.dump(_without_defaults(pilot), Dumper=_Dumper, allow_unicode=True, sort_keys=False, width=110)
+
+
+def _error(misfits: list[Misfit], source: Source, file: str) -> DefinitionError:
+    return DefinitionError(
+        [Finding(file, source.line(m.near or m.path), field_name(m.path), m.problem, m.remedy) for m in misfits]
+    )
+
+
+def _in_zone(value: Any, zone: ZoneInfo) -> Any:
+    """The value; every time in it, however deep, that has no offset is taken as a local time of the zone."""
+    if isinstance(value, dt.datetime):
+        return _with_offset(value, zone) if value.tzinfo is None else value
+    if isinstance(value, list):
+        return [_in_zone(item, zone) for item in value]
+    if isinstance(value, msgspec.Struct):
+        return msgspec.structs.replace(
+            value, **{name: _in_zone(getattr(value, name), zone) for name in value.__struct_fields__}
+        )
+    return value
+
+
+def _with_offset(time: dt.datetime, zone: ZoneInfo) -> dt.datetime:
+    """The local time with its offset as a number: what is kept and exported does not depend on zone tables."""
+    offset = time.replace(tzinfo=zone).utcoffset()
+    return time.replace(tzinfo=dt.timezone(offset or dt.timedelta()))
+
+
+def _without_defaults(value: Any) -> Any:
+    """Structs as mappings without the fields that have their defaults; times as text."""
+    if isinstance(value, msgspec.Struct):
+        fields = msgspec.structs.fields(value)
+        pairs = {field.encode_name: (getattr(value, field.name), _default(field)) for field in fields}
+        return {key: _without_defaults(inner) for key, (inner, default) in pairs.items() if inner != default}
+    if isinstance(value, dict):
+        return {key: _without_defaults(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_defaults(item) for item in value]
+    return value.isoformat() if isinstance(value, dt.datetime) else value
+
+
+def _default(field: msgspec.structs.FieldInfo) -> object:
+    return field.default_factory() if callable(field.default_factory) else field.default
+
+
+class _Dumper(yaml.SafeDumper):
+    """Indents lists under their key, and never writes an alias for what stands in two places."""
+
+    def increase_indent(self, flow: bool = False, indentless: bool = False) -> None:
+        super().increase_indent(flow, False)
+
+    def ignore_aliases(self, data: object) -> bool:
+        return True

@@ -1,0 +1,48 @@
+"""What a message would become: the answer of the linter that ingest has, in words that all parts share."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import msgspec
+
+from techport_pilots.accounting.message_tap import Refusal
+from techport_pilots.model import MessageFormat, PilotDefinition
+from techport_storage.model import Micros
+
+
+class Understood(msgspec.Struct, frozen=True):
+    """A value that would be stored."""
+
+    device: str
+    quantity: str
+    value: float
+    unit: str | None  # UCUM; None: nobody knows the quantity
+    time: Micros | None  # None: the message says none, and the time of its arrival is taken
+    remark: str = ""  # what its maker should know about it
+
+
+class Explanation(msgspec.Struct, frozen=True):
+    """What a message would become. `ok`: nothing of it would be set aside."""
+
+    readings: Sequence[Understood]
+    refused: Sequence[Refusal]
+    ignored: Sequence[str]
+    events: Sequence[str]
+    ok: bool
+
+
+class Explain(Protocol):
+    """What becomes of a message that arrives now. With a pilot its sources and devices are used; `format` reads a topic
+    that no source names, and every device is welcome where no pilot is given. Raises ValueError without both.
+    """
+
+    def __call__(
+        self,
+        payload: bytes,
+        topic: str,
+        received: Micros,
+        format: MessageFormat | None = None,
+        pilot: PilotDefinition | None = None,
+    ) -> Explanation: ...

@@ -1,0 +1,232 @@
+"""Bringing devices in: those that a team adds, and those that send already and nobody knows yet.
+
+The command line, the pages and the API come through here.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+import msgspec
+from sqlalchemy import Engine, func, select
+
+from techport_pilots.access.credentials import Credentials, Issued
+from techport_pilots.accounting.quarantine import Where
+from techport_pilots.definition.load import parse_definition, to_yaml
+from techport_pilots.model import (
+    DeviceDefinition,
+    DeviceRule,
+    MessageFormat,
+    PilotDefinition,
+    SourceDefinition,
+    StreamDefinition,
+    Text,
+)
+from techport_pilots.registry.database import reading
+from techport_pilots.registry.registry import Registry
+from techport_pilots.registry.tables import quarantine
+from techport_pilots.registry.view import plain
+from techport_storage.model import Micros
+
+UNKNOWN_DEVICE = "unknown-device"
+"""The reason under which ingest sets aside what a device sends that its pilot does not know."""
+
+TAKES_EFFECT = 2.0
+"""Seconds until a broker and a worker have surely taken up what was changed: both look once a second or more often."""
+
+WATCHED_FOR = 3600.0
+"""Seconds for which the messages of a new device are kept to be looked at."""
+
+
+OWN_TOPICS: dict[MessageFormat, str] = {
+    "native": "readings",
+    "senml": "senml",
+    "senml-cbor": "senml-cbor",
+    "line-protocol": "lines",
+    "csv": "csv",
+    "ultralight": "attrs",
+    "cayenne-lpp": "lpp",
+    "tasmota": "tele/SENSOR",
+    "shelly-gen2": "events/rpc",
+}
+"""Formats whose devices may be told where to send: the end of the topic, below pilots/<pilot>/<device>/."""
+
+USUAL_TOPICS: dict[MessageFormat, str] = {
+    "tts-v3": "v3/+/devices/+/up",
+    "chirpstack-v4": "application/+/device/+/event/up",
+    "zigbee2mqtt": "zigbee2mqtt/#",
+    "sparkplug-b": "spBv1.0/#",
+    "homie": "homie/#",
+    "sensor-community": "sensor-community/+",
+    "ruuvi-gateway": "ruuvi/+/+",
+    "sensorthings": "v1.1/+/Observations",
+}
+"""Where the others come from: a server or a gateway that speaks for many devices."""
+
+_SPELLED = {
+    ord(letter): plain_one for letter, plain_one in zip("æøåÆØÅ", ("ae", "o", "a", "Ae", "O", "A"), strict=True)
+}
+
+
+class Stranger(msgspec.Struct, frozen=True, kw_only=True):
+    """A device that sends to a pilot whose definition does not know it."""
+
+    pilot: str
+    device: str  # as its messages call it
+    messages: int  # that are kept and can be replayed
+    first: Micros
+    last: Micros
+    topic: str  # of the last message
+    payload: bytes
+
+
+class Claimed(msgspec.Struct, frozen=True):
+    """What a claim has changed."""
+
+    device: str  # the id in the definition
+    version: int  # of the definition
+    entries: int  # in quarantine, that are replayed now
+    replay: int = 0  # number of the replay
+
+
+class Newcomer(msgspec.Struct, frozen=True, kw_only=True):
+    """A device that is to come in, as its team describes it. Only the id is needed; "" and () say nothing."""
+
+    id: str
+    title: str = ""
+    kind: str = ""  # maker's model or what it is
+    format: MessageFormat = "native"
+    quantities: Sequence[str] = ()
+    interval: str = ""  # expected time between readings, ISO 8601 duration
+
+
+class Welcome(msgspec.Struct, frozen=True, kw_only=True):
+    """A device that may send now. The password is known this once."""
+
+    device: str
+    version: int | None  # of the definition; None: it knew the device already
+    format: MessageFormat
+    quantity: str  # for an example of a message
+    credential: Issued
+
+
+def strangers(engine: Engine, pilot: str) -> list[Stranger]:
+    """Devices that sent and are not known, the last heard first; without messages that are being taken again.
+
+    May raise RegistryUnavailable.
+    """
+    q = quarantine.c
+    per_device = (
+        select(q.device, func.count(), func.min(q.received), func.max(q.received), func.max(q.id))
+        .where(q.pilot == pilot, q.reason == UNKNOWN_DEVICE, q.replay_requested.is_(None))
+        .group_by(q.device)
+    )
+    with reading(engine) as connection:
+        found = connection.execute(per_device).all()
+        last = {
+            row.id: row
+            for row in connection.execute(select(q.id, q.topic, q.payload).where(q.id.in_([row[4] for row in found])))
+        }
+    listed = [
+        Stranger(
+            pilot=pilot,
+            device=device,
+            messages=count,
+            first=first,
+            last=latest,
+            topic=last[number].topic,
+            payload=last[number].payload,
+        )
+        for device, count, first, latest, number in found
+    ]
+    return sorted(listed, key=lambda stranger: -stranger.last)
+
+
+def welcome(registry: Registry, pilot: str, newcomer: Newcomer, who: str) -> Welcome:
+    """Make the device known where it is not yet, keep its messages to be looked at for an hour, and give it a
+    credential, instead of one that it had. All of it takes effect within TAKES_EFFECT seconds.
+
+    Raises UnknownPilot, DefinitionError (an id, quantity or interval that cannot be one), WrongState.
+    """
+    definition = registry.pilot(pilot)
+    view = registry.snapshot().pilot(pilot)
+    known = None if view is None else view.device(newcomer.id)
+    wanted = _with_source(definition, newcomer.format)
+    if known is None:
+        wanted = msgspec.structs.replace(wanted, devices=[*wanted.devices, _described(newcomer)])
+    version = None if wanted is definition else change(registry, wanted, who, f"added {newcomer.id}")
+    device = known.id if known else newcomer.id
+    registry.watching.watch(pilot, device, WATCHED_FOR)
+    issued = Credentials(registry.engine).issue(pilot, device, who)
+    listed = next((one for one in wanted.devices if one.id == device), None)
+    quantities = newcomer.quantities or [stream.quantity for stream in listed.streams] if listed else ()
+    return Welcome(
+        device=device,
+        version=version,
+        format=newcomer.format,
+        quantity=next(iter(quantities), "air_temperature"),
+        credential=msgspec.structs.replace(issued, topic=topic_of(pilot, device, newcomer.format)),
+    )
+
+
+def topic_of(pilot: str, device: str, format: MessageFormat) -> str:
+    """Where a device of ours sends messages of this format, where that is for us to say (OWN_TOPICS)."""
+    return f"pilots/{pilot}/{device}/{OWN_TOPICS.get(format, 'readings')}"
+
+
+def _described(newcomer: Newcomer) -> DeviceDefinition:
+    return DeviceDefinition(
+        id=newcomer.id,
+        title=Text(nb=newcomer.title, en=newcomer.title) if newcomer.title else None,
+        kind=newcomer.kind or None,
+        interval=newcomer.interval or None,
+        streams=[StreamDefinition(quantity=quantity) for quantity in newcomer.quantities],
+    )
+
+
+def _with_source(definition: PilotDefinition, format: MessageFormat) -> PilotDefinition:
+    """The definition with a source that reads the format, where it has none."""
+    if format == "native" or any(source.format == format for source in definition.sources):
+        return definition
+    if format in OWN_TOPICS:
+        topic, device = f"pilots/{definition.id}/+/{OWN_TOPICS[format]}", DeviceRule(level=3)
+        source = SourceDefinition(topic=topic, format=format, device=device)
+    else:
+        source = SourceDefinition(topic=USUAL_TOPICS[format], format=format)
+    return msgspec.structs.replace(definition, sources=[*definition.sources, source])
+
+
+def claim(registry: Registry, pilot: str, name: str, who: str, device: str | None = None) -> Claimed:
+    """Make an unknown device known, under its own name or as `device`, and have replayed what it sent before.
+
+    Where `device` is in the definition already, the name becomes another name of it. Raises UnknownPilot,
+    DefinitionError, WrongState.
+    """
+    definition = registry.pilot(pilot)
+    wanted = device or as_id(name)
+    devices = list(definition.devices)
+    known = next((index for index, one in enumerate(devices) if one.id == wanted), None)
+    alias = [name] if plain(name) != plain(wanted) else []
+    if known is None:
+        devices.append(DeviceDefinition(id=wanted, aliases=alias))
+    else:
+        devices[known] = msgspec.structs.replace(devices[known], aliases=[*devices[known].aliases, *alias])
+    version = change(registry, msgspec.structs.replace(definition, devices=devices), who, f"claimed {name}")
+    replay = registry.quarantine.request_replay(Where(pilot=pilot, device=name, reason=UNKNOWN_DEVICE), who)
+    return Claimed(wanted, version, replay.entries, replay.id)
+
+
+def as_id(name: str) -> str:
+    """A device's id out of what its messages call it: letters, digits and . _ -"""
+    spelled = name.translate(_SPELLED)
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", spelled).strip("-._")[:64] or "device"
+
+
+def change(registry: Registry, definition: PilotDefinition, who: str, why: str) -> int:
+    """Make a changed definition the pilot's, checked as a file would be; returns its version.
+
+    Raises DefinitionError, WrongState.
+    """
+    checked = parse_definition(to_yaml(definition), file="definition")
+    return registry.import_pilot(checked, to_yaml(checked), who, why)

@@ -1,0 +1,113 @@
+"""Mending what made a message be refused, in the pilot's definition: a field's meaning, a field that is none, a range.
+
+Each makes a new version of the definition that says who and why; a replay afterwards takes the messages again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import msgspec
+
+from techport_pilots.accounting.quarantine import Entry
+from techport_pilots.devices.onboarding import change
+from techport_pilots.errors import DefinitionError, Finding
+from techport_pilots.model import DeviceDefinition, FieldMapping, PilotDefinition, SourceDefinition, StreamDefinition
+from techport_pilots.registry.registry import Registry
+
+Mend = Callable[[PilotDefinition], PilotDefinition]
+
+
+def with_field(definition: PilotDefinition, entry: Entry, key: str, mapping: FieldMapping) -> PilotDefinition:
+    """The definition, in whose source of the entry's messages `key` now means `mapping`. Raises DefinitionError."""
+
+    def mapped(source: SourceDefinition) -> SourceDefinition:
+        keys = _keys(source, key)
+        kept = [ignored for ignored in source.ignore if ignored not in keys]
+        return msgspec.structs.replace(source, fields={**source.fields, **dict.fromkeys(keys, mapping)}, ignore=kept)
+
+    return _with_source(definition, entry, mapped)
+
+
+def without_field(definition: PilotDefinition, entry: Entry, key: str) -> PilotDefinition:
+    """The definition, in whose source of the entry's messages `key` is no reading. Raises DefinitionError."""
+
+    def passed(source: SourceDefinition) -> SourceDefinition:
+        keys = _keys(source, key)
+        fields = {name: mapping for name, mapping in source.fields.items() if name not in keys}
+        return msgspec.structs.replace(source, fields=fields, ignore=[*dict.fromkeys([*source.ignore, *keys])])
+
+    return _with_source(definition, entry, passed)
+
+
+def with_range(definition: PilotDefinition, device: str, quantity: str, low: float, high: float) -> PilotDefinition:
+    """The definition, in which this range is valid for a stream; readings beyond it are kept and flagged.
+
+    Raises DefinitionError for a device that it does not have.
+    """
+
+    def widened(one: DeviceDefinition) -> DeviceDefinition:
+        if one.id != device:
+            return one
+        listed = {stream.quantity: stream for stream in one.streams}
+        stream = listed.get(quantity, StreamDefinition(quantity=quantity))
+        listed[quantity] = msgspec.structs.replace(stream, range=(low, high))
+        return msgspec.structs.replace(one, streams=list(listed.values()))
+
+    if all(one.id != device for one in definition.devices):
+        raise _not_here(f"the definition has no device {device!r}", "Add or claim it first")
+    return msgspec.structs.replace(definition, devices=[widened(one) for one in definition.devices])
+
+
+def mend(registry: Registry, pilot: str, how: Mend, who: str, why: str) -> int:
+    """Mend the pilot's definition; returns its version. Raises UnknownPilot, DefinitionError, WrongState."""
+    return change(registry, how(registry.pilot(pilot)), who, why)
+
+
+def mendable(definition: PilotDefinition, entry: Entry) -> bool:
+    """Whether a source reads the entry's messages, or could, so that the meaning of a field can be said there."""
+    return _index_of(definition, entry) is not None or entry.topic.startswith(_native(definition.id))
+
+
+def _with_source(
+    definition: PilotDefinition, entry: Entry, how: Callable[[SourceDefinition], SourceDefinition]
+) -> PilotDefinition:
+    sources = list(definition.sources)
+    index = _index_of(definition, entry)
+    if index is not None:
+        sources[index] = how(sources[index])
+    elif entry.topic.startswith(_native(definition.id)):
+        # Native topics need no source; what a field means can be said in one all the same.
+        sources.append(how(SourceDefinition(topic=f"{_native(definition.id)}+/readings", format="native")))
+    else:
+        raise _not_here(f"no source of the pilot reads the topic {entry.topic!r}", "Name the topic under sources:")
+    return msgspec.structs.replace(definition, sources=sources)
+
+
+def _index_of(definition: PilotDefinition, entry: Entry) -> int | None:
+    """The source that reads the entry's messages: the first whose filter has the topic."""
+    return next((i for i, source in enumerate(definition.sources) if matches(source.topic, entry.topic)), None)
+
+
+def _keys(source: SourceDefinition, key: str) -> list[str]:
+    """What messages call the field: an entry says what it was called when it was refused, behind the mapping."""
+    return [name for name, mapping in source.fields.items() if mapping.quantity == key] or [key]
+
+
+def matches(topic_filter: str, topic: str) -> bool:
+    """Whether an MQTT topic filter takes the topic (MQTT 5, 4.7)."""
+    wanted, levels = topic_filter.split("/"), topic.split("/")
+    if wanted[-1] == "#":
+        wanted = wanted[:-1]
+        if len(levels) < len(wanted):
+            return False
+        levels = levels[: len(wanted)]
+    return len(wanted) == len(levels) and all(one in ("+", two) for one, two in zip(wanted, levels, strict=True))
+
+
+def _native(pilot: str) -> str:
+    return f"pilots/{pilot}/"
+
+
+def _not_here(problem: str, remedy: str) -> DefinitionError:
+    return DefinitionError([Finding("definition", 0, "sources", problem, remedy)])

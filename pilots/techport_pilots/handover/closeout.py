@@ -1,0 +1,188 @@
+"""Closing a pilot: a checklist first, then frozen data, report and one package to hand over.
+
+    ended ─► closed ─► credentials taken back, ingest knows it ─► evaluate ─► report ─► package ─► noted in the registry
+
+Stopped anywhere, the pilot is closed and the same call makes the package. Nothing is erased here: see retention.py.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import hashlib
+import time
+from pathlib import Path
+
+import msgspec
+from sqlalchemy import text
+
+from techport_pilots.access.credentials import Credentials
+from techport_pilots.accounting.ledger import Books
+from techport_pilots.definition.load import to_yaml
+from techport_pilots.errors import RegistryUnavailable, WrongState
+from techport_pilots.evaluation import agree, evaluate, so_far
+from techport_pilots.handover import package_metadata, retention
+from techport_pilots.handover.checklist import checklist
+from techport_pilots.handover.dcat import build
+from techport_pilots.handover.dcat.build import Distribution
+from techport_pilots.handover.package import (
+    PackageWriter,
+    Progress,
+    instant,
+    no_progress,
+    selection_of,
+    write_csv,
+    write_parquet,
+    writing_package,
+)
+from techport_pilots.model import PilotDefinition, Text
+from techport_pilots.quality.completeness import stream_completeness
+from techport_pilots.registry import lifecycle
+from techport_pilots.registry.database import writing
+from techport_pilots.registry.registry import Registry
+from techport_pilots.registry.versioning import lock, now
+from techport_pilots.reports.build import Report, build_report, final_evaluations, keep_evaluations
+from techport_pilots.reports.html import citation, page
+from techport_pilots.reports.plots import Ground
+from techport_pilots.reports.text import Words
+from techport_storage.model import Micros
+from techport_storage.store import ReadingStore
+
+INGEST_KNOWS_S = 2.0  # ingest looks at the registry once a second
+PATIENCE_S = 60.0
+_EVER = (0, 2**52)  # µs, to the year 2112
+
+_NOTE = text(
+    "INSERT INTO pilot_packages (pilot, at, path, sha256, rows) VALUES (:pilot, :at, :path, :sha256, :rows)"
+    " ON CONFLICT (pilot, at) DO UPDATE SET path = excluded.path, sha256 = excluded.sha256, rows = excluded.rows"
+)
+
+
+class Package(msgspec.Struct, frozen=True):
+    """A package that was made."""
+
+    pilot: str
+    path: str
+    sha256: str
+    rows: int
+    erase_at: Micros | None  # when the data here is due to be erased; None: it is kept
+
+
+def close_pilot(
+    registry: Registry,
+    store: ReadingStore,
+    books: Books,
+    pilot: PilotDefinition,
+    folder: Path,
+    who: str,
+    *,
+    why: str = "",
+    ground: Ground | None = None,
+    progress: Progress = no_progress,
+    wait: float = INGEST_KNOWS_S,
+) -> Package:
+    """Close the pilot for good and write its package into `folder`; for a closed one, only the package.
+
+    Its devices' credentials are taken back, and what they still send is set aside. Raises WrongState when something on
+    the checklist blocks, and what store and registry raise.
+    """
+    blocking = [item.text.en for item in checklist(registry, store, pilot, now()) if item.blocks]
+    if blocking:
+        raise WrongState(f"{pilot.id} cannot be closed: {' '.join(blocking)}")
+    if registry.state(pilot.id) != "closed":
+        lifecycle.transition(registry.engine, pilot, "closed", who, why)
+        progress("waiting for ingest", 0, 0)
+        time.sleep(wait)
+    credentials = Credentials(registry.engine)
+    for credential in credentials.all(pilot.id):
+        credentials.revoke(credential.pilot, credential.device)
+    _settled(books, pilot.id)
+    return write_package(registry, store, pilot, folder, ground, progress)
+
+
+def write_package(
+    registry: Registry,
+    store: ReadingStore,
+    pilot: PilotDefinition,
+    folder: Path,
+    ground: Ground | None = None,
+    progress: Progress = no_progress,
+) -> Package:
+    """Write the package of what the store holds now, and note it in the registry."""
+    made = now()
+    here = so_far(pilot, lifecycle.measured_until(lifecycle.changes(registry.engine, pilot.id), made))
+    evaluations = []
+    before = {one.kpi: one for one in final_evaluations(registry.engine, pilot) or ()}
+    for number, kpi in enumerate(pilot.kpis):
+        progress("evaluation", number, len(pilot.kpis))
+        found = evaluate(store, here, kpi)
+        last = before.get(kpi.id, found)
+        evaluations.append(last if agree(last, found) else found)  # what was handed over stays, to the last digit
+    keep_evaluations(registry.engine, pilot.id, evaluations, made)
+    version = registry.history(pilot.id)[0].version
+    state = registry.state(pilot.id)
+    report = build_report(
+        store, registry.engine, pilot, version=version, state=state, now=made, evaluations=evaluations
+    )
+    name = f"{pilot.id}-{dt.datetime.fromtimestamp(made / 1e6, dt.UTC):%Y-%m-%d}.zip"
+    path = folder / name
+    select = selection_of(pilot, store)
+    total = sum(
+        one.readings for one in stream_completeness(store, dict.fromkeys(select.streams or ()), *_EVER).values()
+    )
+    with writing_package(path) as writer:
+        rows = write_parquet(writer, store, select, progress, total)
+        if write_csv(writer, store, select, progress, rows) != rows:
+            raise WrongState(f"readings of {pilot.id} were written while it was packed: close it again")
+        _describe(registry, pilot, report, writer, rows, ground)
+    made_package = Package(pilot.id, str(path.resolve()), _sha256(path), rows, retention.due_at(registry, pilot))
+    with writing(registry.engine) as connection:
+        lock(connection)
+        row = {"pilot": pilot.id, "at": made, "path": made_package.path, "sha256": made_package.sha256, "rows": rows}
+        connection.execute(_NOTE, row)
+    return made_package
+
+
+def _describe(
+    registry: Registry, pilot: PilotDefinition, report: Report, writer: PackageWriter, rows: int, ground: Ground | None
+) -> None:
+    """Everything beside the readings, the descriptions of files last."""
+    writer.add("devices.csv", package_metadata.devices_csv(pilot))
+    writer.add("streams.csv", package_metadata.streams_csv(pilot))
+    writer.add("events.csv", package_metadata.events_csv(pilot))
+    writer.add("pilot.yaml", to_yaml(pilot))
+    writer.add("evaluation.json", _json([result.evaluation for result in report.results]))
+    quality = {"whole": report.whole, "phases": report.phases, "devices": report.devices, "set_aside": report.set_aside}
+    writer.add("quality.json", _json(quality))
+    writer.add("history.json", package_metadata.history(lifecycle.changes(registry.engine, pilot.id)))
+    for language in ("nb", "en"):
+        writer.add(f"report-{language}.html", page(report, language, ground))
+    writer.add("LICENCE.txt", package_metadata.licence_text(pilot))
+    writer.add("README.md", package_metadata.readme(report, rows, citation(report, Words("en", pilot.timezone))))
+    ways = [
+        Distribution(f"readings.{kind}", Text(nb=f"Målinger, {kind}", en=f"Readings, {kind}"), media_type, kind.upper())
+        for kind, media_type in (("parquet", "application/vnd.apache.parquet"), ("csv", "text/csv"))
+    ]  # fmt: skip
+    first, last = (dt.date.fromisoformat(instant(t)[:10]) for t in (report.start, report.end - 1))
+    writer.add("dcat.ttl", build.package(pilot, ways, (first, last)))
+    writer.add("datapackage.json", package_metadata.datapackage(report, writer, rows))
+    writer.add("ro-crate-metadata.json", package_metadata.ro_crate(report, writer))
+
+
+def _settled(books: Books, pilot: str) -> None:
+    """Wait for the batches that were begun before ingest heard that the pilot is closed."""
+    deadline = time.monotonic() + PATIENCE_S
+    while open_days := [day for day in books.open_intents() if day.pilot == pilot]:
+        if time.monotonic() > deadline:
+            raise RegistryUnavailable(
+                f"{len(open_days)} device-days of {pilot} are still being written: `techport audit`, then close again"
+            )
+        time.sleep(0.5)
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _json(value: object) -> bytes:
+    return msgspec.json.format(msgspec.json.encode(value), indent=2) + b"\n"

@@ -1,0 +1,277 @@
+"""What stands beside the readings in a package: tables of devices, streams and events, and the four descriptions."""
+
+from __future__ import annotations
+
+import csv
+import datetime as dt
+import io
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import PurePath
+
+import msgspec
+
+from techport_pilots.handover.package import PackageWriter, instant
+from techport_pilots.model import PilotDefinition
+from techport_pilots.quantities import vocabulary_of
+from techport_pilots.registry.deployments import deployments
+from techport_pilots.registry.lifecycle import Change
+from techport_pilots.reports.build import Report
+from techport_pilots.time import micros_of
+
+_LICENCES = {
+    "CC-BY-4.0": ("Creative Commons Attribution 4.0 International", "https://creativecommons.org/licenses/by/4.0/"),
+    "CC0-1.0": ("Creative Commons Zero 1.0 Universal", "https://creativecommons.org/publicdomain/zero/1.0/"),
+    "NLOD-2.0": ("Norwegian Licence for Open Government Data 2.0", "https://data.norge.no/nlod/en/2.0"),
+}
+_MEDIA_TYPES = {
+    ".csv": "text/csv",
+    ".html": "text/html",
+    ".json": "application/json",
+    ".md": "text/markdown",
+    ".parquet": "application/vnd.apache.parquet",
+    ".ttl": "text/turtle",
+    ".yaml": "application/yaml",
+}
+_READINGS = {
+    "pilot": ("string", "the pilot that the reading belongs to"),
+    "device": ("string", "the device, an id of devices.csv"),
+    "quantity": ("string", "what was measured; with the device a line of streams.csv, which has the unit"),
+    "time": ("datetime", "when it was observed, UTC"),
+    "value": ("number", "in the unit of the stream, as it was measured: flags never change it"),
+    "received": ("datetime", "when it arrived, UTC"),
+    "quality": ("integer", "sum of flags: 1 range, 2 spike, 4 stuck, 8 step, 16 no clock, 32 excluded; 0 is good"),
+}
+_DEVICES = {
+    "device": ("string", "id"),
+    "deployment": ("integer", "counts the places the device has been at, from 1"),
+    "start": ("datetime", "when it came to this place; empty: from the beginning"),
+    "title_nb": ("string", "name in Norwegian"),
+    "title_en": ("string", "name in English"),
+    "kind": ("string", "what it is"),
+    "group": ("string", "group for KPIs and controls"),
+    "latitude": ("number", "degrees, WGS 84"),
+    "longitude": ("number", "degrees, WGS 84"),
+    "height": ("number", "metres above the ground"),
+}
+_STREAMS = {
+    "device": ("string", "id of devices.csv"),
+    "quantity": ("string", "name of the quantity; .channel may follow"),
+    "title_en": ("string", "what it is"),
+    "unit": ("string", "UCUM code"),
+    "cf_name": ("string", "standard name of the CF conventions, where there is one"),
+    "interval": ("duration", "expected time between readings"),
+    "low": ("number", "lowest valid value"),
+    "high": ("number", "highest valid value"),
+}
+_EVENTS = {
+    "start": ("datetime", "when, UTC"),
+    "end": ("datetime", "until when"),
+    "kind": (
+        "string",
+        "installed, moved, calibrated, outage, intervention, other; or excluded: left out of evaluation",
+    ),
+    "device": ("string", "the device it is about; empty: the pilot"),
+    "quantity": ("string", "for excluded: only this quantity"),
+    "text_nb": ("string", "in Norwegian"),
+    "text_en": ("string", "in English"),
+}
+TABLES: Mapping[str, Mapping[str, tuple[str, str]]] = {
+    "readings": _READINGS,
+    "devices": _DEVICES,
+    "streams": _STREAMS,
+    "events": _EVENTS,
+}
+
+
+def devices_csv(pilot: PilotDefinition) -> str:
+    """A line for each place that each device has been at."""
+    rows = []
+    for device in pilot.devices:
+        for one in deployments(pilot, device):
+            title, place = device.title, one.position
+            at = [place.lat, place.lon, place.height] if place else [None, None, None]
+            start = instant(one.start) if one.start is not None else None
+            names = [title.nb if title else "", title.get("en") if title else device.id]
+            rows.append([device.id, one.number, start, *names, device.kind, device.group, *at])
+    return _csv(_DEVICES, rows)
+
+
+def streams_csv(pilot: PilotDefinition) -> str:
+    """A line for each stream that the definition describes."""
+    words = vocabulary_of(pilot)
+    rows = []
+    for device in pilot.devices:
+        for stream in device.streams:
+            quantity = words.lookup(stream.quantity)
+            low, high = stream.range or (quantity.range if quantity else None) or (None, None)
+            title = (stream.title or (quantity.title if quantity else None)) or None
+            unit, name = (quantity.unit, quantity.cf_name) if quantity else (None, None)
+            interval = stream.interval or device.interval
+            rows.append([device.id, stream.quantity, title.get("en") if title else "", unit, name, interval, low, high])
+    return _csv(_STREAMS, rows)
+
+
+def events_csv(pilot: PilotDefinition) -> str:
+    """Events and excluded windows, in order of time."""
+
+    def utc(time: dt.datetime | None) -> str | None:
+        return None if time is None else instant(micros_of(time, pilot.timezone))
+
+    rows = [[utc(e.time), utc(e.end), e.kind, e.device, None, e.text.nb, e.text.en] for e in pilot.events]
+    rows += [
+        [utc(x.start), utc(x.end), "excluded", x.device, x.quantity, x.reason.nb, x.reason.en] for x in pilot.exclusions
+    ]
+    return _csv(_EVENTS, sorted(rows, key=lambda row: str(row[0])))
+
+
+def datapackage(report: Report, writer: PackageWriter, rows: int) -> str:
+    """Frictionless Data Package: https://specs.frictionlessdata.io/data-package/"""
+    pilot = report.pilot
+    name, path = _LICENCES.get(pilot.licence, (pilot.licence, f"https://spdx.org/licenses/{pilot.licence}"))
+    resources: list[dict[str, object]] = []
+    for table, fields in TABLES.items():
+        file = f"{table}.csv"
+        resource: dict[str, object] = {"name": table, "path": file, "profile": "tabular-data-resource"}
+        resource |= {"format": "csv", "mediatype": "text/csv", "encoding": "utf-8", "dialect": {"delimiter": ","}}
+        resource |= {"bytes": writer.sizes[file], "hash": f"sha256:{writer.sums[file]}", "schema": _schema(fields)}
+        resources.append(resource)
+    parquet = "readings.parquet"
+    resources.append(
+        {"name": "readings-parquet", "path": parquet, "format": "parquet",
+         "mediatype": "application/vnd.apache.parquet",
+         "hash": f"sha256:{writer.sums[parquet]}", "description": "The same readings as readings.csv"}
+    )  # fmt: skip
+    package = {
+        "profile": "data-package",
+        "name": pilot.id,
+        "title": pilot.title.get("en"),
+        "description": pilot.question.get("en"),
+        "created": instant(report.made),
+        "version": str(report.version),
+        "licenses": [{"name": pilot.licence, "title": name, "path": path}],
+        "sources": [{"title": pilot.attribution}] if pilot.attribution else [],
+        "contributors": [{"title": one.name, "role": "publisher" if one.role == "owner" else "contributor"}
+                         for one in pilot.organisations],
+        "techport:readings": rows,
+        "resources": resources,
+    }  # fmt: skip
+    package = {key: value for key, value in package.items() if value != []}
+    return json.dumps(package, ensure_ascii=False, indent=2) + "\n"
+
+
+def ro_crate(report: Report, writer: PackageWriter) -> str:
+    """RO-Crate 1.1: https://w3id.org/ro/crate/1.1"""
+    pilot = report.pilot
+    files = [
+        {"@id": name, "@type": "File", "encodingFormat": _MEDIA_TYPES.get(PurePath(name).suffix, "text/plain"),
+         "contentSize": str(writer.sizes[name]), "sha256": total}
+        for name, total in sorted(writer.sums.items())
+    ]  # fmt: skip
+    name, path = _LICENCES.get(pilot.licence, (pilot.licence, f"https://spdx.org/licenses/{pilot.licence}"))
+    named = [(one.url or f"#organisation-{number}", one) for number, one in enumerate(pilot.organisations, start=1)]
+    organisations = {  # one that has two roles is one organisation
+        key: {"@id": key, "@type": "Organization", "name": one.name, **({"url": one.url} if one.url else {})}
+        for key, one in named
+    }
+    owners = dict.fromkeys(key for key, one in named if one.role == "owner") or list(organisations)[:1]
+    root = {
+        "@id": "./",
+        "@type": "Dataset",
+        "identifier": pilot.id,
+        "name": pilot.title.get("en"),
+        "description": pilot.question.get("en"),
+        "datePublished": instant(report.made)[:10],
+        "temporalCoverage": f"{instant(report.start)}/{instant(report.end)}",
+        "license": {"@id": path},
+        "author": _references(organisations),
+        "publisher": _references(owners),
+        "hasPart": _references(str(file["@id"]) for file in files),
+    }
+    root = {key: value for key, value in root.items() if value != []}
+    about = {
+        "@id": "ro-crate-metadata.json",
+        "@type": "CreativeWork",
+        "about": {"@id": "./"},
+        "conformsTo": {"@id": "https://w3id.org/ro/crate/1.1"},
+    }
+    licence = {"@id": path, "@type": "CreativeWork", "name": name, "identifier": pilot.licence}
+    graph = [about, root, licence, *organisations.values(), *files]
+    crate = {"@context": "https://w3id.org/ro/crate/1.1/context", "@graph": graph}
+    return json.dumps(crate, ensure_ascii=False, indent=2) + "\n"
+
+
+def _references(names: Iterable[str]) -> object:
+    """Nodes by their names; a single one stands alone, as the compacted form of JSON-LD has it."""
+    found = [{"@id": name} for name in names]
+    return found[0] if len(found) == 1 else found
+
+
+def licence_text(pilot: PilotDefinition) -> str:
+    name, path = _LICENCES.get(pilot.licence, (pilot.licence, f"https://spdx.org/licenses/{pilot.licence}"))
+    attribution = f"\nAttribution:\n{pilot.attribution}\n" if pilot.attribution else ""
+    return f"{name} ({pilot.licence})\n{path}\n{attribution}"
+
+
+def history(taken: Sequence[Change]) -> str:
+    """The steps of the pilot's life."""
+    return msgspec.json.format(msgspec.json.encode(taken), indent=2).decode() + "\n"
+
+
+def readme(report: Report, rows: int, citation: str) -> str:
+    """What is in the package and how to begin, for somebody who has nothing else."""
+    pilot = report.pilot
+    columns = "\n".join(f"| `{name}` | {kind} | {what} |" for name, (kind, what) in _READINGS.items())
+    return f"""# {pilot.title.get("en")} ({pilot.id})
+
+{pilot.question.get("en")}
+
+{rows} readings of {len(pilot.devices)} devices, {instant(report.start)} to {instant(report.end)}.
+Begin with `report-en.html` or `report-nb.html`: they open in any browser.
+
+```python
+import pandas as pd
+
+readings = pd.read_parquet("readings.parquet")
+good = readings[readings.quality == 0]
+```
+
+| file | what is in it |
+|---|---|
+| `report-nb.html`, `report-en.html` | the report: result, uncertainty, data quality, method |
+| `readings.parquet`, `readings.csv` | every reading, the same in both, ordered by device, quantity and time |
+| `devices.csv`, `streams.csv`, `events.csv` | where and what was measured, in which unit; what happened |
+| `pilot.yaml` | the definition of the pilot: phases, KPIs, devices |
+| `evaluation.json`, `quality.json` | every KPI with its interval; how complete the data is |
+| `history.json` | the steps of the pilot's life: who, when, why |
+| `datapackage.json`, `dcat.ttl`, `ro-crate-metadata.json` | the same, described for machines |
+| `SHA256SUMS` | `sha256sum -c SHA256SUMS` shows that nothing was changed |
+
+| column | type | meaning |
+|---|---|---|
+{columns}
+
+Times are UTC. `techport pilot open FILE` restores the pilot on another platform, where every KPI comes out the same.
+
+Licence: {pilot.licence}. Cite as:
+
+> {citation}
+"""
+
+
+def _schema(fields: Mapping[str, tuple[str, str]]) -> dict[str, object]:
+    return {
+        "fields": [
+            {"name": name, "type": kind, "description": what, **({"format": "any"} if kind == "datetime" else {})}
+            for name, (kind, what) in fields.items()
+        ],
+        "missingValues": [""],
+    }
+
+
+def _csv(fields: Mapping[str, object], rows: Iterable[Sequence[object]]) -> str:
+    text = io.StringIO()
+    out = csv.writer(text, lineterminator="\n")
+    out.writerow(fields)
+    out.writerows(["" if cell is None else cell for cell in row] for row in rows)
+    return text.getvalue()

@@ -1,0 +1,202 @@
+"""Forgetting on time: what a pilot's retention says is due is erased from the store, the quarantine and the packages.
+
+    receipt `begun`, with what there is ─► store ─► books ─► files ─► quarantine, watched messages ─► receipt `done`
+
+Files are the pilot's packages and what else the caller knows of that holds its readings, such as frozen answers.
+
+Stopped anywhere, the next run goes on from the receipt, so that the books count every erased row once. The definition,
+the steps of the pilot's life and the receipt stay: that something was measured and is gone remains known.
+"""
+
+from __future__ import annotations
+
+import calendar
+import datetime as dt
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import msgspec
+from sqlalchemy import Engine, delete, func, insert, select, text, update
+
+from techport_pilots.accounting.audit import count_rows
+from techport_pilots.accounting.ledger import Books
+from techport_pilots.accounting.tally import DeviceDay
+from techport_pilots.handover.package import PART, Progress, no_progress
+from techport_pilots.model import PilotDefinition
+from techport_pilots.registry import lifecycle
+from techport_pilots.registry.database import reading, writing
+from techport_pilots.registry.registry import Registry
+from techport_pilots.registry.tables import erasures, pilot_packages, quarantine, watched_messages
+from techport_pilots.registry.versioning import lock, now
+from techport_pilots.time import parse_duration
+from techport_storage.model import Micros, Selection
+from techport_storage.store import ReadingStore
+
+_PACKAGES = text("SELECT path FROM pilot_packages WHERE pilot = :pilot ORDER BY at")
+_MESSAGES = (quarantine, watched_messages)  # as they came from devices, payload and all
+_EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
+
+
+Files = Callable[[str], Sequence[Path]]
+"""The files on this machine that hold readings of a pilot, beside its packages."""
+
+
+def no_files(_pilot: str) -> Sequence[Path]:
+    return ()
+
+
+class Day(msgspec.Struct, frozen=True):
+    """Rows of a device and day to erase, and what the books said had been erased before."""
+
+    device: str
+    day: int
+    rows: int
+    erased_before: int
+
+
+class Erasure(msgspec.Struct, frozen=True, kw_only=True):
+    """A receipt. `rows` of the store, `entries` of the quarantine and of watched messages, `packages` and other `files`
+    that were removed. `missing` packages were not where they had been written: moved, or on another machine."""
+
+    pilot: str
+    due: Micros
+    begun: Micros
+    done: Micros | None = None
+    rows: int = 0
+    entries: int = 0
+    packages: list[str] = []
+    files: list[str] = []
+    missing: list[str] = []
+    days: list[Day] = []
+
+    @property
+    def empty(self) -> bool:
+        return not (self.rows or self.entries or self.packages or self.files or self.missing)
+
+
+class Due(msgspec.Struct, frozen=True):
+    """A pilot with a date of erasure."""
+
+    pilot: str
+    state: lifecycle.State
+    at: Micros
+
+
+def due_after(pilot: PilotDefinition, end: Micros) -> Micros | None:
+    """The date of erasure of a pilot that ended then; None when it says no retention."""
+    if pilot.retention is None:
+        return None
+    months, micros = parse_duration(pilot.retention, calendar="allowed")
+    ended = _EPOCH + dt.timedelta(microseconds=end)
+    month = ended.month - 1 + months
+    year, month = ended.year + month // 12, month % 12 + 1
+    last = calendar.monthrange(year, month)[1]  # a year after the 29th of February is the 28th
+    later = ended.replace(year=year, month=month, day=min(ended.day, last)) + dt.timedelta(microseconds=micros)
+    return (later - _EPOCH) // dt.timedelta(microseconds=1)
+
+
+def due_at(registry: Registry, pilot: PilotDefinition) -> Micros | None:
+    """When the data is to be erased, counted from when the pilot ended; None while it has not, or without retention."""
+    if registry.state(pilot.id) not in ("ended", "closed"):
+        return None
+    ended = max(change.at for change in lifecycle.changes(registry.engine, pilot.id) if change.state == "ended")
+    return due_after(pilot, ended)
+
+
+def plan(registry: Registry) -> list[Due]:
+    """Every pilot that has a date of erasure, the nearest first."""
+    found = [(pilot, due_at(registry, pilot)) for pilot in registry.pilots()]
+    dates = [Due(pilot.id, registry.state(pilot.id), at) for pilot, at in found if at is not None]
+    return sorted(dates, key=lambda due: due.at)
+
+
+def run(
+    registry: Registry,
+    store: ReadingStore,
+    books: Books,
+    at: Micros | None = None,
+    *,
+    files: Files = no_files,
+    progress: Progress = no_progress,
+) -> list[Erasure]:
+    """Erase what is due; returns a receipt for each pilot of which there was anything. Raises StoreUnavailable,
+    RegistryUnavailable, OSError for a file that cannot be removed; the next run goes on.
+    """
+    at = now() if at is None else at
+    receipts = []
+    due = [one for one in plan(registry) if one.at <= at]
+    for number, one in enumerate(due):
+        progress(one.pilot, number, len(due))
+        if (receipt := _erase(registry.engine, store, books, one, files)) is not None:
+            receipts.append(receipt)
+    return receipts
+
+
+def receipts(engine: Engine) -> list[Erasure]:
+    """What was erased, oldest first."""
+    query = select(erasures.c.content).where(erasures.c.state == "done").order_by(erasures.c.id)
+    with reading(engine) as connection:
+        return [msgspec.json.decode(content, type=Erasure) for (content,) in connection.execute(query)]
+
+
+def _erase(engine: Engine, store: ReadingStore, books: Books, due: Due, files: Files) -> Erasure | None:
+    number, receipt = _begin(engine, store, books, due, files)
+    if receipt.empty:
+        return None
+    store.erase(Selection(pilots=(due.pilot,)))
+    erased = {day: tally.erased for day, tally in books.tallies(pilot=due.pilot).items()}
+    unbooked = {}
+    for day in receipt.days:
+        key = DeviceDay(due.pilot, day.device, day.day)
+        unbooked[key] = day.rows - (erased.get(key, 0) - day.erased_before)
+    books.book_erased({key: rows for key, rows in unbooked.items() if rows > 0})
+    for file in (*receipt.packages, *receipt.files):
+        Path(file).unlink(missing_ok=True)
+    for package in (*receipt.packages, *receipt.missing):
+        for half in Path(package).parent.glob(f"{due.pilot}-????-??-??.zip.*{PART}"):  # of a run that was killed
+            half.unlink(missing_ok=True)
+    done = msgspec.structs.replace(receipt, done=now())
+    with writing(engine) as connection:
+        lock(connection)
+        for messages in _MESSAGES:
+            connection.execute(delete(messages).where(messages.c.pilot == due.pilot))
+        connection.execute(delete(pilot_packages).where(pilot_packages.c.pilot == due.pilot))
+        content = msgspec.json.encode(done).decode()
+        connection.execute(update(erasures).where(erasures.c.id == number).values(state="done", content=content))
+    return done
+
+
+def _begin(engine: Engine, store: ReadingStore, books: Books, due: Due, files: Files) -> tuple[int, Erasure]:
+    """The receipt that a run before this one began, or a new one, durable before anything is erased."""
+    with reading(engine) as connection:
+        query = select(erasures.c.id, erasures.c.content).where(
+            erasures.c.pilot == due.pilot, erasures.c.state == "begun"
+        )
+        if (row := connection.execute(query).first()) is not None:
+            return int(row.id), msgspec.json.decode(row.content, type=Erasure)
+        packages = [path for (path,) in connection.execute(_PACKAGES, {"pilot": due.pilot})]
+        counts = [select(func.count()).where(table.c.pilot == due.pilot).select_from(table) for table in _MESSAGES]
+        entries = sum(connection.execute(count).scalar_one() for count in counts)
+    counted = count_rows(store, Selection(pilots=(due.pilot,)))
+    erased = {day: tally.erased for day, tally in books.tallies(pilot=due.pilot).items()}
+    days = [Day(day.device, day.day, rows, erased.get(day, 0)) for day, rows in sorted(counted.items())]
+    receipt = Erasure(
+        pilot=due.pilot,
+        due=due.at,
+        begun=now(),
+        rows=sum(counted.values()),
+        entries=entries,
+        packages=[path for path in packages if Path(path).is_file()],
+        missing=[path for path in packages if not Path(path).is_file()],
+        files=[str(path) for path in files(due.pilot)],
+        days=days,
+    )
+    if receipt.empty:
+        return 0, receipt
+    with writing(engine) as connection:
+        lock(connection)
+        content = msgspec.json.encode(receipt).decode()
+        values = {"pilot": due.pilot, "state": "begun", "content": content, "at": receipt.begun}
+        key = connection.execute(insert(erasures).values(values)).inserted_primary_key
+    assert key is not None
+    return int(key[0]), receipt

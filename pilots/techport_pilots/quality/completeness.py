@@ -1,0 +1,200 @@
+"""How much of what was expected has arrived, for a stream, a device, a pilot, over any time.
+
+A stream promises a reading every `interval`. Over a period that is so many readings:
+
+    expected = period / interval, rounded
+    missing  = between two readings that are d apart, round(d / interval) - 1; before the first and after the last one,
+               the whole intervals that fit in
+    observed = expected - missing
+
+For readings on a grid this is the number of expected slots that hold one. But readings may come a little early or late,
+twice, or faster than promised, and never make more than 100 %; a device whose clock ticks slowly is not incomplete.
+A gap is a place where at least one reading is missing. The flagged share is of the readings that are there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import NamedTuple
+
+import msgspec
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from techport_pilots.model import PilotDefinition
+from techport_pilots.registry.runs import stream_runs
+from techport_pilots.time import interval_micros, micros_of
+from techport_storage.coverage import Coverage, KnowsCoverage
+from techport_storage.model import Micros, Query, Selection, Stream
+from techport_storage.store import ReadingStore
+
+
+class Gap(NamedTuple):
+    """From the last reading before (or the start of the period) to the first one after (or its end), µs."""
+
+    start: Micros
+    end: Micros
+    missing: int
+
+
+class Completeness(msgspec.Struct, frozen=True, kw_only=True):
+    """Expected against observed. `expected` is None for streams that promise no interval."""
+
+    expected: int | None
+    observed: int
+    readings: int  # rows, those beyond the promised ones included
+    flagged: int  # of the readings: with any quality flag
+    first: Micros | None = None
+    last: Micros | None = None
+    longest_gap: Micros = 0  # µs without a reading, the ends of the period included; 0: no reading is missing
+
+    @property
+    def share(self) -> float | None:
+        """0..1, or None where nothing was promised."""
+        return self.observed / self.expected if self.expected else None
+
+    @property
+    def flagged_share(self) -> float:
+        return self.flagged / self.readings if self.readings else 0.0
+
+
+def stream_completeness(
+    store: ReadingStore, intervals: Mapping[Stream, Micros | None], start: Micros, end: Micros
+) -> dict[Stream, Completeness]:
+    """Completeness of each stream in [start, end), those without any reading included.
+
+    Raises ValueError for an empty period, and what the store raises.
+    """
+    if end <= start:
+        raise ValueError("completeness needs a period: the end lies after the start")
+    # A stream that promises nothing is asked with an interval as long as the period: nothing can be missing.
+    asked = {stream: interval or end - start for stream, interval in intervals.items()}
+    if isinstance(store, KnowsCoverage):
+        found = store.coverage(asked, start, end)
+    else:
+        found = coverage_by_reading(store, asked, start, end)
+    return {stream: _completeness(found.get(stream), interval, start, end) for stream, interval in intervals.items()}
+
+
+def pilot_intervals(pilot: PilotDefinition) -> dict[Stream, Micros | None]:
+    """What a pilot's streams promise."""
+    return {
+        Stream(pilot.id, device.id, stream.quantity): None if promised is None else interval_micros(promised)
+        for device in pilot.devices
+        for stream in device.streams
+        for promised in [stream.interval or device.interval]
+    }
+
+
+def phase_completeness(store: ReadingStore, pilot: PilotDefinition, now: Micros) -> dict[str, Completeness]:
+    """Completeness of each phase that has begun, over all streams, up to now."""
+    intervals = pilot_intervals(pilot)
+    answer = {}
+    for phase in pilot.phases:
+        start, end = micros_of(phase.start, pilot.timezone), min(micros_of(phase.end, pilot.timezone), now)
+        if start < end:
+            answer[phase.name] = together(stream_completeness(store, intervals, start, end).values())
+    return answer
+
+
+def by_device(streams: Mapping[Stream, Completeness]) -> dict[str, Completeness]:
+    """Completeness of devices from that of their streams."""
+    devices: dict[str, list[Completeness]] = {}
+    for stream, one in streams.items():
+        devices.setdefault(stream.device, []).append(one)
+    return {device: together(parts) for device, parts in devices.items()}
+
+
+def together(parts: Iterable[Completeness]) -> Completeness:
+    """Several streams as one: sums, so that a fast stream weighs more than a slow one; the longest gap of any."""
+    parts = list(parts)
+    promised = [part for part in parts if part.expected is not None]
+    return Completeness(
+        expected=sum(part.expected or 0 for part in promised) if promised else None,
+        observed=sum(part.observed for part in promised),
+        readings=sum(part.readings for part in parts),
+        flagged=sum(part.flagged for part in parts),
+        first=min((part.first for part in parts if part.first is not None), default=None),
+        last=max((part.last for part in parts if part.last is not None), default=None),
+        longest_gap=max((part.longest_gap for part in parts), default=0),
+    )
+
+
+def gaps(store: ReadingStore, stream: Stream, interval: Micros, start: Micros, end: Micros) -> list[Gap]:
+    """Every gap of a stream in [start, end), in order of time. Raises what the store raises."""
+    found: list[Gap] = []
+    before = start
+    first = True
+    for batch in _batches(store, [stream], start, end):
+        time = batch.column("time").cast(pa.int64()).to_numpy()
+        points = np.concatenate([[before], time])
+        missing = _missing(np.diff(points), interval)
+        if first:
+            missing[0] = (time[0] - start) // interval
+        found += [Gap(int(points[i]), int(points[i + 1]), int(missing[i])) for i in np.flatnonzero(missing)]
+        before, first = int(time[-1]), False
+    rest = _after(before, end, interval) if not first else round((end - start) / interval)
+    return [*found, Gap(before, end, rest)] if rest > 0 else found
+
+
+def coverage_by_reading(
+    store: ReadingStore, intervals: Mapping[Stream, Micros], start: Micros, end: Micros
+) -> dict[Stream, Coverage]:
+    """Coverage from the readings themselves, in constant memory; for stores that do not know it."""
+    found: dict[Stream, Coverage] = {}
+    for batch in _batches(store, list(intervals), start, end):
+        time = batch.column("time").cast(pa.int64()).to_numpy()
+        flagged = batch.column("quality").to_numpy() != 0
+        for stream, rows in stream_runs(batch):
+            found[stream] = _longer(found.get(stream), time[rows], flagged[rows], intervals[stream])
+    return found
+
+
+def _longer(known: Coverage | None, time: NDArray[np.int64], flagged: NDArray[np.bool_], interval: Micros) -> Coverage:
+    distance = np.diff(time if known is None else np.concatenate([[known.last], time]))
+    missing = _missing(distance, interval)
+    longest = int(distance[missing > 0].max(initial=0))
+    return Coverage(
+        readings=len(time) + (known.readings if known else 0),
+        flagged=int(flagged.sum()) + (known.flagged if known else 0),
+        first=known.first if known else int(time[0]),
+        last=int(time[-1]),
+        missing=int(missing.sum()) + (known.missing if known else 0),
+        longest=max(longest, known.longest if known else 0),
+    )
+
+
+def _missing(distance: NDArray[np.int64], interval: Micros) -> NDArray[np.int64]:
+    """Readings missing within distances: half an interval late is late, more is missing."""
+    return np.maximum((distance + interval // 2) // interval - 1, 0)
+
+
+def _after(last: Micros, end: Micros, interval: Micros) -> int:
+    """Whole intervals between the last reading and the end: a reading due exactly at the end is not in [start, end)."""
+    return max(0, -(-(end - last) // interval) - 1)
+
+
+def _completeness(found: Coverage | None, interval: Micros | None, start: Micros, end: Micros) -> Completeness:
+    expected = None if interval is None else max(1, round((end - start) / interval))
+    if found is None:
+        return Completeness(expected=expected, observed=0, readings=0, flagged=0, longest_gap=end - start)
+    observed, longest = found.readings, 0
+    if interval is not None and expected is not None:
+        head, tail = (found.first - start) // interval, _after(found.last, end, interval)
+        observed = min(expected, max(1, expected - found.missing - head - tail))
+        longest = max(found.longest, found.first - start if head else 0, end - found.last if tail else 0)
+    return Completeness(
+        expected=expected,
+        observed=observed,
+        readings=found.readings,
+        flagged=found.flagged,
+        first=found.first,
+        last=found.last,
+        longest_gap=longest,
+    )
+
+
+def _batches(store: ReadingStore, streams: Sequence[Stream], start: Micros, end: Micros) -> Iterator[pa.RecordBatch]:
+    query = Query(select=Selection(streams=tuple(streams)), start=start, end=end)
+    return (batch for batch in store.read(query) if batch.num_rows)

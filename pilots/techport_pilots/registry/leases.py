@@ -1,0 +1,27 @@
+"""Work that one process does for all of them, whichever comes first and as long as it goes on."""
+
+from __future__ import annotations
+
+from sqlalchemy import Engine, text
+
+from techport_pilots.registry.database import writing
+from techport_pilots.registry.versioning import lock, now
+
+_FREE = text("DELETE FROM chores WHERE chore = :chore AND (worker = :worker OR until < :now)")
+_TAKE = text("INSERT INTO chores (chore, worker, until) VALUES (:chore, :worker, :until) ON CONFLICT DO NOTHING")
+
+
+class Chores:
+    """Every method may raise RegistryUnavailable."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def take(self, chore: str, worker: str, seconds: float) -> bool:
+        """Whether the chore is this worker's for the next seconds. It is another's until that one stops taking it."""
+        at = now()
+        with writing(self._engine) as connection:
+            lock(connection)
+            connection.execute(_FREE, {"chore": chore, "worker": worker, "now": at})
+            row = {"chore": chore, "worker": worker, "until": at + int(seconds * 1e6)}
+            return connection.execute(_TAKE, row).rowcount == 1

@@ -1,0 +1,148 @@
+"""The life of a pilot: draft ─► running ─► ended ─► closed, every step with who, when and why.
+
+A draft takes readings, so that devices can be tried out. `ended` still takes what comes late, and may run again.
+`closed` is for good: the data is frozen, late messages are set aside, and no definition, event or exclusion changes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import msgspec
+from sqlalchemy import Connection, Engine, text
+
+from techport_pilots.errors import WrongState
+from techport_pilots.model import PilotDefinition, Text
+from techport_pilots.registry.database import reading, writing
+from techport_pilots.registry.versioning import lock, now, step
+from techport_storage.model import Micros
+
+State = Literal["draft", "running", "ended", "closed"]
+
+NEXT: dict[State, tuple[State, ...]] = {
+    "draft": ("running",),
+    "running": ("ended",),
+    "ended": ("running", "closed"),
+    "closed": (),
+}
+
+_STATES = text(
+    "SELECT pilot, state FROM pilot_states AS s"
+    " WHERE number = (SELECT max(number) FROM pilot_states WHERE pilot = s.pilot)"
+)
+_CHANGES = text("SELECT pilot, number, state, who, why, at FROM pilot_states WHERE pilot = :pilot ORDER BY number")
+_ADD = text(
+    "INSERT INTO pilot_states (pilot, number, state, who, why, at) VALUES (:pilot, :number, :state, :who, :why, :at)"
+)
+
+
+class Change(msgspec.Struct, frozen=True):
+    """A step of a pilot's life."""
+
+    pilot: str
+    number: int  # from 1
+    state: State
+    who: str
+    why: str
+    at: Micros
+
+
+def changes(engine: Engine, pilot: str) -> list[Change]:
+    """Every step the pilot has taken, oldest first; none for a draft."""
+    with reading(engine) as connection:
+        return _changes(connection, pilot)
+
+
+def measured_until(taken: Sequence[Change], now: Micros) -> Micros:
+    """Until when a pilot's days count: its end where it has ended, else `now`. Days after that are not missing ones."""
+    if not taken or taken[-1].state not in ("ended", "closed"):
+        return now
+    return max((change.at for change in taken if change.state == "ended"), default=now)
+
+
+def transition(engine: Engine, pilot: PilotDefinition, to: State, who: str, why: str = "") -> Change:
+    """Take the step. Raises WrongState when it cannot be taken from here, or the definition lacks what it needs.
+
+    Running again after the end needs a reason.
+    """
+    with writing(engine) as connection:
+        lock(connection)
+        taken = _changes(connection, pilot.id)
+        here: State = taken[-1].state if taken else "draft"
+        _check(pilot, here, to, why)
+        change = Change(pilot.id, len(taken) + 1, to, who, why, now())
+        connection.execute(_ADD, msgspec.structs.asdict(change))
+        step(connection)
+    return change
+
+
+def restore(engine: Engine, pilot: str, taken: list[Change]) -> None:
+    """Write down the steps a pilot took elsewhere. Raises WrongState when it has taken some here."""
+    with writing(engine) as connection:
+        lock(connection)
+        if _changes(connection, pilot):
+            raise WrongState(f"{pilot} has a life of its own here: open the package in a registry without it")
+        for change in taken:
+            connection.execute(_ADD, {**msgspec.structs.asdict(change), "pilot": pilot})
+        step(connection)
+
+
+def obstacles(pilot: PilotDefinition, to: State) -> list[Text]:
+    """What the definition lacks for that step, each with its remedy."""
+    if to != "running":
+        return []
+    found = []
+    if not pilot.devices:
+        found.append(Text(nb="Ingen enheter: legg dem til under devices.", en="No devices: add them under devices."))
+    if pilot.personal_data:
+        found += [
+            Text(
+                nb=f"Personopplysninger uten {what_nb}: fyll ut {field}.",
+                en=f"Personal data without {what_en}: fill in {field}.",
+            )
+            for field, what_nb, what_en in _NEEDED
+            if not _said(getattr(pilot, field))
+        ]
+    return found
+
+
+def refuse_if_closed(connection: Connection, pilot: str) -> None:
+    """Raises WrongState for a closed pilot."""
+    if states(connection).get(pilot) == "closed":
+        raise WrongState(f"{pilot} is closed: its data and definition are frozen. Import it under another id to go on")
+
+
+def states(connection: Connection) -> dict[str, State]:
+    """The states of all pilots that are no drafts."""
+    return {row.pilot: row.state for row in connection.execute(_STATES)}
+
+
+_NEEDED = (
+    ("purpose", "formål", "a purpose"),
+    ("legal_basis", "behandlingsgrunnlag", "a legal basis"),
+    ("dpia", "vurdering av personvernkonsekvenser", "an impact assessment"),
+    ("retention", "slettefrist", "a date of erasure"),
+)
+
+
+def _said(value: Text | str | None) -> bool:
+    text = (value.nb or value.en) if isinstance(value, Text) else value
+    return bool(text and text.strip())
+
+
+def _check(pilot: PilotDefinition, here: State, to: State, why: str) -> None:
+    if here == to:
+        raise WrongState(f"{pilot.id} is {to} already")
+    if to not in NEXT[here]:
+        ways = " or ".join(NEXT[here]) or "nothing: that is for good"
+        raise WrongState(f"{pilot.id} is {here}: from there it can become {ways}")
+    if (here, to) == ("ended", "running") and not why.strip():
+        raise WrongState(f"{pilot.id} has ended: say why it runs again")
+    wanting = obstacles(pilot, to)
+    if wanting:
+        raise WrongState(f"{pilot.id} cannot be {to} yet. " + " ".join(text.en for text in wanting))
+
+
+def _changes(connection: Connection, pilot: str) -> list[Change]:
+    return [Change(*row) for row in connection.execute(_CHANGES, {"pilot": pilot})]

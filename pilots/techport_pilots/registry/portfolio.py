@@ -1,0 +1,76 @@
+"""All pilots at once: which run, end soon, reached their targets. From the registry alone, so it is quick."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+
+import msgspec
+
+from techport_pilots.evaluation import Evaluation
+from techport_pilots.handover import retention
+from techport_pilots.model import PilotDefinition, Text
+from techport_pilots.registry.lifecycle import State
+from techport_pilots.registry.registry import Registry
+from techport_pilots.reports.build import kept_evaluations
+from techport_pilots.time import micros_of
+from techport_storage.model import Micros
+
+DAY: Micros = 86_400_000_000
+SOON: Micros = 30 * DAY
+
+
+class Standing(msgspec.Struct, frozen=True, kw_only=True):
+    """Where a pilot stands. `verdicts` counts those of its last evaluation; KPIs without one are not in it."""
+
+    pilot: str
+    title: Text
+    state: State
+    phases: list[str]  # that it is in now
+    day: int | None  # of `days`, from 1; None before the first phase and after the last
+    days: int | None  # from the first phase to the end of the last
+    ends: Micros | None  # of the last phase
+    ends_soon: bool  # runs, and ends within SOON
+    overdue: bool  # runs, though its last phase is over: end it, or plan on
+    kpis: int
+    verdicts: dict[str, int]
+    erase_at: Micros | None
+
+    @property
+    def reached(self) -> int:
+        """KPIs whose target is met."""
+        return self.verdicts.get("target met", 0)
+
+
+def portfolio(registry: Registry, at: Micros) -> list[Standing]:
+    """Every pilot, by id. Raises RegistryUnavailable."""
+    kept = kept_evaluations(registry.engine)
+    return [_standing(registry, pilot, kept, at) for pilot in registry.pilots()]
+
+
+def _standing(registry: Registry, pilot: PilotDefinition, kept: Mapping[str, list[Evaluation]], at: Micros) -> Standing:
+    state = registry.state(pilot.id)
+    zone, known = pilot.timezone, {kpi.id for kpi in pilot.kpis}
+    verdicts = Counter(one.verdict for one in kept.get(pilot.id, []) if one.kpi in known)
+    spans = [(micros_of(phase.start, zone), micros_of(phase.end, zone), phase.name) for phase in pilot.phases]
+    ends: Micros | None = None
+    days = day = None
+    if spans:
+        starts, ends = min(span[0] for span in spans), max(span[1] for span in spans)
+        days = -(-(ends - starts) // DAY)
+        day = (at - starts) // DAY + 1 if starts <= at < ends else None
+    runs = state == "running"
+    return Standing(
+        pilot=pilot.id,
+        title=pilot.title,
+        state=state,
+        phases=[name for start, end, name in spans if start <= at < end],
+        day=day,
+        days=days,
+        ends=ends,
+        ends_soon=runs and ends is not None and at < ends <= at + SOON,
+        overdue=runs and ends is not None and ends <= at,
+        kpis=len(pilot.kpis),
+        verdicts=dict(sorted(verdicts.items())),
+        erase_at=retention.due_at(registry, pilot),
+    )

@@ -1,0 +1,298 @@
+"""The registry: pilots with every version of their definition, their devices and streams, and what was seen besides."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable
+
+import msgspec
+from sqlalchemy import Engine, text
+
+from techport_pilots.accounting.commit_log import Passages
+from techport_pilots.accounting.message_tap import Watching
+from techport_pilots.accounting.quarantine import Quarantine
+from techport_pilots.errors import DefinitionError, UnknownPilot, WrongState
+from techport_pilots.model import DeviceDefinition, PilotDefinition, Position, StreamDefinition, Text
+from techport_pilots.quality import flag_requests
+from techport_pilots.quantities import Chart, Kind, Vocabulary, vocabulary_of
+from techport_pilots.registry import database, events, lifecycle
+from techport_pilots.registry.database import name, reading, writing
+from techport_pilots.registry.deployments import deployments, elsewhere
+from techport_pilots.registry.lifecycle import State
+from techport_pilots.registry.versioning import lock, now, step
+from techport_pilots.registry.view import Snapshot
+from techport_pilots.time import interval_micros
+from techport_storage.model import Micros, Stream
+
+__all__ = ["DeviceInfo", "PilotVersion", "Registry", "StreamInfo", "UnknownPilot"]
+
+_NOW_AT = text("SELECT version FROM registry_version")
+_NEWEST = (
+    "SELECT pilot, version, definition FROM pilot_versions AS p"
+    " WHERE version = (SELECT max(version) FROM pilot_versions WHERE pilot = p.pilot)"
+)
+_CURRENT = text(f"{_NEWEST} ORDER BY pilot")
+_CURRENT_OF = text(f"{_NEWEST} AND pilot = :pilot")
+_ADD_VERSION = text(
+    "INSERT INTO pilot_versions (pilot, version, definition, source, who, at, why)"
+    " VALUES (:pilot, :version, :definition, :source, :who, :at, :why)"
+)
+_HISTORY = text("SELECT pilot, version, who, at, why FROM pilot_versions WHERE pilot = :pilot ORDER BY version DESC")
+_SOURCE = text("SELECT source FROM pilot_versions WHERE pilot = :pilot AND version = :version")
+_SEEN = text("SELECT pilot, device, quantity FROM seen_streams ORDER BY pilot, device, quantity")
+_NOTE = text(
+    "INSERT INTO seen_streams (pilot, device, quantity, first_seen) VALUES (:pilot, :device, :quantity, :now)"
+    " ON CONFLICT DO NOTHING"
+)
+
+
+class StreamInfo(msgspec.Struct, frozen=True, kw_only=True):
+    """A stream with all that a page needs to show it."""
+
+    stream: Stream
+    title: Text
+    described: bool  # the pilot's definition names it; otherwise it was only seen
+    unit: str | None = None  # UCUM; None when nobody has said
+    unit_label: str = ""  # as people read it
+    kind: Kind = "level"
+    interval_us: Micros | None = None  # expected time between readings
+    range: tuple[float, float] | None = None
+    decimals: int = 2
+    chart: Chart = "line"
+    group: str = "own"  # domain and colour group of the quantity
+
+
+class DeviceInfo(msgspec.Struct, frozen=True, kw_only=True):
+    """A device of a pilot; described by its definition, or only seen."""
+
+    pilot: str
+    device: str
+    title: Text
+    described: bool
+    kind: str | None = None
+    position: Position | None = None
+    group: str | None = None
+
+
+class PilotVersion(msgspec.Struct, frozen=True):
+    """One state of a pilot's definition: who brought it in, when, and why."""
+
+    pilot: str
+    version: int
+    who: str
+    at: Micros
+    why: str = ""
+
+
+class _State(msgspec.Struct, frozen=True):
+    """What the registry held at a version of it."""
+
+    version: int
+    pilots: dict[str, PilotDefinition]
+    seen: list[Stream]
+    snapshot: Snapshot
+    states: dict[str, State]  # of pilots that are no drafts any more
+
+
+class Registry:
+    """Safe to use from several threads, and by several processes on one database.
+
+    Every method may raise RegistryUnavailable. Reading keeps the last state in memory and asks the database only for
+    its version number.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+        self._state = _State(-1, {}, [], Snapshot.of(-1, [], []), {})
+        self._loading = threading.Lock()
+        self.quarantine = Quarantine(engine)
+        self.watching = Watching(engine)
+        self.passages = Passages(engine)
+
+    @classmethod
+    def open(cls, url: str) -> Registry:
+        """Open `sqlite:///path` or `postgresql://...` and bring its tables up to date. Raises ValueError otherwise."""
+        return cls(database.open_database(url))
+
+    def close(self) -> None:
+        self.engine.dispose()
+
+    def import_pilot(self, definition: PilotDefinition, source_text: str, who: str, why: str = "") -> int:
+        """Make this the pilot's definition; returns its version, from 1. The same content again changes nothing.
+
+        Raises WrongState for another content when the pilot is closed.
+        """
+        content = msgspec.json.encode(definition).decode()
+        with writing(self.engine) as connection:
+            lock(connection)
+            last = connection.execute(_CURRENT_OF, {"pilot": definition.id}).first()
+            if last is not None and last.definition == content:
+                return int(last.version)
+            lifecycle.refuse_if_closed(connection, definition.id)
+            if last is not None:
+                before = msgspec.json.decode(last.definition, type=PilotDefinition)
+                flag_requests.ask_for_change(connection, before, definition)
+            version = 1 if last is None else int(last.version) + 1
+            row = {"pilot": definition.id, "version": version, "definition": content, "source": source_text}
+            connection.execute(_ADD_VERSION, {**row, "who": who, "at": now(), "why": why})
+            step(connection)
+        return version
+
+    def note_streams(self, streams: Iterable[Stream]) -> None:
+        """Remember streams that sent readings without being described. Known ones cost nothing but the asking."""
+        fresh = {Stream(*map(name, stream)) for stream in streams} - set(self._load().seen)
+        rows = [{**stream._asdict(), "now": now()} for stream in sorted(fresh)]
+        if not rows:
+            return
+        with writing(self.engine) as connection:
+            lock(connection)
+            before = connection.execute(text("SELECT count(*) FROM seen_streams")).scalar_one()
+            connection.execute(_NOTE, rows)
+            if connection.execute(text("SELECT count(*) FROM seen_streams")).scalar_one() != before:
+                step(connection)
+
+    def note_move(self, pilot: str, device: str, time: Micros, position: Position) -> bool:
+        """Put on the time line that a device said itself that it is elsewhere since then; whether that was news."""
+        state = self._load()
+        view = state.snapshot.pilot(pilot)
+        known = view.devices.get(device) if view is not None else None
+        if view is None or known is None or not elsewhere(known.deployment, time, position, view.moves):
+            return False
+        try:
+            events.add_event(self.engine, state.pilots[pilot], events.said_by_device(device, time, position), "ingest")
+        except (WrongState, DefinitionError):  # closed meanwhile, or at a time that no pilot can have
+            return False
+        return True
+
+    def version(self) -> int:
+        """A number that grows with every change of the registry."""
+        with reading(self.engine) as connection:
+            return int(connection.execute(_NOW_AT).scalar_one())
+
+    def pilots(self) -> list[PilotDefinition]:
+        """The current definition of every pilot, by id."""
+        return list(self._load().pilots.values())
+
+    def pilot(self, pilot: str) -> PilotDefinition:
+        """The current definition. Raises UnknownPilot, which names ids that look like this one."""
+        pilots = self._load().pilots
+        if pilot not in pilots:
+            raise UnknownPilot(pilot, pilots)
+        return pilots[pilot]
+
+    def state(self, pilot: str) -> State:
+        """Where the pilot is in its life: draft, running, ended or closed. Raises UnknownPilot."""
+        self.pilot(pilot)
+        return self._load().states.get(pilot, "draft")
+
+    def history(self, pilot: str) -> list[PilotVersion]:
+        """Every version of the pilot's definition, newest first. Raises UnknownPilot."""
+        self.pilot(pilot)
+        with reading(self.engine) as connection:
+            return [PilotVersion(*row) for row in connection.execute(_HISTORY, {"pilot": pilot})]
+
+    def source(self, pilot: str, version: int) -> str | None:
+        """The file of that version as it was written, or None when there is no such version."""
+        with reading(self.engine) as connection:
+            return connection.execute(_SOURCE, {"pilot": pilot, "version": version}).scalar()
+
+    def snapshot(self) -> Snapshot:
+        """What ingest needs to know, as look-ups in memory. Take a new one when version() has grown."""
+        return self._load().snapshot
+
+    def devices(self, pilot: str | None = None) -> list[DeviceInfo]:
+        """Devices described and seen, by pilot and id. Raises UnknownPilot."""
+        state = self._of(pilot)
+        found = {(p.id, d.id): _described_device(p, d) for p in state.pilots.values() for d in p.devices}
+        for seen in state.seen:
+            plain = DeviceInfo(pilot=seen.pilot, device=seen.device, title=Text(en=seen.device), described=False)
+            found.setdefault((seen.pilot, seen.device), plain)
+        return [found[key] for key in sorted(found)]
+
+    def streams(self, pilot: str | None = None, device: str | None = None) -> list[StreamInfo]:
+        """Streams described and seen, by pilot, device and quantity. Raises UnknownPilot."""
+        state = self._of(pilot)
+        words = {p.id: vocabulary_of(p) for p in state.pilots.values()}
+        found = {
+            info.stream: info
+            for p in state.pilots.values()
+            for d in p.devices
+            for info in (_described_stream(p.id, d, s, words[p.id]) for s in d.streams)
+        }
+        for seen in state.seen:
+            if seen not in found:
+                found[seen] = _stream_info(seen, words[seen.pilot], described=False)
+        return [found[stream] for stream in sorted(found) if device is None or stream.device == device]
+
+    def _of(self, pilot: str | None) -> _State:
+        """The state, narrowed to one pilot where one is named."""
+        state = self._load()
+        if pilot is None:
+            return state
+        only = {pilot: self.pilot(pilot)}
+        return msgspec.structs.replace(state, pilots=only, seen=[s for s in state.seen if s.pilot == pilot])
+
+    def _load(self) -> _State:
+        with reading(self.engine) as connection:
+            if int(connection.execute(_NOW_AT).scalar_one()) == self._state.version:
+                return self._state
+        with self._loading, reading(self.engine) as connection:
+            version = int(connection.execute(_NOW_AT).scalar_one())
+            if version != self._state.version:
+                rows = connection.execute(_CURRENT)
+                decoded = (msgspec.json.decode(row.definition, type=PilotDefinition) for row in rows)
+                pilots = {pilot.id: pilot for pilot in events.with_added(connection, decoded)}
+                states = lifecycle.states(connection)
+                seen = [Stream(*row) for row in connection.execute(_SEEN)]
+                seen = [stream for stream in seen if stream.pilot in pilots]
+                closed = {pilot for pilot, state in states.items() if state == "closed"}
+                snapshot = Snapshot.of(version, pilots.values(), seen, closed)
+                self._state = _State(version, pilots, seen, snapshot, states)
+            return self._state
+
+
+def _described_device(pilot: PilotDefinition, device: DeviceDefinition) -> DeviceInfo:
+    places = [deployment.position for deployment in deployments(pilot, device)]
+    position = next((place for place in reversed(places) if place is not None), None)  # the last that is known
+    return DeviceInfo(
+        pilot=pilot.id,
+        device=device.id,
+        title=device.title or Text(en=device.id),
+        described=True,
+        kind=device.kind,
+        position=position,
+        group=device.group,
+    )
+
+
+def _described_stream(pilot: str, device: DeviceDefinition, stream: StreamDefinition, words: Vocabulary) -> StreamInfo:
+    info = _stream_info(Stream(pilot, device.id, stream.quantity), words, described=True)
+    interval = stream.interval or device.interval
+    return msgspec.structs.replace(
+        info,
+        title=stream.title or info.title,
+        interval_us=interval_micros(interval) if interval else None,
+        range=stream.range or info.range,
+    )
+
+
+def _stream_info(stream: Stream, words: Vocabulary, described: bool) -> StreamInfo:
+    quantity = words.lookup(stream.quantity)
+    if quantity is None:
+        return StreamInfo(stream=stream, title=Text(en=stream.quantity), described=described)
+    channel = stream.quantity.partition(".")[2]
+    title = quantity.title
+    if channel:
+        title = Text(nb=f"{title.nb} ({channel})" if title.nb else "", en=f"{title.en} ({channel})" if title.en else "")
+    return StreamInfo(
+        stream=stream,
+        title=title,
+        described=described,
+        unit=quantity.unit,
+        unit_label=quantity.unit_label,
+        kind=quantity.kind,
+        range=quantity.range,
+        decimals=quantity.decimals,
+        chart=quantity.chart,
+        group=quantity.group,
+    )

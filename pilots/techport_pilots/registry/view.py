@@ -1,0 +1,114 @@
+"""What ingest asks of the registry for every message: look-ups in memory, immutable, one for each version."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Iterable, Mapping, Sequence
+
+import msgspec
+
+from techport_pilots.model import DeviceDefinition, PilotDefinition, SourceDefinition
+from techport_pilots.quantities import Vocabulary, vocabulary_of
+from techport_pilots.registry.deployments import Deployment, deployments
+from techport_pilots.time import interval_micros
+from techport_storage.model import Micros, Stream
+
+
+class StreamView(msgspec.Struct, frozen=True):
+    """A stream and its valid range, both ends included; infinite where nobody has set one."""
+
+    stream: Stream
+    lo: float = -math.inf
+    hi: float = math.inf
+    described: bool = True
+
+
+class DeviceView(msgspec.Struct, frozen=True):
+    """A device of a pilot and the streams it is known to have."""
+
+    pilot: str
+    id: str
+    streams: Mapping[str, StreamView]  # by the key in a payload: quantity, ".channel" may follow
+    vocabulary: Vocabulary
+    deployment: Deployment | None = None  # where it is now
+
+    def stream(self, key: str) -> StreamView | None:
+        """The described or seen stream of that key; None when it was never heard of (see `undescribed`)."""
+        return self.streams.get(key)
+
+    def undescribed(self, key: str) -> StreamView:
+        """A stream for a key that nobody has described: with the vocabulary's range, where it knows the quantity."""
+        return _view(Stream(self.pilot, self.id, key), self.vocabulary, None, described=False)
+
+
+class PilotView(msgspec.Struct, frozen=True):
+    """A pilot and its devices."""
+
+    id: str
+    timezone: str
+    devices: Mapping[str, DeviceView]
+    aliases: Mapping[str, str]  # plain() of ids and other names -> id
+    sources: Sequence[SourceDefinition] = ()
+    quarantine: Micros | None = None  # how long what is set aside is kept; None: for ever
+    closed: bool = False  # its data is frozen: what still arrives is set aside
+    moves: float | None = None  # metres that a device has to report itself away before it counts as moved; None: never
+
+    def device(self, device: str) -> DeviceView | None:
+        """The described device of that id or other name, or None. A name's case and colons do not matter."""
+        found = self.devices.get(device)
+        if found is None and (known := self.aliases.get(plain(device))) is not None:
+            found = self.devices.get(known)
+        return found
+
+
+class Snapshot(msgspec.Struct, frozen=True):
+    """All pilots as they were at `version` of the registry."""
+
+    version: int
+    pilots: Mapping[str, PilotView]
+
+    def pilot(self, pilot: str) -> PilotView | None:
+        return self.pilots.get(pilot)
+
+    @classmethod
+    def of(
+        cls,
+        version: int,
+        pilots: Iterable[PilotDefinition],
+        seen: Iterable[Stream],
+        closed: Collection[str] = (),
+    ) -> Snapshot:
+        """The look-ups for these definitions, and for the streams that were seen without being described."""
+        keys: dict[tuple[str, str], list[str]] = {}
+        for stream in seen:
+            keys.setdefault((stream.pilot, stream.device), []).append(stream.quantity)
+        return cls(version, {pilot.id: _pilot(pilot, keys, pilot.id in closed) for pilot in pilots})
+
+
+def plain(name: str) -> str:
+    """A device's name as it is compared: "AC:23:3F" and "ac233f" are one."""
+    return name.lower().replace(":", "")
+
+
+def _pilot(pilot: PilotDefinition, seen: Mapping[tuple[str, str], list[str]], closed: bool) -> PilotView:
+    words = vocabulary_of(pilot)
+    devices = {d.id: _device(pilot, d, seen.get((pilot.id, d.id), []), words) for d in pilot.devices}
+    aliases = {plain(name): d.id for d in pilot.devices for name in (d.id, *d.aliases)}
+    kept = interval_micros(pilot.quarantine) if pilot.quarantine else None
+    moves = [source.position.moves for source in pilot.sources if source.position and source.position.moves]
+    sources = tuple(pilot.sources)
+    return PilotView(pilot.id, pilot.timezone, devices, aliases, sources, kept, closed, min(moves, default=None))
+
+
+def _device(pilot: PilotDefinition, device: DeviceDefinition, seen: Iterable[str], words: Vocabulary) -> DeviceView:
+    streams = {key: _view(Stream(pilot.id, device.id, key), words, None, described=False) for key in seen}
+    for described in device.streams:
+        stream = Stream(pilot.id, device.id, described.quantity)
+        streams[described.quantity] = _view(stream, words, described.range, described=True)
+    return DeviceView(pilot.id, device.id, streams, words, deployments(pilot, device)[-1])
+
+
+def _view(stream: Stream, words: Vocabulary, own: tuple[float, float] | None, described: bool) -> StreamView:
+    quantity = words.lookup(stream.quantity)
+    lo, hi = own or (quantity and quantity.range) or (-math.inf, math.inf)
+    return StreamView(stream, lo, hi, described)

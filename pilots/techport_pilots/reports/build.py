@@ -1,0 +1,209 @@
+"""What a pilot's report says, worked out from registry and store; report_page.py sets it in HTML.
+
+registry ─► definition, state ─┐
+store ────► evaluations, days ─┼─► Report ─► report_page.page(report, "nb") ─► one HTML file
+books ────► completeness ──────┘
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+from sqlalchemy import Engine, text
+
+from techport_pilots.accounting.quarantine import Quarantine, Where
+from techport_pilots.evaluation import Evaluation, evaluate, so_far
+from techport_pilots.evaluation.event_study import scattered_days
+from techport_pilots.evaluation.kpi import plan_of
+from techport_pilots.evaluation.phases import INTERVENTION, overlapping, sides_of
+from techport_pilots.model import Kpi, PilotDefinition
+from techport_pilots.quality.completeness import (
+    Completeness,
+    by_device,
+    phase_completeness,
+    pilot_intervals,
+    stream_completeness,
+    together,
+)
+from techport_pilots.registry.database import reading, writing
+from techport_pilots.registry.lifecycle import State, changes, measured_until
+from techport_pilots.registry.registry import Registry
+from techport_pilots.registry.versioning import lock
+from techport_pilots.time import date_of, day_starts, micros_of
+from techport_storage.model import Micros, Stream
+from techport_storage.store import ReadingStore
+
+_KEEP = text(
+    "INSERT INTO pilot_evaluations (pilot, kpi, content, at) VALUES (:pilot, :kpi, :content, :at)"
+    " ON CONFLICT (pilot, kpi) DO UPDATE SET content = excluded.content, at = excluded.at"
+)
+_KEPT = text("SELECT pilot, content FROM pilot_evaluations ORDER BY pilot, kpi")
+_FINAL = text(
+    "SELECT content FROM pilot_evaluations WHERE pilot = :pilot"
+    " AND at >= (SELECT max(at) FROM pilot_states WHERE pilot = :pilot AND state = 'closed')"
+)
+
+
+class Day(msgspec.Struct, frozen=True):
+    """A local day's level of a KPI, as it was compared."""
+
+    start: Micros
+    value: float
+    intervention: bool  # or, for a KPI with `after`: follows what was done
+
+
+class Result(msgspec.Struct, frozen=True):
+    """A KPI with its answer, and the days behind it where it is made of days."""
+
+    kpi: Kpi
+    evaluation: Evaluation
+    days: list[Day]
+
+
+class Report(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything that stands in a report. The same data gives the same report; only `made` differs."""
+
+    pilot: PilotDefinition
+    version: int  # of the definition
+    state: State
+    start: Micros  # of the first phase or reading
+    end: Micros
+    results: list[Result]
+    devices: dict[str, Completeness]
+    phases: dict[str, Completeness]
+    whole: Completeness
+    set_aside: int  # values in quarantine
+    made: Micros
+
+
+def current_report(registry: Registry, store: ReadingStore, pilot: PilotDefinition, now: Micros) -> Report:
+    """The report as things stand, whose evaluations are kept: what is known so far; of a closed pilot what was found.
+
+    Raises StoreUnavailable or RegistryUnavailable.
+    """
+    evaluations = final_evaluations(registry.engine, pilot)
+    if evaluations is None:
+        evaluations = evaluate_all(store, pilot, measured_until(changes(registry.engine, pilot.id), now))
+        keep_evaluations(registry.engine, pilot.id, evaluations, now)
+    version = registry.history(pilot.id)[0].version
+    state = registry.state(pilot.id)
+    return build_report(store, registry.engine, pilot, version=version, state=state, now=now, evaluations=evaluations)
+
+
+def build_report(
+    store: ReadingStore,
+    engine: Engine,
+    pilot: PilotDefinition,
+    *,
+    version: int,
+    state: State,
+    now: Micros,
+    evaluations: Sequence[Evaluation] | None = None,
+) -> Report:
+    """Work it all out; `evaluations` of the same data, where there are some already, are taken over.
+
+    Raises StoreUnavailable or RegistryUnavailable.
+    """
+    ordered = sorted(pilot.events, key=lambda event: micros_of(event.time, pilot.timezone))
+    pilot = msgspec.structs.replace(pilot, events=ordered)
+    until = measured_until(changes(engine, pilot.id), now)
+    here = so_far(pilot, until)
+    start, end = period(store, pilot, until)
+    found = stream_completeness(store, pilot_intervals(pilot), start, end)
+    counts = Quarantine(engine).counts(Where(pilot=pilot.id))
+    return Report(
+        pilot=pilot,
+        version=version,
+        state=state,
+        start=start,
+        end=end,
+        results=[
+            Result(kpi, answer, _days(store, here, kpi))
+            for kpi, answer in zip(pilot.kpis, evaluations or evaluate_all(store, pilot, until), strict=True)
+        ],
+        devices=by_device(found),
+        phases=phase_completeness(store, pilot, until),
+        whole=together(found.values()),
+        set_aside=sum(count.values for count in counts),
+        made=now,
+    )
+
+
+def evaluate_all(store: ReadingStore, pilot: PilotDefinition, until: Micros) -> list[Evaluation]:
+    """The answer to each KPI, in their order. A phase counts up to `until`: see lifecycle.measured_until."""
+    here = so_far(pilot, until)
+    return [evaluate(store, here, kpi) for kpi in pilot.kpis]
+
+
+def keep_evaluations(engine: Engine, pilot: str, evaluations: Iterable[Evaluation], at: Micros) -> None:
+    """Remember them, for pages that cannot wait for an evaluation."""
+    rows = [
+        {"pilot": pilot, "kpi": one.kpi, "content": msgspec.json.encode(one).decode(), "at": at} for one in evaluations
+    ]
+    if rows:
+        with writing(engine) as connection:
+            lock(connection)
+            connection.execute(_KEEP, rows)
+
+
+def kept_evaluations(engine: Engine) -> Mapping[str, list[Evaluation]]:
+    """The last evaluations that were kept, by pilot."""
+    found: dict[str, list[Evaluation]] = {}
+    with reading(engine) as connection:
+        for pilot, content in connection.execute(_KEPT):
+            found.setdefault(pilot, []).append(msgspec.json.decode(content, type=Evaluation))
+    return found
+
+
+def final_evaluations(engine: Engine, pilot: PilotDefinition) -> list[Evaluation] | None:
+    """What was found when the pilot was closed, in the order of its KPIs: it stays, since the data stays.
+
+    None for a pilot that is not closed, or that nobody evaluated since.
+    """
+    with reading(engine) as connection:
+        rows = connection.execute(_FINAL, {"pilot": pilot.id})
+        found = {one.kpi: one for one in (msgspec.json.decode(content, type=Evaluation) for (content,) in rows)}
+    return [found[kpi.id] for kpi in pilot.kpis] if found.keys() >= {kpi.id for kpi in pilot.kpis} else None
+
+
+def period(store: ReadingStore, pilot: PilotDefinition, now: Micros) -> tuple[Micros, Micros]:
+    """From the first phase to the end of the last, not beyond now; of the readings where there are no phases."""
+    zone = pilot.timezone
+    if pilot.phases:
+        start = min(micros_of(phase.start, zone) for phase in pilot.phases)
+        end = min(max(micros_of(phase.end, zone) for phase in pilot.phases), now)
+        return start, max(end, start + 1)
+    intervals: dict[Stream, Micros | None] = dict.fromkeys(pilot_intervals(pilot))
+    found = together(stream_completeness(store, intervals, 0, now).values()) if intervals else None
+    if found is None or found.first is None or found.last is None:
+        return now - 1, now
+    return found.first, found.last + 1
+
+
+def _days(store: ReadingStore, pilot: PilotDefinition, kpi: Kpi) -> list[Day]:
+    """The days that were compared; none for a comparison of two measures, whose days are only shares of its change."""
+    if kpi.after is not None:
+        found = scattered_days(store, pilot, kpi) if pilot.phases else None
+        return [] if found is None else _as_days(pilot, found.day, found.level, found.exposed)
+    plan = plan_of(pilot, kpi, never=kpi.control)
+    if kpi.compare is not None or not plan.streams or overlapping(pilot) is not None:
+        return []
+    sides = sides_of(store, pilot, plan)
+    if sides.days is None:
+        return []
+    return _as_days(pilot, sides.days.day, sides.days.value, sides.side == INTERVENTION)
+
+
+def _as_days(
+    pilot: PilotDefinition, day: NDArray[np.int64], level: NDArray[np.float64], side: NDArray[np.bool_]
+) -> list[Day]:
+    starts = day_starts(np.asarray(day, np.int64), pilot.timezone)
+    return [Day(*one) for one in zip(starts.tolist(), level.tolist(), side.tolist(), strict=True)]
+
+
+def year_of(report: Report) -> int:
+    """The year that a citation names: that of the last measurement."""
+    return date_of((report.end - 1) // 86_400_000_000).year

@@ -1,0 +1,291 @@
+"""The report's pictures as inline SVG: time line, days of a KPI, map. Plain shapes, so that they print as they look.
+
+Coordinates are in CSS pixels and rounded to a tenth: the same data draws the same picture, byte for byte.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from itertools import pairwise
+from typing import Protocol
+from xml.sax.saxutils import escape, quoteattr
+
+import numpy as np
+
+from techport_pilots.model import Phase, PilotDefinition
+from techport_pilots.reports.build import Report, Result
+from techport_pilots.reports.text import Words
+from techport_pilots.time import day_starts, local, micros_of
+from techport_storage.model import Micros
+
+WIDTH = 680.0
+LEFT, RIGHT = 46.0, 4.0
+HEADROOM = 0.1  # least share of a plot that is free above what it shows
+
+Ring = Sequence[tuple[float, float]]
+
+
+class Ground(Protocol):
+    """Outlines to draw under the devices, (lon, lat)."""
+
+    @property
+    def land(self) -> Sequence[Ring]: ...
+    @property
+    def rivers(self) -> Sequence[Ring]: ...
+    @property
+    def attribution(self) -> str: ...
+
+
+def timeline(report: Report, words: Words) -> str:
+    """Phases as bars, events as numbered marks below them."""
+    pilot, across = report.pilot, _across(report)
+    lanes: list[Micros] = []
+    parts = []
+    for phase in sorted(pilot.phases, key=lambda phase: phase.start):
+        start, end = _span(phase, pilot.timezone)
+        lane = next((i for i, free in enumerate(lanes) if free <= start), len(lanes))
+        lanes[lane : lane + 1] = [end]
+        x, width = across(start), max(across(end) - across(start), 1.0)
+        name = words.text(phase.title, phase.name)
+        label = _fitting(name, width)
+        bar = f'x="{x:.1f}" y="{lane * 28}" width="{width:.1f}" height="24" rx="2"'
+        parts.append(
+            f'<g><title>{escape(name)}</title><rect class="{phase.kind}" {bar}/>'
+            f'<text class="in" x="{x + 6:.1f}" y="{lane * 28 + 16}">{escape(label)}</text></g>'
+        )
+    bottom = max(len(lanes), 1) * 28
+    parts += _months(report, words, across, bottom)
+    last = -math.inf
+    for number, event in enumerate(pilot.events, start=1):
+        x = min(max(across(micros_of(event.time, pilot.timezone)), LEFT + 8), WIDTH - RIGHT - 8)
+        x = max(x, last + 17)
+        last = x
+        parts.append(
+            f'<circle class="event" cx="{x:.1f}" cy="{bottom + 36}" r="8"/>'
+            f'<text class="nr" x="{x:.1f}" y="{bottom + 39.5}">{number}</text>'
+        )
+    height = bottom + (48 if pilot.events else 24)
+    return _svg(height, parts, words("When"))
+
+
+def days(report: Report, result: Result, words: Words, unit: str, scale: float = 1.0) -> str:
+    """Each day's level, the two means, the target where it speaks of the value, the intervention as a band."""
+    if not result.days:
+        return ""
+    height, bottom, top = 190.0, 168.0, 8.0
+    across = _across(report)
+    low, high = _limits(result)
+    if scale == 100:  # a share is none below nothing, though a day's level, fair to gaps, can come out there
+        low = max(low, 0.0)
+    step = _step(high - low)
+    greatest = high
+    low, high = math.floor(low / step) * step, math.ceil(high / step) * step
+    if high - greatest < (high - low) * HEADROOM:  # the unit stands at the top, and a target's name above its line
+        high += step
+
+    def down(value: float) -> float:
+        return bottom - (min(max(value, low), high) - low) / (high - low) * (bottom - top)
+
+    parts = [] if result.kpi.after else list(_bands(report, across, top, bottom))
+    for i in range(round((high - low) / step) + 1):
+        y = down(low + i * step)
+        parts.append(f'<path class="grid" d="M{LEFT} {y:.1f}H{WIDTH - RIGHT}"/>')
+        parts.append(
+            f'<text class="y" x="{LEFT - 6}" y="{y + 3.5:.1f}">{words.plain(round((low + i * step) * scale, 9))}</text>'
+        )
+    parts.append(f'<text class="unit" x="{LEFT + 4}" y="{top + 8}">{escape(unit)}</text>')
+    half = 43_200_000_000
+    for intervention in (False, True):
+        dots = [
+            f"M{across(day.start + half):.1f} {down(day.value):.1f}h0" for day in result.days
+            if day.intervention == intervention
+        ]  # fmt: skip
+        parts.append(f'<path class="dot {"intervention" if intervention else "baseline"}" d="{"".join(dots)}"/>')
+    parts += _means(report, result, across, down)
+    if result.kpi.target is not None and result.kpi.target_is == "value" and low <= result.kpi.target <= high:
+        y = down(result.kpi.target)
+        parts.append(f'<path class="target" d="M{LEFT} {y:.1f}H{WIDTH - RIGHT}"/>')
+        parts.append(f'<text class="target" x="{WIDTH - RIGHT - 3}" y="{y - 4:.1f}">{words("target")}</text>')
+    parts += _months(report, words, across, bottom)
+    return _svg(height, parts, words.text(result.kpi.title, result.kpi.id))
+
+
+def effect(result: Result, words: Words) -> str:
+    """The estimated change and its interval on a line through zero, and the target where it speaks of the change."""
+    answer, kpi = result.evaluation, result.kpi
+    if answer.effect is None or answer.interval is None:
+        return ""
+    marks = [answer.interval.low, answer.interval.high, 0.0]
+    if kpi.target is not None and kpi.target_is == "change":
+        marks.append(kpi.target)
+    reach = max(abs(mark) for mark in marks) * 1.15 or 1.0
+
+    def x(value: float) -> float:
+        return 60 + (value + reach) / (2 * reach) * 100
+
+    parts = [
+        f'<path class="grid" d="M{x(0):.1f} 2V20"/>',
+        f'<path class="interval" d="M{x(answer.interval.low):.1f} 11H{x(answer.interval.high):.1f}"/>',
+        f'<circle class="estimate" cx="{x(answer.effect):.1f}" cy="11" r="4"/>',
+    ]
+    if len(marks) == 4:
+        parts.append(f'<path class="target" d="M{x(marks[3]):.1f} 2V20"/>')
+    return f'<svg class="effect" viewBox="55 0 110 22" role="img" aria-label="{words("Change")}">{"".join(parts)}</svg>'
+
+
+def chart_map(pilot: PilotDefinition, ground: Ground | None, words: Words) -> str:
+    """Devices as the numbers of the table, on the ground; empty where nothing has a position."""
+    placed = [(n, d.position, d.group) for n, d in enumerate(pilot.devices, start=1) if d.position is not None]
+    if not placed:
+        return ""
+    height = 340.0
+    west, east = min(p.lon for _, p, _ in placed), max(p.lon for _, p, _ in placed)
+    south, north = min(p.lat for _, p, _ in placed), max(p.lat for _, p, _ in placed)
+    squeeze = math.cos(math.radians((south + north) / 2))
+    per_lat = min((WIDTH - 60) / max((east - west) * squeeze, 0.008), (height - 60) / max(north - south, 0.006))
+
+    def at(lon: float, lat: float) -> tuple[float, float]:
+        x = WIDTH / 2 + (lon - (west + east) / 2) * squeeze * per_lat
+        y = height / 2 - (lat - (south + north) / 2) * per_lat
+        return min(max(x, -2000.0), 3000.0), min(max(y, -2000.0), 3000.0)
+
+    parts = [f'<rect class="water" width="{WIDTH:.0f}" height="{height:.0f}"/>']
+    if ground is None:
+        parts = [f'<rect class="land" width="{WIDTH:.0f}" height="{height:.0f}"/>']
+    else:
+        parts += [f'<path class="land" d="{_path(ring, at)}Z"/>' for ring in ground.land]
+        parts += [f'<path class="river" d="{_path(line, at)}"/>' for line in ground.rivers]
+    if pilot.area:
+        parts.append(f'<path class="area" d="{_path(pilot.area, at)}Z"/>')
+    groups = sorted({group or "" for _, _, group in placed})
+    taken: list[tuple[float, float]] = []
+    for number, place, group in placed:
+        x, y = _beside(at(place.lon, place.lat), taken)
+        taken.append((x, y))
+        parts.append(
+            f'<circle class="place g{groups.index(group or "") % 6}" cx="{x:.1f}" cy="{y:.1f}" r="9"/>'
+            f'<text class="nr" x="{x:.1f}" y="{y + 3.5:.1f}">{number}</text>'
+        )
+    kilometres = next(km for km in (10, 5, 2, 1, 0.5, 0.2, 0.1, 0.05) if km / 111.2 * per_lat < WIDTH / 5)
+    length = kilometres / 111.2 * per_lat
+    name = f"{words.plain(kilometres)} km" if kilometres >= 1 else f"{kilometres * 1000:.0f} m"
+    parts.append(
+        f'<path class="scale" d="M16 {height - 20}v5h{length:.1f}v-5"/><text x="20" y="{height - 20}">{name}</text>'
+    )
+    return _svg(height, parts, words("Where"), "map")
+
+
+def _across(report: Report) -> Callable[[Micros], float]:
+    length = max(report.end - report.start, 1)
+    return lambda time: LEFT + (time - report.start) / length * (WIDTH - LEFT - RIGHT)
+
+
+def _span(phase: Phase, zone: str) -> tuple[Micros, Micros]:
+    return micros_of(phase.start, zone), micros_of(phase.end, zone)
+
+
+def _bands(report: Report, across: Callable[[Micros], float], top: float, bottom: float) -> Iterator[str]:
+    """The intervention phases, and over them what was left out of the whole pilot."""
+    zone = report.pilot.timezone
+    spans = [("band", *_span(phase, zone)) for phase in report.pilot.phases if phase.kind == "intervention"]
+    spans += [
+        ("excluded", micros_of(x.start, zone), micros_of(x.end, zone)) for x in report.pilot.exclusions
+        if x.device is None
+    ]  # fmt: skip
+    for kind, start, end in spans:
+        x, right = max(across(start), LEFT), min(across(end), WIDTH - RIGHT)
+        if right > x:
+            yield f'<rect class="{kind}" x="{x:.1f}" y="{top}" width="{right - x:.1f}" height="{bottom - top}"/>'
+
+
+def _means(
+    report: Report, result: Result, across: Callable[[Micros], float], down: Callable[[float], float]
+) -> Iterator[str]:
+    """The mean of each side's days over each of its phases."""
+    for kinds, side in ((("baseline", "control"), False), (("intervention",), True)):
+        values = [day.value for day in result.days if day.intervention == side]
+        if not values:
+            continue
+        y = down(math.fsum(values) / len(values))
+        if result.kpi.after:
+            yield f'<path class="mean {kinds[0]}" d="M{LEFT} {y:.1f}H{WIDTH - RIGHT}"/>'
+            continue
+        for phase in report.pilot.phases:
+            if phase.kind in kinds:
+                start, end = _span(phase, report.pilot.timezone)
+                x, right = max(across(start), LEFT), min(across(end), WIDTH - RIGHT)
+                if right > x:
+                    yield f'<path class="mean {kinds[0]}" d="M{x:.1f} {y:.1f}H{right:.1f}"/>'
+
+
+def _months(report: Report, words: Words, across: Callable[[Micros], float], y: float) -> Iterator[str]:
+    """Ticks at the firsts of months (or days), as many as there is room for; years where they begin."""
+    zone = report.pilot.timezone
+    ends = local(np.array([report.start, report.end - 1], np.int64), zone).day
+    every = np.arange(ends[0], ends[1] + 1, dtype=np.int64)
+    dates = every.astype("datetime64[D]")
+    first = dates.astype("datetime64[M]")
+    monthly = (dates == first.astype("datetime64[D]")) & ((first.astype(np.int64) % _stride(len(every))) == 0)
+    fine = len(every) < 100
+    chosen = every[:: max(1, len(every) // 8)] if fine else every[monthly]
+    for number, (day, start) in enumerate(zip(chosen.tolist(), day_starts(chosen, zone).tolist(), strict=True)):
+        x = across(start)
+        if not LEFT - 1 <= x <= WIDTH - 30:
+            continue
+        month = int(np.datetime64(day, "D").astype("datetime64[M]").astype(np.int64))
+        year = 1970 + month // 12
+        label = words.date(start).rsplit(" ", 1)[0] if fine else words.month(start)
+        if (month % 12 == 0 and not fine) or number == 0:
+            label += f" {year}"
+        yield f'<path class="grid" d="M{x:.1f} {y}v4"/><text class="x" x="{x:.1f}" y="{y + 15}">{escape(label)}</text>'
+
+
+def _stride(days: int) -> int:
+    """Months between ticks."""
+    return next((n for n in (1, 2, 3, 4, 6, 12) if days / 30.4 / n <= 10), 12)
+
+
+def _limits(result: Result) -> tuple[float, float]:
+    """The least and greatest value to show: from zero where that costs less than half of the height."""
+    values = [day.value for day in result.days]
+    if result.kpi.target is not None and result.kpi.target_is == "value":
+        values.append(result.kpi.target)
+    low, high = min(values), max(values)
+    if 0 < low < high / 2 or math.isclose(low, high, rel_tol=1e-9):  # the last digits of a vane that is stuck are none
+        low, high = min(0.0, low), max(0.0, high)
+    return (low, high) if high > low else (-1.0, 1.0)
+
+
+def _step(length: float) -> float:
+    """A round step that gives four to eight of them."""
+    size = 10.0 ** math.floor(math.log10(length / 4))
+    return next(size * n for n in (1, 2, 5, 10) if length / (size * n) <= 6)
+
+
+def _path(points: Ring, at: Callable[[float, float], tuple[float, float]]) -> str:
+    """An SVG path without points that fall on the one before."""
+    here = [at(lon, lat) for lon, lat in points]
+    kept = [here[0], *(b for a, b in pairwise(here) if math.dist(a, b) >= 0.4)]
+    return "M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in kept)
+
+
+def _beside(point: tuple[float, float], taken: Sequence[tuple[float, float]]) -> tuple[float, float]:
+    """The point itself, or the nearest place around it where no other number lies."""
+    for ring in range(8):
+        for turn in range(max(1, ring * 6)):
+            angle = 2 * math.pi * turn / max(1, ring * 6)
+            spot = point[0] + 10 * ring * math.cos(angle), point[1] + 10 * ring * math.sin(angle)
+            if all(math.dist(spot, other) >= 18 for other in taken):
+                return spot
+    return point
+
+
+def _fitting(name: str, width: float) -> str:
+    room = int((width - 8) / 5.5)
+    return name if len(name) <= room else (name[: room - 1] + "…" if room > 3 else "")
+
+
+def _svg(height: float, parts: Sequence[str], label: str, kind: str = "plot") -> str:
+    size = f"0 0 {WIDTH:.0f} {height:.0f}"
+    return f'<svg class="{kind}" viewBox="{size}" role="img" aria-label={quoteattr(label)}>{"".join(parts)}</svg>'

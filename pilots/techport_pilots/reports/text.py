@@ -1,0 +1,125 @@
+"""The report's language: its fixed texts, numbers and dates, in Norwegian and English. English texts are the keys."""
+
+from __future__ import annotations
+
+import datetime as dt
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+from babel import Locale
+from babel.dates import format_date, format_datetime
+
+from techport_pilots.model import Text
+from techport_pilots.quantities import Vocabulary
+from techport_pilots.text import catalogue, decimal
+from techport_storage.model import Micros
+
+_LOCALES = {"nb": "nb_NO", "en": "en_GB"}
+_DATE = {"nb": "d. MMM y", "en": "d MMM y"}
+_LOCALES_FOLDER = Path(__file__).with_name("locales")
+
+METHOD = Text(
+    nb="Et konfidensintervall på 95 % inneholder den sanne endringen i 19 av 20 slike evalueringer. Døgn "
+    "ligner på døgnene før dem, og det tar intervallene hensyn til. De tar bare hensyn til "
+    "tilfeldigheter: det som ellers endret seg samtidig, årstid, veiarbeid, nye vaner, ser ut som en "
+    "virkning av tiltaket hvis ikke en kontrollgruppe eller en justering skiller det ut.",
+    en="A confidence interval of 95 % holds the true change in 19 of 20 such evaluations. Days resemble the "
+    "days before them, and the intervals allow for that. They allow for chance only: whatever else "
+    "changed at the same time, the season, road works, a new habit, looks like an effect of the "
+    "intervention unless a control group or an adjustment tells it apart.",
+)
+QUALITY = Text(
+    nb="Komplett er andelen av de ventede målingene, én for hvert intervall som enheten lover, som kom fram. "
+    "Merkene gjelder verdier utenfor det rimelige, enslige topper, verdier som står stille og målinger "
+    "uten tidspunkt. De endrer aldri en verdi; merkede målinger er ikke med i KPI-ene.",
+    en="Complete is the share of the expected readings, one each interval that the device promises, that "
+    "arrived. Flags mark values outside their plausible range, lone spikes, values that stand still and "
+    "readings without a time. They never change a value; flagged readings are left out of the KPIs.",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Words:
+    """Everything in the report that depends on the reader. `code` is nb or en; times are those of `zone`."""
+
+    code: str
+    zone: str
+
+    def __call__(self, message: str, **values: object) -> str:
+        text = catalogue(_LOCALES_FOLDER, "nb").get(message, message) if self.code == "nb" else message
+        return text.format(**values) if values else text
+
+    def text(self, text: Text | None, default: str = "") -> str:
+        return (text.get(self.code) if text else "") or default
+
+    def unit(self, vocabulary: Vocabulary, unit: str) -> str:
+        """As people write it; sums are per local day."""
+        if not unit.endswith("/d"):
+            return vocabulary.label(unit)
+        return f"{vocabulary.label(unit.removesuffix('/d'))} {self('per day')}".strip()
+
+    def number(self, value: float, digits: int = 3) -> str:
+        """With so many significant digits, no more than four decimals, and a true minus sign."""
+        if not math.isfinite(value):
+            return "–"
+        size = math.floor(math.log10(abs(value))) if value else 0
+        decimals = min(max(digits - 1 - size, 0), 4)
+        pattern = "#,##0" + ("." + "0" * decimals if decimals else "")
+        return decimal(value, pattern, self._locale)
+
+    def as_sure(self, value: float, half: float) -> str:
+        """With the decimals that its uncertainty leaves standing: two digits of `half`, the interval's half width."""
+        if not math.isfinite(value) or not half > 0:
+            return self.number(value)
+        decimals = min(max(1 - math.floor(math.log10(half)), 0), 4)
+        pattern = "#,##0" + ("." + "0" * decimals if decimals else "")
+        text = decimal(value, pattern, self._locale)
+        return text.lstrip("−") if not any(digit in text for digit in "123456789") else text
+
+    def count(self, n: float) -> str:
+        """A whole number."""
+        return decimal(round(n), "#,##0", self._locale)
+
+    def plain(self, value: float) -> str:
+        """As it was written down: 20, not 20.0."""
+        return decimal(value, "#,##0.######", self._locale)
+
+    def signed(self, value: float) -> str:
+        return ("+" if value > 0 else "") + self.number(value)
+
+    def share(self, share: float | None) -> str:
+        """0..1 as per cent; 100 % only when nothing is missing."""
+        if share is None:
+            return "–"
+        percent = min(round(100 * share, 1), 99.9) if share < 1 else 100
+        return self.plain(percent if percent or not share else 0.1) + " %"
+
+    def date(self, time: Micros) -> str:
+        return str(format_date(self._at(time).date(), _DATE[self.code], locale=self._locale))
+
+    def last_day(self, end: Micros) -> str:
+        """The last day of a range that `end` is no longer in."""
+        return self.date(end - 1)
+
+    def date_time(self, time: Micros) -> str:
+        return str(format_datetime(self._at(time), _DATE[self.code] + " HH:mm", locale=self._locale))
+
+    def month(self, time: Micros) -> str:
+        return str(format_date(self._at(time).date(), "MMM", locale=self._locale)).rstrip(".")
+
+    def span(self, length: Micros) -> str:
+        minutes = length / 60e6
+        if minutes < 120:
+            return self("{n} min", n=self.count(minutes))
+        if minutes < 48 * 60:
+            return self("{n} hours", n=self.count(minutes / 60))
+        return self("{n} days", n=self.count(minutes / 1440))
+
+    @property
+    def _locale(self) -> Locale:
+        return Locale.parse(_LOCALES[self.code])
+
+    def _at(self, time: Micros) -> dt.datetime:
+        return dt.datetime.fromtimestamp(time // 1_000_000, ZoneInfo(self.zone))

@@ -1,0 +1,124 @@
+"""Local days and hours of instants. A local day has 23 or 25 hours twice a year; nothing here assumes 24."""
+
+from __future__ import annotations
+
+import datetime as dt
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+from zoneinfo import ZoneInfo
+
+import numpy as np
+from numpy.typing import NDArray
+
+from techport_storage.model import Micros
+
+# -- ISO 8601 durations ("PT10M", "P2Y6M") as a definition file writes them.
+
+_DURATION = re.compile(
+    r"P(?=.)(?:(?P<y>\d+)Y)?(?:(?P<mo>\d+)M)?(?:(?P<w>\d+)W)?(?:(?P<d>\d+)D)?"
+    r"(?:T(?=.)(?:(?P<h>\d+)H)?(?:(?P<m>\d+)M)?(?:(?P<s>\d+(?:[.,]\d{1,6})?)S)?)?",
+    re.ASCII,
+)
+_FIXED: tuple[tuple[str, int], ...] = (("w", 604_800), ("d", 86_400), ("h", 3_600), ("m", 60))
+
+
+class Duration(NamedTuple):
+    """A length of time: calendar months (their length depends on when) and a fixed rest in microseconds."""
+
+    months: int
+    micros: Micros
+
+
+def parse_duration(text: str, *, calendar: Literal["allowed", "refused"] = "refused") -> Duration:
+    """The duration that `text` says; days count 24 hours.
+
+    `calendar="allowed"` takes years and months too. Raises ValueError with the reason for anything else, for zero, and
+    for lengths beyond 1,000 years.
+    """
+    match = _DURATION.fullmatch(text) if len(text) <= 64 else None
+    if match is None:
+        raise ValueError(f"{text[:64]!r} is no ISO 8601 duration")
+    part = match.groupdict(default="0")
+    months = int(part["y"]) * 12 + int(part["mo"])
+    if months and calendar == "refused":
+        raise ValueError(f"{text!r} has years or months, whose length depends on the calendar")
+    whole, _, fraction = part["s"].replace(",", ".").partition(".")
+    seconds = sum(int(part[unit]) * length for unit, length in _FIXED) + int(whole)
+    micros = seconds * 1_000_000 + int(fraction.ljust(6, "0"))
+    if not months and not micros:
+        raise ValueError(f"{text!r} is no time at all")
+    if months > 12_000 or micros > 31_557_600_000_000_000:
+        raise ValueError(f"{text!r} is longer than a thousand years")
+    return Duration(months, micros)
+
+
+def interval_micros(text: str) -> Micros:
+    """The fixed length of an interval such as "PT10M", in microseconds. Raises ValueError as parse_duration does."""
+    return parse_duration(text).micros
+
+
+WEEKDAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
+HOUR: Micros = 3_600_000_000
+_EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
+
+Ints = NDArray[np.int64]
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Local:
+    """Instants as the clock on the wall shows them. All arrays have the length of the instants.
+
+    `day` counts local dates from 1970-01-01, so that neighbouring days differ by one; `hour` is 0 to 24 with its
+    fraction; `weekday` is 0 on Mondays.
+    """
+
+    day: Ints
+    hour: Floats
+    weekday: Ints
+
+
+def local(times: Ints, zone: str) -> Local:
+    """Local date, hour and weekday of instants in µs. Raises what ZoneInfo raises for a zone that is none."""
+    import pandas as pd  # here and below: definitions are checked by workers too, which never need it
+
+    wall = (
+        pd.DatetimeIndex(times.astype("datetime64[us]")).tz_localize("UTC").tz_convert(ZoneInfo(zone)).tz_localize(None)
+    )
+    micros = wall.as_unit("us").asi8
+    day = micros // (24 * HOUR)
+    return Local(day=day, hour=(micros % (24 * HOUR)) / HOUR, weekday=(day + 3) % 7)
+
+
+def day_starts(days: Ints, zone: str) -> Ints:
+    """The instant (µs) at which each local day begins; where it has no midnight, the first instant after."""
+    import pandas as pd
+
+    midnight = pd.DatetimeIndex(days.astype("datetime64[D]").astype("datetime64[us]"))
+    starts = midnight.tz_localize(ZoneInfo(zone), ambiguous=np.ones(len(days), bool), nonexistent="shift_forward")
+    return np.asarray(starts.tz_convert("UTC").as_unit("us").asi8)
+
+
+def date_of(day: int) -> dt.date:
+    """The date of a day as Local counts them."""
+    return dt.date(1970, 1, 1) + dt.timedelta(days=int(day))
+
+
+def micros_of(moment: dt.datetime, zone: str) -> Micros:
+    """µs since the epoch; a time without an offset is a wall clock's in the zone."""
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=ZoneInfo(zone))
+    return (moment - _EPOCH) // dt.timedelta(microseconds=1)
+
+
+def wanted(when: Local, hours: tuple[float, float] | None, weekdays: Sequence[str]) -> NDArray[np.bool_]:
+    """Which instants lie in the hours [from, to) of the day, across midnight where from > to, and on the weekdays."""
+    keep = np.ones(len(when.day), bool)
+    if hours is not None and hours[0] != hours[1]:
+        after, before = when.hour >= hours[0], when.hour < hours[1]
+        keep &= (after & before) if hours[0] < hours[1] else (after | before)
+    if weekdays:
+        keep &= np.isin(when.weekday, [WEEKDAYS.index(day) for day in weekdays])
+    return keep

@@ -1,0 +1,266 @@
+"""ReadingStore in one DuckDB file, without an index: rows are made unique as they are written.
+
+    write  ─► refuse NaN ─► one row a key ─► remove what it replaces ─► head ──compaction──► body, sorted
+                                  └ only rows within the time range that the directory knows are looked up
+    read   ◄─ slices ◄───────────────────────────────────────────────── head ∪ body
+    latest ◄─ directory, in memory
+
+docs/decisions/0002-rows-kept-unique-without-an-index.md says why.
+"""
+
+from __future__ import annotations
+
+import itertools
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import nullcontext
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from techport_storage.coverage import Coverage
+from techport_storage.duckdb import coverage, sql, write
+from techport_storage.duckdb.file import DuckFile, columns_of, parse_url
+from techport_storage.duckdb.index import FAR_FUTURE, FAR_PAST, Directory, Ids
+from techport_storage.duckdb.maintenance import Policy, Upkeep, policy_of
+from techport_storage.duckdb.read import Fetch, Plan
+from techport_storage.errors import StoreUnavailable
+from techport_storage.model import Batch, Extent, Micros, Query, Receipt, Selection, Stream
+from techport_storage.query_check import check_query, check_range, refused_rows
+
+
+class DuckStore:
+    """Readings in a DuckDB file. One process at a time has it open; the threads of that one share the store."""
+
+    def __init__(self, file: DuckFile, policy: Policy) -> None:
+        """Use open()."""
+        self._file = file
+        self._upkeep = Upkeep(file, policy, self._learn_head)
+        self._knowing = threading.Lock()  # held for moments, to look into the directory or change it
+        self._directory = Directory()
+        self._load()
+
+    @classmethod
+    def open(cls, url: str) -> DuckStore:
+        """Open or create; duckdb:///relative.duckdb, duckdb:////absolute/path.duckdb, or duckdb:// in memory.
+
+        Numbers of Policy may follow: "?head_rows=1000000". Raises ValueError, StoreUnavailable.
+        """
+        path, numbers = parse_url(url)
+        policy = policy_of(numbers)
+        file = DuckFile(path, policy.memory_mb)
+        try:
+            _prepare(file)
+            return cls(file, policy)
+        except BaseException:
+            file.close()
+            raise
+
+    def write(self, batch: Batch) -> Receipt:
+        rejected = refused_rows(batch)
+        kept = np.delete(np.arange(len(batch)), [row for row, _ in rejected])
+        if not len(kept):
+            return Receipt(0, rejected=rejected)
+        with self._upkeep.writing:
+            self._revive()
+            ids, new = write.number_streams(self._directory, batch.streams, np.unique(batch.stream[kept]))
+            arrivals = write.sort_out(batch, kept, ids)
+            suspects = write.suspects(self._directory, arrivals)
+            with (
+                self._upkeep.moving if len(suspects) else nullcontext(),
+                self._file.transaction() as cursor,
+            ):
+                replaced = suspects
+                if len(suspects):
+                    replaced = write.remove_stored(cursor, arrivals, suspects)
+                write.insert(cursor, arrivals, new)
+            with self._knowing:
+                for stream, id in new.items():
+                    self._directory.add(stream, id)
+                write.learn(self._directory, arrivals, replaced)
+        self._upkeep.added(len(arrivals.row))
+        duplicate_rows = np.sort(np.concatenate([arrivals.superseded, arrivals.row[replaced]]))
+        return Receipt(len(kept) - len(duplicate_rows), duplicate_rows, rejected)
+
+    def flag(self, batch: Batch) -> int:
+        if not len(batch):
+            return 0
+        with self._upkeep.writing:
+            self._revive()
+            ids, _ = write.number_streams(self._directory, batch.streams, np.unique(batch.stream))
+            arrivals = write.sort_out(batch, np.arange(len(batch)), ids)
+            suspects = write.suspects(self._directory, arrivals)
+            if not len(suspects):
+                return 0
+            with self._upkeep.moving, self._file.transaction() as cursor:
+                unchanged = write.find_unchanged(cursor, arrivals, suspects)
+                arrivals = arrivals.only(unchanged)
+                if len(unchanged):
+                    every = np.arange(len(unchanged))
+                    write.remove_stored(cursor, arrivals, every)
+                    write.insert(cursor, arrivals, {})
+            if len(unchanged):
+                with self._knowing:
+                    write.learn(self._directory, arrivals, every)
+        self._upkeep.added(len(unchanged))
+        return len(unchanged)
+
+    def read(self, query: Query) -> pa.RecordBatchReader:
+        check_query(query)
+        self._revive_to_read()
+        with self._knowing:
+            plan = Plan.of(query, self._directory)
+        tables = self._tables(plan)
+        first = next(tables, None)  # now: from here on the answer does not change
+        return pa.RecordBatchReader.from_batches(plan.schema, _batches(first, tables))
+
+    def _tables(self, plan: Plan) -> Iterator[pa.Table]:
+        with self._file.cursor() as cursor:
+            cursor.begin()
+            fetch = Fetch(cursor, plan)
+            if fetch.done:
+                return
+            table = fetch.table()
+            while not fetch.done:
+                yield table
+                table = fetch.table()
+        yield table  # when the snapshot has been let go, which keeps short answers from holding one at all
+
+    def latest(self, select: Selection, changed_since: Micros | None = None) -> pa.Table:
+        self._revive_to_read()
+        with self._knowing:
+            ids = self._directory.select(select)
+            if changed_since is not None:
+                ids = ids[self._directory.received[ids] >= changed_since // 1000]
+            return self._directory.latest(ids)
+
+    def extent(self, select: Selection, start: Micros | None = None, end: Micros | None = None) -> Extent:
+        """How much there is, and its edition; see KnowsExtent."""
+        check_range(start, end)
+        self._revive_to_read()
+        last = FAR_FUTURE if end is None else end - 1
+        with self._knowing:
+            ids = self._directory.select(select)
+            readings = self._directory.readings(ids, FAR_PAST if start is None else start, last)
+            return Extent(readings, self._directory.edition(ids, last))
+
+    def streams(self, select: Selection) -> list[Stream]:
+        self._revive_to_read()
+        with self._knowing:
+            return self._directory.names(self._directory.select(select))
+
+    def counts(self) -> dict[Stream, int]:
+        """Readings of each stream; see CountsReadings."""
+        self._revive_to_read()
+        with self._knowing:
+            ids = self._directory.select(Selection())
+            return dict(zip(self._directory.names(ids), self._directory.rows[ids].tolist(), strict=True))
+
+    def coverage(self, intervals: Mapping[Stream, Micros], start: Micros, end: Micros) -> dict[Stream, Coverage]:
+        """How well readings fill [start, end); see KnowsCoverage."""
+        check_range(start, end)
+        self._revive_to_read()
+        with self._knowing:
+            plan = Plan.of(Query(select=Selection(streams=tuple(intervals)), start=start, end=end), self._directory)
+        with self._file.cursor() as cursor:
+            cursor.begin()
+            return coverage.coverage(cursor, plan, [intervals[stream] for stream in plan.streams])
+
+    def erase(self, select: Selection, start: Micros | None = None, end: Micros | None = None) -> int:
+        check_range(start, end)
+        with self._upkeep.writing:
+            self._revive()
+            ids = self._directory.select(select)
+            with self._upkeep.moving, self._file.transaction() as cursor:
+                erased = _erase(
+                    cursor, ids, FAR_PAST if start is None else start, FAR_FUTURE if end is None else end - 1
+                )
+            self._load()
+        self._upkeep.rewrite_if_due()
+        return erased
+
+    def probe(self) -> None:
+        with self._upkeep.writing:
+            self._revive()
+            with self._file.transaction() as cursor:
+                cursor.execute("DELETE FROM probe")
+                cursor.execute("INSERT INTO probe VALUES (current_timestamp::TIMESTAMP)")
+
+    def close(self) -> None:
+        self._upkeep.close()
+        with self._upkeep.writing:
+            self._file.close()
+
+    def _revive(self) -> None:
+        """Open the file again if DuckDB gave it up. Held: writing."""
+        if self._file.broken:
+            self._file.reopen()
+            self._load()
+
+    def _revive_to_read(self) -> None:
+        if self._file.broken:
+            with self._upkeep.writing:
+                self._revive()
+
+    def _load(self) -> None:
+        """Learn by heart what is in the file."""
+        directory = Directory()
+        with self._file.cursor() as cursor:
+            cursor.begin()
+            for id, *name in cursor.execute("SELECT id, pilot, device, quantity FROM streams").fetchall():
+                directory.add(Stream(*name), id)
+            for ends in ("FROM ends", sql.ends_of("head")):  # in this order: at the same time the head holds
+                directory.note(*columns_of(cursor, ends))
+            directory.note_head(*_head(cursor))
+        with self._knowing:
+            self._directory = directory
+        self._upkeep.recount()
+
+    def _learn_head(self) -> None:
+        """See what of the head is left. Held: writing."""
+        with self._file.cursor() as cursor:
+            ids, oldest = _head(cursor)
+        with self._knowing:
+            self._directory.forget_head()
+            self._directory.note_head(ids, oldest)
+
+
+def _head(cursor: duckdb.DuckDBPyConnection) -> tuple[Ids, NDArray[np.int64]]:
+    """The streams that have rows in the head, and from when on."""
+    ids, oldest = columns_of(cursor, "SELECT stream, min(time) FROM head GROUP BY stream")
+    return ids, oldest
+
+
+def _prepare(file: DuckFile) -> None:
+    """Make the tables of a new file; see that those of an old one are ours."""
+    with file.transaction() as cursor:
+        for table, columns in sql.TABLES.items():
+            cursor.execute(f"CREATE TABLE IF NOT EXISTS {table} {columns}")
+        found = cursor.execute("SELECT version FROM layout").fetchall()
+        if not found:
+            cursor.execute(f"INSERT INTO layout VALUES ({sql.VERSION}, 0, 0, false)")
+        elif found != [(sql.VERSION,)]:
+            raise StoreUnavailable(f"{file.path}: made by another version of techport; export it there, import it here")
+
+
+def _erase(cursor: duckdb.DuckDBPyConnection, ids: Ids, first: Micros, last: Micros) -> int:
+    """Delete rows, and the streams that have none left. Returns the number of rows."""
+    cursor.register("chosen", pa.table([ids], ["stream"]))
+    where = "stream IN (FROM chosen) AND time BETWEEN $first AND $last"
+    erased = 0
+    for table in ("head", "body"):
+        erased += cursor.execute(f"DELETE FROM {table} WHERE {where}", {"first": first, "last": last}).fetchall()[0][0]
+    if erased:
+        cursor.execute(f"DELETE FROM streams WHERE id NOT IN ({sql.STREAMS_WITH_ROWS})")
+        cursor.execute(f"CREATE OR REPLACE TABLE ends AS {sql.ends_of('body')}")
+        cursor.execute("UPDATE layout SET to_rewrite = true")
+    return erased
+
+
+def _batches(first: pa.Table | None, rest: Iterator[pa.Table]) -> Iterator[pa.RecordBatch]:
+    """Their batches; one without rows for a slice without, so that who reads is asked whether to go on."""
+    if first is not None:
+        for table in itertools.chain([first], rest):
+            yield from table.to_batches() or [pa.RecordBatch.from_pylist([], table.schema)]

@@ -1,0 +1,173 @@
+"""How a batch becomes rows: one row a key, the later arrival, whatever came twice."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from techport_storage.duckdb.index import Directory, Ids
+from techport_storage.model import Batch, Stream
+
+_LONG = 1000  # ms: a longer delay is kept in `late`
+
+
+@dataclass(frozen=True, slots=True)
+class Arrivals:
+    """What a batch brings: distinct (stream, time), sorted by both, in parallel arrays; `row` is that of the batch."""
+
+    row: NDArray[np.int64]
+    stream: Ids
+    time: NDArray[np.int64]
+    value: NDArray[np.float64]
+    received: NDArray[np.int64]  # ms
+    quality: NDArray[np.uint8]
+    superseded: NDArray[np.int64]  # rows of the batch that a later row of it replaced
+
+    def only(self, positions: NDArray[np.int64]) -> Arrivals:
+        """These of them, in their order."""
+        return Arrivals(
+            row=self.row[positions],
+            stream=self.stream[positions],
+            time=self.time[positions],
+            value=self.value[positions],
+            received=self.received[positions],
+            quality=self.quality[positions],
+            superseded=self.superseded,
+        )
+
+    def table(self) -> pa.Table:
+        """The columns of `head`."""
+        delay = self.received - self.time // 1000
+        long = np.abs(delay) >= _LONG
+        columns = [
+            self.stream,
+            self.time,
+            self.value,
+            np.where(long, 0, delay).astype(np.int16),
+            np.where(long, delay, 0),
+            self.quality,
+        ]
+        return pa.table(columns, ["stream", "time", "value", "delay", "late", "quality"])
+
+
+def number_streams(directory: Directory, streams: Sequence[Stream], used: Ids) -> tuple[Ids, dict[Stream, int]]:
+    """The ids of the used positions of `streams` (-1 for the others), and the streams among them that are new.
+
+    New ones are numbered in the order of their names, which keeps neighbours in a list neighbours in the file.
+    """
+    ids = np.full(len(streams), -1, np.int32)
+    new: dict[Stream, int] = {}
+    for position in sorted(used.tolist(), key=streams.__getitem__):
+        name = Stream(*streams[position])
+        id = directory.id_of(name)
+        ids[position] = new.setdefault(name, directory.next_id + len(new)) if id is None else id
+    return ids, new
+
+
+def sort_out(batch: Batch, kept: NDArray[np.int64], ids: Ids) -> Arrivals:
+    """The rows `kept` of the batch, where `ids` numbers the batch's streams."""
+    stream, time = ids[batch.stream[kept]], batch.time[kept]
+    order = np.lexsort((time, stream))  # stable: of the rows with one key the latest arrival comes last
+    row, stream, time = kept[order], stream[order], time[order]
+    last = np.append((stream[1:] != stream[:-1]) | (time[1:] != time[:-1]), True)
+    wins = row[last]
+    return Arrivals(
+        row=wins,
+        stream=stream[last],
+        time=time[last],
+        value=batch.value[wins],
+        received=batch.received[wins] // 1000,
+        quality=batch.quality[wins],
+        superseded=row[~last],
+    )
+
+
+def suspects(directory: Directory, arrivals: Arrivals) -> NDArray[np.int64]:
+    """Positions of arrivals that may be stored already: those within the time range of their stream."""
+    known = np.flatnonzero(arrivals.stream < directory.next_id)
+    stream, time = arrivals.stream[known], arrivals.time[known]
+    return known[(time >= directory.oldest[stream]) & (time <= directory.newest[stream])]
+
+
+def find_unchanged(
+    cursor: duckdb.DuckDBPyConnection, arrivals: Arrivals, suspects: NDArray[np.int64]
+) -> NDArray[np.int64]:
+    """Positions of suspects that are stored with the same value and the same time of arrival."""
+    chosen = arrivals.only(suspects).table().append_column("position", pa.array(suspects))
+    cursor.register("suspects", chosen)
+    bounds = _bounds(arrivals, suspects)
+    found: list[int] = []
+    for table in ("head", "body"):
+        alike = " AND ".join(f"{table}.{name} = suspects.{name}" for name in ("value", "delay", "late"))
+        found += (
+            position
+            for (position,) in cursor.execute(
+                f"SELECT position FROM {table}, suspects WHERE {_same_key(table)} AND {alike}", bounds
+            ).fetchall()
+        )
+    return np.sort(np.array(found, np.int64))
+
+
+def _bounds(arrivals: Arrivals, suspects: NDArray[np.int64]) -> dict[str, int]:
+    time, stream = arrivals.time[suspects], arrivals.stream[suspects]
+    return {"first": int(time.min()), "last": int(time.max()), "low": int(stream.min()), "high": int(stream.max())}
+
+
+def _same_key(table: str) -> str:
+    """Rows of the table that have the key of a suspect; the bounds let row groups be skipped."""
+    return (
+        f"{table}.stream = suspects.stream AND {table}.time = suspects.time "
+        f"AND {table}.time BETWEEN $first AND $last AND {table}.stream BETWEEN $low AND $high"
+    )
+
+
+def remove_stored(
+    cursor: duckdb.DuckDBPyConnection, arrivals: Arrivals, suspects: NDArray[np.int64]
+) -> NDArray[np.int64]:
+    """Remove the stored rows that have the keys of suspects; the positions of arrivals that replace one."""
+    keys = pa.table([suspects, arrivals.stream[suspects], arrivals.time[suspects]], ["position", "stream", "time"])
+    cursor.register("suspects", keys)
+    bounds = _bounds(arrivals, suspects)
+    replaced: list[int] = []
+    for table in ("head", "body"):
+        same = _same_key(table)
+        found = cursor.execute(f"SELECT position FROM {table}, suspects WHERE {same}", bounds).fetchall()
+        if found:
+            cursor.execute(f"DELETE FROM {table} USING suspects WHERE {same}", bounds)
+            replaced.extend(position for (position,) in found)
+    return np.sort(np.array(replaced, np.int64))
+
+
+def insert(cursor: duckdb.DuckDBPyConnection, arrivals: Arrivals, new: dict[Stream, int]) -> None:
+    """Store the arrivals, and the new streams among theirs."""
+    if new:
+        names = [pa.array(column, pa.string()) for column in zip(*new, strict=True)]
+        columns = [pa.array(new.values(), pa.int32()), *names]
+        cursor.register("new_streams", pa.table(columns, ["id", "pilot", "device", "quantity"]))
+        cursor.execute("INSERT INTO streams FROM new_streams")
+    cursor.register("arrivals", arrivals.table())
+    cursor.execute("INSERT INTO head FROM arrivals")
+
+
+def learn(directory: Directory, arrivals: Arrivals, replaced: NDArray[np.int64]) -> None:
+    """Tell the directory what was stored. The streams of the arrivals are in it."""
+    stream = arrivals.stream
+    ends = np.flatnonzero(np.append(stream[1:] != stream[:-1], True))
+    starts = np.append(0, ends[:-1] + 1)
+    fresh = np.ones(len(stream), np.int64)
+    fresh[replaced] = 0
+    directory.note_head(stream[ends], arrivals.time[starts])
+    directory.note(
+        stream[ends],
+        np.add.reduceat(fresh, starts),
+        arrivals.time[starts],
+        arrivals.time[ends],
+        arrivals.value[ends],
+        arrivals.received[ends],
+        arrivals.quality[ends],
+    )

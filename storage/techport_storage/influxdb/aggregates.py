@@ -1,0 +1,347 @@
+"""Aggregates of an InfluxStore: where they are computed depends on what is asked.
+
+    quality │ aggregates                          │ computed by
+    all     │ mean min max sum count first last   │ Flux aggregateWindow, inside the storage engine: the fastest
+    good    │ the same                            │ InfluxQL GROUP BY time(): Flux cannot filter one field by another
+    any     │ all others; sums out of range;      │ here, by the SQL of DuckStore over raw rows: equal by construction
+            │ local days that fit no quarter hour;│
+            │ very short buckets over a long time │
+
+InfluxDB's buckets have a fixed length; calendar buckets are put together here from hours or quarters of an hour.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from techport_storage.buckets import bucket_edges, fixed_width
+from techport_storage.duckdb import sql
+from techport_storage.duckdb.index import name_columns
+from techport_storage.influxdb.connection import Connection, stream_bytes
+from techport_storage.influxdb.duplicates import bounds
+from techport_storage.influxdb.query import (
+    FIRST,
+    LAST,
+    MEASUREMENT,
+    flux_condition,
+    name_of,
+    ql_conditions,
+    ql_select,
+    ql_times,
+    rfc3339,
+)
+from techport_storage.influxdb.read import Span, raw_series, spans
+from techport_storage.influxdb.responses import Column, series, tables
+from techport_storage.model import TIME, Aggregate, Query, Stream, aggregate_schema
+from techport_storage.query_check import check_zone
+
+# -- Aggregates computed beside the store, over raw rows as they stream in, by the very SQL that DuckStore runs.
+
+_ROWS_AT_ONCE = 1_000_000  # aggregated at once; a single bucket with more rows than that is gathered whole
+
+Int = NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class Buckets:
+    """Aggregated rows, ordered by stream (its number in a list) and time, the start of the bucket."""
+
+    stream: Int
+    time: Int
+    values: dict[str, Column]
+
+
+def aggregate_here(connection: Connection, query: Query, span: Span, calendar: Int | None) -> Iterator[Buckets]:
+    """The buckets of a span, some at a time, in order. `calendar` are the edges of calendar buckets."""
+    with duckdb.connect() as con:
+        if calendar is not None:
+            con.register("calendar", pa.table([calendar[:-1]], ["bucket"]))
+        for rows in _rows(connection, query, span, calendar):
+            yield _aggregate(con, query, rows)
+
+
+def _rows(connection: Connection, query: Query, span: Span, calendar: Int | None) -> Iterator[pa.Table]:
+    """Rows of the span, about _ROWS_AT_ONCE at once, never with one bucket in two of the tables."""
+    number = {stream: i for i, stream in enumerate(span.streams)}
+    gathered: list[pa.Table] = []
+    size, enough = 0, _ROWS_AT_ONCE
+    for found in raw_series(connection, span, query.quality == "good"):
+        time, value, *_ = found.columns
+        gathered.append(_table(np.full(len(time), number[found.stream], np.int32), time.astype(np.int64), value))
+        size += len(time)
+        if size < enough:
+            continue
+        edge = _start(query, int(time[-1]), calendar)
+        rows = pa.concat_tables(gathered)
+        whole = (rows["stream"].to_numpy() != number[found.stream]) | (rows["time"].to_numpy() < edge)
+        if whole.any():
+            yield rows.filter(pa.array(whole))
+        gathered = [rows.filter(pa.array(~whole))]
+        size = gathered[0].num_rows
+        enough = size + _ROWS_AT_ONCE
+    if size:
+        yield pa.concat_tables(gathered)
+
+
+def _start(query: Query, time: int, calendar: Int | None) -> int:
+    """Start of the bucket that `time` lies in."""
+    if calendar is not None:
+        return int(calendar[np.searchsorted(calendar, time, "right") - 1])
+    assert query.every is not None
+    return time - time % (fixed_width(query.every) or 1)
+
+
+def _table(stream: NDArray[np.int32], time: Int, value: Column) -> pa.Table:
+    """Laid out as a table of DuckStore; what aggregates do not look at is left at zero."""
+    rest = {"delay": np.zeros(len(time), np.int64), "quality": np.zeros(len(time), np.uint8)}
+    return pa.table({"stream": stream, "time": time, "value": value, **rest})
+
+
+def _aggregate(con: duckdb.DuckDBPyConnection, query: Query, rows: pa.Table) -> Buckets:
+    con.register("body", rows)
+    streams = np.unique(rows["stream"].to_numpy())
+    parameters = {
+        "ids": streams.tolist(),
+        "ranks": streams.tolist(),
+        "low": int(streams[0]),
+        "high": int(streams[-1]),
+        "first": FIRST,
+        "last": LAST,
+        "after": FIRST - 1,
+        "rows": rows.num_rows,
+    }
+    stream, time, *values = con.sql(sql.select(query, ("body",)), params=parameters).to_arrow_table().columns
+    names = [*(name for name in query.aggregates if name != "count"), "count"]
+    return Buckets(
+        stream.to_numpy().astype(np.int64),
+        time.to_numpy(),
+        {name: column.to_numpy() for name, column in zip(names, values, strict=True)},
+    )
+
+
+_HOUR = 3_600_000_000
+_PARTS = (_HOUR, _HOUR // 2, _HOUR // 4)  # of which calendar buckets are put together
+_PUSHED: frozenset[str] = frozenset({"mean", "min", "max", "sum", "count", "first", "last"})
+_BUCKETS_PER_REQUEST = 500_000  # buckets of one request, all aggregates together: some 40 MB of text
+_SMALLEST = 20_000
+_SPARSE = 20_000_000  # more possible buckets of a stream than it has rows, as a rule
+
+Calendar = NDArray[np.int64] | None
+
+
+def aggregated(connection: Connection, query: Query, streams: Sequence[Stream]) -> Iterator[pa.RecordBatch]:
+    """The rows of a query with `every`, as aggregate_schema(query.aggregates). Raises BadQuery."""
+    left = query.limit
+    work = spans(query, streams)
+    if query.start is None or query.end is None or fixed_width(query.every) is None:  # type: ignore[arg-type]
+        work = _clipped(connection, work)
+    for span in work:
+        for found in _answered(connection, query, span):
+            behind = query.after.time if query.after is not None and query.after.stream in span.streams else None
+            batch = _batch(found, span.streams, query.aggregates, behind)
+            if left is not None:
+                batch = batch.slice(0, left)
+                left -= batch.num_rows
+            if batch.num_rows:
+                yield batch
+            if left == 0:
+                return
+
+
+def _clipped(connection: Connection, work: Sequence[Span]) -> list[Span]:
+    """The spans, cut to where there are readings: a calendar of six centuries is long."""
+    clipped = []
+    for span in work:
+        ends = bounds(connection, span.streams)
+        if ends:
+            first, last = min(low for low, _ in ends.values()), max(high for _, high in ends.values())
+            cut = Span(span.streams, max(span.first, first), min(span.last, last))
+            clipped += [cut] if cut.first <= cut.last else []
+    return clipped
+
+
+def _answered(connection: Connection, query: Query, span: Span) -> Iterator[Buckets]:
+    assert query.every is not None
+    width = fixed_width(query.every)
+    calendar = None
+    if width is None:
+        calendar = bucket_edges(query.every, check_zone(query.zone), span.first, span.last)
+        width = next((part for part in _PARTS if not (calendar % part).any()), None)
+    sparse = width is None or (span.last - span.first) // width > _SPARSE
+    if sparse or width is None or not _PUSHED.issuperset(query.aggregates):
+        yield from aggregate_here(connection, query, span, calendar)
+        return
+    for part in _cut(span, width, calendar, query):
+        found = _pushed(connection, query, part, width)
+        if found is None:
+            for buckets in aggregate_here(connection, query, part, calendar):
+                yield _renumbered(buckets, part.streams, span.streams)
+            continue
+        found = found if calendar is None else _put_together(found, calendar)
+        yield _renumbered(found, part.streams, span.streams)
+
+
+def _cut(span: Span, width: int, calendar: Calendar, query: Query) -> Iterator[Span]:
+    """Requests of bounded size: groups of streams, or one stream cut in time at the edges of buckets."""
+    rows = _BUCKETS_PER_REQUEST if query.limit is None else min(_BUCKETS_PER_REQUEST, max(_SMALLEST, 2 * query.limit))
+    rows //= len({*query.aggregates, "count"})
+    buckets = (span.last - span.first) // width + 1
+    if buckets <= rows:
+        size = rows // buckets
+        for begin in range(0, len(span.streams), size):
+            yield Span(span.streams[begin : begin + size], span.first, span.last)
+        return
+    for stream in span.streams:
+        first = span.first
+        while first <= span.last:
+            edge = first - first % width + rows * width
+            if calendar is not None:
+                edge = int(calendar[np.searchsorted(calendar, edge, "right") - 1])
+                if edge <= first:
+                    edge = int(calendar[np.searchsorted(calendar, first, "right")])
+            yield Span([stream], first, min(edge - 1, span.last))
+            first = edge
+
+
+def _pushed(connection: Connection, query: Query, span: Span, width: int) -> Buckets | None:
+    """Buckets of a fixed width as InfluxDB computes them. None where a sum went out of its range."""
+    names = sorted({*query.aggregates, "count"})
+    ask = _flux if query.quality == "all" else _influxql
+    with np.errstate(invalid="ignore"):
+        found = ask(connection, span, names, width)
+    return found if all(np.isfinite(column).all() for column in found.values.values()) else None
+
+
+def _flux(connection: Connection, span: Span, names: Sequence[str], width: int) -> Buckets:
+    """One aggregateWindow for each aggregate: on its own each is pushed down, as `reduce` would not be."""
+    source = (
+        f'from(bucket: "{_flux_text(connection.address.bucket)}")'
+        f" |> range(start: {rfc3339(span.first * 1000)}, stop: {rfc3339(span.last * 1000 + 1)})"
+        f' |> filter(fn: (r) => r._measurement == "{MEASUREMENT}" and r._field == "value"'
+        f" and ({flux_condition(span.streams)}))"
+    )
+    script = "\n".join(
+        f'{source} |> aggregateWindow(every: {width}us, fn: {name}, createEmpty: false, timeSrc: "_start")'
+        f' |> drop(columns: ["_start", "_stop", "_field", "_measurement"]) |> yield(name: "{name}")'
+        for name in names
+    )
+    answer = b"".join(stream_bytes(connection.address, connection.flux(script)))
+    parts: dict[str, list[pa.Table]] = {name: [] for name in names}
+    for name, rows in tables(answer, pa.float64()):
+        parts[name].append(rows)
+    number = {stream: i for i, stream in enumerate(span.streams)}
+    columns = {name: _keyed(pa.concat_tables(rows), number, width) for name, rows in parts.items() if rows}
+    if len(columns) < len(names):
+        return Buckets(np.empty(0, np.int64), np.empty(0, np.int64), {name: np.empty(0) for name in names})
+    return _joined(columns)
+
+
+def _influxql(connection: Connection, span: Span, names: Sequence[str], width: int) -> Buckets:
+    columns = ", ".join(f"{name}(value)" for name in names)
+    times = ql_times(span.first, span.last)
+    statements = [
+        ql_select(columns, condition, "quality = 0", times, bucket=f"time({width}u), ", ending=" fill(none)")
+        for condition in ql_conditions(span.streams)
+    ]
+    answer = connection.influxql(statements)
+    number = {stream: i for i, stream in enumerate(span.streams)}
+    stream, time, values = [], [], []
+    for rows in series(stream_bytes(connection.address, answer), [np.float64] * len(names)):
+        if rows.stream in number and len(rows):
+            stream.append(np.full(len(rows), number[rows.stream], np.int64))
+            time.append(rows.columns[0])
+            values.append(np.column_stack(rows.columns[1:]))
+    if not stream:
+        return Buckets(np.empty(0, np.int64), np.empty(0, np.int64), {name: np.empty(0) for name in names})
+    table = np.concatenate(values)
+    return Buckets(
+        np.concatenate(stream),
+        np.concatenate(time).astype(np.int64),
+        {name: table[:, i] for i, name in enumerate(names)},
+    )
+
+
+def _keyed(rows: pa.Table, number: dict[Stream, int], width: int) -> tuple[Int, Int, NDArray[np.float64]]:
+    """(stream, start of bucket, value), sorted, of the wanted streams."""
+    keys = rows.select(list(Stream._fields)).combine_chunks()
+    runs = np.flatnonzero(_changes(rows))
+    names = keys.take(pa.array(runs)).to_pydict()
+    found = zip(*([name_of(tag) for tag in names[part]] for part in Stream._fields), strict=True)
+    numbers = [number.get(Stream(*key), -1) for key in found]
+    stream = np.repeat(np.array(numbers, np.int64), np.diff(np.append(runs, rows.num_rows)))
+    time = rows["time"].cast(pa.int64()).to_numpy()
+    order = np.lexsort((time, stream))
+    order = order[stream[order] >= 0]
+    # Flux starts the first bucket where the range starts
+    return stream[order], (time - time % width)[order], rows["value"].to_numpy()[order]
+
+
+def _changes(rows: pa.Table) -> NDArray[np.bool_]:
+    """Where a row belongs to another stream than the row above it."""
+    changed = np.zeros(rows.num_rows, bool)
+    changed[:1] = True
+    for tag in Stream._fields:
+        codes = rows[tag].combine_chunks().dictionary_encode().indices.to_numpy()
+        changed[1:] |= codes[1:] != codes[:-1]
+    return changed
+
+
+def _joined(columns: dict[str, tuple[Int, Int, NDArray[np.float64]]]) -> Buckets:
+    """Buckets that every aggregate has: one that a write began in between belongs to the next query."""
+    stream, time, _ = columns["count"]
+    if any(len(c[0]) != len(stream) or (c[0] != stream).any() or (c[1] != time).any() for c in columns.values()):
+        common = set(zip(stream.tolist(), time.tolist(), strict=True))
+        for other in columns.values():
+            common &= set(zip(other[0].tolist(), other[1].tolist(), strict=True))
+        for name, (s, t, v) in columns.items():
+            kept = np.array([key in common for key in zip(s.tolist(), t.tolist(), strict=True)], bool)
+            columns[name] = (s[kept], t[kept], v[kept])
+        stream, time, _ = columns["count"]
+    return Buckets(stream, time, {name: values for name, (_, _, values) in columns.items()})
+
+
+def _put_together(found: Buckets, calendar: Int) -> Buckets:
+    """Calendar buckets from the shorter ones they consist of."""
+    if not len(found.time):
+        return found
+    position = np.searchsorted(calendar, found.time, "right") - 1
+    starts = np.flatnonzero(np.append(True, (found.stream[1:] != found.stream[:-1]) | (position[1:] != position[:-1])))
+    ends = np.append(starts[1:], len(position)) - 1
+    count = found.values["count"]
+    values: dict[str, Column] = {}
+    for name, column in found.values.items():
+        if name == "mean":
+            values[name] = np.add.reduceat(column * count, starts) / np.add.reduceat(count, starts)
+        elif name in ("first", "last"):
+            values[name] = column[starts if name == "first" else ends]
+        else:
+            values[name] = {"min": np.minimum, "max": np.maximum}.get(name, np.add).reduceat(column, starts)
+    return Buckets(found.stream[starts], calendar[position[starts]], values)
+
+
+def _renumbered(found: Buckets, part: Sequence[Stream], whole: Sequence[Stream]) -> Buckets:
+    if not len(part) or part[0] == whole[0]:
+        return found
+    return Buckets(found.stream + whole.index(part[0]), found.time, found.values)
+
+
+def _batch(
+    found: Buckets, streams: Sequence[Stream], aggregates: Sequence[Aggregate], behind: int | None
+) -> pa.RecordBatch:
+    schema = aggregate_schema(aggregates)
+    kept = np.ones(len(found.time), bool) if behind is None else found.time > behind
+    columns = [*name_columns(streams, found.stream[kept].astype(np.int32)), pa.array(found.time[kept]).cast(TIME)]
+    for field in list(schema)[4:]:
+        column = found.values[field.name][kept]
+        columns.append(pa.array(column.astype(np.int64) if field.name == "count" else column, from_pandas=True))
+    return pa.RecordBatch.from_arrays(columns, schema=schema)
+
+
+def _flux_text(name: str) -> str:
+    return name.replace("\\", "\\\\").replace('"', '\\"').replace("${", "\\${")

@@ -1,0 +1,98 @@
+"""A bucket of a running InfluxDB as files, and back: the server's backup API, which needs no tool beside techport.
+
+    backup()   manifest.json (the bucket as the server describes it) and shards/NUMBER.tar, one for each stretch of time
+    restore()  a new bucket with the same readings; an existing one is never written over
+
+For a copy that any store can read, at the price of time, use copy.py. Users, tokens and dashboards of the server are
+not in it; `influx backup` of InfluxData's own command line saves those too.
+"""
+
+from __future__ import annotations
+
+import email.parser
+import email.policy
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+from techport_storage.errors import StoreUnavailable
+from techport_storage.influxdb.connection import Address, Connection
+
+_PIECE = 1 << 20
+
+
+def backup(url: str, operator_token: str, folder: Path) -> int:
+    """Save the bucket of a store URL into `folder`, which must not exist; the number of shards.
+
+    The bucket may be written meanwhile: of each shard, what it held when its turn came is saved. Needs the operator's
+    token. `folder` appears only when everything is in it. Raises FileExistsError, StoreUnavailable.
+    """
+    if folder.exists():
+        raise FileExistsError(f"{folder} is there already")
+    unfinished = folder.with_name(folder.name + ".unfinished")
+    shutil.rmtree(unfinished, ignore_errors=True)
+    (unfinished / "shards").mkdir(parents=True)
+    connection = Connection(Address.parse(url), operator_token)
+    try:
+        manifest = _manifest(connection)
+        (unfinished / "manifest.json").write_text(json.dumps(manifest, indent=1))
+        shards = _shards(manifest)
+        for shard in shards:
+            _download(connection, shard, unfinished / "shards" / f"{shard}.tar")
+    finally:
+        connection.close()
+    unfinished.rename(folder)
+    return len(shards)
+
+
+def restore(folder: Path, url: str, operator_token: str) -> int:
+    """Make the bucket of a store URL, which must not exist yet, from a backup; the number of shards.
+
+    Raises FileNotFoundError, StoreUnavailable: also where the bucket exists.
+    """
+    manifest = json.loads((folder / "manifest.json").read_text())
+    connection = Connection(Address.parse(url), operator_token)
+    address = connection.address
+    try:
+        org = connection.json("GET", "/api/v2/orgs", {"org": address.org})["orgs"][0]
+        manifest |= {"organizationID": org["id"], "organizationName": org["name"], "bucketName": address.bucket}
+        made = connection.json("POST", "/api/v2/restore/bucketMetadata", {}, manifest)
+        for mapping in made["shardMappings"]:
+            with (folder / "shards" / f"{mapping['oldId']}.tar").open("rb") as shard:
+                connection.transfer("POST", f"/api/v2/restore/shards/{mapping['newId']}", body=shard).close()
+    finally:
+        connection.close()
+    return len(made["shardMappings"])
+
+
+def _manifest(connection: Connection) -> dict[str, Any]:
+    """The bucket's entry in the server's description of all its buckets, which comes as one part of several."""
+    answer = connection.transfer("GET", "/api/v2/backup/metadata")
+    head = f"Content-Type: {answer.headers['Content-Type']}\r\n\r\n".encode()
+    document = email.parser.BytesParser(policy=email.policy.default).parsebytes(head + answer.read())
+    answer.release_conn()
+    for part in document.iter_parts():
+        if "buckets" in part.get("Content-Disposition", ""):
+            payload = part.get_payload(decode=True)
+            assert isinstance(payload, bytes)
+            for bucket in json.loads(payload):
+                if (bucket["organizationName"], bucket["bucketName"]) == (
+                    connection.address.org,
+                    connection.address.bucket,
+                ):
+                    return dict(bucket)
+    raise StoreUnavailable(f"InfluxDB at {connection.address.url} has no bucket {connection.address.bucket!r}")
+
+
+def _shards(manifest: dict[str, Any]) -> list[int]:
+    groups = [group for policy in manifest["retentionPolicies"] for group in policy["shardGroups"]]
+    return [shard["id"] for group in groups if not group.get("deletedAt") for shard in group["shards"]]
+
+
+def _download(connection: Connection, shard: int, file: Path) -> None:
+    answer = connection.transfer("GET", f"/api/v2/backup/shards/{shard}")
+    with file.open("wb") as target:
+        while piece := answer.read(_PIECE):
+            target.write(piece)
+    answer.release_conn()

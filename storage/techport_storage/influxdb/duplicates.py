@@ -1,0 +1,124 @@
+"""Which rows of a batch the store has already: a receipt has to say so, and InfluxDB does not.
+
+    a stream's rows in the store     oldest ├────────────────────────┤ newest      (asked for once, then followed)
+    a row to be written                        ▲ inside: look it up        ▲ outside: it cannot be there
+
+Only this process's own writes move the bounds, so that is exact while one process writes a stream. Bounds may be wider
+than the truth (after an erase, or a write without an answer): then rows are looked up in vain, never wrongly judged.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from techport_storage.influxdb.connection import Connection, stream_bytes
+from techport_storage.influxdb.query import COLUMNS, FIRST, KINDS, LAST, ql_conditions, ql_select, ql_times
+from techport_storage.influxdb.responses import Column, Kinds, series
+from techport_storage.model import Batch, Stream
+
+_STATEMENTS = 64  # in one look-up: one for each cluster of times
+_GAP = 3_600_000_000  # µs; rows nearer than that are looked up together
+
+Bool = NDArray[np.bool_]
+Int = NDArray[np.int64]
+Values = tuple[float | int, ...]
+
+
+class Known:
+    """Bounds of the streams this process has written. Not safe for threads by itself: the store has a lock."""
+
+    def __init__(self, connection: Connection, several_writers: bool) -> None:
+        """`several_writers`: look up every row, because others write the same streams."""
+        self._connection = connection
+        self._several = several_writers
+        self._ids: dict[Stream, int] = {}
+        self._oldest = np.empty(0, np.int64)  # by id; a stream without rows is oldest LAST, newest FIRST
+        self._newest = np.empty(0, np.int64)
+
+    def take(self, batch: Batch, rows: Int) -> Bool:
+        """For each of these rows of the batch, whether the store has its stream and time already.
+
+        They are about to be written: from here on the store may have them, even if the write gets no answer. Raises
+        StoreUnavailable, and then nothing has changed.
+        """
+        used, positions = np.unique(batch.stream[rows], return_inverse=True)
+        streams = [batch.streams[position] for position in used.tolist()]
+        time = batch.time[rows]
+        if self._several:
+            return self._present(streams, positions, time)
+        self._learn([stream for stream in streams if stream not in self._ids])
+        ids = np.array([self._ids[stream] for stream in streams], np.intp)[positions]
+        found = np.zeros(len(rows), bool)
+        suspects = np.flatnonzero((time >= self._oldest[ids]) & (time <= self._newest[ids]))
+        if len(suspects):
+            found[suspects] = self._present(streams, positions[suspects], time[suspects])
+        np.minimum.at(self._oldest, ids, time)
+        np.maximum.at(self._newest, ids, time)
+        return found
+
+    def _present(self, streams: Sequence[Stream], stream: NDArray[np.intp], time: Int) -> Bool:
+        # one field: a third of the work of all of them
+        there = self._look_up(streams, stream, time, "value", KINDS[:1])
+        return np.array([values is not None for values in there], bool)
+
+    def stored(self, streams: Sequence[Stream], stream: NDArray[np.intp], time: Int) -> list[Values | None]:
+        """(value, received in ms, quality) that the store has for stream and time of each row, or None."""
+        return self._look_up(streams, stream, time, COLUMNS, KINDS)
+
+    def _look_up(
+        self, streams: Sequence[Stream], stream: NDArray[np.intp], time: Int, names: str, kinds: Kinds
+    ) -> list[Values | None]:
+        wanted = {(streams[s], t): row for row, (s, t) in enumerate(zip(stream.tolist(), time.tolist(), strict=True))}
+        found: list[Values | None] = [None] * len(time)
+        statements: list[str] = []
+        for first, last, members in _clusters(stream, time):
+            conditions = ql_conditions(sorted(streams[s] for s in members))
+            statements += (ql_select(names, condition, ql_times(first, last)) for condition in conditions)
+        answer = self._connection.influxql(statements)
+        for rows in series(stream_bytes(self._connection.address, answer), kinds):
+            times, *values = (column.tolist() for column in rows.columns)
+            for t, *fields in zip(times, *values, strict=True):
+                row = wanted.get((rows.stream, t))
+                if row is not None:
+                    found[row] = tuple(fields)
+        return found
+
+    def _learn(self, streams: list[Stream]) -> None:
+        if not streams:
+            return
+        found = bounds(self._connection, sorted(streams))
+        ends = np.array([found.get(stream, (LAST, FIRST)) for stream in streams], np.int64)
+        self._oldest = np.concatenate([self._oldest, ends[:, 0]])
+        self._newest = np.concatenate([self._newest, ends[:, 1]])
+        self._ids |= {stream: id for id, stream in enumerate(streams, len(self._ids))}
+
+
+def bounds(connection: Connection, streams: Sequence[Stream]) -> dict[Stream, tuple[int, int]]:
+    """Times of the oldest and the newest row of each of the (sorted) streams that has any."""
+    ends = {function: _times_of(connection, streams, function) for function in ("first", "last")}
+    return {stream: (int(time), ends["last"].get(stream, int(time))) for stream, time in ends["first"].items()}
+
+
+def _times_of(connection: Connection, streams: Sequence[Stream], function: str) -> dict[Stream, int]:
+    statements = [ql_select(f"{function}(value)", condition) for condition in ql_conditions(streams)]
+    answer = connection.influxql(statements)
+    found: dict[Stream, Column] = {
+        rows.stream: rows.columns[0] for rows in series(stream_bytes(connection.address, answer), (np.float64,))
+    }
+    return {stream: int(times[0]) for stream, times in found.items() if len(times)}
+
+
+def _clusters(stream: NDArray[np.intp], time: Int) -> list[tuple[int, int, set[int]]]:
+    """(first, last, streams) of groups of rows that lie near one another in time, a few at most."""
+    order = np.argsort(time, kind="stable")
+    ordered = time[order]
+    gaps = np.diff(ordered)
+    widest = np.argsort(gaps)[::-1][: _STATEMENTS - 1]
+    cuts = np.sort(widest[gaps[widest] > _GAP]) + 1
+    return [
+        (int(ordered[part[0]]), int(ordered[part[-1]]), set(stream[order[part]].tolist()))
+        for part in np.split(np.arange(len(ordered)), cuts)
+    ]

@@ -1,0 +1,219 @@
+"""ReadingStore in a bucket of an InfluxDB 2 server: the production store.
+
+    write ─► refuse NaN ─► one row a key ─► which are there already? ─► lines ─► server's disk ─► receipt
+    read  ◄─ statements for each pilot (raw) │ pushed-down windows (aggregates) ◄─ streams, from the server's index
+
+Nothing is retried here: a failure is StoreUnavailable at once, and the caller decides when to try again.
+docs/influxdb.md says how the data is laid out, what is exact when several processes write, and what was measured.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from techport_storage.coverage import Coverage
+from techport_storage.errors import StoreUnavailable
+from techport_storage.influxdb.aggregates import aggregated
+from techport_storage.influxdb.connection import Address, Connection, RefusedLines, stream_bytes
+from techport_storage.influxdb.coverage import coverage
+from techport_storage.influxdb.duplicates import Known
+from techport_storage.influxdb.line_protocol import Lines
+from techport_storage.influxdb.query import (
+    FIRST,
+    FIRST_NS,
+    KINDS,
+    LAST,
+    LAST_NS,
+    delete_predicates,
+    parse_key,
+    ql_conditions,
+    ql_select,
+    ql_selection,
+    ql_show_series,
+    ql_times,
+    rfc3339,
+    selector,
+)
+from techport_storage.influxdb.read import raw, table
+from techport_storage.influxdb.responses import Series, keys, series
+from techport_storage.model import RAW_SCHEMA, Batch, Micros, Query, Receipt, Selection, Stream, aggregate_schema
+from techport_storage.query_check import check_query, check_range
+
+_LINES, _FEW_LINES = 10_000, 1_000  # of one request
+_SENDERS = 2  # requests of one batch at once: while one is encoded, or is on its way, the server works on the other
+_RECENT = 8 * 86_400_000_000  # µs: the latest reading of a living stream is looked for in one or two shards first
+
+
+class InfluxStore:
+    """Readings in one bucket. Any number of processes may read; docs/influxdb.md says what several writers mean."""
+
+    def __init__(self, connection: Connection) -> None:
+        """Use open()."""
+        self._connection = connection
+        self._writing = threading.Lock()
+        self._lines = Lines()
+        self._senders = ThreadPoolExecutor(_SENDERS, thread_name_prefix="influx-write")
+        self._known = Known(connection, connection.address.several_writers)
+
+    @classmethod
+    def open(cls, url: str) -> InfluxStore:
+        """Open the bucket that the URL names, see influx_http.Address.parse. Raises ValueError, StoreUnavailable."""
+        connection = Connection(Address.parse(url))
+        try:
+            _read_all(connection, connection.influxql(["SHOW SERIES LIMIT 1"]))
+        except StoreUnavailable:
+            connection.close()
+            raise
+        return cls(connection)
+
+    def write(self, batch: Batch) -> Receipt:
+        with self._writing:
+            return self._write(batch)
+
+    def _write(self, batch: Batch) -> Receipt:
+        rejected = self._lines.refused(batch)
+        kept = np.delete(np.arange(len(batch)), [row for row, _ in rejected])
+        if not len(kept):
+            return Receipt(0, rejected=rejected)
+        order = np.lexsort((batch.time[kept], batch.stream[kept]))  # stable: the latest arrival of a key comes last
+        rows = kept[order]
+        stream, time = batch.stream[rows], batch.time[rows]
+        last = np.append((stream[1:] != stream[:-1]) | (time[1:] != time[:-1]), True)
+        superseded, rows = rows[~last], rows[last]
+        present = self._known.take(batch, rows)
+        refused = self._send(batch, rows)
+        lost = np.isin(rows, [row for row, _ in refused])
+        duplicate_rows = np.sort(np.concatenate([superseded, rows[present & ~lost]]))
+        return Receipt(int((~present & ~lost).sum()), duplicate_rows, sorted([*rejected, *refused]))
+
+    def _send(self, batch: Batch, rows: NDArray[np.int64]) -> list[tuple[int, str]]:
+        """Write the rows; those that the server refused, with its reason."""
+        size = min(_LINES, max(_FEW_LINES, -(-len(rows) // _SENDERS)))
+        parts = [rows[begin : begin + size] for begin in range(0, len(rows), size)]
+        sent = [self._senders.submit(self._send_part, batch, part) for part in parts]
+        wait(sent)  # all of them, so that nothing is under way any more when this returns or raises
+        return [row for part in sent for row in part.result()]
+
+    def _send_part(self, batch: Batch, rows: NDArray[np.int64]) -> list[tuple[int, str]]:
+        try:
+            self._connection.write(self._lines.encode(batch, rows))
+        except RefusedLines as refusal:
+            return [(row, str(refusal)) for row in self._missing(batch, rows)]
+        return []
+
+    def _missing(self, batch: Batch, rows: NDArray[np.int64]) -> list[int]:
+        """Rows that are not in the store as the batch has them: the server says how many it refused, not which."""
+        used, positions = np.unique(batch.stream[rows], return_inverse=True)
+        streams = [batch.streams[position] for position in used.tolist()]
+        stored = self._known.stored(streams, positions, batch.time[rows])
+        sent = zip(batch.value[rows], batch.received[rows] // 1000, batch.quality[rows], strict=True)
+        return [int(row) for row, there, mine in zip(rows, stored, sent, strict=True) if there != mine]
+
+    def flag(self, batch: Batch) -> int:
+        """Only the field of the flags is written: a correction that comes in the same instant keeps its value."""
+        with self._writing:
+            rows = np.setdiff1d(np.arange(len(batch)), [row for row, _ in self._lines.refused(batch)])
+            used, positions = np.unique(batch.stream[rows], return_inverse=True)
+            streams = [batch.streams[position] for position in used.tolist()]
+            stored = self._known.stored(streams, positions, batch.time[rows]) if len(rows) else []
+            wanted = zip(batch.value[rows], batch.received[rows] // 1000, stored, strict=True)
+            rows = rows[[there is not None and there[:2] == (value, arrival) for value, arrival, there in wanted]]
+            for begin in range(0, len(rows), _LINES):
+                self._connection.write(self._lines.encode_quality(batch, rows[begin : begin + _LINES]))
+            return len(rows)
+
+    def read(self, query: Query) -> pa.RecordBatchReader:
+        check_query(query)
+        streams = self.streams(query.select)
+        if query.every is None:
+            schema, batches = RAW_SCHEMA, raw(self._connection, query, streams)
+        else:
+            schema, batches = aggregate_schema(query.aggregates), aggregated(self._connection, query, streams)
+        first = next(batches, None)
+        return pa.RecordBatchReader.from_batches(schema, _chain(first, batches))
+
+    def latest(self, select: Selection, changed_since: Micros | None = None) -> pa.Table:
+        since = time.time_ns() // 1000 - _RECENT
+        found = self._latest(ql_selection(select), since)
+        old = [stream for stream in self.streams(select) if stream not in found]
+        found |= self._latest(list(ql_conditions(old)), FIRST)
+        chosen = sorted(filter(selector(select), found))
+        if changed_since is not None:
+            chosen = [stream for stream in chosen if found[stream].columns[2][0] >= changed_since // 1000]
+        rows = [found[stream] for stream in chosen]
+        return pa.Table.from_batches([table(rows)] if rows else [], RAW_SCHEMA)
+
+    def _latest(self, conditions: Sequence[str], since: Micros) -> dict[Stream, Series]:
+        columns, times = "last(value), received, quality", ql_times(since, LAST)
+        statements = [ql_select(columns, condition, times) for condition in conditions]
+        if not statements:
+            return {}
+        answer = self._connection.influxql(statements)
+        found = series(stream_bytes(self._connection.address, answer), KINDS)
+        return {rows.stream: rows for rows in found if len(rows)}
+
+    def streams(self, select: Selection) -> list[Stream]:
+        statements = [ql_show_series(condition) for condition in ql_selection(select)]
+        if not statements:
+            return []
+        answer = self._connection.influxql(statements)
+        found = (parse_key(key) for key in keys(stream_bytes(self._connection.address, answer)))
+        return sorted(filter(selector(select), {stream for stream in found if stream is not None}))
+
+    def coverage(self, intervals: Mapping[Stream, Micros], start: Micros, end: Micros) -> dict[Stream, Coverage]:
+        """How well readings fill [start, end); see KnowsCoverage."""
+        check_range(start, end)
+        return coverage(self._connection, intervals, start, end - 1)
+
+    def erase(self, select: Selection, start: Micros | None = None, end: Micros | None = None) -> int:
+        check_range(start, end)
+        first = FIRST_NS if start is None else max(start * 1000, FIRST_NS)
+        last = LAST_NS if end is None else min(end * 1000 - 1, LAST_NS)
+        if first > last:
+            return 0
+        with self._writing:
+            rows = self._count(select, first, last)
+            for predicate in delete_predicates(select) if rows else ():
+                self._connection.delete(rfc3339(first), rfc3339(last), predicate)
+        return rows
+
+    def _count(self, select: Selection, first: int, last: int) -> int:
+        """Rows of the selection between two times in ns."""
+        times = f"time >= {first} AND time <= {last}"
+        statements = [ql_select("count(value)", condition, times) for condition in ql_selection(select)]
+        if not statements:
+            return 0
+        answer = self._connection.influxql(statements)
+        found = series(stream_bytes(self._connection.address, answer), (np.int64,))
+        selected = selector(select)
+        return sum(int(rows.columns[1].sum()) for rows in found if selected(rows.stream))
+
+    def probe(self) -> None:
+        """Writes one row an hour into a measurement of its own: only a write shows that the disk is not full."""
+        hour = time.time_ns() // 3_600_000_000_000 * 3_600_000_000
+        try:
+            self._connection.write(f"probe,by=techport ok=1 {hour}".encode())
+        except RefusedLines as refusal:
+            raise StoreUnavailable(str(refusal)) from None
+
+    def close(self) -> None:
+        self._senders.shutdown()
+        self._connection.close()
+
+
+def _read_all(connection: Connection, answer: object) -> None:
+    for _ in keys(stream_bytes(connection.address, answer)):  # type: ignore[arg-type]
+        pass
+
+
+def _chain(first: pa.RecordBatch | None, rest: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    if first is not None:
+        yield first
+        yield from rest

@@ -1,0 +1,67 @@
+"""What is wrong with a query, whichever store is asked."""
+
+from __future__ import annotations
+
+from typing import get_args
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+import numpy as np
+
+from techport_storage.buckets import FIXED
+from techport_storage.errors import BadQuery
+from techport_storage.model import AGGREGATES, Batch, Every, Micros, Query, Unit, percentile_of
+
+MAX_WIDTH = (
+    100 * 366 * 86_400_000_000
+)  # µs; a wider bucket is a typing error, and this keeps arithmetic far from overflow
+
+
+def check_query(query: Query) -> None:
+    """Raise BadQuery, naming the parameter and the remedy, if no store could answer."""
+    check_range(query.start, query.end)
+    if query.limit is not None and query.limit <= 0:
+        raise BadQuery("limit", f"{query.limit} rows is no answer", "Ask for at least 1 row, or leave the limit out")
+    if query.quality not in ("all", "good"):
+        raise BadQuery("quality", f"{query.quality!r} is unknown", 'Use "all" or "good"')
+    if query.every is not None:
+        _check_every(query.every)
+        _check_aggregates(query.aggregates)
+        check_zone(query.zone)
+
+
+def check_range(start: Micros | None, end: Micros | None) -> None:
+    if start is not None and end is not None and start > end:
+        raise BadQuery("start", "it lies after the end", "Ranges are [start, end): exchange the two")
+
+
+def check_zone(name: str) -> ZoneInfo:
+    """The zone of that name in the IANA time zone database."""
+    try:
+        return ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError):  # OSError: the name of a folder, as "Europe"
+        hint = 'Use a name of the IANA time zone database, as "Europe/Oslo" or "UTC"'
+        raise BadQuery("zone", f"{name!r} is not a time zone", hint) from None
+
+
+def refused_rows(batch: Batch) -> list[tuple[int, str]]:
+    """Rows of the batch that no store keeps, with the reason."""
+    bad = np.flatnonzero(~np.isfinite(batch.value))
+    return [(int(row), f"value is {float(batch.value[row])}: only finite numbers are stored") for row in bad]
+
+
+def _check_every(every: Every) -> None:
+    if every.unit not in get_args(Unit):
+        raise BadQuery("every", f"{every.unit!r} is not a unit of time", f"Use one of {', '.join(get_args(Unit))}")
+    if every.count <= 0:
+        raise BadQuery("every", f"{every.count} {every.unit} is an empty width", "Use a count of at least 1")
+    longest = {"d": 86_400_000_000, "w": 604_800_000_000, "mo": 2_678_400_000_000, "y": 31_622_400_000_000}
+    if every.count * (FIXED.get(every.unit) or longest[every.unit]) > MAX_WIDTH:
+        raise BadQuery("every", f"{every.count} {every.unit} is too wide", "Use at most a hundred years")
+
+
+def _check_aggregates(aggregates: tuple[str, ...]) -> None:
+    for name in aggregates:
+        if name not in AGGREGATES and percentile_of(name) is None:
+            raise BadQuery("aggregates", f"{name!r} is unknown", f"Use some of {', '.join(AGGREGATES)}, p1 to p99")
+    if len(set(aggregates)) < len(aggregates):
+        raise BadQuery("aggregates", "one is named twice", "Name each once")

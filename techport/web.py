@@ -1,0 +1,85 @@
+"""The web server over the stores of this process."""
+
+from __future__ import annotations
+
+from concurrent.futures import Future
+
+from techport.platform import Stores
+from techport.settings import Settings
+from techport_dashboards.app import create_app
+from techport_dashboards.charts.tiles import Tiles
+from techport_dashboards.settings import BrokerPlace, Health, HealthCheck, NotTaken, Post, WebSettings, no_health
+from techport_dashboards.web.server import WebServer
+from techport_ingest.decoding.lint import explain
+from techport_ingest.pipeline import Pipeline
+from techport_ingest.sources.relay import Relay
+
+
+def web(settings: Settings, parts: Stores, health: HealthCheck = no_health, relay: Relay | None = None) -> WebServer:
+    """The web server, ready to run(). `relay` reaches the broker, for what devices send over HTTP."""
+    app = create_app(
+        parts.registry,
+        parts.readings,
+        parts.books,
+        WebSettings(
+            allow_remote=settings.allow_remote,
+            changes=settings.changes,
+            public_url=settings.public_url,
+            publisher=settings.publisher,
+            publisher_email=settings.publisher_email,
+            broker=_broker(settings),
+            embed_sites=settings.embed_sites,
+            basemap=settings.basemap,
+            map_tiles=Tiles(settings.map_tiles, settings.map_attribution) if settings.map_tiles else None,
+            rate_limit=settings.rate_limit,
+            query_seconds=settings.query_seconds,
+            max_scan=settings.query_readings,
+            snapshots=settings.snapshots_folder,
+            snapshots_most=settings.snapshots_most,
+            snapshots_bytes=settings.snapshots_bytes,
+            packages=settings.data / "packages",
+        ),
+        health,
+        parts.metrics,
+        explain,
+        None if relay is None else _post(relay),
+    )
+    return WebServer(app, settings.http_address.host, settings.http_address.port)
+
+
+def _broker(settings: Settings) -> BrokerPlace:
+    address = settings.mqtt_address
+    return BrokerPlace(address.host, address.port, own=settings.broker != "external")
+
+
+def _post(relay: Relay) -> Post:
+    """The relay as the web app knows it."""
+
+    def post(topic: str, payload: bytes) -> Future[None]:
+        answer: Future[None] = Future()
+
+        def taken(sent: Future[None]) -> None:
+            if answer.set_running_or_notify_cancel():
+                error = sent.exception()
+                answer.set_result(None) if error is None else answer.set_exception(NotTaken(str(error)))
+
+        relay.send(topic, payload).add_done_callback(taken)
+        return answer
+
+    return post
+
+
+def pipeline_health(pipeline: Pipeline) -> HealthCheck:
+    """What /readyz says of the pipeline."""
+
+    def check() -> Health:
+        state = pipeline.health()
+        problems = []
+        if not state.connected:
+            problems.append("not connected to the MQTT broker; see `techport doctor`")
+        if state.store_error:
+            problems.append(f"the store does not take readings: {state.store_error}; messages wait at the broker")
+        details = {"lag_seconds": state.lag_seconds, "last_commit": state.last_commit}
+        return Health(problems, details)
+
+    return check
