@@ -17,7 +17,7 @@ from scipy.signal import lfilter
 from techport_pilots.model import Covariate, DeviceDefinition, Kpi, Phase, PilotDefinition, StreamDefinition, Text
 from techport_pilots.time import local
 from techport_storage.duckdb.index import name_columns
-from techport_storage.model import Batch, Every, Query, Stream, aggregate_schema
+from techport_storage.model import Batch, BucketWidth, Query, Stream, aggregate_schema
 
 HOUR = 3_600_000_000
 START = dt.datetime(2025, 9, 29, tzinfo=dt.UTC)  # four or eight weeks on lie across the end of summer time
@@ -134,7 +134,7 @@ class Shelf:
 
     def read(self, query: Query) -> pa.RecordBatchReader:
         """Each bucket holds at most one reading, which is its mean."""
-        if query.every != Every(HOUR, "us") or query.aggregates != ("mean",) or query.select.streams is None:
+        if query.every != BucketWidth(HOUR, "us") or query.aggregates != ("mean",) or query.select.streams is None:
             raise NotImplementedError(query)
         batch = self._batch
         asked = np.array([stream in query.select.streams for stream in batch.streams])

@@ -20,7 +20,7 @@ from pathlib import Path
 
 import numpy as np
 
-from techport_storage.buckets import parse_every
+from techport_storage.buckets import parse_width
 from techport_storage.influxdb.line_protocol import Lines
 from techport_storage.model import Aggregate, Batch, Query, Selection, Stream
 from techport_storage.store import ReadingStore, open_store
@@ -147,7 +147,7 @@ def shapes(store: ReadingStore) -> dict[str, Callable[[], object]]:
     end = START + 5000 * 60 * S
 
     def query(select: Selection, every: str | None = None, **more: object) -> Callable[[], object]:
-        width = parse_every(every) if every else None
+        width = parse_width(every) if every else None
         asked = Query(select=select, every=width, start=START, end=end, **more)  # type: ignore[arg-type]
         return lambda: store.read(asked).read_all()
 

@@ -31,10 +31,10 @@ from techport_ingest.metrics import Metrics
 from techport_ingest.pipeline import Pipeline, PipelineSettings
 from techport_ingest.sources.paho import PahoSource
 from techport_ingest.sources.settings import MqttSettings
-from techport_pilots.accounting.ledger import Books
+from techport_pilots.accounting.ledger import Ledger
 from techport_pilots.model import DeviceDefinition, PilotDefinition, StreamDefinition, Text
 from techport_pilots.registry.registry import Registry
-from techport_pilots.registry.view import Snapshot
+from techport_pilots.registry.view import IngestView
 from techport_storage.model import Batch, Receipt
 from techport_storage.store import ReadingStore, open_store
 
@@ -71,7 +71,7 @@ def payload(number: int, time_text: str | None = None) -> tuple[str, bytes]:
 
 
 def decode_and_check(count: int) -> None:
-    snapshot = Snapshot.of(1, [pilot()], [])
+    snapshot = IngestView.of(1, [pilot()], [])
     arrival = (START + 10**6) * 1_000_000
     for label, stamp in (("epoch seconds", None), ("ISO 8601", '"2026-05-04T12:30:00.123456Z"')):
         messages = [
@@ -107,12 +107,12 @@ def broker(folder: Path) -> Mosquitto:
 
 def collector(
     folder: Path, port: int, linger: float, store: ReadingStore | None = None
-) -> tuple[Pipeline, PahoSource, Books]:
+) -> tuple[Pipeline, PahoSource, Ledger]:
     registry = Registry.open(f"sqlite:///{folder / 'registry.sqlite'}")
     registry.import_pilot(pilot(), "", "benchmark")
     store = store or open_store(f"duckdb:///{folder / 'readings.duckdb'}")
     source = PahoSource(MqttSettings(client_id="collector", port=port))
-    books = Books(registry.engine)
+    books = Ledger(registry.engine)
     pipeline = Pipeline(source, registry, books, store, Metrics(CollectorRegistry()), PipelineSettings(linger=linger))
     return pipeline, source, books
 

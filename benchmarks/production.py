@@ -20,7 +20,7 @@ import psutil
 from paho.mqtt.enums import CallbackAPIVersion
 
 from techport_ingest.brokers.mosquitto import Mosquitto, MosquittoSettings, find_mosquitto
-from techport_storage.model import Every, Query
+from techport_storage.model import BucketWidth, Query
 from techport_storage.store import ReadingStore, open_store
 from tests.servers.influxd import start_influxd
 from tests.servers.mosquitto import free_port
@@ -61,7 +61,7 @@ def publish(port: int, rate: int, seconds: float) -> int:
 
 def wait_until_all_is_there(store: ReadingStore) -> int:
     """The number of values in the store, once it has not grown for three seconds: the queue is empty."""
-    counted = Query(every=Every(1, "y"), aggregates=("count",))
+    counted = Query(every=BucketWidth(1, "y"), aggregates=("count",))
     stored = -1
     while (now := sum(store.read(counted).read_all()["count"].to_pylist())) > stored:
         stored = now

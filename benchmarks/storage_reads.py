@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 
 from techport_storage.duckdb.store import DuckStore
-from techport_storage.model import Batch, Every, Query, Selection, Stream
+from techport_storage.model import Batch, BucketWidth, Query, Selection, Stream
 
 STREAMS = 190
 YEAR = 365 * 86_400
@@ -107,16 +107,16 @@ def reads(store: DuckStore, devices: list[Stream]) -> dict[str, float | tuple[fl
         return store.read(Query(select=one(i), start=start, end=start + day)).read_all()
 
     def stream_year(i: int) -> object:
-        every = Every(YEAR // 1000, "s")
+        every = BucketWidth(YEAR // 1000, "s")
         return store.read(Query(select=one(i), every=every, aggregates=("min", "max"))).read_all()
 
     def month_hourly(i: int) -> object:
         start = START + (30 + 20 * i) * day
         select = Selection(streams=tuple(devices[:100]))
-        return store.read(Query(select=select, start=start, end=start + 30 * day, every=Every(1, "h"))).read_all()
+        return store.read(Query(select=select, start=start, end=start + 30 * day, every=BucketWidth(1, "h"))).read_all()
 
     def year_daily(i: int) -> object:
-        return store.read(Query(select=one(i), every=Every(1, "d"), zone="Europe/Oslo")).read_all()
+        return store.read(Query(select=one(i), every=BucketWidth(1, "d"), zone="Europe/Oslo")).read_all()
 
     def page(i: int) -> object:
         return store.read(Query(start=START + (40 + 19 * i) * day, limit=1000)).read_all()

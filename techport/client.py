@@ -22,28 +22,30 @@ if TYPE_CHECKING:
 LOOK_EVERY_S = 0.2
 
 
-def ask(http: str, path: str, query: Mapping[str, str], timeout: float = 600) -> bytes:
+def get(http: str, path: str, query: Mapping[str, str], timeout: float = 600) -> bytes:
     """The answer of the platform at `http` (HOST:PORT). Raises StoreUnavailable, CannotRun with what it said."""
-    return b"".join(lines(http, path, query, timeout=timeout))
+    return b"".join(stream_lines(http, path, query, timeout=timeout))
 
 
-def work(http: str, path: str, query: Mapping[str, str], body: object, progress: Progress) -> dict[str, Any]:
+def run_job(http: str, path: str, query: Mapping[str, str], body: object, progress: Progress) -> dict[str, Any]:
     """Have the platform do something that takes long, and watch it; what it came to.
 
     `body` is sent as JSON, a file as it is. Raises StoreUnavailable, CannotRun with what went wrong there.
     """
-    job = json.loads(b"".join(lines(http, path, query, body)))
+    job = json.loads(b"".join(stream_lines(http, path, query, body)))
     while job["state"] == "running":
         progress(job["step"], job["done"], job["total"])
         time.sleep(LOOK_EVERY_S)
-        job = json.loads(ask(http, f"/api/v1/jobs/{job['id']}", {}))
+        job = json.loads(get(http, f"/api/v1/jobs/{job['id']}", {}))
     if job["state"] == "failed":
         raise CannotRun(str(job["problem"]))
     found: dict[str, Any] = job["result"]
     return found
 
 
-def lines(http: str, path: str, query: Mapping[str, str], body: object = None, timeout: float = 600) -> Iterator[bytes]:
+def stream_lines(
+    http: str, path: str, query: Mapping[str, str], body: object = None, timeout: float = 600
+) -> Iterator[bytes]:
     """The answer line by line as it comes; with a body, JSON or a file, it is a POST. Raises as ask does."""
     address = f"http://{http}{path}" + (f"?{urllib.parse.urlencode(query)}" if query else "")
     data, headers = _sent(body)

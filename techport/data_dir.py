@@ -30,21 +30,21 @@ class Running(msgspec.Struct, frozen=True):
 class FolderInUse(Exception):
     """Another process holds the data folder."""
 
-    def __init__(self, folder: Path, holder: Running | None) -> None:
-        who = f"`techport {holder.command}` (process {holder.pid})" if holder else "another process"
+    def __init__(self, folder: Path, owner: Running | None) -> None:
+        who = f"`techport {owner.command}` (process {owner.pid})" if owner else "another process"
         super().__init__(
             f"{folder} is in use by {who}. Stop that one first, or give this one a folder of its own with --data"
         )
-        self.holder = holder
+        self.holder = owner
 
 
 @contextmanager
-def hold(folder: Path, command: str, http: str | None, mqtt: str | None) -> Iterator[None]:
+def lock(folder: Path, command: str, http: str | None, mqtt: str | None) -> Iterator[None]:
     """Make the folder, lock it for this process, and note where the process answers. Raises FolderInUse."""
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / NOTE).open("a+") as note:
         if not _lock(note):
-            raise FolderInUse(folder, holder(folder))
+            raise FolderInUse(folder, owner(folder))
         note.truncate(0)
         json.dump({"pid": os.getpid(), "command": command, "http": http, "mqtt": mqtt}, note)
         note.flush()
@@ -65,7 +65,7 @@ def _lock(note: IO[str], patience: float = 1.0) -> bool:
             time.sleep(0.05)
 
 
-def holder(folder: Path) -> Running | None:
+def owner(folder: Path) -> Running | None:
     """The process that holds the folder now, or None. A note that a killed process left does not count."""
     try:
         with (folder / NOTE).open("r") as note:
@@ -83,7 +83,7 @@ def platform_at(folder: Path) -> str | None:
 
     Raises CannotRun for one without pages: it has the embedded store open, and nobody can ask it.
     """
-    running = holder(folder)
+    running = owner(folder)
     if running is None:
         return None
     if running.http is None:

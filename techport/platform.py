@@ -24,7 +24,7 @@ import structlog
 from prometheus_client import CollectorRegistry, Gauge
 
 from techport.settings import Settings
-from techport_ingest.brokers.auth import AccessFiles, Gate, Own
+from techport_ingest.brokers.auth import AccessFiles, Authenticator, PlatformUser
 from techport_ingest.brokers.mosquitto import LOOPBACK, BrokerError, Mosquitto, MosquittoSettings, find_mosquitto
 from techport_ingest.metrics import Metrics
 from techport_ingest.pipeline import Pipeline, PipelineSettings
@@ -34,7 +34,7 @@ from techport_ingest.sources.paho import PahoSource
 from techport_ingest.sources.relay import Relay
 from techport_ingest.sources.settings import MqttSettings, Tls
 from techport_pilots.access.credentials import Credentials
-from techport_pilots.accounting.ledger import Books
+from techport_pilots.accounting.ledger import Ledger
 from techport_pilots.quality.flagging import FlagPass
 from techport_pilots.registry.registry import Registry
 from techport_storage.store import ReadingStore, open_store
@@ -45,7 +45,7 @@ log = structlog.get_logger(__name__)
 @dataclass(frozen=True, slots=True)
 class Stores:
     registry: Registry
-    books: Books
+    books: Ledger
     readings: ReadingStore
     metrics: CollectorRegistry
 
@@ -59,7 +59,7 @@ def stores(settings: Settings) -> Iterator[Stores]:
         closing.callback(registry.close)
         readings = open_store(settings.store_url)
         closing.callback(readings.close)
-        yield Stores(registry, Books(registry.engine), readings, _metrics(settings.data))
+        yield Stores(registry, Ledger(registry.engine), readings, _metrics(settings.data))
 
 
 def _metrics(folder: Path) -> CollectorRegistry:
@@ -114,17 +114,17 @@ def _embedded(settings: Settings, reach: MqttSettings, registry: Registry) -> tu
     address = settings.mqtt_address
     own = _own(reach)
     listen = EmbeddedSettings(host=address.host, port=address.port, window=settings.inflight)
-    gate = Gate(Credentials(registry.engine).all, address.host in LOOPBACK, own)
+    gate = Authenticator(Credentials(registry.engine).all, address.host in LOOPBACK, own)
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(address.host, address.host)
     known = msgspec.structs.replace(reach, host=host, username=own.username, password=own.password, protocol="3.1.1")
     return EmbeddedBroker(listen, gate), known
 
 
-def _own(reach: MqttSettings) -> Own:
+def _own(reach: MqttSettings) -> PlatformUser:
     """The platform's own user at a broker that it runs: as the settings say, or one that nobody else knows."""
     if reach.username is not None:
-        return Own(reach.username, reach.password or "")
-    return Own("techport", secrets.token_hex(16))
+        return PlatformUser(reach.username, reach.password or "")
+    return PlatformUser("techport", secrets.token_hex(16))
 
 
 def _broker_kind(settings: Settings) -> str:

@@ -19,19 +19,19 @@ from techport_dashboards.dcat import routes
 from techport_dashboards.dependencies import Services
 from techport_dashboards.query.formats import ARROW, PARQUET
 from techport_dashboards.query.live import Live
-from techport_dashboards.query.registry_cache import Catalogues
-from techport_dashboards.services.dataset_stats import Holdings
+from techport_dashboards.query.registry_cache import RegistryCache
+from techport_dashboards.services.dataset_stats import DatasetStatsCache
 from techport_dashboards.services.evaluations import Evaluations
 from techport_dashboards.services.jobs import Jobs
 from techport_dashboards.services.last_hour import LastHour
 from techport_dashboards.services.reports import Reports
 from techport_dashboards.settings import HealthCheck, Post, WebSettings, no_health
-from techport_dashboards.sta.entities import Worlds
+from techport_dashboards.sta.entities import EntityCache
 from techport_dashboards.web.assets import PLOTLY, Assets
 from techport_dashboards.web.middleware import Measured, SecurityHeaders
-from techport_dashboards.web.rate_limit import Conditional, FairShare
+from techport_dashboards.web.rate_limit import ConditionalGet, RateLimiter
 from techport_dashboards.web.templating import environment
-from techport_pilots.accounting.ledger import Books
+from techport_pilots.accounting.ledger import Ledger
 from techport_pilots.devices.explanation import Explain
 from techport_pilots.registry.registry import Registry
 from techport_storage.store import ReadingStore
@@ -46,7 +46,7 @@ with `cursor=` until `next` is null. Errors are RFC 9457 problem details that na
 def create_app(
     registry: Registry,
     store: ReadingStore,
-    books: Books | None = None,
+    books: Ledger | None = None,
     settings: WebSettings | None = None,
     health: HealthCheck = no_health,
     metrics: CollectorRegistry | None = None,
@@ -62,10 +62,10 @@ def create_app(
     """
     settings = settings or WebSettings()
     metrics = metrics if metrics is not None else CollectorRegistry()
-    catalogues = Catalogues(registry)
+    registry_cache = RegistryCache(registry)
     assets = Assets()
     jobs = Jobs()
-    live = Live(store, catalogues, metrics, settings.poll_interval, settings.heartbeat)
+    live = Live(store, registry_cache, metrics, settings.poll_interval, settings.heartbeat)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -86,7 +86,7 @@ def create_app(
         redirect_slashes=False,  # an address is right or wrong
     )
     app.state.services = Services(
-        catalogues,
+        registry_cache,
         store,
         books,
         settings,
@@ -96,12 +96,12 @@ def create_app(
         assets,
         environment(assets),
         Evaluations(registry, store),
-        Holdings(registry, store),
+        DatasetStatsCache(registry, store),
         jobs,
         Reports(registry, store, settings.basemap),
         LastHour(store),
         explain,
-        Worlds(),
+        EntityCache(),
         post,
     )
     problems.install(app)
@@ -109,8 +109,8 @@ def create_app(
     app.include_router(push.router)
     for router in (operations.router, api.router, sta.router, edr.router, routes.router, pages.router):
         app.include_router(router, dependencies=[Depends(viewer.allow)])
-    app.add_middleware(Conditional)
-    app.add_middleware(FairShare, limit=settings.rate_limit)
+    app.add_middleware(ConditionalGet)
+    app.add_middleware(RateLimiter, limit=settings.rate_limit)
     app.add_middleware(SecurityHeaders, tiles=settings.map_tiles)
     app.add_middleware(
         GZipMiddleware, compresslevel=5, exclude_content_types=(*DEFAULT_EXCLUDED_CONTENT_TYPES, PARQUET, ARROW)

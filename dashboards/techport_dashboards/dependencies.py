@@ -10,27 +10,27 @@ from prometheus_client import CollectorRegistry
 from starlette.requests import HTTPConnection
 
 from techport_dashboards.query.live import Live
-from techport_dashboards.query.registry_cache import Catalogues
-from techport_dashboards.services.dataset_stats import Holdings
+from techport_dashboards.query.registry_cache import RegistryCache
+from techport_dashboards.services.dataset_stats import DatasetStatsCache
 from techport_dashboards.services.evaluations import Evaluations
 from techport_dashboards.services.jobs import Jobs
 from techport_dashboards.services.last_hour import LastHour
 from techport_dashboards.services.reports import Reports
 from techport_dashboards.settings import HealthCheck, Post, WebSettings
 from techport_dashboards.web.assets import Assets
-from techport_pilots.accounting.ledger import Books
+from techport_pilots.accounting.ledger import Ledger
 from techport_pilots.devices.explanation import Explain
 from techport_storage.store import ReadingStore
 
 if TYPE_CHECKING:  # its routes need this module
-    from techport_dashboards.sta.entities import Worlds
+    from techport_dashboards.sta.entities import EntityCache
 
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    catalogues: Catalogues
+    registry_cache: RegistryCache
     store: ReadingStore
-    books: Books | None
+    books: Ledger | None
     settings: WebSettings
     health: HealthCheck
     metrics: CollectorRegistry
@@ -38,12 +38,12 @@ class Services:
     assets: Assets
     templates: Environment
     evaluations: Evaluations
-    holdings: Holdings
+    dataset_stats: DatasetStatsCache
     jobs: Jobs
     reports: Reports
     last_hour: LastHour
     explain: Explain | None
-    worlds: Worlds
+    entity_cache: EntityCache
     post: Post | None = None
 
 

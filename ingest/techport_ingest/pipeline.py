@@ -19,21 +19,21 @@ from typing import ParamSpec, TypeVar
 import msgspec
 import structlog
 
-from techport_ingest.after.booking import Account, count_rows
-from techport_ingest.after.commit_log import Passing
-from techport_ingest.after.message_tap import watched
+from techport_ingest.after.booking import BatchAccounting, count_rows
+from techport_ingest.after.commit_log import CommitRecorder
+from techport_ingest.after.message_tap import tapped_messages
 from techport_ingest.after.notices import Notices, Tell
-from techport_ingest.after.relocation import Moves
+from techport_ingest.after.relocation import RelocationDetector
 from techport_ingest.decoding.formats import Decoder
 from techport_ingest.decoding.reader import Reader
 from techport_ingest.message import Message
 from techport_ingest.metrics import Metrics
-from techport_ingest.registry_cache import Registry, Snapshots
+from techport_ingest.registry_cache import IngestRegistry, IngestViewCache
 from techport_ingest.source import Source
-from techport_pilots.accounting.ledger import Books
+from techport_pilots.accounting.ledger import Ledger
 from techport_pilots.accounting.tally import Tally
 from techport_pilots.errors import RegistryUnavailable
-from techport_pilots.registry.view import Snapshot
+from techport_pilots.registry.view import IngestView
 from techport_storage.errors import StoreBusy, StoreUnavailable
 from techport_storage.model import Micros, Receipt
 from techport_storage.store import ReadingStore
@@ -76,8 +76,8 @@ class Pipeline:
     def __init__(
         self,
         source: Source,
-        registry: Registry,
-        books: Books,
+        registry: IngestRegistry,
+        books: Ledger,
         store: ReadingStore,
         metrics: Metrics,
         settings: PipelineSettings | None = None,
@@ -87,17 +87,17 @@ class Pipeline:
         """`tell` publishes to devices what was wrong with their messages."""
         self._source = source
         self._registry = registry
-        self._snapshots = Snapshots(registry)
+        self._snapshots = IngestViewCache(registry)
         self._books = books
         self._store = store
         self._metrics = metrics
         self._settings = settings or PipelineSettings()
         self._reader = Reader(decoders)
-        self._snapshot = Snapshot(-1, {})  # that the batch was read with
-        self._moves = Moves()
+        self._snapshot = IngestView(-1, {})  # that the batch was read with
+        self._moves = RelocationDetector()
         self._notices = Notices(tell) if tell is not None else None
         self._watched: frozenset[tuple[str, str]] = frozenset()
-        self._passing = Passing(self._settings.worker)
+        self._passing = CommitRecorder(self._settings.worker)
         self._next_look = 0.0
         self._next_expiry = 0.0
         self._listening: tuple[str, ...] = ()
@@ -118,7 +118,7 @@ class Pipeline:
             try:
                 self._unsettled = self._unsettled or self._receive()
                 self._keep(self._unsettled)
-                self._source.settle(self._unsettled)
+                self._source.ack(self._unsettled)
                 self._unsettled = []
             except Stopped:
                 break
@@ -160,7 +160,7 @@ class Pipeline:
 
     # -- decode and check ------------------------------------------------------------------------------------------
 
-    def _check(self, messages: Sequence[Message]) -> Account:
+    def _check(self, messages: Sequence[Message]) -> BatchAccounting:
         snapshot = self._persist("registry", self._snapshots.current)
         self._follow(snapshot)
         columns = self._reader.read(messages, snapshot)
@@ -169,9 +169,9 @@ class Pipeline:
             snapshot = newer
             columns = self._reader.read(messages, newer)  # their pilot may have been imported this very second
         self._snapshot = snapshot
-        return Account(columns)
+        return BatchAccounting(columns)
 
-    def _follow(self, snapshot: Snapshot) -> None:
+    def _follow(self, snapshot: IngestView) -> None:
         """Listen to the topics that the pilots name."""
         topics = self._reader.use(snapshot)
         if topics is not None:
@@ -208,10 +208,10 @@ class Pipeline:
         self._metrics.count_ignored(passed.rule for passed in account.columns.ignored)
         if self._notices is not None and not replayed:
             self._notices.about(set_aside)
-        if self._watched and (seen := watched(account, receipt, self._watched, worker, self._last_commit)):
+        if self._watched and (seen := tapped_messages(account, receipt, self._watched, worker, self._last_commit)):
             self._persist("registry", self._registry.watching.record, seen)
 
-    def _write(self, account: Account) -> Receipt:
+    def _write(self, account: BatchAccounting) -> Receipt:
         if not len(account.batch):
             return Receipt(0)
         while True:

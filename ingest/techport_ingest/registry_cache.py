@@ -6,52 +6,52 @@ import time
 from collections.abc import Iterable
 from typing import Protocol
 
-from techport_pilots.accounting.commit_log import Passages
-from techport_pilots.accounting.message_tap import Watching
+from techport_pilots.accounting.commit_log import CommitLog
+from techport_pilots.accounting.message_tap import MessageTap
 from techport_pilots.accounting.quarantine import Quarantine
 from techport_pilots.model import Position
-from techport_pilots.registry.view import Snapshot
+from techport_pilots.registry.view import IngestView
 from techport_storage.model import Micros, Stream
 
 
-class Registry(Protocol):
+class IngestRegistry(Protocol):
     """What ingest needs of techport_pilots.registry.Registry. Each call may raise RegistryUnavailable."""
 
     def version(self) -> int: ...
 
-    def snapshot(self) -> Snapshot: ...
+    def snapshot(self) -> IngestView: ...
 
     @property
     def quarantine(self) -> Quarantine: ...
 
     @property
-    def watching(self) -> Watching: ...
+    def watching(self) -> MessageTap: ...
 
     @property
-    def passages(self) -> Passages: ...
+    def passages(self) -> CommitLog: ...
 
     def note_streams(self, streams: Iterable[Stream]) -> None: ...
 
     def note_move(self, pilot: str, device: str, time: Micros, position: Position) -> bool: ...
 
 
-class Snapshots:
+class IngestViewCache:
     """Asks for the registry's version once a `period` (seconds), and at once when something unknown turns up."""
 
-    def __init__(self, registry: Registry, period: float = 1.0) -> None:
+    def __init__(self, registry: IngestRegistry, period: float = 1.0) -> None:
         self._registry = registry
         self._period = period
         self._asked = -period
-        self._snapshot: Snapshot | None = None
+        self._snapshot: IngestView | None = None
 
-    def current(self) -> Snapshot:
+    def current(self) -> IngestView:
         """The snapshot to check the next batch with. Raises RegistryUnavailable."""
         if self._snapshot is None or time.monotonic() - self._asked >= self._period:
             self._refresh()
         assert self._snapshot is not None
         return self._snapshot
 
-    def newer(self) -> Snapshot | None:
+    def newer(self) -> IngestView | None:
         """A newer snapshot, if there is one. Asked at most once a batch, a flood of strangers costs next to nothing."""
         before = self._snapshot
         self._refresh()

@@ -20,7 +20,7 @@ class Source(Protocol):
         Callers that are slow get larger lists, which is how batches grow by themselves under load.
         """
 
-    def settle(self, messages: Sequence[Message]) -> None:
+    def ack(self, messages: Sequence[Message]) -> None:
         """Tell the broker that these are kept. Only after the commit; never raises for a lost connection (they come
         back).
         """

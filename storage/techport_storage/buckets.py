@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from techport_storage.errors import BadQuery
-from techport_storage.model import Every, Micros, Unit
+from techport_storage.model import BucketWidth, Micros, Unit
 
 # -- Widths of aggregation buckets as people write them: "PT1H", "P1D", "15min", "1mo".
 
@@ -26,7 +26,7 @@ _ISO = re.compile(r"P(?:(?P<date>\d+)(?P<date_unit>[YMWD])|T(?P<time>\d+)(?P<tim
 _SHORT = re.compile(r"(?P<count>\d*)\s*(?P<unit>us|s|min|h|d|w|mo|y)")
 
 
-def parse_every(text: str) -> Every:
+def parse_width(text: str) -> BucketWidth:
     """The bucket width that `text` names.
 
     ISO 8601 durations of a single unit, or a count and one of us, s, min, h, d, w, mo, y. "P7D" stays seven days: weeks
@@ -35,15 +35,15 @@ def parse_every(text: str) -> Every:
     cleaned = text.strip()
     if iso := _ISO.fullmatch(cleaned.upper()):
         if iso["date"]:
-            return Every(_positive(iso["date"], text), _ISO_DATE[iso["date_unit"]])
-        return Every(_positive(iso["time"], text), _ISO_TIME[iso["time_unit"]])
+            return BucketWidth(_positive(iso["date"], text), _ISO_DATE[iso["date_unit"]])
+        return BucketWidth(_positive(iso["time"], text), _ISO_TIME[iso["time_unit"]])
     if short := _SHORT.fullmatch(cleaned.lower()):
         units: dict[str, Unit] = {unit: unit for unit in (*FIXED, *_ISO_DATE.values())}
-        return Every(_positive(short["count"] or "1", text), units[short["unit"]])
+        return BucketWidth(_positive(short["count"] or "1", text), units[short["unit"]])
     raise BadQuery("every", f"{text!r} is not a bucket width", _HINT)
 
 
-def format_every(every: Every) -> str:
+def format_width(every: BucketWidth) -> str:
     """The ISO 8601 form of a width; microseconds, which it has no letter for, as "250us"."""
     if every.unit == "us":
         return f"{every.count}us"
@@ -65,12 +65,12 @@ _MONDAY = dt.date(1970, 1, 5)
 _CALENDAR = (-62_000_000_000_000_000, 253_000_000_000_000_000)  # µs: what Python's calendar (years 1 to 9999) covers
 
 
-def fixed_width(every: Every) -> int | None:
+def fixed_width(every: BucketWidth) -> int | None:
     """The width in µs, or None for calendar units."""
     return every.count * FIXED[every.unit] if every.unit in FIXED else None
 
 
-def bucket_edges(every: Every, zone: ZoneInfo, first: Micros, last: Micros) -> NDArray[np.int64]:
+def bucket_edges(every: BucketWidth, zone: ZoneInfo, first: Micros, last: Micros) -> NDArray[np.int64]:
     """Starts, ascending, of the calendar buckets that together cover [first, last], and the end of the last one, µs.
 
     A bucket begins when the local clock first shows midnight (or first passes it, where the hour is skipped). Counts
@@ -90,7 +90,7 @@ def _local_date(time: Micros, zone: ZoneInfo) -> dt.date:
     return (_EPOCH + dt.timedelta(microseconds=time)).astimezone(zone).date()
 
 
-def _index(every: Every, day: dt.date) -> int:
+def _index(every: BucketWidth, day: dt.date) -> int:
     """Number of the bucket that the local day lies in."""
     if every.unit in ("d", "w"):
         origin, days = (_MONDAY, 7) if every.unit == "w" else (_EPOCH.date(), 1)
@@ -99,7 +99,7 @@ def _index(every: Every, day: dt.date) -> int:
     return months // (every.count * (12 if every.unit == "y" else 1))
 
 
-def _start(every: Every, index: int, zone: ZoneInfo) -> Micros:
+def _start(every: BucketWidth, index: int, zone: ZoneInfo) -> Micros:
     if every.unit in ("d", "w"):
         origin, days = (_MONDAY, 7) if every.unit == "w" else (_EPOCH.date(), 1)
         day = origin + dt.timedelta(days=index * days * every.count)

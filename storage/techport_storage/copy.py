@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 
 from techport_storage.errors import StoreError
-from techport_storage.model import Batch, Every, Micros, Query, Selection, Stream
+from techport_storage.model import Batch, BucketWidth, Micros, Query, Selection, Stream
 from techport_storage.store import ReadingStore
 
 _ROWS = 50_000  # of one write, at most
@@ -81,7 +81,7 @@ def _to_copy(
 
 def _days(store: ReadingStore, stream: Stream, start: Micros | None, end: Micros | None) -> dict[Micros, int]:
     """Rows on each day, UTC, that has any."""
-    query = Query(select=_only(stream), start=start, end=end, every=Every(1, "d"), aggregates=("count",))
+    query = Query(select=_only(stream), start=start, end=end, every=BucketWidth(1, "d"), aggregates=("count",))
     table = store.read(query).read_all()
     return dict(zip(table["time"].cast(pa.int64()).to_pylist(), table["count"].to_pylist(), strict=True))
 

@@ -158,7 +158,7 @@ def percentile_of(name: Aggregate) -> int | None:
 Unit = Literal["us", "s", "min", "h", "d", "w", "mo", "y"]
 
 
-class Every(msgspec.Struct, frozen=True):
+class BucketWidth(msgspec.Struct, frozen=True):
     """The width of an aggregation bucket.
 
     us, s, min and h are fixed lengths counted from the Unix epoch; d, w (from Monday), mo and y are calendar units of a
@@ -195,7 +195,7 @@ class Query(msgspec.Struct, frozen=True, kw_only=True):
     select: Selection = Selection()
     start: Micros | None = None
     end: Micros | None = None
-    every: Every | None = None
+    every: BucketWidth | None = None
     aggregates: tuple[Aggregate, ...] = ("mean",)
     zone: str = "UTC"  # for calendar buckets
     quality: Literal["all", "good"] = "all"  # good: no flag set

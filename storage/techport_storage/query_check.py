@@ -9,7 +9,7 @@ import numpy as np
 
 from techport_storage.buckets import FIXED
 from techport_storage.errors import BadQuery
-from techport_storage.model import AGGREGATES, Batch, Every, Micros, Query, Unit, percentile_of
+from techport_storage.model import AGGREGATES, Batch, BucketWidth, Micros, Query, Unit, percentile_of
 
 MAX_WIDTH = (
     100 * 366 * 86_400_000_000
@@ -49,7 +49,7 @@ def refused_rows(batch: Batch) -> list[tuple[int, str]]:
     return [(int(row), f"value is {float(batch.value[row])}: only finite numbers are stored") for row in bad]
 
 
-def _check_every(every: Every) -> None:
+def _check_every(every: BucketWidth) -> None:
     if every.unit not in get_args(Unit):
         raise BadQuery("every", f"{every.unit!r} is not a unit of time", f"Use one of {', '.join(get_args(Unit))}")
     if every.count <= 0:

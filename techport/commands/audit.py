@@ -9,8 +9,8 @@ import typer
 from rich.console import Console
 
 from techport import options
-from techport.client import ask
-from techport.data_dir import holder
+from techport.client import get
+from techport.data_dir import owner
 from techport.settings import Settings, load_settings
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def audit(
 
 def _report(settings: Settings, pilot: str | None) -> AuditReport:
     """From the platform that runs in the data folder, since it alone may open an embedded store; else by ourselves."""
-    running = holder(settings.data)
+    running = owner(settings.data)
     if running is None or running.http is None:
         from techport.platform import stores
         from techport_pilots.accounting.audit import audit as compare
@@ -58,7 +58,7 @@ def _report(settings: Settings, pilot: str | None) -> AuditReport:
             return compare(parts.books, parts.readings, pilot)
     from techport_dashboards.api.accounts_schema import Audited
 
-    answer = ask(running.http, "/api/v1/audit", {"pilot": pilot} if pilot else {})
+    answer = get(running.http, "/api/v1/audit", {"pilot": pilot} if pilot else {})
     return Audited.model_validate_json(answer).report
 
 

@@ -13,11 +13,11 @@ from rich.console import Console
 from techport import options
 from techport.commands.decode import known_format
 from techport.commands.pilots import open_registry
-from techport.data_dir import holder
+from techport.data_dir import owner
 from techport.settings import Address, load_settings
 
 if TYPE_CHECKING:
-    from techport_pilots.accounting.message_tap import Watched
+    from techport_pilots.accounting.message_tap import TappedMessage
 
 app = typer.Typer(no_args_is_help=True, help="Devices of pilots. Works while the platform runs.")
 
@@ -43,14 +43,14 @@ def add(
 
     The password is shown this once; asking again replaces it. The device may use its own topics only.
     """
-    from techport_pilots.devices.onboarding import TAKES_EFFECT, Newcomer, welcome
+    from techport_pilots.devices.onboarding import TAKES_EFFECT, NewDevice, provision_device
     from techport_pilots.devices.snippets import snippets
 
     settings = load_settings({"data": data, "registry": registry, "mqtt": mqtt})
-    running = holder(settings.data)
+    running = owner(settings.data)
     address = Address.parse(running.mqtt) if mqtt is None and running and running.mqtt else settings.mqtt_address
     console = Console(highlight=False)
-    newcomer = Newcomer(
+    newcomer = NewDevice(
         id=device,
         title=title or "",
         format=known_format(format) or "native",
@@ -58,7 +58,7 @@ def add(
         interval=interval or "",
     )
     with open_registry(data, registry) as opened:
-        came = welcome(opened, pilot, newcomer, getpass.getuser())
+        came = provision_device(opened, pilot, newcomer, getpass.getuser())
     if came.version is not None:
         console.print(f"{device} is in the definition (version {came.version}). {_FILE.format(pilot)}", soft_wrap=True)
     if running is not None:
@@ -110,7 +110,7 @@ def watch(
     raise typer.Exit(0 if seen else 1)
 
 
-def _show(message: Watched, console: Console) -> None:
+def _show(message: TappedMessage, console: Console) -> None:
     arrived = dt.datetime.fromtimestamp(message.received / 1e6, dt.UTC).isoformat(timespec="milliseconds")
     visible = (message.committed - message.received) / 1e6
     lines = [f"received {arrived} by {message.worker}, visible {visible:.2f} s later", f"  {message.topic}"]
@@ -127,12 +127,12 @@ def _show(message: Watched, console: Console) -> None:
 @app.command("unknown")
 def unknown(pilot: Pilot, data: options.Data = None, registry: options.RegistryUrl = None) -> None:
     """Devices that send to the pilot and that its definition does not know."""
-    from techport_pilots.devices.onboarding import strangers
+    from techport_pilots.devices.onboarding import unknown_devices
 
     console = Console(highlight=False)
     with open_registry(data, registry) as opened:
         opened.pilot(pilot)
-        found = strangers(opened.engine, pilot)
+        found = unknown_devices(opened.engine, pilot)
     if not found:
         console.print("every device that sends is known")
     for one in found:

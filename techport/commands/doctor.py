@@ -19,7 +19,7 @@ from rich.console import Console
 
 from techport import options
 from techport.broker_probe import probe_broker
-from techport.data_dir import Running, holder
+from techport.data_dir import Running, owner
 from techport.settings import Address, Settings, load_settings
 from techport_ingest.brokers.mosquitto import find_mosquitto
 from techport_pilots.errors import PilotsError
@@ -61,7 +61,7 @@ def doctor(
 
 def examine(settings: Settings) -> Iterator[Check]:
     """All checks, in the order in which to fix things."""
-    running = holder(settings.data) if settings.data.is_dir() else None
+    running = owner(settings.data) if settings.data.is_dir() else None
     yield _disk(settings.data)
     if running is not None and running.http is not None:
         yield Check("platform", "ok", f"`techport {running.command}` runs here as process {running.pid}")

@@ -11,7 +11,7 @@ from rich.console import Console
 
 from techport import options
 from techport.commands.run import begin, check_port, import_pilots, interrupt
-from techport.data_dir import hold
+from techport.data_dir import lock
 from techport.errors import CannotRun
 from techport.settings import Settings
 
@@ -44,7 +44,7 @@ def ingest(
 
     wait = platform.wait_for_signal()
     with (
-        hold(settings.data, "ingest", settings.http if own_web else None, settings.mqtt),
+        lock(settings.data, "ingest", settings.http if own_web else None, settings.mqtt),
         platform.stores(settings) as parts,
     ):
         import_pilots(parts.registry, pilot or [])
@@ -75,7 +75,7 @@ def drain(
     settings: Settings = context.obj.model_copy(update={"worker": worker})
     from techport import platform
 
-    with hold(settings.data, "ingest drain", None, settings.mqtt), platform.stores(settings) as parts:
+    with lock(settings.data, "ingest drain", None, settings.mqtt), platform.stores(settings) as parts:
         with platform.broker(settings, retire=True) as reached:
             until = time.monotonic() + 30
             while not reached.source.connected:

@@ -17,7 +17,7 @@ import typer
 from rich.console import Console
 
 from techport import options
-from techport.client import ask, work
+from techport.client import get, run_job
 from techport.commands.pilot_life import Who, Why, name_of
 from techport.data_dir import platform_at
 from techport.errors import CannotRun
@@ -85,7 +85,7 @@ def open_(
         if http:
             query = {"name": package.name, "who": name_of(who)}
             with _zipped(package) as file, file.open("rb") as sent:
-                opened = work(http, "/api/v1/packages", query, sent, progress)
+                opened = run_job(http, "/api/v1/packages", query, sent, progress)
         else:
             from techport.platform import stores
             from techport_pilots.handover.open import open_package
@@ -112,9 +112,9 @@ def _there(http: str, pilot: str) -> Iterator[tuple[list[dict[str, Any]], Go]]:
     def go(console: Console, who: str, why: str) -> dict[str, Any]:
         with steps(console) as progress:
             body = {"confirm": pilot, "who": who, "why": why}
-            return work(http, f"/api/v1/pilots/{pilot}/close", {}, body, progress)
+            return run_job(http, f"/api/v1/pilots/{pilot}/close", {}, body, progress)
 
-    yield msgspec.json.decode(ask(http, f"/api/v1/pilots/{pilot}/checklist", {})), go
+    yield msgspec.json.decode(get(http, f"/api/v1/pilots/{pilot}/checklist", {})), go
 
 
 @contextmanager

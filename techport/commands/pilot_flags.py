@@ -10,7 +10,7 @@ from typer import Argument, Option
 
 from techport import options
 from techport.commands.pilot_life import time_of
-from techport.data_dir import holder
+from techport.data_dir import owner
 from techport.errors import CannotRun
 from techport.settings import Settings, load_settings
 
@@ -44,7 +44,7 @@ def reflag(
         first, last = (None if text is None else micros_of(time_of(text, zone), zone) for text in (start, end))
         requests = FlagRequests(opened.engine)
         number = requests.ask(pilot, (first, last))
-        if holder(settings.data) is None:
+        if owner(settings.data) is None:
             _answer(settings)
         changed = _wait(requests, number)
     finally:

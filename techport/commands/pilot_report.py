@@ -9,8 +9,8 @@ import typer
 from rich.console import Console
 
 from techport import options
-from techport.client import ask
-from techport.data_dir import holder
+from techport.client import get
+from techport.data_dir import owner
 from techport.errors import CannotRun
 from techport.settings import Settings, load_settings
 
@@ -27,9 +27,9 @@ def report(
     if lang not in ("nb", "en"):
         raise CannotRun(f"there is no report in {lang!r}: use --lang nb or --lang en")
     settings = load_settings({"data": data, "store": store, "registry": registry})
-    running = holder(settings.data)
+    running = owner(settings.data)
     if running is not None and running.http is not None:
-        text = ask(running.http, f"/pilots/{pilot}/report", {"lang": lang, "fresh": "true"})
+        text = get(running.http, f"/pilots/{pilot}/report", {"lang": lang, "fresh": "true"})
     else:
         text = _make(settings, pilot, lang).encode()
     file = output or Path(f"{pilot}-{lang}.html")

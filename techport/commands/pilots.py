@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from techport import options
-from techport.client import ask
+from techport.client import get
 from techport.data_dir import platform_at
 from techport.settings import Settings, load_settings
 
@@ -86,10 +86,10 @@ def _portfolio(settings: Settings) -> list[dict[str, Any]]:
     """From the platform that runs in the folder, or by ourselves."""
     http = platform_at(settings.data) if settings.embedded else None
     if http:
-        found: list[dict[str, Any]] = json.loads(ask(http, "/api/v1/portfolio", {"limit": "50000"}))["items"]
+        found: list[dict[str, Any]] = json.loads(get(http, "/api/v1/portfolio", {"limit": "50000"}))["items"]
         return found
     from techport.platform import stores
-    from techport_dashboards.query.registry_cache import Catalogues
+    from techport_dashboards.query.registry_cache import RegistryCache
     from techport_dashboards.services import portfolio
     from techport_pilots.registry.versioning import now
     from techport_storage.model import Selection
@@ -98,7 +98,7 @@ def _portfolio(settings: Settings) -> list[dict[str, Any]]:
         latest = parts.readings.latest(Selection())
         return [
             portfolio.item(row)
-            for row in portfolio.rows(Catalogues(parts.registry).current(), parts.registry, latest, now())
+            for row in portfolio.rows(RegistryCache(parts.registry).current(), parts.registry, latest, now())
         ]
 
 

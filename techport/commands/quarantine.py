@@ -16,7 +16,7 @@ from techport.commands.pilots import open_registry
 from techport.errors import CannotRun
 
 if TYPE_CHECKING:
-    from techport_pilots.accounting.quarantine import Entry, Where
+    from techport_pilots.accounting.quarantine import QuarantineFilter, QuarantineRecord
 
 app = typer.Typer(no_args_is_help=True, help="What could not be stored, and why. Works while the platform runs.")
 
@@ -147,13 +147,15 @@ def expire(
     Console(highlight=False).print(f"{gone} entries deleted")
 
 
-def _where(pilot: str | None, device: str | None, reason: str | None, entries: list[int] | None = None) -> Where:
-    from techport_pilots.accounting.quarantine import Where
+def _where(
+    pilot: str | None, device: str | None, reason: str | None, entries: list[int] | None = None
+) -> QuarantineFilter:
+    from techport_pilots.accounting.quarantine import QuarantineFilter
 
-    return Where(ids=tuple(entries) if entries else None, pilot=pilot, device=device, reason=reason)
+    return QuarantineFilter(ids=tuple(entries) if entries else None, pilot=pilot, device=device, reason=reason)
 
 
-def _line(entry: Entry) -> str:
+def _line(entry: QuarantineRecord) -> str:
     arrived = dt.datetime.fromtimestamp(entry.received / 1e6, dt.UTC).isoformat(timespec="seconds")
     what = f" {entry.field}" if entry.field else ""
     return f"{entry.id}  {arrived}  {entry.pilot}/{entry.device}{what}  {entry.reason}: {entry.detail}"

@@ -12,7 +12,7 @@ import typer
 from rich.console import Console
 
 from techport import options
-from techport.client import work
+from techport.client import run_job
 from techport.commands.pilot_close import Yes
 from techport.data_dir import platform_at
 from techport.progress import steps
@@ -82,16 +82,16 @@ def run(
 def _run(settings: Settings, console: Console, due: Sequence[str]) -> None:
     """By the platform that runs in the folder, or by ourselves."""
     from techport.platform import stores
-    from techport_dashboards.services.snapshots import Snapshots
+    from techport_dashboards.services.snapshots import SnapshotStore
     from techport_pilots.handover import retention
 
     http = platform_at(settings.data) if settings.embedded else None
     with steps(console) as progress:
         if http:
-            work(http, "/api/v1/retention/run", {}, {"pilots": list(due)}, progress)
+            run_job(http, "/api/v1/retention/run", {}, {"pilots": list(due)}, progress)
             return
         with stores(settings) as parts:
-            files = Snapshots(settings.snapshots_folder).files_of
+            files = SnapshotStore(settings.snapshots_folder).files_of
             retention.run(parts.registry, parts.readings, parts.books, files=files, progress=progress)
 
 

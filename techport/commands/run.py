@@ -21,7 +21,7 @@ import typer
 from rich.console import Console
 
 from techport import logs, options
-from techport.data_dir import hold
+from techport.data_dir import lock
 from techport.errors import CannotRun
 from techport.settings import Address, Settings, load_settings
 
@@ -42,7 +42,7 @@ def up(
 ) -> None:
     """Everything in one process: broker, ingest, store, API and pages."""
     settings = begin(data=data, http=http, mqtt=mqtt, broker=broker, store=store, registry=registry)
-    with hold(settings.data, "up", settings.http, settings.mqtt):
+    with lock(settings.data, "up", settings.http, settings.mqtt):
         _run_everything(settings, pilot or [])
 
 
@@ -59,7 +59,7 @@ def demo(
     from techport_simulators.demo import demo_in
 
     settings = begin(data=data, http=http, mqtt=mqtt, broker=broker)
-    with hold(settings.data, "demo", settings.http, settings.mqtt):
+    with lock(settings.data, "demo", settings.http, settings.mqtt):
         district = _District(settings, demo_in(settings.data / "demo", dt.date.today()), seed, history)
         _run_everything(settings, pilot or [], district)
 

@@ -11,7 +11,7 @@ import typer
 from rich.console import Console
 
 from techport import options
-from techport.data_dir import FolderInUse, holder
+from techport.data_dir import FolderInUse, owner
 from techport.errors import CannotRun
 from techport.progress import progress_bars
 from techport.settings import load_settings
@@ -104,7 +104,7 @@ def backup(
         shards = save(settings.store_url, _token(operator_token_file), target)
         Console(highlight=False).print(f"{target}: {shards} shards")
         return
-    running = holder(settings.data)
+    running = owner(settings.data)
     if running is not None:
         raise FolderInUse(settings.data, running)
     files = [path for path in _embedded_files(settings.data) if path.exists()]

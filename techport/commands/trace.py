@@ -11,8 +11,8 @@ import typer
 from rich.console import Console
 
 from techport import options
-from techport.client import ask
-from techport.data_dir import holder
+from techport.client import get
+from techport.data_dir import owner
 from techport.settings import Settings, load_settings
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ def _trace(settings: Settings, pilot: str, device: str, time: dt.datetime, minut
     from techport_dashboards.api.accounts_schema import Traced
     from techport_pilots.accounting.trace import trace as look
 
-    running = holder(settings.data)
+    running = owner(settings.data)
     if running is None or running.http is None:
         from techport.platform import stores
 
@@ -91,7 +91,7 @@ def _trace(settings: Settings, pilot: str, device: str, time: dt.datetime, minut
             at = (time - dt.datetime(1970, 1, 1, tzinfo=dt.UTC)) // dt.timedelta(microseconds=1)
             return Traced.of(look(parts.registry, parts.books, parts.readings, pilot, device, at, int(minutes * 60e6)))
     path = f"/api/v1/pilots/{urllib.parse.quote(pilot, safe='')}/devices/{urllib.parse.quote(device, safe='')}/trace"
-    answer = ask(running.http, path, {"time": time.isoformat(), "minutes": str(minutes)}, timeout=60)
+    answer = get(running.http, path, {"time": time.isoformat(), "minutes": str(minutes)}, timeout=60)
     return Traced.model_validate_json(answer)
 
 

@@ -14,7 +14,7 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
 from techport.commands.doctor import Check, examine
-from techport.data_dir import FolderInUse, hold, holder
+from techport.data_dir import FolderInUse, lock, owner
 from techport.platform import stores
 from techport.settings import load_settings
 from techport_ingest.brokers.mosquitto import Mosquitto
@@ -94,10 +94,10 @@ def test_free_space_is_a_metric(tmp_path: Path) -> None:
 
 
 def test_a_folder_is_held_by_one(tmp_path: Path) -> None:
-    with hold(tmp_path, "up", "127.0.0.1:1", None):
-        running = holder(tmp_path)
+    with lock(tmp_path, "up", "127.0.0.1:1", None):
+        running = owner(tmp_path)
         assert running is not None
         assert running.command == "up"
-        with pytest.raises(FolderInUse, match="`techport up`"), hold(tmp_path, "ingest", None, None):
+        with pytest.raises(FolderInUse, match="`techport up`"), lock(tmp_path, "ingest", None, None):
             pass
-    assert holder(tmp_path) is None
+    assert owner(tmp_path) is None

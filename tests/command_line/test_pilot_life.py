@@ -16,7 +16,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from techport.cli import app
-from techport.data_dir import hold
+from techport.data_dir import lock
 from techport.errors import CannotRun
 from techport_dashboards import WebSettings
 from techport_storage.store import open_store
@@ -120,7 +120,7 @@ def test_the_platform_that_runs_does_it(tmp_path: Path, monkeypatch: pytest.Monk
 
 
 def test_a_platform_without_pages_has_to_be_stopped_first(tmp_path: Path) -> None:
-    with hold(tmp_path / "data", "ingest", None, "127.0.0.1:2"), pytest.raises(CannotRun, match="stop it"):
+    with lock(tmp_path / "data", "ingest", None, "127.0.0.1:2"), pytest.raises(CannotRun, match="stop it"):
         techport("pilot", "close", "elgeseter", "--yes", "--data", str(tmp_path / "data"))
 
 
@@ -130,6 +130,6 @@ def platform(folder: Path) -> Iterator[City]:
     folder.mkdir()
     city = City.at(folder)
     settings = WebSettings(packages=folder / "packages", snapshots=folder / "snapshots")
-    with serving(city.app(settings)) as address, hold(folder, "up", address.removeprefix("http://"), None):
+    with serving(city.app(settings)) as address, lock(folder, "up", address.removeprefix("http://"), None):
         yield city
     city.close()

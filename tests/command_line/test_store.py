@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 from pathlib import Path
 
-from techport.data_dir import hold
+from techport.data_dir import lock
 from techport_pilots.definition.load import parse_definition
 from techport_pilots.registry.registry import Registry
 from techport_storage.model import Batch, Query, Reading
@@ -65,7 +65,7 @@ def test_nothing_is_written_over_and_nothing_half_is_saved(tmp_path: Path) -> No
     (saved,) = (tmp_path / "backups").iterdir()
     said = _run("restore", str(saved), "--data", str(tmp_path / "data"), expect=2)
     assert "restore into an empty --data folder" in " ".join(said.split())
-    with hold(tmp_path / "data", "up", None, None):
+    with lock(tmp_path / "data", "up", None, None):
         said = _run("backup", str(tmp_path / "backups"), "--data", str(tmp_path / "data"), expect=2)
     assert "in use by `techport up`" in " ".join(said.split())
 

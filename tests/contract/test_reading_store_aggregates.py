@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from techport_storage.model import AGGREGATES, Every, Query
+from techport_storage.model import AGGREGATES, BucketWidth, Query
 from techport_storage.store import ReadingStore
 from tests.contract.readings import DAY, NOON, OSLO, A, B, S, put, reading, series, utc
 
@@ -44,7 +44,7 @@ def test_aggregates_equal_numpy(store: ReadingStore) -> None:
     for name in (B, A):
         put(store, *(reading(name, int(times[i]), float(values[name][i])) for i in shuffled))
     names = (*AGGREGATES, "p5", "p95")
-    table = store.read(Query(every=Every(10, "min"), aggregates=names)).read_all()
+    table = store.read(Query(every=BucketWidth(10, "min"), aggregates=names)).read_all()
     width = 600 * S
     expected = [
         {"pilot": name.pilot, "device": name.device, "quantity": name.quantity, "time": int(start)}
@@ -68,14 +68,14 @@ def test_a_sum_does_not_depend_on_the_order_of_arrival(store: ReadingStore) -> N
     values = rng.normal(0, 1, 1000) * 10.0 ** rng.integers(-8, 8, 1000)
     for name, order in ((A, np.arange(1000)), (B, rng.permutation(1000))):
         put(store, *(reading(name, NOON + int(i) * S, float(values[i])) for i in order))
-    sums = store.read(Query(every=Every(1, "d"), aggregates=("sum",))).read_all()["sum"].to_pylist()
+    sums = store.read(Query(every=BucketWidth(1, "d"), aggregates=("sum",))).read_all()["sum"].to_pylist()
     assert sums == pytest.approx([math.fsum(values)] * 2, rel=1e-13)
 
 
 def test_aggregates_of_extremes(store: ReadingStore) -> None:
     put(store, *(reading(time=NOON + i * S, value=value) for i, value in enumerate((1e308, 1e308, -1e308))))
     put(store, *(reading(B, time=NOON + i * S, value=value) for i, value in enumerate((5e-324, 0.0, -0.0))))
-    big, small = store.read(Query(every=Every(1, "d"), aggregates=AGGREGATES)).read_all().to_pylist()
+    big, small = store.read(Query(every=BucketWidth(1, "d"), aggregates=AGGREGATES)).read_all().to_pylist()
     assert (big["min"], big["max"], big["median"], big["count"]) == (-1e308, 1e308, 1e308, 3)
     assert big["std"] == pytest.approx(1.1547005383792515e308)  # 2e308 / sqrt(3)
     assert (small["min"], small["max"], small["sum"], small["std"]) == (0, 5e-324, 5e-324, 0)
@@ -85,7 +85,7 @@ def test_levels_are_averaged_as_energy_and_directions_as_vectors(store: ReadingS
     put(store, *(reading(A, NOON + i * S, value) for i, value in enumerate((50.0, 60.0, 70.0))))
     put(store, *(reading(B, NOON + i * S, value) for i, value in enumerate((350.0, 20.0))))
     put(store, *(reading(B, NOON + DAY + i * S, value) for i, value in enumerate((90.0, 270.0))))
-    query = Query(every=Every(1, "d"), aggregates=("energy_mean", "vector_mean"))
+    query = Query(every=BucketWidth(1, "d"), aggregates=("energy_mean", "vector_mean"))
     levels, north, nowhere = store.read(query).read_all().to_pylist()
     assert levels["energy_mean"] == pytest.approx(10 * math.log10((1e5 + 1e6 + 1e7) / 3), rel=1e-14)
     assert north["vector_mean"] == pytest.approx(5, rel=1e-12)
@@ -94,14 +94,14 @@ def test_levels_are_averaged_as_energy_and_directions_as_vectors(store: ReadingS
 
 def test_sum_out_of_range_is_infinite(store: ReadingStore) -> None:
     put(store, reading(value=1e308), reading(time=NOON + S, value=1e308))
-    table = store.read(Query(every=Every(1, "d"), aggregates=("sum", "max"))).read_all()
+    table = store.read(Query(every=BucketWidth(1, "d"), aggregates=("sum", "max"))).read_all()
     assert (table["sum"][0].as_py(), table["max"][0].as_py()) == (math.inf, 1e308)
 
 
 def test_fixed_buckets_count_from_the_epoch(store: ReadingStore) -> None:
     times = [-1, 0, 7 * S - 1, 7 * S, -7 * S, -7 * S - 1]
     put(store, *(reading(time=time) for time in times))
-    table = store.read(Query(every=Every(7, "s"), aggregates=())).read_all()
+    table = store.read(Query(every=BucketWidth(7, "s"), aggregates=())).read_all()
     assert table["time"].cast(pa.int64()).to_pylist() == [-14 * S, -7 * S, 0, 7 * S]
     assert table["count"].to_pylist() == [1, 2, 2, 1]
 
@@ -109,16 +109,16 @@ def test_fixed_buckets_count_from_the_epoch(store: ReadingStore) -> None:
 @pytest.mark.parametrize(
     ("every", "first", "hours"),
     [
-        (Every(1, "d"), (2024, 3, 30), [24, 23, 24]),
-        (Every(1, "d"), (2024, 10, 26), [24, 25, 24]),
-        (Every(1, "w"), (2024, 3, 25), [7 * 24 - 1, 7 * 24]),
-        (Every(1, "mo"), (2024, 9, 1), [30 * 24, 31 * 24 + 1, 30 * 24]),
-        (Every(3, "mo"), (2024, 1, 1), [91 * 24 - 1, 91 * 24]),
-        (Every(1, "y"), (2023, 1, 1), [365 * 24, 366 * 24]),
+        (BucketWidth(1, "d"), (2024, 3, 30), [24, 23, 24]),
+        (BucketWidth(1, "d"), (2024, 10, 26), [24, 25, 24]),
+        (BucketWidth(1, "w"), (2024, 3, 25), [7 * 24 - 1, 7 * 24]),
+        (BucketWidth(1, "mo"), (2024, 9, 1), [30 * 24, 31 * 24 + 1, 30 * 24]),
+        (BucketWidth(3, "mo"), (2024, 1, 1), [91 * 24 - 1, 91 * 24]),
+        (BucketWidth(1, "y"), (2023, 1, 1), [365 * 24, 366 * 24]),
     ],
 )
 def test_calendar_buckets_in_oslo(
-    store: ReadingStore, every: Every, first: tuple[int, int, int], hours: list[int]
+    store: ReadingStore, every: BucketWidth, first: tuple[int, int, int], hours: list[int]
 ) -> None:
     """Each begins at local midnight, and a day of 23 or 25 hours holds as many hourly readings."""
     start = int(dt.datetime(*first, tzinfo=ZoneInfo(OSLO)).timestamp()) * S
@@ -141,7 +141,7 @@ def test_calendar_buckets_in_oslo(
 def test_days_whose_midnight_is_odd(store: ReadingStore, zone: str, day: tuple[int, int, int], hours: int) -> None:
     start = utc(*day) - DAY
     put(store, *(reading(time=start + quarter * 900 * S) for quarter in range(4 * 24 * 4)))
-    table = store.read(Query(every=Every(1, "d"), zone=zone, aggregates=("count",))).read_all()
+    table = store.read(Query(every=BucketWidth(1, "d"), zone=zone, aggregates=("count",))).read_all()
     starts = table["time"].cast(pa.int64()).to_numpy()
     counted = dict(zip(starts.tolist(), table["count"].to_pylist(), strict=True))
     (of_day,) = [
@@ -153,6 +153,6 @@ def test_days_whose_midnight_is_odd(store: ReadingStore, zone: str, day: tuple[i
 def test_buckets_at_the_edge_hold_only_the_range(store: ReadingStore) -> None:
     put(store, *series(A, 100))
     table = store.read(
-        Query(every=Every(1, "d"), start=NOON + 10 * S, end=NOON + 20 * S, aggregates=("sum",))
+        Query(every=BucketWidth(1, "d"), start=NOON + 10 * S, end=NOON + 20 * S, aggregates=("sum",))
     ).read_all()
     assert (table["time"].cast(pa.int64()).to_pylist(), table["sum"].to_pylist()) == ([NOON - DAY // 2], [145])

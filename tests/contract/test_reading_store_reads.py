@@ -11,8 +11,8 @@ from techport_storage.errors import BadQuery
 from techport_storage.model import (
     AGGREGATES,
     RAW_SCHEMA,
+    BucketWidth,
     Cursor,
-    Every,
     Query,
     Reading,
     Selection,
@@ -54,7 +54,7 @@ def test_selections(store: ReadingStore) -> None:
 def test_good_readings_only(store: ReadingStore) -> None:
     put(store, *(reading(time=NOON + i * S, value=float(i), quality=i % 3) for i in range(9)))
     assert [r.value for r in stored(store, quality="good")] == [0, 3, 6]
-    table = store.read(Query(every=Every(1, "d"), aggregates=("sum",), quality="good")).read_all()
+    table = store.read(Query(every=BucketWidth(1, "d"), aggregates=("sum",), quality="good")).read_all()
     assert table["sum"].to_pylist() == [9]
 
 
@@ -65,7 +65,7 @@ def test_empty_answers_have_the_schema(store: ReadingStore) -> None:
         nobody = Selection(pilots=("nobody",))
         assert store.read(Query(select=nobody)).read_all().schema.equals(RAW_SCHEMA)
         assert store.latest(nobody).schema.equals(RAW_SCHEMA)
-        for every in (Every(1, "h"), Every(1, "d")):
+        for every in (BucketWidth(1, "h"), BucketWidth(1, "d")):
             later = store.read(Query(start=NOON + DAY, every=every, zone=OSLO, aggregates=AGGREGATES)).read_all()
             assert later.schema.equals(aggregate_schema(AGGREGATES))
             assert later.num_rows == 0
@@ -76,14 +76,14 @@ def test_full_answers_have_the_schema(store: ReadingStore) -> None:
     assert store.read(Query()).read_all().schema.equals(RAW_SCHEMA)
     assert store.latest(Selection()).schema.equals(RAW_SCHEMA)
     mixed: tuple[object, ...] = ("max", "count", "mean")
-    table = store.read(Query(every=Every(1, "h"), aggregates=mixed)).read_all()  # type: ignore[arg-type]
+    table = store.read(Query(every=BucketWidth(1, "h"), aggregates=mixed)).read_all()  # type: ignore[arg-type]
     assert table.schema.equals(aggregate_schema(mixed))  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("every", [None, Every(7, "s"), Every(1, "d")])
-def test_pages_cover_everything_once(store: ReadingStore, every: Every | None) -> None:
+@pytest.mark.parametrize("every", [None, BucketWidth(7, "s"), BucketWidth(1, "d")])
+def test_pages_cover_everything_once(store: ReadingStore, every: BucketWidth | None) -> None:
     for k, name in enumerate((A, B, Stream("luft", "b", "pm2_5"), Stream("m", "a", "x"))):
-        put(store, *series(name, 40 + k, step=20_000 * S if every == Every(1, "d") else S))
+        put(store, *series(name, 40 + k, step=20_000 * S if every == BucketWidth(1, "d") else S))
     whole = store.read(Query(every=every, zone=OSLO)).read_all()
     for limit in (1, 7, 10_000):
         pages, after = [], None
@@ -127,15 +127,15 @@ def test_paging_while_data_arrives(store: ReadingStore) -> None:
         ("start", Query(start=2, end=1)),
         ("limit", Query(limit=0)),
         ("limit", Query(limit=-1)),
-        ("every", Query(every=Every(0, "h"))),
-        ("every", Query(every=Every(-1, "mo"))),
-        ("every", Query(every=Every(1, "fortnight"))),  # type: ignore[arg-type]
-        ("every", Query(every=Every(10**9, "y"))),
-        ("zone", Query(every=Every(1, "d"), zone="Europe/Trondheim")),
-        ("zone", Query(every=Every(1, "d"), zone="../etc/passwd")),
-        ("zone", Query(every=Every(1, "d"), zone="Europe")),
-        ("aggregates", Query(every=Every(1, "d"), aggregates=("mode",))),  # type: ignore[arg-type]
-        ("aggregates", Query(every=Every(1, "d"), aggregates=("min", "min"))),
+        ("every", Query(every=BucketWidth(0, "h"))),
+        ("every", Query(every=BucketWidth(-1, "mo"))),
+        ("every", Query(every=BucketWidth(1, "fortnight"))),  # type: ignore[arg-type]
+        ("every", Query(every=BucketWidth(10**9, "y"))),
+        ("zone", Query(every=BucketWidth(1, "d"), zone="Europe/Trondheim")),
+        ("zone", Query(every=BucketWidth(1, "d"), zone="../etc/passwd")),
+        ("zone", Query(every=BucketWidth(1, "d"), zone="Europe")),
+        ("aggregates", Query(every=BucketWidth(1, "d"), aggregates=("mode",))),  # type: ignore[arg-type]
+        ("aggregates", Query(every=BucketWidth(1, "d"), aggregates=("min", "min"))),
         ("quality", Query(quality="best")),  # type: ignore[arg-type]
     ],
 )

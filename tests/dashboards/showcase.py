@@ -8,8 +8,8 @@ import httpx
 from fastapi import FastAPI
 
 from techport_dashboards import WebSettings
-from techport_pilots.accounting.commit_log import Passage
-from techport_pilots.accounting.tally import DeviceDay, SetAside, Tally
+from techport_pilots.accounting.commit_log import CommitSpan
+from techport_pilots.accounting.tally import DeviceDay, QuarantineEntry, Tally
 from techport_storage.model import Reading
 from tests.dashboards.web import HOUR, SECOND, City
 
@@ -61,9 +61,9 @@ def build(folder: Path, school: str = SCHOOL) -> City:
     day = START // (24 * HOUR) + 39
     received = START + (HOURS - 1) * HOUR
 
-    def aside(device: str, reason: str, payload: bytes) -> SetAside:
+    def aside(device: str, reason: str, payload: bytes) -> QuarantineEntry:
         topic = f"pilots/school-air/{device}/readings"
-        return SetAside(
+        return QuarantineEntry(
             pilot="school-air",
             device=device,
             topic=topic,
@@ -86,7 +86,7 @@ def build(folder: Path, school: str = SCHOOL) -> City:
     city.books.close_batch("ingest-1", tallies, entries)
     passed = received, received + SECOND, received + SECOND + SECOND // 10  # the reading of that hour is in it too
     devices = {("school-air", device) for device in ("ila-skole", "kuhaugen", "new-box")}
-    city.registry.passages.note([Passage("ingest-1", *passed, devices)])
+    city.registry.passages.note([CommitSpan("ingest-1", *passed, devices)])
     return city
 
 

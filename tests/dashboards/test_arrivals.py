@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from techport_dashboards.query.live import BETWEEN, Arrivals, states
+from techport_dashboards.query.live import BETWEEN, ChangePoller, states
 from techport_storage.coverage import CountsReadings
 from techport_storage.model import Batch, Query, Reading, Stream
 from techport_storage.store import ReadingStore, open_store
@@ -29,10 +29,10 @@ def store(tmp_path: Path) -> ReadingStore:
 
 
 @pytest.fixture(params=["counts", "countless"])
-def arrivals(request: pytest.FixtureRequest, store: ReadingStore) -> Arrivals:
+def arrivals(request: pytest.FixtureRequest, store: ReadingStore) -> ChangePoller:
     write(store, 0)
     assert isinstance(store, CountsReadings)
-    found = Arrivals(store if request.param == "counts" else Countless(store))  # type: ignore[arg-type]
+    found = ChangePoller(store if request.param == "counts" else Countless(store))  # type: ignore[arg-type]
     assert found.look().readings.num_rows == 0, "what was there before is no news"
     return found
 
@@ -42,11 +42,11 @@ def write(store: ReadingStore, *seconds: float, value: float = 1.0) -> None:
     store.write(Batch.of(Reading(*STREAM, int(T + s * SECOND), value, now) for s in seconds))
 
 
-def seconds(arrivals: Arrivals) -> list[float]:
+def seconds(arrivals: ChangePoller) -> list[float]:
     return [(state[0] - T) / SECOND for _, state in states(arrivals.look().readings)]
 
 
-def test_all_that_came_between_two_looks_is_news(store: ReadingStore, arrivals: Arrivals) -> None:
+def test_all_that_came_between_two_looks_is_news(store: ReadingStore, arrivals: ChangePoller) -> None:
     write(store, 1, 2, 3)
     assert seconds(arrivals) == [1, 2, 3]
     assert seconds(arrivals) == []
@@ -56,7 +56,7 @@ def test_all_that_came_between_two_looks_is_news(store: ReadingStore, arrivals: 
 
 def test_a_late_reading_makes_pages_ask_anew(store: ReadingStore) -> None:
     write(store, 0, 10)
-    arrivals = Arrivals(store)
+    arrivals = ChangePoller(store)
     arrivals.look()
     write(store, 5)
     news = arrivals.look()
@@ -67,7 +67,7 @@ def test_a_late_reading_makes_pages_ask_anew(store: ReadingStore) -> None:
 
 def test_a_backlog_makes_pages_ask_anew(store: ReadingStore) -> None:
     write(store, 0)
-    arrivals = Arrivals(store)
+    arrivals = ChangePoller(store)
     arrivals.look()
     far = BETWEEN // SECOND + 1
     write(store, *range(10, far, 10), far)
@@ -78,7 +78,7 @@ def test_a_backlog_makes_pages_ask_anew(store: ReadingStore) -> None:
 
 def test_what_is_in_time_is_never_late(store: ReadingStore) -> None:
     write(store, 0)
-    arrivals = Arrivals(store)
+    arrivals = ChangePoller(store)
     arrivals.look()
     for moment in range(1, 60):
         write(store, moment, moment + 0.5)
@@ -87,6 +87,6 @@ def test_what_is_in_time_is_never_late(store: ReadingStore) -> None:
         assert not news.late
 
 
-def test_a_corrected_value_is_news(store: ReadingStore, arrivals: Arrivals) -> None:
+def test_a_corrected_value_is_news(store: ReadingStore, arrivals: ChangePoller) -> None:
     write(store, 0, value=7.0)
     assert [state[2] for _, state in states(arrivals.look().readings)] == [7.0]

@@ -9,8 +9,8 @@ import pytest
 
 from techport.commands.trace import describe
 from techport_dashboards.api.accounts_schema import Traced
-from techport_pilots.accounting.commit_log import Passage
-from techport_pilots.accounting.tally import DeviceDay, Event, Remarks, SetAside, Tally
+from techport_pilots.accounting.commit_log import CommitSpan
+from techport_pilots.accounting.tally import BatchAnnotations, BookedEvent, DeviceDay, QuarantineEntry, Tally
 from tests.dashboards.conftest import START
 from tests.dashboards.web import HOUR, SECOND, City
 
@@ -25,8 +25,8 @@ def kept(city: City) -> City:
     """Beside the readings: one entry in quarantine, a stranger, a join, and two ignored parts."""
     kran = DeviceDay("kai-luft", "kran", DAY)
 
-    def aside(device: str, reason: str, payload: bytes, at: int) -> SetAside:
-        return SetAside(
+    def aside(device: str, reason: str, payload: bytes, at: int) -> QuarantineEntry:
+        return QuarantineEntry(
             pilot="kai-luft",
             device=device,
             topic=f"pilots/kai-luft/{device}/readings",
@@ -42,9 +42,9 @@ def kept(city: City) -> City:
         aside("kran", "not-a-number", b'{"pm10": "1"}', HOUR),
         aside("ny boks", "unknown-device", b"{}", 2 * HOUR),
     ]
-    remarks = Remarks(
+    remarks = BatchAnnotations(
         ignored={(kran, "text"): 1, (kran, "event"): 1},
-        events=[Event("kai-luft", "kran", START + 90 * SECOND, "join", "")],
+        events=[BookedEvent("kai-luft", "kran", START + 90 * SECOND, "join", "")],
     )
     tallies = {
         kran: Tally(messages=2, received=3, quarantined=1, ignored=2),
@@ -78,7 +78,7 @@ async def test_a_message_is_found_stored_set_aside_or_nowhere(kept: City, client
     assert "ignored by rule text: 1" in said
     assert "visible since" not in said, "nothing is known of its way"
     kept.registry.passages.note(
-        [Passage("ingest-2", START + HOUR, START + HOUR + SECOND, START + HOUR + 2 * SECOND, [("kai-luft", "kran")])]
+        [CommitSpan("ingest-2", START + HOUR, START + HOUR + SECOND, START + HOUR + 2 * SECOND, [("kai-luft", "kran")])]
     )
     by = "by ingest-2, visible since 2026-"
     assert by in "\n".join(describe(await traced(client, START + HOUR)))

@@ -17,7 +17,7 @@ import msgspec
 import pytest
 
 from techport_dashboards import WebSettings
-from techport_pilots.accounting.quarantine import Where
+from techport_pilots.accounting.quarantine import QuarantineFilter
 from techport_pilots.definition.load import parse_definition
 from techport_pilots.handover import retention
 from techport_pilots.handover.closeout import close_pilot
@@ -196,7 +196,7 @@ async def test_forgetting_asks_for_the_names_and_leaves_nothing(
     assert list((tmp_path / "packages").iterdir()) == []
     assert list((tmp_path / "snapshots").iterdir()) == []
     assert (await visitor.get(f"/api/v1/snapshots/{frozen.json()['id']}")).status_code == 404
-    assert not town.books.quarantine.counts(Where(pilot="elgeseter"))
+    assert not town.books.quarantine.counts(QuarantineFilter(pilot="elgeseter"))
     (kept,) = retention.receipts(town.registry.engine)
     assert msgspec.to_builtins(kept)["rows"] == receipt["rows"]
 

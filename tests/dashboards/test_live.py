@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from techport_dashboards import WebSettings
-from techport_dashboards.query.live import QUEUE_LENGTH, RESYNC, Viewing, encode
+from techport_dashboards.query.live import QUEUE_LENGTH, RESYNC, Subscription, encode
 from techport_storage.errors import StoreUnavailable
 from techport_storage.model import Reading
 from tests.dashboards.conftest import START
@@ -117,7 +117,7 @@ def test_the_server_stops_while_somebody_watches(city: City) -> None:
 
 
 def test_a_slow_viewer_gets_resync_in_place_of_what_it_missed() -> None:
-    viewing = Viewing(None)
+    viewing = Subscription(None)
     news = encode("readings", {"items": []})
     assert all(viewing.offer(news) for _ in range(QUEUE_LENGTH))
     assert not viewing.offer(news)

@@ -12,8 +12,8 @@ from techport_dashboards.api import onboarding as api
 from techport_dashboards.pages import onboarding as page
 from techport_dashboards.settings import BrokerPlace
 from techport_pilots.access.credentials import Credentials, verify
-from techport_pilots.accounting.message_tap import Outcome, Refusal, Value, Watched
-from techport_pilots.accounting.tally import SetAside
+from techport_pilots.accounting.message_tap import Outcome, Refusal, TappedMessage, Value
+from techport_pilots.accounting.tally import QuarantineEntry
 from techport_storage.model import Quality
 from tests.dashboards.conftest import START
 from tests.dashboards.web import SECOND, City
@@ -29,9 +29,9 @@ def _no_broker_to_wait_for(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(module, "TAKES_EFFECT", 0)
 
 
-def watched(number: int, outcome: Outcome, payload: bytes = b"{}") -> Watched:
+def watched(number: int, outcome: Outcome, payload: bytes = b"{}") -> TappedMessage:
     at = START + number * SECOND
-    return Watched(pilot="kai-luft", device="kran", topic="t", payload=payload, received=at, worker="w-1",
+    return TappedMessage(pilot="kai-luft", device="kran", topic="t", payload=payload, received=at, worker="w-1",
                    committed=at + SECOND // 4, outcome=outcome)  # fmt: skip
 
 
@@ -123,7 +123,7 @@ async def test_messages_are_shown_with_what_became_of_them(city: City, client: h
 
 async def test_a_stranger_is_listed_and_claimed(city: City, client: httpx.AsyncClient) -> None:
     topic = "pilots/kai-luft/ny boks/readings"
-    aside = SetAside(pilot="kai-luft", device="ny boks", topic=topic, payload=b'{"pm10": 1}', received=START,
+    aside = QuarantineEntry(pilot="kai-luft", device="ny boks", topic=topic, payload=b'{"pm10": 1}', received=START,
                      reason="unknown-device", detail="", hint="")  # fmt: skip
     city.books.close_batch("w", {}, [aside])
     [stranger] = (await client.get(f"{API}/unknown-devices")).json()

@@ -7,7 +7,7 @@ from typing import Any
 import httpx
 import pytest
 
-from techport_pilots.accounting.tally import DeviceDay, SetAside, Tally
+from techport_pilots.accounting.tally import DeviceDay, QuarantineEntry, Tally
 from tests.dashboards.conftest import START
 from tests.dashboards.web import HOUR, City
 
@@ -87,7 +87,7 @@ async def test_quarantine_pages(city: City, client: httpx.AsyncClient) -> None:
     day = DeviceDay("kai-luft", "kran", 20_000)
     city.books.open_batch("w", [day])
     aside = [
-        SetAside(
+        QuarantineEntry(
             pilot=day.pilot,
             device=day.device,
             day=day.day,

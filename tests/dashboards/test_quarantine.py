@@ -6,7 +6,7 @@ import httpx
 import pytest
 
 from techport_dashboards import WebSettings
-from techport_pilots.accounting.tally import SetAside
+from techport_pilots.accounting.tally import QuarantineEntry
 from tests.dashboards.conftest import START
 from tests.dashboards.web import HOUR, City
 
@@ -16,8 +16,10 @@ PAGE = "/pilots/kai-luft/quarantine"
 FORM = {"Sec-Fetch-Site": "same-origin"}
 
 
-def aside(device: str, reason: str, field: str | None, hours: int, payload: bytes = b'{"temp": "1,5"}') -> SetAside:
-    return SetAside(
+def aside(
+    device: str, reason: str, field: str | None, hours: int, payload: bytes = b'{"temp": "1,5"}'
+) -> QuarantineEntry:
+    return QuarantineEntry(
         pilot="kai-luft",
         device=device,
         topic=f"pilots/kai-luft/{device}/readings",

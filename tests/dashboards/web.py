@@ -17,7 +17,7 @@ from techport_dashboards import Health, WebSettings, create_app
 from techport_dashboards.settings import HealthCheck
 from techport_dashboards.web.server import WebServer
 from techport_ingest.decoding.lint import explain
-from techport_pilots.accounting.ledger import Books
+from techport_pilots.accounting.ledger import Ledger
 from techport_pilots.definition.load import parse_definition
 from techport_pilots.registry.registry import Registry
 from techport_storage.model import Batch, Reading, Selection, Stream
@@ -34,12 +34,12 @@ class City:
 
     registry: Registry
     store: ReadingStore
-    books: Books
+    books: Ledger
 
     @classmethod
     def at(cls, folder: Path) -> City:
         registry = Registry.open(f"sqlite:///{folder}/registry.sqlite")
-        return cls(registry, open_store(f"duckdb:///{folder}/readings.duckdb"), Books(registry.engine))
+        return cls(registry, open_store(f"duckdb:///{folder}/readings.duckdb"), Ledger(registry.engine))
 
     def import_text(self, text: str) -> None:
         self.registry.import_pilot(parse_definition(text), text, "test")

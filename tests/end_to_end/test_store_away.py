@@ -15,7 +15,7 @@ import pytest
 from paho.mqtt.enums import CallbackAPIVersion
 
 from techport_ingest.brokers.mosquitto import Mosquitto
-from techport_storage.model import Every, Query
+from techport_storage.model import BucketWidth, Query
 from techport_storage.store import ReadingStore, open_store
 from tests.conftest import unavailable
 from tests.end_to_end.platforms import PILOT, TECHPORT, wait_until
@@ -162,7 +162,7 @@ def _stored(store: ReadingStore) -> int:
     from techport_storage.errors import StoreUnavailable
     from techport_storage.model import Selection
 
-    query = Query(select=Selection(quantities=("pm10",)), every=Every(1, "y"), aggregates=("count",))
+    query = Query(select=Selection(quantities=("pm10",)), every=BucketWidth(1, "y"), aggregates=("count",))
     try:
         return sum(store.read(query).read_all()["count"].to_pylist())
     except StoreUnavailable:

@@ -29,7 +29,7 @@ from techport.settings import Settings, load_settings
 from techport_ingest.brokers.mosquitto import Mosquitto
 from techport_ingest.sources.paho import PahoSource
 from techport_pilots.accounting.audit import AuditReport, audit
-from techport_pilots.accounting.ledger import Books
+from techport_pilots.accounting.ledger import Ledger
 from techport_pilots.registry.registry import Registry
 from techport_simulators.demo import REAL_PILOTS, definition_path, mapping_path
 from techport_simulators.mapping import load_mapping
@@ -101,7 +101,7 @@ def stored_columns(settings: Settings) -> dict[Stream, Column]:
 def audited(settings: Settings) -> AuditReport:
     store, registry = open_store(settings.store_url), Registry.open(settings.registry_url)
     try:
-        return audit(Books(registry.engine), store)
+        return audit(Ledger(registry.engine), store)
     finally:
         store.close()
         registry.close()
@@ -196,7 +196,7 @@ class BookKeeper:
 
     def __init__(self, settings: Settings) -> None:
         self._registry = Registry.open(settings.registry_url)
-        self._books = Books(self._registry.engine)
+        self._books = Ledger(self._registry.engine)
 
     def stored(self) -> int:
         return sum(tally.stored for tally in self._books.tallies().values())

@@ -17,7 +17,7 @@ import pytest
 
 from techport.settings import load_settings
 from techport_ingest.brokers.mosquitto import Mosquitto
-from techport_pilots.accounting.ledger import Books
+from techport_pilots.accounting.ledger import Ledger
 from techport_pilots.accounting.quarantine import Quarantine
 from techport_pilots.definition.load import read_definition
 from techport_pilots.registry.registry import Registry
@@ -124,7 +124,7 @@ class Look:
     """Into the books and the quarantine, while the ingest process writes them."""
 
     def __init__(self, registry: Registry) -> None:
-        self._books = Books(registry.engine)
+        self._books = Ledger(registry.engine)
         self._quarantine = Quarantine(registry.engine)
 
     def kept(self) -> int:

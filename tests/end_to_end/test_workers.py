@@ -15,7 +15,7 @@ from paho.mqtt.enums import CallbackAPIVersion
 
 from techport_ingest.brokers.mosquitto import Mosquitto
 from techport_pilots.accounting.audit import audit
-from techport_pilots.accounting.ledger import Books
+from techport_pilots.accounting.ledger import Ledger
 from techport_pilots.definition.load import parse_definition
 from techport_pilots.registry.registry import Registry
 from techport_storage.model import Query, Selection
@@ -109,7 +109,7 @@ def test_any_worker_may_be_killed_and_one_may_leave(
     times = rows["time"].cast("int64").to_numpy() // 1_000_000 - START
     assert (times == range(MESSAGES)).all()
     assert (rows["value"].to_numpy() == times % 997).all()
-    report = audit(Books(registry.engine), store)
+    report = audit(Ledger(registry.engine), store)
     assert report.ok, [(row.device_day, row.tally, row.counted, row.state) for row in report.off]
     store.close()
     registry.close()
@@ -137,7 +137,7 @@ def _publish_while_killing(port: int, workers: Workers, names: list[str]) -> Non
 
 
 def _stored(store: object) -> int:
-    from techport_storage.model import Every
+    from techport_storage.model import BucketWidth
 
-    query = Query(select=Selection(pilots=("test-street",)), every=Every(1, "y"), aggregates=("count",))
+    query = Query(select=Selection(pilots=("test-street",)), every=BucketWidth(1, "y"), aggregates=("count",))
     return sum(store.read(query).read_all()["count"].to_pylist())  # type: ignore[attr-defined]

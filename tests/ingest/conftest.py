@@ -8,7 +8,7 @@ from typing import Literal
 import pytest
 from paho.mqtt.client import Client
 
-from techport_ingest.brokers.auth import AccessFiles, Gate, Own
+from techport_ingest.brokers.auth import AccessFiles, Authenticator, PlatformUser
 from techport_ingest.brokers.mosquitto import Mosquitto, MosquittoSettings, find_mosquitto
 from techport_ingest.source import Source
 from techport_ingest.sources.embedded import EmbeddedBroker, EmbeddedSettings
@@ -40,7 +40,7 @@ def ingest(tmp_path: Path) -> Iterator[Ingest]:
     running.close()
 
 
-OWN = Own("techport", "very secret")
+OWN = PlatformUser("techport", "very secret")
 
 
 @pytest.fixture(params=["mosquitto", "embedded"])
@@ -62,7 +62,7 @@ def platform(request: pytest.FixtureRequest, tmp_path: Path, ingest: Ingest) -> 
             closing.callback(access.stop)
             source: Source = paho_source(port, username=OWN.username, password=OWN.password)
         else:
-            source = EmbeddedBroker(EmbeddedSettings(port=port), Gate(known, anonymous=False, own=OWN))
+            source = EmbeddedBroker(EmbeddedSettings(port=port), Authenticator(known, anonymous=False, own=OWN))
         closing.callback(ingest.stop)
         protocol: Literal["5", "3.1.1"] = "5" if request.param == "mosquitto" else "3.1.1"
         reach = MqttSettings(

@@ -17,8 +17,8 @@ from techport_ingest.pipeline import Pipeline, PipelineSettings
 from techport_ingest.source import Source
 from techport_ingest.sources.paho import PahoSource
 from techport_ingest.sources.settings import MqttSettings
-from techport_pilots.accounting.ledger import Books
-from techport_pilots.accounting.quarantine import Entry, Quarantine
+from techport_pilots.accounting.ledger import Ledger
+from techport_pilots.accounting.quarantine import Quarantine, QuarantineRecord
 from techport_pilots.accounting.tally import Tally
 from techport_pilots.model import DeviceDefinition, PilotDefinition, StreamDefinition, Text
 from techport_pilots.registry.registry import Registry
@@ -46,7 +46,7 @@ class Ingest:
     folder: Path
     registry: Registry = field(init=False)
     store: ReadingStore = field(init=False)
-    books: Books = field(init=False)
+    books: Ledger = field(init=False)
     quarantine: Quarantine = field(init=False)
     pipeline: Pipeline | None = None
     _source: Source | None = None
@@ -56,7 +56,7 @@ class Ingest:
         self.registry = Registry.open(f"sqlite:///{self.folder / 'registry.sqlite'}")
         self.registry.import_pilot(pilot(), "", "test")
         self.store = open_store(f"duckdb:///{self.folder / 'readings.duckdb'}")
-        self.books = Books(self.registry.engine)
+        self.books = Ledger(self.registry.engine)
         self.quarantine = Quarantine(self.registry.engine)
 
     def start(self, source: Source, store: ReadingStore | None = None, **settings: object) -> Pipeline:
@@ -97,7 +97,7 @@ class Ingest:
         columns = (table[name].to_pylist() for name in ("device", "quantity", "time", "value", "quality"))
         return [(d, q, t.timestamp(), v, f) for d, q, t, v, f in zip(*columns, strict=True)]
 
-    def entries(self) -> list[Entry]:
+    def entries(self) -> list[QuarantineRecord]:
         return list(reversed(self.quarantine.entries(limit=10_000).items))
 
     def total(self) -> Tally:

@@ -6,13 +6,13 @@ import math
 
 import pytest
 
-from techport_ingest.after.booking import Account
+from techport_ingest.after.booking import BatchAccounting
 from techport_ingest.checking.check import LONGEST_KEY, Columns
 from techport_ingest.checking.values import AHEAD, EARLIEST
 from techport_ingest.message import DeviceEvent, Ignored, Message, Observed
 from techport_pilots.accounting.tally import DeviceDay, Tally
 from techport_pilots.model import DeviceDefinition, PilotDefinition, StreamDefinition, Text
-from techport_pilots.registry.view import Snapshot
+from techport_pilots.registry.view import IngestView
 from techport_storage.model import Quality, Receipt
 
 NOW = 1_777_896_000_000_000
@@ -25,7 +25,7 @@ def columns() -> Columns:
     pilot = PilotDefinition(
         id="air", title=Text(), question=Text(), devices=[DeviceDefinition(id="lamp", streams=streams)]
     )
-    return Columns(Snapshot.of(1, [pilot], []))
+    return Columns(IngestView.of(1, [pilot], []))
 
 
 def message(number: int = 1, topic: str = "pilots/air/lamp/readings") -> Message:
@@ -166,7 +166,7 @@ def test_the_books_add_up_for_every_device_day(columns: Columns) -> None:
     columns.add(message(2), "air", "native", [Observed("lamp", NOW, "pm10", "x"), Observed("lamp", NOW, "pm10", 3.0)])
     columns.add(message(3), "air", "native", [Observed("lamp", NOW, "pm10", "x")])
     columns.ignore(message(4, "pilots/air/lamp/status"), "air", "lamp", "status")
-    account = Account(columns)
+    account = BatchAccounting(columns)
     assert account.device_days == [DeviceDay("air", "lamp", DAY - 1), DeviceDay("air", "lamp", DAY)]
 
     tallies, set_aside = account.close(Receipt(1, duplicate_rows=columns.batch().stream[:1].astype("int64")))
@@ -185,14 +185,14 @@ def test_events_and_ignored_parts_are_counted(columns: Columns) -> None:
         [DeviceEvent("lamp", NOW, "button"), Observed("lamp", NOW, "pm10", 1.0), Ignored("lamp", "text", "mode")],
     )
     columns.add(message(2), "air", "native", [Ignored("lamp", "downlink")])
-    tallies, _ = Account(columns).close(Receipt(1))
+    tallies, _ = BatchAccounting(columns).close(Receipt(1))
     assert tallies == {DeviceDay("air", "lamp", DAY): Tally(messages=2, received=4, stored=1, ignored=3)}
 
 
 def test_what_the_store_refuses_is_set_aside_with_its_message(columns: Columns) -> None:
     for number in range(3):
         columns.add(message(number), "air", "native", [Observed("lamp", NOW + number, "pm10", 1.0)] * number)
-    tallies, set_aside = Account(columns).close(Receipt(2, rejected=[(1, "too large")]))
+    tallies, set_aside = BatchAccounting(columns).close(Receipt(2, rejected=[(1, "too large")]))
     assert tallies == {DeviceDay("air", "lamp", DAY): Tally(messages=2, received=3, stored=2, quarantined=1)}
     assert [(entry.reason, entry.detail, entry.field) for entry in set_aside] == [
         ("store-refused", "too large", "pm10")

@@ -8,7 +8,7 @@ from techport_ingest.checking.check import Columns
 from techport_ingest.decoding.formats import DECODERS
 from techport_ingest.message import Message
 from techport_pilots.model import DeviceDefinition, PilotDefinition, StreamDefinition, Text
-from techport_pilots.registry.view import Snapshot
+from techport_pilots.registry.view import IngestView
 
 PILOT = PilotDefinition(
     "elgeseter", Text(en="A"), Text(en="B?"), [DeviceDefinition("kirka", streams=[StreamDefinition("pm10")])]
@@ -17,7 +17,7 @@ PILOT = PilotDefinition(
 
 @pytest.mark.parametrize("device", ["kirka", "stranger"])
 def test_late_messages_of_a_closed_pilot_are_set_aside(device: str) -> None:
-    columns = Columns(Snapshot.of(1, [PILOT], [], closed={"elgeseter"}))
+    columns = Columns(IngestView.of(1, [PILOT], [], closed={"elgeseter"}))
     payload = b'{"pm10": 21.5, "pm25": 7}'
     message = Message(f"pilots/elgeseter/{device}/readings", payload, 1_790_000_000_000_000, 1)
     columns.add(message, "elgeseter", "native", DECODERS["native"](message, device))

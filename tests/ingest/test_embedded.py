@@ -63,11 +63,11 @@ def test_the_acknowledgement_waits_for_settle(broker: EmbeddedBroker, device: Cl
     assert round_trip(broker)
     assert acknowledged == []
 
-    broker.settle(messages[:5])
+    broker.ack(messages[:5])
     eventually(lambda: len(acknowledged) == 5, "five are acknowledged")
     assert round_trip(broker)
     assert len(acknowledged) == 5
-    broker.settle(messages[5:])
+    broker.ack(messages[5:])
     eventually(lambda: len(acknowledged) == 20, "all are acknowledged")
 
 
@@ -100,7 +100,7 @@ def test_ordinary_subscribers_get_everything_at_once(broker: EmbeddedBroker, dev
 
 def test_quality_of_service_0_is_received_too(broker: EmbeddedBroker, device: Client) -> None:
     device.publish(TOPIC, b"1", qos=0)
-    broker.settle(receive(broker, 1))
+    broker.ack(receive(broker, 1))
 
 
 def test_the_window_is_bounded(broker: EmbeddedBroker, device: Client) -> None:
@@ -113,7 +113,7 @@ def test_the_window_is_bounded(broker: EmbeddedBroker, device: Client) -> None:
     assert broker.receive(0) == []
     seen = len(messages)
     while len(acknowledged) < 500:
-        broker.settle(messages)
+        broker.ack(messages)
         messages = broker.receive(0.5)
         assert len(messages) <= 50
         seen += len(messages)
@@ -131,8 +131,8 @@ def test_a_client_that_hangs_up_sends_again(broker: EmbeddedBroker, port: int) -
     assert first[0].payload == second[0].payload
     assert second[0].redelivered
     acknowledged = acknowledgements(client)
-    broker.settle(first)  # its client is gone: harmless
-    broker.settle(second)
+    broker.ack(first)  # its client is gone: harmless
+    broker.ack(second)
     eventually(lambda: len(acknowledged) == 1, "the second one is acknowledged")
     hang_up(client)
 
@@ -146,7 +146,7 @@ def test_a_packet_beyond_the_limit_ends_its_senders_connection_only(
         rude.sendall(b"\x30\xff\xff\xff\x7f\x00\x01a")
         assert rude.recv(16) == b""
     device.publish(TOPIC, b"1", qos=1)
-    broker.settle(receive(broker, 1))
+    broker.ack(receive(broker, 1))
 
 
 @pytest.mark.parametrize("topic", [b"pilots/air/lamp\xff/readings", b"$SYS/uptime", b""])
@@ -163,7 +163,7 @@ def test_an_impossible_topic_ends_its_senders_connection_only(
     device.publish(TOPIC, b"1", qos=1)
     messages = receive(broker, 1)
     assert [message.payload for message in messages] == [b"1"]
-    broker.settle(messages)
+    broker.ack(messages)
 
 
 def test_acknowledged_is_stored_when_the_pipeline_runs(broker: EmbeddedBroker, device: Client, ingest: Ingest) -> None:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import pytest
 from paho.mqtt.client import Client
 
-from techport_ingest.after.relocation import Moves
+from techport_ingest.after.relocation import RelocationDetector
 from techport_pilots.definition.load import parse_definition
 from techport_pilots.errors import DefinitionError
 from techport_pilots.model import PilotDefinition, Position
 from techport_pilots.registry.deployments import deployments, distance
-from techport_pilots.registry.view import Snapshot
+from techport_pilots.registry.view import IngestView
 from techport_storage.model import Batch, Reading
 from tests.ingest.running import NOON, Ingest, eventually, paho_source
 
@@ -43,12 +43,12 @@ def reports(*places: tuple[float, float], device: str = "bike-1", start: int = N
 
 
 @pytest.fixture
-def snapshot() -> Snapshot:
-    return Snapshot.of(1, [bikes()], [])
+def snapshot() -> IngestView:
+    return IngestView.of(1, [bikes()], [])
 
 
-def test_three_reports_in_a_row_from_one_other_place_are_a_move(snapshot: Snapshot) -> None:
-    moves = Moves()
+def test_three_reports_in_a_row_from_one_other_place_are_a_move(snapshot: IngestView) -> None:
+    moves = RelocationDetector()
     assert moves.of(reports(HOME, BRIDGE, BRIDGE), snapshot) == []
     [move] = moves.of(reports(BRIDGE, start=NOON + 600), snapshot)
     assert (move.device, move.position) == ("bike-1", Position(*BRIDGE))
@@ -66,25 +66,25 @@ def test_three_reports_in_a_row_from_one_other_place_are_a_move(snapshot: Snapsh
         [(95.0, 10.39)] * 5,
     ],
 )
-def test_what_is_no_move(snapshot: Snapshot, places: list[tuple[float, float]]) -> None:
-    assert Moves().of(reports(*places), snapshot) == []
+def test_what_is_no_move(snapshot: IngestView, places: list[tuple[float, float]]) -> None:
+    assert RelocationDetector().of(reports(*places), snapshot) == []
 
 
-def test_a_device_without_a_place_gets_one(snapshot: Snapshot) -> None:
-    [move] = Moves().of(reports(BRIDGE, BRIDGE, BRIDGE, device="bike-2"), snapshot)
+def test_a_device_without_a_place_gets_one(snapshot: IngestView) -> None:
+    [move] = RelocationDetector().of(reports(BRIDGE, BRIDGE, BRIDGE, device="bike-2"), snapshot)
     assert move.position == Position(*BRIDGE)
 
 
-def test_the_same_batch_again_does_no_harm(snapshot: Snapshot) -> None:
-    moves = Moves()
+def test_the_same_batch_again_does_no_harm(snapshot: IngestView) -> None:
+    moves = RelocationDetector()
     for _ in range(3):
         assert moves.of(reports(BRIDGE, BRIDGE), snapshot) == []
 
 
 def test_what_is_remembered_is_bounded() -> None:
     devices = "".join(f"  - {{id: d{number}}}\n" for number in range(300))
-    fleet = Snapshot.of(1, [parse_definition(BIKES.replace("  - {id: bike-2}\n", devices))], [])
-    moves = Moves(devices=100)
+    fleet = IngestView.of(1, [parse_definition(BIKES.replace("  - {id: bike-2}\n", devices))], [])
+    moves = RelocationDetector(devices=100)
     for number in range(300):
         moves.of(reports(BRIDGE, device=f"d{number}"), fleet)
     assert len(moves._away) == 100

@@ -33,13 +33,13 @@ def test_what_was_not_settled_comes_again(port: int, device: Client, protocol: s
     for number in range(10):
         device.publish(TOPIC, reading(number), qos=1)
     messages = receive(first, 10)
-    first.settle(messages[:4])
+    first.ack(messages[:4])
     first.close()
     second = paho_source(port, protocol=protocol)
     again = receive(second, 6)
     assert [message.payload for message in again] == [reading(number) for number in range(4, 10)]
     assert all(message.redelivered for message in again)
-    second.settle(again)
+    second.ack(again)
     second.close()
     third = paho_source(port, protocol=protocol)
     assert third.receive(0.5) == []
@@ -57,7 +57,7 @@ def test_the_window_bounds_what_is_held(port: int, device: Client) -> None:
     while len(seen) < 500:
         assert len(held) <= 20
         seen += [message.payload for message in held]
-        source.settle(held)
+        source.ack(held)
         held = source.receive(5)
     assert seen == [reading(number) for number in range(500)]
     source.close()
@@ -72,7 +72,7 @@ def test_workers_that_share_divide_the_topics_among_them(port: int, device: Clie
     def complete() -> bool:
         for share, worker in zip(shares, workers, strict=True):
             messages = worker.receive(0.1)
-            worker.settle(messages)
+            worker.ack(messages)
             share.extend(messages)
         return sum(map(len, shares)) == 100
 
@@ -88,7 +88,7 @@ def test_retained_messages_come_once_and_are_marked(port: int, device: Client) -
     source = paho_source(port)
     messages = receive(source, 1)
     assert messages[0].retained
-    source.settle(messages)
+    source.ack(messages)
     source.close()
     again = paho_source(port)
     assert again.receive(0.5) == []
@@ -102,14 +102,14 @@ def test_descriptions_come_again_to_a_process_that_has_just_started(port: int, d
     source = paho_source(port)
     source.subscribe(filters, described)
     first = receive(source, 2)
-    source.settle(first)
+    source.ack(first)
     source.close()
     again = paho_source(port)
     again.subscribe(filters, described)
     [message] = receive(again, 1)
     assert message.topic == "homie/pump/node/flow/$unit"
     assert message.retained
-    again.settle([message])
+    again.ack([message])
     again.subscribe(filters, described)
     assert again.receive(0.5) == [], "once a process"
     again.close()
@@ -159,7 +159,7 @@ def test_a_topic_that_is_not_utf8_arrives_escaped() -> None:
     source = paho_source(broker.port, protocol="3.1.1")
     messages = receive(source, 1)
     assert (messages[0].topic, messages[0].payload) == ("pilots/air/lamp\\xff/readings", b"{}")
-    source.settle(messages)
+    source.ack(messages)
     eventually(lambda: bytes(broker.heard[0]) == b"\x40\x02\x00\x01", "it is acknowledged")
     source.close()
     broker.hang_up.set()
@@ -175,8 +175,8 @@ def test_a_packet_number_of_an_earlier_connection_is_not_acknowledged() -> None:
     broker.hang_up.set()
     new = receive(source, 1)
     assert new[0].payload == b"new"
-    source.settle(old)
-    source.settle([Message("pilots/a", b"", 0, new[0].id ^ 3)])  # the number 2, so that silence has an end
+    source.ack(old)
+    source.ack([Message("pilots/a", b"", 0, new[0].id ^ 3)])  # the number 2, so that silence has an end
     eventually(lambda: len(broker.heard[1]) >= 4, "something is acknowledged")
     assert bytes(broker.heard[1]) == b"\x40\x02\x00\x02"
     source.close()
@@ -198,6 +198,6 @@ def test_two_devices_with_quality_of_service_0(port: int) -> None:
     device = publisher(port)
     device.publish(TOPIC, b"1", qos=0)
     messages = receive(source, 1)
-    source.settle(messages)  # nothing to acknowledge, and no harm
+    source.ack(messages)  # nothing to acknowledge, and no harm
     hang_up(device)
     source.close()

@@ -51,14 +51,14 @@ def test_a_store_that_is_away_loses_nothing_and_settles_nothing(port: int, devic
     store = Away(ingest.store, {"write", "read"}, StoreUnavailable("the disk is full"))
     store.away.set()
     source = paho_source(port)
-    settled: list[int] = []
-    settle = source.settle
-    source.settle = lambda messages: (settled.append(len(messages)), settle(messages))[1]  # type: ignore[method-assign]
+    acknowledged: list[int] = []
+    ack = source.ack
+    source.ack = lambda messages: (acknowledged.append(len(messages)), ack(messages))[1]  # type: ignore[method-assign]
     pipeline = ingest.start(source, store)
     for number in range(300):
         device.publish(TOPIC, reading(number), qos=1)
     eventually(lambda: store.refused >= 3, "the store was tried a few times")
-    assert settled == []
+    assert acknowledged == []
     health = pipeline.health()
     assert health.store_error is not None
     assert "the disk is full" in health.store_error
@@ -67,7 +67,7 @@ def test_a_store_that_is_away_loses_nothing_and_settles_nothing(port: int, devic
 
     store.away.clear()
     eventually(lambda: ingest.total().stored == 300, "all is stored")
-    eventually(lambda: sum(settled) == 300, "all is settled")
+    eventually(lambda: sum(acknowledged) == 300, "all is settled")
     assert pipeline.health().store_error is None
     assert pipeline.health().last_commit is not None
     assert [row[3] for row in ingest.rows()] == [number + 0.5 for number in range(300)]

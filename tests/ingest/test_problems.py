@@ -16,7 +16,7 @@ from techport_ingest.decoding.formats.sparkplug_b_pb2 import Payload
 from techport_ingest.sources.relay import BrokerAway, Relay
 from techport_ingest.sources.settings import MqttSettings
 from techport_pilots.access.credentials import Credentials
-from techport_pilots.accounting.tally import SetAside
+from techport_pilots.accounting.tally import QuarantineEntry
 from tests.ingest.running import NOON, Ingest, eventually
 from tests.servers.mosquitto import free_port
 
@@ -87,8 +87,8 @@ def test_nothing_is_retained_and_nobody_has_to_listen(platform: int, ingest: Ing
     assert [one["payload"] for one in heard] == ["{"]
 
 
-def entry(device: str = "lamp-1", pilot: str = "air", payload: bytes = b"x") -> SetAside:
-    return SetAside(
+def entry(device: str = "lamp-1", pilot: str = "air", payload: bytes = b"x") -> QuarantineEntry:
+    return QuarantineEntry(
         pilot=pilot, device=device, topic="t", payload=payload, received=NOON * 1_000_000, reason="not-json",
         detail="d", hint="h", field=None, values=1, redelivered=False, format="native",
     )  # fmt: skip

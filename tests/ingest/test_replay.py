@@ -8,13 +8,13 @@ import msgspec
 import pytest
 from paho.mqtt.client import Client
 
-from techport_ingest.after.booking import Account
+from techport_ingest.after.booking import BatchAccounting
 from techport_ingest.decoding.reader import Reader
 from techport_ingest.message import Message
 from techport_pilots.accounting.audit import audit
-from techport_pilots.accounting.quarantine import Where
+from techport_pilots.accounting.quarantine import QuarantineFilter
 from techport_pilots.accounting.tally import Tally
-from techport_pilots.devices.onboarding import claim, strangers
+from techport_pilots.devices.onboarding import claim, unknown_devices
 from techport_pilots.errors import DefinitionError, ReplayTaken
 from techport_pilots.model import FieldMapping, PilotDefinition, SourceDefinition
 from techport_storage.model import Receipt
@@ -45,7 +45,7 @@ def test_after_a_fix_of_the_mapping_the_old_messages_are_where_they_belong(
     assert ingest.total().stored == 5
 
     ingest.registry.import_pilot(mended(), "", "test")
-    asked = ingest.quarantine.request_replay(Where(pilot="air", reason="not-a-number"), "me")
+    asked = ingest.quarantine.request_replay(QuarantineFilter(pilot="air", reason="not-a-number"), "me")
     assert (asked.entries, asked.waiting, asked.done) == (5, 5, False)
     eventually(lambda: ingest.entries() == [], "the quarantine is empty")
     came = ingest.quarantine.outcome(asked.id)
@@ -66,7 +66,7 @@ def test_two_replays_are_counted_each_for_itself(port: int, device: Client, inge
     eventually(lambda: ingest.total().quarantined == 4, "the text is set aside")
     ids = [entry.id for entry in ingest.entries()]
     ingest.registry.import_pilot(mended(), "", "test")
-    asked = [ingest.quarantine.request_replay(Where(ids=tuple(some))) for some in (ids[:1], ids[1:])]
+    asked = [ingest.quarantine.request_replay(QuarantineFilter(ids=tuple(some))) for some in (ids[:1], ids[1:])]
     eventually(lambda: ingest.entries() == [], "the quarantine is empty")
     came = [ingest.quarantine.outcome(one.id) for one in asked]
     assert [one.stored for one in came if one is not None] == [1, 3]
@@ -77,7 +77,7 @@ def test_what_still_cannot_be_stored_comes_back_once(port: int, device: Client, 
     device.publish(TOPIC, f'{{"time": {NOON}, "pm10": "x", "time2": null}}', qos=1)
     eventually(lambda: len(ingest.entries()) == 1, "it is set aside")
     [before] = ingest.entries()
-    asked = ingest.quarantine.request_replay(Where(ids=(before.id,)))
+    asked = ingest.quarantine.request_replay(QuarantineFilter(ids=(before.id,)))
     eventually(lambda: [e.id for e in ingest.entries()] not in ([before.id], []), "it is set aside anew")
     [after] = ingest.entries()
     assert (after.reason, after.values, after.received) == (before.reason, before.values, before.received)
@@ -93,14 +93,14 @@ def test_a_claimed_device_gets_its_earlier_messages_back(port: int, device: Clie
     for number in range(3):
         device.publish("pilots/air/Min boks/readings", f'{{"time": {NOON + number}, "pm10": {number}}}', qos=1)
     eventually(lambda: ingest.total().quarantined == 3, "nobody knows it")
-    [stranger] = strangers(ingest.registry.engine, "air")
+    [stranger] = unknown_devices(ingest.registry.engine, "air")
     assert (stranger.device, stranger.messages, stranger.payload) == ("Min boks", 3, b'{"time": 1777896002, "pm10": 2}')
 
     claimed = claim(ingest.registry, "air", "Min boks", "test")
     assert (claimed.device, claimed.entries) == ("Min-boks", 3)
     eventually(lambda: len(ingest.rows()) == 3, "they are stored")
     assert {row[0] for row in ingest.rows()} == {"Min-boks"}
-    eventually(lambda: strangers(ingest.registry.engine, "air") == [], "nobody is unknown")
+    eventually(lambda: unknown_devices(ingest.registry.engine, "air") == [], "nobody is unknown")
     assert check_books(ingest).stored == 3
 
     device.publish("pilots/air/Min boks/readings", f'{{"time": {NOON + 9}, "pm10": 9}}', qos=1)
@@ -123,14 +123,14 @@ def test_an_entry_that_two_workers_take_is_booked_by_one(ingest: Ingest) -> None
     bad = Message(TOPIC, b'{"pm10": "1"}', NOON * 1_000_000, 1)
     reader = Reader()
     reader.use(ingest.registry.snapshot())
-    tallies, aside = Account(reader.read([bad], ingest.registry.snapshot())).close(Receipt(0))
+    tallies, aside = BatchAccounting(reader.read([bad], ingest.registry.snapshot())).close(Receipt(0))
     ingest.books.close_batch("w", tallies, aside)
-    ingest.quarantine.request_replay(Where(pilot="air"))
+    ingest.quarantine.request_replay(QuarantineFilter(pilot="air"))
     [entry] = ingest.quarantine.take_replays("one")
     assert ingest.quarantine.take_replays("two") == [], "it is the first one's for a while"
     assert ingest.quarantine.take_replays("one") == [entry], "who was killed meanwhile takes it up again"
 
-    account = Account(reader.read([bad], ingest.registry.snapshot()))
+    account = BatchAccounting(reader.read([bad], ingest.registry.snapshot()))
     tallies, aside = account.close(Receipt(0))
     ingest.quarantine.remove([entry.id])
     with pytest.raises(ReplayTaken):
@@ -144,7 +144,7 @@ def test_entries_expire_as_their_pilot_says(port: int, ingest: Ingest) -> None:
     snapshot = ingest.registry.snapshot()
     reader.use(snapshot)
     messages = [Message(TOPIC, b"x%d" % number, received, number) for number, received in enumerate((old, young))]
-    tallies, aside = Account(reader.read(messages, snapshot)).close(Receipt(0))
+    tallies, aside = BatchAccounting(reader.read(messages, snapshot)).close(Receipt(0))
     ingest.books.close_batch("w", tallies, aside)
     ingest.registry.import_pilot(msgspec.structs.replace(pilot(), quarantine="P90D"), "", "test")
     ingest.start(paho_source(port))

@@ -16,7 +16,7 @@ from techport_ingest.sources.embedded import EmbeddedBroker, EmbeddedSettings
 from techport_pilots.accounting.ledger import events_of, ignored_by_rule
 from techport_pilots.definition.load import parse_definition
 from techport_pilots.model import MessageFormat, PilotDefinition
-from techport_pilots.registry.view import Snapshot
+from techport_pilots.registry.view import IngestView
 from tests.ingest.running import Ingest, eventually, hang_up, paho_source, publisher
 from tests.servers.mosquitto import free_port
 
@@ -117,7 +117,7 @@ def test_events_are_kept_once(port: int, device: Client, ingest: Ingest) -> None
 
 def read(definition: PilotDefinition, topic: str, payload: bytes) -> tuple[dict[tuple[str, str], float], list[str]]:
     """Values by device and quantity, and the reasons of what was set aside."""
-    snapshot = Snapshot.of(1, [definition], [])
+    snapshot = IngestView.of(1, [definition], [])
     reader = Reader()
     reader.use(snapshot)
     columns = reader.read([Message(topic, payload, NOW, 1)], snapshot)
@@ -195,7 +195,7 @@ def test_a_senml_pack_on_a_native_topic_is_the_topics_device() -> None:
 def test_two_pilots_that_listen_to_the_same_topics_each_get_their_devices() -> None:
     text = "title: T\nquestion: Q?\nsources: [{topic: tele/+/SENSOR, format: tasmota}]\n"
     pilots = [parse_definition(f"id: {name}\n{text}devices: [{{id: {name}-plug}}]") for name in ("north", "south")]
-    snapshot = Snapshot.of(1, pilots, [])
+    snapshot = IngestView.of(1, pilots, [])
     reader = Reader()
     reader.use(snapshot)
     payload = b'{"Time":"2026-05-04T12:31:00Z","ENERGY":{"Voltage":230}}'
@@ -208,7 +208,7 @@ def test_two_pilots_that_listen_to_the_same_topics_each_get_their_devices() -> N
 def test_nobody_reads_what_is_below_another_pilots_topic() -> None:
     wide = parse_definition(HOUSE.replace("topic: +/events/rpc", "topic: +/+/+/readings"))
     router = Router()
-    router.use(Snapshot.of(1, [wide, parse_definition(MAPPED)], []))
+    router.use(IngestView.of(1, [wide, parse_definition(MAPPED)], []))
     route = router.route("pilots/lab/kirka/readings")
     assert route is not None
     assert (route.pilot, route.format) == ("lab", "native")
@@ -216,9 +216,11 @@ def test_nobody_reads_what_is_below_another_pilots_topic() -> None:
 
 def test_what_a_decoder_remembers_outlives_another_pilots_import() -> None:
     router = Router()
-    router.use(Snapshot.of(1, [house()], []))
+    router.use(IngestView.of(1, [house()], []))
     before = router.route("tele/plug/SENSOR")
-    assert not router.use(Snapshot.of(2, [house(), parse_definition("id: x\ntitle: X\nquestion: X?\ndevices: []")], []))
+    assert not router.use(
+        IngestView.of(2, [house(), parse_definition("id: x\ntitle: X\nquestion: X?\ndevices: []")], [])
+    )
     after = router.route("tele/plug/SENSOR")
     assert before is not None
     assert after is not None

@@ -15,7 +15,7 @@ from techport_ingest.source import Source
 from techport_ingest.sources.embedded import EmbeddedBroker, EmbeddedSettings
 from techport_ingest.sources.paho import PahoSource
 from techport_ingest.sources.settings import MqttSettings
-from techport_pilots.accounting.ledger import Books
+from techport_pilots.accounting.ledger import Ledger
 from techport_pilots.registry.registry import Registry
 from techport_storage.store import open_store
 
@@ -28,7 +28,7 @@ def main(folder: Path, port: int, kind: str) -> None:
         source = EmbeddedBroker(EmbeddedSettings(port=port))
     else:
         source = PahoSource(MqttSettings(client_id="ingest-1", port=port))
-    Pipeline(source, registry, Books(registry.engine), store, Metrics(CollectorRegistry())).run()
+    Pipeline(source, registry, Ledger(registry.engine), store, Metrics(CollectorRegistry())).run()
 
 
 if __name__ == "__main__":

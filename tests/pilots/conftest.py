@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from techport_pilots.accounting.ledger import Books
+from techport_pilots.accounting.ledger import Ledger
 from techport_pilots.registry.registry import Registry
 from techport_storage.store import open_store
 from tests.conftest import unavailable
@@ -46,8 +46,8 @@ def registry(registry_url: str) -> Iterator[Registry]:
 
 
 @pytest.fixture
-def books(registry: Registry) -> Books:
-    return Books(registry.engine)
+def books(registry: Registry) -> Ledger:
+    return Ledger(registry.engine)
 
 
 @pytest.fixture
@@ -65,6 +65,6 @@ def platform(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callabl
                 folder.mkdir()
                 urls = f"sqlite:///{folder}/registry.sqlite", f"duckdb:///{folder}/readings.duckdb"
             registry = opened.enter_context(closing(Registry.open(urls[0])))
-            return registry, opened.enter_context(closing(open_store(urls[1]))), Books(registry.engine)
+            return registry, opened.enter_context(closing(open_store(urls[1]))), Ledger(registry.engine)
 
         yield make

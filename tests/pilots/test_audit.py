@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 
 from techport_pilots.accounting.audit import audit, count_rows
-from techport_pilots.accounting.ledger import Books, DeviceDay, Tally
+from techport_pilots.accounting.ledger import DeviceDay, Ledger, Tally
 from techport_pilots.accounting.tally import DAY
 from techport_storage.model import Batch, Query, Reading, Selection
 from techport_storage.store import ReadingStore, open_store
@@ -33,7 +33,7 @@ def store() -> Iterator[ReadingStore]:
 
 
 @pytest.fixture
-def booked(books: Books, store: ReadingStore) -> Books:
+def booked(books: Ledger, store: ReadingStore) -> Ledger:
     """Books and store after one batch that went well."""
     books.open_batch("w", ROWS)
     store.write(Batch.of(READINGS))
@@ -41,7 +41,7 @@ def booked(books: Books, store: ReadingStore) -> Books:
     return books
 
 
-def test_sums_that_agree_are_said_to(booked: Books, store: ReadingStore) -> None:
+def test_sums_that_agree_are_said_to(booked: Ledger, store: ReadingStore) -> None:
     report = audit(booked, store)
 
     assert report.ok
@@ -51,14 +51,14 @@ def test_sums_that_agree_are_said_to(booked: Books, store: ReadingStore) -> None
     assert (report.total.stored, report.counted) == (72, 72)
 
 
-def test_one_pilot_can_be_asked_for(booked: Books, store: ReadingStore) -> None:
+def test_one_pilot_can_be_asked_for(booked: Ledger, store: ReadingStore) -> None:
     assert {row.device_day.pilot for row in audit(booked, store, pilot="b").rows} == {"b"}
     assert count_rows(store, Selection(pilots=("b",), devices=("x",))) == {
         day: n for day, n in ROWS.items() if day[:2] == ("b", "x")
     }
 
 
-def test_a_row_that_nobody_booked_is_found(booked: Books, store: ReadingStore) -> None:
+def test_a_row_that_nobody_booked_is_found(booked: Ledger, store: ReadingStore) -> None:
     store.write(Batch.of([Reading("a", "x", "no2", 20_000 * DAY + 7, 1.0, 0), Reading("c", "z", "no2", 7, 1.0, 0)]))
 
     found = {row.device_day: (row.tally.stored, row.counted, row.state) for row in audit(booked, store).off}
@@ -68,7 +68,7 @@ def test_a_row_that_nobody_booked_is_found(booked: Books, store: ReadingStore) -
     }
 
 
-def test_a_row_that_was_lost_is_found_and_one_that_was_erased_is_none(booked: Books, store: ReadingStore) -> None:
+def test_a_row_that_was_lost_is_found_and_one_that_was_erased_is_none(booked: Ledger, store: ReadingStore) -> None:
     gone = store.erase(Selection(pilots=("a",), devices=("y",)), 20_000 * DAY, 20_001 * DAY)
     lost = DeviceDay("a", "y", 20_000)
     assert gone == 6
@@ -80,7 +80,7 @@ def test_a_row_that_was_lost_is_found_and_one_that_was_erased_is_none(booked: Bo
     assert audit(booked, store).ok
 
 
-def test_a_value_that_became_nothing_is_found(booked: Books, store: ReadingStore) -> None:
+def test_a_value_that_became_nothing_is_found(booked: Ledger, store: ReadingStore) -> None:
     day = DeviceDay("a", "x", 20_000)
     booked.close_batch("w", {day: Tally(messages=1, received=1)})
 
@@ -88,7 +88,7 @@ def test_a_value_that_became_nothing_is_found(booked: Books, store: ReadingStore
     assert (row.device_day, row.state) == (day, "unbalanced")
 
 
-def test_a_day_that_is_being_written_to_is_no_verdict(booked: Books, store: ReadingStore) -> None:
+def test_a_day_that_is_being_written_to_is_no_verdict(booked: Ledger, store: ReadingStore) -> None:
     day = DeviceDay("a", "x", 20_000)
     booked.open_batch("w", [day])
     store.write(Batch.of([Reading("a", "x", "no2", 20_000 * DAY + 7, 1.0, 0)]))
@@ -101,7 +101,7 @@ def test_a_day_that_is_being_written_to_is_no_verdict(booked: Books, store: Read
     assert audit(booked, store).ok
 
 
-def test_what_is_booked_while_the_audit_counts_is_looked_at_again(booked: Books, store: ReadingStore) -> None:
+def test_what_is_booked_while_the_audit_counts_is_looked_at_again(booked: Ledger, store: ReadingStore) -> None:
     """Ingest goes on: a batch is written and closed after the audit looked at the store, before the books again."""
     day = DeviceDay("a", "x", 20_000)
 

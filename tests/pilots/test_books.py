@@ -12,8 +12,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import event
 
-from techport_pilots.accounting.ledger import Books, DeviceDay, SetAside, Tally
-from techport_pilots.accounting.quarantine import Quarantine, Where
+from techport_pilots.accounting.ledger import DeviceDay, Ledger, SetAside, Tally
+from techport_pilots.accounting.quarantine import Quarantine, QuarantineFilter
 from techport_pilots.errors import RegistryUnavailable
 from techport_pilots.registry.registry import Registry
 from tests.servers.postgres import Postgres
@@ -36,12 +36,14 @@ def bad(payload: bytes = b"{", **changes: Any) -> SetAside:
     return msgspec.structs.replace(entry, **changes)
 
 
-def book(books: Books, tallies: dict[DeviceDay, Tally], set_aside: list[SetAside] | None = None, by: str = "w") -> None:
+def book(
+    books: Ledger, tallies: dict[DeviceDay, Tally], set_aside: list[SetAside] | None = None, by: str = "w"
+) -> None:
     books.open_batch(by, tallies)
     books.close_batch(by, tallies, set_aside or [])
 
 
-def test_batches_add_up_by_device_and_day(books: Books) -> None:
+def test_batches_add_up_by_device_and_day(books: Ledger) -> None:
     book(books, {MONDAY: Tally(messages=2, received=10, stored=7, duplicates=2, ignored=1)})
     book(books, {MONDAY: Tally(messages=1, received=5, stored=5), TUESDAY: Tally(messages=1, received=1, stored=1)})
 
@@ -53,7 +55,7 @@ def test_batches_add_up_by_device_and_day(books: Books) -> None:
     assert books.interrupted("w") == []
 
 
-def test_tallies_are_found_by_pilot_device_and_days(books: Books) -> None:
+def test_tallies_are_found_by_pilot_device_and_days(books: Ledger) -> None:
     days = [DeviceDay(p, d, day) for p in ("a", "b") for d in ("x", "y") for day in (1, 2, 3)]
     book(books, {day: Tally(messages=1) for day in days})
 
@@ -64,7 +66,7 @@ def test_tallies_are_found_by_pilot_device_and_days(books: Books) -> None:
     assert books.tallies(pilot="nobody") == {}
 
 
-def test_a_batch_that_was_killed_after_the_write_is_booked_from_the_store(books: Books) -> None:
+def test_a_batch_that_was_killed_after_the_write_is_booked_from_the_store(books: Ledger) -> None:
     book(books, {MONDAY: Tally(messages=1, received=3, stored=3)})
     books.open_batch("w", [MONDAY, TUESDAY])  # the store took 4 more rows for Monday, then the worker was killed
 
@@ -77,7 +79,7 @@ def test_a_batch_that_was_killed_after_the_write_is_booked_from_the_store(books:
     assert books.interrupted("w") == []
 
 
-def test_reconciling_twice_books_once(books: Books) -> None:
+def test_reconciling_twice_books_once(books: Ledger) -> None:
     books.open_batch("w", [MONDAY])
     books.interrupted("w")
     books.reconcile("w", {MONDAY: 5})
@@ -86,7 +88,7 @@ def test_reconciling_twice_books_once(books: Books) -> None:
     assert books.tallies() == {MONDAY: Tally(received=5, stored=5)}
 
 
-def test_erased_rows_are_no_loss(books: Books) -> None:
+def test_erased_rows_are_no_loss(books: Ledger) -> None:
     book(books, {MONDAY: Tally(messages=1, received=10, stored=10)})
     books.book_erased({MONDAY: 4})
     books.open_batch("w", [MONDAY])
@@ -96,7 +98,7 @@ def test_erased_rows_are_no_loss(books: Books) -> None:
     assert books.tallies() == {MONDAY: Tally(messages=1, received=12, stored=12, erased=4)}
 
 
-def test_rows_that_the_store_has_lost_are_not_covered_up(books: Books) -> None:
+def test_rows_that_the_store_has_lost_are_not_covered_up(books: Ledger) -> None:
     book(books, {MONDAY: Tally(messages=1, received=10, stored=10)})
     books.open_batch("w", [MONDAY])
     books.interrupted("w")
@@ -105,7 +107,7 @@ def test_rows_that_the_store_has_lost_are_not_covered_up(books: Books) -> None:
     assert books.tallies()[MONDAY].stored == 10
 
 
-def test_a_day_that_was_not_counted_stays_open(books: Books) -> None:
+def test_a_day_that_was_not_counted_stays_open(books: Ledger) -> None:
     books.open_batch("w", [MONDAY, TUESDAY])
     books.interrupted("w")
 
@@ -113,7 +115,7 @@ def test_a_day_that_was_not_counted_stays_open(books: Books) -> None:
     assert books.open_intents() == {TUESDAY: ["w"]}
 
 
-def test_the_intent_of_an_earlier_crash_outlives_the_next_batch(books: Books) -> None:
+def test_the_intent_of_an_earlier_crash_outlives_the_next_batch(books: Ledger) -> None:
     books.open_batch("w", [MONDAY])
     books.interrupted("w")
     book(books, {MONDAY: Tally(messages=1, received=2, stored=2)})
@@ -123,7 +125,7 @@ def test_the_intent_of_an_earlier_crash_outlives_the_next_batch(books: Books) ->
     assert books.tallies()[MONDAY].stored == 5
 
 
-def test_what_another_worker_writes_meanwhile_is_not_booked_twice(books: Books) -> None:
+def test_what_another_worker_writes_meanwhile_is_not_booked_twice(books: Ledger) -> None:
     """A worker was killed with 3 rows of Monday in the store; another goes on with the same device."""
     books.open_batch("a", [MONDAY])
 
@@ -138,7 +140,7 @@ def test_what_another_worker_writes_meanwhile_is_not_booked_twice(books: Books) 
     assert books.tallies() == {MONDAY: Tally(messages=1, received=5, stored=5)}
 
 
-def test_two_workers_that_were_killed_over_the_same_day_book_its_rows_once(books: Books) -> None:
+def test_two_workers_that_were_killed_over_the_same_day_book_its_rows_once(books: Ledger) -> None:
     books.open_batch("a", [MONDAY])
     books.open_batch("b", [MONDAY])
     for worker in ("a", "b"):
@@ -150,7 +152,7 @@ def test_two_workers_that_were_killed_over_the_same_day_book_its_rows_once(books
     assert books.tallies() == {MONDAY: Tally(received=6, stored=6)}
 
 
-def test_what_is_set_aside_is_in_quarantine_as_it_came(books: Books, registry: Registry) -> None:
+def test_what_is_set_aside_is_in_quarantine_as_it_came(books: Ledger, registry: Registry) -> None:
     entry = bad(b"\x00\xff{", field="temp", format="ttn", values=3)
     book(books, {entry.device_day: Tally(messages=1, received=3, quarantined=3)}, [entry])
 
@@ -162,7 +164,7 @@ def test_what_is_set_aside_is_in_quarantine_as_it_came(books: Books, registry: R
 
 
 def test_a_redelivered_message_is_in_quarantine_once_and_booked_as_a_duplicate(
-    books: Books, registry: Registry
+    books: Ledger, registry: Registry
 ) -> None:
     for entry in (bad(), bad(redelivered=True)):
         book(books, {MONDAY: Tally(messages=1, received=1, quarantined=1)}, [entry])
@@ -171,7 +173,7 @@ def test_a_redelivered_message_is_in_quarantine_once_and_booked_as_a_duplicate(
     assert len(Quarantine(registry.engine).entries().items) == 1
 
 
-def test_a_redelivery_in_the_same_batch_is_seen_too(books: Books, registry: Registry) -> None:
+def test_a_redelivery_in_the_same_batch_is_seen_too(books: Ledger, registry: Registry) -> None:
     book(books, {MONDAY: Tally(messages=2, received=2, quarantined=2)}, [bad(), bad(redelivered=True)])
 
     assert books.tallies() == {MONDAY: Tally(messages=2, received=2, quarantined=1, duplicates=1)}
@@ -181,7 +183,7 @@ def test_a_redelivery_in_the_same_batch_is_seen_too(books: Books, registry: Regi
 @pytest.mark.parametrize(
     "other", [bad(), bad(b"[", redelivered=True), bad(topic="x", redelivered=True), bad(field="t", redelivered=True)]
 )
-def test_what_is_new_or_merely_alike_is_kept(books: Books, registry: Registry, other: SetAside) -> None:
+def test_what_is_new_or_merely_alike_is_kept(books: Ledger, registry: Registry, other: SetAside) -> None:
     """A device that repeats the same mistake is no redelivery; nor is another payload, topic or field."""
     for entry in (bad(), other):
         book(books, {MONDAY: Tally(messages=1, received=1, quarantined=1)}, [entry])
@@ -190,7 +192,7 @@ def test_what_is_new_or_merely_alike_is_kept(books: Books, registry: Registry, o
     assert len(Quarantine(registry.engine).entries().items) == 2
 
 
-def test_names_that_a_database_cannot_keep_are_kept_as_near_as_can_be(books: Books, registry: Registry) -> None:
+def test_names_that_a_database_cannot_keep_are_kept_as_near_as_can_be(books: Ledger, registry: Registry) -> None:
     name = "\udcff\0" + "x" * 70_000
     entry = bad(pilot=name, device=name, topic=name, field=name, detail=name)
     book(books, {entry.device_day: Tally(messages=1, received=1, quarantined=1)}, [entry])
@@ -198,14 +200,14 @@ def test_names_that_a_database_cannot_keep_are_kept_as_near_as_can_be(books: Boo
     [device_day] = books.tallies()
     assert device_day.device.startswith("\\udcff␀xxx")
     assert len(device_day.device) == 200
-    [found] = Quarantine(registry.engine).entries(Where(device=device_day.device)).items
+    [found] = Quarantine(registry.engine).entries(QuarantineFilter(device=device_day.device)).items
     assert found.topic == "\\udcff␀" + "x" * 70_000
 
 
 def test_a_booking_whose_answer_is_lost_is_not_booked_again(postgres: Postgres) -> None:
     """The database goes down right after the commit. The worker, which cannot know, tries until it is told yes."""
     registry = Registry.open(postgres.database())
-    books = Books(registry.engine)
+    books = Ledger(registry.engine)
     tallies = {MONDAY: Tally(messages=2, received=2, stored=1, quarantined=1)}
     books.open_batch("w", tallies)
     running = [postgres]
@@ -254,10 +256,10 @@ def test_the_sums_agree_whatever_is_killed_and_when(
     ]
     store: set[tuple[DeviceDay, int]] = set()
     delivered: set[int] = set()
-    books = Books(registry.engine)
+    books = Ledger(registry.engine)
     crash, size = itertools.chain(crashes, itertools.repeat(None)), itertools.cycle(sizes)
     while queue:
-        books = Books(registry.engine)
+        books = Ledger(registry.engine)
         if interrupted := books.interrupted(pilot):
             counts = Counter(day for day, _ in store)
             assert books.reconcile(pilot, {day: counts[day] for day in interrupted}) == []
@@ -265,7 +267,10 @@ def test_the_sums_agree_whatever_is_killed_and_when(
         while queue and not killed:
             killed = _batch(books, pilot, queue, next(size), store, delivered, next(crash))
 
-    rows, kept = Counter(day for day, _ in store), Quarantine(registry.engine).entries(Where(pilot=pilot)).items
+    rows, kept = (
+        Counter(day for day, _ in store),
+        Quarantine(registry.engine).entries(QuarantineFilter(pilot=pilot)).items,
+    )
     tallies = books.tallies(pilot=pilot)
     assert all(tally.balanced for tally in tallies.values())
     assert {day: tally.stored for day, tally in tallies.items() if tally.stored} == rows
@@ -280,7 +285,7 @@ _pilots = itertools.count()
 
 
 def _batch(
-    books: Books,
+    books: Ledger,
     worker: str,
     queue: list[tuple[DeviceDay, bool, int]],
     size: int,

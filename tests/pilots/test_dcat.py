@@ -21,7 +21,7 @@ from rocrate_validator.models import Severity, ValidationSettings
 from rocrate_validator.services import validate as validate_crate
 from rocrate_validator.utils.http import HttpRequester
 
-from techport_pilots.accounting.ledger import Books
+from techport_pilots.accounting.ledger import Ledger
 from techport_pilots.definition.load import parse_definition
 from techport_pilots.handover.closeout import close_pilot
 from techport_pilots.handover.dcat.build import Distribution, Offer, Publisher, Service, catalogue
@@ -51,7 +51,7 @@ def packed(folder: Path, definition: str, readings: Batch) -> Path:
     (pilot,) = registry.pilots()
     for step in ("running", "ended"):
         lifecycle.transition(registry.engine, pilot, step, "test")  # type: ignore[arg-type]
-    made = close_pilot(registry, store, Books(registry.engine), pilot, folder, "test", wait=0)
+    made = close_pilot(registry, store, Ledger(registry.engine), pilot, folder, "test", wait=0)
     store.close()
     registry.close()
     with zipfile.ZipFile(made.path) as archive:

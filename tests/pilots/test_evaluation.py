@@ -11,7 +11,7 @@ import pytest
 from techport_pilots.evaluation import agree, evaluate
 from techport_pilots.evaluation.days import day_levels
 from techport_pilots.evaluation.interval import NoInterval, fit, half_width
-from techport_pilots.evaluation.samples import Slots
+from techport_pilots.evaluation.samples import Samples
 from techport_pilots.model import (
     Comparison,
     Covariate,
@@ -393,7 +393,9 @@ def test_day_levels_are_exact_where_the_model_is():
     level, pattern, habit = random.normal(size=days), random.normal(size=hours), random.normal(size=devices)
     kept = random.random(len(day)) < 0.4
     values = (level[day] + (pattern - pattern.mean())[hour] + (habit - habit.mean())[device])[kept]
-    slots = Slots(["a", "b", "c"], device[kept], day[kept], day[kept], hour[kept].astype(float), values, len(day), 24.0)
+    slots = Samples(
+        ["a", "b", "c"], device[kept], day[kept], day[kept], hour[kept].astype(float), values, len(day), 24.0
+    )
     assert day_levels(slots, values).value == pytest.approx(level, abs=1e-6)
 
 

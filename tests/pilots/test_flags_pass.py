@@ -11,7 +11,7 @@ from techport_pilots.model import DeviceDefinition, Event, Exclusion, PilotDefin
 from techport_pilots.quality.flagging import FlagPass
 from techport_pilots.quality.flags import reflag
 from techport_pilots.registry.events import add_event, add_exclusion
-from techport_pilots.registry.leases import Chores
+from techport_pilots.registry.leases import Leases
 from techport_pilots.registry.lifecycle import transition
 from techport_pilots.registry.registry import Registry
 from techport_storage.model import Batch, Quality, Query, Stream
@@ -104,9 +104,9 @@ def test_of_several_processes_one_does_the_rounds(registry, store):
     values = wander(40)
     values[20] = 95
     store.write(batch(values))
-    assert Chores(registry.engine).take("flags", "another", 60)
+    assert Leases(registry.engine).take("flags", "another", 60)
     assert FlagPass(registry, store, "one").round() == 0
-    assert Chores(registry.engine).take("flags", "another", -1)  # it stopped, and its time is over
+    assert Leases(registry.engine).take("flags", "another", -1)  # it stopped, and its time is over
     assert FlagPass(registry, store, "one").round() == 1
 
 

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from techport_pilots.accounting.ledger import Books, SetAside
-from techport_pilots.accounting.quarantine import Count, Quarantine, Where
+from techport_pilots.accounting.ledger import Ledger, SetAside
+from techport_pilots.accounting.quarantine import Count, Quarantine, QuarantineFilter
 from techport_pilots.registry.registry import Registry
 
 DAY = 86_400_000_000
 
 
 @pytest.fixture
-def quarantine(registry: Registry, books: Books) -> Quarantine:
+def quarantine(registry: Registry, books: Ledger) -> Quarantine:
     """Ten entries: two devices of pilot a, one of pilot b; two reasons; five days."""
     entries = [
         SetAside(
@@ -32,24 +32,24 @@ def quarantine(registry: Registry, books: Books) -> Quarantine:
     return Quarantine(registry.engine)
 
 
-def topics(quarantine: Quarantine, where: Where) -> list[str]:
+def topics(quarantine: Quarantine, where: QuarantineFilter) -> list[str]:
     return [entry.topic for entry in quarantine.entries(where).items]
 
 
 def test_the_newest_come_first(quarantine: Quarantine) -> None:
-    assert topics(quarantine, Where()) == [f"t/{n}" for n in range(9, -1, -1)]
+    assert topics(quarantine, QuarantineFilter()) == [f"t/{n}" for n in range(9, -1, -1)]
 
 
 def test_entries_are_found_by_what_is_known_about_them(quarantine: Quarantine) -> None:
-    assert topics(quarantine, Where(pilot="b")) == ["t/9", "t/8"]
-    assert topics(quarantine, Where(pilot="a", device="odd")) == ["t/7", "t/5", "t/3", "t/1"]
-    assert topics(quarantine, Where(reason="bad-time")) == ["t/9", "t/6", "t/3", "t/0"]
-    assert topics(quarantine, Where(start=20_001 * DAY, end=20_002 * DAY)) == ["t/3", "t/2"]
-    assert topics(quarantine, Where(pilot="nobody")) == []
+    assert topics(quarantine, QuarantineFilter(pilot="b")) == ["t/9", "t/8"]
+    assert topics(quarantine, QuarantineFilter(pilot="a", device="odd")) == ["t/7", "t/5", "t/3", "t/1"]
+    assert topics(quarantine, QuarantineFilter(reason="bad-time")) == ["t/9", "t/6", "t/3", "t/0"]
+    assert topics(quarantine, QuarantineFilter(start=20_001 * DAY, end=20_002 * DAY)) == ["t/3", "t/2"]
+    assert topics(quarantine, QuarantineFilter(pilot="nobody")) == []
 
 
 def test_pages_follow_each_other_without_gap_or_overlap_though_entries_come_and_go(
-    quarantine: Quarantine, books: Books
+    quarantine: Quarantine, books: Ledger
 ) -> None:
     first = quarantine.entries(limit=4)
     quarantine.remove([first.items[0].id, first.items[-1].id])
@@ -67,7 +67,7 @@ def test_pages_follow_each_other_without_gap_or_overlap_though_entries_come_and_
 
 
 def test_counts_say_where_to_look(quarantine: Quarantine) -> None:
-    counts = quarantine.counts(Where(pilot="a", device="even"))
+    counts = quarantine.counts(QuarantineFilter(pilot="a", device="even"))
 
     assert counts == [
         Count("a", "even", "bad-time", 20_000, 1, 1),
@@ -86,10 +86,10 @@ def test_an_entry_is_gone_when_it_was_removed(quarantine: Quarantine) -> None:
     assert len(quarantine.entries().items) == 9
 
 
-def test_groups_hold_what_wants_the_same_mending(quarantine: Quarantine, books: Books) -> None:
+def test_groups_hold_what_wants_the_same_mending(quarantine: Quarantine, books: Ledger) -> None:
     about = {"pilot": "a", "device": "odd", "reason": "not-json", "detail": "", "hint": "", "payload": b""}
     books.close_batch("w", {}, [SetAside(**about, topic="t/10", received=20_009 * DAY, field="pm10", values=3)])
-    groups = quarantine.groups(Where(pilot="a"))
+    groups = quarantine.groups(QuarantineFilter(pilot="a"))
     assert [(g.device, g.reason, g.field, g.entries, g.values, g.newest.topic) for g in groups] == [
         ("odd", "not-json", "pm10", 1, 3, "t/10"),
         ("odd", "not-json", None, 3, 6 + 8 + 2, "t/7"),
@@ -98,25 +98,29 @@ def test_groups_hold_what_wants_the_same_mending(quarantine: Quarantine, books: 
         ("odd", "bad-time", None, 1, 4, "t/3"),
     ]
     assert groups[1].first == 20_000 * DAY
-    assert topics(quarantine, Where(pilot="a", device="odd", reason="not-json", field="")) == ["t/7", "t/5", "t/1"]
-    assert topics(quarantine, Where(field="pm10")) == ["t/10"]
-    assert topics(quarantine, Where(day=20_001)) == ["t/3", "t/2"]
+    assert topics(quarantine, QuarantineFilter(pilot="a", device="odd", reason="not-json", field="")) == [
+        "t/7",
+        "t/5",
+        "t/1",
+    ]
+    assert topics(quarantine, QuarantineFilter(field="pm10")) == ["t/10"]
+    assert topics(quarantine, QuarantineFilter(day=20_001)) == ["t/3", "t/2"]
 
 
 def test_what_is_discarded_is_gone_and_nothing_else(quarantine: Quarantine) -> None:
-    assert quarantine.count(Where(pilot="a", device="odd")) == 4
-    assert quarantine.discard(Where(pilot="a", device="odd")) == 4
-    assert topics(quarantine, Where()) == ["t/9", "t/8", "t/6", "t/4", "t/2", "t/0"]
-    assert quarantine.discard(Where(ids=(999,))) == 0
+    assert quarantine.count(QuarantineFilter(pilot="a", device="odd")) == 4
+    assert quarantine.discard(QuarantineFilter(pilot="a", device="odd")) == 4
+    assert topics(quarantine, QuarantineFilter()) == ["t/9", "t/8", "t/6", "t/4", "t/2", "t/0"]
+    assert quarantine.discard(QuarantineFilter(ids=(999,))) == 0
 
 
 def test_a_replay_knows_how_much_of_it_waits(quarantine: Quarantine) -> None:
-    first = quarantine.request_replay(Where(pilot="b"), "somebody")
-    second = quarantine.request_replay(Where(pilot="a", device="odd"), "somebody")
+    first = quarantine.request_replay(QuarantineFilter(pilot="b"), "somebody")
+    second = quarantine.request_replay(QuarantineFilter(pilot="a", device="odd"), "somebody")
     assert second.id > first.id
     assert (first.entries, first.waiting) == (2, 2)
     assert [entry.topic for entry in quarantine.take_replays("w")] == ["t/8", "t/9"], "one request at a time"
-    quarantine.discard(Where(pilot="b", device="odd"))
+    quarantine.discard(QuarantineFilter(pilot="b", device="odd"))
     now = quarantine.outcome(first.id)
     assert now is not None
     assert (now.entries, now.waiting, now.done) == (2, 1, False)

@@ -11,8 +11,8 @@ import pytest
 
 from techport_pilots.accounting.audit import audit
 from techport_pilots.accounting.ledger import DeviceDay
-from techport_pilots.accounting.quarantine import Quarantine, Where
-from techport_pilots.accounting.tally import SetAside, Tally, day_of
+from techport_pilots.accounting.quarantine import Quarantine, QuarantineFilter
+from techport_pilots.accounting.tally import QuarantineEntry, Tally, day_of
 from techport_pilots.handover import retention
 from techport_pilots.handover.closeout import close_pilot
 from techport_pilots.registry import lifecycle
@@ -37,7 +37,7 @@ def parts(request: pytest.FixtureRequest, platform: Callable[[str], Parts]) -> P
         tallies: dict[DeviceDay, Tally] = {}
         for one in readings:
             tallies.setdefault(DeviceDay(name, "kirka", day_of(one.time)), Tally()).add(Tally(received=1, stored=1))
-        aside = SetAside(pilot=name, device="kirka", topic="t", payload=b"x", received=trial.START,
+        aside = QuarantineEntry(pilot=name, device="kirka", topic="t", payload=b"x", received=trial.START,
                          reason="not-json", detail="", hint="")  # fmt: skip
         tallies.setdefault(aside.device_day, Tally()).add(Tally(received=1, quarantined=1))
         books.open_batch("test", tallies)
@@ -55,7 +55,7 @@ def left(parts: Parts, pilot: str) -> tuple[int, int]:
     registry, store, _ = parts
     return (
         store.latest(Selection(pilots=(pilot,))).num_rows,
-        len(Quarantine(registry.engine).entries(Where(pilot=pilot)).items),
+        len(Quarantine(registry.engine).entries(QuarantineFilter(pilot=pilot)).items),
     )
 
 

@@ -6,14 +6,14 @@ import datetime as dt
 
 import numpy as np
 
-from techport_pilots.accounting.ledger import Books
+from techport_pilots.accounting.ledger import Ledger
 from techport_pilots.definition.load import parse_definition
 from techport_pilots.model import PilotDefinition
 from techport_pilots.registry.registry import Registry
 from techport_storage.model import Batch, Stream
 from techport_storage.store import ReadingStore
 
-Parts = tuple[Registry, ReadingStore, Books]
+Parts = tuple[Registry, ReadingStore, Ledger]
 
 HOUR = 3_600_000_000
 START = int(dt.datetime(2026, 3, 2, tzinfo=dt.UTC).timestamp()) * 1_000_000

@@ -21,7 +21,7 @@ from techport_storage.duckdb import read
 from techport_storage.duckdb.file import columns_of
 from techport_storage.duckdb.store import DuckStore
 from techport_storage.errors import StoreBusy, StoreUnavailable
-from techport_storage.model import Batch, Cursor, Every, Query, Selection, Stream
+from techport_storage.model import Batch, BucketWidth, Cursor, Query, Selection, Stream
 from techport_storage.store import open_store
 
 S = 1_000_000
@@ -245,7 +245,7 @@ def test_upkeep_changes_nothing_that_is_read(path: Path) -> None:
         new = Batch(streams, stream, time, np.full(200, float(number)), time + 5 * S, np.zeros(200, np.uint8))
         receipts = [store.write(new) for store in (tidy, plain)]
         assert receipts[0].duplicate_rows.tolist() == receipts[1].duplicate_rows.tolist()
-    for query in (Query(), Query(every=Every(7, "s"), aggregates=("sum", "first", "last"))):
+    for query in (Query(), Query(every=BucketWidth(7, "s"), aggregates=("sum", "first", "last"))):
         assert tidy.read(query).read_all().to_pylist() == plain.read(query).read_all().to_pylist()
     assert tidy.latest(Selection()).equals(plain.latest(Selection()))
     tidy.close()
@@ -344,10 +344,10 @@ def test_a_large_answer_comes_in_pieces(store: DuckStore) -> None:
     assert max(sizes) <= 1_100_000
 
 
-@pytest.mark.parametrize("every", [None, Every(5, "s"), Every(1, "d"), Every(1, "w")])
+@pytest.mark.parametrize("every", [None, BucketWidth(5, "s"), BucketWidth(1, "d"), BucketWidth(1, "w")])
 @pytest.mark.parametrize("after", [None, Cursor(B, 40 * S), Cursor(B, 10**15), Cursor(Stream("p", "aa", ""), 0)])
 def test_slices_of_any_size_make_the_same_answer(
-    monkeypatch: pytest.MonkeyPatch, every: Every | None, after: Cursor | None
+    monkeypatch: pytest.MonkeyPatch, every: BucketWidth | None, after: Cursor | None
 ) -> None:
     store = open_store("duckdb://")
     step = S if every is None or every.unit == "s" else 30_000 * S

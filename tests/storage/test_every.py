@@ -4,32 +4,32 @@ from __future__ import annotations
 
 import pytest
 
-from techport_storage.buckets import format_every, parse_every
+from techport_storage.buckets import format_width, parse_width
 from techport_storage.errors import BadQuery
-from techport_storage.model import Every
+from techport_storage.model import BucketWidth
 
 
 @pytest.mark.parametrize(
     ("text", "every"),
     [
-        ("PT1H", Every(1, "h")),
-        ("pt15m", Every(15, "min")),
-        ("PT30S", Every(30, "s")),
-        ("P1D", Every(1, "d")),
-        ("P7D", Every(7, "d")),
-        ("P1W", Every(1, "w")),
-        ("P3M", Every(3, "mo")),
-        ("P1Y", Every(1, "y")),
-        ("1h", Every(1, "h")),
-        ("h", Every(1, "h")),
-        (" 10 min ", Every(10, "min")),
-        ("2mo", Every(2, "mo")),
-        ("250us", Every(250, "us")),
+        ("PT1H", BucketWidth(1, "h")),
+        ("pt15m", BucketWidth(15, "min")),
+        ("PT30S", BucketWidth(30, "s")),
+        ("P1D", BucketWidth(1, "d")),
+        ("P7D", BucketWidth(7, "d")),
+        ("P1W", BucketWidth(1, "w")),
+        ("P3M", BucketWidth(3, "mo")),
+        ("P1Y", BucketWidth(1, "y")),
+        ("1h", BucketWidth(1, "h")),
+        ("h", BucketWidth(1, "h")),
+        (" 10 min ", BucketWidth(10, "min")),
+        ("2mo", BucketWidth(2, "mo")),
+        ("250us", BucketWidth(250, "us")),
     ],
 )
-def test_widths(text: str, every: Every) -> None:
-    assert parse_every(text) == every
-    assert parse_every(format_every(every)) == every
+def test_widths(text: str, every: BucketWidth) -> None:
+    assert parse_width(text) == every
+    assert parse_width(format_width(every)) == every
 
 
 @pytest.mark.parametrize(
@@ -37,6 +37,6 @@ def test_widths(text: str, every: Every) -> None:
 )
 def test_what_is_no_width(text: str) -> None:
     with pytest.raises(BadQuery) as caught:
-        parse_every(text)
+        parse_width(text)
     assert caught.value.parameter == "every"
     assert "PT1H" in caught.value.hint

@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from techport_storage.buckets import parse_every
+from techport_storage.buckets import parse_width
 from techport_storage.model import AGGREGATES, Aggregate, Batch, Cursor, Query, Selection, Stream
 from techport_storage.store import ReadingStore, open_store
 from tests.servers.influxd import Influxd, influxd
@@ -109,7 +109,7 @@ def test_buckets_of_fixed_length(
     pair: Pair, every: str, quality: Literal["all", "good"], aggregates: tuple[Aggregate, ...]
 ) -> None:
     for start in (None, START + 12_345_678):
-        query = Query(select=SOME, every=parse_every(every), aggregates=aggregates, quality=quality, start=start)
+        query = Query(select=SOME, every=parse_width(every), aggregates=aggregates, quality=quality, start=start)
         assert assert_equal(pair, query) > 0
 
 
@@ -120,7 +120,7 @@ def test_buckets_of_the_calendar(pair: Pair, every: str, zone: str, quality: Lit
     for aggregates, start in ((PUSHED, None), (AGGREGATES, START + 12_345_678)):
         query = Query(
             select=SOME,
-            every=parse_every(every),
+            every=parse_width(every),
             zone=zone,
             aggregates=aggregates,
             quality=quality,
@@ -136,7 +136,7 @@ def test_local_days_that_fit_no_quarter_hour(influxd: Influxd) -> None:
     batch = Batch([STREAMS[0]], np.zeros(500, np.int32), time, time / 7, time, np.zeros(500, np.uint8))
     for store in (stores.influx, stores.duck):
         store.write(batch)
-    query = Query(every=parse_every("1d"), zone="Africa/Monrovia", aggregates=PUSHED)
+    query = Query(every=parse_width("1d"), zone="Africa/Monrovia", aggregates=PUSHED)
     assert assert_equal(stores, query) == 12
     stores.influx.close()
     stores.duck.close()
@@ -146,8 +146,8 @@ def test_local_days_that_fit_no_quarter_hour(influxd: Influxd) -> None:
     ("query", "limits"),
     [
         (Query(select=Selection(pilots=("elgeseter",))), (100, 900)),
-        (Query(every=parse_every("2h"), aggregates=("mean", "last")), (90, 1000)),
-        (Query(every=parse_every("1d"), zone="Europe/Oslo", aggregates=("median",)), (7, 50)),
+        (Query(every=parse_width("2h"), aggregates=("mean", "last")), (90, 1000)),
+        (Query(every=parse_width("1d"), zone="Europe/Oslo", aggregates=("median",)), (7, 50)),
     ],
     ids=["rows", "hours", "local days"],
 )

@@ -30,7 +30,7 @@ async def live(request: Request, viewer: Allowed, parameters: Annotated[LivePara
     services = services_of(request)
     pilots = viewer.pilots
     if parameters.pilot:
-        catalogue = await run_in_threadpool(services.catalogues.current)
+        catalogue = await run_in_threadpool(services.registry_cache.current)
         visible = [pilot for pilot in catalogue.pilots if viewer.may_see(pilot)]
         pilots = frozenset(match("pilot", parameters.pilot, visible))
     headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}

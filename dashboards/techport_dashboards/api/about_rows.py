@@ -7,14 +7,14 @@ from typing import Any
 from fastapi import Request
 
 from techport_dashboards.query import times
-from techport_dashboards.query.registry_cache import Catalogue
-from techport_storage.buckets import format_every
+from techport_dashboards.query.registry_cache import RegistryView
+from techport_storage.buckets import format_width
 from techport_storage.model import Query
 
 SPDX = "https://spdx.org/licenses/"
 
 
-def about(query: Query, catalogue: Catalogue) -> dict[str, Any]:
+def about(query: Query, catalogue: RegistryView) -> dict[str, Any]:
     """The question as it was understood, and what is needed to use and to cite its answer."""
     chosen = catalogue.chosen(query.select)
     present = {info.stream.pilot for info in chosen} or set(query.select.pilots or ())
@@ -22,7 +22,7 @@ def about(query: Query, catalogue: Catalogue) -> dict[str, Any]:
     return {
         "start": None if query.start is None else times.iso(query.start),
         "end": None if query.end is None else times.iso(query.end),
-        "every": format_every(query.every) if query.every else None,
+        "every": format_width(query.every) if query.every else None,
         "zone": query.zone,
         "quality": query.quality,
         "units": {

@@ -13,7 +13,7 @@ from techport_dashboards.query.times import DAY, EPOCH, iso
 from techport_pilots.accounting.audit import AuditReport, AuditRow, State
 from techport_pilots.accounting.commit_log import Arrival
 from techport_pilots.accounting.quarantine import Count
-from techport_pilots.accounting.tally import COUNTS, DeviceDay, Event, Tally
+from techport_pilots.accounting.tally import COUNTS, BookedEvent, DeviceDay, Tally
 from techport_pilots.accounting.trace import StoredValue, Trace
 
 
@@ -71,7 +71,7 @@ class ArrivalItem(BaseModel):
         return cls(received=iso(one.received), workers=list(one.workers), visible=visible)
 
 
-class DeviceEvent(BaseModel):
+class DeviceEventItem(BaseModel):
     """Something that a device said and that is no reading."""
 
     time: Instant
@@ -79,7 +79,7 @@ class DeviceEvent(BaseModel):
     text: str
 
     @classmethod
-    def of(cls, one: Event) -> DeviceEvent:
+    def of(cls, one: BookedEvent) -> DeviceEventItem:
         return cls(time=iso(one.time), kind=one.kind, text=one.text)
 
 
@@ -95,7 +95,7 @@ class Traced(BaseModel):
     set_aside: list[Refused] = Field(description="What was received in that time and is in quarantine.")
     arrivals: list[ArrivalItem] = Field(description="Of all these: through which worker, and visible since when.")
     messages: list[SeenMessage] = Field(description="Messages of that time, of a device that was watched.")
-    events: list[DeviceEvent]
+    events: list[DeviceEventItem]
     day: Sums = Field(description="The sums of that day (UTC).")
     ignored: dict[str, int] = Field(description="Parts of that day's messages that are no reading, by rule.")
     last_before: str | None = Field(
@@ -119,7 +119,7 @@ class Traced(BaseModel):
             set_aside=[Refused.of(entry) for entry in one.set_aside],
             arrivals=[ArrivalItem.of(arrival) for arrival in one.arrivals],
             messages=[SeenMessage.of(message) for message in one.messages],
-            events=[DeviceEvent.of(event) for event in one.events],
+            events=[DeviceEventItem.of(event) for event in one.events],
             day=Sums.of(one.day),
             ignored=dict(one.ignored),
             last_before=None if one.last_before is None else iso(one.last_before),

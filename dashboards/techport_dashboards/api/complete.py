@@ -89,7 +89,7 @@ def _asked(
     services: Services, viewer: Viewer, parameters: PeriodParameters
 ) -> tuple[dict[Stream, Micros | None], Micros, Micros]:
     """The streams chosen, with their intervals, and the period. Raises Problem."""
-    catalogue = services.catalogues.current()
+    catalogue = services.registry_cache.current()
     chosen = select(parameters.question(), viewer, catalogue, services.store)
     zone = pick_zone(parameters.question(), chosen, catalogue, services.settings.zone)
     now = times.now()

@@ -75,7 +75,7 @@ def explained(services: Services, viewer: Viewer, pasted: Pasted) -> Explanation
     """What the linter says. Raises Problem for a payload that is not hexadecimal, and where there is no linter."""
     if services.explain is None:
         raise Problem("not-found", "This process has no decoders: ask `techport decode`.")
-    definition = find_pilot(services.catalogues.current(), viewer, pasted.pilot) if pasted.pilot else None
+    definition = find_pilot(services.registry_cache.current(), viewer, pasted.pilot) if pasted.pilot else None
     format = pasted.format or (None if definition else "native")
     return services.explain(payload_of(pasted), pasted.topic, times.now(), format, definition)
 

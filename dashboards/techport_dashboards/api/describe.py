@@ -25,7 +25,7 @@ from techport_dashboards.problems import Problem
 from techport_dashboards.query.areas import area
 from techport_dashboards.query.names import devices_inside
 from techport_dashboards.query.question import select
-from techport_dashboards.query.registry_cache import Catalogue
+from techport_dashboards.query.registry_cache import RegistryView
 from techport_dashboards.viewer import Viewer, allow
 from techport_pilots.model import PilotDefinition, Text
 from techport_pilots.quantities import Quantity, builtin
@@ -40,7 +40,7 @@ Allowed = Annotated[Viewer, Depends(allow)]
 async def pilots(request: Request, viewer: Allowed, page: PageParameters) -> dict[str, Any]:
     """The pilots, by name."""
     services = services_of(request)
-    catalogue = await run_in_threadpool(services.catalogues.current)
+    catalogue = await run_in_threadpool(services.registry_cache.current)
     visible = [pilot for pilot in catalogue.pilots.values() if viewer.may_see(pilot.id)]
     return _listed([pilot_item(pilot) for pilot in visible], ("id",), page, services)
 
@@ -48,7 +48,7 @@ async def pilots(request: Request, viewer: Allowed, page: PageParameters) -> dic
 @router.get("/pilots/{pilot}", tags=["pilots"], response_model=PilotDetail)
 async def pilot(request: Request, viewer: Allowed, pilot: str) -> dict[str, Any]:
     """One pilot: its question, phases, and what it measures."""
-    catalogue = await run_in_threadpool(services_of(request).catalogues.current)
+    catalogue = await run_in_threadpool(services_of(request).registry_cache.current)
     found = find_pilot(catalogue, viewer, pilot)
     return pilot_item(found) | {
         "description": title(found.description),
@@ -96,7 +96,7 @@ async def quantities(request: Request, viewer: Allowed, page: PageParameters) ->
     return _listed(items, ("name",), page, services_of(request))
 
 
-def find_pilot(catalogue: Catalogue, viewer: Viewer, pilot: str) -> PilotDefinition:
+def find_pilot(catalogue: RegistryView, viewer: Viewer, pilot: str) -> PilotDefinition:
     """The pilot. Raises the same Problem for one that does not exist and for one that the viewer may not see."""
     found = catalogue.pilots.get(pilot)
     if found is None or not viewer.may_see(pilot):
@@ -111,9 +111,9 @@ def find_pilot(catalogue: Catalogue, viewer: Viewer, pilot: str) -> PilotDefinit
     return found
 
 
-def _chosen(services: Services, viewer: Viewer, choice: Any) -> tuple[Catalogue, Selection, list[Stream]]:
+def _chosen(services: Services, viewer: Viewer, choice: Any) -> tuple[RegistryView, Selection, list[Stream]]:
     """The streams that the parameters choose, described or only found in the store, sorted."""
-    catalogue = services.catalogues.current()
+    catalogue = services.registry_cache.current()
     chosen = select(choice.question(), viewer, catalogue, services.store)
     inside = area(choice.bbox, choice.within, choice.near)
     here = None if inside is None else devices_inside(catalogue, inside)

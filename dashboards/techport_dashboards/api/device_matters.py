@@ -16,7 +16,7 @@ from techport_dashboards.problems import Problem
 from techport_dashboards.query import times
 from techport_dashboards.query.question import instant
 from techport_dashboards.viewer import Viewer, allow
-from techport_pilots.accounting.ledger import Books, ignored_by_rule
+from techport_pilots.accounting.ledger import Ledger, ignored_by_rule
 from techport_pilots.accounting.trace import trace
 from techport_pilots.registry.registry import Registry
 
@@ -37,7 +37,7 @@ async def where_is_it(
     do) or ignored, with the sums of that day.
     """
     services = services_of(request)
-    zone = find_pilot(await run_in_threadpool(services.catalogues.current), viewer, pilot).timezone
+    zone = find_pilot(await run_in_threadpool(services.registry_cache.current), viewer, pilot).timezone
     at = instant("time", parameters.time, zone, times.now(), False)
     assert at is not None
     registry, books = _parts(request)
@@ -50,7 +50,7 @@ async def account(request: Request, viewer: Allowed, pilot: str, device: str) ->
     """The sums of each day (UTC), the newest first: received = stored + duplicates + quarantined + ignored, and what
     was ignored by which rule.
     """
-    find_pilot(await run_in_threadpool(services_of(request).catalogues.current), viewer, pilot)
+    find_pilot(await run_in_threadpool(services_of(request).registry_cache.current), viewer, pilot)
     registry, books = _parts(request)
     tallies = await run_in_threadpool(books.tallies, pilot, device)
     rules = await run_in_threadpool(ignored_by_rule, registry.engine, pilot, device)
@@ -64,8 +64,8 @@ async def account(request: Request, viewer: Allowed, pilot: str, device: str) ->
     ]
 
 
-def _parts(request: Request) -> tuple[Registry, Books]:
+def _parts(request: Request) -> tuple[Registry, Ledger]:
     services = services_of(request)
     if services.books is None:
         raise Problem("not-found", "This process keeps no books: ask one that ingests.")
-    return services.catalogues.registry, services.books
+    return services.registry_cache.registry, services.books

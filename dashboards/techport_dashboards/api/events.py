@@ -56,7 +56,7 @@ async def listed(request: Request, viewer: Allowed, pilot: str, page: PageParame
     """What happened: installed, moved, calibrated, outages; and windows that evaluation leaves out, with the reason."""
     services = services_of(request)
     found = await _pilot(services, viewer, pilot)
-    added = await run_in_threadpool(events.added, services.catalogues.registry.engine, pilot)
+    added = await run_in_threadpool(events.added, services.registry_cache.registry.engine, pilot)
     numbers = {one.what: one.id for one in added}
     happened: list[Event | Exclusion] = [*found.events, *found.exclusions]
     items = [_item(what, numbers.get(what), found.timezone) for what in happened]
@@ -72,7 +72,7 @@ async def add(request: Request, viewer: MayChange, pilot: str, asked: NewEvent) 
     services = services_of(request)
     found = await _pilot(services, viewer, pilot)
     what = _meant(asked, found)
-    engine, who = services.catalogues.registry.engine, asked.who or f"web ({viewer.name})"
+    engine, who = services.registry_cache.registry.engine, asked.who or f"web ({viewer.name})"
     if isinstance(what, Exclusion):
         number = await run_in_threadpool(events.add_exclusion, engine, found, what, who)
     else:
@@ -85,7 +85,7 @@ async def take_back(request: Request, viewer: MayChange, pilot: str, added: Numb
     """Take back what was added. The answer is what it was, so that it can be added again."""
     services = services_of(request)
     found = await _pilot(services, viewer, pilot)
-    what = await run_in_threadpool(events.take_back, services.catalogues.registry.engine, found, added)
+    what = await run_in_threadpool(events.take_back, services.registry_cache.registry.engine, found, added)
     if what is None:
         raise Problem(
             "not-found",
@@ -96,7 +96,7 @@ async def take_back(request: Request, viewer: MayChange, pilot: str, added: Numb
 
 
 async def _pilot(services: Services, viewer: Viewer, pilot: str) -> PilotDefinition:
-    return find_pilot(await run_in_threadpool(services.catalogues.current), viewer, pilot)
+    return find_pilot(await run_in_threadpool(services.registry_cache.current), viewer, pilot)
 
 
 def _meant(asked: NewEvent, pilot: PilotDefinition) -> Event | Exclusion:

@@ -10,11 +10,11 @@ import msgspec
 
 from techport_dashboards.dependencies import Services
 from techport_dashboards.query import times
-from techport_dashboards.query.registry_cache import Catalogue
+from techport_dashboards.query.registry_cache import RegistryView
 from techport_dashboards.services import lifecycle
 from techport_dashboards.viewer import Viewer
-from techport_pilots.accounting.quarantine import Where
-from techport_pilots.devices.onboarding import UNKNOWN_DEVICE, strangers
+from techport_pilots.accounting.quarantine import QuarantineFilter
+from techport_pilots.devices.onboarding import UNKNOWN_DEVICE, unknown_devices
 from techport_pilots.handover import retention
 from techport_pilots.model import PilotDefinition
 from techport_pilots.registry import events
@@ -36,7 +36,7 @@ class Here:
 
 def here(services: Services, viewer: Viewer) -> Here:
     """From the first pilot that has what most examples need. Raises what registry and store raise."""
-    known = services.catalogues.current()
+    known = services.registry_cache.current()
     pilots = [pilot for pilot in known.pilots.values() if viewer.may_see(pilot.id)]
     pilots.sort(key=lambda pilot: (not pilot.kpis, not _placed(known, pilot.id)))
     if not pilots:
@@ -89,15 +89,15 @@ def _measured(services: Services, pilot: str, device: str | None) -> dict[str, A
 
 def _matters(services: Services, viewer: Viewer, pilot: PilotDefinition) -> dict[str, Any]:
     """What the pilot's team works with: entries in quarantine, unknown devices, events, packages, jobs."""
-    registry, now = services.catalogues.registry, times.now()
+    registry, now = services.registry_cache.registry, times.now()
     due = [one.pilot for one in retention.plan(registry) if one.at <= now and viewer.may_see(one.pilot)]
     found: dict[str, Any] = {"due": sorted(due)}
-    groups = registry.quarantine.groups(Where(pilot=pilot.id))
+    groups = registry.quarantine.groups(QuarantineFilter(pilot=pilot.id))
     if refused := [group for group in groups if group.reason != UNKNOWN_DEVICE]:
         found |= {"entry": refused[0].newest.id, "reason": refused[0].reason}
     if asked := [group.newest.replay_requested for group in groups if group.newest.replay_requested is not None]:
         found["replay"] = max(asked)
-    if unknown := strangers(registry.engine, pilot.id):
+    if unknown := unknown_devices(registry.engine, pilot.id):
         found["stranger"] = unknown[0].device
     if added := events.added(registry.engine, pilot.id):
         found["added"] = added[-1].id
@@ -109,6 +109,6 @@ def _matters(services: Services, viewer: Viewer, pilot: PilotDefinition) -> dict
     return found
 
 
-def _placed(known: Catalogue, pilot: str) -> list[tuple[str, float, float]]:
+def _placed(known: RegistryView, pilot: str) -> list[tuple[str, float, float]]:
     devices = [(device.device, device.position) for device in known.devices_of(pilot)]
     return [(name, at.lon, at.lat) for name, at in devices if at is not None]

@@ -67,7 +67,7 @@ async def life(request: Request, viewer: Allowed, pilot: str) -> dict[str, Any]:
 async def checklist(request: Request, viewer: Allowed, pilot: str) -> list[dict[str, Any]]:
     """What to look at before the pilot is closed, and what closing will do. `blocks`: it cannot be closed like this."""
     services, found = await _pilot(request, viewer, pilot)
-    items = await run_in_threadpool(lifecycle.look, services, found)
+    items = await run_in_threadpool(lifecycle.closing_checklist, services, found)
     return [{**msgspec.to_builtins(item), "text": title(item.text)} for item in items]
 
 
@@ -76,7 +76,7 @@ async def step(request: Request, viewer: MayChange, pilot: str, asked: Step) -> 
     """Start or end the pilot. The answer is the step as it was written down."""
     services, found = await _pilot(request, viewer, pilot)
     who = asked.who or viewer.name
-    return plain(await run_in_threadpool(lifecycle.step, services, found, asked.state, who, asked.why))
+    return plain(await run_in_threadpool(lifecycle.transition, services, found, asked.state, who, asked.why))
 
 
 @router.post("/pilots/{pilot}/close", status_code=202, response_model=dict[str, Any])
@@ -84,7 +84,7 @@ async def close(request: Request, viewer: MayChange, pilot: str, asked: Closing)
     """Close the pilot for good and make its package; for a closed one, make the package again. Watch the job."""
     services, found = await _pilot(request, viewer, pilot)
     who = asked.who or viewer.name
-    return plain(await run_in_threadpool(lifecycle.close, services, found, asked.confirm, who, asked.why))
+    return plain(await run_in_threadpool(lifecycle.start_closing, services, found, asked.confirm, who, asked.why))
 
 
 @router.get("/pilots/{pilot}/packages/{sha256}", response_class=FileResponse, responses={200: {"content": ZIP}})
@@ -100,13 +100,13 @@ async def open_package(request: Request, viewer: MayChange, parameters: Annotate
     """Restore the pilot of a package (a zip, as the body) and work its KPIs out again. Watch the job."""
     _all(viewer)
     services, who = services_of(request), parameters.who or viewer.name
-    return plain(await lifecycle.receive(services, parameters.name, request.stream(), who))
+    return plain(await lifecycle.import_package(services, parameters.name, request.stream(), who))
 
 
 @router.get("/retention", response_model=dict[str, Any])
 async def due(request: Request, viewer: Allowed) -> dict[str, Any]:
     """What will be erased when, and what has been."""
-    registry = services_of(request).catalogues.registry
+    registry = services_of(request).registry_cache.registry
     planned = await run_in_threadpool(retention.plan, registry)
     erased = await run_in_threadpool(retention.receipts, registry.engine)
     return {
@@ -119,7 +119,7 @@ async def due(request: Request, viewer: Allowed) -> dict[str, Any]:
 async def forget(request: Request, viewer: MayChange, asked: Forgetting) -> dict[str, Any]:
     """Erase what is due for good, and keep a receipt of each pilot. Watch the job."""
     _all(viewer)
-    return plain(await run_in_threadpool(lifecycle.forget, services_of(request), asked.pilots))
+    return plain(await run_in_threadpool(lifecycle.erase_due, services_of(request), asked.pilots))
 
 
 @router.get("/jobs/{id}", response_model=dict[str, Any])
@@ -157,4 +157,4 @@ def _all(viewer: Viewer) -> None:
 
 async def _pilot(request: Request, viewer: Viewer, pilot: str) -> tuple[Services, PilotDefinition]:
     services = services_of(request)
-    return services, find_pilot(await run_in_threadpool(services.catalogues.current), viewer, pilot)
+    return services, find_pilot(await run_in_threadpool(services.registry_cache.current), viewer, pilot)

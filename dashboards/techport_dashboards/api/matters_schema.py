@@ -9,10 +9,10 @@ from pydantic import BaseModel, ConfigDict, Field
 from techport_dashboards.api.schema import Parameters
 from techport_dashboards.api.words import EntryNumber
 from techport_dashboards.query.times import iso
-from techport_pilots.accounting.message_tap import Watched
-from techport_pilots.accounting.quarantine import Entry, Group, Where
+from techport_pilots.accounting.message_tap import TappedMessage
+from techport_pilots.accounting.quarantine import QuarantineFilter, QuarantineGroup, QuarantineRecord
 from techport_pilots.accounting.replays import Replay
-from techport_pilots.devices.onboarding import Stranger
+from techport_pilots.devices.onboarding import UnknownDevice
 from techport_pilots.model import MessageFormat
 
 
@@ -32,7 +32,7 @@ class RawMessage(BaseModel):
         return cls(topic=topic, text=payload.decode(errors="backslashreplace"), hex=payload.hex())
 
 
-class NewDevice(Body):
+class NewDeviceRequest(Body):
     id: str = Field(max_length=64, examples=["box-1"], description="Its name in topics: letters, digits and . _ -")
     title: str = Field("", max_length=200, examples=["The crane on the quay"])
     kind: str = Field("", max_length=200, examples=["ESP32 with SPS30"])
@@ -71,7 +71,7 @@ class ClaimedDevice(BaseModel):
     replay: int = Field(description="Number of the replay.")
 
 
-class UnknownDevice(BaseModel):
+class UnknownDeviceItem(BaseModel):
     """A device that sends and that nobody registered, with its last message."""
 
     device: str
@@ -81,7 +81,7 @@ class UnknownDevice(BaseModel):
     message: RawMessage
 
     @classmethod
-    def of(cls, one: Stranger) -> UnknownDevice:
+    def of(cls, one: UnknownDevice) -> UnknownDeviceItem:
         return cls(
             device=one.device,
             messages=one.messages,
@@ -104,7 +104,7 @@ class SeenMessage(BaseModel):
     ignored: list[str]
 
     @classmethod
-    def of(cls, one: Watched) -> SeenMessage:
+    def of(cls, one: TappedMessage) -> SeenMessage:
         return cls(
             id=one.id,
             message=RawMessage.of(one.topic, one.payload),
@@ -139,7 +139,7 @@ class Refused(BaseModel):
     message: RawMessage
 
     @classmethod
-    def of(cls, one: Entry) -> Refused:
+    def of(cls, one: QuarantineRecord) -> Refused:
         return cls(
             id=one.id,
             device=one.device,
@@ -167,7 +167,7 @@ class RefusedGroup(BaseModel):
     newest: Refused
 
     @classmethod
-    def of(cls, one: Group) -> RefusedGroup:
+    def of(cls, one: QuarantineGroup) -> RefusedGroup:
         return cls(
             device=one.device,
             reason=one.reason,
@@ -179,7 +179,7 @@ class RefusedGroup(BaseModel):
         )
 
 
-class QuarantineFilter(Parameters):
+class QuarantineChoice(Parameters):
     limit: int = Field(100, ge=1, le=1000)
     device: str | None = Field(None, max_length=200)
     reason: str | None = Field(None, max_length=80, examples=["not-a-number"])
@@ -199,8 +199,8 @@ class Chosen(Body):
     def says_which(self) -> bool:
         return bool(self.entries) or self.device is not None or self.reason is not None
 
-    def where(self, pilot: str) -> Where:
-        return Where(
+    def where(self, pilot: str) -> QuarantineFilter:
+        return QuarantineFilter(
             ids=tuple(self.entries) if self.entries else None,
             pilot=pilot,
             device=self.device,

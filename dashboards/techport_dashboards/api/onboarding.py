@@ -15,9 +15,9 @@ from techport_dashboards.api.matters_schema import (
     ClaimDevice,
     ClaimedDevice,
     CodeToPaste,
-    NewDevice,
+    NewDeviceRequest,
     SeenMessage,
-    UnknownDevice,
+    UnknownDeviceItem,
 )
 from techport_dashboards.api.schema import Parameters
 from techport_dashboards.dependencies import Services, services_of
@@ -28,11 +28,11 @@ from techport_pilots.devices.onboarding import (
     TAKES_EFFECT,
     WATCHED_FOR,
     Claimed,
-    Newcomer,
-    Welcome,
+    NewDevice,
+    ProvisionedDevice,
     claim,
-    strangers,
-    welcome,
+    provision_device,
+    unknown_devices,
 )
 from techport_pilots.devices.snippets import snippets
 from techport_pilots.registry.registry import Registry
@@ -48,7 +48,9 @@ class MessagesParameters(Parameters):
 
 
 @router.post("/devices", status_code=201, response_model=AddedDevice)
-async def add(request: Request, response: Response, viewer: MayChange, pilot: str, wanted: NewDevice) -> AddedDevice:
+async def add(
+    request: Request, response: Response, viewer: MayChange, pilot: str, wanted: NewDeviceRequest
+) -> AddedDevice:
     """Add a device, or give one that is known a credential. Answers when the broker takes it and its messages are
     watched: publish, then look at /messages. The password is shown this once.
     """
@@ -97,11 +99,11 @@ async def messages(
     return [SeenMessage.of(one) for one in found]
 
 
-@router.get("/unknown-devices", response_model=list[UnknownDevice])
-async def unknown(request: Request, viewer: Allowed, pilot: str) -> list[UnknownDevice]:
+@router.get("/unknown-devices", response_model=list[UnknownDeviceItem])
+async def unknown(request: Request, viewer: Allowed, pilot: str) -> list[UnknownDeviceItem]:
     """Devices that send to the pilot and that its definition does not know, with their last message."""
     registry = await run_in_threadpool(registry_of, services_of(request), viewer, pilot)
-    return [UnknownDevice.of(one) for one in await run_in_threadpool(strangers, registry.engine, pilot)]
+    return [UnknownDeviceItem.of(one) for one in await run_in_threadpool(unknown_devices, registry.engine, pilot)]
 
 
 @router.post("/unknown-devices/claim", status_code=202, response_model=ClaimedDevice)
@@ -114,12 +116,12 @@ async def make_known(request: Request, viewer: MayChange, pilot: str, wanted: Cl
 
 def registry_of(services: Services, viewer: Viewer, pilot: str) -> Registry:
     """The registry, once it is sure that the viewer may see the pilot. Raises Problem otherwise."""
-    find_pilot(services.catalogues.current(), viewer, pilot)
-    return services.catalogues.registry
+    find_pilot(services.registry_cache.current(), viewer, pilot)
+    return services.registry_cache.registry
 
 
-def newcomer_of(wanted: NewDevice) -> Newcomer:
-    return Newcomer(
+def newcomer_of(wanted: NewDeviceRequest) -> NewDevice:
+    return NewDevice(
         id=wanted.id,
         title=wanted.title,
         kind=wanted.kind,
@@ -129,7 +131,7 @@ def newcomer_of(wanted: NewDevice) -> Newcomer:
     )
 
 
-def admit(registry: Registry, pilot: str, newcomer: Newcomer, viewer: Viewer, replace: bool) -> Welcome:
+def admit(registry: Registry, pilot: str, newcomer: NewDevice, viewer: Viewer, replace: bool) -> ProvisionedDevice:
     """Bring the device in. Raises Problem where it has a credential that nobody asked to replace."""
     view = registry.snapshot().pilot(pilot)
     known = None if view is None else view.device(newcomer.id)
@@ -143,12 +145,12 @@ def admit(registry: Registry, pilot: str, newcomer: Newcomer, viewer: Viewer, re
                 parameter="replace",
                 example="true",
             )
-    return welcome(registry, pilot, newcomer, who(viewer))
+    return provision_device(registry, pilot, newcomer, who(viewer))
 
 
 def claim_known(registry: Registry, pilot: str, name: str, viewer: Viewer, device: str | None = None) -> Claimed:
     """Claim the device. Raises Problem where nobody of that name has sent anything."""
-    if all(one.device != name for one in strangers(registry.engine, pilot)):
+    if all(one.device != name for one in unknown_devices(registry.engine, pilot)):
         raise Problem(
             "not-found", "No unknown device {what} has sent anything.", what=repr(name[:80]), parameter="name"
         )

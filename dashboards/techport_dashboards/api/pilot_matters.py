@@ -17,7 +17,7 @@ from techport_dashboards.problems import Problem
 from techport_dashboards.query import times
 from techport_dashboards.query.question import TIME_EXAMPLE, instant
 from techport_dashboards.viewer import Viewer, allow
-from techport_pilots.accounting.quarantine import Entry, Where
+from techport_pilots.accounting.quarantine import QuarantineFilter, QuarantineRecord
 from techport_pilots.evaluation.kpi import kpi_value
 from techport_pilots.model import Kpi, PilotDefinition
 
@@ -89,7 +89,7 @@ async def quarantine(
     if services.books is None:
         raise Problem("not-found", "This process keeps no books: ask one that ingests.")
     now, zone = times.now(), found.timezone
-    where = Where(
+    where = QuarantineFilter(
         pilot=pilot,
         device=parameters.device,
         reason=parameters.reason,
@@ -106,7 +106,7 @@ async def quarantine(
 
 
 async def _pilot(services: Services, viewer: Viewer, pilot: str) -> PilotDefinition:
-    return find_pilot(await run_in_threadpool(services.catalogues.current), viewer, pilot)
+    return find_pilot(await run_in_threadpool(services.registry_cache.current), viewer, pilot)
 
 
 def _kpi(pilot: PilotDefinition, name: str) -> Kpi:
@@ -131,7 +131,7 @@ def _span(start: str | None, end: str | None, pilot: PilotDefinition) -> tuple[i
     return first, last
 
 
-def _set_aside(entry: Entry) -> dict[str, Any]:
+def _set_aside(entry: QuarantineRecord) -> dict[str, Any]:
     return {
         **{name: getattr(entry, name) for name in ("id", "device", "topic", "format", "reason", "field")},
         **{name: getattr(entry, name) for name in ("detail", "hint", "values")},

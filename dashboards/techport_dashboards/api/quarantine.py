@@ -17,7 +17,7 @@ from techport_dashboards.api.matters_schema import (
     Gone,
     Mended,
     MendField,
-    QuarantineFilter,
+    QuarantineChoice,
     Refused,
     RefusedGroup,
     ReplayState,
@@ -27,7 +27,7 @@ from techport_dashboards.dependencies import services_of
 from techport_dashboards.problems import Problem
 from techport_dashboards.query import times
 from techport_dashboards.viewer import Viewer, allow, allow_change
-from techport_pilots.accounting.quarantine import Entry, Where
+from techport_pilots.accounting.quarantine import QuarantineFilter, QuarantineRecord
 from techport_pilots.devices import remap
 from techport_pilots.model import FieldMapping
 from techport_pilots.registry.registry import Registry
@@ -38,7 +38,7 @@ router = APIRouter(prefix="/pilots/{pilot}/quarantine", tags=["quarantine"])
 Allowed = Annotated[Viewer, Depends(allow)]
 MayChange = Annotated[Viewer, Depends(allow_change)]
 PATIENCE = 3.0  # seconds that a page waits for what comes of a replay
-Filter = Annotated[QuarantineFilter, Query()]
+Filter = Annotated[QuarantineChoice, Query()]
 
 
 @router.get("/groups", response_model=list[RefusedGroup])
@@ -53,7 +53,7 @@ async def groups(request: Request, viewer: Allowed, pilot: str, asked: Filter) -
 async def counts(request: Request, viewer: Allowed, pilot: str) -> list[RefusedCount]:
     """How many entries and values are set aside, by device, reason and day (UTC)."""
     registry = await run_in_threadpool(registry_of, services_of(request), viewer, pilot)
-    found = await run_in_threadpool(registry.quarantine.counts, Where(pilot=pilot))
+    found = await run_in_threadpool(registry.quarantine.counts, QuarantineFilter(pilot=pilot))
     return [RefusedCount.of(count) for count in found]
 
 
@@ -109,19 +109,23 @@ def mend_field(registry: Registry, pilot: str, entry: int, wanted: MendField, vi
         raise Problem("bad-parameter", "Say which field of the message.", parameter="field", example="temp")
     why = wanted.why or f"{key} was refused: {found.reason}"
     if wanted.means == "nothing":
-        version = remap.mend(registry, pilot, lambda d: remap.without_field(d, found, key), who(viewer), why)
+        version = remap.update_definition(
+            registry, pilot, lambda d: remap.ignore_field(d, found, key), who(viewer), why
+        )
     else:
         if not wanted.quantity:
             raise Problem("bad-parameter", "Say what it measures.", parameter="quantity", example="air_temperature")
         meaning = FieldMapping(quantity=wanted.quantity, unit=wanted.unit, factor=wanted.factor, text=wanted.text)
-        version = remap.mend(registry, pilot, lambda d: remap.with_field(d, found, key, meaning), who(viewer), why)
+        version = remap.update_definition(
+            registry, pilot, lambda d: remap.map_field(d, found, key, meaning), who(viewer), why
+        )
     if not wanted.replay:
         return version, None
-    alike = Where(pilot=pilot, device=found.device, reason=found.reason, field=found.field or "")
+    alike = QuarantineFilter(pilot=pilot, device=found.device, reason=found.reason, field=found.field or "")
     return version, registry.quarantine.request_replay(alike, who(viewer)).id
 
 
-def let_go(registry: Registry, where: Where, viewer: Viewer) -> int:
+def let_go(registry: Registry, where: QuarantineFilter, viewer: Viewer) -> int:
     """Delete the entries; how many there were. Nothing else remembers who did it."""
     gone = registry.quarantine.discard(where)
     log.info("entries of the quarantine were discarded", extra={"entries": gone, "who": who(viewer)})
@@ -138,7 +142,7 @@ async def settled(registry: Registry, replay: int) -> None:
         await asyncio.sleep(0.2)
 
 
-def entry_of(registry: Registry, pilot: str, entry: int) -> Entry:
+def entry_of(registry: Registry, pilot: str, entry: int) -> QuarantineRecord:
     """The entry, where it is one of the pilot's. Raises Problem."""
     found = registry.quarantine.get(entry) if 0 <= entry < 2**63 else None
     if found is None or found.pilot != pilot:
@@ -146,9 +150,9 @@ def entry_of(registry: Registry, pilot: str, entry: int) -> Entry:
     return found
 
 
-def where_of(pilot: str, asked: QuarantineFilter) -> Where:
+def where_of(pilot: str, asked: QuarantineChoice) -> QuarantineFilter:
     """The filter, as the quarantine takes it. Raises Problem for a day that is none."""
-    return Where(
+    return QuarantineFilter(
         pilot=pilot,
         device=asked.device or None,
         reason=asked.reason or None,
@@ -164,7 +168,7 @@ def _day(text: str) -> int:
         raise Problem("bad-parameter", "This is no day.", parameter="day", example="2026-05-04") from error
 
 
-def _which(chosen: Chosen, pilot: str) -> Where:
+def _which(chosen: Chosen, pilot: str) -> QuarantineFilter:
     if not chosen.says_which:
         raise Problem("bad-parameter", "Say which entries.", parameter="reason", example="not-a-number")
     return chosen.where(pilot)

@@ -28,9 +28,9 @@ from techport_dashboards.dependencies import Services, services_of
 from techport_dashboards.problems import Problem
 from techport_dashboards.query import etags, formats, rows, times
 from techport_dashboards.query.etags import edition_of
-from techport_dashboards.query.limits import Patience, watched
+from techport_dashboards.query.limits import Deadline, until_disconnected
 from techport_dashboards.query.question import Answer, Resolved, last_key, resolve, run, select
-from techport_dashboards.query.registry_cache import Catalogue
+from techport_dashboards.query.registry_cache import RegistryView
 from techport_dashboards.query.shaping import Shape, refuse_large, shaped
 from techport_dashboards.query.streaming import Streamed
 from techport_dashboards.viewer import Viewer, allow
@@ -58,7 +58,7 @@ async def readings(request: Request, viewer: Allowed, parameters: Asked) -> Resp
     in every format, up to five million numbers. Each bucket has its `count` and `completeness`: readings ÷ readings
     expected.
     """
-    async with watched(request) as left:
+    async with until_disconnected(request) as left:
         return await run_in_threadpool(respond, request, services_of(request), viewer, parameters, left)
 
 
@@ -73,7 +73,7 @@ async def metadata(request: Request, viewer: Allowed, parameters: Asked) -> dict
 
 
 def _metadata(services: Services, viewer: Viewer, parameters: ReadingsParameters) -> dict[str, Any]:
-    catalogue = services.catalogues.current()
+    catalogue = services.registry_cache.current()
     resolved = resolve(
         parameters.question(None), viewer, catalogue, services.store, services.settings.zone, times.now()
     )
@@ -92,13 +92,13 @@ def respond(
     elif not shape.plain and (limit is not None or parameters.cursor is not None):
         name = "limit" if limit is not None else "cursor"
         raise Problem("bad-parameter", "fill, shape=wide, downsample and order give whole answers.", parameter=name)
-    now, catalogue = times.now(), services.catalogues.current()
+    now, catalogue = times.now(), services.registry_cache.current()
     resolved = resolve(parameters.question(limit), viewer, catalogue, services.store, settings.zone, now)
     tag = edition_of(resolved.query, services.store, catalogue, format, shape, request.app.version, now)
     headers = {"Vary": "Accept, Accept-Encoding"} | ({"ETag": tag, **etags.HEADERS} if tag else {})
     if tag and matches(request.headers.get("if-none-match", ""), tag):
         return Response(status_code=304, headers=headers)
-    patience = Patience(settings.query_seconds, left)
+    patience = Deadline(settings.query_seconds, left)
     if shape.plain:
         found = run(services, resolved, catalogue, patience)
     else:
@@ -107,7 +107,7 @@ def respond(
 
 
 def whole(
-    services: Services, resolved: Resolved, catalogue: Catalogue, shape: Shape, patience: Patience, now: Micros
+    services: Services, resolved: Resolved, catalogue: RegistryView, shape: Shape, patience: Deadline, now: Micros
 ) -> Answer:
     """All rows in a shape that needs them at once."""
     query = resolved.query
@@ -171,7 +171,7 @@ def in_one_piece(request: Request, body: bytes, headers: dict[str, str]) -> Resp
     return Response(body, 200, headers, formats.MEDIA_TYPES["json"])
 
 
-def dressing(query: StoreQuery, catalogue: Catalogue, shape: Shape) -> formats.Dress:
+def dressing(query: StoreQuery, catalogue: RegistryView, shape: Shape) -> formats.Dress:
     """What the API adds to rows of the store: units, and completeness to buckets. A wide table has both elsewhere."""
     now = times.now()
 
@@ -193,7 +193,7 @@ async def latest(request: Request, viewer: Allowed, choice: ChoiceParameters) ->
 
 
 def _latest(request: Request, services: Services, viewer: Viewer, choice: Choice) -> Response:
-    catalogue, settings = services.catalogues.current(), services.settings
+    catalogue, settings = services.registry_cache.current(), services.settings
     table = services.store.latest(select(choice.question(), viewer, catalogue, services.store))
     size = page_size(choice.limit, settings.page_size, settings.max_page_size)
     if choice.cursor is not None:

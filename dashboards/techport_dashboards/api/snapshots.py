@@ -20,7 +20,7 @@ from techport_dashboards.query import formats, times
 from techport_dashboards.query.question import answer
 from techport_dashboards.query.shaping import Shape
 from techport_dashboards.services import citation
-from techport_dashboards.services.snapshots import NoRoom, Snapshot, Snapshots
+from techport_dashboards.services.snapshots import NoRoom, Snapshot, SnapshotStore
 from techport_dashboards.viewer import Viewer, allow, allow_change
 
 router = APIRouter(prefix="/snapshots", tags=["snapshots"])
@@ -79,7 +79,7 @@ async def file(request: Request, viewer: Allowed, id: str) -> Response:
 
 
 def _freeze(
-    services: Services, folder: Snapshots, viewer: Viewer, parameters: ReadingsParameters, base: str
+    services: Services, folder: SnapshotStore, viewer: Viewer, parameters: ReadingsParameters, base: str
 ) -> dict[str, Any]:
     for name in ("limit", "cursor", "format", "downsample"):
         if getattr(parameters, name) is not None:
@@ -87,7 +87,7 @@ def _freeze(
     if not parameters.as_shape().plain:
         raise Problem("bad-parameter", "A snapshot holds rows as they are.", parameter="shape", example="long")
     found = answer(services, viewer, parameters.question())
-    query, catalogue = found.resolved.query, services.catalogues.current()
+    query, catalogue = found.resolved.query, services.registry_cache.current()
     dress = dressing(query, catalogue, Shape())
     schema = dress(pa.RecordBatch.from_pylist([], found.rows.schema)).schema
     facts = about(query, catalogue)
@@ -131,9 +131,9 @@ def find(services: Services, viewer: Viewer, id: str) -> Snapshot:
     return found
 
 
-def folder_of(services: Services) -> Snapshots:
+def folder_of(services: Services) -> SnapshotStore:
     """Where snapshots are kept. Raises Problem where this process keeps none."""
     settings = services.settings
     if settings.snapshots is None:
         raise Problem("not-found", "This process keeps no snapshots: its operator names a folder for them.")
-    return Snapshots(settings.snapshots, settings.snapshots_most, settings.snapshots_bytes)
+    return SnapshotStore(settings.snapshots, settings.snapshots_most, settings.snapshots_bytes)

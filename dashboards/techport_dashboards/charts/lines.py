@@ -13,12 +13,12 @@ from numpy.typing import NDArray
 
 from techport_dashboards.pages.clock import Clock
 from techport_dashboards.query import times
-from techport_dashboards.query.registry_cache import Catalogue
+from techport_dashboards.query.registry_cache import RegistryView
 from techport_dashboards.query.rows import runs
 from techport_pilots.evaluation.statistics import energy_mean
 from techport_pilots.registry.registry import StreamInfo
 from techport_pilots.time import micros_of
-from techport_storage.model import Aggregate, Every, Micros, Stream
+from techport_storage.model import Aggregate, BucketWidth, Micros, Stream
 
 GAP = 2.5  # expected intervals without a reading that break a line
 
@@ -68,7 +68,7 @@ class Line:
         return float((self.value if self.high is None else self.high).max())
 
 
-def lines_of(table: pa.Table, catalogue: Catalogue, every: Every | None, how: Presentation) -> list[Line]:
+def lines_of(table: pa.Table, catalogue: RegistryView, every: BucketWidth | None, how: Presentation) -> list[Line]:
     """The table's rows as one line a stream; rows of a stream lie together."""
     column = "value" if every is None else how.statistic
     table = table.filter(pc.is_finite(table.column(column)))  # directions of a bucket may cancel out
@@ -101,7 +101,7 @@ def lines_of(table: pa.Table, catalogue: Catalogue, every: Every | None, how: Pr
     return found
 
 
-def _moves(catalogue: Catalogue, stream: Stream) -> list[Micros]:
+def _moves(catalogue: RegistryView, stream: Stream) -> list[Micros]:
     pilot = catalogue.pilots.get(stream.pilot)
     moved = [] if pilot is None else [e for e in pilot.events if e.kind == "moved" and e.device == stream.device]
     return [micros_of(event.time, pilot.timezone) for event in moved] if pilot else []
@@ -121,7 +121,7 @@ def with_gaps(line: Line) -> tuple[NDArray[np.int64], list[NDArray[np.float64] |
     return time, [None if column is None else np.insert(column, holes, np.nan) for column in columns]
 
 
-def envelope(lines: Sequence[Line], every: Every, clock: Clock, decimals: int) -> dict[str, Any]:
+def envelope(lines: Sequence[Line], every: BucketWidth, clock: Clock, decimals: int) -> dict[str, Any]:
     """Lowest and highest of all lines in each bucket."""
     bands = [line for line in lines if line.low is not None and line.high is not None]
     if not bands:

@@ -17,7 +17,7 @@ from techport_dashboards.query import times
 from techport_dashboards.query.question import Question
 from techport_dashboards.web.i18n import Language
 from techport_pilots.registry.registry import StreamInfo
-from techport_storage.buckets import format_every
+from techport_storage.buckets import format_width
 from techport_storage.model import Micros, Query, Stream
 
 AGAINST = {"-P1D": "the day before", "-P7D": "a week before", "-P364D": "same week last year"}
@@ -72,7 +72,7 @@ def earlier(against: str, question: Question, query: Query, zone: ZoneInfo) -> R
             parameter="against",
             example=", ".join(AGAINST),
         )
-    every = None if query.every is None else format_every(query.every)
+    every = None if query.every is None else format_width(query.every)
     moved = msgspec.structs.replace(
         question,
         start=times.iso(start),

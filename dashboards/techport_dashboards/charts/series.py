@@ -18,23 +18,23 @@ from techport_dashboards.pages.clock import Clock
 from techport_dashboards.pages.limit_values import limit_of
 from techport_dashboards.query import times
 from techport_dashboards.query.question import Answer, Question, answer, instant
-from techport_dashboards.query.registry_cache import Catalogue
+from techport_dashboards.query.registry_cache import RegistryView
 from techport_dashboards.viewer import Viewer
 from techport_dashboards.web.i18n import Language
 from techport_pilots.model import PilotDefinition
 from techport_pilots.registry.registry import StreamInfo
-from techport_storage.buckets import format_every
-from techport_storage.model import Every, Query, Stream
+from techport_storage.buckets import format_width
+from techport_storage.model import BucketWidth, Query, Stream
 
 POINTS = 1_000  # of one line
 ALL_POINTS = 4_800  # of all lines together: what a phone still draws at once
 RAW_POINTS = 1_500  # up to here a line shows every reading
 BANDS = 3  # lines up to which each has a band of its own; more share one envelope
-WIDTHS: tuple[Every, ...] = (
-    *(Every(count, "s") for count in (1, 2, 5, 10, 20, 30)),
-    *(Every(count, "min") for count in (1, 2, 5, 10, 20, 30)),
-    *(Every(count, "h") for count in (1, 2, 3, 6, 12)),
-    *(Every(1, unit) for unit in ("d", "w", "mo")),
+WIDTHS: tuple[BucketWidth, ...] = (
+    *(BucketWidth(count, "s") for count in (1, 2, 5, 10, 20, 30)),
+    *(BucketWidth(count, "min") for count in (1, 2, 5, 10, 20, 30)),
+    *(BucketWidth(count, "h") for count in (1, 2, 3, 6, 12)),
+    *(BucketWidth(1, unit) for unit in ("d", "w", "mo")),
 )
 
 
@@ -67,7 +67,7 @@ def chart(services: Services, viewer: Viewer, asked: ChartQuestion, language: La
     to the browser's zone. A range of a few days over a clock change has one fixed offset instead: the hour that comes
     twice must not be drawn over itself.
     """
-    catalogue = services.catalogues.current()
+    catalogue = services.registry_cache.current()
     pilot = catalogue.pilots[asked.pilot]
     zone = times.zone_named(pilot.timezone)
     views = [
@@ -100,7 +100,7 @@ def chart(services: Services, viewer: Viewer, asked: ChartQuestion, language: La
         "end": clock.text(query.end),
         "offset": clock.offset_text,
         "zone": clock.label(query.end),
-        "every": None if query.every is None else format_every(query.every),
+        "every": None if query.every is None else format_width(query.every),
         "bucket": None if query.every is None else times.length(query.every) // 1000,
         "shown": _shown(query.every, how, language) + _against_words(then, zone, language),
         "form": how.form,
@@ -146,19 +146,19 @@ def _read(
     least = max(span / min(POINTS, ALL_POINTS / lines), interval if how.form != "bar" else span / 120)
     every = next((width for width in WIDTHS if times.length(width) >= least), WIDTHS[-1])
     wanted = [how.statistic, "min", "max"] if how.band else [how.statistic]
-    return answer(services, viewer, msgspec.structs.replace(question, every=format_every(every), aggregate=wanted))
+    return answer(services, viewer, msgspec.structs.replace(question, every=format_width(every), aggregate=wanted))
 
 
 def _line_body(
     line: Line,
-    catalogue: Catalogue,
+    catalogue: RegistryView,
     clock: Clock,
     decimals: int,
     language: Language,
     lines: int,
     then: Earlier | None,
     how: Presentation,
-    every: Every | None,
+    every: BucketWidth | None,
 ) -> dict[str, Any]:
     time, (value, low, high) = with_gaps(line)
     stream = line.view.stream
@@ -235,11 +235,11 @@ def _query_text(query: Query) -> dict[str, str]:
     assert query.end is not None
     texts = {"start": times.iso(query.start), "end": times.iso(query.end)}
     if query.every is not None:
-        texts |= {"every": format_every(query.every), "aggregate": ",".join(query.aggregates)}
+        texts |= {"every": format_width(query.every), "aggregate": ",".join(query.aggregates)}
     return texts
 
 
-def _shown(every: Every | None, how: Presentation, language: Language) -> str:
+def _shown(every: BucketWidth | None, how: Presentation, language: Language) -> str:
     if every is None:
         return language.gettext("every reading")
     text = "{statistic} per {width}, band min–max" if how.band else "{statistic} per {width}"

@@ -12,8 +12,8 @@ from techport_dashboards.dependencies import Services, address_of, services_of
 from techport_dashboards.problems import Problem
 from techport_dashboards.query import times
 from techport_dashboards.query.formats import ARROW, PARQUET
-from techport_dashboards.query.registry_cache import Catalogue
-from techport_dashboards.services.dataset_stats import Holding
+from techport_dashboards.query.registry_cache import RegistryView
+from techport_dashboards.services.dataset_stats import DatasetStats
 from techport_dashboards.viewer import Viewer, allow
 from techport_pilots.handover.dcat import rdf
 from techport_pilots.handover.dcat.build import Distribution, Offer, Publisher, Service, catalogue, shareable
@@ -55,14 +55,14 @@ async def negotiated(request: Request, viewer: Allowed) -> Response:
     return await run_in_threadpool(_written, request, viewer, media_type)
 
 
-def offered(services: Services, viewer: Viewer) -> list[tuple[PilotDefinition, Holding]]:
+def offered(services: Services, viewer: Viewer) -> list[tuple[PilotDefinition, DatasetStats]]:
     """The pilots that anybody may know of and that have measured something, by name."""
-    known = services.catalogues.current()
+    known = services.registry_cache.current()
     shown = [pilot for pilot in known.pilots.values() if viewer.may_see(pilot.id) and shareable(pilot)]
-    return [(pilot, held) for pilot in shown if (held := services.holdings.of(pilot)) is not None]
+    return [(pilot, held) for pilot in shown if (held := services.dataset_stats.of(pilot)) is not None]
 
 
-def ways(pilot: PilotDefinition, known: Catalogue, base: str) -> list[Distribution]:
+def ways(pilot: PilotDefinition, known: RegistryView, base: str) -> list[Distribution]:
     """Every format and service that the pilot's readings are had through."""
     id, rest = quote(pilot.id), f"{base}/catalog#rest"
     query = f"{base}/api/v1/readings?pilot={id}&format="
@@ -97,7 +97,7 @@ def ways(pilot: PilotDefinition, known: Catalogue, base: str) -> list[Distributi
 
 def offers(services: Services, viewer: Viewer, base: str) -> list[Offer]:
     """What the catalogue lists."""
-    known = services.catalogues.current()
+    known = services.registry_cache.current()
     return [
         Offer(
             pilot=pilot,

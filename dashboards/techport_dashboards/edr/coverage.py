@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from techport_dashboards.problems import Problem
 from techport_dashboards.query import times
-from techport_dashboards.query.registry_cache import Catalogue
+from techport_dashboards.query.registry_cache import RegistryView
 from techport_dashboards.query.rows import runs
 from techport_pilots.registry.registry import StreamInfo
 from techport_storage.model import Micros, Query, Selection, Stream
@@ -27,7 +27,7 @@ _REFERENCES = [
 
 
 def coverages(
-    store: ReadingStore, catalogue: Catalogue, streams: Sequence[Stream], start: Micros | None, end: Micros | None
+    store: ReadingStore, catalogue: RegistryView, streams: Sequence[Stream], start: Micros | None, end: Micros | None
 ) -> dict[str, Any]:
     """A CoverageCollection of the streams' readings in [start, end). Raises Problem for more than MOST_VALUES."""
     query = Query(select=Selection(streams=tuple(streams)), start=start, end=end, limit=MOST_VALUES + 1)
@@ -76,7 +76,7 @@ def plain_parameter(info: StreamInfo) -> dict[str, Any]:
     }
 
 
-def _coverage(catalogue: Catalogue, stream: Stream, moments: list[str], values: list[float]) -> dict[str, Any]:
+def _coverage(catalogue: RegistryView, stream: Stream, moments: list[str], values: list[float]) -> dict[str, Any]:
     position = catalogue.devices[stream[:2]].position
     assert position is not None  # streams without one are in no location
     return {

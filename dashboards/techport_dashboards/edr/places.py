@@ -9,8 +9,8 @@ from techport_dashboards.api.describe import find_pilot
 from techport_dashboards.edr.coverage import COVERAGE_JSON, CRS84, GREGORIAN, plain_parameter
 from techport_dashboards.problems import Problem
 from techport_dashboards.query import times
-from techport_dashboards.query.registry_cache import Catalogue
-from techport_dashboards.services.dataset_stats import Holding
+from techport_dashboards.query.registry_cache import RegistryView
+from techport_dashboards.services.dataset_stats import DatasetStats
 from techport_dashboards.viewer import Viewer
 from techport_pilots.model import PilotDefinition
 from techport_pilots.registry.registry import DeviceInfo
@@ -19,7 +19,7 @@ WKT = 'GEOGCRS["WGS 84 (CRS84)",DATUM["World Geodetic System 1984",ELLIPSOID["WG
 KINDS = {"locations": "Devices, by name", "position": "The device nearest to a point", "area": "Devices in a polygon"}
 
 
-def collection(pilot: PilotDefinition, catalogue: Catalogue, held: Holding | None, base: str) -> dict[str, Any]:
+def collection(pilot: PilotDefinition, catalogue: RegistryView, held: DatasetStats | None, base: str) -> dict[str, Any]:
     """A pilot: where and when it measures what, and what may be asked."""
     here = f"{base}/collections/{pilot.id}"
     xs, ys = zip(*(point(device) for device in placed(catalogue, pilot.id)), strict=True)
@@ -48,7 +48,7 @@ def collection(pilot: PilotDefinition, catalogue: Catalogue, held: Holding | Non
     }
 
 
-def locations(found: Sequence[DeviceInfo], catalogue: Catalogue, base: str) -> dict[str, Any]:
+def locations(found: Sequence[DeviceInfo], catalogue: RegistryView, base: str) -> dict[str, Any]:
     """The devices as GeoJSON, with what each measures and where to ask for it."""
     measures: dict[tuple[str, str], list[str]] = {}
     for stream in catalogue.streams:
@@ -69,7 +69,7 @@ def locations(found: Sequence[DeviceInfo], catalogue: Catalogue, base: str) -> d
     return {"type": "FeatureCollection", "features": features, "numberReturned": len(features)}
 
 
-def find_collection(catalogue: Catalogue, viewer: Viewer, pilot: str) -> PilotDefinition:
+def find_collection(catalogue: RegistryView, viewer: Viewer, pilot: str) -> PilotDefinition:
     """The pilot that the collection is. Raises Problem where there is none."""
     found = find_pilot(catalogue, viewer, pilot)
     if not placed(catalogue, pilot):
@@ -77,7 +77,7 @@ def find_collection(catalogue: Catalogue, viewer: Viewer, pilot: str) -> PilotDe
     return found
 
 
-def placed(catalogue: Catalogue, pilot: str) -> list[DeviceInfo]:
+def placed(catalogue: RegistryView, pilot: str) -> list[DeviceInfo]:
     """Its devices that stand somewhere."""
     return [device for device in catalogue.devices_of(pilot) if device.position is not None]
 

@@ -134,9 +134,9 @@ async def collections(request: Request, viewer: Allowed, asked: Plain) -> dict[s
     services, base = services_of(request), _base(request)
 
     def described() -> list[dict[str, Any]]:
-        known = services.catalogues.current()
+        known = services.registry_cache.current()
         visible = [pilot for pilot in known.pilots.values() if viewer.may_see(pilot.id) and placed(known, pilot.id)]
-        return [places.collection(pilot, known, services.holdings.of(pilot), base) for pilot in visible]
+        return [places.collection(pilot, known, services.dataset_stats.of(pilot), base) for pilot in visible]
 
     link = {"rel": "self", "href": f"{base}/collections", "type": "application/json", "title": "This"}
     return {"links": [link], "collections": await run_in_threadpool(described)}
@@ -149,9 +149,9 @@ async def collection(request: Request, viewer: Allowed, pilot: str, asked: Plain
     services = services_of(request)
 
     def described() -> dict[str, Any]:
-        known = services.catalogues.current()
+        known = services.registry_cache.current()
         found = find_collection(known, viewer, pilot)
-        return places.collection(found, known, services.holdings.of(found), _base(request))
+        return places.collection(found, known, services.dataset_stats.of(found), _base(request))
 
     return await run_in_threadpool(described)
 
@@ -167,7 +167,7 @@ async def locations(
     """The devices as GeoJSON, with what each measures."""
     if asked.f not in (None, *PLACES):
         raise Problem("bad-parameter", "Only one format.", parameter="f", example="GeoJSON")
-    catalogue = await run_in_threadpool(services_of(request).catalogues.current)
+    catalogue = await run_in_threadpool(services_of(request).registry_cache.current)
     found = placed(catalogue, find_collection(catalogue, viewer, pilot).id)
     inside = box(asked.bbox) if asked.bbox is not None else None
     found = [device for device in found if inside is None or (device.position and inside(device.position))]
@@ -220,7 +220,7 @@ async def area(request: Request, viewer: Allowed, pilot: str, asked: Annotated[C
 
 
 def _data(services: Services, viewer: Viewer, pilot: str, asked: DataParameters, choose: Any) -> Response:
-    catalogue = services.catalogues.current()
+    catalogue = services.registry_cache.current()
     found = find_collection(catalogue, viewer, pilot)
     if asked.crs not in (None, *SYSTEMS):
         raise Problem("bad-parameter", "Only one system of coordinates.", parameter="crs", example="CRS84")

@@ -18,7 +18,7 @@ from techport_dashboards.dependencies import Services
 from techport_dashboards.query import times
 from techport_dashboards.web.i18n import Language
 from techport_pilots.registry.registry import StreamInfo
-from techport_storage.model import Every, Micros, Stream
+from techport_storage.model import BucketWidth, Micros, Stream
 
 CLASSES = ("good", "fair", "moderate", "poor", "very poor", "extremely poor")
 UPPER = {  # highest concentration of each class but the last
@@ -51,7 +51,7 @@ class Rated:
 
 def rated(services: Services, now: Micros, language: Language) -> dict[Stream, Rated]:
     """How good the air of the last hour was, of every stream that the index rates. Raises StoreUnavailable."""
-    known = services.catalogues.current().streams
+    known = services.registry_cache.current().streams
     means = services.last_hour.means(tuple(stream for stream, info in known.items() if uppers(info)), now)
     return {stream: _rated(level(known[stream], mean), language) for stream, mean in means.items()}
 
@@ -74,7 +74,7 @@ def bands(info: StreamInfo, language: Language) -> list[dict[str, Any]]:
     return [{"name": language.gettext(name), "to": edge} for name, edge in zip(CLASSES, (*edges, None), strict=True)]
 
 
-def last_hour(line: Line, every: Every | None) -> float | None:
+def last_hour(line: Line, every: BucketWidth | None) -> float | None:
     """Mean of the hour that ends with the line's last reading; None where its buckets are longer than that."""
     if every is not None and times.length(every) > times.HOUR:
         return None

@@ -34,7 +34,7 @@ async def close_page(
     """Where the pilot is in its life and what can be done next; the checklist as of now."""
     services, found = await _pilot(request, viewer, pilot)
     life = await run_in_threadpool(lifecycle.life, services, found)
-    items = [] if life.state == "closed" else await run_in_threadpool(lifecycle.look, services, found)
+    items = [] if life.state == "closed" else await run_in_threadpool(lifecycle.closing_checklist, services, found)
     return render(
         request,
         "close.html",
@@ -57,7 +57,9 @@ async def step(request: Request, viewer: Annotated[Viewer, Depends(allow_change)
     to = form.get("state")
     if to not in get_args(State):
         raise Problem("bad-parameter", "{name} is no state.", name=repr(to[:40]), parameter="state", example="running")
-    await run_in_threadpool(lifecycle.step, services, found, cast(State, to), _who(form.get("who")), form.get("why"))
+    await run_in_threadpool(
+        lifecycle.transition, services, found, cast(State, to), _who(form.get("who")), form.get("why")
+    )
     return _back(request, pilot)
 
 
@@ -67,7 +69,7 @@ async def close(request: Request, viewer: Annotated[Viewer, Depends(allow_change
     services, found = await _pilot(request, viewer, pilot)
     form = await form_of(request)
     who = _who(form.get("who"))
-    await run_in_threadpool(lifecycle.close, services, found, form.get("confirm"), who, form.get("why"))
+    await run_in_threadpool(lifecycle.start_closing, services, found, form.get("confirm"), who, form.get("why"))
     return _back(request, pilot)
 
 
@@ -84,4 +86,4 @@ def _back(request: Request, pilot: str) -> Response:
 
 async def _pilot(request: Request, viewer: Viewer, pilot: str) -> tuple[Services, PilotDefinition]:
     services = services_of(request)
-    return services, find_pilot(await run_in_threadpool(services.catalogues.current), viewer, pilot)
+    return services, find_pilot(await run_in_threadpool(services.registry_cache.current), viewer, pilot)

@@ -12,8 +12,8 @@ from techport_dashboards.api.about_rows import SPDX
 from techport_dashboards.dcat.routes import offered, ways
 from techport_dashboards.dependencies import Services, address_of, services_of
 from techport_dashboards.query import times
-from techport_dashboards.query.registry_cache import Catalogue
-from techport_dashboards.services.dataset_stats import Holding
+from techport_dashboards.query.registry_cache import RegistryView
+from techport_dashboards.services.dataset_stats import DatasetStats
 from techport_dashboards.viewer import Viewer, allow
 from techport_dashboards.web.i18n import Language
 from techport_dashboards.web.templating import language_of, render
@@ -29,7 +29,7 @@ class DataSet:
     """A pilot as the page shows it."""
 
     pilot: PilotDefinition
-    held: Holding
+    held: DatasetStats
     quantities: list[StreamInfo]  # one of each
     devices: int
     ways: list[Distribution]
@@ -48,7 +48,7 @@ async def page(request: Request, viewer: Annotated[Viewer, Depends(allow)]) -> R
 
 
 def _data_sets(services: Services, viewer: Viewer, language: Language, base: str) -> list[DataSet]:
-    known = services.catalogues.current()
+    known = services.registry_cache.current()
     return [
         DataSet(
             pilot=pilot,
@@ -66,7 +66,7 @@ def _data_sets(services: Services, viewer: Viewer, language: Language, base: str
     ]
 
 
-def citation(pilot: PilotDefinition, held: Holding, language: Language, base: str) -> str:
+def citation(pilot: PilotDefinition, held: DatasetStats, language: Language, base: str) -> str:
     """Who (year): what, when, version, where, licence; the form that DataCite recommends."""
     first, last = (language.date_time(at, pilot.timezone, "d. MMM y") for at in (held.first, held.last))
     year = times.moment(held.last).year
@@ -79,7 +79,7 @@ def citation(pilot: PilotDefinition, held: Holding, language: Language, base: st
     )
 
 
-def _quantities(known: Catalogue, pilot: PilotDefinition) -> list[StreamInfo]:
+def _quantities(known: RegistryView, pilot: PilotDefinition) -> list[StreamInfo]:
     mine = (info for stream, info in known.streams.items() if stream.pilot == pilot.id and info.described)
     return list({info.stream.quantity: info for info in mine}.values())
 

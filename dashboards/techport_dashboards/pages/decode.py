@@ -76,7 +76,7 @@ def _pasted(form: Form) -> Pasted:
 
 
 def _page(request: Request, viewer: Viewer, form: Form, said: Explanation | None, wrong: Problem | None) -> Response:
-    catalogue = services_of(request).catalogues.current()
+    catalogue = services_of(request).registry_cache.current()
     values: dict[str, Any] = {
         "filled": form,
         "said": said,

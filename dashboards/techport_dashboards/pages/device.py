@@ -26,9 +26,9 @@ from techport_dashboards.services.device_status import DeviceNow
 from techport_dashboards.viewer import Viewer, allow
 from techport_dashboards.web.templating import language_of, render
 from techport_pilots.accounting.ledger import DeviceDay, Tally, events_of, ignored_by_rule
-from techport_pilots.accounting.message_tap import Watched
-from techport_pilots.accounting.quarantine import Entry, Where
-from techport_pilots.accounting.tally import Event as DeviceEvent
+from techport_pilots.accounting.message_tap import TappedMessage
+from techport_pilots.accounting.quarantine import QuarantineFilter, QuarantineRecord
+from techport_pilots.accounting.tally import BookedEvent
 from techport_pilots.model import Event, PilotDefinition
 from techport_pilots.registry.deployments import Deployment, deployments
 from techport_pilots.time import micros_of
@@ -54,10 +54,10 @@ class Account:
 class Mail:
     """What the device sent: the raw messages that were kept, and what was set aside, each newest first."""
 
-    messages: list[Watched]
-    set_aside: list[Entry]
+    messages: list[TappedMessage]
+    set_aside: list[QuarantineRecord]
     set_aside_count: int
-    remarks: list[DeviceEvent]
+    remarks: list[BookedEvent]
 
 
 @router.get("/pilots/{pilot}/devices/{device}")
@@ -120,9 +120,9 @@ def _sends_rubbish(device: DeviceNow, mail: Mail) -> bool:
 
 
 def _mail(services: Services, pilot: str, device: str) -> Mail:
-    registry = services.catalogues.registry
+    registry = services.registry_cache.registry
     messages = registry.watching.messages(pilot, device)
-    where = Where(pilot=pilot, device=device)
+    where = QuarantineFilter(pilot=pilot, device=device)
     problems = registry.quarantine.entries(where, PROBLEMS_SHOWN)
     count = sum(one.entries for one in registry.quarantine.counts(where)) if problems.next else len(problems.items)
     remarks = events_of(registry.engine, pilot, device, MESSAGES_SHOWN)
@@ -139,7 +139,7 @@ def _account(services: Services, pilot: str, device: str) -> Account | None:
         total.add(tally)
     shown = {day for day, _ in days}
     ignored: dict[str, int] = {}
-    for (day, rule), parts in ignored_by_rule(services.catalogues.registry.engine, pilot, device).items():
+    for (day, rule), parts in ignored_by_rule(services.registry_cache.registry.engine, pilot, device).items():
         if day in shown:
             ignored[rule] = ignored.get(rule, 0) + parts
     return Account(days, total, ignored) if days else None

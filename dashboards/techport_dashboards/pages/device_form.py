@@ -7,7 +7,7 @@ from typing import cast, get_args
 
 from techport_dashboards.problems import Problem
 from techport_dashboards.web.forms import Form
-from techport_pilots.devices.onboarding import Newcomer
+from techport_pilots.devices.onboarding import NewDevice
 from techport_pilots.model import MessageFormat, PilotDefinition
 from techport_pilots.quantities import Quantity, vocabulary_of
 
@@ -45,14 +45,14 @@ def quantities(pilot: PilotDefinition) -> tuple[list[Quantity], dict[str, list[Q
     return own, others
 
 
-def newcomer_of(form: Form) -> Newcomer:
+def newcomer_of(form: Form) -> NewDevice:
     """The device that the form describes. Raises Problem for a format that nobody reads."""
     format = form.get("format") or "native"
     if format not in get_args(MessageFormat):
         raise Problem(
             "bad-parameter", "Nobody reads {name}.", name=repr(format[:40]), parameter="format", example="native"
         )
-    return Newcomer(
+    return NewDevice(
         id=form.get("id"),
         title=form.get("title")[:200],
         kind=form.get("kind")[:200],

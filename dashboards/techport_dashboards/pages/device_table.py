@@ -40,7 +40,7 @@ def ordered(devices: Sequence[DeviceNow], sort: str, language: Language) -> list
             "bad-parameter", "{name} is no column.", name=repr(sort[:80]), parameter="sort", example=", ".join(keys)
         )
     key = keys[name]
-    steady = sorted(devices, key=device_status.badness)
+    steady = sorted(devices, key=device_status.severity)
     known = [device for device in steady if key(device) is not None]
     unknown = [device for device in steady if key(device) is None]
     return [*sorted(known, key=key, reverse=sort.startswith("-")), *unknown]  # type: ignore[arg-type]
@@ -62,7 +62,7 @@ def _keys(devices: Sequence[DeviceNow], language: Language) -> dict[str, Key]:
     """What each column sorts by, the worst first: what was heard longest ago, the lowest battery."""
     quantities = {s.view.stream.quantity: None for device in devices for s in device.streams}
     return {
-        WORST: device_status.badness,
+        WORST: device_status.severity,
         "name": lambda device: language.text(device.device.title, device.device.device).casefold().translate(_AFTER_Z),
         "seen": lambda device: device.seen or 0,
         "overdue": lambda device: device.overdue,

@@ -89,7 +89,7 @@ async def share_page(
 ) -> Response:
     """Where others see the pilot: its public page, the wall, and the code of each thing that can be embedded."""
     services = services_of(request)
-    catalogue = services.catalogues.current()
+    catalogue = services.registry_cache.current()
     found = find_pilot(catalogue, viewer, pilot)
     quantities = {s.quantity: i for s, i in catalogue.streams.items() if s.pilot == pilot and i.described}
     return render(

@@ -23,7 +23,7 @@ from techport_dashboards.pages.pilot import PageParameters, Panel, first_charts,
 from techport_dashboards.problems import Problem
 from techport_dashboards.query import times
 from techport_dashboards.query.question import Question, answer
-from techport_dashboards.query.registry_cache import Catalogue
+from techport_dashboards.query.registry_cache import RegistryView
 from techport_dashboards.viewer import Viewer, allow
 from techport_dashboards.web.templating import language_of, render
 from techport_pilots.model import PilotDefinition
@@ -66,7 +66,7 @@ async def explore(
 ) -> Response:
     """Everything that is chosen is in the address; without a choice the first pilot and its first quantity."""
     services, now, language = services_of(request), times.now(), language_of(request)
-    catalogue = services.catalogues.current()
+    catalogue = services.registry_cache.current()
     pilots = [pilot for pilot in catalogue.pilots.values() if viewer.may_see(pilot.id)]
     if not pilots:
         raise Problem("not-found", "There are no pilots to explore yet.")
@@ -114,7 +114,7 @@ def _chosen(name: str | None, choices: Sequence[Panel], default: int) -> Panel |
     return found or (choices[min(default, len(choices) - 1)] if choices else None)
 
 
-def _decimals(catalogue: Catalogue, pilot: str, panel: Panel | None) -> int:
+def _decimals(catalogue: RegistryView, pilot: str, panel: Panel | None) -> int:
     known = [
         info.decimals for stream, info in catalogue.streams.items()
         if panel is not None and stream.pilot == pilot and stream.quantity == panel.quantity
@@ -125,7 +125,7 @@ def _decimals(catalogue: Catalogue, pilot: str, panel: Panel | None) -> int:
 def _figure(
     services: Services,
     viewer: Viewer,
-    catalogue: Catalogue,
+    catalogue: RegistryView,
     pilot: str,
     quantity: str,
     other: str | None,
@@ -165,7 +165,7 @@ def _figure(
 def _column(
     services: Services,
     viewer: Viewer,
-    catalogue: Catalogue,
+    catalogue: RegistryView,
     pilot: str,
     quantity: str,
     devices: Sequence[str],
@@ -185,11 +185,11 @@ def _column(
     return Column(device, table.column("time").cast(pa.int64()).to_numpy()[kept], value[kept])
 
 
-def _measured(catalogue: Catalogue, pilot: str, quantity: str) -> bool:
+def _measured(catalogue: RegistryView, pilot: str, quantity: str) -> bool:
     return any(stream[::2] == (pilot, quantity) for stream in catalogue.streams)
 
 
-def _statistic(catalogue: Catalogue, pilot: str, quantity: str) -> str:
+def _statistic(catalogue: RegistryView, pilot: str, quantity: str) -> str:
     """What stands for a bucket of the quantity."""
     kind = next((i.kind for s, i in catalogue.streams.items() if s.pilot == pilot and s.quantity == quantity), "level")
     return PRESENTATIONS[kind].statistic
@@ -213,7 +213,7 @@ def _at_the_time(first: Column, second: Column) -> tuple[NDArray[np.float64], ND
 
 
 def _api_call(
-    catalogue: Catalogue, pilot: PilotDefinition, panels: Sequence[Panel | None], values: dict[str, Any], view: View,
+    catalogue: RegistryView, pilot: PilotDefinition, panels: Sequence[Panel | None], values: dict[str, Any], view: View,
     now: Micros,
 ) -> str:  # fmt: skip
     """The request that gives the same readings: the page's local times as UTC, durations as they are."""

@@ -53,7 +53,7 @@ async def kpis(
 ) -> Response:
     """Cards for the pilot's page: value, uncertainty and verdict of each KPI, and the last day's completeness."""
     services, language = services_of(request), language_of(request)
-    found = find_pilot(services.catalogues.current(), viewer, pilot)
+    found = find_pilot(services.registry_cache.current(), viewer, pilot)
     standing = await run_in_threadpool(services.evaluations.standing, found)
     chosen = [(kpi, evaluation) for kpi, evaluation in standing.kpis if asked.kpi in (None, kpi.id)]
     share = None if asked.kpi is not None else standing.recent.share

@@ -27,8 +27,15 @@ from techport_dashboards.web.forms import Form, form_of
 from techport_dashboards.web.payload import raw
 from techport_dashboards.web.templating import language_of, render
 from techport_pilots.access.credentials import Credentials
-from techport_pilots.devices.onboarding import TAKES_EFFECT, USUAL_TOPICS, WATCHED_FOR, Welcome, as_id, strangers
-from techport_pilots.devices.remap import mend, with_range
+from techport_pilots.devices.onboarding import (
+    TAKES_EFFECT,
+    USUAL_TOPICS,
+    WATCHED_FOR,
+    ProvisionedDevice,
+    as_id,
+    unknown_devices,
+)
+from techport_pilots.devices.remap import update_definition, with_range
 from techport_pilots.devices.snippets import Snippet, snippets
 from techport_pilots.errors import DefinitionError
 from techport_pilots.model import PilotDefinition
@@ -56,7 +63,7 @@ class ArrivalsParameters(Parameters):
 class Admission:
     """A device that may send now, with what its maker needs. Shown once."""
 
-    welcome: Welcome
+    welcome: ProvisionedDevice
     broker: BrokerPlace | None
     snippets: list[Snippet]
 
@@ -75,7 +82,7 @@ async def add(request: Request, viewer: MayChange, pilot: str) -> Response:
     """Add the device of the form. The credential is in this answer, which nobody may keep, and in no address."""
     services, found = await _pilot(request, viewer, pilot)
     form = await form_of(request)
-    registry = services.catalogues.registry
+    registry = services.registry_cache.registry
     newcomer = newcomer_of(form)
     try:
         came = await run_in_threadpool(admit, registry, pilot, newcomer, viewer, form.get("replace") == "yes")
@@ -86,7 +93,7 @@ async def add(request: Request, viewer: MayChange, pilot: str) -> Response:
     await asyncio.sleep(TAKES_EFFECT)  # what is shown now works now
     broker = _reachable(services.settings.broker, request)
     code = snippets(came.credential, broker.host, broker.port, came.format, came.quantity) if broker else []
-    now = find_pilot(await run_in_threadpool(services.catalogues.current), viewer, pilot)
+    now = find_pilot(await run_in_threadpool(services.registry_cache.current), viewer, pilot)
     admission = Admission(came, broker, code)
     page = await _page(request, viewer, services, now, device=came.device, admission=admission)
     page.headers.update(SECRET)
@@ -98,7 +105,7 @@ async def watch(request: Request, viewer: MayChange, pilot: str) -> Response:
     """Keep a device's messages to be looked at, for an hour from now."""
     services, _ = await _pilot(request, viewer, pilot)
     device = _required(await form_of(request), "device")
-    await run_in_threadpool(services.catalogues.registry.watching.watch, pilot, device, WATCHED_FOR)
+    await run_in_threadpool(services.registry_cache.registry.watching.watch, pilot, device, WATCHED_FOR)
     return _back(request, pilot, device=device)
 
 
@@ -109,7 +116,7 @@ async def revoke(request: Request, viewer: MayChange, pilot: str) -> Response:
     form = await form_of(request)
     form.confirmed()
     device = _required(form, "device")
-    await run_in_threadpool(Credentials(services.catalogues.registry.engine).revoke, pilot, device)
+    await run_in_threadpool(Credentials(services.registry_cache.registry.engine).revoke, pilot, device)
     return _back(request, pilot, device=device)
 
 
@@ -118,7 +125,7 @@ async def claim(request: Request, viewer: MayChange, pilot: str) -> Response:
     """Make an unknown device known; its earlier messages are taken again."""
     services, _ = await _pilot(request, viewer, pilot)
     form = await form_of(request)
-    registry, name, wanted = services.catalogues.registry, form.raw("name"), form.get("device") or None
+    registry, name, wanted = services.registry_cache.registry, form.raw("name"), form.get("device") or None
     claimed = await run_in_threadpool(claim_known, registry, pilot, name, viewer, wanted)
     await run_in_threadpool(registry.watching.watch, pilot, claimed.device, WATCHED_FOR)
     await settled(registry, claimed.replay)
@@ -133,9 +140,9 @@ async def widen(request: Request, viewer: MayChange, pilot: str) -> Response:
     device, quantity = _required(form, "device"), _required(form, "quantity")
     low, high = _number(form, "low"), _number(form, "high")
     why = form.get("why") or f"range of {quantity}"
-    registry = services.catalogues.registry
+    registry = services.registry_cache.registry
     await run_in_threadpool(
-        mend, registry, pilot, lambda d: with_range(d, device, quantity, low, high), who(viewer), why
+        update_definition, registry, pilot, lambda d: with_range(d, device, quantity, low, high), who(viewer), why
     )
     return _back(request, pilot, device=device)
 
@@ -147,7 +154,7 @@ async def arrivals(
     """The messages of a watched device behind `after`, the newest first: a piece of the page."""
     services, found = await _pilot(request, viewer, pilot)
     values = await run_in_threadpool(
-        _arrivals, services.catalogues.registry, found, parameters.device, parameters.after
+        _arrivals, services.registry_cache.registry, found, parameters.device, parameters.after
     )
     page = render(request, "arrivals.html", language_of(request), viewer=viewer, pilot=found, **values)
     page.headers.update(SECRET)
@@ -188,9 +195,9 @@ async def _page(
 
 
 def _values(services: Services, pilot: PilotDefinition, device: str | None, replay: int | None) -> dict[str, Any]:
-    registry = services.catalogues.registry
+    registry = services.registry_cache.registry
     own, others = quantities(pilot)
-    unknown = strangers(registry.engine, pilot.id)
+    unknown = unknown_devices(registry.engine, pilot.id)
     issued = {credential.device: credential.at for credential in Credentials(registry.engine).all(pilot.id)}
     waiting = {} if device is None else _arrivals(registry, pilot, device, 0)
     return {
@@ -254,4 +261,4 @@ def _back(request: Request, pilot: str, **parameters: str) -> Response:
 
 async def _pilot(request: Request, viewer: Viewer, pilot: str) -> tuple[Services, PilotDefinition]:
     services = services_of(request)
-    return services, find_pilot(await run_in_threadpool(services.catalogues.current), viewer, pilot)
+    return services, find_pilot(await run_in_threadpool(services.registry_cache.current), viewer, pilot)

@@ -36,7 +36,7 @@ async def overview(
     """Every pilot that the viewer may see."""
     services = services_of(request)
     now = times.now()
-    pilots = device_status.most_troubled_first(await run_in_threadpool(_survey, services, viewer, now))
+    pilots = device_status.by_severity(await run_in_threadpool(_survey, services, viewer, now))
     devices = [device for pilot in pilots for device in pilot.devices]
     running = [device for device in devices if device.state is not State.ENDED]
     language = language_of(request)
@@ -63,7 +63,7 @@ async def overview(
 
 
 def _survey(services: Services, viewer: Viewer, now: Micros) -> list[PilotNow]:
-    catalogue = services.catalogues.current()
+    catalogue = services.registry_cache.current()
     pilots = [pilot for pilot in catalogue.pilots.values() if viewer.may_see(pilot.id)]
     latest = services.store.latest(Selection(pilots=tuple(pilot.id for pilot in pilots)))
-    return device_status.survey(catalogue, latest, pilots, now)
+    return device_status.device_statuses(catalogue, latest, pilots, now)

@@ -23,7 +23,7 @@ from techport_dashboards.pages.kpis import card_of
 from techport_dashboards.problems import Problem
 from techport_dashboards.query import times
 from techport_dashboards.query.question import Question, answer
-from techport_dashboards.query.registry_cache import Catalogue
+from techport_dashboards.query.registry_cache import RegistryView
 from techport_dashboards.viewer import Viewer, allow
 from techport_dashboards.web.templating import language_of, render
 from techport_pilots.evaluation.kpi import streams_of
@@ -86,7 +86,7 @@ async def phases_page(
 ) -> Response:
     """Distribution, typical day and week of each kind of phase, and what the evaluation says of the difference."""
     services, language = services_of(request), language_of(request)
-    catalogue = services.catalogues.current()
+    catalogue = services.registry_cache.current()
     found = find_pilot(catalogue, viewer, pilot)
     subjects = _subjects(catalogue, found)
     subject = _chosen(subjects, parameters.what)
@@ -130,7 +130,7 @@ async def difference(
 ) -> Response:
     """A piece of the page: the difference with its interval, which takes longer to work out than the figures."""
     services, language = services_of(request), language_of(request)
-    catalogue = services.catalogues.current()
+    catalogue = services.registry_cache.current()
     found = find_pilot(catalogue, viewer, pilot)
     subject = _chosen(_subjects(catalogue, found), parameters.what)
     if subject is None:
@@ -150,7 +150,7 @@ async def difference(
     )
 
 
-def _subjects(catalogue: Catalogue, pilot: PilotDefinition) -> list[Subject]:
+def _subjects(catalogue: RegistryView, pilot: PilotDefinition) -> list[Subject]:
     """The pilot's KPIs, then every quantity that a mean over time says something about."""
     words = vocabulary_of(pilot)
     described = {s.quantity: info for s, info in catalogue.streams.items() if s.pilot == pilot.id and info.described}
@@ -259,7 +259,7 @@ def _hours(
     rows = answer(services, viewer, question).rows
     table = rows if isinstance(rows, pa.Table) else rows.read_all()
     value = table.column(subject.how.statistic).to_numpy()
-    catalogue = services.catalogues.current()
+    catalogue = services.registry_cache.current()
     interval = {
         name: catalogue.stream(Stream(pilot.id, name, subject.kpi.quantity)).interval_us or times.HOUR
         for name in devices

@@ -23,13 +23,13 @@ from techport_dashboards.dependencies import Services, services_of
 from techport_dashboards.pages import air_quality, device_table, embed, wall
 from techport_dashboards.problems import Problem
 from techport_dashboards.query import times
-from techport_dashboards.query.registry_cache import Catalogue
+from techport_dashboards.query.registry_cache import RegistryView
 from techport_dashboards.services import device_status
 from techport_dashboards.services.device_status import DeviceNow, PilotNow
 from techport_dashboards.viewer import Viewer, allow
 from techport_dashboards.web.templating import language_of, render
-from techport_pilots.accounting.quarantine import Where
-from techport_pilots.devices.onboarding import strangers
+from techport_pilots.accounting.quarantine import QuarantineFilter
+from techport_pilots.devices.onboarding import unknown_devices
 from techport_pilots.model import PilotDefinition, Text
 from techport_pilots.registry.registry import Registry, StreamInfo
 from techport_storage.model import Micros, Selection
@@ -121,10 +121,10 @@ async def pilot_page(
         panels=shown,
         first=first_charts(request, here.pilot, shown, values),
         timeline=timeline(here.pilot, now),
-        stage=await run_in_threadpool(services.catalogues.registry.state, pilot),
+        stage=await run_in_threadpool(services.registry_cache.registry.state, pilot),
         attention=device_status.worst_first([here]),
         wall_next=wall.following(services, viewer, here.pilot.id) if parameters.cycle else None,
-        **await run_in_threadpool(_waiting, services.catalogues.registry, pilot),
+        **await run_in_threadpool(_waiting, services.registry_cache.registry, pilot),
         **values,
     )
 
@@ -141,13 +141,13 @@ async def chart(
 
 def _waiting(registry: Registry, pilot: str) -> dict[str, Any]:
     """Messages that wait for somebody: of devices that nobody knows, and those that are set aside for other reasons."""
-    unknown = strangers(registry.engine, pilot)
-    entries = registry.quarantine.count(Where(pilot=pilot))
+    unknown = unknown_devices(registry.engine, pilot)
+    entries = registry.quarantine.count(QuarantineFilter(pilot=pilot))
     return {"unknown": unknown, "set_aside": entries - sum(one.messages for one in unknown)}
 
 
 def _chart(services: Services, viewer: Viewer, pilot: str, asked: ChartParameters, language: Any) -> bytes:
-    find_pilot(services.catalogues.current(), viewer, pilot)
+    find_pilot(services.registry_cache.current(), viewer, pilot)
     question = series.ChartQuestion(
         pilot=pilot,
         quantity=asked.quantity,
@@ -161,10 +161,10 @@ def _chart(services: Services, viewer: Viewer, pilot: str, asked: ChartParameter
 
 def pilot_now(services: Services, viewer: Viewer, pilot: str, now: Micros) -> tuple[PilotNow, list[StreamInfo]]:
     """The pilot's devices with their latest readings, and all its streams. Raises Problem where there is none."""
-    catalogue: Catalogue = services.catalogues.current()
+    catalogue: RegistryView = services.registry_cache.current()
     found = find_pilot(catalogue, viewer, pilot)
     latest = services.store.latest(Selection(pilots=(pilot,)))
-    (here,) = device_status.survey(catalogue, latest, [found], now)
+    (here,) = device_status.device_statuses(catalogue, latest, [found], now)
     return here, [stream.view for device in here.devices for stream in device.streams]
 
 

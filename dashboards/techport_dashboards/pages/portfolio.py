@@ -50,8 +50,8 @@ async def page(
 
 def rows_for(services: Services, viewer: Viewer) -> list[portfolio.Row]:
     """The portfolio as the viewer may see it, worst first. Raises what store and registry raise."""
-    catalogue = services.catalogues.current()
+    catalogue = services.registry_cache.current()
     seen = tuple(pilot for pilot in catalogue.pilots if viewer.may_see(pilot))
     latest = services.store.latest(Selection(pilots=seen))
-    found = portfolio.rows(catalogue, services.catalogues.registry, latest, times.now())
+    found = portfolio.rows(catalogue, services.registry_cache.registry, latest, times.now())
     return [row for row in found if row.standing.pilot in seen]

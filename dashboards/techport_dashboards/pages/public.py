@@ -69,7 +69,7 @@ async def public_page(
         public=True,
         now=now,
         open_pilot=found,
-        stage=await run_in_threadpool(services.catalogues.registry.state, pilot),
+        stage=await run_in_threadpool(services.registry_cache.registry.state, pilot),
         alive=here.count(State.LIVE),
         devices=len(found.devices),
         seen=here.seen,
@@ -92,7 +92,7 @@ async def figures(request: Request, viewer: Allowed, pilot: str, _: Annotated[Pu
 
 def shared(services: Services, viewer: Viewer, pilot: str) -> PilotDefinition:
     """The pilot if anybody may know of it. Raises the same Problem for one that is not shared as for none at all."""
-    found = services.catalogues.current().pilots.get(pilot)
+    found = services.registry_cache.current().pilots.get(pilot)
     if found is None or not shareable(found) or not viewer.may_see(pilot):
         raise Problem("not-found", "There is no public page of {name}.", name=repr(pilot[:80]), parameter="pilot")
     return found

@@ -18,13 +18,13 @@ from techport_dashboards.dependencies import Services, services_of
 from techport_dashboards.pages.quality_flags import Flagged, flags_of
 from techport_dashboards.problems import Problem
 from techport_dashboards.query import times
-from techport_dashboards.query.registry_cache import Catalogue
+from techport_dashboards.query.registry_cache import RegistryView
 from techport_dashboards.viewer import Viewer, allow
 from techport_dashboards.web.templating import language_of, render
 from techport_pilots.model import PilotDefinition
 from techport_pilots.quality.completeness import Gap, gaps, pilot_intervals
 from techport_pilots.registry.registry import DeviceInfo, StreamInfo
-from techport_storage.model import Every, Micros, Selection, Stream
+from techport_storage.model import BucketWidth, Micros, Selection, Stream
 from techport_storage.model import Query as StoreQuery
 
 router = APIRouter()
@@ -76,7 +76,7 @@ async def quality_page(
 ) -> Response:
     """The last days up to now, worst device first."""
     services, now = services_of(request), times.now()
-    catalogue = services.catalogues.current()
+    catalogue = services.registry_cache.current()
     found = find_pilot(catalogue, viewer, pilot)
     if parameters.device is not None and (pilot, parameters.device) not in catalogue.devices:
         raise Problem(
@@ -114,7 +114,7 @@ def calendar_of(
     starts = [times.parse_instant(f"-P{back}D", zone, times.micros(today)) for back in range(days - 1, -1, -1)]
     edges = np.array([*starts, now], np.int64)
     every, good = (_counts(services, pilot, edges, quality) for quality in ("all", "good"))
-    catalogue = services.catalogues.current()
+    catalogue = services.registry_cache.current()
     rows = [
         _row(catalogue, device, pilot_intervals(pilot), edges, every, good, counted)
         for device in catalogue.devices_of(pilot.id)
@@ -135,7 +135,7 @@ def _counts(services: Services, pilot: PilotDefinition, edges: Numbers, quality:
         select=Selection(pilots=(pilot.id,)),
         start=int(edges[0]),
         end=int(edges[-1]),
-        every=Every(1, "d"),
+        every=BucketWidth(1, "d"),
         aggregates=("count",),
         zone=pilot.timezone,
         quality="good" if quality == "good" else "all",
@@ -150,7 +150,7 @@ def _counts(services: Services, pilot: PilotDefinition, edges: Numbers, quality:
 
 
 def _row(
-    catalogue: Catalogue,
+    catalogue: RegistryView,
     device: DeviceInfo,
     promised: dict[Stream, Micros | None],
     edges: Numbers,
@@ -179,7 +179,7 @@ def _gaps(
     services: Services, pilot: PilotDefinition, device: str, start: Micros, end: Micros
 ) -> list[tuple[StreamInfo, Gap]]:
     """Every gap of the device's streams, the longest first."""
-    catalogue = services.catalogues.current()
+    catalogue = services.registry_cache.current()
     found = [
         (catalogue.stream(stream), gap)
         for stream, interval in pilot_intervals(pilot).items()

@@ -12,7 +12,7 @@ from pydantic import Field
 from starlette.concurrency import run_in_threadpool
 
 from techport_dashboards.api.describe import find_pilot
-from techport_dashboards.api.matters_schema import MendField, QuarantineFilter
+from techport_dashboards.api.matters_schema import MendField, QuarantineChoice
 from techport_dashboards.api.onboarding import SECRET, who
 from techport_dashboards.api.quarantine import let_go, mend_field, settled, where_of
 from techport_dashboards.dependencies import Services, services_of
@@ -23,9 +23,9 @@ from techport_dashboards.viewer import Viewer, allow, allow_change
 from techport_dashboards.web.forms import Form, form_of
 from techport_dashboards.web.payload import raw
 from techport_dashboards.web.templating import language_of, render
-from techport_pilots.accounting.quarantine import Count, Group, Where
+from techport_pilots.accounting.quarantine import Count, QuarantineFilter, QuarantineGroup
 from techport_pilots.devices.onboarding import UNKNOWN_DEVICE, as_id
-from techport_pilots.devices.remap import mendable
+from techport_pilots.devices.remap import can_remap
 from techport_pilots.model import PilotDefinition
 from techport_pilots.quantities import vocabulary_of
 from techport_pilots.registry.registry import Registry
@@ -40,7 +40,7 @@ ENTRIES = 25
 DAYS = 14
 
 
-class QuarantineParameters(QuarantineFilter):
+class QuarantineParameters(QuarantineChoice):
     entries: bool = Field(False, description="List single entries rather than groups.")
     after: int | None = Field(None, ge=0, lt=2**63, description="Entries older than this one.")
     replay: int | None = Field(None, ge=0, lt=2**63, description="A replay to tell about.")
@@ -54,7 +54,7 @@ async def quarantine_page(
 ) -> Response:
     """What is set aside: how much by device and day, and the entries by what mends them."""
     services, found = await _pilot(request, viewer, pilot)
-    values = await run_in_threadpool(_values, services.catalogues.registry, found, parameters)
+    values = await run_in_threadpool(_values, services.registry_cache.registry, found, parameters)
     return render(
         request,
         "quarantine.html",
@@ -74,7 +74,7 @@ async def quarantine_page(
 async def outcome(request: Request, viewer: Allowed, pilot: str, replay: int) -> Response:
     """How far a replay is, as a piece of the page."""
     services, found = await _pilot(request, viewer, pilot)
-    known = services.catalogues.registry.quarantine
+    known = services.registry_cache.registry.quarantine
     came = await run_in_threadpool(known.outcome, replay) if 0 <= replay < 2**63 else None
     if came is None:
         raise Problem("not-found", "There was no replay {number}.", number=replay)
@@ -88,7 +88,7 @@ async def replay(request: Request, viewer: MayChange, pilot: str) -> Response:
     """Take the chosen entries again, and show what came of it."""
     services, _ = await _pilot(request, viewer, pilot)
     form = await form_of(request)
-    known = services.catalogues.registry.quarantine
+    known = services.registry_cache.registry.quarantine
     asked = await run_in_threadpool(known.request_replay, _chosen(form, pilot), who(viewer))
     return await _back(request, services, pilot, form, replay=asked.id)
 
@@ -99,7 +99,7 @@ async def discard(request: Request, viewer: MayChange, pilot: str) -> Response:
     services, _ = await _pilot(request, viewer, pilot)
     form = await form_of(request)
     form.confirmed()
-    gone = await run_in_threadpool(let_go, services.catalogues.registry, _chosen(form, pilot), viewer)
+    gone = await run_in_threadpool(let_go, services.registry_cache.registry, _chosen(form, pilot), viewer)
     return await _back(request, services, pilot, form, discarded=gone)
 
 
@@ -118,13 +118,13 @@ async def mend(request: Request, viewer: MayChange, pilot: str, entry: int) -> R
         why=form.get("why")[:500],
         replay=True,
     )
-    _, number = await run_in_threadpool(mend_field, services.catalogues.registry, pilot, entry, wanted, viewer)
+    _, number = await run_in_threadpool(mend_field, services.registry_cache.registry, pilot, entry, wanted, viewer)
     return await _back(request, services, pilot, form, replay=number)
 
 
 def _values(registry: Registry, pilot: PilotDefinition, asked: QuarantineParameters) -> dict[str, Any]:
     where = where_of(pilot.id, asked)
-    words, counts = vocabulary_of(pilot), registry.quarantine.counts(Where(pilot=pilot.id))
+    words, counts = vocabulary_of(pilot), registry.quarantine.counts(QuarantineFilter(pilot=pilot.id))
     page = registry.quarantine.entries(where, ENTRIES, asked.after) if asked.entries else None
     groups = [] if asked.entries else registry.quarantine.groups(where, GROUPS)
     return {
@@ -141,9 +141,9 @@ def _values(registry: Registry, pilot: PilotDefinition, asked: QuarantineParamet
     }
 
 
-def _by_meaning(pilot: PilotDefinition, group: Group) -> bool:
+def _by_meaning(pilot: PilotDefinition, group: QuarantineGroup) -> bool:
     """Whether saying what the field means can mend the group."""
-    return group.reason in ABOUT_MEANING and group.field is not None and mendable(pilot, group.newest)
+    return group.reason in ABOUT_MEANING and group.field is not None and can_remap(pilot, group.newest)
 
 
 def heat(counts: list[Count], now: Micros) -> dict[str, Any]:
@@ -160,14 +160,14 @@ def heat(counts: list[Count], now: Micros) -> dict[str, Any]:
     return {"days": [(day, day * times.DAY) for day in days], "rows": ordered, "most": most}
 
 
-def _chosen(form: Form, pilot: str) -> Where:
+def _chosen(form: Form, pilot: str) -> QuarantineFilter:
     """The entries of the form: those that are ticked, or a group. Raises Problem where it names none."""
     ticked = [text for text in form.all("entry") if text.isdecimal() and len(text) < 19]
     if ticked:
-        return Where(pilot=pilot, ids=tuple(map(int, ticked)))
+        return QuarantineFilter(pilot=pilot, ids=tuple(map(int, ticked)))
     if not form.raw("device") and not form.get("reason"):
         raise Problem("bad-parameter", "Tick the entries that are meant.", parameter="entry")
-    return Where(
+    return QuarantineFilter(
         pilot=pilot,
         device=form.raw("device") or None,
         reason=form.get("reason") or None,
@@ -192,7 +192,7 @@ async def _back(
 ) -> Response:
     """To the page again, with the filter it had, so that reloading it repeats nothing."""
     if replay is not None:
-        await settled(services.catalogues.registry, replay)
+        await settled(services.registry_cache.registry, replay)
     kept = {name: form.raw(f"filter_{name}") for name in ("device", "reason", "day", "entries")}
     told: Mapping[str, object] = {"replay": replay, "discarded": discarded, "lang": request.query_params.get("lang")}
     query = {name: value for name, value in {**kept, **told}.items() if value not in (None, "")}
@@ -201,4 +201,4 @@ async def _back(
 
 async def _pilot(request: Request, viewer: Viewer, pilot: str) -> tuple[Services, PilotDefinition]:
     services = services_of(request)
-    return services, find_pilot(await run_in_threadpool(services.catalogues.current), viewer, pilot)
+    return services, find_pilot(await run_in_threadpool(services.registry_cache.current), viewer, pilot)

@@ -31,7 +31,7 @@ async def report_page(
 ) -> Response:
     """Worked out at most every ten minutes, which takes some seconds for a year of readings. Save it or print it."""
     services, language = services_of(request), language_of(request).code
-    found = find_pilot(await run_in_threadpool(services.catalogues.current), viewer, pilot)
+    found = find_pilot(await run_in_threadpool(services.registry_cache.current), viewer, pilot)
     written = await run_in_threadpool(services.reports.page, found, language, parameters.fresh)
     headers = {"Content-Language": language, "Vary": "Accept-Language", "Cache-Control": "no-cache"}
     headers |= {"ETag": written.etag, "Content-Disposition": f'inline; filename="{pilot}-{language}.html"'}

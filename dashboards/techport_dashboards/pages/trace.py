@@ -40,7 +40,7 @@ async def trace_page(
 ) -> Response:
     """The question, and where it is asked whole the answer."""
     services, now = services_of(request), times.now()
-    catalogue = await run_in_threadpool(services.catalogues.current)
+    catalogue = await run_in_threadpool(services.registry_cache.current)
     found = find_pilot(catalogue, viewer, pilot)
     zone = times.zone_named(found.timezone)
     answer, at = None, now
@@ -51,7 +51,7 @@ async def trace_page(
             raise Problem("bad-parameter", f"{error}.", parameter="time", example="2026-05-04T14:03") from error
         if services.books is None:
             raise Problem("not-found", "This process keeps no books: ask one that ingests.")
-        registry, window = services.catalogues.registry, parameters.minutes * times.MINUTE
+        registry, window = services.registry_cache.registry, parameters.minutes * times.MINUTE
         answer = await run_in_threadpool(
             trace, registry, services.books, services.store, pilot, parameters.device, at, window
         )

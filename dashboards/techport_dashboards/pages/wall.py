@@ -13,7 +13,7 @@ def following(services: Services, viewer: Viewer, pilot: str | None) -> str:
     overview again."""
     now = times.now()
     running = [
-        one.id for one in services.catalogues.current().pilots.values()
+        one.id for one in services.registry_cache.current().pilots.values()
         if viewer.may_see(one.id) and (not one.phases or max(micros_of(p.end, one.timezone) for p in one.phases) > now)
     ]  # fmt: skip
     rest = [id for id in running if pilot is None or id > pilot]

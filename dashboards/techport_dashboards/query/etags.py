@@ -11,7 +11,7 @@ import hashlib
 
 import msgspec
 
-from techport_dashboards.query.registry_cache import Catalogue
+from techport_dashboards.query.registry_cache import RegistryView
 from techport_dashboards.query.shaping import Shape
 from techport_storage.model import KnowsExtent, Micros, Query
 from techport_storage.store import ReadingStore
@@ -21,7 +21,7 @@ HEADERS = {"Cache-Control": "no-cache"}
 
 
 def edition_of(
-    query: Query, store: ReadingStore, catalogue: Catalogue, format: str, shape: Shape, program: str, now: Micros
+    query: Query, store: ReadingStore, catalogue: RegistryView, format: str, shape: Shape, program: str, now: Micros
 ) -> str | None:
     """The ETag, weak: compression changes the bytes, not what they say. Take it before the store is read: an answer
     that is newer than its tag is fetched once more, one that is older would be kept.

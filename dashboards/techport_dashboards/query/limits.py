@@ -18,7 +18,7 @@ from starlette.requests import Request
 
 from techport_dashboards.problems import Problem
 from techport_dashboards.query import times
-from techport_dashboards.query.registry_cache import Catalogue
+from techport_dashboards.query.registry_cache import RegistryView
 from techport_storage.model import KnowsExtent, Micros, Query
 from techport_storage.store import ReadingStore
 
@@ -26,7 +26,7 @@ WAY_OUT = "format=parquet, which streams any amount; or a shorter range, fewer s
 _UNKNOWN_INTERVAL: Micros = times.MINUTE
 
 
-def refuse_costly(query: Query, store: ReadingStore, catalogue: Catalogue, most: int, now: Micros) -> None:
+def reject_expensive(query: Query, store: ReadingStore, catalogue: RegistryView, most: int, now: Micros) -> None:
     """Raise a Problem for buckets over more readings than `most`."""
     if query.every is None:
         return  # a page of raw rows costs no more than its rows
@@ -43,7 +43,7 @@ def refuse_costly(query: Query, store: ReadingStore, catalogue: Catalogue, most:
         )
 
 
-def readings_expected(query: Query, catalogue: Catalogue, now: Micros) -> int:
+def readings_expected(query: Query, catalogue: RegistryView, now: Micros) -> int:
     """About how many readings a query looks at: its range, or that of the pilots' phases, by the streams' intervals."""
     end = min(now, query.end) if query.end is not None else now
     begun = {
@@ -58,7 +58,7 @@ def readings_expected(query: Query, catalogue: Catalogue, now: Micros) -> int:
     return int(total)
 
 
-class Patience:
+class Deadline:
     """How long an answer in one piece may take: so many seconds, and no longer than somebody waits for it."""
 
     def __init__(self, seconds: float, left: Event | None = None) -> None:
@@ -84,7 +84,7 @@ class Patience:
 
 
 @asynccontextmanager
-async def watched(request: Request) -> AsyncIterator[Event]:
+async def until_disconnected(request: Request) -> AsyncIterator[Event]:
     """An event that is set when the client goes away."""
     left = Event()
 

@@ -23,7 +23,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge
 from starlette.concurrency import run_in_threadpool
 
 from techport_dashboards.query import rows, times
-from techport_dashboards.query.registry_cache import Catalogues
+from techport_dashboards.query.registry_cache import RegistryCache
 from techport_pilots.errors import RegistryUnavailable
 from techport_storage.coverage import CountsReadings
 from techport_storage.errors import StoreUnavailable
@@ -46,7 +46,7 @@ State = tuple[Micros, Micros, float]
 
 
 @dataclass(frozen=True, slots=True)
-class News:
+class Changes:
     """New readings (RAW_SCHEMA), in order of stream and time; and streams of which there is more than that."""
 
     readings: pa.Table
@@ -54,7 +54,7 @@ class News:
 
 
 @dataclass(slots=True)
-class Arrivals:
+class ChangePoller:
     """Looks into a store again and again. A look that raises StoreUnavailable has changed nothing."""
 
     store: ReadingStore
@@ -63,7 +63,7 @@ class Arrivals:
     _owed: dict[Stream, int] = field(default_factory=dict)  # stored, and not handed on yet
     _looks: int = 0
 
-    def look(self) -> News:
+    def look(self) -> Changes:
         """What came since the last look. The first has no news: pages have just asked for what there is."""
         counted = self.store.counts() if isinstance(self.store, CountsReadings) else None
         newest = max((received for _, received, _ in self._shown.values()), default=0)
@@ -82,12 +82,12 @@ class Arrivals:
         self._looks += 1
         self._counted = counted
         if first:
-            return News(latest.slice(0, 0))
+            return Changes(latest.slice(0, 0))
         if between is None:
-            return News(latest, frozenset(changed))
+            return Changes(latest, frozenset(changed))
         readings = in_order(pa.concat_tables([between, latest]))
         late = self._late(more, readings) if before is not None else frozenset()
-        return News(readings, late)
+        return Changes(readings, late)
 
     def _more(self, counted: Mapping[Stream, int] | None) -> dict[Stream, int] | None:
         """By how much each stream's number of readings has changed; None where nobody counts."""
@@ -150,7 +150,7 @@ SHARE = 2
 
 
 @dataclass(eq=False, slots=True)
-class Viewing:
+class Subscription:
     """One open page. `pilots` are those whose readings it gets; None means all."""
 
     pilots: frozenset[str] | None
@@ -182,16 +182,16 @@ class Live:
     def __init__(
         self,
         store: ReadingStore,
-        catalogues: Catalogues,
+        registry_cache: RegistryCache,
         metrics: CollectorRegistry,
         interval: float = 0.1,
         heartbeat: float = 5.0,
     ) -> None:
         self._store = store
-        self._catalogues = catalogues
+        self._catalogues = registry_cache
         self._interval = interval
         self._heartbeat = heartbeat
-        self._viewings: set[Viewing] = set()
+        self._viewings: set[Subscription] = set()
         self._task: asyncio.Task[None] | None = None
         self._looked = asyncio.Event()
         self._closed = False
@@ -203,7 +203,7 @@ class Live:
 
         What is stored after the hello is told of: it comes when the first look, which has no news, is over.
         """
-        viewing = Viewing(pilots)
+        viewing = Subscription(pilots)
         self._viewings.add(viewing)
         self._viewers.set(len(self._viewings))
         if self._task is None or self._task.done():
@@ -236,7 +236,7 @@ class Live:
 
     async def _run(self) -> None:
         """Supervise the looks until nobody watches. What fails is logged, shown as `stale`, and tried again."""
-        arrivals = Arrivals(self._store)
+        arrivals = ChangePoller(self._store)
         failing = False
         while self._viewings:
             begun = time.monotonic()
@@ -260,7 +260,7 @@ class Live:
             self._looked.set()
             await asyncio.sleep(max(self._interval, SHARE * (time.monotonic() - begun)))
 
-    def _items(self, news: News) -> list[dict[str, Any]]:
+    def _items(self, news: Changes) -> list[dict[str, Any]]:
         return rows.items(news.readings, self._catalogues.current()) if news.readings.num_rows else []
 
     def _publish(self, name: str, items: Iterable[Mapping[str, Any]]) -> None:

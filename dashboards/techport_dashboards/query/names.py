@@ -11,7 +11,7 @@ import msgspec
 
 from techport_dashboards.problems import Problem
 from techport_dashboards.query.areas import Inside, area
-from techport_dashboards.query.registry_cache import Catalogue
+from techport_dashboards.query.registry_cache import RegistryView
 from techport_dashboards.viewer import Viewer
 from techport_storage.model import Selection
 from techport_storage.store import ReadingStore
@@ -36,7 +36,7 @@ class Choice(Protocol):
     def near(self) -> str | None: ...
 
 
-def select(question: Choice, viewer: Viewer, catalogue: Catalogue, store: ReadingStore) -> Selection:
+def select(question: Choice, viewer: Viewer, catalogue: RegistryView, store: ReadingStore) -> Selection:
     """Which streams: always among the pilots that the viewer may see, and in the area where one is asked for."""
     visible = [pilot for pilot in catalogue.pilots if viewer.may_see(pilot)]
     pilots = match("pilot", question.pilots, visible) if question.pilots else visible
@@ -61,7 +61,7 @@ def select(question: Choice, viewer: Viewer, catalogue: Catalogue, store: Readin
     return msgspec.structs.replace(chosen, streams=streams)
 
 
-def devices_inside(catalogue: Catalogue, inside: Inside) -> set[tuple[str, str]]:
+def devices_inside(catalogue: RegistryView, inside: Inside) -> set[tuple[str, str]]:
     """(pilot, device) of those that stand in the area. One without a position stands nowhere."""
     return {key for key, device in catalogue.devices.items() if device.position and inside(device.position)}
 

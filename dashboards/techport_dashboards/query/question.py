@@ -21,13 +21,23 @@ from techport_dashboards.dependencies import Services
 from techport_dashboards.problems import Problem
 from techport_dashboards.query import times
 from techport_dashboards.query.cursors import decode_cursor, encode_cursor
-from techport_dashboards.query.limits import Patience, refuse_costly
+from techport_dashboards.query.limits import Deadline, reject_expensive
 from techport_dashboards.query.names import match, select
-from techport_dashboards.query.registry_cache import Catalogue
+from techport_dashboards.query.registry_cache import RegistryView
 from techport_dashboards.viewer import Viewer
-from techport_storage.buckets import format_every, parse_every
+from techport_storage.buckets import format_width, parse_width
 from techport_storage.errors import BadQuery
-from techport_storage.model import AGGREGATES, Aggregate, Cursor, Every, Micros, Query, Selection, Stream, percentile_of
+from techport_storage.model import (
+    AGGREGATES,
+    Aggregate,
+    BucketWidth,
+    Cursor,
+    Micros,
+    Query,
+    Selection,
+    Stream,
+    percentile_of,
+)
 from techport_storage.store import ReadingStore
 
 __all__ = ["Answer", "Question", "Resolved", "answer", "ask", "match", "resolve", "run", "select"]
@@ -65,7 +75,7 @@ class Resolved:
 
     @property
     def every(self) -> str | None:
-        return format_every(self.query.every) if self.query.every else None
+        return format_width(self.query.every) if self.query.every else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +83,7 @@ class Answer:
     """Rows, as one table where a limit was set (then `next` continues it) and as a reader otherwise."""
 
     resolved: Resolved
-    catalogue: Catalogue  # that it was resolved with
+    catalogue: RegistryView  # that it was resolved with
     rows: pa.Table | pa.RecordBatchReader
     next: str | None = None
 
@@ -85,17 +95,17 @@ async def ask(services: Services, viewer: Viewer, question: Question) -> Answer:
 
 def answer(services: Services, viewer: Viewer, question: Question) -> Answer:
     """`ask` for those who are in a thread already."""
-    catalogue = services.catalogues.current()
+    catalogue = services.registry_cache.current()
     resolved = resolve(question, viewer, catalogue, services.store, services.settings.zone, times.now())
-    return run(services, resolved, catalogue, Patience(services.settings.query_seconds))
+    return run(services, resolved, catalogue, Deadline(services.settings.query_seconds))
 
 
-def run(services: Services, resolved: Resolved, catalogue: Catalogue, patience: Patience) -> Answer:
+def run(services: Services, resolved: Resolved, catalogue: RegistryView, patience: Deadline) -> Answer:
     """The answer to what was resolved with that catalogue."""
     query = resolved.query
     if query.limit is None:
         return Answer(resolved, catalogue, services.store.read(query))
-    refuse_costly(query, services.store, catalogue, services.settings.max_scan, times.now())
+    reject_expensive(query, services.store, catalogue, services.settings.max_scan, times.now())
     # One row more than asked for says whether there is a next page.
     table = patience.table(services.store.read(msgspec.structs.replace(query, limit=query.limit + 1)))
     if table.num_rows <= query.limit:
@@ -106,7 +116,7 @@ def run(services: Services, resolved: Resolved, catalogue: Catalogue, patience: 
 
 
 def resolve(
-    question: Question, viewer: Viewer, catalogue: Catalogue, store: ReadingStore, default_zone: str, now: Micros
+    question: Question, viewer: Viewer, catalogue: RegistryView, store: ReadingStore, default_zone: str, now: Micros
 ) -> Resolved:
     """The store's query for the question. Raises Problem with the wrong parameter and an example of a right one."""
     selection = select(question, viewer, catalogue, store)
@@ -139,7 +149,7 @@ def resolve(
     return Resolved(query, fingerprint)
 
 
-def pick_zone(question: Question, selection: Selection, catalogue: Catalogue, default: str) -> str:
+def pick_zone(question: Question, selection: Selection, catalogue: RegistryView, default: str) -> str:
     """The zone asked for, else that of the pilots when they share one."""
     if question.zone is not None:
         try:
@@ -160,11 +170,11 @@ def instant(parameter: str, text: str | None, zone: str, now: Micros, wall_clock
         raise Problem("bad-parameter", f"{error}.", parameter=parameter, example=TIME_EXAMPLE) from error
 
 
-def bucket(text: str | None) -> Every | None:
+def bucket(text: str | None) -> BucketWidth | None:
     if text is None:
         return None
     try:
-        return parse_every(text)
+        return parse_width(text)
     except BadQuery as error:
         raise Problem("bad-parameter", f"{error.problem}.", parameter="every", example=EVERY_EXAMPLE) from error
 

@@ -12,7 +12,7 @@ from techport_storage.model import Selection, Stream
 
 
 @dataclass(frozen=True, slots=True)
-class Catalogue:
+class RegistryView:
     """One version of the registry, immutable. Mappings are ordered by their keys."""
 
     pilots: Mapping[str, PilotDefinition]
@@ -51,20 +51,20 @@ class Catalogue:
         return [device for (owner, _), device in self.devices.items() if owner == pilot]
 
 
-class Catalogues:
+class RegistryCache:
     """Gives the current catalogue. Safe to use from several threads."""
 
     def __init__(self, registry: Registry) -> None:
         self._registry = registry
         self._lock = threading.Lock()
-        self._current: tuple[int, Catalogue] | None = None
+        self._current: tuple[int, RegistryView] | None = None
 
     @property
     def registry(self) -> Registry:
         """What the catalogues are read from, for the few who need more."""
         return self._registry
 
-    def current(self) -> Catalogue:
+    def current(self) -> RegistryView:
         """The registry as it is now; read again only when its version has changed. Raises RegistryUnavailable."""
         version = self._registry.version()
         with self._lock:
@@ -78,7 +78,7 @@ def select_names(select: Selection) -> tuple[Sequence[str] | None, ...]:
     return select.pilots, select.devices, select.quantities
 
 
-def read(registry: Registry, version: int) -> Catalogue:
+def read(registry: Registry, version: int) -> RegistryView:
     pilots = {pilot.id: pilot for pilot in registry.pilots()}
     devices = {(device.pilot, device.device): device for device in registry.devices()}
     streams = {info.stream: info for info in registry.streams()}
@@ -91,4 +91,4 @@ def read(registry: Registry, version: int) -> Catalogue:
         of_device.setdefault(stream[:2], []).append(info)
         quantity_names.setdefault(stream.pilot, set()).add(stream.quantity)
     over = {pilot for pilot in pilots if registry.state(pilot) in ("ended", "closed")}
-    return Catalogue(pilots, devices, streams, of_device, device_names, quantity_names, over, version)
+    return RegistryView(pilots, devices, streams, of_device, device_names, quantity_names, over, version)

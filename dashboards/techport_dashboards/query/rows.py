@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from techport_dashboards.query.registry_cache import Catalogue
+from techport_dashboards.query.registry_cache import RegistryView
 from techport_storage.buckets import bucket_edges, fixed_width
 from techport_storage.model import Micros, Query, Stream
 from techport_storage.query_check import check_zone
@@ -88,7 +88,7 @@ def iso(column: pa.Array) -> pa.Array:
     return pc.binary_join_element_wise(lettered, "Z", "")
 
 
-def items(table: pa.Table, catalogue: Catalogue) -> list[dict[str, Any]]:
+def items(table: pa.Table, catalogue: RegistryView) -> list[dict[str, Any]]:
     """Rows of `latest` as objects: pilot, device, quantity, time, value, unit, received, quality."""
     batches = table.to_batches()
     return [item for batch in batches for item in readable(with_units(batch, catalogue.unit)).to_pylist()]

@@ -8,7 +8,7 @@ import re
 import time
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from techport_storage.model import Every, Micros, Unit
+from techport_storage.model import BucketWidth, Micros, Unit
 
 EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 _PLAIN_EPOCH = dt.datetime(1970, 1, 1)  # what is UTC need not be moved to it
@@ -98,6 +98,6 @@ def _shift(reference: Micros, duration: re.Match[str], zone: ZoneInfo) -> Micros
         raise ValueError("the duration leaves the calendar") from None
 
 
-def length(every: Every) -> Micros:
+def length(every: BucketWidth) -> Micros:
     """How long a bucket is; for calendar units about how long."""
     return every.count * _LENGTH[every.unit]

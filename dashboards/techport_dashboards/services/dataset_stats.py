@@ -19,7 +19,7 @@ FRESH: Micros = 10 * times.MINUTE
 
 
 @dataclass(frozen=True, slots=True)
-class Holding:
+class DatasetStats:
     """Readings of a pilot's described streams. Times are those measured at."""
 
     first: Micros
@@ -30,16 +30,16 @@ class Holding:
     modified: Micros  # newest reading or newest version of the definition
 
 
-class Holdings:
+class DatasetStatsCache:
     """Gives a pilot's holding, at most FRESH old. Safe to use from several threads; works one out at a time."""
 
     def __init__(self, registry: Registry, store: ReadingStore) -> None:
         self._registry = registry
         self._store = store
         self._lock = threading.Lock()
-        self._kept: dict[str, tuple[Micros, PilotDefinition, Holding | None]] = {}
+        self._kept: dict[str, tuple[Micros, PilotDefinition, DatasetStats | None]] = {}
 
-    def of(self, pilot: PilotDefinition) -> Holding | None:
+    def of(self, pilot: PilotDefinition) -> DatasetStats | None:
         """None while there is not one reading. Raises what the store and the registry raise."""
         with self._lock:
             now = times.now()
@@ -48,14 +48,14 @@ class Holdings:
                 kept = self._kept[pilot.id] = (now, pilot, self._count(pilot, now))
             return kept[2]
 
-    def _count(self, pilot: PilotDefinition, now: Micros) -> Holding | None:
+    def _count(self, pilot: PilotDefinition, now: Micros) -> DatasetStats | None:
         intervals = pilot_intervals(pilot)
         found = together(stream_completeness(self._store, intervals, 0, now).values())
         if found.first is None or found.last is None:
             return None
         held = together(stream_completeness(self._store, intervals, found.first, found.last + 1).values())
         defined = self._registry.history(pilot.id)[0].at
-        return Holding(
+        return DatasetStats(
             first=found.first,
             last=found.last,
             readings=held.readings,

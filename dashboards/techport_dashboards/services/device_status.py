@@ -9,7 +9,7 @@ from enum import StrEnum
 import pyarrow as pa
 
 from techport_dashboards.query import times
-from techport_dashboards.query.registry_cache import Catalogue
+from techport_dashboards.query.registry_cache import RegistryView
 from techport_pilots.model import Phase, PilotDefinition
 from techport_pilots.registry.registry import DeviceInfo, StreamInfo
 from techport_storage.model import Micros, Stream
@@ -105,7 +105,9 @@ class PilotNow:
         return worst_first([self])
 
 
-def survey(catalogue: Catalogue, latest: pa.Table, pilots: Sequence[PilotDefinition], now: Micros) -> list[PilotNow]:
+def device_statuses(
+    catalogue: RegistryView, latest: pa.Table, pilots: Sequence[PilotDefinition], now: Micros
+) -> list[PilotNow]:
     """Every device of the pilots, also those that never sent anything. A name that nobody described and that was only
     ever refused is none of its streams.
     """
@@ -134,7 +136,7 @@ def by_stream(latest: pa.Table) -> dict[Stream, Last]:
 
 def _pilot_now(
     pilot: PilotDefinition,
-    catalogue: Catalogue,
+    catalogue: RegistryView,
     streams: Mapping[tuple[str, str], list[Stream]],
     last: Mapping[Stream, Last],
     now: Micros,
@@ -183,17 +185,17 @@ def phase_at(pilot: PilotDefinition, now: Micros) -> Phase | None:
 
 def worst_first(pilots: Iterable[PilotNow]) -> list[DeviceNow]:
     """Devices that need a hand: those that never came, then the longest silent."""
-    return sorted((d for pilot in pilots for d in pilot.devices if d.needs_attention), key=badness)
+    return sorted((d for pilot in pilots for d in pilot.devices if d.needs_attention), key=severity)
 
 
-def badness(device: DeviceNow) -> tuple[int, int, Micros, str, str]:
+def severity(device: DeviceNow) -> tuple[int, int, Micros, str, str]:
     """Ascending from the worst device to one that does well. Those that do well keep their places as they are heard."""
     order = (State.NEVER, State.SILENT, State.LATE, State.LIVE, State.ENDED)
     since = device.seen or 0 if device.needs_attention else 0
     return order.index(device.state), 0 if device.missing else 1, since, device.pilot.id, device.device.device
 
 
-def most_troubled_first(pilots: Iterable[PilotNow]) -> list[PilotNow]:
+def by_severity(pilots: Iterable[PilotNow]) -> list[PilotNow]:
     """By the share of their devices that need a hand; those that are over come last."""
 
     def trouble(here: PilotNow) -> tuple[bool, float, str]:

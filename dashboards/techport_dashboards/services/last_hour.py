@@ -6,7 +6,7 @@ import threading
 from collections.abc import Mapping
 
 from techport_dashboards.query import times
-from techport_storage.model import Every, Micros, Query, Selection, Stream
+from techport_storage.model import BucketWidth, Micros, Query, Selection, Stream
 from techport_storage.store import ReadingStore
 
 
@@ -30,7 +30,11 @@ class LastHour:
 
     def _ask(self, streams: tuple[Stream, ...], now: Micros) -> Mapping[Stream, float]:
         query = Query(
-            select=Selection(streams=streams), start=now - times.HOUR, end=now, every=Every(1, "h"), quality="good"
+            select=Selection(streams=streams),
+            start=now - times.HOUR,
+            end=now,
+            every=BucketWidth(1, "h"),
+            quality="good",
         )
         total: dict[Stream, tuple[float, int]] = {}
         with self._store.read(query) as found:

@@ -15,8 +15,8 @@ from techport_dashboards.dependencies import Services
 from techport_dashboards.problems import Problem
 from techport_dashboards.query import times
 from techport_dashboards.services.jobs import Job
-from techport_dashboards.services.snapshots import Snapshots
-from techport_pilots.accounting.ledger import Books
+from techport_dashboards.services.snapshots import SnapshotStore
+from techport_pilots.accounting.ledger import Ledger
 from techport_pilots.handover import retention
 from techport_pilots.handover.checklist import Item, checklist
 from techport_pilots.handover.closeout import close_pilot
@@ -56,7 +56,7 @@ class Life(msgspec.Struct, frozen=True):
 
 def life(services: Services, pilot: PilotDefinition) -> Life:
     """May raise RegistryUnavailable."""
-    registry = services.catalogues.registry
+    registry = services.registry_cache.registry
     return Life(
         state=registry.state(pilot.id),
         steps=lifecycle.changes(registry.engine, pilot.id),
@@ -67,17 +67,17 @@ def life(services: Services, pilot: PilotDefinition) -> Life:
     )
 
 
-def look(services: Services, pilot: PilotDefinition) -> list[Item]:
+def closing_checklist(services: Services, pilot: PilotDefinition) -> list[Item]:
     """The checklist as of now."""
-    return checklist(services.catalogues.registry, services.store, pilot, times.now())
+    return checklist(services.registry_cache.registry, services.store, pilot, times.now())
 
 
-def step(services: Services, pilot: PilotDefinition, to: lifecycle.State, who: str, why: str) -> Change:
+def transition(services: Services, pilot: PilotDefinition, to: lifecycle.State, who: str, why: str) -> Change:
     """Start or end a pilot. Closing is `close`. Raises WrongState."""
-    return lifecycle.transition(services.catalogues.registry.engine, pilot, to, who, why)
+    return lifecycle.transition(services.registry_cache.registry.engine, pilot, to, who, why)
 
 
-def close(services: Services, pilot: PilotDefinition, confirmed: str, who: str, why: str) -> Job:
+def start_closing(services: Services, pilot: PilotDefinition, confirmed: str, who: str, why: str) -> Job:
     """Begin to close the pilot, or to make a closed one's package again. Raises Problem."""
     folder, books = _needed(services)
     if confirmed != pilot.id:
@@ -85,10 +85,10 @@ def close(services: Services, pilot: PilotDefinition, confirmed: str, who: str, 
             "bad-parameter", "Closing is for good: confirm it with the pilot's id.", parameter="confirm",
             example=pilot.id,
         )  # fmt: skip
-    blocking = [item.text.en for item in look(services, pilot) if item.blocks]
+    blocking = [item.text.en for item in closing_checklist(services, pilot) if item.blocks]
     if blocking:
         raise Problem("wrong-state", "{pilot} cannot be closed: {why}", pilot=pilot.id, why=" ".join(blocking))
-    registry, ground = services.catalogues.registry, load(services.settings.basemap)
+    registry, ground = services.registry_cache.registry, load(services.settings.basemap)
 
     def work(progress: Progress) -> object:
         made = close_pilot(
@@ -100,7 +100,7 @@ def close(services: Services, pilot: PilotDefinition, confirmed: str, who: str, 
     return services.jobs.start("close", pilot.id, work)
 
 
-async def receive(services: Services, name: str, pieces: AsyncIterator[bytes], who: str) -> Job:
+async def import_package(services: Services, name: str, pieces: AsyncIterator[bytes], who: str) -> Job:
     """Keep a package that is sent, and begin to open it. Raises Problem."""
     folder, books = _needed(services)
     folder.mkdir(parents=True, exist_ok=True)
@@ -115,17 +115,17 @@ async def receive(services: Services, name: str, pieces: AsyncIterator[bytes], w
 
     def work(progress: Progress) -> object:
         try:
-            return open_package(path, services.catalogues.registry, services.store, books, who, progress)
+            return open_package(path, services.registry_cache.registry, services.store, books, who, progress)
         finally:
             path.unlink(missing_ok=True)
 
     return services.jobs.start("open", f"{name} {path.stem[8:]}", work)
 
 
-def forget(services: Services, confirmed: Sequence[str]) -> Job:
+def erase_due(services: Services, confirmed: Sequence[str]) -> Job:
     """Begin to erase what is due; `confirmed` must name exactly those pilots. Raises Problem."""
     _, books = _needed(services)
-    registry, at = services.catalogues.registry, times.now()
+    registry, at = services.registry_cache.registry, times.now()
     due = sorted(one.pilot for one in retention.plan(registry) if one.at <= at)
     if sorted(confirmed) != due:
         raise Problem(
@@ -133,7 +133,7 @@ def forget(services: Services, confirmed: Sequence[str]) -> Job:
             example=", ".join(due) or "nothing is due",
         )  # fmt: skip
     snapshots = services.settings.snapshots
-    files = Snapshots(snapshots).files_of if snapshots is not None else retention.no_files
+    files = SnapshotStore(snapshots).files_of if snapshots is not None else retention.no_files
 
     def work(progress: Progress) -> object:
         found = retention.run(registry, services.store, books, at, files=files, progress=progress)
@@ -165,7 +165,7 @@ def package_file(services: Services, pilot: str, sha256: str) -> Path:
 
 def _rows(services: Services, pilot: str) -> Sequence[Any]:
     query = select(pilot_packages).where(pilot_packages.c.pilot == pilot).order_by(pilot_packages.c.at.desc())
-    with reading(services.catalogues.registry.engine) as connection:
+    with reading(services.registry_cache.registry.engine) as connection:
         return connection.execute(query).all()
 
 
@@ -174,7 +174,7 @@ def _made(row: Any) -> Made:
     return Made(row.at, path.name, row.sha256, row.rows, path.is_file())
 
 
-def _needed(services: Services) -> tuple[Path, Books]:
+def _needed(services: Services) -> tuple[Path, Ledger]:
     if services.settings.packages is None or services.books is None:
         raise Problem("not-found", "This process closes and opens no pilots: ask one that has a folder for packages.")
     return services.settings.packages, services.books

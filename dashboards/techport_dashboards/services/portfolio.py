@@ -14,10 +14,10 @@ import pyarrow as pa
 
 from techport_dashboards.problems import Problem
 from techport_dashboards.query import times
-from techport_dashboards.query.registry_cache import Catalogue
+from techport_dashboards.query.registry_cache import RegistryView
 from techport_dashboards.services import device_status
 from techport_dashboards.services.device_status import PilotNow, State
-from techport_pilots.registry.portfolio import Standing, portfolio
+from techport_pilots.registry.portfolio import PilotStanding, portfolio
 from techport_pilots.registry.registry import Registry
 from techport_storage.model import Micros
 
@@ -28,19 +28,20 @@ _ORDER = ("running", "ended", "draft", "closed")
 class Row(msgspec.Struct, frozen=True, kw_only=True):
     """A pilot. `attention` says what needs somebody, the most urgent first; empty means all is well."""
 
-    standing: Standing
+    standing: PilotStanding
     devices: int
     alive: int
     troubled: int  # devices that should send and do not, or not all they should
     attention: Sequence[str]
 
 
-def rows(catalogue: Catalogue, registry: Registry, latest: pa.Table | None, at: Micros) -> list[Row]:
+def rows(catalogue: RegistryView, registry: Registry, latest: pa.Table | None, at: Micros) -> list[Row]:
     """Every pilot, worst first. `latest` are the store's latest readings; without them nobody is alive or troubled."""
     now: dict[str, PilotNow] = {}
     if latest is not None:
         now = {
-            one.pilot.id: one for one in device_status.survey(catalogue, latest, list(catalogue.pilots.values()), at)
+            one.pilot.id: one
+            for one in device_status.device_statuses(catalogue, latest, list(catalogue.pilots.values()), at)
         }
     found = [_row(one, len(catalogue.pilots[one.pilot].devices), now.get(one.pilot)) for one in portfolio(registry, at)
              if one.pilot in catalogue.pilots]  # fmt: skip
@@ -68,7 +69,7 @@ def item(row: Row) -> dict[str, Any]:
     return {"id": built.pop("pilot"), **built, "reached": row.standing.reached, **counts, "attention": row.attention}
 
 
-def _row(standing: Standing, devices: int, now: PilotNow | None) -> Row:
+def _row(standing: PilotStanding, devices: int, now: PilotNow | None) -> Row:
     alive = 0 if now is None else now.count(State.LIVE)
     troubled = 0 if now is None else sum(device.needs_attention for device in now.devices)
     if standing.state in ("ended", "closed"):

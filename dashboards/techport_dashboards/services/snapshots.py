@@ -42,7 +42,7 @@ class NoRoom(Exception):
     """The folder holds as much as it may; the text says how much that is."""
 
 
-class Snapshots:
+class SnapshotStore:
     """The snapshots of a folder, which may hold so many of so many bytes together."""
 
     def __init__(self, folder: Path, most: int = 1_000, most_bytes: int = 10_000_000_000) -> None:

@@ -11,7 +11,7 @@ import msgspec
 from techport_dashboards.query import times
 from techport_dashboards.query.cursors import decode_cursor, encode_cursor
 from techport_dashboards.sta import observations
-from techport_dashboards.sta.entities import PROPERTIES, RELATIONS, Entity, World
+from techport_dashboards.sta.entities import PROPERTIES, RELATIONS, Entity, EntityGraph
 from techport_dashboards.sta.filters import Resolve, evaluate, holds
 from techport_dashboards.sta.observations import Row, sort_key
 from techport_dashboards.sta.options import Options
@@ -25,7 +25,7 @@ _LATEST = ("phenomenonTime", "resultTime")
 class Answers:
     """One request's view: the world as it is, the store, and the address that links begin with."""
 
-    def __init__(self, world: World, store: ReadingStore, root: str) -> None:
+    def __init__(self, world: EntityGraph, store: ReadingStore, root: str) -> None:
         self._world = world
         self._store = store
         self._root = root

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from techport_dashboards.query import times
-from techport_dashboards.query.registry_cache import Catalogue
+from techport_dashboards.query.registry_cache import RegistryView
 from techport_dashboards.viewer import Viewer
 from techport_pilots.model import PilotDefinition
 from techport_pilots.quantities import Quantity, vocabulary_of
@@ -69,7 +69,7 @@ class Entity:
 
 
 @dataclass(frozen=True, slots=True)
-class World:
+class EntityGraph:
     """All entity sets, each by id and in the order of ids; and which stream a Datastream is."""
 
     sets: Mapping[str, Mapping[int, Entity]]
@@ -98,7 +98,7 @@ SLOTS = 1 << 22
 """Numbers that tell streams apart in an Observation's id, which has to fit into 63 bits beside the time."""
 
 
-def world(catalogue: Catalogue, found: Iterable[Stream], viewer: Viewer) -> World:
+def entity_graph(catalogue: RegistryView, found: Iterable[Stream], viewer: Viewer) -> EntityGraph:
     """What the viewer may see."""
     streams = sorted(s for s in {*catalogue.streams, *found} if viewer.may_see(s.pilot))
     keys = {stream[:2] for stream in streams} | {key for key in catalogue.devices if viewer.may_see(key[0])}
@@ -119,24 +119,24 @@ def world(catalogue: Catalogue, found: Iterable[Stream], viewer: Viewer) -> Worl
     sets = {
         kind: {e.id: e for e in sorted(makers.made.get(kind, {}).values(), key=lambda e: e.id)} for kind in RELATIONS
     }
-    return World(sets, {i: s for s, i in ids.items()}, ids, slots, taken, intervals)
+    return EntityGraph(sets, {i: s for s, i in ids.items()}, ids, slots, taken, intervals)
 
 
-class Worlds:
+class EntityCache:
     """Gives the world as it is, made anew only when the registry or the streams of the store have changed."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._kept: OrderedDict[frozenset[str] | None, tuple[int, list[Stream], World]] = OrderedDict()
+        self._kept: OrderedDict[frozenset[str] | None, tuple[int, list[Stream], EntityGraph]] = OrderedDict()
 
-    def current(self, catalogue: Catalogue, store: ReadingStore, viewer: Viewer) -> World:
+    def current(self, catalogue: RegistryView, store: ReadingStore, viewer: Viewer) -> EntityGraph:
         """What the viewer may see."""
         pilots = None if viewer.pilots is None else tuple(sorted(viewer.pilots))
         found = store.streams(Selection(pilots=pilots))
         with self._lock:
             version, streams, kept = self._kept.pop(viewer.pilots, (None, [], None))
             if kept is None or version != catalogue.version or streams != found:
-                kept = world(catalogue, found, viewer)
+                kept = entity_graph(catalogue, found, viewer)
             self._kept[viewer.pilots] = (catalogue.version, found, kept)
             if len(self._kept) > _MOST_KEPT:
                 self._kept.popitem(last=False)
@@ -145,7 +145,7 @@ class Worlds:
 
 @dataclass(frozen=True, slots=True)
 class _Makers:
-    catalogue: Catalogue
+    catalogue: RegistryView
     made: dict[str, dict[int, Entity]]
 
     def device(self, pilot: str, name: str) -> None:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from techport_dashboards.sta.entities import World
+from techport_dashboards.sta.entities import EntityGraph
 
 _PLACES = {"Locations": "location", "FeaturesOfInterest": "feature", "Datastreams": "observedArea"}
 
 
-def features(kind: str, body: Mapping[str, Any], world: World) -> dict[str, Any]:
+def features(kind: str, body: Mapping[str, Any], world: EntityGraph) -> dict[str, Any]:
     """A FeatureCollection of a page of an entity set. What stands nowhere has no geometry."""
     collection: dict[str, Any] = {
         "type": "FeatureCollection",
@@ -19,7 +19,7 @@ def features(kind: str, body: Mapping[str, Any], world: World) -> dict[str, Any]
     return collection | {name: body[name] for name in ("@iot.nextLink", "@iot.count") if name in body}
 
 
-def _feature(kind: str, item: Mapping[str, Any], world: World) -> dict[str, Any]:
+def _feature(kind: str, item: Mapping[str, Any], world: EntityGraph) -> dict[str, Any]:
     geometry = item.get(_PLACES.get(kind, ""))
     entity = world.sets[kind].get(item.get("@iot.id", -1))
     if geometry is None and kind == "Things" and entity is not None:

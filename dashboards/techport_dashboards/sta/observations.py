@@ -19,10 +19,10 @@ from odata_query import ast
 from techport_dashboards.problems import Problem
 from techport_dashboards.query import times
 from techport_dashboards.query.rows import runs
-from techport_dashboards.sta.entities import World
+from techport_dashboards.sta.entities import EntityGraph
 from techport_dashboards.sta.filters import Resolve, conjuncts, evaluate, holds, names_in
 from techport_dashboards.sta.options import Options
-from techport_storage.model import Cursor, Every, Micros, Query, Selection, Stream
+from techport_storage.model import BucketWidth, Cursor, Micros, Query, Selection, Stream
 from techport_storage.store import ReadingStore
 
 MOST_LOOKED_AT = 200_000
@@ -54,12 +54,12 @@ class Asked:
         return Query(select=Selection(streams=tuple(self.streams)), start=self.start, end=self.end, **more)
 
 
-def id_of(row: Row, world: World) -> int:
+def id_of(row: Row, world: EntityGraph) -> int:
     """63 bits: the stream's number and the millisecond. Readings of one stream within one millisecond share it."""
     return world.slots[row.stream] << _MS_BITS | max(0, (row.time - FIRST) // 1000) & (1 << _MS_BITS) - 1
 
 
-def find(id: int, world: World, store: ReadingStore) -> Row | None:
+def find(id: int, world: EntityGraph, store: ReadingStore) -> Row | None:
     stream = world.slot_streams.get(id >> _MS_BITS)
     if stream is None or id < 0:
         return None
@@ -125,7 +125,7 @@ def _span(term: Any) -> tuple[Micros | None, Micros | None] | None:
 
 def page(
     store: ReadingStore,
-    world: World,
+    world: EntityGraph,
     asked: Asked,
     options: Options,
     resolver: Callable[[Row], Resolve],
@@ -157,7 +157,7 @@ def count(store: ReadingStore, asked: Asked, resolver: Callable[[Row], Resolve])
         return 0
     if asked.rest:
         return sum(1 for _ in _filtered(_streamed(store, asked, None, None), asked, resolver))
-    with store.read(asked.query(every=Every(1, "y"), aggregates=("count",))) as reader:
+    with store.read(asked.query(every=BucketWidth(1, "y"), aggregates=("count",))) as reader:
         return sum(sum(batch.column("count").to_pylist()) for batch in reader)
 
 
@@ -181,7 +181,7 @@ def _streamed(store: ReadingStore, asked: Asked, after: Cursor | None, limit: in
                 yield from rows_of(pa.Table.from_batches([batch.slice(begin, 1000)]))
 
 
-def _by_time(store: ReadingStore, world: World, asked: Asked, wanted: int, descending: bool) -> Iterator[Row]:
+def _by_time(store: ReadingStore, world: EntityGraph, asked: Asked, wanted: int, descending: bool) -> Iterator[Row]:
     """Rows of several streams in the order of time."""
     interval = min((world.intervals.get(stream, times.MINUTE) for stream in asked.streams), default=times.MINUTE)
     width = max(times.MINUTE, interval * (wanted // len(asked.streams) + 2))
@@ -224,7 +224,7 @@ def _in_order(table: pa.Table, order: Any) -> Iterator[Row]:
 
 def _begin(store: ReadingStore, asked: Asked) -> Micros:
     """A time before the first row, or the end."""
-    with store.read(asked.query(every=Every(1, "y"), aggregates=("count",))) as reader:
+    with store.read(asked.query(every=BucketWidth(1, "y"), aggregates=("count",))) as reader:
         years = [batch.column("time").cast(pa.int64()).to_numpy().min() for batch in reader if batch.num_rows]
     return int(min(years)) if years else _behind(store, asked)
 

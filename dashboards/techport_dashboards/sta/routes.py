@@ -13,7 +13,7 @@ from techport_dashboards.dependencies import Services, services_of
 from techport_dashboards.problems import Problem
 from techport_dashboards.sta import observations
 from techport_dashboards.sta.answers import Answers, as_json
-from techport_dashboards.sta.entities import PROPERTIES, RELATIONS, Entity, World
+from techport_dashboards.sta.entities import PROPERTIES, RELATIONS, Entity, EntityGraph
 from techport_dashboards.sta.geojson import features
 from techport_dashboards.sta.observations import Row
 from techport_dashboards.sta.options import Options, read
@@ -47,15 +47,15 @@ async def resource(request: Request, viewer: Allowed, path: str) -> Response:
 
 
 def _answer(services: Services, viewer: Viewer, request: Request, path: str) -> Response:
-    catalogue = services.catalogues.current()
-    here = services.worlds.current(catalogue, services.store, viewer)
+    catalogue = services.registry_cache.current()
+    here = services.entity_cache.current(catalogue, services.store, viewer)
     return _Walk(here, services, Answers(here, services.store, _root(request)), request).to(path)
 
 
 class _Walk:
     """Along the segments of a path, from an entity set to an entity to what it is related to."""
 
-    def __init__(self, here: World, services: Services, answers: Answers, request: Request) -> None:
+    def __init__(self, here: EntityGraph, services: Services, answers: Answers, request: Request) -> None:
         self._world = here
         self._store = services.store
         self._answers = answers

@@ -23,7 +23,7 @@ _CLIENTS = 10_000
 WINDOW = 60.0
 
 
-class Conditional:
+class ConditionalGet:
     """ETag and If-None-Match for answers below SERVICES that come in one piece. Streams go by untouched, with the tag
     that editions.py gave them or none."""
 
@@ -73,7 +73,7 @@ def matches(asked: str, tag: str) -> bool:
     return any(part.strip().removeprefix("W/") == plain for part in asked.split(","))
 
 
-class FairShare:
+class RateLimiter:
     """At most `limit` requests of a client in any minute on average, all of them at once if it likes."""
 
     def __init__(self, app: ASGIApp, limit: int) -> None:

@@ -11,8 +11,16 @@ from numpy.typing import NDArray
 
 from techport_ingest.checking.check import Columns, Problem
 from techport_ingest.message import Message
-from techport_pilots.accounting.tally import DAY, DeviceDay, Event, Remarks, SetAside, Tally, day_of
-from techport_storage.model import Batch, Every, Query, Receipt, Selection, Stream
+from techport_pilots.accounting.tally import (
+    DAY,
+    BatchAnnotations,
+    BookedEvent,
+    DeviceDay,
+    QuarantineEntry,
+    Tally,
+    day_of,
+)
+from techport_storage.model import Batch, BucketWidth, Query, Receipt, Selection, Stream
 from techport_storage.store import ReadingStore
 
 # -- Counting what a store holds of a device and day.
@@ -27,7 +35,7 @@ def count_rows(store: ReadingStore, device_days: Iterable[DeviceDay]) -> dict[De
             select=Selection(pilots=(pilot,), devices=tuple(sorted({device_day.device for device_day in wanted}))),
             start=min(device_day.day for device_day in wanted) * DAY,
             end=(max(device_day.day for device_day in wanted) + 1) * DAY,
-            every=Every(1, "d"),
+            every=BucketWidth(1, "d"),
             aggregates=("count",),
         )
         for batch in store.read(query):
@@ -44,7 +52,7 @@ def count_rows(store: ReadingStore, device_days: Iterable[DeviceDay]) -> dict[De
     return counts
 
 
-class Account:
+class BatchAccounting:
     """The books' view of one batch. Values are booked on the day they were observed, problems on the day of arrival."""
 
     def __init__(self, columns: Columns) -> None:
@@ -62,7 +70,7 @@ class Account:
         """Those whose rows in the store this batch may change."""
         return self._touched
 
-    def close(self, receipt: Receipt) -> tuple[dict[DeviceDay, Tally], list[SetAside]]:
+    def close(self, receipt: Receipt) -> tuple[dict[DeviceDay, Tally], list[QuarantineEntry]]:
         """The tallies and the quarantine entries, once the store has said what it did with each row."""
         problems = [*self.columns.problems, *self._rejected(receipt)]
         tallies = self._tally_rows(receipt)
@@ -77,16 +85,16 @@ class Account:
         self._count_messages_without_rows(problems, tallies)
         return tallies, [_set_aside(problem) for problem in problems]
 
-    def remarks(self, replayed: Sequence[int] = ()) -> Remarks:
+    def remarks(self, replayed: Sequence[int] = ()) -> BatchAnnotations:
         """What the books keep beside the sums."""
         ignored = Counter(
             (_arrival(passed.message, passed.pilot, passed.device), passed.rule) for passed in self.columns.ignored
         )
         events = [
-            Event(pilot, device, message.received if event.time is None else event.time, event.kind, event.text)
+            BookedEvent(pilot, device, message.received if event.time is None else event.time, event.kind, event.text)
             for message, pilot, device, event in self.columns.events
         ]
-        return Remarks(ignored=ignored, events=events, replayed=replayed)
+        return BatchAnnotations(ignored=ignored, events=events, replayed=replayed)
 
     def _count_messages_without_rows(self, problems: Sequence[Problem], tallies: dict[DeviceDay, Tally]) -> None:
         """A message is counted once, at its first row; without one, at its first problem or ignored part."""
@@ -153,9 +161,9 @@ def _arrival(message: Message, pilot: str, device: str) -> DeviceDay:
     return DeviceDay(pilot, device, day_of(message.received))
 
 
-def _set_aside(problem: Problem) -> SetAside:
+def _set_aside(problem: Problem) -> QuarantineEntry:
     message = problem.message
-    return SetAside(
+    return QuarantineEntry(
         pilot=problem.pilot,
         device=problem.device,
         topic=message.topic,

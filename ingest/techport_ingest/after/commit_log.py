@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from techport_ingest.message import Message
-from techport_pilots.accounting.commit_log import Passage
+from techport_pilots.accounting.commit_log import CommitSpan
 from techport_pilots.accounting.tally import DeviceDay
 from techport_storage.model import Micros
 
 
-class Passing:
+class CommitRecorder:
     """Lines for the log. Not thread-safe."""
 
     def __init__(self, worker: str) -> None:
         self._worker = worker
-        self._lines: list[Passage] = []
+        self._lines: list[CommitSpan] = []
         self._now: tuple[Micros, Micros, Micros] | None = None  # first, last, visible
         self._devices: set[tuple[str, str]] = set()
 
@@ -32,7 +32,7 @@ class Passing:
         self._now = (min(first, *times), max(last, *times), visible)
         self._devices |= devices
 
-    def take(self) -> list[Passage]:
+    def take(self) -> list[CommitSpan]:
         """The lines since the last call."""
         lines, self._lines = self._lines, []
         if self._now is not None:
@@ -40,5 +40,5 @@ class Passing:
             self._now, self._devices = None, set()
         return lines
 
-    def _line(self, first: Micros, last: Micros, visible: Micros, devices: set[tuple[str, str]]) -> Passage:
-        return Passage(self._worker, first, last, visible, devices)
+    def _line(self, first: Micros, last: Micros, visible: Micros, devices: set[tuple[str, str]]) -> CommitSpan:
+        return CommitSpan(self._worker, first, last, visible, devices)

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from techport_ingest.after.booking import Account
+from techport_ingest.after.booking import BatchAccounting
 from techport_ingest.checking.check import Columns
 from techport_ingest.message import Message
-from techport_pilots.accounting.message_tap import Outcome, Refusal, Value, Watched
+from techport_pilots.accounting.message_tap import Outcome, Refusal, TappedMessage, Value
 from techport_storage.model import Micros, Receipt
 
 Key = tuple[int, str, str]  # (id of the message object, pilot, device)
 
 
-def watched(
-    account: Account, receipt: Receipt, devices: Collection[tuple[str, str]], worker: str, committed: Micros
-) -> list[Watched]:
+def tapped_messages(
+    account: BatchAccounting, receipt: Receipt, devices: Collection[tuple[str, str]], worker: str, committed: Micros
+) -> list[TappedMessage]:
     """The batch's messages of these (pilot, device), each with its outcome. `receipt` is what the store said."""
     columns = account.columns
     messages: dict[Key, Message] = {}
@@ -39,7 +39,7 @@ def watched(
         if (passed.pilot, passed.device) in devices:
             ignored.setdefault(key(passed.message, passed.pilot, passed.device), []).append(passed.rule)
     return [
-        Watched(
+        TappedMessage(
             pilot=one[1],
             device=one[2],
             topic=message.topic,
@@ -53,7 +53,7 @@ def watched(
     ]
 
 
-def _values(columns: Columns, account: Account, receipt: Receipt) -> list[tuple[Message, str, str, Value]]:
+def _values(columns: Columns, account: BatchAccounting, receipt: Receipt) -> list[tuple[Message, str, str, Value]]:
     """(message, pilot, device, value) of each row of the batch."""
     batch = account.batch
     duplicates = set(receipt.duplicate_rows.tolist())

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 import msgspec
 
 from techport_ingest.decoding.formats.sparkplug_b import UNKNOWN_ALIAS, rebirth
-from techport_pilots.accounting.tally import SetAside
+from techport_pilots.accounting.tally import QuarantineEntry
 
 Tell = Callable[[str, bytes], None]
 """Publishes a payload to a topic, or does not when it cannot. Never waits, never raises."""
@@ -31,7 +31,7 @@ class Notices:
         self._problems = _Share(burst, every, devices)
         self._births = _Share(1, _REBIRTH, devices)
 
-    def about(self, entries: Iterable[SetAside]) -> None:
+    def about(self, entries: Iterable[QuarantineEntry]) -> None:
         """Tell the devices of these entries. Messages whose device nobody can name are told to nobody."""
         for entry in entries:
             topic = f"pilots/{entry.pilot}/{entry.device}/problems"
@@ -68,7 +68,7 @@ def _is_topic(level: str) -> bool:
     return 0 < len(level) <= 200 and level.isprintable() and not set("+#/$") & set(level)
 
 
-def _notice(entry: SetAside) -> bytes:
+def _notice(entry: QuarantineEntry) -> bytes:
     said: dict[str, object] = {
         "received": dt.datetime.fromtimestamp(entry.received / 1e6, dt.UTC).isoformat(timespec="milliseconds"),
         "reason": entry.reason,

@@ -12,13 +12,13 @@ from typing import NamedTuple
 
 from techport_pilots.model import Position
 from techport_pilots.registry.deployments import distance, elsewhere
-from techport_pilots.registry.view import Snapshot
+from techport_pilots.registry.view import IngestView
 from techport_storage.model import Batch, Micros
 
 IN_A_ROW = 3
 
 
-class Move(NamedTuple):
+class Relocation(NamedTuple):
     """A device is at `position` since `time`."""
 
     pilot: str
@@ -27,23 +27,23 @@ class Move(NamedTuple):
     position: Position
 
 
-class Moves:
+class RelocationDetector:
     """Remembers the last reports of up to `devices` devices that are away from their place. Not thread-safe."""
 
     def __init__(self, devices: int = 10_000) -> None:
         self._devices = devices
         self._away: OrderedDict[tuple[str, str], list[tuple[Micros, Position]]] = OrderedDict()
 
-    def of(self, batch: Batch, snapshot: Snapshot) -> list[Move]:
+    def of(self, batch: Batch, snapshot: IngestView) -> list[Relocation]:
         """The moves that a batch completes. Given again it may say the same move again."""
         moves = []
         for pilot, device, time, position in _reports(batch, snapshot):
             if (since := self._judge(pilot, device, time, position, snapshot)) is not None:
-                moves.append(Move(pilot, device, *since))
+                moves.append(Relocation(pilot, device, *since))
         return moves
 
     def _judge(
-        self, pilot: str, device: str, time: Micros, position: Position, snapshot: Snapshot
+        self, pilot: str, device: str, time: Micros, position: Position, snapshot: IngestView
     ) -> tuple[Micros, Position] | None:
         """The first of the reports in a row, if this is the one that makes them enough."""
         view = snapshot.pilots[pilot]
@@ -61,7 +61,7 @@ class Moves:
         return None
 
 
-def _reports(batch: Batch, snapshot: Snapshot) -> Iterator[tuple[str, str, Micros, Position]]:
+def _reports(batch: Batch, snapshot: IngestView) -> Iterator[tuple[str, str, Micros, Position]]:
     """Latitude and longitude of one device and time, where its pilot wants to know, in order of time."""
     wanted = {pilot: view.devices for pilot, view in snapshot.pilots.items() if view.moves is not None}
     if not wanted:

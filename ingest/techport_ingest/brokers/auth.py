@@ -32,29 +32,29 @@ Known = Callable[[], Sequence[Credential]]
 """All credentials as they are now. May raise RegistryUnavailable."""
 
 
-class Own(msgspec.Struct, frozen=True):
+class PlatformUser(msgspec.Struct, frozen=True):
     """The platform's own user at its broker, who may use every topic."""
 
     username: str
     password: str
 
 
-class Gatekeeper(Protocol):
+class CredentialAuthenticator(Protocol):
     def admit(self, username: str | None, password: str | None) -> str | None:
         """The beginning of the topics that this client may use, or None to refuse it."""
 
 
-class Everybody:
+class AllowAll:
     """Lets everybody in, for a broker that listens on the loopback."""
 
     def admit(self, username: str | None, password: str | None) -> str | None:
         return EVERYTHING
 
 
-class Gate:
+class Authenticator:
     """Devices by their credentials, the platform by its own; those without a user name where `anonymous` says so."""
 
-    def __init__(self, known: Known, anonymous: bool, own: Own | None = None) -> None:
+    def __init__(self, known: Known, anonymous: bool, own: PlatformUser | None = None) -> None:
         self._known = known
         self._anonymous = anonymous
         self._own = own
@@ -78,7 +78,7 @@ class Gate:
 class AccessFiles:
     """mosquitto's `password_file` and `acl_file`, kept up to date until `stop`."""
 
-    def __init__(self, folder: Path, known: Known, anonymous: bool, own: Own | None = None) -> None:
+    def __init__(self, folder: Path, known: Known, anonymous: bool, own: PlatformUser | None = None) -> None:
         self._folder = folder
         self._known = known
         self._anonymous = anonymous

@@ -26,7 +26,7 @@ import numpy as np
 from techport_ingest.checking.values import AHEAD, EARLIEST, as_number, check_clock
 from techport_ingest.decoding.units import NotConvertible, Units, UnknownUnit
 from techport_ingest.message import BadMessage, DeviceEvent, Found, Ignored, Message, Observed
-from techport_pilots.registry.view import DeviceView, Snapshot
+from techport_pilots.registry.view import DeviceView, IngestView
 from techport_storage.model import Batch, Quality, Stream
 
 LONGEST_KEY = 80
@@ -81,7 +81,7 @@ class _Target(NamedTuple):
 class Columns:
     """One batch in the making. Not thread-safe; used once."""
 
-    def __init__(self, snapshot: Snapshot, units: Units | None = None) -> None:
+    def __init__(self, snapshot: IngestView, units: Units | None = None) -> None:
         self._snapshot = snapshot
         self._units = units or Units()
         self._targets: dict[tuple[str, str], dict[str, _Target]] = {}

@@ -13,7 +13,7 @@ from techport_pilots.accounting.message_tap import Refusal
 from techport_pilots.devices.explanation import Explanation, Understood
 from techport_pilots.model import DeviceDefinition, DeviceRule, MessageFormat, PilotDefinition, SourceDefinition, Text
 from techport_pilots.quantities import vocabulary_of
-from techport_pilots.registry.view import Snapshot
+from techport_pilots.registry.view import IngestView
 from techport_storage.model import Micros, Quality
 
 
@@ -34,7 +34,7 @@ def explain(
         pilot = _host_of(message, format)
     elif format is not None:
         pilot = msgspec.structs.replace(pilot, sources=[*pilot.sources, SourceDefinition(topic=topic, format=format)])
-    snapshot = Snapshot.of(1, [pilot], [])
+    snapshot = IngestView.of(1, [pilot], [])
     reader = Reader()
     reader.use(snapshot)
     return _explanation(reader.read([message], snapshot), pilot)

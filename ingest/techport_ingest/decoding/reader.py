@@ -11,7 +11,7 @@ from techport_ingest.decoding.formats import Decoder, without_stale
 from techport_ingest.decoding.router import OWN, Route, Router
 from techport_ingest.decoding.units import Units
 from techport_ingest.message import BadMessage, Found, Message
-from techport_pilots.registry.view import Snapshot
+from techport_pilots.registry.view import IngestView
 
 log = structlog.get_logger(__name__)
 
@@ -23,7 +23,7 @@ class Reader:
         self._router = Router(decoders)
         self._units = Units()
 
-    def use(self, snapshot: Snapshot) -> tuple[str, ...] | None:
+    def use(self, snapshot: IngestView) -> tuple[str, ...] | None:
         """Read with the pilots of this snapshot; the topic filters to subscribe to, if they may have changed."""
         return self._router.topics if self._router.use(snapshot) else None
 
@@ -32,7 +32,7 @@ class Reader:
         """See Router.described."""
         return self._router.described
 
-    def read(self, messages: Iterable[Message], snapshot: Snapshot) -> Columns:
+    def read(self, messages: Iterable[Message], snapshot: IngestView) -> Columns:
         """Every message's values, problems and ignored parts."""
         columns = Columns(snapshot, self._units)
         for message in messages:
@@ -47,7 +47,7 @@ class Reader:
                 self._read(message, route, columns, snapshot)
         return columns
 
-    def _read(self, message: Message, route: Route, columns: Columns, snapshot: Snapshot) -> None:
+    def _read(self, message: Message, route: Route, columns: Columns, snapshot: IngestView) -> None:
         try:
             assert route.decode is not None
             found = without_stale(message, route.decode(message, route.device))
@@ -65,7 +65,7 @@ class Reader:
 
 
 def _of_another(
-    message: Message, route: Route, found: Sequence[Found], snapshot: Snapshot
+    message: Message, route: Route, found: Sequence[Found], snapshot: IngestView
 ) -> tuple[Route, Sequence[Found]]:
     """The first of the pilots behind this one that has the device; this one when none has."""
     other = route.next
@@ -81,7 +81,7 @@ def _of_another(
     return route, found
 
 
-def _knows(snapshot: Snapshot, pilot: str, found: Sequence[Found]) -> bool:
+def _knows(snapshot: IngestView, pilot: str, found: Sequence[Found]) -> bool:
     view = snapshot.pilot(pilot)
     return view is not None and any(view.device(one.device) is not None for one in found)
 

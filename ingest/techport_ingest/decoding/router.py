@@ -12,7 +12,7 @@ from techport_ingest.decoding.formats import Decoder, make_decoders
 from techport_ingest.decoding.javascript import CodecShelf
 from techport_ingest.decoding.mapping import PilotSource
 from techport_pilots.model import DeviceRule, MessageFormat, SourceDefinition
-from techport_pilots.registry.view import Snapshot
+from techport_pilots.registry.view import IngestView
 
 IGNORED = "ignored"
 """Format of topics that carry no readings by rule: counted, not stored, not set aside."""
@@ -50,9 +50,9 @@ class Router:
         self._sources: dict[tuple[str, str, bytes], PilotSource] = {}
         self._pushed: dict[tuple[str, str], PilotSource] = {}
         self._shelf = CodecShelf()
-        self._snapshot: Snapshot | None = None
+        self._snapshot: IngestView | None = None
 
-    def use(self, snapshot: Snapshot) -> bool:
+    def use(self, snapshot: IngestView) -> bool:
         """Take the sources of a snapshot; whether the topics may have changed. What a decoder remembers outlives a
         change of everything but its own source.
         """

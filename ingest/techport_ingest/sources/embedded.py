@@ -39,7 +39,7 @@ from amqtt.mqtt.constants import QOS_0
 from amqtt.session import IncomingApplicationMessage, Session
 from paho.mqtt.matcher import MQTTMatcher
 
-from techport_ingest.brokers.auth import EVERYTHING, Everybody, Gatekeeper
+from techport_ingest.brokers.auth import EVERYTHING, AllowAll, CredentialAuthenticator
 from techport_ingest.brokers.mosquitto import BrokerError
 from techport_ingest.message import Message
 
@@ -59,9 +59,9 @@ class EmbeddedSettings(msgspec.Struct, frozen=True, kw_only=True):
 class EmbeddedBroker:
     """A Source that is a broker. Listens once the constructor returns; raises BrokerError where it cannot."""
 
-    def __init__(self, settings: EmbeddedSettings, gate: Gatekeeper | None = None) -> None:
+    def __init__(self, settings: EmbeddedSettings, gate: CredentialAuthenticator | None = None) -> None:
         self._settings = settings
-        self._gate = gate or Everybody()
+        self._gate = gate or AllowAll()
         self._arrived: deque[Message] = deque()
         self._something_arrived = threading.Event()
         self._numbers = itertools.count(1)
@@ -86,7 +86,7 @@ class EmbeddedBroker:
         take = self._arrived.popleft
         return [take() for _ in range(len(self._arrived))]
 
-    def settle(self, messages: Sequence[Message]) -> None:
+    def ack(self, messages: Sequence[Message]) -> None:
         self._call_broker(self._release, [message.id for message in messages])
 
     def subscribe(self, topics: Sequence[str], described: Collection[str] = ()) -> None:
@@ -214,7 +214,7 @@ async def _nobody() -> None:
 class _HoldingBroker(Broker):
     """amqtt with our queue in each session. This seam is private to amqtt 0.12: pyproject.toml pins it."""
 
-    def __init__(self, settings: EmbeddedSettings, source: EmbeddedBroker, gate: Gatekeeper) -> None:
+    def __init__(self, settings: EmbeddedSettings, source: EmbeddedBroker, gate: CredentialAuthenticator) -> None:
         host = f"[{settings.host}]" if ":" in settings.host else settings.host
         super().__init__(
             BrokerConfig(

@@ -85,7 +85,7 @@ class PahoSource:
             pass
         return taken
 
-    def settle(self, messages: Sequence[Message]) -> None:
+    def ack(self, messages: Sequence[Message]) -> None:
         acknowledge = self._client.ack
         with self._connection_lock:
             current = self._connection

@@ -9,7 +9,7 @@ import msgspec
 import pyarrow as pa
 
 from techport_pilots.accounting.tally import DeviceDay, Tally, day_of
-from techport_storage.model import Every, Query, Selection
+from techport_storage.model import BucketWidth, Query, Selection
 
 State = Literal["ok", "unbalanced", "store-differs", "open"]
 
@@ -97,7 +97,7 @@ def audit(books: _Ledger, store: _Counted, pilot: str | None = None) -> AuditRep
 def count_rows(store: _Counted, select: Selection) -> dict[DeviceDay, int]:
     """How many rows the store holds of each device and day (UTC)."""
     counts: dict[DeviceDay, int] = {}
-    with store.read(Query(select=select, every=Every(1, "d"), aggregates=("count",))) as reader:
+    with store.read(Query(select=select, every=BucketWidth(1, "d"), aggregates=("count",))) as reader:
         for batch in reader:
             days = pa.Table.from_batches([batch]).group_by(["pilot", "device", "time"]).aggregate([("count", "sum")])
             columns = (days[name] for name in ("pilot", "device", "time", "count_sum"))

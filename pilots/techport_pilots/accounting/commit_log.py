@@ -23,7 +23,7 @@ MOST_MARKS = 256  # devices that a line names; one with more may be about any de
 _MS = 1000  # stores keep the time of arrival to the millisecond
 
 
-class Passage(msgspec.Struct, frozen=True):
+class CommitSpan(msgspec.Struct, frozen=True):
     """What a worker committed in about a second: messages received from `first` to `last`, visible since `visible`."""
 
     worker: str
@@ -44,13 +44,13 @@ class Arrival(msgspec.Struct, frozen=True):
     visible: Micros | None
 
 
-class Passages:
+class CommitLog:
     """The log. Every method may raise RegistryUnavailable."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
 
-    def note(self, lines: Sequence[Passage]) -> None:
+    def note(self, lines: Sequence[CommitSpan]) -> None:
         """Keep these, and forget those that are too old."""
         if not lines:
             return

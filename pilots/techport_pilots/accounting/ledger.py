@@ -22,7 +22,15 @@ from sqlalchemy import Connection, Engine, bindparam, delete, insert, select, te
 
 from techport_pilots.accounting import replays
 from techport_pilots.accounting.quarantine import Quarantine
-from techport_pilots.accounting.tally import COUNTS, DeviceDay, Event, Remarks, SetAside, Tally, day_of
+from techport_pilots.accounting.tally import (
+    COUNTS,
+    BatchAnnotations,
+    BookedEvent,
+    DeviceDay,
+    QuarantineEntry,
+    Tally,
+    day_of,
+)
 from techport_pilots.errors import RegistryUnavailable, ReplayTaken
 from techport_pilots.registry.database import clean_text, name, reading, writing
 from techport_pilots.registry.tables import device_events, ignored_parts, ledger
@@ -56,7 +64,7 @@ def withdraw(connection: Connection, replayed: Sequence[int], ledger: dict[Devic
         replays.note(connection, number, came)
 
 
-def admit(connection: Connection, set_aside: Sequence[SetAside], ledger: dict[DeviceDay, Tally]) -> None:
+def admit(connection: Connection, set_aside: Sequence[QuarantineEntry], ledger: dict[DeviceDay, Tally]) -> None:
     """Insert what is new; a redelivered entry that is there moves in `ledger` from quarantined to duplicates."""
     rows = []
     here: set[bytes] = set()
@@ -78,13 +86,13 @@ def key(device_day: DeviceDay) -> dict[str, Any]:
     return {"pilot": name(device_day.pilot), "device": name(device_day.device), "day": device_day.day}
 
 
-def digest(entry: SetAside) -> bytes:
+def digest(entry: QuarantineEntry) -> bytes:
     """16 bytes that are the same for the same topic, payload, reason and field."""
     parts = (clean_text(entry.topic), entry.payload, entry.reason, None if entry.field is None else name(entry.field))
     return hashlib.blake2b(msgspec.msgpack.encode(parts), digest_size=16).digest()
 
 
-def _entry_row(entry: SetAside, digest: bytes) -> dict[str, Any]:
+def _entry_row(entry: QuarantineEntry, digest: bytes) -> dict[str, Any]:
     return {
         **key(entry.device_day),
         "topic": clean_text(entry.topic),
@@ -113,7 +121,7 @@ _ADD_EVENT = text(
 _LONGEST_TEXT = 500
 
 
-def note_remarks(connection: Connection, remarks: Remarks) -> None:
+def note_remarks(connection: Connection, remarks: BatchAnnotations) -> None:
     """Write the remarks of a batch, in the transaction that books it."""
     parts: dict[tuple[str, str, int, str], int] = {}
     for (device_day, rule), count in remarks.ignored.items():
@@ -137,16 +145,16 @@ def ignored_by_rule(engine: Engine, pilot: str, device: str | None = None) -> Ma
         return {(DeviceDay(p, d, day), rule): parts for p, d, day, rule, parts in connection.execute(query)}
 
 
-def events_of(engine: Engine, pilot: str, device: str | None = None, limit: int = 100) -> list[Event]:
+def events_of(engine: Engine, pilot: str, device: str | None = None, limit: int = 100) -> list[BookedEvent]:
     """What happened at the pilot's devices, newest first. May raise RegistryUnavailable."""
     query = select(device_events).where(device_events.c.pilot == pilot).order_by(device_events.c.time.desc())
     if device is not None:
         query = query.where(device_events.c.device == device)
     with reading(engine) as connection:
-        return [Event(*row) for row in connection.execute(query.limit(limit))]
+        return [BookedEvent(*row) for row in connection.execute(query.limit(limit))]
 
 
-def _event_row(event: Event) -> dict[str, object]:
+def _event_row(event: BookedEvent) -> dict[str, object]:
     return {
         "pilot": name(event.pilot),
         "device": name(event.device),
@@ -156,7 +164,7 @@ def _event_row(event: Event) -> dict[str, object]:
     }
 
 
-__all__ = ["COUNTS", "Books", "DeviceDay", "Remarks", "SetAside", "Tally", "day_of"]
+__all__ = ["COUNTS", "BatchAnnotations", "DeviceDay", "Ledger", "QuarantineEntry", "Tally", "day_of"]
 
 _OPEN = text(
     "INSERT INTO intents (worker, pilot, device, day, state, ledger_then)"
@@ -205,7 +213,7 @@ _SETTLE = text(
 )
 
 
-class Books:
+class Ledger:
     """Writes and reads the account, in the registry's database. Each worker calls it from one thread.
 
     Every method may raise RegistryUnavailable. The same batch opened, closed or reconciled again is then booked once.
@@ -235,15 +243,15 @@ class Books:
         self,
         worker: str,
         tallies: Mapping[DeviceDay, Tally],
-        set_aside: Sequence[SetAside] = (),
-        remarks: Remarks | None = None,
+        set_aside: Sequence[QuarantineEntry] = (),
+        remarks: BatchAnnotations | None = None,
     ) -> None:
         """Book the batch, put what was set aside into quarantine and clear the intent: all of it or nothing, durably.
 
         A redelivered entry that is in quarantine already is booked as a duplicate instead. Entries that the batch took
         again leave the quarantine and the sums of their day; raises ReplayTaken when another worker was first.
         """
-        remarks = remarks or Remarks()
+        remarks = remarks or BatchAnnotations()
         token = self._token(worker, tallies, set_aside)
         try:
             with writing(self._engine) as connection:
@@ -326,7 +334,7 @@ class Books:
                 found.setdefault(DeviceDay(pilot, device, day), []).append(worker)
         return found
 
-    def _token(self, worker: str, tallies: Mapping[DeviceDay, Tally], set_aside: Sequence[SetAside]) -> str:
+    def _token(self, worker: str, tallies: Mapping[DeviceDay, Tally], set_aside: Sequence[QuarantineEntry]) -> str:
         """A name for this closing: the same again when it repeats one whose answer was lost on the way."""
         token, content = self._unanswered.get(worker, ("", b""))
         return token if token and content == _content(tallies, set_aside) else uuid.uuid4().hex
@@ -347,7 +355,7 @@ def _book(connection: Connection, tallies: Mapping[DeviceDay, Tally]) -> None:
         connection.execute(_BOOK, rows)
 
 
-def _content(tallies: Mapping[DeviceDay, Tally], set_aside: Sequence[SetAside]) -> bytes:
+def _content(tallies: Mapping[DeviceDay, Tally], set_aside: Sequence[QuarantineEntry]) -> bytes:
     """Equal for batches that say the same."""
     counts = clean_text(repr([(device_day, tallies[device_day]) for device_day in sorted(tallies)])).encode()
     return hashlib.blake2b(counts + b"".join(digest(entry) for entry in set_aside), digest_size=16).digest()

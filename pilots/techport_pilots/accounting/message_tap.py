@@ -59,7 +59,7 @@ class Outcome(msgspec.Struct, frozen=True):
     ignored: Sequence[str] = ()  # the rule of each part that is no reading
 
 
-class Watched(msgspec.Struct, frozen=True, kw_only=True):
+class TappedMessage(msgspec.Struct, frozen=True, kw_only=True):
     """A message of a watched device."""
 
     pilot: str
@@ -73,7 +73,7 @@ class Watched(msgspec.Struct, frozen=True, kw_only=True):
     id: int = 0
 
 
-class Watching:
+class MessageTap:
     """Every method may raise RegistryUnavailable."""
 
     def __init__(self, engine: Engine) -> None:
@@ -91,7 +91,7 @@ class Watching:
         with reading(self._engine) as connection:
             return frozenset((pilot, device) for pilot, device in connection.execute(query))
 
-    def record(self, messages: Iterable[Watched]) -> None:
+    def record(self, messages: Iterable[TappedMessage]) -> None:
         """Keep these, and no more than the last `KEPT` of each device."""
         rows = [_row(message) for message in messages]
         if not rows:
@@ -102,7 +102,7 @@ class Watching:
                 old = connection.execute(_TOO_OLD, {"p": pilot, "d": device}).scalars().all()
                 connection.execute(delete(watched_messages).where(watched_messages.c.id.in_(old)))
 
-    def messages(self, pilot: str, device: str, after: int = 0) -> list[Watched]:
+    def messages(self, pilot: str, device: str, after: int = 0) -> list[TappedMessage]:
         """The kept messages of a device behind the id `after`, oldest first."""
         query = (
             select(watched_messages)
@@ -113,12 +113,12 @@ class Watching:
         )
         with reading(self._engine) as connection:
             return [
-                Watched(**{**row, "outcome": msgspec.json.decode(row["outcome"], type=Outcome)})
+                TappedMessage(**{**row, "outcome": msgspec.json.decode(row["outcome"], type=Outcome)})
                 for row in connection.execute(query).mappings()
             ]
 
 
-def _row(message: Watched) -> dict[str, object]:
+def _row(message: TappedMessage) -> dict[str, object]:
     return {
         "pilot": name(message.pilot),
         "device": name(message.device),

@@ -24,7 +24,7 @@ Q = TypeVar("Q", Select[Any], Delete)
 _PATIENCE: Micros = 600_000_000
 
 
-class Entry(msgspec.Struct, frozen=True, kw_only=True):
+class QuarantineRecord(msgspec.Struct, frozen=True, kw_only=True):
     """One message, or some values of one, in quarantine."""
 
     id: int
@@ -43,10 +43,10 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     replay_requested: Micros | None = None  # it waits to be taken again, since then
 
 
-class Page(msgspec.Struct, frozen=True):
+class QuarantinePage(msgspec.Struct, frozen=True):
     """Some entries, newest first; `next` is the cursor of the page behind them, None at the end."""
 
-    items: list[Entry]
+    items: list[QuarantineRecord]
     next: int | None
 
 
@@ -61,7 +61,7 @@ class Count(msgspec.Struct, frozen=True):
     values: int
 
 
-class Group(msgspec.Struct, frozen=True, kw_only=True):
+class QuarantineGroup(msgspec.Struct, frozen=True, kw_only=True):
     """Entries that want the same mending: of one device, for one reason, about one field."""
 
     device: str
@@ -71,10 +71,10 @@ class Group(msgspec.Struct, frozen=True, kw_only=True):
     values: int
     first: Micros
     waiting: int  # of the entries, to be taken again
-    newest: Entry
+    newest: QuarantineRecord
 
 
-class Where(msgspec.Struct, frozen=True, kw_only=True):
+class QuarantineFilter(msgspec.Struct, frozen=True, kw_only=True):
     """Which entries. None means all; times are of arrival, half-open [start, end)."""
 
     ids: tuple[int, ...] | None = None
@@ -93,7 +93,9 @@ class Quarantine:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
 
-    def entries(self, where: Where = Where(), limit: int = 100, after: int | None = None) -> Page:  # noqa: B008 - frozen
+    def entries(
+        self, where: QuarantineFilter | None = None, limit: int = 100, after: int | None = None
+    ) -> QuarantinePage:
         """At most `limit` entries, newest first, behind the cursor `after` (the `next` of the page before)."""
         query = _filtered(select(*_ENTRY_COLUMNS), where).order_by(_table.c.id.desc()).limit(limit + 1)
         if after is not None:
@@ -101,15 +103,15 @@ class Quarantine:
         with reading(self._engine) as connection:
             items = [_entry(row) for row in connection.execute(query)]
         more = len(items) > limit
-        return Page(items[:limit], items[limit - 1].id if more else None)
+        return QuarantinePage(items[:limit], items[limit - 1].id if more else None)
 
-    def get(self, entry: int) -> Entry | None:
+    def get(self, entry: int) -> QuarantineRecord | None:
         """The entry of that id, or None when there is none (any more)."""
         with reading(self._engine) as connection:
             row = connection.execute(select(*_ENTRY_COLUMNS).where(_table.c.id == entry)).first()
         return None if row is None else _entry(row)
 
-    def counts(self, where: Where = Where()) -> list[Count]:  # noqa: B008 - frozen
+    def counts(self, where: QuarantineFilter | None = None) -> list[Count]:
         """How many entries and values there are of each pilot, device, reason and day."""
         by = (_table.c.pilot, _table.c.device, _table.c.reason, _table.c.day)
         query = select(*by, func.count(), func.sum(_table.c.value_count)).group_by(*by).order_by(*by)
@@ -117,12 +119,12 @@ class Quarantine:
             rows = connection.execute(_filtered(query, where)).all()
         return [Count(p, d, r, day, entries, int(values)) for p, d, r, day, entries, values in rows]
 
-    def count(self, where: Where = Where()) -> int:  # noqa: B008 - frozen
+    def count(self, where: QuarantineFilter | None = None) -> int:
         """How many entries there are."""
         with reading(self._engine) as connection:
             return int(connection.execute(_filtered(select(func.count(_table.c.id)), where)).scalar_one())
 
-    def groups(self, where: Where = Where(), limit: int = 200) -> list[Group]:  # noqa: B008 - frozen
+    def groups(self, where: QuarantineFilter | None = None, limit: int = 200) -> list[QuarantineGroup]:
         """The entries by device, reason and field, each group with its newest entry; the latest heard first."""
         c = _table.c
         by = (c.device, c.reason, c.field)
@@ -134,13 +136,13 @@ class Quarantine:
             newest = select(*_ENTRY_COLUMNS).where(c.id.in_([row[-1] for row in rows]))
             found = {entry.id: entry for entry in map(_entry, connection.execute(newest))}
         return [
-            Group(device=device, reason=reason, field=field, entries=entries, values=int(values), first=first,
+            QuarantineGroup(device=device, reason=reason, field=field, entries=entries, values=int(values), first=first,
                   waiting=waiting, newest=found[last])
             for device, reason, field, entries, values, first, waiting, last in rows
             if last in found  # not taken meanwhile
         ]  # fmt: skip
 
-    def discard(self, where: Where) -> int:
+    def discard(self, where: QuarantineFilter) -> int:
         """Take these entries out for good, unread; returns how many there were. The books keep what they say."""
         with writing(self._engine) as connection:
             return connection.execute(_filtered(delete(_table), where)).rowcount
@@ -156,7 +158,7 @@ class Quarantine:
                 removed += connection.execute(delete(_table).where(_table.c.id == entry)).rowcount
         return removed
 
-    def request_replay(self, where: Where, who: str = "") -> Replay:
+    def request_replay(self, where: QuarantineFilter, who: str = "") -> Replay:
         """Ask the ingest workers to take these messages again, as new arrivals: within a second where one runs.
 
         An entry's message is taken with all its entries, and each value of it lands once: what was stored at the first
@@ -181,7 +183,7 @@ class Quarantine:
         """What has come of a request so far, or None when there was none of that number."""
         return replays.replay_of(self._engine, replay)
 
-    def take_replays(self, worker: str, limit: int = 500) -> list[Entry]:
+    def take_replays(self, worker: str, limit: int = 500) -> list[QuarantineRecord]:
         """Entries of one request that wait to be taken again, which are this worker's from now on, for ten minutes at
         least.
         """
@@ -210,14 +212,17 @@ class Quarantine:
             return connection.execute(query).rowcount
 
 
-_ENTRY_COLUMNS = [_table.c["value_count" if field == "values" else field] for field in Entry.__struct_fields__]
+_ENTRY_COLUMNS = [
+    _table.c["value_count" if field == "values" else field] for field in QuarantineRecord.__struct_fields__
+]
 
 
-def _entry(row: Any) -> Entry:
-    return Entry(**dict(zip(Entry.__struct_fields__, row, strict=True)))
+def _entry(row: Any) -> QuarantineRecord:
+    return QuarantineRecord(**dict(zip(QuarantineRecord.__struct_fields__, row, strict=True)))
 
 
-def _filtered(query: Q, where: Where) -> Q:
+def _filtered(query: Q, where: QuarantineFilter | None) -> Q:
+    where = where or QuarantineFilter()
     equal: Mapping[Any, object] = {
         _table.c.pilot: where.pilot,
         _table.c.device: where.device,

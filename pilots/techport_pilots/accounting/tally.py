@@ -47,7 +47,7 @@ class Tally(msgspec.Struct):
 COUNTS: tuple[str, ...] = Tally.__struct_fields__
 
 
-class SetAside(msgspec.Struct, frozen=True, kw_only=True):
+class QuarantineEntry(msgspec.Struct, frozen=True, kw_only=True):
     """A message, or some values of one, that can never be stored; on its way into quarantine."""
 
     pilot: str
@@ -69,7 +69,7 @@ class SetAside(msgspec.Struct, frozen=True, kw_only=True):
         return DeviceDay(self.pilot, self.device, day_of(self.received) if self.day is None else self.day)
 
 
-class Event(NamedTuple):
+class BookedEvent(NamedTuple):
     """Something that happened at a device and is no reading."""
 
     pilot: str
@@ -79,11 +79,11 @@ class Event(NamedTuple):
     text: str
 
 
-class Remarks(msgspec.Struct, frozen=True, kw_only=True):
+class BatchAnnotations(msgspec.Struct, frozen=True, kw_only=True):
     """What a batch leaves in the books beside its sums."""
 
     ignored: Mapping[tuple[DeviceDay, str], int] = {}  # by device-day and rule
-    events: Sequence[Event] = ()
+    events: Sequence[BookedEvent] = ()
     replayed: Sequence[int] = ()  # entries of the quarantine that this batch took again, as new arrivals
 
 

@@ -10,10 +10,10 @@ import msgspec
 import pyarrow as pa
 
 from techport_pilots.accounting.commit_log import Arrival
-from techport_pilots.accounting.ledger import Books, events_of, ignored_by_rule
-from techport_pilots.accounting.message_tap import Watched
-from techport_pilots.accounting.quarantine import Entry, Where
-from techport_pilots.accounting.tally import Event, Tally, day_of
+from techport_pilots.accounting.ledger import Ledger, events_of, ignored_by_rule
+from techport_pilots.accounting.message_tap import TappedMessage
+from techport_pilots.accounting.quarantine import QuarantineFilter, QuarantineRecord
+from techport_pilots.accounting.tally import BookedEvent, Tally, day_of
 from techport_pilots.registry.registry import Registry
 from techport_storage.model import Micros, Query, Selection
 
@@ -39,10 +39,12 @@ class Trace(msgspec.Struct, frozen=True, kw_only=True):
     start: Micros
     end: Micros
     stored: Sequence[StoredValue]  # observed in that time
-    set_aside: Sequence[Entry]  # received in that time
+    set_aside: Sequence[QuarantineRecord]  # received in that time
     arrivals: Sequence[Arrival]  # of all these: through which worker, and visible since when
-    messages: Sequence[Watched]  # received or observed then, payload and outcome; only of a device that was watched
-    events: Sequence[Event]
+    messages: Sequence[
+        TappedMessage
+    ]  # received or observed then, payload and outcome; only of a device that was watched
+    events: Sequence[BookedEvent]
     day: Tally  # the sums of that day (UTC)
     ignored: Mapping[str, int]  # parts of messages of that day that are no reading, by rule
     last_before: Micros | None  # arrival of the newest reading stored, where nothing is found
@@ -60,7 +62,7 @@ class _Store(Protocol):
 
 
 def trace(
-    registry: Registry, books: Books, store: _Store, pilot: str, device: str, time: Micros, window: Micros
+    registry: Registry, books: Ledger, store: _Store, pilot: str, device: str, time: Micros, window: Micros
 ) -> Trace:
     """What became of the messages of a device from `window` before `time` to `window` after it.
 
@@ -73,7 +75,9 @@ def trace(
     select = Selection(pilots=(pilot,), devices=(device,))
     with contextlib.closing(store.read(Query(select=select, start=start, end=end, limit=_MOST))) as reader:
         rows = _rows(reader.read_all())
-    entries = registry.quarantine.entries(Where(pilot=pilot, device=device, start=start, end=end), limit=_MOST)
+    entries = registry.quarantine.entries(
+        QuarantineFilter(pilot=pilot, device=device, start=start, end=end), limit=_MOST
+    )
     received = {row.received for row in rows} | {entry.received for entry in entries.items}
     watched = [m for m in registry.watching.messages(pilot, device) if _is_of(m, start, end)]
     total = Tally()
@@ -99,7 +103,7 @@ def trace(
     return answer if answer.found else msgspec.structs.replace(answer, last_before=_last_arrival(store, select))
 
 
-def _is_of(message: Watched, start: Micros, end: Micros) -> bool:
+def _is_of(message: TappedMessage, start: Micros, end: Micros) -> bool:
     """Whether the message was received then, or holds a value that was observed then."""
     return start <= message.received < end or any(start <= value.time < end for value in message.outcome.values)
 

@@ -12,7 +12,7 @@ import msgspec
 from sqlalchemy import Engine, func, select
 
 from techport_pilots.access.credentials import Credentials, Issued
-from techport_pilots.accounting.quarantine import Where
+from techport_pilots.accounting.quarantine import QuarantineFilter
 from techport_pilots.definition.load import parse_definition, to_yaml
 from techport_pilots.model import (
     DeviceDefinition,
@@ -69,7 +69,7 @@ _SPELLED = {
 }
 
 
-class Stranger(msgspec.Struct, frozen=True, kw_only=True):
+class UnknownDevice(msgspec.Struct, frozen=True, kw_only=True):
     """A device that sends to a pilot whose definition does not know it."""
 
     pilot: str
@@ -90,7 +90,7 @@ class Claimed(msgspec.Struct, frozen=True):
     replay: int = 0  # number of the replay
 
 
-class Newcomer(msgspec.Struct, frozen=True, kw_only=True):
+class NewDevice(msgspec.Struct, frozen=True, kw_only=True):
     """A device that is to come in, as its team describes it. Only the id is needed; "" and () say nothing."""
 
     id: str
@@ -101,7 +101,7 @@ class Newcomer(msgspec.Struct, frozen=True, kw_only=True):
     interval: str = ""  # expected time between readings, ISO 8601 duration
 
 
-class Welcome(msgspec.Struct, frozen=True, kw_only=True):
+class ProvisionedDevice(msgspec.Struct, frozen=True, kw_only=True):
     """A device that may send now. The password is known this once."""
 
     device: str
@@ -111,7 +111,7 @@ class Welcome(msgspec.Struct, frozen=True, kw_only=True):
     credential: Issued
 
 
-def strangers(engine: Engine, pilot: str) -> list[Stranger]:
+def unknown_devices(engine: Engine, pilot: str) -> list[UnknownDevice]:
     """Devices that sent and are not known, the last heard first; without messages that are being taken again.
 
     May raise RegistryUnavailable.
@@ -129,7 +129,7 @@ def strangers(engine: Engine, pilot: str) -> list[Stranger]:
             for row in connection.execute(select(q.id, q.topic, q.payload).where(q.id.in_([row[4] for row in found])))
         }
     listed = [
-        Stranger(
+        UnknownDevice(
             pilot=pilot,
             device=device,
             messages=count,
@@ -143,7 +143,7 @@ def strangers(engine: Engine, pilot: str) -> list[Stranger]:
     return sorted(listed, key=lambda stranger: -stranger.last)
 
 
-def welcome(registry: Registry, pilot: str, newcomer: Newcomer, who: str) -> Welcome:
+def provision_device(registry: Registry, pilot: str, newcomer: NewDevice, who: str) -> ProvisionedDevice:
     """Make the device known where it is not yet, keep its messages to be looked at for an hour, and give it a
     credential, instead of one that it had. All of it takes effect within TAKES_EFFECT seconds.
 
@@ -161,7 +161,7 @@ def welcome(registry: Registry, pilot: str, newcomer: Newcomer, who: str) -> Wel
     issued = Credentials(registry.engine).issue(pilot, device, who)
     listed = next((one for one in wanted.devices if one.id == device), None)
     quantities = newcomer.quantities or [stream.quantity for stream in listed.streams] if listed else ()
-    return Welcome(
+    return ProvisionedDevice(
         device=device,
         version=version,
         format=newcomer.format,
@@ -175,7 +175,7 @@ def topic_of(pilot: str, device: str, format: MessageFormat) -> str:
     return f"pilots/{pilot}/{device}/{OWN_TOPICS.get(format, 'readings')}"
 
 
-def _described(newcomer: Newcomer) -> DeviceDefinition:
+def _described(newcomer: NewDevice) -> DeviceDefinition:
     return DeviceDefinition(
         id=newcomer.id,
         title=Text(nb=newcomer.title, en=newcomer.title) if newcomer.title else None,
@@ -213,7 +213,7 @@ def claim(registry: Registry, pilot: str, name: str, who: str, device: str | Non
     else:
         devices[known] = msgspec.structs.replace(devices[known], aliases=[*devices[known].aliases, *alias])
     version = change(registry, msgspec.structs.replace(definition, devices=devices), who, f"claimed {name}")
-    replay = registry.quarantine.request_replay(Where(pilot=pilot, device=name, reason=UNKNOWN_DEVICE), who)
+    replay = registry.quarantine.request_replay(QuarantineFilter(pilot=pilot, device=name, reason=UNKNOWN_DEVICE), who)
     return Claimed(wanted, version, replay.entries, replay.id)
 
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import msgspec
 
-from techport_pilots.accounting.quarantine import Entry
+from techport_pilots.accounting.quarantine import QuarantineRecord
 from techport_pilots.devices.onboarding import change
 from techport_pilots.errors import DefinitionError, Finding
 from techport_pilots.model import DeviceDefinition, FieldMapping, PilotDefinition, SourceDefinition, StreamDefinition
@@ -18,7 +18,7 @@ from techport_pilots.registry.registry import Registry
 Mend = Callable[[PilotDefinition], PilotDefinition]
 
 
-def with_field(definition: PilotDefinition, entry: Entry, key: str, mapping: FieldMapping) -> PilotDefinition:
+def map_field(definition: PilotDefinition, entry: QuarantineRecord, key: str, mapping: FieldMapping) -> PilotDefinition:
     """The definition, in whose source of the entry's messages `key` now means `mapping`. Raises DefinitionError."""
 
     def mapped(source: SourceDefinition) -> SourceDefinition:
@@ -29,7 +29,7 @@ def with_field(definition: PilotDefinition, entry: Entry, key: str, mapping: Fie
     return _with_source(definition, entry, mapped)
 
 
-def without_field(definition: PilotDefinition, entry: Entry, key: str) -> PilotDefinition:
+def ignore_field(definition: PilotDefinition, entry: QuarantineRecord, key: str) -> PilotDefinition:
     """The definition, in whose source of the entry's messages `key` is no reading. Raises DefinitionError."""
 
     def passed(source: SourceDefinition) -> SourceDefinition:
@@ -59,18 +59,18 @@ def with_range(definition: PilotDefinition, device: str, quantity: str, low: flo
     return msgspec.structs.replace(definition, devices=[widened(one) for one in definition.devices])
 
 
-def mend(registry: Registry, pilot: str, how: Mend, who: str, why: str) -> int:
+def update_definition(registry: Registry, pilot: str, how: Mend, who: str, why: str) -> int:
     """Mend the pilot's definition; returns its version. Raises UnknownPilot, DefinitionError, WrongState."""
     return change(registry, how(registry.pilot(pilot)), who, why)
 
 
-def mendable(definition: PilotDefinition, entry: Entry) -> bool:
+def can_remap(definition: PilotDefinition, entry: QuarantineRecord) -> bool:
     """Whether a source reads the entry's messages, or could, so that the meaning of a field can be said there."""
     return _index_of(definition, entry) is not None or entry.topic.startswith(_native(definition.id))
 
 
 def _with_source(
-    definition: PilotDefinition, entry: Entry, how: Callable[[SourceDefinition], SourceDefinition]
+    definition: PilotDefinition, entry: QuarantineRecord, how: Callable[[SourceDefinition], SourceDefinition]
 ) -> PilotDefinition:
     sources = list(definition.sources)
     index = _index_of(definition, entry)
@@ -84,7 +84,7 @@ def _with_source(
     return msgspec.structs.replace(definition, sources=sources)
 
 
-def _index_of(definition: PilotDefinition, entry: Entry) -> int | None:
+def _index_of(definition: PilotDefinition, entry: QuarantineRecord) -> int | None:
     """The source that reads the entry's messages: the first whose filter has the topic."""
     return next((i for i, source in enumerate(definition.sources) if matches(source.topic, entry.topic)), None)
 

@@ -18,12 +18,19 @@ from techport_pilots.evaluation import messages
 from techport_pilots.evaluation.bootstrap import bootstrap_interval
 from techport_pilots.evaluation.covariates import covariate_columns, no_columns, weekdays
 from techport_pilots.evaluation.days import Days
-from techport_pilots.evaluation.event_study import evaluate_after
+from techport_pilots.evaluation.event_study import evaluate_event_study
 from techport_pilots.evaluation.interval import Fit, NoInterval, fit, half_width, welch
 from techport_pilots.evaluation.kpi import Plan, combined, plan_of, unit_of
 from techport_pilots.evaluation.model import Evaluation, Interval, LeftOut, PhaseValue
-from techport_pilots.evaluation.phases import BASELINE, INTERVENTION, Sides, overlapping, phases_of, sides_of
-from techport_pilots.evaluation.verdict import judge, shown
+from techport_pilots.evaluation.phases import (
+    BASELINE,
+    INTERVENTION,
+    BaselineVsIntervention,
+    baseline_vs_intervention,
+    overlapping,
+    phases_of,
+)
+from techport_pilots.evaluation.verdict import decide_verdict, effect_direction
 from techport_pilots.model import Kpi, PilotDefinition, Text
 from techport_pilots.time import micros_of
 from techport_storage.store import ReadingStore
@@ -53,16 +60,18 @@ def evaluate(
     raises. `second_opinion` adds the bootstrap's interval. The same data and definition give the same answer exactly.
     """
     if kpi.after is not None:
-        return evaluate_after(store, pilot, kpi, confidence, second_opinion)
+        return evaluate_event_study(store, pilot, kpi, confidence, second_opinion)
     main = plan_of(pilot, kpi, never=kpi.control)
     unit = unit_of(main, kpi.compare)
     if (pair := overlapping(pilot)) is not None:
         return _insufficient(kpi, unit, [messages.overlap(*pair)])
     if not main.streams:
         return _insufficient(kpi, unit, [messages.no_device(kpi.quantity)])
-    sides = sides_of(store, pilot, main)
+    sides = baseline_vs_intervention(store, pilot, main)
     if kpi.compare is not None:
-        sides = _combined(kpi.compare.kind, sides, sides_of(store, pilot, plan_of(pilot, kpi.compare.measure)))
+        sides = _combined(
+            kpi.compare.kind, sides, baseline_vs_intervention(store, pilot, plan_of(pilot, kpi.compare.measure))
+        )
     before, after = _phase_values(pilot, sides)
     left_out = _left_out(pilot, sides, kpi)
     wanting = _wanting(kpi, pilot, sides)
@@ -74,7 +83,7 @@ def evaluate(
     after = _with_interval(after, sides, confidence)
     if sides.days is None or not _two_sided(sides):
         return _without_effect(kpi, unit, before, after, left_out)
-    control = sides_of(store, pilot, plan_of(pilot, kpi, only=kpi.control)) if kpi.control else None
+    control = baseline_vs_intervention(store, pilot, plan_of(pilot, kpi, only=kpi.control)) if kpi.control else None
     try:
         estimate, days_left = _estimate(store, pilot, kpi, sides, control)
     except NoInterval as problem:
@@ -87,7 +96,11 @@ def evaluate(
 
 
 def _estimate(
-    store: ReadingStore, pilot: PilotDefinition, kpi: Kpi, sides: Sides, control: Sides | None
+    store: ReadingStore,
+    pilot: PilotDefinition,
+    kpi: Kpi,
+    sides: BaselineVsIntervention,
+    control: BaselineVsIntervention | None,
 ) -> tuple[Estimate, list[LeftOut]]:
     assert sides.days is not None
     day, value, side = sides.days.day, sides.days.value, sides.side
@@ -120,7 +133,7 @@ def _answer(
     main: Plan,
     before: PhaseValue,
     after: PhaseValue,
-    control: Sides | None,
+    control: BaselineVsIntervention | None,
     estimate: Estimate,
     left_out: list[LeftOut],
     confidence: float,
@@ -129,7 +142,7 @@ def _answer(
     half = half_width(found.variance, found.freedom, confidence)
     interval = Interval(found.value - half, found.value + half)
     percent, percent_interval = _percent(estimate, main, confidence) if main.meaning.has_zero else (None, None)
-    verdict, why = judge(kpi, after.interval, interval, percent_interval)
+    verdict, why = decide_verdict(kpi, after.interval, interval, percent_interval)
     return Evaluation(
         kpi=kpi.id,
         unit=unit,
@@ -142,7 +155,7 @@ def _answer(
         interval=interval,
         percent=percent,
         percent_interval=percent_interval,
-        shown=shown(interval),
+        shown=effect_direction(interval),
         confidence=confidence,
         independent_days=found.independent_days,
         autocorrelation=found.autocorrelation,
@@ -166,7 +179,7 @@ def _percent(estimate: Estimate, main: Plan, confidence: float) -> tuple[float |
     return share, Interval(share - half, share + half)
 
 
-def _combined(kind: str, first: Sides, second: Sides) -> Sides:
+def _combined(kind: str, first: BaselineVsIntervention, second: BaselineVsIntervention) -> BaselineVsIntervention:
     """A ratio, difference or share, as values and as days: each day's influence on it, to first order."""
     values = tuple(combined(kind, a, b) for a, b in zip(first.values, second.values, strict=True))
     completeness = tuple(min(a, b) for a, b in zip(first.completeness, second.completeness, strict=True))
@@ -191,10 +204,12 @@ def _combined(kind: str, first: Sides, second: Sides) -> Sides:
         days, side = Days(day[there], level[there]), side[there]
     names = [name for name in first.devices if name in second.devices] or [*first.devices, *second.devices]
     dropped = sorted({*first.dropped, *second.dropped})
-    return Sides((values[0], values[1]), (completeness[0], completeness[1]), names, dropped, days, side)
+    return BaselineVsIntervention(
+        (values[0], values[1]), (completeness[0], completeness[1]), names, dropped, days, side
+    )
 
 
-def _phase_values(pilot: PilotDefinition, sides: Sides) -> tuple[PhaseValue, PhaseValue]:
+def _phase_values(pilot: PilotDefinition, sides: BaselineVsIntervention) -> tuple[PhaseValue, PhaseValue]:
     both = []
     for side, phases in enumerate(phases_of(pilot)):
         days = int((sides.side == side).sum()) if sides.days is not None else 0
@@ -205,7 +220,7 @@ def _phase_values(pilot: PilotDefinition, sides: Sides) -> tuple[PhaseValue, Pha
     return both[0], both[1]
 
 
-def _with_interval(after: PhaseValue, sides: Sides, confidence: float) -> PhaseValue:
+def _with_interval(after: PhaseValue, sides: BaselineVsIntervention, confidence: float) -> PhaseValue:
     """The interval of the intervention's own value, for targets that speak of it."""
     if after.value is None:
         return after
@@ -223,7 +238,7 @@ def _with_interval(after: PhaseValue, sides: Sides, confidence: float) -> PhaseV
     return msgspec.structs.replace(after, interval=interval)
 
 
-def _wanting(kpi: Kpi, pilot: PilotDefinition, sides: Sides) -> list[Text]:
+def _wanting(kpi: Kpi, pilot: PilotDefinition, sides: BaselineVsIntervention) -> list[Text]:
     """What stands in the way of any verdict."""
     before, after = phases_of(pilot)
     needed = [INTERVENTION] if kpi.target is not None and kpi.target_is == "value" and not before else [0, 1]
@@ -255,12 +270,12 @@ def _extreme(kpi: Kpi) -> bool:
     return any(measure.statistic in ("min", "max") for measure in measures)
 
 
-def _two_sided(sides: Sides) -> bool:
+def _two_sided(sides: BaselineVsIntervention) -> bool:
     return all((sides.side == side).any() for side in (BASELINE, INTERVENTION))
 
 
 def _without_effect(kpi: Kpi, unit: str, before: PhaseValue, after: PhaseValue, left_out: list[LeftOut]) -> Evaluation:
-    verdict, why = judge(kpi, after.interval, None, None)
+    verdict, why = decide_verdict(kpi, after.interval, None, None)
     return Evaluation(
         kpi=kpi.id, unit=unit, verdict=verdict, reasons=[why], baseline=before, intervention=after, left_out=left_out,
         method=messages.value_only(),
@@ -281,7 +296,7 @@ def _insufficient(
     )  # fmt: skip
 
 
-def _left_out(pilot: PilotDefinition, sides: Sides, kpi: Kpi) -> list[LeftOut]:
+def _left_out(pilot: PilotDefinition, sides: BaselineVsIntervention, kpi: Kpi) -> list[LeftOut]:
     keys = (kpi.quantity, *kpi.plus)
     windows = [
         LeftOut(f"{x.device or '*'}: {x.start.isoformat()} – {x.end.isoformat()}", x.reason)
@@ -291,7 +306,7 @@ def _left_out(pilot: PilotDefinition, sides: Sides, kpi: Kpi) -> list[LeftOut]:
     return [*windows, *(LeftOut(device, messages.one_sided_device()) for device in sides.dropped)]
 
 
-def _change(control: Sides) -> float | None:
+def _change(control: BaselineVsIntervention) -> float | None:
     if control.days is None or not _two_sided(control):
         return None
     value = control.days.value

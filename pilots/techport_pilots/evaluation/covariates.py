@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from techport_pilots.evaluation.days import Days, day_levels
-from techport_pilots.evaluation.samples import slots_of
+from techport_pilots.evaluation.samples import samples_of
 from techport_pilots.model import Covariate, Measure, PilotDefinition
 from techport_pilots.quantities import vocabulary_of
 from techport_pilots.time import WEEKDAYS
@@ -59,7 +59,7 @@ def daily_covariate(
     stream = Stream(covariate.pilot or pilot.id, covariate.device, covariate.quantity)
     how = {"count": "sum", "direction": "vector", "energy-level": "energy"}.get(kind, "mean")
     measure = Measure(quantity=covariate.quantity)
-    slots = slots_of(store, {covariate.device: [stream]}, measure, start, end, pilot.timezone, how=how)
+    slots = samples_of(store, {covariate.device: [stream]}, measure, start, end, pilot.timezone, how=how)
     if kind != "direction":
         return {covariate.quantity: day_levels(slots, slots.value)}
     radians = np.deg2rad(slots.value)

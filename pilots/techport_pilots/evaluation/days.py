@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from techport_pilots.evaluation.samples import Slots
+from techport_pilots.evaluation.samples import Samples
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -41,7 +41,7 @@ class Days:
         return answer
 
 
-def day_levels(slots: Slots, values: Floats) -> Days:
+def day_levels(slots: Samples, values: Floats) -> Days:
     """The level of each local day. `values` (one for each slot) are what is averaged: values or pseudo-values."""
     days, day = np.unique(slots.day, return_inverse=True)
     if not len(days):
@@ -53,7 +53,7 @@ def day_levels(slots: Slots, values: Floats) -> Days:
     return Days(days[enough], level[enough])
 
 
-def in_both(slots: Slots, intervention: NDArray[np.bool_]) -> NDArray[np.bool_]:
+def paired_devices(slots: Samples, intervention: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """Slots of devices that have data on both sides: the others cannot tell a change from a different place."""
     n = len(slots.devices)
     before = np.bincount(slots.device[~intervention], minlength=n) > 0

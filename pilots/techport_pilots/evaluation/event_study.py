@@ -23,8 +23,8 @@ from techport_pilots.evaluation.days import Days, day_levels
 from techport_pilots.evaluation.interval import Fit, NoInterval, fit, half_width, welch
 from techport_pilots.evaluation.kpi import plan_of
 from techport_pilots.evaluation.model import Evaluation, Interval, LeftOut, PhaseValue
-from techport_pilots.evaluation.samples import slots_of
-from techport_pilots.evaluation.verdict import judge, shown
+from techport_pilots.evaluation.samples import samples_of
+from techport_pilots.evaluation.verdict import decide_verdict, effect_direction
 from techport_pilots.model import Exposure, Kpi, Measure, PilotDefinition, Text
 from techport_pilots.time import date_of, local, micros_of
 from techport_storage.model import Micros, Stream
@@ -38,7 +38,7 @@ MIN_EXPOSED = 14  # days; and as many that were not
 
 
 @dataclass(frozen=True, slots=True)
-class ScatteredDays:
+class EventDays:
     """The days that are compared: level, whether it was done `lag` days before, and what moves the level beside it."""
 
     day: Ints
@@ -54,7 +54,7 @@ class ScatteredDays:
         return int(self.exposed.sum()), int((~self.exposed).sum())
 
 
-def scattered_days(store: ReadingStore, pilot: PilotDefinition, kpi: Kpi) -> ScatteredDays | None:
+def event_days(store: ReadingStore, pilot: PilotDefinition, kpi: Kpi) -> EventDays | None:
     """The days of a KPI with `after`, from the first phase's start to the last one's end; None where nothing varies.
 
     Only calendar months in which the thing was done at all are compared: a July without sweeping says nothing about
@@ -80,10 +80,10 @@ def scattered_days(store: ReadingStore, pilot: PilotDefinition, kpi: Kpi) -> Sca
     every = np.ones(int(rows.sum()), bool)
     columns = columns.of(rows).and_(weekdays(day[rows]).of(every)).and_(_dummies(month[rows]).of(every))
     left_out = len(day) - int(rows.sum())
-    return ScatteredDays(day[rows], outcome.value[rows], exposed[rows] == 1, columns, slots.completeness, left_out)
+    return EventDays(day[rows], outcome.value[rows], exposed[rows] == 1, columns, slots.completeness, left_out)
 
 
-def evaluate_after(
+def evaluate_event_study(
     store: ReadingStore, pilot: PilotDefinition, kpi: Kpi, confidence: float = 0.95, second_opinion: bool = True
 ) -> Evaluation:
     """The answer to a KPI with `after`. `baseline` are the other days, `intervention` the days that follow it.
@@ -97,7 +97,7 @@ def evaluate_after(
         return _insufficient(kpi, unit, messages.no_phase("any"))
     if not plan.streams:
         return _insufficient(kpi, unit, messages.no_device(kpi.quantity))
-    found = scattered_days(store, pilot, kpi)
+    found = event_days(store, pilot, kpi)
     if found is None or not len(found.day):
         return _insufficient(kpi, unit, messages.no_scattered_days())
     other, exposed = _side(found, ~found.exposed), _side(found, found.exposed)
@@ -117,14 +117,15 @@ def evaluate_after(
     half = half_width(estimate.variance, estimate.freedom, confidence)
     interval = Interval(estimate.value - half, estimate.value + half)
     percent, percent_interval = _percent(found, estimate, confidence) if plan.meaning.has_zero else (None, None)
-    verdict, why = judge(kpi, None, interval, percent_interval)
+    verdict, why = decide_verdict(kpi, None, interval, percent_interval)
     left_out = [LeftOut(f"{found.left_out} d", messages.days_that_cannot_be_compared())] if found.left_out else []
     answer = Evaluation(
         kpi=kpi.id, unit=unit, verdict=verdict, compared="days", confidence=confidence, left_out=left_out,
         reasons=[why, *messages.caveats_of_scattered_days(len(plan.streams))],
         baseline=other, intervention=exposed,
         effect=estimate.value, interval=interval, percent=percent, percent_interval=percent_interval,
-        shown=shown(interval), independent_days=estimate.independent_days, autocorrelation=estimate.autocorrelation,
+        shown=effect_direction(interval), independent_days=estimate.independent_days,
+        autocorrelation=estimate.autocorrelation,
         degrees_of_freedom=welch(estimate.variance, estimate.freedom), adjusted_for=found.columns.names,
         method=messages.method_of_scattered_days(kpi),
     )  # fmt: skip
@@ -133,13 +134,13 @@ def evaluate_after(
     return msgspec.structs.replace(answer, bootstrap=Interval(*bootstrap_interval(estimate, group, confidence)))
 
 
-def _side(found: ScatteredDays, rows: Flags) -> PhaseValue:
+def _side(found: EventDays, rows: Flags) -> PhaseValue:
     level = found.level[rows]
     value = float(level.mean()) if len(level) else None
     return PhaseValue(phases=[], value=value, days=len(level), completeness=found.completeness)
 
 
-def _percent(found: ScatteredDays, estimate: Fit, confidence: float) -> tuple[float | None, Interval | None]:
+def _percent(found: EventDays, estimate: Fit, confidence: float) -> tuple[float | None, Interval | None]:
     """The effect in per cent of the other days' mean, whose own error counts too (delta method)."""
     day, level = found.day[~found.exposed], found.level[~found.exposed]
     mean = float(level.mean())
@@ -171,7 +172,7 @@ def _stream_days(store: ReadingStore, pilot: PilotDefinition, after: Exposure, s
     assert after.quantity is not None
     stream = Stream(after.pilot or pilot.id, after.device, after.quantity)
     measure = Measure(quantity=after.quantity, interval="P1D", slot="max")
-    slots = slots_of(store, {after.device: [stream]}, measure, start, end, pilot.timezone, how="max")
+    slots = samples_of(store, {after.device: [stream]}, measure, start, end, pilot.timezone, how="max")
     return Days(slots.day, slots.value)
 
 

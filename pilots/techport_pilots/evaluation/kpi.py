@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from techport_pilots.evaluation.samples import Slots, slots_of
+from techport_pilots.evaluation.samples import Samples, samples_of
 from techport_pilots.evaluation.statistics import Summary, summarise
 from techport_pilots.model import Comparison, DeviceDefinition, Kpi, Measure, PilotDefinition
 from techport_pilots.quantities import Vocabulary, vocabulary_of
@@ -45,14 +45,14 @@ class Plan:
     without: Mapping[str, Sequence[tuple[Micros, Micros]]]
     meaning: Meaning
 
-    def slots(self, store: ReadingStore, start: Micros, end: Micros, zone: str) -> Slots:
+    def slots(self, store: ReadingStore, start: Micros, end: Micros, zone: str) -> Samples:
         """Slots of good readings in [start, end)."""
-        return slots_of(
+        return samples_of(
             store, self.streams, self.measure, start, end, zone,
             how=self.meaning.how, intervals=self.intervals, without=self.without,
         )  # fmt: skip
 
-    def summary(self, slots: Slots) -> Summary | None:
+    def summary(self, slots: Samples) -> Summary | None:
         """The statistic of the slots, or None."""
         summed = self.measure.statistic in ("sum", "count")
         per_day = slots.per_day * (len(slots.devices) if summed else 1)

@@ -11,9 +11,9 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from techport_pilots.evaluation.days import Days, day_levels, in_both
+from techport_pilots.evaluation.days import Days, day_levels, paired_devices
 from techport_pilots.evaluation.kpi import Plan
-from techport_pilots.evaluation.samples import Slots, joined
+from techport_pilots.evaluation.samples import Samples, joined
 from techport_pilots.evaluation.statistics import turn
 from techport_pilots.model import Event, Phase, PilotDefinition
 from techport_pilots.time import micros_of
@@ -27,7 +27,7 @@ BASELINE, INTERVENTION = 0, 1
 
 
 @dataclass(frozen=True, slots=True)
-class Sides:
+class BaselineVsIntervention:
     """A measure on both sides. `values` are the statistic, None where there is none; `days` one level a day, None where
     the statistic has no pseudo-values; `side` says of each day which it is on."""
 
@@ -64,7 +64,7 @@ def overlapping(pilot: PilotDefinition) -> tuple[Phase, Phase] | None:
     return next(((a, b) for a, b in itertools.pairwise(ordered) if b.start < a.end), None)
 
 
-def sides_of(store: ReadingStore, pilot: PilotDefinition, plan: Plan) -> Sides:
+def baseline_vs_intervention(store: ReadingStore, pilot: PilotDefinition, plan: Plan) -> BaselineVsIntervention:
     """Read a measure on both sides and bring it to days. Raises what the store raises."""
     halves = [_read(store, pilot, plan, phases) for phases in phases_of(pilot)]
     completeness = (halves[0].completeness, halves[1].completeness)
@@ -72,7 +72,7 @@ def sides_of(store: ReadingStore, pilot: PilotDefinition, plan: Plan) -> Sides:
     intervention = np.arange(len(every)) >= len(halves[0])
     kept = np.ones(len(every), bool)
     if all(len(half) for half in halves):
-        kept = in_both(every, intervention)
+        kept = paired_devices(every, intervention)
     used = [half.keep(kept[intervention == bool(i)]) for i, half in enumerate(halves)]
     names = [every.devices[i] for i in np.unique(every.device[kept])]
     dropped = [every.devices[i] for i in np.unique(every.device[~kept])]
@@ -80,14 +80,14 @@ def sides_of(store: ReadingStore, pilot: PilotDefinition, plan: Plan) -> Sides:
     values = (summaries[0].value if summaries[0] else None, summaries[1].value if summaries[1] else None)
     pseudo = [summary.pseudo if summary else None for summary in summaries]
     if any(part is None and len(half) for part, half in zip(pseudo, used, strict=True)):
-        return Sides(values, completeness, names, dropped, None, np.empty(0, np.int64))
+        return BaselineVsIntervention(values, completeness, names, dropped, None, np.empty(0, np.int64))
     parts = [np.empty(0) if part is None else part for part in pseudo]
     if plan.meaning.scale == "vector" and values[0] is not None and values[1] is not None:
         parts[1] = parts[1] - values[1] + values[0] + turn(values[1] - values[0])
-    return Sides(values, completeness, names, dropped, *_days(used, parts))
+    return BaselineVsIntervention(values, completeness, names, dropped, *_days(used, parts))
 
 
-def _days(used: list[Slots], parts: list[Floats]) -> tuple[Days, Ints]:
+def _days(used: list[Samples], parts: list[Floats]) -> tuple[Days, Ints]:
     """One level a day; a day that both sides claim belongs to neither."""
     shared = np.intersect1d(used[0].day, used[1].day)
     kept = [~np.isin(half.day, shared) for half in used]
@@ -96,7 +96,7 @@ def _days(used: list[Slots], parts: list[Floats]) -> tuple[Days, Ints]:
     return days, np.where(np.isin(days.day, used[1].day), INTERVENTION, BASELINE)
 
 
-def _read(store: ReadingStore, pilot: PilotDefinition, plan: Plan, phases: Sequence[Phase]) -> Slots:
+def _read(store: ReadingStore, pilot: PilotDefinition, plan: Plan, phases: Sequence[Phase]) -> Samples:
     zone = pilot.timezone
     parts = [plan.slots(store, micros_of(p.start, zone), micros_of(p.end, zone), zone) for p in phases]
     if not parts:
@@ -104,12 +104,12 @@ def _read(store: ReadingStore, pilot: PilotDefinition, plan: Plan, phases: Seque
     return _split_where_moved(joined(parts), pilot.events, zone)
 
 
-def _of_devices(slots: Slots, names: Sequence[str]) -> Slots:
+def _of_devices(slots: Samples, names: Sequence[str]) -> Samples:
     """The same slots, knowing only the devices that are compared: daily sums are sums over these."""
-    return Slots(names, slots.device, slots.start, slots.day, slots.hour, slots.value, slots.expected, slots.per_day)
+    return Samples(names, slots.device, slots.start, slots.day, slots.hour, slots.value, slots.expected, slots.per_day)
 
 
-def _split_where_moved(slots: Slots, events: Sequence[Event], zone: str) -> Slots:
+def _split_where_moved(slots: Samples, events: Sequence[Event], zone: str) -> Samples:
     """A moved device measures another place: from there on it counts as another device."""
     moves: dict[str, list[Micros]] = {}
     for event in events:
@@ -121,4 +121,4 @@ def _split_where_moved(slots: Slots, events: Sequence[Event], zone: str) -> Slot
             here = (slots.device == slots.devices.index(name)) & (slots.start >= time)
             device[here] = len(names)
             names.append(f"{name} (position {number})")
-    return Slots(names, device, slots.start, slots.day, slots.hour, slots.value, slots.expected, slots.per_day)
+    return Samples(names, device, slots.start, slots.day, slots.hour, slots.value, slots.expected, slots.per_day)

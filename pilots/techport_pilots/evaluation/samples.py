@@ -17,7 +17,7 @@ from techport_pilots.evaluation.statistics import energy_mean, lden, mean_direct
 from techport_pilots.model import Measure
 from techport_pilots.registry.runs import stream_runs
 from techport_pilots.time import HOUR, Local, day_starts, interval_micros, local, wanted
-from techport_storage.model import Aggregate, Every, Micros, Query, Selection, Stream
+from techport_storage.model import Aggregate, BucketWidth, Micros, Query, Selection, Stream
 from techport_storage.store import ReadingStore
 
 # -- Fixed buckets of many streams out of a store: what a measure's slots are made from.
@@ -27,7 +27,7 @@ ROWS_AT_ONCE = 2_000_000
 Which = Literal["all", "good"]
 
 
-class Buckets(NamedTuple):
+class BucketColumns(NamedTuple):
     """A stream's buckets that hold a reading: number of the bucket (ascending), value, number of readings."""
 
     slot: NDArray[np.int64]
@@ -35,12 +35,12 @@ class Buckets(NamedTuple):
     readings: NDArray[np.int64]
 
 
-NOTHING = Buckets(np.empty(0, np.int64), np.empty(0), np.empty(0, np.int64))
+NOTHING = BucketColumns(np.empty(0, np.int64), np.empty(0), np.empty(0, np.int64))
 
 
 def read_buckets(
     store: ReadingStore, streams: Sequence[Stream], begin: Micros, end: Micros, width: Micros, how: str, quality: Which
-) -> dict[Stream, Buckets]:
+) -> dict[Stream, BucketColumns]:
     """Buckets of `width` µs in [begin, end), both whole multiples of it, of the streams that hold readings.
 
     `how` is a store's aggregate, or "energy" or "vector", which need every reading and are read stream by stream.
@@ -51,13 +51,13 @@ def read_buckets(
         return {stream: _from_raw(store, stream, begin, end, width, how, quality) for stream in streams}
     aggregate: Aggregate = how  # mean, sum, min or max: a Slot that is none of the above
     at_once = max(1, ROWS_AT_ONCE * width // (end - begin))
-    found: dict[Stream, Buckets] = {}
+    found: dict[Stream, BucketColumns] = {}
     for some in (streams[i : i + at_once] for i in range(0, len(streams), at_once)):
         query = Query(
             select=Selection(streams=tuple(some)),
             start=begin,
             end=end,
-            every=Every(width, "us"),
+            every=BucketWidth(width, "us"),
             aggregates=(aggregate,),
             quality=quality,
         )
@@ -68,7 +68,7 @@ def read_buckets(
         value, count = table[aggregate].to_numpy(), table["count"].to_numpy()
         (batch,) = table.to_batches()
         for stream, rows in stream_runs(batch):
-            found[stream] = Buckets(slot[rows], value[rows], count[rows])
+            found[stream] = BucketColumns(slot[rows], value[rows], count[rows])
     return found
 
 
@@ -79,7 +79,7 @@ def micros(table: pa.Table, column: str) -> NDArray[np.int64]:
 
 def _from_raw(
     store: ReadingStore, stream: Stream, begin: Micros, end: Micros, width: Micros, how: str, quality: Which
-) -> Buckets:
+) -> BucketColumns:
     query = Query(select=Selection(streams=(stream,)), start=begin, end=end, quality=quality)
     table = store.read(query).read_all()
     if not table.num_rows:
@@ -88,7 +88,7 @@ def _from_raw(
     slot, first, count = np.unique((micros(table, "time") - begin) // width, return_index=True, return_counts=True)
     reduce = energy_mean if how == "energy" else mean_direction
     means = [reduce(values[i : i + n]) for i, n in zip(first.tolist(), count.tolist(), strict=True)]
-    return Buckets(slot, np.array([np.nan if m is None else m for m in means], np.float64), count)
+    return BucketColumns(slot, np.array([np.nan if m is None else m for m in means], np.float64), count)
 
 
 Floats = NDArray[np.float64]
@@ -101,7 +101,7 @@ FAR: Micros = 1 << 62  # the interval of a stream that promised none
 
 
 @dataclass(frozen=True, slots=True)
-class Slots:
+class Samples:
     """Values of slots, by device and time. All arrays have the same length; `device` numbers `devices`.
 
     `expected` slots (of all devices) lie in the period within the measure's hours and weekdays; `per_day` of one device
@@ -124,14 +124,14 @@ class Slots:
     def completeness(self) -> float:
         return min(1.0, len(self) / self.expected) if self.expected else 0.0
 
-    def keep(self, rows: NDArray[np.bool_]) -> Slots:
-        return Slots(
+    def keep(self, rows: NDArray[np.bool_]) -> Samples:
+        return Samples(
             self.devices, self.device[rows], self.start[rows], self.day[rows], self.hour[rows], self.value[rows],
             self.expected, self.per_day,
         )  # fmt: skip
 
 
-def slots_of(
+def samples_of(
     store: ReadingStore,
     streams: Mapping[str, Sequence[Stream]],
     measure: Measure,
@@ -143,7 +143,7 @@ def slots_of(
     intervals: Mapping[Stream, Micros] | None = None,
     without: Mapping[str, Sequence[tuple[Micros, Micros]]] | None = None,
     quality: Which = "good",
-) -> Slots:
+) -> Samples:
     """The measure's slots in [start, end).
 
     `streams` are each device's streams (their slots are added up); `how` is the measure's slot with "auto" resolved;
@@ -194,19 +194,19 @@ def _assembled(
     zone: str,
     when: Local,
     asked: NDArray[np.bool_],
-) -> Slots:
+) -> Samples:
     present = [np.isfinite(values) for _, values in columns]
     device = _joined([np.full(int(there.sum()), i, np.int64) for i, there in enumerate(present)], np.int64)
     value = _joined([values[there] for (_, values), there in zip(columns, present, strict=True)], np.float64)
     begin = _joined([times[there] for (times, _), there in zip(columns, present, strict=True)], np.int64)
     if daily:
-        return Slots(devices, device, day_starts(begin, zone), begin, np.zeros(len(begin)), value, expected, 1.0)
+        return Samples(devices, device, day_starts(begin, zone), begin, np.zeros(len(begin)), value, expected, 1.0)
     index = _joined([np.flatnonzero(there) for there in present], np.int64)
     per_day = float(len(np.unique(when.hour[asked])))
-    return Slots(devices, device, begin, when.day[index], when.hour[index], value, expected, per_day)
+    return Samples(devices, device, begin, when.day[index], when.hour[index], value, expected, per_day)
 
 
-def joined(parts: Sequence[Slots]) -> Slots:
+def joined(parts: Sequence[Samples]) -> Samples:
     """Slots of the same devices in several periods, one after the other."""
     device, start, day, hour, value = (
         _joined([getattr(part, name) for part in parts], kind)
@@ -214,7 +214,7 @@ def joined(parts: Sequence[Slots]) -> Slots:
     )
     expected = sum(part.expected for part in parts)
     per_day = max((part.per_day for part in parts), default=0.0)
-    return Slots(parts[0].devices if parts else (), device, start, day, hour, value, expected, per_day)
+    return Samples(parts[0].devices if parts else (), device, start, day, hour, value, expected, per_day)
 
 
 _KINDS = (np.int64, np.int64, np.int64, np.float64, np.float64)
@@ -227,7 +227,7 @@ def _inside(times: Ints, windows: Sequence[tuple[Micros, Micros]]) -> NDArray[np
     return inside
 
 
-def _counts(buckets: Sequence[Buckets], slots: int) -> Floats:
+def _counts(buckets: Sequence[BucketColumns], slots: int) -> Floats:
     """Number of readings in each slot."""
     count = np.zeros(slots)
     for one in buckets:
@@ -240,7 +240,7 @@ def _alive(
 ) -> NDArray[np.bool_]:
     """Slots on days when the device said anything at all: only then is silence a count of none."""
     device = Selection(pilots=(stream.pilot,), devices=(stream.device,))
-    query = Query(select=device, start=first, end=last, every=Every(1, "d"), aggregates=("count",), zone=zone)
+    query = Query(select=device, start=first, end=last, every=BucketWidth(1, "d"), aggregates=("count",), zone=zone)
     return np.isin(when.day, local(micros(store.read(query).read_all(), "time"), zone).day)
 
 
@@ -248,7 +248,7 @@ def _joined(parts: Sequence[NDArray[Any]], kind: type[Any]) -> NDArray[Any]:
     return np.concatenate(parts) if parts else np.empty(0, kind)
 
 
-def _filled(buckets: Buckets, slots: int, readings: float, how: str) -> Floats:
+def _filled(buckets: BucketColumns, slots: int, readings: float, how: str) -> Floats:
     """A stream's value in each slot, NaN where it has none or too few of the `readings` that a slot should hold."""
     answer = np.full(slots, np.nan)
     slot, value, count = buckets

@@ -6,14 +6,16 @@ from techport_pilots.evaluation.model import Effect, Interval, Verdict
 from techport_pilots.model import Kpi, Text
 
 
-def shown(interval: Interval) -> Effect:
+def effect_direction(interval: Interval) -> Effect:
     """Which way the effect goes, if the interval leaves zero out."""
     if interval.high < 0:
         return "lower"
     return "higher" if interval.low > 0 else "none shown"
 
 
-def judge(kpi: Kpi, value: Interval | None, effect: Interval | None, percent: Interval | None) -> tuple[Verdict, Text]:
+def decide_verdict(
+    kpi: Kpi, value: Interval | None, effect: Interval | None, percent: Interval | None
+) -> tuple[Verdict, Text]:
     """Compare the interval that the target speaks of with it. Without a target, the effect must go the wanted way.
 
     An interval whose two ends are equal is an observed extreme: a fact of the phase, not an estimate.

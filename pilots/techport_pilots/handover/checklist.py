@@ -11,7 +11,7 @@ import msgspec
 import numpy as np
 
 from techport_pilots.access.credentials import Credentials
-from techport_pilots.accounting.quarantine import Quarantine, Where
+from techport_pilots.accounting.quarantine import Quarantine, QuarantineFilter
 from techport_pilots.evaluation.messages import named
 from techport_pilots.handover import retention
 from techport_pilots.handover.package import borrowed
@@ -106,7 +106,7 @@ def _phases(store: ReadingStore, pilot: PilotDefinition, at: Micros) -> list[Ite
 
 
 def _quarantine(registry: Registry, pilot: PilotDefinition) -> list[Item]:
-    values = sum(count.values for count in Quarantine(registry.engine).counts(Where(pilot=pilot.id)))
+    values = sum(count.values for count in Quarantine(registry.engine).counts(QuarantineFilter(pilot=pilot.id)))
     if not values:
         return [Item(True, Text(nb="Ingenting er satt til side.", en="Nothing was set aside."))]
     return [

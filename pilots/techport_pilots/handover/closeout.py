@@ -16,7 +16,7 @@ import msgspec
 from sqlalchemy import text
 
 from techport_pilots.access.credentials import Credentials
-from techport_pilots.accounting.ledger import Books
+from techport_pilots.accounting.ledger import Ledger
 from techport_pilots.definition.load import to_yaml
 from techport_pilots.errors import RegistryUnavailable, WrongState
 from techport_pilots.evaluation import agree, evaluate, so_far
@@ -70,7 +70,7 @@ class Package(msgspec.Struct, frozen=True):
 def close_pilot(
     registry: Registry,
     store: ReadingStore,
-    books: Books,
+    books: Ledger,
     pilot: PilotDefinition,
     folder: Path,
     who: str,
@@ -168,7 +168,7 @@ def _describe(
     writer.add("ro-crate-metadata.json", package_metadata.ro_crate(report, writer))
 
 
-def _settled(books: Books, pilot: str) -> None:
+def _settled(books: Ledger, pilot: str) -> None:
     """Wait for the batches that were begun before ingest heard that the pilot is closed."""
     deadline = time.monotonic() + PATIENCE_S
     while open_days := [day for day in books.open_intents() if day.pilot == pilot]:

@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from techport_pilots.accounting.ledger import Books
+from techport_pilots.accounting.ledger import Ledger
 from techport_pilots.accounting.tally import DeviceDay, Tally, day_of
 from techport_pilots.definition.load import parse_definition
 from techport_pilots.errors import BadPackage, UnknownPilot, WrongState
@@ -44,7 +44,7 @@ class Opened(msgspec.Struct, frozen=True):
 
 
 def open_package(
-    path: Path, registry: Registry, store: ReadingStore, books: Books, who: str, progress: Progress = no_progress
+    path: Path, registry: Registry, store: ReadingStore, books: Ledger, who: str, progress: Progress = no_progress
 ) -> Opened:
     """Restore the pilot of a package, a zip or a folder that one was unpacked to.
 
@@ -123,7 +123,7 @@ def _refuse_another(registry: Registry, pilot: PilotDefinition) -> None:
         )
 
 
-def _write_readings(file: Path, store: ReadingStore, books: Books, progress: Progress) -> int:
+def _write_readings(file: Path, store: ReadingStore, books: Ledger, progress: Progress) -> int:
     """Into the store, and into the books as what they are: received and stored, once."""
     rows = 0
     with pq.ParquetFile(file) as parquet:

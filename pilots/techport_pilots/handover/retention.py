@@ -19,7 +19,7 @@ import msgspec
 from sqlalchemy import Engine, delete, func, insert, select, text, update
 
 from techport_pilots.accounting.audit import count_rows
-from techport_pilots.accounting.ledger import Books
+from techport_pilots.accounting.ledger import Ledger
 from techport_pilots.accounting.tally import DeviceDay
 from techport_pilots.handover.package import PART, Progress, no_progress
 from techport_pilots.model import PilotDefinition
@@ -113,7 +113,7 @@ def plan(registry: Registry) -> list[Due]:
 def run(
     registry: Registry,
     store: ReadingStore,
-    books: Books,
+    books: Ledger,
     at: Micros | None = None,
     *,
     files: Files = no_files,
@@ -139,7 +139,7 @@ def receipts(engine: Engine) -> list[Erasure]:
         return [msgspec.json.decode(content, type=Erasure) for (content,) in connection.execute(query)]
 
 
-def _erase(engine: Engine, store: ReadingStore, books: Books, due: Due, files: Files) -> Erasure | None:
+def _erase(engine: Engine, store: ReadingStore, books: Ledger, due: Due, files: Files) -> Erasure | None:
     number, receipt = _begin(engine, store, books, due, files)
     if receipt.empty:
         return None
@@ -166,7 +166,7 @@ def _erase(engine: Engine, store: ReadingStore, books: Books, due: Due, files: F
     return done
 
 
-def _begin(engine: Engine, store: ReadingStore, books: Books, due: Due, files: Files) -> tuple[int, Erasure]:
+def _begin(engine: Engine, store: ReadingStore, books: Ledger, due: Due, files: Files) -> tuple[int, Erasure]:
     """The receipt that a run before this one began, or a new one, durable before anything is erased."""
     with reading(engine) as connection:
         query = select(erasures.c.id, erasures.c.content).where(

@@ -28,7 +28,7 @@ from techport_pilots.quality.flags import (
     reflag,
     with_flags,
 )
-from techport_pilots.registry.leases import Chores
+from techport_pilots.registry.leases import Leases
 from techport_pilots.registry.registry import Registry
 from techport_storage.errors import StoreUnavailable
 from techport_storage.model import Micros, Query, Selection, Stream
@@ -48,7 +48,7 @@ class FlagPass:
         self._store = store
         self._worker = worker
         self._period = period
-        self._chores = Chores(registry.engine)
+        self._chores = Leases(registry.engine)
         self._requests = FlagRequests(registry.engine)
         self._pilots: dict[str, _Pilot] = {}
         self._stopping = threading.Event()

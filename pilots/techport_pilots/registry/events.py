@@ -19,7 +19,7 @@ from techport_pilots.model import Event, Exclusion, PilotDefinition, Position, T
 from techport_pilots.quality.flag_requests import ask_for_change
 from techport_pilots.registry.database import reading, writing
 from techport_pilots.registry.lifecycle import refuse_if_closed
-from techport_pilots.registry.versioning import lock, now, step
+from techport_pilots.registry.versioning import bump, lock, now
 from techport_pilots.time import micros_of
 from techport_storage.model import Micros
 
@@ -76,7 +76,7 @@ def take_back(engine: Engine, pilot: PilotDefinition, number: int) -> Event | Ex
         events = [event for event in pilot.events if event != what]
         exclusions = [window for window in pilot.exclusions if window != what]
         ask_for_change(connection, pilot, msgspec.structs.replace(pilot, events=events, exclusions=exclusions))
-        step(connection)
+        bump(connection)
     return what
 
 
@@ -111,7 +111,7 @@ def _add(
         row = {"pilot": pilot.id, "kind": kind, "content": content, "who": who, "at": now()}
         number = connection.execute(_ADD, row).scalar_one()
         ask_for_change(connection, pilot, changed)
-        step(connection)
+        bump(connection)
     return int(number)
 
 

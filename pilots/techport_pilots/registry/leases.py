@@ -11,7 +11,7 @@ _FREE = text("DELETE FROM chores WHERE chore = :chore AND (worker = :worker OR u
 _TAKE = text("INSERT INTO chores (chore, worker, until) VALUES (:chore, :worker, :until) ON CONFLICT DO NOTHING")
 
 
-class Chores:
+class Leases:
     """Every method may raise RegistryUnavailable."""
 
     def __init__(self, engine: Engine) -> None:

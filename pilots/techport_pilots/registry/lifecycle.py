@@ -15,7 +15,7 @@ from sqlalchemy import Connection, Engine, text
 from techport_pilots.errors import WrongState
 from techport_pilots.model import PilotDefinition, Text
 from techport_pilots.registry.database import reading, writing
-from techport_pilots.registry.versioning import lock, now, step
+from techport_pilots.registry.versioning import bump, lock, now
 from techport_storage.model import Micros
 
 State = Literal["draft", "running", "ended", "closed"]
@@ -73,7 +73,7 @@ def transition(engine: Engine, pilot: PilotDefinition, to: State, who: str, why:
         _check(pilot, here, to, why)
         change = Change(pilot.id, len(taken) + 1, to, who, why, now())
         connection.execute(_ADD, msgspec.structs.asdict(change))
-        step(connection)
+        bump(connection)
     return change
 
 
@@ -85,7 +85,7 @@ def restore(engine: Engine, pilot: str, taken: list[Change]) -> None:
             raise WrongState(f"{pilot} has a life of its own here: open the package in a registry without it")
         for change in taken:
             connection.execute(_ADD, {**msgspec.structs.asdict(change), "pilot": pilot})
-        step(connection)
+        bump(connection)
 
 
 def obstacles(pilot: PilotDefinition, to: State) -> list[Text]:

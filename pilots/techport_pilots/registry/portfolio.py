@@ -20,7 +20,7 @@ DAY: Micros = 86_400_000_000
 SOON: Micros = 30 * DAY
 
 
-class Standing(msgspec.Struct, frozen=True, kw_only=True):
+class PilotStanding(msgspec.Struct, frozen=True, kw_only=True):
     """Where a pilot stands. `verdicts` counts those of its last evaluation; KPIs without one are not in it."""
 
     pilot: str
@@ -42,13 +42,15 @@ class Standing(msgspec.Struct, frozen=True, kw_only=True):
         return self.verdicts.get("target met", 0)
 
 
-def portfolio(registry: Registry, at: Micros) -> list[Standing]:
+def portfolio(registry: Registry, at: Micros) -> list[PilotStanding]:
     """Every pilot, by id. Raises RegistryUnavailable."""
     kept = kept_evaluations(registry.engine)
     return [_standing(registry, pilot, kept, at) for pilot in registry.pilots()]
 
 
-def _standing(registry: Registry, pilot: PilotDefinition, kept: Mapping[str, list[Evaluation]], at: Micros) -> Standing:
+def _standing(
+    registry: Registry, pilot: PilotDefinition, kept: Mapping[str, list[Evaluation]], at: Micros
+) -> PilotStanding:
     state = registry.state(pilot.id)
     zone, known = pilot.timezone, {kpi.id for kpi in pilot.kpis}
     verdicts = Counter(one.verdict for one in kept.get(pilot.id, []) if one.kpi in known)
@@ -60,7 +62,7 @@ def _standing(registry: Registry, pilot: PilotDefinition, kept: Mapping[str, lis
         days = -(-(ends - starts) // DAY)
         day = (at - starts) // DAY + 1 if starts <= at < ends else None
     runs = state == "running"
-    return Standing(
+    return PilotStanding(
         pilot=pilot.id,
         title=pilot.title,
         state=state,

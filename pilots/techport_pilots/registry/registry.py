@@ -8,8 +8,8 @@ from collections.abc import Iterable
 import msgspec
 from sqlalchemy import Engine, text
 
-from techport_pilots.accounting.commit_log import Passages
-from techport_pilots.accounting.message_tap import Watching
+from techport_pilots.accounting.commit_log import CommitLog
+from techport_pilots.accounting.message_tap import MessageTap
 from techport_pilots.accounting.quarantine import Quarantine
 from techport_pilots.errors import DefinitionError, UnknownPilot, WrongState
 from techport_pilots.model import DeviceDefinition, PilotDefinition, Position, StreamDefinition, Text
@@ -19,8 +19,8 @@ from techport_pilots.registry import database, events, lifecycle
 from techport_pilots.registry.database import name, reading, writing
 from techport_pilots.registry.deployments import deployments, elsewhere
 from techport_pilots.registry.lifecycle import State
-from techport_pilots.registry.versioning import lock, now, step
-from techport_pilots.registry.view import Snapshot
+from techport_pilots.registry.versioning import bump, lock, now
+from techport_pilots.registry.view import IngestView
 from techport_pilots.time import interval_micros
 from techport_storage.model import Micros, Stream
 
@@ -90,7 +90,7 @@ class _State(msgspec.Struct, frozen=True):
     version: int
     pilots: dict[str, PilotDefinition]
     seen: list[Stream]
-    snapshot: Snapshot
+    snapshot: IngestView
     states: dict[str, State]  # of pilots that are no drafts any more
 
 
@@ -103,11 +103,11 @@ class Registry:
 
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
-        self._state = _State(-1, {}, [], Snapshot.of(-1, [], []), {})
+        self._state = _State(-1, {}, [], IngestView.of(-1, [], []), {})
         self._loading = threading.Lock()
         self.quarantine = Quarantine(engine)
-        self.watching = Watching(engine)
-        self.passages = Passages(engine)
+        self.watching = MessageTap(engine)
+        self.passages = CommitLog(engine)
 
     @classmethod
     def open(cls, url: str) -> Registry:
@@ -135,7 +135,7 @@ class Registry:
             version = 1 if last is None else int(last.version) + 1
             row = {"pilot": definition.id, "version": version, "definition": content, "source": source_text}
             connection.execute(_ADD_VERSION, {**row, "who": who, "at": now(), "why": why})
-            step(connection)
+            bump(connection)
         return version
 
     def note_streams(self, streams: Iterable[Stream]) -> None:
@@ -149,7 +149,7 @@ class Registry:
             before = connection.execute(text("SELECT count(*) FROM seen_streams")).scalar_one()
             connection.execute(_NOTE, rows)
             if connection.execute(text("SELECT count(*) FROM seen_streams")).scalar_one() != before:
-                step(connection)
+                bump(connection)
 
     def note_move(self, pilot: str, device: str, time: Micros, position: Position) -> bool:
         """Put on the time line that a device said itself that it is elsewhere since then; whether that was news."""
@@ -196,7 +196,7 @@ class Registry:
         with reading(self.engine) as connection:
             return connection.execute(_SOURCE, {"pilot": pilot, "version": version}).scalar()
 
-    def snapshot(self) -> Snapshot:
+    def snapshot(self) -> IngestView:
         """What ingest needs to know, as look-ups in memory. Take a new one when version() has grown."""
         return self._load().snapshot
 
@@ -246,7 +246,7 @@ class Registry:
                 seen = [Stream(*row) for row in connection.execute(_SEEN)]
                 seen = [stream for stream in seen if stream.pilot in pilots]
                 closed = {pilot for pilot, state in states.items() if state == "closed"}
-                snapshot = Snapshot.of(version, pilots.values(), seen, closed)
+                snapshot = IngestView.of(version, pilots.values(), seen, closed)
                 self._state = _State(version, pilots, seen, snapshot, states)
             return self._state
 

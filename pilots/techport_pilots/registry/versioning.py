@@ -17,7 +17,7 @@ def lock(connection: Connection) -> None:
         connection.execute(text("SELECT version FROM registry_version FOR UPDATE"))
 
 
-def step(connection: Connection) -> None:
+def bump(connection: Connection) -> None:
     """Say that something changed."""
     connection.execute(_STEP)
 

@@ -61,7 +61,7 @@ class PilotView(msgspec.Struct, frozen=True):
         return found
 
 
-class Snapshot(msgspec.Struct, frozen=True):
+class IngestView(msgspec.Struct, frozen=True):
     """All pilots as they were at `version` of the registry."""
 
     version: int
@@ -77,7 +77,7 @@ class Snapshot(msgspec.Struct, frozen=True):
         pilots: Iterable[PilotDefinition],
         seen: Iterable[Stream],
         closed: Collection[str] = (),
-    ) -> Snapshot:
+    ) -> IngestView:
         """The look-ups for these definitions, and for the streams that were seen without being described."""
         keys: dict[tuple[str, str], list[str]] = {}
         for stream in seen:

@@ -14,11 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy import Engine, text
 
-from techport_pilots.accounting.quarantine import Quarantine, Where
+from techport_pilots.accounting.quarantine import Quarantine, QuarantineFilter
 from techport_pilots.evaluation import Evaluation, evaluate, so_far
-from techport_pilots.evaluation.event_study import scattered_days
+from techport_pilots.evaluation.event_study import event_days
 from techport_pilots.evaluation.kpi import plan_of
-from techport_pilots.evaluation.phases import INTERVENTION, overlapping, sides_of
+from techport_pilots.evaluation.phases import INTERVENTION, baseline_vs_intervention, overlapping
 from techport_pilots.model import Kpi, PilotDefinition
 from techport_pilots.quality.completeness import (
     Completeness,
@@ -113,7 +113,7 @@ def build_report(
     here = so_far(pilot, until)
     start, end = period(store, pilot, until)
     found = stream_completeness(store, pilot_intervals(pilot), start, end)
-    counts = Quarantine(engine).counts(Where(pilot=pilot.id))
+    counts = Quarantine(engine).counts(QuarantineFilter(pilot=pilot.id))
     return Report(
         pilot=pilot,
         version=version,
@@ -186,12 +186,12 @@ def period(store: ReadingStore, pilot: PilotDefinition, now: Micros) -> tuple[Mi
 def _days(store: ReadingStore, pilot: PilotDefinition, kpi: Kpi) -> list[Day]:
     """The days that were compared; none for a comparison of two measures, whose days are only shares of its change."""
     if kpi.after is not None:
-        found = scattered_days(store, pilot, kpi) if pilot.phases else None
+        found = event_days(store, pilot, kpi) if pilot.phases else None
         return [] if found is None else _as_days(pilot, found.day, found.level, found.exposed)
     plan = plan_of(pilot, kpi, never=kpi.control)
     if kpi.compare is not None or not plan.streams or overlapping(pilot) is not None:
         return []
-    sides = sides_of(store, pilot, plan)
+    sides = baseline_vs_intervention(store, pilot, plan)
     if sides.days is None:
         return []
     return _as_days(pilot, sides.days.day, sides.days.value, sides.side == INTERVENTION)

@@ -23,7 +23,7 @@ Ids = NDArray[np.int32]
 Scalar = TypeVar("Scalar", bound=np.generic)
 
 
-class Directory:
+class StreamIndex:
     """Streams by id and by name. Not safe for threads by itself: the store guards it with a lock."""
 
     def __init__(self) -> None:

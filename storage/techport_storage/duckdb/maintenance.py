@@ -106,7 +106,7 @@ def policy_of(numbers: dict[str, int]) -> Policy:
     return Policy(**numbers)
 
 
-class Upkeep:
+class Maintenance:
     def __init__(self, file: DuckFile, policy: Policy, compacted: Callable[[], None]) -> None:
         """`compacted` is called, while nobody writes, when the head has become part of the body."""
         self.writing = threading.Lock()

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from techport_storage.buckets import bucket_edges, fixed_width
 from techport_storage.duckdb import sql
 from techport_storage.duckdb.file import columns_of
-from techport_storage.duckdb.index import FAR_FUTURE, FAR_PAST, Directory, Ids, name_columns
+from techport_storage.duckdb.index import FAR_FUTURE, FAR_PAST, Ids, StreamIndex, name_columns
 from techport_storage.model import RAW_SCHEMA, Micros, Query, Stream, aggregate_schema
 from techport_storage.query_check import check_zone
 
@@ -53,7 +53,7 @@ class Plan:
     at_once: int | None = None  # rows of a slice; None: as an answer is handed over
 
     @classmethod
-    def of(cls, query: Query, directory: Directory) -> Plan:
+    def of(cls, query: Query, directory: StreamIndex) -> Plan:
         ids = directory.select(query.select)
         known = (directory.rows, directory.oldest, directory.newest, directory.in_head)
         rows, oldest, newest, in_head = (array[ids] for array in known)

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from techport_storage.buckets import fixed_width
-from techport_storage.model import Aggregate, Every, Query, percentile_of
+from techport_storage.model import Aggregate, BucketWidth, Query, percentile_of
 
 VERSION = 4
 """Of the tables. A file of another version is refused."""
@@ -109,7 +109,7 @@ def select(query: Query, tables: Sequence[str], several: bool = True) -> str:
     )
 
 
-def _bucketed(every: Every, source: str, rank: str) -> str:
+def _bucketed(every: BucketWidth, source: str, rank: str) -> str:
     width = fixed_width(every)
     if width is None:
         return f"SELECT {rank}bucket, time, value FROM {source} ASOF JOIN calendar ON time >= bucket"

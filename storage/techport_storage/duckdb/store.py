@@ -23,8 +23,8 @@ from numpy.typing import NDArray
 from techport_storage.coverage import Coverage
 from techport_storage.duckdb import coverage, sql, write
 from techport_storage.duckdb.file import DuckFile, columns_of, parse_url
-from techport_storage.duckdb.index import FAR_FUTURE, FAR_PAST, Directory, Ids
-from techport_storage.duckdb.maintenance import Policy, Upkeep, policy_of
+from techport_storage.duckdb.index import FAR_FUTURE, FAR_PAST, Ids, StreamIndex
+from techport_storage.duckdb.maintenance import Maintenance, Policy, policy_of
 from techport_storage.duckdb.read import Fetch, Plan
 from techport_storage.errors import StoreUnavailable
 from techport_storage.model import Batch, Extent, Micros, Query, Receipt, Selection, Stream
@@ -37,9 +37,9 @@ class DuckStore:
     def __init__(self, file: DuckFile, policy: Policy) -> None:
         """Use open()."""
         self._file = file
-        self._upkeep = Upkeep(file, policy, self._learn_head)
+        self._upkeep = Maintenance(file, policy, self._learn_head)
         self._knowing = threading.Lock()  # held for moments, to look into the directory or change it
-        self._directory = Directory()
+        self._directory = StreamIndex()
         self._load()
 
     @classmethod
@@ -206,7 +206,7 @@ class DuckStore:
 
     def _load(self) -> None:
         """Learn by heart what is in the file."""
-        directory = Directory()
+        directory = StreamIndex()
         with self._file.cursor() as cursor:
             cursor.begin()
             for id, *name in cursor.execute("SELECT id, pilot, device, quantity FROM streams").fetchall():

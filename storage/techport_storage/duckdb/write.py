@@ -10,14 +10,14 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from techport_storage.duckdb.index import Directory, Ids
+from techport_storage.duckdb.index import Ids, StreamIndex
 from techport_storage.model import Batch, Stream
 
 _LONG = 1000  # ms: a longer delay is kept in `late`
 
 
 @dataclass(frozen=True, slots=True)
-class Arrivals:
+class BatchRows:
     """What a batch brings: distinct (stream, time), sorted by both, in parallel arrays; `row` is that of the batch."""
 
     row: NDArray[np.int64]
@@ -28,9 +28,9 @@ class Arrivals:
     quality: NDArray[np.uint8]
     superseded: NDArray[np.int64]  # rows of the batch that a later row of it replaced
 
-    def only(self, positions: NDArray[np.int64]) -> Arrivals:
+    def only(self, positions: NDArray[np.int64]) -> BatchRows:
         """These of them, in their order."""
-        return Arrivals(
+        return BatchRows(
             row=self.row[positions],
             stream=self.stream[positions],
             time=self.time[positions],
@@ -55,7 +55,7 @@ class Arrivals:
         return pa.table(columns, ["stream", "time", "value", "delay", "late", "quality"])
 
 
-def number_streams(directory: Directory, streams: Sequence[Stream], used: Ids) -> tuple[Ids, dict[Stream, int]]:
+def number_streams(directory: StreamIndex, streams: Sequence[Stream], used: Ids) -> tuple[Ids, dict[Stream, int]]:
     """The ids of the used positions of `streams` (-1 for the others), and the streams among them that are new.
 
     New ones are numbered in the order of their names, which keeps neighbours in a list neighbours in the file.
@@ -69,14 +69,14 @@ def number_streams(directory: Directory, streams: Sequence[Stream], used: Ids) -
     return ids, new
 
 
-def sort_out(batch: Batch, kept: NDArray[np.int64], ids: Ids) -> Arrivals:
+def sort_out(batch: Batch, kept: NDArray[np.int64], ids: Ids) -> BatchRows:
     """The rows `kept` of the batch, where `ids` numbers the batch's streams."""
     stream, time = ids[batch.stream[kept]], batch.time[kept]
     order = np.lexsort((time, stream))  # stable: of the rows with one key the latest arrival comes last
     row, stream, time = kept[order], stream[order], time[order]
     last = np.append((stream[1:] != stream[:-1]) | (time[1:] != time[:-1]), True)
     wins = row[last]
-    return Arrivals(
+    return BatchRows(
         row=wins,
         stream=stream[last],
         time=time[last],
@@ -87,7 +87,7 @@ def sort_out(batch: Batch, kept: NDArray[np.int64], ids: Ids) -> Arrivals:
     )
 
 
-def suspects(directory: Directory, arrivals: Arrivals) -> NDArray[np.int64]:
+def suspects(directory: StreamIndex, arrivals: BatchRows) -> NDArray[np.int64]:
     """Positions of arrivals that may be stored already: those within the time range of their stream."""
     known = np.flatnonzero(arrivals.stream < directory.next_id)
     stream, time = arrivals.stream[known], arrivals.time[known]
@@ -95,7 +95,7 @@ def suspects(directory: Directory, arrivals: Arrivals) -> NDArray[np.int64]:
 
 
 def find_unchanged(
-    cursor: duckdb.DuckDBPyConnection, arrivals: Arrivals, suspects: NDArray[np.int64]
+    cursor: duckdb.DuckDBPyConnection, arrivals: BatchRows, suspects: NDArray[np.int64]
 ) -> NDArray[np.int64]:
     """Positions of suspects that are stored with the same value and the same time of arrival."""
     chosen = arrivals.only(suspects).table().append_column("position", pa.array(suspects))
@@ -113,7 +113,7 @@ def find_unchanged(
     return np.sort(np.array(found, np.int64))
 
 
-def _bounds(arrivals: Arrivals, suspects: NDArray[np.int64]) -> dict[str, int]:
+def _bounds(arrivals: BatchRows, suspects: NDArray[np.int64]) -> dict[str, int]:
     time, stream = arrivals.time[suspects], arrivals.stream[suspects]
     return {"first": int(time.min()), "last": int(time.max()), "low": int(stream.min()), "high": int(stream.max())}
 
@@ -127,7 +127,7 @@ def _same_key(table: str) -> str:
 
 
 def remove_stored(
-    cursor: duckdb.DuckDBPyConnection, arrivals: Arrivals, suspects: NDArray[np.int64]
+    cursor: duckdb.DuckDBPyConnection, arrivals: BatchRows, suspects: NDArray[np.int64]
 ) -> NDArray[np.int64]:
     """Remove the stored rows that have the keys of suspects; the positions of arrivals that replace one."""
     keys = pa.table([suspects, arrivals.stream[suspects], arrivals.time[suspects]], ["position", "stream", "time"])
@@ -143,7 +143,7 @@ def remove_stored(
     return np.sort(np.array(replaced, np.int64))
 
 
-def insert(cursor: duckdb.DuckDBPyConnection, arrivals: Arrivals, new: dict[Stream, int]) -> None:
+def insert(cursor: duckdb.DuckDBPyConnection, arrivals: BatchRows, new: dict[Stream, int]) -> None:
     """Store the arrivals, and the new streams among theirs."""
     if new:
         names = [pa.array(column, pa.string()) for column in zip(*new, strict=True)]
@@ -154,7 +154,7 @@ def insert(cursor: duckdb.DuckDBPyConnection, arrivals: Arrivals, new: dict[Stre
     cursor.execute("INSERT INTO head FROM arrivals")
 
 
-def learn(directory: Directory, arrivals: Arrivals, replaced: NDArray[np.int64]) -> None:
+def learn(directory: StreamIndex, arrivals: BatchRows, replaced: NDArray[np.int64]) -> None:
     """Tell the directory what was stored. The streams of the arrivals are in it."""
     stream = arrivals.stream
     ends = np.flatnonzero(np.append(stream[1:] != stream[:-1], True))

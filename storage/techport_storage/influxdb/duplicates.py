@@ -27,7 +27,7 @@ Int = NDArray[np.int64]
 Values = tuple[float | int, ...]
 
 
-class Known:
+class DuplicateFinder:
     """Bounds of the streams this process has written. Not safe for threads by itself: the store has a lock."""
 
     def __init__(self, connection: Connection, several_writers: bool) -> None:

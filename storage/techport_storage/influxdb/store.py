@@ -23,7 +23,7 @@ from techport_storage.errors import StoreUnavailable
 from techport_storage.influxdb.aggregates import aggregated
 from techport_storage.influxdb.connection import Address, Connection, RefusedLines, stream_bytes
 from techport_storage.influxdb.coverage import coverage
-from techport_storage.influxdb.duplicates import Known
+from techport_storage.influxdb.duplicates import DuplicateFinder
 from techport_storage.influxdb.line_protocol import Lines
 from techport_storage.influxdb.query import (
     FIRST,
@@ -60,7 +60,7 @@ class InfluxStore:
         self._writing = threading.Lock()
         self._lines = Lines()
         self._senders = ThreadPoolExecutor(_SENDERS, thread_name_prefix="influx-write")
-        self._known = Known(connection, connection.address.several_writers)
+        self._known = DuplicateFinder(connection, connection.address.several_writers)
 
     @classmethod
     def open(cls, url: str) -> InfluxStore:
