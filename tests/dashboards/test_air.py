@@ -10,7 +10,8 @@ import pytest
 
 from techport_dashboards.pages.air_quality import Rated, rate
 from techport_dashboards.services.last_hour import LastHour
-from techport_dashboards.web.i18n import Language
+from techport_dashboards.web.i18n import FOLDER
+from techport_pilots.i18n import Language
 from techport_storage.model import Batch, Quality, Reading, Stream
 from techport_storage.store import open_store
 from tests.dashboards.web import HOUR, City, now
@@ -76,6 +77,6 @@ def test_an_hour_across_the_clock_is_one_mean_without_flagged_readings() -> None
 
 def test_only_what_the_index_knows_is_rated() -> None:
     assert rate("no2", "ug/m3", 25.4, Language("en")) == Rated(1, "fair")
-    assert rate("no2.2", "ug/m3", 25.6, Language("nb")) == Rated(2, "moderat")
+    assert rate("no2.2", "ug/m3", 25.6, Language("nb", FOLDER)) == Rated(2, "moderat")
     assert rate("no2", "[ppb]", 25.0, Language("en")) is None
     assert rate("air_temperature", "Cel", 25.0, Language("en")) is None

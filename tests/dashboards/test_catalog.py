@@ -137,7 +137,6 @@ async def test_a_harvester_that_has_it_is_told_so(city: City, harvester: httpx.A
     ("language", "words"),
     [
         ("nb", ("Åpne data", "Luft på kaia", "720 målinger", "CC-BY-4.0")),
-        ("nn", ("Opne data", "målingar")),
         ("en", ("Open data", "Air on the quay", "720 readings", "100.0 % complete")),
     ],
 )

@@ -7,8 +7,8 @@ import re
 import httpx
 import pytest
 
-from techport_dashboards.web.i18n import Language
 from techport_pilots.accounting.ledger import DeviceDay, SetAside, Tally
+from techport_pilots.i18n import Language
 from techport_storage.model import Reading, Stream
 from tests.dashboards.web import HOUR, City, now
 

@@ -5,10 +5,9 @@ from __future__ import annotations
 import ast
 
 from techport_dashboards.services.reasons import REASONS, reason_of
-from techport_dashboards.web.i18n import FOLDER
 from techport_dashboards.web.payload import SHOWN, raw
-from techport_pilots.text import catalogue
 from tests.conftest import ROOT
+from tests.dashboards.test_pages import texts_of
 
 RAISED = ("BadMessage", "_bad")
 
@@ -35,7 +34,7 @@ def test_every_reason_has_its_words() -> None:
 
 def test_the_words_are_in_bokmaal() -> None:
     words = {text for reason in REASONS.values() for text in reason}
-    assert words - set(catalogue(FOLDER, "nb")) == set()
+    assert words - texts_of("nb") == set()
 
 
 def test_a_payload_is_shown_as_what_it_is() -> None:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from techport_dashboards.pages.clock import Clock
-from techport_dashboards.web.i18n import Language
+from techport_pilots.i18n import Language
 from techport_pilots.model import PilotDefinition
 from techport_pilots.time import micros_of
 from techport_storage.model import Micros

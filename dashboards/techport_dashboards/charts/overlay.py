@@ -15,7 +15,7 @@ from techport_dashboards.pages.clock import Clock
 from techport_dashboards.problems import Problem
 from techport_dashboards.query import times
 from techport_dashboards.query.question import Question
-from techport_dashboards.web.i18n import Language
+from techport_pilots.i18n import Language
 from techport_pilots.registry.registry import StreamInfo
 from techport_storage.buckets import format_width
 from techport_storage.model import Micros, Query, Stream

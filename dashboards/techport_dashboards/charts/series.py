@@ -20,7 +20,7 @@ from techport_dashboards.query import times
 from techport_dashboards.query.question import Answer, Question, answer, instant
 from techport_dashboards.query.registry_cache import RegistryView
 from techport_dashboards.viewer import Viewer
-from techport_dashboards.web.i18n import Language
+from techport_pilots.i18n import Language
 from techport_pilots.model import PilotDefinition
 from techport_pilots.registry.registry import StreamInfo
 from techport_storage.buckets import format_width

@@ -16,7 +16,7 @@ import numpy as np
 from techport_dashboards.charts.lines import Line
 from techport_dashboards.dependencies import Services
 from techport_dashboards.query import times
-from techport_dashboards.web.i18n import Language
+from techport_pilots.i18n import Language
 from techport_pilots.registry.registry import StreamInfo
 from techport_storage.model import BucketWidth, Micros, Stream
 

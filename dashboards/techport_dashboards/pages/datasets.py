@@ -15,9 +15,9 @@ from techport_dashboards.query import times
 from techport_dashboards.query.registry_cache import RegistryView
 from techport_dashboards.services.dataset_stats import DatasetStats
 from techport_dashboards.viewer import Viewer, allow
-from techport_dashboards.web.i18n import Language
 from techport_dashboards.web.templating import language_of, render
 from techport_pilots.handover.dcat.build import DESCRIPTION, Distribution, dataset_address, owner
+from techport_pilots.i18n import Language
 from techport_pilots.model import PilotDefinition
 from techport_pilots.registry.registry import StreamInfo
 

@@ -11,7 +11,7 @@ from fastapi import Request
 from techport_dashboards.problems import Problem
 from techport_dashboards.services import device_status
 from techport_dashboards.services.device_status import DeviceNow, StreamNow
-from techport_dashboards.web.i18n import Language
+from techport_pilots.i18n import Language
 
 WORST = "worst"
 _AFTER_Z = str.maketrans({"æ": "{a", "ø": "{b", "å": "{c"})  # the last three letters, in their order

@@ -16,10 +16,10 @@ from techport_dashboards.api.schema import Parameters
 from techport_dashboards.dependencies import address_of, services_of
 from techport_dashboards.problems import Problem
 from techport_dashboards.viewer import Viewer, allow
-from techport_dashboards.web.i18n import Language
 from techport_dashboards.web.middleware import content_policy
 from techport_dashboards.web.templating import language_of, render
 from techport_pilots.handover.dcat.build import shareable
+from techport_pilots.i18n import Language
 from techport_pilots.model import PilotDefinition, Text
 from techport_pilots.registry.registry import StreamInfo
 

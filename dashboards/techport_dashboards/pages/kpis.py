@@ -14,9 +14,9 @@ from techport_dashboards.api.schema import Parameters
 from techport_dashboards.dependencies import Services, services_of
 from techport_dashboards.pages.air_quality import Rated, rate
 from techport_dashboards.viewer import Viewer, allow
-from techport_dashboards.web.i18n import Language
 from techport_dashboards.web.templating import language_of, render
 from techport_pilots.evaluation import Evaluation, Interval
+from techport_pilots.i18n import Language
 from techport_pilots.model import Kpi, PilotDefinition
 from techport_pilots.quantities import Vocabulary, vocabulary_of
 

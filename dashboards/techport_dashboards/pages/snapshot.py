@@ -14,8 +14,8 @@ from techport_dashboards.dependencies import address_of, services_of
 from techport_dashboards.services import citation
 from techport_dashboards.services.snapshots import Snapshot
 from techport_dashboards.viewer import Viewer, allow
-from techport_dashboards.web.i18n import Language
 from techport_dashboards.web.templating import language_of, render
+from techport_pilots.i18n import Language
 
 router = APIRouter()
 

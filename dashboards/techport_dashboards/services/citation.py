@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from techport_dashboards.services.snapshots import Snapshot
-from techport_dashboards.web.i18n import Language
+from techport_pilots.i18n import Language
 
 ENGLISH = Language("en")
 _SPECIAL = re.compile(r"[\\{}$&#%_^~]")

@@ -1,25 +1,18 @@
-"""The reader's language: texts, numbers, dates. English texts are the keys, as in gettext."""
+"""The language of a page: which one a reader gets, and where the texts of the pages are."""
 
 from __future__ import annotations
 
-import datetime as dt
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
-from babel import Locale
 from babel.core import negotiate_locale
-from babel.dates import format_datetime, format_timedelta
 
-from techport_dashboards.query import times
-from techport_pilots.model import Text
-from techport_pilots.text import catalogue, decimal
-from techport_storage.model import Micros
+from techport_pilots.i18n import Language
 
-_LOCALES = {"nb": "nb_NO", "nn": "nn_NO", "en": "en_GB"}  # day before month and a 24-hour clock, also in English
-_ALSO = {"no": "nb", "nn": "nn", "nb": "nb", "en": "en"}
 FOLDER = Path(__file__).with_name("locales")
-_CATALOGUES = {"nb": ("nb",), "nn": ("nn", "nb"), "en": ()}  # nynorsk has what differs from bokmål
+"""Catalogues of the pages' texts, with the English text as the key."""
+
+_ALSO = {"no": "nb", "nn": "nb", "nb": "nb", "en": "en"}  # who asks for Norwegian of either form gets bokmål
 
 SCRIPT_MESSAGES: tuple[str, ...] = (
     "live",
@@ -47,64 +40,13 @@ SCRIPT_MESSAGES: tuple[str, ...] = (
 """Texts that static/js shows."""
 
 
-@dataclass(frozen=True, slots=True)
-class Language:
-    """Everything that differs between readers. `code` is nb, nn or en."""
-
-    code: str
-
-    @property
-    def locale(self) -> Locale:
-        return Locale.parse(_LOCALES[self.code])
-
-    def gettext(self, message: str, **values: object) -> str:
-        found = (catalogue(FOLDER, code).get(message) for code in _CATALOGUES[self.code])
-        text = next(filter(None, found), message)
-        return text.format(**values) if values else text
-
-    def ngettext(self, one: str, many: str, n: int, **values: object) -> str:
-        return self.gettext(one if n == 1 else many, **{"n": self.number(n, 0), **values})
-
-    def text(self, text: Text | None, default: str = "") -> str:
-        return (text.get(self.code) if text else "") or default
-
-    def number(self, value: float, decimals: int = 1) -> str:
-        """With the decimals given, and a true minus sign."""
-        pattern = "#,##0" + ("." + "0" * decimals if decimals else "")
-        return decimal(value, pattern, self.locale)
-
-    def signed(self, value: float, decimals: int = 1) -> str:
-        return ("+" if round(value, decimals) > 0 else "") + self.number(value, decimals)
-
-    def date_time(self, instant: Micros, zone: str, form: str = "d. MMM y HH:mm") -> str:
-        return format_datetime(
-            times.moment(instant), form if self.code != "en" else form.replace("d. ", "d "),
-            tzinfo=times.zone_named(zone), locale=self.locale,
-        )  # fmt: skip
-
-    def weekdays(self) -> list[str]:
-        """From Monday, short."""
-        names = self.locale.days["format"]["abbreviated"]
-        return [names[day].rstrip(".") for day in range(7)]
-
-    def ago(self, age: Micros) -> str:
-        """ "3 minutes ago"; what is a little ahead of us counts as now."""
-        if age < 5 * times.SECOND:
-            return self.gettext("just now")
-        delta = -dt.timedelta(microseconds=age)
-        return format_timedelta(delta, add_direction=True, locale=self.locale, threshold=1.2, format="short")
-
-    def duration(self, length: Micros) -> str:
-        return format_timedelta(dt.timedelta(microseconds=length), locale=self.locale, threshold=1.0, format="short")
-
-
 def pick(asked: str | None, accepted: str, default: str) -> Language:
     """The language of `?lang=`, else the best of Accept-Language that we have, else the default."""
     if asked in _ALSO:
-        return Language(_ALSO[asked])
+        return Language(_ALSO[asked], FOLDER)
     wanted = _by_preference(accepted)
     found = negotiate_locale(wanted, list(_ALSO), sep="-")
-    return Language(_ALSO[found] if found else default)
+    return Language(_ALSO[found] if found else default, FOLDER)
 
 
 def _by_preference(accepted: str) -> Sequence[str]:

@@ -11,7 +11,7 @@ import re
 from functools import cache
 from string import Formatter
 
-from techport_dashboards.web.i18n import Language
+from techport_pilots.i18n import Language
 
 SENTENCES: tuple[str, ...] = (
     "{key} is nan",

@@ -16,9 +16,10 @@ from techport_dashboards.dependencies import services_of
 from techport_dashboards.query import times
 from techport_dashboards.web import i18n, navigation
 from techport_dashboards.web.assets import Assets
-from techport_dashboards.web.i18n import SCRIPT_MESSAGES, Language
+from techport_dashboards.web.i18n import SCRIPT_MESSAGES
 from techport_dashboards.web.retelling import retell
 from techport_pilots.definition.kinds import kind_named
+from techport_pilots.i18n import Language
 from techport_pilots.model import PilotDefinition
 from techport_storage.model import Quality
 

@@ -1,0 +1,117 @@
+"""A reader's language: texts, numbers, dates and durations."""
+
+from __future__ import annotations
+
+import datetime as dt
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+from zoneinfo import ZoneInfo
+
+from babel import Locale
+from babel.dates import format_datetime, format_timedelta
+from babel.lists import format_list
+from babel.support import Translations
+
+from techport_pilots.i18n import catalogues
+from techport_pilots.i18n.message import Message, MissingText, ParamFormatter
+from techport_pilots.text import decimal
+from techport_storage.model import Micros
+
+LANGUAGES = ("nb", "en")
+"""The languages that every text exists in (decision 11)."""
+
+_LOCALES = {"nb": "nb_NO", "en": "en_GB"}  # day before month and a 24-hour clock, also in English
+
+
+class Translated(Protocol):
+    """A text that a pilot's team wrote in several languages."""
+
+    def get(self, language: str, /) -> str: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Language:
+    """Everything that differs between readers.
+
+    `code` is one of LANGUAGES. `folder` holds the catalogue of the texts that `gettext` is asked for, which has the
+    English text as its key; sentences of codes are found without it.
+    """
+
+    code: str
+    folder: Path | None = None
+
+    @property
+    def locale(self) -> Locale:
+        return Locale.parse(_LOCALES[self.code])
+
+    # -- texts -----------------------------------------------------------------------------------------------------
+
+    def gettext(self, message: str, **values: object) -> str:
+        """The text in this language, with `{name}` replaced by values; the English text where none is known."""
+        text = str(self._pages().gettext(message))
+        return text.format(**values) if values else text
+
+    def ngettext(self, singular: str, plural: str, n: int, **values: object) -> str:
+        """As gettext, in the form that goes with the count `n`, which is given as `{n}`."""
+        return str(self._pages().ngettext(singular, plural, n)).format(**{"n": self.number(n, 0), **values})
+
+    def text(self, text: Translated | None, default: str = "") -> str:
+        return (text.get(self.code) if text else "") or default
+
+    def message(self, message: Message) -> str:
+        """The sentence of a message. Raises MissingText for a code that no catalogue has."""
+        known = catalogues.codes(self.code)
+        n = message.params.get("n")
+        text = known.ngettext(message.code, message.code, n) if type(n) is int else known.gettext(message.code)
+        if text == message.code:
+            raise MissingText(f"{message.code} has no sentence in {self.code}.po")
+        return ParamFormatter(self).vformat(text, (), message.params)
+
+    def _pages(self) -> Translations:
+        return catalogues.translations(self.folder or Path(), self.code)
+
+    # -- numbers ---------------------------------------------------------------------------------------------------
+
+    def number(self, value: float, decimals: int = 1) -> str:
+        """With the decimals given, and a true minus sign."""
+        return decimal(value, "#,##0" + ("." + "0" * decimals if decimals else ""), self.locale)
+
+    def signed(self, value: float, decimals: int = 1) -> str:
+        return ("+" if round(value, decimals) > 0 else "") + self.number(value, decimals)
+
+    def plain(self, value: float) -> str:
+        """As it was written down: 20, not 20.0."""
+        return decimal(value, "#,##0.######", self.locale)
+
+    def listed(self, items: list[str], how: str = "all") -> str:
+        """ "a, b and c", or with `how="any"` "a, b or c"."""
+        return str(format_list(items, "standard" if how == "all" else "or", locale=self.locale)) if items else ""
+
+    # -- times -----------------------------------------------------------------------------------------------------
+
+    def date_time(self, instant: Micros, zone: str, form: str = "d. MMM y HH:mm") -> str:
+        moment = dt.datetime.fromtimestamp(instant // 1_000_000, ZoneInfo(zone))
+        form = form if self.code != "en" else form.replace("d. ", "d ")
+        return str(format_datetime(moment, form, locale=self.locale))
+
+    def weekdays(self) -> list[str]:
+        """From Monday, short."""
+        names = self.locale.days["format"]["abbreviated"]
+        return [names[day].rstrip(".") for day in range(7)]
+
+    def ago(self, age: Micros) -> str:
+        """ "3 minutes ago"; what is a little ahead of us counts as now."""
+        if age < 5_000_000:
+            return self.gettext("just now")
+        delta = -dt.timedelta(microseconds=age)
+        return str(format_timedelta(delta, add_direction=True, locale=self.locale, threshold=1.2, format="short"))
+
+    def duration(self, length: Micros) -> str:
+        return str(
+            format_timedelta(dt.timedelta(microseconds=length), locale=self.locale, threshold=1.0, format="short")
+        )
+
+
+ENGLISH = Language("en")
+"""The language of logs, of the command line and of answers to devices and programs."""

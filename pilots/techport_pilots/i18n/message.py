@@ -1,0 +1,94 @@
+"""What is said to people, as data: a code and its parameters. The sentence is made at the edge, for its reader."""
+
+from __future__ import annotations
+
+import string
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+if TYPE_CHECKING:
+    from techport_pilots.i18n.language import Language
+
+
+class MissingText(LookupError):
+    """A code that no catalogue has a sentence for. Only a fault of ours: a test renders every code."""
+
+
+class Message(msgspec.Struct, frozen=True):
+    """A sentence as data. `params` holds JSON values only, so that a message can be stored and read again.
+
+    How a parameter is shown is said by the sentence, in the place where it stands:
+
+        {key}             text as it is; numbers as the reader writes them
+        {key:quoted}      in quotes, with control characters escaped, at most 80 characters of it
+        {share:percent}   0.834 as 83 %
+        {age:duration}    microseconds as "2 hours"
+        {when:datetime}   microseconds since the epoch, as a date and a time in UTC
+        {names:all}       a list as "a, b and c";  {names:any} as "a, b or c"
+        {title:text}      {"nb": ..., "en": ...} in the reader's language
+        {why:message}     another message, {"code": ..., "params": {...}}, or a list of them
+
+    A sentence whose parameter `n` is a count may have plural forms.
+    """
+
+    code: str
+    params: Mapping[str, Any] = {}
+
+    def __str__(self) -> str:
+        """In English, for logs."""
+        from techport_pilots.i18n.language import ENGLISH
+
+        return ENGLISH.message(self)
+
+
+class ParamFormatter(string.Formatter):
+    """Fills a sentence's places for one reader; raises KeyError for a parameter that is not there."""
+
+    def __init__(self, language: Language) -> None:
+        self._language = language
+
+    def format_field(self, value: Any, format_spec: str) -> str:
+        language = self._language
+        match format_spec:
+            case "":
+                return plain(value, language)
+            case "quoted":
+                return quoted(str(value))
+            case "percent":
+                return f"{language.number(100 * value, 0)} %"
+            case "duration":
+                return language.duration(value)
+            case "datetime":
+                return language.date_time(value, "UTC")
+            case "all" | "any":
+                return language.listed([plain(part, language) for part in value], format_spec)
+            case "text":
+                return language.text(msgspec.convert(value, _Text)) if isinstance(value, Mapping) else str(value)
+            case "message":
+                parts = value if isinstance(value, Sequence) and not isinstance(value, str) else [value]
+                return " ".join(language.message(msgspec.convert(part, Message)) for part in parts)
+            case _:
+                return str(super().format_field(value, format_spec))
+
+
+def plain(value: Any, language: Language) -> str:
+    """A parameter without a wish how it is shown."""
+    if isinstance(value, bool) or value is None:
+        return {True: "true", False: "false", None: "null"}[value]
+    return language.plain(value) if isinstance(value, int | float) else str(value)
+
+
+def quoted(text: str, longest: int = 80) -> str:
+    """Text of a device or a person, so that a sentence around it can be read whatever it holds."""
+    shown = text if len(text) <= longest else text[: longest - 1] + "…"
+    return '"' + "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in shown) + '"'
+
+
+class _Text(msgspec.Struct, frozen=True):
+    nb: str = ""
+    en: str = ""
+
+    def get(self, language: str) -> str:
+        return (self.en or self.nb) if language == "en" else (self.nb or self.en)
