@@ -9,7 +9,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = sorted(
-    {ROOT / "README.md", *ROOT.glob("docs/**/*.md"), *ROOT.glob("*/README.md"), *ROOT.glob("benchmarks/*.md")}
+    {*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("*/README.md"), *ROOT.glob("benchmarks/*.md")}
 )
 
 
@@ -34,3 +34,11 @@ def test_links_lead_somewhere(page: Path) -> None:
 def test_decisions_are_numbered_without_a_gap() -> None:
     numbers = sorted(int(page.name[:4]) for page in ROOT.glob("docs/decisions/[0-9]*.md"))
     assert numbers == list(range(1, len(numbers) + 1))
+
+
+def test_the_index_of_decisions_lists_each_with_its_title() -> None:
+    index = (ROOT / "docs/decisions/README.md").read_text()
+    pages = sorted(ROOT.glob("docs/decisions/[0-9]*.md"))
+    titles = {page.name: page.read_text().splitlines()[0].partition(". ")[2] for page in pages}
+    missing = [name for name, title in titles.items() if f"[{title}]({name})" not in index]
+    assert not missing
