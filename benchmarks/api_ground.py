@@ -22,10 +22,10 @@ from techport_dashboards import WebSettings, create_app
 from techport_dashboards.web.server import WebServer
 from techport_pilots.definition.load import parse_definition
 from techport_pilots.registry.registry import Registry
+from techport_storage.microseconds import MINUTE
 from techport_storage.model import Batch, Stream
 from techport_storage.store import open_store
 
-MINUTE = 60_000_000
 STEP = 10 * MINUTE
 START = 1_735_689_600_000_000  # 2025-01-01T00:00:00Z, a whole hour and day
 PORT = 18_473

@@ -14,11 +14,12 @@ from pathlib import Path
 import numpy as np
 
 from techport_pilots.quality.completeness import coverage_by_reading, stream_completeness, together
+from techport_storage.microseconds import DAY, MINUTE
 from techport_storage.model import Batch, Stream
 from techport_storage.store import open_store
 from tests.servers.influxd import start_influxd
 
-START, YEAR = 1_735_689_600_000_000, 365 * 86_400_000_000
+START, YEAR = 1_735_689_600_000_000, 365 * DAY
 
 
 def main() -> None:
@@ -27,7 +28,7 @@ def main() -> None:
     parser.add_argument("--interval-minutes", type=int, default=60)
     parser.add_argument("--influx", action="store_true", help="with the figures of reading them all beside it")
     wanted = parser.parse_args()
-    interval = wanted.interval_minutes * 60_000_000
+    interval = wanted.interval_minutes * MINUTE
     streams = [Stream("p", f"d{i:04}", "pm10") for i in range(wanted.streams)]
     random = np.random.default_rng(1)
     with ExitStack() as closing:

@@ -17,9 +17,9 @@ from scipy.signal import lfilter
 from techport_pilots.model import Covariate, DeviceDefinition, Kpi, Phase, PilotDefinition, StreamDefinition, Text
 from techport_pilots.time import local
 from techport_storage.duckdb.index import name_columns
+from techport_storage.microseconds import HOUR
 from techport_storage.model import Batch, BucketWidth, Query, Stream, aggregate_schema
 
-HOUR = 3_600_000_000
 START = dt.datetime(2025, 9, 29, tzinfo=dt.UTC)  # four or eight weeks on lie across the end of summer time
 LEVEL, AMPLITUDE = 20.0, 4.0
 Floats = NDArray[np.float64]

@@ -17,10 +17,11 @@ import numpy as np
 from techport_pilots.model import DeviceDefinition, PilotDefinition, StreamDefinition, Text
 from techport_pilots.quality.flagging import FlagPass
 from techport_pilots.registry.registry import Registry
+from techport_storage.microseconds import DAY, MINUTE
 from techport_storage.model import Batch, Stream
 from techport_storage.store import ReadingStore, open_store
 
-MINUTE, DAY = 60_000_000, 1440
+MINUTES_A_DAY = DAY // MINUTE
 START = 1_777_800_000_000_000
 QUANTITIES = ("pm10", "pm25", "no2", "air_temperature", "relative_humidity")
 
@@ -50,13 +51,13 @@ def run(folder: Path, store: ReadingStore, count: int) -> None:
     registry.import_pilot(PilotDefinition("p", Text(en="P"), Text(en="Q?"), devices), "", who="benchmark")
     streams = [Stream("p", device.id, quantity) for device in devices for quantity in QUANTITIES]
     chance = np.random.default_rng(1)
-    for first in range(0, 2 * DAY, 60):
+    for first in range(0, 2 * MINUTES_A_DAY, 60):
         store.write(minutes(streams, first, 60, chance))
     rounds = FlagPass(registry, store, "benchmark")
     print(f"{len(streams)} streams\n| round | wall ms | CPU ms | rows with other flags |\n|---|---:|---:|---:|")
     print("| first, two days | {:.0f} | {:.0f} | {} |".format(*timed(rounds)))
     later = []
-    for minute in range(2 * DAY, 2 * DAY + 10):
+    for minute in range(2 * MINUTES_A_DAY, 2 * MINUTES_A_DAY + 10):
         store.write(minutes(streams, minute, 1, chance))
         later.append(timed(rounds))
     print("| later, one minute (median of 10) | {:.0f} | {:.0f} | {:.0f} |".format(*np.median(later, axis=0)))

@@ -22,12 +22,12 @@ import numpy as np
 
 from techport_storage.buckets import parse_width
 from techport_storage.influxdb.line_protocol import Lines
+from techport_storage.microseconds import SECOND
 from techport_storage.model import Aggregate, Batch, Query, Selection, Stream
 from techport_storage.store import ReadingStore, open_store
 from tests.servers.influxd import ORG, Influxd, start_influxd
 
-S = 1_000_000
-START = 1_700_000_000 * S
+START = 1_700_000_000 * SECOND
 BATCH = 5_000
 TICK = os.sysconf("SC_CLK_TCK")
 
@@ -56,7 +56,7 @@ def live(rows: int, streams: int, offset: int = 0) -> Iterator[Batch]:
     rng = np.random.default_rng(1)
     for begin in range(0, rows, BATCH):
         number = np.arange(begin, begin + BATCH)
-        when = START + offset + number // streams * 10 * S + number % streams * 1000
+        when = START + offset + number // streams * 10 * SECOND + number % streams * 1000
         value = np.round(rng.normal(15, 8, BATCH), 2)
         stream = (number % streams).astype(np.int32)
         yield Batch(names, stream, when, value, when + 120_000, np.zeros(BATCH, np.uint8))
@@ -127,12 +127,12 @@ def reading(server: Influxd) -> None:
     """100 streams of 5,000 points, a minute apart, in one pilot; 1,000 streams in another."""
     store = open_store(server.url(server.new_bucket()))
     for i in range(100):
-        when = START + np.arange(5000, dtype=np.int64) * 60 * S
+        when = START + np.arange(5000, dtype=np.int64) * 60 * SECOND
         value = np.random.default_rng(i).normal(10, 5, 5000)
         stream = np.zeros(5000, np.int32)
         name = Stream("hundred", f"d{i:03}", "temperature")
         store.write(Batch([name], stream, when, value, when, np.zeros(5000, np.uint8)))
-    for batch in live(100_000, 1000, offset=int(time.time() * S) - START - 1100 * S):
+    for batch in live(100_000, 1000, offset=int(time.time() * SECOND) - START - 1100 * SECOND):
         store.write(batch)
     print("\n## Reading, ms\n\n| | ms |\n|---|---|")
     for shape, work in shapes(store).items():
@@ -144,7 +144,7 @@ def shapes(store: ReadingStore) -> dict[str, Callable[[], object]]:
     hundred, one = Selection(pilots=("hundred",)), Selection(devices=("d050",))
     live_ones = Selection(pilots=tuple(f"pilot-{i}" for i in range(10)))
     everything: tuple[Aggregate, ...] = ("mean", "min", "max", "sum", "count", "first", "last")
-    end = START + 5000 * 60 * S
+    end = START + 5000 * 60 * SECOND
 
     def query(select: Selection, every: str | None = None, **more: object) -> Callable[[], object]:
         width = parse_width(every) if every else None

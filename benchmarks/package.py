@@ -17,11 +17,12 @@ import numpy as np
 from techport_pilots.definition.load import parse_definition
 from techport_pilots.handover.closeout import write_package
 from techport_pilots.registry.registry import Registry
+from techport_storage.microseconds import DAY
 from techport_storage.model import Batch, Stream
 from techport_storage.store import ReadingStore, open_store
 
 DEVICES = 20
-START, YEAR = 1_735_689_600_000_000, 365 * 86_400_000_000
+START, YEAR = 1_735_689_600_000_000, 365 * DAY
 PILOT = """
 id: p
 title: Package

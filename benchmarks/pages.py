@@ -21,11 +21,13 @@ import httpx
 import numpy as np
 from playwright.sync_api import Browser, Page, sync_playwright
 
+from techport_storage.microseconds import SECOND
+
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from techport_storage.model import Batch, Stream
 from tests.browser import district
-from tests.dashboards.web import SECOND, now
+from tests.dashboards.web import now
 from tests.end_to_end.platforms import Device, Platform
 from tests.servers.chromium import ARGUMENTS, find_chromium
 

@@ -20,12 +20,12 @@ from pathlib import Path
 import numpy as np
 
 from techport_storage.duckdb.store import DuckStore
+from techport_storage.microseconds import DAY, HOUR, SECOND
 from techport_storage.model import Batch, BucketWidth, Query, Selection, Stream
 
 STREAMS = 190
-YEAR = 365 * 86_400
-S = 1_000_000
-START = 1_704_067_200 * S  # 2024-01-01
+YEAR = 365 * DAY
+START = 1_704_067_200 * SECOND  # 2024-01-01
 
 
 def names(count: int) -> list[Stream]:
@@ -44,12 +44,12 @@ def year_of_readings(rows: int, at_once: int) -> Iterator[Batch]:
     streams = names(STREAMS)
     rng = np.random.default_rng(2024)
     ticks = rows // STREAMS
-    interval = max(1, round(YEAR / ticks)) * S
+    interval = max(1, round(YEAR / SECOND / ticks)) * SECOND
     per_batch = max(1, at_once // STREAMS)
     number = np.arange(STREAMS, dtype=np.int32)
-    phase = rng.integers(0, interval // S + 1, STREAMS) * S
-    jitter = np.choose(number // 5 % 5, [0, 0, 2 * S, 2 * S, interval // 60])
-    grain = np.choose(number // 5 % 5, [S, S, S, S, 1000])
+    phase = rng.integers(0, interval // SECOND + 1, STREAMS) * SECOND
+    jitter = np.choose(number // 5 % 5, [0, 0, 2 * SECOND, 2 * SECOND, interval // 60])
+    grain = np.choose(number // 5 % 5, [SECOND, SECOND, SECOND, SECOND, 1000])
     decimals = number % 2 + 1
     walk = np.zeros(STREAMS)
     for begin in range(0, ticks, per_batch):
@@ -58,13 +58,14 @@ def year_of_readings(rows: int, at_once: int) -> Iterator[Batch]:
         time += rng.integers(0, 1 << 31, time.shape) % (jitter + 1) // grain * grain
         steps = np.cumsum(rng.normal(0, 0.05, time.shape), axis=0) + walk
         walk = steps[-1] * 0.9
-        waves = 6 * np.sin(time / (86_400 * S) * 2 * np.pi + number) + 9 * np.sin(time / (YEAR * S) * 2 * np.pi)
+        daily, yearly = np.sin(time / DAY * 2 * np.pi + number), np.sin(time / YEAR * 2 * np.pi)
+        waves = 6 * daily + 9 * yearly
         scale = 10.0 ** np.broadcast_to(decimals, time.shape)
         value = np.round((15 + waves + steps + rng.normal(0, 0.4, time.shape)) * scale) / scale
         delay = (rng.lognormal(np.log(120), 0.4, time.shape) * 1000).astype(np.int64)
-        hour = time // (3600 * S)
+        hour = time // HOUR
         back = (hour * 7919 + number // 5 * 104_729) % 50 == 0
-        delay = np.where(back, (hour + 1) * 3600 * S - time + delay, delay)
+        delay = np.where(back, (hour + 1) * HOUR - time + delay, delay)
         yield _arranged(rng, streams, np.broadcast_to(number, time.shape), time, value, time + delay)
 
 
@@ -97,7 +98,7 @@ def milliseconds(ask: Callable[[int], object], times: int = 15) -> tuple[float, 
 
 
 def reads(store: DuckStore, devices: list[Stream]) -> dict[str, float | tuple[float, float]]:
-    day = 86_400 * S
+    day = DAY
 
     def one(i: int) -> Selection:
         return Selection(streams=(devices[i * 37 % len(devices)],))
@@ -107,7 +108,7 @@ def reads(store: DuckStore, devices: list[Stream]) -> dict[str, float | tuple[fl
         return store.read(Query(select=one(i), start=start, end=start + day)).read_all()
 
     def stream_year(i: int) -> object:
-        every = BucketWidth(YEAR // 1000, "s")
+        every = BucketWidth(YEAR // SECOND // 1000, "s")
         return store.read(Query(select=one(i), every=every, aggregates=("min", "max"))).read_all()
 
     def month_hourly(i: int) -> object:

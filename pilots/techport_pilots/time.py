@@ -12,6 +12,7 @@ from zoneinfo import ZoneInfo
 import numpy as np
 from numpy.typing import NDArray
 
+from techport_storage.microseconds import DAY, HOUR
 from techport_storage.model import Micros
 
 # -- ISO 8601 durations ("PT10M", "P2Y6M") as a definition file writes them.
@@ -60,7 +61,6 @@ def interval_micros(text: str) -> Micros:
 
 
 WEEKDAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
-HOUR: Micros = 3_600_000_000
 _EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 
 Ints = NDArray[np.int64]
@@ -88,8 +88,8 @@ def local(times: Ints, zone: str) -> Local:
         pd.DatetimeIndex(times.astype("datetime64[us]")).tz_localize("UTC").tz_convert(ZoneInfo(zone)).tz_localize(None)
     )
     micros = wall.as_unit("us").asi8
-    day = micros // (24 * HOUR)
-    return Local(day=day, hour=(micros % (24 * HOUR)) / HOUR, weekday=(day + 3) % 7)
+    day = micros // DAY
+    return Local(day=day, hour=(micros % DAY) / HOUR, weekday=(day + 3) % 7)
 
 
 def day_starts(days: Ints, zone: str) -> Ints:

@@ -6,8 +6,9 @@ import numpy as np
 
 from techport_simulators import season
 from techport_simulators.chance import Numbers, poisson
-from techport_simulators.physics import DAY, HOUR, MINUTE, SECOND, Moment
+from techport_simulators.physics import Moment
 from techport_simulators.place import Place, noise, ripple
+from techport_storage.microseconds import DAY, HOUR, MINUTE, SECOND
 
 # --- indoors and energy -----------------------------------------------------------------------------------------------
 

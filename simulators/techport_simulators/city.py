@@ -22,8 +22,8 @@ from techport_pilots.model import PilotDefinition
 from techport_simulators.devices import all_devices, micros
 from techport_simulators.faults import FaultPlan, FaultyDevice, Outgoing, bundle, no_faults
 from techport_simulators.gateway import Broker, Gateway
-from techport_simulators.physics import DAY, HOUR, MINUTE
 from techport_simulators.truth import TruthLog
+from techport_storage.microseconds import DAY, HOUR, MINUTE
 
 _MICROSECOND = dt.timedelta(microseconds=1)
 _PATIENCE = 3.0  # seconds to wait for the last acknowledgements when the city is stopped

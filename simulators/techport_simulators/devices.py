@@ -14,8 +14,9 @@ from techport_pilots.time import interval_micros
 from techport_simulators.chance import Numbers, Steps, key, uniform
 from techport_simulators.effect import Effect, effect_of
 from techport_simulators.models import MODELS, wander
-from techport_simulators.physics import MINUTE, Moment
+from techport_simulators.physics import Moment
 from techport_simulators.place import Model, Place
+from techport_storage.microseconds import MINUTE
 
 Values = dict[str, float | int]
 """What a device says at one instant: quantity to number, whole numbers without a fraction as int, as firmware does."""

@@ -7,8 +7,9 @@ from numpy.typing import NDArray
 
 from techport_simulators import season
 from techport_simulators.chance import Numbers, key, uniform
-from techport_simulators.physics import DAY, HOUR, MINUTE, Moment
+from techport_simulators.physics import Moment
 from techport_simulators.place import Place, noise, ripple
+from techport_storage.microseconds import DAY, HOUR, MINUTE
 
 # --- air --------------------------------------------------------------------------------------------------------------
 

@@ -15,8 +15,8 @@ import numpy as np
 
 from techport_simulators.chance import Steps, key, uniform
 from techport_simulators.devices import Device, Values, iso, with_battery
-from techport_simulators.physics import MINUTE, SECOND
 from techport_simulators.truth import Fate, Truth
+from techport_storage.microseconds import MINUTE, SECOND
 
 EPISODE = 20
 """Instants that a lasting fault lasts at most."""

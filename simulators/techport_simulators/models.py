@@ -10,8 +10,9 @@ import numpy as np
 
 from techport_simulators import activity, environment
 from techport_simulators.chance import Numbers, drift
-from techport_simulators.physics import HOUR, MINUTE, Moment
+from techport_simulators.physics import Moment
 from techport_simulators.place import Model, Place
+from techport_storage.microseconds import HOUR, MINUTE
 
 
 def wander(at: Moment, place: Place) -> Numbers:

@@ -12,11 +12,7 @@ import numpy as np
 
 from techport_simulators import season
 from techport_simulators.chance import Numbers, Steps, drift, key
-
-SECOND = 1_000_000
-MINUTE = 60 * SECOND
-HOUR = 60 * MINUTE
-DAY = 24 * HOUR
+from techport_storage.microseconds import DAY, HOUR, MINUTE
 
 LATITUDE, LONGITUDE = 63.43, 10.39
 

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from techport_simulators.chance import Numbers, drift, normal, uniform
-from techport_simulators.physics import DAY, MINUTE, SECOND, Moment
+from techport_simulators.physics import Moment
+from techport_storage.microseconds import DAY, MINUTE, SECOND
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,11 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from techport_storage.errors import BadQuery
+from techport_storage.microseconds import HOUR, MINUTE, SECOND
 from techport_storage.model import BucketWidth, Micros, Unit
 
 # -- Widths of aggregation buckets as people write them: "PT1H", "P1D", "15min", "1mo".
 
-FIXED: dict[Unit, int] = {"us": 1, "s": 1_000_000, "min": 60_000_000, "h": 3_600_000_000}
+FIXED: dict[Unit, int] = {"us": 1, "s": SECOND, "min": MINUTE, "h": HOUR}
 """Length in µs of the units that always have the same length."""
 
 _HINT = (

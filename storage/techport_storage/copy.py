@@ -14,11 +14,11 @@ import numpy as np
 import pyarrow as pa
 
 from techport_storage.errors import StoreError
+from techport_storage.microseconds import DAY
 from techport_storage.model import Batch, BucketWidth, Micros, Query, Selection, Stream
 from techport_storage.store import ReadingStore
 
 _ROWS = 50_000  # of one write, at most
-_DAY = 86_400_000_000  # µs
 
 Progress = Callable[[int, int], None]
 """Called with the number of streams done and of all of them."""
@@ -72,7 +72,7 @@ def _to_copy(
     ranges: list[tuple[Micros, Micros]] = []
     for day in sorted(day for day, rows in mine.items() if theirs.get(day) != rows):
         first = day if start is None else max(day, start)
-        behind = day + _DAY if end is None else min(day + _DAY, end)
+        behind = day + DAY if end is None else min(day + DAY, end)
         if ranges and ranges[-1][1] == first:
             first = ranges.pop()[0]
         ranges.append((first, behind))

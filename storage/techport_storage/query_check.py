@@ -9,11 +9,10 @@ import numpy as np
 
 from techport_storage.buckets import FIXED
 from techport_storage.errors import BadQuery
+from techport_storage.microseconds import DAY
 from techport_storage.model import AGGREGATES, Batch, BucketWidth, Micros, Query, Unit, percentile_of
 
-MAX_WIDTH = (
-    100 * 366 * 86_400_000_000
-)  # µs; a wider bucket is a typing error, and this keeps arithmetic far from overflow
+MAX_WIDTH = 100 * 366 * DAY  # µs; a wider bucket is a typing error, and this keeps arithmetic far from overflow
 
 
 def check_query(query: Query) -> None:
@@ -54,7 +53,7 @@ def _check_every(every: BucketWidth) -> None:
         raise BadQuery("every", f"{every.unit!r} is not a unit of time", f"Use one of {', '.join(get_args(Unit))}")
     if every.count <= 0:
         raise BadQuery("every", f"{every.count} {every.unit} is an empty width", "Use a count of at least 1")
-    longest = {"d": 86_400_000_000, "w": 604_800_000_000, "mo": 2_678_400_000_000, "y": 31_622_400_000_000}
+    longest = {"d": DAY, "w": 7 * DAY, "mo": 31 * DAY, "y": 366 * DAY}
     if every.count * (FIXED.get(every.unit) or longest[every.unit]) > MAX_WIDTH:
         raise BadQuery("every", f"{every.count} {every.unit} is too wide", "Use at most a hundred years")
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from techport.data_dir import lock
 from techport_pilots.definition.load import parse_definition
 from techport_pilots.registry.registry import Registry
+from techport_storage.microseconds import SECOND
 from techport_storage.model import Batch, Query, Reading
 from techport_storage.store import open_store
 from tests.end_to_end.platforms import PILOT, TECHPORT
@@ -15,7 +16,6 @@ from tests.servers.influxd import Influxd, influxd
 
 __all__ = ["influxd"]
 
-SECOND = 1_000_000
 READINGS = [
     Reading("test-street", "lamp-1", quantity, 1_760_000_000 * SECOND + number, number / 7, 1_760_000_001 * SECOND)
     for quantity in ("pm10", "air_temperature")

@@ -7,12 +7,11 @@ from collections.abc import Iterable
 
 import pyarrow as pa
 
+from techport_storage.microseconds import SECOND
 from techport_storage.model import Batch, Query, Reading, Receipt, Stream
 from techport_storage.store import ReadingStore
 
-S = 1_000_000  # µs
-DAY = 86_400 * S
-NOON = 1_700_049_600 * S  # 2023-11-15 12:00 UTC
+NOON = 1_700_049_600 * SECOND  # 2023-11-15 12:00 UTC
 A = Stream("luft", "a", "pm10")
 B = Stream("luft", "b", "pm10")
 OSLO = "Europe/Oslo"
@@ -22,7 +21,7 @@ def reading(stream: Stream = A, time: int = NOON, value: float = 1.0, delay: int
     return Reading(*stream, time=time, value=value, received=time // 1000 * 1000 + delay, quality=quality)
 
 
-def series(stream: Stream, count: int, start: int = NOON, step: int = S) -> list[Reading]:
+def series(stream: Stream, count: int, start: int = NOON, step: int = SECOND) -> list[Reading]:
     return [reading(stream, start + i * step, value=float(i)) for i in range(count)]
 
 
@@ -45,4 +44,4 @@ def ordered(readings: Iterable[Reading]) -> list[Reading]:
 
 
 def utc(*parts: int) -> int:
-    return int(dt.datetime(*parts, tzinfo=dt.UTC).timestamp()) * S  # type: ignore[arg-type, misc]
+    return int(dt.datetime(*parts, tzinfo=dt.UTC).timestamp()) * SECOND  # type: ignore[arg-type, misc]

@@ -10,9 +10,10 @@ import struct
 import pytest
 
 from techport_storage.errors import BadQuery
+from techport_storage.microseconds import DAY, SECOND
 from techport_storage.model import Batch, Reading, Selection, Stream
 from techport_storage.store import ReadingStore
-from tests.contract.readings import DAY, NOON, A, B, S, ordered, put, reading, rows, series, stored, utc
+from tests.contract.readings import NOON, A, B, ordered, put, reading, rows, series, stored, utc
 
 # Receipts
 
@@ -22,11 +23,11 @@ def test_receipt_counts_every_row_once(store: ReadingStore) -> None:
     batch = Batch.of(
         [
             reading(time=NOON, value=2),  # there already
-            reading(time=NOON + S),  # superseded by the fourth
-            reading(time=NOON + 2 * S, value=math.nan),
-            reading(time=NOON + S, value=3),
+            reading(time=NOON + SECOND),  # superseded by the fourth
+            reading(time=NOON + 2 * SECOND, value=math.nan),
+            reading(time=NOON + SECOND, value=3),
             reading(B, time=NOON),
-            reading(B, time=NOON + S, value=-math.inf),
+            reading(B, time=NOON + SECOND, value=-math.inf),
         ]
     )
     receipt = store.write(batch)
@@ -74,7 +75,7 @@ def test_shuffled_redelivery_ends_in_the_same_rows(store: ReadingStore) -> None:
     dice = random.Random(7)
     streams = [Stream(p, d, q) for p in "pq" for d in "xy" for q in ("t", "u")]
     truth = [
-        reading(s, NOON + i * 60 * S + k, i + k / 10, delay=dice.randrange(1000) * 1000)
+        reading(s, NOON + i * 60 * SECOND + k, i + k / 10, delay=dice.randrange(1000) * 1000)
         for k, s in enumerate(streams)
         for i in range(60)
     ]
@@ -122,13 +123,13 @@ EXTREMES = [0.0, -0.0, 5e-324, -5e-324, 2.2250738585072014e-308, 1e308, -1.79769
 
 
 def test_extreme_values_come_back_to_the_bit(store: ReadingStore) -> None:
-    put(store, *(reading(time=NOON + i * S, value=value) for i, value in enumerate(EXTREMES)))
+    put(store, *(reading(time=NOON + i * SECOND, value=value) for i, value in enumerate(EXTREMES)))
     assert [struct.pack("<d", r.value) for r in stored(store)] == [struct.pack("<d", value) for value in EXTREMES]
 
 
 def test_whole_numbers_are_floats(store: ReadingStore) -> None:
     put(store, reading(value=31))
-    put(store, reading(time=NOON + S, value=31.2))
+    put(store, reading(time=NOON + SECOND, value=31.2))
     assert [(r.value, type(r.value)) for r in stored(store)] == [(31.0, float), (31.2, float)]
 
 
@@ -159,17 +160,17 @@ def test_received_to_the_millisecond(store: ReadingStore, time: int) -> None:
 
 def test_latest_is_the_greatest_time(store: ReadingStore) -> None:
     put(store, *series(B, 5), *series(A, 3))
-    put(store, reading(B, NOON - S, value=99))  # late: does not count
+    put(store, reading(B, NOON - SECOND, value=99))  # late: does not count
     assert rows(store.latest(Selection())) == [series(A, 3)[-1], series(B, 5)[-1]]
 
 
 def test_latest_changed_since(store: ReadingStore) -> None:
     put(
         store,
-        Reading(*A, time=NOON, value=1, received=NOON + 5 * S),
-        Reading(*B, time=NOON, value=1, received=NOON + 9 * S),
+        Reading(*A, time=NOON, value=1, received=NOON + 5 * SECOND),
+        Reading(*B, time=NOON, value=1, received=NOON + 9 * SECOND),
     )
-    for since, devices in ((NOON, "ab"), (NOON + 5 * S, "ab"), (NOON + 6 * S, "b"), (NOON + 10 * S, "")):
+    for since, devices in ((NOON, "ab"), (NOON + 5 * SECOND, "ab"), (NOON + 6 * SECOND, "b"), (NOON + 10 * SECOND, "")):
         assert [r.device for r in rows(store.latest(Selection(), changed_since=since))] == list(devices)
 
 
@@ -187,7 +188,7 @@ def test_erase_a_device(store: ReadingStore) -> None:
 
 def test_erase_a_time_range(store: ReadingStore) -> None:
     put(store, *series(A, 50), *series(B, 50))
-    assert store.erase(Selection(), start=NOON + 10 * S, end=NOON + 60 * S) == 80
+    assert store.erase(Selection(), start=NOON + 10 * SECOND, end=NOON + 60 * SECOND) == 80
     assert stored(store) == series(A, 10) + series(B, 10)
     assert rows(store.latest(Selection())) == [series(A, 10)[-1], series(B, 10)[-1]]
 

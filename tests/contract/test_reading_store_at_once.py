@@ -9,9 +9,10 @@ import threading
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from techport_storage.microseconds import SECOND
 from techport_storage.model import Batch, Query, Reading, Selection, Stream
 from techport_storage.store import ReadingStore
-from tests.contract.readings import NOON, A, B, S, ordered, put, reading, rows, series, stored
+from tests.contract.readings import NOON, A, B, ordered, put, reading, rows, series, stored
 
 # Several at once
 
@@ -19,7 +20,7 @@ from tests.contract.readings import NOON, A, B, S, ordered, put, reading, rows, 
 def test_a_reader_sees_the_state_of_its_question(store: ReadingStore) -> None:
     put(store, *series(A, 500))
     reader = store.read(Query())
-    put(store, *(reading(time=NOON + i * S, value=-1) for i in range(500)), *series(B, 10))
+    put(store, *(reading(time=NOON + i * SECOND, value=-1) for i in range(500)), *series(B, 10))
     assert rows(reader.read_all()) == series(A, 500)
 
 
@@ -30,7 +31,7 @@ def test_reading_while_writing(store: ReadingStore) -> None:
 
     def write(name: Stream) -> None:
         for i in range(20):
-            put(store, *series(name, 30, NOON + i * 20 * S))  # ten of them are there already
+            put(store, *series(name, 30, NOON + i * 20 * SECOND))  # ten of them are there already
 
     def read() -> None:
         while not done.is_set():

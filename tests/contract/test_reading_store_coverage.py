@@ -7,11 +7,11 @@ import pytest
 
 from techport_pilots.quality.completeness import coverage_by_reading
 from techport_storage.coverage import KnowsCoverage
+from techport_storage.microseconds import MINUTE
 from techport_storage.model import Batch, Stream
 from techport_storage.store import ReadingStore
 
 START = 1_772_323_200_000_000
-MINUTE = 60_000_000
 INTERVALS = {
     Stream("p", "steady", "pm10"): 10 * MINUTE,
     Stream("p", "gappy", "pm10"): 10 * MINUTE,

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import msgspec
 
+from techport_storage.microseconds import SECOND
 from techport_storage.model import Batch, Query, Reading
 from techport_storage.store import ReadingStore
-from tests.contract.readings import NOON, A, B, S, put, reading, rows, series
+from tests.contract.readings import NOON, A, B, put, reading, rows, series
 
 
 def flagged(one: Reading, quality: int) -> Reading:
@@ -41,7 +42,7 @@ def test_a_row_that_was_corrected_meanwhile_keeps_the_correction(store: ReadingS
 
 
 def test_the_same_value_that_came_again_is_another_arrival(store: ReadingStore) -> None:
-    judged, again = reading(quality=16), reading(delay=60 * S)
+    judged, again = reading(quality=16), reading(delay=60 * SECOND)
     put(store, judged)
     put(store, again)
     assert store.flag(Batch.of([flagged(judged, 18)])) == 0
@@ -50,8 +51,8 @@ def test_the_same_value_that_came_again_is_another_arrival(store: ReadingStore) 
 
 def test_a_row_that_is_gone_does_not_come_back(store: ReadingStore) -> None:
     put(store, *series(A, 3))
-    judged = reading(A, NOON + S, value=1.0, quality=2)
-    store.erase(Query().select, NOON + S, NOON + 2 * S)
+    judged = reading(A, NOON + SECOND, value=1.0, quality=2)
+    store.erase(Query().select, NOON + SECOND, NOON + 2 * SECOND)
     assert store.flag(Batch.of([judged, reading(B)])) == 0
     assert store.flag(Batch.of([])) == 0
     assert len(store.read(Query()).read_all()) == 2

@@ -8,10 +8,9 @@ import sys
 import time
 from collections.abc import Sequence
 
+from techport_storage.microseconds import SECOND
 from techport_storage.model import Batch, Query, Reading, Selection
 from techport_storage.store import open_store
-
-S = 1_000_000
 
 WRITER = """
 import sys
@@ -40,7 +39,9 @@ def everything(url: str) -> tuple[list[dict[str, object]], list[dict[str, object
 
 def batches() -> Sequence[Batch]:
     dice = random.Random(5)
-    truth = [Reading("p", f"d{i % 7}", "t", i // 7 * S, i / 10, i // 7 * S + 1000 * (i % 40)) for i in range(900)]
+    truth = [
+        Reading("p", f"d{i % 7}", "t", i // 7 * SECOND, i / 10, i // 7 * SECOND + 1000 * (i % 40)) for i in range(900)
+    ]
     dice.shuffle(truth)
     return [Batch.of(truth[i : i + 130]) for i in range(0, len(truth), 100)]  # 30 rows of each come twice
 

@@ -8,6 +8,7 @@ import pyarrow as pa
 import pytest
 
 from techport_storage.errors import BadQuery
+from techport_storage.microseconds import DAY, SECOND
 from techport_storage.model import (
     AGGREGATES,
     RAW_SCHEMA,
@@ -20,14 +21,14 @@ from techport_storage.model import (
     aggregate_schema,
 )
 from techport_storage.store import ReadingStore
-from tests.contract.readings import DAY, NOON, OSLO, A, B, S, put, reading, rows, series, stored
+from tests.contract.readings import NOON, OSLO, A, B, put, reading, rows, series, stored
 
 # Selecting and paging
 
 
 def test_ranges_are_half_open(store: ReadingStore) -> None:
     put(store, *series(A, 5))
-    assert [r.value for r in stored(store, start=NOON + S, end=NOON + 3 * S)] == [1, 2]
+    assert [r.value for r in stored(store, start=NOON + SECOND, end=NOON + 3 * SECOND)] == [1, 2]
     assert stored(store, start=NOON, end=NOON) == []
 
 
@@ -52,7 +53,7 @@ def test_selections(store: ReadingStore) -> None:
 
 
 def test_good_readings_only(store: ReadingStore) -> None:
-    put(store, *(reading(time=NOON + i * S, value=float(i), quality=i % 3) for i in range(9)))
+    put(store, *(reading(time=NOON + i * SECOND, value=float(i), quality=i % 3) for i in range(9)))
     assert [r.value for r in stored(store, quality="good")] == [0, 3, 6]
     table = store.read(Query(every=BucketWidth(1, "d"), aggregates=("sum",), quality="good")).read_all()
     assert table["sum"].to_pylist() == [9]
@@ -83,7 +84,7 @@ def test_full_answers_have_the_schema(store: ReadingStore) -> None:
 @pytest.mark.parametrize("every", [None, BucketWidth(7, "s"), BucketWidth(1, "d")])
 def test_pages_cover_everything_once(store: ReadingStore, every: BucketWidth | None) -> None:
     for k, name in enumerate((A, B, Stream("luft", "b", "pm2_5"), Stream("m", "a", "x"))):
-        put(store, *series(name, 40 + k, step=20_000 * S if every == BucketWidth(1, "d") else S))
+        put(store, *series(name, 40 + k, step=20_000 * SECOND if every == BucketWidth(1, "d") else SECOND))
     whole = store.read(Query(every=every, zone=OSLO)).read_all()
     for limit in (1, 7, 10_000):
         pages, after = [], None
@@ -105,7 +106,7 @@ def test_cursor_of_a_stream_that_is_not_there(store: ReadingStore) -> None:
 
 def test_paging_while_data_arrives(store: ReadingStore) -> None:
     """Pages cover what was there at the start exactly once, whatever is written meanwhile."""
-    there = [r for name in (A, B) for r in series(name, 150, step=2 * S)]
+    there = [r for name in (A, B) for r in series(name, 150, step=2 * SECOND)]
     put(store, *there)
     seen: list[Reading] = []
     after = None
@@ -115,7 +116,7 @@ def test_paging_while_data_arrives(store: ReadingStore) -> None:
             break
         seen += page
         after = Cursor(page[-1].stream, page[-1].time)
-        put(store, *(reading(name, NOON + (turn * 37 % 300) * S + 1, value=-1) for name in (A, B)))
+        put(store, *(reading(name, NOON + (turn * 37 % 300) * SECOND + 1, value=-1) for name in (A, B)))
     old = [r for r in seen if r.value >= 0]
     assert old == there
     assert len({(r.stream, r.time) for r in seen}) == len(seen)

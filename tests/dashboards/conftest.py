@@ -9,8 +9,9 @@ from pathlib import Path
 import httpx
 import pytest
 
+from techport_storage.microseconds import HOUR, SECOND
 from techport_storage.model import Reading
-from tests.dashboards.web import HOUR, SECOND, City
+from tests.dashboards.web import City
 
 AIR = """
 id: kai-luft

@@ -10,8 +10,9 @@ from fastapi import FastAPI
 from techport_dashboards import WebSettings
 from techport_pilots.accounting.commit_log import CommitSpan
 from techport_pilots.accounting.tally import DeviceDay, QuarantineEntry, Tally
+from techport_storage.microseconds import DAY, HOUR, SECOND
 from techport_storage.model import Reading
-from tests.dashboards.web import HOUR, SECOND, City
+from tests.dashboards.web import City
 
 SCHOOL = """
 id: school-air
@@ -58,7 +59,7 @@ def build(folder: Path, school: str = SCHOOL) -> City:
             for at in [START + hour * HOUR]
         )
     )
-    day = START // (24 * HOUR) + 39
+    day = START // DAY + 39
     received = START + (HOURS - 1) * HOUR
 
     def aside(device: str, reason: str, payload: bytes) -> QuarantineEntry:

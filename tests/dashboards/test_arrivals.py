@@ -8,10 +8,10 @@ import pytest
 
 from techport_dashboards.query.live import BETWEEN, ChangePoller, states
 from techport_storage.coverage import CountsReadings
+from techport_storage.microseconds import SECOND
 from techport_storage.model import Batch, Query, Reading, Stream
 from techport_storage.store import ReadingStore, open_store
 
-SECOND = 1_000_000
 T = 1_790_000_000 * SECOND
 STREAM = Stream("p", "box", "pm10")
 

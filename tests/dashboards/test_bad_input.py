@@ -13,9 +13,10 @@ import httpx
 import pytest
 
 from techport_dashboards import WebSettings
+from techport_storage.microseconds import HOUR, SECOND
 from techport_storage.model import Reading
 from tests.dashboards.conftest import START
-from tests.dashboards.web import HOUR, SECOND, City, serving
+from tests.dashboards.web import City, serving
 
 pytestmark = pytest.mark.anyio
 READINGS = "/api/v1/readings"

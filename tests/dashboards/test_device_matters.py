@@ -11,19 +11,20 @@ from techport.commands.trace import describe
 from techport_dashboards.api.accounts_schema import Traced
 from techport_pilots.accounting.commit_log import CommitSpan
 from techport_pilots.accounting.tally import BatchAnnotations, BookedEvent, DeviceDay, QuarantineEntry, Tally
+from techport_storage.microseconds import DAY, HOUR, SECOND
 from tests.dashboards.conftest import START
-from tests.dashboards.web import HOUR, SECOND, City
+from tests.dashboards.web import City
 
 pytestmark = pytest.mark.anyio
 
-DAY = START // (24 * HOUR)
+TODAY = START // DAY
 PILOT = "/api/v1/pilots/kai-luft"
 
 
 @pytest.fixture
 def kept(city: City) -> City:
     """Beside the readings: one entry in quarantine, a stranger, a join, and two ignored parts."""
-    kran = DeviceDay("kai-luft", "kran", DAY)
+    kran = DeviceDay("kai-luft", "kran", TODAY)
 
     def aside(device: str, reason: str, payload: bytes, at: int) -> QuarantineEntry:
         return QuarantineEntry(
@@ -48,7 +49,7 @@ def kept(city: City) -> City:
     )
     tallies = {
         kran: Tally(messages=2, received=3, quarantined=1, ignored=2),
-        DeviceDay("kai-luft", "ny boks", DAY): Tally(messages=1, received=1, quarantined=1),
+        DeviceDay("kai-luft", "ny boks", TODAY): Tally(messages=1, received=1, quarantined=1),
     }
     city.books.close_batch("w", tallies, entries, remarks)
     return city

@@ -9,11 +9,11 @@ import pytest
 
 from techport_pilots.accounting.ledger import DeviceDay, SetAside, Tally
 from techport_pilots.i18n import Language
+from techport_storage.microseconds import DAY, HOUR
 from techport_storage.model import Reading, Stream
-from tests.dashboards.web import HOUR, City, now
+from tests.dashboards.web import City, now
 
 pytestmark = pytest.mark.anyio
-DAY = 24 * HOUR
 
 BATTERIES = """
 id: gater

@@ -7,9 +7,10 @@ from pathlib import Path
 import httpx
 import pytest
 
+from techport_storage.microseconds import HOUR, SECOND
 from techport_storage.model import Reading
 from tests.dashboards.conftest import AIR, HOURS, START
-from tests.dashboards.web import HOUR, SECOND, City
+from tests.dashboards.web import City
 
 pytestmark = pytest.mark.anyio
 PAST = "/api/v1/readings?device=kran&quantity=pm10&start=2026-10-20&end=2026-10-25"

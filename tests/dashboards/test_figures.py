@@ -12,12 +12,13 @@ import pytest
 
 from techport_dashboards.charts import figures
 from techport_dashboards.charts import rose as roses
+from techport_storage.microseconds import DAY, HOUR
 from techport_storage.model import Reading, Selection, Stream
 from tests.dashboards.conftest import START
-from tests.dashboards.web import HOUR, City, now
+from tests.dashboards.web import City, now
 
 pytestmark = pytest.mark.anyio
-MONDAY = 4 * 24 * HOUR  # 5 January 1970, as a wall clock
+MONDAY = 4 * DAY  # 5 January 1970, as a wall clock
 
 
 def test_every_value_is_in_one_bin() -> None:
@@ -30,9 +31,7 @@ def test_every_value_is_in_one_bin() -> None:
 
 
 def test_the_week_begins_on_monday() -> None:
-    cells = figures.week(
-        np.array([MONDAY, MONDAY + 25 * HOUR, MONDAY + 8 * 24 * HOUR + HOUR]), np.array([1.0, 2.0, 4.0])
-    )
+    cells = figures.week(np.array([MONDAY, MONDAY + 25 * HOUR, MONDAY + 8 * DAY + HOUR]), np.array([1.0, 2.0, 4.0]))
     assert (cells[0][0].mean, cells[0][0].depth) == (1.0, 0.0)
     assert (cells[1][1].mean, cells[1][1].count, cells[1][1].depth) == (3.0, 2, 1.0)
     assert cells[6][23].mean is None

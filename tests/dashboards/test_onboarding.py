@@ -14,9 +14,10 @@ from techport_dashboards.settings import BrokerPlace
 from techport_pilots.access.credentials import Credentials, verify
 from techport_pilots.accounting.message_tap import Outcome, Refusal, TappedMessage, Value
 from techport_pilots.accounting.tally import QuarantineEntry
+from techport_storage.microseconds import SECOND
 from techport_storage.model import Quality
 from tests.dashboards.conftest import START
-from tests.dashboards.web import SECOND, City
+from tests.dashboards.web import City
 
 pytestmark = pytest.mark.anyio
 API = "/api/v1/pilots/kai-luft"

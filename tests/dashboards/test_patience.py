@@ -14,9 +14,10 @@ import pytest
 from techport_dashboards import WebSettings
 from techport_storage.duckdb import read
 from techport_storage.duckdb.store import DuckStore
+from techport_storage.microseconds import SECOND
 from techport_storage.model import Batch, Stream
 from tests.dashboards.conftest import START
-from tests.dashboards.web import SECOND, City, serving
+from tests.dashboards.web import City, serving
 
 DEVICES, ROWS = 40, 5_000
 SLICES = DEVICES * ROWS // 50

@@ -14,6 +14,7 @@ import pytest
 from techport_dashboards.charts import distribution as figures
 from techport_dashboards.charts.distribution import Group
 from techport_pilots.evaluation import evaluate, so_far
+from techport_storage.microseconds import DAY
 from tests.dashboards.web import City
 from tests.pilots import trial
 
@@ -134,7 +135,7 @@ def test_days_to_come_are_not_missing_ones(street: City) -> None:
             pilot.phases[0], msgspec.structs.replace(pilot.phases[1], end=pilot.phases[1].end + dt.timedelta(days=30))
         ],
     )  # fmt: skip
-    now = trial.START + trial.DAYS * 24 * trial.HOUR
+    now = trial.START + trial.DAYS * DAY
     kpi = pilot.kpis[0]
     whole, cut = evaluate(street.store, longer, kpi), evaluate(street.store, so_far(longer, now), kpi)
     assert whole.intervention is not None

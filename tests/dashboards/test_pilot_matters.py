@@ -8,8 +8,9 @@ import httpx
 import pytest
 
 from techport_pilots.accounting.tally import DeviceDay, QuarantineEntry, Tally
+from techport_storage.microseconds import HOUR
 from tests.dashboards.conftest import START
-from tests.dashboards.web import HOUR, City
+from tests.dashboards.web import City
 
 pytestmark = pytest.mark.anyio
 

@@ -11,7 +11,8 @@ from fastapi.routing import iter_route_contexts
 
 from techport_dashboards import WebSettings
 from techport_pilots.accounting.ledger import DeviceDay, SetAside, Tally
-from tests.dashboards.web import HOUR, City, now
+from techport_storage.microseconds import DAY
+from tests.dashboards.web import City, now
 from tests.pilots import trial
 
 pytestmark = pytest.mark.anyio
@@ -65,7 +66,7 @@ def shared(city: City) -> City:
             reason="not-a-number", detail="hemmelig is no number", hint="send a number",
         )  # fmt: skip
         tally = Tally(messages=1, received=1, quarantined=1)
-        city.books.close_batch(pilot, {DeviceDay(pilot, "kjeller-2", at // (24 * HOUR)): tally}, [entry])
+        city.books.close_batch(pilot, {DeviceDay(pilot, "kjeller-2", at // DAY): tally}, [entry])
     return city
 
 

@@ -7,8 +7,9 @@ import pytest
 
 from techport_dashboards import WebSettings
 from techport_pilots.accounting.tally import QuarantineEntry
+from techport_storage.microseconds import HOUR
 from tests.dashboards.conftest import START
-from tests.dashboards.web import HOUR, City
+from tests.dashboards.web import City
 
 pytestmark = pytest.mark.anyio
 API = "/api/v1/pilots/kai-luft/quarantine"

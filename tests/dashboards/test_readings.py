@@ -13,8 +13,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from techport_pilots.registry.registry import DeviceInfo
+from techport_storage.microseconds import HOUR
 from tests.dashboards.conftest import HOURS, START
-from tests.dashboards.web import HOUR, City
+from tests.dashboards.web import City
 
 LATE = """
 id: late

@@ -9,9 +9,10 @@ import pytest
 
 from techport_dashboards.charts.lines import PRESENTATIONS
 from techport_pilots.quantities import builtin
+from techport_storage.microseconds import HOUR
 from techport_storage.model import Selection, Stream
 from tests.dashboards.conftest import HOURS, START
-from tests.dashboards.web import HOUR, City
+from tests.dashboards.web import City
 
 pytestmark = pytest.mark.anyio
 

@@ -17,9 +17,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from techport_dashboards import WebSettings
+from techport_storage.microseconds import HOUR, SECOND
 from techport_storage.model import Reading
 from tests.dashboards.conftest import HOURS, START
-from tests.dashboards.web import HOUR, SECOND, City
+from tests.dashboards.web import City
 
 pytestmark = pytest.mark.anyio
 READINGS = "/api/v1/readings"

@@ -17,9 +17,10 @@ import pytest
 from techport_dashboards import WebSettings
 from techport_dashboards.services import citation
 from techport_dashboards.services.snapshots import Snapshot
+from techport_storage.microseconds import SECOND
 from techport_storage.model import Reading
 from tests.dashboards.conftest import HOURS, START
-from tests.dashboards.web import SECOND, City
+from tests.dashboards.web import City
 
 pytestmark = pytest.mark.anyio
 SNAPSHOTS = "/api/v1/snapshots"

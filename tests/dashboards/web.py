@@ -24,9 +24,6 @@ from techport_storage.model import Batch, Reading, Selection, Stream
 from techport_storage.store import ReadingStore, open_store
 from tests.servers.mosquitto import free_port
 
-SECOND = 1_000_000
-HOUR = 3600 * SECOND
-
 
 @dataclass
 class City:

@@ -34,13 +34,13 @@ from techport_pilots.registry.registry import Registry
 from techport_simulators.demo import REAL_PILOTS, definition_path, mapping_path
 from techport_simulators.mapping import load_mapping
 from techport_simulators.replay import Replayed, replay
+from techport_storage.microseconds import HOUR
 from techport_storage.model import Query, Selection, Stream
 from techport_storage.store import open_store
 from tests.servers.mosquitto import mosquitto  # noqa: F401 (a fixture)
 
 pytestmark = pytest.mark.slow
 
-HOUR = 3_600_000_000
 MAPPINGS = ("air-quality", "traffic", "weather", "street-cleaning", "lecture-noise")
 # The file's clock, hours ahead of UTC; None: the wall clock of Trondheim. docs/decisions/0005 says how this is known.
 CLOCKS = {"air-quality": 1, "traffic": 1, "weather": 0, "street-cleaning": 1, "lecture-noise": None}

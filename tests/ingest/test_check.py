@@ -13,10 +13,11 @@ from techport_ingest.message import DeviceEvent, Ignored, Message, Observed
 from techport_pilots.accounting.tally import DeviceDay, Tally
 from techport_pilots.model import DeviceDefinition, PilotDefinition, StreamDefinition, Text
 from techport_pilots.registry.view import IngestView
+from techport_storage.microseconds import DAY
 from techport_storage.model import Quality, Receipt
 
 NOW = 1_777_896_000_000_000
-DAY = NOW // 86_400_000_000
+TODAY = NOW // DAY
 
 
 @pytest.fixture
@@ -159,7 +160,7 @@ def test_one_entry_for_each_message_and_reason(columns: Columns) -> None:
 
 
 def test_the_books_add_up_for_every_device_day(columns: Columns) -> None:
-    yesterday = NOW - 86_400_000_000
+    yesterday = NOW - DAY
     columns.add(
         message(1), "air", "native", [Observed("lamp", NOW, "pm10", 1.0), Observed("lamp", yesterday, "pm10", 1.0)]
     )
@@ -167,12 +168,14 @@ def test_the_books_add_up_for_every_device_day(columns: Columns) -> None:
     columns.add(message(3), "air", "native", [Observed("lamp", NOW, "pm10", "x")])
     columns.ignore(message(4, "pilots/air/lamp/status"), "air", "lamp", "status")
     account = BatchAccounting(columns)
-    assert account.device_days == [DeviceDay("air", "lamp", DAY - 1), DeviceDay("air", "lamp", DAY)]
+    assert account.device_days == [DeviceDay("air", "lamp", TODAY - 1), DeviceDay("air", "lamp", TODAY)]
 
     tallies, set_aside = account.close(Receipt(1, duplicate_rows=columns.batch().stream[:1].astype("int64")))
     assert tallies == {
-        DeviceDay("air", "lamp", DAY - 1): Tally(received=1, stored=1),
-        DeviceDay("air", "lamp", DAY): Tally(messages=4, received=5, stored=1, duplicates=1, quarantined=2, ignored=1),
+        DeviceDay("air", "lamp", TODAY - 1): Tally(received=1, stored=1),
+        DeviceDay("air", "lamp", TODAY): Tally(
+            messages=4, received=5, stored=1, duplicates=1, quarantined=2, ignored=1
+        ),
     }
     assert [entry.reason for entry in set_aside] == ["not-a-number", "not-a-number"]
 
@@ -186,14 +189,14 @@ def test_events_and_ignored_parts_are_counted(columns: Columns) -> None:
     )
     columns.add(message(2), "air", "native", [Ignored("lamp", "downlink")])
     tallies, _ = BatchAccounting(columns).close(Receipt(1))
-    assert tallies == {DeviceDay("air", "lamp", DAY): Tally(messages=2, received=4, stored=1, ignored=3)}
+    assert tallies == {DeviceDay("air", "lamp", TODAY): Tally(messages=2, received=4, stored=1, ignored=3)}
 
 
 def test_what_the_store_refuses_is_set_aside_with_its_message(columns: Columns) -> None:
     for number in range(3):
         columns.add(message(number), "air", "native", [Observed("lamp", NOW + number, "pm10", 1.0)] * number)
     tallies, set_aside = BatchAccounting(columns).close(Receipt(2, rejected=[(1, "too large")]))
-    assert tallies == {DeviceDay("air", "lamp", DAY): Tally(messages=2, received=3, stored=2, quarantined=1)}
+    assert tallies == {DeviceDay("air", "lamp", TODAY): Tally(messages=2, received=3, stored=2, quarantined=1)}
     assert [(entry.reason, entry.detail, entry.field) for entry in set_aside] == [
         ("store-refused", "too large", "pm10")
     ]

@@ -10,7 +10,7 @@ import pytest
 
 from techport_pilots.accounting.audit import audit, count_rows
 from techport_pilots.accounting.ledger import DeviceDay, Ledger, Tally
-from techport_pilots.accounting.tally import DAY
+from techport_storage.microseconds import DAY
 from techport_storage.model import Batch, Query, Reading, Selection
 from techport_storage.store import ReadingStore, open_store
 

@@ -16,6 +16,7 @@ from techport_pilots.accounting.ledger import DeviceDay, Ledger, SetAside, Tally
 from techport_pilots.accounting.quarantine import Quarantine, QuarantineFilter
 from techport_pilots.errors import RegistryUnavailable
 from techport_pilots.registry.registry import Registry
+from techport_storage.microseconds import DAY
 from tests.servers.postgres import Postgres
 
 MONDAY = DeviceDay("p", "d", 20_000)
@@ -28,7 +29,7 @@ def bad(payload: bytes = b"{", **changes: Any) -> SetAside:
         device="d",
         topic="pilots/p/d/readings",
         payload=payload,
-        received=20_000 * 86_400_000_000 + 1,
+        received=20_000 * DAY + 1,
         reason="not-json",
         detail="ends at byte 1",
         hint="Send a whole JSON object",

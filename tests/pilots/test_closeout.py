@@ -24,6 +24,7 @@ from techport_pilots.handover.closeout import Package, close_pilot
 from techport_pilots.handover.open import open_package
 from techport_pilots.registry import lifecycle
 from techport_pilots.reports.build import final_evaluations
+from techport_storage.microseconds import DAY, HOUR
 from techport_storage.model import Batch, Query, Reading
 from techport_storage.store import ReadingStore
 from tests.pilots import trial
@@ -78,7 +79,7 @@ def test_closing_takes_the_credentials_of_this_pilot_back(parts: Parts, tmp_path
 
 def test_the_checklist_says_what_to_look_at(parts: Parts) -> None:
     registry, store, _ = parts
-    items = checklist(registry, store, registry.pilot("elgeseter"), trial.START + 90 * 24 * trial.HOUR)
+    items = checklist(registry, store, registry.pilot("elgeseter"), trial.START + 90 * DAY)
     said = {item.text.en: item for item in items}
     assert [text for text, item in said.items() if item.blocks] == [
         "The pilot has not ended. End it first (techport pilot end elgeseter)."
@@ -193,7 +194,7 @@ def test_a_kpi_adjusted_for_another_pilot_takes_its_stream_along(
     other = msgspec.structs.replace(trial.definition(), id="weather", kpis=[], phases=[])
     registry.import_pilot(other, weather, "test")
     readings = [
-        Reading("weather", "kirka", "air_temperature", trial.START + i * trial.HOUR, float(i % 17), 0)
+        Reading("weather", "kirka", "air_temperature", trial.START + i * HOUR, float(i % 17), 0)
         for i in range(trial.DAYS * 24)
     ]
     store.write(Batch.of(readings))

@@ -20,10 +20,10 @@ from techport_pilots.quality.completeness import (
     together,
 )
 from techport_storage.duckdb import coverage
+from techport_storage.microseconds import MINUTE
 from techport_storage.model import Batch, Stream
 from techport_storage.store import open_store
 
-MINUTE = 60_000_000
 STEP = 10 * MINUTE
 START = int(dt.datetime(2026, 3, 1, tzinfo=dt.UTC).timestamp()) * 1_000_000
 STREAM = Stream("p", "box", "pm10")

@@ -26,10 +26,10 @@ from techport_pilots.model import (
     Text,
 )
 from techport_pilots.time import local
+from techport_storage.microseconds import HOUR
 from techport_storage.model import Batch, Stream
 from techport_storage.store import open_store
 
-HOUR = 3_600_000_000
 START = dt.datetime(2025, 9, 28, 22, tzinfo=dt.UTC)  # midnight in Oslo; the last day of phase one has 25 hours
 TURN, END = START + dt.timedelta(weeks=4, hours=1), START + dt.timedelta(weeks=8, hours=1)
 BEFORE, AFTER = Phase("before", "baseline", START, TURN), Phase("after", "intervention", TURN, END)

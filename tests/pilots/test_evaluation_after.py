@@ -12,10 +12,10 @@ from techport_pilots.evaluation import evaluate
 from techport_pilots.evaluation.kpi import plan_of
 from techport_pilots.model import Event, Exposure, Kpi, Phase, Text
 from techport_pilots.time import local
+from techport_storage.microseconds import HOUR
 from techport_storage.store import open_store
 from tests.pilots.test_evaluation import pilot, write
 
-HOUR = 3_600_000_000
 START = dt.datetime(2025, 9, 1)  # to the end of February: both changes of the clock are not in it, one is
 DAYS = 180
 PHASE = Phase("winter", "other", START, START + dt.timedelta(days=DAYS))

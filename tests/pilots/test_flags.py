@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 
 from techport_pilots.model import DeviceDefinition, Event, Exclusion, PilotDefinition, StreamDefinition, Text
 from techport_pilots.quality.flags import Flagger, Rule, Rules, moves_of, reflag
+from techport_storage.microseconds import HOUR, MINUTE
 from techport_storage.model import Batch, Quality, Query, Stream
 from techport_storage.store import open_store
 
-MINUTE, HOUR = 60_000_000, 3_600_000_000
 START = int(dt.datetime(2026, 3, 1, tzinfo=dt.UTC).timestamp()) * 1_000_000
 STREAM = Stream("p", "box", "pm10")
 

@@ -14,10 +14,10 @@ from techport_pilots.registry.events import add_event, add_exclusion
 from techport_pilots.registry.leases import Leases
 from techport_pilots.registry.lifecycle import transition
 from techport_pilots.registry.registry import Registry
+from techport_storage.microseconds import MINUTE
 from techport_storage.model import Batch, Quality, Query, Stream
 from techport_storage.store import open_store
 
-MINUTE = 60_000_000
 START = int(dt.datetime(2026, 3, 1, tzinfo=dt.UTC).timestamp()) * 1_000_000
 BOX = Stream("p", "box", "pm10")
 

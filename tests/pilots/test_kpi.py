@@ -25,10 +25,10 @@ from techport_pilots.model import (
 )
 from techport_pilots.quantities import lookup
 from techport_pilots.time import day_starts, local, micros_of
+from techport_storage.microseconds import HOUR
 from techport_storage.model import Batch, Stream
 from techport_storage.store import open_store
 
-HOUR = 3_600_000_000
 OSLO = "Europe/Oslo"
 
 

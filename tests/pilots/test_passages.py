@@ -10,6 +10,7 @@ from sqlalchemy import Engine, func, select
 from techport_pilots.accounting.commit_log import KEPT, MOST_MARKS, Arrival, CommitLog, CommitSpan
 from techport_pilots.registry.registry import Registry
 from techport_pilots.registry.tables import passages
+from techport_storage.microseconds import MINUTE
 
 NOW = 1_800_000_000_000_000
 
@@ -45,8 +46,8 @@ def test_times_of_arrival_are_kept_to_the_millisecond(engine: Engine) -> None:
 
 def test_what_was_taken_again_is_visible_since_then(engine: Engine) -> None:
     CommitLog(engine).note([line("one", 0, 900_000, 950_000, "a")])
-    CommitLog(engine).note([line("two", 500_000, 500_000, 60_000_000, "a")])
-    assert seen(engine, "a", 500_000) == Arrival(NOW + 500_000, ["one", "two"], NOW + 60_000_000)
+    CommitLog(engine).note([line("two", 500_000, 500_000, MINUTE, "a")])
+    assert seen(engine, "a", 500_000) == Arrival(NOW + 500_000, ["one", "two"], NOW + MINUTE)
     assert seen(engine, "a", 400_000) == Arrival(NOW + 400_000, ["one"], NOW + 950_000)
 
 

@@ -9,9 +9,8 @@ from techport_pilots.registry import lifecycle
 from techport_pilots.registry.portfolio import portfolio
 from techport_pilots.registry.registry import Registry
 from techport_pilots.reports.build import keep_evaluations
+from techport_storage.microseconds import DAY
 from tests.pilots import trial
-
-DAY = 24 * trial.HOUR
 
 
 def test_where_each_pilot_stands(registry: Registry) -> None:

@@ -7,8 +7,7 @@ import pytest
 from techport_pilots.accounting.ledger import Ledger, SetAside
 from techport_pilots.accounting.quarantine import Count, Quarantine, QuarantineFilter
 from techport_pilots.registry.registry import Registry
-
-DAY = 86_400_000_000
+from techport_storage.microseconds import DAY
 
 
 @pytest.fixture

@@ -17,6 +17,7 @@ from techport_pilots.model import DeviceDefinition, PilotDefinition, QuantityDef
 from techport_pilots.registry.database import open_database, reading, writing
 from techport_pilots.registry.registry import Registry
 from techport_pilots.registry.tables import metadata
+from techport_storage.microseconds import HOUR, MINUTE
 from techport_storage.model import Stream
 
 
@@ -104,11 +105,11 @@ def test_streams_say_what_a_page_needs(registry: Registry) -> None:
 
     assert list(streams) == ["laeq.left", "air_temperature.inlet", "mystery", "pm10", "studs"]
     pm10 = streams["pm10"]
-    assert (pm10.unit, pm10.unit_label, pm10.range, pm10.interval_us) == ("ug/m3", "µg/m³", (0, 500), 3_600_000_000)
+    assert (pm10.unit, pm10.unit_label, pm10.range, pm10.interval_us) == ("ug/m3", "µg/m³", (0, 500), HOUR)
     assert pm10.described
     assert pm10.title.get("nb") == "Svevestøv PM10"
     inlet = streams["air_temperature.inlet"]
-    assert (inlet.title.get("en"), inlet.interval_us) == ("Air temperature (inlet)", 600_000_000)
+    assert (inlet.title.get("en"), inlet.interval_us) == ("Air temperature (inlet)", 10 * MINUTE)
     assert (streams["studs"].title.get("nb"), streams["studs"].unit) == ("Pigger", "%")
     assert (streams["mystery"].described, streams["mystery"].unit, streams["mystery"].range) == (False, None, None)
     assert (streams["laeq.left"].described, streams["laeq.left"].unit_label) == (False, "dB(A)")

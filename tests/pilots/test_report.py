@@ -27,11 +27,12 @@ from techport_pilots.reports.build import (
     kept_evaluations,
 )
 from techport_pilots.reports.html import page
+from techport_storage.microseconds import DAY, HOUR
 from techport_storage.model import Batch, Reading, Selection
 from techport_storage.store import ReadingStore, open_store
 from tests.pilots import trial
 
-NOW = trial.START + 90 * 24 * trial.HOUR
+NOW = trial.START + 90 * DAY
 
 
 @pytest.fixture(scope="module")
@@ -124,7 +125,7 @@ def test_the_same_data_gives_the_same_bytes_apart_from_the_date(
     again = open_store("duckdb://")
     again.write(trial.readings(shuffled=True))
     pilot = registry.pilot("elgeseter")
-    later = build_report(again, registry.engine, pilot, version=1, state="ended", now=NOW + 24 * trial.HOUR)
+    later = build_report(again, registry.engine, pilot, version=1, state="ended", now=NOW + DAY)
     again.close()
     assert page(msgspec.structs.replace(later, made=report.made), "nb") == page(report, "nb")
     assert page(later, "nb") != page(report, "nb")
@@ -132,7 +133,7 @@ def test_the_same_data_gives_the_same_bytes_apart_from_the_date(
 
 def test_gaps_and_flags_are_told(report: Report) -> None:
     bridge = report.devices["bridge"]
-    assert bridge.longest_gap == 24 * trial.HOUR + trial.HOUR // 6
+    assert bridge.longest_gap == DAY + HOUR // 6
     assert bridge.share == pytest.approx(59 / 60, abs=0.001)
     assert report.whole.flagged == 2
 
@@ -186,7 +187,7 @@ def test_days_that_were_not_to_be_measured_are_not_missing(tmp_path: Path, repor
     *others, last = whole.phases
     longer = msgspec.structs.replace(last, end=last.end + dt.timedelta(days=200))
     pilot = msgspec.structs.replace(whole, phases=[*others, longer])
-    over = trial.START + trial.DAYS * 24 * trial.HOUR
+    over = trial.START + trial.DAYS * DAY
     registry = Registry.open(f"sqlite:///{tmp_path}/registry.sqlite")
     registry.import_pilot(pilot, trial.YAML, "test")
     if ended:
@@ -195,7 +196,7 @@ def test_days_that_were_not_to_be_measured_are_not_missing(tmp_path: Path, repor
         restore(registry.engine, pilot.id, taken)
     with closing(open_store("duckdb://")) as store:
         store.write(trial.readings())
-        then = over + 100 * 24 * trial.HOUR if ended else over
+        then = over + 100 * DAY if ended else over
         found = build_report(store, registry.engine, pilot, version=1, state="running", now=then)
     registry.close()
     assert {result.evaluation.verdict for result in found.results} == {
@@ -251,7 +252,7 @@ def test_readings_that_mean_nothing_still_have_a_report(
     text = f"{head}kpis:\n{kpi}devices:\n{device}"
     assert "devices:" in rest
     with closing(open_store("duckdb://")) as store:
-        times = range(trial.START, trial.START + trial.DAYS * 24 * trial.HOUR, trial.HOUR)
+        times = range(trial.START, trial.START + trial.DAYS * DAY, HOUR)
         store.write(Batch.of([Reading("elgeseter", "kirka", quantity, time, value, time) for time in times]))
         registry = Registry.open(f"sqlite:///{tmp_path}/registry.sqlite")
         registry.import_pilot(parse_definition(text), text, "test")

@@ -18,12 +18,13 @@ from techport_pilots.handover.closeout import close_pilot
 from techport_pilots.registry import lifecycle
 from techport_pilots.registry.registry import Registry
 from techport_storage.errors import StoreUnavailable
+from techport_storage.microseconds import DAY, HOUR
 from techport_storage.model import Batch, Reading, Selection
 from techport_storage.store import ReadingStore
 from tests.pilots import trial
 from tests.pilots.trial import Parts
 
-YEARS = 3 * 366 * 24 * trial.HOUR
+YEARS = 3 * 366 * DAY
 NOW = int(dt.datetime.now(dt.UTC).timestamp()) * 1_000_000
 
 
@@ -33,7 +34,7 @@ def parts(request: pytest.FixtureRequest, platform: Callable[[str], Parts]) -> P
     registry, store, books = platform(request.param)
     for name in ("elgeseter", "other"):
         registry.import_pilot(msgspec.structs.replace(trial.definition(), id=name), trial.YAML, "test")
-        readings = [Reading(name, "kirka", "pm10", trial.START + i * trial.HOUR, 1.0 * i, 0) for i in range(50)]
+        readings = [Reading(name, "kirka", "pm10", trial.START + i * HOUR, 1.0 * i, 0) for i in range(50)]
         tallies: dict[DeviceDay, Tally] = {}
         for one in readings:
             tallies.setdefault(DeviceDay(name, "kirka", day_of(one.time)), Tally()).add(Tally(received=1, stored=1))

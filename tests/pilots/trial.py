@@ -10,12 +10,12 @@ from techport_pilots.accounting.ledger import Ledger
 from techport_pilots.definition.load import parse_definition
 from techport_pilots.model import PilotDefinition
 from techport_pilots.registry.registry import Registry
+from techport_storage.microseconds import HOUR
 from techport_storage.model import Batch, Stream
 from techport_storage.store import ReadingStore
 
 Parts = tuple[Registry, ReadingStore, Ledger]
 
-HOUR = 3_600_000_000
 START = int(dt.datetime(2026, 3, 2, tzinfo=dt.UTC).timestamp()) * 1_000_000
 DAYS = 60  # across the change to summer time
 

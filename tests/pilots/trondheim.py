@@ -9,10 +9,10 @@ import numpy as np
 import pandas as pd
 
 from techport_pilots.model import DeviceDefinition, Phase, PilotDefinition, StreamDefinition, Text
+from techport_storage.microseconds import HOUR
 from techport_storage.model import Batch, Stream
 
 PILOT = "trondheim-cleaning"
-HOUR = 3_600_000_000
 START = int(np.datetime64("2019-01-01T00", "us").astype(np.int64)) - HOUR
 END = int(np.datetime64("2021-01-01T00", "us").astype(np.int64)) - HOUR
 

@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from techport_simulators.chance import drift, key, normal, poisson, uniform
+from techport_storage.microseconds import HOUR, MINUTE
 
 STEPS = np.arange(-20_000, 20_000, dtype=np.int64)
-MINUTE, HOUR = 60_000_000, 3_600_000_000
 
 
 @given(st.integers(0, 2**64 - 1), st.lists(st.integers(-(2**50), 2**50), min_size=1, max_size=20))

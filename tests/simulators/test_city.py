@@ -16,6 +16,7 @@ from techport_simulators.city import Clock, Progress, run_city
 from techport_simulators.demo import definition_path, demo_definitions
 from techport_simulators.devices import micros
 from techport_simulators.truth import read_truth
+from techport_storage.microseconds import HOUR, MINUTE
 from tests.servers.mosquitto import free_port, mosquitto  # noqa: F401 (a fixture)
 from tests.simulators.listener import listening, take
 
@@ -71,8 +72,8 @@ def test_history_is_whole_and_goes_back_from_the_present(mosquitto: Mosquitto) -
     for heard in times.values():
         assert len(set(heard)) == len(heard), "nothing goes out twice"
         ordered = sorted(heard)
-        assert {after - before for before, after in itertools.pairwise(ordered)} == {600_000_000}
-        assert micros(start) - hours * 3_600_000_000 <= ordered[0] < micros(start) - hours * 3_600_000_000 + 600_000_000
+        assert {after - before for before, after in itertools.pairwise(ordered)} == {10 * MINUTE}
+        assert micros(start) - hours * HOUR <= ordered[0] < micros(start) - hours * HOUR + 10 * MINUTE
         assert max(heard[1:7]) > max(heard[7:13]) > max(heard[13:])
 
 
@@ -122,7 +123,7 @@ def test_a_city_without_a_broker_waits_and_can_be_stopped() -> None:
 
 def test_the_clock_catches_up_with_the_present_and_stays_there() -> None:
     now = time.time_ns() // 1000
-    behind = Clock(now - 3_600_000_000, speed=1.0)
+    behind = Clock(now - HOUR, speed=1.0)
     assert behind.now() < now - 3_500_000_000
     fast = Clock(now - 1000, speed=1e9)
     time.sleep(0.002)

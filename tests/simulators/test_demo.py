@@ -14,7 +14,7 @@ from techport_pilots.definition.load import read_definition
 from techport_pilots.model import PilotDefinition
 from techport_simulators.demo import DEMO_PILOTS, HISTORY, SINCE, definition_path, demo_in
 from techport_simulators.devices import Device, devices_of, micros
-from techport_simulators.physics import DAY
+from techport_storage.microseconds import DAY
 
 
 @pytest.mark.parametrize("today", [dt.date(2026, 11, 23), dt.date(2027, 4, 1), dt.date(2031, 7, 6)])

@@ -14,9 +14,9 @@ from techport_pilots.definition.load import parse_definition, read_definition
 from techport_pilots.model import PilotDefinition
 from techport_simulators.demo import definition_path, demo_definitions
 from techport_simulators.devices import Device, all_devices, devices_of, iso, micros
+from techport_storage.microseconds import DAY, HOUR
 
 NOON = micros(dt.datetime(2026, 11, 23, 12, tzinfo=dt.UTC))
-HOUR = 3_600_000_000
 
 MIXED = """
 id: mixed
@@ -76,7 +76,7 @@ def test_streams_are_grouped_by_interval_and_unknown_quantities_wander_in_their_
         (30, ("pm10", "odour")),
         (600, ("fill_level",)),
     }
-    odour = np.array([v["odour"] for v in devices[0].measure(devices[0].instants(NOON, NOON + 24 * HOUR))])
+    odour = np.array([v["odour"] for v in devices[0].measure(devices[0].instants(NOON, NOON + DAY))])
     assert odour.min() >= 2
     assert odour.max() <= 6
     assert len(np.unique(odour)) > 20

@@ -20,6 +20,7 @@ from techport_simulators.demo import definition_path, demo_definitions
 from techport_simulators.devices import devices_of, micros
 from techport_simulators.faults import EPISODE, Faults, FaultyDevice, Outgoing, bundle, everyday_faults
 from techport_simulators.truth import Truth, TruthLog, read_truth
+from techport_storage.microseconds import HOUR
 
 PILOT = read_definition(definition_path("hospital-noise"))
 DEVICE = devices_of(PILOT, seed=3)[0]
@@ -103,7 +104,7 @@ def test_drift_runs_away_and_is_set_right() -> None:
 def test_a_clock_far_ahead_is_quarantined_when_it_is_live_and_stored_when_it_is_history() -> None:
     device = FaultyDevice(DEVICE, Faults(drift=1.0, drift_rate=10.0))
     assert "quarantined" in {m.truth.fate for m in device.messages(INSTANTS[:40])}
-    later = int(INSTANTS[-1]) + 3_600_000_000
+    later = int(INSTANTS[-1]) + HOUR
     assert {m.truth.fate for m in device.messages(INSTANTS[:40], now=later)} == {"stored"}
 
 

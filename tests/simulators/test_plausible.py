@@ -15,8 +15,9 @@ from techport_simulators.chance import Numbers, Steps, key
 from techport_simulators.demo import demo_definitions
 from techport_simulators.devices import all_devices, micros
 from techport_simulators.models import MODELS
-from techport_simulators.physics import DAY, HOUR, MINUTE, Moment, solar_elevation
+from techport_simulators.physics import Moment, solar_elevation
 from techport_simulators.place import Place
+from techport_storage.microseconds import DAY, HOUR, MINUTE
 
 OSLO = ZoneInfo("Europe/Oslo")
 PLACE = Place(key=key("place"), device=key("device"), road=1.0, campus=1.0)

@@ -9,8 +9,9 @@ import httpx
 import pytest
 
 from techport_dashboards.sta.entities import RELATIONS
+from techport_storage.microseconds import HOUR
 from tests.dashboards.conftest import HOURS, START
-from tests.dashboards.web import HOUR, City
+from tests.dashboards.web import City
 
 pytestmark = pytest.mark.anyio
 ROOT = "/sta/v1.1"

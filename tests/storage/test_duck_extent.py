@@ -10,9 +10,9 @@ import pytest
 
 from techport_storage.duckdb import read
 from techport_storage.duckdb.store import DuckStore
+from techport_storage.microseconds import SECOND
 from techport_storage.model import Batch, KnowsExtent, Query, Selection, Stream
 
-S = 1_000_000
 A, B = Stream("p", "a", "t"), Stream("p", "b", "t")
 OF_A = Selection(streams=(A,))
 
@@ -30,7 +30,7 @@ def store(path: Path) -> Iterator[DuckStore]:
 
 
 def put(store: DuckStore, stream: Stream, seconds: range, value: float = 1.0) -> None:
-    at = np.array(seconds, np.int64) * S
+    at = np.array(seconds, np.int64) * SECOND
     zeros = np.zeros(len(at))
     store.write(Batch([stream], zeros.astype(np.int32), at, zeros + value, at, zeros.astype(np.uint8)))
 
@@ -40,9 +40,11 @@ def compact(store: DuckStore) -> None:
 
 
 def values(store: DuckStore, start: int, end: int) -> list[tuple[int, float]]:
-    with store.read(Query(select=OF_A, start=start * S, end=end * S)) as reader:
+    with store.read(Query(select=OF_A, start=start * SECOND, end=end * SECOND)) as reader:
         table = reader.read_all()
-    return list(zip((table["time"].cast("int64").to_numpy() // S).tolist(), table["value"].to_pylist(), strict=True))
+    return list(
+        zip((table["time"].cast("int64").to_numpy() // SECOND).tolist(), table["value"].to_pylist(), strict=True)
+    )
 
 
 def test_it_says_about_how_many_readings_there_are(store: DuckStore) -> None:
@@ -50,8 +52,8 @@ def test_it_says_about_how_many_readings_there_are(store: DuckStore) -> None:
     put(store, A, range(100))
     put(store, B, range(0, 1000, 10))
     assert store.extent(Selection()).readings == 200
-    assert store.extent(OF_A, start=50 * S, end=60 * S).readings == pytest.approx(10, abs=1)
-    assert store.extent(OF_A, start=500 * S).readings == 0
+    assert store.extent(OF_A, start=50 * SECOND, end=60 * SECOND).readings == pytest.approx(10, abs=1)
+    assert store.extent(OF_A, start=500 * SECOND).readings == 0
 
 
 @pytest.mark.parametrize(
@@ -61,7 +63,7 @@ def test_it_says_about_how_many_readings_there_are(store: DuckStore) -> None:
         (lambda store: put(store, B, range(50)), False),  # another stream
         (lambda store: put(store, A, range(20, 21), 2.0), True),  # replaced
         (lambda store: put(store, A, range(-5, 0)), True),  # late, and before everything
-        (lambda store: store.erase(OF_A, end=10 * S), True),
+        (lambda store: store.erase(OF_A, end=10 * SECOND), True),
         (lambda store: put(store, A, range(49, 51), 1.0), True),
     ],
 )
@@ -69,17 +71,17 @@ def test_another_edition_when_readings_of_the_time_changed(
     store: DuckStore, change: Callable[[DuckStore], object], changes: bool
 ) -> None:
     put(store, A, range(100))
-    before = store.extent(OF_A, end=50 * S).edition
-    assert store.extent(OF_A, end=50 * S).edition == before
+    before = store.extent(OF_A, end=50 * SECOND).edition
+    assert store.extent(OF_A, end=50 * SECOND).edition == before
     change(store)
-    assert (store.extent(OF_A, end=50 * S).edition != before) is changes
+    assert (store.extent(OF_A, end=50 * SECOND).edition != before) is changes
 
 
 def test_another_edition_when_more_came_before_the_end_of_the_time(store: DuckStore) -> None:
     put(store, A, range(10))
-    before = store.extent(OF_A, end=50 * S).edition
+    before = store.extent(OF_A, end=50 * SECOND).edition
     put(store, A, range(10, 11))
-    assert store.extent(OF_A, end=50 * S).edition != before
+    assert store.extent(OF_A, end=50 * SECOND).edition != before
 
 
 def test_an_edition_is_of_one_opening(store: DuckStore, path: Path) -> None:

@@ -21,10 +21,10 @@ from techport_storage.duckdb import read
 from techport_storage.duckdb.file import columns_of
 from techport_storage.duckdb.store import DuckStore
 from techport_storage.errors import StoreBusy, StoreUnavailable
+from techport_storage.microseconds import SECOND
 from techport_storage.model import Batch, BucketWidth, Cursor, Query, Selection, Stream
 from techport_storage.store import open_store
 
-S = 1_000_000
 A = Stream("p", "a", "t")
 B = Stream("p", "b", "t")
 
@@ -43,12 +43,12 @@ def store(path: Path) -> Iterator[DuckStore]:
 
 def batch(streams: list[Stream], rows: int, first: int = 0, value: float | None = None) -> Batch:
     """So many rows of each stream, a second apart."""
-    time = np.tile(np.arange(first, first + rows) * S, len(streams))
+    time = np.tile(np.arange(first, first + rows) * SECOND, len(streams))
     return Batch(
         streams,
         np.repeat(np.arange(len(streams), dtype=np.int32), rows),
         time,
-        time / S if value is None else np.full(len(time), value),
+        time / SECOND if value is None else np.full(len(time), value),
         time + 100_000,
         np.zeros(len(time), np.uint8),
     )
@@ -240,9 +240,9 @@ def test_upkeep_changes_nothing_that_is_read(path: Path) -> None:
     rng = np.random.default_rng(1)
     streams = [Stream("p", f"d{i:02}", "t") for i in range(12)]
     for number in range(40):
-        time = rng.integers(number, number + 40, 200) * S
+        time = rng.integers(number, number + 40, 200) * SECOND
         stream = rng.integers(0, 12, 200).astype(np.int32)
-        new = Batch(streams, stream, time, np.full(200, float(number)), time + 5 * S, np.zeros(200, np.uint8))
+        new = Batch(streams, stream, time, np.full(200, float(number)), time + 5 * SECOND, np.zeros(200, np.uint8))
         receipts = [store.write(new) for store in (tidy, plain)]
         assert receipts[0].duplicate_rows.tolist() == receipts[1].duplicate_rows.tolist()
     for query in (Query(), Query(every=BucketWidth(7, "s"), aggregates=("sum", "first", "last"))):
@@ -345,15 +345,15 @@ def test_a_large_answer_comes_in_pieces(store: DuckStore) -> None:
 
 
 @pytest.mark.parametrize("every", [None, BucketWidth(5, "s"), BucketWidth(1, "d"), BucketWidth(1, "w")])
-@pytest.mark.parametrize("after", [None, Cursor(B, 40 * S), Cursor(B, 10**15), Cursor(Stream("p", "aa", ""), 0)])
+@pytest.mark.parametrize("after", [None, Cursor(B, 40 * SECOND), Cursor(B, 10**15), Cursor(Stream("p", "aa", ""), 0)])
 def test_slices_of_any_size_make_the_same_answer(
     monkeypatch: pytest.MonkeyPatch, every: BucketWidth | None, after: Cursor | None
 ) -> None:
     store = open_store("duckdb://")
-    step = S if every is None or every.unit == "s" else 30_000 * S
+    step = SECOND if every is None or every.unit == "s" else 30_000 * SECOND
     for name, rows in ((A, 130), (B, 77), (Stream("p", "c", "t"), 1), (Stream("p", "c", "u"), 300)):
         new = batch([name], rows)
-        store.write(Batch(new.streams, new.stream, new.time // S * step, new.value, new.received, new.quality))
+        store.write(Batch(new.streams, new.stream, new.time // SECOND * step, new.value, new.received, new.quality))
     query = Query(every=every, zone="Europe/Oslo", aggregates=("sum",), after=after, start=3 * step, end=280 * step)
     whole = store.read(query).read_all()
     for size, limit in itertools.product((5, 64), (None, 20)):

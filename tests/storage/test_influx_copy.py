@@ -13,22 +13,21 @@ import pytest
 from techport_storage.copy import Copied, CopyDiffers, copy_readings
 from techport_storage.errors import StoreUnavailable
 from techport_storage.influxdb.backup import backup, restore
+from techport_storage.microseconds import DAY, SECOND
 from techport_storage.model import Batch, Micros, Query, Receipt, Selection, Stream
 from techport_storage.store import ReadingStore, open_store
 from tests.servers.influxd import Influxd, influxd, own_influxd
 
 __all__ = ["influxd", "own_influxd"]
 
-S = 1_000_000
-DAY = 86_400 * S
-START = 1_700_000_000 * S
+START = 1_700_000_000 * SECOND
 STREAMS = [Stream(pilot, device, "pm10") for pilot in ("luft", "støy") for device in ("a", "b", "c d")]
 
 
 def readings(per_stream: int = 400) -> Batch:
     rng = np.random.default_rng(4)
     rows = per_stream * len(STREAMS)
-    time = np.repeat(START + np.arange(per_stream) * 1800 * S, len(STREAMS)) + rng.integers(0, 1000, rows)
+    time = np.repeat(START + np.arange(per_stream) * 1800 * SECOND, len(STREAMS)) + rng.integers(0, 1000, rows)
     return Batch(
         streams=STREAMS,
         stream=np.tile(np.arange(len(STREAMS), dtype=np.int32), per_stream),

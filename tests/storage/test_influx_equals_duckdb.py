@@ -13,14 +13,14 @@ import pyarrow as pa
 import pytest
 
 from techport_storage.buckets import parse_width
+from techport_storage.microseconds import HOUR, SECOND
 from techport_storage.model import AGGREGATES, Aggregate, Batch, Cursor, Query, Selection, Stream
 from techport_storage.store import ReadingStore, open_store
 from tests.servers.influxd import Influxd, influxd
 
 __all__ = ["influxd"]
 
-S = 1_000_000
-START = int(dt.datetime(2023, 3, 23, tzinfo=dt.UTC).timestamp()) * S  # summer time begins on the third day
+START = int(dt.datetime(2023, 3, 23, tzinfo=dt.UTC).timestamp()) * SECOND  # summer time begins on the third day
 DAYS = 5
 STREAMS = [
     Stream(pilot, device, quantity)
@@ -43,7 +43,7 @@ def arrivals(seed: int, rows: int) -> Batch:
     rng = np.random.default_rng(seed)
     time = START + rng.integers(0, DAYS * 86_400_000, rows) * 1000 + rng.integers(0, 3, rows)
     on_the_minute = rng.random(rows) < 0.3
-    time[on_the_minute] -= time[on_the_minute] % (600 * S)
+    time[on_the_minute] -= time[on_the_minute] % (600 * SECOND)
     value = rng.normal(8, 6, rows)
     value[:4] = (-0.0, 5e-324, np.nan, np.inf)
     return Batch(
@@ -97,7 +97,7 @@ def assert_equal(pair: Pair, query: Query) -> int:
     ids=["all", "product", "pilot", "streams"],
 )
 def test_rows(pair: Pair, select: Selection, quality: Literal["all", "good"]) -> None:
-    query = Query(select=select, quality=quality, start=START + 7 * 3600 * S + 1)
+    query = Query(select=select, quality=quality, start=START + 7 * HOUR + 1)
     assert assert_equal(pair, query) > 50
     assert pair.influx.streams(select) == pair.duck.streams(select)
 
@@ -132,7 +132,7 @@ def test_buckets_of_the_calendar(pair: Pair, every: str, zone: str, quality: Lit
 def test_local_days_that_fit_no_quarter_hour(influxd: Influxd) -> None:
     """Liberia was 44 minutes and 30 seconds behind Greenwich until 1972."""
     stores = Pair(open_store(influxd.url(influxd.new_bucket())), open_store("duckdb://"))
-    time = np.arange(500, dtype=np.int64) * 1800 * S
+    time = np.arange(500, dtype=np.int64) * 1800 * SECOND
     batch = Batch([STREAMS[0]], np.zeros(500, np.int32), time, time / 7, time, np.zeros(500, np.uint8))
     for store in (stores.influx, stores.duck):
         store.write(batch)
@@ -181,7 +181,7 @@ def test_erase(influxd: Influxd) -> None:
     stores = Pair(open_store(influxd.url(influxd.new_bucket())), open_store("duckdb://"))
     for store in (stores.influx, stores.duck):
         store.write(arrivals(3, 3000))
-    middle = START + DAYS * 43_200 * S
+    middle = START + DAYS * 43_200 * SECOND
     for select, start, end in (
         (Selection(devices=("a", "a\\")), START, middle),
         (Selection(streams=(STREAMS[7],)), None, None),

@@ -13,6 +13,7 @@ import pytest
 from techport_storage.errors import StoreUnavailable
 from techport_storage.influxdb.connection import Address
 from techport_storage.influxdb.setup import init
+from techport_storage.microseconds import DAY, HOUR, SECOND
 from techport_storage.model import Batch, Query, Reading, Receipt, Selection, Stream
 from techport_storage.store import ReadingStore, open_store
 from tests.servers.influxd import ORG, Influxd, influxd, own_influxd
@@ -20,14 +21,13 @@ from tests.servers.mosquitto import free_port
 
 __all__ = ["influxd", "own_influxd"]
 
-S = 1_000_000
-WEEK = 7 * 86_400 * S
-NOON = 1_700_049_600 * S
+WEEK = 7 * DAY
+NOON = 1_700_049_600 * SECOND
 A = Stream("luft", "a", "pm10")
 
 
 def reading(stream: Stream = A, time: int = NOON, value: float = 1.0) -> Reading:
-    return Reading(*stream, time=time, value=value, received=time + S)
+    return Reading(*stream, time=time, value=value, received=time + SECOND)
 
 
 def put(store: ReadingStore, *readings: Reading) -> Receipt:
@@ -69,9 +69,9 @@ def test_rows_that_the_server_refuses_are_named_and_the_others_are_in(influxd: I
     bucket = influxd.new_bucket()
     write_lines(influxd, bucket, f'reading,device=x,pilot=x,quantity=x quality="good" {NOON}')
     store = open_store(influxd.url(bucket))
-    later = [reading(time=NOON + 2 * WEEK + i * S) for i in range(3)]
+    later = [reading(time=NOON + 2 * WEEK + i * SECOND) for i in range(3)]
     put(store, later[0])
-    receipt = put(store, reading(time=NOON), later[0], reading(time=NOON + S), later[1], later[2])
+    receipt = put(store, reading(time=NOON), later[0], reading(time=NOON + SECOND), later[1], later[2])
     assert counts(receipt) == (2, [1], [0, 2])
     assert all("field type conflict" in reason for _, reason in receipt.rejected)
     assert times(store) == [r.time for r in later]
@@ -81,7 +81,7 @@ def test_rows_that_the_server_refuses_are_named_and_the_others_are_in(influxd: I
 def test_rows_beyond_retention_are_named_and_the_others_are_in(influxd: Influxd) -> None:
     store = open_store(influxd.url(influxd.new_bucket(retention_s=86_400)))
     now = time.time_ns() // 1000
-    receipt = put(store, reading(time=now - 30 * 86_400 * S), reading(time=now), reading(time=now - 40 * 86_400 * S))
+    receipt = put(store, reading(time=now - 30 * DAY), reading(time=now), reading(time=now - 40 * DAY))
     assert counts(receipt) == (1, [], [0, 2])
     assert all("retention" in reason for _, reason in receipt.rejected)
     assert times(store) == [now]
@@ -94,7 +94,7 @@ def test_what_influxdb_cannot_keep_is_rejected_with_the_reason(store: ReadingSto
         reading(),
         reading(Stream("luft", "two\nlines", "pm10")),
         reading(Stream("luft", "", "pm10")),
-        reading(time=9_300_000_000 * S),
+        reading(time=9_300_000_000 * SECOND),
         reading(Stream("luft", "n" * 2000, "pm10")),
     )
     assert counts(receipt) == (1, [], [1, 2, 3, 4])
@@ -106,9 +106,9 @@ def test_a_row_that_is_only_half_there_is_not_read(influxd: Influxd) -> None:
     """InfluxDB makes the fields of a point visible one after the other."""
     bucket = influxd.new_bucket()
     store = open_store(influxd.url(bucket))
-    put(store, reading(), reading(time=NOON + S))
-    write_lines(influxd, bucket, f"reading,device=a,pilot=luft,quantity=pm10 value=7 {NOON + 2 * S}")
-    assert times(store) == [NOON, NOON + S]
+    put(store, reading(), reading(time=NOON + SECOND))
+    write_lines(influxd, bucket, f"reading,device=a,pilot=luft,quantity=pm10 value=7 {NOON + 2 * SECOND}")
+    assert times(store) == [NOON, NOON + SECOND]
     store.close()
 
 
@@ -118,7 +118,7 @@ def test_a_row_that_is_only_half_there_is_not_read(influxd: Influxd) -> None:
 def test_one_writer_knows_what_a_process_before_it_wrote(url: str) -> None:
     for written, duplicates in ((3, []), (0, [0, 1, 2])):
         store = open_store(url)
-        receipt = put(store, *(reading(time=NOON + i * S) for i in range(3)))
+        receipt = put(store, *(reading(time=NOON + i * SECOND) for i in range(3)))
         assert counts(receipt) == (written, duplicates, [])
         store.close()
 
@@ -127,7 +127,7 @@ def test_several_writers_see_each_other(influxd: Influxd) -> None:
     bucket = influxd.new_bucket()
     one, two = (open_store(influxd.url(bucket, writers="several")) for _ in range(2))
     for turn in range(5):
-        readings = [reading(time=NOON + i * S, value=turn) for i in range(turn, turn + 4)]
+        readings = [reading(time=NOON + i * SECOND, value=turn) for i in range(turn, turn + 4)]
         assert counts(put(one, *readings[:3])) == ((3, [], []) if turn == 0 else (0, [0, 1, 2], []))
         assert counts(put(two, *readings)) == (1, [0, 1, 2], [])
     assert len(times(one)) == 8
@@ -139,20 +139,20 @@ def test_as_the_only_writer_it_counts_what_it_does_not_know_of_as_written_and_ne
     """docs/influxdb.md says so: `written` is then an upper bound, which the audit compares with the store."""
     one, two = open_store(url), open_store(url)
     put(one, reading())
-    put(two, reading(time=NOON - S))  # from here on `two` believes to know this stream
-    put(one, reading(time=NOON + S))
-    receipt = put(two, reading(time=NOON + S))
+    put(two, reading(time=NOON - SECOND))  # from here on `two` believes to know this stream
+    put(one, reading(time=NOON + SECOND))
+    receipt = put(two, reading(time=NOON + SECOND))
     assert counts(receipt) == (1, [], [])
-    assert times(one) == [NOON - S, NOON, NOON + S]
+    assert times(one) == [NOON - SECOND, NOON, NOON + SECOND]
     one.close()
     two.close()
 
 
 def test_late_rows_over_a_long_time_are_looked_up(store: ReadingStore) -> None:
     """More clusters of times than a look-up has statements."""
-    old = [reading(time=NOON - i * 86_400 * S, value=i) for i in range(300)]
+    old = [reading(time=NOON - i * DAY, value=i) for i in range(300)]
     put(store, *old)
-    mixed = [r for i in range(0, 300, 2) for r in (old[i], reading(time=old[i].time + 7 * 3600 * S))]
+    mixed = [r for i in range(0, 300, 2) for r in (old[i], reading(time=old[i].time + 7 * HOUR))]
     receipt = put(store, *mixed)
     assert receipt.duplicate_rows.tolist() == [i for i, r in enumerate(mixed) if r in old]
     assert receipt.written == len(mixed) - receipt.duplicates
@@ -165,7 +165,7 @@ def test_down_and_up_again(own_influxd: Influxd) -> None:
     store = open_store(own_influxd.url(own_influxd.new_bucket()))
     put(store, reading())
     own_influxd.kill()
-    batch = Batch.of([reading(), reading(time=NOON + S), reading(Stream("luft", "new", "pm10"))])
+    batch = Batch.of([reading(), reading(time=NOON + SECOND), reading(Stream("luft", "new", "pm10"))])
     for call in (
         lambda: store.write(batch),
         lambda: store.read(Query()),
@@ -184,16 +184,16 @@ def test_down_and_up_again(own_influxd: Influxd) -> None:
 def test_what_was_acknowledged_survives_kill_9(own_influxd: Influxd) -> None:
     store = open_store(own_influxd.url(own_influxd.new_bucket()))
     for i in range(20):
-        put(store, *(reading(time=NOON + (i * 50 + k) * S, value=k) for k in range(50)))
+        put(store, *(reading(time=NOON + (i * 50 + k) * SECOND, value=k) for k in range(50)))
     own_influxd.kill()
     own_influxd.start()
-    assert times(store) == [NOON + i * S for i in range(1000)]
+    assert times(store) == [NOON + i * SECOND for i in range(1000)]
     store.close()
 
 
 def test_a_reader_left_early_does_not_keep_the_server_busy(store: ReadingStore) -> None:
     rows = 40_000
-    time = NOON + np.arange(rows, dtype=np.int64) * S
+    time = NOON + np.arange(rows, dtype=np.int64) * SECOND
     store.write(Batch([A], np.zeros(rows, np.int32), time, time / 3, time, np.zeros(rows, np.uint8)))
     for _ in range(40):  # more than there are connections in the pool
         reader = store.read(Query())
@@ -263,7 +263,10 @@ def test_compressed_and_not_are_the_same(influxd: Influxd) -> None:
     bucket = influxd.new_bucket()
     for gzip, device in (("on", "a"), ("off", "b")):
         store = open_store(influxd.url(bucket, gzip=gzip))
-        assert put(store, *(reading(Stream("p", device, "t"), NOON + i * S, i / 7) for i in range(500))).written == 500
+        assert (
+            put(store, *(reading(Stream("p", device, "t"), NOON + i * SECOND, i / 7) for i in range(500))).written
+            == 500
+        )
         store.close()
     store = open_store(influxd.url(bucket))
     values = store.read(Query()).read_all()["value"].to_pylist()
@@ -294,7 +297,7 @@ def test_init_makes_a_bucket_and_a_token_that_can_do_no_more_than_it_must(influx
 
     store = open_store(f"{place}/{name}?token_file={reader}")
     assert times(store) == [NOON]
-    for refused in (store.probe, lambda: put(store, reading(time=NOON + S)), lambda: store.erase(Selection())):
+    for refused in (store.probe, lambda: put(store, reading(time=NOON + SECOND)), lambda: store.erase(Selection())):
         with pytest.raises(StoreUnavailable):
             refused()
     store.close()

@@ -9,12 +9,13 @@ from pydantic import BaseModel, Field
 
 from techport_dashboards.api.matters_schema import Refused, SeenMessage
 from techport_dashboards.api.words import DeviceName, Instant, PilotName, QuantityName
-from techport_dashboards.query.times import DAY, EPOCH, iso
+from techport_dashboards.query.times import EPOCH, iso
 from techport_pilots.accounting.audit import AuditReport, AuditRow, State
 from techport_pilots.accounting.commit_log import Arrival
 from techport_pilots.accounting.quarantine import Count
 from techport_pilots.accounting.tally import COUNTS, BookedEvent, DeviceDay, Tally
 from techport_pilots.accounting.trace import StoredValue, Trace
+from techport_storage.microseconds import DAY
 
 
 def day(number: int) -> str:

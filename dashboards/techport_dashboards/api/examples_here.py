@@ -18,6 +18,7 @@ from techport_pilots.devices.onboarding import UNKNOWN_DEVICE, unknown_devices
 from techport_pilots.handover import retention
 from techport_pilots.model import PilotDefinition
 from techport_pilots.registry import events
+from techport_storage.microseconds import DAY, SECOND
 from techport_storage.model import Selection
 
 
@@ -81,9 +82,9 @@ def _measured(services: Services, pilot: str, device: str | None) -> dict[str, A
         "parameter-name": quantity,
         "parameter_names": quantity,
         "time": times.iso(at),
-        "start": times.iso(at - 7 * times.DAY),
-        "end": times.iso(at + times.SECOND),
-        "datetime": f"{times.iso(at - times.DAY)}/..",
+        "start": times.iso(at - 7 * DAY),
+        "end": times.iso(at + SECOND),
+        "datetime": f"{times.iso(at - DAY)}/..",
     }
 
 

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from techport_storage.microseconds import DAY
+
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Mean = Callable[[Floats], float]
@@ -20,7 +22,6 @@ Mean = Callable[[Floats], float]
 WIDTH, HEIGHT = 640.0, 250.0
 LEFT, RIGHT, TOP, BOTTOM = 52.0, 632.0, 10.0, 222.0
 BINS = 48
-DAY = 86_400_000_000
 ENOUGH = 3  # values that a mean of an hour rests on at least
 
 

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from techport_storage.microseconds import HOUR
+
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
@@ -69,7 +71,7 @@ def distribution(value: Floats) -> list[Bin]:
 
 def week(local: Ints, value: Floats) -> list[list[Cell]]:
     """Seven days from Monday, 24 hours each. `local` are µs of the wall clock since 1970-01-01, a Thursday."""
-    hours = local // 3_600_000_000
+    hours = local // HOUR
     slot = (hours + 3 * 24) % (7 * 24)
     count = np.bincount(slot, minlength=7 * 24)
     total = np.bincount(slot, weights=value, minlength=7 * 24)

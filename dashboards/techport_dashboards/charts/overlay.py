@@ -18,6 +18,7 @@ from techport_dashboards.query.question import Question
 from techport_pilots.i18n import Language
 from techport_pilots.registry.registry import StreamInfo
 from techport_storage.buckets import format_width
+from techport_storage.microseconds import MINUTE
 from techport_storage.model import Micros, Query, Stream
 
 AGAINST = {"-P1D": "the day before", "-P7D": "a week before", "-P364D": "same week last year"}
@@ -107,7 +108,7 @@ def means(lines: Sequence[Line], then: Earlier | None, how: Presentation, info: 
 
 def compared(first: Line, second: Line, how: Presentation) -> tuple[float, float] | None:
     """Means over the times that both lines have readings of: a gap in one must not make a difference. None without."""
-    width = max(first.expected or 0, second.expected or 0) or times.MINUTE
+    width = max(first.expected or 0, second.expected or 0) or MINUTE
     slots = first.time // width, second.time // width
     both = np.intersect1d(*slots)
     if not len(both):

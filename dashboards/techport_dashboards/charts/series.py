@@ -24,6 +24,7 @@ from techport_pilots.i18n import Language
 from techport_pilots.model import PilotDefinition
 from techport_pilots.registry.registry import StreamInfo
 from techport_storage.buckets import format_width
+from techport_storage.microseconds import MINUTE
 from techport_storage.model import BucketWidth, Query, Stream
 
 POINTS = 1_000  # of one line
@@ -137,7 +138,7 @@ def _read(
     start = instant("start", question.start, zone.key, now, wall_clock=True) or now
     end = instant("end", question.end, zone.key, now, wall_clock=True) or now
     span = max(end - start, 1)
-    interval = min((view.interval_us for view in views if view.interval_us), default=times.MINUTE)
+    interval = min((view.interval_us for view in views if view.interval_us), default=MINUTE)
     lines = max(len(views), 1)
     if span / interval <= min(RAW_POINTS, ALL_POINTS / lines):
         raw = answer(services, viewer, msgspec.structs.replace(question, limit=4 * ALL_POINTS))

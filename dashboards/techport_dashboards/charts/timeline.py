@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from techport_dashboards.query import times
 from techport_pilots.model import Event, Phase, PilotDefinition
+from techport_storage.microseconds import DAY
 from techport_storage.model import Micros
 
 
@@ -51,7 +52,7 @@ def timeline(pilot: PilotDefinition, now: Micros) -> Timeline | None:
         left, width = 100 * (begin - start) / length, 100 * (finish - begin) / length
         bars.append(Bar(phase, round(left, 2), round(width, 2), lane, begin <= now < finish))
     position = 100 * (now - start) / length if start <= now < end else None
-    day, days = (now - start) // times.DAY + 1, -(-length // times.DAY)
+    day, days = (now - start) // DAY + 1, -(-length // DAY)
     moments = [(times.micros(event.time), event) for event in pilot.events]
     ticks = [Tick(event, round(100 * (at - start) / length, 2)) for at, event in moments if start <= at < end]
     return Timeline(bars, ticks, len(lanes), start, end, position, min(max(day, 0), days), days)

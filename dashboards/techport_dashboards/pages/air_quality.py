@@ -18,6 +18,7 @@ from techport_dashboards.dependencies import Services
 from techport_dashboards.query import times
 from techport_pilots.i18n import Language
 from techport_pilots.registry.registry import StreamInfo
+from techport_storage.microseconds import HOUR
 from techport_storage.model import BucketWidth, Micros, Stream
 
 CLASSES = ("good", "fair", "moderate", "poor", "very poor", "extremely poor")
@@ -76,9 +77,9 @@ def bands(info: StreamInfo, language: Language) -> list[dict[str, Any]]:
 
 def last_hour(line: Line, every: BucketWidth | None) -> float | None:
     """Mean of the hour that ends with the line's last reading; None where its buckets are longer than that."""
-    if every is not None and times.length(every) > times.HOUR:
+    if every is not None and times.length(every) > HOUR:
         return None
-    begun: Micros = int(line.time[-1]) - times.HOUR
+    begun: Micros = int(line.time[-1]) - HOUR
     return float(np.mean(line.value[line.time > begun]))
 
 

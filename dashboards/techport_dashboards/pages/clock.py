@@ -12,9 +12,10 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from techport_dashboards.query import times
+from techport_storage.microseconds import DAY, SECOND
 from techport_storage.model import Micros
 
-FIXED_UP_TO: Micros = 8 * times.DAY
+FIXED_UP_TO: Micros = 8 * DAY
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +55,7 @@ class Clock:
     def texts(self, instants: NDArray[np.int64], ahead: Micros = 0) -> list[str]:
         """Like 2026-11-22T08:00:00, to the millisecond where one is not on a whole second; `ahead` is added."""
         local = self.local(instants) + ahead
-        whole = not (local % times.SECOND).any()
+        whole = not (local % SECOND).any()
         texts: list[str] = np.datetime_as_string(local.astype("datetime64[us]"), unit="s" if whole else "ms").tolist()
         return texts
 

@@ -32,6 +32,7 @@ from techport_pilots.accounting.tally import BookedEvent
 from techport_pilots.model import Event, PilotDefinition
 from techport_pilots.registry.deployments import Deployment, deployments
 from techport_pilots.time import micros_of
+from techport_storage.microseconds import DAY
 from techport_storage.model import Micros
 
 router = APIRouter()
@@ -96,7 +97,7 @@ async def device_page(
         low_battery=_low_battery(found),
         deployments=_deployments(here.pilot, device),
         events=_events(here.pilot, device),
-        day_start=lambda day: day * times.DAY,
+        day_start=lambda day: day * DAY,
         local=_local(here.pilot),
         **values,
     )

@@ -32,6 +32,7 @@ from techport_pilots.evaluation.samples import COVER
 from techport_pilots.model import Kpi, Phase, PilotDefinition
 from techport_pilots.quantities import vocabulary_of
 from techport_pilots.time import local, micros_of, wanted
+from techport_storage.microseconds import HOUR
 from techport_storage.model import Micros, Stream
 
 router = APIRouter()
@@ -261,10 +262,9 @@ def _hours(
     value = table.column(subject.how.statistic).to_numpy()
     catalogue = services.registry_cache.current()
     interval = {
-        name: catalogue.stream(Stream(pilot.id, name, subject.kpi.quantity)).interval_us or times.HOUR
-        for name in devices
+        name: catalogue.stream(Stream(pilot.id, name, subject.kpi.quantity)).interval_us or HOUR for name in devices
     }
-    promised = np.array([times.HOUR / interval[name] for name in table.column("device").to_pylist()])
+    promised = np.array([HOUR / interval[name] for name in table.column("device").to_pylist()])
     kept = np.isfinite(value) & (table.column("count").to_numpy() >= COVER * promised)
     return value[kept], table.column("time").cast(pa.int64()).to_numpy()[kept]
 
@@ -281,6 +281,6 @@ def _group(
     """The values within the KPI's hours and weekdays, and how many there should be."""
     when = local(at, pilot.timezone)
     kept = wanted(when, kpi.hours, kpi.weekdays)
-    grid = np.concatenate([np.arange(start, end, times.HOUR, dtype=np.int64) for start, end in spans])
+    grid = np.concatenate([np.arange(start, end, HOUR, dtype=np.int64) for start, end in spans])
     expected = int(wanted(local(grid, pilot.timezone), kpi.hours, kpi.weekdays).sum()) * devices
     return Group(name, value[kept], when.hour[kept].astype(np.int64), when.weekday[kept]), expected

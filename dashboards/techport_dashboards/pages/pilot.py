@@ -32,6 +32,7 @@ from techport_pilots.accounting.quarantine import QuarantineFilter
 from techport_pilots.devices.onboarding import unknown_devices
 from techport_pilots.model import PilotDefinition, Text
 from techport_pilots.registry.registry import Registry, StreamInfo
+from techport_storage.microseconds import DAY, SECOND
 from techport_storage.model import Micros, Selection
 
 router = APIRouter()
@@ -221,9 +222,9 @@ def range_values(
     start, end = asked.start, asked.end
     if start is None:
         start = "-P1D"
-        if newest is not None and end is None and newest < now - times.DAY:
-            end = times.moment(newest + times.SECOND, zone).replace(tzinfo=None, microsecond=0).isoformat()
-            start = times.moment(newest - times.DAY, zone).replace(tzinfo=None, microsecond=0).isoformat()
+        if newest is not None and end is None and newest < now - DAY:
+            end = times.moment(newest + SECOND, zone).replace(tzinfo=None, microsecond=0).isoformat()
+            start = times.moment(newest - DAY, zone).replace(tzinfo=None, microsecond=0).isoformat()
     end = end or "now"
     for name, text in (("start", start), ("end", end)):
         try:

@@ -29,6 +29,7 @@ from techport_pilots.devices.remap import can_remap
 from techport_pilots.model import PilotDefinition
 from techport_pilots.quantities import vocabulary_of
 from techport_pilots.registry.registry import Registry
+from techport_storage.microseconds import DAY
 from techport_storage.model import Micros
 
 router = APIRouter()
@@ -148,7 +149,7 @@ def _by_meaning(pilot: PilotDefinition, group: QuarantineGroup) -> bool:
 
 def heat(counts: list[Count], now: Micros) -> dict[str, Any]:
     """How many entries of each device arrived on each of the last days (UTC, today first) and before."""
-    last = now // times.DAY
+    last = now // DAY
     days = range(last, last - DAYS, -1)
     rows: dict[str, dict[int | None, int]] = {}
     for one in counts:
@@ -157,7 +158,7 @@ def heat(counts: list[Count], now: Micros) -> dict[str, Any]:
         row[day] = row.get(day, 0) + one.entries
     most = max((n for row in rows.values() for day, n in row.items() if day is not None), default=0)
     ordered = sorted(rows.items(), key=lambda pair: -sum(pair[1].values()))
-    return {"days": [(day, day * times.DAY) for day in days], "rows": ordered, "most": most}
+    return {"days": [(day, day * DAY) for day in days], "rows": ordered, "most": most}
 
 
 def _chosen(form: Form, pilot: str) -> QuarantineFilter:

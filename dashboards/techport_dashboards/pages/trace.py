@@ -18,6 +18,7 @@ from techport_dashboards.viewer import Viewer, allow
 from techport_dashboards.web.payload import raw
 from techport_dashboards.web.templating import language_of, render
 from techport_pilots.accounting.trace import trace
+from techport_storage.microseconds import MINUTE
 from techport_storage.model import Stream
 
 router = APIRouter()
@@ -51,7 +52,7 @@ async def trace_page(
             raise Problem("bad-parameter", f"{error}.", parameter="time", example="2026-05-04T14:03") from error
         if services.books is None:
             raise Problem("not-found", "This process keeps no books: ask one that ingests.")
-        registry, window = services.registry_cache.registry, parameters.minutes * times.MINUTE
+        registry, window = services.registry_cache.registry, parameters.minutes * MINUTE
         answer = await run_in_threadpool(
             trace, registry, services.books, services.store, pilot, parameters.device, at, window
         )

@@ -19,11 +19,12 @@ from starlette.requests import Request
 from techport_dashboards.problems import Problem
 from techport_dashboards.query import times
 from techport_dashboards.query.registry_cache import RegistryView
+from techport_storage.microseconds import MINUTE
 from techport_storage.model import KnowsExtent, Micros, Query
 from techport_storage.store import ReadingStore
 
 WAY_OUT = "format=parquet, which streams any amount; or a shorter range, fewer streams"
-_UNKNOWN_INTERVAL: Micros = times.MINUTE
+_UNKNOWN_INTERVAL: Micros = MINUTE
 
 
 def reject_expensive(query: Query, store: ReadingStore, catalogue: RegistryView, most: int, now: Micros) -> None:

@@ -27,16 +27,17 @@ from techport_dashboards.query.registry_cache import RegistryCache
 from techport_pilots.errors import RegistryUnavailable
 from techport_storage.coverage import CountsReadings
 from techport_storage.errors import StoreUnavailable
+from techport_storage.microseconds import MINUTE, SECOND
 from techport_storage.model import RAW_SCHEMA, Micros, Query, Selection, Stream
 from techport_storage.store import ReadingStore
 
 # -- What came into the store since the last look
 
-OVERLAP: Micros = 5 * times.SECOND
+OVERLAP: Micros = 5 * SECOND
 """Commits are seen a little later than `received`: each look goes back this far, and knows what it has shown."""
 SWEEP = 40
 """Every so many looks one goes back without limit, for readings that waited long between arrival and commit."""
-BETWEEN: Micros = 10 * times.MINUTE
+BETWEEN: Micros = 10 * MINUTE
 """Time between two latest readings of a stream up to which those in between are handed on one by one."""
 MOST = 5_000
 """Readings that one look hands on; where there are more, pages ask anew."""

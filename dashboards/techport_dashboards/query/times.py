@@ -8,13 +8,12 @@ import re
 import time
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
+from techport_storage.microseconds import DAY, HOUR, MINUTE, SECOND
 from techport_storage.model import BucketWidth, Micros, Unit
 
 EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 _PLAIN_EPOCH = dt.datetime(1970, 1, 1)  # what is UTC need not be moved to it
 MICROSECOND = dt.timedelta(microseconds=1)
-SECOND: Micros = 1_000_000
-MINUTE, HOUR, DAY = 60 * SECOND, 3600 * SECOND, 86_400 * SECOND
 
 _LENGTH: dict[Unit, Micros] = {
     "us": 1, "s": SECOND, "min": MINUTE, "h": HOUR, "d": DAY, "w": 7 * DAY, "mo": 30 * DAY, "y": 365 * DAY,

@@ -12,10 +12,11 @@ from techport_dashboards.query import times
 from techport_pilots.model import PilotDefinition
 from techport_pilots.quality.completeness import pilot_intervals, stream_completeness, together
 from techport_pilots.registry.registry import Registry
+from techport_storage.microseconds import MINUTE
 from techport_storage.model import Micros
 from techport_storage.store import ReadingStore
 
-FRESH: Micros = 10 * times.MINUTE
+FRESH: Micros = 10 * MINUTE
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,10 +12,11 @@ from techport_dashboards.query import times
 from techport_dashboards.query.registry_cache import RegistryView
 from techport_pilots.model import Phase, PilotDefinition
 from techport_pilots.registry.registry import DeviceInfo, StreamInfo
+from techport_storage.microseconds import HOUR, SECOND
 from techport_storage.model import Micros, Stream
 
-GRACE: Micros = 30 * times.SECOND  # networks are slow sometimes
-UNKNOWN_INTERVAL: Micros = times.HOUR  # for a stream of which nobody said how often it comes
+GRACE: Micros = 30 * SECOND  # networks are slow sometimes
+UNKNOWN_INTERVAL: Micros = HOUR  # for a stream of which nobody said how often it comes
 MISSED, LOST = 3, 12
 """A stream that missed 3 readings in a row is late, one that missed 12 is silent."""
 

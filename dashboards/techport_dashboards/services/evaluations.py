@@ -17,11 +17,12 @@ from techport_pilots.quality.completeness import Completeness, pilot_intervals, 
 from techport_pilots.registry.lifecycle import changes, measured_until
 from techport_pilots.registry.registry import Registry
 from techport_pilots.reports.build import final_evaluations, keep_evaluations
+from techport_storage.microseconds import DAY, MINUTE
 from techport_storage.model import Micros
 from techport_storage.store import ReadingStore
 
-FRESH: Micros = 10 * times.MINUTE
-RECENT: Micros = times.DAY
+FRESH: Micros = 10 * MINUTE
+RECENT: Micros = DAY
 OTHERS = 100  # answers to questions that no KPI asks, before they are forgotten
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Mapping
 
-from techport_dashboards.query import times
+from techport_storage.microseconds import HOUR, MINUTE
 from techport_storage.model import BucketWidth, Micros, Query, Selection, Stream
 from techport_storage.store import ReadingStore
 
@@ -22,7 +22,7 @@ class LastHour:
         """Of the streams that were read in the hour before `now`, without flagged readings. Raises StoreUnavailable."""
         if not streams:
             return {}
-        key = now // times.MINUTE, streams
+        key = now // MINUTE, streams
         with self._lock:
             if self._kept is None or self._kept[0] != key:
                 self._kept = key, self._ask(streams, now)
@@ -31,7 +31,7 @@ class LastHour:
     def _ask(self, streams: tuple[Stream, ...], now: Micros) -> Mapping[Stream, float]:
         query = Query(
             select=Selection(streams=streams),
-            start=now - times.HOUR,
+            start=now - HOUR,
             end=now,
             every=BucketWidth(1, "h"),
             quality="good",

@@ -19,10 +19,11 @@ from techport_pilots.registry.lifecycle import State
 from techport_pilots.registry.registry import Registry
 from techport_pilots.reports.build import Report, current_report
 from techport_pilots.reports.html import page
+from techport_storage.microseconds import MINUTE
 from techport_storage.model import Micros
 from techport_storage.store import ReadingStore
 
-FRESH: Micros = 10 * times.MINUTE
+FRESH: Micros = 10 * MINUTE
 MOST = 32  # pilots whose reports are kept: some hundred kB each
 
 

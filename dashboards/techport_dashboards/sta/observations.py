@@ -22,6 +22,7 @@ from techport_dashboards.query.rows import runs
 from techport_dashboards.sta.entities import EntityGraph
 from techport_dashboards.sta.filters import Resolve, conjuncts, evaluate, holds, names_in
 from techport_dashboards.sta.options import Options
+from techport_storage.microseconds import MINUTE
 from techport_storage.model import BucketWidth, Cursor, Micros, Query, Selection, Stream
 from techport_storage.store import ReadingStore
 
@@ -183,8 +184,8 @@ def _streamed(store: ReadingStore, asked: Asked, after: Cursor | None, limit: in
 
 def _by_time(store: ReadingStore, world: EntityGraph, asked: Asked, wanted: int, descending: bool) -> Iterator[Row]:
     """Rows of several streams in the order of time."""
-    interval = min((world.intervals.get(stream, times.MINUTE) for stream in asked.streams), default=times.MINUTE)
-    width = max(times.MINUTE, interval * (wanted // len(asked.streams) + 2))
+    interval = min((world.intervals.get(stream, MINUTE) for stream in asked.streams), default=MINUTE)
+    width = max(MINUTE, interval * (wanted // len(asked.streams) + 2))
     for first, last in _spans(store, asked, width, descending):
         part = Asked(asked.streams, first, last, ())
         with store.read(part.query(limit=MOST_SORTED + 1)) as reader:

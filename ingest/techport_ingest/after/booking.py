@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from techport_ingest.checking.check import Columns, Problem
 from techport_ingest.message import Message
 from techport_pilots.accounting.tally import (
-    DAY,
     BatchAnnotations,
     BookedEvent,
     DeviceDay,
@@ -20,6 +19,7 @@ from techport_pilots.accounting.tally import (
     Tally,
     day_of,
 )
+from techport_storage.microseconds import DAY
 from techport_storage.model import Batch, BucketWidth, Query, Receipt, Selection, Stream
 from techport_storage.store import ReadingStore
 

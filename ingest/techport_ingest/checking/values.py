@@ -5,9 +5,10 @@ from __future__ import annotations
 from math import isfinite
 
 from techport_ingest.message import BadMessage
+from techport_storage.microseconds import MINUTE
 from techport_storage.model import Micros
 
-AHEAD: Micros = 5 * 60 * 1_000_000
+AHEAD: Micros = 5 * MINUTE
 """How far a device's clock may be ahead of ours."""
 
 EARLIEST: Micros = 946_684_800_000_000

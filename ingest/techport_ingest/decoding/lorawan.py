@@ -12,6 +12,7 @@ from techport_ingest.decoding.common import MOST_VALUES, leaves, place, too_many
 from techport_ingest.decoding.quantity_names import quantity, quantity_of_path
 from techport_ingest.decoding.times import micros
 from techport_ingest.message import BadMessage, Found, Ignored
+from techport_storage.microseconds import SECOND
 from techport_storage.model import Micros
 
 PayloadCodec = Callable[[bytes, int], Mapping[str, Any]]
@@ -20,7 +21,7 @@ PayloadCodec = Callable[[bytes, int], Mapping[str, Any]]
 _IDENTITY = frozenset(("device_id", "protocol_version", "firmware_version", "hardware_version", "sn", "port"))
 """Keys under which formatters say who the device is. Numbers, but nothing that was measured."""
 
-_SAME_UPLINK: Micros = 10_000_000
+_SAME_UPLINK: Micros = 10 * SECOND
 
 
 class FirstHeard:

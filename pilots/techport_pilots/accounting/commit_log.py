@@ -13,9 +13,9 @@ import msgspec
 import numpy as np
 from sqlalchemy import Engine, delete, insert, select
 
-from techport_pilots.accounting.tally import DAY
 from techport_pilots.registry.database import name, reading, writing
 from techport_pilots.registry.tables import passages
+from techport_storage.microseconds import DAY
 from techport_storage.model import Micros
 
 KEPT = 2 * DAY

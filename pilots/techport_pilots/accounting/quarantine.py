@@ -17,11 +17,12 @@ from techport_pilots.accounting import replays
 from techport_pilots.accounting.replays import Replay
 from techport_pilots.registry.database import reading, writing
 from techport_pilots.registry.tables import quarantine as _table
+from techport_storage.microseconds import MINUTE
 from techport_storage.model import Micros
 
 Q = TypeVar("Q", Select[Any], Delete)
 
-_PATIENCE: Micros = 600_000_000
+_PATIENCE: Micros = 10 * MINUTE
 
 
 class QuarantineRecord(msgspec.Struct, frozen=True, kw_only=True):

@@ -7,9 +7,8 @@ from typing import NamedTuple
 
 import msgspec
 
+from techport_storage.microseconds import DAY
 from techport_storage.model import Micros
-
-DAY: Micros = 86_400_000_000
 
 
 class DeviceDay(NamedTuple):

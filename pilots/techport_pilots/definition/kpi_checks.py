@@ -8,7 +8,8 @@ from techport_pilots.definition.structure import Misfit, Path, did_you_mean
 from techport_pilots.evaluation.kpi import meaning, streams_of
 from techport_pilots.model import Exposure, Kpi, Measure, PilotDefinition
 from techport_pilots.quantities import Vocabulary, vocabulary_of
-from techport_pilots.time import HOUR, WEEKDAYS, interval_micros
+from techport_pilots.time import WEEKDAYS, interval_micros
+from techport_storage.microseconds import HOUR
 
 Checks = Iterator[Misfit]
 

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from techport_pilots.evaluation.statistics import energy_mean, lden, mean_direction
 from techport_pilots.model import Measure
 from techport_pilots.registry.runs import stream_runs
-from techport_pilots.time import HOUR, Local, day_starts, interval_micros, local, wanted
+from techport_pilots.time import Local, day_starts, interval_micros, local, wanted
+from techport_storage.microseconds import HOUR
 from techport_storage.model import Aggregate, BucketWidth, Micros, Query, Selection, Stream
 from techport_storage.store import ReadingStore
 

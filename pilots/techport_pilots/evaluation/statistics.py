@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from techport_pilots.model import Measure
 from techport_pilots.time import interval_micros
+from techport_storage.microseconds import HOUR
 
 Floats = NDArray[np.float64]
 
@@ -129,4 +130,4 @@ def _needed(number: float | None) -> float:
 
 
 def _slot_hours(measure: Measure) -> float:
-    return interval_micros(measure.interval) / 3_600_000_000
+    return interval_micros(measure.interval) / HOUR

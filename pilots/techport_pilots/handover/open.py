@@ -26,6 +26,7 @@ from techport_pilots.registry import lifecycle
 from techport_pilots.registry.registry import Registry
 from techport_pilots.registry.versioning import now
 from techport_pilots.reports.build import evaluate_all, keep_evaluations
+from techport_storage.microseconds import DAY
 from techport_storage.model import Batch, Stream
 from techport_storage.store import ReadingStore
 
@@ -160,7 +161,7 @@ def _batch(table: pa.Table) -> Batch:
 
 def _device_days(batch: Batch) -> dict[DeviceDay, Tally]:
     """What the rows add up to. In how many messages they once came, nobody knows here."""
-    keys, counts = np.unique(np.stack([batch.stream, batch.time // 86_400_000_000]), axis=1, return_counts=True)
+    keys, counts = np.unique(np.stack([batch.stream, batch.time // DAY]), axis=1, return_counts=True)
     days: dict[DeviceDay, Tally] = {}
     for stream, day, count in zip(*keys.tolist(), counts.tolist(), strict=True):
         one = batch.streams[stream]

@@ -31,6 +31,7 @@ from techport_pilots.quality.flags import (
 from techport_pilots.registry.leases import Leases
 from techport_pilots.registry.registry import Registry
 from techport_storage.errors import StoreUnavailable
+from techport_storage.microseconds import MINUTE
 from techport_storage.model import Micros, Query, Selection, Stream
 from techport_storage.store import ReadingStore
 
@@ -141,7 +142,7 @@ def _together(starts: dict[Stream, Micros], ends: dict[Stream, Micros]) -> list[
     """Streams that are read in one query from one time: those whose news are about equally long and old."""
     groups: dict[tuple[int, int], list[Stream]] = {}
     for stream, start in starts.items():
-        length = max(60_000_000, ends[stream] - start).bit_length()
+        length = max(MINUTE, ends[stream] - start).bit_length()
         groups.setdefault((length, ends[stream] >> length), []).append(stream)
     return [(min(starts[stream] for stream in streams), streams) for streams in groups.values()]
 

@@ -32,6 +32,7 @@ from techport_pilots.model import PilotDefinition
 from techport_pilots.quantities import vocabulary_of
 from techport_pilots.registry.runs import stream_runs
 from techport_pilots.time import micros_of
+from techport_storage.microseconds import DAY, HOUR
 from techport_storage.model import Batch, Micros, Quality, Query, Selection, Stream
 from techport_storage.store import ReadingStore
 
@@ -214,8 +215,8 @@ WINDOW = 15
 FEWEST = 10  # readings before the first that can be a spike
 SPIKE_SIZE = 8.0  # robust standard deviations
 STILL_READINGS = 12
-STILL_TIME: Micros = 6 * 3_600_000_000
-WARM_UP: Micros = 2 * 24 * 3_600_000_000  # around what is judged: fifteen readings, unless they are rare
+STILL_TIME: Micros = 6 * HOUR
+WARM_UP: Micros = 2 * DAY  # around what is judged: fifteen readings, unless they are rare
 
 COMPUTED = Quality.RANGE | Quality.SPIKE | Quality.STUCK | Quality.STEP
 """What Flagger decides; the others are taken over."""

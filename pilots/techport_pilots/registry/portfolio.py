@@ -14,9 +14,9 @@ from techport_pilots.registry.lifecycle import State
 from techport_pilots.registry.registry import Registry
 from techport_pilots.reports.build import kept_evaluations
 from techport_pilots.time import micros_of
+from techport_storage.microseconds import DAY
 from techport_storage.model import Micros
 
-DAY: Micros = 86_400_000_000
 SOON: Micros = 30 * DAY
 
 

@@ -33,6 +33,7 @@ from techport_pilots.registry.lifecycle import State, changes, measured_until
 from techport_pilots.registry.registry import Registry
 from techport_pilots.registry.versioning import lock
 from techport_pilots.time import date_of, day_starts, micros_of
+from techport_storage.microseconds import DAY
 from techport_storage.model import Micros, Stream
 from techport_storage.store import ReadingStore
 
@@ -206,4 +207,4 @@ def _as_days(
 
 def year_of(report: Report) -> int:
     """The year that a citation names: that of the last measurement."""
-    return date_of((report.end - 1) // 86_400_000_000).year
+    return date_of((report.end - 1) // DAY).year

@@ -38,6 +38,7 @@ from techport_storage.influxdb.query import (
 )
 from techport_storage.influxdb.read import Span, raw_series, spans
 from techport_storage.influxdb.responses import Column, series, tables
+from techport_storage.microseconds import HOUR
 from techport_storage.model import TIME, Aggregate, Query, Stream, aggregate_schema
 from techport_storage.query_check import check_zone
 
@@ -125,8 +126,7 @@ def _aggregate(con: duckdb.DuckDBPyConnection, query: Query, rows: pa.Table) -> 
     )
 
 
-_HOUR = 3_600_000_000
-_PARTS = (_HOUR, _HOUR // 2, _HOUR // 4)  # of which calendar buckets are put together
+_PARTS = (HOUR, HOUR // 2, HOUR // 4)  # of which calendar buckets are put together
 _PUSHED: frozenset[str] = frozenset({"mean", "min", "max", "sum", "count", "first", "last"})
 _BUCKETS_PER_REQUEST = 500_000  # buckets of one request, all aggregates together: some 40 MB of text
 _SMALLEST = 20_000

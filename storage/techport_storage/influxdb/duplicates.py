@@ -17,10 +17,11 @@ from numpy.typing import NDArray
 from techport_storage.influxdb.connection import Connection, stream_bytes
 from techport_storage.influxdb.query import COLUMNS, FIRST, KINDS, LAST, ql_conditions, ql_select, ql_times
 from techport_storage.influxdb.responses import Column, Kinds, series
+from techport_storage.microseconds import HOUR
 from techport_storage.model import Batch, Stream
 
 _STATEMENTS = 64  # in one look-up: one for each cluster of times
-_GAP = 3_600_000_000  # µs; rows nearer than that are looked up together
+_GAP = HOUR  # µs; rows nearer than that are looked up together
 
 Bool = NDArray[np.bool_]
 Int = NDArray[np.int64]

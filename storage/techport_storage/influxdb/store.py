@@ -43,12 +43,13 @@ from techport_storage.influxdb.query import (
 )
 from techport_storage.influxdb.read import raw, table
 from techport_storage.influxdb.responses import Series, keys, series
+from techport_storage.microseconds import DAY, HOUR
 from techport_storage.model import RAW_SCHEMA, Batch, Micros, Query, Receipt, Selection, Stream, aggregate_schema
 from techport_storage.query_check import check_query, check_range
 
 _LINES, _FEW_LINES = 10_000, 1_000  # of one request
 _SENDERS = 2  # requests of one batch at once: while one is encoded, or is on its way, the server works on the other
-_RECENT = 8 * 86_400_000_000  # µs: the latest reading of a living stream is looked for in one or two shards first
+_RECENT = 8 * DAY  # µs: the latest reading of a living stream is looked for in one or two shards first
 
 
 class InfluxStore:
@@ -197,7 +198,7 @@ class InfluxStore:
 
     def probe(self) -> None:
         """Writes one row an hour into a measurement of its own: only a write shows that the disk is not full."""
-        hour = time.time_ns() // 3_600_000_000_000 * 3_600_000_000
+        hour = time.time_ns() // 1000 // HOUR * HOUR
         try:
             self._connection.write(f"probe,by=techport ok=1 {hour}".encode())
         except RefusedLines as refusal:
