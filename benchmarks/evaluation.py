@@ -39,7 +39,7 @@ def one(scenario: Scenario, effect: float, seed: int) -> Evaluation:
     """Simulate one pilot and evaluate it. Every scenario has its own chance, with and without the effect."""
     pilot = definition(scenario)
     chance = np.random.default_rng([SCENARIOS.index(scenario), int(effect != 0), seed])
-    return evaluate(Shelf(readings(scenario, effect, chance)), pilot, pilot.kpis[0], second_opinion=False)
+    return evaluate(Shelf(readings(scenario, effect, chance)), pilot, pilot.kpis[0])
 
 
 def row(scenario: Scenario, pilots: int) -> str:

@@ -148,15 +148,18 @@ def numbers(evaluate: Callable[..., Any], kpi_value: Callable[..., Any]) -> Iter
         last = int(batch.time.max()) // HOUR * HOUR
         for kpi in definition.kpis:
             answer = msgspec.to_builtins(evaluate(store, definition, kpi))
-            for key in ("reasons", "method", "bootstrap", "left_out"):
+            for key in ("reasons", "method", "left_out"):
                 answer.pop(key, None)
             yield f"{name}: {kpi.id}", answer
             if kpi.after is None:
                 value = kpi_value(store, definition, kpi, last - 400 * HOUR, last)
-                yield f"{name}: value of {kpi.id}", {
-                    "value": value.value,
-                    "unit": value.unit,
-                    "completeness": value.completeness,
-                    "slots": value.slots,
-                }
+                yield (
+                    f"{name}: value of {kpi.id}",
+                    {
+                        "value": value.value,
+                        "unit": value.unit,
+                        "completeness": value.completeness,
+                        "slots": value.slots,
+                    },
+                )
         store.close()

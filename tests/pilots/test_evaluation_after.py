@@ -67,7 +67,6 @@ def test_an_effect_on_the_day_after_is_found_on_that_day(store):
     assert found.percent_interval.low < -15 < found.percent_interval.high < 0
     assert found.intervention.value < found.baseline.value - 2
     assert found.intervention.days == len(DONE)
-    assert found.bootstrap.low < found.effect < found.bootstrap.high
     two_days = evaluate(store, street(), asked(after=Exposure(quantity="street_cleaning", device="log", lag=2)))
     assert two_days.shown != "lower"
 

@@ -45,7 +45,7 @@ def test_intervals_cover_the_truth_and_nothing_is_rarely_something(pilots, world
         for true in (effect, 0.0):
             store = open_store("duckdb://")
             store.write(pilots.readings(scenario, true, np.random.default_rng([7, seed, int(true)])))
-            found = evaluate(store, pilot, pilot.kpis[0], second_opinion=False)
+            found = evaluate(store, pilot, pilot.kpis[0])
             store.close()
             covered += true == effect and found.interval.low <= effect <= found.interval.high
             alarms += true == 0 and found.shown != "none shown"

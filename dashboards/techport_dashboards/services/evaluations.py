@@ -65,14 +65,14 @@ class Evaluations:
             now = times.now()
             at, definition, evaluation = self._others.get(key, (0, None, None))
             if evaluation is None or definition is not pilot or now - at > FRESH:
-                evaluation = evaluate(self._store, self._so_far(pilot, now), kpi, second_opinion=False)
+                evaluation = evaluate(self._store, self._so_far(pilot, now), kpi)
                 if len(self._others) >= OTHERS:
                     self._others.clear()
                 self._others[key] = now, pilot, evaluation
             return evaluation
 
     def fresh(self, pilot: PilotDefinition, kpi: Kpi) -> Evaluation:
-        """One of the pilot's KPIs as of now, with its second opinion; of a closed pilot what was found."""
+        """One of the pilot's KPIs as of now; of a closed pilot what was found."""
         final = final_evaluations(self._registry.engine, pilot)
         if final is not None:
             return final[pilot.kpis.index(kpi)]
@@ -92,6 +92,6 @@ class Evaluations:
         found = final_evaluations(self._registry.engine, pilot)
         if found is None:
             here = self._so_far(pilot, now)
-            found = [evaluate(self._store, here, kpi, second_opinion=False) for kpi in pilot.kpis]
+            found = [evaluate(self._store, here, kpi) for kpi in pilot.kpis]
         recent = stream_completeness(self._store, pilot_intervals(pilot), now - RECENT, now)
         return Standing(now, pilot, list(zip(pilot.kpis, found, strict=True)), together(recent.values()))

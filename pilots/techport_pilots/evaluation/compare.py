@@ -1,7 +1,7 @@
 """Did the intervention change the KPI? Baseline against intervention, with an honest interval.
 
     phases ─► slots ─► one level a day ─► minus the control group ─► regression on the phase, weekdays and covariates
-           ─► effect, interval (interval.py), second opinion (bootstrap.py) ─► verdict (verdict.py)
+           ─► effect, interval (interval.py) ─► verdict (verdict.py)
 
 docs/method.md says it for everybody, docs/statistics.md shows that the intervals keep their promise.
 """
@@ -15,7 +15,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from techport_pilots.evaluation import messages
-from techport_pilots.evaluation.bootstrap import bootstrap_interval
 from techport_pilots.evaluation.covariates import covariate_columns, no_columns, weekdays
 from techport_pilots.evaluation.days import Days
 from techport_pilots.evaluation.event_study import evaluate_event_study
@@ -51,16 +50,14 @@ class Estimate:
     adjusted_for: list[str]
 
 
-def evaluate(
-    store: ReadingStore, pilot: PilotDefinition, kpi: Kpi, confidence: float = 0.95, second_opinion: bool = True
-) -> Evaluation:
+def evaluate(store: ReadingStore, pilot: PilotDefinition, kpi: Kpi, confidence: float = 0.95) -> Evaluation:
     """Evaluate one KPI of a pilot over its phases.
 
     Whatever is wrong with the data becomes a verdict with its reasons, never an exception; raises only what the store
-    raises. `second_opinion` adds the bootstrap's interval. The same data and definition give the same answer exactly.
+    raises. The same data and definition give the same answer exactly.
     """
     if kpi.after is not None:
-        return evaluate_event_study(store, pilot, kpi, confidence, second_opinion)
+        return evaluate_event_study(store, pilot, kpi, confidence)
     main = plan_of(pilot, kpi, never=kpi.control)
     unit = unit_of(main, kpi.compare)
     if (pair := overlapping(pilot)) is not None:
@@ -88,11 +85,7 @@ def evaluate(
         estimate, days_left = _estimate(store, pilot, kpi, sides, control)
     except NoInterval as problem:
         return _insufficient(kpi, unit, [messages.no_interval(str(problem))], before, after, left_out)
-    answer = _answer(kpi, unit, main, before, after, control, estimate, [*left_out, *days_left], confidence)
-    if not second_opinion:
-        return answer
-    low, high = bootstrap_interval(estimate.fit, estimate.group, confidence)
-    return msgspec.structs.replace(answer, bootstrap=Interval(low, high))
+    return _answer(kpi, unit, main, before, after, control, estimate, [*left_out, *days_left], confidence)
 
 
 def _estimate(

@@ -12,12 +12,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from techport_pilots.evaluation import messages
-from techport_pilots.evaluation.bootstrap import bootstrap_interval
 from techport_pilots.evaluation.covariates import Columns, daily_covariate, no_columns, weekdays
 from techport_pilots.evaluation.days import Days, day_levels
 from techport_pilots.evaluation.interval import Fit, NoInterval, fit, half_width, welch
@@ -83,9 +81,7 @@ def event_days(store: ReadingStore, pilot: PilotDefinition, kpi: Kpi) -> EventDa
     return EventDays(day[rows], outcome.value[rows], exposed[rows] == 1, columns, slots.completeness, left_out)
 
 
-def evaluate_event_study(
-    store: ReadingStore, pilot: PilotDefinition, kpi: Kpi, confidence: float = 0.95, second_opinion: bool = True
-) -> Evaluation:
+def evaluate_event_study(store: ReadingStore, pilot: PilotDefinition, kpi: Kpi, confidence: float = 0.95) -> Evaluation:
     """The answer to a KPI with `after`. `baseline` are the other days, `intervention` the days that follow it.
 
     What is wrong with the data becomes a verdict with its reasons; raises only what the store raises.
@@ -119,7 +115,7 @@ def evaluate_event_study(
     percent, percent_interval = _percent(found, estimate, confidence) if plan.meaning.has_zero else (None, None)
     verdict, why = decide_verdict(kpi, None, interval, percent_interval)
     left_out = [LeftOut(f"{found.left_out} d", messages.days_that_cannot_be_compared())] if found.left_out else []
-    answer = Evaluation(
+    return Evaluation(
         kpi=kpi.id, unit=unit, verdict=verdict, compared="days", confidence=confidence, left_out=left_out,
         reasons=[why, *messages.caveats_of_scattered_days(len(plan.streams))],
         baseline=other, intervention=exposed,
@@ -129,9 +125,6 @@ def evaluate_event_study(
         degrees_of_freedom=welch(estimate.variance, estimate.freedom), adjusted_for=found.columns.names,
         method=messages.method_of_scattered_days(kpi),
     )  # fmt: skip
-    if not second_opinion:
-        return answer
-    return msgspec.structs.replace(answer, bootstrap=Interval(*bootstrap_interval(estimate, group, confidence)))
 
 
 def _side(found: EventDays, rows: Flags) -> PhaseValue:

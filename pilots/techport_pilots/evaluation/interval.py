@@ -39,7 +39,7 @@ class Fit:
     """One coefficient of a regression on daily values, with its honest error.
 
     `variance` has a part for each group of days (the phases), `freedom` the degrees of freedom of each part;
-    `contributions` sum over days to the coefficient's deviation: what a bootstrap resamples.
+    `contributions` sum over days to the coefficient's deviation: what a bootstrap resamples (benchmarks).
     """
 
     value: float

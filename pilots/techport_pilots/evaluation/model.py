@@ -59,7 +59,6 @@ class Evaluation(msgspec.Struct, frozen=True, kw_only=True):
     percent: float | None = None
     percent_interval: Interval | None = None
     shown: Effect | None = None  # None where no interval could be given
-    bootstrap: Interval | None = None
     confidence: float = 0.95
     independent_days: float | None = None
     autocorrelation: float | None = None  # from one day to the next

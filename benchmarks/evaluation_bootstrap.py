@@ -1,12 +1,13 @@
-"""A second opinion on an interval: the stationary bootstrap of Politis and Romano (1994, doi:10.2307/2290993).
+"""For comparison only: an interval by the stationary bootstrap of Politis and Romano (1994, doi:10.2307/2290993).
 
 Whole stretches of days, of random length, are drawn again within each phase. It assumes less than interval.py, but in
-weeks of data it comes out too narrow (docs/statistics.md has the figures): it stands beside, it does not decide.
+weeks of data it comes out too narrow (docs/statistics.md has the figures): so the platform does not use it.
 """
 
 from __future__ import annotations
 
 import numpy as np
+from arch.bootstrap import StationaryBootstrap, optimal_block_length
 from numpy.typing import NDArray
 
 from techport_pilots.evaluation.interval import Fit
@@ -18,8 +19,6 @@ def bootstrap_interval(
     fit: Fit, group: NDArray[np.int64], confidence: float = 0.95, draws: int = 1000, seed: int = 1
 ) -> tuple[float, float]:
     """Interval of the coefficient, from resampled daily contributions. The same seed gives the same numbers."""
-    from arch.bootstrap import StationaryBootstrap, optimal_block_length  # heavy, and only needed here
-
     total = np.zeros(draws)
     for name in np.unique(group):
         part = fit.contributions[group == name]
