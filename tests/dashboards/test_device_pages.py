@@ -7,7 +7,7 @@ import re
 import httpx
 import pytest
 
-from techport_pilots.accounting.ledger import DeviceDay, SetAside, Tally
+from techport_pilots.accounting.ledger import DeviceDay, QuarantineEntry, Tally
 from techport_pilots.i18n import Language
 from techport_storage.microseconds import DAY, HOUR
 from techport_storage.model import Reading, Stream
@@ -99,7 +99,7 @@ async def test_a_silent_device_says_since_when_and_what_to_do(streets: City, cli
 
 
 async def test_what_a_device_sends_in_vain_comes_first(streets: City, client: httpx.AsyncClient) -> None:
-    entry = SetAside(
+    entry = QuarantineEntry(
         pilot="gater", device="b", topic="pilots/gater/b/readings", payload=b'{"pm10": "<b>21,5</b>"}', received=now(),
         reason="not-a-number", detail="pm10 is text", hint="send a number",
     )  # fmt: skip

@@ -6,6 +6,7 @@ import httpx
 import pytest
 
 from techport_dashboards import WebSettings
+from techport_pilots.accounting.quarantine import QuarantineFilter
 from techport_pilots.accounting.tally import QuarantineEntry
 from techport_storage.microseconds import HOUR
 from tests.dashboards.conftest import START
@@ -109,14 +110,34 @@ async def test_the_page_shows_raw_messages_and_escapes_them(kept: City, client: 
     assert listed.count('name="entry"') == 3
 
 
+@pytest.mark.parametrize(
+    "field", ["status", "", "a/b?c#d%e", 'x"><script>', "\u202e\U0001f600", "\x01\n", "n\x00", "z" * 300]
+)
+async def test_a_field_that_resembles_no_quantity_leaves_the_page_whole(
+    city: City, client: httpx.AsyncClient, field: str
+) -> None:
+    city.books.close_batch("w", {}, [aside("kran", "not-a-number", field, 1)])
+    answer = await client.get(PAGE)
+    assert answer.status_code == 200
+    assert "<script>alert" not in answer.text
+    assert 'x"><script>' not in answer.text
+    [group] = (await client.get(f"{API}/groups")).json()
+    listed = {"device": "kran", "reason": "not-a-number", "field": group["field"], "entries": "true"}
+    entries = await client.get(PAGE, params=listed)
+    assert (entries.status_code, entries.text.count('name="entry"')) == (200, 1)
+
+
 async def test_the_page_discards_only_what_was_confirmed(kept: City, client: httpx.AsyncClient) -> None:
-    group = {"device": "kran", "reason": "not-a-number", "field": "temp", "by_field": "yes"}
+    [like, *_] = kept.registry.quarantine.entries(QuarantineFilter(reason="not-a-number")).items
+    group = {"like": str(like.id)}
     refused = await client.post(f"{PAGE}/discard", data=group, headers=FORM)
     assert refused.status_code == 400
     answer = await client.post(f"{PAGE}/discard", data={**group, "confirmed": "yes"}, headers=FORM)
     assert answer.status_code == 303
     assert "discarded=3" in answer.headers["location"]
     assert "3 oppføringer er slettet" in (await client.get(answer.headers["location"])).text
+    gone = await client.post(f"{PAGE}/discard", data={**group, "confirmed": "yes"}, headers=FORM)
+    assert gone.status_code == 404
     nothing = await client.post(f"{PAGE}/discard", data={"confirmed": "yes"}, headers=FORM)
     assert nothing.status_code == 400, "all of a pilot is never meant"
     assert len(kept.registry.quarantine.entries().items) == 2
@@ -137,6 +158,4 @@ async def test_a_server_that_only_shows_has_no_forms_there(kept: City) -> None:
             text = (await client.get(path)).text
             assert 'method="post" action="/pilots/kai-luft/quarantine/discard"' not in text
             assert "web_changes" in text or "entries=true" in path
-            assert (
-                await client.post(f"{PAGE}/discard", data={"device": "kran", "confirmed": "yes"})
-            ).status_code == 403
+            assert (await client.post(f"{PAGE}/discard", data={"like": "1", "confirmed": "yes"})).status_code == 403

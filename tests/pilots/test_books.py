@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import event
 
-from techport_pilots.accounting.ledger import DeviceDay, Ledger, SetAside, Tally
+from techport_pilots.accounting.ledger import DeviceDay, Ledger, QuarantineEntry, Tally
 from techport_pilots.accounting.quarantine import Quarantine, QuarantineFilter
 from techport_pilots.errors import RegistryUnavailable
 from techport_pilots.registry.registry import Registry
@@ -23,8 +23,8 @@ MONDAY = DeviceDay("p", "d", 20_000)
 TUESDAY = DeviceDay("p", "d", 20_001)
 
 
-def bad(payload: bytes = b"{", **changes: Any) -> SetAside:
-    entry = SetAside(
+def bad(payload: bytes = b"{", **changes: Any) -> QuarantineEntry:
+    entry = QuarantineEntry(
         pilot="p",
         device="d",
         topic="pilots/p/d/readings",
@@ -38,7 +38,7 @@ def bad(payload: bytes = b"{", **changes: Any) -> SetAside:
 
 
 def book(
-    books: Ledger, tallies: dict[DeviceDay, Tally], set_aside: list[SetAside] | None = None, by: str = "w"
+    books: Ledger, tallies: dict[DeviceDay, Tally], set_aside: list[QuarantineEntry] | None = None, by: str = "w"
 ) -> None:
     books.open_batch(by, tallies)
     books.close_batch(by, tallies, set_aside or [])
@@ -158,7 +158,7 @@ def test_what_is_set_aside_is_in_quarantine_as_it_came(books: Ledger, registry: 
     book(books, {entry.device_day: Tally(messages=1, received=3, quarantined=3)}, [entry])
 
     [found] = Quarantine(registry.engine).entries().items
-    fields = [field for field in SetAside.__struct_fields__ if field not in ("redelivered", "day")]
+    fields = [field for field in QuarantineEntry.__struct_fields__ if field not in ("redelivered", "day")]
     kept = {field: getattr(found, field) for field in fields}
     assert kept == {field: getattr(entry, field) for field in kept}
     assert found.day == 20_000
@@ -184,7 +184,7 @@ def test_a_redelivery_in_the_same_batch_is_seen_too(books: Ledger, registry: Reg
 @pytest.mark.parametrize(
     "other", [bad(), bad(b"[", redelivered=True), bad(topic="x", redelivered=True), bad(field="t", redelivered=True)]
 )
-def test_what_is_new_or_merely_alike_is_kept(books: Ledger, registry: Registry, other: SetAside) -> None:
+def test_what_is_new_or_merely_alike_is_kept(books: Ledger, registry: Registry, other: QuarantineEntry) -> None:
     """A device that repeats the same mistake is no redelivery; nor is another payload, topic or field."""
     for entry in (bad(), other):
         book(books, {MONDAY: Tally(messages=1, received=1, quarantined=1)}, [entry])

@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from techport_pilots.access.credentials import Credentials, Issued, verify
-from techport_pilots.accounting.ledger import Ledger, SetAside
+from techport_pilots.accounting.ledger import Ledger, QuarantineEntry
 from techport_pilots.accounting.quarantine import QuarantineRecord
 from techport_pilots.definition.load import parse_definition
 from techport_pilots.devices import remap
@@ -95,7 +95,7 @@ def test_snippets_hold_no_blanks(format: MessageFormat) -> None:
 
 
 def refused(books: Ledger, registry: Registry, topic: str, field: str) -> QuarantineRecord:
-    aside = SetAside(
+    aside = QuarantineEntry(
         pilot="air", device="lamp-1", topic=topic, payload=b"{}", received=1, reason="not-a-number", field=field,
         detail="", hint="",
     )  # fmt: skip

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from techport_pilots.accounting.ledger import Ledger, SetAside
+from techport_pilots.accounting.ledger import Ledger, QuarantineEntry
 from techport_pilots.accounting.quarantine import Count, Quarantine, QuarantineFilter
 from techport_pilots.registry.registry import Registry
 from techport_storage.microseconds import DAY
@@ -14,7 +14,7 @@ from techport_storage.microseconds import DAY
 def quarantine(registry: Registry, books: Ledger) -> Quarantine:
     """Ten entries: two devices of pilot a, one of pilot b; two reasons; five days."""
     entries = [
-        SetAside(
+        QuarantineEntry(
             pilot="b" if n >= 8 else "a",
             device="even" if n % 2 == 0 else "odd",
             topic=f"t/{n}",
@@ -55,7 +55,7 @@ def test_pages_follow_each_other_without_gap_or_overlap_though_entries_come_and_
     books.close_batch(
         "w",
         {},
-        [SetAside(pilot="a", device="d", topic="late", payload=b"", received=0, reason="r", detail="", hint="")],
+        [QuarantineEntry(pilot="a", device="d", topic="late", payload=b"", received=0, reason="r", detail="", hint="")],
     )
     second = quarantine.entries(limit=4, after=first.next)
     third = quarantine.entries(limit=4, after=second.next)
@@ -87,7 +87,7 @@ def test_an_entry_is_gone_when_it_was_removed(quarantine: Quarantine) -> None:
 
 def test_groups_hold_what_wants_the_same_mending(quarantine: Quarantine, books: Ledger) -> None:
     about = {"pilot": "a", "device": "odd", "reason": "not-json", "detail": "", "hint": "", "payload": b""}
-    books.close_batch("w", {}, [SetAside(**about, topic="t/10", received=20_009 * DAY, field="pm10", values=3)])
+    books.close_batch("w", {}, [QuarantineEntry(**about, topic="t/10", received=20_009 * DAY, field="pm10", values=3)])
     groups = quarantine.groups(QuarantineFilter(pilot="a"))
     assert [(g.device, g.reason, g.field, g.entries, g.values, g.newest.topic) for g in groups] == [
         ("odd", "not-json", "pm10", 1, 3, "t/10"),

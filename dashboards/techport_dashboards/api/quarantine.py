@@ -121,8 +121,12 @@ def mend_field(registry: Registry, pilot: str, entry: int, wanted: MendField, vi
         )
     if not wanted.replay:
         return version, None
-    alike = QuarantineFilter(pilot=pilot, device=found.device, reason=found.reason, field=found.field or "")
-    return version, registry.quarantine.request_replay(alike, who(viewer)).id
+    return version, registry.quarantine.request_replay(alike(found), who(viewer)).id
+
+
+def alike(entry: QuarantineRecord) -> QuarantineFilter:
+    """The entries of the same device, reason and field."""
+    return QuarantineFilter(pilot=entry.pilot, device=entry.device, reason=entry.reason, field=entry.field or "")
 
 
 def let_go(registry: Registry, where: QuarantineFilter, viewer: Viewer) -> int:

@@ -14,7 +14,7 @@ from starlette.concurrency import run_in_threadpool
 from techport_dashboards.api.describe import find_pilot
 from techport_dashboards.api.matters_schema import MendField, QuarantineChoice
 from techport_dashboards.api.onboarding import SECRET, who
-from techport_dashboards.api.quarantine import let_go, mend_field, settled, where_of
+from techport_dashboards.api.quarantine import alike, entry_of, let_go, mend_field, settled, where_of
 from techport_dashboards.dependencies import Services, services_of
 from techport_dashboards.problems import Problem
 from techport_dashboards.query import times
@@ -27,7 +27,7 @@ from techport_pilots.accounting.quarantine import Count, QuarantineFilter, Quara
 from techport_pilots.devices.onboarding import UNKNOWN_DEVICE, as_id
 from techport_pilots.devices.remap import can_remap
 from techport_pilots.model import PilotDefinition
-from techport_pilots.quantities import vocabulary_of
+from techport_pilots.quantities import Vocabulary, vocabulary_of
 from techport_pilots.registry.registry import Registry
 from techport_storage.microseconds import DAY
 from techport_storage.model import Micros
@@ -90,7 +90,8 @@ async def replay(request: Request, viewer: MayChange, pilot: str) -> Response:
     services, _ = await _pilot(request, viewer, pilot)
     form = await form_of(request)
     known = services.registry_cache.registry.quarantine
-    asked = await run_in_threadpool(known.request_replay, _chosen(form, pilot), who(viewer))
+    chosen = await run_in_threadpool(_chosen, services.registry_cache.registry, form, pilot)
+    asked = await run_in_threadpool(known.request_replay, chosen, who(viewer))
     return await _back(request, services, pilot, form, replay=asked.id)
 
 
@@ -100,7 +101,8 @@ async def discard(request: Request, viewer: MayChange, pilot: str) -> Response:
     services, _ = await _pilot(request, viewer, pilot)
     form = await form_of(request)
     form.confirmed()
-    gone = await run_in_threadpool(let_go, services.registry_cache.registry, _chosen(form, pilot), viewer)
+    registry = services.registry_cache.registry
+    gone = await run_in_threadpool(let_go, registry, await run_in_threadpool(_chosen, registry, form, pilot), viewer)
     return await _back(request, services, pilot, form, discarded=gone)
 
 
@@ -110,8 +112,8 @@ async def mend(request: Request, viewer: MayChange, pilot: str, entry: int) -> R
     services, _ = await _pilot(request, viewer, pilot)
     form = await form_of(request)
     wanted = MendField(
+        field=None,
         means="nothing" if form.get("means") == "nothing" else "quantity",
-        field=form.get("key") or None,
         quantity=form.get("quantity") or None,
         unit=form.get("unit") or None,
         factor=_factor(form),
@@ -133,11 +135,13 @@ def _values(registry: Registry, pilot: PilotDefinition, asked: QuarantineParamet
         "devices": sorted({one.device for one in counts}),
         "reasons": sorted({one.reason for one in counts}),
         "heat": heat(counts, times.now()),
-        "groups": [(group, raw(group.newest.payload), _by_meaning(pilot, group)) for group in groups],
+        "groups": [
+            (group, raw(group.newest.payload), _by_meaning(pilot, group), _suggested_quantity(words, group.field))
+            for group in groups
+        ],
         "page": page,
         "entries": [] if page is None else [(entry, raw(entry.payload)) for entry in page.items],
         "quantities": list(words),
-        "known": words,
         "replay": None if asked.replay is None else registry.quarantine.outcome(asked.replay),
     }
 
@@ -145,6 +149,13 @@ def _values(registry: Registry, pilot: PilotDefinition, asked: QuarantineParamet
 def _by_meaning(pilot: PilotDefinition, group: QuarantineGroup) -> bool:
     """Whether saying what the field means can mend the group."""
     return group.reason in ABOUT_MEANING and group.field is not None and can_remap(pilot, group.newest)
+
+
+def _suggested_quantity(vocabulary: Vocabulary, field: str | None) -> str:
+    """What the field most likely means: itself where it is a quantity, else the nearest name; "" where none is near."""
+    if field is None:
+        return ""
+    return field if field in vocabulary else next(iter(vocabulary.near(field)), "")
 
 
 def heat(counts: list[Count], now: Micros) -> dict[str, Any]:
@@ -161,19 +172,15 @@ def heat(counts: list[Count], now: Micros) -> dict[str, Any]:
     return {"days": [(day, day * DAY) for day in days], "rows": ordered, "most": most}
 
 
-def _chosen(form: Form, pilot: str) -> QuarantineFilter:
-    """The entries of the form: those that are ticked, or a group. Raises Problem where it names none."""
+def _chosen(registry: Registry, form: Form, pilot: str) -> QuarantineFilter:
+    """The entries of the form: those that are ticked, or those like one. Raises Problem where it names none."""
     ticked = [text for text in form.all("entry") if text.isdecimal() and len(text) < 19]
     if ticked:
         return QuarantineFilter(pilot=pilot, ids=tuple(map(int, ticked)))
-    if not form.raw("device") and not form.get("reason"):
+    like = form.get("like")
+    if not like.isdecimal():
         raise Problem("bad-parameter", "Tick the entries that are meant.", parameter="entry")
-    return QuarantineFilter(
-        pilot=pilot,
-        device=form.raw("device") or None,
-        reason=form.get("reason") or None,
-        field=form.raw("field") if form.get("by_field") else None,
-    )
+    return alike(entry_of(registry, pilot, int(like)))
 
 
 def _factor(form: Form) -> float:

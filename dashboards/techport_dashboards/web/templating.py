@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
 
 import msgspec
 from fastapi import Request, Response
@@ -39,6 +39,7 @@ def environment(assets: Assets) -> Environment:
         out_of_range=lambda quality: bool(quality & int(Quality.RANGE)),
         odd_clock=lambda quality: bool(quality & int(Quality.CLOCK)),
     )
+    templates.filters["segment"] = lambda name: quote(name, safe="")  # one part of a path, whatever is in it
     templates.globals.update(asset=assets.url, embed=embed, iso=times.iso, micros=times.micros)
     templates.globals.update(kind_named=kind_named, retell=retell)
     return templates

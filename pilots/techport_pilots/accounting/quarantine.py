@@ -15,7 +15,7 @@ from sqlalchemy import Delete, Engine, Select, bindparam, delete, func, or_, sel
 
 from techport_pilots.accounting import replays
 from techport_pilots.accounting.replays import Replay
-from techport_pilots.registry.database import reading, writing
+from techport_pilots.registry.database import name, reading, writing
 from techport_pilots.registry.tables import quarantine as _table
 from techport_storage.microseconds import MINUTE
 from techport_storage.model import Micros
@@ -226,16 +226,16 @@ def _filtered(query: Q, where: QuarantineFilter | None) -> Q:
     where = where or QuarantineFilter()
     equal: Mapping[Any, object] = {
         _table.c.pilot: where.pilot,
-        _table.c.device: where.device,
+        _table.c.device: None if where.device is None else name(where.device),  # as the entries' names were kept
         _table.c.reason: where.reason,
-        _table.c.field: where.field or None,
+        _table.c.field: name(where.field) if where.field else None,
         _table.c.day: where.day,
     }
     for column, value in equal.items():
         if value is not None:
             query = query.where(column == value)
-    if where.field == "":
-        query = query.where(_table.c.field.is_(None))
+    if where.field == "":  # also of values whose key is the empty text
+        query = query.where(or_(_table.c.field.is_(None), _table.c.field == ""))
     if where.ids is not None:
         query = query.where(_table.c.id.in_(where.ids))
     if where.start is not None:
