@@ -125,13 +125,19 @@ def texts_of(language: str) -> set[str]:
     return {str(text) for entry in entries for text in (entry.id if isinstance(entry.id, tuple) else (entry.id,))}
 
 
+NOT_ON_PAGES = (
+    *("readings", "about", "snapshots", "parameters", "docs", "push", "portfolio", "audit", "complete", "openapi"),
+    *("device_matters", "pilot_matters", "schema", "matters_schema", "accounts_schema", "operations"),
+)
+"""Modules whose errors only programs meet."""
+
+
 def problems() -> Iterator[str]:
     """What is said of errors that people meet on pages; not what is handed on from elsewhere, as of times."""
-    api = ("describe", "events", "onboarding", "quarantine", "decode", "life")
-    shared = ("access", "closing", "errors", "forms", "portfolio")
-    package = TEMPLATES.parent
-    paths = [*(package / "pages").glob("*.py"), *(package / "api" / f"{name}.py" for name in api)]
-    for path in [*paths, *(package / f"{name}.py" for name in shared)]:
+    package = TEMPLATES.parents[1]
+    paths = [path for folder in ("pages", "api", "services", "web") for path in (package / folder).rglob("*.py")]
+    paths = [path for path in paths if path.stem not in NOT_ON_PAGES]
+    for path in [*paths, package / "viewer.py", package / "problems.py"]:
         for node in ast.walk(ast.parse(path.read_text("utf-8"))):
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "Problem":
                 message = node.args[1]
@@ -146,8 +152,8 @@ async def test_what_is_wrong_is_said_in_the_readers_language(client: httpx.Async
     page = (await client.get("/pilots/kai-lufft?lang=nb", headers=PAGE)).text
     assert "Det finnes ingen pilot &#39;kai-lufft&#39;." in page
     page = (await client.get("/pilots/kai-luft/quality?lang=nn&days=x", headers=PAGE)).text
-    assert "Verdien av days kan ikkje brukast." in page
-    assert re.search(r"Til dømes:\s+7, 30 or 90", page)
+    assert "Verdien av days kan ikke brukes." in page
+    assert re.search(r"For eksempel:\s+7, 30 or 90", page)
     event = {"kind": "other", "time": "2026-10-21T08:00", "text": {}}
     for site, words in (("same-origin", "Skriv med en setning hva som skjedde."), ("none", "Say in a sentence")):
         headers = {"Sec-Fetch-Site": site, "Accept-Language": "nb-NO"}

@@ -45,7 +45,7 @@ def test_one_left_behind_by_a_killed_parent_is_replaced(mosquitto: Mosquitto, tm
     folder = tmp_path / "orphan"
     code = (
         "import os, pathlib, signal\n"
-        "from techport_ingest.broker import Mosquitto, MosquittoSettings\n"
+        "from techport_ingest.brokers.mosquitto import Mosquitto, MosquittoSettings\n"
         f"broker = Mosquitto(MosquittoSettings(folder=pathlib.Path({str(folder)!r}), port={port},"
         f" executable=pathlib.Path({str(mosquitto.settings.executable)!r})))\n"
         "broker.start()\n"

@@ -165,7 +165,9 @@ def test_a_snapshot_does_not_change(registry: Registry) -> None:
 def test_many_open_an_empty_database_at_once(registry_url: str) -> None:
     """Processes and threads that start together: one makes the tables, all of them work."""
     program = (
-        "import sys; from techport_pilots.registry import Registry; from techport_storage.model import Stream\n"
+        "import sys\n"
+        "from techport_pilots.registry.registry import Registry\n"
+        "from techport_storage.model import Stream\n"
         "r = Registry.open(sys.argv[1]); r.note_streams([Stream('p', sys.argv[2], 'pm10')]); r.close()"
     )
     command = [sys.executable, "-c", program, registry_url]
