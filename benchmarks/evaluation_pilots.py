@@ -16,7 +16,7 @@ from scipy.signal import lfilter
 
 from techport_pilots.model import Covariate, DeviceDefinition, Kpi, Phase, PilotDefinition, StreamDefinition, Text
 from techport_pilots.time import local
-from techport_storage.duckdb.index import name_columns
+from techport_storage.columns import name_columns
 from techport_storage.microseconds import HOUR
 from techport_storage.model import Batch, BucketWidth, Query, Stream, aggregate_schema
 

@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 from techport_dashboards.pages.clock import Clock
 from techport_dashboards.query import times
 from techport_dashboards.query.registry_cache import RegistryView
-from techport_dashboards.query.rows import runs
 from techport_pilots.evaluation.statistics import energy_mean
 from techport_pilots.registry.registry import StreamInfo
 from techport_pilots.time import micros_of
+from techport_storage.columns import group_by_stream
 from techport_storage.model import Aggregate, BucketWidth, Micros, Stream
 
 GAP = 2.5  # expected intervals without a reading that break a line
@@ -74,17 +74,16 @@ def lines_of(table: pa.Table, catalogue: RegistryView, every: BucketWidth | None
     table = table.filter(pc.is_finite(table.column(column)))  # directions of a bucket may cancel out
     if table.num_rows == 0:
         return []
-    (batch,) = table.combine_chunks().to_batches()
+    table = table.combine_chunks()
     time = table.column("time").cast(pa.int64()).to_numpy()
     value = table.column(column).to_numpy()
     low, high = (table.column(n).to_numpy() for n in ("min", "max")) if every and how.band else (None, None)
     counts = table.column("count").to_numpy() if every else None
     found = []
-    for stream, first, behind in runs(batch):
+    for stream, part in group_by_stream(table):
         view = catalogue.stream(stream)
-        part = slice(first, behind)
         expected = max(view.interval_us or 0, times.length(every)) if every else view.interval_us
-        if expected is None and behind - first > 2:  # nobody said how often it comes: see how often it does
+        if expected is None and part.stop - part.start > 2:  # nobody said how often it comes: see how often it does
             expected = int(np.median(np.diff(time[part])))
         found.append(
             Line(
@@ -93,7 +92,7 @@ def lines_of(table: pa.Table, catalogue: RegistryView, every: BucketWidth | None
                 value[part],
                 None if low is None else low[part],
                 None if high is None else high[part],
-                behind - first if counts is None else int(counts[part].sum()),
+                part.stop - part.start if counts is None else int(counts[part].sum()),
                 expected,
                 _moves(catalogue, stream),
             )

@@ -10,8 +10,8 @@ import pyarrow as pa
 from techport_dashboards.problems import Problem
 from techport_dashboards.query import times
 from techport_dashboards.query.registry_cache import RegistryView
-from techport_dashboards.query.rows import runs
 from techport_pilots.registry.registry import StreamInfo
+from techport_storage.columns import group_by_stream
 from techport_storage.model import Micros, Query, Selection, Stream
 from techport_storage.store import ReadingStore
 
@@ -42,10 +42,10 @@ def coverages(
     for batch in table.to_batches():
         at = batch.column("time").cast(pa.int64()).to_pylist()
         values = batch.column("value").to_pylist()
-        for stream, first, last in runs(batch):
+        for stream, rows in group_by_stream(batch):
             moments, numbers = found.setdefault(stream, ([], []))
-            moments += map(times.iso, at[first:last])
-            numbers += values[first:last]
+            moments += map(times.iso, at[rows])
+            numbers += values[rows]
     names = {stream.quantity: catalogue.stream(stream) for stream in found}
     return {
         "type": "CoverageCollection",

@@ -25,6 +25,7 @@ from starlette.concurrency import run_in_threadpool
 from techport_dashboards.query import rows, times
 from techport_dashboards.query.registry_cache import RegistryCache
 from techport_pilots.errors import RegistryUnavailable
+from techport_storage.columns import group_by_stream
 from techport_storage.coverage import CountsReadings
 from techport_storage.errors import StoreUnavailable
 from techport_storage.microseconds import MINUTE, SECOND
@@ -136,10 +137,9 @@ def in_order(table: pa.Table) -> pa.Table:
 
 def states(table: pa.Table) -> list[tuple[Stream, State]]:
     """(stream, (time, received, value)) of each row."""
-    names = zip(*(table.column(name).to_pylist() for name in ("pilot", "device", "quantity")), strict=True)
-    times_received = (table.column(name).cast(pa.int64()).to_pylist() for name in ("time", "received"))
-    found = zip(*times_received, table.column("value").to_pylist(), strict=True)
-    return [(Stream(*name), state) for name, state in zip(names, found, strict=True)]
+    time, received = (table.column(name).cast(pa.int64()).to_pylist() for name in ("time", "received"))
+    rows = list(zip(time, received, table.column("value").to_pylist(), strict=True))
+    return [(stream, state) for stream, part in group_by_stream(table) for state in rows[part]]
 
 
 log = logging.getLogger(__name__)

@@ -11,21 +11,9 @@ import pyarrow.compute as pc
 
 from techport_dashboards.query.registry_cache import RegistryView
 from techport_storage.buckets import bucket_edges, fixed_width
+from techport_storage.columns import group_by_stream
 from techport_storage.model import Micros, Query, Stream
 from techport_storage.query_check import check_zone
-
-
-def runs(batch: pa.RecordBatch) -> list[tuple[Stream, int, int]]:
-    """(stream, first row, row behind the last) of the stretches of rows that belong to one stream."""
-    names = [batch.column(name) for name in ("pilot", "device", "quantity")]
-    names = [name if pa.types.is_dictionary(name.type) else name.dictionary_encode() for name in names]
-    index = np.stack([name.indices.to_numpy(zero_copy_only=False) for name in names])
-    breaks = np.flatnonzero((index[:, 1:] != index[:, :-1]).any(axis=0)) + 1
-    edges = [0, *breaks.tolist(), batch.num_rows] if batch.num_rows else [0]
-    words = [name.dictionary.to_pylist() for name in names]
-    codes = index[:, edges[:-1]].T.tolist()
-    streams = [Stream(words[0][pilot], words[1][device], words[2][quantity]) for pilot, device, quantity in codes]
-    return list(zip(streams, edges[:-1], edges[1:], strict=True))
 
 
 def with_completeness(
@@ -47,8 +35,8 @@ def with_completeness(
     last = now if query.end is None else min(now, query.end)
     asked = np.minimum(ends, last) - (time if query.start is None else np.maximum(time, query.start))
     expected = np.full(len(time), np.nan)
-    for stream, start, stop in runs(batch):
-        expected[start:stop] = asked[start:stop] / (interval_of(stream) or np.nan)
+    for stream, rows in group_by_stream(batch):
+        expected[rows] = asked[rows] / (interval_of(stream) or np.nan)
     with np.errstate(invalid="ignore", divide="ignore"):
         share = np.minimum(1.0, batch.column("count").to_numpy() / np.maximum(1.0, expected))
     return batch.append_column("completeness", pa.array(np.round(share, 4), from_pandas=True))
@@ -57,12 +45,12 @@ def with_completeness(
 def with_units(batch: pa.RecordBatch, unit_of: Callable[[Stream], str]) -> pa.RecordBatch:
     """The batch with a column `unit` before its last ones: UCUM, empty where nobody has described the stream yet.
 
-    Rows of a stream lie together, so a unit is looked up once a run, not once a row.
+    Rows of a stream lie together, so a unit is looked up once a stream, not once a row.
     """
-    found = runs(batch)
+    groups = list(group_by_stream(batch))
     code: dict[str, int] = {}
-    units = [code.setdefault(unit_of(stream), len(code)) for stream, _, _ in found]
-    lengths = [stop - start for _, start, stop in found]
+    units = [code.setdefault(unit_of(stream), len(code)) for stream, _ in groups]
+    lengths = [rows.stop - rows.start for _, rows in groups]
     codes = np.repeat(np.array(units, np.int32), lengths)
     unit = pa.DictionaryArray.from_arrays(pa.array(codes, pa.int32()), pa.array(list(code), pa.string()))
     place = batch.schema.get_field_index("value") + 1 or batch.num_columns

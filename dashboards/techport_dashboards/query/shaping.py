@@ -16,9 +16,8 @@ from numpy.typing import NDArray
 from tsdownsample import LTTBDownsampler, MinMaxDownsampler
 
 from techport_dashboards.problems import Problem
-from techport_dashboards.query.rows import runs
 from techport_storage.buckets import bucket_edges, fixed_width
-from techport_storage.duckdb.index import name_columns
+from techport_storage.columns import group_by_stream, name_columns
 from techport_storage.model import TIME, Micros, Query, Stream, aggregate_schema
 from techport_storage.query_check import check_zone
 
@@ -100,8 +99,8 @@ def picked(batches: Iterator[pa.RecordBatch], schema: pa.Schema, shape: Shape) -
 
 def _by_stream(batches: Iterator[pa.RecordBatch]) -> Iterator[tuple[Stream, pa.RecordBatch]]:
     for batch in batches:
-        for stream, start, stop in runs(batch):
-            yield stream, batch.slice(start, stop - start)
+        for stream, rows in group_by_stream(batch):
+            yield stream, batch.slice(rows.start, rows.stop - rows.start)
 
 
 def _pick(parts: Sequence[pa.RecordBatch], shape: Shape) -> pa.Table:
@@ -123,8 +122,8 @@ def filled(table: pa.Table, query: Query, streams: Sequence[Stream], shape: Shap
     number = {stream: i for i, stream in enumerate(streams)}
     column = np.searchsorted(starts, micros(table["time"]))
     row = np.empty(table.num_rows, np.int64)
-    for stream, first, last in _runs_of(table):
-        row[first:last] = number[stream]
+    for stream, rows in group_by_stream(table):
+        row[rows] = number[stream]
     counts = np.zeros((len(streams), len(starts)), np.int64)
     counts[row, column] = table["count"].to_numpy()
     longest = shape.max_gap if shape.max_gap is not None else 3 * int(np.diff(starts).max(initial=0))
@@ -179,18 +178,18 @@ def widened(table: pa.Table) -> pa.Table:
     names = [name for name in table.column_names[4:] if name not in ("count", "received", "quality", "completeness")]
     names = names or ["count"]
     times, row = np.unique(micros(table["time"]), return_inverse=True)
-    found = list(_runs_of(table))
-    if len(found) * len(names) > MOST_COLUMNS:
+    groups = list(group_by_stream(table))
+    if len(groups) * len(names) > MOST_COLUMNS:
         raise Problem(
-            "too-costly", f"A table can have {MOST_COLUMNS} columns, and this has {len(found) * len(names)}.",
+            "too-costly", f"A table can have {MOST_COLUMNS} columns, and this has {len(groups) * len(names)}.",
             parameter="shape", example="long",
         )  # fmt: skip
-    _refuse_above(len(times) * len(found) * len(names))
+    _refuse_above(len(times) * len(groups) * len(names))
     columns: dict[str, pa.Array] = {"time": pa.array(times).cast(TIME)}
-    for stream, first, last in found:
+    for stream, rows in groups:
         for name in names:
             values = np.full(len(times), np.nan)
-            values[row[first:last]] = table[name].slice(first, last - first).to_numpy()
+            values[row[rows]] = table[name].slice(rows.start, rows.stop - rows.start).to_numpy()
             key = "/".join(stream)
             columns[key if len(names) == 1 else f"{key}:{name}"] = pa.array(values, from_pandas=True)
     return pa.table(columns)
@@ -208,21 +207,6 @@ def ordered(table: pa.Table, order: Order) -> pa.Table:
 def micros(column: pa.ChunkedArray) -> Ints:
     whole: Any = column.cast(pa.int64()).to_numpy()
     return np.asarray(whole, np.int64)
-
-
-def _runs_of(table: pa.Table) -> Iterator[tuple[Stream, int, int]]:
-    """(stream, first row, row behind the last); the rows of a stream lie together."""
-    position = 0
-    pending: tuple[Stream, int] | None = None
-    for batch in table.to_batches():
-        for stream, start, _ in runs(batch):
-            if pending is None or pending[0] != stream:
-                if pending is not None:
-                    yield pending[0], pending[1], position + start
-                pending = (stream, position + start)
-        position += batch.num_rows
-    if pending is not None:
-        yield pending[0], pending[1], position
 
 
 def _refuse_above(cells: int, most: int = MOST_CELLS) -> None:

@@ -18,10 +18,10 @@ from odata_query import ast
 
 from techport_dashboards.problems import Problem
 from techport_dashboards.query import times
-from techport_dashboards.query.rows import runs
 from techport_dashboards.sta.entities import EntityGraph
 from techport_dashboards.sta.filters import Resolve, conjuncts, evaluate, holds, names_in
 from techport_dashboards.sta.options import Options
+from techport_storage.columns import group_by_stream
 from techport_storage.microseconds import MINUTE
 from techport_storage.model import BucketWidth, Cursor, Micros, Query, Selection, Stream
 from techport_storage.store import ReadingStore
@@ -74,8 +74,8 @@ def rows_of(table: pa.Table) -> Iterator[Row]:
     for batch in table.to_batches():
         time, received = (batch.column(name).cast(pa.int64()).to_pylist() for name in ("time", "received"))
         value, quality = (batch.column(name).to_pylist() for name in ("value", "quality"))
-        for stream, first, last in runs(batch):
-            for i in range(first, last):
+        for stream, rows in group_by_stream(batch):
+            for i in range(rows.start, rows.stop):
                 yield Row(stream, time[i], value[i], received[i], quality[i])
 
 

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from techport_pilots.evaluation.statistics import energy_mean, lden, mean_direction
 from techport_pilots.model import Measure
-from techport_pilots.registry.runs import stream_runs
 from techport_pilots.time import Local, day_starts, interval_micros, local, wanted
+from techport_storage.columns import group_by_stream
 from techport_storage.microseconds import HOUR
 from techport_storage.model import Aggregate, BucketWidth, Micros, Query, Selection, Stream
 from techport_storage.store import ReadingStore
@@ -68,7 +68,7 @@ def read_buckets(
         slot = (micros(table, "time") - begin) // width
         value, count = table[aggregate].to_numpy(), table["count"].to_numpy()
         (batch,) = table.to_batches()
-        for stream, rows in stream_runs(batch):
+        for stream, rows in group_by_stream(batch):
             found[stream] = BucketColumns(slot[rows], value[rows], count[rows])
     return found
 

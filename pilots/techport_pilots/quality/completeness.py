@@ -23,8 +23,8 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from techport_pilots.model import PilotDefinition
-from techport_pilots.registry.runs import stream_runs
 from techport_pilots.time import interval_micros, micros_of
+from techport_storage.columns import group_by_stream
 from techport_storage.coverage import Coverage, KnowsCoverage
 from techport_storage.model import Micros, Query, Selection, Stream
 from techport_storage.store import ReadingStore
@@ -146,7 +146,7 @@ def coverage_by_reading(
     for batch in _batches(store, list(intervals), start, end):
         time = batch.column("time").cast(pa.int64()).to_numpy()
         flagged = batch.column("quality").to_numpy() != 0
-        for stream, rows in stream_runs(batch):
+        for stream, rows in group_by_stream(batch):
             found[stream] = _longer(found.get(stream), time[rows], flagged[rows], intervals[stream])
     return found
 

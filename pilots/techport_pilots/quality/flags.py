@@ -30,8 +30,8 @@ from numpy.typing import NDArray
 
 from techport_pilots.model import PilotDefinition
 from techport_pilots.quantities import vocabulary_of
-from techport_pilots.registry.runs import stream_runs
 from techport_pilots.time import micros_of
+from techport_storage.columns import group_by_stream
 from techport_storage.microseconds import DAY, HOUR
 from techport_storage.model import Batch, Micros, Quality, Query, Selection, Stream
 from techport_storage.store import ReadingStore
@@ -378,10 +378,10 @@ def _joined(one: Batch, other: Batch) -> Batch:
 
 def _batch(found: pa.RecordBatch) -> Batch:
     """Rows of a store's answer, which come stream by stream."""
-    runs = list(stream_runs(found))
+    groups = list(group_by_stream(found))
     return Batch(
-        [stream for stream, _ in runs],
-        np.repeat(np.arange(len(runs), dtype=np.int32), [rows.stop - rows.start for _, rows in runs]),
+        [stream for stream, _ in groups],
+        np.repeat(np.arange(len(groups), dtype=np.int32), [rows.stop - rows.start for _, rows in groups]),
         found.column("time").cast(pa.int64()).to_numpy(),
         found.column("value").to_numpy(),
         found.column("received").cast(pa.int64()).to_numpy(),

@@ -14,7 +14,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from techport_storage.model import NAME, RAW_SCHEMA, TIME, Micros, Selection, Stream
+from techport_storage.columns import name_columns
+from techport_storage.model import RAW_SCHEMA, TIME, Micros, Selection, Stream
 
 FAR_PAST = np.iinfo(np.int64).min
 FAR_FUTURE = np.iinfo(np.int64).max
@@ -142,16 +143,6 @@ class StreamIndex:
 
     def names(self, ids: Ids) -> list[Stream]:
         return [self._names[id] for id in ids.tolist()]
-
-
-def name_columns(streams: Sequence[Stream], rows: NDArray[np.int32]) -> list[pa.DictionaryArray]:
-    """Columns pilot, device and quantity of rows that belong to streams[rows[i]]."""
-    columns = []
-    for part in range(3):
-        code: dict[str, int] = {}
-        codes = np.array([code.setdefault(stream[part], len(code)) for stream in streams], np.int32)
-        columns.append(pa.DictionaryArray.from_arrays(pa.array(codes[rows]), pa.array(list(code), NAME.value_type)))
-    return columns
 
 
 def _grown(array: NDArray[Scalar], by: int, fill: float) -> NDArray[Scalar]:

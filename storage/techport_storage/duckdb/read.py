@@ -15,9 +15,10 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from techport_storage.buckets import bucket_edges, fixed_width
+from techport_storage.columns import name_columns
 from techport_storage.duckdb import sql
 from techport_storage.duckdb.file import columns_of
-from techport_storage.duckdb.index import FAR_FUTURE, FAR_PAST, Ids, StreamIndex, name_columns
+from techport_storage.duckdb.index import FAR_FUTURE, FAR_PAST, Ids, StreamIndex
 from techport_storage.model import RAW_SCHEMA, Micros, Query, Stream, aggregate_schema
 from techport_storage.query_check import check_zone
 

@@ -21,8 +21,8 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from techport_storage.buckets import bucket_edges, fixed_width
+from techport_storage.columns import name_columns
 from techport_storage.duckdb import sql
-from techport_storage.duckdb.index import name_columns
 from techport_storage.influxdb.connection import Connection, stream_bytes
 from techport_storage.influxdb.duplicates import bounds
 from techport_storage.influxdb.query import (

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
-from techport_storage.duckdb.index import name_columns
+from techport_storage.columns import name_columns
 from techport_storage.influxdb.connection import Connection, stream_bytes
 from techport_storage.influxdb.query import COLUMNS, FIRST, KINDS, LAST, ql_conditions, ql_select, ql_times
 from techport_storage.influxdb.responses import Series, series

@@ -1,0 +1,56 @@
+"""The columns pilot, device and quantity of an answer: how they are made, and where in it each stream's rows are."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from techport_storage.model import NAME, Stream
+
+
+def name_columns(streams: Sequence[Stream], rows: NDArray[np.int32]) -> list[pa.DictionaryArray]:
+    """Columns pilot, device and quantity of rows that belong to streams[rows[i]]."""
+    columns = []
+    for part in range(len(Stream._fields)):
+        code: dict[str, int] = {}
+        codes = np.array([code.setdefault(stream[part], len(code)) for stream in streams], np.int32)
+        columns.append(pa.DictionaryArray.from_arrays(pa.array(codes[rows]), pa.array(list(code), NAME.value_type)))
+    return columns
+
+
+def group_by_stream(rows: pa.RecordBatch | pa.Table) -> Iterator[tuple[Stream, slice]]:
+    """Each stream with the slice of its rows, in the order of the rows.
+
+    The rows of a stream lie together in what a store answers, so each stream comes once. In rows of another order a
+    stream comes once for each stretch of rows.
+    """
+    stretch: tuple[Stream, int] | None = None  # the stream of the last rows that were looked at, and its first row
+    offset = 0
+    for batch in [rows] if isinstance(rows, pa.RecordBatch) else rows.to_batches():
+        for stream, first in _stretches(batch):
+            if stretch is not None and stretch[0] != stream:
+                yield stretch[0], slice(stretch[1], offset + first)
+            if stretch is None or stretch[0] != stream:
+                stretch = stream, offset + first
+        offset += batch.num_rows
+    if stretch is not None:
+        yield stretch[0], slice(stretch[1], offset)
+
+
+def _stretches(batch: pa.RecordBatch) -> Iterator[tuple[Stream, int]]:
+    """The stream and the first row of each stretch of rows that belong to one stream."""
+    if not batch.num_rows:
+        return
+    columns = [batch.column(name) for name in Stream._fields]
+    columns = [column if pa.types.is_dictionary(column.type) else column.dictionary_encode() for column in columns]
+    codes = np.stack([column.indices.to_numpy(zero_copy_only=False) for column in columns])
+    starts = np.append(0, np.flatnonzero((codes[:, 1:] != codes[:, :-1]).any(axis=0)) + 1)
+    names = [
+        column.dictionary.take(pa.array(column_codes)).to_pylist()
+        for column, column_codes in zip(columns, codes[:, starts], strict=True)
+    ]
+    for *name, row in zip(*names, starts.tolist(), strict=True):
+        yield Stream(*name), row
