@@ -13,7 +13,8 @@ from pathlib import Path
 
 import numpy as np
 
-from techport_pilots.quality.completeness import coverage_by_reading, stream_completeness, together
+from techport_pilots.quality.completeness import stream_completeness, together
+from techport_storage.coverage import coverage_by_reading
 from techport_storage.microseconds import DAY, MINUTE
 from techport_storage.model import Batch, Stream
 from techport_storage.store import open_store

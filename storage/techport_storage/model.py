@@ -10,32 +10,12 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import IntFlag
-from typing import Literal, NamedTuple, Protocol, runtime_checkable
+from typing import Literal, NamedTuple
 
 import msgspec
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
-
-# -- What a store knows of its readings without looking at them.
-
-
-class Extent(NamedTuple):
-    """About the readings of a selection within a time.
-
-    `edition` is another one whenever they may have changed: when any came, was replaced or erased. Readings behind the
-    end of the time change nothing. Two stores, and one store before and after it was opened anew, never share one.
-    """
-
-    readings: int  # about: as if those of a stream were spread evenly
-    edition: bytes
-
-
-@runtime_checkable
-class KnowsExtent(Protocol):
-    def extent(self, select: Selection, start: Micros | None = None, end: Micros | None = None) -> Extent:
-        """The extent of the readings in [start, end). Raises StoreUnavailable."""
-
 
 Micros = int
 """Microseconds since 1970-01-01T00:00:00Z."""
@@ -201,6 +181,22 @@ class Query(msgspec.Struct, frozen=True, kw_only=True):
     quality: Literal["all", "good"] = "all"  # good: no flag set
     limit: int | None = None  # rows
     after: Cursor | None = None
+
+
+class Extent(NamedTuple):
+    """What a store knows about the readings of a selection in a period without looking at them.
+
+    `version_token` changes whenever the readings may have changed: when any came, was replaced or erased. Readings
+    after the end of the period change nothing. Two stores, and one store before and after it was opened anew, never
+    share a token.
+    """
+
+    readings: int | None  # about: as if those of a stream were spread evenly; None: unknown
+    version_token: bytes | None  # None: the store cannot tell whether readings changed
+
+
+UNKNOWN_EXTENT = Extent(None, None)
+"""Of a store that would have to look: callers estimate, and give no ETag."""
 
 
 TIME = pa.timestamp("us", tz="UTC")

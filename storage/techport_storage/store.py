@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Protocol
 
 import pyarrow as pa
 
-from techport_storage.model import Batch, Micros, Query, Receipt, Selection, Stream
+from techport_storage.coverage import Coverage
+from techport_storage.model import Batch, Extent, Micros, Query, Receipt, Selection, Stream
 
 
 class ReadingStore(Protocol):
@@ -42,6 +44,25 @@ class ReadingStore(Protocol):
 
     def streams(self, select: Selection) -> list[Stream]:
         """The streams that hold readings, sorted."""
+
+    def coverage(self, intervals: Mapping[Stream, Micros], start: Micros, end: Micros) -> dict[Stream, Coverage]:
+        """How well readings fill [start, end), of the streams that have any there, given the interval each promises.
+
+        The default is coverage_by_reading, which reads every row; both engines count where the readings are. Raises
+        BadQuery.
+        """
+
+    def extent(self, select: Selection, start: Micros | None = None, end: Micros | None = None) -> Extent:
+        """What is known about the readings in [start, end) without looking at them.
+
+        The default is UNKNOWN_EXTENT: a server that others write to as well cannot tell. Raises BadQuery.
+        """
+
+    def counts(self) -> dict[Stream, int] | None:
+        """How many readings each stream has, without counting them; about: a replaced one may count twice.
+
+        The default is None: the store would have to count.
+        """
 
     def erase(self, select: Selection, start: Micros | None = None, end: Micros | None = None) -> int:
         """Remove readings for good, also from the files; returns how many rows went."""

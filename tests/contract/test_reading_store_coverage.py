@@ -5,8 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from techport_pilots.quality.completeness import coverage_by_reading
-from techport_storage.coverage import KnowsCoverage
+from techport_storage.coverage import coverage_by_reading
 from techport_storage.microseconds import MINUTE
 from techport_storage.model import Batch, Stream
 from techport_storage.store import ReadingStore
@@ -51,12 +50,10 @@ def filled(store: ReadingStore) -> ReadingStore:
 )
 def test_it_is_what_the_readings_say(filled: ReadingStore, first: int, last: int) -> None:
     start, end = START + first * MINUTE, START + last * MINUTE
-    assert isinstance(filled, KnowsCoverage)
     assert filled.coverage(INTERVALS, start, end) == coverage_by_reading(filled, INTERVALS, start, end)
 
 
 def test_streams_that_nobody_asked_for_are_not_in_it(filled: ReadingStore) -> None:
-    assert isinstance(filled, KnowsCoverage)
     some = dict(list(INTERVALS.items())[1:3])
     assert set(filled.coverage(some, START, START + 2880 * MINUTE)) == set(some)
     assert filled.coverage({}, START, START + 1) == {}

@@ -12,13 +12,13 @@ from hypothesis import strategies as st
 from techport_pilots.model import DeviceDefinition, Phase, PilotDefinition, StreamDefinition, Text
 from techport_pilots.quality.completeness import (
     by_device,
-    coverage_by_reading,
     gaps,
     phase_completeness,
     pilot_intervals,
     stream_completeness,
     together,
 )
+from techport_storage.coverage import coverage_by_reading
 from techport_storage.duckdb import coverage
 from techport_storage.microseconds import MINUTE
 from techport_storage.model import Batch, Stream

@@ -11,7 +11,7 @@ import pytest
 from techport_storage.duckdb import read
 from techport_storage.duckdb.store import DuckStore
 from techport_storage.microseconds import SECOND
-from techport_storage.model import Batch, KnowsExtent, Query, Selection, Stream
+from techport_storage.model import Batch, Query, Selection, Stream
 
 A, B = Stream("p", "a", "t"), Stream("p", "b", "t")
 OF_A = Selection(streams=(A,))
@@ -48,7 +48,6 @@ def values(store: DuckStore, start: int, end: int) -> list[tuple[int, float]]:
 
 
 def test_it_says_about_how_many_readings_there_are(store: DuckStore) -> None:
-    assert isinstance(store, KnowsExtent)
     put(store, A, range(100))
     put(store, B, range(0, 1000, 10))
     assert store.extent(Selection()).readings == 200
@@ -67,30 +66,30 @@ def test_it_says_about_how_many_readings_there_are(store: DuckStore) -> None:
         (lambda store: put(store, A, range(49, 51), 1.0), True),
     ],
 )
-def test_another_edition_when_readings_of_the_time_changed(
+def test_another_version_token_when_readings_of_the_time_changed(
     store: DuckStore, change: Callable[[DuckStore], object], changes: bool
 ) -> None:
     put(store, A, range(100))
-    before = store.extent(OF_A, end=50 * SECOND).edition
-    assert store.extent(OF_A, end=50 * SECOND).edition == before
+    before = store.extent(OF_A, end=50 * SECOND).version_token
+    assert store.extent(OF_A, end=50 * SECOND).version_token == before
     change(store)
-    assert (store.extent(OF_A, end=50 * SECOND).edition != before) is changes
+    assert (store.extent(OF_A, end=50 * SECOND).version_token != before) is changes
 
 
-def test_another_edition_when_more_came_before_the_end_of_the_time(store: DuckStore) -> None:
+def test_another_version_token_when_more_came_before_the_end_of_the_time(store: DuckStore) -> None:
     put(store, A, range(10))
-    before = store.extent(OF_A, end=50 * SECOND).edition
+    before = store.extent(OF_A, end=50 * SECOND).version_token
     put(store, A, range(10, 11))
-    assert store.extent(OF_A, end=50 * SECOND).edition != before
+    assert store.extent(OF_A, end=50 * SECOND).version_token != before
 
 
-def test_an_edition_is_of_one_opening(store: DuckStore, path: Path) -> None:
+def test_a_version_token_is_of_one_opening(store: DuckStore, path: Path) -> None:
     put(store, A, range(10))
-    before = store.extent(OF_A).edition
+    before = store.extent(OF_A).version_token
     store.close()
     again = DuckStore.open(f"duckdb:///{path}")
     try:
-        assert again.extent(OF_A).edition != before
+        assert again.extent(OF_A).version_token != before
         assert again.extent(OF_A).readings == 10
     finally:
         again.close()

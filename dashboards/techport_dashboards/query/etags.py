@@ -2,7 +2,7 @@
 
 The same tag is given as long as the readings asked for, the registry and this program stay the same, so a client that
 has the answer is told so (304) before the store is read at all. There is none where that cannot be said: over a store
-that does not know its editions, and for buckets whose completeness still changes with the clock.
+that has no version tokens, and for buckets whose completeness still changes with the clock.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import msgspec
 
 from techport_dashboards.query.registry_cache import RegistryView
 from techport_dashboards.query.shaping import Shape
-from techport_storage.model import KnowsExtent, Micros, Query
+from techport_storage.model import Micros, Query
 from techport_storage.store import ReadingStore
 
 HEADERS = {"Cache-Control": "no-cache"}
@@ -27,8 +27,9 @@ def edition_of(
     that is newer than its tag is fetched once more, one that is older would be kept.
     """
     running = query.every is not None and (query.end is None or query.end > now)
-    if running or not isinstance(store, KnowsExtent):
+    token = None if running else store.extent(query.select, query.start, query.end).version_token
+    if token is None:
         return None
-    digest = hashlib.blake2b(store.extent(query.select, query.start, query.end).edition, digest_size=12)
+    digest = hashlib.blake2b(token, digest_size=12)
     digest.update(msgspec.json.encode([query, shape, format, catalogue.version, program]))
     return f'W/"{digest.hexdigest()}"'

@@ -20,7 +20,7 @@ from techport_dashboards.problems import Problem
 from techport_dashboards.query import times
 from techport_dashboards.query.registry_cache import RegistryView
 from techport_storage.microseconds import MINUTE
-from techport_storage.model import KnowsExtent, Micros, Query
+from techport_storage.model import Micros, Query
 from techport_storage.store import ReadingStore
 
 WAY_OUT = "format=parquet, which streams any amount; or a shorter range, fewer streams"
@@ -31,9 +31,8 @@ def reject_expensive(query: Query, store: ReadingStore, catalogue: RegistryView,
     """Raise a Problem for buckets over more readings than `most`."""
     if query.every is None:
         return  # a page of raw rows costs no more than its rows
-    if isinstance(store, KnowsExtent):
-        expected = store.extent(query.select, query.start, query.end).readings
-    else:
+    expected = store.extent(query.select, query.start, query.end).readings
+    if expected is None:
         expected = readings_expected(query, catalogue, now)
     if expected > most:
         raise Problem(

@@ -26,7 +26,6 @@ from techport_dashboards.query import rows, times
 from techport_dashboards.query.registry_cache import RegistryCache
 from techport_pilots.errors import RegistryUnavailable
 from techport_storage.columns import group_by_stream
-from techport_storage.coverage import CountsReadings
 from techport_storage.errors import StoreUnavailable
 from techport_storage.microseconds import MINUTE, SECOND
 from techport_storage.model import RAW_SCHEMA, Micros, Query, Selection, Stream
@@ -67,7 +66,7 @@ class ChangePoller:
 
     def look(self) -> Changes:
         """What came since the last look. The first has no news: pages have just asked for what there is."""
-        counted = self.store.counts() if isinstance(self.store, CountsReadings) else None
+        counted = self.store.counts()
         newest = max((received for _, received, _ in self._shown.values()), default=0)
         everything = self._looks % SWEEP == 0 or not self._shown
         table = self.store.latest(Selection(), None if everything else newest - OVERLAP)

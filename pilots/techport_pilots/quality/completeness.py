@@ -20,12 +20,10 @@ from typing import NamedTuple
 import msgspec
 import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
 
 from techport_pilots.model import PilotDefinition
 from techport_pilots.time import interval_micros, micros_of
-from techport_storage.columns import group_by_stream
-from techport_storage.coverage import Coverage, KnowsCoverage
+from techport_storage.coverage import Coverage, missing_within
 from techport_storage.model import Micros, Query, Selection, Stream
 from techport_storage.store import ReadingStore
 
@@ -70,10 +68,7 @@ def stream_completeness(
         raise ValueError("completeness needs a period: the end lies after the start")
     # A stream that promises nothing is asked with an interval as long as the period: nothing can be missing.
     asked = {stream: interval or end - start for stream, interval in intervals.items()}
-    if isinstance(store, KnowsCoverage):
-        found = store.coverage(asked, start, end)
-    else:
-        found = coverage_by_reading(store, asked, start, end)
+    found = store.coverage(asked, start, end)
     return {stream: _completeness(found.get(stream), interval, start, end) for stream, interval in intervals.items()}
 
 
@@ -129,45 +124,13 @@ def gaps(store: ReadingStore, stream: Stream, interval: Micros, start: Micros, e
     for batch in _batches(store, [stream], start, end):
         time = batch.column("time").cast(pa.int64()).to_numpy()
         points = np.concatenate([[before], time])
-        missing = _missing(np.diff(points), interval)
+        missing = missing_within(np.diff(points), interval)
         if first:
             missing[0] = (time[0] - start) // interval
         found += [Gap(int(points[i]), int(points[i + 1]), int(missing[i])) for i in np.flatnonzero(missing)]
         before, first = int(time[-1]), False
     rest = _after(before, end, interval) if not first else round((end - start) / interval)
     return [*found, Gap(before, end, rest)] if rest > 0 else found
-
-
-def coverage_by_reading(
-    store: ReadingStore, intervals: Mapping[Stream, Micros], start: Micros, end: Micros
-) -> dict[Stream, Coverage]:
-    """Coverage from the readings themselves, in constant memory; for stores that do not know it."""
-    found: dict[Stream, Coverage] = {}
-    for batch in _batches(store, list(intervals), start, end):
-        time = batch.column("time").cast(pa.int64()).to_numpy()
-        flagged = batch.column("quality").to_numpy() != 0
-        for stream, rows in group_by_stream(batch):
-            found[stream] = _longer(found.get(stream), time[rows], flagged[rows], intervals[stream])
-    return found
-
-
-def _longer(known: Coverage | None, time: NDArray[np.int64], flagged: NDArray[np.bool_], interval: Micros) -> Coverage:
-    distance = np.diff(time if known is None else np.concatenate([[known.last], time]))
-    missing = _missing(distance, interval)
-    longest = int(distance[missing > 0].max(initial=0))
-    return Coverage(
-        readings=len(time) + (known.readings if known else 0),
-        flagged=int(flagged.sum()) + (known.flagged if known else 0),
-        first=known.first if known else int(time[0]),
-        last=int(time[-1]),
-        missing=int(missing.sum()) + (known.missing if known else 0),
-        longest=max(longest, known.longest if known else 0),
-    )
-
-
-def _missing(distance: NDArray[np.int64], interval: Micros) -> NDArray[np.int64]:
-    """Readings missing within distances: half an interval late is late, more is missing."""
-    return np.maximum((distance + interval // 2) // interval - 1, 0)
 
 
 def _after(last: Micros, end: Micros, interval: Micros) -> int:

@@ -122,7 +122,7 @@ class StreamIndex:
         covered = np.maximum(0, np.minimum(high, last) - np.maximum(low, first) + 1)
         return int((self.rows[ids] * (covered / (high - low + 1))).sum())
 
-    def edition(self, ids: Ids, last: Micros) -> bytes:
+    def version_token(self, ids: Ids, last: Micros) -> bytes:
         """Changes whenever rows of the streams up to `last` do."""
         growing = self.newest[ids] <= last
         digest = hashlib.blake2b(self._opened, digest_size=16)

@@ -137,14 +137,13 @@ class DuckStore:
             return self._directory.latest(ids)
 
     def extent(self, select: Selection, start: Micros | None = None, end: Micros | None = None) -> Extent:
-        """How much there is, and its edition; see KnowsExtent."""
         check_range(start, end)
         self._revive_to_read()
         last = FAR_FUTURE if end is None else end - 1
         with self._knowing:
             ids = self._directory.select(select)
             readings = self._directory.readings(ids, FAR_PAST if start is None else start, last)
-            return Extent(readings, self._directory.edition(ids, last))
+            return Extent(readings, self._directory.version_token(ids, last))
 
     def streams(self, select: Selection) -> list[Stream]:
         self._revive_to_read()
@@ -152,14 +151,12 @@ class DuckStore:
             return self._directory.names(self._directory.select(select))
 
     def counts(self) -> dict[Stream, int]:
-        """Readings of each stream; see CountsReadings."""
         self._revive_to_read()
         with self._knowing:
             ids = self._directory.select(Selection())
             return dict(zip(self._directory.names(ids), self._directory.rows[ids].tolist(), strict=True))
 
     def coverage(self, intervals: Mapping[Stream, Micros], start: Micros, end: Micros) -> dict[Stream, Coverage]:
-        """How well readings fill [start, end); see KnowsCoverage."""
         check_range(start, end)
         self._revive_to_read()
         with self._knowing:

@@ -44,7 +44,18 @@ from techport_storage.influxdb.query import (
 from techport_storage.influxdb.read import raw, table
 from techport_storage.influxdb.responses import Series, keys, series
 from techport_storage.microseconds import DAY, HOUR
-from techport_storage.model import RAW_SCHEMA, Batch, Micros, Query, Receipt, Selection, Stream, aggregate_schema
+from techport_storage.model import (
+    RAW_SCHEMA,
+    UNKNOWN_EXTENT,
+    Batch,
+    Extent,
+    Micros,
+    Query,
+    Receipt,
+    Selection,
+    Stream,
+    aggregate_schema,
+)
 from techport_storage.query_check import check_query, check_range
 
 _LINES, _FEW_LINES = 10_000, 1_000  # of one request
@@ -169,9 +180,16 @@ class InfluxStore:
         return sorted(filter(selector(select), {stream for stream in found if stream is not None}))
 
     def coverage(self, intervals: Mapping[Stream, Micros], start: Micros, end: Micros) -> dict[Stream, Coverage]:
-        """How well readings fill [start, end); see KnowsCoverage."""
         check_range(start, end)
         return coverage(self._connection, intervals, start, end - 1)
+
+    def extent(self, select: Selection, start: Micros | None = None, end: Micros | None = None) -> Extent:
+        """Unknown: other processes write to the bucket too, and counting would read the index for every question."""
+        check_range(start, end)
+        return UNKNOWN_EXTENT
+
+    def counts(self) -> None:
+        """Not known without counting; see extent."""
 
     def erase(self, select: Selection, start: Micros | None = None, end: Micros | None = None) -> int:
         check_range(start, end)
