@@ -25,9 +25,9 @@ from techport_storage.microseconds import SECOND
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from techport_storage.clock import now
 from techport_storage.model import Batch, Stream
 from tests.browser import district
-from tests.dashboards.web import now
 from tests.end_to_end.platforms import Device, Platform
 from tests.servers.chromium import ARGUMENTS, find_chromium
 

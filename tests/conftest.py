@@ -8,6 +8,9 @@ from typing import NoReturn
 
 import pytest
 
+from tests.dates import set_clock
+
+set_clock()  # before any test module imports the product
 ROOT = Path(__file__).resolve().parent.parent
 
 

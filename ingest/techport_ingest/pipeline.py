@@ -34,6 +34,7 @@ from techport_pilots.accounting.ledger import Ledger
 from techport_pilots.accounting.tally import Tally
 from techport_pilots.errors import RegistryUnavailable
 from techport_pilots.registry.view import IngestView
+from techport_storage.clock import now
 from techport_storage.errors import StoreBusy, StoreUnavailable
 from techport_storage.model import Micros, Receipt
 from techport_storage.store import ReadingStore
@@ -141,7 +142,7 @@ class Pipeline:
 
     def health(self) -> Health:
         held = self._unsettled
-        lag = max(0.0, time.time() - held[0].received / 1e6) if held else 0.0
+        lag = max(0.0, (now() - held[0].received) / 1e6) if held else 0.0
         return Health(self._source.connected, self._last_commit, lag, self._store_error)
 
     # -- receive ---------------------------------------------------------------------------------------------------
@@ -196,7 +197,7 @@ class Pipeline:
         if account.undescribed:
             self._persist("registry", self._registry.note_streams, account.undescribed)  # a set: again is harmless
         self._persist("books", self._books.close_batch, worker, tallies, set_aside, account.remarks(replayed))
-        self._last_commit = time.time_ns() // 1000
+        self._last_commit = now()
         self._passing.add(messages, tallies, self._last_commit, bool(replayed))
         for move in self._moves.of(account.batch, self._snapshot):
             if self._persist("registry", self._registry.note_move, *move):
@@ -260,7 +261,7 @@ class Pipeline:
         """Delete what has been in quarantine for longer than its pilot says."""
         for pilot in self._snapshots.current().pilots.values():
             if pilot.quarantine is not None:
-                gone = self._registry.quarantine.expire(time.time_ns() // 1000 - pilot.quarantine, pilot.id)
+                gone = self._registry.quarantine.expire(now() - pilot.quarantine, pilot.id)
                 if gone:
                     log.info("entries of the quarantine expired", pilot=pilot.id, entries=gone)
 

@@ -23,6 +23,7 @@ from techport_simulators.devices import all_devices, micros
 from techport_simulators.faults import FaultPlan, FaultyDevice, Outgoing, bundle, no_faults
 from techport_simulators.gateway import Broker, Gateway
 from techport_simulators.truth import TruthLog
+from techport_storage.clock import now
 from techport_storage.microseconds import DAY, HOUR, MINUTE
 
 _MICROSECOND = dt.timedelta(microseconds=1)
@@ -51,7 +52,7 @@ class Clock:
     origin: float = field(default_factory=time.monotonic)
 
     def now(self) -> int:
-        return min(time.time_ns() // 1000, self.start + round((time.monotonic() - self.origin) * 1e6 * self.speed))
+        return min(now(), self.start + round((time.monotonic() - self.origin) * 1e6 * self.speed))
 
     def seconds_until(self, instant: int) -> float:
         return (instant - self.now()) / 1e6 / self.speed
@@ -85,7 +86,7 @@ def run_city(
     """
     stop = stop_event or threading.Event()
     broker = Broker(mqtt_host, port, username, password, ca)
-    began = time.time_ns() // 1000 if start is None else micros(start)
+    began = now() if start is None else micros(start)
     gateways = {pilot.id: Gateway(broker, f"techport-city-{pilot.id}", _WINDOW) for pilot in pilots}
     devices = [FaultyDevice(d, faults(d.pilot, d.id)) for d in all_devices(pilots, seed, interval_override)]
     truth = TruthLog(truth_path) if truth_path is not None else None

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import datetime as dt
 import sys
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, cast, get_args
 
 import msgspec
 import typer
 from rich.console import Console
+
+from techport_storage.clock import now
 
 if TYPE_CHECKING:
     from techport_pilots.devices.explanation import Explanation
@@ -31,7 +32,7 @@ def decode(
     definition = None if pilot is None else read_definition(pilot)
     if definition is None and format is None:
         format = "native"
-    said = explain(_payload(hex_), topic, time.time_ns() // 1000, known_format(format), definition)
+    said = explain(_payload(hex_), topic, now(), known_format(format), definition)
     if json:
         sys.stdout.buffer.write(msgspec.json.format(msgspec.json.encode(said), indent=1) + b"\n")
     else:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 import socket
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -23,6 +22,7 @@ from techport.data_dir import Running, owner
 from techport.settings import Address, Settings, load_settings
 from techport_ingest.brokers.mosquitto import find_mosquitto
 from techport_pilots.errors import PilotsError
+from techport_storage.clock import now_datetime
 from techport_storage.errors import StoreError
 
 LEAST_FREE = 1 << 30  # bytes; below it the doctor warns
@@ -153,8 +153,9 @@ def _stores(settings: Settings) -> Iterator[Check]:
 
 
 def _clock(newest_received: float) -> Check:
-    now = time.time()
-    shown = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(now))
+    present = now_datetime()
+    shown = f"{present:%Y-%m-%d %H:%M:%S} UTC"
+    now = present.timestamp()
     if now < RELEASED or now < newest_received - CLOCK_TOLERANCE:
         return Check(
             "clock",

@@ -125,7 +125,7 @@ def _here(settings: Settings, pilot: str, output: Path | None) -> Iterator[tuple
     from techport_dashboards.query.times import iso
     from techport_pilots.handover.checklist import checklist
     from techport_pilots.handover.closeout import close_pilot
-    from techport_pilots.registry.versioning import now
+    from techport_storage.clock import now
 
     with stores(settings) as parts:
         definition = parts.registry.pilot(pilot)

@@ -13,6 +13,7 @@ from rich.console import Console
 
 from techport import options
 from techport.commands.pilots import open_registry
+from techport_storage.clock import now_datetime
 
 if TYPE_CHECKING:
     from techport_pilots.registry.lifecycle import State
@@ -64,7 +65,7 @@ def event(
         raise typer.BadParameter("say which device was moved, with --device")
     with open_registry(data, registry) as opened:
         definition = opened.pilot(pilot)
-        when = time_of(at, definition.timezone) if at else dt.datetime.now(ZoneInfo(definition.timezone))
+        when = time_of(at, definition.timezone) if at else now_datetime(ZoneInfo(definition.timezone))
         over = time_of(until, definition.timezone) if until else None
         words = Text(nb=text, en=en or text)
         what = Event(when.replace(microsecond=0), kind, words, device, over, _position(position))  # type: ignore[arg-type]

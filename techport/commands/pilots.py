@@ -91,7 +91,7 @@ def _portfolio(settings: Settings) -> list[dict[str, Any]]:
     from techport.platform import stores
     from techport_dashboards.query.registry_cache import RegistryCache
     from techport_dashboards.services import portfolio
-    from techport_pilots.registry.versioning import now
+    from techport_storage.clock import now
     from techport_storage.model import Selection
 
     with stores(settings) as parts:

@@ -14,6 +14,7 @@ from rich.table import Table
 from techport import options
 from techport.commands.pilots import open_registry
 from techport.errors import CannotRun
+from techport_storage.clock import now
 
 if TYPE_CHECKING:
     from techport_pilots.accounting.quarantine import QuarantineFilter, QuarantineRecord
@@ -141,7 +142,7 @@ def expire(
         age = interval_micros(older_than)
     except ValueError as error:
         raise typer.BadParameter(str(error), param_hint="--older-than") from error
-    before = time.time_ns() // 1000 - age
+    before = now() - age
     with open_registry(data, registry) as opened:
         gone = opened.quarantine.expire(before, pilot)
     Console(highlight=False).print(f"{gone} entries deleted")

@@ -52,7 +52,7 @@ def run(
     """
     from techport.commands.pilots import open_registry
     from techport_pilots.handover import retention
-    from techport_pilots.registry.versioning import now
+    from techport_storage.clock import now
 
     settings = load_settings({"data": data, "store": store, "registry": registry})
     console = Console(highlight=False)

@@ -5,7 +5,6 @@ Each imports the parts that it runs when it runs them: a worker does not load th
 
 from __future__ import annotations
 
-import datetime as dt
 import os
 import signal
 import socket
@@ -24,6 +23,7 @@ from techport import logs, options
 from techport.data_dir import lock
 from techport.errors import CannotRun
 from techport.settings import Address, Settings, load_settings
+from techport_storage.clock import now_datetime
 
 if TYPE_CHECKING:
     from techport_pilots.registry.registry import Registry
@@ -60,7 +60,7 @@ def demo(
 
     settings = begin(data=data, http=http, mqtt=mqtt, broker=broker)
     with lock(settings.data, "demo", settings.http, settings.mqtt):
-        district = _District(settings, demo_in(settings.data / "demo", dt.date.today()), seed, history)
+        district = _District(settings, demo_in(settings.data / "demo", now_datetime().date()), seed, history)
         _run_everything(settings, pilot or [], district)
 
 

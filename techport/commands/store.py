@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime as dt
 import shutil
 from pathlib import Path
 from typing import Annotated
@@ -15,6 +14,7 @@ from techport.data_dir import FolderInUse, owner
 from techport.errors import CannotRun
 from techport.progress import progress_bars
 from techport.settings import load_settings
+from techport_storage.clock import now_datetime
 
 app = typer.Typer(no_args_is_help=True, help="Time-series stores: prepare, move, back up.")
 
@@ -96,7 +96,7 @@ def backup(
 ) -> None:
     """Save the store and, where it is a file, the registry beside it. An embedded store must not be running."""
     settings = load_settings({"data": data, "store": store})
-    target = folder / f"techport-{dt.datetime.now(dt.UTC):%Y%m%dT%H%M%SZ}"
+    target = folder / f"techport-{now_datetime():%Y%m%dT%H%M%SZ}"
     if settings.store_url.startswith("influxdb"):
         from techport_storage.influxdb.backup import backup as save
 

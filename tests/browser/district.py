@@ -10,9 +10,10 @@ from techport_pilots.definition.load import read_definition
 from techport_pilots.model import PilotDefinition
 from techport_simulators.demo import demo_definitions
 from techport_simulators.devices import Device, devices_of
+from techport_storage.clock import now
 from techport_storage.microseconds import HOUR, SECOND
 from techport_storage.model import Batch, Reading, Stream
-from tests.dashboards.web import City, now
+from tests.dashboards.web import City
 
 SEED = 7
 GAP = ("school-air", "ila-skole")  # silent from nine to seven hours ago

@@ -12,6 +12,7 @@ from playwright.sync_api import Locator, Page, expect
 
 from techport_pilots.model import Event, Text
 from techport_pilots.registry.events import add_event
+from techport_storage.clock import now_datetime
 from tests.browser.conftest import Visit
 from tests.browser.test_pages import PHONE, PILOT, barriers, drawn
 from tests.dashboards.web import City
@@ -152,7 +153,7 @@ def test_an_event_is_written_down_where_it_is_seen(visit: Visitor, city: City) -
 
 def test_an_event_can_be_deleted_later(visit: Visitor, city: City) -> None:
     pilot = city.registry.pilot("school-air")
-    event = Event(dt.datetime.now(dt.UTC) - dt.timedelta(hours=2), "other", Text(nb="Feil dag"))
+    event = Event(now_datetime() - dt.timedelta(hours=2), "other", Text(nb="Feil dag"))
     add_event(city.registry.engine, pilot, event, "test")
     page = visit().open(PILOT)
     figure = drawn(page)

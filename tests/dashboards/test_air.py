@@ -12,10 +12,11 @@ from techport_dashboards.pages.air_quality import Rated, rate
 from techport_dashboards.services.last_hour import LastHour
 from techport_dashboards.web.i18n import FOLDER
 from techport_pilots.i18n import Language
+from techport_storage.clock import now
 from techport_storage.microseconds import HOUR
 from techport_storage.model import Batch, Quality, Reading, Stream
 from techport_storage.store import open_store
-from tests.dashboards.web import City, now
+from tests.dashboards.web import City
 
 pytestmark = pytest.mark.anyio
 

@@ -9,9 +9,10 @@ import pytest
 
 from techport_pilots.accounting.ledger import DeviceDay, QuarantineEntry, Tally
 from techport_pilots.i18n import Language
+from techport_storage.clock import now
 from techport_storage.microseconds import DAY, HOUR
 from techport_storage.model import Reading, Stream
-from tests.dashboards.web import City, now
+from tests.dashboards.web import City
 
 pytestmark = pytest.mark.anyio
 

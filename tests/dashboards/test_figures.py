@@ -12,10 +12,11 @@ import pytest
 
 from techport_dashboards.charts import figures
 from techport_dashboards.charts import rose as roses
+from techport_storage.clock import now
 from techport_storage.microseconds import DAY, HOUR
 from techport_storage.model import Reading, Selection, Stream
 from tests.dashboards.conftest import START
-from tests.dashboards.web import City, now
+from tests.dashboards.web import City
 
 pytestmark = pytest.mark.anyio
 MONDAY = 4 * DAY  # 5 January 1970, as a wall clock

@@ -13,11 +13,12 @@ import pytest
 
 from techport_dashboards import WebSettings
 from techport_dashboards.query.live import QUEUE_LENGTH, RESYNC, Subscription, encode
+from techport_storage.clock import now
 from techport_storage.errors import StoreUnavailable
 from techport_storage.microseconds import HOUR
 from techport_storage.model import Reading
 from tests.dashboards.conftest import START
-from tests.dashboards.web import City, now, serving
+from tests.dashboards.web import City, serving
 
 FAST = WebSettings(poll_interval=0.05, heartbeat=0.2)
 Event = tuple[str, dict[str, Any]]

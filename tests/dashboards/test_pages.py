@@ -17,8 +17,9 @@ from techport_dashboards.web.assets import PLOTLY, Assets
 from techport_dashboards.web.i18n import FOLDER, SCRIPT_MESSAGES
 from techport_dashboards.web.navigation import MAIN, OF_PILOT
 from techport_dashboards.web.templating import TEMPLATES
+from techport_storage.clock import now
 from techport_storage.model import Reading
-from tests.dashboards.web import City, now
+from tests.dashboards.web import City
 
 pytestmark = pytest.mark.anyio
 PAGE = {"accept": "text/html"}

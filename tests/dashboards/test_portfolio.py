@@ -11,9 +11,10 @@ from techport_dashboards import WebSettings
 from techport_dashboards.pages.portfolio import rows_for
 from techport_dashboards.viewer import Viewer
 from techport_pilots.registry import lifecycle
+from techport_storage.clock import now
 from techport_storage.microseconds import SECOND
 from techport_storage.model import Batch, Reading
-from tests.dashboards.web import City, now
+from tests.dashboards.web import City
 from tests.pilots import trial
 
 pytestmark = pytest.mark.anyio

@@ -10,9 +10,10 @@ import pytest
 from fastapi.routing import iter_route_contexts
 
 from techport_dashboards import WebSettings
-from techport_pilots.accounting.ledger import DeviceDay, SetAside, Tally
+from techport_pilots.accounting.ledger import DeviceDay, QuarantineEntry, Tally
+from techport_storage.clock import now
 from techport_storage.microseconds import DAY
-from tests.dashboards.web import City, now
+from tests.dashboards.web import City
 from tests.pilots import trial
 
 pytestmark = pytest.mark.anyio
@@ -61,7 +62,7 @@ def shared(city: City) -> City:
                 *(getattr(batch, c)[kept] for c in ("time", "value", "received", "quality")),
             )
         )
-        entry = SetAside(
+        entry = QuarantineEntry(
             pilot=pilot, device="kjeller-2", topic="x", payload=b'{"note": "hemmelig"}', received=at,
             reason="not-a-number", detail="hemmelig is no number", hint="send a number",
         )  # fmt: skip

@@ -11,7 +11,7 @@ from techport_dashboards.web.retelling import PARTS, SENTENCES, retell
 from techport_ingest.decoding.lint import explain
 from techport_pilots.definition.load import parse_definition
 from techport_pilots.i18n import Language
-from techport_pilots.registry.versioning import now
+from techport_storage.clock import now
 from tests.dashboards.test_pages import texts_of
 
 NB, EN = Language("nb", FOLDER), Language("en", FOLDER)

@@ -83,7 +83,3 @@ def wait_until_alive(address: str) -> None:
             if time.monotonic() > deadline:
                 raise
             time.sleep(0.05)
-
-
-def now() -> int:
-    return time.time_ns() // 1000

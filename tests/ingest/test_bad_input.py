@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import socket
-import time
 from pathlib import Path
 
 import pytest
@@ -12,6 +11,7 @@ from paho.mqtt.client import Client
 
 from techport_ingest.decoding.formats import native
 from techport_ingest.message import BadMessage, Message
+from techport_storage.clock import now
 from tests.ingest.running import NOON, Ingest, eventually, paho_source, reading
 
 HERE = "pilots/air/lamp-1/readings"
@@ -48,7 +48,7 @@ def running(port: int, ingest: Ingest) -> None:
 
 
 def test_each_is_in_quarantine_and_the_good_ones_around_it_are_stored(device: Client, ingest: Ingest) -> None:
-    before = time.time_ns() // 1000
+    before = now()
     for number, (topic, payload, _, _) in enumerate(BAD.values()):
         device.publish("pilots/air/lamp-2/readings", reading(number), qos=1)
         device.publish(topic, payload, qos=1)
@@ -60,7 +60,7 @@ def test_each_is_in_quarantine_and_the_good_ones_around_it_are_stored(device: Cl
     for entry, (name, (_, _, _, hint)) in zip(entries, BAD.items(), strict=True):
         assert hint in entry.hint, name
         assert entry.detail, name
-        assert before <= entry.received <= time.time_ns() // 1000, name
+        assert before <= entry.received <= now(), name
     assert ingest.rows() == [("lamp-2", "pm10", NOON + number, number + 0.5, 0) for number in range(len(BAD) + 1)]
     total = ingest.total()
     assert (total.stored, total.quarantined) == (len(BAD) + 1, len(BAD))

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 import msgspec
 import pytest
 from paho.mqtt.client import Client
@@ -17,6 +15,7 @@ from techport_pilots.accounting.tally import Tally
 from techport_pilots.devices.onboarding import claim, unknown_devices
 from techport_pilots.errors import DefinitionError, ReplayTaken
 from techport_pilots.model import FieldMapping, PilotDefinition, SourceDefinition
+from techport_storage.clock import now
 from techport_storage.microseconds import DAY
 from techport_storage.model import Receipt
 from tests.ingest.running import NOON, Ingest, eventually, paho_source, pilot
@@ -140,7 +139,7 @@ def test_an_entry_that_two_workers_take_is_booked_by_one(ingest: Ingest) -> None
 
 
 def test_entries_expire_as_their_pilot_says(port: int, ingest: Ingest) -> None:
-    old, young = time.time_ns() // 1000 - 91 * DAY, time.time_ns() // 1000
+    old, young = now() - 91 * DAY, now()
     reader = Reader()
     snapshot = ingest.registry.snapshot()
     reader.use(snapshot)

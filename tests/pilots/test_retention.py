@@ -17,6 +17,7 @@ from techport_pilots.handover import retention
 from techport_pilots.handover.closeout import close_pilot
 from techport_pilots.registry import lifecycle
 from techport_pilots.registry.registry import Registry
+from techport_storage.clock import now
 from techport_storage.errors import StoreUnavailable
 from techport_storage.microseconds import DAY, HOUR
 from techport_storage.model import Batch, Reading, Selection
@@ -25,7 +26,7 @@ from tests.pilots import trial
 from tests.pilots.trial import Parts
 
 YEARS = 3 * 366 * DAY
-NOW = int(dt.datetime.now(dt.UTC).timestamp()) * 1_000_000
+NOW = now() // 1_000_000 * 1_000_000
 
 
 @pytest.fixture(params=["laptop", "servers"])

@@ -16,6 +16,7 @@ from techport_simulators.city import Clock, Progress, run_city
 from techport_simulators.demo import definition_path, demo_definitions
 from techport_simulators.devices import micros
 from techport_simulators.truth import read_truth
+from techport_storage.clock import now, now_datetime
 from techport_storage.microseconds import HOUR, MINUTE
 from tests.servers.mosquitto import free_port, mosquitto  # noqa: F401 (a fixture)
 from tests.simulators.listener import listening, take
@@ -44,20 +45,20 @@ def live(broker: Mosquitto, until: Callable[[Progress], bool], **how: Any) -> tu
 
 
 def test_every_device_speaks_at_once(mosquitto: Mosquitto) -> None:  # noqa: F811
-    began = time.time()
+    began = now() / 1e6
     done, messages = live(mosquitto, lambda progress: progress.live >= 46)
     heard = {topic for topic, _ in messages}  # 46 go out first: one device has two intervals
     assert done.devices == len(heard) == 45
     assert all(topic.startswith("pilots/") and topic.endswith("/readings") for topic in heard)
     for _, reading in messages:
         measured = dt.datetime.fromisoformat(reading["time"]).timestamp()
-        assert began - 3601 < measured <= time.time()
+        assert began - 3601 < measured <= now() / 1e6
         assert len(reading) > 1
 
 
 def test_history_is_whole_and_goes_back_from_the_present(mosquitto: Mosquitto) -> None:  # noqa: F811
     hours = 3
-    start = dt.datetime.now(dt.UTC)
+    start = now_datetime()
     _, messages = live(
         mosquitto,
         lambda progress: progress.history_done == 1.0,
@@ -84,7 +85,7 @@ def test_devices_that_read_seldom_have_a_longer_past(mosquitto: Mosquitto) -> No
         paths=[definition_path("smart-bins"), definition_path("elgeseter-bridge")],
         backfill=dt.timedelta(minutes=10),
         seldom_backfill=dt.timedelta(days=3),
-        start=(start := dt.datetime.now(dt.UTC)),
+        start=(start := now_datetime()),
     )
     oldest: dict[str, dt.timedelta] = {}
     for topic, reading in messages:
@@ -122,9 +123,9 @@ def test_a_city_without_a_broker_waits_and_can_be_stopped() -> None:
 
 
 def test_the_clock_catches_up_with_the_present_and_stays_there() -> None:
-    now = time.time_ns() // 1000
-    behind = Clock(now - HOUR, speed=1.0)
-    assert behind.now() < now - 3_500_000_000
-    fast = Clock(now - 1000, speed=1e9)
+    present = now()
+    behind = Clock(present - HOUR, speed=1.0)
+    assert behind.now() < present - 3_500_000_000
+    fast = Clock(present - 1000, speed=1e9)
     time.sleep(0.002)
-    assert abs(fast.now() - time.time_ns() // 1000) < 1_000_000
+    assert abs(fast.now() - now()) < 1_000_000

@@ -10,6 +10,7 @@ import httpx
 import numpy as np
 import pytest
 
+from techport_storage import clock
 from techport_storage.errors import StoreUnavailable
 from techport_storage.influxdb.connection import Address
 from techport_storage.influxdb.setup import init
@@ -80,7 +81,7 @@ def test_rows_that_the_server_refuses_are_named_and_the_others_are_in(influxd: I
 
 def test_rows_beyond_retention_are_named_and_the_others_are_in(influxd: Influxd) -> None:
     store = open_store(influxd.url(influxd.new_bucket(retention_s=86_400)))
-    now = time.time_ns() // 1000
+    now = clock.now()
     receipt = put(store, reading(time=now - 30 * DAY), reading(time=now), reading(time=now - 40 * DAY))
     assert counts(receipt) == (1, [], [0, 2])
     assert all("retention" in reason for _, reason in receipt.rejected)

@@ -15,6 +15,7 @@ from techport_dashboards.query import times
 from techport_dashboards.query.question import TIME_EXAMPLE, instant, pick_zone, select
 from techport_dashboards.viewer import Viewer, allow
 from techport_pilots.quality.completeness import Completeness, gaps, stream_completeness
+from techport_storage import clock
 from techport_storage.model import Micros, Stream
 
 router = APIRouter(tags=["completeness"])
@@ -92,7 +93,7 @@ def _asked(
     catalogue = services.registry_cache.current()
     chosen = select(parameters.question(), viewer, catalogue, services.store)
     zone = pick_zone(parameters.question(), chosen, catalogue, services.settings.zone)
-    now = times.now()
+    now = clock.now()
     end = instant("end", parameters.end, zone, now, False)
     end = now if end is None else end
     start = instant("start", parameters.start or "-P7D", zone, now, False)

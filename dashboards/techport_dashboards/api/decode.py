@@ -16,6 +16,7 @@ from techport_dashboards.query import times
 from techport_dashboards.viewer import Viewer, allow
 from techport_pilots.devices.explanation import Explanation
 from techport_pilots.model import MessageFormat
+from techport_storage import clock
 
 router = APIRouter(prefix="/decode", tags=["onboarding"])
 Allowed = Annotated[Viewer, Depends(allow)]
@@ -77,7 +78,7 @@ def explained(services: Services, viewer: Viewer, pasted: Pasted) -> Explanation
         raise Problem("not-found", "This process has no decoders: ask `techport decode`.")
     definition = find_pilot(services.registry_cache.current(), viewer, pasted.pilot) if pasted.pilot else None
     format = pasted.format or (None if definition else "native")
-    return services.explain(payload_of(pasted), pasted.topic, times.now(), format, definition)
+    return services.explain(payload_of(pasted), pasted.topic, clock.now(), format, definition)
 
 
 def payload_of(pasted: Pasted) -> bytes:

@@ -13,12 +13,12 @@ from techport_dashboards.api.describe import find_pilot
 from techport_dashboards.api.schema import Parameters
 from techport_dashboards.dependencies import services_of
 from techport_dashboards.problems import Problem
-from techport_dashboards.query import times
 from techport_dashboards.query.question import instant
 from techport_dashboards.viewer import Viewer, allow
 from techport_pilots.accounting.ledger import Ledger, ignored_by_rule
 from techport_pilots.accounting.trace import trace
 from techport_pilots.registry.registry import Registry
+from techport_storage import clock
 
 router = APIRouter(prefix="/pilots/{pilot}", tags=["accounting"])
 Allowed = Annotated[Viewer, Depends(allow)]
@@ -38,7 +38,7 @@ async def where_is_it(
     """
     services = services_of(request)
     zone = find_pilot(await run_in_threadpool(services.registry_cache.current), viewer, pilot).timezone
-    at = instant("time", parameters.time, zone, times.now(), False)
+    at = instant("time", parameters.time, zone, clock.now(), False)
     assert at is not None
     registry, books = _parts(request)
     window = int(parameters.minutes * 60e6)

@@ -19,6 +19,7 @@ from techport_dashboards.viewer import Viewer, allow, allow_change
 from techport_pilots.model import Event, Exclusion, PilotDefinition, Text
 from techport_pilots.registry import events
 from techport_pilots.time import micros_of
+from techport_storage import clock
 
 router = APIRouter(prefix="/pilots/{pilot}/events", tags=["pilots"])
 Allowed = Annotated[Viewer, Depends(allow)]
@@ -121,7 +122,7 @@ def _meant(asked: NewEvent, pilot: PilotDefinition) -> Event | Exclusion:
 
 def _moment(parameter: str, text: str, zone: str) -> dt.datetime:
     """With the offset that the pilot's clock had then, so that it says which of two equal hours it is."""
-    found = instant(parameter, text, zone, times.now(), wall_clock=True)
+    found = instant(parameter, text, zone, clock.now(), wall_clock=True)
     assert found is not None
     local = times.moment(found, times.zone_named(zone))
     return local.replace(tzinfo=dt.timezone(local.utcoffset() or dt.timedelta()))

@@ -18,6 +18,7 @@ from techport_pilots.devices.onboarding import UNKNOWN_DEVICE, unknown_devices
 from techport_pilots.handover import retention
 from techport_pilots.model import PilotDefinition
 from techport_pilots.registry import events
+from techport_storage import clock
 from techport_storage.microseconds import DAY, SECOND
 from techport_storage.model import Selection
 
@@ -90,7 +91,7 @@ def _measured(services: Services, pilot: str, device: str | None) -> dict[str, A
 
 def _matters(services: Services, viewer: Viewer, pilot: PilotDefinition) -> dict[str, Any]:
     """What the pilot's team works with: entries in quarantine, unknown devices, events, packages, jobs."""
-    registry, now = services.registry_cache.registry, times.now()
+    registry, now = services.registry_cache.registry, clock.now()
     due = [one.pilot for one in retention.plan(registry) if one.at <= now and viewer.may_see(one.pilot)]
     found: dict[str, Any] = {"due": sorted(due)}
     groups = registry.quarantine.groups(QuarantineFilter(pilot=pilot.id))

@@ -20,6 +20,7 @@ from techport_dashboards.viewer import Viewer, allow
 from techport_pilots.accounting.quarantine import QuarantineFilter, QuarantineRecord
 from techport_pilots.evaluation.kpi import kpi_value
 from techport_pilots.model import Kpi, PilotDefinition
+from techport_storage import clock
 
 router = APIRouter(prefix="/pilots/{pilot}")
 Allowed = Annotated[Viewer, Depends(allow)]
@@ -88,7 +89,7 @@ async def quarantine(
     found = await _pilot(services, viewer, pilot)
     if services.books is None:
         raise Problem("not-found", "This process keeps no books: ask one that ingests.")
-    now, zone = times.now(), found.timezone
+    now, zone = clock.now(), found.timezone
     where = QuarantineFilter(
         pilot=pilot,
         device=parameters.device,
@@ -118,7 +119,7 @@ def _kpi(pilot: PilotDefinition, name: str) -> Kpi:
 
 
 def _span(start: str | None, end: str | None, pilot: PilotDefinition) -> tuple[int, int] | None:
-    now = times.now()
+    now = clock.now()
     first = instant("start", start, pilot.timezone, now, False)
     last = instant("end", end, pilot.timezone, now, False)
     if first is None:

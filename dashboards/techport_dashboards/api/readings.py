@@ -26,7 +26,7 @@ from techport_dashboards.api.schema import (
 )
 from techport_dashboards.dependencies import Services, services_of
 from techport_dashboards.problems import Problem
-from techport_dashboards.query import etags, formats, rows, times
+from techport_dashboards.query import etags, formats, rows
 from techport_dashboards.query.etags import edition_of
 from techport_dashboards.query.limits import Deadline, until_disconnected
 from techport_dashboards.query.question import Answer, Resolved, last_key, resolve, run, select
@@ -35,6 +35,7 @@ from techport_dashboards.query.shaping import Shape, refuse_large, shaped
 from techport_dashboards.query.streaming import Streamed
 from techport_dashboards.viewer import Viewer, allow
 from techport_dashboards.web.rate_limit import matches
+from techport_storage import clock
 from techport_storage.model import Micros
 from techport_storage.model import Query as StoreQuery
 
@@ -75,7 +76,7 @@ async def metadata(request: Request, viewer: Allowed, parameters: Asked) -> dict
 def _metadata(services: Services, viewer: Viewer, parameters: ReadingsParameters) -> dict[str, Any]:
     catalogue = services.registry_cache.current()
     resolved = resolve(
-        parameters.question(None), viewer, catalogue, services.store, services.settings.zone, times.now()
+        parameters.question(None), viewer, catalogue, services.store, services.settings.zone, clock.now()
     )
     return about(resolved.query, catalogue)
 
@@ -92,7 +93,7 @@ def respond(
     elif not shape.plain and (limit is not None or parameters.cursor is not None):
         name = "limit" if limit is not None else "cursor"
         raise Problem("bad-parameter", "fill, shape=wide, downsample and order give whole answers.", parameter=name)
-    now, catalogue = times.now(), services.registry_cache.current()
+    now, catalogue = clock.now(), services.registry_cache.current()
     resolved = resolve(parameters.question(limit), viewer, catalogue, services.store, settings.zone, now)
     tag = edition_of(resolved.query, services.store, catalogue, format, shape, request.app.version, now)
     headers = {"Vary": "Accept, Accept-Encoding"} | ({"ETag": tag, **etags.HEADERS} if tag else {})
@@ -173,7 +174,7 @@ def in_one_piece(request: Request, body: bytes, headers: dict[str, str]) -> Resp
 
 def dressing(query: StoreQuery, catalogue: RegistryView, shape: Shape) -> formats.Dress:
     """What the API adds to rows of the store: units, and completeness to buckets. A wide table has both elsewhere."""
-    now = times.now()
+    now = clock.now()
 
     def dress(batch: pa.RecordBatch) -> pa.RecordBatch:
         if shape.wide:

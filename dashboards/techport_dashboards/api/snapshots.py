@@ -22,6 +22,7 @@ from techport_dashboards.query.shaping import Shape
 from techport_dashboards.services import citation
 from techport_dashboards.services.snapshots import NoRoom, Snapshot, SnapshotStore
 from techport_dashboards.viewer import Viewer, allow, allow_change
+from techport_storage import clock
 
 router = APIRouter(prefix="/snapshots", tags=["snapshots"])
 Allowed = Annotated[Viewer, Depends(allow)]
@@ -106,7 +107,7 @@ def _freeze(
     sources = facts["sources"]
     snapshot = Snapshot(
         id=id,
-        created=times.iso(times.now()),
+        created=times.iso(clock.now()),
         pilots=[source["pilot"] for source in sources],
         question=parameters.model_dump(exclude_defaults=True),
         start=facts["start"],

@@ -23,6 +23,7 @@ from techport_dashboards.viewer import Viewer
 from techport_pilots.i18n import Language
 from techport_pilots.model import PilotDefinition
 from techport_pilots.registry.registry import StreamInfo
+from techport_storage import clock
 from techport_storage.buckets import format_width
 from techport_storage.microseconds import MINUTE
 from techport_storage.model import BucketWidth, Query, Stream
@@ -134,7 +135,7 @@ def _read(
     zone: ZoneInfo,
 ) -> Answer:
     """Every reading where they are few enough to draw, else buckets of the least round width that is coarse enough."""
-    now = times.now()
+    now = clock.now()
     start = instant("start", question.start, zone.key, now, wall_clock=True) or now
     end = instant("end", question.end, zone.key, now, wall_clock=True) or now
     span = max(end - start, 1)

@@ -17,13 +17,13 @@ from techport_dashboards.edr import places
 from techport_dashboards.edr.coverage import COVERAGE_JSON, CRS84, coverages
 from techport_dashboards.edr.places import find_collection, placed, point
 from techport_dashboards.problems import Problem
-from techport_dashboards.query import times
 from techport_dashboards.query.areas import box, distance
 from techport_dashboards.query.names import match
 from techport_dashboards.query.question import instant
 from techport_dashboards.viewer import Viewer, allow
 from techport_pilots.model import PilotDefinition
 from techport_pilots.registry.registry import DeviceInfo
+from techport_storage import clock
 from techport_storage.model import Micros, Selection
 
 router = APIRouter(prefix="/edr", tags=["edr"])
@@ -248,7 +248,7 @@ def _interval(text: str | None, pilot: PilotDefinition) -> tuple[Micros | None, 
     first, slash, last = text.partition("/")
     if not slash:
         last = first
-    now = times.now()
+    now = clock.now()
     ends = [
         None if part in ("..", "") else instant("datetime", part, pilot.timezone, now, False) for part in (first, last)
     ]

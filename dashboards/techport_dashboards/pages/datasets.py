@@ -20,6 +20,7 @@ from techport_pilots.handover.dcat.build import DESCRIPTION, Distribution, datas
 from techport_pilots.i18n import Language
 from techport_pilots.model import PilotDefinition
 from techport_pilots.registry.registry import StreamInfo
+from techport_storage import clock
 
 router = APIRouter()
 
@@ -72,7 +73,7 @@ def citation(pilot: PilotDefinition, held: DatasetStats, language: Language, bas
     year = times.moment(held.last).year
     where = dataset_address(base, pilot).partition("#")[0]
     kind, read = language.gettext("data set"), language.gettext("read")
-    today = language.date_time(times.now(), pilot.timezone, "d. MMM y")
+    today = language.date_time(clock.now(), pilot.timezone, "d. MMM y")
     return (
         f"{owner(pilot)[0]} ({year}): {language.text(pilot.title, pilot.id)} [{kind}], {first} – {last}. "
         f"{where} ({read} {today}). {pilot.licence}."

@@ -32,6 +32,7 @@ from techport_pilots.accounting.tally import BookedEvent
 from techport_pilots.model import Event, PilotDefinition
 from techport_pilots.registry.deployments import Deployment, deployments
 from techport_pilots.time import micros_of
+from techport_storage import clock
 from techport_storage.microseconds import DAY
 from techport_storage.model import Micros
 
@@ -71,7 +72,7 @@ async def device_page(
 ) -> Response:
     """The device's page over a range."""
     services = services_of(request)
-    now = times.now()
+    now = clock.now()
     here, _ = await run_in_threadpool(pilot_now, services, viewer, pilot, now)
     found = device_of(here, device)
     mail = await run_in_threadpool(_mail, services, pilot, device)

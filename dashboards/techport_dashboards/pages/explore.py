@@ -27,6 +27,7 @@ from techport_dashboards.query.registry_cache import RegistryView
 from techport_dashboards.viewer import Viewer, allow
 from techport_dashboards.web.templating import language_of, render
 from techport_pilots.model import PilotDefinition
+from techport_storage import clock
 from techport_storage.model import Micros
 
 router = APIRouter()
@@ -65,7 +66,7 @@ async def explore(
     request: Request, viewer: Annotated[Viewer, Depends(allow)], parameters: Annotated[ExploreParameters, Query()]
 ) -> Response:
     """Everything that is chosen is in the address; without a choice the first pilot and its first quantity."""
-    services, now, language = services_of(request), times.now(), language_of(request)
+    services, now, language = services_of(request), clock.now(), language_of(request)
     catalogue = services.registry_cache.current()
     pilots = [pilot for pilot in catalogue.pilots.values() if viewer.may_see(pilot.id)]
     if not pilots:

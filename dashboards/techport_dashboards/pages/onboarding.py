@@ -19,7 +19,6 @@ from techport_dashboards.api.schema import Parameters
 from techport_dashboards.dependencies import Services, services_of
 from techport_dashboards.pages.device_form import FORMATS, INTERVALS, newcomer_of, quantities
 from techport_dashboards.problems import Problem
-from techport_dashboards.query import times
 from techport_dashboards.services.reasons import reason_of
 from techport_dashboards.settings import BrokerPlace
 from techport_dashboards.viewer import Viewer, allow, allow_change
@@ -41,6 +40,7 @@ from techport_pilots.errors import DefinitionError
 from techport_pilots.model import PilotDefinition
 from techport_pilots.registry.registry import Registry
 from techport_pilots.time import interval_micros
+from techport_storage import clock
 
 router = APIRouter()
 Allowed = Annotated[Viewer, Depends(allow)]
@@ -180,7 +180,7 @@ async def _page(
         language_of(request),
         viewer=viewer,
         pilot=pilot,
-        now=times.now(),
+        now=clock.now(),
         admission=admission,
         broker=_reachable(services.settings.broker, request),
         filled=filled or Form({}),

@@ -13,11 +13,11 @@ from techport_dashboards.charts.map import draw, load
 from techport_dashboards.dependencies import Services, services_of
 from techport_dashboards.pages import wall
 from techport_dashboards.pages.air_quality import rated
-from techport_dashboards.query import times
 from techport_dashboards.services import device_status
 from techport_dashboards.services.device_status import PilotNow, State
 from techport_dashboards.viewer import Viewer, allow
 from techport_dashboards.web.templating import language_of, render
+from techport_storage import clock
 from techport_storage.model import Micros, Selection
 
 router = APIRouter()
@@ -35,7 +35,7 @@ async def overview(
 ) -> Response:
     """Every pilot that the viewer may see."""
     services = services_of(request)
-    now = times.now()
+    now = clock.now()
     pilots = device_status.by_severity(await run_in_threadpool(_survey, services, viewer, now))
     devices = [device for pilot in pilots for device in pilot.devices]
     running = [device for device in devices if device.state is not State.ENDED]

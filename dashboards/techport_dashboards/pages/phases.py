@@ -32,6 +32,7 @@ from techport_pilots.evaluation.samples import COVER
 from techport_pilots.model import Kpi, Phase, PilotDefinition
 from techport_pilots.quantities import vocabulary_of
 from techport_pilots.time import local, micros_of, wanted
+from techport_storage import clock
 from techport_storage.microseconds import HOUR
 from techport_storage.model import Micros, Stream
 
@@ -96,7 +97,7 @@ async def phases_page(
     sides: list[Side] = []
     if subject is not None and found.phases:
         groups, sides = await run_in_threadpool(
-            _sides, services, viewer, found, subject, devices, parameters.quality, times.now()
+            _sides, services, viewer, found, subject, devices, parameters.quality, clock.now()
         )
     shown = [group for group in groups if not group.name.endswith("-group")]
     return render(

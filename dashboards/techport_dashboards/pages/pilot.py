@@ -32,6 +32,7 @@ from techport_pilots.accounting.quarantine import QuarantineFilter
 from techport_pilots.devices.onboarding import unknown_devices
 from techport_pilots.model import PilotDefinition, Text
 from techport_pilots.registry.registry import Registry, StreamInfo
+from techport_storage import clock
 from techport_storage.microseconds import DAY, SECOND
 from techport_storage.model import Micros, Selection
 
@@ -91,7 +92,7 @@ async def pilot_page(
 ) -> Response:
     """The pilot's page over a range, by default the last day that has readings."""
     services = services_of(request)
-    now = times.now()
+    now = clock.now()
     here, infos = await run_in_threadpool(pilot_now, services, viewer, pilot, now)
     language = language_of(request)
     values = range_values(request, here.pilot, newest([here]), parameters, now)

@@ -11,10 +11,10 @@ from starlette.concurrency import run_in_threadpool
 
 from techport_dashboards.api.schema import Parameters
 from techport_dashboards.dependencies import Services, services_of
-from techport_dashboards.query import times
 from techport_dashboards.services import portfolio
 from techport_dashboards.viewer import Viewer, allow
 from techport_dashboards.web.templating import language_of, render
+from techport_storage import clock
 from techport_storage.model import Selection
 
 router = APIRouter()
@@ -44,7 +44,7 @@ async def page(
         language_of(request),
         rows=portfolio.ordered(found, asked.sort),
         headings={key: sorting(key) for key in portfolio.KEYS},
-        now=times.now(),
+        now=clock.now(),
     )
 
 
@@ -53,5 +53,5 @@ def rows_for(services: Services, viewer: Viewer) -> list[portfolio.Row]:
     catalogue = services.registry_cache.current()
     seen = tuple(pilot for pilot in catalogue.pilots if viewer.may_see(pilot))
     latest = services.store.latest(Selection(pilots=seen))
-    found = portfolio.rows(catalogue, services.registry_cache.registry, latest, times.now())
+    found = portfolio.rows(catalogue, services.registry_cache.registry, latest, clock.now())
     return [row for row in found if row.standing.pilot in seen]

@@ -34,6 +34,7 @@ from techport_pilots.handover.dcat.build import shareable
 from techport_pilots.model import PilotDefinition, Position
 from techport_pilots.quantities import Quantity, vocabulary_of
 from techport_pilots.time import micros_of
+from techport_storage import clock
 from techport_storage.model import Micros
 
 router = APIRouter(prefix="/p")
@@ -59,7 +60,7 @@ async def public_page(
     request: Request, viewer: Allowed, pilot: str, _: Annotated[PublicParameters, Query()]
 ) -> Response:
     """Question, hypothesis, figures, map and how to get the data."""
-    services, now = services_of(request), times.now()
+    services, now = services_of(request), clock.now()
     found = shared(services, viewer, pilot)
     here, _infos = await run_in_threadpool(pilot_now, services, viewer, pilot, now)
     return render(

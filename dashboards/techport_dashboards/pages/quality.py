@@ -24,6 +24,7 @@ from techport_dashboards.web.templating import language_of, render
 from techport_pilots.model import PilotDefinition
 from techport_pilots.quality.completeness import Gap, gaps, pilot_intervals
 from techport_pilots.registry.registry import DeviceInfo, StreamInfo
+from techport_storage import clock
 from techport_storage.model import BucketWidth, Micros, Selection, Stream
 from techport_storage.model import Query as StoreQuery
 
@@ -75,7 +76,7 @@ async def quality_page(
     parameters: Annotated[QualityParameters, Query()],
 ) -> Response:
     """The last days up to now, worst device first."""
-    services, now = services_of(request), times.now()
+    services, now = services_of(request), clock.now()
     catalogue = services.registry_cache.current()
     found = find_pilot(catalogue, viewer, pilot)
     if parameters.device is not None and (pilot, parameters.device) not in catalogue.devices:

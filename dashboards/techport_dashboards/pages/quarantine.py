@@ -17,7 +17,6 @@ from techport_dashboards.api.onboarding import SECRET, who
 from techport_dashboards.api.quarantine import alike, entry_of, let_go, mend_field, settled, where_of
 from techport_dashboards.dependencies import Services, services_of
 from techport_dashboards.problems import Problem
-from techport_dashboards.query import times
 from techport_dashboards.services.reasons import ABOUT_MEANING, reason_of
 from techport_dashboards.viewer import Viewer, allow, allow_change
 from techport_dashboards.web.forms import Form, form_of
@@ -29,6 +28,7 @@ from techport_pilots.devices.remap import can_remap
 from techport_pilots.model import PilotDefinition
 from techport_pilots.quantities import Vocabulary, vocabulary_of
 from techport_pilots.registry.registry import Registry
+from techport_storage import clock
 from techport_storage.microseconds import DAY
 from techport_storage.model import Micros
 
@@ -62,7 +62,7 @@ async def quarantine_page(
         language_of(request),
         viewer=viewer,
         pilot=found,
-        now=times.now(),
+        now=clock.now(),
         asked=parameters,
         reason_of=reason_of,
         unknown_device=UNKNOWN_DEVICE,
@@ -134,7 +134,7 @@ def _values(registry: Registry, pilot: PilotDefinition, asked: QuarantineParamet
         "total": sum(one.entries for one in counts),
         "devices": sorted({one.device for one in counts}),
         "reasons": sorted({one.reason for one in counts}),
-        "heat": heat(counts, times.now()),
+        "heat": heat(counts, clock.now()),
         "groups": [
             (group, raw(group.newest.payload), _by_meaning(pilot, group), _suggested_quantity(words, group.field))
             for group in groups

@@ -18,6 +18,7 @@ from techport_dashboards.viewer import Viewer, allow
 from techport_dashboards.web.payload import raw
 from techport_dashboards.web.templating import language_of, render
 from techport_pilots.accounting.trace import trace
+from techport_storage import clock
 from techport_storage.microseconds import MINUTE
 from techport_storage.model import Stream
 
@@ -40,7 +41,7 @@ async def trace_page(
     parameters: Annotated[TraceParameters, Query()],
 ) -> Response:
     """The question, and where it is asked whole the answer."""
-    services, now = services_of(request), times.now()
+    services, now = services_of(request), clock.now()
     catalogue = await run_in_threadpool(services.registry_cache.current)
     found = find_pilot(catalogue, viewer, pilot)
     zone = times.zone_named(found.timezone)

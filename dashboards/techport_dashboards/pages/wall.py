@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from techport_dashboards.dependencies import Services
-from techport_dashboards.query import times
 from techport_dashboards.viewer import Viewer
 from techport_pilots.time import micros_of
+from techport_storage import clock
 
 
 def following(services: Services, viewer: Viewer, pilot: str | None) -> str:
     """The address of the wall page after this pilot's (None: after the overview): pilots that are not over, then the
     overview again."""
-    now = times.now()
+    now = clock.now()
     running = [
         one.id for one in services.registry_cache.current().pilots.values()
         if viewer.may_see(one.id) and (not one.phases or max(micros_of(p.end, one.timezone) for p in one.phases) > now)

@@ -25,6 +25,7 @@ from starlette.concurrency import run_in_threadpool
 from techport_dashboards.query import rows, times
 from techport_dashboards.query.registry_cache import RegistryCache
 from techport_pilots.errors import RegistryUnavailable
+from techport_storage import clock
 from techport_storage.columns import group_by_stream
 from techport_storage.errors import StoreUnavailable
 from techport_storage.microseconds import MINUTE, SECOND
@@ -216,7 +217,7 @@ class Live:
                 try:
                     event = await asyncio.wait_for(viewing.queue.get(), self._heartbeat)
                 except TimeoutError:
-                    event = encode("beat", {"time": times.iso(times.now())})
+                    event = encode("beat", {"time": times.iso(clock.now())})
                 if event == END:
                     return
                 yield event

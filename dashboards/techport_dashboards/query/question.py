@@ -25,6 +25,7 @@ from techport_dashboards.query.limits import Deadline, reject_expensive
 from techport_dashboards.query.names import match, select
 from techport_dashboards.query.registry_cache import RegistryView
 from techport_dashboards.viewer import Viewer
+from techport_storage import clock
 from techport_storage.buckets import format_width, parse_width
 from techport_storage.errors import BadQuery
 from techport_storage.model import (
@@ -96,7 +97,7 @@ async def ask(services: Services, viewer: Viewer, question: Question) -> Answer:
 def answer(services: Services, viewer: Viewer, question: Question) -> Answer:
     """`ask` for those who are in a thread already."""
     catalogue = services.registry_cache.current()
-    resolved = resolve(question, viewer, catalogue, services.store, services.settings.zone, times.now())
+    resolved = resolve(question, viewer, catalogue, services.store, services.settings.zone, clock.now())
     return run(services, resolved, catalogue, Deadline(services.settings.query_seconds))
 
 
@@ -105,7 +106,7 @@ def run(services: Services, resolved: Resolved, catalogue: RegistryView, patienc
     query = resolved.query
     if query.limit is None:
         return Answer(resolved, catalogue, services.store.read(query))
-    reject_expensive(query, services.store, catalogue, services.settings.max_scan, times.now())
+    reject_expensive(query, services.store, catalogue, services.settings.max_scan, clock.now())
     # One row more than asked for says whether there is a next page.
     table = patience.table(services.store.read(msgspec.structs.replace(query, limit=query.limit + 1)))
     if table.num_rows <= query.limit:

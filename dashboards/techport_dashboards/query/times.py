@@ -5,7 +5,6 @@ from __future__ import annotations
 import calendar
 import datetime as dt
 import re
-import time
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from techport_storage.microseconds import DAY, HOUR, MINUTE, SECOND
@@ -23,10 +22,6 @@ _DURATION = re.compile(
     r"(?:T(?=\d)(?:(?P<hours>\d{1,7})H)?(?:(?P<minutes>\d{1,9})M)?(?:(?P<seconds>\d{1,11}(?:\.\d{1,6})?)S)?)?$"
 )
 _UNESCAPED_PLUS = re.compile(r" (\d\d:?\d\d)$")
-
-
-def now() -> Micros:
-    return time.time_ns() // 1000
 
 
 def micros(moment: dt.datetime) -> Micros:

@@ -8,10 +8,10 @@ from __future__ import annotations
 import threading
 from dataclasses import dataclass
 
-from techport_dashboards.query import times
 from techport_pilots.model import PilotDefinition
 from techport_pilots.quality.completeness import pilot_intervals, stream_completeness, together
 from techport_pilots.registry.registry import Registry
+from techport_storage import clock
 from techport_storage.microseconds import MINUTE
 from techport_storage.model import Micros
 from techport_storage.store import ReadingStore
@@ -43,7 +43,7 @@ class DatasetStatsCache:
     def of(self, pilot: PilotDefinition) -> DatasetStats | None:
         """None while there is not one reading. Raises what the store and the registry raise."""
         with self._lock:
-            now = times.now()
+            now = clock.now()
             kept = self._kept.get(pilot.id)
             if kept is None or kept[1] is not pilot or now - kept[0] > FRESH:
                 kept = self._kept[pilot.id] = (now, pilot, self._count(pilot, now))

@@ -10,13 +10,13 @@ from dataclasses import dataclass
 
 import msgspec
 
-from techport_dashboards.query import times
 from techport_pilots.evaluation import Evaluation, evaluate, so_far
 from techport_pilots.model import Kpi, PilotDefinition
 from techport_pilots.quality.completeness import Completeness, pilot_intervals, stream_completeness, together
 from techport_pilots.registry.lifecycle import changes, measured_until
 from techport_pilots.registry.registry import Registry
 from techport_pilots.reports.build import final_evaluations, keep_evaluations
+from techport_storage import clock
 from techport_storage.microseconds import DAY, MINUTE
 from techport_storage.model import Micros
 from techport_storage.store import ReadingStore
@@ -50,7 +50,7 @@ class Evaluations:
         """Of the pilot as it is defined now. Raises what the store raises."""
         with self._lock:
             kept = self._kept.get(pilot.id)
-            now = times.now()
+            now = clock.now()
             if kept is None or kept.definition is not pilot or now - kept.at > FRESH:
                 kept = self._kept[pilot.id] = self._work_out(pilot, now)
                 self._remember(kept)
@@ -62,7 +62,7 @@ class Evaluations:
             return next(evaluation for own, evaluation in self.standing(pilot).kpis if own == kpi)
         key = pilot.id, msgspec.json.encode(kpi)
         with self._lock:
-            now = times.now()
+            now = clock.now()
             at, definition, evaluation = self._others.get(key, (0, None, None))
             if evaluation is None or definition is not pilot or now - at > FRESH:
                 evaluation = evaluate(self._store, self._so_far(pilot, now), kpi)
@@ -76,7 +76,7 @@ class Evaluations:
         final = final_evaluations(self._registry.engine, pilot)
         if final is not None:
             return final[pilot.kpis.index(kpi)]
-        return evaluate(self._store, self._so_far(pilot, times.now()), kpi)
+        return evaluate(self._store, self._so_far(pilot, clock.now()), kpi)
 
     def _so_far(self, pilot: PilotDefinition, now: Micros) -> PilotDefinition:
         """The pilot up to when its phases are judged."""

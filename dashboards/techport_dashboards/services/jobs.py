@@ -15,9 +15,9 @@ from typing import Literal
 
 import msgspec
 
-from techport_dashboards.query import times
 from techport_pilots.errors import PilotsError
 from techport_pilots.handover.package import Progress
+from techport_storage import clock
 from techport_storage.errors import StoreError
 from techport_storage.model import Micros
 
@@ -63,7 +63,7 @@ class Jobs:
         with self._lock:
             if (running := self._running(kind, about)) is not None:
                 return running
-            job = Job(id=uuid.uuid4().hex[:16], kind=kind, about=about, begun=times.now())
+            job = Job(id=uuid.uuid4().hex[:16], kind=kind, about=about, begun=clock.now())
             for over in [one.id for one in self._jobs.values() if one.state != "running"][:-KEPT]:
                 del self._jobs[over]
             self._jobs[job.id] = job
@@ -102,7 +102,7 @@ class Jobs:
             with self._turn:
                 progress("", 0, 0)
                 result = work(progress)
-            self._change(id, state="done", ended=times.now(), result=msgspec.to_builtins(result))
+            self._change(id, state="done", ended=clock.now(), result=msgspec.to_builtins(result))
         except Stopped:
             self._fail(id, "The platform was stopped. Begin it again.")
         except (PilotsError, StoreError, OSError) as error:
@@ -112,7 +112,7 @@ class Jobs:
             self._fail(id, "Something went wrong here; the server's log has the details.")
 
     def _fail(self, id: str, problem: str) -> None:
-        self._change(id, state="failed", ended=times.now(), problem=problem)
+        self._change(id, state="failed", ended=clock.now(), problem=problem)
 
     def _change(self, id: str, **fields: object) -> None:
         with self._lock:

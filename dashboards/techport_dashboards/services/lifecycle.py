@@ -28,6 +28,7 @@ from techport_pilots.registry.database import reading
 from techport_pilots.registry.lifecycle import Change
 from techport_pilots.registry.registry import PilotVersion
 from techport_pilots.registry.tables import pilot_packages
+from techport_storage import clock
 from techport_storage.model import Micros
 
 FORGET = "what is due"
@@ -69,7 +70,7 @@ def life(services: Services, pilot: PilotDefinition) -> Life:
 
 def closing_checklist(services: Services, pilot: PilotDefinition) -> list[Item]:
     """The checklist as of now."""
-    return checklist(services.registry_cache.registry, services.store, pilot, times.now())
+    return checklist(services.registry_cache.registry, services.store, pilot, clock.now())
 
 
 def transition(services: Services, pilot: PilotDefinition, to: lifecycle.State, who: str, why: str) -> Change:
@@ -125,7 +126,7 @@ async def import_package(services: Services, name: str, pieces: AsyncIterator[by
 def erase_due(services: Services, confirmed: Sequence[str]) -> Job:
     """Begin to erase what is due; `confirmed` must name exactly those pilots. Raises Problem."""
     _, books = _needed(services)
-    registry, at = services.registry_cache.registry, times.now()
+    registry, at = services.registry_cache.registry, clock.now()
     due = sorted(one.pilot for one in retention.plan(registry) if one.at <= at)
     if sorted(confirmed) != due:
         raise Problem(

@@ -13,12 +13,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from techport_dashboards.charts.map import load
-from techport_dashboards.query import times
 from techport_pilots.model import PilotDefinition
 from techport_pilots.registry.lifecycle import State
 from techport_pilots.registry.registry import Registry
 from techport_pilots.reports.build import Report, current_report
 from techport_pilots.reports.html import page
+from techport_storage import clock
 from techport_storage.microseconds import MINUTE
 from techport_storage.model import Micros
 from techport_storage.store import ReadingStore
@@ -59,7 +59,7 @@ class Reports:
     def page(self, pilot: PilotDefinition, language: str, fresh: bool = False) -> Written:
         """In nb or en; `fresh`: worked out now. Raises what store and registry raise."""
         with self._lock:
-            state, now = self._registry.state(pilot.id), times.now()
+            state, now = self._registry.state(pilot.id), clock.now()
             kept = self._kept.get(pilot.id)
             if fresh or kept is None or not kept.good(pilot, state, now):
                 kept = self._kept[pilot.id] = Kept(pilot, current_report(self._registry, self._store, pilot, now))

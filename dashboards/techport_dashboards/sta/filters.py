@@ -19,6 +19,7 @@ from shapely.geometry import shape
 
 from techport_dashboards.problems import Problem
 from techport_dashboards.query.areas import distance
+from techport_storage.clock import now_datetime
 
 Resolve = Callable[[str], Any]
 """What a name means for the entity at hand. Raises KeyError for one that it does not have."""
@@ -66,7 +67,7 @@ _FUNCTIONS: Mapping[str, Callable[..., Any]] = {
     "totaloffsetminutes": lambda t: t.utcoffset().total_seconds() / 60,
     "mindatetime": lambda: dt.datetime.min.replace(tzinfo=dt.UTC),
     "maxdatetime": lambda: dt.datetime.max.replace(tzinfo=dt.UTC),
-    "now": lambda: dt.datetime.now(dt.UTC),
+    "now": now_datetime,
     "round": lambda x: float(int(x + (0.5 if x >= 0 else -0.5))),
     "floor": lambda x: float(x // 1),
     "ceiling": lambda x: float(-(-x // 1)),

@@ -23,7 +23,6 @@ import asyncio
 import itertools
 import logging
 import threading
-import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from concurrent.futures import Future
@@ -42,6 +41,7 @@ from paho.mqtt.matcher import MQTTMatcher
 from techport_ingest.brokers.auth import EVERYTHING, AllowAll, CredentialAuthenticator
 from techport_ingest.brokers.mosquitto import BrokerError
 from techport_ingest.message import Message
+from techport_storage.clock import now
 
 log = structlog.get_logger(__name__)
 
@@ -156,9 +156,7 @@ class EmbeddedBroker:
             self.room.clear()
         publish = packet.publish_packet
         again = bool(publish is not None and publish.dup_flag)
-        self._arrived.append(
-            Message(packet.topic, bytes(packet.data), time.time_ns() // 1000, number, again, packet.retain)
-        )
+        self._arrived.append(Message(packet.topic, bytes(packet.data), now(), number, again, packet.retain))
         self._something_arrived.set()
         return stored
 

@@ -30,6 +30,7 @@ from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from techport_ingest.message import Message
 from techport_ingest.sources.settings import MqttSettings
+from techport_storage.clock import now
 
 log = structlog.get_logger(__name__)
 
@@ -139,9 +140,7 @@ class PahoSource:
         except UnicodeDecodeError as error:
             topic = bytes(error.object).decode(errors="backslashreplace")
         handle = (self._connection << _QOS_BITS | message.qos) << _MID_BITS | message.mid
-        self._arrived.append(
-            Message(topic, bytes(message.payload), time.time_ns() // 1000, handle, message.dup, message.retain)
-        )
+        self._arrived.append(Message(topic, bytes(message.payload), now(), handle, message.dup, message.retain))
         if not self._something_arrived.is_set():
             self._something_arrived.set()
 

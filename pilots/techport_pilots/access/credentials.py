@@ -11,13 +11,13 @@ import binascii
 import hashlib
 import hmac
 import secrets
-import time
 
 import msgspec
 from sqlalchemy import Engine, delete, insert, select
 
 from techport_pilots.registry.database import reading, writing
 from techport_pilots.registry.tables import credentials
+from techport_storage.clock import now
 from techport_storage.model import Micros
 
 _ROUNDS = 101
@@ -59,7 +59,7 @@ class Credentials:
         row = {"username": username, "pilot": pilot, "device": device, "password": hashed(password)}
         with writing(self._engine) as connection:
             connection.execute(delete(credentials).where(credentials.c.username == username))
-            connection.execute(insert(credentials), {**row, "who": who, "at": time.time_ns() // 1000})
+            connection.execute(insert(credentials), {**row, "who": who, "at": now()})
         return Issued(username, password, f"pilots/{pilot}/{device}/readings")
 
     def revoke(self, pilot: str, device: str) -> bool:

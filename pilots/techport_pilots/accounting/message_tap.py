@@ -7,7 +7,6 @@ city costs nothing.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable, Sequence
 
 import msgspec
@@ -15,6 +14,7 @@ from sqlalchemy import Engine, bindparam, delete, insert, select, text
 
 from techport_pilots.registry.database import clean_text, name, reading, writing
 from techport_pilots.registry.tables import watched_messages, watches
+from techport_storage.clock import now
 from techport_storage.model import Micros
 
 KEPT = 50
@@ -81,13 +81,13 @@ class MessageTap:
 
     def watch(self, pilot: str, device: str, seconds: float = 600) -> None:
         """Keep this device's messages for that long from now."""
-        until = time.time_ns() // 1000 + int(seconds * 1e6)
+        until = now() + int(seconds * 1e6)
         with writing(self._engine) as connection:
             connection.execute(_WATCH, {"pilot": name(pilot), "device": name(device), "until": until})
 
     def current(self) -> frozenset[tuple[str, str]]:
         """(pilot, device) of all that are watched now."""
-        query = select(watches.c.pilot, watches.c.device).where(watches.c.until > time.time_ns() // 1000)
+        query = select(watches.c.pilot, watches.c.device).where(watches.c.until > now())
         with reading(self._engine) as connection:
             return frozenset((pilot, device) for pilot, device in connection.execute(query))
 

@@ -6,7 +6,6 @@ removes what was dealt with.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable, Mapping
 from typing import Any, TypeVar
 
@@ -17,6 +16,7 @@ from techport_pilots.accounting import replays
 from techport_pilots.accounting.replays import Replay
 from techport_pilots.registry.database import name, reading, writing
 from techport_pilots.registry.tables import quarantine as _table
+from techport_storage import clock
 from techport_storage.microseconds import MINUTE
 from techport_storage.model import Micros
 
@@ -188,7 +188,7 @@ class Quarantine:
         """Entries of one request that wait to be taken again, which are this worker's from now on, for ten minutes at
         least.
         """
-        now = time.time_ns() // 1000
+        now = clock.now()
         free = or_(
             _table.c.replay_worker.is_(None), _table.c.replay_worker == worker, _table.c.replay_taken < now - _PATIENCE
         )

@@ -14,7 +14,8 @@ from sqlalchemy import Connection, Engine, func, insert, select, update
 from techport_pilots.accounting.tally import Tally
 from techport_pilots.registry.database import clean_text, reading
 from techport_pilots.registry.tables import quarantine, replays
-from techport_pilots.registry.versioning import lock, now
+from techport_pilots.registry.versioning import lock
+from techport_storage.clock import now
 from techport_storage.model import Micros
 
 

@@ -39,11 +39,12 @@ from techport_pilots.quality.completeness import stream_completeness
 from techport_pilots.registry import lifecycle
 from techport_pilots.registry.database import writing
 from techport_pilots.registry.registry import Registry
-from techport_pilots.registry.versioning import lock, now
+from techport_pilots.registry.versioning import lock
 from techport_pilots.reports.build import Report, build_report, final_evaluations, keep_evaluations
 from techport_pilots.reports.html import citation, page
 from techport_pilots.reports.plots import Ground
 from techport_pilots.reports.text import Words
+from techport_storage.clock import now
 from techport_storage.model import Micros
 from techport_storage.store import ReadingStore
 

@@ -24,8 +24,8 @@ from techport_pilots.handover.package import COLUMNS, Progress, no_progress, sum
 from techport_pilots.model import PilotDefinition
 from techport_pilots.registry import lifecycle
 from techport_pilots.registry.registry import Registry
-from techport_pilots.registry.versioning import now
 from techport_pilots.reports.build import evaluate_all, keep_evaluations
+from techport_storage.clock import now
 from techport_storage.microseconds import DAY
 from techport_storage.model import Batch, Stream
 from techport_storage.store import ReadingStore

@@ -27,8 +27,9 @@ from techport_pilots.registry import lifecycle
 from techport_pilots.registry.database import reading, writing
 from techport_pilots.registry.registry import Registry
 from techport_pilots.registry.tables import erasures, pilot_packages, quarantine, watched_messages
-from techport_pilots.registry.versioning import lock, now
+from techport_pilots.registry.versioning import lock
 from techport_pilots.time import parse_duration
+from techport_storage.clock import now
 from techport_storage.model import Micros, Selection
 from techport_storage.store import ReadingStore
 

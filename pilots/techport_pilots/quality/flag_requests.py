@@ -10,8 +10,8 @@ from sqlalchemy import Connection, Engine, text
 from techport_pilots.model import PilotDefinition
 from techport_pilots.quality.flags import Rules, moves_of
 from techport_pilots.registry.database import reading, writing
-from techport_pilots.registry.versioning import now
 from techport_pilots.time import micros_of
+from techport_storage.clock import now
 from techport_storage.model import Micros, Stream
 
 Window = tuple[Micros | None, Micros | None]

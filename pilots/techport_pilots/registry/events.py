@@ -19,8 +19,9 @@ from techport_pilots.model import Event, Exclusion, PilotDefinition, Position, T
 from techport_pilots.quality.flag_requests import ask_for_change
 from techport_pilots.registry.database import reading, writing
 from techport_pilots.registry.lifecycle import refuse_if_closed
-from techport_pilots.registry.versioning import bump, lock, now
+from techport_pilots.registry.versioning import bump, lock
 from techport_pilots.time import micros_of
+from techport_storage.clock import now
 from techport_storage.model import Micros
 
 _ALL = text("SELECT pilot, kind, content FROM pilot_events ORDER BY id")

@@ -5,7 +5,8 @@ from __future__ import annotations
 from sqlalchemy import Engine, text
 
 from techport_pilots.registry.database import writing
-from techport_pilots.registry.versioning import lock, now
+from techport_pilots.registry.versioning import lock
+from techport_storage.clock import now
 
 _FREE = text("DELETE FROM chores WHERE chore = :chore AND (worker = :worker OR until < :now)")
 _TAKE = text("INSERT INTO chores (chore, worker, until) VALUES (:chore, :worker, :until) ON CONFLICT DO NOTHING")

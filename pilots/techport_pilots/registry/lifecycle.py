@@ -15,7 +15,8 @@ from sqlalchemy import Connection, Engine, text
 from techport_pilots.errors import WrongState
 from techport_pilots.model import PilotDefinition, Text
 from techport_pilots.registry.database import reading, writing
-from techport_pilots.registry.versioning import bump, lock, now
+from techport_pilots.registry.versioning import bump, lock
+from techport_storage.clock import now
 from techport_storage.model import Micros
 
 State = Literal["draft", "running", "ended", "closed"]

@@ -19,9 +19,10 @@ from techport_pilots.registry import database, events, lifecycle
 from techport_pilots.registry.database import name, reading, writing
 from techport_pilots.registry.deployments import deployments, elsewhere
 from techport_pilots.registry.lifecycle import State
-from techport_pilots.registry.versioning import bump, lock, now
+from techport_pilots.registry.versioning import bump, lock
 from techport_pilots.registry.view import IngestView
 from techport_pilots.time import interval_micros
+from techport_storage.clock import now
 from techport_storage.model import Micros, Stream
 
 __all__ = ["DeviceInfo", "PilotVersion", "Registry", "StreamInfo", "UnknownPilot"]

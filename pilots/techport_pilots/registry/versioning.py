@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import time
-
 from sqlalchemy import Connection, text
-
-from techport_storage.model import Micros
 
 _STEP = text("UPDATE registry_version SET version = version + 1")
 
@@ -20,7 +16,3 @@ def lock(connection: Connection) -> None:
 def bump(connection: Connection) -> None:
     """Say that something changed."""
     connection.execute(_STEP)
-
-
-def now() -> Micros:
-    return time.time_ns() // 1000

@@ -10,7 +10,6 @@ docs/influxdb.md says how the data is laid out, what is exact when several proce
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 
@@ -18,6 +17,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from techport_storage.clock import now
 from techport_storage.coverage import Coverage
 from techport_storage.errors import StoreUnavailable
 from techport_storage.influxdb.aggregates import aggregated
@@ -152,7 +152,7 @@ class InfluxStore:
         return pa.RecordBatchReader.from_batches(schema, _chain(first, batches))
 
     def latest(self, select: Selection, changed_since: Micros | None = None) -> pa.Table:
-        since = time.time_ns() // 1000 - _RECENT
+        since = now() - _RECENT
         found = self._latest(ql_selection(select), since)
         old = [stream for stream in self.streams(select) if stream not in found]
         found |= self._latest(list(ql_conditions(old)), FIRST)
@@ -216,7 +216,7 @@ class InfluxStore:
 
     def probe(self) -> None:
         """Writes one row an hour into a measurement of its own: only a write shows that the disk is not full."""
-        hour = time.time_ns() // 1000 // HOUR * HOUR
+        hour = now() // HOUR * HOUR
         try:
             self._connection.write(f"probe,by=techport ok=1 {hour}".encode())
         except RefusedLines as refusal:
