@@ -112,7 +112,7 @@ def collector(
     registry.import_pilot(pilot(), "", "benchmark")
     store = store or open_store(f"duckdb:///{folder / 'readings.duckdb'}")
     source = PahoSource(MqttSettings(client_id="collector", port=port))
-    books = Ledger(registry.engine)
+    books = Ledger(registry.database)
     pipeline = Pipeline(source, registry, books, store, Metrics(CollectorRegistry()), PipelineSettings(linger=linger))
     return pipeline, source, books
 

@@ -59,7 +59,7 @@ def stores(settings: Settings) -> Iterator[Stores]:
         closing.callback(registry.close)
         readings = open_store(settings.store_url)
         closing.callback(readings.close)
-        yield Stores(registry, Ledger(registry.engine), readings, _metrics(settings.data))
+        yield Stores(registry, Ledger(registry.database), readings, _metrics(settings.data))
 
 
 def _metrics(folder: Path) -> CollectorRegistry:
@@ -114,7 +114,7 @@ def _embedded(settings: Settings, reach: MqttSettings, registry: Registry) -> tu
     address = settings.mqtt_address
     own = _own(reach)
     listen = EmbeddedSettings(host=address.host, port=address.port, window=settings.inflight)
-    gate = Authenticator(Credentials(registry.engine).all, address.host in LOOPBACK, own)
+    gate = Authenticator(Credentials(registry.database).all, address.host in LOOPBACK, own)
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(address.host, address.host)
     known = msgspec.structs.replace(reach, host=host, username=own.username, password=own.password, protocol="3.1.1")
     return EmbeddedBroker(listen, gate), known
@@ -143,7 +143,7 @@ def _mosquitto(settings: Settings, reach: MqttSettings, registry: Registry) -> I
     folder = (settings.data / "mosquitto").resolve()
     anonymous = address.host in LOOPBACK
     own = _own(reach)
-    access = AccessFiles(folder, Credentials(registry.engine).all, anonymous, own)
+    access = AccessFiles(folder, Credentials(registry.database).all, anonymous, own)
     access.write()
     broker = Mosquitto(
         MosquittoSettings(

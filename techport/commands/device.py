@@ -79,7 +79,7 @@ def revoke(pilot: Pilot, device: str, data: options.Data = None, registry: optio
     from techport_pilots.access.credentials import Credentials
 
     with open_registry(data, registry) as opened:
-        had = Credentials(opened.engine).revoke(pilot, device)
+        had = Credentials(opened.database).revoke(pilot, device)
     Console(highlight=False).print("revoked" if had else f"{pilot}/{device} has no credential")
     raise typer.Exit(0 if had else 1)
 
@@ -132,7 +132,7 @@ def unknown(pilot: Pilot, data: options.Data = None, registry: options.RegistryU
     console = Console(highlight=False)
     with open_registry(data, registry) as opened:
         opened.pilot(pilot)
-        found = unknown_devices(opened.engine, pilot)
+        found = unknown_devices(opened.database, pilot)
     if not found:
         console.print("every device that sends is known")
     for one in found:

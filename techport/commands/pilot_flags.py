@@ -42,7 +42,7 @@ def reflag(
         if opened.state(pilot) == "closed":
             raise CannotRun(f"{pilot} is closed, and its data frozen")
         first, last = (None if text is None else micros_of(time_of(text, zone), zone) for text in (start, end))
-        requests = FlagRequests(opened.engine)
+        requests = FlagRequests(opened.database)
         number = requests.ask(pilot, (first, last))
         if owner(settings.data) is None:
             _answer(settings)

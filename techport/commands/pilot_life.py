@@ -69,7 +69,7 @@ def event(
         over = time_of(until, definition.timezone) if until else None
         words = Text(nb=text, en=en or text)
         what = Event(when.replace(microsecond=0), kind, words, device, over, _position(position))  # type: ignore[arg-type]
-        events.add_event(opened.engine, definition, what, name_of(who))
+        events.add_event(opened.database, definition, what, name_of(who))
     Console(highlight=False).print(f"{pilot}: {kind} {what.time.isoformat()}, {text}")
 
 
@@ -94,7 +94,7 @@ def exclude(
         zone = definition.timezone
         words = Text(nb=reason, en=en or reason)
         window = Exclusion(time_of(start, zone), time_of(end, zone), words, device, quantity)
-        events.add_exclusion(opened.engine, definition, window, name_of(who))
+        events.add_exclusion(opened.database, definition, window, name_of(who))
     Console(highlight=False).print(f"{pilot}: {window.start.isoformat()} to {window.end.isoformat()} is left out")
 
 
@@ -102,7 +102,7 @@ def _step(to: State, pilot: str, why: str, who: str | None, data: Path | None, r
     from techport_pilots.registry import lifecycle
 
     with open_registry(data, registry) as opened:
-        lifecycle.transition(opened.engine, opened.pilot(pilot), to, name_of(who), why)
+        lifecycle.transition(opened.database, opened.pilot(pilot), to, name_of(who), why)
     Console(highlight=False).print(f"{pilot} is {to}")
 
 

@@ -34,7 +34,7 @@ def list_(data: options.Data = None, registry: options.RegistryUrl = None) -> No
     with open_registry(data, registry) as opened:
         for due in retention.plan(opened):
             console.print(f"{_date(due.at)}  {due.pilot} ({due.state})")
-        for receipt in retention.receipts(opened.engine):
+        for receipt in retention.receipts(opened.database):
             console.print(f"{_date(receipt.done or 0)}  {receipt.pilot}: {_erased(receipt)}")
 
 
@@ -67,7 +67,7 @@ def run(
     _run(settings, console, due)
     folder = receipts or settings.data / "receipts"
     with open_registry(data, registry) as opened:
-        written = [one for one in retention.receipts(opened.engine) if one.done is not None and one.done >= at]
+        written = [one for one in retention.receipts(opened.database) if one.done is not None and one.done >= at]
     for receipt in written:
         folder.mkdir(parents=True, exist_ok=True)
         file = folder / f"{receipt.pilot}-{_date(receipt.begun)}-{receipt.begun}.json"

@@ -97,7 +97,7 @@ def _settle(registry: Registry, definitions: list[Path]) -> None:
     import_pilots(registry, new)
     for file in new:
         pilot = registry.pilot(file.stem)
-        lifecycle.transition(registry.engine, pilot, "running", "demo")
+        lifecycle.transition(registry.database, pilot, "running", "demo")
 
 
 def begin(**flags: object) -> Settings:

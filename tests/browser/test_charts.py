@@ -154,7 +154,7 @@ def test_an_event_is_written_down_where_it_is_seen(visit: Visitor, city: City) -
 def test_an_event_can_be_deleted_later(visit: Visitor, city: City) -> None:
     pilot = city.registry.pilot("school-air")
     event = Event(now_datetime() - dt.timedelta(hours=2), "other", Text(nb="Feil dag"))
-    add_event(city.registry.engine, pilot, event, "test")
+    add_event(city.registry.database, pilot, event, "test")
     page = visit().open(PILOT)
     figure = drawn(page)
     mark = figure.locator(".annotation-text", has_text="Feil dag")

@@ -49,8 +49,8 @@ def build(folder: Path) -> City:
     """The showcase with its pilot running, a device that has a credential, and erasure due a second after its end."""
     city = showcase.build(folder, showcase.SCHOOL + "retention: PT1S\n")
     pilot = city.registry.pilot("school-air")
-    lifecycle.transition(city.registry.engine, pilot, "running", "test")
-    Credentials(city.registry.engine).issue("school-air", "ila-skole", "test")
+    lifecycle.transition(city.registry.database, pilot, "running", "test")
+    Credentials(city.registry.database).issue("school-air", "ila-skole", "test")
     return city
 
 

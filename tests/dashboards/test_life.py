@@ -152,7 +152,7 @@ async def test_a_package_opens_and_a_broken_one_says_why(
     there.store.write(trial.readings())
     pilot = there.registry.pilot("elgeseter")
     for step in ("running", "ended"):
-        lifecycle.transition(there.registry.engine, pilot, step, "kari")  # type: ignore[arg-type]
+        lifecycle.transition(there.registry.database, pilot, step, "kari")  # type: ignore[arg-type]
     package = close_pilot(there.registry, there.store, there.books, pilot, tmp_path, "kari", wait=0)
     there.close()
     content = Path(package.path).read_bytes()
@@ -197,7 +197,7 @@ async def test_forgetting_asks_for_the_names_and_leaves_nothing(
     assert list((tmp_path / "snapshots").iterdir()) == []
     assert (await visitor.get(f"/api/v1/snapshots/{frozen.json()['id']}")).status_code == 404
     assert not town.books.quarantine.counts(QuarantineFilter(pilot="elgeseter"))
-    (kept,) = retention.receipts(town.registry.engine)
+    (kept,) = retention.receipts(town.registry.database)
     assert msgspec.to_builtins(kept)["rows"] == receipt["rows"]
 
 

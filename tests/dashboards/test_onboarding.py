@@ -43,7 +43,7 @@ async def test_a_device_is_added_over_http(city: City, client: httpx.AsyncClient
     assert "no-store" in answer.headers["cache-control"]
     came = answer.json()
     assert (came["device"], came["version"], came["topic"]) == ("box-1", 2, "pilots/kai-luft/box-1/readings")
-    [kept] = Credentials(city.registry.engine).all()
+    [kept] = Credentials(city.registry.database).all()
     assert verify(came["password"], kept.password)
     assert came["password"] not in kept.password
     assert ("kai-luft", "box-1") in city.registry.watching.current()
@@ -90,13 +90,13 @@ async def test_the_page_shows_the_password_once_and_in_no_address(city: City, cl
     found = re.search(r'id="password">([0-9a-f]{32})<', answer.text)
     assert found is not None
     password = found[1]
-    [kept] = Credentials(city.registry.engine).all()
+    [kept] = Credentials(city.registry.database).all()
     assert verify(password, kept.password)
     assert not re.search(rf'(href|action|data-address|src)="[^"]*{password}', answer.text)
     assert password not in (await client.get(PAGE, params={"device": "box-1"})).text
     again = await client.post(PAGE, data={"id": "box-1"})  # as reloading the page does
     assert (again.status_code, 'name="replace"' in again.text) == (422, True)
-    assert Credentials(city.registry.engine).all() == [kept]
+    assert Credentials(city.registry.database).all() == [kept]
 
 
 async def test_messages_are_shown_with_what_became_of_them(city: City, client: httpx.AsyncClient) -> None:

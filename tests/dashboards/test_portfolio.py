@@ -39,7 +39,7 @@ def several(city: City) -> City:
     for name, end in (("fine", "2099-01-01"), ("halved", "2099-01-01"), ("late", "2026-02-01"), ("idea", "2099-01-01")):
         city.import_text(pilot(name, "2026-01-01", end))
         if name != "idea":
-            lifecycle.transition(city.registry.engine, city.registry.pilot(name), "running", "test")
+            lifecycle.transition(city.registry.database, city.registry.pilot(name), "running", "test")
     for name, device in (("fine", "a"), ("fine", "b"), ("halved", "a"), ("late", "a"), ("late", "b")):
         city.store.write(Batch.of([Reading(name, device, "pm10", now() - SECOND, 1.0, now())]))
     return city
@@ -110,6 +110,6 @@ async def test_the_report_is_kept_until_something_changes(city: City, tmp_path: 
         fresh = await client.get(f"{path}&fresh=1")
         assert fresh.headers["etag"] != first.headers["etag"], "one reading more"
         assert (await client.get(path)).content == fresh.content
-        lifecycle.transition(city.registry.engine, city.registry.pilot("elgeseter"), "running", "test")
+        lifecycle.transition(city.registry.database, city.registry.pilot("elgeseter"), "running", "test")
         assert "State: running" in (await client.get(path)).text
         assert (await client.get("/pilots/elgeseter/report?lang=nb")).headers["content-language"] == "nb"

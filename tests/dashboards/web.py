@@ -36,7 +36,7 @@ class City:
     @classmethod
     def at(cls, folder: Path) -> City:
         registry = Registry.open(f"sqlite:///{folder}/registry.sqlite")
-        return cls(registry, open_store(f"duckdb:///{folder}/readings.duckdb"), Ledger(registry.engine))
+        return cls(registry, open_store(f"duckdb:///{folder}/readings.duckdb"), Ledger(registry.database))
 
     def import_text(self, text: str) -> None:
         self.registry.import_pilot(parse_definition(text), text, "test")

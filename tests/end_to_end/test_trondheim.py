@@ -101,7 +101,7 @@ def stored_columns(settings: Settings) -> dict[Stream, Column]:
 def audited(settings: Settings) -> AuditReport:
     store, registry = open_store(settings.store_url), Registry.open(settings.registry_url)
     try:
-        return audit(Ledger(registry.engine), store)
+        return audit(Ledger(registry.database), store)
     finally:
         store.close()
         registry.close()
@@ -196,7 +196,7 @@ class BookKeeper:
 
     def __init__(self, settings: Settings) -> None:
         self._registry = Registry.open(settings.registry_url)
-        self._books = Ledger(self._registry.engine)
+        self._books = Ledger(self._registry.database)
 
     def stored(self) -> int:
         return sum(tally.stored for tally in self._books.tallies().values())

@@ -124,8 +124,8 @@ class Look:
     """Into the books and the quarantine, while the ingest process writes them."""
 
     def __init__(self, registry: Registry) -> None:
-        self._books = Ledger(registry.engine)
-        self._quarantine = Quarantine(registry.engine)
+        self._books = Ledger(registry.database)
+        self._quarantine = Quarantine(registry.database)
 
     def kept(self) -> int:
         return sum(tally.stored + tally.duplicates for tally in self._books.tallies().values())

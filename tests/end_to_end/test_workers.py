@@ -109,7 +109,7 @@ def test_any_worker_may_be_killed_and_one_may_leave(
     times = rows["time"].cast("int64").to_numpy() // 1_000_000 - START
     assert (times == range(MESSAGES)).all()
     assert (rows["value"].to_numpy() == times % 997).all()
-    report = audit(Ledger(registry.engine), store)
+    report = audit(Ledger(registry.database), store)
     assert report.ok, [(row.device_day, row.tally, row.counted, row.state) for row in report.off]
     store.close()
     registry.close()

@@ -46,7 +46,7 @@ OWN = PlatformUser("techport", "very secret")
 @pytest.fixture(params=["mosquitto", "embedded"])
 def platform(request: pytest.FixtureRequest, tmp_path: Path, ingest: Ingest) -> Iterator[int]:
     """A running ingest, which tells devices their problems, at a broker without anonymous clients; its port."""
-    known, port = Credentials(ingest.registry.engine).all, free_port()
+    known, port = Credentials(ingest.registry.database).all, free_port()
     with ExitStack() as closing:
         if request.param == "mosquitto":
             executable = find_mosquitto()

@@ -56,8 +56,8 @@ class Ingest:
         self.registry = Registry.open(f"sqlite:///{self.folder / 'registry.sqlite'}")
         self.registry.import_pilot(pilot(), "", "test")
         self.store = open_store(f"duckdb:///{self.folder / 'readings.duckdb'}")
-        self.books = Ledger(self.registry.engine)
-        self.quarantine = Quarantine(self.registry.engine)
+        self.books = Ledger(self.registry.database)
+        self.quarantine = Quarantine(self.registry.database)
 
     def start(self, source: Source, store: ReadingStore | None = None, **settings: object) -> Pipeline:
         self._source = source

@@ -40,7 +40,7 @@ def publishing(port: int, username: str, password: str) -> Client:
 def test_a_credential_works_at_once_and_for_its_own_topics_only(platform: int, ingest: Ingest) -> None:
     assert not connects(platform, None, None)
     assert not connects(platform, "air/lamp-1", "guess")
-    issued = Credentials(ingest.registry.engine).issue("air", "lamp-1", "test")
+    issued = Credentials(ingest.registry.database).issue("air", "lamp-1", "test")
     eventually(lambda: connects(platform, issued.username, issued.password), "the broker knows it", timeout=5)
     assert not connects(platform, issued.username, issued.password + "x")
 
@@ -55,7 +55,7 @@ def test_a_credential_works_at_once_and_for_its_own_topics_only(platform: int, i
 
 
 def test_a_revoked_credential_lets_nobody_in(platform: int, ingest: Ingest) -> None:
-    credentials = Credentials(ingest.registry.engine)
+    credentials = Credentials(ingest.registry.database)
     issued = credentials.issue("air", "lamp-1", "test")
     eventually(lambda: connects(platform, issued.username, issued.password), "the broker knows it")
     assert credentials.revoke("air", "lamp-1")
@@ -64,7 +64,7 @@ def test_a_revoked_credential_lets_nobody_in(platform: int, ingest: Ingest) -> N
 
 
 def test_a_password_is_not_kept_and_a_new_one_replaces_it(ingest: Ingest) -> None:
-    credentials = Credentials(ingest.registry.engine)
+    credentials = Credentials(ingest.registry.database)
     first, second = (credentials.issue("air", "lamp-1", "test") for _ in range(2))
     [kept] = credentials.all("air")
     assert second.password not in msgspec.json.encode(kept).decode()

@@ -23,7 +23,7 @@ from tests.servers.mosquitto import free_port
 
 def listening(ingest: Ingest, port: int, device: str, five: bool) -> tuple[Client, list[dict[str, object]]]:
     """A device with a credential of its own that subscribes to everybody's problems, and what it hears."""
-    issued = Credentials(ingest.registry.engine).issue("air", device, "test")
+    issued = Credentials(ingest.registry.database).issue("air", device, "test")
     protocol = MQTTProtocolVersion.MQTTv5 if five else MQTTProtocolVersion.MQTTv311
     heard: list[dict[str, object]] = []
     ready: list[object] = []
@@ -66,7 +66,7 @@ def test_a_device_hears_of_its_own_problems_only(platform: int, ingest: Ingest, 
 
 
 def test_nothing_is_retained_and_nobody_has_to_listen(platform: int, ingest: Ingest) -> None:
-    issued = Credentials(ingest.registry.engine).issue("air", "lamp-1", "test")
+    issued = Credentials(ingest.registry.database).issue("air", "lamp-1", "test")
     client = Client(CallbackAPIVersion.VERSION2, "deaf")
     client.username_pw_set(issued.username, issued.password)
     client.reconnect_delay_set(0.1, 0.3)  # type: ignore[arg-type]

@@ -93,14 +93,14 @@ def test_a_claimed_device_gets_its_earlier_messages_back(port: int, device: Clie
     for number in range(3):
         device.publish("pilots/air/Min boks/readings", f'{{"time": {NOON + number}, "pm10": {number}}}', qos=1)
     eventually(lambda: ingest.total().quarantined == 3, "nobody knows it")
-    [stranger] = unknown_devices(ingest.registry.engine, "air")
+    [stranger] = unknown_devices(ingest.registry.database, "air")
     assert (stranger.device, stranger.messages, stranger.payload) == ("Min boks", 3, b'{"time": 1777896002, "pm10": 2}')
 
     claimed = claim(ingest.registry, "air", "Min boks", "test")
     assert (claimed.device, claimed.entries) == ("Min-boks", 3)
     eventually(lambda: len(ingest.rows()) == 3, "they are stored")
     assert {row[0] for row in ingest.rows()} == {"Min-boks"}
-    eventually(lambda: unknown_devices(ingest.registry.engine, "air") == [], "nobody is unknown")
+    eventually(lambda: unknown_devices(ingest.registry.database, "air") == [], "nobody is unknown")
     assert check_books(ingest).stored == 3
 
     device.publish("pilots/air/Min boks/readings", f'{{"time": {NOON + 9}, "pm10": 9}}', qos=1)

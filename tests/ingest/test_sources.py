@@ -73,7 +73,7 @@ def check_house(ingest: Ingest) -> None:
     assert total.quarantined == 0
     assert total.stored == len(ingest.rows())
     assert total.messages == 4
-    rules = ignored_by_rule(ingest.registry.engine, "house")
+    rules = ignored_by_rule(ingest.registry.database, "house")
     assert sum(rules.values()) == total.ignored
     assert {rule for (device_day, rule) in rules if device_day.device == "heater"} == {"status"}
 
@@ -111,7 +111,7 @@ def test_events_are_kept_once(port: int, device: Client, ingest: Ingest) -> None
     for _ in range(2):
         device.publish(topic, payload, qos=1)
     eventually(lambda: ingest.total().messages == 2, "both are counted")
-    assert [event.kind for event in events_of(ingest.registry.engine, "house")] == ["join"]
+    assert [event.kind for event in events_of(ingest.registry.database, "house")] == ["join"]
     assert ingest.total().ignored == 2
 
 

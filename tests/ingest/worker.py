@@ -28,7 +28,7 @@ def main(folder: Path, port: int, kind: str) -> None:
         source = EmbeddedBroker(EmbeddedSettings(port=port))
     else:
         source = PahoSource(MqttSettings(client_id="ingest-1", port=port))
-    Pipeline(source, registry, Ledger(registry.engine), store, Metrics(CollectorRegistry())).run()
+    Pipeline(source, registry, Ledger(registry.database), store, Metrics(CollectorRegistry())).run()
 
 
 if __name__ == "__main__":

@@ -47,7 +47,7 @@ def registry(registry_url: str) -> Iterator[Registry]:
 
 @pytest.fixture
 def books(registry: Registry) -> Ledger:
-    return Ledger(registry.engine)
+    return Ledger(registry.database)
 
 
 @pytest.fixture
@@ -65,6 +65,6 @@ def platform(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callabl
                 folder.mkdir()
                 urls = f"sqlite:///{folder}/registry.sqlite", f"duckdb:///{folder}/readings.duckdb"
             registry = opened.enter_context(closing(Registry.open(urls[0])))
-            return registry, opened.enter_context(closing(open_store(urls[1]))), Ledger(registry.engine)
+            return registry, opened.enter_context(closing(open_store(urls[1]))), Ledger(registry.database)
 
         yield make

@@ -157,7 +157,7 @@ def test_what_is_set_aside_is_in_quarantine_as_it_came(books: Ledger, registry: 
     entry = bad(b"\x00\xff{", field="temp", format="ttn", values=3)
     book(books, {entry.device_day: Tally(messages=1, received=3, quarantined=3)}, [entry])
 
-    [found] = Quarantine(registry.engine).entries().items
+    [found] = Quarantine(registry.database).entries().items
     fields = [field for field in QuarantineEntry.__struct_fields__ if field not in ("redelivered", "day")]
     kept = {field: getattr(found, field) for field in fields}
     assert kept == {field: getattr(entry, field) for field in kept}
@@ -171,14 +171,14 @@ def test_a_redelivered_message_is_in_quarantine_once_and_booked_as_a_duplicate(
         book(books, {MONDAY: Tally(messages=1, received=1, quarantined=1)}, [entry])
 
     assert books.tallies() == {MONDAY: Tally(messages=2, received=2, quarantined=1, duplicates=1)}
-    assert len(Quarantine(registry.engine).entries().items) == 1
+    assert len(Quarantine(registry.database).entries().items) == 1
 
 
 def test_a_redelivery_in_the_same_batch_is_seen_too(books: Ledger, registry: Registry) -> None:
     book(books, {MONDAY: Tally(messages=2, received=2, quarantined=2)}, [bad(), bad(redelivered=True)])
 
     assert books.tallies() == {MONDAY: Tally(messages=2, received=2, quarantined=1, duplicates=1)}
-    assert len(Quarantine(registry.engine).entries().items) == 1
+    assert len(Quarantine(registry.database).entries().items) == 1
 
 
 @pytest.mark.parametrize(
@@ -190,7 +190,7 @@ def test_what_is_new_or_merely_alike_is_kept(books: Ledger, registry: Registry, 
         book(books, {MONDAY: Tally(messages=1, received=1, quarantined=1)}, [entry])
 
     assert books.tallies()[MONDAY].quarantined == 2
-    assert len(Quarantine(registry.engine).entries().items) == 2
+    assert len(Quarantine(registry.database).entries().items) == 2
 
 
 def test_names_that_a_database_cannot_keep_are_kept_as_near_as_can_be(books: Ledger, registry: Registry) -> None:
@@ -201,19 +201,19 @@ def test_names_that_a_database_cannot_keep_are_kept_as_near_as_can_be(books: Led
     [device_day] = books.tallies()
     assert device_day.device.startswith("\\udcff␀xxx")
     assert len(device_day.device) == 200
-    [found] = Quarantine(registry.engine).entries(QuarantineFilter(device=device_day.device)).items
+    [found] = Quarantine(registry.database).entries(QuarantineFilter(device=device_day.device)).items
     assert found.topic == "\\udcff␀" + "x" * 70_000
 
 
 def test_a_booking_whose_answer_is_lost_is_not_booked_again(postgres: Postgres) -> None:
     """The database goes down right after the commit. The worker, which cannot know, tries until it is told yes."""
     registry = Registry.open(postgres.database())
-    books = Ledger(registry.engine)
+    books = Ledger(registry.database)
     tallies = {MONDAY: Tally(messages=2, received=2, stored=1, quarantined=1)}
     books.open_batch("w", tallies)
     running = [postgres]
 
-    @event.listens_for(registry.engine, "commit")
+    @event.listens_for(registry.database._engine, "commit")
     def lose_the_answer(connection: Any) -> None:
         if running:
             connection.connection.dbapi_connection.commit()
@@ -257,10 +257,10 @@ def test_the_sums_agree_whatever_is_killed_and_when(
     ]
     store: set[tuple[DeviceDay, int]] = set()
     delivered: set[int] = set()
-    books = Ledger(registry.engine)
+    books = Ledger(registry.database)
     crash, size = itertools.chain(crashes, itertools.repeat(None)), itertools.cycle(sizes)
     while queue:
-        books = Ledger(registry.engine)
+        books = Ledger(registry.database)
         if interrupted := books.interrupted(pilot):
             counts = Counter(day for day, _ in store)
             assert books.reconcile(pilot, {day: counts[day] for day in interrupted}) == []
@@ -270,7 +270,7 @@ def test_the_sums_agree_whatever_is_killed_and_when(
 
     rows, kept = (
         Counter(day for day, _ in store),
-        Quarantine(registry.engine).entries(QuarantineFilter(pilot=pilot)).items,
+        Quarantine(registry.database).entries(QuarantineFilter(pilot=pilot)).items,
     )
     tallies = books.tallies(pilot=pilot)
     assert all(tally.balanced for tally in tallies.values())

@@ -54,14 +54,14 @@ def close(parts: Parts, folder: Path) -> Package:
     registry, store, books = parts
     pilot = registry.pilot("elgeseter")
     for step in ("running", "ended"):
-        lifecycle.transition(registry.engine, pilot, step, "kari")  # type: ignore[arg-type]
+        lifecycle.transition(registry.database, pilot, step, "kari")  # type: ignore[arg-type]
     return close_pilot(registry, store, books, pilot, folder, "kari", why="the report is due", wait=0)
 
 
 def test_a_running_pilot_is_not_closed(parts: Parts, tmp_path: Path) -> None:
     registry, store, books = parts
     pilot = registry.pilot("elgeseter")
-    lifecycle.transition(registry.engine, pilot, "running", "test")
+    lifecycle.transition(registry.database, pilot, "running", "test")
     with pytest.raises(WrongState, match="pilot end elgeseter"):
         close_pilot(registry, store, books, pilot, tmp_path, "test", wait=0)
     assert registry.state("elgeseter") == "running"
@@ -69,7 +69,7 @@ def test_a_running_pilot_is_not_closed(parts: Parts, tmp_path: Path) -> None:
 
 
 def test_closing_takes_the_credentials_of_this_pilot_back(parts: Parts, tmp_path: Path) -> None:
-    credentials = Credentials(parts[0].engine)
+    credentials = Credentials(parts[0].database)
     parts[0].import_pilot(msgspec.structs.replace(trial.definition(), id="other"), "", "test")
     credentials.issue("elgeseter", "kirka", "kari")
     credentials.issue("other", "kirka", "kari")
@@ -96,12 +96,12 @@ def test_the_package_opens_elsewhere_and_every_kpi_is_exactly_equal(
     opened = open_package(Path(package.path), *elsewhere, "ola")
     assert opened.differing == []
     assert opened.rows == package.rows
-    here, there = (final_evaluations(registry.engine, trial.definition()) for registry, _, _ in (parts, elsewhere))
+    here, there = (final_evaluations(registry.database, trial.definition()) for registry, _, _ in (parts, elsewhere))
     assert here == there == opened.evaluations
     assert rows(parts[1]).equals(rows(elsewhere[1]))
     assert elsewhere[0].pilot("elgeseter") == parts[0].pilot("elgeseter")
     assert elsewhere[0].state("elgeseter") == "closed"
-    assert [c.why for c in lifecycle.changes(elsewhere[0].engine, "elgeseter")] == ["", "", "the report is due"]
+    assert [c.why for c in lifecycle.changes(elsewhere[0].database, "elgeseter")] == ["", "", "the report is due"]
     assert audit(elsewhere[2], elsewhere[1]).ok
     again = open_package(Path(package.path), *elsewhere, "ola")
     assert again.differing == []

@@ -50,8 +50,8 @@ def packed(folder: Path, definition: str, readings: Batch) -> Path:
     store.write(readings)
     (pilot,) = registry.pilots()
     for step in ("running", "ended"):
-        lifecycle.transition(registry.engine, pilot, step, "test")  # type: ignore[arg-type]
-    made = close_pilot(registry, store, Ledger(registry.engine), pilot, folder, "test", wait=0)
+        lifecycle.transition(registry.database, pilot, step, "test")  # type: ignore[arg-type]
+    made = close_pilot(registry, store, Ledger(registry.database), pilot, folder, "test", wait=0)
     store.close()
     registry.close()
     with zipfile.ZipFile(made.path) as archive:

@@ -104,9 +104,9 @@ def test_of_several_processes_one_does_the_rounds(registry, store):
     values = wander(40)
     values[20] = 95
     store.write(batch(values))
-    assert Leases(registry.engine).take("flags", "another", 60)
+    assert Leases(registry.database).take("flags", "another", 60)
     assert FlagPass(registry, store, "one").round() == 0
-    assert Leases(registry.engine).take("flags", "another", -1)  # it stopped, and its time is over
+    assert Leases(registry.database).take("flags", "another", -1)  # it stopped, and its time is over
     assert FlagPass(registry, store, "one").round() == 1
 
 
@@ -114,7 +114,7 @@ def test_an_exclusion_hides_what_is_stored_and_what_comes(registry, store, round
     store.write(batch(wander(30)))
     moment = dt.datetime.fromtimestamp(START / 1e6, dt.UTC)
     window = Exclusion(moment + dt.timedelta(hours=4), moment + dt.timedelta(hours=6), Text(en="Roadworks"))
-    add_exclusion(registry.engine, registry.pilot("p"), window, "test")
+    add_exclusion(registry.database, registry.pilot("p"), window, "test")
     rounds.answer()
     store.write(batch(wander(30, 3), 30))
     rounds.round()
@@ -127,7 +127,7 @@ def test_a_move_that_is_told_late_makes_steps_of_spikes(registry, store, rounds)
     store.write(batch(values))
     assert rounds.round() == 1
     when = dt.datetime.fromtimestamp((START + 30 * 10 * MINUTE) / 1e6, dt.UTC)
-    add_event(registry.engine, registry.pilot("p"), Event(when, "moved", Text(en="moved"), device="box"), "test")
+    add_event(registry.database, registry.pilot("p"), Event(when, "moved", Text(en="moved"), device="box"), "test")
     assert rounds.answer() == 1
     assert flags(store)[30] == Quality.STEP
 
@@ -145,5 +145,5 @@ def test_a_closed_pilot_stays_as_it_is(registry, store, rounds):
     values[20] = 95
     store.write(batch(values))
     for state in ("running", "ended", "closed"):
-        transition(registry.engine, registry.pilot("p"), state, "test", "")
+        transition(registry.database, registry.pilot("p"), state, "test", "")
     assert rounds.round() == 0

@@ -32,9 +32,9 @@ def pilot(registry: Registry) -> PilotDefinition:
 def test_every_step_is_kept_with_who_when_and_why(registry: Registry, pilot: PilotDefinition) -> None:
     assert registry.state("elgeseter") == "draft"
     for to, who, why in [("running", "kari", ""), ("ended", "ola", "the winter is over"), ("closed", "kari", "")]:
-        lifecycle.transition(registry.engine, pilot, to, who, why)  # type: ignore[arg-type]
+        lifecycle.transition(registry.database, pilot, to, who, why)  # type: ignore[arg-type]
         assert registry.state("elgeseter") == to
-    taken = lifecycle.changes(registry.engine, "elgeseter")
+    taken = lifecycle.changes(registry.database, "elgeseter")
     assert [(c.number, c.state, c.who, c.why) for c in taken] == [
         (1, "running", "kari", ""),
         (2, "ended", "ola", "the winter is over"),
@@ -58,47 +58,47 @@ def test_a_step_that_cannot_be_taken_says_which_can(
     registry: Registry, pilot: PilotDefinition, taken: list[lifecycle.State], to: lifecycle.State, said: str
 ) -> None:
     for step in taken:
-        lifecycle.transition(registry.engine, pilot, step, "test")
+        lifecycle.transition(registry.database, pilot, step, "test")
     with pytest.raises(WrongState, match=said):
-        lifecycle.transition(registry.engine, pilot, to, "test")
-    assert len(lifecycle.changes(registry.engine, "elgeseter")) == len(taken)
+        lifecycle.transition(registry.database, pilot, to, "test")
+    assert len(lifecycle.changes(registry.database, "elgeseter")) == len(taken)
 
 
 def test_an_ended_pilot_runs_again_with_a_reason(registry: Registry, pilot: PilotDefinition) -> None:
-    lifecycle.transition(registry.engine, pilot, "running", "test")
-    lifecycle.transition(registry.engine, pilot, "ended", "test")
-    lifecycle.transition(registry.engine, pilot, "running", "test", "one month more")
+    lifecycle.transition(registry.database, pilot, "running", "test")
+    lifecycle.transition(registry.database, pilot, "ended", "test")
+    lifecycle.transition(registry.database, pilot, "running", "test", "one month more")
     assert registry.state("elgeseter") == "running"
 
 
 def test_personal_data_does_not_start_without_its_papers(registry: Registry) -> None:
     bare = definition(personal_data=True, data_class="personal")
     with pytest.raises(WrongState) as refusal:
-        lifecycle.transition(registry.engine, bare, "running", "test")
+        lifecycle.transition(registry.database, bare, "running", "test")
     for what in ("purpose", "legal basis", "impact assessment", "erasure"):
         assert what in str(refusal.value)
     full = msgspec.structs.replace(
         bare, purpose=Text(en="To count"), legal_basis="6(1)(e)", dpia="2026/17", retention="P1Y"
     )
-    assert lifecycle.transition(registry.engine, full, "running", "test").state == "running"
+    assert lifecycle.transition(registry.database, full, "running", "test").state == "running"
 
 
 def test_a_pilot_without_devices_does_not_start(registry: Registry) -> None:
     with pytest.raises(WrongState, match="No devices"):
-        lifecycle.transition(registry.engine, definition(devices=[]), "running", "test")
+        lifecycle.transition(registry.database, definition(devices=[]), "running", "test")
 
 
 def test_events_survive_importing_the_file_again(registry: Registry, pilot: PilotDefinition) -> None:
     outage = Event(NOON, "outage", Text(en="No power"), "kirka", NOON + DAY)
     window = Exclusion(NOON, NOON + DAY, Text(en="Road works"), "kirka")
     before = registry.version()
-    events.add_event(registry.engine, pilot, outage, "kari")
-    events.add_exclusion(registry.engine, pilot, window, "ola")
+    events.add_event(registry.database, pilot, outage, "kari")
+    events.add_exclusion(registry.database, pilot, window, "ola")
     assert registry.version() > before
     registry.import_pilot(definition(description=Text(en="New words")), "", "test", "a better text")
     now = registry.pilot("elgeseter")
     assert (now.events, now.exclusions) == ([outage], [window])
-    assert [(one.what, one.who) for one in events.added(registry.engine, "elgeseter")] == [
+    assert [(one.what, one.who) for one in events.added(registry.database, "elgeseter")] == [
         (outage, "kari"),
         (window, "ola"),
     ]
@@ -114,29 +114,29 @@ def test_events_survive_importing_the_file_again(registry: Registry, pilot: Pilo
 )
 def test_an_event_that_cannot_be_is_refused(registry: Registry, pilot: PilotDefinition, event: Event) -> None:
     with pytest.raises(DefinitionError):
-        events.add_event(registry.engine, pilot, event, "test")
+        events.add_event(registry.database, pilot, event, "test")
     assert registry.pilot("elgeseter").events == []
 
 
 def test_an_exclusion_needs_a_reason_and_a_length(registry: Registry, pilot: PilotDefinition) -> None:
     for window in (Exclusion(NOON, NOON + DAY, Text()), Exclusion(NOON, NOON, Text(en="Nothing"))):
         with pytest.raises(DefinitionError):
-            events.add_exclusion(registry.engine, pilot, window, "test")
+            events.add_exclusion(registry.database, pilot, window, "test")
 
 
 def test_what_was_added_by_mistake_is_taken_back(registry: Registry, pilot: PilotDefinition) -> None:
-    number = events.add_event(registry.engine, pilot, Event(NOON, "other", Text(en="Oops")), "kari")
+    number = events.add_event(registry.database, pilot, Event(NOON, "other", Text(en="Oops")), "kari")
     with_it = registry.pilot("elgeseter")
     assert [event.text.en for event in with_it.events] == ["Oops"]
-    assert events.take_back(registry.engine, with_it, number + 1) is None
-    assert events.take_back(registry.engine, with_it, number) == with_it.events[0]
+    assert events.take_back(registry.database, with_it, number + 1) is None
+    assert events.take_back(registry.database, with_it, number) == with_it.events[0]
     assert registry.pilot("elgeseter").events == []
-    assert events.take_back(registry.engine, with_it, number) is None
+    assert events.take_back(registry.database, with_it, number) is None
 
 
 def test_a_moved_device_has_a_deployment_at_each_place(registry: Registry, pilot: PilotDefinition) -> None:
     bridge = Position(63.41, 10.40)
-    events.add_event(registry.engine, pilot, Event(NOON, "moved", Text(en="Away"), "kirka", position=bridge), "kari")
+    events.add_event(registry.database, pilot, Event(NOON, "moved", Text(en="Away"), "kirka", position=bridge), "kari")
     now = registry.pilot("elgeseter")
     first, second = deployments(now, now.devices[0])
     moved = int(NOON.timestamp()) * 1_000_000
@@ -147,11 +147,11 @@ def test_a_moved_device_has_a_deployment_at_each_place(registry: Registry, pilot
 
 def test_a_closed_pilot_does_not_change(registry: Registry, pilot: PilotDefinition) -> None:
     for step in ("running", "ended", "closed"):
-        lifecycle.transition(registry.engine, pilot, step, "test")  # type: ignore[arg-type]
+        lifecycle.transition(registry.database, pilot, step, "test")  # type: ignore[arg-type]
     with pytest.raises(WrongState, match="closed"):
         registry.import_pilot(definition(licence="CC0-1.0"), "", "test")
     with pytest.raises(WrongState, match="closed"):
-        events.add_event(registry.engine, pilot, Event(NOON, "other", Text(en="Late")), "test")
+        events.add_event(registry.database, pilot, Event(NOON, "other", Text(en="Late")), "test")
     registry.import_pilot(definition(), "", "test")  # the same content changes nothing, and `up --pilot` may say it
     view = registry.snapshot().pilot("elgeseter")
     assert view is not None

@@ -35,7 +35,7 @@ def test_a_newcomer_is_described_watched_and_gets_a_credential(air: Registry) ->
     came = provision_device(air, "air", box, "me")
     assert (came.device, came.version, came.quantity) == ("box-1", 2, "pm25")
     assert came.credential.topic == "pilots/air/box-1/readings"
-    [kept] = Credentials(air.engine).all("air")
+    [kept] = Credentials(air.database).all("air")
     assert verify(came.credential.password, kept.password)
     assert ("air", "box-1") in air.watching.current()
     described = air.pilot("air").devices[1]
@@ -64,7 +64,7 @@ def test_what_cannot_be_is_refused_before_anything_changes(air: Registry, newcom
     with pytest.raises(DefinitionError, match=named):
         provision_device(air, "air", newcomer, "me")
     assert len(air.history("air")) == 1
-    assert Credentials(air.engine).all() == []
+    assert Credentials(air.database).all() == []
     with pytest.raises(UnknownPilot):
         provision_device(air, "nobody", NewDevice(id="x"), "me")
 

@@ -16,12 +16,12 @@ from tests.pilots import trial
 def test_where_each_pilot_stands(registry: Registry) -> None:
     for name in ("a", "b"):
         registry.import_pilot(msgspec.structs.replace(trial.definition(), id=name), "", "test")
-    lifecycle.transition(registry.engine, registry.pilot("b"), "running", "test")
+    lifecycle.transition(registry.database, registry.pilot("b"), "running", "test")
     answers = [
         Evaluation(kpi="dust", unit="ug/m3", verdict="target met", reasons=[]),
         Evaluation(kpi="dusty", unit="1", verdict="inconclusive", reasons=[]),
     ]
-    keep_evaluations(registry.engine, "b", answers, 1)
+    keep_evaluations(registry.database, "b", answers, 1)
     draft, running = portfolio(registry, trial.START + 40 * DAY)
     assert (draft.pilot, draft.state, draft.ends_soon, draft.overdue, draft.verdicts) == (
         "a",
@@ -36,7 +36,7 @@ def test_where_each_pilot_stands(registry: Registry) -> None:
     assert portfolio(registry, trial.START + 10 * DAY)[1].ends_soon is False
     late = portfolio(registry, trial.START + 90 * DAY)[1]
     assert (late.overdue, late.ends_soon, late.phases, late.erase_at) == (True, False, [], None)
-    lifecycle.transition(registry.engine, registry.pilot("b"), "ended", "test")
+    lifecycle.transition(registry.database, registry.pilot("b"), "ended", "test")
     ended = portfolio(registry, trial.START + 90 * DAY)[1]
     assert not ended.overdue
     assert ended.erase_at is not None

@@ -28,7 +28,7 @@ def quarantine(registry: Registry, books: Ledger) -> Quarantine:
         for n in range(10)
     ]
     books.close_batch("w", {}, entries)
-    return Quarantine(registry.engine)
+    return Quarantine(registry.database)
 
 
 def topics(quarantine: Quarantine, where: QuarantineFilter) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import concurrent.futures
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import msgspec
@@ -14,11 +15,12 @@ from alembic.runtime.migration import MigrationContext
 
 from techport_pilots.errors import RegistryUnavailable, UnknownPilot
 from techport_pilots.model import DeviceDefinition, PilotDefinition, QuantityDefinition, StreamDefinition, Text
-from techport_pilots.registry.database import open_database, reading, writing
+from techport_pilots.registry.database import Database
 from techport_pilots.registry.registry import Registry
 from techport_pilots.registry.tables import metadata
 from techport_storage.microseconds import HOUR, MINUTE
 from techport_storage.model import Stream
+from tests.servers.postgres import Postgres
 
 
 def pilot(name: str = "elgeseter", **changes: object) -> PilotDefinition:
@@ -192,15 +194,15 @@ def test_many_import_at_once_and_every_version_is_kept(registry: Registry) -> No
 
 
 def test_the_migrations_make_the_tables_that_the_code_expects(registry: Registry) -> None:
-    with reading(registry.engine) as connection:
+    with registry.database._engine.connect() as connection:
         assert compare_metadata(MigrationContext.configure(connection), metadata) == []
 
 
 def test_sqlite_keeps_what_it_said_it_kept(tmp_path: Path) -> None:
     registry = Registry.open(f"sqlite:///{tmp_path}/folder/that/is/new/registry.sqlite")
-    with reading(registry.engine) as connection:
+    with registry.database.reading() as transaction:
         settings = {
-            name: connection.exec_driver_sql(f"PRAGMA {name}").scalar()
+            name: transaction.execute(f"PRAGMA {name}").scalar()
             for name in ("journal_mode", "synchronous", "foreign_keys", "busy_timeout")
         }
     assert settings == {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1, "busy_timeout": 30_000}
@@ -210,27 +212,60 @@ def test_sqlite_keeps_what_it_said_it_kept(tmp_path: Path) -> None:
 @pytest.mark.parametrize("url", ["sqlite://", "sqlite:///:memory:", "mysql://localhost/x", "duckdb:///x"])
 def test_a_url_of_another_kind_is_refused_with_what_would_be_accepted(url: str) -> None:
     with pytest.raises(ValueError, match="sqlite:///path"):
-        open_database(url)
+        Database.open(url)
 
 
 def test_a_file_that_is_no_database_is_left_alone(tmp_path: Path) -> None:
     file = tmp_path / "notes.txt"
     file.write_text("not a database, but something somebody may want to keep" * 100)
-    with pytest.raises(ValueError, match=r"notes\.txt is no SQLite database"):
-        open_database(f"sqlite:///{file}")
+    with pytest.raises(ValueError, match=r"notes\.txt is not an SQLite database"):
+        Database.open(f"sqlite:///{file}")
     assert file.read_text().startswith("not a database")
 
 
 def test_a_database_of_a_newer_techport_is_left_alone(registry: Registry, registry_url: str) -> None:
-    with writing(registry.engine) as connection:
-        connection.exec_driver_sql("UPDATE alembic_version SET version_num = '9999'")
+    with registry.database.writing() as transaction:
+        transaction.execute("UPDATE alembic_version SET version_num = '9999'")
     with pytest.raises(ValueError, match=r"9999.*use the newer techport"):
-        open_database(registry_url)
+        Database.open(registry_url)
 
 
 def test_a_database_that_is_away_is_not_now() -> None:
     with pytest.raises(RegistryUnavailable, match=r"127\.0\.0\.1"):
-        open_database("postgresql://someone:secret@127.0.0.1:1/x")
+        Database.open("postgresql://someone:secret@127.0.0.1:1/x")
     with pytest.raises(RegistryUnavailable) as caught:
-        open_database("postgresql://someone:secret@127.0.0.1:1/x")
+        Database.open("postgresql://someone:secret@127.0.0.1:1/x")
     assert "secret" not in str(caught.value)
+
+
+def test_a_server_that_stands_still_is_not_waited_for(postgres: Postgres) -> None:
+    """Open connections, new ones and those that wait for one in the pool: each call ends in a bounded time."""
+    registry = Registry.open(postgres.database(), timeout_s=0.5)
+    assert registry.version() == 0
+
+    def ask(_: int) -> float:
+        begun = time.monotonic()
+        with pytest.raises(RegistryUnavailable):
+            registry.version()
+        return time.monotonic() - begun
+
+    with postgres.paused(), concurrent.futures.ThreadPoolExecutor(20) as threads:
+        assert max(threads.map(ask, range(20))) < 9
+    assert registry.version() == 0, "it answers again as soon as the server does"
+    registry.close()
+
+
+def test_a_statement_that_takes_too_long_is_ended(postgres: Postgres) -> None:
+    database = Database.open(postgres.database(), timeout_s=0.5)
+    with pytest.raises(RegistryUnavailable, match="statement timeout"), database.reading() as transaction:
+        transaction.execute("SELECT pg_sleep(5)")
+    with database.reading() as transaction:
+        assert transaction.execute("SELECT 1").scalar() == 1
+    database.close()
+
+
+def test_a_list_of_values_is_a_tuple(registry: Registry) -> None:
+    query = "SELECT version FROM registry_version WHERE id IN :ids"
+    with registry.database.reading() as transaction:
+        assert transaction.execute(query, {"ids": ()}).all() == []
+        assert len(transaction.execute(query, {"ids": tuple(range(10))}).all()) == 1

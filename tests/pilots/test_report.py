@@ -50,7 +50,7 @@ def parts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Registry, 
 def report(parts: tuple[Registry, ReadingStore]) -> Report:
     registry, store = parts
     pilot = registry.pilot("elgeseter")
-    return build_report(store, registry.engine, pilot, version=1, state="ended", now=NOW)
+    return build_report(store, registry.database, pilot, version=1, state="ended", now=NOW)
 
 
 class _Outside(HTMLParser):
@@ -125,7 +125,7 @@ def test_the_same_data_gives_the_same_bytes_apart_from_the_date(
     again = open_store("duckdb://")
     again.write(trial.readings(shuffled=True))
     pilot = registry.pilot("elgeseter")
-    later = build_report(again, registry.engine, pilot, version=1, state="ended", now=NOW + DAY)
+    later = build_report(again, registry.database, pilot, version=1, state="ended", now=NOW + DAY)
     again.close()
     assert page(msgspec.structs.replace(later, made=report.made), "nb") == page(report, "nb")
     assert page(later, "nb") != page(report, "nb")
@@ -157,7 +157,7 @@ def test_a_pilot_that_lacks_something_still_has_a_report(parts: tuple[Registry, 
     chosen = empty if what == "no readings" else store
     report = build_report(
         chosen,
-        registry.engine,
+        registry.database,
         msgspec.structs.replace(pilot, **changed),
         version=1,
         state="draft",
@@ -175,9 +175,9 @@ def test_a_pilot_that_lacks_something_still_has_a_report(parts: tuple[Registry, 
 def test_evaluations_are_kept_for_others(parts: tuple[Registry, ReadingStore], report: Report) -> None:
     registry, _ = parts
     answers = [result.evaluation for result in report.results]
-    keep_evaluations(registry.engine, "elgeseter", answers, NOW)
-    keep_evaluations(registry.engine, "elgeseter", answers, NOW + 1)
-    assert kept_evaluations(registry.engine) == {"elgeseter": answers}
+    keep_evaluations(registry.database, "elgeseter", answers, NOW)
+    keep_evaluations(registry.database, "elgeseter", answers, NOW + 1)
+    assert kept_evaluations(registry.database) == {"elgeseter": answers}
 
 
 @pytest.mark.parametrize("ended", [False, True], ids=["running", "ended early"])
@@ -193,11 +193,11 @@ def test_days_that_were_not_to_be_measured_are_not_missing(tmp_path: Path, repor
     if ended:
         steps = [("running", trial.START), ("ended", over)]
         taken = [Change(pilot.id, n, state, "kari", "", at) for n, (state, at) in enumerate(steps, 1)]  # type: ignore[arg-type]
-        restore(registry.engine, pilot.id, taken)
+        restore(registry.database, pilot.id, taken)
     with closing(open_store("duckdb://")) as store:
         store.write(trial.readings())
         then = over + 100 * DAY if ended else over
-        found = build_report(store, registry.engine, pilot, version=1, state="running", now=then)
+        found = build_report(store, registry.database, pilot, version=1, state="running", now=then)
     registry.close()
     assert {result.evaluation.verdict for result in found.results} == {
         result.evaluation.verdict for result in report.results
@@ -213,18 +213,18 @@ def test_what_was_found_when_a_pilot_was_closed_stays(tmp_path: Path) -> None:
     registry, store = Registry.open(f"sqlite:///{tmp_path}/registry.sqlite"), open_store("duckdb://")
     registry.import_pilot(trial.definition(), trial.YAML, "test")
     pilot = registry.pilot("elgeseter")
-    lifecycle.transition(registry.engine, pilot, "running", "test")
-    assert final_evaluations(registry.engine, pilot) is None
+    lifecycle.transition(registry.database, pilot, "running", "test")
+    assert final_evaluations(registry.database, pilot) is None
     current_report(registry, store, pilot, NOW)
     store.write(trial.readings())
     running = current_report(registry, store, pilot, NOW)  # of the readings that have come since
     assert {one.evaluation.verdict for one in running.results} != {"insufficient data"}
     for step in ("ended", "closed"):
-        lifecycle.transition(registry.engine, pilot, step, "test")  # type: ignore[arg-type]
-    assert final_evaluations(registry.engine, pilot) is None, "kept before the pilot was closed"
-    later = lifecycle.changes(registry.engine, "elgeseter")[-1].at + 1
+        lifecycle.transition(registry.database, pilot, step, "test")  # type: ignore[arg-type]
+    assert final_evaluations(registry.database, pilot) is None, "kept before the pilot was closed"
+    later = lifecycle.changes(registry.database, "elgeseter")[-1].at + 1
     closed = current_report(registry, store, pilot, later)
-    assert final_evaluations(registry.engine, pilot) == [one.evaluation for one in closed.results]
+    assert final_evaluations(registry.database, pilot) == [one.evaluation for one in closed.results]
     store.erase(Selection(pilots=("elgeseter",)))
     erased = current_report(registry, store, pilot, later + 1)
     assert [one.evaluation for one in erased.results] == [one.evaluation for one in closed.results]

@@ -50,14 +50,14 @@ def parts(request: pytest.FixtureRequest, platform: Callable[[str], Parts]) -> P
 
 def end(registry: Registry, pilot: str = "elgeseter") -> None:
     for step in ("running", "ended"):
-        lifecycle.transition(registry.engine, registry.pilot(pilot), step, "test")  # type: ignore[arg-type]
+        lifecycle.transition(registry.database, registry.pilot(pilot), step, "test")  # type: ignore[arg-type]
 
 
 def left(parts: Parts, pilot: str) -> tuple[int, int]:
     registry, store, _ = parts
     return (
         store.latest(Selection(pilots=(pilot,))).num_rows,
-        len(Quarantine(registry.engine).entries(QuarantineFilter(pilot=pilot)).items),
+        len(Quarantine(registry.database).entries(QuarantineFilter(pilot=pilot)).items),
     )
 
 
@@ -81,7 +81,7 @@ def test_what_is_due_goes_everywhere_and_the_rest_stays(parts: Parts, tmp_path: 
     assert left(parts, "elgeseter") == (0, 0)
     assert left(parts, "other") == (1, 1)
     assert audit(books, store).ok
-    assert retention.receipts(registry.engine) == [receipt]
+    assert retention.receipts(registry.database) == [receipt]
     assert retention.run(registry, store, books, due.at + 1) == []
     assert registry.state("elgeseter") == "closed"
 

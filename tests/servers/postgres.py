@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
@@ -43,6 +44,24 @@ class Postgres:
         options = " ".join([f"-p {self.port}", *settings])
         log = str(self._folder / "log")
         _run(self._programs / "pg_ctl", "-D", str(self._folder), "-l", log, "-o", options, "-w", "-t", "60", "start")
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """All its processes stand still (SIGSTOP): connections are taken by the kernel, and nothing is answered."""
+        pids = self._pids()
+        try:
+            for pid in pids:
+                os.kill(pid, signal.SIGSTOP)
+            yield
+        finally:
+            for pid in reversed(pids):
+                os.kill(pid, signal.SIGCONT)
+
+    def _pids(self) -> list[int]:
+        """The server and the processes it started, the server first so that it starts no more."""
+        main = int((self._folder / "postmaster.pid").read_text().split()[0])
+        children = Path(f"/proc/{main}/task/{main}/children").read_text().split()
+        return [main, *map(int, children)]
 
     @property
     def _dsn(self) -> str:

@@ -53,7 +53,7 @@ async def account(request: Request, viewer: Allowed, pilot: str, device: str) ->
     find_pilot(await run_in_threadpool(services_of(request).registry_cache.current), viewer, pilot)
     registry, books = _parts(request)
     tallies = await run_in_threadpool(books.tallies, pilot, device)
-    rules = await run_in_threadpool(ignored_by_rule, registry.engine, pilot, device)
+    rules = await run_in_threadpool(ignored_by_rule, registry.database, pilot, device)
     return [
         DaySums(
             **Sums.of(tally).model_dump(),

@@ -57,7 +57,7 @@ async def listed(request: Request, viewer: Allowed, pilot: str, page: PageParame
     """What happened: installed, moved, calibrated, outages; and windows that evaluation leaves out, with the reason."""
     services = services_of(request)
     found = await _pilot(services, viewer, pilot)
-    added = await run_in_threadpool(events.added, services.registry_cache.registry.engine, pilot)
+    added = await run_in_threadpool(events.added, services.registry_cache.registry.database, pilot)
     numbers = {one.what: one.id for one in added}
     happened: list[Event | Exclusion] = [*found.events, *found.exclusions]
     items = [_item(what, numbers.get(what), found.timezone) for what in happened]
@@ -73,11 +73,11 @@ async def add(request: Request, viewer: MayChange, pilot: str, asked: NewEvent) 
     services = services_of(request)
     found = await _pilot(services, viewer, pilot)
     what = _meant(asked, found)
-    engine, who = services.registry_cache.registry.engine, asked.who or f"web ({viewer.name})"
+    database, who = services.registry_cache.registry.database, asked.who or f"web ({viewer.name})"
     if isinstance(what, Exclusion):
-        number = await run_in_threadpool(events.add_exclusion, engine, found, what, who)
+        number = await run_in_threadpool(events.add_exclusion, database, found, what, who)
     else:
-        number = await run_in_threadpool(events.add_event, engine, found, what, who)
+        number = await run_in_threadpool(events.add_event, database, found, what, who)
     return {"id": str(number), **_item(what, number, found.timezone)}
 
 
@@ -86,7 +86,7 @@ async def take_back(request: Request, viewer: MayChange, pilot: str, added: Numb
     """Take back what was added. The answer is what it was, so that it can be added again."""
     services = services_of(request)
     found = await _pilot(services, viewer, pilot)
-    what = await run_in_threadpool(events.take_back, services.registry_cache.registry.engine, found, added)
+    what = await run_in_threadpool(events.take_back, services.registry_cache.registry.database, found, added)
     if what is None:
         raise Problem(
             "not-found",

@@ -99,9 +99,9 @@ def _matters(services: Services, viewer: Viewer, pilot: PilotDefinition) -> dict
         found |= {"entry": refused[0].newest.id, "reason": refused[0].reason}
     if asked := [group.newest.replay_requested for group in groups if group.newest.replay_requested is not None]:
         found["replay"] = max(asked)
-    if unknown := unknown_devices(registry.engine, pilot.id):
+    if unknown := unknown_devices(registry.database, pilot.id):
         found["stranger"] = unknown[0].device
-    if added := events.added(registry.engine, pilot.id):
+    if added := events.added(registry.database, pilot.id):
         found["added"] = added[-1].id
     life = lifecycle.life(services, pilot)
     if life.packages:

@@ -108,7 +108,7 @@ async def due(request: Request, viewer: Allowed) -> dict[str, Any]:
     """What will be erased when, and what has been."""
     registry = services_of(request).registry_cache.registry
     planned = await run_in_threadpool(retention.plan, registry)
-    erased = await run_in_threadpool(retention.receipts, registry.engine)
+    erased = await run_in_threadpool(retention.receipts, registry.database)
     return {
         "due": [plain(one) for one in planned if viewer.may_see(one.pilot)],
         "erased": [lifecycle.receipt(one) for one in erased if viewer.may_see(one.pilot)],

@@ -76,7 +76,7 @@ async def add(
 async def revoke(request: Request, viewer: MayChange, pilot: str, device: str) -> Response:
     """Take a device's credential back: its connection ends within a second."""
     registry = await run_in_threadpool(registry_of, services_of(request), viewer, pilot)
-    if not await run_in_threadpool(Credentials(registry.engine).revoke, pilot, device):
+    if not await run_in_threadpool(Credentials(registry.database).revoke, pilot, device):
         raise Problem("not-found", "{name} has no credential.", name=device[:80])
     return Response(status_code=204)
 
@@ -103,7 +103,7 @@ async def messages(
 async def unknown(request: Request, viewer: Allowed, pilot: str) -> list[UnknownDeviceItem]:
     """Devices that send to the pilot and that its definition does not know, with their last message."""
     registry = await run_in_threadpool(registry_of, services_of(request), viewer, pilot)
-    return [UnknownDeviceItem.of(one) for one in await run_in_threadpool(unknown_devices, registry.engine, pilot)]
+    return [UnknownDeviceItem.of(one) for one in await run_in_threadpool(unknown_devices, registry.database, pilot)]
 
 
 @router.post("/unknown-devices/claim", status_code=202, response_model=ClaimedDevice)
@@ -136,7 +136,7 @@ def admit(registry: Registry, pilot: str, newcomer: NewDevice, viewer: Viewer, r
     view = registry.snapshot().pilot(pilot)
     known = None if view is None else view.device(newcomer.id)
     if known is not None and not replace:
-        having = {credential.device for credential in Credentials(registry.engine).all(pilot)}
+        having = {credential.device for credential in Credentials(registry.database).all(pilot)}
         if known.id in having:
             raise Problem(
                 "wrong-state",
@@ -150,7 +150,7 @@ def admit(registry: Registry, pilot: str, newcomer: NewDevice, viewer: Viewer, r
 
 def claim_known(registry: Registry, pilot: str, name: str, viewer: Viewer, device: str | None = None) -> Claimed:
     """Claim the device. Raises Problem where nobody of that name has sent anything."""
-    if all(one.device != name for one in unknown_devices(registry.engine, pilot)):
+    if all(one.device != name for one in unknown_devices(registry.database, pilot)):
         raise Problem(
             "not-found", "No unknown device {what} has sent anything.", what=repr(name[:80]), parameter="name"
         )

@@ -77,7 +77,7 @@ def _authenticate(request: Request) -> Credential | None:
         username, _, password = base64.b64decode(encoded, validate=True).decode().partition(":")
     except (binascii.Error, UnicodeDecodeError):
         return None
-    return Credentials(services_of(request).registry_cache.registry.engine).check(username, password)
+    return Credentials(services_of(request).registry_cache.registry.database).check(username, password)
 
 
 async def _body(request: Request) -> bytes:

@@ -127,7 +127,7 @@ def _mail(services: Services, pilot: str, device: str) -> Mail:
     where = QuarantineFilter(pilot=pilot, device=device)
     problems = registry.quarantine.entries(where, PROBLEMS_SHOWN)
     count = sum(one.entries for one in registry.quarantine.counts(where)) if problems.next else len(problems.items)
-    remarks = events_of(registry.engine, pilot, device, MESSAGES_SHOWN)
+    remarks = events_of(registry.database, pilot, device, MESSAGES_SHOWN)
     return Mail(messages[::-1][:MESSAGES_SHOWN], problems.items, count, remarks)
 
 
@@ -141,7 +141,7 @@ def _account(services: Services, pilot: str, device: str) -> Account | None:
         total.add(tally)
     shown = {day for day, _ in days}
     ignored: dict[str, int] = {}
-    for (day, rule), parts in ignored_by_rule(services.registry_cache.registry.engine, pilot, device).items():
+    for (day, rule), parts in ignored_by_rule(services.registry_cache.registry.database, pilot, device).items():
         if day in shown:
             ignored[rule] = ignored.get(rule, 0) + parts
     return Account(days, total, ignored) if days else None

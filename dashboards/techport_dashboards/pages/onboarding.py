@@ -116,7 +116,7 @@ async def revoke(request: Request, viewer: MayChange, pilot: str) -> Response:
     form = await form_of(request)
     form.confirmed()
     device = _required(form, "device")
-    await run_in_threadpool(Credentials(services.registry_cache.registry.engine).revoke, pilot, device)
+    await run_in_threadpool(Credentials(services.registry_cache.registry.database).revoke, pilot, device)
     return _back(request, pilot, device=device)
 
 
@@ -197,8 +197,8 @@ async def _page(
 def _values(services: Services, pilot: PilotDefinition, device: str | None, replay: int | None) -> dict[str, Any]:
     registry = services.registry_cache.registry
     own, others = quantities(pilot)
-    unknown = unknown_devices(registry.engine, pilot.id)
-    issued = {credential.device: credential.at for credential in Credentials(registry.engine).all(pilot.id)}
+    unknown = unknown_devices(registry.database, pilot.id)
+    issued = {credential.device: credential.at for credential in Credentials(registry.database).all(pilot.id)}
     waiting = {} if device is None else _arrivals(registry, pilot, device, 0)
     return {
         "own_quantities": own,

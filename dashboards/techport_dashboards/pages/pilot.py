@@ -143,7 +143,7 @@ async def chart(
 
 def _waiting(registry: Registry, pilot: str) -> dict[str, Any]:
     """Messages that wait for somebody: of devices that nobody knows, and those that are set aside for other reasons."""
-    unknown = unknown_devices(registry.engine, pilot)
+    unknown = unknown_devices(registry.database, pilot)
     entries = registry.quarantine.count(QuarantineFilter(pilot=pilot))
     return {"unknown": unknown, "set_aside": entries - sum(one.messages for one in unknown)}
 

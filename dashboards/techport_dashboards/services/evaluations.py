@@ -73,23 +73,23 @@ class Evaluations:
 
     def fresh(self, pilot: PilotDefinition, kpi: Kpi) -> Evaluation:
         """One of the pilot's KPIs as of now; of a closed pilot what was found."""
-        final = final_evaluations(self._registry.engine, pilot)
+        final = final_evaluations(self._registry.database, pilot)
         if final is not None:
             return final[pilot.kpis.index(kpi)]
         return evaluate(self._store, self._so_far(pilot, clock.now()), kpi)
 
     def _so_far(self, pilot: PilotDefinition, now: Micros) -> PilotDefinition:
         """The pilot up to when its phases are judged."""
-        return so_far(pilot, measured_until(changes(self._registry.engine, pilot.id), now))
+        return so_far(pilot, measured_until(changes(self._registry.database, pilot.id), now))
 
     def _remember(self, standing: Standing) -> None:
         """For the portfolio. What a closed pilot's package says stays as it is."""
         if self._registry.state(standing.definition.id) != "closed":
             found = [evaluation for _, evaluation in standing.kpis]
-            keep_evaluations(self._registry.engine, standing.definition.id, found, standing.at)
+            keep_evaluations(self._registry.database, standing.definition.id, found, standing.at)
 
     def _work_out(self, pilot: PilotDefinition, now: Micros) -> Standing:
-        found = final_evaluations(self._registry.engine, pilot)
+        found = final_evaluations(self._registry.database, pilot)
         if found is None:
             here = self._so_far(pilot, now)
             found = [evaluate(self._store, here, kpi) for kpi in pilot.kpis]

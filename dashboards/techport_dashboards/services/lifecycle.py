@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-from sqlalchemy import select
 
 from techport_dashboards.charts.map import load
 from techport_dashboards.dependencies import Services
@@ -19,15 +18,13 @@ from techport_dashboards.services.snapshots import SnapshotStore
 from techport_pilots.accounting.ledger import Ledger
 from techport_pilots.handover import retention
 from techport_pilots.handover.checklist import Item, checklist
-from techport_pilots.handover.closeout import close_pilot
+from techport_pilots.handover.closeout import MadePackage, close_pilot, packages_of
 from techport_pilots.handover.open import open_package
 from techport_pilots.handover.package import Progress
 from techport_pilots.model import PilotDefinition
 from techport_pilots.registry import lifecycle
-from techport_pilots.registry.database import reading
 from techport_pilots.registry.lifecycle import Change
 from techport_pilots.registry.registry import PilotVersion
-from techport_pilots.registry.tables import pilot_packages
 from techport_storage import clock
 from techport_storage.model import Micros
 
@@ -60,9 +57,9 @@ def life(services: Services, pilot: PilotDefinition) -> Life:
     registry = services.registry_cache.registry
     return Life(
         state=registry.state(pilot.id),
-        steps=lifecycle.changes(registry.engine, pilot.id),
+        steps=lifecycle.changes(registry.database, pilot.id),
         versions=registry.history(pilot.id),
-        packages=[_made(row) for row in _rows(services, pilot.id)],
+        packages=[_made(row) for row in _packages(services, pilot.id)],
         erase_at=retention.due_at(registry, pilot),
         job=services.jobs.latest("close", pilot.id),
     )
@@ -75,7 +72,7 @@ def closing_checklist(services: Services, pilot: PilotDefinition) -> list[Item]:
 
 def transition(services: Services, pilot: PilotDefinition, to: lifecycle.State, who: str, why: str) -> Change:
     """Start or end a pilot. Closing is `close`. Raises WrongState."""
-    return lifecycle.transition(services.registry_cache.registry.engine, pilot, to, who, why)
+    return lifecycle.transition(services.registry_cache.registry.database, pilot, to, who, why)
 
 
 def start_closing(services: Services, pilot: PilotDefinition, confirmed: str, who: str, why: str) -> Job:
@@ -158,19 +155,17 @@ def receipt(one: retention.Erasure) -> dict[str, Any]:
 
 def package_file(services: Services, pilot: str, sha256: str) -> Path:
     """The file of a package by its sum. Raises Problem where it is not there, or not any more."""
-    path = next((Path(row.path) for row in _rows(services, pilot) if row.sha256 == sha256), None)
+    path = next((Path(row.path) for row in _packages(services, pilot) if row.sha256 == sha256), None)
     if path is None or not path.is_file():
         raise Problem("not-found", "There is no package {name} of {pilot} here.", name=repr(sha256[:64]), pilot=pilot)
     return path
 
 
-def _rows(services: Services, pilot: str) -> Sequence[Any]:
-    query = select(pilot_packages).where(pilot_packages.c.pilot == pilot).order_by(pilot_packages.c.at.desc())
-    with reading(services.registry_cache.registry.engine) as connection:
-        return connection.execute(query).all()
+def _packages(services: Services, pilot: str) -> list[MadePackage]:
+    return packages_of(services.registry_cache.registry.database, pilot)
 
 
-def _made(row: Any) -> Made:
+def _made(row: MadePackage) -> Made:
     path = Path(row.path)
     return Made(row.at, path.name, row.sha256, row.rows, path.is_file())
 

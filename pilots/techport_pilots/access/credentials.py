@@ -13,14 +13,19 @@ import hmac
 import secrets
 
 import msgspec
-from sqlalchemy import Engine, delete, insert, select
 
-from techport_pilots.registry.database import reading, writing
-from techport_pilots.registry.tables import credentials
+from techport_pilots.registry.database import Database, conditions
 from techport_storage.clock import now
 from techport_storage.model import Micros
 
 _ROUNDS = 101
+
+_SELECT = "SELECT username, pilot, device, password, who, at FROM credentials"
+_DELETE = "DELETE FROM credentials WHERE username = :username"
+_ADD = (
+    "INSERT INTO credentials (username, pilot, device, password, who, at)"
+    " VALUES (:username, :pilot, :device, :password, :who, :at)"
+)
 
 
 class Credential(msgspec.Struct, frozen=True, kw_only=True):
@@ -50,38 +55,36 @@ class Issued(msgspec.Struct, frozen=True):
 class Credentials:
     """Every method may raise RegistryUnavailable."""
 
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
+    def __init__(self, database: Database) -> None:
+        self._database = database
 
     def issue(self, pilot: str, device: str, who: str) -> Issued:
         """A credential for the device, instead of the one it had. The platform's broker knows it within a second."""
         username, password = _username(pilot, device), secrets.token_hex(16)
         row = {"username": username, "pilot": pilot, "device": device, "password": hashed(password)}
-        with writing(self._engine) as connection:
-            connection.execute(delete(credentials).where(credentials.c.username == username))
-            connection.execute(insert(credentials), {**row, "who": who, "at": now()})
+        with self._database.writing() as transaction:
+            transaction.execute(_DELETE, {"username": username})
+            transaction.execute(_ADD, {**row, "who": who, "at": now()})
         return Issued(username, password, f"pilots/{pilot}/{device}/readings")
 
     def revoke(self, pilot: str, device: str) -> bool:
         """Take the device's credential back; whether it had one."""
-        with writing(self._engine) as connection:
-            mine = delete(credentials).where(credentials.c.username == _username(pilot, device))
-            return connection.execute(mine).rowcount > 0
+        with self._database.writing() as transaction:
+            return transaction.execute(_DELETE, {"username": _username(pilot, device)}).rowcount > 0
 
     def check(self, username: str, password: str) -> Credential | None:
         """The credential of this user name, where the password is its."""
-        with reading(self._engine) as connection:
-            row = connection.execute(select(credentials).where(credentials.c.username == username)).mappings().first()
-        found = None if row is None else Credential(**row)
-        return found if found is not None and verify(password, found.password) else None
+        with self._database.reading() as transaction:
+            row = transaction.execute(f"{_SELECT} WHERE username = :username", {"username": username}).first()
+        credential = None if row is None else Credential(**row._mapping)
+        return credential if credential is not None and verify(password, credential.password) else None
 
     def all(self, pilot: str | None = None) -> list[Credential]:
         """Every credential, by user name."""
-        query = select(credentials).order_by(credentials.c.username)
-        if pilot is not None:
-            query = query.where(credentials.c.pilot == pilot)
-        with reading(self._engine) as connection:
-            return [Credential(**row) for row in connection.execute(query).mappings()]
+        condition, parameters = conditions({"pilot = :pilot": pilot})
+        with self._database.reading() as transaction:
+            rows = transaction.execute(f"{_SELECT}{condition} ORDER BY username", parameters)
+            return [Credential(**row._mapping) for row in rows]
 
 
 def hashed(password: str, salt: bytes | None = None) -> str:

@@ -11,15 +11,17 @@ from collections.abc import Collection, Sequence
 
 import msgspec
 import numpy as np
-from sqlalchemy import Engine, delete, insert, select
 
-from techport_pilots.registry.database import name, reading, writing
-from techport_pilots.registry.tables import passages
+from techport_pilots.registry.database import Database, name
 from techport_storage.microseconds import DAY
 from techport_storage.model import Micros
 
 KEPT = 2 * DAY
 MOST_MARKS = 256  # devices that a line names; one with more may be about any device
+_ADD = "INSERT INTO passages (worker, first, last, visible, marks) VALUES (:worker, :first, :last, :visible, :marks)"
+_COVERING = (
+    "SELECT worker, first, last, visible, marks FROM passages WHERE last >= :start AND first < :end ORDER BY visible"
+)
 _MS = 1000  # stores keep the time of arrival to the millisecond
 
 
@@ -47,8 +49,8 @@ class Arrival(msgspec.Struct, frozen=True):
 class CommitLog:
     """The log. Every method may raise RegistryUnavailable."""
 
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
+    def __init__(self, database: Database) -> None:
+        self._database = database
 
     def note(self, lines: Sequence[CommitSpan]) -> None:
         """Keep these, and forget those that are too old."""
@@ -65,22 +67,18 @@ class CommitLog:
             for line in lines
         ]
         too_old = max(line.visible for line in lines) - KEPT
-        with writing(self._engine) as connection:
-            connection.execute(insert(passages), rows)
-            connection.execute(delete(passages).where(passages.c.visible < too_old))
+        with self._database.writing() as transaction:
+            transaction.execute(_ADD, rows)
+            transaction.execute("DELETE FROM passages WHERE visible < :too_old", {"too_old": too_old})
 
     def arrivals(self, pilot: str, device: str, received: Collection[Micros]) -> list[Arrival]:
         """What is known of messages of the device that were received at these times, oldest first."""
         if not received:
             return []
-        query = (
-            select(passages)
-            .where(passages.c.last >= min(received), passages.c.first < max(received) + _MS)
-            .order_by(passages.c.visible)
-        )
-        mark = _mark(pilot, device)
-        with reading(self._engine) as connection:
-            lines = [line for line in connection.execute(query) if line.marks is None or mark in _read(line.marks)]
+        mark, window = _mark(pilot, device), {"start": min(received), "end": max(received) + _MS}
+        with self._database.reading() as transaction:
+            rows = transaction.execute(_COVERING, window)
+            lines = [line for line in rows if line.marks is None or mark in _read(line.marks)]
         found = []
         for time in sorted(set(received)):
             covering = [line for line in lines if line.first // _MS * _MS <= time <= line.last]

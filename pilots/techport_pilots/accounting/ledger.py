@@ -18,7 +18,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, Engine, bindparam, delete, insert, select, text
 
 from techport_pilots.accounting import replays
 from techport_pilots.accounting.quarantine import Quarantine
@@ -32,45 +31,42 @@ from techport_pilots.accounting.tally import (
     day_of,
 )
 from techport_pilots.errors import RegistryUnavailable, ReplayTaken
-from techport_pilots.registry.database import clean_text, name, reading, writing
-from techport_pilots.registry.tables import device_events, ignored_parts, ledger
-from techport_pilots.registry.tables import quarantine as _table
+from techport_pilots.registry.database import Database, Transaction, clean_text, conditions, name
 
 # -- Entries of the quarantine come in and leave in the transaction that books them, so that the sums agree.
 
-_INSERT = insert(_table)
-_DAY_OF = select(_table.c.pilot, _table.c.device, _table.c.day, _table.c.value_count, _table.c.replay_requested).where(
-    _table.c.id == bindparam("id")
-)
-_KNOWN = select(_table.c.id).where(_table.c.digest == bindparam("digest")).limit(1)
+_COLUMNS = "pilot, device, day, topic, payload, received, format, reason, field, detail, hint, value_count, digest"
+_INSERT = f"INSERT INTO quarantine ({_COLUMNS}) VALUES (:{_COLUMNS.replace(', ', ', :')})"  # noqa: S608 - our names
+_DAY_OF = "SELECT pilot, device, day, value_count, replay_requested FROM quarantine WHERE id = :id"
+_KNOWN = "SELECT id FROM quarantine WHERE digest = :digest LIMIT 1"
 
 
-def withdraw(connection: Connection, replayed: Sequence[int], ledger: dict[DeviceDay, Tally]) -> None:
+def withdraw(transaction: Transaction, replayed: Sequence[int], ledger: dict[DeviceDay, Tally]) -> None:
     """Take entries out whose messages arrive once more, also out of the sums, and note in their request what came of
     them. Raises ReplayTaken when one is gone.
     """
     numbers = set()
     came = [msgspec.structs.replace(tally) for tally in ledger.values()]
     for entry in replayed:
-        row = connection.execute(_DAY_OF, {"id": entry}).first()
+        row = transaction.execute(_DAY_OF, {"id": entry}).first()
         if row is None:
             raise ReplayTaken(f"entry {entry} of the quarantine was dealt with meanwhile")
-        connection.execute(delete(_table).where(_table.c.id == entry))
+        transaction.execute("DELETE FROM quarantine WHERE id = :id", {"id": entry})
         numbers.add(row.replay_requested)
         tally = ledger.setdefault(DeviceDay(row.pilot, row.device, row.day), Tally())
         tally.received -= row.value_count
         tally.quarantined -= row.value_count
     for number in numbers - {None}:  # one: a worker takes entries of one request at a time
-        replays.note(connection, number, came)
+        replays.note(transaction, number, came)
 
 
-def admit(connection: Connection, set_aside: Sequence[QuarantineEntry], ledger: dict[DeviceDay, Tally]) -> None:
+def admit(transaction: Transaction, set_aside: Sequence[QuarantineEntry], ledger: dict[DeviceDay, Tally]) -> None:
     """Insert what is new; a redelivered entry that is there moves in `ledger` from quarantined to duplicates."""
     rows = []
     here: set[bytes] = set()
     for entry in set_aside:
         print_of = digest(entry)
-        if entry.redelivered and (print_of in here or connection.execute(_KNOWN, {"digest": print_of}).first()):
+        if entry.redelivered and (print_of in here or transaction.execute(_KNOWN, {"digest": print_of}).first()):
             tally = ledger.setdefault(DeviceDay(**key(entry.device_day)), Tally())
             tally.quarantined -= entry.values
             tally.duplicates += entry.values
@@ -78,7 +74,7 @@ def admit(connection: Connection, set_aside: Sequence[QuarantineEntry], ledger: 
         here.add(print_of)
         rows.append(_entry_row(entry, print_of))
     if rows:
-        connection.execute(_INSERT, rows)
+        transaction.execute(_INSERT, rows)
 
 
 def key(device_day: DeviceDay) -> dict[str, Any]:
@@ -110,18 +106,18 @@ def _entry_row(entry: QuarantineEntry, digest: bytes) -> dict[str, Any]:
 
 # -- What the books keep beside the sums: parts that were ignored, by rule, and what happened at devices.
 
-_ADD_IGNORED = text(
+_ADD_IGNORED = (
     "INSERT INTO ignored_parts (pilot, device, day, rule, parts) VALUES (:pilot, :device, :day, :rule, :parts)"
     " ON CONFLICT (pilot, device, day, rule) DO UPDATE SET parts = ignored_parts.parts + excluded.parts"
 )
-_ADD_EVENT = text(
+_ADD_EVENT = (
     "INSERT INTO device_events (pilot, device, time, kind, text) VALUES (:pilot, :device, :time, :kind, :text)"
     " ON CONFLICT DO NOTHING"
 )
 _LONGEST_TEXT = 500
 
 
-def note_remarks(connection: Connection, remarks: BatchAnnotations) -> None:
+def note_remarks(transaction: Transaction, remarks: BatchAnnotations) -> None:
     """Write the remarks of a batch, in the transaction that books it."""
     parts: dict[tuple[str, str, int, str], int] = {}
     for (device_day, rule), count in remarks.ignored.items():
@@ -131,27 +127,27 @@ def note_remarks(connection: Connection, remarks: BatchAnnotations) -> None:
         rows = [
             dict(zip(("pilot", "device", "day", "rule"), row, strict=True)) | {"parts": n} for row, n in parts.items()
         ]
-        connection.execute(_ADD_IGNORED, sorted(rows, key=lambda row: [str(part) for part in row.values()]))
+        transaction.execute(_ADD_IGNORED, sorted(rows, key=lambda row: [str(part) for part in row.values()]))
     if remarks.events:
-        connection.execute(_ADD_EVENT, [_event_row(event) for event in sorted(remarks.events)])
+        transaction.execute(_ADD_EVENT, [_event_row(event) for event in sorted(remarks.events)])
 
 
-def ignored_by_rule(engine: Engine, pilot: str, device: str | None = None) -> Mapping[tuple[DeviceDay, str], int]:
+def ignored_by_rule(database: Database, pilot: str, device: str | None = None) -> Mapping[tuple[DeviceDay, str], int]:
     """How many parts of messages were ignored, by device-day and rule. May raise RegistryUnavailable."""
-    query = select(ignored_parts).where(ignored_parts.c.pilot == pilot)
-    if device is not None:
-        query = query.where(ignored_parts.c.device == device)
-    with reading(engine) as connection:
-        return {(DeviceDay(p, d, day), rule): parts for p, d, day, rule, parts in connection.execute(query)}
+    condition, parameters = conditions({"pilot = :pilot": pilot, "device = :device": device})
+    query = f"SELECT pilot, device, day, rule, parts FROM ignored_parts{condition}"  # noqa: S608
+    with database.reading() as transaction:
+        rows = transaction.execute(query, parameters)
+        return {(DeviceDay(pilot, device, day), rule): parts for pilot, device, day, rule, parts in rows}
 
 
-def events_of(engine: Engine, pilot: str, device: str | None = None, limit: int = 100) -> list[BookedEvent]:
+def events_of(database: Database, pilot: str, device: str | None = None, limit: int = 100) -> list[BookedEvent]:
     """What happened at the pilot's devices, newest first. May raise RegistryUnavailable."""
-    query = select(device_events).where(device_events.c.pilot == pilot).order_by(device_events.c.time.desc())
-    if device is not None:
-        query = query.where(device_events.c.device == device)
-    with reading(engine) as connection:
-        return [BookedEvent(*row) for row in connection.execute(query.limit(limit))]
+    condition, parameters = conditions({"pilot = :pilot": pilot, "device = :device": device})
+    query = f"SELECT pilot, device, time, kind, text FROM device_events{condition} ORDER BY time DESC LIMIT :limit"  # noqa: S608
+    with database.reading() as transaction:
+        rows = transaction.execute(query, {**parameters, "limit": limit})
+        return [BookedEvent(*row) for row in rows]
 
 
 def _event_row(event: BookedEvent) -> dict[str, object]:
@@ -166,18 +162,19 @@ def _event_row(event: BookedEvent) -> dict[str, object]:
 
 __all__ = ["COUNTS", "BatchAnnotations", "DeviceDay", "Ledger", "QuarantineEntry", "Tally", "day_of"]
 
-_OPEN = text(
+_OPEN = (
     "INSERT INTO intents (worker, pilot, device, day, state, ledger_then)"
     " VALUES (:worker, :pilot, :device, :day, 'open', 0) ON CONFLICT DO NOTHING"
 )
-_CLOSE = text("DELETE FROM intents WHERE worker = :worker AND state = 'open'")
-_BOOK = text(
+_CLOSE = "DELETE FROM intents WHERE worker = :worker AND state = 'open'"
+_BOOK = (
     f"INSERT INTO ledger (pilot, device, day, {', '.join(COUNTS)})"  # noqa: S608 - the names are ours
     f" VALUES (:pilot, :device, :day, {', '.join(':' + count for count in COUNTS)})"
     f" ON CONFLICT (pilot, device, day) DO UPDATE SET {', '.join(f'{c} = ledger.{c} + excluded.{c}' for c in COUNTS)}"
 )
-_LAST_CLOSED = text("SELECT last_closed FROM workers WHERE worker = :worker")
-_REMEMBER_CLOSED = text(
+_TALLIES = f"SELECT pilot, device, day, {', '.join(COUNTS)} FROM ledger"  # noqa: S608
+_LAST_CLOSED = "SELECT last_closed FROM workers WHERE worker = :worker"
+_REMEMBER_CLOSED = (
     "INSERT INTO workers (worker, last_closed) VALUES (:worker, :token)"
     " ON CONFLICT (worker) DO UPDATE SET last_closed = excluded.last_closed"
 )
@@ -185,29 +182,29 @@ _REMEMBER_CLOSED = text(
 _LEDGER_SUM = " + ".join(f"COALESCE(ledger.{count}, 0)" for count in COUNTS)
 _ON_DEVICE_DAY = "ledger.pilot = intents.pilot AND ledger.device = intents.device AND ledger.day = intents.day"
 _MARK_INTERRUPTED = (
-    text(
+    (
         "INSERT INTO intents (worker, pilot, device, day, state, ledger_then)"
         " SELECT worker, pilot, device, day, 'interrupted', 0 FROM intents WHERE worker = :worker AND state = 'open'"
         " ON CONFLICT DO NOTHING"
     ),
     _CLOSE,
-    text(
+    (
         f"UPDATE intents SET ledger_then = COALESCE((SELECT {_LEDGER_SUM} FROM ledger WHERE {_ON_DEVICE_DAY}), 0)"  # noqa: S608
         " WHERE worker = :worker AND state = 'interrupted'"
     ),
 )
-_INTERRUPTED = text(
+_INTERRUPTED = (
     "SELECT pilot, device, day FROM intents WHERE worker = :worker AND state = 'interrupted'"
     " ORDER BY pilot, device, day"
 )
-_SETTLEABLE = text(
+_SETTLEABLE = (
     f"SELECT intents.pilot, intents.device, intents.day, COALESCE(ledger.stored, 0), COALESCE(ledger.erased, 0)"  # noqa: S608
     f" FROM intents LEFT JOIN ledger ON {_ON_DEVICE_DAY}"
     f" WHERE intents.worker = :worker AND intents.state = 'interrupted' AND intents.ledger_then = {_LEDGER_SUM}"
     " AND NOT EXISTS (SELECT 1 FROM intents AS busy WHERE busy.state = 'open' AND busy.pilot = intents.pilot"
     " AND busy.device = intents.device AND busy.day = intents.day)"
 )
-_SETTLE = text(
+_SETTLE = (
     "DELETE FROM intents WHERE worker = :worker AND state = 'interrupted'"
     " AND pilot = :pilot AND device = :device AND day = :day"
 )
@@ -219,15 +216,15 @@ class Ledger:
     Every method may raise RegistryUnavailable. The same batch opened, closed or reconciled again is then booked once.
     """
 
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
+    def __init__(self, database: Database) -> None:
+        self._database = database
         # For each worker, the token and the content of a close that may have happened: its answer did not come.
         self._unanswered: dict[str, tuple[str, bytes]] = {}
 
     @property
     def quarantine(self) -> Quarantine:
         """What was set aside, to read."""
-        return Quarantine(self._engine)
+        return Quarantine(self._database)
 
     def open_batch(self, worker: str, device_days: Iterable[DeviceDay]) -> None:
         """Say durably which device-days the store is about to be written for. Before the write, or it is worth nothing.
@@ -236,8 +233,8 @@ class Ledger:
         """
         rows = [{"worker": worker, **key(device_day)} for device_day in sorted(set(device_days))]
         if rows:
-            with writing(self._engine) as connection:
-                connection.execute(_OPEN, rows)
+            with self._database.writing() as transaction:
+                transaction.execute(_OPEN, rows)
 
     def close_batch(
         self,
@@ -254,15 +251,15 @@ class Ledger:
         remarks = remarks or BatchAnnotations()
         token = self._token(worker, tallies, set_aside)
         try:
-            with writing(self._engine) as connection:
-                if connection.execute(_LAST_CLOSED, {"worker": worker}).scalar() != token:
+            with self._database.writing() as transaction:
+                if transaction.execute(_LAST_CLOSED, {"worker": worker}).scalar() != token:
                     booked = _merged(tallies)
-                    withdraw(connection, remarks.replayed, booked)
-                    admit(connection, set_aside, booked)
-                    _book(connection, booked)
-                    note_remarks(connection, remarks)
-                    connection.execute(_CLOSE, {"worker": worker})
-                    connection.execute(_REMEMBER_CLOSED, {"worker": worker, "token": token})
+                    withdraw(transaction, remarks.replayed, booked)
+                    admit(transaction, set_aside, booked)
+                    _book(transaction, booked)
+                    note_remarks(transaction, remarks)
+                    transaction.execute(_CLOSE, {"worker": worker})
+                    transaction.execute(_REMEMBER_CLOSED, {"worker": worker, "token": token})
         except RegistryUnavailable:  # the commit may have happened, and only its answer been lost
             self._unanswered[worker] = (token, _content(tallies, set_aside))
             raise
@@ -273,10 +270,10 @@ class Ledger:
 
         Ask between batches, and first of all at start. Count their rows in the store after this call, then reconcile().
         """
-        with writing(self._engine) as connection:
+        with self._database.writing() as transaction:
             for step in _MARK_INTERRUPTED:
-                connection.execute(step, {"worker": worker})
-            return [DeviceDay(*row) for row in connection.execute(_INTERRUPTED, {"worker": worker})]
+                transaction.execute(step, {"worker": worker})
+            return [DeviceDay(*row) for row in transaction.execute(_INTERRUPTED, {"worker": worker})]
 
     def reconcile(self, worker: str, counts: Mapping[DeviceDay, int]) -> list[DeviceDay]:
         """Book the rows that an interrupted batch left in the store; `counts` is what the store holds now.
@@ -285,24 +282,24 @@ class Ledger:
         Returns the device-days that are still open: not counted, or another worker wrote to them meanwhile. Call
         interrupted() again for these, later. A store with fewer rows than the books say is left for the audit to show.
         """
-        with writing(self._engine) as connection:
-            for pilot, device, day, stored, erased in connection.execute(_SETTLEABLE, {"worker": worker}).all():
+        with self._database.writing() as transaction:
+            for pilot, device, day, stored, erased in transaction.execute(_SETTLEABLE, {"worker": worker}).all():
                 device_day = DeviceDay(pilot, device, day)
                 if device_day not in counts:
                     continue
                 unbooked = counts[device_day] + erased - stored
                 if unbooked > 0:
-                    _book(connection, {device_day: Tally(received=unbooked, stored=unbooked)})
-                connection.execute(_SETTLE, {"worker": worker, **key(device_day)})
-            return [DeviceDay(*row) for row in connection.execute(_INTERRUPTED, {"worker": worker})]
+                    _book(transaction, {device_day: Tally(received=unbooked, stored=unbooked)})
+                transaction.execute(_SETTLE, {"worker": worker, **key(device_day)})
+            return [DeviceDay(*row) for row in transaction.execute(_INTERRUPTED, {"worker": worker})]
 
     def book_erased(self, counts: Mapping[DeviceDay, int]) -> None:
         """Book rows that were erased from the store on purpose.
 
         When the answer is lost, look at the tallies before repeating it: this adds.
         """
-        with writing(self._engine) as connection:
-            _book(connection, _merged({device_day: Tally(erased=count) for device_day, count in counts.items()}))
+        with self._database.writing() as transaction:
+            _book(transaction, _merged({device_day: Tally(erased=count) for device_day, count in counts.items()}))
 
     def tallies(
         self,
@@ -312,24 +309,19 @@ class Ledger:
         end_day: int | None = None,
     ) -> dict[DeviceDay, Tally]:
         """The account, ordered by pilot, device, day; days are half-open [start_day, end_day)."""
-        query = select(ledger).order_by(ledger.c.pilot, ledger.c.device, ledger.c.day)
-        if pilot is not None:
-            query = query.where(ledger.c.pilot == pilot)
-        if device is not None:
-            query = query.where(ledger.c.device == device)
-        if start_day is not None:
-            query = query.where(ledger.c.day >= start_day)
-        if end_day is not None:
-            query = query.where(ledger.c.day < end_day)
-        with reading(self._engine) as connection:
-            return {DeviceDay(*row[:3]): Tally(*row[3:]) for row in connection.execute(query)}
+        condition, parameters = conditions(
+            {"pilot = :pilot": pilot, "device = :device": device, "day >= :start": start_day, "day < :end": end_day}
+        )
+        query = f"{_TALLIES}{condition} ORDER BY pilot, device, day"
+        with self._database.reading() as transaction:
+            return {DeviceDay(*row[:3]): Tally(*row[3:]) for row in transaction.execute(query, parameters)}
 
     def open_intents(self) -> dict[DeviceDay, list[str]]:
         """Device-days that a batch is open for now, or was when its worker died, and the workers it belongs to."""
         found: dict[DeviceDay, list[str]] = {}
-        with reading(self._engine) as connection:
-            for pilot, device, day, worker in connection.execute(
-                text("SELECT DISTINCT pilot, device, day, worker FROM intents ORDER BY pilot, device, day, worker")
+        with self._database.reading() as transaction:
+            for pilot, device, day, worker in transaction.execute(
+                "SELECT DISTINCT pilot, device, day, worker FROM intents ORDER BY pilot, device, day, worker"
             ):
                 found.setdefault(DeviceDay(pilot, device, day), []).append(worker)
         return found
@@ -348,11 +340,11 @@ def _merged(tallies: Mapping[DeviceDay, Tally]) -> dict[DeviceDay, Tally]:
     return merged
 
 
-def _book(connection: Connection, tallies: Mapping[DeviceDay, Tally]) -> None:
+def _book(transaction: Transaction, tallies: Mapping[DeviceDay, Tally]) -> None:
     # In one order for everybody: two workers that book the same devices would otherwise wait for each other for ever.
     rows = [{**device_day._asdict(), **msgspec.structs.asdict(tallies[device_day])} for device_day in sorted(tallies)]
     if rows:
-        connection.execute(_BOOK, rows)
+        transaction.execute(_BOOK, rows)
 
 
 def _content(tallies: Mapping[DeviceDay, Tally], set_aside: Sequence[QuarantineEntry]) -> bytes:

@@ -10,24 +10,26 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 import msgspec
-from sqlalchemy import Engine, bindparam, delete, insert, select, text
 
-from techport_pilots.registry.database import clean_text, name, reading, writing
-from techport_pilots.registry.tables import watched_messages, watches
+from techport_pilots.registry.database import Database, clean_text, name
 from techport_storage.clock import now
 from techport_storage.model import Micros
 
 KEPT = 50
 
-_WATCH = text(
+_WATCH = (
     "INSERT INTO watches (pilot, device, until) VALUES (:pilot, :device, :until)"
     " ON CONFLICT (pilot, device) DO UPDATE SET until = excluded.until"
 )
-_TOO_OLD = (
-    select(watched_messages.c.id)
-    .where(watched_messages.c.pilot == bindparam("p"), watched_messages.c.device == bindparam("d"))
-    .order_by(watched_messages.c.id.desc())
-    .offset(KEPT)
+_COLUMNS = "pilot, device, topic, payload, received, worker, committed, outcome"
+_ADD = f"INSERT INTO watched_messages ({_COLUMNS}) VALUES (:{_COLUMNS.replace(', ', ', :')})"  # noqa: S608 - our names
+_FORGET = (
+    "DELETE FROM watched_messages WHERE pilot = :pilot AND device = :device AND id NOT IN (SELECT id FROM"
+    " watched_messages WHERE pilot = :pilot AND device = :device ORDER BY id DESC LIMIT :kept)"
+)
+_AFTER = (
+    f"SELECT id, {_COLUMNS} FROM watched_messages"  # noqa: S608
+    " WHERE pilot = :pilot AND device = :device AND id > :after ORDER BY id"
 )
 
 
@@ -76,45 +78,37 @@ class TappedMessage(msgspec.Struct, frozen=True, kw_only=True):
 class MessageTap:
     """Every method may raise RegistryUnavailable."""
 
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
+    def __init__(self, database: Database) -> None:
+        self._database = database
 
     def watch(self, pilot: str, device: str, seconds: float = 600) -> None:
         """Keep this device's messages for that long from now."""
         until = now() + int(seconds * 1e6)
-        with writing(self._engine) as connection:
-            connection.execute(_WATCH, {"pilot": name(pilot), "device": name(device), "until": until})
+        with self._database.writing() as transaction:
+            transaction.execute(_WATCH, {"pilot": name(pilot), "device": name(device), "until": until})
 
     def current(self) -> frozenset[tuple[str, str]]:
         """(pilot, device) of all that are watched now."""
-        query = select(watches.c.pilot, watches.c.device).where(watches.c.until > now())
-        with reading(self._engine) as connection:
-            return frozenset((pilot, device) for pilot, device in connection.execute(query))
+        with self._database.reading() as transaction:
+            rows = transaction.execute("SELECT pilot, device FROM watches WHERE until > :now", {"now": now()})
+            return frozenset((pilot, device) for pilot, device in rows)
 
     def record(self, messages: Iterable[TappedMessage]) -> None:
         """Keep these, and no more than the last `KEPT` of each device."""
         rows = [_row(message) for message in messages]
         if not rows:
             return
-        with writing(self._engine) as connection:
-            connection.execute(insert(watched_messages), rows)
+        with self._database.writing() as transaction:
+            transaction.execute(_ADD, rows)
             for pilot, device in {(row["pilot"], row["device"]) for row in rows}:
-                old = connection.execute(_TOO_OLD, {"p": pilot, "d": device}).scalars().all()
-                connection.execute(delete(watched_messages).where(watched_messages.c.id.in_(old)))
+                transaction.execute(_FORGET, {"pilot": pilot, "device": device, "kept": KEPT})
 
     def messages(self, pilot: str, device: str, after: int = 0) -> list[TappedMessage]:
         """The kept messages of a device behind the id `after`, oldest first."""
-        query = (
-            select(watched_messages)
-            .where(
-                watched_messages.c.pilot == pilot, watched_messages.c.device == device, watched_messages.c.id > after
-            )
-            .order_by(watched_messages.c.id)
-        )
-        with reading(self._engine) as connection:
+        with self._database.reading() as transaction:
             return [
                 TappedMessage(**{**row, "outcome": msgspec.json.decode(row["outcome"], type=Outcome)})
-                for row in connection.execute(query).mappings()
+                for row in transaction.execute(_AFTER, {"pilot": pilot, "device": device, "after": after}).mappings()
             ]
 
 

@@ -6,21 +6,17 @@ removes what was dealt with.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import Any, TypeVar
+from collections.abc import Iterable
+from typing import Any
 
 import msgspec
-from sqlalchemy import Delete, Engine, Select, bindparam, delete, func, or_, select, update
 
 from techport_pilots.accounting import replays
 from techport_pilots.accounting.replays import Replay
-from techport_pilots.registry.database import name, reading, writing
-from techport_pilots.registry.tables import quarantine as _table
+from techport_pilots.registry.database import Database, conditions, name
 from techport_storage import clock
 from techport_storage.microseconds import MINUTE
 from techport_storage.model import Micros
-
-Q = TypeVar("Q", Select[Any], Delete)
 
 _PATIENCE: Micros = 10 * MINUTE
 
@@ -42,6 +38,23 @@ class QuarantineRecord(msgspec.Struct, frozen=True, kw_only=True):
     hint: str
     values: int
     replay_requested: Micros | None = None  # it waits to be taken again, since then
+
+
+_COLUMNS = ", ".join("value_count" if field == "values" else field for field in QuarantineRecord.__struct_fields__)
+_SELECT = f"SELECT {_COLUMNS} FROM quarantine"  # noqa: S608 - the names are ours
+_SELECT_GROUPS = (
+    "SELECT device, reason, field, count(*), sum(value_count), min(received), count(replay_requested), max(id)"
+    " FROM quarantine"
+)
+_MARK = (
+    "UPDATE quarantine SET replay_requested = :number, replay_worker = NULL"
+    " WHERE received = :received AND topic = :topic"
+)
+_FREE = (
+    " WHERE replay_requested IS NOT NULL"
+    " AND (replay_worker IS NULL OR replay_worker = :worker OR replay_taken < :lapsed)"
+)
+_TAKE = "UPDATE quarantine SET replay_worker = :worker, replay_taken = :now WHERE id IN :ids"
 
 
 class QuarantinePage(msgspec.Struct, frozen=True):
@@ -91,51 +104,49 @@ class QuarantineFilter(msgspec.Struct, frozen=True, kw_only=True):
 class Quarantine:
     """The reading side. Every method may raise RegistryUnavailable."""
 
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
+    def __init__(self, database: Database) -> None:
+        self._database = database
 
     def entries(
         self, where: QuarantineFilter | None = None, limit: int = 100, after: int | None = None
     ) -> QuarantinePage:
         """At most `limit` entries, newest first, behind the cursor `after` (the `next` of the page before)."""
-        query = _filtered(select(*_ENTRY_COLUMNS), where).order_by(_table.c.id.desc()).limit(limit + 1)
-        if after is not None:
-            query = query.where(_table.c.id < after)
-        with reading(self._engine) as connection:
-            items = [_entry(row) for row in connection.execute(query)]
+        condition, parameters = _conditions(where, after)
+        query = f"{_SELECT}{condition} ORDER BY id DESC LIMIT :limit"
+        with self._database.reading() as transaction:
+            items = [_entry(row) for row in transaction.execute(query, {**parameters, "limit": limit + 1})]
         more = len(items) > limit
         return QuarantinePage(items[:limit], items[limit - 1].id if more else None)
 
     def get(self, entry: int) -> QuarantineRecord | None:
         """The entry of that id, or None when there is none (any more)."""
-        with reading(self._engine) as connection:
-            row = connection.execute(select(*_ENTRY_COLUMNS).where(_table.c.id == entry)).first()
+        with self._database.reading() as transaction:
+            row = transaction.execute(f"{_SELECT} WHERE id = :id", {"id": entry}).first()
         return None if row is None else _entry(row)
 
     def counts(self, where: QuarantineFilter | None = None) -> list[Count]:
         """How many entries and values there are of each pilot, device, reason and day."""
-        by = (_table.c.pilot, _table.c.device, _table.c.reason, _table.c.day)
-        query = select(*by, func.count(), func.sum(_table.c.value_count)).group_by(*by).order_by(*by)
-        with reading(self._engine) as connection:
-            rows = connection.execute(_filtered(query, where)).all()
+        condition, parameters = _conditions(where)
+        by = "pilot, device, reason, day"
+        query = f"SELECT {by}, count(*), sum(value_count) FROM quarantine{condition} GROUP BY {by} ORDER BY {by}"  # noqa: S608
+        with self._database.reading() as transaction:
+            rows = transaction.execute(query, parameters).all()
         return [Count(p, d, r, day, entries, int(values)) for p, d, r, day, entries, values in rows]
 
     def count(self, where: QuarantineFilter | None = None) -> int:
         """How many entries there are."""
-        with reading(self._engine) as connection:
-            return int(connection.execute(_filtered(select(func.count(_table.c.id)), where)).scalar_one())
+        condition, parameters = _conditions(where)
+        with self._database.reading() as transaction:
+            return int(transaction.execute(f"SELECT count(*) FROM quarantine{condition}", parameters).scalar_one())  # noqa: S608
 
     def groups(self, where: QuarantineFilter | None = None, limit: int = 200) -> list[QuarantineGroup]:
         """The entries by device, reason and field, each group with its newest entry; the latest heard first."""
-        c = _table.c
-        by = (c.device, c.reason, c.field)
-        sums = (func.count(), func.sum(c.value_count), func.min(c.received), func.count(c.replay_requested))
-        query = _filtered(select(*by, *sums, func.max(c.id)), where).group_by(*by)
-        query = query.order_by(func.max(c.id).desc()).limit(limit)
-        with reading(self._engine) as connection:
-            rows = connection.execute(query).all()
-            newest = select(*_ENTRY_COLUMNS).where(c.id.in_([row[-1] for row in rows]))
-            found = {entry.id: entry for entry in map(_entry, connection.execute(newest))}
+        condition, parameters = _conditions(where)
+        query = f"{_SELECT_GROUPS}{condition} GROUP BY device, reason, field ORDER BY max(id) DESC LIMIT :limit"
+        with self._database.reading() as transaction:
+            rows = transaction.execute(query, {**parameters, "limit": limit}).all()
+            newest = transaction.execute(f"{_SELECT} WHERE id IN :ids", {"ids": tuple(row[-1] for row in rows)})
+            found = {entry.id: entry for entry in map(_entry, newest)}
         return [
             QuarantineGroup(device=device, reason=reason, field=field, entries=entries, values=int(values), first=first,
                   waiting=waiting, newest=found[last])
@@ -145,8 +156,9 @@ class Quarantine:
 
     def discard(self, where: QuarantineFilter) -> int:
         """Take these entries out for good, unread; returns how many there were. The books keep what they say."""
-        with writing(self._engine) as connection:
-            return connection.execute(_filtered(delete(_table), where)).rowcount
+        condition, parameters = _conditions(where)
+        with self._database.writing() as transaction:
+            return transaction.execute(f"DELETE FROM quarantine{condition}", parameters).rowcount  # noqa: S608
 
     def remove(self, entries: Iterable[int]) -> int:
         """Take entries out for good, such as those that were replayed; returns how many there were.
@@ -154,9 +166,9 @@ class Quarantine:
         The books keep what they say: these values did arrive and were set aside then.
         """
         removed = 0
-        with writing(self._engine) as connection:
+        with self._database.writing() as transaction:
             for entry in entries:
-                removed += connection.execute(delete(_table).where(_table.c.id == entry)).rowcount
+                removed += transaction.execute("DELETE FROM quarantine WHERE id = :id", {"id": entry}).rowcount
         return removed
 
     def request_replay(self, where: QuarantineFilter, who: str = "") -> Replay:
@@ -166,80 +178,60 @@ class Quarantine:
         arrival is found as a duplicate. What cannot be stored still comes back as a new entry. `outcome` tells how far
         it is.
         """
-        messages = _filtered(select(_table.c.received, _table.c.topic).distinct(), where)
+        condition, parameters = _conditions(where)
+        messages = f"SELECT DISTINCT received, topic FROM quarantine{condition}"  # noqa: S608
         marked = 0
-        with writing(self._engine) as connection:
-            number = replays.begin(connection, who)
-            mark = (
-                update(_table)
-                .where(_table.c.received == bindparam("at"), _table.c.topic == bindparam("to"))
-                .values(replay_requested=number, replay_worker=None)
-            )
-            for received, topic in connection.execute(messages).all():
-                marked += connection.execute(mark, {"at": received, "to": topic}).rowcount
-            replays.marked(connection, number, marked)
+        with self._database.writing() as transaction:
+            number = replays.begin(transaction, who)
+            for received, topic in transaction.execute(messages, parameters).all():
+                row = {"number": number, "received": received, "topic": topic}
+                marked += transaction.execute(_MARK, row).rowcount
+            replays.marked(transaction, number, marked)
         return Replay(id=number, who=who, entries=marked, waiting=marked)
 
     def outcome(self, replay: int) -> Replay | None:
         """What has come of a request so far, or None when there was none of that number."""
-        return replays.replay_of(self._engine, replay)
+        return replays.replay_of(self._database, replay)
 
     def take_replays(self, worker: str, limit: int = 500) -> list[QuarantineRecord]:
         """Entries of one request that wait to be taken again, which are this worker's from now on, for ten minutes at
         least.
         """
         now = clock.now()
-        free = or_(
-            _table.c.replay_worker.is_(None), _table.c.replay_worker == worker, _table.c.replay_taken < now - _PATIENCE
-        )
-        waiting = select(*_ENTRY_COLUMNS).where(_table.c.replay_requested.is_not(None), free)
-        waiting = waiting.order_by(_table.c.replay_requested, _table.c.id).limit(limit)
-        with reading(self._engine) as connection:
-            if connection.execute(waiting.with_only_columns(_table.c.id).limit(1)).first() is None:
+        free = {"worker": worker, "lapsed": now - _PATIENCE}
+        with self._database.reading() as transaction:
+            if transaction.execute(f"SELECT id FROM quarantine{_FREE} LIMIT 1", free).first() is None:  # noqa: S608
                 return []
-        with writing(self._engine) as connection:
-            entries = [_entry(row) for row in connection.execute(waiting)]
+        with self._database.writing() as transaction:
+            query = f"{_SELECT}{_FREE} ORDER BY replay_requested, id LIMIT :limit"
+            entries = [_entry(row) for row in transaction.execute(query, {**free, "limit": limit})]
             entries = [entry for entry in entries if entry.replay_requested == entries[0].replay_requested]
-            mine = update(_table).where(_table.c.id.in_([entry.id for entry in entries]))
-            connection.execute(mine.values(replay_worker=worker, replay_taken=now))
+            ids = tuple(entry.id for entry in entries)
+            transaction.execute(_TAKE, {"worker": worker, "now": now, "ids": ids})
         return entries
 
     def expire(self, before: Micros, pilot: str | None = None) -> int:
         """Take out what arrived before then; returns how many entries there were. The books keep what they say."""
-        query = delete(_table).where(_table.c.received < before)
-        if pilot is not None:
-            query = query.where(_table.c.pilot == pilot)
-        with writing(self._engine) as connection:
-            return connection.execute(query).rowcount
-
-
-_ENTRY_COLUMNS = [
-    _table.c["value_count" if field == "values" else field] for field in QuarantineRecord.__struct_fields__
-]
+        return self.discard(QuarantineFilter(pilot=pilot, end=before))
 
 
 def _entry(row: Any) -> QuarantineRecord:
     return QuarantineRecord(**dict(zip(QuarantineRecord.__struct_fields__, row, strict=True)))
 
 
-def _filtered(query: Q, where: QuarantineFilter | None) -> Q:
+def _conditions(where: QuarantineFilter | None, after: int | None = None) -> tuple[str, dict[str, object]]:
+    """ " WHERE ..." for a query and its parameters; "" for a filter that asks for everything."""
     where = where or QuarantineFilter()
-    equal: Mapping[Any, object] = {
-        _table.c.pilot: where.pilot,
-        _table.c.device: None if where.device is None else name(where.device),  # as the entries' names were kept
-        _table.c.reason: where.reason,
-        _table.c.field: name(where.field) if where.field else None,
-        _table.c.day: where.day,
-    }
-    for column, value in equal.items():
-        if value is not None:
-            query = query.where(column == value)
-    if where.field == "":  # also of values whose key is the empty text
-        query = query.where(or_(_table.c.field.is_(None), _table.c.field == ""))
-    if where.ids is not None:
-        query = query.where(_table.c.id.in_(where.ids))
-    if where.start is not None:
-        query = query.where(_table.c.received >= where.start)
-    if where.end is not None:
-        query = query.where(_table.c.received < where.end)
-    return query
+    return conditions(
+        {
+            "pilot = :pilot": where.pilot,
+            "device = :device": None if where.device is None else name(where.device),  # as it was kept
+            "reason = :reason": where.reason,
+            "COALESCE(field, '') = :field": None if where.field is None else name(where.field),
+            "day = :day": where.day,
+            "id IN :ids": where.ids,
+            "received >= :start": where.start,
+            "received < :end": where.end,
+            "id < :after": after,
+        }
+    )

@@ -9,14 +9,21 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 import msgspec
-from sqlalchemy import Connection, Engine, func, insert, select, update
 
 from techport_pilots.accounting.tally import Tally
-from techport_pilots.registry.database import clean_text, reading
-from techport_pilots.registry.tables import quarantine, replays
+from techport_pilots.registry.database import Database, Transaction, clean_text
 from techport_pilots.registry.versioning import lock
 from techport_storage.clock import now
 from techport_storage.model import Micros
+
+_ADD = (
+    "UPDATE replays SET stored = stored + :stored, duplicates = duplicates + :duplicates,"
+    " refused = refused + :quarantined, ignored = ignored + :ignored WHERE id = :id"
+)
+_SELECT = (
+    "SELECT id, who, entries, (SELECT count(*) FROM quarantine WHERE replay_requested = :id) AS waiting,"
+    " stored, duplicates, refused, ignored FROM replays WHERE id = :id"
+)
 
 
 class Replay(msgspec.Struct, frozen=True, kw_only=True):
@@ -41,43 +48,31 @@ class Replay(msgspec.Struct, frozen=True, kw_only=True):
         return not self.waiting
 
 
-def begin(connection: Connection, who: str) -> int:
+def begin(transaction: Transaction, who: str) -> int:
     """The number of a new request: the time in microseconds, and never one twice."""
-    lock(connection)
-    last = connection.execute(select(func.max(replays.c.id))).scalar()
+    lock(transaction)
+    last = transaction.execute("SELECT max(id) FROM replays").scalar()
     number = max(now(), (last or 0) + 1)
-    connection.execute(insert(replays), {"id": number, "who": clean_text(who), "entries": 0})
+    row = {"id": number, "who": clean_text(who)}
+    transaction.execute("INSERT INTO replays (id, who, entries) VALUES (:id, :who, 0)", row)
     return number
 
 
-def marked(connection: Connection, number: int, entries: int) -> None:
+def marked(transaction: Transaction, number: int, entries: int) -> None:
     """Note how many entries the request has marked."""
-    connection.execute(update(replays).where(replays.c.id == number).values(entries=entries))
+    transaction.execute("UPDATE replays SET entries = :entries WHERE id = :id", {"id": number, "entries": entries})
 
 
-def note(connection: Connection, number: int, tallies: Iterable[Tally]) -> None:
+def note(transaction: Transaction, number: int, tallies: Iterable[Tally]) -> None:
     """Add what came of a batch of the request's messages."""
     total = Tally()
     for tally in tallies:
         total.add(tally)
-    mine = replays.c
-    connection.execute(
-        update(replays)
-        .where(mine.id == number)
-        .values(
-            stored=mine.stored + total.stored,
-            duplicates=mine.duplicates + total.duplicates,
-            refused=mine.refused + total.quarantined,
-            ignored=mine.ignored + total.ignored,
-        )
-    )
+    transaction.execute(_ADD, {"id": number, **msgspec.structs.asdict(total)})
 
 
-def replay_of(engine: Engine, number: int) -> Replay | None:
+def replay_of(database: Database, number: int) -> Replay | None:
     """The request of that number. May raise RegistryUnavailable."""
-    still = select(func.count()).where(quarantine.c.replay_requested == number).scalar_subquery()
-    c = replays.c
-    query = select(c.id, c.who, c.entries, still, c.stored, c.duplicates, c.refused, c.ignored).where(c.id == number)
-    with reading(engine) as connection:
-        row = connection.execute(query).first()
-    return None if row is None else Replay(**dict(zip(Replay.__struct_fields__, row, strict=True)))
+    with database.reading() as transaction:
+        row = transaction.execute(_SELECT, {"id": number}).first()
+    return None if row is None else Replay(**row._mapping)

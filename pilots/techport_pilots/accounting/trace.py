@@ -83,7 +83,7 @@ def trace(
     total = Tally()
     for tally in books.tallies(pilot, device, day, day + 1).values():
         total.add(tally)
-    ignored = ignored_by_rule(registry.engine, pilot, device)
+    ignored = ignored_by_rule(registry.database, pilot, device)
     answer = Trace(
         pilot=pilot,
         device=device,
@@ -94,7 +94,7 @@ def trace(
         set_aside=entries.items,
         arrivals=registry.passages.arrivals(pilot, device, received),
         messages=watched,
-        events=[event for event in events_of(registry.engine, pilot, device) if start <= event.time < end],
+        events=[event for event in events_of(registry.database, pilot, device) if start <= event.time < end],
         day=total,
         ignored={rule: parts for (device_day, rule), parts in ignored.items() if device_day.day == day},
         last_before=None,

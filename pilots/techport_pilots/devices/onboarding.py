@@ -9,7 +9,6 @@ import re
 from collections.abc import Sequence
 
 import msgspec
-from sqlalchemy import Engine, func, select
 
 from techport_pilots.access.credentials import Credentials, Issued
 from techport_pilots.accounting.quarantine import QuarantineFilter
@@ -23,9 +22,8 @@ from techport_pilots.model import (
     StreamDefinition,
     Text,
 )
-from techport_pilots.registry.database import reading
+from techport_pilots.registry.database import Database
 from techport_pilots.registry.registry import Registry
-from techport_pilots.registry.tables import quarantine
 from techport_pilots.registry.view import plain
 from techport_storage.model import Micros
 
@@ -111,23 +109,22 @@ class ProvisionedDevice(msgspec.Struct, frozen=True, kw_only=True):
     credential: Issued
 
 
-def unknown_devices(engine: Engine, pilot: str) -> list[UnknownDevice]:
+_PER_DEVICE = (
+    "SELECT device, count(*), min(received), max(received), max(id) FROM quarantine"
+    " WHERE pilot = :pilot AND reason = :reason AND replay_requested IS NULL GROUP BY device"
+)
+_MESSAGES = "SELECT id, topic, payload FROM quarantine WHERE id IN :ids"
+
+
+def unknown_devices(database: Database, pilot: str) -> list[UnknownDevice]:
     """Devices that sent and are not known, the last heard first; without messages that are being taken again.
 
     May raise RegistryUnavailable.
     """
-    q = quarantine.c
-    per_device = (
-        select(q.device, func.count(), func.min(q.received), func.max(q.received), func.max(q.id))
-        .where(q.pilot == pilot, q.reason == UNKNOWN_DEVICE, q.replay_requested.is_(None))
-        .group_by(q.device)
-    )
-    with reading(engine) as connection:
-        found = connection.execute(per_device).all()
-        last = {
-            row.id: row
-            for row in connection.execute(select(q.id, q.topic, q.payload).where(q.id.in_([row[4] for row in found])))
-        }
+    with database.reading() as transaction:
+        found = transaction.execute(_PER_DEVICE, {"pilot": pilot, "reason": UNKNOWN_DEVICE}).all()
+        newest = transaction.execute(_MESSAGES, {"ids": tuple(row[4] for row in found)})
+        last = {row.id: row for row in newest}
     listed = [
         UnknownDevice(
             pilot=pilot,
@@ -158,7 +155,7 @@ def provision_device(registry: Registry, pilot: str, newcomer: NewDevice, who: s
     version = None if wanted is definition else change(registry, wanted, who, f"added {newcomer.id}")
     device = known.id if known else newcomer.id
     registry.watching.watch(pilot, device, WATCHED_FOR)
-    issued = Credentials(registry.engine).issue(pilot, device, who)
+    issued = Credentials(registry.database).issue(pilot, device, who)
     listed = next((one for one in wanted.devices if one.id == device), None)
     quantities = newcomer.quantities or [stream.quantity for stream in listed.streams] if listed else ()
     return ProvisionedDevice(

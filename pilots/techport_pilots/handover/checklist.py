@@ -106,7 +106,7 @@ def _phases(store: ReadingStore, pilot: PilotDefinition, at: Micros) -> list[Ite
 
 
 def _quarantine(registry: Registry, pilot: PilotDefinition) -> list[Item]:
-    values = sum(count.values for count in Quarantine(registry.engine).counts(QuarantineFilter(pilot=pilot.id)))
+    values = sum(count.values for count in Quarantine(registry.database).counts(QuarantineFilter(pilot=pilot.id)))
     if not values:
         return [Item(True, Text(nb="Ingenting er satt til side.", en="Nothing was set aside."))]
     return [
@@ -175,7 +175,7 @@ def _borrowed(registry: Registry, pilot: PilotDefinition) -> list[Item]:
 
 
 def _happens(registry: Registry, pilot: PilotDefinition, rows: int) -> list[Item]:
-    held = len(Credentials(registry.engine).all(pilot.id))
+    held = len(Credentials(registry.database).all(pilot.id))
     texts = [
         Text(
             nb=f"Tilgangen til {_of(held, 'enhet', 'enheter')} trekkes tilbake.",

@@ -13,7 +13,6 @@ import time
 from pathlib import Path
 
 import msgspec
-from sqlalchemy import text
 
 from techport_pilots.access.credentials import Credentials
 from techport_pilots.accounting.ledger import Ledger
@@ -37,7 +36,7 @@ from techport_pilots.handover.package import (
 from techport_pilots.model import PilotDefinition, Text
 from techport_pilots.quality.completeness import stream_completeness
 from techport_pilots.registry import lifecycle
-from techport_pilots.registry.database import writing
+from techport_pilots.registry.database import Database
 from techport_pilots.registry.registry import Registry
 from techport_pilots.registry.versioning import lock
 from techport_pilots.reports.build import Report, build_report, final_evaluations, keep_evaluations
@@ -52,10 +51,22 @@ INGEST_KNOWS_S = 2.0  # ingest looks at the registry once a second
 PATIENCE_S = 60.0
 _EVER = (0, 2**52)  # µs, to the year 2112
 
-_NOTE = text(
+_NOTE = (
     "INSERT INTO pilot_packages (pilot, at, path, sha256, rows) VALUES (:pilot, :at, :path, :sha256, :rows)"
     " ON CONFLICT (pilot, at) DO UPDATE SET path = excluded.path, sha256 = excluded.sha256, rows = excluded.rows"
 )
+
+
+_MADE = "SELECT at, path, sha256, rows FROM pilot_packages WHERE pilot = :pilot ORDER BY at DESC"
+
+
+class MadePackage(msgspec.Struct, frozen=True):
+    """A package that was made, as the registry remembers it. The file may have been moved since."""
+
+    at: Micros
+    path: str
+    sha256: str
+    rows: int
 
 
 class Package(msgspec.Struct, frozen=True):
@@ -90,10 +101,10 @@ def close_pilot(
     if blocking:
         raise WrongState(f"{pilot.id} cannot be closed: {' '.join(blocking)}")
     if registry.state(pilot.id) != "closed":
-        lifecycle.transition(registry.engine, pilot, "closed", who, why)
+        lifecycle.transition(registry.database, pilot, "closed", who, why)
         progress("waiting for ingest", 0, 0)
         time.sleep(wait)
-    credentials = Credentials(registry.engine)
+    credentials = Credentials(registry.database)
     for credential in credentials.all(pilot.id):
         credentials.revoke(credential.pilot, credential.device)
     _settled(books, pilot.id)
@@ -110,19 +121,19 @@ def write_package(
 ) -> Package:
     """Write the package of what the store holds now, and note it in the registry."""
     made = now()
-    here = so_far(pilot, lifecycle.measured_until(lifecycle.changes(registry.engine, pilot.id), made))
+    here = so_far(pilot, lifecycle.measured_until(lifecycle.changes(registry.database, pilot.id), made))
     evaluations = []
-    before = {one.kpi: one for one in final_evaluations(registry.engine, pilot) or ()}
+    before = {one.kpi: one for one in final_evaluations(registry.database, pilot) or ()}
     for number, kpi in enumerate(pilot.kpis):
         progress("evaluation", number, len(pilot.kpis))
         found = evaluate(store, here, kpi)
         last = before.get(kpi.id, found)
         evaluations.append(last if agree(last, found) else found)  # what was handed over stays, to the last digit
-    keep_evaluations(registry.engine, pilot.id, evaluations, made)
+    keep_evaluations(registry.database, pilot.id, evaluations, made)
     version = registry.history(pilot.id)[0].version
     state = registry.state(pilot.id)
     report = build_report(
-        store, registry.engine, pilot, version=version, state=state, now=made, evaluations=evaluations
+        store, registry.database, pilot, version=version, state=state, now=made, evaluations=evaluations
     )
     name = f"{pilot.id}-{dt.datetime.fromtimestamp(made / 1e6, dt.UTC):%Y-%m-%d}.zip"
     path = folder / name
@@ -136,11 +147,17 @@ def write_package(
             raise WrongState(f"readings of {pilot.id} were written while it was packed: close it again")
         _describe(registry, pilot, report, writer, rows, ground)
     made_package = Package(pilot.id, str(path.resolve()), _sha256(path), rows, retention.due_at(registry, pilot))
-    with writing(registry.engine) as connection:
-        lock(connection)
+    with registry.database.writing() as transaction:
+        lock(transaction)
         row = {"pilot": pilot.id, "at": made, "path": made_package.path, "sha256": made_package.sha256, "rows": rows}
-        connection.execute(_NOTE, row)
+        transaction.execute(_NOTE, row)
     return made_package
+
+
+def packages_of(database: Database, pilot: str) -> list[MadePackage]:
+    """The pilot's packages, newest first. May raise RegistryUnavailable."""
+    with database.reading() as transaction:
+        return [MadePackage(*row) for row in transaction.execute(_MADE, {"pilot": pilot})]
 
 
 def _describe(
@@ -154,7 +171,7 @@ def _describe(
     writer.add("evaluation.json", _json([result.evaluation for result in report.results]))
     quality = {"whole": report.whole, "phases": report.phases, "devices": report.devices, "set_aside": report.set_aside}
     writer.add("quality.json", _json(quality))
-    writer.add("history.json", package_metadata.history(lifecycle.changes(registry.engine, pilot.id)))
+    writer.add("history.json", package_metadata.history(lifecycle.changes(registry.database, pilot.id)))
     for language in ("nb", "en"):
         writer.add(f"report-{language}.html", page(report, language, ground))
     writer.add("LICENCE.txt", package_metadata.licence_text(pilot))

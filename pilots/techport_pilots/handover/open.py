@@ -62,12 +62,12 @@ def open_package(
         if not _knows(registry, pilot.id):
             registry.import_pilot(pilot, source, who, f"opened from {path.name}")
         rows = _write_readings(folder / "readings.parquet", store, books, progress)
-    if taken and not lifecycle.changes(registry.engine, pilot.id):
-        lifecycle.restore(registry.engine, pilot.id, taken)
+    if taken and not lifecycle.changes(registry.database, pilot.id):
+        lifecycle.restore(registry.database, pilot.id, taken)
     until = lifecycle.measured_until(taken, now())
     here = {one.kpi: one for one in evaluate_all(store, pilot, until)}
     differing = [one.kpi for one in said if one.kpi not in here or not agree(one, here[one.kpi])]
-    keep_evaluations(registry.engine, pilot.id, said, max((c.at for c in taken), default=0))
+    keep_evaluations(registry.database, pilot.id, said, max((c.at for c in taken), default=0))
     return Opened(pilot.id, rows, said, differing)
 
 

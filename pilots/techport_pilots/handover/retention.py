@@ -16,7 +16,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import msgspec
-from sqlalchemy import Engine, delete, func, insert, select, text, update
 
 from techport_pilots.accounting.audit import count_rows
 from techport_pilots.accounting.ledger import Ledger
@@ -24,17 +23,20 @@ from techport_pilots.accounting.tally import DeviceDay
 from techport_pilots.handover.package import PART, Progress, no_progress
 from techport_pilots.model import PilotDefinition
 from techport_pilots.registry import lifecycle
-from techport_pilots.registry.database import reading, writing
+from techport_pilots.registry.database import Database
 from techport_pilots.registry.registry import Registry
-from techport_pilots.registry.tables import erasures, pilot_packages, quarantine, watched_messages
 from techport_pilots.registry.versioning import lock
 from techport_pilots.time import parse_duration
 from techport_storage.clock import now
 from techport_storage.model import Micros, Selection
 from techport_storage.store import ReadingStore
 
-_PACKAGES = text("SELECT path FROM pilot_packages WHERE pilot = :pilot ORDER BY at")
-_MESSAGES = (quarantine, watched_messages)  # as they came from devices, payload and all
+_PACKAGES = "SELECT path FROM pilot_packages WHERE pilot = :pilot ORDER BY at"
+_RECEIPTS = "SELECT content FROM erasures WHERE state = 'done' ORDER BY id"
+_BEGUN = "SELECT id, content FROM erasures WHERE pilot = :pilot AND state = 'begun'"
+_BEGIN = "INSERT INTO erasures (pilot, state, content, at) VALUES (:pilot, 'begun', :content, :at) RETURNING id"
+_FINISH = "UPDATE erasures SET state = 'done', content = :content WHERE id = :id"
+_MESSAGES = ("quarantine", "watched_messages")  # as they came from devices, payload and all
 _EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 
 
@@ -100,7 +102,7 @@ def due_at(registry: Registry, pilot: PilotDefinition) -> Micros | None:
     """When the data is to be erased, counted from when the pilot ended; None while it has not, or without retention."""
     if registry.state(pilot.id) not in ("ended", "closed"):
         return None
-    ended = max(change.at for change in lifecycle.changes(registry.engine, pilot.id) if change.state == "ended")
+    ended = max(change.at for change in lifecycle.changes(registry.database, pilot.id) if change.state == "ended")
     return due_after(pilot, ended)
 
 
@@ -128,20 +130,19 @@ def run(
     due = [one for one in plan(registry) if one.at <= at]
     for number, one in enumerate(due):
         progress(one.pilot, number, len(due))
-        if (receipt := _erase(registry.engine, store, books, one, files)) is not None:
+        if (receipt := _erase(registry.database, store, books, one, files)) is not None:
             receipts.append(receipt)
     return receipts
 
 
-def receipts(engine: Engine) -> list[Erasure]:
+def receipts(database: Database) -> list[Erasure]:
     """What was erased, oldest first."""
-    query = select(erasures.c.content).where(erasures.c.state == "done").order_by(erasures.c.id)
-    with reading(engine) as connection:
-        return [msgspec.json.decode(content, type=Erasure) for (content,) in connection.execute(query)]
+    with database.reading() as transaction:
+        return [msgspec.json.decode(content, type=Erasure) for (content,) in transaction.execute(_RECEIPTS)]
 
 
-def _erase(engine: Engine, store: ReadingStore, books: Ledger, due: Due, files: Files) -> Erasure | None:
-    number, receipt = _begin(engine, store, books, due, files)
+def _erase(database: Database, store: ReadingStore, books: Ledger, due: Due, files: Files) -> Erasure | None:
+    number, receipt = _begin(database, store, books, due, files)
     if receipt.empty:
         return None
     store.erase(Selection(pilots=(due.pilot,)))
@@ -157,27 +158,24 @@ def _erase(engine: Engine, store: ReadingStore, books: Ledger, due: Due, files: 
         for half in Path(package).parent.glob(f"{due.pilot}-????-??-??.zip.*{PART}"):  # of a run that was killed
             half.unlink(missing_ok=True)
     done = msgspec.structs.replace(receipt, done=now())
-    with writing(engine) as connection:
-        lock(connection)
+    with database.writing() as transaction:
+        lock(transaction)
         for messages in _MESSAGES:
-            connection.execute(delete(messages).where(messages.c.pilot == due.pilot))
-        connection.execute(delete(pilot_packages).where(pilot_packages.c.pilot == due.pilot))
-        content = msgspec.json.encode(done).decode()
-        connection.execute(update(erasures).where(erasures.c.id == number).values(state="done", content=content))
+            transaction.execute(f"DELETE FROM {messages} WHERE pilot = :pilot", {"pilot": due.pilot})  # noqa: S608
+        transaction.execute("DELETE FROM pilot_packages WHERE pilot = :pilot", {"pilot": due.pilot})
+        transaction.execute(_FINISH, {"id": number, "content": msgspec.json.encode(done).decode()})
     return done
 
 
-def _begin(engine: Engine, store: ReadingStore, books: Ledger, due: Due, files: Files) -> tuple[int, Erasure]:
+def _begin(database: Database, store: ReadingStore, books: Ledger, due: Due, files: Files) -> tuple[int, Erasure]:
     """The receipt that a run before this one began, or a new one, durable before anything is erased."""
-    with reading(engine) as connection:
-        query = select(erasures.c.id, erasures.c.content).where(
-            erasures.c.pilot == due.pilot, erasures.c.state == "begun"
-        )
-        if (row := connection.execute(query).first()) is not None:
+    with database.reading() as transaction:
+        of_pilot = {"pilot": due.pilot}
+        if (row := transaction.execute(_BEGUN, of_pilot).first()) is not None:
             return int(row.id), msgspec.json.decode(row.content, type=Erasure)
-        packages = [path for (path,) in connection.execute(_PACKAGES, {"pilot": due.pilot})]
-        counts = [select(func.count()).where(table.c.pilot == due.pilot).select_from(table) for table in _MESSAGES]
-        entries = sum(connection.execute(count).scalar_one() for count in counts)
+        packages = [path for (path,) in transaction.execute(_PACKAGES, of_pilot)]
+        counts = [f"SELECT count(*) FROM {messages} WHERE pilot = :pilot" for messages in _MESSAGES]  # noqa: S608
+        entries = sum(transaction.execute(count, of_pilot).scalar_one() for count in counts)
     counted = count_rows(store, Selection(pilots=(due.pilot,)))
     erased = {day: tally.erased for day, tally in books.tallies(pilot=due.pilot).items()}
     days = [Day(day.device, day.day, rows, erased.get(day, 0)) for day, rows in sorted(counted.items())]
@@ -194,10 +192,8 @@ def _begin(engine: Engine, store: ReadingStore, books: Ledger, due: Due, files: 
     )
     if receipt.empty:
         return 0, receipt
-    with writing(engine) as connection:
-        lock(connection)
+    with database.writing() as transaction:
+        lock(transaction)
         content = msgspec.json.encode(receipt).decode()
-        values = {"pilot": due.pilot, "state": "begun", "content": content, "at": receipt.begun}
-        key = connection.execute(insert(erasures).values(values)).inserted_primary_key
-    assert key is not None
-    return int(key[0]), receipt
+        row = transaction.execute(_BEGIN, {**of_pilot, "content": content, "at": receipt.begun}).one()
+    return int(row.id), receipt

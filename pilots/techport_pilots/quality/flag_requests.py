@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import msgspec
-from sqlalchemy import Connection, Engine, text
 
 from techport_pilots.model import PilotDefinition
 from techport_pilots.quality.flags import Rules, moves_of
-from techport_pilots.registry.database import reading, writing
+from techport_pilots.registry.database import Database, Transaction
 from techport_pilots.time import micros_of
 from techport_storage.clock import now
 from techport_storage.model import Micros, Stream
@@ -17,10 +16,10 @@ from techport_storage.model import Micros, Stream
 Window = tuple[Micros | None, Micros | None]
 """[start, end) of what is concerned; None: without such an end."""
 
-_ASK = text('INSERT INTO flag_requests (pilot, start, "end", asked) VALUES (:pilot, :start, :end, :asked) RETURNING id')
-_WAITING = text('SELECT id, pilot, start, "end" FROM flag_requests WHERE done IS NULL ORDER BY id')
-_DONE = text("UPDATE flag_requests SET done = :done, changed = :changed WHERE id = :id")
-_OUTCOME = text("SELECT changed FROM flag_requests WHERE id = :id AND done IS NOT NULL")
+_ASK = 'INSERT INTO flag_requests (pilot, start, "end", asked) VALUES (:pilot, :start, :end, :asked) RETURNING id'
+_WAITING = 'SELECT id, pilot, start, "end" FROM flag_requests WHERE done IS NULL ORDER BY id'
+_DONE = "UPDATE flag_requests SET done = :done, changed = :changed WHERE id = :id"
+_OUTCOME = "SELECT changed FROM flag_requests WHERE id = :id AND done IS NOT NULL"
 
 
 class FlagRequest(msgspec.Struct, frozen=True):
@@ -33,40 +32,40 @@ class FlagRequest(msgspec.Struct, frozen=True):
 class FlagRequests:
     """Every method may raise RegistryUnavailable."""
 
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
+    def __init__(self, database: Database) -> None:
+        self._database = database
 
     def ask(self, pilot: str, window: Window) -> int:
         """Ask for a window of a pilot; returns the request's number."""
-        with writing(self._engine) as connection:
-            return ask(connection, pilot, window)
+        with self._database.writing() as transaction:
+            return ask(transaction, pilot, window)
 
     def waiting(self) -> list[FlagRequest]:
         """What is not done yet, in order."""
-        with reading(self._engine) as connection:
-            return [FlagRequest(*row) for row in connection.execute(_WAITING)]
+        with self._database.reading() as transaction:
+            return [FlagRequest(*row) for row in transaction.execute(_WAITING)]
 
     def done(self, request: int, changed: int) -> None:
         """Say that it is done, and how many rows got other flags."""
-        with writing(self._engine) as connection:
-            connection.execute(_DONE, {"id": request, "done": now(), "changed": changed})
+        with self._database.writing() as transaction:
+            transaction.execute(_DONE, {"id": request, "done": now(), "changed": changed})
 
     def outcome(self, request: int) -> int | None:
         """How many rows got other flags; None while it is not done."""
-        with reading(self._engine) as connection:
-            return connection.execute(_OUTCOME, {"id": request}).scalar()
+        with self._database.reading() as transaction:
+            return transaction.execute(_OUTCOME, {"id": request}).scalar()
 
 
-def ask(connection: Connection, pilot: str, window: Window) -> int:
+def ask(transaction: Transaction, pilot: str, window: Window) -> int:
     """FlagRequests.ask within somebody's transaction."""
     row = {"pilot": pilot, "start": window[0], "end": window[1], "asked": now()}
-    return int(connection.execute(_ASK, row).scalar_one())
+    return int(transaction.execute(_ASK, row).scalar_one())
 
 
-def ask_for_change(connection: Connection, before: PilotDefinition, after: PilotDefinition) -> None:
+def ask_for_change(transaction: Transaction, before: PilotDefinition, after: PilotDefinition) -> None:
     """Ask for what another definition means for readings that are stored already."""
     for window in _windows(before, after):
-        ask(connection, after.id, window)
+        ask(transaction, after.id, window)
 
 
 def _windows(before: PilotDefinition, after: PilotDefinition) -> Iterator[Window]:

@@ -49,8 +49,8 @@ class FlagPass:
         self._store = store
         self._worker = worker
         self._period = period
-        self._chores = Leases(registry.engine)
-        self._requests = FlagRequests(registry.engine)
+        self._chores = Leases(registry.database)
+        self._requests = FlagRequests(registry.database)
         self._pilots: dict[str, _Pilot] = {}
         self._stopping = threading.Event()
 

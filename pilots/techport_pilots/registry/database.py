@@ -1,73 +1,139 @@
-"""Opening the database of registry and books, SQLite or PostgreSQL, and the two ways to use it: reading and writing.
+"""The database of registry and ledger, SQLite or PostgreSQL: opening it, and transactions that read or write.
 
-Everything in this package that runs SQL does it inside `reading()` or `writing()`, which turn "cannot now" into
-RegistryUnavailable.
+SQLAlchemy is known to this folder alone. Everything else that keeps rows is given a `Database`, and speaks SQL inside
+`reading()` or `writing()`, which turn "cannot now" into RegistryUnavailable.
+
+No call waits for ever. A server that does not answer, stopped or unreachable, is given `timeout_s` for each statement:
+PostgreSQL ends the statement itself (statement_timeout), and the client closes the connection a second later for a
+server that cannot even do that. A connection is waited for at most `timeout_s` in the pool and five seconds on the way.
 """
 
 from __future__ import annotations
 
+import math
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+import psycopg
 from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, Engine, create_engine, event, exc, make_url, text
+from psycopg.abc import PQGen
+from sqlalchemy import (
+    URL,
+    Connection,
+    CursorResult,
+    Engine,
+    NullPool,
+    TextClause,
+    bindparam,
+    create_engine,
+    event,
+    exc,
+    make_url,
+    text,
+)
 
 from techport_pilots.errors import RegistryUnavailable
 
 LOCK_WAIT_S = 30
+"""How long a writer of SQLite waits for the one before it."""
+
+TIMEOUT_S = 10.0
+"""How long PostgreSQL may take for one statement, unless told otherwise."""
+
+_GRACE_S = 1.0  # for PostgreSQL to end a statement itself
+_CONNECT_S = 5.0  # two seconds are the least that libpq knows
 _NAME_LENGTH = 200
 _MIGRATION_LOCK = 0x7EC4_9047  # any number that no other user of the same PostgreSQL takes for an advisory lock
 
 # Alembic hands its operations to the migration scripts through globals of its own: one migration at a time.
 _migrating = threading.Lock()
 
+Parameters = Mapping[str, object] | Sequence[Mapping[str, object]]
 
-def open_database(url: str) -> Engine:
-    """An engine for `sqlite:///path` or `postgresql://...`, its tables brought up to date.
 
-    Safe when several threads and processes do it at once. Raises ValueError for another kind of URL, a file that is no
-    database and one that a newer techport has changed; RegistryUnavailable when it cannot be opened now.
+class Transaction:
+    """What can be done between the beginning and the end of a transaction: statements in SQL."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    @property
+    def on_postgresql(self) -> bool:
+        return self._connection.dialect.name == "postgresql"
+
+    def execute(self, statement: str, parameters: Parameters = ()) -> CursorResult[*tuple[Any, ...]]:
+        """Run a statement; its parameters stand in it as `:name`. Several rows of parameters run it for each of them.
+
+        A parameter that is a tuple is a list of values, for `IN :name`.
+        """
+        if isinstance(parameters, Mapping):
+            lists = tuple(key for key, value in parameters.items() if isinstance(value, tuple))
+            return self._connection.execute(_clause(statement, lists), dict(parameters))
+        return self._connection.execute(_clause(statement, ()), [dict(row) for row in parameters] or None)
+
+
+class Database:
+    """A database whose tables are up to date. Safe to use from several threads, and by several processes at once."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    @classmethod
+    def open(cls, url: str, timeout_s: float = TIMEOUT_S) -> Database:
+        """Open `sqlite:///path` or `postgresql://...` and bring its tables up to date.
+
+        Safe when several threads and processes do it at once. Raises ValueError for another kind of URL, a file that
+        is not a database and one that a newer techport has changed; RegistryUnavailable when it cannot be opened now.
+        """
+        parsed = make_url(url)
+        if parsed.get_backend_name() == "postgresql":
+            parsed = parsed.set(drivername="postgresql+psycopg")
+            engine = _postgresql(parsed, timeout_s)
+        elif parsed.get_backend_name() == "sqlite" and parsed.database not in (None, "", ":memory:"):
+            engine = _sqlite(parsed)
+        else:
+            raise ValueError(
+                f"no registry for {url!r}: use sqlite:///path/to/registry.sqlite or postgresql://user@host/name"
+            )
+        migrate(engine)
+        return cls(engine)
+
+    @contextmanager
+    def reading(self) -> Iterator[Transaction]:
+        """A transaction that sees one state of the database."""
+        with _translate_errors(self._engine), self._engine.connect() as connection, connection.begin():
+            yield Transaction(connection)
+
+    @contextmanager
+    def writing(self) -> Iterator[Transaction]:
+        """A transaction that is durable once this block is left without an exception."""
+        with (
+            _translate_errors(self._engine),
+            self._engine.execution_options(techport_writes=True).begin() as connection,
+        ):
+            yield Transaction(connection)
+
+    def close(self) -> None:
+        self._engine.dispose()
+
+
+def conditions(limits: Mapping[str, object]) -> tuple[str, dict[str, object]]:
+    """ " WHERE ..." of the conditions that have a value, and their parameters; "" where none has one.
+
+    Each condition ends in the name of its parameter: {"pilot = :pilot": "elgeseter", "device = :device": None}.
     """
-    parsed = make_url(url)
-    if parsed.get_backend_name() == "postgresql":
-        engine = create_engine(parsed.set(drivername="postgresql+psycopg"), pool_pre_ping=True)
-    elif parsed.get_backend_name() == "sqlite" and parsed.database not in (None, "", ":memory:"):
-        Path(str(parsed.database)).parent.mkdir(parents=True, exist_ok=True)
-        engine = create_engine(parsed, connect_args={"timeout": LOCK_WAIT_S})
-        event.listen(engine, "connect", _set_up_sqlite)
-        event.listen(engine, "begin", _begin_sqlite)
-        try:
-            _with_patience(engine, _use_wal)
-        except sqlite3.DatabaseError as error:
-            raise ValueError(f"{parsed.database} is no SQLite database: {error}") from error
-    else:
-        raise ValueError(
-            f"no registry for {url!r}: use sqlite:///path/to/registry.sqlite or postgresql://user@host/name"
-        )
-    migrate(engine)
-    return engine
-
-
-@contextmanager
-def reading(engine: Engine) -> Iterator[Connection]:
-    """A connection in a transaction that sees one state of the database."""
-    with _unavailable_means_later(engine), engine.connect() as connection, connection.begin():
-        yield connection
-
-
-@contextmanager
-def writing(engine: Engine) -> Iterator[Connection]:
-    """A connection in a transaction that is durable once this block is left without an exception."""
-    with _unavailable_means_later(engine), engine.execution_options(techport_writes=True).begin() as connection:
-        yield connection
+    used = {condition: value for condition, value in limits.items() if value is not None}
+    parameters = {condition.rpartition(":")[2]: value for condition, value in used.items()}
+    return (" WHERE " + " AND ".join(used) if used else ""), parameters
 
 
 def name(text: str) -> str:
@@ -87,19 +153,78 @@ def migrate(engine: Engine) -> None:
     config.set_main_option("script_location", "techport_pilots.registry:migrations")
     scripts = ScriptDirectory.from_config(config)
     newest = scripts.get_current_head()
-    with reading(engine) as connection:
+    with _translate_errors(engine), engine.connect() as connection:
         current = _revision(connection)
     if current == newest:
         return
     if current not in (None, *(script.revision for script in scripts.walk_revisions())):
         where = engine.url.render_as_string(hide_password=True)
         raise ValueError(f"{where} is at revision {current}, this techport knows {newest}: use the newer techport")
-    with _migrating, writing(engine) as connection:
+    patient = _postgresql(engine.url, None) if engine.dialect.name == "postgresql" else engine
+    with _migrating, _translate_errors(engine), patient.execution_options(techport_writes=True).begin() as connection:
         if connection.dialect.name == "postgresql":
             connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _MIGRATION_LOCK})
         if _revision(connection) != newest:
             config.attributes["connection"] = connection
             command.upgrade(config, "head")
+
+
+@lru_cache(maxsize=1000)
+def _clause(statement: str, lists: tuple[str, ...]) -> TextClause:
+    return text(statement).bindparams(*(bindparam(key, expanding=True) for key in lists))
+
+
+class _BoundedConnection(psycopg.Connection[Any]):
+    """A connection that is closed when a statement is not answered in time."""
+
+    timeout_s = math.inf
+
+    def wait(self, gen: PQGen[Any], *args: Any, **options: Any) -> Any:
+        return super().wait(self._until(gen), *args, **options)
+
+    def _until(self, gen: PQGen[Any]) -> PQGen[Any]:
+        deadline = time.monotonic() + self.timeout_s
+        try:
+            wait_for = next(gen)
+            while True:
+                ready = yield wait_for
+                if not ready and time.monotonic() > deadline:  # asked ten times a second while nothing comes
+                    self.pgconn.finish()
+                    raise psycopg.OperationalError(f"PostgreSQL did not answer within {self.timeout_s:g} seconds")
+                wait_for = gen.send(ready)
+        except StopIteration as done:
+            return done.value
+
+
+def _postgresql(url: URL, timeout_s: float | None) -> Engine:
+    """An engine with timeouts; with None one for a single connection that may take its time, such as a migration."""
+    connect: dict[str, Any] = {"connect_timeout": math.ceil(_CONNECT_S)}
+    if timeout_s is None:
+        return create_engine(url, poolclass=NullPool, connect_args=connect)
+    milliseconds = math.ceil(timeout_s * 1000)
+    connect["options"] = f"{url.query.get('options', '')} -c statement_timeout={milliseconds}".strip()
+    connect["tcp_user_timeout"] = milliseconds
+    engine = create_engine(url, pool_pre_ping=True, pool_timeout=timeout_s, connect_args=connect)
+
+    @event.listens_for(engine, "do_connect")
+    def _connect(_dialect: object, _record: object, args: Any, options: Any) -> _BoundedConnection:
+        connection = _BoundedConnection.connect(*args, **options)
+        connection.timeout_s = timeout_s + _GRACE_S
+        return connection
+
+    return engine
+
+
+def _sqlite(url: URL) -> Engine:
+    Path(str(url.database)).parent.mkdir(parents=True, exist_ok=True)
+    engine = create_engine(url, connect_args={"timeout": LOCK_WAIT_S})
+    event.listen(engine, "connect", _set_up_sqlite)
+    event.listen(engine, "begin", _begin_sqlite)
+    try:
+        _retry_while_locked(engine, _use_wal)
+    except sqlite3.DatabaseError as error:
+        raise ValueError(f"{url.database} is not an SQLite database: {error}") from error
+    return engine
 
 
 def _revision(connection: Connection) -> str | None:
@@ -129,12 +254,12 @@ def _use_wal(engine: Engine) -> None:
         raw.close()
 
 
-def _with_patience(engine: Engine, step: Callable[[Engine], None]) -> None:
+def _retry_while_locked(engine: Engine, step: Callable[[Engine], None]) -> None:
     """Switching to WAL needs the file alone, and SQLite does not wait for it: try again while others open it too."""
     deadline = time.monotonic() + LOCK_WAIT_S
     while True:
         try:
-            with _unavailable_means_later(engine):
+            with _translate_errors(engine):
                 step(engine)
             return
         except RegistryUnavailable as error:
@@ -144,7 +269,7 @@ def _with_patience(engine: Engine, step: Callable[[Engine], None]) -> None:
 
 
 @contextmanager
-def _unavailable_means_later(engine: Engine) -> Iterator[None]:
+def _translate_errors(engine: Engine) -> Iterator[None]:
     try:
         yield
     except (exc.OperationalError, exc.InterfaceError, exc.InternalError, exc.TimeoutError) as error:

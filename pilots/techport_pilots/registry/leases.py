@@ -2,27 +2,25 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Engine, text
-
-from techport_pilots.registry.database import writing
+from techport_pilots.registry.database import Database
 from techport_pilots.registry.versioning import lock
 from techport_storage.clock import now
 
-_FREE = text("DELETE FROM chores WHERE chore = :chore AND (worker = :worker OR until < :now)")
-_TAKE = text("INSERT INTO chores (chore, worker, until) VALUES (:chore, :worker, :until) ON CONFLICT DO NOTHING")
+_FREE = "DELETE FROM chores WHERE chore = :chore AND (worker = :worker OR until < :now)"
+_TAKE = "INSERT INTO chores (chore, worker, until) VALUES (:chore, :worker, :until) ON CONFLICT DO NOTHING"
 
 
 class Leases:
     """Every method may raise RegistryUnavailable."""
 
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
+    def __init__(self, database: Database) -> None:
+        self._database = database
 
     def take(self, chore: str, worker: str, seconds: float) -> bool:
         """Whether the chore is this worker's for the next seconds. It is another's until that one stops taking it."""
         at = now()
-        with writing(self._engine) as connection:
-            lock(connection)
-            connection.execute(_FREE, {"chore": chore, "worker": worker, "now": at})
+        with self._database.writing() as transaction:
+            lock(transaction)
+            transaction.execute(_FREE, {"chore": chore, "worker": worker, "now": at})
             row = {"chore": chore, "worker": worker, "until": at + int(seconds * 1e6)}
-            return connection.execute(_TAKE, row).rowcount == 1
+            return transaction.execute(_TAKE, row).rowcount == 1

@@ -10,11 +10,10 @@ from collections.abc import Sequence
 from typing import Literal
 
 import msgspec
-from sqlalchemy import Connection, Engine, text
 
 from techport_pilots.errors import WrongState
 from techport_pilots.model import PilotDefinition, Text
-from techport_pilots.registry.database import reading, writing
+from techport_pilots.registry.database import Database, Transaction
 from techport_pilots.registry.versioning import bump, lock
 from techport_storage.clock import now
 from techport_storage.model import Micros
@@ -28,14 +27,12 @@ NEXT: dict[State, tuple[State, ...]] = {
     "closed": (),
 }
 
-_STATES = text(
+_STATES = (
     "SELECT pilot, state FROM pilot_states AS s"
     " WHERE number = (SELECT max(number) FROM pilot_states WHERE pilot = s.pilot)"
 )
-_CHANGES = text("SELECT pilot, number, state, who, why, at FROM pilot_states WHERE pilot = :pilot ORDER BY number")
-_ADD = text(
-    "INSERT INTO pilot_states (pilot, number, state, who, why, at) VALUES (:pilot, :number, :state, :who, :why, :at)"
-)
+_CHANGES = "SELECT pilot, number, state, who, why, at FROM pilot_states WHERE pilot = :pilot ORDER BY number"
+_ADD = "INSERT INTO pilot_states (pilot, number, state, who, why, at) VALUES (:pilot, :number, :state, :who, :why, :at)"
 
 
 class Change(msgspec.Struct, frozen=True):
@@ -49,10 +46,10 @@ class Change(msgspec.Struct, frozen=True):
     at: Micros
 
 
-def changes(engine: Engine, pilot: str) -> list[Change]:
+def changes(database: Database, pilot: str) -> list[Change]:
     """Every step the pilot has taken, oldest first; none for a draft."""
-    with reading(engine) as connection:
-        return _changes(connection, pilot)
+    with database.reading() as transaction:
+        return _changes(transaction, pilot)
 
 
 def measured_until(taken: Sequence[Change], now: Micros) -> Micros:
@@ -62,31 +59,31 @@ def measured_until(taken: Sequence[Change], now: Micros) -> Micros:
     return max((change.at for change in taken if change.state == "ended"), default=now)
 
 
-def transition(engine: Engine, pilot: PilotDefinition, to: State, who: str, why: str = "") -> Change:
+def transition(database: Database, pilot: PilotDefinition, to: State, who: str, why: str = "") -> Change:
     """Take the step. Raises WrongState when it cannot be taken from here, or the definition lacks what it needs.
 
     Running again after the end needs a reason.
     """
-    with writing(engine) as connection:
-        lock(connection)
-        taken = _changes(connection, pilot.id)
+    with database.writing() as transaction:
+        lock(transaction)
+        taken = _changes(transaction, pilot.id)
         here: State = taken[-1].state if taken else "draft"
         _check(pilot, here, to, why)
         change = Change(pilot.id, len(taken) + 1, to, who, why, now())
-        connection.execute(_ADD, msgspec.structs.asdict(change))
-        bump(connection)
+        transaction.execute(_ADD, msgspec.structs.asdict(change))
+        bump(transaction)
     return change
 
 
-def restore(engine: Engine, pilot: str, taken: list[Change]) -> None:
+def restore(database: Database, pilot: str, taken: list[Change]) -> None:
     """Write down the steps a pilot took elsewhere. Raises WrongState when it has taken some here."""
-    with writing(engine) as connection:
-        lock(connection)
-        if _changes(connection, pilot):
+    with database.writing() as transaction:
+        lock(transaction)
+        if _changes(transaction, pilot):
             raise WrongState(f"{pilot} has a life of its own here: open the package in a registry without it")
         for change in taken:
-            connection.execute(_ADD, {**msgspec.structs.asdict(change), "pilot": pilot})
-        bump(connection)
+            transaction.execute(_ADD, {**msgspec.structs.asdict(change), "pilot": pilot})
+        bump(transaction)
 
 
 def obstacles(pilot: PilotDefinition, to: State) -> list[Text]:
@@ -108,15 +105,15 @@ def obstacles(pilot: PilotDefinition, to: State) -> list[Text]:
     return found
 
 
-def refuse_if_closed(connection: Connection, pilot: str) -> None:
+def refuse_if_closed(transaction: Transaction, pilot: str) -> None:
     """Raises WrongState for a closed pilot."""
-    if states(connection).get(pilot) == "closed":
+    if states(transaction).get(pilot) == "closed":
         raise WrongState(f"{pilot} is closed: its data and definition are frozen. Import it under another id to go on")
 
 
-def states(connection: Connection) -> dict[str, State]:
+def states(transaction: Transaction) -> dict[str, State]:
     """The states of all pilots that are no drafts."""
-    return {row.pilot: row.state for row in connection.execute(_STATES)}
+    return {row.pilot: row.state for row in transaction.execute(_STATES)}
 
 
 _NEEDED = (
@@ -145,5 +142,5 @@ def _check(pilot: PilotDefinition, here: State, to: State, why: str) -> None:
         raise WrongState(f"{pilot.id} cannot be {to} yet. " + " ".join(text.en for text in wanting))
 
 
-def _changes(connection: Connection, pilot: str) -> list[Change]:
-    return [Change(*row) for row in connection.execute(_CHANGES, {"pilot": pilot})]
+def _changes(transaction: Transaction, pilot: str) -> list[Change]:
+    return [Change(*row) for row in transaction.execute(_CHANGES, {"pilot": pilot})]

@@ -44,7 +44,7 @@ class PilotStanding(msgspec.Struct, frozen=True, kw_only=True):
 
 def portfolio(registry: Registry, at: Micros) -> list[PilotStanding]:
     """Every pilot, by id. Raises RegistryUnavailable."""
-    kept = kept_evaluations(registry.engine)
+    kept = kept_evaluations(registry.database)
     return [_standing(registry, pilot, kept, at) for pilot in registry.pilots()]
 
 

@@ -6,7 +6,6 @@ import threading
 from collections.abc import Iterable
 
 import msgspec
-from sqlalchemy import Engine, text
 
 from techport_pilots.accounting.commit_log import CommitLog
 from techport_pilots.accounting.message_tap import MessageTap
@@ -15,8 +14,8 @@ from techport_pilots.errors import DefinitionError, UnknownPilot, WrongState
 from techport_pilots.model import DeviceDefinition, PilotDefinition, Position, StreamDefinition, Text
 from techport_pilots.quality import flag_requests
 from techport_pilots.quantities import Chart, Kind, Vocabulary, vocabulary_of
-from techport_pilots.registry import database, events, lifecycle
-from techport_pilots.registry.database import name, reading, writing
+from techport_pilots.registry import events, lifecycle
+from techport_pilots.registry.database import TIMEOUT_S, Database, name
 from techport_pilots.registry.deployments import deployments, elsewhere
 from techport_pilots.registry.lifecycle import State
 from techport_pilots.registry.versioning import bump, lock
@@ -27,21 +26,21 @@ from techport_storage.model import Micros, Stream
 
 __all__ = ["DeviceInfo", "PilotVersion", "Registry", "StreamInfo", "UnknownPilot"]
 
-_NOW_AT = text("SELECT version FROM registry_version")
+_NOW_AT = "SELECT version FROM registry_version"
 _NEWEST = (
     "SELECT pilot, version, definition FROM pilot_versions AS p"
     " WHERE version = (SELECT max(version) FROM pilot_versions WHERE pilot = p.pilot)"
 )
-_CURRENT = text(f"{_NEWEST} ORDER BY pilot")
-_CURRENT_OF = text(f"{_NEWEST} AND pilot = :pilot")
-_ADD_VERSION = text(
+_CURRENT = f"{_NEWEST} ORDER BY pilot"
+_CURRENT_OF = f"{_NEWEST} AND pilot = :pilot"
+_ADD_VERSION = (
     "INSERT INTO pilot_versions (pilot, version, definition, source, who, at, why)"
     " VALUES (:pilot, :version, :definition, :source, :who, :at, :why)"
 )
-_HISTORY = text("SELECT pilot, version, who, at, why FROM pilot_versions WHERE pilot = :pilot ORDER BY version DESC")
-_SOURCE = text("SELECT source FROM pilot_versions WHERE pilot = :pilot AND version = :version")
-_SEEN = text("SELECT pilot, device, quantity FROM seen_streams ORDER BY pilot, device, quantity")
-_NOTE = text(
+_HISTORY = "SELECT pilot, version, who, at, why FROM pilot_versions WHERE pilot = :pilot ORDER BY version DESC"
+_SOURCE = "SELECT source FROM pilot_versions WHERE pilot = :pilot AND version = :version"
+_SEEN = "SELECT pilot, device, quantity FROM seen_streams ORDER BY pilot, device, quantity"
+_NOTE = (
     "INSERT INTO seen_streams (pilot, device, quantity, first_seen) VALUES (:pilot, :device, :quantity, :now)"
     " ON CONFLICT DO NOTHING"
 )
@@ -102,21 +101,21 @@ class Registry:
     its version number.
     """
 
-    def __init__(self, engine: Engine) -> None:
-        self.engine = engine
+    def __init__(self, database: Database) -> None:
+        self.database = database
         self._state = _State(-1, {}, [], IngestView.of(-1, [], []), {})
         self._loading = threading.Lock()
-        self.quarantine = Quarantine(engine)
-        self.watching = MessageTap(engine)
-        self.passages = CommitLog(engine)
+        self.quarantine = Quarantine(database)
+        self.watching = MessageTap(database)
+        self.passages = CommitLog(database)
 
     @classmethod
-    def open(cls, url: str) -> Registry:
-        """Open `sqlite:///path` or `postgresql://...` and bring its tables up to date. Raises ValueError otherwise."""
-        return cls(database.open_database(url))
+    def open(cls, url: str, timeout_s: float = TIMEOUT_S) -> Registry:
+        """Open `sqlite:///path` or `postgresql://...` and bring its tables up to date. As Database.open."""
+        return cls(Database.open(url, timeout_s))
 
     def close(self) -> None:
-        self.engine.dispose()
+        self.database.close()
 
     def import_pilot(self, definition: PilotDefinition, source_text: str, who: str, why: str = "") -> int:
         """Make this the pilot's definition; returns its version, from 1. The same content again changes nothing.
@@ -124,19 +123,19 @@ class Registry:
         Raises WrongState for another content when the pilot is closed.
         """
         content = msgspec.json.encode(definition).decode()
-        with writing(self.engine) as connection:
-            lock(connection)
-            last = connection.execute(_CURRENT_OF, {"pilot": definition.id}).first()
+        with self.database.writing() as transaction:
+            lock(transaction)
+            last = transaction.execute(_CURRENT_OF, {"pilot": definition.id}).first()
             if last is not None and last.definition == content:
                 return int(last.version)
-            lifecycle.refuse_if_closed(connection, definition.id)
+            lifecycle.refuse_if_closed(transaction, definition.id)
             if last is not None:
                 before = msgspec.json.decode(last.definition, type=PilotDefinition)
-                flag_requests.ask_for_change(connection, before, definition)
+                flag_requests.ask_for_change(transaction, before, definition)
             version = 1 if last is None else int(last.version) + 1
             row = {"pilot": definition.id, "version": version, "definition": content, "source": source_text}
-            connection.execute(_ADD_VERSION, {**row, "who": who, "at": now(), "why": why})
-            bump(connection)
+            transaction.execute(_ADD_VERSION, {**row, "who": who, "at": now(), "why": why})
+            bump(transaction)
         return version
 
     def note_streams(self, streams: Iterable[Stream]) -> None:
@@ -145,12 +144,12 @@ class Registry:
         rows = [{**stream._asdict(), "now": now()} for stream in sorted(fresh)]
         if not rows:
             return
-        with writing(self.engine) as connection:
-            lock(connection)
-            before = connection.execute(text("SELECT count(*) FROM seen_streams")).scalar_one()
-            connection.execute(_NOTE, rows)
-            if connection.execute(text("SELECT count(*) FROM seen_streams")).scalar_one() != before:
-                bump(connection)
+        with self.database.writing() as transaction:
+            lock(transaction)
+            before = transaction.execute("SELECT count(*) FROM seen_streams").scalar_one()
+            transaction.execute(_NOTE, rows)
+            if transaction.execute("SELECT count(*) FROM seen_streams").scalar_one() != before:
+                bump(transaction)
 
     def note_move(self, pilot: str, device: str, time: Micros, position: Position) -> bool:
         """Put on the time line that a device said itself that it is elsewhere since then; whether that was news."""
@@ -160,15 +159,17 @@ class Registry:
         if view is None or known is None or not elsewhere(known.deployment, time, position, view.moves):
             return False
         try:
-            events.add_event(self.engine, state.pilots[pilot], events.said_by_device(device, time, position), "ingest")
+            events.add_event(
+                self.database, state.pilots[pilot], events.said_by_device(device, time, position), "ingest"
+            )
         except (WrongState, DefinitionError):  # closed meanwhile, or at a time that no pilot can have
             return False
         return True
 
     def version(self) -> int:
         """A number that grows with every change of the registry."""
-        with reading(self.engine) as connection:
-            return int(connection.execute(_NOW_AT).scalar_one())
+        with self.database.reading() as transaction:
+            return int(transaction.execute(_NOW_AT).scalar_one())
 
     def pilots(self) -> list[PilotDefinition]:
         """The current definition of every pilot, by id."""
@@ -189,13 +190,13 @@ class Registry:
     def history(self, pilot: str) -> list[PilotVersion]:
         """Every version of the pilot's definition, newest first. Raises UnknownPilot."""
         self.pilot(pilot)
-        with reading(self.engine) as connection:
-            return [PilotVersion(*row) for row in connection.execute(_HISTORY, {"pilot": pilot})]
+        with self.database.reading() as transaction:
+            return [PilotVersion(*row) for row in transaction.execute(_HISTORY, {"pilot": pilot})]
 
     def source(self, pilot: str, version: int) -> str | None:
         """The file of that version as it was written, or None when there is no such version."""
-        with reading(self.engine) as connection:
-            return connection.execute(_SOURCE, {"pilot": pilot, "version": version}).scalar()
+        with self.database.reading() as transaction:
+            return transaction.execute(_SOURCE, {"pilot": pilot, "version": version}).scalar()
 
     def snapshot(self) -> IngestView:
         """What ingest needs to know, as look-ups in memory. Take a new one when version() has grown."""
@@ -234,17 +235,17 @@ class Registry:
         return msgspec.structs.replace(state, pilots=only, seen=[s for s in state.seen if s.pilot == pilot])
 
     def _load(self) -> _State:
-        with reading(self.engine) as connection:
-            if int(connection.execute(_NOW_AT).scalar_one()) == self._state.version:
+        with self.database.reading() as transaction:
+            if int(transaction.execute(_NOW_AT).scalar_one()) == self._state.version:
                 return self._state
-        with self._loading, reading(self.engine) as connection:
-            version = int(connection.execute(_NOW_AT).scalar_one())
+        with self._loading, self.database.reading() as transaction:
+            version = int(transaction.execute(_NOW_AT).scalar_one())
             if version != self._state.version:
-                rows = connection.execute(_CURRENT)
+                rows = transaction.execute(_CURRENT)
                 decoded = (msgspec.json.decode(row.definition, type=PilotDefinition) for row in rows)
-                pilots = {pilot.id: pilot for pilot in events.with_added(connection, decoded)}
-                states = lifecycle.states(connection)
-                seen = [Stream(*row) for row in connection.execute(_SEEN)]
+                pilots = {pilot.id: pilot for pilot in events.with_added(transaction, decoded)}
+                states = lifecycle.states(transaction)
+                seen = [Stream(*row) for row in transaction.execute(_SEEN)]
                 seen = [stream for stream in seen if stream.pilot in pilots]
                 closed = {pilot for pilot, state in states.items() if state == "closed"}
                 snapshot = IngestView.of(version, pilots.values(), seen, closed)

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Connection, text
+from techport_pilots.registry.database import Transaction
 
-_STEP = text("UPDATE registry_version SET version = version + 1")
+_STEP = "UPDATE registry_version SET version = version + 1"
 
 
-def lock(connection: Connection) -> None:
+def lock(transaction: Transaction) -> None:
     """Writers of the registry go one after the other (SQLite's do so anyway)."""
-    if connection.dialect.name == "postgresql":
-        connection.execute(text("SELECT version FROM registry_version FOR UPDATE"))
+    if transaction.on_postgresql:
+        transaction.execute("SELECT version FROM registry_version FOR UPDATE")
 
 
-def bump(connection: Connection) -> None:
+def bump(transaction: Transaction) -> None:
     """Say that something changed."""
-    connection.execute(_STEP)
+    transaction.execute(_STEP)

@@ -12,7 +12,6 @@ from collections.abc import Iterable, Mapping, Sequence
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import Engine, text
 
 from techport_pilots.accounting.quarantine import Quarantine, QuarantineFilter
 from techport_pilots.evaluation import Evaluation, evaluate, so_far
@@ -28,7 +27,7 @@ from techport_pilots.quality.completeness import (
     stream_completeness,
     together,
 )
-from techport_pilots.registry.database import reading, writing
+from techport_pilots.registry.database import Database
 from techport_pilots.registry.lifecycle import State, changes, measured_until
 from techport_pilots.registry.registry import Registry
 from techport_pilots.registry.versioning import lock
@@ -37,12 +36,12 @@ from techport_storage.microseconds import DAY
 from techport_storage.model import Micros, Stream
 from techport_storage.store import ReadingStore
 
-_KEEP = text(
+_KEEP = (
     "INSERT INTO pilot_evaluations (pilot, kpi, content, at) VALUES (:pilot, :kpi, :content, :at)"
     " ON CONFLICT (pilot, kpi) DO UPDATE SET content = excluded.content, at = excluded.at"
 )
-_KEPT = text("SELECT pilot, content FROM pilot_evaluations ORDER BY pilot, kpi")
-_FINAL = text(
+_KEPT = "SELECT pilot, content FROM pilot_evaluations ORDER BY pilot, kpi"
+_FINAL = (
     "SELECT content FROM pilot_evaluations WHERE pilot = :pilot"
     " AND at >= (SELECT max(at) FROM pilot_states WHERE pilot = :pilot AND state = 'closed')"
 )
@@ -85,18 +84,18 @@ def current_report(registry: Registry, store: ReadingStore, pilot: PilotDefiniti
 
     Raises StoreUnavailable or RegistryUnavailable.
     """
-    evaluations = final_evaluations(registry.engine, pilot)
+    evaluations = final_evaluations(registry.database, pilot)
     if evaluations is None:
-        evaluations = evaluate_all(store, pilot, measured_until(changes(registry.engine, pilot.id), now))
-        keep_evaluations(registry.engine, pilot.id, evaluations, now)
+        evaluations = evaluate_all(store, pilot, measured_until(changes(registry.database, pilot.id), now))
+        keep_evaluations(registry.database, pilot.id, evaluations, now)
     version = registry.history(pilot.id)[0].version
     state = registry.state(pilot.id)
-    return build_report(store, registry.engine, pilot, version=version, state=state, now=now, evaluations=evaluations)
+    return build_report(store, registry.database, pilot, version=version, state=state, now=now, evaluations=evaluations)
 
 
 def build_report(
     store: ReadingStore,
-    engine: Engine,
+    database: Database,
     pilot: PilotDefinition,
     *,
     version: int,
@@ -110,11 +109,11 @@ def build_report(
     """
     ordered = sorted(pilot.events, key=lambda event: micros_of(event.time, pilot.timezone))
     pilot = msgspec.structs.replace(pilot, events=ordered)
-    until = measured_until(changes(engine, pilot.id), now)
+    until = measured_until(changes(database, pilot.id), now)
     here = so_far(pilot, until)
     start, end = period(store, pilot, until)
     found = stream_completeness(store, pilot_intervals(pilot), start, end)
-    counts = Quarantine(engine).counts(QuarantineFilter(pilot=pilot.id))
+    counts = Quarantine(database).counts(QuarantineFilter(pilot=pilot.id))
     return Report(
         pilot=pilot,
         version=version,
@@ -139,33 +138,33 @@ def evaluate_all(store: ReadingStore, pilot: PilotDefinition, until: Micros) -> 
     return [evaluate(store, here, kpi) for kpi in pilot.kpis]
 
 
-def keep_evaluations(engine: Engine, pilot: str, evaluations: Iterable[Evaluation], at: Micros) -> None:
+def keep_evaluations(database: Database, pilot: str, evaluations: Iterable[Evaluation], at: Micros) -> None:
     """Remember them, for pages that cannot wait for an evaluation."""
     rows = [
         {"pilot": pilot, "kpi": one.kpi, "content": msgspec.json.encode(one).decode(), "at": at} for one in evaluations
     ]
     if rows:
-        with writing(engine) as connection:
-            lock(connection)
-            connection.execute(_KEEP, rows)
+        with database.writing() as transaction:
+            lock(transaction)
+            transaction.execute(_KEEP, rows)
 
 
-def kept_evaluations(engine: Engine) -> Mapping[str, list[Evaluation]]:
+def kept_evaluations(database: Database) -> Mapping[str, list[Evaluation]]:
     """The last evaluations that were kept, by pilot."""
     found: dict[str, list[Evaluation]] = {}
-    with reading(engine) as connection:
-        for pilot, content in connection.execute(_KEPT):
+    with database.reading() as transaction:
+        for pilot, content in transaction.execute(_KEPT):
             found.setdefault(pilot, []).append(msgspec.json.decode(content, type=Evaluation))
     return found
 
 
-def final_evaluations(engine: Engine, pilot: PilotDefinition) -> list[Evaluation] | None:
+def final_evaluations(database: Database, pilot: PilotDefinition) -> list[Evaluation] | None:
     """What was found when the pilot was closed, in the order of its KPIs: it stays, since the data stays.
 
     None for a pilot that is not closed, or that nobody evaluated since.
     """
-    with reading(engine) as connection:
-        rows = connection.execute(_FINAL, {"pilot": pilot.id})
+    with database.reading() as transaction:
+        rows = transaction.execute(_FINAL, {"pilot": pilot.id})
         found = {one.kpi: one for one in (msgspec.json.decode(content, type=Evaluation) for (content,) in rows)}
     return [found[kpi.id] for kpi in pilot.kpis] if found.keys() >= {kpi.id for kpi in pilot.kpis} else None
 
