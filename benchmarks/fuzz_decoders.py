@@ -26,7 +26,7 @@ from typing import Any
 import atheris
 
 with atheris.instrument_imports(include=["techport_ingest"]):
-    from techport_ingest.decoding.formats import DECODERS, FACTORIES, make_decoders
+    from techport_ingest.decoding.decoder import make_decoder, make_decoders
     from techport_ingest.message import BadMessage, DeviceEvent, Found, Ignored, Message, Observed
 
 CASES = Path(__file__).resolve().parent.parent / "tests/ingest/decoders"
@@ -51,7 +51,7 @@ def messages_of(case: Path) -> bytes:
 
 def check(form: str, conversation: bytes) -> None:
     """Raises what breaks the contract. Decoders start fresh: the same bytes always do the same."""
-    decode = DECODERS.get(form) or FACTORIES[form]()
+    decode = make_decoder(form)
     for number, part in enumerate(conversation.split(BETWEEN)[:8]):
         topic, _, payload = part.partition(b"\n")
         message = Message(topic.decode(errors="replace"), payload, received=1_777_897_900_000_000, id=number)

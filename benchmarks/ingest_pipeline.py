@@ -25,7 +25,7 @@ from prometheus_client import CollectorRegistry
 
 from techport_ingest.brokers.mosquitto import Mosquitto, MosquittoSettings, find_mosquitto
 from techport_ingest.checking.check import Columns
-from techport_ingest.decoding.formats import native
+from techport_ingest.decoding.formats.native import decoder as native
 from techport_ingest.message import Message
 from techport_ingest.metrics import Metrics
 from techport_ingest.pipeline import Pipeline, PipelineSettings

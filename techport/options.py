@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from techport_pilots.formats import names
+
 Data = Annotated[Path | None, typer.Option("--data", help="folder of everything that is kept (default: data)")]
 Http = Annotated[
     str | None, typer.Option("--http", help="HOST:PORT of the pages and the API (default: 127.0.0.1:8080)")
@@ -19,4 +21,9 @@ Worker = Annotated[str | None, typer.Option("--worker", help="stable name of thi
 Share = Annotated[str | None, typer.Option("--share", help="group name of a shared subscription")]
 PilotFiles = Annotated[
     list[Path] | None, typer.Option("--pilot", help="pilot definition to import at the start; may be given again")
+]
+
+MessageFormat = Annotated[
+    str | None,
+    typer.Option("--format", help=f"format of the messages, else native: {', '.join(names())}"),
 ]

@@ -24,7 +24,7 @@ from techport_ingest.after.commit_log import CommitRecorder
 from techport_ingest.after.message_tap import tapped_messages
 from techport_ingest.after.notices import Notices, Tell
 from techport_ingest.after.relocation import RelocationDetector
-from techport_ingest.decoding.formats import Decoder
+from techport_ingest.decoding.decoder import Decoder
 from techport_ingest.decoding.reader import Reader
 from techport_ingest.message import Message
 from techport_ingest.metrics import Metrics

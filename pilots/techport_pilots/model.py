@@ -7,7 +7,7 @@ ISO 8601 ("PT10M", "P2Y"). definition.py reads and checks a file and names line,
 from __future__ import annotations
 
 import datetime as dt
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 
@@ -84,27 +84,6 @@ class Phase(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     title: Text | None = None
 
 
-MessageFormat = Literal[
-    "native",
-    "senml",
-    "senml-cbor",
-    "tts-v3",
-    "chirpstack-v4",
-    "cayenne-lpp",
-    "tasmota",
-    "zigbee2mqtt",
-    "shelly-gen2",
-    "sparkplug-b",
-    "line-protocol",
-    "homie",
-    "sensor-community",
-    "ruuvi-gateway",
-    "sensorthings",
-    "ultralight",
-    "csv",
-]
-
-
 class FieldMapping(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What a maker's field is in the vocabulary. `fields: {temp: air_temperature}` is short for one with a quantity."""
 
@@ -149,7 +128,7 @@ class SourceDefinition(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """
 
     topic: str  # MQTT topic filter
-    format: MessageFormat
+    format: str  # a name of techport_pilots.formats.formats()
     device: DeviceRule | None = None  # None: as the format says
     fields: dict[str, FieldMapping] = {}  # by the key that `techport decode` shows
     ignore: list[str] = []  # keys that are no readings
@@ -157,6 +136,7 @@ class SourceDefinition(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     codec: str | None = None  # tts-v3, chirpstack-v4: "cayenne-lpp", or JavaScript with decodeUplink
     precision: Literal["ns", "us", "ms", "s"] = "ns"  # line-protocol
     columns: CsvColumns | None = None  # csv
+    options: dict[str, Any] = {}  # of formats whose options have no key of their own here
 
 
 Statistic = Literal["mean", "median", "percentile", "min", "max", "sum", "count", "hours_above", "share_above"]

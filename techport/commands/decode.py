@@ -5,21 +5,22 @@ from __future__ import annotations
 import datetime as dt
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, cast, get_args
+from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 import typer
 from rich.console import Console
 
+from techport import options
+from techport_pilots.formats import DEFAULT, formats
 from techport_storage.clock import now
 
 if TYPE_CHECKING:
     from techport_pilots.devices.explanation import Explanation
-    from techport_pilots.model import MessageFormat
 
 
 def decode(
-    format: Annotated[str | None, typer.Option("--format", help="format of the message, such as tasmota")] = None,
+    format: options.MessageFormat = None,
     topic: Annotated[str, typer.Option("--topic", help="topic it is published to")] = "pilots/pilot/device/readings",
     pilot: Annotated[Path | None, typer.Option("--pilot", help="definition with the sources to read it by")] = None,
     hex_: Annotated[bool, typer.Option("--hex", help="the payload is given in hexadecimal")] = False,
@@ -31,7 +32,7 @@ def decode(
 
     definition = None if pilot is None else read_definition(pilot)
     if definition is None and format is None:
-        format = "native"
+        format = DEFAULT
     said = explain(_payload(hex_), topic, now(), known_format(format), definition)
     if json:
         sys.stdout.buffer.write(msgspec.json.format(msgspec.json.encode(said), indent=1) + b"\n")
@@ -58,15 +59,12 @@ def show(said: Explanation, console: Console) -> None:
         console.print(f"{problem.detail}. {problem.hint}", markup=False, soft_wrap=True)
 
 
-def known_format(format: str | None) -> MessageFormat | None:
+def known_format(format: str | None) -> str | None:
     from techport_pilots.definition.structure import did_you_mean
-    from techport_pilots.model import MessageFormat
 
-    if format is not None and format not in get_args(MessageFormat):
-        raise typer.BadParameter(
-            f"nobody reads {format!r}. {did_you_mean(format, get_args(MessageFormat))}", param_hint="--format"
-        )
-    return cast("MessageFormat | None", format)
+    if format is not None and format not in formats():
+        raise typer.BadParameter(f"nobody reads {format!r}. {did_you_mean(format, formats())}", param_hint="--format")
+    return format
 
 
 def _payload(as_hex: bool) -> bytes:

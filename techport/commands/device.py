@@ -15,6 +15,7 @@ from techport.commands.decode import known_format
 from techport.commands.pilots import open_registry
 from techport.data_dir import owner
 from techport.settings import Address, load_settings
+from techport_pilots.formats import DEFAULT
 
 if TYPE_CHECKING:
     from techport_pilots.accounting.message_tap import TappedMessage
@@ -34,7 +35,7 @@ def add(
     registry: options.RegistryUrl = None,
     mqtt: options.Mqtt = None,
     title: Annotated[str | None, typer.Option("--title", help="what people call it")] = None,
-    format: Annotated[str | None, typer.Option("--format", help="what it sends, if not native JSON")] = None,
+    format: options.MessageFormat = None,
     quantity: Annotated[list[str] | None, typer.Option("--quantity", help="what it measures; may be repeated")] = None,
     interval: Annotated[str | None, typer.Option("--interval", help="how often it sends, such as PT5M")] = None,
     snippet: Annotated[str, typer.Option("--for", help="mosq, python, arduino, micropython, all")] = "mosq",
@@ -53,7 +54,7 @@ def add(
     newcomer = NewDevice(
         id=device,
         title=title or "",
-        format=known_format(format) or "native",
+        format=known_format(format) or DEFAULT,
         quantities=quantity or [],
         interval=interval or "",
     )

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from paho.mqtt.client import Client
 
-from techport_ingest.decoding.formats import native
+from techport_ingest.decoding.formats.native import decoder as native
 from techport_ingest.message import BadMessage, Message
 from techport_storage.clock import now
 from tests.ingest.running import NOON, Ingest, eventually, paho_source, reading

@@ -18,12 +18,12 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from techport_ingest.decoding.common import MOST_VALUES
-from techport_ingest.decoding.formats import Decoder, make_decoders
-from techport_ingest.decoding.formats.chirpstack_v4 import ChirpStack
-from techport_ingest.decoding.formats.homie import Homie
-from techport_ingest.decoding.formats.sparkplug_b import SparkplugB
-from techport_ingest.decoding.formats.sparkplug_b_pb2 import Payload
-from techport_ingest.decoding.formats.tts_v3 import TheThingsStack
+from techport_ingest.decoding.decoder import Decoder, make_decoder, make_decoders
+from techport_ingest.decoding.formats.chirpstack_v4.decoder import ChirpStack
+from techport_ingest.decoding.formats.homie.decoder import Homie
+from techport_ingest.decoding.formats.sparkplug_b.decoder import SparkplugB
+from techport_ingest.decoding.formats.sparkplug_b.sparkplug_b_pb2 import Payload
+from techport_ingest.decoding.formats.tts_v3.decoder import TheThingsStack
 from techport_ingest.message import BadMessage, DeviceEvent, Found, Ignored, Message, Observed
 
 TOPICS = {
@@ -43,7 +43,7 @@ FORMATS = sorted(set(make_decoders()) - {"native"})
 
 
 def check_contract(form: str, payload: bytes, topic: str = "") -> None:
-    decode = make_decoders()[form]
+    decode = make_decoder(form)
     given = Message(topic or TOPICS.get(form, "pilots/air/lamp-7/x"), payload, received=1_777_897_900_000_000, id=1)
     try:
         found = decode(given, "lamp-7")
@@ -251,7 +251,7 @@ def test_any_csv(header: list[str], rows: list[list[str]], separator: str) -> No
 @example(value="1_0", datatype="integer")
 @example(value="１２", datatype="integer")
 def test_any_homie_value(value: str, datatype: str) -> None:
-    decode = make_decoders()["homie"]
+    decode = make_decoder("homie")
     for topic, text in (("homie/d/n/p/$datatype", datatype), ("homie/d/n/p", value)):
         try:
             found = decode(Message(topic, text.encode(), received=0, id=1), "")
@@ -325,7 +325,7 @@ def made_up(form: str, i: int, birth: bytes) -> Message:
 def test_too_many_values_are_refused() -> None:
     payload = json.dumps([{"n": f"d:{i}", "v": i} for i in range(MOST_VALUES + 1)]).encode()
     with pytest.raises(BadMessage, match="too-many-values"):
-        make_decoders()["senml"](Message("x", payload, received=0, id=1), "")
+        make_decoder("senml")(Message("x", payload, received=0, id=1), "")
 
 
 def test_shared_payloads_are_read_or_refused(shared: Path) -> None:

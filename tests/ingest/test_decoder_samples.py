@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from techport_ingest.decoding.formats import make_decoders
+from techport_ingest.decoding.decoder import make_decoder
 from techport_ingest.message import BadMessage, Message, Observed
 
 TOPICS = {
@@ -156,7 +156,7 @@ def outcome(sample: str, payload: bytes) -> Outcome:
     form = "senml-cbor" if name.endswith(".cbor") else form
     named = topic.replace("{name}", name.partition(".")[0].partition("_")[0])
     try:
-        found = make_decoders()[form](Message(named, payload, received=1_777_897_900_000_000, id=1), "dev")
+        found = make_decoder(form)(Message(named, payload, received=1_777_897_900_000_000, id=1), "dev")
     except BadMessage as problem:
         return problem.reason
     values = sum(isinstance(one, Observed) for one in found)

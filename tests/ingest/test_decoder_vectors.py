@@ -11,11 +11,15 @@ from typing import Any
 import msgspec
 import pytest
 
-from techport_ingest.decoding.formats import cayenne_lpp, make_decoders, ruuvi_gateway, senml
-from techport_ingest.decoding.formats.csv_lines import Columns, CsvLines
-from techport_ingest.decoding.formats.line_protocol import Point, parse
+from techport_ingest.decoding import senml
+from techport_ingest.decoding.decoder import make_decoder, make_decoders
+from techport_ingest.decoding.formats.cayenne_lpp import decoder as cayenne_lpp
+from techport_ingest.decoding.formats.csv.decoder import CsvLines
+from techport_ingest.decoding.formats.line_protocol.decoder import Point, parse
+from techport_ingest.decoding.formats.ruuvi_gateway import decoder as ruuvi_gateway
 from techport_ingest.decoding.lorawan import object_values
 from techport_ingest.message import BadMessage, DeviceEvent, Found, Ignored, Message, Observed
+from techport_pilots.model import CsvColumns
 
 ARRIVED = 1_777_897_900_000_000
 
@@ -49,8 +53,8 @@ def test_senml_resolves_to_the_records_of_the_rfc(payloads: Path, name: str, now
 
 @pytest.mark.parametrize("name", ["ex3", "ex5"])
 def test_senml_in_cbor_is_the_same_pack(payloads: Path, name: str) -> None:
-    in_json = senml.decode(message("x", (payloads / f"senml/{name}.json").read_bytes()), "gateway")
-    in_cbor = senml.decode_cbor(message("x", (payloads / f"senml/{name}.cbor").read_bytes()), "gateway")
+    in_json = make_decoder("senml")(message("x", (payloads / f"senml/{name}.json").read_bytes()), "gateway")
+    in_cbor = make_decoder("senml-cbor")(message("x", (payloads / f"senml/{name}.cbor").read_bytes()), "gateway")
     assert in_cbor == in_json
     assert in_cbor
 
@@ -66,7 +70,7 @@ def test_senml_in_cbor_is_the_same_pack(payloads: Path, name: str) -> None:
     ],
 )
 def test_senml_names_device_and_quantity(payloads: Path, name: str, device: str, keys: set[str]) -> None:
-    found = senml.decode(message("x", (payloads / f"senml/{name}.json").read_bytes()), "gateway")
+    found = make_decoder("senml")(message("x", (payloads / f"senml/{name}.json").read_bytes()), "gateway")
     assert {one.device for one in found} == {device}
     assert set(values(found)) == keys
 
@@ -160,7 +164,7 @@ def test_ruuvi_gateway_messages(payloads: Path, name: str, time: int | None) -> 
 
 
 def test_sparkplug_births_and_data_of_another_encoder(payloads: Path) -> None:
-    decode = make_decoders()["sparkplug-b"]
+    decode = make_decoder("sparkplug-b")
     folder = payloads / "sparkplug_b"
     node = decode(message("spBv1.0/plant/NBIRTH/edge", (folder / "NBIRTH.bin").read_bytes()), "")
     assert values(node) == {"Supply Voltage": pytest.approx(12.1)}
@@ -216,11 +220,11 @@ CAPTURES = [
 
 @pytest.mark.parametrize(("form", "topic", "file", "expected"), CAPTURES, ids=[c[2] for c in CAPTURES])
 def test_capture(payloads: Path, form: str, topic: str, file: str, expected: dict[str, float]) -> None:
-    assert values(make_decoders()[form](message(topic, (payloads / file).read_bytes()), "device")) == expected
+    assert values(make_decoder(form)(message(topic, (payloads / file).read_bytes()), "device")) == expected
 
 
 def test_both_spellings_of_last_seen_are_one_instant(payloads: Path) -> None:
-    decode = make_decoders()["zigbee2mqtt"]
+    decode = make_decoder("zigbee2mqtt")
     files = [payloads / f"zigbee2mqtt/last_seen_{name}.json" for name in ("epoch_ms", "iso")]
     found = [one for file in files for one in decode(message("zigbee2mqtt/remote", file.read_bytes()), "")]
     assert [one.time for one in found if isinstance(one, Observed)] == [1_000_000] * 2
@@ -245,13 +249,13 @@ def test_uplinks_that_nobody_decoded_say_what_to_do(payloads: Path) -> None:
         ("chirpstack-v4", "application/a/device/d/event/up", "chirpstack_v4/up.json"),
     ):
         with pytest.raises(BadMessage, match="formatter"):
-            make_decoders()[form](message(topic, (payloads / file).read_bytes()), "")
+            make_decoder(form)(message(topic, (payloads / file).read_bytes()), "")
     with pytest.raises(BadMessage, match="not-json"):
-        make_decoders()["tts-v3"](message("v3/a", (payloads / "tts_v3/uplink_docs_INVALID_JSON.json").read_bytes()), "")
+        make_decoder("tts-v3")(message("v3/a", (payloads / "tts_v3/uplink_docs_INVALID_JSON.json").read_bytes()), "")
 
 
 def test_shelly_components_of_real_devices(payloads: Path) -> None:
-    decode = make_decoders()["shelly-gen2"]
+    decode = make_decoder("shelly-gen2")
     status = json.loads((payloads / "shelly_gen2/status_pro3em.json").read_bytes())
     found: list[Found] = []
     for component, state in status.items():
@@ -263,7 +267,7 @@ def test_shelly_components_of_real_devices(payloads: Path) -> None:
 
 
 def test_homie_transcript(payloads: Path) -> None:
-    decode = make_decoders()["homie"]
+    decode = make_decoder("homie")
     last: list[object] = []
     for line in (payloads / "homie/homie4.txt").read_text().splitlines():
         topic, _, text = line.partition(" → ")
@@ -297,8 +301,8 @@ def objects_of(text: str) -> list[str]:
 
 def test_lanes_and_totals_of_the_road_authority_stay_apart(payloads: Path) -> None:
     """156 vehicles in the first hour are 156 in the stream of the total, not three times as many in one stream."""
-    columns = Columns(
-        time="Fra", device="Trafikkregistreringspunkt", channel="Felt", values=("Volum",), encoding="latin-1"
+    columns = CsvColumns(
+        time="Fra", device="Trafikkregistreringspunkt", channel="Felt", values=["Volum"], encoding="latin-1"
     )
     raw = (payloads / "csv/vegvesen_export_latin1.csv").read_bytes()
     found = CsvLines(columns)(message("files/traffic", raw), "")

@@ -1,9 +1,4 @@
-"""The native decoder, by folders of cases: decoders/native/<case>/{topic,message,expected.json}.
-
-The other formats have more kinds of findings: test_decoder_cases.py.
-
-expected.json holds the values in order, or {"reason": ...} where the message has to be refused.
-"""
+"""The native decoder: what its folders of cases (test_decoder_cases.py) cannot say."""
 
 from __future__ import annotations
 
@@ -14,10 +9,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from techport_ingest.decoding.formats import native
+from techport_ingest.decoding.formats.native import decoder as native
 from techport_ingest.message import BadMessage, Message, Observed
-
-CASES = sorted(Path(__file__).parent.glob("decoders/native/*/message"))
 
 
 def message(payload: bytes, topic: str = "pilots/air/lamp-7/readings") -> Message:
@@ -35,13 +28,6 @@ def outcome(given: Message) -> object:
         {"device": o.device, "time": o.time, "key": o.key, "value": o.value} | ({"unit": o.unit} if o.unit else {})
         for o in observed
     ]
-
-
-@pytest.mark.parametrize("case", CASES, ids=[f"{case.parts[-3]}-{case.parts[-2]}" for case in CASES])
-def test_case(case: Path) -> None:
-    expected = json.loads((case.parent / "expected.json").read_bytes())
-    topic = (case.parent / "topic").read_text().strip()
-    assert outcome(message(case.read_bytes(), topic)) == expected
 
 
 def test_refusals_say_what_was_wrong_where_and_what_to_do() -> None:

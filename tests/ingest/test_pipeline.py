@@ -9,7 +9,7 @@ import pytest
 import structlog
 from paho.mqtt.client import Client
 
-from techport_ingest.decoding.formats import native
+from techport_ingest.decoding.formats.native import decoder as native
 from techport_ingest.message import Message, Observed
 from techport_pilots.errors import RegistryUnavailable
 from techport_storage.errors import StoreUnavailable

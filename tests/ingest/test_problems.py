@@ -12,7 +12,7 @@ from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 
 from techport_ingest.after.notices import Notices
 from techport_ingest.brokers.mosquitto import Mosquitto, MosquittoSettings, find_mosquitto
-from techport_ingest.decoding.formats.sparkplug_b_pb2 import Payload
+from techport_ingest.decoding.formats.sparkplug_b.sparkplug_b_pb2 import Payload
 from techport_ingest.sources.relay import BrokerAway, Relay
 from techport_ingest.sources.settings import MqttSettings
 from techport_pilots.access.credentials import Credentials
@@ -111,7 +111,9 @@ def test_what_is_remembered_of_devices_is_bounded() -> None:
 def test_a_sparkplug_node_whose_birth_is_not_known_is_asked_for_it_once() -> None:
     told: list[tuple[str, bytes]] = []
     notices = Notices(lambda topic, payload: told.append((topic, payload)))
-    unknown = msgspec.structs.replace(entry("edge-pump"), topic="spBv1.0/plant/DDATA/edge/pump", reason="unknown-alias")
+    unknown = msgspec.structs.replace(
+        entry("edge-pump"), topic="spBv1.0/plant/DDATA/edge/pump", reason="unknown-alias", format="sparkplug-b"
+    )
     notices.about([unknown] * 3)
     [command] = [payload for topic, payload in told if topic == "spBv1.0/plant/NCMD/edge"]
     [metric] = Payload.FromString(command).metrics

@@ -8,15 +8,15 @@ from pathlib import Path
 import pytest
 from paho.mqtt.client import Client
 
-from techport_ingest.decoding.formats import make_decoders
 from techport_ingest.decoding.reader import Reader
-from techport_ingest.decoding.router import Router, essential
+from techport_ingest.decoding.router import Router
 from techport_ingest.message import Message
 from techport_ingest.sources.embedded import EmbeddedBroker, EmbeddedSettings
 from techport_pilots.accounting.ledger import events_of, ignored_by_rule
 from techport_pilots.definition.load import parse_definition
-from techport_pilots.model import MessageFormat, PilotDefinition
+from techport_pilots.model import PilotDefinition
 from techport_pilots.registry.view import IngestView
+from techport_pilots.topics import essential
 from tests.ingest.running import Ingest, eventually, hang_up, paho_source, publisher
 from tests.servers.mosquitto import free_port
 
@@ -230,8 +230,3 @@ def test_what_a_decoder_remembers_outlives_another_pilots_import() -> None:
 def test_filters_that_others_cover_are_left_out() -> None:
     filters = ("pilots/#", "pilots/a/+/readings", "tele/+/SENSOR", "tele/#", "a/+", "a/b", "b/+", "b/#", "b/#")
     assert essential(filters) == ("pilots/#", "tele/#", "a/+", "b/#")
-
-
-def test_definitions_name_every_format() -> None:
-    named = set(MessageFormat.__args__)  # type: ignore[attr-defined]
-    assert named == set(make_decoders()), "MessageFormat (techport_pilots.model) and decoders/__init__.py differ"

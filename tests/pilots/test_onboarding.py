@@ -10,11 +10,13 @@ from techport_pilots.accounting.ledger import Ledger, QuarantineEntry
 from techport_pilots.accounting.quarantine import QuarantineRecord
 from techport_pilots.definition.load import parse_definition
 from techport_pilots.devices import remap
-from techport_pilots.devices.onboarding import OWN_TOPICS, USUAL_TOPICS, NewDevice, provision_device, topic_of
+from techport_pilots.devices.onboarding import NewDevice, provision_device, topic_of
 from techport_pilots.devices.snippets import snippets
 from techport_pilots.errors import DefinitionError, UnknownPilot
-from techport_pilots.model import FieldMapping, MessageFormat
+from techport_pilots.formats import formats
+from techport_pilots.model import FieldMapping
 from techport_pilots.registry.registry import Registry
+from techport_pilots.topics import topic_matches
 
 AIR = """
 id: air
@@ -69,25 +71,20 @@ def test_what_cannot_be_is_refused_before_anything_changes(air: Registry, newcom
         provision_device(air, "nobody", NewDevice(id="x"), "me")
 
 
-@pytest.mark.parametrize("format", [*OWN_TOPICS, *USUAL_TOPICS])
-def test_a_format_comes_with_the_source_that_reads_it(air: Registry, format: MessageFormat) -> None:
+@pytest.mark.parametrize("format", list(formats()))
+def test_a_format_comes_with_the_source_that_reads_it(air: Registry, format: str) -> None:
     came = provision_device(air, "air", NewDevice(id="box-1", format=format), "me")
     sources = air.pilot("air").sources
     assert [source.format for source in sources] == ([] if format == "native" else [format])
-    if format in OWN_TOPICS and sources:
-        assert remap.matches(sources[0].topic, came.credential.topic)
+    if formats()[format].own_topic and sources:
+        assert topic_matches(sources[0].topic, came.credential.topic)
     again = provision_device(air, "air", NewDevice(id="box-2", format=format), "me")
     assert again.credential.topic == topic_of("air", "box-2", format)
     assert air.pilot("air").sources == sources
 
 
-def test_every_format_has_its_way_in() -> None:
-    formats = set(MessageFormat.__args__)  # type: ignore[attr-defined]
-    assert set(OWN_TOPICS) | set(USUAL_TOPICS) == formats, "OWN_TOPICS or USUAL_TOPICS says where a format comes in"
-
-
-@pytest.mark.parametrize("format", [*OWN_TOPICS, *USUAL_TOPICS])
-def test_snippets_hold_no_blanks(format: MessageFormat) -> None:
+@pytest.mark.parametrize("format", list(formats()))
+def test_snippets_hold_no_blanks(format: str) -> None:
     issued = Issued("air/box-1", "secret", topic_of("air", "box-1", format))
     for one in snippets(issued, "broker.example", 1883, format, "pm25"):
         for blank in ("<HOST>", "<TOPIC>", "<BASE>", "<EXAMPLE>", "<QUOTED>", "<QUANTITY>", "<PASSWORD>"):
@@ -160,4 +157,4 @@ def test_a_range_is_widened_for_one_stream(air: Registry) -> None:
     ],
 )
 def test_topic_filters(wanted: str, topic: str, taken: bool) -> None:
-    assert remap.matches(wanted, topic) is taken
+    assert topic_matches(wanted, topic) is taken

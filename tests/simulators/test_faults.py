@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from techport_ingest.checking.check import Columns
-from techport_ingest.decoding.formats import DECODERS
+from techport_ingest.decoding.decoder import make_decoder
 from techport_ingest.message import BadMessage, Message
 from techport_pilots.definition.load import read_definition
 from techport_pilots.registry.registry import Registry
@@ -173,7 +173,7 @@ def test_the_check_step_agrees_with_the_truth_about_every_message(tmp_path: Path
         arrived = Message(message.topic, message.payload, message.due, 1)
         columns = Columns(snapshot)
         try:
-            columns.add(arrived, DEVICE.pilot, "native", DECODERS["native"](arrived, DEVICE.id))
+            columns.add(arrived, DEVICE.pilot, "native", make_decoder("native")(arrived, DEVICE.id))
         except BadMessage as problem:
             columns.set_aside(arrived, DEVICE.pilot, DEVICE.id, "native", problem)
         kept = {r.quantity: (r.time, r.value) for r in columns.batch()}

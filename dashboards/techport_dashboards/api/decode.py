@@ -13,9 +13,9 @@ from techport_dashboards.api.matters_schema import Body
 from techport_dashboards.dependencies import Services, services_of
 from techport_dashboards.problems import Problem
 from techport_dashboards.query import times
+from techport_dashboards.services.message_formats import MessageFormat
 from techport_dashboards.viewer import Viewer, allow
 from techport_pilots.devices.explanation import Explanation
-from techport_pilots.model import MessageFormat
 from techport_storage import clock
 
 router = APIRouter(prefix="/decode", tags=["onboarding"])

@@ -9,11 +9,11 @@ from pydantic import BaseModel, ConfigDict, Field
 from techport_dashboards.api.schema import Parameters
 from techport_dashboards.api.words import EntryNumber
 from techport_dashboards.query.times import iso
+from techport_dashboards.services.message_formats import MessageFormat
 from techport_pilots.accounting.message_tap import TappedMessage
 from techport_pilots.accounting.quarantine import QuarantineFilter, QuarantineGroup, QuarantineRecord
 from techport_pilots.accounting.replays import Replay
 from techport_pilots.devices.onboarding import UnknownDevice
-from techport_pilots.model import MessageFormat
 
 
 class Body(BaseModel):

@@ -17,7 +17,6 @@ import asyncio
 import base64
 import binascii
 import re
-from typing import get_args
 
 import msgspec
 from fastapi import APIRouter, Request, Response
@@ -27,7 +26,7 @@ from techport_dashboards.dependencies import services_of
 from techport_dashboards.problems import RETRY_AFTER, Problem, respond
 from techport_dashboards.settings import NotTaken
 from techport_pilots.access.credentials import Credential, Credentials
-from techport_pilots.model import MessageFormat
+from techport_pilots.formats import formats
 
 router = APIRouter(include_in_schema=False)
 
@@ -44,9 +43,8 @@ _EVENT = re.compile(r"[a-z]{1,20}")
 async def push(request: Request, form: str, event: str | None = None) -> Response:
     """Take one message of a device. `event` is what ChirpStack's webhook calls the kind of an event."""
     services = services_of(request)
-    if form not in get_args(MessageFormat):
-        formats = ", ".join(get_args(MessageFormat))
-        raise Problem("not-found", f"There is no format {form!r}. There are: {formats}.")
+    if form not in formats():
+        raise Problem("not-found", f"There is no format {form!r}. There are: {', '.join(formats())}.")
     if event is not None and not _EVENT.fullmatch(event):
         raise Problem("bad-parameter", f"event={event[:40]!r} is none.", parameter="event", example="up")
     credential = await run_in_threadpool(_authenticate, request)

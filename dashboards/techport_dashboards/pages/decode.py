@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, cast, get_args
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query, Request, Response
 from pydantic import Field
@@ -11,14 +11,13 @@ from starlette.concurrency import run_in_threadpool
 from techport_dashboards.api.decode import LONGEST_MESSAGE, Pasted, explained
 from techport_dashboards.api.schema import Parameters
 from techport_dashboards.dependencies import services_of
-from techport_dashboards.pages.device_form import FORMATS
 from techport_dashboards.problems import Problem
+from techport_dashboards.services.message_formats import format_of, labels
 from techport_dashboards.services.reasons import reason_of
 from techport_dashboards.viewer import Viewer, allow
 from techport_dashboards.web.forms import Form, form_of
 from techport_dashboards.web.templating import language_of, render
 from techport_pilots.devices.explanation import Explanation
-from techport_pilots.model import MessageFormat
 from techport_pilots.quantities import builtin
 
 router = APIRouter()
@@ -56,10 +55,6 @@ async def decoded(request: Request, viewer: Allowed) -> Response:
 
 def _pasted(form: Form) -> Pasted:
     format = form.get("format")
-    if format and format not in get_args(MessageFormat):
-        raise Problem(
-            "bad-parameter", "Nobody reads {name}.", name=repr(format[:40]), parameter="format", example="native"
-        )
     payload = form.raw("payload").replace("\r\n", "\n")  # browsers send line ends so
     if len(payload) > LONGEST_MESSAGE:
         raise Problem(
@@ -67,7 +62,7 @@ def _pasted(form: Form) -> Pasted:
         )
     as_hex = form.get("as") == "hex"
     return Pasted(
-        format=cast(MessageFormat, format) if format else None,
+        format=format_of(format) if format else None,
         topic=form.get("topic")[:1000],
         text=None if as_hex else payload,
         hex=payload if as_hex else None,
@@ -81,7 +76,7 @@ def _page(request: Request, viewer: Viewer, form: Form, said: Explanation | None
         "filled": form,
         "said": said,
         "wrong": wrong,
-        "formats": FORMATS,
+        "formats": labels(),
         "pilots": [pilot for pilot in catalogue.pilots.values() if viewer.may_see(pilot.id)],
         "reason_of": reason_of,
         "label": builtin().label,

@@ -2,35 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import cast, get_args
-
-from techport_dashboards.problems import Problem
+from techport_dashboards.services.message_formats import format_of
 from techport_dashboards.web.forms import Form
 from techport_pilots.devices.onboarding import NewDevice
-from techport_pilots.model import MessageFormat, PilotDefinition
+from techport_pilots.formats import DEFAULT
+from techport_pilots.model import PilotDefinition
 from techport_pilots.quantities import Quantity, vocabulary_of
 
 INTERVALS = ("PT10S", "PT1M", "PT5M", "PT10M", "PT15M", "PT30M", "PT1H", "P1D")
-FORMATS: Mapping[MessageFormat, str] = {
-    "native": "JSON",
-    "senml": "SenML JSON",
-    "line-protocol": "InfluxDB line protocol",
-    "csv": "CSV",
-    "ultralight": "UltraLight 2.0",
-    "cayenne-lpp": "Cayenne LPP",
-    "senml-cbor": "SenML CBOR",
-    "tasmota": "Tasmota",
-    "shelly-gen2": "Shelly (Gen2)",
-    "tts-v3": "The Things Stack (LoRaWAN)",
-    "chirpstack-v4": "ChirpStack (LoRaWAN)",
-    "zigbee2mqtt": "Zigbee2MQTT",
-    "sparkplug-b": "Sparkplug B",
-    "homie": "Homie",
-    "ruuvi-gateway": "Ruuvi Gateway",
-    "sensorthings": "OGC SensorThings",
-    "sensor-community": "Sensor.Community",
-}
 
 
 def quantities(pilot: PilotDefinition) -> tuple[list[Quantity], dict[str, list[Quantity]]]:
@@ -47,16 +26,11 @@ def quantities(pilot: PilotDefinition) -> tuple[list[Quantity], dict[str, list[Q
 
 def newcomer_of(form: Form) -> NewDevice:
     """The device that the form describes. Raises Problem for a format that nobody reads."""
-    format = form.get("format") or "native"
-    if format not in get_args(MessageFormat):
-        raise Problem(
-            "bad-parameter", "Nobody reads {name}.", name=repr(format[:40]), parameter="format", example="native"
-        )
     return NewDevice(
         id=form.get("id"),
         title=form.get("title")[:200],
         kind=form.get("kind")[:200],
-        format=cast(MessageFormat, format),
+        format=format_of(form.get("format") or DEFAULT),
         quantities=tuple(dict.fromkeys(form.all("quantity"))),
         interval=form.get("interval"),
     )

@@ -17,8 +17,9 @@ from techport_dashboards.api.onboarding import SECRET, admit, claim_known, who
 from techport_dashboards.api.quarantine import settled
 from techport_dashboards.api.schema import Parameters
 from techport_dashboards.dependencies import Services, services_of
-from techport_dashboards.pages.device_form import FORMATS, INTERVALS, newcomer_of, quantities
+from techport_dashboards.pages.device_form import INTERVALS, newcomer_of, quantities
 from techport_dashboards.problems import Problem
+from techport_dashboards.services.message_formats import labels
 from techport_dashboards.services.reasons import reason_of
 from techport_dashboards.settings import BrokerPlace
 from techport_dashboards.viewer import Viewer, allow, allow_change
@@ -28,7 +29,6 @@ from techport_dashboards.web.templating import language_of, render
 from techport_pilots.access.credentials import Credentials
 from techport_pilots.devices.onboarding import (
     TAKES_EFFECT,
-    USUAL_TOPICS,
     WATCHED_FOR,
     ProvisionedDevice,
     as_id,
@@ -37,6 +37,7 @@ from techport_pilots.devices.onboarding import (
 from techport_pilots.devices.remap import update_definition, with_range
 from techport_pilots.devices.snippets import Snippet, snippets
 from techport_pilots.errors import DefinitionError
+from techport_pilots.formats import formats
 from techport_pilots.model import PilotDefinition
 from techport_pilots.registry.registry import Registry
 from techport_pilots.time import interval_micros
@@ -186,9 +187,9 @@ async def _page(
         filled=filled or Form({}),
         wrong=_problems(wrong),
         must_replace=isinstance(wrong, Problem) and wrong.parameter == "replace",
-        formats=FORMATS,
+        formats=labels(),
         as_id=as_id,
-        usual_topics=USUAL_TOPICS,
+        format_of=formats().get,
         intervals=[(code, interval_micros(code)) for code in INTERVALS],
         **values,
     )

@@ -1,5 +1,5 @@
-"""Tells a device what was wrong with its messages, on pilots/<pilot>/<device>/problems (docs/devices.md), and asks a
-Sparkplug node for its birth where that is what is missing.
+"""Tells a device what was wrong with its messages, on pilots/<pilot>/<device>/problems (docs/devices.md), and asks it
+for what was missing where its format has a command for that.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterable
 
 import msgspec
 
-from techport_ingest.decoding.formats.sparkplug_b import UNKNOWN_ALIAS, rebirth
 from techport_pilots.accounting.tally import QuarantineEntry
+from techport_pilots.formats import formats
 
 Tell = Callable[[str, bytes], None]
 """Publishes a payload to a topic, or does not when it cannot. Never waits, never raises."""
@@ -20,7 +20,7 @@ Tell = Callable[[str, bytes], None]
 _EXCERPT = 200  # bytes of the message that come back
 
 
-_REBIRTH = 60.0  # seconds between two commands to one node
+_RECOVERY = 60.0  # seconds between two commands to one device
 
 
 class Notices:
@@ -29,7 +29,7 @@ class Notices:
     def __init__(self, tell: Tell, burst: int = 10, every: float = 6.0, devices: int = 10_000) -> None:
         self._tell = tell
         self._problems = _Share(burst, every, devices)
-        self._births = _Share(1, _REBIRTH, devices)
+        self._recoveries = _Share(1, _RECOVERY, devices)
 
     def about(self, entries: Iterable[QuarantineEntry]) -> None:
         """Tell the devices of these entries. Messages whose device nobody can name are told to nobody."""
@@ -37,10 +37,16 @@ class Notices:
             topic = f"pilots/{entry.pilot}/{entry.device}/problems"
             if _is_topic(entry.pilot) and _is_topic(entry.device) and self._problems.take(topic):
                 self._tell(topic, _notice(entry))
-            if entry.reason == UNKNOWN_ALIAS and (command := rebirth(entry.topic, entry.received)) is not None:
-                node, payload = command
-                if self._births.take(node):
-                    self._tell(node, payload)
+            if (command := _recovery(entry)) is not None:
+                topic, payload = command
+                if self._recoveries.take(topic):
+                    self._tell(topic, payload)
+
+
+def _recovery(entry: QuarantineEntry) -> tuple[str, bytes] | None:
+    """The command that makes the device send what was missing, where its format has one."""
+    form = formats().get(entry.format)
+    return None if form is None or form.recovery is None else form.recovery(entry.reason, entry.topic, entry.received)
 
 
 class _Share:

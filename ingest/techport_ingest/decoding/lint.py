@@ -11,7 +11,7 @@ from techport_ingest.decoding.reader import Reader
 from techport_ingest.message import BadMessage, Message
 from techport_pilots.accounting.message_tap import Refusal
 from techport_pilots.devices.explanation import Explanation, Understood
-from techport_pilots.model import DeviceDefinition, DeviceRule, MessageFormat, PilotDefinition, SourceDefinition, Text
+from techport_pilots.model import DeviceDefinition, DeviceRule, PilotDefinition, SourceDefinition, Text
 from techport_pilots.quantities import vocabulary_of
 from techport_pilots.registry.view import IngestView
 from techport_storage.model import Micros, Quality
@@ -21,7 +21,7 @@ def explain(
     payload: bytes,
     topic: str,
     received: Micros,
-    format: MessageFormat | None = None,
+    format: str | None = None,
     pilot: PilotDefinition | None = None,
 ) -> Explanation:
     """What becomes of a message that arrives now. With a pilot its sources and devices are used; `format` reads a topic
@@ -40,7 +40,7 @@ def explain(
     return _explanation(reader.read([message], snapshot), pilot)
 
 
-def _host_of(message: Message, format: MessageFormat) -> PilotDefinition:
+def _host_of(message: Message, format: str) -> PilotDefinition:
     """A pilot to which every device of the message belongs."""
     levels = message.topic.split("/")
     below = len(levels) > 2 and levels[0] == "pilots"

@@ -14,19 +14,12 @@ from zoneinfo import ZoneInfo
 import msgspec
 
 from techport_ingest.decoding.common import number
-from techport_ingest.decoding.formats import DECODERS, FACTORIES, Decoder, cayenne_lpp
-from techport_ingest.decoding.formats.chirpstack_v4 import ChirpStack
-from techport_ingest.decoding.formats.csv_lines import Columns, CsvLines
-from techport_ingest.decoding.formats.line_protocol import LineProtocol
-from techport_ingest.decoding.formats.tasmota import Tasmota
-from techport_ingest.decoding.formats.tts_v3 import TheThingsStack
+from techport_ingest.decoding.decoder import Decoder, DecoderSettings, make_decoder
 from techport_ingest.decoding.javascript import CodecShelf
 from techport_ingest.decoding.lorawan import PayloadCodec
 from techport_ingest.message import BadMessage, Found, Ignored, Message, Observed
+from techport_pilots.formats import formats, options_of
 from techport_pilots.model import DeviceRule, FieldMapping, SourceDefinition
-
-_OWN_TOPIC = frozenset(("sensorthings", "ultralight", "homie", "tts-v3", "chirpstack-v4", "shelly-gen2"))
-"""Formats that find the device by themselves, and in whose topics the first wildcard is often something else."""
 
 
 class PilotSource:
@@ -35,6 +28,7 @@ class PilotSource:
     def __init__(self, pilot: str, zone: str, definition: SourceDefinition, shelf: CodecShelf) -> None:
         self.pilot = pilot
         self.definition = definition
+        self.format = formats()[definition.format]
         self._decode = _decoder(definition, zone, f"{pilot} {definition.topic}", shelf)
         self._level = _first_wildcard(definition) if definition.device is None else definition.device.level
         self._fields = {**_position_fields(definition), **definition.fields}
@@ -125,31 +119,20 @@ def _pointed(payload: bytes, pointer: str) -> str:
 def _first_wildcard(definition: SourceDefinition) -> int | None:
     """The level of the topic, from 1, that names the device when nobody said."""
     levels = definition.topic.split("/")
-    if definition.format in _OWN_TOPIC:
+    if formats()[definition.format].device_from == "message":
         return None
     return next((at for at, level in enumerate(levels, 1) if level in ("+", "#")), None)
 
 
 def _decoder(definition: SourceDefinition, zone: str, name: str, shelf: CodecShelf) -> Decoder:
-    match definition.format:
-        case "tts-v3":
-            return TheThingsStack(codec=_codec(definition.codec, name, shelf))
-        case "chirpstack-v4":
-            return ChirpStack(codec=_codec(definition.codec, name, shelf))
-        case "tasmota":
-            return Tasmota(zone=ZoneInfo(zone))
-        case "line-protocol":
-            return LineProtocol(precision=definition.precision)
-        case "csv" if definition.columns is not None:
-            settings = msgspec.structs.asdict(definition.columns)
-            if settings["values"] is not None:
-                settings["values"] = tuple(settings["values"])
-            return CsvLines(Columns(**settings))
-        case other:
-            return DECODERS[other] if other in DECODERS else FACTORIES[other]()
+    options = options_of(definition)
+    codec = _codec(getattr(options, "codec", None), name, shelf)
+    return make_decoder(definition.format, DecoderSettings(options, ZoneInfo(zone), codec))
 
 
 def _codec(text: str | None, name: str, shelf: CodecShelf) -> PayloadCodec | None:
+    """What reads an uplink's bytes: another format, or a maker's JavaScript."""
     if text is None:
         return None
-    return cayenne_lpp.codec if text == "cayenne-lpp" else shelf.codec(name, text)
+    form = formats().get(text)
+    return shelf.codec(name, text) if form is None or form.codec is None else form.codec

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import structlog
 
 from techport_ingest.checking.check import Columns
-from techport_ingest.decoding.formats import Decoder, without_stale
+from techport_ingest.decoding.decoder import Decoder, without_stale
 from techport_ingest.decoding.router import OWN, Route, Router
 from techport_ingest.decoding.units import Units
 from techport_ingest.message import BadMessage, Found, Message
@@ -49,8 +49,7 @@ class Reader:
 
     def _read(self, message: Message, route: Route, columns: Columns, snapshot: IngestView) -> None:
         try:
-            assert route.decode is not None
-            found = without_stale(message, route.decode(message, route.device))
+            found = decode(message, route)
             if route.next is not None and not _knows(snapshot, route.pilot, found):
                 route, found = _of_another(message, route, found, snapshot)
             columns.add(message, route.pilot, route.format, found)
@@ -64,15 +63,20 @@ class Reader:
             columns.set_aside(message, route.pilot, route.device, route.format, _decoder_failed(error))
 
 
+def decode(message: Message, route: Route) -> Sequence[Found]:
+    """What is in a message that takes this route. Raises BadMessage."""
+    assert route.decode is not None
+    return without_stale(message, route.decode(message, route.device))
+
+
 def _of_another(
     message: Message, route: Route, found: Sequence[Found], snapshot: IngestView
 ) -> tuple[Route, Sequence[Found]]:
     """The first of the pilots behind this one that has the device; this one when none has."""
     other = route.next
     while other is not None:
-        assert other.decode is not None
         try:
-            theirs = without_stale(message, other.decode(message, other.device))
+            theirs = decode(message, other)
         except BadMessage:
             theirs = []
         if _knows(snapshot, other.pilot, theirs):

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import get_args
+from collections.abc import Mapping
 
 import msgspec
-from paho.mqtt.client import topic_matches_sub
+import structlog
 
-from techport_ingest.decoding.formats import Decoder, make_decoders
+from techport_ingest.decoding.decoder import Decoder, make_decoder
 from techport_ingest.decoding.javascript import CodecShelf
 from techport_ingest.decoding.mapping import PilotSource
-from techport_pilots.model import DeviceRule, MessageFormat, SourceDefinition
+from techport_pilots.formats import DEFAULT, formats
+from techport_pilots.model import DeviceRule, SourceDefinition
 from techport_pilots.registry.view import IngestView
+from techport_pilots.topics import covers, essential, topic_matches
+
+log = structlog.get_logger(__name__)
 
 IGNORED = "ignored"
 """Format of topics that carry no readings by rule: counted, not stored, not set aside."""
@@ -21,9 +24,6 @@ OWN = "own"
 """Format of topics on which the platform speaks to devices: what comes back to us from there is nobody's message."""
 
 NATIVE_TOPICS = "pilots/#"
-
-_DESCRIBED = ("homie",)
-"""Formats in which devices describe themselves once, in retained messages."""
 
 
 class Route(msgspec.Struct, frozen=True, gc=False):
@@ -44,7 +44,7 @@ class Router:
     """
 
     def __init__(self, decoders: Mapping[str, Decoder] | None = None, remembered: int = 20_000) -> None:
-        self._decoders = make_decoders() if decoders is None else decoders
+        self._decoders = {DEFAULT: make_decoder(DEFAULT)} if decoders is None else decoders
         self._remembered = remembered
         self._routes: dict[str, Route | None] = {}
         self._sources: dict[tuple[str, str, bytes], PilotSource] = {}
@@ -62,6 +62,9 @@ class Router:
         before, self._sources = self._sources, {}
         for pilot in snapshot.pilots.values():
             for definition in pilot.sources:
+                if definition.format not in formats():  # stored when there was such a plug-in
+                    log.error("no such format; its messages are not read", pilot=pilot.id, format=definition.format)
+                    continue
                 key = (pilot.id, pilot.timezone, msgspec.json.encode(definition))
                 source = before.get(key) or PilotSource(pilot.id, pilot.timezone, definition, self._shelf)
                 self._sources[key] = source
@@ -77,8 +80,8 @@ class Router:
     @property
     def described(self) -> frozenset[str]:
         """Those of the topics where retained messages say what the others mean."""
-        speaking = [one.definition.topic for one in self._sources.values() if one.definition.format in _DESCRIBED]
-        return frozenset(topic for topic in self.topics if any(topic == one or _covers(topic, one) for one in speaking))
+        speaking = [one.definition.topic for one in self._sources.values() if one.format.self_described]
+        return frozenset(topic for topic in self.topics if any(topic == one or covers(topic, one) for one in speaking))
 
     def route(self, topic: str) -> Route | None:
         """The route of a topic, or None for a topic that nobody described."""
@@ -95,7 +98,7 @@ class Router:
         route = None
         for source in reversed(self._sources.values()):
             definition = source.definition
-            if topic_matches_sub(definition.topic, topic) and _is_about(source.pilot, definition.topic, topic):
+            if topic_matches(definition.topic, topic) and _is_about(source.pilot, definition.topic, topic):
                 route = Route(source.pilot, source.device_of(topic), definition.format, source, route)
         return route
 
@@ -104,10 +107,10 @@ class Router:
         if len(levels) < 4 or levels[0] != "pilots" or not levels[1] or not levels[2]:
             return None
         pilot, device, purpose, rest = levels[1], levels[2], levels[3], levels[4:]
-        if purpose == "push" and rest and rest[0] in get_args(MessageFormat):
+        if purpose == "push" and rest and rest[0] in formats():
             return Route(pilot, device, rest[0], self._of_pushed(pilot, rest[0]))
         if purpose == "readings" and not rest:
-            return Route(pilot, device, "native", self._decoders["native"])
+            return Route(pilot, device, DEFAULT, self._decoders[DEFAULT])
         if purpose == "status" and not rest:
             return Route(pilot, device, IGNORED, None)
         return Route(pilot, device, OWN, None) if purpose == "problems" and not rest else None
@@ -119,19 +122,9 @@ class Router:
             assert self._snapshot is not None
             view = self._snapshot.pilot(pilot)
             zone = "UTC" if view is None else view.timezone
-            named = SourceDefinition(f"pilots/{pilot}/+/push/#", form, DeviceRule(level=3))  # type: ignore[arg-type]
+            named = SourceDefinition(f"pilots/{pilot}/+/push/#", form, DeviceRule(level=3))
             source = self._pushed[pilot, form] = PilotSource(pilot, zone, named, self._shelf)
         return source
-
-
-def essential(filters: Iterable[str]) -> tuple[str, ...]:
-    """The filters without those that another one covers: a broker may give a message once for each that fits."""
-    distinct = list(dict.fromkeys(filters))
-    return tuple(one for one in distinct if not any(_covers(other, one) for other in distinct if other != one))
-
-
-def _covers(wide: str, narrow: str) -> bool:
-    return bool(topic_matches_sub(wide, narrow)) and (wide.endswith("#") or not narrow.endswith("#"))
 
 
 def _is_about(pilot: str, topic_filter: str, topic: str) -> bool:

@@ -36,11 +36,11 @@ from amqtt.contexts import Action, BrokerConfig, ListenerConfig
 from amqtt.errors import BrokerError as AmqttBrokerError
 from amqtt.mqtt.constants import QOS_0
 from amqtt.session import IncomingApplicationMessage, Session
-from paho.mqtt.matcher import MQTTMatcher
 
 from techport_ingest.brokers.auth import EVERYTHING, AllowAll, CredentialAuthenticator
 from techport_ingest.brokers.mosquitto import BrokerError
 from techport_ingest.message import Message
+from techport_pilots.topics import topic_matches
 from techport_storage.clock import now
 
 log = structlog.get_logger(__name__)
@@ -66,7 +66,6 @@ class EmbeddedBroker:
         self._something_arrived = threading.Event()
         self._numbers = itertools.count(1)
         self._unsettled: dict[int, asyncio.Future[None] | None] = {}  # touched by the broker's thread only
-        self._topics = MQTTMatcher()  # type: ignore[no-untyped-call]
         self.subscribe(settings.topics)
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._run, name="embedded-broker", daemon=True)
@@ -90,10 +89,7 @@ class EmbeddedBroker:
         self._call_broker(self._release, [message.id for message in messages])
 
     def subscribe(self, topics: Sequence[str], described: Collection[str] = ()) -> None:
-        matcher = MQTTMatcher()  # type: ignore[no-untyped-call]
-        for topic in topics:
-            matcher[topic] = True
-        self._topics = matcher  # at once: the broker's thread sees the old one or the new one, whole
+        self._topics = tuple(topics)  # at once: the broker's thread sees the old ones or the new ones, whole
 
     @property
     def connected(self) -> bool:
@@ -147,7 +143,7 @@ class EmbeddedBroker:
 
     def accept(self, packet: IncomingApplicationMessage) -> asyncio.Future[None] | None:
         """Take a message into the pipeline. Returns what its acknowledgement has to wait for, if anything."""
-        if next(self._topics.iter_match(packet.topic), None) is None:  # type: ignore[no-untyped-call]
+        if not any(topic_matches(topic, packet.topic) for topic in self._topics):
             return None
         number = next(self._numbers)
         stored = None if packet.qos == QOS_0 else self._loop.create_future()

@@ -8,8 +8,11 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
+import msgspec
+
 from techport_pilots.definition.kpi_checks import check_kpis
 from techport_pilots.definition.structure import Misfit, Path, did_you_mean
+from techport_pilots.formats import formats, option_values, options_of
 from techport_pilots.model import (
     DeviceDefinition,
     PilotDefinition,
@@ -25,8 +28,6 @@ from techport_pilots.units import is_unit, suggest_unit
 
 # -- Sources and the other names of devices
 
-_CODECS = ("tts-v3", "chirpstack-v4")
-
 
 def check_sources(pilot: PilotDefinition) -> Iterator[Misfit]:
     """What is wrong with the pilot's sources."""
@@ -35,7 +36,7 @@ def check_sources(pilot: PilotDefinition) -> Iterator[Misfit]:
         path: Path = ("sources", index)
         yield from _topic(pilot.id, source.topic, (*path, "topic"))
         yield from _device(source, path)
-        yield from _settings(source, path)
+        yield from _format(source, path)
         yield from _source_position(source, path)
         for key, field in source.fields.items():
             here: Path = (*path, "fields", key)
@@ -108,18 +109,35 @@ def _source_position(source: SourceDefinition, path: Path) -> Iterator[Misfit]:
         )
 
 
-def _settings(source: SourceDefinition, path: Path) -> Iterator[Misfit]:
-    if source.codec is not None:
-        if source.format not in _CODECS:
-            remedy = f"Leave it out: only {' and '.join(_CODECS)} carry bytes of a radio"
-            yield Misfit((*path, "codec"), f"{source.format} has no codec", remedy)
-        elif source.codec != "cayenne-lpp" and "decodeUplink" not in source.codec:
-            remedy = "Write cayenne-lpp, or the text of the maker's JavaScript with its function decodeUplink"
-            yield Misfit((*path, "codec"), f"{source.codec[:40]!r} is no codec", remedy)
-    if source.columns is not None and source.format != "csv":
-        yield Misfit((*path, "columns"), f"{source.format} has no columns", "Leave it out")
-    if source.precision != "ns" and source.format != "line-protocol":
-        yield Misfit((*path, "precision"), f"{source.format} has no precision", "Leave it out")
+def _format(source: SourceDefinition, path: Path) -> Iterator[Misfit]:
+    """Whether there is the format, and whether it has the options that the source gives it."""
+    form = formats().get(source.format)
+    if form is None:
+        yield Misfit((*path, "format"), f"{source.format!r} does not fit here", did_you_mean(source.format, formats()))
+        return
+    for name in option_values(source):
+        place = (*path, "options", name) if name in source.options else (*path, name)
+        names = form.options.__struct_fields__
+        if name not in names:
+            remedy = did_you_mean(name, names) if names else "Leave it out"
+            yield Misfit(place, f"{source.format} has no {name}", remedy)
+            return
+    try:
+        options_of(source)
+    except msgspec.ValidationError as error:
+        yield Misfit((*path, "options") if source.options else path, str(error), f"Compare it with {source.format}")
+        return
+    if source.codec is not None and not _is_codec(source.codec):
+        remedy = f"Write {' or '.join(_codecs())}, or the text of the maker's JavaScript with its function decodeUplink"
+        yield Misfit((*path, "codec"), f"{source.codec[:40]!r} is no codec", remedy)
+
+
+def _is_codec(text: str) -> bool:
+    return text in _codecs() or any(name in text for name in ("decodeUplink", "Decoder", "Decode("))
+
+
+def _codecs() -> list[str]:
+    return [name for name, form in formats().items() if form.codec is not None]
 
 
 _PILOT_ID = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")

@@ -64,6 +64,8 @@ class _Fitter:
                 return self._items(value, kind.item_type, path)
             case inspect.TupleType():
                 return self._tuple(value, kind, path)
+            case inspect.AnyType():
+                return value
             case inspect.StrType():
                 return self._text(value, path)
             case inspect.BoolType():

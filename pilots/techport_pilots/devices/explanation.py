@@ -8,7 +8,7 @@ from typing import Protocol
 import msgspec
 
 from techport_pilots.accounting.message_tap import Refusal
-from techport_pilots.model import MessageFormat, PilotDefinition
+from techport_pilots.model import PilotDefinition
 from techport_storage.model import Micros
 
 
@@ -43,6 +43,6 @@ class Explain(Protocol):
         payload: bytes,
         topic: str,
         received: Micros,
-        format: MessageFormat | None = None,
+        format: str | None = None,
         pilot: PilotDefinition | None = None,
     ) -> Explanation: ...

@@ -13,10 +13,10 @@ import msgspec
 from techport_pilots.access.credentials import Credentials, Issued
 from techport_pilots.accounting.quarantine import QuarantineFilter
 from techport_pilots.definition.load import parse_definition, to_yaml
+from techport_pilots.formats import DEFAULT, formats
 from techport_pilots.model import (
     DeviceDefinition,
     DeviceRule,
-    MessageFormat,
     PilotDefinition,
     SourceDefinition,
     StreamDefinition,
@@ -36,31 +36,6 @@ TAKES_EFFECT = 2.0
 WATCHED_FOR = 3600.0
 """Seconds for which the messages of a new device are kept to be looked at."""
 
-
-OWN_TOPICS: dict[MessageFormat, str] = {
-    "native": "readings",
-    "senml": "senml",
-    "senml-cbor": "senml-cbor",
-    "line-protocol": "lines",
-    "csv": "csv",
-    "ultralight": "attrs",
-    "cayenne-lpp": "lpp",
-    "tasmota": "tele/SENSOR",
-    "shelly-gen2": "events/rpc",
-}
-"""Formats whose devices may be told where to send: the end of the topic, below pilots/<pilot>/<device>/."""
-
-USUAL_TOPICS: dict[MessageFormat, str] = {
-    "tts-v3": "v3/+/devices/+/up",
-    "chirpstack-v4": "application/+/device/+/event/up",
-    "zigbee2mqtt": "zigbee2mqtt/#",
-    "sparkplug-b": "spBv1.0/#",
-    "homie": "homie/#",
-    "sensor-community": "sensor-community/+",
-    "ruuvi-gateway": "ruuvi/+/+",
-    "sensorthings": "v1.1/+/Observations",
-}
-"""Where the others come from: a server or a gateway that speaks for many devices."""
 
 _SPELLED = {
     ord(letter): plain_one for letter, plain_one in zip("æøåÆØÅ", ("ae", "o", "a", "Ae", "O", "A"), strict=True)
@@ -94,7 +69,7 @@ class NewDevice(msgspec.Struct, frozen=True, kw_only=True):
     id: str
     title: str = ""
     kind: str = ""  # maker's model or what it is
-    format: MessageFormat = "native"
+    format: str = DEFAULT
     quantities: Sequence[str] = ()
     interval: str = ""  # expected time between readings, ISO 8601 duration
 
@@ -104,7 +79,7 @@ class ProvisionedDevice(msgspec.Struct, frozen=True, kw_only=True):
 
     device: str
     version: int | None  # of the definition; None: it knew the device already
-    format: MessageFormat
+    format: str
     quantity: str  # for an example of a message
     credential: Issued
 
@@ -167,9 +142,9 @@ def provision_device(registry: Registry, pilot: str, newcomer: NewDevice, who: s
     )
 
 
-def topic_of(pilot: str, device: str, format: MessageFormat) -> str:
-    """Where a device of ours sends messages of this format, where that is for us to say (OWN_TOPICS)."""
-    return f"pilots/{pilot}/{device}/{OWN_TOPICS.get(format, 'readings')}"
+def topic_of(pilot: str, device: str, format: str) -> str:
+    """Where a device sends messages of this format when it can be told where; otherwise, where it may send readings."""
+    return f"pilots/{pilot}/{device}/{formats()[format].own_topic or formats()[DEFAULT].own_topic}"
 
 
 def _described(newcomer: NewDevice) -> DeviceDefinition:
@@ -182,15 +157,16 @@ def _described(newcomer: NewDevice) -> DeviceDefinition:
     )
 
 
-def _with_source(definition: PilotDefinition, format: MessageFormat) -> PilotDefinition:
+def _with_source(definition: PilotDefinition, format: str) -> PilotDefinition:
     """The definition with a source that reads the format, where it has none."""
-    if format == "native" or any(source.format == format for source in definition.sources):
+    if format == DEFAULT or any(source.format == format for source in definition.sources):
         return definition
-    if format in OWN_TOPICS:
-        topic, device = f"pilots/{definition.id}/+/{OWN_TOPICS[format]}", DeviceRule(level=3)
+    form = formats()[format]
+    if form.own_topic:
+        topic, device = f"pilots/{definition.id}/+/{form.own_topic}", DeviceRule(level=3)
         source = SourceDefinition(topic=topic, format=format, device=device)
     else:
-        source = SourceDefinition(topic=USUAL_TOPICS[format], format=format)
+        source = SourceDefinition(topic=form.topic, format=format)
     return msgspec.structs.replace(definition, sources=[*definition.sources, source])
 
 

@@ -14,6 +14,7 @@ from techport_pilots.devices.onboarding import change
 from techport_pilots.errors import DefinitionError, Finding
 from techport_pilots.model import DeviceDefinition, FieldMapping, PilotDefinition, SourceDefinition, StreamDefinition
 from techport_pilots.registry.registry import Registry
+from techport_pilots.topics import topic_matches
 
 Mend = Callable[[PilotDefinition], PilotDefinition]
 
@@ -86,23 +87,12 @@ def _with_source(
 
 def _index_of(definition: PilotDefinition, entry: QuarantineRecord) -> int | None:
     """The source that reads the entry's messages: the first whose filter has the topic."""
-    return next((i for i, source in enumerate(definition.sources) if matches(source.topic, entry.topic)), None)
+    return next((i for i, source in enumerate(definition.sources) if topic_matches(source.topic, entry.topic)), None)
 
 
 def _keys(source: SourceDefinition, key: str) -> list[str]:
     """What messages call the field: an entry says what it was called when it was refused, behind the mapping."""
     return [name for name, mapping in source.fields.items() if mapping.quantity == key] or [key]
-
-
-def matches(topic_filter: str, topic: str) -> bool:
-    """Whether an MQTT topic filter takes the topic (MQTT 5, 4.7)."""
-    wanted, levels = topic_filter.split("/"), topic.split("/")
-    if wanted[-1] == "#":
-        wanted = wanted[:-1]
-        if len(levels) < len(wanted):
-            return False
-        levels = levels[: len(wanted)]
-    return len(wanted) == len(levels) and all(one in ("+", two) for one, two in zip(wanted, levels, strict=True))
 
 
 def _native(pilot: str) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import msgspec
 
 from techport_pilots.access.credentials import Issued
-from techport_pilots.model import MessageFormat
+from techport_pilots.formats import DEFAULT, Format, formats
 
 
 class Snippet(msgspec.Struct, frozen=True):
@@ -18,13 +18,14 @@ class Snippet(msgspec.Struct, frozen=True):
 
 
 def snippets(
-    issued: Issued, host: str, port: int, format: MessageFormat = "native", quantity: str = "air_temperature"
+    issued: Issued, host: str, port: int, format: str = DEFAULT, quantity: str = "air_temperature"
 ) -> list[Snippet]:
     """For the tools that devices are made with; for a format that has one tool, that tool. `host` and `port` are the
     broker's as the device reaches it, `quantity` is what the example measures.
     """
     username = issued.username
-    example = _EXAMPLES.get(format, _EXAMPLES["native"]).replace("<QUANTITY>", quantity)
+    form = formats()[format]
+    example = (form.example or formats()[DEFAULT].example).replace("<QUANTITY>", quantity)
     values = {
         "HOST": host,
         "PORT": str(port),
@@ -36,8 +37,12 @@ def snippets(
         "EXAMPLE": example,
         "QUOTED": msgspec.json.encode(example).decode(),
     }
-    chosen = _OF_FORMAT.get(format, _CODE)
-    return [Snippet(title, _filled(text.strip("\n"), values)) for title, text in chosen.items()]
+    return [Snippet(title, _filled(text.strip("\n"), values)) for title, text in _texts(form).items()]
+
+
+def _texts(form: Format) -> Mapping[str, str]:
+    """What its tool needs; otherwise code that publishes its example, or a file where it has none to copy."""
+    return form.snippets or (_FILE if form.own_topic and not form.example else _CODE)
 
 
 def _filled(text: str, values: Mapping[str, str]) -> str:
@@ -45,13 +50,6 @@ def _filled(text: str, values: Mapping[str, str]) -> str:
         text = text.replace(f"<{name}>", value)
     return text
 
-
-_EXAMPLES: dict[MessageFormat, str] = {
-    "native": '{"<QUANTITY>": 21.5}',
-    "senml": '[{"n": "<QUANTITY>", "v": 21.5}]',
-    "line-protocol": "box <QUANTITY>=21.5",
-    "ultralight": "<QUANTITY>|21.5",
-}
 
 _CODE = {
     "mosquitto_pub": """
@@ -90,50 +88,8 @@ client.disconnect()
 """,
 }
 
-_TASMOTA = {
-    "Tasmota (console)": """
-Backlog MqttHost <HOST>; MqttPort <PORT>; MqttUser <USER>; MqttPassword <PASSWORD>; FullTopic <BASE>/%prefix%/
-""",
-}
-
-_THINGS = {
-    "The Things Stack (MQTT)": """
-# A bridge reads its MQTT server, with an API key of the application. In the bridge's mosquitto.conf:
-connection things-stack
-address eu1.cloud.thethings.network:8883
-remote_username <application>@ttn
-remote_password <API key>
-bridge_capath /etc/ssl/certs
-topic v3/# in 1
-""",
-    "The Things Stack (device)": """
-# The end device ID of the application is the device's id here; its DevEUI may stand under aliases: in the definition.
-# Without a payload formatter, give the source a codec: cayenne-lpp, or the maker's JavaScript.
-""",
-}
-
-_SHELLY = {
-    "Shelly (Gen2, Settings > MQTT)": """
-Server:                 <HOST>:<PORT>
-Client ID:              <CLIENT>
-Username:               <USER>
-Password:               <PASSWORD>
-MQTT prefix:            <BASE>
-RPC status over MQTT:   enabled
-""",
-}
-
-_OTHERS = {
+_FILE = {
     "mosquitto_pub (a file)": """
 mosquitto_pub -h <HOST> -p <PORT> -u '<USER>' -P '<PASSWORD>' -q 1 -t '<TOPIC>' -f message
 """,
-}
-
-_OF_FORMAT: dict[MessageFormat, dict[str, str]] = {
-    "tasmota": _TASMOTA,
-    "tts-v3": _THINGS,
-    "shelly-gen2": _SHELLY,
-    "senml-cbor": _OTHERS,
-    "cayenne-lpp": _OTHERS,
-    "csv": _OTHERS,
 }

@@ -1,0 +1,65 @@
+"""What a format's folder has to give: a function from a message to what is in it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import msgspec
+
+from techport_ingest.decoding.lorawan import PayloadCodec
+from techport_ingest.message import Found, Ignored, Message, Observed
+from techport_pilots.formats import NoOptions, formats
+
+Decoder = Callable[[Message, str], Sequence[Found]]
+"""(message, device named by the topic) -> what is in it, in order: values, events, and what is ignored by rule. Raises
+BadMessage, for the whole message.
+
+The values of an Observed are as the payload had them, or finite floats where the format itself says what they are.
+Decoding the same message again gives the same: a batch that could not be stored is decoded anew.
+
+Formats whose payload or deeper topic names the device say so in what they return; the others return the device that
+they were given, the one named by the topic.
+"""
+
+
+class DecoderSettings(msgspec.Struct, frozen=True):
+    """What a decoder is made with. Decoders may remember: one belongs to one source of one worker."""
+
+    options: Any = NoOptions()  # of the format's options type
+    zone: ZoneInfo = ZoneInfo("UTC")  # the pilot's, for devices that send local times
+    codec: PayloadCodec | None = None  # reads the bytes of an uplink, where the source names one
+
+
+def stateless(decode: Decoder) -> Callable[[DecoderSettings], Decoder]:
+    """For formats whose decoder remembers nothing and has no settings."""
+    return lambda settings: decode
+
+
+def make_decoder(name: str, settings: DecoderSettings | None = None) -> Decoder:
+    """A decoder of the format, with the settings or the defaults. Raises KeyError for a format that does not exist."""
+    form = formats()[name]
+    decoder: Decoder = form.decoder(settings or DecoderSettings(form.options()))
+    return decoder
+
+
+def make_decoders() -> Mapping[str, Decoder]:
+    """A decoder for every format, with the defaults. Not to be shared between threads."""
+    return {name: make_decoder(name) for name in formats()}
+
+
+def without_stale(message: Message, findings: Sequence[Found]) -> Sequence[Found]:
+    """What is left of a retained message, the old value that a broker repeats to a new subscriber.
+
+    A value without a time of its own would be stored as if it had been measured now: ignored. With its time it falls on
+    the row that is already there.
+    """
+    if not message.retained:
+        return findings
+    return [
+        Ignored(finding.device, "retained", finding.key)
+        if isinstance(finding, Observed) and finding.time is None
+        else finding
+        for finding in findings
+    ]

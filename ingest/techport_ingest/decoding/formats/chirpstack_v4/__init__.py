@@ -1,0 +1,22 @@
+"""Integration events of ChirpStack v4."""
+
+from __future__ import annotations
+
+import msgspec
+
+from techport_ingest.decoding.formats.chirpstack_v4.decoder import ChirpStack
+from techport_pilots.formats import Format
+
+
+class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    codec: str | None = None  # "cayenne-lpp", or a maker's JavaScript with decodeUplink; None: the server decodes
+
+
+FORMAT = Format(
+    name="chirpstack-v4",
+    label="ChirpStack (LoRaWAN)",
+    decoder=lambda settings: ChirpStack(settings.codec),
+    topic="application/+/device/+/event/up",
+    device_from="message",
+    options=Options,
+)

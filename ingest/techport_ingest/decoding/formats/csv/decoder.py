@@ -1,0 +1,152 @@
+"""CSV: a heading line and lines of values.
+
+    time;device;pm10;temperature          wide: a column for each quantity
+    2026-05-04T12:00:00Z;roof-3;17,5;9,1
+
+    time,device,quantity,value,unit       long: a line for each value
+
+The separator is the one of ; tab , that the heading has most of; with ; and tab a decimal comma is understood. Empty,
+"-", "NA" and "nan" are missing. A source says what a file does not: `CsvColumns` names the columns of
+time, device and channel where they are called otherwise. Rows that differ only in something that is no reading
+(lanes, directions, totals) need a `channel` column: without one they would be one stream, with the last row of each
+time in it.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+
+from techport_ingest.decoding.common import MOST_VALUES, device_id, number, too_many
+from techport_ingest.decoding.quantity_names import quantity
+from techport_ingest.decoding.times import micros
+from techport_ingest.message import BadMessage, Found, Ignored, Message, Observed
+from techport_pilots.model import CsvColumns
+from techport_storage.model import Micros
+
+_TIME = ("time", "timestamp", "datetime", "date_time", "tid", "tidspunkt", "dato_tid")
+_DEVICE = ("device", "device_id", "deviceid", "sensor", "sensor_id", "station", "enhet", "stasjon")
+_QUANTITY = ("quantity", "parameter", "variable", "key")
+_MISSING = frozenset(("", "-", "na", "n/a", "nan", "null", "none"))
+_HINT = "Send a heading line and at least one line of values, separated by ; or , or tabs"
+
+
+class CsvLines:
+    """Decoder of CSV; stateless, each message has its heading."""
+
+    def __init__(self, columns: CsvColumns | None = None) -> None:
+        self._columns = columns or CsvColumns()
+
+    def __call__(self, message: Message, device: str) -> list[Found]:
+        """Raises BadMessage."""
+        try:
+            text = message.payload.decode(self._columns.encoding).removeprefix("\ufeff")
+        except UnicodeDecodeError as wrong:
+            detail = f"byte {wrong.start} (0x{message.payload[wrong.start]:02x}) is not {self._columns.encoding}"
+            raise BadMessage("not-utf8", detail, "Send UTF-8, or give the source its encoding (latin-1)") from None
+        heading = text.lstrip().partition("\n")[0]
+        separator = self._columns.separator or max(";\t,", key=heading.count)
+        decimal = self._columns.decimal or ("," if separator in ";\t" else ".")
+        table = _Table(self._columns, decimal, device)
+        try:
+            for row in csv.reader(io.StringIO(text.lstrip(), newline=""), delimiter=separator, strict=True):
+                table.add(row)
+        except csv.Error as error:
+            raise BadMessage("not-csv", str(error)[:120], _HINT) from None
+        if not table.found:
+            raise BadMessage("no-values", "there is no line of values behind the heading", _HINT)
+        return table.found
+
+
+class _Table:
+    """The rows of one message, read one by one: the first is the heading."""
+
+    def __init__(self, columns: CsvColumns, decimal: str, device: str) -> None:
+        self._columns = columns
+        self._decimal = decimal
+        self._default = device
+        self._names: list[str] | None = None
+        self._special: dict[str, int | None] = {}
+        self._values: list[tuple[int, str]] = []
+        self._line = 0
+        self.found: list[Found] = []
+
+    def add(self, row: list[str]) -> None:
+        """Raises BadMessage."""
+        self._line += 1
+        if not any(row):
+            return
+        if self._names is None:
+            self._open(row)
+            return
+        if len(row) != len(self._names):
+            raise BadMessage(
+                "not-csv", f"line {self._line} has {len(row)} columns, the heading {len(self._names)}", _HINT
+            )
+        device, time = self._device(row), self._time(row)
+        channel = self._cell(row, "channel")
+        for at, key in self._values:
+            name = key or quantity(self._cell(row, "quantity"))
+            name = f"{name}.{channel}" if channel else name
+            self.found.append(self._one(device, time, name, row[at], self._cell(row, "unit") or None))
+        if len(self.found) > MOST_VALUES:
+            raise too_many()
+
+    def _open(self, row: list[str]) -> None:
+        """Find out what each column is. Raises BadMessage."""
+        self._names = names = [name.strip().lower() for name in row]
+        if len(set(names)) != len(names):
+            raise BadMessage("duplicate-key", "two columns have the same name", _HINT)
+        c = self._columns
+        self._special = {
+            "time": self._find(c.time, _TIME),
+            "device": self._find(c.device, _DEVICE),
+            "channel": self._find(c.channel, ()),
+            "quantity": self._find(None, _QUANTITY),
+            "unit": None,
+        }
+        if self._special["quantity"] is not None and "value" in names:
+            self._special["unit"] = self._find(None, ("unit",))
+            self._values = [(names.index("value"), "")]
+            return
+        self._special["quantity"] = None
+        taken = set(self._special.values())
+        wanted = None if c.values is None else {name.lower() for name in c.values}
+        self._values = [
+            (at, quantity(row[at].strip()))
+            for at, name in enumerate(names)
+            if at not in taken and name and (wanted is None or name in wanted)
+        ]
+        if not self._values or (self._special["time"] is None and all(number(name) is not None for name in names)):
+            raise BadMessage("no-heading", "the first line does not name the columns", _HINT)
+
+    def _find(self, named: str | None, usual: tuple[str, ...]) -> int | None:
+        names = self._names or []
+        if named is not None:
+            if named.lower() not in names:
+                raise BadMessage(
+                    "no-column", f"there is no column {named!r}", "Compare the heading with the source's columns"
+                )
+            return names.index(named.lower())
+        return next((names.index(name) for name in usual if name in names), None)
+
+    def _cell(self, row: list[str], column: str) -> str:
+        at = self._special[column]
+        return "" if at is None else row[at].strip()
+
+    def _device(self, row: list[str]) -> str:
+        return device_id(self._cell(row, "device")) or self._default
+
+    def _time(self, row: list[str]) -> Micros | None:
+        text = self._cell(row, "time")
+        if not text:
+            return None
+        seconds = number(text)
+        return micros(text if seconds is None else seconds)
+
+    def _one(self, device: str, time: Micros | None, key: str, raw: str, unit: str | None) -> Found:
+        text = raw.strip()
+        if text.lower() in _MISSING:
+            return Ignored(device, "missing", key)
+        value = number(text.replace(" ", "").replace("\u00a0", "").replace(",", ".") if self._decimal == "," else text)
+        return Ignored(device, "text", key) if value is None else Observed(device, time, key, value, unit)

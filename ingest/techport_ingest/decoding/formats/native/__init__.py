@@ -1,0 +1,15 @@
+"""techport's own JSON."""
+
+from __future__ import annotations
+
+from techport_ingest.decoding.decoder import stateless
+from techport_ingest.decoding.formats.native.decoder import decode
+from techport_pilots.formats import Format
+
+FORMAT = Format(
+    name="native",
+    label="JSON",
+    decoder=stateless(decode),
+    own_topic="readings",
+    example='{"<QUANTITY>": 21.5}',
+)

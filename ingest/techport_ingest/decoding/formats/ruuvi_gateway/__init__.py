@@ -1,0 +1,14 @@
+"""Ruuvi tags behind a Ruuvi Gateway."""
+
+from __future__ import annotations
+
+from techport_ingest.decoding.decoder import stateless
+from techport_ingest.decoding.formats.ruuvi_gateway.decoder import decode
+from techport_pilots.formats import Format
+
+FORMAT = Format(
+    name="ruuvi-gateway",
+    label="Ruuvi Gateway",
+    decoder=stateless(decode),
+    topic="ruuvi/+/+",
+)

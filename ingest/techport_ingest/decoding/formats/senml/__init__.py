@@ -1,0 +1,15 @@
+"""SenML (RFC 8428) in JSON."""
+
+from __future__ import annotations
+
+from techport_ingest.decoding.decoder import stateless
+from techport_ingest.decoding.formats.senml.decoder import decode
+from techport_pilots.formats import Format
+
+FORMAT = Format(
+    name="senml",
+    label="SenML JSON",
+    decoder=stateless(decode),
+    own_topic="senml",
+    example='[{"n": "<QUANTITY>", "v": 21.5}]',
+)

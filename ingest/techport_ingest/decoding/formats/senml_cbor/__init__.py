@@ -1,0 +1,14 @@
+"""SenML (RFC 8428) in CBOR."""
+
+from __future__ import annotations
+
+from techport_ingest.decoding.decoder import stateless
+from techport_ingest.decoding.formats.senml_cbor.decoder import decode
+from techport_pilots.formats import Format
+
+FORMAT = Format(
+    name="senml-cbor",
+    label="SenML CBOR",
+    decoder=stateless(decode),
+    own_topic="senml-cbor",
+)

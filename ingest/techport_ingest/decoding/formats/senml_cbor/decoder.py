@@ -1,0 +1,76 @@
+"""SenML in CBOR: the same records with numbers for labels (RFC 8428, section 6)."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from types import MappingProxyType
+from typing import Any
+
+import cbor2
+
+from techport_ingest.decoding.senml import read_pack, wrong_shape
+from techport_ingest.message import BadMessage, Found, Message
+
+LABELS = MappingProxyType(
+    {
+        -1: "bver",
+        -2: "bn",
+        -3: "bt",
+        -4: "bu",
+        -5: "bv",
+        -6: "bs",
+        0: "n",
+        1: "u",
+        2: "v",
+        3: "vs",
+        4: "vb",
+        5: "s",
+        6: "t",
+        7: "ut",
+        8: "vd",
+    }
+)
+"""CBOR labels, RFC 8428 table 4."""
+
+
+def decode(message: Message, device: str) -> list[Found]:
+    """The values of a CBOR pack. Raises BadMessage."""
+    return read_pack(_cbor(message.payload), message.received, device)
+
+
+def _cbor(payload: bytes) -> list[Any]:
+    try:
+        pack = cbor2.loads(payload, max_depth=4, allow_duplicate_keys=False, semantic_decoders=_TAGS, tag_hook=_no_tag)
+    except (cbor2.CBORError, _Tagged, ValueError, TypeError, ArithmeticError, RecursionError, MemoryError) as error:
+        detail = "the payload is empty" if not payload else f"{error}"[:160]
+        raise BadMessage(
+            "not-cbor", detail, "Send one CBOR array of maps, without tags other than decimal fractions"
+        ) from None
+    if type(pack) is not list:
+        raise wrong_shape("the payload is not an array")
+    return [
+        {LABELS.get(key, key) if type(key) is int else key: _plain(value) for key, value in record.items()}
+        if type(record) is dict
+        else record
+        for record in pack
+    ]
+
+
+class _Tagged(Exception):
+    """A CBOR tag that has no business in SenML."""
+
+
+def _no_tag(decoder: object, tag: object = None) -> object:
+    raise _Tagged("the payload uses a CBOR tag that SenML does not have")
+
+
+def _plain(value: object) -> object:
+    return float(value) if type(value) is Decimal and value.is_finite() and abs(value.adjusted()) < 400 else value
+
+
+# Tag 4, decimal fraction, is the only one that RFC 8428 knows. The others can be made to cost a decoder its memory.
+_TAGS = MappingProxyType(
+    dict.fromkeys(
+        (0, 1, 2, 3, 5, 25, 28, 29, 30, 35, 36, 37, 52, 54, 100, 256, 258, 260, 261, 1004, 43000, 55799), _no_tag
+    )
+)

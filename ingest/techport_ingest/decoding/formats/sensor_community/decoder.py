@@ -1,0 +1,93 @@
+"""Sensor.Community (airRohr firmware): what it pushes to its own API, over HTTP or mirrored to MQTT.
+
+    {"esp8266id": "12345", "sensordatavalues": [{"value_type": "SDS_P1", "value": "11.43"}, ...]}
+
+All values are text and are converted here; there is no time. P1 is PM10 and P2 is PM2.5. Where the chip's number is
+given, it is the device: "esp8266-12345". https://github.com/opendata-stuttgart/meta/wiki
+"""
+
+from __future__ import annotations
+
+from types import MappingProxyType
+
+from techport_ingest.decoding.common import MOST_VALUES, device_id, json_kind, json_object, number, too_many
+from techport_ingest.message import BadMessage, Found, Ignored, Message, Observed
+
+TYPES = MappingProxyType(
+    {
+        "P0": ("pm1", "µg/m³"),
+        "P1": ("pm10", "µg/m³"),
+        "P2": ("pm25", "µg/m³"),
+        "P4": ("pm4", "µg/m³"),
+        "N05": ("particle_number.0-5", None),
+        "N1": ("particle_number.1", None),
+        "N25": ("particle_number.2-5", None),
+        "N4": ("particle_number.4", None),
+        "N10": ("particle_number.10", None),
+        "TS": ("particle_size", "µm"),
+        "temperature": ("air_temperature", "°C"),
+        "humidity": ("relative_humidity", "%"),
+        "pressure": ("air_pressure", "Pa"),
+        "pressure_at_sealevel": ("air_pressure_sea_level", "Pa"),
+        "co2_ppm": ("co2", "ppm"),
+        "noise_LAeq": ("laeq", "dB(A)"),
+        "noise_LA_min": ("lamin", "dB(A)"),
+        "noise_LA_max": ("lamax", "dB(A)"),
+        "signal": ("rssi", "dBm"),
+        "counts_per_minute": ("radiation_counts", "1/min"),
+    }
+)
+_PREFIXES = MappingProxyType(
+    {
+        # Sensors that a station has once give the plain quantity; the others a channel of their own.
+        **dict.fromkeys(("SDS", "PMS", "HPM", "NPM", "SPS30", "BME280", "DNMS", "SCD30", "Si22G"), ""),
+        "BMP": ".bmp",
+        "BMP280": ".bmp280",
+        "SHT3X": ".sht3x",
+        "HTU21D": ".htu21d",
+        "DS18B20": ".ds18b20",
+        "BME680": ".bme680",
+        "DHT": ".dht",
+        "HECA": ".heca",
+    }
+)
+_SHAPE = 'Send {"sensordatavalues": [{"value_type": "P1", "value": "11.43"}]}'
+
+
+def decode(message: Message, device: str) -> list[Found]:
+    """Raises BadMessage."""
+    document = json_object(message.payload, _SHAPE)
+    values = document.get("sensordatavalues")
+    if type(values) is not list:
+        raise BadMessage("wrong-shape", f"sensordatavalues is {json_kind(values)}", _SHAPE)
+    if len(values) > MOST_VALUES:
+        raise too_many()
+    chip = document.get("esp8266id") or document.get("raspiid")
+    if type(chip) is str or type(chip) is int:
+        device = f"{'esp8266' if 'esp8266id' in document else 'raspi'}-{device_id(str(chip)[:40])}"
+    return [_one(device, entry) for entry in values] or [Ignored(device, "empty")]
+
+
+def _one(device: str, entry: object) -> Found:
+    if type(entry) is not dict or type(entry.get("value_type")) is not str:
+        raise BadMessage("wrong-shape", "an entry of sensordatavalues has no value_type", _SHAPE)
+    kind: str = entry["value_type"]
+    known = _known(kind)
+    if known is None:
+        return Ignored(device, "diagnostics", kind[:80])
+    key, unit = known
+    raw = entry.get("value")
+    text = raw.strip().removesuffix(" dBm") if type(raw) is str else raw
+    value = number(text) if type(text) is str else text
+    # What is no number goes on as it came: the check says what is wrong with it.
+    return Observed(device, None, key, raw if value is None else value, unit)
+
+
+def _known(kind: str) -> tuple[str, str | None] | None:
+    known = TYPES.get(kind)
+    if known is not None:
+        return known
+    prefix, _, rest = kind.partition("_")
+    channel = _PREFIXES.get(prefix)
+    known = TYPES.get(rest)
+    return None if channel is None or known is None else (known[0] + channel, known[1])

@@ -1,0 +1,173 @@
+"""Shelly, generation 2 and later: <device>/events/rpc (NotifyStatus, NotifyFullStatus, NotifyEvent) and
+<device>/status/<component>.
+
+A notification holds only what changed; null means that a value is no longer there. Units are in the names (tC, tF). The
+device is `src`, or the topic's. A component's number is the channel, none for number 0: switch:0 is active_power,
+switch:1 is active_power.1. https://shelly-api-docs.shelly.cloud/gen2/General/Notifications
+"""
+
+from __future__ import annotations
+
+from types import MappingProxyType
+from typing import Any
+
+from techport_ingest.decoding.common import availability, device_id, json_document, json_kind, leaves, place
+from techport_ingest.decoding.times import micros
+from techport_ingest.message import BadMessage, DeviceEvent, Found, Ignored, Message
+from techport_storage.model import Micros
+
+VALUES = MappingProxyType(
+    {
+        "tC": ("air_temperature", "°C"),
+        "rh": ("relative_humidity", "%"),
+        "lux": ("illuminance", "lx"),
+        "apower": ("active_power", "W"),
+        "act_power": ("active_power", "W"),
+        "aprtpower": ("apparent_power", "V.A"),
+        "aprt_power": ("apparent_power", "V.A"),
+        "voltage": ("voltage", "V"),
+        "current": ("current", "A"),
+        "freq": ("frequency", "Hz"),
+        "pf": ("power_factor", None),
+        "aenergy.total": ("energy_meter", "Wh"),
+        "ret_aenergy.total": ("energy_meter_returned", "Wh"),
+        "total_act_energy": ("energy_meter", "Wh"),
+        "total_act_ret_energy": ("energy_meter_returned", "Wh"),
+        "total_act": ("energy_meter.total", "Wh"),
+        "total_act_ret": ("energy_meter_returned.total", "Wh"),
+        "total_act_power": ("active_power.total", "W"),
+        "total_aprt_power": ("apparent_power.total", "V.A"),
+        "total_current": ("current.total", "A"),
+        "battery.V": ("battery_voltage", "V"),
+        "battery.percent": ("battery_level", "%"),
+        "output": ("output", None),
+        "state": ("input", None),
+        "temperature.tC": ("device_temperature", "°C"),
+        "xvoltage": ("voltage", "V"),
+        "percent": ("percent", "%"),
+        "counts.total": ("pulse_count", "1"),
+        "current_pos": ("position", "%"),
+        "alarm": ("alarm", None),
+    }
+)
+_MEASURING = frozenset(
+    (
+        "switch",
+        "cover",
+        "light",
+        "rgb",
+        "rgbw",
+        "cct",
+        "input",
+        "em",
+        "em1",
+        "emdata",
+        "em1data",
+        "pm1",
+        "temperature",
+        "humidity",
+        "illuminance",
+        "voltmeter",
+        "devicepower",
+        "smoke",
+        "flood",
+        "presence",
+    )
+)
+_NOT_MEASURED = frozenset(
+    (
+        "source",
+        "tF",
+        "temperature.tF",
+        "aenergy.minute_ts",
+        "ret_aenergy.minute_ts",
+        "timer_started_at",
+        "timer_duration",
+    )
+)
+_PHASES = frozenset("abcn")
+_SHAPE = (
+    "Subscribe to <device>/events/rpc, or to <device>/status/#, of a Shelly with generic status updates switched on"
+)
+
+
+def decode(message: Message, device: str) -> list[Found]:
+    """Raises BadMessage."""
+    levels = message.topic.split("/")
+    if levels[-1] == "online" and len(levels) > 1:
+        return [availability(message, device_id(levels[-2]))]
+    document = json_document(message.payload)
+    if "status" in levels[1:-1]:
+        at = levels.index("status", 1)
+        found = _component(device_id(levels[at - 1]), None, levels[at + 1], document)
+        return found or [Ignored(device_id(levels[at - 1]), "empty")]
+    if type(document) is not dict:
+        raise BadMessage("wrong-shape", f"the payload is {json_kind(document)}, not an object", _SHAPE)
+    source = document.get("src")
+    device = device_id(source) if type(source) is str and source else device
+    params = document.get("params")
+    method = document.get("method")
+    if method not in ("NotifyStatus", "NotifyFullStatus", "NotifyEvent"):
+        return [Ignored(device, "rpc")]
+    if type(params) is not dict:
+        raise BadMessage("wrong-shape", f"params is {json_kind(params)}", _SHAPE)
+    if method == "NotifyEvent":
+        return _events(device, params)
+    time = _seconds(params.get("ts"))
+    found = []
+    for component, state in params.items():
+        if component != "ts":
+            found.extend(_component(device, time, component, state))
+    return found or [Ignored(device, "empty")]
+
+
+def _component(device: str, time: Micros | None, component: str, state: object) -> list[Found]:
+    kind, _, number = component.partition(":")
+    if kind not in _MEASURING:
+        return [Ignored(device, "status", component)]
+    if type(state) is not dict:
+        return [Ignored(device, "removed" if state is None else "status", component)]
+    found: list[Found] = []
+    for path, value in leaves(state):
+        name = ".".join(path)
+        if name == "id" or (path[-1].isdigit() and path[-1] != "0"):
+            continue  # the number is in the component's name; a list is ignored once
+        if name in _NOT_MEASURED or path[-1] == "0" or path[0] == "errors":
+            found.append(Ignored(device, "status", f"{component}.{name}".removesuffix(".0")))
+        elif value is None:
+            found.append(Ignored(device, "removed", f"{component}.{name}"))
+        else:
+            key, unit = _name(kind, number, name)
+            found.append(place(device, time, key, value, unit))
+    return found
+
+
+def _name(kind: str, number: str, name: str) -> tuple[str, str | None]:
+    """Key and unit: ("em", "0", "a_act_power") is active_power.a in W."""
+    phase = ""
+    if kind in ("em", "emdata") and name[:1] in _PHASES and name[1:2] == "_":
+        phase, name = name[0], name[2:]
+    known, unit = VALUES.get(name, (name, None))
+    channel = "-".join(part for part in (number if number != "0" else "", phase) if part)
+    if not channel:
+        return known, unit
+    return (f"{known}-{channel}" if "." in known else f"{known}.{channel}"), unit
+
+
+def _events(device: str, params: dict[str, Any]) -> list[Found]:
+    events = params.get("events")
+    if type(events) is not list:
+        raise BadMessage("wrong-shape", f"events is {json_kind(events)}", _SHAPE)
+    found: list[Found] = []
+    for event in events:
+        if type(event) is dict:
+            text = f"{event.get('component', '')!s:.40} {event.get('event', '')!s:.40}".strip()
+            found.append(DeviceEvent(device, _seconds(event.get("ts", params.get("ts"))), "button", text))
+    return found or [Ignored(device, "empty")]
+
+
+def _seconds(ts: object) -> Micros | None:
+    """`ts` is seconds since 1970; before the clock is set it is null or near zero."""
+    if type(ts) not in (int, float) or not ts or ts < 1e6:  # type: ignore[operator]
+        return None
+    return micros(ts)

@@ -1,0 +1,14 @@
+"""Eclipse Sparkplug B."""
+
+from __future__ import annotations
+
+from techport_ingest.decoding.formats.sparkplug_b.decoder import SparkplugB, rebirth
+from techport_pilots.formats import Format
+
+FORMAT = Format(
+    name="sparkplug-b",
+    label="Sparkplug B",
+    decoder=lambda settings: SparkplugB(),
+    topic="spBv1.0/#",
+    recovery=rebirth,
+)

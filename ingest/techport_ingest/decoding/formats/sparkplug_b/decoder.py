@@ -1,0 +1,205 @@
+"""Eclipse Sparkplug B: spBv1.0/<group>/<type>/<edge node>[/<device>], protobuf (sparkplug_b.proto beside this file).
+
+A birth (NBIRTH, DBIRTH) lists the metrics with name, type and alias; later messages may name a metric by its alias
+alone and leave its type out. So this decoder remembers births, and a message that needs one it has not seen, because
+the worker was started since, is set aside; `rebirth` is the command that asks the node for another, and then it can be
+replayed.
+
+The id of a device is "<edge node>-<device>", of metrics of the node itself "<edge node>". Deaths are events. Numbers of
+types Int8 to Int64 arrive as unsigned and are signed again. https://sparkplug.eclipse.org/specification/ chapters 4
+and 6.
+"""
+
+from __future__ import annotations
+
+from math import isfinite
+from types import MappingProxyType
+
+import msgspec
+from google.protobuf.message import DecodeError
+
+from techport_ingest.decoding.common import MOST_VALUES, device_id, too_many
+from techport_ingest.decoding.formats.sparkplug_b.sparkplug_b_pb2 import Metric, Payload
+from techport_ingest.decoding.quantity_names import quantity
+from techport_ingest.message import BadMessage, DeviceEvent, Found, Ignored, Message, Observed
+from techport_storage.model import Micros
+
+_SIGNED = MappingProxyType({1: 8, 2: 16, 3: 32, 4: 64})  # Int8 .. Int64: bits
+_UNSIGNED = frozenset((5, 6, 7, 8))
+_BOOLEAN = 11
+_NUMBERS = frozenset((*_SIGNED, *_UNSIGNED, 9, 10, _BOOLEAN))
+_IGNORED_TYPES = MappingProxyType(
+    {12: "text", 13: "date", 14: "text", 15: "text", 16: "data-set", 17: "data", 18: "data", 19: "template"}
+)
+_UNIT_PROPERTIES = frozenset(("engUnit", "engineeringUnits", "Engineering Units", "unit", "units"))
+UNKNOWN_ALIAS = "unknown-alias"
+"""The reason under which a message is set aside whose birth is not known."""
+
+_CONTROL = ("Node Control/", "Device Control/", "Properties/")
+_SHAPE = "Subscribe to spBv1.0/<group>/+/<edge node>/# ; the payload is Sparkplug B protobuf"
+
+
+class Described(msgspec.Struct, frozen=True):
+    """What a birth said of one metric."""
+
+    name: str
+    datatype: int
+    unit: str | None = None
+
+
+class _Birth(msgspec.Struct):
+    """The metrics of one edge node or device, by alias and by name."""
+
+    time: int  # ms
+    by_alias: dict[int, Described] = {}
+    by_name: dict[str, Described] = {}
+
+
+class SparkplugB:
+    """Decoder that remembers births: two for each node and device, so that messages of before the last one keep their
+    names.
+
+    Bounded: `births` sources of at most MOST_VALUES metrics; beyond, the longest unchanged is forgotten.
+    """
+
+    def __init__(self, births: int = 5_000) -> None:
+        self._most = births
+        self._births: dict[str, list[_Birth]] = {}
+
+    def __call__(self, message: Message, device: str) -> list[Found]:
+        """Raises BadMessage."""
+        levels = message.topic.split("/")
+        if levels[0] != "spBv1.0" or len(levels) < 4 or levels[1] == "STATE":
+            if "STATE" in levels[:2]:
+                return [Ignored(device, "host-state")]
+            raise BadMessage("wrong-topic", f"{message.topic[:80]!r} is no Sparkplug topic", _SHAPE)
+        kind = levels[2]
+        source = "/".join((levels[1], *levels[3:5]))
+        device = device_id("-".join(levels[3:5])) or device
+        if kind in ("NCMD", "DCMD"):
+            return [Ignored(device, "command")]
+        payload = _parse(message.payload)
+        sent = payload.timestamp * 1000 if payload.HasField("timestamp") else None
+        sent = sent if sent is not None and sent < 2**62 else None
+        if kind in ("NDEATH", "DDEATH"):
+            return [DeviceEvent(device, None, "offline")]  # its timestamp is that of the connection, not of the death
+        if kind in ("NBIRTH", "DBIRTH"):
+            self._remember(source, payload)
+            return [DeviceEvent(device, sent, "online"), *self._values(payload, source, device, sent)]
+        if kind not in ("NDATA", "DDATA"):
+            raise BadMessage("wrong-topic", f"there is no Sparkplug message type {kind[:20]!r}", _SHAPE)
+        return self._values(payload, source, device, sent) or [Ignored(device, "empty")]
+
+    def _remember(self, source: str, payload: Payload) -> None:
+        birth = _Birth(payload.timestamp)
+        for metric in payload.metrics:
+            if metric.HasField("name"):
+                described = Described(metric.name, metric.datatype, _unit(metric))
+                birth.by_name[metric.name] = described
+                if metric.HasField("alias"):
+                    birth.by_alias[metric.alias] = described
+        earlier = self._births.pop(source, [])
+        self._births[source] = [birth, *(one for one in earlier if one.time < birth.time)][:2]
+        if len(self._births) > self._most:
+            del self._births[next(iter(self._births))]
+
+    def _birth_of(self, source: str, payload: Payload) -> _Birth | None:
+        births = self._births.get(source, [])
+        sent = payload.timestamp
+        return next((birth for birth in births if birth.time <= sent), births[0] if births else None)
+
+    def _values(self, payload: Payload, source: str, device: str, sent: Micros | None) -> list[Found]:
+        birth = self._birth_of(source, payload)
+        found: list[Found] = []
+        for metric in payload.metrics:
+            known = _described(metric, birth)
+            time = metric.timestamp * 1000 if metric.HasField("timestamp") and metric.timestamp < 2**52 else sent
+            found.append(_one(metric, known, device, time))
+        return found
+
+
+def rebirth(reason: str, topic: str, time: Micros) -> tuple[str, bytes] | None:
+    """Topic and payload of the command that lets the edge node of a message be born again (specification, 5.6), where
+    that is what was missing.
+    """
+    if reason != UNKNOWN_ALIAS:
+        return None
+    levels = topic.split("/")
+    if levels[0] != "spBv1.0" or len(levels) < 4 or not levels[1] or not levels[3] or {"+", "#"} & set(levels[1:4]):
+        return None
+    command = Payload(timestamp=max(time, 0) // 1000)
+    command.metrics.add(name="Node Control/Rebirth", datatype=_BOOLEAN, boolean_value=True)
+    return f"spBv1.0/{levels[1]}/NCMD/{levels[3]}", command.SerializeToString()
+
+
+def _parse(payload: bytes) -> Payload:
+    parsed = Payload()
+    try:
+        parsed.ParseFromString(payload)
+    except DecodeError:
+        raise BadMessage("not-sparkplug", "the payload is not a Sparkplug B message", _SHAPE) from None
+    if len(parsed.metrics) > MOST_VALUES:
+        raise too_many()
+    if any(type(metric.name) is not str for metric in parsed.metrics):  # the library gives bytes where UTF-8 is broken
+        raise BadMessage("not-utf8", "the name of a metric is not UTF-8", _SHAPE)
+    return parsed
+
+
+def _described(metric: Metric, birth: _Birth | None) -> Described:
+    """Name, type and unit of a metric. Raises BadMessage for an alias without birth."""
+    if metric.HasField("name") and metric.name:
+        from_birth = birth.by_name.get(metric.name) if birth is not None else None
+        if from_birth is not None and not metric.HasField("datatype"):
+            return from_birth
+        return Described(metric.name, metric.datatype, from_birth.unit if from_birth else _unit(metric))
+    known = birth.by_alias.get(metric.alias) if birth is not None and metric.HasField("alias") else None
+    if known is None:
+        raise BadMessage(
+            UNKNOWN_ALIAS,
+            f"metric with alias {metric.alias} and no name, and no birth that gives it one",
+            "The node is asked to be born again (Node Control/Rebirth); replay this message afterwards",
+        )
+    return known
+
+
+def _one(metric: Metric, known: Described, device: str, time: Micros | None) -> Found:
+    name = known.name
+    if name == "bdSeq" or name.startswith(_CONTROL):
+        return Ignored(device, "control", name)
+    if metric.is_transient:
+        return Ignored(device, "transient", name)
+    kind = metric.WhichOneof("value")
+    if metric.is_null or kind is None:
+        return Ignored(device, "null", name)
+    if known.datatype in _IGNORED_TYPES or known.datatype > 19:
+        return Ignored(device, _IGNORED_TYPES.get(known.datatype, "array"), name)
+    if kind in ("string_value", "bytes_value", "dataset_value", "template_value"):
+        return Ignored(device, "text" if kind == "string_value" else "data", name)
+    value = float(_signed(getattr(metric, kind), known))
+    if not isfinite(value):
+        return Ignored(device, "not-finite", name)  # how PLCs say that a sensor is broken
+    return Observed(device, time, quantity(name), value, known.unit)
+
+
+def _signed(value: float | int | bool, known: Described) -> float | int | bool:
+    """Integers of signed types come as unsigned: 0xFFFFFFFB of an Int32 is -5.
+
+    Raises BadMessage where the type is unknown and the number could be either.
+    """
+    if type(value) is not int:
+        return value
+    bits = _SIGNED.get(known.datatype)
+    if bits is not None:
+        half = 1 << (bits - 1)
+        return ((value & (2 * half - 1)) ^ half) - half
+    if known.datatype not in _NUMBERS and value >= 2**31:
+        detail = f"{known.name[:40]!r} is {value} of an unknown type: it may be a negative number"
+        raise BadMessage("unknown-type", detail, "Send the datatype, or a birth before the data")
+    return value
+
+
+def _unit(metric: Metric) -> str | None:
+    for key, value in zip(metric.properties.keys, metric.properties.values, strict=False):
+        if key in _UNIT_PROPERTIES and type(value.string_value) is str and value.string_value:
+            return value.string_value[:40]
+    return None

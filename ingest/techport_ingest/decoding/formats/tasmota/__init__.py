@@ -1,0 +1,21 @@
+"""Plugs and sensors with the firmware Tasmota."""
+
+from __future__ import annotations
+
+from techport_ingest.decoding.formats.tasmota.decoder import Tasmota
+from techport_pilots.formats import Format
+
+SNIPPETS = {
+    "Tasmota (console)": """
+Backlog MqttHost <HOST>; MqttPort <PORT>; MqttUser <USER>; MqttPassword <PASSWORD>; FullTopic <BASE>/%prefix%/
+"""
+}
+
+FORMAT = Format(
+    name="tasmota",
+    label="Tasmota",
+    decoder=lambda settings: Tasmota(settings.zone),
+    own_topic="tele/SENSOR",
+    topic="tele/+/SENSOR",
+    snippets=SNIPPETS,
+)

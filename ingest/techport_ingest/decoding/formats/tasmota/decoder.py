@@ -1,0 +1,142 @@
+"""Tasmota: tele/<device>/SENSOR and stat/<device>/STATUS8 or STATUS10 (the same behind "StatusSNS").
+
+    {"Time": "2019-11-03T19:34:28", "BME280": {"Temperature": 21.7, "Humidity": 66.6}, "TempUnit": "C"}
+
+`Epoch`, or a `Time` with offset, is the time. A `Time` without offset is local to the device, whose clock is taken to
+be in the pilot's zone. LWT is an event; STATE, INFO and RESULT are ignored.
+https://tasmota.github.io/docs/MQTT/
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import re
+from types import MappingProxyType
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from techport_ingest.decoding.common import DEEPEST, availability, device_id, json_object, leaves, place
+from techport_ingest.decoding.quantity_names import quantity
+from techport_ingest.decoding.times import micros
+from techport_ingest.message import BadMessage, Found, Ignored, Message
+from techport_storage.model import Micros
+
+LEAVES = MappingProxyType(
+    {
+        "CarbonDioxide": ("co2", "ppm"),
+        "PM1": ("pm1", "µg/m³"),
+        "PM2.5": ("pm25", "µg/m³"),
+        "PM10": ("pm10", "µg/m³"),
+        "Illuminance": ("illuminance", "lx"),
+        "Humidity": ("relative_humidity", "%"),
+        "Voltage": ("voltage", "V"),
+        "Current": ("current", "A"),
+        "Power": ("active_power", "W"),
+        "ApparentPower": ("apparent_power", "V.A"),
+        "ReactivePower": ("reactive_power", "var"),
+        "Factor": ("power_factor", None),
+        "Frequency": ("frequency", "Hz"),
+        "Total": ("energy_meter", "kWh"),
+        "Today": ("energy_today", "kWh"),
+        "Yesterday": ("energy_yesterday", "kWh"),
+        "Period": ("energy", "Wh"),
+        "Gas": ("gas_resistance", "kOhm"),
+        "UvIndex": ("uv_index", None),
+        "TVOC": ("tvoc", "ppb"),
+        "eCO2": ("co2", "ppm"),
+        "Distance": ("distance", "cm"),
+        "Moisture": ("soil_moisture", "%"),
+    }
+)
+_TEMPERATURES = MappingProxyType({"Temperature": "air_temperature", "DewPoint": "dew_point"})
+_PRESSURES = MappingProxyType({"Pressure": "air_pressure", "SeaPressure": "air_pressure_sea_level"})
+_CHIPS = frozenset(("ESP32", "ESP8266", "ESP"))
+_NOT_VALUES = frozenset(("Time", "Epoch", "TempUnit", "PressureUnit", "SpeedUnit"))
+_NUMBERED = re.compile(r"(.+?)[-_ ]?(\d+)")
+_SHAPE = "Subscribe to tele/<device>/SENSOR; its messages are JSON objects"
+
+
+class Tasmota:
+    """Decoder; `zone` is where devices that send local times keep their clocks."""
+
+    def __init__(self, zone: ZoneInfo) -> None:
+        self._zone = zone
+
+    def __call__(self, message: Message, device: str) -> list[Found]:
+        """Raises BadMessage."""
+        levels = message.topic.split("/")
+        device, kind = _place_of(levels, device)
+        if kind == "LWT":
+            return [availability(message, device)]
+        if kind not in ("SENSOR", "STATUS8", "STATUS10"):
+            return [Ignored(device, "status")]
+        document = json_object(message.payload, _SHAPE)
+        sensors = document.get("StatusSNS", document)
+        if type(sensors) is not dict:
+            raise BadMessage("wrong-shape", "StatusSNS is not an object", _SHAPE)
+        found = list(_values(sensors, device, _time(sensors, message.received, self._zone)))
+        return found or [Ignored(device, "no-sensor")]
+
+
+def _place_of(levels: list[str], device: str) -> tuple[str, str]:
+    """Device and kind of a topic, with the prefix first (tele/x/SENSOR) or behind (x/tele/SENSOR)."""
+    for i, level in enumerate(levels[:-1]):
+        if level in ("tele", "stat"):
+            names = levels[i + 1 : -1] or levels[:i]
+            return device_id("-".join(names)) or device, levels[-1]
+    return device, levels[-1]
+
+
+def _time(sensors: dict[str, Any], received: Micros, zone: ZoneInfo) -> Micros | None:
+    """The instant of the message, or None where the device gave none."""
+    epoch = sensors.get("Epoch")
+    if type(epoch) is int and epoch > 0:
+        return micros(epoch)
+    text = sensors.get("Time")
+    if type(text) is not str or text.startswith("1970-"):
+        return None  # the clock was not set yet
+    try:
+        local = dt.datetime.fromisoformat(text)
+    except ValueError:
+        raise BadMessage("bad-time", f"Time is {text[:60]!r}", "Tasmota writes 2026-05-04T12:30:00") from None
+    if local.tzinfo is not None:
+        return micros(text)
+    # In the hour that an autumn night has twice, the instant nearer to the arrival is meant.
+    both = (micros(local.replace(tzinfo=zone, fold=fold).isoformat()) for fold in (0, 1))
+    return min(both, key=lambda instant: abs(instant - received))
+
+
+def _values(sensors: dict[str, Any], device: str, time: Micros | None) -> list[Found]:
+    temperature = sensors.get("TempUnit") if type(sensors.get("TempUnit")) is str else "C"
+    pressure = sensors.get("PressureUnit") if type(sensors.get("PressureUnit")) is str else "hPa"
+    found: list[Found] = []
+    for path, value in leaves(sensors):
+        if path[0] in _NOT_VALUES or len(path) > DEEPEST:
+            continue
+        key, unit = _name(path, str(temperature), str(pressure))
+        if type(value) is str and value in ("ON", "OFF"):
+            value = value == "ON"
+        found.append(place(device, time, key, value, unit))
+    return found
+
+
+def _name(path: tuple[str, ...], temperature: str, pressure: str) -> tuple[str, str | None]:
+    """Key and unit of a value: ("DS18B20-2", "Temperature") is air_temperature.2 in TempUnit."""
+    sensor, leaf = path[0], path[-1]
+    phase = ""
+    if leaf.isdigit() and len(path) > 2:  # one value for each phase: ["ENERGY", "Voltage", "0"]
+        leaf, phase = path[-2], f".{int(leaf[:4]) + 1}"
+    if len(path) == 1:
+        numbered = _NUMBERED.fullmatch(leaf)
+        return (f"{numbered[1].lower()}.{numbered[2]}", None) if numbered else (quantity(leaf), None)
+    numbered = re.fullmatch(r".+-(\d+)", sensor)
+    channel = phase or (f".{numbered[1]}" if numbered else "")
+    if leaf in _TEMPERATURES:
+        name = "device_temperature" if sensor in _CHIPS else _TEMPERATURES[leaf]
+        return name + channel, "°F" if temperature == "F" else "°C"
+    if leaf in _PRESSURES:
+        return _PRESSURES[leaf] + channel, pressure
+    known = LEAVES.get(leaf)
+    if known is not None:
+        return known[0] + channel, known[1]
+    return ".".join(path), None

@@ -1,0 +1,17 @@
+"""FIWARE UltraLight 2.0."""
+
+from __future__ import annotations
+
+from techport_ingest.decoding.decoder import stateless
+from techport_ingest.decoding.formats.ultralight.decoder import decode
+from techport_pilots.formats import Format
+
+FORMAT = Format(
+    name="ultralight",
+    label="UltraLight 2.0",
+    decoder=stateless(decode),
+    own_topic="attrs",
+    topic="/ul/+/+/attrs",
+    device_from="message",
+    example="<QUANTITY>|21.5",
+)

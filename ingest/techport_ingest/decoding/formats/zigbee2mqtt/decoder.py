@@ -1,0 +1,100 @@
+"""Zigbee2MQTT: <base>/<friendly name>, JSON of what the bridge knows of a device.
+
+`last_seen` (milliseconds or ISO 8601, whichever the bridge is set to) is the time, so that a state which the bridge
+repeats from its cache falls on the row that is already stored. Button presses (`action`, `click`) are events,
+availability too; bridge/... is ignored. The friendly name may have several levels; they become one id: "floor-1/hall"
+is floor-1-hall. https://www.zigbee2mqtt.io/guide/usage/mqtt_topics_and_messages.html
+"""
+
+from __future__ import annotations
+
+from types import MappingProxyType
+from typing import Any
+
+from techport_ingest.decoding.common import availability, device_id, json_object, leaves, place
+from techport_ingest.decoding.quantity_names import quantity_of_path
+from techport_ingest.decoding.times import micros
+from techport_ingest.message import BadMessage, DeviceEvent, Found, Ignored, Message
+from techport_storage.model import Micros
+
+KNOWN = MappingProxyType(
+    {
+        "temperature": ("air_temperature", "°C"),
+        "humidity": ("relative_humidity", "%"),
+        "pressure": ("air_pressure", "hPa"),
+        "battery": ("battery_level", "%"),
+        "illuminance": ("illuminance", "lx"),
+        "illuminance_lux": ("illuminance", "lx"),
+        "power": ("active_power", "W"),
+        "current": ("current", "A"),
+        "energy": ("energy_meter", "kWh"),
+        "co2": ("co2", "ppm"),
+        "voc": ("tvoc", "ppb"),
+        "pm25": ("pm25", "µg/m³"),
+        "pm10": ("pm10", "µg/m³"),
+        "occupancy": ("room_occupied", None),
+        "device_temperature": ("device_temperature", "°C"),
+        "soil_moisture": ("soil_moisture", "%"),
+        "ac_frequency": ("frequency", "Hz"),
+        "power_factor": ("power_factor", None),
+        "linkquality": ("link_quality", None),
+    }
+)
+"""Names and units that Zigbee2MQTT lays down for all devices (its "exposes")."""
+
+_EVENTS = frozenset(("action", "click"))
+_OF_THE_BRIDGE = frozenset(("update", "update_available", "device", "elapsed"))
+_STATES = MappingProxyType({"ON": True, "OFF": False, "OPEN": True, "CLOSE": False, "LOCK": True, "UNLOCK": False})
+_SHAPE = "Zigbee2MQTT publishes JSON objects (advanced.output: json) under <base>/<friendly name>"
+
+
+def decode(message: Message, device: str) -> list[Found]:
+    """Raises BadMessage."""
+    names = message.topic.split("/")[1:]
+    if names[:1] == ["bridge"]:
+        return [Ignored(device, "bridge")]
+    if names and names[-1] in ("set", "get"):
+        return [Ignored(device_id("-".join(names[:-1])) or device, "command")]
+    if names[1:] and names[-1] == "availability":
+        return [availability(message, device_id("-".join(names[:-1])) or device)]
+    device = device_id("-".join(names)) or device
+    state = json_object(message.payload, _SHAPE)
+    time = _last_seen(state.get("last_seen"))
+    found: list[Found] = []
+    for path, value in leaves(state):
+        if path[0] != "last_seen":
+            found.append(_one(device, time, path, value, state))
+    return found or [Ignored(device, "empty")]
+
+
+def _one(device: str, time: Micros | None, path: tuple[str, ...], value: object, state: dict[str, Any]) -> Found:
+    key = path[0]
+    if key in _EVENTS:
+        pressed = type(value) is str and value != ""
+        return DeviceEvent(device, time, "button", str(value)[:80]) if pressed else Ignored(device, "no-action", key)
+    if key in _OF_THE_BRIDGE:
+        return Ignored(device, "bridge", ".".join(path))
+    if key == "contact" and type(value) is bool:
+        return place(device, time, "door_open", not value)  # true: the magnet is near, the door is closed
+    if key == "voltage":
+        # Battery devices report millivolts, mains devices volts.
+        return (
+            place(device, time, "battery_voltage", value, "mV")
+            if "battery" in state
+            else place(device, time, key, value, "V")
+        )
+    if type(value) is str and value in _STATES:
+        value = _STATES[value]
+    name, unit = KNOWN.get(key, (None, None)) if len(path) == 1 else (None, None)
+    return place(device, time, name or quantity_of_path(path), value, unit)
+
+
+def _last_seen(value: object) -> Micros | None:
+    """Milliseconds as a number always, however small; text is ISO 8601. Raises BadMessage."""
+    if value is None:
+        return None
+    if type(value) is str:
+        return micros(value)
+    if type(value) in (int, float) and abs(value) < 2.5e14:  # type: ignore[arg-type]
+        return round(value * 1000)  # type: ignore[operator]
+    raise BadMessage("bad-time", "last_seen is no time", "Set advanced.last_seen to epoch or ISO_8601")

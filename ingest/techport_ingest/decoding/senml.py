@@ -1,0 +1,204 @@
+"""SenML (RFC 8428): packs of records, whichever way they were written.
+
+Base fields carry over to the records behind them; a time below 2^28 counts from now, which is the message's arrival.
+The device is the name up to its last separator, without "urn:dev:<kind>:" before it; what follows is the quantity:
+
+    {"bn": "urn:dev:ow:10e2073a01080063:", "n": "voltage", "v": 120.1}  device 10e2073a01080063, key voltage
+    {"bn": "10e2073a01080063", "u": "%RH", "v": 20}                      no name behind it: the unit says which quantity
+    {"n": "temperature", "v": 21.5}                                      no device in it: the topic's
+
+RFC 8428 section 4 is `resolve`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from math import isfinite
+from types import MappingProxyType
+from typing import Any
+
+import msgspec
+
+from techport_ingest.decoding.common import MOST_VALUES, device_id, json_kind, too_many
+from techport_ingest.decoding.quantity_names import quantity
+from techport_ingest.message import BadMessage, Found, Ignored, Observed
+from techport_storage.model import Micros
+
+UNIT_QUANTITIES = MappingProxyType(
+    {
+        "Cel": "air_temperature",
+        "%RH": "relative_humidity",
+        "%EL": "battery_level",
+        "lat": "latitude",
+        "lon": "longitude",
+        "Pa": "air_pressure",
+        "lx": "illuminance",
+        "W": "active_power",
+        "J": "energy_meter",
+        "V": "voltage",
+        "A": "current",
+        "Hz": "frequency",
+        "m/s": "wind_speed",
+        "dBW": "rssi",
+        "pH": "ph",
+        "EL": "battery_remaining",
+        "beat/min": "heart_rate",
+    }
+)
+"""What a unit of the SenML registry measures where a record has no name of its own."""
+
+VERSION = 10
+RELATIVE = 2**28
+"""Seconds: smaller times are relative to now (RFC 8428 section 4.5.3)."""
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9\-:._/]*", re.ASCII)
+_URN = re.compile(r"urn:dev:[a-z0-9]+:", re.IGNORECASE)
+_BASE = ("bver", "bn", "bt", "bu", "bv", "bs")
+_SHAPE = 'Send a SenML pack: [{"bn": "device:", "n": "temperature", "u": "Cel", "v": 21.5}]'
+
+
+class Resolved(msgspec.Struct, frozen=True):
+    """A record that stands on its own (RFC 8428 section 4.6). `t` is in seconds since 1970."""
+
+    n: str
+    t: float
+    timed: bool  # the pack gave a time other than now
+    u: str | None = None
+    v: object = None  # int, float; text of vs; bool of vb; bytes of vd
+    s: object = None
+    own: str = ""  # the part of the name that is not the base name
+    kind: str = "v"  # the field that the value is of: v, vs, vb, vd
+
+
+def read_pack(pack: object, received: Micros, device: str) -> list[Found]:
+    """The values of a pack that arrived at `received`; `device` is who sends what has no device in its name.
+
+    Raises BadMessage.
+    """
+    return _values(resolve(pack, received / 1e6), device)
+
+
+def resolve(pack: object, now: float) -> list[Resolved]:
+    """The records of a pack, each complete. `now` in seconds since 1970. Raises BadMessage."""
+    if type(pack) is not list:
+        raise wrong_shape(f"the payload is {json_kind(pack)}, not an array")
+    if len(pack) > MOST_VALUES:
+        raise too_many()
+    base: dict[str, Any] = {}
+    resolved: list[Resolved] = []
+    for record in pack:
+        if type(record) is not dict:
+            raise wrong_shape(f"a record is {json_kind(record)}, not an object")
+        _check_fields(record)
+        base.update((field, record[field]) for field in _BASE if field in record)
+        if base.get("bver", VERSION) > VERSION:
+            hint = f"The device speaks a newer SenML; versions to {VERSION} are read"
+            raise BadMessage("senml-version", f"bver is {base['bver']!s:.20}", hint)
+        if one := _resolve(record, base, now):
+            resolved.append(one)
+    if not resolved:
+        raise BadMessage("no-values", "no record of the pack has a value", _SHAPE)
+    return resolved
+
+
+def _resolve(record: dict[str, Any], base: dict[str, Any], now: float) -> Resolved | None:
+    kind = next((field for field in ("v", "vs", "vb", "vd") if field in record), "")
+    value = record.get(kind)
+    if "bv" in base and ("v" in record or value is None):
+        value = base["bv"] + record.get("v", 0)
+    total = base["bs"] + record.get("s", 0) if "bs" in base else record.get("s")
+    if value is None and total is None:
+        return None
+    if any(type(sum_) is float and not isfinite(sum_) for sum_ in (value, total)):
+        raise BadMessage("number-too-large", "a value and its base value are together beyond all numbers", _SHAPE)
+    own = record.get("n", "")
+    name = base.get("bn", "") + own
+    if not _NAME.fullmatch(name):
+        problem = f"{name[:80]!r} cannot be a name" if name else "a value has no name: neither n nor bn"
+        raise BadMessage(
+            "bad-name", problem, "Names have letters, digits and - : . / _ and start with a letter or digit"
+        )
+    time = base.get("bt", 0) + record.get("t", 0)
+    seconds = time if time >= RELATIVE else now + time
+    if not isfinite(seconds) or abs(seconds) > 2.5e11:
+        raise BadMessage(
+            "bad-time",
+            f"time {seconds:.3g} s is not an instant",
+            "bt and t together are seconds since 1970, or below 2^28 from now",
+        )
+    timed = time != 0  # a record of just now is as good as one without a time
+    return Resolved(name, seconds, timed, record.get("u", base.get("bu")), value, total, own, kind)
+
+
+def _check_fields(record: dict[Any, Any]) -> None:
+    """Each field has its type; labels that must be understood (they end in _) are refused, others are passed over."""
+    for field, value in record.items():
+        check = _TYPES.get(field) if type(field) is str else None
+        if check is not None:
+            if not check(value):
+                raise wrong_shape(f"{field} is {json_kind(value)}")
+        elif type(field) is str and field.endswith("_"):
+            raise BadMessage("senml-field", f"{field[:40]} must be understood and is not", "Leave that field out")
+
+
+def _is_number(value: object) -> bool:
+    # An integer of more bits than a float has room for would stop the sums below.
+    return (type(value) is float and isfinite(value)) or (type(value) is int and value.bit_length() < 1000)
+
+
+def _is_text(value: object) -> bool:
+    return type(value) is str
+
+
+_TYPES: MappingProxyType[str, Callable[[object], bool]] = MappingProxyType(
+    {
+        **dict.fromkeys(("bn", "bu", "n", "u", "vs"), _is_text),
+        **dict.fromkeys(("bt", "bv", "bs", "v", "s", "t", "ut"), _is_number),
+        "bver": lambda value: type(value) is int,
+        "vb": lambda value: type(value) is bool,
+    }
+)
+
+
+def _values(records: list[Resolved], device: str) -> list[Found]:
+    found: list[Found] = []
+    for record in records:
+        named, key = split_name(record)
+        owner = named or device
+        time: Micros | None = round(record.t * 1e6) if record.timed else None
+        value = record.v
+        if record.kind in ("vs", "vd"):
+            found.append(Ignored(owner, "text" if record.kind == "vs" else "data", key))
+        elif value is not None:
+            number = float(value) if type(value) is bool else value
+            found.append(Observed(owner, time, key, number, record.u))
+        if record.s is not None:
+            found.append(Observed(owner, time, f"{key}.sum", record.s, f"{record.u}.s" if record.u else None))
+    return found
+
+
+def split_name(record: Resolved) -> tuple[str, str]:
+    """(device, key) of a record's name; the device is "" where the name holds none."""
+    name = record.n
+    own = record.own
+    base = name.removesuffix(own) if own else name
+    if own and not base:
+        base, separator, own = _last_part(own)
+        if not separator and not _URN.match(own):
+            return "", quantity(own)
+        if _URN.match(name) and len(base) <= len(_URN.match(name)[0]):  # type: ignore[index]
+            base, own = name, ""
+    device = device_id(_URN.sub("", base.rstrip(":/._-"), count=1))
+    if own:
+        return device, quantity(own.strip(":/._-") or own)
+    return device, UNIT_QUANTITIES.get(record.u or "", record.u or "value")
+
+
+def _last_part(name: str) -> tuple[str, str, str]:
+    at = max(name.rfind(":"), name.rfind("/"))
+    return (name[: at + 1], name[at], name[at + 1 :]) if at >= 0 else ("", "", name)
+
+
+def wrong_shape(problem: str) -> BadMessage:
+    return BadMessage("wrong-shape", problem, _SHAPE)

@@ -1,0 +1,164 @@
+"""The formats of messages that the platform reads: what each is called, where its messages come in, who reads them.
+
+A format is one folder of the package PLUGINS. Its `__init__.py` holds `FORMAT = Format(...)`, its
+`locale/<language>.po` the texts that belong to it, under codes that start with `format.<name>.`. Everything that lists
+formats (the check of a definition, forms, snippets, documentation, the command line, the API's description) asks
+`formats()`; nothing else has to be told of a new one.
+
+The package belongs to a layer that this one may not import, so it is loaded by its name, as plug-ins are.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import Callable, Mapping
+from functools import cache
+from typing import TYPE_CHECKING, Any, Literal
+
+import msgspec
+
+if TYPE_CHECKING:  # a command's help lists the names: the rest is not loaded for it
+    from techport_pilots.i18n import Message
+    from techport_pilots.model import SourceDefinition
+    from techport_storage.model import Micros
+
+PLUGINS = "techport_ingest.decoding.formats"
+"""The package whose folders are formats."""
+
+DEFAULT = "native"
+"""The format of devices that nothing else is said of."""
+
+
+class NoOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The options of a format that has none."""
+
+
+class Format(msgspec.Struct, frozen=True, kw_only=True):
+    """One format of messages.
+
+    Parameters
+    ----------
+    name : str
+        As it stands in definitions (`format: tasmota`), in addresses and in folders of cases.
+    label : str
+        Name of the standard, product or maker; the same in every language.
+    decoder : callable
+        `decoder(settings)` makes what reads the messages of one source: `decode(message, device) -> findings`, see
+        `techport_ingest.decoding.decoder`. Called once for each source and worker.
+    own_topic : str
+        End of the topic, below `pilots/<pilot>/<device>/`, for devices that can be told where to send. "" where a
+        server or a gateway sends for many devices; `topic` is needed then.
+    topic : str
+        Usual topic filter of messages that come from elsewhere. "" where there is no usual one.
+    device_from : {"topic", "message"}
+        "topic": the first wildcard of a source's topic names the device where the message does not. "message": the
+        decoder finds the device in the message or its whole topic, and the wildcard may be something else.
+    example : str
+        A message with one value of `<QUANTITY>`, to copy. "" where messages are files or bytes.
+    snippets : mapping of str to str
+        Title and text of what is entered into a device or a server, with the blanks of `devices.snippets`; empty: the
+        usual code that publishes `example`.
+    options : type of msgspec.Struct
+        What a source may say about its messages, as keys beside `format:` or below `options:`.
+    self_described : bool
+        Devices describe themselves once, in retained messages, which have to be read before the others.
+    codec : callable, optional
+        `codec(payload, port) -> values by name`, for formats that also occur as the bytes of a LoRaWAN uplink.
+    recovery : callable, optional
+        `recovery(reason, topic, time) -> (topic, payload)` of the command that makes a device send what was missing
+        when a message of `topic` was rejected with `reason`; None where nothing helps.
+    """
+
+    name: str
+    label: str
+    decoder: Callable[..., Any]
+    own_topic: str = ""
+    topic: str = ""
+    device_from: Literal["topic", "message"] = "topic"
+    example: str = ""
+    snippets: Mapping[str, str] = {}
+    options: type[msgspec.Struct] = NoOptions
+    self_described: bool = False
+    codec: Callable[[bytes, int], Mapping[str, Any]] | None = None
+    recovery: Callable[[str, str, Micros], tuple[str, bytes] | None] | None = None
+
+    @property
+    def device_text(self) -> Message:
+        """Where the device's id comes from, as a phrase."""
+        from techport_pilots.i18n import Message
+
+        return Message(f"format.{self.name}.device")
+
+    @property
+    def usual_topic(self) -> str:
+        """The topic filter of messages from elsewhere; where none is usual, that of devices told to send here."""
+        return self.topic or f"pilots/<pilot>/+/{self.own_topic}"
+
+
+def names() -> list[str]:
+    """The names of all formats, in alphabetical order, found without loading them."""
+    return sorted(folder.name.replace("_", "-") for folder in _folders())
+
+
+class BrokenFormat(Exception):
+    """A folder of PLUGINS that is not a format. A fault of whoever wrote it, not of the platform's users."""
+
+
+@cache
+def formats() -> Mapping[str, Format]:
+    """Every format there is, by name: the default first, then those that devices can be told to send, then the others.
+
+    Raises BrokenFormat.
+    """
+    found = sorted(_load(), key=lambda form: (form.name != DEFAULT, not form.own_topic, form.label.lower()))
+    return {form.name: form for form in found}
+
+
+def discover() -> Mapping[str, Format]:
+    """As `formats`, after looking again for folders: for plug-ins that came since."""
+    formats.cache_clear()
+    return formats()
+
+
+def _load() -> list[Format]:
+    loaded: list[Format] = []
+    for folder in _folders():
+        form = getattr(importlib.import_module(f"{PLUGINS}.{folder.name}"), "FORMAT", None)
+        if not isinstance(form, Format):
+            raise BrokenFormat(f"{PLUGINS}.{folder.name} has no FORMAT = Format(...)")
+        if form.name.replace("-", "_") != folder.name:
+            raise BrokenFormat(f"{PLUGINS}.{folder.name} holds the format {form.name!r}: name and folder differ")
+        if not (form.topic or form.own_topic):
+            raise BrokenFormat(f"{PLUGINS}.{folder.name} says neither topic nor own_topic")
+        loaded.append(form)
+    return loaded
+
+
+def _folders() -> list[pkgutil.ModuleInfo]:
+    return [module for module in pkgutil.iter_modules(importlib.import_module(PLUGINS).__path__) if module.ispkg]
+
+
+_NAMED_OPTIONS = ("codec", "precision", "columns")
+"""Options that stand beside `format:` in a source; those of other formats stand below `options:`."""
+
+
+def option_values(source: SourceDefinition) -> dict[str, Any]:
+    """What a source says beyond the defaults, by the name of the option."""
+    defaults = type(source)(topic=source.topic, format=source.format)
+    named = {name: getattr(source, name) for name in _NAMED_OPTIONS}
+    return {name: value for name, value in named.items() if value != getattr(defaults, name)} | source.options
+
+
+def options_of(source: SourceDefinition) -> msgspec.Struct:
+    """The options of a source, of the type that its format has for them.
+
+    Raises KeyError for a format that does not exist, msgspec.ValidationError for options that it does not have.
+    """
+    kind = formats()[source.format].options
+    values = {name: _plain(value) for name, value in option_values(source).items()}
+    return msgspec.convert(values, kind)
+
+
+def _plain(value: object) -> object:
+    return msgspec.to_builtins(value) if isinstance(value, msgspec.Struct) else value

@@ -1,1 +1,0 @@
-function decodeUplink(input) { while (true) {} }

@@ -1,1 +1,0 @@
-function Decoder(bytes, port) { return {level: bytes.length * 10}; }

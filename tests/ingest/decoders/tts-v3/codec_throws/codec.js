@@ -1,1 +1,0 @@
-function decodeUplink(input) { return {data: input.bytes[90].x}; }
