@@ -30,7 +30,10 @@ from techport_ingest.message import Message
 from techport_ingest.metrics import Metrics
 from techport_ingest.registry_cache import IngestRegistry, IngestViewCache
 from techport_ingest.source import Source
+from techport_pilots.accounting.commit_log import CommitLog
 from techport_pilots.accounting.ledger import Ledger
+from techport_pilots.accounting.message_tap import MessageTap
+from techport_pilots.accounting.quarantine import Quarantine
 from techport_pilots.accounting.tally import Tally
 from techport_pilots.errors import RegistryUnavailable
 from techport_pilots.registry.view import IngestView
@@ -88,6 +91,9 @@ class Pipeline:
         """`tell` publishes to devices what was wrong with their messages."""
         self._source = source
         self._registry = registry
+        self._quarantine = Quarantine(registry.database)
+        self._message_tap = MessageTap(registry.database)
+        self._commit_log = CommitLog(registry.database)
         self._snapshots = IngestViewCache(registry)
         self._books = books
         self._store = store
@@ -129,7 +135,7 @@ class Pipeline:
                 self._to_reconcile = True
                 self._stopping.wait(1.0)
         with contextlib.suppress(RegistryUnavailable):  # a second's lines are worth no waiting
-            self._registry.passages.note(self._passing.take())
+            self._commit_log.note(self._passing.take())
 
     def stop(self) -> None:
         """Let `run` return after the batch it is at; what is not settled by then comes again."""
@@ -210,7 +216,7 @@ class Pipeline:
         if self._notices is not None and not replayed:
             self._notices.about(set_aside)
         if self._watched and (seen := tapped_messages(account, receipt, self._watched, worker, self._last_commit)):
-            self._persist("registry", self._registry.watching.record, seen)
+            self._persist("registry", self._message_tap.record, seen)
 
     def _write(self, account: BatchAccounting) -> Receipt:
         if not len(account.batch):
@@ -242,10 +248,10 @@ class Pipeline:
         if time.monotonic() < self._next_look:
             return
         self._follow(self._persist("registry", self._snapshots.current))
-        self._watched = self._persist("registry", self._registry.watching.current)
+        self._watched = self._persist("registry", self._message_tap.current)
         if passed := self._passing.take():
-            self._persist("registry", self._registry.passages.note, passed)
-        entries = self._persist("registry", self._registry.quarantine.take_replays, self._settings.worker)
+            self._persist("registry", self._commit_log.note, passed)
+        entries = self._persist("registry", self._quarantine.take_replays, self._settings.worker)
         if entries:
             messages = {
                 (e.topic, e.payload, e.received): Message(e.topic, e.payload, e.received, id=-1) for e in entries
@@ -261,7 +267,7 @@ class Pipeline:
         """Delete what has been in quarantine for longer than its pilot says."""
         for pilot in self._snapshots.current().pilots.values():
             if pilot.quarantine is not None:
-                gone = self._registry.quarantine.expire(now() - pilot.quarantine, pilot.id)
+                gone = self._quarantine.expire(now() - pilot.quarantine, pilot.id)
                 if gone:
                     log.info("entries of the quarantine expired", pilot=pilot.id, entries=gone)
 

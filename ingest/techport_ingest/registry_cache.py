@@ -6,10 +6,8 @@ import time
 from collections.abc import Iterable
 from typing import Protocol
 
-from techport_pilots.accounting.commit_log import CommitLog
-from techport_pilots.accounting.message_tap import MessageTap
-from techport_pilots.accounting.quarantine import Quarantine
 from techport_pilots.model import Position
+from techport_pilots.registry.database import Database
 from techport_pilots.registry.view import IngestView
 from techport_storage.model import Micros, Stream
 
@@ -22,13 +20,7 @@ class IngestRegistry(Protocol):
     def snapshot(self) -> IngestView: ...
 
     @property
-    def quarantine(self) -> Quarantine: ...
-
-    @property
-    def watching(self) -> MessageTap: ...
-
-    @property
-    def passages(self) -> CommitLog: ...
+    def database(self) -> Database: ...
 
     def note_streams(self, streams: Iterable[Stream]) -> None: ...
 

@@ -95,14 +95,17 @@ def watch(
     timeout: Annotated[float, typer.Option(help="seconds to wait at most; exit code 1 then")] = 600.0,
 ) -> None:
     """Wait for a device's messages, and show each: raw, what was understood, and what became of it."""
+    from techport_pilots.accounting.message_tap import MessageTap
+
     console = Console(highlight=False)
     until, seen, last = time.monotonic() + timeout, 0, 0
     with open_registry(data, registry) as opened:
         opened.pilot(pilot)
-        opened.watching.watch(pilot, device, seconds=timeout)
+        message_tap = MessageTap(opened.database)
+        message_tap.watch(pilot, device, seconds=timeout)
         console.print(f"waiting for a message of {pilot}/{device} ...")
         while time.monotonic() < until:
-            for message in opened.watching.messages(pilot, device, after=last):
+            for message in message_tap.messages(pilot, device, after=last):
                 last, seen = message.id, seen + 1
                 _show(message, console)
             if messages and seen >= messages:

@@ -15,7 +15,7 @@ from techport.errors import CannotRun
 from techport.settings import Settings, load_settings
 
 if TYPE_CHECKING:
-    from techport_pilots.quality.flag_requests import FlagRequests
+    from techport_pilots.registry.flag_requests import FlagRequests
 
 PATIENCE = 600.0
 """Seconds that the command waits for a platform to do what it asked for."""
@@ -30,7 +30,7 @@ def reflag(
     registry: options.RegistryUrl = None,
 ) -> None:
     """Range, spike, stuck, step and exclusion of stored readings, judged again. Their values stay as they are."""
-    from techport_pilots.quality.flag_requests import FlagRequests
+    from techport_pilots.registry.flag_requests import FlagRequests
     from techport_pilots.registry.registry import Registry
     from techport_pilots.time import micros_of
 

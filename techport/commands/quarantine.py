@@ -14,6 +14,7 @@ from rich.table import Table
 from techport import options
 from techport.commands.pilots import open_registry
 from techport.errors import CannotRun
+from techport_pilots.accounting.quarantine import Quarantine
 from techport_storage.clock import now
 
 if TYPE_CHECKING:
@@ -39,8 +40,8 @@ def list_(
     where = _where(pilot, device, reason)
     console = Console(highlight=False)
     with open_registry(data, registry) as opened:
-        counts = opened.quarantine.counts(where)
-        newest = opened.quarantine.entries(where, limit=entries).items
+        counts = Quarantine(opened.database).counts(where)
+        newest = Quarantine(opened.database).entries(where, limit=entries).items
     table = Table("pilot", "device", "reason", "day", "entries", "values")
     for one in counts:
         day = (dt.date(1970, 1, 1) + dt.timedelta(days=one.day)).isoformat()
@@ -61,7 +62,7 @@ def show(
 ) -> None:
     """One entry: the raw message, what was wrong with it, and what to do."""
     with open_registry(data, registry) as opened:
-        found = opened.quarantine.get(entry)
+        found = Quarantine(opened.database).get(entry)
     if found is None:
         raise CannotRun(f"there is no entry {entry} in quarantine (any more)")
     console = Console(highlight=False)
@@ -91,13 +92,13 @@ def replay(
     if not entries and not (pilot or device or reason):
         raise CannotRun("say which entries: their numbers, --pilot, --device or --reason")
     with open_registry(data, registry) as opened:
-        asked = opened.quarantine.request_replay(_where(pilot, device, reason, entries), getpass.getuser())
+        asked = Quarantine(opened.database).request_replay(_where(pilot, device, reason, entries), getpass.getuser())
         console = Console(highlight=False)
         console.print(f"{asked.entries} entries are replayed; what cannot be stored still comes back as new ones")
         until = time.monotonic() + wait
         while not asked.done and time.monotonic() < until:
             time.sleep(0.2)
-            asked = opened.quarantine.outcome(asked.id) or asked
+            asked = Quarantine(opened.database).outcome(asked.id) or asked
     if wait and not asked.done:
         console.print(f"{asked.waiting} still wait: no ingest worker has taken them within {wait:g} s")
     elif wait and asked.entries:
@@ -121,10 +122,10 @@ def discard(
         raise CannotRun("say which entries: their numbers, --pilot, --device or --reason")
     where = _where(pilot, device, reason, entries)
     with open_registry(data, registry) as opened:
-        found = sum(one.entries for one in opened.quarantine.counts(where))
+        found = sum(one.entries for one in Quarantine(opened.database).counts(where))
         if found and not yes:
             typer.confirm(f"Delete {found} entries with their messages, for good?", abort=True)
-        gone = opened.quarantine.discard(where)
+        gone = Quarantine(opened.database).discard(where)
     Console(highlight=False).print(f"{gone} entries deleted")
 
 
@@ -144,7 +145,7 @@ def expire(
         raise typer.BadParameter(str(error), param_hint="--older-than") from error
     before = now() - age
     with open_registry(data, registry) as opened:
-        gone = opened.quarantine.expire(before, pilot)
+        gone = Quarantine(opened.database).expire(before, pilot)
     Console(highlight=False).print(f"{gone} entries deleted")
 
 

@@ -8,7 +8,7 @@ import httpx
 from fastapi import FastAPI
 
 from techport_dashboards import WebSettings
-from techport_pilots.accounting.commit_log import CommitSpan
+from techport_pilots.accounting.commit_log import CommitLog, CommitSpan
 from techport_pilots.accounting.tally import DeviceDay, QuarantineEntry, Tally
 from techport_storage.microseconds import DAY, HOUR, SECOND
 from techport_storage.model import Reading
@@ -87,7 +87,7 @@ def build(folder: Path, school: str = SCHOOL) -> City:
     city.books.close_batch("ingest-1", tallies, entries)
     passed = received, received + SECOND, received + SECOND + SECOND // 10  # the reading of that hour is in it too
     devices = {("school-air", device) for device in ("ila-skole", "kuhaugen", "new-box")}
-    city.registry.passages.note([CommitSpan("ingest-1", *passed, devices)])
+    CommitLog(city.registry.database).note([CommitSpan("ingest-1", *passed, devices)])
     return city
 
 

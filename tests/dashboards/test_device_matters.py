@@ -9,7 +9,7 @@ import pytest
 
 from techport.commands.trace import describe
 from techport_dashboards.api.accounts_schema import Traced
-from techport_pilots.accounting.commit_log import CommitSpan
+from techport_pilots.accounting.commit_log import CommitLog, CommitSpan
 from techport_pilots.accounting.tally import BatchAnnotations, BookedEvent, DeviceDay, QuarantineEntry, Tally
 from techport_storage.microseconds import DAY, HOUR, SECOND
 from tests.dashboards.conftest import START
@@ -78,7 +78,7 @@ async def test_a_message_is_found_stored_set_aside_or_nowhere(kept: City, client
     assert "send it without quotes" in said
     assert "ignored by rule text: 1" in said
     assert "visible since" not in said, "nothing is known of its way"
-    kept.registry.passages.note(
+    CommitLog(kept.registry.database).note(
         [CommitSpan("ingest-2", START + HOUR, START + HOUR + SECOND, START + HOUR + 2 * SECOND, [("kai-luft", "kran")])]
     )
     by = "by ingest-2, visible since 2026-"

@@ -12,7 +12,8 @@ from techport_dashboards.api import onboarding as api
 from techport_dashboards.pages import onboarding as page
 from techport_dashboards.settings import BrokerPlace
 from techport_pilots.access.credentials import Credentials, verify
-from techport_pilots.accounting.message_tap import Outcome, Refusal, TappedMessage, Value
+from techport_pilots.accounting.message_tap import MessageTap, Outcome, Refusal, TappedMessage, Value
+from techport_pilots.accounting.quarantine import Quarantine
 from techport_pilots.accounting.tally import QuarantineEntry
 from techport_storage.microseconds import SECOND
 from techport_storage.model import Quality
@@ -46,7 +47,7 @@ async def test_a_device_is_added_over_http(city: City, client: httpx.AsyncClient
     [kept] = Credentials(city.registry.database).all()
     assert verify(came["password"], kept.password)
     assert came["password"] not in kept.password
-    assert ("kai-luft", "box-1") in city.registry.watching.current()
+    assert ("kai-luft", "box-1") in MessageTap(city.registry.database).current()
 
     again = await client.post(f"{API}/devices", json=device)
     assert (again.status_code, again.json()["parameter"]) == (409, "replace")
@@ -104,7 +105,7 @@ async def test_messages_are_shown_with_what_became_of_them(city: City, client: h
         values=[Value("pm10", START, 12.5, "stored"), Value("pm10", START, 9e9, "stored", int(Quality.RANGE))]
     )
     bad = Outcome(refused=[Refusal("not-a-number", "temp is text", "send 21.5 without quotes", "temp")])
-    city.registry.watching.record([watched(1, good), watched(2, bad, b'{"temp": "<b>21,5"}')])
+    MessageTap(city.registry.database).record([watched(1, good), watched(2, bad, b'{"temp": "<b>21,5"}')])
     assert (await client.post(f"{API}/devices/kran/watch")).status_code == 204
 
     seen = (await client.get(f"{API}/devices/kran/messages")).json()
@@ -160,7 +161,7 @@ async def test_a_message_is_explained_and_not_kept(city: City, client: httpx.Asy
     assert (await client.post("/decode", data=form)).status_code == 422
     of_pilot = {"text": '{"pm10": 1}', "topic": "pilots/kai-luft/nobody/readings", "pilot": "kai-luft"}
     assert (await client.post("/api/v1/decode", json=of_pilot)).json()["refused"][0]["reason"] == "unknown-device"
-    assert city.registry.quarantine.entries().items == []
+    assert Quarantine(city.registry.database).entries().items == []
 
 
 async def test_where_is_my_message_answers_on_its_page(city: City, client: httpx.AsyncClient) -> None:

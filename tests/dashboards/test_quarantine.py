@@ -6,7 +6,7 @@ import httpx
 import pytest
 
 from techport_dashboards import WebSettings
-from techport_pilots.accounting.quarantine import QuarantineFilter
+from techport_pilots.accounting.quarantine import Quarantine, QuarantineFilter
 from techport_pilots.accounting.tally import QuarantineEntry
 from techport_storage.microseconds import HOUR
 from tests.dashboards.conftest import START
@@ -67,7 +67,7 @@ async def test_a_replay_is_asked_for_and_told_about(kept: City, client: httpx.As
     assert (await client.post("/api/v1/pilots/nobody/quarantine/replay", json={"device": "x"})).status_code == 404
     asked = await client.post(f"{API}/replay", json={"reason": "not-a-number", "field": "temp"})
     assert (asked.status_code, asked.json()["waiting"]) == (202, 3)
-    taken = kept.registry.quarantine.take_replays("w")
+    taken = Quarantine(kept.registry.database).take_replays("w")
     assert {entry.device for entry in taken} == {"kran"}
     told = (await client.get(f"{API}/replays/{asked.json()['replay']}")).json()
     assert (told["entries"], told["waiting"], told["stored"]) == (3, 3, 0)
@@ -77,7 +77,7 @@ async def test_a_replay_is_asked_for_and_told_about(kept: City, client: httpx.As
 async def test_mending_makes_a_version_and_asks_for_what_was_refused_alike(
     kept: City, client: httpx.AsyncClient
 ) -> None:
-    [entry, *_] = kept.registry.quarantine.entries().items[-3:]
+    [entry, *_] = Quarantine(kept.registry.database).entries().items[-3:]
     wrong = await client.post(f"{API}/{entry.id}/mapping", json={"quantity": "air_temperatur"})
     assert (wrong.status_code, wrong.json()["type"]) == (422, "/api/v1/problems/bad-definition")
     assert "air_temperature" in wrong.json()["detail"]
@@ -86,7 +86,7 @@ async def test_mending_makes_a_version_and_asks_for_what_was_refused_alike(
     [newest, *_] = kept.registry.history("kai-luft")
     assert (mended["version"], newest.version, newest.why) == (2, 2, "a comma")
     assert "local" in newest.who
-    asked = kept.registry.quarantine.outcome(mended["replay"])
+    asked = Quarantine(kept.registry.database).outcome(mended["replay"])
     assert asked is not None
     assert asked.entries == 3
 
@@ -94,7 +94,7 @@ async def test_mending_makes_a_version_and_asks_for_what_was_refused_alike(
 async def test_discarding_takes_what_is_named_and_nothing_else(kept: City, client: httpx.AsyncClient) -> None:
     assert (await client.post(f"{API}/discard", json={"field": "temp"})).status_code == 400
     assert (await client.post(f"{API}/discard", json={"device": "kran"})).json() == {"discarded": 3}
-    assert len(kept.registry.quarantine.entries().items) == 2
+    assert len(Quarantine(kept.registry.database).entries().items) == 2
 
 
 async def test_the_page_shows_raw_messages_and_escapes_them(kept: City, client: httpx.AsyncClient) -> None:
@@ -128,7 +128,7 @@ async def test_a_field_that_resembles_no_quantity_leaves_the_page_whole(
 
 
 async def test_the_page_discards_only_what_was_confirmed(kept: City, client: httpx.AsyncClient) -> None:
-    [like, *_] = kept.registry.quarantine.entries(QuarantineFilter(reason="not-a-number")).items
+    [like, *_] = Quarantine(kept.registry.database).entries(QuarantineFilter(reason="not-a-number")).items
     group = {"like": str(like.id)}
     refused = await client.post(f"{PAGE}/discard", data=group, headers=FORM)
     assert refused.status_code == 400
@@ -140,15 +140,15 @@ async def test_the_page_discards_only_what_was_confirmed(kept: City, client: htt
     assert gone.status_code == 404
     nothing = await client.post(f"{PAGE}/discard", data={"confirmed": "yes"}, headers=FORM)
     assert nothing.status_code == 400, "all of a pilot is never meant"
-    assert len(kept.registry.quarantine.entries().items) == 2
+    assert len(Quarantine(kept.registry.database).entries().items) == 2
 
 
 async def test_the_page_takes_ticked_entries_again(kept: City, client: httpx.AsyncClient) -> None:
-    ids = [entry.id for entry in kept.registry.quarantine.entries().items[-2:]]
+    ids = [entry.id for entry in Quarantine(kept.registry.database).entries().items[-2:]]
     answer = await client.post(f"{PAGE}/replay", data={"entry": [str(i) for i in ids]}, headers=FORM)
     told = await client.get(answer.headers["location"])
     assert "2 oppføringer venter" in told.text
-    assert [entry.id for entry in kept.registry.quarantine.take_replays("w")] == sorted(ids)
+    assert [entry.id for entry in Quarantine(kept.registry.database).take_replays("w")] == sorted(ids)
 
 
 async def test_a_server_that_only_shows_has_no_forms_there(kept: City) -> None:

@@ -7,7 +7,8 @@ import pytest
 
 from techport_pilots.access.credentials import Credentials, Issued, verify
 from techport_pilots.accounting.ledger import Ledger, QuarantineEntry
-from techport_pilots.accounting.quarantine import QuarantineRecord
+from techport_pilots.accounting.message_tap import MessageTap
+from techport_pilots.accounting.quarantine import Quarantine, QuarantineRecord
 from techport_pilots.definition.load import parse_definition
 from techport_pilots.devices import remap
 from techport_pilots.devices.onboarding import NewDevice, provision_device, topic_of
@@ -39,7 +40,7 @@ def test_a_newcomer_is_described_watched_and_gets_a_credential(air: Registry) ->
     assert came.credential.topic == "pilots/air/box-1/readings"
     [kept] = Credentials(air.database).all("air")
     assert verify(came.credential.password, kept.password)
-    assert ("air", "box-1") in air.watching.current()
+    assert ("air", "box-1") in MessageTap(air.database).current()
     described = air.pilot("air").devices[1]
     assert described.title is not None
     assert (described.title.nb, described.kind, described.interval) == ("Boksen", "ESP32", "PT5M")
@@ -97,7 +98,7 @@ def refused(books: Ledger, registry: Registry, topic: str, field: str) -> Quaran
         detail="", hint="",
     )  # fmt: skip
     books.close_batch("w", {}, [aside])
-    return registry.quarantine.entries().items[0]
+    return Quarantine(registry.database).entries().items[0]
 
 
 def test_a_field_is_given_a_meaning_and_another_and_none(air: Registry, books: Ledger) -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import msgspec
 
 from techport_pilots.evaluation import Evaluation
+from techport_pilots.handover.portfolio import portfolio
 from techport_pilots.registry import lifecycle
-from techport_pilots.registry.portfolio import portfolio
 from techport_pilots.registry.registry import Registry
 from techport_pilots.reports.build import keep_evaluations
 from techport_storage.microseconds import DAY

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import concurrent.futures
 import subprocess
 import sys
@@ -269,3 +270,13 @@ def test_a_list_of_values_is_a_tuple(registry: Registry) -> None:
     with registry.database.reading() as transaction:
         assert transaction.execute(query, {"ids": ()}).all() == []
         assert len(transaction.execute(query, {"ids": tuple(range(10))}).all()) == 1
+
+
+def test_nobody_else_touches_the_engine() -> None:
+    """The import contract keeps SQLAlchemy inside the registry's folder; this keeps its engine inside one module."""
+    components = Path(__file__).parents[2]
+    for source in components.glob("[a-z]*/techport*/**/*.py"):
+        if source.parts[-2:] == ("registry", "database.py"):
+            continue
+        accesses = [node for node in ast.walk(ast.parse(source.read_text())) if isinstance(node, ast.Attribute)]
+        assert not [node.lineno for node in accesses if node.attr in ("engine", "_engine")], source

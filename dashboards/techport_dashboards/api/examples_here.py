@@ -13,7 +13,7 @@ from techport_dashboards.query import times
 from techport_dashboards.query.registry_cache import RegistryView
 from techport_dashboards.services import lifecycle
 from techport_dashboards.viewer import Viewer
-from techport_pilots.accounting.quarantine import QuarantineFilter
+from techport_pilots.accounting.quarantine import Quarantine, QuarantineFilter
 from techport_pilots.devices.onboarding import UNKNOWN_DEVICE, unknown_devices
 from techport_pilots.handover import retention
 from techport_pilots.model import PilotDefinition
@@ -94,7 +94,7 @@ def _matters(services: Services, viewer: Viewer, pilot: PilotDefinition) -> dict
     registry, now = services.registry_cache.registry, clock.now()
     due = [one.pilot for one in retention.plan(registry) if one.at <= now and viewer.may_see(one.pilot)]
     found: dict[str, Any] = {"due": sorted(due)}
-    groups = registry.quarantine.groups(QuarantineFilter(pilot=pilot.id))
+    groups = Quarantine(registry.database).groups(QuarantineFilter(pilot=pilot.id))
     if refused := [group for group in groups if group.reason != UNKNOWN_DEVICE]:
         found |= {"entry": refused[0].newest.id, "reason": refused[0].reason}
     if asked := [group.newest.replay_requested for group in groups if group.newest.replay_requested is not None]:

@@ -24,6 +24,7 @@ from techport_dashboards.dependencies import Services, services_of
 from techport_dashboards.problems import Problem
 from techport_dashboards.viewer import Viewer, allow, allow_change
 from techport_pilots.access.credentials import Credentials
+from techport_pilots.accounting.message_tap import MessageTap
 from techport_pilots.devices.onboarding import (
     TAKES_EFFECT,
     WATCHED_FOR,
@@ -85,7 +86,7 @@ async def revoke(request: Request, viewer: MayChange, pilot: str, device: str) -
 async def watch(request: Request, viewer: MayChange, pilot: str, device: str) -> Response:
     """Keep the device's messages to be looked at, for an hour from now."""
     registry = await run_in_threadpool(registry_of, services_of(request), viewer, pilot)
-    await run_in_threadpool(registry.watching.watch, pilot, device, WATCHED_FOR)
+    await run_in_threadpool(MessageTap(registry.database).watch, pilot, device, WATCHED_FOR)
     return Response(status_code=204)
 
 
@@ -95,7 +96,7 @@ async def messages(
 ) -> list[SeenMessage]:
     """The last messages of a watched device, the oldest first: raw, what was understood, and what became of it."""
     registry = await run_in_threadpool(registry_of, services_of(request), viewer, pilot)
-    found = await run_in_threadpool(registry.watching.messages, pilot, device, parameters.after)
+    found = await run_in_threadpool(MessageTap(registry.database).messages, pilot, device, parameters.after)
     return [SeenMessage.of(one) for one in found]
 
 

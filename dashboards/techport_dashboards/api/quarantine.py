@@ -27,7 +27,7 @@ from techport_dashboards.dependencies import services_of
 from techport_dashboards.problems import Problem
 from techport_dashboards.query import times
 from techport_dashboards.viewer import Viewer, allow, allow_change
-from techport_pilots.accounting.quarantine import QuarantineFilter, QuarantineRecord
+from techport_pilots.accounting.quarantine import Quarantine, QuarantineFilter, QuarantineRecord
 from techport_pilots.devices import remap
 from techport_pilots.model import FieldMapping
 from techport_pilots.registry.registry import Registry
@@ -45,7 +45,7 @@ Filter = Annotated[QuarantineChoice, Query()]
 async def groups(request: Request, viewer: Allowed, pilot: str, asked: Filter) -> list[RefusedGroup]:
     """The entries by device, reason and field, the latest heard first, each group with its newest entry."""
     registry = await run_in_threadpool(registry_of, services_of(request), viewer, pilot)
-    found = await run_in_threadpool(registry.quarantine.groups, where_of(pilot, asked), asked.limit)
+    found = await run_in_threadpool(Quarantine(registry.database).groups, where_of(pilot, asked), asked.limit)
     return [RefusedGroup.of(group) for group in found]
 
 
@@ -53,7 +53,7 @@ async def groups(request: Request, viewer: Allowed, pilot: str, asked: Filter) -
 async def counts(request: Request, viewer: Allowed, pilot: str) -> list[RefusedCount]:
     """How many entries and values are set aside, by device, reason and day (UTC)."""
     registry = await run_in_threadpool(registry_of, services_of(request), viewer, pilot)
-    found = await run_in_threadpool(registry.quarantine.counts, QuarantineFilter(pilot=pilot))
+    found = await run_in_threadpool(Quarantine(registry.database).counts, QuarantineFilter(pilot=pilot))
     return [RefusedCount.of(count) for count in found]
 
 
@@ -64,14 +64,14 @@ async def replay(request: Request, viewer: MayChange, pilot: str, chosen: Chosen
     """
     registry = await run_in_threadpool(registry_of, services_of(request), viewer, pilot)
     where = _which(chosen, pilot)
-    return ReplayState.of(await run_in_threadpool(registry.quarantine.request_replay, where, who(viewer)))
+    return ReplayState.of(await run_in_threadpool(Quarantine(registry.database).request_replay, where, who(viewer)))
 
 
 @router.get("/replays/{replay}", response_model=ReplayState)
 async def outcome(request: Request, viewer: Allowed, pilot: str, replay: int) -> ReplayState:
     """What has come of a replay so far."""
     registry = await run_in_threadpool(registry_of, services_of(request), viewer, pilot)
-    found = await run_in_threadpool(registry.quarantine.outcome, replay) if 0 <= replay < 2**63 else None
+    found = await run_in_threadpool(Quarantine(registry.database).outcome, replay) if 0 <= replay < 2**63 else None
     if found is None:
         raise Problem("not-found", "There was no replay {number}.", number=replay)
     return ReplayState.of(found)
@@ -121,7 +121,7 @@ def mend_field(registry: Registry, pilot: str, entry: int, wanted: MendField, vi
         )
     if not wanted.replay:
         return version, None
-    return version, registry.quarantine.request_replay(alike(found), who(viewer)).id
+    return version, Quarantine(registry.database).request_replay(alike(found), who(viewer)).id
 
 
 def alike(entry: QuarantineRecord) -> QuarantineFilter:
@@ -131,7 +131,7 @@ def alike(entry: QuarantineRecord) -> QuarantineFilter:
 
 def let_go(registry: Registry, where: QuarantineFilter, viewer: Viewer) -> int:
     """Delete the entries; how many there were. Nothing else remembers who did it."""
-    gone = registry.quarantine.discard(where)
+    gone = Quarantine(registry.database).discard(where)
     log.info("entries of the quarantine were discarded", extra={"entries": gone, "who": who(viewer)})
     return gone
 
@@ -140,7 +140,7 @@ async def settled(registry: Registry, replay: int) -> None:
     """Wait until the replay is done, but not for long: a page can tell later, too."""
     until = time.monotonic() + PATIENCE
     while time.monotonic() < until:
-        came = await run_in_threadpool(registry.quarantine.outcome, replay)
+        came = await run_in_threadpool(Quarantine(registry.database).outcome, replay)
         if came is None or came.done:
             return
         await asyncio.sleep(0.2)
@@ -148,7 +148,7 @@ async def settled(registry: Registry, replay: int) -> None:
 
 def entry_of(registry: Registry, pilot: str, entry: int) -> QuarantineRecord:
     """The entry, where it is one of the pilot's. Raises Problem."""
-    found = registry.quarantine.get(entry) if 0 <= entry < 2**63 else None
+    found = Quarantine(registry.database).get(entry) if 0 <= entry < 2**63 else None
     if found is None or found.pilot != pilot:
         raise Problem("not-found", "There is no entry {number} in quarantine (any more).", number=entry)
     return found

@@ -26,8 +26,8 @@ from techport_dashboards.services.device_status import DeviceNow
 from techport_dashboards.viewer import Viewer, allow
 from techport_dashboards.web.templating import language_of, render
 from techport_pilots.accounting.ledger import DeviceDay, Tally, events_of, ignored_by_rule
-from techport_pilots.accounting.message_tap import TappedMessage
-from techport_pilots.accounting.quarantine import QuarantineFilter, QuarantineRecord
+from techport_pilots.accounting.message_tap import MessageTap, TappedMessage
+from techport_pilots.accounting.quarantine import Quarantine, QuarantineFilter, QuarantineRecord
 from techport_pilots.accounting.tally import BookedEvent
 from techport_pilots.model import Event, PilotDefinition
 from techport_pilots.registry.deployments import Deployment, deployments
@@ -123,10 +123,11 @@ def _sends_rubbish(device: DeviceNow, mail: Mail) -> bool:
 
 def _mail(services: Services, pilot: str, device: str) -> Mail:
     registry = services.registry_cache.registry
-    messages = registry.watching.messages(pilot, device)
+    messages = MessageTap(registry.database).messages(pilot, device)
     where = QuarantineFilter(pilot=pilot, device=device)
-    problems = registry.quarantine.entries(where, PROBLEMS_SHOWN)
-    count = sum(one.entries for one in registry.quarantine.counts(where)) if problems.next else len(problems.items)
+    quarantine = Quarantine(registry.database)
+    problems = quarantine.entries(where, PROBLEMS_SHOWN)
+    count = sum(group.entries for group in quarantine.counts(where)) if problems.next else len(problems.items)
     remarks = events_of(registry.database, pilot, device, MESSAGES_SHOWN)
     return Mail(messages[::-1][:MESSAGES_SHOWN], problems.items, count, remarks)
 

@@ -27,6 +27,8 @@ from techport_dashboards.web.forms import Form, form_of
 from techport_dashboards.web.payload import raw
 from techport_dashboards.web.templating import language_of, render
 from techport_pilots.access.credentials import Credentials
+from techport_pilots.accounting.message_tap import MessageTap
+from techport_pilots.accounting.quarantine import Quarantine
 from techport_pilots.devices.onboarding import (
     TAKES_EFFECT,
     WATCHED_FOR,
@@ -106,7 +108,7 @@ async def watch(request: Request, viewer: MayChange, pilot: str) -> Response:
     """Keep a device's messages to be looked at, for an hour from now."""
     services, _ = await _pilot(request, viewer, pilot)
     device = _required(await form_of(request), "device")
-    await run_in_threadpool(services.registry_cache.registry.watching.watch, pilot, device, WATCHED_FOR)
+    await run_in_threadpool(MessageTap(services.registry_cache.registry.database).watch, pilot, device, WATCHED_FOR)
     return _back(request, pilot, device=device)
 
 
@@ -128,7 +130,7 @@ async def claim(request: Request, viewer: MayChange, pilot: str) -> Response:
     form = await form_of(request)
     registry, name, wanted = services.registry_cache.registry, form.raw("name"), form.get("device") or None
     claimed = await run_in_threadpool(claim_known, registry, pilot, name, viewer, wanted)
-    await run_in_threadpool(registry.watching.watch, pilot, claimed.device, WATCHED_FOR)
+    await run_in_threadpool(MessageTap(registry.database).watch, pilot, claimed.device, WATCHED_FOR)
     await settled(registry, claimed.replay)
     return _back(request, pilot, device=claimed.device, replay=str(claimed.replay))
 
@@ -207,15 +209,15 @@ def _values(services: Services, pilot: PilotDefinition, device: str | None, repl
         "unknown": [(one, raw(one.payload)) for one in unknown],
         "issued": issued,
         "device": device,
-        "watched": device is not None and (pilot.id, device) in registry.watching.current(),
-        "replay": None if replay is None else registry.quarantine.outcome(replay),
+        "watched": device is not None and (pilot.id, device) in MessageTap(registry.database).current(),
+        "replay": None if replay is None else Quarantine(registry.database).outcome(replay),
         **({"messages": [], "reason_of": reason_of} if device is None else waiting),
     }
 
 
 def _arrivals(registry: Registry, pilot: PilotDefinition, device: str, after: int) -> dict[str, Any]:
     """What the page shows of a device's messages: each with its payload, and what is known of its streams."""
-    found = registry.watching.messages(pilot.id, device, after)
+    found = MessageTap(registry.database).messages(pilot.id, device, after)
     return {
         "device": device,
         "messages": [(one, raw(one.payload)) for one in reversed(found)],

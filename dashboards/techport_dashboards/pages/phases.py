@@ -26,7 +26,7 @@ from techport_dashboards.query.question import Question, answer
 from techport_dashboards.query.registry_cache import RegistryView
 from techport_dashboards.viewer import Viewer, allow
 from techport_dashboards.web.templating import language_of, render
-from techport_pilots.evaluation.kpi import streams_of
+from techport_pilots.definition.measures import streams_of
 from techport_pilots.evaluation.messages import adjusted_for
 from techport_pilots.evaluation.samples import COVER
 from techport_pilots.model import Kpi, Phase, PilotDefinition

@@ -28,7 +28,7 @@ from techport_dashboards.services import device_status
 from techport_dashboards.services.device_status import DeviceNow, PilotNow
 from techport_dashboards.viewer import Viewer, allow
 from techport_dashboards.web.templating import language_of, render
-from techport_pilots.accounting.quarantine import QuarantineFilter
+from techport_pilots.accounting.quarantine import Quarantine, QuarantineFilter
 from techport_pilots.devices.onboarding import unknown_devices
 from techport_pilots.model import PilotDefinition, Text
 from techport_pilots.registry.registry import Registry, StreamInfo
@@ -144,7 +144,7 @@ async def chart(
 def _waiting(registry: Registry, pilot: str) -> dict[str, Any]:
     """Messages that wait for somebody: of devices that nobody knows, and those that are set aside for other reasons."""
     unknown = unknown_devices(registry.database, pilot)
-    entries = registry.quarantine.count(QuarantineFilter(pilot=pilot))
+    entries = Quarantine(registry.database).count(QuarantineFilter(pilot=pilot))
     return {"unknown": unknown, "set_aside": entries - sum(one.messages for one in unknown)}
 
 

@@ -22,7 +22,7 @@ from techport_dashboards.viewer import Viewer, allow, allow_change
 from techport_dashboards.web.forms import Form, form_of
 from techport_dashboards.web.payload import raw
 from techport_dashboards.web.templating import language_of, render
-from techport_pilots.accounting.quarantine import Count, QuarantineFilter, QuarantineGroup
+from techport_pilots.accounting.quarantine import Count, Quarantine, QuarantineFilter, QuarantineGroup
 from techport_pilots.devices.onboarding import UNKNOWN_DEVICE, as_id
 from techport_pilots.devices.remap import can_remap
 from techport_pilots.model import PilotDefinition
@@ -75,7 +75,7 @@ async def quarantine_page(
 async def outcome(request: Request, viewer: Allowed, pilot: str, replay: int) -> Response:
     """How far a replay is, as a piece of the page."""
     services, found = await _pilot(request, viewer, pilot)
-    known = services.registry_cache.registry.quarantine
+    known = Quarantine(services.registry_cache.registry.database)
     came = await run_in_threadpool(known.outcome, replay) if 0 <= replay < 2**63 else None
     if came is None:
         raise Problem("not-found", "There was no replay {number}.", number=replay)
@@ -89,7 +89,7 @@ async def replay(request: Request, viewer: MayChange, pilot: str) -> Response:
     """Take the chosen entries again, and show what came of it."""
     services, _ = await _pilot(request, viewer, pilot)
     form = await form_of(request)
-    known = services.registry_cache.registry.quarantine
+    known = Quarantine(services.registry_cache.registry.database)
     chosen = await run_in_threadpool(_chosen, services.registry_cache.registry, form, pilot)
     asked = await run_in_threadpool(known.request_replay, chosen, who(viewer))
     return await _back(request, services, pilot, form, replay=asked.id)
@@ -127,9 +127,9 @@ async def mend(request: Request, viewer: MayChange, pilot: str, entry: int) -> R
 
 def _values(registry: Registry, pilot: PilotDefinition, asked: QuarantineParameters) -> dict[str, Any]:
     where = where_of(pilot.id, asked)
-    words, counts = vocabulary_of(pilot), registry.quarantine.counts(QuarantineFilter(pilot=pilot.id))
-    page = registry.quarantine.entries(where, ENTRIES, asked.after) if asked.entries else None
-    groups = [] if asked.entries else registry.quarantine.groups(where, GROUPS)
+    words, counts = vocabulary_of(pilot), Quarantine(registry.database).counts(QuarantineFilter(pilot=pilot.id))
+    page = Quarantine(registry.database).entries(where, ENTRIES, asked.after) if asked.entries else None
+    groups = [] if asked.entries else Quarantine(registry.database).groups(where, GROUPS)
     return {
         "total": sum(one.entries for one in counts),
         "devices": sorted({one.device for one in counts}),
@@ -142,7 +142,7 @@ def _values(registry: Registry, pilot: PilotDefinition, asked: QuarantineParamet
         "page": page,
         "entries": [] if page is None else [(entry, raw(entry.payload)) for entry in page.items],
         "quantities": list(words),
-        "replay": None if asked.replay is None else registry.quarantine.outcome(asked.replay),
+        "replay": None if asked.replay is None else Quarantine(registry.database).outcome(asked.replay),
     }
 
 

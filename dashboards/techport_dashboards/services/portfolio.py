@@ -17,7 +17,7 @@ from techport_dashboards.query import times
 from techport_dashboards.query.registry_cache import RegistryView
 from techport_dashboards.services import device_status
 from techport_dashboards.services.device_status import PilotNow, State
-from techport_pilots.registry.portfolio import PilotStanding, portfolio
+from techport_pilots.handover.portfolio import PilotStanding, portfolio
 from techport_pilots.registry.registry import Registry
 from techport_storage.model import Micros
 

@@ -9,10 +9,10 @@ from typing import Protocol
 import msgspec
 import pyarrow as pa
 
-from techport_pilots.accounting.commit_log import Arrival
+from techport_pilots.accounting.commit_log import Arrival, CommitLog
 from techport_pilots.accounting.ledger import Ledger, events_of, ignored_by_rule
-from techport_pilots.accounting.message_tap import TappedMessage
-from techport_pilots.accounting.quarantine import QuarantineFilter, QuarantineRecord
+from techport_pilots.accounting.message_tap import MessageTap, TappedMessage
+from techport_pilots.accounting.quarantine import Quarantine, QuarantineFilter, QuarantineRecord
 from techport_pilots.accounting.tally import BookedEvent, Tally, day_of
 from techport_pilots.registry.registry import Registry
 from techport_storage.model import Micros, Query, Selection
@@ -75,11 +75,11 @@ def trace(
     select = Selection(pilots=(pilot,), devices=(device,))
     with contextlib.closing(store.read(Query(select=select, start=start, end=end, limit=_MOST))) as reader:
         rows = _rows(reader.read_all())
-    entries = registry.quarantine.entries(
+    entries = Quarantine(registry.database).entries(
         QuarantineFilter(pilot=pilot, device=device, start=start, end=end), limit=_MOST
     )
     received = {row.received for row in rows} | {entry.received for entry in entries.items}
-    watched = [m for m in registry.watching.messages(pilot, device) if _is_of(m, start, end)]
+    watched = [m for m in MessageTap(registry.database).messages(pilot, device) if _is_of(m, start, end)]
     total = Tally()
     for tally in books.tallies(pilot, device, day, day + 1).values():
         total.add(tally)
@@ -92,7 +92,7 @@ def trace(
         end=end,
         stored=rows,
         set_aside=entries.items,
-        arrivals=registry.passages.arrivals(pilot, device, received),
+        arrivals=CommitLog(registry.database).arrivals(pilot, device, received),
         messages=watched,
         events=[event for event in events_of(registry.database, pilot, device) if start <= event.time < end],
         day=total,

@@ -20,9 +20,9 @@ from techport_pilots.model import (
     QuantityDefinition,
     SourceDefinition,
     Text,
+    comparable_name,
 )
 from techport_pilots.quantities import Vocabulary, builtin, vocabulary_of
-from techport_pilots.registry.view import plain
 from techport_pilots.time import interval_micros, parse_duration
 from techport_pilots.units import is_unit, suggest_unit
 
@@ -52,13 +52,13 @@ def check_sources(pilot: PilotDefinition) -> Iterator[Misfit]:
 
 def check_aliases(pilot: PilotDefinition) -> Iterator[Misfit]:
     """Names that two devices would answer to."""
-    owner = {plain(device.id): device.id for device in pilot.devices}
+    owner = {comparable_name(device.id): device.id for device in pilot.devices}
     for index, device in enumerate(pilot.devices):
         for number, alias in enumerate(device.aliases):
             path: Path = ("devices", index, "aliases", number)
             if not alias.strip():
                 yield Misfit(path, "is empty", "Write a name under which the device's messages come, or leave it out")
-            elif (other := owner.setdefault(plain(alias), device.id)) != device.id:
+            elif (other := owner.setdefault(comparable_name(alias), device.id)) != device.id:
                 yield Misfit(path, f"{alias!r} is the device {other} already", "Give each name to one device")
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from techport_pilots.definition.measures import meaning, streams_of
 from techport_pilots.definition.structure import Misfit, Path, did_you_mean
-from techport_pilots.evaluation.kpi import meaning, streams_of
 from techport_pilots.model import Exposure, Kpi, Measure, PilotDefinition
 from techport_pilots.quantities import Vocabulary, vocabulary_of
 from techport_pilots.time import WEEKDAYS, interval_micros

@@ -11,7 +11,8 @@ from collections.abc import Sequence
 import msgspec
 
 from techport_pilots.access.credentials import Credentials, Issued
-from techport_pilots.accounting.quarantine import QuarantineFilter
+from techport_pilots.accounting.message_tap import MessageTap
+from techport_pilots.accounting.quarantine import Quarantine, QuarantineFilter
 from techport_pilots.definition.load import parse_definition, to_yaml
 from techport_pilots.formats import DEFAULT, formats
 from techport_pilots.model import (
@@ -21,10 +22,10 @@ from techport_pilots.model import (
     SourceDefinition,
     StreamDefinition,
     Text,
+    comparable_name,
 )
 from techport_pilots.registry.database import Database
 from techport_pilots.registry.registry import Registry
-from techport_pilots.registry.view import plain
 from techport_storage.model import Micros
 
 UNKNOWN_DEVICE = "unknown-device"
@@ -129,7 +130,7 @@ def provision_device(registry: Registry, pilot: str, newcomer: NewDevice, who: s
         wanted = msgspec.structs.replace(wanted, devices=[*wanted.devices, _described(newcomer)])
     version = None if wanted is definition else change(registry, wanted, who, f"added {newcomer.id}")
     device = known.id if known else newcomer.id
-    registry.watching.watch(pilot, device, WATCHED_FOR)
+    MessageTap(registry.database).watch(pilot, device, WATCHED_FOR)
     issued = Credentials(registry.database).issue(pilot, device, who)
     listed = next((one for one in wanted.devices if one.id == device), None)
     quantities = newcomer.quantities or [stream.quantity for stream in listed.streams] if listed else ()
@@ -180,13 +181,15 @@ def claim(registry: Registry, pilot: str, name: str, who: str, device: str | Non
     wanted = device or as_id(name)
     devices = list(definition.devices)
     known = next((index for index, one in enumerate(devices) if one.id == wanted), None)
-    alias = [name] if plain(name) != plain(wanted) else []
+    alias = [name] if comparable_name(name) != comparable_name(wanted) else []
     if known is None:
         devices.append(DeviceDefinition(id=wanted, aliases=alias))
     else:
         devices[known] = msgspec.structs.replace(devices[known], aliases=[*devices[known].aliases, *alias])
     version = change(registry, msgspec.structs.replace(definition, devices=devices), who, f"claimed {name}")
-    replay = registry.quarantine.request_replay(QuarantineFilter(pilot=pilot, device=name, reason=UNKNOWN_DEVICE), who)
+    replay = Quarantine(registry.database).request_replay(
+        QuarantineFilter(pilot=pilot, device=name, reason=UNKNOWN_DEVICE), who
+    )
     return Claimed(wanted, version, replay.entries, replay.id)
 
 

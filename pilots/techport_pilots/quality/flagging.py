@@ -15,19 +15,11 @@ from collections.abc import Sequence
 import pyarrow as pa
 import structlog
 
+from techport_pilots.definition.flag_rules import Rules, excluded_windows, moves_of
 from techport_pilots.errors import RegistryUnavailable
 from techport_pilots.model import PilotDefinition
-from techport_pilots.quality.flag_requests import FlagRequests
-from techport_pilots.quality.flags import (
-    WARM_UP,
-    Flagger,
-    Rules,
-    excluded_windows,
-    judged,
-    moves_of,
-    reflag,
-    with_flags,
-)
+from techport_pilots.quality.flags import WARM_UP, Flagger, judged, reflag, with_flags
+from techport_pilots.registry.flag_requests import FlagRequests
 from techport_pilots.registry.leases import Leases
 from techport_pilots.registry.registry import Registry
 from techport_storage.errors import StoreUnavailable

@@ -15,8 +15,8 @@ from techport_pilots.definition.checks import check
 from techport_pilots.definition.structure import field_name
 from techport_pilots.errors import DefinitionError, Finding
 from techport_pilots.model import Event, Exclusion, PilotDefinition, Position, Text
-from techport_pilots.quality.flag_requests import ask_for_change
 from techport_pilots.registry.database import Database, Transaction
+from techport_pilots.registry.flag_requests import ask_for_change
 from techport_pilots.registry.lifecycle import refuse_if_closed
 from techport_pilots.registry.versioning import bump, lock
 from techport_pilots.time import micros_of

@@ -7,14 +7,10 @@ from collections.abc import Iterable
 
 import msgspec
 
-from techport_pilots.accounting.commit_log import CommitLog
-from techport_pilots.accounting.message_tap import MessageTap
-from techport_pilots.accounting.quarantine import Quarantine
 from techport_pilots.errors import DefinitionError, UnknownPilot, WrongState
 from techport_pilots.model import DeviceDefinition, PilotDefinition, Position, StreamDefinition, Text
-from techport_pilots.quality import flag_requests
 from techport_pilots.quantities import Chart, Kind, Vocabulary, vocabulary_of
-from techport_pilots.registry import events, lifecycle
+from techport_pilots.registry import events, flag_requests, lifecycle
 from techport_pilots.registry.database import TIMEOUT_S, Database, name
 from techport_pilots.registry.deployments import deployments, elsewhere
 from techport_pilots.registry.lifecycle import State
@@ -105,9 +101,6 @@ class Registry:
         self.database = database
         self._state = _State(-1, {}, [], IngestView.of(-1, [], []), {})
         self._loading = threading.Lock()
-        self.quarantine = Quarantine(database)
-        self.watching = MessageTap(database)
-        self.passages = CommitLog(database)
 
     @classmethod
     def open(cls, url: str, timeout_s: float = TIMEOUT_S) -> Registry:

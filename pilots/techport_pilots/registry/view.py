@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 
 import msgspec
 
-from techport_pilots.model import DeviceDefinition, PilotDefinition, SourceDefinition
+from techport_pilots.model import DeviceDefinition, PilotDefinition, SourceDefinition, comparable_name
 from techport_pilots.quantities import Vocabulary, vocabulary_of
 from techport_pilots.registry.deployments import Deployment, deployments
 from techport_pilots.time import interval_micros
@@ -47,7 +47,7 @@ class PilotView(msgspec.Struct, frozen=True):
     id: str
     timezone: str
     devices: Mapping[str, DeviceView]
-    aliases: Mapping[str, str]  # plain() of ids and other names -> id
+    aliases: Mapping[str, str]  # comparable_name() of ids and other names -> id
     sources: Sequence[SourceDefinition] = ()
     quarantine: Micros | None = None  # how long what is set aside is kept; None: for ever
     closed: bool = False  # its data is frozen: what still arrives is set aside
@@ -56,7 +56,7 @@ class PilotView(msgspec.Struct, frozen=True):
     def device(self, device: str) -> DeviceView | None:
         """The described device of that id or other name, or None. A name's case and colons do not matter."""
         found = self.devices.get(device)
-        if found is None and (known := self.aliases.get(plain(device))) is not None:
+        if found is None and (known := self.aliases.get(comparable_name(device))) is not None:
             found = self.devices.get(known)
         return found
 
@@ -85,15 +85,10 @@ class IngestView(msgspec.Struct, frozen=True):
         return cls(version, {pilot.id: _pilot(pilot, keys, pilot.id in closed) for pilot in pilots})
 
 
-def plain(name: str) -> str:
-    """A device's name as it is compared: "AC:23:3F" and "ac233f" are one."""
-    return name.lower().replace(":", "")
-
-
 def _pilot(pilot: PilotDefinition, seen: Mapping[tuple[str, str], list[str]], closed: bool) -> PilotView:
     words = vocabulary_of(pilot)
     devices = {d.id: _device(pilot, d, seen.get((pilot.id, d.id), []), words) for d in pilot.devices}
-    aliases = {plain(name): d.id for d in pilot.devices for name in (d.id, *d.aliases)}
+    aliases = {comparable_name(name): d.id for d in pilot.devices for name in (d.id, *d.aliases)}
     kept = interval_micros(pilot.quarantine) if pilot.quarantine else None
     moves = [source.position.moves for source in pilot.sources if source.position and source.position.moves]
     sources = tuple(pilot.sources)

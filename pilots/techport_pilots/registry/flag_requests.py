@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import msgspec
 
+from techport_pilots.definition.flag_rules import Window, windows_of_change
 from techport_pilots.model import PilotDefinition
-from techport_pilots.quality.flags import Rules, moves_of
 from techport_pilots.registry.database import Database, Transaction
-from techport_pilots.time import micros_of
 from techport_storage.clock import now
-from techport_storage.model import Micros, Stream
-
-Window = tuple[Micros | None, Micros | None]
-"""[start, end) of what is concerned; None: without such an end."""
+from techport_storage.model import Micros
 
 _ASK = 'INSERT INTO flag_requests (pilot, start, "end", asked) VALUES (:pilot, :start, :end, :asked) RETURNING id'
 _WAITING = 'SELECT id, pilot, start, "end" FROM flag_requests WHERE done IS NULL ORDER BY id'
@@ -64,28 +58,5 @@ def ask(transaction: Transaction, pilot: str, window: Window) -> int:
 
 def ask_for_change(transaction: Transaction, before: PilotDefinition, after: PilotDefinition) -> None:
     """Ask for what another definition means for readings that are stored already."""
-    for window in _windows(before, after):
+    for window in windows_of_change(before, after):
         ask(transaction, after.id, window)
-
-
-def _windows(before: PilotDefinition, after: PilotDefinition) -> Iterator[Window]:
-    if _rules_differ(before, after):
-        yield None, None
-        return
-    old, new = (_all_moves(pilot) for pilot in (before, after))
-    if moved := old ^ new:
-        yield min(time for _, time in moved), None
-    changed = [one for one in before.exclusions if one not in after.exclusions]
-    changed += [one for one in after.exclusions if one not in before.exclusions]
-    for one in changed:
-        yield micros_of(one.start, after.timezone), micros_of(one.end, after.timezone)
-
-
-def _all_moves(pilot: PilotDefinition) -> set[tuple[tuple[str, str], Micros]]:
-    return {(device, time) for device, times in moves_of(pilot).items() for time in times}
-
-
-def _rules_differ(before: PilotDefinition, after: PilotDefinition) -> bool:
-    old, new = Rules(before), Rules(after)
-    streams = {Stream(p.id, d.id, s.quantity) for p in (before, after) for d in p.devices for s in d.streams}
-    return any(old(stream) != new(stream) for stream in streams)
