@@ -1,10 +1,15 @@
-"""A district with a day behind it: the demo's definitions and devices, and a few troubles to look at."""
+"""A district with a day behind it: the demo's definitions and devices, and a few troubles to look at.
+
+The readings end at the present, but the weather in them is always that of the same day: what a page shows of it does not
+depend on the date of the test.
+"""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from techport_pilots.definition.load import read_definition
 from techport_pilots.model import PilotDefinition
@@ -16,6 +21,7 @@ from techport_storage.model import Batch, Reading, Stream
 from tests.dashboards.web import City
 
 SEED = 7
+WEATHER = 1_795_431_600_000_000  # 2026-11-23T11:00Z: what is measured now is what this instant would have given
 GAP = ("school-air", "ila-skole")  # silent from nine to seven hours ago
 SILENT = {("school-air", "nidarvoll-skole"): 5 * HOUR, ("smart-bins", "solsiden"): 20 * HOUR}
 NEVER = {("hospital-noise", "oya-vest")}
@@ -43,7 +49,7 @@ def day_of(device: Device, until: int) -> Batch:
     times = device.instants(until - 26 * HOUR, end)
     if (device.pilot, device.id) == GAP:
         times = times[(times < until - 9 * HOUR) | (times > until - 7 * HOUR)]
-    values = device.measure(times)
+    values = measured(device, times, until)
     streams = [Stream(device.pilot, device.id, sensor.quantity) for sensor in device.sensors]
     return Batch(
         streams=streams,
@@ -53,6 +59,11 @@ def day_of(device: Device, until: int) -> Batch:
         received=np.tile(times + SECOND // 5, len(streams)),
         quality=np.zeros(len(times) * len(streams), np.uint8),
     )
+
+
+def measured(device: Device, times: NDArray[np.int64], present: int) -> list[dict[str, float]]:
+    """What the device measures at these times when the present has the weather of `WEATHER`."""
+    return device.measure(times - present + WEATHER)
 
 
 def everybody(city: City) -> None:
@@ -70,7 +81,7 @@ def measure_now(city: City, pilot: PilotDefinition, device: str) -> list[Reading
         Reading(pilot.id, device, sensor.quantity, at, float(sensor_value), at)
         for d in devices_of(pilot, SEED)
         if d.id == device
-        for sensor, sensor_value in zip(d.sensors, d.measure(np.array([at], np.int64))[0].values(), strict=True)
+        for sensor, sensor_value in zip(d.sensors, measured(d, np.array([at], np.int64), at)[0].values(), strict=True)
     ]
     city.write(*found)
     return found
