@@ -21,7 +21,7 @@ import numpy as np
 from techport_pilots.model import PilotDefinition
 from techport_simulators.devices import all_devices, micros
 from techport_simulators.faults import FaultPlan, FaultyDevice, Outgoing, bundle, no_faults
-from techport_simulators.gateway import Broker, Gateway
+from techport_simulators.gateway import LOCAL_BROKER, Broker, Gateway
 from techport_simulators.truth import TruthLog
 from techport_storage.clock import now
 from techport_storage.microseconds import DAY, HOUR, MINUTE
@@ -58,41 +58,54 @@ class Clock:
         return (instant - self.now()) / 1e6 / self.speed
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CitySettings:
+    """What is simulated. The same seed gives the same readings."""
+
+    seed: int = 1
+    interval: dt.timedelta | None = None
+    """Between readings, instead of the definitions' own intervals."""
+    backfill: dt.timedelta = dt.timedelta(0)
+    """History of every device."""
+    seldom_backfill: dt.timedelta = dt.timedelta(0)
+    """History of the devices that read every five minutes or less often."""
+    start: dt.datetime | None = None
+    """Where the city's time begins; the present unless given."""
+    speed: float = 1.0
+    """Seconds a second, until the city's time has reached the present."""
+    faults: FaultPlan = no_faults
+    truth_path: Path | None = None
+    """File for what was true and what was sent (NDJSON)."""
+
+
+WITHOUT_HISTORY = CitySettings()
+
+
 def run_city(
     pilots: Sequence[PilotDefinition],
-    mqtt_host: str = "127.0.0.1",
-    port: int = 1883,
+    broker: Broker = LOCAL_BROKER,
+    settings: CitySettings = WITHOUT_HISTORY,
     *,
-    seed: int = 1,
-    interval_override: dt.timedelta | None = None,
-    backfill: dt.timedelta = dt.timedelta(0),
-    seldom_backfill: dt.timedelta = dt.timedelta(0),
-    start: dt.datetime | None = None,
-    speed: float = 1.0,
-    faults: FaultPlan = no_faults,
-    truth_path: Path | None = None,
     stop_event: threading.Event | None = None,
     progress: Callable[[Progress], None] | None = None,
-    username: str | None = None,
-    password: str | None = None,
-    ca: str | None = None,
 ) -> Progress:
     """Run the devices of `pilots` against the broker until `stop_event` is set; returns what went out.
 
-    Every device publishes its newest reading at once; then the last `backfill` of history goes out beside the live
-    readings, newest first, which is what a store takes most easily; then `seldom_backfill` of the devices that read
-    every five minutes or less often. With a `start` in the past the city lives from there, `speed` times as fast,
-    until it reaches the present. `progress` is called about once a second, from this thread.
+    Every device publishes its newest reading at once. Then history goes out beside the live readings, newest first,
+    which a store takes most easily. `progress` is called about once a second, from this thread.
     """
     stop = stop_event or threading.Event()
-    broker = Broker(mqtt_host, port, username, password, ca)
-    began = now() if start is None else micros(start)
+    began = now() if settings.start is None else micros(settings.start)
     gateways = {pilot.id: Gateway(broker, f"techport-city-{pilot.id}", _WINDOW) for pilot in pilots}
-    devices = [FaultyDevice(d, faults(d.pilot, d.id)) for d in all_devices(pilots, seed, interval_override)]
-    truth = TruthLog(truth_path) if truth_path is not None else None
-    city = City(devices, gateways, Clock(began, speed), truth, stop)
+    devices = [
+        FaultyDevice(device, settings.faults(device.pilot, device.id))
+        for device in all_devices(pilots, settings.seed, settings.interval)
+    ]
+    truth = TruthLog(settings.truth_path) if settings.truth_path is not None else None
+    city = City(devices, gateways, Clock(began, settings.speed), truth, stop)
+    history, seldom_history = (began - span // _MICROSECOND for span in (settings.backfill, settings.seldom_backfill))
     try:
-        city.run(began - backfill // _MICROSECOND, began - seldom_backfill // _MICROSECOND, progress)
+        city.run(history, seldom_history, progress)
     finally:
         deadline = time.monotonic() + _PATIENCE
         for gateway in gateways.values():
@@ -163,7 +176,7 @@ class City:
                 self._plan(message.due, message)  # logged when it goes out: a stop may come first
                 continue
             self._note([message])
-            if message.truth.fate != "lost":
+            if message.truth.outcome != "lost":
                 self.progress.live += self._send(message)
         return True
 

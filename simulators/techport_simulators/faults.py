@@ -15,7 +15,7 @@ import numpy as np
 
 from techport_simulators.chance import Steps, key, uniform
 from techport_simulators.devices import Device, Values, iso, with_battery
-from techport_simulators.truth import Fate, Truth
+from techport_simulators.truth import Outcome, Truth
 from techport_storage.microseconds import MINUTE, SECOND
 
 EPISODE = 20
@@ -115,11 +115,17 @@ class FaultyDevice:
         due = time + (round(2.5 * self.device.interval) if "late" in names else 0)
         if "broken" in names:
             payload = payload[: max(1, len(payload) * 2 // 3)]
-        fate = self._fate(clock, max(due, now), broken="broken" in names)
+        outcome = self._outcome(clock, max(due, now), broken="broken" in names)
         truth = Truth(
-            *self._named(time), true, fate, clock, sent, 2 if "duplicate" in names else 1, names,
-            payload.decode() if "broken" in names else None,
-        )  # fmt: skip
+            *self._named(time),
+            true,
+            outcome,
+            clock,
+            sent,
+            copies=2 if "duplicate" in names else 1,
+            faults=names,
+            payload=payload.decode() if "broken" in names else None,
+        )
         return self._outgoing(due, truth, payload)
 
     def _named(self, time: int) -> tuple[str, str, int]:
@@ -132,9 +138,12 @@ class FaultyDevice:
         rates = self.faults
         lasting = {"gap": rates.gap, "reboot": rates.reboot, "stuck": rates.stuck, "drift": rates.drift}
         single = {
-            "duplicate": rates.duplicate, "late": rates.late, "spike": rates.spike,
-            "flip": rates.flip, "broken": rates.broken,
-        }  # fmt: skip
+            "duplicate": rates.duplicate,
+            "late": rates.late,
+            "spike": rates.spike,
+            "flip": rates.flip,
+            "broken": rates.broken,
+        }
         names = [name for name, rate in lasting.items() if self._hit(name, rate, start)]
         names += [name for name, rate in single.items() if self._hit(name, rate, time)]
         if rates.battery is not None and self._battery and true[self._battery] < 2.0:
@@ -163,7 +172,7 @@ class FaultyDevice:
         return sent, clock
 
     @staticmethod
-    def _fate(clock: int, sending: int, *, broken: bool) -> Fate:
+    def _outcome(clock: int, sending: int, *, broken: bool) -> Outcome:
         return "quarantined" if broken or clock < OLDEST or clock > sending + AHEAD else "stored"
 
 
@@ -184,9 +193,9 @@ def bundle(messages: Sequence[Outgoing], most: int = 500) -> list[Outgoing]:
         plain.clear()
 
     for message in messages:
-        if message.truth.fate == "lost":
+        if message.truth.outcome == "lost":
             continue
-        if message.truth.fate == "stored" and message.truth.copies == 1:
+        if message.truth.outcome == "stored" and message.truth.copies == 1:
             plain.append(message)
         else:
             flush()

@@ -22,6 +22,9 @@ class Broker:
     ca: str | None = None  # certificate authority (PEM file); switches TLS on
 
 
+LOCAL_BROKER = Broker()
+
+
 class Gateway:
     """Publishes at QoS 1 with at most `window` messages that the broker has not acknowledged.
 

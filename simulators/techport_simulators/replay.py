@@ -13,7 +13,7 @@ from pathlib import Path
 
 import msgspec
 
-from techport_simulators.gateway import Broker, Gateway
+from techport_simulators.gateway import LOCAL_BROKER, Broker, Gateway
 from techport_simulators.mapping import Mapping, Record, Row, load_mapping, rows
 
 Stream = tuple[str, str]
@@ -49,51 +49,56 @@ class Replayed:
         return {stream: math.fsum(values) for stream, values in self.columns.items()}
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pace:
+    """How fast rows are published."""
+
+    speed: float | None = None
+    """1 is the recorded pace, 60 a minute a second, None as fast as the broker takes it."""
+    records_per_message: int | None = None
+    """Rows of a device that go out as one JSON array. None: 100 without a speed; 1 with one, so that each reading comes
+    when it is due."""
+    window: int = 200
+    """Messages that may be unacknowledged at any time."""
+    timeout: float = 60.0
+    """Seconds that the broker has to acknowledge what is outstanding after the last message."""
+
+
+AS_FAST_AS_POSSIBLE = Pace()
+
+
 def replay(
     csv_path: Path,
     mapping: Mapping | Path,
-    mqtt_host: str = "127.0.0.1",
-    port: int = 1883,
+    broker: Broker = LOCAL_BROKER,
+    pace: Pace = AS_FAST_AS_POSSIBLE,
     *,
-    speed: float | None = None,
-    records_per_message: int | None = None,
-    window: int = 200,
-    timeout: float = 60.0,
     stop: threading.Event | None = None,
     progress: Callable[[int, int], None] | None = None,
-    username: str | None = None,
-    password: str | None = None,
-    ca: str | None = None,
 ) -> Replayed:
     """Publish every row of the CSV at QoS 1 and return when the broker has acknowledged all of it.
 
-    `speed` 1 is the recorded pace, 60 a minute a second, None as fast as the broker takes it. Without a pace, up to
-    `records_per_message` rows of a device go out as one JSON array (100 unless told; 1 with a pace, so that each
-    reading comes when it is due). At most `window` messages are unacknowledged at any time. `progress` gets (lines
-    done, lines).
-
-    Raises MappingError for a file that does not fit its mapping, OSError when it cannot be read, and ReplayError when
-    the broker has not acknowledged everything `timeout` seconds after the last message.
+    `progress` gets (lines done, lines). Raises MappingError for a file that does not fit its mapping, OSError when it
+    cannot be read, and ReplayError when the broker has not acknowledged everything in time.
     """
     plan = load_mapping(mapping) if isinstance(mapping, Path) else mapping
     halt = stop or threading.Event()
     total = _count_lines(csv_path)
-    size = records_per_message or (100 if speed is None else 1)
-    broker = Broker(mqtt_host, port, username, password, ca)
-    gateway = Gateway(broker, f"techport-replay-{plan.pilot}-{csv_path.stem}", window)
+    size = pace.records_per_message or (100 if pace.speed is None else 1)
+    gateway = Gateway(broker, f"techport-replay-{plan.pilot}-{csv_path.stem}", pace.window)
     try:
         result = Replayed(plan.pilot)
         sender = _Sender(gateway, plan.pilot, size, halt, result)
-        for done, row in enumerate(_paced(rows(csv_path, plan), speed, halt), start=1):
+        for done, row in enumerate(_paced(rows(csv_path, plan), pace.speed, halt), start=1):
             _tally(result, row)
             if not all(sender.add(record) for record in row.records):
                 break
             if progress is not None and (done % 200 == 0 or done == total):
                 progress(done, total)
         result.complete = sender.flush() and not halt.is_set()
-        if not gateway.drain(timeout, halt) and not halt.is_set():
+        if not gateway.drain(pace.timeout, halt) and not halt.is_set():
             raise ReplayError(
-                f"{gateway.outstanding} of {result.messages} messages were not acknowledged in {timeout} s"
+                f"{gateway.outstanding} of {result.messages} messages were not acknowledged in {pace.timeout} s"
             )
         return result
     finally:

@@ -12,7 +12,7 @@ from typing import BinaryIO, Literal
 
 import msgspec
 
-Fate = Literal["stored", "quarantined", "lost"]
+Outcome = Literal["stored", "quarantined", "lost"]
 
 
 class Truth(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -22,7 +22,7 @@ class Truth(msgspec.Struct, frozen=True, omit_defaults=True):
     device: str
     time: int
     true: dict[str, float | int]
-    fate: Fate
+    outcome: Outcome
     sent_time: int | None = None
     sent: dict[str, float | int] | None = None
     copies: int = 1  # how often the message went out

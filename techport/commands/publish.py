@@ -7,7 +7,7 @@ import signal
 import sys
 import threading
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import structlog
 import typer
@@ -15,7 +15,10 @@ from rich.console import Console
 
 from techport import logs, options
 from techport.progress import progress_bars
-from techport.settings import load_settings
+from techport.settings import Settings, load_settings
+
+if TYPE_CHECKING:
+    from techport_simulators.gateway import Broker
 
 log = structlog.get_logger(__name__)
 
@@ -41,8 +44,8 @@ def simulate(
 ) -> None:
     """Simulate the devices of pilots (the demo district unless told) at a broker until Ctrl-C."""
     from techport_pilots.definition.load import read_definition
+    from techport_simulators.city import CitySettings, run_city
     from techport_simulators.city import Progress as CityProgress
-    from techport_simulators.city import run_city
     from techport_simulators.demo import demo_definitions
     from techport_simulators.faults import everyday_faults, no_faults
 
@@ -53,7 +56,6 @@ def simulate(
         signal.signal(number, lambda *_: stop.set())
     if with_parent:
         threading.Thread(target=_wait_for_end_of_input, args=(stop,), daemon=True).start()
-    address = settings.mqtt_address
     with progress_bars() as bars:
         bar = bars.add_task("history", total=1.0) if history or seldom_history else None
 
@@ -63,19 +65,17 @@ def simulate(
 
         done = run_city(
             [read_definition(file) for file in pilot or demo_definitions()],
-            address.host,
-            address.port,
-            seed=seed,
-            interval_override=dt.timedelta(seconds=every) if every else None,
-            backfill=dt.timedelta(hours=history),
-            seldom_backfill=dt.timedelta(days=seldom_history),
-            faults=everyday_faults if faults else no_faults,
-            truth_path=truth,
+            _broker(settings),
+            CitySettings(
+                seed=seed,
+                interval=dt.timedelta(seconds=every) if every else None,
+                backfill=dt.timedelta(hours=history),
+                seldom_backfill=dt.timedelta(days=seldom_history),
+                faults=everyday_faults if faults else no_faults,
+                truth_path=truth,
+            ),
             stop_event=stop,
             progress=report,
-            username=settings.mqtt_username,
-            password=settings.password(),
-            ca=str(settings.mqtt_ca) if settings.mqtt_ca else None,
         )
     log.info("simulation ended", devices=done.devices, live=done.live, history=done.history)
 
@@ -91,28 +91,32 @@ def replay(
     ] = "max",
 ) -> None:
     """Publish a CSV file as devices, through MQTT."""
+    from techport_simulators.replay import Pace
     from techport_simulators.replay import replay as publish
 
     settings = load_settings({"mqtt": mqtt})
     logs.configure(settings.log_format, settings.log_level)
     factor = None if speed == "max" else _positive(speed)
-    address = settings.mqtt_address
     with progress_bars() as bars:
         bar = bars.add_task(file.name, total=None)
         result = publish(
             file,
             mapping,
-            address.host,
-            address.port,
-            speed=factor,
-            username=settings.mqtt_username,
-            password=settings.password(),
-            ca=str(settings.mqtt_ca) if settings.mqtt_ca else None,
+            _broker(settings),
+            Pace(speed=factor),
             progress=lambda done, total: bars.update(bar, completed=done, total=total),
         )
     Console(highlight=False).print(
         f"{file.name}: {result.rows} rows, {result.values} values in {result.messages} messages, all acknowledged"
     )
+
+
+def _broker(settings: Settings) -> Broker:
+    from techport_simulators.gateway import Broker
+
+    address = settings.mqtt_address
+    authority = str(settings.mqtt_ca) if settings.mqtt_ca else None
+    return Broker(address.host, address.port, settings.mqtt_username, settings.password(), authority)
 
 
 def _wait_for_end_of_input(stop: threading.Event) -> None:

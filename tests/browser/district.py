@@ -1,7 +1,7 @@
 """A district with a day behind it: the demo's definitions and devices, and a few troubles to look at.
 
-The readings end at the present, but the weather in them is always that of the same day: what a page shows of it does not
-depend on the date of the test.
+The readings end at the present, but the weather in them is always that of the same day: what a page shows of it does
+not depend on the date of the test.
 """
 
 from __future__ import annotations

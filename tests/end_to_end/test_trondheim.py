@@ -32,8 +32,9 @@ from techport_pilots.accounting.audit import AuditReport, audit
 from techport_pilots.accounting.ledger import Ledger
 from techport_pilots.registry.registry import Registry
 from techport_simulators.demo import REAL_PILOTS, definition_path, mapping_path
+from techport_simulators.gateway import Broker
 from techport_simulators.mapping import load_mapping
-from techport_simulators.replay import Replayed, replay
+from techport_simulators.replay import Pace, Replayed, replay
 from techport_storage.microseconds import HOUR
 from techport_storage.model import Query, Selection, Stream
 from techport_storage.store import open_store
@@ -223,7 +224,7 @@ def test_every_row_of_every_file_is_stored(settings: Settings, books: BookKeeper
     open_session(settings)
     with ingestor(settings, log) as process:
         done = {
-            name: replay(file_of(name, shared), mapping_path(name), "127.0.0.1", settings.mqtt_address.port)
+            name: replay(file_of(name, shared), mapping_path(name), Broker(port=settings.mqtt_address.port))
             for name in MAPPINGS
         }
         wait_until(lambda: books.stored() >= ROWS or process.poll() is not None, 120, "everything is stored")
@@ -265,5 +266,8 @@ def replay_within(seconds: float, name: str, settings: Settings, shared: Path) -
     stamps = pd.to_datetime(pd.read_csv(file, usecols=[0]).iloc[:, 0])
     speed = (stamps.iloc[-1] - stamps.iloc[0]).total_seconds() / seconds
     return replay(
-        file, mapping_path(name), "127.0.0.1", settings.mqtt_address.port, speed=speed, records_per_message=24
+        file,
+        mapping_path(name),
+        Broker(port=settings.mqtt_address.port),
+        Pace(speed=speed, records_per_message=24),
     )

@@ -21,10 +21,11 @@ from techport_pilots.accounting.ledger import Ledger
 from techport_pilots.accounting.quarantine import Quarantine
 from techport_pilots.definition.load import read_definition
 from techport_pilots.registry.registry import Registry
-from techport_simulators.city import Progress, run_city
+from techport_simulators.city import CitySettings, Progress, run_city
 from techport_simulators.demo import demo_definitions
 from techport_simulators.devices import iso
 from techport_simulators.faults import Faults
+from techport_simulators.gateway import Broker
 from techport_simulators.truth import read_truth
 from techport_storage.model import Query
 from techport_storage.store import open_store
@@ -92,13 +93,14 @@ def live_for_a_while(port: int, truth: Path) -> None:
 
     run_city(
         [read_definition(path) for path in DEFINITIONS],
-        "127.0.0.1",
-        port,
-        seed=7,
-        interval_override=dt.timedelta(seconds=2),
-        backfill=dt.timedelta(minutes=30),
-        faults=troubled,
-        truth_path=truth,
+        Broker(port=port),
+        CitySettings(
+            seed=7,
+            interval=dt.timedelta(seconds=2),
+            backfill=dt.timedelta(minutes=30),
+            faults=troubled,
+            truth_path=truth,
+        ),
         stop_event=stop,
         progress=enough,
     )
@@ -110,10 +112,10 @@ def expectation(path: Path) -> tuple[dict[Row, int], set[bytes]]:
     bad: set[bytes] = set()
     for t in read_truth(path):
         sent = t.sent or {}
-        if t.fate == "quarantined":
+        if t.outcome == "quarantined":
             whole = msgspec.json.encode({"time": iso(t.sent_time or 0), **sent})
             bad.add(whole if t.payload is None else t.payload.encode())
-        elif t.fate == "stored":
+        elif t.outcome == "stored":
             for quantity, value in sent.items():
                 row = (t.pilot, t.device, quantity, t.sent_time or 0, float(value))
                 rows[row] = rows.get(row, 0) + t.copies

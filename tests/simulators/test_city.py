@@ -12,9 +12,10 @@ from typing import Any
 
 from techport_ingest.brokers.mosquitto import Mosquitto
 from techport_pilots.definition.load import read_definition
-from techport_simulators.city import Clock, Progress, run_city
+from techport_simulators.city import CitySettings, Clock, Progress, run_city
 from techport_simulators.demo import definition_path, demo_definitions
 from techport_simulators.devices import micros
+from techport_simulators.gateway import Broker
 from techport_simulators.truth import read_truth
 from techport_storage.clock import now, now_datetime
 from techport_storage.microseconds import HOUR, MINUTE
@@ -36,10 +37,10 @@ def live(broker: Mosquitto, until: Callable[[Progress], bool], **how: Any) -> tu
     with listening(broker) as arrived:
         done = run_city(
             [read_definition(path) for path in paths],
-            port=broker.settings.port,
+            Broker(port=broker.settings.port),
+            CitySettings(**how),
             stop_event=stop,
             progress=look,
-            **how,
         )
         return done, take(arrived, done.live + done.history)
 
@@ -118,7 +119,7 @@ def test_a_second_life_is_the_first_one_s(mosquitto: Mosquitto, tmp_path: Path) 
 def test_a_city_without_a_broker_waits_and_can_be_stopped() -> None:
     stop = threading.Event()
     threading.Timer(0.5, stop.set).start()
-    done = run_city([read_definition(definition_path("nidelva-water"))], port=free_port(), stop_event=stop)
+    done = run_city([read_definition(definition_path("nidelva-water"))], Broker(port=free_port()), stop_event=stop)
     assert done.live >= 4  # handed over, waiting for the broker
 
 

@@ -62,7 +62,7 @@ def test_an_ordinary_week_troubles_some_devices_and_leaves_most_alone() -> None:
     troubled = [name for name in names if everyday_faults(*name) != Faults()]
     assert len(names) / 5 < len(troubled) < len(names) / 2
     assert everyday_faults(*troubled[0]) == everyday_faults(*troubled[0])
-    assert any(message.truth.fate == "quarantined" for message in messages(everyday_faults(*troubled[0])))
+    assert any(message.truth.outcome == "quarantined" for message in messages(everyday_faults(*troubled[0])))
 
 
 def test_faults_are_the_same_for_one_instant_and_for_many() -> None:
@@ -75,13 +75,13 @@ def test_faults_are_the_same_for_one_instant_and_for_many() -> None:
 
 def test_gap_sends_nothing_and_keeps_the_truth() -> None:
     lost = hit(Faults(gap=0.5), "gap")
-    assert all(m.truth.fate == "lost" and m.truth.sent is None and m.truth.true for m in lost)
+    assert all(m.truth.outcome == "lost" and m.truth.sent is None and m.truth.true for m in lost)
 
 
 def test_reboot_loses_two_readings_and_sends_one_from_1970() -> None:
-    fates = [m.truth.fate for m in hit(Faults(reboot=1.0), "reboot")][:6]
-    assert fates == ["lost", "lost", "quarantined"] * 2
-    reset = next(m for m in hit(Faults(reboot=1.0), "reboot") if m.truth.fate == "quarantined")
+    outcomes = [m.truth.outcome for m in hit(Faults(reboot=1.0), "reboot")][:6]
+    assert outcomes == ["lost", "lost", "quarantined"] * 2
+    reset = next(m for m in hit(Faults(reboot=1.0), "reboot") if m.truth.outcome == "quarantined")
     assert json.loads(reset.payload)["time"].startswith("1970-01-01T00:00:12")
 
 
@@ -103,9 +103,9 @@ def test_drift_runs_away_and_is_set_right() -> None:
 
 def test_a_clock_far_ahead_is_quarantined_when_it_is_live_and_stored_when_it_is_history() -> None:
     device = FaultyDevice(DEVICE, Faults(drift=1.0, drift_rate=10.0))
-    assert "quarantined" in {m.truth.fate for m in device.messages(INSTANTS[:40])}
+    assert "quarantined" in {m.truth.outcome for m in device.messages(INSTANTS[:40])}
     later = int(INSTANTS[-1]) + HOUR
-    assert {m.truth.fate for m in device.messages(INSTANTS[:40], now=later)} == {"stored"}
+    assert {m.truth.outcome for m in device.messages(INSTANTS[:40], now=later)} == {"stored"}
 
 
 def test_late_comes_after_its_followers() -> None:
@@ -133,7 +133,7 @@ def test_battery_runs_down_and_then_there_is_silence() -> None:
     assert (drops > 50).sum() == 4  # changed once every 500 readings
     silent = hit(Faults(battery=life), "battery")
     assert silent
-    assert {m.truth.fate for m in silent} == {"lost"}
+    assert {m.truth.outcome for m in silent} == {"lost"}
 
 
 def test_bundles_hold_every_message_once_and_leave_bad_ones_alone() -> None:
@@ -147,10 +147,10 @@ def test_bundles_hold_every_message_once_and_leave_bad_ones_alone() -> None:
     objects = [
         o
         for b in bundles
-        if b.truth.fate == "stored"
+        if b.truth.outcome == "stored"
         for o in msgspec.json.decode(b"[" + b.payload.strip(b"[]") + b"]")
     ]
-    assert len(objects) == sum(m.truth.fate == "stored" for m in sent)
+    assert len(objects) == sum(m.truth.outcome == "stored" for m in sent)
 
 
 def test_the_log_gives_back_what_was_written(tmp_path: Path) -> None:
@@ -168,7 +168,7 @@ def test_the_check_step_agrees_with_the_truth_about_every_message(tmp_path: Path
     snapshot = registry.snapshot()
     everything = Faults(**dict.fromkeys((*SINGLE, *LASTING), 0.15))
     for message in messages(dataclasses.replace(everything, drift_rate=4.0)):
-        if message.truth.fate == "lost":
+        if message.truth.outcome == "lost":
             continue
         arrived = Message(message.topic, message.payload, message.due, 1)
         columns = Columns(snapshot)
@@ -177,7 +177,7 @@ def test_the_check_step_agrees_with_the_truth_about_every_message(tmp_path: Path
         except BadMessage as problem:
             columns.set_aside(arrived, DEVICE.pilot, DEVICE.id, "native", problem)
         kept = {r.quantity: (r.time, r.value) for r in columns.batch()}
-        if message.truth.fate == "quarantined":
+        if message.truth.outcome == "quarantined":
             assert kept == {}
             assert columns.problems
         else:

@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from techport_ingest.brokers.mosquitto import Mosquitto
+from techport_simulators.gateway import Broker
 from techport_simulators.mapping import Mapping, load_mapping
-from techport_simulators.replay import ReplayError, replay
+from techport_simulators.replay import Pace, ReplayError, replay
 from tests.servers.mosquitto import free_port, mosquitto  # noqa: F401 (a fixture)
 from tests.simulators.listener import listening, take
 
@@ -56,8 +57,8 @@ def test_everything_arrives_once_and_exactly(
         done = replay(
             csv,
             mapping,
-            port=mosquitto.settings.port,
-            records_per_message=size,
+            Broker(port=mosquitto.settings.port),
+            Pace(records_per_message=size),
             progress=lambda rows, total: seen.append((rows, total)),
         )
         objects = take(arrived, done.messages)
@@ -78,7 +79,7 @@ def test_everything_arrives_once_and_exactly(
 def test_pace_is_kept(csv: Path, mapping: Mapping, mosquitto: Mosquitto) -> None:  # noqa: F811
     with listening(mosquitto) as arrived:
         began = time.monotonic()
-        done = replay(csv, mapping, port=mosquitto.settings.port, speed=60 * (ROWS - 1) / 0.5)
+        done = replay(csv, mapping, Broker(port=mosquitto.settings.port), Pace(speed=60 * (ROWS - 1) / 0.5))
         assert time.monotonic() - began >= 0.5
         assert len(take(arrived, done.messages)) == done.messages == 95
 
@@ -91,14 +92,14 @@ def test_a_stop_ends_it_and_says_that_it_is_not_complete(
     stop = threading.Event()
     stop_soon = threading.Timer(0.3, stop.set)
     stop_soon.start()
-    done = replay(csv, mapping, port=mosquitto.settings.port, speed=1.0, stop=stop)
+    done = replay(csv, mapping, Broker(port=mosquitto.settings.port), Pace(speed=1.0), stop=stop)
     assert not done.complete
     assert done.rows < ROWS
 
 
 def test_a_broker_that_is_not_there_is_told(csv: Path, mapping: Mapping) -> None:
     with pytest.raises(ReplayError, match="2 of 2 messages were not acknowledged"):
-        replay(csv, mapping, port=free_port(), timeout=0.5)
+        replay(csv, mapping, Broker(port=free_port()), Pace(timeout=0.5))
 
 
 def test_a_broker_that_is_restarted_still_gets_everything(
@@ -108,7 +109,8 @@ def test_a_broker_that_is_restarted_still_gets_everything(
 ) -> None:
     with listening(mosquitto) as arrived:
         port = mosquitto.settings.port
-        publishing = threading.Thread(target=replay, args=(csv, mapping), kwargs={"port": port, "speed": 60 * ROWS / 3})
+        pace = Pace(speed=60 * ROWS / 3)
+        publishing = threading.Thread(target=replay, args=(csv, mapping, Broker(port=port), pace))
         publishing.start()
         seen = {one[1]["time"] for one in take(arrived, 20) if "pm10" in one[1]}
         mosquitto.stop()
