@@ -159,7 +159,7 @@ def numbers(evaluate: Callable[..., Any], kpi_value: Callable[..., Any]) -> Iter
                         "value": value.value,
                         "unit": value.unit,
                         "completeness": value.completeness,
-                        "slots": value.slots,
+                        "samples": value.samples,
                     },
                 )
         store.close()

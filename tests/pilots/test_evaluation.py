@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import re
 
 import msgspec
 import numpy as np
@@ -11,7 +12,9 @@ import pytest
 from techport_pilots.evaluation import agree, evaluate
 from techport_pilots.evaluation.days import day_levels
 from techport_pilots.evaluation.interval import NoInterval, fit, half_width
-from techport_pilots.evaluation.samples import Samples
+from techport_pilots.evaluation.kpi import plan_of
+from techport_pilots.evaluation.phases import baseline_vs_intervention
+from techport_pilots.evaluation.samples import samples_frame
 from techport_pilots.model import (
     Comparison,
     Covariate,
@@ -29,6 +32,7 @@ from techport_pilots.time import local
 from techport_storage.microseconds import HOUR
 from techport_storage.model import Batch, Stream
 from techport_storage.store import open_store
+from tests.conftest import ROOT
 
 START = dt.datetime(2025, 9, 28, 22, tzinfo=dt.UTC)  # midnight in Oslo; the last day of phase one has 25 hours
 TURN, END = START + dt.timedelta(weeks=4, hours=1), START + dt.timedelta(weeks=8, hours=1)
@@ -392,10 +396,37 @@ def test_day_levels_are_exact_where_the_model_is():
     level, pattern, habit = random.normal(size=days), random.normal(size=hours), random.normal(size=devices)
     kept = random.random(len(day)) < 0.4
     values = (level[day] + (pattern - pattern.mean())[hour] + (habit - habit.mean())[device])[kept]
-    slots = Samples(
-        ["a", "b", "c"], device[kept], day[kept], day[kept], hour[kept].astype(float), values, len(day), 24.0
-    )
-    assert day_levels(slots, values).value == pytest.approx(level, abs=1e-6)
+    columns = [device[kept], day[kept] * 24 * HOUR + hour[kept] * HOUR, day[kept], hour[kept].astype(float), values]
+    samples = samples_frame(["a", "b", "c"], columns)
+    assert day_levels(samples, "value", per_day=24.0).to_numpy() == pytest.approx(level, abs=1e-6)
+
+
+def test_samples_and_days_are_tables_that_can_be_printed_and_checked(store):
+    write(store, "box", world())
+    write(store, "tree", np.where(SECOND, np.nan, world()))
+    plan = plan_of(pilot(("box", None, "pm10"), ("tree", None, "pm10")), kpi())
+    first = int(TIME[0])
+    samples = plan.read(store, [(first, first + 30 * HOUR)], "Europe/Oslo")
+    table = samples.to_frame()
+    assert list(table.columns) == ["device", "day", "hour", "value"]
+    assert (table.index.name, str(table.index.tz)) == ("time", "UTC")
+    assert table["device"].value_counts().to_dict() == {"box": 30, "tree": 30}
+    assert [str(day.date()) for day in table["day"].unique()] == ["2025-09-29", "2025-09-30"]
+    assert table["value"].to_numpy()[:30] == pytest.approx(world()[:30])
+    table["value"] = 0.0
+    assert samples.to_frame()["value"].to_numpy()[:30] == pytest.approx(world()[:30]), "a table of its own"
+    days = baseline_vs_intervention(store, pilot(("box", None, "pm10"), ("tree", None, "pm10")), plan).days
+    assert list(days.columns) == ["level", "intervention"]
+    assert days.index.name == "day"
+    assert days["intervention"].sum() == 28
+
+
+def test_the_example_of_the_statistics_page_runs(capsys):
+    [example] = re.findall(r"```python\n(.*?)```", (ROOT / "docs/statistics.md").read_text("utf-8"), re.DOTALL)
+    exec(compile(example, "docs/statistics.md", "exec"), {})
+    printed = capsys.readouterr().out
+    assert "kirka" in printed
+    assert "28.0" in printed
 
 
 @pytest.mark.parametrize(

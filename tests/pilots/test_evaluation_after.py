@@ -145,4 +145,4 @@ def test_a_gappy_stream_is_below_the_floor(store):
     found = evaluate(store, street(), asked())
     assert found.verdict == "insufficient data"
     assert "50% complete" in found.reasons[0].en
-    assert plan_of(street(), asked()).meaning.unit == found.unit
+    assert plan_of(street(), asked()).resolved.unit == found.unit

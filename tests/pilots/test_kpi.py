@@ -77,7 +77,7 @@ def test_a_local_day_has_the_hours_it_has(store, day, hours):
     write(store, "box", "bicycle_count", start + HOUR * np.arange(hours), 10)
     sums = kpi("bicycle_count", statistic="sum", interval="P1D")
     found = kpi_value(store, pilot(BOX), sums, start, end)
-    assert (found.value, found.completeness, found.slots) == (10 * hours, 1.0, 1)
+    assert (found.value, found.completeness, found.samples) == (10 * hours, 1.0, 1)
 
 
 def test_hours_of_the_day_follow_the_clock_on_the_wall_through_both_changes(store):

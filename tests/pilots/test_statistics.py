@@ -24,7 +24,7 @@ def test_the_energy_mean_lies_between_the_mean_and_the_highest(values):
 
 
 def test_a_constant_sound_has_an_lden_of_6_4_more():
-    assert lden(60, 60, 60) == pytest.approx(66.4, abs=0.05)  # 10 lg((12 + 4·10^0.5 + 8·10)/24) = 6.4
+    assert lden(*np.full((3, 2), 60.0)) == pytest.approx(66.4, abs=0.05)  # 10 lg((12 + 4·10^0.5 + 8·10)/24) = 6.4
 
 
 @given(st.floats(0, 359), st.lists(st.floats(-60, 60), min_size=1, max_size=30))

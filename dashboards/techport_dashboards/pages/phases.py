@@ -28,8 +28,8 @@ from techport_dashboards.viewer import Viewer, allow
 from techport_dashboards.web.templating import language_of, render
 from techport_pilots.definition.measures import streams_of
 from techport_pilots.evaluation.messages import adjusted_for
-from techport_pilots.evaluation.samples import COVER
 from techport_pilots.model import Kpi, Phase, PilotDefinition
+from techport_pilots.quality.completeness import enough_readings
 from techport_pilots.quantities import vocabulary_of
 from techport_pilots.time import local, micros_of, wanted
 from techport_storage import clock
@@ -266,7 +266,7 @@ def _hours(
         name: catalogue.stream(Stream(pilot.id, name, subject.kpi.quantity)).interval_us or HOUR for name in devices
     }
     promised = np.array([HOUR / interval[name] for name in table.column("device").to_pylist()])
-    kept = np.isfinite(value) & (table.column("count").to_numpy() >= COVER * promised)
+    kept = np.isfinite(value) & enough_readings(table.column("count").to_numpy(), promised)
     return value[kept], table.column("time").cast(pa.int64()).to_numpy()[kept]
 
 

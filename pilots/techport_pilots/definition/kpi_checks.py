@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from techport_pilots.definition.measures import meaning, streams_of
+from techport_pilots.definition.measures import resolve_measure, streams_of
 from techport_pilots.definition.structure import Misfit, Path, did_you_mean
 from techport_pilots.model import Exposure, Kpi, Measure, PilotDefinition
 from techport_pilots.quantities import Vocabulary, vocabulary_of
@@ -101,7 +101,7 @@ def _comparison(kpi: Kpi, path: Path, pilot: PilotDefinition, words: Vocabulary)
         yield Misfit((*path, "measure", "quantity"), f"{other.quantity!r} is not in the vocabulary", remedy)
         return
     yield from _measure(other, (*path, "measure"), pilot, words)
-    mine, theirs = meaning(kpi, words), meaning(other, words)
+    mine, theirs = resolve_measure(kpi, words), resolve_measure(other, words)
     counts = all(unit.startswith("{") for unit in (mine.unit, theirs.unit))  # bicycles and people are both counts
     if kpi.compare.kind != "ratio" and mine.unit != theirs.unit and not counts:
         problem = f"{mine.unit} and {theirs.unit} do not convert"
@@ -114,7 +114,7 @@ def _target(kpi: Kpi, path: Path, words: Vocabulary) -> Checks:
     if kpi.target is None:
         return
     if kpi.target_is == "percent":
-        if not meaning(kpi, words).has_zero and kpi.compare is None:
+        if not resolve_measure(kpi, words).has_zero and kpi.compare is None:
             yield Misfit((*path, "target_is"), "per cent of this unit mean nothing", "Use change, in the unit itself")
         elif kpi.target <= -100:
             yield Misfit((*path, "target"), f"{kpi.target:g} % is less than nothing", "Write -10 for ten per cent less")

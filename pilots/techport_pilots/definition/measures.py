@@ -1,24 +1,29 @@
-"""What a measure of a KPI means for a pilot's definition: the streams it reads, how they are averaged, and its unit."""
+"""What a KPI's measure means for a pilot: which streams it reads, how they are averaged, in which unit the result is.
+
+Needs the definition only: checks of a definition ask it, and so does every evaluation.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from techport_pilots.model import DeviceDefinition, Measure, PilotDefinition
 from techport_pilots.quantities import Vocabulary
 from techport_storage.model import Stream
 
-_SCALES = {"direction": "vector", "energy-level": "energy"}
-_SLOTS = {"arithmetic": "mean", "vector": "vector", "energy": "energy"}
+Scale = Literal["arithmetic", "energy", "vector"]
+
+_SCALES: dict[str, Scale] = {"direction": "vector", "energy-level": "energy"}
+_AGGREGATIONS: dict[Scale, str] = {"arithmetic": "mean", "vector": "vector", "energy": "energy"}
 _NO_ZERO = ("Cel", "[degF]", "deg", "[pH]")
 
 
-class Meaning(NamedTuple):
-    """How a measure's readings are averaged, and in what unit its statistic is."""
+class ResolvedMeasure(NamedTuple):
+    """How a measure's readings are aggregated to samples, and in what unit its statistic is."""
 
-    how: str  # a slot, "auto" resolved
-    scale: str  # arithmetic, energy or vector
+    aggregation: str  # of the readings of a sample, "auto" resolved
+    scale: Scale
     unit: str  # of the statistic, UCUM
 
     @property
@@ -27,32 +32,64 @@ class Meaning(NamedTuple):
         return self.unit not in _NO_ZERO and not self.unit.startswith("dB")
 
 
-def meaning(measure: Measure, words: Vocabulary) -> Meaning:
-    """What the vocabulary says of a measure; an unknown quantity is a level without a unit."""
-    quantity = words.lookup(measure.quantity)
+def resolve_measure(measure: Measure, vocabulary: Vocabulary) -> ResolvedMeasure:
+    """Follow the vocabulary where a measure leaves its aggregation open.
+
+    Parameters
+    ----------
+    measure : Measure
+        As the definition file has it.
+    vocabulary : Vocabulary
+        Of the pilot. A quantity that it does not have is a level without a unit.
+
+    Returns
+    -------
+    ResolvedMeasure
+        Aggregation, scale and UCUM unit; sums, counts and hours are per local day ("/d").
+    """
+    quantity = vocabulary.lookup(measure.quantity)
     kind = quantity.kind if quantity else "level"
     scale = _SCALES.get(kind, "arithmetic")
     if measure.slot in ("energy", "lden"):
         scale = "energy"
     elif measure.slot == "vector":
         scale = "vector"
-    how = ("sum" if kind == "count" else _SLOTS[scale]) if measure.slot == "auto" else measure.slot
-    return Meaning(how, scale, _unit(measure, quantity.unit if quantity else "1"))
+    aggregation: str = measure.slot
+    if aggregation == "auto":
+        aggregation = "sum" if kind == "count" else _AGGREGATIONS[scale]
+    return ResolvedMeasure(aggregation, scale, _unit(measure, quantity.unit if quantity else "1"))
 
 
 def streams_of(
     pilot: PilotDefinition, measure: Measure, *, only: Sequence[str] = (), never: Sequence[str] = ()
 ) -> dict[str, list[Stream]]:
-    """The streams a measure reads, by device. `only` and `never` name device groups to take instead or to leave out."""
-    keys = (measure.quantity, *measure.plus)
+    """The streams that a measure reads.
+
+    Parameters
+    ----------
+    pilot : PilotDefinition
+    measure : Measure
+        Its `devices` and `groups` choose; without either, every device that measures the quantity.
+    only : sequence of str
+        Device groups to take instead of those chosen: a control group.
+    never : sequence of str
+        Device groups to leave out.
+
+    Returns
+    -------
+    dict of str to list of Stream
+        By device; the streams of one device are added up.
+    """
+    quantities = (measure.quantity, *measure.plus)
     return {
-        device.id: [Stream(pilot.id, device.id, key) for key in keys]
+        device.id: [Stream(pilot.id, device.id, quantity) for quantity in quantities]
         for device in pilot.devices
-        if _chosen(device, measure, only, never) and {stream.quantity for stream in device.streams}.issuperset(keys)
+        if _is_chosen(device, measure, only, never)
+        and {stream.quantity for stream in device.streams}.issuperset(quantities)
     }
 
 
-def _chosen(device: DeviceDefinition, measure: Measure, only: Sequence[str], never: Sequence[str]) -> bool:
+def _is_chosen(device: DeviceDefinition, measure: Measure, only: Sequence[str], never: Sequence[str]) -> bool:
     if only:
         return device.group in only
     if device.group is not None and device.group in never:

@@ -1,6 +1,6 @@
 """Did the intervention change the KPI? Baseline against intervention, with an honest interval.
 
-    phases ─► slots ─► one level a day ─► minus the control group ─► regression on the phase, weekdays and covariates
+    phases ─► samples ─► one level a day ─► minus the control group ─► regression on phase, weekdays and covariates
            ─► effect, interval (interval.py) ─► verdict (verdict.py)
 
 docs/method.md says it for everybody, docs/statistics.md shows that the intervals keep their promise.
@@ -12,13 +12,12 @@ from dataclasses import dataclass
 
 import msgspec
 import numpy as np
-from numpy.typing import NDArray
+import pandas as pd
 
 from techport_pilots.evaluation import messages
-from techport_pilots.evaluation.covariates import covariate_columns, no_columns, weekdays
-from techport_pilots.evaluation.days import Days
+from techport_pilots.evaluation.covariates import centred, covariate_columns, weekdays
 from techport_pilots.evaluation.event_study import evaluate_event_study
-from techport_pilots.evaluation.interval import Fit, NoInterval, fit, half_width, welch
+from techport_pilots.evaluation.interval import ErrorPart, Fit, NoInterval, fit, half_width, percent_change, welch
 from techport_pilots.evaluation.kpi import Plan, combined, plan_of, unit_of
 from techport_pilots.evaluation.model import Evaluation, Interval, LeftOut, PhaseValue
 from techport_pilots.evaluation.phases import (
@@ -29,13 +28,11 @@ from techport_pilots.evaluation.phases import (
     overlapping,
     phases_of,
 )
+from techport_pilots.evaluation.samples import day_numbers
 from techport_pilots.evaluation.verdict import decide_verdict, effect_direction
 from techport_pilots.model import Kpi, PilotDefinition, Text
 from techport_pilots.time import micros_of
 from techport_storage.store import ReadingStore
-
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
 
 MIN_DAYS = 14  # on each side: below two weeks neither the week nor the autocorrelation can be told
 
@@ -45,16 +42,37 @@ class Estimate:
     """Effect, its parts and what it was adjusted for."""
 
     fit: Fit
-    group: Ints
     baseline: float  # mean level of the baseline days
     adjusted_for: list[str]
 
 
 def evaluate(store: ReadingStore, pilot: PilotDefinition, kpi: Kpi, confidence: float = 0.95) -> Evaluation:
-    """Evaluate one KPI of a pilot over its phases.
+    """Evaluate one KPI of a pilot over its phases; an event-study KPI (one with `after`) over its days.
 
-    Whatever is wrong with the data becomes a verdict with its reasons, never an exception; raises only what the store
-    raises. The same data and definition give the same answer exactly.
+    Parameters
+    ----------
+    store : ReadingStore
+    pilot : PilotDefinition
+        Must have passed its checks. Phases that still run are cut off first, see so_far.
+    kpi : Kpi
+        One of the pilot's, or one made up for a question.
+    confidence : float
+        Of the intervals, 0..1.
+
+    Returns
+    -------
+    Evaluation
+        Values, effect and intervals in the KPI's unit (UCUM, in `unit`). Whatever is wrong with the data becomes a
+        verdict with its reasons. The same data and definition give the same answer exactly.
+
+    Raises
+    ------
+    StoreError
+        What the store raises.
+
+    References
+    ----------
+    docs/statistics.md; the interval follows doi:10.1080/07350015.2018.1506926.
     """
     if kpi.after is not None:
         return evaluate_event_study(store, pilot, kpi, confidence)
@@ -78,7 +96,7 @@ def evaluate(store: ReadingStore, pilot: PilotDefinition, kpi: Kpi, confidence: 
         why = [messages.no_interval("all values are equal")]
         return _insufficient(kpi, unit, why, before, after, left_out)
     after = _with_interval(after, sides, confidence)
-    if sides.days is None or not _two_sided(sides):
+    if sides.days is None or not sides.two_sided:
         return _without_effect(kpi, unit, before, after, left_out)
     control = baseline_vs_intervention(store, pilot, plan_of(pilot, kpi, only=kpi.control)) if kpi.control else None
     try:
@@ -96,28 +114,31 @@ def _estimate(
     control: BaselineVsIntervention | None,
 ) -> tuple[Estimate, list[LeftOut]]:
     assert sides.days is not None
-    day, value, side = sides.days.day, sides.days.value, sides.side
-    baseline = float(value[side == BASELINE].mean())
+    days = sides.days
+    baseline = float(days["level"].to_numpy()[~days["intervention"].to_numpy()].mean())
     if control is not None:
         if control.days is None:
             raise NoInterval("the control group has no data to compare with")
-        value = value - control.days.at(day)
-    columns = no_columns(len(day))
+        days = days.assign(level=days["level"] - control.days["level"].reindex(days.index))
+    dates = pd.DatetimeIndex(days.index)
+    columns = pd.DataFrame(index=dates)
     if kpi.adjust:
-        spans = [phase for side in phases_of(pilot) for phase in side]
-        start = min(micros_of(phase.start, pilot.timezone) for phase in spans)
-        end = max(micros_of(phase.end, pilot.timezone) for phase in spans)
-        columns = covariate_columns(store, pilot, kpi.adjust, day, start, end)
-    present = np.isfinite(value) & np.isfinite(columns.values).all(axis=1)
-    for name, here in (("baseline", BASELINE), ("intervention", INTERVENTION)):
-        if (side[present] == here).sum() < MIN_DAYS:
+        compared = [phase for phases in phases_of(pilot) for phase in phases]
+        start = min(micros_of(phase.start, pilot.timezone) for phase in compared)
+        end = max(micros_of(phase.end, pilot.timezone) for phase in compared)
+        columns = covariate_columns(store, pilot, kpi.adjust, dates, (start, end))
+    complete = np.isfinite(days["level"].to_numpy()) & np.isfinite(columns.to_numpy(float)).all(axis=1)
+    days, columns, dates = days[complete], columns[complete], dates[complete]
+    side = days["intervention"].to_numpy().astype(np.int64)
+    for name, number in (("baseline", BASELINE), ("intervention", INTERVENTION)):
+        if (side == number).sum() < MIN_DAYS:
             raise NoInterval(f"fewer than {MIN_DAYS} days of the {name} have everything that the comparison needs")
-    day, value, side = day[present], value[present], side[present]
-    columns = columns.of(present).and_(weekdays(day).of(np.ones(len(day), bool)))
-    design = np.column_stack([np.ones(len(day)), side == INTERVENTION, columns.values])
-    estimate = Estimate(fit(value, design, day, side, 1), side, baseline, columns.names)
-    missing = int((~present).sum())
-    return estimate, [LeftOut(f"{missing} d", messages.days_without_covariates())] if missing else []
+    columns = pd.concat([centred(columns), centred(weekdays(dates))], axis=1)
+    design = np.column_stack([np.ones(len(side)), side, columns.to_numpy()])
+    regression = fit(days["level"].to_numpy(), design, day_numbers(dates), side, 1)
+    missing = int((~complete).sum())
+    left_out = [LeftOut(f"{missing} d", messages.days_without_covariates())] if missing else []
+    return Estimate(regression, baseline, list(columns.columns)), left_out
 
 
 def _answer(
@@ -131,84 +152,86 @@ def _answer(
     left_out: list[LeftOut],
     confidence: float,
 ) -> Evaluation:
-    found = estimate.fit
-    half = half_width(found.variance, found.freedom, confidence)
-    interval = Interval(found.value - half, found.value + half)
-    percent, percent_interval = _percent(estimate, main, confidence) if main.meaning.has_zero else (None, None)
+    regression = estimate.fit
+    half = half_width(regression.variance, regression.freedom, confidence)
+    interval = Interval(regression.value - half, regression.value + half)
+    percent, percent_interval = _percent(estimate, confidence) if main.resolved.has_zero else (None, None)
     verdict, why = decide_verdict(kpi, after.interval, interval, percent_interval)
     return Evaluation(
         kpi=kpi.id,
         unit=unit,
         verdict=verdict,
-        reasons=[why, *messages.caveats(kpi, len(main.streams))],
+        reasons=[why, *messages.caveats(kpi, main.streams)],
         baseline=before,
         intervention=after,
         control_change=_change(control) if control else None,
-        effect=found.value,
+        effect=regression.value,
         interval=interval,
         percent=percent,
         percent_interval=percent_interval,
         shown=effect_direction(interval),
         confidence=confidence,
-        independent_days=found.independent_days,
-        autocorrelation=found.autocorrelation,
-        degrees_of_freedom=welch(found.variance, found.freedom),
+        independent_days=regression.independent_days,
+        autocorrelation=regression.autocorrelation,
+        degrees_of_freedom=welch(regression.variance, regression.freedom),
         adjusted_for=estimate.adjusted_for,
         method=messages.method(kpi, bool(kpi.adjust), control is not None),
         left_out=left_out,
     )
 
 
-def _percent(estimate: Estimate, main: Plan, confidence: float) -> tuple[float | None, Interval | None]:
-    """The effect in per cent of the baseline, whose own error counts too (delta method); None for one near zero."""
-    level, effect = estimate.baseline, estimate.fit.value
-    variance = estimate.fit.variance
-    if level <= 0 or level < 2 * np.sqrt(variance[BASELINE]):
+def _percent(estimate: Estimate, confidence: float) -> tuple[float | None, Interval | None]:
+    """The effect in per cent of the baseline."""
+    variance, freedom = estimate.fit.variance, estimate.fit.freedom
+    parts = [
+        ErrorPart(variance[BASELINE], freedom[BASELINE], -1.0, 1.0),
+        ErrorPart(variance[INTERVENTION], freedom[INTERVENTION], 1.0, 0.0),
+    ]
+    change = percent_change(estimate.fit.value, estimate.baseline, parts, confidence)
+    if change is None:
         return None, None
-    ratio = (level + effect) / level
-    parts = variance * np.array([ratio**2, 1.0]) / level**2
-    half = 100 * half_width(parts, estimate.fit.freedom, confidence)
-    share = 100 * effect / level
-    return share, Interval(share - half, share + half)
+    percent, half = change
+    return percent, Interval(percent - half, percent + half)
 
 
 def _combined(kind: str, first: BaselineVsIntervention, second: BaselineVsIntervention) -> BaselineVsIntervention:
     """A ratio, difference or share, as values and as days: each day's influence on it, to first order."""
     values = tuple(combined(kind, a, b) for a, b in zip(first.values, second.values, strict=True))
     completeness = tuple(min(a, b) for a, b in zip(first.completeness, second.completeness, strict=True))
-    days, side = None, np.empty(0, np.int64)
+    days = None
     if first.days is not None and second.days is not None:
-        day, mine, theirs = np.intersect1d(first.days.day, second.days.day, return_indices=True)
-        side = first.side[mine]
-        level = np.full(len(day), np.nan)
-        for here in (BASELINE, INTERVENTION):
-            a, b = first.values[here], second.values[here]
-            value, rows = values[here], side == here
+        days = first.days.join(second.days["level"].rename("second"), how="inner")
+        level = np.full(len(days), np.nan)
+        for side in (BASELINE, INTERVENTION):
+            a, b, value = first.values[side], second.values[side], values[side]
             if a is None or b is None or value is None:
                 continue
-            da, db = first.days.value[mine[rows]] - a, second.days.value[theirs[rows]] - b
+            rows = days["intervention"].to_numpy() == bool(side)
+            of_side = days[rows]
+            da, db = of_side["level"].to_numpy() - a, of_side["second"].to_numpy() - b
             if kind == "difference":
                 level[rows] = value + da - db
             elif kind == "ratio":
                 level[rows] = value + (da - value * db) / b
             else:
                 level[rows] = value + ((1 - value) * da - value * db) / (a + b)
-        there = np.isfinite(level)
-        days, side = Days(day[there], level[there]), side[there]
+        days = days.assign(level=level).drop(columns="second")[np.isfinite(level)]
     names = [name for name in first.devices if name in second.devices] or [*first.devices, *second.devices]
     dropped = sorted({*first.dropped, *second.dropped})
-    return BaselineVsIntervention(
-        (values[0], values[1]), (completeness[0], completeness[1]), names, dropped, days, side
-    )
+    return BaselineVsIntervention((values[0], values[1]), (completeness[0], completeness[1]), names, dropped, days)
 
 
 def _phase_values(pilot: PilotDefinition, sides: BaselineVsIntervention) -> tuple[PhaseValue, PhaseValue]:
     both = []
     for side, phases in enumerate(phases_of(pilot)):
-        days = int((sides.side == side).sum()) if sides.days is not None else 0
         names = [phase.name for phase in phases]
         both.append(
-            PhaseValue(phases=names, value=sides.values[side], days=days, completeness=sides.completeness[side])
+            PhaseValue(
+                phases=names,
+                value=sides.values[side],
+                days=sides.day_count(side),
+                completeness=sides.completeness[side],
+            )
         )
     return both[0], both[1]
 
@@ -220,13 +243,13 @@ def _with_interval(after: PhaseValue, sides: BaselineVsIntervention, confidence:
     if sides.days is None:  # the highest of what was measured is a fact of the phase
         interval = Interval(after.value, after.value)
     else:
-        rows = sides.side == INTERVENTION
-        day, level = sides.days.day[rows], sides.days.value[rows]
+        rows = sides.days["intervention"].to_numpy()
+        level, day = sides.days["level"].to_numpy()[rows], day_numbers(pd.DatetimeIndex(sides.days.index))[rows]
         try:
-            found = fit(level, np.ones((len(day), 1)), day, np.zeros(len(day), np.int64), 0)
+            mean = fit(level, np.ones((len(day), 1)), day, np.zeros(len(day), np.int64), 0)
         except NoInterval:
             return after
-        half = half_width(found.variance, found.freedom, confidence)
+        half = half_width(mean.variance, mean.freedom, confidence)
         interval = Interval(after.value - half, after.value + half)
     return msgspec.structs.replace(after, interval=interval)
 
@@ -250,7 +273,7 @@ def _wanting(kpi: Kpi, pilot: PilotDefinition, sides: BaselineVsIntervention) ->
             found.append(messages.incomplete(name, share, kpi.minimum_completeness))
         elif sides.values[side] is None:
             found.append(messages.no_value(name))
-        elif sides.days is not None and (days := int((sides.side == side).sum())) < MIN_DAYS:
+        elif sides.days is not None and (days := sides.day_count(side)) < MIN_DAYS:
             found.append(messages.too_short(name, days, MIN_DAYS))
     if not found and not sides.devices:
         found.append(messages.no_common_device())
@@ -261,10 +284,6 @@ def _extreme(kpi: Kpi) -> bool:
     """The highest or lowest value of a phase is a fact of it; there is nothing to estimate."""
     measures = [kpi, kpi.compare.measure] if kpi.compare else [kpi]
     return any(measure.statistic in ("min", "max") for measure in measures)
-
-
-def _two_sided(sides: BaselineVsIntervention) -> bool:
-    return all((sides.side == side).any() for side in (BASELINE, INTERVENTION))
 
 
 def _without_effect(kpi: Kpi, unit: str, before: PhaseValue, after: PhaseValue, left_out: list[LeftOut]) -> Evaluation:
@@ -300,7 +319,7 @@ def _left_out(pilot: PilotDefinition, sides: BaselineVsIntervention, kpi: Kpi) -
 
 
 def _change(control: BaselineVsIntervention) -> float | None:
-    if control.days is None or not _two_sided(control):
+    if control.days is None or not control.two_sided:
         return None
-    value = control.days.value
-    return float(value[control.side == INTERVENTION].mean() - value[control.side == BASELINE].mean())
+    level, in_intervention = control.days["level"].to_numpy(), control.days["intervention"].to_numpy()
+    return float(level[in_intervention].mean() - level[~in_intervention].mean())

@@ -13,194 +13,208 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
+import pandas as pd
 
 from techport_pilots.evaluation import messages
-from techport_pilots.evaluation.covariates import Columns, daily_covariate, no_columns, weekdays
-from techport_pilots.evaluation.days import Days, day_levels
-from techport_pilots.evaluation.interval import Fit, NoInterval, fit, half_width, welch
+from techport_pilots.evaluation.covariates import centred, covariate_columns, weekdays
+from techport_pilots.evaluation.days import day_levels
+from techport_pilots.evaluation.interval import ErrorPart, Fit, NoInterval, fit, half_width, percent_change, welch
 from techport_pilots.evaluation.kpi import plan_of
 from techport_pilots.evaluation.model import Evaluation, Interval, LeftOut, PhaseValue
-from techport_pilots.evaluation.samples import samples_of
+from techport_pilots.evaluation.samples import SamplePlan, Window, dates, day_numbers, read_samples
 from techport_pilots.evaluation.verdict import decide_verdict, effect_direction
 from techport_pilots.model import Exposure, Kpi, Measure, PilotDefinition, Text
-from techport_pilots.time import date_of, local, micros_of
-from techport_storage.model import Micros, Stream
+from techport_pilots.time import local, micros_of
+from techport_storage.model import Stream
 from techport_storage.store import ReadingStore
 
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
-Flags = NDArray[np.bool_]
-
-MIN_EXPOSED = 14  # days; and as many that were not
+MIN_EXPOSED = 14
+"""Days that must follow the event, and as many that must not."""
 
 
 @dataclass(frozen=True, slots=True)
 class EventDays:
-    """The days that are compared: level, whether it was done `lag` days before, and what moves the level beside it."""
+    """The days that are compared.
 
-    day: Ints
-    level: Floats
-    exposed: Flags
-    columns: Columns
-    completeness: float  # of the outcome, over the whole time
+    `days` has a row for each: index `day` (datetime64[s]), columns `level` (unit of the KPI) and `exposed` (bool): the
+    event was `lag` days before. `columns` has a row for each, too: what moves the level beside it, centred.
+    """
+
+    days: pd.DataFrame
+    columns: pd.DataFrame
+    completeness: float  # of the outcome, over the whole time, 0..1
     left_out: int  # days with a level that cannot be compared
 
     @property
     def counts(self) -> tuple[int, int]:
         """Exposed days, and others."""
-        return int(self.exposed.sum()), int((~self.exposed).sum())
+        exposed = int(self.days["exposed"].sum())
+        return exposed, len(self.days) - exposed
 
 
 def event_days(store: ReadingStore, pilot: PilotDefinition, kpi: Kpi) -> EventDays | None:
-    """The days of a KPI with `after`, from the first phase's start to the last one's end; None where nothing varies.
+    """The days of an event-study KPI (one with `after`), from the first phase's start to the last one's end.
 
-    Only calendar months in which the thing was done at all are compared: a July without sweeping says nothing about
-    sweeping. Raises only what the store raises.
+    Only calendar months in which the event happened at all are compared: a July without sweeping says nothing about
+    sweeping.
+
+    Parameters
+    ----------
+    store : ReadingStore
+    pilot : PilotDefinition
+        With at least one phase.
+    kpi : Kpi
+        With `after`.
+
+    Returns
+    -------
+    EventDays or None
+        None where nothing varies.
+
+    Raises
+    ------
+    StoreError
+        What the store raises.
     """
     assert kpi.after is not None
     start = min(micros_of(phase.start, pilot.timezone) for phase in pilot.phases)
     end = max(micros_of(phase.end, pilot.timezone) for phase in pilot.phases)
     plan = plan_of(pilot, kpi)
-    slots = plan.slots(store, start, end, pilot.timezone)
-    summary = plan.summary(slots)
+    samples = plan.read(store, [(start, end)], pilot.timezone)
+    summary = plan.summary(samples.value, samples.per_day, plan.streams)
     if summary is None or summary.pseudo is None:
         return None
-    outcome = day_levels(slots, summary.pseudo)
-    day = outcome.day
-    exposed = _exposed(store, pilot, kpi.after, day, start, end)
-    columns = _columns(store, pilot, kpi, day, start, end)
+    level = day_levels(samples.frame.assign(pseudo_value=summary.pseudo), "pseudo_value", samples.per_day)
+    days = pd.DatetimeIndex(level.index)
+    exposed = _exposed(store, pilot, kpi.after, days, (start, end))
+    columns = covariate_columns(store, pilot, kpi.adjust, days, (start, end), day_before=True)
     if kpi.after.level_before:
-        columns = columns.and_(Columns(["level before"], outcome.at(day - kpi.after.lag - 1)[:, None]))
-    rows = np.isfinite(exposed) & np.isfinite(columns.values).all(axis=1)
-    month = _months(day)
-    rows &= np.isin(month, np.unique(month[rows & (exposed == 1)]))
-    every = np.ones(int(rows.sum()), bool)
-    columns = columns.of(rows).and_(weekdays(day[rows]).of(every)).and_(_dummies(month[rows]).of(every))
-    left_out = len(day) - int(rows.sum())
-    return EventDays(day[rows], outcome.value[rows], exposed[rows] == 1, columns, slots.completeness, left_out)
+        earlier = level.reindex(days - pd.Timedelta(days=kpi.after.lag + 1)).to_numpy()
+        columns = pd.concat([columns, pd.Series(earlier, days, name="level before")], axis=1)
+    usable = np.isfinite(exposed.to_numpy()) & np.isfinite(columns.to_numpy(float)).all(axis=1)
+    month = days.year.to_numpy() * 12 + days.month.to_numpy()
+    usable &= np.isin(month, np.unique(month[usable & (exposed == 1)]))
+    parts = [columns[usable], weekdays(days[usable]), _months(days[usable])]
+    compared = pd.DataFrame({"level": level[usable], "exposed": exposed[usable] == 1})
+    left_out = len(days) - len(compared)
+    columns = pd.concat([centred(part) for part in parts], axis=1)
+    return EventDays(compared, columns, samples.completeness, left_out)
 
 
 def evaluate_event_study(store: ReadingStore, pilot: PilotDefinition, kpi: Kpi, confidence: float = 0.95) -> Evaluation:
-    """The answer to a KPI with `after`. `baseline` are the other days, `intervention` the days that follow it.
+    """The answer to an event-study KPI. `baseline` are the other days, `intervention` the days that follow the event.
 
-    What is wrong with the data becomes a verdict with its reasons; raises only what the store raises.
+    Parameters, returns and raises as for compare.evaluate.
     """
     assert kpi.after is not None
     plan = plan_of(pilot, kpi)
-    unit = plan.meaning.unit
+    unit = plan.resolved.unit
     if not pilot.phases:
         return _insufficient(kpi, unit, messages.no_phase("any"))
     if not plan.streams:
         return _insufficient(kpi, unit, messages.no_device(kpi.quantity))
-    found = event_days(store, pilot, kpi)
-    if found is None or not len(found.day):
+    observed = event_days(store, pilot, kpi)
+    if observed is None or not len(observed.days):
         return _insufficient(kpi, unit, messages.no_scattered_days())
-    other, exposed = _side(found, ~found.exposed), _side(found, found.exposed)
+    other, exposed = _side(observed, exposed=False), _side(observed, exposed=True)
     wanting = None
-    if found.completeness < kpi.minimum_completeness:
-        wanting = messages.incomplete(messages.named(pilot.phases), found.completeness, kpi.minimum_completeness)
-    elif min(found.counts) < MIN_EXPOSED:
-        wanting = messages.few_exposed(*found.counts, MIN_EXPOSED)
+    if observed.completeness < kpi.minimum_completeness:
+        wanting = messages.incomplete(messages.named(pilot.phases), observed.completeness, kpi.minimum_completeness)
+    elif min(observed.counts) < MIN_EXPOSED:
+        wanting = messages.few_exposed(*observed.counts, MIN_EXPOSED)
     if wanting is not None:
         return _insufficient(kpi, unit, wanting, other, exposed)
-    group = np.zeros(len(found.day), np.int64)
-    design = np.column_stack([np.ones(len(group)), found.exposed, found.columns.values])
+    days = observed.days
+    design = np.column_stack([np.ones(len(days)), days["exposed"], observed.columns])
+    day, group = day_numbers(pd.DatetimeIndex(days.index)), np.zeros(len(days), np.int64)
     try:
-        estimate = fit(found.level, design, found.day, group, 1)
+        estimate = fit(days["level"].to_numpy(), design, day, group, 1)
     except NoInterval as problem:
         return _insufficient(kpi, unit, messages.no_interval(str(problem)), other, exposed)
     half = half_width(estimate.variance, estimate.freedom, confidence)
     interval = Interval(estimate.value - half, estimate.value + half)
-    percent, percent_interval = _percent(found, estimate, confidence) if plan.meaning.has_zero else (None, None)
+    percent, percent_interval = _percent(observed, estimate, confidence) if plan.resolved.has_zero else (None, None)
     verdict, why = decide_verdict(kpi, None, interval, percent_interval)
-    left_out = [LeftOut(f"{found.left_out} d", messages.days_that_cannot_be_compared())] if found.left_out else []
+    left_out = [LeftOut(f"{observed.left_out} d", messages.days_that_cannot_be_compared())] if observed.left_out else []
     return Evaluation(
         kpi=kpi.id, unit=unit, verdict=verdict, compared="days", confidence=confidence, left_out=left_out,
-        reasons=[why, *messages.caveats_of_scattered_days(len(plan.streams))],
+        reasons=[why, *messages.caveats_of_scattered_days(plan.streams)],
         baseline=other, intervention=exposed,
         effect=estimate.value, interval=interval, percent=percent, percent_interval=percent_interval,
         shown=effect_direction(interval), independent_days=estimate.independent_days,
         autocorrelation=estimate.autocorrelation,
-        degrees_of_freedom=welch(estimate.variance, estimate.freedom), adjusted_for=found.columns.names,
+        degrees_of_freedom=welch(estimate.variance, estimate.freedom), adjusted_for=list(observed.columns.columns),
         method=messages.method_of_scattered_days(kpi),
     )  # fmt: skip
 
 
-def _side(found: EventDays, rows: Flags) -> PhaseValue:
-    level = found.level[rows]
+def _side(observed: EventDays, *, exposed: bool) -> PhaseValue:
+    level = observed.days["level"].to_numpy()[observed.days["exposed"].to_numpy() == exposed]
     value = float(level.mean()) if len(level) else None
-    return PhaseValue(phases=[], value=value, days=len(level), completeness=found.completeness)
+    return PhaseValue(phases=[], value=value, days=len(level), completeness=observed.completeness)
 
 
-def _percent(found: EventDays, estimate: Fit, confidence: float) -> tuple[float | None, Interval | None]:
-    """The effect in per cent of the other days' mean, whose own error counts too (delta method)."""
-    day, level = found.day[~found.exposed], found.level[~found.exposed]
-    mean = float(level.mean())
+def _percent(observed: EventDays, estimate: Fit, confidence: float) -> tuple[float | None, Interval | None]:
+    """The effect in per cent of the other days' mean."""
+    level = observed.days["level"][~observed.days["exposed"]]
+    day = day_numbers(pd.DatetimeIndex(level.index))
     try:
-        own = fit(level, np.ones((len(day), 1)), day, np.zeros(len(day), np.int64), 0)
+        mean = fit(level.to_numpy(), np.ones((len(day), 1)), day, np.zeros(len(day), np.int64), 0)
     except NoInterval:
         return None, None
-    if mean < 2 * np.sqrt(own.variance.sum()):
+    parts = [
+        *(ErrorPart(*part, 1.0, 0.0) for part in zip(estimate.variance, estimate.freedom, strict=True)),
+        *(ErrorPart(*part, 0.0, 1.0) for part in zip(mean.variance, mean.freedom, strict=True)),
+    ]
+    change = percent_change(estimate.value, float(level.to_numpy().mean()), parts, confidence)
+    if change is None:
         return None, None
-    ratio = estimate.value / mean
-    variance = np.concatenate([estimate.variance, ratio**2 * own.variance]) / mean**2
-    half = 100 * half_width(variance, np.concatenate([estimate.freedom, own.freedom]), confidence)
-    return 100 * ratio, Interval(100 * ratio - half, 100 * ratio + half)
+    percent, half = change
+    return percent, Interval(percent - half, percent + half)
 
 
 def _exposed(
-    store: ReadingStore, pilot: PilotDefinition, after: Exposure, day: Ints, start: Micros, end: Micros
-) -> Floats:
-    """1 for days that follow the exposure, 0 for others; NaN where it is not known, and on days while it goes on: what
+    store: ReadingStore, pilot: PilotDefinition, after: Exposure, days: pd.DatetimeIndex, period: Window
+) -> pd.Series[float]:
+    """1 for days that follow the event, 0 for others; NaN where it is not known, and on days while it goes on: what
     sweeping stirs up is not what it leaves behind."""
-    done = _event_days(pilot, after, day) if after.event else _stream_days(store, pilot, after, start, end)
-    then, now = done.at(day - after.lag), done.at(day)
-    exposed = np.where(np.isnan(then), np.nan, (then > 0).astype(float))
-    return np.where((now > 0) & (exposed == 0), np.nan, exposed)
+    events = _event_kind_days(pilot, after, days) if after.event else _stream_days(store, pilot, after, period)
+    earlier = events.reindex(days - pd.Timedelta(days=after.lag)).to_numpy()
+    today = events.reindex(days).to_numpy()
+    exposed = np.where(np.isnan(earlier), np.nan, (earlier > 0).astype(float))
+    return pd.Series(np.where((today > 0) & (exposed == 0), np.nan, exposed), days, name="exposed")
 
 
-def _stream_days(store: ReadingStore, pilot: PilotDefinition, after: Exposure, start: Micros, end: Micros) -> Days:
+def _stream_days(store: ReadingStore, pilot: PilotDefinition, after: Exposure, period: Window) -> pd.Series[float]:
+    """The highest value of a stream on each local day that has one."""
     assert after.device is not None
     assert after.quantity is not None
     stream = Stream(after.pilot or pilot.id, after.device, after.quantity)
     measure = Measure(quantity=after.quantity, interval="P1D", slot="max")
-    slots = samples_of(store, {after.device: [stream]}, measure, start, end, pilot.timezone, how="max")
-    return Days(slots.day, slots.value)
+    samples = read_samples(store, SamplePlan(measure, {after.device: [stream]}, "max"), [period], pilot.timezone)
+    return samples.frame.set_index("day")["value"]
 
 
-def _event_days(pilot: PilotDefinition, after: Exposure, day: Ints) -> Days:
+def _event_kind_days(pilot: PilotDefinition, after: Exposure, days: pd.DatetimeIndex) -> pd.Series[float]:
     """1 on each local day that an event of that kind touches, 0 on the others: the time line is complete."""
+    day = day_numbers(days)
     first, last = (int(day[0]) - after.lag, int(day[-1])) if len(day) else (0, -1)
-    every = np.arange(first, last + 1, dtype=np.int64)
-    done = np.zeros(len(every))
+    every_day = np.arange(first, last + 1, dtype=np.int64)
+    touched = np.zeros(len(every_day))
     for event in pilot.events:
         if event.kind == after.event and after.device in (None, event.device):
             times = [micros_of(time, pilot.timezone) for time in (event.time, event.end or event.time)]
             begun, over = local(np.array(times, np.int64), pilot.timezone).day.tolist()
-            done[(every >= begun) & (every <= over)] = 1
-    return Days(every, done)
+            touched[(every_day >= begun) & (every_day <= over)] = 1
+    return pd.Series(touched, pd.DatetimeIndex(dates(every_day)))
 
 
-def _columns(store: ReadingStore, pilot: PilotDefinition, kpi: Kpi, day: Ints, start: Micros, end: Micros) -> Columns:
-    """Each covariate on the day and on the day before."""
-    columns = no_columns(len(day))
-    for covariate in kpi.adjust:
-        for name, levels in daily_covariate(store, pilot, covariate, start, end).items():
-            both = np.column_stack([levels.at(day), levels.at(day - 1)])
-            columns = columns.and_(Columns([name, f"{name}, day before"], both))
-    return columns
-
-
-def _months(day: Ints) -> Ints:
-    """Year and month of days, as one number."""
-    return np.array([date.year * 12 + date.month for date in map(date_of, day)], np.int64)
-
-
-def _dummies(month: Ints) -> Columns:
+def _months(days: pd.DatetimeIndex) -> pd.DataFrame:
+    """One column a calendar month that occurs; the first is the one the others differ from."""
+    month = days.strftime("%Y-%m")
     seen = np.unique(month)[1:]
-    names = [f"{(m - 1) // 12}-{(m - 1) % 12 + 1:02}" for m in seen]
-    return Columns(names, (month[:, None] == seen[None, :]).astype(float))
+    values = (month.to_numpy()[:, None] == seen[None, :]).astype(float)
+    return pd.DataFrame(values, index=days, columns=list(seen))
 
 
 def _insufficient(

@@ -17,7 +17,9 @@ interval gets wrong when there are only weeks of data (docs/statistics.md shows 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -58,6 +60,43 @@ class Fit:
     @property
     def degrees(self) -> float:
         return welch(self.variance, self.freedom)
+
+
+class ErrorPart(NamedTuple):
+    """One independent part of an estimate's error, and how much of it enters the effect and the level."""
+
+    variance: float  # unit²
+    freedom: float
+    on_effect: float
+    on_level: float
+
+
+def percent_change(
+    effect: float, level: float, parts: Sequence[ErrorPart], confidence: float = 0.95
+) -> tuple[float, float] | None:
+    """An effect in per cent of a level whose own error counts too (delta method).
+
+    Parameters
+    ----------
+    effect, level : float
+        In one unit, on a scale with a natural zero.
+    parts : sequence of ErrorPart
+        Independent errors of effect and level. Of a difference `after - before` in per cent of `before`, the error of
+        `before` enters the effect with -1 and the level with 1.
+    confidence : float
+        0..1.
+
+    Returns
+    -------
+    (percent, half width) or None
+        None for a level within two standard errors of zero.
+    """
+    variance, freedom, on_effect, on_level = np.array(parts, float).T
+    if level <= 0 or level < 2 * np.sqrt((on_level**2 * variance).sum()):
+        return None
+    share = effect / level
+    relative = variance * (on_effect - share * on_level) ** 2 / level**2
+    return 100 * share, 100 * half_width(relative, freedom, confidence)
 
 
 def welch(variance: Floats, freedom: Floats) -> float:

@@ -1,16 +1,16 @@
-"""What a KPI means for a pilot: which streams, how they are averaged, in which unit, and its value over a time.
+"""A KPI of a pilot over a time: one number.
 
-Definition (model.Measure) ─► plan_of: streams, scale, unit ─► kpi_slots: values of slots ─► kpi_statistics: one number
+Definition (model.Measure) ─► plan_of: streams, aggregation, unit ─► samples.py: samples ─► statistics.py: one number
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from techport_pilots.definition.measures import Meaning, meaning, streams_of
-from techport_pilots.evaluation.samples import Samples, samples_of
-from techport_pilots.evaluation.statistics import Summary, summarise
+from techport_pilots.definition.measures import ResolvedMeasure, resolve_measure, streams_of
+from techport_pilots.evaluation.samples import SamplePlan, Samples, Window, read_samples
+from techport_pilots.evaluation.statistics import Floats, Summary, summarise
 from techport_pilots.model import Comparison, Kpi, Measure, PilotDefinition
 from techport_pilots.quantities import vocabulary_of
 from techport_pilots.time import interval_micros, micros_of
@@ -22,24 +22,23 @@ from techport_storage.store import ReadingStore
 class Plan:
     """A measure applied to a pilot's devices."""
 
-    measure: Measure
-    streams: Mapping[str, Sequence[Stream]]  # device: the streams that are added up
-    intervals: Mapping[Stream, Micros]
-    without: Mapping[str, Sequence[tuple[Micros, Micros]]]
-    meaning: Meaning
+    samples: SamplePlan
+    resolved: ResolvedMeasure
 
-    def slots(self, store: ReadingStore, start: Micros, end: Micros, zone: str) -> Samples:
-        """Slots of good readings in [start, end)."""
-        return samples_of(
-            store, self.streams, self.measure, start, end, zone,
-            how=self.meaning.how, intervals=self.intervals, without=self.without,
-        )  # fmt: skip
+    @property
+    def streams(self) -> int:
+        """Number of devices that the measure reads."""
+        return len(self.samples.streams)
 
-    def summary(self, slots: Samples) -> Summary | None:
-        """The statistic of the slots, or None."""
-        summed = self.measure.statistic in ("sum", "count")
-        per_day = slots.per_day * (len(slots.devices) if summed else 1)
-        return summarise(slots.value, self.measure, self.meaning.scale, per_day)
+    def read(self, store: ReadingStore, periods: Sequence[Window], zone: str) -> Samples:
+        """Samples of good readings in the periods; see samples.read_samples."""
+        return read_samples(store, self.samples, periods, zone)
+
+    def summary(self, values: Floats, per_day: float, devices: int) -> Summary | None:
+        """The statistic of samples of so many devices, each with `per_day` samples in a day; None where it has none."""
+        measure = self.samples.measure
+        summed = measure.statistic in ("sum", "count")
+        return summarise(values, measure, self.resolved.scale, per_day * (devices if summed else 1))
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,38 +46,75 @@ class KpiValue:
     """A KPI over a time. `value` is None where there are no readings to speak of."""
 
     value: float | None
-    unit: str
-    completeness: float  # slots with a value ÷ slots expected
-    slots: int
+    unit: str  # UCUM
+    completeness: float  # samples with a value ÷ samples expected, 0..1
+    samples: int
 
 
 def plan_of(pilot: PilotDefinition, measure: Measure, *, only: Sequence[str] = (), never: Sequence[str] = ()) -> Plan:
-    """Apply a measure to a pilot; `only` and `never` as in streams_of. The definition must have passed its checks."""
+    """Apply a measure to a pilot's devices.
+
+    Parameters
+    ----------
+    pilot : PilotDefinition
+        Must have passed its checks (definition.kpi_checks).
+    measure : Measure
+    only, never : sequence of str
+        Device groups to take instead, or to leave out; see definition.measures.streams_of.
+
+    Returns
+    -------
+    Plan
+    """
     streams = streams_of(pilot, measure, only=only, never=never)
-    asked = {stream for some in streams.values() for stream in some}
+    measured = {stream for of_device in streams.values() for stream in of_device}
     intervals = {
-        stream: interval_micros(promised)
+        stream: interval_micros(interval)
         for device in pilot.devices
-        for measured in device.streams
-        for stream, promised in [(Stream(pilot.id, device.id, measured.quantity), measured.interval or device.interval)]
-        if stream in asked and promised is not None
+        for described in device.streams
+        for stream, interval in [
+            (Stream(pilot.id, device.id, described.quantity), described.interval or device.interval)
+        ]
+        if stream in measured and interval is not None
     }
-    windows = _windows(pilot, (measure.quantity, *measure.plus), list(streams))
-    return Plan(measure, streams, intervals, windows, meaning(measure, vocabulary_of(pilot)))
+    excluded = _excluded(pilot, (measure.quantity, *measure.plus), list(streams))
+    resolved = resolve_measure(measure, vocabulary_of(pilot))
+    return Plan(SamplePlan(measure, streams, resolved.aggregation, intervals, excluded), resolved)
 
 
 def kpi_value(store: ReadingStore, pilot: PilotDefinition, kpi: Kpi, start: Micros, end: Micros) -> KpiValue:
-    """The KPI over [start, end), of good readings outside excluded windows. Raises what the store raises."""
+    """A KPI over any time.
+
+    Parameters
+    ----------
+    store : ReadingStore
+    pilot : PilotDefinition
+    kpi : Kpi
+        Devices of its control groups are left out.
+    start, end : int
+        Half-open range, µs since the epoch (UTC). Only samples that lie in it as a whole count.
+
+    Returns
+    -------
+    KpiValue
+        Of good readings outside excluded windows.
+
+    Raises
+    ------
+    StoreError
+        What the store raises.
+    """
     main = plan_of(pilot, kpi, never=kpi.control)
-    slots = main.slots(store, start, end, pilot.timezone)
-    summary = main.summary(slots)
-    value, completeness, count = summary.value if summary else None, slots.completeness, len(slots)
+    samples = main.read(store, [(start, end)], pilot.timezone)
+    summary = main.summary(samples.value, samples.per_day, main.streams)
+    value, completeness, count = summary.value if summary else None, samples.completeness, len(samples)
     if kpi.compare is not None:
         other = plan_of(pilot, kpi.compare.measure, never=kpi.control)
-        beside = other.slots(store, start, end, pilot.timezone)
-        second = other.summary(beside)
+        second_samples = other.read(store, [(start, end)], pilot.timezone)
+        second = other.summary(second_samples.value, second_samples.per_day, other.streams)
         value = combined(kpi.compare.kind, value, second.value if second else None)
-        completeness, count = min(completeness, beside.completeness), min(count, len(beside))
+        completeness = min(completeness, second_samples.completeness)
+        count = min(count, len(second_samples))
     return KpiValue(value, unit_of(main, kpi.compare), completeness, count)
 
 
@@ -93,15 +129,15 @@ def combined(kind: str, first: float | None, second: float | None) -> float | No
 
 
 def unit_of(plan: Plan, compare: Comparison | None) -> str:
-    return plan.meaning.unit if compare is None or compare.kind == "difference" else "1"
+    """UCUM unit of a KPI: that of its measure, "1" for a ratio or share of two."""
+    return plan.resolved.unit if compare is None or compare.kind == "difference" else "1"
 
 
-def _windows(
-    pilot: PilotDefinition, keys: Sequence[str], devices: Sequence[str]
-) -> dict[str, list[tuple[Micros, Micros]]]:
-    windows: dict[str, list[tuple[Micros, Micros]]] = {}
+def _excluded(pilot: PilotDefinition, quantities: Sequence[str], devices: Sequence[str]) -> dict[str, list[Window]]:
+    """Windows that evaluation leaves out, by device."""
+    windows: dict[str, list[Window]] = {}
     for exclusion in pilot.exclusions:
-        if exclusion.quantity is not None and exclusion.quantity not in keys:
+        if exclusion.quantity is not None and exclusion.quantity not in quantities:
             continue
         window = micros_of(exclusion.start, pilot.timezone), micros_of(exclusion.end, pilot.timezone)
         for device in devices if exclusion.device is None else [exclusion.device]:

@@ -1,4 +1,4 @@
-"""Baseline and intervention of a KPI as one series of days: what is compared, before any statistics of it."""
+"""Baseline and intervention of a KPI as one table of days: what is compared, before any statistics of it."""
 
 from __future__ import annotations
 
@@ -9,34 +9,41 @@ from dataclasses import dataclass
 
 import msgspec
 import numpy as np
-from numpy.typing import NDArray
+import pandas as pd
 
-from techport_pilots.evaluation.days import Days, day_levels, paired_devices
+from techport_pilots.evaluation.days import day_levels
 from techport_pilots.evaluation.kpi import Plan
-from techport_pilots.evaluation.samples import Samples, joined
+from techport_pilots.evaluation.samples import completeness_of, device_codes
 from techport_pilots.evaluation.statistics import turn
 from techport_pilots.model import Event, Phase, PilotDefinition
 from techport_pilots.time import micros_of
 from techport_storage.model import Micros
 from techport_storage.store import ReadingStore
 
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
-
 BASELINE, INTERVENTION = 0, 1
 
 
 @dataclass(frozen=True, slots=True)
 class BaselineVsIntervention:
-    """A measure on both sides. `values` are the statistic, None where there is none; `days` one level a day, None where
-    the statistic has no pseudo-values; `side` says of each day which it is on."""
+    """A measure on both sides of the comparison.
 
-    values: tuple[float | None, float | None]
-    completeness: tuple[float, float]
+    `days` has a row for each local day that is compared: index `day` (datetime64[s]), columns `level` (unit of the KPI)
+    and `intervention` (bool). It is None where the statistic has no value for a single day.
+    """
+
+    values: tuple[float | None, float | None]  # the statistic over each side, None where there is none
+    completeness: tuple[float, float]  # 0..1
     devices: Sequence[str]  # that were compared
     dropped: Sequence[str]  # with data on one side only
-    days: Days | None
-    side: Ints
+    days: pd.DataFrame | None
+
+    def day_count(self, side: int) -> int:
+        """Days of the baseline or the intervention."""
+        return 0 if self.days is None else int((self.days["intervention"].to_numpy() == bool(side)).sum())
+
+    @property
+    def two_sided(self) -> bool:
+        return self.day_count(BASELINE) > 0 and self.day_count(INTERVENTION) > 0
 
 
 def phases_of(pilot: PilotDefinition) -> tuple[list[Phase], list[Phase]]:
@@ -65,60 +72,99 @@ def overlapping(pilot: PilotDefinition) -> tuple[Phase, Phase] | None:
 
 
 def baseline_vs_intervention(store: ReadingStore, pilot: PilotDefinition, plan: Plan) -> BaselineVsIntervention:
-    """Read a measure on both sides and bring it to days. Raises what the store raises."""
-    halves = [_read(store, pilot, plan, phases) for phases in phases_of(pilot)]
-    completeness = (halves[0].completeness, halves[1].completeness)
-    every = joined(halves)
-    intervention = np.arange(len(every)) >= len(halves[0])
-    kept = np.ones(len(every), bool)
-    if all(len(half) for half in halves):
-        kept = paired_devices(every, intervention)
-    used = [half.keep(kept[intervention == bool(i)]) for i, half in enumerate(halves)]
-    names = [every.devices[i] for i in np.unique(every.device[kept])]
-    dropped = [every.devices[i] for i in np.unique(every.device[~kept])]
-    summaries = [plan.summary(_of_devices(half, names)) for half in used]
-    values = (summaries[0].value if summaries[0] else None, summaries[1].value if summaries[1] else None)
-    pseudo = [summary.pseudo if summary else None for summary in summaries]
-    if any(part is None and len(half) for part, half in zip(pseudo, used, strict=True)):
-        return BaselineVsIntervention(values, completeness, names, dropped, None, np.empty(0, np.int64))
-    parts = [np.empty(0) if part is None else part for part in pseudo]
-    if plan.meaning.scale == "vector" and values[0] is not None and values[1] is not None:
-        parts[1] = parts[1] - values[1] + values[0] + turn(values[1] - values[0])
-    return BaselineVsIntervention(values, completeness, names, dropped, *_days(used, parts))
+    """Read a measure on both sides and bring it to days.
 
+    Devices with readings on one side only are left out where both sides have some: they cannot tell a change from a
+    different place. A device that was moved counts as another one from there on.
 
-def _days(used: list[Samples], parts: list[Floats]) -> tuple[Days, Ints]:
-    """One level a day; a day that both sides claim belongs to neither."""
-    shared = np.intersect1d(used[0].day, used[1].day)
-    kept = [~np.isin(half.day, shared) for half in used]
-    both = joined([half.keep(rows) for half, rows in zip(used, kept, strict=True)])
-    days = day_levels(both, np.concatenate([part[rows] for part, rows in zip(parts, kept, strict=True)]))
-    return days, np.where(np.isin(days.day, used[1].day), INTERVENTION, BASELINE)
+    Parameters
+    ----------
+    store : ReadingStore
+    pilot : PilotDefinition
+        With its phases and events.
+    plan : Plan
+        A measure applied to the pilot's devices.
 
+    Returns
+    -------
+    BaselineVsIntervention
 
-def _read(store: ReadingStore, pilot: PilotDefinition, plan: Plan, phases: Sequence[Phase]) -> Samples:
+    Raises
+    ------
+    StoreError
+        What the store raises.
+    """
     zone = pilot.timezone
-    parts = [plan.slots(store, micros_of(p.start, zone), micros_of(p.end, zone), zone) for p in phases]
-    if not parts:
-        parts = [plan.slots(store, 0, 0, zone)]
-    return _split_where_moved(joined(parts), pilot.events, zone)
+    phases = phases_of(pilot)
+    spans = [(micros_of(phase.start, zone), micros_of(phase.end, zone)) for side in phases for phase in side]
+    samples = plan.read(store, spans, zone)
+    before_periods = samples.periods[: len(phases[BASELINE])]
+    sides = before_periods, samples.periods[len(before_periods) :]
+    completeness = (completeness_of(sides[BASELINE]), completeness_of(sides[INTERVENTION]))
+    in_intervention = np.arange(len(samples)) >= sum(period.samples for period in before_periods)
+    frame = samples.frame.assign(intervention=in_intervention)
+    _split_moved_devices(frame, pilot.events, zone)
+    dropped: Sequence[str] = ()
+    if in_intervention.any() and not in_intervention.all():
+        frame, dropped = _paired(frame)
+        in_intervention = frame["intervention"].to_numpy()
+    names = [frame["device"].cat.categories[code] for code in np.unique(device_codes(frame)).tolist()]
+    value = frame["value"].to_numpy()
+    parts = [value[~in_intervention], value[in_intervention]]
+    summaries = [
+        plan.summary(part, max((period.per_day for period in side), default=0.0), len(names))
+        for part, side in zip(parts, sides, strict=True)
+    ]
+    before, after = (summary.value if summary else None for summary in summaries)
+    pseudo = [summary.pseudo if summary else None for summary in summaries]
+    days = None
+    if not any(values is None and len(part) for values, part in zip(pseudo, parts, strict=True)):
+        known = [np.empty(0) if values is None else values for values in pseudo]
+        if plan.resolved.scale == "vector" and before is not None and after is not None:
+            known[INTERVENTION] = known[INTERVENTION] - after + before + turn(after - before)
+        frame["pseudo_value"] = np.concatenate(known)
+        days = _days(frame, samples.per_day)
+    return BaselineVsIntervention((before, after), completeness, names, dropped, days)
 
 
-def _of_devices(slots: Samples, names: Sequence[str]) -> Samples:
-    """The same slots, knowing only the devices that are compared: daily sums are sums over these."""
-    return Samples(names, slots.device, slots.start, slots.day, slots.hour, slots.value, slots.expected, slots.per_day)
+def _days(frame: pd.DataFrame, per_day: float) -> pd.DataFrame:
+    """One level a day; a day that both sides claim belongs to neither."""
+    day, in_intervention = frame["day"].to_numpy().astype(np.int64), frame["intervention"].to_numpy()
+    of_intervention = np.unique(day[in_intervention])
+    shared = np.intersect1d(day[~in_intervention], of_intervention)
+    if len(shared):
+        frame = frame[~np.isin(day, shared)]
+    levels = day_levels(frame, "pseudo_value", per_day).to_frame()
+    levels["intervention"] = np.isin(levels.index.to_numpy().astype(np.int64), of_intervention)
+    return levels
 
 
-def _split_where_moved(slots: Samples, events: Sequence[Event], zone: str) -> Samples:
+def _paired(frame: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
+    """The samples of devices that have some on both sides, and the names of the other devices that have samples."""
+    devices = frame["device"].cat.categories
+    code, in_intervention = device_codes(frame), frame["intervention"].to_numpy()
+    before = np.bincount(code[~in_intervention], minlength=len(devices)) > 0
+    after = np.bincount(code[in_intervention], minlength=len(devices)) > 0
+    one_sided = before != after
+    if not one_sided.any():
+        return frame, []
+    return frame[~one_sided[code]], [devices[number] for number in np.flatnonzero(one_sided).tolist()]
+
+
+def _split_moved_devices(frame: pd.DataFrame, events: Sequence[Event], zone: str) -> None:
     """A moved device measures another place: from there on it counts as another device."""
+    devices = list(frame["device"].cat.categories)
     moves: dict[str, list[Micros]] = {}
     for event in events:
-        if event.kind == "moved" and event.device is not None and event.device in slots.devices:
+        if event.kind == "moved" and event.device is not None and event.device in devices:
             moves.setdefault(event.device, []).append(micros_of(event.time, zone))
-    names, device = list(slots.devices), slots.device.copy()
+    if not moves:
+        return
+    names, code = list(devices), device_codes(frame)
+    of_device = code.copy()
+    start = pd.DatetimeIndex(frame.index).asi8
     for name, times in sorted(moves.items()):
         for number, time in enumerate(sorted(times), start=2):
-            here = (slots.device == slots.devices.index(name)) & (slots.start >= time)
-            device[here] = len(names)
+            code[(of_device == devices.index(name)) & (start >= time)] = len(names)
             names.append(f"{name} (position {number})")
-    return Samples(names, device, slots.start, slots.day, slots.hour, slots.value, slots.expected, slots.per_day)
+    frame["device"] = pd.Categorical.from_codes(code, categories=pd.Index(names, dtype=object))

@@ -1,312 +1,399 @@
-"""From readings to slots: the values of a measure's sampling interval, for each device.
+"""From readings to samples: the values of a measure's sampling interval, for each device, as a table.
 
-store ─► fixed slots (mean, energy mean, vector mean, sum, ...) ─► hours and weekdays ─► where asked: local days
+store ─► buckets of one width (mean, energy mean, vector mean, sum, ...) ─► the measure's hours and weekdays
+      ─► where the measure asks for it: local days ─► Samples
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from techport_pilots.evaluation.statistics import energy_mean, lden, mean_direction
+from techport_pilots.evaluation.statistics import energy_mean, lden, mean_direction, mean_vector, to_power
 from techport_pilots.model import Measure
+from techport_pilots.quality.completeness import MINIMUM_COVER, enough_readings
 from techport_pilots.time import Local, day_starts, interval_micros, local, wanted
 from techport_storage.columns import group_by_stream
 from techport_storage.microseconds import HOUR
 from techport_storage.model import Aggregate, BucketWidth, Micros, Query, Selection, Stream
 from techport_storage.store import ReadingStore
 
-# -- Fixed buckets of many streams out of a store: what a measure's slots are made from.
-
-ROWS_AT_ONCE = 2_000_000
-
-Which = Literal["all", "good"]
-
-
-class BucketColumns(NamedTuple):
-    """A stream's buckets that hold a reading: number of the bucket (ascending), value, number of readings."""
-
-    slot: NDArray[np.int64]
-    value: NDArray[np.float64]
-    readings: NDArray[np.int64]
-
-
-NOTHING = BucketColumns(np.empty(0, np.int64), np.empty(0), np.empty(0, np.int64))
-
-
-def read_buckets(
-    store: ReadingStore, streams: Sequence[Stream], begin: Micros, end: Micros, width: Micros, how: str, quality: Which
-) -> dict[Stream, BucketColumns]:
-    """Buckets of `width` µs in [begin, end), both whole multiples of it, of the streams that hold readings.
-
-    `how` is a store's aggregate, or "energy" or "vector", which need every reading and are read stream by stream.
-    """
-    if end <= begin:
-        return {}
-    if how in ("energy", "vector"):
-        return {stream: _from_raw(store, stream, begin, end, width, how, quality) for stream in streams}
-    aggregate: Aggregate = how  # mean, sum, min or max: a Slot that is none of the above
-    at_once = max(1, ROWS_AT_ONCE * width // (end - begin))
-    found: dict[Stream, BucketColumns] = {}
-    for some in (streams[i : i + at_once] for i in range(0, len(streams), at_once)):
-        query = Query(
-            select=Selection(streams=tuple(some)),
-            start=begin,
-            end=end,
-            every=BucketWidth(width, "us"),
-            aggregates=(aggregate,),
-            quality=quality,
-        )
-        table = store.read(query).read_all().unify_dictionaries().combine_chunks()
-        if not table.num_rows:
-            continue
-        slot = (micros(table, "time") - begin) // width
-        value, count = table[aggregate].to_numpy(), table["count"].to_numpy()
-        (batch,) = table.to_batches()
-        for stream, rows in group_by_stream(batch):
-            found[stream] = BucketColumns(slot[rows], value[rows], count[rows])
-    return found
-
-
-def micros(table: pa.Table, column: str) -> NDArray[np.int64]:
-    """A column of times as µs."""
-    return np.asarray(table[column].cast(pa.int64()).to_numpy(), np.int64)
-
-
-def _from_raw(
-    store: ReadingStore, stream: Stream, begin: Micros, end: Micros, width: Micros, how: str, quality: Which
-) -> BucketColumns:
-    query = Query(select=Selection(streams=(stream,)), start=begin, end=end, quality=quality)
-    table = store.read(query).read_all()
-    if not table.num_rows:
-        return NOTHING
-    values = table["value"].to_numpy()
-    slot, first, count = np.unique((micros(table, "time") - begin) // width, return_index=True, return_counts=True)
-    reduce = energy_mean if how == "energy" else mean_direction
-    means = [reduce(values[i : i + n]) for i, n in zip(first.tolist(), count.tolist(), strict=True)]
-    return BucketColumns(slot, np.array([np.nan if m is None else m for m in means], np.float64), count)
-
-
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
+Mask = NDArray[np.bool_]
+Window = tuple[Micros, Micros]
+"""[start, end), µs since the epoch."""
 
-COVER = (
-    0.75  # of a slot's readings must be there, where the interval is known (2008/50/EC annex XI: 45 minutes of an hour)
-)
-FAR: Micros = 1 << 62  # the interval of a stream that promised none
+ROWS_AT_ONCE = 2_000_000
+"""Rows of a store's answer that are held in memory at once."""
+
+_NO_INTERVAL: Micros = 1 << 62  # of a stream that promised none
+
+
+@dataclass(frozen=True, slots=True)
+class SamplePlan:
+    """What to read for a measure: the streams of each device, which are added up, and how samples are made of them."""
+
+    measure: Measure
+    streams: Mapping[str, Sequence[Stream]]
+    aggregation: str  # of the readings of a sample: the measure's slot with "auto" resolved
+    intervals: Mapping[Stream, Micros] = field(default_factory=dict)  # expected time between readings, where known
+    excluded: Mapping[str, Sequence[Window]] = field(default_factory=dict)  # by device: neither used nor expected
+
+
+class Period(NamedTuple):
+    """What one of the periods holds that were read."""
+
+    samples: int  # with a value
+    expected: int  # of all devices, within the measure's hours and weekdays
+    per_day: float  # of one device in an ordinary day
 
 
 @dataclass(frozen=True, slots=True)
 class Samples:
-    """Values of slots, by device and time. All arrays have the same length; `device` numbers `devices`.
+    """Values of samples, by period, device and time.
 
-    `expected` slots (of all devices) lie in the period within the measure's hours and weekdays; `per_day` of one device
-    in an ordinary day.
+    The table has a row for each sample that has a value. Its index `time` is the start of the sample (UTC); its columns
+    are
+
+        device    categorical, with all devices of the plan as categories
+        day       local date, datetime64[s]
+        hour      local time of day, 0 to 24 with its fraction; 0 where a sample is a day
+        value     in the unit of the quantity
     """
 
-    devices: Sequence[str]
-    device: Ints
-    start: Ints  # µs, UTC
-    day: Ints  # local dates, from 1970-01-01
-    hour: Floats  # local time of day
-    value: Floats
-    expected: int
-    per_day: float
+    frame: pd.DataFrame
+    periods: Sequence[Period]
+
+    def to_frame(self) -> pd.DataFrame:
+        """The samples as a table of your own, to print, plot and check.
+
+        Returns
+        -------
+        pandas.DataFrame
+            Index `time` (UTC); columns `device`, `day`, `hour` and `value` as described above. Changing it changes
+            nothing here.
+        """
+        return self.frame.copy()
 
     def __len__(self) -> int:
-        return len(self.value)
+        return len(self.frame)
 
     @property
     def completeness(self) -> float:
-        return min(1.0, len(self) / self.expected) if self.expected else 0.0
+        """Samples with a value ÷ samples expected, 0..1."""
+        return completeness_of(self.periods)
 
-    def keep(self, rows: NDArray[np.bool_]) -> Samples:
-        return Samples(
-            self.devices, self.device[rows], self.start[rows], self.day[rows], self.hour[rows], self.value[rows],
-            self.expected, self.per_day,
-        )  # fmt: skip
+    @property
+    def per_day(self) -> float:
+        """Samples of one device in an ordinary day."""
+        return max((period.per_day for period in self.periods), default=0.0)
+
+    @property
+    def value(self) -> Floats:
+        """The values as an array."""
+        return self.frame["value"].to_numpy()
 
 
-def samples_of(
-    store: ReadingStore,
-    streams: Mapping[str, Sequence[Stream]],
-    measure: Measure,
-    start: Micros,
-    end: Micros,
-    zone: str,
-    *,
-    how: str,
-    intervals: Mapping[Stream, Micros] | None = None,
-    without: Mapping[str, Sequence[tuple[Micros, Micros]]] | None = None,
-    quality: Which = "good",
-) -> Samples:
-    """The measure's slots in [start, end).
+def completeness_of(periods: Sequence[Period]) -> float:
+    """Samples with a value ÷ samples expected, 0..1; nought where none is expected."""
+    expected = sum(period.expected for period in periods)
+    return min(1.0, sum(period.samples for period in periods) / expected) if expected else 0.0
 
-    `streams` are each device's streams (their slots are added up); `how` is the measure's slot with "auto" resolved;
-    `intervals` are the streams' expected intervals, where known; `without` are windows of a device that are neither
-    used nor expected. Only slots that lie in the range as a whole count. Raises what the store raises.
+
+class _Columns(NamedTuple):
+    """Columns of a table of samples, as arrays of equal length."""
+
+    device: Ints  # numbers the plan's devices
+    time: Ints  # µs
+    day: Ints  # as Local counts them
+    hour: Floats
+    value: Floats
+
+
+def samples_frame(devices: Sequence[str], columns: Sequence[NDArray[Any]]) -> pd.DataFrame:
+    """The table of Samples.
+
+    Parameters
+    ----------
+    devices : sequence of str
+    columns : sequence of five arrays of equal length
+        Number of the device in `devices`, start (µs since the epoch), local day (as time.Local counts), hour, value.
     """
-    daily = measure.interval == "P1D"
-    width = HOUR if daily else interval_micros(measure.interval)
-    first, last = -(-start // width) * width, end // width * width
-    inner = {"lden": "energy", "max_8h": "mean"}.get(how, how) if daily else how
-    grid: Ints = np.arange(first, last, width, dtype=np.int64)
-    when = local(grid, zone)
-    asked = wanted(when, measure.hours, measure.weekdays)
-    counted = measure.statistic == "count"
-    buckets = read_buckets(
-        store,
-        [s for names in streams.values() for s in names],
-        first,
-        last,
-        width,
-        "mean" if counted else inner,
-        quality,
-    )
-    columns: list[tuple[Ints, Floats]] = []
-    expected = 0
-    for device, names in streams.items():
-        here = asked & ~_inside(grid, (without or {}).get(device, ()))
-        mine = [buckets.get(stream, NOTHING) for stream in names]
-        if counted:
-            total = _counts(mine, len(grid))
-            total[~_alive(store, names[0], first, last, when, zone)] = np.nan
-        else:
-            whole = [width / (intervals or {}).get(stream, FAR) for stream in names]
-            total = sum(
-                (_filled(b, len(grid), n, inner) for b, n in zip(mine, whole, strict=True)), np.zeros(len(grid))
-            )
-        total[~here] = np.nan
-        columns.append(_days(when, total, here, how) if daily else (grid, total))
-        expected += len(np.unique(when.day[here])) if daily else int(here.sum())
-    return _assembled(list(streams), columns, expected, daily, zone, when, asked)
+    device, time, day, hour, value = columns
+    categories: Any = pd.Index(np.array([*devices], object))
+    frame = {
+        "device": pd.Categorical.from_codes(device, categories=categories, validate=False),
+        "day": dates(day),
+        "hour": hour,
+        "value": value,
+    }
+    return pd.DataFrame(frame, pd.DatetimeIndex(time.view("datetime64[us]"), name="time", tz="UTC"), copy=False)
 
 
-def _assembled(
-    devices: list[str],
-    columns: list[tuple[Ints, Floats]],
-    expected: int,
-    daily: bool,
-    zone: str,
-    when: Local,
-    asked: NDArray[np.bool_],
-) -> Samples:
-    present = [np.isfinite(values) for _, values in columns]
-    device = _joined([np.full(int(there.sum()), i, np.int64) for i, there in enumerate(present)], np.int64)
-    value = _joined([values[there] for (_, values), there in zip(columns, present, strict=True)], np.float64)
-    begin = _joined([times[there] for (times, _), there in zip(columns, present, strict=True)], np.int64)
-    if daily:
-        return Samples(devices, device, day_starts(begin, zone), begin, np.zeros(len(begin)), value, expected, 1.0)
-    index = _joined([np.flatnonzero(there) for there in present], np.int64)
-    per_day = float(len(np.unique(when.hour[asked])))
-    return Samples(devices, device, begin, when.day[index], when.hour[index], value, expected, per_day)
+def device_codes(samples: pd.DataFrame) -> Ints:
+    """The number of each sample's device among the categories of the column."""
+    categorical: pd.Categorical = samples["device"].array
+    return categorical.codes.astype(np.int64)
 
 
-def joined(parts: Sequence[Samples]) -> Samples:
-    """Slots of the same devices in several periods, one after the other."""
-    device, start, day, hour, value = (
-        _joined([getattr(part, name) for part in parts], kind)
-        for name, kind in zip(("device", "start", "day", "hour", "value"), _KINDS, strict=True)
-    )
-    expected = sum(part.expected for part in parts)
-    per_day = max((part.per_day for part in parts), default=0.0)
-    return Samples(parts[0].devices if parts else (), device, start, day, hour, value, expected, per_day)
+def dates(day: Ints) -> NDArray[np.datetime64]:
+    """Local dates from days as Local counts them."""
+    return day.astype("datetime64[D]").astype("datetime64[s]")
+
+
+def day_numbers(days: pd.DatetimeIndex) -> Ints:
+    """The opposite of dates."""
+    return days.to_numpy().astype("datetime64[D]").astype(np.int64)
+
+
+def read_samples(store: ReadingStore, plan: SamplePlan, periods: Sequence[Window], zone: str) -> Samples:
+    """Read a measure's samples of good readings.
+
+    A sample needs 75 % of the readings that its streams promise (quality.completeness.enough_readings), a local day
+    75 % of the hours it is asked for.
+
+    Parameters
+    ----------
+    store : ReadingStore
+    plan : SamplePlan
+        Which streams, and how their readings become samples.
+    periods : sequence of (start, end)
+        Half-open, µs since the epoch (UTC), in order of time. Only samples that lie in a period as a whole count.
+    zone : str
+        IANA time zone of local days and hours.
+
+    Returns
+    -------
+    Samples
+        Of all periods, in the unit of the quantity.
+
+    Raises
+    ------
+    StoreError
+        What the store raises.
+    """
+    if not periods:
+        return Samples(samples_frame(list(plan.streams), [np.empty(0, kind) for kind in _KINDS]), ())
+    parts, counts = zip(*(_read_period(store, plan, start, end, zone) for start, end in periods), strict=True)
+    columns = parts[0] if len(parts) == 1 else [np.concatenate(column) for column in zip(*parts, strict=True)]
+    return Samples(samples_frame(list(plan.streams), columns), counts)
 
 
 _KINDS = (np.int64, np.int64, np.int64, np.float64, np.float64)
 
 
-def _inside(times: Ints, windows: Sequence[tuple[Micros, Micros]]) -> NDArray[np.bool_]:
-    inside = np.zeros(len(times), bool)
-    for start, end in windows:
-        inside |= (times >= start) & (times < end)
-    return inside
+def _read_period(
+    store: ReadingStore, plan: SamplePlan, start: Micros, end: Micros, zone: str
+) -> tuple[_Columns, Period]:
+    measure = plan.measure
+    daily = measure.interval == "P1D"
+    width = HOUR if daily else interval_micros(measure.interval)
+    first, last = -(-start // width) * width, end // width * width
+    grid: Ints = np.arange(first, last, width, dtype=np.int64)
+    when = local(grid, zone)
+    in_hours = wanted(when, measure.hours, measure.weekdays)
+    asked = np.empty((len(grid), len(plan.streams)), bool)
+    for column, device in enumerate(plan.streams):
+        asked[:, column] = in_hours & ~_within(grid, plan.excluded.get(device, ()))
+    values = _bucket_values(store, plan, grid, width, when, zone)
+    values[~asked] = np.nan
+    if daily:
+        return _daily(values, asked, when, plan.aggregation, zone)
+    device_number, row = np.nonzero(np.isfinite(values.T))
+    columns = _Columns(device_number, grid[row], when.day[row], when.hour[row], values[row, device_number])
+    return columns, Period(len(row), int(asked.sum()), float(len(np.unique(when.hour[in_hours]))))
 
 
-def _counts(buckets: Sequence[BucketColumns], slots: int) -> Floats:
-    """Number of readings in each slot."""
-    count = np.zeros(slots)
-    for one in buckets:
-        count[one.slot] += one.readings
-    return count
+def _bucket_values(store: ReadingStore, plan: SamplePlan, grid: Ints, width: Micros, when: Local, zone: str) -> Floats:
+    """The value of each bucket of the grid (rows) and device (columns), NaN where there is none."""
+    values = np.zeros((len(grid), len(plan.streams)))
+    if not len(grid):
+        return values
+    start, end = int(grid[0]), int(grid[-1]) + width
+    counting = plan.measure.statistic == "count"
+    aggregation = plan.aggregation
+    if plan.measure.interval == "P1D":
+        aggregation = {"lden": "energy", "max_8h": "mean"}.get(aggregation, aggregation)
+    streams = [stream for of_device in plan.streams.values() for stream in of_device]
+    buckets = read_buckets(store, streams, (start, end), width, "mean" if counting else aggregation)
+    for column, of_device in enumerate(plan.streams.values()):
+        for stream in of_device:
+            bucket = buckets.get(stream, NO_BUCKETS)
+            if counting:
+                values[bucket.place, column] += bucket.readings
+            else:
+                expected = width / plan.intervals.get(stream, _NO_INTERVAL)
+                values[:, column] += _filled(bucket, len(grid), expected, aggregation)
+        if counting:
+            values[~_online(store, of_device[0], start, end, when, zone), column] = np.nan
+    return values
 
 
-def _alive(
-    store: ReadingStore, stream: Stream, first: Micros, last: Micros, when: Local, zone: str
-) -> NDArray[np.bool_]:
-    """Slots on days when the device said anything at all: only then is silence a count of none."""
-    device = Selection(pilots=(stream.pilot,), devices=(stream.device,))
-    query = Query(select=device, start=first, end=last, every=BucketWidth(1, "d"), aggregates=("count",), zone=zone)
-    return np.isin(when.day, local(micros(store.read(query).read_all(), "time"), zone).day)
+def _daily(values: Floats, asked: Mask, when: Local, aggregation: str, zone: str) -> tuple[_Columns, Period]:
+    """Local days from hours. A day counts with 75 % of the hours it is asked for (2008/50/EC annex XI)."""
+    hours = pd.DataFrame(values)
+    if aggregation == "max_8h":
+        hours = _running_mean(hours)
+    asked_hours = pd.DataFrame(asked).groupby(when.day).sum()
+    found_hours = hours.notna().groupby(when.day).sum()
+    enough = (found_hours >= MINIMUM_COVER * asked_hours) & (found_hours > 0)
+    levels = _day_values(hours, when, aggregation, asked_hours).where(enough)
+    device, row = np.nonzero(levels.notna().to_numpy().T)
+    day = asked_hours.index.to_numpy()[row]
+    columns = _Columns(device, day_starts(day, zone), day, np.zeros(len(day)), levels.to_numpy()[row, device])
+    return columns, Period(len(day), int((asked_hours > 0).to_numpy().sum()), 1.0)
 
 
-def _joined(parts: Sequence[NDArray[Any]], kind: type[Any]) -> NDArray[Any]:
-    return np.concatenate(parts) if parts else np.empty(0, kind)
-
-
-def _filled(buckets: BucketColumns, slots: int, readings: float, how: str) -> Floats:
-    """A stream's value in each slot, NaN where it has none or too few of the `readings` that a slot should hold."""
-    answer = np.full(slots, np.nan)
-    slot, value, count = buckets
-    if how == "sum" and readings >= 1:
-        value = value * np.maximum(1.0, readings / count)  # the missing readings were like the others of the slot
-    enough = count >= COVER * readings if readings >= 1 else np.ones(len(slot), bool)
-    answer[slot[enough]] = value[enough]
-    return answer
-
-
-def _days(when: Local, values: Floats, asked: NDArray[np.bool_], how: str) -> tuple[Ints, Floats]:
-    """Local days from hours. A day counts with 75 % of the hours it was asked for (2008/50/EC annex XI)."""
-    days, of = np.unique(when.day, return_inverse=True)
-    if how == "max_8h":
-        values = _running_mean(values)
-    asked_hours = np.bincount(of, asked, len(days))
-    there = np.isfinite(values)
-    found = np.bincount(of, there, len(days))
-    result = np.full(len(days), np.nan)
-    for i in np.flatnonzero((found >= COVER * asked_hours) & (found > 0)).tolist():
-        rows = _rows(of, i) & there
-        result[i] = _one_day(values[rows], when.hour[rows], how, int(asked_hours[i]))
-    return days, result
-
-
-def _rows(of: Ints, i: int) -> NDArray[np.bool_]:
-    rows = np.zeros(len(of), bool)
-    rows[np.searchsorted(of, i) : np.searchsorted(of, i, "right")] = True  # days ascend with time
-    return rows
-
-
-def _one_day(values: Floats, hour: Floats, how: str, hours: int) -> float:
-    match how:
+def _day_values(hours: pd.DataFrame, when: Local, aggregation: str, asked_hours: pd.DataFrame) -> pd.DataFrame:
+    """One value a local day (rows) and device (columns) from hours that may be NaN."""
+    by_day = hours.groupby(when.day)
+    match aggregation:
         case "mean":
-            return float(values.mean())
+            return by_day.mean()
         case "sum":
-            return float(values.mean() * hours)
+            return by_day.mean() * asked_hours
         case "max" | "max_8h":
-            return float(values.max())
+            return by_day.max()
         case "min":
-            return float(values.min())
-        case "energy":
-            return energy_mean(values)
+            return by_day.min()
         case "vector":
-            mean = mean_direction(values)
-            return np.nan if mean is None else mean
-    parts = [(hour >= 7) & (hour < 19), (hour >= 19) & (hour < 23), (hour >= 23) | (hour < 7)]
-    if not all(part.any() for part in parts):
-        return np.nan
-    return lden(*(energy_mean(values[part]) for part in parts))
+            radians = np.deg2rad(hours.to_numpy())
+            parts = (np.sin(radians), np.cos(radians))
+            east, north = (pd.DataFrame(part).groupby(when.day).mean() for part in parts)
+            return pd.DataFrame(mean_vector(east.to_numpy(), north.to_numpy()), east.index, east.columns)
+    if aggregation == "energy":
+        return _energy_by_day(hours, when.day)
+    times = [
+        (when.hour >= 7) & (when.hour < 19),
+        (when.hour >= 19) & (when.hour < 23),
+        (when.hour >= 23) | (when.hour < 7),
+    ]
+    levels = [_energy_by_day(hours[rows], when.day[rows]).reindex(asked_hours.index) for rows in times]
+    return pd.DataFrame(lden(*(level.to_numpy() for level in levels)), asked_hours.index, asked_hours.columns)
 
 
-def _running_mean(values: Floats) -> Floats:
+def _energy_by_day(hours: pd.DataFrame, day: Ints) -> pd.DataFrame:
+    """Energy means of levels; the highest of each day is taken off meanwhile, so that nothing overflows."""
+    by_day = hours.groupby(day)
+    power: pd.DataFrame = to_power(hours - by_day.transform("max"))
+    mean = power.groupby(day).mean()
+    return by_day.max() + 10 * pd.DataFrame(np.log10(mean.to_numpy()), mean.index, mean.columns)
+
+
+def _running_mean(hours: pd.DataFrame) -> pd.DataFrame:
     """Mean of the eight hours that end with each hour, of at least six; a day's highest is the limit's (annex XI)."""
-    there = np.isfinite(values)
-    total = np.concatenate([np.zeros(8), np.cumsum(np.where(there, values, 0.0))])
-    count = np.concatenate([np.zeros(8), np.cumsum(there)])
-    n = len(values)
-    sums, counts = total[8 : 8 + n] - total[:n], count[8 : 8 + n] - count[:n]
-    return np.where(counts >= 6, sums / np.maximum(counts, 1), np.nan)
+    return hours.rolling(8, min_periods=6).mean()
+
+
+def _within(times: Ints, windows: Sequence[Window]) -> Mask:
+    within = np.zeros(len(times), bool)
+    for start, end in windows:
+        within |= (times >= start) & (times < end)
+    return within
+
+
+def _online(store: ReadingStore, stream: Stream, start: Micros, end: Micros, when: Local, zone: str) -> Mask:
+    """Buckets on days when the device sent anything at all: only then is silence a count of none."""
+    device = Selection(pilots=(stream.pilot,), devices=(stream.device,))
+    query = Query(select=device, start=start, end=end, every=BucketWidth(1, "d"), aggregates=("count",), zone=zone)
+    return np.isin(when.day, local(_micros(store.read(query).read_all()), zone).day)
+
+
+def _filled(bucket: BucketColumns, buckets: int, expected: float, aggregation: str) -> Floats:
+    """A stream's value in each bucket, NaN where it has none or too few of the `expected` readings."""
+    values = np.full(buckets, np.nan)
+    value = bucket.value
+    if aggregation == "sum" and expected >= 1:
+        value = value * np.maximum(1.0, expected / bucket.readings)  # the missing readings were like the others
+    enough = enough_readings(bucket.readings, expected)
+    values[bucket.place[enough]] = value[enough]
+    return values
+
+
+# -- Buckets of many streams out of a store: what samples are made of.
+
+
+@dataclass(frozen=True, slots=True)
+class BucketColumns:
+    """A stream's buckets that hold a reading."""
+
+    place: Ints  # number of the bucket since the start, ascending
+    value: Floats
+    readings: Ints
+
+
+NO_BUCKETS = BucketColumns(np.empty(0, np.int64), np.empty(0), np.empty(0, np.int64))
+
+
+def read_buckets(
+    store: ReadingStore, streams: Sequence[Stream], window: Window, width: Micros, aggregation: str
+) -> dict[Stream, BucketColumns]:
+    """Buckets of good readings, of the streams that have any.
+
+    Parameters
+    ----------
+    store : ReadingStore
+    streams : sequence of Stream
+    window : (start, end)
+        µs since the epoch, both whole multiples of `width`.
+    width : int
+        Of a bucket, µs.
+    aggregation : str
+        One of the store's aggregates, or "energy" or "vector", which need every reading and are read stream by stream.
+
+    Raises
+    ------
+    StoreError
+        What the store raises.
+    """
+    start, end = window
+    if aggregation in ("energy", "vector"):
+        return {stream: _from_readings(store, stream, window, width, aggregation) for stream in streams}
+    aggregate: Aggregate = aggregation  # mean, sum, min or max
+    at_once = max(1, ROWS_AT_ONCE * width // (end - start))
+    buckets: dict[Stream, BucketColumns] = {}
+    for some in (streams[i : i + at_once] for i in range(0, len(streams), at_once)):
+        query = Query(
+            select=Selection(streams=tuple(some)),
+            start=start,
+            end=end,
+            every=BucketWidth(width, "us"),
+            aggregates=(aggregate,),
+            quality="good",
+        )
+        table = store.read(query).read_all().unify_dictionaries().combine_chunks()
+        if not table.num_rows:
+            continue
+        place = (_micros(table) - start) // width
+        value, readings = table[aggregate].to_numpy(), table["count"].to_numpy()
+        (batch,) = table.to_batches()
+        for stream, rows in group_by_stream(batch):
+            buckets[stream] = BucketColumns(place[rows], value[rows], readings[rows])
+    return buckets
+
+
+def _from_readings(
+    store: ReadingStore, stream: Stream, window: Window, width: Micros, aggregation: str
+) -> BucketColumns:
+    start, end = window
+    query = Query(select=Selection(streams=(stream,)), start=start, end=end, quality="good")
+    table = store.read(query).read_all()
+    if not table.num_rows:
+        return NO_BUCKETS
+    values = table["value"].to_numpy()
+    place, first, count = np.unique((_micros(table) - start) // width, return_index=True, return_counts=True)
+    mean = energy_mean if aggregation == "energy" else mean_direction
+    means = [mean(values[i : i + n]) for i, n in zip(first.tolist(), count.tolist(), strict=True)]
+    return BucketColumns(place, np.array([np.nan if m is None else m for m in means], np.float64), count)
+
+
+def _micros(table: pa.Table) -> Ints:
+    """The column of times as µs."""
+    return np.asarray(table["time"].cast(pa.int64()).to_numpy(), np.int64)

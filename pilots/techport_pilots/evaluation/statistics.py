@@ -1,7 +1,7 @@
-"""Statistics of slot values, each with its pseudo-values.
+"""Statistics of sample values, each with its pseudo-values.
 
-A pseudo-value is what one slot says about the statistic: the statistic plus that slot's influence on it. Their mean is
-the statistic, so whatever is known about means of days (regression, intervals for autocorrelated days) serves
+A pseudo-value is what one sample says about the statistic: the statistic plus that sample's influence on it. Their mean
+is the statistic, so whatever is known about means of days (regression, intervals for autocorrelated days) serves
 percentiles, energy means and wind directions too. For a mean the pseudo-values are the values themselves.
 """
 
@@ -9,10 +9,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from statistics import NormalDist
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from techport_pilots.definition.measures import Scale
 from techport_pilots.model import Measure
 from techport_pilots.time import interval_micros
 from techport_storage.microseconds import HOUR
@@ -20,7 +22,7 @@ from techport_storage.microseconds import HOUR
 Floats = NDArray[np.float64]
 
 _DECIBEL = 10 / np.log(10)
-_SAME_WAY = 0.1  # below this mean resultant length winds blow from everywhere: there is no mean direction
+_MINIMUM_RESULTANT = 0.1  # below this mean resultant length winds blow from everywhere: there is no mean direction
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,12 +33,25 @@ class Summary:
     pseudo: Floats | None
 
 
-def summarise(values: Floats, measure: Measure, scale: str, per_day: float) -> Summary | None:
-    """The measure's statistic of slot values.
+def summarise(values: Floats, measure: Measure, scale: Scale, per_day: float) -> Summary | None:
+    """The measure's statistic of sample values.
 
-    `scale` is "arithmetic", "energy" or "vector"; `per_day` slots (all devices) make a local day within the measure's
-    hours, which turns means into daily sums. None where there is no value, or no meaningful one: directions from
-    everywhere.
+    Parameters
+    ----------
+    values : array of float
+        Of samples, in the unit of the quantity.
+    measure : Measure
+        With the statistic, and its percentile or threshold.
+    scale : {"arithmetic", "energy", "vector"}
+        How means are taken.
+    per_day : float
+        Samples of all devices that make a local day within the measure's hours; turns means into daily sums.
+
+    Returns
+    -------
+    Summary or None
+        In the unit of the quantity, per day for sums and counts, hours per day for `hours_above`, 0..1 for
+        `share_above`. None where there is no value, or no meaningful one: directions from everywhere.
     """
     if not len(values):
         return None
@@ -60,23 +75,57 @@ def summarise(values: Floats, measure: Measure, scale: str, per_day: float) -> S
             return Summary(float(values.max()), None)
 
 
+def to_power(levels: Any) -> Any:
+    """Decibels as power; of a number, an array or a table."""
+    return 10 ** (levels / 10)
+
+
 def energy_mean(levels: Floats) -> float:
-    """Mean of decibels as energy: Leq = 10 lg(mean(10^(L/10))). Shifted by the maximum, so that nothing overflows."""
+    """Mean of decibels as energy: Leq = 10 lg(mean(10^(L/10))).
+
+    Parameters
+    ----------
+    levels : array of float
+        dB, at least one.
+
+    Returns
+    -------
+    float
+        dB. The highest level is taken off meanwhile, so that nothing overflows.
+    """
     top = float(levels.max())
-    return top + float(10 * np.log10(np.mean(10 ** ((levels - top) / 10))))
+    return top + float(10 * np.log10(np.mean(to_power(levels - top))))
 
 
-def lden(day: float, evening: float, night: float) -> float:
-    """Day-evening-night level of a day's LAeq 07-19, 19-23 and 23-07 (Directive 2002/49/EC, annex I; T-1442)."""
-    weighted = ((12, day), (4, evening + 5), (8, night + 10))
-    top = max(level for _, level in weighted)  # taken off, so that nothing overflows
-    return top + float(10 * np.log10(sum(hours * 10 ** ((level - top) / 10) for hours, level in weighted) / 24))
+def lden(day: Floats, evening: Floats, night: Floats) -> Floats:
+    """Day-evening-night levels (Directive 2002/49/EC, annex I; T-1442).
+
+    Parameters
+    ----------
+    day, evening, night : array of float
+        LAeq 07-19, 19-23 and 23-07 of local days, dB; NaN where there is none.
+
+    Returns
+    -------
+    array of float
+        dB, NaN where one of the three is.
+    """
+    weighted = np.stack([day, evening + 5, night + 10])
+    top = weighted.max(axis=0)  # taken off, so that nothing overflows
+    power = np.tensordot([12 / 24, 4 / 24, 8 / 24], to_power(weighted - top), axes=1)
+    return np.asarray(top + 10 * np.log10(power))
 
 
 def mean_direction(degrees: Floats) -> float | None:
     """Mean of directions as unit vectors, [0, 360). None where they cancel out."""
     summary = _vector(degrees)
     return summary.value if summary else None
+
+
+def mean_vector(east: Floats, north: Floats) -> Floats:
+    """Directions of mean unit vectors, [0, 360); NaN where the vectors cancel out."""
+    direction = np.rad2deg(np.arctan2(east, north)) % 360
+    return np.where(np.hypot(east, north) < _MINIMUM_RESULTANT, np.nan, direction)
 
 
 def turn(degrees: float) -> float:
@@ -97,7 +146,7 @@ def _vector(degrees: Floats) -> Summary | None:
     radians = np.deg2rad(degrees)
     east, north = float(np.sin(radians).mean()), float(np.cos(radians).mean())
     length = float(np.hypot(east, north))
-    if length < _SAME_WAY:
+    if length < _MINIMUM_RESULTANT:
         return None
     mean = float(np.arctan2(east, north))
     value = float(np.rad2deg(mean) % 360)

@@ -20,12 +20,35 @@ from typing import NamedTuple
 import msgspec
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from techport_pilots.model import PilotDefinition
 from techport_pilots.time import interval_micros, micros_of
 from techport_storage.coverage import Coverage, missing_within
 from techport_storage.model import Micros, Query, Selection, Stream
 from techport_storage.store import ReadingStore
+
+MINIMUM_COVER = 0.75
+"""Share of its readings that an hour must hold to count (2008/50/EC annex XI: 45 minutes of an hour)."""
+
+
+def enough_readings(readings: NDArray[np.int64], expected: float | NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Whether an hour, or another bucket of time, holds enough readings to stand for the whole of it.
+
+    Parameters
+    ----------
+    readings : array of int
+        Number of readings in each bucket.
+    expected : float or array of float
+        How many the stream's interval promises in a bucket; below one where nothing was promised, or where readings
+        come more seldom than buckets.
+
+    Returns
+    -------
+    array of bool
+        At least 75 % of the readings expected (2008/50/EC annex XI), and at least one.
+    """
+    return (readings > 0) & ((readings >= MINIMUM_COVER * np.asarray(expected)) | (np.asarray(expected) < 1))
 
 
 class Gap(NamedTuple):

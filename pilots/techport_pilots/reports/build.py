@@ -10,14 +10,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
-import numpy as np
-from numpy.typing import NDArray
+import pandas as pd
 
 from techport_pilots.accounting.quarantine import Quarantine, QuarantineFilter
 from techport_pilots.evaluation import Evaluation, evaluate, so_far
 from techport_pilots.evaluation.event_study import event_days
 from techport_pilots.evaluation.kpi import plan_of
-from techport_pilots.evaluation.phases import INTERVENTION, baseline_vs_intervention, overlapping
+from techport_pilots.evaluation.phases import baseline_vs_intervention, overlapping
+from techport_pilots.evaluation.samples import day_numbers
 from techport_pilots.model import Kpi, PilotDefinition
 from techport_pilots.quality.completeness import (
     Completeness,
@@ -186,22 +186,18 @@ def period(store: ReadingStore, pilot: PilotDefinition, now: Micros) -> tuple[Mi
 def _days(store: ReadingStore, pilot: PilotDefinition, kpi: Kpi) -> list[Day]:
     """The days that were compared; none for a comparison of two measures, whose days are only shares of its change."""
     if kpi.after is not None:
-        found = event_days(store, pilot, kpi) if pilot.phases else None
-        return [] if found is None else _as_days(pilot, found.day, found.level, found.exposed)
+        observed = event_days(store, pilot, kpi) if pilot.phases else None
+        return [] if observed is None else _as_days(pilot, observed.days, "exposed")
     plan = plan_of(pilot, kpi, never=kpi.control)
     if kpi.compare is not None or not plan.streams or overlapping(pilot) is not None:
         return []
     sides = baseline_vs_intervention(store, pilot, plan)
-    if sides.days is None:
-        return []
-    return _as_days(pilot, sides.days.day, sides.days.value, sides.side == INTERVENTION)
+    return [] if sides.days is None else _as_days(pilot, sides.days, "intervention")
 
 
-def _as_days(
-    pilot: PilotDefinition, day: NDArray[np.int64], level: NDArray[np.float64], side: NDArray[np.bool_]
-) -> list[Day]:
-    starts = day_starts(np.asarray(day, np.int64), pilot.timezone)
-    return [Day(*one) for one in zip(starts.tolist(), level.tolist(), side.tolist(), strict=True)]
+def _as_days(pilot: PilotDefinition, days: pd.DataFrame, side: str) -> list[Day]:
+    starts = day_starts(day_numbers(pd.DatetimeIndex(days.index)), pilot.timezone)
+    return [Day(*row) for row in zip(starts.tolist(), days["level"].tolist(), days[side].tolist(), strict=True)]
 
 
 def year_of(report: Report) -> int:
