@@ -15,10 +15,10 @@ from pathlib import Path
 
 import msgspec
 
+from techport_ingest.checking.units import Units
 from techport_ingest.decoding.decoder import Decoder, make_decoders
 from techport_ingest.decoding.formats.tts_v3.decoder import TheThingsStack
 from techport_ingest.decoding.javascript import JavaScriptCodec
-from techport_ingest.decoding.units import Units
 from techport_ingest.message import Message, Observed
 
 CASES = Path(__file__).resolve().parent.parent / "tests/ingest/decoders"

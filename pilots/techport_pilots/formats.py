@@ -11,20 +11,18 @@ The package belongs to a layer that this one may not import, so it is loaded by 
 from __future__ import annotations
 
 import importlib
-import pkgutil
 from collections.abc import Callable, Mapping
 from functools import cache
 from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
+from techport_pilots.plugins import PLUGINS, folder_names
+
 if TYPE_CHECKING:  # a command's help lists the names: the rest is not loaded for it
     from techport_pilots.i18n import Message
     from techport_pilots.model import SourceDefinition
     from techport_storage.model import Micros
-
-PLUGINS = "techport_ingest.decoding.formats"
-"""The package whose folders are formats."""
 
 DEFAULT = "native"
 """The format of devices that nothing else is said of."""
@@ -98,7 +96,7 @@ class Format(msgspec.Struct, frozen=True, kw_only=True):
 
 def names() -> list[str]:
     """The names of all formats, in alphabetical order, found without loading them."""
-    return sorted(folder.name.replace("_", "-") for folder in _folders())
+    return [folder.replace("_", "-") for folder in folder_names()]
 
 
 class BrokenFormat(Exception):
@@ -115,6 +113,21 @@ def formats() -> Mapping[str, Format]:
     return {form.name: form for form in found}
 
 
+def markdown_table() -> str:
+    """The formats as docs/devices.md lists them."""
+    rows = [
+        f"| `{form.name}` | {form.label} | `{form.usual_topic}` | {form.device_text} | {_options(form)} |"
+        for form in formats().values()
+    ]
+    return "\n".join(
+        ["| format | what it is | usual topic | the device is | options |", "|---|---|---|---|---|", *rows]
+    )
+
+
+def _options(form: Format) -> str:
+    return ", ".join(f"`{name}`" for name in form.options.__struct_fields__)
+
+
 def discover() -> Mapping[str, Format]:
     """As `formats`, after looking again for folders: for plug-ins that came since."""
     formats.cache_clear()
@@ -123,20 +136,16 @@ def discover() -> Mapping[str, Format]:
 
 def _load() -> list[Format]:
     loaded: list[Format] = []
-    for folder in _folders():
-        form = getattr(importlib.import_module(f"{PLUGINS}.{folder.name}"), "FORMAT", None)
+    for folder in folder_names():
+        form = getattr(importlib.import_module(f"{PLUGINS}.{folder}"), "FORMAT", None)
         if not isinstance(form, Format):
-            raise BrokenFormat(f"{PLUGINS}.{folder.name} has no FORMAT = Format(...)")
-        if form.name.replace("-", "_") != folder.name:
-            raise BrokenFormat(f"{PLUGINS}.{folder.name} holds the format {form.name!r}: name and folder differ")
+            raise BrokenFormat(f"{PLUGINS}.{folder} has no FORMAT = Format(...)")
+        if form.name.replace("-", "_") != folder:
+            raise BrokenFormat(f"{PLUGINS}.{folder} holds the format {form.name!r}: name and folder differ")
         if not (form.topic or form.own_topic):
-            raise BrokenFormat(f"{PLUGINS}.{folder.name} says neither topic nor own_topic")
+            raise BrokenFormat(f"{PLUGINS}.{folder} says neither topic nor own_topic")
         loaded.append(form)
     return loaded
-
-
-def _folders() -> list[pkgutil.ModuleInfo]:
-    return [module for module in pkgutil.iter_modules(importlib.import_module(PLUGINS).__path__) if module.ispkg]
 
 
 _NAMED_OPTIONS = ("codec", "precision", "columns")

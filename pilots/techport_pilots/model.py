@@ -133,7 +133,7 @@ class SourceDefinition(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     fields: dict[str, FieldMapping] = {}  # by the key that `techport decode` shows
     ignore: list[str] = []  # keys that are no readings
     position: PositionMapping | None = None  # None: what the format calls latitude and longitude, as readings
-    codec: str | None = None  # tts-v3, chirpstack-v4: "cayenne-lpp", or JavaScript with decodeUplink
+    codec: str | None = None  # of LoRaWAN formats: one that reads an uplink's bytes, or JavaScript with decodeUplink
     precision: Literal["ns", "us", "ms", "s"] = "ns"  # line-protocol
     columns: CsvColumns | None = None  # csv
     options: dict[str, Any] = {}  # of formats whose options have no key of their own here

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from techport_ingest.decoding.units import ALIASES, NotConvertible, Units, UnknownUnit
+from techport_ingest.checking.units import ALIASES, NotConvertible, Units, UnknownUnit
 from techport_pilots.quantities import builtin
 
 

@@ -23,8 +23,8 @@ from typing import NamedTuple
 import msgspec
 import numpy as np
 
+from techport_ingest.checking.units import NotConvertible, Units, UnknownUnit
 from techport_ingest.checking.values import AHEAD, EARLIEST, as_number, check_clock
-from techport_ingest.decoding.units import NotConvertible, Units, UnknownUnit
 from techport_ingest.message import BadMessage, DeviceEvent, Found, Ignored, Message, Observed
 from techport_pilots.registry.view import DeviceView, IngestView
 from techport_storage.model import Batch, Quality, Stream

@@ -7,9 +7,9 @@ from collections.abc import Iterable, Mapping, Sequence
 import structlog
 
 from techport_ingest.checking.check import Columns
+from techport_ingest.checking.units import Units
 from techport_ingest.decoding.decoder import Decoder, without_stale
 from techport_ingest.decoding.router import OWN, Route, Router
-from techport_ingest.decoding.units import Units
 from techport_ingest.message import BadMessage, Found, Message
 from techport_pilots.registry.view import IngestView
 

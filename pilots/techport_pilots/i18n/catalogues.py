@@ -6,7 +6,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import cache
-from importlib import resources
 from io import BytesIO
 from pathlib import Path
 
@@ -14,8 +13,7 @@ from babel.messages.mofile import write_mo
 from babel.messages.pofile import read_po
 from babel.support import Translations
 
-PLUGINS = "techport_ingest.decoding.formats"
-"""The package whose folders bring catalogues of their own. Looked up by name, as plug-ins are."""
+from techport_pilots.plugins import search_path
 
 
 @cache
@@ -48,8 +46,5 @@ _HERE = Path(__file__).parents[1] / "locale"
 def code_folders() -> Iterator[Path]:
     """The folders that hold catalogues of codes."""
     yield _HERE
-    try:
-        formats = Path(str(resources.files(PLUGINS)))
-    except ModuleNotFoundError:  # a process without the ingestor
-        return
-    yield from sorted(formats.glob("*/locale"))
+    for folder in search_path():
+        yield from sorted(Path(folder).glob("*/locale"))

@@ -1,0 +1,19 @@
+"""The package whose folders are plug-ins. Another layer holds it, so it is loaded by its name."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import Iterable
+
+PLUGINS = "techport_ingest.decoding.formats"
+
+
+def search_path() -> Iterable[str]:
+    """The directories that hold the folders."""
+    return importlib.import_module(PLUGINS).__path__
+
+
+def folder_names() -> list[str]:
+    """The folders that are packages, in alphabetical order, found without loading them."""
+    return sorted(module.name for module in pkgutil.iter_modules(search_path()) if module.ispkg)
