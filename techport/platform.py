@@ -183,11 +183,11 @@ def ingesting(settings: Settings, parts: Stores, reached: Reached, failed: Calla
     pipeline = Pipeline(
         source=reached.source,
         registry=parts.registry,
-        books=parts.books,
+        ledger=parts.books,
         store=parts.readings,
         metrics=Metrics(parts.metrics),
         settings=PipelineSettings(worker=settings.worker),
-        tell=reached.relay.tell,
+        publish=reached.relay.publish,
     )
 
     def run() -> None:

@@ -71,5 +71,5 @@ def platform(request: pytest.FixtureRequest, tmp_path: Path, ingest: Ingest) -> 
         relay = Relay(reach)
         closing.callback(relay.close)
         eventually(lambda: relay.connected, "the relay is connected")
-        ingest.start(source, tell=relay.tell)
+        ingest.start(source, publish=relay.publish)
         yield port

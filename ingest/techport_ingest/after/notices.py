@@ -14,7 +14,7 @@ import msgspec
 from techport_pilots.accounting.tally import QuarantineEntry
 from techport_pilots.formats import formats
 
-Tell = Callable[[str, bytes], None]
+Publish = Callable[[str, bytes], None]
 """Publishes a payload to a topic, or does not when it cannot. Never waits, never raises."""
 
 _EXCERPT = 200  # bytes of the message that come back
@@ -26,8 +26,8 @@ _RECOVERY = 60.0  # seconds between two commands to one device
 class Notices:
     """At most `burst` notices to a device at once, and one each `every` seconds after them. Not thread-safe."""
 
-    def __init__(self, tell: Tell, burst: int = 10, every: float = 6.0, devices: int = 10_000) -> None:
-        self._tell = tell
+    def __init__(self, publish: Publish, burst: int = 10, every: float = 6.0, devices: int = 10_000) -> None:
+        self._publish = publish
         self._problems = _Share(burst, every, devices)
         self._recoveries = _Share(1, _RECOVERY, devices)
 
@@ -36,11 +36,11 @@ class Notices:
         for entry in entries:
             topic = f"pilots/{entry.pilot}/{entry.device}/problems"
             if _is_topic(entry.pilot) and _is_topic(entry.device) and self._problems.take(topic):
-                self._tell(topic, _notice(entry))
+                self._publish(topic, _notice(entry))
             if (command := _recovery(entry)) is not None:
                 topic, payload = command
                 if self._recoveries.take(topic):
-                    self._tell(topic, payload)
+                    self._publish(topic, payload)
 
 
 def _recovery(entry: QuarantineEntry) -> tuple[str, bytes] | None:

@@ -70,7 +70,7 @@ class Relay:
                 answer.set_exception(BrokerAway(f"the broker was not reached ({sent.rc.name})"))
         return answer
 
-    def tell(self, topic: str, payload: bytes) -> None:
+    def publish(self, topic: str, payload: bytes) -> None:
         """Publish what may get lost."""
         if self._connected:
             self._client.publish(topic, payload, qos=1)
