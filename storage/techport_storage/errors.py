@@ -1,8 +1,9 @@
 """What can go wrong at a store.
 
 StoreError
-├── StoreUnavailable   not now: nothing was lost, try again later (the pipeline does, and settles nothing until then)
+├── StoreUnavailable   not now: nothing was lost, try again later (the pipeline does, acknowledging nothing)
 │   └── StoreBusy      somebody else was at the same rows or the log at this moment: nothing is wrong with the store
+├── StoreIncompatible  never: what is there cannot be opened by this version; trying again does not help
 └── BadQuery           never: the question itself is wrong; names the parameter and the remedy
 """
 
@@ -18,7 +19,11 @@ class StoreUnavailable(StoreError):
 
 
 class StoreBusy(StoreUnavailable):
-    """Two that use the store met. Nothing has to be mended; the same again in a moment goes well."""
+    """Two users of the store met at the same rows. Nothing is wrong: the same call succeeds in a moment."""
+
+
+class StoreIncompatible(StoreError):
+    """What the URL names cannot be opened by this version of techport, whenever it is tried. Names the way out."""
 
 
 class BadQuery(StoreError, ValueError):

@@ -79,7 +79,8 @@ def open_store(url: str) -> ReadingStore:
 
     `influxdb://host:8086/org/bucket?token_file=FILE` is a bucket of an InfluxDB 2 server, see docs/influxdb.md.
 
-    Raises ValueError for an unknown scheme, StoreUnavailable when it cannot be opened.
+    Raises ValueError for an unknown scheme, StoreUnavailable when it cannot be opened now,
+    StoreIncompatible when this version of techport cannot open it at all.
     """
     pa.array([0])  # pyarrow loads pandas with its first array, for a second: now, not while the first message waits
     scheme = url.partition("://")[0]

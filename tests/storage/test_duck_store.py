@@ -20,7 +20,7 @@ from techport_storage.duckdb import file as duck_file
 from techport_storage.duckdb import read
 from techport_storage.duckdb.file import columns_of
 from techport_storage.duckdb.store import DuckStore
-from techport_storage.errors import StoreBusy, StoreUnavailable
+from techport_storage.errors import StoreBusy, StoreIncompatible, StoreUnavailable
 from techport_storage.microseconds import SECOND
 from techport_storage.model import Batch, BucketWidth, Cursor, Query, Selection, Stream
 from techport_storage.store import open_store
@@ -98,15 +98,7 @@ def test_a_file_that_is_open_in_this_process(store: DuckStore, path: Path) -> No
 
 def test_a_file_that_is_not_one(path: Path) -> None:
     path.write_bytes(b"time,value\n" * 5000)
-    with pytest.raises(StoreUnavailable, match="not a DuckDB file"):
-        open_store(f"duckdb:///{path}")
-
-
-def test_a_file_of_another_layout(path: Path) -> None:
-    with duckdb.connect(str(path)) as con:
-        con.execute("CREATE TABLE layout (version INTEGER)")
-        con.execute("INSERT INTO layout VALUES (-1)")
-    with pytest.raises(StoreUnavailable, match="another version of techport"):
+    with pytest.raises(StoreIncompatible, match="not a DuckDB file"):
         open_store(f"duckdb:///{path}")
 
 
@@ -122,7 +114,7 @@ def test_closed(path: Path) -> None:
 LIMITED = """
 import resource, signal, sys
 import numpy as np
-from techport_storage.errors import StoreUnavailable
+from techport_storage.errors import StoreIncompatible, StoreUnavailable
 from techport_storage.model import Batch, Query, Stream
 from techport_storage.store import open_store
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import glob
 import itertools
 import os
+import shutil
 import threading
 import time
 from collections.abc import Iterator, Mapping
@@ -15,7 +17,7 @@ from urllib.parse import parse_qsl
 import duckdb
 from numpy.typing import NDArray
 
-from techport_storage.errors import StoreBusy, StoreUnavailable
+from techport_storage.errors import StoreBusy, StoreError, StoreIncompatible, StoreUnavailable
 
 
 def parse_url(url: str) -> tuple[Path | None, dict[str, int]]:
@@ -67,7 +69,7 @@ class DuckFile:
 
     def _connect(self) -> duckdb.DuckDBPyConnection:
         """A connection in which the file is attached as `store`."""
-        with self._saying_why():
+        with self._translate_errors():
             if self.path is not None:
                 self.path.parent.mkdir(parents=True, exist_ok=True)
             con = duckdb.connect(":memory:", config=self._settings())
@@ -96,7 +98,7 @@ class DuckFile:
     @contextmanager
     def cursor(self) -> Iterator[duckdb.DuckDBPyConnection]:
         """A cursor of its own state; an unfinished transaction is rolled back at the end. Raises StoreUnavailable."""
-        with self._saying_why():
+        with self._translate_errors():
             with self._gate:
                 cursor = self._con.cursor()
                 cursor.execute("USE store")
@@ -127,7 +129,7 @@ class DuckFile:
                 if time.monotonic() > limit:
                     return False
                 time.sleep(0.01)
-            with self._saying_why():
+            with self._translate_errors():
                 self._con.execute("CHECKPOINT store")  # a log of the old file must not meet the new one
                 self.broken = True  # unless it opens again below
                 self._con.close()
@@ -140,6 +142,40 @@ class DuckFile:
                 finally:
                     self._con = self._connect()
                     self.broken = False
+
+    def keep_copy(self, suffix: str) -> None:
+        """Copy the file, with all that was committed, to one of its name and the suffix. Nobody may use it meanwhile.
+
+        The copy has its name only when it is complete. Raises StoreUnavailable.
+        """
+        assert self.path is not None
+        unfinished = self.path.with_name(f"{self.path.name}.{suffix}{_UNFINISHED}")
+        with self._gate, self._translate_errors():
+            self._con.execute("CHECKPOINT store")
+            self.broken = True  # unless it opens again below
+            self._con.close()
+            try:
+                shutil.copyfile(self.path, unfinished)
+                with unfinished.open("rb+") as copy:
+                    os.fsync(copy.fileno())
+                unfinished.replace(unfinished.with_suffix(""))
+                _sync_folder(self.path.parent)
+            except OSError:
+                unfinished.unlink(missing_ok=True)
+                raise
+            finally:
+                self._con = self._connect()
+                self.broken = False
+
+    def drop_copies(self) -> None:
+        """Remove what keep_copy made of the file: it was closed well, or readings were erased from it."""
+        if self.path is not None:
+            for copy in self.path.parent.glob(f"{glob.escape(self.path.name)}.layout-*"):
+                copy.unlink(missing_ok=True)
+
+    def bytes(self) -> int:
+        """Size of the file and its write-ahead log."""
+        return 0 if self.path is None else self.path.stat().st_size + self.log_bytes()
 
     def log_bytes(self) -> int:
         """Size of the write-ahead log."""
@@ -154,8 +190,8 @@ class DuckFile:
         self._con.close()
 
     @contextmanager
-    def _saying_why(self) -> Iterator[None]:
-        """The one place where errors of DuckDB and the disk become StoreUnavailable with a remedy.
+    def _translate_errors(self) -> Iterator[None]:
+        """The one place where errors of DuckDB and the disk become a StoreError with a remedy.
 
         Errors of our own SQL are not among them: those are mistakes in this package and stay what they are.
         """
@@ -163,16 +199,19 @@ class DuckFile:
             yield
         except (duckdb.FatalException, duckdb.InternalException) as error:
             self.broken = True
-            raise self._unavailable(error) from error
+            raise self._store_error(error) from error
         except (duckdb.OperationalError, OSError) as error:
             self.broken = self.broken or "invalidated" in str(error)
-            raise self._unavailable(error) from error
+            raise self._store_error(error) from error
 
-    def _unavailable(self, error: Exception) -> StoreUnavailable:
+    def _store_error(self, error: Exception) -> StoreError:
         message = str(error)
         where = self.path or "in memory"
         if any(sign in message for sign in _MET):
             return StoreBusy(f"{where}: others are at work in it at this moment; nothing is wrong")
+        for sign, remedy in _INCOMPATIBLE.items():
+            if sign in message:
+                return StoreIncompatible(f"{where}: {remedy} ({message.splitlines()[0]})")
         for sign, remedy in _REMEDIES.items():
             if sign in message:
                 return StoreUnavailable(f"{where}: {remedy} ({message.splitlines()[0]})")
@@ -188,10 +227,17 @@ def _sync_folder(folder: Path) -> None:
         os.close(handle)
 
 
+_UNFINISHED = ".part"
 PATIENCE = 5.0  # s that readers get to end when the file is to be replaced
 
 _MET = ("Cannot CHECKPOINT", "Conflict on", "write-write conflict")
 """In what DuckDB says when two transactions met."""
+
+_INCOMPATIBLE = {
+    "version number": "another version of DuckDB wrote this file. Export the readings with the techport that wrote it "
+    "(`techport store export`) and import them here",
+    "not a valid DuckDB": "this is not a DuckDB file. Name another, or move it away",
+}
 
 _REMEDIES = {
     "Could not set lock": "another process has the store open, and only one can. Stop it, or name another file",
@@ -200,7 +246,5 @@ _REMEDIES = {
     "File too large": "the file may not grow further. Raise the limit; nothing that was acknowledged is lost",
     "Out of Memory": "it needs more memory than it may take. Raise memory_mb behind the store's URL",
     "Permission denied": "the file may not be written. Give this user the right to",
-    "version number": "the file was written by another version of DuckDB. Read it with that one and import it here",
-    "not a valid DuckDB": "this is not a DuckDB file. Name another, or move it away",
     "Connection already closed": "the store is closed. Open it again",
 }

@@ -45,7 +45,10 @@ def rewrite(file: DuckFile, rows_at_once: int) -> bool:
             cursor.execute("CHECKPOINT new_file")  # all of it in the file: its log is left behind
         finally:
             cursor.execute("DETACH new_file")
-    return file.replace_with(new)
+    replaced = file.replace_with(new)
+    if replaced:
+        file.drop_copies()  # of before an upgrade: what was erased is in them too
+    return replaced
 
 
 def sort_into(cursor: duckdb.DuckDBPyConnection, target: str, source: str, rows_at_once: int) -> None:

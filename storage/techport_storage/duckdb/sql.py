@@ -16,7 +16,7 @@ from techport_storage.buckets import fixed_width
 from techport_storage.model import Aggregate, BucketWidth, Query, percentile_of
 
 VERSION = 4
-"""Of the tables. A file of another version is refused."""
+"""Of the tables. The steps in migrations/ bring older files to it."""
 
 TABLES = {
     "layout": "(version INTEGER, runs BIGINT, merged_rows BIGINT, to_rewrite BOOLEAN)",

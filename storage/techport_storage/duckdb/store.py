@@ -25,8 +25,9 @@ from techport_storage.duckdb import coverage, sql, write
 from techport_storage.duckdb.file import DuckFile, columns_of, parse_url
 from techport_storage.duckdb.index import FAR_FUTURE, FAR_PAST, Ids, StreamIndex
 from techport_storage.duckdb.maintenance import Maintenance, Policy, policy_of
+from techport_storage.duckdb.migrations import migrate
 from techport_storage.duckdb.read import Fetch, Plan
-from techport_storage.errors import StoreUnavailable
+from techport_storage.errors import StoreIncompatible
 from techport_storage.model import Batch, Extent, Micros, Query, Receipt, Selection, Stream
 from techport_storage.query_check import check_query, check_range, refused_rows
 
@@ -46,7 +47,8 @@ class DuckStore:
     def open(cls, url: str) -> DuckStore:
         """Open or create; duckdb:///relative.duckdb, duckdb:////absolute/path.duckdb, or duckdb:// in memory.
 
-        Numbers of Policy may follow: "?head_rows=1000000". Raises ValueError, StoreUnavailable.
+        Numbers of Policy may follow: "?head_rows=1000000". A file of an older layout is brought up to date.
+        Raises ValueError, StoreIncompatible, StoreUnavailable.
         """
         path, numbers = parse_url(url)
         policy = policy_of(numbers)
@@ -189,6 +191,7 @@ class DuckStore:
         self._upkeep.close()
         with self._upkeep.writing:
             self._file.close()
+            self._file.drop_copies()
 
     def _revive(self) -> None:
         """Open the file again if DuckDB gave it up. Held: writing."""
@@ -231,15 +234,23 @@ def _head(cursor: duckdb.DuckDBPyConnection) -> tuple[Ids, NDArray[np.int64]]:
 
 
 def _prepare(file: DuckFile) -> None:
-    """Make the tables of a new file; see that those of an old one are ours."""
-    with file.transaction() as cursor:
-        for table, columns in sql.TABLES.items():
-            cursor.execute(f"CREATE TABLE IF NOT EXISTS {table} {columns}")
-        found = cursor.execute("SELECT version FROM layout").fetchall()
-        if not found:
+    """Make the tables of a new file, or bring those of an older one up to date. Raises StoreIncompatible."""
+    with file.cursor() as cursor:
+        existing = cursor.execute(_COLUMNS).fetchall()
+        ours = ("layout", "version") in existing
+        versions = cursor.execute("SELECT version FROM layout").fetchall() if ours else []
+    if not existing:
+        with file.transaction() as cursor:
+            for table, columns in sql.TABLES.items():
+                cursor.execute(f"CREATE TABLE {table} {columns}")
             cursor.execute(f"INSERT INTO layout VALUES ({sql.VERSION}, 0, 0, false)")
-        elif found != [(sql.VERSION,)]:
-            raise StoreUnavailable(f"{file.path}: made by another version of techport; export it there, import it here")
+    elif len(versions) != 1:
+        raise StoreIncompatible(f"{file.path}: a DuckDB file, but not made by techport. Name another, or move it away")
+    elif versions != [(sql.VERSION,)]:
+        migrate(file, versions[0][0])
+
+
+_COLUMNS = "SELECT table_name, column_name FROM duckdb_columns() WHERE database_name = current_database()"
 
 
 def _erase(cursor: duckdb.DuckDBPyConnection, ids: Ids, first: Micros, last: Micros) -> int:
