@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from techport_storage.model import NAME, Stream
+from techport_storage.model import NAME, Batch, Stream
 
 
 def name_columns(streams: Sequence[Stream], rows: NDArray[np.int32]) -> list[pa.DictionaryArray]:
@@ -38,6 +38,36 @@ def group_by_stream(rows: pa.RecordBatch | pa.Table) -> Iterator[tuple[Stream, s
         offset += batch.num_rows
     if stretch is not None:
         yield stretch[0], slice(stretch[1], offset)
+
+
+def tables_of(reader: pa.RecordBatchReader, rows: int) -> Iterator[pa.Table]:
+    """What a reader brings, in tables of so many rows; the last may be shorter. Closes the reader."""
+    gathered: list[pa.RecordBatch] = []
+    size = 0
+    with reader:
+        for batch in reader:
+            gathered.append(batch)
+            size += batch.num_rows
+            while size >= rows:
+                table = pa.Table.from_batches(gathered)
+                yield table.slice(0, rows)
+                gathered = table.slice(rows).to_batches()
+                size -= rows
+    if size:
+        yield pa.Table.from_batches(gathered)
+
+
+def batch_of(rows: pa.RecordBatch | pa.Table) -> Batch:
+    """Raw rows that a store answered (RAW_SCHEMA, stream by stream) as a batch that can be written."""
+    groups = list(group_by_stream(rows))
+    return Batch(
+        streams=[stream for stream, _ in groups],
+        stream=np.repeat(np.arange(len(groups), dtype=np.int32), [part.stop - part.start for _, part in groups]),
+        time=rows.column("time").cast(pa.int64()).to_numpy(),
+        value=rows.column("value").to_numpy(),
+        received=rows.column("received").cast(pa.int64()).to_numpy(),
+        quality=rows.column("quality").to_numpy(),
+    )
 
 
 def _stretches(batch: pa.RecordBatch) -> Iterator[tuple[Stream, int]]:

@@ -7,15 +7,16 @@ stream by stream:  rows a day in both ─► days that differ ─► pages of ro
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
 
+from techport_storage.columns import batch_of, tables_of
 from techport_storage.errors import StoreError
 from techport_storage.microseconds import DAY
-from techport_storage.model import Batch, BucketWidth, Micros, Query, Selection, Stream
+from techport_storage.model import BucketWidth, Micros, Query, Selection, Stream
 from techport_storage.store import ReadingStore
 
 _ROWS = 50_000  # of one write, at most
@@ -92,8 +93,8 @@ def _only(stream: Stream) -> Selection:
 
 def _copy_rows(source: ReadingStore, target: ReadingStore, query: Query) -> int:
     written = 0
-    for table in _tables(source.read(query)):
-        receipt = target.write(_batch(table))
+    for table in tables_of(source.read(query), _ROWS):
+        receipt = target.write(batch_of(table))
         if receipt.rejected:
             row, reason = receipt.rejected[0]
             raise CopyDiffers(f"the target refuses {table.slice(row, 1).to_pylist()[0]}: {reason}")
@@ -108,7 +109,7 @@ def _check_stream(
     query = Query(select=_only(stream), start=start, end=end)
     mine, theirs = _Digest(), _Digest()
     for digest, store in ((mine, source), (theirs, target)):
-        for table in _tables(store.read(query)):
+        for table in tables_of(store.read(query), _ROWS):
             digest.add(table)
     if mine != theirs:
         raise CopyDiffers(f"{'/'.join(stream)}: {mine} in the source, {theirs} in the target")
@@ -127,7 +128,7 @@ class _Digest:
     total: float = 0.0
 
     def add(self, table: pa.Table) -> None:
-        batch = _batch(table)
+        batch = batch_of(table)
         bits = batch.value.view(np.uint64)
         self.rows += len(batch)
         self.times = (self.times + int(batch.time.view(np.uint64).sum())) % 2**64
@@ -151,34 +152,3 @@ def _sum(values: Sequence[float] | np.ndarray[tuple[int], np.dtype[np.float64]])
         return math.fsum(values)
     except OverflowError:
         return math.inf
-
-
-def _tables(reader: pa.RecordBatchReader) -> Iterator[pa.Table]:
-    """What a reader brings, in tables of _ROWS rows at most; small record batches together."""
-    gathered: list[pa.RecordBatch] = []
-    size = 0
-    with reader:
-        for batch in reader:
-            gathered.append(batch)
-            size += batch.num_rows
-            while size >= _ROWS:
-                table = pa.Table.from_batches(gathered)
-                yield table.slice(0, _ROWS)
-                gathered = table.slice(_ROWS).to_batches()
-                size -= _ROWS
-    if size:
-        yield pa.Table.from_batches(gathered)
-
-
-def _batch(table: pa.Table) -> Batch:
-    """Rows of one stream as a batch."""
-    rows = table.num_rows
-    first = table.slice(0, 1).to_pylist()[0]
-    return Batch(
-        streams=(Stream(first["pilot"], first["device"], first["quantity"]),),
-        stream=np.zeros(rows, np.int32),
-        time=table["time"].cast(pa.int64()).to_numpy(),
-        value=table["value"].to_numpy(),
-        received=table["received"].cast(pa.int64()).to_numpy(),
-        quality=table["quality"].to_numpy(),
-    )

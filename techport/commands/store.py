@@ -1,8 +1,10 @@
-"""techport store init | copy | backup | restore."""
+"""techport store init | copy | export | import | backup | restore."""
 
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -69,21 +71,53 @@ def copy(
     from techport_storage.copy import copy_readings
     from techport_storage.store import open_store
 
-    here = open_store(source)
-    try:
-        there = open_store(target)
-        try:
-            with progress_bars() as bars:
-                bar = bars.add_task("streams", total=None)
-                copied = copy_readings(
-                    here, there, again=again, progress=lambda done, of: bars.update(bar, completed=done, total=of)
-                )
-        finally:
-            there.close()
-    finally:
-        here.close()
+    with (
+        closing(open_store(source)) as source_store,
+        closing(open_store(target)) as target_store,
+        _bar("streams") as bar,
+    ):
+        copied = copy_readings(source_store, target_store, again=again, progress=bar)
     Console(highlight=False).print(
         f"{copied.streams} streams: {copied.rows} rows copied, {copied.checked} rows compared, the same to the bit"
+    )
+
+
+@app.command("export")
+def export(
+    folder: Annotated[Path, typer.Argument(help="folder to write; must not exist yet")],
+    data: options.Data = None,
+    store: options.Store = None,
+) -> None:
+    """Write all readings as a folder of Parquet files. An embedded store must not be running."""
+    from techport_storage.export import export_readings
+    from techport_storage.store import open_store
+
+    settings = load_settings({"data": data, "store": store})
+    with closing(open_store(settings.store_url)) as readings, _bar("streams") as bar:
+        manifest = export_readings(readings, folder, progress=bar)
+    Console(highlight=False).print(
+        f"{folder}: {manifest.rows} readings of {manifest.streams} streams in {len(manifest.files)} files",
+        soft_wrap=True,
+    )
+
+
+@app.command("import")
+def import_(
+    folder: Annotated[Path, typer.Argument(help="a folder that export wrote, of any store")],
+    data: options.Data = None,
+    store: options.Store = None,
+    resume: Annotated[bool, typer.Option("--resume", help="go on with an import that was stopped")] = False,
+) -> None:
+    """Read an export into a store that holds no readings yet. An embedded store must not be running."""
+    from techport_storage.export import import_readings, read_manifest
+    from techport_storage.store import open_store
+
+    settings = load_settings({"data": data, "store": store})
+    read_manifest(folder)  # before a store is made for it
+    with closing(open_store(settings.store_url)) as readings, _bar("rows") as bar:
+        imported = import_readings(folder, readings, resume=resume, progress=bar)
+    Console(highlight=False).print(
+        f"{imported.written} readings imported, {imported.duplicates} were there already", soft_wrap=True
     )
 
 
@@ -137,6 +171,14 @@ def restore(
     for path in folder.iterdir():
         shutil.copy2(path, settings.data / path.name)
     Console(highlight=False).print(f"restored into {settings.data}")
+
+
+@contextmanager
+def _bar(what: str) -> Iterator[Callable[[int, int], None]]:
+    """A progress bar, and the function that moves it: (done, of all)."""
+    with progress_bars() as bars:
+        task = bars.add_task(what, total=None)
+        yield lambda done, of: bars.update(task, completed=done, total=of)
 
 
 def _embedded_files(data: Path) -> list[Path]:

@@ -5,6 +5,9 @@ from __future__ import annotations
 import subprocess
 from pathlib import Path
 
+import duckdb
+import pytest
+
 from techport.data_dir import lock
 from techport_pilots.definition.load import parse_definition
 from techport_pilots.registry.registry import Registry
@@ -13,6 +16,7 @@ from techport_storage.model import Batch, Query, Reading
 from techport_storage.store import open_store
 from tests.end_to_end.platforms import PILOT, TECHPORT
 from tests.servers.influxd import Influxd, influxd
+from tests.servers.mosquitto import free_port
 
 __all__ = ["influxd"]
 
@@ -84,3 +88,31 @@ def test_from_duckdb_to_a_prepared_influxdb_and_back(tmp_path: Path, influxd: In
     back = f"duckdb:///{tmp_path}/back.duckdb"
     assert "the same to the bit" in _run("copy", target, back)
     assert _rows(back) == _rows(source)
+
+
+@pytest.mark.parametrize("command", ["up", "ingest", "serve"])
+def test_a_file_that_this_version_cannot_open_ends_the_command(tmp_path: Path, command: str) -> None:
+    url = _fill(tmp_path / "data")
+    with duckdb.connect(url.removeprefix("duckdb:///")) as con:
+        con.execute("UPDATE layout SET version = 1000")
+    done = subprocess.run(
+        [*TECHPORT, command, "--data", str(tmp_path / "data"), "--http", f"127.0.0.1:{free_port()}"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert "a newer techport made this file" in " ".join(done.stderr.split())
+
+
+def test_an_export_is_imported_elsewhere(tmp_path: Path) -> None:
+    url = _fill(tmp_path / "data")
+    new = f"duckdb:///{tmp_path}/new/readings.duckdb"
+    said = _run("export", str(tmp_path / "out"), "--data", str(tmp_path / "data"))
+    assert "1000 readings of 2 streams in 1 file" in " ".join(said.split())
+    assert "1000 readings imported" in _run("import", str(tmp_path / "out"), "--store", new)
+    assert _rows(new) == _rows(url)
+    assert "--resume" in _run("import", str(tmp_path / "out"), "--store", new, expect=2)
+    assert "exists already" in _run("export", str(tmp_path / "out"), "--store", new, expect=2)
+    assert "is not an export" in _run("import", str(tmp_path / "data"), "--store", new, expect=2)

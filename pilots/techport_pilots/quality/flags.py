@@ -25,12 +25,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import pyarrow as pa
 from numpy.typing import NDArray
 
 from techport_pilots.definition.flag_rules import Rule, Rules, excluded_windows, moves_of
 from techport_pilots.model import PilotDefinition
-from techport_storage.columns import group_by_stream
+from techport_storage.columns import batch_of
 from techport_storage.microseconds import DAY, HOUR
 from techport_storage.model import Batch, Micros, Quality, Query, Selection, Stream
 from techport_storage.store import ReadingStore
@@ -251,7 +250,7 @@ def judged(
     for found in store.read(query):
         if not found.num_rows:
             continue
-        batch = _batch(found) if held is None else _joined(held[0], _batch(found))
+        batch = batch_of(found) if held is None else _joined(held[0], batch_of(found))
         quality = flagger.flags(batch) & ~np.uint8(Quality.EXCLUDED)
         for number, stream in enumerate(batch.streams):
             for first, last in windows(stream):
@@ -311,17 +310,4 @@ def _joined(one: Batch, other: Batch) -> Batch:
         np.concatenate([one.value, other.value]),
         np.concatenate([one.received, other.received]),
         np.concatenate([one.quality, other.quality]),
-    )
-
-
-def _batch(found: pa.RecordBatch) -> Batch:
-    """Rows of a store's answer, which come stream by stream."""
-    groups = list(group_by_stream(found))
-    return Batch(
-        [stream for stream, _ in groups],
-        np.repeat(np.arange(len(groups), dtype=np.int32), [rows.stop - rows.start for _, rows in groups]),
-        found.column("time").cast(pa.int64()).to_numpy(),
-        found.column("value").to_numpy(),
-        found.column("received").cast(pa.int64()).to_numpy(),
-        found.column("quality").to_numpy(),
     )
