@@ -17,17 +17,26 @@ class Metrics:
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self.messages = Counter(
-            "techport_ingest_messages", "Messages taken from the broker and settled", registry=registry
+            "techport_ingest_messages", "Messages taken from the broker and acknowledged", registry=registry
         )
         self.values = Counter("techport_ingest_values", "Values by what became of them", ["outcome"], registry=registry)
-        self.problems = Counter(
-            "techport_ingest_set_aside", "Entries set aside, by reason", ["reason"], registry=registry
+        self.quarantined = Counter(
+            "techport_ingest_quarantined_messages",
+            "Entries of the quarantine, by reason",
+            ["reason"],
+            registry=registry,
+        )
+        self.set_aside = Counter(
+            "techport_ingest_set_aside",
+            "Old name of techport_ingest_quarantined_messages",
+            ["reason"],
+            registry=registry,
         )
         self.ignored = Counter(
             "techport_ingest_ignored", "Parts of messages that are no reading, by rule", ["rule"], registry=registry
         )
         self.retries = Counter(
-            "techport_ingest_retries", "Steps that had to wait for the store or the books", ["step"], registry=registry
+            "techport_ingest_retries", "Steps that had to wait for the store or the ledger", ["step"], registry=registry
         )
         self.restarts = Counter("techport_ingest_restarts", "Times that the loop was started again", registry=registry)
         self.batch = Histogram(
@@ -35,19 +44,19 @@ class Metrics:
         )
         self.commit = Histogram(
             "techport_ingest_commit_seconds",
-            "From the first look at a batch until it is settled",
+            "From the first look at a batch until it is durable",
             buckets=_SECONDS,
             registry=registry,
         )
         self.lag = Gauge(
-            "techport_ingest_lag_seconds", "Age of the oldest message that is not settled", registry=registry
+            "techport_ingest_lag_seconds", "Age of the oldest message that is not acknowledged", registry=registry
         )
         self.connected = Gauge(
             "techport_ingest_connected", "1 while the broker's subscription stands", registry=registry
         )
 
     def count(self, messages: int, total: Tally, reasons: list[str], seconds: float) -> None:
-        """Add one settled batch."""
+        """Add one committed batch."""
         self.messages.inc(messages)
         self.batch.observe(messages)
         self.commit.observe(seconds)
@@ -56,9 +65,10 @@ class Metrics:
             if amount:
                 self.values.labels(outcome).inc(amount)
         for reason in reasons:
-            self.problems.labels(reason).inc()
+            self.quarantined.labels(reason).inc()
+            self.set_aside.labels(reason).inc()
 
     def count_ignored(self, rules: Iterable[str]) -> None:
-        """Add what a settled batch passed over. Rules are a fixed set of words: no label a device could invent."""
+        """Add what a committed batch passed over. Rules are a fixed set of words: no label a device could invent."""
         for rule in rules:
             self.ignored.labels(rule).inc()
