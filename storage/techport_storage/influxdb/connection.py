@@ -153,7 +153,7 @@ class Connection:
     def transfer(self, method: str, path: str, body: BinaryIO | None = None) -> urllib3.BaseHTTPResponse:
         """A call whose body and answer are files too large for memory. The caller reads the answer and releases it."""
         client = self._client.api_client
-        with _saying_why(self.address):
+        with _translate_errors(self.address):
             answer: urllib3.BaseHTTPResponse = client.rest_client.pool_manager.request(
                 method,
                 self.address.url + path,
@@ -170,7 +170,7 @@ class Connection:
         self._client.close()  # type: ignore[no-untyped-call]
 
     def _call(self, path: str, query: Mapping[str, str], headers: dict[str, str], **request: Any) -> bytes:
-        with _saying_why(self.address):
+        with _translate_errors(self.address):
             answer = self._request(path, query, headers, **request)
             try:
                 return bytes(answer.read())
@@ -180,7 +180,7 @@ class Connection:
     def _stream(
         self, path: str, query: Mapping[str, str], headers: dict[str, str], **request: Any
     ) -> urllib3.BaseHTTPResponse:
-        with _saying_why(self.address):
+        with _translate_errors(self.address):
             return self._request(path, query, headers, **request)
 
     def _request(
@@ -202,7 +202,7 @@ def stream_bytes(address: Address, answer: urllib3.BaseHTTPResponse, size: int =
     """The answer piece by piece. Closes the connection when it is left before its end: the server stops working."""
     ended = False
     try:
-        with _saying_why(address):
+        with _translate_errors(address):
             while piece := answer.read(size):
                 yield piece
         ended = True
@@ -222,7 +222,7 @@ class Refused(StoreUnavailable):
 
 
 @contextmanager
-def _saying_why(address: Address) -> Iterator[None]:
+def _translate_errors(address: Address) -> Iterator[None]:
     """What the libraries raise as StoreUnavailable, in a sentence that names the server and never the token."""
     place = f"InfluxDB at {address.url}"
     try:

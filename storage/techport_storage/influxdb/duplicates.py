@@ -39,7 +39,7 @@ class DuplicateFinder:
         self._oldest = np.empty(0, np.int64)  # by id; a stream without rows is oldest LAST, newest FIRST
         self._newest = np.empty(0, np.int64)
 
-    def take(self, batch: Batch, rows: Int) -> Bool:
+    def check(self, batch: Batch, rows: Int) -> Bool:
         """For each of these rows of the batch, whether the store has its stream and time already.
 
         They are about to be written: from here on the store may have them, even if the write gets no answer. Raises

@@ -72,7 +72,7 @@ class InfluxStore:
         self._writing = threading.Lock()
         self._lines = Lines()
         self._senders = ThreadPoolExecutor(_SENDERS, thread_name_prefix="influx-write")
-        self._known = DuplicateFinder(connection, connection.address.several_writers)
+        self._duplicates = DuplicateFinder(connection, connection.address.several_writers)
 
     @classmethod
     def open(cls, url: str) -> InfluxStore:
@@ -99,7 +99,7 @@ class InfluxStore:
         stream, time = batch.stream[rows], batch.time[rows]
         last = np.append((stream[1:] != stream[:-1]) | (time[1:] != time[:-1]), True)
         superseded, rows = rows[~last], rows[last]
-        present = self._known.take(batch, rows)
+        present = self._duplicates.check(batch, rows)
         refused = self._send(batch, rows)
         lost = np.isin(rows, [row for row, _ in refused])
         duplicate_rows = np.sort(np.concatenate([superseded, rows[present & ~lost]]))
@@ -124,7 +124,7 @@ class InfluxStore:
         """Rows that are not in the store as the batch has them: the server says how many it refused, not which."""
         used, positions = np.unique(batch.stream[rows], return_inverse=True)
         streams = [batch.streams[position] for position in used.tolist()]
-        stored = self._known.stored(streams, positions, batch.time[rows])
+        stored = self._duplicates.stored(streams, positions, batch.time[rows])
         sent = zip(batch.value[rows], batch.received[rows] // 1000, batch.quality[rows], strict=True)
         return [int(row) for row, there, mine in zip(rows, stored, sent, strict=True) if there != mine]
 
@@ -134,7 +134,7 @@ class InfluxStore:
             rows = np.setdiff1d(np.arange(len(batch)), [row for row, _ in self._lines.refused(batch)])
             used, positions = np.unique(batch.stream[rows], return_inverse=True)
             streams = [batch.streams[position] for position in used.tolist()]
-            stored = self._known.stored(streams, positions, batch.time[rows]) if len(rows) else []
+            stored = self._duplicates.stored(streams, positions, batch.time[rows]) if len(rows) else []
             wanted = zip(batch.value[rows], batch.received[rows] // 1000, stored, strict=True)
             rows = rows[[there is not None and there[:2] == (value, arrival) for value, arrival, there in wanted]]
             for begin in range(0, len(rows), _LINES):
