@@ -7,13 +7,14 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib import metadata
 
+from anyio import to_thread
 from fastapi import Depends, FastAPI
 from fastapi.routing import iter_route_contexts
 from prometheus_client import CollectorRegistry
 from starlette.concurrency import run_in_threadpool
 from starlette.middleware.gzip import DEFAULT_EXCLUDED_CONTENT_TYPES, GZipMiddleware
 
-from techport_dashboards import api, edr, pages, problems, sta, viewer
+from techport_dashboards import api, edr, pages, sta, viewer
 from techport_dashboards.api import operations, push
 from techport_dashboards.dcat import routes
 from techport_dashboards.dependencies import Services
@@ -27,9 +28,11 @@ from techport_dashboards.services.last_hour import LastHour
 from techport_dashboards.services.reports import Reports
 from techport_dashboards.settings import HealthCheck, Post, WebSettings, no_health
 from techport_dashboards.sta.entities import EntityCache
+from techport_dashboards.web import errors
 from techport_dashboards.web.assets import PLOTLY, Assets
 from techport_dashboards.web.middleware import Measured, SecurityHeaders
 from techport_dashboards.web.rate_limit import ConditionalGet, RateLimiter
+from techport_dashboards.web.request_slots import THREADS, RequestSlots
 from techport_dashboards.web.templating import environment
 from techport_pilots.accounting.ledger import Ledger
 from techport_pilots.devices.explanation import Explain
@@ -69,6 +72,7 @@ def create_app(
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        to_thread.current_default_thread_limiter().total_tokens = THREADS
         warm = asyncio.create_task(run_in_threadpool(assets.get, PLOTLY))  # the first page need not wait for it
         yield
         await warm
@@ -102,9 +106,10 @@ def create_app(
         LastHour(store),
         explain,
         EntityCache(),
+        RequestSlots(),
         post,
     )
-    problems.install(app)
+    errors.install(app)
     app.include_router(operations.public)
     app.include_router(push.router)
     for router in (operations.router, api.router, sta.router, edr.router, routes.router, pages.router):

@@ -1,15 +1,22 @@
-"""What the routes work with, gathered once by create_app and carried by the app."""
+"""What routes depend on: the services that create_app gathered, the viewer, and the pilot named in the address.
+
+    def page(services: ServicesDep, viewer: ViewerDep, pilot: PilotDep) -> Response
+
+Dependencies that never block are coroutines: FastAPI would hand each plain one to a thread of its own.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Annotated, cast
 
+from fastapi import Depends
 from jinja2 import Environment
 from prometheus_client import CollectorRegistry
 from starlette.requests import HTTPConnection
 
 from techport_dashboards.query.live import Live
+from techport_dashboards.query.names import find_pilot
 from techport_dashboards.query.registry_cache import RegistryCache
 from techport_dashboards.services.dataset_stats import DatasetStatsCache
 from techport_dashboards.services.evaluations import Evaluations
@@ -17,9 +24,12 @@ from techport_dashboards.services.jobs import Jobs
 from techport_dashboards.services.last_hour import LastHour
 from techport_dashboards.services.reports import Reports
 from techport_dashboards.settings import HealthCheck, Post, WebSettings
+from techport_dashboards.viewer import Viewer, allow, allow_change
 from techport_dashboards.web.assets import Assets
+from techport_dashboards.web.request_slots import RequestSlots
 from techport_pilots.accounting.ledger import Ledger
 from techport_pilots.devices.explanation import Explain
+from techport_pilots.model import PilotDefinition
 from techport_storage.store import ReadingStore
 
 if TYPE_CHECKING:  # its routes need this module
@@ -44,6 +54,7 @@ class Services:
     last_hour: LastHour
     explain: Explain | None
     entity_cache: EntityCache
+    request_slots: RequestSlots
     post: Post | None = None
 
 
@@ -55,3 +66,21 @@ def address_of(connection: HTTPConnection) -> str:
     """The address that this platform is known by, without / at the end: what is cited and harvested must stay."""
     known = services_of(connection).settings.public_url
     return (known or str(connection.base_url)).rstrip("/")
+
+
+async def _services(connection: HTTPConnection) -> Services:
+    return services_of(connection)
+
+
+ServicesDep = Annotated[Services, Depends(_services)]
+ViewerDep = Annotated[Viewer, Depends(allow)]
+ChangeDep = Annotated[Viewer, Depends(allow_change)]
+"""A viewer who may change something."""
+
+
+def _pilot(pilot: str, services: ServicesDep, viewer: ViewerDep) -> PilotDefinition:
+    return find_pilot(services.registry_cache.current(), viewer, pilot)
+
+
+PilotDep = Annotated[PilotDefinition, Depends(_pilot)]
+"""The pilot named in the address. Answers 404 for one that does not exist and for one the viewer may not see."""

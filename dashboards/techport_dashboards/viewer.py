@@ -12,8 +12,8 @@ from ipaddress import ip_address
 
 from starlette.requests import HTTPConnection
 
-from techport_dashboards.dependencies import services_of
 from techport_dashboards.problems import Problem
+from techport_dashboards.settings import WebSettings
 
 PUBLIC: dict[str, str] = {
     "/healthz": "says only that the process is alive; asked by supervisors that have no account",
@@ -49,7 +49,7 @@ async def allow(connection: HTTPConnection) -> Viewer:
     Behind a proxy the server must be told to trust its X-Forwarded-For, as uvicorn does for one on the same machine.
     Nothing in here waits; were it a plain function, FastAPI would hand every request to a thread for it.
     """
-    settings = services_of(connection).settings
+    settings: WebSettings = connection.app.state.services.settings
     if settings.allow_remote:
         return Viewer("anybody", may_change=settings.changes)
     client = connection.client.host if connection.client else ""

@@ -4,20 +4,18 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Query, Request
+from fastapi import APIRouter, Query, Request
 from fastapi.responses import JSONResponse, StreamingResponse
 from pydantic import BaseModel, Field
-from starlette.concurrency import run_in_threadpool
 
 from techport_dashboards.api import examples_here, openapi
 from techport_dashboards.api.schema import Listed, Names, Parameters
-from techport_dashboards.dependencies import services_of
+from techport_dashboards.dependencies import ServicesDep, ViewerDep
 from techport_dashboards.problems import KINDS, Problem
 from techport_dashboards.query.question import match
-from techport_dashboards.viewer import Viewer, allow
+from techport_dashboards.web.request_slots import SlotRoute
 
-router = APIRouter(tags=["about"])
-Allowed = Annotated[Viewer, Depends(allow)]
+router = APIRouter(tags=["about"], route_class=SlotRoute)
 
 
 class LiveParameters(Parameters):
@@ -25,12 +23,11 @@ class LiveParameters(Parameters):
 
 
 @router.get("/live", responses={200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}}})
-async def live(request: Request, viewer: Allowed, parameters: Annotated[LiveParameters, Query()]) -> StreamingResponse:
+def live(services: ServicesDep, viewer: ViewerDep, parameters: Annotated[LiveParameters, Query()]) -> StreamingResponse:
     """Server-sent events: `readings` with items as of /latest, `resync` (ask anew), `stale`, `beat`."""
-    services = services_of(request)
     pilots = viewer.pilots
     if parameters.pilot:
-        catalogue = await run_in_threadpool(services.registry_cache.current)
+        catalogue = services.registry_cache.current()
         visible = [pilot for pilot in catalogue.pilots if viewer.may_see(pilot)]
         pilots = frozenset(match("pilot", parameters.pilot, visible))
     headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
@@ -38,10 +35,9 @@ async def live(request: Request, viewer: Allowed, parameters: Annotated[LivePara
 
 
 @router.get("/openapi.json", include_in_schema=False)
-async def describe(request: Request, viewer: Allowed) -> JSONResponse:
+def describe(request: Request, services: ServicesDep, viewer: ViewerDep) -> JSONResponse:
     """This API's OpenAPI description, with examples of what there is here."""
-    services = services_of(request)
-    known = await run_in_threadpool(examples_here.here, services, viewer)
+    known = examples_here.here(services, viewer)
     return JSONResponse(openapi.finished(request.app.openapi(), known, services.settings.max_page_size))
 
 
@@ -53,13 +49,13 @@ class KindItem(BaseModel):
 
 
 @router.get("/problems", response_model=Listed[KindItem])
-async def problems() -> dict[str, Any]:
+def problems() -> dict[str, Any]:
     """The kinds of problem that errors of this API name in `type`."""
     return {"items": [_kind(name) for name in KINDS], "next": None}
 
 
 @router.get("/problems/{kind}", response_model=KindItem)
-async def problem(kind: str) -> dict[str, Any]:
+def problem(kind: str) -> dict[str, Any]:
     """One kind of problem, and what to do about it."""
     if kind not in KINDS:
         raise Problem("not-found", f"There is no kind of problem called {kind[:80]!r}.")

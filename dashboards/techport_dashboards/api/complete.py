@@ -4,22 +4,21 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Query, Request
+from fastapi import APIRouter, Query
 from pydantic import Field
-from starlette.concurrency import run_in_threadpool
 
 from techport_dashboards.api.schema import Choice, CompletenessItem, GapItem, Listed, paged
-from techport_dashboards.dependencies import Services, services_of
+from techport_dashboards.dependencies import Services, ServicesDep, ViewerDep
 from techport_dashboards.problems import Problem
 from techport_dashboards.query import times
 from techport_dashboards.query.question import TIME_EXAMPLE, instant, pick_zone, select
-from techport_dashboards.viewer import Viewer, allow
+from techport_dashboards.viewer import Viewer
+from techport_dashboards.web.request_slots import SlotRoute
 from techport_pilots.quality.completeness import Completeness, gaps, stream_completeness
 from techport_storage import clock
 from techport_storage.model import Micros, Stream
 
-router = APIRouter(tags=["completeness"])
-Allowed = Annotated[Viewer, Depends(allow)]
+router = APIRouter(tags=["completeness"], route_class=SlotRoute)
 MOST_GAP_STREAMS = 200
 
 
@@ -34,18 +33,18 @@ Asked = Annotated[PeriodParameters, Query()]
 
 
 @router.get("/completeness", response_model=Listed[CompletenessItem])
-async def completeness(request: Request, viewer: Allowed, parameters: Asked) -> dict[str, Any]:
+def completeness(services: ServicesDep, viewer: ViewerDep, parameters: Asked) -> dict[str, Any]:
     """Of each stream: readings expected by its interval, and how many of those are there.
 
     Streams that never sent anything are in the list. Readings twice or too often never make more than 1.
     """
-    return await run_in_threadpool(_completeness, services_of(request), viewer, parameters)
+    return _completeness(services, viewer, parameters)
 
 
 @router.get("/gaps", response_model=Listed[GapItem])
-async def find_gaps(request: Request, viewer: Allowed, parameters: Asked) -> dict[str, Any]:
+def find_gaps(services: ServicesDep, viewer: ViewerDep, parameters: Asked) -> dict[str, Any]:
     """Every place where at least one reading is missing, of at most 200 streams that promise an interval."""
-    return await run_in_threadpool(_gaps, services_of(request), viewer, parameters)
+    return _gaps(services, viewer, parameters)
 
 
 def _completeness(services: Services, viewer: Viewer, parameters: PeriodParameters) -> dict[str, Any]:

@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Any
 
-from fastapi import APIRouter, Depends, Request
+from fastapi import APIRouter
 from pydantic import BaseModel, Field
-from starlette.concurrency import run_in_threadpool
 
-from techport_dashboards.api.describe import find_pilot
 from techport_dashboards.api.matters_schema import Body
-from techport_dashboards.dependencies import Services, services_of
+from techport_dashboards.dependencies import Services, ServicesDep, ViewerDep
 from techport_dashboards.problems import Problem
 from techport_dashboards.query import times
+from techport_dashboards.query.names import find_pilot
 from techport_dashboards.services.message_formats import MessageFormat
-from techport_dashboards.viewer import Viewer, allow
+from techport_dashboards.viewer import Viewer
+from techport_dashboards.web.request_slots import SlotRoute
 from techport_pilots.devices.explanation import Explanation
 from techport_storage import clock
 
-router = APIRouter(prefix="/decode", tags=["onboarding"])
-Allowed = Annotated[Viewer, Depends(allow)]
+router = APIRouter(prefix="/decode", tags=["onboarding"], route_class=SlotRoute)
 LONGEST_MESSAGE = 262_144
 
 
@@ -65,11 +64,11 @@ class Decoded(BaseModel):
 
 
 @router.post("", response_model=Decoded)
-async def decode(request: Request, viewer: Allowed, pasted: Pasted) -> Decoded:
+def decode(services: ServicesDep, viewer: ViewerDep, pasted: Pasted) -> Decoded:
     """Say what would become of a message: its readings, or what is wrong with it and what would be accepted. Nothing
     is kept. With a pilot, it is read by that pilot's sources; without one, every device is welcome.
     """
-    return Decoded.of(await run_in_threadpool(explained, services_of(request), viewer, pasted))
+    return Decoded.of(explained(services, viewer, pasted))
 
 
 def explained(services: Services, viewer: Viewer, pasted: Pasted) -> Explanation:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from difflib import get_close_matches
-from typing import Annotated, Any
+from typing import Any
 
 import msgspec
-from fastapi import APIRouter, Depends, Request
-from starlette.concurrency import run_in_threadpool
+from fastapi import APIRouter
 
 from techport_dashboards.api.schema import (
     ChoiceParameters,
@@ -20,52 +18,48 @@ from techport_dashboards.api.schema import (
     StreamItem,
     paged,
 )
-from techport_dashboards.dependencies import Services, services_of
-from techport_dashboards.problems import Problem
+from techport_dashboards.dependencies import PilotDep, Services, ServicesDep, ViewerDep
 from techport_dashboards.query.areas import area
 from techport_dashboards.query.names import devices_inside
 from techport_dashboards.query.question import select
 from techport_dashboards.query.registry_cache import RegistryView
-from techport_dashboards.viewer import Viewer, allow
+from techport_dashboards.viewer import Viewer
+from techport_dashboards.web.request_slots import SlotRoute
 from techport_pilots.model import PilotDefinition, Text
 from techport_pilots.quantities import Quantity, builtin
 from techport_pilots.registry.registry import DeviceInfo, StreamInfo
 from techport_storage.model import Selection, Stream
 
-router = APIRouter()
-Allowed = Annotated[Viewer, Depends(allow)]
+router = APIRouter(route_class=SlotRoute)
 
 
 @router.get("/pilots", tags=["pilots"], response_model=Listed[PilotItem])
-async def pilots(request: Request, viewer: Allowed, page: PageParameters) -> dict[str, Any]:
+def pilots(services: ServicesDep, viewer: ViewerDep, page: PageParameters) -> dict[str, Any]:
     """The pilots, by name."""
-    services = services_of(request)
-    catalogue = await run_in_threadpool(services.registry_cache.current)
+    catalogue = services.registry_cache.current()
     visible = [pilot for pilot in catalogue.pilots.values() if viewer.may_see(pilot.id)]
     return _listed([pilot_item(pilot) for pilot in visible], ("id",), page, services)
 
 
 @router.get("/pilots/{pilot}", tags=["pilots"], response_model=PilotDetail)
-async def pilot(request: Request, viewer: Allowed, pilot: str) -> dict[str, Any]:
+def pilot(services: ServicesDep, pilot: PilotDep) -> dict[str, Any]:
     """One pilot: its question, phases, and what it measures."""
-    catalogue = await run_in_threadpool(services_of(request).registry_cache.current)
-    found = find_pilot(catalogue, viewer, pilot)
-    return pilot_item(found) | {
-        "description": title(found.description),
-        "hypothesis": title(found.hypothesis),
+    catalogue = services.registry_cache.current()
+    return pilot_item(pilot) | {
+        "description": title(pilot.description),
+        "hypothesis": title(pilot.hypothesis),
         "phases": [
             {"name": p.name, "kind": p.kind, "start": p.start.isoformat(), "end": p.end.isoformat()}
-            for p in found.phases
+            for p in pilot.phases
         ],
-        "quantities": sorted({stream.quantity for stream in catalogue.streams if stream.pilot == pilot}),
+        "quantities": sorted({stream.quantity for stream in catalogue.streams if stream.pilot == pilot.id}),
     }
 
 
 @router.get("/devices", tags=["devices"], response_model=Listed[DeviceItem])
-async def devices(request: Request, viewer: Allowed, choice: ChoiceParameters) -> dict[str, Any]:
+def devices(services: ServicesDep, viewer: ViewerDep, choice: ChoiceParameters) -> dict[str, Any]:
     """The devices, by pilot and name, with where they are and what they measure."""
-    services = services_of(request)
-    catalogue, chosen, streams = await run_in_threadpool(_chosen, services, viewer, choice)
+    catalogue, chosen, streams = _chosen(services, viewer, choice)
     inside = area(choice.bbox, choice.within, choice.near)
     measures: dict[tuple[str, str], list[str]] = {}
     for stream in streams:
@@ -82,33 +76,17 @@ async def devices(request: Request, viewer: Allowed, choice: ChoiceParameters) -
 
 
 @router.get("/streams", tags=["streams"], response_model=Listed[StreamItem])
-async def streams(request: Request, viewer: Allowed, choice: ChoiceParameters) -> dict[str, Any]:
+def streams(services: ServicesDep, viewer: ViewerDep, choice: ChoiceParameters) -> dict[str, Any]:
     """The streams: what each device measures, in which unit, how often. Those not described yet are there too."""
-    services = services_of(request)
-    catalogue, _, found = await run_in_threadpool(_chosen, services, viewer, choice)
+    catalogue, _, found = _chosen(services, viewer, choice)
     return _listed([stream_item(catalogue.stream(s)) for s in found], ("pilot", "device", "quantity"), choice, services)
 
 
 @router.get("/quantities", tags=["streams"], response_model=Listed[QuantityItem])
-async def quantities(request: Request, viewer: Allowed, page: PageParameters) -> dict[str, Any]:
+def quantities(services: ServicesDep, page: PageParameters) -> dict[str, Any]:
     """The vocabulary that every pilot has: names, titles, units, valid ranges, codes of other vocabularies."""
     items = sorted((quantity_item(quantity) for quantity in builtin()), key=lambda item: str(item["name"]))
-    return _listed(items, ("name",), page, services_of(request))
-
-
-def find_pilot(catalogue: RegistryView, viewer: Viewer, pilot: str) -> PilotDefinition:
-    """The pilot. Raises the same Problem for one that does not exist and for one that the viewer may not see."""
-    found = catalogue.pilots.get(pilot)
-    if found is None or not viewer.may_see(pilot):
-        near = get_close_matches(pilot[:80], [one for one in catalogue.pilots if viewer.may_see(one)], n=3)
-        raise Problem(
-            "not-found",
-            "There is no pilot {name}.",
-            name=repr(pilot[:80]),
-            parameter="pilot",
-            example=", ".join(near) or None,
-        )
-    return found
+    return _listed(items, ("name",), page, services)
 
 
 def _chosen(services: Services, viewer: Viewer, choice: Any) -> tuple[RegistryView, Selection, list[Stream]]:

@@ -4,24 +4,21 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Query, Request
+from fastapi import APIRouter, Query
 from pydantic import Field
-from starlette.concurrency import run_in_threadpool
 
 from techport_dashboards.api.accounts_schema import DaySums, Sums, Traced, day
-from techport_dashboards.api.describe import find_pilot
 from techport_dashboards.api.schema import Parameters
-from techport_dashboards.dependencies import services_of
+from techport_dashboards.dependencies import PilotDep, Services, ServicesDep
 from techport_dashboards.problems import Problem
 from techport_dashboards.query.question import instant
-from techport_dashboards.viewer import Viewer, allow
+from techport_dashboards.web.request_slots import SlotRoute
 from techport_pilots.accounting.ledger import Ledger, ignored_by_rule
 from techport_pilots.accounting.trace import trace
 from techport_pilots.registry.registry import Registry
 from techport_storage import clock
 
-router = APIRouter(prefix="/pilots/{pilot}", tags=["accounting"])
-Allowed = Annotated[Viewer, Depends(allow)]
+router = APIRouter(prefix="/pilots/{pilot}", tags=["accounting"], route_class=SlotRoute)
 
 
 class TraceParameters(Parameters):
@@ -30,30 +27,30 @@ class TraceParameters(Parameters):
 
 
 @router.get("/devices/{device}/trace", response_model=Traced)
-async def where_is_it(
-    request: Request, viewer: Allowed, pilot: str, device: str, parameters: Annotated[TraceParameters, Query()]
+def where_is_it(
+    services: ServicesDep,
+    pilot: PilotDep,
+    device: str,
+    parameters: Annotated[TraceParameters, Query()],
 ) -> Traced:
     """Where is my message? Readings observed and messages received around a time: stored, set aside (why, and what to
     do) or ignored, with the sums of that day.
     """
-    services = services_of(request)
-    zone = find_pilot(await run_in_threadpool(services.registry_cache.current), viewer, pilot).timezone
-    at = instant("time", parameters.time, zone, clock.now(), False)
+    at = instant("time", parameters.time, pilot.timezone, clock.now(), False)
     assert at is not None
-    registry, books = _parts(request)
+    registry, books = _parts(services)
     window = int(parameters.minutes * 60e6)
-    return Traced.of(await run_in_threadpool(trace, registry, books, services.store, pilot, device, at, window))
+    return Traced.of(trace(registry, books, services.store, pilot.id, device, at, window))
 
 
 @router.get("/devices/{device}/account", response_model=list[DaySums])
-async def account(request: Request, viewer: Allowed, pilot: str, device: str) -> list[DaySums]:
+def account(services: ServicesDep, pilot: PilotDep, device: str) -> list[DaySums]:
     """The sums of each day (UTC), the newest first: received = stored + duplicates + quarantined + ignored, and what
     was ignored by which rule.
     """
-    find_pilot(await run_in_threadpool(services_of(request).registry_cache.current), viewer, pilot)
-    registry, books = _parts(request)
-    tallies = await run_in_threadpool(books.tallies, pilot, device)
-    rules = await run_in_threadpool(ignored_by_rule, registry.database, pilot, device)
+    registry, books = _parts(services)
+    tallies = books.tallies(pilot.id, device)
+    rules = ignored_by_rule(registry.database, pilot.id, device)
     return [
         DaySums(
             **Sums.of(tally).model_dump(),
@@ -64,8 +61,7 @@ async def account(request: Request, viewer: Allowed, pilot: str, device: str) ->
     ]
 
 
-def _parts(request: Request) -> tuple[Registry, Ledger]:
-    services = services_of(request)
+def _parts(services: Services) -> tuple[Registry, Ledger]:
     if services.books is None:
         raise Problem("not-found", "This process keeps no books: ask one that ingests.")
     return services.registry_cache.registry, services.books

@@ -37,19 +37,19 @@ _PAGE = """<!doctype html>
 
 
 @router.get("")
-async def page() -> Response:
+def page() -> Response:
     """The API's description, to read and to try."""
     return HTMLResponse(_PAGE)
 
 
 @router.get("/start.js")
-async def start() -> Response:
+def start() -> Response:
     """Opens the description. Inline scripts are not allowed on our pages."""
     return Response(_START, media_type="text/javascript")
 
 
 @router.get("/{name}")
-async def asset(name: str) -> Response:
+def asset(name: str) -> Response:
     """A file of Swagger UI."""
     if name not in _FILES:
         raise Problem("not-found", f"There is no file {name[:80]!r}.")

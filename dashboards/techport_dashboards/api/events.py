@@ -5,25 +5,22 @@ from __future__ import annotations
 import datetime as dt
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Depends, Path, Request
+from fastapi import APIRouter, Path
 from pydantic import BaseModel, Field
-from starlette.concurrency import run_in_threadpool
 
-from techport_dashboards.api.describe import find_pilot, title
+from techport_dashboards.api.describe import title
 from techport_dashboards.api.schema import EventItem, Listed, PageParameters, paged
-from techport_dashboards.dependencies import Services, services_of
+from techport_dashboards.dependencies import ChangeDep, PilotDep, ServicesDep
 from techport_dashboards.problems import Problem
 from techport_dashboards.query import times
 from techport_dashboards.query.question import instant
-from techport_dashboards.viewer import Viewer, allow, allow_change
+from techport_dashboards.web.request_slots import SlotRoute
 from techport_pilots.model import Event, Exclusion, PilotDefinition, Text
 from techport_pilots.registry import events
 from techport_pilots.time import micros_of
 from techport_storage import clock
 
-router = APIRouter(prefix="/pilots/{pilot}/events", tags=["pilots"])
-Allowed = Annotated[Viewer, Depends(allow)]
-MayChange = Annotated[Viewer, Depends(allow_change)]
+router = APIRouter(prefix="/pilots/{pilot}/events", tags=["pilots"], route_class=SlotRoute)
 Number = Annotated[int, Path(ge=1, le=2**63 - 1)]
 
 
@@ -53,14 +50,12 @@ class NewEvent(BaseModel, extra="forbid"):
 
 
 @router.get("", response_model=Listed[EventItem])
-async def listed(request: Request, viewer: Allowed, pilot: str, page: PageParameters) -> dict[str, Any]:
+def listed(services: ServicesDep, pilot: PilotDep, page: PageParameters) -> dict[str, Any]:
     """What happened: installed, moved, calibrated, outages; and windows that evaluation leaves out, with the reason."""
-    services = services_of(request)
-    found = await _pilot(services, viewer, pilot)
-    added = await run_in_threadpool(events.added, services.registry_cache.registry.database, pilot)
+    added = events.added(services.registry_cache.registry.database, pilot.id)
     numbers = {one.what: one.id for one in added}
-    happened: list[Event | Exclusion] = [*found.events, *found.exclusions]
-    items = [_item(what, numbers.get(what), found.timezone) for what in happened]
+    happened: list[Event | Exclusion] = [*pilot.events, *pilot.exclusions]
+    items = [_item(what, numbers.get(what), pilot.timezone) for what in happened]
     items = [{"id": f"{i:06}", **item} for i, item in enumerate(sorted(items, key=lambda item: str(item["time"])))]
     settings = services.settings
     some, following = paged(items, lambda item: str(item["id"]), page, settings.page_size, settings.max_page_size)
@@ -68,36 +63,28 @@ async def listed(request: Request, viewer: Allowed, pilot: str, page: PageParame
 
 
 @router.post("", status_code=201, response_model=EventItem)
-async def add(request: Request, viewer: MayChange, pilot: str, asked: NewEvent) -> dict[str, Any]:
+def add(services: ServicesDep, viewer: ChangeDep, pilot: PilotDep, asked: NewEvent) -> dict[str, Any]:
     """Put an event on the time line, as `techport pilot event` and `exclude` do. `added` takes it back."""
-    services = services_of(request)
-    found = await _pilot(services, viewer, pilot)
-    what = _meant(asked, found)
+    what = _meant(asked, pilot)
     database, who = services.registry_cache.registry.database, asked.who or f"web ({viewer.name})"
     if isinstance(what, Exclusion):
-        number = await run_in_threadpool(events.add_exclusion, database, found, what, who)
+        number = events.add_exclusion(database, pilot, what, who)
     else:
-        number = await run_in_threadpool(events.add_event, database, found, what, who)
-    return {"id": str(number), **_item(what, number, found.timezone)}
+        number = events.add_event(database, pilot, what, who)
+    return {"id": str(number), **_item(what, number, pilot.timezone)}
 
 
 @router.delete("/{added}", response_model=EventItem)
-async def take_back(request: Request, viewer: MayChange, pilot: str, added: Number) -> dict[str, Any]:
+def take_back(services: ServicesDep, viewer: ChangeDep, pilot: PilotDep, added: Number) -> dict[str, Any]:
     """Take back what was added. The answer is what it was, so that it can be added again."""
-    services = services_of(request)
-    found = await _pilot(services, viewer, pilot)
-    what = await run_in_threadpool(events.take_back, services.registry_cache.registry.database, found, added)
+    what = events.take_back(services.registry_cache.registry.database, pilot, added)
     if what is None:
         raise Problem(
             "not-found",
             "Nothing was added under {number}; what stands in the definition file is changed there.",
             number=added,
         )
-    return {"id": str(added), **_item(what, None, found.timezone)}
-
-
-async def _pilot(services: Services, viewer: Viewer, pilot: str) -> PilotDefinition:
-    return find_pilot(await run_in_threadpool(services.registry_cache.current), viewer, pilot)
+    return {"id": str(added), **_item(what, None, pilot.timezone)}
 
 
 def _meant(asked: NewEvent, pilot: PilotDefinition) -> Event | Exclusion:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
+import time
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Query, Request, Response
+from fastapi import APIRouter, Query, Response
 from pydantic import Field
-from starlette.concurrency import run_in_threadpool
 
-from techport_dashboards.api.describe import find_pilot
 from techport_dashboards.api.matters_schema import (
     AddedDevice,
     ClaimDevice,
@@ -20,9 +18,11 @@ from techport_dashboards.api.matters_schema import (
     UnknownDeviceItem,
 )
 from techport_dashboards.api.schema import Parameters
-from techport_dashboards.dependencies import Services, services_of
+from techport_dashboards.dependencies import ChangeDep, PilotDep, Services, ServicesDep
 from techport_dashboards.problems import Problem
-from techport_dashboards.viewer import Viewer, allow, allow_change
+from techport_dashboards.query.names import find_pilot
+from techport_dashboards.viewer import Viewer
+from techport_dashboards.web.request_slots import SlotRoute
 from techport_pilots.access.credentials import Credentials
 from techport_pilots.accounting.message_tap import MessageTap
 from techport_pilots.devices.onboarding import (
@@ -38,9 +38,7 @@ from techport_pilots.devices.onboarding import (
 from techport_pilots.devices.snippets import snippets
 from techport_pilots.registry.registry import Registry
 
-router = APIRouter(prefix="/pilots/{pilot}", tags=["onboarding"])
-Allowed = Annotated[Viewer, Depends(allow)]
-MayChange = Annotated[Viewer, Depends(allow_change)]
+router = APIRouter(prefix="/pilots/{pilot}", tags=["onboarding"], route_class=SlotRoute)
 SECRET = {"Cache-Control": "no-store"}
 
 
@@ -49,16 +47,15 @@ class MessagesParameters(Parameters):
 
 
 @router.post("/devices", status_code=201, response_model=AddedDevice)
-async def add(
-    request: Request, response: Response, viewer: MayChange, pilot: str, wanted: NewDeviceRequest
+def add(
+    services: ServicesDep, response: Response, viewer: ChangeDep, pilot: PilotDep, wanted: NewDeviceRequest
 ) -> AddedDevice:
     """Add a device, or give one that is known a credential. Answers when the broker takes it and its messages are
     watched: publish, then look at /messages. The password is shown this once.
     """
-    services = services_of(request)
-    registry = await run_in_threadpool(registry_of, services, viewer, pilot)
-    came = await run_in_threadpool(admit, registry, pilot, newcomer_of(wanted), viewer, wanted.replace)
-    await asyncio.sleep(TAKES_EFFECT)
+    registry = services.registry_cache.registry
+    came = admit(registry, pilot.id, newcomer_of(wanted), viewer, wanted.replace)
+    time.sleep(TAKES_EFFECT)
     response.headers.update(SECRET)
     issued, broker = came.credential, services.settings.broker
     found = [] if broker is None else snippets(issued, broker.host, broker.port, came.format, came.quantity)
@@ -74,44 +71,44 @@ async def add(
 
 
 @router.delete("/devices/{device}/credential", status_code=204)
-async def revoke(request: Request, viewer: MayChange, pilot: str, device: str) -> Response:
+def revoke(services: ServicesDep, viewer: ChangeDep, pilot: PilotDep, device: str) -> Response:
     """Take a device's credential back: its connection ends within a second."""
-    registry = await run_in_threadpool(registry_of, services_of(request), viewer, pilot)
-    if not await run_in_threadpool(Credentials(registry.database).revoke, pilot, device):
+    registry = services.registry_cache.registry
+    if not Credentials(registry.database).revoke(pilot.id, device):
         raise Problem("not-found", "{name} has no credential.", name=device[:80])
     return Response(status_code=204)
 
 
 @router.post("/devices/{device}/watch", status_code=204)
-async def watch(request: Request, viewer: MayChange, pilot: str, device: str) -> Response:
+def watch(services: ServicesDep, viewer: ChangeDep, pilot: PilotDep, device: str) -> Response:
     """Keep the device's messages to be looked at, for an hour from now."""
-    registry = await run_in_threadpool(registry_of, services_of(request), viewer, pilot)
-    await run_in_threadpool(MessageTap(registry.database).watch, pilot, device, WATCHED_FOR)
+    registry = services.registry_cache.registry
+    MessageTap(registry.database).watch(pilot.id, device, WATCHED_FOR)
     return Response(status_code=204)
 
 
 @router.get("/devices/{device}/messages", response_model=list[SeenMessage])
-async def messages(
-    request: Request, viewer: Allowed, pilot: str, device: str, parameters: Annotated[MessagesParameters, Query()]
+def messages(
+    services: ServicesDep, pilot: PilotDep, device: str, parameters: Annotated[MessagesParameters, Query()]
 ) -> list[SeenMessage]:
     """The last messages of a watched device, the oldest first: raw, what was understood, and what became of it."""
-    registry = await run_in_threadpool(registry_of, services_of(request), viewer, pilot)
-    found = await run_in_threadpool(MessageTap(registry.database).messages, pilot, device, parameters.after)
+    registry = services.registry_cache.registry
+    found = MessageTap(registry.database).messages(pilot.id, device, parameters.after)
     return [SeenMessage.of(one) for one in found]
 
 
 @router.get("/unknown-devices", response_model=list[UnknownDeviceItem])
-async def unknown(request: Request, viewer: Allowed, pilot: str) -> list[UnknownDeviceItem]:
+def unknown(services: ServicesDep, pilot: PilotDep) -> list[UnknownDeviceItem]:
     """Devices that send to the pilot and that its definition does not know, with their last message."""
-    registry = await run_in_threadpool(registry_of, services_of(request), viewer, pilot)
-    return [UnknownDeviceItem.of(one) for one in await run_in_threadpool(unknown_devices, registry.database, pilot)]
+    registry = services.registry_cache.registry
+    return [UnknownDeviceItem.of(one) for one in unknown_devices(registry.database, pilot.id)]
 
 
 @router.post("/unknown-devices/claim", status_code=202, response_model=ClaimedDevice)
-async def make_known(request: Request, viewer: MayChange, pilot: str, wanted: ClaimDevice) -> ClaimedDevice:
+def make_known(services: ServicesDep, viewer: ChangeDep, pilot: PilotDep, wanted: ClaimDevice) -> ClaimedDevice:
     """Make an unknown device known, and have replayed what it sent before."""
-    registry = await run_in_threadpool(registry_of, services_of(request), viewer, pilot)
-    claimed = await run_in_threadpool(claim_known, registry, pilot, wanted.name, viewer, wanted.device or None)
+    registry = services.registry_cache.registry
+    claimed = claim_known(registry, pilot.id, wanted.name, viewer, wanted.device or None)
     return ClaimedDevice(device=claimed.device, version=claimed.version, entries=claimed.entries, replay=claimed.replay)
 
 

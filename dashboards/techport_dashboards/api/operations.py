@@ -5,11 +5,9 @@ from __future__ import annotations
 import msgspec
 from fastapi import APIRouter, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
-from starlette.concurrency import run_in_threadpool
 
-from techport_dashboards.dependencies import Services, services_of
+from techport_dashboards.dependencies import Services, ServicesDep
 from techport_dashboards.problems import Problem
-from techport_dashboards.web.assets import PLOTLY
 from techport_storage.errors import StoreUnavailable
 
 public = APIRouter(include_in_schema=False)
@@ -26,10 +24,9 @@ async def alive() -> dict[str, str]:
 
 
 @router.get("/readyz")
-async def ready(request: Request) -> Response:
+def ready(services: ServicesDep) -> Response:
     """200 when everything that was wired in works, else 503 with what is wrong and what to do."""
-    services = services_of(request)
-    problems, details = await run_in_threadpool(_check, services)
+    problems, details = _check(services)
     body = {"status": "not ready" if problems else "ready", "problems": problems, "details": details}
     return Response(
         msgspec.json.encode(body), 503 if problems else 200, {"Cache-Control": "no-store"}, "application/json"
@@ -47,17 +44,17 @@ def _check(services: Services) -> tuple[list[str], dict[str, object]]:
 
 
 @router.get("/metrics")
-async def metrics(request: Request) -> Response:
+def metrics(services: ServicesDep) -> Response:
     """Prometheus text format."""
-    text = await run_in_threadpool(generate_latest, services_of(request).metrics)
+    text = generate_latest(services.metrics)
     return Response(text, headers={"Content-Type": CONTENT_TYPE_LATEST})
 
 
 @router.get("/static/{version}/{name:path}")
-async def asset(request: Request, version: str, name: str) -> Response:
+def asset(request: Request, services: ServicesDep, version: str, name: str) -> Response:
     """A file of the pages. Any version is answered with the present one, but only the present one is kept for good."""
-    assets = services_of(request).assets
-    found = await run_in_threadpool(assets.get, name) if name == PLOTLY else assets.get(name)
+    assets = services.assets
+    found = assets.get(name)
     if found is None:
         raise Problem("not-found", f"There is no asset {name!r}.")
     headers = {"Cache-Control": FOREVER if version == assets.version else "no-cache", "Vary": "Accept-Encoding"}
@@ -67,9 +64,9 @@ async def asset(request: Request, version: str, name: str) -> Response:
 
 
 @router.get("/favicon.ico")
-async def favicon(request: Request) -> Response:
+def favicon(services: ServicesDep) -> Response:
     """Browsers ask for it unasked; the pages name the SVG themselves."""
-    found = services_of(request).assets.get("icon.svg")
+    found = services.assets.get("icon.svg")
     if found is None:
         raise Problem("not-found", "There is no icon.")
     return Response(found.content, 200, {"Cache-Control": "public, max-age=86400"}, found.media_type)

@@ -2,28 +2,25 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Annotated, Any
 
 import msgspec
-from fastapi import APIRouter, Depends, Query, Request
+from fastapi import APIRouter, Query
 from pydantic import Field
-from starlette.concurrency import run_in_threadpool
 
-from techport_dashboards.api.describe import find_pilot, title
+from techport_dashboards.api.describe import title
 from techport_dashboards.api.schema import KpiItem, Listed, Page, QuarantineItem, decode, encode, page_size, paged
-from techport_dashboards.dependencies import Services, services_of
+from techport_dashboards.dependencies import PilotDep, Services, ServicesDep
 from techport_dashboards.problems import Problem
 from techport_dashboards.query import times
 from techport_dashboards.query.question import TIME_EXAMPLE, instant
-from techport_dashboards.viewer import Viewer, allow
+from techport_dashboards.web.request_slots import SlotRoute
 from techport_pilots.accounting.quarantine import QuarantineFilter, QuarantineRecord
 from techport_pilots.evaluation.kpi import kpi_value
 from techport_pilots.model import Kpi, PilotDefinition
 from techport_storage import clock
 
-router = APIRouter(prefix="/pilots/{pilot}")
-Allowed = Annotated[Viewer, Depends(allow)]
+router = APIRouter(prefix="/pilots/{pilot}", route_class=SlotRoute)
 
 
 class RangeParameters(Page):
@@ -44,54 +41,45 @@ class QuarantineParameters(RangeParameters):
 
 
 @router.get("/kpis", tags=["evaluation"], response_model=Listed[KpiItem])
-async def kpis(
-    request: Request, viewer: Allowed, pilot: str, parameters: Annotated[KpiParameters, Query()]
-) -> dict[str, Any]:
+def kpis(services: ServicesDep, pilot: PilotDep, parameters: Annotated[KpiParameters, Query()]) -> dict[str, Any]:
     """The numbers that decide, as the pilot defined them; with `start` also their values over that time."""
-    services = services_of(request)
-    found = await _pilot(services, viewer, pilot)
-    span = _span(parameters.start, parameters.end, found)
+    span = _span(parameters.start, parameters.end, pilot)
     items = []
-    for kpi in sorted(found.kpis, key=lambda kpi: kpi.id):
+    for kpi in sorted(pilot.kpis, key=lambda kpi: kpi.id):
         item = {**msgspec.to_builtins(kpi), "title": title(kpi.title)}
         if span is not None:
-            value = await run_in_threadpool(kpi_value, services.store, found, kpi, *span)
+            value = kpi_value(services.store, pilot, kpi, *span)
             item["value"] = {**msgspec.to_builtins(value), "start": times.iso(span[0]), "end": times.iso(span[1])}
         items.append(item)
     return _listed(items, parameters, services)
 
 
 @router.get("/kpis/{kpi}/evaluation", tags=["evaluation"], response_model=dict[str, Any])
-async def evaluation(request: Request, viewer: Allowed, pilot: str, kpi: str) -> dict[str, Any]:
+def evaluation(services: ServicesDep, pilot: PilotDep, kpi: str) -> dict[str, Any]:
     """Baseline against intervention for one KPI: effect, interval, verdict, and what it rests on. Takes seconds.
 
     A phase that runs is judged up to now, or to the end of a pilot that has ended; what was found when it was closed
     stays. The same data and definition give the same answer. A verdict without its interval says less than it seems to.
     """
-    services = services_of(request)
-    found = await _pilot(services, viewer, pilot)
-    wanted = _kpi(found, kpi)
+    seconds = services.settings.query_seconds
     try:
-        async with asyncio.timeout(services.settings.query_seconds):
-            answer = await run_in_threadpool(services.evaluations.fresh, found, wanted)
+        answer = services.evaluations.fresh(pilot, _kpi(pilot, kpi), seconds)
     except TimeoutError as error:
-        raise Problem("too-costly", f"It took more than {services.settings.query_seconds:g} seconds.") from error
+        raise Problem("too-costly", f"It took more than {seconds:g} seconds.") from error
     built: dict[str, Any] = msgspec.to_builtins(answer)
     return built
 
 
 @router.get("/quarantine", tags=["accounting"], response_model=Listed[QuarantineItem])
-async def quarantine(
-    request: Request, viewer: Allowed, pilot: str, parameters: Annotated[QuarantineParameters, Query()]
+def quarantine(
+    services: ServicesDep, pilot: PilotDep, parameters: Annotated[QuarantineParameters, Query()]
 ) -> dict[str, Any]:
     """Messages that could not be stored, newest first: what they were, why, and what to do about it."""
-    services = services_of(request)
-    found = await _pilot(services, viewer, pilot)
     if services.books is None:
         raise Problem("not-found", "This process keeps no books: ask one that ingests.")
-    now, zone = clock.now(), found.timezone
+    now, zone = clock.now(), pilot.timezone
     where = QuarantineFilter(
-        pilot=pilot,
+        pilot=pilot.id,
         device=parameters.device,
         reason=parameters.reason,
         start=instant("start", parameters.start, zone, now, False),
@@ -99,15 +87,11 @@ async def quarantine(
     )
     size = page_size(parameters.limit, services.settings.page_size, services.settings.max_page_size)
     after = _entry_number(parameters.cursor) if parameters.cursor is not None else None
-    page = await run_in_threadpool(services.books.quarantine.entries, where, size, after)
+    page = services.books.quarantine.entries(where, size, after)
     return {
         "items": [_set_aside(entry) for entry in page.items],
         "next": None if page.next is None else encode(str(page.next)),
     }
-
-
-async def _pilot(services: Services, viewer: Viewer, pilot: str) -> PilotDefinition:
-    return find_pilot(await run_in_threadpool(services.registry_cache.current), viewer, pilot)
 
 
 def _kpi(pilot: PilotDefinition, name: str) -> Kpi:

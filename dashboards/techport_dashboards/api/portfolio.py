@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Query, Request
+from fastapi import APIRouter, Query
 from pydantic import BaseModel, ConfigDict, Field
-from starlette.concurrency import run_in_threadpool
 
 from techport_dashboards.api.schema import Listed, Page, Title, paged
-from techport_dashboards.dependencies import services_of
+from techport_dashboards.dependencies import ServicesDep, ViewerDep
 from techport_dashboards.pages.portfolio import rows_for
 from techport_dashboards.services import portfolio
-from techport_dashboards.viewer import Viewer, allow
+from techport_dashboards.web.request_slots import SlotRoute
 
-router = APIRouter(tags=["pilots"])
+router = APIRouter(tags=["pilots"], route_class=SlotRoute)
 
 
 class PortfolioParameters(Page):
@@ -44,12 +43,11 @@ class PortfolioItem(BaseModel):
 
 
 @router.get("/portfolio", response_model=Listed[PortfolioItem])
-async def listed(
-    request: Request, viewer: Annotated[Viewer, Depends(allow)], parameters: Annotated[PortfolioParameters, Query()]
+def listed(
+    services: ServicesDep, viewer: ViewerDep, parameters: Annotated[PortfolioParameters, Query()]
 ) -> dict[str, Any]:
     """Where every pilot stands: state, day, devices alive, targets reached, what needs somebody."""
-    services = services_of(request)
-    found = portfolio.ordered(await run_in_threadpool(rows_for, services, viewer), parameters.sort)
+    found = portfolio.ordered(rows_for(services, viewer), parameters.sort)
     numbered = [(f"{number:06}", portfolio.item(row)) for number, row in enumerate(found)]
     settings = services.settings
     some, following = paged(numbered, lambda one: one[0], parameters, settings.page_size, settings.max_page_size)

@@ -17,18 +17,19 @@ import asyncio
 import base64
 import binascii
 import re
+from typing import Annotated
 
 import msgspec
-from fastapi import APIRouter, Request, Response
-from starlette.concurrency import run_in_threadpool
+from fastapi import APIRouter, Depends, Request, Response
 
-from techport_dashboards.dependencies import services_of
-from techport_dashboards.problems import RETRY_AFTER, Problem, respond
+from techport_dashboards.dependencies import Services, ServicesDep
+from techport_dashboards.problems import Problem
 from techport_dashboards.settings import NotTaken
+from techport_dashboards.web.request_slots import SlotRoute
 from techport_pilots.access.credentials import Credential, Credentials
 from techport_pilots.formats import formats
 
-router = APIRouter(include_in_schema=False)
+router = APIRouter(include_in_schema=False, route_class=SlotRoute)
 
 LARGEST = 256 * 1024
 """Bytes of a message: a hundred times what devices send."""
@@ -39,17 +40,27 @@ PATIENCE = 10.0
 _EVENT = re.compile(r"[a-z]{1,20}")
 
 
-@router.post("/push/{form}")
-async def push(request: Request, form: str, event: str | None = None) -> Response:
-    """Take one message of a device. `event` is what ChirpStack's webhook calls the kind of an event."""
-    services = services_of(request)
+def _sender(request: Request, services: ServicesDep, form: str, event: str | None = None) -> Credential:
+    """The credential that the request carries. Raises Problem; may raise RegistryUnavailable."""
     if form not in formats():
         raise Problem("not-found", f"There is no format {form!r}. There are: {', '.join(formats())}.")
     if event is not None and not _EVENT.fullmatch(event):
         raise Problem("bad-parameter", f"event={event[:40]!r} is none.", parameter="event", example="up")
-    credential = await run_in_threadpool(_authenticate, request)
+    credential = _authenticate(request, services)
     if credential is None:
-        return respond(request, Problem("no-credential", _REFUSED), {"WWW-Authenticate": 'Basic realm="techport"'})
+        raise Problem("no-credential", _REFUSED)
+    return credential
+
+
+@router.post("/push/{form}")
+async def push(
+    request: Request,
+    services: ServicesDep,
+    credential: Annotated[Credential, Depends(_sender)],
+    form: str,
+    event: str | None = None,
+) -> Response:
+    """Take one message of a device. `event` is what ChirpStack's webhook calls the kind of an event."""
     payload = await _body(request)
     topic = "/".join([f"{credential.topics}push", form, *([event] if event else [])])
     try:
@@ -58,7 +69,7 @@ async def push(request: Request, form: str, event: str | None = None) -> Respons
         await asyncio.wait_for(asyncio.wrap_future(services.post(topic, payload)), PATIENCE)
     except (NotTaken, TimeoutError) as error:
         reason = str(error) or f"the broker did not acknowledge it within {PATIENCE:.0f} seconds"
-        return respond(request, Problem("not-taken", f"{reason}."), {"Retry-After": RETRY_AFTER})
+        raise Problem("not-taken", f"{reason}.") from error
     body = {"status": "kept", "topic": topic, "bytes": len(payload)}
     return Response(msgspec.json.encode(body), 202, media_type="application/json")
 
@@ -66,7 +77,7 @@ async def push(request: Request, form: str, event: str | None = None) -> Respons
 _REFUSED = "The user name and password are no device's: techport device add PILOT DEVICE gives a pair."
 
 
-def _authenticate(request: Request) -> Credential | None:
+def _authenticate(request: Request, services: Services) -> Credential | None:
     """The credential that the request carries, if it is one. May raise RegistryUnavailable."""
     scheme, _, encoded = request.headers.get("authorization", "").partition(" ")
     if scheme.lower() != "basic":
@@ -75,7 +86,7 @@ def _authenticate(request: Request) -> Credential | None:
         username, _, password = base64.b64decode(encoded, validate=True).decode().partition(":")
     except (binascii.Error, UnicodeDecodeError):
         return None
-    return Credentials(services_of(request).registry_cache.registry.database).check(username, password)
+    return Credentials(services.registry_cache.registry.database).check(username, password)
 
 
 async def _body(request: Request) -> bytes:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import datetime as dt
 import logging
 import time
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Query, Request
-from starlette.concurrency import run_in_threadpool
+from fastapi import APIRouter, Query
 
 from techport_dashboards.api.accounts_schema import RefusedCount
 from techport_dashboards.api.matters_schema import (
@@ -22,11 +20,12 @@ from techport_dashboards.api.matters_schema import (
     RefusedGroup,
     ReplayState,
 )
-from techport_dashboards.api.onboarding import registry_of, who
-from techport_dashboards.dependencies import services_of
+from techport_dashboards.api.onboarding import who
+from techport_dashboards.dependencies import ChangeDep, PilotDep, ServicesDep
 from techport_dashboards.problems import Problem
 from techport_dashboards.query import times
-from techport_dashboards.viewer import Viewer, allow, allow_change
+from techport_dashboards.viewer import Viewer
+from techport_dashboards.web.request_slots import SlotRoute
 from techport_pilots.accounting.quarantine import Quarantine, QuarantineFilter, QuarantineRecord
 from techport_pilots.devices import remap
 from techport_pilots.model import FieldMapping
@@ -34,70 +33,68 @@ from techport_pilots.registry.registry import Registry
 
 log = logging.getLogger(__name__)
 
-router = APIRouter(prefix="/pilots/{pilot}/quarantine", tags=["quarantine"])
-Allowed = Annotated[Viewer, Depends(allow)]
-MayChange = Annotated[Viewer, Depends(allow_change)]
+router = APIRouter(prefix="/pilots/{pilot}/quarantine", tags=["quarantine"], route_class=SlotRoute)
 PATIENCE = 3.0  # seconds that a page waits for what comes of a replay
 Filter = Annotated[QuarantineChoice, Query()]
 
 
 @router.get("/groups", response_model=list[RefusedGroup])
-async def groups(request: Request, viewer: Allowed, pilot: str, asked: Filter) -> list[RefusedGroup]:
+def groups(services: ServicesDep, pilot: PilotDep, asked: Filter) -> list[RefusedGroup]:
     """The entries by device, reason and field, the latest heard first, each group with its newest entry."""
-    registry = await run_in_threadpool(registry_of, services_of(request), viewer, pilot)
-    found = await run_in_threadpool(Quarantine(registry.database).groups, where_of(pilot, asked), asked.limit)
+    registry = services.registry_cache.registry
+    found = Quarantine(registry.database).groups(where_of(pilot.id, asked), asked.limit)
     return [RefusedGroup.of(group) for group in found]
 
 
 @router.get("/counts", response_model=list[RefusedCount])
-async def counts(request: Request, viewer: Allowed, pilot: str) -> list[RefusedCount]:
+def counts(services: ServicesDep, pilot: PilotDep) -> list[RefusedCount]:
     """How many entries and values are set aside, by device, reason and day (UTC)."""
-    registry = await run_in_threadpool(registry_of, services_of(request), viewer, pilot)
-    found = await run_in_threadpool(Quarantine(registry.database).counts, QuarantineFilter(pilot=pilot))
+    registry = services.registry_cache.registry
+    found = Quarantine(registry.database).counts(QuarantineFilter(pilot=pilot.id))
     return [RefusedCount.of(count) for count in found]
 
 
 @router.post("/replay", status_code=202, response_model=ReplayState)
-async def replay(request: Request, viewer: MayChange, pilot: str, chosen: Chosen) -> ReplayState:
+def replay(services: ServicesDep, viewer: ChangeDep, pilot: PilotDep, chosen: Chosen) -> ReplayState:
     """Take messages again, after what was wrong is mended; an ingest worker does it within a second or two. What still
     cannot be stored comes back as new entries; /replays tells what came of it.
     """
-    registry = await run_in_threadpool(registry_of, services_of(request), viewer, pilot)
-    where = _which(chosen, pilot)
-    return ReplayState.of(await run_in_threadpool(Quarantine(registry.database).request_replay, where, who(viewer)))
+    registry = services.registry_cache.registry
+    where = _which(chosen, pilot.id)
+    return ReplayState.of(Quarantine(registry.database).request_replay(where, who(viewer)))
 
 
 @router.get("/replays/{replay}", response_model=ReplayState)
-async def outcome(request: Request, viewer: Allowed, pilot: str, replay: int) -> ReplayState:
+def outcome(services: ServicesDep, pilot: PilotDep, replay: int) -> ReplayState:
     """What has come of a replay so far."""
-    registry = await run_in_threadpool(registry_of, services_of(request), viewer, pilot)
-    found = await run_in_threadpool(Quarantine(registry.database).outcome, replay) if 0 <= replay < 2**63 else None
+    registry = services.registry_cache.registry
+    found = Quarantine(registry.database).outcome(replay) if 0 <= replay < 2**63 else None
     if found is None:
         raise Problem("not-found", "There was no replay {number}.", number=replay)
     return ReplayState.of(found)
 
 
 @router.post("/discard", response_model=Gone)
-async def discard(request: Request, viewer: MayChange, pilot: str, chosen: Chosen) -> Gone:
+def discard(services: ServicesDep, viewer: ChangeDep, pilot: PilotDep, chosen: Chosen) -> Gone:
     """Delete entries with their messages, for good. The sums keep saying that they arrived and were set aside."""
-    registry = await run_in_threadpool(registry_of, services_of(request), viewer, pilot)
-    return Gone(discarded=await run_in_threadpool(let_go, registry, _which(chosen, pilot), viewer))
+    registry = services.registry_cache.registry
+    return Gone(discarded=let_go(registry, _which(chosen, pilot.id), viewer))
 
 
 @router.get("/{entry}", response_model=Refused)
-async def one(request: Request, viewer: Allowed, pilot: str, entry: int) -> Refused:
+def one(services: ServicesDep, pilot: PilotDep, entry: int) -> Refused:
     """One entry."""
-    registry = await run_in_threadpool(registry_of, services_of(request), viewer, pilot)
-    return Refused.of(await run_in_threadpool(entry_of, registry, pilot, entry))
+    registry = services.registry_cache.registry
+    return Refused.of(entry_of(registry, pilot.id, entry))
 
 
 @router.post("/{entry}/mapping", response_model=Mended)
-async def mend(request: Request, viewer: MayChange, pilot: str, entry: int, wanted: MendField) -> Mended:
+def mend(services: ServicesDep, viewer: ChangeDep, pilot: PilotDep, entry: int, wanted: MendField) -> Mended:
     """Say in the pilot's definition what a field of this entry's message means, or that it means nothing, and take the
     messages again that were refused like it.
     """
-    registry = await run_in_threadpool(registry_of, services_of(request), viewer, pilot)
-    version, number = await run_in_threadpool(mend_field, registry, pilot, entry, wanted, viewer)
+    registry = services.registry_cache.registry
+    version, number = mend_field(registry, pilot.id, entry, wanted, viewer)
     return Mended(version=version, replay=number)
 
 
@@ -136,14 +133,14 @@ def let_go(registry: Registry, where: QuarantineFilter, viewer: Viewer) -> int:
     return gone
 
 
-async def settled(registry: Registry, replay: int) -> None:
+def settled(registry: Registry, replay: int) -> None:
     """Wait until the replay is done, but not for long: a page can tell later, too."""
     until = time.monotonic() + PATIENCE
     while time.monotonic() < until:
-        came = await run_in_threadpool(Quarantine(registry.database).outcome, replay)
+        came = Quarantine(registry.database).outcome(replay)
         if came is None or came.done:
             return
-        await asyncio.sleep(0.2)
+        time.sleep(0.2)
 
 
 def entry_of(registry: Registry, pilot: str, entry: int) -> QuarantineRecord:

@@ -9,8 +9,7 @@ from typing import Annotated, Any
 
 import msgspec
 import pyarrow as pa
-from fastapi import APIRouter, Depends, Query, Request, Response
-from starlette.concurrency import run_in_threadpool
+from fastapi import APIRouter, Query, Request, Response
 
 from techport_dashboards.api.about_rows import about, links
 from techport_dashboards.api.parameters import ReadingsParameters
@@ -24,23 +23,23 @@ from techport_dashboards.api.schema import (
     encode,
     page_size,
 )
-from techport_dashboards.dependencies import Services, services_of
+from techport_dashboards.dependencies import Services, ServicesDep, ViewerDep
 from techport_dashboards.problems import Problem
 from techport_dashboards.query import etags, formats, rows
 from techport_dashboards.query.etags import edition_of
-from techport_dashboards.query.limits import Deadline, until_disconnected
+from techport_dashboards.query.limits import Deadline, Disconnected
 from techport_dashboards.query.question import Answer, Resolved, last_key, resolve, run, select
 from techport_dashboards.query.registry_cache import RegistryView
 from techport_dashboards.query.shaping import Shape, refuse_large, shaped
 from techport_dashboards.query.streaming import Streamed
-from techport_dashboards.viewer import Viewer, allow
+from techport_dashboards.viewer import Viewer
 from techport_dashboards.web.rate_limit import matches
+from techport_dashboards.web.request_slots import SlotRoute
 from techport_storage import clock
 from techport_storage.model import Micros
 from techport_storage.model import Query as StoreQuery
 
-router = APIRouter(tags=["readings"])
-Allowed = Annotated[Viewer, Depends(allow)]
+router = APIRouter(tags=["readings"], route_class=SlotRoute)
 Asked = Annotated[ReadingsParameters, Query()]
 SHORT = 1000
 """Bytes that are not worth compressing."""
@@ -51,7 +50,9 @@ SHORT = 1000
     response_model=ReadingsPage,
     responses={200: {"content": formats.DESCRIBED}},
 )
-async def readings(request: Request, viewer: Allowed, parameters: Asked) -> Response:
+def readings(
+    request: Request, services: ServicesDep, viewer: ViewerDep, parameters: Asked, disconnected: Disconnected
+) -> Response:
     """Readings, or one row a bucket with `every`, by pilot, device, quantity, area and time.
 
     JSON comes in pages. CSV, NDJSON, Parquet and Arrow come whole, unless a limit is set: then the header `Link` names
@@ -59,18 +60,16 @@ async def readings(request: Request, viewer: Allowed, parameters: Asked) -> Resp
     in every format, up to five million numbers. Each bucket has its `count` and `completeness`: readings ÷ readings
     expected.
     """
-    async with until_disconnected(request) as left:
-        return await run_in_threadpool(respond, request, services_of(request), viewer, parameters, left)
+    return respond(request, services, viewer, parameters, disconnected)
 
 
 @router.get("/readings/metadata", response_model=dict[str, Any])
-async def metadata(request: Request, viewer: Allowed, parameters: Asked) -> dict[str, Any]:
+def metadata(services: ServicesDep, viewer: ViewerDep, parameters: Asked) -> dict[str, Any]:
     """What there is to know about an answer of /readings to the same parameters: range, zone, units, licences,
     attribution. Parquet and Arrow carry it inside, JSON around the items; for CSV and NDJSON the header `Link` names
     this address (`rel="describedby"`).
     """
-    services = services_of(request)
-    return await run_in_threadpool(_metadata, services, viewer, parameters)
+    return _metadata(services, viewer, parameters)
 
 
 def _metadata(services: Services, viewer: Viewer, parameters: ReadingsParameters) -> dict[str, Any]:
@@ -187,10 +186,9 @@ def dressing(query: StoreQuery, catalogue: RegistryView, shape: Shape) -> format
 
 
 @router.get("/latest", response_model=Listed[LatestItem])
-async def latest(request: Request, viewer: Allowed, choice: ChoiceParameters) -> Response:
+def latest(request: Request, services: ServicesDep, viewer: ViewerDep, choice: ChoiceParameters) -> Response:
     """The reading with the greatest time of each stream."""
-    services = services_of(request)
-    return await run_in_threadpool(_latest, request, services, viewer, choice)
+    return _latest(request, services, viewer, choice)
 
 
 def _latest(request: Request, services: Services, viewer: Viewer, choice: Choice) -> Response:

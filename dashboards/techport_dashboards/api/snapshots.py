@@ -3,49 +3,45 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Annotated, Any
+from typing import Any
 
 import pyarrow as pa
-from fastapi import APIRouter, Depends, Request, Response
+from fastapi import APIRouter, Request, Response
 from fastapi.responses import FileResponse
-from starlette.concurrency import run_in_threadpool
 
 from techport_dashboards.api.about_rows import about
 from techport_dashboards.api.parameters import ReadingsParameters
 from techport_dashboards.api.readings import dressing
 from techport_dashboards.api.schema import Listed, PageParameters, SnapshotItem, paged
-from techport_dashboards.dependencies import Services, address_of, services_of
+from techport_dashboards.dependencies import ChangeDep, Services, ServicesDep, ViewerDep, address_of
 from techport_dashboards.problems import Problem
 from techport_dashboards.query import formats, times
 from techport_dashboards.query.question import answer
 from techport_dashboards.query.shaping import Shape
 from techport_dashboards.services import citation
 from techport_dashboards.services.snapshots import NoRoom, Snapshot, SnapshotStore
-from techport_dashboards.viewer import Viewer, allow, allow_change
+from techport_dashboards.viewer import Viewer
+from techport_dashboards.web.request_slots import SlotRoute
 from techport_storage import clock
 
-router = APIRouter(prefix="/snapshots", tags=["snapshots"])
-Allowed = Annotated[Viewer, Depends(allow)]
-MayChange = Annotated[Viewer, Depends(allow_change)]
+router = APIRouter(prefix="/snapshots", tags=["snapshots"], route_class=SlotRoute)
 FOREVER = "public, max-age=31536000, immutable"
 
 
 @router.post("", status_code=201, response_model=SnapshotItem)
-async def freeze(request: Request, viewer: MayChange, question: ReadingsParameters) -> dict[str, Any]:
+def freeze(request: Request, services: ServicesDep, viewer: ChangeDep, question: ReadingsParameters) -> dict[str, Any]:
     """Freeze the answer to a question, with the parameters of /readings as a JSON object.
 
     It becomes a Parquet file that never changes, whatever arrives later, with a checksum, a permanent address and text
     to cite. The same rows again are the same snapshot.
     """
-    services = services_of(request)
-    return await run_in_threadpool(_freeze, services, folder_of(services), viewer, question, address_of(request))
+    return _freeze(services, folder_of(services), viewer, question, address_of(request))
 
 
 @router.get("", response_model=Listed[SnapshotItem])
-async def listed(request: Request, viewer: Allowed, page: PageParameters) -> dict[str, Any]:
+def listed(request: Request, services: ServicesDep, viewer: ViewerDep, page: PageParameters) -> dict[str, Any]:
     """The snapshots there are."""
-    services = services_of(request)
-    found = await run_in_threadpool(folder_of(services).all)
+    found = folder_of(services).all()
     items = [
         citation.described(snapshot, address_of(request))
         for snapshot in found
@@ -57,9 +53,9 @@ async def listed(request: Request, viewer: Allowed, page: PageParameters) -> dic
 
 
 @router.get("/{id}", response_model=SnapshotItem)
-async def described(request: Request, viewer: Allowed, id: str) -> dict[str, Any]:
+def described(request: Request, services: ServicesDep, viewer: ViewerDep, id: str) -> dict[str, Any]:
     """One snapshot: the question, the checksum, where the file is, how to cite it."""
-    return citation.described(await run_in_threadpool(find, services_of(request), viewer, id), address_of(request))
+    return citation.described(find(services, viewer, id), address_of(request))
 
 
 @router.get(
@@ -67,10 +63,9 @@ async def described(request: Request, viewer: Allowed, id: str) -> dict[str, Any
     response_class=Response,
     responses={200: {"content": {formats.PARQUET: {"schema": formats.BINARY}}}},
 )
-async def file(request: Request, viewer: Allowed, id: str) -> Response:
+def file(request: Request, services: ServicesDep, viewer: ViewerDep, id: str) -> Response:
     """The frozen rows. They never change, so the answer may be kept for good; its ETag is the SHA-256."""
-    services = services_of(request)
-    snapshot = await run_in_threadpool(find, services, viewer, id)
+    snapshot = find(services, viewer, id)
     headers = {"ETag": f'"{snapshot.sha256}"', "Cache-Control": FOREVER}
     if f'"{snapshot.sha256}"' in request.headers.get("if-none-match", ""):
         return Response(status_code=304, headers=headers)

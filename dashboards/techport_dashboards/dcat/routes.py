@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Any
 from urllib.parse import quote
 
-from fastapi import APIRouter, Depends, Request, Response
-from starlette.concurrency import run_in_threadpool
+from fastapi import APIRouter, Request, Response
 
-from techport_dashboards.dependencies import Services, address_of, services_of
+from techport_dashboards.dependencies import Services, ViewerDep, address_of, services_of
 from techport_dashboards.problems import Problem
 from techport_dashboards.query import times
 from techport_dashboards.query.formats import ARROW, PARQUET
 from techport_dashboards.query.registry_cache import RegistryView
 from techport_dashboards.services.dataset_stats import DatasetStats
-from techport_dashboards.viewer import Viewer, allow
+from techport_dashboards.viewer import Viewer
+from techport_dashboards.web.request_slots import SlotRoute
 from techport_pilots.handover.dcat import rdf
 from techport_pilots.handover.dcat.build import Distribution, Offer, Publisher, Service, catalogue, shareable
 from techport_pilots.handover.dcat.terms import PREFIXES
 from techport_pilots.model import PilotDefinition, Text
 
-router = APIRouter(tags=["catalogue"])
-Allowed = Annotated[Viewer, Depends(allow)]
+router = APIRouter(tags=["catalogue"], route_class=SlotRoute)
 TITLE = Text(nb="Data fra piloter", en="Data of pilots")
 TURTLE, JSON_LD, HTML = "text/turtle", "application/ld+json", "text/html"
 _EDR = "https://docs.ogc.org/is/19-086r6/19-086r6.html"
@@ -35,24 +34,24 @@ def _content(*media_types: str) -> dict[int | str, dict[str, Any]]:
 
 
 @router.get("/catalog.ttl", response_class=Response, responses=_content(TURTLE))
-async def turtle(request: Request, viewer: Allowed) -> Response:
+def turtle(request: Request, viewer: ViewerDep) -> Response:
     """The open pilots as DCAT-AP-NO in Turtle, a dataset each with every format and service that it is had through."""
-    return await run_in_threadpool(_written, request, viewer, TURTLE)
+    return _written(request, viewer, TURTLE)
 
 
 @router.get("/catalog.jsonld", response_class=Response, responses=_content(JSON_LD))
-async def json_ld(request: Request, viewer: Allowed) -> Response:
+def json_ld(request: Request, viewer: ViewerDep) -> Response:
     """The same as JSON-LD."""
-    return await run_in_threadpool(_written, request, viewer, JSON_LD)
+    return _written(request, viewer, JSON_LD)
 
 
 @router.get("/catalog", response_class=Response, responses=_content(TURTLE, JSON_LD))
-async def negotiated(request: Request, viewer: Allowed) -> Response:
+def negotiated(request: Request, viewer: ViewerDep) -> Response:
     """The same in what the request's Accept prefers: Turtle, JSON-LD, or (303) the page for people."""
     media_type = _preferred(request.headers.get("accept", "*/*"))
     if media_type == HTML:
         return Response(status_code=303, headers={"Location": "/catalogue", "Vary": "Accept"})
-    return await run_in_threadpool(_written, request, viewer, media_type)
+    return _written(request, viewer, media_type)
 
 
 def offered(services: Services, viewer: Viewer) -> list[tuple[PilotDefinition, DatasetStats]]:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from techport_dashboards.api.describe import find_pilot
 from techport_dashboards.edr.coverage import COVERAGE_JSON, CRS84, GREGORIAN, plain_parameter
 from techport_dashboards.problems import Problem
 from techport_dashboards.query import times
+from techport_dashboards.query.names import find_pilot
 from techport_dashboards.query.registry_cache import RegistryView
 from techport_dashboards.services.dataset_stats import DatasetStats
 from techport_dashboards.viewer import Viewer

@@ -6,13 +6,12 @@ from typing import Annotated, Any
 
 import msgspec
 import shapely
-from fastapi import APIRouter, Depends, Query, Request, Response
+from fastapi import APIRouter, Query, Request, Response
 from pydantic import ConfigDict, Field
 from shapely.errors import ShapelyError
-from starlette.concurrency import run_in_threadpool
 
 from techport_dashboards.api.schema import Parameters
-from techport_dashboards.dependencies import Services, services_of
+from techport_dashboards.dependencies import Services, ServicesDep, ViewerDep
 from techport_dashboards.edr import places
 from techport_dashboards.edr.coverage import COVERAGE_JSON, CRS84, coverages
 from techport_dashboards.edr.places import find_collection, placed, point
@@ -20,14 +19,14 @@ from techport_dashboards.problems import Problem
 from techport_dashboards.query.areas import box, distance
 from techport_dashboards.query.names import match
 from techport_dashboards.query.question import instant
-from techport_dashboards.viewer import Viewer, allow
+from techport_dashboards.viewer import Viewer
+from techport_dashboards.web.request_slots import SlotRoute
 from techport_pilots.model import PilotDefinition
 from techport_pilots.registry.registry import DeviceInfo
 from techport_storage import clock
 from techport_storage.model import Micros, Selection
 
-router = APIRouter(prefix="/edr", tags=["edr"])
-Allowed = Annotated[Viewer, Depends(allow)]
+router = APIRouter(prefix="/edr", tags=["edr"], route_class=SlotRoute)
 COVERAGE = "application/prs.coverage+json"
 CONFORMANCE = [
     *(
@@ -102,7 +101,7 @@ Plain = Annotated[PlainParameters, Query()]
 
 
 @router.get("", response_model=dict[str, Any])
-async def landing(request: Request, viewer: Allowed, asked: Plain) -> dict[str, Any]:
+def landing(request: Request, asked: Plain) -> dict[str, Any]:
     """The landing page: links to what is implemented, to the description and to the collections."""
     asked.check()
     base = _base(request)
@@ -121,17 +120,17 @@ async def landing(request: Request, viewer: Allowed, asked: Plain) -> dict[str, 
 
 
 @router.get("/conformance", response_model=dict[str, Any])
-async def conformance(asked: Plain) -> dict[str, Any]:
+def conformance(asked: Plain) -> dict[str, Any]:
     """The conformance classes of OGC API that are implemented."""
     asked.check()
     return {"conformsTo": CONFORMANCE}
 
 
 @router.get("/collections", response_model=dict[str, Any])
-async def collections(request: Request, viewer: Allowed, asked: Plain) -> dict[str, Any]:
+def collections(request: Request, services: ServicesDep, viewer: ViewerDep, asked: Plain) -> dict[str, Any]:
     """The pilots with a device that stands somewhere."""
     asked.check()
-    services, base = services_of(request), _base(request)
+    base = _base(request)
 
     def described() -> list[dict[str, Any]]:
         known = services.registry_cache.current()
@@ -139,21 +138,20 @@ async def collections(request: Request, viewer: Allowed, asked: Plain) -> dict[s
         return [places.collection(pilot, known, services.dataset_stats.of(pilot), base) for pilot in visible]
 
     link = {"rel": "self", "href": f"{base}/collections", "type": "application/json", "title": "This"}
-    return {"links": [link], "collections": await run_in_threadpool(described)}
+    return {"links": [link], "collections": described()}
 
 
 @router.get("/collections/{pilot}", response_model=dict[str, Any])
-async def collection(request: Request, viewer: Allowed, pilot: str, asked: Plain) -> dict[str, Any]:
+def collection(request: Request, services: ServicesDep, viewer: ViewerDep, pilot: str, asked: Plain) -> dict[str, Any]:
     """One pilot: where, when, which quantities, and what may be asked."""
     asked.check()
-    services = services_of(request)
 
     def described() -> dict[str, Any]:
         known = services.registry_cache.current()
         found = find_collection(known, viewer, pilot)
         return places.collection(found, known, services.dataset_stats.of(found), _base(request))
 
-    return await run_in_threadpool(described)
+    return described()
 
 
 @router.get(
@@ -161,13 +159,13 @@ async def collection(request: Request, viewer: Allowed, pilot: str, asked: Plain
     response_class=Response,
     responses={200: {"content": {GEOJSON: {"schema": {"type": "object"}}}}},
 )
-async def locations(
-    request: Request, viewer: Allowed, pilot: str, asked: Annotated[PlaceParameters, Query()]
+def locations(
+    request: Request, services: ServicesDep, viewer: ViewerDep, pilot: str, asked: Annotated[PlaceParameters, Query()]
 ) -> Response:
     """The devices as GeoJSON, with what each measures."""
     if asked.f not in (None, *PLACES):
         raise Problem("bad-parameter", "Only one format.", parameter="f", example="GeoJSON")
-    catalogue = await run_in_threadpool(services_of(request).registry_cache.current)
+    catalogue = services.registry_cache.current()
     found = placed(catalogue, find_collection(catalogue, viewer, pilot).id)
     inside = box(asked.bbox) if asked.bbox is not None else None
     found = [device for device in found if inside is None or (device.position and inside(device.position))]
@@ -176,20 +174,20 @@ async def locations(
 
 
 @router.get("/collections/{pilot}/locations/{location}", response_class=Response, responses=COVERAGES)
-async def location(
-    request: Request, viewer: Allowed, pilot: str, location: str, asked: Annotated[DataParameters, Query()]
+def location(
+    services: ServicesDep, viewer: ViewerDep, pilot: str, location: str, asked: Annotated[DataParameters, Query()]
 ) -> Response:
     """The readings of a device."""
 
     def chosen(devices: list[DeviceInfo]) -> list[DeviceInfo]:
         return [device for device in devices if device.device == location]
 
-    return await run_in_threadpool(_data, services_of(request), viewer, pilot, asked, chosen)
+    return _data(services, viewer, pilot, asked, chosen)
 
 
 @router.get("/collections/{pilot}/position", response_class=Response, responses=COVERAGES)
-async def position(
-    request: Request, viewer: Allowed, pilot: str, asked: Annotated[CoordsParameters, Query()]
+def position(
+    services: ServicesDep, viewer: ViewerDep, pilot: str, asked: Annotated[CoordsParameters, Query()]
 ) -> Response:
     """The readings of the device nearest to a point (or each of several), if it is within a kilometre.
 
@@ -205,18 +203,18 @@ async def position(
             found += [device for away, _, device in sorted(near, key=lambda one: one[:2])[:1] if away <= NEAREST]
         return list({device.device: device for device in found}.values())
 
-    return await run_in_threadpool(_data, services_of(request), viewer, pilot, asked, nearest)
+    return _data(services, viewer, pilot, asked, nearest)
 
 
 @router.get("/collections/{pilot}/area", response_class=Response, responses=COVERAGES)
-async def area(request: Request, viewer: Allowed, pilot: str, asked: Annotated[CoordsParameters, Query()]) -> Response:
+def area(services: ServicesDep, viewer: ViewerDep, pilot: str, asked: Annotated[CoordsParameters, Query()]) -> Response:
     """The readings of the devices in a polygon, its edge included."""
     polygon = _shape(asked.coords, ("Polygon", "MultiPolygon"), "POLYGON((10.3 63.4,10.5 63.4,10.5 63.5,10.3 63.4))")
 
     def inside(devices: list[DeviceInfo]) -> list[DeviceInfo]:
         return [device for device in devices if shapely.intersects_xy(polygon, *point(device))]
 
-    return await run_in_threadpool(_data, services_of(request), viewer, pilot, asked, inside)
+    return _data(services, viewer, pilot, asked, inside)
 
 
 def _data(services: Services, viewer: Viewer, pilot: str, asked: DataParameters, choose: Any) -> Response:

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Any
 
-from fastapi import APIRouter, Depends, Request, Response
-from starlette.concurrency import run_in_threadpool
+from fastapi import APIRouter, Request, Response
 
 from techport_dashboards.api.about_rows import SPDX
 from techport_dashboards.dcat.routes import offered, ways
-from techport_dashboards.dependencies import Services, address_of, services_of
+from techport_dashboards.dependencies import Services, ServicesDep, ViewerDep, address_of
 from techport_dashboards.query import times
 from techport_dashboards.query.registry_cache import RegistryView
 from techport_dashboards.services.dataset_stats import DatasetStats
-from techport_dashboards.viewer import Viewer, allow
+from techport_dashboards.viewer import Viewer
+from techport_dashboards.web.request_slots import SlotRoute
 from techport_dashboards.web.templating import language_of, render
 from techport_pilots.handover.dcat.build import DESCRIPTION, Distribution, dataset_address, owner
 from techport_pilots.i18n import Language
@@ -22,7 +22,7 @@ from techport_pilots.model import PilotDefinition
 from techport_pilots.registry.registry import StreamInfo
 from techport_storage import clock
 
-router = APIRouter()
+router = APIRouter(route_class=SlotRoute)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,10 +40,10 @@ class DataSet:
 
 
 @router.get("/catalogue")
-async def page(request: Request, viewer: Annotated[Viewer, Depends(allow)]) -> Response:
+def page(request: Request, services: ServicesDep, viewer: ViewerDep) -> Response:
     """Every data set that anybody may use."""
-    services, language, base = services_of(request), language_of(request), address_of(request)
-    found = await run_in_threadpool(_data_sets, services, viewer, language, base)
+    language, base = language_of(request), address_of(request)
+    found = _data_sets(services, viewer, language, base)
     about = _schema_org(found, language, base, services.settings.publisher)
     return render(request, "catalogue.html", language, sets=found, about=about, base=base)
 

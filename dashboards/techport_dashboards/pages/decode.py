@@ -4,24 +4,23 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Query, Request, Response
+from fastapi import APIRouter, Query, Request, Response
 from pydantic import Field
-from starlette.concurrency import run_in_threadpool
 
 from techport_dashboards.api.decode import LONGEST_MESSAGE, Pasted, explained
 from techport_dashboards.api.schema import Parameters
-from techport_dashboards.dependencies import services_of
+from techport_dashboards.dependencies import ServicesDep, ViewerDep, services_of
 from techport_dashboards.problems import Problem
 from techport_dashboards.services.message_formats import format_of, labels
 from techport_dashboards.services.reasons import reason_of
-from techport_dashboards.viewer import Viewer, allow
-from techport_dashboards.web.forms import Form, form_of
+from techport_dashboards.viewer import Viewer
+from techport_dashboards.web.forms import Form, FormDep
+from techport_dashboards.web.request_slots import SlotRoute
 from techport_dashboards.web.templating import language_of, render
 from techport_pilots.devices.explanation import Explanation
 from techport_pilots.quantities import builtin
 
-router = APIRouter()
-Allowed = Annotated[Viewer, Depends(allow)]
+router = APIRouter(route_class=SlotRoute)
 EXAMPLE = '{"air_temperature": "21,5"}'
 
 
@@ -31,7 +30,7 @@ class DecodeParameters(Parameters):
 
 
 @router.get("/decode")
-async def decode_page(request: Request, viewer: Allowed, parameters: Annotated[DecodeParameters, Query()]) -> Response:
+def decode_page(request: Request, viewer: ViewerDep, parameters: Annotated[DecodeParameters, Query()]) -> Response:
     """The form."""
     topic = f"pilots/{parameters.pilot or 'pilot'}/device/readings"
     form = Form({"pilot": [parameters.pilot or ""], "topic": [topic], "payload": [EXAMPLE], "format": ["native"]})
@@ -39,12 +38,11 @@ async def decode_page(request: Request, viewer: Allowed, parameters: Annotated[D
 
 
 @router.post("/decode")
-async def decoded(request: Request, viewer: Allowed) -> Response:
+def decoded(request: Request, services: ServicesDep, viewer: ViewerDep, form: FormDep) -> Response:
     """The form with the answer. Nothing of it is kept."""
-    form = await form_of(request)
     said, wrong = None, None
     try:
-        said = await run_in_threadpool(explained, services_of(request), viewer, _pasted(form))
+        said = explained(services, viewer, _pasted(form))
     except Problem as problem:
         wrong = problem
     page = _page(request, viewer, form, said, wrong)

@@ -6,10 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Query, Request, Response
-from starlette.concurrency import run_in_threadpool
+from fastapi import APIRouter, Query, Request, Response
 
-from techport_dashboards.dependencies import Services, services_of
+from techport_dashboards.dependencies import Services, ServicesDep, ViewerDep
 from techport_dashboards.pages.air_quality import rated
 from techport_dashboards.pages.limit_values import LimitValue, limit_of
 from techport_dashboards.pages.pilot import (
@@ -23,7 +22,7 @@ from techport_dashboards.pages.pilot import (
 )
 from techport_dashboards.query import times
 from techport_dashboards.services.device_status import DeviceNow
-from techport_dashboards.viewer import Viewer, allow
+from techport_dashboards.web.request_slots import SlotRoute
 from techport_dashboards.web.templating import language_of, render
 from techport_pilots.accounting.ledger import DeviceDay, Tally, events_of, ignored_by_rule
 from techport_pilots.accounting.message_tap import MessageTap, TappedMessage
@@ -36,7 +35,7 @@ from techport_storage import clock
 from techport_storage.microseconds import DAY
 from techport_storage.model import Micros
 
-router = APIRouter()
+router = APIRouter(route_class=SlotRoute)
 ACCOUNT_DAYS = 7
 MESSAGES_SHOWN = 10
 PROBLEMS_SHOWN = 5
@@ -63,19 +62,19 @@ class Mail:
 
 
 @router.get("/pilots/{pilot}/devices/{device}")
-async def device_page(
+def device_page(
     request: Request,
-    viewer: Annotated[Viewer, Depends(allow)],
+    services: ServicesDep,
+    viewer: ViewerDep,
     pilot: str,
     device: str,
     parameters: Annotated[PageParameters, Query()],
 ) -> Response:
     """The device's page over a range."""
-    services = services_of(request)
     now = clock.now()
-    here, _ = await run_in_threadpool(pilot_now, services, viewer, pilot, now)
+    here, _ = pilot_now(services, viewer, pilot, now)
     found = device_of(here, device)
-    mail = await run_in_threadpool(_mail, services, pilot, device)
+    mail = _mail(services, pilot, device)
     values = range_values(request, here.pilot, newest([here]), parameters, now)
     shown = panels(here.pilot, [stream.view for stream in found.streams])
     language = language_of(request)
@@ -89,10 +88,10 @@ async def device_page(
         pilot=here.pilot,
         device=found,
         limits=_limits(here.pilot, found),
-        air=await run_in_threadpool(rated, services, now, language),
+        air=rated(services, now, language),
         panels=shown,
         first=first_charts(request, here.pilot, shown, values, device),
-        account=await run_in_threadpool(_account, services, pilot, device),
+        account=_account(services, pilot, device),
         mail=mail,
         sends_rubbish=_sends_rubbish(found, mail),
         low_battery=_low_battery(found),

@@ -8,22 +8,21 @@ from html import escape
 from typing import Annotated, Any, Protocol
 from urllib.parse import urlencode
 
-from fastapi import APIRouter, Depends, Query, Request, Response
+from fastapi import APIRouter, Query, Request, Response
 from pydantic import Field
 
-from techport_dashboards.api.describe import find_pilot
 from techport_dashboards.api.schema import Parameters
-from techport_dashboards.dependencies import address_of, services_of
+from techport_dashboards.dependencies import PilotDep, ServicesDep, address_of, services_of
 from techport_dashboards.problems import Problem
-from techport_dashboards.viewer import Viewer, allow
 from techport_dashboards.web.middleware import content_policy
+from techport_dashboards.web.request_slots import SlotRoute
 from techport_dashboards.web.templating import language_of, render
 from techport_pilots.handover.dcat.build import shareable
 from techport_pilots.i18n import Language
 from techport_pilots.model import PilotDefinition, Text
 from techport_pilots.registry.registry import StreamInfo
 
-router = APIRouter()
+router = APIRouter(route_class=SlotRoute)
 
 KPI_HEIGHT, CHART_HEIGHT = 260, 420  # CSS pixels
 
@@ -84,21 +83,19 @@ def embedded(
 
 
 @router.get("/pilots/{pilot}/share")
-async def share_page(
-    request: Request, viewer: Annotated[Viewer, Depends(allow)], pilot: str, _: Annotated[ShareParameters, Query()]
+def share_page(
+    request: Request, services: ServicesDep, pilot: PilotDep, _: Annotated[ShareParameters, Query()]
 ) -> Response:
     """Where others see the pilot: its public page, the wall, and the code of each thing that can be embedded."""
-    services = services_of(request)
     catalogue = services.registry_cache.current()
-    found = find_pilot(catalogue, viewer, pilot)
-    quantities = {s.quantity: i for s, i in catalogue.streams.items() if s.pilot == pilot and i.described}
+    quantities = {s.quantity: i for s, i in catalogue.streams.items() if s.pilot == pilot.id and i.described}
     return render(
         request,
         "share.html",
         language_of(request),
-        pilot=found,
-        public_page=shareable(found),
-        snippets=_snippets(found, quantities.values(), language_of(request), address_of(request)),
+        pilot=pilot,
+        public_page=shareable(pilot),
+        snippets=_snippets(pilot, quantities.values(), language_of(request), address_of(request)),
         sites=services.settings.embed_sites,
         base=address_of(request),
     )

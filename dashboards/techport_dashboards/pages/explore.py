@@ -9,28 +9,28 @@ from urllib.parse import urlencode
 
 import numpy as np
 import pyarrow as pa
-from fastapi import APIRouter, Depends, Query, Request, Response
+from fastapi import APIRouter, Query, Request, Response
 from numpy.typing import NDArray
 from pydantic import Field
-from starlette.concurrency import run_in_threadpool
 
-from techport_dashboards.api.describe import find_pilot
 from techport_dashboards.charts import figures, rose
 from techport_dashboards.charts.lines import PRESENTATIONS
-from techport_dashboards.dependencies import Services, services_of
+from techport_dashboards.dependencies import Services, ServicesDep, ViewerDep
 from techport_dashboards.pages.clock import Clock
 from techport_dashboards.pages.pilot import PageParameters, Panel, first_charts, newest, panels, pilot_now, range_values
 from techport_dashboards.problems import Problem
 from techport_dashboards.query import times
+from techport_dashboards.query.names import find_pilot
 from techport_dashboards.query.question import Question, answer
 from techport_dashboards.query.registry_cache import RegistryView
-from techport_dashboards.viewer import Viewer, allow
+from techport_dashboards.viewer import Viewer
+from techport_dashboards.web.request_slots import SlotRoute
 from techport_dashboards.web.templating import language_of, render
 from techport_pilots.model import PilotDefinition
 from techport_storage import clock
 from techport_storage.model import Micros
 
-router = APIRouter()
+router = APIRouter(route_class=SlotRoute)
 
 View = Literal["line", "distribution", "week", "rose", "scatter"]
 VIEWS: dict[str, str] = {
@@ -62,17 +62,17 @@ class Column:
 
 
 @router.get("/explore")
-async def explore(
-    request: Request, viewer: Annotated[Viewer, Depends(allow)], parameters: Annotated[ExploreParameters, Query()]
+def explore(
+    request: Request, services: ServicesDep, viewer: ViewerDep, parameters: Annotated[ExploreParameters, Query()]
 ) -> Response:
     """Everything that is chosen is in the address; without a choice the first pilot and its first quantity."""
-    services, now, language = services_of(request), clock.now(), language_of(request)
+    now, language = clock.now(), language_of(request)
     catalogue = services.registry_cache.current()
     pilots = [pilot for pilot in catalogue.pilots.values() if viewer.may_see(pilot.id)]
     if not pilots:
         raise Problem("not-found", "There are no pilots to explore yet.")
     pilot = find_pilot(catalogue, viewer, parameters.pilot or pilots[0].id)
-    here, infos = await run_in_threadpool(pilot_now, services, viewer, pilot.id, now)
+    here, infos = pilot_now(services, viewer, pilot.id, now)
     choices = panels(pilot, infos)
     quantity = _chosen(parameters.quantity, choices, 0)
     other = _chosen(parameters.other, choices, 1) if parameters.view == "scatter" else None
@@ -80,10 +80,16 @@ async def explore(
     values["chosen"] = [name for name in values["chosen"] if (pilot.id, name) in catalogue.devices]
     drawing: dict[str, Any] = {}
     if quantity is not None and parameters.view != "line":
-        drawing = await run_in_threadpool(
-            _figure, services, viewer, catalogue, pilot.id, quantity.quantity,
-            None if other is None else other.quantity, parameters.view, values,
-        )  # fmt: skip
+        drawing = _figure(
+            services,
+            viewer,
+            catalogue,
+            pilot.id,
+            quantity.quantity,
+            None if other is None else other.quantity,
+            parameters.view,
+            values,
+        )
     return render(
         request,
         "explore.html",

@@ -5,22 +5,20 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Query, Request, Response
+from fastapi import APIRouter, Query, Request, Response
 from pydantic import Field
-from starlette.concurrency import run_in_threadpool
 
-from techport_dashboards.api.describe import find_pilot
 from techport_dashboards.api.schema import Parameters
-from techport_dashboards.dependencies import Services, services_of
+from techport_dashboards.dependencies import PilotDep, Services, ServicesDep
 from techport_dashboards.pages.air_quality import Rated, rate
-from techport_dashboards.viewer import Viewer, allow
+from techport_dashboards.web.request_slots import SlotRoute
 from techport_dashboards.web.templating import language_of, render
 from techport_pilots.evaluation import Evaluation, Interval
 from techport_pilots.i18n import Language
 from techport_pilots.model import Kpi, PilotDefinition
 from techport_pilots.quantities import Vocabulary, vocabulary_of
 
-router = APIRouter()
+router = APIRouter(route_class=SlotRoute)
 
 SHARE = "1"  # the unit of shares and ratios, which people read in per cent
 
@@ -48,22 +46,21 @@ class Card:
 
 
 @router.get("/pilots/{pilot}/kpis")
-async def kpis(
-    request: Request, viewer: Annotated[Viewer, Depends(allow)], pilot: str, asked: Annotated[KpiParameters, Query()]
+def kpis(
+    request: Request, services: ServicesDep, pilot: PilotDep, asked: Annotated[KpiParameters, Query()]
 ) -> Response:
     """Cards for the pilot's page: value, uncertainty and verdict of each KPI, and the last day's completeness."""
-    services, language = services_of(request), language_of(request)
-    found = find_pilot(services.registry_cache.current(), viewer, pilot)
-    standing = await run_in_threadpool(services.evaluations.standing, found)
+    language = language_of(request)
+    standing = services.evaluations.standing(pilot)
     chosen = [(kpi, evaluation) for kpi, evaluation in standing.kpis if asked.kpi in (None, kpi.id)]
     share = None if asked.kpi is not None else standing.recent.share
     return render(
         request,
         "kpis.html",
         language,
-        cards=[card_of(services, found, kpi, evaluation, language) for kpi, evaluation in chosen],
+        cards=[card_of(services, pilot, kpi, evaluation, language) for kpi, evaluation in chosen],
         complete=None if share is None else f"{language.number(_floor(100 * share), 0)} %",
-        at=language.date_time(standing.at, found.timezone, "HH:mm"),
+        at=language.date_time(standing.at, pilot.timezone, "HH:mm"),
     )
 
 

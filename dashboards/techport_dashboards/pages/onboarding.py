@@ -2,29 +2,29 @@
 
 from __future__ import annotations
 
-import asyncio
+import time
 from dataclasses import dataclass
 from typing import Annotated, Any
 from urllib.parse import urlencode
 
-from fastapi import APIRouter, Depends, Query, Request, Response
+from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import RedirectResponse
 from pydantic import Field
-from starlette.concurrency import run_in_threadpool
 
-from techport_dashboards.api.describe import find_pilot
 from techport_dashboards.api.onboarding import SECRET, admit, claim_known, who
 from techport_dashboards.api.quarantine import settled
 from techport_dashboards.api.schema import Parameters
-from techport_dashboards.dependencies import Services, services_of
+from techport_dashboards.dependencies import ChangeDep, PilotDep, Services, ServicesDep, ViewerDep
 from techport_dashboards.pages.device_form import INTERVALS, newcomer_of, quantities
 from techport_dashboards.problems import Problem
+from techport_dashboards.query.names import find_pilot
 from techport_dashboards.services.message_formats import labels
 from techport_dashboards.services.reasons import reason_of
 from techport_dashboards.settings import BrokerPlace
-from techport_dashboards.viewer import Viewer, allow, allow_change
-from techport_dashboards.web.forms import Form, form_of
+from techport_dashboards.viewer import Viewer
+from techport_dashboards.web.forms import Form, FormDep
 from techport_dashboards.web.payload import raw
+from techport_dashboards.web.request_slots import SlotRoute
 from techport_dashboards.web.templating import language_of, render
 from techport_pilots.access.credentials import Credentials
 from techport_pilots.accounting.message_tap import MessageTap
@@ -45,9 +45,7 @@ from techport_pilots.registry.registry import Registry
 from techport_pilots.time import interval_micros
 from techport_storage import clock
 
-router = APIRouter()
-Allowed = Annotated[Viewer, Depends(allow)]
-MayChange = Annotated[Viewer, Depends(allow_change)]
+router = APIRouter(route_class=SlotRoute)
 
 
 class OnboardingParameters(Parameters):
@@ -72,99 +70,92 @@ class Admission:
 
 
 @router.get("/pilots/{pilot}/onboarding")
-async def onboarding_page(
-    request: Request, viewer: Allowed, pilot: str, parameters: Annotated[OnboardingParameters, Query()]
+def onboarding_page(
+    request: Request,
+    services: ServicesDep,
+    viewer: ViewerDep,
+    pilot: PilotDep,
+    parameters: Annotated[OnboardingParameters, Query()],
 ) -> Response:
     """The form, the devices that nobody knows, and where a device is named the messages that come from it."""
-    services, found = await _pilot(request, viewer, pilot)
-    return await _page(request, viewer, services, found, device=parameters.device, replay=parameters.replay)
+    return _page(request, viewer, services, pilot, device=parameters.device, replay=parameters.replay)
 
 
 @router.post("/pilots/{pilot}/onboarding")
-async def add(request: Request, viewer: MayChange, pilot: str) -> Response:
+def add(request: Request, services: ServicesDep, viewer: ChangeDep, pilot: PilotDep, form: FormDep) -> Response:
     """Add the device of the form. The credential is in this answer, which nobody may keep, and in no address."""
-    services, found = await _pilot(request, viewer, pilot)
-    form = await form_of(request)
     registry = services.registry_cache.registry
     newcomer = newcomer_of(form)
     try:
-        came = await run_in_threadpool(admit, registry, pilot, newcomer, viewer, form.get("replace") == "yes")
+        came = admit(registry, pilot.id, newcomer, viewer, form.get("replace") == "yes")
     except (DefinitionError, Problem) as error:
-        page = await _page(request, viewer, services, found, filled=form, wrong=error)
+        page = _page(request, viewer, services, pilot, filled=form, wrong=error)
         page.status_code = 422
         return page
-    await asyncio.sleep(TAKES_EFFECT)  # what is shown now works now
+    time.sleep(TAKES_EFFECT)  # what the page shows must work by the time it is read
     broker = _reachable(services.settings.broker, request)
     code = snippets(came.credential, broker.host, broker.port, came.format, came.quantity) if broker else []
-    now = find_pilot(await run_in_threadpool(services.registry_cache.current), viewer, pilot)
     admission = Admission(came, broker, code)
-    page = await _page(request, viewer, services, now, device=came.device, admission=admission)
+    pilot = find_pilot(services.registry_cache.current(), viewer, pilot.id)  # with the new device
+    page = _page(request, viewer, services, pilot, device=came.device, admission=admission)
     page.headers.update(SECRET)
     return page
 
 
 @router.post("/pilots/{pilot}/onboarding/watch")
-async def watch(request: Request, viewer: MayChange, pilot: str) -> Response:
+def watch(request: Request, services: ServicesDep, viewer: ChangeDep, pilot: PilotDep, form: FormDep) -> Response:
     """Keep a device's messages to be looked at, for an hour from now."""
-    services, _ = await _pilot(request, viewer, pilot)
-    device = _required(await form_of(request), "device")
-    await run_in_threadpool(MessageTap(services.registry_cache.registry.database).watch, pilot, device, WATCHED_FOR)
-    return _back(request, pilot, device=device)
+    device = _required(form, "device")
+    MessageTap(services.registry_cache.registry.database).watch(pilot.id, device, WATCHED_FOR)
+    return _back(request, pilot.id, device=device)
 
 
 @router.post("/pilots/{pilot}/onboarding/revoke")
-async def revoke(request: Request, viewer: MayChange, pilot: str) -> Response:
+def revoke(request: Request, services: ServicesDep, viewer: ChangeDep, pilot: PilotDep, form: FormDep) -> Response:
     """Take a device's credential back: its connection ends within a second."""
-    services, _ = await _pilot(request, viewer, pilot)
-    form = await form_of(request)
     form.confirmed()
     device = _required(form, "device")
-    await run_in_threadpool(Credentials(services.registry_cache.registry.database).revoke, pilot, device)
-    return _back(request, pilot, device=device)
+    Credentials(services.registry_cache.registry.database).revoke(pilot.id, device)
+    return _back(request, pilot.id, device=device)
 
 
 @router.post("/pilots/{pilot}/onboarding/claim")
-async def claim(request: Request, viewer: MayChange, pilot: str) -> Response:
+def claim(request: Request, services: ServicesDep, viewer: ChangeDep, pilot: PilotDep, form: FormDep) -> Response:
     """Make an unknown device known; its earlier messages are taken again."""
-    services, _ = await _pilot(request, viewer, pilot)
-    form = await form_of(request)
     registry, name, wanted = services.registry_cache.registry, form.raw("name"), form.get("device") or None
-    claimed = await run_in_threadpool(claim_known, registry, pilot, name, viewer, wanted)
-    await run_in_threadpool(MessageTap(registry.database).watch, pilot, claimed.device, WATCHED_FOR)
-    await settled(registry, claimed.replay)
-    return _back(request, pilot, device=claimed.device, replay=str(claimed.replay))
+    claimed = claim_known(registry, pilot.id, name, viewer, wanted)
+    MessageTap(registry.database).watch(pilot.id, claimed.device, WATCHED_FOR)
+    settled(registry, claimed.replay)
+    return _back(request, pilot.id, device=claimed.device, replay=str(claimed.replay))
 
 
 @router.post("/pilots/{pilot}/onboarding/range")
-async def widen(request: Request, viewer: MayChange, pilot: str) -> Response:
+def widen(request: Request, services: ServicesDep, viewer: ChangeDep, pilot: PilotDep, form: FormDep) -> Response:
     """Say which values of a stream are valid: a new version of the definition."""
-    services, _ = await _pilot(request, viewer, pilot)
-    form = await form_of(request)
     device, quantity = _required(form, "device"), _required(form, "quantity")
     low, high = _number(form, "low"), _number(form, "high")
     why = form.get("why") or f"range of {quantity}"
     registry = services.registry_cache.registry
-    await run_in_threadpool(
-        update_definition, registry, pilot, lambda d: with_range(d, device, quantity, low, high), who(viewer), why
-    )
-    return _back(request, pilot, device=device)
+    update_definition(registry, pilot.id, lambda d: with_range(d, device, quantity, low, high), who(viewer), why)
+    return _back(request, pilot.id, device=device)
 
 
 @router.get("/pilots/{pilot}/onboarding/arrivals")
-async def arrivals(
-    request: Request, viewer: Allowed, pilot: str, parameters: Annotated[ArrivalsParameters, Query()]
+def arrivals(
+    request: Request,
+    services: ServicesDep,
+    viewer: ViewerDep,
+    pilot: PilotDep,
+    parameters: Annotated[ArrivalsParameters, Query()],
 ) -> Response:
     """The messages of a watched device behind `after`, the newest first: a piece of the page."""
-    services, found = await _pilot(request, viewer, pilot)
-    values = await run_in_threadpool(
-        _arrivals, services.registry_cache.registry, found, parameters.device, parameters.after
-    )
-    page = render(request, "arrivals.html", language_of(request), viewer=viewer, pilot=found, **values)
+    values = _arrivals(services.registry_cache.registry, pilot, parameters.device, parameters.after)
+    page = render(request, "arrivals.html", language_of(request), viewer=viewer, pilot=pilot, **values)
     page.headers.update(SECRET)
     return page
 
 
-async def _page(
+def _page(
     request: Request,
     viewer: Viewer,
     services: Services,
@@ -176,7 +167,7 @@ async def _page(
     filled: Form | None = None,
     wrong: Exception | None = None,
 ) -> Response:
-    values = await run_in_threadpool(_values, services, pilot, device, replay)
+    values = _values(services, pilot, device, replay)
     return render(
         request,
         "onboarding.html",
@@ -260,8 +251,3 @@ def _back(request: Request, pilot: str, **parameters: str) -> Response:
     lang = request.query_params.get("lang")
     query = urlencode({**parameters, **({"lang": lang} if lang else {})})
     return RedirectResponse(f"/pilots/{pilot}/onboarding?{query}#arrivals", 303)
-
-
-async def _pilot(request: Request, viewer: Viewer, pilot: str) -> tuple[Services, PilotDefinition]:
-    services = services_of(request)
-    return services, find_pilot(await run_in_threadpool(services.registry_cache.current), viewer, pilot)

@@ -4,23 +4,23 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Query, Request, Response
+from fastapi import APIRouter, Query, Request, Response
 from pydantic import Field
-from starlette.concurrency import run_in_threadpool
 
 from techport_dashboards.api.schema import Parameters
 from techport_dashboards.charts.map import draw, load
-from techport_dashboards.dependencies import Services, services_of
+from techport_dashboards.dependencies import Services, ServicesDep, ViewerDep
 from techport_dashboards.pages import wall
 from techport_dashboards.pages.air_quality import rated
 from techport_dashboards.services import device_status
 from techport_dashboards.services.device_status import PilotNow, State
-from techport_dashboards.viewer import Viewer, allow
+from techport_dashboards.viewer import Viewer
+from techport_dashboards.web.request_slots import SlotRoute
 from techport_dashboards.web.templating import language_of, render
 from techport_storage import clock
 from techport_storage.model import Micros, Selection
 
-router = APIRouter()
+router = APIRouter(route_class=SlotRoute)
 
 
 class OverviewParameters(Parameters):
@@ -30,17 +30,16 @@ class OverviewParameters(Parameters):
 
 
 @router.get("/")
-async def overview(
-    request: Request, viewer: Annotated[Viewer, Depends(allow)], parameters: Annotated[OverviewParameters, Query()]
+def overview(
+    request: Request, services: ServicesDep, viewer: ViewerDep, parameters: Annotated[OverviewParameters, Query()]
 ) -> Response:
     """Every pilot that the viewer may see."""
-    services = services_of(request)
     now = clock.now()
-    pilots = device_status.by_severity(await run_in_threadpool(_survey, services, viewer, now))
+    pilots = device_status.by_severity(_survey(services, viewer, now))
     devices = [device for pilot in pilots for device in pilot.devices]
     running = [device for device in devices if device.state is not State.ENDED]
     language = language_of(request)
-    air = await run_in_threadpool(rated, services, now, language)
+    air = rated(services, now, language)
     return render(
         request,
         "overview.html",

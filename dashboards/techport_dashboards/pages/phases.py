@@ -9,22 +9,21 @@ from typing import Annotated, Literal
 import msgspec
 import numpy as np
 import pyarrow as pa
-from fastapi import APIRouter, Depends, Query, Request, Response
+from fastapi import APIRouter, Query, Request, Response
 from pydantic import Field
-from starlette.concurrency import run_in_threadpool
 
-from techport_dashboards.api.describe import find_pilot
 from techport_dashboards.api.schema import Parameters
 from techport_dashboards.charts import distribution as figures
 from techport_dashboards.charts.distribution import Group
 from techport_dashboards.charts.lines import PRESENTATIONS, Presentation
-from techport_dashboards.dependencies import Services, services_of
+from techport_dashboards.dependencies import PilotDep, Services, ServicesDep, ViewerDep
 from techport_dashboards.pages.kpis import card_of
 from techport_dashboards.problems import Problem
 from techport_dashboards.query import times
 from techport_dashboards.query.question import Question, answer
 from techport_dashboards.query.registry_cache import RegistryView
-from techport_dashboards.viewer import Viewer, allow
+from techport_dashboards.viewer import Viewer
+from techport_dashboards.web.request_slots import SlotRoute
 from techport_dashboards.web.templating import language_of, render
 from techport_pilots.definition.measures import streams_of
 from techport_pilots.evaluation.messages import adjusted_for
@@ -36,8 +35,7 @@ from techport_storage import clock
 from techport_storage.microseconds import HOUR
 from techport_storage.model import Micros, Stream
 
-router = APIRouter()
-Allowed = Annotated[Viewer, Depends(allow)]
+router = APIRouter(route_class=SlotRoute)
 
 EVERY = "PT1H"
 KINDS = ("baseline", "intervention", "control", "other")
@@ -83,32 +81,33 @@ class Side:
 
 
 @router.get("/pilots/{pilot}/phases")
-async def phases_page(
-    request: Request, viewer: Allowed, pilot: str, parameters: Annotated[PhasesParameters, Query()]
+def phases_page(
+    request: Request,
+    services: ServicesDep,
+    viewer: ViewerDep,
+    pilot: PilotDep,
+    parameters: Annotated[PhasesParameters, Query()],
 ) -> Response:
     """Distribution, typical day and week of each kind of phase, and what the evaluation says of the difference."""
-    services, language = services_of(request), language_of(request)
+    language = language_of(request)
     catalogue = services.registry_cache.current()
-    found = find_pilot(catalogue, viewer, pilot)
-    subjects = _subjects(catalogue, found)
+    subjects = _subjects(catalogue, pilot)
     subject = _chosen(subjects, parameters.what)
-    devices = _devices(found, subject, parameters.device)
+    devices = _devices(pilot, subject, parameters.device)
     groups: list[Group] = []
     sides: list[Side] = []
-    if subject is not None and found.phases:
-        groups, sides = await run_in_threadpool(
-            _sides, services, viewer, found, subject, devices, parameters.quality, clock.now()
-        )
+    if subject is not None and pilot.phases:
+        groups, sides = _sides(services, viewer, pilot, subject, devices, parameters.quality, clock.now())
     shown = [group for group in groups if not group.name.endswith("-group")]
     return render(
         request,
         "phases.html",
         language,
-        pilot=found,
+        pilot=pilot,
         subjects=subjects,
         subject=subject,
         devices=devices,
-        measuring=list(streams_of(found, subject.kpi)) if subject else [],
+        measuring=list(streams_of(pilot, subject.kpi)) if subject else [],
         all_devices=catalogue.devices,
         one_device=parameters.device,
         asked_language=parameters.lang,
@@ -121,26 +120,25 @@ async def phases_page(
         },
         weekdays=language.weekdays(),
         unit="" if subject is None else subject.unit_label,
-        micros_of=lambda moment: micros_of(moment, found.timezone),
-        compared={"baseline", "intervention"} <= {phase.kind for phase in found.phases},
+        micros_of=lambda moment: micros_of(moment, pilot.timezone),
+        compared={"baseline", "intervention"} <= {phase.kind for phase in pilot.phases},
     )
 
 
 @router.get("/pilots/{pilot}/phases/difference")
-async def difference(
-    request: Request, viewer: Allowed, pilot: str, parameters: Annotated[PhasesParameters, Query()]
+def difference(
+    request: Request, services: ServicesDep, pilot: PilotDep, parameters: Annotated[PhasesParameters, Query()]
 ) -> Response:
     """A piece of the page: the difference with its interval, which takes longer to work out than the figures."""
-    services, language = services_of(request), language_of(request)
+    language = language_of(request)
     catalogue = services.registry_cache.current()
-    found = find_pilot(catalogue, viewer, pilot)
-    subject = _chosen(_subjects(catalogue, found), parameters.what)
+    subject = _chosen(_subjects(catalogue, pilot), parameters.what)
     if subject is None:
         raise Problem("not-found", "There is nothing to compare.")
-    devices = _devices(found, subject, parameters.device)
+    devices = _devices(pilot, subject, parameters.device)
     kpi = subject.kpi if parameters.device is None else _narrowed(subject.kpi, devices)
-    evaluation = await run_in_threadpool(services.evaluations.one, found, kpi)
-    card = card_of(services, found, kpi, evaluation, language)
+    evaluation = services.evaluations.one(pilot, kpi)
+    card = card_of(services, pilot, kpi, evaluation, language)
     return render(
         request,
         "phases_difference.html",
@@ -148,7 +146,7 @@ async def difference(
         card=card,
         evaluation=evaluation,
         subject=subject,
-        adjusted=[language.text(text).lower() for text in adjusted_for(evaluation.adjusted_for, vocabulary_of(found))],
+        adjusted=[language.text(text).lower() for text in adjusted_for(evaluation.adjusted_for, vocabulary_of(pilot))],
     )
 
 

@@ -9,24 +9,24 @@ from typing import Annotated, Any
 from urllib.parse import urlencode
 
 import msgspec
-from fastapi import APIRouter, Depends, Query, Request, Response
+from fastapi import APIRouter, Query, Request, Response
 from pydantic import Field
-from starlette.concurrency import run_in_threadpool
 
-from techport_dashboards.api.describe import find_pilot
 from techport_dashboards.api.schema import Parameters
 from techport_dashboards.charts import series
 from techport_dashboards.charts.map import BESIDE, draw, load
 from techport_dashboards.charts.overlay import AGAINST
 from techport_dashboards.charts.timeline import timeline
-from techport_dashboards.dependencies import Services, services_of
+from techport_dashboards.dependencies import Services, ServicesDep, ViewerDep
 from techport_dashboards.pages import air_quality, device_table, embed, wall
 from techport_dashboards.problems import Problem
 from techport_dashboards.query import times
+from techport_dashboards.query.names import find_pilot
 from techport_dashboards.query.registry_cache import RegistryView
 from techport_dashboards.services import device_status
 from techport_dashboards.services.device_status import DeviceNow, PilotNow
-from techport_dashboards.viewer import Viewer, allow
+from techport_dashboards.viewer import Viewer
+from techport_dashboards.web.request_slots import SlotRoute
 from techport_dashboards.web.templating import language_of, render
 from techport_pilots.accounting.quarantine import Quarantine, QuarantineFilter
 from techport_pilots.devices.onboarding import unknown_devices
@@ -36,8 +36,7 @@ from techport_storage import clock
 from techport_storage.microseconds import DAY, SECOND
 from techport_storage.model import Micros, Selection
 
-router = APIRouter()
-Allowed = Annotated[Viewer, Depends(allow)]
+router = APIRouter(route_class=SlotRoute)
 
 PRESETS = {"-PT1H": "1 hour", "-P1D": "24 hours", "-P7D": "7 days", "-P30D": "30 days", "-P1Y": "1 year"}
 
@@ -87,13 +86,16 @@ class Panel:
 
 
 @router.get("/pilots/{pilot}")
-async def pilot_page(
-    request: Request, viewer: Allowed, pilot: str, parameters: Annotated[PilotPageParameters, Query()]
+def pilot_page(
+    request: Request,
+    services: ServicesDep,
+    viewer: ViewerDep,
+    pilot: str,
+    parameters: Annotated[PilotPageParameters, Query()],
 ) -> Response:
     """The pilot's page over a range, by default the last day that has readings."""
-    services = services_of(request)
     now = clock.now()
-    here, infos = await run_in_threadpool(pilot_now, services, viewer, pilot, now)
+    here, infos = pilot_now(services, viewer, pilot, now)
     language = language_of(request)
     values = range_values(request, here.pilot, newest([here]), parameters, now)
     shown = panels(here.pilot, infos)
@@ -101,7 +103,7 @@ async def pilot_page(
         alone = [panel for panel in shown if parameters.quantity in (None, panel.quantity)]
         values["first"] = first_charts(request, here.pilot, alone[:1], values)
         return embed.embedded(request, here.pilot, shown, parameters.quantity, parameters.kpi, values)
-    air = await run_in_threadpool(air_quality.rated, services, now, language)
+    air = air_quality.rated(services, now, language)
     return render(
         request,
         "pilot.html",
@@ -123,21 +125,24 @@ async def pilot_page(
         panels=shown,
         first=first_charts(request, here.pilot, shown, values),
         timeline=timeline(here.pilot, now),
-        stage=await run_in_threadpool(services.registry_cache.registry.state, pilot),
+        stage=services.registry_cache.registry.state(pilot),
         attention=device_status.worst_first([here]),
         wall_next=wall.following(services, viewer, here.pilot.id) if parameters.cycle else None,
-        **await run_in_threadpool(_waiting, services.registry_cache.registry, pilot),
+        **_waiting(services.registry_cache.registry, pilot),
         **values,
     )
 
 
 @router.get("/pilots/{pilot}/chart")
-async def chart(
-    request: Request, viewer: Allowed, pilot: str, parameters: Annotated[ChartParameters, Query()]
+def chart(
+    request: Request,
+    services: ServicesDep,
+    viewer: ViewerDep,
+    pilot: str,
+    parameters: Annotated[ChartParameters, Query()],
 ) -> Response:
     """The data of one chart, as static/js/chart.js draws it. For other uses there is /api/v1/readings."""
-    services = services_of(request)
-    body = await run_in_threadpool(_chart, services, viewer, pilot, parameters, language_of(request))
+    body = _chart(services, viewer, pilot, parameters, language_of(request))
     return Response(body, 200, {"Cache-Control": "no-store"}, "application/json")
 
 

@@ -5,19 +5,19 @@ from __future__ import annotations
 from typing import Annotated
 from urllib.parse import urlencode
 
-from fastapi import APIRouter, Depends, Query, Request, Response
+from fastapi import APIRouter, Query, Request, Response
 from pydantic import Field
-from starlette.concurrency import run_in_threadpool
 
 from techport_dashboards.api.schema import Parameters
-from techport_dashboards.dependencies import Services, services_of
+from techport_dashboards.dependencies import Services, ServicesDep, ViewerDep
 from techport_dashboards.services import portfolio
-from techport_dashboards.viewer import Viewer, allow
+from techport_dashboards.viewer import Viewer
+from techport_dashboards.web.request_slots import SlotRoute
 from techport_dashboards.web.templating import language_of, render
 from techport_storage import clock
 from techport_storage.model import Selection
 
-router = APIRouter()
+router = APIRouter(route_class=SlotRoute)
 
 
 class PortfolioParameters(Parameters):
@@ -26,11 +26,11 @@ class PortfolioParameters(Parameters):
 
 
 @router.get("/portfolio")
-async def page(
-    request: Request, viewer: Annotated[Viewer, Depends(allow)], asked: Annotated[PortfolioParameters, Query()]
+def page(
+    request: Request, services: ServicesDep, viewer: ViewerDep, asked: Annotated[PortfolioParameters, Query()]
 ) -> Response:
     """Every pilot that the viewer may see, worst first unless told."""
-    found = await run_in_threadpool(rows_for, services_of(request), viewer)
+    found = rows_for(services, viewer)
     others = [(name, value) for name, value in request.query_params.multi_items() if name != "sort"]
 
     def sorting(key: str) -> tuple[str, str]:

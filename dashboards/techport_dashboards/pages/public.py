@@ -12,23 +12,23 @@ from typing import Annotated
 
 import numpy as np
 import pyarrow as pa
-from fastapi import APIRouter, Depends, Query, Request, Response
+from fastapi import APIRouter, Query, Request, Response
 from pydantic import Field
-from starlette.concurrency import run_in_threadpool
 
 from techport_dashboards.api.schema import Parameters
 from techport_dashboards.charts.distribution import Days, Floats, Ints, days
 from techport_dashboards.charts.lines import PRESENTATIONS
 from techport_dashboards.charts.map import Outline, load, outline
 from techport_dashboards.charts.timeline import timeline
-from techport_dashboards.dependencies import Services, address_of, services_of
+from techport_dashboards.dependencies import Services, ServicesDep, ViewerDep, address_of
 from techport_dashboards.pages.kpis import card_of
 from techport_dashboards.pages.pilot import pilot_now
 from techport_dashboards.problems import Problem
 from techport_dashboards.query import times
 from techport_dashboards.query.question import Question, answer
 from techport_dashboards.services.device_status import PilotNow, State
-from techport_dashboards.viewer import Viewer, allow
+from techport_dashboards.viewer import Viewer
+from techport_dashboards.web.request_slots import SlotRoute
 from techport_dashboards.web.templating import language_of, render
 from techport_pilots.handover.dcat.build import shareable
 from techport_pilots.model import PilotDefinition, Position
@@ -37,8 +37,7 @@ from techport_pilots.time import micros_of
 from techport_storage import clock
 from techport_storage.model import Micros
 
-router = APIRouter(prefix="/p")
-Allowed = Annotated[Viewer, Depends(allow)]
+router = APIRouter(prefix="/p", route_class=SlotRoute)
 
 ABOUT = 3  # decimals of a degree: within some hundred metres
 
@@ -56,13 +55,13 @@ class Course:
 
 
 @router.get("/{pilot}")
-async def public_page(
-    request: Request, viewer: Allowed, pilot: str, _: Annotated[PublicParameters, Query()]
+def public_page(
+    request: Request, services: ServicesDep, viewer: ViewerDep, pilot: str, _: Annotated[PublicParameters, Query()]
 ) -> Response:
     """Question, hypothesis, figures, map and how to get the data."""
-    services, now = services_of(request), clock.now()
+    now = clock.now()
     found = shared(services, viewer, pilot)
-    here, _infos = await run_in_threadpool(pilot_now, services, viewer, pilot, now)
+    here, _infos = pilot_now(services, viewer, pilot, now)
     return render(
         request,
         "public.html",
@@ -70,23 +69,25 @@ async def public_page(
         public=True,
         now=now,
         open_pilot=found,
-        stage=await run_in_threadpool(services.registry_cache.registry.state, pilot),
+        stage=services.registry_cache.registry.state(pilot),
         alive=here.count(State.LIVE),
         devices=len(found.devices),
         seen=here.seen,
         timeline=timeline(found, now),
         map=_map(services, here),
-        course=await run_in_threadpool(_course, services, viewer, found, now),
+        course=_course(services, viewer, found, now),
         base=address_of(request),
     )
 
 
 @router.get("/{pilot}/figures")
-async def figures(request: Request, viewer: Allowed, pilot: str, _: Annotated[PublicParameters, Query()]) -> Response:
+def figures(
+    request: Request, services: ServicesDep, viewer: ViewerDep, pilot: str, _: Annotated[PublicParameters, Query()]
+) -> Response:
     """A piece of the page: each KPI so far with its uncertainty, which takes longer to work out than the rest."""
-    services, language = services_of(request), language_of(request)
+    language = language_of(request)
     found = shared(services, viewer, pilot)
-    standing = await run_in_threadpool(services.evaluations.standing, found)
+    standing = services.evaluations.standing(found)
     cards = [card_of(services, found, kpi, evaluation, language) for kpi, evaluation in standing.kpis]
     return render(request, "kpis.html", language, cards=cards, complete=None)
 

@@ -7,19 +7,17 @@ from typing import Annotated, Literal
 
 import numpy as np
 import pyarrow as pa
-from fastapi import APIRouter, Depends, Query, Request, Response
+from fastapi import APIRouter, Query, Request, Response
 from numpy.typing import NDArray
 from pydantic import Field
-from starlette.concurrency import run_in_threadpool
 
-from techport_dashboards.api.describe import find_pilot
 from techport_dashboards.api.schema import Parameters
-from techport_dashboards.dependencies import Services, services_of
+from techport_dashboards.dependencies import PilotDep, Services, ServicesDep
 from techport_dashboards.pages.quality_flags import Flagged, flags_of
 from techport_dashboards.problems import Problem
 from techport_dashboards.query import times
 from techport_dashboards.query.registry_cache import RegistryView
-from techport_dashboards.viewer import Viewer, allow
+from techport_dashboards.web.request_slots import SlotRoute
 from techport_dashboards.web.templating import language_of, render
 from techport_pilots.model import PilotDefinition
 from techport_pilots.quality.completeness import Gap, gaps, pilot_intervals
@@ -28,7 +26,7 @@ from techport_storage import clock
 from techport_storage.model import BucketWidth, Micros, Selection, Stream
 from techport_storage.model import Query as StoreQuery
 
-router = APIRouter()
+router = APIRouter(route_class=SlotRoute)
 
 Numbers = NDArray[np.int64]
 Counts = dict[Stream, Numbers]
@@ -69,32 +67,28 @@ class Calendar:
 
 
 @router.get("/pilots/{pilot}/quality")
-async def quality_page(
-    request: Request,
-    viewer: Annotated[Viewer, Depends(allow)],
-    pilot: str,
-    parameters: Annotated[QualityParameters, Query()],
+def quality_page(
+    request: Request, services: ServicesDep, pilot: PilotDep, parameters: Annotated[QualityParameters, Query()]
 ) -> Response:
     """The last days up to now, worst device first."""
-    services, now = services_of(request), clock.now()
+    now = clock.now()
     catalogue = services.registry_cache.current()
-    found = find_pilot(catalogue, viewer, pilot)
-    if parameters.device is not None and (pilot, parameters.device) not in catalogue.devices:
+    if parameters.device is not None and (pilot.id, parameters.device) not in catalogue.devices:
         raise Problem(
-            "not-found", "There is no device {name} in {pilot}.", name=repr(parameters.device[:80]), pilot=pilot,
+            "not-found", "There is no device {name} in {pilot}.", name=repr(parameters.device[:80]), pilot=pilot.id,
             parameter="device",
         )  # fmt: skip
-    calendar = await run_in_threadpool(calendar_of, services, found, int(parameters.days), now, parameters.readings)
+    calendar = calendar_of(services, pilot, int(parameters.days), now, parameters.readings)
     missing: list[tuple[StreamInfo, Gap]] = []
     flags: list[Flagged] = []
     if parameters.device is not None:
-        missing = await run_in_threadpool(_gaps, services, found, parameters.device, calendar.days[0], now)
-        flags = await run_in_threadpool(_flags, services, calendar, parameters.device)
+        missing = _gaps(services, pilot, parameters.device, calendar.days[0], now)
+        flags = _flags(services, calendar, parameters.device)
     return render(
         request,
         "quality.html",
         language_of(request),
-        pilot=found,
+        pilot=pilot,
         calendar=calendar,
         spans=SPANS,
         span=int(parameters.days),

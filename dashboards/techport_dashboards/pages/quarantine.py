@@ -6,21 +6,19 @@ from collections.abc import Mapping
 from typing import Annotated, Any
 from urllib.parse import urlencode
 
-from fastapi import APIRouter, Depends, Query, Request, Response
+from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import RedirectResponse
 from pydantic import Field
-from starlette.concurrency import run_in_threadpool
 
-from techport_dashboards.api.describe import find_pilot
 from techport_dashboards.api.matters_schema import MendField, QuarantineChoice
 from techport_dashboards.api.onboarding import SECRET, who
 from techport_dashboards.api.quarantine import alike, entry_of, let_go, mend_field, settled, where_of
-from techport_dashboards.dependencies import Services, services_of
+from techport_dashboards.dependencies import ChangeDep, PilotDep, Services, ServicesDep, ViewerDep
 from techport_dashboards.problems import Problem
 from techport_dashboards.services.reasons import ABOUT_MEANING, reason_of
-from techport_dashboards.viewer import Viewer, allow, allow_change
-from techport_dashboards.web.forms import Form, form_of
+from techport_dashboards.web.forms import Form, FormDep
 from techport_dashboards.web.payload import raw
+from techport_dashboards.web.request_slots import SlotRoute
 from techport_dashboards.web.templating import language_of, render
 from techport_pilots.accounting.quarantine import Count, Quarantine, QuarantineFilter, QuarantineGroup
 from techport_pilots.devices.onboarding import UNKNOWN_DEVICE, as_id
@@ -32,9 +30,7 @@ from techport_storage import clock
 from techport_storage.microseconds import DAY
 from techport_storage.model import Micros
 
-router = APIRouter()
-Allowed = Annotated[Viewer, Depends(allow)]
-MayChange = Annotated[Viewer, Depends(allow_change)]
+router = APIRouter(route_class=SlotRoute)
 
 GROUPS = 50
 ENTRIES = 25
@@ -50,18 +46,21 @@ class QuarantineParameters(QuarantineChoice):
 
 
 @router.get("/pilots/{pilot}/quarantine")
-async def quarantine_page(
-    request: Request, viewer: Allowed, pilot: str, parameters: Annotated[QuarantineParameters, Query()]
+def quarantine_page(
+    request: Request,
+    services: ServicesDep,
+    viewer: ViewerDep,
+    pilot: PilotDep,
+    parameters: Annotated[QuarantineParameters, Query()],
 ) -> Response:
     """What is set aside: how much by device and day, and the entries by what mends them."""
-    services, found = await _pilot(request, viewer, pilot)
-    values = await run_in_threadpool(_values, services.registry_cache.registry, found, parameters)
+    values = _values(services.registry_cache.registry, pilot, parameters)
     return render(
         request,
         "quarantine.html",
         language_of(request),
         viewer=viewer,
-        pilot=found,
+        pilot=pilot,
         now=clock.now(),
         asked=parameters,
         reason_of=reason_of,
@@ -72,45 +71,39 @@ async def quarantine_page(
 
 
 @router.get("/pilots/{pilot}/quarantine/replays/{replay}")
-async def outcome(request: Request, viewer: Allowed, pilot: str, replay: int) -> Response:
+def outcome(request: Request, services: ServicesDep, pilot: PilotDep, replay: int) -> Response:
     """How far a replay is, as a piece of the page."""
-    services, found = await _pilot(request, viewer, pilot)
     known = Quarantine(services.registry_cache.registry.database)
-    came = await run_in_threadpool(known.outcome, replay) if 0 <= replay < 2**63 else None
+    came = known.outcome(replay) if 0 <= replay < 2**63 else None
     if came is None:
         raise Problem("not-found", "There was no replay {number}.", number=replay)
-    page = render(request, "replay.html", language_of(request), pilot=found, replay=came)
+    page = render(request, "replay.html", language_of(request), pilot=pilot, replay=came)
     page.headers.update(SECRET)
     return page
 
 
 @router.post("/pilots/{pilot}/quarantine/replay")
-async def replay(request: Request, viewer: MayChange, pilot: str) -> Response:
+def replay(request: Request, services: ServicesDep, viewer: ChangeDep, pilot: PilotDep, form: FormDep) -> Response:
     """Take the chosen entries again, and show what came of it."""
-    services, _ = await _pilot(request, viewer, pilot)
-    form = await form_of(request)
     known = Quarantine(services.registry_cache.registry.database)
-    chosen = await run_in_threadpool(_chosen, services.registry_cache.registry, form, pilot)
-    asked = await run_in_threadpool(known.request_replay, chosen, who(viewer))
-    return await _back(request, services, pilot, form, replay=asked.id)
+    asked = known.request_replay(_chosen(services.registry_cache.registry, form, pilot.id), who(viewer))
+    return _back(request, services, pilot.id, form, replay=asked.id)
 
 
 @router.post("/pilots/{pilot}/quarantine/discard")
-async def discard(request: Request, viewer: MayChange, pilot: str) -> Response:
+def discard(request: Request, services: ServicesDep, viewer: ChangeDep, pilot: PilotDep, form: FormDep) -> Response:
     """Let the chosen entries go, for good."""
-    services, _ = await _pilot(request, viewer, pilot)
-    form = await form_of(request)
     form.confirmed()
     registry = services.registry_cache.registry
-    gone = await run_in_threadpool(let_go, registry, await run_in_threadpool(_chosen, registry, form, pilot), viewer)
-    return await _back(request, services, pilot, form, discarded=gone)
+    gone = let_go(registry, _chosen(registry, form, pilot.id), viewer)
+    return _back(request, services, pilot.id, form, discarded=gone)
 
 
 @router.post("/pilots/{pilot}/quarantine/{entry}/mend")
-async def mend(request: Request, viewer: MayChange, pilot: str, entry: int) -> Response:
+def mend(
+    request: Request, services: ServicesDep, viewer: ChangeDep, pilot: PilotDep, entry: int, form: FormDep
+) -> Response:
     """Say what a field means, and take the messages again that were refused for it."""
-    services, _ = await _pilot(request, viewer, pilot)
-    form = await form_of(request)
     wanted = MendField(
         field=None,
         means="nothing" if form.get("means") == "nothing" else "quantity",
@@ -121,8 +114,8 @@ async def mend(request: Request, viewer: MayChange, pilot: str, entry: int) -> R
         why=form.get("why")[:500],
         replay=True,
     )
-    _, number = await run_in_threadpool(mend_field, services.registry_cache.registry, pilot, entry, wanted, viewer)
-    return await _back(request, services, pilot, form, replay=number)
+    _, number = mend_field(services.registry_cache.registry, pilot.id, entry, wanted, viewer)
+    return _back(request, services, pilot.id, form, replay=number)
 
 
 def _values(registry: Registry, pilot: PilotDefinition, asked: QuarantineParameters) -> dict[str, Any]:
@@ -190,7 +183,7 @@ def _factor(form: Form) -> float:
         raise Problem("bad-parameter", "This is no number.", parameter="factor", example="0.1") from error
 
 
-async def _back(
+def _back(
     request: Request,
     services: Services,
     pilot: str,
@@ -200,13 +193,8 @@ async def _back(
 ) -> Response:
     """To the page again, with the filter it had, so that reloading it repeats nothing."""
     if replay is not None:
-        await settled(services.registry_cache.registry, replay)
+        settled(services.registry_cache.registry, replay)
     kept = {name: form.raw(f"filter_{name}") for name in ("device", "reason", "day", "entries")}
     told: Mapping[str, object] = {"replay": replay, "discarded": discarded, "lang": request.query_params.get("lang")}
     query = {name: value for name, value in {**kept, **told}.items() if value not in (None, "")}
     return RedirectResponse(f"/pilots/{pilot}/quarantine?{urlencode(query)}", 303)
-
-
-async def _pilot(request: Request, viewer: Viewer, pilot: str) -> tuple[Services, PilotDefinition]:
-    services = services_of(request)
-    return services, find_pilot(await run_in_threadpool(services.registry_cache.current), viewer, pilot)

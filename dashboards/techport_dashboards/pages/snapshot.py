@@ -2,28 +2,26 @@
 
 from __future__ import annotations
 
-from typing import Annotated
 from urllib.parse import urlencode
 
-from fastapi import APIRouter, Depends, Request, Response
-from starlette.concurrency import run_in_threadpool
+from fastapi import APIRouter, Request, Response
 
 from techport_dashboards.api.about_rows import SPDX
 from techport_dashboards.api.snapshots import find
-from techport_dashboards.dependencies import address_of, services_of
+from techport_dashboards.dependencies import ServicesDep, ViewerDep, address_of
 from techport_dashboards.services import citation
 from techport_dashboards.services.snapshots import Snapshot
-from techport_dashboards.viewer import Viewer, allow
+from techport_dashboards.web.request_slots import SlotRoute
 from techport_dashboards.web.templating import language_of, render
 from techport_pilots.i18n import Language
 
-router = APIRouter()
+router = APIRouter(route_class=SlotRoute)
 
 
 @router.get("/snapshots/{id}")
-async def page(request: Request, viewer: Annotated[Viewer, Depends(allow)], id: str) -> Response:
+def page(request: Request, services: ServicesDep, viewer: ViewerDep, id: str) -> Response:
     """One snapshot."""
-    found = await run_in_threadpool(find, services_of(request), viewer, id)
+    found = find(services, viewer, id)
     base, language = address_of(request), language_of(request)
     return render(
         request,

@@ -4,25 +4,23 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Query, Request, Response
+from fastapi import APIRouter, Query, Request, Response
 from pydantic import Field
-from starlette.concurrency import run_in_threadpool
 
-from techport_dashboards.api.describe import find_pilot
 from techport_dashboards.api.schema import Parameters
-from techport_dashboards.dependencies import services_of
+from techport_dashboards.dependencies import PilotDep, ServicesDep
 from techport_dashboards.problems import Problem
 from techport_dashboards.query import times
 from techport_dashboards.services.reasons import reason_of
-from techport_dashboards.viewer import Viewer, allow
 from techport_dashboards.web.payload import raw
+from techport_dashboards.web.request_slots import SlotRoute
 from techport_dashboards.web.templating import language_of, render
 from techport_pilots.accounting.trace import trace
 from techport_storage import clock
 from techport_storage.microseconds import MINUTE
 from techport_storage.model import Stream
 
-router = APIRouter()
+router = APIRouter(route_class=SlotRoute)
 MINUTES = (1, 5, 30, 120, 720)
 
 
@@ -34,17 +32,13 @@ class TraceParameters(Parameters):
 
 
 @router.get("/pilots/{pilot}/trace")
-async def trace_page(
-    request: Request,
-    viewer: Annotated[Viewer, Depends(allow)],
-    pilot: str,
-    parameters: Annotated[TraceParameters, Query()],
+def trace_page(
+    request: Request, services: ServicesDep, pilot: PilotDep, parameters: Annotated[TraceParameters, Query()]
 ) -> Response:
     """The question, and where it is asked whole the answer."""
-    services, now = services_of(request), clock.now()
-    catalogue = await run_in_threadpool(services.registry_cache.current)
-    found = find_pilot(catalogue, viewer, pilot)
-    zone = times.zone_named(found.timezone)
+    now = clock.now()
+    catalogue = services.registry_cache.current()
+    zone = times.zone_named(pilot.timezone)
     answer, at = None, now
     if parameters.device and parameters.time:
         try:
@@ -54,21 +48,19 @@ async def trace_page(
         if services.books is None:
             raise Problem("not-found", "This process keeps no books: ask one that ingests.")
         registry, window = services.registry_cache.registry, parameters.minutes * MINUTE
-        answer = await run_in_threadpool(
-            trace, registry, services.books, services.store, pilot, parameters.device, at, window
-        )
+        answer = trace(registry, services.books, services.store, pilot.id, parameters.device, at, window)
     return render(
         request,
         "trace.html",
         language_of(request),
-        pilot=found,
+        pilot=pilot,
         asked=parameters,
         local=times.moment(at, zone).strftime("%Y-%m-%dT%H:%M"),
-        devices=catalogue.devices_of(pilot),
+        devices=catalogue.devices_of(pilot.id),
         choices=MINUTES,
         answer=answer,
         arrived={one.received: one for one in answer.arrivals if one.visible is not None} if answer else {},
-        info=lambda quantity: catalogue.stream(Stream(pilot, answer.device if answer else "", quantity)),
+        info=lambda quantity: catalogue.stream(Stream(pilot.id, answer.device if answer else "", quantity)),
         raw=raw,
         reason_of=reason_of,
     )

@@ -10,10 +10,11 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
 from threading import Event
+from typing import Annotated
 
 import pyarrow as pa
+from fastapi import Depends
 from starlette.requests import Request
 
 from techport_dashboards.problems import Problem
@@ -83,9 +84,8 @@ class Deadline:
                     raise Problem("too-costly", detail, parameter="start", example=WAY_OUT)
 
 
-@asynccontextmanager
 async def until_disconnected(request: Request) -> AsyncIterator[Event]:
-    """An event that is set when the client goes away."""
+    """A dependency of a route: an event that is set when the client goes away before the answer is made."""
     left = Event()
 
     async def watch() -> None:
@@ -98,3 +98,7 @@ async def until_disconnected(request: Request) -> AsyncIterator[Event]:
         yield left
     finally:
         watching.cancel()
+
+
+Disconnected = Annotated[Event, Depends(until_disconnected, scope="function")]
+"""Given up as soon as the route has returned: what is streamed after that notices by itself."""

@@ -13,6 +13,7 @@ from techport_dashboards.problems import Problem
 from techport_dashboards.query.areas import Inside, area
 from techport_dashboards.query.registry_cache import RegistryView
 from techport_dashboards.viewer import Viewer
+from techport_pilots.model import PilotDefinition
 from techport_storage.model import Selection
 from techport_storage.store import ReadingStore
 
@@ -64,6 +65,23 @@ def select(question: Choice, viewer: Viewer, catalogue: RegistryView, store: Rea
 def devices_inside(catalogue: RegistryView, inside: Inside) -> set[tuple[str, str]]:
     """(pilot, device) of those that stand in the area. One without a position stands nowhere."""
     return {key for key, device in catalogue.devices.items() if device.position and inside(device.position)}
+
+
+def find_pilot(catalogue: RegistryView, viewer: Viewer, pilot: str) -> PilotDefinition:
+    """The pilot. Raises the same Problem for one that does not exist and for one that the viewer may not see."""
+    found = catalogue.pilots.get(pilot)
+    if found is None or not viewer.may_see(pilot):
+        similar = difflib.get_close_matches(
+            pilot[:80], [name for name in catalogue.pilots if viewer.may_see(name)], n=3
+        )
+        raise Problem(
+            "not-found",
+            "There is no pilot {name}.",
+            name=repr(pilot[:80]),
+            parameter="pilot",
+            example=", ".join(similar) or None,
+        )
+    return found
 
 
 def match(parameter: str, asked: Sequence[str], known: Collection[str]) -> list[str]:

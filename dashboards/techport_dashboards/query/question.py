@@ -15,7 +15,6 @@ from typing import Literal
 
 import msgspec
 import pyarrow as pa
-from starlette.concurrency import run_in_threadpool
 
 from techport_dashboards.dependencies import Services
 from techport_dashboards.problems import Problem
@@ -41,7 +40,7 @@ from techport_storage.model import (
 )
 from techport_storage.store import ReadingStore
 
-__all__ = ["Answer", "Question", "Resolved", "answer", "ask", "match", "resolve", "run", "select"]
+__all__ = ["Answer", "Question", "Resolved", "answer", "match", "resolve", "run", "select"]
 
 TIME_EXAMPLE = "2026-11-22T08:00:00+01:00 (write %2B for + in a URL), 2026-11-22T07:00:00Z, 2026-11-22 or -P7D"
 EVERY_EXAMPLE = "PT10M, PT1H, P1D, P1W or P1M"
@@ -89,13 +88,8 @@ class Answer:
     next: str | None = None
 
 
-async def ask(services: Services, viewer: Viewer, question: Question) -> Answer:
-    """Resolve and run. Raises Problem, BadQuery, StoreUnavailable."""
-    return await run_in_threadpool(answer, services, viewer, question)
-
-
 def answer(services: Services, viewer: Viewer, question: Question) -> Answer:
-    """`ask` for those who are in a thread already."""
+    """Resolve and run. Raises Problem, BadQuery, StoreUnavailable."""
     catalogue = services.registry_cache.current()
     resolved = resolve(question, viewer, catalogue, services.store, services.settings.zone, clock.now())
     return run(services, resolved, catalogue, Deadline(services.settings.query_seconds))

@@ -6,6 +6,7 @@ An evaluation reads all of a pilot's phases, so a page does not wait for it: sta
 from __future__ import annotations
 
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import msgspec
@@ -23,6 +24,9 @@ from techport_storage.store import ReadingStore
 
 FRESH: Micros = 10 * MINUTE
 RECENT: Micros = DAY
+THREADS = 2
+"""That evaluate for the API at the same time, for each holds the processor for seconds."""
+
 OTHERS = 100  # answers to questions that no KPI asks, before they are forgotten
 
 
@@ -43,6 +47,7 @@ class Evaluations:
         self._registry = registry
         self._store = store
         self._lock = threading.Lock()
+        self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="evaluation")
         self._kept: dict[str, Standing] = {}
         self._others: dict[tuple[str, bytes], tuple[Micros, PilotDefinition, Evaluation]] = {}
 
@@ -71,8 +76,14 @@ class Evaluations:
                 self._others[key] = now, pilot, evaluation
             return evaluation
 
-    def fresh(self, pilot: PilotDefinition, kpi: Kpi) -> Evaluation:
-        """One of the pilot's KPIs as of now; of a closed pilot what was found."""
+    def fresh(self, pilot: PilotDefinition, kpi: Kpi, seconds: float) -> Evaluation:
+        """One of the pilot's KPIs as of now; of a closed pilot what was found.
+
+        Raises TimeoutError when that takes longer than `seconds`: the thread finishes, but nobody waits for it.
+        """
+        return self._threads.submit(self._evaluate, pilot, kpi).result(seconds)
+
+    def _evaluate(self, pilot: PilotDefinition, kpi: Kpi) -> Evaluation:
         final = final_evaluations(self._registry.database, pilot)
         if final is not None:
             return final[pilot.kpis.index(kpi)]

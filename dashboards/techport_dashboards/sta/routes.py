@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any
+from typing import Any
 from urllib.parse import unquote
 
-from fastapi import APIRouter, Depends, Request, Response
-from starlette.concurrency import run_in_threadpool
+from fastapi import APIRouter, Request, Response
 
-from techport_dashboards.dependencies import Services, services_of
+from techport_dashboards.dependencies import Services, ServicesDep, ViewerDep
 from techport_dashboards.problems import Problem
 from techport_dashboards.sta import observations
 from techport_dashboards.sta.answers import Answers, as_json
@@ -17,10 +16,10 @@ from techport_dashboards.sta.entities import PROPERTIES, RELATIONS, Entity, Enti
 from techport_dashboards.sta.geojson import features
 from techport_dashboards.sta.observations import Row
 from techport_dashboards.sta.options import Options, read
-from techport_dashboards.viewer import Viewer, allow
+from techport_dashboards.viewer import Viewer
+from techport_dashboards.web.request_slots import SlotRoute
 
-router = APIRouter(prefix="/sta/v1.1", include_in_schema=False)
-Allowed = Annotated[Viewer, Depends(allow)]
+router = APIRouter(prefix="/sta/v1.1", include_in_schema=False, route_class=SlotRoute)
 _SEGMENT = re.compile(r"([A-Za-z]+)(?:\((-?\d{1,19})\))?")
 CONFORMANCE = [
     f"http://www.opengis.net/spec/iot_sensing/1.1/req/{name}"
@@ -33,7 +32,7 @@ CONFORMANCE = [
 
 @router.get("")
 @router.get("/")
-async def root(request: Request, viewer: Allowed) -> Response:
+def root(request: Request) -> Response:
     """The entity sets and what is implemented."""
     base = _root(request)
     sets = [{"name": name, "url": f"{base}/{name}"} for name in RELATIONS]
@@ -41,9 +40,9 @@ async def root(request: Request, viewer: Allowed) -> Response:
 
 
 @router.get("/{path:path}")
-async def resource(request: Request, viewer: Allowed, path: str) -> Response:
+def resource(request: Request, services: ServicesDep, viewer: ViewerDep, path: str) -> Response:
     """Whatever the path leads to."""
-    return await run_in_threadpool(_answer, services_of(request), viewer, request, path)
+    return _answer(services, viewer, request, path)
 
 
 def _answer(services: Services, viewer: Viewer, request: Request, path: str) -> Response:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Annotated
 from urllib.parse import parse_qsl
 
+from fastapi import Depends
 from starlette.requests import Request
 
 from techport_dashboards.problems import Problem
@@ -56,3 +58,6 @@ async def form_of(request: Request) -> Form:
     for name, value in pairs:
         fields.setdefault(name, []).append(value)
     return Form(fields)
+
+
+FormDep = Annotated[Form, Depends(form_of)]
