@@ -87,7 +87,7 @@ def test_the_process_answers_while_postgresql_is_paused(postgres: server.Postgre
     registry = Registry.open(postgres.database())
     registry.import_pilot(parse_definition(AIR), AIR, "test")
     store = open_store(f"duckdb:///{tmp_path}/readings.duckdb")
-    app = create_app(registry, store, Ledger(registry.engine), metrics=CollectorRegistry())
+    app = create_app(registry, store, Ledger(registry.database), metrics=CollectorRegistry())
     waiting = THREADS + 20
     addresses = ("/explore", "/api/v1/pilots", "/pilots/kai-luft/phases", "/edr/collections", "/sta/v1.1/Things")
     with serving(app) as address, ThreadPoolExecutor(waiting) as clients:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import msgspec
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import FileResponse
 from pydantic import BaseModel, Field
 
@@ -87,14 +88,21 @@ def package(services: ServicesDep, pilot: PilotDep, sha256: str) -> FileResponse
     return FileResponse(path, headers={"ETag": f'"{sha256}"'}, media_type="application/zip", filename=path.name)
 
 
+async def _received(request: Request, services: ServicesDep, viewer: ChangeDep, _: Annotated[Opening, Query()]) -> Path:
+    """The package that is sent, as a file. The parameters are checked before it is read."""
+    _all(viewer)
+    return await lifecycle.receive_package(lifecycle.packages_folder(services), request.stream())
+
+
 @router.post("/packages", status_code=202, response_model=dict[str, Any], openapi_extra=SENT)
-async def open_package(
-    request: Request, services: ServicesDep, viewer: ChangeDep, parameters: Annotated[Opening, Query()]
+def open_package(
+    services: ServicesDep,
+    viewer: ChangeDep,
+    parameters: Annotated[Opening, Query()],
+    path: Annotated[Path, Depends(_received)],
 ) -> dict[str, Any]:
     """Restore the pilot of a package (a zip, as the body) and work its KPIs out again. Watch the job."""
-    _all(viewer)
-    who = parameters.who or viewer.name
-    return plain(await lifecycle.import_package(services, parameters.name, request.stream(), who))
+    return plain(lifecycle.import_package(services, parameters.name, path, parameters.who or viewer.name))
 
 
 @router.get("/retention", response_model=dict[str, Any])

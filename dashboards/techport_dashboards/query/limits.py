@@ -93,11 +93,11 @@ async def until_disconnected(request: Request) -> AsyncIterator[Event]:
             pass
         left.set()
 
-    watching = asyncio.create_task(watch())
+    task = asyncio.create_task(watch())
     try:
         yield left
     finally:
-        watching.cancel()
+        task.cancel()
 
 
 Disconnected = Annotated[Event, Depends(until_disconnected, scope="function")]

@@ -98,10 +98,15 @@ def start_closing(services: Services, pilot: PilotDefinition, confirmed: str, wh
     return services.jobs.start("close", pilot.id, work)
 
 
-async def import_package(services: Services, name: str, pieces: AsyncIterator[bytes], who: str) -> Job:
-    """Keep a package that is sent, and begin to open it. Raises Problem."""
-    folder, books = _needed(services)
+def packages_folder(services: Services) -> Path:
+    """Where packages are kept. Raises Problem where this process keeps none."""
+    folder, _ = _needed(services)
     folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+async def receive_package(folder: Path, pieces: AsyncIterator[bytes]) -> Path:
+    """Write a package that is sent to a file in the folder. Nothing is left there when the sender goes away."""
     with tempfile.NamedTemporaryFile(dir=folder, prefix="opening-", suffix=".zip", delete=False) as file:
         path = Path(file.name)
         try:
@@ -110,6 +115,12 @@ async def import_package(services: Services, name: str, pieces: AsyncIterator[by
         except BaseException:
             path.unlink(missing_ok=True)
             raise
+    return path
+
+
+def import_package(services: Services, name: str, path: Path, who: str) -> Job:
+    """Begin to import a package that was received as the file `path`, which is deleted afterwards."""
+    _, books = _needed(services)
 
     def work(progress: Progress) -> object:
         try:
