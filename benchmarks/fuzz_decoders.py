@@ -1,4 +1,4 @@
-"""Looks for messages that make a decoder do anything but raise BadMessage or give sound findings.
+"""Looks for messages that make a decoder do anything but raise RejectedMessage or give sound findings.
 
     uv run --group fuzz python benchmarks/fuzz_decoders.py sparkplug-b --seconds 300
     uv run --group fuzz python benchmarks/fuzz_decoders.py --seconds 300      # all, one after the other, and a table
@@ -27,7 +27,7 @@ import atheris
 
 with atheris.instrument_imports(include=["techport_ingest"]):
     from techport_ingest.decoding.decoder import make_decoder, make_decoders
-    from techport_ingest.message import BadMessage, DeviceEvent, Found, Ignored, Message, Observed
+    from techport_ingest.message import DeviceEvent, Found, Ignored, Message, Observed, RejectedMessage
 
 CASES = Path(__file__).resolve().parent.parent / "tests/ingest/decoders"
 BETWEEN = b"\n\x1e\n"  # the messages of a conversation; a topic ends at the first line feed
@@ -57,7 +57,7 @@ def check(form: str, conversation: bytes) -> None:
         message = Message(topic.decode(errors="replace"), payload, received=1_777_897_900_000_000, id=number)
         try:
             found = decode(message, "lamp-7")
-        except BadMessage as problem:
+        except RejectedMessage as problem:
             if not (problem.reason and problem.detail and problem.hint and len(str(problem)) < 2_000):
                 raise RuntimeError(f"says too little or too much: {problem!r}") from problem
             continue

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 
+from techport_pilots.accounting.rejection import RecordedText, Rejection
 from techport_storage.model import Micros
 
 
@@ -13,7 +16,7 @@ class Message(msgspec.Struct, frozen=True, gc=False):
     topic: str
     payload: bytes
     received: Micros  # when it arrived here, UTC
-    id: int  # the source's handle to settle it with
+    id: int  # the source's handle to acknowledge it with
     redelivered: bool = False  # the broker says that it has given us this message before (DUP)
     retained: bool = False  # an old value that the broker repeats to a new subscriber
 
@@ -21,7 +24,7 @@ class Message(msgspec.Struct, frozen=True, gc=False):
 class Observed(msgspec.Struct, frozen=True, gc=False):
     """One value as the device said it, before anybody checked it.
 
-    `value` is whatever the payload held: the check step turns it into a float or sets it aside with a reason.
+    `value` is whatever the payload held: the check step turns it into a float or rejects it.
     """
 
     device: str
@@ -44,7 +47,7 @@ class DeviceEvent(msgspec.Struct, frozen=True, gc=False):
 
 
 class Ignored(msgspec.Struct, frozen=True, gc=False):
-    """A part of a message that is no reading by a rule of its format. Counted, not stored, not set aside.
+    """A part of a message that is no reading by a rule of its format. Counted, not stored, not in quarantine.
 
     `rule` is a short code ("text", "null", "downlink"); `key` names the value, or is "" where it is the whole message.
     """
@@ -55,18 +58,42 @@ class Ignored(msgspec.Struct, frozen=True, gc=False):
 
 
 Found = Observed | DeviceEvent | Ignored
-"""What a decoder may find. Each one has exactly one fate, so that the sums of a message agree by counting its list."""
+"""What a decoder may find. Each one has exactly one outcome, so that a message's sums agree by counting its list."""
 
 
-class BadMessage(Exception):
-    """A message that can never be read. It is set aside with this reason, and the others go on.
+class RejectedMessage(Exception):
+    """A message, or a value of one, that can never be stored. It goes into quarantine, and the others go on.
 
-    `reason` is a short code that entries are grouped by ("not-json"), `detail` says what was wrong and where, `hint`
-    says in plain words how to fix it.
+    `code` and `params` select the sentences of the catalogues of codes (techport_pilots.accounting.rejection); they are
+    made when somebody reads them. A parameter is a JSON value, and text of a device is cut to a length that can be
+    shown.
     """
 
+    def __init__(self, code: str, **params: Any) -> None:
+        super().__init__(code)
+        self.rejection = Rejection(code, params)
+
+    @property
+    def reason(self) -> str:
+        return self.rejection.reason
+
+    @property
+    def detail(self) -> str:
+        """In English."""
+        return self.rejection.detail()
+
+    @property
+    def hint(self) -> str:
+        """In English."""
+        return self.rejection.hint()
+
+    def __str__(self) -> str:
+        return f"{self.rejection.code}: {self.detail} {self.hint}"
+
+
+class BadMessage(RejectedMessage):
+    """A rejection of a format that has no codes yet: its sentences in English."""
+
     def __init__(self, reason: str, detail: str, hint: str) -> None:
-        super().__init__(f"{reason}: {detail}. {hint}")
-        self.reason = reason
-        self.detail = detail
-        self.hint = hint
+        super().__init__(reason)
+        self.rejection = Rejection(reason, recorded=RecordedText(detail, hint))

@@ -12,6 +12,7 @@ import typer
 from rich.console import Console
 
 from techport import options
+from techport.terminal import print_text
 from techport_pilots.formats import DEFAULT, formats
 from techport_storage.clock import now
 
@@ -26,7 +27,7 @@ def decode(
     hex_: Annotated[bool, typer.Option("--hex", help="the payload is given in hexadecimal")] = False,
     json: Annotated[bool, typer.Option("--json", help="answer in JSON")] = False,
 ) -> None:
-    """Say what would become of the message on standard input. Exit code 1 when something of it would be set aside."""
+    """Show how the message on standard input would be processed. Exit code 1 when some of it would be rejected."""
     from techport_ingest.decoding.lint import explain
     from techport_pilots.definition.load import read_definition
 
@@ -35,10 +36,17 @@ def decode(
         format = DEFAULT
     said = explain(_payload(hex_), topic, now(), known_format(format), definition)
     if json:
-        sys.stdout.buffer.write(msgspec.json.format(msgspec.json.encode(said), indent=1) + b"\n")
+        sys.stdout.buffer.write(msgspec.json.format(msgspec.json.encode(_as_json(said)), indent=1) + b"\n")
     else:
         show(said, Console(highlight=False))
     raise typer.Exit(0 if said.ok else 1)
+
+
+def _as_json(said: Explanation) -> dict[str, object]:
+    """As the API answers, with the codes and their sentences in English."""
+    from techport_dashboards.api.decode import Decoded
+
+    return Decoded.of(said).model_dump()
 
 
 def show(said: Explanation, console: Console) -> None:
@@ -47,16 +55,16 @@ def show(said: Explanation, console: Console) -> None:
     for one in said.readings:
         name = f"{one.device}  {one.quantity}"
         when = "on arrival" if one.time is None else _iso(one.time)
-        remark = f"  ({one.remark})" if one.remark else ""
+        remark = f"  ({one.remark})" if one.remark is not None else ""
         value = f"{one.value:.12g} {one.unit or ''}"
-        console.print(f"{name:{width}}  {value:14}  {when}{remark}", markup=False, soft_wrap=True)
+        print_text(console, f"{name:{width}}  {value:14}  {when}{remark}")
     for event in said.events:
-        console.print(f"event: {event}", markup=False)
+        print_text(console, f"event: {event}")
     if said.ignored:
         console.print(f"ignored by rule: {', '.join(sorted(set(said.ignored)))}", markup=False)
-    for problem in said.refused:
-        console.print(f"[red]{problem.reason}[/red]:", end=" ")
-        console.print(f"{problem.detail}. {problem.hint}", markup=False, soft_wrap=True)
+    for part in said.rejected:
+        console.print(f"[red]{part.rejection.reason}[/red]:", end=" ")
+        print_text(console, f"{part.rejection.detail()} {part.rejection.hint()}")
 
 
 def known_format(format: str | None) -> str | None:

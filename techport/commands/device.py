@@ -15,6 +15,7 @@ from techport.commands.decode import known_format
 from techport.commands.pilots import open_registry
 from techport.data_dir import owner
 from techport.settings import Address, load_settings
+from techport.terminal import print_text
 from techport_pilots.formats import DEFAULT
 
 if TYPE_CHECKING:
@@ -120,12 +121,13 @@ def _show(message: TappedMessage, console: Console) -> None:
     lines = [f"received {arrived} by {message.worker}, visible {visible:.2f} s later", f"  {message.topic}"]
     lines.append(f"  {message.payload[:500].decode(errors='backslashreplace')}")
     for value in message.outcome.values:
-        lines.append(f"  {value.fate}: {value.quantity} = {value.value:.12g}")
-    for refused in message.outcome.refused:
-        lines.append(f"  set aside, {refused.reason}: {refused.detail}. {refused.hint}")
+        lines.append(f"  {value.outcome}: {value.quantity} = {value.value:.12g}")
+    for part in message.outcome.rejected:
+        said = part.rejection
+        lines.append(f"  rejected, {said.reason}: {said.detail()} {said.hint()}")
     lines += [f"  ignored by rule: {rule}" for rule in message.outcome.ignored]
     for line in lines:
-        console.print(line, markup=False, soft_wrap=True)
+        print_text(console, line)
 
 
 @app.command("unknown")

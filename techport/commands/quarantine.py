@@ -14,7 +14,9 @@ from rich.table import Table
 from techport import options
 from techport.commands.pilots import open_registry
 from techport.errors import CannotRun
+from techport.terminal import print_text
 from techport_pilots.accounting.quarantine import Quarantine
+from techport_pilots.i18n.message import visible
 from techport_storage.clock import now
 
 if TYPE_CHECKING:
@@ -45,13 +47,13 @@ def list_(
     table = Table("pilot", "device", "reason", "day", "entries", "values")
     for one in counts:
         day = (dt.date(1970, 1, 1) + dt.timedelta(days=one.day)).isoformat()
-        table.add_row(one.pilot, one.device, one.reason, day, str(one.entries), str(one.values))
+        table.add_row(visible(one.pilot), visible(one.device), one.reason, day, str(one.entries), str(one.values))
     if not counts:
         console.print("nothing is in quarantine")
         return
     console.print(table)
     for entry in newest:
-        console.print(_line(entry), markup=False, soft_wrap=True)
+        print_text(console, _line(entry))
 
 
 @app.command("show")
@@ -68,12 +70,12 @@ def show(
     console = Console(highlight=False)
     for line in (
         _line(found),
-        f"  what to do: {found.hint}",
+        f"  what to do: {found.rejection.hint()}",
         f"  topic:      {found.topic}",
         f"  text:       {found.payload.decode(errors='backslashreplace')}",
         f"  hex:        {found.payload.hex(' ')}",
     ):
-        console.print(line, markup=False, soft_wrap=True)
+        print_text(console, line)
     if found.replay_requested is not None:
         console.print("  waits to be replayed by an ingest worker")
 
@@ -86,24 +88,24 @@ def replay(
     pilot: Pilot = None,
     device: Device = None,
     reason: Reason = None,
-    wait: Annotated[float, typer.Option(help="seconds to wait for what comes of it, at most; 0 does not")] = 10.0,
+    wait: Annotated[float, typer.Option(help="seconds to wait for the result, at most; 0 does not wait")] = 10.0,
 ) -> None:
-    """Take messages again, after what was wrong is mended. A running ingest worker does it within a second or two."""
+    """Reprocess messages after the cause has been fixed. A running ingest worker does it within a second or two."""
     if not entries and not (pilot or device or reason):
         raise CannotRun("say which entries: their numbers, --pilot, --device or --reason")
     with open_registry(data, registry) as opened:
         asked = Quarantine(opened.database).request_replay(_where(pilot, device, reason, entries), getpass.getuser())
         console = Console(highlight=False)
-        console.print(f"{asked.entries} entries are replayed; what cannot be stored still comes back as new ones")
+        console.print(f"{asked.entries} entries are reprocessed; what still cannot be stored comes back as new entries")
         until = time.monotonic() + wait
         while not asked.done and time.monotonic() < until:
             time.sleep(0.2)
             asked = Quarantine(opened.database).outcome(asked.id) or asked
     if wait and not asked.done:
-        console.print(f"{asked.waiting} still wait: no ingest worker has taken them within {wait:g} s")
+        console.print(f"{asked.waiting} still waiting: no ingest worker has taken them within {wait:g} s")
     elif wait and asked.entries:
         console.print(
-            f"{asked.stored} values stored, {asked.duplicates} were there already, {asked.refused} refused again"
+            f"{asked.stored} values stored, {asked.duplicates} stored before, {asked.rejected} rejected again"
         )
 
 
@@ -117,16 +119,16 @@ def discard(
     reason: Reason = None,
     yes: Annotated[bool, typer.Option("--yes", help="do not ask")] = False,
 ) -> None:
-    """Delete entries for good, without replaying them. The sums keep saying that they arrived and were set aside."""
+    """Delete entries permanently, without replaying them. The sums still count them as received and quarantined."""
     if not entries and not (pilot or device or reason):
         raise CannotRun("say which entries: their numbers, --pilot, --device or --reason")
     where = _where(pilot, device, reason, entries)
     with open_registry(data, registry) as opened:
         found = sum(one.entries for one in Quarantine(opened.database).counts(where))
         if found and not yes:
-            typer.confirm(f"Delete {found} entries with their messages, for good?", abort=True)
-        gone = Quarantine(opened.database).discard(where)
-    Console(highlight=False).print(f"{gone} entries deleted")
+            typer.confirm(f"Delete {found} entries with their messages permanently?", abort=True)
+        deleted = Quarantine(opened.database).discard(where)
+    Console(highlight=False).print(f"{deleted} entries deleted")
 
 
 @app.command("expire")
@@ -136,7 +138,7 @@ def expire(
     registry: options.RegistryUrl = None,
     pilot: Pilot = None,
 ) -> None:
-    """Delete old entries for good. The sums keep saying that they arrived and were set aside."""
+    """Delete old entries permanently. The sums still count them as received and quarantined."""
     from techport_pilots.time import interval_micros
 
     try:
@@ -145,8 +147,8 @@ def expire(
         raise typer.BadParameter(str(error), param_hint="--older-than") from error
     before = now() - age
     with open_registry(data, registry) as opened:
-        gone = Quarantine(opened.database).expire(before, pilot)
-    Console(highlight=False).print(f"{gone} entries deleted")
+        deleted = Quarantine(opened.database).expire(before, pilot)
+    Console(highlight=False).print(f"{deleted} entries deleted")
 
 
 def _where(
@@ -160,4 +162,4 @@ def _where(
 def _line(entry: QuarantineRecord) -> str:
     arrived = dt.datetime.fromtimestamp(entry.received / 1e6, dt.UTC).isoformat(timespec="seconds")
     what = f" {entry.field}" if entry.field else ""
-    return f"{entry.id}  {arrived}  {entry.pilot}/{entry.device}{what}  {entry.reason}: {entry.detail}"
+    return f"{entry.id}  {arrived}  {entry.pilot}/{entry.device}{what}  {entry.reason}: {entry.rejection.detail()}"

@@ -14,6 +14,7 @@ from techport import options
 from techport.client import get
 from techport.data_dir import owner
 from techport.settings import Settings, load_settings
+from techport.terminal import print_text
 
 if TYPE_CHECKING:
     from techport_dashboards.api.accounts_schema import Traced
@@ -30,7 +31,7 @@ def trace(
     registry: options.RegistryUrl = None,
     minutes: Annotated[float, typer.Option(help="how far around that time to look")] = 5.0,
 ) -> None:
-    """Say what became of a device's message: stored, set aside (why, and what to do), ignored, or never received.
+    """Show the outcome of a device's message: stored, rejected (why, and what to do), ignored, or never received.
 
     Exit code 1 when nothing is found. Works while the platform runs.
     """
@@ -38,7 +39,7 @@ def trace(
     found = _trace(settings, pilot, device, _instant(time), minutes)
     console = Console(highlight=False)
     for line in describe(found):
-        console.print(line, markup=False, soft_wrap=True)
+        print_text(console, line)
     raise typer.Exit(0 if found.found else 1)
 
 
@@ -53,9 +54,9 @@ def describe(found: Traced) -> list[str]:
             f"stored: {value.quantity} = {value.value:.12g} of {_short(value.time)}, "
             f"received {_short(value.received)} ({late:.1f} s later)" + (", flagged" if value.quality else "")
         )
-    for entry in found.set_aside:
+    for entry in found.quarantined:
         lines.append(
-            f"set aside {_short(entry.received)}, entry {entry.id}, {entry.reason}: {entry.detail}. {entry.hint}"
+            f"quarantined {_short(entry.received)}, entry {entry.id}, {entry.reason}: {entry.detail} {entry.hint}"
         )
     for arrival in found.arrivals:
         if arrival.visible is not None:
@@ -63,16 +64,16 @@ def describe(found: Traced) -> list[str]:
             lines.append(f"received {_short(arrival.received)} by {by}, visible since {_short(arrival.visible)}")
     lines += [f"event {_short(event.time)}: {event.kind} {event.text}".rstrip() for event in found.events]
     if not found.found:
-        last = "nothing of it is stored at all"
+        last = "nothing from this device is stored"
         if found.last_before is not None:
-            last = f"the last reading that is stored was received {_short(found.last_before)}"
+            last = f"the last stored reading was received {_short(found.last_before)}"
         lines.append(f"nothing was received or observed then; {last}")
     if found.cut:
         lines.append("there is more: ask for fewer --minutes")
     day = found.day
     lines.append(
         f"that day (UTC): {day.received} values received = {day.stored} stored + {day.duplicates} duplicates + "
-        f"{day.quarantined} set aside + {day.ignored} ignored"
+        f"{day.quarantined} quarantined + {day.ignored} ignored"
     )
     lines += [f"  ignored by rule {rule}: {parts}" for rule, parts in sorted(found.ignored.items())]
     return lines

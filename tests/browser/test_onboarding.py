@@ -111,7 +111,7 @@ def test_from_the_form_to_a_mended_message_and_a_claimed_box(platform: Platform,
     group.get_by_label("Why").fill("the firmware writes a comma")
     group.get_by_role("button", name="Change it").click()
     expect(page.locator("#outcome")).to_contain_text("1 reading stored")
-    expect(page.locator("#outcome")).to_contain_text("0 still refused")
+    expect(page.locator("#outcome")).to_contain_text("0 still rejected")
     expect(page.locator(".good")).to_contain_text("Nothing is set aside")
     assert sorted(rows(platform, "box-1"))[:2] == [("air_temperature", 20.5), ("air_temperature", 21.5)]
 

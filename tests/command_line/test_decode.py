@@ -28,12 +28,12 @@ def test_a_good_message_is_shown_as_it_would_be_stored() -> None:
     assert values["air_pressure"] == (1002, "hPa")
 
 
-def test_a_value_that_would_be_set_aside_is_said_with_reason_and_hint() -> None:
+def test_a_value_that_would_be_rejected_is_shown_with_reason_and_hint() -> None:
     code, said = run(b'{"temp": "21,5", "pm10": 20}\n')
     assert code == 1
     assert "pm10" in said
     assert "not-a-number" in said
-    assert "send 21.5 without quotes" in said
+    assert "Send 21.5 without quotes." in said
 
 
 def test_the_sources_of_a_definition_are_used(tmp_path: Path) -> None:

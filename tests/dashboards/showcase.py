@@ -9,6 +9,7 @@ from fastapi import FastAPI
 
 from techport_dashboards import WebSettings
 from techport_pilots.accounting.commit_log import CommitLog, CommitSpan
+from techport_pilots.accounting.rejection import RecordedText, Rejection
 from techport_pilots.accounting.tally import DeviceDay, QuarantineEntry, Tally
 from techport_storage.microseconds import DAY, HOUR, SECOND
 from techport_storage.model import Reading
@@ -70,9 +71,7 @@ def build(folder: Path, school: str = SCHOOL) -> City:
             topic=topic,
             payload=payload,
             received=received,
-            reason=reason,
-            detail="pm10 is text",
-            hint="send it without quotes",
+            rejection=Rejection(reason, recorded=RecordedText("pm10 is text", "send it without quotes")),
             field="pm10",
         )
 

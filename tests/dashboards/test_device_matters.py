@@ -10,6 +10,7 @@ import pytest
 from techport.commands.trace import describe
 from techport_dashboards.api.accounts_schema import Traced
 from techport_pilots.accounting.commit_log import CommitLog, CommitSpan
+from techport_pilots.accounting.rejection import RecordedText, Rejection
 from techport_pilots.accounting.tally import BatchAnnotations, BookedEvent, DeviceDay, QuarantineEntry, Tally
 from techport_storage.microseconds import DAY, HOUR, SECOND
 from tests.dashboards.conftest import START
@@ -33,9 +34,7 @@ def kept(city: City) -> City:
             topic=f"pilots/kai-luft/{device}/readings",
             payload=payload,
             received=START + at,
-            reason=reason,
-            detail="pm10 is text",
-            hint="send it without quotes",
+            rejection=Rejection(reason, recorded=RecordedText("pm10 is text", "send it without quotes")),
             field="pm10",
         )
 
@@ -62,7 +61,7 @@ async def traced(client: httpx.AsyncClient, time: int, minutes: float = 5, devic
     return Traced.model_validate_json(answer.content)
 
 
-async def test_a_message_is_found_stored_set_aside_or_nowhere(kept: City, client: httpx.AsyncClient) -> None:
+async def test_a_message_is_found_stored_quarantined_or_nowhere(kept: City, client: httpx.AsyncClient) -> None:
     found = await traced(client, START + HOUR)
     assert [(value.quantity, value.value) for value in found.stored] == [
         ("air_temperature", -5 + 1 / 7),
@@ -71,7 +70,7 @@ async def test_a_message_is_found_stored_set_aside_or_nowhere(kept: City, client
     assert {(value.time, value.received) for value in found.stored} == {
         ("2026-10-20T01:00:00.123456Z", "2026-10-20T01:00:01.123000Z")
     }
-    [entry] = found.set_aside
+    [entry] = found.quarantined
     assert (entry.reason, entry.message.text) == ("not-a-number", '{"pm10": "1"}')
     assert found.ignored == {"text": 1, "event": 1}
     said = "\n".join(describe(found))
@@ -92,7 +91,7 @@ async def test_a_message_is_found_stored_set_aside_or_nowhere(kept: City, client
     assert "nothing was received" in "\n".join(describe(nothing))
     stranger = await traced(client, START + 2 * HOUR, device="ny boks")
     assert not stranger.known
-    assert [entry.reason for entry in stranger.set_aside] == ["unknown-device"]
+    assert [entry.reason for entry in stranger.quarantined] == ["unknown-device"]
 
 
 async def test_the_sums_of_a_device_say_which_rule_ignored_what(kept: City, client: httpx.AsyncClient) -> None:

@@ -8,6 +8,7 @@ import httpx
 import pytest
 
 from techport_pilots.accounting.ledger import DeviceDay, QuarantineEntry, Tally
+from techport_pilots.accounting.rejection import RecordedText, Rejection
 from techport_pilots.i18n import Language
 from techport_storage.clock import now
 from techport_storage.microseconds import DAY, HOUR
@@ -99,18 +100,18 @@ async def test_a_silent_device_says_since_when_and_what_to_do(streets: City, cli
     assert "techport device add gater d" in never
 
 
-async def test_what_a_device_sends_in_vain_comes_first(streets: City, client: httpx.AsyncClient) -> None:
+async def test_rejected_messages_of_a_device_come_first(streets: City, client: httpx.AsyncClient) -> None:
     entry = QuarantineEntry(
         pilot="gater", device="b", topic="pilots/gater/b/readings", payload=b'{"pm10": "<b>21,5</b>"}', received=now(),
-        reason="not-a-number", detail="pm10 is text", hint="send a number",
+        rejection=Rejection("not-a-number", recorded=RecordedText("pm10 is text", "send a number")),
     )  # fmt: skip
     tally = Tally(messages=3, received=5, stored=3, duplicates=1, quarantined=1)
     streets.books.close_batch("w", {DeviceDay("gater", "b", now() // DAY): tally}, [entry])
     text = (await client.get("/pilots/gater/devices/b?lang=en")).text
-    assert text.index("what it sends is set aside") < text.index("The battery was low")
+    assert text.index("but its messages are rejected") < text.index("The battery was low")
     assert "&lt;b&gt;21,5&lt;/b&gt;" in text
     sums = re.sub(r"<[^>]+>|\s+", " ", text[text.index('class="equation"') :]).replace("  ", " ")
-    assert "5 received = 3 stored + 1 duplicates + 1 set aside + 0 ignored by rule" in re.sub(" +", " ", sums)
+    assert "5 received = 3 stored + 1 duplicates + 1 quarantined + 0 ignored by rule" in re.sub(" +", " ", sums)
     assert "the sums agree" in text
 
 

@@ -12,8 +12,9 @@ from techport_dashboards.api import onboarding as api
 from techport_dashboards.pages import onboarding as page
 from techport_dashboards.settings import BrokerPlace
 from techport_pilots.access.credentials import Credentials, verify
-from techport_pilots.accounting.message_tap import MessageTap, Outcome, Refusal, TappedMessage, Value
+from techport_pilots.accounting.message_tap import MessageTap, Outcome, TappedMessage, Value
 from techport_pilots.accounting.quarantine import Quarantine
+from techport_pilots.accounting.rejection import Rejected, Rejection
 from techport_pilots.accounting.tally import QuarantineEntry
 from techport_storage.microseconds import SECOND
 from techport_storage.model import Quality
@@ -104,14 +105,17 @@ async def test_messages_are_shown_with_what_became_of_them(city: City, client: h
     good = Outcome(
         values=[Value("pm10", START, 12.5, "stored"), Value("pm10", START, 9e9, "stored", int(Quality.RANGE))]
     )
-    bad = Outcome(refused=[Refusal("not-a-number", "temp is text", "send 21.5 without quotes", "temp")])
+    text = Rejection("not-a-number.quoted", {"key": "temp", "given": "21.5", "number": "21.5"})
+    bad = Outcome(rejected=[Rejected(text, "temp")])
     MessageTap(city.registry.database).record([watched(1, good), watched(2, bad, b'{"temp": "<b>21,5"}')])
     assert (await client.post(f"{API}/devices/kran/watch")).status_code == 204
 
     seen = (await client.get(f"{API}/devices/kran/messages")).json()
     assert [one["worker"] for one in seen] == ["w-1", "w-1"]
     assert seen[0]["values"][0]["fate"] == "stored"
-    assert seen[1]["refused"][0]["hint"] == "send 21.5 without quotes"
+    assert seen[1]["rejected"][0]["hint"] == "Send 21.5 without quotes."
+    assert seen[1]["rejected"][0]["params"] == {"key": "temp", "given": "21.5", "number": "21.5"}
+    assert seen[1]["refused"] == seen[1]["rejected"], "its name for one release more"
     [later] = (await client.get(f"{API}/devices/kran/messages", params={"after": seen[0]["id"]})).json()
     assert later["id"] == seen[1]["id"]
 
@@ -126,7 +130,7 @@ async def test_messages_are_shown_with_what_became_of_them(city: City, client: h
 async def test_a_stranger_is_listed_and_claimed(city: City, client: httpx.AsyncClient) -> None:
     topic = "pilots/kai-luft/ny boks/readings"
     aside = QuarantineEntry(pilot="kai-luft", device="ny boks", topic=topic, payload=b'{"pm10": 1}', received=START,
-                     reason="unknown-device", detail="", hint="")  # fmt: skip
+                     rejection=Rejection("unknown-device"))  # fmt: skip
     city.books.close_batch("w", {}, [aside])
     [stranger] = (await client.get(f"{API}/unknown-devices")).json()
     assert (stranger["device"], stranger["message"]["text"]) == ("ny boks", '{"pm10": 1}')
@@ -152,7 +156,7 @@ async def test_a_range_is_widened_from_the_page(city: City, client: httpx.AsyncC
 async def test_a_message_is_explained_and_not_kept(city: City, client: httpx.AsyncClient) -> None:
     said = (await client.post("/api/v1/decode", json={"text": '{"temp": "21,5", "pm10": 3}'})).json()
     assert (said["ok"], [one["quantity"] for one in said["readings"]]) == (False, ["pm10"])
-    assert "21.5 without quotes" in said["refused"][0]["hint"]
+    assert "21.5 without quotes" in said["rejected"][0]["hint"]
     lpp = {"format": "cayenne-lpp", "hex": "01 67 00 d7", "topic": "box"}
     assert (await client.post("/api/v1/decode", json=lpp)).json()["readings"][0]["value"] == 21.5
     for wrong in ({"hex": "0"}, {"text": "x", "format": "morse"}, {"text": "x", "pilot": "nobody"}):
@@ -160,7 +164,7 @@ async def test_a_message_is_explained_and_not_kept(city: City, client: httpx.Asy
     form = {"payload": "\x00\ud7ff", "as": "hex", "topic": "t", "format": "native"}
     assert (await client.post("/decode", data=form)).status_code == 422
     of_pilot = {"text": '{"pm10": 1}', "topic": "pilots/kai-luft/nobody/readings", "pilot": "kai-luft"}
-    assert (await client.post("/api/v1/decode", json=of_pilot)).json()["refused"][0]["reason"] == "unknown-device"
+    assert (await client.post("/api/v1/decode", json=of_pilot)).json()["rejected"][0]["reason"] == "unknown-device"
     assert Quarantine(city.registry.database).entries().items == []
 
 
@@ -169,5 +173,5 @@ async def test_where_is_my_message_answers_on_its_page(city: City, client: httpx
     asked = await client.get(where, params={"device": "kran", "time": "2026-10-20T03:00", "lang": "en"})
     assert "Found" in asked.text  # 01:00 UTC, in the pilot's local time
     nothing = await client.get(where, params={"device": "kran", "time": "2020-01-01T03:00", "lang": "en"})
-    assert "Nothing of it arrived then" in nothing.text
+    assert "Nothing arrived from it then" in nothing.text
     assert (await client.get(where, params={"device": "kran", "time": "soon"})).status_code == 400

@@ -7,6 +7,7 @@ from typing import Any
 import httpx
 import pytest
 
+from techport_pilots.accounting.rejection import RecordedText, Rejection
 from techport_pilots.accounting.tally import DeviceDay, QuarantineEntry, Tally
 from techport_storage.microseconds import HOUR
 from tests.dashboards.conftest import START
@@ -95,9 +96,7 @@ async def test_quarantine_pages(city: City, client: httpx.AsyncClient) -> None:
             topic="t",
             payload=b"\xff{%d" % i,
             received=START + i,
-            reason="json",
-            detail="no JSON",
-            hint="send JSON",
+            rejection=Rejection("json", recorded=RecordedText("no JSON", "send JSON")),
         )
         for i in range(5)
     ]
@@ -107,6 +106,7 @@ async def test_quarantine_pages(city: City, client: httpx.AsyncClient) -> None:
     payloads = [item["payload"] for item in first["items"] + second["items"]]
     assert payloads == [f"\\xff{{{i}" for i in (4, 3, 2, 1, 0)]
     assert second["next"] is None
+    assert second["items"][0]["detail"] == "no JSON."
     assert (await get(client, "pilots/kai-luft/quarantine", reason="other"))["items"] == []
     bad = await client.get("/api/v1/pilots/kai-luft/quarantine", params={"cursor": "AAAA"})
     assert bad.status_code == 400

@@ -11,6 +11,7 @@ from fastapi.routing import iter_route_contexts
 
 from techport_dashboards import WebSettings
 from techport_pilots.accounting.ledger import DeviceDay, QuarantineEntry, Tally
+from techport_pilots.accounting.rejection import RecordedText, Rejection
 from techport_storage.clock import now
 from techport_storage.microseconds import DAY
 from tests.dashboards.web import City
@@ -64,7 +65,7 @@ def shared(city: City) -> City:
         )
         entry = QuarantineEntry(
             pilot=pilot, device="kjeller-2", topic="x", payload=b'{"note": "hemmelig"}', received=at,
-            reason="not-a-number", detail="hemmelig is no number", hint="send a number",
+            rejection=Rejection("not-a-number", recorded=RecordedText("hemmelig is no number", "send a number")),
         )  # fmt: skip
         tally = Tally(messages=1, received=1, quarantined=1)
         city.books.close_batch(pilot, {DeviceDay(pilot, "kjeller-2", at // DAY): tally}, [entry])

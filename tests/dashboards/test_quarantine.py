@@ -7,6 +7,7 @@ import pytest
 
 from techport_dashboards import WebSettings
 from techport_pilots.accounting.quarantine import Quarantine, QuarantineFilter
+from techport_pilots.accounting.rejection import RecordedText, Rejection
 from techport_pilots.accounting.tally import QuarantineEntry
 from techport_storage.microseconds import HOUR
 from tests.dashboards.conftest import START
@@ -18,7 +19,14 @@ PAGE = "/pilots/kai-luft/quarantine"
 FORM = {"Sec-Fetch-Site": "same-origin"}
 
 
-def aside(
+REJECTIONS = {
+    "not-a-number": Rejection("not-a-number.quoted", {"key": "temp", "given": "1,5", "number": "1.5"}),
+    "not-json": Rejection("not-json", recorded=RecordedText("malformed <b>", "Send valid <i>JSON</i>")),
+    "unknown-device": Rejection("unknown-device", {"pilot": "kai-luft", "device": "ny boks"}),
+}
+
+
+def quarantined(
     device: str, reason: str, field: str | None, hours: int, payload: bytes = b'{"temp": "1,5"}'
 ) -> QuarantineEntry:
     return QuarantineEntry(
@@ -27,18 +35,16 @@ def aside(
         topic=f"pilots/kai-luft/{device}/readings",
         payload=payload,
         received=START + hours * HOUR,
-        reason=reason,
-        detail=f"{field} is text",
-        hint="send 1.5 without quotes",
+        rejection=REJECTIONS.get(reason, Rejection(reason, {})),
         field=field,
     )
 
 
 @pytest.fixture
 def kept(city: City) -> City:
-    entries = [aside("kran", "not-a-number", "temp", n) for n in range(3)]
-    entries += [aside("port", "not-json", None, 30, b'<script>alert("1")</script>\x00\xff')]
-    entries += [aside("ny boks", "unknown-device", "pm10", 40)]
+    entries = [quarantined("kran", "not-a-number", "temp", n) for n in range(3)]
+    entries += [quarantined("port", "not-json", None, 30, b'<script>alert("1")</script>\x00\xff')]
+    entries += [quarantined("ny boks", "unknown-device", "pm10", 40)]
     city.books.close_batch("w", {}, entries)
     return city
 
@@ -93,14 +99,15 @@ async def test_mending_makes_a_version_and_asks_for_what_was_refused_alike(
 
 async def test_discarding_takes_what_is_named_and_nothing_else(kept: City, client: httpx.AsyncClient) -> None:
     assert (await client.post(f"{API}/discard", json={"field": "temp"})).status_code == 400
-    assert (await client.post(f"{API}/discard", json={"device": "kran"})).json() == {"discarded": 3}
+    assert (await client.post(f"{API}/discard", json={"device": "kran"})).json() == {"deleted": 3, "discarded": 3}
     assert len(Quarantine(kept.registry.database).entries().items) == 2
 
 
 async def test_the_page_shows_raw_messages_and_escapes_them(kept: City, client: httpx.AsyncClient) -> None:
     text = (await client.get(PAGE)).text
-    assert "Her skulle det stått et tall" in text, "the reason is in the reader's language"
-    assert "send 1.5 without quotes" in text
+    assert "Det skulle stått et tall" in text, "the reason is in the reader's language"
+    assert "Send 1.5 uten anførselstegn." in text
+    assert '<span lang="en">Send valid &lt;i&gt;JSON&lt;/i&gt;.</span>' in text, "kept by a version without codes"
     assert "3c 73 63 72 69 70 74" in text
     assert '<script>alert("1")' not in text
     only = (await client.get(PAGE, params={"device": "port", "lang": "en"})).text
@@ -116,7 +123,7 @@ async def test_the_page_shows_raw_messages_and_escapes_them(kept: City, client: 
 async def test_a_field_that_resembles_no_quantity_leaves_the_page_whole(
     city: City, client: httpx.AsyncClient, field: str
 ) -> None:
-    city.books.close_batch("w", {}, [aside("kran", "not-a-number", field, 1)])
+    city.books.close_batch("w", {}, [quarantined("kran", "not-a-number", field, 1)])
     answer = await client.get(PAGE)
     assert answer.status_code == 200
     assert "<script>alert" not in answer.text

@@ -84,8 +84,8 @@ def test_what_a_watched_device_sends_is_shown(port: int, device: Client, ingest:
     eventually(lambda: len(watching.messages("air", "lamp-1")) == 1, "it is shown")
     [message] = watching.messages("air", "lamp-1")
     assert (message.payload, message.worker) == (payload, "ingest")
-    assert [(v.quantity, v.value, v.fate) for v in message.outcome.values] == [("pm10", 1.0, "stored")]
-    assert [refused.reason for refused in message.outcome.refused] == ["not-a-number"]
+    assert [(v.quantity, v.value, v.outcome) for v in message.outcome.values] == [("pm10", 1.0, "stored")]
+    assert [part.rejection.reason for part in message.outcome.rejected] == ["not-a-number"]
     assert watching.messages("air", "lamp-1", after=message.id) == []
     eventually(lambda: ingest.total().messages == 2, "the other one is stored")
     assert watching.messages("air", "lamp-2") == [], "nobody watches it"

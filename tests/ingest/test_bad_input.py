@@ -10,7 +10,7 @@ import pytest
 from paho.mqtt.client import Client
 
 from techport_ingest.decoding.formats.native import decoder as native
-from techport_ingest.message import BadMessage, Message
+from techport_ingest.message import Message, RejectedMessage
 from techport_storage.clock import now
 from tests.ingest.running import NOON, Ingest, eventually, paho_source, reading
 
@@ -27,7 +27,7 @@ BAD = {
     "true for a number": (HERE, b'{"time": 1777896000, "pm10": true}', "not-a-number", "1 or 0"),
     "NaN": (HERE, b'{"time": 1777896000, "pm10": NaN}', "nan", "leave the key out"),
     "infinity": (HERE, b'{"time": 1777896000, "pm10": 1e400}', "number-too-large", "1.8e308"),
-    "one megabyte": (HERE, MEGABYTE, "not-a-number", "is text"),
+    "one megabyte": (HERE, MEGABYTE, "not-a-number", "only numbers"),
     "unknown pilot": ("pilots/aire/lamp-1/readings", reading(1), "unknown-pilot", "import"),
     "unknown device": ("pilots/air/lamp-9/readings", reading(1), "unknown-device", "definition"),
     "unknown topic": ("pilots/air/lamp-1/reading", reading(1), "unknown-topic", "pilots/<pilot>/<device>/readings"),
@@ -58,8 +58,8 @@ def test_each_is_in_quarantine_and_the_good_ones_around_it_are_stored(device: Cl
     entries = ingest.entries()
     assert [(e.topic, e.payload, e.reason) for e in entries] == [bad[:3] for bad in BAD.values()]
     for entry, (name, (_, _, _, hint)) in zip(entries, BAD.items(), strict=True):
-        assert hint in entry.hint, name
-        assert entry.detail, name
+        assert hint.lower() in entry.rejection.hint().lower(), name
+        assert entry.rejection.detail(), name
         assert before <= entry.received <= now(), name
     assert ingest.rows() == [("lamp-2", "pm10", NOON + number, number + 0.5, 0) for number in range(len(BAD) + 1)]
     total = ingest.total()
@@ -112,5 +112,5 @@ def values_in(payload: bytes) -> int:
     """How many values the books have to show for a message; one that cannot be read counts as one."""
     try:
         return len(native.decode(Message(HERE, payload, received=0, id=0), "lamp-1"))
-    except BadMessage:
+    except RejectedMessage:
         return 1

@@ -52,18 +52,18 @@ def test_numbers_become_floats(columns: Columns, value: object, number: float) -
 def test_everything_else_is_refused(columns: Columns, value: object) -> None:
     add(columns, "pm10", value)
     assert stored(columns) == []
-    assert [(p.reason, p.field, p.values) for p in columns.problems] == [("not-a-number", "pm10", 1)]
+    assert [(p.reason, p.field, p.values) for p in columns.rejected] == [("not-a-number", "pm10", 1)]
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
 def test_nan_and_infinity_are_refused(columns: Columns, value: float) -> None:
     add(columns, "pm10", value)
-    assert [p.reason for p in columns.problems] == ["nan"]
+    assert [p.reason for p in columns.rejected] == ["nan"]
 
 
 def test_an_integer_beyond_all_floats_is_refused(columns: Columns) -> None:
     add(columns, "pm10", 10**400)
-    assert [p.reason for p in columns.problems] == ["number-too-large"]
+    assert [p.reason for p in columns.rejected] == ["number-too-large"]
 
 
 def test_truth_values_are_numbers_for_a_state_only(columns: Columns) -> None:
@@ -71,12 +71,12 @@ def test_truth_values_are_numbers_for_a_state_only(columns: Columns) -> None:
     add(columns, "room_occupied", False)
     add(columns, "pm10", False)
     assert [row[2] for row in stored(columns)] == [1.0, 0.0]
-    assert [p.field for p in columns.problems] == ["pm10"]
+    assert [p.field for p in columns.rejected] == ["pm10"]
 
 
 def test_a_hint_shows_the_number_to_send(columns: Columns) -> None:
     add(columns, "pm10", "21,5")
-    assert columns.problems[0].hint == '"21,5" is text: send 21.5 without quotes'
+    assert columns.rejected[0].rejection.hint() == "Send 21.5 without quotes."
 
 
 @pytest.mark.parametrize(
@@ -93,7 +93,7 @@ def test_a_hint_shows_the_number_to_send(columns: Columns) -> None:
 )
 def test_the_clock(columns: Columns, time: int, reason: str | None) -> None:
     add(columns, "pm10", 1.0, time)
-    assert [p.reason for p in columns.problems] == ([reason] if reason else [])
+    assert [p.reason for p in columns.rejected] == ([reason] if reason else [])
     assert [row[1] for row in stored(columns)] == ([] if reason else [time])
 
 
@@ -133,14 +133,14 @@ def test_a_flag_stays_with_its_own_value(columns: Columns) -> None:
 @pytest.mark.parametrize("key", ["", " pm10", "pm10 ", "pm\n10", "\x00", "p" * (LONGEST_KEY + 1), "pm\u202e10"])
 def test_a_name_that_cannot_be_one_is_refused(columns: Columns, key: str) -> None:
     add(columns, key, 1.0)
-    assert [p.reason for p in columns.problems] == ["bad-name"]
+    assert [p.reason for p in columns.rejected] == ["bad-name"]
 
 
 def test_strangers(columns: Columns) -> None:
     add(columns, "pm10", 1.0, device="other")
     columns.add(message(), "water", "native", [Observed("lamp", NOW, "pm10", 1.0)] * 2)
     assert columns.strangers
-    assert [(p.pilot, p.device, p.reason, p.values) for p in columns.problems] == [
+    assert [(p.pilot, p.device, p.reason, p.values) for p in columns.rejected] == [
         ("air", "other", "unknown-device", 1),
         ("water", "lamp", "unknown-pilot", 2),
     ]
@@ -152,7 +152,7 @@ def test_one_entry_for_each_message_and_reason(columns: Columns) -> None:
             Observed("lamp", NOW, key, value) for key, value in [("a", "x"), ("b", None), ("c", math.nan), ("d", 1.0)]
         ]
         columns.add(message(), "air", "native", values)
-    assert [(p.reason, p.field, p.values) for p in columns.problems] == [
+    assert [(p.reason, p.field, p.values) for p in columns.rejected] == [
         ("not-a-number", "a", 2),
         ("nan", "c", 1),
     ] * 2
@@ -170,14 +170,14 @@ def test_the_books_add_up_for_every_device_day(columns: Columns) -> None:
     account = BatchAccounting(columns)
     assert account.device_days == [DeviceDay("air", "lamp", TODAY - 1), DeviceDay("air", "lamp", TODAY)]
 
-    tallies, set_aside = account.close(Receipt(1, duplicate_rows=columns.batch().stream[:1].astype("int64")))
+    tallies, quarantined = account.close(Receipt(1, duplicate_rows=columns.batch().stream[:1].astype("int64")))
     assert tallies == {
         DeviceDay("air", "lamp", TODAY - 1): Tally(received=1, stored=1),
         DeviceDay("air", "lamp", TODAY): Tally(
             messages=4, received=5, stored=1, duplicates=1, quarantined=2, ignored=1
         ),
     }
-    assert [entry.reason for entry in set_aside] == ["not-a-number", "not-a-number"]
+    assert [entry.reason for entry in quarantined] == ["not-a-number", "not-a-number"]
 
 
 def test_events_and_ignored_parts_are_counted(columns: Columns) -> None:
@@ -192,13 +192,13 @@ def test_events_and_ignored_parts_are_counted(columns: Columns) -> None:
     assert tallies == {DeviceDay("air", "lamp", TODAY): Tally(messages=2, received=4, stored=1, ignored=3)}
 
 
-def test_what_the_store_refuses_is_set_aside_with_its_message(columns: Columns) -> None:
+def test_what_the_store_refuses_is_quarantined_with_its_message(columns: Columns) -> None:
     for number in range(3):
         columns.add(message(number), "air", "native", [Observed("lamp", NOW + number, "pm10", 1.0)] * number)
-    tallies, set_aside = BatchAccounting(columns).close(Receipt(2, rejected=[(1, "too large")]))
+    tallies, quarantined = BatchAccounting(columns).close(Receipt(2, rejected=[(1, "too large")]))
     assert tallies == {DeviceDay("air", "lamp", TODAY): Tally(messages=2, received=3, stored=2, quarantined=1)}
-    assert [(entry.reason, entry.detail, entry.field) for entry in set_aside] == [
-        ("store-refused", "too large", "pm10")
+    assert [(entry.reason, entry.rejection.params, entry.field) for entry in quarantined] == [
+        ("store-refused", {"text": "too large"}, "pm10")
     ]
 
 

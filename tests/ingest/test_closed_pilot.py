@@ -22,5 +22,5 @@ def test_late_messages_of_a_closed_pilot_are_set_aside(device: str) -> None:
     message = Message(f"pilots/elgeseter/{device}/readings", payload, 1_790_000_000_000_000, 1)
     columns.add(message, "elgeseter", "native", make_decoder("native")(message, device))
     assert len(columns.batch()) == 0
-    assert [(p.reason, p.values) for p in columns.problems] == [("pilot-closed", 2)]
+    assert [(p.reason, p.values) for p in columns.rejected] == [("pilot-closed", 2)]
     assert not columns.strangers  # nobody need look for a newer registry

@@ -23,7 +23,7 @@ import yaml
 
 from techport_ingest.decoding.reader import Reader, decode
 from techport_ingest.decoding.router import Route, Router
-from techport_ingest.message import BadMessage, DeviceEvent, Found, Message, Observed
+from techport_ingest.message import DeviceEvent, Found, Message, Observed, RejectedMessage
 from techport_pilots.definition.load import parse_definition
 from techport_pilots.formats import DEFAULT, formats
 from techport_pilots.model import DeviceDefinition, PilotDefinition
@@ -75,7 +75,7 @@ def outcome(case: Path) -> object:
     message = read_message(case)
     try:
         findings = decode(message, route_of(router, message))
-    except BadMessage as rejected:
+    except RejectedMessage as rejected:
         return {"reason": rejected.reason}
     check_accounted_for(pilot, case, findings)
     return [in_words(finding) for finding in findings]
@@ -96,8 +96,8 @@ def check_accounted_for(pilot: PilotDefinition, case: Path, findings: list[Found
     reader.use(snapshot)
     earlier = [read_message(folder) for folder in sorted((case / "before").glob("*"))]
     before, after = reader.read(earlier, snapshot), reader.read([read_message(case)], snapshot)
-    assert [problem.reason for problem in before.problems + after.problems if problem.reason == "decoder-failed"] == []
-    rejected = sum(problem.values for problem in after.problems)
+    assert [problem.reason for problem in before.rejected + after.rejected if problem.reason == "decoder-failed"] == []
+    rejected = sum(problem.values for problem in after.rejected)
     assert len(after.batch()) + rejected + len(after.ignored) == max(len(findings), 1)
 
 

@@ -1,4 +1,4 @@
-"""Whatever comes in, a decoder raises BadMessage or says what it found: numbers finite, or as the payload had them.
+"""Whatever comes in, a decoder raises RejectedMessage or returns finite numbers, or numbers as the payload had them.
 
 Time and memory are bounded too; benchmarks/fuzz_decoders.py looks for worse cases for as long as one lets it.
 """
@@ -24,7 +24,7 @@ from techport_ingest.decoding.formats.homie.decoder import Homie
 from techport_ingest.decoding.formats.sparkplug_b.decoder import SparkplugB
 from techport_ingest.decoding.formats.sparkplug_b.sparkplug_b_pb2 import Payload
 from techport_ingest.decoding.formats.tts_v3.decoder import TheThingsStack
-from techport_ingest.message import BadMessage, DeviceEvent, Found, Ignored, Message, Observed
+from techport_ingest.message import DeviceEvent, Found, Ignored, Message, Observed, RejectedMessage
 
 TOPICS = {
     "tts-v3": "v3/app@tenant/devices/dev1/up",
@@ -47,7 +47,7 @@ def check_contract(form: str, payload: bytes, topic: str = "") -> None:
     given = Message(topic or TOPICS.get(form, "pilots/air/lamp-7/x"), payload, received=1_777_897_900_000_000, id=1)
     try:
         found = decode(given, "lamp-7")
-    except BadMessage as problem:
+    except RejectedMessage as problem:
         sound = bool(problem.reason and problem.detail and problem.hint and len(str(problem)) < 2_000)
     else:
         sound = bool(found) and all(is_sound(one) for one in found)  # every message has at least one fate
@@ -255,7 +255,7 @@ def test_any_homie_value(value: str, datatype: str) -> None:
     for topic, text in (("homie/d/n/p/$datatype", datatype), ("homie/d/n/p", value)):
         try:
             found = decode(Message(topic, text.encode(), received=0, id=1), "")
-        except BadMessage:
+        except RejectedMessage:
             continue
         assert all(is_sound(one) for one in found)
 
@@ -324,7 +324,7 @@ def made_up(form: str, i: int, birth: bytes) -> Message:
 
 def test_too_many_values_are_refused() -> None:
     payload = json.dumps([{"n": f"d:{i}", "v": i} for i in range(MOST_VALUES + 1)]).encode()
-    with pytest.raises(BadMessage, match="too-many-values"):
+    with pytest.raises(RejectedMessage, match="too-many-values"):
         make_decoder("senml")(Message("x", payload, received=0, id=1), "")
 
 

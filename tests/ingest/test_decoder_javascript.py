@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from techport_ingest.decoding.javascript import BadCodec, CodecShelf, JavaScriptCodec, Limits
-from techport_ingest.message import BadMessage
+from techport_ingest.message import RejectedMessage
 
 THERMOMETER = """
 function decodeUplink(input) {
@@ -61,7 +61,7 @@ def test_what_goes_wrong_is_a_bad_message(body: str, reasons: set[str]) -> None:
     patience = 5_000 if "codec-time" not in reasons else 150
     codec = JavaScriptCodec(f"function decodeUplink(input) {{ {body} }}", Limits(milliseconds=patience, megabytes=32))
     for _ in range(2):  # and so is the next one: the codec goes on
-        with pytest.raises(BadMessage) as refused:
+        with pytest.raises(RejectedMessage) as refused:
             codec(b"\x01", 1)
         assert refused.value.reason in reasons
     codec.close()
@@ -80,7 +80,7 @@ def test_a_codec_goes_on_after_an_accident() -> None:
     source = "function decodeUplink(i) { while (i.bytes[0] == 9) {} return {data: {x: i.bytes[0]}}; }"
     codec = JavaScriptCodec(source, Limits(milliseconds=500))
     assert codec(b"\x01", 1) == {"x": 1}
-    with pytest.raises(BadMessage):
+    with pytest.raises(RejectedMessage):
         codec(b"\x09", 1)
     assert codec(b"\x02", 1) == {"x": 2}
     codec.close()
@@ -91,7 +91,7 @@ def test_a_codec_that_always_meets_its_limits_rests() -> None:
     codec = JavaScriptCodec("function decodeUplink() { while (true) {} }", Limits(milliseconds=20))
     reasons = []
     for _ in range(7):
-        with pytest.raises(BadMessage) as refused:
+        with pytest.raises(RejectedMessage) as refused:
             codec(b"", 1)
         reasons.append(refused.value.reason)
     assert reasons == ["codec-time"] * 5 + ["codec-stopped"] * 2

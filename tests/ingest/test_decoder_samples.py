@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from techport_ingest.decoding.decoder import make_decoder
-from techport_ingest.message import BadMessage, Message, Observed
+from techport_ingest.message import Message, Observed, RejectedMessage
 
 TOPICS = {
     "tts_v3": ("tts-v3", "v3/app1@tenant1/devices/dev1/up"),
@@ -157,7 +157,7 @@ def outcome(sample: str, payload: bytes) -> Outcome:
     named = topic.replace("{name}", name.partition(".")[0].partition("_")[0])
     try:
         found = make_decoder(form)(Message(named, payload, received=1_777_897_900_000_000, id=1), "dev")
-    except BadMessage as problem:
+    except RejectedMessage as problem:
         return problem.reason
     values = sum(isinstance(one, Observed) for one in found)
     return values, len(found) - values

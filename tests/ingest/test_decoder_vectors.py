@@ -18,7 +18,7 @@ from techport_ingest.decoding.formats.csv.decoder import CsvLines
 from techport_ingest.decoding.formats.line_protocol.decoder import Point, parse
 from techport_ingest.decoding.formats.ruuvi_gateway import decoder as ruuvi_gateway
 from techport_ingest.decoding.lorawan import object_values
-from techport_ingest.message import BadMessage, DeviceEvent, Found, Ignored, Message, Observed
+from techport_ingest.message import DeviceEvent, Found, Ignored, Message, Observed, RejectedMessage
 from techport_pilots.model import CsvColumns
 
 ARRIVED = 1_777_897_900_000_000
@@ -91,7 +91,7 @@ def as_bytes(text: str | dict[str, str]) -> bytes:
 def attempt(text: bytes) -> list[Point] | None:
     try:
         return parse(text.decode())
-    except (BadMessage, UnicodeDecodeError):
+    except (RejectedMessage, UnicodeDecodeError):
         return None
 
 
@@ -248,9 +248,9 @@ def test_uplinks_that_nobody_decoded_say_what_to_do(payloads: Path) -> None:
         ("tts-v3", "v3/a@t/devices/dev1/up", "tts_v3/uplink_no_decoded_payload.json"),
         ("chirpstack-v4", "application/a/device/d/event/up", "chirpstack_v4/up.json"),
     ):
-        with pytest.raises(BadMessage, match="formatter"):
+        with pytest.raises(RejectedMessage, match="formatter"):
             make_decoder(form)(message(topic, (payloads / file).read_bytes()), "")
-    with pytest.raises(BadMessage, match="not-json"):
+    with pytest.raises(RejectedMessage, match="not-json"):
         make_decoder("tts-v3")(message("v3/a", (payloads / "tts_v3/uplink_docs_INVALID_JSON.json").read_bytes()), "")
 
 

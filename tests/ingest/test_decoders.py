@@ -10,7 +10,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from techport_ingest.decoding.formats.native import decoder as native
-from techport_ingest.message import BadMessage, Message, Observed
+from techport_ingest.message import Message, Observed, RejectedMessage
 
 
 def message(payload: bytes, topic: str = "pilots/air/lamp-7/readings") -> Message:
@@ -22,7 +22,7 @@ def outcome(given: Message) -> object:
     device = given.topic.split("/")[2]
     try:
         observed = native.decode(given, device)
-    except BadMessage as problem:
+    except RejectedMessage as problem:
         return {"reason": problem.reason}
     return [
         {"device": o.device, "time": o.time, "key": o.key, "value": o.value} | ({"unit": o.unit} if o.unit else {})
@@ -31,7 +31,7 @@ def outcome(given: Message) -> object:
 
 
 def test_refusals_say_what_was_wrong_where_and_what_to_do() -> None:
-    with pytest.raises(BadMessage) as refused:
+    with pytest.raises(RejectedMessage) as refused:
         native.decode(message(b'{"time": "2026-05-04T12:30:00Z", "pm10" 21.5}'), "lamp-7")
     assert "byte 40" in refused.value.detail
     assert "Send one object" in refused.value.hint
@@ -75,7 +75,7 @@ def test_a_key_that_stands_twice_is_always_found(pairs: list[tuple[str, int | st
 def check_contract(payload: bytes) -> None:
     try:
         observed = native.decode(message(payload), "lamp-7")
-    except BadMessage as problem:
+    except RejectedMessage as problem:
         complete = bool(problem.reason and problem.detail and problem.hint)
     else:
         complete = all(isinstance(one, Observed) and (one.time is None or type(one.time) is int) for one in observed)

@@ -16,6 +16,7 @@ from techport_ingest.decoding.formats.sparkplug_b.sparkplug_b_pb2 import Payload
 from techport_ingest.sources.relay import BrokerAway, Relay
 from techport_ingest.sources.settings import MqttSettings
 from techport_pilots.access.credentials import Credentials
+from techport_pilots.accounting.rejection import RecordedText, Rejection
 from techport_pilots.accounting.tally import QuarantineEntry
 from tests.ingest.running import NOON, Ingest, eventually
 from tests.servers.mosquitto import free_port
@@ -56,7 +57,7 @@ def test_a_device_hears_of_its_own_problems_only(platform: int, ingest: Ingest, 
     first, second = heard
     assert first["on"] == second["on"] == "pilots/air/lamp-1/problems"
     assert (first["reason"], first["field"], first["values"]) == ("not-a-number", "pm10", 1)
-    assert "send 21.5 without quotes" in str(first["hint"])
+    assert "Send 21.5 without quotes" in str(first["hint"])
     assert first["payload"] == bad
     assert second["payload_hex"] == "fffe"
     assert {one["on"] for one in heard_by_other} == {"pilots/air/lamp-2/problems"}
@@ -89,8 +90,9 @@ def test_nothing_is_retained_and_nobody_has_to_listen(platform: int, ingest: Ing
 
 def entry(device: str = "lamp-1", pilot: str = "air", payload: bytes = b"x") -> QuarantineEntry:
     return QuarantineEntry(
-        pilot=pilot, device=device, topic="t", payload=payload, received=NOON * 1_000_000, reason="not-json",
-        detail="d", hint="h", field=None, values=1, redelivered=False, format="native",
+        pilot=pilot, device=device, topic="t", payload=payload, received=NOON * 1_000_000,
+        rejection=Rejection("not-json", recorded=RecordedText("d", "h")), field=None, values=1, redelivered=False,
+        format="native",
     )  # fmt: skip
 
 
@@ -112,7 +114,10 @@ def test_a_sparkplug_node_whose_birth_is_not_known_is_asked_for_it_once() -> Non
     told: list[tuple[str, bytes]] = []
     notices = Notices(lambda topic, payload: told.append((topic, payload)))
     unknown = msgspec.structs.replace(
-        entry("edge-pump"), topic="spBv1.0/plant/DDATA/edge/pump", reason="unknown-alias", format="sparkplug-b"
+        entry("edge-pump"),
+        topic="spBv1.0/plant/DDATA/edge/pump",
+        rejection=Rejection("unknown-alias"),
+        format="sparkplug-b",
     )
     notices.about([unknown] * 3)
     [command] = [payload for topic, payload in told if topic == "spBv1.0/plant/NCMD/edge"]

@@ -51,7 +51,7 @@ def test_after_a_fix_of_the_mapping_the_old_messages_are_where_they_belong(
     came = ingest.quarantine.outcome(asked.id)
     assert came is not None
     assert (came.who, came.done) == ("me", True)
-    assert (came.stored, came.duplicates, came.refused) == (5, 5, 0), "pm10 was stored the first time"
+    assert (came.stored, came.duplicates, came.rejected) == (5, 5, 0), "pm10 was stored the first time"
     rows = ingest.rows()
     assert [row[3] for row in rows if row[1] == "air_temperature"] == [20.5, 21.5, 22.5, 23.5, 24.5]
     assert len(rows) == 10
@@ -84,7 +84,7 @@ def test_what_still_cannot_be_stored_comes_back_once(port: int, device: Client, 
     assert after.replay_requested is None
     came = ingest.quarantine.outcome(asked.id)
     assert came is not None
-    assert (came.done, came.stored, came.refused) == (True, 0, 2)
+    assert (came.done, came.stored, came.rejected) == (True, 0, 2)
     assert check_books(ingest).received == 2
 
 

@@ -121,7 +121,7 @@ def read(definition: PilotDefinition, topic: str, payload: bytes) -> tuple[dict[
     reader = Reader()
     reader.use(snapshot)
     columns = reader.read([Message(topic, payload, NOW, 1)], snapshot)
-    return {(r.device, r.quantity): r.value for r in columns.batch()}, [p.reason for p in columns.problems]
+    return {(r.device, r.quantity): r.value for r in columns.batch()}, [p.reason for p in columns.rejected]
 
 
 MAPPED = """
@@ -202,7 +202,7 @@ def test_two_pilots_that_listen_to_the_same_topics_each_get_their_devices() -> N
     topics = [f"tele/{name}/SENSOR" for name in ("south-plug", "north-plug", "nobody")]
     columns = reader.read([Message(topic, payload, NOW, i) for i, topic in enumerate(topics)], snapshot)
     assert [(r.pilot, r.device) for r in columns.batch()] == [("south", "south-plug"), ("north", "north-plug")]
-    assert [(p.pilot, p.device, p.reason) for p in columns.problems] == [("north", "nobody", "unknown-device")]
+    assert [(p.pilot, p.device, p.reason) for p in columns.rejected] == [("north", "nobody", "unknown-device")]
 
 
 def test_nobody_reads_what_is_below_another_pilots_topic() -> None:

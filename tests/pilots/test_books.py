@@ -14,6 +14,7 @@ from sqlalchemy import event
 
 from techport_pilots.accounting.ledger import DeviceDay, Ledger, QuarantineEntry, Tally
 from techport_pilots.accounting.quarantine import Quarantine, QuarantineFilter
+from techport_pilots.accounting.rejection import RecordedText, Rejection
 from techport_pilots.errors import RegistryUnavailable
 from techport_pilots.registry.registry import Registry
 from techport_storage.microseconds import DAY
@@ -23,6 +24,9 @@ MONDAY = DeviceDay("p", "d", 20_000)
 TUESDAY = DeviceDay("p", "d", 20_001)
 
 
+RECORDED = Rejection("not-json", recorded=RecordedText("ends at byte 1", "Send a whole JSON object"))
+
+
 def bad(payload: bytes = b"{", **changes: Any) -> QuarantineEntry:
     entry = QuarantineEntry(
         pilot="p",
@@ -30,18 +34,16 @@ def bad(payload: bytes = b"{", **changes: Any) -> QuarantineEntry:
         topic="pilots/p/d/readings",
         payload=payload,
         received=20_000 * DAY + 1,
-        reason="not-json",
-        detail="ends at byte 1",
-        hint="Send a whole JSON object",
+        rejection=RECORDED,
     )
     return msgspec.structs.replace(entry, **changes)
 
 
 def book(
-    books: Ledger, tallies: dict[DeviceDay, Tally], set_aside: list[QuarantineEntry] | None = None, by: str = "w"
+    books: Ledger, tallies: dict[DeviceDay, Tally], quarantined: list[QuarantineEntry] | None = None, by: str = "w"
 ) -> None:
     books.open_batch(by, tallies)
-    books.close_batch(by, tallies, set_aside or [])
+    books.close_batch(by, tallies, quarantined or [])
 
 
 def test_batches_add_up_by_device_and_day(books: Ledger) -> None:
@@ -153,8 +155,9 @@ def test_two_workers_that_were_killed_over_the_same_day_book_its_rows_once(books
     assert books.tallies() == {MONDAY: Tally(received=6, stored=6)}
 
 
-def test_what_is_set_aside_is_in_quarantine_as_it_came(books: Ledger, registry: Registry) -> None:
-    entry = bad(b"\x00\xff{", field="temp", format="ttn", values=3)
+@pytest.mark.parametrize("rejection", [RECORDED, Rejection("not-a-number.text", {"key": "temp", "given": "5 °C"})])
+def test_what_is_rejected_is_in_quarantine_as_it_came(books: Ledger, registry: Registry, rejection: Rejection) -> None:
+    entry = bad(b"\x00\xff{", field="temp", format="ttn", values=3, rejection=rejection)
     book(books, {entry.device_day: Tally(messages=1, received=3, quarantined=3)}, [entry])
 
     [found] = Quarantine(registry.database).entries().items
@@ -195,7 +198,7 @@ def test_what_is_new_or_merely_alike_is_kept(books: Ledger, registry: Registry, 
 
 def test_names_that_a_database_cannot_keep_are_kept_as_near_as_can_be(books: Ledger, registry: Registry) -> None:
     name = "\udcff\0" + "x" * 70_000
-    entry = bad(pilot=name, device=name, topic=name, field=name, detail=name)
+    entry = bad(pilot=name, device=name, topic=name, field=name, rejection=Rejection("bad-name", {"key": name}))
     book(books, {entry.device_day: Tally(messages=1, received=1, quarantined=1)}, [entry])
 
     [device_day] = books.tallies()

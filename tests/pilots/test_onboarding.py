@@ -9,6 +9,7 @@ from techport_pilots.access.credentials import Credentials, Issued, verify
 from techport_pilots.accounting.ledger import Ledger, QuarantineEntry
 from techport_pilots.accounting.message_tap import MessageTap
 from techport_pilots.accounting.quarantine import Quarantine, QuarantineRecord
+from techport_pilots.accounting.rejection import Rejection
 from techport_pilots.definition.load import parse_definition
 from techport_pilots.devices import remap
 from techport_pilots.devices.onboarding import NewDevice, provision_device, topic_of
@@ -94,8 +95,8 @@ def test_snippets_hold_no_blanks(format: str) -> None:
 
 def refused(books: Ledger, registry: Registry, topic: str, field: str) -> QuarantineRecord:
     aside = QuarantineEntry(
-        pilot="air", device="lamp-1", topic=topic, payload=b"{}", received=1, reason="not-a-number", field=field,
-        detail="", hint="",
+        pilot="air", device="lamp-1", topic=topic, payload=b"{}", received=1,
+        rejection=Rejection("not-a-number"), field=field,
     )  # fmt: skip
     books.close_batch("w", {}, [aside])
     return Quarantine(registry.database).entries().items[0]

@@ -6,6 +6,7 @@ import pytest
 
 from techport_pilots.accounting.ledger import Ledger, QuarantineEntry
 from techport_pilots.accounting.quarantine import Count, Quarantine, QuarantineFilter
+from techport_pilots.accounting.rejection import Rejection
 from techport_pilots.registry.registry import Registry
 from techport_storage.microseconds import DAY
 
@@ -20,9 +21,7 @@ def quarantine(registry: Registry, books: Ledger) -> Quarantine:
             topic=f"t/{n}",
             payload=b"x",
             received=(20_000 + n // 2) * DAY,
-            reason="not-json" if n % 3 else "bad-time",
-            detail="",
-            hint="",
+            rejection=Rejection("not-json" if n % 3 else "bad-time"),
             values=n + 1,
         )
         for n in range(10)
@@ -55,7 +54,16 @@ def test_pages_follow_each_other_without_gap_or_overlap_though_entries_come_and_
     books.close_batch(
         "w",
         {},
-        [QuarantineEntry(pilot="a", device="d", topic="late", payload=b"", received=0, reason="r", detail="", hint="")],
+        [
+            QuarantineEntry(
+                pilot="a",
+                device="d",
+                topic="late",
+                payload=b"",
+                received=0,
+                rejection=Rejection("r"),
+            )
+        ],
     )
     second = quarantine.entries(limit=4, after=first.next)
     third = quarantine.entries(limit=4, after=second.next)
@@ -85,8 +93,8 @@ def test_an_entry_is_gone_when_it_was_removed(quarantine: Quarantine) -> None:
     assert len(quarantine.entries().items) == 9
 
 
-def test_groups_hold_what_wants_the_same_mending(quarantine: Quarantine, books: Ledger) -> None:
-    about = {"pilot": "a", "device": "odd", "reason": "not-json", "detail": "", "hint": "", "payload": b""}
+def test_groups_hold_what_needs_the_same_fix(quarantine: Quarantine, books: Ledger) -> None:
+    about = {"pilot": "a", "device": "odd", "rejection": Rejection("not-json"), "payload": b""}
     books.close_batch("w", {}, [QuarantineEntry(**about, topic="t/10", received=20_009 * DAY, field="pm10", values=3)])
     groups = quarantine.groups(QuarantineFilter(pilot="a"))
     assert [(g.device, g.reason, g.field, g.entries, g.values, g.newest.topic) for g in groups] == [

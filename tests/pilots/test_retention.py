@@ -12,6 +12,7 @@ import pytest
 from techport_pilots.accounting.audit import audit
 from techport_pilots.accounting.ledger import DeviceDay
 from techport_pilots.accounting.quarantine import Quarantine, QuarantineFilter
+from techport_pilots.accounting.rejection import Rejection
 from techport_pilots.accounting.tally import QuarantineEntry, Tally, day_of
 from techport_pilots.handover import retention
 from techport_pilots.handover.closeout import close_pilot
@@ -40,7 +41,7 @@ def parts(request: pytest.FixtureRequest, platform: Callable[[str], Parts]) -> P
         for one in readings:
             tallies.setdefault(DeviceDay(name, "kirka", day_of(one.time)), Tally()).add(Tally(received=1, stored=1))
         aside = QuarantineEntry(pilot=name, device="kirka", topic="t", payload=b"x", received=trial.START,
-                         reason="not-json", detail="", hint="")  # fmt: skip
+                         rejection=Rejection("not-json"))  # fmt: skip
         tallies.setdefault(aside.device_day, Tally()).add(Tally(received=1, quarantined=1))
         books.open_batch("test", tallies)
         store.write(Batch.of(readings))

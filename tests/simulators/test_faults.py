@@ -13,7 +13,7 @@ import pytest
 
 from techport_ingest.checking.check import Columns
 from techport_ingest.decoding.decoder import make_decoder
-from techport_ingest.message import BadMessage, Message
+from techport_ingest.message import Message, RejectedMessage
 from techport_pilots.definition.load import read_definition
 from techport_pilots.registry.registry import Registry
 from techport_simulators.demo import definition_path, demo_definitions
@@ -174,13 +174,13 @@ def test_the_check_step_agrees_with_the_truth_about_every_message(tmp_path: Path
         columns = Columns(snapshot)
         try:
             columns.add(arrived, DEVICE.pilot, "native", make_decoder("native")(arrived, DEVICE.id))
-        except BadMessage as problem:
-            columns.set_aside(arrived, DEVICE.pilot, DEVICE.id, "native", problem)
+        except RejectedMessage as problem:
+            columns.reject(arrived, DEVICE.pilot, DEVICE.id, "native", problem.rejection)
         kept = {r.quantity: (r.time, r.value) for r in columns.batch()}
         if message.truth.outcome == "quarantined":
             assert kept == {}
-            assert columns.problems
+            assert columns.rejected
         else:
-            assert columns.problems == []
+            assert columns.rejected == []
             assert kept == {q: (message.truth.sent_time, v) for q, v in (message.truth.sent or {}).items()}
     registry.close()

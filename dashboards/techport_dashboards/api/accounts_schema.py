@@ -7,7 +7,7 @@ import datetime as dt
 import msgspec
 from pydantic import BaseModel, Field
 
-from techport_dashboards.api.matters_schema import Refused, SeenMessage
+from techport_dashboards.api.matters_schema import QuarantineItem, SeenMessage, old_name
 from techport_dashboards.api.words import DeviceName, Instant, PilotName, QuantityName
 from techport_dashboards.query.times import EPOCH, iso
 from techport_pilots.accounting.audit import AuditReport, AuditRow, State
@@ -93,7 +93,8 @@ class Traced(BaseModel):
     start: str = Field(description="First instant that was looked at.")
     end: str = Field(description="First instant that was not.")
     stored: list[StoredItem] = Field(description="Readings observed in that time.")
-    set_aside: list[Refused] = Field(description="What was received in that time and is in quarantine.")
+    quarantined: list[QuarantineItem] = Field(description="What was received in that time and is in quarantine.")
+    set_aside: list[QuarantineItem] = old_name("quarantined")
     arrivals: list[ArrivalItem] = Field(description="Of all these: through which worker, and visible since when.")
     messages: list[SeenMessage] = Field(description="Messages of that time, of a device that was watched.")
     events: list[DeviceEventItem]
@@ -106,10 +107,11 @@ class Traced(BaseModel):
 
     @property
     def found(self) -> bool:
-        return bool(self.stored or self.set_aside or self.messages or self.events)
+        return bool(self.stored or self.quarantined or self.messages or self.events)
 
     @classmethod
     def of(cls, one: Trace) -> Traced:
+        quarantined = [QuarantineItem.of_record(entry) for entry in one.quarantined]
         return cls(
             pilot=one.pilot,
             device=one.device,
@@ -117,7 +119,8 @@ class Traced(BaseModel):
             start=iso(one.start),
             end=iso(one.end),
             stored=[StoredItem.of(value) for value in one.stored],
-            set_aside=[Refused.of(entry) for entry in one.set_aside],
+            quarantined=quarantined,
+            set_aside=quarantined,
             arrivals=[ArrivalItem.of(arrival) for arrival in one.arrivals],
             messages=[SeenMessage.of(message) for message in one.messages],
             events=[DeviceEventItem.of(event) for event in one.events],
@@ -135,8 +138,8 @@ class DaySums(Sums):
     ignored_by_rule: dict[str, int] = Field(description="Parts of messages that are no reading, by rule.")
 
 
-class RefusedCount(BaseModel):
-    """How much of one kind was set aside on a day."""
+class QuarantineCount(BaseModel):
+    """How much of one kind went into quarantine on a day."""
 
     pilot: PilotName
     device: DeviceName
@@ -146,7 +149,7 @@ class RefusedCount(BaseModel):
     values: int
 
     @classmethod
-    def of(cls, one: Count) -> RefusedCount:
+    def of(cls, one: Count) -> QuarantineCount:
         return cls(**{**msgspec.structs.asdict(one), "day": day(one.day)})
 
 

@@ -7,7 +7,7 @@ from typing import Any
 from fastapi import APIRouter
 from pydantic import BaseModel, Field
 
-from techport_dashboards.api.matters_schema import Body
+from techport_dashboards.api.matters_schema import Body, RejectedItem, old_name
 from techport_dashboards.dependencies import Services, ServicesDep, ViewerDep
 from techport_dashboards.problems import Problem
 from techport_dashboards.query import times
@@ -33,14 +33,16 @@ class Pasted(Body):
 
 
 class Decoded(BaseModel):
-    ok: bool = Field(description="Nothing of it would be set aside.")
+    ok: bool = Field(description="Nothing of it would be rejected.")
     readings: list[dict[str, Any]]
-    refused: list[dict[str, Any]]
+    rejected: list[RejectedItem]
+    refused: list[RejectedItem] = old_name("rejected")
     ignored: list[str]
     events: list[str]
 
     @classmethod
     def of(cls, said: Explanation) -> Decoded:
+        rejected = [RejectedItem.of(part) for part in said.rejected]
         return cls(
             ok=said.ok,
             readings=[
@@ -50,14 +52,12 @@ class Decoded(BaseModel):
                     "value": one.value,
                     "unit": one.unit,
                     "time": None if one.time is None else times.iso(one.time),
-                    "remark": one.remark,
+                    "remark": "" if one.remark is None else str(one.remark),
                 }
                 for one in said.readings
             ],
-            refused=[
-                {"reason": r.reason, "field": r.field, "detail": r.detail, "hint": r.hint, "values": r.values}
-                for r in said.refused
-            ],
+            rejected=rejected,
+            refused=rejected,
             ignored=list(said.ignored),
             events=list(said.events),
         )

@@ -12,12 +12,13 @@ from techport_dashboards.query.times import iso
 from techport_dashboards.services.message_formats import MessageFormat
 from techport_pilots.accounting.message_tap import TappedMessage
 from techport_pilots.accounting.quarantine import QuarantineFilter, QuarantineGroup, QuarantineRecord
+from techport_pilots.accounting.rejection import Rejected, Rejection
 from techport_pilots.accounting.replays import Replay
 from techport_pilots.devices.onboarding import UnknownDevice
 
 
 class Body(BaseModel):
-    """A JSON body; what is not in the list is refused."""
+    """A JSON body; keys that are not listed are rejected."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -91,6 +92,38 @@ class UnknownDeviceItem(BaseModel):
         )
 
 
+class RejectedItem(BaseModel):
+    """A part of a message that was rejected, or the whole of it."""
+
+    reason: str = Field(description="What entries are grouped by.", examples=["not-a-number"])
+    code: str | None = Field(None, description="The reason and its case; null where only sentences were kept.")
+    params: dict[str, Any] = Field(description="Parameters of the sentences.")
+    field: str | None = Field(description="The key within the payload.")
+    detail: str = Field(description="What was wrong, in English.")
+    hint: str = Field(description="How to fix it, in English.")
+    values: int
+
+    @classmethod
+    def of(cls, one: Rejected) -> RejectedItem:
+        return cls(**said(one.rejection), field=one.field, values=one.values)
+
+
+def said(rejection: Rejection) -> dict[str, Any]:
+    """A rejection in an answer of the API: as a code with parameters, and in English."""
+    return {
+        "reason": rejection.reason,
+        "code": None if rejection.recorded else rejection.code,
+        "params": dict(rejection.kept().params),
+        "detail": rejection.detail(),
+        "hint": rejection.hint(),
+    }
+
+
+def old_name(new: str) -> Any:
+    """A field that is answered under its old name for one release more (CHANGELOG.md, Deprecated)."""
+    return Field(description=f"Old name of {new}.", json_schema_extra={"deprecated": True})
+
+
 class SeenMessage(BaseModel):
     """A message of a watched device, and what became of it."""
 
@@ -100,11 +133,13 @@ class SeenMessage(BaseModel):
     visible: str = Field(description="Since when its readings are answered.")
     worker: str
     values: list[dict[str, Any]]
-    refused: list[dict[str, Any]]
+    rejected: list[RejectedItem]
+    refused: list[RejectedItem] = old_name("rejected")
     ignored: list[str]
 
     @classmethod
     def of(cls, one: TappedMessage) -> SeenMessage:
+        rejected = [RejectedItem.of(part) for part in one.outcome.rejected]
         return cls(
             id=one.id,
             message=RawMessage.of(one.topic, one.payload),
@@ -112,51 +147,49 @@ class SeenMessage(BaseModel):
             visible=iso(one.committed),
             worker=one.worker,
             values=[
-                {"quantity": v.quantity, "time": iso(v.time), "value": v.value, "fate": v.fate, "quality": v.quality}
-                for v in one.outcome.values
+                {
+                    "quantity": value.quantity,
+                    "time": iso(value.time),
+                    "value": value.value,
+                    "outcome": value.outcome,
+                    "fate": value.outcome,  # old name
+                    "quality": value.quality,
+                }
+                for value in one.outcome.values
             ],
-            refused=[
-                {"reason": r.reason, "field": r.field, "detail": r.detail, "hint": r.hint, "values": r.values}
-                for r in one.outcome.refused
-            ],
+            rejected=rejected,
+            refused=rejected,
             ignored=list(one.outcome.ignored),
         )
 
 
-class Refused(BaseModel):
+class QuarantineItem(RejectedItem):
     """A message, or some values of one, in quarantine."""
 
     id: int
     device: str
     received: str
     format: str
-    reason: str
-    field: str | None
-    detail: str
-    hint: str
-    values: int
-    waiting: bool = Field(description="To be taken again by an ingest worker.")
+    waiting: bool = Field(description="To be reprocessed by an ingest worker.")
     message: RawMessage
 
     @classmethod
-    def of(cls, one: QuarantineRecord) -> Refused:
+    def of_record(cls, one: QuarantineRecord) -> QuarantineItem:
         return cls(
+            **said(one.rejection),
             id=one.id,
             device=one.device,
             received=iso(one.received),
             format=one.format,
-            reason=one.reason,
             field=one.field,
-            detail=one.detail,
-            hint=one.hint,
             values=one.values,
             waiting=one.replay_requested is not None,
             message=RawMessage.of(one.topic, one.payload),
         )
 
 
-class RefusedGroup(BaseModel):
-    """Entries that want the same mending."""
+class QuarantineGroupItem(BaseModel):
+    """Entries that need the same fix."""
 
     device: str
     reason: str
@@ -164,10 +197,10 @@ class RefusedGroup(BaseModel):
     entries: int
     values: int
     first: str
-    newest: Refused
+    newest: QuarantineItem
 
     @classmethod
-    def of(cls, one: QuarantineGroup) -> RefusedGroup:
+    def of(cls, one: QuarantineGroup) -> QuarantineGroupItem:
         return cls(
             device=one.device,
             reason=one.reason,
@@ -175,7 +208,7 @@ class RefusedGroup(BaseModel):
             entries=one.entries,
             values=one.values,
             first=iso(one.first),
-            newest=Refused.of(one.newest),
+            newest=QuarantineItem.of_record(one.newest),
         )
 
 
@@ -217,7 +250,8 @@ class ReplayState(BaseModel):
     waiting: int = Field(description="Entries that no worker has taken yet.")
     stored: int
     duplicates: int = Field(description="Stored already when the message first came.")
-    refused: int = Field(description="Set aside again, as new entries.")
+    rejected: int = Field(description="In quarantine again, as new entries.")
+    refused: int = old_name("rejected")
     ignored: int
 
     @classmethod
@@ -228,16 +262,18 @@ class ReplayState(BaseModel):
             waiting=one.waiting,
             stored=one.stored,
             duplicates=one.duplicates,
-            refused=one.refused,
+            rejected=one.rejected,
+            refused=one.rejected,
             ignored=one.ignored,
         )
 
 
-class Gone(BaseModel):
-    discarded: int
+class Deleted(BaseModel):
+    deleted: int = Field(description="Entries that were deleted.")
+    discarded: int = old_name("deleted")
 
 
-class MendField(Body):
+class FieldMeaning(Body):
     """What a field of an entry's message means, for all messages of its source from now on."""
 
     means: Literal["quantity", "nothing"] = Field("quantity", description="nothing: it is no reading, and ignored.")
@@ -249,9 +285,9 @@ class MendField(Body):
         False, examples=[True], description='Read numbers sent as text, with a decimal comma too: "21,5".'
     )
     why: str = Field("", max_length=500)
-    replay: bool = Field(True, description="Take the messages that were refused like this one again.")
+    replay: bool = Field(True, description="Reprocess the messages that were rejected like this one.")
 
 
-class Mended(BaseModel):
+class DefinitionChanged(BaseModel):
     version: int = Field(description="Of the pilot's definition.")
     replay: int | None = Field(description="Number of the replay, where one was asked for.")

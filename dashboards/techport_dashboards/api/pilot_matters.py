@@ -9,6 +9,7 @@ from fastapi import APIRouter, Query
 from pydantic import Field
 
 from techport_dashboards.api.describe import title
+from techport_dashboards.api.matters_schema import said
 from techport_dashboards.api.schema import KpiItem, Listed, Page, QuarantineItem, decode, encode, page_size, paged
 from techport_dashboards.dependencies import PilotDep, Services, ServicesDep
 from techport_dashboards.problems import Problem
@@ -89,7 +90,7 @@ def quarantine(
     after = _entry_number(parameters.cursor) if parameters.cursor is not None else None
     page = services.books.quarantine.entries(where, size, after)
     return {
-        "items": [_set_aside(entry) for entry in page.items],
+        "items": [_quarantine_entry(entry) for entry in page.items],
         "next": None if page.next is None else encode(str(page.next)),
     }
 
@@ -116,10 +117,10 @@ def _span(start: str | None, end: str | None, pilot: PilotDefinition) -> tuple[i
     return first, last
 
 
-def _set_aside(entry: QuarantineRecord) -> dict[str, Any]:
+def _quarantine_entry(entry: QuarantineRecord) -> dict[str, Any]:
     return {
-        **{name: getattr(entry, name) for name in ("id", "device", "topic", "format", "reason", "field")},
-        **{name: getattr(entry, name) for name in ("detail", "hint", "values")},
+        **{name: getattr(entry, name) for name in ("id", "device", "topic", "format", "field", "values")},
+        **said(entry.rejection),
         "received": times.iso(entry.received),
         "payload": entry.payload[:10_000].decode("utf-8", "backslashreplace"),
     }

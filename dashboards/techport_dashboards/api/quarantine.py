@@ -1,4 +1,4 @@
-"""What could not be stored, over HTTP: group it, mend what made it so, take it again, or let it go."""
+"""The quarantine over HTTP: groups of rejected messages, fixing the cause, reprocessing and deleting."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query
 
-from techport_dashboards.api.accounts_schema import RefusedCount
+from techport_dashboards.api.accounts_schema import QuarantineCount
 from techport_dashboards.api.matters_schema import (
     Chosen,
-    Gone,
-    Mended,
-    MendField,
+    DefinitionChanged,
+    Deleted,
+    FieldMeaning,
     QuarantineChoice,
-    Refused,
-    RefusedGroup,
+    QuarantineGroupItem,
+    QuarantineItem,
     ReplayState,
 )
 from techport_dashboards.api.onboarding import who
@@ -38,26 +38,26 @@ PATIENCE = 3.0  # seconds that a page waits for what comes of a replay
 Filter = Annotated[QuarantineChoice, Query()]
 
 
-@router.get("/groups", response_model=list[RefusedGroup])
-def groups(services: ServicesDep, pilot: PilotDep, asked: Filter) -> list[RefusedGroup]:
+@router.get("/groups", response_model=list[QuarantineGroupItem])
+def groups(services: ServicesDep, pilot: PilotDep, asked: Filter) -> list[QuarantineGroupItem]:
     """The entries by device, reason and field, the latest heard first, each group with its newest entry."""
     registry = services.registry_cache.registry
     found = Quarantine(registry.database).groups(where_of(pilot.id, asked), asked.limit)
-    return [RefusedGroup.of(group) for group in found]
+    return [QuarantineGroupItem.of(group) for group in found]
 
 
-@router.get("/counts", response_model=list[RefusedCount])
-def counts(services: ServicesDep, pilot: PilotDep) -> list[RefusedCount]:
-    """How many entries and values are set aside, by device, reason and day (UTC)."""
+@router.get("/counts", response_model=list[QuarantineCount])
+def counts(services: ServicesDep, pilot: PilotDep) -> list[QuarantineCount]:
+    """How many entries and values are in quarantine, by device, reason and day (UTC)."""
     registry = services.registry_cache.registry
     found = Quarantine(registry.database).counts(QuarantineFilter(pilot=pilot.id))
-    return [RefusedCount.of(count) for count in found]
+    return [QuarantineCount.of(count) for count in found]
 
 
 @router.post("/replay", status_code=202, response_model=ReplayState)
 def replay(services: ServicesDep, viewer: ChangeDep, pilot: PilotDep, chosen: Chosen) -> ReplayState:
-    """Take messages again, after what was wrong is mended; an ingest worker does it within a second or two. What still
-    cannot be stored comes back as new entries; /replays tells what came of it.
+    """Reprocess messages after the cause has been fixed; an ingest worker does it within a second or two. What still
+    cannot be stored comes back as new entries; /replays gives the result.
     """
     registry = services.registry_cache.registry
     where = _which(chosen, pilot.id)
@@ -66,7 +66,7 @@ def replay(services: ServicesDep, viewer: ChangeDep, pilot: PilotDep, chosen: Ch
 
 @router.get("/replays/{replay}", response_model=ReplayState)
 def outcome(services: ServicesDep, pilot: PilotDep, replay: int) -> ReplayState:
-    """What has come of a replay so far."""
+    """The result of a replay so far."""
     registry = services.registry_cache.registry
     found = Quarantine(registry.database).outcome(replay) if 0 <= replay < 2**63 else None
     if found is None:
@@ -74,37 +74,42 @@ def outcome(services: ServicesDep, pilot: PilotDep, replay: int) -> ReplayState:
     return ReplayState.of(found)
 
 
-@router.post("/discard", response_model=Gone)
-def discard(services: ServicesDep, viewer: ChangeDep, pilot: PilotDep, chosen: Chosen) -> Gone:
-    """Delete entries with their messages, for good. The sums keep saying that they arrived and were set aside."""
+@router.post("/discard", response_model=Deleted)
+def discard(services: ServicesDep, viewer: ChangeDep, pilot: PilotDep, chosen: Chosen) -> Deleted:
+    """Delete entries with their messages permanently. The sums still count them as received and quarantined."""
     registry = services.registry_cache.registry
-    return Gone(discarded=let_go(registry, _which(chosen, pilot.id), viewer))
+    deleted = discard_entries(registry, _which(chosen, pilot.id), viewer)
+    return Deleted(deleted=deleted, discarded=deleted)
 
 
-@router.get("/{entry}", response_model=Refused)
-def one(services: ServicesDep, pilot: PilotDep, entry: int) -> Refused:
+@router.get("/{entry}", response_model=QuarantineItem)
+def one(services: ServicesDep, pilot: PilotDep, entry: int) -> QuarantineItem:
     """One entry."""
     registry = services.registry_cache.registry
-    return Refused.of(entry_of(registry, pilot.id, entry))
+    return QuarantineItem.of_record(entry_of(registry, pilot.id, entry))
 
 
-@router.post("/{entry}/mapping", response_model=Mended)
-def mend(services: ServicesDep, viewer: ChangeDep, pilot: PilotDep, entry: int, wanted: MendField) -> Mended:
-    """Say in the pilot's definition what a field of this entry's message means, or that it means nothing, and take the
-    messages again that were refused like it.
+@router.post("/{entry}/mapping", response_model=DefinitionChanged)
+def map_field(
+    services: ServicesDep, viewer: ChangeDep, pilot: PilotDep, entry: int, wanted: FieldMeaning
+) -> DefinitionChanged:
+    """State in the pilot's definition what a field of this entry's message means, or that it is not a reading, and
+    reprocess the messages that were rejected like it.
     """
     registry = services.registry_cache.registry
-    version, number = mend_field(registry, pilot.id, entry, wanted, viewer)
-    return Mended(version=version, replay=number)
+    version, number = change_meaning(registry, pilot.id, entry, wanted, viewer)
+    return DefinitionChanged(version=version, replay=number)
 
 
-def mend_field(registry: Registry, pilot: str, entry: int, wanted: MendField, viewer: Viewer) -> tuple[int, int | None]:
+def change_meaning(
+    registry: Registry, pilot: str, entry: int, wanted: FieldMeaning, viewer: Viewer
+) -> tuple[int, int | None]:
     """(version of the definition, number of the replay). Raises Problem, DefinitionError, WrongState."""
     found = entry_of(registry, pilot, entry)
     key = wanted.field or found.field
     if not key:
         raise Problem("bad-parameter", "Say which field of the message.", parameter="field", example="temp")
-    why = wanted.why or f"{key} was refused: {found.reason}"
+    why = wanted.why or f"{key} was rejected: {found.reason}"
     if wanted.means == "nothing":
         version = remap.update_definition(
             registry, pilot, lambda d: remap.ignore_field(d, found, key), who(viewer), why
@@ -126,14 +131,14 @@ def alike(entry: QuarantineRecord) -> QuarantineFilter:
     return QuarantineFilter(pilot=entry.pilot, device=entry.device, reason=entry.reason, field=entry.field or "")
 
 
-def let_go(registry: Registry, where: QuarantineFilter, viewer: Viewer) -> int:
-    """Delete the entries; how many there were. Nothing else remembers who did it."""
-    gone = Quarantine(registry.database).discard(where)
-    log.info("entries of the quarantine were discarded", extra={"entries": gone, "who": who(viewer)})
-    return gone
+def discard_entries(registry: Registry, where: QuarantineFilter, viewer: Viewer) -> int:
+    """Delete the entries; how many there were. Only the log says who did it."""
+    deleted = Quarantine(registry.database).discard(where)
+    log.info("entries of the quarantine were discarded", extra={"entries": deleted, "who": who(viewer)})
+    return deleted
 
 
-def settled(registry: Registry, replay: int) -> None:
+def replay_done(registry: Registry, replay: int) -> None:
     """Wait until the replay is done, but not for long: a page can tell later, too."""
     until = time.monotonic() + PATIENCE
     while time.monotonic() < until:

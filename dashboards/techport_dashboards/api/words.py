@@ -48,6 +48,7 @@ MEANINGS: Mapping[str, str] = {
     "readings": "Readings that the message holds.",
     "reason": "Why it was set aside, as one word.",
     "received": "When it reached us, ISO 8601 in UTC.",
+    "rejected": "What could not be stored, each part with its code, parameters, reason and hint.",
     "refused": "What could not be taken, each with its reason and a hint.",
     "replay": "Number of the replay.",
     "snippets": "Code for the device, ready to paste.",

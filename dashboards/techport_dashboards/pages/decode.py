@@ -12,7 +12,6 @@ from techport_dashboards.api.schema import Parameters
 from techport_dashboards.dependencies import ServicesDep, ViewerDep, services_of
 from techport_dashboards.problems import Problem
 from techport_dashboards.services.message_formats import format_of, labels
-from techport_dashboards.services.reasons import reason_of
 from techport_dashboards.viewer import Viewer
 from techport_dashboards.web.forms import Form, FormDep
 from techport_dashboards.web.request_slots import SlotRoute
@@ -76,7 +75,6 @@ def _page(request: Request, viewer: Viewer, form: Form, said: Explanation | None
         "wrong": wrong,
         "formats": labels(),
         "pilots": [pilot for pilot in catalogue.pilots.values() if viewer.may_see(pilot.id)],
-        "reason_of": reason_of,
         "label": builtin().label,
     }
     return render(request, "decode.html", language_of(request), **values)

@@ -56,8 +56,8 @@ class Mail:
     """What the device sent: the raw messages that were kept, and what was set aside, each newest first."""
 
     messages: list[TappedMessage]
-    set_aside: list[QuarantineRecord]
-    set_aside_count: int
+    quarantined: list[QuarantineRecord]
+    quarantined_count: int
     remarks: list[BookedEvent]
 
 
@@ -93,7 +93,7 @@ def device_page(
         first=first_charts(request, here.pilot, shown, values, device),
         account=_account(services, pilot, device),
         mail=mail,
-        sends_rubbish=_sends_rubbish(found, mail),
+        sends_rejected=_sends_rejected(found, mail),
         low_battery=_low_battery(found),
         deployments=_deployments(here.pilot, device),
         events=_events(here.pilot, device),
@@ -115,9 +115,9 @@ def _low_battery(device: DeviceNow) -> bool:
     return battery.view.unit == "%" and battery.last.value <= LOW_BATTERY
 
 
-def _sends_rubbish(device: DeviceNow, mail: Mail) -> bool:
-    """Whether what was set aside is newer than the last reading that was stored."""
-    return bool(mail.set_aside) and mail.set_aside[0].received > (device.seen or 0)
+def _sends_rejected(device: DeviceNow, mail: Mail) -> bool:
+    """Whether what is in quarantine is newer than the last reading that was stored."""
+    return bool(mail.quarantined) and mail.quarantined[0].received > (device.seen or 0)
 
 
 def _mail(services: Services, pilot: str, device: str) -> Mail:

@@ -12,14 +12,13 @@ from fastapi.responses import RedirectResponse
 from pydantic import Field
 
 from techport_dashboards.api.onboarding import SECRET, admit, claim_known, who
-from techport_dashboards.api.quarantine import settled
+from techport_dashboards.api.quarantine import replay_done
 from techport_dashboards.api.schema import Parameters
 from techport_dashboards.dependencies import ChangeDep, PilotDep, Services, ServicesDep, ViewerDep
 from techport_dashboards.pages.device_form import INTERVALS, newcomer_of, quantities
 from techport_dashboards.problems import Problem
 from techport_dashboards.query.names import find_pilot
 from techport_dashboards.services.message_formats import labels
-from techport_dashboards.services.reasons import reason_of
 from techport_dashboards.settings import BrokerPlace
 from techport_dashboards.viewer import Viewer
 from techport_dashboards.web.forms import Form, FormDep
@@ -125,7 +124,7 @@ def claim(request: Request, services: ServicesDep, viewer: ChangeDep, pilot: Pil
     registry, name, wanted = services.registry_cache.registry, form.raw("name"), form.get("device") or None
     claimed = claim_known(registry, pilot.id, name, viewer, wanted)
     MessageTap(registry.database).watch(pilot.id, claimed.device, WATCHED_FOR)
-    settled(registry, claimed.replay)
+    replay_done(registry, claimed.replay)
     return _back(request, pilot.id, device=claimed.device, replay=str(claimed.replay))
 
 
@@ -202,7 +201,7 @@ def _values(services: Services, pilot: PilotDefinition, device: str | None, repl
         "device": device,
         "watched": device is not None and (pilot.id, device) in MessageTap(registry.database).current(),
         "replay": None if replay is None else Quarantine(registry.database).outcome(replay),
-        **({"messages": [], "reason_of": reason_of} if device is None else waiting),
+        **({"messages": []} if device is None else waiting),
     }
 
 
@@ -213,7 +212,6 @@ def _arrivals(registry: Registry, pilot: PilotDefinition, device: str, after: in
         "device": device,
         "messages": [(one, raw(one.payload)) for one in reversed(found)],
         "streams": {info.stream.quantity: info for info in registry.streams(pilot.id, device)},
-        "reason_of": reason_of,
     }
 
 
@@ -243,7 +241,7 @@ def _number(form: Form, name: str) -> float:
     try:
         return float(form.get(name).replace(",", "."))
     except ValueError as error:
-        raise Problem("bad-parameter", "This is no number.", parameter=name, example="-40") from error
+        raise Problem("bad-parameter", "This is not a number.", parameter=name, example="-40") from error
 
 
 def _back(request: Request, pilot: str, **parameters: str) -> Response:

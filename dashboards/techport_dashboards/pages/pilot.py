@@ -150,7 +150,7 @@ def _waiting(registry: Registry, pilot: str) -> dict[str, Any]:
     """Messages that wait for somebody: of devices that nobody knows, and those that are set aside for other reasons."""
     unknown = unknown_devices(registry.database, pilot)
     entries = Quarantine(registry.database).count(QuarantineFilter(pilot=pilot))
-    return {"unknown": unknown, "set_aside": entries - sum(one.messages for one in unknown)}
+    return {"unknown": unknown, "quarantined": entries - sum(one.messages for one in unknown)}
 
 
 def _chart(services: Services, viewer: Viewer, pilot: str, asked: ChartParameters, language: Any) -> bytes:

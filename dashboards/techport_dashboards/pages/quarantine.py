@@ -1,4 +1,4 @@
-"""What could not be stored: by reason, with the raw messages, mended here, taken again or let go."""
+"""The quarantine: rejected messages by reason, with the raw payloads, to be fixed, reprocessed or deleted."""
 
 from __future__ import annotations
 
@@ -10,19 +10,26 @@ from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import RedirectResponse
 from pydantic import Field
 
-from techport_dashboards.api.matters_schema import MendField, QuarantineChoice
+from techport_dashboards.api.matters_schema import FieldMeaning, QuarantineChoice
 from techport_dashboards.api.onboarding import SECRET, who
-from techport_dashboards.api.quarantine import alike, entry_of, let_go, mend_field, settled, where_of
+from techport_dashboards.api.quarantine import (
+    alike,
+    change_meaning,
+    discard_entries,
+    entry_of,
+    replay_done,
+    where_of,
+)
 from techport_dashboards.dependencies import ChangeDep, PilotDep, Services, ServicesDep, ViewerDep
 from techport_dashboards.problems import Problem
-from techport_dashboards.services.reasons import ABOUT_MEANING, reason_of
 from techport_dashboards.web.forms import Form, FormDep
 from techport_dashboards.web.payload import raw
 from techport_dashboards.web.request_slots import SlotRoute
 from techport_dashboards.web.templating import language_of, render
 from techport_pilots.accounting.quarantine import Count, Quarantine, QuarantineFilter, QuarantineGroup
+from techport_pilots.accounting.rejection import reason_title
 from techport_pilots.devices.onboarding import UNKNOWN_DEVICE, as_id
-from techport_pilots.devices.remap import can_remap
+from techport_pilots.devices.remap import REMAPPABLE, can_remap
 from techport_pilots.model import PilotDefinition
 from techport_pilots.quantities import Vocabulary, vocabulary_of
 from techport_pilots.registry.registry import Registry
@@ -40,8 +47,8 @@ DAYS = 14
 class QuarantineParameters(QuarantineChoice):
     entries: bool = Field(False, description="List single entries rather than groups.")
     after: int | None = Field(None, ge=0, lt=2**63, description="Entries older than this one.")
-    replay: int | None = Field(None, ge=0, lt=2**63, description="A replay to tell about.")
-    discarded: int | None = Field(None, ge=0, description="How many entries were just let go.")
+    replay: int | None = Field(None, ge=0, lt=2**63, description="A replay whose result to show.")
+    discarded: int | None = Field(None, ge=0, description="How many entries were just deleted.")
     lang: str | None = Field(None, max_length=8)
 
 
@@ -53,7 +60,7 @@ def quarantine_page(
     pilot: PilotDep,
     parameters: Annotated[QuarantineParameters, Query()],
 ) -> Response:
-    """What is set aside: how much by device and day, and the entries by what mends them."""
+    """What is in quarantine: how much by device and day, and the entries by what fixes them."""
     values = _values(services.registry_cache.registry, pilot, parameters)
     return render(
         request,
@@ -63,7 +70,7 @@ def quarantine_page(
         pilot=pilot,
         now=clock.now(),
         asked=parameters,
-        reason_of=reason_of,
+        reason_title=reason_title,
         unknown_device=UNKNOWN_DEVICE,
         as_id=as_id,
         **values,
@@ -84,7 +91,7 @@ def outcome(request: Request, services: ServicesDep, pilot: PilotDep, replay: in
 
 @router.post("/pilots/{pilot}/quarantine/replay")
 def replay(request: Request, services: ServicesDep, viewer: ChangeDep, pilot: PilotDep, form: FormDep) -> Response:
-    """Take the chosen entries again, and show what came of it."""
+    """Reprocess the chosen entries, and show the result."""
     known = Quarantine(services.registry_cache.registry.database)
     asked = known.request_replay(_chosen(services.registry_cache.registry, form, pilot.id), who(viewer))
     return _back(request, services, pilot.id, form, replay=asked.id)
@@ -92,19 +99,19 @@ def replay(request: Request, services: ServicesDep, viewer: ChangeDep, pilot: Pi
 
 @router.post("/pilots/{pilot}/quarantine/discard")
 def discard(request: Request, services: ServicesDep, viewer: ChangeDep, pilot: PilotDep, form: FormDep) -> Response:
-    """Let the chosen entries go, for good."""
+    """Delete the chosen entries permanently."""
     form.confirmed()
     registry = services.registry_cache.registry
-    gone = let_go(registry, _chosen(registry, form, pilot.id), viewer)
-    return _back(request, services, pilot.id, form, discarded=gone)
+    deleted = discard_entries(registry, _chosen(registry, form, pilot.id), viewer)
+    return _back(request, services, pilot.id, form, discarded=deleted)
 
 
-@router.post("/pilots/{pilot}/quarantine/{entry}/mend")
-def mend(
+@router.post("/pilots/{pilot}/quarantine/{entry}/mapping")
+def map_field(
     request: Request, services: ServicesDep, viewer: ChangeDep, pilot: PilotDep, entry: int, form: FormDep
 ) -> Response:
-    """Say what a field means, and take the messages again that were refused for it."""
-    wanted = MendField(
+    """State what a field means, and reprocess the messages that were rejected for it."""
+    wanted = FieldMeaning(
         field=None,
         means="nothing" if form.get("means") == "nothing" else "quantity",
         quantity=form.get("quantity") or None,
@@ -114,7 +121,7 @@ def mend(
         why=form.get("why")[:500],
         replay=True,
     )
-    _, number = mend_field(services.registry_cache.registry, pilot.id, entry, wanted, viewer)
+    _, number = change_meaning(services.registry_cache.registry, pilot.id, entry, wanted, viewer)
     return _back(request, services, pilot.id, form, replay=number)
 
 
@@ -129,7 +136,7 @@ def _values(registry: Registry, pilot: PilotDefinition, asked: QuarantineParamet
         "reasons": sorted({one.reason for one in counts}),
         "heat": heat(counts, clock.now()),
         "groups": [
-            (group, raw(group.newest.payload), _by_meaning(pilot, group), _suggested_quantity(words, group.field))
+            (group, raw(group.newest.payload), _can_remap(pilot, group), _suggested_quantity(words, group.field))
             for group in groups
         ],
         "page": page,
@@ -139,9 +146,9 @@ def _values(registry: Registry, pilot: PilotDefinition, asked: QuarantineParamet
     }
 
 
-def _by_meaning(pilot: PilotDefinition, group: QuarantineGroup) -> bool:
-    """Whether saying what the field means can mend the group."""
-    return group.reason in ABOUT_MEANING and group.field is not None and can_remap(pilot, group.newest)
+def _can_remap(pilot: PilotDefinition, group: QuarantineGroup) -> bool:
+    """Whether the group can be fixed by stating what the field means."""
+    return group.reason in REMAPPABLE and group.field is not None and can_remap(pilot, group.newest)
 
 
 def _suggested_quantity(vocabulary: Vocabulary, field: str | None) -> str:
@@ -172,7 +179,7 @@ def _chosen(registry: Registry, form: Form, pilot: str) -> QuarantineFilter:
         return QuarantineFilter(pilot=pilot, ids=tuple(map(int, ticked)))
     like = form.get("like")
     if not like.isdecimal():
-        raise Problem("bad-parameter", "Tick the entries that are meant.", parameter="entry")
+        raise Problem("bad-parameter", "Select at least one message.", parameter="entry")
     return alike(entry_of(registry, pilot, int(like)))
 
 
@@ -180,7 +187,7 @@ def _factor(form: Form) -> float:
     try:
         return float(form.get("factor").replace(",", ".") or 1)
     except ValueError as error:
-        raise Problem("bad-parameter", "This is no number.", parameter="factor", example="0.1") from error
+        raise Problem("bad-parameter", "This is not a number.", parameter="factor", example="0.1") from error
 
 
 def _back(
@@ -193,7 +200,7 @@ def _back(
 ) -> Response:
     """To the page again, with the filter it had, so that reloading it repeats nothing."""
     if replay is not None:
-        settled(services.registry_cache.registry, replay)
+        replay_done(services.registry_cache.registry, replay)
     kept = {name: form.raw(f"filter_{name}") for name in ("device", "reason", "day", "entries")}
     told: Mapping[str, object] = {"replay": replay, "discarded": discarded, "lang": request.query_params.get("lang")}
     query = {name: value for name, value in {**kept, **told}.items() if value not in (None, "")}

@@ -11,7 +11,6 @@ from techport_dashboards.api.schema import Parameters
 from techport_dashboards.dependencies import PilotDep, ServicesDep
 from techport_dashboards.problems import Problem
 from techport_dashboards.query import times
-from techport_dashboards.services.reasons import reason_of
 from techport_dashboards.web.payload import raw
 from techport_dashboards.web.request_slots import SlotRoute
 from techport_dashboards.web.templating import language_of, render
@@ -62,5 +61,4 @@ def trace_page(
         arrived={one.received: one for one in answer.arrivals if one.visible is not None} if answer else {},
         info=lambda quantity: catalogue.stream(Stream(pilot.id, answer.device if answer else "", quantity)),
         raw=raw,
-        reason_of=reason_of,
     )

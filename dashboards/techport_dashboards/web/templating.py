@@ -17,7 +17,6 @@ from techport_dashboards.query import times
 from techport_dashboards.web import i18n, navigation
 from techport_dashboards.web.assets import Assets
 from techport_dashboards.web.i18n import SCRIPT_MESSAGES
-from techport_dashboards.web.retelling import retell
 from techport_pilots.definition.kinds import kind_named
 from techport_pilots.i18n import Language
 from techport_pilots.model import PilotDefinition
@@ -41,7 +40,7 @@ def environment(assets: Assets) -> Environment:
     )
     templates.filters["segment"] = lambda name: quote(name, safe="")  # one part of a path, whatever is in it
     templates.globals.update(asset=assets.url, embed=embed, iso=times.iso, micros=times.micros)
-    templates.globals.update(kind_named=kind_named, retell=retell)
+    templates.globals.update(kind_named=kind_named)
     return templates
 
 

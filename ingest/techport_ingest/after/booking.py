@@ -9,8 +9,9 @@ from itertools import groupby
 import numpy as np
 from numpy.typing import NDArray
 
-from techport_ingest.checking.check import Columns, Problem
+from techport_ingest.checking.check import Columns, RejectedPart
 from techport_ingest.message import Message
+from techport_pilots.accounting.rejection import Rejection
 from techport_pilots.accounting.tally import (
     BatchAnnotations,
     BookedEvent,
@@ -53,7 +54,7 @@ def count_rows(store: ReadingStore, device_days: Iterable[DeviceDay]) -> dict[De
 
 
 class BatchAccounting:
-    """The books' view of one batch. Values are booked on the day they were observed, problems on the day of arrival."""
+    """The ledger's view of one batch. Values count on the day of observation, rejected parts on the day of arrival."""
 
     def __init__(self, columns: Columns) -> None:
         self.batch: Batch = columns.batch()
@@ -72,18 +73,18 @@ class BatchAccounting:
 
     def close(self, receipt: Receipt) -> tuple[dict[DeviceDay, Tally], list[QuarantineEntry]]:
         """The tallies and the quarantine entries, once the store has said what it did with each row."""
-        problems = [*self.columns.problems, *self._rejected(receipt)]
+        rejected = [*self.columns.rejected, *self._rejected_by_store(receipt)]
         tallies = self._tally_rows(receipt)
-        for problem in problems:
-            tally = tallies.setdefault(_arrival(problem.message, problem.pilot, problem.device), Tally())
-            tally.received += problem.values
-            tally.quarantined += problem.values
+        for part in rejected:
+            tally = tallies.setdefault(_arrival(part.message, part.pilot, part.device), Tally())
+            tally.received += part.values
+            tally.quarantined += part.values
         for message, pilot, device, _ in self.columns.ignored:
             tally = tallies.setdefault(_arrival(message, pilot, device), Tally())
             tally.received += 1
             tally.ignored += 1
-        self._count_messages_without_rows(problems, tallies)
-        return tallies, [_set_aside(problem) for problem in problems]
+        self._count_messages_without_rows(rejected, tallies)
+        return tallies, [_quarantine_entry(part) for part in rejected]
 
     def remarks(self, replayed: Sequence[int] = ()) -> BatchAnnotations:
         """What the books keep beside the sums."""
@@ -96,9 +97,9 @@ class BatchAccounting:
         ]
         return BatchAnnotations(ignored=ignored, events=events, replayed=replayed)
 
-    def _count_messages_without_rows(self, problems: Sequence[Problem], tallies: dict[DeviceDay, Tally]) -> None:
-        """A message is counted once, at its first row; without one, at its first problem or ignored part."""
-        without = [(problem.message, problem.pilot, problem.device) for problem in problems]
+    def _count_messages_without_rows(self, rejected: Sequence[RejectedPart], tallies: dict[DeviceDay, Tally]) -> None:
+        """A message is counted once, at its first row; without one, at its first rejected or ignored part."""
+        without = [(part.message, part.pilot, part.device) for part in rejected]
         without += [passed[:3] for passed in self.columns.ignored]
         if not without:
             return
@@ -121,26 +122,22 @@ class BatchAccounting:
         return {
             device_day: Tally(
                 messages=int(messages[i]),
-                received=int(total[i] - rejected[i]),  # the rejected ones are received as problems
+                received=int(total[i] - rejected[i]),  # the rejected ones are received as rejected parts
                 stored=int(total[i] - duplicates[i] - rejected[i]),
                 duplicates=int(duplicates[i]),
             )
             for i, device_day in enumerate(self._touched)
         }
 
-    def _rejected(self, receipt: Receipt) -> list[Problem]:
-        """Rows that the store refused. The check step refuses them first, so this is for stores with rules of their
-        own.
-        """
-        problems = []
+    def _rejected_by_store(self, receipt: Receipt) -> list[RejectedPart]:
+        """Rows that the store rejected. The check step rejects them first, so this is for stores with further rules."""
+        rejected = []
         for row, reason in receipt.rejected:
             message = self.columns.messages[int(np.searchsorted(self.columns.row_ends, row, side="right"))]
             stream = self.batch.streams[self.batch.stream[row]]
-            hint = "The store does not take this value: leave it out, or send it in a unit where it is smaller"
-            problems.append(
-                Problem(message, stream.pilot, stream.device, "", "store-refused", reason, hint, stream.quantity, 1)
-            )
-        return problems
+            rejection = Rejection("store-refused", {"text": reason[:200]})
+            rejected.append(RejectedPart(message, stream.pilot, stream.device, "", rejection, stream.quantity, 1))
+        return rejected
 
 
 def _device_days(batch: Batch) -> tuple[list[DeviceDay], NDArray[np.int64]]:
@@ -161,19 +158,17 @@ def _arrival(message: Message, pilot: str, device: str) -> DeviceDay:
     return DeviceDay(pilot, device, day_of(message.received))
 
 
-def _set_aside(problem: Problem) -> QuarantineEntry:
-    message = problem.message
+def _quarantine_entry(part: RejectedPart) -> QuarantineEntry:
+    message = part.message
     return QuarantineEntry(
-        pilot=problem.pilot,
-        device=problem.device,
+        pilot=part.pilot,
+        device=part.device,
         topic=message.topic,
         payload=message.payload,
         received=message.received,
-        reason=problem.reason,
-        detail=problem.detail,
-        hint=problem.hint,
-        field=problem.field,
-        values=problem.values,
+        rejection=part.rejection,
+        field=part.field,
+        values=part.values,
         redelivered=message.redelivered,
-        format=problem.format,
+        format=part.format,
     )

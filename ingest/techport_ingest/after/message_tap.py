@@ -7,7 +7,8 @@ from collections.abc import Collection
 from techport_ingest.after.booking import BatchAccounting
 from techport_ingest.checking.check import Columns
 from techport_ingest.message import Message
-from techport_pilots.accounting.message_tap import Outcome, Refusal, TappedMessage, Value
+from techport_pilots.accounting.message_tap import Outcome, TappedMessage, Value
+from techport_pilots.accounting.rejection import Rejected
 from techport_storage.model import Micros, Receipt
 
 Key = tuple[int, str, str]  # (id of the message object, pilot, device)
@@ -20,7 +21,7 @@ def tapped_messages(
     columns = account.columns
     messages: dict[Key, Message] = {}
     values: dict[Key, list[Value]] = {}
-    refused: dict[Key, list[Refusal]] = {}
+    rejected: dict[Key, list[Rejected]] = {}
     ignored: dict[Key, list[str]] = {}
 
     def key(message: Message, pilot: str, device: str) -> Key:
@@ -31,10 +32,10 @@ def tapped_messages(
     for message, pilot, device, value in _values(columns, account, receipt):
         if (pilot, device) in devices:
             values.setdefault(key(message, pilot, device), []).append(value)
-    for p in columns.problems:
-        if (p.pilot, p.device) in devices:
-            said = Refusal(p.reason, p.detail, p.hint, p.field, p.values)
-            refused.setdefault(key(p.message, p.pilot, p.device), []).append(said)
+    for part in columns.rejected:
+        if (part.pilot, part.device) in devices:
+            parts = rejected.setdefault(key(part.message, part.pilot, part.device), [])
+            parts.append(Rejected(part.rejection, part.field, part.values))
     for passed in columns.ignored:
         if (passed.pilot, passed.device) in devices:
             ignored.setdefault(key(passed.message, passed.pilot, passed.device), []).append(passed.rule)
@@ -47,7 +48,7 @@ def tapped_messages(
             received=message.received,
             worker=worker,
             committed=committed,
-            outcome=Outcome(values.get(one, []), refused.get(one, []), ignored.get(one, [])),
+            outcome=Outcome(values.get(one, []), rejected.get(one, []), ignored.get(one, [])),
         )
         for one, message in messages.items()
     ]
@@ -62,8 +63,8 @@ def _values(columns: Columns, account: BatchAccounting, receipt: Receipt) -> lis
     for message, end in zip(columns.messages, columns.row_ends, strict=True):
         for row in range(start, end):
             pilot, device, quantity = batch.streams[batch.stream[row]]
-            fate = "duplicate" if row in duplicates else "stored"
-            value = Value(quantity, int(batch.time[row]), float(batch.value[row]), fate, int(batch.quality[row]))
+            outcome = "duplicate" if row in duplicates else "stored"
+            value = Value(quantity, int(batch.time[row]), float(batch.value[row]), outcome, int(batch.quality[row]))
             found.append((message, pilot, device, value))
         start = end
     return found

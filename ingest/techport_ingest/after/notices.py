@@ -13,6 +13,7 @@ import msgspec
 
 from techport_pilots.accounting.tally import QuarantineEntry
 from techport_pilots.formats import formats
+from techport_pilots.registry.database import clean_text
 
 Publish = Callable[[str, bytes], None]
 """Publishes a payload to a topic, or does not when it cannot. Never waits, never raises."""
@@ -75,16 +76,19 @@ def _is_topic(level: str) -> bool:
 
 
 def _notice(entry: QuarantineEntry) -> bytes:
+    rejection = entry.rejection.kept()
     said: dict[str, object] = {
         "received": dt.datetime.fromtimestamp(entry.received / 1e6, dt.UTC).isoformat(timespec="milliseconds"),
         "reason": entry.reason,
-        "detail": entry.detail,
-        "hint": entry.hint,
+        "code": rejection.code,
+        "params": rejection.params,
+        "detail": rejection.detail(),
+        "hint": rejection.hint(),
         "values": entry.values,
-        "topic": entry.topic,
+        "topic": clean_text(entry.topic),
     }
     if entry.field is not None:
-        said["field"] = entry.field
+        said["field"] = clean_text(entry.field)
     start = entry.payload[:_EXCERPT]
     try:
         said["payload"] = start.decode()

@@ -1,17 +1,17 @@
-"""From what devices said to what a store takes: the columns of one batch, and what has to be set aside.
+"""From what devices said to what a store takes: the columns of one batch, and what is rejected.
 
 Rules, for each value:
 
-    unknown pilot, unknown device     set aside, with the values that came
-    not a number                      set aside; true and false are 1 and 0 for a quantity that is a state
-    time in the future or before 2000 set aside; at most 5 minutes ahead of the arrival are forgiven
+    unknown pilot, unknown device     rejected, with the values that came
+    not a number                      rejected; true and false are 1 and 0 for a quantity that is a state
+    time in the future or before 2000 rejected; up to 5 minutes ahead of the arrival are accepted
     no time                           time of arrival, flagged CLOCK
-    outside the valid range           kept, flagged RANGE
-    a name that nobody described      kept as a stream with an unknown unit, and noted
-    a name that cannot be one         set aside
-    a unit other than the quantity's  converted; set aside where that cannot be
+    outside the valid range           stored, flagged RANGE
+    a name that nobody described      stored as a stream with an unknown unit, and noted
+    a name that cannot be one         rejected
+    a unit other than the quantity's  converted; rejected where that is impossible
 
-A message may be good in part: its good values are kept, and its bad ones make one entry for each reason.
+A message may be good in part: its good values are stored, and its bad ones make one entry for each reason.
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ import numpy as np
 
 from techport_ingest.checking.units import NotConvertible, Units, UnknownUnit
 from techport_ingest.checking.values import AHEAD, EARLIEST, as_number, check_clock
-from techport_ingest.message import BadMessage, DeviceEvent, Found, Ignored, Message, Observed
+from techport_ingest.message import DeviceEvent, Found, Ignored, Message, Observed, RejectedMessage
+from techport_pilots.accounting.rejection import Rejection
 from techport_pilots.registry.view import DeviceView, IngestView
 from techport_storage.model import Batch, Quality, Stream
 
@@ -36,18 +37,20 @@ _RANGE, _CLOCK = int(Quality.RANGE), int(Quality.CLOCK)
 _EXACT = 2**63  # integers beyond may be beyond all floats as well
 
 
-class Problem(msgspec.Struct, frozen=True):
-    """Something of a message that can never be stored."""
+class RejectedPart(msgspec.Struct, frozen=True):
+    """A part of a message that can never be stored, or the whole of it."""
 
     message: Message
     pilot: str  # "" where the topic names none
     device: str
     format: str
-    reason: str
-    detail: str
-    hint: str
+    rejection: Rejection
     field: str | None  # the first value concerned
     values: int  # how many values it concerns; 1 for a message that could not be read
+
+    @property
+    def reason(self) -> str:
+        return self.rejection.reason
 
 
 class Passed(NamedTuple):
@@ -92,14 +95,14 @@ class Columns:
         self._flags: list[tuple[int, int]] = []  # (row, flag): most rows have none
         self.messages: list[Message] = []  # those that were read
         self.row_ends: list[int] = []  # rows[row_ends[i - 1]:row_ends[i]] came with messages[i]
-        self.problems: list[Problem] = []
+        self.rejected: list[RejectedPart] = []
         self.ignored: list[Passed] = []
         self.events: list[Happened] = []
         self.undescribed: list[Stream] = []
         self.strangers = False  # a pilot or device was unknown: a newer snapshot may know it
 
     def add(self, message: Message, pilot: str, format: str, found: Sequence[Found]) -> None:
-        """Sort what a decoder found in one message into the columns, the problems and the ignored."""
+        """Sort what a decoder found in one message into the columns, the rejected parts and the ignored ones."""
         received = message.received
         latest = received + AHEAD
         device = None
@@ -132,8 +135,8 @@ class Columns:
                     if one.unit is not None and target.unit is not None:
                         value = self._convert(one.key, value, one.unit, target.unit)
                     check_clock(time, received)
-                except BadMessage as problem:
-                    self._set_aside_value(message, pilot, one, format, problem)
+                except RejectedMessage as error:
+                    self._reject_value(message, pilot, one, format, error.rejection)
                     continue
             row, lo, hi, _, _ = target
             if one.time is None:
@@ -157,12 +160,10 @@ class Columns:
             del column[end:]
         self._flags = [flag for flag in self._flags if flag[0] < end]
 
-    def set_aside(self, message: Message, pilot: str, device: str, format: str, problem: BadMessage) -> None:
-        """Set aside a message that cannot be read at all."""
+    def reject(self, message: Message, pilot: str, device: str, format: str, rejection: Rejection) -> None:
+        """Reject a message that cannot be read at all."""
         device = self._id(pilot, device)
-        self.problems.append(
-            Problem(message, pilot, device, format, problem.reason, problem.detail, problem.hint, None, 1)
-        )
+        self.rejected.append(RejectedPart(message, pilot, device, format, rejection, None, 1))
 
     def batch(self) -> Batch:
         """What is to be written, in order of arrival."""
@@ -206,35 +207,28 @@ class Columns:
             self.events.append(Happened(message, pilot, device, one))
 
     def _convert(self, key: str, value: float, unit: str, to: str) -> float:
-        """The value in the quantity's unit. Raises BadMessage."""
+        """The value in the quantity's unit. Raises RejectedMessage."""
         try:
             converted = self._units.convert(value, unit, to)
-        except UnknownUnit as error:
-            hint = f"Say in the pilot's source which unit it is: fields: {{...: {{quantity: {key}, unit: {to}}}}}"
-            raise BadMessage("unknown-unit", f"{key} is in {unit[:40]!r}: {error}", hint) from None
-        except NotConvertible as error:
-            hint = f"Is it {key} that this value measures? Rename it in the pilot's source, or give its right unit"
-            raise BadMessage("wrong-unit", f"{key} is wanted in {to}: {error}", hint) from None
+        except UnknownUnit:
+            raise RejectedMessage("unknown-unit", key=key, unit=unit[:40], to=to) from None
+        except NotConvertible:
+            raise RejectedMessage("wrong-unit", key=key, unit=unit[:40], to=to) from None
         if isfinite(converted):
             return converted
-        raise BadMessage("number-too-large", f"{key} is beyond all numbers in {to}", "Check the unit and the value")
+        raise RejectedMessage("number-too-large.converted", key=key, to=to)
 
     def _open_stream(self, pilot: str, device: str, key: str, targets: dict[str, _Target]) -> _Target:
-        """The place of a key that this batch has not seen. Raises BadMessage."""
+        """The place of a key that this batch has not seen. Raises RejectedMessage."""
         owner = self._snapshot.pilot(pilot)
         if owner is not None and owner.closed:
-            hint = "Take the device down, or give it to a pilot that runs; nothing more is added to this one"
-            raise BadMessage("pilot-closed", f"the pilot {pilot} is closed and its data frozen", hint)
+            raise RejectedMessage("pilot-closed", pilot=pilot)
         view = self._find(pilot, device)
         if view is None:
             self.strangers = True
-            raise self._stranger(pilot, device)
+            raise self._unknown(pilot, device)
         if not key or len(key) > LONGEST_KEY or not key.isprintable() or key != key.strip():
-            raise BadMessage(
-                "bad-name",
-                f"{key[:LONGEST_KEY]!r} cannot be the name of a quantity",
-                f"Names have 1 to {LONGEST_KEY} visible characters and no space at either end, such as pm10",
-            )
+            raise RejectedMessage("bad-name", key=key[:LONGEST_KEY], longest=LONGEST_KEY)
         stream = view.stream(key)
         if stream is None:
             stream = view.undescribed(key)
@@ -246,24 +240,20 @@ class Columns:
         target = targets[key] = _Target(row, stream.lo, stream.hi, state, unit)
         return target
 
-    def _stranger(self, pilot: str, device: str) -> BadMessage:
+    def _unknown(self, pilot: str, device: str) -> RejectedMessage:
         if self._snapshot.pilot(pilot) is None:
-            hint = "Check the second level of the topic, or import the pilot's definition (techport pilot import)"
-            return BadMessage("unknown-pilot", f"there is no pilot {pilot[:80]!r}", hint)
-        hint = "Check the third level of the topic, or add the device to the pilot's definition and import it again"
-        return BadMessage("unknown-device", f"the pilot {pilot} has no device {device[:80]!r}", hint)
+            return RejectedMessage("unknown-pilot", pilot=pilot[:80])
+        return RejectedMessage("unknown-device", pilot=pilot, device=device[:80])
 
-    def _set_aside_value(self, message: Message, pilot: str, one: Observed, format: str, problem: BadMessage) -> None:
+    def _reject_value(self, message: Message, pilot: str, one: Observed, format: str, rejection: Rejection) -> None:
         """One entry for each message and reason, however many values it concerns."""
-        problems = self.problems
+        rejected = self.rejected
         device = self._id(pilot, one.device)
-        for i in range(len(problems) - 1, -1, -1):
-            earlier = problems[i]
+        for i in range(len(rejected) - 1, -1, -1):
+            earlier = rejected[i]
             if earlier.message is not message:
                 break
-            if earlier.reason == problem.reason and earlier.device == device:
-                problems[i] = msgspec.structs.replace(earlier, values=earlier.values + 1)
+            if earlier.rejection.reason == rejection.reason and earlier.device == device:
+                rejected[i] = msgspec.structs.replace(earlier, values=earlier.values + 1)
                 return
-        problems.append(
-            Problem(message, pilot, device, format, problem.reason, problem.detail, problem.hint, one.key, 1)
-        )
+        rejected.append(RejectedPart(message, pilot, device, format, rejection, one.key, 1))

@@ -211,8 +211,8 @@ class Units:
             line = self._lines[from_unit, to_ucum] = self._line(from_unit, to_ucum)
         if line is None:
             if self.normalise(from_unit) is None:
-                raise UnknownUnit(f"{from_unit[:40]!r} is no unit that is known here")
-            raise NotConvertible(f"{from_unit[:40]!r} cannot be turned into {to_ucum!r} without knowing more")
+                raise UnknownUnit(from_unit)
+            raise NotConvertible(from_unit, to_ucum)
         return (value + line.shift) * line.factor / line.divisor
 
     def _find(self, text: str) -> str | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from math import isfinite
 
-from techport_ingest.message import BadMessage
+from techport_ingest.message import RejectedMessage
 from techport_storage.microseconds import MINUTE
 from techport_storage.model import Micros
 
@@ -16,68 +16,48 @@ EARLIEST: Micros = 946_684_800_000_000
 
 
 def as_number(key: str, value: object, state: bool) -> float:
-    """The value as a float. Raises BadMessage for all that is none, text with digits in it included."""
+    """The value as a float. Raises RejectedMessage for everything that is not a number, text with digits included."""
     kind = type(value)
     if kind is float:
         number: float = value  # type: ignore[assignment]
         if isfinite(number):
             return number
-        raise BadMessage("nan", f"{key} is {number}", "Leave the key out when there is no value")
+        raise RejectedMessage("nan.value", key=key, given=str(number))
     if kind is int:
         try:
             return float(value)  # type: ignore[arg-type]
         except OverflowError:
-            raise BadMessage(
-                "number-too-large", f"{key} is beyond all numbers", "Numbers end at about 1.8e308"
-            ) from None
+            raise RejectedMessage("number-too-large.value", key=key) from None
     if kind is bool:
         if state:
             return float(value)  # type: ignore[arg-type]
-        raise BadMessage(
-            "not-a-number", f"{key} is {str(value).lower()}", "Send 1 or 0, or describe the quantity as a state"
-        )
+        raise RejectedMessage("not-a-number.boolean", key=key, given=value)
     if kind is str:
-        raise BadMessage("not-a-number", f"{key} is text", _text_hint(value))  # type: ignore[arg-type]
+        raise _text(key, value)  # type: ignore[arg-type]
     if value is None:
-        raise BadMessage("not-a-number", f"{key} is null", "Leave the key out when there is no value")
-    name = "an object" if kind is dict else "an array" if kind is list else f"of type {kind.__name__}"
-    raise BadMessage(
-        "not-a-number", f"{key} is {name}", 'Send one number for each quantity: {"pm10": 21.5, "pm25": 7.2}'
-    )
+        raise RejectedMessage("not-a-number.null", key=key)
+    if kind is dict:
+        raise RejectedMessage("not-a-number.object", key=key)
+    if kind is list:
+        raise RejectedMessage("not-a-number.array", key=key)
+    raise RejectedMessage("not-a-number.type", key=key, type=kind.__name__)
 
 
-def _text_hint(text: str) -> str:
-    shown = text[:40]
+def _text(key: str, text: str) -> RejectedMessage:
+    given = text[:40]
     digits = text.strip().replace(",", ".")
     try:
         number = float(digits)
     except ValueError:
-        return f'"{shown}" is text: only numbers are readings; send states as numbers and events as events'
-    return (
-        f'"{shown}" is text: send {digits[:40]} without quotes'
-        if isfinite(number)
-        else f'"{shown}" is no value: leave it out'
-    )
+        return RejectedMessage("not-a-number.text", key=key, given=given)
+    if isfinite(number):
+        return RejectedMessage("not-a-number.quoted", key=key, given=given, number=digits[:40])
+    return RejectedMessage("not-a-number.nothing", key=key, given=given)
 
 
 def check_clock(time: Micros, received: Micros) -> None:
+    """Raises RejectedMessage for an instant that a clock which is set cannot show."""
     if time > received + AHEAD:
-        raise BadMessage(
-            "clock-future",
-            f"the time is {_span(time - received)} ahead of the arrival",
-            f"Set the device's clock (NTP), it is {_span(time - received)} fast, or check the unit of the time",
-        )
+        raise RejectedMessage("clock-future", ahead=time - received)
     if time < EARLIEST:
-        raise BadMessage(
-            "clock-past",
-            f"the time is {_span(received - time)} before the arrival, before the year 2000",
-            "The device's clock was not set: wait for NTP before the first reading, or leave the time out until then",
-        )
-
-
-def _span(micros: Micros) -> str:
-    seconds = micros / 1e6
-    for size, name in ((365.25 * 86_400, "years"), (86_400, "days"), (3_600, "hours"), (60, "minutes")):
-        if seconds >= 2 * size:
-            return f"{seconds / size:.0f} {name}"
-    return f"{seconds:.0f} seconds"
+        raise RejectedMessage("clock-past", behind=received - time)

@@ -1,4 +1,4 @@
-"""What several decoders need: JSON with a helpful complaint, numbers written as text, names of devices, the rules of
+"""What several decoders need: JSON with a helpful rejection, numbers written as text, names of devices, the rules of
 what is no reading."""
 
 from __future__ import annotations
@@ -10,7 +10,8 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from techport_ingest.message import BadMessage, DeviceEvent, Found, Ignored, Message, Observed
+from techport_ingest.message import BadMessage, DeviceEvent, Found, Ignored, Message, Observed, RejectedMessage
+from techport_pilots import i18n
 from techport_storage.model import Micros
 
 T = TypeVar("T")
@@ -28,7 +29,7 @@ _MAC = re.compile(r"[0-9a-f]{2}(?:[:-][0-9a-f]{2}){5,7}")
 
 
 def json_document(payload: bytes) -> Any:
-    """The JSON value of a payload. Raises BadMessage that says why it is none."""
+    """The JSON value of a payload. Raises RejectedMessage that says why it is not JSON."""
     try:
         return msgspec.json.decode(payload)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
@@ -36,7 +37,7 @@ def json_document(payload: bytes) -> Any:
 
 
 def json_struct(parser: msgspec.json.Decoder[T], payload: bytes) -> T:
-    """The payload as the parser's type; parts that the type does not name are passed over. Raises BadMessage."""
+    """The payload as the parser's type; parts that the type does not name are passed over. Raises RejectedMessage."""
     try:
         return parser.decode(payload)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
@@ -44,56 +45,82 @@ def json_struct(parser: msgspec.json.Decoder[T], payload: bytes) -> T:
 
 
 def json_object(payload: bytes, shape: str) -> dict[str, Any]:
-    """The JSON object of a payload; `shape` is the hint for whoever sent something else. Raises BadMessage."""
+    """The JSON object of a payload; `shape` is the hint for whoever sent something else. Raises RejectedMessage."""
     document = json_document(payload)
     if type(document) is not dict:
         raise BadMessage("wrong-shape", f"the payload is {json_kind(document)}, not an object", shape)
     return document
 
 
-def not_json(payload: bytes, error: Exception) -> BadMessage:
+def not_json(payload: bytes, error: Exception) -> RejectedMessage:
     """Why the parser stopped, and what to do."""
     problem = str(error)[:200]
     if isinstance(error, RecursionError):
-        return BadMessage("too-deep", "objects or arrays are nested too deeply to be a reading", "Send flat objects")
+        return RejectedMessage("too-deep.json")
     if not payload.strip():
-        return BadMessage(
-            "empty", "the payload is empty", "Nothing can be read from it; check what the device publishes"
-        )
+        return RejectedMessage("empty.json")
     if isinstance(error, msgspec.ValidationError):
-        return BadMessage("wrong-shape", problem, "Check that the topic carries the format that the source is set to")
+        return RejectedMessage("wrong-shape.schema", problem=problem)
     if isinstance(error, UnicodeDecodeError) or "utf-8" in problem.lower():
-        return BadMessage(
-            "not-utf8", "the payload is not UTF-8", "Encode the text as UTF-8; binary payloads need another format"
-        )
+        return RejectedMessage("not-utf8.json")
     if "truncated" in problem:
-        detail = f"the payload ends after {len(payload)} bytes, in the middle of the JSON"
-        return BadMessage("truncated", detail, "A buffer on the device may be too small for the text; send all of it")
-    return BadMessage("not-json", problem, "Send valid JSON; NaN and Infinity are none")
+        return RejectedMessage("truncated.json", size=len(payload))
+    return RejectedMessage("not-json.malformed", problem=json_problem(problem))
+
+
+def json_problem(problem: str) -> list[dict[str, Any]]:
+    """What msgspec says about JSON that is malformed, as messages."""
+    match = _MALFORMED.fullmatch(problem)
+    what, byte = (match[1], int(match[2])) if match else (problem, None)
+    code = _JSON_PROBLEMS.get(what)
+    said = {"code": "json.other", "params": {"text": what}} if code is None else {"code": code}
+    return [said] if byte is None else [said, {"code": "json.at", "params": {"byte": byte}}]
+
+
+_MALFORMED = re.compile(r"JSON is malformed: (.+) \(byte (\d+)\)")
+_JSON_PROBLEMS = {
+    "invalid character": "json.invalid-character",
+    "trailing characters": "json.trailing-characters",
+    "object keys must be strings": "json.key-not-text",
+    "expected ':'": "json.no-colon",
+    "expected ',' or '}'": "json.no-comma-in-object",
+    "expected ',' or ']'": "json.no-comma-in-array",
+    "trailing comma in object": "json.trailing-comma",
+    "trailing comma in array": "json.trailing-comma",
+    "expected '\"'": "json.no-quote",
+    "invalid number": "json.invalid-number",
+    "invalid escape character in string": "json.invalid-escape",
+}
+
+
+def json_type(value: object) -> dict[str, str]:
+    """The JSON type of a value, as a message: a parameter of rejections."""
+    if value is None:
+        return {"code": "json-type.null"}
+    return {"code": _JSON_TYPES.get(type(value), "json-type.other")}
+
+
+_JSON_TYPES: dict[type, str] = {
+    list: "json-type.array",
+    dict: "json-type.object",
+    str: "json-type.text",
+    bool: "json-type.boolean",
+    int: "json-type.number",
+    float: "json-type.number",
+}
 
 
 def json_kind(value: object) -> str:
-    """The JSON type of a value, in words."""
-    if value is None:
-        return "null"
-    names = {
-        list: "an array",
-        dict: "an object",
-        str: "text",
-        bool: "true or false",
-        int: "a number",
-        float: "a number",
-    }
-    return names.get(type(value), "something else")
+    """The JSON type of a value, in English."""
+    return str(i18n.Message(json_type(value)["code"]))
 
 
 def utf8(payload: bytes) -> str:
-    """The text of a payload. Raises BadMessage."""
+    """The text of a payload. Raises RejectedMessage."""
     try:
         return payload.decode()
     except UnicodeDecodeError as wrong:
-        detail = f"byte {wrong.start} (0x{payload[wrong.start]:02x}) is not UTF-8"
-        raise BadMessage("not-utf8", detail, "Encode the text as UTF-8, not Latin-1") from None
+        raise RejectedMessage("not-utf8.byte", byte=wrong.start, hex=f"0x{payload[wrong.start]:02x}") from None
 
 
 def number(text: str) -> float | None:
@@ -137,14 +164,14 @@ def location(device: str, time: Micros | None, where: object) -> list[Found]:
 
 
 def leaves(tree: Mapping[str, Any]) -> Iterator[tuple[tuple[str, ...], Any]]:
-    """The values of nested objects with their paths, in order. Empty objects give nothing. Raises BadMessage."""
+    """The values of nested objects with their paths, in order. Empty objects give nothing. Raises RejectedMessage."""
     count = 0
     waiting: list[tuple[tuple[str, ...], Any]] = [((key,), value) for key, value in reversed(list(tree.items()))]
     while waiting:
         path, value = waiting.pop()
         if type(value) is dict or type(value) is list:
             if len(path) >= DEEPEST:
-                raise BadMessage("too-deep", f"more than {DEEPEST} levels of objects", "Send flat objects")
+                raise RejectedMessage("too-deep.levels", limit=DEEPEST)
             inside = list(value.items()) if type(value) is dict else [(str(i), part) for i, part in enumerate(value)]
             waiting.extend(((*path, key), part) for key, part in reversed(inside))
             continue
@@ -154,11 +181,9 @@ def leaves(tree: Mapping[str, Any]) -> Iterator[tuple[tuple[str, ...], Any]]:
         yield path, value
 
 
-def too_many() -> BadMessage:
-    """The complaint about a message with more than MOST_VALUES values."""
-    return BadMessage(
-        "too-many-values", f"more than {MOST_VALUES} values in one message", "Send several smaller messages"
-    )
+def too_many() -> RejectedMessage:
+    """The rejection of a message with more than MOST_VALUES values."""
+    return RejectedMessage("too-many-values", limit=MOST_VALUES)
 
 
 def availability(message: Message, device: str) -> DeviceEvent:

@@ -4,7 +4,7 @@
 
 The older `Decoder(bytes, port)` and ChirpStack 3's `Decode(fPort, bytes)` are understood too. Each device type has a
 V8 context of its own, without network or files; a call that takes too long or too much memory ends with a
-BadMessage, and its context is made anew. https://www.thethingsindustries.com/docs/integrations/payload-formatters/javascript/uplink/
+RejectedMessage, and its context is made anew. https://www.thethingsindustries.com/docs/integrations/payload-formatters/javascript/uplink/
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any
 import msgspec
 from py_mini_racer import JSEvalException, JSOOMException, JSTimeoutException, MiniRacer
 
-from techport_ingest.message import BadMessage
+from techport_ingest.message import RejectedMessage
 
 _LONGEST_SOURCE = 1_000_000
 _LONGEST_RESULT = 256_000
@@ -67,24 +67,22 @@ class JavaScriptCodec:
         self._last_accident = 0.0
 
     def __call__(self, payload: bytes, port: int) -> dict[str, Any]:
-        """The `data` that the codec returns. Raises BadMessage for errors of the codec, time and memory included."""
+        """The `data` that the codec returns. Raises RejectedMessage for its errors, time and memory included."""
         if len(payload) > _LONGEST_PAYLOAD:
-            raise BadMessage(
-                "too-long", f"{len(payload)} bytes are more than radio can carry", "Check the radio payload"
-            )
+            raise RejectedMessage("too-long.radio", size=len(payload))
         text = self._run(f"__techport_run('{payload.hex()}',{int(port)})")
         if text == "too long":
-            raise _bad("codec-memory", f"the codec returns more than {_LONGEST_RESULT} characters")
+            raise RejectedMessage("codec-memory.result", limit=_LONGEST_RESULT)
         try:
             answer = msgspec.json.decode(text)
         except (msgspec.DecodeError, RecursionError):
-            raise _bad("codec-error", "the codec returns what JSON cannot say") from None
+            raise RejectedMessage("codec-error.not-json") from None
         data = answer.get("data") if type(answer) is dict else None
         errors = answer.get("errors") if type(answer) is dict else None
         if errors:
-            raise _bad("codec-error", f"the codec reports: {str(errors)[:200]}")
+            raise RejectedMessage("codec-error.reported", errors=str(errors)[:200])
         if type(data) is not dict:
-            raise _bad("codec-error", "the codec returns no `data` object")
+            raise RejectedMessage("codec-error.no-data")
         return data
 
     def check(self) -> None:
@@ -94,7 +92,7 @@ class JavaScriptCodec:
                 "typeof decodeUplink==='function'||typeof Decoder==='function'||typeof Decode==='function'||"
                 "(()=>{throw new Error('it defines no decodeUplink function')})()"
             )
-        except BadMessage as error:
+        except RejectedMessage as error:
             raise BadCodec(error.detail) from None
         except JSEvalException as error:
             raise BadCodec(_first_line(error)) from None
@@ -111,17 +109,17 @@ class JavaScriptCodec:
             answer = context.eval(expression, timeout_sec=self._limits.milliseconds / 1000)
         except JSTimeoutException:
             self._renew(context)
-            raise _bad("codec-time", f"the codec ran longer than {self._limits.milliseconds} ms") from None
+            raise RejectedMessage("codec-time", limit=self._limits.milliseconds) from None
         except JSOOMException:
             self._renew(context)
-            raise _bad("codec-memory", f"the codec took more than {self._limits.megabytes} MB") from None
+            raise RejectedMessage("codec-memory.heap", limit=self._limits.megabytes) from None
         except JSEvalException as error:
             if not _THROWN.search(str(error)):
                 self._renew(context)
-            raise _bad("codec-error", _first_line(error)) from None
+            raise RejectedMessage("codec-error.thrown", error=_first_line(error)) from None
         self._accidents = 0
         if type(answer) is not str:
-            raise _bad("codec-error", "the codec returns nothing")
+            raise RejectedMessage("codec-error.nothing")
         return answer
 
     def _renew(self, context: MiniRacer) -> None:
@@ -137,7 +135,7 @@ class JavaScriptCodec:
 
     def _open(self) -> MiniRacer:
         if self._accidents >= _ACCIDENTS and time.monotonic() - self._last_accident < _REST:
-            raise _bad("codec-stopped", f"the codec met its limits {_ACCIDENTS} times in a row and rests for {_REST} s")
+            raise RejectedMessage("codec-stopped", times=_ACCIDENTS, rest=_REST)
         if self._context is None:
             context = MiniRacer()
             context.set_hard_memory_limit(self._limits.megabytes * 1_000_000)
@@ -146,7 +144,7 @@ class JavaScriptCodec:
                 context.eval(_RUNNER)
             except JSEvalException as error:
                 self._renew(context)
-                raise _bad("codec-error", _first_line(error)) from None
+                raise RejectedMessage("codec-error.thrown", error=_first_line(error)) from None
             self._context = context
         return self._context
 
@@ -183,13 +181,6 @@ def _close_when_idle(context: MiniRacer) -> None:
         except JSEvalException:
             time.sleep(0.25)
     context.close()
-
-
-def _bad(reason: str, detail: str) -> BadMessage:
-    hint = (
-        "Try the codec with this payload (techport decode), mend it or ask its maker; the message can then be replayed"
-    )
-    return BadMessage(reason, detail, hint)
 
 
 def _first_line(error: Exception) -> str:

@@ -8,8 +8,9 @@ from techport_ingest.checking.check import Columns
 from techport_ingest.decoding.javascript import CodecShelf
 from techport_ingest.decoding.mapping import PilotSource
 from techport_ingest.decoding.reader import Reader
-from techport_ingest.message import BadMessage, Message
-from techport_pilots.accounting.message_tap import Refusal
+from techport_ingest.message import Message, RejectedMessage
+from techport_pilots import i18n
+from techport_pilots.accounting.rejection import Rejected
 from techport_pilots.devices.explanation import Explanation, Understood
 from techport_pilots.model import DeviceDefinition, DeviceRule, PilotDefinition, SourceDefinition, Text
 from techport_pilots.quantities import vocabulary_of
@@ -50,7 +51,7 @@ def _host_of(message: Message, format: str) -> PilotDefinition:
     try:
         found = PilotSource(pilot, "UTC", source, CodecShelf())(message, named)
         names = sorted({one.device for one in found} | {named, ""})
-    except BadMessage:
+    except RejectedMessage:
         names = [named, ""]
     devices = [DeviceDefinition(id=name) for name in names]
     return PilotDefinition(id=pilot, title=Text(), question=Text(), devices=devices, sources=[source])
@@ -62,18 +63,17 @@ def _explanation(columns: Columns, pilot: PilotDefinition) -> Explanation:
     readings = []
     for reading in columns.batch():
         quantity = words.lookup(reading.quantity)
-        remark = ""
+        remark = None
         if quantity is None:
             near = words.near(reading.quantity)
-            meant = f": did you mean {' or '.join(near)}?" if near else ""
-            remark = f"not in the vocabulary, kept without a unit{meant}"
+            remark = i18n.Message("remark.near", {"names": near}) if near else i18n.Message("remark.unknown-quantity")
         elif reading.quality & int(Quality.RANGE):
-            remark = "outside the valid range, kept and flagged"
+            remark = i18n.Message("remark.out-of-range")
         timed = not (reading.quality & int(Quality.CLOCK) and reading.time in arrivals)
         unit = None if quantity is None else quantity.unit
         time = reading.time if timed else None
         readings.append(Understood(reading.device, reading.quantity, reading.value, unit, time, remark))
-    refused = [Refusal(p.reason, p.detail, p.hint, p.field, p.values) for p in columns.problems]
+    rejected = [Rejected(part.rejection, part.field, part.values) for part in columns.rejected]
     events = [f"{one.event.kind} {one.event.text}".strip() for one in columns.events]
     ignored = [passed.rule for passed in columns.ignored if passed.rule != "event"]
-    return Explanation(readings, refused, ignored, events, not refused)
+    return Explanation(readings, rejected, ignored, events, not rejected)

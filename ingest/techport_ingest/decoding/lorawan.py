@@ -11,7 +11,7 @@ from typing import Any
 from techport_ingest.decoding.common import MOST_VALUES, leaves, place, too_many
 from techport_ingest.decoding.quantity_names import quantity, quantity_of_path
 from techport_ingest.decoding.times import micros
-from techport_ingest.message import BadMessage, Found, Ignored
+from techport_ingest.message import Found, Ignored, RejectedMessage
 from techport_storage.microseconds import SECOND
 from techport_storage.model import Micros
 
@@ -49,28 +49,23 @@ class FirstHeard:
 
 
 def apply_codec(codec: PayloadCodec, data: object, port: object) -> Mapping[str, Any]:
-    """What a codec makes of base64 text. Raises BadMessage."""
+    """What a codec makes of base64 text. Raises RejectedMessage."""
     return codec(radio_bytes(data), port if type(port) is int else 0)
 
 
 def radio_bytes(data: object) -> bytes:
-    """The bytes of a base64 field; None (left out) is empty. Raises BadMessage."""
+    """The bytes of a base64 field; None (left out) is empty. Raises RejectedMessage."""
     if data is None:
         return b""
     try:
         return base64.b64decode(data, validate=True)  # type: ignore[arg-type]
     except (binascii.Error, ValueError, TypeError):
-        hint = "The network server writes the radio's bytes as base64; check what stands between it and the broker"
-        raise BadMessage("not-base64", "the radio payload is not base64", hint) from None
+        raise RejectedMessage("not-base64") from None
 
 
-def no_object(server: str, field: str) -> BadMessage:
-    """The complaint about an uplink that nobody decoded."""
-    return BadMessage(
-        "not-decoded",
-        f"the uplink has bytes but no {field}",
-        f"Add a payload formatter to the device in {server}, or a codec to this source, then replay the message",
-    )
+def no_object(server: str, field: str) -> RejectedMessage:
+    """The rejection of an uplink that nobody decoded."""
+    return RejectedMessage("not-decoded", field=field, server=server)
 
 
 def object_values(device: str, time: Micros | None, tree: Mapping[str, Any]) -> list[Found]:

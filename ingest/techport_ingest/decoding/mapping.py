@@ -17,7 +17,7 @@ from techport_ingest.decoding.common import number
 from techport_ingest.decoding.decoder import Decoder, DecoderSettings, make_decoder
 from techport_ingest.decoding.javascript import CodecShelf
 from techport_ingest.decoding.lorawan import PayloadCodec
-from techport_ingest.message import BadMessage, Found, Ignored, Message, Observed
+from techport_ingest.message import Found, Ignored, Message, Observed, RejectedMessage
 from techport_pilots.formats import formats, options_of
 from techport_pilots.model import DeviceRule, FieldMapping, SourceDefinition
 
@@ -41,7 +41,7 @@ class PilotSource:
         return levels[self._level - 1] if self._level is not None and len(levels) >= self._level else ""
 
     def __call__(self, message: Message, device: str) -> Sequence[Found]:
-        """Raises BadMessage."""
+        """Raises RejectedMessage."""
         rule = self.definition.device
         if rule is not None:
             device = _named(rule, message, device)
@@ -87,15 +87,15 @@ def _scaled(value: Any, factor: float) -> object:
 
 
 def _named(rule: DeviceRule, message: Message, device: str) -> str:
-    """The device that a rule finds. Raises BadMessage."""
+    """The device that a rule finds. Raises RejectedMessage."""
     if rule.id is not None:
         return rule.id
     if rule.pointer is not None:
         device = _pointed(message.payload, rule.pointer)
     if not device:
-        where = f"at {rule.pointer} of the payload" if rule.pointer else f"at level {rule.level} of the topic"
-        hint = "Compare the device: rule of the pilot's source with the message, change it and replay"
-        raise BadMessage("no-device", f"there is no device's name {where}", hint)
+        if rule.pointer:
+            raise RejectedMessage("no-device.payload", pointer=rule.pointer)
+        raise RejectedMessage("no-device.topic", level=rule.level)
     return device
 
 

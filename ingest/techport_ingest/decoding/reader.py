@@ -10,7 +10,8 @@ from techport_ingest.checking.check import Columns
 from techport_ingest.checking.units import Units
 from techport_ingest.decoding.decoder import Decoder, without_stale
 from techport_ingest.decoding.router import OWN, Route, Router
-from techport_ingest.message import BadMessage, Found, Message
+from techport_ingest.message import Found, Message, RejectedMessage
+from techport_pilots.accounting.rejection import Rejection
 from techport_pilots.registry.view import IngestView
 
 log = structlog.get_logger(__name__)
@@ -33,12 +34,12 @@ class Reader:
         return self._router.described
 
     def read(self, messages: Iterable[Message], snapshot: IngestView) -> Columns:
-        """Every message's values, problems and ignored parts."""
+        """Every message's values, rejected and ignored parts."""
         columns = Columns(snapshot, self._units)
         for message in messages:
             route = self._router.route(message.topic)
             if route is None:
-                columns.set_aside(message, "", "", "", _unknown_topic(message.topic))
+                columns.reject(message, "", "", "", Rejection("unknown-topic", {"topic": message.topic[:200]}))
             elif route.format == OWN:
                 continue
             elif route.decode is None:
@@ -55,12 +56,13 @@ class Reader:
             columns.add(message, route.pilot, route.format, found)
             if not found:
                 columns.ignore(message, route.pilot, route.device, "empty")
-        except BadMessage as problem:
-            columns.set_aside(message, route.pilot, route.device, route.format, problem)
+        except RejectedMessage as error:
+            columns.reject(message, route.pilot, route.device, route.format, error.rejection)
         except Exception as error:  # supervises each message: a decoder's bug must not stop the others
             log.exception("decoder failed", format=route.format, topic=message.topic)
             columns.drop_unfinished()
-            columns.set_aside(message, route.pilot, route.device, route.format, _decoder_failed(error))
+            failed = Rejection("decoder-failed", {"error": type(error).__name__, "text": str(error)[:200]})
+            columns.reject(message, route.pilot, route.device, route.format, failed)
 
 
 def decode(message: Message, route: Route) -> Sequence[Found]:
@@ -77,7 +79,7 @@ def _of_another(
     while other is not None:
         try:
             theirs = decode(message, other)
-        except BadMessage:
+        except RejectedMessage:
             theirs = []
         if _knows(snapshot, other.pilot, theirs):
             return other, theirs
@@ -88,19 +90,3 @@ def _of_another(
 def _knows(snapshot: IngestView, pilot: str, found: Sequence[Found]) -> bool:
     view = snapshot.pilot(pilot)
     return view is not None and any(view.device(one.device) is not None for one in found)
-
-
-def _unknown_topic(topic: str) -> BadMessage:
-    return BadMessage(
-        "unknown-topic",
-        f"nothing is known about the topic {topic[:200]!r}",
-        "Readings go to pilots/<pilot>/<device>/readings, or to a topic that a pilot names under sources:",
-    )
-
-
-def _decoder_failed(error: Exception) -> BadMessage:
-    return BadMessage(
-        "decoder-failed",
-        f"the decoder stopped with {type(error).__name__}: {str(error)[:200]}",
-        "This is a fault of techport, not of the device: report it, and replay the message once it is mended",
-    )

@@ -16,7 +16,8 @@ from __future__ import annotations
 
 import datetime as dt
 
-from techport_ingest.message import BadMessage
+from techport_ingest.decoding.common import json_type
+from techport_ingest.message import RejectedMessage
 from techport_storage.model import Micros
 
 _EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
@@ -24,7 +25,7 @@ _LAST = 253_402_300_800_000_000  # year 10000: beyond what a calendar date can s
 
 
 def micros(value: object) -> Micros:
-    """The instant that `value` names, in microseconds since the epoch, UTC. Raises BadMessage ("bad-time")."""
+    """The instant that `value` names, in microseconds since the epoch, UTC. Raises RejectedMessage ("bad-time")."""
     kind = type(value)
     if kind is str:
         return _from_text(value)  # type: ignore[arg-type]
@@ -32,23 +33,16 @@ def micros(value: object) -> Micros:
         return _from_integer(value)  # type: ignore[arg-type]
     if kind is float:
         return _from_float(value)  # type: ignore[arg-type]
-    raise BadMessage("bad-time", f"time is {_kind(value)}", _HINT)
-
-
-_HINT = 'Send UTC as text, "2026-05-04T12:30:00Z", or seconds since 1970 as a number'
+    raise RejectedMessage("bad-time.type", kind=json_type(value))
 
 
 def _from_text(text: str) -> Micros:
     try:
         instant = dt.datetime.fromisoformat(text)
     except ValueError:
-        raise BadMessage("bad-time", f"{text[:60]!r} is not an ISO 8601 time", _HINT) from None
+        raise RejectedMessage("bad-time.text", given=text[:60]) from None
     if instant.tzinfo is None:
-        raise BadMessage(
-            "local-time",
-            f"{text[:60]!r} does not say which time zone it is in",
-            'Put the offset behind the time: "...Z" for UTC, "...+01:00" for Norwegian winter time',
-        )
+        raise RejectedMessage("local-time.no-zone", given=text[:60])
     since = instant - _EPOCH
     return (since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds
 
@@ -74,14 +68,10 @@ def _from_float(number: float) -> Micros:
         return round(number)
     if size < 1e30:  # nan and infinity fall through as well
         return _in_calendar(round(number / 1e3))
-    raise BadMessage("bad-time", f"{number!r} is not an instant", _HINT)
+    raise RejectedMessage("bad-time.number", given=repr(number))
 
 
 def _in_calendar(instant: int) -> Micros:
     if abs(instant) < _LAST:
         return instant
-    raise BadMessage("bad-time", "the number is too large for an instant", _HINT)
-
-
-def _kind(value: object) -> str:
-    return {bool: "true or false", dict: "an object", list: "a list"}.get(type(value), "nothing that can be read")
+    raise RejectedMessage("bad-time.too-large")

@@ -21,6 +21,7 @@ import msgspec
 
 from techport_pilots.accounting import replays
 from techport_pilots.accounting.quarantine import Quarantine
+from techport_pilots.accounting.rejection import Rejection, encoded
 from techport_pilots.accounting.tally import (
     COUNTS,
     BatchAnnotations,
@@ -35,7 +36,10 @@ from techport_pilots.registry.database import Database, Transaction, clean_text,
 
 # -- Entries of the quarantine come in and leave in the transaction that books them, so that the sums agree.
 
-_COLUMNS = "pilot, device, day, topic, payload, received, format, reason, field, detail, hint, value_count, digest"
+_COLUMNS = (
+    "pilot, device, day, topic, payload, received, format, reason, field, code, params, detail, hint,"
+    " value_count, digest"
+)
 _INSERT = f"INSERT INTO quarantine ({_COLUMNS}) VALUES (:{_COLUMNS.replace(', ', ', :')})"  # noqa: S608 - our names
 _DAY_OF = "SELECT pilot, device, day, value_count, replay_requested FROM quarantine WHERE id = :id"
 _KNOWN = "SELECT id FROM quarantine WHERE digest = :digest LIMIT 1"
@@ -60,11 +64,11 @@ def withdraw(transaction: Transaction, replayed: Sequence[int], ledger: dict[Dev
         replays.note(transaction, number, came)
 
 
-def admit(transaction: Transaction, set_aside: Sequence[QuarantineEntry], ledger: dict[DeviceDay, Tally]) -> None:
+def admit(transaction: Transaction, quarantined: Sequence[QuarantineEntry], ledger: dict[DeviceDay, Tally]) -> None:
     """Insert what is new; a redelivered entry that is there moves in `ledger` from quarantined to duplicates."""
     rows = []
     here: set[bytes] = set()
-    for entry in set_aside:
+    for entry in quarantined:
         print_of = digest(entry)
         if entry.redelivered and (print_of in here or transaction.execute(_KNOWN, {"digest": print_of}).first()):
             tally = ledger.setdefault(DeviceDay(**key(entry.device_day)), Tally())
@@ -88,6 +92,13 @@ def digest(entry: QuarantineEntry) -> bytes:
     return hashlib.blake2b(msgspec.msgpack.encode(parts), digest_size=16).digest()
 
 
+def _rejection_columns(rejection: Rejection) -> dict[str, str | None]:
+    text = rejection.recorded
+    if text is not None:
+        return {"code": None, "params": None, "detail": clean_text(text.detail), "hint": clean_text(text.hint)}
+    return {"code": rejection.code, "params": encoded(rejection.params), "detail": "", "hint": ""}
+
+
 def _entry_row(entry: QuarantineEntry, digest: bytes) -> dict[str, Any]:
     return {
         **key(entry.device_day),
@@ -97,8 +108,7 @@ def _entry_row(entry: QuarantineEntry, digest: bytes) -> dict[str, Any]:
         "format": entry.format,
         "reason": entry.reason,
         "field": None if entry.field is None else name(entry.field),
-        "detail": clean_text(entry.detail),
-        "hint": clean_text(entry.hint),
+        **_rejection_columns(entry.rejection),
         "value_count": entry.values,
         "digest": digest,
     }
@@ -240,7 +250,7 @@ class Ledger:
         self,
         worker: str,
         tallies: Mapping[DeviceDay, Tally],
-        set_aside: Sequence[QuarantineEntry] = (),
+        quarantined: Sequence[QuarantineEntry] = (),
         remarks: BatchAnnotations | None = None,
     ) -> None:
         """Book the batch, put what was set aside into quarantine and clear the intent: all of it or nothing, durably.
@@ -249,19 +259,19 @@ class Ledger:
         again leave the quarantine and the sums of their day; raises ReplayTaken when another worker was first.
         """
         remarks = remarks or BatchAnnotations()
-        token = self._token(worker, tallies, set_aside)
+        token = self._token(worker, tallies, quarantined)
         try:
             with self._database.writing() as transaction:
                 if transaction.execute(_LAST_CLOSED, {"worker": worker}).scalar() != token:
                     booked = _merged(tallies)
                     withdraw(transaction, remarks.replayed, booked)
-                    admit(transaction, set_aside, booked)
+                    admit(transaction, quarantined, booked)
                     _book(transaction, booked)
                     note_remarks(transaction, remarks)
                     transaction.execute(_CLOSE, {"worker": worker})
                     transaction.execute(_REMEMBER_CLOSED, {"worker": worker, "token": token})
         except RegistryUnavailable:  # the commit may have happened, and only its answer been lost
-            self._unanswered[worker] = (token, _content(tallies, set_aside))
+            self._unanswered[worker] = (token, _content(tallies, quarantined))
             raise
         self._unanswered.pop(worker, None)
 
@@ -326,10 +336,10 @@ class Ledger:
                 found.setdefault(DeviceDay(pilot, device, day), []).append(worker)
         return found
 
-    def _token(self, worker: str, tallies: Mapping[DeviceDay, Tally], set_aside: Sequence[QuarantineEntry]) -> str:
+    def _token(self, worker: str, tallies: Mapping[DeviceDay, Tally], quarantined: Sequence[QuarantineEntry]) -> str:
         """A name for this closing: the same again when it repeats one whose answer was lost on the way."""
         token, content = self._unanswered.get(worker, ("", b""))
-        return token if token and content == _content(tallies, set_aside) else uuid.uuid4().hex
+        return token if token and content == _content(tallies, quarantined) else uuid.uuid4().hex
 
 
 def _merged(tallies: Mapping[DeviceDay, Tally]) -> dict[DeviceDay, Tally]:
@@ -347,7 +357,7 @@ def _book(transaction: Transaction, tallies: Mapping[DeviceDay, Tally]) -> None:
         transaction.execute(_BOOK, rows)
 
 
-def _content(tallies: Mapping[DeviceDay, Tally], set_aside: Sequence[QuarantineEntry]) -> bytes:
+def _content(tallies: Mapping[DeviceDay, Tally], quarantined: Sequence[QuarantineEntry]) -> bytes:
     """Equal for batches that say the same."""
     counts = clean_text(repr([(device_day, tallies[device_day]) for device_day in sorted(tallies)])).encode()
-    return hashlib.blake2b(counts + b"".join(digest(entry) for entry in set_aside), digest_size=16).digest()
+    return hashlib.blake2b(counts + b"".join(digest(entry) for entry in quarantined), digest_size=16).digest()

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 
 import msgspec
 
+from techport_pilots.accounting.rejection import Rejected
 from techport_pilots.registry.database import Database, clean_text, name
 from techport_storage.clock import now
 from techport_storage.model import Micros
@@ -39,25 +40,15 @@ class Value(msgspec.Struct, frozen=True):
     quantity: str
     time: Micros
     value: float
-    fate: str  # stored, or duplicate
+    outcome: str  # stored, or duplicate
     quality: int = 0
-
-
-class Refusal(msgspec.Struct, frozen=True):
-    """Something that was set aside."""
-
-    reason: str
-    detail: str
-    hint: str
-    field: str | None = None
-    values: int = 1
 
 
 class Outcome(msgspec.Struct, frozen=True):
     """What became of one message of one device."""
 
     values: Sequence[Value] = ()
-    refused: Sequence[Refusal] = ()
+    rejected: Sequence[Rejected] = ()
     ignored: Sequence[str] = ()  # the rule of each part that is no reading
 
 
@@ -112,6 +103,11 @@ class MessageTap:
             ]
 
 
+def _storable(outcome: Outcome) -> Outcome:
+    rejected = [msgspec.structs.replace(one, rejection=one.rejection.kept()) for one in outcome.rejected]
+    return msgspec.structs.replace(outcome, rejected=rejected)
+
+
 def _row(message: TappedMessage) -> dict[str, object]:
     return {
         "pilot": name(message.pilot),
@@ -121,5 +117,5 @@ def _row(message: TappedMessage) -> dict[str, object]:
         "received": message.received,
         "worker": message.worker,
         "committed": message.committed,
-        "outcome": clean_text(msgspec.json.encode(message.outcome).decode()),
+        "outcome": clean_text(msgspec.json.encode(_storable(message.outcome)).decode()),
     }

@@ -1,6 +1,6 @@
 """Quarantine: messages and values that can never be stored, kept with the reason and what to do about it.
 
-Books puts them in, in the transaction that books them (set_aside.py); this reads them, has them taken again, and
+The ledger puts them in, in the transaction that counts them (ledger.py); this reads them, has them reprocessed, and
 removes what was dealt with.
 """
 
@@ -12,13 +12,14 @@ from typing import Any
 import msgspec
 
 from techport_pilots.accounting import replays
+from techport_pilots.accounting.rejection import RecordedText, Rejection
 from techport_pilots.accounting.replays import Replay
 from techport_pilots.registry.database import Database, conditions, name
 from techport_storage import clock
 from techport_storage.microseconds import MINUTE
 from techport_storage.model import Micros
 
-_PATIENCE: Micros = 10 * MINUTE
+_RESERVED_FOR: Micros = 10 * MINUTE
 
 
 class QuarantineRecord(msgspec.Struct, frozen=True, kw_only=True):
@@ -32,15 +33,20 @@ class QuarantineRecord(msgspec.Struct, frozen=True, kw_only=True):
     payload: bytes
     received: Micros
     format: str
-    reason: str
+    rejection: Rejection
     field: str | None
-    detail: str
-    hint: str
     values: int
-    replay_requested: Micros | None = None  # it waits to be taken again, since then
+    replay_requested: Micros | None = None  # it waits to be reprocessed, since then
+
+    @property
+    def reason(self) -> str:
+        return self.rejection.reason
 
 
-_COLUMNS = ", ".join("value_count" if field == "values" else field for field in QuarantineRecord.__struct_fields__)
+_COLUMNS = (
+    "id, pilot, device, day, topic, payload, received, format, field, value_count, replay_requested,"
+    " reason, code, params, detail, hint"
+)
 _SELECT = f"SELECT {_COLUMNS} FROM quarantine"  # noqa: S608 - the names are ours
 _SELECT_GROUPS = (
     "SELECT device, reason, field, count(*), sum(value_count), min(received), count(replay_requested), max(id)"
@@ -76,7 +82,7 @@ class Count(msgspec.Struct, frozen=True):
 
 
 class QuarantineGroup(msgspec.Struct, frozen=True, kw_only=True):
-    """Entries that want the same mending: of one device, for one reason, about one field."""
+    """Entries that need the same fix: of one device, for one reason, about one field."""
 
     device: str
     reason: str
@@ -84,7 +90,7 @@ class QuarantineGroup(msgspec.Struct, frozen=True, kw_only=True):
     entries: int
     values: int
     first: Micros
-    waiting: int  # of the entries, to be taken again
+    waiting: int  # of the entries, to be reprocessed
     newest: QuarantineRecord
 
 
@@ -155,15 +161,15 @@ class Quarantine:
         ]  # fmt: skip
 
     def discard(self, where: QuarantineFilter) -> int:
-        """Take these entries out for good, unread; returns how many there were. The books keep what they say."""
+        """Delete these entries; returns how many there were. The ledger keeps counting them."""
         condition, parameters = _conditions(where)
         with self._database.writing() as transaction:
             return transaction.execute(f"DELETE FROM quarantine{condition}", parameters).rowcount  # noqa: S608
 
     def remove(self, entries: Iterable[int]) -> int:
-        """Take entries out for good, such as those that were replayed; returns how many there were.
+        """Delete entries by number; returns how many there were.
 
-        The books keep what they say: these values did arrive and were set aside then.
+        The ledger keeps counting them: these values did arrive and went into quarantine then.
         """
         removed = 0
         with self._database.writing() as transaction:
@@ -172,11 +178,11 @@ class Quarantine:
         return removed
 
     def request_replay(self, where: QuarantineFilter, who: str = "") -> Replay:
-        """Ask the ingest workers to take these messages again, as new arrivals: within a second where one runs.
+        """Ask the ingest workers to reprocess these messages as new arrivals: within a second where one runs.
 
-        An entry's message is taken with all its entries, and each value of it lands once: what was stored at the first
-        arrival is found as a duplicate. What cannot be stored still comes back as a new entry. `outcome` tells how far
-        it is.
+        A message is reprocessed with all its entries, and each of its values is stored once: what was stored at the
+        first arrival is a duplicate. What still cannot be stored comes back as a new entry. `outcome` gives the
+        progress.
         """
         condition, parameters = _conditions(where)
         messages = f"SELECT DISTINCT received, topic FROM quarantine{condition}"  # noqa: S608
@@ -190,15 +196,13 @@ class Quarantine:
         return Replay(id=number, who=who, entries=marked, waiting=marked)
 
     def outcome(self, replay: int) -> Replay | None:
-        """What has come of a request so far, or None when there was none of that number."""
+        """The result of a request so far, or None when there was none of that number."""
         return replays.replay_of(self._database, replay)
 
     def take_replays(self, worker: str, limit: int = 500) -> list[QuarantineRecord]:
-        """Entries of one request that wait to be taken again, which are this worker's from now on, for ten minutes at
-        least.
-        """
+        """Entries of one request that wait to be reprocessed; they are reserved for this worker for ten minutes."""
         now = clock.now()
-        free = {"worker": worker, "lapsed": now - _PATIENCE}
+        free = {"worker": worker, "lapsed": now - _RESERVED_FOR}
         with self._database.reading() as transaction:
             if transaction.execute(f"SELECT id FROM quarantine{_FREE} LIMIT 1", free).first() is None:  # noqa: S608
                 return []
@@ -211,12 +215,31 @@ class Quarantine:
         return entries
 
     def expire(self, before: Micros, pilot: str | None = None) -> int:
-        """Take out what arrived before then; returns how many entries there were. The books keep what they say."""
+        """Delete what arrived before then; returns how many entries there were. The ledger keeps counting them."""
         return self.discard(QuarantineFilter(pilot=pilot, end=before))
 
 
 def _entry(row: Any) -> QuarantineRecord:
-    return QuarantineRecord(**dict(zip(QuarantineRecord.__struct_fields__, row, strict=True)))
+    return QuarantineRecord(
+        id=row.id,
+        pilot=row.pilot,
+        device=row.device,
+        day=row.day,
+        topic=row.topic,
+        payload=row.payload,
+        received=row.received,
+        format=row.format,
+        rejection=_rejection(row),
+        field=row.field,
+        values=row.value_count,
+        replay_requested=row.replay_requested,
+    )
+
+
+def _rejection(row: Any) -> Rejection:
+    if row.code is None:  # kept by a version without codes
+        return Rejection(row.reason, recorded=RecordedText(row.detail, row.hint))
+    return Rejection(row.code, msgspec.json.decode(row.params))
 
 
 def _conditions(where: QuarantineFilter | None, after: int | None = None) -> tuple[str, dict[str, object]]:

@@ -1,7 +1,7 @@
-"""Taking messages out of quarantine again: who asked for it, how far it is, and what came of it.
+"""Reprocessing messages of the quarantine: who asked for it, how far it is, and the result.
 
 A request marks entries with its number; ingest workers take them, a batch at a time and of one request at a time, and
-book what came of the batch in the transaction that takes the entries out.
+count the result of the batch in the transaction that takes the entries out.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ _ADD = (
 )
 _SELECT = (
     "SELECT id, who, entries, (SELECT count(*) FROM quarantine WHERE replay_requested = :id) AS waiting,"
-    " stored, duplicates, refused, ignored FROM replays WHERE id = :id"
+    " stored, duplicates, refused AS rejected, ignored FROM replays WHERE id = :id"
 )
 
 
 class Replay(msgspec.Struct, frozen=True, kw_only=True):
-    """One request, and what has come of it. All but `entries` and `waiting` are values."""
+    """One request, and its result so far. All but `entries` and `waiting` are values."""
 
     id: int
     who: str
@@ -35,7 +35,7 @@ class Replay(msgspec.Struct, frozen=True, kw_only=True):
     waiting: int  # that no worker has taken yet
     stored: int = 0
     duplicates: int = 0  # values that were stored when the message first came
-    refused: int = 0  # values that are set aside anew
+    rejected: int = 0  # values that are in quarantine anew
     ignored: int = 0
 
     @property

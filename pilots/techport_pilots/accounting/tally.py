@@ -1,4 +1,4 @@
-"""The words of the books: device-day, tally, and what is set aside."""
+"""The terms of the ledger: device-day, tally, and what goes into quarantine."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from techport_pilots.accounting.rejection import Rejection
 from techport_storage.microseconds import DAY
 from techport_storage.model import Micros
 
@@ -54,14 +55,17 @@ class QuarantineEntry(msgspec.Struct, frozen=True, kw_only=True):
     topic: str
     payload: bytes
     received: Micros
-    reason: str  # short code that entries are grouped by: "not-json"
-    detail: str  # what was wrong and where
-    hint: str  # how to fix it, in plain words
+    rejection: Rejection  # what was wrong with it
     field: str | None = None  # the key within the payload, where it is about one
     values: int = 1  # how many values went with it
     redelivered: bool = False  # the broker has given us this message before
     format: str = "native"
     day: int | None = None  # the day it is booked on; the day of arrival when None
+
+    @property
+    def reason(self) -> str:
+        """Short code that entries are grouped by: "not-json"."""
+        return self.rejection.reason
 
     @property
     def device_day(self) -> DeviceDay:
@@ -83,7 +87,7 @@ class BatchAnnotations(msgspec.Struct, frozen=True, kw_only=True):
 
     ignored: Mapping[tuple[DeviceDay, str], int] = {}  # by device-day and rule
     events: Sequence[BookedEvent] = ()
-    replayed: Sequence[int] = ()  # entries of the quarantine that this batch took again, as new arrivals
+    replayed: Sequence[int] = ()  # entries of the quarantine that this batch reprocessed, as new arrivals
 
 
 def day_of(time: Micros) -> int:

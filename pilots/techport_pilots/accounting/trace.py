@@ -39,7 +39,7 @@ class Trace(msgspec.Struct, frozen=True, kw_only=True):
     start: Micros
     end: Micros
     stored: Sequence[StoredValue]  # observed in that time
-    set_aside: Sequence[QuarantineRecord]  # received in that time
+    quarantined: Sequence[QuarantineRecord]  # received in that time
     arrivals: Sequence[Arrival]  # of all these: through which worker, and visible since when
     messages: Sequence[
         TappedMessage
@@ -52,7 +52,7 @@ class Trace(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def found(self) -> bool:
-        return bool(self.stored or self.set_aside or self.messages or self.events)
+        return bool(self.stored or self.quarantined or self.messages or self.events)
 
 
 class _Store(Protocol):
@@ -91,7 +91,7 @@ def trace(
         start=start,
         end=end,
         stored=rows,
-        set_aside=entries.items,
+        quarantined=entries.items,
         arrivals=CommitLog(registry.database).arrivals(pilot, device, received),
         messages=watched,
         events=[event for event in events_of(registry.database, pilot, device) if start <= event.time < end],

@@ -7,7 +7,8 @@ from typing import Protocol
 
 import msgspec
 
-from techport_pilots.accounting.message_tap import Refusal
+from techport_pilots.accounting.rejection import Rejected
+from techport_pilots.i18n import Message
 from techport_pilots.model import PilotDefinition
 from techport_storage.model import Micros
 
@@ -20,14 +21,14 @@ class Understood(msgspec.Struct, frozen=True):
     value: float
     unit: str | None  # UCUM; None: nobody knows the quantity
     time: Micros | None  # None: the message says none, and the time of its arrival is taken
-    remark: str = ""  # what its maker should know about it
+    remark: Message | None = None  # what its maker should know about it
 
 
 class Explanation(msgspec.Struct, frozen=True):
-    """What a message would become. `ok`: nothing of it would be set aside."""
+    """What a message would become. `ok`: nothing of it would be rejected."""
 
     readings: Sequence[Understood]
-    refused: Sequence[Refusal]
+    rejected: Sequence[Rejected]
     ignored: Sequence[str]
     events: Sequence[str]
     ok: bool

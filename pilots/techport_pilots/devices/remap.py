@@ -1,6 +1,6 @@
-"""Mending what made a message be refused, in the pilot's definition: a field's meaning, a field that is none, a range.
+"""Fixing in the pilot's definition what made messages be rejected: a field's meaning, a field to ignore, a range.
 
-Each makes a new version of the definition that says who and why; a replay afterwards takes the messages again.
+Each makes a new version of the definition that says who and why; a replay afterwards reprocesses the messages.
 """
 
 from __future__ import annotations
@@ -16,7 +16,10 @@ from techport_pilots.model import DeviceDefinition, FieldMapping, PilotDefinitio
 from techport_pilots.registry.registry import Registry
 from techport_pilots.topics import topic_matches
 
-Mend = Callable[[PilotDefinition], PilotDefinition]
+DefinitionChange = Callable[[PilotDefinition], PilotDefinition]
+
+REMAPPABLE = ("not-a-number", "unknown-unit", "wrong-unit", "bad-name", "nan", "number-too-large")
+"""Reasons of rejections that end when the definition says what the field means, or that it is not a reading."""
 
 
 def map_field(definition: PilotDefinition, entry: QuarantineRecord, key: str, mapping: FieldMapping) -> PilotDefinition:
@@ -31,7 +34,7 @@ def map_field(definition: PilotDefinition, entry: QuarantineRecord, key: str, ma
 
 
 def ignore_field(definition: PilotDefinition, entry: QuarantineRecord, key: str) -> PilotDefinition:
-    """The definition, in whose source of the entry's messages `key` is no reading. Raises DefinitionError."""
+    """The definition, in whose source of the entry's messages `key` is not a reading. Raises DefinitionError."""
 
     def passed(source: SourceDefinition) -> SourceDefinition:
         keys = _keys(source, key)
@@ -60,9 +63,9 @@ def with_range(definition: PilotDefinition, device: str, quantity: str, low: flo
     return msgspec.structs.replace(definition, devices=[widened(one) for one in definition.devices])
 
 
-def update_definition(registry: Registry, pilot: str, how: Mend, who: str, why: str) -> int:
-    """Mend the pilot's definition; returns its version. Raises UnknownPilot, DefinitionError, WrongState."""
-    return change(registry, how(registry.pilot(pilot)), who, why)
+def update_definition(registry: Registry, pilot: str, edit: DefinitionChange, who: str, why: str) -> int:
+    """Change the pilot's definition; returns its version. Raises UnknownPilot, DefinitionError, WrongState."""
+    return change(registry, edit(registry.pilot(pilot)), who, why)
 
 
 def can_remap(definition: PilotDefinition, entry: QuarantineRecord) -> bool:
@@ -91,7 +94,7 @@ def _index_of(definition: PilotDefinition, entry: QuarantineRecord) -> int | Non
 
 
 def _keys(source: SourceDefinition, key: str) -> list[str]:
-    """What messages call the field: an entry says what it was called when it was refused, behind the mapping."""
+    """What messages call the field: an entry has its name behind the mapping."""
     return [name for name, mapping in source.fields.items() if mapping.quantity == key] or [key]
 
 

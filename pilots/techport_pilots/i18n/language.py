@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Literal, Protocol
 from zoneinfo import ZoneInfo
 
 from babel import Locale
@@ -107,10 +107,10 @@ class Language:
         delta = -dt.timedelta(microseconds=age)
         return str(format_timedelta(delta, add_direction=True, locale=self.locale, threshold=1.2, format="short"))
 
-    def duration(self, length: Micros) -> str:
-        return str(
-            format_timedelta(dt.timedelta(microseconds=length), locale=self.locale, threshold=1.0, format="short")
-        )
+    def duration(self, length: Micros, form: Literal["short", "long"] = "short") -> str:
+        """ "2 hrs", or in sentences, long, "2 hours"."""
+        delta = dt.timedelta(microseconds=length)
+        return str(format_timedelta(delta, locale=self.locale, threshold=1.0, format=form))
 
 
 ENGLISH = Language("en")

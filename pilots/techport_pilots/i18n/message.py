@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import string
+import unicodedata
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -21,8 +22,8 @@ class Message(msgspec.Struct, frozen=True):
 
     How a parameter is shown is said by the sentence, in the place where it stands:
 
-        {key}             text as it is; numbers as the reader writes them
-        {key:quoted}      in quotes, with control characters escaped, at most 80 characters of it
+        {key}             text, with control characters escaped; numbers as the reader writes them
+        {key:quoted}      the same in quotes, at most 80 characters of it
         {share:percent}   0.834 as 83 %
         {age:duration}    microseconds as "2 hours"
         {when:datetime}   microseconds since the epoch, as a date and a time in UTC
@@ -59,7 +60,7 @@ class ParamFormatter(string.Formatter):
             case "percent":
                 return f"{language.number(100 * value, 0)} %"
             case "duration":
-                return language.duration(value)
+                return language.duration(value, "long")
             case "datetime":
                 return language.date_time(value, "UTC")
             case "all" | "any":
@@ -77,13 +78,22 @@ def plain(value: Any, language: Language) -> str:
     """A parameter without a wish how it is shown."""
     if isinstance(value, bool) or value is None:
         return {True: "true", False: "false", None: "null"}[value]
-    return language.plain(value) if isinstance(value, int | float) else str(value)
+    return language.plain(value) if isinstance(value, int | float) else visible(str(value))
+
+
+def visible(text: str) -> str:
+    """Text of a device or a person without characters that are not seen, or that move what stands around them."""
+    return text if text.isprintable() else "".join(one if one.isprintable() else _escape(one) for one in text)
+
+
+def _escape(character: str) -> str:
+    return " " if unicodedata.category(character) == "Zs" else character.encode("unicode_escape").decode()
 
 
 def quoted(text: str, longest: int = 80) -> str:
     """Text of a device or a person, so that a sentence around it can be read whatever it holds."""
     shown = text if len(text) <= longest else text[: longest - 1] + "…"
-    return '"' + "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in shown) + '"'
+    return f'"{visible(shown)}"'
 
 
 class _Text(msgspec.Struct, frozen=True):

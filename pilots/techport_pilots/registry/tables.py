@@ -155,13 +155,15 @@ quarantine = Table(
     Column("format", String, nullable=False),
     Column("reason", String, nullable=False),
     Column("field", String),
-    Column("detail", Text, nullable=False),
+    Column("detail", Text, nullable=False),  # this and the hint: English, of entries without a code; else empty
     Column("hint", Text, nullable=False),
     Column("value_count", Integer, nullable=False),
     Column("digest", LargeBinary(16), nullable=False),  # of topic, payload, reason and field
     Column("replay_requested", BigInteger),  # since when it waits to be taken again as a new arrival
     Column("replay_worker", String),  # the worker that is at it, and since when
     Column("replay_taken", BigInteger),
+    Column("code", String),  # reason and case; none in entries of versions that wrote sentences
+    Column("params", Text),  # JSON object
     Index("quarantine_by_device", "pilot", "device", "id"),
     Index("quarantine_by_digest", "digest"),
     Index("quarantine_by_day", "day"),
