@@ -20,44 +20,44 @@ class Kind(NamedTuple):
 
 
 KINDS: dict[str, Kind] = {
-    "bad-parameter": Kind(400, "A parameter is not right", "See `parameter` and `example` in the answer."),
-    "unknown-parameter": Kind(400, "There is no such parameter", "Check the spelling; nothing is ignored in silence."),
+    "bad-parameter": Kind(400, "Invalid parameter", "See `parameter` and `example` in this response."),
+    "unknown-parameter": Kind(400, "Unknown parameter", "Check the spelling. Unknown parameters are never ignored."),
     "unknown-name": Kind(
-        400, "A name in the question is not known", "List what there is with /pilots, /devices, /streams."
+        400, "Unknown name in the query", "List the available names with /pilots, /devices and /streams."
     ),
     "limit-too-large": Kind(
-        400, "More than one answer may hold", "Follow `next`, or ask for CSV or Parquet: never cut."
+        400, "Limit too large", "Follow `next`, or request CSV or Parquet, which are never truncated."
     ),
     "too-costly": Kind(
         422,
-        "This would cost too much to answer at once",
-        "Ask for less, or take it as a file: format=parquet (or csv, ndjson, arrow) streams any amount.",
+        "Query too expensive",
+        "Narrow the query, or download it as a file: format=parquet (or csv, ndjson, arrow) streams any amount.",
     ),
-    "too-much-data": Kind(413, "More than this service gives at once", "Ask for less time, or for fewer places."),
-    "too-many-requests": Kind(429, "Too many requests", "Wait as long as `Retry-After` says."),
-    "bad-cursor": Kind(
-        400, "This cursor does not continue this question", "Repeat the question that gave it, unchanged."
+    "too-much-data": Kind(413, "Response too large", "Request a shorter period or fewer locations."),
+    "too-many-requests": Kind(429, "Too many requests", "Wait for the time given in `Retry-After`."),
+    "bad-cursor": Kind(400, "Invalid cursor", "Repeat the query that returned the cursor, unchanged."),
+    "not-found": Kind(404, "Not found", "List the available pilots with /api/v1/pilots."),
+    "method-not-allowed": Kind(405, "Method not allowed", "Use GET."),
+    "not-acceptable": Kind(406, "Unsupported format", "Use json, ndjson, csv, csv-nb, parquet or arrow."),
+    "wrong-state": Kind(409, "Not possible in the current state", "See `detail` for what has to be done first."),
+    "forbidden": Kind(403, "Forbidden", "See `detail` for the reason and who can change it."),
+    "bad-definition": Kind(422, "Invalid pilot definition", "See `detail` for each error and how to fix it."),
+    "no-credential": Kind(401, "Authentication required", "Send the device's user name and password (HTTP Basic)."),
+    "too-large": Kind(413, "Message too large", "Send fewer readings in each message."),
+    "not-taken": Kind(
+        503,
+        "Message not accepted by the broker",
+        "Keep the message and send it again after the time given in `Retry-After`.",
     ),
-    "not-found": Kind(404, "There is nothing here", "List what there is with /api/v1/pilots."),
-    "method-not-allowed": Kind(405, "This address does not take that method", "Use GET."),
-    "not-acceptable": Kind(406, "No such format", "Use json, ndjson, csv, csv-nb, parquet or arrow."),
-    "wrong-state": Kind(409, "Not while it is in this state", "`detail` says what has to be done first."),
-    "forbidden": Kind(403, "Not allowed from here", "`detail` says why and who can change it."),
-    "bad-definition": Kind(
-        422, "The pilot's definition would not be right", "`detail` names what is wrong and what to do about it."
-    ),
-    "no-credential": Kind(401, "Who sends this?", "Send the device's user name and password (HTTP Basic)."),
-    "too-large": Kind(413, "Too long for one message", "Send fewer readings at a time."),
-    "not-taken": Kind(503, "The broker has not taken it", "Keep it and send it again, as `Retry-After` says."),
     "no-room": Kind(
         507,
-        "There is no room for another snapshot",
-        "The operator can raise `snapshots_most` or `snapshots_bytes`, or move old files out of the snapshots' folder.",
+        "No space for another snapshot",
+        "The operator can raise `snapshots_most` or `snapshots_bytes`, or move old files out of the snapshot folder.",
     ),
-    "store-unavailable": Kind(503, "The store cannot answer now", "Nothing is lost. Try again in a few seconds."),
-    "registry-unavailable": Kind(503, "The registry cannot answer now", "Nothing is lost. Try again in a few seconds."),
-    "server-busy": Kind(503, "Server busy", "Nothing is lost. Try again in a few seconds."),
-    "internal": Kind(500, "Something went wrong here", "Not your fault. The server's log has the details."),
+    "store-unavailable": Kind(503, "Reading store unavailable", "No data has been lost. Try again in a few seconds."),
+    "registry-unavailable": Kind(503, "Registry unavailable", "No data has been lost. Try again in a few seconds."),
+    "server-busy": Kind(503, "Server busy", "No data has been lost. Try again in a few seconds."),
+    "internal": Kind(500, "Internal server error", "The request did not cause this. See the server's log for details."),
 }
 
 

@@ -57,7 +57,7 @@ async def allow(connection: HTTPConnection) -> Viewer:
         raise Problem(
             "forbidden",
             "This server answers only clients on its own machine, and this request came from {client}. "
-            "There are no accounts yet; its operator can open it to the network with the setting allow_remote.",
+            "There are no user accounts yet. Its operator can open it to the network with the setting allow_remote.",
             client=client or "elsewhere",
         )
     # A page of another site could name a host that resolves to this machine and read us through the visitor's browser.
@@ -65,7 +65,7 @@ async def allow(connection: HTTPConnection) -> Viewer:
     if not is_loopback(host):
         raise Problem(
             "forbidden",
-            "This server is reached as localhost or 127.0.0.1, not as {host}. "
+            "This server must be reached as localhost or 127.0.0.1, not as {host}. "
             "Its operator can allow other names with the setting allow_remote.",
             host=repr(host),
         )
@@ -82,12 +82,12 @@ async def allow_change(connection: HTTPConnection) -> Viewer:
     site, origin = connection.headers.get("sec-fetch-site"), connection.headers.get("origin")
     foreign = site not in OWN_PAGE if site is not None else origin is not None and _host(origin) != _here(connection)
     if foreign:
-        raise Problem("forbidden", "Changes are taken from this server's own pages only, and not from another site's.")
+        raise Problem("forbidden", "Changes are accepted only from this server's own pages, not from other sites.")
     if not viewer.may_change:
         raise Problem(
             "forbidden",
-            "This server shows and changes nothing. Its operator can let its pages and its API change things with the "
-            "setting web_changes; the command line of the machine works meanwhile.",
+            "This server is read-only. Its operator can allow changes through its pages and API with the setting "
+            "web_changes. The command line on the server's machine works in the meantime.",
         )
     return viewer
 

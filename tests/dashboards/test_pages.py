@@ -88,7 +88,7 @@ async def test_what_is_nearly_right_is_suggested(client: httpx.AsyncClient) -> N
     assert '<a href="/pilots/kai-luft/quality?lang=en">kai-luft</a>' in pilot
     device = (await client.get("/pilots/kai-luft/devices/krann", headers=PAGE)).text
     assert '<a href="/pilots/kai-luft/devices/kran">kran</a>' in device
-    assert "Her er det ingenting" in device
+    assert "Finnes ikke" in device
 
 
 async def test_names_from_devices_are_escaped(city: City, client: httpx.AsyncClient) -> None:
@@ -156,7 +156,7 @@ async def test_what_is_wrong_is_said_in_the_readers_language(client: httpx.Async
     assert "Verdien av days kan ikke brukes." in page
     assert re.search(r"For eksempel:\s+7, 30 or 90", page)
     event = {"kind": "other", "time": "2026-10-21T08:00", "text": {}}
-    for site, words in (("same-origin", "Skriv med en setning hva som skjedde."), ("none", "Say in a sentence")):
+    for site, words in (("same-origin", "Beskriv med én setning hva som skjedde."), ("none", "Describe in one")):
         headers = {"Sec-Fetch-Site": site, "Accept-Language": "nb-NO"}
         answer = await client.post("/api/v1/pilots/kai-luft/events", json=event, headers=headers)
         assert answer.status_code == 400

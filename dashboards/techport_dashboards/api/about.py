@@ -58,7 +58,7 @@ def problems() -> dict[str, Any]:
 def problem(kind: str) -> dict[str, Any]:
     """One kind of problem, and what to do about it."""
     if kind not in KINDS:
-        raise Problem("not-found", f"There is no kind of problem called {kind[:80]!r}.")
+        raise Problem("not-found", f"There is no problem type {kind[:80]!r}.")
     return _kind(kind)
 
 

@@ -26,7 +26,7 @@ def audit(services: ServicesDep, viewer: ViewerDep, parameters: Annotated[AuditP
     store-differs. Counts every row: seconds on a large store.
     """
     if services.books is None:
-        raise Problem("not-found", "This process keeps no books: ask one that ingests.")
+        raise Problem("not-found", "This process keeps no ledger. Use a process that ingests messages.")
     if viewer.pilots is not None and parameters.pilot not in viewer.pilots:
-        raise Problem("not-found", "Name a pilot that you may see, with pilot=.")
+        raise Problem("not-found", "Specify a pilot that you have access to, with pilot=.")
     return Audited.of(compare(services.books, services.store, parameters.pilot))

@@ -65,9 +65,11 @@ def _gaps(services: Services, viewer: Viewer, parameters: PeriodParameters) -> d
     promised = {stream: interval for stream, interval in sorted(streams.items()) if interval is not None}
     if len(promised) > MOST_GAP_STREAMS:
         raise Problem(
-            "too-costly", f"Gaps of {len(promised)} streams; {MOST_GAP_STREAMS} are the most.",
-            parameter="device", example="one device",
-        )  # fmt: skip
+            "too-costly",
+            f"The query covers {len(promised)} streams; gaps can be listed for at most {MOST_GAP_STREAMS}.",
+            parameter="device",
+            example="one device",
+        )
     items = [
         {**stream._asdict(), "start": times.iso(gap.start), "end": times.iso(gap.end),
          "seconds": (gap.end - gap.start) / 1e6, "missing": gap.missing}

@@ -74,7 +74,7 @@ def decode(services: ServicesDep, viewer: ViewerDep, pasted: Pasted) -> Decoded:
 def explained(services: Services, viewer: Viewer, pasted: Pasted) -> Explanation:
     """What the linter says. Raises Problem for a payload that is not hexadecimal, and where there is no linter."""
     if services.explain is None:
-        raise Problem("not-found", "This process has no decoders: ask `techport decode`.")
+        raise Problem("not-found", "This process has no decoders. Use `techport decode`.")
     definition = find_pilot(services.registry_cache.current(), viewer, pasted.pilot) if pasted.pilot else None
     format = pasted.format or (None if definition else "native")
     return services.explain(payload_of(pasted), pasted.topic, clock.now(), format, definition)
@@ -87,5 +87,5 @@ def payload_of(pasted: Pasted) -> bytes:
         return bytes.fromhex(pasted.hex.replace(":", " "))
     except ValueError as error:
         raise Problem(
-            "bad-parameter", "This is not hexadecimal: {what}.", what=error, parameter="hex", example="01 67 00 d7"
+            "bad-parameter", "Invalid hexadecimal: {what}.", what=error, parameter="hex", example="01 67 00 d7"
         ) from error

@@ -63,5 +63,5 @@ def account(services: ServicesDep, pilot: PilotDep, device: str) -> list[DaySums
 
 def _parts(services: Services) -> tuple[Registry, Ledger]:
     if services.books is None:
-        raise Problem("not-found", "This process keeps no books: ask one that ingests.")
+        raise Problem("not-found", "This process keeps no ledger. Use a process that ingests messages.")
     return services.registry_cache.registry, services.books

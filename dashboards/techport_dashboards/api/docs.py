@@ -52,6 +52,6 @@ def start() -> Response:
 def asset(name: str) -> Response:
     """A file of Swagger UI."""
     if name not in _FILES:
-        raise Problem("not-found", f"There is no file {name[:80]!r}.")
+        raise Problem("not-found", f"File {name[:80]!r} not found.")
     headers = {"Cache-Control": "public, max-age=86400"}
     return FileResponse(Path(swagger_ui_path) / name, media_type=_FILES[name], headers=headers)

@@ -81,7 +81,7 @@ def take_back(services: ServicesDep, viewer: ChangeDep, pilot: PilotDep, added: 
     if what is None:
         raise Problem(
             "not-found",
-            "Nothing was added under {number}; what stands in the definition file is changed there.",
+            "There is no added event {number}. Events in the definition file are changed there.",
             number=added,
         )
     return {"id": str(added), **_item(what, None, pilot.timezone)}
@@ -91,19 +91,19 @@ def _meant(asked: NewEvent, pilot: PilotDefinition) -> Event | Exclusion:
     """Raises Problem for times that are none, and for fields that do not go with the kind."""
     words = Text(nb=asked.text.nb.strip() or asked.text.en.strip(), en=asked.text.en.strip() or asked.text.nb.strip())
     if not words.nb:
-        raise Problem("bad-parameter", "Say in a sentence what happened.", parameter="text")
+        raise Problem("bad-parameter", "Describe in one sentence what happened.", parameter="text")
     start = _moment("time", asked.time, pilot.timezone)
     end = None if asked.end is None else _moment("end", asked.end, pilot.timezone)
     if end is not None and end < start:
-        raise Problem("bad-parameter", "It ends before it begins.", parameter="end")
+        raise Problem("bad-parameter", "The end is before the start.", parameter="end")
     if asked.kind == "exclusion":
         if end is None:
-            raise Problem("bad-parameter", "What is left out has an end.", parameter="end")
+            raise Problem("bad-parameter", "An excluded period must have an end.", parameter="end")
         return Exclusion(start, end, words, asked.device, asked.quantity)
     if asked.quantity is not None:
-        raise Problem("bad-parameter", "Only an exclusion is about one quantity.", parameter="quantity")
+        raise Problem("bad-parameter", "Only an exclusion can apply to a single quantity.", parameter="quantity")
     if asked.kind == "moved" and asked.device is None:
-        raise Problem("bad-parameter", "Say which device was moved.", parameter="device")
+        raise Problem("bad-parameter", "Specify which device was moved.", parameter="device")
     return Event(start, asked.kind, words, asked.device, end)
 
 

@@ -129,7 +129,7 @@ def job(services: ServicesDep, viewer: ViewerDep, id: str) -> dict[str, Any]:
     """How far a job is. This process forgets its jobs when it ends; what they did stands in the registry."""
     found = services.jobs.get(id)
     if found is None or not _may_watch(viewer, found):
-        raise Problem("not-found", "There is no job {name} in this process.", name=repr(id[:40]), parameter="id")
+        raise Problem("not-found", "This process has no job {name}.", name=repr(id[:40]), parameter="id")
     return plain(found)
 
 
@@ -154,4 +154,4 @@ def _may_watch(viewer: Viewer, job: Job) -> bool:
 
 def _all(viewer: Viewer) -> None:
     if viewer.pilots is not None:
-        raise Problem("forbidden", "This is about all pilots, and you may see only some of them.")
+        raise Problem("forbidden", "This concerns all pilots, and you have access to only some of them.")

@@ -75,7 +75,7 @@ def revoke(services: ServicesDep, viewer: ChangeDep, pilot: PilotDep, device: st
     """Take a device's credential back: its connection ends within a second."""
     registry = services.registry_cache.registry
     if not Credentials(registry.database).revoke(pilot.id, device):
-        raise Problem("not-found", "{name} has no credential.", name=device[:80])
+        raise Problem("not-found", "{name} has no password.", name=device[:80])
     return Response(status_code=204)
 
 
@@ -138,7 +138,8 @@ def admit(registry: Registry, pilot: str, newcomer: NewDevice, viewer: Viewer, r
         if known.id in having:
             raise Problem(
                 "wrong-state",
-                "{name} has a credential, which was shown once. A new one replaces it: the device must learn it.",
+                "{name} already has a password, which was shown once. "
+                "A new one replaces it and must be entered on the device.",
                 name=known.id,
                 parameter="replace",
                 example="true",
@@ -150,7 +151,7 @@ def claim_known(registry: Registry, pilot: str, name: str, viewer: Viewer, devic
     """Claim the device. Raises Problem where nobody of that name has sent anything."""
     if all(one.device != name for one in unknown_devices(registry.database, pilot)):
         raise Problem(
-            "not-found", "No unknown device {what} has sent anything.", what=repr(name[:80]), parameter="name"
+            "not-found", "No unknown device {what} has sent any messages.", what=repr(name[:80]), parameter="name"
         )
     return claim(registry, pilot, name, who(viewer), device)
 

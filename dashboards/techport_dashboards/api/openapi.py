@@ -62,10 +62,10 @@ PROBLEM = {
             },
             "example": {
                 "type": "/api/v1/problems/bad-parameter",
-                "title": "A parameter is not right",
+                "title": "Invalid parameter",
                 "status": 400,
                 "detail": "'yesterday' is no time.",
-                "remedy": "See `parameter` and `example` in the answer.",
+                "remedy": "See `parameter` and `example` in this response.",
                 "parameter": "start",
                 "example": "2026-11-22T07:00:00Z, 2026-11-22 or -P7D",
             },

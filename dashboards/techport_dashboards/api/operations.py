@@ -56,7 +56,7 @@ def asset(request: Request, services: ServicesDep, version: str, name: str) -> R
     assets = services.assets
     found = assets.get(name)
     if found is None:
-        raise Problem("not-found", f"There is no asset {name!r}.")
+        raise Problem("not-found", f"Asset {name!r} not found.")
     headers = {"Cache-Control": FOREVER if version == assets.version else "no-cache", "Vary": "Accept-Encoding"}
     if "gzip" in request.headers.get("accept-encoding", ""):
         return Response(found.compressed, 200, {**headers, "Content-Encoding": "gzip"}, found.media_type)
@@ -68,5 +68,5 @@ def favicon(services: ServicesDep) -> Response:
     """Browsers ask for it unasked; the pages name the SVG themselves."""
     found = services.assets.get("icon.svg")
     if found is None:
-        raise Problem("not-found", "There is no icon.")
+        raise Problem("not-found", "Icon not found.")
     return Response(found.content, 200, {"Cache-Control": "public, max-age=86400"}, found.media_type)

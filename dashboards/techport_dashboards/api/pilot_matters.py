@@ -66,7 +66,7 @@ def evaluation(services: ServicesDep, pilot: PilotDep, kpi: str) -> dict[str, An
     try:
         answer = services.evaluations.fresh(pilot, _kpi(pilot, kpi), seconds)
     except TimeoutError as error:
-        raise Problem("too-costly", f"It took more than {seconds:g} seconds.") from error
+        raise Problem("too-costly", f"The calculation took more than {seconds:g} seconds.") from error
     built: dict[str, Any] = msgspec.to_builtins(answer)
     return built
 
@@ -77,7 +77,7 @@ def quarantine(
 ) -> dict[str, Any]:
     """Messages that could not be stored, newest first: what they were, why, and what to do about it."""
     if services.books is None:
-        raise Problem("not-found", "This process keeps no books: ask one that ingests.")
+        raise Problem("not-found", "This process keeps no ledger. Use a process that ingests messages.")
     now, zone = clock.now(), pilot.timezone
     where = QuarantineFilter(
         pilot=pilot.id,
@@ -109,11 +109,13 @@ def _span(start: str | None, end: str | None, pilot: PilotDefinition) -> tuple[i
     last = instant("end", end, pilot.timezone, now, False)
     if first is None:
         if last is not None:
-            raise Problem("bad-parameter", "An end needs a start.", parameter="start", example=TIME_EXAMPLE)
+            raise Problem("bad-parameter", "`end` requires `start`.", parameter="start", example=TIME_EXAMPLE)
         return None
     last = now if last is None else last
     if first >= last:
-        raise Problem("bad-parameter", "The range is empty.", parameter="end", example="an end later than the start")
+        raise Problem(
+            "bad-parameter", "The time range is empty.", parameter="end", example="an end later than the start"
+        )
     return first, last
 
 
@@ -129,7 +131,7 @@ def _quarantine_entry(entry: QuarantineRecord) -> dict[str, Any]:
 def _entry_number(cursor: str) -> int:
     number = decode(cursor)
     if not (number.isascii() and number.isdecimal() and len(number) < 19):
-        raise Problem("bad-cursor", "This is no cursor of ours.", parameter="cursor")
+        raise Problem("bad-cursor", "This is not a valid cursor.", parameter="cursor")
     return int(number)
 
 

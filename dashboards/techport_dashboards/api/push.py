@@ -45,7 +45,7 @@ def _sender(request: Request, services: ServicesDep, form: str, event: str | Non
     if form not in formats():
         raise Problem("not-found", f"There is no format {form!r}. There are: {', '.join(formats())}.")
     if event is not None and not _EVENT.fullmatch(event):
-        raise Problem("bad-parameter", f"event={event[:40]!r} is none.", parameter="event", example="up")
+        raise Problem("bad-parameter", f"{event[:40]!r} is not a valid event.", parameter="event", example="up")
     credential = _authenticate(request, services)
     if credential is None:
         raise Problem("no-credential", _REFUSED)
@@ -74,7 +74,7 @@ async def push(
     return Response(msgspec.json.encode(body), 202, media_type="application/json")
 
 
-_REFUSED = "The user name and password are no device's: techport device add PILOT DEVICE gives a pair."
+_REFUSED = "The user name and password do not belong to a device. Create them with: techport device add PILOT DEVICE"
 
 
 def _authenticate(request: Request, services: Services) -> Credential | None:

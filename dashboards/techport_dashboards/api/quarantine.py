@@ -70,7 +70,7 @@ def outcome(services: ServicesDep, pilot: PilotDep, replay: int) -> ReplayState:
     registry = services.registry_cache.registry
     found = Quarantine(registry.database).outcome(replay) if 0 <= replay < 2**63 else None
     if found is None:
-        raise Problem("not-found", "There was no replay {number}.", number=replay)
+        raise Problem("not-found", "There is no replay {number}.", number=replay)
     return ReplayState.of(found)
 
 
@@ -108,7 +108,7 @@ def change_meaning(
     found = entry_of(registry, pilot, entry)
     key = wanted.field or found.field
     if not key:
-        raise Problem("bad-parameter", "Say which field of the message.", parameter="field", example="temp")
+        raise Problem("bad-parameter", "Specify the field of the message.", parameter="field", example="temp")
     why = wanted.why or f"{key} was rejected: {found.reason}"
     if wanted.means == "nothing":
         version = remap.update_definition(
@@ -116,7 +116,9 @@ def change_meaning(
         )
     else:
         if not wanted.quantity:
-            raise Problem("bad-parameter", "Say what it measures.", parameter="quantity", example="air_temperature")
+            raise Problem(
+                "bad-parameter", "Specify what the field measures.", parameter="quantity", example="air_temperature"
+            )
         meaning = FieldMapping(quantity=wanted.quantity, unit=wanted.unit, factor=wanted.factor, text=wanted.text)
         version = remap.update_definition(
             registry, pilot, lambda d: remap.map_field(d, found, key, meaning), who(viewer), why
@@ -152,7 +154,11 @@ def entry_of(registry: Registry, pilot: str, entry: int) -> QuarantineRecord:
     """The entry, where it is one of the pilot's. Raises Problem."""
     found = Quarantine(registry.database).get(entry) if 0 <= entry < 2**63 else None
     if found is None or found.pilot != pilot:
-        raise Problem("not-found", "There is no entry {number} in quarantine (any more).", number=entry)
+        raise Problem(
+            "not-found",
+            "There is no message {number} in quarantine. It may have been reprocessed or deleted.",
+            number=entry,
+        )
     return found
 
 
@@ -171,10 +177,10 @@ def _day(text: str) -> int:
     try:
         return (dt.date.fromisoformat(text) - times.EPOCH.date()).days
     except ValueError as error:
-        raise Problem("bad-parameter", "This is no day.", parameter="day", example="2026-05-04") from error
+        raise Problem("bad-parameter", "This is not a date.", parameter="day", example="2026-05-04") from error
 
 
 def _which(chosen: Chosen, pilot: str) -> QuarantineFilter:
     if not chosen.says_which:
-        raise Problem("bad-parameter", "Say which entries.", parameter="reason", example="not-a-number")
+        raise Problem("bad-parameter", "Specify which messages.", parameter="reason", example="not-a-number")
     return chosen.where(pilot)

@@ -91,7 +91,11 @@ def respond(
         limit = page_size(limit, settings.page_size, settings.max_page_size)
     elif not shape.plain and (limit is not None or parameters.cursor is not None):
         name = "limit" if limit is not None else "cursor"
-        raise Problem("bad-parameter", "fill, shape=wide, downsample and order give whole answers.", parameter=name)
+        raise Problem(
+            "bad-parameter",
+            "`fill`, `shape=wide`, `downsample` and `order` cannot be combined with paging.",
+            parameter=name,
+        )
     now, catalogue = clock.now(), services.registry_cache.current()
     resolved = resolve(parameters.question(limit), viewer, catalogue, services.store, settings.zone, now)
     tag = edition_of(resolved.query, services.store, catalogue, format, shape, request.app.version, now)
@@ -112,7 +116,12 @@ def whole(
     """All rows in a shape that needs them at once."""
     query = resolved.query
     if shape.downsample and query.every is not None:
-        raise Problem("bad-parameter", "downsample picks readings, not buckets.", parameter="every", example="none")
+        raise Problem(
+            "bad-parameter",
+            "`downsample` selects readings and cannot be combined with buckets.",
+            parameter="every",
+            example="none",
+        )
     streams = services.store.streams(query.select) if shape.fill != "none" else []
     refuse_large(query, streams, shape, now)
     reader = services.store.read(query)
@@ -134,9 +143,11 @@ def _written(
         assert isinstance(found.rows, pa.Table)  # JSON has a limit, or a shape
         if not shape.plain and found.rows.num_rows > services.settings.max_page_size:
             raise Problem(
-                "limit-too-large", f"{found.rows.num_rows} rows are more than one JSON answer holds.",
-                parameter="format", example="parquet",
-            )  # fmt: skip
+                "limit-too-large",
+                f"{found.rows.num_rows} rows do not fit in one JSON response.",
+                parameter="format",
+                example="parquet",
+            )
         items = msgspec.Raw(formats.json_rows(batches))
         body = msgspec.json.encode({"items": items, "next": found.next, **described})
         return in_one_piece(request, body, headers)

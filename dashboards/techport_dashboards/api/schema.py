@@ -267,7 +267,7 @@ def page_size(limit: int | None, default: int, most: int) -> int:
     """The limit asked for, or the default. Raises Problem for more than one answer holds."""
     if limit is not None and limit > most:
         raise Problem(
-            "limit-too-large", f"One answer holds at most {most} items.", parameter="limit", example=str(most)
+            "limit-too-large", f"A response holds at most {most} items.", parameter="limit", example=str(most)
         )
     return limit or min(default, most)
 
@@ -292,4 +292,4 @@ def decode(cursor: str) -> str:
     try:
         return base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True).decode()
     except (binascii.Error, ValueError) as error:
-        raise Problem("bad-cursor", "This is no cursor of ours.", parameter="cursor") from error
+        raise Problem("bad-cursor", "This is not a valid cursor.", parameter="cursor") from error

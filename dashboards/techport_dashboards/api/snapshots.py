@@ -79,9 +79,9 @@ def _freeze(
 ) -> dict[str, Any]:
     for name in ("limit", "cursor", "format", "downsample"):
         if getattr(parameters, name) is not None:
-            raise Problem("bad-parameter", "A snapshot holds the whole answer, as Parquet.", parameter=name)
+            raise Problem("bad-parameter", "A snapshot always holds the whole response, as Parquet.", parameter=name)
     if not parameters.as_shape().plain:
-        raise Problem("bad-parameter", "A snapshot holds rows as they are.", parameter="shape", example="long")
+        raise Problem("bad-parameter", "A snapshot holds the rows unchanged.", parameter="shape", example="long")
     found = answer(services, viewer, parameters.question())
     query, catalogue = found.resolved.query, services.registry_cache.current()
     dress = dressing(query, catalogue, Shape())
@@ -131,5 +131,5 @@ def folder_of(services: Services) -> SnapshotStore:
     """Where snapshots are kept. Raises Problem where this process keeps none."""
     settings = services.settings
     if settings.snapshots is None:
-        raise Problem("not-found", "This process keeps no snapshots: its operator names a folder for them.")
+        raise Problem("not-found", "This process keeps no snapshots. Its operator can configure a folder for them.")
     return SnapshotStore(settings.snapshots, settings.snapshots_most, settings.snapshots_bytes)

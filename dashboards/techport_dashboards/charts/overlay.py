@@ -68,7 +68,7 @@ def earlier(against: str, question: Question, query: Query, zone: ZoneInfo) -> R
     if not against.startswith("-P") or start >= query.start:
         raise Problem(
             "bad-parameter",
-            "{name} does not lead back in time.",
+            "{name} is not a time before the start of the range.",
             name=repr(against[:40]),
             parameter="against",
             example=", ".join(AGAINST),

@@ -142,5 +142,7 @@ def _preferred(accept: str) -> str:
         if name in _ACCEPTED and weight > highest:
             best, highest = _ACCEPTED[name], weight
     if not best:
-        raise Problem("not-acceptable", "The catalogue is Turtle, JSON-LD or a page.", example=f"{TURTLE}, {JSON_LD}")
+        raise Problem(
+            "not-acceptable", "The catalogue is available as Turtle, JSON-LD or HTML.", example=f"{TURTLE}, {JSON_LD}"
+        )
     return best

@@ -35,9 +35,11 @@ def coverages(
         table = reader.read_all()
     if table.num_rows > MOST_VALUES:
         raise Problem(
-            "too-much-data", f"More than {MOST_VALUES:,} values.", parameter="datetime",
+            "too-much-data",
+            f"The response would hold more than {MOST_VALUES:,} values.",
+            parameter="datetime",
             example="a shorter time, or /api/v1/readings?format=parquet",
-        )  # fmt: skip
+        )
     found: dict[Stream, tuple[list[str], list[float]]] = {}
     for batch in table.to_batches():
         at = batch.column("time").cast(pa.int64()).to_pylist()

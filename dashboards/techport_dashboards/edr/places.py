@@ -73,7 +73,7 @@ def find_collection(catalogue: RegistryView, viewer: Viewer, pilot: str) -> Pilo
     """The pilot that the collection is. Raises Problem where there is none."""
     found = find_pilot(catalogue, viewer, pilot)
     if not placed(catalogue, pilot):
-        raise Problem("not-found", "No device of this pilot has a position, so it is no collection.")
+        raise Problem("not-found", "No device of this pilot has a position, so there is no collection for it.")
     return found
 
 

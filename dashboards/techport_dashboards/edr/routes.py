@@ -64,7 +64,7 @@ class PlainParameters(Parameters):
     def check(self) -> None:
         """Raises Problem for a format that there is not."""
         if self.f not in (None, *JSON):
-            raise Problem("bad-parameter", "Only one format.", parameter="f", example="json")
+            raise Problem("bad-parameter", "Unsupported format.", parameter="f", example="json")
 
 
 class PlaceParameters(Parameters):
@@ -164,7 +164,7 @@ def locations(
 ) -> Response:
     """The devices as GeoJSON, with what each measures."""
     if asked.f not in (None, *PLACES):
-        raise Problem("bad-parameter", "Only one format.", parameter="f", example="GeoJSON")
+        raise Problem("bad-parameter", "Unsupported format.", parameter="f", example="GeoJSON")
     catalogue = services.registry_cache.current()
     found = placed(catalogue, find_collection(catalogue, viewer, pilot).id)
     inside = box(asked.bbox) if asked.bbox is not None else None
@@ -221,12 +221,14 @@ def _data(services: Services, viewer: Viewer, pilot: str, asked: DataParameters,
     catalogue = services.registry_cache.current()
     found = find_collection(catalogue, viewer, pilot)
     if asked.crs not in (None, *SYSTEMS):
-        raise Problem("bad-parameter", "Only one system of coordinates.", parameter="crs", example="CRS84")
+        raise Problem("bad-parameter", "Unsupported coordinate reference system.", parameter="crs", example="CRS84")
     if asked.f not in (None, *DATA):
-        raise Problem("bad-parameter", "Only one format.", parameter="f", example="CoverageJSON")
+        raise Problem("bad-parameter", "Unsupported format.", parameter="f", example="CoverageJSON")
     devices: list[DeviceInfo] = choose(placed(catalogue, found.id))
     if not devices:
-        raise Problem("not-found", "No device is there.", example=f"/edr/collections/{found.id}/locations")
+        raise Problem(
+            "not-found", "There are no devices at this location.", example=f"/edr/collections/{found.id}/locations"
+        )
     names = tuple(device.device for device in devices)
     streams = services.store.streams(Selection(pilots=(found.id,), devices=names))
     names_asked = asked.parameter_name if asked.parameter_name is not None else asked.parameter_names
@@ -252,7 +254,7 @@ def _interval(text: str | None, pilot: PilotDefinition) -> tuple[Micros | None, 
     ]
     start, end = ends[0], None if ends[1] is None else ends[1] + 1
     if start is not None and end is not None and end <= start:
-        raise Problem("bad-parameter", "The interval is empty.", parameter="datetime", example=_DATETIME)
+        raise Problem("bad-parameter", "The time interval is empty.", parameter="datetime", example=_DATETIME)
     return start, end
 
 
@@ -260,9 +262,9 @@ def _shape(text: str, kinds: tuple[str, ...], example: str) -> Any:
     try:
         shape = shapely.from_wkt(text)
     except ShapelyError as error:
-        raise Problem("bad-parameter", "It is no WKT.", parameter="coords", example=example) from error
+        raise Problem("bad-parameter", "Invalid WKT geometry.", parameter="coords", example=example) from error
     if shape.geom_type not in kinds or shape.is_empty or not shape.is_valid:
-        reason = f"It is no {' or '.join(kinds)}, or crosses itself."
+        reason = f"The geometry must be a valid {' or '.join(kinds)}."
         raise Problem("bad-parameter", reason, parameter="coords", example=example)
     return shape
 

@@ -50,7 +50,13 @@ def step(request: Request, services: ServicesDep, viewer: ChangeDep, pilot: Pilo
     """Start or end the pilot, from the page's form."""
     to = form.get("state")
     if to not in get_args(State):
-        raise Problem("bad-parameter", "{name} is no state.", name=repr(to[:40]), parameter="state", example="running")
+        raise Problem(
+            "bad-parameter",
+            "{name} is not a lifecycle state.",
+            name=repr(to[:40]),
+            parameter="state",
+            example="running",
+        )
     lifecycle.transition(services, pilot, cast(State, to), _who(form.get("who")), form.get("why"))
     return _back(request, pilot.id)
 
@@ -65,7 +71,7 @@ def close(request: Request, services: ServicesDep, viewer: ChangeDep, pilot: Pil
 
 def _who(name: str) -> str:
     if not name:
-        raise Problem("bad-parameter", "Say whose change it is.", parameter="who", example="Kari Nordmann")
+        raise Problem("bad-parameter", "Specify who is making the change.", parameter="who", example="Kari Nordmann")
     return name[:200]
 
 

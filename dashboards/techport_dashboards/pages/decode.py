@@ -55,7 +55,7 @@ def _pasted(form: Form) -> Pasted:
     payload = form.raw("payload").replace("\r\n", "\n")  # browsers send line ends so
     if len(payload) > LONGEST_MESSAGE:
         raise Problem(
-            "bad-parameter", "A message has at most {most} characters here.", most=LONGEST_MESSAGE, parameter="payload"
+            "bad-parameter", "A message can have at most {most} characters.", most=LONGEST_MESSAGE, parameter="payload"
         )
     as_hex = form.get("as") == "hex"
     return Pasted(

@@ -37,7 +37,7 @@ def ordered(devices: Sequence[DeviceNow], sort: str, language: Language) -> list
     keys = _keys(devices, language)
     if name not in keys:
         raise Problem(
-            "bad-parameter", "{name} is no column.", name=repr(sort[:80]), parameter="sort", example=", ".join(keys)
+            "bad-parameter", "{name} is not a column.", name=repr(sort[:80]), parameter="sort", example=", ".join(keys)
         )
     key = keys[name]
     steady = sorted(devices, key=device_status.severity)

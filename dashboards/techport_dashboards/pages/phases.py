@@ -134,7 +134,7 @@ def difference(
     catalogue = services.registry_cache.current()
     subject = _chosen(_subjects(catalogue, pilot), parameters.what)
     if subject is None:
-        raise Problem("not-found", "There is nothing to compare.")
+        raise Problem("not-found", "This pilot has nothing to compare.")
     devices = _devices(pilot, subject, parameters.device)
     kpi = subject.kpi if parameters.device is None else _narrowed(subject.kpi, devices)
     evaluation = services.evaluations.one(pilot, kpi)
@@ -176,7 +176,7 @@ def _chosen(subjects: Sequence[Subject], code: str | None) -> Subject | None:
     if found is None:
         some = ", ".join(subject.code for subject in subjects[:5])
         raise Problem(
-            "unknown-name", "Nothing here is called {name}.", name=repr(code[:80]), parameter="what", example=some
+            "unknown-name", "There is no KPI or quantity {name}.", name=repr(code[:80]), parameter="what", example=some
         )
     return found
 
@@ -192,9 +192,12 @@ def _devices(pilot: PilotDefinition, subject: Subject | None, asked: str | None)
     for name in chosen:
         if name not in known:
             raise Problem(
-                "unknown-name", "{name} does not measure it.", name=repr(name[:80]), parameter="device",
+                "unknown-name",
+                "{name} does not measure this quantity.",
+                name=repr(name[:80]),
+                parameter="device",
                 example=", ".join(sorted(known)[:5]),
-            )  # fmt: skip
+            )
     return chosen
 
 

@@ -214,9 +214,13 @@ def device_of(here: PilotNow, device: str) -> DeviceNow:
         known = [candidate.device.device for candidate in here.devices]
         near = get_close_matches(device, known, n=3) or known[:3]
         raise Problem(
-            "not-found", "There is no device {name} in {pilot}.", name=repr(device[:80]), pilot=here.pilot.id,
-            parameter="device", example=", ".join(near) or None,
-        )  # fmt: skip
+            "not-found",
+            "There is no device {name} in {pilot}.",
+            name=repr(device[:80]),
+            pilot=here.pilot.id,
+            parameter="device",
+            example=", ".join(near) or None,
+        )
     return found
 
 

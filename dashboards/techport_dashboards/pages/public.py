@@ -96,7 +96,7 @@ def shared(services: Services, viewer: Viewer, pilot: str) -> PilotDefinition:
     """The pilot if anybody may know of it. Raises the same Problem for one that is not shared as for none at all."""
     found = services.registry_cache.current().pilots.get(pilot)
     if found is None or not shareable(found) or not viewer.may_see(pilot):
-        raise Problem("not-found", "There is no public page of {name}.", name=repr(pilot[:80]), parameter="pilot")
+        raise Problem("not-found", "There is no public page for {name}.", name=repr(pilot[:80]), parameter="pilot")
     return found
 
 

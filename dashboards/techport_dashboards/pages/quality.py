@@ -75,9 +75,12 @@ def quality_page(
     catalogue = services.registry_cache.current()
     if parameters.device is not None and (pilot.id, parameters.device) not in catalogue.devices:
         raise Problem(
-            "not-found", "There is no device {name} in {pilot}.", name=repr(parameters.device[:80]), pilot=pilot.id,
+            "not-found",
+            "There is no device {name} in {pilot}.",
+            name=repr(parameters.device[:80]),
+            pilot=pilot.id,
             parameter="device",
-        )  # fmt: skip
+        )
     calendar = calendar_of(services, pilot, int(parameters.days), now, parameters.readings)
     missing: list[tuple[StreamInfo, Gap]] = []
     flags: list[Flagged] = []

@@ -83,7 +83,7 @@ def outcome(request: Request, services: ServicesDep, pilot: PilotDep, replay: in
     known = Quarantine(services.registry_cache.registry.database)
     came = known.outcome(replay) if 0 <= replay < 2**63 else None
     if came is None:
-        raise Problem("not-found", "There was no replay {number}.", number=replay)
+        raise Problem("not-found", "There is no replay {number}.", number=replay)
     page = render(request, "replay.html", language_of(request), pilot=pilot, replay=came)
     page.headers.update(SECRET)
     return page

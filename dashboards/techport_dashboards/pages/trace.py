@@ -45,7 +45,7 @@ def trace_page(
         except ValueError as error:
             raise Problem("bad-parameter", f"{error}.", parameter="time", example="2026-05-04T14:03") from error
         if services.books is None:
-            raise Problem("not-found", "This process keeps no books: ask one that ingests.")
+            raise Problem("not-found", "This process keeps no ledger. Use a process that ingests messages.")
         registry, window = services.registry_cache.registry, parameters.minutes * MINUTE
         answer = trace(registry, services.books, services.store, pilot.id, parameters.device, at, window)
     return render(

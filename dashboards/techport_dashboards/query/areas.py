@@ -34,7 +34,10 @@ def box(text: str) -> Inside:
     west, south, east, north = numbers("bbox", text, 4, BBOX_EXAMPLE)
     if south > north or not _on_earth(west, south) or not _on_earth(east, north):
         raise Problem(
-            "bad-parameter", "South lies above north, or off the earth.", parameter="bbox", example=BBOX_EXAMPLE
+            "bad-parameter",
+            "The south edge must be below the north edge, with latitudes from -90 to 90.",
+            parameter="bbox",
+            example=BBOX_EXAMPLE,
         )
 
     def inside(position: Position) -> bool:
@@ -64,9 +67,11 @@ def circle(text: str) -> Inside:
     longitude, latitude, metres = numbers("near", text, 3, NEAR_EXAMPLE)
     if not _on_earth(longitude, latitude) or metres < 0:
         raise Problem(
-            "bad-parameter", "The point is off the earth, or the distance negative.",
-            parameter="near", example=NEAR_EXAMPLE,
-        )  # fmt: skip
+            "bad-parameter",
+            "The point must be on the globe and the distance must not be negative.",
+            parameter="near",
+            example=NEAR_EXAMPLE,
+        )
     return lambda position: distance(longitude, latitude, position.lon, position.lat) <= metres
 
 
@@ -84,9 +89,11 @@ def numbers(parameter: str, text: str, count: int, example: str) -> list[float]:
         found = []
     if len(found) != count or not all(map(math.isfinite, found)):
         raise Problem(
-            "bad-parameter", f"{text[:80]!r} is not {count} numbers with commas between.",
-            parameter=parameter, example=example,
-        )  # fmt: skip
+            "bad-parameter",
+            f"{text[:80]!r} is not {count} numbers separated by commas.",
+            parameter=parameter,
+            example=example,
+        )
     return found
 
 

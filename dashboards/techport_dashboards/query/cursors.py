@@ -24,7 +24,7 @@ def decode_cursor(text: str, fingerprint: str) -> tuple[Micros | None, Micros | 
             raw, type=tuple[str, int | None, int | None, str, str, str, int]
         )
     except (binascii.Error, ValueError, msgspec.MsgspecError) as error:
-        raise Problem("bad-cursor", "This is no cursor of ours.", parameter="cursor") from error
+        raise Problem("bad-cursor", "This is not a valid cursor.", parameter="cursor") from error
     if mark != fingerprint:
-        raise Problem("bad-cursor", "It belongs to another question than this one.", parameter="cursor")
+        raise Problem("bad-cursor", "The cursor belongs to a different query.", parameter="cursor")
     return start, end, Cursor(Stream(*stream), time)

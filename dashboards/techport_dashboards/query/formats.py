@@ -103,7 +103,10 @@ def choose(format: str | None, accept: str) -> Format:
     if format is not None:
         if format not in MEDIA_TYPES:
             raise Problem(
-                "bad-parameter", f"{format[:40]!r} is no format.", parameter="format", example=", ".join(MEDIA_TYPES)
+                "bad-parameter",
+                f"{format[:40]!r} is not a supported format.",
+                parameter="format",
+                example=", ".join(MEDIA_TYPES),
             )
         return format
     for part in (accept or "*/*").split(","):
@@ -112,7 +115,9 @@ def choose(format: str | None, accept: str) -> Format:
             return _ACCEPTED[media_type]
     if "text/html" in accept:  # a browser's address line
         return "json"
-    raise Problem("not-acceptable", f"Nothing of {accept[:80]!r} is a format of ours.", example=", ".join(_ACCEPTED))
+    raise Problem(
+        "not-acceptable", f"None of the formats in {accept[:80]!r} is supported.", example=", ".join(_ACCEPTED)
+    )
 
 
 def pieces(source: pa.Table | pa.RecordBatchReader, dress: Dress) -> Generator[pa.RecordBatch]:

@@ -24,7 +24,7 @@ from techport_storage.microseconds import MINUTE
 from techport_storage.model import Micros, Query
 from techport_storage.store import ReadingStore
 
-WAY_OUT = "format=parquet, which streams any amount; or a shorter range, fewer streams"
+WAY_OUT = "format=parquet, which streams any amount; or a shorter range or fewer streams"
 _UNKNOWN_INTERVAL: Micros = MINUTE
 
 
@@ -38,7 +38,8 @@ def reject_expensive(query: Query, store: ReadingStore, catalogue: RegistryView,
     if expected > most:
         raise Problem(
             "too-costly",
-            f"These buckets are made of about {expected:,} readings; {most:,} is the most for an answer in one piece.",
+            f"These buckets would aggregate about {expected:,} readings; "
+            f"a single response can aggregate at most {most:,}.",
             parameter="start",
             example=WAY_OUT,
         )
@@ -78,9 +79,9 @@ class Deadline:
             for batch in reader:
                 yield batch
                 if self._left is not None and self._left.is_set():
-                    raise Problem("too-costly", "Nobody waits for the answer any more.")
+                    raise Problem("too-costly", "The client has disconnected.")
                 if time.monotonic() > self._given_up:
-                    detail = f"It was not answered within {self._seconds:g} seconds."
+                    detail = f"The query was not answered within {self._seconds:g} seconds."
                     raise Problem("too-costly", detail, parameter="start", example=WAY_OUT)
 
 

@@ -91,16 +91,18 @@ def match(parameter: str, asked: Sequence[str], known: Collection[str]) -> list[
     names = _names(asked)
     if len(names) > MOST_NAMES:
         raise Problem(
-            "bad-parameter", f"{len(names)} names are more than {MOST_NAMES}.", parameter=parameter,
+            "bad-parameter",
+            f"The query names {len(names)} items; at most {MOST_NAMES} are allowed.",
+            parameter=parameter,
             example="a pattern with *, or none for all",
-        )  # fmt: skip
+        )
     for name in sorted(names):
         found = {k for k in known if fnmatchcase(k, name)} if "*" in name else {name} & known
         if not found:
             near = difflib.get_close_matches(name, list(known), n=3) or sorted(known)[:3]
             raise Problem(
                 "unknown-name",
-                f"No {parameter} is called {name[:80]!r}."
+                f"There is no {parameter} {name[:80]!r}."
                 if "*" not in name
                 else f"No {parameter} matches {name[:80]!r}.",
                 parameter=parameter,

@@ -126,7 +126,7 @@ def resolve(
     if start is not None and end is not None and start >= end:
         raise Problem(
             "bad-parameter",
-            f"The range is empty: it starts at {times.iso(start)} and ends before {times.iso(end)}.",
+            f"The time range is empty: it starts at {times.iso(start)} and ends before {times.iso(end)}.",
             parameter="end",
             example="an end that is later than the start",
         )
@@ -179,11 +179,13 @@ def aggregates(question: Question) -> tuple[Aggregate, ...]:
     for name in names:
         if name not in AGGREGATES and percentile_of(name) is None:
             raise Problem(
-                "bad-parameter", f"{name[:80]!r} is no aggregate.", parameter="aggregate",
+                "bad-parameter",
+                f"{name[:80]!r} is not an aggregate function.",
+                parameter="aggregate",
                 example=", ".join((*AGGREGATES, "p5", "p95")),
-            )  # fmt: skip
+            )
     if names and question.every is None:
-        raise Problem("bad-parameter", "aggregate needs a bucket width.", parameter="every", example=EVERY_EXAMPLE)
+        raise Problem("bad-parameter", "`aggregate` requires a bucket width.", parameter="every", example=EVERY_EXAMPLE)
     return tuple(dict.fromkeys(names)) or ("mean",)
 
 

@@ -142,7 +142,7 @@ def bucket_starts(query: Query, now: Micros) -> Ints:
     if query.every is None or query.start is None:
         missing = "every" if query.every is None else "start"
         example = {"every": "PT1H", "start": "-P7D"}[missing]
-        raise Problem("bad-parameter", f"Filling needs {missing}.", parameter=missing, example=example)
+        raise Problem("bad-parameter", f"`fill` requires {missing}.", parameter=missing, example=example)
     end = now if query.end is None else query.end
     if end <= query.start:
         return np.empty(0, np.int64)
@@ -181,9 +181,11 @@ def widened(table: pa.Table) -> pa.Table:
     groups = list(group_by_stream(table))
     if len(groups) * len(names) > MOST_COLUMNS:
         raise Problem(
-            "too-costly", f"A table can have {MOST_COLUMNS} columns, and this has {len(groups) * len(names)}.",
-            parameter="shape", example="long",
-        )  # fmt: skip
+            "too-costly",
+            f"A wide table can have at most {MOST_COLUMNS} columns; this one would have {len(groups) * len(names)}.",
+            parameter="shape",
+            example="long",
+        )
     _refuse_above(len(times) * len(groups) * len(names))
     columns: dict[str, pa.Array] = {"time": pa.array(times).cast(TIME)}
     for stream, rows in groups:
@@ -213,6 +215,6 @@ def _refuse_above(cells: int, most: int = MOST_CELLS) -> None:
     if cells > most:
         raise Problem(
             "too-costly",
-            f"This shape is put together in memory, which holds {most:,} numbers; there are more.",
+            f"This shape is assembled in memory and can hold at most {most:,} numbers; the query returns more.",
             example="a shorter range, wider buckets, or fill=none&shape=long, which has no such limit",
         )

@@ -79,7 +79,7 @@ def _shift(reference: Micros, duration: re.Match[str], zone: ZoneInfo) -> Micros
     month = local.year * 12 + local.month - 1 + sign * int(part["years"] * 12 + part["months"])
     year, month = divmod(month, 12)
     if not 1 <= year <= 9999:
-        raise ValueError("the duration leaves the calendar")
+        raise ValueError("the duration is out of range")
     day = min(local.day, calendar.monthrange(year, month + 1)[1])
     try:
         # Adding days to a local time moves its wall clock, so that "-P1D" is the same time yesterday over a DST change.
@@ -89,7 +89,7 @@ def _shift(reference: Micros, duration: re.Match[str], zone: ZoneInfo) -> Micros
         exact = dt.timedelta(hours=part["hours"], minutes=part["minutes"], seconds=part["seconds"])
         return micros(shifted) + sign * (exact // MICROSECOND)
     except OverflowError:
-        raise ValueError("the duration leaves the calendar") from None
+        raise ValueError("the duration is out of range") from None
 
 
 def length(every: BucketWidth) -> Micros:

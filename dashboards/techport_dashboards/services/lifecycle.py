@@ -80,9 +80,11 @@ def start_closing(services: Services, pilot: PilotDefinition, confirmed: str, wh
     folder, books = _needed(services)
     if confirmed != pilot.id:
         raise Problem(
-            "bad-parameter", "Closing is for good: confirm it with the pilot's id.", parameter="confirm",
+            "bad-parameter",
+            "Closing is permanent. Confirm it with the pilot's id.",
+            parameter="confirm",
             example=pilot.id,
-        )  # fmt: skip
+        )
     blocking = [item.text.en for item in closing_checklist(services, pilot) if item.blocks]
     if blocking:
         raise Problem("wrong-state", "{pilot} cannot be closed: {why}", pilot=pilot.id, why=" ".join(blocking))
@@ -138,9 +140,11 @@ def erase_due(services: Services, confirmed: Sequence[str]) -> Job:
     due = sorted(one.pilot for one in retention.plan(registry) if one.at <= at)
     if sorted(confirmed) != due:
         raise Problem(
-            "bad-parameter", "Erasing is for good: name every pilot that is due, and no other.", parameter="pilots",
+            "bad-parameter",
+            "Erasure is permanent. Name every pilot that is due, and no others.",
+            parameter="pilots",
             example=", ".join(due) or "nothing is due",
-        )  # fmt: skip
+        )
     snapshots = services.settings.snapshots
     files = SnapshotStore(snapshots).files_of if snapshots is not None else retention.no_files
 
@@ -168,7 +172,7 @@ def package_file(services: Services, pilot: str, sha256: str) -> Path:
     """The file of a package by its sum. Raises Problem where it is not there, or not any more."""
     path = next((Path(row.path) for row in _packages(services, pilot) if row.sha256 == sha256), None)
     if path is None or not path.is_file():
-        raise Problem("not-found", "There is no package {name} of {pilot} here.", name=repr(sha256[:64]), pilot=pilot)
+        raise Problem("not-found", "There is no package {name} of {pilot}.", name=repr(sha256[:64]), pilot=pilot)
     return path
 
 
@@ -183,5 +187,5 @@ def _made(row: MadePackage) -> Made:
 
 def _needed(services: Services) -> tuple[Path, Ledger]:
     if services.settings.packages is None or services.books is None:
-        raise Problem("not-found", "This process closes and opens no pilots: ask one that has a folder for packages.")
+        raise Problem("not-found", "This process cannot close or open pilots. Use one that has a folder for packages.")
     return services.settings.packages, services.books

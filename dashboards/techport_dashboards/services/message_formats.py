@@ -22,7 +22,11 @@ def format_of(name: str) -> str:
     """The name, if there is such a format. Raises Problem."""
     if name not in formats():
         raise Problem(
-            "bad-parameter", "Nobody reads {name}.", name=repr(name[:40]), parameter="format", example=DEFAULT
+            "bad-parameter",
+            "There is no message format {name}.",
+            name=repr(name[:40]),
+            parameter="format",
+            example=DEFAULT,
         )
     return name
 

@@ -53,7 +53,7 @@ def ordered(found: Sequence[Row], sort: str) -> list[Row]:
     name = sort.removeprefix("-")
     if name not in KEYS:
         raise Problem(
-            "bad-parameter", "{name} is no column.", name=repr(sort[:80]), parameter="sort", example=", ".join(KEYS)
+            "bad-parameter", "{name} is not a column.", name=repr(sort[:80]), parameter="sort", example=", ".join(KEYS)
         )
     key = KEYS[name]
     known = [row for row in found if key(row) is not None]

@@ -61,7 +61,7 @@ class SnapshotStore:
                     digest.update(piece)
                     size += len(piece)
                     if size > self._most_bytes:
-                        raise NoRoom(f"The answer alone has more than {self._most_bytes:,} bytes.")
+                        raise NoRoom(f"The response alone has more than {self._most_bytes:,} bytes.")
                     file.write(piece)
                 file.flush()
                 os.fsync(file.fileno())
@@ -77,10 +77,10 @@ class SnapshotStore:
     def _find_room(self, size: int) -> None:
         held = [path.stat().st_size for path in self._folder.glob("*.parquet")]
         if len(held) >= self._most:
-            raise NoRoom(f"{len(held):,} snapshots are kept, and {self._most:,} are the most.")
+            raise NoRoom(f"{len(held):,} snapshots are kept; the limit is {self._most:,}.")
         if sum(held) + size > self._most_bytes:
             raise NoRoom(
-                f"The snapshots kept have {sum(held):,} bytes and this one {size:,}; {self._most_bytes:,} are the most."
+                f"The snapshots kept have {sum(held):,} bytes and this one {size:,}; the limit is {self._most_bytes:,}."
             )
 
     def describe(self, snapshot: Snapshot) -> Snapshot:

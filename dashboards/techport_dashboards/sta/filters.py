@@ -81,7 +81,7 @@ _FUNCTIONS: Mapping[str, Callable[..., Any]] = {
 def parse(text: str, parameter: str = "$filter") -> Any:
     """The expression. Raises Problem for what is none, or is longer than anybody needs."""
     if len(text) > LONGEST:
-        raise Problem("bad-parameter", f"It is longer than {LONGEST} characters.", parameter=parameter)
+        raise Problem("bad-parameter", f"The expression has more than {LONGEST} characters.", parameter=parameter)
     plain = _IOT_ID.sub(lambda match: match[1] or match[2], text.strip())
     for name in _GEO.keys() | {"substringof"}:
         grammar.ODATA_FUNCTIONS.setdefault(name, 2)
@@ -93,7 +93,10 @@ def parse(text: str, parameter: str = "$filter") -> Any:
         raise Problem("bad-parameter", f"{str(error)[:200]}.", parameter=parameter, example=EXAMPLE) from error
     if tree is None or _terms(tree) > MOST_TERMS:
         raise Problem(
-            "bad-parameter", f"Nothing, or more than {MOST_TERMS} terms.", parameter=parameter, example=EXAMPLE
+            "bad-parameter",
+            f"The expression must have between 1 and {MOST_TERMS} terms.",
+            parameter=parameter,
+            example=EXAMPLE,
         )
     return tree
 
@@ -134,7 +137,7 @@ def evaluate(node: Any, resolve: Resolve) -> Any:
         return node.py_val
     except (AttributeError, NotImplementedError, ValueError) as error:
         kind = type(node).__name__
-        raise Problem("bad-parameter", f"{kind} is not understood here.", parameter="$filter") from error
+        raise Problem("bad-parameter", f"{kind} is not supported in this expression.", parameter="$filter") from error
 
 
 def names_in(node: Any) -> set[str]:
@@ -257,7 +260,7 @@ def _geometry(value: Any) -> shapely.Geometry:
         return shape(value["geometry"] if value.get("type") == "Feature" else value)
     if isinstance(value, shapely.Geometry):
         return value
-    raise TypeError("no geometry")
+    raise TypeError("not a geometry")
 
 
 def _literal_shape(text: str) -> shapely.Geometry:
@@ -265,7 +268,7 @@ def _literal_shape(text: str) -> shapely.Geometry:
         return shapely.from_wkt(text.split(";")[-1])
     except ShapelyError as error:
         example = "geography'POINT(10.4 63.4)'"
-        raise Problem("bad-parameter", "It is no WKT.", parameter="$filter", example=example) from error
+        raise Problem("bad-parameter", "Invalid WKT geometry.", parameter="$filter", example=example) from error
 
 
 def _distance(a: shapely.Geometry, b: shapely.Geometry) -> float:

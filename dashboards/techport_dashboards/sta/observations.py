@@ -269,7 +269,7 @@ def sort_key(value: Any) -> tuple[int, Any]:
 def _too_many() -> Problem:
     return Problem(
         "too-costly",
-        f"This filter or order has to look at more than {MOST_LOOKED_AT:,} Observations one by one.",
+        f"This filter or order would have to examine more than {MOST_LOOKED_AT:,} Observations one by one.",
         parameter="$filter",
         example="phenomenonTime ge 2026-11-01T00:00:00Z and result gt 5, of one Datastream; or /api/v1/readings",
     )

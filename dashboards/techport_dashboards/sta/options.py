@@ -41,16 +41,16 @@ def read(pairs: Iterable[tuple[str, str]], kind: str) -> Options:
     for name, value in pairs:
         name = name if name.startswith("$") else f"${name}" if name == "resultFormat" else name
         if name not in KNOWN:
-            raise Problem("unknown-parameter", f"There is no option {name[:40]!r}.", parameter=name[:40])
+            raise Problem("unknown-parameter", f"Unknown query option {name[:40]!r}.", parameter=name[:40])
         if name in found:
-            raise Problem("bad-parameter", "It is there twice.", parameter=name)
+            raise Problem("bad-parameter", "The option is given more than once.", parameter=name)
         found[name] = value
     return _built(found, kind, 0)
 
 
 def _built(found: Mapping[str, str], kind: str, depth: int) -> Options:
     if depth > MOST_DEPTH:
-        raise Problem("bad-parameter", f"More than {MOST_DEPTH} levels.", parameter="$expand")
+        raise Problem("bad-parameter", f"`$expand` can be at most {MOST_DEPTH} levels deep.", parameter="$expand")
     return Options(
         top=min(_whole("$top", found.get("$top", str(DEFAULT_TOP))), MOST_TOP),
         skip=_whole("$skip", found.get("$skip", "0")),
@@ -78,12 +78,12 @@ def split(text: str, separator: str) -> list[str]:
         elif not quoted:
             depth += (letter == "(") - (letter == ")")
             if depth < 0:
-                raise ValueError("a bracket closes that was not opened")
+                raise ValueError("a closing bracket has no opening bracket")
             if letter == separator and not depth:
                 parts.append(text[begin:place])
                 begin = place + 1
     if depth or quoted:
-        raise ValueError("a bracket or quote does not close")
+        raise ValueError("a bracket or quote is not closed")
     return [part.strip() for part in [*parts, text[begin:]] if part.strip()]
 
 
@@ -100,13 +100,15 @@ def _expand(text: str, kind: str, depth: int) -> dict[str, Options]:
     for item in _parts("$expand", text):
         head, bracket, inside = item.partition("(")
         if bracket and not inside.endswith(")"):
-            raise Problem("bad-parameter", f"{item[:80]!r} does not close.", parameter="$expand")
+            raise Problem("bad-parameter", f"The bracket in {item[:80]!r} is not closed.", parameter="$expand")
         relation, _, deeper = head.strip().partition("/")
         if relation not in RELATIONS[kind]:
             raise Problem(
-                "bad-parameter", f"{kind} have no {relation[:40]!r}.", parameter="$expand",
+                "bad-parameter",
+                f"{kind} have no relation {relation[:40]!r}.",
+                parameter="$expand",
                 example=", ".join(RELATIONS[kind]),
-            )  # fmt: skip
+            )
         options = _inside(inside[:-1]) if bracket and not deeper else {}
         if deeper:  # a/b(...) is a($expand=b(...))
             options = {"$expand": deeper + (bracket + inside if bracket else "")}
@@ -122,7 +124,9 @@ def _inside(text: str) -> dict[str, str]:
     for part in _parts("$expand", text, ";"):
         name, equals, value = part.partition("=")
         if not equals or name.strip() not in KNOWN:
-            raise Problem("bad-parameter", f"{part[:80]!r} is no option.", parameter="$expand", example="$top=1")
+            raise Problem(
+                "bad-parameter", f"{part[:80]!r} is not a query option.", parameter="$expand", example="$top=1"
+            )
         options[name.strip()] = value
     return options
 
@@ -133,9 +137,11 @@ def _select(text: str, kind: str) -> list[str]:
         head = name.split("/")[0]
         if head not in ("id", "@iot.id", "@iot.selfLink", *PROPERTIES[kind], *RELATIONS[kind]):
             raise Problem(
-                "bad-parameter", f"{kind} have no property {name[:40]!r}.", parameter="$select",
+                "bad-parameter",
+                f"{kind} have no property {name[:40]!r}.",
+                parameter="$select",
                 example=", ".join(("id", *PROPERTIES[kind])),
-            )  # fmt: skip
+            )
     return names
 
 
@@ -145,18 +151,22 @@ def _orders(text: str) -> list[Order]:
         path, _, direction = part.partition(" ")
         direction = direction.strip().lower()  # a client in wide use writes DESC
         if direction not in ("", "asc", "desc"):
-            raise Problem("bad-parameter", f"{part[:80]!r} is no order.", parameter="$orderby", example="name desc")
+            raise Problem(
+                "bad-parameter", f"{part[:80]!r} is not a sort order.", parameter="$orderby", example="name desc"
+            )
         orders.append(Order(parse(path, "$orderby"), path, direction == "desc"))
     return orders
 
 
 def _whole(name: str, text: str) -> int:
     if not (text.isascii() and text.isdecimal() and len(text) < 10):
-        raise Problem("bad-parameter", f"{text[:40]!r} is no whole number.", parameter=name, example="10")
+        raise Problem("bad-parameter", f"{text[:40]!r} is not a whole number.", parameter=name, example="10")
     return int(text)
 
 
 def _choice(name: str, text: str, accepted: Mapping[str, Any]) -> Any:
     if text not in accepted:
-        raise Problem("bad-parameter", f"{text[:40]!r} is none.", parameter=name, example=", ".join(accepted))
+        raise Problem(
+            "bad-parameter", f"{text[:40]!r} is not an accepted value.", parameter=name, example=", ".join(accepted)
+        )
     return accepted[text]

@@ -172,4 +172,4 @@ def _root(request: Request) -> str:
 
 
 def _nothing(path: str) -> Problem:
-    return Problem("not-found", f"There is nothing at {path[:120]!r}.")
+    return Problem("not-found", f"There is no resource at {path[:120]!r}.")

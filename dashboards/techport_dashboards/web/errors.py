@@ -158,6 +158,4 @@ def install(app: FastAPI) -> None:
     async def unexpected(request: Request, error: Exception) -> Response:
         # The outermost handler: the framework raises the error again behind it, so that the server logs the traceback.
         log.error("request failed", extra={"path": request.url.path, "error": repr(error)})
-        return respond(
-            request, Problem("internal", "The request was fine as far as we can tell; the server failed on it.")
-        )
+        return respond(request, Problem("internal", "The server failed to process the request."))

@@ -36,24 +36,24 @@ class Form:
     def confirmed(self) -> None:
         """Raise a Problem unless the box was ticked that says what will be gone."""
         if self.get("confirmed") != "yes":
-            raise Problem("bad-parameter", "Tick the box that says what will happen.", parameter="confirmed")
+            raise Problem("bad-parameter", "Tick the box to confirm what will happen.", parameter="confirmed")
 
 
 async def form_of(request: Request) -> Form:
     """Read a form as browsers send it. Raises Problem where it is none, or larger than any of ours."""
     if request.headers.get("content-type", "").partition(";")[0].strip() != FORM:
         raise Problem(
-            "bad-parameter", "This address takes a form ({form}); /api/v1 takes JSON.", form=FORM, parameter="body"
+            "bad-parameter", "This address accepts a form ({form}); /api/v1 accepts JSON.", form=FORM, parameter="body"
         )
     body = bytearray()
     async for piece in request.stream():
         body += piece
         if len(body) > LARGEST:
-            raise Problem("bad-parameter", "A form holds at most {most} bytes.", most=LARGEST, parameter="body")
+            raise Problem("bad-parameter", "A form can have at most {most} bytes.", most=LARGEST, parameter="body")
     try:
         pairs = parse_qsl(body.decode(), keep_blank_values=True, max_num_fields=MOST_FIELDS, errors="strict")
     except ValueError as error:
-        raise Problem("bad-parameter", "This is no form: {what}.", what=error, parameter="body") from error
+        raise Problem("bad-parameter", "Invalid form: {what}.", what=error, parameter="body") from error
     fields: dict[str, list[str]] = {}
     for name, value in pairs:
         fields.setdefault(name, []).append(value)

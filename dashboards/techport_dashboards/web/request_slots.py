@@ -43,7 +43,7 @@ class RequestSlots:
             async with asyncio.timeout(self._longest_wait):
                 await self._free.acquire()
         except TimeoutError as error:
-            raise Problem("server-busy", "All of the server's workers have been busy for too long.") from error
+            raise Problem("server-busy", "All worker threads have been busy for too long.") from error
 
     def release(self) -> None:
         self._free.release()
