@@ -134,7 +134,7 @@ def test_an_event_is_written_down_where_it_is_seen(visit: Visitor, city: City) -
     dialog.locator('[name="end"]').fill("2020-01-01T00:00:00")
     with page.expect_console_message(lambda message: "400" in message.text):  # the browser notes what is refused
         dialog.locator('[type="submit"]').click()
-    expect(dialog.locator(".wrong")).to_contain_text("slutter")
+    expect(dialog.locator(".wrong")).to_contain_text("før starttidspunktet")
     assert len(here.complaints) == 1
     here.complaints.clear()
     dialog.locator('[name="kind"]').select_option("intervention")

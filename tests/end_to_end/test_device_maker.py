@@ -40,7 +40,7 @@ def test_from_a_credential_to_a_mended_message(tmp_path: Path) -> None:
         publish(platform, found["user name"], found["password"], '{"time": "2026-05-04T12:03:00Z", "temp": "21,5"}')
         seen = platform.run("device", "watch", "test-street", "box-1", "--timeout", "30")
         assert '"temp": "21,5"' in seen
-        assert "send 21.5 without quotes" in seen
+        assert "Send 21.5 without quotes" in seen
         trace = ("trace", "test-street", "box-1", "2026-05-04T12:03+00:00")
         assert "nothing was received or observed then" in platform.run(*trace, expect=1)
 
@@ -48,7 +48,7 @@ def test_from_a_credential_to_a_mended_message(tmp_path: Path) -> None:
         assert "box-1" in mended
         file.write_text(mended + COMMA, "utf-8")
         platform.run("pilot", "import", str(file))
-        assert "1 entries are replayed" in platform.run("quarantine", "replay", "--device", "box-1")
+        assert "1 entries are reprocessed" in platform.run("quarantine", "replay", "--device", "box-1")
         wait_until(lambda: platform.get("/api/v1/latest?pilot=test-street")["items"])
         wait_until(lambda: re.search(r"received .+ by \S+, visible since ", platform.run(*trace)))
         assert "stored: air_temperature = 21.5" in platform.run(*trace)

@@ -101,6 +101,7 @@ def test_a_claimed_device_gets_its_earlier_messages_back(port: int, device: Clie
     eventually(lambda: len(ingest.rows()) == 3, "they are stored")
     assert {row[0] for row in ingest.rows()} == {"Min-boks"}
     eventually(lambda: unknown_devices(ingest.registry.database, "air") == [], "nobody is unknown")
+    eventually(lambda: ingest.total().stored == 3, "the ledger counts them")
     assert check_books(ingest).stored == 3
 
     device.publish("pilots/air/Min boks/readings", f'{{"time": {NOON + 9}, "pm10": 9}}', qos=1)
