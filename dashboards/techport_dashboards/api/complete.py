@@ -7,10 +7,12 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query
 from pydantic import Field
 
-from techport_dashboards.api.schema import Choice, CompletenessItem, GapItem, Listed, paged
+from techport_dashboards.api.schema import CompletenessItem, GapItem, Listed
 from techport_dashboards.dependencies import Services, ServicesDep, ViewerDep
 from techport_dashboards.problems import Problem
 from techport_dashboards.query import times
+from techport_dashboards.query.paging import paged
+from techport_dashboards.query.parameters import Choice
 from techport_dashboards.query.question import TIME_EXAMPLE, instant, pick_zone, select
 from techport_dashboards.viewer import Viewer
 from techport_dashboards.web.request_slots import SlotRoute

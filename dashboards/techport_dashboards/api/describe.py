@@ -7,20 +7,12 @@ from typing import Any
 import msgspec
 from fastapi import APIRouter
 
-from techport_dashboards.api.schema import (
-    ChoiceParameters,
-    DeviceItem,
-    Listed,
-    PageParameters,
-    PilotDetail,
-    PilotItem,
-    QuantityItem,
-    StreamItem,
-    paged,
-)
+from techport_dashboards.api.schema import DeviceItem, Listed, PilotDetail, PilotItem, QuantityItem, StreamItem
 from techport_dashboards.dependencies import PilotDep, Services, ServicesDep, ViewerDep
 from techport_dashboards.query.areas import area
 from techport_dashboards.query.names import devices_inside
+from techport_dashboards.query.paging import paged
+from techport_dashboards.query.parameters import ChoiceParameters, PageParameters
 from techport_dashboards.query.question import select
 from techport_dashboards.query.registry_cache import RegistryView
 from techport_dashboards.viewer import Viewer

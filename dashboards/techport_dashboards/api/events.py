@@ -9,10 +9,12 @@ from fastapi import APIRouter, Path
 from pydantic import BaseModel, Field
 
 from techport_dashboards.api.describe import title
-from techport_dashboards.api.schema import EventItem, Listed, PageParameters, paged
+from techport_dashboards.api.schema import EventItem, Listed
 from techport_dashboards.dependencies import ChangeDep, PilotDep, ServicesDep
 from techport_dashboards.problems import Problem
 from techport_dashboards.query import times
+from techport_dashboards.query.paging import paged
+from techport_dashboards.query.parameters import PageParameters
 from techport_dashboards.query.question import instant
 from techport_dashboards.web.request_slots import SlotRoute
 from techport_pilots.model import Event, Exclusion, PilotDefinition, Text

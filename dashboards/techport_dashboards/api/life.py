@@ -11,10 +11,10 @@ from fastapi.responses import FileResponse
 from pydantic import BaseModel, Field
 
 from techport_dashboards.api.describe import title
-from techport_dashboards.api.schema import Parameters
 from techport_dashboards.dependencies import ChangeDep, PilotDep, ServicesDep, ViewerDep
 from techport_dashboards.problems import Problem
 from techport_dashboards.query import times
+from techport_dashboards.query.parameters import Parameters
 from techport_dashboards.services import lifecycle
 from techport_dashboards.services.jobs import Job
 from techport_dashboards.viewer import Viewer

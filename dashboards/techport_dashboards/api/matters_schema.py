@@ -6,8 +6,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from techport_dashboards.api.schema import Parameters
 from techport_dashboards.api.words import EntryNumber
+from techport_dashboards.query.parameters import Parameters
 from techport_dashboards.query.times import iso
 from techport_dashboards.services.message_formats import MessageFormat
 from techport_pilots.accounting.message_tap import TappedMessage

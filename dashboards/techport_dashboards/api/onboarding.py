@@ -17,10 +17,10 @@ from techport_dashboards.api.matters_schema import (
     SeenMessage,
     UnknownDeviceItem,
 )
-from techport_dashboards.api.schema import Parameters
 from techport_dashboards.dependencies import ChangeDep, PilotDep, Services, ServicesDep
 from techport_dashboards.problems import Problem
 from techport_dashboards.query.names import find_pilot
+from techport_dashboards.query.parameters import Parameters
 from techport_dashboards.viewer import Viewer
 from techport_dashboards.web.request_slots import SlotRoute
 from techport_pilots.access.credentials import Credentials

@@ -6,9 +6,9 @@ from typing import Literal
 
 from pydantic import Field
 
-from techport_dashboards.api.schema import Choice, Names
 from techport_dashboards.problems import Problem
 from techport_dashboards.query.formats import MEDIA_TYPES
+from techport_dashboards.query.parameters import Choice, Names
 from techport_dashboards.query.question import Question
 from techport_dashboards.query.shaping import MOST_POINTS, Fill, Order, Shape
 from techport_pilots.time import interval_micros

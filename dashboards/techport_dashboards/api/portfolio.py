@@ -7,9 +7,11 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query
 from pydantic import BaseModel, ConfigDict, Field
 
-from techport_dashboards.api.schema import Listed, Page, Title, paged
+from techport_dashboards.api.schema import Listed, Title
 from techport_dashboards.dependencies import ServicesDep, ViewerDep
 from techport_dashboards.pages.portfolio import rows_for
+from techport_dashboards.query.paging import paged
+from techport_dashboards.query.parameters import Page
 from techport_dashboards.services import portfolio
 from techport_dashboards.web.request_slots import SlotRoute
 

@@ -13,21 +13,14 @@ from fastapi import APIRouter, Query, Request, Response
 
 from techport_dashboards.api.about_rows import about, links
 from techport_dashboards.api.parameters import ReadingsParameters
-from techport_dashboards.api.schema import (
-    Choice,
-    ChoiceParameters,
-    LatestItem,
-    Listed,
-    ReadingsPage,
-    decode,
-    encode,
-    page_size,
-)
+from techport_dashboards.api.schema import LatestItem, Listed, ReadingsPage
 from techport_dashboards.dependencies import Services, ServicesDep, ViewerDep
 from techport_dashboards.problems import Problem
 from techport_dashboards.query import etags, formats, rows
 from techport_dashboards.query.etags import edition_of
 from techport_dashboards.query.limits import Deadline, Disconnected
+from techport_dashboards.query.paging import decode, encode, page_size
+from techport_dashboards.query.parameters import Choice, ChoiceParameters
 from techport_dashboards.query.question import Answer, Resolved, last_key, resolve, run, select
 from techport_dashboards.query.registry_cache import RegistryView
 from techport_dashboards.query.shaping import Shape, refuse_large, shaped

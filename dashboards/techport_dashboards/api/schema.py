@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
-from collections.abc import Callable, Sequence
-from typing import Annotated, Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
-from fastapi import Query
 from pydantic import BaseModel, ConfigDict, Field
 
 from techport_dashboards.api.words import (
@@ -21,65 +17,8 @@ from techport_dashboards.api.words import (
     Seconds,
     Unit,
 )
-from techport_dashboards.problems import Problem
-from techport_dashboards.query.areas import WITHIN_EXAMPLE
-from techport_dashboards.query.question import Question
 
 T = TypeVar("T")
-
-Names = Annotated[list[str], Field(default_factory=list, max_length=1000)]
-
-
-class Parameters(BaseModel):
-    """Parameters that are not in the list are refused: a misspelt one must not be ignored."""
-
-    model_config = ConfigDict(extra="forbid")
-
-
-class Page(Parameters):
-    limit: int | None = Field(None, ge=1, description="Items of one answer.", examples=[100])
-    cursor: str | None = Field(
-        None, max_length=2000, description="`next` of the answer before, with the same other parameters."
-    )
-
-
-class Choice(Page):
-    pilot: Names = Field(
-        description="Pilots: a name, a comma list, `*` for any part. None: all.", examples=[["school-air"]]
-    )
-    device: Names = Field(description="Devices, in the same way.", examples=[["*"]])
-    quantity: Names = Field(description="Quantities, in the same way.", examples=[["pm10"]])
-    bbox: str | None = Field(
-        None,
-        max_length=200,
-        description="Devices in a box: west, south, east, north in degrees (WGS 84).",
-        examples=["10.36,63.40,10.44,63.44"],
-    )
-    within: str | None = Field(
-        None,
-        max_length=60_000,
-        description="Devices in a GeoJSON Polygon or MultiPolygon (WGS 84), its edge included.",
-        examples=[WITHIN_EXAMPLE],
-    )
-    near: str | None = Field(
-        None,
-        max_length=200,
-        description="Devices near a point: longitude, latitude, metres.",
-        examples=["10.4,63.43,500"],
-    )
-
-    def question(self) -> Question:
-        """What chooses streams, as the query path takes it. Devices without a position are in no area."""
-        return Question(
-            pilots=self.pilot,
-            devices=self.device,
-            quantities=self.quantity,
-            **self.model_dump(include={"bbox", "within", "near"}),
-        )
-
-
-PageParameters = Annotated[Page, Query()]
-ChoiceParameters = Annotated[Choice, Query()]
 
 
 class Listed(BaseModel, Generic[T]):
@@ -261,35 +200,3 @@ class ReadingsPage(BaseModel):
     quality: str = Field(description="all, or good: those without a flag.")
     units: dict[str, Any] = Field(description="For each quantity its UCUM code, label and title.")
     sources: list[dict[str, Any]] = Field(description="Licence and attribution of each pilot.")
-
-
-def page_size(limit: int | None, default: int, most: int) -> int:
-    """The limit asked for, or the default. Raises Problem for more than one answer holds."""
-    if limit is not None and limit > most:
-        raise Problem(
-            "limit-too-large", f"A response holds at most {most} items.", parameter="limit", example=str(most)
-        )
-    return limit or min(default, most)
-
-
-def paged(
-    items: Sequence[T], key: Callable[[T], str], page: Page, default: int, most: int
-) -> tuple[list[T], str | None]:
-    """One page of items that are sorted by `key`, and the cursor of the next: each item comes once."""
-    size = page_size(page.limit, default, most)
-    behind = decode(page.cursor) if page.cursor is not None else None
-    rest = [item for item in items if behind is None or key(item) > behind]
-    if len(rest) <= size:
-        return rest, None
-    return rest[:size], encode(key(rest[size - 1]))
-
-
-def encode(key: str) -> str:
-    return base64.urlsafe_b64encode(key.encode()).decode().rstrip("=")
-
-
-def decode(cursor: str) -> str:
-    try:
-        return base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True).decode()
-    except (binascii.Error, ValueError) as error:
-        raise Problem("bad-cursor", "This is not a valid cursor.", parameter="cursor") from error

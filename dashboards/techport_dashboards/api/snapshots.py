@@ -12,10 +12,12 @@ from fastapi.responses import FileResponse
 from techport_dashboards.api.about_rows import about
 from techport_dashboards.api.parameters import ReadingsParameters
 from techport_dashboards.api.readings import dressing
-from techport_dashboards.api.schema import Listed, PageParameters, SnapshotItem, paged
+from techport_dashboards.api.schema import Listed, SnapshotItem
 from techport_dashboards.dependencies import ChangeDep, Services, ServicesDep, ViewerDep, address_of
 from techport_dashboards.problems import Problem
 from techport_dashboards.query import formats, times
+from techport_dashboards.query.paging import paged
+from techport_dashboards.query.parameters import PageParameters
 from techport_dashboards.query.question import answer
 from techport_dashboards.query.shaping import Shape
 from techport_dashboards.services import citation

@@ -8,9 +8,9 @@ from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import RedirectResponse
 from pydantic import Field
 
-from techport_dashboards.api.schema import Parameters
 from techport_dashboards.dependencies import ChangeDep, PilotDep, ServicesDep, ViewerDep
 from techport_dashboards.problems import Problem
+from techport_dashboards.query.parameters import Parameters
 from techport_dashboards.services import lifecycle
 from techport_dashboards.web.forms import FormDep
 from techport_dashboards.web.request_slots import SlotRoute

@@ -8,9 +8,9 @@ from fastapi import APIRouter, Query, Request, Response
 from pydantic import Field
 
 from techport_dashboards.api.decode import LONGEST_MESSAGE, Pasted, explained
-from techport_dashboards.api.schema import Parameters
 from techport_dashboards.dependencies import ServicesDep, ViewerDep, services_of
 from techport_dashboards.problems import Problem
+from techport_dashboards.query.parameters import Parameters
 from techport_dashboards.services.message_formats import format_of, labels
 from techport_dashboards.viewer import Viewer
 from techport_dashboards.web.forms import Form, FormDep

@@ -13,11 +13,11 @@ from pydantic import Field
 
 from techport_dashboards.api.onboarding import SECRET, admit, claim_known, who
 from techport_dashboards.api.quarantine import replay_done
-from techport_dashboards.api.schema import Parameters
 from techport_dashboards.dependencies import ChangeDep, PilotDep, Services, ServicesDep, ViewerDep
 from techport_dashboards.pages.device_form import INTERVALS, newcomer_of, quantities
 from techport_dashboards.problems import Problem
 from techport_dashboards.query.names import find_pilot
+from techport_dashboards.query.parameters import Parameters
 from techport_dashboards.services.message_formats import labels
 from techport_dashboards.settings import BrokerPlace
 from techport_dashboards.viewer import Viewer

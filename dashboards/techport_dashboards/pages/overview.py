@@ -7,11 +7,11 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request, Response
 from pydantic import Field
 
-from techport_dashboards.api.schema import Parameters
 from techport_dashboards.charts.map import draw, load
 from techport_dashboards.dependencies import Services, ServicesDep, ViewerDep
 from techport_dashboards.pages import wall
 from techport_dashboards.pages.air_quality import rated
+from techport_dashboards.query.parameters import Parameters
 from techport_dashboards.services import device_status
 from techport_dashboards.services.device_status import PilotNow, State
 from techport_dashboards.viewer import Viewer

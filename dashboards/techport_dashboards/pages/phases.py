@@ -12,7 +12,6 @@ import pyarrow as pa
 from fastapi import APIRouter, Query, Request, Response
 from pydantic import Field
 
-from techport_dashboards.api.schema import Parameters
 from techport_dashboards.charts import distribution as figures
 from techport_dashboards.charts.distribution import Group
 from techport_dashboards.charts.lines import PRESENTATIONS, Presentation
@@ -20,6 +19,7 @@ from techport_dashboards.dependencies import PilotDep, Services, ServicesDep, Vi
 from techport_dashboards.pages.kpis import card_of
 from techport_dashboards.problems import Problem
 from techport_dashboards.query import times
+from techport_dashboards.query.parameters import Parameters
 from techport_dashboards.query.question import Question, answer
 from techport_dashboards.query.registry_cache import RegistryView
 from techport_dashboards.viewer import Viewer

@@ -12,7 +12,6 @@ import msgspec
 from fastapi import APIRouter, Query, Request, Response
 from pydantic import Field
 
-from techport_dashboards.api.schema import Parameters
 from techport_dashboards.charts import series
 from techport_dashboards.charts.map import BESIDE, draw, load
 from techport_dashboards.charts.overlay import AGAINST
@@ -22,6 +21,7 @@ from techport_dashboards.pages import air_quality, device_table, embed, wall
 from techport_dashboards.problems import Problem
 from techport_dashboards.query import times
 from techport_dashboards.query.names import find_pilot
+from techport_dashboards.query.parameters import Parameters
 from techport_dashboards.query.registry_cache import RegistryView
 from techport_dashboards.services import device_status
 from techport_dashboards.services.device_status import DeviceNow, PilotNow

@@ -8,8 +8,8 @@ from urllib.parse import urlencode
 from fastapi import APIRouter, Query, Request, Response
 from pydantic import Field
 
-from techport_dashboards.api.schema import Parameters
 from techport_dashboards.dependencies import Services, ServicesDep, ViewerDep
+from techport_dashboards.query.parameters import Parameters
 from techport_dashboards.services import portfolio
 from techport_dashboards.viewer import Viewer
 from techport_dashboards.web.request_slots import SlotRoute

@@ -15,7 +15,6 @@ import pyarrow as pa
 from fastapi import APIRouter, Query, Request, Response
 from pydantic import Field
 
-from techport_dashboards.api.schema import Parameters
 from techport_dashboards.charts.distribution import Days, Floats, Ints, days
 from techport_dashboards.charts.lines import PRESENTATIONS
 from techport_dashboards.charts.map import Outline, load, outline
@@ -25,6 +24,7 @@ from techport_dashboards.pages.kpis import card_of
 from techport_dashboards.pages.pilot import pilot_now
 from techport_dashboards.problems import Problem
 from techport_dashboards.query import times
+from techport_dashboards.query.parameters import Parameters
 from techport_dashboards.query.question import Question, answer
 from techport_dashboards.services.device_status import PilotNow, State
 from techport_dashboards.viewer import Viewer

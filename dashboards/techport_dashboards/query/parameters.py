@@ -1,0 +1,65 @@
+"""Parameters that several routes take: which streams, and which page of a list."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import Query
+from pydantic import BaseModel, ConfigDict, Field
+
+from techport_dashboards.query.areas import WITHIN_EXAMPLE
+from techport_dashboards.query.question import Question
+
+Names = Annotated[list[str], Field(default_factory=list, max_length=1000)]
+
+
+class Parameters(BaseModel):
+    """Parameters that are not in the list are refused: a misspelt one must not be ignored."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class Page(Parameters):
+    limit: int | None = Field(None, ge=1, description="Items of one answer.", examples=[100])
+    cursor: str | None = Field(
+        None, max_length=2000, description="`next` of the answer before, with the same other parameters."
+    )
+
+
+class Choice(Page):
+    pilot: Names = Field(
+        description="Pilots: a name, a comma list, `*` for any part. None: all.", examples=[["school-air"]]
+    )
+    device: Names = Field(description="Devices, in the same way.", examples=[["*"]])
+    quantity: Names = Field(description="Quantities, in the same way.", examples=[["pm10"]])
+    bbox: str | None = Field(
+        None,
+        max_length=200,
+        description="Devices in a box: west, south, east, north in degrees (WGS 84).",
+        examples=["10.36,63.40,10.44,63.44"],
+    )
+    within: str | None = Field(
+        None,
+        max_length=60_000,
+        description="Devices in a GeoJSON Polygon or MultiPolygon (WGS 84), its edge included.",
+        examples=[WITHIN_EXAMPLE],
+    )
+    near: str | None = Field(
+        None,
+        max_length=200,
+        description="Devices near a point: longitude, latitude, metres.",
+        examples=["10.4,63.43,500"],
+    )
+
+    def question(self) -> Question:
+        """What chooses streams, as the query path takes it. Devices without a position are in no area."""
+        return Question(
+            pilots=self.pilot,
+            devices=self.device,
+            quantities=self.quantity,
+            **self.model_dump(include={"bbox", "within", "near"}),
+        )
+
+
+PageParameters = Annotated[Page, Query()]
+ChoiceParameters = Annotated[Choice, Query()]
