@@ -91,7 +91,7 @@ def card_of(services: Services, pilot: PilotDefinition, kpi: Kpi, evaluation: Ev
         days_after=evaluation.compared == "days",
         verdict=evaluation.verdict,
         completeness="" if now is None else f"{language.number(_floor(100 * now.completeness), 0)} %",
-        reasons=[language.text(reason) for reason in evaluation.reasons],
+        reasons=[reason.text(language) for reason in evaluation.reasons],
         air=None if now is None or now.value is None else _air(kpi, evaluation, now.value, language),
     )
 

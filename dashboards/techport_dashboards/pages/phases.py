@@ -146,7 +146,7 @@ def difference(
         card=card,
         evaluation=evaluation,
         subject=subject,
-        adjusted=[language.text(text).lower() for text in adjusted_for(evaluation.adjusted_for, vocabulary_of(pilot))],
+        adjusted=adjusted_for(evaluation.adjusted_for, vocabulary_of(pilot), language),
     )
 
 

@@ -14,12 +14,12 @@ import msgspec
 import numpy as np
 import pandas as pd
 
-from techport_pilots.evaluation import messages
 from techport_pilots.evaluation.covariates import centred, covariate_columns, weekdays
 from techport_pilots.evaluation.event_study import evaluate_event_study
 from techport_pilots.evaluation.interval import ErrorPart, Fit, NoInterval, fit, half_width, percent_change, welch
 from techport_pilots.evaluation.kpi import Plan, combined, plan_of, unit_of
-from techport_pilots.evaluation.model import Evaluation, Interval, LeftOut, PhaseValue
+from techport_pilots.evaluation.messages import caveats, message, method, phase_titles
+from techport_pilots.evaluation.model import Evaluation, Interval, LeftOut, PhaseValue, Reason
 from techport_pilots.evaluation.phases import (
     BASELINE,
     INTERVENTION,
@@ -30,7 +30,8 @@ from techport_pilots.evaluation.phases import (
 )
 from techport_pilots.evaluation.samples import day_numbers
 from techport_pilots.evaluation.verdict import decide_verdict, effect_direction
-from techport_pilots.model import Kpi, PilotDefinition, Text
+from techport_pilots.i18n import Message
+from techport_pilots.model import Kpi, PilotDefinition
 from techport_pilots.time import micros_of
 from techport_storage.store import ReadingStore
 
@@ -79,9 +80,9 @@ def evaluate(store: ReadingStore, pilot: PilotDefinition, kpi: Kpi, confidence: 
     main = plan_of(pilot, kpi, never=kpi.control)
     unit = unit_of(main, kpi.compare)
     if (pair := overlapping(pilot)) is not None:
-        return _insufficient(kpi, unit, [messages.overlap(*pair)])
+        return _insufficient(kpi, unit, [message("phases-overlap", first=pair[0].name, second=pair[1].name)])
     if not main.streams:
-        return _insufficient(kpi, unit, [messages.no_device(kpi.quantity)])
+        return _insufficient(kpi, unit, [message("no-device", quantity=kpi.quantity)])
     sides = baseline_vs_intervention(store, pilot, main)
     if kpi.compare is not None:
         sides = _combined(
@@ -89,11 +90,11 @@ def evaluate(store: ReadingStore, pilot: PilotDefinition, kpi: Kpi, confidence: 
         )
     before, after = _phase_values(pilot, sides)
     left_out = _left_out(pilot, sides, kpi)
-    wanting = _wanting(kpi, pilot, sides)
-    if wanting:
-        return _insufficient(kpi, unit, wanting, before, after, left_out)
+    obstacles = _obstacles(kpi, pilot, sides)
+    if obstacles:
+        return _insufficient(kpi, unit, obstacles, before, after, left_out)
     if sides.days is None and not _extreme(kpi):
-        why = [messages.no_interval("all values are equal")]
+        why = [NoInterval("constant").reason]
         return _insufficient(kpi, unit, why, before, after, left_out)
     after = _with_interval(after, sides, confidence)
     if sides.days is None or not sides.two_sided:
@@ -102,7 +103,7 @@ def evaluate(store: ReadingStore, pilot: PilotDefinition, kpi: Kpi, confidence: 
     try:
         estimate, days_left = _estimate(store, pilot, kpi, sides, control)
     except NoInterval as problem:
-        return _insufficient(kpi, unit, [messages.no_interval(str(problem))], before, after, left_out)
+        return _insufficient(kpi, unit, [problem.reason], before, after, left_out)
     return _answer(kpi, unit, main, before, after, control, estimate, [*left_out, *days_left], confidence)
 
 
@@ -118,7 +119,7 @@ def _estimate(
     baseline = float(days["level"].to_numpy()[~days["intervention"].to_numpy()].mean())
     if control is not None:
         if control.days is None:
-            raise NoInterval("the control group has no data to compare with")
+            raise NoInterval("no-control-data")
         days = days.assign(level=days["level"] - control.days["level"].reindex(days.index))
     dates = pd.DatetimeIndex(days.index)
     columns = pd.DataFrame(index=dates)
@@ -132,12 +133,12 @@ def _estimate(
     side = days["intervention"].to_numpy().astype(np.int64)
     for name, number in (("baseline", BASELINE), ("intervention", INTERVENTION)):
         if (side == number).sum() < MIN_DAYS:
-            raise NoInterval(f"fewer than {MIN_DAYS} days of the {name} have everything that the comparison needs")
+            raise NoInterval("too-few-days", required=MIN_DAYS, side=message(f"side.{name}"))
     columns = pd.concat([centred(columns), centred(weekdays(dates))], axis=1)
     design = np.column_stack([np.ones(len(side)), side, columns.to_numpy()])
     regression = fit(days["level"].to_numpy(), design, day_numbers(dates), side, 1)
     missing = int((~complete).sum())
-    left_out = [LeftOut(f"{missing} d", messages.days_without_covariates())] if missing else []
+    left_out = [LeftOut(f"{missing} d", Reason.of(message("left-out.no-covariates")))] if missing else []
     return Estimate(regression, baseline, list(columns.columns)), left_out
 
 
@@ -161,7 +162,7 @@ def _answer(
         kpi=kpi.id,
         unit=unit,
         verdict=verdict,
-        reasons=[why, *messages.caveats(kpi, main.streams)],
+        reasons=[Reason.of(reason) for reason in (why, *caveats(kpi, main.streams))],
         baseline=before,
         intervention=after,
         control_change=_change(control) if control else None,
@@ -175,7 +176,7 @@ def _answer(
         autocorrelation=regression.autocorrelation,
         degrees_of_freedom=welch(regression.variance, regression.freedom),
         adjusted_for=estimate.adjusted_for,
-        method=messages.method(kpi, bool(kpi.adjust), control is not None),
+        method=Reason.of(method(kpi)),
         left_out=left_out,
     )
 
@@ -254,30 +255,29 @@ def _with_interval(after: PhaseValue, sides: BaselineVsIntervention, confidence:
     return msgspec.structs.replace(after, interval=interval)
 
 
-def _wanting(kpi: Kpi, pilot: PilotDefinition, sides: BaselineVsIntervention) -> list[Text]:
+def _obstacles(kpi: Kpi, pilot: PilotDefinition, sides: BaselineVsIntervention) -> list[Message]:
     """What stands in the way of any verdict."""
     before, after = phases_of(pilot)
-    needed = [INTERVENTION] if kpi.target is not None and kpi.target_is == "value" and not before else [0, 1]
+    required = [INTERVENTION] if kpi.target is not None and kpi.target_is == "value" and not before else [0, 1]
     if not after:
-        return [messages.no_phase("intervention")]
-    if BASELINE in needed and not before:
-        return [messages.no_phase("baseline")]
-    found: list[Text] = []
-    for side in needed:
-        phases = (before, after)[side]
-        name = messages.named(phases)
+        return [message("no-phase.intervention")]
+    if BASELINE in required and not before:
+        return [message("no-phase.baseline")]
+    reasons: list[Message] = []
+    for side in required:
+        titles = phase_titles((before, after)[side])
         share = sides.completeness[side]
         if share == 0:
-            found.append(messages.no_data(name))
+            reasons.append(message("no-data", phases=titles))
         elif share < kpi.minimum_completeness:
-            found.append(messages.incomplete(name, share, kpi.minimum_completeness))
+            reasons.append(message("incomplete", phases=titles, share=share, required=kpi.minimum_completeness))
         elif sides.values[side] is None:
-            found.append(messages.no_value(name))
+            reasons.append(message("no-value", phases=titles))
         elif sides.days is not None and (days := sides.day_count(side)) < MIN_DAYS:
-            found.append(messages.too_short(name, days, MIN_DAYS))
-    if not found and not sides.devices:
-        found.append(messages.no_common_device())
-    return found
+            reasons.append(message("too-short", phases=titles, days=days, required=MIN_DAYS))
+    if not reasons and not sides.devices:
+        reasons.append(message("no-paired-device"))
+    return reasons
 
 
 def _extreme(kpi: Kpi) -> bool:
@@ -289,33 +289,44 @@ def _extreme(kpi: Kpi) -> bool:
 def _without_effect(kpi: Kpi, unit: str, before: PhaseValue, after: PhaseValue, left_out: list[LeftOut]) -> Evaluation:
     verdict, why = decide_verdict(kpi, after.interval, None, None)
     return Evaluation(
-        kpi=kpi.id, unit=unit, verdict=verdict, reasons=[why], baseline=before, intervention=after, left_out=left_out,
-        method=messages.value_only(),
-    )  # fmt: skip
+        kpi=kpi.id,
+        unit=unit,
+        verdict=verdict,
+        reasons=[Reason.of(why)],
+        baseline=before,
+        intervention=after,
+        left_out=left_out,
+        method=Reason.of(message("method.value-only")),
+    )
 
 
 def _insufficient(
     kpi: Kpi,
     unit: str,
-    why: list[Text],
+    why: list[Message],
     before: PhaseValue | None = None,
     after: PhaseValue | None = None,
     left_out: list[LeftOut] | None = None,
 ) -> Evaluation:
     return Evaluation(
-        kpi=kpi.id, unit=unit, verdict="insufficient data", reasons=why, baseline=before, intervention=after,
+        kpi=kpi.id,
+        unit=unit,
+        verdict="insufficient data",
+        reasons=[Reason.of(reason) for reason in why],
+        baseline=before,
+        intervention=after,
         left_out=left_out or [],
-    )  # fmt: skip
+    )
 
 
 def _left_out(pilot: PilotDefinition, sides: BaselineVsIntervention, kpi: Kpi) -> list[LeftOut]:
     keys = (kpi.quantity, *kpi.plus)
     windows = [
-        LeftOut(f"{x.device or '*'}: {x.start.isoformat()} – {x.end.isoformat()}", x.reason)
+        LeftOut(f"{x.device or '*'}: {x.start.isoformat()} – {x.end.isoformat()}", Reason.of(x.reason))
         for x in pilot.exclusions
         if x.quantity is None or x.quantity in keys
     ]
-    return [*windows, *(LeftOut(device, messages.one_sided_device()) for device in sides.dropped)]
+    return [*windows, *(LeftOut(device, Reason.of(message("left-out.one-sided"))) for device in sides.dropped)]
 
 
 def _change(control: BaselineVsIntervention) -> float | None:

@@ -15,15 +15,16 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from techport_pilots.evaluation import messages
 from techport_pilots.evaluation.covariates import centred, covariate_columns, weekdays
 from techport_pilots.evaluation.days import day_levels
 from techport_pilots.evaluation.interval import ErrorPart, Fit, NoInterval, fit, half_width, percent_change, welch
 from techport_pilots.evaluation.kpi import plan_of
-from techport_pilots.evaluation.model import Evaluation, Interval, LeftOut, PhaseValue
+from techport_pilots.evaluation.messages import caveats, message, method, phase_titles
+from techport_pilots.evaluation.model import Evaluation, Interval, LeftOut, PhaseValue, Reason
 from techport_pilots.evaluation.samples import SamplePlan, Window, dates, day_numbers, read_samples
 from techport_pilots.evaluation.verdict import decide_verdict, effect_direction
-from techport_pilots.model import Exposure, Kpi, Measure, PilotDefinition, Text
+from techport_pilots.i18n import Message
+from techport_pilots.model import Exposure, Kpi, Measure, PilotDefinition
 from techport_pilots.time import local, micros_of
 from techport_storage.model import Stream
 from techport_storage.store import ReadingStore
@@ -110,42 +111,57 @@ def evaluate_event_study(store: ReadingStore, pilot: PilotDefinition, kpi: Kpi, 
     plan = plan_of(pilot, kpi)
     unit = plan.resolved.unit
     if not pilot.phases:
-        return _insufficient(kpi, unit, messages.no_phase("any"))
+        return _insufficient(kpi, unit, message("no-phase.any"))
     if not plan.streams:
-        return _insufficient(kpi, unit, messages.no_device(kpi.quantity))
+        return _insufficient(kpi, unit, message("no-device", quantity=kpi.quantity))
     observed = event_days(store, pilot, kpi)
     if observed is None or not len(observed.days):
-        return _insufficient(kpi, unit, messages.no_scattered_days())
+        return _insufficient(kpi, unit, message("no-days"))
     other, exposed = _side(observed, exposed=False), _side(observed, exposed=True)
-    wanting = None
+    obstacle = None
     if observed.completeness < kpi.minimum_completeness:
-        wanting = messages.incomplete(messages.named(pilot.phases), observed.completeness, kpi.minimum_completeness)
+        titles = phase_titles(pilot.phases)
+        obstacle = message("incomplete", phases=titles, share=observed.completeness, required=kpi.minimum_completeness)
     elif min(observed.counts) < MIN_EXPOSED:
-        wanting = messages.few_exposed(*observed.counts, MIN_EXPOSED)
-    if wanting is not None:
-        return _insufficient(kpi, unit, wanting, other, exposed)
+        exposed_days, other_days = observed.counts
+        obstacle = message("few-exposed", exposed=exposed_days, others=other_days, required=MIN_EXPOSED)
+    if obstacle is not None:
+        return _insufficient(kpi, unit, obstacle, other, exposed)
     days = observed.days
     design = np.column_stack([np.ones(len(days)), days["exposed"], observed.columns])
     day, group = day_numbers(pd.DatetimeIndex(days.index)), np.zeros(len(days), np.int64)
     try:
         estimate = fit(days["level"].to_numpy(), design, day, group, 1)
     except NoInterval as problem:
-        return _insufficient(kpi, unit, messages.no_interval(str(problem)), other, exposed)
+        return _insufficient(kpi, unit, problem.reason, other, exposed)
     half = half_width(estimate.variance, estimate.freedom, confidence)
     interval = Interval(estimate.value - half, estimate.value + half)
     percent, percent_interval = _percent(observed, estimate, confidence) if plan.resolved.has_zero else (None, None)
     verdict, why = decide_verdict(kpi, None, interval, percent_interval)
-    left_out = [LeftOut(f"{observed.left_out} d", messages.days_that_cannot_be_compared())] if observed.left_out else []
+    left_out = (
+        [LeftOut(f"{observed.left_out} d", Reason.of(message("left-out.not-comparable")))] if observed.left_out else []
+    )
     return Evaluation(
-        kpi=kpi.id, unit=unit, verdict=verdict, compared="days", confidence=confidence, left_out=left_out,
-        reasons=[why, *messages.caveats_of_scattered_days(plan.streams)],
-        baseline=other, intervention=exposed,
-        effect=estimate.value, interval=interval, percent=percent, percent_interval=percent_interval,
-        shown=effect_direction(interval), independent_days=estimate.independent_days,
+        kpi=kpi.id,
+        unit=unit,
+        verdict=verdict,
+        reasons=[Reason.of(reason) for reason in (why, *caveats(kpi, plan.streams))],
+        compared="days",
+        baseline=other,
+        intervention=exposed,
+        effect=estimate.value,
+        interval=interval,
+        percent=percent,
+        percent_interval=percent_interval,
+        shown=effect_direction(interval),
+        confidence=confidence,
+        independent_days=estimate.independent_days,
         autocorrelation=estimate.autocorrelation,
-        degrees_of_freedom=welch(estimate.variance, estimate.freedom), adjusted_for=list(observed.columns.columns),
-        method=messages.method_of_scattered_days(kpi),
-    )  # fmt: skip
+        degrees_of_freedom=welch(estimate.variance, estimate.freedom),
+        adjusted_for=list(observed.columns.columns),
+        method=Reason.of(method(kpi)),
+        left_out=left_out,
+    )
 
 
 def _side(observed: EventDays, *, exposed: bool) -> PhaseValue:
@@ -218,9 +234,14 @@ def _months(days: pd.DatetimeIndex) -> pd.DataFrame:
 
 
 def _insufficient(
-    kpi: Kpi, unit: str, why: Text, other: PhaseValue | None = None, exposed: PhaseValue | None = None
+    kpi: Kpi, unit: str, why: Message, other: PhaseValue | None = None, exposed: PhaseValue | None = None
 ) -> Evaluation:
     return Evaluation(
-        kpi=kpi.id, unit=unit, verdict="insufficient data", compared="days", reasons=[why],
-        baseline=other, intervention=exposed,
-    )  # fmt: skip
+        kpi=kpi.id,
+        unit=unit,
+        verdict="insufficient data",
+        reasons=[Reason.of(why)],
+        compared="days",
+        baseline=other,
+        intervention=exposed,
+    )

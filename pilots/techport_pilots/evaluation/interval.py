@@ -19,10 +19,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+
+from techport_pilots.evaluation.messages import message
+from techport_pilots.i18n import Message
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -33,7 +36,16 @@ _NEGLIGIBLE = 1e-10
 
 
 class NoInterval(ValueError):
-    """These numbers carry no interval; the message says why, to a person."""
+    """These numbers have no interval; `message` says why."""
+
+    def __init__(self, code: str, **params: Any) -> None:
+        self.message = message(f"no-interval.{code}", **params)
+        super().__init__(self.message)
+
+    @property
+    def reason(self) -> Message:
+        """As a sentence of its own."""
+        return message("no-interval", why=self.message)
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,15 +132,15 @@ def fit(values: Floats, design: Floats, day: Ints, group: Ints, column: int) -> 
     """
     n, k = design.shape
     if np.linalg.matrix_rank(design) < k:
-        raise NoInterval("the adjustment cannot be told apart from the comparison itself")
+        raise NoInterval("collinear")
     inverse = np.linalg.pinv(design)
     coefficients = inverse @ values
     residuals = values - design @ coefficients
     spread = float(np.abs(values - values.mean()).max())
     if spread <= _NEGLIGIBLE * max(1.0, float(np.abs(values).max())):
-        raise NoInterval("all values are equal")
+        raise NoInterval("constant")
     if np.abs(residuals).max() <= _NEGLIGIBLE * spread:
-        raise NoInterval("the regression explains every day exactly: too few days for so many terms")
+        raise NoInterval("exact-fit")
     maker = np.eye(n) - design @ inverse
     distance = np.abs(day[:, None] - day[None, :])
     rho = _autocorrelation(residuals, maker, distance, group)
@@ -172,7 +184,7 @@ def _innovations(
     """Long-run variance of the whitened residuals of one group, and its degrees of freedom."""
     steps = np.flatnonzero(np.diff(day[rows]) == 1)
     if len(steps) < 4:
-        raise NoInterval("hardly two days in a row have data")
+        raise NoInterval("no-consecutive-days")
     here, before = rows[steps + 1], rows[steps]
     count = max(2, round(_BASIS * len(steps) ** (2 / 3)))
     position = (day[here] - day[rows[0]]) / (day[rows[-1]] - day[rows[0]] + 1)
@@ -182,7 +194,7 @@ def _innovations(
     expected = np.einsum("ij,jk,ik->i", from_noise, covariance, from_noise)
     usable = expected > 0.05  # a cosine that a regressor has taken away says nothing
     if not usable.any():
-        raise NoInterval("the adjustment leaves nothing from which the uncertainty could be judged")
+        raise NoInterval("nothing-left")
     return float((projection[usable] ** 2 / expected[usable]).mean()), float(max(1, usable.sum() - 1))
 
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any, Literal
 
 import msgspec
 
+from techport_pilots.i18n import Language, Message, MissingText
 from techport_pilots.model import Text
 
 Verdict = Literal["target met", "target not met", "inconclusive", "insufficient data"]
@@ -30,11 +32,39 @@ class PhaseValue(msgspec.Struct, frozen=True, kw_only=True):
     completeness: float = 0.0  # slots with a value ÷ slots expected, 0..1
 
 
+class Reason(msgspec.Struct, frozen=True):
+    """Something that an evaluation says: a code and its parameters, and the sentence in both languages.
+
+    `code` is empty where the pilot's team wrote the sentence (the reason of an exclusion), and in evaluations that were
+    stored before there were codes. `nb` and `en` are kept for programs that read them; they go in the next release.
+    """
+
+    code: str = ""
+    params: Mapping[str, Any] = {}
+    nb: str = ""
+    en: str = ""
+
+    @classmethod
+    def of(cls, message: Message | Text) -> Reason:
+        if isinstance(message, Text):
+            return cls(nb=message.nb, en=message.en)
+        return cls(message.code, message.params, Language("nb").message(message), Language("en").message(message))
+
+    def text(self, language: Language) -> str:
+        """The sentence in a reader's language; as it was stored, for a code that this version does not know."""
+        if self.code:
+            try:
+                return language.message(Message(self.code, self.params))
+            except MissingText:
+                pass
+        return language.text(Text(self.nb, self.en))
+
+
 class LeftOut(msgspec.Struct, frozen=True):
     """Something that was not used, and why."""
 
     what: str  # a device, or a time range
-    reason: Text
+    reason: Reason
 
 
 class Evaluation(msgspec.Struct, frozen=True, kw_only=True):
@@ -49,7 +79,7 @@ class Evaluation(msgspec.Struct, frozen=True, kw_only=True):
     kpi: str
     unit: str
     verdict: Verdict
-    reasons: list[Text]
+    reasons: list[Reason]
     compared: Literal["phases", "days"] = "phases"
     baseline: PhaseValue | None = None
     intervention: PhaseValue | None = None
@@ -64,7 +94,7 @@ class Evaluation(msgspec.Struct, frozen=True, kw_only=True):
     autocorrelation: float | None = None  # from one day to the next
     degrees_of_freedom: float | None = None
     adjusted_for: list[str] = []
-    method: Text = Text()
+    method: Reason = Reason()
     left_out: list[LeftOut] = []
 
 
@@ -74,14 +104,31 @@ _LAST_DIGITS = 1e-9
 def agree(one: Evaluation, other: Evaluation) -> bool:
     """Whether two evaluations of the same data say the same, but for the last digits of their numbers.
 
-    Stores add a slot's readings up in different orders, and processors a regression's products: that moves the
+    Stores add a sample's readings up in different orders, and processors a regression's products: that moves the
     sixteenth digit. A difference is measured against the KPI's own size too, since an effect may be near zero.
+    Sentences are compared by their codes; those stored before there were codes only by how many there are.
+
+    Parameters
+    ----------
+    one, other : Evaluation
+        In the same unit.
+
+    Returns
+    -------
+    bool
     """
     values = [side.value for side in (one.baseline, one.intervention) if side is not None and side.value is not None]
-    return _agree(msgspec.to_builtins(one), msgspec.to_builtins(other), _LAST_DIGITS * max(map(abs, values), default=0))
+    within = _LAST_DIGITS * max(map(abs, values), default=0)
+    return _agree(msgspec.structs.asdict(one), msgspec.structs.asdict(other), within)
 
 
 def _agree(one: Any, other: Any, within: float) -> bool:
+    if isinstance(one, Reason) and isinstance(other, Reason):
+        if not (one.code and other.code):
+            return True
+        return one.code == other.code and _agree(dict(one.params), dict(other.params), within)
+    if isinstance(one, msgspec.Struct) and isinstance(other, msgspec.Struct):
+        return _agree(msgspec.structs.asdict(one), msgspec.structs.asdict(other), within)
     if isinstance(one, float) and isinstance(other, float):
         return math.isclose(one, other, rel_tol=_LAST_DIGITS, abs_tol=within)
     if isinstance(one, dict) and isinstance(other, dict):

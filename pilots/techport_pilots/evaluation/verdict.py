@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from techport_pilots.evaluation.messages import message
 from techport_pilots.evaluation.model import Effect, Interval, Verdict
-from techport_pilots.model import Kpi, Text
+from techport_pilots.i18n import Message
+from techport_pilots.model import Kpi
 
 
 def effect_direction(interval: Interval) -> Effect:
@@ -15,42 +17,41 @@ def effect_direction(interval: Interval) -> Effect:
 
 def decide_verdict(
     kpi: Kpi, value: Interval | None, effect: Interval | None, percent: Interval | None
-) -> tuple[Verdict, Text]:
-    """Compare the interval that the target speaks of with it. Without a target, the effect must go the wanted way.
+) -> tuple[Verdict, Message]:
+    """Compare the interval that the target is about with the target.
 
-    An interval whose two ends are equal is an observed extreme: a fact of the phase, not an estimate.
+    Without a target the effect must go the wanted way: its interval must leave zero out, since no change at all is not
+    an improvement. With a target, a value equal to it meets it. An interval whose two ends are equal is an observed
+    extreme: a fact of the phase, not an estimate.
+
+    Parameters
+    ----------
+    kpi : Kpi
+        With direction, target and what the target is about.
+    value : Interval or None
+        Of the KPI's value during the intervention, in its unit.
+    effect : Interval or None
+        Of the change from the baseline, in its unit.
+    percent : Interval or None
+        Of that change in per cent.
+
+    Returns
+    -------
+    (Verdict, Message)
+        The verdict and the sentence that gives its reason.
     """
-    if kpi.target is None:
-        about, target = effect, 0.0
-        what = Text(nb="endringen", en="the change")
-    else:
-        target = kpi.target
-        about, what = {
-            "value": (value, Text(nb="verdien i tiltaksperioden", en="the value under the intervention")),
-            "change": (effect, Text(nb="endringen", en="the change")),
-            "percent": (percent, Text(nb="endringen i prosent", en="the change in per cent")),
-        }[kpi.target_is]
-    if about is None:
-        return "inconclusive", Text(
-            nb=f"Det kan ikke gis noe intervall for {what.nb}, så målet kan ikke bedømmes.",
-            en=f"There is no interval for {what.en}, so the target cannot be judged.",
-        )
+    about = {"value": value, "change": effect, "percent": percent}
+    subject = "change" if kpi.target is None else kpi.target_is
+    target, interval = kpi.target or 0.0, about[subject]
+    params = {"subject": message(f"subject.{subject}")}
+    if interval is None:
+        return "inconclusive", message("verdict.no-interval", **params)
     lower = kpi.direction == "lower"
-    strict = kpi.target is None  # no change at all is not an improvement
-    margin = target - about.high if lower else about.low - target
-    good = margin > 0 if strict else margin >= 0
-    bad = about.low > target if lower else about.high < target
-    if good:
-        return "target met", Text(
-            nb=f"Hele intervallet for {what.nb} ligger på riktig side av {target:g}.",
-            en=f"The whole interval of {what.en} lies on the right side of {target:g}.",
-        )
-    if bad:
-        return "target not met", Text(
-            nb=f"Hele intervallet for {what.nb} ligger på feil side av {target:g}.",
-            en=f"The whole interval of {what.en} lies on the wrong side of {target:g}.",
-        )
-    return "inconclusive", Text(
-        nb=f"Intervallet for {what.nb} dekker {target:g}: dataene kan ikke avgjøre det.",
-        en=f"The interval of {what.en} spans {target:g}: the data cannot decide.",
-    )
+    margin = target - interval.high if lower else interval.low - target
+    met = margin > 0 if kpi.target is None else margin >= 0
+    missed = interval.low > target if lower else interval.high < target
+    if met:
+        return "target met", message("verdict.met", **params, target=target)
+    if missed:
+        return "target not met", message("verdict.not-met", **params, target=target)
+    return "inconclusive", message("verdict.inconclusive", **params, target=target)

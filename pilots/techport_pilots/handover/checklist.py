@@ -12,7 +12,7 @@ import numpy as np
 
 from techport_pilots.access.credentials import Credentials
 from techport_pilots.accounting.quarantine import Quarantine, QuarantineFilter
-from techport_pilots.evaluation.messages import named
+from techport_pilots.evaluation.messages import phase_titles
 from techport_pilots.handover import retention
 from techport_pilots.handover.package import borrowed
 from techport_pilots.model import PilotDefinition, Text
@@ -91,7 +91,7 @@ def _phases(store: ReadingStore, pilot: PilotDefinition, at: Micros) -> list[Ite
     items = []
     late = [phase for phase in pilot.phases if micros_of(phase.end, pilot.timezone) > at]
     if late:
-        names = named(late)
+        names = phase_titles(late)
         text = Text(nb=f"Faser som ikke er over: {names.nb}.", en=f"Phases that are not over: {names.en}.")
         items.append(Item(False, text))
     wanted = max((kpi.minimum_completeness for kpi in pilot.kpis), default=ENOUGH)
@@ -99,7 +99,7 @@ def _phases(store: ReadingStore, pilot: PilotDefinition, at: Micros) -> list[Ite
     for phase in pilot.phases:
         share = complete[phase.name].share if phase.name in complete else None
         if share is not None:
-            name, percent = named([phase]), int(100 * share)  # rounded down: 100 % is whole
+            name, percent = phase_titles([phase]), int(100 * share)  # rounded down: 100 % is whole
             text = Text(nb=f"«{name.nb}» er {percent} % komplett.", en=f"“{name.en}” is {percent}% complete.")
             items.append(Item(share >= wanted, text))
     return items

@@ -135,7 +135,7 @@ def _shown(report: Report, result: Result, words: Words) -> dict[str, object]:
         sentences.append(
             words("No change is shown: the interval holds zero." if answer.shown == "none shown" else wanted)
         )
-    sentences += [words.text(reason) for reason in answer.reasons]
+    sentences += [reason.text(words.language) for reason in answer.reasons]
     sign = "≤" if kpi.direction == "lower" else "≥"
     target = _target(kpi, words, plain)
     of_after = after.interval if after else None
@@ -157,9 +157,7 @@ def _shown(report: Report, result: Result, words: Words) -> dict[str, object]:
         "completeness": " / ".join(words.share(side.completeness if side else None) for side in (before, after)),
         "plot": Markup(plots.days(report, result, words, unit, 100 if as_share else 1)),
         "effect": Markup(plots.effect(result, words)),
-        "adjusted_for": [
-            words.text(text).lower() for text in adjusted_for(answer.adjusted_for, vocabulary_of(report.pilot))
-        ],
+        "adjusted_for": adjusted_for(answer.adjusted_for, vocabulary_of(report.pilot), words.language),
     }
 
 

@@ -11,6 +11,7 @@ from zoneinfo import ZoneInfo
 from babel import Locale
 from babel.dates import format_date, format_datetime
 
+from techport_pilots.i18n import Language
 from techport_pilots.model import Text
 from techport_pilots.quantities import Vocabulary
 from techport_pilots.text import catalogue, decimal
@@ -50,6 +51,10 @@ class Words:
     def __call__(self, message: str, **values: object) -> str:
         text = catalogue(_LOCALES_FOLDER, "nb").get(message, message) if self.code == "nb" else message
         return text.format(**values) if values else text
+
+    @property
+    def language(self) -> Language:
+        return Language(self.code)
 
     def text(self, text: Text | None, default: str = "") -> str:
         return (text.get(self.code) if text else "") or default
