@@ -42,8 +42,11 @@ async def test_fields_are_read() -> None:
         ({"json": {"name": "x"}}, "form"),
         ({"files": {"name": b"x"}}, "form"),
         ({"data": {"name": "x" * LARGEST}}, str(LARGEST)),
-        ({"data": {f"f{n}": "" for n in range(MOST_FIELDS + 1)}}, "no form"),
-        ({"content": b"name=%ff", "headers": {"Content-Type": "application/x-www-form-urlencoded"}}, "no form"),
+        ({"data": {f"f{n}": "" for n in range(MOST_FIELDS + 1)}}, "Invalid form: Max number of fields"),
+        (
+            {"content": b"name=%ff", "headers": {"Content-Type": "application/x-www-form-urlencoded"}},
+            "Invalid form: 'utf-8'",
+        ),
     ],
 )
 async def test_what_is_no_form_is_refused(request_: dict[str, object], named: str) -> None:
