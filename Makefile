@@ -7,8 +7,9 @@ UV := $(shell command -v uv 2>/dev/null || echo $(TOOLS)/bin/uv)
 SYNC := UV_PYTHON_DOWNLOADS=never $(UV) sync --quiet --frozen --python $(PYTHON)
 RUN := .venv/bin
 VENDOR := dashboards/techport_dashboards/web/static/vendor
+CATALOGUE := dashboards/techport_dashboards/web/locales/nb.po
 
-.PHONY: demo test lint fuzz-api assets install install-dev system-packages clean
+.PHONY: demo test lint messages fuzz-api assets install install-dev system-packages clean
 
 demo: install assets
 	@$(RUN)/techport demo $(ARGS)
@@ -21,6 +22,13 @@ lint: install-dev
 	$(RUN)/ruff format --check .
 	$(RUN)/mypy
 	$(RUN)/lint-imports
+
+# Collects the texts of the pages and adds new ones to the catalogues, without a translation.
+messages: install-dev
+	@mkdir -p artefacts
+	@$(RUN)/pybabel -q extract -F babel.cfg -k t -k n_:1,2 -k Problem:2 --no-location --omit-header -o artefacts/pages.pot .
+	@$(RUN)/pybabel -q update -i artefacts/pages.pot -o $(CATALOGUE) -l nb --no-fuzzy-matching --ignore-obsolete --no-wrap
+	@echo "$(CATALOGUE): $$(grep -c '^msgstr ""' $(CATALOGUE)) texts are new"
 
 # What its own description allows, asked of the API at length.
 fuzz-api: install-dev

@@ -9,8 +9,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple
 
+from techport_pilots.i18n import N_
+
 MEDIA_TYPE = "application/problem+json"
 RETRY_AFTER = "5"
+FRAMEWORK = (N_("Not Found"), N_("Method Not Allowed"))
+"""What the framework itself answers."""
 
 
 class Kind(NamedTuple):
@@ -20,44 +24,50 @@ class Kind(NamedTuple):
 
 
 KINDS: dict[str, Kind] = {
-    "bad-parameter": Kind(400, "Invalid parameter", "See `parameter` and `example` in this response."),
-    "unknown-parameter": Kind(400, "Unknown parameter", "Check the spelling. Unknown parameters are never ignored."),
+    "bad-parameter": Kind(400, N_("Invalid parameter"), "See `parameter` and `example` in this response."),
+    "unknown-parameter": Kind(
+        400, N_("Unknown parameter"), "Check the spelling. Unknown parameters are never ignored."
+    ),
     "unknown-name": Kind(
-        400, "Unknown name in the query", "List the available names with /pilots, /devices and /streams."
+        400, N_("Unknown name in the query"), "List the available names with /pilots, /devices and /streams."
     ),
     "limit-too-large": Kind(
-        400, "Limit too large", "Follow `next`, or request CSV or Parquet, which are never truncated."
+        400, N_("Limit too large"), "Follow `next`, or request CSV or Parquet, which are never truncated."
     ),
     "too-costly": Kind(
         422,
-        "Query too expensive",
+        N_("Query too expensive"),
         "Narrow the query, or download it as a file: format=parquet (or csv, ndjson, arrow) streams any amount.",
     ),
-    "too-much-data": Kind(413, "Response too large", "Request a shorter period or fewer locations."),
-    "too-many-requests": Kind(429, "Too many requests", "Wait for the time given in `Retry-After`."),
-    "bad-cursor": Kind(400, "Invalid cursor", "Repeat the query that returned the cursor, unchanged."),
-    "not-found": Kind(404, "Not found", "List the available pilots with /api/v1/pilots."),
-    "method-not-allowed": Kind(405, "Method not allowed", "Use GET."),
-    "not-acceptable": Kind(406, "Unsupported format", "Use json, ndjson, csv, csv-nb, parquet or arrow."),
-    "wrong-state": Kind(409, "Not possible in the current state", "See `detail` for what has to be done first."),
-    "forbidden": Kind(403, "Forbidden", "See `detail` for the reason and who can change it."),
-    "bad-definition": Kind(422, "Invalid pilot definition", "See `detail` for each error and how to fix it."),
-    "no-credential": Kind(401, "Authentication required", "Send the device's user name and password (HTTP Basic)."),
-    "too-large": Kind(413, "Message too large", "Send fewer readings in each message."),
+    "too-much-data": Kind(413, N_("Response too large"), "Request a shorter period or fewer locations."),
+    "too-many-requests": Kind(429, N_("Too many requests"), "Wait for the time given in `Retry-After`."),
+    "bad-cursor": Kind(400, N_("Invalid cursor"), "Repeat the query that returned the cursor, unchanged."),
+    "not-found": Kind(404, N_("Not found"), "List the available pilots with /api/v1/pilots."),
+    "method-not-allowed": Kind(405, N_("Method not allowed"), "Use GET."),
+    "not-acceptable": Kind(406, N_("Unsupported format"), "Use json, ndjson, csv, csv-nb, parquet or arrow."),
+    "wrong-state": Kind(409, N_("Not possible in the current state"), "See `detail` for what has to be done first."),
+    "forbidden": Kind(403, N_("Forbidden"), "See `detail` for the reason and who can change it."),
+    "bad-definition": Kind(422, N_("Invalid pilot definition"), "See `detail` for each error and how to fix it."),
+    "no-credential": Kind(401, N_("Authentication required"), "Send the device's user name and password (HTTP Basic)."),
+    "too-large": Kind(413, N_("Message too large"), "Send fewer readings in each message."),
     "not-taken": Kind(
         503,
-        "Message not accepted by the broker",
+        N_("Message not accepted by the broker"),
         "Keep the message and send it again after the time given in `Retry-After`.",
     ),
     "no-room": Kind(
         507,
-        "No space for another snapshot",
+        N_("No space for another snapshot"),
         "The operator can raise `snapshots_most` or `snapshots_bytes`, or move old files out of the snapshot folder.",
     ),
-    "store-unavailable": Kind(503, "Reading store unavailable", "No data has been lost. Try again in a few seconds."),
-    "registry-unavailable": Kind(503, "Registry unavailable", "No data has been lost. Try again in a few seconds."),
-    "server-busy": Kind(503, "Server busy", "No data has been lost. Try again in a few seconds."),
-    "internal": Kind(500, "Internal server error", "The request did not cause this. See the server's log for details."),
+    "store-unavailable": Kind(
+        503, N_("Reading store unavailable"), "No data has been lost. Try again in a few seconds."
+    ),
+    "registry-unavailable": Kind(503, N_("Registry unavailable"), "No data has been lost. Try again in a few seconds."),
+    "server-busy": Kind(503, N_("Server busy"), "No data has been lost. Try again in a few seconds."),
+    "internal": Kind(
+        500, N_("Internal server error"), "The request did not cause this. See the server's log for details."
+    ),
 }
 
 

@@ -133,6 +133,6 @@ def show(
         table = Table("device", "quantity", "title", "unit", "expected every")
         for info in opened.streams(pilot):
             every = f"{info.interval_us / 1e6:g} s" if info.interval_us else ""
-            title = info.title.get(lang) if info.described else "not described yet"
+            title = info.title.get(lang) if info.described else "not in the vocabulary"
             table.add_row(info.stream.device, info.stream.quantity, title, info.unit_label or "", every)
     console.print(table)

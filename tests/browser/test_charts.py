@@ -164,7 +164,7 @@ def test_an_event_can_be_deleted_later(visit: Visitor, city: City) -> None:
     page.locator("#event .added summary").click()
     button = page.locator("#event .added li", has_text="Feil dag").locator("button")
     button.click()
-    expect(button).to_have_text("virkelig slette?")
+    expect(button).to_have_text("Vil du virkelig slette?")
     button.click()
     expect(mark).not_to_be_attached()
     assert "Feil dag" not in [one.text.nb for one in city.registry.pilot("school-air").events]

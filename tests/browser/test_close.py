@@ -24,7 +24,7 @@ def test_from_start_to_package(chromium: Browser, tmp_path: Path) -> None:
         page.on("pageerror", lambda error: complaints.append(str(error)))
         page.on("console", lambda m: complaints.append(m.text) if m.type == "error" else None)
         page.goto(f"{address}/pilots/elgeseter/close")
-        for button, state in (("Start", "i gang"), ("Avslutt", "avsluttet")):
+        for button, state in (("Start", "pågår"), ("Avslutt", "avsluttet")):
             page.get_by_label("Navnet ditt").first.fill("Kari")
             page.get_by_role("button", name=button, exact=True).click()
             expect(page.locator(".life [aria-current]")).to_have_text(state)

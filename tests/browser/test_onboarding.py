@@ -81,7 +81,7 @@ def test_from_the_form_to_a_mended_message_and_a_claimed_box(platform: Platform,
     page.get_by_label("Id", exact=False).first.fill("box-1")
     page.get_by_label("Air temperature").check()
     shoot(platform, page, "form")
-    page.get_by_role("button", name="Add it").click()
+    page.get_by_role("button", name="Add").click()
 
     user, password = page.locator("#username").inner_text(), page.locator("#password").inner_text()
     assert password not in page.url
@@ -133,7 +133,7 @@ def second_box(platform: Platform, page: Page) -> None:
     stranger = page.locator(".strangers li")
     expect(stranger).to_contain_text('"pm10": 2')
     shoot(platform, page, "unknown")
-    stranger.get_by_role("button", name="Claim").click()
+    stranger.get_by_role("button", name="Register").click()
     expect(page.locator("#outcome")).to_contain_text("3 readings stored")
     expect(page.locator(".strangers")).to_have_count(0)
     assert rows(platform, "Boks-2") == [("pm10", 0), ("pm10", 1), ("pm10", 2)]
@@ -173,12 +173,12 @@ def test_a_mistake_in_the_form_is_said_and_what_was_written_stays(platform: Plat
     platform.run("device", "add", "test-street", "box-9")
     page.goto(f"http://{platform.http}{HERE}/onboarding")
     page.get_by_label("Id", exact=False).first.fill("box-9")
-    page.get_by_label("What people call it").fill("The ninth")
-    page.get_by_role("button", name="Add it").click()
+    page.get_by_label("Display name").fill("The ninth")
+    page.get_by_role("button", name="Add").click()
     expect(page.locator(".wrong")).to_contain_text("already has a password")
-    expect(page.get_by_label("What people call it")).to_have_value("The ninth")
-    page.get_by_label("Replace the credential").check()
-    page.get_by_role("button", name="Add it").click()
+    expect(page.get_by_label("Display name")).to_have_value("The ninth")
+    page.get_by_label("Replace the current password").check()
+    page.get_by_role("button", name="Add").click()
     expect(page.locator("#username")).to_have_text("test-street/box-9")
 
 

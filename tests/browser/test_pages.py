@@ -89,7 +89,7 @@ def test_the_overview_shows_where_and_how_every_device_is(visit: Visitor, city: 
     devices = city.registry.devices()
     expect(page.locator(".mark")).to_have_count(sum(device.position is not None for device in devices))
     expect(page.locator(".needs .attention li")).to_have_count(len(district.SILENT) + len(district.NEVER))
-    expect(page.locator(".needs .attention li").first).to_contain_text("har ikke sendt noe ennå")
+    expect(page.locator(".needs .attention li").first).to_contain_text("har ikke sendt data ennå")
     expect(page.locator('.mark[data-device="school-air/nidarvoll-skole"]')).to_have_class(re.compile("silent"))
     mark = page.locator('.mark[data-device="school-air/ila-skole"]')
     mark.focus()
@@ -181,7 +181,9 @@ def test_the_week_before_is_laid_under_and_the_link_keeps_it(visit: Visitor) -> 
     expect(earlier(figure)).to_have_count(0)
     page.select_option("#against", "-P1D")
     expect(earlier(figure)).to_have_count(1)
-    expect(figure.locator(".difference")).to_contain_text(re.compile(r"middel [\d,]+ mot [\d,]+ µg/m³: [+−]?[\d,]+"))
+    expect(figure.locator(".difference")).to_contain_text(
+        re.compile(r"middelverdi [\d,]+ mot [\d,]+ µg/m³: [+−]?[\d,]+")
+    )
     assert parse_qs(urlsplit(page.url).query)["against"] == ["-P1D"]
     page.reload()
     expect(earlier(drawn(page))).to_have_count(1)
@@ -193,7 +195,7 @@ def test_two_devices_are_laid_beside_each_other(visit: Visitor) -> None:
     for device in ("ila-skole", "kuhaugen"):
         page.locator(f'button[data-colour="{device}"]').click()
     expect(figure.locator("tbody tr")).to_have_count(2)
-    expect(figure.locator(".difference")).to_contain_text("middel")
+    expect(figure.locator(".difference")).to_contain_text("middelverdi")
     assert parse_qs(urlsplit(page.url).query)["device"] == ["ila-skole,kuhaugen"]
 
 

@@ -55,14 +55,14 @@ async def test_the_class_of_the_last_hour_stands_beside_the_value(
 ) -> None:
     text = (await client.get(f"{path}?lang=nb")).text
     assert "air-3" in text
-    assert "luft siste time: moderat" in html.unescape(text)
+    assert "luftkvalitet siste time: moderat" in html.unescape(text)
     assert "200,0" in words(text)
     assert "moderat" in words(text), "not only in a tooltip"
-    assert text.count("air of the last hour") == 0
+    assert text.count("air quality, last hour") == 0
 
 
 async def test_what_is_no_air_is_not_rated(city: City, client: httpx.AsyncClient) -> None:
-    assert "air of the last hour" not in (await client.get("/pilots/kai-luft/devices/kran?lang=en")).text
+    assert "air quality, last hour" not in (await client.get("/pilots/kai-luft/devices/kran?lang=en")).text
 
 
 def test_an_hour_across_the_clock_is_one_mean_without_flagged_readings() -> None:

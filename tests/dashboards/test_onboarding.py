@@ -120,7 +120,7 @@ async def test_messages_are_shown_with_what_became_of_them(city: City, client: h
     assert later["id"] == seen[1]["id"]
 
     text = (await client.get(PAGE, params={"device": "kran", "lang": "en"})).text
-    assert text.index("Received, and not stored") < text.index("Received and stored"), "the newest first"
+    assert text.index("Received but not stored") < text.index("Received and stored"), "the newest first"
     assert "&lt;b&gt;21,5" in text
     assert "outside the valid range" in text
     piece = await client.get(f"{PAGE}/arrivals", params={"device": "kran", "after": seen[0]["id"], "lang": "en"})

@@ -104,7 +104,7 @@ async def test_the_page_says_what_each_phase_was_like(street: City, client: http
     assert text.count('<svg class="drawing"') == 3
     address = html.unescape(re.search(r'data-address="([^"]+)"', text)[1])  # type: ignore[index]
     answer = (await client.get(address)).text
-    assert "lower with the measure than before" in answer
+    assert "lower during the intervention than before" in answer
     assert re.search(r"<strong>−\d+ % \(−\d+ … −\d+\)</strong>", answer)
 
 
@@ -113,7 +113,7 @@ async def test_what_is_compared_is_in_the_address(street: City, client: httpx.As
     assert '<option value="bridge" selected>' in one.text
     assert '<option value="pm10" selected>' in one.text
     assert "1 device;" in one.text
-    assert "all readings, flagged ones too" in one.text
+    assert "all readings, including flagged" in one.text
     both = (await client.get("/pilots/elgeseter/phases?what=pm10&device=bridge,kirka&lang=en")).text
     assert "2 devices;" in both
     for wrong in ("what=nothing", "device=nobody", "quality=bad"):
@@ -122,7 +122,7 @@ async def test_what_is_compared_is_in_the_address(street: City, client: httpx.As
 
 async def test_a_pilot_without_phases_says_what_to_do(client: httpx.AsyncClient) -> None:
     text = (await client.get("/pilots/kai-luft/phases?lang=en")).text
-    assert "Write into its definition when the baseline ends" in text
+    assert "Add the baseline and intervention periods" in text
     assert 'id="kpis"' not in text
 
 

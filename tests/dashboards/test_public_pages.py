@@ -84,7 +84,7 @@ async def test_an_open_pilot_has_a_page_for_everybody(shared: City, client: http
         assert words in text
     assert 'class="stroke intervention"' in text
     figures = (await client.get("/p/apen/figures?lang=en")).text
-    assert "95 % certain" in figures
+    assert "95 % confidence interval" in figures
 
 
 async def test_no_public_route_tells_what_is_not_shared(shared: City, client: httpx.AsyncClient) -> None:

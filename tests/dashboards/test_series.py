@@ -86,7 +86,7 @@ async def test_the_day_before_lies_on_the_same_hours(client: httpx.AsyncClient) 
     (line,) = data["lines"]
     assert line["earlier"]["x"] == line["x"]
     assert line["summary"]["difference"] == "+3.4"  # 24 hours of a seventh each
-    assert data["difference"] == f"mean {line['summary']['mean']} against {line['summary']['earlier']} µg/m³: +3.4"
+    assert data["difference"] == f"mean {line['summary']['mean']} vs {line['summary']['earlier']} µg/m³: +3.4"
 
 
 async def test_an_earlier_winter_day_lies_on_the_hours_of_summer(client: httpx.AsyncClient) -> None:

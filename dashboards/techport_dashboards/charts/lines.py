@@ -15,6 +15,7 @@ from techport_dashboards.pages.clock import Clock
 from techport_dashboards.query import times
 from techport_dashboards.query.registry_cache import RegistryView
 from techport_pilots.evaluation.statistics import energy_mean
+from techport_pilots.i18n import N_
 from techport_pilots.registry.registry import StreamInfo
 from techport_pilots.time import micros_of
 from techport_storage.columns import group_by_stream
@@ -43,6 +44,14 @@ PRESENTATIONS = {
     "count": Presentation("sum", "bar", band=False),
     "direction": Presentation("vector_mean", "dots", band=False, averaged=False),  # a mean of 350° and 10° is 0°
     "state": Presentation("last", "steps", band=False),
+}
+
+STATISTICS: dict[Aggregate, str] = {
+    "mean": N_("mean"),
+    "energy_mean": N_("energy mean"),
+    "vector_mean": N_("vector mean"),
+    "sum": N_("sum"),
+    "last": N_("last"),
 }
 
 

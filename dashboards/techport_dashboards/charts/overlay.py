@@ -15,13 +15,13 @@ from techport_dashboards.pages.clock import Clock
 from techport_dashboards.problems import Problem
 from techport_dashboards.query import times
 from techport_dashboards.query.question import Question
-from techport_pilots.i18n import Language
+from techport_pilots.i18n import N_, Language
 from techport_pilots.registry.registry import StreamInfo
 from techport_storage.buckets import format_width
 from techport_storage.microseconds import MINUTE
 from techport_storage.model import Micros, Query, Stream
 
-AGAINST = {"-P1D": "the day before", "-P7D": "a week before", "-P364D": "same week last year"}
+AGAINST = {"-P1D": N_("the day before"), "-P7D": N_("a week before"), "-P364D": N_("same week last year")}
 """Choices of the pages; 364 days keep the weekday."""
 
 
@@ -98,7 +98,7 @@ def means(lines: Sequence[Line], then: Earlier | None, how: Presentation, info: 
         return language.gettext("no readings at the same times")
     a, b = found
     return language.gettext(
-        "mean {a} against {b} {unit}: {difference}",
+        "mean {a} vs {b} {unit}: {difference}",
         a=language.number(a, info.decimals),
         b=language.number(b, info.decimals),
         unit=info.unit_label,

@@ -9,7 +9,16 @@ from zoneinfo import ZoneInfo
 import msgspec
 import pyarrow as pa
 
-from techport_dashboards.charts.lines import PRESENTATIONS, Line, Presentation, envelope, lines_of, numbers, with_gaps
+from techport_dashboards.charts.lines import (
+    PRESENTATIONS,
+    STATISTICS,
+    Line,
+    Presentation,
+    envelope,
+    lines_of,
+    numbers,
+    with_gaps,
+)
 from techport_dashboards.charts.marks import marks_in
 from techport_dashboards.charts.overlay import Earlier, compared, earlier, means
 from techport_dashboards.dependencies import Services
@@ -20,7 +29,7 @@ from techport_dashboards.query import times
 from techport_dashboards.query.question import Answer, Question, answer, instant
 from techport_dashboards.query.registry_cache import RegistryView
 from techport_dashboards.viewer import Viewer
-from techport_pilots.i18n import Language
+from techport_pilots.i18n import N_, Language
 from techport_pilots.model import PilotDefinition
 from techport_pilots.registry.registry import StreamInfo
 from techport_storage import clock
@@ -41,13 +50,13 @@ WIDTHS: tuple[BucketWidth, ...] = (
 
 
 LIMIT_WORDS = {
-    "": "the pilot's target",
-    "hour": "limit, hourly mean",
-    "day": "limit, daily mean",
-    "8h": "limit, 8-hour mean",
-    "year": "limit, yearly mean",
-    "lden": "limit, Lden",
-    "use": "guideline",
+    "": N_("pilot target"),
+    "hour": N_("limit, hourly mean"),
+    "day": N_("limit, daily mean"),
+    "8h": N_("limit, 8-hour mean"),
+    "year": N_("limit, annual mean"),
+    "lden": N_("limit, Lden"),
+    "use": N_("guideline"),
 }
 
 
@@ -244,9 +253,9 @@ def _query_text(query: Query) -> dict[str, str]:
 def _shown(every: BucketWidth | None, how: Presentation, language: Language) -> str:
     if every is None:
         return language.gettext("every reading")
-    text = "{statistic} per {width}, band min–max" if how.band else "{statistic} per {width}"
+    text = N_("{statistic} per {width}, band: min–max") if how.band else N_("{statistic} per {width}")
     width = language.duration(times.length(every))
-    return language.gettext(text, statistic=language.gettext(how.statistic.replace("_", " ")), width=width)
+    return language.gettext(text, statistic=language.gettext(STATISTICS[how.statistic]), width=width)
 
 
 def _against_words(then: Earlier | None, zone: ZoneInfo, language: Language) -> str:
@@ -254,4 +263,4 @@ def _against_words(then: Earlier | None, zone: ZoneInfo, language: Language) -> 
         return ""
     start = language.date_time(then.range.start, zone.key)
     end = language.date_time(then.range.end, zone.key)
-    return "; " + language.gettext("faint: {start} – {end}", start=start, end=end)
+    return "; " + language.gettext("faint line: {start} – {end}", start=start, end=end)

@@ -14,14 +14,16 @@ from techport_dashboards.query.formats import ARROW, PARQUET
 from techport_dashboards.query.registry_cache import RegistryView
 from techport_dashboards.services.dataset_stats import DatasetStats
 from techport_dashboards.viewer import Viewer
+from techport_dashboards.web.i18n import in_all_languages
 from techport_dashboards.web.request_slots import SlotRoute
 from techport_pilots.handover.dcat import rdf
 from techport_pilots.handover.dcat.build import Distribution, Offer, Publisher, Service, catalogue, shareable
 from techport_pilots.handover.dcat.terms import PREFIXES
+from techport_pilots.i18n import N_
 from techport_pilots.model import PilotDefinition, Text
 
 router = APIRouter(tags=["catalogue"], route_class=SlotRoute)
-TITLE = Text(nb="Data fra piloter", en="Data of pilots")
+TITLE = in_all_languages(N_("Data from pilots"))
 TURTLE, JSON_LD, HTML = "text/turtle", "application/ld+json", "text/html"
 _EDR = "https://docs.ogc.org/is/19-086r6/19-086r6.html"
 _SENSORTHINGS = "https://docs.ogc.org/is/18-088/18-088.html"
@@ -66,7 +68,7 @@ def ways(pilot: PilotDefinition, known: RegistryView, base: str) -> list[Distrib
     id, rest = quote(pilot.id), f"{base}/catalog#rest"
     query = f"{base}/api/v1/readings?pilot={id}&format="
     found = [
-        Distribution(query + name, Text(nb=f"Alle målinger, {label}", en=f"All readings, {label}"), *kind, service=rest)
+        Distribution(query + name, in_all_languages(N_("All readings, {label}"), label=label), *kind, service=rest)
         for name, label, kind in (
             ("parquet", "Parquet", (PARQUET, "PARQUET")),
             ("csv", "CSV", ("text/csv", "CSV")),
@@ -74,20 +76,20 @@ def ways(pilot: PilotDefinition, known: RegistryView, base: str) -> list[Distrib
             ("arrow", "Arrow", (ARROW, "")),
         )
     ]
-    pages = Text(nb="Målinger side for side, JSON", en="Readings page by page, JSON")
+    pages = in_all_languages(N_("Readings page by page, JSON"))
     found.append(Distribution(query + "json", pages, "application/json", "JSON", rest, file=False))
     chosen = quote(f"properties/pilot eq '{pilot.id}'", safe="")
     found.append(
         Distribution(
             f"{base}/sta/v1.1/Things?$filter={chosen}",
-            Text(nb="Enhetene i SensorThings", en="Devices in SensorThings"),
+            in_all_languages(N_("Devices in SensorThings")),
             "application/json", "JSON", f"{base}/catalog#sensorthings", file=False,
         )
     )  # fmt: skip
     if any(device.position for device in known.devices_of(pilot.id)):
         found.append(
             Distribution(
-                f"{base}/edr/collections/{id}", Text(nb="Samling i OGC API EDR", en="Collection of OGC API EDR"),
+                f"{base}/edr/collections/{id}", in_all_languages(N_("Collection in OGC API EDR")),
                 "application/json", "JSON", f"{base}/catalog#edr", file=False,
             )
         )  # fmt: skip
@@ -111,7 +113,7 @@ def offers(services: Services, viewer: Viewer, base: str) -> list[Offer]:
 def services_at(base: str) -> list[Service]:
     """The interfaces that every open pilot is had through."""
     openapi = f"{base}/api/v1/openapi.json"
-    rest = Text(nb="Målinger over HTTP", en="Readings over HTTP")
+    rest = in_all_languages(N_("Readings over HTTP"))
     return [
         Service(f"{base}/catalog#rest", rest, f"{base}/api/v1", openapi, "https://spec.openapis.org/oas/v3.1.0"),
         Service(

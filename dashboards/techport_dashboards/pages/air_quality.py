@@ -16,12 +16,12 @@ import numpy as np
 from techport_dashboards.charts.lines import Line
 from techport_dashboards.dependencies import Services
 from techport_dashboards.query import times
-from techport_pilots.i18n import Language
+from techport_pilots.i18n import N_, Language
 from techport_pilots.registry.registry import StreamInfo
 from techport_storage.microseconds import HOUR
 from techport_storage.model import BucketWidth, Micros, Stream
 
-CLASSES = ("good", "fair", "moderate", "poor", "very poor", "extremely poor")
+CLASSES = (N_("good"), N_("fair"), N_("moderate"), N_("poor"), N_("very poor"), N_("extremely poor"))
 UPPER = {  # highest concentration of each class but the last
     "pm25": (5, 15, 50, 90, 140),
     "pm10": (15, 45, 120, 195, 270),

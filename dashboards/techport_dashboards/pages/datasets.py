@@ -111,7 +111,7 @@ def _schema_dataset(one: DataSet, language: Language, base: str) -> dict[str, An
         "@id": dataset_address(base, pilot),
         "identifier": pilot.id,
         "name": title,
-        "description": " ".join(filter(None, (*parts, f"{language.gettext('Measured')}: {names}."))),
+        "description": " ".join(filter(None, (*parts, language.gettext("Measured") + f": {names}."))),
         "url": f"{base}/catalogue#{pilot.id}",
         "isAccessibleForFree": True,
         "temporalCoverage": f"{times.iso(held.first)[:10]}/{last}",

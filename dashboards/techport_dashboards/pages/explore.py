@@ -26,6 +26,7 @@ from techport_dashboards.query.registry_cache import RegistryView
 from techport_dashboards.viewer import Viewer
 from techport_dashboards.web.request_slots import SlotRoute
 from techport_dashboards.web.templating import language_of, render
+from techport_pilots.i18n import N_
 from techport_pilots.model import PilotDefinition
 from techport_storage import clock
 from techport_storage.model import Micros
@@ -34,11 +35,11 @@ router = APIRouter(route_class=SlotRoute)
 
 View = Literal["line", "distribution", "week", "rose", "scatter"]
 VIEWS: dict[str, str] = {
-    "line": "Lines over time",
-    "distribution": "Distribution",
-    "week": "Hours of the week",
-    "rose": "Rose: by wind direction",
-    "scatter": "Against another quantity",
+    "line": N_("Time series"),
+    "distribution": N_("Distribution"),
+    "week": N_("Week by hour"),
+    "rose": N_("By wind direction"),
+    "scatter": N_("Scatter: two quantities"),
 }
 DIRECTION, SPEED = "wind_from_direction", "wind_speed"
 EVERY = "PT1H"

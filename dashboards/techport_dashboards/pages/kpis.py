@@ -105,7 +105,7 @@ def _unit(words: Vocabulary, unit: str, language: Language) -> str:
     """As people write it; sums are per local day."""
     if not unit.endswith("/d"):
         return words.label(unit)
-    return f"{words.label(unit.removesuffix('/d'))} {language.gettext('per day')}".strip()
+    return " ".join(filter(None, (words.label(unit.removesuffix("/d")), language.gettext("per day"))))
 
 
 def _target(kpi: Kpi, unit: str, factor: float, decimals: int, language: Language) -> str:

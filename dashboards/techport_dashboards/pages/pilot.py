@@ -30,6 +30,7 @@ from techport_dashboards.web.request_slots import SlotRoute
 from techport_dashboards.web.templating import language_of, render
 from techport_pilots.accounting.quarantine import Quarantine, QuarantineFilter
 from techport_pilots.devices.onboarding import unknown_devices
+from techport_pilots.i18n import N_
 from techport_pilots.model import PilotDefinition, Text
 from techport_pilots.registry.registry import Registry, StreamInfo
 from techport_storage import clock
@@ -38,7 +39,13 @@ from techport_storage.model import Micros, Selection
 
 router = APIRouter(route_class=SlotRoute)
 
-PRESETS = {"-PT1H": "1 hour", "-P1D": "24 hours", "-P7D": "7 days", "-P30D": "30 days", "-P1Y": "1 year"}
+PRESETS = {
+    "-PT1H": N_("1 hour"),
+    "-P1D": N_("24 hours"),
+    "-P7D": N_("7 days"),
+    "-P30D": N_("30 days"),
+    "-P1Y": N_("1 year"),
+}
 
 
 class PageParameters(Parameters):

@@ -13,6 +13,7 @@ from techport_dashboards.problems import Problem
 from techport_dashboards.query.areas import Inside, area
 from techport_dashboards.query.registry_cache import RegistryView
 from techport_dashboards.viewer import Viewer
+from techport_pilots.i18n import N_
 from techport_pilots.model import PilotDefinition
 from techport_storage.model import Selection
 from techport_storage.store import ReadingStore
@@ -102,9 +103,9 @@ def match(parameter: str, asked: Sequence[str], known: Collection[str]) -> list[
             near = difflib.get_close_matches(name, list(known), n=3) or sorted(known)[:3]
             raise Problem(
                 "unknown-name",
-                f"There is no {parameter} {name[:80]!r}."
-                if "*" not in name
-                else f"No {parameter} matches {name[:80]!r}.",
+                N_("No {what} matches {name}.") if "*" in name else N_("There is no {what} {name}."),
+                what=parameter,
+                name=repr(name[:80]),
                 parameter=parameter,
                 example=", ".join(near) or None,
             )

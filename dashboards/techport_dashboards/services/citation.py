@@ -32,12 +32,11 @@ def page_of(snapshot: Snapshot, base: str) -> str:
 
 def citation(snapshot: Snapshot, base: str, language: Language) -> str:
     """As DataCite recommends it: who (year): what. version. where. `[DOI]` is to be filled where none is registered."""
-    say = language.gettext
     doi = f"https://doi.org/{snapshot.doi}" if snapshot.doi else "[DOI]"
-    readings, of = say("Readings of {titles}", titles=", ".join(snapshot.titles)), say("Snapshot")
+    readings = language.gettext("Readings of {titles}", titles=", ".join(snapshot.titles))
     return (
         f"{_who(snapshot)} ({snapshot.created[:4]}): {readings}, {span(snapshot, language)}. "
-        f"{of} {snapshot.id}, SHA-256 {snapshot.sha256}. {', '.join(snapshot.licences)}. "
+        f"{language.gettext('Snapshot')} {snapshot.id}, SHA-256 {snapshot.sha256}. {', '.join(snapshot.licences)}. "
         f"{page_of(snapshot, base)} {doi}"
     )
 

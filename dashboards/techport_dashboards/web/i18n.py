@@ -7,7 +7,8 @@ from pathlib import Path
 
 from babel.core import negotiate_locale
 
-from techport_pilots.i18n import Language
+from techport_pilots.i18n import LANGUAGES, N_, Language
+from techport_pilots.model import Text
 
 FOLDER = Path(__file__).with_name("locales")
 """Catalogues of the pages' texts, with the English text as the key."""
@@ -17,27 +18,35 @@ _ALSO = {"no": "nb", "nn": "nb", "nb": "nb", "en": "en"}  # who asks for Norwegi
 SCRIPT_MESSAGES: tuple[str, ...] = (
     "live",
     "connecting",
-    "disconnected",
-    "paused: looking into the past",
-    "the store does not answer",
-    "no answer from the server",
+    "not connected",
+    "paused: showing the past",
+    "the database is not responding",
+    "the server is not responding",
     "no readings in this range",
-    "Get what is shown:",
+    "Download:",
     "just now",
     "earlier",
     "no readings here",
     "Add an event here",
-    "written down",
+    "Saved.",
     "delete",
-    "really delete?",
-    "taken back",
+    "Really delete?",
+    "Undone.",
     "link copied",
     "data copied",
-    "picture saved",
+    "image saved",
     "that did not work",
     "copied",
 )
 """Texts that static/js shows."""
+
+PHASE_KINDS = (N_("baseline"), N_("intervention"), N_("control"), N_("other"))
+"""Names of phases that have no title of their own."""
+
+
+def in_all_languages(message: str, **values: object) -> Text:
+    """A text of the pages for those who want it in every language, such as a catalogue of data."""
+    return Text(**{code: Language(code, FOLDER).gettext(message, **values) for code in LANGUAGES})
 
 
 def pick(asked: str | None, accepted: str, default: str) -> Language:

@@ -9,6 +9,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from techport_pilots.i18n import N_
+
 
 class Place(NamedTuple):
     title: str
@@ -17,22 +19,22 @@ class Place(NamedTuple):
 
 
 MAIN = (
-    Place("Overview", "/"),
-    Place("Portfolio", "/portfolio"),
-    Place("Explore", "/explore"),
-    Place("Open data", "/catalogue"),
-    Place("Check a message", "/decode"),
+    Place(N_("Overview"), "/"),
+    Place(N_("Portfolio"), "/portfolio"),
+    Place(N_("Explore"), "/explore"),
+    Place(N_("Open data"), "/catalogue"),
+    Place(N_("Check a message"), "/decode"),
 )
 OF_PILOT = (
-    Place("Pilot", "/pilots/{pilot}"),
-    Place("Phases", "/pilots/{pilot}/phases"),
-    Place("Data quality", "/pilots/{pilot}/quality"),
-    Place("Set aside", "/pilots/{pilot}/quarantine"),
-    Place("New devices", "/pilots/{pilot}/onboarding"),
-    Place("Explore", "/explore", (("pilot", "{pilot}"),)),
-    Place("Report", "/pilots/{pilot}/report"),
-    Place("Share", "/pilots/{pilot}/share"),
-    Place("Close-out", "/pilots/{pilot}/close"),
+    Place(N_("Pilot"), "/pilots/{pilot}"),
+    Place(N_("Phases"), "/pilots/{pilot}/phases"),
+    Place(N_("Data quality"), "/pilots/{pilot}/quality"),
+    Place(N_("Quarantine"), "/pilots/{pilot}/quarantine"),
+    Place(N_("New devices"), "/pilots/{pilot}/onboarding"),
+    Place(N_("Explore"), "/explore", (("pilot", "{pilot}"),)),
+    Place(N_("Report"), "/pilots/{pilot}/report"),
+    Place(N_("Share"), "/pilots/{pilot}/share"),
+    Place(N_("Close-out"), "/pilots/{pilot}/close"),
 )
 
 

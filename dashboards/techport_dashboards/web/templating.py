@@ -30,6 +30,7 @@ def environment(assets: Assets) -> Environment:
     templates = Environment(
         loader=FileSystemLoader(TEMPLATES),
         autoescape=True,
+        extensions=["jinja2.ext.i18n"],
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
@@ -70,7 +71,9 @@ def render(request: Request, template: str, language: Language, **values: Any) -
         services_of(request)
         .templates.get_template(template)
         .render(
-            _=language.gettext,
+            _=language.gettext,  # as a plain function, so that it can be handed to macros of other templates
+            gettext=language.gettext,
+            ngettext=language.ngettext,
             n_=language.ngettext,
             language=language,
             link=link,

@@ -69,7 +69,7 @@ export class Chart {
       else this.say(body.detail);
     } catch (error) {
       if (error.name === "AbortError") return;
-      if (!this.data) this.say(t("no answer from the server"));
+      if (!this.data) this.say(t("the server is not responding"));
     }
     this.figure.removeAttribute("aria-busy");
     this.schedule();

@@ -16,7 +16,7 @@ export async function copy(kind, chart) {
   link.href = picture;
   link.download = `${chart.figure.dataset.pilot}-${chart.data.quantity}-${chart.data.start.slice(0, 10)}.${kind}`;
   link.click();
-  return t("picture saved");
+  return t("image saved");
 }
 
 /** With the times themselves, so that tomorrow it shows what is shown now. */

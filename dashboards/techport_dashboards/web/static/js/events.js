@@ -48,7 +48,7 @@ function entry({ added, time, text }) {
   button.addEventListener("click", async () => {
     if (!button.dataset.sure) {
       button.dataset.sure = "yes";
-      button.textContent = t("really delete?");
+      button.textContent = t("Really delete?");
       return;
     }
     const answer = await send("DELETE", `${form.dataset.address}/${added}`);
@@ -80,13 +80,13 @@ form.addEventListener("submit", async (event) => {
 
 function offer(added) {
   const { changed } = asked;
-  told.querySelector("span").textContent = t("written down");
+  told.querySelector("span").textContent = t("Saved.");
   told.hidden = false;
   clearTimeout(offered);
   offered = setTimeout(() => { told.hidden = true; }, OFFERED);
   told.querySelector("button").onclick = async () => {
     const answer = await send("DELETE", `${form.dataset.address}/${added}`);
-    told.querySelector("span").textContent = answer.ok ? t("taken back") : answer.detail;
+    told.querySelector("span").textContent = answer.ok ? t("Undone.") : answer.detail;
     if (answer.ok) changed();
     clearTimeout(offered);
     offered = setTimeout(() => { told.hidden = true; }, 4000);
@@ -100,6 +100,6 @@ async function send(method, address, body) {
     const found = await answer.json();
     return { ok: answer.ok, body: found, detail: found.detail };
   } catch {
-    return { ok: false, detail: t("no answer from the server") };
+    return { ok: false, detail: t("the server is not responding") };
   }
 }

@@ -20,12 +20,12 @@ export function connect({ pilot, onReadings, onLate = () => {}, onResync }) {
   let source;
   let watchdog;
   let paused = false;
-  let state = ["connecting", "connecting"];
+  let state = ["connecting", t("connecting")];
 
   const set = (name, words) => {
     state = [name, words];
-    if (paused && name === "live") show("paused", t("paused: looking into the past"));
-    else show(name, t(words));
+    if (paused && name === "live") show("paused", t("paused: showing the past"));
+    else show(name, words);
   };
   const alive = () => {
     clearTimeout(watchdog);
@@ -35,19 +35,19 @@ export function connect({ pilot, onReadings, onLate = () => {}, onResync }) {
   const open = () => {
     source = new EventSource(address);
     source.addEventListener("hello", () => {
-      set("live", "live");
+      set("live", t("live"));
       alive();
       if (before) onResync();
       else catchUp();
       before = true;
     });
-    source.addEventListener("beat", () => { if (state[0] !== "stale") set("live", "live"); alive(); });
-    source.addEventListener("readings", (event) => { set("live", "live"); alive(); onReadings(JSON.parse(event.data).items); });
+    source.addEventListener("beat", () => { if (state[0] !== "stale") set("live", t("live")); alive(); });
+    source.addEventListener("readings", (event) => { set("live", t("live")); alive(); onReadings(JSON.parse(event.data).items); });
     source.addEventListener("late", (event) => { alive(); onLate(JSON.parse(event.data).items); });
-    source.addEventListener("resync", () => { set("live", "live"); alive(); onResync(); });
-    source.addEventListener("stale", () => { set("stale", "the store does not answer"); alive(); });
+    source.addEventListener("resync", () => { set("live", t("live")); alive(); onResync(); });
+    source.addEventListener("stale", () => { set("stale", t("the database is not responding")); alive(); });
     source.onerror = () => {
-      set("disconnected", "disconnected");
+      set("disconnected", t("not connected"));
       if (source.readyState === EventSource.CLOSED) {  // refused: the browser does not try again by itself
         clearTimeout(watchdog);
         watchdog = setTimeout(reopen, 2000 + 2000 * Math.random());
@@ -63,7 +63,7 @@ export function connect({ pilot, onReadings, onLate = () => {}, onResync }) {
     onReadings(items.filter((item) => Date.now() - Date.parse(item.received) < FRESH));
   };
   const reopen = () => {
-    set("disconnected", "disconnected");
+    set("disconnected", t("not connected"));
     source.close();
     alive();
     open();

@@ -33,7 +33,7 @@ export function describe(figure, data, addressOf) {
     link.textContent = name;
     return i ? [", ", link] : [link];
   });
-  figure.querySelector(".downloads").replaceChildren(`${t("Get what is shown:")} `, ...links);
+  figure.querySelector(".downloads").replaceChildren(`${t("Download:")} `, ...links);
 }
 
 function row({ title, summary }, columns) {
