@@ -14,6 +14,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from techport_storage.aggregate_sql import select
 from techport_storage.buckets import bucket_edges, fixed_width
 from techport_storage.columns import name_columns
 from techport_storage.duckdb import sql
@@ -194,7 +195,7 @@ class Fetch:
             parameters |= {"ids": ids.tolist(), "ranks": list(slice.ranks)}
         if self._plan.query.every is not None:
             parameters["after"] = slice.after
-        found = columns_of(self._cursor, sql.select(self._plan.query, self._plan.tables(slice), several), parameters)
+        found = columns_of(self._cursor, select(self._plan.query, self._plan.tables(slice), several), parameters)
         ranks = found.pop(0) if several else np.full(len(found[0]), slice.ranks.start, np.int32)
         return ranks, found
 

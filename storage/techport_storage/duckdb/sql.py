@@ -1,4 +1,4 @@
-"""The SQL of DuckStore: its tables, and the one SELECT behind every read.
+"""The SQL of DuckStore: its tables and their summary. The SELECT behind every read is in aggregate_sql.py.
 
 `head` takes rows as they arrive, `body` holds runs of rows sorted by stream and time, `ends` sums the body up (a row
 for each stream: how many, from when to when, and the latest), so that opening need not read it.
@@ -10,10 +10,8 @@ nearly nothing. In one column the few long ones would widen all (measured: 2.3 b
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-from techport_storage.buckets import fixed_width
-from techport_storage.model import Aggregate, BucketWidth, Query, percentile_of
+from techport_storage.aggregate_sql import RECEIVED_MS
+from techport_storage.model import Query
 
 VERSION = 4
 """Of the tables. The steps in migrations/ bring older files to it."""
@@ -28,47 +26,14 @@ TABLES = {
     "quality UTINYINT)",
 }
 
-
-def _floored(width: int) -> str:
-    """`time` cut down to a multiple of a width.
-
-    `%` goes towards zero, which before 1970 is up: it is taken of times moved by 73,000 years, a multiple of the width.
-    """
-    return f"(time - (time + {2**61 // width * width}) % {width})"
-
-
-_RECEIVED_MS = f"({_floored(1000)} // 1000 + delay + late)"
-
 STREAMS_WITH_ROWS = "SELECT stream FROM head UNION SELECT stream FROM body"
-
-# Kahan sums (fsum, favg) are equal but for the last digit in whatever order rows come. Out of range they answer NaN,
-# where the plain ones answer infinity.
-_EAST, _NORTH = "favg(sin(radians(value % 360)))", "favg(cos(radians(value % 360)))"
-
-_AGGREGATES: dict[Aggregate, str] = {
-    "mean": "if(isfinite(fsum(value)), favg(value), avg(value))",
-    "min": "min(value)",
-    "max": "max(value)",
-    "sum": "if(isfinite(fsum(value)), fsum(value), sum(value))",
-    "first": "arg_min(value, time)",
-    "last": "arg_max(value, time)",
-    # The square of a value above 1e154 is out of range: scale such buckets down first.
-    "std": "if(max(abs(value)) < 1e150, stddev_samp(if(abs(value) < 1e150, value, 0)), "
-    "stddev_samp(value * 1e-160) * 1e160)",
-    "median": "median(value)",
-    "energy_mean": "if(max(abs(value)) <= 3000, "
-    "10 * log10(greatest(favg(pow(10, if(abs(value) <= 3000, value, 0) / 10)), 1e-300)), NULL)",
-    # Below this length the mean vector is what rounding left of directions that cancel out.
-    "vector_mean": f"if(pow({_EAST}, 2) + pow({_NORTH}, 2) < 1e-18, NULL, "
-    f"(degrees(atan2({_EAST}, {_NORTH})) % 360 + 360) % 360)",
-}
 
 
 def ends_of(table: str) -> str:
     """The columns of `ends` for the rows of another table."""
     return (
         "SELECT stream, count(*) AS rows, min(time) AS oldest, max(time) AS newest, arg_max(value, time) AS value, "
-        f"arg_max({_RECEIVED_MS}, time) AS received, arg_max(quality, time) AS quality FROM {table} GROUP BY stream"
+        f"arg_max({RECEIVED_MS}, time) AS received, arg_max(quality, time) AS quality FROM {table} GROUP BY stream"
     )
 
 
@@ -80,46 +45,3 @@ def of_one(query: Query, table: str) -> str:
     good = " AND quality = 0" if query.quality == "good" else ""
     where = f"stream = $low AND time BETWEEN $first AND $last{good}"
     return f"SELECT time, value, delay, late, quality FROM {table} WHERE {where}"
-
-
-def select(query: Query, tables: Sequence[str], several: bool = True) -> str:
-    """The rows of one slice of a query, ordered by rank (of the stream, in the order of names) and time.
-
-    Parameters: $low and $high, the least and the greatest id of the streams, which let row groups be skipped; $first
-    and $last times, both included; $rows at most. With several streams $ids and $ranks of each; of one there is no
-    column `rank`. For aggregates $after, the start of the bucket to begin behind. Calendar buckets start as the
-    registered table `calendar` says.
-    """
-    good = " AND quality = 0" if query.quality == "good" else ""
-    where = f"stream BETWEEN $low AND $high AND time BETWEEN $first AND $last{good}"
-    columns = "time, value, delay, late, quality" if query.every is None else "time, value"
-    columns, rank = (f"stream, {columns}", "rank, ") if several else (columns, "")
-    source = " UNION ALL ".join(f"SELECT {columns} FROM {table} WHERE {where}" for table in tables)
-    if several:
-        picked = "SELECT unnest($ids::INTEGER[]) AS stream, unnest($ranks::INTEGER[]) AS rank"
-        source = f"({source}) JOIN ({picked}) USING (stream)"
-    else:
-        source = f"({source})"
-    if query.every is None:
-        received = f"{_RECEIVED_MS} * 1000 AS received"
-        return f"SELECT {rank}time, value, {received}, quality FROM {source} ORDER BY {rank}time LIMIT $rows"
-    return (
-        f"SELECT {rank}bucket, {_columns(query.aggregates)} FROM ({_bucketed(query.every, source, rank)}) "
-        f"GROUP BY {rank}bucket HAVING bucket > $after ORDER BY {rank}bucket LIMIT $rows"
-    )
-
-
-def _bucketed(every: BucketWidth, source: str, rank: str) -> str:
-    width = fixed_width(every)
-    if width is None:
-        return f"SELECT {rank}bucket, time, value FROM {source} ASOF JOIN calendar ON time >= bucket"
-    return f"SELECT {rank}{_floored(width)} AS bucket, time, value FROM {source}"
-
-
-def _columns(aggregates: tuple[Aggregate, ...]) -> str:
-    return ", ".join([*(f"{_column(name)} AS {name}" for name in aggregates if name != "count"), "count(*) AS count"])
-
-
-def _column(name: Aggregate) -> str:
-    percentile = percentile_of(name)
-    return _AGGREGATES[name] if percentile is None else f"quantile_cont(value, {percentile / 100})"

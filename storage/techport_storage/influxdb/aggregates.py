@@ -3,7 +3,7 @@
     quality │ aggregates                          │ computed by
     all     │ mean min max sum count first last   │ Flux aggregateWindow, inside the storage engine: the fastest
     good    │ the same                            │ InfluxQL GROUP BY time(): Flux cannot filter one field by another
-    any     │ all others; sums out of range;      │ here, by the SQL of DuckStore over raw rows: equal by construction
+    any     │ all others; sums out of range;      │ here, over raw rows, by the SELECT that both engines share: equal
             │ local days that fit no quarter hour;│
             │ very short buckets over a long time │
 
@@ -20,9 +20,9 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from techport_storage.aggregate_sql import select
 from techport_storage.buckets import bucket_edges, fixed_width
 from techport_storage.columns import name_columns
-from techport_storage.duckdb import sql
 from techport_storage.influxdb.connection import Connection, stream_bytes
 from techport_storage.influxdb.duplicates import bounds
 from techport_storage.influxdb.query import (
@@ -42,7 +42,7 @@ from techport_storage.microseconds import HOUR
 from techport_storage.model import TIME, Aggregate, Query, Stream, aggregate_schema
 from techport_storage.query_check import check_zone
 
-# -- Aggregates computed beside the store, over raw rows as they stream in, by the very SQL that DuckStore runs.
+# -- Aggregates computed beside the store, over raw rows as they stream in, by the SQL that DuckStore runs too.
 
 _ROWS_AT_ONCE = 1_000_000  # aggregated at once; a single bucket with more rows than that is gathered whole
 
@@ -117,7 +117,7 @@ def _aggregate(con: duckdb.DuckDBPyConnection, query: Query, rows: pa.Table) -> 
         "after": FIRST - 1,
         "rows": rows.num_rows,
     }
-    stream, time, *values = con.sql(sql.select(query, ("body",)), params=parameters).to_arrow_table().columns
+    stream, time, *values = con.sql(select(query, ("body",)), params=parameters).to_arrow_table().columns
     names = [*(name for name in query.aggregates if name != "count"), "count"]
     return Buckets(
         stream.to_numpy().astype(np.int64),
