@@ -12,6 +12,7 @@ import pytest
 
 from techport_dashboards.charts import figures
 from techport_dashboards.charts import rose as roses
+from techport_pilots.i18n import Language
 from techport_storage.clock import now
 from techport_storage.microseconds import DAY, HOUR
 from techport_storage.model import Reading, Selection, Stream
@@ -69,11 +70,20 @@ async def test_exploring_another_pilot_keeps_no_names_of_the_first(client: httpx
 
 
 async def test_gaps_are_listed_with_what_is_missing(city: City, client: httpx.AsyncClient) -> None:
-    crane = Selection(streams=(Stream("kai-luft", "kran", "pm10"),))
-    city.store.erase(crane, START + 50 * HOUR, START + 60 * HOUR)
+    begin = now() // HOUR * HOUR - 20 * DAY  # the page looks back from now
+    city.store.erase(Selection(streams=(Stream("kai-luft", "kran", "pm10"),)), START - DAY, now() + 60 * DAY)
+    city.write(
+        *(
+            Reading("kai-luft", "kran", "pm10", time=at, value=10.0, received=at)
+            for hour in range(200)
+            if not 50 <= hour < 60
+            for at in [begin + hour * HOUR]
+        )
+    )
     answer = await client.get("/pilots/kai-luft/quality", params={"days": "90", "device": "kran", "lang": "en"})
     assert answer.status_code == 200
-    (row,) = re.findall(r"22 Oct 2026 03:00:00.*?</tr>", answer.text, re.DOTALL)
+    last_before = Language("en").date_time(begin + 49 * HOUR, "Europe/Oslo", "d. MMM y HH:mm:ss")
+    (row,) = re.findall(rf"{re.escape(last_before)}.*?</tr>", answer.text, re.DOTALL)
     assert ">10<" in row
     assert (await client.get("/pilots/kai-luft/quality", params={"device": "nobody"})).status_code == 404
 

@@ -126,7 +126,7 @@ async def test_the_page_leads_through_it(visitor: httpx.AsyncClient, town: City)
         time.sleep(0.02)
     page = await visitor.get("/pilots/elgeseter/close")
     assert re.search(r'href="/api/v1/pilots/elgeseter/packages/[0-9a-f]{64}"', page.text)
-    assert "The data here will be erased on" in page.text
+    assert "The data held here will be erased on" in page.text
 
 
 async def test_another_site_cannot_close_it(visitor: httpx.AsyncClient, town: City) -> None:
