@@ -13,10 +13,11 @@ import random
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -241,9 +242,11 @@ def test_ten_kills_lose_nothing_and_store_nothing_twice(
     log = tmp_path / "ingest.log"
     chance = random.Random(SEED)
     open_session(settings)
-    with ThreadPoolExecutor(len(MAPPINGS)) as pool:
-        publishing = [pool.submit(replay_within, 75.0, name, settings, shared) for name in MAPPINGS]
+    gate = Gate()
+    with ThreadPoolExecutor(len(MAPPINGS)) as pool, closing(gate):
+        publishing = [pool.submit(replay_through, gate, name, settings, shared) for name in MAPPINGS]
         for number in range(KILLS):
+            gate.let_pass((number + 1) / (KILLS + 1))
             with ingestor(settings, log) as process:
                 before = books.stored()
                 wait_until(lambda: books.stored() > before or process.poll() is not None, 60, "a batch is stored")  # noqa: B023
@@ -253,6 +256,7 @@ def test_ten_kills_lose_nothing_and_store_nothing_twice(
                 process.wait()
                 print(f"kill {number + 1} with {books.stored()} rows booked (seed {SEED})")  # noqa: T201
         assert books.stored() < ROWS, "everything was stored before the last kill: it proved nothing"
+        gate.let_pass(1)
         with ingestor(settings, log) as process:
             wait_until(lambda: books.stored() >= ROWS or process.poll() is not None, 120, "everything is stored")
             end(process, log)
@@ -260,14 +264,33 @@ def test_ten_kills_lose_nothing_and_store_nothing_twice(
     prove_equal(settings, shared)
 
 
-def replay_within(seconds: float, name: str, settings: Settings, shared: Path) -> Replayed:
-    """Replay a file at the speed that brings it to its end in `seconds`, an array a device and day."""
-    file = file_of(name, shared)
-    stamps = pd.to_datetime(pd.read_csv(file, usecols=[0]).iloc[:, 0])
-    speed = (stamps.iloc[-1] - stamps.iloc[0]).total_seconds() / seconds
+class Gate:
+    """Holds files back, so that something is left to publish at each kill however fast or busy the machine is."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._share = 0.0
+
+    def let_pass(self, share: float) -> None:
+        """Publish up to this share of every file."""
+        with self._changed:
+            self._share = share
+            self._changed.notify_all()
+
+    def wait(self, lines: int, total: int) -> None:
+        with self._changed:
+            self._changed.wait_for(lambda: lines <= self._share * total)
+
+    def close(self) -> None:
+        self.let_pass(math.inf)
+
+
+def replay_through(gate: Gate, name: str, settings: Settings, shared: Path) -> Replayed:
+    """Replay a file as fast as the gate lets it, an array a device and day."""
     return replay(
-        file,
+        file_of(name, shared),
         mapping_path(name),
         Broker(port=settings.mqtt_address.port),
-        Pace(speed=speed, records_per_message=24),
+        Pace(records_per_message=24),
+        progress=gate.wait,
     )
