@@ -7,8 +7,7 @@ from concurrent.futures import Future
 from techport.platform import Stores
 from techport.settings import Settings
 from techport_dashboards.app import create_app
-from techport_dashboards.charts.tiles import Tiles
-from techport_dashboards.settings import BrokerPlace, Health, HealthCheck, NotTaken, Post, WebSettings, no_health
+from techport_dashboards.settings import BrokerPlace, Health, HealthCheck, NotTaken, Post, Tiles, WebSettings, no_health
 from techport_dashboards.web.server import WebServer
 from techport_ingest.decoding.lint import explain
 from techport_ingest.pipeline import Pipeline

@@ -14,7 +14,7 @@ from prometheus_client import CollectorRegistry
 from starlette.concurrency import run_in_threadpool
 from starlette.middleware.gzip import DEFAULT_EXCLUDED_CONTENT_TYPES, GZipMiddleware
 
-from techport_dashboards import api, edr, pages, sta, viewer
+from techport_dashboards import api, edr, pages, sta
 from techport_dashboards.api import operations, push
 from techport_dashboards.dcat import routes
 from techport_dashboards.dependencies import Services
@@ -28,7 +28,7 @@ from techport_dashboards.services.last_hour import LastHour
 from techport_dashboards.services.reports import Reports
 from techport_dashboards.settings import HealthCheck, Post, WebSettings, no_health
 from techport_dashboards.sta.entities import EntityCache
-from techport_dashboards.web import errors
+from techport_dashboards.web import access, errors
 from techport_dashboards.web.assets import PLOTLY, Assets
 from techport_dashboards.web.middleware import Measured, SecurityHeaders
 from techport_dashboards.web.rate_limit import ConditionalGet, RateLimiter
@@ -113,7 +113,7 @@ def create_app(
     app.include_router(operations.public)
     app.include_router(push.router)
     for router in (operations.router, api.router, sta.router, edr.router, routes.router, pages.router):
-        app.include_router(router, dependencies=[Depends(viewer.allow)])
+        app.include_router(router, dependencies=[Depends(access.allow)])
     app.add_middleware(ConditionalGet)
     app.add_middleware(RateLimiter, limit=settings.rate_limit)
     app.add_middleware(SecurityHeaders, tiles=settings.map_tiles)

@@ -24,7 +24,8 @@ from techport_dashboards.services.jobs import Jobs
 from techport_dashboards.services.last_hour import LastHour
 from techport_dashboards.services.reports import Reports
 from techport_dashboards.settings import HealthCheck, Post, WebSettings
-from techport_dashboards.viewer import Viewer, allow, allow_change
+from techport_dashboards.viewer import Viewer
+from techport_dashboards.web.access import allow, allow_change
 from techport_dashboards.web.assets import Assets
 from techport_dashboards.web.request_slots import RequestSlots
 from techport_pilots.accounting.ledger import Ledger

@@ -6,8 +6,21 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from pathlib import Path
+from urllib.parse import urlsplit
 
-from techport_dashboards.charts.tiles import Tiles
+
+@dataclass(frozen=True, slots=True)
+class Tiles:
+    """A tile server: the address of a tile with {z}, {x} and {y} in it, and whom to thank."""
+
+    template: str
+    attribution: str = ""
+
+    @property
+    def origin(self) -> str:
+        """What a page's Content-Security-Policy must let its pictures come from."""
+        parts = urlsplit(self.template)
+        return f"{parts.scheme}://{parts.netloc}"
 
 
 @dataclass(frozen=True, slots=True)

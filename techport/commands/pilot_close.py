@@ -121,8 +121,8 @@ def _there(http: str, pilot: str) -> Iterator[tuple[list[dict[str, Any]], Go]]:
 def _here(settings: Settings, pilot: str, output: Path | None) -> Iterator[tuple[list[dict[str, Any]], Go]]:
     """The checklist, and what closes: by ourselves."""
     from techport.platform import stores
-    from techport_dashboards.charts.map import load
     from techport_dashboards.query.times import iso
+    from techport_dashboards.services.basemap import load_basemap
     from techport_pilots.handover.checklist import checklist
     from techport_pilots.handover.closeout import close_pilot
     from techport_storage.clock import now
@@ -140,7 +140,7 @@ def _here(settings: Settings, pilot: str, output: Path | None) -> Iterator[tuple
                     output or settings.data / "packages",
                     who,
                     why=why,
-                    ground=load(settings.basemap),
+                    ground=load_basemap(settings.basemap),
                     progress=progress,
                 )
             erase_at = None if made.erase_at is None else iso(made.erase_at)

@@ -40,11 +40,11 @@ def report(
 def _make(settings: Settings, pilot: str, lang: str) -> str:
     """By ourselves, where no platform runs in the folder."""
     from techport.platform import stores
-    from techport_dashboards.charts.map import load
+    from techport_dashboards.services.basemap import load_basemap
     from techport_pilots.reports.build import current_report
     from techport_pilots.reports.html import page
     from techport_storage.clock import now
 
     with stores(settings) as parts:
         report = current_report(parts.registry, parts.readings, parts.registry.pilot(pilot), now())
-    return page(report, lang, load(settings.basemap))
+    return page(report, lang, load_basemap(settings.basemap))

@@ -10,7 +10,8 @@ from fastapi import APIRouter, Depends, FastAPI
 from fastapi.dependencies.models import Dependant
 from fastapi.routing import iter_route_contexts
 
-from techport_dashboards import WebSettings, viewer
+from techport_dashboards import WebSettings
+from techport_dashboards.web import access
 from tests.dashboards.web import City
 
 pytestmark = pytest.mark.anyio
@@ -22,14 +23,14 @@ def unguarded(app: FastAPI) -> list[str]:
 
     contexts = list(iter_route_contexts(app.routes))
     assert len(contexts) > 15, "the walk no longer sees the routes"
-    return [str(c.path) for c in contexts if not passes(getattr(c, "dependant", None), viewer.allow)]
+    return [str(c.path) for c in contexts if not passes(getattr(c, "dependant", None), access.allow)]
 
 
 def unguarded_changes(app: FastAPI) -> list[str]:
     """Paths of routes that take another method than GET without `access.allow_change`."""
     changing = [c for c in iter_route_contexts(app.routes) if set(c.methods or ()) - {"GET", "HEAD", "OPTIONS"}]
     assert len(changing) >= 2, "the walk no longer sees the routes"
-    return [str(c.path) for c in changing if not passes(getattr(c, "dependant", None), viewer.allow_change)]
+    return [str(c.path) for c in changing if not passes(getattr(c, "dependant", None), access.allow_change)]
 
 
 def passes(dependant: Dependant | None, through: Callable[..., object]) -> bool:
@@ -37,7 +38,7 @@ def passes(dependant: Dependant | None, through: Callable[..., object]) -> bool:
 
 
 def test_every_route_passes_the_access_function(city: City) -> None:
-    assert set(unguarded(city.app())) == set(viewer.PUBLIC)
+    assert set(unguarded(city.app())) == set(access.PUBLIC)
 
 
 def test_the_walk_finds_a_route_that_does_not(city: City) -> None:
@@ -45,7 +46,7 @@ def test_the_walk_finds_a_route_that_does_not(city: City) -> None:
     router = APIRouter()
     router.add_api_route("/inner", lambda: "open")
     app.include_router(router, prefix="/outer")
-    assert set(unguarded(app)) == {*viewer.PUBLIC, "/outer/inner"}
+    assert set(unguarded(app)) == {*access.PUBLIC, "/outer/inner"}
 
 
 @pytest.mark.parametrize(
@@ -82,13 +83,13 @@ async def test_settings_open_the_door(city: City) -> None:
 
 
 def test_every_change_passes_the_access_function_for_changes(city: City) -> None:
-    assert set(unguarded_changes(city.app())) == set(viewer.UNCHANGING)
+    assert set(unguarded_changes(city.app())) == set(access.UNCHANGING)
 
 
 def test_the_walk_finds_a_change_that_does_not(city: City) -> None:
     app = city.app()
-    app.add_api_route("/wipe", lambda: "gone", methods=["DELETE"], dependencies=[Depends(viewer.allow)])
-    assert set(unguarded_changes(app)) == {*viewer.UNCHANGING, "/wipe"}
+    app.add_api_route("/wipe", lambda: "gone", methods=["DELETE"], dependencies=[Depends(access.allow)])
+    assert set(unguarded_changes(app)) == {*access.UNCHANGING, "/wipe"}
 
 
 REPLAY = "/api/v1/pilots/kai-luft/quarantine/replay"

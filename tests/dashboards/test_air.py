@@ -8,7 +8,7 @@ import re
 import httpx
 import pytest
 
-from techport_dashboards.pages.air_quality import Rated, rate
+from techport_dashboards.services.air_quality import Rated, rate
 from techport_dashboards.services.last_hour import LastHour
 from techport_dashboards.web.i18n import FOLDER
 from techport_pilots.i18n import Language

@@ -7,8 +7,9 @@ import re
 import pytest
 
 from techport.settings import SettingsError, load_settings
-from techport_dashboards.charts.map import HEIGHT, WIDTH, Basemap, outline
-from techport_dashboards.charts.tiles import Tiles
+from techport_dashboards.charts.map import HEIGHT, WIDTH, outline
+from techport_dashboards.services.basemap import Basemap
+from techport_dashboards.settings import Tiles
 from techport_dashboards.web.middleware import content_policy
 from techport_pilots.model import Position
 

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from techport_dashboards.pages.clock import Clock
+from techport_dashboards.charts.clock import Clock
 from techport_dashboards.query import times
 from techport_dashboards.query.registry_cache import RegistryView
 from techport_pilots.evaluation.statistics import energy_mean

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from techport_dashboards.pages.clock import Clock
+from techport_dashboards.charts.clock import Clock
 from techport_pilots.i18n import Language
 from techport_pilots.model import PilotDefinition
 from techport_pilots.time import micros_of

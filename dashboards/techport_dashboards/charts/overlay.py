@@ -10,8 +10,8 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from techport_dashboards.charts.clock import Clock
 from techport_dashboards.charts.lines import Line, Presentation
-from techport_dashboards.pages.clock import Clock
 from techport_dashboards.problems import Problem
 from techport_dashboards.query import times
 from techport_dashboards.query.question import Question

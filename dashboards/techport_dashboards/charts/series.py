@@ -7,8 +7,10 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import msgspec
+import numpy as np
 import pyarrow as pa
 
+from techport_dashboards.charts.clock import Clock
 from techport_dashboards.charts.lines import (
     PRESENTATIONS,
     STATISTICS,
@@ -21,21 +23,19 @@ from techport_dashboards.charts.lines import (
 )
 from techport_dashboards.charts.marks import marks_in
 from techport_dashboards.charts.overlay import Earlier, compared, earlier, means
-from techport_dashboards.dependencies import Services
-from techport_dashboards.pages import air_quality
-from techport_dashboards.pages.clock import Clock
-from techport_dashboards.pages.limit_values import limit_of
 from techport_dashboards.query import times
-from techport_dashboards.query.question import Answer, Question, answer, instant
+from techport_dashboards.query.question import Answer, QueryContext, Question, answer, instant
 from techport_dashboards.query.registry_cache import RegistryView
+from techport_dashboards.services import air_quality
+from techport_dashboards.services.limit_values import limit_of
 from techport_dashboards.viewer import Viewer
 from techport_pilots.i18n import N_, Language
 from techport_pilots.model import PilotDefinition
 from techport_pilots.registry.registry import StreamInfo
 from techport_storage import clock
 from techport_storage.buckets import format_width
-from techport_storage.microseconds import MINUTE
-from techport_storage.model import BucketWidth, Query, Stream
+from techport_storage.microseconds import HOUR, MINUTE
+from techport_storage.model import BucketWidth, Micros, Query, Stream
 
 POINTS = 1_000  # of one line
 ALL_POINTS = 4_800  # of all lines together: what a phone still draws at once
@@ -71,14 +71,14 @@ class ChartQuestion(msgspec.Struct, frozen=True, kw_only=True):
     against: str | None = None
 
 
-def chart(services: Services, viewer: Viewer, asked: ChartQuestion, language: Language) -> dict[str, Any]:
+def chart(context: QueryContext, viewer: Viewer, asked: ChartQuestion, language: Language) -> dict[str, Any]:
     """Lines, bands and a summary, ready to draw. Raises Problem for names and times that are wrong.
 
     Times are wall-clock text in the pilot's zone without an offset, because plotly.js strips offsets and shifts numbers
     to the browser's zone. A range of a few days over a clock change has one fixed offset instead: the hour that comes
     twice must not be drawn over itself.
     """
-    catalogue = services.registry_cache.current()
+    catalogue = context.registry_cache.current()
     pilot = catalogue.pilots[asked.pilot]
     zone = times.zone_named(pilot.timezone)
     views = [
@@ -91,7 +91,7 @@ def chart(services: Services, viewer: Viewer, asked: ChartQuestion, language: La
         pilots=[asked.pilot], quantities=[asked.quantity], devices=asked.devices,
         start=asked.start, end=asked.end, wall_clock=True,
     )  # fmt: skip
-    found = _read(services, viewer, question, how, views, zone)
+    found = _read(context, viewer, question, how, views, zone)
     query = found.resolved.query
     assert query.start is not None
     assert query.end is not None
@@ -100,7 +100,7 @@ def chart(services: Services, viewer: Viewer, asked: ChartQuestion, language: La
     then = None
     if asked.against is not None:
         before = earlier(asked.against, question, query, zone)
-        then = Earlier(before, lines_of(_table(answer(services, viewer, before.question)), catalogue, query.every, how))
+        then = Earlier(before, lines_of(_table(answer(context, viewer, before.question)), catalogue, query.every, how))
     any_device = asked.devices[0] if asked.devices else views[0].stream.device if views else ""
     describe = catalogue.stream(Stream(asked.pilot, any_device, asked.quantity))
     body = {
@@ -136,7 +136,7 @@ def _table(found: Answer) -> pa.Table:
 
 
 def _read(
-    services: Services,
+    context: QueryContext,
     viewer: Viewer,
     question: Question,
     how: Presentation,
@@ -151,13 +151,13 @@ def _read(
     interval = min((view.interval_us for view in views if view.interval_us), default=MINUTE)
     lines = max(len(views), 1)
     if span / interval <= min(RAW_POINTS, ALL_POINTS / lines):
-        raw = answer(services, viewer, msgspec.structs.replace(question, limit=4 * ALL_POINTS))
+        raw = answer(context, viewer, msgspec.structs.replace(question, limit=4 * ALL_POINTS))
         if raw.next is None:
             return raw
     least = max(span / min(POINTS, ALL_POINTS / lines), interval if how.form != "bar" else span / 120)
     every = next((width for width in WIDTHS if times.length(width) >= least), WIDTHS[-1])
     wanted = [how.statistic, "min", "max"] if how.band else [how.statistic]
-    return answer(services, viewer, msgspec.structs.replace(question, every=format_width(every), aggregate=wanted))
+    return answer(context, viewer, msgspec.structs.replace(question, every=format_width(every), aggregate=wanted))
 
 
 def _line_body(
@@ -182,7 +182,7 @@ def _line_body(
         "y": numbers(value, decimals),
         "interval": line.expected and line.expected // 1000,
         "summary": _figures(line, then.moved(before) if then and before else None, how, decimals, language)
-        | {"air": air_quality.class_name(line.view, air_quality.last_hour(line, every), language)},
+        | {"air": air_quality.class_name(line.view, _last_hour(line, every), language)},
     }
     if low is not None and high is not None and lines <= BANDS:
         body |= {"low": numbers(low, decimals), "high": numbers(high, decimals)}
@@ -190,6 +190,14 @@ def _line_body(
         time, (value, _, _) = with_gaps(before)
         body["earlier"] = {"x": then.texts(time, clock), "y": numbers(value, decimals)}
     return body
+
+
+def _last_hour(line: Line, every: BucketWidth | None) -> float | None:
+    """Mean of the hour that ends with the line's last reading; None where its buckets are longer than that."""
+    if every is not None and times.length(every) > HOUR:
+        return None
+    begun: Micros = int(line.time[-1]) - HOUR
+    return float(np.mean(line.value[line.time > begun]))
 
 
 def _figures(line: Line, before: Line | None, how: Presentation, decimals: int, language: Language) -> dict[str, str]:

@@ -5,24 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from urllib.parse import urlsplit
+
+from techport_dashboards.settings import Tiles
 
 TILE = 256  # pixels of a tile's side, as tile servers draw them
 DEEPEST = 19
-
-
-@dataclass(frozen=True, slots=True)
-class Tiles:
-    """A tile server: the address of a tile with {z}, {x} and {y} in it, and whom to thank."""
-
-    template: str
-    attribution: str = ""
-
-    @property
-    def origin(self) -> str:
-        """What a page's Content-Security-Policy must let its pictures come from."""
-        parts = urlsplit(self.template)
-        return f"{parts.scheme}://{parts.netloc}"
 
 
 @dataclass(frozen=True, slots=True)

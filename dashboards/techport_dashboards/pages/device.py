@@ -9,8 +9,6 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request, Response
 
 from techport_dashboards.dependencies import Services, ServicesDep, ViewerDep
-from techport_dashboards.pages.air_quality import rated
-from techport_dashboards.pages.limit_values import LimitValue, limit_of
 from techport_dashboards.pages.pilot import (
     PageParameters,
     device_of,
@@ -21,7 +19,9 @@ from techport_dashboards.pages.pilot import (
     range_values,
 )
 from techport_dashboards.query import times
+from techport_dashboards.services.air_quality import rated
 from techport_dashboards.services.device_status import DeviceNow
+from techport_dashboards.services.limit_values import LimitValue, limit_of
 from techport_dashboards.web.request_slots import SlotRoute
 from techport_dashboards.web.templating import language_of, render
 from techport_pilots.accounting.ledger import DeviceDay, Tally, events_of, ignored_by_rule
@@ -88,7 +88,7 @@ def device_page(
         pilot=here.pilot,
         device=found,
         limits=_limits(here.pilot, found),
-        air=rated(services, now, language),
+        air=rated(services.registry_cache.current().streams, services.last_hour, now, language),
         panels=shown,
         first=first_charts(request, here.pilot, shown, values, device),
         account=_account(services, pilot, device),

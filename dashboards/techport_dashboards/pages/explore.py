@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from techport_dashboards.charts import figures, rose
+from techport_dashboards.charts.clock import Clock
 from techport_dashboards.charts.lines import PRESENTATIONS
 from techport_dashboards.dependencies import Services, ServicesDep, ViewerDep
-from techport_dashboards.pages.clock import Clock
 from techport_dashboards.pages.pilot import PageParameters, Panel, first_charts, newest, panels, pilot_now, range_values
 from techport_dashboards.problems import Problem
 from techport_dashboards.query import times

@@ -7,12 +7,13 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request, Response
 from pydantic import Field
 
-from techport_dashboards.charts.map import draw, load
+from techport_dashboards.charts.map import draw
 from techport_dashboards.dependencies import Services, ServicesDep, ViewerDep
 from techport_dashboards.pages import wall
-from techport_dashboards.pages.air_quality import rated
 from techport_dashboards.query.parameters import Parameters
 from techport_dashboards.services import device_status
+from techport_dashboards.services.air_quality import rated
+from techport_dashboards.services.basemap import load_basemap
 from techport_dashboards.services.device_status import PilotNow, State
 from techport_dashboards.viewer import Viewer
 from techport_dashboards.web.request_slots import SlotRoute
@@ -39,7 +40,7 @@ def overview(
     devices = [device for pilot in pilots for device in pilot.devices]
     running = [device for device in devices if device.state is not State.ENDED]
     language = language_of(request)
-    air = rated(services, now, language)
+    air = rated(services.registry_cache.current().streams, services.last_hour, now, language)
     return render(
         request,
         "overview.html",
@@ -54,7 +55,7 @@ def overview(
         air=air,
         map=draw(
             devices,
-            load(services.settings.basemap),
+            load_basemap(services.settings.basemap),
             services.settings.map_tiles,
             {stream: one.name for stream, one in air.items()},
         ),

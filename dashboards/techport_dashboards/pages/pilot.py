@@ -13,17 +13,18 @@ from fastapi import APIRouter, Query, Request, Response
 from pydantic import Field
 
 from techport_dashboards.charts import series
-from techport_dashboards.charts.map import BESIDE, draw, load
+from techport_dashboards.charts.map import BESIDE, draw
 from techport_dashboards.charts.overlay import AGAINST
 from techport_dashboards.charts.timeline import timeline
 from techport_dashboards.dependencies import Services, ServicesDep, ViewerDep
-from techport_dashboards.pages import air_quality, device_table, embed, wall
+from techport_dashboards.pages import device_table, embed, wall
 from techport_dashboards.problems import Problem
 from techport_dashboards.query import times
 from techport_dashboards.query.names import find_pilot
 from techport_dashboards.query.parameters import Parameters
 from techport_dashboards.query.registry_cache import RegistryView
-from techport_dashboards.services import device_status
+from techport_dashboards.services import air_quality, device_status
+from techport_dashboards.services.basemap import load_basemap
 from techport_dashboards.services.device_status import DeviceNow, PilotNow
 from techport_dashboards.viewer import Viewer
 from techport_dashboards.web.request_slots import SlotRoute
@@ -110,7 +111,7 @@ def pilot_page(
         alone = [panel for panel in shown if parameters.quantity in (None, panel.quantity)]
         values["first"] = first_charts(request, here.pilot, alone[:1], values)
         return embed.embedded(request, here.pilot, shown, parameters.quantity, parameters.kpi, values)
-    air = air_quality.rated(services, now, language)
+    air = air_quality.rated(services.registry_cache.current().streams, services.last_hour, now, language)
     return render(
         request,
         "pilot.html",
@@ -121,7 +122,7 @@ def pilot_page(
         air=air,
         map=draw(
             here.devices,
-            load(services.settings.basemap),
+            load_basemap(services.settings.basemap),
             services.settings.map_tiles,
             {stream: one.name for stream, one in air.items()},
             BESIDE,

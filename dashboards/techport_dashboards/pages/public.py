@@ -17,7 +17,7 @@ from pydantic import Field
 
 from techport_dashboards.charts.distribution import Days, Floats, Ints, days
 from techport_dashboards.charts.lines import PRESENTATIONS
-from techport_dashboards.charts.map import Outline, load, outline
+from techport_dashboards.charts.map import Outline, outline
 from techport_dashboards.charts.timeline import timeline
 from techport_dashboards.dependencies import Services, ServicesDep, ViewerDep, address_of
 from techport_dashboards.pages.kpis import card_of
@@ -26,6 +26,7 @@ from techport_dashboards.problems import Problem
 from techport_dashboards.query import times
 from techport_dashboards.query.parameters import Parameters
 from techport_dashboards.query.question import Question, answer
+from techport_dashboards.services.basemap import load_basemap
 from techport_dashboards.services.device_status import PilotNow, State
 from techport_dashboards.viewer import Viewer
 from techport_dashboards.web.request_slots import SlotRoute
@@ -106,7 +107,7 @@ def _map(services: Services, here: PilotNow) -> Outline:
     rounded = {(round(at.lat, ABOUT), round(at.lon, ABOUT)) for at in places}
     return outline(
         [Position(lat, lon) for lat, lon in sorted(rounded)],
-        load(services.settings.basemap),
+        load_basemap(services.settings.basemap),
         services.settings.map_tiles,
     )
 

@@ -11,18 +11,18 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Protocol
 
 import msgspec
 import pyarrow as pa
 
-from techport_dashboards.dependencies import Services
 from techport_dashboards.problems import Problem
 from techport_dashboards.query import times
 from techport_dashboards.query.cursors import decode_cursor, encode_cursor
 from techport_dashboards.query.limits import Deadline, reject_expensive
 from techport_dashboards.query.names import match, select
-from techport_dashboards.query.registry_cache import RegistryView
+from techport_dashboards.query.registry_cache import RegistryCache, RegistryView
+from techport_dashboards.settings import WebSettings
 from techport_dashboards.viewer import Viewer
 from techport_storage import clock
 from techport_storage.buckets import format_width, parse_width
@@ -66,6 +66,17 @@ class Question(msgspec.Struct, frozen=True, kw_only=True):
     wall_clock: bool = False  # times without an offset are local times of the zone: only the pages' own charts ask so
 
 
+class QueryContext(Protocol):
+    """What answering a question takes: where names and readings are looked up, and the settings that limit it."""
+
+    @property
+    def registry_cache(self) -> RegistryCache: ...
+    @property
+    def store(self) -> ReadingStore: ...
+    @property
+    def settings(self) -> WebSettings: ...
+
+
 @dataclass(frozen=True, slots=True)
 class Resolved:
     """A question that the store can answer."""
@@ -88,21 +99,21 @@ class Answer:
     next: str | None = None
 
 
-def answer(services: Services, viewer: Viewer, question: Question) -> Answer:
+def answer(context: QueryContext, viewer: Viewer, question: Question) -> Answer:
     """Resolve and run. Raises Problem, BadQuery, StoreUnavailable."""
-    catalogue = services.registry_cache.current()
-    resolved = resolve(question, viewer, catalogue, services.store, services.settings.zone, clock.now())
-    return run(services, resolved, catalogue, Deadline(services.settings.query_seconds))
+    catalogue = context.registry_cache.current()
+    resolved = resolve(question, viewer, catalogue, context.store, context.settings.zone, clock.now())
+    return run(context, resolved, catalogue, Deadline(context.settings.query_seconds))
 
 
-def run(services: Services, resolved: Resolved, catalogue: RegistryView, patience: Deadline) -> Answer:
+def run(context: QueryContext, resolved: Resolved, catalogue: RegistryView, patience: Deadline) -> Answer:
     """The answer to what was resolved with that catalogue."""
     query = resolved.query
     if query.limit is None:
-        return Answer(resolved, catalogue, services.store.read(query))
-    reject_expensive(query, services.store, catalogue, services.settings.max_scan, clock.now())
+        return Answer(resolved, catalogue, context.store.read(query))
+    reject_expensive(query, context.store, catalogue, context.settings.max_scan, clock.now())
     # One row more than asked for says whether there is a next page.
-    table = patience.table(services.store.read(msgspec.structs.replace(query, limit=query.limit + 1)))
+    table = patience.table(context.store.read(msgspec.structs.replace(query, limit=query.limit + 1)))
     if table.num_rows <= query.limit:
         return Answer(resolved, catalogue, table)
     page = table.slice(0, query.limit)

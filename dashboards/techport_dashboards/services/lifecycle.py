@@ -9,10 +9,10 @@ from typing import Any
 
 import msgspec
 
-from techport_dashboards.charts.map import load
 from techport_dashboards.dependencies import Services
 from techport_dashboards.problems import Problem
 from techport_dashboards.query import times
+from techport_dashboards.services.basemap import load_basemap
 from techport_dashboards.services.jobs import Job
 from techport_dashboards.services.snapshots import SnapshotStore
 from techport_pilots.accounting.ledger import Ledger
@@ -88,7 +88,7 @@ def start_closing(services: Services, pilot: PilotDefinition, confirmed: str, wh
     blocking = [item.text.en for item in closing_checklist(services, pilot) if item.blocks]
     if blocking:
         raise Problem("wrong-state", "{pilot} cannot be closed: {why}", pilot=pilot.id, why=" ".join(blocking))
-    registry, ground = services.registry_cache.registry, load(services.settings.basemap)
+    registry, ground = services.registry_cache.registry, load_basemap(services.settings.basemap)
 
     def work(progress: Progress) -> object:
         made = close_pilot(

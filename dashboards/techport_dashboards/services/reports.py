@@ -12,7 +12,7 @@ from collections import OrderedDict
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from techport_dashboards.charts.map import load
+from techport_dashboards.services.basemap import load_basemap
 from techport_pilots.model import PilotDefinition
 from techport_pilots.registry.lifecycle import State
 from techport_pilots.registry.registry import Registry
@@ -67,6 +67,6 @@ class Reports:
             while len(self._kept) > MOST:
                 self._kept.popitem(last=False)
             if language not in kept.pages:
-                content = page(kept.report, language, load(self._basemap)).encode()
+                content = page(kept.report, language, load_basemap(self._basemap)).encode()
                 kept.pages[language] = Written(content, f'"{hashlib.sha256(content).hexdigest()[:32]}"')
             return kept.pages[language]

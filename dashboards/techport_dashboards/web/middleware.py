@@ -9,7 +9,7 @@ from prometheus_client import CollectorRegistry, Counter, Histogram
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from techport_dashboards.charts.tiles import Tiles
+from techport_dashboards.settings import Tiles
 
 
 def content_policy(framed_by: str = "'self'", tiles: Tiles | None = None) -> str:

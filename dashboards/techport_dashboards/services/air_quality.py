@@ -8,18 +8,14 @@ means of an hour. A class here is of one pollutant; the index itself is the wors
 from __future__ import annotations
 
 from bisect import bisect_left
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
-from techport_dashboards.charts.lines import Line
-from techport_dashboards.dependencies import Services
-from techport_dashboards.query import times
+from techport_dashboards.services.last_hour import LastHour
 from techport_pilots.i18n import N_, Language
 from techport_pilots.registry.registry import StreamInfo
-from techport_storage.microseconds import HOUR
-from techport_storage.model import BucketWidth, Micros, Stream
+from techport_storage.model import Micros, Stream
 
 CLASSES = (N_("good"), N_("fair"), N_("moderate"), N_("poor"), N_("very poor"), N_("extremely poor"))
 UPPER = {  # highest concentration of each class but the last
@@ -50,11 +46,12 @@ class Rated:
     name: str
 
 
-def rated(services: Services, now: Micros, language: Language) -> dict[Stream, Rated]:
+def rated(
+    streams: Mapping[Stream, StreamInfo], last_hour: LastHour, now: Micros, language: Language
+) -> dict[Stream, Rated]:
     """How good the air of the last hour was, of every stream that the index rates. Raises StoreUnavailable."""
-    known = services.registry_cache.current().streams
-    means = services.last_hour.means(tuple(stream for stream, info in known.items() if uppers(info)), now)
-    return {stream: _rated(level(known[stream], mean), language) for stream, mean in means.items()}
+    means = last_hour.means(tuple(stream for stream, info in streams.items() if uppers(info)), now)
+    return {stream: _rated(level(streams[stream], mean), language) for stream, mean in means.items()}
 
 
 def rate(quantity: str, unit: str, hour: float, language: Language) -> Rated | None:
@@ -73,14 +70,6 @@ def bands(info: StreamInfo, language: Language) -> list[dict[str, Any]]:
     if not edges:
         return []
     return [{"name": language.gettext(name), "to": edge} for name, edge in zip(CLASSES, (*edges, None), strict=True)]
-
-
-def last_hour(line: Line, every: BucketWidth | None) -> float | None:
-    """Mean of the hour that ends with the line's last reading; None where its buckets are longer than that."""
-    if every is not None and times.length(every) > HOUR:
-        return None
-    begun: Micros = int(line.time[-1]) - HOUR
-    return float(np.mean(line.value[line.time > begun]))
 
 
 def class_name(info: StreamInfo, mean: float | None, language: Language) -> str:
