@@ -9,7 +9,7 @@ RUN := .venv/bin
 VENDOR := dashboards/techport_dashboards/web/static/vendor
 CATALOGUE := dashboards/techport_dashboards/web/locales/nb.po
 
-.PHONY: demo test lint messages fuzz-api assets install install-dev system-packages clean
+.PHONY: demo test lint docs messages fuzz-api assets install install-dev system-packages clean
 
 demo: install assets
 	@$(RUN)/techport demo $(ARGS)
@@ -22,6 +22,11 @@ lint: install-dev
 	$(RUN)/ruff format --check .
 	$(RUN)/mypy
 	$(RUN)/lint-imports
+
+# Writes what the documentation shows of the code: the modules of each component and the picture of imports.
+docs: install-dev
+	$(RUN)/python docs/modules.py
+	$(RUN)/python docs/pictures/imports.py
 
 # Collects the texts of the pages and adds new ones to the catalogues, without a translation.
 messages: install-dev
