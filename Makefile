@@ -28,11 +28,11 @@ docs: install-dev
 	$(RUN)/python docs/modules.py
 	$(RUN)/python docs/pictures/imports.py
 
-# Collects the texts of the pages and adds new ones to the catalogues, without a translation.
+# Collects the texts of the pages and adds new ones to the catalogue, without a translation. Run twice, it changes nothing.
 messages: install-dev
 	@mkdir -p artefacts
-	@$(RUN)/pybabel -q extract -F babel.cfg -k t -k n_:1,2 -k Problem:2 --no-location --omit-header -o artefacts/pages.pot .
-	@$(RUN)/pybabel -q update -i artefacts/pages.pot -o $(CATALOGUE) -l nb --no-fuzzy-matching --ignore-obsolete --no-wrap
+	@$(RUN)/pybabel -q extract -F babel.cfg -k t -k n_:1,2 -k Problem:2 --no-location --sort-output --omit-header -o artefacts/pages.pot .
+	@$(RUN)/pybabel -q update -i artefacts/pages.pot -o $(CATALOGUE) -l nb --no-fuzzy-matching --ignore-obsolete --ignore-pot-creation-date --no-wrap
 	@echo "$(CATALOGUE): $$(grep -c '^msgstr ""' $(CATALOGUE)) texts are new"
 
 # What its own description allows, asked of the API at length.
