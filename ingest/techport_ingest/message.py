@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from techport_pilots.accounting.rejection import RecordedText, Rejection
+from techport_pilots.accounting.rejection import Rejection
 from techport_storage.model import Micros
 
 
@@ -89,11 +89,3 @@ class RejectedMessage(Exception):
 
     def __str__(self) -> str:
         return f"{self.rejection.code}: {self.detail} {self.hint}"
-
-
-class BadMessage(RejectedMessage):
-    """A rejection of a format that has no codes yet: its sentences in English."""
-
-    def __init__(self, reason: str, detail: str, hint: str) -> None:
-        super().__init__(reason)
-        self.rejection = Rejection(reason, recorded=RecordedText(detail, hint))

@@ -9,6 +9,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from techport_ingest.decoding.common import json_document
+from techport_ingest.decoding.decoder import make_decoder
 from techport_ingest.decoding.formats.native import decoder as native
 from techport_ingest.message import Message, Observed, RejectedMessage
 
@@ -35,6 +37,47 @@ def test_refusals_say_what_was_wrong_where_and_what_to_do() -> None:
         native.decode(message(b'{"time": "2026-05-04T12:30:00Z", "pm10" 21.5}'), "lamp-7")
     assert "byte 40" in refused.value.detail
     assert "Send one object" in refused.value.hint
+
+
+@pytest.mark.parametrize(
+    ("payload", "code"),
+    [
+        (b'{"a": NaN}', "nan.json"),
+        (b'{"a": nan}', "nan.json"),
+        (b'{"a": -Infinity}', "nan.json"),
+        (b'{"a": [inf, 1]}', "nan.json"),
+        (b'{"a": "nan", "b" 3}', "not-json.malformed"),
+        (b'{"tenant": 1 "b": 3}', "not-json.malformed"),
+        (b'{"a": 1', "truncated.json"),
+        (b'{"a": tr', "truncated.json"),
+        (b"\xef\xbb\xbf{}", "not-json.bom"),
+        (b'{"a": 1e999}', "number-too-large.json"),
+        (b'{"\xf8": 1}', "not-utf8.byte"),
+        (b" ", "empty.json"),
+    ],
+)
+def test_text_that_is_not_json_has_a_reason(payload: bytes, code: str) -> None:
+    with pytest.raises(RejectedMessage) as rejected:
+        json_document(payload)
+    assert rejected.value.rejection.code == code
+
+
+@pytest.mark.parametrize(
+    ("payload", "sentence"),
+    [
+        (b"{}", 'structure of its format: "end_device_ids" is missing.'),
+        (b'{"end_device_ids": {}}', 'structure of its format: "device_id" is missing (in $.end_device_ids).'),
+        (
+            b'{"end_device_ids": {"device_id": 3}}',
+            "text was expected instead of a number (in $.end_device_ids.device_id).",
+        ),
+        (b"[]", "an object was expected instead of an array."),
+    ],
+)
+def test_json_of_another_structure_is_told_in_words(payload: bytes, sentence: str) -> None:
+    with pytest.raises(RejectedMessage) as rejected:
+        make_decoder("tts-v3")(message(payload), "lamp-7")
+    assert sentence in rejected.value.detail
 
 
 @given(payload=st.binary(max_size=300) | st.text(max_size=300).map(str.encode))

@@ -35,7 +35,7 @@ MADE_UP = '''
 
 import msgspec
 
-from techport_ingest.message import BadMessage, Observed
+from techport_ingest.message import Observed, RejectedMessage
 from techport_pilots.formats import Format
 
 
@@ -48,7 +48,7 @@ def decoder(settings):
         try:
             value = float(message.payload)
         except ValueError:
-            raise BadMessage("not-a-weight", "the line is not a number", "Send one number") from None
+            raise RejectedMessage("not-a-weight", given=message.payload.decode()[:100]) from None
         return [Observed(device, None, settings.options.quantity, value)]
 
     return decode
@@ -63,8 +63,38 @@ FORMAT = Format(
     options=Options,
 )
 '''
-CATALOGUE = (
-    'msgid ""\nmsgstr "Content-Type: text/plain; charset=UTF-8\\n"\n\nmsgid "format.lab-balance.device"\nmsgstr "{}"\n'
+CATALOGUE = """
+msgid ""
+msgstr "Content-Type: text/plain; charset=UTF-8\\n"
+
+msgid "format.lab-balance.device"
+msgstr "{}"
+
+msgid "rejection.not-a-weight.detail"
+msgstr "{}"
+
+msgid "rejection.not-a-weight.hint"
+msgstr "{}"
+
+msgid "rejection.not-a-weight.title"
+msgstr "{}"
+
+msgid "rejection.not-a-weight.remedy"
+msgstr "{}"
+"""
+ENGLISH = (
+    "the level of the topic after the laboratory",
+    "{given:quoted} is not a weight.",
+    "Send one number.",
+    "Not a weight",
+    "Check the settings of the balance.",
+)
+NORWEGIAN = (
+    "nivået i emnet etter laboratoriet",
+    "{given:quoted} er ikke en vekt.",
+    "Send ett tall.",
+    "Ikke en vekt",
+    "Kontroller innstillingene på vekta.",
 )
 CASES = {
     "one_number": ("pilots/air/lamp-7/weight", "12.5", None, '[{"device": "lamp-7", "key": "mass", "value": 12.5}]'),
@@ -89,8 +119,8 @@ def made_up(tmp_path: Path) -> Iterator[Path]:
     folder = tmp_path / "formats" / "lab_balance"
     (folder / "locale").mkdir(parents=True)
     (folder / "__init__.py").write_text(MADE_UP)
-    (folder / "locale" / "en.po").write_text(CATALOGUE.format("the level of the topic after the laboratory"))
-    (folder / "locale" / "nb.po").write_text(CATALOGUE.format("nivået i emnet etter laboratoriet"))
+    (folder / "locale" / "en.po").write_text(CATALOGUE.format(*ENGLISH))
+    (folder / "locale" / "nb.po").write_text(CATALOGUE.format(*NORWEGIAN))
     for name, (topic, message, source, expected) in CASES.items():
         case = tmp_path / "cases" / "lab-balance" / name
         case.mkdir(parents=True)
@@ -157,6 +187,18 @@ def test_forms_requests_and_snippets_offer_it(made_up: Path) -> None:
     assert topic == "pilots/air/b-1/weight"
     code = snippets(Issued("air/b-1", "secret", topic), "broker.example", 1883, "lab-balance", "mass")
     assert "-t 'pilots/air/b-1/weight' -m '21.5'" in code[0].text
+
+
+def test_its_rejections_are_told_in_every_language(made_up: Path) -> None:
+    [rejected] = explain(b"heavy", "pilots/air/lamp-7/weight", 1_777_897_900_000_000, "lab-balance").rejected
+    told = {
+        code: [getattr(rejected.rejection, part)(Language(code)) for part in ("title", "detail", "hint", "remedy")]
+        for code in LANGUAGES
+    }
+    assert told == {
+        "en": ["Not a weight", '"heavy" is not a weight.', "Send one number.", "Check the settings of the balance."],
+        "nb": ["Ikke en vekt", '"heavy" er ikke en vekt.', "Send ett tall.", "Kontroller innstillingene på vekta."],
+    }
 
 
 def test_documentation_and_command_line_list_it(made_up: Path) -> None:

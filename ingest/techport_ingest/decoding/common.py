@@ -10,8 +10,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from techport_ingest.message import BadMessage, DeviceEvent, Found, Ignored, Message, Observed, RejectedMessage
-from techport_pilots import i18n
+from techport_ingest.message import DeviceEvent, Found, Ignored, Message, Observed, RejectedMessage
 from techport_storage.model import Micros
 
 T = TypeVar("T")
@@ -44,11 +43,13 @@ def json_struct(parser: msgspec.json.Decoder[T], payload: bytes) -> T:
         raise not_json(payload, error) from None
 
 
-def json_object(payload: bytes, shape: str) -> dict[str, Any]:
-    """The JSON object of a payload; `shape` is the hint for whoever sent something else. Raises RejectedMessage."""
+def json_object(payload: bytes, code: str) -> dict[str, Any]:
+    """The JSON object of a payload. Raises RejectedMessage: for JSON that is something else with `code`, whose
+    sentences are given `kind`, the type of what was sent.
+    """
     document = json_document(payload)
     if type(document) is not dict:
-        raise BadMessage("wrong-shape", f"the payload is {json_kind(document)}, not an object", shape)
+        raise RejectedMessage(code, kind=json_type(document))
     return document
 
 
@@ -59,13 +60,27 @@ def not_json(payload: bytes, error: Exception) -> RejectedMessage:
         return RejectedMessage("too-deep.json")
     if not payload.strip():
         return RejectedMessage("empty.json")
+    try:
+        payload.decode()
+    except UnicodeDecodeError as wrong:
+        return _not_utf8(payload, wrong)
+    if payload.startswith(_BYTE_ORDER_MARK):
+        return RejectedMessage("not-json.bom")
+    if "out of range" in problem:
+        return RejectedMessage("number-too-large.json")
     if isinstance(error, msgspec.ValidationError):
-        return RejectedMessage("wrong-shape.schema", problem=problem)
-    if isinstance(error, UnicodeDecodeError) or "utf-8" in problem.lower():
-        return RejectedMessage("not-utf8.json")
-    if "truncated" in problem:
+        return RejectedMessage("wrong-shape.schema", problem=_schema_problem(problem))
+    match = _MALFORMED.fullmatch(problem)
+    byte = int(match[2]) if match is not None else len(payload)
+    if any(name.start() <= byte <= name.end() + 1 for name in _NOT_FINITE.finditer(payload)):
+        return RejectedMessage("nan.json", problem=json_problem(problem))
+    if "truncated" in problem or byte >= len(payload):
         return RejectedMessage("truncated.json", size=len(payload))
     return RejectedMessage("not-json.malformed", problem=json_problem(problem))
+
+
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+_NOT_FINITE = re.compile(rb"(?<![\w\"])-?(?:nan|inf|infinity)(?![\w\"])", re.IGNORECASE)
 
 
 def json_problem(problem: str) -> list[dict[str, Any]]:
@@ -90,6 +105,35 @@ _JSON_PROBLEMS = {
     "expected '\"'": "json.no-quote",
     "invalid number": "json.invalid-number",
     "invalid escape character in string": "json.invalid-escape",
+    "invalid escaped character": "json.invalid-escape",
+}
+
+
+def _schema_problem(problem: str) -> list[dict[str, Any]]:
+    """What msgspec says about JSON that does not have the parser's type, as messages."""
+    what, _, path = problem.partition(" - at ")
+    missing = _MISSING_FIELD.fullmatch(what)
+    other_type = _OTHER_TYPE.fullmatch(what)
+    if missing is not None:
+        said: dict[str, Any] = {"code": "json.missing-field", "params": {"field": missing[1]}}
+    elif other_type is not None:
+        expected, given = ({"code": _SCHEMA_TYPES.get(name, "json-type.other")} for name in other_type.groups())
+        said = {"code": "json.expected", "params": {"expected": expected, "given": given}}
+    else:
+        said = {"code": "json.other", "params": {"text": what}}
+    return [said, {"code": "json.in", "params": {"path": path.strip("`")}}] if path else [said]
+
+
+_MISSING_FIELD = re.compile(r"Object missing required field `(.+)`")
+_OTHER_TYPE = re.compile(r"Expected `(.+)`, got `(.+)`")
+_SCHEMA_TYPES = {
+    "array": "json-type.array",
+    "object": "json-type.object",
+    "str": "json-type.text",
+    "bool": "json-type.boolean",
+    "int": "json-type.number",
+    "float": "json-type.number",
+    "null": "json-type.null",
 }
 
 
@@ -110,17 +154,16 @@ _JSON_TYPES: dict[type, str] = {
 }
 
 
-def json_kind(value: object) -> str:
-    """The JSON type of a value, in English."""
-    return str(i18n.Message(json_type(value)["code"]))
-
-
 def utf8(payload: bytes) -> str:
     """The text of a payload. Raises RejectedMessage."""
     try:
         return payload.decode()
     except UnicodeDecodeError as wrong:
-        raise RejectedMessage("not-utf8.byte", byte=wrong.start, hex=f"0x{payload[wrong.start]:02x}") from None
+        raise _not_utf8(payload, wrong) from None
+
+
+def _not_utf8(payload: bytes, wrong: UnicodeDecodeError) -> RejectedMessage:
+    return RejectedMessage("not-utf8.byte", byte=wrong.start, hex=f"0x{payload[wrong.start]:02x}")
 
 
 def number(text: str) -> float | None:
@@ -190,7 +233,7 @@ def availability(message: Message, device: str) -> DeviceEvent:
     """The event of a last-will topic: "online", "offline", "true", "false" or a JSON object with a `state`."""
     text = message.payload[:200].decode(errors="replace").strip().strip('"').lower()
     if text.startswith("{"):
-        document = json_object(message.payload, 'Send {"state": "online"}')
+        document = json_object(message.payload, "wrong-shape.availability")
         text = str(document.get("state", "")).lower()[:40]
     online = text in ("online", "true", "1", "ready", "connected")
     return DeviceEvent(

@@ -14,7 +14,7 @@ from techport_pilots.formats import NoOptions, formats
 
 Decoder = Callable[[Message, str], Sequence[Found]]
 """(message, device named by the topic) -> what is in it, in order: values, events, and what is ignored by rule. Raises
-BadMessage, for the whole message.
+RejectedMessage, for the whole message.
 
 The values of an Observed are as the payload had them, or finite floats where the format itself says what they are.
 Decoding the same message again gives the same: a batch that could not be stored is decoded anew.

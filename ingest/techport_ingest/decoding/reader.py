@@ -66,7 +66,7 @@ class Reader:
 
 
 def decode(message: Message, route: Route) -> Sequence[Found]:
-    """What is in a message that takes this route. Raises BadMessage."""
+    """What is in a message that takes this route. Raises RejectedMessage."""
     assert route.decode is not None
     return without_stale(message, route.decode(message, route.device))
 

@@ -20,9 +20,9 @@ from typing import Any
 
 import msgspec
 
-from techport_ingest.decoding.common import MOST_VALUES, device_id, json_kind, too_many
+from techport_ingest.decoding.common import MOST_VALUES, device_id, json_type, too_many
 from techport_ingest.decoding.quantity_names import quantity
-from techport_ingest.message import BadMessage, Found, Ignored, Observed
+from techport_ingest.message import Found, Ignored, Observed, RejectedMessage
 from techport_storage.model import Micros
 
 UNIT_QUANTITIES = MappingProxyType(
@@ -55,7 +55,6 @@ RELATIVE = 2**28
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9\-:._/]*", re.ASCII)
 _URN = re.compile(r"urn:dev:[a-z0-9]+:", re.IGNORECASE)
 _BASE = ("bver", "bn", "bt", "bu", "bv", "bs")
-_SHAPE = 'Send a SenML pack: [{"bn": "device:", "n": "temperature", "u": "Cel", "v": 21.5}]'
 
 
 class Resolved(msgspec.Struct, frozen=True):
@@ -74,31 +73,30 @@ class Resolved(msgspec.Struct, frozen=True):
 def read_pack(pack: object, received: Micros, device: str) -> list[Found]:
     """The values of a pack that arrived at `received`; `device` is who sends what has no device in its name.
 
-    Raises BadMessage.
+    Raises RejectedMessage.
     """
     return _values(resolve(pack, received / 1e6), device)
 
 
 def resolve(pack: object, now: float) -> list[Resolved]:
-    """The records of a pack, each complete. `now` in seconds since 1970. Raises BadMessage."""
+    """The records of a pack, each complete. `now` in seconds since 1970. Raises RejectedMessage."""
     if type(pack) is not list:
-        raise wrong_shape(f"the payload is {json_kind(pack)}, not an array")
+        raise RejectedMessage("wrong-shape.senml-pack", kind=json_type(pack))
     if len(pack) > MOST_VALUES:
         raise too_many()
     base: dict[str, Any] = {}
     resolved: list[Resolved] = []
     for record in pack:
         if type(record) is not dict:
-            raise wrong_shape(f"a record is {json_kind(record)}, not an object")
+            raise RejectedMessage("wrong-shape.senml-record", kind=json_type(record))
         _check_fields(record)
         base.update((field, record[field]) for field in _BASE if field in record)
         if base.get("bver", VERSION) > VERSION:
-            hint = f"The device speaks a newer SenML; versions to {VERSION} are read"
-            raise BadMessage("senml-version", f"bver is {base['bver']!s:.20}", hint)
+            raise RejectedMessage("senml-version", given=f"{base['bver']!s:.20}", newest=VERSION)
         if one := _resolve(record, base, now):
             resolved.append(one)
     if not resolved:
-        raise BadMessage("no-values", "no record of the pack has a value", _SHAPE)
+        raise RejectedMessage("no-values.senml")
     return resolved
 
 
@@ -111,22 +109,15 @@ def _resolve(record: dict[str, Any], base: dict[str, Any], now: float) -> Resolv
     if value is None and total is None:
         return None
     if any(type(sum_) is float and not isfinite(sum_) for sum_ in (value, total)):
-        raise BadMessage("number-too-large", "a value and its base value are together beyond all numbers", _SHAPE)
+        raise RejectedMessage("number-too-large.senml")
     own = record.get("n", "")
     name = base.get("bn", "") + own
     if not _NAME.fullmatch(name):
-        problem = f"{name[:80]!r} cannot be a name" if name else "a value has no name: neither n nor bn"
-        raise BadMessage(
-            "bad-name", problem, "Names have letters, digits and - : . / _ and start with a letter or digit"
-        )
+        raise RejectedMessage("bad-name.senml", name=name[:100]) if name else RejectedMessage("bad-name.senml-none")
     time = base.get("bt", 0) + record.get("t", 0)
     seconds = time if time >= RELATIVE else now + time
     if not isfinite(seconds) or abs(seconds) > 2.5e11:
-        raise BadMessage(
-            "bad-time",
-            f"time {seconds:.3g} s is not an instant",
-            "bt and t together are seconds since 1970, or below 2^28 from now",
-        )
+        raise RejectedMessage("bad-time.senml", seconds=f"{seconds:.3g}")
     timed = time != 0  # a record of just now is as good as one without a time
     return Resolved(name, seconds, timed, record.get("u", base.get("bu")), value, total, own, kind)
 
@@ -137,9 +128,9 @@ def _check_fields(record: dict[Any, Any]) -> None:
         check = _TYPES.get(field) if type(field) is str else None
         if check is not None:
             if not check(value):
-                raise wrong_shape(f"{field} is {json_kind(value)}")
+                raise RejectedMessage("wrong-shape.senml-field", field=field, kind=json_type(value))
         elif type(field) is str and field.endswith("_"):
-            raise BadMessage("senml-field", f"{field[:40]} must be understood and is not", "Leave that field out")
+            raise RejectedMessage("senml-field", field=field[:100])
 
 
 def _is_number(value: object) -> bool:
@@ -198,7 +189,3 @@ def split_name(record: Resolved) -> tuple[str, str]:
 def _last_part(name: str) -> tuple[str, str, str]:
     at = max(name.rfind(":"), name.rfind("/"))
     return (name[: at + 1], name[at], name[at + 1 :]) if at >= 0 else ("", "", name)
-
-
-def wrong_shape(problem: str) -> BadMessage:
-    return BadMessage("wrong-shape", problem, _SHAPE)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from types import MappingProxyType
 from typing import NamedTuple
 
-from techport_ingest.message import BadMessage, Found, Message, Observed
+from techport_ingest.message import Found, Message, Observed, RejectedMessage
 
 LARGEST = 4096
 """Bytes. A LoRaWAN frame holds 242."""
@@ -55,25 +55,24 @@ TYPES = MappingProxyType(
 )
 _GPS = 0x88
 _GPS_PARTS = (("latitude", 10_000, "deg"), ("longitude", 10_000, "deg"), ("altitude", 100, "m"))
-_HINT = "Check that the device sends Cayenne LPP, whole, and on this port"
 
 
 def decode(message: Message, device: str) -> list[Found]:
-    """The values of a binary payload: quantity.channel. Raises BadMessage."""
+    """The values of a binary payload: quantity.channel. Raises RejectedMessage."""
     return [Observed(device, None, key, value, unit) for key, value, unit in fields(message.payload)]
 
 
 def codec(payload: bytes, port: int) -> dict[str, object]:
-    """As PayloadCodec: {"air_temperature.3": {"value": 27.2, "unit": "Cel"}}. Raises BadMessage."""
+    """As PayloadCodec: {"air_temperature.3": {"value": 27.2, "unit": "Cel"}}. Raises RejectedMessage."""
     return {key: {"value": value, "unit": unit} for key, value, unit in fields(payload)}
 
 
 def fields(payload: bytes) -> list[tuple[str, float, str | None]]:
-    """(quantity.channel, value, unit) in the order of the payload. Raises BadMessage."""
+    """(quantity.channel, value, unit) in the order of the payload. Raises RejectedMessage."""
     if not payload:
-        raise BadMessage("empty", "the payload is empty", _HINT)
+        raise RejectedMessage("empty.cayenne-lpp")
     if len(payload) > LARGEST:
-        raise BadMessage("too-long", f"{len(payload)} bytes are more than radio can carry", _HINT)
+        raise RejectedMessage("too-long.radio", size=len(payload))
     found: list[tuple[str, float, str | None]] = []
     at = 0
     while at < len(payload):
@@ -87,8 +86,9 @@ def fields(payload: bytes) -> list[tuple[str, float, str | None]]:
             continue
         kind = TYPES.get(code)
         if kind is None:
-            what = "the payload ends behind a channel" if code < 0 else f"there is no type 0x{code:02x} (byte {at - 1})"
-            raise BadMessage("not-cayenne", what, _HINT)
+            if code < 0:
+                raise RejectedMessage("not-cayenne.channel")
+            raise RejectedMessage("not-cayenne.type", type=f"0x{code:02x}", byte=at - 1)
         for part in kind.parts or ("",):
             key = f"{kind.name}.{channel}-{part}" if part else f"{kind.name}.{channel}"
             found.append((key, _integer(payload, at, kind.size, kind.signed) / kind.divisor, kind.unit))
@@ -98,5 +98,5 @@ def fields(payload: bytes) -> list[tuple[str, float, str | None]]:
 
 def _integer(payload: bytes, at: int, size: int, signed: bool) -> int:
     if at + size > len(payload):
-        raise BadMessage("truncated", f"the payload ends after {len(payload)} bytes, in the middle of a value", _HINT)
+        raise RejectedMessage("truncated.cayenne-lpp", size=len(payload))
     return int.from_bytes(payload[at : at + size], "big", signed=signed)

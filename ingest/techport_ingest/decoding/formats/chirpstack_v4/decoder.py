@@ -16,10 +16,10 @@ from typing import Any
 
 import msgspec
 
-from techport_ingest.decoding.common import device_id, json_kind, json_struct, location, place
+from techport_ingest.decoding.common import device_id, json_struct, json_type, location, place
 from techport_ingest.decoding.lorawan import FirstHeard, PayloadCodec, apply_codec, no_object, object_values
 from techport_ingest.decoding.times import micros
-from techport_ingest.message import BadMessage, DeviceEvent, Found, Ignored, Message
+from techport_ingest.message import DeviceEvent, Found, Ignored, Message, RejectedMessage
 from techport_storage.model import Micros
 
 
@@ -54,7 +54,7 @@ class ChirpStack:
         self._parser = msgspec.json.Decoder(_Event)
 
     def __call__(self, message: Message, device: str) -> list[Found]:
-        """Raises BadMessage."""
+        """Raises RejectedMessage."""
         event = json_struct(self._parser, message.payload)
         device = device_id(event.device_info.dev_eui)
         time = micros(event.time) if event.time else None
@@ -78,7 +78,7 @@ class ChirpStack:
         if self._codec is not None and event.data:
             return object_values(device, time, apply_codec(self._codec, event.data, event.f_port))
         if event.object is not None and type(event.object) is not dict:
-            raise BadMessage("wrong-shape", f"object is {json_kind(event.object)}", "A codec returns an object")
+            raise RejectedMessage("wrong-shape.chirpstack", kind=json_type(event.object))
         if event.object:
             return object_values(device, time, event.object)
         if event.data and event.object is None:

@@ -20,7 +20,7 @@ import io
 from techport_ingest.decoding.common import MOST_VALUES, device_id, number, too_many
 from techport_ingest.decoding.quantity_names import quantity
 from techport_ingest.decoding.times import micros
-from techport_ingest.message import BadMessage, Found, Ignored, Message, Observed
+from techport_ingest.message import Found, Ignored, Message, Observed, RejectedMessage
 from techport_pilots.model import CsvColumns
 from techport_storage.model import Micros
 
@@ -28,7 +28,6 @@ _TIME = ("time", "timestamp", "datetime", "date_time", "tid", "tidspunkt", "dato
 _DEVICE = ("device", "device_id", "deviceid", "sensor", "sensor_id", "station", "enhet", "stasjon")
 _QUANTITY = ("quantity", "parameter", "variable", "key")
 _MISSING = frozenset(("", "-", "na", "n/a", "nan", "null", "none"))
-_HINT = "Send a heading line and at least one line of values, separated by ; or , or tabs"
 
 
 class CsvLines:
@@ -38,12 +37,14 @@ class CsvLines:
         self._columns = columns or CsvColumns()
 
     def __call__(self, message: Message, device: str) -> list[Found]:
-        """Raises BadMessage."""
+        """Raises RejectedMessage."""
         try:
             text = message.payload.decode(self._columns.encoding).removeprefix("\ufeff")
         except UnicodeDecodeError as wrong:
-            detail = f"byte {wrong.start} (0x{message.payload[wrong.start]:02x}) is not {self._columns.encoding}"
-            raise BadMessage("not-utf8", detail, "Send UTF-8, or give the source its encoding (latin-1)") from None
+            wrong_byte = f"0x{message.payload[wrong.start]:02x}"
+            raise RejectedMessage(
+                "not-utf8.csv", byte=wrong.start, hex=wrong_byte, encoding=self._columns.encoding
+            ) from None
         heading = text.lstrip().partition("\n")[0]
         separator = self._columns.separator or max(";\t,", key=heading.count)
         decimal = self._columns.decimal or ("," if separator in ";\t" else ".")
@@ -52,10 +53,19 @@ class CsvLines:
             for row in csv.reader(io.StringIO(text.lstrip(), newline=""), delimiter=separator, strict=True):
                 table.add(row)
         except csv.Error as error:
-            raise BadMessage("not-csv", str(error)[:120], _HINT) from None
+            raise _not_csv(str(error)) from None
         if not table.found:
-            raise BadMessage("no-values", "there is no line of values behind the heading", _HINT)
+            raise RejectedMessage("no-values.csv")
         return table.found
+
+
+def _not_csv(problem: str) -> RejectedMessage:
+    """What Python's reader says, as a code where it is a usual thing."""
+    if "field larger than field limit" in problem:
+        return RejectedMessage("not-csv.long-field", limit=csv.field_size_limit())
+    if problem == "unexpected end of data" or " expected after " in problem:
+        return RejectedMessage("not-csv.quotes")
+    return RejectedMessage("not-csv.malformed", problem=problem[:200])
 
 
 class _Table:
@@ -72,7 +82,7 @@ class _Table:
         self.found: list[Found] = []
 
     def add(self, row: list[str]) -> None:
-        """Raises BadMessage."""
+        """Raises RejectedMessage."""
         self._line += 1
         if not any(row):
             return
@@ -80,9 +90,7 @@ class _Table:
             self._open(row)
             return
         if len(row) != len(self._names):
-            raise BadMessage(
-                "not-csv", f"line {self._line} has {len(row)} columns, the heading {len(self._names)}", _HINT
-            )
+            raise RejectedMessage("not-csv.columns", line=self._line, columns=len(row), heading=len(self._names))
         device, time = self._device(row), self._time(row)
         channel = self._cell(row, "channel")
         for at, key in self._values:
@@ -93,10 +101,10 @@ class _Table:
             raise too_many()
 
     def _open(self, row: list[str]) -> None:
-        """Find out what each column is. Raises BadMessage."""
+        """Find out what each column is. Raises RejectedMessage."""
         self._names = names = [name.strip().lower() for name in row]
         if len(set(names)) != len(names):
-            raise BadMessage("duplicate-key", "two columns have the same name", _HINT)
+            raise RejectedMessage("duplicate-key.csv", name=next(name for name in names if names.count(name) > 1)[:100])
         c = self._columns
         self._special = {
             "time": self._find(c.time, _TIME),
@@ -118,15 +126,13 @@ class _Table:
             if at not in taken and name and (wanted is None or name in wanted)
         ]
         if not self._values or (self._special["time"] is None and all(number(name) is not None for name in names)):
-            raise BadMessage("no-heading", "the first line does not name the columns", _HINT)
+            raise RejectedMessage("no-heading")
 
     def _find(self, named: str | None, usual: tuple[str, ...]) -> int | None:
         names = self._names or []
         if named is not None:
             if named.lower() not in names:
-                raise BadMessage(
-                    "no-column", f"there is no column {named!r}", "Compare the heading with the source's columns"
-                )
+                raise RejectedMessage("no-column", name=named)
             return names.index(named.lower())
         return next((names.index(name) for name in usual if name in names), None)
 

@@ -16,7 +16,7 @@ import msgspec
 
 from techport_ingest.decoding.common import device_id, json_object, number, utf8
 from techport_ingest.decoding.quantity_names import quantity
-from techport_ingest.message import BadMessage, DeviceEvent, Found, Ignored, Message, Observed
+from techport_ingest.message import DeviceEvent, Found, Ignored, Message, Observed, RejectedMessage
 
 _PROPERTIES = 2_000
 _NUMBERS = ("integer", "float")
@@ -35,7 +35,7 @@ class Homie:
         self._devices: dict[str, dict[str, _Property]] = {}
 
     def __call__(self, message: Message, device: str) -> list[Found]:
-        """Raises BadMessage."""
+        """Raises RejectedMessage."""
         levels = message.topic.split("/")[1:]
         if levels[:1] == ["5"] or levels[:1] == ["4"]:
             levels = levels[1:]
@@ -71,9 +71,9 @@ class Homie:
         return Ignored(device, "description", "/".join(rest)[:80])
 
     def _describe(self, name: str, payload: bytes) -> None:
-        """Take in a $description of Homie 5. Raises BadMessage."""
+        """Take in a $description of Homie 5. Raises RejectedMessage."""
         known: dict[str, _Property] = {}
-        for node, about in _objects(json_object(payload, "A $description is one JSON object").get("nodes")):
+        for node, about in _objects(json_object(payload, "wrong-shape.homie-description").get("nodes")):
             for prop, one in _objects(about.get("properties")):
                 unit = one.get("unit")
                 known[f"{node}/{prop}"] = _Property(
@@ -106,9 +106,8 @@ class Homie:
             if value is not None:
                 return Observed(device, None, key, value, known.unit)
             if known.datatype is not None:
-                hint = "Homie writes numbers with a point, and nothing else: 21.5"
-                raise BadMessage(
-                    "not-a-number", f"{'/'.join(rest)} is {known.datatype}, and {text[:40]!r} is no number", hint
+                raise RejectedMessage(
+                    "not-a-number.homie", property="/".join(rest)[:100], datatype=known.datatype, given=text[:100]
                 )
         return Ignored(device, "text", key)
 

@@ -6,7 +6,7 @@ Which device: the first tag of DEVICE_TAGS that is there, or the topic's device.
 name of the vocabulary, otherwise <measurement>_<field> (a field called "value" is the measurement itself). Further
 tags do not make new devices; one called "channel" becomes the channel. Fields of text are ignored.
 
-The grammar is InfluxData's own, held to their accept-or-reject corpus: control characters are refused, a backslash
+The grammar is InfluxData's own, held to their accept-or-reject corpus: control characters are rejected, a backslash
 escapes only what needs it, and a line may go on inside quotes. https://docs.influxdata.com/influxdb/v2/reference/syntax/line-protocol/
 """
 
@@ -18,7 +18,7 @@ from typing import Any, Literal, NamedTuple
 
 from techport_ingest.decoding.common import MOST_VALUES, device_id, too_many, utf8
 from techport_ingest.decoding.quantity_names import quantity
-from techport_ingest.message import BadMessage, Found, Ignored, Message, Observed
+from techport_ingest.message import Found, Ignored, Message, Observed, RejectedMessage
 from techport_pilots.quantities import builtin
 from techport_storage.model import Micros
 
@@ -47,7 +47,6 @@ _BOOLEANS = MappingProxyType(
     }
 )
 _ESCAPED = MappingProxyType({"n": "\n", "r": "\r", "t": "\t"})
-_HINT = "Write <measurement>[,<tag>=<value>...] <field>=<value>[,...] [<time>], one reading a line"
 
 
 class Point(NamedTuple):
@@ -67,7 +66,7 @@ class LineProtocol:
         self._vocabulary = builtin()
 
     def __call__(self, message: Message, device: str) -> list[Found]:
-        """Raises BadMessage."""
+        """Raises RejectedMessage."""
         found: list[Found] = []
         for point in parse(utf8(message.payload)):
             time: Micros | None = None if point.time is None else point.time * self._times // self._over
@@ -82,7 +81,7 @@ class LineProtocol:
             if len(found) > MOST_VALUES:
                 raise too_many()
         if not found:
-            raise BadMessage("no-values", "there is no line with a field in it", _HINT)
+            raise RejectedMessage("no-values.line-protocol")
         return found
 
     def _key(self, measurement: str, field: str) -> str:
@@ -93,7 +92,7 @@ class LineProtocol:
 
 
 def parse(text: str) -> list[Point]:
-    """The points of a text of lines; comments and empty lines give none. Raises BadMessage with the line's number."""
+    """The points of a text of lines; comments and empty lines give none. Raises RejectedMessage with the line."""
     points: list[Point] = []
     at = 0
     while at < len(text):
@@ -112,17 +111,17 @@ def _point(text: str, at: int) -> tuple[Point, int]:
         at += 1
     head = None if text.startswith("#", at) else _HEAD.match(text, at)
     if head is None:
-        raise _bad(text, start, "no measurement, or a tag without a value")
+        raise RejectedMessage("not-line-protocol.head", line=_line(text, start))
     pairs = _TAG.findall(head[2])
     tags = {_plain(key): _plain(value) for key, value in pairs}
     if len(tags) != len(pairs):
-        raise _bad(text, start, "a tag stands twice")
+        raise RejectedMessage("not-line-protocol.duplicate-tag", line=_line(text, start))
     at = head.end()
     fields: list[tuple[str, Any]] = []
     while True:
         field = _FIELD.match(text, at)
         if field is None:
-            raise _bad(text, start, "a field is not <name>=<value>")
+            raise RejectedMessage("not-line-protocol.field", line=_line(text, start))
         fields.append((_plain(field[1]), _value(text, start, field[2])))
         at = field.end()
         if not text.startswith(",", at):
@@ -130,10 +129,10 @@ def _point(text: str, at: int) -> tuple[Point, int]:
         at += 1
     end = _TIME.match(text, at)
     if end is None:
-        raise _bad(text, start, "the time is not a whole number, or something stands behind it")
+        raise RejectedMessage("not-line-protocol.time", line=_line(text, start))
     time = int(end[1]) if end[1] and len(end[1]) < 21 else None
     if end[1] and (time is None or not -(2**63) <= time < 2**63):
-        raise _bad(text, start, "the time is too large")
+        raise RejectedMessage("not-line-protocol.time-too-large", line=_line(text, start))
     return Point(_plain(head[1]), tags, fields, time), end.end()
 
 
@@ -146,13 +145,13 @@ def _value(text: str, start: int, token: str) -> Any:
         value = float(token)
         if abs(value) <= 1.7976931348623157e308:
             return value
-        raise _bad(text, start, "a number is beyond all numbers")
+        raise RejectedMessage("not-line-protocol.number-too-large", line=_line(text, start), given=token[:100])
     whole = _INTEGER.fullmatch(token) if len(token) <= 400 else None
     if whole is None:
-        raise _bad(text, start, f'{token[:40]!r} is no number, true, false or "text"')
+        raise RejectedMessage("not-line-protocol.value", line=_line(text, start), given=token[:100])
     number = int(whole[1] or whole[3])
     if not (-(2**63) <= number < 2**63 if whole[2] else number < 2**64):
-        raise _bad(text, start, f"{token} does not fit 64 bits")
+        raise RejectedMessage("not-line-protocol.integer-too-large", line=_line(text, start), given=token[:100])
     return number
 
 
@@ -160,5 +159,6 @@ def _plain(name: str) -> str:
     return re.sub(r"\\([,= ])", r"\1", name) if "\\" in name else name
 
 
-def _bad(text: str, start: int, problem: str) -> BadMessage:
-    return BadMessage("not-line-protocol", f"line {text.count(chr(10), 0, start) + 1}: {problem}", _HINT)
+def _line(text: str, start: int) -> int:
+    """The number of the line that starts there, from 1."""
+    return text.count("\n", 0, start) + 1

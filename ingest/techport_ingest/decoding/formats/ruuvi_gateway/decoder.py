@@ -13,9 +13,9 @@ from __future__ import annotations
 from types import MappingProxyType
 from typing import NamedTuple
 
-from techport_ingest.decoding.common import device_id, json_object, number
+from techport_ingest.decoding.common import device_id, json_object, json_type, number
 from techport_ingest.decoding.times import micros
-from techport_ingest.message import BadMessage, DeviceEvent, Found, Ignored, Message, Observed
+from techport_ingest.message import DeviceEvent, Found, Ignored, Message, Observed, RejectedMessage
 from techport_storage.model import Micros
 
 _RUUVI = b"\x99\x04"  # company identifier 0x0499, little-endian
@@ -23,7 +23,6 @@ _MANUFACTURER = 0xFF
 _RAWV2 = 5
 _SIZE = 24
 _LONGEST = 512  # bytes of an extended advertisement, and room
-_HINT = "Set the gateway to send raw Bluetooth data over MQTT"
 
 
 class _Field(NamedTuple):
@@ -49,16 +48,16 @@ _STATUS = MappingProxyType({"online": "online", "offline": "offline"})
 
 
 def decode(message: Message, device: str) -> list[Found]:
-    """Raises BadMessage."""
+    """Raises RejectedMessage."""
     gateway, _, last = message.topic.rpartition("/")
-    document = json_object(message.payload, "A Ruuvi Gateway sends JSON objects")
+    document = json_object(message.payload, "wrong-shape.ruuvi")
     if last == "gw_status":
         state = str(document.get("state", ""))[:40]
         return [DeviceEvent(device_id(gateway.rpartition("/")[2]) or device, None, _STATUS.get(state, "status"), state)]
     time = _time(document.get("ts") or document.get("gwts"))
     data = document.get("data")
     if type(data) is not str:
-        raise BadMessage("wrong-shape", "there is no `data`", _HINT)
+        raise RejectedMessage("wrong-shape.ruuvi-data", kind=json_type(data))
     device = device_id(last) if "/" in gateway else device
     found = _advertisement(device, time, data)
     rssi = document.get("rssi")
@@ -74,23 +73,23 @@ def _time(text: object) -> Micros | None:
         return None if text is None else micros(text)
     seconds = number(text) if type(text) is str else None
     if seconds is None:
-        raise BadMessage("bad-time", "ts is no number of seconds", "ts is seconds since 1970, as text")
+        raise RejectedMessage("bad-time.ruuvi")
     return micros(seconds)
 
 
 def _advertisement(device: str, time: Micros | None, data: str) -> list[Found]:
-    """The values of an advertisement in hex. Raises BadMessage; advertisements of other makers are ignored."""
+    """The values of an advertisement in hex. Raises RejectedMessage; advertisements of other makers are ignored."""
     try:
         raw = bytes.fromhex(data) if len(data) <= 2 * _LONGEST else b""
     except ValueError:
         raw = b""
     if not raw:
-        raise BadMessage("not-hex", "`data` is not the hexadecimal text of an advertisement", _HINT)
+        raise RejectedMessage("not-hex")
     at = 0
     while at < len(raw) and raw[at]:
         kind, content = raw[at + 1 : at + 2], raw[at + 2 : at + 1 + raw[at]]
         if at + 1 + raw[at] > len(raw):
-            raise BadMessage("truncated", "the advertisement ends in the middle of a structure", _HINT)
+            raise RejectedMessage("truncated.ruuvi-structure")
         if kind == bytes((_MANUFACTURER,)) and content.startswith(_RUUVI):
             body = content[2:]
             return rawv2(device, time, body) if body[:1] == bytes((_RAWV2,)) else [Ignored(device, "data-format")]
@@ -99,9 +98,9 @@ def _advertisement(device: str, time: Micros | None, data: str) -> list[Found]:
 
 
 def rawv2(device: str, time: Micros | None, body: bytes) -> list[Found]:
-    """The values of data format 5, 24 bytes. Raises BadMessage."""
+    """The values of data format 5, 24 bytes. Raises RejectedMessage."""
     if len(body) < _SIZE:
-        raise BadMessage("truncated", f"data format 5 has {_SIZE} bytes, there are {len(body)}", _HINT)
+        raise RejectedMessage("truncated.ruuvi-format", needed=_SIZE, size=len(body))
     found: list[Found] = []
     for field in _FIELDS:
         value = int.from_bytes(body[field.at : field.at + field.size], "big", signed=field.signed)

@@ -8,5 +8,5 @@ from techport_ingest.message import Found, Message
 
 
 def decode(message: Message, device: str) -> list[Found]:
-    """The values of a JSON pack. Raises BadMessage."""
+    """The values of a JSON pack. Raises RejectedMessage."""
     return read_pack(json_document(message.payload), message.received, device)

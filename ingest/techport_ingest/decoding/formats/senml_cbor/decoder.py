@@ -8,8 +8,9 @@ from typing import Any
 
 import cbor2
 
-from techport_ingest.decoding.senml import read_pack, wrong_shape
-from techport_ingest.message import BadMessage, Found, Message
+from techport_ingest.decoding.common import json_type
+from techport_ingest.decoding.senml import read_pack
+from techport_ingest.message import Found, Message, RejectedMessage
 
 LABELS = MappingProxyType(
     {
@@ -34,7 +35,7 @@ LABELS = MappingProxyType(
 
 
 def decode(message: Message, device: str) -> list[Found]:
-    """The values of a CBOR pack. Raises BadMessage."""
+    """The values of a CBOR pack. Raises RejectedMessage."""
     return read_pack(_cbor(message.payload), message.received, device)
 
 
@@ -42,12 +43,9 @@ def _cbor(payload: bytes) -> list[Any]:
     try:
         pack = cbor2.loads(payload, max_depth=4, allow_duplicate_keys=False, semantic_decoders=_TAGS, tag_hook=_no_tag)
     except (cbor2.CBORError, _Tagged, ValueError, TypeError, ArithmeticError, RecursionError, MemoryError) as error:
-        detail = "the payload is empty" if not payload else f"{error}"[:160]
-        raise BadMessage(
-            "not-cbor", detail, "Send one CBOR array of maps, without tags other than decimal fractions"
-        ) from None
+        raise _not_cbor(payload, error) from None
     if type(pack) is not list:
-        raise wrong_shape("the payload is not an array")
+        raise RejectedMessage("wrong-shape.senml-pack", kind=json_type(pack))
     return [
         {LABELS.get(key, key) if type(key) is int else key: _plain(value) for key, value in record.items()}
         if type(record) is dict
@@ -56,12 +54,22 @@ def _cbor(payload: bytes) -> list[Any]:
     ]
 
 
+def _not_cbor(payload: bytes, error: Exception) -> RejectedMessage:
+    if not payload:
+        return RejectedMessage("not-cbor.empty")
+    if isinstance(error, _Tagged) or isinstance(error.__cause__, _Tagged):
+        return RejectedMessage("not-cbor.tag")
+    if isinstance(error, cbor2.CBORDecodeEOF):
+        return RejectedMessage("not-cbor.truncated", size=len(payload))
+    return RejectedMessage("not-cbor.malformed", problem=str(error)[:200])
+
+
 class _Tagged(Exception):
     """A CBOR tag that has no business in SenML."""
 
 
 def _no_tag(decoder: object, tag: object = None) -> object:
-    raise _Tagged("the payload uses a CBOR tag that SenML does not have")
+    raise _Tagged
 
 
 def _plain(value: object) -> object:

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 from types import MappingProxyType
 
-from techport_ingest.decoding.common import MOST_VALUES, device_id, json_kind, json_object, number, too_many
-from techport_ingest.message import BadMessage, Found, Ignored, Message, Observed
+from techport_ingest.decoding.common import MOST_VALUES, device_id, json_object, json_type, number, too_many
+from techport_ingest.message import Found, Ignored, Message, Observed, RejectedMessage
 
 TYPES = MappingProxyType(
     {
@@ -51,15 +51,14 @@ _PREFIXES = MappingProxyType(
         "HECA": ".heca",
     }
 )
-_SHAPE = 'Send {"sensordatavalues": [{"value_type": "P1", "value": "11.43"}]}'
 
 
 def decode(message: Message, device: str) -> list[Found]:
-    """Raises BadMessage."""
-    document = json_object(message.payload, _SHAPE)
+    """Raises RejectedMessage."""
+    document = json_object(message.payload, "wrong-shape.sensor-community")
     values = document.get("sensordatavalues")
     if type(values) is not list:
-        raise BadMessage("wrong-shape", f"sensordatavalues is {json_kind(values)}", _SHAPE)
+        raise RejectedMessage("wrong-shape.sensor-community-values", kind=json_type(values))
     if len(values) > MOST_VALUES:
         raise too_many()
     chip = document.get("esp8266id") or document.get("raspiid")
@@ -70,7 +69,7 @@ def decode(message: Message, device: str) -> list[Found]:
 
 def _one(device: str, entry: object) -> Found:
     if type(entry) is not dict or type(entry.get("value_type")) is not str:
-        raise BadMessage("wrong-shape", "an entry of sensordatavalues has no value_type", _SHAPE)
+        raise RejectedMessage("wrong-shape.sensor-community-entry")
     kind: str = entry["value_type"]
     known = _known(kind)
     if known is None:

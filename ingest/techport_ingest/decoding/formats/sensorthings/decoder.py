@@ -13,24 +13,23 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from techport_ingest.decoding.common import device_id, json_object, number, place
+from techport_ingest.decoding.common import device_id, json_object, json_type, number, place
 from techport_ingest.decoding.times import micros
-from techport_ingest.message import BadMessage, Found, Ignored, Message, Observed
+from techport_ingest.message import Found, Ignored, Message, Observed, RejectedMessage
 from techport_storage.model import Micros
 
 _STREAM = re.compile(r"(?:Multi)?Datastreams\('?([^()']{1,80})'?\)")
-_SHAPE = "Subscribe to v1.1/Datastreams(<id>)/Observations"
 
 
 def decode(message: Message, device: str) -> list[Found]:
-    """Raises BadMessage."""
+    """Raises RejectedMessage."""
     if not message.topic.partition("?")[0].endswith("Observations"):
         return [Ignored(device, "not-observation")]
-    observation = json_object(message.payload, _SHAPE)
+    observation = json_object(message.payload, "wrong-shape.sensorthings")
     stream = _stream(message.topic, observation)
     device = device or f"datastream-{device_id(stream)}"
     if "result" not in observation:
-        raise BadMessage("wrong-shape", "the observation has no result", _SHAPE)
+        raise RejectedMessage("wrong-shape.sensorthings-result")
     time = _time(observation.get("phenomenonTime")) or _time(observation.get("resultTime"))
     result = observation["result"]
     if type(result) is list:  # a MultiDatastream
@@ -43,7 +42,7 @@ def decode(message: Message, device: str) -> list[Found]:
 
 
 def _stream(topic: str, observation: dict[str, Any]) -> str:
-    """The datastream's id, of the topic or of the entity. Raises BadMessage."""
+    """The datastream's id, of the topic or of the entity. Raises RejectedMessage."""
     named = _STREAM.search(topic)
     if named is not None:
         return named[1]
@@ -51,13 +50,13 @@ def _stream(topic: str, observation: dict[str, Any]) -> str:
     number = linked.get("@iot.id", linked.get("id")) if type(linked) is dict else None
     if type(number) is int or (type(number) is str and 0 < len(number) <= 80):
         return str(number)[:80] if type(number) is str else f"{number:d}"[:80]
-    raise BadMessage("no-datastream", "neither topic nor payload says which datastream this is", _SHAPE)
+    raise RejectedMessage("no-datastream")
 
 
 def _time(text: object) -> Micros | None:
-    """An instant, or the start of an interval. Raises BadMessage."""
+    """An instant, or the start of an interval. Raises RejectedMessage."""
     if text is None:
         return None
     if type(text) is not str:
-        raise BadMessage("bad-time", "phenomenonTime is no text", "Times are ISO 8601 with an offset, or start/end")
+        raise RejectedMessage("bad-time.sensorthings", kind=json_type(text))
     return micros(text.partition("/")[0])

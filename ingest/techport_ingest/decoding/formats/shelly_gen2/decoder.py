@@ -11,9 +11,9 @@ from __future__ import annotations
 from types import MappingProxyType
 from typing import Any
 
-from techport_ingest.decoding.common import availability, device_id, json_document, json_kind, leaves, place
+from techport_ingest.decoding.common import availability, device_id, json_document, json_type, leaves, place
 from techport_ingest.decoding.times import micros
-from techport_ingest.message import BadMessage, DeviceEvent, Found, Ignored, Message
+from techport_ingest.message import DeviceEvent, Found, Ignored, Message, RejectedMessage
 from techport_storage.model import Micros
 
 VALUES = MappingProxyType(
@@ -86,13 +86,10 @@ _NOT_MEASURED = frozenset(
     )
 )
 _PHASES = frozenset("abcn")
-_SHAPE = (
-    "Subscribe to <device>/events/rpc, or to <device>/status/#, of a Shelly with generic status updates switched on"
-)
 
 
 def decode(message: Message, device: str) -> list[Found]:
-    """Raises BadMessage."""
+    """Raises RejectedMessage."""
     levels = message.topic.split("/")
     if levels[-1] == "online" and len(levels) > 1:
         return [availability(message, device_id(levels[-2]))]
@@ -102,7 +99,7 @@ def decode(message: Message, device: str) -> list[Found]:
         found = _component(device_id(levels[at - 1]), None, levels[at + 1], document)
         return found or [Ignored(device_id(levels[at - 1]), "empty")]
     if type(document) is not dict:
-        raise BadMessage("wrong-shape", f"the payload is {json_kind(document)}, not an object", _SHAPE)
+        raise RejectedMessage("wrong-shape.shelly", kind=json_type(document))
     source = document.get("src")
     device = device_id(source) if type(source) is str and source else device
     params = document.get("params")
@@ -110,7 +107,7 @@ def decode(message: Message, device: str) -> list[Found]:
     if method not in ("NotifyStatus", "NotifyFullStatus", "NotifyEvent"):
         return [Ignored(device, "rpc")]
     if type(params) is not dict:
-        raise BadMessage("wrong-shape", f"params is {json_kind(params)}", _SHAPE)
+        raise RejectedMessage("wrong-shape.shelly-field", field="params", kind=json_type(params))
     if method == "NotifyEvent":
         return _events(device, params)
     time = _seconds(params.get("ts"))
@@ -130,7 +127,7 @@ def _component(device: str, time: Micros | None, component: str, state: object) 
     found: list[Found] = []
     for path, value in leaves(state):
         name = ".".join(path)
-        if name == "id" or (path[-1].isdigit() and path[-1] != "0"):
+        if name == "id" or (path[-1].isdecimal() and path[-1] != "0"):
             continue  # the number is in the component's name; a list is ignored once
         if name in _NOT_MEASURED or path[-1] == "0" or path[0] == "errors":
             found.append(Ignored(device, "status", f"{component}.{name}".removesuffix(".0")))
@@ -157,7 +154,7 @@ def _name(kind: str, number: str, name: str) -> tuple[str, str | None]:
 def _events(device: str, params: dict[str, Any]) -> list[Found]:
     events = params.get("events")
     if type(events) is not list:
-        raise BadMessage("wrong-shape", f"events is {json_kind(events)}", _SHAPE)
+        raise RejectedMessage("wrong-shape.shelly-field", field="events", kind=json_type(events))
     found: list[Found] = []
     for event in events:
         if type(event) is dict:

@@ -2,8 +2,8 @@
 
 A birth (NBIRTH, DBIRTH) lists the metrics with name, type and alias; later messages may name a metric by its alias
 alone and leave its type out. So this decoder remembers births, and a message that needs one it has not seen, because
-the worker was started since, is set aside; `rebirth` is the command that asks the node for another, and then it can be
-replayed.
+the worker was started since, goes to quarantine; `rebirth` is the command that asks the node for another, and then the
+message can be reprocessed.
 
 The id of a device is "<edge node>-<device>", of metrics of the node itself "<edge node>". Deaths are events. Numbers of
 types Int8 to Int64 arrive as unsigned and are signed again. https://sparkplug.eclipse.org/specification/ chapters 4
@@ -21,7 +21,7 @@ from google.protobuf.message import DecodeError
 from techport_ingest.decoding.common import MOST_VALUES, device_id, too_many
 from techport_ingest.decoding.formats.sparkplug_b.sparkplug_b_pb2 import Metric, Payload
 from techport_ingest.decoding.quantity_names import quantity
-from techport_ingest.message import BadMessage, DeviceEvent, Found, Ignored, Message, Observed
+from techport_ingest.message import DeviceEvent, Found, Ignored, Message, Observed, RejectedMessage
 from techport_storage.model import Micros
 
 _SIGNED = MappingProxyType({1: 8, 2: 16, 3: 32, 4: 64})  # Int8 .. Int64: bits
@@ -32,11 +32,7 @@ _IGNORED_TYPES = MappingProxyType(
     {12: "text", 13: "date", 14: "text", 15: "text", 16: "data-set", 17: "data", 18: "data", 19: "template"}
 )
 _UNIT_PROPERTIES = frozenset(("engUnit", "engineeringUnits", "Engineering Units", "unit", "units"))
-UNKNOWN_ALIAS = "unknown-alias"
-"""The reason under which a message is set aside whose birth is not known."""
-
 _CONTROL = ("Node Control/", "Device Control/", "Properties/")
-_SHAPE = "Subscribe to spBv1.0/<group>/+/<edge node>/# ; the payload is Sparkplug B protobuf"
 
 
 class Described(msgspec.Struct, frozen=True):
@@ -67,12 +63,12 @@ class SparkplugB:
         self._births: dict[str, list[_Birth]] = {}
 
     def __call__(self, message: Message, device: str) -> list[Found]:
-        """Raises BadMessage."""
+        """Raises RejectedMessage."""
         levels = message.topic.split("/")
         if levels[0] != "spBv1.0" or len(levels) < 4 or levels[1] == "STATE":
             if "STATE" in levels[:2]:
                 return [Ignored(device, "host-state")]
-            raise BadMessage("wrong-topic", f"{message.topic[:80]!r} is no Sparkplug topic", _SHAPE)
+            raise RejectedMessage("wrong-topic.sparkplug", topic=message.topic[:100])
         kind = levels[2]
         source = "/".join((levels[1], *levels[3:5]))
         device = device_id("-".join(levels[3:5])) or device
@@ -87,7 +83,7 @@ class SparkplugB:
             self._remember(source, payload)
             return [DeviceEvent(device, sent, "online"), *self._values(payload, source, device, sent)]
         if kind not in ("NDATA", "DDATA"):
-            raise BadMessage("wrong-topic", f"there is no Sparkplug message type {kind[:20]!r}", _SHAPE)
+            raise RejectedMessage("wrong-topic.sparkplug-type", type=kind[:100])
         return self._values(payload, source, device, sent) or [Ignored(device, "empty")]
 
     def _remember(self, source: str, payload: Payload) -> None:
@@ -122,7 +118,7 @@ def rebirth(reason: str, topic: str, time: Micros) -> tuple[str, bytes] | None:
     """Topic and payload of the command that lets the edge node of a message be born again (specification, 5.6), where
     that is what was missing.
     """
-    if reason != UNKNOWN_ALIAS:
+    if reason != "unknown-alias":
         return None
     levels = topic.split("/")
     if levels[0] != "spBv1.0" or len(levels) < 4 or not levels[1] or not levels[3] or {"+", "#"} & set(levels[1:4]):
@@ -137,16 +133,16 @@ def _parse(payload: bytes) -> Payload:
     try:
         parsed.ParseFromString(payload)
     except DecodeError:
-        raise BadMessage("not-sparkplug", "the payload is not a Sparkplug B message", _SHAPE) from None
+        raise RejectedMessage("not-sparkplug") from None
     if len(parsed.metrics) > MOST_VALUES:
         raise too_many()
     if any(type(metric.name) is not str for metric in parsed.metrics):  # the library gives bytes where UTF-8 is broken
-        raise BadMessage("not-utf8", "the name of a metric is not UTF-8", _SHAPE)
+        raise RejectedMessage("not-utf8.sparkplug")
     return parsed
 
 
 def _described(metric: Metric, birth: _Birth | None) -> Described:
-    """Name, type and unit of a metric. Raises BadMessage for an alias without birth."""
+    """Name, type and unit of a metric. Raises RejectedMessage for an alias without birth."""
     if metric.HasField("name") and metric.name:
         from_birth = birth.by_name.get(metric.name) if birth is not None else None
         if from_birth is not None and not metric.HasField("datatype"):
@@ -154,11 +150,7 @@ def _described(metric: Metric, birth: _Birth | None) -> Described:
         return Described(metric.name, metric.datatype, from_birth.unit if from_birth else _unit(metric))
     known = birth.by_alias.get(metric.alias) if birth is not None and metric.HasField("alias") else None
     if known is None:
-        raise BadMessage(
-            UNKNOWN_ALIAS,
-            f"metric with alias {metric.alias} and no name, and no birth that gives it one",
-            "The node is asked to be born again (Node Control/Rebirth); replay this message afterwards",
-        )
+        raise RejectedMessage("unknown-alias", alias=str(metric.alias))
     return known
 
 
@@ -184,7 +176,7 @@ def _one(metric: Metric, known: Described, device: str, time: Micros | None) -> 
 def _signed(value: float | int | bool, known: Described) -> float | int | bool:
     """Integers of signed types come as unsigned: 0xFFFFFFFB of an Int32 is -5.
 
-    Raises BadMessage where the type is unknown and the number could be either.
+    Raises RejectedMessage where the type is unknown and the number could be either.
     """
     if type(value) is not int:
         return value
@@ -193,8 +185,7 @@ def _signed(value: float | int | bool, known: Described) -> float | int | bool:
         half = 1 << (bits - 1)
         return ((value & (2 * half - 1)) ^ half) - half
     if known.datatype not in _NUMBERS and value >= 2**31:
-        detail = f"{known.name[:40]!r} is {value} of an unknown type: it may be a negative number"
-        raise BadMessage("unknown-type", detail, "Send the datatype, or a birth before the data")
+        raise RejectedMessage("unknown-type", name=known.name[:100], value=str(value))
     return value
 
 

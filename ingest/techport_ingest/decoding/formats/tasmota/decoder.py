@@ -15,10 +15,10 @@ from types import MappingProxyType
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from techport_ingest.decoding.common import DEEPEST, availability, device_id, json_object, leaves, place
+from techport_ingest.decoding.common import DEEPEST, availability, device_id, json_object, json_type, leaves, place
 from techport_ingest.decoding.quantity_names import quantity
 from techport_ingest.decoding.times import micros
-from techport_ingest.message import BadMessage, Found, Ignored, Message
+from techport_ingest.message import Found, Ignored, Message, RejectedMessage
 from techport_storage.model import Micros
 
 LEAVES = MappingProxyType(
@@ -53,7 +53,6 @@ _PRESSURES = MappingProxyType({"Pressure": "air_pressure", "SeaPressure": "air_p
 _CHIPS = frozenset(("ESP32", "ESP8266", "ESP"))
 _NOT_VALUES = frozenset(("Time", "Epoch", "TempUnit", "PressureUnit", "SpeedUnit"))
 _NUMBERED = re.compile(r"(.+?)[-_ ]?(\d+)")
-_SHAPE = "Subscribe to tele/<device>/SENSOR; its messages are JSON objects"
 
 
 class Tasmota:
@@ -63,17 +62,17 @@ class Tasmota:
         self._zone = zone
 
     def __call__(self, message: Message, device: str) -> list[Found]:
-        """Raises BadMessage."""
+        """Raises RejectedMessage."""
         levels = message.topic.split("/")
         device, kind = _place_of(levels, device)
         if kind == "LWT":
             return [availability(message, device)]
         if kind not in ("SENSOR", "STATUS8", "STATUS10"):
             return [Ignored(device, "status")]
-        document = json_object(message.payload, _SHAPE)
+        document = json_object(message.payload, "wrong-shape.tasmota")
         sensors = document.get("StatusSNS", document)
         if type(sensors) is not dict:
-            raise BadMessage("wrong-shape", "StatusSNS is not an object", _SHAPE)
+            raise RejectedMessage("wrong-shape.tasmota-status", kind=json_type(sensors))
         found = list(_values(sensors, device, _time(sensors, message.received, self._zone)))
         return found or [Ignored(device, "no-sensor")]
 
@@ -98,7 +97,7 @@ def _time(sensors: dict[str, Any], received: Micros, zone: ZoneInfo) -> Micros |
     try:
         local = dt.datetime.fromisoformat(text)
     except ValueError:
-        raise BadMessage("bad-time", f"Time is {text[:60]!r}", "Tasmota writes 2026-05-04T12:30:00") from None
+        raise RejectedMessage("bad-time.tasmota", given=text[:100]) from None
     if local.tzinfo is not None:
         return micros(text)
     # In the hour that an autumn night has twice, the instant nearer to the arrival is meant.
@@ -124,7 +123,7 @@ def _name(path: tuple[str, ...], temperature: str, pressure: str) -> tuple[str, 
     """Key and unit of a value: ("DS18B20-2", "Temperature") is air_temperature.2 in TempUnit."""
     sensor, leaf = path[0], path[-1]
     phase = ""
-    if leaf.isdigit() and len(path) > 2:  # one value for each phase: ["ENERGY", "Voltage", "0"]
+    if leaf.isdecimal() and len(path) > 2:  # one value for each phase: ["ENERGY", "Voltage", "0"]
         leaf, phase = path[-2], f".{int(leaf[:4]) + 1}"
     if len(path) == 1:
         numbered = _NUMBERED.fullmatch(leaf)

@@ -17,7 +17,7 @@ from typing import Any
 
 import msgspec
 
-from techport_ingest.decoding.common import device_id, json_kind, json_struct, leaves, location, place
+from techport_ingest.decoding.common import device_id, json_struct, json_type, leaves, location, place
 from techport_ingest.decoding.lorawan import (
     FirstHeard,
     PayloadCodec,
@@ -27,7 +27,7 @@ from techport_ingest.decoding.lorawan import (
     without_repeats,
 )
 from techport_ingest.decoding.times import micros
-from techport_ingest.message import BadMessage, DeviceEvent, Found, Ignored, Message
+from techport_ingest.message import DeviceEvent, Found, Ignored, Message, RejectedMessage
 from techport_storage.model import Micros
 
 NORMALIZED = MappingProxyType(
@@ -66,7 +66,6 @@ NORMALIZED = MappingProxyType(
 """The names of a normalised payload, with the units that its schema lays down."""
 
 _STATES = MappingProxyType({"open": True, "closed": False, "true": True, "false": False})
-_SHAPE = "Subscribe to v3/<application>@<tenant>/devices/+/up of The Things Stack, without changing its messages"
 
 
 class _Ids(msgspec.Struct):
@@ -104,7 +103,7 @@ class TheThingsStack:
         self._parser = msgspec.json.Decoder(_Envelope)
 
     def __call__(self, message: Message, device: str) -> list[Found]:
-        """Raises BadMessage."""
+        """Raises RejectedMessage."""
         envelope = json_struct(self._parser, message.payload)
         device = device_id(envelope.end_device_ids.device_id)
         uplink = envelope.uplink_message or envelope.uplink_normalized
@@ -122,7 +121,7 @@ class TheThingsStack:
             return object_values(device, time, apply_codec(self._codec, uplink.frm_payload, uplink.f_port))
         decoded = uplink.decoded_payload
         if decoded is not None and type(decoded) is not dict:
-            raise BadMessage("wrong-shape", f"decoded_payload is {json_kind(decoded)}", "A formatter returns an object")
+            raise RejectedMessage("wrong-shape.tts-decoded", kind=json_type(decoded))
         normalized = _normalized(uplink.normalized_payload, device, time)
         if decoded:
             values = object_values(device, time, decoded)
@@ -151,7 +150,7 @@ def _normalized(payload: object, device: str, time: Micros | None) -> list[Found
         return found
     for record in payload if type(payload) is list else [payload]:
         if type(record) is not dict:
-            raise BadMessage("wrong-shape", f"normalized_payload holds {json_kind(record)}", _SHAPE)
+            raise RejectedMessage("wrong-shape.tts-normalized", kind=json_type(record))
         measured = _instant(record.get("time"))
         for path, value in leaves(record):
             if path == ("time",):
@@ -163,7 +162,7 @@ def _normalized(payload: object, device: str, time: Micros | None) -> list[Found
 
 
 def _instant(text: object) -> Micros | None:
-    """A timestamp of The Things Stack; its zero value, year 0001, means that there is none. Raises BadMessage."""
+    """A timestamp of The Things Stack; its zero value, year 0001, means that there is none. Raises RejectedMessage."""
     if type(text) is not str or not text or text.startswith("0001-"):
         return None
     return micros(text)

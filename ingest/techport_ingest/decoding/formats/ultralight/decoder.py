@@ -12,17 +12,15 @@ from __future__ import annotations
 from techport_ingest.decoding.common import MOST_VALUES, device_id, number, too_many, utf8
 from techport_ingest.decoding.quantity_names import quantity
 from techport_ingest.decoding.times import micros
-from techport_ingest.message import BadMessage, Found, Ignored, Message, Observed
+from techport_ingest.message import Found, Ignored, Message, Observed, RejectedMessage
 from techport_storage.model import Micros
 
 _PLACES = frozenset(("gps", "location", "position"))
 """Names under which latitude/longitude are one value."""
 
-_HINT = "Send name|value|name|value, for example t|21.5|h|47"
-
 
 def decode(message: Message, device: str) -> list[Found]:
-    """Raises BadMessage."""
+    """Raises RejectedMessage."""
     levels = message.topic.strip("/").split("/")
     single = None
     if "attrs" in levels:
@@ -33,7 +31,7 @@ def decode(message: Message, device: str) -> list[Found]:
         return [Ignored(device, "command")]
     text = utf8(message.payload).strip()
     if not text:
-        raise BadMessage("empty", "the payload is empty", _HINT)
+        raise RejectedMessage("empty.ultralight")
     if single is not None:
         return _one(device, None, single, text)
     found: list[Found] = []
@@ -50,7 +48,7 @@ def _group(device: str, group: str) -> list[Found]:
     if len(parts) % 2 == 1:
         time = micros(parts[0]) if len(parts) > 1 and parts[0][:4].isdigit() else None
         if time is None:
-            raise BadMessage("not-ultralight", f"{group[:60]!r} is not made of name|value pairs", _HINT)
+            raise RejectedMessage("not-ultralight.pairs", group=group[:100])
         parts = parts[1:]
     pairs = zip(parts[::2], parts[1::2], strict=True)
     return [one for name, value in pairs for one in _one(device, time, name, value)]
@@ -59,7 +57,7 @@ def _group(device: str, group: str) -> list[Found]:
 def _one(device: str, time: Micros | None, name: str, text: str) -> list[Found]:
     key = quantity(name.strip())
     if not key:
-        raise BadMessage("not-ultralight", "a value has no name", _HINT)
+        raise RejectedMessage("not-ultralight.no-name")
     value = number(text)
     if value is None and text in ("true", "false"):
         value = float(text == "true")

@@ -14,7 +14,7 @@ from typing import Any
 from techport_ingest.decoding.common import availability, device_id, json_object, leaves, place
 from techport_ingest.decoding.quantity_names import quantity_of_path
 from techport_ingest.decoding.times import micros
-from techport_ingest.message import BadMessage, DeviceEvent, Found, Ignored, Message
+from techport_ingest.message import DeviceEvent, Found, Ignored, Message, RejectedMessage
 from techport_storage.model import Micros
 
 KNOWN = MappingProxyType(
@@ -45,11 +45,10 @@ KNOWN = MappingProxyType(
 _EVENTS = frozenset(("action", "click"))
 _OF_THE_BRIDGE = frozenset(("update", "update_available", "device", "elapsed"))
 _STATES = MappingProxyType({"ON": True, "OFF": False, "OPEN": True, "CLOSE": False, "LOCK": True, "UNLOCK": False})
-_SHAPE = "Zigbee2MQTT publishes JSON objects (advanced.output: json) under <base>/<friendly name>"
 
 
 def decode(message: Message, device: str) -> list[Found]:
-    """Raises BadMessage."""
+    """Raises RejectedMessage."""
     names = message.topic.split("/")[1:]
     if names[:1] == ["bridge"]:
         return [Ignored(device, "bridge")]
@@ -58,7 +57,7 @@ def decode(message: Message, device: str) -> list[Found]:
     if names[1:] and names[-1] == "availability":
         return [availability(message, device_id("-".join(names[:-1])) or device)]
     device = device_id("-".join(names)) or device
-    state = json_object(message.payload, _SHAPE)
+    state = json_object(message.payload, "wrong-shape.zigbee2mqtt")
     time = _last_seen(state.get("last_seen"))
     found: list[Found] = []
     for path, value in leaves(state):
@@ -90,11 +89,11 @@ def _one(device: str, time: Micros | None, path: tuple[str, ...], value: object,
 
 
 def _last_seen(value: object) -> Micros | None:
-    """Milliseconds as a number always, however small; text is ISO 8601. Raises BadMessage."""
+    """Milliseconds as a number always, however small; text is ISO 8601. Raises RejectedMessage."""
     if value is None:
         return None
     if type(value) is str:
         return micros(value)
     if type(value) in (int, float) and abs(value) < 2.5e14:  # type: ignore[arg-type]
         return round(value * 1000)  # type: ignore[operator]
-    raise BadMessage("bad-time", "last_seen is no time", "Set advanced.last_seen to epoch or ISO_8601")
+    raise RejectedMessage("bad-time.zigbee2mqtt")
