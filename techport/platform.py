@@ -25,7 +25,14 @@ from prometheus_client import CollectorRegistry, Gauge
 
 from techport.settings import Settings
 from techport_ingest.brokers.auth import AccessFiles, Authenticator, PlatformUser
-from techport_ingest.brokers.mosquitto import LOOPBACK, BrokerError, Mosquitto, MosquittoSettings, find_mosquitto
+from techport_ingest.brokers.mosquitto import (
+    LOOPBACK,
+    BrokerError,
+    Mosquitto,
+    MosquittoSettings,
+    end_left_behind,
+    find_mosquitto,
+)
 from techport_ingest.metrics import Metrics
 from techport_ingest.pipeline import Pipeline, PipelineSettings
 from techport_ingest.source import Source
@@ -120,6 +127,18 @@ def _embedded(settings: Settings, reach: MqttSettings, registry: Registry) -> tu
     return EmbeddedBroker(listen, gate), known
 
 
+def end_brokers_left_behind(settings: Settings) -> None:
+    """End a broker of this data folder whose platform was killed: it holds the port and what it has acknowledged.
+
+    Only for who holds the folder's lock, so that no platform is using it.
+    """
+    end_left_behind(_broker_folder(settings))
+
+
+def _broker_folder(settings: Settings) -> Path:
+    return (settings.data / "mosquitto").resolve()
+
+
 def _own(reach: MqttSettings) -> PlatformUser:
     """The platform's own user at a broker that it runs: as the settings say, or one that nobody else knows."""
     if reach.username is not None:
@@ -140,7 +159,7 @@ def _mosquitto(settings: Settings, reach: MqttSettings, registry: Registry) -> I
     if executable is None:
         raise BrokerError("mosquitto is not installed: install it, or choose --broker embedded")
     address = settings.mqtt_address
-    folder = (settings.data / "mosquitto").resolve()
+    folder = _broker_folder(settings)
     anonymous = address.host in LOOPBACK
     own = _own(reach)
     access = AccessFiles(folder, Credentials(registry.database).all, anonymous, own)

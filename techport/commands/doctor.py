@@ -20,7 +20,7 @@ from techport import options
 from techport.broker_probe import probe_broker
 from techport.data_dir import Running, owner
 from techport.settings import Address, Settings, load_settings
-from techport_ingest.brokers.mosquitto import find_mosquitto
+from techport_ingest.brokers.mosquitto import find_mosquitto, left_behind
 from techport_pilots.errors import PilotsError
 from techport_storage.clock import now_datetime
 from techport_storage.errors import StoreError
@@ -104,6 +104,16 @@ def _listens(address: Address) -> bool:
 
 
 def _broker(settings: Settings, running: Running | None) -> Iterator[Check]:
+    orphans = left_behind(settings.data / "mosquitto") if running is None else []
+    for pid in orphans:
+        yield Check(
+            "broker",
+            "failed",
+            f"the mosquitto of a platform that was killed is still running here, as process {pid}",
+            f"start techport again: it ends it in good order and takes what it holds. By hand: kill -TERM {pid}",
+        )
+    if orphans:
+        return
     address = Address.parse(running.mqtt) if running and running.mqtt else settings.mqtt_address
     if not _listens(address):
         kind = (

@@ -23,6 +23,7 @@ from techport import logs, options
 from techport.data_dir import lock
 from techport.errors import CannotRun
 from techport.settings import Address, Settings, load_settings
+from techport_pilots.children import end_child, start_child
 from techport_storage.clock import now_datetime
 
 if TYPE_CHECKING:
@@ -108,9 +109,11 @@ def begin(**flags: object) -> Settings:
 
 def _run_everything(settings: Settings, pilots: list[Path], district: _District | None = None) -> None:
     check_port(settings.http_address, "--http")
-    if settings.broker != "external":
-        check_port(settings.mqtt_address, "--mqtt")
     from techport import platform, web
+
+    if settings.broker != "external":
+        platform.end_brokers_left_behind(settings)
+        check_port(settings.mqtt_address, "--mqtt")
 
     with platform.stores(settings) as parts:
         import_pilots(parts.registry, pilots)
@@ -154,16 +157,11 @@ class _District:
     def running(self) -> Iterator[None]:
         # In a session of its own, so that Ctrl-C reaches the platform, which then ends the devices before the broker.
         # The pipe closes with this process, however that ends: no district is left behind.
-        process = subprocess.Popen(self._command, stdin=subprocess.PIPE, start_new_session=True)
+        process = start_child(self._command, stdin=subprocess.PIPE, start_new_session=True)
         try:
             yield
         finally:
-            process.terminate()
-            try:
-                process.wait(timeout=5)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+            end_child(process, 5)
 
 
 @contextmanager

@@ -4,13 +4,25 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
+import textwrap
+import threading
 from pathlib import Path
 
 import pytest
+from paho.mqtt.client import Client
+from paho.mqtt.enums import CallbackAPIVersion
 
-from techport_ingest.brokers.mosquitto import BrokerError, Mosquitto, MosquittoSettings, configuration
+from techport_ingest.brokers.mosquitto import (
+    BrokerError,
+    Mosquitto,
+    MosquittoSettings,
+    configuration,
+    configuration_file,
+    left_behind,
+)
 from tests.ingest.running import eventually, hang_up, publisher
 from tests.servers.mosquitto import free_port
 
@@ -40,26 +52,93 @@ def test_a_taken_port_is_an_error_that_says_so(mosquitto: Mosquitto, tmp_path: P
         Mosquitto(settings).start()
 
 
-def test_one_left_behind_by_a_killed_parent_is_replaced(mosquitto: Mosquitto, tmp_path: Path) -> None:
-    port = free_port()
-    folder = tmp_path / "orphan"
-    code = (
-        "import os, pathlib, signal\n"
-        "from techport_ingest.brokers.mosquitto import Mosquitto, MosquittoSettings\n"
-        f"broker = Mosquitto(MosquittoSettings(folder=pathlib.Path({str(folder)!r}), port={port},"
-        f" executable=pathlib.Path({str(mosquitto.settings.executable)!r})))\n"
-        "broker.start()\n"
-        "print(broker.pid, flush=True)\n"
-        "os.kill(os.getpid(), signal.SIGKILL)\n"
+def test_a_killed_parent_takes_its_mosquitto_along_which_saves_its_queue(mosquitto: Mosquitto, tmp_path: Path) -> None:
+    port, folder = free_port(), tmp_path / "orphan"
+    code = f"""
+        import os, pathlib, signal, sys, threading
+        from techport_ingest.brokers.mosquitto import Mosquitto, MosquittoSettings
+        folder, executable = pathlib.Path({str(folder)!r}), pathlib.Path({str(mosquitto.settings.executable)!r})
+        broker = Mosquitto(MosquittoSettings(folder=folder, port={port}, executable=executable))
+        starter = threading.Thread(target=broker.start)  # whose end must not be taken for the end of the process
+        starter.start()
+        starter.join()
+        print(broker.pid, flush=True)
+        sys.stdin.readline()
+        os.kill(os.getpid(), signal.SIGKILL)
+    """
+    parent = subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(code)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
-    killed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
-    orphan = int(killed.stdout)
-    os.kill(orphan, 0)  # it lives
+    assert parent.stdin is not None
+    assert parent.stdout is not None
+    orphan = int(parent.stdout.readline())
+    keep_messages_for("away", port, count=50)
+    assert left_behind(folder) == [orphan]
+    parent.communicate("now\n", timeout=60)
+    eventually(lambda: left_behind(folder) == [], "the kernel ended it with its parent")
     successor = Mosquitto(MosquittoSettings(folder=folder, executable=mosquitto.settings.executable, port=port))
     successor.start()
-    assert not Path(f"/proc/{orphan}").exists()
-    assert successor.pid not in (None, orphan)
+    assert len(take_messages_of("away", port, count=50)) == 50
     successor.stop()
+
+
+@pytest.mark.parametrize("stopped", [False, True], ids=["running", "stopped"])
+def test_one_left_behind_is_ended_before_its_port_is_needed(
+    mosquitto: Mosquitto, tmp_path: Path, stopped: bool
+) -> None:
+    """As where the kernel has no such signal, or where it was stopped by SIGSTOP when its parent died."""
+    settings = MosquittoSettings(folder=tmp_path / "d", executable=mosquitto.settings.executable, port=free_port())
+    settings.folder.mkdir()
+    configuration_file(settings.folder).write_text(configuration(settings))
+    orphan = subprocess.Popen([settings.executable, "-c", configuration_file(settings.folder)], start_new_session=True)
+    keep_messages_for("away", settings.port, count=50)
+    if stopped:
+        orphan.send_signal(signal.SIGSTOP)
+    reaper = threading.Thread(target=orphan.wait)
+    reaper.start()
+    successor = Mosquitto(settings)
+    successor.start()
+    reaper.join(60)
+    assert orphan.returncode == 0, "it ended in good order"
+    assert left_behind(settings.folder) == [successor.pid]
+    assert len(take_messages_of("away", settings.port, count=50)) == 50
+    successor.stop()
+
+
+def keep_messages_for(client_id: str, port: int, count: int) -> None:
+    """A session that is away, with `count` acknowledged messages waiting for it."""
+    eventually(lambda: _listens(port), "the broker listens")
+    session = Client(CallbackAPIVersion.VERSION2, client_id=client_id, clean_session=False)
+    subscribed = threading.Event()
+    session.on_subscribe = lambda *_: subscribed.set()
+    session.on_connect = lambda client, *_: client.subscribe("pilots/#", qos=1)
+    session.connect("127.0.0.1", port)
+    session.loop_start()
+    assert subscribed.wait(30)
+    hang_up(session)
+    sender = publisher(port)
+    for number in range(count):
+        sender.publish("pilots/p/d/data", str(number), qos=1).wait_for_publish(30)
+    hang_up(sender)
+
+
+def take_messages_of(client_id: str, port: int, count: int) -> list[bytes]:
+    taken: list[bytes] = []
+    session = Client(CallbackAPIVersion.VERSION2, client_id=client_id, clean_session=False)
+    session.on_message = lambda _, __, message: taken.append(message.payload)
+    session.connect("127.0.0.1", port)
+    session.loop_start()
+    eventually(lambda: len(taken) >= count, f"{count} messages came")
+    hang_up(session)
+    return taken
+
+
+def _listens(port: int) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", port), timeout=1).close()
+    except OSError:
+        return False
+    return True
 
 
 def test_anonymous_only_on_the_loopback(tmp_path: Path) -> None:

@@ -7,10 +7,14 @@ limit is set as `max_packet_size`, which disconnects the sender instead: he noti
 mosquitto writes its queue to disk every `SAVE_EVERY` seconds and when it stops in good order. What it has acknowledged
 since then, and not yet handed to us, is lost when it is killed by SIGKILL or a power failure: mosquitto has nothing
 better. The embedded broker (embedded.py) has no such gap.
+
+When this process is killed, the kernel ends mosquitto in good order (children.py). The next start of the same data
+folder ends one that is there all the same, before it looks whether the port is free.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pwd
 import shutil
@@ -24,11 +28,16 @@ from pathlib import Path
 import msgspec
 import structlog
 
+from techport_pilots.children import end_child, processes_with, start_child
+
 log = structlog.get_logger(__name__)
 
 SAVE_EVERY = 5
 """Seconds. Each save writes the whole queue, and 100,000 waiting messages are 20 MB: hence not every second."""
 
+
+PATIENCE_S = 30
+"""How long a mosquitto may take to write its queue before it is killed. 100,000 messages take less than a second."""
 
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 """Addresses that only this machine reaches: there, clients need no credential."""
@@ -36,6 +45,36 @@ LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 class BrokerError(Exception):
     """mosquitto could not be started; the message says why and what to do."""
+
+
+def configuration_file(folder: Path) -> Path:
+    """Where the configuration of the broker in `folder` is written; what its process is recognised by."""
+    return folder.resolve() / "mosquitto.conf"
+
+
+def left_behind(folder: Path) -> list[int]:
+    """Process ids of every mosquitto that runs with the configuration in `folder`."""
+    return processes_with("-c", configuration_file(folder))
+
+
+def end_left_behind(folder: Path, patience_s: float = PATIENCE_S) -> None:
+    """End what an earlier run, now dead, left behind. It holds the port and, in memory, acknowledged messages.
+
+    It gets `patience_s` seconds to write them to disk. One that was stopped (SIGSTOP) is continued first; one that
+    does not end is killed: messages that it had not written are lost then, which the log says.
+    """
+    for pid in left_behind(folder):
+        log.info("ending the mosquitto that an earlier run left behind", pid=pid)
+        _signal(pid, signal.SIGCONT)
+        _signal(pid, signal.SIGTERM)
+    deadline = time.monotonic() + patience_s
+    while remaining := left_behind(folder):
+        if time.monotonic() > deadline:
+            for pid in remaining:
+                log.error("a mosquitto does not end and is killed: what it had not saved is lost", pid=pid)
+                _signal(pid, signal.SIGKILL)
+            deadline = time.monotonic() + patience_s
+        time.sleep(0.05)
 
 
 class MosquittoSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -91,8 +130,8 @@ class Mosquitto:
         """Return once it accepts connections. Raises BrokerError."""
         self._stopping.clear()
         self.settings.folder.mkdir(parents=True, exist_ok=True)
+        end_left_behind(self.settings.folder)
         self._config_file.write_text(configuration(self.settings))
-        self._end_predecessor()
         self._launch()
         self._watcher = threading.Thread(target=self._watch, name="mosquitto-watcher", daemon=True)
         self._watcher.start()
@@ -101,12 +140,11 @@ class Mosquitto:
         """End it in good order, so that its queue is on disk."""
         self._stopping.set()
         if self._process is not None:
-            _end(self._process)
+            end_child(self._process, PATIENCE_S)
         if self._watcher is not None:
             self._watcher.join()
             assert self._process is not None
-            _end(self._process)  # the watcher may have been in the middle of starting another
-        self._pid_file.unlink(missing_ok=True)
+            end_child(self._process, PATIENCE_S)  # the watcher may have been in the middle of starting another
 
     def reload(self) -> None:
         """Have it read its password and access files again. Connections stay, but for those no longer allowed."""
@@ -119,11 +157,7 @@ class Mosquitto:
 
     @property
     def _config_file(self) -> Path:
-        return self.settings.folder / "mosquitto.conf"
-
-    @property
-    def _pid_file(self) -> Path:
-        return self.settings.folder / "mosquitto.pid"
+        return configuration_file(self.settings.folder)
 
     def _launch(self) -> None:
         where = f"{self.settings.host}:{self.settings.port}"
@@ -132,20 +166,19 @@ class Mosquitto:
         command = [str(self.settings.executable), "-c", str(self._config_file)]
         # A session of its own: Ctrl-C in the terminal reaches us first, and we stop it when everything it held is
         # settled.
-        self._process = subprocess.Popen(
+        self._process = start_child(
             command,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             start_new_session=True,
         )
-        self._pid_file.write_text(str(self._process.pid))
         deadline = time.monotonic() + 10
         while time.monotonic() < deadline and self._process.poll() is None:
             if _accepts(self.settings.host, self.settings.port) and self._process.poll() is None:
                 return
             time.sleep(0.02)
-        _end(self._process)
+        end_child(self._process)
         raise BrokerError(
             f"mosquitto does not listen on {self.settings.host}:{self.settings.port}. {self._last_words()}"
         )
@@ -176,23 +209,10 @@ class Mosquitto:
             except BrokerError as error:
                 log.error("mosquitto cannot be started", problem=str(error))
 
-    def _end_predecessor(self) -> None:
-        """A killed techport leaves its mosquitto behind, which holds the port and, in memory, acknowledged messages.
 
-        It gets the chance to save them. The check of its command line makes sure that a recycled process id is not hit.
-        """
-        try:
-            pid = int(self._pid_file.read_text())
-            command = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
-        except (OSError, ValueError):
-            return
-        if os.fsencode(self._config_file) not in command:
-            return
-        log.info("ending the mosquitto that an earlier run left behind", pid=pid)
-        os.kill(pid, signal.SIGTERM)
-        deadline = time.monotonic() + 10
-        while Path(f"/proc/{pid}").exists() and time.monotonic() < deadline:
-            time.sleep(0.05)
+def _signal(pid: int, number: signal.Signals) -> None:
+    with contextlib.suppress(ProcessLookupError):  # it has ended meanwhile
+        os.kill(pid, number)
 
 
 def _accepts(host: str, port: int) -> bool:
@@ -201,13 +221,3 @@ def _accepts(host: str, port: int) -> bool:
     except OSError:
         return False
     return True
-
-
-def _end(process: subprocess.Popen[bytes]) -> None:
-    if process.poll() is None:
-        process.terminate()
-        try:
-            process.wait(10)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
