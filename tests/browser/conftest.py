@@ -14,8 +14,7 @@ from techport_dashboards import WebSettings
 from tests.browser import district
 from tests.conftest import ROOT
 from tests.dashboards.web import City, serving
-from tests.dates import browser_clock
-from tests.servers.chromium import chromium
+from tests.servers.chromium import chromium, window
 
 __all__ = ["chromium"]
 SCREENSHOTS = ROOT / "artefacts" / "screenshots"
@@ -73,9 +72,7 @@ def visit(chromium: Browser, address: str) -> Iterator[Callable[..., Visit]]:
         def start(**options: object) -> Visit:
             size = {"width": 1280, "height": 900}
             defaults = {"locale": "nb-NO", "timezone_id": "America/New_York", "viewport": size}
-            context = chromium.new_context(**{**defaults, **options})  # type: ignore[arg-type]
-            closing.callback(context.close)
-            context.add_init_script(browser_clock())
+            context = closing.enter_context(window(chromium, **{**defaults, **options}))
             page = context.new_page()
             visit = Visit(page, address)
             context.route("**/*", visit.guard)

@@ -11,14 +11,17 @@ from playwright.sync_api import Browser, expect
 from techport_dashboards import WebSettings
 from tests.dashboards.web import City, serving
 from tests.pilots import trial
+from tests.servers.chromium import window
 
 
 def test_from_start_to_package(chromium: Browser, tmp_path: Path) -> None:
     city = City.at(tmp_path)
     city.import_text(trial.YAML)
     city.store.write(trial.readings())
-    with serving(city.app(WebSettings(packages=tmp_path / "packages"))) as address:
-        context = chromium.new_context(locale="nb-NO", accept_downloads=True)
+    with (
+        serving(city.app(WebSettings(packages=tmp_path / "packages"))) as address,
+        window(chromium, locale="nb-NO", accept_downloads=True) as context,
+    ):
         page = context.new_page()
         complaints: list[str] = []
         page.on("pageerror", lambda error: complaints.append(str(error)))
@@ -42,6 +45,5 @@ def test_from_start_to_package(chromium: Browser, tmp_path: Path) -> None:
             link.click()
         assert "report-nb.html" in zipfile.ZipFile(download.value.path()).namelist()
         assert complaints == []
-        context.close()
     assert city.registry.state("elgeseter") == "closed"
     city.close()

@@ -13,6 +13,7 @@ from playwright.sync_api import Browser, Locator, Page, expect
 from tests.browser.conftest import SCREENSHOTS
 from tests.browser.test_pages import LOOKS, barriers
 from tests.end_to_end.platforms import PILOT, Platform, wait_until
+from tests.servers.chromium import window
 
 HERE = "/pilots/test-street"
 
@@ -28,14 +29,13 @@ def platform(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
 @pytest.fixture
 def page(chromium: Browser, platform: Platform) -> Iterator[Page]:
     """A browser in English, which may copy, and complains about nothing."""
-    context = chromium.new_context(locale="en-GB", viewport={"width": 1280, "height": 900})
-    context.grant_permissions(["clipboard-read", "clipboard-write"])
-    page = context.new_page()
+    may = ["clipboard-read", "clipboard-write"]
     complaints: list[str] = []
-    page.on("console", lambda m: complaints.append(m.text) if m.type in ("error", "warning") else None)
-    page.on("pageerror", lambda error: complaints.append(str(error)))
-    yield page
-    context.close()
+    with window(chromium, locale="en-GB", viewport={"width": 1280, "height": 900}, permissions=may) as context:
+        page = context.new_page()
+        page.on("console", lambda m: complaints.append(m.text) if m.type in ("error", "warning") else None)
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        yield page
     assert [one for one in complaints if "422" not in one] == []  # a form that was not right is answered so
 
 

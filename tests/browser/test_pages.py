@@ -17,6 +17,7 @@ from tests.browser import district
 from tests.browser.conftest import Visit
 from tests.conftest import ROOT
 from tests.dashboards.web import City, serving, wait_until_alive
+from tests.servers.chromium import window
 from tests.servers.mosquitto import free_port
 
 Visitor = Callable[..., Visit]
@@ -234,15 +235,15 @@ def test_the_language_can_be_changed_and_stays(visit: Visitor) -> None:
 def test_a_lost_server_is_said_and_found_again(chromium: Browser, city: City) -> None:
     port = free_port()
     settings = WebSettings(heartbeat=0.3)
-    page = chromium.new_page()
-    with serving(city.app(settings), port) as address:
-        page.goto(f"{address}{PILOT}")
-        expect(page.locator("#live")).to_have_attribute("data-state", "live")
-    expect(page.locator("#live")).to_have_attribute("data-state", "disconnected")
-    with serving(city.app(settings), port) as address:
-        wait_until_alive(address)
-        expect(page.locator("#live")).to_have_attribute("data-state", "live", timeout=20_000)
-        page.close()
+    with window(chromium) as context:
+        page = context.new_page()
+        with serving(city.app(settings), port) as address:
+            page.goto(f"{address}{PILOT}")
+            expect(page.locator("#live")).to_have_attribute("data-state", "live")
+        expect(page.locator("#live")).to_have_attribute("data-state", "disconnected")
+        with serving(city.app(settings), port) as address:
+            wait_until_alive(address)
+            expect(page.locator("#live")).to_have_attribute("data-state", "live", timeout=20_000)
 
 
 def barriers(page: Page) -> list[str]:

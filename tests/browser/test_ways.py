@@ -9,10 +9,12 @@ from collections.abc import Callable
 from playwright.sync_api import Browser, expect
 
 from techport_dashboards import WebSettings
+from techport_storage.clock import now_datetime
 from tests.browser import district
 from tests.browser.conftest import Visit
 from tests.browser.test_pages import PHONE, PILOT, drawn
 from tests.dashboards.web import City, serving, wait_until_alive
+from tests.servers.chromium import window
 from tests.servers.mosquitto import free_port
 
 Visitor = Callable[..., Visit]
@@ -81,21 +83,21 @@ def test_a_wall_goes_on_by_itself_also_after_the_server_was_away(chromium: Brows
     """Nobody touches it: it pages down, waits while nothing answers, and goes on to the next pilot afterwards."""
     port = free_port()
     settings = WebSettings(heartbeat=0.3)
-    page = chromium.new_page(viewport={"width": 1280, "height": 720})
-    page.clock.install()
-    with serving(city.app(settings), port) as address:
-        page.goto(f"{address}{PILOT}?wall=1&cycle=1")
-        drawn(page)
-        page.evaluate("scrollTo(0, 0)")
+    with window(chromium, viewport={"width": 1280, "height": 720}) as context:
+        page = context.new_page()
+        page.clock.install(time=now_datetime())
+        with serving(city.app(settings), port) as address:
+            page.goto(f"{address}{PILOT}?wall=1&cycle=1")
+            drawn(page)
+            page.evaluate("scrollTo(0, 0)")
+            page.clock.run_for(21_000)
+            wait_until(lambda: page.evaluate("scrollY") > 100)
+            page.evaluate("scrollTo(0, document.documentElement.scrollHeight)")
         page.clock.run_for(21_000)
-        wait_until(lambda: page.evaluate("scrollY") > 100)
-        page.evaluate("scrollTo(0, document.documentElement.scrollHeight)")
-    page.clock.run_for(21_000)
-    wait_until(lambda: page.evaluate("scrollY") == 0)
-    expect(page).to_have_url(re.compile("school-air"))
-    with serving(city.app(settings), port) as address:
-        wait_until_alive(address)
-        page.evaluate("scrollTo(0, document.documentElement.scrollHeight)")
-        page.clock.run_for(21_000)
-        page.wait_for_url(re.compile(r"/pilots/smart-bins\?wall=1&cycle=1"))
-        page.close()
+        wait_until(lambda: page.evaluate("scrollY") == 0)
+        expect(page).to_have_url(re.compile("school-air"))
+        with serving(city.app(settings), port) as address:
+            wait_until_alive(address)
+            page.evaluate("scrollTo(0, document.documentElement.scrollHeight)")
+            page.clock.run_for(21_000)
+            page.wait_for_url(re.compile(r"/pilots/smart-bins\?wall=1&cycle=1"))

@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
-from playwright.sync_api import Browser, expect, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, expect, sync_playwright
 
 from tests.conftest import unavailable
+from tests.dates import browser_clock
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 PATIENCE_MS = 30_000  # for what a page shall show: machines may be busy
@@ -46,3 +48,14 @@ def chromium() -> Iterator[Browser]:
         )
         yield browser
         browser.close()
+
+
+@contextmanager
+def window(browser: Browser, **options: object) -> Iterator[BrowserContext]:
+    """A browser window, with a profile and the server's clock, that closes at the end. Options as of `new_context`."""
+    context = browser.new_context(**options)  # type: ignore[arg-type]
+    context.add_init_script(browser_clock())
+    try:
+        yield context
+    finally:
+        context.close()
