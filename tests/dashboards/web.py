@@ -22,6 +22,7 @@ from techport_pilots.definition.load import parse_definition
 from techport_pilots.registry.registry import Registry
 from techport_storage.model import Batch, Reading, Selection, Stream
 from techport_storage.store import ReadingStore, open_store
+from tests.registries import registry_in
 from tests.servers.mosquitto import free_port
 
 
@@ -35,7 +36,7 @@ class City:
 
     @classmethod
     def at(cls, folder: Path) -> City:
-        registry = Registry.open(f"sqlite:///{folder}/registry.sqlite")
+        registry = Registry.open(registry_in(folder))
         return cls(registry, open_store(f"duckdb:///{folder}/readings.duckdb"), Ledger(registry.database))
 
     def import_text(self, text: str) -> None:

@@ -24,6 +24,7 @@ from techport_pilots.model import DeviceDefinition, PilotDefinition, StreamDefin
 from techport_pilots.registry.registry import Registry
 from techport_storage.model import Query
 from techport_storage.store import ReadingStore, open_store
+from tests.registries import registry_in
 
 NOON = 1_777_896_000
 """2026-05-04T12:00:00Z in seconds: the time of most readings in these tests."""
@@ -53,7 +54,7 @@ class Ingest:
     _thread: threading.Thread | None = None
 
     def __post_init__(self) -> None:
-        self.registry = Registry.open(f"sqlite:///{self.folder / 'registry.sqlite'}")
+        self.registry = Registry.open(registry_in(self.folder))
         self.registry.import_pilot(pilot(), "", "test")
         self.store = open_store(f"duckdb:///{self.folder / 'readings.duckdb'}")
         self.books = Ledger(self.registry.database)

@@ -13,6 +13,7 @@ from techport_pilots.registry.registry import Registry
 from techport_storage.store import open_store
 from tests.conftest import unavailable
 from tests.pilots.trial import Parts
+from tests.registries import registry_in
 from tests.servers import postgres as server
 from tests.servers.influxd import Influxd, influxd
 
@@ -31,9 +32,9 @@ def postgres() -> Iterator[server.Postgres]:
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def registry_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """The URL of an empty database."""
+    """The URL of an empty registry, with its tables or, on PostgreSQL, without them until it is opened."""
     if request.param == "sqlite":
-        return f"sqlite:///{tmp_path}/registry.sqlite"
+        return registry_in(tmp_path)
     running: server.Postgres = request.getfixturevalue("postgres")
     return running.database()
 
@@ -63,7 +64,7 @@ def platform(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callabl
             else:
                 folder = tmp_path / f"platform-{len(list(tmp_path.glob('platform-*')))}"
                 folder.mkdir()
-                urls = f"sqlite:///{folder}/registry.sqlite", f"duckdb:///{folder}/readings.duckdb"
+                urls = registry_in(folder), f"duckdb:///{folder}/readings.duckdb"
             registry = opened.enter_context(closing(Registry.open(urls[0])))
             return registry, opened.enter_context(closing(open_store(urls[1]))), Ledger(registry.database)
 
