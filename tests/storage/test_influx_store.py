@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import threading
 import time
-from collections.abc import Iterator
+import tracemalloc
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import ClassVar
 
 import httpx
 import numpy as np
@@ -12,7 +18,7 @@ import pytest
 
 from techport_storage import clock
 from techport_storage.errors import StoreUnavailable
-from techport_storage.influxdb.connection import Address
+from techport_storage.influxdb.connection import Address, Connection, RefusedLines, stream_bytes
 from techport_storage.influxdb.setup import init
 from techport_storage.microseconds import DAY, HOUR, SECOND
 from techport_storage.model import Batch, Query, Reading, Receipt, Selection, Stream
@@ -203,6 +209,127 @@ def test_a_reader_left_early_does_not_keep_the_server_busy(store: ReadingStore) 
         del reader
     table = store.read(Query()).read_all()
     assert table["value"].to_numpy().tobytes() == (time / 3).tobytes()
+
+
+# What the server answers
+
+
+class Answering(BaseHTTPRequestHandler):
+    """A server in front of which a proxy, a quota or a full disk stands: the same answer to everything."""
+
+    status, body, delay_s = 204, "", 0.0
+    requests: ClassVar[list[str]] = []
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        self.requests.append(self.path)
+        time.sleep(self.delay_s)
+        self.send_response(self.status)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(self.body)))
+        self.send_header("Retry-After", "1")
+        self.end_headers()
+        self.wfile.write(self.body.encode())
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Nothing: tests read what was asked from `requests`."""
+
+
+@contextmanager
+def answering(status: int, body: str = "", delay_s: float = 0.0) -> Iterator[tuple[Connection, list[str]]]:
+    """A connection to a server that answers so, and the paths that were asked of it."""
+    requests: list[str] = []
+    answers = {"status": status, "body": body, "delay_s": delay_s, "requests": requests}
+    server = ThreadingHTTPServer(("127.0.0.1", 0), type("Chosen", (Answering,), answers))
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    url = f"influxdb://127.0.0.1:{server.server_port}/city/readings?token_env=T&timeout=0.5"
+    connection = Connection(Address.parse(url), token="t")
+    try:
+        yield connection, requests
+    finally:
+        connection.close()
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+def every_call(connection: Connection) -> dict[str, Callable[[], object]]:
+    compressed = Connection(replace(connection.address, gzip=True), token="t")
+    return {
+        "/api/v2/write": lambda: connection.write(b"reading,device=d value=1 1"),
+        "/api/v2/write, gzip": lambda: compressed.write(b"reading,device=d value=1 1"),
+        "/api/v2/query": lambda: connection.flux("buckets()"),
+        "/query": lambda: connection.influxql(["SHOW SERIES"]),
+        "/api/v2/delete": lambda: connection.delete("1970-01-01T00:00:00Z", "1970-01-02T00:00:00Z", ""),
+    }
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "said"),
+    [
+        (
+            401,
+            '{"code":"unauthorized","message":"unauthorized access"}',
+            "does not know the token: unauthorized access",
+        ),
+        (403, '{"code":"forbidden","message":"not yours"}', "does not let this token do that: not yours"),
+        (404, '{"code":"not found","message":"no bucket"}', "'city' with a bucket 'readings'.*: no bucket"),
+        (413, '{"code":"request too large","message":"too many bytes"}', "answered 413: too many bytes"),
+        (429, '{"code":"too many requests","message":"slow down"}', "answered 429: slow down"),
+        (500, '{"code":"internal error","message":"no space left on device"}', "answered 500: no space left"),
+        (503, "<html>maintenance</html>", "answered 503: <html>maintenance"),
+    ],
+)
+def test_a_refusal_is_said_in_words_and_nothing_is_asked_twice(status: int, body: str, said: str) -> None:
+    with answering(status, body) as (connection, requests):
+        for name, call in every_call(connection).items():
+            requests.clear()
+            with pytest.raises(StoreUnavailable, match=said):
+                call()
+            assert [path.partition("?")[0] for path in requests] == [name.partition(",")[0]]
+
+
+@pytest.mark.parametrize("status", [400, 422])
+def test_a_write_of_which_some_lines_are_refused_is_told_from_a_failed_one(status: int) -> None:
+    with answering(status, '{"code":"invalid","message":"partial write: dropped=1"}') as (connection, _):
+        for name, call in every_call(connection).items():
+            expected = RefusedLines if name.startswith("/api/v2/write") else StoreUnavailable
+            with pytest.raises(expected, match="partial write: dropped=1"):
+                call()
+
+
+def test_a_server_that_says_nothing_counts_as_down() -> None:
+    with answering(204, delay_s=1.5) as (connection, _):
+        for call in every_call(connection).values():
+            with pytest.raises(StoreUnavailable, match="does not answer"):
+                call()
+
+
+def test_rows_are_read_without_holding_them(influxd: Influxd) -> None:
+    """Answers of some 11 MB of MessagePack and 38 MB of CSV. At a million rows the peaks are the same."""
+    url = influxd.url(influxd.new_bucket())
+    store, connection = open_store(url), Connection(Address.parse(url))
+    rows, part = 300_000, 100_000
+    for begin in range(0, rows, part):
+        when = NOON + np.arange(begin, begin + part, dtype=np.int64) * SECOND
+        store.write(Batch([A], np.zeros(part, np.int32), when, when / 3, when, np.zeros(part, np.uint8)))
+    script = f'from(bucket: "{connection.address.bucket}") |> range(start: 0) |> filter(fn: (r) => r._field == "value")'
+    tracemalloc.start()
+    try:
+        read = sum(batch.num_rows for batch in store.read(Query()))
+        of_influxql = tracemalloc.get_traced_memory()[1]
+        tracemalloc.reset_peak()
+        size = sum(map(len, stream_bytes(connection.address, connection.flux(script))))
+        of_flux = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert read == rows
+    assert size > 50 * rows
+    assert of_influxql < 6_000_000
+    assert of_flux < 2_000_000
+    connection.close()
+    store.close()
 
 
 # Address, token, set-up

@@ -16,10 +16,10 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from techport_storage.errors import StoreUnavailable
-from techport_storage.influxdb.connection import Address, Connection
+from influxdb_client import BackupService, RestoreService
 
-_PIECE = 1 << 20
+from techport_storage.errors import StoreUnavailable
+from techport_storage.influxdb.connection import Address, Connection, stream_bytes
 
 
 def backup(url: str, operator_token: str, folder: Path) -> int:
@@ -55,23 +55,28 @@ def restore(folder: Path, url: str, operator_token: str) -> int:
     connection = Connection(Address.parse(url), operator_token)
     address = connection.address
     try:
-        org = connection.json("GET", "/api/v2/orgs", {"org": address.org})["orgs"][0]
-        manifest |= {"organizationID": org["id"], "organizationName": org["name"], "bucketName": address.bucket}
-        made = connection.json("POST", "/api/v2/restore/bucketMetadata", {}, manifest)
-        for mapping in made["shardMappings"]:
-            with (folder / "shards" / f"{mapping['oldId']}.tar").open("rb") as shard:
-                connection.transfer("POST", f"/api/v2/restore/shards/{mapping['newId']}", body=shard).close()
+        manifest |= {
+            "organizationID": connection.org_id(),
+            "organizationName": address.org,
+            "bucketName": address.bucket,
+        }
+        with connection.errors():
+            made = RestoreService(connection.client.api_client).post_restore_bucket_metadata(manifest)
+        for mapping in made.shard_mappings:
+            with (folder / "shards" / f"{mapping.old_id}.tar").open("rb") as shard:
+                connection.upload(f"/api/v2/restore/shards/{mapping.new_id}", shard)
     finally:
         connection.close()
-    return len(made["shardMappings"])
+    return len(made.shard_mappings)
 
 
 def _manifest(connection: Connection) -> dict[str, Any]:
     """The bucket's entry in the server's description of all its buckets, which comes as one part of several."""
-    answer = connection.transfer("GET", "/api/v2/backup/metadata")
+    with connection.errors():
+        answer = BackupService(connection.client.api_client).get_backup_metadata(_preload_content=False)
     head = f"Content-Type: {answer.headers['Content-Type']}\r\n\r\n".encode()
-    document = email.parser.BytesParser(policy=email.policy.default).parsebytes(head + answer.read())
-    answer.release_conn()
+    body = b"".join(stream_bytes(connection.address, answer))
+    document = email.parser.BytesParser(policy=email.policy.default).parsebytes(head + body)
     for part in document.iter_parts():
         if "buckets" in part.get("Content-Disposition", ""):
             payload = part.get_payload(decode=True)
@@ -91,8 +96,7 @@ def _shards(manifest: dict[str, Any]) -> list[int]:
 
 
 def _download(connection: Connection, shard: int, file: Path) -> None:
-    answer = connection.transfer("GET", f"/api/v2/backup/shards/{shard}")
+    with connection.errors():
+        answer = BackupService(connection.client.api_client).get_backup_shard_id(shard, _preload_content=False)
     with file.open("wb") as target:
-        while piece := answer.read(_PIECE):
-            target.write(piece)
-    answer.release_conn()
+        target.writelines(stream_bytes(connection.address, answer))

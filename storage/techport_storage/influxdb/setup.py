@@ -10,6 +10,8 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from influxdb_client import Authorization, BucketRetentionRules, Permission, PermissionResource
+
 from techport_storage.errors import StoreUnavailable
 from techport_storage.influxdb.connection import Address, Connection, Refused
 
@@ -46,7 +48,7 @@ def init(
         file = os.open(token_file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     connection = Connection(address, operator_token)
     try:
-        org_id = _org(connection)
+        org_id = connection.org_id()
         bucket_id, created = _bucket(connection, org_id, retention_s)
         if file is not None:
             token = _token(connection, org_id, bucket_id, ("read",) if read_only else ("read", "write"))
@@ -69,38 +71,41 @@ def shard_seconds(retention_s: int) -> int:
     return _DAY if retention_s > 2 * _DAY else _HOUR
 
 
-def _org(connection: Connection) -> str:
-    found = connection.json("GET", "/api/v2/orgs", {"org": connection.address.org})
-    return str(found["orgs"][0]["id"])
-
-
 def _bucket(connection: Connection, org_id: str, retention_s: int) -> tuple[str, bool]:
     name = connection.address.bucket
-    rule = {"type": "expire", "everySeconds": retention_s, "shardGroupDurationSeconds": shard_seconds(retention_s)}
+    buckets = connection.client.buckets_api()
+    rule = BucketRetentionRules(
+        every_seconds=retention_s, shard_group_duration_seconds=shard_seconds(retention_s), type="expire"
+    )
     try:
-        found = connection.json("GET", "/api/v2/buckets", {"name": name, "orgID": org_id})["buckets"]
+        with connection.errors():
+            existing = buckets.find_buckets(name=name, org_id=org_id).buckets
     except Refused as refusal:
         if refusal.status != _NOT_FOUND:
             raise
-        found = []
-    if not found:
-        body = {"name": name, "orgID": org_id, "retentionRules": [rule], "description": "techport: readings"}
-        return str(connection.json("POST", "/api/v2/buckets", {}, body)["id"]), True
-    bucket_id = str(found[0]["id"])
-    kept = found[0]["retentionRules"]
-    if (kept[0]["everySeconds"] if kept else 0) != retention_s:
-        connection.json("PATCH", f"/api/v2/buckets/{bucket_id}", {}, {"retentionRules": [rule]})
-    return bucket_id, False
+        existing = []
+    with connection.errors():
+        if not existing:
+            created = buckets.create_bucket(
+                bucket_name=name, org=org_id, retention_rules=rule, description="techport: readings"
+            )
+            return str(created.id), True
+        bucket = existing[0]
+        if (bucket.retention_rules[0].every_seconds if bucket.retention_rules else 0) != retention_s:
+            bucket.retention_rules = [rule]
+            buckets.update_bucket(bucket)
+    return str(bucket.id), False
 
 
 def _token(connection: Connection, org_id: str, bucket_id: str, actions: tuple[str, ...]) -> str:
-    resource = {"type": "buckets", "id": bucket_id, "orgID": org_id}
-    body = {
-        "orgID": org_id,
-        "description": f"techport: {' and '.join(actions)} {connection.address.bucket}",
-        "permissions": [{"action": action, "resource": resource} for action in actions],
-    }
-    made = connection.json("POST", "/api/v2/authorizations", {}, body)
-    if not made or "token" not in made:
+    resource = PermissionResource(type="buckets", id=bucket_id, org_id=org_id)
+    asked = Authorization(
+        org_id=org_id,
+        description=f"techport: {' and '.join(actions)} {connection.address.bucket}",
+        permissions=[Permission(action=action, resource=resource) for action in actions],
+    )
+    with connection.errors():
+        made = connection.client.authorizations_api().create_authorization(authorization=asked)
+    if not made.token:
         raise StoreUnavailable(f"InfluxDB at {connection.address.url} made no token")
-    return str(made["token"])
+    return str(made.token)

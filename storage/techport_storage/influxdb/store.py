@@ -76,7 +76,7 @@ class InfluxStore:
 
     @classmethod
     def open(cls, url: str) -> InfluxStore:
-        """Open the bucket that the URL names, see influx_http.Address.parse. Raises ValueError, StoreUnavailable."""
+        """Open the bucket that the URL names, see connection.Address.parse. Raises ValueError, StoreUnavailable."""
         connection = Connection(Address.parse(url))
         try:
             _read_all(connection, connection.influxql(["SHOW SERIES LIMIT 1"]))
