@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import httpx
+import plotly.graph_objects as go
 import pytest
 
 from techport_dashboards.charts.lines import PRESENTATIONS
@@ -20,8 +21,22 @@ pytestmark = pytest.mark.anyio
 async def chart(client: httpx.AsyncClient, **parameters: str) -> dict[str, Any]:
     answer = await client.get("/pilots/kai-luft/chart", params={"quantity": "pm10", "lang": "en", **parameters})
     assert answer.status_code == 200, answer.text
-    found: dict[str, Any] = answer.json()
-    return found
+    return with_values(answer.json())
+
+
+def with_values(data: dict[str, Any]) -> dict[str, Any]:
+    """The chart's lines with the values that its figure draws: x and y, low and high, and the earlier period's."""
+    go.Figure(data["figure"])  # raises ValueError for what plotly's schema does not know
+    for line in data["lines"]:
+        traces = {t["meta"]["role"]: t for t in data["figure"]["data"] if t["meta"].get("device") == line["device"]}
+        line |= {name: traces["line"][name] for name in ("x", "y")}
+        if "earlier" in traces:
+            line["earlier"] = {name: traces["earlier"][name] for name in ("x", "y")}
+        if "band" in traces:
+            outline = traces["band"]["y"][:-1]
+            assert None not in outline, "one run without a gap"
+            line |= {"high": outline[: len(outline) // 2], "low": outline[: len(outline) // 2 - 1 : -1]}
+    return data
 
 
 async def test_few_readings_are_all_shown(client: httpx.AsyncClient) -> None:

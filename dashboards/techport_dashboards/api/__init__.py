@@ -13,6 +13,7 @@ from techport_dashboards.api import (
     device_matters,
     docs,
     events,
+    figures,
     life,
     onboarding,
     pilot_matters,
@@ -25,6 +26,7 @@ from techport_dashboards.api import (
 router = APIRouter(prefix="/api/v1")
 router.include_router(describe.router)
 router.include_router(readings.router)
+router.include_router(figures.router)
 router.include_router(complete.router)
 router.include_router(pilot_matters.router)
 router.include_router(device_matters.router)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
+import msgspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -53,6 +53,18 @@ STATISTICS: dict[Aggregate, str] = {
     "sum": N_("sum"),
     "last": N_("last"),
 }
+
+
+Column = list[float | None]
+"""Values of a line; None is a gap."""
+
+
+class Values(msgspec.Struct, frozen=True):
+    """From lowest to highest at each time, to be drawn as a band."""
+
+    x: list[str]
+    low: Column
+    high: Column
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,11 +141,11 @@ def with_gaps(line: Line) -> tuple[NDArray[np.int64], list[NDArray[np.float64] |
     return time, [None if column is None else np.insert(column, holes, np.nan) for column in columns]
 
 
-def envelope(lines: Sequence[Line], every: BucketWidth, clock: Clock, decimals: int) -> dict[str, Any]:
+def envelope(lines: Sequence[Line], every: BucketWidth, clock: Clock, decimals: int) -> Values | None:
     """Lowest and highest of all lines in each bucket."""
     bands = [line for line in lines if line.low is not None and line.high is not None]
     if not bands:
-        return {"x": [], "low": [], "high": []}
+        return None
     times_all = np.concatenate([line.time for line in bands])
     order = np.argsort(times_all, kind="stable")
     time, first = np.unique(times_all[order], return_index=True)
@@ -141,10 +153,10 @@ def envelope(lines: Sequence[Line], every: BucketWidth, clock: Clock, decimals: 
     high = np.maximum.reduceat(np.concatenate([line.high for line in bands if line.high is not None])[order], first)
     expected = max([times.length(every), *(line.expected or 0 for line in bands)])
     spaced, (_, lows, highs) = with_gaps(Line(bands[0].view, time, low, low, high, 0, expected))
-    return {"x": clock.texts(spaced), "low": numbers(lows, decimals), "high": numbers(highs, decimals)}
+    return Values(clock.texts(spaced), numbers(lows, decimals), numbers(highs, decimals))
 
 
-def numbers(column: NDArray[np.float64] | None, decimals: int) -> list[float | None]:
+def numbers(column: NDArray[np.float64] | None, decimals: int) -> Column:
     """With two digits more than are printed; NaN, a hole, as null."""
     if column is None:
         return []

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+
+import msgspec
 
 from techport_dashboards.charts.clock import Clock
 from techport_pilots.i18n import Language
@@ -11,28 +12,31 @@ from techport_pilots.model import PilotDefinition
 from techport_pilots.time import micros_of
 from techport_storage.model import Micros
 
-Mark = tuple[str, str, Micros, Micros | None]
-"""kind (phase, event, excluded), words, start, and the end of what lasts."""
+
+class Mark(msgspec.Struct, frozen=True):
+    """A stroke at `start`, or an area to `end`, cut to the chart's range. Times are wall-clock text."""
+
+    kind: str  # phase, event, excluded
+    text: str
+    start: str
+    end: str | None
 
 
-def marks_in(pilot: PilotDefinition, start: Micros, end: Micros, clock: Clock, language: Language) -> list[Any]:
-    """Marks in [start, end) as a chart draws them: a stroke at `from`, or an area to `to`, cut to the range."""
-    found = [
-        mark for mark in _marks(pilot, language)
-        if mark[2] < end and (mark[3] > start if mark[3] is not None else mark[2] >= start)
-    ]  # fmt: skip
+_Period = tuple[str, str, Micros, Micros | None]
+"""Kind, words, start, and the end of what lasts."""
+
+
+def marks_in(pilot: PilotDefinition, start: Micros, end: Micros, clock: Clock, language: Language) -> list[Mark]:
+    """Marks in [start, end), in order of time."""
+    periods = sorted(_periods(pilot, language), key=lambda period: period[2])
     return [
-        {
-            "kind": kind,
-            "text": words,
-            "from": clock.text(max(begin, start)),
-            "to": None if finish is None else clock.text(min(finish, end)),
-        }
-        for kind, words, begin, finish in sorted(found, key=lambda mark: mark[2])
+        Mark(kind, words, clock.text(max(begin, start)), None if finish is None else clock.text(min(finish, end)))
+        for kind, words, begin, finish in periods
+        if begin < end and (begin >= start if finish is None else finish > start)
     ]
 
 
-def _marks(pilot: PilotDefinition, language: Language) -> Iterator[Mark]:
+def _periods(pilot: PilotDefinition, language: Language) -> Iterator[_Period]:
     zone = pilot.timezone
     for phase in pilot.phases:
         yield "phase", language.text(phase.title, language.gettext(phase.kind)), micros_of(phase.start, zone), None

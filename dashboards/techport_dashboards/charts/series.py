@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -14,17 +15,19 @@ from techport_dashboards.charts.clock import Clock
 from techport_dashboards.charts.lines import (
     PRESENTATIONS,
     STATISTICS,
+    Column,
     Line,
     Presentation,
+    Values,
     envelope,
     lines_of,
     numbers,
     with_gaps,
 )
-from techport_dashboards.charts.marks import marks_in
+from techport_dashboards.charts.marks import Mark, marks_in
 from techport_dashboards.charts.overlay import Earlier, compared, earlier, means
 from techport_dashboards.query import times
-from techport_dashboards.query.question import Answer, QueryContext, Question, answer, instant
+from techport_dashboards.query.question import Answer, ChartQuestion, QueryContext, Question, answer, instant
 from techport_dashboards.query.registry_cache import RegistryView
 from techport_dashboards.services import air_quality
 from techport_dashboards.services.limit_values import limit_of
@@ -60,87 +63,177 @@ LIMIT_WORDS = {
 }
 
 
-class ChartQuestion(msgspec.Struct, frozen=True, kw_only=True):
-    """One chart, in the words of its address. No devices means all; `against` is a duration such as -P7D."""
+class ChartLine(msgspec.Struct, frozen=True, kw_only=True):
+    """A device's values, ready to draw.
 
-    pilot: str
-    quantity: str
-    devices: Sequence[str] = ()
-    start: str
-    end: str
-    against: str | None = None
+    `x` are wall-clock texts. `colour` is the device's place in its pilot: it has the same colour in every chart.
+    `interval` are the ms expected between readings; `summary` is its row of the table behind the chart.
+    """
+
+    device: str
+    title: str
+    colour: int
+    x: list[str]
+    y: Column
+    band: Values | None
+    earlier: tuple[list[str], Column] | None
+    interval: int | None
+    summary: dict[str, str]
+
+    def columns(self) -> list[Column]:
+        """All of its values that are drawn."""
+        columns = [self.y]
+        if self.band is not None:
+            columns += [self.band.low, self.band.high]
+        if self.earlier is not None:
+            columns.append(self.earlier[1])
+        return columns
 
 
-def chart(context: QueryContext, viewer: Viewer, asked: ChartQuestion, language: Language) -> dict[str, Any]:
-    """Lines, bands and a summary, ready to draw. Raises Problem for names and times that are wrong.
+class ChartLimit(msgspec.Struct, frozen=True):
+    """A stroke at `value`, the words beside it with the unit, and who says so."""
+
+    value: float
+    text: str
+    source: str
+
+
+class Chart(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything that one chart shows, in the reader's language, before anything is drawn.
 
     Times are wall-clock text in the pilot's zone without an offset, because plotly.js strips offsets and shifts numbers
-    to the browser's zone. A range of a few days over a clock change has one fixed offset instead: the hour that comes
+    to the browser's zone. A range of a few days over a clock change has one fixed `offset` instead: the hour that comes
     twice must not be drawn over itself.
+    """
+
+    pilot: str
+    heading: str  # what is measured, and by which pilot
+    quantity: str
+    kind: str  # of the quantity: level, count, direction, ...
+    form: str  # line, bar, steps, dots
+    unit: str
+    decimals: int
+    start: str
+    end: str
+    offset: str | None
+    zone: str
+    every: str | None  # width of a bucket; None: every reading is shown
+    bucket: int | None  # the same in ms
+    shown: str
+    summary: str
+    difference: str
+    classes: list[tuple[str, int | None]]  # name and upper edge of each class of what is measured, from the lowest
+    limit: ChartLimit | None
+    marks: list[Mark]
+    query: dict[str, str]  # parameters with which the API gives the same rows
+    lines: list[ChartLine]
+    envelope: Values | None  # of all lines, where they are too many for a band each
+
+
+def chart_of(context: QueryContext, viewer: Viewer, asked: ChartQuestion, language: Language) -> Chart:
+    """What to draw. Raises Problem for names and times that are wrong.
+
+    Parameters
+    ----------
+    context : QueryContext
+        The registry's view and the store to read from.
+    viewer : Viewer
+        Who asks: only what they may see is read.
+    asked : ChartQuestion
+        Pilot, quantity, devices and range, as text of an address.
+    language : Language
+        The reader's, for all words and printed numbers.
+
+    Returns
+    -------
+    Chart
+        Values in the stream's unit with two decimals more than are printed; times in the pilot's wall clock.
     """
     catalogue = context.registry_cache.current()
     pilot = catalogue.pilots[asked.pilot]
     zone = times.zone_named(pilot.timezone)
-    views = [
-        view for stream, view in catalogue.streams.items()
-        if stream.pilot == asked.pilot and stream.quantity == asked.quantity
+    infos = [
+        info
+        for stream, info in catalogue.streams.items()
+        if stream.pilot == asked.pilot
+        and stream.quantity == asked.quantity
         and (not asked.devices or stream.device in asked.devices)
-    ]  # fmt: skip
-    how = PRESENTATIONS.get(views[0].kind if views else "level", PRESENTATIONS["level"])
+    ]
+    kind = infos[0].kind if infos else "level"
+    presentation = PRESENTATIONS.get(kind, PRESENTATIONS["level"])
     question = Question(
-        pilots=[asked.pilot], quantities=[asked.quantity], devices=asked.devices,
-        start=asked.start, end=asked.end, wall_clock=True,
-    )  # fmt: skip
-    found = _read(context, viewer, question, how, views, zone)
-    query = found.resolved.query
+        pilots=[asked.pilot],
+        quantities=[asked.quantity],
+        devices=asked.devices,
+        start=asked.start,
+        end=asked.end,
+        wall_clock=True,
+    )
+    current = _read(context, viewer, question, presentation, infos, zone)
+    query = current.resolved.query
     assert query.start is not None
     assert query.end is not None
     clock = Clock.over(zone, query.start, query.end)
-    lines = lines_of(_table(found), catalogue, query.every, how)
+    lines = lines_of(_table(current), catalogue, query.every, presentation)
     then = None
     if asked.against is not None:
         before = earlier(asked.against, question, query, zone)
-        then = Earlier(before, lines_of(_table(answer(context, viewer, before.question)), catalogue, query.every, how))
-    any_device = asked.devices[0] if asked.devices else views[0].stream.device if views else ""
-    describe = catalogue.stream(Stream(asked.pilot, any_device, asked.quantity))
-    body = {
-        "quantity": asked.quantity,
-        "unit": describe.unit_label,
-        "decimals": describe.decimals,
-        "start": clock.text(query.start),
-        "end": clock.text(query.end),
-        "offset": clock.offset_text,
-        "zone": clock.label(query.end),
-        "every": None if query.every is None else format_width(query.every),
-        "bucket": None if query.every is None else times.length(query.every) // 1000,
-        "shown": _shown(query.every, how, language) + _against_words(then, zone, language),
-        "form": how.form,
-        "summary": _in_words(lines, describe, language),
-        "difference": means(lines, then, how, describe, language) if how.averaged else "",
-        "bands": air_quality.bands(describe, language),
-        "limit": _limit(pilot, describe, language),
-        "marks": marks_in(pilot, query.start, query.end, clock, language),
-        "query": _query_text(query),
-        "lines": [
-            _line_body(line, catalogue, clock, describe.decimals, language, len(lines), then, how, query.every)
-            for line in lines
-        ],
-    }
-    if how.band and query.every is not None and len(lines) > BANDS:
-        body["envelope"] = envelope(lines, query.every, clock, describe.decimals)
-    return body
+        table = _table(answer(context, viewer, before.question))
+        then = Earlier(before, lines_of(table, catalogue, query.every, presentation))
+    any_device = asked.devices[0] if asked.devices else infos[0].stream.device if infos else ""
+    info = catalogue.stream(Stream(asked.pilot, any_device, asked.quantity))
+    drawing = _Drawing(catalogue, clock, language, presentation, info.decimals, query.every, then)
+    return Chart(
+        pilot=asked.pilot,
+        heading=f"{language.text(info.title, asked.quantity)} · {language.text(pilot.title, pilot.id)}",
+        quantity=asked.quantity,
+        kind=kind,
+        form=presentation.form,
+        unit=info.unit_label,
+        decimals=info.decimals,
+        start=clock.text(query.start),
+        end=clock.text(query.end),
+        offset=clock.offset_text,
+        zone=clock.label(query.end),
+        every=None if query.every is None else format_width(query.every),
+        bucket=None if query.every is None else times.length(query.every) // 1000,
+        shown=_shown(query.every, presentation, language) + _against_words(then, zone, language),
+        summary=_in_words(lines, info, language),
+        difference=means(lines, then, presentation, info, language) if presentation.averaged else "",
+        classes=air_quality.bands(info, language),
+        limit=_limit(pilot, info, language),
+        marks=marks_in(pilot, query.start, query.end, clock, language),
+        query=_query_text(query),
+        lines=drawing.lines(lines, pilot.id),
+        envelope=(
+            envelope(lines, query.every, clock, info.decimals)
+            if presentation.band and query.every is not None and len(lines) > BANDS
+            else None
+        ),
+    )
 
 
-def _table(found: Answer) -> pa.Table:
-    return found.rows if isinstance(found.rows, pa.Table) else found.rows.read_all()
+def described(chart: Chart) -> dict[str, Any]:
+    """What a page says about the chart besides drawing it: all of it but the values of its lines."""
+    left_out = {"pilot", "heading", "kind", "classes", "envelope", "lines"}
+    words = {name: getattr(chart, name) for name in chart.__struct_fields__ if name not in left_out}
+    lines = [
+        {"device": line.device, "title": line.title, "interval": line.interval, "summary": line.summary}
+        for line in chart.lines
+    ]
+    return words | {"rated": bool(chart.classes), "lines": lines}
+
+
+def _table(rows: Answer) -> pa.Table:
+    return rows.rows if isinstance(rows.rows, pa.Table) else rows.rows.read_all()
 
 
 def _read(
     context: QueryContext,
     viewer: Viewer,
     question: Question,
-    how: Presentation,
-    views: Sequence[StreamInfo],
+    presentation: Presentation,
+    infos: Sequence[StreamInfo],
     zone: ZoneInfo,
 ) -> Answer:
     """Every reading where they are few enough to draw, else buckets of the least round width that is coarse enough."""
@@ -148,48 +241,64 @@ def _read(
     start = instant("start", question.start, zone.key, now, wall_clock=True) or now
     end = instant("end", question.end, zone.key, now, wall_clock=True) or now
     span = max(end - start, 1)
-    interval = min((view.interval_us for view in views if view.interval_us), default=MINUTE)
-    lines = max(len(views), 1)
+    interval = min((info.interval_us for info in infos if info.interval_us), default=MINUTE)
+    lines = max(len(infos), 1)
     if span / interval <= min(RAW_POINTS, ALL_POINTS / lines):
         raw = answer(context, viewer, msgspec.structs.replace(question, limit=4 * ALL_POINTS))
         if raw.next is None:
             return raw
-    least = max(span / min(POINTS, ALL_POINTS / lines), interval if how.form != "bar" else span / 120)
+    least = max(span / min(POINTS, ALL_POINTS / lines), interval if presentation.form != "bar" else span / 120)
     every = next((width for width in WIDTHS if times.length(width) >= least), WIDTHS[-1])
-    wanted = [how.statistic, "min", "max"] if how.band else [how.statistic]
-    return answer(context, viewer, msgspec.structs.replace(question, every=format_width(every), aggregate=wanted))
+    statistics = [presentation.statistic, "min", "max"] if presentation.band else [presentation.statistic]
+    return answer(context, viewer, msgspec.structs.replace(question, every=format_width(every), aggregate=statistics))
 
 
-def _line_body(
-    line: Line,
-    catalogue: RegistryView,
-    clock: Clock,
-    decimals: int,
-    language: Language,
-    lines: int,
-    then: Earlier | None,
-    how: Presentation,
-    every: BucketWidth | None,
-) -> dict[str, Any]:
-    time, (value, low, high) = with_gaps(line)
-    stream = line.view.stream
-    device = catalogue.devices.get(stream[:2])
-    before = None if then is None else then.line(stream)
-    body: dict[str, Any] = {
-        "device": stream.device,
-        "title": language.text(device.title) if device else stream.device,
-        "x": clock.texts(time),
-        "y": numbers(value, decimals),
-        "interval": line.expected and line.expected // 1000,
-        "summary": _figures(line, then.moved(before) if then and before else None, how, decimals, language)
-        | {"air": air_quality.class_name(line.view, _last_hour(line, every), language)},
-    }
-    if low is not None and high is not None and lines <= BANDS:
-        body |= {"low": numbers(low, decimals), "high": numbers(high, decimals)}
-    if then is not None and before is not None:
-        time, (value, _, _) = with_gaps(before)
-        body["earlier"] = {"x": then.texts(time, clock), "y": numbers(value, decimals)}
-    return body
+@dataclass(frozen=True, slots=True)
+class _Drawing:
+    """What all lines of a chart have in common."""
+
+    catalogue: RegistryView
+    clock: Clock
+    language: Language
+    presentation: Presentation
+    decimals: int
+    every: BucketWidth | None
+    then: Earlier | None
+
+    def lines(self, lines: Sequence[Line], pilot: str) -> list[ChartLine]:
+        devices = [device.device for device in self.catalogue.devices_of(pilot)]
+        devices += [line.view.stream.device for line in lines if line.view.stream.device not in devices]
+        colours = {device: place for place, device in enumerate(devices)}
+        return [self._line(line, colours[line.view.stream.device], len(lines) <= BANDS) for line in lines]
+
+    def _line(self, line: Line, colour: int, banded: bool) -> ChartLine:
+        time, (value, low, high) = with_gaps(line)
+        stream = line.view.stream
+        device = self.catalogue.devices.get(stream[:2])
+        before = None if self.then is None else self.then.line(stream)
+        moved = self.then.moved(before) if self.then is not None and before is not None else None
+        x = self.clock.texts(time)
+        return ChartLine(
+            device=stream.device,
+            title=self.language.text(device.title) if device else stream.device,
+            colour=colour,
+            x=x,
+            y=numbers(value, self.decimals),
+            band=(
+                Values(x, numbers(low, self.decimals), numbers(high, self.decimals))
+                if banded and low is not None and high is not None
+                else None
+            ),
+            earlier=None if before is None else self._earlier(before),
+            interval=None if line.expected is None else line.expected // 1000,
+            summary=_figures(line, moved, self.presentation, self.decimals, self.language)
+            | {"air": air_quality.class_name(line.view, _last_hour(line, self.every), self.language)},
+        )
+
+    def _earlier(self, line: Line) -> tuple[list[str], Column]:
+        assert self.then is not None
+        time, (value, _, _) = with_gaps(line)
+        return self.then.texts(time, self.clock), numbers(value, self.decimals)
 
 
 def _last_hour(line: Line, every: BucketWidth | None) -> float | None:
@@ -200,20 +309,22 @@ def _last_hour(line: Line, every: BucketWidth | None) -> float | None:
     return float(np.mean(line.value[line.time > begun]))
 
 
-def _figures(line: Line, before: Line | None, how: Presentation, decimals: int, language: Language) -> dict[str, str]:
+def _figures(
+    line: Line, before: Line | None, presentation: Presentation, decimals: int, language: Language
+) -> dict[str, str]:
     """A row of the table behind the chart."""
-    mean = how.mean(line.value)
+    mean = presentation.mean(line.value)
     figures = {
         "last": language.number(line.value[-1], decimals),
         "lowest": language.number(line.lowest, decimals),
-        "mean": language.number(mean, decimals) if how.averaged else "–",
+        "mean": language.number(mean, decimals) if presentation.averaged else "–",
         "highest": language.number(line.highest, decimals),
         "count": language.number(line.count, 0),
     }
-    found = compared(line, before, how) if before is not None and how.averaged else None
-    if found is None:
+    means_of_both = compared(line, before, presentation) if before is not None and presentation.averaged else None
+    if means_of_both is None:
         return figures
-    mean, earlier = found
+    mean, earlier = means_of_both
     return figures | {
         "mean": language.number(mean, decimals),
         "earlier": language.number(earlier, decimals),
@@ -235,17 +346,14 @@ def _in_words(lines: Sequence[Line], info: StreamInfo, language: Language) -> st
     ).strip()
 
 
-def _limit(pilot: PilotDefinition, info: StreamInfo, language: Language) -> dict[str, Any] | None:
-    """The pilot's own target, else what a directive says: a stroke, and the words beside it with the unit."""
-    found = limit_of(pilot, info.stream.quantity)
-    if found is None:
+def _limit(pilot: PilotDefinition, info: StreamInfo, language: Language) -> ChartLimit | None:
+    """The pilot's own target, else what a directive says."""
+    limit = limit_of(pilot, info.stream.quantity)
+    if limit is None:
         return None
-    number = language.number(found.value, 0 if found.value == round(found.value) else 1)
-    return {
-        "value": found.value,
-        "text": f"{language.gettext(LIMIT_WORDS[found.span])} {number} {info.unit_label}".strip(),
-        "source": found.source or language.text(found.title),
-    }
+    number = language.number(limit.value, 0 if limit.value == round(limit.value) else 1)
+    text = f"{language.gettext(LIMIT_WORDS[limit.span])} {number} {info.unit_label}".strip()
+    return ChartLimit(limit.value, text, limit.source or language.text(limit.title))
 
 
 def _query_text(query: Query) -> dict[str, str]:
@@ -258,12 +366,12 @@ def _query_text(query: Query) -> dict[str, str]:
     return texts
 
 
-def _shown(every: BucketWidth | None, how: Presentation, language: Language) -> str:
+def _shown(every: BucketWidth | None, presentation: Presentation, language: Language) -> str:
     if every is None:
         return language.gettext("every reading")
-    text = N_("{statistic} per {width}, band: min–max") if how.band else N_("{statistic} per {width}")
+    text = N_("{statistic} per {width}, band: min–max") if presentation.band else N_("{statistic} per {width}")
     width = language.duration(times.length(every))
-    return language.gettext(text, statistic=language.gettext(STATISTICS[how.statistic]), width=width)
+    return language.gettext(text, statistic=language.gettext(STATISTICS[presentation.statistic]), width=width)
 
 
 def _against_words(then: Earlier | None, zone: ZoneInfo, language: Language) -> str:

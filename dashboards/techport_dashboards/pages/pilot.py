@@ -15,13 +15,14 @@ from pydantic import Field
 from techport_dashboards.charts import series
 from techport_dashboards.charts.map import BESIDE, draw
 from techport_dashboards.charts.overlay import AGAINST
+from techport_dashboards.charts.plotly_figure import figure_of
 from techport_dashboards.charts.timeline import timeline
-from techport_dashboards.dependencies import Services, ServicesDep, ViewerDep
+from techport_dashboards.dependencies import PilotDep, Services, ServicesDep, ViewerDep
 from techport_dashboards.pages import device_table, embed, wall
 from techport_dashboards.problems import Problem
 from techport_dashboards.query import times
 from techport_dashboards.query.names import find_pilot
-from techport_dashboards.query.parameters import Parameters
+from techport_dashboards.query.parameters import ChartParameters, Parameters
 from techport_dashboards.query.registry_cache import RegistryView
 from techport_dashboards.services import air_quality, device_status
 from techport_dashboards.services.basemap import load_basemap
@@ -68,15 +69,6 @@ class PilotPageParameters(PageParameters):
     embed: bool = False
     quantity: str | None = Field(None, max_length=200, description="With embed: the chart that stands alone.")
     kpi: str | None = Field(None, max_length=200, description="With embed: the KPI that stands alone.")
-
-
-class ChartParameters(Parameters):
-    quantity: str = Field(max_length=200)
-    device: str | None = Field(None, max_length=2000, description="A device, or a comma list.")
-    start: str = Field(max_length=64)
-    end: str = Field("now", max_length=64)
-    against: str | None = Field(None, max_length=32)
-    lang: str | None = Field(None, max_length=8)
 
 
 AT_ONCE = 2  # charts whose data the browser asks for as soon as it sees the page's head
@@ -146,11 +138,16 @@ def chart(
     request: Request,
     services: ServicesDep,
     viewer: ViewerDep,
-    pilot: str,
+    pilot: PilotDep,
     parameters: Annotated[ChartParameters, Query()],
 ) -> Response:
-    """The data of one chart, as static/js/chart.js draws it. For other uses there is /api/v1/readings."""
-    body = _chart(services, viewer, pilot, parameters, language_of(request))
+    """One chart as static/js/chart.js draws it: its figure and the words around it.
+
+    Others take /api/v1/pilots/{pilot}/figure.json.
+    """
+    language = language_of(request)
+    chart = series.chart_of(services, viewer, parameters.question(pilot.id), language)
+    body = msgspec.json.encode(series.described(chart) | {"figure": figure_of(chart, language)})
     return Response(body, 200, {"Cache-Control": "no-store"}, "application/json")
 
 
@@ -159,19 +156,6 @@ def _waiting(registry: Registry, pilot: str) -> dict[str, Any]:
     unknown = unknown_devices(registry.database, pilot)
     entries = Quarantine(registry.database).count(QuarantineFilter(pilot=pilot))
     return {"unknown": unknown, "quarantined": entries - sum(one.messages for one in unknown)}
-
-
-def _chart(services: Services, viewer: Viewer, pilot: str, asked: ChartParameters, language: Any) -> bytes:
-    find_pilot(services.registry_cache.current(), viewer, pilot)
-    question = series.ChartQuestion(
-        pilot=pilot,
-        quantity=asked.quantity,
-        devices=asked.device.split(",") if asked.device else (),
-        start=asked.start,
-        end=asked.end,
-        against=asked.against,
-    )
-    return msgspec.json.encode(series.chart(services, viewer, question, language))
 
 
 def pilot_now(services: Services, viewer: Viewer, pilot: str, now: Micros) -> tuple[PilotNow, list[StreamInfo]]:

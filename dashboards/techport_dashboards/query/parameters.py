@@ -8,7 +8,7 @@ from fastapi import Query
 from pydantic import BaseModel, ConfigDict, Field
 
 from techport_dashboards.query.areas import WITHIN_EXAMPLE
-from techport_dashboards.query.question import Question
+from techport_dashboards.query.question import ChartQuestion, Question
 
 Names = Annotated[list[str], Field(default_factory=list, max_length=1000)]
 
@@ -59,6 +59,35 @@ class Choice(Page):
             quantities=self.quantity,
             **self.model_dump(include={"bbox", "within", "near"}),
         )
+
+
+class ChartParameters(Parameters):
+    quantity: str = Field(max_length=200, description="The quantity, by its name.", examples=["pm10"])
+    device: str | None = Field(
+        None, max_length=2000, description="A device, or a comma list. None: all of the pilot.", examples=["ila-skole"]
+    )
+    start: str = Field(
+        max_length=64,
+        description="First instant: ISO 8601 (local time of the pilot without an offset), or a duration before now.",
+        examples=["-P1D", "2026-01-22T08:00"],
+    )
+    end: str = Field(
+        "now", max_length=64, description="First instant that is left out, in the same forms.", examples=["now"]
+    )
+    against: str | None = Field(
+        None,
+        max_length=32,
+        description="An earlier period to lay under it: how far back it begins.",
+        examples=["-P7D"],
+    )
+    lang: str | None = Field(
+        None, max_length=8, description="Language of its words: nb or en; else by Accept-Language.", examples=["en"]
+    )
+
+    def question(self, pilot: str) -> ChartQuestion:
+        devices = self.device.split(",") if self.device else ()
+        names = ("quantity", "start", "end", "against")
+        return ChartQuestion(pilot=pilot, devices=devices, **{name: getattr(self, name) for name in names})
 
 
 PageParameters = Annotated[Page, Query()]

@@ -66,6 +66,17 @@ class Question(msgspec.Struct, frozen=True, kw_only=True):
     wall_clock: bool = False  # times without an offset are local times of the zone: only the pages' own charts ask so
 
 
+class ChartQuestion(msgspec.Struct, frozen=True, kw_only=True):
+    """One chart, in the words of its address. No devices means all; `against` is a duration such as -P7D."""
+
+    pilot: str
+    quantity: str
+    devices: Sequence[str] = ()
+    start: str
+    end: str
+    against: str | None = None
+
+
 class QueryContext(Protocol):
     """What answering a question takes: where names and readings are looked up, and the settings that limit it."""
 

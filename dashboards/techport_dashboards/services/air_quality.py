@@ -10,7 +10,6 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from techport_dashboards.services.last_hour import LastHour
 from techport_pilots.i18n import N_, Language
@@ -64,12 +63,12 @@ def _rated(level: int, language: Language) -> Rated:
     return Rated(level, language.gettext(CLASSES[level]))
 
 
-def bands(info: StreamInfo, language: Language) -> list[dict[str, Any]]:
+def bands(info: StreamInfo, language: Language) -> list[tuple[str, int | None]]:
     """From the lowest class up: name and upper edge, None for the last."""
     edges = uppers(info)
     if not edges:
         return []
-    return [{"name": language.gettext(name), "to": edge} for name, edge in zip(CLASSES, (*edges, None), strict=True)]
+    return [(language.gettext(name), edge) for name, edge in zip(CLASSES, (*edges, None), strict=True)]
 
 
 def class_name(info: StreamInfo, mean: float | None, language: Language) -> str:

@@ -1,21 +1,22 @@
 // One chart: asks for its data, draws it, takes live readings, and tells where somebody looked.
 
 import { t } from "./page.js";
-import { CONFIG, layout, palette, plotly, plotlyNow, traces } from "./drawing.js";
+import { CONFIG, dressed, plotly, plotlyNow } from "./drawing.js";
 import { watchGestures } from "./gestures.js";
 import { fromText, toText, wall } from "./time.js";
 import { describe } from "./words.js";
 
 const GAP = 2.5;                 // expected intervals without a reading that break a line, as on the server
+const ROOM = 0.06;               // of an axis, that stays free beyond a reading that stretches it
 const LEAST = 250;               // ms between two drawings
 const LATE = 1000;               // ms after which late readings are asked for
 const AGAIN = [5000, 60000];     // ms after which a live chart asks anew: a bucket, but within these
 
 export class Chart {
-  /** `zone` is the pilot's; `colourOf(device)` an index; `onZoom(chart, fromWall, toWall)`, `onReset()`, `onPoint(chart, wall)`,
-   * `onLoad(data)` and `onDraw(chart)` are told. */
-  constructor(figure, { zone, colourOf, ...told }) {
-    Object.assign(this, { figure, zone, colourOf, ...told });
+  /** `zone` is the pilot's; `onZoom(chart, fromWall, toWall)`, `onReset()`, `onPoint(chart, wall)`, `onLoad(data)` and
+   * `onDraw(chart)` are told. */
+  constructor(figure, { zone, ...told }) {
+    Object.assign(this, { figure, zone, ...told });
     this.plot = figure.querySelector(".plot");
     this.visible = false;
     this.stale = true;
@@ -52,6 +53,14 @@ export class Chart {
     return this.address(`/pilots/${pilot}/chart`, query);
   }
 
+  /** Where the API has the figure of what is shown, with its title and legend. */
+  figureAddress(format) {
+    const { start, end, offset } = this.data;
+    const query = { start: start + (offset ?? ""), end: end + (offset ?? ""), lang: document.documentElement.lang };
+    if (this.range.against) query.against = this.range.against;
+    return this.address(`/api/v1/pilots/${this.figure.dataset.pilot}/figure.${format}`, query);
+  }
+
   /** Ask for the range and draw what comes. A later call overtakes an earlier one. `eager`: also where nobody looks yet. */
   async load(range, { eager = false } = {}) {
     this.range = range;
@@ -78,11 +87,23 @@ export class Chart {
   take(data) {
     this.data = data;
     this.takenAt = performance.now();
-    for (const line of data.lines) line.lastWall = line.x.length ? fromText(line.x.at(-1)) : -Infinity;
+    this.latest = data.figure.data.find(({ meta }) => meta.role === "latest");
+    for (const line of data.lines) {
+      const trace = this.traceOf("line", line.device);
+      Object.assign(line, { x: trace.x, y: trace.y, banded: Boolean(this.traceOf("band", line.device)) });
+      line.lastWall = line.x.length ? fromText(line.x.at(-1)) : -Infinity;
+    }
     this.dirty = true;
     if (this.visible) this.draw();
-    describe(this.figure, data, (format) => this.address("/api/v1/readings", { ...data.query, format }));
+    describe(this.figure, data, {
+      readingsAt: (format) => this.address("/api/v1/readings", { ...data.query, format }),
+      figureAt: (format) => this.figureAddress(format),
+    });
     this.onLoad(data);
+  }
+
+  traceOf(role, device) {
+    return this.data.figure.data.find(({ meta }) => meta.role === role && meta.device === device);
   }
 
   /** A live chart asks anew when its last bucket is complete, or now and then for readings that came late. */
@@ -120,15 +141,29 @@ export class Chart {
   extend(line, at, value) {
     if (at < line.lastWall) { this.insert(line, at, value); return; }
     if (at === line.lastWall && this.data.every === null) { line.y[line.y.length - 1] = value; return; }
-    line.head = { x: toText(at), y: value };
+    this.stretch(value);
+    if (this.latest) {
+      const place = this.latest.meta.devices.indexOf(line.device);
+      this.latest.x[place] = toText(at);
+      this.latest.y[place] = value;
+    }
     if (this.data.every !== null) return;
     if (line.interval && at - line.lastWall > GAP * line.interval) {
       line.x.push(toText(line.lastWall + line.interval));
       line.y.push(null);
     }
-    line.x.push(line.head.x);
+    line.x.push(toText(at));
     line.y.push(value);
     line.lastWall = at;
+  }
+
+  /** An axis with classes or a limit has fixed ends: it grows with a reading that lies beyond them. */
+  stretch(value) {
+    const { range } = this.data.figure.layout.yaxis;
+    if (!range) return;
+    const room = ROOM * (range[1] - range[0]);
+    if (value > range[1]) range[1] = value + room;
+    if (value < range[0]) range[0] = value - room;
   }
 
   /** A reading that came late takes its place among the others. Buckets are asked for anew when the next is complete. */
@@ -155,7 +190,7 @@ export class Chart {
     this.data.start = toText(fromText(this.data.start) + passed);
     this.data.end = toText(fromText(this.data.end) + passed);
     for (const line of this.data.lines) {
-      if (line.low || this.data.every !== null) continue;
+      if (line.banded || this.data.every !== null) continue;
       const gone = line.x.findIndex((x) => x >= this.data.start);
       if (gone > 100) { line.x.splice(0, gone - 1); line.y.splice(0, gone - 1); }
     }
@@ -166,12 +201,12 @@ export class Chart {
     const { react } = plotlyNow() ?? await plotly();
     this.dirty = false;
     this.drawnAt = performance.now();
-    const colours = palette(look.paper);
     if (!this.data.lines.some((line) => line.x.length)) { this.say(t("no readings in this range")); return; }
     const first = !this.begun;  // of several drawings at once, the first
     if (first) this.plot.replaceChildren();
     this.begun = true;
-    await react(this.plot, traces(this.data, colours, this.colourOf), layout(this.data, colours, look), CONFIG);
+    const { data, layout } = dressed(this.data, look);
+    await react(this.plot, data, layout, CONFIG);
     if (first) this.listen();
     this.drawn = true;
     this.figure.dataset.drawn = this.newest ?? "";
@@ -187,6 +222,11 @@ export class Chart {
     this.unlisten?.abort();
     this.unlisten = new AbortController();
     watchGestures(this, this.unlisten.signal);
+  }
+
+  /** px around the plot. */
+  get margin() {
+    return this.data.figure.layout.margin;
   }
 
   /** The walls between which the chart's axis lies. */

@@ -1,8 +1,6 @@
 // What can be taken away of a chart: a link that shows the same to others, its numbers, its picture. Nothing leaves the page.
 
-import { MARGIN, layout, palette, traces } from "./drawing.js";
 import { number, t } from "./page.js";
-import { titleOf } from "./words.js";
 
 const PICTURE = { width: 1000, height: 480, scale: 2 };
 
@@ -11,7 +9,7 @@ export async function copy(kind, chart) {
   if (!chart.data) return t("no readings in this range");
   if (kind === "link") { await toClipboard(linkTo(chart)); return t("link copied"); }
   if (kind === "data") { await toClipboard(table(chart.data)); return t("data copied"); }
-  const picture = await window.Plotly.toImage(figureOf(chart), { format: kind, ...PICTURE });
+  const picture = await window.Plotly.toImage(await figureOf(chart), { format: kind, ...PICTURE });
   const link = document.createElement("a");
   link.href = picture;
   link.download = `${chart.figure.dataset.pilot}-${chart.data.quantity}-${chart.data.start.slice(0, 10)}.${kind}`;
@@ -42,23 +40,12 @@ function table({ lines, quantity, unit, decimals }) {
   return [head, ...body].map((row) => row.join("\t")).join("\n");
 }
 
-function figureOf(chart) {
-  const colours = palette(true);
-  const drawn = layout(chart.data, colours, PICTURE);
-  const data = traces(chart.data, colours, chart.colourOf).map((trace) => ({ ...trace, showlegend: Boolean(trace.name) }));
-  return {
-    data,
-    layout: {
-      ...drawn,
-      margin: { ...MARGIN, t: 48, b: 72 },
-      title: { text: titleOf(chart.figure).replace(/</g, "&lt;"), x: 0.01, xanchor: "left", font: { size: 18, color: "#14212b" } },
-      paper_bgcolor: "#ffffff",
-      plot_bgcolor: "#ffffff",
-      font: { ...drawn.font, family: "sans-serif" },
-      showlegend: true,
-      legend: { orientation: "h", y: -0.16 },
-    },
-  };
+/** With its title, legend and axis titles, on white: the figure that others get from the API. */
+async function figureOf(chart) {
+  const answer = await fetch(chart.figureAddress("json"));
+  const figure = await answer.json();
+  if (!answer.ok) throw new Error(figure.detail);
+  return figure;
 }
 
 async function toClipboard(text) {

@@ -1,6 +1,5 @@
 // One line through all charts of the page at the time somebody points at, with the values there in words.
 
-import { MARGIN } from "./drawing.js";
 import { scale } from "./gestures.js";
 import { number, t } from "./page.js";
 import { shortTime, toText } from "./time.js";
@@ -59,7 +58,7 @@ function draw(chart, at, label) {
   if (!line) {
     line = document.createElement("div");
     line.className = "cross";
-    line.style.top = `${MARGIN.t}px`;
+    line.style.top = `${chart.margin.t}px`;
     chart.plot.append(line);
   }
   line.style.left = `${place(at) - box.left}px`;

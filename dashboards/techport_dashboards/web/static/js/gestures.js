@@ -1,7 +1,5 @@
 // Looking closer with what is at hand: a mouse draws a stretch, two fingers pinch, one finger pans, a trackpad zooms.
 
-import { MARGIN } from "./drawing.js";
-
 const MOVED = 6;          // px after which a press is no click any more
 const SETTLED = 180;      // ms without a turn of the wheel that end a zoom
 const SHORTEST = 1000;    // ms that an axis shows at least
@@ -11,8 +9,9 @@ const TWICE = 400;        // ms within which a second click makes a double click
 export function scale(chart) {
   const box = chart.plot.getBoundingClientRect();
   const [from, to] = chart.walls;
-  const left = box.left + MARGIN.l;
-  const width = Math.max(1, box.width - MARGIN.l - MARGIN.r);
+  const { l, r } = chart.margin;
+  const left = box.left + l;
+  const width = Math.max(1, box.width - l - r);
   const place = (wall) => left + ((wall - from) / (to - from)) * width;
   const wallAt = (x) => from + (Math.min(Math.max(x - left, 0), width) / width) * (to - from);
   return { box, left, width, from, to, place, wallAt };

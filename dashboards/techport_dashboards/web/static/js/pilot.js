@@ -14,13 +14,6 @@ const IDLE = 1500;    // ms after which charts that nobody has seen yet are fetc
 
 const view = read("view");
 
-// A device has the same colour in every chart of the page, whichever it appears in first.
-const order = new Map([...document.querySelectorAll("[data-colour]")].map((item, i) => [item.dataset.colour, i]));
-const colourOf = (device) => {
-  if (!order.has(device)) order.set(device, order.size);
-  return order.get(device);
-};
-
 let last = null;
 let leader = null;
 const range = ranges({
@@ -35,7 +28,6 @@ const range = ranges({
 
 const charts = [...document.querySelectorAll("figure.chart")].map((figure) => new Chart(figure, {
   zone: view.zone,
-  colourOf,
   onZoom: zoom,
   onReset: range.reset,
   onPoint: (chart, at) => tell(chart, at, eventButton(chart, at)),
