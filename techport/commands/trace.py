@@ -47,7 +47,7 @@ def describe(found: Traced) -> list[str]:
     """The answer in sentences."""
     lines = [f"{found.pilot}/{found.device}, {_short(found.start)} to {_short(found.end)}"]
     if not found.known:
-        lines.append("the pilot's definition does not know this device")
+        lines.append("this device is not in the pilot's definition")
     for value in found.stored:
         late = (dt.datetime.fromisoformat(value.received) - dt.datetime.fromisoformat(value.time)).total_seconds()
         lines.append(

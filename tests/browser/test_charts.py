@@ -127,7 +127,7 @@ def test_an_event_is_written_down_where_it_is_seen(visit: Visitor, city: City) -
     expect(dialog.locator('[name="time"]')).not_to_have_value("")
     pointed_at = dialog.locator('[name="time"]').input_value()
     dialog.locator('[name="time"]').fill("2026-12-03T08:15:00")
-    expect(dialog.locator('[name="said"]')).to_have_text(re.compile(r"^3\. des\. 2026,? (kl\. )?08:15$"))
+    expect(dialog.locator('[name="described"]')).to_have_text(re.compile(r"^3\. des\. 2026,? (kl\. )?08:15$"))
     dialog.locator('[name="time"]').fill(pointed_at)
     dialog.locator('[name="kind"]').select_option("exclusion")
     dialog.locator('[name="nb"]').fill("Brannøvelse i skolegården")
@@ -147,7 +147,7 @@ def test_an_event_is_written_down_where_it_is_seen(visit: Visitor, city: City) -
     expect(mark).to_be_attached()
     (event,) = (event for event in city.registry.pilot("school-air").events if event.text.nb.startswith("Brann"))
     assert event.kind == "intervention"
-    page.locator("#told button").click()
+    page.locator("#toast button").click()
     expect(mark).not_to_be_attached()
 
 

@@ -112,7 +112,7 @@ def test_from_the_form_to_a_mended_message_and_a_claimed_box(platform: Platform,
     group.get_by_role("button", name="Save and reprocess").click()
     expect(page.locator("#outcome")).to_contain_text("1 reading stored")
     expect(page.locator("#outcome")).to_contain_text("0 still rejected")
-    expect(page.locator(".good")).to_contain_text("The quarantine is empty")
+    expect(page.locator(".all-clear")).to_contain_text("The quarantine is empty")
     assert sorted(rows(platform, "box-1"))[:2] == [("air_temperature", 20.5), ("air_temperature", 21.5)]
 
     second_box(platform, page)
@@ -124,18 +124,18 @@ def second_box(platform: Platform, page: Page) -> None:
     """It has a name that nobody registered, and is claimed from the pilot's page on."""
     for minute in range(3):
         publish(platform, "Boks 2", f'{{"time": "2026-05-04T12:0{minute}:00Z", "pm10": {minute}}}')
-    unknown = "/api/v1/pilots/test-street/unknown-devices"
-    wait_until(lambda: [one["messages"] for one in platform.get(unknown)] == [3])
+    address = "/api/v1/pilots/test-street/unknown-devices"
+    wait_until(lambda: [one["messages"] for one in platform.get(address)] == [3])
     page.goto(f"http://{platform.http}{HERE}")
-    waiting = page.locator(".newcomers")
+    waiting = page.locator(".new-devices")
     expect(waiting).to_contain_text("3 messages")
     waiting.get_by_role("link", name="Boks 2").click()
-    stranger = page.locator(".strangers li")
-    expect(stranger).to_contain_text('"pm10": 2')
+    unknown = page.locator(".unknown-devices li")
+    expect(unknown).to_contain_text('"pm10": 2')
     shoot(platform, page, "unknown")
-    stranger.get_by_role("button", name="Register").click()
+    unknown.get_by_role("button", name="Register").click()
     expect(page.locator("#outcome")).to_contain_text("3 readings stored")
-    expect(page.locator(".strangers")).to_have_count(0)
+    expect(page.locator(".unknown-devices")).to_have_count(0)
     assert rows(platform, "Boks-2") == [("pm10", 0), ("pm10", 1), ("pm10", 2)]
     page.reload()  # repeats nothing
     assert len(rows(platform, "Boks-2")) == 3
@@ -150,22 +150,22 @@ def where_is_it(platform: Platform, page: Page) -> None:
     expect(page.locator(".answer tbody td").nth(5)).to_have_text(re.compile("ingest"))
     shoot(platform, page, "trace")
     page.goto(f"http://{platform.http}{HERE}/trace?device=box-1&time=2020-05-04T12:03:00Z")
-    expect(page.locator("#answer-title")).to_contain_text("Nothing arrived from it")
+    expect(page.locator("#answer-title")).to_contain_text("Nothing was received from it")
 
 
 @pytest.mark.parametrize("platform", ["embedded"], indirect=True)
 def test_a_pasted_message_is_explained(platform: Platform, page: Page) -> None:
     page.goto(f"http://{platform.http}/decode")
     page.get_by_role("button", name="Check it").click()
-    expect(page.locator("#said")).to_contain_text("It would be rejected")
-    expect(page.locator("#said")).to_contain_text("Send 21.5 without quotes")
+    expect(page.locator("#result")).to_contain_text("It would be rejected")
+    expect(page.locator("#result")).to_contain_text("Send 21.5 without quotes")
     shoot(platform, page, "decode")
     page.get_by_label("Message").fill("01 67 00 D7")
-    page.get_by_label("It is given as").select_option("hex")
+    page.get_by_label("Written as").select_option("hex")
     page.get_by_label("Format").select_option("cayenne-lpp")
     page.get_by_role("button", name="Check it").click()
-    expect(page.locator("#said")).to_contain_text("1 reading would be stored")
-    expect(page.locator("#said table")).to_contain_text(re.compile(r"21[.,]5"))
+    expect(page.locator("#result")).to_contain_text("1 reading would be stored")
+    expect(page.locator("#result table")).to_contain_text(re.compile(r"21[.,]5"))
 
 
 @pytest.mark.parametrize("platform", ["embedded"], indirect=True)

@@ -173,5 +173,5 @@ async def test_where_is_my_message_answers_on_its_page(city: City, client: httpx
     asked = await client.get(where, params={"device": "kran", "time": "2026-10-20T03:00", "lang": "en"})
     assert "Found" in asked.text  # 01:00 UTC, in the pilot's local time
     nothing = await client.get(where, params={"device": "kran", "time": "2020-01-01T03:00", "lang": "en"})
-    assert "Nothing arrived from it then" in nothing.text
+    assert "Nothing was received from it at that time" in nothing.text
     assert (await client.get(where, params={"device": "kran", "time": "soon"})).status_code == 400

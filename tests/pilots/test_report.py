@@ -113,7 +113,7 @@ def test_it_answers_the_question(report: Report) -> None:
     parser = _Outside()
     parser.feed(page(report, "en"))
     said = " ".join(parser.text.split())
-    for words in ("Does sweeping lower the dust?", "target met", "with 95 % confidence", "Road works"):
+    for words in ("Does sweeping lower the dust?", "target met", "95 % confidence interval", "Road works"):
         assert words in said
     assert "Endringen" not in said
 

@@ -129,7 +129,7 @@ def job(services: ServicesDep, viewer: ViewerDep, id: str) -> dict[str, Any]:
     """How far a job is. This process forgets its jobs when it ends; what they did stands in the registry."""
     found = services.jobs.get(id)
     if found is None or not _may_watch(viewer, found):
-        raise Problem("not-found", "This process has no job {name}.", name=repr(id[:40]), parameter="id")
+        raise Problem("not-found", "This process has no job named {name}.", name=repr(id[:40]), parameter="id")
     return plain(found)
 
 

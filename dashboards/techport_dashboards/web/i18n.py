@@ -35,7 +35,7 @@ SCRIPT_MESSAGES: tuple[str, ...] = (
     "link copied",
     "data copied",
     "image saved",
-    "that did not work",
+    "something went wrong",
     "copied",
 )
 """Texts that static/js shows."""

@@ -71,7 +71,7 @@ def headline(kpi: Kpi, answer: Evaluation) -> str:
         return answer.verdict
     if answer.verdict == "inconclusive":
         return "inconclusive"
-    return "effect shown" if answer.verdict == "target met" else "no wanted effect"
+    return "effect shown" if answer.verdict == "target met" else "effect in the wrong direction"
 
 
 @cache
@@ -120,20 +120,22 @@ def _shown(report: Report, result: Result, words: Words) -> dict[str, object]:
     sentences = []
     if after is not None and after.value is not None:
         both = before is not None and before.value is not None
-        form = "{value} under the intervention, {before} without it." if both else "{value} under the intervention."
+        form = "{value} with the intervention, {before} without it." if both else "{value} with the intervention."
         if answer.compared == "days":
             form = "{value} on the days after, {before} on other days." if both else "{value} on the days after."
         sentences.append(words(form, value=value(after.value), before=value(before.value if before else None)))
     if answer.effect is not None and answer.interval is not None:
-        form = "The change is estimated at {effect}{percent}, with 95 % confidence between {low} and {high}."
+        form = "The change is estimated at {effect}{percent}; 95 % confidence interval from {low} to {high}."
         low, high = change(answer.interval.low), change(answer.interval.high)
         sentences.append(words(form, effect=change(answer.effect), percent=percent, low=low, high=high))
     if answer.shown is not None:
         wanted = (
-            "That is a change the wanted way." if answer.shown == kpi.direction else "That is a change the wrong way."
+            "The change is in the desired direction."
+            if answer.shown == kpi.direction
+            else "The change is in the wrong direction."
         )
         sentences.append(
-            words("No change is shown: the interval holds zero." if answer.shown == "none shown" else wanted)
+            words("No change shown: the interval includes zero." if answer.shown == "none shown" else wanted)
         )
     sentences += [reason.text(words.language) for reason in answer.reasons]
     sign = "≤" if kpi.direction == "lower" else "≥"

@@ -5,7 +5,7 @@ import { number, t } from "./page.js";
 import { shortTime, toText } from "./time.js";
 
 const STEPS = 100;   // presses of a key from one end of the axis to the other
-const TOLD = 6;      // devices whose values are told in words
+const TOLD = 6;      // devices whose values are described in words
 const BOXED = 4;     // lines up to which a chart that nobody points at shows their values too: more would hide it
 
 /** Follow the mouse and the keys over `charts`. `act(name, chart, wall)` does what keys ask for: pan, in, out, reset, event. */

@@ -7,7 +7,7 @@ const OFFERED = 20000;  // ms for which taking it back is offered
 
 const dialog = document.getElementById("event");
 const form = dialog.querySelector("form");
-const told = document.getElementById("told");
+const toast = document.getElementById("toast");
 let asked = null;  // the chart, and what to do when something has changed
 let offered = 0;
 
@@ -25,8 +25,8 @@ export function ask(chart, at, changed) {
 
 /** The browser shows dates in its own language, whatever the page's is: say them in the page's too. */
 function sayWhen() {
-  const { time, end, said } = form.elements;
-  said.value = time.value ? inWords(time.value, end.value) : "";
+  const { time, end, described } = form.elements;
+  described.value = time.value ? inWords(time.value, end.value) : "";
 }
 for (const name of ["time", "end"]) form.elements[name].addEventListener("input", sayWhen);
 
@@ -80,16 +80,16 @@ form.addEventListener("submit", async (event) => {
 
 function offer(added) {
   const { changed } = asked;
-  told.querySelector("span").textContent = t("Saved.");
-  told.hidden = false;
+  toast.querySelector("span").textContent = t("Saved.");
+  toast.hidden = false;
   clearTimeout(offered);
-  offered = setTimeout(() => { told.hidden = true; }, OFFERED);
-  told.querySelector("button").onclick = async () => {
+  offered = setTimeout(() => { toast.hidden = true; }, OFFERED);
+  toast.querySelector("button").onclick = async () => {
     const answer = await send("DELETE", `${form.dataset.address}/${added}`);
-    told.querySelector("span").textContent = answer.ok ? t("Undone.") : answer.detail;
+    toast.querySelector("span").textContent = answer.ok ? t("Undone.") : answer.detail;
     if (answer.ok) changed();
     clearTimeout(offered);
-    offered = setTimeout(() => { told.hidden = true; }, 4000);
+    offered = setTimeout(() => { toast.hidden = true; }, 4000);
   };
 }
 

@@ -106,7 +106,7 @@ for (const chart of charts) {
 async function take(button, chart) {
   const done = chart.figure.querySelector(".copies .done");
   const { copy } = await import("./copies.js");
-  done.textContent = await copy(button.dataset.copy, chart).catch((error) => `${t("that did not work")}: ${error.message ?? error}`);
+  done.textContent = await copy(button.dataset.copy, chart).catch((error) => `${t("something went wrong")}: ${error.message ?? error}`);
 }
 
 firstChart.then(async () => {
