@@ -8,6 +8,8 @@ import sys
 import time
 from collections.abc import Sequence
 
+import pytest
+
 from techport_storage.microseconds import SECOND
 from techport_storage.model import Batch, Query, Reading, Selection
 from techport_storage.store import open_store
@@ -55,6 +57,7 @@ def test_opened_again_it_is_the_same(lasting_url: str) -> None:
         assert everything(lasting_url) == before
 
 
+@pytest.mark.faults
 def test_killed_at_any_moment_it_has_what_it_acknowledged(lasting_url: str) -> None:
     """Three times: a writer is killed with SIGKILL in the middle. Every acknowledged row is there, and none twice."""
     dice = random.Random()

@@ -82,6 +82,7 @@ def postgres() -> Iterator[server.Postgres]:
         yield running
 
 
+@pytest.mark.faults
 def test_the_process_answers_while_postgresql_is_paused(postgres: server.Postgres, tmp_path: Path) -> None:
     """More requests wait for the registry than there are threads. What needs no registry is answered all the same."""
     registry = Registry.open(postgres.database())

@@ -6,10 +6,14 @@ import os
 import signal
 from pathlib import Path
 
+import pytest
+
 from techport_ingest.brokers.mosquitto import find_mosquitto, left_behind
 from techport_pilots.children import processes_with
 from tests.conftest import unavailable
 from tests.end_to_end.platforms import PILOT, Device, Platform, wait_until
+
+pytestmark = pytest.mark.faults
 
 TOPIC = "pilots/test-street/lamp-1/readings"
 START = 1_760_000_000  # s

@@ -24,6 +24,8 @@ from tests.servers.mosquitto import free_port, mosquitto
 
 __all__ = ["mosquitto"]
 
+pytestmark = pytest.mark.faults
+
 TOPIC = "pilots/test-street/lamp-1/readings"
 START = 1_760_000_000  # s
 

@@ -236,6 +236,7 @@ def test_every_row_of_every_file_is_stored(settings: Settings, books: BookKeeper
     assert [(r.rows, r.nonexistent, r.missing) for r in done.values()] == [(17_544, 0, 0)] * 4 + [(7_596, 4, 0)]
 
 
+@pytest.mark.faults
 def test_ten_kills_lose_nothing_and_store_nothing_twice(
     settings: Settings, books: BookKeeper, shared: Path, tmp_path: Path
 ) -> None:

@@ -54,6 +54,7 @@ def test_a_reading_is_published_kept_and_queried(tmp_path: Path, pilot_file: Pat
     assert "takes readings" in platform.run("doctor")
 
 
+@pytest.mark.faults
 def test_what_was_acknowledged_survives_kill_9_of_everything(tmp_path: Path, pilot_file: Path) -> None:
     """The embedded broker answers PUBACK after the commit, so even the broker may die with the rest."""
     total = 3_000

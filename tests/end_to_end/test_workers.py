@@ -79,6 +79,7 @@ class Workers:
 
 
 @pytest.mark.slow
+@pytest.mark.faults
 def test_any_worker_may_be_killed_and_one_may_leave(
     tmp_path: Path,
     mosquitto: Mosquitto,

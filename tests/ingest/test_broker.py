@@ -27,6 +27,7 @@ from tests.ingest.running import eventually, hang_up, publisher
 from tests.servers.mosquitto import free_port
 
 
+@pytest.mark.faults
 def test_it_is_started_again_when_it_dies(mosquitto: Mosquitto) -> None:
     first = mosquitto.pid
     assert first is not None
@@ -52,6 +53,7 @@ def test_a_taken_port_is_an_error_that_says_so(mosquitto: Mosquitto, tmp_path: P
         Mosquitto(settings).start()
 
 
+@pytest.mark.faults
 def test_a_killed_parent_takes_its_mosquitto_along_which_saves_its_queue(mosquitto: Mosquitto, tmp_path: Path) -> None:
     port, folder = free_port(), tmp_path / "orphan"
     code = f"""
@@ -83,6 +85,7 @@ def test_a_killed_parent_takes_its_mosquitto_along_which_saves_its_queue(mosquit
 
 
 @pytest.mark.parametrize("stopped", [False, True], ids=["running", "stopped"])
+@pytest.mark.faults
 def test_one_left_behind_is_ended_before_its_port_is_needed(
     mosquitto: Mosquitto, tmp_path: Path, stopped: bool
 ) -> None:

@@ -16,6 +16,8 @@ from techport_ingest.brokers.mosquitto import Mosquitto
 from tests.ingest.running import NOON, Ingest, eventually, hang_up, paho_source, publisher, reading
 from tests.servers.mosquitto import free_port
 
+pytestmark = pytest.mark.faults
+
 WORKER = Path(__file__).with_name("worker.py")
 
 

@@ -261,6 +261,7 @@ def test_a_database_that_is_away_is_not_now() -> None:
     assert "secret" not in str(caught.value)
 
 
+@pytest.mark.faults
 def test_a_server_that_stands_still_is_not_waited_for(postgres: Postgres) -> None:
     """Open connections, new ones and those that wait for one in the pool: each call ends in a bounded time."""
     registry = Registry.open(postgres.database(), timeout_s=0.5)

@@ -164,6 +164,7 @@ print(stored)
         ("?head_rows=40000&log_bytes=1000000", 5_000_000),
     ],
 )
+@pytest.mark.faults
 def test_goes_on_after_the_disk_was_full(path: Path, settings: str, limit: int) -> None:
     url = f"duckdb:///{path}{settings}"
     run = subprocess.run([sys.executable, "-c", LIMITED, url, str(limit)], capture_output=True, text=True)

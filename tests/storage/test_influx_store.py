@@ -168,6 +168,7 @@ def test_late_rows_over_a_long_time_are_looked_up(store: ReadingStore) -> None:
 # Outages
 
 
+@pytest.mark.faults
 def test_down_and_up_again(own_influxd: Influxd) -> None:
     store = open_store(own_influxd.url(own_influxd.new_bucket()))
     put(store, reading())
@@ -188,6 +189,7 @@ def test_down_and_up_again(own_influxd: Influxd) -> None:
     store.close()
 
 
+@pytest.mark.faults
 def test_what_was_acknowledged_survives_kill_9(own_influxd: Influxd) -> None:
     store = open_store(own_influxd.url(own_influxd.new_bucket()))
     for i in range(20):
