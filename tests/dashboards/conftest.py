@@ -39,8 +39,8 @@ devices:
     interval: PT10M
     streams: [{quantity: laeq}]
 """
-START = int(dt.datetime(2026, 10, 20, tzinfo=dt.UTC).timestamp()) * SECOND
-HOURS = 240  # over the end of summer time, 25 October 2026 at 01:00 UTC
+START = int(dt.datetime(2025, 10, 21, tzinfo=dt.UTC).timestamp()) * SECOND
+HOURS = 240  # over the end of summer time, 26 October 2025 at 01:00 UTC
 
 
 def hourly(pilot: str, device: str, quantity: str, base: float) -> list[Reading]:

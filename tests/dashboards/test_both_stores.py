@@ -20,7 +20,7 @@ from tests.servers.influxd import Influxd, influxd
 
 __all__ = ["influxd"]
 
-RANGE = "start=2026-10-20T00:00:00Z&end=2026-10-30T00:00:00Z"
+RANGE = "start=2025-10-21T00:00:00Z&end=2025-10-31T00:00:00Z"
 QUESTIONS = [
     "/latest",
     "/latest?pilot=kai-luft&device=port",
@@ -33,7 +33,7 @@ QUESTIONS = [
     f"/readings?pilot=kai-luft&quantity=pm10&{RANGE}&shape=wide",
     f"/readings?pilot=kai-luft&quantity=pm10&{RANGE}&every=P1D&aggregate=mean",
     f"/readings?pilot=kai-luft&quantity=pm10&{RANGE}&every=PT6H&aggregate=min,max,mean&fill=null",
-    "/gaps?pilot=kai-luft&start=2026-10-15T00:00:00Z&end=2026-11-02T00:00:00Z",
+    "/gaps?pilot=kai-luft&start=2025-10-16T00:00:00Z&end=2025-11-03T00:00:00Z",
     f"/completeness?pilot=kai-luft&{RANGE}",
     *[f"/readings?pilot=kai-luft&{RANGE}&every=PT1H&aggregate={name}" for name in AGGREGATES],
 ]
@@ -43,7 +43,7 @@ OTHER_STANDARDS = [
     "/sta/v1.1/Things?$expand=Datastreams($expand=Observations($top=3;$orderby=phenomenonTime desc))",
     "/sta/v1.1/Observations?$top=20&$filter=result gt 12&$orderby=phenomenonTime",
     "/edr/collections",
-    "/edr/collections/kai-luft/locations/kran?datetime=2026-10-20T00:00:00Z/2026-10-21T00:00:00Z",
+    "/edr/collections/kai-luft/locations/kran?datetime=2025-10-21T00:00:00Z/2025-10-22T00:00:00Z",
     "/api/v1/pilots/kai-luft/events",
     "/api/v1/pilots/kai-luft/kpis",
 ]

@@ -152,7 +152,7 @@ async def test_search_engines_find_the_data_sets(harvester: httpx.AsyncClient) -
     about: dict[str, Any] = json.loads(embedded)
     assert [one["identifier"] for one in about["dataset"]] == ["kai-luft", "stille"]
     first = about["dataset"][0]
-    assert first["temporalCoverage"] == "2026-10-20/.."
+    assert first["temporalCoverage"] == "2025-10-21/.."
     assert first["license"] == "https://spdx.org/licenses/CC-BY-4.0.html"
     assert 50 <= len(first["description"]) <= 5000
     for way in first["distribution"]:

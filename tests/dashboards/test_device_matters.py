@@ -68,7 +68,7 @@ async def test_a_message_is_found_stored_quarantined_or_nowhere(kept: City, clie
         ("pm10", 10 + 1 / 7),
     ]
     assert {(value.time, value.received) for value in found.stored} == {
-        ("2026-10-20T01:00:00.123456Z", "2026-10-20T01:00:01.123000Z")
+        ("2025-10-21T01:00:00.123456Z", "2025-10-21T01:00:01.123000Z")
     }
     [entry] = found.quarantined
     assert (entry.reason, entry.message.text) == ("not-a-number", '{"pm10": "1"}')
@@ -80,7 +80,7 @@ async def test_a_message_is_found_stored_quarantined_or_nowhere(kept: City, clie
     CommitLog(kept.registry.database).note(
         [CommitSpan("ingest-2", START + HOUR, START + HOUR + SECOND, START + HOUR + 2 * SECOND, [("kai-luft", "kran")])]
     )
-    by = "by ingest-2, visible since 2026-"
+    by = "by ingest-2, visible since 2025-"
     assert by in "\n".join(describe(await traced(client, START + HOUR)))
 
     assert [event.kind for event in (await traced(client, START + 60 * SECOND)).events] == ["join"]
@@ -96,7 +96,7 @@ async def test_a_message_is_found_stored_quarantined_or_nowhere(kept: City, clie
 
 async def test_the_sums_of_a_device_say_which_rule_ignored_what(kept: City, client: httpx.AsyncClient) -> None:
     [day] = (await client.get(f"{PILOT}/devices/kran/account")).json()
-    assert day["day"] == "2026-10-20"
+    assert day["day"] == "2025-10-21"
     assert day["received"] == day["stored"] + day["duplicates"] + day["quarantined"] + day["ignored"] == 3
     assert day["ignored_by_rule"] == {"event": 1, "text": 1}
 
@@ -104,9 +104,9 @@ async def test_the_sums_of_a_device_say_which_rule_ignored_what(kept: City, clie
 async def test_days_are_days_and_no_numbers(kept: City, client: httpx.AsyncClient) -> None:
     counts = (await client.get(f"{PILOT}/quarantine/counts")).json()
     assert {(count["device"], count["day"], count["entries"]) for count in counts} == {
-        ("kran", "2026-10-20", 1),
-        ("ny boks", "2026-10-20", 1),
+        ("kran", "2025-10-21", 1),
+        ("ny boks", "2025-10-21", 1),
     }
     rows = (await client.get("/api/v1/audit", params={"pilot": "kai-luft"})).json()["rows"]
-    [day] = [row for row in rows if (row["device"], row["day"]) == ("ny boks", "2026-10-20")]
+    [day] = [row for row in rows if (row["device"], row["day"]) == ("ny boks", "2025-10-21")]
     assert (day["received"], day["quarantined"], day["counted"], day["state"]) == (1, 1, 0, "ok")

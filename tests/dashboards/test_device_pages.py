@@ -24,7 +24,7 @@ question: {nb: "Er det stille?", en: "Is it quiet?"}
 timezone: Europe/Oslo
 data_class: internal
 events:
-  - {time: 2026-11-01T12:00:00+01:00, kind: moved, device: b, text: {nb: Flyttet}, position: {lat: 63.43, lon: 10.39}}
+  - {time: 2025-11-02T12:00:00+01:00, kind: moved, device: b, text: {nb: Flyttet}, position: {lat: 63.43, lon: 10.39}}
 devices:
   - id: a
     title: {nb: Ålgata}
@@ -92,7 +92,7 @@ async def test_a_silent_device_says_since_when_and_what_to_do(streets: City, cli
     assert text.index("The battery was low") < text.index("Check the network")
     assert "limit, daily mean 45" in text.replace("&nbsp;", " ")
     assert "Locations" in text
-    assert "1 Nov 2026 12:00" in text
+    assert "2 Nov 2025 12:00" in text
     assert "63.43000° N" in text
     fine = (await client.get("/pilots/gater/devices/a?lang=en")).text
     assert "What to do" not in fine

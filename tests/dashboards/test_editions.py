@@ -13,7 +13,7 @@ from tests.dashboards.conftest import AIR, HOURS, START
 from tests.dashboards.web import City
 
 pytestmark = pytest.mark.anyio
-PAST = "/api/v1/readings?device=kran&quantity=pm10&start=2026-10-20&end=2026-10-25"
+PAST = "/api/v1/readings?device=kran&quantity=pm10&start=2025-10-21&end=2025-10-26"
 FORMATS = ("json", "ndjson", "csv", "csv-nb", "parquet", "arrow")
 
 

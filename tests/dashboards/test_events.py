@@ -12,20 +12,20 @@ from tests.dashboards.web import City
 
 pytestmark = pytest.mark.anyio
 PATH = "/api/v1/pilots/kai-luft/events"
-SWEPT = {"kind": "intervention", "time": "2026-10-25T02:30", "text": {"nb": "Kaia er spylt"}}
+SWEPT = {"kind": "intervention", "time": "2025-10-26T02:30", "text": {"nb": "Kaia er spylt"}}
 
 
 async def test_an_event_is_added_and_taken_back(city: City, client: httpx.AsyncClient) -> None:
     answer = await client.post(PATH, json=SWEPT | {"device": "kran"})
     assert answer.status_code == 201
     item = answer.json()
-    assert (item["kind"], item["device"], item["time"]) == ("intervention", "kran", "2026-10-25T00:30:00.000000Z")
+    assert (item["kind"], item["device"], item["time"]) == ("intervention", "kran", "2025-10-26T00:30:00.000000Z")
     assert item["text"] == {"nb": "Kaia er spylt", "en": "Kaia er spylt"}
     (event,) = city.registry.pilot("kai-luft").events
-    assert event.time.isoformat() == "2026-10-25T02:30:00+02:00", "the first of the two"
+    assert event.time.isoformat() == "2025-10-26T02:30:00+02:00", "the first of the two"
     (listed,) = (await client.get(PATH)).json()["items"]
     assert listed["added"] == item["added"]
-    address = "/pilots/kai-luft/chart?quantity=pm10&start=2026-10-24T12:00&end=2026-10-25T12:00"
+    address = "/pilots/kai-luft/chart?quantity=pm10&start=2025-10-25T12:00&end=2025-10-26T12:00"
     (mark,) = (await client.get(address)).json()["marks"]
     assert mark["text"] == "Kaia er spylt"
     assert (await client.delete(f"{PATH}/{item['added']}")).status_code == 200
@@ -34,11 +34,11 @@ async def test_an_event_is_added_and_taken_back(city: City, client: httpx.AsyncC
 
 
 async def test_a_window_is_left_out_with_its_reason(city: City, client: httpx.AsyncClient) -> None:
-    asked = {"kind": "exclusion", "time": "2026-10-22T08:00", "end": "2026-10-22T16:00", "text": {"en": "Fire drill"}}
+    asked = {"kind": "exclusion", "time": "2025-10-23T08:00", "end": "2025-10-23T16:00", "text": {"en": "Fire drill"}}
     assert (await client.post(PATH, json=asked | {"quantity": "pm10"})).status_code == 201
     (window,) = city.registry.pilot("kai-luft").exclusions
     assert (window.quantity, window.reason.en, window.start.isoformat()) == (
-        "pm10", "Fire drill", "2026-10-22T08:00:00+02:00",
+        "pm10", "Fire drill", "2025-10-23T08:00:00+02:00",
     )  # fmt: skip
 
 

@@ -56,7 +56,7 @@ def test_a_scatter_keeps_its_corners() -> None:
 
 @pytest.mark.parametrize("view", ["line", "distribution", "week", "rose", "scatter"])
 async def test_every_view_and_its_download_answer(client: httpx.AsyncClient, view: str) -> None:
-    query = {"pilot": "kai-luft", "quantity": "pm10", "view": view, "start": "2026-10-20", "end": "2026-10-30T12:00"}
+    query = {"pilot": "kai-luft", "quantity": "pm10", "view": view, "start": "2025-10-21", "end": "2025-10-31T12:00"}
     answer = await client.get("/explore", params=query)
     assert answer.status_code == 200
     link = html.unescape(re.search(r'<a href="(/api/v1/readings[^"]*)">JSON', answer.text)[1])  # type: ignore[index]

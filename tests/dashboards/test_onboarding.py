@@ -170,7 +170,7 @@ async def test_a_message_is_explained_and_not_kept(city: City, client: httpx.Asy
 
 async def test_where_is_my_message_answers_on_its_page(city: City, client: httpx.AsyncClient) -> None:
     where = "/pilots/kai-luft/trace"
-    asked = await client.get(where, params={"device": "kran", "time": "2026-10-20T03:00", "lang": "en"})
+    asked = await client.get(where, params={"device": "kran", "time": "2025-10-21T03:00", "lang": "en"})
     assert "Found" in asked.text  # 01:00 UTC, in the pilot's local time
     nothing = await client.get(where, params={"device": "kran", "time": "2020-01-01T03:00", "lang": "en"})
     assert "Nothing was received from it at that time" in nothing.text

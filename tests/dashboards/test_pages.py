@@ -97,8 +97,8 @@ async def test_names_from_devices_are_escaped(city: City, client: httpx.AsyncCli
 async def test_old_data_opens_where_it_is(client: httpx.AsyncClient) -> None:
     """A pilot whose last reading is long ago shows its last day, not an empty chart of today."""
     text = (await client.get("/pilots/kai-luft")).text
-    assert '"start":"2026-10-2' in text
-    assert '"end":"2026-10-30T00:00:01"' in text
+    assert '"start":"2025-10-30' in text
+    assert '"end":"2025-10-31T00:00:01"' in text
 
 
 async def test_what_is_wrong_is_said_in_the_readers_language(client: httpx.AsyncClient) -> None:
@@ -107,7 +107,7 @@ async def test_what_is_wrong_is_said_in_the_readers_language(client: httpx.Async
     page = (await client.get("/pilots/kai-luft/quality?lang=nn&days=x", headers=PAGE)).text
     assert "Verdien av days kan ikke brukes:" in page
     assert re.search(r"For eksempel:\s+7, 30 or 90", page)
-    event = {"kind": "other", "time": "2026-10-21T08:00", "text": {}}
+    event = {"kind": "other", "time": "2025-10-22T08:00", "text": {}}
     for site, words in (("same-origin", "Beskriv med én setning hva som skjedde."), ("none", "Describe in one")):
         headers = {"Sec-Fetch-Site": site, "Accept-Language": "nb-NO"}
         answer = await client.post("/api/v1/pilots/kai-luft/events", json=event, headers=headers)

@@ -57,7 +57,7 @@ def steps(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     "question",
     [
         "every=PT1S&quality=good",  # no row comes out, for long
-        "every=PT1S&quality=good&start=2026-10-20&end=2026-10-20T12:00Z&fill=null&aggregate=max",
+        "every=PT1S&quality=good&start=2025-10-21&end=2025-10-21T12:00Z&fill=null&aggregate=max",
         "downsample=lttb&points=10",
         "format=csv",
         "format=parquet",

@@ -25,14 +25,14 @@ devices:
     interval: PT1H
     streams: [{quantity: pm10}]
 phases:
-  - {name: before, kind: baseline, start: 2026-10-20, end: 2026-10-25}
-  - {name: after, kind: intervention, start: 2026-10-25, end: 2026-10-30}
+  - {name: before, kind: baseline, start: 2025-10-21, end: 2025-10-26}
+  - {name: after, kind: intervention, start: 2025-10-26, end: 2025-10-31}
 kpis:
   - {id: dust, title: {en: Dust}, quantity: pm10, target: 20}
 events:
-  - {time: 2026-10-21T08:00:00+02:00, kind: calibrated, device: a, text: {en: Zero air}}
+  - {time: 2025-10-22T08:00:00+02:00, kind: calibrated, device: a, text: {en: Zero air}}
 exclusions:
-  - {start: 2026-10-22T00:00:00+02:00, end: 2026-10-22T06:00:00+02:00, reason: {en: Works in the street}}
+  - {start: 2025-10-23T00:00:00+02:00, end: 2025-10-23T06:00:00+02:00, reason: {en: Works in the street}}
 """
 
 
@@ -44,7 +44,7 @@ async def get(client: httpx.AsyncClient, path: str, **parameters: Any) -> Any:
 
 async def test_completeness_and_gaps_agree(city: City, client: httpx.AsyncClient) -> None:
     city.store.erase(city.store_selection("kran", "pm10"), START + 30 * HOUR, START + 36 * HOUR)
-    period = {"start": "2026-10-21T00:00:00Z", "end": "2026-10-22T00:00:00Z", "pilot": "kai-luft"}
+    period = {"start": "2025-10-22T00:00:00Z", "end": "2025-10-23T00:00:00Z", "pilot": "kai-luft"}
     items = {(i["device"], i["quantity"]): i for i in (await get(client, "completeness", **period))["items"]}
     assert items["kran", "pm10"]["completeness"] == 18 / 24
     assert items["port", "pm10"]["completeness"] == 1
@@ -69,12 +69,12 @@ async def test_events_kpis_and_evaluation(city: City, client: httpx.AsyncClient)
     city.write(*hourly("forsok", "a", "pm10", 10))
     events = (await get(client, "pilots/forsok/events"))["items"]
     assert [(event["kind"], event["time"]) for event in events] == [
-        ("calibrated", "2026-10-21T06:00:00.000000Z"),
-        ("exclusion", "2026-10-21T22:00:00.000000Z"),
+        ("calibrated", "2025-10-22T06:00:00.000000Z"),
+        ("exclusion", "2025-10-22T22:00:00.000000Z"),
     ]
     kpi = (await get(client, "pilots/forsok/kpis"))["items"][0]
     assert (kpi["id"], kpi["target"], kpi["value"]) == ("dust", 20, None)
-    span = {"start": "2026-10-23T00:00:00Z", "end": "2026-10-23T04:00:00Z"}
+    span = {"start": "2025-10-24T00:00:00Z", "end": "2025-10-24T04:00:00Z"}
     kpi = (await get(client, "pilots/forsok/kpis", **span))["items"][0]
     assert kpi["value"]["value"] == pytest.approx(10 + sum(range(72, 76)) / 4 / 7)
     evaluation = await get(client, "pilots/forsok/kpis/dust/evaluation")

@@ -56,7 +56,7 @@ async def test_groups_and_single_entries(kept: City, client: httpx.AsyncClient) 
         ("port", "not-json", None, 1),
         ("kran", "not-a-number", "temp", 3),
     ]
-    [first] = (await client.get(f"{API}/groups", params={"day": "2026-10-21", "device": "port"})).json()
+    [first] = (await client.get(f"{API}/groups", params={"day": "2025-10-22", "device": "port"})).json()
     assert first["newest"]["message"]["hex"].endswith("00ff")
     entry = first["newest"]["id"]
     assert (await client.get(f"{API}/{entry}")).json()["reason"] == "not-json"

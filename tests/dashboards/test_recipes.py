@@ -101,7 +101,7 @@ def test_qgis_gets_features_with_a_place(address: str, url: str) -> None:
 def test_grafana_finds_its_root_and_columns(address: str) -> None:
     asked = json.loads(fenced("json"))
     url = asked["url"].replace(HERE, address)
-    for name, moment in (("from", "2026-10-20T00:00:00.000Z"), ("to", "2026-10-21T00:00:00.000Z")):
+    for name, moment in (("from", "2025-10-21T00:00:00.000Z"), ("to", "2025-10-22T00:00:00.000Z")):
         url = url.replace(f"${{__{name}:date:iso}}", moment)
     answer = httpx.get(url)
     assert answer.status_code == 200, answer.text

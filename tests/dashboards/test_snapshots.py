@@ -24,7 +24,7 @@ from tests.dashboards.web import City
 
 pytestmark = pytest.mark.anyio
 SNAPSHOTS = "/api/v1/snapshots"
-QUESTION = {"pilot": ["kai-luft"], "quantity": ["pm10"], "start": "2026-10-20", "end": "2026-11-20"}
+QUESTION = {"pilot": ["kai-luft"], "quantity": ["pm10"], "start": "2025-10-21", "end": "2025-11-21"}
 
 
 @pytest.fixture
@@ -64,8 +64,8 @@ async def test_it_says_what_it_is_and_how_to_cite_it(freezer: httpx.AsyncClient)
 @pytest.mark.parametrize(
     ("language", "words"),
     [
-        ("nb", ("Øyeblikksbilde", "Målinger fra Air on the quay, 2026-10-19 til 2026-11-19", "480 rader")),
-        ("en", ("Snapshot", "Readings of Air on the quay, 2026-10-19 to 2026-11-19", "480 rows")),
+        ("nb", ("Øyeblikksbilde", "Målinger fra Air on the quay, 2025-10-20 til 2025-11-20", "480 rader")),
+        ("en", ("Snapshot", "Readings of Air on the quay, 2025-10-20 to 2025-11-20", "480 rows")),
     ],
 )
 async def test_people_find_it_at_the_address_that_is_cited(
@@ -84,7 +84,7 @@ def test_tex_is_escaped() -> None:
     snapshot = msgspec.convert(
         {
             "id": "a" * 24,
-            "created": "2026-11-23",
+            "created": "2025-11-24",
             "pilots": ["x"],
             "question": {},
             "zone": "UTC",

@@ -18,7 +18,7 @@ question: {en: "Where is it?"}
 devices:
   - {id: a, position: {lat: 63.42, lon: 10.39}, interval: PT1H, streams: [{quantity: pm10}, {quantity: pm25}]}
   - {id: b, position: {lat: 63.43, lon: 10.41}, interval: PT1H, streams: [{quantity: pm10}]}
-phases: [{name: before, kind: baseline, start: 2026-10-01, end: 2026-11-01}]
+phases: [{name: before, kind: baseline, start: 2025-10-01, end: 2025-11-01}]
 """
 
 

@@ -78,7 +78,7 @@ async def test_observations_are_the_readings(client: httpx.AsyncClient) -> None:
     found = await every_page(client, f"Datastreams({stream['@iot.id']})/Observations", top="100")
     assert [item["result"] for item in found] == [10 + i / 7 for i in range(HOURS)]
     assert len({item["@iot.id"] for item in found}) == HOURS
-    assert found[0]["phenomenonTime"] == "2026-10-20T00:00:00.123456Z"
+    assert found[0]["phenomenonTime"] == "2025-10-21T00:00:00.123456Z"
     one = await get(client, f"Observations({found[7]['@iot.id']})")
     assert one["result"] == found[7]["result"]
     assert len(await every_page(client, "Observations", top="500")) == 5 * HOURS
@@ -98,8 +98,8 @@ async def test_paging_with_skip_and_top(client: httpx.AsyncClient) -> None:
 
 async def test_newest_and_oldest_first(client: httpx.AsyncClient) -> None:
     newest = (await get(client, "Observations", orderby="phenomenonTime desc", top="7"))["value"]
-    assert [item["phenomenonTime"][:13] for item in newest[:5]] == ["2026-10-29T23"] * 5
-    assert newest[5]["phenomenonTime"].startswith("2026-10-29T22")
+    assert [item["phenomenonTime"][:13] for item in newest[:5]] == ["2025-10-30T23"] * 5
+    assert newest[5]["phenomenonTime"].startswith("2025-10-30T22")
     paged = await every_page(client, "Observations", orderby="phenomenonTime asc", top="400")
     times = [item["phenomenonTime"] for item in paged]
     assert len(times) == 5 * HOURS
@@ -109,7 +109,7 @@ async def test_newest_and_oldest_first(client: httpx.AsyncClient) -> None:
     back = await every_page(client, one, orderby="phenomenonTime desc", top="100")
     assert back == (await every_page(client, one, orderby="phenomenonTime asc", top="100"))[::-1]
     assert len(back) == HOURS
-    since = await get(client, one, orderby="phenomenonTime desc", filter="phenomenonTime ge 2026-10-29T21:00:00Z")
+    since = await get(client, one, orderby="phenomenonTime desc", filter="phenomenonTime ge 2025-10-30T21:00:00Z")
     assert since["value"] == back[:3]
     as_frost_writes = await get(client, "Observations", orderby="result DESC", top="1")
     largest = as_frost_writes["value"][0]
@@ -120,7 +120,7 @@ async def test_latest_of_every_datastream_in_one_request(client: httpx.AsyncClie
     expand = "Observations($orderby=phenomenonTime desc;$top=1;$select=result,phenomenonTime)"
     found = (await get(client, "Datastreams", expand=expand, select="name"))["value"]
     assert [list(item) for item in found] == [["name", "Observations"]] * 5
-    assert {item["Observations"][0]["phenomenonTime"] for item in found} == {"2026-10-29T23:00:00.123456Z"}
+    assert {item["Observations"][0]["phenomenonTime"] for item in found} == {"2025-10-30T23:00:00.123456Z"}
 
 
 FILTERS = {
@@ -166,8 +166,8 @@ async def test_filters_of_things(client: httpx.AsyncClient, text: str) -> None:
         ("result gt 73", 8),
         ("result mul 2 sub 6 div 3 gt 144 and Datastream/properties/pilot eq 'stille'", 8),
         ("Datastream/ObservedProperty/name eq 'laeq' and hour(phenomenonTime) eq 5", 10),
-        ("date(phenomenonTime) eq 2026-10-25", 120),
-        ("year(phenomenonTime) eq 2026 and month(phenomenonTime) eq 10 and day(phenomenonTime) eq 21", 120),
+        ("date(phenomenonTime) eq 2025-10-26", 120),
+        ("year(phenomenonTime) eq 2025 and month(phenomenonTime) eq 10 and day(phenomenonTime) eq 22", 120),
         ("minute(phenomenonTime) eq 0 and second(phenomenonTime) eq 0 and result gt 73", 8),
         ("fractionalseconds(phenomenonTime) gt 0.1234 and result gt 73", 8),
         ("phenomenonTime lt now() and result gt 73", 8),
@@ -214,7 +214,7 @@ async def test_properties_values_and_references(client: httpx.AsyncClient) -> No
     assert await get(client, f"Datastreams({stream['@iot.id']})/Thing") == thing
     assert await get(client, f"{here}/Datastreams({stream['@iot.id']})/Thing/name") == {"name": "The crane"}
     span = await get(client, f"Datastreams({stream['@iot.id']})/phenomenonTime")
-    assert span["phenomenonTime"] == "2026-10-20T00:00:00.123456Z/2026-10-29T23:00:00.123456Z"
+    assert span["phenomenonTime"] == "2025-10-21T00:00:00.123456Z/2025-10-30T23:00:00.123456Z"
 
 
 async def test_data_arrays_and_geojson(client: httpx.AsyncClient) -> None:
