@@ -9,15 +9,35 @@ RUN := .venv/bin
 VENDOR := dashboards/techport_dashboards/web/static/vendor
 CATALOGUE := dashboards/techport_dashboards/web/locales/nb.po
 
-.PHONY: demo test lint docs messages fuzz-api assets install install-dev system-packages clean
+# What `make help` prints of each target stands behind its ##.
+.PHONY: help demo test test-fast test-faults test-six-dates test-dates lint docs messages fuzz-api assets install install-dev system-packages clean
 
-demo: install assets
+help:
+	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 24
+
+demo: install assets ## the whole platform with a simulated district; ARGS="..." are given to `techport demo`
 	@$(RUN)/techport demo $(ARGS)
 
-test: install-dev system-packages assets
-	$(RUN)/pytest -n 2 --dist worksteal $(ARGS)
+PYTEST := $(RUN)/pytest -n 2 --dist worksteal
 
-lint: install-dev
+test: install-dev system-packages assets ## all tests but those that kill, pause and fill disks; ARGS="..." for pytest
+	$(PYTEST) -m "not faults" $(ARGS)
+
+test-fast: install-dev ## the tests that need no server and no other process: about a minute
+	$(PYTEST) -m fast $(ARGS)
+
+test-faults: install-dev system-packages assets ## processes are killed, disks are full, servers stand still
+	$(PYTEST) -m faults $(ARGS)
+
+test-six-dates: install-dev system-packages assets ## tests that could depend on the calendar, under six dates
+	$(RUN)/python -m tests.dates $(ARGS)
+
+# A fixed date in place of today's, for all tests and what they start: make test-dates DATE=2028-02-29T12:00Z
+DATE ?= rotating
+test-dates: install-dev system-packages assets ## all of `make test` under another date: one of six, or DATE=...
+	TECHPORT_TEST_DATE=$(DATE) $(PYTEST) -m "not faults" $(ARGS)
+
+lint: install-dev ## ruff, mypy and the layers
 	$(RUN)/ruff check .
 	$(RUN)/ruff format --check .
 	$(RUN)/mypy

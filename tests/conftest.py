@@ -33,3 +33,24 @@ def shared() -> Path:
     if not folder.is_dir():
         pytest.skip("the developers' data folder ../shared is not here")
     return folder
+
+
+SERVERS = {"influxd", "own_influxd", "postgres", "mosquitto", "chromium"}
+SERVER_PARAMETERS = {"influxdb", "influxdb-several-writers", "postgresql", "servers", "mosquitto", "embedded"}
+WITH_PROCESSES = {"browser", "command_line", "deployment", "end_to_end"}
+"""Folders of tests that start techport, servers or a browser."""
+
+
+@pytest.hookimpl(tryfirst=True)  # before pytest looks at `-m`
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark as `fast` what needs no server and no other process, and is not marked as taking long."""
+    for item in items:
+        parameters = item.callspec.params.values() if hasattr(item, "callspec") else ()
+        slow = (
+            any(item.get_closest_marker(name) for name in ("slow", "heavy", "faults"))
+            or WITH_PROCESSES & set(item.path.relative_to(ROOT / "tests").parts)
+            or SERVERS & set(getattr(item, "fixturenames", ()))
+            or any(isinstance(value, str) and value in SERVER_PARAMETERS for value in parameters)
+        )
+        if not slow:
+            item.add_marker(pytest.mark.fast)

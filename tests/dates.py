@@ -1,14 +1,18 @@
 """The dates that tests run under, and the clock that a browser shares with the server.
 
 `TECHPORT_TEST_DATE` (an instant in ISO 8601, or `rotating`) moves the clock of a whole run: of this process, of what it
-starts and of the pages in the browser. Tests whose meaning depends on the date are marked `dates`.
+starts and of the pages in the browser. Tests whose outcome could depend on the calendar are marked `dates`:
+`python -m tests.dates` runs them under each of the dates.
 """
 
 from __future__ import annotations
 
 import datetime as dt
 import os
+import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 DATES = {
     "summer time ended": "2026-10-25T01:10:00Z",  # 02:10 for the second time
@@ -18,6 +22,8 @@ DATES = {
     "a July noon": "2027-07-15T10:00:00Z",
     "29 February": "2028-02-29T12:00:00Z",
 }
+
+AT_ONCE = 2  # runs beside each other
 
 
 def rotating(today: dt.date) -> str:
@@ -51,3 +57,32 @@ def browser_clock() -> str:
       }};
     }})();
     """
+
+
+def marked_files() -> list[str]:
+    """The test files with a test that is marked `dates`: the others need not be imported."""
+    files = sorted(Path(__file__).parent.rglob("test_*.py"))
+    return [str(file) for file in files if "pytest.mark.dates" in file.read_text("utf-8")]
+
+
+def main() -> int:
+    """Run the marked tests under each date; what a run said is shown where it failed."""
+    command = [sys.executable, "-m", "pytest", "-q", "-m", "dates", *sys.argv[1:], *marked_files()]
+
+    def run(date: str) -> subprocess.CompletedProcess[str]:
+        environment = {**os.environ, "TECHPORT_TEST_DATE": date}
+        return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+
+    failed = False
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        for name, done in zip(DATES, pool.map(run, DATES.values()), strict=True):
+            summary = done.stdout.strip().rpartition("\n")[2]
+            print(f"{name}, {DATES[name]}: {summary}", flush=True)  # noqa: T201
+            if done.returncode:
+                failed = True
+                print(done.stdout + done.stderr, flush=True)  # noqa: T201
+    return int(failed)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable, Sequence
 from urllib.parse import parse_qs, urlsplit
 
+import pytest
 from playwright.sync_api import Locator, Page, expect
 
 from techport_pilots.model import Event, Text
@@ -76,6 +77,7 @@ def test_keys_read_a_chart_and_move_it(visit: Visitor) -> None:
     expect(page.locator("#live")).to_have_attribute("data-state", "live")
 
 
+@pytest.mark.dates
 def test_air_has_classes_in_words_and_a_limit_with_its_unit(visit: Visitor) -> None:
     figure = drawn(visit().open(PILOT))
     expect(figure.locator(".annotation-text", has_text="moderat")).to_be_attached()

@@ -216,6 +216,7 @@ def test_what_happened_is_on_the_chart(visit: Visitor) -> None:
         expect(figure.locator(".marks li", has_text=what)).to_have_count(1)
 
 
+@pytest.mark.dates
 def test_a_gap_is_on_the_calendar_and_in_the_list(visit: Visitor) -> None:
     page = visit().open(f"{PILOT}/quality?days=7")
     page.locator(".calendar a", has_text="Ila skole").click()

@@ -6,6 +6,7 @@ import re
 import time
 from collections.abc import Callable
 
+import pytest
 from playwright.sync_api import Browser, expect
 
 from techport_dashboards import WebSettings
@@ -35,6 +36,7 @@ def test_two_taps_lead_from_the_map_to_a_chart(visit: Visitor, city: City) -> No
     expect(drawn(page).locator(".plot")).to_be_visible()
 
 
+@pytest.mark.dates
 def test_a_red_device_says_what_to_do_in_one_tap(visit: Visitor) -> None:
     page = visit(**PHONE).open(PILOT)
     page.locator(".needs a", has_text="Nidarvoll").tap()
@@ -63,6 +65,7 @@ def test_the_table_is_sorted_by_links_that_keep_the_range(visit: Visitor) -> Non
     expect(page.locator("table.devices th[aria-sort=descending]")).to_have_count(1)
 
 
+@pytest.mark.dates
 def test_phases_are_chosen_without_javascript(visit: Visitor) -> None:
     page = visit(java_script_enabled=False).open(f"{PILOT}/phases")
     page.select_option("select[name=what]", "air_temperature")

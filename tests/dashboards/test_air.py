@@ -18,7 +18,7 @@ from techport_storage.model import Batch, Quality, Reading, Stream
 from techport_storage.store import open_store
 from tests.dashboards.web import City
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.dates]
 
 AIR = """
 id: street

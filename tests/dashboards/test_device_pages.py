@@ -15,7 +15,7 @@ from techport_storage.microseconds import DAY, HOUR
 from techport_storage.model import Reading, Stream
 from tests.dashboards.web import City
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.dates]
 
 BATTERIES = """
 id: gater

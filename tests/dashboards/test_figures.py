@@ -32,6 +32,7 @@ def test_every_value_is_in_one_bin() -> None:
     assert [b.count for b in figures.distribution(np.array([3.0, 3.0]))] == [2]
 
 
+@pytest.mark.dates
 def test_the_week_begins_on_monday() -> None:
     cells = figures.week(np.array([MONDAY, MONDAY + 25 * HOUR, MONDAY + 8 * DAY + HOUR]), np.array([1.0, 2.0, 4.0]))
     assert (cells[0][0].mean, cells[0][0].depth) == (1.0, 0.0)
@@ -55,6 +56,7 @@ def test_a_scatter_keeps_its_corners() -> None:
 
 
 @pytest.mark.parametrize("view", ["line", "distribution", "week", "rose", "scatter"])
+@pytest.mark.dates
 async def test_every_view_and_its_download_answer(client: httpx.AsyncClient, view: str) -> None:
     query = {"pilot": "kai-luft", "quantity": "pm10", "view": view, "start": "2025-10-21", "end": "2025-10-31T12:00"}
     answer = await client.get("/explore", params=query)
@@ -69,6 +71,7 @@ async def test_exploring_another_pilot_keeps_no_names_of_the_first(client: httpx
     assert '<option value="laeq" selected>' in answer.text
 
 
+@pytest.mark.dates
 async def test_gaps_are_listed_with_what_is_missing(city: City, client: httpx.AsyncClient) -> None:
     begin = now() // HOUR * HOUR - 20 * DAY  # the page looks back from now
     city.store.erase(Selection(streams=(Stream("kai-luft", "kran", "pm10"),)), START - DAY, now() + 60 * DAY)
@@ -107,6 +110,7 @@ def test_classes_part_the_values_by_how_many_lie_below() -> None:
     assert roses.classes_of(np.full(9, 3.0)) == [3]
 
 
+@pytest.mark.dates
 async def test_flags_are_counted_by_kind_and_good_readings_apart(city: City, client: httpx.AsyncClient) -> None:
     """Ten of the last hours are flagged as spikes, two of them as out of range too."""
     at = now() // HOUR * HOUR - 48 * HOUR

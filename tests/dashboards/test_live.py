@@ -46,6 +46,7 @@ def until(stream: Iterator[Event], name: str) -> dict[str, Any]:
     return next(data for event, data in stream if event == name)
 
 
+@pytest.mark.dates
 def test_a_new_reading_arrives(city: City) -> None:
     with serving(city.app(FAST)) as address, watching(address) as stream:
         assert until(stream, "hello") == {"heartbeat": 0.2}
@@ -73,6 +74,7 @@ def test_what_is_stored_after_the_hello_is_told_also_when_the_first_look_is_slow
         assert until(stream, "readings")["items"][0]["value"] == 12.5
 
 
+@pytest.mark.dates
 def test_a_reading_that_came_late_is_said(city: City) -> None:
     with serving(city.app(FAST)) as address, watching(address, "?pilot=kai-luft") as stream:
         until(stream, "hello")

@@ -94,6 +94,7 @@ async def test_names_from_devices_are_escaped(city: City, client: httpx.AsyncCli
     assert "&lt;/script&gt;" in (await client.get("/pilots/kai-luft")).text
 
 
+@pytest.mark.dates
 async def test_old_data_opens_where_it_is(client: httpx.AsyncClient) -> None:
     """A pilot whose last reading is long ago shows its last day, not an empty chart of today."""
     text = (await client.get("/pilots/kai-luft")).text

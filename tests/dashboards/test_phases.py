@@ -39,6 +39,7 @@ def test_a_group_is_summed_up_by_its_quantiles() -> None:
     assert figures.spread(np.empty(0), mean) is None
 
 
+@pytest.mark.dates
 def test_the_typical_day_and_week_are_means_of_their_hours() -> None:
     day, week = figures.day([group("baseline", 5)], mean), figures.week([group("baseline", 5)], mean)
     assert day is not None
@@ -94,6 +95,7 @@ def street(city: City) -> City:
     return city
 
 
+@pytest.mark.dates
 async def test_the_page_says_what_each_phase_was_like(street: City, client: httpx.AsyncClient) -> None:
     """The trial's effect is four less; the means of the table are those of the readings."""
     text = (await client.get("/pilots/elgeseter/phases?lang=en")).text
@@ -126,6 +128,7 @@ async def test_a_pilot_without_phases_says_what_to_do(client: httpx.AsyncClient)
     assert 'id="kpis"' not in text
 
 
+@pytest.mark.dates
 def test_days_to_come_are_not_missing_ones(street: City) -> None:
     """A phase of which half has passed is complete when that half is; evaluated whole, half of it would be missing."""
     pilot = trial.definition()

@@ -78,6 +78,7 @@ def public_routes(city: City) -> list[str]:
     return found
 
 
+@pytest.mark.dates
 async def test_an_open_pilot_has_a_page_for_everybody(shared: City, client: httpx.AsyncClient) -> None:
     text = (await client.get("/p/apen?lang=en")).text
     for words in ("Does it work?", "Yes, a little.", "bymiljo@example.org", "CC-BY-4.0", "1 device"):
@@ -108,6 +109,7 @@ async def test_a_pilot_that_is_not_open_answers_like_none(shared: City, client: 
         assert len(set(answers)) == 1
 
 
+@pytest.mark.dates
 async def test_a_chart_and_a_kpi_can_stand_alone(shared: City, client: httpx.AsyncClient) -> None:
     chart = (await client.get("/pilots/apen?embed=1&quantity=pm10&lang=en")).text
     assert chart.count('<figure class="chart"') == 1

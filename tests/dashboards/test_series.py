@@ -15,7 +15,7 @@ from techport_storage.model import Selection, Stream
 from tests.dashboards.conftest import HOURS, START
 from tests.dashboards.web import City
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.dates]
 
 
 async def chart(client: httpx.AsyncClient, **parameters: str) -> dict[str, Any]:

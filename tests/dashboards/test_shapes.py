@@ -92,6 +92,7 @@ async def test_percentiles_energy_and_vector_means(city: City, client: httpx.Asy
     assert row["energy_mean"] == pytest.approx(10 * math.log10(np.mean(10 ** (values / 10))))
 
 
+@pytest.mark.dates
 async def test_buckets_say_how_complete_they_are(city: City, client: httpx.AsyncClient) -> None:
     city.store.erase(city.store_selection("kran", "pm10"), START + 30 * HOUR, START + 36 * HOUR)
     rows = await items(client, **ONE, **DAY, every="PT12H", zone="UTC")
@@ -119,6 +120,7 @@ async def test_fill(city: City, client: httpx.AsyncClient) -> None:
     assert [row["mean"] for row in longer] == pytest.approx(true)
 
 
+@pytest.mark.dates
 async def test_filled_local_days_follow_the_calendar(client: httpx.AsyncClient) -> None:
     rows = await items(client, **ONE, start="2025-10-25", end="2025-11-06", every="P1D", fill="null", aggregate="count")
     starts = [dt.datetime.fromisoformat(row["time"]) for row in rows]
@@ -168,6 +170,7 @@ async def test_downsampled_points_are_readings(city: City, client: httpx.AsyncCl
         assert max(row["value"] for row in rows) == max(known)
 
 
+@pytest.mark.dates
 async def test_spreadsheets_in_norwegian(client: httpx.AsyncClient) -> None:
     answer = await get(client, **ONE, start="2025-10-26T00:00:00Z", end="2025-10-26T02:00:00Z", format="csv-nb")
     frame = pd.read_csv(io.BytesIO(answer.content), sep=";", decimal=",", encoding="utf-8-sig")

@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 
 from techport_dashboards.query import times
 
+pytestmark = pytest.mark.dates
+
 OSLO = ZoneInfo("Europe/Oslo")
 REFERENCE = times.micros(dt.datetime(2026, 10, 26, 12, tzinfo=OSLO))  # the day after the clock went back
 

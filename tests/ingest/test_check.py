@@ -91,12 +91,14 @@ def test_a_hint_shows_the_number_to_send(columns: Columns) -> None:
         (10**17, "clock-future"),
     ],
 )
+@pytest.mark.dates
 def test_the_clock(columns: Columns, time: int, reason: str | None) -> None:
     add(columns, "pm10", 1.0, time)
     assert [p.reason for p in columns.rejected] == ([reason] if reason else [])
     assert [row[1] for row in stored(columns)] == ([] if reason else [time])
 
 
+@pytest.mark.dates
 def test_without_a_time_the_arrival_counts_and_is_flagged(columns: Columns) -> None:
     add(columns, "pm10", 1.0, None)
     assert stored(columns) == [("pm10", NOW, 1.0, Quality.CLOCK)]

@@ -77,6 +77,7 @@ def test_closing_takes_the_credentials_of_this_pilot_back(parts: Parts, tmp_path
     assert [one.pilot for one in credentials.all()] == ["other"]
 
 
+@pytest.mark.dates
 def test_the_checklist_says_what_to_look_at(parts: Parts) -> None:
     registry, store, _ = parts
     items = checklist(registry, store, registry.pilot("elgeseter"), trial.START + 90 * DAY)

@@ -24,6 +24,8 @@ from techport_storage.microseconds import MINUTE
 from techport_storage.model import Batch, Stream
 from techport_storage.store import open_store
 
+pytestmark = pytest.mark.dates
+
 STEP = 10 * MINUTE
 START = int(dt.datetime(2026, 3, 1, tzinfo=dt.UTC).timestamp()) * 1_000_000
 STREAM = Stream("p", "box", "pm10")

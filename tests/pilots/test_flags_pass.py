@@ -65,6 +65,7 @@ def flags(store, stream=BOX):
     return np.array([row["quality"] for row in rows if (row["device"], row["quantity"]) == stream[1:]])
 
 
+@pytest.mark.dates
 def test_a_spike_is_flagged_when_the_next_reading_is_there(rounds, store):
     store.write(batch(wander(40)))
     assert rounds.round() == 0
@@ -110,6 +111,7 @@ def test_of_several_processes_one_does_the_rounds(registry, store):
     assert FlagPass(registry, store, "one").round() == 1
 
 
+@pytest.mark.dates
 def test_an_exclusion_hides_what_is_stored_and_what_comes(registry, store, rounds):
     store.write(batch(wander(30)))
     moment = dt.datetime.fromtimestamp(START / 1e6, dt.UTC)

@@ -29,6 +29,8 @@ from techport_storage.microseconds import HOUR
 from techport_storage.model import Batch, Stream
 from techport_storage.store import open_store
 
+pytestmark = pytest.mark.dates
+
 OSLO = "Europe/Oslo"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import msgspec
+import pytest
 
 from techport_pilots.evaluation import Evaluation
 from techport_pilots.handover.portfolio import portfolio
@@ -11,6 +12,8 @@ from techport_pilots.registry.registry import Registry
 from techport_pilots.reports.build import keep_evaluations
 from techport_storage.microseconds import DAY
 from tests.pilots import trial
+
+pytestmark = pytest.mark.dates
 
 
 def test_where_each_pilot_stands(registry: Registry) -> None:

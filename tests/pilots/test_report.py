@@ -89,6 +89,7 @@ def test_it_stands_alone_and_is_well_formed(report: Report, language: str) -> No
     assert not re.search(r"\bnan\b", text, re.I)
 
 
+@pytest.mark.dates
 def test_it_answers_the_question(report: Report) -> None:
     dust = report.results[0].evaluation
     assert dust.interval is not None
@@ -131,6 +132,7 @@ def test_the_same_data_gives_the_same_bytes_apart_from_the_date(
     assert page(later, "nb") != page(report, "nb")
 
 
+@pytest.mark.dates
 def test_gaps_and_flags_are_told(report: Report) -> None:
     bridge = report.devices["bridge"]
     assert bridge.longest_gap == DAY + HOUR // 6
@@ -181,6 +183,7 @@ def test_evaluations_are_kept_for_others(parts: tuple[Registry, ReadingStore], r
 
 
 @pytest.mark.parametrize("ended", [False, True], ids=["running", "ended early"])
+@pytest.mark.dates
 def test_days_that_were_not_to_be_measured_are_not_missing(tmp_path: Path, report: Report, ended: bool) -> None:
     """A report in the middle of a phase judges what has passed; one after an early end, what there was until then."""
     whole = trial.definition()

@@ -30,7 +30,7 @@ YEARS = 3 * 366 * DAY
 NOW = now() // 1_000_000 * 1_000_000
 
 
-@pytest.fixture(params=["laptop", "servers"])
+@pytest.fixture(params=[pytest.param("laptop", marks=pytest.mark.dates), "servers"])
 def parts(request: pytest.FixtureRequest, platform: Callable[[str], Parts]) -> Parts:
     """Two pilots with the same definition but for their ids, some readings each, and a message in quarantine."""
     registry, store, books = platform(request.param)

@@ -10,6 +10,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from techport_ingest.brokers.mosquitto import Mosquitto
 from techport_pilots.definition.load import read_definition
 from techport_simulators.city import CitySettings, Clock, Progress, run_city
@@ -57,6 +59,7 @@ def test_every_device_speaks_at_once(mosquitto: Mosquitto) -> None:  # noqa: F81
         assert len(reading) > 1
 
 
+@pytest.mark.dates
 def test_history_is_whole_and_goes_back_from_the_present(mosquitto: Mosquitto) -> None:  # noqa: F811
     hours = 3
     start = now_datetime()
@@ -79,6 +82,7 @@ def test_history_is_whole_and_goes_back_from_the_present(mosquitto: Mosquitto) -
         assert max(heard[1:7]) > max(heard[7:13]) > max(heard[13:])
 
 
+@pytest.mark.dates
 def test_devices_that_read_seldom_have_a_longer_past(mosquitto: Mosquitto) -> None:  # noqa: F811
     _, messages = live(
         mosquitto,

@@ -16,6 +16,8 @@ from techport_simulators.demo import DEMO_PILOTS, HISTORY, SINCE, definition_pat
 from techport_simulators.devices import Device, devices_of, micros
 from techport_storage.microseconds import DAY
 
+pytestmark = pytest.mark.dates
+
 
 @pytest.mark.parametrize("today", [dt.date(2026, 11, 23), dt.date(2027, 4, 1), dt.date(2031, 7, 6)])
 def test_phases_lie_around_today(tmp_path: Path, today: dt.date) -> None:

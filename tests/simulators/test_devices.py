@@ -40,6 +40,7 @@ def district(seed: int = 1) -> list[Device]:
     return all_devices(pilots(), seed)
 
 
+@pytest.mark.dates
 def test_history_is_what_was_lived() -> None:
     for device in district():
         instants = device.instants(NOON - HOUR, NOON)
@@ -50,6 +51,7 @@ def test_history_is_what_was_lived() -> None:
 
 @settings(max_examples=30, deadline=None)
 @given(st.integers(0, 44), st.integers(0, 2 * HOUR), st.integers(1, 2 * HOUR))
+@pytest.mark.dates
 def test_a_restart_carries_on_with_the_same_instants(which: int, cut: int, after: int) -> None:
     device = district()[which]
     whole = device.instants(NOON, NOON + cut + after)

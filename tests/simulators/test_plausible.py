@@ -19,6 +19,8 @@ from techport_simulators.physics import Moment, solar_elevation
 from techport_simulators.place import Place
 from techport_storage.microseconds import DAY, HOUR, MINUTE
 
+pytestmark = pytest.mark.dates
+
 OSLO = ZoneInfo("Europe/Oslo")
 PLACE = Place(key=key("place"), device=key("device"), road=1.0, campus=1.0)
 
