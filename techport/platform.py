@@ -16,6 +16,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -39,9 +40,12 @@ from techport_ingest.source import Source
 from techport_ingest.sources.embedded import EmbeddedBroker, EmbeddedSettings
 from techport_ingest.sources.paho import PahoSource
 from techport_ingest.sources.relay import Relay
+from techport_ingest.sources.session_watch import SessionWatch
 from techport_ingest.sources.settings import MqttSettings, Tls
+from techport_ingest.sources.succession import SucceedingSource
 from techport_pilots.access.credentials import Credentials
 from techport_pilots.accounting.ledger import Ledger
+from techport_pilots.accounting.worker_sessions import WorkerSessions
 from techport_pilots.quality.flagging import FlagPass
 from techport_pilots.registry.registry import Registry
 from techport_storage.store import ReadingStore, open_store
@@ -85,21 +89,30 @@ class Reached(NamedTuple):
 
 
 @contextmanager
-def broker(settings: Settings, own_broker: Registry | None = None, retire: bool = False) -> Iterator[Reached]:
-    """The broker at settings.mqtt, which is started first where it is our own. Raises BrokerError.
+def broker(settings: Settings, parts: Stores, own: bool = False, retire: bool = False) -> Iterator[Reached]:
+    """The broker at settings.mqtt, which is started first where it is our own (`own`). Raises BrokerError.
 
-    Our own broker lets in the devices with a credential in the registry `own_broker`, and on the loopback everybody
-    else. `retire` takes only what waits in the worker's session, and removes the session at the end.
+    Our own broker lets in the devices with a credential in the registry, and on the loopback everybody else. `retire`
+    takes only what waits in the worker's session, and removes the session at the end.
     """
     with ExitStack() as closing:
         reader: Source
-        reach = mqtt_settings(settings)
-        if own_broker is not None and _broker_kind(settings) == "embedded":
-            reader, reach = _embedded(settings, reach, own_broker)
+        if own and _broker_kind(settings) == "embedded":
+            reader, reach = _embedded(settings, mqtt_settings(settings), parts.registry)
         else:
-            if own_broker is not None and _broker_kind(settings) == "mosquitto":
-                reach = closing.enter_context(_mosquitto(settings, reach, own_broker))
-            reader = PahoSource(msgspec.structs.replace(reach, retire=retire))
+            sessions = WorkerSessions(parts.registry.database)
+            session = sessions.of(settings.worker)
+            reach = mqtt_settings(settings, session.client_id)
+            if own and _broker_kind(settings) == "mosquitto":
+                reach = closing.enter_context(_mosquitto(settings, reach, parts.registry))
+            if retire:
+                reader = PahoSource(msgspec.structs.replace(reach, retire=True))
+            else:
+                watch = SessionWatch(sessions, settings.worker, settings.mqtt, parts.metrics)
+                reader = PahoSource(reach, watch)
+            if session.previous is not None:
+                earlier = PahoSource(msgspec.structs.replace(reach, client_id=session.previous, retire=True))
+                reader = SucceedingSource(reader, earlier, partial(sessions.emptied, settings.worker))
         closing.callback(reader.close)
         relay = Relay(reach)
         closing.callback(relay.close)
@@ -178,14 +191,14 @@ def _mosquitto(settings: Settings, reach: MqttSettings, registry: Registry) -> I
         broker.stop()
 
 
-def mqtt_settings(settings: Settings) -> MqttSettings:
-    """How this process reaches the broker."""
+def mqtt_settings(settings: Settings, client_id: str = "techport") -> MqttSettings:
+    """How this process reaches the broker, and under which client id the broker keeps its session."""
     tls = None
     if settings.mqtt_ca or settings.mqtt_cert:
         files = [str(path) if path else None for path in (settings.mqtt_ca, settings.mqtt_cert, settings.mqtt_key)]
         tls = Tls(ca=files[0], certificate=files[1], key=files[2])
     return MqttSettings(
-        client_id=f"techport-{settings.worker}",
+        client_id=client_id,
         host=settings.mqtt_address.host,
         port=settings.mqtt_address.port,
         share=settings.share,

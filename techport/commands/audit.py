@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import getpass
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -10,12 +11,14 @@ from rich.console import Console
 
 from techport import options
 from techport.client import get
+from techport.commands.pilots import open_registry
 from techport.data_dir import owner
 from techport.settings import Settings, load_settings
 
 if TYPE_CHECKING:
     from techport_pilots.accounting.audit import AuditReport, AuditRow
     from techport_pilots.accounting.tally import Tally
+    from techport_pilots.accounting.worker_sessions import SessionLoss
 
 
 def audit(
@@ -23,12 +26,19 @@ def audit(
     store: options.Store = None,
     registry: options.RegistryUrl = None,
     pilot: Annotated[str | None, typer.Option("--pilot", help="only this pilot")] = None,
+    accept: Annotated[
+        str | None,
+        typer.Option("--accept", help="accept the lost sessions so far, with the reason, after looking into them"),
+    ] = None,
     every_row: Annotated[bool, typer.Option("--all", help="show every device and day, not only what is off")] = False,
 ) -> None:
     """Prove that received = stored + duplicates + quarantined + ignored for each device and day, and that the store
-    holds just the rows that were stored. Exit code 1 when a sum is off. Works while the platform runs.
+    holds just the rows that were stored, and that no broker lost a worker's session. Exit code 1 otherwise. Works while
+    the platform runs.
     """
     settings = load_settings({"data": data, "store": store, "registry": registry})
+    if accept is not None:
+        _accept(settings, accept)
     report = _report(settings, pilot)
     console = Console(highlight=False)
     for row in report.rows if every_row else report.off + report.open:
@@ -43,8 +53,29 @@ def audit(
         console.print(
             f"{len(report.open)} device-days are being written to at this moment: no verdict on those", soft_wrap=True
         )
-    console.print("[green]the sums agree[/green]" if report.ok else f"[red]{len(report.off)} sums are off[/red]")
+    for loss in report.lost:
+        console.print(_lost(loss), soft_wrap=True, markup=False)
+    if report.lost:
+        console.print("Look into it (docs/operations.md, Sessions), then: techport audit --accept WHY", markup=False)
+    console.print(f"[red]{len(report.off)} sums are off[/red]" if report.off else "[green]the sums agree[/green]")
     raise typer.Exit(0 if report.ok else 1)
+
+
+def _accept(settings: Settings, why: str) -> None:
+    from techport_pilots.accounting.worker_sessions import WorkerSessions
+
+    with open_registry(settings.data, settings.registry) as registry:
+        accepted = WorkerSessions(registry.database).accept(getpass.getuser(), why)
+    Console(highlight=False).print(f"{accepted} lost sessions accepted")
+
+
+def _lost(loss: SessionLoss) -> str:
+    at = dt.datetime.fromtimestamp(loss.at / 1e6, dt.UTC).isoformat(timespec="seconds")
+    what = {
+        "lost": "the broker no longer knew its session",
+        "taken-over": "another client connected under its client id",
+    }[loss.kind]
+    return f"worker {loss.worker} at {at}: {what}. Acknowledged messages may be missing, which no sum shows"
 
 
 def _report(settings: Settings, pilot: str | None) -> AuditReport:

@@ -49,7 +49,7 @@ def ingest(
     ):
         import_pilots(parts.registry, pilot or [])
         with (
-            platform.broker(settings) as reached,
+            platform.broker(settings, parts) as reached,
             platform.ingesting(settings, parts, reached, failed=interrupt) as pipeline,
             platform.flagging(settings, parts),
         ):
@@ -74,9 +74,14 @@ def drain(
     """
     settings: Settings = context.obj.model_copy(update={"worker": worker})
     from techport import platform
+    from techport_pilots.accounting.worker_sessions import WorkerSessions
 
     with lock(settings.data, "ingest drain", None, settings.mqtt), platform.stores(settings) as parts:
-        with platform.broker(settings, retire=True) as reached:
+        sessions = WorkerSessions(parts.registry.database)
+        if sessions.find(worker) is None:
+            names = ", ".join(sessions.names()) or "none"
+            raise CannotRun(f"no worker {worker} has been here. Workers that the registry knows: {names}")
+        with platform.broker(settings, parts, retire=True) as reached:
             until = time.monotonic() + 30
             while not reached.source.connected:
                 if time.monotonic() > until:
@@ -90,5 +95,6 @@ def drain(
                     health = pipeline.health()
                     if health.last_commit != last or health.lag_seconds or not health.connected:
                         last, since = health.last_commit, time.monotonic()
+        sessions.removed(worker)
         total = parts.metrics.get_sample_value("techport_ingest_messages_total")
     Console(highlight=False).print(f"{total:.0f} messages of {worker} taken; its session at the broker is gone")

@@ -120,7 +120,7 @@ def _run_everything(settings: Settings, pilots: list[Path], district: _District 
         if district is not None:
             _settle(parts.registry, district.definitions)
         with (
-            platform.broker(settings, parts.registry) as reached,
+            platform.broker(settings, parts, own=True) as reached,
             platform.ingesting(settings, parts, reached, failed=interrupt) as pipeline,
             platform.flagging(settings, parts),
             district.running() if district else _nothing(),

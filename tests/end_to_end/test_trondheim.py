@@ -31,6 +31,7 @@ from techport_ingest.brokers.mosquitto import Mosquitto
 from techport_ingest.sources.paho import PahoSource
 from techport_pilots.accounting.audit import AuditReport, audit
 from techport_pilots.accounting.ledger import Ledger
+from techport_pilots.accounting.worker_sessions import WorkerSessions
 from techport_pilots.registry.registry import Registry
 from techport_simulators.demo import REAL_PILOTS, definition_path, mapping_path
 from techport_simulators.gateway import Broker
@@ -179,7 +180,9 @@ def end(process: subprocess.Popen[bytes], log: Path) -> None:
 
 def open_session(settings: Settings) -> None:
     """Let the broker know the ingestor's session, so that from now on it keeps what is published."""
-    source = PahoSource(mqtt_settings(settings))
+    with closing(Registry.open(settings.registry_url)) as registry:
+        session = WorkerSessions(registry.database).of(settings.worker)
+    source = PahoSource(mqtt_settings(settings, session.client_id))
     try:
         wait_until(lambda: source.connected, 30, "the broker takes the subscription")
     finally:

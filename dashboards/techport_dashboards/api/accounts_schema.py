@@ -15,6 +15,7 @@ from techport_pilots.accounting.commit_log import Arrival
 from techport_pilots.accounting.quarantine import Count
 from techport_pilots.accounting.tally import COUNTS, BookedEvent, DeviceDay, Tally
 from techport_pilots.accounting.trace import StoredValue, Trace
+from techport_pilots.accounting.worker_sessions import LossKind, SessionLoss
 from techport_storage.microseconds import DAY
 
 
@@ -178,14 +179,32 @@ class AuditedDay(Sums):
         return AuditRow(DeviceDay(self.pilot, self.device, number), tally, self.counted, self.state)
 
 
+class LostSession(BaseModel):
+    """The broker lost the session of an ingest worker, or gave it to another client."""
+
+    id: int
+    worker: str = Field(examples=["ingest-1"])
+    at: int = Field(description="Since when acknowledged messages may be missing, µs since the epoch.")
+    kind: LossKind = Field(
+        description="lost: the broker no longer knew the session; taken-over: another client connected under its id."
+    )
+    accepted_by: str | None = Field(description="Who has looked into it and accepted it; null: nobody yet.")
+    accepted_why: str | None = Field(description="What they found, in their words.")
+
+
 class Audited(BaseModel):
-    rows: list[AuditedDay] = Field(description="Every device and day that the books or the store know.")
+    rows: list[AuditedDay] = Field(description="Every device and day that the ledger or the store knows.")
+    session_losses: list[LostSession] = Field(
+        description="Moments since which messages may be missing that are in no sum. The audit fails until accepted."
+    )
 
     @classmethod
     def of(cls, one: AuditReport) -> Audited:
-        return cls(rows=[AuditedDay.of_row(row) for row in one.rows])
+        losses = [LostSession(**msgspec.structs.asdict(loss)) for loss in one.session_losses]
+        return cls(rows=[AuditedDay.of_row(row) for row in one.rows], session_losses=losses)
 
     @property
     def report(self) -> AuditReport:
         """What it was made of."""
-        return AuditReport([day.row for day in self.rows])
+        losses = [SessionLoss(**loss.model_dump()) for loss in self.session_losses]
+        return AuditReport([day.row for day in self.rows], losses)

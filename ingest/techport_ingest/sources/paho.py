@@ -17,8 +17,8 @@ import random
 import threading
 import time
 from collections import deque
-from collections.abc import Collection, Sequence
-from typing import Any
+from collections.abc import Callable, Collection, Sequence
+from typing import Any, Literal
 
 import structlog
 from paho.mqtt.client import Client, ConnectFlags, DisconnectFlags, MQTTMessage
@@ -34,6 +34,10 @@ from techport_storage.clock import now
 
 log = structlog.get_logger(__name__)
 
+SessionEvent = Literal["resumed", "new", "taken-over"]
+"""What the broker says of our session: it knew it, it did not, another client has connected under our client id."""
+
+_SESSION_TAKEN_OVER = 0x8E  # MQTT 5, section 3.14.2.1
 _MID_BITS = 16
 _QOS_BITS = 2
 
@@ -41,8 +45,11 @@ _QOS_BITS = 2
 class PahoSource:
     """A Source. Connects in the background at once and for ever; `connected` says whether the subscription stands."""
 
-    def __init__(self, settings: MqttSettings) -> None:
+    def __init__(self, settings: MqttSettings, on_session: Callable[[SessionEvent], bool] | None = None) -> None:
+        """`on_session` is called by `receive`, in its thread, and again with the same event when it gives False."""
         self._settings = settings
+        self._on_session = on_session
+        self._session_events: deque[SessionEvent] = deque()
         self._topics = settings.topics
         self._undescribed: set[str] = set()  # filters whose retained messages this process has still to get
         self._arrived: deque[Message] = deque()
@@ -71,6 +78,8 @@ class PahoSource:
     # -- Source ----------------------------------------------------------------------------------------------------
 
     def receive(self, timeout: float) -> list[Message]:
+        while self._session_events and (self._on_session is None or self._on_session(self._session_events[0])):
+            self._session_events.popleft()
         if not self._arrived:
             self._something_arrived.wait(timeout)
         # Cleared before the queue is emptied: a message that comes in between is either seen now or wakes us.
@@ -171,6 +180,7 @@ class PahoSource:
             log.error("the broker refused the connection", broker=str(self._settings), reason=str(reason))
             return
         log.info("connected to the broker", broker=str(self._settings), session_resumed=flags.session_present)
+        self._session_events.append("resumed" if flags.session_present else "new")
         if flags.session_present:
             self._forget_unread()
         self._ask_for(self._topics)
@@ -220,6 +230,8 @@ class PahoSource:
         if not self._subscribed:
             self._failures += 1
         self._subscribed = False
+        if reason.value == _SESSION_TAKEN_OVER:
+            self._session_events.append("taken-over")
         if not self._closing:
             log.warning("lost the broker", broker=str(self._settings), reason=str(reason))
             self._schedule_next_attempt()

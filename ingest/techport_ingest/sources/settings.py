@@ -17,9 +17,9 @@ class Tls(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class MqttSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """How to reach the broker and as whom. `repr` does not show the password."""
+    """How to reach the broker and as whom. `repr` shows neither the password nor the client id."""
 
-    client_id: str  # fixed: it is what the broker keeps the session under
+    client_id: str  # fixed, and known to nobody else: the broker gives the session to whoever connects under it
     host: str = "127.0.0.1"
     port: int = 1883
     topics: tuple[str, ...] = ("pilots/#",)
@@ -35,7 +35,7 @@ class MqttSettings(msgspec.Struct, frozen=True, kw_only=True):
     longest_wait: float = 30.0  # seconds between two attempts to connect, at most
 
     def __repr__(self) -> str:
-        return f"MqttSettings({self.client_id!r} at {self.host}:{self.port})"
+        return f"MqttSettings({self.host}:{self.port})"
 
     def identify(self, client: Client) -> None:
         """Tell a client who it is: user name, password, certificates."""

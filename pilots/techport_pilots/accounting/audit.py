@@ -9,6 +9,7 @@ import msgspec
 import pyarrow as pa
 
 from techport_pilots.accounting.tally import DeviceDay, Tally, day_of
+from techport_pilots.accounting.worker_sessions import SessionLoss
 from techport_storage.model import BucketWidth, Query, Selection
 
 State = Literal["ok", "unbalanced", "store-differs", "open"]
@@ -35,14 +36,26 @@ class AuditRow(msgspec.Struct, frozen=True):
 
 
 class AuditReport(msgspec.Struct, frozen=True):
-    """Every device-day that the books or the store know, ordered by pilot, device and day."""
+    """Every device-day that the ledger or the store knows, ordered by pilot, device and day; and lost sessions.
+
+    What a broker acknowledged and never handed over is in no sum: hence `session_losses`, accepted ones too.
+    """
 
     rows: list[AuditRow]
+    session_losses: list[SessionLoss] = []
 
     @property
     def ok(self) -> bool:
-        """Whether no sum is wrong. Days that are open are no verdict and do not count against it."""
-        return not self.off
+        """Whether every sum is right and no session of a worker was lost without an operator having accepted it.
+
+        Days that are open have no verdict and do not count against it.
+        """
+        return not self.off and not self.lost
+
+    @property
+    def lost(self) -> list[SessionLoss]:
+        """Moments since which messages may be missing, and that nobody has accepted."""
+        return [loss for loss in self.session_losses if loss.accepted_by is None]
 
     @property
     def off(self) -> list[AuditRow]:
@@ -74,6 +87,8 @@ class _Ledger(Protocol):
 
     def open_intents(self) -> Mapping[DeviceDay, Collection[str]]: ...
 
+    def session_losses(self) -> list[SessionLoss]: ...
+
 
 class _Counted(Protocol):
     """What the audit asks of the store."""
@@ -91,7 +106,7 @@ def audit(books: _Ledger, store: _Counted, pilot: str | None = None) -> AuditRep
         rows = _look(books, store, pilot)
         if all(row.state != "open" for row in rows.values()):
             break
-    return AuditReport([rows[device_day] for device_day in sorted(rows)])
+    return AuditReport([rows[device_day] for device_day in sorted(rows)], books.session_losses())
 
 
 def count_rows(store: _Counted, select: Selection) -> dict[DeviceDay, int]:

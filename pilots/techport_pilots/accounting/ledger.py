@@ -31,6 +31,7 @@ from techport_pilots.accounting.tally import (
     Tally,
     day_of,
 )
+from techport_pilots.accounting.worker_sessions import SessionLoss, WorkerSessions
 from techport_pilots.errors import RegistryUnavailable, ReplayTaken
 from techport_pilots.registry.database import Database, Transaction, clean_text, conditions, name
 
@@ -325,6 +326,10 @@ class Ledger:
         query = f"{_TALLIES}{condition} ORDER BY pilot, device, day"
         with self._database.reading() as transaction:
             return {DeviceDay(*row[:3]): Tally(*row[3:]) for row in transaction.execute(query, parameters)}
+
+    def session_losses(self) -> list[SessionLoss]:
+        """Moments since which messages may be missing that are in no sum. Raises RegistryUnavailable."""
+        return WorkerSessions(self._database).losses()
 
     def open_intents(self) -> dict[DeviceDay, list[str]]:
         """Device-days that a batch is open for now, or was when its worker died, and the workers it belongs to."""

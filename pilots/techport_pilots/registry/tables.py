@@ -141,6 +141,29 @@ workers = Table(
     Column("last_closed", String, nullable=False),
 )
 
+# The session that the broker keeps for each worker. Its client id cannot be guessed.
+worker_sessions = Table(
+    "worker_sessions",
+    metadata,
+    Column("worker", String, primary_key=True),
+    Column("client_id", String, nullable=False),
+    Column("previous", String),  # client id of an earlier version, whose session is still to be emptied
+    Column("broker", String),  # address where the session is known to stand
+)
+
+# Moments since which acknowledged messages of a worker may be missing, because its session was lost or taken over.
+session_losses = Table(
+    "session_losses",
+    metadata,
+    Column("id", _SERIAL, primary_key=True, autoincrement=True),
+    Column("worker", String, nullable=False),
+    Column("at", BigInteger, nullable=False),
+    Column("kind", String, nullable=False),  # lost, or taken-over
+    Column("accepted_by", String),  # an operator who has looked into it, and why it is accepted
+    Column("accepted_why", Text),
+    sqlite_autoincrement=True,
+)
+
 # Values and messages that can never be stored, with the reason and what to do about it.
 quarantine = Table(
     "quarantine",
