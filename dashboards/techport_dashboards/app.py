@@ -19,7 +19,6 @@ from starlette.routing import BaseRoute
 from techport_dashboards import api, edr, pages, sta
 from techport_dashboards.api import operations, push
 from techport_dashboards.dcat import routes
-from techport_dashboards.dependencies import Services
 from techport_dashboards.query.formats import ARROW, PARQUET
 from techport_dashboards.query.live import Live
 from techport_dashboards.query.registry_cache import RegistryCache
@@ -27,11 +26,13 @@ from techport_dashboards.services.dataset_stats import DatasetStatsCache
 from techport_dashboards.services.evaluations import Evaluations
 from techport_dashboards.services.jobs import Jobs
 from techport_dashboards.services.last_hour import LastHour
+from techport_dashboards.services.lifecycle import PilotLifecycle
 from techport_dashboards.services.reports import Reports
 from techport_dashboards.settings import HealthCheck, Post, WebSettings, no_health
 from techport_dashboards.sta.entities import EntityCache
 from techport_dashboards.web import access, errors
 from techport_dashboards.web.assets import PLOTLY, Assets
+from techport_dashboards.web.dependencies import Services
 from techport_dashboards.web.middleware import Measured, SecurityHeaders
 from techport_dashboards.web.rate_limit import ConditionalGet, RateLimiter
 from techport_dashboards.web.request_slots import THREADS, RequestSlots
@@ -104,13 +105,14 @@ def create_app(
         Evaluations(registry, store),
         DatasetStatsCache(registry, store),
         jobs,
+        PilotLifecycle(registry, store, books, settings, jobs),
         Reports(registry, store, settings.basemap),
         LastHour(store),
         explain,
-        EntityCache(),
         RequestSlots(),
         post,
     )
+    app.state.entity_cache = EntityCache()
     errors.install(app)
     app.router.routes.extend(_routes())
     app.add_middleware(ConditionalGet)

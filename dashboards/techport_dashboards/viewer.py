@@ -13,5 +13,10 @@ class Viewer:
     pilots: frozenset[str] | None = None
     may_change: bool = False
 
+    @property
+    def author(self) -> str:
+        """As changes of the registry name whoever made them."""
+        return f"web ({self.name})"
+
     def may_see(self, pilot: str) -> bool:
         return self.pilots is None or pilot in self.pilots

@@ -10,7 +10,7 @@ import pytest
 
 from techport_dashboards.services.air_quality import Rated, rate
 from techport_dashboards.services.last_hour import LastHour
-from techport_dashboards.web.i18n import FOLDER
+from techport_dashboards.texts import FOLDER
 from techport_pilots.i18n import Language
 from techport_storage.clock import now
 from techport_storage.microseconds import HOUR

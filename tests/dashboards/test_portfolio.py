@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from techport_dashboards import WebSettings
-from techport_dashboards.pages.portfolio import rows_for
+from techport_dashboards.services.portfolio import visible_rows
 from techport_dashboards.viewer import Viewer
 from techport_pilots.registry import lifecycle
 from techport_storage.clock import now, now_datetime
@@ -96,7 +96,7 @@ async def test_pages_of_the_answer_hold_each_pilot_once(several: City, client: h
 
 async def test_only_what_may_be_seen(several: City) -> None:
     services = several.app().state.services
-    assert [row.standing.pilot for row in rows_for(services, Viewer("x", frozenset({"fine"})))] == ["fine"]
+    assert [row.standing.pilot for row in visible_rows(services, Viewer("x", frozenset({"fine"})))] == ["fine"]
 
 
 async def test_a_look_at_a_pilot_tells_the_portfolio_its_verdicts(several: City, client: httpx.AsyncClient) -> None:

@@ -11,7 +11,8 @@ from babel.messages.extract import DEFAULT_KEYWORDS, extract_from_dir
 from babel.messages.frontend import parse_keywords, parse_mapping_cfg
 from babel.messages.pofile import read_po
 
-from techport_dashboards.web.i18n import FOLDER, SCRIPT_MESSAGES
+from techport_dashboards.texts import FOLDER
+from techport_dashboards.web.i18n import SCRIPT_MESSAGES
 from techport_pilots.i18n import LANGUAGES
 from tests.conftest import ROOT
 

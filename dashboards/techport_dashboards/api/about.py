@@ -10,10 +10,10 @@ from pydantic import BaseModel, Field
 
 from techport_dashboards.api import examples_here, openapi
 from techport_dashboards.api.schema import Listed
-from techport_dashboards.dependencies import ServicesDep, ViewerDep
 from techport_dashboards.problems import KINDS, Problem
 from techport_dashboards.query.parameters import Names, Parameters
 from techport_dashboards.query.question import match
+from techport_dashboards.web.dependencies import ServicesDep, ViewerDep
 from techport_dashboards.web.request_slots import SlotRoute
 
 router = APIRouter(tags=["about"], route_class=SlotRoute)

@@ -8,10 +8,9 @@ from fastapi import Request
 
 from techport_dashboards.query import times
 from techport_dashboards.query.registry_cache import RegistryView
+from techport_dashboards.services.citation import licence_url
 from techport_storage.buckets import format_width
 from techport_storage.model import Query
-
-SPDX = "https://spdx.org/licenses/"
 
 
 def about(query: Query, catalogue: RegistryView) -> dict[str, Any]:
@@ -39,11 +38,9 @@ def about(query: Query, catalogue: RegistryView) -> dict[str, Any]:
 def links(request: Request, described: dict[str, Any], cursor: str | None) -> str:
     """The header Link: licences, where the metadata is, and the next page."""
     licences = sorted({source["licence"] for source in described["sources"]})
-    found = [
-        f'<{SPDX}{licence}.html>; rel="license"' for licence in licences if licence.isascii() and " " not in licence
-    ]
-    url = request.url.remove_query_params(["format", "limit", "cursor"])
-    found.append(f'<{url.path}/metadata?{url.query}>; rel="describedby"; type="application/json"')
+    found = [f'<{url}>; rel="license"' for licence in licences if (url := licence_url(licence))]
+    without_page = request.url.remove_query_params(["format", "limit", "cursor"])
+    found.append(f'<{without_page.path}/metadata?{without_page.query}>; rel="describedby"; type="application/json"')
     if cursor is not None:
         following = request.url.include_query_params(cursor=cursor)
         found.append(f'<{following.path}?{following.query}>; rel="next"')

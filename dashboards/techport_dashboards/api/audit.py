@@ -7,9 +7,9 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 
 from techport_dashboards.api.accounts_schema import Audited
-from techport_dashboards.dependencies import ServicesDep, ViewerDep
 from techport_dashboards.problems import Problem
 from techport_dashboards.query.parameters import Parameters
+from techport_dashboards.web.dependencies import ServicesDep, ViewerDep
 from techport_dashboards.web.request_slots import SlotRoute
 from techport_pilots.accounting.audit import audit as compare
 

@@ -8,13 +8,13 @@ from fastapi import APIRouter, Query
 from pydantic import Field
 
 from techport_dashboards.api.schema import CompletenessItem, GapItem, Listed
-from techport_dashboards.dependencies import Services, ServicesDep, ViewerDep
 from techport_dashboards.problems import Problem
 from techport_dashboards.query import times
 from techport_dashboards.query.paging import paged
 from techport_dashboards.query.parameters import Choice
 from techport_dashboards.query.question import TIME_EXAMPLE, instant, pick_zone, select
 from techport_dashboards.viewer import Viewer
+from techport_dashboards.web.dependencies import Services, ServicesDep, ViewerDep
 from techport_dashboards.web.request_slots import SlotRoute
 from techport_pilots.quality.completeness import Completeness, gaps, stream_completeness
 from techport_storage import clock

@@ -8,18 +8,14 @@ from fastapi import APIRouter
 from pydantic import BaseModel, Field
 
 from techport_dashboards.api.matters_schema import Body, RejectedItem, old_name
-from techport_dashboards.dependencies import Services, ServicesDep, ViewerDep
-from techport_dashboards.problems import Problem
 from techport_dashboards.query import times
-from techport_dashboards.query.names import find_pilot
+from techport_dashboards.services.decoding import LONGEST_MESSAGE, PastedMessage, explain_message, payload_of
 from techport_dashboards.services.message_formats import MessageFormat
-from techport_dashboards.viewer import Viewer
+from techport_dashboards.web.dependencies import ServicesDep, ViewerDep
 from techport_dashboards.web.request_slots import SlotRoute
 from techport_pilots.devices.explanation import Explanation
-from techport_storage import clock
 
 router = APIRouter(prefix="/decode", tags=["onboarding"], route_class=SlotRoute)
-LONGEST_MESSAGE = 262_144
 
 
 class Pasted(Body):
@@ -68,24 +64,10 @@ def decode(services: ServicesDep, viewer: ViewerDep, pasted: Pasted) -> Decoded:
     """Say what would become of a message: its readings, or what is wrong with it and what would be accepted. Nothing
     is kept. With a pilot, it is read by that pilot's sources; without one, every device is welcome.
     """
-    return Decoded.of(explained(services, viewer, pasted))
-
-
-def explained(services: Services, viewer: Viewer, pasted: Pasted) -> Explanation:
-    """What the linter says. Raises Problem for a payload that is not hexadecimal, and where there is no linter."""
-    if services.explain is None:
-        raise Problem("not-found", "This process has no decoders. Use `techport decode`.")
-    definition = find_pilot(services.registry_cache.current(), viewer, pasted.pilot) if pasted.pilot else None
-    format = pasted.format or (None if definition else "native")
-    return services.explain(payload_of(pasted), pasted.topic, clock.now(), format, definition)
-
-
-def payload_of(pasted: Pasted) -> bytes:
-    if pasted.hex is None:
-        return (pasted.text or "").encode(errors="surrogatepass")
-    try:
-        return bytes.fromhex(pasted.hex.replace(":", " "))
-    except ValueError as error:
-        raise Problem(
-            "bad-parameter", "Invalid hexadecimal: {what}.", what=error, parameter="hex", example="01 67 00 d7"
-        ) from error
+    message = PastedMessage(
+        topic=pasted.topic,
+        payload=payload_of(pasted.text or "", pasted.hex),
+        format=pasted.format,
+        pilot=pasted.pilot,
+    )
+    return Decoded.of(explain_message(services.explain, services.registry_cache.current(), viewer, message))

@@ -8,7 +8,6 @@ import msgspec
 from fastapi import APIRouter
 
 from techport_dashboards.api.schema import DeviceItem, Listed, PilotDetail, PilotItem, QuantityItem, StreamItem
-from techport_dashboards.dependencies import PilotDep, Services, ServicesDep, ViewerDep
 from techport_dashboards.query.areas import area
 from techport_dashboards.query.names import devices_inside
 from techport_dashboards.query.paging import paged
@@ -16,6 +15,7 @@ from techport_dashboards.query.parameters import ChoiceParameters, PageParameter
 from techport_dashboards.query.question import select
 from techport_dashboards.query.registry_cache import RegistryView
 from techport_dashboards.viewer import Viewer
+from techport_dashboards.web.dependencies import PilotDep, Services, ServicesDep, ViewerDep
 from techport_dashboards.web.request_slots import SlotRoute
 from techport_pilots.model import PilotDefinition, Text
 from techport_pilots.quantities import Quantity, builtin

@@ -8,10 +8,10 @@ from fastapi import APIRouter, Query
 from pydantic import Field
 
 from techport_dashboards.api.accounts_schema import DaySums, Sums, Traced, day
-from techport_dashboards.dependencies import PilotDep, Services, ServicesDep
 from techport_dashboards.problems import Problem
 from techport_dashboards.query.parameters import Parameters
 from techport_dashboards.query.question import instant
+from techport_dashboards.web.dependencies import PilotDep, Services, ServicesDep
 from techport_dashboards.web.request_slots import SlotRoute
 from techport_pilots.accounting.ledger import Ledger, ignored_by_rule
 from techport_pilots.accounting.trace import trace

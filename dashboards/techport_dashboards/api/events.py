@@ -10,12 +10,12 @@ from pydantic import BaseModel, Field
 
 from techport_dashboards.api.describe import title
 from techport_dashboards.api.schema import EventItem, Listed
-from techport_dashboards.dependencies import ChangeDep, PilotDep, ServicesDep
 from techport_dashboards.problems import Problem
 from techport_dashboards.query import times
 from techport_dashboards.query.paging import paged
 from techport_dashboards.query.parameters import PageParameters
 from techport_dashboards.query.question import instant
+from techport_dashboards.web.dependencies import ChangeDep, PilotDep, ServicesDep
 from techport_dashboards.web.request_slots import SlotRoute
 from techport_pilots.model import Event, Exclusion, PilotDefinition, Text
 from techport_pilots.registry import events
@@ -68,7 +68,7 @@ def listed(services: ServicesDep, pilot: PilotDep, page: PageParameters) -> dict
 def add(services: ServicesDep, viewer: ChangeDep, pilot: PilotDep, asked: NewEvent) -> dict[str, Any]:
     """Put an event on the time line, as `techport pilot event` and `exclude` do. `added` takes it back."""
     what = _meant(asked, pilot)
-    database, who = services.registry_cache.registry.database, asked.who or f"web ({viewer.name})"
+    database, who = services.registry_cache.registry.database, asked.who or viewer.author
     if isinstance(what, Exclusion):
         number = events.add_exclusion(database, pilot, what, who)
     else:

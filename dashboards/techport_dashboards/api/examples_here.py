@@ -8,11 +8,10 @@ from typing import Any
 
 import msgspec
 
-from techport_dashboards.dependencies import Services
 from techport_dashboards.query import times
 from techport_dashboards.query.registry_cache import RegistryView
-from techport_dashboards.services import lifecycle
 from techport_dashboards.viewer import Viewer
+from techport_dashboards.web.dependencies import Services
 from techport_pilots.accounting.quarantine import Quarantine, QuarantineFilter
 from techport_pilots.devices.onboarding import UNKNOWN_DEVICE, unknown_devices
 from techport_pilots.handover import retention
@@ -103,7 +102,7 @@ def _matters(services: Services, viewer: Viewer, pilot: PilotDefinition) -> dict
         found["stranger"] = unknown[0].device
     if added := events.added(registry.database, pilot.id):
         found["added"] = added[-1].id
-    life = lifecycle.life(services, pilot)
+    life = services.lifecycle.life(pilot)
     if life.packages:
         found["sha256"] = life.packages[0].sha256
     if life.job is not None:

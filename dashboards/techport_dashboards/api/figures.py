@@ -14,9 +14,9 @@ from techport_dashboards.charts.palette import PALETTES, Theme
 from techport_dashboards.charts.plotly_figure import figure_of
 from techport_dashboards.charts.series import chart_of
 from techport_dashboards.charts.standalone import html_of
-from techport_dashboards.dependencies import PilotDep, ServicesDep, ViewerDep
 from techport_dashboards.query.parameters import ChartParameters
 from techport_dashboards.web.assets import PLOTLY
+from techport_dashboards.web.dependencies import PilotDep, ServicesDep, ViewerDep
 from techport_dashboards.web.request_slots import SlotRoute
 from techport_dashboards.web.templating import language_of
 

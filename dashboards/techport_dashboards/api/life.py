@@ -11,13 +11,13 @@ from fastapi.responses import FileResponse
 from pydantic import BaseModel, Field
 
 from techport_dashboards.api.describe import title
-from techport_dashboards.dependencies import ChangeDep, PilotDep, ServicesDep, ViewerDep
 from techport_dashboards.problems import Problem
 from techport_dashboards.query import times
 from techport_dashboards.query.parameters import Parameters
-from techport_dashboards.services import lifecycle
 from techport_dashboards.services.jobs import Job
+from techport_dashboards.services.lifecycle import receipt, receive_package
 from techport_dashboards.viewer import Viewer
+from techport_dashboards.web.dependencies import ChangeDep, PilotDep, ServicesDep, ViewerDep
 from techport_dashboards.web.request_slots import SlotRoute
 from techport_pilots.handover import retention
 
@@ -57,13 +57,13 @@ class Opening(Parameters):
 @router.get("/pilots/{pilot}/life", response_model=dict[str, Any])
 def life(services: ServicesDep, pilot: PilotDep) -> dict[str, Any]:
     """State, every step and every version of the definition with who, when and why; packages; the date of erasure."""
-    return plain(lifecycle.life(services, pilot))
+    return plain(services.lifecycle.life(pilot))
 
 
 @router.get("/pilots/{pilot}/checklist", response_model=list[dict[str, Any]])
 def checklist(services: ServicesDep, pilot: PilotDep) -> list[dict[str, Any]]:
     """What to look at before the pilot is closed, and what closing will do. `blocks`: it cannot be closed like this."""
-    items = lifecycle.closing_checklist(services, pilot)
+    items = services.lifecycle.closing_checklist(pilot)
     return [{**msgspec.to_builtins(item), "text": title(item.text)} for item in items]
 
 
@@ -71,27 +71,27 @@ def checklist(services: ServicesDep, pilot: PilotDep) -> list[dict[str, Any]]:
 def step(services: ServicesDep, viewer: ChangeDep, pilot: PilotDep, asked: Step) -> dict[str, Any]:
     """Start or end the pilot. The answer is the step as it was written down."""
     who = asked.who or viewer.name
-    return plain(lifecycle.transition(services, pilot, asked.state, who, asked.why))
+    return plain(services.lifecycle.transition(pilot, asked.state, who, asked.why))
 
 
 @router.post("/pilots/{pilot}/close", status_code=202, response_model=dict[str, Any])
 def close(services: ServicesDep, viewer: ChangeDep, pilot: PilotDep, asked: Closing) -> dict[str, Any]:
     """Close the pilot for good and make its package; for a closed one, make the package again. Watch the job."""
     who = asked.who or viewer.name
-    return plain(lifecycle.start_closing(services, pilot, asked.confirm, who, asked.why))
+    return plain(services.lifecycle.start_closing(pilot, asked.confirm, who, asked.why))
 
 
 @router.get("/pilots/{pilot}/packages/{sha256}", response_class=FileResponse, responses={200: {"content": ZIP}})
 def package(services: ServicesDep, pilot: PilotDep, sha256: str) -> FileResponse:
     """A package, by its SHA-256. /pilots/{pilot}/life lists those there are."""
-    path = lifecycle.package_file(services, pilot.id, sha256)
+    path = services.lifecycle.package_file(pilot.id, sha256)
     return FileResponse(path, headers={"ETag": f'"{sha256}"'}, media_type="application/zip", filename=path.name)
 
 
 async def _received(request: Request, services: ServicesDep, viewer: ChangeDep, _: Annotated[Opening, Query()]) -> Path:
     """The package that is sent, as a file. The parameters are checked before it is read."""
     _all(viewer)
-    return await lifecycle.receive_package(lifecycle.packages_folder(services), request.stream())
+    return await receive_package(services.lifecycle.packages_folder(), request.stream())
 
 
 @router.post("/packages", status_code=202, response_model=dict[str, Any], openapi_extra=SENT)
@@ -102,7 +102,7 @@ def open_package(
     path: Annotated[Path, Depends(_received)],
 ) -> dict[str, Any]:
     """Restore the pilot of a package (a zip, as the body) and work its KPIs out again. Watch the job."""
-    return plain(lifecycle.import_package(services, parameters.name, path, parameters.who or viewer.name))
+    return plain(services.lifecycle.import_package(parameters.name, path, parameters.who or viewer.name))
 
 
 @router.get("/retention", response_model=dict[str, Any])
@@ -113,7 +113,7 @@ def due(services: ServicesDep, viewer: ViewerDep) -> dict[str, Any]:
     erased = retention.receipts(registry.database)
     return {
         "due": [plain(one) for one in planned if viewer.may_see(one.pilot)],
-        "erased": [lifecycle.receipt(one) for one in erased if viewer.may_see(one.pilot)],
+        "erased": [receipt(one) for one in erased if viewer.may_see(one.pilot)],
     }
 
 
@@ -121,7 +121,7 @@ def due(services: ServicesDep, viewer: ViewerDep) -> dict[str, Any]:
 def forget(services: ServicesDep, viewer: ChangeDep, asked: Forgetting) -> dict[str, Any]:
     """Erase what is due for good, and keep a receipt of each pilot. Watch the job."""
     _all(viewer)
-    return plain(lifecycle.erase_due(services, asked.pilots))
+    return plain(services.lifecycle.erase_due(asked.pilots))
 
 
 @router.get("/jobs/{id}", response_model=dict[str, Any])

@@ -7,7 +7,6 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from techport_dashboards.api.words import EntryNumber
-from techport_dashboards.query.parameters import Parameters
 from techport_dashboards.query.times import iso
 from techport_dashboards.services.message_formats import MessageFormat
 from techport_pilots.accounting.message_tap import TappedMessage
@@ -210,14 +209,6 @@ class QuarantineGroupItem(BaseModel):
             first=iso(one.first),
             newest=QuarantineItem.of_record(one.newest),
         )
-
-
-class QuarantineChoice(Parameters):
-    limit: int = Field(100, ge=1, le=1000)
-    device: str | None = Field(None, max_length=200)
-    reason: str | None = Field(None, max_length=80, examples=["not-a-number"])
-    field: str | None = Field(None, max_length=200, description="Empty: entries that are about no field.")
-    day: str | None = Field(None, max_length=10, examples=["2026-05-04"], description="Of arrival, UTC.")
 
 
 class Chosen(Body):

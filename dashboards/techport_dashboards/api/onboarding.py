@@ -17,29 +17,23 @@ from techport_dashboards.api.matters_schema import (
     SeenMessage,
     UnknownDeviceItem,
 )
-from techport_dashboards.dependencies import ChangeDep, PilotDep, Services, ServicesDep
 from techport_dashboards.problems import Problem
-from techport_dashboards.query.names import find_pilot
 from techport_dashboards.query.parameters import Parameters
-from techport_dashboards.viewer import Viewer
+from techport_dashboards.services.onboarding import claim_unknown_device, provision_device
+from techport_dashboards.web.access import NO_STORE
+from techport_dashboards.web.dependencies import ChangeDep, PilotDep, ServicesDep
 from techport_dashboards.web.request_slots import SlotRoute
 from techport_pilots.access.credentials import Credentials
 from techport_pilots.accounting.message_tap import MessageTap
 from techport_pilots.devices.onboarding import (
     TAKES_EFFECT,
     WATCHED_FOR,
-    Claimed,
     NewDevice,
-    ProvisionedDevice,
-    claim,
-    provision_device,
     unknown_devices,
 )
 from techport_pilots.devices.snippets import snippets
-from techport_pilots.registry.registry import Registry
 
 router = APIRouter(prefix="/pilots/{pilot}", tags=["onboarding"], route_class=SlotRoute)
-SECRET = {"Cache-Control": "no-store"}
 
 
 class MessagesParameters(Parameters):
@@ -54,9 +48,9 @@ def add(
     watched: publish, then look at /messages. The password is shown this once.
     """
     registry = services.registry_cache.registry
-    came = admit(registry, pilot.id, newcomer_of(wanted), viewer, wanted.replace)
+    came = provision_device(registry, pilot.id, _device_of(wanted), viewer.author, replace=wanted.replace)
     time.sleep(TAKES_EFFECT)
-    response.headers.update(SECRET)
+    response.headers.update(NO_STORE)
     issued, broker = came.credential, services.settings.broker
     found = [] if broker is None else snippets(issued, broker.host, broker.port, came.format, came.quantity)
     return AddedDevice(
@@ -108,17 +102,11 @@ def unknown(services: ServicesDep, pilot: PilotDep) -> list[UnknownDeviceItem]:
 def make_known(services: ServicesDep, viewer: ChangeDep, pilot: PilotDep, wanted: ClaimDevice) -> ClaimedDevice:
     """Make an unknown device known, and have replayed what it sent before."""
     registry = services.registry_cache.registry
-    claimed = claim_known(registry, pilot.id, wanted.name, viewer, wanted.device or None)
+    claimed = claim_unknown_device(registry, pilot.id, wanted.name, viewer.author, wanted.device or None)
     return ClaimedDevice(device=claimed.device, version=claimed.version, entries=claimed.entries, replay=claimed.replay)
 
 
-def registry_of(services: Services, viewer: Viewer, pilot: str) -> Registry:
-    """The registry, once it is sure that the viewer may see the pilot. Raises Problem otherwise."""
-    find_pilot(services.registry_cache.current(), viewer, pilot)
-    return services.registry_cache.registry
-
-
-def newcomer_of(wanted: NewDeviceRequest) -> NewDevice:
+def _device_of(wanted: NewDeviceRequest) -> NewDevice:
     return NewDevice(
         id=wanted.id,
         title=wanted.title,
@@ -127,35 +115,3 @@ def newcomer_of(wanted: NewDeviceRequest) -> NewDevice:
         quantities=wanted.quantities,
         interval=wanted.interval,
     )
-
-
-def admit(registry: Registry, pilot: str, newcomer: NewDevice, viewer: Viewer, replace: bool) -> ProvisionedDevice:
-    """Bring the device in. Raises Problem where it has a credential that nobody asked to replace."""
-    view = registry.snapshot().pilot(pilot)
-    known = None if view is None else view.device(newcomer.id)
-    if known is not None and not replace:
-        having = {credential.device for credential in Credentials(registry.database).all(pilot)}
-        if known.id in having:
-            raise Problem(
-                "wrong-state",
-                "{name} already has a password, which was shown once. "
-                "A new one replaces it and must be entered on the device.",
-                name=known.id,
-                parameter="replace",
-                example="true",
-            )
-    return provision_device(registry, pilot, newcomer, who(viewer))
-
-
-def claim_known(registry: Registry, pilot: str, name: str, viewer: Viewer, device: str | None = None) -> Claimed:
-    """Claim the device. Raises Problem where nobody of that name has sent anything."""
-    if all(one.device != name for one in unknown_devices(registry.database, pilot)):
-        raise Problem(
-            "not-found", "No unknown device {what} has sent any messages.", what=repr(name[:80]), parameter="name"
-        )
-    return claim(registry, pilot, name, who(viewer), device)
-
-
-def who(viewer: Viewer) -> str:
-    """As changes of the registry name whoever made them."""
-    return f"web ({viewer.name})"

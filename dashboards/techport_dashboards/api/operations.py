@@ -6,8 +6,8 @@ import msgspec
 from fastapi import APIRouter, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
-from techport_dashboards.dependencies import Services, ServicesDep
 from techport_dashboards.problems import Problem
+from techport_dashboards.web.dependencies import Services, ServicesDep
 from techport_storage.errors import StoreUnavailable
 
 public = APIRouter(include_in_schema=False)

@@ -11,12 +11,12 @@ from pydantic import Field
 from techport_dashboards.api.describe import title
 from techport_dashboards.api.matters_schema import said
 from techport_dashboards.api.schema import KpiItem, Listed, QuarantineItem
-from techport_dashboards.dependencies import PilotDep, Services, ServicesDep
 from techport_dashboards.problems import Problem
 from techport_dashboards.query import times
 from techport_dashboards.query.paging import decode, encode, page_size, paged
 from techport_dashboards.query.parameters import Page
 from techport_dashboards.query.question import TIME_EXAMPLE, instant
+from techport_dashboards.web.dependencies import PilotDep, Services, ServicesDep
 from techport_dashboards.web.request_slots import SlotRoute
 from techport_pilots.accounting.quarantine import QuarantineFilter, QuarantineRecord
 from techport_pilots.evaluation.kpi import kpi_value

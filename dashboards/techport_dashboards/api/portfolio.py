@@ -8,11 +8,10 @@ from fastapi import APIRouter, Query
 from pydantic import BaseModel, ConfigDict, Field
 
 from techport_dashboards.api.schema import Listed, Title
-from techport_dashboards.dependencies import ServicesDep, ViewerDep
-from techport_dashboards.pages.portfolio import rows_for
 from techport_dashboards.query.paging import paged
 from techport_dashboards.query.parameters import Page
 from techport_dashboards.services import portfolio
+from techport_dashboards.web.dependencies import ServicesDep, ViewerDep
 from techport_dashboards.web.request_slots import SlotRoute
 
 router = APIRouter(tags=["pilots"], route_class=SlotRoute)
@@ -49,7 +48,7 @@ def listed(
     services: ServicesDep, viewer: ViewerDep, parameters: Annotated[PortfolioParameters, Query()]
 ) -> dict[str, Any]:
     """Where every pilot stands: state, day, devices alive, targets reached, what needs somebody."""
-    found = portfolio.ordered(rows_for(services, viewer), parameters.sort)
+    found = portfolio.ordered(portfolio.visible_rows(services, viewer), parameters.sort)
     numbered = [(f"{number:06}", portfolio.item(row)) for number, row in enumerate(found)]
     settings = services.settings
     some, following = paged(numbered, lambda one: one[0], parameters, settings.page_size, settings.max_page_size)

@@ -22,9 +22,9 @@ from typing import Annotated
 import msgspec
 from fastapi import APIRouter, Depends, Request, Response
 
-from techport_dashboards.dependencies import Services, ServicesDep
 from techport_dashboards.problems import Problem
 from techport_dashboards.settings import NotTaken
+from techport_dashboards.web.dependencies import Services, ServicesDep
 from techport_dashboards.web.request_slots import SlotRoute
 from techport_pilots.access.credentials import Credential, Credentials
 from techport_pilots.formats import formats

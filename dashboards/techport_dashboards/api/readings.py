@@ -14,7 +14,6 @@ from fastapi import APIRouter, Query, Request, Response
 from techport_dashboards.api.about_rows import about, links
 from techport_dashboards.api.parameters import ReadingsParameters
 from techport_dashboards.api.schema import LatestItem, Listed, ReadingsPage
-from techport_dashboards.dependencies import Services, ServicesDep, ViewerDep
 from techport_dashboards.problems import Problem
 from techport_dashboards.query import etags, formats, rows
 from techport_dashboards.query.etags import edition_of
@@ -26,6 +25,7 @@ from techport_dashboards.query.registry_cache import RegistryView
 from techport_dashboards.query.shaping import Shape, refuse_large, shaped
 from techport_dashboards.query.streaming import Streamed
 from techport_dashboards.viewer import Viewer
+from techport_dashboards.web.dependencies import Services, ServicesDep, ViewerDep
 from techport_dashboards.web.rate_limit import matches
 from techport_dashboards.web.request_slots import SlotRoute
 from techport_storage import clock

@@ -13,7 +13,6 @@ from techport_dashboards.api.about_rows import about
 from techport_dashboards.api.parameters import ReadingsParameters
 from techport_dashboards.api.readings import dressing
 from techport_dashboards.api.schema import Listed, SnapshotItem
-from techport_dashboards.dependencies import ChangeDep, Services, ServicesDep, ViewerDep, address_of
 from techport_dashboards.problems import Problem
 from techport_dashboards.query import formats, times
 from techport_dashboards.query.paging import paged
@@ -21,8 +20,9 @@ from techport_dashboards.query.parameters import PageParameters
 from techport_dashboards.query.question import answer
 from techport_dashboards.query.shaping import Shape
 from techport_dashboards.services import citation
-from techport_dashboards.services.snapshots import NoRoom, Snapshot, SnapshotStore
+from techport_dashboards.services.snapshots import NoRoom, Snapshot, SnapshotStore, find_snapshot, snapshot_store
 from techport_dashboards.viewer import Viewer
+from techport_dashboards.web.dependencies import ChangeDep, Services, ServicesDep, ViewerDep, address_of
 from techport_dashboards.web.request_slots import SlotRoute
 from techport_storage import clock
 
@@ -37,13 +37,13 @@ def freeze(request: Request, services: ServicesDep, viewer: ChangeDep, question:
     It becomes a Parquet file that never changes, whatever arrives later, with a checksum, a permanent address and text
     to cite. The same rows again are the same snapshot.
     """
-    return _freeze(services, folder_of(services), viewer, question, address_of(request))
+    return _freeze(services, snapshot_store(services.settings), viewer, question, address_of(request))
 
 
 @router.get("", response_model=Listed[SnapshotItem])
 def listed(request: Request, services: ServicesDep, viewer: ViewerDep, page: PageParameters) -> dict[str, Any]:
     """The snapshots there are."""
-    found = folder_of(services).all()
+    found = snapshot_store(services.settings).all()
     items = [
         citation.described(snapshot, address_of(request))
         for snapshot in found
@@ -57,7 +57,7 @@ def listed(request: Request, services: ServicesDep, viewer: ViewerDep, page: Pag
 @router.get("/{id}", response_model=SnapshotItem)
 def described(request: Request, services: ServicesDep, viewer: ViewerDep, id: str) -> dict[str, Any]:
     """One snapshot: the question, the checksum, where the file is, how to cite it."""
-    return citation.described(find(services, viewer, id), address_of(request))
+    return citation.described(find_snapshot(snapshot_store(services.settings), viewer, id), address_of(request))
 
 
 @router.get(
@@ -67,13 +67,12 @@ def described(request: Request, services: ServicesDep, viewer: ViewerDep, id: st
 )
 def file(request: Request, services: ServicesDep, viewer: ViewerDep, id: str) -> Response:
     """The frozen rows. They never change, so the answer may be kept for good; its ETag is the SHA-256."""
-    snapshot = find(services, viewer, id)
+    store = snapshot_store(services.settings)
+    snapshot = find_snapshot(store, viewer, id)
     headers = {"ETag": f'"{snapshot.sha256}"', "Cache-Control": FOREVER}
     if f'"{snapshot.sha256}"' in request.headers.get("if-none-match", ""):
         return Response(status_code=304, headers=headers)
-    return FileResponse(
-        folder_of(services).path(id), headers=headers, media_type=formats.PARQUET, filename=f"techport-{id}.parquet"
-    )
+    return FileResponse(store.path(id), headers=headers, media_type=formats.PARQUET, filename=f"techport-{id}.parquet")
 
 
 def _freeze(
@@ -119,19 +118,3 @@ def _freeze(
         titles=[source["title"] for source in sources],
     )
     return citation.described(folder.describe(snapshot), base)
-
-
-def find(services: Services, viewer: Viewer, id: str) -> Snapshot:
-    """The snapshot. Raises the same Problem for one that is not and for one that the viewer may not see."""
-    found = folder_of(services).get(id)
-    if found is None or not all(map(viewer.may_see, found.pilots)):
-        raise Problem("not-found", "There is no snapshot {name}.", name=repr(id[:40]))
-    return found
-
-
-def folder_of(services: Services) -> SnapshotStore:
-    """Where snapshots are kept. Raises Problem where this process keeps none."""
-    settings = services.settings
-    if settings.snapshots is None:
-        raise Problem("not-found", "This process keeps no snapshots. Its operator can configure a folder for them.")
-    return SnapshotStore(settings.snapshots, settings.snapshots_most, settings.snapshots_bytes)

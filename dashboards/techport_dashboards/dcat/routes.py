@@ -3,24 +3,21 @@
 from __future__ import annotations
 
 from typing import Any
-from urllib.parse import quote
 
 from fastapi import APIRouter, Request, Response
 
-from techport_dashboards.dependencies import Services, ViewerDep, address_of, services_of
 from techport_dashboards.problems import Problem
 from techport_dashboards.query import times
-from techport_dashboards.query.formats import ARROW, PARQUET
-from techport_dashboards.query.registry_cache import RegistryView
-from techport_dashboards.services.dataset_stats import DatasetStats
+from techport_dashboards.services.datasets import distributions, open_datasets
+from techport_dashboards.texts import in_all_languages
 from techport_dashboards.viewer import Viewer
-from techport_dashboards.web.i18n import in_all_languages
+from techport_dashboards.web.dependencies import Services, ViewerDep, address_of, services_of
 from techport_dashboards.web.request_slots import SlotRoute
 from techport_pilots.handover.dcat import rdf
-from techport_pilots.handover.dcat.build import Distribution, Offer, Publisher, Service, catalogue, shareable
+from techport_pilots.handover.dcat.build import Offer, Publisher, Service, catalogue
 from techport_pilots.handover.dcat.terms import PREFIXES
 from techport_pilots.i18n import N_
-from techport_pilots.model import PilotDefinition, Text
+from techport_pilots.model import Text
 
 router = APIRouter(tags=["catalogue"], route_class=SlotRoute)
 TITLE = in_all_languages(N_("Data from pilots"))
@@ -56,46 +53,6 @@ def negotiated(request: Request, viewer: ViewerDep) -> Response:
     return _written(request, viewer, media_type)
 
 
-def offered(services: Services, viewer: Viewer) -> list[tuple[PilotDefinition, DatasetStats]]:
-    """The pilots that anybody may know of and that have measured something, by name."""
-    known = services.registry_cache.current()
-    shown = [pilot for pilot in known.pilots.values() if viewer.may_see(pilot.id) and shareable(pilot)]
-    return [(pilot, held) for pilot in shown if (held := services.dataset_stats.of(pilot)) is not None]
-
-
-def ways(pilot: PilotDefinition, known: RegistryView, base: str) -> list[Distribution]:
-    """Every format and service that the pilot's readings are had through."""
-    id, rest = quote(pilot.id), f"{base}/catalog#rest"
-    query = f"{base}/api/v1/readings?pilot={id}&format="
-    found = [
-        Distribution(query + name, in_all_languages(N_("All readings, {label}"), label=label), *kind, service=rest)
-        for name, label, kind in (
-            ("parquet", "Parquet", (PARQUET, "PARQUET")),
-            ("csv", "CSV", ("text/csv", "CSV")),
-            ("ndjson", "NDJSON", ("", "JSON")),
-            ("arrow", "Arrow", (ARROW, "")),
-        )
-    ]
-    pages = in_all_languages(N_("Readings page by page, JSON"))
-    found.append(Distribution(query + "json", pages, "application/json", "JSON", rest, file=False))
-    chosen = quote(f"properties/pilot eq '{pilot.id}'", safe="")
-    found.append(
-        Distribution(
-            f"{base}/sta/v1.1/Things?$filter={chosen}",
-            in_all_languages(N_("Devices in SensorThings")),
-            "application/json", "JSON", f"{base}/catalog#sensorthings", file=False,
-        )
-    )  # fmt: skip
-    if any(device.position for device in known.devices_of(pilot.id)):
-        found.append(
-            Distribution(
-                f"{base}/edr/collections/{id}", in_all_languages(N_("Collection in OGC API EDR")),
-                "application/json", "JSON", f"{base}/catalog#edr", file=False,
-            )
-        )  # fmt: skip
-    return found
-
-
 def offers(services: Services, viewer: Viewer, base: str) -> list[Offer]:
     """What the catalogue lists."""
     known = services.registry_cache.current()
@@ -104,9 +61,9 @@ def offers(services: Services, viewer: Viewer, base: str) -> list[Offer]:
             pilot=pilot,
             modified=times.moment(held.modified).date(),
             period=(times.moment(held.first).date(), times.moment(held.last).date() if held.ended else None),
-            distributions=ways(pilot, known, base),
+            distributions=distributions(pilot, known, base),
         )
-        for pilot, held in offered(services, viewer)
+        for pilot, held in open_datasets(known, services.dataset_stats, viewer)
     ]
 
 
@@ -114,14 +71,12 @@ def services_at(base: str) -> list[Service]:
     """The interfaces that every open pilot is had through."""
     openapi = f"{base}/api/v1/openapi.json"
     rest = in_all_languages(N_("Readings over HTTP"))
+    sta = f"{base}/sta/v1.1"
     return [
         Service(f"{base}/catalog#rest", rest, f"{base}/api/v1", openapi, "https://spec.openapis.org/oas/v3.1.0"),
-        Service(
-            f"{base}/catalog#sensorthings", Text(en="OGC SensorThings API 1.1"),
-            f"{base}/sta/v1.1", f"{base}/sta/v1.1", _SENSORTHINGS,
-        ),
+        Service(f"{base}/catalog#sensorthings", Text(en="OGC SensorThings API 1.1"), sta, sta, _SENSORTHINGS),
         Service(f"{base}/catalog#edr", Text(en="OGC API EDR 1.1"), f"{base}/edr", openapi, _EDR),
-    ]  # fmt: skip
+    ]
 
 
 def _written(request: Request, viewer: Viewer, media_type: str) -> Response:

@@ -10,7 +10,6 @@ from fastapi import APIRouter, Query, Request, Response
 from pydantic import ConfigDict, Field
 from shapely.errors import ShapelyError
 
-from techport_dashboards.dependencies import Services, ServicesDep, ViewerDep
 from techport_dashboards.edr import places
 from techport_dashboards.edr.coverage import COVERAGE_JSON, CRS84, coverages
 from techport_dashboards.edr.places import find_collection, placed, point
@@ -20,6 +19,7 @@ from techport_dashboards.query.names import match
 from techport_dashboards.query.parameters import Parameters
 from techport_dashboards.query.question import instant
 from techport_dashboards.viewer import Viewer
+from techport_dashboards.web.dependencies import Services, ServicesDep, ViewerDep
 from techport_dashboards.web.request_slots import SlotRoute
 from techport_pilots.model import PilotDefinition
 from techport_pilots.registry.registry import DeviceInfo

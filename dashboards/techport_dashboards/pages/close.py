@@ -8,10 +8,9 @@ from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import RedirectResponse
 from pydantic import Field
 
-from techport_dashboards.dependencies import ChangeDep, PilotDep, ServicesDep, ViewerDep
 from techport_dashboards.problems import Problem
 from techport_dashboards.query.parameters import Parameters
-from techport_dashboards.services import lifecycle
+from techport_dashboards.web.dependencies import ChangeDep, PilotDep, ServicesDep, ViewerDep
 from techport_dashboards.web.forms import FormDep
 from techport_dashboards.web.request_slots import SlotRoute
 from techport_dashboards.web.templating import language_of, render
@@ -29,8 +28,8 @@ def close_page(
     request: Request, services: ServicesDep, viewer: ViewerDep, pilot: PilotDep, _: Annotated[CloseParameters, Query()]
 ) -> Response:
     """Where the pilot is in its life and what can be done next; the checklist as of now."""
-    life = lifecycle.life(services, pilot)
-    items = [] if life.state == "closed" else lifecycle.closing_checklist(services, pilot)
+    life = services.lifecycle.life(pilot)
+    items = [] if life.state == "closed" else services.lifecycle.closing_checklist(pilot)
     return render(
         request,
         "close.html",
@@ -57,7 +56,7 @@ def step(request: Request, services: ServicesDep, viewer: ChangeDep, pilot: Pilo
             parameter="state",
             example="running",
         )
-    lifecycle.transition(services, pilot, cast(State, to), _who(form.get("who")), form.get("why"))
+    services.lifecycle.transition(pilot, cast(State, to), _who(form.get("who")), form.get("why"))
     return _back(request, pilot.id)
 
 
@@ -65,7 +64,7 @@ def step(request: Request, services: ServicesDep, viewer: ChangeDep, pilot: Pilo
 def close(request: Request, services: ServicesDep, viewer: ChangeDep, pilot: PilotDep, form: FormDep) -> Response:
     """Begin to close the pilot, from the page's form. The page then shows how far it is."""
     who = _who(form.get("who"))
-    lifecycle.start_closing(services, pilot, form.get("confirm"), who, form.get("why"))
+    services.lifecycle.start_closing(pilot, form.get("confirm"), who, form.get("why"))
     return _back(request, pilot.id)
 
 

@@ -7,13 +7,13 @@ from typing import Any
 
 from fastapi import APIRouter, Request, Response
 
-from techport_dashboards.api.about_rows import SPDX
-from techport_dashboards.dcat.routes import offered, ways
-from techport_dashboards.dependencies import Services, ServicesDep, ViewerDep, address_of
 from techport_dashboards.query import times
 from techport_dashboards.query.registry_cache import RegistryView
+from techport_dashboards.services.citation import licence_url
 from techport_dashboards.services.dataset_stats import DatasetStats
+from techport_dashboards.services.datasets import distributions, open_datasets
 from techport_dashboards.viewer import Viewer
+from techport_dashboards.web.dependencies import Services, ServicesDep, ViewerDep, address_of
 from techport_dashboards.web.request_slots import SlotRoute
 from techport_dashboards.web.templating import language_of, render
 from techport_pilots.handover.dcat.build import DESCRIPTION, Distribution, dataset_address, owner
@@ -56,14 +56,14 @@ def _data_sets(services: Services, viewer: Viewer, language: Language, base: str
             held=held,
             quantities=_quantities(known, pilot),
             devices=len(pilot.devices),
-            ways=ways(pilot, known, base),
+            ways=distributions(pilot, known, base),
             citation=citation(pilot, held, language, base),
             complete=(
                 None if held.completeness is None else f"{language.number(int(1000 * held.completeness) / 10, 1)} %"
             ),
-            licence_url=f"{SPDX}{pilot.licence}.html" if pilot.licence.isascii() and " " not in pilot.licence else "",
+            licence_url=licence_url(pilot.licence),
         )
-        for pilot, held in offered(services, viewer)
+        for pilot, held in open_datasets(known, services.dataset_stats, viewer)
     ]
 
 

@@ -7,12 +7,12 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Request, Response
 from pydantic import Field
 
-from techport_dashboards.api.decode import LONGEST_MESSAGE, Pasted, explained
-from techport_dashboards.dependencies import ServicesDep, ViewerDep, services_of
 from techport_dashboards.problems import Problem
 from techport_dashboards.query.parameters import Parameters
+from techport_dashboards.services.decoding import LONGEST_MESSAGE, PastedMessage, explain_message, payload_of
 from techport_dashboards.services.message_formats import format_of, labels
 from techport_dashboards.viewer import Viewer
+from techport_dashboards.web.dependencies import ServicesDep, ViewerDep, services_of
 from techport_dashboards.web.forms import Form, FormDep
 from techport_dashboards.web.request_slots import SlotRoute
 from techport_dashboards.web.templating import language_of, render
@@ -41,7 +41,7 @@ def decoded(request: Request, services: ServicesDep, viewer: ViewerDep, form: Fo
     """The form with the answer. Nothing of it is kept."""
     said, wrong = None, None
     try:
-        said = explained(services, viewer, _pasted(form))
+        said = explain_message(services.explain, services.registry_cache.current(), viewer, _pasted(form))
     except Problem as problem:
         wrong = problem
     page = _page(request, viewer, form, said, wrong)
@@ -50,19 +50,17 @@ def decoded(request: Request, services: ServicesDep, viewer: ViewerDep, form: Fo
     return page
 
 
-def _pasted(form: Form) -> Pasted:
+def _pasted(form: Form) -> PastedMessage:
     format = form.get("format")
     payload = form.raw("payload").replace("\r\n", "\n")  # browsers send line ends so
     if len(payload) > LONGEST_MESSAGE:
         raise Problem(
             "bad-parameter", "A message can have at most {most} characters.", most=LONGEST_MESSAGE, parameter="payload"
         )
-    as_hex = form.get("as") == "hex"
-    return Pasted(
-        format=format_of(format) if format else None,
+    return PastedMessage(
         topic=form.get("topic")[:1000],
-        text=None if as_hex else payload,
-        hex=payload if as_hex else None,
+        payload=payload_of(payload, payload if form.get("as") == "hex" else None),
+        format=format_of(format) if format else None,
         pilot=form.get("pilot") or None,
     )
 

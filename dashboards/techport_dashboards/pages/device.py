@@ -8,7 +8,6 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
 
-from techport_dashboards.dependencies import Services, ServicesDep, ViewerDep
 from techport_dashboards.pages.pilot import (
     PageParameters,
     device_of,
@@ -22,6 +21,7 @@ from techport_dashboards.query import times
 from techport_dashboards.services.air_quality import rated
 from techport_dashboards.services.device_status import DeviceNow
 from techport_dashboards.services.limit_values import LimitValue, limit_of
+from techport_dashboards.web.dependencies import Services, ServicesDep, ViewerDep
 from techport_dashboards.web.request_slots import SlotRoute
 from techport_dashboards.web.templating import language_of, render
 from techport_pilots.accounting.ledger import DeviceDay, Tally, events_of, ignored_by_rule

@@ -11,9 +11,9 @@ from urllib.parse import urlencode
 from fastapi import APIRouter, Query, Request, Response
 from pydantic import Field
 
-from techport_dashboards.dependencies import PilotDep, ServicesDep, address_of, services_of
 from techport_dashboards.problems import Problem
 from techport_dashboards.query.parameters import Parameters
+from techport_dashboards.web.dependencies import PilotDep, ServicesDep, address_of, services_of
 from techport_dashboards.web.middleware import content_policy
 from techport_dashboards.web.request_slots import SlotRoute
 from techport_dashboards.web.templating import language_of, render

@@ -16,7 +16,6 @@ from pydantic import Field
 from techport_dashboards.charts import figures, rose
 from techport_dashboards.charts.clock import Clock
 from techport_dashboards.charts.lines import PRESENTATIONS
-from techport_dashboards.dependencies import Services, ServicesDep, ViewerDep
 from techport_dashboards.pages.pilot import PageParameters, Panel, first_charts, newest, panels, pilot_now, range_values
 from techport_dashboards.problems import Problem
 from techport_dashboards.query import times
@@ -24,6 +23,7 @@ from techport_dashboards.query.names import find_pilot
 from techport_dashboards.query.question import Question, answer
 from techport_dashboards.query.registry_cache import RegistryView
 from techport_dashboards.viewer import Viewer
+from techport_dashboards.web.dependencies import Services, ServicesDep, ViewerDep
 from techport_dashboards.web.request_slots import SlotRoute
 from techport_dashboards.web.templating import language_of, render
 from techport_pilots.i18n import N_

@@ -8,9 +8,9 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request, Response
 from pydantic import Field
 
-from techport_dashboards.dependencies import PilotDep, Services, ServicesDep
 from techport_dashboards.query.parameters import Parameters
 from techport_dashboards.services.air_quality import Rated, rate
+from techport_dashboards.web.dependencies import PilotDep, Services, ServicesDep
 from techport_dashboards.web.request_slots import SlotRoute
 from techport_dashboards.web.templating import language_of, render
 from techport_pilots.evaluation import Evaluation, Interval

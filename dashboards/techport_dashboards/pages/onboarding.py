@@ -11,16 +11,17 @@ from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import RedirectResponse
 from pydantic import Field
 
-from techport_dashboards.api.onboarding import SECRET, admit, claim_known, who
-from techport_dashboards.api.quarantine import replay_done
-from techport_dashboards.dependencies import ChangeDep, PilotDep, Services, ServicesDep, ViewerDep
 from techport_dashboards.pages.device_form import INTERVALS, newcomer_of, quantities
 from techport_dashboards.problems import Problem
 from techport_dashboards.query.names import find_pilot
 from techport_dashboards.query.parameters import Parameters
 from techport_dashboards.services.message_formats import labels
+from techport_dashboards.services.onboarding import claim_unknown_device, provision_device
+from techport_dashboards.services.quarantine import wait_for_replay
 from techport_dashboards.settings import BrokerPlace
 from techport_dashboards.viewer import Viewer
+from techport_dashboards.web.access import NO_STORE
+from techport_dashboards.web.dependencies import ChangeDep, PilotDep, Services, ServicesDep, ViewerDep
 from techport_dashboards.web.forms import Form, FormDep
 from techport_dashboards.web.payload import raw
 from techport_dashboards.web.request_slots import SlotRoute
@@ -86,7 +87,7 @@ def add(request: Request, services: ServicesDep, viewer: ChangeDep, pilot: Pilot
     registry = services.registry_cache.registry
     newcomer = newcomer_of(form)
     try:
-        came = admit(registry, pilot.id, newcomer, viewer, form.get("replace") == "yes")
+        came = provision_device(registry, pilot.id, newcomer, viewer.author, replace=form.get("replace") == "yes")
     except (DefinitionError, Problem) as error:
         page = _page(request, viewer, services, pilot, filled=form, wrong=error)
         page.status_code = 422
@@ -97,7 +98,7 @@ def add(request: Request, services: ServicesDep, viewer: ChangeDep, pilot: Pilot
     admission = Admission(came, broker, code)
     pilot = find_pilot(services.registry_cache.current(), viewer, pilot.id)  # with the new device
     page = _page(request, viewer, services, pilot, device=came.device, admission=admission)
-    page.headers.update(SECRET)
+    page.headers.update(NO_STORE)
     return page
 
 
@@ -122,9 +123,9 @@ def revoke(request: Request, services: ServicesDep, viewer: ChangeDep, pilot: Pi
 def claim(request: Request, services: ServicesDep, viewer: ChangeDep, pilot: PilotDep, form: FormDep) -> Response:
     """Make an unknown device known; its earlier messages are taken again."""
     registry, name, wanted = services.registry_cache.registry, form.raw("name"), form.get("device") or None
-    claimed = claim_known(registry, pilot.id, name, viewer, wanted)
+    claimed = claim_unknown_device(registry, pilot.id, name, viewer.author, wanted)
     MessageTap(registry.database).watch(pilot.id, claimed.device, WATCHED_FOR)
-    replay_done(registry, claimed.replay)
+    wait_for_replay(registry, claimed.replay)
     return _back(request, pilot.id, device=claimed.device, replay=str(claimed.replay))
 
 
@@ -135,7 +136,7 @@ def widen(request: Request, services: ServicesDep, viewer: ChangeDep, pilot: Pil
     low, high = _number(form, "low"), _number(form, "high")
     why = form.get("why") or f"range of {quantity}"
     registry = services.registry_cache.registry
-    update_definition(registry, pilot.id, lambda d: with_range(d, device, quantity, low, high), who(viewer), why)
+    update_definition(registry, pilot.id, lambda d: with_range(d, device, quantity, low, high), viewer.author, why)
     return _back(request, pilot.id, device=device)
 
 
@@ -150,7 +151,7 @@ def arrivals(
     """The messages of a watched device behind `after`, the newest first: a piece of the page."""
     values = _arrivals(services.registry_cache.registry, pilot, parameters.device, parameters.after)
     page = render(request, "arrivals.html", language_of(request), viewer=viewer, pilot=pilot, **values)
-    page.headers.update(SECRET)
+    page.headers.update(NO_STORE)
     return page
 
 

@@ -8,7 +8,6 @@ from fastapi import APIRouter, Query, Request, Response
 from pydantic import Field
 
 from techport_dashboards.charts.map import draw
-from techport_dashboards.dependencies import Services, ServicesDep, ViewerDep
 from techport_dashboards.pages import wall
 from techport_dashboards.query.parameters import Parameters
 from techport_dashboards.services import device_status
@@ -16,6 +15,7 @@ from techport_dashboards.services.air_quality import rated
 from techport_dashboards.services.basemap import load_basemap
 from techport_dashboards.services.device_status import PilotNow, State
 from techport_dashboards.viewer import Viewer
+from techport_dashboards.web.dependencies import Services, ServicesDep, ViewerDep
 from techport_dashboards.web.request_slots import SlotRoute
 from techport_dashboards.web.templating import language_of, render
 from techport_storage import clock

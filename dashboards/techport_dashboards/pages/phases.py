@@ -15,7 +15,6 @@ from pydantic import Field
 from techport_dashboards.charts import distribution as figures
 from techport_dashboards.charts.distribution import Group
 from techport_dashboards.charts.lines import PRESENTATIONS, Presentation
-from techport_dashboards.dependencies import PilotDep, Services, ServicesDep, ViewerDep
 from techport_dashboards.pages.kpis import card_of
 from techport_dashboards.problems import Problem
 from techport_dashboards.query import times
@@ -23,6 +22,7 @@ from techport_dashboards.query.parameters import Parameters
 from techport_dashboards.query.question import Question, answer
 from techport_dashboards.query.registry_cache import RegistryView
 from techport_dashboards.viewer import Viewer
+from techport_dashboards.web.dependencies import PilotDep, Services, ServicesDep, ViewerDep
 from techport_dashboards.web.request_slots import SlotRoute
 from techport_dashboards.web.templating import language_of, render
 from techport_pilots.definition.measures import streams_of

@@ -17,7 +17,6 @@ from techport_dashboards.charts.map import BESIDE, draw
 from techport_dashboards.charts.overlay import AGAINST
 from techport_dashboards.charts.plotly_figure import figure_of
 from techport_dashboards.charts.timeline import timeline
-from techport_dashboards.dependencies import PilotDep, Services, ServicesDep, ViewerDep
 from techport_dashboards.pages import device_table, embed, wall
 from techport_dashboards.problems import Problem
 from techport_dashboards.query import times
@@ -28,6 +27,7 @@ from techport_dashboards.services import air_quality, device_status
 from techport_dashboards.services.basemap import load_basemap
 from techport_dashboards.services.device_status import DeviceNow, PilotNow
 from techport_dashboards.viewer import Viewer
+from techport_dashboards.web.dependencies import PilotDep, Services, ServicesDep, ViewerDep
 from techport_dashboards.web.request_slots import SlotRoute
 from techport_dashboards.web.templating import language_of, render
 from techport_pilots.accounting.quarantine import Quarantine, QuarantineFilter

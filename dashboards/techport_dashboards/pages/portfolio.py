@@ -8,14 +8,12 @@ from urllib.parse import urlencode
 from fastapi import APIRouter, Query, Request, Response
 from pydantic import Field
 
-from techport_dashboards.dependencies import Services, ServicesDep, ViewerDep
 from techport_dashboards.query.parameters import Parameters
 from techport_dashboards.services import portfolio
-from techport_dashboards.viewer import Viewer
+from techport_dashboards.web.dependencies import ServicesDep, ViewerDep
 from techport_dashboards.web.request_slots import SlotRoute
 from techport_dashboards.web.templating import language_of, render
 from techport_storage import clock
-from techport_storage.model import Selection
 
 router = APIRouter(route_class=SlotRoute)
 
@@ -30,7 +28,7 @@ def page(
     request: Request, services: ServicesDep, viewer: ViewerDep, asked: Annotated[PortfolioParameters, Query()]
 ) -> Response:
     """Every pilot that the viewer may see, worst first unless told."""
-    found = rows_for(services, viewer)
+    found = portfolio.visible_rows(services, viewer)
     others = [(name, value) for name, value in request.query_params.multi_items() if name != "sort"]
 
     def sorting(key: str) -> tuple[str, str]:
@@ -46,12 +44,3 @@ def page(
         headings={key: sorting(key) for key in portfolio.KEYS},
         now=clock.now(),
     )
-
-
-def rows_for(services: Services, viewer: Viewer) -> list[portfolio.Row]:
-    """The portfolio as the viewer may see it, worst first. Raises what store and registry raise."""
-    catalogue = services.registry_cache.current()
-    seen = tuple(pilot for pilot in catalogue.pilots if viewer.may_see(pilot))
-    latest = services.store.latest(Selection(pilots=seen))
-    found = portfolio.rows(catalogue, services.registry_cache.registry, latest, clock.now())
-    return [row for row in found if row.standing.pilot in seen]

@@ -19,7 +19,6 @@ from techport_dashboards.charts.distribution import Days, Floats, Ints, days
 from techport_dashboards.charts.lines import PRESENTATIONS
 from techport_dashboards.charts.map import Outline, outline
 from techport_dashboards.charts.timeline import timeline
-from techport_dashboards.dependencies import Services, ServicesDep, ViewerDep, address_of
 from techport_dashboards.pages.kpis import card_of
 from techport_dashboards.pages.pilot import pilot_now
 from techport_dashboards.problems import Problem
@@ -29,6 +28,7 @@ from techport_dashboards.query.question import Question, answer
 from techport_dashboards.services.basemap import load_basemap
 from techport_dashboards.services.device_status import PilotNow, State
 from techport_dashboards.viewer import Viewer
+from techport_dashboards.web.dependencies import Services, ServicesDep, ViewerDep, address_of
 from techport_dashboards.web.request_slots import SlotRoute
 from techport_dashboards.web.templating import language_of, render
 from techport_pilots.handover.dcat.build import shareable

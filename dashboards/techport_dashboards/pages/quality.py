@@ -11,12 +11,12 @@ from fastapi import APIRouter, Query, Request, Response
 from numpy.typing import NDArray
 from pydantic import Field
 
-from techport_dashboards.dependencies import PilotDep, Services, ServicesDep
 from techport_dashboards.pages.quality_flags import Flagged, flags_of
 from techport_dashboards.problems import Problem
 from techport_dashboards.query import times
 from techport_dashboards.query.parameters import Parameters
 from techport_dashboards.query.registry_cache import RegistryView
+from techport_dashboards.web.dependencies import PilotDep, Services, ServicesDep
 from techport_dashboards.web.request_slots import SlotRoute
 from techport_dashboards.web.templating import language_of, render
 from techport_pilots.model import PilotDefinition

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Annotated, Any
 from urllib.parse import urlencode
@@ -10,18 +11,18 @@ from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import RedirectResponse
 from pydantic import Field
 
-from techport_dashboards.api.matters_schema import FieldMeaning, QuarantineChoice
-from techport_dashboards.api.onboarding import SECRET, who
-from techport_dashboards.api.quarantine import (
-    alike,
-    change_meaning,
-    discard_entries,
-    entry_of,
-    replay_done,
-    where_of,
-)
-from techport_dashboards.dependencies import ChangeDep, PilotDep, Services, ServicesDep, ViewerDep
 from techport_dashboards.problems import Problem
+from techport_dashboards.query.parameters import QuarantineChoice
+from techport_dashboards.services.quarantine import (
+    FieldCorrection,
+    correct_field,
+    discard_entries,
+    find_entry,
+    similar_entries,
+    wait_for_replay,
+)
+from techport_dashboards.web.access import NO_STORE
+from techport_dashboards.web.dependencies import ChangeDep, PilotDep, Services, ServicesDep, ViewerDep
 from techport_dashboards.web.forms import Form, FormDep
 from techport_dashboards.web.payload import raw
 from techport_dashboards.web.request_slots import SlotRoute
@@ -85,7 +86,7 @@ def outcome(request: Request, services: ServicesDep, pilot: PilotDep, replay: in
     if came is None:
         raise Problem("not-found", "There is no replay {number}.", number=replay)
     page = render(request, "replay.html", language_of(request), pilot=pilot, replay=came)
-    page.headers.update(SECRET)
+    page.headers.update(NO_STORE)
     return page
 
 
@@ -93,7 +94,7 @@ def outcome(request: Request, services: ServicesDep, pilot: PilotDep, replay: in
 def replay(request: Request, services: ServicesDep, viewer: ChangeDep, pilot: PilotDep, form: FormDep) -> Response:
     """Reprocess the chosen entries, and show the result."""
     known = Quarantine(services.registry_cache.registry.database)
-    asked = known.request_replay(_chosen(services.registry_cache.registry, form, pilot.id), who(viewer))
+    asked = known.request_replay(_chosen(services.registry_cache.registry, form, pilot.id), viewer.author)
     return _back(request, services, pilot.id, form, replay=asked.id)
 
 
@@ -102,7 +103,7 @@ def discard(request: Request, services: ServicesDep, viewer: ChangeDep, pilot: P
     """Delete the chosen entries permanently."""
     form.confirmed()
     registry = services.registry_cache.registry
-    deleted = discard_entries(registry, _chosen(registry, form, pilot.id), viewer)
+    deleted = discard_entries(registry, _chosen(registry, form, pilot.id), viewer.author)
     return _back(request, services, pilot.id, form, discarded=deleted)
 
 
@@ -111,22 +112,20 @@ def map_field(
     request: Request, services: ServicesDep, viewer: ChangeDep, pilot: PilotDep, entry: int, form: FormDep
 ) -> Response:
     """State what a field means, and reprocess the messages that were rejected for it."""
-    wanted = FieldMeaning(
-        field=None,
-        means="nothing" if form.get("means") == "nothing" else "quantity",
+    correction = FieldCorrection(
+        is_reading=form.get("means") != "nothing",
         quantity=form.get("quantity") or None,
         unit=form.get("unit") or None,
         factor=_factor(form),
         text=form.get("text") == "yes",
         why=form.get("why")[:500],
-        replay=True,
     )
-    _, number = change_meaning(services.registry_cache.registry, pilot.id, entry, wanted, viewer)
+    _, number = correct_field(services.registry_cache.registry, pilot.id, entry, correction, viewer.author)
     return _back(request, services, pilot.id, form, replay=number)
 
 
 def _values(registry: Registry, pilot: PilotDefinition, asked: QuarantineParameters) -> dict[str, Any]:
-    where = where_of(pilot.id, asked)
+    where = asked.where(pilot.id)
     words, counts = vocabulary_of(pilot), Quarantine(registry.database).counts(QuarantineFilter(pilot=pilot.id))
     page = Quarantine(registry.database).entries(where, ENTRIES, asked.after) if asked.entries else None
     groups = [] if asked.entries else Quarantine(registry.database).groups(where, GROUPS)
@@ -180,14 +179,17 @@ def _chosen(registry: Registry, form: Form, pilot: str) -> QuarantineFilter:
     like = form.get("like")
     if not like.isdecimal():
         raise Problem("bad-parameter", "Select at least one message.", parameter="entry")
-    return alike(entry_of(registry, pilot, int(like)))
+    return similar_entries(find_entry(registry, pilot, int(like)))
 
 
 def _factor(form: Form) -> float:
     try:
-        return float(form.get("factor").replace(",", ".") or 1)
-    except ValueError as error:
-        raise Problem("bad-parameter", "This is not a number.", parameter="factor", example="0.1") from error
+        factor = float(form.get("factor").replace(",", ".") or 1)
+    except ValueError:
+        factor = math.nan
+    if not math.isfinite(factor):
+        raise Problem("bad-parameter", "This is not a number.", parameter="factor", example="0.1")
+    return factor
 
 
 def _back(
@@ -200,7 +202,7 @@ def _back(
 ) -> Response:
     """To the page again, with the filter it had, so that reloading it repeats nothing."""
     if replay is not None:
-        replay_done(services.registry_cache.registry, replay)
+        wait_for_replay(services.registry_cache.registry, replay)
     kept = {name: form.raw(f"filter_{name}") for name in ("device", "reason", "day", "entries")}
     told: Mapping[str, object] = {"replay": replay, "discarded": discarded, "lang": request.query_params.get("lang")}
     query = {name: value for name, value in {**kept, **told}.items() if value not in (None, "")}

@@ -7,8 +7,8 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request, Response
 from pydantic import Field
 
-from techport_dashboards.dependencies import PilotDep, ServicesDep
 from techport_dashboards.query.parameters import Parameters
+from techport_dashboards.web.dependencies import PilotDep, ServicesDep
 from techport_dashboards.web.request_slots import SlotRoute
 from techport_dashboards.web.templating import language_of
 

@@ -6,11 +6,9 @@ from urllib.parse import urlencode
 
 from fastapi import APIRouter, Request, Response
 
-from techport_dashboards.api.about_rows import SPDX
-from techport_dashboards.api.snapshots import find
-from techport_dashboards.dependencies import ServicesDep, ViewerDep, address_of
 from techport_dashboards.services import citation
-from techport_dashboards.services.snapshots import Snapshot
+from techport_dashboards.services.snapshots import Snapshot, find_snapshot, snapshot_store
+from techport_dashboards.web.dependencies import ServicesDep, ViewerDep, address_of
 from techport_dashboards.web.request_slots import SlotRoute
 from techport_dashboards.web.templating import language_of, render
 from techport_pilots.i18n import Language
@@ -21,7 +19,7 @@ router = APIRouter(route_class=SlotRoute)
 @router.get("/snapshots/{id}")
 def page(request: Request, services: ServicesDep, viewer: ViewerDep, id: str) -> Response:
     """One snapshot."""
-    found = find(services, viewer, id)
+    found = find_snapshot(snapshot_store(services.settings), viewer, id)
     base, language = address_of(request), language_of(request)
     return render(
         request,
@@ -33,7 +31,7 @@ def page(request: Request, services: ServicesDep, viewer: ViewerDep, id: str) ->
         bibtex=citation.bibtex(found, base),
         span=citation.span(found, language),
         asked=_asked(found),
-        licences=[(name, f"{SPDX}{name}.html" if " " not in name else "") for name in found.licences],
+        licences=[(name, citation.licence_url(name)) for name in found.licences],
         size=_size(found.bytes, language),
     )
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from techport_dashboards.dependencies import Services
 from techport_dashboards.viewer import Viewer
+from techport_dashboards.web.dependencies import Services
 from techport_pilots.time import micros_of
 from techport_storage import clock
 

@@ -1,14 +1,18 @@
-"""Parameters that several routes take: which streams, and which page of a list."""
+"""Parameters that several routes take: which streams, which entries of a quarantine, and which page of a list."""
 
 from __future__ import annotations
 
+import datetime as dt
 from typing import Annotated
 
 from fastapi import Query
 from pydantic import BaseModel, ConfigDict, Field
 
+from techport_dashboards.problems import Problem
+from techport_dashboards.query import times
 from techport_dashboards.query.areas import WITHIN_EXAMPLE
 from techport_dashboards.query.question import ChartQuestion, Question
+from techport_pilots.accounting.quarantine import QuarantineFilter
 
 Names = Annotated[list[str], Field(default_factory=list, max_length=1000)]
 
@@ -88,6 +92,33 @@ class ChartParameters(Parameters):
         devices = self.device.split(",") if self.device else ()
         names = ("quantity", "start", "end", "against")
         return ChartQuestion(pilot=pilot, devices=devices, **{name: getattr(self, name) for name in names})
+
+
+class QuarantineChoice(Parameters):
+    """Which entries of a pilot's quarantine, for the API and the page."""
+
+    limit: int = Field(100, ge=1, le=1000)
+    device: str | None = Field(None, max_length=200)
+    reason: str | None = Field(None, max_length=80, examples=["not-a-number"])
+    field: str | None = Field(None, max_length=200, description="Empty: entries that are about no field.")
+    day: str | None = Field(None, max_length=10, examples=["2026-05-04"], description="Of arrival, UTC.")
+
+    def where(self, pilot: str) -> QuarantineFilter:
+        """The filter, as the quarantine takes it. Raises Problem for a day that is not a date."""
+        return QuarantineFilter(
+            pilot=pilot,
+            device=self.device or None,
+            reason=self.reason or None,
+            field=self.field,
+            day=_day_number(self.day) if self.day else None,
+        )
+
+
+def _day_number(text: str) -> int:
+    try:
+        return (dt.date.fromisoformat(text) - times.EPOCH.date()).days
+    except ValueError as error:
+        raise Problem("bad-parameter", "This is not a date.", parameter="day", example="2026-05-04") from error
 
 
 PageParameters = Annotated[Page, Query()]

@@ -26,6 +26,11 @@ def described(snapshot: Snapshot, base: str) -> dict[str, Any]:
     }
 
 
+def licence_url(licence: str) -> str:
+    """Where the licence is explained, by its SPDX identifier; empty where it is not one."""
+    return f"https://spdx.org/licenses/{licence}.html" if licence.isascii() and " " not in licence else ""
+
+
 def page_of(snapshot: Snapshot, base: str) -> str:
     return f"{base}/snapshots/{snapshot.id}"
 

@@ -14,12 +14,15 @@ import pyarrow as pa
 
 from techport_dashboards.problems import Problem
 from techport_dashboards.query import times
+from techport_dashboards.query.question import QueryContext
 from techport_dashboards.query.registry_cache import RegistryView
 from techport_dashboards.services import device_status
 from techport_dashboards.services.device_status import PilotNow, State
+from techport_dashboards.viewer import Viewer
 from techport_pilots.handover.portfolio import PilotStanding, portfolio
 from techport_pilots.registry.registry import Registry
-from techport_storage.model import Micros
+from techport_storage import clock
+from techport_storage.model import Micros, Selection
 
 WORST = "worst"
 _ORDER = ("running", "ended", "draft", "closed")
@@ -43,9 +46,21 @@ def rows(catalogue: RegistryView, registry: Registry, latest: pa.Table | None, a
             one.pilot.id: one
             for one in device_status.device_statuses(catalogue, latest, list(catalogue.pilots.values()), at)
         }
-    found = [_row(one, len(catalogue.pilots[one.pilot].devices), now.get(one.pilot)) for one in portfolio(registry, at)
-             if one.pilot in catalogue.pilots]  # fmt: skip
-    return sorted(found, key=_worst)
+    known = [standing for standing in portfolio(registry, at) if standing.pilot in catalogue.pilots]
+    return sorted(
+        (_row(standing, len(catalogue.pilots[standing.pilot].devices), now.get(standing.pilot)) for standing in known),
+        key=_worst,
+    )
+
+
+def visible_rows(context: QueryContext, viewer: Viewer) -> list[Row]:
+    """The portfolio as the viewer may see it, worst first. Raises what store and registry raise."""
+    view = context.registry_cache.current()
+    visible = tuple(pilot for pilot in view.pilots if viewer.may_see(pilot))
+    latest = context.store.latest(Selection(pilots=visible))
+    return [
+        row for row in rows(view, context.registry_cache.registry, latest, clock.now()) if row.standing.pilot in visible
+    ]
 
 
 def ordered(found: Sequence[Row], sort: str) -> list[Row]:

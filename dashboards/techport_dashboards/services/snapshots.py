@@ -15,6 +15,10 @@ from pathlib import Path
 
 import msgspec
 
+from techport_dashboards.problems import Problem
+from techport_dashboards.settings import WebSettings
+from techport_dashboards.viewer import Viewer
+
 _ID = re.compile(r"[0-9a-f]{24}")
 
 
@@ -117,3 +121,18 @@ class SnapshotStore:
 
     def path(self, id: str) -> Path:
         return self._folder / f"{id}.parquet"
+
+
+def snapshot_store(settings: WebSettings) -> SnapshotStore:
+    """Where snapshots are kept. Raises Problem where this process keeps none."""
+    if settings.snapshots is None:
+        raise Problem("not-found", "This process keeps no snapshots. Its operator can configure a folder for them.")
+    return SnapshotStore(settings.snapshots, settings.snapshots_most, settings.snapshots_bytes)
+
+
+def find_snapshot(store: SnapshotStore, viewer: Viewer, id: str) -> Snapshot:
+    """The snapshot. Raises the same Problem for one that does not exist and for one that the viewer may not see."""
+    snapshot = store.get(id)
+    if snapshot is None or not all(map(viewer.may_see, snapshot.pilots)):
+        raise Problem("not-found", "There is no snapshot {name}.", name=repr(id[:40]))
+    return snapshot

@@ -8,15 +8,15 @@ from urllib.parse import unquote
 
 from fastapi import APIRouter, Request, Response
 
-from techport_dashboards.dependencies import Services, ServicesDep, ViewerDep
 from techport_dashboards.problems import Problem
 from techport_dashboards.sta import observations
 from techport_dashboards.sta.answers import Answers, as_json
-from techport_dashboards.sta.entities import PROPERTIES, RELATIONS, Entity, EntityGraph
+from techport_dashboards.sta.entities import PROPERTIES, RELATIONS, Entity, EntityCache, EntityGraph
 from techport_dashboards.sta.geojson import features
 from techport_dashboards.sta.observations import Row
 from techport_dashboards.sta.options import Options, read
 from techport_dashboards.viewer import Viewer
+from techport_dashboards.web.dependencies import Services, ServicesDep, ViewerDep
 from techport_dashboards.web.request_slots import SlotRoute
 
 router = APIRouter(prefix="/sta/v1.1", include_in_schema=False, route_class=SlotRoute)
@@ -47,7 +47,8 @@ def resource(request: Request, services: ServicesDep, viewer: ViewerDep, path: s
 
 def _answer(services: Services, viewer: Viewer, request: Request, path: str) -> Response:
     catalogue = services.registry_cache.current()
-    here = services.entity_cache.current(catalogue, services.store, viewer)
+    entity_cache: EntityCache = request.app.state.entity_cache
+    here = entity_cache.current(catalogue, services.store, viewer)
     return _Walk(here, services, Answers(here, services.store, _root(request)), request).to(path)
 
 

@@ -28,6 +28,9 @@ UNCHANGING: dict[str, str] = {
 }
 """Routes that take a POST and need not pass `allow_change`, each with the reason."""
 
+NO_STORE = {"Cache-Control": "no-store"}
+"""Headers of an answer that holds a password or messages: nobody may keep it."""
+
 OWN_PAGE = ("same-origin", "none")  # what browsers say of a request from a page of ours, or from no page at all
 
 

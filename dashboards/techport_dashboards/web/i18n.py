@@ -1,17 +1,13 @@
-"""The language of a page: which one a reader gets, and where the texts of the pages are."""
+"""The language of a page: which one a reader gets."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 from babel.core import negotiate_locale
 
-from techport_pilots.i18n import LANGUAGES, N_, Language
-from techport_pilots.model import Text
-
-FOLDER = Path(__file__).with_name("locales")
-"""Catalogues of the pages' texts, with the English text as the key."""
+from techport_dashboards.texts import FOLDER
+from techport_pilots.i18n import N_, Language
 
 _ALSO = {"no": "nb", "nn": "nb", "nb": "nb", "en": "en"}  # who asks for Norwegian of either form gets bokmål
 
@@ -42,11 +38,6 @@ SCRIPT_MESSAGES: tuple[str, ...] = (
 
 PHASE_KINDS = (N_("baseline"), N_("intervention"), N_("control"), N_("other"))
 """Names of phases that have no title of their own."""
-
-
-def in_all_languages(message: str, **values: object) -> Text:
-    """A text of the pages for those who want it in every language, such as a catalogue of data."""
-    return Text(**{code: Language(code, FOLDER).gettext(message, **values) for code in LANGUAGES})
 
 
 def pick(asked: str | None, accepted: str, default: str) -> Language:

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 import uvicorn
 from fastapi import FastAPI
 
-from techport_dashboards.dependencies import Services
+from techport_dashboards.web.dependencies import Services
 
 
 class WebServer(uvicorn.Server):

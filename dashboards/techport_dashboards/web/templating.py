@@ -12,10 +12,10 @@ from fastapi import Request, Response
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from techport_dashboards.dependencies import services_of
 from techport_dashboards.query import times
 from techport_dashboards.web import i18n, navigation
 from techport_dashboards.web.assets import Assets
+from techport_dashboards.web.dependencies import services_of
 from techport_dashboards.web.i18n import SCRIPT_MESSAGES
 from techport_pilots.definition.kinds import kind_named
 from techport_pilots.i18n import Language

@@ -8,7 +8,7 @@ Dependencies that never block are coroutines: FastAPI would hand each plain one 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, cast
+from typing import Annotated, cast
 
 from fastapi import Depends
 from jinja2 import Environment
@@ -22,6 +22,7 @@ from techport_dashboards.services.dataset_stats import DatasetStatsCache
 from techport_dashboards.services.evaluations import Evaluations
 from techport_dashboards.services.jobs import Jobs
 from techport_dashboards.services.last_hour import LastHour
+from techport_dashboards.services.lifecycle import PilotLifecycle
 from techport_dashboards.services.reports import Reports
 from techport_dashboards.settings import HealthCheck, Post, WebSettings
 from techport_dashboards.viewer import Viewer
@@ -32,9 +33,6 @@ from techport_pilots.accounting.ledger import Ledger
 from techport_pilots.devices.explanation import Explain
 from techport_pilots.model import PilotDefinition
 from techport_storage.store import ReadingStore
-
-if TYPE_CHECKING:  # its routes need this module
-    from techport_dashboards.sta.entities import EntityCache
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,10 +49,10 @@ class Services:
     evaluations: Evaluations
     dataset_stats: DatasetStatsCache
     jobs: Jobs
+    lifecycle: PilotLifecycle
     reports: Reports
     last_hour: LastHour
     explain: Explain | None
-    entity_cache: EntityCache
     request_slots: RequestSlots
     post: Post | None = None
 

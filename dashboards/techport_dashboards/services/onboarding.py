@@ -1,0 +1,41 @@
+"""Bringing devices in: what the API and the pages do alike when a device gets its credential or is claimed."""
+
+from __future__ import annotations
+
+from techport_dashboards.problems import Problem
+from techport_pilots.access.credentials import Credentials
+from techport_pilots.devices.onboarding import Claimed, NewDevice, ProvisionedDevice, claim, unknown_devices
+from techport_pilots.devices.onboarding import provision_device as provision
+from techport_pilots.registry.registry import Registry
+
+
+def provision_device(
+    registry: Registry, pilot: str, device: NewDevice, author: str, *, replace: bool
+) -> ProvisionedDevice:
+    """Add the device, or give one that the definition has a credential.
+
+    Raises Problem where it has a credential and `replace` does not say that a new one shall take its place.
+    """
+    view = registry.snapshot().pilot(pilot)
+    described = None if view is None else view.device(device.id)
+    if described is not None and not replace:
+        with_credential = {credential.device for credential in Credentials(registry.database).all(pilot)}
+        if described.id in with_credential:
+            raise Problem(
+                "wrong-state",
+                "{name} already has a password, which was shown once. "
+                "A new one replaces it and must be entered on the device.",
+                name=described.id,
+                parameter="replace",
+                example="true",
+            )
+    return provision(registry, pilot, device, author)
+
+
+def claim_unknown_device(registry: Registry, pilot: str, name: str, author: str, device: str | None = None) -> Claimed:
+    """Make the device that calls itself `name` known, as `device`. Raises Problem where it has never sent anything."""
+    if all(unknown.device != name for unknown in unknown_devices(registry.database, pilot)):
+        raise Problem(
+            "not-found", "No unknown device {what} has sent any messages.", what=repr(name[:80]), parameter="name"
+        )
+    return claim(registry, pilot, name, author, device)
