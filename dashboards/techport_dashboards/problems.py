@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from techport_pilots.i18n import N_
+from techport_pilots.i18n import N_, Language, Message
 
 MEDIA_TYPE = "application/problem+json"
 RETRY_AFTER = "5"
@@ -85,16 +85,29 @@ HEADERS: Mapping[str, Mapping[str, str]] = {
 class Problem(Exception):
     """An answer that is an error. `parameter` points at what is wrong in the request, `example` shows a right one.
 
-    Pages show the message in the reader's language, so what differs each time is not in it, but among the values.
+    Pages show the message in the reader's language, so what differs each time is not in it, but among the values. What
+    the domain layer says is a Message, with its own catalogue.
     """
 
     def __init__(
-        self, kind: str, message: str, *, parameter: str | None = None, example: str | None = None, **values: object
+        self,
+        kind: str,
+        message: str | Message,
+        *,
+        parameter: str | None = None,
+        example: str | None = None,
+        **values: object,
     ) -> None:
-        self.detail = message.format(**values) if values else message
+        self.detail = message.format(**values) if isinstance(message, str) and values else str(message)
         super().__init__(self.detail)
         self.kind = kind
         self.message = message
         self.values = values
         self.parameter = parameter
         self.example = example
+
+    def text(self, language: Language) -> str:
+        """What is wrong, in a reader's language."""
+        if isinstance(self.message, Message):
+            return language.message(self.message)
+        return language.gettext(self.message, **self.values)

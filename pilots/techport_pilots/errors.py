@@ -16,6 +16,8 @@ from collections.abc import Iterable, Sequence
 
 import msgspec
 
+from techport_pilots.i18n import Message
+
 
 class PilotsError(Exception):
     """Base of everything this package raises on purpose."""
@@ -60,13 +62,19 @@ class Finding(msgspec.Struct, frozen=True):
     file: str
     line: int  # from 1; 0 where the file has no such place
     field: str  # "devices[3].position.lat"; "" for the file as a whole
-    problem: str
-    remedy: str
+    problem: Message
+    remedy: Message
+
+    @property
+    def message(self) -> Message:
+        """What is wrong and what to write instead, for a reader who sees where."""
+        params = {"problem": msgspec.to_builtins(self.problem), "remedy": msgspec.to_builtins(self.remedy)}
+        return Message("definition.finding", params)
 
     def __str__(self) -> str:
         place = f"{self.file}:{self.line}:" if self.line else f"{self.file}:"
         field = f" {self.field}:" if self.field else ""
-        return f"{place}{field} {self.problem}. {self.remedy}"
+        return f"{place}{field} {self.message}"
 
 
 class DefinitionError(PilotsError, ValueError):
@@ -77,3 +85,14 @@ class DefinitionError(PilotsError, ValueError):
         self.findings = sorted(findings, key=lambda finding: finding.line)
         things = "1 thing" if len(findings) == 1 else f"{len(findings)} things"
         super().__init__("\n  ".join([f"{things} to fix in the {what}:", *map(str, self.findings)]))
+
+    @property
+    def message(self) -> Message:
+        """All findings with their fields, without file and lines."""
+        findings = [
+            Message("definition.finding-in", {"field": finding.field, **finding.message.params})
+            if finding.field
+            else finding.message
+            for finding in self.findings
+        ]
+        return Message("definition.findings", {"findings": msgspec.to_builtins(findings)})

@@ -1,4 +1,4 @@
-"""A pilot as its team writes it down: the types behind the definition file (YAML or TOML).
+"""A pilot as its team writes it down: the types behind the definition file (YAML).
 
 Field names are the file's keys. Times are ISO 8601 with an offset (or local times of the pilot's zone), durations are
 ISO 8601 ("PT10M", "P2Y"). definition.py reads and checks a file and names line, field and remedy of what is wrong.

@@ -12,6 +12,7 @@ from zoneinfo import ZoneInfo
 import numpy as np
 from numpy.typing import NDArray
 
+from techport_pilots.i18n import Message
 from techport_storage.microseconds import DAY, HOUR
 from techport_storage.model import Micros
 
@@ -25,6 +26,14 @@ _DURATION = re.compile(
 _FIXED: tuple[tuple[str, int], ...] = (("w", 604_800), ("d", 86_400), ("h", 3_600), ("m", 60))
 
 
+class InvalidDuration(ValueError):
+    """A text that is not a duration, or not one of the kind that is asked for. `message` says why."""
+
+    def __init__(self, code: str, given: str) -> None:
+        self.message = Message(f"duration.{code}", {"given": given[:64]})
+        super().__init__(str(self.message))
+
+
 class Duration(NamedTuple):
     """A length of time: calendar months (their length depends on when) and a fixed rest in microseconds."""
 
@@ -35,28 +44,28 @@ class Duration(NamedTuple):
 def parse_duration(text: str, *, calendar: Literal["allowed", "refused"] = "refused") -> Duration:
     """The duration that `text` says; days count 24 hours.
 
-    `calendar="allowed"` takes years and months too. Raises ValueError with the reason for anything else, for zero, and
-    for lengths beyond 1,000 years.
+    `calendar="allowed"` takes years and months too. Raises InvalidDuration for anything else, for zero, and for
+    lengths beyond 1,000 years.
     """
     match = _DURATION.fullmatch(text) if len(text) <= 64 else None
     if match is None:
-        raise ValueError(f"{text[:64]!r} is no ISO 8601 duration")
+        raise InvalidDuration("not-iso-8601", text)
     part = match.groupdict(default="0")
     months = int(part["y"]) * 12 + int(part["mo"])
     if months and calendar == "refused":
-        raise ValueError(f"{text!r} has years or months, whose length depends on the calendar")
+        raise InvalidDuration("calendar", text)
     whole, _, fraction = part["s"].replace(",", ".").partition(".")
     seconds = sum(int(part[unit]) * length for unit, length in _FIXED) + int(whole)
     micros = seconds * 1_000_000 + int(fraction.ljust(6, "0"))
     if not months and not micros:
-        raise ValueError(f"{text!r} is no time at all")
+        raise InvalidDuration("zero", text)
     if months > 12_000 or micros > 31_557_600_000_000_000:
-        raise ValueError(f"{text!r} is longer than a thousand years")
+        raise InvalidDuration("too-long", text)
     return Duration(months, micros)
 
 
 def interval_micros(text: str) -> Micros:
-    """The fixed length of an interval such as "PT10M", in microseconds. Raises ValueError as parse_duration does."""
+    """The fixed length of an interval such as "PT10M", in microseconds. Raises InvalidDuration."""
     return parse_duration(text).micros
 
 

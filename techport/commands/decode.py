@@ -68,10 +68,11 @@ def show(said: Explanation, console: Console) -> None:
 
 
 def known_format(format: str | None) -> str | None:
-    from techport_pilots.definition.structure import did_you_mean
+    from techport_pilots.definition.misfit import did_you_mean
 
     if format is not None and format not in formats():
-        raise typer.BadParameter(f"nobody reads {format!r}. {did_you_mean(format, formats())}", param_hint="--format")
+        remedy = did_you_mean(format, formats())
+        raise typer.BadParameter(f"there is no format {format!r}. {remedy}", param_hint="--format")
     return format
 
 

@@ -41,7 +41,7 @@ def open_registry(data: Path | None, url: str | None) -> Iterator[Registry]:
 
 @app.command("import")
 def import_(
-    files: Annotated[list[Path], typer.Argument(help="definition files, YAML or TOML")],
+    files: Annotated[list[Path], typer.Argument(help="definition files, YAML")],
     data: options.Data = None,
     registry: options.RegistryUrl = None,
     check: Annotated[bool, typer.Option("--check", help="only say what is wrong with the files")] = False,

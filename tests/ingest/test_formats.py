@@ -147,7 +147,7 @@ def definition(source: str) -> str:
 def findings(source: str) -> list[tuple[str, str, str]]:
     with pytest.raises(DefinitionError) as refused:
         parse_definition(definition(source))
-    return [(finding.field, finding.problem, finding.remedy) for finding in refused.value.findings]
+    return [(finding.field, str(finding.problem), str(finding.remedy)) for finding in refused.value.findings]
 
 
 def test_its_cases_are_decoded_as_in_production(made_up: Path) -> None:
@@ -163,18 +163,18 @@ def test_definitions_may_name_it_and_its_options(made_up: Path) -> None:
     [source] = parse_definition(definition("{topic: lab/+, format: lab-balance, options: {quantity: pm10}}")).sources
     assert (source.format, source.options) == ("lab-balance", {"quantity": "pm10"})
     assert findings("{topic: lab/+, format: lab-balanse}") == [
-        ("sources[0].format", "'lab-balanse' does not fit here", "Did you mean lab-balance?")
+        ("sources[0].format", 'there is no format "lab-balanse"', "Did you mean lab-balance?")
     ]
     [(field, problem, remedy)] = findings("{topic: lab/+, format: lab-balance, options: {quantty: pm10}}")
     assert (field, problem, remedy) == (
         "sources[0].options.quantty",
-        "lab-balance has no quantty",
+        "lab-balance has no option quantty",
         "Did you mean quantity?",
     )
     [(field, _, _)] = findings("{topic: lab/+, format: lab-balance, options: {quantity: 7}}")
     assert field == "sources[0].options"
     [(field, problem, _)] = findings("{topic: lab/+, format: lab-balance, precision: s}")
-    assert (field, problem) == ("sources[0].precision", "lab-balance has no precision")
+    assert (field, problem) == ("sources[0].precision", "lab-balance has no option precision")
 
 
 def test_forms_requests_and_snippets_offer_it(made_up: Path) -> None:

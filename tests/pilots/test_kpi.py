@@ -227,11 +227,11 @@ WRONG = [
 
 @pytest.mark.parametrize(("wrong", "field"), WRONG, ids=[f"{field}-{i}" for i, (_, field) in enumerate(WRONG)])
 def test_a_kpi_that_means_nothing_is_told_with_a_remedy(wrong, field):
-    from techport_pilots.definition.structure import field_name
+    from techport_pilots.definition.misfit import field_name
 
     findings = list(check_kpis(pilot(BOX, ("gate", "street", None, ["pm10"]), kpi=wrong)))
     assert f"kpis[0].{field}" in [field_name(one.path) for one in findings]
-    assert all(one.remedy and one.problem for one in findings)
+    assert all(str(one.remedy) and str(one.problem) for one in findings)
 
 
 def test_an_exclusion_needs_an_order_a_device_a_quantity_and_a_reason():

@@ -225,7 +225,7 @@ def _reachable(broker: BrokerPlace | None, request: Request) -> BrokerPlace | No
 
 def _problems(wrong: Exception | None) -> list[Problem]:
     if isinstance(wrong, DefinitionError):
-        return [Problem("bad-definition", f"{found.problem}. {found.remedy}") for found in wrong.findings]
+        return [Problem("bad-definition", finding.message) for finding in wrong.findings]
     if wrong is None or isinstance(wrong, Problem):
         return [] if wrong is None else [wrong]
     return [Problem("wrong-state", str(wrong))]

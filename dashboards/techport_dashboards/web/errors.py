@@ -58,7 +58,7 @@ def _detail(request: Request, problem: Problem) -> str:
     """In English, as all of the API; to scripts of our own pages, which show it, in the reader's language."""
     if request.headers.get("sec-fetch-site") != "same-origin":
         return problem.detail
-    return language_of(request).gettext(problem.message, **problem.values)
+    return problem.text(language_of(request))
 
 
 def _example(request: Request, parameter: str) -> str | None:
@@ -119,8 +119,7 @@ def install(app: FastAPI) -> None:
     @app.exception_handler(DefinitionError)
     async def bad_definition(request: Request, error: DefinitionError) -> Response:
         # Of a change made here there is no file, nor a line in one.
-        said = "; ".join(f"{found.field}: {found.problem}. {found.remedy}".lstrip(": ") for found in error.findings)
-        return respond(request, Problem("bad-definition", said))
+        return respond(request, Problem("bad-definition", error.message))
 
     @app.exception_handler(RequestValidationError)
     async def invalid(request: Request, error: RequestValidationError) -> Response:

@@ -1,4 +1,4 @@
-"""Reading a pilot's definition file (YAML or TOML) and writing it back.
+"""Reading a pilot's definition file (YAML) and writing it back.
 
 What is wrong with a file is said all at once: file, line, field, problem and remedy of each thing (DefinitionError).
 """
@@ -7,21 +7,20 @@ from __future__ import annotations
 
 import datetime as dt
 from pathlib import Path as FilePath
-from typing import Any, Literal
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import msgspec
 import yaml
 
 from techport_pilots.definition import checks
-from techport_pilots.definition.structure import Misfit, field_name, fit
-from techport_pilots.definition.text import Source, SourceError, read_toml, read_yaml
+from techport_pilots.definition.misfit import Misfit, misfit
+from techport_pilots.definition.structure import fit
+from techport_pilots.definition.text import Source, SourceError, read_yaml
 from techport_pilots.errors import DefinitionError, Finding
 from techport_pilots.model import PilotDefinition
 
 __all__ = ["DefinitionError", "Finding", "parse_definition", "read_definition", "to_yaml"]
-
-Format = Literal["yaml", "toml"]
 
 
 def read_definition(path: FilePath | str) -> PilotDefinition:
@@ -31,27 +30,27 @@ def read_definition(path: FilePath | str) -> PilotDefinition:
         text = path.read_text("utf-8-sig")
     except UnicodeDecodeError as error:
         line = path.read_bytes().count(b"\n", 0, error.start) + 1
-        remedy = "Save the file as UTF-8"
-        raise DefinitionError([Finding(path.name, line, "", "this is not UTF-8 text", remedy)]) from error
-    return parse_definition(text, file=path.name, format="toml" if path.suffix.lower() == ".toml" else "yaml")
+        raise DefinitionError([misfit((), "not-utf8").finding(path.name, line)]) from error
+    if path.suffix.lower() == ".toml":
+        raise DefinitionError([misfit((), "toml").finding(path.name, 1)])
+    return parse_definition(text, file=path.name)
 
 
-def parse_definition(text: str, *, file: str = "definition", format: Format = "yaml") -> PilotDefinition:
+def parse_definition(text: str, *, file: str = "definition") -> PilotDefinition:
     """The pilot that `text` defines; `file` is how findings call it. Raises DefinitionError.
 
     Times without an offset are taken as local times of the pilot's zone.
     """
     try:
-        source = read_toml(text) if format == "toml" else read_yaml(text)
+        source = read_yaml(text)
     except SourceError as error:
-        finding = Finding(file, error.line, field_name(error.path), error.problem, error.remedy)
-        raise DefinitionError([finding]) from error
+        raise DefinitionError([error.misfit.finding(file, error.line)]) from error
     values, misfits = fit(source.value, PilotDefinition)
     try:
         as_written = msgspec.convert(values, PilotDefinition)
     except msgspec.ValidationError as error:
         # Too much is missing to ask what the rest means.
-        unfit = misfits or [Misfit((), str(error), "Compare it with the example in pilots/README.md")]
+        unfit = misfits or [misfit((), "other", error=str(error))]
         raise _error(unfit, source, file) from error
     # An unknown zone is found by the checks; until then any zone lets the times be compared.
     pilot: PilotDefinition = _in_zone(as_written, checks.zone(as_written.timezone) or ZoneInfo("UTC"))
@@ -67,9 +66,7 @@ def to_yaml(pilot: PilotDefinition) -> str:
 
 
 def _error(misfits: list[Misfit], source: Source, file: str) -> DefinitionError:
-    return DefinitionError(
-        [Finding(file, source.line(m.near or m.path), field_name(m.path), m.problem, m.remedy) for m in misfits]
-    )
+    return DefinitionError([wrong.finding(file, source.line(wrong.near or wrong.path)) for wrong in misfits])
 
 
 def _in_zone(value: Any, zone: ZoneInfo) -> Any:

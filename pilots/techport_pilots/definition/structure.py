@@ -1,187 +1,181 @@
-"""Checks plain values against the types of model.py, and finds everything that does not fit."""
+"""Validates plain values against the types of model.py: pydantic reports everything that does not fit, at once."""
 
 from __future__ import annotations
 
 import datetime as dt
-import difflib
-import math
-from collections.abc import Iterable, Mapping
-from typing import Any, NamedTuple
+import re
+from collections.abc import Mapping
+from functools import cache, partial
+from typing import Any
 
 from msgspec import inspect
+from pydantic_core import CoreSchema, PydanticCustomError, SchemaValidator, ValidationError, core_schema
 
+from techport_pilots.definition.misfit import Misfit, Path, did_you_mean, misfit
+from techport_pilots.i18n import Message
 from techport_pilots.model import FieldMapping, Text
 
-Path = tuple[str | int, ...]
-
-
-class Misfit(NamedTuple):
-    """Something that is wrong at a path, and what to do about it."""
-
-    path: Path
-    problem: str
-    remedy: str
-    near: Path | None = None  # where to look in the file, for something that is not in it
+_SHORT_FOR: dict[type, tuple[str, ...]] = {Text: ("nb", "en"), FieldMapping: ("quantity",)}
+"""Types that may be written as a string, with the keys that it is then the value of."""
 
 
 def fit(value: object, kind: type) -> tuple[object, list[Misfit]]:
     """The value ready for msgspec.convert(…, kind) as far as it fits, and everything that is wrong with it.
 
-    Kinder than msgspec in two places: a text may be a plain string, and a time a date (midnight). Keys that do not fit
-    are left out, so that what is left can still be checked for its meaning.
+    Keys that do not fit are left out, so that what is left can still be checked for its meaning.
     """
-    fitter = _Fitter()
-    return fitter.fit(value, inspect.type_info(kind), ()), fitter.misfits
+    try:
+        return _validator(kind).validate_python(value), []
+    except ValidationError as error:
+        misfits = [_misfit(details) for details in error.errors(include_url=False)]
+    for wrong in misfits:
+        value = _without(value, wrong.path)
+    try:
+        return _validator(kind).validate_python(value), misfits
+    except ValidationError:  # what is required is missing
+        return value, misfits
 
 
-def field_name(path: Path) -> str:
-    """A path as people write it: devices[3].position.lat"""
-    name = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path)
-    return name.removeprefix(".")
+# -- The types as pydantic takes them.
 
 
-def did_you_mean(word: str, accepted: Iterable[str]) -> str:
-    """A remedy: the accepted word that is near, or all of them."""
-    accepted = list(accepted)
-    near = difflib.get_close_matches(word, accepted, n=2, cutoff=0.6)
-    if near:
-        return f"Did you mean {' or '.join(near)}?"
-    return f"Accepted: {', '.join(accepted)}" if accepted else "There is none"
+@cache
+def _validator(kind: type) -> SchemaValidator:
+    return SchemaValidator(_schema(inspect.type_info(kind)))
 
 
-class _Fitter:
-    def __init__(self) -> None:
-        self.misfits: list[Misfit] = []
-
-    def fit(self, value: object, kind: inspect.Type, path: Path) -> object:
-        """The value as msgspec will take it; adds to misfits."""
-        match kind:
-            case inspect.UnionType():
-                return self._union(value, kind, path)
-            case inspect.StructType():
-                return self._struct(value, kind, path)
-            case inspect.ListType():
-                return self._items(value, kind.item_type, path)
-            case inspect.TupleType():
-                return self._tuple(value, kind, path)
-            case inspect.AnyType():
-                return value
-            case inspect.StrType():
-                return self._text(value, path)
-            case inspect.BoolType():
-                return self._expect(value, isinstance(value, bool), path, "Write true or false")
-            case inspect.IntType():
-                whole = isinstance(value, int) and not isinstance(value, bool)
-                return self._expect(value, whole, path, "Write a whole number")
-            case inspect.DictType():
-                return self._mapping(value, kind.value_type, path)
-            case inspect.FloatType():
-                return self._number(value, path)
-            case inspect.DateTimeType():
-                return self._time(value, path)
-            case inspect.LiteralType():
-                return self._choice(value, kind, path)
-            case _:
-                raise TypeError(f"no rule yet for {kind} in a definition")
-
-    def _union(self, value: object, kind: inspect.UnionType, path: Path) -> object:
-        if value is None:
-            return None
-        [other] = [inner for inner in kind.types if not isinstance(inner, inspect.NoneType)]
-        return self.fit(value, other, path)
-
-    def _struct(self, value: object, kind: inspect.StructType, path: Path) -> object:
-        if kind.cls is Text and isinstance(value, str):
-            return {"nb": value, "en": value}
-        if kind.cls is FieldMapping and isinstance(value, str):
-            return {"quantity": value}
-        if not isinstance(value, Mapping):
-            names = ", ".join(field.encode_name for field in kind.fields)
-            return self._expect(value, False, path, f"Write a mapping with {names}")
-        fields = {field.encode_name: field for field in kind.fields}
-        for key in value:
-            if key not in fields:
-                # {nb: Rent, og pent}: to YAML, a bare comma ends the text and what follows is a key with no value.
-                cut = kind.cls is Text and value[key] is None
-                remedy = "Put a text with a comma in quotes" if cut else did_you_mean(str(key), fields)
-                self._wrong((*path, str(key)), f"{key!r} is not a key here", remedy)
-        for name, field in fields.items():
-            if field.required and value.get(name) is None:
-                self._wrong((*path, name), "is missing", _REQUIRED.get(name, f"Add {name}: …"))
-        fitting: dict[str, object] = {}
-        for key, inner in value.items():
-            if key in fields and inner is not None:  # `key:` with nothing behind it is as good as no key
-                here: Path = (*path, key)
-                fitted = self.fit(inner, fields[key].type, here)
-                if not any(misfit.path == here for misfit in self.misfits):
-                    fitting[key] = fitted
-        return fitting
-
-    def _items(self, value: object, kind: inspect.Type, path: Path) -> object:
-        if not isinstance(value, list):
-            return self._expect(value, False, path, "Write a list: one line each, starting with “- ”")
-        return [self.fit(item, kind, (*path, index)) for index, item in enumerate(value)]
-
-    def _mapping(self, value: object, kind: inspect.Type, path: Path) -> object:
-        if not isinstance(value, Mapping):
-            return self._expect(value, False, path, "Write a mapping, such as {temp: air_temperature}")
-        return {str(key): self.fit(inner, kind, (*path, str(key))) for key, inner in value.items()}
-
-    def _tuple(self, value: object, kind: inspect.TupleType, path: Path) -> object:
-        if not isinstance(value, list) or len(value) != len(kind.item_types):
-            count = len(kind.item_types)
-            return self._expect(value, False, path, f"Write {count} numbers in brackets, such as [0, 100]")
-        pairs = zip(value, kind.item_types, strict=True)
-        return [self.fit(item, inner, (*path, index)) for index, (item, inner) in enumerate(pairs)]
-
-    def _text(self, value: object, path: Path) -> object:
-        remedy = "Put it in quotes" if isinstance(value, int | float) else "Write a text"
-        return self._expect(value, isinstance(value, str), path, remedy)
-
-    def _number(self, value: object, path: Path) -> object:
-        is_number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-        if isinstance(value, str) and value.replace(",", ".", 1).replace(".", "", 1).removeprefix("-").isdecimal():
-            return self._expect(value, False, path, f"Write {value.replace(',', '.')} without quotes, with a point")
-        return self._expect(value, is_number, path, "Write a number")
-
-    def _time(self, value: object, path: Path) -> object:
-        if isinstance(value, dt.datetime):
-            return value
-        try:
-            return dt.datetime.fromisoformat(str(value))
-        except ValueError:
-            return self._expect(value, False, path, "Write a time such as 2026-03-01T08:00:00+01:00, or a date")
-
-    def _choice(self, value: object, kind: inspect.LiteralType, path: Path) -> object:
-        accepted = [str(choice) for choice in kind.values]
-        return self._expect(value, value in accepted, path, did_you_mean(str(value), accepted))
-
-    def _expect(self, value: object, ok: bool, path: Path, remedy: str) -> object:
-        if not ok:
-            self._wrong(path, f"{_shown(value)} does not fit here", remedy)
-        return value
-
-    def _wrong(self, path: Path, problem: str, remedy: str) -> None:
-        self.misfits.append(Misfit(path, problem, remedy))
+def _schema(kind: inspect.Type) -> CoreSchema:
+    match kind:
+        case inspect.UnionType():
+            [some] = [inner for inner in kind.types if not isinstance(inner, inspect.NoneType)]
+            return core_schema.nullable_schema(_schema(some))
+        case inspect.StructType():
+            return _struct(kind)
+        case inspect.ListType():
+            return core_schema.list_schema(_schema(kind.item_type))
+        case inspect.TupleType():
+            numbers = core_schema.tuple_schema([_schema(item) for item in kind.item_types], strict=False)
+            return core_schema.no_info_before_validator_function(partial(_of_length, len(kind.item_types)), numbers)
+        case inspect.DictType():
+            return core_schema.dict_schema(core_schema.str_schema(), _schema(kind.value_type))
+        case inspect.LiteralType():
+            words = list(kind.values)
+            return core_schema.custom_error_schema(
+                core_schema.literal_schema(words),
+                custom_error_type="word",
+                custom_error_message="not an accepted word",
+                custom_error_context={"accepted": words},
+            )
+        case inspect.DateTimeType():
+            return core_schema.no_info_plain_validator_function(_time)
+        case _:
+            return _PLAIN[type(kind)]
 
 
-_REQUIRED: dict[str, str] = {
-    "id": "Add id: a short name of a-z, 0-9 and hyphen",
-    "title": "Add title: with nb: and en:",
-    "question": "Add question: what the pilot wants to know, in one sentence with a question mark",
-    "devices": "Add devices: a list, or [] when none is known yet",
-    "topic": "Add topic: an MQTT topic filter, such as tele/+/SENSOR",
-    "format": "Add format: a name of the list in docs/devices.md, such as tasmota",
-    "quantity": "Add quantity: a name of the vocabulary, such as pm10",
+_PLAIN: dict[type[inspect.Type], CoreSchema] = {
+    inspect.StrType: core_schema.str_schema(strict=True),
+    inspect.BoolType: core_schema.bool_schema(strict=True),
+    inspect.IntType: core_schema.int_schema(strict=True),
+    inspect.FloatType: core_schema.float_schema(strict=True, allow_inf_nan=False),
+    inspect.AnyType: core_schema.any_schema(),
 }
 
 
-def _shown(value: Any) -> str:
-    match value:
-        case None:
-            return "nothing"
-        case dict() | list():
-            return "a list" if isinstance(value, list) else "a mapping"
-        case _:
-            text = repr(value)
-            return text if len(text) <= 60 else text[:59] + "…"
+def _struct(kind: inspect.StructType) -> CoreSchema:
+    fields = {
+        field.encode_name: core_schema.typed_dict_field(_schema(field.type), required=field.required)
+        for field in kind.fields
+    }
+    unknown = core_schema.no_info_plain_validator_function(partial(_unknown_key, kind.cls, list(fields)))
+    schema = core_schema.typed_dict_schema(fields, extra_behavior="allow", extras_schema=unknown)
+    return core_schema.no_info_before_validator_function(partial(_written_out, kind.cls, list(fields)), schema)
+
+
+def _written_out(kind: type, names: list[str], value: object) -> object:
+    """The value without its short form, and without `key:` that has nothing behind it, which is as good as no key."""
+    if isinstance(value, str) and kind in _SHORT_FOR:
+        return {_SHORT_FOR[kind][0]: value, _SHORT_FOR[kind][-1]: value}
+    if not isinstance(value, Mapping):
+        raise PydanticCustomError("mapping", "not a mapping", {"names": names})
+    return {key: inner for key, inner in value.items() if inner is not None or key not in names}
+
+
+def _unknown_key(kind: type, names: list[str], value: object) -> object:
+    # {nb: Rent, og pent}: to YAML, a bare comma ends the text and what follows is a key with no value.
+    raise PydanticCustomError("unknown-key", "unknown", {"names": names, "cut": kind is Text and value is None})
+
+
+def _of_length(length: int, value: object) -> object:
+    if not isinstance(value, list) or len(value) != length:
+        raise PydanticCustomError("numbers", "not so many numbers", {"n": length})
+    return value
+
+
+def _time(value: object) -> dt.datetime:
+    """A time, or a date: its midnight. Numbers are not times, as they are to pydantic."""
+    try:
+        return value if isinstance(value, dt.datetime) else dt.datetime.fromisoformat(str(value))
+    except ValueError as error:
+        raise PydanticCustomError("time", "not a time") from error
+
+
+# -- What pydantic reports, as messages.
+
+
+def _misfit(details: Mapping[str, Any]) -> Misfit:
+    path: Path = details["loc"]
+    params = details.get("ctx", {})
+    if details["type"] == "missing":
+        code = path[-1] if path[-1] in _REQUIRED else "other"
+        return misfit(path, "missing", remedy=Message(f"definition.add.{code}", {"key": path[-1]}))
+    if details["type"] == "unknown-key":
+        key, quote = str(path[-1]), Message("definition.quote-comma")
+        remedy = quote if params["cut"] else did_you_mean(key, params["names"])
+        return misfit(path, "unknown-key", remedy=remedy, key=key)
+    given = details["input"]
+    return misfit(path, "wrong-value", remedy=_remedy(details["type"], given, params), given=_shown(given))
+
+
+_REQUIRED = ("id", "title", "question", "devices", "topic", "format", "quantity")
+"""Required keys that have an explanation of their own."""
+
+_WRITE = {"list_type": "list", "dict_type": "pairs", "bool_type": "boolean", "int_type": "integer"}
+_WRITE |= {"finite_number": "number", "mapping": "mapping", "numbers": "numbers", "time": "time"}
+"""What to write, by what pydantic or a function above reports."""
+
+
+def _remedy(error: str, given: object, params: Mapping[str, Any]) -> Message:
+    if error == "word":
+        return did_you_mean(str(given), params["accepted"])
+    if error == "string_type":
+        return Message("definition.write.quoted" if isinstance(given, int | float) else "definition.write.text")
+    number = str(given).replace(",", ".", 1)
+    if error == "float_type" and isinstance(given, str) and _NUMBER.fullmatch(number):
+        return Message("definition.write.unquoted", {"number": number})
+    return Message(f"definition.write.{_WRITE.get(error, 'number')}", params)
+
+
+_NUMBER = re.compile(r"-?[0-9]+(\.[0-9]*)?")
+
+
+def _shown(value: object) -> dict[str, Any]:
+    """A value as a part of a sentence."""
+    kind = next((kind for kind in (str, dict, list) if isinstance(value, kind)), None)
+    code = {str: "text", dict: "mapping", list: "list", None: "other"}[kind]
+    text = str(value).lower() if isinstance(value, bool) else str(value)[:60]
+    return {"code": f"definition.value.{code}", "params": {"text": text} if kind in (str, None) else {}}
+
+
+def _without(value: object, path: Path) -> object:
+    """The value without the innermost key on the path."""
+    while path and isinstance(path[-1], int):
+        path = path[:-1]
+    if not path:
+        return value
+    key, rest = path[0], path[1:]
+    if isinstance(value, Mapping) and key in value:
+        inner = {key: _without(value[key], rest)} if rest else {}
+        return {name: value[name] for name in value if name != key} | inner
+    if isinstance(value, list) and isinstance(key, int) and key < len(value):
+        return [*value[:key], _without(value[key], rest), *value[key + 1 :]]
+    return value

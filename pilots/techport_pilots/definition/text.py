@@ -7,126 +7,13 @@ no tags, no merge keys, and limits on size, depth and on what aliases may multip
 from __future__ import annotations
 
 import re
-import tomllib
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Hashable
 from typing import Any
 
 import msgspec
 import yaml
 
-# -- On which line each key of a TOML text stands; the standard library's parser does not say.
-
-Path = tuple[str | int, ...]
-
-_SPACE = re.compile(r"(?:[ \t\r\n]|#[^\n]*)*")
-_KEY = re.compile(r"[ \t]*(?:\"((?:[^\"\\]|\\.)*)\"|'([^']*)'|([A-Za-z0-9_-]+))[ \t]*")
-_STRING = re.compile(
-    r'"""(?:[^"\\]|\\.|"{1,2}(?!"))*"{3,5}'
-    r"|'''(?:[^']|'{1,2}(?!'))*'{3,5}"
-    r'|"(?:[^"\\\n]|\\.)*"'
-    r"|'[^'\n]*'",
-    re.DOTALL,
-)
-_BARE = re.compile(r"[^,\]}\n#]*")
-
-
-def lines_of(text: str) -> dict[Path, int]:
-    """The line (from 1) of every key, table and list element."""
-    return _Locator(text).run()
-
-
-class _Locator:
-    def __init__(self, text: str) -> None:
-        self._text = text
-        self._at = 0
-        self._line = 1
-        self._counted = 0  # how far the lines have been counted
-        self._lines: dict[Path, int] = {}
-        self._tables: dict[Path, int] = {}  # [[arrays]] of tables: the index of the last one
-
-    def run(self) -> dict[Path, int]:
-        table: Path = ()
-        while self._skip_space():
-            if self._text.startswith("[[", self._at):
-                table = self._header(2)
-            elif self._text.startswith("[", self._at):
-                table = self._header(1)
-            else:
-                self._pair(table)
-        return self._lines
-
-    def _header(self, brackets: int) -> Path:
-        self._at += brackets
-        keys = self._keys()
-        path: Path = ()
-        for key in keys[:-1]:
-            path = self._inside((*path, key))
-        path = (*path, keys[-1])
-        if brackets == 2:
-            self._tables[path] = self._tables.get(path, -1) + 1
-        path = self._inside(path)
-        self._note(path)
-        self._at += brackets
-        return path
-
-    def _inside(self, path: Path) -> Path:
-        return (*path, self._tables[path]) if path in self._tables else path
-
-    def _pair(self, table: Path) -> None:
-        path = table
-        for key in self._keys():
-            path = (*path, key)
-            self._note(path)
-        self._at += 1  # the equals sign
-        self._skip_space()
-        self._value(path)
-
-    def _value(self, path: Path) -> None:
-        self._note(path)
-        if string := _STRING.match(self._text, self._at):
-            self._at = string.end()
-        elif self._text.startswith("[", self._at):
-            self._each("]", lambda index: self._value((*path, index)))
-        elif self._text.startswith("{", self._at):
-            self._each("}", lambda _: self._pair(path))
-        else:
-            self._at = _match_end(_BARE, self._text, self._at)
-
-    def _each(self, closing: str, item: Callable[[int], None]) -> None:
-        self._at += 1
-        index = 0
-        while self._skip_space() and not self._text.startswith(closing, self._at):
-            if self._text.startswith(",", self._at):
-                self._at += 1
-                continue
-            item(index)
-            index += 1
-        self._at += 1
-
-    def _keys(self) -> list[str]:
-        keys = []
-        while match := _KEY.match(self._text, self._at):
-            self._at = match.end()
-            keys.append(next(part for part in match.groups() if part is not None))
-            if not self._text.startswith(".", self._at):
-                break
-            self._at += 1
-        return keys
-
-    def _skip_space(self) -> bool:
-        self._at = _match_end(_SPACE, self._text, self._at)
-        return self._at < len(self._text)
-
-    def _note(self, path: Path) -> None:
-        self._line += self._text.count("\n", self._counted, self._at)
-        self._counted = self._at
-        self._lines.setdefault(path, self._line)
-
-
-def _match_end(pattern: re.Pattern[str], text: str, at: int) -> int:
-    match = pattern.match(text, at)
-    return match.end() if match else at
-
+from techport_pilots.definition.misfit import Misfit, Path, misfit
 
 MAX_BYTES = 2_000_000
 MAX_DEPTH = 20
@@ -141,14 +28,12 @@ _PLAIN_TAGS = frozenset(f"tag:yaml.org,2002:{kind}" for kind in ("null", "bool",
 
 
 class SourceError(ValueError):
-    """A text that is no YAML or TOML, or more than we read: line (from 1), path, problem and remedy."""
+    """A text that is not YAML, or more than is read: what is wrong, and its line (from 1)."""
 
-    def __init__(self, line: int, problem: str, remedy: str, path: Path = ()) -> None:
-        super().__init__(f"line {line}: {problem}. {remedy}")
+    def __init__(self, line: int, misfit: Misfit) -> None:
+        super().__init__(f"line {line}: {misfit.problem}. {misfit.remedy}")
         self.line = line
-        self.path = path
-        self.problem = problem
-        self.remedy = remedy
+        self.misfit = misfit
 
 
 class Source(msgspec.Struct, frozen=True):
@@ -173,50 +58,23 @@ def read_yaml(text: str) -> Source:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line = mark.line + 1 if mark else 1
-        raise SourceError(line, f"this is not YAML: {error.problem or error.context}", _YAML_REMEDY) from error
+        problem = str(error.problem or error.context)
+        raise SourceError(line, misfit((), "yaml.syntax", error=problem)) from error
     except yaml.YAMLError as error:
-        raise SourceError(1, f"this is not YAML: {error}", "Save the file as plain text in UTF-8") from error
+        raise SourceError(1, misfit((), "yaml.encoding", error=str(error))) from error
     except RecursionError as error:
-        raise SourceError(1, "nested too deeply", f"A definition needs no more than {MAX_DEPTH} levels") from error
+        raise SourceError(1, misfit((), "yaml.too-deep", most=MAX_DEPTH)) from error
     except (ValueError, OverflowError) as error:  # PyYAML lets Python's own through, such as for "\UFFFFFFFF"
-        raise SourceError(1, f"this is not YAML: {error}", "Look for an escape that is no character") from error
+        raise SourceError(1, misfit((), "yaml.escape", error=str(error))) from error
     if root is None:
-        raise SourceError(1, "the file is empty", "Start with `id:`, `title:`, `question:` and `devices:`")
+        raise SourceError(1, misfit((), "yaml.empty"))
     reader = _YamlReader()
     return Source(reader.value(root, ()), {(): 1, **reader.lines})
 
 
-def read_toml(text: str) -> Source:
-    """The table in `text`. Raises SourceError."""
-    _guard_size(text)
-    try:
-        value = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        at = re.search(r"at line (\d+)", str(error))
-        line = int(at[1]) if at else text.count("\n") + 1
-        raise SourceError(line, f"this is not TOML: {error}", "Texts need quotes, and each key stands once") from error
-    except (RecursionError, ValueError) as error:
-        raise SourceError(1, f"this cannot be read as TOML: {error}", "Use fewer levels and shorter numbers") from error
-    if _depth(value) > MAX_DEPTH:
-        raise SourceError(1, "nested too deeply", f"A definition needs no more than {MAX_DEPTH} levels")
-    return Source(value, {(): 1, **lines_of(text)})
-
-
-_YAML_REMEDY = "Check the indentation, and put texts with : or # in quotes"
-
-
 def _guard_size(text: str) -> None:
     if len(text) > MAX_BYTES:
-        raise SourceError(1, f"the file is longer than {MAX_BYTES:,} characters", "Give each pilot a file of its own")
-
-
-def _depth(value: object) -> int:
-    inner: Iterator[object] = iter(())
-    if isinstance(value, dict):
-        inner = iter(value.values())
-    elif isinstance(value, list):
-        inner = iter(value)
-    return 1 + max(map(_depth, inner), default=0)
+        raise SourceError(1, misfit((), "yaml.too-long", most=MAX_BYTES))
 
 
 class _YamlReader:
@@ -231,31 +89,28 @@ class _YamlReader:
         self.lines.setdefault(path, line)
         self._values += 1
         if self._values > MAX_VALUES or len(path) > MAX_DEPTH:
-            remedy = (
-                f"A definition needs no more than {MAX_DEPTH} levels and {MAX_VALUES:,} values, aliases written out"
-            )
-            raise SourceError(line, "nested too deeply or too large", remedy, path)
+            raise SourceError(line, misfit(path, "yaml.too-large", levels=MAX_DEPTH, values=MAX_VALUES))
         if isinstance(node, yaml.MappingNode) and node.tag == "tag:yaml.org,2002:map":
             return self._mapping(node, path)
         if isinstance(node, yaml.SequenceNode) and node.tag == "tag:yaml.org,2002:seq":
             return [self.value(item, (*path, index)) for index, item in enumerate(node.value)]
         if isinstance(node, yaml.ScalarNode) and node.tag in _PLAIN_TAGS:
             return _scalar(node)
-        raise SourceError(line, f"the tag {node.tag!r} is not for definitions", "Write the value without a tag", path)
+        raise SourceError(line, misfit(path, "yaml.tag", tag=node.tag))
 
     def _mapping(self, node: yaml.MappingNode, path: Path) -> dict[Hashable, object]:
-        found: dict[Hashable, object] = {}
+        mapping: dict[Hashable, object] = {}
         for key_node, value_node in node.value:
             line = key_node.start_mark.line + 1
             if not isinstance(key_node, yaml.ScalarNode):
-                raise SourceError(line, "a key is a list or a mapping", "Keys are single words; quote { and [", path)
+                raise SourceError(line, misfit(path, "yaml.key"))
             key = str(key_node.value)
-            if key in found:
+            if key in mapping:
                 first = self.lines[(*path, key)]
-                raise SourceError(line, f"{key!r} is here twice, first in line {first}", "Keep one", (*path, key))
+                raise SourceError(line, misfit((*path, key), "yaml.duplicate-key", key=key, first=first))
             self.lines[(*path, key)] = line
-            found[key] = self.value(value_node, (*path, key))
-        return found
+            mapping[key] = self.value(value_node, (*path, key))
+        return mapping
 
 
 def _scalar(node: yaml.ScalarNode) -> Any:

@@ -10,8 +10,9 @@ from collections.abc import Callable
 import msgspec
 
 from techport_pilots.accounting.quarantine import QuarantineRecord
+from techport_pilots.definition.misfit import Misfit, misfit
 from techport_pilots.devices.onboarding import change
-from techport_pilots.errors import DefinitionError, Finding
+from techport_pilots.errors import DefinitionError
 from techport_pilots.model import DeviceDefinition, FieldMapping, PilotDefinition, SourceDefinition, StreamDefinition
 from techport_pilots.registry.registry import Registry
 from techport_pilots.topics import topic_matches
@@ -59,7 +60,7 @@ def with_range(definition: PilotDefinition, device: str, quantity: str, low: flo
         return msgspec.structs.replace(one, streams=list(listed.values()))
 
     if all(one.id != device for one in definition.devices):
-        raise _not_here(f"the definition has no device {device!r}", "Add or claim it first")
+        raise _not_here(misfit(("devices",), "no-device-to-change", device=device))
     return msgspec.structs.replace(definition, devices=[widened(one) for one in definition.devices])
 
 
@@ -84,7 +85,7 @@ def _with_source(
         # Native topics need no source; what a field means can be said in one all the same.
         sources.append(how(SourceDefinition(topic=f"{_native(definition.id)}+/readings", format="native")))
     else:
-        raise _not_here(f"no source of the pilot reads the topic {entry.topic!r}", "Name the topic under sources:")
+        raise _not_here(misfit(("sources",), "no-source-of-topic", topic=entry.topic))
     return msgspec.structs.replace(definition, sources=sources)
 
 
@@ -102,5 +103,5 @@ def _native(pilot: str) -> str:
     return f"pilots/{pilot}/"
 
 
-def _not_here(problem: str, remedy: str) -> DefinitionError:
-    return DefinitionError([Finding("definition", 0, "sources", problem, remedy)])
+def _not_here(wrong: Misfit) -> DefinitionError:
+    return DefinitionError([wrong.finding("definition")])

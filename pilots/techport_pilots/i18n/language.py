@@ -68,7 +68,8 @@ class Language:
         """The sentence of a message. Raises MissingText for a code that no catalogue has."""
         known = catalogues.codes(self.code)
         n = message.params.get("n")
-        text = known.ngettext(message.code, message.code, n) if type(n) is int else known.gettext(message.code)
+        text = known.ngettext(message.code, message.code, n) if type(n) is int else message.code
+        text = known.gettext(message.code) if text == message.code else text  # a sentence without plural forms
         if text == message.code:
             raise MissingText(f"{message.code} has no sentence in {self.code}.po")
         return ParamFormatter(self).vformat(text, (), message.params)

@@ -30,6 +30,7 @@ class Message(msgspec.Struct, frozen=True):
         {names:all}       a list as "a, b and c";  {names:any} as "a, b or c"
         {title:text}      {"nb": ..., "en": ...} in the reader's language
         {why:message}     another message, {"code": ..., "params": {...}}, or a list of them
+        {findings:each}   a list of messages, with semicolons between them
 
     A sentence whose parameter `n` is a count may have plural forms.
     """
@@ -67,9 +68,10 @@ class ParamFormatter(string.Formatter):
                 return language.listed([plain(part, language) for part in value], format_spec)
             case "text":
                 return language.text(msgspec.convert(value, _Text)) if isinstance(value, Mapping) else str(value)
-            case "message":
+            case "message" | "each":
                 parts = value if isinstance(value, Sequence) and not isinstance(value, str) else [value]
-                return " ".join(language.message(msgspec.convert(part, Message)) for part in parts)
+                texts = [language.message(msgspec.convert(part, Message)) for part in parts]
+                return (" " if format_spec == "message" else "; ").join(texts)
             case _:
                 return str(super().format_field(value, format_spec))
 

@@ -12,8 +12,7 @@ from collections.abc import Iterable, Iterator
 import msgspec
 
 from techport_pilots.definition.checks import check
-from techport_pilots.definition.structure import field_name
-from techport_pilots.errors import DefinitionError, Finding
+from techport_pilots.errors import DefinitionError
 from techport_pilots.model import Event, Exclusion, PilotDefinition, Position, Text
 from techport_pilots.registry.database import Database, Transaction
 from techport_pilots.registry.flag_requests import ask_for_change
@@ -101,9 +100,9 @@ def _add(
     database: Database, pilot: PilotDefinition, changed: PilotDefinition, kind: str, what: Event | Exclusion, who: str
 ) -> int:
     known = check(pilot)
-    fresh = [misfit for misfit in check(changed) if misfit not in known]
+    fresh = [wrong for wrong in check(changed) if wrong not in known]
     if fresh:
-        raise DefinitionError([Finding(kind, 0, field_name(m.path[2:]), m.problem, m.remedy) for m in fresh], kind)
+        raise DefinitionError([wrong._replace(path=wrong.path[2:]).finding(kind) for wrong in fresh], kind)
     with database.writing() as transaction:
         lock(transaction)
         refuse_if_closed(transaction, pilot.id)

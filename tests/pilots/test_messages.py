@@ -1,0 +1,181 @@
+"""Every code of the domain layer has its sentence in every language, and no sentence is without a code that is used.
+
+Codes of rejections are tested in tests/ingest/test_rejection_texts.py, which knows where they are made.
+"""
+
+from __future__ import annotations
+
+import ast
+import itertools
+import string
+from collections.abc import Iterator
+
+import pytest
+from babel.messages.catalog import Message as Entry
+from babel.messages.pofile import read_po
+
+from techport_pilots.i18n import LANGUAGES, Language, Message
+from tests.conftest import ROOT
+
+SOURCE = ROOT / "pilots" / "techport_pilots"
+TESTED_ELSEWHERE = ("rejection.", "json.", "json-type.", "remark.")
+
+SAME = {
+    *("definition.finding", "definition.finding-in", "definition.findings"),
+    *("definition.value.other", "definition.value.text", "evaluation.method"),
+}
+"""Texts that are the same in Norwegian: parameters alone."""
+
+MADE = (
+    *("definition.add.", "definition.write.", "definition.target-not-", "definition.value."),
+    *("evaluation.no-interval.", "evaluation.side.", "evaluation.subject.", "evaluation.method.event-study."),
+)
+"""Starts of codes whose last part is computed."""
+
+GENERATED: dict[str, list[object]] = {
+    "": ["temp", "", "<b>å</b>\x00\u202e", 300 * "x", 21.5, 1, 7],
+    "quoted": ["temp", "", '"<script>\x1b', 300 * "x"],
+    "percent": [0.0, 0.834],
+    "duration": [5_000_000, 7 * 86_400_000_000],
+    "datetime": [0, 1_777_897_900_000_000],
+    "day": [0, 1_777_897_900_000_000],
+    "count": [0, 1, 12_345],
+    "message": [{"code": "json-type.array"}, [{"code": "json-type.null"}, {"code": "json-type.number"}]],
+    "each": [[{"code": "json-type.array"}], [{"code": "json-type.null"}, {"code": "json-type.number"}]],
+    "any": [["pm10"], ["pm10", "pm25"]],
+    "all": [["pm10"], ["pm10", "pm25", "<i>"]],
+    "text": [{"nb": "før", "en": "before"}, "written"],
+}
+"""Parameters by how a sentence shows them."""
+
+
+def entries(language: str) -> dict[str, tuple[str, ...]]:
+    """The forms of every sentence, by code."""
+    with (SOURCE / "locale" / f"{language}.po").open("rb") as file:
+        found = [entry for entry in read_po(file, locale=language) if entry.id]
+    return {_code(entry): _forms(entry) for entry in found if not _code(entry).startswith(TESTED_ELSEWHERE)}
+
+
+def _code(entry: Entry) -> str:
+    return str(entry.id if isinstance(entry.id, str) else entry.id[0])
+
+
+def _forms(entry: Entry) -> tuple[str, ...]:
+    return (entry.string,) if isinstance(entry.string, str) else tuple(entry.string)
+
+
+TEXTS = {language: entries(language) for language in LANGUAGES}
+
+
+def places(texts: tuple[str, ...]) -> set[tuple[str, str]]:
+    """(parameter, how it is shown) of a sentence."""
+    parts = itertools.chain.from_iterable(string.Formatter().parse(text) for text in texts)
+    return {(name, form or "") for _, name, form, _ in parts if name is not None}
+
+
+def used() -> Iterator[tuple[str, set[str] | None, str]]:
+    """(code, names of its parameters where they stand there, where) of every message that the domain layer makes."""
+    for path in SOURCE.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(node, ast.Call):
+                yield from _of_call(node, f"{path.name}:{node.lineno}")
+
+
+def _of_call(node: ast.Call, where: str) -> Iterator[tuple[str, set[str] | None, str]]:
+    name = node.func.id if isinstance(node.func, ast.Name) else getattr(node.func, "attr", "")
+    given = [keyword.arg for keyword in node.keywords]
+    params = None if None in given else {str(arg) for arg in given} - {"remedy", "near"}
+    match name:
+        case "misfit":
+            for code in _constants(node.args[1:2]):
+                yield f"definition.{code}.problem", params, where
+                if "remedy" not in given or not _always_given(node):
+                    yield f"definition.{code}.remedy", params, where
+        case "did_you_mean":
+            for code in _constants(node.args[2:3]):
+                yield f"definition.{code}", set(), where
+        case "InvalidDuration":
+            for code in _constants(node.args[:1]):
+                yield f"duration.{code}", {"given"}, where
+        case "message":
+            for code in _constants(node.args[:1]):
+                yield f"evaluation.{code}", params, where
+        case "Message":
+            keys = _keys(node.args[1]) if len(node.args) > 1 else set()
+            for code in _constants(node.args[:1]):
+                yield code, keys, where
+
+
+def _keys(params: ast.expr) -> set[str] | None:
+    """The names in a mapping of parameters; None where it is made elsewhere."""
+    if not isinstance(params, ast.Dict) or None in params.keys:
+        return None
+    return {str(key.value) for key in params.keys if isinstance(key, ast.Constant)}
+
+
+def _constants(nodes: list[ast.expr]) -> Iterator[str]:
+    """The texts that an argument may be."""
+    for node in nodes:
+        if isinstance(node, ast.IfExp):
+            yield from _constants([node.body, node.orelse])
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+            yield node.value
+
+
+def _always_given(node: ast.Call) -> bool:
+    """Whether the remedy of a misfit is never the usual one."""
+    remedy = next(keyword.value for keyword in node.keywords if keyword.arg == "remedy")
+    return not any(isinstance(part, ast.Constant) and part.value is None for part in ast.walk(remedy))
+
+
+USED = list(used())
+
+
+def test_every_code_has_a_sentence_and_every_sentence_a_code() -> None:
+    codes = {code for code, _, _ in USED if not code.startswith(TESTED_ELSEWHERE)}
+    assert len(codes) > 150, "the walk no longer sees the messages"
+    for language in LANGUAGES:
+        assert codes - set(TEXTS[language]) == set(), f"without a sentence in {language}.po"
+        unused = {code for code in set(TEXTS[language]) - codes if not code.startswith(MADE)}
+        unused -= {code for code in unused if code.endswith(".remedy") and _remedy_is_used(code)}
+        assert unused == set(), f"sentences in {language}.po that nothing says"
+
+
+def _remedy_is_used(code: str) -> bool:
+    """A remedy that is chosen by a variable: `remedy=remedy`, which may be None."""
+    return code.removesuffix(".remedy") + ".problem" in {used for used, _, _ in USED}
+
+
+def test_sentences_are_given_the_parameters_that_they_show() -> None:
+    for code, params, where in USED:
+        if params is not None and code in TEXTS["en"]:
+            shown = {name for name, _ in places(TEXTS["en"][code])}
+            assert shown <= params, f"{where}: {code} shows {shown - params}"
+
+
+def test_languages_have_the_same_sentences_with_the_same_places() -> None:
+    for language in LANGUAGES:
+        assert set(TEXTS[language]) == set(TEXTS["en"])
+        different = {code for code, texts in TEXTS["en"].items() if places(TEXTS[language][code]) != places(texts)}
+        assert different == set(), language
+
+
+def test_norwegian_is_not_english() -> None:
+    same = {code for code, texts in TEXTS["nb"].items() if texts == TEXTS["en"][code]}
+    assert same - SAME == set(), "not translated"
+    assert SAME - same == set(), "translated by now: take it off the list"
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+@pytest.mark.parametrize("code", sorted(TEXTS["en"]))
+def test_every_sentence_is_made_of_any_parameters(code: str, language: str) -> None:
+    texts = TEXTS[language][code]
+    shown = places(texts)
+    for number in range(max(len(values) for values in GENERATED.values())):
+        params = {name: GENERATED[form][number % len(GENERATED[form])] for name, form in shown}
+        if len(texts) > 1:
+            params["n"] = number
+        text = Language(language).message(Message(code, params))
+        assert text or code == "definition.value.other", "which is its parameter"
+        assert text.isprintable() or "\n" in text or "\u00a0" in text, "control characters of people are escaped"
+        assert "{" not in text or any("{{" in form for form in texts)
