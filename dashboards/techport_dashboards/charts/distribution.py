@@ -13,15 +13,16 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from techport_pilots.svg import Floats, Scale, band, decimals_of, polyline, round_step, stairs, ticks
 from techport_storage.microseconds import DAY
 
-Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Mean = Callable[[Floats], float]
 
 WIDTH, HEIGHT = 640.0, 250.0
 LEFT, RIGHT, TOP, BOTTOM = 52.0, 632.0, 10.0, 222.0
 BINS = 48
+MOST_STEPS = 7  # between the ticks of an axis
 ENOUGH = 3  # values that a mean of an hour rests on at least
 
 
@@ -110,15 +111,15 @@ def days(
     lowest, highest = float(value.min()), float(value.max())
     pad = 0.08 * (highest - lowest) or 0.5
     low = 0.0 if 0 <= lowest < 0.35 * highest else lowest - pad  # a scale that nearly begins at zero begins there
-    up, across = _scale(low, highest + pad, BOTTOM, TOP), _scale(start, end, LEFT, RIGHT)
+    up, across = Scale(low, highest + pad, BOTTOM, TOP), Scale(start, end, LEFT, RIGHT)
     middle = np.minimum(day.astype(np.float64) + DAY / 2, end)  # today's is not over
-    x, y = _mapped(middle, across), _mapped(value, up)
+    x, y = across.each(middle), up.each(value)
     holes = np.flatnonzero(np.diff(day) > 1.5 * DAY) + 1
     areas = [(kind, round(across(a), 1), round(across(b) - across(a), 1)) for kind, a, b in phases]
     return Days(
         _axis(low, highest + pad, up),
         [(month, round(across(month), 1)) for month in months if start <= month < end],
-        _curve(np.insert(x, holes, np.nan), np.insert(y, holes, np.nan)),
+        polyline(np.insert(x, holes, np.nan), np.insert(y, holes, np.nan)),
         areas,
         lowest,
         highest,
@@ -145,10 +146,10 @@ def distribution(groups: Sequence[Group], mean: Mean) -> Distribution | None:
     bins = [np.histogram(group.value, BINS, (low, high))[0] / len(group.value) for group in there]
     top = max(float(shares.max()) for shares in bins) or 1.0
     floor = 150.0
-    across = _scale(low, high, LEFT, RIGHT)
+    across = Scale(low, high, LEFT, RIGHT)
     edges = np.linspace(LEFT, RIGHT, BINS + 1)
     outlines = [
-        (group.name, _steps(edges, floor - (floor - TOP) * shares / top))
+        (group.name, stairs(edges, floor - (floor - TOP) * shares / top))
         for group, shares in zip(there, bins, strict=True)
     ]
     boxes = [_box(group, mean, across, floor + 34 + 30 * i) for i, group in enumerate(there)]
@@ -175,14 +176,14 @@ def _pattern(
         return None
     low, high = float(drawn.min()), float(drawn.max())
     pad = 0.06 * (high - low) or 0.5
-    up = _scale(low - pad, high + pad, BOTTOM, TOP)
-    across = _scale(0, slots - 1 if slots == 24 else slots, LEFT, RIGHT)
-    x = np.array([across(i) for i in range(slots)])
+    up = Scale(low - pad, high + pad, BOTTOM, TOP)
+    across = Scale(0, slots - 1 if slots == 24 else slots, LEFT, RIGHT)
+    x = across.each(np.arange(slots))
     return Pattern(
         _axis(low - pad, high + pad, up),
         [(hour, across(hour)) for hour in marks],
-        [(name, _curve(x, _mapped(rows[0], up))) for name, rows in found],
-        [(name, _band(x, _mapped(rows[1], up), _mapped(rows[2], up))) for name, rows in found] if bands else [],
+        [(name, polyline(x, up.each(rows[0]))) for name, rows in found],
+        [(name, band(x, up.each(rows[1]), up.each(rows[2]))) for name, rows in found] if bands else [],
         [(name, [None if math.isnan(v) else v for v in rows[0].tolist()]) for name, rows in found],
     )
 
@@ -200,57 +201,15 @@ def _by_slot(value: Floats, slot: Ints, slots: int, mean: Mean) -> Floats:
     return rows
 
 
-def _box(group: Group, mean: Mean, across: Callable[[float], float], y: float) -> Box:
+def _box(group: Group, mean: Mean, across: Scale, y: float) -> Box:
     found = spread(group.value, mean)
     assert found is not None
     names = ("low", "quarter", "median", "three_quarters", "high", "mean")
-    at = {name: round(min(max(across(getattr(found, name)), LEFT), RIGHT), 1) for name in names}
+    at = {name: round(across.within(getattr(found, name)), 1) for name in names}
     return Box(name=group.name, y=y, **at)
 
 
-def _scale(low: float, high: float, start: float, end: float) -> Callable[[float], float]:
-    return lambda value: start + (end - start) * (value - low) / (high - low)
-
-
-def _mapped(values: Floats, scale: Callable[[float], float]) -> Floats:
-    return np.array([scale(value) for value in values.tolist()])
-
-
-def _axis(low: float, high: float, scale: Callable[[float], float]) -> Axis:
-    """Four to eight round values between the ends."""
-    raw = (high - low) / 7
-    power = 10 ** math.floor(math.log10(raw))
-    step = next(power * factor for factor in (1, 2, 2.5, 5, 10) if power * factor >= raw)
-    decimals = max(0, -math.floor(math.log10(step) + 1e-9)) + (1 if step / power == 2.5 else 0)
-    first = math.ceil(low / step)
-    values = [step * i for i in range(first, math.floor(high / step) + 1)]
-    return Axis([(value, round(scale(value), 1)) for value in values], decimals)
-
-
-def _steps(x: Floats, y: Floats) -> str:
-    parts = [f"H{right:.1f}V{up:.1f}" for right, up in zip(x[1:-1].tolist(), y[1:].tolist(), strict=True)]
-    return f"M{x[0]:.1f} {y[0]:.1f}{''.join(parts)}H{x[-1]:.1f}"
-
-
-def _curve(x: Floats, y: Floats) -> str:
-    """A polyline that is broken where there is no value."""
-    path, down = [], False
-    for across, up in zip(x.tolist(), y.tolist(), strict=True):
-        if math.isnan(up):
-            down = False
-            continue
-        path.append(f"{'L' if down else 'M'}{across:.1f} {up:.1f}")
-        down = True
-    return "".join(path)
-
-
-def _band(x: Floats, low: Floats, high: Floats) -> str:
-    """Areas between two curves, one for each run of hours that have both."""
-    there = np.isfinite(low) & np.isfinite(high)
-    edges = np.flatnonzero(np.diff(np.concatenate([[False], there, [False]]).astype(np.int8)))
-    areas = []
-    for first, behind in zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True):
-        forth = [f"{a:.1f} {b:.1f}" for a, b in zip(x[first:behind], low[first:behind], strict=True)]
-        back = [f"{a:.1f} {b:.1f}" for a, b in zip(x[first:behind], high[first:behind], strict=True)][::-1]
-        areas.append("M" + "L".join([*forth, *back]) + "Z")
-    return "".join(areas)
+def _axis(low: float, high: float, scale: Scale) -> Axis:
+    """Three to eight round values between the ends."""
+    step = round_step(high - low, MOST_STEPS)
+    return Axis([(value, round(scale(value), 1)) for value in ticks(low, high, step)], decimals_of(step))

@@ -11,13 +11,16 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from techport_pilots.svg import Floats, Scale, ring_piece
 from techport_storage.microseconds import HOUR
 
-Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 BINS = 30
 SECTORS = 16
+WIDTH = 360 / SECTORS  # degrees of a sector
+HALF = 0.42  # of it on each side of its middle that a petal fills
+RADIUS = 46.0  # of the longest petal, around (50, 50)
 SCATTERED = 3_000  # points beyond which every so many-th is drawn
 
 
@@ -88,29 +91,21 @@ def rose(direction: Floats, value: Floats) -> list[Sector]:
     """The mean of a value by where the wind came from; petals as long as the mean is high."""
     if not len(value):
         return []
-    width = 360 / SECTORS
-    sector = (np.round(direction / width) % SECTORS).astype(np.int64)
+    sector = (np.round(direction / WIDTH) % SECTORS).astype(np.int64)
     count = np.bincount(sector, minlength=SECTORS)
     total = np.bincount(sector, weights=value, minlength=SECTORS)
     mean = np.divide(total, count, out=np.zeros(SECTORS), where=count > 0)
     highest = mean.max()
     return [
         Sector(
-            i * width,
+            i * WIDTH,
             float(mean[i]) if count[i] else None,
             float(count[i] / count.sum()),
             int(count[i]),
-            _petal(i * width, width * 0.42, 46 * max(float(mean[i]), 0.0) / highest) if highest > 0 else "",
+            ring_piece(i * WIDTH, HALF * WIDTH, 0, RADIUS * max(float(mean[i]), 0.0) / highest) if highest > 0 else "",
         )
         for i in range(SECTORS)
     ]
-
-
-def _petal(middle: float, half: float, radius: float) -> str:
-    """A slice of a circle around (50, 50), north up, as an SVG path."""
-    ends = [math.radians(middle + turn) for turn in (-half, half)]
-    (x1, y1), (x2, y2) = ((50 + radius * math.sin(a), 50 - radius * math.cos(a)) for a in ends)
-    return f"M50 50L{x1:.2f} {y1:.2f}A{radius:.2f} {radius:.2f} 0 0 1 {x2:.2f} {y2:.2f}Z"
 
 
 def scatter(x: Floats, y: Floats) -> Scatter | None:
@@ -119,8 +114,8 @@ def scatter(x: Floats, y: Floats) -> Scatter | None:
         return None
     (x0, x1), (y0, y1) = ((float(c.min()), float(c.max())) for c in (x, y))
     step = -(-len(x) // SCATTERED)
-    across = 100 * (x[::step] - x0) / (x1 - x0 or 1.0)
-    down = 60 - 60 * (y[::step] - y0) / (y1 - y0 or 1.0)
+    across = Scale(x0, x1 if x1 > x0 else x0 + 1, 0, 100).each(x[::step])
+    down = Scale(y0, y1 if y1 > y0 else y0 + 1, 60, 0).each(y[::step])
     varied = len(x) > 2 and x0 < x1 and y0 < y1
     return Scatter(
         list(zip(np.round(across, 1).tolist(), np.round(down, 1).tolist(), strict=True)),

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 
 from techport_dashboards.charts.tiles import Tile, covering
-from techport_dashboards.services.basemap import Basemap, Ring
+from techport_dashboards.services.basemap import Basemap
 from techport_dashboards.services.device_status import DeviceNow, StreamNow
 from techport_dashboards.settings import Tiles
 from techport_pilots.model import Position
+from techport_pilots.svg import Projection
 from techport_storage.model import Stream
 
 WIDTH, HEIGHT = 800.0, 520.0
@@ -50,39 +49,6 @@ class Drawing:
 
 
 @dataclass(frozen=True, slots=True)
-class Projection:
-    """Equirectangular about the middle: true to within a hundredth over a city."""
-
-    west: float
-    north: float
-    per_lon: float
-    per_lat: float
-
-    def __call__(self, lon: float, lat: float) -> tuple[float, float]:
-        return round((lon - self.west) * self.per_lon, 1), round((self.north - lat) * self.per_lat, 1)
-
-    def path(self, ring: Ring, closed: bool) -> str:
-        """An SVG path, without points that fall on the one before and far beyond the frame."""
-        points = [self(*point) for point in ring]
-        kept = [points[0], *(b for a, b in pairwise(points) if math.dist(a, b) >= 0.4)]
-        return "M" + "L".join(f"{_clip(x, WIDTH)} {_clip(y, HEIGHT)}" for x, y in kept) + ("Z" if closed else "")
-
-    def curve(self, line: Ring) -> str:
-        """A smooth SVG path through the middles between the points: what a river drawn with few points looks like."""
-        points = [self(*point) for point in line]
-        middles = [((a + c) / 2, (b + d) / 2) for (a, b), (c, d) in pairwise(points)]
-        bends = "".join(
-            f"Q{x} {y} {mx:.1f} {my:.1f}" for (x, y), (mx, my) in zip(points[1:-1], middles[1:], strict=True)
-        )
-        (x, y), (first_x, first_y), (last_x, last_y) = points[0], middles[0], points[-1]
-        return f"M{x} {y}L{first_x:.1f} {first_y:.1f}{bends}L{last_x} {last_y}"
-
-
-def _clip(value: float, size: float) -> float:
-    return min(max(value, -3 * size), 4 * size)
-
-
-@dataclass(frozen=True, slots=True)
 class Outline:
     """The ground with plain dots on it, for those who may know where and nothing else."""
 
@@ -102,7 +68,7 @@ def outline(places: Sequence[Position], ground: Basemap, tiles: Tiles | None = N
     view = _fit(near)
     dots = [view(at.lon, at.lat) for at in near]
     thanks = tiles.attribution if tiles else ground.attribution
-    return Outline(*_ground(view, ground, tiles), dots, _scale(view), thanks, _tiles(view, tiles))
+    return Outline(*_ground(view, ground, tiles), dots, view.scale_bar(WIDTH / 6), thanks, _tiles(view, tiles))
 
 
 def draw(
@@ -127,7 +93,7 @@ def draw(
         marks=[_mark(device, x, y, taken, remarks or {}, lettering) for device, x, y in spots],
         devices=devices,
         beyond=[device for device, at in placed if not _is_near(at)],
-        scale=_scale(view),
+        scale=view.scale_bar(WIDTH / 6),
         attribution=tiles.attribution if tiles else ground.attribution,
         tiles=_tiles(view, tiles),
         lettering=lettering,
@@ -137,8 +103,7 @@ def draw(
 def _tiles(view: Projection, tiles: Tiles | None) -> list[Tile]:
     if tiles is None:
         return []
-    east, south = view.west + WIDTH / view.per_lon, view.north - HEIGHT / view.per_lat
-    return covering(tiles, view, view.west, view.north, east, south, WIDTH)
+    return covering(tiles, view)
 
 
 def _ground(view: Projection, ground: Basemap, tiles: Tiles | None) -> tuple[list[str], list[str], list[str]]:
@@ -159,18 +124,8 @@ def _is_near(at: Position) -> bool:
 
 def _fit(positions: Sequence[Position]) -> Projection:
     west, south, east, north = TRONDHEIM
-    if positions:
-        west, east = min(p.lon for p in positions), max(p.lon for p in positions)
-        south, north = min(p.lat for p in positions), max(p.lat for p in positions)
-    middle_lat, middle_lon = (south + north) / 2, (west + east) / 2
-    squeeze = math.cos(math.radians(middle_lat))
-    least = TRONDHEIM[3] - TRONDHEIM[1]
-    per_lat = min(
-        (WIDTH - 2 * MARGIN) / max((east - west) * squeeze, least * 0.6),
-        (HEIGHT - 2 * MARGIN) / max(north - south, least * 0.4),
-    )
-    per_lon = per_lat * squeeze
-    return Projection(middle_lon - WIDTH / 2 / per_lon, middle_lat + HEIGHT / 2 / per_lat, per_lon, per_lat)
+    places = [(at.lon, at.lat) for at in positions] or [(west, south), (east, north)]
+    return Projection.fitting(places, WIDTH, HEIGHT, MARGIN, (0.6 * (north - south), 0.4 * (north - south)))
 
 
 def _mark(
@@ -198,20 +153,3 @@ def _mark(
     if free:
         taken.append(box)
     return Mark(device, x, y, value, labelled=free)
-
-
-def _scale(view: Projection) -> tuple[float, str]:
-    """The longest round distance that fits a sixth of the drawing."""
-    per_km = view.per_lat / 111.2
-    lengths = [
-        (0.1, "100 m"),
-        (0.2, "200 m"),
-        (0.5, "500 m"),
-        (1, "1 km"),
-        (2, "2 km"),
-        (5, "5 km"),
-        (10, "10 km"),
-        (20, "20 km"),
-    ]
-    fitting = [(round(km * per_km, 1), name) for km, name in lengths if km * per_km <= WIDTH / 6]
-    return fitting[-1] if fitting else (round(0.1 * per_km, 1), "100 m")

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from techport_dashboards.settings import Tiles
+from techport_pilots.svg import Projection
 
 TILE = 256  # pixels of a tile's side, as tile servers draw them
 DEEPEST = 19
@@ -21,31 +21,23 @@ class Tile:
     height: float
 
 
-def covering(
-    tiles: Tiles,
-    place: Callable[[float, float], tuple[float, float]],
-    west: float,
-    north: float,
-    east: float,
-    south: float,
-    width: float,
-) -> list[Tile]:
-    """The tiles (Web Mercator, as `z/x/y` names them) that cover a drawing of `width` pixels.
+def covering(tiles: Tiles, view: Projection) -> list[Tile]:
+    """The tiles (Web Mercator, as `z/x/y` names them) that cover a drawing whose units are pixels.
 
-    `place` puts longitude and latitude into the drawing. Over a city its equirectangular projection and a tile's
-    Mercator differ by less than a pixel within a tile, and tiles meet at their corners.
+    Over a city its equirectangular projection and a tile's Mercator differ by less than a pixel within a tile, and
+    tiles meet at their corners.
     """
-    zoom = min(DEEPEST, max(0, math.ceil(math.log2(360 / (east - west) * width / TILE))))
-    first_x, first_y = _number(west, north, zoom)
-    last_x, last_y = _number(east, south, zoom)
-    found = []
+    zoom = min(DEEPEST, max(0, math.ceil(math.log2(360 / (view.east - view.west) * view.width / TILE))))
+    first_x, first_y = _number(view.west, view.north, zoom)
+    last_x, last_y = _number(view.east, view.south, zoom)
+    covered = []
     for column in range(first_x, last_x + 1):
         for row in range(first_y, last_y + 1):
-            left, top = place(*_corner(column, row, zoom))
-            right, bottom = place(*_corner(column + 1, row + 1, zoom))
+            left, top = view(*_corner(column, row, zoom))
+            right, bottom = view(*_corner(column + 1, row + 1, zoom))
             href = tiles.template.replace("{z}", str(zoom)).replace("{x}", str(column)).replace("{y}", str(row))
-            found.append(Tile(href, left, top, round(right - left, 1), round(bottom - top, 1)))
-    return found
+            covered.append(Tile(href, left, top, round(right - left, 1), round(bottom - top, 1)))
+    return covered
 
 
 def _number(lon: float, lat: float, zoom: int) -> tuple[int, int]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from techport_dashboards.query import times
 from techport_pilots.model import Event, Phase, PilotDefinition
+from techport_pilots.svg import Scale, lanes
 from techport_storage.microseconds import DAY
 from techport_storage.model import Micros
 
@@ -44,15 +45,15 @@ def timeline(pilot: PilotDefinition, now: Micros) -> Timeline | None:
     spans = [(times.micros(phase.start), times.micros(phase.end), phase) for phase in pilot.phases]
     start, end = min(s for s, _, _ in spans), max(e for _, e, _ in spans)
     length = max(end - start, 1)
-    lanes: list[Micros] = []  # where each lane is free again
-    bars = []
-    for begin, finish, phase in sorted(spans, key=lambda span: span[0]):
-        lane = next((i for i, free in enumerate(lanes) if free <= begin), len(lanes))
-        lanes[lane : lane + 1] = [finish]
-        left, width = 100 * (begin - start) / length, 100 * (finish - begin) / length
-        bars.append(Bar(phase, round(left, 2), round(width, 2), lane, begin <= now < finish))
-    position = 100 * (now - start) / length if start <= now < end else None
+    across = Scale(start, start + length, 0, 100)
+    spans.sort(key=lambda span: span[0])
+    chosen, count = lanes([(begin, finish) for begin, finish, _ in spans])
+    bars = [
+        Bar(phase, round(across(begin), 2), round(across(finish) - across(begin), 2), lane, begin <= now < finish)
+        for (begin, finish, phase), lane in zip(spans, chosen, strict=True)
+    ]
+    position = across(now) if start <= now < end else None
     day, days = (now - start) // DAY + 1, -(-length // DAY)
     moments = [(times.micros(event.time), event) for event in pilot.events]
-    ticks = [Tick(event, round(100 * (at - start) / length, 2)) for at, event in moments if start <= at < end]
-    return Timeline(bars, ticks, len(lanes), start, end, position, min(max(day, 0), days), days)
+    ticks = [Tick(event, round(across(at), 2)) for at, event in moments if start <= at < end]
+    return Timeline(bars, ticks, count, start, end, position, min(max(day, 0), days), days)

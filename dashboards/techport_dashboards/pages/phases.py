@@ -30,6 +30,7 @@ from techport_pilots.evaluation.messages import adjusted_for
 from techport_pilots.model import Kpi, Phase, PilotDefinition
 from techport_pilots.quality.completeness import enough_readings
 from techport_pilots.quantities import vocabulary_of
+from techport_pilots.svg import Floats
 from techport_pilots.time import local, micros_of, wanted
 from techport_storage import clock
 from techport_storage.microseconds import HOUR
@@ -247,7 +248,7 @@ def _hours(
     devices: Sequence[str],
     quality: Literal["good", "all"],
     span: tuple[Micros, Micros],
-) -> tuple[figures.Floats, figures.Ints]:
+) -> tuple[Floats, figures.Ints]:
     """Hours that hold enough of the readings they should, as in the evaluation: values and when they begin (µs)."""
     question = Question(
         pilots=[pilot.id],
@@ -275,7 +276,7 @@ def _group(
     pilot: PilotDefinition,
     kpi: Kpi,
     name: str,
-    value: figures.Floats,
+    value: Floats,
     at: figures.Ints,
     spans: Sequence[tuple[Micros, Micros]],
     devices: int,

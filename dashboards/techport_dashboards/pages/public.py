@@ -15,7 +15,7 @@ import pyarrow as pa
 from fastapi import APIRouter, Query, Request, Response
 from pydantic import Field
 
-from techport_dashboards.charts.distribution import Days, Floats, Ints, days
+from techport_dashboards.charts.distribution import Days, Ints, days
 from techport_dashboards.charts.lines import PRESENTATIONS
 from techport_dashboards.charts.map import Outline, outline
 from techport_dashboards.charts.timeline import timeline
@@ -34,6 +34,7 @@ from techport_dashboards.web.templating import language_of, render
 from techport_pilots.handover.dcat.build import shareable
 from techport_pilots.model import PilotDefinition, Position
 from techport_pilots.quantities import Quantity, vocabulary_of
+from techport_pilots.svg import Floats
 from techport_pilots.time import micros_of
 from techport_storage import clock
 from techport_storage.model import Micros

@@ -6,8 +6,7 @@ Coordinates are in CSS pixels and rounded to a tenth: the same data draws the sa
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
-from itertools import pairwise
+from collections.abc import Iterator, Sequence
 from typing import Protocol
 from xml.sax.saxutils import escape, quoteattr
 
@@ -16,6 +15,7 @@ import numpy as np
 from techport_pilots.model import Phase, PilotDefinition
 from techport_pilots.reports.build import Report, Result
 from techport_pilots.reports.text import Words
+from techport_pilots.svg import Projection, Ring, Scale, dots, free_place, lanes, round_step, ticks
 from techport_pilots.time import day_starts, local, micros_of
 from techport_storage.model import Micros
 
@@ -23,7 +23,10 @@ WIDTH = 680.0
 LEFT, RIGHT = 46.0, 4.0
 HEADROOM = 0.1  # least share of a plot that is free above what it shows
 
-Ring = Sequence[tuple[float, float]]
+MOST_STEPS = 6  # between the ticks of an axis
+MAP_MARGIN = 30.0
+LEAST_DEGREES = (0.008, 0.006)  # that a map shows across and down
+APART = 18.0  # between the numbers of two devices
 
 
 class Ground(Protocol):
@@ -40,12 +43,11 @@ class Ground(Protocol):
 def timeline(report: Report, words: Words) -> str:
     """Phases as bars, events as numbered marks below them."""
     pilot, across = report.pilot, _across(report)
-    lanes: list[Micros] = []
+    phases = sorted(pilot.phases, key=lambda phase: phase.start)
+    spans = [_span(phase, pilot.timezone) for phase in phases]
+    chosen, count = lanes(spans)
     parts = []
-    for phase in sorted(pilot.phases, key=lambda phase: phase.start):
-        start, end = _span(phase, pilot.timezone)
-        lane = next((i for i, free in enumerate(lanes) if free <= start), len(lanes))
-        lanes[lane : lane + 1] = [end]
+    for phase, (start, end), lane in zip(phases, spans, chosen, strict=True):
         x, width = across(start), max(across(end) - across(start), 1.0)
         name = words.text(phase.title, phase.name)
         label = _fitting(name, width)
@@ -54,7 +56,7 @@ def timeline(report: Report, words: Words) -> str:
             f'<g><title>{escape(name)}</title><rect class="{phase.kind}" {bar}/>'
             f'<text class="in" x="{x + 6:.1f}" y="{lane * 28 + 16}">{escape(label)}</text></g>'
         )
-    bottom = max(len(lanes), 1) * 28
+    bottom = max(count, 1) * 28
     parts += _months(report, words, across, bottom)
     last = -math.inf
     for number, event in enumerate(pilot.events, start=1):
@@ -78,30 +80,24 @@ def days(report: Report, result: Result, words: Words, unit: str, scale: float =
     low, high = _limits(result)
     if scale == 100:  # a share is none below nothing, though a day's level, fair to gaps, can come out there
         low = max(low, 0.0)
-    step = _step(high - low)
+    step = round_step(high - low, MOST_STEPS)
     greatest = high
     low, high = math.floor(low / step) * step, math.ceil(high / step) * step
     if high - greatest < (high - low) * HEADROOM:  # the unit stands at the top, and a target's name above its line
         high += step
-
-    def down(value: float) -> float:
-        return bottom - (min(max(value, low), high) - low) / (high - low) * (bottom - top)
-
+    down = Scale(low, high, bottom, top)
     parts = [] if result.kpi.after else list(_bands(report, across, top, bottom))
-    for i in range(round((high - low) / step) + 1):
-        y = down(low + i * step)
+    for tick in ticks(low, high, step):
+        y = down(tick)
         parts.append(f'<path class="grid" d="M{LEFT} {y:.1f}H{WIDTH - RIGHT}"/>')
-        parts.append(
-            f'<text class="y" x="{LEFT - 6}" y="{y + 3.5:.1f}">{words.plain(round((low + i * step) * scale, 9))}</text>'
-        )
+        parts.append(f'<text class="y" x="{LEFT - 6}" y="{y + 3.5:.1f}">{words.plain(round(tick * scale, 9))}</text>')
     parts.append(f'<text class="unit" x="{LEFT + 4}" y="{top + 8}">{escape(unit)}</text>')
     half = 43_200_000_000
     for intervention in (False, True):
-        dots = [
-            f"M{across(day.start + half):.1f} {down(day.value):.1f}h0" for day in result.days
-            if day.intervention == intervention
-        ]  # fmt: skip
-        parts.append(f'<path class="dot {"intervention" if intervention else "baseline"}" d="{"".join(dots)}"/>')
+        side = [day for day in result.days if day.intervention == intervention]
+        x = across.each([day.start + half for day in side])
+        y_of_days = np.array([down.within(day.value) for day in side])
+        parts.append(f'<path class="dot {"intervention" if intervention else "baseline"}" d="{dots(x, y_of_days)}"/>')
     parts += _means(report, result, across, down)
     if result.kpi.target is not None and result.kpi.target_is == "value" and low <= result.kpi.target <= high:
         y = down(result.kpi.target)
@@ -121,9 +117,7 @@ def effect(result: Result, words: Words) -> str:
         marks.append(kpi.target)
     reach = max(abs(mark) for mark in marks) * 1.15 or 1.0
 
-    def x(value: float) -> float:
-        return 60 + (value + reach) / (2 * reach) * 100
-
+    x = Scale(-reach, reach, 60, 160)
     parts = [
         f'<path class="grid" d="M{x(0):.1f} 2V20"/>',
         f'<path class="interval" d="M{x(answer.interval.low):.1f} 11H{x(answer.interval.high):.1f}"/>',
@@ -140,74 +134,62 @@ def chart_map(pilot: PilotDefinition, ground: Ground | None, words: Words) -> st
     if not placed:
         return ""
     height = 340.0
-    west, east = min(p.lon for _, p, _ in placed), max(p.lon for _, p, _ in placed)
-    south, north = min(p.lat for _, p, _ in placed), max(p.lat for _, p, _ in placed)
-    squeeze = math.cos(math.radians((south + north) / 2))
-    per_lat = min((WIDTH - 60) / max((east - west) * squeeze, 0.008), (height - 60) / max(north - south, 0.006))
-
-    def at(lon: float, lat: float) -> tuple[float, float]:
-        x = WIDTH / 2 + (lon - (west + east) / 2) * squeeze * per_lat
-        y = height / 2 - (lat - (south + north) / 2) * per_lat
-        return min(max(x, -2000.0), 3000.0), min(max(y, -2000.0), 3000.0)
-
+    places = [(place.lon, place.lat) for _, place, _ in placed]
+    at = Projection.fitting(places, WIDTH, height, MAP_MARGIN, LEAST_DEGREES)
     parts = [f'<rect class="water" width="{WIDTH:.0f}" height="{height:.0f}"/>']
     if ground is None:
         parts = [f'<rect class="land" width="{WIDTH:.0f}" height="{height:.0f}"/>']
     else:
-        parts += [f'<path class="land" d="{_path(ring, at)}Z"/>' for ring in ground.land]
-        parts += [f'<path class="river" d="{_path(line, at)}"/>' for line in ground.rivers]
+        parts += [f'<path class="land" d="{at.path(ring, closed=True)}"/>' for ring in ground.land]
+        parts += [f'<path class="river" d="{at.curve(line)}"/>' for line in ground.rivers]
     if pilot.area:
-        parts.append(f'<path class="area" d="{_path(pilot.area, at)}Z"/>')
+        parts.append(f'<path class="area" d="{at.path(pilot.area, closed=True)}"/>')
     groups = sorted({group or "" for _, _, group in placed})
     taken: list[tuple[float, float]] = []
     for number, place, group in placed:
-        x, y = _beside(at(place.lon, place.lat), taken)
+        x, y = free_place(at(place.lon, place.lat), taken, APART)
         taken.append((x, y))
         parts.append(
             f'<circle class="place g{groups.index(group or "") % 6}" cx="{x:.1f}" cy="{y:.1f}" r="9"/>'
             f'<text class="nr" x="{x:.1f}" y="{y + 3.5:.1f}">{number}</text>'
         )
-    kilometres = next(km for km in (10, 5, 2, 1, 0.5, 0.2, 0.1, 0.05) if km / 111.2 * per_lat < WIDTH / 5)
-    length = kilometres / 111.2 * per_lat
-    name = f"{words.plain(kilometres)} km" if kilometres >= 1 else f"{kilometres * 1000:.0f} m"
+    length, name = at.scale_bar(WIDTH / 5)
     parts.append(
-        f'<path class="scale" d="M16 {height - 20}v5h{length:.1f}v-5"/><text x="20" y="{height - 20}">{name}</text>'
+        f'<path class="scale" d="M16 {height - 20}v5h{length}v-5"/><text x="20" y="{height - 20}">{name}</text>'
     )
     return _svg(height, parts, words("Where"), "map")
 
 
-def _across(report: Report) -> Callable[[Micros], float]:
-    length = max(report.end - report.start, 1)
-    return lambda time: LEFT + (time - report.start) / length * (WIDTH - LEFT - RIGHT)
+def _across(report: Report) -> Scale:
+    return Scale(report.start, max(report.end, report.start + 1), LEFT, WIDTH - RIGHT)
 
 
 def _span(phase: Phase, zone: str) -> tuple[Micros, Micros]:
     return micros_of(phase.start, zone), micros_of(phase.end, zone)
 
 
-def _bands(report: Report, across: Callable[[Micros], float], top: float, bottom: float) -> Iterator[str]:
+def _bands(report: Report, across: Scale, top: float, bottom: float) -> Iterator[str]:
     """The intervention phases, and over them what was left out of the whole pilot."""
     zone = report.pilot.timezone
     spans = [("band", *_span(phase, zone)) for phase in report.pilot.phases if phase.kind == "intervention"]
     spans += [
-        ("excluded", micros_of(x.start, zone), micros_of(x.end, zone)) for x in report.pilot.exclusions
-        if x.device is None
-    ]  # fmt: skip
+        ("excluded", micros_of(window.start, zone), micros_of(window.end, zone))
+        for window in report.pilot.exclusions
+        if window.device is None
+    ]
     for kind, start, end in spans:
         x, right = max(across(start), LEFT), min(across(end), WIDTH - RIGHT)
         if right > x:
             yield f'<rect class="{kind}" x="{x:.1f}" y="{top}" width="{right - x:.1f}" height="{bottom - top}"/>'
 
 
-def _means(
-    report: Report, result: Result, across: Callable[[Micros], float], down: Callable[[float], float]
-) -> Iterator[str]:
+def _means(report: Report, result: Result, across: Scale, down: Scale) -> Iterator[str]:
     """The mean of each side's days over each of its phases."""
     for kinds, side in ((("baseline", "control"), False), (("intervention",), True)):
         values = [day.value for day in result.days if day.intervention == side]
         if not values:
             continue
-        y = down(math.fsum(values) / len(values))
+        y = down.within(math.fsum(values) / len(values))
         if result.kpi.after:
             yield f'<path class="mean {kinds[0]}" d="M{LEFT} {y:.1f}H{WIDTH - RIGHT}"/>'
             continue
@@ -219,7 +201,7 @@ def _means(
                     yield f'<path class="mean {kinds[0]}" d="M{x:.1f} {y:.1f}H{right:.1f}"/>'
 
 
-def _months(report: Report, words: Words, across: Callable[[Micros], float], y: float) -> Iterator[str]:
+def _months(report: Report, words: Words, across: Scale, y: float) -> Iterator[str]:
     """Ticks at the firsts of months (or days), as many as there is room for; years where they begin."""
     zone = report.pilot.timezone
     ends = local(np.array([report.start, report.end - 1], np.int64), zone).day
@@ -255,30 +237,6 @@ def _limits(result: Result) -> tuple[float, float]:
     if 0 < low < high / 2 or math.isclose(low, high, rel_tol=1e-9):  # the last digits of a vane that is stuck are none
         low, high = min(0.0, low), max(0.0, high)
     return (low, high) if high > low else (-1.0, 1.0)
-
-
-def _step(length: float) -> float:
-    """A round step that gives four to eight of them."""
-    size = 10.0 ** math.floor(math.log10(length / 4))
-    return next(size * n for n in (1, 2, 5, 10) if length / (size * n) <= 6)
-
-
-def _path(points: Ring, at: Callable[[float, float], tuple[float, float]]) -> str:
-    """An SVG path without points that fall on the one before."""
-    here = [at(lon, lat) for lon, lat in points]
-    kept = [here[0], *(b for a, b in pairwise(here) if math.dist(a, b) >= 0.4)]
-    return "M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in kept)
-
-
-def _beside(point: tuple[float, float], taken: Sequence[tuple[float, float]]) -> tuple[float, float]:
-    """The point itself, or the nearest place around it where no other number lies."""
-    for ring in range(8):
-        for turn in range(max(1, ring * 6)):
-            angle = 2 * math.pi * turn / max(1, ring * 6)
-            spot = point[0] + 10 * ring * math.cos(angle), point[1] + 10 * ring * math.sin(angle)
-            if all(math.dist(spot, other) >= 18 for other in taken):
-                return spot
-    return point
 
 
 def _fitting(name: str, width: float) -> str:
