@@ -87,7 +87,7 @@ def _report(settings: Settings, pilot: str | None) -> AuditReport:
 
         with stores(settings) as parts:
             return compare(parts.books, parts.readings, pilot)
-    from techport_dashboards.api.accounts_schema import Audited
+    from techport_dashboards.api.accounting import Audited
 
     answer = get(running.http, "/api/v1/audit", {"pilot": pilot} if pilot else {})
     return Audited.model_validate_json(answer).report

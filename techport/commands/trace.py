@@ -17,7 +17,7 @@ from techport.settings import Settings, load_settings
 from techport.terminal import print_text
 
 if TYPE_CHECKING:
-    from techport_dashboards.api.accounts_schema import Traced
+    from techport_dashboards.api.accounting import Traced
 
 
 def trace(
@@ -81,7 +81,7 @@ def describe(found: Traced) -> list[str]:
 
 def _trace(settings: Settings, pilot: str, device: str, time: dt.datetime, minutes: float) -> Traced:
     """From the platform that runs in the data folder, since it alone may open an embedded store; else by ourselves."""
-    from techport_dashboards.api.accounts_schema import Traced
+    from techport_dashboards.api.accounting import Traced
     from techport_pilots.accounting.trace import trace as look
 
     running = owner(settings.data)

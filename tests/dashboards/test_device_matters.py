@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from techport.commands.trace import describe
-from techport_dashboards.api.accounts_schema import Traced
+from techport_dashboards.api.accounting import Traced
 from techport_pilots.accounting.commit_log import CommitLog, CommitSpan
 from techport_pilots.accounting.rejection import RecordedText, Rejection
 from techport_pilots.accounting.tally import BatchAnnotations, BookedEvent, DeviceDay, QuarantineEntry, Tally

@@ -1,4 +1,4 @@
-"""The HTTP API, version 1. One module a group of resources; each route says what it takes and gives, nothing more."""
+"""The HTTP API, version 1. A module for each resource: its routes and what they take and answer."""
 
 from __future__ import annotations
 
@@ -6,17 +6,17 @@ from fastapi import APIRouter
 
 from techport_dashboards.api import (
     about,
-    audit,
-    complete,
+    accounting,
+    completeness,
     decode,
-    describe,
-    device_matters,
+    devices,
     docs,
     events,
     figures,
-    life,
+    kpis,
+    lifecycle,
     onboarding,
-    pilot_matters,
+    pilots,
     portfolio,
     quarantine,
     readings,
@@ -24,19 +24,19 @@ from techport_dashboards.api import (
 )
 
 router = APIRouter(prefix="/api/v1")
-router.include_router(describe.router)
+router.include_router(pilots.router)
+router.include_router(devices.router)
 router.include_router(readings.router)
+router.include_router(completeness.router)
+router.include_router(kpis.router)
 router.include_router(figures.router)
-router.include_router(complete.router)
-router.include_router(pilot_matters.router)
-router.include_router(device_matters.router)
+router.include_router(quarantine.router)
+router.include_router(accounting.router)
 router.include_router(events.router)
-router.include_router(life.router)
+router.include_router(lifecycle.router)
 router.include_router(portfolio.router)
 router.include_router(onboarding.router)
-router.include_router(quarantine.router)
 router.include_router(decode.router)
 router.include_router(snapshots.router)
-router.include_router(audit.router)
 router.include_router(docs.router)
 router.include_router(about.router)

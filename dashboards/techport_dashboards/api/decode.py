@@ -7,7 +7,8 @@ from typing import Any
 from fastapi import APIRouter
 from pydantic import BaseModel, Field
 
-from techport_dashboards.api.matters_schema import Body, RejectedItem, old_name
+from techport_dashboards.api.messages import RejectedItem
+from techport_dashboards.api.schema import Body, old_name
 from techport_dashboards.query import times
 from techport_dashboards.services.decoding import LONGEST_MESSAGE, PastedMessage, explain_message, payload_of
 from techport_dashboards.services.message_formats import MessageFormat

@@ -8,8 +8,11 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Path
 from pydantic import BaseModel, Field
 
-from techport_dashboards.api.describe import title
-from techport_dashboards.api.schema import EventItem, Listed
+from techport_dashboards.api.schema import Listed, Title, title
+from techport_dashboards.api.words import (
+    Instant,
+    MaybeInstant,
+)
 from techport_dashboards.problems import Problem
 from techport_dashboards.query import times
 from techport_dashboards.query.paging import paged
@@ -23,7 +26,19 @@ from techport_pilots.time import micros_of
 from techport_storage import clock
 
 router = APIRouter(prefix="/pilots/{pilot}/events", tags=["pilots"], route_class=SlotRoute)
+
 Number = Annotated[int, Path(ge=1, le=2**63 - 1)]
+
+
+class EventItem(BaseModel):
+    id: str = Field(description="Place in the order of time.")
+    added: int | None = Field(description="Number for DELETE; null for what stands in the definition file.")
+    time: Instant
+    end: MaybeInstant
+    kind: str = Field(description="installed, moved, calibrated, outage, intervention, other, or exclusion.")
+    device: str | None = Field(description="The device it is about; null: the whole pilot.")
+    quantity: str | None = Field(description="The quantity it is about; null: all.")
+    text: Title
 
 
 class Words(BaseModel, extra="forbid"):

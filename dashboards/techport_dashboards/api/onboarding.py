@@ -6,19 +6,14 @@ import time
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Response
-from pydantic import Field
+from pydantic import BaseModel, Field
 
-from techport_dashboards.api.matters_schema import (
-    AddedDevice,
-    ClaimDevice,
-    ClaimedDevice,
-    CodeToPaste,
-    NewDeviceRequest,
-    SeenMessage,
-    UnknownDeviceItem,
-)
+from techport_dashboards.api.messages import RawMessage, SeenMessage
+from techport_dashboards.api.schema import Body
 from techport_dashboards.problems import Problem
 from techport_dashboards.query.parameters import Parameters
+from techport_dashboards.query.times import iso
+from techport_dashboards.services.message_formats import MessageFormat
 from techport_dashboards.services.onboarding import claim_unknown_device, provision_device
 from techport_dashboards.web.access import NO_STORE
 from techport_dashboards.web.dependencies import ChangeDep, PilotDep, ServicesDep
@@ -29,11 +24,71 @@ from techport_pilots.devices.onboarding import (
     TAKES_EFFECT,
     WATCHED_FOR,
     NewDevice,
+    UnknownDevice,
     unknown_devices,
 )
 from techport_pilots.devices.snippets import snippets
 
 router = APIRouter(prefix="/pilots/{pilot}", tags=["onboarding"], route_class=SlotRoute)
+
+
+class NewDeviceRequest(Body):
+    id: str = Field(max_length=64, examples=["box-1"], description="Its name in topics: letters, digits and . _ -")
+    title: str = Field("", max_length=200, examples=["The crane on the quay"])
+    kind: str = Field("", max_length=200, examples=["ESP32 with SPS30"])
+    format: MessageFormat = Field("native", description="What it sends.")
+    quantities: list[str] = Field([], max_length=100, examples=[["pm10", "air_temperature"]])
+    interval: str = Field("", max_length=32, examples=["PT5M"], description="Expected time between readings.")
+    replace: bool = Field(False, description="Replace the credential that it has; the device must learn the new one.")
+
+
+class CodeToPaste(BaseModel):
+    title: str
+    text: str
+
+
+class AddedDevice(BaseModel):
+    """The password is in this answer and nowhere else."""
+
+    device: str
+    version: int | None = Field(description="Of the pilot's definition; null: the device was known already.")
+    username: str
+    password: str
+    topic: str
+    broker: str | None = Field(description="HOST:PORT as this server knows it; null: it knows none.")
+    snippets: list[CodeToPaste]
+
+
+class ClaimDevice(Body):
+    name: str = Field(max_length=200, examples=["A8:17:58:FF:FE:04:A1:B2"], description="As its messages call it.")
+    device: str | None = Field(None, max_length=64, description="Id, new or in the definition; none: from the name.")
+
+
+class ClaimedDevice(BaseModel):
+    device: str
+    version: int
+    entries: int = Field(description="Entries of the quarantine that are replayed.")
+    replay: int = Field(description="Number of the replay.")
+
+
+class UnknownDeviceItem(BaseModel):
+    """A device that sends and that nobody registered, with its last message."""
+
+    device: str
+    messages: int
+    first: str
+    last: str
+    message: RawMessage
+
+    @classmethod
+    def of(cls, one: UnknownDevice) -> UnknownDeviceItem:
+        return cls(
+            device=one.device,
+            messages=one.messages,
+            first=iso(one.first),
+            last=iso(one.last),
+            message=RawMessage.of(one.topic, one.payload),
+        )
 
 
 class MessagesParameters(Parameters):

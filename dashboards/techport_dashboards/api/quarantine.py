@@ -1,30 +1,217 @@
-"""The quarantine over HTTP: groups of rejected messages, fixing the cause, reprocessing and deleting."""
+"""The quarantine over HTTP: entries and groups of them, fixing the cause, reprocessing and deleting."""
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any, Literal
 
+import msgspec
 from fastapi import APIRouter, Query
+from pydantic import BaseModel, Field
 
-from techport_dashboards.api.accounts_schema import QuarantineCount
-from techport_dashboards.api.matters_schema import (
-    Chosen,
-    DefinitionChanged,
-    Deleted,
-    FieldMeaning,
-    QuarantineGroupItem,
-    QuarantineItem,
-    ReplayState,
-)
+from techport_dashboards.api.messages import RawMessage, RejectedItem, said
+from techport_dashboards.api.schema import Body, Listed, day, old_name
+from techport_dashboards.api.words import DeviceName, EntryNumber, PilotName
 from techport_dashboards.problems import Problem
-from techport_dashboards.query.parameters import QuarantineChoice
+from techport_dashboards.query.paging import decode, encode, page_size
+from techport_dashboards.query.parameters import Page, QuarantineChoice
+from techport_dashboards.query.question import instant
+from techport_dashboards.query.times import iso
 from techport_dashboards.services.quarantine import FieldCorrection, correct_field, discard_entries, find_entry
 from techport_dashboards.web.dependencies import ChangeDep, PilotDep, ServicesDep
 from techport_dashboards.web.request_slots import SlotRoute
-from techport_pilots.accounting.quarantine import Quarantine, QuarantineFilter
+from techport_pilots.accounting.quarantine import Count, Quarantine, QuarantineFilter, QuarantineGroup, QuarantineRecord
+from techport_pilots.accounting.replays import Replay
+from techport_storage import clock
 
 router = APIRouter(prefix="/pilots/{pilot}/quarantine", tags=["quarantine"], route_class=SlotRoute)
+
 Filter = Annotated[QuarantineChoice, Query()]
+LONGEST_PAYLOAD = 10_000
+"""Bytes that the list gives of an entry under the old name `payload`."""
+
+
+class QuarantineItem(RejectedItem):
+    """A message, or some values of one, in quarantine."""
+
+    id: int
+    device: str
+    received: str
+    format: str
+    waiting: bool = Field(description="To be reprocessed by an ingest worker.")
+    message: RawMessage
+
+    @classmethod
+    def of_record(cls, one: QuarantineRecord) -> QuarantineItem:
+        return cls(
+            **said(one.rejection),
+            id=one.id,
+            device=one.device,
+            received=iso(one.received),
+            format=one.format,
+            field=one.field,
+            values=one.values,
+            waiting=one.replay_requested is not None,
+            message=RawMessage.of(one.topic, one.payload),
+        )
+
+
+class ListedQuarantineItem(QuarantineItem):
+    """An entry of the list, which also has the old names of parts of `message`."""
+
+    topic: str = old_name("message.topic")
+    payload: str = old_name("message.text")
+
+    @classmethod
+    def of_record(cls, one: QuarantineRecord) -> ListedQuarantineItem:
+        item = QuarantineItem.of_record(one)
+        payload = one.payload[:LONGEST_PAYLOAD].decode("utf-8", "backslashreplace")
+        return cls(**item.model_dump(), topic=one.topic, payload=payload)
+
+
+class QuarantineGroupItem(BaseModel):
+    """Entries that need the same fix."""
+
+    device: str
+    reason: str
+    field: str | None
+    entries: int
+    values: int
+    first: str
+    newest: QuarantineItem
+
+    @classmethod
+    def of(cls, one: QuarantineGroup) -> QuarantineGroupItem:
+        return cls(
+            device=one.device,
+            reason=one.reason,
+            field=one.field,
+            entries=one.entries,
+            values=one.values,
+            first=iso(one.first),
+            newest=QuarantineItem.of_record(one.newest),
+        )
+
+
+class QuarantineCount(BaseModel):
+    """How much of one kind went into quarantine on a day."""
+
+    pilot: PilotName
+    device: DeviceName
+    reason: str
+    day: str = Field(description="Of arrival or observation, UTC.", examples=["2026-05-04"])
+    entries: int
+    values: int
+
+    @classmethod
+    def of(cls, one: Count) -> QuarantineCount:
+        return cls(**{**msgspec.structs.asdict(one), "day": day(one.day)})
+
+
+class RangeParameters(Page):
+    start: str | None = Field(None, max_length=64, description="First instant, as of /readings.", examples=["-P30D"])
+    end: str | None = Field(None, max_length=64, description="First instant that is left out.")
+
+
+class QuarantineParameters(RangeParameters):
+    device: str | None = Field(None, max_length=200)
+    reason: str | None = Field(None, max_length=80)
+
+
+class Chosen(Body):
+    """Which entries: by number, or all of a device, a reason, a field. At least one of device, reason and entries."""
+
+    entries: list[EntryNumber] = Field([], max_length=10_000)
+    device: str | None = Field(None, max_length=200)
+    reason: str | None = Field(None, max_length=80, examples=["not-a-number"])
+    field: str | None = Field(None, max_length=200, description="Empty: entries that are about no field.")
+
+    @property
+    def says_which(self) -> bool:
+        return bool(self.entries) or self.device is not None or self.reason is not None
+
+    def where(self, pilot: str) -> QuarantineFilter:
+        return QuarantineFilter(
+            ids=tuple(self.entries) if self.entries else None,
+            pilot=pilot,
+            device=self.device,
+            reason=self.reason,
+            field=self.field,
+        )
+
+
+class ReplayState(BaseModel):
+    """A replay, and what has come of it so far. All but entries and waiting are values."""
+
+    replay: int
+    entries: int
+    waiting: int = Field(description="Entries that no worker has taken yet.")
+    stored: int
+    duplicates: int = Field(description="Stored already when the message first came.")
+    rejected: int = Field(description="In quarantine again, as new entries.")
+    refused: int = old_name("rejected")
+    ignored: int
+
+    @classmethod
+    def of(cls, one: Replay) -> ReplayState:
+        return cls(
+            replay=one.id,
+            entries=one.entries,
+            waiting=one.waiting,
+            stored=one.stored,
+            duplicates=one.duplicates,
+            rejected=one.rejected,
+            refused=one.rejected,
+            ignored=one.ignored,
+        )
+
+
+class Deleted(BaseModel):
+    deleted: int = Field(description="Entries that were deleted.")
+    discarded: int = old_name("deleted")
+
+
+class FieldMeaning(Body):
+    """What a field of an entry's message means, for all messages of its source from now on."""
+
+    means: Literal["quantity", "nothing"] = Field("quantity", description="nothing: it is no reading, and ignored.")
+    field: str | None = Field(None, max_length=200, description="None: the field that the entry names.")
+    quantity: str | None = Field(None, max_length=100, examples=["pm10"])
+    unit: str | None = Field(None, max_length=40, examples=["ug/m3"], description="Of the values in the message.")
+    factor: float = Field(1.0, allow_inf_nan=False)
+    text: bool = Field(
+        False, examples=[True], description='Read numbers sent as text, with a decimal comma too: "21,5".'
+    )
+    why: str = Field("", max_length=500)
+    replay: bool = Field(True, description="Reprocess the messages that were rejected like this one.")
+
+
+class DefinitionChanged(BaseModel):
+    version: int = Field(description="Of the pilot's definition.")
+    replay: int | None = Field(description="Number of the replay, where one was asked for.")
+
+
+@router.get("", response_model=Listed[ListedQuarantineItem])
+def entries(
+    services: ServicesDep, pilot: PilotDep, parameters: Annotated[QuarantineParameters, Query()]
+) -> dict[str, Any]:
+    """Messages that could not be stored, newest first: what they were, why, and what to do about it."""
+    if services.books is None:
+        raise Problem("not-found", "This process keeps no ledger. Use a process that ingests messages.")
+    now, zone = clock.now(), pilot.timezone
+    where = QuarantineFilter(
+        pilot=pilot.id,
+        device=parameters.device,
+        reason=parameters.reason,
+        start=instant("start", parameters.start, zone, now, False),
+        end=instant("end", parameters.end, zone, now, False),
+    )
+    size = page_size(parameters.limit, services.settings.page_size, services.settings.max_page_size)
+    after = _entry_number(parameters.cursor) if parameters.cursor is not None else None
+    page = services.books.quarantine.entries(where, size, after)
+    return {
+        "items": [ListedQuarantineItem.of_record(entry) for entry in page.items],
+        "next": None if page.next is None else encode(str(page.next)),
+    }
 
 
 @router.get("/groups", response_model=list[QuarantineGroupItem])
@@ -95,3 +282,10 @@ def _which(chosen: Chosen, pilot: str) -> QuarantineFilter:
     if not chosen.says_which:
         raise Problem("bad-parameter", "Specify which messages.", parameter="reason", example="not-a-number")
     return chosen.where(pilot)
+
+
+def _entry_number(cursor: str) -> int:
+    number = decode(cursor)
+    if not (number.isascii() and number.isdecimal() and len(number) < 19):
+        raise Problem("bad-cursor", "This is not a valid cursor.", parameter="cursor")
+    return int(number)

@@ -1,39 +1,194 @@
-"""The readings themselves, and the latest of each stream."""
+"""The readings themselves, what is known about an answer, and the latest of each stream."""
 
 from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Generator
 from threading import Event
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 import pyarrow as pa
 from fastapi import APIRouter, Query, Request, Response
+from pydantic import BaseModel, Field
 
-from techport_dashboards.api.about_rows import about, links
-from techport_dashboards.api.parameters import ReadingsParameters
-from techport_dashboards.api.schema import LatestItem, Listed, ReadingsPage
+from techport_dashboards.api.schema import Listed
+from techport_dashboards.api.words import (
+    Attribution,
+    DeviceName,
+    Instant,
+    Licence,
+    MaybeInstant,
+    PilotName,
+    QuantityName,
+    Unit,
+)
 from techport_dashboards.problems import Problem
-from techport_dashboards.query import etags, formats, rows
+from techport_dashboards.query import etags, formats, rows, times
 from techport_dashboards.query.etags import edition_of
+from techport_dashboards.query.formats import MEDIA_TYPES
 from techport_dashboards.query.limits import Deadline, Disconnected
 from techport_dashboards.query.paging import decode, encode, page_size
-from techport_dashboards.query.parameters import Choice, ChoiceParameters
-from techport_dashboards.query.question import Answer, Resolved, last_key, resolve, run, select
+from techport_dashboards.query.parameters import Choice, ChoiceParameters, Names
+from techport_dashboards.query.question import Answer, Question, Resolved, last_key, resolve, run, select
 from techport_dashboards.query.registry_cache import RegistryView
-from techport_dashboards.query.shaping import Shape, refuse_large, shaped
+from techport_dashboards.query.shaping import MOST_POINTS, Fill, Order, Shape, refuse_large, shaped
 from techport_dashboards.query.streaming import Streamed
+from techport_dashboards.services.citation import licence_url
 from techport_dashboards.viewer import Viewer
 from techport_dashboards.web.dependencies import Services, ServicesDep, ViewerDep
 from techport_dashboards.web.rate_limit import matches
 from techport_dashboards.web.request_slots import SlotRoute
+from techport_pilots.time import interval_micros
 from techport_storage import clock
+from techport_storage.buckets import format_width
 from techport_storage.model import Micros
 from techport_storage.model import Query as StoreQuery
 
 router = APIRouter(tags=["readings"], route_class=SlotRoute)
+
+
+class ReadingsParameters(Choice):
+    start: str | None = Field(
+        None,
+        max_length=64,
+        description="First instant: ISO 8601 with offset, a date (midnight in `zone`), or a duration before now.",
+        examples=["-P7D", "2026-01-22T08:00:00+01:00", "2026-01-22"],
+    )
+    end: str | None = Field(
+        None, max_length=64, description="First instant that is left out, in the same forms.", examples=["now"]
+    )
+    every: str | None = Field(
+        None,
+        max_length=32,
+        description="Bucket width; days and longer follow the calendar of `zone`.",
+        examples=["PT1H"],
+    )
+    aggregate: Names = Field(
+        description="mean (default), min, max, sum, count, first, last, std, median, p1 to p99, energy_mean (of "
+        "decibels), vector_mean (of directions). Several with commas.",
+        examples=[["mean,p95"]],
+    )
+    zone: str | None = Field(
+        None, max_length=64, description="IANA time zone; the pilot's own when left out.", examples=["Europe/Oslo"]
+    )
+    quality: Literal["all", "good"] = Field("all", description="good: only readings without a flag.", examples=["good"])
+    fill: Fill = Field(
+        "none",
+        description="Buckets without readings: left out (none), or there with count 0 and null, the value before "
+        "(previous), or a straight line between its neighbours (linear). Needs `every` and `start`.",
+        examples=["null", "previous", "linear"],
+    )
+    max_gap: str | None = Field(
+        None,
+        max_length=32,
+        description="previous and linear fill no longer time than this; three buckets when left out.",
+        examples=["PT3H"],
+    )
+    shape: Literal["long", "wide"] = Field(
+        "long",
+        description="wide: a row for each time, a column `pilot/device/quantity` for each stream.",
+        examples=["wide"],
+    )
+    downsample: Literal["minmax", "lttb"] | None = Field(
+        None,
+        description="Some of the readings of each stream, such that a line through them looks the same.",
+        examples=["minmax", "lttb"],
+    )
+    points: int = Field(
+        1000, ge=4, le=MOST_POINTS, description="How many of each stream, with `downsample`.", examples=[200]
+    )
+    order: Order = Field(
+        "stream",
+        description="stream: by pilot, device, quantity and then time. time, -time: all streams together, the oldest "
+        "or the newest first.",
+        examples=["-time"],
+    )
+    format: str | None = Field(
+        None,
+        max_length=40,
+        description="json, ndjson, csv, csv-nb (semicolons and decimal commas), parquet or arrow; instead of Accept.",
+        examples=list(MEDIA_TYPES),
+        json_schema_extra={"enum": [*MEDIA_TYPES, None]},
+    )
+
+    def question(self, limit: int | None = None) -> Question:
+        return Question(
+            pilots=self.pilot,
+            devices=self.device,
+            quantities=self.quantity,
+            limit=limit,
+            **self.model_dump(
+                include={
+                    *("bbox", "within", "near"),
+                    *("start", "end", "every", "aggregate", "zone", "quality", "cursor"),
+                }
+            ),
+        )
+
+    def as_shape(self) -> Shape:
+        """Raises Problem."""
+        try:
+            gap = interval_micros(self.max_gap) if self.max_gap is not None else None
+        except ValueError as error:
+            raise Problem("bad-parameter", f"{error}.", parameter="max_gap", example="PT3H") from error
+        return Shape(
+            fill=self.fill,
+            max_gap=gap,
+            wide=self.shape == "wide",
+            downsample=self.downsample,
+            points=self.points,
+            order=self.order,
+        )
+
+
+class LatestItem(BaseModel):
+    pilot: PilotName
+    device: DeviceName
+    quantity: QuantityName
+    time: Instant
+    value: float = Field(description="In the unit.")
+    unit: Unit
+    received: str = Field(description="When it reached us, ISO 8601 in UTC with microseconds.")
+    quality: int = Field(description="Flags, added up: 0 is a reading without any.")
+
+
+class QuantityUnit(BaseModel):
+    ucum: str = Field(description="Unit of the values, in UCUM; empty where nobody has described the stream.")
+    label: str = Field(description="The unit as people read it.")
+    title: str = Field(description="What is measured, in English.")
+
+
+class Source(BaseModel):
+    pilot: PilotName
+    title: str = Field(description="As people call it, in English.")
+    licence: Licence
+    attribution: Attribution
+
+
+class AnswerMetadata(BaseModel):
+    """The question as it was understood, and what is needed to use and to cite its answer."""
+
+    start: MaybeInstant
+    end: MaybeInstant
+    every: str | None = Field(description="Width of the buckets, ISO 8601; null for readings as they came.")
+    zone: str = Field(description="IANA time zone that days and longer buckets follow.")
+    quality: str = Field(description="all, or good: those without a flag.")
+    units: dict[str, QuantityUnit] = Field(description="For each quantity its UCUM code, label and title.")
+    sources: list[Source] = Field(description="Licence and attribution of each pilot.")
+
+
+class ReadingsPage(AnswerMetadata):
+    items: list[dict[str, Any]] = Field(
+        description="Readings: pilot, device, quantity, time, value, received, quality, unit. With `every` buckets: "
+        "time (the start), count, completeness (0 to 1) and a column for each aggregate, in the unit. Wide: time and "
+        "a column for each stream."
+    )
+    next: str | None = Field(description="Cursor of the next page; null on the last.")
+
+
 Asked = Annotated[ReadingsParameters, Query()]
+
 SHORT = 1000
 """Bytes that are not worth compressing."""
 
@@ -56,7 +211,7 @@ def readings(
     return respond(request, services, viewer, parameters, disconnected)
 
 
-@router.get("/readings/metadata", response_model=dict[str, Any])
+@router.get("/readings/metadata", response_model=AnswerMetadata)
 def metadata(services: ServicesDep, viewer: ViewerDep, parameters: Asked) -> dict[str, Any]:
     """What there is to know about an answer of /readings to the same parameters: range, zone, units, licences,
     attribution. Parquet and Arrow carry it inside, JSON around the items; for CSV and NDJSON the header `Link` names
@@ -209,3 +364,37 @@ def _latest(request: Request, services: Services, viewer: Viewer, choice: Choice
     batches = formats.pieces(page, lambda batch: rows.with_units(batch, catalogue.unit))
     body = msgspec.json.encode({"items": msgspec.Raw(formats.json_rows(batches)), "next": following})
     return in_one_piece(request, body, {"Vary": "Accept-Encoding"})
+
+
+def about(query: StoreQuery, catalogue: RegistryView) -> dict[str, Any]:
+    """The question as it was understood, and what is needed to use and to cite its answer."""
+    chosen = catalogue.chosen(query.select)
+    present = {info.stream.pilot for info in chosen} or set(query.select.pilots or ())
+    pilots = [catalogue.pilots[name] for name in sorted(present) if name in catalogue.pilots]
+    return {
+        "start": None if query.start is None else times.iso(query.start),
+        "end": None if query.end is None else times.iso(query.end),
+        "every": format_width(query.every) if query.every else None,
+        "zone": query.zone,
+        "quality": query.quality,
+        "units": {
+            info.stream.quantity: {"ucum": info.unit or "", "label": info.unit_label, "title": info.title.get("en")}
+            for info in chosen
+        },
+        "sources": [
+            {"pilot": p.id, "title": p.title.get("en"), "licence": p.licence, "attribution": p.attribution}
+            for p in pilots
+        ],
+    }
+
+
+def links(request: Request, described: dict[str, Any], cursor: str | None) -> str:
+    """The header Link: licences, where the metadata is, and the next page."""
+    licences = sorted({source["licence"] for source in described["sources"]})
+    found = [f'<{url}>; rel="license"' for licence in licences if (url := licence_url(licence))]
+    without_page = request.url.remove_query_params(["format", "limit", "cursor"])
+    found.append(f'<{without_page.path}/metadata?{without_page.query}>; rel="describedby"; type="application/json"')
+    if cursor is not None:
+        following = request.url.include_query_params(cursor=cursor)
+        found.append(f'<{following.path}?{following.query}>; rel="next"')
+    return ", ".join(found)

@@ -8,11 +8,13 @@ from typing import Any
 import pyarrow as pa
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import FileResponse
+from pydantic import BaseModel, ConfigDict, Field
 
-from techport_dashboards.api.about_rows import about
-from techport_dashboards.api.parameters import ReadingsParameters
-from techport_dashboards.api.readings import dressing
-from techport_dashboards.api.schema import Listed, SnapshotItem
+from techport_dashboards.api.readings import ReadingsParameters, about, dressing
+from techport_dashboards.api.schema import Listed
+from techport_dashboards.api.words import (
+    Instant,
+)
 from techport_dashboards.problems import Problem
 from techport_dashboards.query import formats, times
 from techport_dashboards.query.paging import paged
@@ -27,6 +29,24 @@ from techport_dashboards.web.request_slots import SlotRoute
 from techport_storage import clock
 
 router = APIRouter(prefix="/snapshots", tags=["snapshots"], route_class=SlotRoute)
+
+
+class SnapshotItem(BaseModel):
+    model_config = ConfigDict(extra="allow")
+
+    id: str = Field(description="The first 24 digits of the checksum.")
+    url: str = Field(description="Permanent address of this description.")
+    page: str = Field(description="Permanent address of the same for people.")
+    file: str = Field(description="Permanent address of the Parquet file.")
+    sha256: str = Field(description="Checksum of the file.")
+    rows: int = Field(description="Rows of the file.")
+    bytes: int = Field(description="Size of the file.")
+    created: Instant
+    question: dict[str, Any] = Field(description="The parameters of /readings that it answers.")
+    citation: str = Field(description="Text for a list of references.")
+    doi: str | None = Field(description="Null until one is registered.")
+
+
 FOREVER = "public, max-age=31536000, immutable"
 
 

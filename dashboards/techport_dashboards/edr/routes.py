@@ -13,6 +13,7 @@ from shapely.errors import ShapelyError
 from techport_dashboards.edr import places
 from techport_dashboards.edr.coverage import COVERAGE_JSON, CRS84, coverages
 from techport_dashboards.edr.places import find_collection, placed, point
+from techport_dashboards.edr.schema import Collection, Collections, Conformance, Landing
 from techport_dashboards.problems import Problem
 from techport_dashboards.query.areas import box, distance
 from techport_dashboards.query.names import match
@@ -100,7 +101,7 @@ class CoordsParameters(DataParameters):
 Plain = Annotated[PlainParameters, Query()]
 
 
-@router.get("", response_model=dict[str, Any])
+@router.get("", response_model=Landing)
 def landing(request: Request, asked: Plain) -> dict[str, Any]:
     """The landing page: links to what is implemented, to the description and to the collections."""
     asked.check()
@@ -119,14 +120,14 @@ def landing(request: Request, asked: Plain) -> dict[str, Any]:
     }
 
 
-@router.get("/conformance", response_model=dict[str, Any])
+@router.get("/conformance", response_model=Conformance)
 def conformance(asked: Plain) -> dict[str, Any]:
     """The conformance classes of OGC API that are implemented."""
     asked.check()
     return {"conformsTo": CONFORMANCE}
 
 
-@router.get("/collections", response_model=dict[str, Any])
+@router.get("/collections", response_model=Collections, response_model_exclude_unset=True)
 def collections(request: Request, services: ServicesDep, viewer: ViewerDep, asked: Plain) -> dict[str, Any]:
     """The pilots with a device that stands somewhere."""
     asked.check()
@@ -141,7 +142,7 @@ def collections(request: Request, services: ServicesDep, viewer: ViewerDep, aske
     return {"links": [link], "collections": described()}
 
 
-@router.get("/collections/{pilot}", response_model=dict[str, Any])
+@router.get("/collections/{pilot}", response_model=Collection, response_model_exclude_unset=True)
 def collection(request: Request, services: ServicesDep, viewer: ViewerDep, pilot: str, asked: Plain) -> dict[str, Any]:
     """One pilot: where, when, which quantities, and what may be asked."""
     asked.check()

@@ -5,9 +5,16 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
-from pydantic import Field
+from pydantic import BaseModel, Field
 
-from techport_dashboards.api.schema import CompletenessItem, GapItem, Listed
+from techport_dashboards.api.schema import Listed
+from techport_dashboards.api.words import (
+    DeviceName,
+    MaybeInstant,
+    PilotName,
+    QuantityName,
+    Seconds,
+)
 from techport_dashboards.problems import Problem
 from techport_dashboards.query import times
 from techport_dashboards.query.paging import paged
@@ -21,6 +28,32 @@ from techport_storage import clock
 from techport_storage.model import Micros, Stream
 
 router = APIRouter(tags=["completeness"], route_class=SlotRoute)
+
+
+class CompletenessItem(BaseModel):
+    pilot: PilotName
+    device: DeviceName
+    quantity: QuantityName
+    expected: int | None = Field(description="Null where nobody has said how often the stream comes.")
+    observed: int = Field(description="Of the expected ones, those that are there.")
+    completeness: float | None = Field(description="observed ÷ expected, 0 to 1.")
+    readings: int = Field(description="All that are there, those beyond the expected ones too.")
+    flagged: int = Field(description="Of the readings, those with a quality flag.")
+    first: MaybeInstant
+    last: MaybeInstant
+    longest_gap: Seconds
+
+
+class GapItem(BaseModel):
+    pilot: PilotName
+    device: DeviceName
+    quantity: QuantityName
+    start: str = Field(description="Last reading before, or the start of the range.")
+    end: str = Field(description="First reading after, or the end of the range.")
+    seconds: Seconds
+    missing: int = Field(description="Readings that should have come.")
+
+
 MOST_GAP_STREAMS = 200
 
 

@@ -10,7 +10,8 @@ from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import FileResponse
 from pydantic import BaseModel, Field
 
-from techport_dashboards.api.describe import title
+from techport_dashboards.api.schema import Title, title
+from techport_dashboards.api.words import Instant, MaybeInstant, PilotName
 from techport_dashboards.problems import Problem
 from techport_dashboards.query import times
 from techport_dashboards.query.parameters import Parameters
@@ -22,9 +23,104 @@ from techport_dashboards.web.request_slots import SlotRoute
 from techport_pilots.handover import retention
 
 router = APIRouter(tags=["life"], route_class=SlotRoute)
+
 ZIP = {"application/zip": {"schema": {"type": "string", "format": "binary"}}}
+
 SENT: dict[str, Any] = {"requestBody": {"required": True, "content": ZIP}}
+
 _TIMES = ("at", "begun", "ended", "erase_at")
+
+
+State = Literal["draft", "running", "ended", "closed"]
+
+
+class StepItem(BaseModel):
+    """A step of a pilot's life."""
+
+    pilot: PilotName
+    number: int = Field(description="Of the step, from 1.")
+    state: State = Field(description="Where the pilot stood after it.")
+    who: str = Field(description="Who took it.")
+    why: str = Field(description="The reason given; empty where there was none.")
+    at: Instant
+
+
+class VersionItem(BaseModel):
+    """A version of a pilot's definition."""
+
+    pilot: PilotName
+    version: int = Field(description="From 1.")
+    who: str = Field(description="Who brought it in.")
+    at: Instant
+    why: str = Field(description="The reason given; empty where there was none.")
+
+
+class PackageItem(BaseModel):
+    """A package that was made on this platform."""
+
+    at: Instant
+    file: str = Field(description="Name of the file.")
+    sha256: str = Field(description="Checksum of the file, by which it is downloaded.")
+    rows: int = Field(description="Readings in it.")
+    here: bool = Field(description="The file is still where it was written.")
+
+
+class JobItem(BaseModel):
+    """Work that outlasts a request."""
+
+    id: str = Field(description="For /jobs/{id}.")
+    kind: str = Field(description="close, open or forget.")
+    about: str = Field(description="A pilot, or the name of a file.")
+    state: Literal["running", "done", "failed"] = Field(description="How far it is.")
+    step: str = Field(description="What it does now.")
+    done: int = Field(description="How much of the step is done.")
+    total: int = Field(description="How much the step has to do; 0 where that is not known.")
+    begun: Instant
+    ended: MaybeInstant
+    problem: str | None = Field(description="Why it failed; null where it did not.")
+    result: dict[str, Any] | None = Field(
+        description="Once done. close: file, sha256, rows, erase_at of the package. open: pilot, rows, evaluations of "
+        "the package, and KPIs that now come out differently. forget: a receipt for each pilot."
+    )
+
+
+class Life(BaseModel):
+    state: State = Field(description="Where the pilot stands now.")
+    steps: list[StepItem] = Field(description="Oldest first.")
+    versions: list[VersionItem] = Field(description="Versions of its definition, newest first.")
+    packages: list[PackageItem] = Field(description="Newest first.")
+    erase_at: MaybeInstant
+    job: JobItem | None = Field(description="The newest job of closing it, as far as this process knows.")
+
+
+class ChecklistItem(BaseModel):
+    good: bool = Field(description="Nothing has to be done about it.")
+    text: Title
+    blocks: bool = Field(description="The pilot cannot be closed like this.")
+    about: Literal["look", "happens"] = Field(description="look: what there is now; happens: what closing will do.")
+
+
+class DueItem(BaseModel):
+    pilot: PilotName
+    state: State = Field(description="Where the pilot stands now.")
+    at: Instant
+
+
+class ErasureItem(BaseModel):
+    """The receipt of an erasure."""
+
+    pilot: PilotName
+    due: Instant
+    begun: Instant
+    done: MaybeInstant
+    rows: int = Field(description="Readings that were erased.")
+    entries: int = Field(description="Entries of the quarantine and watched messages that were erased.")
+    files: int = Field(description="Packages and snapshots that were removed.")
+
+
+class Retention(BaseModel):
+    due: list[DueItem] = Field(description="Pilots with a date of erasure.")
+    erased: list[ErasureItem] = Field(description="What has been erased.")
 
 
 class Step(BaseModel, extra="forbid"):
@@ -54,27 +150,27 @@ class Opening(Parameters):
     who: str = Field("", max_length=200)
 
 
-@router.get("/pilots/{pilot}/life", response_model=dict[str, Any])
+@router.get("/pilots/{pilot}/life", response_model=Life)
 def life(services: ServicesDep, pilot: PilotDep) -> dict[str, Any]:
     """State, every step and every version of the definition with who, when and why; packages; the date of erasure."""
     return plain(services.lifecycle.life(pilot))
 
 
-@router.get("/pilots/{pilot}/checklist", response_model=list[dict[str, Any]])
+@router.get("/pilots/{pilot}/checklist", response_model=list[ChecklistItem])
 def checklist(services: ServicesDep, pilot: PilotDep) -> list[dict[str, Any]]:
     """What to look at before the pilot is closed, and what closing will do. `blocks`: it cannot be closed like this."""
     items = services.lifecycle.closing_checklist(pilot)
     return [{**msgspec.to_builtins(item), "text": title(item.text)} for item in items]
 
 
-@router.post("/pilots/{pilot}/state", response_model=dict[str, Any])
+@router.post("/pilots/{pilot}/state", response_model=StepItem)
 def step(services: ServicesDep, viewer: ChangeDep, pilot: PilotDep, asked: Step) -> dict[str, Any]:
     """Start or end the pilot. The answer is the step as it was written down."""
     who = asked.who or viewer.name
     return plain(services.lifecycle.transition(pilot, asked.state, who, asked.why))
 
 
-@router.post("/pilots/{pilot}/close", status_code=202, response_model=dict[str, Any])
+@router.post("/pilots/{pilot}/close", status_code=202, response_model=JobItem)
 def close(services: ServicesDep, viewer: ChangeDep, pilot: PilotDep, asked: Closing) -> dict[str, Any]:
     """Close the pilot for good and make its package; for a closed one, make the package again. Watch the job."""
     who = asked.who or viewer.name
@@ -94,7 +190,7 @@ async def _received(request: Request, services: ServicesDep, viewer: ChangeDep, 
     return await receive_package(services.lifecycle.packages_folder(), request.stream())
 
 
-@router.post("/packages", status_code=202, response_model=dict[str, Any], openapi_extra=SENT)
+@router.post("/packages", status_code=202, response_model=JobItem, openapi_extra=SENT)
 def open_package(
     services: ServicesDep,
     viewer: ChangeDep,
@@ -105,7 +201,7 @@ def open_package(
     return plain(services.lifecycle.import_package(parameters.name, path, parameters.who or viewer.name))
 
 
-@router.get("/retention", response_model=dict[str, Any])
+@router.get("/retention", response_model=Retention)
 def due(services: ServicesDep, viewer: ViewerDep) -> dict[str, Any]:
     """What will be erased when, and what has been."""
     registry = services.registry_cache.registry
@@ -117,14 +213,14 @@ def due(services: ServicesDep, viewer: ViewerDep) -> dict[str, Any]:
     }
 
 
-@router.post("/retention/run", status_code=202, response_model=dict[str, Any])
+@router.post("/retention/run", status_code=202, response_model=JobItem)
 def forget(services: ServicesDep, viewer: ChangeDep, asked: Forgetting) -> dict[str, Any]:
     """Erase what is due for good, and keep a receipt of each pilot. Watch the job."""
     _all(viewer)
     return plain(services.lifecycle.erase_due(asked.pilots))
 
 
-@router.get("/jobs/{id}", response_model=dict[str, Any])
+@router.get("/jobs/{id}", response_model=JobItem)
 def job(services: ServicesDep, viewer: ViewerDep, id: str) -> dict[str, Any]:
     """How far a job is. This process forgets its jobs when it ends; what they did stands in the registry."""
     found = services.jobs.get(id)

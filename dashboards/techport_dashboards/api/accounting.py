@@ -1,27 +1,35 @@
-"""What the routes answer that say where messages went and whether the sums agree. Times are ISO 8601 in UTC."""
+"""Message accounting: where a message went, the sums of a device's days, and whether they agree with the store."""
 
 from __future__ import annotations
 
 import datetime as dt
+from typing import Annotated
 
 import msgspec
+from fastapi import APIRouter, Query
 from pydantic import BaseModel, Field
 
-from techport_dashboards.api.matters_schema import QuarantineItem, SeenMessage, old_name
+from techport_dashboards.api.messages import SeenMessage
+from techport_dashboards.api.quarantine import QuarantineItem
+from techport_dashboards.api.schema import day, old_name
 from techport_dashboards.api.words import DeviceName, Instant, PilotName, QuantityName
+from techport_dashboards.problems import Problem
+from techport_dashboards.query.parameters import Parameters
+from techport_dashboards.query.question import instant
 from techport_dashboards.query.times import EPOCH, iso
+from techport_dashboards.web.dependencies import PilotDep, Services, ServicesDep, ViewerDep
+from techport_dashboards.web.request_slots import SlotRoute
 from techport_pilots.accounting.audit import AuditReport, AuditRow, State
+from techport_pilots.accounting.audit import audit as compare
 from techport_pilots.accounting.commit_log import Arrival
-from techport_pilots.accounting.quarantine import Count
+from techport_pilots.accounting.ledger import Ledger, ignored_by_rule
 from techport_pilots.accounting.tally import COUNTS, BookedEvent, DeviceDay, Tally
-from techport_pilots.accounting.trace import StoredValue, Trace
+from techport_pilots.accounting.trace import StoredValue, Trace, trace
 from techport_pilots.accounting.worker_sessions import LossKind, SessionLoss
-from techport_storage.microseconds import DAY
+from techport_pilots.registry.registry import Registry
+from techport_storage import clock
 
-
-def day(number: int) -> str:
-    """A day as 2026-05-04, from whole days since 1970-01-01."""
-    return iso(number * DAY)[:10]
+router = APIRouter(tags=["accounting"], route_class=SlotRoute)
 
 
 class Sums(BaseModel):
@@ -139,21 +147,6 @@ class DaySums(Sums):
     ignored_by_rule: dict[str, int] = Field(description="Parts of messages that are no reading, by rule.")
 
 
-class QuarantineCount(BaseModel):
-    """How much of one kind went into quarantine on a day."""
-
-    pilot: PilotName
-    device: DeviceName
-    reason: str
-    day: str = Field(description="Of arrival or observation, UTC.", examples=["2026-05-04"])
-    entries: int
-    values: int
-
-    @classmethod
-    def of(cls, one: Count) -> QuarantineCount:
-        return cls(**{**msgspec.structs.asdict(one), "day": day(one.day)})
-
-
 class AuditedDay(Sums):
     """A device's day as the books have it and as the store has it."""
 
@@ -208,3 +201,65 @@ class Audited(BaseModel):
         """What it was made of."""
         losses = [SessionLoss(**loss.model_dump()) for loss in self.session_losses]
         return AuditReport([day.row for day in self.rows], losses)
+
+
+class TraceParameters(Parameters):
+    time: str = Field(max_length=64, description="When the message was sent.", examples=["2026-05-04T14:03:00+02:00"])
+    minutes: float = Field(5.0, gt=0, le=1440, description="How far around it to look.")
+
+
+@router.get("/pilots/{pilot}/devices/{device}/trace", response_model=Traced)
+def where_is_it(
+    services: ServicesDep,
+    pilot: PilotDep,
+    device: str,
+    parameters: Annotated[TraceParameters, Query()],
+) -> Traced:
+    """Where is my message? Readings observed and messages received around a time: stored, set aside (why, and what to
+    do) or ignored, with the sums of that day.
+    """
+    at = instant("time", parameters.time, pilot.timezone, clock.now(), False)
+    assert at is not None
+    registry, books = _parts(services)
+    window = int(parameters.minutes * 60e6)
+    return Traced.of(trace(registry, books, services.store, pilot.id, device, at, window))
+
+
+@router.get("/pilots/{pilot}/devices/{device}/account", response_model=list[DaySums])
+def account(services: ServicesDep, pilot: PilotDep, device: str) -> list[DaySums]:
+    """The sums of each day (UTC), the newest first: received = stored + duplicates + quarantined + ignored, and what
+    was ignored by which rule.
+    """
+    registry, books = _parts(services)
+    tallies = books.tallies(pilot.id, device)
+    rules = ignored_by_rule(registry.database, pilot.id, device)
+    return [
+        DaySums(
+            **Sums.of(tally).model_dump(),
+            day=day(device_day.day),
+            ignored_by_rule={rule: parts for (owner, rule), parts in sorted(rules.items()) if owner == device_day},
+        )
+        for device_day, tally in sorted(tallies.items(), reverse=True)
+    ]
+
+
+def _parts(services: Services) -> tuple[Registry, Ledger]:
+    if services.books is None:
+        raise Problem("not-found", "This process keeps no ledger. Use a process that ingests messages.")
+    return services.registry_cache.registry, services.books
+
+
+class AuditParameters(Parameters):
+    pilot: str | None = None
+
+
+@router.get("/audit", response_model=Audited)
+def audit(services: ServicesDep, viewer: ViewerDep, parameters: Annotated[AuditParameters, Query()]) -> Audited:
+    """Each device and day (UTC) as the books have it and as the store has it; `state` is ok, open, unbalanced or
+    store-differs. Counts every row: seconds on a large store.
+    """
+    if services.books is None:
+        raise Problem("not-found", "This process keeps no ledger. Use a process that ingests messages.")
+    if viewer.pilots is not None and parameters.pilot not in viewer.pilots:
+        raise Problem("not-found", "Specify a pilot that you have access to, with pilot=.")
+    return Audited.of(compare(services.books, services.store, parameters.pilot))

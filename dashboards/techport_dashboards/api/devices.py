@@ -1,4 +1,4 @@
-"""What there is: pilots, devices, streams, quantities."""
+"""Devices, their streams, and the quantities that every pilot can measure."""
 
 from __future__ import annotations
 
@@ -6,18 +6,23 @@ from typing import Any
 
 import msgspec
 from fastapi import APIRouter
+from pydantic import BaseModel, Field
 
-from techport_dashboards.api.schema import DeviceItem, Listed, PilotDetail, PilotItem, QuantityItem, StreamItem
+from techport_dashboards.api.schema import Listed, Title, listed, title
+from techport_dashboards.api.words import (
+    DeviceName,
+    PilotName,
+    QuantityName,
+    Unit,
+)
 from techport_dashboards.query.areas import area
 from techport_dashboards.query.names import devices_inside
-from techport_dashboards.query.paging import paged
 from techport_dashboards.query.parameters import ChoiceParameters, PageParameters
 from techport_dashboards.query.question import select
 from techport_dashboards.query.registry_cache import RegistryView
 from techport_dashboards.viewer import Viewer
-from techport_dashboards.web.dependencies import PilotDep, Services, ServicesDep, ViewerDep
+from techport_dashboards.web.dependencies import Services, ServicesDep, ViewerDep
 from techport_dashboards.web.request_slots import SlotRoute
-from techport_pilots.model import PilotDefinition, Text
 from techport_pilots.quantities import Quantity, builtin
 from techport_pilots.registry.registry import DeviceInfo, StreamInfo
 from techport_storage.model import Selection, Stream
@@ -25,27 +30,45 @@ from techport_storage.model import Selection, Stream
 router = APIRouter(route_class=SlotRoute)
 
 
-@router.get("/pilots", tags=["pilots"], response_model=Listed[PilotItem])
-def pilots(services: ServicesDep, viewer: ViewerDep, page: PageParameters) -> dict[str, Any]:
-    """The pilots, by name."""
-    catalogue = services.registry_cache.current()
-    visible = [pilot for pilot in catalogue.pilots.values() if viewer.may_see(pilot.id)]
-    return _listed([pilot_item(pilot) for pilot in visible], ("id",), page, services)
+class Position(BaseModel):
+    lat: float = Field(description="Degrees north (WGS 84).")
+    lon: float = Field(description="Degrees east (WGS 84).")
+    height: float | None = Field(None, description="Metres above the ground.")
 
 
-@router.get("/pilots/{pilot}", tags=["pilots"], response_model=PilotDetail)
-def pilot(services: ServicesDep, pilot: PilotDep) -> dict[str, Any]:
-    """One pilot: its question, phases, and what it measures."""
-    catalogue = services.registry_cache.current()
-    return pilot_item(pilot) | {
-        "description": title(pilot.description),
-        "hypothesis": title(pilot.hypothesis),
-        "phases": [
-            {"name": p.name, "kind": p.kind, "start": p.start.isoformat(), "end": p.end.isoformat()}
-            for p in pilot.phases
-        ],
-        "quantities": sorted({stream.quantity for stream in catalogue.streams if stream.pilot == pilot.id}),
-    }
+class DeviceItem(BaseModel):
+    pilot: PilotName
+    id: DeviceName
+    title: Title
+    described: bool = Field(description="Named by the pilot's definition; otherwise only seen.")
+    kind: str | None = Field(description="Maker's model, or what it is.")
+    group: str | None = Field(description="Group within the pilot, for KPIs and controls.")
+    position: Position | None = Field(description="Where it stands now; null where nobody has said.")
+    quantities: list[str] = Field(description="What it measures.")
+
+
+class StreamItem(BaseModel):
+    pilot: PilotName
+    device: DeviceName
+    quantity: QuantityName
+    title: Title
+    unit: Unit
+    interval: float | None = Field(description="Expected seconds between readings.")
+    range: tuple[float, float] | None = Field(description="Valid values, in the unit.")
+    described: bool = Field(description="Named by the pilot's definition; otherwise only seen.")
+    kind: str = Field(description="level, count, direction, state or energy-level (decibels): how it is averaged.")
+
+
+class QuantityItem(BaseModel):
+    name: QuantityName
+    title: Title
+    unit: Unit
+    unit_label: str = Field(description="The unit as people read it.")
+    kind: str = Field(description="level, count, direction, state or energy-level (decibels): how it is averaged.")
+    group: str = Field(description="The field it belongs to: air, noise, water, mobility, ...")
+    range: tuple[float, float] | None = Field(description="Valid values, in the unit.")
+    cf_name: str | None = Field(description="Standard name of the CF conventions.")
+    eea_code: int | None = Field(description="Code in the vocabulary of the European Environment Agency.")
 
 
 @router.get("/devices", tags=["devices"], response_model=Listed[DeviceItem])
@@ -64,21 +87,22 @@ def devices(services: ServicesDep, viewer: ViewerDep, choice: ChoiceParameters) 
         and (chosen.quantities is None or key in measures)
         and (inside is None or (device.position is not None and inside(device.position)))
     ]
-    return _listed(found, ("pilot", "id"), choice, services)
+    return listed(found, ("pilot", "id"), choice, services.settings)
 
 
 @router.get("/streams", tags=["streams"], response_model=Listed[StreamItem])
 def streams(services: ServicesDep, viewer: ViewerDep, choice: ChoiceParameters) -> dict[str, Any]:
     """The streams: what each device measures, in which unit, how often. Those not described yet are there too."""
     catalogue, _, found = _chosen(services, viewer, choice)
-    return _listed([stream_item(catalogue.stream(s)) for s in found], ("pilot", "device", "quantity"), choice, services)
+    items = [stream_item(catalogue.stream(stream)) for stream in found]
+    return listed(items, ("pilot", "device", "quantity"), choice, services.settings)
 
 
 @router.get("/quantities", tags=["streams"], response_model=Listed[QuantityItem])
 def quantities(services: ServicesDep, page: PageParameters) -> dict[str, Any]:
     """The vocabulary that every pilot has: names, titles, units, valid ranges, codes of other vocabularies."""
     items = sorted((quantity_item(quantity) for quantity in builtin()), key=lambda item: str(item["name"]))
-    return _listed(items, ("name",), page, services)
+    return listed(items, ("name",), page, services.settings)
 
 
 def _chosen(services: Services, viewer: Viewer, choice: Any) -> tuple[RegistryView, Selection, list[Stream]]:
@@ -90,33 +114,6 @@ def _chosen(services: Services, viewer: Viewer, choice: Any) -> tuple[RegistryVi
     by_name = msgspec.structs.replace(chosen, streams=None)
     described = {info.stream for info in catalogue.chosen(by_name) if here is None or info.stream[:2] in here}
     return catalogue, chosen, sorted(described | set(services.store.streams(chosen)))
-
-
-def _listed(items: list[dict[str, Any]], keys: tuple[str, ...], page: Any, services: Services) -> dict[str, Any]:
-    """A page of items that are sorted by their keys. \\0 sorts before every character of a name."""
-    settings = services.settings
-    some, following = paged(
-        items, lambda item: "\0".join(str(item[key]) for key in keys), page, settings.page_size, settings.max_page_size
-    )
-    return {"items": some, "next": following}
-
-
-def title(text: Text) -> dict[str, str]:
-    return {"nb": text.get("nb"), "en": text.get("en")}
-
-
-def pilot_item(pilot: PilotDefinition) -> dict[str, Any]:
-    return {
-        "id": pilot.id,
-        "title": title(pilot.title),
-        "question": title(pilot.question),
-        "timezone": pilot.timezone,
-        "devices": len(pilot.devices),
-        "licence": pilot.licence,
-        "attribution": pilot.attribution,
-        "start": min(phase.start for phase in pilot.phases).isoformat() if pilot.phases else None,
-        "end": max(phase.end for phase in pilot.phases).isoformat() if pilot.phases else None,
-    }
 
 
 def device_item(device: DeviceInfo, quantities: list[str]) -> dict[str, Any]:
