@@ -6,14 +6,17 @@ import datetime as dt
 import itertools
 import re
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
-from playwright.sync_api import Locator, Page, expect
+from playwright.sync_api import Browser, Locator, Page, expect
 
+from techport_dashboards.charts.palette import DARK, LIGHT
 from techport_pilots.model import Event, Text
 from techport_pilots.registry.events import add_event
-from techport_storage.clock import now_datetime
+from techport_storage.clock import now, now_datetime
+from techport_storage.model import Reading, Selection, Stream
 from tests.browser.conftest import Visit
 from tests.browser.test_pages import PHONE, PILOT, barriers, drawn
 from tests.dashboards.web import City
@@ -188,6 +191,64 @@ def test_every_chart_is_on_paper(visit: Visitor) -> None:
     printed = page.evaluate("window.onPaper")
     assert {one["width"] for one in printed} == {"668"}
     assert {one["ink"] for one in printed} == {"rgb(77, 93, 105)"}, "the quiet ink of light pages"
+
+
+def test_charts_take_the_colours_of_the_theme_and_change_with_it(visit: Visitor) -> None:
+    page = visit(color_scheme="light").open(PILOT)
+    ink = drawn(page).locator(".xtick text").first
+    for scheme, quiet, ila in (("dark", DARK.text, DARK.series[2]), ("light", LIGHT.text, LIGHT.series[2])):
+        page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
+        expect(ink).to_have_css("fill", rgb(quiet))
+        page.wait_for_function(STROKES, arg=rgb(ila))
+
+
+STROKES = """colour => [...document.querySelectorAll('.scatterlayer .trace .js-line')]
+    .some(line => getComputedStyle(line).stroke === colour)"""
+
+
+def rgb(colour: str) -> str:
+    return f"rgb({', '.join(str(int(colour[i : i + 2], 16)) for i in (1, 3, 5))})"
+
+
+def test_a_reading_beyond_the_axis_stretches_it(visit: Visitor, city: City) -> None:
+    page = visit().open(PILOT)
+    drawn(page)
+    expect(page.locator("#live")).to_have_attribute("data-state", "live")
+    beyond = "() => document.querySelector('figure[data-quantity=\"pm10\"] .plot').layout.yaxis.range[1] > 400"
+    assert page.evaluate(beyond) is False
+    at = now()
+    city.write(Reading("school-air", "ila-skole", "pm10", at, 400.0, at))
+    try:
+        page.wait_for_function(beyond, timeout=20_000)
+    finally:
+        stream = Stream("school-air", "ila-skole", "pm10")
+        assert city.store.erase(Selection(streams=(stream,)), at, at + 1) == 1
+
+
+def test_a_figure_is_kept_as_a_file_that_opens_without_a_network(
+    visit: Visitor, chromium: Browser, tmp_path: Path
+) -> None:
+    page = visit().open(PILOT)
+    figure = drawn(page)
+    figure.locator("summary").click()
+    expect(figure.locator(".downloads")).to_contain_text("Figur: plotly, HTML")
+    with page.expect_download() as download:
+        figure.get_by_role("link", name="HTML").click()
+    assert download.value.suggested_filename.startswith("school-air-pm10-")
+    file = tmp_path / "figure.html"
+    download.value.save_as(file)
+    asked, complaints = [], []
+    context = chromium.new_context(offline=True)
+    alone = context.new_page()
+    alone.on("request", lambda request: asked.append(request.url))
+    alone.on("console", lambda message: complaints.append(message.text))
+    alone.on("pageerror", lambda error: complaints.append(str(error)))
+    alone.goto(file.as_uri())
+    expect(alone.locator(".scatterlayer .trace")).to_have_count(9)  # an envelope and eight lines
+    expect(alone.locator(".gtitle")).to_contain_text("PM10")
+    expect(alone.locator(".legendtext").first).to_be_visible()
+    assert (asked, complaints) == ([file.as_uri()], [])
+    context.close()
 
 
 def touch(page: Page, figure: Locator, steps: Sequence[Sequence[float]]) -> None:

@@ -105,7 +105,26 @@ class Days:
 def days(
     day: Ints, value: Floats, phases: Sequence[tuple[str, int, int]], start: int, end: int, months: Sequence[int] = ()
 ) -> Days | None:
-    """One point a day, broken where more than a day and a half has none. Times are µs."""
+    """One point a day, broken where more than a day and a half has none.
+
+    Parameters
+    ----------
+    day : ndarray of int64
+        When each local day begins, µs since 1970, ascending.
+    value : ndarray of float64
+        The value of each day, in the quantity's unit.
+    phases : sequence of (kind, start, end)
+        Areas behind the line, µs.
+    start, end : int
+        Ends of the axis, µs.
+    months : sequence of int
+        Where months begin, µs.
+
+    Returns
+    -------
+    Days or None
+        Coordinates in the drawing; None without any day.
+    """
     if not len(value):
         return None
     lowest, highest = float(value.min()), float(value.max())
@@ -138,22 +157,22 @@ def distribution(groups: Sequence[Group], mean: Mean) -> Distribution | None:
 
     Bins run from the first to the last percentile of all: a few far values would press the rest together.
     """
-    there = [group for group in groups if len(group.value)]
-    if not there:
+    measured = [group for group in groups if len(group.value)]
+    if not measured:
         return None
-    low, high = np.percentile(np.concatenate([group.value for group in there]), [1, 99]).tolist()
+    low, high = np.percentile(np.concatenate([group.value for group in measured]), [1, 99]).tolist()
     low, high = (low - 0.5, high + 0.5) if low == high else (low, high)
-    bins = [np.histogram(group.value, BINS, (low, high))[0] / len(group.value) for group in there]
+    bins = [np.histogram(group.value, BINS, (low, high))[0] / len(group.value) for group in measured]
     top = max(float(shares.max()) for shares in bins) or 1.0
     floor = 150.0
     across = Scale(low, high, LEFT, RIGHT)
     edges = np.linspace(LEFT, RIGHT, BINS + 1)
     outlines = [
         (group.name, stairs(edges, floor - (floor - TOP) * shares / top))
-        for group, shares in zip(there, bins, strict=True)
+        for group, shares in zip(measured, bins, strict=True)
     ]
-    boxes = [_box(group, mean, across, floor + 34 + 30 * i) for i, group in enumerate(there)]
-    return Distribution(_axis(low, high, across), outlines, boxes, floor + 34 + 30 * len(there))
+    boxes = [_box(group, mean, across, floor + 34 + 30 * i) for i, group in enumerate(measured)]
+    return Distribution(_axis(low, high, across), outlines, boxes, floor + 34 + 30 * len(measured))
 
 
 def day(groups: Sequence[Group], mean: Mean) -> Pattern | None:
@@ -169,9 +188,9 @@ def week(groups: Sequence[Group], mean: Mean) -> Pattern | None:
 def _pattern(
     groups: Sequence[Group], slot: Callable[[Group], Ints], slots: int, marks: range, mean: Mean, bands: bool
 ) -> Pattern | None:
-    found = [(group.name, _by_slot(group.value, slot(group), slots, mean)) for group in groups if len(group.value)]
-    ends = [row[1:] if bands else row[:1] for _, row in found]
-    drawn = np.concatenate([part[np.isfinite(part)] for end in ends for part in end]) if found else np.empty(0)
+    rows_of = [(group.name, _by_slot(group.value, slot(group), slots, mean)) for group in groups if len(group.value)]
+    ends = [row[1:] if bands else row[:1] for _, row in rows_of]
+    drawn = np.concatenate([part[np.isfinite(part)] for end in ends for part in end]) if rows_of else np.empty(0)
     if not len(drawn):
         return None
     low, high = float(drawn.min()), float(drawn.max())
@@ -182,9 +201,9 @@ def _pattern(
     return Pattern(
         _axis(low - pad, high + pad, up),
         [(hour, across(hour)) for hour in marks],
-        [(name, polyline(x, up.each(rows[0]))) for name, rows in found],
-        [(name, band(x, up.each(rows[1]), up.each(rows[2]))) for name, rows in found] if bands else [],
-        [(name, [None if math.isnan(v) else v for v in rows[0].tolist()]) for name, rows in found],
+        [(name, polyline(x, up.each(rows[0]))) for name, rows in rows_of],
+        [(name, band(x, up.each(rows[1]), up.each(rows[2]))) for name, rows in rows_of] if bands else [],
+        [(name, [None if math.isnan(v) else v for v in rows[0].tolist()]) for name, rows in rows_of],
     )
 
 
@@ -194,18 +213,18 @@ def _by_slot(value: Floats, slot: Ints, slots: int, mean: Mean) -> Floats:
     order = np.argsort(slot, kind="stable")
     edges = np.searchsorted(slot[order], np.arange(slots + 1))
     for i in range(slots):
-        here = value[order[edges[i] : edges[i + 1]]]
-        if len(here) >= ENOUGH:
-            rows[0, i] = mean(here)
-            rows[1:, i] = np.percentile(here, [25, 75])
+        in_slot = value[order[edges[i] : edges[i + 1]]]
+        if len(in_slot) >= ENOUGH:
+            rows[0, i] = mean(in_slot)
+            rows[1:, i] = np.percentile(in_slot, [25, 75])
     return rows
 
 
 def _box(group: Group, mean: Mean, across: Scale, y: float) -> Box:
-    found = spread(group.value, mean)
-    assert found is not None
+    values = spread(group.value, mean)
+    assert values is not None
     names = ("low", "quarter", "median", "three_quarters", "high", "mean")
-    at = {name: round(across.within(getattr(found, name)), 1) for name in names}
+    at = {name: round(across.within(getattr(values, name)), 1) for name in names}
     return Box(name=group.name, y=y, **at)
 
 

@@ -89,40 +89,60 @@ class Line:
         return float((self.value if self.high is None else self.high).max())
 
 
-def lines_of(table: pa.Table, catalogue: RegistryView, every: BucketWidth | None, how: Presentation) -> list[Line]:
-    """The table's rows as one line a stream; rows of a stream lie together."""
-    column = "value" if every is None else how.statistic
+def lines_of(
+    table: pa.Table, registry: RegistryView, every: BucketWidth | None, presentation: Presentation
+) -> list[Line]:
+    """The table's rows as one line a stream.
+
+    Parameters
+    ----------
+    table : pyarrow.Table
+        Readings (`time`, `value`), or buckets (`time`, `count`, a column for each statistic); rows of a stream lie
+        together, ascending by time.
+    registry : RegistryView
+        Where streams are described and devices were moved.
+    every : BucketWidth or None
+        Width of the buckets; None for readings.
+    presentation : Presentation
+        How the quantity is drawn, and so which statistic stands for a bucket.
+
+    Returns
+    -------
+    list of Line
+        Values in the stream's unit, times in µs since 1970 (UTC); streams without finite values are left out.
+    """
+    column = "value" if every is None else presentation.statistic
     table = table.filter(pc.is_finite(table.column(column)))  # directions of a bucket may cancel out
     if table.num_rows == 0:
         return []
     table = table.combine_chunks()
     time = table.column("time").cast(pa.int64()).to_numpy()
     value = table.column(column).to_numpy()
-    low, high = (table.column(n).to_numpy() for n in ("min", "max")) if every and how.band else (None, None)
+    low, high = (table.column(n).to_numpy() for n in ("min", "max")) if every and presentation.band else (None, None)
     counts = table.column("count").to_numpy() if every else None
-    found = []
+    lines = []
     for stream, part in group_by_stream(table):
-        view = catalogue.stream(stream)
-        expected = max(view.interval_us or 0, times.length(every)) if every else view.interval_us
+        info = registry.stream(stream)
+        expected = max(info.interval_us or 0, times.length(every)) if every else info.interval_us
         if expected is None and part.stop - part.start > 2:  # nobody said how often it comes: see how often it does
             expected = int(np.median(np.diff(time[part])))
-        found.append(
+        lines.append(
             Line(
-                view,
+                info,
                 time[part],
                 value[part],
                 None if low is None else low[part],
                 None if high is None else high[part],
                 part.stop - part.start if counts is None else int(counts[part].sum()),
                 expected,
-                _moves(catalogue, stream),
+                _moves(registry, stream),
             )
         )
-    return found
+    return lines
 
 
-def _moves(catalogue: RegistryView, stream: Stream) -> list[Micros]:
-    pilot = catalogue.pilots.get(stream.pilot)
+def _moves(registry: RegistryView, stream: Stream) -> list[Micros]:
+    pilot = registry.pilots.get(stream.pilot)
     moved = [] if pilot is None else [e for e in pilot.events if e.kind == "moved" and e.device == stream.device]
     return [micros_of(event.time, pilot.timezone) for event in moved] if pilot else []
 

@@ -50,15 +50,13 @@ class Earlier:
 
     def texts(self, instants: NDArray[np.int64], clock: Clock) -> list[str]:
         """Where the instants lie on the axis of now: as far from its start, by the clock on the wall."""
-        now, then = (
-            int(one.local(np.array([at], np.int64))[0])
-            for one, at in ((clock, self.range.start_now), (self.range.clock, self.range.start))
-        )
-        return self.range.clock.texts(instants, ahead=now - then)
+        starts = ((clock, self.range.start_now), (self.range.clock, self.range.start))
+        current, before = (int(axis.local(np.array([start], np.int64))[0]) for axis, start in starts)
+        return self.range.clock.texts(instants, ahead=current - before)
 
 
-def earlier(against: str, question: Question, query: Query, zone: ZoneInfo) -> Range:
-    """The same range so much earlier, in the same buckets. Raises Problem for what is no duration back in time."""
+def earlier_range(against: str, question: Question, query: Query, zone: ZoneInfo) -> Range:
+    """The same range so much earlier, in the same buckets. Raises Problem for what is not a duration back in time."""
     assert query.start is not None
     assert query.end is not None
     try:
@@ -84,19 +82,21 @@ def earlier(against: str, question: Question, query: Query, zone: ZoneInfo) -> R
     return Range(moved, start, end, Clock.over(zone, start, end), query.start)
 
 
-def means(lines: Sequence[Line], then: Earlier | None, how: Presentation, info: StreamInfo, language: Language) -> str:
+def means(
+    lines: Sequence[Line], earlier: Earlier | None, presentation: Presentation, info: StreamInfo, language: Language
+) -> str:
     """The difference in words: of one device against itself earlier, or of two devices."""
-    if then is not None:
-        before = then.line(lines[0].view.stream) if len(lines) == 1 else None
-        pair = None if before is None else (lines[0], then.moved(before))
+    if earlier is not None:
+        before = earlier.line(lines[0].view.stream) if len(lines) == 1 else None
+        pair = None if before is None else (lines[0], earlier.moved(before))
     else:
         pair = (lines[0], lines[1]) if len(lines) == 2 else None
     if pair is None:
         return ""
-    found = compared(*pair, how)
-    if found is None:
+    both = compared(*pair, presentation)
+    if both is None:
         return language.gettext("no readings at the same times")
-    a, b = found
+    a, b = both
     return language.gettext(
         "mean {a} vs {b} {unit}: {difference}",
         a=language.number(a, info.decimals),
@@ -106,12 +106,25 @@ def means(lines: Sequence[Line], then: Earlier | None, how: Presentation, info: 
     )
 
 
-def compared(first: Line, second: Line, how: Presentation) -> tuple[float, float] | None:
-    """Means over the times that both lines have readings of: a gap in one must not make a difference. None without."""
+def compared(first: Line, second: Line, presentation: Presentation) -> tuple[float, float] | None:
+    """Means over the times that both lines have readings of: a gap in one must not make a difference.
+
+    Parameters
+    ----------
+    first, second : Line
+        Values in the same unit; times in µs, those of an earlier line already moved to the present.
+    presentation : Presentation
+        How the quantity is averaged: decibels by their energies.
+
+    Returns
+    -------
+    tuple of float, or None
+        The mean of each, in their unit; None where they have no time in common.
+    """
     width = max(first.expected or 0, second.expected or 0) or MINUTE
     slots = first.time // width, second.time // width
-    both = np.intersect1d(*slots)
-    if not len(both):
+    common = np.intersect1d(*slots)
+    if not len(common):
         return None
-    a, b = (line.value[np.isin(slot, both)] for line, slot in zip((first, second), slots, strict=True))
-    return how.mean(a), how.mean(b)
+    a, b = (line.value[np.isin(slot, common)] for line, slot in zip((first, second), slots, strict=True))
+    return presentation.mean(a), presentation.mean(b)

@@ -68,8 +68,8 @@ def stacked(direction: Floats, value: Floats, bounds: Sequence[float]) -> Stacke
 
 def classes_of(value: Floats) -> list[float]:
     """Bounds at which a quarter, half, three quarters and nine tenths of the values lie below."""
-    found = np.percentile(value, SHARES) if len(value) else np.empty(0)
-    return [float(bound) for bound in np.unique(found)]
+    percentiles = np.percentile(value, SHARES) if len(value) else np.empty(0)
+    return [float(bound) for bound in np.unique(percentiles)]
 
 
 def _steps(shares: Sequence[float]) -> list[tuple[float, float]]:

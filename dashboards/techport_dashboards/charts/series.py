@@ -25,7 +25,7 @@ from techport_dashboards.charts.lines import (
     with_gaps,
 )
 from techport_dashboards.charts.marks import Mark, marks_in
-from techport_dashboards.charts.overlay import Earlier, compared, earlier, means
+from techport_dashboards.charts.overlay import Earlier, compared, earlier_range, means
 from techport_dashboards.query import times
 from techport_dashboards.query.question import Answer, ChartQuestion, QueryContext, Question, answer, instant
 from techport_dashboards.query.registry_cache import RegistryView
@@ -149,12 +149,12 @@ def chart_of(context: QueryContext, viewer: Viewer, asked: ChartQuestion, langua
     Chart
         Values in the stream's unit with two decimals more than are printed; times in the pilot's wall clock.
     """
-    catalogue = context.registry_cache.current()
-    pilot = catalogue.pilots[asked.pilot]
+    registry = context.registry_cache.current()
+    pilot = registry.pilots[asked.pilot]
     zone = times.zone_named(pilot.timezone)
     infos = [
         info
-        for stream, info in catalogue.streams.items()
+        for stream, info in registry.streams.items()
         if stream.pilot == asked.pilot
         and stream.quantity == asked.quantity
         and (not asked.devices or stream.device in asked.devices)
@@ -174,15 +174,15 @@ def chart_of(context: QueryContext, viewer: Viewer, asked: ChartQuestion, langua
     assert query.start is not None
     assert query.end is not None
     clock = Clock.over(zone, query.start, query.end)
-    lines = lines_of(_table(current), catalogue, query.every, presentation)
-    then = None
+    lines = lines_of(_table(current), registry, query.every, presentation)
+    before = None
     if asked.against is not None:
-        before = earlier(asked.against, question, query, zone)
-        table = _table(answer(context, viewer, before.question))
-        then = Earlier(before, lines_of(table, catalogue, query.every, presentation))
+        period = earlier_range(asked.against, question, query, zone)
+        table = _table(answer(context, viewer, period.question))
+        before = Earlier(period, lines_of(table, registry, query.every, presentation))
     any_device = asked.devices[0] if asked.devices else infos[0].stream.device if infos else ""
-    info = catalogue.stream(Stream(asked.pilot, any_device, asked.quantity))
-    drawing = _Drawing(catalogue, clock, language, presentation, info.decimals, query.every, then)
+    info = registry.stream(Stream(asked.pilot, any_device, asked.quantity))
+    drawing = _Drawing(registry, clock, language, presentation, info.decimals, query.every, before)
     return Chart(
         pilot=asked.pilot,
         heading=f"{language.text(info.title, asked.quantity)} · {language.text(pilot.title, pilot.id)}",
@@ -197,9 +197,9 @@ def chart_of(context: QueryContext, viewer: Viewer, asked: ChartQuestion, langua
         zone=clock.label(query.end),
         every=None if query.every is None else format_width(query.every),
         bucket=None if query.every is None else times.length(query.every) // 1000,
-        shown=_shown(query.every, presentation, language) + _against_words(then, zone, language),
+        shown=_shown(query.every, presentation, language) + _against_words(before, zone, language),
         summary=_in_words(lines, info, language),
-        difference=means(lines, then, presentation, info, language) if presentation.averaged else "",
+        difference=means(lines, before, presentation, info, language) if presentation.averaged else "",
         classes=air_quality.bands(info, language),
         limit=_limit(pilot, info, language),
         marks=marks_in(pilot, query.start, query.end, clock, language),
@@ -257,16 +257,16 @@ def _read(
 class _Drawing:
     """What all lines of a chart have in common."""
 
-    catalogue: RegistryView
+    registry: RegistryView
     clock: Clock
     language: Language
     presentation: Presentation
     decimals: int
     every: BucketWidth | None
-    then: Earlier | None
+    earlier: Earlier | None
 
     def lines(self, lines: Sequence[Line], pilot: str) -> list[ChartLine]:
-        devices = [device.device for device in self.catalogue.devices_of(pilot)]
+        devices = [device.device for device in self.registry.devices_of(pilot)]
         devices += [line.view.stream.device for line in lines if line.view.stream.device not in devices]
         colours = {device: place for place, device in enumerate(devices)}
         return [self._line(line, colours[line.view.stream.device], len(lines) <= BANDS) for line in lines]
@@ -274,9 +274,9 @@ class _Drawing:
     def _line(self, line: Line, colour: int, banded: bool) -> ChartLine:
         time, (value, low, high) = with_gaps(line)
         stream = line.view.stream
-        device = self.catalogue.devices.get(stream[:2])
-        before = None if self.then is None else self.then.line(stream)
-        moved = self.then.moved(before) if self.then is not None and before is not None else None
+        device = self.registry.devices.get(stream[:2])
+        before = None if self.earlier is None else self.earlier.line(stream)
+        moved = self.earlier.moved(before) if self.earlier is not None and before is not None else None
         x = self.clock.texts(time)
         return ChartLine(
             device=stream.device,
@@ -296,9 +296,9 @@ class _Drawing:
         )
 
     def _earlier(self, line: Line) -> tuple[list[str], Column]:
-        assert self.then is not None
+        assert self.earlier is not None
         time, (value, _, _) = with_gaps(line)
-        return self.then.texts(time, self.clock), numbers(value, self.decimals)
+        return self.earlier.texts(time, self.clock), numbers(value, self.decimals)
 
 
 def _last_hour(line: Line, every: BucketWidth | None) -> float | None:
@@ -374,9 +374,9 @@ def _shown(every: BucketWidth | None, presentation: Presentation, language: Lang
     return language.gettext(text, statistic=language.gettext(STATISTICS[presentation.statistic]), width=width)
 
 
-def _against_words(then: Earlier | None, zone: ZoneInfo, language: Language) -> str:
-    if then is None:
+def _against_words(earlier: Earlier | None, zone: ZoneInfo, language: Language) -> str:
+    if earlier is None:
         return ""
-    start = language.date_time(then.range.start, zone.key)
-    end = language.date_time(then.range.end, zone.key)
+    start = language.date_time(earlier.range.start, zone.key)
+    end = language.date_time(earlier.range.end, zone.key)
     return "; " + language.gettext("faint line: {start} – {end}", start=start, end=end)
