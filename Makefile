@@ -44,16 +44,16 @@ lint: install-dev ## ruff, mypy and the layers
 	$(RUN)/lint-imports
 
 # Writes what the documentation shows of the code: the modules of each component and the picture of imports.
-docs: install-dev
+docs: install-dev ## the lists of modules in READMEs and the picture of imports
 	$(RUN)/python docs/modules.py
 	$(RUN)/python docs/pictures/imports.py
 
 # Collects the texts of the pages and adds new ones to the catalogue, without a translation. Run twice, it changes nothing.
-messages: install-dev
+messages: install-dev ## adds new texts of pages to the catalogue, to be translated
 	@mkdir -p artefacts
 	@$(RUN)/pybabel -q extract -F babel.cfg -k t -k n_:1,2 -k Problem:2 --no-location --sort-output --omit-header -o artefacts/pages.pot .
 	@$(RUN)/pybabel -q update -i artefacts/pages.pot -o $(CATALOGUE) -l nb --no-fuzzy-matching --ignore-obsolete --ignore-pot-creation-date --no-wrap
-	@echo "$(CATALOGUE): $$(grep -c '^msgstr ""' $(CATALOGUE)) texts are new"
+	@echo "$(CATALOGUE): $$(($$(grep -c '^msgstr ""' $(CATALOGUE)) - 1)) texts are new"
 
 # What its own description allows, asked of the API at length.
 fuzz-api: install-dev

@@ -6,6 +6,7 @@ from typing import Any
 
 import httpx
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
 from techport_dashboards import Health
 from techport_pilots.quantities import builtin
@@ -96,6 +97,28 @@ async def test_metrics_count_answers_by_route(client: httpx.AsyncClient) -> None
     text = (await client.get("/metrics")).text
     assert 'route="/api/v1/pilots/{pilot}"' in text
     assert "kai-luft" not in text
+
+
+async def test_old_names_of_metrics_give_the_same_numbers(client: httpx.AsyncClient) -> None:
+    """For one release, as CHANGELOG.md says."""
+    await client.get("/api/v1/pilots/kai-luft")
+    families = {family.name: family for family in text_string_to_metric_families((await client.get("/metrics")).text)}
+    for old, new in (
+        ("techport_web_answers", "techport_http_requests"),
+        ("techport_web_answer_seconds", "techport_http_request_duration_seconds"),
+        ("techport_web_live_viewers", "techport_http_live_viewers"),
+        ("techport_web_live_resyncs", "techport_http_live_resyncs"),
+    ):
+        before, after = (
+            [
+                (sample.name.removeprefix(name), sample.labels, sample.value)
+                for sample in families[name].samples
+                if not sample.name.endswith("_created")
+            ]
+            for name in (old, new)
+        )
+        assert before == after
+        assert before, f"{new} has no sample"
 
 
 async def test_openapi_describes_the_api_only(client: httpx.AsyncClient) -> None:

@@ -196,8 +196,15 @@ class Live:
         self._task: asyncio.Task[None] | None = None
         self._looked = asyncio.Event()
         self._closed = False
-        self._viewers = Gauge("techport_web_live_viewers", "Pages that watch live", registry=metrics)
-        self._resyncs = Counter("techport_web_live_resyncs", "Viewers that fell behind", registry=metrics)
+        self._viewers = Gauge("techport_http_live_viewers", "Open live connections", registry=metrics)
+        self._resyncs = Counter("techport_http_live_resyncs", "Live connections that fell behind", registry=metrics)
+        # Names of the release before, which dashboards of operators may still ask for.
+        self._old_viewers = Gauge(
+            "techport_web_live_viewers", "Old name of techport_http_live_viewers", registry=metrics
+        )
+        self._old_resyncs = Counter(
+            "techport_web_live_resyncs", "Old name of techport_http_live_resyncs_total", registry=metrics
+        )
 
     async def watch(self, pilots: frozenset[str] | None) -> AsyncIterator[bytes]:
         """Encoded events for one viewer until the app closes: hello, then readings, late, resync, stale, beat.
@@ -206,7 +213,7 @@ class Live:
         """
         viewing = Subscription(pilots)
         self._viewings.add(viewing)
-        self._viewers.set(len(self._viewings))
+        self._count_viewers()
         if self._task is None or self._task.done():
             self._looked.clear()
             self._task = asyncio.create_task(self._run())
@@ -223,7 +230,11 @@ class Live:
                 yield event
         finally:
             self._viewings.discard(viewing)
-            self._viewers.set(len(self._viewings))
+            self._count_viewers()
+
+    def _count_viewers(self) -> None:
+        for gauge in (self._viewers, self._old_viewers):
+            gauge.set(len(self._viewings))
 
     async def close(self) -> None:
         """Let every viewer go, so that the server can stop: an open stream would hold it."""
@@ -274,6 +285,7 @@ class Live:
             for viewing in self._viewings:
                 if (viewing.pilots is None or pilot in viewing.pilots) and not viewing.offer(event):
                     self._resyncs.inc()
+                    self._old_resyncs.inc()
 
     def _send_all(self, event: bytes) -> None:
         for viewing in self._viewings:

@@ -1,4 +1,4 @@
-"""What every answer passes: headers that keep pages to themselves, and counting."""
+"""What every response passes: security headers, and the metrics of requests."""
 
 from __future__ import annotations
 
@@ -50,17 +50,27 @@ class SecurityHeaders:
 
 
 class Measured:
-    """Counts answers and times how long they took to begin, by the route's pattern, never by the path asked."""
+    """Counts requests and measures the time to the first byte, by the route's pattern, never by the path requested."""
 
     def __init__(self, app: ASGIApp, metrics: CollectorRegistry, paths: Mapping[object, str]) -> None:
         """`paths` gives the pattern of each endpoint: a router's own route knows its path without the prefix only."""
         self._app = app
         self._paths = paths
         labels = ("method", "route", "status")
-        self._answers = Counter("techport_web_answers", "Answers sent", labels, registry=metrics)
-        self._seconds = Histogram(
-            "techport_web_answer_seconds",
+        self._requests = Counter("techport_http_requests", "HTTP requests answered", labels, registry=metrics)
+        self._duration = Histogram(
+            "techport_http_request_duration_seconds",
             "From the request to the first byte of its answer",
+            ("route",),
+            registry=metrics,
+        )
+        # Names of the release before, which dashboards of operators may still ask for.
+        self._old_requests = Counter(
+            "techport_web_answers", "Old name of techport_http_requests_total", labels, registry=metrics
+        )
+        self._old_duration = Histogram(
+            "techport_web_answer_seconds",
+            "Old name of techport_http_request_duration_seconds",
             ("route",),
             registry=metrics,
         )
@@ -72,8 +82,11 @@ class Measured:
             if message["type"] == "http.response.start":
                 route = self._paths.get(scope.get("endpoint"), "none")
                 method = scope["method"] if scope["method"] in ("GET", "HEAD", "POST", "OPTIONS") else "other"
-                self._answers.labels(method, route, str(message["status"])).inc()
-                self._seconds.labels(route).observe(time.perf_counter() - started)
+                for requests in (self._requests, self._old_requests):
+                    requests.labels(method, route, str(message["status"])).inc()
+                seconds = time.perf_counter() - started
+                for duration in (self._duration, self._old_duration):
+                    duration.labels(route).observe(seconds)
             await send(message)
 
         await self._app(scope, receive, send_measured if scope["type"] == "http" else send)
