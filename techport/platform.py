@@ -63,7 +63,7 @@ class Stores:
 
 @contextmanager
 def stores(settings: Settings) -> Iterator[Stores]:
-    """Open the registry (migrated), the books and the time-series store. May raise "not now" errors."""
+    """Open the registry (migrated), the ledger and the time-series store. May raise "not now" errors."""
     settings.data.mkdir(parents=True, exist_ok=True)
     with ExitStack() as closing:
         registry = Registry.open(settings.registry_url)

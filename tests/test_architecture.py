@@ -30,6 +30,10 @@ def test_the_picture_of_imports_is_up_to_date() -> None:
     assert IMPORTS.draw() == IMPORTS.PICTURE.read_text("utf-8"), "imports have changed: run `make docs`"
 
 
+def test_there_is_no_import_circle_between_folders() -> None:
+    assert IMPORTS.circles() == []
+
+
 def test_a_circle_is_found() -> None:
     imports = IMPORTS.Imports({("pilots/a", "pilots/b"): 1, ("pilots/b", "pilots/c"): 1, ("pilots/c", "pilots/a"): 1})
     rows = IMPORTS.rows_of(IMPORTS.in_order(imports))

@@ -202,7 +202,7 @@ class Pipeline:
         return BatchAccounting(columns)
 
     def _open(self, accounting: BatchAccounting) -> None:
-        """Note in the ledger which device-days the batch may change, so that a crash behind the write can be mended."""
+        """Note in the ledger which device-days the batch may change, so that a crash behind the write can be fixed."""
         if self._to_reconcile:
             self._retrier.call("reconcile", self._reconcile)
         self._retrier.call("ledger", self._ledger.open_batch, self._worker, accounting.device_days)

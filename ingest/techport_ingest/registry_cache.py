@@ -44,7 +44,7 @@ class IngestViewCache:
         return self._snapshot
 
     def newer(self) -> IngestView | None:
-        """A newer snapshot, if there is one. Asked at most once a batch, a flood of strangers costs next to nothing."""
+        """A newer snapshot, if there is one. Asked at most once a batch, many unknown devices cost little."""
         before = self._snapshot
         self._refresh()
         return self._snapshot if self._snapshot is not before else None

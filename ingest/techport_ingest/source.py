@@ -9,9 +9,9 @@ from techport_ingest.message import Message
 
 
 class Source(Protocol):
-    """Gives messages at least once: what was not settled comes back, after a restart too.
+    """Gives messages at least once: what was not acknowledged comes back, after a restart too.
 
-    Bounded: a source holds no more unsettled messages than its in-flight window; the broker holds the rest.
+    Bounded: a source holds no more unacknowledged messages than its in-flight window; the broker holds the rest.
     """
 
     def receive(self, timeout: float) -> list[Message]:

@@ -1,1 +1,1 @@
-"""The pilot and its registry: definitions, devices, streams, vocabulary and the books of every message."""
+"""The pilot and its registry: definitions, devices, streams, vocabulary and the ledger of every message."""

@@ -1,4 +1,4 @@
-"""What can go wrong at the registry and the books.
+"""What can go wrong at the registry and the ledger.
 
 PilotsError
 ├── RegistryUnavailable   not now: the database is down, locked or full; the same call again is safe

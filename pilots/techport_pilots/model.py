@@ -261,7 +261,7 @@ class PilotDefinition(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     licence: str = "CC-BY-4.0"  # SPDX
     attribution: str = ""
     retention: str | None = None  # ISO 8601 duration after the end
-    quarantine: str | None = None  # how long what was set aside is kept; None: until somebody deals with it
+    quarantine: str | None = None  # how long what was quarantined is kept; None: until somebody deals with it
 
 
 def comparable_name(name: str) -> str:

@@ -22,10 +22,10 @@ EPISODE = 20
 """Instants that a lasting fault lasts at most."""
 
 OLDEST = 946_684_800 * SECOND
-"""2000-01-01: a reading before it comes from a clock that was never set, and is set aside."""
+"""2000-01-01: a reading before it comes from a clock that was never set, and is quarantined."""
 
 AHEAD = 5 * MINUTE
-"""A reading further than this in the future is set aside."""
+"""A reading further than this in the future is quarantined."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -41,7 +41,7 @@ class Quality(IntFlag):
     STUCK = 4
     STEP = 8
     CLOCK = 16  # the device gave no time: the time of arrival was taken
-    EXCLUDED = 32  # set aside by a person, with a reason
+    EXCLUDED = 32  # excluded by a person, with a reason
 
 
 class Reading(msgspec.Struct, frozen=True, gc=False):

@@ -39,7 +39,7 @@ class Sums(BaseModel):
     received: int = Field(description="Values that arrived; a message that cannot be read counts as one.")
     stored: int = Field(description="Values that became a row of the store.")
     duplicates: int = Field(description="Values that were there already.")
-    quarantined: int = Field(description="Values that were set aside.")
+    quarantined: int = Field(description="Values that were quarantined.")
     ignored: int = Field(description="Values that a rule leaves out.")
     erased: int = Field(description="Rows that were stored and erased since.")
 
@@ -148,7 +148,7 @@ class DaySums(Sums):
 
 
 class AuditedDay(Sums):
-    """A device's day as the books have it and as the store has it."""
+    """A device's day as the ledger has it and as the store has it."""
 
     pilot: PilotName
     device: DeviceName
@@ -215,7 +215,7 @@ def where_is_it(
     device: str,
     parameters: Annotated[TraceParameters, Query()],
 ) -> Traced:
-    """Where is my message? Readings observed and messages received around a time: stored, set aside (why, and what to
+    """Where is my message? Readings observed and messages received around a time: stored, quarantined (why, and what to
     do) or ignored, with the sums of that day.
     """
     at = instant("time", parameters.time, pilot.timezone, clock.now(), False)
@@ -255,7 +255,7 @@ class AuditParameters(Parameters):
 
 @router.get("/audit", response_model=Audited)
 def audit(services: ServicesDep, viewer: ViewerDep, parameters: Annotated[AuditParameters, Query()]) -> Audited:
-    """Each device and day (UTC) as the books have it and as the store has it; `state` is ok, open, unbalanced or
+    """Each device and day (UTC) as the ledger has it and as the store has it; `state` is ok, open, unbalanced or
     store-differs. Counts every row: seconds on a large store.
     """
     if services.books is None:

@@ -53,7 +53,7 @@ class Account:
 
 @dataclass(frozen=True, slots=True)
 class Mail:
-    """What the device sent: the raw messages that were kept, and what was set aside, each newest first."""
+    """What the device sent: the raw messages that were kept, and what was quarantined, each newest first."""
 
     messages: list[TappedMessage]
     quarantined: list[QuarantineRecord]

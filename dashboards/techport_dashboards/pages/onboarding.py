@@ -121,7 +121,7 @@ def revoke(request: Request, services: ServicesDep, viewer: ChangeDep, pilot: Pi
 
 @router.post("/pilots/{pilot}/onboarding/claim")
 def claim(request: Request, services: ServicesDep, viewer: ChangeDep, pilot: PilotDep, form: FormDep) -> Response:
-    """Make an unknown device known; its earlier messages are taken again."""
+    """Make an unknown device known; its earlier messages are reprocessed."""
     registry, name, wanted = services.registry_cache.registry, form.raw("name"), form.get("device") or None
     claimed = claim_unknown_device(registry, pilot.id, name, viewer.author, wanted)
     MessageTap(registry.database).watch(pilot.id, claimed.device, WATCHED_FOR)

@@ -152,7 +152,7 @@ def chart(
 
 
 def _waiting(registry: Registry, pilot: str) -> dict[str, Any]:
-    """Messages that wait for somebody: of devices that nobody knows, and those that are set aside for other reasons."""
+    """Messages that need action: of unknown devices, and those in quarantine for other reasons."""
     unknown = unknown_devices(registry.database, pilot)
     entries = Quarantine(registry.database).count(QuarantineFilter(pilot=pilot))
     return {"unknown": unknown, "quarantined": entries - sum(one.messages for one in unknown)}

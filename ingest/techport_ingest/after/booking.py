@@ -1,4 +1,4 @@
-"""What a batch means for the books: the device-days it touches, and what became of each of its values."""
+"""What a batch means for the ledger: the device-days it touches, and what became of each of its values."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ class BatchAccounting:
         return tallies, [_quarantine_entry(part) for part in rejected]
 
     def remarks(self, replayed: Sequence[int] = ()) -> BatchAnnotations:
-        """What the books keep beside the sums."""
+        """What the ledger keeps beside the sums."""
         ignored = Counter(
             (_arrival(passed.message, passed.pilot, passed.device), passed.rule) for passed in self.columns.ignored
         )

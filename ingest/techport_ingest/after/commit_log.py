@@ -20,7 +20,7 @@ class CommitRecorder:
         self._devices: set[tuple[str, str]] = set()
 
     def add(self, messages: Sequence[Message], touched: Iterable[DeviceDay], visible: Micros, replayed: bool) -> None:
-        """A batch that is committed. Messages that were taken again came long ago: each has a line of its own."""
+        """A batch that is committed. Messages that were reprocessed came long ago: each has a line of its own."""
         devices = {(device_day.pilot, device_day.device) for device_day in touched}
         times = {message.received for message in messages}
         if not times:

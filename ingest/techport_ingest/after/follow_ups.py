@@ -41,7 +41,7 @@ class CommittedBatch(msgspec.Struct, frozen=True):
     quarantined: Sequence[QuarantineEntry]
     committed: Micros
     seconds: float  # from the first look at the batch until it was durable
-    reprocessed: bool  # taken again from quarantine
+    reprocessed: bool  # reprocessed from quarantine
 
 
 class FollowUp(Protocol):

@@ -165,7 +165,7 @@ class Mosquitto:
             raise BrokerError(f"something else listens on {where} already. Stop it, or choose another port with --mqtt")
         command = [str(self.settings.executable), "-c", str(self._config_file)]
         # A session of its own: Ctrl-C in the terminal reaches us first, and we stop it when everything it held is
-        # settled.
+        # acknowledged.
         self._process = start_child(
             command,
             stdin=subprocess.DEVNULL,

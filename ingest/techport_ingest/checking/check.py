@@ -185,7 +185,7 @@ class Columns:
         targets: dict[str, _Target] = {}
         if self._find(pilot, device) is not None:
             self._targets[pilot, device] = (
-                targets  # strangers are not remembered: each value of theirs has to ask again
+                targets  # unknown devices are not remembered: each value of theirs has to ask again
             )
         return targets
 

@@ -18,7 +18,7 @@ from techport_pilots.topics import covers, essential, topic_matches
 log = structlog.get_logger(__name__)
 
 IGNORED = "ignored"
-"""Format of topics that carry no readings by rule: counted, not stored, not set aside."""
+"""Format of topics that carry no readings by rule: counted, not stored, not quarantined."""
 
 OWN = "own"
 """Format of topics on which the platform speaks to devices: what comes back to us from there is nobody's message."""

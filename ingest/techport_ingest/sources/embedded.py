@@ -2,9 +2,9 @@
 
 amqtt answers an incoming QoS 1 message as soon as the `put` of the session's queue returns. Each session gets a queue
 whose `put` hands the message to the pipeline, passes it on to ordinary subscribers, and then waits until the pipeline
-settles it:
+acknowledges it:
 
-    device ── PUBLISH ──► amqtt ──► HoldingQueue.put ──► receive() ... write ... settle()
+    device ── PUBLISH ──► amqtt ──► HoldingQueue.put ──► receive() ... write ... ack()
        ▲                                 │  waits                                  │
        └────────────── PUBACK ◄──────────┴─────────────────────────────────────────┘
 
@@ -12,8 +12,8 @@ amqtt handles each packet in a task of its own, so that waiting ones do not stop
 the wait is cancelled and the message, unacknowledged, is stored and comes again: a duplicate, which the store
 recognises.
 
-Memory is bounded twice: beyond `window` unsettled messages no more bytes are read from the clients that publish, and a
-packet above `max_packet_bytes` ends its sender's connection. Sessions live in memory: this is no broker for a city.
+Memory is bounded twice: beyond `window` unacknowledged messages no more bytes are read from publishing clients, and a
+packet above `max_packet_bytes` ends its sender's connection. Sessions live in memory: use mosquitto for a city.
 See docs/decisions/0004-embedded-broker-holds-the-puback.md.
 """
 
@@ -71,7 +71,7 @@ class EmbeddedBroker:
         self._thread = threading.Thread(target=self._run, name="embedded-broker", daemon=True)
         self._started: Future[None] = Future()
         self._stop = asyncio.Event()
-        self.room = asyncio.Event()  # set while fewer than `window` messages are unsettled
+        self.room = asyncio.Event()  # set while fewer than `window` messages are unacknowledged
         self.room.set()
         self._thread.start()
         self._started.result()

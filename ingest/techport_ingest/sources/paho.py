@@ -5,7 +5,7 @@ would end that thread. What keeps the promise "acknowledged means kept":
 
 - The session outlives the connection and the process (fixed client id, no clean start): the broker holds what we have
   not acknowledged and gives it again.
-- PUBACKs are sent by `settle` alone.
+- PUBACKs are sent by `ack` alone.
 - A PUBACK names a packet by a 16-bit number that belongs to one connection. After a reconnect the same number may mean
   another message, so a message remembers its connection and is never acknowledged on a later one: it comes again
   anyway.
@@ -122,7 +122,7 @@ class PahoSource:
         return self._subscribed
 
     def close(self) -> None:
-        """Leave the broker, which keeps the session. What was settled is acknowledged by then, if the broker
+        """Leave the broker, which keeps the session. What `ack` was called for is acknowledged by then, if the broker
         answers.
         """
         self._closing = True

@@ -1,4 +1,4 @@
-"""Do the sums agree? The books against themselves, and the books against what the store really holds."""
+"""Do the sums agree? The ledger against itself, and the ledger against what the store really holds."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _ATTEMPTS = 3  # what ingest books while we count is looked at again, so often
 
 
 class AuditRow(msgspec.Struct, frozen=True):
-    """A device-day as the books have it and as the store has it.
+    """A device-day as the ledger has it and as the store has it.
 
     `unbalanced`: what was received did not all become something. `store-differs`: the store holds another number of
     rows than were stored and not erased. `open`: a batch is being written to it, or one was when its worker was killed
@@ -81,7 +81,7 @@ class AuditReport(msgspec.Struct, frozen=True):
 
 
 class _Ledger(Protocol):
-    """What the audit asks of the books."""
+    """What the audit asks of the ledger."""
 
     def tallies(self, pilot: str | None = None) -> dict[DeviceDay, Tally]: ...
 
@@ -97,7 +97,7 @@ class _Counted(Protocol):
 
 
 def audit(books: _Ledger, store: _Counted, pilot: str | None = None) -> AuditReport:
-    """Compare books and store for one pilot or all. Ingest may go on meanwhile.
+    """Compare ledger and store for one pilot or all. Ingest may go on meanwhile.
 
     Raises RegistryUnavailable or StoreUnavailable.
     """

@@ -3,7 +3,7 @@
 Always, for every device-day: received = stored + duplicates + quarantined + ignored, and the store holds
 stored - erased rows. The order of a batch's steps keeps that true through a crash at any moment:
 
-    open_batch ──► store.write ──► close_batch ──► source.settle
+    open_batch ──► store.write ──► close_batch ──► source.ack
      intent         rows            ledger, quarantine, intent gone: one transaction
 
 Killed before close_batch, the intent names the device-days whose rows nobody has booked: interrupted(), count them in
@@ -115,7 +115,7 @@ def _entry_row(entry: QuarantineEntry, digest: bytes) -> dict[str, Any]:
     }
 
 
-# -- What the books keep beside the sums: parts that were ignored, by rule, and what happened at devices.
+# -- What the ledger keeps beside the sums: parts that were ignored, by rule, and what happened at devices.
 
 _ADD_IGNORED = (
     "INSERT INTO ignored_parts (pilot, device, day, rule, parts) VALUES (:pilot, :device, :day, :rule, :parts)"
@@ -234,7 +234,7 @@ class Ledger:
 
     @property
     def quarantine(self) -> Quarantine:
-        """What was set aside, to read."""
+        """What was quarantined, to read."""
         return Quarantine(self._database)
 
     def open_batch(self, worker: str, device_days: Iterable[DeviceDay]) -> None:
@@ -254,7 +254,7 @@ class Ledger:
         quarantined: Sequence[QuarantineEntry] = (),
         remarks: BatchAnnotations | None = None,
     ) -> None:
-        """Book the batch, put what was set aside into quarantine and clear the intent: all of it or nothing, durably.
+        """Book the batch, put what was rejected into quarantine and clear the intent: all of it or nothing, durably.
 
         A redelivered entry that is in quarantine already is booked as a duplicate instead. Entries that the batch took
         again leave the quarantine and the sums of their day; raises ReplayTaken when another worker was first.
@@ -291,7 +291,7 @@ class Ledger:
 
         Those rows were received and stored once; when their messages come back, that is another arrival, a duplicate.
         Returns the device-days that are still open: not counted, or another worker wrote to them meanwhile. Call
-        interrupted() again for these, later. A store with fewer rows than the books say is left for the audit to show.
+        interrupted() again for these, later. A store with fewer rows than the ledger says is left to the audit.
         """
         with self._database.writing() as transaction:
             for pilot, device, day, stored, erased in transaction.execute(_SETTLEABLE, {"worker": worker}).all():

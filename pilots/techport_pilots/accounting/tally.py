@@ -83,7 +83,7 @@ class BookedEvent(NamedTuple):
 
 
 class BatchAnnotations(msgspec.Struct, frozen=True, kw_only=True):
-    """What a batch leaves in the books beside its sums."""
+    """What a batch leaves in the ledger beside its sums."""
 
     ignored: Mapping[tuple[DeviceDay, str], int] = {}  # by device-day and rule
     events: Sequence[BookedEvent] = ()

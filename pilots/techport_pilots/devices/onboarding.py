@@ -29,7 +29,7 @@ from techport_pilots.registry.registry import Registry
 from techport_storage.model import Micros
 
 UNKNOWN_DEVICE = "unknown-device"
-"""The reason under which ingest sets aside what a device sends that its pilot does not know."""
+"""The reason under which ingest quarantines what a device sends that its pilot does not know."""
 
 TAKES_EFFECT = 2.0
 """Seconds until a broker and a worker have surely taken up what was changed: both look once a second or more often."""
@@ -93,7 +93,7 @@ _MESSAGES = "SELECT id, topic, payload FROM quarantine WHERE id IN :ids"
 
 
 def unknown_devices(database: Database, pilot: str) -> list[UnknownDevice]:
-    """Devices that sent and are not known, the last heard first; without messages that are being taken again.
+    """Devices that sent and are not known, the last heard first; without messages that are being reprocessed.
 
     May raise RegistryUnavailable.
     """

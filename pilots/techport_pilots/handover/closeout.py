@@ -94,7 +94,7 @@ def close_pilot(
 ) -> Package:
     """Close the pilot for good and write its package into `folder`; for a closed one, only the package.
 
-    Its devices' credentials are taken back, and what they still send is set aside. Raises WrongState when something on
+    Its devices' credentials are revoked, and what they still send is quarantined. Raises WrongState when something on
     the checklist blocks, and what store and registry raise.
     """
     blocking = [item.text.en for item in checklist(registry, store, pilot, now()) if item.blocks]

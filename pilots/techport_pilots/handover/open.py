@@ -125,7 +125,7 @@ def _refuse_another(registry: Registry, pilot: PilotDefinition) -> None:
 
 
 def _write_readings(file: Path, store: ReadingStore, books: Ledger, progress: Progress) -> int:
-    """Into the store, and into the books as what they are: received and stored, once."""
+    """Into the store, and into the ledger as what they are: received and stored, once."""
     rows = 0
     with pq.ParquetFile(file) as parquet:
         if tuple(parquet.schema_arrow.names) != COLUMNS:

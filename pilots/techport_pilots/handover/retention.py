@@ -1,11 +1,11 @@
 """Forgetting on time: what a pilot's retention says is due is erased from the store, the quarantine and the packages.
 
-    receipt `begun`, with what there is ─► store ─► books ─► files ─► quarantine, watched messages ─► receipt `done`
+    receipt `begun`, with what there is ─► store ─► ledger ─► files ─► quarantine, watched messages ─► receipt `done`
 
 Files are the pilot's packages and what else the caller knows of that holds its readings, such as frozen answers.
 
-Stopped anywhere, the next run goes on from the receipt, so that the books count every erased row once. The definition,
-the steps of the pilot's life and the receipt stay: that something was measured and is gone remains known.
+If interrupted, the next run continues from the receipt, so that the ledger counts every erased row once. The
+definition, the steps of the pilot's life and the receipt are kept: it stays known that data existed and was erased.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def no_files(_pilot: str) -> Sequence[Path]:
 
 
 class Day(msgspec.Struct, frozen=True):
-    """Rows of a device and day to erase, and what the books said had been erased before."""
+    """Rows of a device and day to erase, and what the ledger said had been erased before."""
 
     device: str
     day: int

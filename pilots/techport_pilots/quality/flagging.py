@@ -4,7 +4,7 @@
 
 A round reads about what has come since the one before; after a start, and for a stream that is new to it, two days. A
 reading that comes later than others of its stream is checked at ingest for its range, and for the rest when somebody
-asks (flag_requests.py): a round does not look back. Of several processes one does the rounds (chores.py).
+asks (flag_requests.py): a round does not look back. Of several processes one does the rounds (leases.py).
 """
 
 from __future__ import annotations

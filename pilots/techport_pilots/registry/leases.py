@@ -17,7 +17,7 @@ class Leases:
         self._database = database
 
     def take(self, chore: str, worker: str, seconds: float) -> bool:
-        """Whether the chore is this worker's for the next seconds. It is another's until that one stops taking it."""
+        """Whether the lease is this worker's for the next seconds. It is another's until that one stops taking it."""
         at = now()
         with self._database.writing() as transaction:
             lock(transaction)

@@ -1,7 +1,8 @@
 """The life of a pilot: draft ─► running ─► ended ─► closed, every step with who, when and why.
 
-A draft takes readings, so that devices can be tried out. `ended` still takes what comes late, and may run again.
-`closed` is for good: the data is frozen, late messages are set aside, and no definition, event or exclusion changes.
+A draft accepts readings, so that devices can be tested. `ended` still accepts late readings, and can be resumed.
+`closed` is final: its data no longer changes, late messages are quarantined, and no definition, event or exclusion
+changes.
 """
 
 from __future__ import annotations

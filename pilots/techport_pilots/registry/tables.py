@@ -1,4 +1,4 @@
-"""The tables behind the registry, the books and the quarantine. Migrations bring a database to this state.
+"""The tables behind the registry, the ledger and the quarantine. Migrations bring a database to this state.
 
 Times are whole microseconds since the epoch, days are whole days since the epoch (UTC). Names that come from devices
 are clipped and cleaned before they get here (database.name).
@@ -182,7 +182,7 @@ quarantine = Table(
     Column("hint", Text, nullable=False),
     Column("value_count", Integer, nullable=False),
     Column("digest", LargeBinary(16), nullable=False),  # of topic, payload, reason and field
-    Column("replay_requested", BigInteger),  # since when it waits to be taken again as a new arrival
+    Column("replay_requested", BigInteger),  # since when it waits to be reprocessed as a new arrival
     Column("replay_worker", String),  # the worker that is at it, and since when
     Column("replay_taken", BigInteger),
     Column("code", String),  # reason and case; none in entries of versions that wrote sentences

@@ -49,8 +49,8 @@ class PilotView(msgspec.Struct, frozen=True):
     devices: Mapping[str, DeviceView]
     aliases: Mapping[str, str]  # comparable_name() of ids and other names -> id
     sources: Sequence[SourceDefinition] = ()
-    quarantine: Micros | None = None  # how long what is set aside is kept; None: for ever
-    closed: bool = False  # its data is frozen: what still arrives is set aside
+    quarantine: Micros | None = None  # how long what is quarantined is kept; None: for ever
+    closed: bool = False  # its data no longer changes: what still arrives is quarantined
     moves: float | None = None  # metres that a device has to report itself away before it counts as moved; None: never
 
     def device(self, device: str) -> DeviceView | None:

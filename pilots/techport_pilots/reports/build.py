@@ -1,8 +1,8 @@
-"""What a pilot's report says, worked out from registry and store; report_page.py sets it in HTML.
+"""What a pilot's report says, worked out from registry and store; html.py sets it in HTML.
 
 registry ─► definition, state ─┐
-store ────► evaluations, days ─┼─► Report ─► report_page.page(report, "nb") ─► one HTML file
-books ────► completeness ──────┘
+store ────► evaluations, days ─┼─► Report ─► html.page(report, "nb") ─► one HTML file
+ledger ────► completeness ──────┘
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a DuckStore knows by heart: its streams, how far each reaches, and each one's latest row.
+"""What a DuckStore keeps in memory: its streams, how far each reaches, and each one's latest row.
 
 This is what makes the common write cheap (a row behind the end of its stream cannot be a duplicate) and `latest` free.
 """
