@@ -65,8 +65,8 @@ def import_(
 def list_(
     data: options.Data = None, store: options.Store = None, registry: options.RegistryUrl = None, lang: Language = "en"
 ) -> None:
-    """All pilots, worst first: states, devices alive, targets reached, ends, what needs somebody."""
-    table = Table("id", "title", "state", "day", "alive", "targets reached", "ends", "needs attention")
+    """All pilots, worst first: states, devices online, targets met, ends, what needs attention."""
+    table = Table("id", "title", "state", "day", "online", "targets met", "ends", "needs attention")
     for one in _portfolio(load_settings({"data": data, "store": store, "registry": registry})):
         day = "" if one["day"] is None else f"{one['day']} of {one['days']}"
         table.add_row(
@@ -74,7 +74,7 @@ def list_(
             one["title"].get(lang) or one["title"]["en"] or one["title"]["nb"],
             one["state"],
             day,
-            f"{one['alive']} of {one['devices']}",
+            f"{one['online']} of {one['devices']}",
             f"{one['reached']} of {one['kpis']}" if one["verdicts"] else "",
             (one["ends"] or "")[:10],
             ", ".join(one["attention"]),

@@ -21,7 +21,7 @@ class PortfolioParameters(Page):
     sort: str = Field(
         portfolio.WORST,
         max_length=40,
-        description="A column: worst, name, state, devices, targets, ends; -ends turns it.",
+        description="A column: worst, name, state, devices, targets, ends; -ends reverses the order.",
     )
 
 
@@ -35,19 +35,21 @@ class PortfolioItem(BaseModel):
     days: int | None = Field(description="From the first phase to the end of the last.")
     ends: str | None = Field(description="End of the last phase, ISO 8601.")
     devices: int = Field(description="How many it has.")
-    alive: int = Field(description="Of the devices, those that send as they should.")
-    troubled: int = Field(description="Devices that should send and do not.")
+    online: int = Field(description="Devices that send as often as expected.")
+    with_problems: int = Field(description="Devices that should send and do not, or not all they should.")
+    alive: int = Field(description="Old name of `online`.", deprecated=True)
+    troubled: int = Field(description="Old name of `with_problems`.", deprecated=True)
     kpis: int = Field(description="How many it has.")
     reached: int = Field(description="KPIs whose target was met at the last evaluation.")
     verdicts: dict[str, int] = Field(description="KPIs by the verdict of the last evaluation.")
-    attention: list[str] = Field(description="What needs somebody: overdue, devices, targets, ends-soon, hand-over.")
+    attention: list[str] = Field(description="What needs attention: overdue, devices, targets, ends-soon, hand-over.")
 
 
 @router.get("/portfolio", response_model=Listed[PortfolioItem])
 def listed(
     services: ServicesDep, viewer: ViewerDep, parameters: Annotated[PortfolioParameters, Query()]
 ) -> dict[str, Any]:
-    """Where every pilot stands: state, day, devices alive, targets reached, what needs somebody."""
+    """Where every pilot stands: state, day, devices online, targets met, what needs attention."""
     found = portfolio.ordered(portfolio.visible_rows(services, viewer), parameters.sort)
     numbered = [(f"{number:06}", portfolio.item(row)) for number, row in enumerate(found)]
     settings = services.settings

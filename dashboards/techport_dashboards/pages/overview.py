@@ -47,7 +47,7 @@ def overview(
         language,
         now=now,
         pilots=pilots,
-        alive=sum(device.state is State.LIVE for device in running),
+        online=sum(device.state is State.LIVE for device in running),
         running=len(running),
         seen=max((pilot.seen for pilot in pilots if pilot.seen), default=None),
         attention=device_status.worst_first(pilots),

@@ -72,7 +72,7 @@ def public_page(
         now=now,
         open_pilot=found,
         stage=services.registry_cache.registry.state(pilot),
-        alive=here.count(State.LIVE),
+        online=here.count(State.LIVE),
         devices=len(found.devices),
         seen=here.seen,
         timeline=timeline(found, now),

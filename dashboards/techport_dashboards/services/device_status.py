@@ -57,7 +57,7 @@ class DeviceNow:
 
     @property
     def missing(self) -> list[StreamNow]:
-        """Streams that should come and do not, of a device that is otherwise alive."""
+        """Streams that should come and do not, of a device that is otherwise online."""
         return [s for s in self.streams if self.state is State.LIVE and s.state in (State.NEVER, State.SILENT)]
 
     @property
@@ -155,7 +155,7 @@ def _pilot_now(
 
 
 def _device_now(pilot: PilotDefinition, device: DeviceInfo, streams: list[StreamNow], ended: bool) -> DeviceNow:
-    """A device is as alive as the liveliest of its streams."""
+    """A device has the best state of its streams."""
     state = max((stream.state for stream in streams), key=list(State).index, default=State.NEVER)
     if ended and state is not State.LIVE:
         state = State.ENDED
@@ -164,7 +164,7 @@ def _device_now(pilot: PilotDefinition, device: DeviceInfo, streams: list[Stream
 
 
 def stream_state(view: StreamInfo, last: Last | None, now: Micros) -> State:
-    """By when the latest reading arrived, not by the time it bears: a replay of old data is alive."""
+    """By when the latest reading arrived, not by the time it bears: a replay of old data counts as online."""
     if last is None:
         return State.NEVER
     interval = view.interval_us or UNKNOWN_INTERVAL

@@ -29,17 +29,17 @@ _ORDER = ("running", "ended", "draft", "closed")
 
 
 class Row(msgspec.Struct, frozen=True, kw_only=True):
-    """A pilot. `attention` says what needs somebody, the most urgent first; empty means all is well."""
+    """A pilot. `attention` says what needs attention, the most urgent first; empty means nothing does."""
 
     standing: PilotStanding
     devices: int
-    alive: int
-    troubled: int  # devices that should send and do not, or not all they should
+    online: int
+    with_problems: int  # devices that should send and do not, or not all they should
     attention: Sequence[str]
 
 
 def rows(catalogue: RegistryView, registry: Registry, latest: pa.Table | None, at: Micros) -> list[Row]:
-    """Every pilot, worst first. `latest` are the store's latest readings; without them nobody is alive or troubled."""
+    """Every pilot, worst first. `latest` are the latest readings; without, no device is online or has problems."""
     now: dict[str, PilotNow] = {}
     if latest is not None:
         now = {
@@ -80,37 +80,43 @@ def item(row: Row) -> dict[str, Any]:
     built: dict[str, Any] = msgspec.to_builtins(row.standing)
     for name in ("ends", "erase_at"):
         built[name] = None if built[name] is None else times.iso(built[name])
-    counts = {name: getattr(row, name) for name in ("devices", "alive", "troubled")}
+    counts = {
+        "devices": row.devices,
+        "online": row.online,
+        "with_problems": row.with_problems,
+        "alive": row.online,  # the names of the release before
+        "troubled": row.with_problems,
+    }
     return {"id": built.pop("pilot"), **built, "reached": row.standing.reached, **counts, "attention": row.attention}
 
 
 def _row(standing: PilotStanding, devices: int, now: PilotNow | None) -> Row:
-    alive = 0 if now is None else now.count(State.LIVE)
-    troubled = 0 if now is None else sum(device.needs_attention for device in now.devices)
+    online = 0 if now is None else now.count(State.LIVE)
+    with_problems = 0 if now is None else sum(device.needs_attention for device in now.devices)
     if standing.state in ("ended", "closed"):
-        troubled = 0  # nobody expects them to send
+        with_problems = 0  # nobody expects them to send
     needs = {
         "overdue": standing.overdue,
-        "devices": troubled > 0,
+        "devices": with_problems > 0,
         "targets": standing.state == "running" and "target not met" in standing.verdicts,
         "ends-soon": standing.ends_soon,
         "hand-over": standing.state == "ended",
     }
     attention = [name for name, so in needs.items() if so]
-    return Row(standing=standing, devices=devices, alive=alive, troubled=troubled, attention=attention)
+    return Row(standing=standing, devices=devices, online=online, with_problems=with_problems, attention=attention)
 
 
 def _worst(row: Row) -> tuple[int, int, float, str]:
     """Running before what is over; what is overdue, then the greatest share of devices in trouble."""
     urgent = 0 if row.standing.overdue else 1 if row.attention else 2
-    return _ORDER.index(row.standing.state), urgent, -row.troubled / max(row.devices, 1), row.standing.pilot
+    return _ORDER.index(row.standing.state), urgent, -row.with_problems / max(row.devices, 1), row.standing.pilot
 
 
 KEYS: dict[str, Callable[[Row], Any]] = {
     WORST: _worst,
     "name": lambda row: row.standing.title.get("nb").casefold(),
     "state": lambda row: _ORDER.index(row.standing.state),
-    "devices": lambda row: row.alive / row.devices if row.devices else None,
+    "devices": lambda row: row.online / row.devices if row.devices else None,
     "targets": lambda row: row.standing.reached / row.standing.kpis if row.standing.kpis else None,
     "ends": lambda row: row.standing.ends,
 }
