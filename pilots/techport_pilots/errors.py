@@ -49,7 +49,11 @@ class UnknownPilot(PilotsError, KeyError):
 
 
 class WrongState(PilotsError):
-    """What was asked does not go with the state that the pilot is in."""
+    """What was asked does not go with the state that the pilot is in. `message` says what to do first."""
+
+    def __init__(self, message: Message) -> None:
+        self.message = message
+        super().__init__(str(message))
 
 
 class BadPackage(PilotsError, ValueError):

@@ -146,7 +146,7 @@ def _here(settings: Settings, pilot: str, output: Path | None) -> Iterator[tuple
             erase_at = None if made.erase_at is None else iso(made.erase_at)
             return {**msgspec.to_builtins(made), "file": Path(made.path).name, "erase_at": erase_at}
 
-        yield msgspec.to_builtins(checklist(parts.registry, parts.readings, definition, now())), go
+        yield [item.as_data() for item in checklist(parts.registry, parts.readings, definition, now())], go
 
 
 @contextmanager

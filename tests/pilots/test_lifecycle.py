@@ -48,7 +48,7 @@ def test_every_step_is_kept_with_who_when_and_why(registry: Registry, pilot: Pil
     [
         ([], "ended", "from there it can become running"),
         ([], "closed", "from there it can become running"),
-        (["running"], "running", "is running already"),
+        (["running"], "running", "is already running"),
         (["running"], "closed", "from there it can become ended"),
         (["running", "ended"], "running", "say why"),
         (["running", "ended", "closed"], "running", "for good"),

@@ -29,6 +29,7 @@ SAME = {
 MADE = (
     *("definition.add.", "definition.write.", "definition.target-not-", "definition.value."),
     *("evaluation.no-interval.", "evaluation.side.", "evaluation.subject.", "evaluation.method.event-study."),
+    *("lifecycle.state.", "lifecycle.only-next.", "lifecycle.needs."),
 )
 """Starts of codes whose last part is computed."""
 
@@ -38,8 +39,7 @@ GENERATED: dict[str, list[object]] = {
     "percent": [0.0, 0.834],
     "duration": [5_000_000, 7 * 86_400_000_000],
     "datetime": [0, 1_777_897_900_000_000],
-    "day": [0, 1_777_897_900_000_000],
-    "count": [0, 1, 12_345],
+    "date": ["2026-05-04", "2028-02-29"],
     "message": [{"code": "json-type.array"}, [{"code": "json-type.null"}, {"code": "json-type.number"}]],
     "each": [[{"code": "json-type.array"}], [{"code": "json-type.null"}, {"code": "json-type.number"}]],
     "any": [["pm10"], ["pm10", "pm25"]],

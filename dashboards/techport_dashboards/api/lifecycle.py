@@ -10,7 +10,7 @@ from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import FileResponse
 from pydantic import BaseModel, Field
 
-from techport_dashboards.api.schema import Title, title
+from techport_dashboards.api.schema import Title
 from techport_dashboards.api.words import Instant, MaybeInstant, PilotName
 from techport_dashboards.problems import Problem
 from techport_dashboards.query import times
@@ -98,6 +98,8 @@ class ChecklistItem(BaseModel):
     text: Title
     blocks: bool = Field(description="The pilot cannot be closed like this.")
     about: Literal["look", "happens"] = Field(description="look: what there is now; happens: what closing will do.")
+    code: str = Field(description="What the item says, for programs.")
+    params: dict[str, Any] = Field(description="What differs each time in the text.")
 
 
 class DueItem(BaseModel):
@@ -160,7 +162,7 @@ def life(services: ServicesDep, pilot: PilotDep) -> dict[str, Any]:
 def checklist(services: ServicesDep, pilot: PilotDep) -> list[dict[str, Any]]:
     """What to look at before the pilot is closed, and what closing will do. `blocks`: it cannot be closed like this."""
     items = services.lifecycle.closing_checklist(pilot)
-    return [{**msgspec.to_builtins(item), "text": title(item.text)} for item in items]
+    return [item.as_data() for item in items]
 
 
 @router.post("/pilots/{pilot}/state", response_model=StepItem)

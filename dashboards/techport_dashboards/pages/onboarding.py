@@ -165,7 +165,7 @@ def _page(
     replay: int | None = None,
     admission: Admission | None = None,
     filled: Form | None = None,
-    wrong: Exception | None = None,
+    wrong: DefinitionError | Problem | None = None,
 ) -> Response:
     values = _values(services, pilot, device, replay)
     return render(
@@ -223,12 +223,10 @@ def _reachable(broker: BrokerPlace | None, request: Request) -> BrokerPlace | No
     return BrokerPlace(request.url.hostname or broker.host, broker.port, broker.own)
 
 
-def _problems(wrong: Exception | None) -> list[Problem]:
+def _problems(wrong: DefinitionError | Problem | None) -> list[Problem]:
     if isinstance(wrong, DefinitionError):
         return [Problem("bad-definition", finding.message) for finding in wrong.findings]
-    if wrong is None or isinstance(wrong, Problem):
-        return [] if wrong is None else [wrong]
-    return [Problem("wrong-state", str(wrong))]
+    return [] if wrong is None else [wrong]
 
 
 def _required(form: Form, name: str) -> str:

@@ -17,7 +17,7 @@ from techport_dashboards.services.snapshots import SnapshotStore
 from techport_dashboards.settings import WebSettings
 from techport_pilots.accounting.ledger import Ledger
 from techport_pilots.handover import retention
-from techport_pilots.handover.checklist import Item, checklist
+from techport_pilots.handover.checklist import Item, checklist, refuse_blocked
 from techport_pilots.handover.closeout import MadePackage, close_pilot, packages_of
 from techport_pilots.handover.open import open_package
 from techport_pilots.handover.package import Progress
@@ -95,9 +95,7 @@ class PilotLifecycle:
                 parameter="confirm",
                 example=pilot.id,
             )
-        blocking = [item.text.en for item in self.closing_checklist(pilot) if item.blocks]
-        if blocking:
-            raise Problem("wrong-state", "{pilot} cannot be closed: {why}", pilot=pilot.id, why=" ".join(blocking))
+        refuse_blocked(pilot, self.closing_checklist(pilot))
         registry, ground = self._registry, load_basemap(self._settings.basemap)
 
         def work(progress: Progress) -> object:

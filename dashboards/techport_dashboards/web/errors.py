@@ -110,7 +110,7 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(WrongState)
     async def wrong_state(request: Request, error: WrongState) -> Response:
-        return respond(request, Problem("wrong-state", str(error)))
+        return respond(request, Problem("wrong-state", error.message))
 
     @app.exception_handler(RegistryUnavailable)
     async def registry_unavailable(request: Request, error: RegistryUnavailable) -> Response:

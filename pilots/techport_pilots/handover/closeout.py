@@ -20,7 +20,7 @@ from techport_pilots.definition.load import to_yaml
 from techport_pilots.errors import RegistryUnavailable, WrongState
 from techport_pilots.evaluation import agree, evaluate, so_far
 from techport_pilots.handover import package_metadata, retention
-from techport_pilots.handover.checklist import checklist
+from techport_pilots.handover.checklist import checklist, refuse_blocked
 from techport_pilots.handover.dcat import build
 from techport_pilots.handover.dcat.build import Distribution
 from techport_pilots.handover.package import (
@@ -33,6 +33,7 @@ from techport_pilots.handover.package import (
     write_parquet,
     writing_package,
 )
+from techport_pilots.i18n import Message
 from techport_pilots.model import PilotDefinition, Text
 from techport_pilots.quality.completeness import stream_completeness
 from techport_pilots.registry import lifecycle
@@ -97,9 +98,7 @@ def close_pilot(
     Its devices' credentials are revoked, and what they still send is quarantined. Raises WrongState when something on
     the checklist blocks, and what store and registry raise.
     """
-    blocking = [item.text.en for item in checklist(registry, store, pilot, now()) if item.blocks]
-    if blocking:
-        raise WrongState(f"{pilot.id} cannot be closed: {' '.join(blocking)}")
+    refuse_blocked(pilot, checklist(registry, store, pilot, now()))
     if registry.state(pilot.id) != "closed":
         lifecycle.transition(registry.database, pilot, "closed", who, why)
         progress("waiting for ingest", 0, 0)
@@ -144,7 +143,7 @@ def write_package(
     with writing_package(path) as writer:
         rows = write_parquet(writer, store, select, progress, total)
         if write_csv(writer, store, select, progress, rows) != rows:
-            raise WrongState(f"readings of {pilot.id} were written while it was packed: close it again")
+            raise WrongState(Message("lifecycle.written-meanwhile", {"pilot": pilot.id}))
         _describe(registry, pilot, report, writer, rows, ground)
     made_package = Package(pilot.id, str(path.resolve()), _sha256(path), rows, retention.due_at(registry, pilot))
     with registry.database.writing() as transaction:

@@ -21,6 +21,7 @@ from techport_pilots.definition.load import parse_definition
 from techport_pilots.errors import BadPackage, UnknownPilot, WrongState
 from techport_pilots.evaluation import Evaluation, agree
 from techport_pilots.handover.package import COLUMNS, Progress, no_progress, sums_of
+from techport_pilots.i18n import Message
 from techport_pilots.model import PilotDefinition
 from techport_pilots.registry import lifecycle
 from techport_pilots.registry.registry import Registry
@@ -119,9 +120,7 @@ def _knows(registry: Registry, pilot: str) -> bool:
 
 def _refuse_another(registry: Registry, pilot: PilotDefinition) -> None:
     if _knows(registry, pilot.id) and registry.pilot(pilot.id) != pilot:
-        raise WrongState(
-            f"there is another pilot {pilot.id} here: open the package in a folder of its own, with --data FOLDER"
-        )
+        raise WrongState(Message("lifecycle.other-pilot", {"pilot": pilot.id}))
 
 
 def _write_readings(file: Path, store: ReadingStore, books: Ledger, progress: Progress) -> int:

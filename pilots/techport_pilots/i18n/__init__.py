@@ -11,7 +11,7 @@ stand beside the templates.
 
 from __future__ import annotations
 
-from techport_pilots.i18n.language import LANGUAGES, N_, Language
+from techport_pilots.i18n.language import LANGUAGES, N_, Language, in_all_languages
 from techport_pilots.i18n.message import Message, MissingText
 
-__all__ = ["LANGUAGES", "N_", "Language", "Message", "MissingText"]
+__all__ = ["LANGUAGES", "N_", "Language", "Message", "MissingText", "in_all_languages"]

@@ -9,7 +9,7 @@ from typing import Literal, Protocol
 from zoneinfo import ZoneInfo
 
 from babel import Locale
-from babel.dates import format_datetime, format_timedelta
+from babel.dates import format_date, format_datetime, format_timedelta
 from babel.lists import format_list
 from babel.support import Translations
 
@@ -101,6 +101,10 @@ class Language:
         form = form if self.code != "en" else form.replace("d. ", "d ")
         return str(format_datetime(moment, form, locale=self.locale))
 
+    def date(self, day: dt.date, form: str = "d. MMMM y") -> str:
+        form = form if self.code != "en" else form.replace("d. ", "d ")
+        return str(format_date(day, form, locale=self.locale))
+
     def weekdays(self) -> list[str]:
         """From Monday, short."""
         names = self.locale.days["format"]["abbreviated"]
@@ -121,3 +125,8 @@ class Language:
 
 ENGLISH = Language("en")
 """The language of logs, of the command line and of answers to devices and programs."""
+
+
+def in_all_languages(message: Message) -> dict[str, str]:
+    """The sentence by language, for what is stored or given to programs: the fields of a `model.Text`."""
+    return {code: Language(code).message(message) for code in LANGUAGES}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import string
 import unicodedata
 from collections.abc import Mapping, Sequence
@@ -26,6 +27,7 @@ class Message(msgspec.Struct, frozen=True):
         {key:quoted}      the same in quotes, at most 80 characters of it
         {share:percent}   0.834 as 83 %
         {age:duration}    microseconds as "2 hours"
+        {day:date}        "2026-05-04" as a date
         {when:datetime}   microseconds since the epoch, as a date and a time in UTC
         {names:all}       a list as "a, b and c";  {names:any} as "a, b or c"
         {title:text}      {"nb": ..., "en": ...} in the reader's language
@@ -62,6 +64,8 @@ class ParamFormatter(string.Formatter):
                 return f"{language.number(100 * value, 0)} %"
             case "duration":
                 return language.duration(value, "long")
+            case "date":
+                return language.date(dt.date.fromisoformat(value))
             case "datetime":
                 return language.date_time(value, "UTC")
             case "all" | "any":

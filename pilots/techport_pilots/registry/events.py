@@ -13,6 +13,7 @@ import msgspec
 
 from techport_pilots.definition.checks import check
 from techport_pilots.errors import DefinitionError
+from techport_pilots.i18n import Message, in_all_languages
 from techport_pilots.model import Event, Exclusion, PilotDefinition, Position, Text
 from techport_pilots.registry.database import Database, Transaction
 from techport_pilots.registry.flag_requests import ask_for_change
@@ -50,8 +51,8 @@ def add_event(database: Database, pilot: PilotDefinition, event: Event, who: str
 
 def said_by_device(device: str, time: Micros, position: Position) -> Event:
     """The event of a device that reports itself at another place."""
-    words = Text(nb="Enheten meldte selv at den er her.", en="The device said itself that it is here.")
-    return Event(dt.datetime.fromtimestamp(time // 1_000_000, dt.UTC), "moved", words, device, None, position)
+    text = Text(**in_all_languages(Message("event.moved-by-device")))
+    return Event(dt.datetime.fromtimestamp(time // 1_000_000, dt.UTC), "moved", text, device, None, position)
 
 
 def add_exclusion(database: Database, pilot: PilotDefinition, exclusion: Exclusion, who: str) -> int:

@@ -13,6 +13,7 @@ from typing import Literal
 import msgspec
 
 from techport_pilots.errors import WrongState
+from techport_pilots.i18n import Message
 from techport_pilots.model import PilotDefinition, Text
 from techport_pilots.registry.database import Database, Transaction
 from techport_pilots.registry.versioning import bump, lock
@@ -68,8 +69,8 @@ def transition(database: Database, pilot: PilotDefinition, to: State, who: str, 
     with database.writing() as transaction:
         lock(transaction)
         taken = _changes(transaction, pilot.id)
-        here: State = taken[-1].state if taken else "draft"
-        _check(pilot, here, to, why)
+        state: State = taken[-1].state if taken else "draft"
+        _check(pilot, state, to, why)
         change = Change(pilot.id, len(taken) + 1, to, who, why, now())
         transaction.execute(_ADD, msgspec.structs.asdict(change))
         bump(transaction)
@@ -81,35 +82,26 @@ def restore(database: Database, pilot: str, taken: list[Change]) -> None:
     with database.writing() as transaction:
         lock(transaction)
         if _changes(transaction, pilot):
-            raise WrongState(f"{pilot} has a life of its own here: open the package in a registry without it")
+            raise WrongState(Message("lifecycle.other-history", {"pilot": pilot}))
         for change in taken:
             transaction.execute(_ADD, {**msgspec.structs.asdict(change), "pilot": pilot})
         bump(transaction)
 
 
-def obstacles(pilot: PilotDefinition, to: State) -> list[Text]:
+def obstacles(pilot: PilotDefinition, to: State) -> list[Message]:
     """What the definition lacks for that step, each with its remedy."""
     if to != "running":
         return []
-    found = []
-    if not pilot.devices:
-        found.append(Text(nb="Ingen enheter: legg dem til under devices.", en="No devices: add them under devices."))
+    missing = [] if pilot.devices else [Message("lifecycle.no-devices")]
     if pilot.personal_data:
-        found += [
-            Text(
-                nb=f"Personopplysninger uten {what_nb}: fyll ut {field}.",
-                en=f"Personal data without {what_en}: fill in {field}.",
-            )
-            for field, what_nb, what_en in _NEEDED
-            if not _said(getattr(pilot, field))
-        ]
-    return found
+        missing += [Message(f"lifecycle.needs.{field}") for field in _NEEDED if _is_blank(getattr(pilot, field))]
+    return missing
 
 
 def refuse_if_closed(transaction: Transaction, pilot: str) -> None:
     """Raises WrongState for a closed pilot."""
     if states(transaction).get(pilot) == "closed":
-        raise WrongState(f"{pilot} is closed: its data and definition are frozen. Import it under another id to go on")
+        raise WrongState(Message("lifecycle.closed", {"pilot": pilot}))
 
 
 def states(transaction: Transaction) -> dict[str, State]:
@@ -117,30 +109,27 @@ def states(transaction: Transaction) -> dict[str, State]:
     return {row.pilot: row.state for row in transaction.execute(_STATES)}
 
 
-_NEEDED = (
-    ("purpose", "formål", "a purpose"),
-    ("legal_basis", "behandlingsgrunnlag", "a legal basis"),
-    ("dpia", "vurdering av personvernkonsekvenser", "an impact assessment"),
-    ("retention", "slettefrist", "a date of erasure"),
-)
+_NEEDED = ("purpose", "legal_basis", "dpia", "retention")
+"""Fields that a pilot with personal data does not start without."""
 
 
-def _said(value: Text | str | None) -> bool:
+def _is_blank(value: Text | str | None) -> bool:
     text = (value.nb or value.en) if isinstance(value, Text) else value
-    return bool(text and text.strip())
+    return not (text and text.strip())
 
 
-def _check(pilot: PilotDefinition, here: State, to: State, why: str) -> None:
-    if here == to:
-        raise WrongState(f"{pilot.id} is {to} already")
-    if to not in NEXT[here]:
-        ways = " or ".join(NEXT[here]) or "nothing: that is for good"
-        raise WrongState(f"{pilot.id} is {here}: from there it can become {ways}")
-    if (here, to) == ("ended", "running") and not why.strip():
-        raise WrongState(f"{pilot.id} has ended: say why it runs again")
-    wanting = obstacles(pilot, to)
-    if wanting:
-        raise WrongState(f"{pilot.id} cannot be {to} yet. " + " ".join(text.en for text in wanting))
+def _check(pilot: PilotDefinition, state: State, to: State, why: str) -> None:
+    if state == to:
+        state_name = {"code": f"lifecycle.state.{state}"}
+        raise WrongState(Message("lifecycle.already", {"pilot": pilot.id, "state": state_name}))
+    if to not in NEXT[state]:
+        raise WrongState(Message(f"lifecycle.only-next.{state}", {"pilot": pilot.id}))
+    if (state, to) == ("ended", "running") and not why.strip():
+        raise WrongState(Message("lifecycle.why-again", {"pilot": pilot.id}))
+    missing = obstacles(pilot, to)
+    if missing:
+        params = {"pilot": pilot.id, "obstacles": msgspec.to_builtins(missing)}
+        raise WrongState(Message("lifecycle.not-ready", params))
 
 
 def _changes(transaction: Transaction, pilot: str) -> list[Change]:
