@@ -107,7 +107,7 @@ async def test_the_page_says_what_each_phase_was_like(street: City, client: http
     address = html.unescape(re.search(r'data-address="([^"]+)"', text)[1])  # type: ignore[index]
     answer = (await client.get(address)).text
     assert "lower during the intervention than before" in answer
-    assert re.search(r"<strong>−\d+ % \(−\d+ … −\d+\)</strong>", answer)
+    assert re.search(r"<strong>−[\d.]+ % \(−[\d.]+ % … −[\d.]+ %\)</strong>", answer)
 
 
 async def test_what_is_compared_is_in_the_address(street: City, client: httpx.AsyncClient) -> None:

@@ -29,7 +29,7 @@ SAME = {
 MADE = (
     *("definition.add.", "definition.write.", "definition.target-not-", "definition.value."),
     *("evaluation.no-interval.", "evaluation.side.", "evaluation.subject.", "evaluation.method.event-study."),
-    *("lifecycle.state.", "lifecycle.only-next.", "lifecycle.needs."),
+    *("lifecycle.state.", "lifecycle.only-next.", "lifecycle.needs.", "kpi.value."),
 )
 """Starts of codes whose last part is computed."""
 

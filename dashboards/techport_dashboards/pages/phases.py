@@ -139,7 +139,7 @@ def difference(
     devices = _devices(pilot, subject, parameters.device)
     kpi = subject.kpi if parameters.device is None else _narrowed(subject.kpi, devices)
     evaluation = services.evaluations.one(pilot, kpi)
-    card = card_of(services, pilot, kpi, evaluation, language)
+    card = card_of(pilot, kpi, evaluation, language)
     return render(
         request,
         "phases_difference.html",

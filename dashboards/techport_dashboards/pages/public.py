@@ -90,7 +90,7 @@ def figures(
     language = language_of(request)
     found = shared(services, viewer, pilot)
     standing = services.evaluations.standing(found)
-    cards = [card_of(services, found, kpi, evaluation, language) for kpi, evaluation in standing.kpis]
+    cards = [card_of(found, kpi, evaluation, language) for kpi, evaluation in standing.kpis]
     return render(request, "kpis.html", language, cards=cards, complete=None)
 
 

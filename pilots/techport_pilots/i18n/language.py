@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol
@@ -89,6 +90,26 @@ class Language:
     def plain(self, value: float) -> str:
         """As it was written down: 20, not 20.0."""
         return decimal(value, "#,##0.######", self.locale)
+
+    def significant(self, value: float, digits: int = 3) -> str:
+        """With so many significant digits, and no more than four decimals."""
+        if not math.isfinite(value):
+            return "–"
+        size = math.floor(math.log10(abs(value))) if value else 0
+        return self.number(value, min(max(digits - 1 - size, 0), 4))
+
+    def to_precision(self, value: float, half_width: float) -> str:
+        """With the decimals that its uncertainty leaves standing: two digits of the interval's half width."""
+        if not math.isfinite(value) or not half_width > 0:
+            return self.significant(value)
+        return self.number(value, min(max(1 - math.floor(math.log10(half_width)), 0), 4))
+
+    def share(self, share: float | None) -> str:
+        """0..1 as per cent; 100 % only when nothing is missing, 0 % only when everything is."""
+        if share is None:
+            return "–"
+        percent = min(round(100 * share, 1), 99.9) if share < 1 else 100
+        return self.plain(percent if percent or not share else 0.1) + " %"
 
     def listed(self, items: list[str], how: str = "all") -> str:
         """ "a, b and c", or with `how="any"` "a, b or c"."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-import math
 from dataclasses import dataclass
 from pathlib import Path
 from zoneinfo import ZoneInfo
@@ -13,8 +12,7 @@ from babel.dates import format_date, format_datetime
 
 from techport_pilots.i18n import Language
 from techport_pilots.model import Text
-from techport_pilots.quantities import Vocabulary
-from techport_pilots.text import catalogue, decimal
+from techport_pilots.text import catalogue
 from techport_storage.model import Micros
 
 _LOCALES = {"nb": "nb_NO", "en": "en_GB"}
@@ -59,47 +57,19 @@ class Words:
     def text(self, text: Text | None, default: str = "") -> str:
         return (text.get(self.code) if text else "") or default
 
-    def unit(self, vocabulary: Vocabulary, unit: str) -> str:
-        """As people write it; sums are per local day."""
-        if not unit.endswith("/d"):
-            return vocabulary.label(unit)
-        return f"{vocabulary.label(unit.removesuffix('/d'))} {self('per day')}".strip()
-
-    def number(self, value: float, digits: int = 3) -> str:
-        """With so many significant digits, no more than four decimals, and a true minus sign."""
-        if not math.isfinite(value):
-            return "–"
-        size = math.floor(math.log10(abs(value))) if value else 0
-        decimals = min(max(digits - 1 - size, 0), 4)
-        pattern = "#,##0" + ("." + "0" * decimals if decimals else "")
-        return decimal(value, pattern, self._locale)
-
-    def as_sure(self, value: float, half: float) -> str:
-        """With the decimals that its uncertainty leaves standing: two digits of `half`, the interval's half width."""
-        if not math.isfinite(value) or not half > 0:
-            return self.number(value)
-        decimals = min(max(1 - math.floor(math.log10(half)), 0), 4)
-        pattern = "#,##0" + ("." + "0" * decimals if decimals else "")
-        text = decimal(value, pattern, self._locale)
-        return text.lstrip("−") if not any(digit in text for digit in "123456789") else text
+    def number(self, value: float) -> str:
+        return self.language.significant(value)
 
     def count(self, n: float) -> str:
         """A whole number."""
-        return decimal(round(n), "#,##0", self._locale)
+        return self.language.number(round(n), 0)
 
     def plain(self, value: float) -> str:
         """As it was written down: 20, not 20.0."""
-        return decimal(value, "#,##0.######", self._locale)
-
-    def signed(self, value: float) -> str:
-        return ("+" if value > 0 else "") + self.number(value)
+        return self.language.plain(value)
 
     def share(self, share: float | None) -> str:
-        """0..1 as per cent; 100 % only when nothing is missing."""
-        if share is None:
-            return "–"
-        percent = min(round(100 * share, 1), 99.9) if share < 1 else 100
-        return self.plain(percent if percent or not share else 0.1) + " %"
+        return self.language.share(share)
 
     def date(self, time: Micros) -> str:
         return str(format_date(self._at(time).date(), _DATE[self.code], locale=self._locale))
