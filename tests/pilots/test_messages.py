@@ -21,15 +21,16 @@ SOURCE = ROOT / "pilots" / "techport_pilots"
 TESTED_ELSEWHERE = ("rejection.", "json.", "json-type.", "remark.")
 
 SAME = {
-    *("definition.finding", "definition.finding-in", "definition.findings"),
+    *("dcat.theme.TRAN", "definition.finding", "definition.finding-in", "definition.findings"),
     *("definition.value.other", "definition.value.text", "evaluation.method"),
 }
-"""Texts that are the same in Norwegian: parameters alone."""
+"""Texts that are the same in Norwegian: parameters alone, and one word."""
 
 MADE = (
     *("definition.add.", "definition.write.", "definition.target-not-", "definition.value."),
     *("evaluation.no-interval.", "evaluation.side.", "evaluation.subject.", "evaluation.method.event-study."),
     *("lifecycle.state.", "lifecycle.only-next.", "lifecycle.needs.", "kpi.value."),
+    *("device-kind.", "limit.", "dcat.theme."),
 )
 """Starts of codes whose last part is computed."""
 

@@ -154,11 +154,19 @@ class Quarantine:
             newest = transaction.execute(f"{_SELECT} WHERE id IN :ids", {"ids": tuple(row[-1] for row in rows)})
             found = {entry.id: entry for entry in map(_entry, newest)}
         return [
-            QuarantineGroup(device=device, reason=reason, field=field, entries=entries, values=int(values), first=first,
-                  waiting=waiting, newest=found[last])
+            QuarantineGroup(
+                device=device,
+                reason=reason,
+                field=field,
+                entries=entries,
+                values=int(values),
+                first=first,
+                waiting=waiting,
+                newest=found[last],
+            )
             for device, reason, field, entries, values, first, waiting, last in rows
             if last in found  # not taken meanwhile
-        ]  # fmt: skip
+        ]
 
     def discard(self, where: QuarantineFilter) -> int:
         """Delete these entries; returns how many there were. The ledger keeps counting them."""

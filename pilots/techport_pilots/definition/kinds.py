@@ -2,28 +2,22 @@
 
 from __future__ import annotations
 
+from techport_pilots.i18n import Message, MissingText, in_all_languages
 from techport_pilots.model import Text
-
-_NB = {
-    "air and weather station": "luft- og værstasjon",
-    "air-quality station": "luftmålestasjon",
-    "counter": "teller",
-    "energy meter": "energimåler",
-    "indoor climate sensor": "inneklimamåler",
-    "parking counter": "parkeringsteller",
-    "sound level meter": "støymåler",
-    "street cleaning log": "logg over gaterenhold",
-    "ultrasonic fill sensor": "ultralydmåler for fyllingsgrad",
-    "vehicle counter": "kjøretøyteller",
-    "water quality sonde": "vannmålesonde",
-    "weather station": "værstasjon",
-}
 
 
 def kind_named(kind: str | None) -> Text:
-    """The kind in both languages, with a number or model that stands behind it; else as it is written."""
+    """The kind in all languages, with a number or model that stands behind it; else as it is written."""
     kind = kind or ""
     common, _, model = kind.rpartition(" ")
-    if any(letter.isdigit() for letter in model) and common in _NB:
-        return Text(nb=f"{_NB[common]} {model}", en=kind)
-    return Text(nb=_NB.get(kind, kind), en=kind)
+    if any(letter.isdigit() for letter in model) and (names := _names(common)):
+        return Text(**{language: f"{name} {model}" for language, name in names.items()})
+    return Text(**(_names(kind) or {"nb": kind, "en": kind}))
+
+
+def _names(kind: str) -> dict[str, str]:
+    """A usual kind by language; empty for any other."""
+    try:
+        return in_all_languages(Message(f"device-kind.{kind.replace(' ', '-')}"))
+    except MissingText:
+        return {}

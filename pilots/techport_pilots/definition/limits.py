@@ -7,8 +7,11 @@ more; the legal assessment takes a calendar year and prescribed instruments. doc
 
 from __future__ import annotations
 
+from typing import Literal
+
 import msgspec
 
+from techport_pilots.i18n import Message, in_all_languages
 from techport_pilots.model import Comparison, Kpi, Measure, Text
 
 EU_2008 = "Directive 2008/50/EC, annex XI, limit values"
@@ -34,7 +37,7 @@ class BuiltIn(msgspec.Struct, frozen=True):
 
 def built_ins() -> dict[str, BuiltIn]:
     """All of them, by the KPI's id."""
-    return {one.kpi.id: one for one in (*_air(), *_noise(), *_indoor(), *_travel())}
+    return {limit.kpi.id: limit for limit in (*_air(), *_noise(), *_indoor(), *_travel())}
 
 
 def _air() -> list[BuiltIn]:
@@ -76,13 +79,12 @@ def _air() -> list[BuiltIn]:
 
 
 def _noise() -> list[BuiltIn]:
-    zones = (("yellow", "gul", "road", "vei", 55), ("red", "rød", "road", "vei", 65),
-             ("yellow", "gul", "rail", "bane", 58), ("red", "rød", "rail", "bane", 68))  # fmt: skip
+    zones = (("yellow", "road", 55), ("red", "road", 65), ("yellow", "rail", 58), ("red", "rail", 68))
     return [
         BuiltIn(
             Kpi(
                 id=f"t1442-{source}-{zone}",
-                title=Text(nb=f"Lden under {farge} sone, {kilde}", en=f"Lden below the {zone} zone, {source}"),
+                title=_title(f"lden.{source}-{zone}"),
                 quantity="laeq",
                 interval="P1D",
                 slot="lden",
@@ -90,16 +92,16 @@ def _noise() -> list[BuiltIn]:
             ),
             T_1442,
         )
-        for zone, farge, source, kilde, limit in zones
+        for zone, source, limit in zones
     ]
 
 
 def _indoor() -> list[BuiltIn]:
     """During hours of use, taken as weekdays 8-16."""
     return [
-        _room("en16798-co2", "indoor_co2", "CO₂ over 1200 ppm", "CO₂ above 1200 ppm (800 above outdoors)", 1200, 0.05),
-        _room("en16798-warm", "indoor_temperature", "Varmere enn 26 °C", "Warmer than 26 °C", 26, 0.05),
-        _room("en16798-cold", "indoor_temperature", "Minst 20 °C", "At least 20 °C", 20, 0.95, "higher"),
+        _room("en16798-co2", "indoor_co2", 1200, 0.05),
+        _room("en16798-warm", "indoor_temperature", 26, 0.05),
+        _room("en16798-cold", "indoor_temperature", 20, 0.95, "higher"),
     ]
 
 
@@ -109,7 +111,7 @@ def _travel() -> list[BuiltIn]:
         BuiltIn(
             Kpi(
                 id="modal-share-bicycle",
-                title=Text(nb="Sykkelens andel av tellingene", en="Bicycles' share of the counts"),
+                title=_title("bicycle-share"),
                 quantity="bicycle_count",
                 statistic="sum",
                 compare=Comparison("share", rest),
@@ -120,43 +122,70 @@ def _travel() -> list[BuiltIn]:
     ]
 
 
-def _yearly(id: str, quantity: str, name: str, limit: float, source: str) -> BuiltIn:
-    title = Text(nb=f"{name}, middelverdi", en=f"{name}, mean")
-    return BuiltIn(Kpi(id=id, title=title, quantity=quantity, target=limit), source)
+def _yearly(code: str, quantity: str, name: str, limit: float, source: str) -> BuiltIn:
+    return BuiltIn(Kpi(id=code, title=_title("mean", name=name), quantity=quantity, target=limit), source)
 
 
-def _hourly(id: str, quantity: str, name: str, limit: float, times: int, source: str) -> BuiltIn:
-    title = Text(nb=f"{name}, timer over {limit:g}", en=f"{name}, hours above {limit:g}")
-    kpi = Kpi(id=id, title=title, quantity=quantity, statistic="hours_above", threshold=limit, target=times / _YEAR)
+def _hourly(code: str, quantity: str, name: str, limit: float, times: int, source: str) -> BuiltIn:
+    kpi = Kpi(
+        id=code,
+        title=_title("hours-above", name=name, limit=f"{limit:g}"),
+        quantity=quantity,
+        statistic="hours_above",
+        threshold=limit,
+        target=times / _YEAR,
+    )
     return BuiltIn(kpi, source, times)
 
 
 def _daily(
-    id: str, quantity: str, name: str, limit: float, times: int, source: str, *, eight_hours: bool = False
+    code: str, quantity: str, name: str, limit: float, times: int, source: str, *, eight_hours: bool = False
 ) -> BuiltIn:
-    title = Text(nb=f"{name}, andel døgn over {limit:g}", en=f"{name}, share of days above {limit:g}")
     kpi = Kpi(
-        id=id, title=title, quantity=quantity, interval="P1D", slot="max_8h" if eight_hours else "auto",
-        statistic="share_above", threshold=limit, target=times / _YEAR,
-    )  # fmt: skip
+        id=code,
+        title=_title("days-above", name=name, limit=f"{limit:g}"),
+        quantity=quantity,
+        interval="P1D",
+        slot="max_8h" if eight_hours else "auto",
+        statistic="share_above",
+        threshold=limit,
+        target=times / _YEAR,
+    )
     return BuiltIn(kpi, source, times)
 
 
-def _guideline(id: str, quantity: str, name: str, limit: float, *, eight_hours: bool = False) -> BuiltIn:
+def _guideline(code: str, quantity: str, name: str, limit: float, *, eight_hours: bool = False) -> BuiltIn:
     """WHO's short-term guidelines are 99th percentiles of a year's daily values: three or four days may be above."""
-    title = Text(nb=f"{name}, 99-persentil av døgn", en=f"{name}, 99th percentile of days")
     kpi = Kpi(
-        id=id, title=title, quantity=quantity, interval="P1D", slot="max_8h" if eight_hours else "auto",
-        statistic="percentile", percentile=99, target=limit,
-    )  # fmt: skip
+        id=code,
+        title=_title("percentile-99", name=name),
+        quantity=quantity,
+        interval="P1D",
+        slot="max_8h" if eight_hours else "auto",
+        statistic="percentile",
+        percentile=99,
+        target=limit,
+    )
     return BuiltIn(kpi, WHO_2021)
 
 
-def _room(id: str, quantity: str, nb: str, en: str, limit: float, target: float, direction: str = "lower") -> BuiltIn:
+def _room(
+    code: str, quantity: str, limit: float, target: float, direction: Literal["lower", "higher"] = "lower"
+) -> BuiltIn:
     kpi = Kpi(
-        id=id, title=Text(nb=f"{nb}, andel av brukstiden", en=f"{en}, share of the hours of use"), quantity=quantity,
-        statistic="share_above", threshold=limit, interval="PT15M", hours=(8, 16),
-        weekdays=["mon", "tue", "wed", "thu", "fri"], direction="higher" if direction == "higher" else "lower",
+        id=code,
+        title=_title(f"room.{code}"),
+        quantity=quantity,
+        statistic="share_above",
+        threshold=limit,
+        interval="PT15M",
+        hours=(8, 16),
+        weekdays=["mon", "tue", "wed", "thu", "fri"],
+        direction=direction,
         target=target,
-    )  # fmt: skip
+    )
     return BuiltIn(kpi, EN_16798)
+
+
+def _title(code: str, **params: str) -> Text:
+    return Text(**in_all_languages(Message(f"limit.{code}", params)))

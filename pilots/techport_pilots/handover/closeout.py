@@ -33,7 +33,7 @@ from techport_pilots.handover.package import (
     write_parquet,
     writing_package,
 )
-from techport_pilots.i18n import Message
+from techport_pilots.i18n import Message, in_all_languages
 from techport_pilots.model import PilotDefinition, Text
 from techport_pilots.quality.completeness import stream_completeness
 from techport_pilots.registry import lifecycle
@@ -176,13 +176,17 @@ def _describe(
     writer.add("LICENCE.txt", package_metadata.licence_text(pilot))
     writer.add("README.md", package_metadata.readme(report, rows, citation(report, Words("en", pilot.timezone))))
     ways = [
-        Distribution(f"readings.{kind}", Text(nb=f"Målinger, {kind}", en=f"Readings, {kind}"), media_type, kind.upper())
+        Distribution(f"readings.{kind}", _readings_title(kind), media_type, kind.upper())
         for kind, media_type in (("parquet", "application/vnd.apache.parquet"), ("csv", "text/csv"))
-    ]  # fmt: skip
+    ]
     first, last = (dt.date.fromisoformat(instant(t)[:10]) for t in (report.start, report.end - 1))
     writer.add("dcat.ttl", build.package(pilot, ways, (first, last)))
     writer.add("datapackage.json", package_metadata.datapackage(report, writer, rows))
     writer.add("ro-crate-metadata.json", package_metadata.ro_crate(report, writer))
+
+
+def _readings_title(kind: str) -> Text:
+    return Text(**in_all_languages(Message("dcat.readings", {"format": kind})))
 
 
 def _settled(books: Ledger, pilot: str) -> None:

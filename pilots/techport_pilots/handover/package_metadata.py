@@ -138,10 +138,15 @@ def datapackage(report: Report, writer: PackageWriter, rows: int) -> str:
         resources.append(resource)
     parquet = "readings.parquet"
     resources.append(
-        {"name": "readings-parquet", "path": parquet, "format": "parquet",
-         "mediatype": "application/vnd.apache.parquet",
-         "hash": f"sha256:{writer.sums[parquet]}", "description": "The same readings as readings.csv"}
-    )  # fmt: skip
+        {
+            "name": "readings-parquet",
+            "path": parquet,
+            "format": "parquet",
+            "mediatype": "application/vnd.apache.parquet",
+            "hash": f"sha256:{writer.sums[parquet]}",
+            "description": "The same readings as readings.csv",
+        }
+    )
     package = {
         "profile": "data-package",
         "name": pilot.id,
@@ -151,11 +156,13 @@ def datapackage(report: Report, writer: PackageWriter, rows: int) -> str:
         "version": str(report.version),
         "licenses": [{"name": pilot.licence, "title": name, "path": path}],
         "sources": [{"title": pilot.attribution}] if pilot.attribution else [],
-        "contributors": [{"title": one.name, "role": "publisher" if one.role == "owner" else "contributor"}
-                         for one in pilot.organisations],
+        "contributors": [
+            {"title": one.name, "role": "publisher" if one.role == "owner" else "contributor"}
+            for one in pilot.organisations
+        ],
         "techport:readings": rows,
         "resources": resources,
-    }  # fmt: skip
+    }
     package = {key: value for key, value in package.items() if value != []}
     return json.dumps(package, ensure_ascii=False, indent=2) + "\n"
 
@@ -164,10 +171,15 @@ def ro_crate(report: Report, writer: PackageWriter) -> str:
     """RO-Crate 1.1: https://w3id.org/ro/crate/1.1"""
     pilot = report.pilot
     files = [
-        {"@id": name, "@type": "File", "encodingFormat": _MEDIA_TYPES.get(PurePath(name).suffix, "text/plain"),
-         "contentSize": str(writer.sizes[name]), "sha256": total}
+        {
+            "@id": name,
+            "@type": "File",
+            "encodingFormat": _MEDIA_TYPES.get(PurePath(name).suffix, "text/plain"),
+            "contentSize": str(writer.sizes[name]),
+            "sha256": total,
+        }
         for name, total in sorted(writer.sums.items())
-    ]  # fmt: skip
+    ]
     name, path = _LICENCES.get(pilot.licence, (pilot.licence, f"https://spdx.org/licenses/{pilot.licence}"))
     named = [(one.url or f"#organisation-{number}", one) for number, one in enumerate(pilot.organisations, start=1)]
     organisations = {  # one that has two roles is one organisation

@@ -26,10 +26,13 @@ class Deployment(msgspec.Struct, frozen=True):
 def deployments(pilot: PilotDefinition, device: DeviceDefinition) -> list[Deployment]:
     """Where the device has been, in order of time; at least one. Events without a position leave it unknown."""
     moves = sorted(
-        ((micros_of(event.time, pilot.timezone), event.position) for event in pilot.events
-         if event.kind == "moved" and event.device == device.id),
+        (
+            (micros_of(event.time, pilot.timezone), event.position)
+            for event in pilot.events
+            if event.kind == "moved" and event.device == device.id
+        ),
         key=lambda move: move[0],
-    )  # fmt: skip
+    )
     starts: list[Micros | None] = [None, *(time for time, _ in moves)]
     ends: list[Micros | None] = [*(time for time, _ in moves), None]
     places = [device.position, *(position for _, position in moves)]

@@ -10,13 +10,14 @@ from markupsafe import Markup
 
 from techport_pilots.definition.kinds import kind_named
 from techport_pilots.evaluation.messages import adjusted_for
+from techport_pilots.i18n import Message
 from techport_pilots.model import DeviceDefinition
 from techport_pilots.quality.completeness import Completeness
 from techport_pilots.quantities import vocabulary_of
 from techport_pilots.reports import plots
 from techport_pilots.reports.build import Report, Result, year_of
 from techport_pilots.reports.kpi_text import describe_kpi
-from techport_pilots.reports.text import METHOD, QUALITY, Words
+from techport_pilots.reports.text import Words
 from techport_pilots.time import micros_of
 
 
@@ -45,8 +46,8 @@ def page(report: Report, language: str, ground: plots.Ground | None = None) -> s
         ground=ground,
         devices=_devices(report),
         citation=citation(report, words),
-        method=METHOD,
-        quality=QUALITY,
+        method=words.language.message(Message("report.method")),
+        quality=words.language.message(Message("report.quality")),
         micros=lambda time: micros_of(time, report.pilot.timezone),
     )
 

@@ -19,25 +19,6 @@ _LOCALES = {"nb": "nb_NO", "en": "en_GB"}
 _DATE = {"nb": "d. MMM y", "en": "d MMM y"}
 _LOCALES_FOLDER = Path(__file__).with_name("locales")
 
-METHOD = Text(
-    nb="Et 95 % konfidensintervall inneholder den sanne endringen i 19 av 20 slike evalueringer. Et døgn ligner på "
-    "døgnet før, og det tar intervallene hensyn til. De tar bare hensyn til tilfeldigheter: Andre ting som endret seg "
-    "samtidig, som årstid, veiarbeid eller nye vaner, ser ut som en virkning av tiltaket hvis ikke en kontrollgruppe "
-    "eller en justering skiller dem ut.",
-    en="A 95 % confidence interval contains the true change in 19 of 20 such evaluations. A day resembles the day "
-    "before, and the intervals allow for that. They allow for chance only: whatever else changed at the same time, "
-    "such as the season, roadworks or a new habit, looks like an effect of the intervention unless a control group "
-    "or an adjustment separates it.",
-)
-QUALITY = Text(
-    nb="Kompletthet er andelen av de forventede målingene som er mottatt, regnet etter hvor ofte enheten skal måle. "
-    "Flaggene gjelder verdier utenfor sannsynlig område, enkelttopper, fastlåste verdier og målinger uten tidspunkt. "
-    "De endrer aldri en verdi; flaggede målinger er ikke med i KPI-ene.",
-    en="Completeness is the share of expected readings that were received, given how often the device should measure. "
-    "Flags mark values outside their plausible range, single spikes, stuck values and readings without a time. "
-    "They never change a value; flagged readings are excluded from the KPIs.",
-)
-
 
 @dataclass(frozen=True, slots=True)
 class Words:

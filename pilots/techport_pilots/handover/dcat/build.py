@@ -16,15 +16,13 @@ import msgspec
 
 from techport_pilots.handover.dcat.rdf import Iri, Literal, Node, addresses, texts, turtle
 from techport_pilots.handover.dcat.terms import ACCESS, IANA, LICENCES, PREFIXES, THEMES, described, term
+from techport_pilots.i18n import Message, in_all_languages
 from techport_pilots.model import PilotDefinition, Text
 from techport_pilots.quantities import vocabulary_of
 from techport_pilots.time import interval_micros
 
 Facts = list[tuple[str, Iri | Literal | Node]]
-DESCRIPTION = Text(
-    nb="Åpne data fra piloter i byen: måleserier med definisjon, faser og resultater.",
-    en="Open data of pilots in the city: series of measurements with definition, phases and results.",
-)
+DESCRIPTION = Text(**in_all_languages(Message("dcat.description")))
 
 
 class Distribution(msgspec.Struct, frozen=True):

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable
 
 from techport_pilots.handover.dcat.rdf import Iri, Node, texts
+from techport_pilots.i18n import Message, in_all_languages
 from techport_pilots.model import Text
 
 EU = "http://publications.europa.eu/resource/authority"
@@ -28,11 +29,6 @@ LICENCES = {
     "ODbL-1.0": f"{EU}/licence/ODC_BL",
 }
 THEMES = {"mobility": "TRAN", "energy": "ENER"}  # the others are about the environment
-_THEME_NAMES = {
-    "ENVI": Text(nb="Miljø", en="Environment"),
-    "TRAN": Text(nb="Transport", en="Transport"),
-    "ENER": Text(nb="Energi", en="Energy"),
-}
 ACCESS = {"open": "PUBLIC", "internal": "NON_PUBLIC", "personal": "NON_PUBLIC"}
 _CLASSES = {
     "access-right": "dct:RightsStatement",
@@ -50,13 +46,17 @@ def term(scheme: str, code: str) -> Iri:
     return Iri(f"{EU}/{scheme}/{code}")
 
 
+def _theme_name(code: str) -> Text:
+    return Text(**in_all_languages(Message(f"dcat.theme.{code}")))
+
+
 def described(mentioned: Iterable[str]) -> list[Node]:
     """What each of the terms among the addresses is."""
     nodes = []
     for address in sorted(set(mentioned)):
         if found := re.fullmatch(rf"{re.escape(EU)}/([a-z-]+)/(\w+)", address):
             scheme, code = found.groups()
-            names = texts("skos:prefLabel", _THEME_NAMES[code]) if code in _THEME_NAMES else []
+            names = texts("skos:prefLabel", _theme_name(code)) if scheme == "data-theme" else []
             nodes.append(Node([_CLASSES[scheme]], [("skos:inScheme", Iri(f"{EU}/{scheme}")), *names], address))
         elif address.startswith(IANA):
             nodes.append(Node(["dct:MediaType"], [], address))
