@@ -66,7 +66,7 @@ def stores(settings: Settings) -> Iterator[Stores]:
     """Open the registry (migrated), the ledger and the time-series store. May raise "not now" errors."""
     settings.data.mkdir(parents=True, exist_ok=True)
     with ExitStack() as closing:
-        registry = Registry.open(settings.registry_url)
+        registry = Registry.open(settings.registry_url, settings.registry_seconds)
         closing.callback(registry.close)
         readings = open_store(settings.store_url)
         closing.callback(readings.close)

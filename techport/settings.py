@@ -65,6 +65,9 @@ class Settings(BaseSettings):
     registry_password_file: Path | None = Field(
         None, description="file that holds the password of the registry database, where its URL has a user and none"
     )
+    registry_seconds: float = Field(
+        10.0, gt=0, description="seconds that a PostgreSQL registry has for each answer before it counts as away"
+    )
     worker: str = Field("ingest-1", description="stable name of this ingest worker; its session at the broker bears it")
     share: str | None = Field(
         None, description="group name of a shared subscription, when several workers share the load"
@@ -110,6 +113,12 @@ class Settings(BaseSettings):
     publisher_email: str | None = Field(None, description="where readers of the catalogue can write to")
     rate_limit: int = Field(
         6_000, ge=0, description="requests of one client to the services for researchers in a minute; 0: any number"
+    )
+    slot_seconds: float = Field(
+        30.0,
+        gt=0,
+        description="seconds that a request waits for one of the threads that ask store and registry before it is "
+        "answered 503",
     )
     query_seconds: float = Field(
         30.0,

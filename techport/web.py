@@ -31,6 +31,7 @@ def web(settings: Settings, parts: Stores, health: HealthCheck = no_health, rela
             basemap=settings.basemap,
             map_tiles=Tiles(settings.map_tiles, settings.map_attribution) if settings.map_tiles else None,
             rate_limit=settings.rate_limit,
+            slot_seconds=settings.slot_seconds,
             query_seconds=settings.query_seconds,
             max_scan=settings.query_readings,
             snapshots=settings.snapshots_folder,

@@ -33,8 +33,9 @@ from techport_dashboards.sta.entities import EntityCache
 from techport_dashboards.web import access, errors
 from techport_dashboards.web.assets import PLOTLY, Assets
 from techport_dashboards.web.dependencies import Services
+from techport_dashboards.web.etags import ConditionalGet
 from techport_dashboards.web.middleware import Measured, SecurityHeaders
-from techport_dashboards.web.rate_limit import ConditionalGet, RateLimiter
+from techport_dashboards.web.rate_limit import RateLimiter
 from techport_dashboards.web.request_slots import THREADS, RequestSlots
 from techport_dashboards.web.templating import environment
 from techport_pilots.accounting.ledger import Ledger
@@ -109,7 +110,7 @@ def create_app(
         Reports(registry, store, settings.basemap),
         LastHour(store),
         explain,
-        RequestSlots(),
+        RequestSlots(longest_wait=settings.slot_seconds),
         post,
     )
     app.state.entity_cache = EntityCache()

@@ -7,7 +7,7 @@ else that can be raised, into answers.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from techport_pilots.i18n import N_, Language, Message
 
@@ -111,3 +111,17 @@ class Problem(Exception):
         if isinstance(self.message, Message):
             return language.message(self.message)
         return language.gettext(self.message, **self.values)
+
+
+def problem_body(problem: Problem, status: int, detail: str) -> dict[str, Any]:
+    """The problem as RFC 9457 problem details, with `remedy` and, where there are any, `parameter` and `example`."""
+    kind = KINDS[problem.kind]
+    pointers = {"parameter": problem.parameter, "example": problem.example}
+    return {
+        "type": f"/api/v1/problems/{problem.kind}",
+        "title": kind.title,
+        "status": status,
+        "detail": detail,
+        "remedy": kind.remedy,
+        **{name: value for name, value in pointers.items() if value is not None},
+    }

@@ -155,7 +155,7 @@ def _stores(settings: Settings) -> Iterator[Check]:
     except StoreError as error:
         yield Check("store", "failed", str(error), "mend it, or check `store`; messages wait at the broker meanwhile")
     try:
-        with closing(Registry.open(settings.registry_url)) as registry:
+        with closing(Registry.open(settings.registry_url, settings.registry_seconds)) as registry:
             yield Check("registry", "ok", f"{_shown(settings.registry_url)}, {len(registry.pilots())} pilot(s)")
     except PilotsError as error:
         yield Check("registry", "failed", str(error), "mend it, or check `registry` and registry_password_file")

@@ -36,7 +36,7 @@ def reflag(
 
     settings = load_settings({"data": data, "store": store, "registry": registry})
     settings.data.mkdir(parents=True, exist_ok=True)
-    opened = Registry.open(settings.registry_url)
+    opened = Registry.open(settings.registry_url, settings.registry_seconds)
     try:
         zone = opened.pilot(pilot).timezone
         if opened.state(pilot) == "closed":

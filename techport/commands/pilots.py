@@ -32,7 +32,7 @@ def open_registry(data: Path | None, url: str | None) -> Iterator[Registry]:
 
     settings = load_settings({"data": data, "registry": url})
     settings.data.mkdir(parents=True, exist_ok=True)
-    registry = Registry.open(settings.registry_url)
+    registry = Registry.open(settings.registry_url, settings.registry_seconds)
     try:
         yield registry
     finally:

@@ -25,7 +25,7 @@ from techport_dashboards.api.words import (
 )
 from techport_dashboards.problems import Problem
 from techport_dashboards.query import etags, formats, rows, times
-from techport_dashboards.query.etags import edition_of
+from techport_dashboards.query.etags import etag_of, matches
 from techport_dashboards.query.formats import MEDIA_TYPES
 from techport_dashboards.query.limits import Deadline, Disconnected
 from techport_dashboards.query.paging import decode, encode, page_size
@@ -37,7 +37,6 @@ from techport_dashboards.query.streaming import Streamed
 from techport_dashboards.services.citation import licence_url
 from techport_dashboards.viewer import Viewer
 from techport_dashboards.web.dependencies import Services, ServicesDep, ViewerDep
-from techport_dashboards.web.rate_limit import matches
 from techport_dashboards.web.request_slots import SlotRoute
 from techport_pilots.time import interval_micros
 from techport_storage import clock
@@ -246,7 +245,7 @@ def respond(
         )
     now, catalogue = clock.now(), services.registry_cache.current()
     resolved = resolve(parameters.question(limit), viewer, catalogue, services.store, settings.zone, now)
-    tag = edition_of(resolved.query, services.store, catalogue, format, shape, request.app.version, now)
+    tag = etag_of(resolved.query, services.store, catalogue, format, shape, request.app.version, now)
     headers = {"Vary": "Accept, Accept-Encoding"} | ({"ETag": tag, **etags.HEADERS} if tag else {})
     if tag and matches(request.headers.get("if-none-match", ""), tag):
         return Response(status_code=304, headers=headers)

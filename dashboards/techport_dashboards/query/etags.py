@@ -20,7 +20,7 @@ HEADERS = {"Cache-Control": "no-cache"}
 """Keep it, and ask whether it still holds. Last-Modified counts whole seconds, in which readings come many times."""
 
 
-def edition_of(
+def etag_of(
     query: Query, store: ReadingStore, catalogue: RegistryView, format: str, shape: Shape, program: str, now: Micros
 ) -> str | None:
     """The ETag, weak: compression changes the bytes, not what they say. Take it before the store is read: an answer
@@ -33,3 +33,11 @@ def edition_of(
     digest = hashlib.blake2b(token, digest_size=12)
     digest.update(msgspec.json.encode([query, shape, format, catalogue.version, program]))
     return f'W/"{digest.hexdigest()}"'
+
+
+def matches(asked: str, tag: str) -> bool:
+    """Does If-None-Match name the tag?"""
+    if asked.strip() == "*":
+        return True
+    plain = tag.removeprefix("W/")
+    return any(part.strip().removeprefix("W/") == plain for part in asked.split(","))

@@ -12,7 +12,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from http import HTTPStatus
-from typing import Any
 from urllib.parse import quote
 
 import msgspec
@@ -20,7 +19,7 @@ from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
-from techport_dashboards.problems import HEADERS, KINDS, MEDIA_TYPE, Problem
+from techport_dashboards.problems import HEADERS, KINDS, MEDIA_TYPE, Problem, problem_body
 from techport_dashboards.web.templating import language_of, render
 from techport_pilots.errors import DefinitionError, RegistryUnavailable, WrongState
 from techport_storage.errors import BadQuery, StoreUnavailable
@@ -40,17 +39,7 @@ def respond(
         page.status_code = status or kind.status
         page.headers.update(headers)
         return page
-    body: dict[str, Any] = {
-        "type": f"/api/v1/problems/{problem.kind}",
-        "title": kind.title,
-        "status": status or kind.status,
-        "detail": _detail(request, problem),
-        "remedy": kind.remedy,
-    }
-    if problem.parameter is not None:
-        body["parameter"] = problem.parameter
-    if problem.example is not None:
-        body["example"] = problem.example
+    body = problem_body(problem, status or kind.status, _detail(request, problem))
     return Response(msgspec.json.encode(body), status or kind.status, headers, MEDIA_TYPE)
 
 

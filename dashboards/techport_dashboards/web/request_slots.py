@@ -23,14 +23,11 @@ THREADS = 40
 RESERVED = 8
 """Threads that requests without a slot always find: assets, metrics, live pages, the pieces of streamed answers."""
 
-LONGEST_WAIT = 30.0
-"""Seconds that a request waits for a slot before it is answered 503."""
-
 
 class RequestSlots:
-    """How many requests may hold a thread at the same time."""
+    """How many requests may hold a thread at the same time. One waits at most `longest_wait` seconds for it."""
 
-    def __init__(self, slots: int = THREADS - RESERVED, longest_wait: float = LONGEST_WAIT) -> None:
+    def __init__(self, slots: int = THREADS - RESERVED, *, longest_wait: float) -> None:
         self._free = asyncio.Semaphore(slots)
         self._longest_wait = longest_wait
 
