@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import re
 from pathlib import Path
 from types import ModuleType
 
@@ -63,3 +64,12 @@ def test_a_module_without_a_line_or_a_docstring_is_found(tmp_path: Path, monkeyp
     (package / "mute.py").write_text("ANSWER = 42\n", "utf-8")
     with pytest.raises(SystemExit, match=r"write a docstring for \| `mute\.py`"):
         MODULES.with_modules(readme, package)
+
+
+def test_modules_that_the_architecture_page_names_exist() -> None:
+    page = (ROOT / "docs" / "architecture.md").read_text("utf-8")
+    named = set(re.findall(r"`(?:\w+: )?(\w+(?:/\w+)*\.py|\w+/\w+/)`", page))
+    packages = [ROOT / package for package in MODULES.READMES.values()]
+    missing = [name for name in named if not any((folder / name).exists() for folder in [ROOT, *packages])]
+    assert len(named) > 15
+    assert sorted(missing) == []
