@@ -30,6 +30,7 @@ from techport.commands import (
 from techport.data_dir import FolderInUse
 from techport.errors import CannotRun
 from techport.settings import SettingsError
+from techport.terminal import printable
 from techport_ingest.brokers.mosquitto import BrokerError
 from techport_pilots.errors import PilotsError
 from techport_simulators.replay import ReplayError
@@ -88,5 +89,5 @@ def main() -> None:
 
 def _tell(problem: str) -> NoReturn:
     console = Console(stderr=True, highlight=False)
-    console.print(f"[red]techport:[/red] {escape(problem)}", soft_wrap=True)
+    console.print(f"[red]techport:[/red] {escape(printable(problem))}", soft_wrap=True)
     sys.exit(2)

@@ -14,6 +14,7 @@ from techport.client import get
 from techport.commands.pilots import open_registry
 from techport.data_dir import owner
 from techport.settings import Settings, load_settings
+from techport.terminal import print_text
 
 if TYPE_CHECKING:
     from techport_pilots.accounting.audit import AuditReport, AuditRow
@@ -42,7 +43,7 @@ def audit(
     report = _report(settings, pilot)
     console = Console(highlight=False)
     for row in report.rows if every_row else report.off + report.open:
-        console.print(_sentence(row), soft_wrap=True, markup=False)
+        print_text(console, _sentence(row))
     total = report.total
     console.print(
         f"{len(report.rows)} device-days, {total.messages} messages: {total.received} values received = "

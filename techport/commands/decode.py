@@ -14,6 +14,7 @@ from rich.console import Console
 from techport import options
 from techport.terminal import print_text
 from techport_pilots.formats import DEFAULT, formats
+from techport_pilots.i18n.message import visible
 from techport_storage.clock import now
 
 if TYPE_CHECKING:
@@ -51,15 +52,15 @@ def _as_json(said: Explanation) -> dict[str, object]:
 
 def show(said: Explanation, console: Console) -> None:
     """Print what was understood, and what was not."""
-    width = max((len(f"{one.device}  {one.quantity}") for one in said.readings), default=0)
+    width = max((len(visible(f"{one.device}  {one.quantity}")) for one in said.readings), default=0)
     for one in said.readings:
-        name = f"{one.device}  {one.quantity}"
+        name = visible(f"{one.device}  {one.quantity}")
         when = "on arrival" if one.time is None else _iso(one.time)
         remark = f"  ({one.remark})" if one.remark is not None else ""
         value = f"{one.value:.12g} {one.unit or ''}"
         print_text(console, f"{name:{width}}  {value:14}  {when}{remark}")
     for event in said.events:
-        print_text(console, f"event: {event}")
+        print_text(console, f"event: {visible(event)}")
     if said.ignored:
         console.print(f"ignored by rule: {', '.join(sorted(set(said.ignored)))}", markup=False)
     for part in said.rejected:

@@ -17,6 +17,7 @@ from techport.data_dir import owner
 from techport.settings import Address, load_settings
 from techport.terminal import print_text
 from techport_pilots.formats import DEFAULT
+from techport_pilots.i18n.message import visible
 
 if TYPE_CHECKING:
     from techport_pilots.accounting.message_tap import TappedMessage
@@ -62,7 +63,7 @@ def add(
     with open_registry(data, registry) as opened:
         came = provision_device(opened, pilot, newcomer, getpass.getuser())
     if came.version is not None:
-        console.print(f"{device} is in the definition (version {came.version}). {_FILE.format(pilot)}", soft_wrap=True)
+        print_text(console, f"{device} is in the definition (version {came.version}). {_FILE.format(pilot)}")
     if running is not None:
         time.sleep(TAKES_EFFECT)  # what is shown now works now, and the first message is seen
     issued = came.credential
@@ -82,7 +83,7 @@ def revoke(pilot: Pilot, device: str, data: options.Data = None, registry: optio
 
     with open_registry(data, registry) as opened:
         had = Credentials(opened.database).revoke(pilot, device)
-    Console(highlight=False).print("revoked" if had else f"{pilot}/{device} has no credential")
+    print_text(Console(highlight=False), "revoked" if had else f"{pilot}/{device} has no credential")
     raise typer.Exit(0 if had else 1)
 
 
@@ -104,7 +105,7 @@ def watch(
         opened.pilot(pilot)
         message_tap = MessageTap(opened.database)
         message_tap.watch(pilot, device, seconds=timeout)
-        console.print(f"waiting for a message of {pilot}/{device} ...")
+        print_text(console, f"waiting for a message of {pilot}/{device} ...")
         while time.monotonic() < until:
             for message in message_tap.messages(pilot, device, after=last):
                 last, seen = message.id, seen + 1
@@ -117,11 +118,11 @@ def watch(
 
 def _show(message: TappedMessage, console: Console) -> None:
     arrived = dt.datetime.fromtimestamp(message.received / 1e6, dt.UTC).isoformat(timespec="milliseconds")
-    visible = (message.committed - message.received) / 1e6
-    lines = [f"received {arrived} by {message.worker}, visible {visible:.2f} s later", f"  {message.topic}"]
+    later = (message.committed - message.received) / 1e6
+    lines = [f"received {arrived} by {message.worker}, visible {later:.2f} s later", f"  {visible(message.topic)}"]
     lines.append(f"  {message.payload[:500].decode(errors='backslashreplace')}")
     for value in message.outcome.values:
-        lines.append(f"  {value.outcome}: {value.quantity} = {value.value:.12g}")
+        lines.append(f"  {value.outcome}: {visible(value.quantity)} = {value.value:.12g}")
     for part in message.outcome.rejected:
         said = part.rejection
         lines.append(f"  rejected, {said.reason}: {said.detail()} {said.hint()}")
@@ -144,8 +145,8 @@ def unknown(pilot: Pilot, data: options.Data = None, registry: options.RegistryU
     for one in found:
         last = dt.datetime.fromtimestamp(one.last / 1e6, dt.UTC).isoformat(timespec="seconds")
         payload = one.payload[:200].decode(errors="backslashreplace")
-        text = f"{one.device}  {one.messages} messages, the last at {last}\n  {one.topic}: {payload}"
-        console.print(text, markup=False, soft_wrap=True)
+        print_text(console, f"{visible(one.device)}  {one.messages} messages, the last at {last}")
+        print_text(console, f"  {visible(one.topic)}: {payload}")
 
 
 @app.command("claim")
@@ -161,7 +162,6 @@ def claim(
 
     with open_registry(data, registry) as opened:
         claimed = make_known(opened, pilot, name, getpass.getuser(), as_)
-    Console(highlight=False).print(
-        f"{claimed.device} is in the definition (version {claimed.version}); {claimed.entries} messages are replayed"
-    )
-    Console(highlight=False).print(_FILE.format(pilot), soft_wrap=True)
+    console = Console(highlight=False)
+    print_text(console, f"{claimed.device} is in the definition (version {claimed.version})")
+    print_text(console, f"{claimed.entries} messages are reprocessed. {_FILE.format(pilot)}")

@@ -16,6 +16,7 @@ from techport import options
 from techport.client import get
 from techport.data_dir import platform_at
 from techport.settings import Settings, load_settings
+from techport.terminal import add_row
 
 if TYPE_CHECKING:
     from techport_pilots.registry.registry import Registry
@@ -69,7 +70,8 @@ def list_(
     table = Table("id", "title", "state", "day", "online", "targets met", "ends", "needs attention")
     for one in _portfolio(load_settings({"data": data, "store": store, "registry": registry})):
         day = "" if one["day"] is None else f"{one['day']} of {one['days']}"
-        table.add_row(
+        add_row(
+            table,
             one["id"],
             one["title"].get(lang) or one["title"]["en"] or one["title"]["nb"],
             one["state"],
@@ -134,5 +136,5 @@ def show(
         for info in opened.streams(pilot):
             every = f"{info.interval_us / 1e6:g} s" if info.interval_us else ""
             title = info.title.get(lang) if info.described else "not in the vocabulary"
-            table.add_row(info.stream.device, info.stream.quantity, title, info.unit_label or "", every)
+            add_row(table, info.stream.device, info.stream.quantity, title, info.unit_label or "", every)
     console.print(table)

@@ -14,7 +14,7 @@ from rich.table import Table
 from techport import options
 from techport.commands.pilots import open_registry
 from techport.errors import CannotRun
-from techport.terminal import print_text
+from techport.terminal import add_row, print_text
 from techport_pilots.accounting.quarantine import Quarantine
 from techport_pilots.i18n.message import visible
 from techport_storage.clock import now
@@ -47,7 +47,7 @@ def list_(
     table = Table("pilot", "device", "reason", "day", "entries", "values")
     for one in counts:
         day = (dt.date(1970, 1, 1) + dt.timedelta(days=one.day)).isoformat()
-        table.add_row(visible(one.pilot), visible(one.device), one.reason, day, str(one.entries), str(one.values))
+        add_row(table, one.pilot, one.device, one.reason, day, str(one.entries), str(one.values))
     if not counts:
         console.print("nothing is in quarantine")
         return
@@ -71,7 +71,7 @@ def show(
     for line in (
         _line(found),
         f"  what to do: {found.rejection.hint()}",
-        f"  topic:      {found.topic}",
+        f"  topic:      {visible(found.topic)}",
         f"  text:       {found.payload.decode(errors='backslashreplace')}",
         f"  hex:        {found.payload.hex(' ')}",
     ):
@@ -162,4 +162,5 @@ def _where(
 def _line(entry: QuarantineRecord) -> str:
     arrived = dt.datetime.fromtimestamp(entry.received / 1e6, dt.UTC).isoformat(timespec="seconds")
     what = f" {entry.field}" if entry.field else ""
-    return f"{entry.id}  {arrived}  {entry.pilot}/{entry.device}{what}  {entry.reason}: {entry.rejection.detail()}"
+    about = visible(f"{entry.pilot}/{entry.device}{what}")
+    return f"{entry.id}  {arrived}  {about}  {entry.reason}: {entry.rejection.detail()}"

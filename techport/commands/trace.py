@@ -15,6 +15,7 @@ from techport.client import get
 from techport.data_dir import owner
 from techport.settings import Settings, load_settings
 from techport.terminal import print_text
+from techport_pilots.i18n.message import visible
 
 if TYPE_CHECKING:
     from techport_dashboards.api.accounting import Traced
@@ -51,7 +52,7 @@ def describe(found: Traced) -> list[str]:
     for value in found.stored:
         late = (dt.datetime.fromisoformat(value.received) - dt.datetime.fromisoformat(value.time)).total_seconds()
         lines.append(
-            f"stored: {value.quantity} = {value.value:.12g} of {_short(value.time)}, "
+            f"stored: {visible(value.quantity)} = {value.value:.12g} of {_short(value.time)}, "
             f"received {_short(value.received)} ({late:.1f} s later)" + (", flagged" if value.quality else "")
         )
     for entry in found.quarantined:
@@ -62,7 +63,7 @@ def describe(found: Traced) -> list[str]:
         if arrival.visible is not None:
             by = " or ".join(arrival.workers)
             lines.append(f"received {_short(arrival.received)} by {by}, visible since {_short(arrival.visible)}")
-    lines += [f"event {_short(event.time)}: {event.kind} {event.text}".rstrip() for event in found.events]
+    lines += [visible(f"event {_short(event.time)}: {event.kind} {event.text}".rstrip()) for event in found.events]
     if not found.found:
         last = "nothing from this device is stored"
         if found.last_before is not None:

@@ -37,3 +37,10 @@ def test_brackets_in_a_remedy_are_no_colours(
     said = told(["pilot", "import", "--check", str(file)], monkeypatch, capsys)
     assert "pilot.yaml:10: area[0]:" in said
     assert "Pairs are [lon, lat]" in said
+
+
+def test_control_characters_in_a_problem_are_escaped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    said = told(["pilot", "show", "a\x1b[2J\u202e", "--data", str(tmp_path)], monkeypatch, capsys)
+    assert "a\\x1b[2J\\u202e" in said

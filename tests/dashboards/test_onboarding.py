@@ -16,6 +16,7 @@ from techport_pilots.accounting.message_tap import MessageTap, Outcome, TappedMe
 from techport_pilots.accounting.quarantine import Quarantine
 from techport_pilots.accounting.rejection import Rejected, Rejection
 from techport_pilots.accounting.tally import QuarantineEntry
+from techport_pilots.registry.database import name
 from techport_storage.microseconds import SECOND
 from techport_storage.model import Quality
 from tests.dashboards.conftest import START
@@ -142,6 +143,30 @@ async def test_a_stranger_is_listed_and_claimed(city: City, client: httpx.AsyncC
     view = city.registry.snapshot().pilot("kai-luft")
     assert view is not None
     assert view.device("ny boks") is not None
+
+
+@pytest.mark.parametrize("device", ["new\nline", "tab\there", "\x1b[2J", "\u202ebox", "<b>box</b>", "x" * 300])
+async def test_a_device_of_any_name_is_claimed_from_the_page(
+    city: City, client: httpx.AsyncClient, device: str
+) -> None:
+    """By the number of its last message: a browser changes line ends and control characters of names in forms."""
+    unknown = Rejection("unknown-device", {"pilot": "kai-luft", "device": device})
+    aside = QuarantineEntry(
+        pilot="kai-luft", device=device, topic="t", payload=b"{}", received=START, rejection=unknown
+    )
+    city.books.close_batch("w", {}, [aside])
+    for address in (PAGE, "/pilots/kai-luft/quarantine"):
+        [entry] = re.findall(r'name="entry" value="(\d+)"', (await client.get(address)).text)
+    answer = await client.post(f"{PAGE}/claim", data={"entry": entry, "device": "box-7"})
+    assert answer.status_code == 303, answer.text
+    view = city.registry.snapshot().pilot("kai-luft")
+    assert view is not None
+    claimed = view.device(name(device))
+    assert claimed is not None
+    assert claimed.id == "box-7"
+    assert (await client.get(f"{API}/unknown-devices")).json() == []
+    gone = await client.post(f"{PAGE}/claim", data={"entry": "9" * 30})
+    assert gone.status_code == 400
 
 
 async def test_a_range_is_widened_from_the_page(city: City, client: httpx.AsyncClient) -> None:

@@ -17,7 +17,7 @@ from techport_dashboards.query.names import find_pilot
 from techport_dashboards.query.parameters import Parameters
 from techport_dashboards.services.message_formats import labels
 from techport_dashboards.services.onboarding import claim_unknown_device, provision_device
-from techport_dashboards.services.quarantine import wait_for_replay
+from techport_dashboards.services.quarantine import find_entry, wait_for_replay
 from techport_dashboards.settings import BrokerPlace
 from techport_dashboards.viewer import Viewer
 from techport_dashboards.web.access import NO_STORE
@@ -122,8 +122,12 @@ def revoke(request: Request, services: ServicesDep, viewer: ChangeDep, pilot: Pi
 @router.post("/pilots/{pilot}/onboarding/claim")
 def claim(request: Request, services: ServicesDep, viewer: ChangeDep, pilot: PilotDep, form: FormDep) -> Response:
     """Make an unknown device known; its earlier messages are reprocessed."""
-    registry, name, wanted = services.registry_cache.registry, form.raw("name"), form.get("device") or None
-    claimed = claim_unknown_device(registry, pilot.id, name, viewer.author, wanted)
+    registry = services.registry_cache.registry
+    entry = form.number("entry")  # browsers change line ends and control characters of names in forms
+    if entry is None:
+        raise Problem("bad-parameter", "The form is not complete.", parameter="entry")
+    name = find_entry(registry, pilot.id, entry).device
+    claimed = claim_unknown_device(registry, pilot.id, name, viewer.author, form.get("device") or None)
     MessageTap(registry.database).watch(pilot.id, claimed.device, WATCHED_FOR)
     wait_for_replay(registry, claimed.replay)
     return _back(request, pilot.id, device=claimed.device, replay=str(claimed.replay))

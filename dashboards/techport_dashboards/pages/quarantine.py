@@ -176,10 +176,10 @@ def _chosen(registry: Registry, form: Form, pilot: str) -> QuarantineFilter:
     ticked = [text for text in form.all("entry") if text.isdecimal() and len(text) < 19]
     if ticked:
         return QuarantineFilter(pilot=pilot, ids=tuple(map(int, ticked)))
-    like = form.get("like")
-    if not like.isdecimal():
+    like = form.number("like")
+    if like is None:
         raise Problem("bad-parameter", "Select at least one message.", parameter="entry")
-    return similar_entries(find_entry(registry, pilot, int(like)))
+    return similar_entries(find_entry(registry, pilot, like))
 
 
 def _factor(form: Form) -> float:

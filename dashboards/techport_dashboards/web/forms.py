@@ -33,6 +33,11 @@ class Form:
     def all(self, name: str) -> list[str]:
         return self._fields.get(name, [])
 
+    def number(self, name: str) -> int | None:
+        """The field as the number of a row; None where it is not one."""
+        text = self.get(name)
+        return int(text) if text.isascii() and text.isdecimal() and len(text) < 19 else None
+
     def confirmed(self) -> None:
         """Raise a Problem unless the box was ticked that says what will be gone."""
         if self.get("confirmed") != "yes":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,7 @@ def environment(assets: Assets) -> Environment:
         autoescape=True,
         extensions=["jinja2.ext.i18n"],
         undefined=StrictUndefined,
+        finalize=without_controls,
         trim_blocks=True,
         lstrip_blocks=True,
     )
@@ -43,6 +45,18 @@ def environment(assets: Assets) -> Environment:
     templates.globals.update(asset=assets.url, embed=embed, iso=times.iso, micros=times.micros)
     templates.globals.update(kind_named=kind_named)
     return templates
+
+
+_CONTROLS = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+
+
+def without_controls(value: object) -> object:
+    """A value as pages show it: control characters of devices, and those that turn the text behind them around, are
+    escaped. Where a form has to send exactly the same text back, the template says `{{ value | e }}`.
+    """
+    if type(value) is not str or value.isprintable():
+        return value
+    return _CONTROLS.sub(lambda match: match[0].encode("unicode_escape").decode(), value)
 
 
 def embed(data: object) -> Markup:

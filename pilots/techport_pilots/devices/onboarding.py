@@ -51,6 +51,7 @@ class UnknownDevice(msgspec.Struct, frozen=True, kw_only=True):
     messages: int  # that are kept and can be replayed
     first: Micros
     last: Micros
+    entry: int  # in quarantine: the last message
     topic: str  # of the last message
     payload: bytes
 
@@ -108,6 +109,7 @@ def unknown_devices(database: Database, pilot: str) -> list[UnknownDevice]:
             messages=count,
             first=first,
             last=latest,
+            entry=number,
             topic=last[number].topic,
             payload=last[number].payload,
         )
