@@ -14,6 +14,7 @@ import time
 from pathlib import Path
 
 import msgspec
+import yaml
 
 from techport_ingest.checking.units import Units
 from techport_ingest.decoding.decoder import Decoder, make_decoders
@@ -28,7 +29,7 @@ TYPICAL = {
     "cayenne-lpp": "energy",
     "senml": "base_values_carry_over",
     "senml-cbor": "labels_are_numbers",
-    "tasmota": "local_time_is_not_taken",
+    "tasmota": "local_time_and_pressure_in_hpa",
     "zigbee2mqtt": "weather",
     "shelly-gen2": "switch",
     "sparkplug-b": "data_by_alias",
@@ -105,7 +106,7 @@ def main() -> None:
         row(form, decoders[form], read(CASES / form / name), seconds)
     row("tts-v3, eight gateways", decoders["tts-v3"], heard_by_many(read(CASES / "tts-v3/decoded")), seconds)
     script = CASES / "tts-v3/codec_javascript"
-    codec = JavaScriptCodec((script / "codec.js").read_text())
+    codec = JavaScriptCodec(yaml.safe_load((script / "source.yaml").read_text())["codec"])
     row("tts-v3 with JavaScript", TheThingsStack(codec), read(script), seconds)
     codec.close()
     units = Units()
