@@ -112,23 +112,71 @@ def percent_change(
 
 
 def welch(variance: Floats, freedom: Floats) -> float:
-    """Degrees of freedom of a sum of independent variance estimates (Welch and Satterthwaite)."""
+    """Degrees of freedom of a sum of independent variance estimates.
+
+    Parameters
+    ----------
+    variance : array of float
+        The estimates, squared units.
+    freedom : array of float
+        Degrees of freedom of each; one with none adds nothing.
+
+    Returns
+    -------
+    float
+        0 where no estimate has any. After Welch (1947, doi:10.1093/biomet/34.1-2.28) and Satterthwaite (1946,
+        doi:10.2307/3002019).
+    """
     parts = np.where(freedom > 0, variance**2 / np.maximum(freedom, 1), 0.0).sum()
     return float(variance.sum() ** 2 / parts) if parts > 0 else 0.0
 
 
 def half_width(variance: Floats, freedom: Floats, confidence: float = 0.95) -> float:
-    """Half the width of the two-sided interval."""
+    """Half the width of the two-sided interval.
+
+    Parameters
+    ----------
+    variance, freedom : array of float
+        Independent estimates and their degrees of freedom, as for `welch`.
+    confidence : float
+        0..1.
+
+    Returns
+    -------
+    float
+        In the unit whose square `variance` has: a quantile of Student's t times the standard error.
+    """
     from scipy.special import stdtrit  # Student's quantiles; heavy, and only needed here
 
     return float(stdtrit(welch(variance, freedom), 0.5 + confidence / 2) * np.sqrt(variance.sum()))
 
 
 def fit(values: Floats, design: Floats, day: Ints, group: Ints, column: int) -> Fit:
-    """Least squares of `values` (n) on `design` (n, k), and the error of coefficient `column`.
+    """Least squares of daily values on a design, and the error of one coefficient.
 
-    `day` counts dates and increases strictly; `group` numbers the stretches (phases) whose noise may differ in size.
-    Raises NoInterval where the regressors cannot be told apart, where too few days are left, and where nothing varies.
+    Parameters
+    ----------
+    values : array of float, shape (n,)
+        One value for each day, in the KPI's unit.
+    design : array of float, shape (n, k)
+        Regressors, the intercept among them.
+    day : array of int, shape (n,)
+        Dates as days since 1970-01-01, strictly increasing; days may be missing.
+    group : array of int, shape (n,)
+        Numbers of the stretches (phases), whose noise may differ in size.
+    column : int
+        The column of `design` whose coefficient is asked for.
+
+    Returns
+    -------
+    Fit
+        The coefficient in the KPI's unit, a variance and degrees of freedom for each group, and the autocorrelation.
+        docs/statistics.md gives the formulas, their sources and how often the intervals are right.
+
+    Raises
+    ------
+    NoInterval
+        Where the regressors cannot be told apart, too few days are left, or nothing varies.
     """
     n, k = design.shape
     if np.linalg.matrix_rank(design) < k:

@@ -119,7 +119,20 @@ def kpi_value(store: ReadingStore, pilot: PilotDefinition, kpi: Kpi, start: Micr
 
 
 def combined(kind: str, first: float | None, second: float | None) -> float | None:
-    """A ratio, difference or share of two values; None where one is missing or the divisor is zero."""
+    """Two values as one.
+
+    Parameters
+    ----------
+    kind : {"ratio", "difference", "share"}
+        "share": the first of the sum of both.
+    first, second : float or None
+        In the units of their measures.
+
+    Returns
+    -------
+    float or None
+        A ratio, a share 0..1 or a difference in the unit of both; None where one is missing or the divisor is zero.
+    """
     if first is None or second is None:
         return None
     if kind == "difference":
@@ -129,7 +142,20 @@ def combined(kind: str, first: float | None, second: float | None) -> float | No
 
 
 def unit_of(plan: Plan, compare: Comparison | None) -> str:
-    """UCUM unit of a KPI: that of its measure, "1" for a ratio or share of two."""
+    """The unit of a KPI.
+
+    Parameters
+    ----------
+    plan : Plan
+        Of its measure.
+    compare : Comparison or None
+        A second measure.
+
+    Returns
+    -------
+    str
+        UCUM: that of the measure; "1" for a ratio or share of two.
+    """
     return plan.resolved.unit if compare is None or compare.kind == "difference" else "1"
 
 

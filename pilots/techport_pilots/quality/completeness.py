@@ -83,9 +83,27 @@ class Completeness(msgspec.Struct, frozen=True, kw_only=True):
 def stream_completeness(
     store: ReadingStore, intervals: Mapping[Stream, Micros | None], start: Micros, end: Micros
 ) -> dict[Stream, Completeness]:
-    """Completeness of each stream in [start, end), those without any reading included.
+    """Completeness of streams over a period.
 
-    Raises ValueError for an empty period, and what the store raises.
+    Parameters
+    ----------
+    store : ReadingStore
+    intervals : mapping of Stream to int or None
+        What each stream promises, µs between readings; None where it promises nothing.
+    start, end : int
+        The period [start, end), µs since the epoch.
+
+    Returns
+    -------
+    dict of Stream to Completeness
+        Of every stream, those without any reading included.
+
+    Raises
+    ------
+    ValueError
+        For an empty period.
+    StoreError
+        What the store raises.
     """
     if end <= start:
         raise ValueError("completeness needs a period: the end lies after the start")
@@ -96,7 +114,18 @@ def stream_completeness(
 
 
 def pilot_intervals(pilot: PilotDefinition) -> dict[Stream, Micros | None]:
-    """What a pilot's streams promise."""
+    """What a pilot's streams promise.
+
+    Parameters
+    ----------
+    pilot : PilotDefinition
+        Whose streams have an interval, or their device has one.
+
+    Returns
+    -------
+    dict of Stream to int or None
+        µs between readings; None where the definition gives no interval.
+    """
     return {
         Stream(pilot.id, device.id, stream.quantity): None if promised is None else interval_micros(promised)
         for device in pilot.devices
@@ -106,7 +135,20 @@ def pilot_intervals(pilot: PilotDefinition) -> dict[Stream, Micros | None]:
 
 
 def phase_completeness(store: ReadingStore, pilot: PilotDefinition, now: Micros) -> dict[str, Completeness]:
-    """Completeness of each phase that has begun, over all streams, up to now."""
+    """Completeness of phases, over all streams of the pilot.
+
+    Parameters
+    ----------
+    store : ReadingStore
+    pilot : PilotDefinition
+    now : int
+        Until when a phase that goes on counts, µs since the epoch.
+
+    Returns
+    -------
+    dict of str to Completeness
+        By the names of the phases that have begun.
+    """
     intervals = pilot_intervals(pilot)
     answer = {}
     for phase in pilot.phases:
@@ -117,7 +159,18 @@ def phase_completeness(store: ReadingStore, pilot: PilotDefinition, now: Micros)
 
 
 def by_device(streams: Mapping[Stream, Completeness]) -> dict[str, Completeness]:
-    """Completeness of devices from that of their streams."""
+    """Completeness of devices from that of their streams.
+
+    Parameters
+    ----------
+    streams : mapping of Stream to Completeness
+        Of one pilot, as `stream_completeness` gives them.
+
+    Returns
+    -------
+    dict of str to Completeness
+        By device, as `together` adds them up.
+    """
     devices: dict[str, list[Completeness]] = {}
     for stream, one in streams.items():
         devices.setdefault(stream.device, []).append(one)
@@ -125,7 +178,19 @@ def by_device(streams: Mapping[Stream, Completeness]) -> dict[str, Completeness]
 
 
 def together(parts: Iterable[Completeness]) -> Completeness:
-    """Several streams as one: sums, so that a fast stream weighs more than a slow one; the longest gap of any."""
+    """Several streams as one.
+
+    Parameters
+    ----------
+    parts : iterable of Completeness
+        Of the same period.
+
+    Returns
+    -------
+    Completeness
+        Sums, so that a fast stream weighs more than a slow one; the longest gap of any. `expected` is None where no
+        stream promises anything.
+    """
     parts = list(parts)
     promised = [part for part in parts if part.expected is not None]
     return Completeness(
@@ -140,7 +205,27 @@ def together(parts: Iterable[Completeness]) -> Completeness:
 
 
 def gaps(store: ReadingStore, stream: Stream, interval: Micros, start: Micros, end: Micros) -> list[Gap]:
-    """Every gap of a stream in [start, end), in order of time. Raises what the store raises."""
+    """Every gap of a stream.
+
+    Parameters
+    ----------
+    store : ReadingStore
+    stream : Stream
+    interval : int
+        What the stream promises, µs between readings.
+    start, end : int
+        The period [start, end), µs since the epoch.
+
+    Returns
+    -------
+    list of Gap
+        In order of time, with the number of readings missing in each.
+
+    Raises
+    ------
+    StoreError
+        What the store raises.
+    """
     found: list[Gap] = []
     before = start
     first = True
