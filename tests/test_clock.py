@@ -96,6 +96,7 @@ def test_other_clocks_are_allowed(source: str) -> None:
 
 
 @pytest.mark.parametrize("shift", ["0", "-86400", "31622400.5", ""])
+@pytest.mark.heavy
 def test_the_shift_moves_the_clock_of_a_process(shift: str) -> None:
     command = "from techport_storage import clock; print(clock.now(), clock.now_datetime().timestamp())"
     environment = {**os.environ, "TECHPORT_CLOCK_SHIFT": shift}

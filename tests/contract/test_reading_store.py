@@ -70,6 +70,7 @@ def test_last_of_a_batch_wins(store: ReadingStore) -> None:
     assert stored(store) == [reading(value=4)]
 
 
+@pytest.mark.heavy
 def test_shuffled_redelivery_ends_in_the_same_rows(store: ReadingStore) -> None:
     """At least once, in any order and any cut: exactly one row each."""
     dice = random.Random(7)

@@ -6,6 +6,7 @@ import itertools
 import math
 import threading
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -13,6 +14,8 @@ from techport_storage.microseconds import SECOND
 from techport_storage.model import Batch, Query, Reading, Selection, Stream
 from techport_storage.store import ReadingStore
 from tests.contract.readings import NOON, A, B, ordered, put, reading, rows, series, stored
+
+pytestmark = pytest.mark.heavy
 
 # Several at once
 

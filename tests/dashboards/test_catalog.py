@@ -63,6 +63,7 @@ async def test_both_forms_say_the_same_under_addresses_that_stay(harvester: http
 
 
 @pytest.mark.parametrize("form", ["ttl", "jsonld"])
+@pytest.mark.heavy
 async def test_it_conforms_to_dcat_ap_no(harvester: httpx.AsyncClient, shared: Path, form: str) -> None:
     rules = Graph().parse(shared / "schemas" / "shacl" / "dcat-ap-no-2.00-shapes.ttl")
     found = await graph(harvester, f"/catalog.{form}")

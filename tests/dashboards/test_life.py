@@ -25,7 +25,7 @@ from techport_pilots.registry import lifecycle
 from tests.dashboards.web import City
 from tests.pilots import trial
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.heavy]
 API = "/api/v1/pilots/elgeseter"
 
 

@@ -23,6 +23,8 @@ from tests.conftest import unavailable
 from tests.dashboards.conftest import AIR, HOURS, hourly
 from tests.dashboards.web import City, serving
 
+pytestmark = pytest.mark.heavy
+
 PAGE = Path(__file__).resolve().parents[2] / "docs/api.md"
 HERE = "http://127.0.0.1:8080"
 FENCED = re.findall(r"```(\w+)\n(.*?)```", PAGE.read_text(), re.DOTALL)

@@ -246,6 +246,7 @@ STEPS = ("open", "write", "close", "settle")
     sizes=st.lists(st.integers(1, 4), min_size=20, max_size=20),
     crashes=st.lists(st.sampled_from([None, *STEPS]), max_size=8),
 )
+@pytest.mark.heavy
 def test_the_sums_agree_whatever_is_killed_and_when(
     registry: Registry,
     messages: list[tuple[int, int, bool]],

@@ -30,6 +30,8 @@ from techport_storage.store import ReadingStore
 from tests.pilots import trial
 from tests.pilots.trial import Parts
 
+pytestmark = pytest.mark.heavy
+
 LAPTOP_AND_SERVERS = pytest.mark.parametrize(
     ("parts", "elsewhere"), [("laptop", "laptop"), ("servers", "laptop"), ("laptop", "servers")], indirect=True
 )

@@ -24,8 +24,6 @@ from techport_storage.microseconds import MINUTE
 from techport_storage.model import Batch, Stream
 from techport_storage.store import open_store
 
-pytestmark = pytest.mark.dates
-
 STEP = 10 * MINUTE
 START = int(dt.datetime(2026, 3, 1, tzinfo=dt.UTC).timestamp()) * 1_000_000
 STREAM = Stream("p", "box", "pm10")
@@ -49,6 +47,7 @@ def of(store, start=START, end=START + 100 * STEP, interval=STEP):
     return stream_completeness(store, {STREAM: interval}, start, end)[STREAM]
 
 
+@pytest.mark.dates
 def test_every_reading_there_is_a_hundred_per_cent(store):
     write(store, START + STEP * np.arange(100))
     found = of(store)
@@ -63,6 +62,7 @@ def test_nothing_there_is_nought_and_one_gap(store):
     assert gaps(store, STREAM, STEP, START, START + 100 * STEP) == [(START, START + 100 * STEP, 100)]
 
 
+@pytest.mark.heavy
 @settings(max_examples=60, deadline=None)
 @given(
     st.sets(st.integers(0, 99), min_size=1),
@@ -112,6 +112,7 @@ def test_an_empty_period_is_refused(store):
         of(store, START, START)
 
 
+@pytest.mark.dates
 def test_devices_phases_and_pilot_are_sums(store):
     begin = dt.datetime(2026, 3, 1, tzinfo=dt.UTC)
     device = DeviceDefinition(
@@ -141,6 +142,7 @@ def test_devices_phases_and_pilot_are_sums(store):
     }
 
 
+@pytest.mark.dates
 def test_a_phase_that_is_running_is_judged_up_to_now(store):
     begin = dt.datetime(2026, 3, 1, tzinfo=dt.UTC)
     phase = Phase("before", "baseline", begin, begin + dt.timedelta(days=30))

@@ -34,6 +34,8 @@ from techport_storage.model import Batch
 from techport_storage.store import open_store
 from tests.pilots import trial
 
+pytestmark = pytest.mark.heavy
+
 BASE = "https://techport.example.org"
 SHAPES = ("dcat-ap-no-2.00-shapes.ttl", "dcat-ap-3.0.1-shapes.ttl", "dcat-ap-3.0.1-SHACL.ttl")
 

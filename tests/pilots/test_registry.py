@@ -167,6 +167,7 @@ def test_a_snapshot_does_not_change(registry: Registry) -> None:
     assert new.device("kirka") is None
 
 
+@pytest.mark.heavy
 def test_many_open_an_empty_database_at_once(registry_url: str) -> None:
     """Processes and threads that start together: one makes the tables, all of them work."""
     if registry_url.startswith("sqlite"):
@@ -210,6 +211,7 @@ def test_the_names_of_the_scripts_are_the_revisions_in_their_order() -> None:
     assert revisions() == walked[::-1]
 
 
+@pytest.mark.heavy
 def test_a_command_that_migrates_nothing_does_not_wait_for_alembic(registry: Registry, registry_url: str) -> None:
     """Its import takes as long as a third of the start of a command."""
     program = """import sys

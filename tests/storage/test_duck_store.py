@@ -78,6 +78,7 @@ def test_urls_that_name_no_store(url: str, tmp_path: Path, monkeypatch: pytest.M
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.heavy
 def test_a_file_that_another_process_has_open(path: Path) -> None:
     code = "import sys; from techport_storage.store import open_store; s = open_store(sys.argv[1]); print(1); input()"
     url = f"duckdb:///{path}"
@@ -299,6 +300,7 @@ def test_late_rows_meet_a_compaction(path: Path) -> None:
     store.close()
 
 
+@pytest.mark.heavy
 def test_memory_has_a_limit(path: Path) -> None:
     """What does not fit goes through a folder beside the file, and leaves nothing there."""
     store = DuckStore.open(f"duckdb:///{path}?memory_mb=2")
