@@ -21,7 +21,7 @@ from techport_pilots.quality.completeness import (
 from techport_storage.coverage import coverage_by_reading
 from techport_storage.duckdb import coverage
 from techport_storage.microseconds import MINUTE
-from techport_storage.model import Batch, Stream
+from techport_storage.model import Batch, Selection, Stream
 from techport_storage.store import open_store
 
 STEP = 10 * MINUTE
@@ -31,6 +31,14 @@ STREAM = Stream("p", "box", "pm10")
 
 @pytest.fixture
 def store():
+    store = open_store("duckdb://")
+    yield store
+    store.close()
+
+
+@pytest.fixture(scope="module")
+def used_store():
+    """A store for many examples, each of which erases what others left: opening one takes longer than an example."""
     store = open_store("duckdb://")
     yield store
     store.close()
@@ -70,8 +78,9 @@ def test_nothing_there_is_nought_and_one_gap(store):
     st.integers(0, STEP - 1),
     st.integers(0, 10_000),
 )
-def test_it_counts_the_slots_that_hold_a_reading(slots, again, offset, seed):
+def test_it_counts_the_slots_that_hold_a_reading(used_store, slots, again, offset, seed):
     """A tenth early or late, twice or not: the share is that of the slots."""
+    used_store.erase(Selection())
     random = np.random.default_rng(seed)
     offset = min(max(offset, STEP // 8), STEP - STEP // 8)
     slots = np.array(sorted(slots))
@@ -79,11 +88,9 @@ def test_it_counts_the_slots_that_hold_a_reading(slots, again, offset, seed):
     times = START + STEP * slots + offset + jitter[slots]
     extra = np.array([slot for slot in again if slot in slots], np.int64)
     twice = START + STEP * extra + offset + jitter[extra] + 1_000_000
-    store = open_store("duckdb://")
-    write(store, np.concatenate([times, twice]))
-    found = of(store)
-    missing = gaps(store, STREAM, STEP, START, START + 100 * STEP)
-    store.close()
+    write(used_store, np.concatenate([times, twice]))
+    found = of(used_store)
+    missing = gaps(used_store, STREAM, STEP, START, START + 100 * STEP)
     assert found.observed == len(slots)
     assert sum(gap.missing for gap in missing) == 100 - len(slots)
     assert found.longest_gap == max((gap.end - gap.start for gap in missing), default=0)
@@ -152,15 +159,17 @@ def test_a_phase_that_is_running_is_judged_up_to_now(store):
     assert phase_completeness(store, pilot, now=START + 144 * STEP)["before"].share == 1.0
 
 
+@pytest.mark.heavy
 @settings(max_examples=30, deadline=None)
 @given(
     st.lists(st.lists(st.integers(0, 10_000), max_size=40), min_size=1, max_size=7),
     st.integers(1, 2000),
     st.sampled_from([5, 1_000_000]),
 )
-def test_the_store_and_its_readings_know_the_same_coverage(streams, interval, slice_rows):
+def test_the_store_and_its_readings_know_the_same_coverage(used_store, streams, interval, slice_rows):
     """Cut into slices of five rows, streams are cut in time and joined again."""
-    store = open_store("duckdb://")
+    store = used_store
+    store.erase(Selection())
     intervals = {}
     for i, times in enumerate(streams):
         stream = Stream("p", f"d{i}", "pm10")
@@ -172,4 +181,3 @@ def test_the_store_and_its_readings_know_the_same_coverage(streams, interval, sl
         assert store.coverage(some, START, START + 5_000) == coverage_by_reading(store, some, START, START + 5_000)
         for start, end in ((START, START + 10_001), (START + 2_000, START + 7_000)):
             assert store.coverage(intervals, start, end) == coverage_by_reading(store, intervals, start, end)
-    store.close()

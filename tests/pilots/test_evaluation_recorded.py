@@ -7,6 +7,8 @@ import math
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from techport_pilots.evaluation import evaluate
 from techport_pilots.evaluation.kpi import kpi_value
 from tests.pilots.evaluation_cases import numbers
@@ -25,6 +27,7 @@ def differences(place: str, recorded: Any, found: Any, size: float) -> list[str]
     return [] if recorded == found else [f"{place}: {recorded!r} was recorded, {found!r} found"]
 
 
+@pytest.mark.heavy
 def test_evaluations_are_equal_to_those_recorded():
     recorded = json.loads(RECORDED.read_text("utf-8"))
     found = dict(numbers(evaluate, kpi_value))

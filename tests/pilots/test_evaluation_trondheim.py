@@ -20,6 +20,8 @@ from techport_storage.model import Query, Selection, Stream
 from techport_storage.store import open_store
 from tests.pilots import trondheim
 
+pytestmark = pytest.mark.heavy
+
 START, END = trondheim.START, trondheim.END
 WEATHER = ("precipitation", "wind_speed", "wind_from_direction", "air_temperature", "relative_humidity")
 
