@@ -1,11 +1,12 @@
 """A district with a day behind it: the demo's definitions and devices, and a few troubles to look at.
 
-The readings end at the present, but the weather in them is always that of the same day: what a page shows of it does
-not depend on the date of the test.
+The readings end at the present and phases lie around it, but the weather is always that of the same day: what a page
+shows does not depend on the date of the test.
 """
 
 from __future__ import annotations
 
+import datetime as dt
 from pathlib import Path
 
 import numpy as np
@@ -13,9 +14,9 @@ from numpy.typing import NDArray
 
 from techport_pilots.definition.load import read_definition
 from techport_pilots.model import PilotDefinition
-from techport_simulators.demo import demo_definitions
+from techport_simulators.demo import demo_in
 from techport_simulators.devices import Device, devices_of
-from techport_storage.clock import now
+from techport_storage.clock import now, now_datetime
 from techport_storage.microseconds import HOUR, SECOND
 from techport_storage.model import Batch, Reading, Stream
 from tests.dashboards.web import City
@@ -31,7 +32,9 @@ def build(folder: Path) -> City:
     """The demo's pilots with readings of the last 26 hours, a gap, devices that fell silent and one that never came."""
     city = City.at(folder)
     until = now()
-    for path in demo_definitions():
+    # Interventions began two weeks before this Monday: pilots whose phases are over need no attention.
+    today = now_datetime().date()
+    for path in demo_in(folder / "definitions", today + dt.timedelta(weeks=2)):
         pilot = read_definition(path)
         city.registry.import_pilot(pilot, path.read_text("utf-8"), "test")
         for device in troubled(pilot):

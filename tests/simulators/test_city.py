@@ -79,7 +79,8 @@ def test_history_is_whole_and_goes_back_from_the_present(mosquitto: Mosquitto) -
         ordered = sorted(heard)
         assert {after - before for before, after in itertools.pairwise(ordered)} == {10 * MINUTE}
         assert micros(start) - hours * HOUR <= ordered[0] < micros(start) - hours * HOUR + 10 * MINUTE
-        assert max(heard[1:7]) > max(heard[7:13]) > max(heard[13:])
+        past = [at for at in heard if at <= micros(start)]  # on a busy machine the next reading is due meanwhile
+        assert max(past[1:7]) > max(past[7:13]) > max(past[13:])
 
 
 @pytest.mark.dates
