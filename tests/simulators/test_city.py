@@ -123,8 +123,15 @@ def test_a_second_life_is_the_first_one_s(mosquitto: Mosquitto, tmp_path: Path) 
 
 def test_a_city_without_a_broker_waits_and_can_be_stopped() -> None:
     stop = threading.Event()
-    threading.Timer(0.5, stop.set).start()
-    done = run_city([read_definition(definition_path("nidelva-water"))], Broker(port=free_port()), stop_event=stop)
+    patience = threading.Timer(30, stop.set)
+    patience.start()
+    done = run_city(
+        [read_definition(definition_path("nidelva-water"))],
+        Broker(port=free_port()),
+        stop_event=stop,
+        progress=lambda progress: stop.set() if progress.live >= 4 else None,
+    )
+    patience.cancel()
     assert done.live >= 4  # handed over, waiting for the broker
 
 
