@@ -77,6 +77,7 @@ async def test_events_kpis_and_evaluation(city: City, client: httpx.AsyncClient)
     span = {"start": "2025-10-24T00:00:00Z", "end": "2025-10-24T04:00:00Z"}
     kpi = (await get(client, "pilots/forsok/kpis", **span))["items"][0]
     assert kpi["value"]["value"] == pytest.approx(10 + sum(range(72, 76)) / 4 / 7)
+    assert (kpi["value"]["samples"], kpi["value"]["slots"]) == (4, 4), "slots is the old name"
     evaluation = await get(client, "pilots/forsok/kpis/dust/evaluation")
     assert evaluation["kpi"] == "dust"
     assert evaluation["verdict"] in ("target met", "target not met", "inconclusive", "insufficient data")

@@ -8,7 +8,7 @@ import msgspec
 from fastapi import APIRouter, Query
 from pydantic import BaseModel, ConfigDict, Field
 
-from techport_dashboards.api.schema import Listed, Title, listed, title
+from techport_dashboards.api.schema import Listed, Title, listed, old_name, title
 from techport_dashboards.api.words import Instant, QuantityName, Unit
 from techport_dashboards.problems import Problem
 from techport_dashboards.query import times
@@ -30,6 +30,7 @@ class KpiValueItem(BaseModel):
     unit: Unit
     completeness: float = Field(description="Samples with a value ÷ samples expected, 0 to 1.")
     samples: int = Field(description="Samples with a value: hours, or days, as the KPI counts.")
+    slots: int = old_name("samples")
     start: Instant
     end: Instant
 
@@ -62,7 +63,12 @@ def kpis(services: ServicesDep, pilot: PilotDep, parameters: Annotated[KpiParame
         item = {**msgspec.to_builtins(kpi), "title": title(kpi.title)}
         if span is not None:
             value = kpi_value(services.store, pilot, kpi, *span)
-            item["value"] = {**msgspec.to_builtins(value), "start": times.iso(span[0]), "end": times.iso(span[1])}
+            item["value"] = {
+                **msgspec.to_builtins(value),
+                "slots": value.samples,  # the old name, for one release (CHANGELOG.md)
+                "start": times.iso(span[0]),
+                "end": times.iso(span[1]),
+            }
         items.append(item)
     return listed(items, ("id",), parameters, services.settings)
 
