@@ -56,6 +56,14 @@ def test_on_average_the_error_is_the_true_one_and_the_autocorrelation_is_found(p
     assert np.mean([estimate.autocorrelation for estimate in estimates]) == pytest.approx(persistence, abs=0.1)
 
 
+@pytest.mark.parametrize("persistence", [-0.2, 0.4, 0.88])
+def test_a_year_of_days_shows_how_much_one_resembles_the_next(persistence):
+    """Each estimate, not only their mean: nowhere on the scale is there a hole."""
+    day, group, design = np.arange(365), np.zeros(365, np.int64), np.ones((365, 1))
+    estimates = [fit(lasting(seed, persistence, 365), design, day, group, 0).autocorrelation for seed in range(8)]
+    assert estimates == pytest.approx([persistence] * 8, abs=0.17)
+
+
 def test_intervals_of_days_that_resemble_each_other_cover_the_truth():
     """95 % are promised; one for independent days covers 52 % here. test_evaluation_honest.py tries more."""
     day, group, design = two_phases()
