@@ -198,6 +198,16 @@ def test_samples_are_of_the_measures_hours_and_weekdays(store):
     assert samples.periods == (Period(4, 4, 2.0),)
 
 
+def test_days_outside_the_measures_weekdays_are_not_expected(store):
+    write(store, MIDNIGHT + HOUR * np.arange(14 * 24), 5)
+    tuesdays = plan(every=HOUR, interval="P1D", weekdays=["tue"])
+    samples = read_samples(store, tuesdays, [(MIDNIGHT, MIDNIGHT + TWO_WEEKS)], OSLO)
+    assert samples.value.tolist() == [5, 5]
+    assert samples.periods == (Period(2, 2, 1.0),)
+    one_hour = plan(every=HOUR, interval="P1D", weekdays=["tue"], hours=(8, 9))
+    assert read_samples(store, one_hour, [(MIDNIGHT, MIDNIGHT + TWO_WEEKS)], OSLO).periods == (Period(2, 2, 1.0),)
+
+
 def test_excluded_windows_are_half_open(store):
     write(store, hours(*range(6)), np.arange(6))
     window = (MIDNIGHT + HOUR, MIDNIGHT + 3 * HOUR)
