@@ -45,7 +45,7 @@ RENAMED: Mapping[str, str] = {
 }
 """Fields of answers, before and after (CHANGELOG.md)."""
 
-ADDED = {*RENAMED.values(), "samples", "code", "params"}
+ADDED = {*RENAMED.values(), "samples", "code", "params", "session_losses"}
 """Fields that an earlier version need not have."""
 
 REMOVED = {"bootstrap"}
