@@ -13,12 +13,13 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import shapely
-from odata_query import ast, exceptions, grammar
 from shapely.errors import ShapelyError
 from shapely.geometry import shape
 
 from techport_dashboards.problems import Problem
 from techport_dashboards.query.areas import distance
+from techport_dashboards.sta.odata import Arity, BadExpression, ast
+from techport_dashboards.sta.odata import parse as parse_odata
 from techport_storage.clock import now_datetime
 
 Resolve = Callable[[str], Any]
@@ -31,18 +32,31 @@ _TIMES = ("phenomenonTime", "resultTime", "validTime", "time")
 _IOT_ID = re.compile(r"('(?:[^']|'')*')|@iot\.(id|selfLink)")
 
 _COMPARE: dict[type, Callable[[Any, Any], bool]] = {
-    ast.Eq: operator.eq, ast.NotEq: operator.ne, ast.Lt: operator.lt,
-    ast.LtE: operator.le, ast.Gt: operator.gt, ast.GtE: operator.ge,
-}  # fmt: skip
+    ast.Eq: operator.eq,
+    ast.NotEq: operator.ne,
+    ast.Lt: operator.lt,
+    ast.LtE: operator.le,
+    ast.Gt: operator.gt,
+    ast.GtE: operator.ge,
+}
 _ARITHMETIC: dict[type, Callable[[Any, Any], Any]] = {
-    ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul, ast.Div: operator.truediv,
+    ast.Add: operator.add,
+    ast.Sub: operator.sub,
+    ast.Mult: operator.mul,
+    ast.Div: operator.truediv,
     ast.Mod: operator.mod,
-}  # fmt: skip
+}
 _GEO = {
-    "geo.intersects": shapely.intersects, "st_intersects": shapely.intersects, "st_within": shapely.within,
-    "st_contains": shapely.contains, "st_disjoint": shapely.disjoint, "st_equals": shapely.equals,
-    "st_touches": shapely.touches, "st_overlaps": shapely.overlaps, "st_crosses": shapely.crosses,
-}  # fmt: skip
+    "geo.intersects": shapely.intersects,
+    "st_intersects": shapely.intersects,
+    "st_within": shapely.within,
+    "st_contains": shapely.contains,
+    "st_disjoint": shapely.disjoint,
+    "st_equals": shapely.equals,
+    "st_touches": shapely.touches,
+    "st_overlaps": shapely.overlaps,
+    "st_crosses": shapely.crosses,
+}
 _FUNCTIONS: Mapping[str, Callable[..., Any]] = {
     "concat": lambda a, b: a + b,
     "contains": lambda a, b: b in a,
@@ -76,6 +90,17 @@ _FUNCTIONS: Mapping[str, Callable[..., Any]] = {
     "st_relate": lambda a, b, pattern: bool(shapely.relate_pattern(_geometry(a), _geometry(b), pattern)),
     **{name: (lambda a, b, test=test: bool(test(_geometry(a), _geometry(b)))) for name, test in _GEO.items()},
 }
+_NO_ARGUMENT = frozenset({"mindatetime", "maxdatetime", "now"})
+_TWO_ARGUMENTS = frozenset(
+    {"concat", "contains", "substringof", "startswith", "endswith", "indexof", "geo.distance", *_GEO}
+)
+_ARITIES: Mapping[str, Arity] = {
+    **dict.fromkeys(_FUNCTIONS, 1),
+    **dict.fromkeys(_NO_ARGUMENT, 0),
+    **dict.fromkeys(_TWO_ARGUMENTS, 2),
+    "substring": (2, 3),
+    "st_relate": 3,
+}
 
 
 def parse(text: str, parameter: str = "$filter") -> Any:
@@ -83,13 +108,9 @@ def parse(text: str, parameter: str = "$filter") -> Any:
     if len(text) > LONGEST:
         raise Problem("bad-parameter", f"The expression has more than {LONGEST} characters.", parameter=parameter)
     plain = _IOT_ID.sub(lambda match: match[1] or match[2], text.strip())
-    for name in _GEO.keys() | {"substringof"}:
-        grammar.ODATA_FUNCTIONS.setdefault(name, 2)
-    grammar.ODATA_FUNCTIONS.setdefault("st_relate", 3)
     try:
-        tokens = grammar.ODataLexer().tokenize(plain)  # type: ignore[no-untyped-call]
-        tree = grammar.ODataParser().parse(tokens)  # type: ignore[no-untyped-call]
-    except (exceptions.ODataException, ValueError, RecursionError) as error:
+        tree = parse_odata(plain, _ARITIES)
+    except BadExpression as error:
         raise Problem("bad-parameter", f"{str(error)[:200]}.", parameter=parameter, example=EXAMPLE) from error
     if tree is None or _terms(tree) > MOST_TERMS:
         raise Problem(
@@ -185,7 +206,7 @@ def _member(owner: Any, name: str) -> Any:
     if owner is None:
         return None
     if isinstance(owner, list):
-        return _Many(value for one in owner for value in _each(_member(one, name)))
+        return _Many(value for member in owner for value in _each(_member(member, name)))
     if isinstance(owner, Mapping):
         return owner.get(name)
     if callable(owner):  # another entity
@@ -193,10 +214,10 @@ def _member(owner: Any, name: str) -> Any:
     return None
 
 
-def _each(found: Any) -> list[Any]:
+def _each(value: Any) -> list[Any]:
     """The entities or values that one member of a collection leads to; a list that is a value is one value."""
-    several = isinstance(found, _Many) or (isinstance(found, list) and all(map(callable, found)))
-    return found if several else [found]
+    several = isinstance(value, _Many) or (isinstance(value, list) and all(map(callable, value)))
+    return value if several else [value]
 
 
 class _Many(list[Any]):
@@ -204,7 +225,7 @@ class _Many(list[Any]):
 
 
 def _true(value: Any) -> bool:
-    return value is True or (isinstance(value, _Many) and any(one is True for one in value))
+    return value is True or (isinstance(value, _Many) and any(member is True for member in value))
 
 
 def _call(node: Any, resolve: Resolve) -> Any:
@@ -217,8 +238,8 @@ def _call(node: Any, resolve: Resolve) -> Any:
     arguments = [evaluate(argument, resolve) for argument in node.args]
     for place, argument in enumerate(arguments):
         if isinstance(argument, _Many):
-            found = (_guarded(function, *arguments[:place], one, *arguments[place + 1 :]) for one in argument)
-            return _Many(found)
+            before, after = arguments[:place], arguments[place + 1 :]
+            return _Many(_guarded(function, *before, member, *after) for member in argument)
     return _guarded(function, *arguments)
 
 
@@ -273,18 +294,18 @@ def _literal_shape(text: str) -> shapely.Geometry:
 
 def _distance(a: shapely.Geometry, b: shapely.Geometry) -> float:
     """Metres between points (of other shapes: their centres)."""
-    one, other = a.centroid, b.centroid
-    return distance(one.x, one.y, other.x, other.y)
+    centre_a, centre_b = a.centroid, b.centroid
+    return distance(centre_a.x, centre_a.y, centre_b.x, centre_b.y)
 
 
 def _terms(node: Any) -> int:
     """Counted without recursion, so that a bomb is only counted."""
     waiting, count = [node], 0
     while waiting:
-        one = waiting.pop()
+        term = waiting.pop()
         count += 1
-        waiting += [getattr(one, name) for name in ("left", "right", "operand", "owner") if hasattr(one, name)]
-        waiting += list(getattr(one, "args", []))
+        waiting += [getattr(term, name) for name in ("left", "right", "operand", "owner") if hasattr(term, name)]
+        waiting += list(getattr(term, "args", []))
         if count > 20 * MOST_TERMS:
             break
     return count // 2

@@ -14,12 +14,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
-from odata_query import ast
 
 from techport_dashboards.problems import Problem
 from techport_dashboards.query import times
 from techport_dashboards.sta.entities import EntityGraph
 from techport_dashboards.sta.filters import Resolve, conjuncts, evaluate, holds, names_in
+from techport_dashboards.sta.odata import ast
 from techport_dashboards.sta.options import Options
 from techport_storage.columns import group_by_stream
 from techport_storage.microseconds import MINUTE
@@ -119,8 +119,12 @@ def _span(term: Any) -> tuple[Micros | None, Micros | None] | None:
     if swap:
         kind = {ast.Lt: ast.Gt, ast.Gt: ast.Lt, ast.LtE: ast.GtE, ast.GtE: ast.LtE}.get(kind, kind)
     spans: dict[type, tuple[Micros | None, Micros | None]] = {
-        ast.Lt: (None, at), ast.LtE: (None, at + 1), ast.Gt: (at + 1, None), ast.GtE: (at, None), ast.Eq: (at, at + 1),
-    }  # fmt: skip
+        ast.Lt: (None, at),
+        ast.LtE: (None, at + 1),
+        ast.Gt: (at + 1, None),
+        ast.GtE: (at, None),
+        ast.Eq: (at, at + 1),
+    }
     return spans.get(kind)
 
 
