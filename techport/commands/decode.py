@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def decode(
-    format: options.MessageFormat = None,
+    format_name: options.MessageFormat = None,
     topic: Annotated[str, typer.Option("--topic", help="topic it is published to")] = "pilots/pilot/device/readings",
     pilot: Annotated[Path | None, typer.Option("--pilot", help="definition with the sources to read it by")] = None,
     hex_: Annotated[bool, typer.Option("--hex", help="the payload is given in hexadecimal")] = False,
@@ -33,48 +33,48 @@ def decode(
     from techport_pilots.definition.load import read_definition
 
     definition = None if pilot is None else read_definition(pilot)
-    if definition is None and format is None:
-        format = DEFAULT
-    said = explain(_payload(hex_), topic, now(), known_format(format), definition)
+    if definition is None and format_name is None:
+        format_name = DEFAULT
+    explanation = explain(_payload(hex_), topic, now(), known_format(format_name), definition)
     if json:
-        sys.stdout.buffer.write(msgspec.json.format(msgspec.json.encode(_as_json(said)), indent=1) + b"\n")
+        sys.stdout.buffer.write(msgspec.json.format(msgspec.json.encode(_as_json(explanation)), indent=1) + b"\n")
     else:
-        show(said, Console(highlight=False))
-    raise typer.Exit(0 if said.ok else 1)
+        show(explanation, Console(highlight=False))
+    raise typer.Exit(0 if explanation.ok else 1)
 
 
-def _as_json(said: Explanation) -> dict[str, object]:
+def _as_json(explanation: Explanation) -> dict[str, object]:
     """As the API answers, with the codes and their sentences in English."""
     from techport_dashboards.api.decode import Decoded
 
-    return Decoded.of(said).model_dump()
+    return Decoded.of(explanation).model_dump()
 
 
-def show(said: Explanation, console: Console) -> None:
+def show(explanation: Explanation, console: Console) -> None:
     """Print what was understood, and what was not."""
-    width = max((len(visible(f"{one.device}  {one.quantity}")) for one in said.readings), default=0)
-    for one in said.readings:
-        name = visible(f"{one.device}  {one.quantity}")
-        when = "on arrival" if one.time is None else _iso(one.time)
-        remark = f"  ({one.remark})" if one.remark is not None else ""
-        value = f"{one.value:.12g} {one.unit or ''}"
+    width = max((len(visible(f"{reading.device}  {reading.quantity}")) for reading in explanation.readings), default=0)
+    for reading in explanation.readings:
+        name = visible(f"{reading.device}  {reading.quantity}")
+        when = "on arrival" if reading.time is None else _iso(reading.time)
+        remark = f"  ({reading.remark})" if reading.remark is not None else ""
+        value = f"{reading.value:.12g} {reading.unit or ''}"
         print_text(console, f"{name:{width}}  {value:14}  {when}{remark}")
-    for event in said.events:
+    for event in explanation.events:
         print_text(console, f"event: {visible(event)}")
-    if said.ignored:
-        console.print(f"ignored by rule: {', '.join(sorted(set(said.ignored)))}", markup=False)
-    for part in said.rejected:
+    if explanation.ignored:
+        console.print(f"ignored by rule: {', '.join(sorted(set(explanation.ignored)))}", markup=False)
+    for part in explanation.rejected:
         console.print(f"[red]{part.rejection.reason}[/red]:", end=" ")
         print_text(console, f"{part.rejection.detail()} {part.rejection.hint()}")
 
 
-def known_format(format: str | None) -> str | None:
+def known_format(name: str | None) -> str | None:
     from techport_pilots.definition.misfit import did_you_mean
 
-    if format is not None and format not in formats():
-        remedy = did_you_mean(format, formats())
-        raise typer.BadParameter(f"there is no format {format!r}. {remedy}", param_hint="--format")
-    return format
+    if name is not None and name not in formats():
+        remedy = did_you_mean(name, formats())
+        raise typer.BadParameter(f"there is no format {name!r}. {remedy}", param_hint="--format")
+    return name
 
 
 def _payload(as_hex: bool) -> bytes:

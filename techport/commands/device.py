@@ -37,7 +37,7 @@ def add(
     registry: options.RegistryUrl = None,
     mqtt: options.Mqtt = None,
     title: Annotated[str | None, typer.Option("--title", help="what people call it")] = None,
-    format: options.MessageFormat = None,
+    format_name: options.MessageFormat = None,
     quantity: Annotated[list[str] | None, typer.Option("--quantity", help="what it measures; may be repeated")] = None,
     interval: Annotated[str | None, typer.Option("--interval", help="how often it sends, such as PT5M")] = None,
     snippet: Annotated[str, typer.Option("--for", help="mosq, python, arduino, micropython, all")] = "mosq",
@@ -56,7 +56,7 @@ def add(
     newcomer = NewDevice(
         id=device,
         title=title or "",
-        format=known_format(format) or DEFAULT,
+        format=known_format(format_name) or DEFAULT,
         quantities=quantity or [],
         interval=interval or "",
     )
@@ -69,10 +69,10 @@ def add(
     issued = came.credential
     for line in (f"user name: {issued.username}", f"password:  {issued.password}", f"topic:     {issued.topic}", ""):
         console.print(line, markup=False, soft_wrap=True)
-    found = snippets(issued, address.host, address.port, came.format, came.quantity)
-    wanted = [one for one in found if snippet == "all" or one.title.lower().startswith(snippet.lower())]
-    for one in wanted or found:
-        console.print(f"# {one.title}\n{one.text}\n", markup=False, soft_wrap=True)
+    all_snippets = snippets(issued, address.host, address.port, came.format, came.quantity)
+    chosen = [code for code in all_snippets if snippet == "all" or code.title.lower().startswith(snippet.lower())]
+    for code in chosen or all_snippets:
+        console.print(f"# {code.title}\n{code.text}\n", markup=False, soft_wrap=True)
     console.print(f"Then watch it arrive: techport device watch {pilot} {came.device}", markup=False, soft_wrap=True)
 
 
@@ -124,8 +124,8 @@ def _show(message: TappedMessage, console: Console) -> None:
     for value in message.outcome.values:
         lines.append(f"  {value.outcome}: {visible(value.quantity)} = {value.value:.12g}")
     for part in message.outcome.rejected:
-        said = part.rejection
-        lines.append(f"  rejected, {said.reason}: {said.detail()} {said.hint()}")
+        rejection = part.rejection
+        lines.append(f"  rejected, {rejection.reason}: {rejection.detail()} {rejection.hint()}")
     lines += [f"  ignored by rule: {rule}" for rule in message.outcome.ignored]
     for line in lines:
         print_text(console, line)

@@ -37,46 +37,46 @@ def trace(
     Exit code 1 when nothing is found. Works while the platform runs.
     """
     settings = load_settings({"data": data, "store": store, "registry": registry})
-    found = _trace(settings, pilot, device, _instant(time), minutes)
+    traced = _trace(settings, pilot, device, _instant(time), minutes)
     console = Console(highlight=False)
-    for line in describe(found):
+    for line in describe(traced):
         print_text(console, line)
-    raise typer.Exit(0 if found.found else 1)
+    raise typer.Exit(0 if traced.found else 1)
 
 
-def describe(found: Traced) -> list[str]:
+def describe(traced: Traced) -> list[str]:
     """The answer in sentences."""
-    lines = [f"{found.pilot}/{found.device}, {_short(found.start)} to {_short(found.end)}"]
-    if not found.known:
+    lines = [f"{traced.pilot}/{traced.device}, {_short(traced.start)} to {_short(traced.end)}"]
+    if not traced.known:
         lines.append("this device is not in the pilot's definition")
-    for value in found.stored:
+    for value in traced.stored:
         late = (dt.datetime.fromisoformat(value.received) - dt.datetime.fromisoformat(value.time)).total_seconds()
         lines.append(
             f"stored: {visible(value.quantity)} = {value.value:.12g} of {_short(value.time)}, "
             f"received {_short(value.received)} ({late:.1f} s later)" + (", flagged" if value.quality else "")
         )
-    for entry in found.quarantined:
+    for entry in traced.quarantined:
         lines.append(
             f"quarantined {_short(entry.received)}, entry {entry.id}, {entry.reason}: {entry.detail} {entry.hint}"
         )
-    for arrival in found.arrivals:
+    for arrival in traced.arrivals:
         if arrival.visible is not None:
             by = " or ".join(arrival.workers)
             lines.append(f"received {_short(arrival.received)} by {by}, visible since {_short(arrival.visible)}")
-    lines += [visible(f"event {_short(event.time)}: {event.kind} {event.text}".rstrip()) for event in found.events]
-    if not found.found:
+    lines += [visible(f"event {_short(event.time)}: {event.kind} {event.text}".rstrip()) for event in traced.events]
+    if not traced.found:
         last = "nothing from this device is stored"
-        if found.last_before is not None:
-            last = f"the last stored reading was received {_short(found.last_before)}"
+        if traced.last_before is not None:
+            last = f"the last stored reading was received {_short(traced.last_before)}"
         lines.append(f"nothing was received or observed then; {last}")
-    if found.cut:
+    if traced.cut:
         lines.append("there is more: ask for fewer --minutes")
-    day = found.day
+    day = traced.day
     lines.append(
         f"that day (UTC): {day.received} values received = {day.stored} stored + {day.duplicates} duplicates + "
         f"{day.quarantined} quarantined + {day.ignored} ignored"
     )
-    lines += [f"  ignored by rule {rule}: {parts}" for rule, parts in sorted(found.ignored.items())]
+    lines += [f"  ignored by rule {rule}: {parts}" for rule, parts in sorted(traced.ignored.items())]
     return lines
 
 

@@ -54,7 +54,7 @@ def parse(text: str, functions: Mapping[str, Arity]) -> Any:
 def _call(functions: Mapping[str, Arity], function: ast.Identifier, arguments: list[ast._Node]) -> ast.Call:
     """In place of the parser's own method, which looks into the package's table."""
     if function.namespace in _CHECKED_NAMESPACES:
-        name = function.full_name()
+        name = function.full_name()  # type: ignore[no-untyped-call]
         if name not in functions:
             raise exceptions.UnknownFunctionException(name)
         arity = functions[name]

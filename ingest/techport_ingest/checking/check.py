@@ -101,45 +101,45 @@ class Columns:
         self.undescribed: list[Stream] = []
         self.strangers = False  # a pilot or device was unknown: a newer snapshot may know it
 
-    def add(self, message: Message, pilot: str, format: str, found: Sequence[Found]) -> None:
+    def add(self, message: Message, pilot: str, format_name: str, items: Sequence[Found]) -> None:
         """Sort what a decoder found in one message into the columns, the rejected parts and the ignored ones."""
         received = message.received
         latest = received + AHEAD
         device = None
         targets: dict[str, _Target] = {}
         streams, times, values = self._stream, self._time, self._value
-        for one in found:
-            if not isinstance(one, Observed):
-                self._pass(message, pilot, one)
+        for item in items:
+            if not isinstance(item, Observed):
+                self._pass(message, pilot, item)
                 continue
-            if one.device != device:
-                device = one.device
+            if item.device != device:
+                device = item.device
                 targets = self._targets.get((pilot, device)) or self._open_device(pilot, device)
-            target = targets.get(one.key)
-            value = one.value
+            target = targets.get(item.key)
+            value = item.value
             if type(value) is int and -_EXACT < value < _EXACT:
                 value = float(value)
-            time = one.time
+            time = item.time
             if time is None:
                 time = received
             if (
                 target is None
-                or one.unit is not None
+                or item.unit is not None
                 or type(value) is not float
                 or not EARLIEST <= time <= latest
                 or not isfinite(value)
             ):
                 try:
-                    target = target or self._open_stream(pilot, one.device, one.key, targets)
-                    value = as_number(one.key, value, target.state)
-                    if one.unit is not None and target.unit is not None:
-                        value = self._convert(one.key, value, one.unit, target.unit)
+                    target = target or self._open_stream(pilot, item.device, item.key, targets)
+                    value = as_number(item.key, value, target.state)
+                    if item.unit is not None and target.unit is not None:
+                        value = self._convert(item.key, value, item.unit, target.unit)
                     check_clock(time, received)
                 except RejectedMessage as error:
-                    self._reject_value(message, pilot, one, format, error.rejection)
+                    self._reject_value(message, pilot, item, format_name, error.rejection)
                     continue
             row, lo, hi, _, _ = target
-            if one.time is None:
+            if item.time is None:
                 self._flags.append((len(times), _CLOCK))
             if not lo <= value <= hi:
                 self._flags.append((len(times), _RANGE))
@@ -160,10 +160,10 @@ class Columns:
             del column[end:]
         self._flags = [flag for flag in self._flags if flag[0] < end]
 
-    def reject(self, message: Message, pilot: str, device: str, format: str, rejection: Rejection) -> None:
+    def reject(self, message: Message, pilot: str, device: str, format_name: str, rejection: Rejection) -> None:
         """Reject a message that cannot be read at all."""
         device = self._id(pilot, device)
-        self.rejected.append(RejectedPart(message, pilot, device, format, rejection, None, 1))
+        self.rejected.append(RejectedPart(message, pilot, device, format_name, rejection, None, 1))
 
     def batch(self) -> Batch:
         """What is to be written, in order of arrival."""
@@ -198,13 +198,13 @@ class Columns:
         view = self._find(pilot, device)
         return device if view is None else view.id
 
-    def _pass(self, message: Message, pilot: str, one: DeviceEvent | Ignored) -> None:
-        device = self._id(pilot, one.device)
-        if isinstance(one, Ignored):
-            self.ignored.append(Passed(message, pilot, device, one.rule))
+    def _pass(self, message: Message, pilot: str, passed: DeviceEvent | Ignored) -> None:
+        device = self._id(pilot, passed.device)
+        if isinstance(passed, Ignored):
+            self.ignored.append(Passed(message, pilot, device, passed.rule))
         else:
             self.ignored.append(Passed(message, pilot, device, "event"))
-            self.events.append(Happened(message, pilot, device, one))
+            self.events.append(Happened(message, pilot, device, passed))
 
     def _convert(self, key: str, value: float, unit: str, to: str) -> float:
         """The value in the quantity's unit. Raises RejectedMessage."""
@@ -245,10 +245,12 @@ class Columns:
             return RejectedMessage("unknown-pilot", pilot=pilot[:80])
         return RejectedMessage("unknown-device", pilot=pilot, device=device[:80])
 
-    def _reject_value(self, message: Message, pilot: str, one: Observed, format: str, rejection: Rejection) -> None:
+    def _reject_value(
+        self, message: Message, pilot: str, observed: Observed, format_name: str, rejection: Rejection
+    ) -> None:
         """One entry for each message and reason, however many values it concerns."""
         rejected = self.rejected
-        device = self._id(pilot, one.device)
+        device = self._id(pilot, observed.device)
         for i in range(len(rejected) - 1, -1, -1):
             earlier = rejected[i]
             if earlier.message is not message:
@@ -256,4 +258,4 @@ class Columns:
             if earlier.rejection.reason == rejection.reason and earlier.device == device:
                 rejected[i] = msgspec.structs.replace(earlier, values=earlier.values + 1)
                 return
-        rejected.append(RejectedPart(message, pilot, device, format, rejection, one.key, 1))
+        rejected.append(RejectedPart(message, pilot, device, format_name, rejection, observed.key, 1))

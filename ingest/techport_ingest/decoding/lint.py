@@ -22,35 +22,37 @@ def explain(
     payload: bytes,
     topic: str,
     received: Micros,
-    format: str | None = None,
+    format_name: str | None = None,
     pilot: PilotDefinition | None = None,
 ) -> Explanation:
-    """What becomes of a message that arrives now. With a pilot its sources and devices are used; `format` reads a topic
-    that no source names, and every device is welcome where no pilot is given. Raises ValueError without both.
+    """What becomes of a message that arrives now. With a pilot its sources and devices are used; `format_name` reads a
+    topic that no source names, and every device is welcome where no pilot is given. Raises ValueError without both.
     """
     message = Message(topic, payload, received, 1)
     if pilot is None:
-        if format is None:
+        if format_name is None:
             raise ValueError("say which format it is, or which pilot's definition describes it")
-        pilot = _host_of(message, format)
-    elif format is not None:
-        pilot = msgspec.structs.replace(pilot, sources=[*pilot.sources, SourceDefinition(topic=topic, format=format)])
+        pilot = _host_of(message, format_name)
+    elif format_name is not None:
+        pilot = msgspec.structs.replace(
+            pilot, sources=[*pilot.sources, SourceDefinition(topic=topic, format=format_name)]
+        )
     snapshot = IngestView.of(1, [pilot], [])
     reader = Reader()
     reader.use(snapshot)
     return _explanation(reader.read([message], snapshot), pilot)
 
 
-def _host_of(message: Message, format: str) -> PilotDefinition:
+def _host_of(message: Message, format_name: str) -> PilotDefinition:
     """A pilot to which every device of the message belongs."""
     levels = message.topic.split("/")
     below = len(levels) > 2 and levels[0] == "pilots"
     pilot = levels[1] if below else "any"
     named = levels[2] if below else "device"
-    source = SourceDefinition(topic=message.topic, format=format, device=DeviceRule(level=3) if below else None)
+    source = SourceDefinition(topic=message.topic, format=format_name, device=DeviceRule(level=3) if below else None)
     try:
-        found = PilotSource(pilot, "UTC", source, CodecShelf())(message, named)
-        names = sorted({one.device for one in found} | {named, ""})
+        items = PilotSource(pilot, "UTC", source, CodecShelf())(message, named)
+        names = sorted({item.device for item in items} | {named, ""})
     except RejectedMessage:
         names = [named, ""]
     devices = [DeviceDefinition(id=name) for name in names]
@@ -74,6 +76,6 @@ def _explanation(columns: Columns, pilot: PilotDefinition) -> Explanation:
         time = reading.time if timed else None
         readings.append(Understood(reading.device, reading.quantity, reading.value, unit, time, remark))
     rejected = [Rejected(part.rejection, part.field, part.values) for part in columns.rejected]
-    events = [f"{one.event.kind} {one.event.text}".strip() for one in columns.events]
+    events = [f"{happened.event.kind} {happened.event.text}".strip() for happened in columns.events]
     ignored = [passed.rule for passed in columns.ignored if passed.rule != "event"]
     return Explanation(readings, rejected, ignored, events, not rejected)

@@ -50,11 +50,11 @@ class Reader:
 
     def _read(self, message: Message, route: Route, columns: Columns, snapshot: IngestView) -> None:
         try:
-            found = decode(message, route)
-            if route.next is not None and not _knows(snapshot, route.pilot, found):
-                route, found = _of_another(message, route, found, snapshot)
-            columns.add(message, route.pilot, route.format, found)
-            if not found:
+            items = decode(message, route)
+            if route.next is not None and not _knows(snapshot, route.pilot, items):
+                route, items = _of_another(message, route, items, snapshot)
+            columns.add(message, route.pilot, route.format, items)
+            if not items:
                 columns.ignore(message, route.pilot, route.device, "empty")
         except RejectedMessage as error:
             columns.reject(message, route.pilot, route.device, route.format, error.rejection)
@@ -72,7 +72,7 @@ def decode(message: Message, route: Route) -> Sequence[Found]:
 
 
 def _of_another(
-    message: Message, route: Route, found: Sequence[Found], snapshot: IngestView
+    message: Message, route: Route, items: Sequence[Found], snapshot: IngestView
 ) -> tuple[Route, Sequence[Found]]:
     """The first of the pilots behind this one that has the device; this one when none has."""
     other = route.next
@@ -84,9 +84,9 @@ def _of_another(
         if _knows(snapshot, other.pilot, theirs):
             return other, theirs
         other = other.next
-    return route, found
+    return route, items
 
 
-def _knows(snapshot: IngestView, pilot: str, found: Sequence[Found]) -> bool:
+def _knows(snapshot: IngestView, pilot: str, items: Sequence[Found]) -> bool:
     view = snapshot.pilot(pilot)
-    return view is not None and any(view.device(one.device) is not None for one in found)
+    return view is not None and any(view.device(item.device) is not None for item in items)

@@ -44,6 +44,6 @@ class Explain(Protocol):
         payload: bytes,
         topic: str,
         received: Micros,
-        format: str | None = None,
+        format_name: str | None = None,
         pilot: PilotDefinition | None = None,
     ) -> Explanation: ...

@@ -44,15 +44,17 @@ def coverage(cursor: duckdb.DuckDBPyConnection, plan: Plan, intervals: Sequence[
     One SELECT for each slice of the plan, since a window over all readings would hold them all in memory; a stream that
     is cut in time is joined again.
     """
-    found: dict[Stream, Coverage] = {}
-    for slice in replace(plan, at_once=COUNTED).slices(None):
-        ranks = slice.ranks
+    coverages: dict[Stream, Coverage] = {}
+    for section in replace(plan, at_once=COUNTED).slices(None):
+        ranks = section.ranks
         promised = intervals[ranks.start : ranks.stop]
-        for id, one in _select(cursor, plan.ids[ranks.start : ranks.stop], promised, slice.first, slice.last):
-            rank = ranks.start + int((plan.ids[ranks.start : ranks.stop] == id).argmax())
+        ids = plan.ids[ranks.start : ranks.stop]
+        for stream_id, part in _select(cursor, ids, promised, section.first, section.last):
+            rank = ranks.start + int((ids == stream_id).argmax())
             stream = plan.streams[rank]
-            found[stream] = one if stream not in found else joined(found[stream], one, intervals[rank])
-    return found
+            earlier = coverages.get(stream)
+            coverages[stream] = part if earlier is None else joined(earlier, part, intervals[rank])
+    return coverages
 
 
 def _select(

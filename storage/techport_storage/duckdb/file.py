@@ -41,8 +41,8 @@ def columns_of(
     A relation (con.sql) is planned twice, and planning is most of what a short answer takes; columns of Arrow would
     load pandas (60 MB) on their way to numpy.
     """
-    found = cast(dict[str, NDArray[Any]], cursor.execute(sql, parameters).fetchnumpy())
-    return list(found.values())
+    columns = cast(dict[str, NDArray[Any]], cursor.execute(sql, parameters).fetchnumpy())
+    return list(columns.values())
 
 
 ROW_GROUP = 491_520

@@ -49,14 +49,14 @@ class StreamIndex:
     def id_of(self, stream: Stream) -> int | None:
         return self._ids.get(stream)
 
-    def add(self, stream: Stream, id: int) -> None:
+    def add(self, stream: Stream, stream_id: int) -> None:
         """A stream that is in the file, so far without rows."""
-        self._ids[stream] = id
-        self._names[id] = stream
-        self._of_device.setdefault(stream.device, []).append((stream, id))
+        self._ids[stream] = stream_id
+        self._names[stream_id] = stream
+        self._of_device.setdefault(stream.device, []).append((stream, stream_id))
         self._sorted = None
-        self.next_id = max(self.next_id, id + 1)
-        missing = id + 1 - len(self)
+        self.next_id = max(self.next_id, stream_id + 1)
+        missing = stream_id + 1 - len(self)
         if missing > 0:
             missing = max(missing, len(self))  # double, so that adding streams one by one stays cheap
             self.rows = _grown(self.rows, missing, 0)
@@ -99,7 +99,8 @@ class StreamIndex:
     def select(self, select: Selection) -> Ids:
         """Ids of the selected streams that hold readings, in the order of their names."""
         if select.streams is not None:
-            return self._holding(sorted((one, self._ids[one]) for one in set(select.streams) if one in self._ids))
+            existing = set(select.streams) & self._ids.keys()
+            return self._holding(sorted((stream, self._ids[stream]) for stream in existing))
         if select.devices is not None:  # mostly a few of very many
             named = sorted(entry for device in set(select.devices) for entry in self._of_device.get(device, ()))
         else:
@@ -113,7 +114,7 @@ class StreamIndex:
         return self._holding(named)
 
     def _holding(self, named: Sequence[tuple[Stream, int]]) -> Ids:
-        ids = np.array([id for _, id in named], np.int32)
+        ids = np.array([stream_id for _, stream_id in named], np.int32)
         return ids[self.rows[ids] > 0]
 
     def readings(self, ids: Ids, first: Micros, last: Micros) -> int:
@@ -142,7 +143,7 @@ class StreamIndex:
         return pa.Table.from_arrays(columns, schema=RAW_SCHEMA)
 
     def names(self, ids: Ids) -> list[Stream]:
-        return [self._names[id] for id in ids.tolist()]
+        return [self._names[stream_id] for stream_id in ids.tolist()]
 
 
 def _grown(array: NDArray[Scalar], by: int, fill: float) -> NDArray[Scalar]:

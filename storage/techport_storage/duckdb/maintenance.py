@@ -102,10 +102,10 @@ class Policy:
 
 def policy_of(numbers: dict[str, int]) -> Policy:
     """The policy with some of its numbers set by name. Raises ValueError."""
-    known = {field.name for field in fields(Policy)}
+    names = {field.name for field in fields(Policy)}
     for name, number in numbers.items():
-        if name not in known or number < 1:
-            raise ValueError(f"{name}={number} is no setting of a DuckDB store: use {', '.join(sorted(known))}, from 1")
+        if name not in names or number < 1:
+            raise ValueError(f"{name}={number} is no setting of a DuckDB store: use {', '.join(sorted(names))}, from 1")
     return Policy(**numbers)
 
 

@@ -57,17 +57,17 @@ class Plan:
     @classmethod
     def of(cls, query: Query, directory: StreamIndex) -> Plan:
         ids = directory.select(query.select)
-        known = (directory.rows, directory.oldest, directory.newest, directory.in_head)
-        rows, oldest, newest, in_head = (array[ids] for array in known)
+        arrays = (directory.rows, directory.oldest, directory.newest, directory.in_head)
+        rows, oldest, newest, in_head = (array[ids] for array in arrays)
         return cls(query, directory.names(ids), ids, rows, oldest, newest, in_head)
 
     @property
     def schema(self) -> pa.Schema:
         return RAW_SCHEMA if self.query.every is None else aggregate_schema(self.query.aggregates)
 
-    def tables(self, slice: Slice) -> Sequence[str]:
+    def tables(self, section: Slice) -> Sequence[str]:
         """Those that may hold rows of the slice: the head is often behind its end."""
-        behind = slice.last < self.in_head[slice.ranks.start : slice.ranks.stop].min()
+        behind = section.last < self.in_head[section.ranks.start : section.ranks.stop].min()
         return ("body",) if behind else ("body", "head")
 
     def calendar(self) -> NDArray[np.int64] | None:
@@ -94,8 +94,8 @@ class Plan:
             if begin < len(self.streams) and self.streams[begin] == query.after.stream:
                 after = query.after.time
                 rest = max(first, after + 1 if query.every is None else after)
-                for slice in self._spans(begin, rest, last, calendar):
-                    yield replace(slice, after=after)
+                for section in self._spans(begin, rest, last, calendar):
+                    yield replace(section, after=after)
                 begin += 1
         yield from self._groups(begin, first, last, calendar)
 
@@ -171,47 +171,47 @@ class Fetch:
 
     def table(self) -> pa.Table:
         """The rows of the next slice."""
-        slice = self._next
-        assert slice is not None
+        section = self._next
+        assert section is not None
         self._next = next(self._slices, None)
-        one = len(slice.ranks) == 1
-        if one and self._plan.query.every is None and self._plan.rows[slice.ranks.start] <= MOST_SORTED_HERE:
-            ranks, found = self._of_one(slice)
+        single = len(section.ranks) == 1
+        if single and self._plan.query.every is None and self._plan.rows[section.ranks.start] <= MOST_SORTED_HERE:
+            ranks, columns = self._of_one(section)
         else:
-            ranks, found = self._selected(slice, not one)
+            ranks, columns = self._selected(section, not single)
         self._left -= len(ranks)
-        return self._named(ranks, found)
+        return self._named(ranks, columns)
 
-    def _selected(self, slice: Slice, several: bool) -> tuple[Ints, list[NDArray[Any]]]:
-        ids = self._plan.ids[slice.ranks.start : slice.ranks.stop]
+    def _selected(self, section: Slice, several: bool) -> tuple[Ints, list[NDArray[Any]]]:
+        ids = self._plan.ids[section.ranks.start : section.ranks.stop]
         parameters: dict[str, object] = {
             "low": int(ids.min()),
             "high": int(ids.max()),
-            "first": slice.first,
-            "last": slice.last,
+            "first": section.first,
+            "last": section.last,
             "rows": self._left,
         }
         if several:
-            parameters |= {"ids": ids.tolist(), "ranks": list(slice.ranks)}
+            parameters |= {"ids": ids.tolist(), "ranks": list(section.ranks)}
         if self._plan.query.every is not None:
-            parameters["after"] = slice.after
-        found = columns_of(self._cursor, select(self._plan.query, self._plan.tables(slice), several), parameters)
-        ranks = found.pop(0) if several else np.full(len(found[0]), slice.ranks.start, np.int32)
-        return ranks, found
+            parameters["after"] = section.after
+        columns = columns_of(self._cursor, select(self._plan.query, self._plan.tables(section), several), parameters)
+        ranks = columns.pop(0) if several else np.full(len(columns[0]), section.ranks.start, np.int32)
+        return ranks, columns
 
-    def _of_one(self, slice: Slice) -> tuple[Ints, list[NDArray[Any]]]:
+    def _of_one(self, section: Slice) -> tuple[Ints, list[NDArray[Any]]]:
         """Raw rows of a stream that has not more than can be held, so that nothing is lost by sorting them here."""
         query = self._plan.query
-        parameters = {"low": int(self._plan.ids[slice.ranks.start]), "first": slice.first, "last": slice.last}
-        parts = [columns_of(self._cursor, sql.of_one(query, table), parameters) for table in self._plan.tables(slice)]
+        parameters = {"low": int(self._plan.ids[section.ranks.start]), "first": section.first, "last": section.last}
+        parts = [columns_of(self._cursor, sql.of_one(query, table), parameters) for table in self._plan.tables(section)]
         columns = [np.concatenate(column) for column in zip(*parts, strict=True)]
         order = np.argsort(columns[0], kind="stable")[: self._left]
         time, value, delay, late, quality = (column[order] for column in columns)
         received = (time // 1000 + delay + late) * 1000
-        return np.full(len(time), slice.ranks.start, np.int32), [time, value, received, quality]
+        return np.full(len(time), section.ranks.start, np.int32), [time, value, received, quality]
 
-    def _named(self, ranks: Ints, found: Sequence[NDArray[Any]]) -> pa.Table:
+    def _named(self, ranks: Ints, columns: Sequence[NDArray[Any]]) -> pa.Table:
         """The rows with the names of their streams in place of the rank, in the types of the schema."""
         schema = self._plan.schema
-        values = [pa.array(column).cast(field.type) for column, field in zip(found, list(schema)[3:], strict=True)]
+        values = [pa.array(column).cast(field.type) for column, field in zip(columns, list(schema)[3:], strict=True)]
         return pa.Table.from_arrays([*name_columns(self._plan.streams, ranks), *values], schema=schema)

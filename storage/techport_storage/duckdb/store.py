@@ -62,13 +62,13 @@ class DuckStore:
 
     def write(self, batch: Batch) -> Receipt:
         rejected = refused_rows(batch)
-        kept = np.delete(np.arange(len(batch)), [row for row, _ in rejected])
-        if not len(kept):
+        accepted = np.delete(np.arange(len(batch)), [row for row, _ in rejected])
+        if not len(accepted):
             return Receipt(0, rejected=rejected)
         with self._upkeep.writing:
             self._revive()
-            ids, new = write.number_streams(self._directory, batch.streams, np.unique(batch.stream[kept]))
-            arrivals = write.sort_out(batch, kept, ids)
+            ids, new = write.number_streams(self._directory, batch.streams, np.unique(batch.stream[accepted]))
+            arrivals = write.sort_out(batch, accepted, ids)
             suspects = write.suspects(self._directory, arrivals)
             with (
                 self._upkeep.moving if len(suspects) else nullcontext(),
@@ -79,12 +79,12 @@ class DuckStore:
                     replaced = write.remove_stored(cursor, arrivals, suspects)
                 write.insert(cursor, arrivals, new)
             with self._knowing:
-                for stream, id in new.items():
-                    self._directory.add(stream, id)
+                for stream, stream_id in new.items():
+                    self._directory.add(stream, stream_id)
                 write.learn(self._directory, arrivals, replaced)
         self._upkeep.added(len(arrivals.row))
         duplicate_rows = np.sort(np.concatenate([arrivals.superseded, arrivals.row[replaced]]))
-        return Receipt(len(kept) - len(duplicate_rows), duplicate_rows, rejected)
+        return Receipt(len(accepted) - len(duplicate_rows), duplicate_rows, rejected)
 
     def flag(self, batch: Batch) -> int:
         if not len(batch):
@@ -209,8 +209,8 @@ class DuckStore:
         directory = StreamIndex()
         with self._file.cursor() as cursor:
             cursor.begin()
-            for id, *name in cursor.execute("SELECT id, pilot, device, quantity FROM streams").fetchall():
-                directory.add(Stream(*name), id)
+            for stream_id, *name in cursor.execute("SELECT id, pilot, device, quantity FROM streams").fetchall():
+                directory.add(Stream(*name), stream_id)
             for ends in ("FROM ends", sql.ends_of("head")):  # in this order: at the same time the head holds
                 directory.note(*columns_of(cursor, ends))
             directory.note_head(*_head(cursor))

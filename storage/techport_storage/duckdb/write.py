@@ -64,16 +64,16 @@ def number_streams(directory: StreamIndex, streams: Sequence[Stream], used: Ids)
     new: dict[Stream, int] = {}
     for position in sorted(used.tolist(), key=streams.__getitem__):
         name = Stream(*streams[position])
-        id = directory.id_of(name)
-        ids[position] = new.setdefault(name, directory.next_id + len(new)) if id is None else id
+        stream_id = directory.id_of(name)
+        ids[position] = new.setdefault(name, directory.next_id + len(new)) if stream_id is None else stream_id
     return ids, new
 
 
-def sort_out(batch: Batch, kept: NDArray[np.int64], ids: Ids) -> BatchRows:
+def sort_out(batch: Batch, accepted: NDArray[np.int64], ids: Ids) -> BatchRows:
     """The rows `kept` of the batch, where `ids` numbers the batch's streams."""
-    stream, time = ids[batch.stream[kept]], batch.time[kept]
+    stream, time = ids[batch.stream[accepted]], batch.time[accepted]
     order = np.lexsort((time, stream))  # stable: of the rows with one key the latest arrival comes last
-    row, stream, time = kept[order], stream[order], time[order]
+    row, stream, time = accepted[order], stream[order], time[order]
     last = np.append((stream[1:] != stream[:-1]) | (time[1:] != time[:-1]), True)
     wins = row[last]
     return BatchRows(
@@ -89,9 +89,9 @@ def sort_out(batch: Batch, kept: NDArray[np.int64], ids: Ids) -> BatchRows:
 
 def suspects(directory: StreamIndex, arrivals: BatchRows) -> NDArray[np.int64]:
     """Positions of arrivals that may be stored already: those within the time range of their stream."""
-    known = np.flatnonzero(arrivals.stream < directory.next_id)
-    stream, time = arrivals.stream[known], arrivals.time[known]
-    return known[(time >= directory.oldest[stream]) & (time <= directory.newest[stream])]
+    candidates = np.flatnonzero(arrivals.stream < directory.next_id)
+    stream, time = arrivals.stream[candidates], arrivals.time[candidates]
+    return candidates[(time >= directory.oldest[stream]) & (time <= directory.newest[stream])]
 
 
 def find_unchanged(
@@ -101,16 +101,16 @@ def find_unchanged(
     chosen = arrivals.only(suspects).table().append_column("position", pa.array(suspects))
     cursor.register("suspects", chosen)
     bounds = _bounds(arrivals, suspects)
-    found: list[int] = []
+    unchanged: list[int] = []
     for table in ("head", "body"):
         alike = " AND ".join(f"{table}.{name} = suspects.{name}" for name in ("value", "delay", "late"))
-        found += (
+        unchanged += (
             position
             for (position,) in cursor.execute(
                 f"SELECT position FROM {table}, suspects WHERE {_same_key(table)} AND {alike}", bounds
             ).fetchall()
         )
-    return np.sort(np.array(found, np.int64))
+    return np.sort(np.array(unchanged, np.int64))
 
 
 def _bounds(arrivals: BatchRows, suspects: NDArray[np.int64]) -> dict[str, int]:
@@ -136,10 +136,10 @@ def remove_stored(
     replaced: list[int] = []
     for table in ("head", "body"):
         same = _same_key(table)
-        found = cursor.execute(f"SELECT position FROM {table}, suspects WHERE {same}", bounds).fetchall()
-        if found:
+        hits = cursor.execute(f"SELECT position FROM {table}, suspects WHERE {same}", bounds).fetchall()
+        if hits:
             cursor.execute(f"DELETE FROM {table} USING suspects WHERE {same}", bounds)
-            replaced.extend(position for (position,) in found)
+            replaced.extend(position for (position,) in hits)
     return np.sort(np.array(replaced, np.int64))
 
 

@@ -72,15 +72,15 @@ def _rows(connection: Connection, query: Query, span: Span, calendar: Int | None
     number = {stream: i for i, stream in enumerate(span.streams)}
     gathered: list[pa.Table] = []
     size, enough = 0, _ROWS_AT_ONCE
-    for found in raw_series(connection, span, query.quality == "good"):
-        time, value, *_ = found.columns
-        gathered.append(_table(np.full(len(time), number[found.stream], np.int32), time.astype(np.int64), value))
+    for part in raw_series(connection, span, query.quality == "good"):
+        time, value, *_ = part.columns
+        gathered.append(_table(np.full(len(time), number[part.stream], np.int32), time.astype(np.int64), value))
         size += len(time)
         if size < enough:
             continue
         edge = _start(query, int(time[-1]), calendar)
         rows = pa.concat_tables(gathered)
-        whole = (rows["stream"].to_numpy() != number[found.stream]) | (rows["time"].to_numpy() < edge)
+        whole = (rows["stream"].to_numpy() != number[part.stream]) | (rows["time"].to_numpy() < edge)
         if whole.any():
             yield rows.filter(pa.array(whole))
         gathered = [rows.filter(pa.array(~whole))]
@@ -142,9 +142,9 @@ def aggregated(connection: Connection, query: Query, streams: Sequence[Stream]) 
     if query.start is None or query.end is None or fixed_width(query.every) is None:  # type: ignore[arg-type]
         work = _clipped(connection, work)
     for span in work:
-        for found in _answered(connection, query, span):
+        for buckets in _answered(connection, query, span):
             behind = query.after.time if query.after is not None and query.after.stream in span.streams else None
-            batch = _batch(found, span.streams, query.aggregates, behind)
+            batch = _batch(buckets, span.streams, query.aggregates, behind)
             if left is not None:
                 batch = batch.slice(0, left)
                 left -= batch.num_rows
@@ -178,13 +178,13 @@ def _answered(connection: Connection, query: Query, span: Span) -> Iterator[Buck
         yield from aggregate_here(connection, query, span, calendar)
         return
     for part in _cut(span, width, calendar, query):
-        found = _pushed(connection, query, part, width)
-        if found is None:
+        pushed = _pushed(connection, query, part, width)
+        if pushed is None:
             for buckets in aggregate_here(connection, query, part, calendar):
                 yield _renumbered(buckets, part.streams, span.streams)
             continue
-        found = found if calendar is None else _put_together(found, calendar)
-        yield _renumbered(found, part.streams, span.streams)
+        whole = pushed if calendar is None else _put_together(pushed, calendar)
+        yield _renumbered(whole, part.streams, span.streams)
 
 
 def _cut(span: Span, width: int, calendar: Calendar, query: Query) -> Iterator[Span]:
@@ -214,8 +214,8 @@ def _pushed(connection: Connection, query: Query, span: Span, width: int) -> Buc
     names = sorted({*query.aggregates, "count"})
     ask = _flux if query.quality == "all" else _influxql
     with np.errstate(invalid="ignore"):
-        found = ask(connection, span, names, width)
-    return found if all(np.isfinite(column).all() for column in found.values.values()) else None
+        buckets = ask(connection, span, names, width)
+    return buckets if all(np.isfinite(column).all() for column in buckets.values.values()) else None
 
 
 def _flux(connection: Connection, span: Span, names: Sequence[str], width: int) -> Buckets:
@@ -272,8 +272,8 @@ def _keyed(rows: pa.Table, number: dict[Stream, int], width: int) -> tuple[Int, 
     keys = rows.select(list(Stream._fields)).combine_chunks()
     runs = np.flatnonzero(_changes(rows))
     names = keys.take(pa.array(runs)).to_pydict()
-    found = zip(*([name_of(tag) for tag in names[part]] for part in Stream._fields), strict=True)
-    numbers = [number.get(Stream(*key), -1) for key in found]
+    names_of_runs = zip(*([name_of(tag) for tag in names[part]] for part in Stream._fields), strict=True)
+    numbers = [number.get(Stream(*key), -1) for key in names_of_runs]
     stream = np.repeat(np.array(numbers, np.int64), np.diff(np.append(runs, rows.num_rows)))
     time = rows["time"].cast(pa.int64()).to_numpy()
     order = np.lexsort((time, stream))
@@ -300,45 +300,48 @@ def _joined(columns: dict[str, tuple[Int, Int, NDArray[np.float64]]]) -> Buckets
         for other in columns.values():
             common &= set(zip(other[0].tolist(), other[1].tolist(), strict=True))
         for name, (s, t, v) in columns.items():
-            kept = np.array([key in common for key in zip(s.tolist(), t.tolist(), strict=True)], bool)
-            columns[name] = (s[kept], t[kept], v[kept])
+            in_common = np.array([key in common for key in zip(s.tolist(), t.tolist(), strict=True)], bool)
+            columns[name] = (s[in_common], t[in_common], v[in_common])
         stream, time, _ = columns["count"]
     return Buckets(stream, time, {name: values for name, (_, _, values) in columns.items()})
 
 
-def _put_together(found: Buckets, calendar: Int) -> Buckets:
+def _put_together(parts: Buckets, calendar: Int) -> Buckets:
     """Calendar buckets from the shorter ones they consist of."""
-    if not len(found.time):
-        return found
-    position = np.searchsorted(calendar, found.time, "right") - 1
-    starts = np.flatnonzero(np.append(True, (found.stream[1:] != found.stream[:-1]) | (position[1:] != position[:-1])))
+    if not len(parts.time):
+        return parts
+    position = np.searchsorted(calendar, parts.time, "right") - 1
+    starts = np.flatnonzero(np.append(True, (parts.stream[1:] != parts.stream[:-1]) | (position[1:] != position[:-1])))
     ends = np.append(starts[1:], len(position)) - 1
-    count = found.values["count"]
+    count = parts.values["count"]
     values: dict[str, Column] = {}
-    for name, column in found.values.items():
+    for name, column in parts.values.items():
         if name == "mean":
             values[name] = np.add.reduceat(column * count, starts) / np.add.reduceat(count, starts)
         elif name in ("first", "last"):
             values[name] = column[starts if name == "first" else ends]
         else:
             values[name] = {"min": np.minimum, "max": np.maximum}.get(name, np.add).reduceat(column, starts)
-    return Buckets(found.stream[starts], calendar[position[starts]], values)
+    return Buckets(parts.stream[starts], calendar[position[starts]], values)
 
 
-def _renumbered(found: Buckets, part: Sequence[Stream], whole: Sequence[Stream]) -> Buckets:
+def _renumbered(buckets: Buckets, part: Sequence[Stream], whole: Sequence[Stream]) -> Buckets:
     if not len(part) or part[0] == whole[0]:
-        return found
-    return Buckets(found.stream + whole.index(part[0]), found.time, found.values)
+        return buckets
+    return Buckets(buckets.stream + whole.index(part[0]), buckets.time, buckets.values)
 
 
 def _batch(
-    found: Buckets, streams: Sequence[Stream], aggregates: Sequence[Aggregate], behind: int | None
+    buckets: Buckets, streams: Sequence[Stream], aggregates: Sequence[Aggregate], behind: int | None
 ) -> pa.RecordBatch:
     schema = aggregate_schema(aggregates)
-    kept = np.ones(len(found.time), bool) if behind is None else found.time > behind
-    columns = [*name_columns(streams, found.stream[kept].astype(np.int32)), pa.array(found.time[kept]).cast(TIME)]
+    chosen = np.ones(len(buckets.time), bool) if behind is None else buckets.time > behind
+    columns = [
+        *name_columns(streams, buckets.stream[chosen].astype(np.int32)),
+        pa.array(buckets.time[chosen]).cast(TIME),
+    ]
     for field in list(schema)[4:]:
-        column = found.values[field.name][kept]
+        column = buckets.values[field.name][chosen]
         columns.append(pa.array(column.astype(np.int64) if field.name == "count" else column, from_pandas=True))
     return pa.RecordBatch.from_arrays(columns, schema=schema)
 

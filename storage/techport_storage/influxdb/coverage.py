@@ -23,13 +23,15 @@ def coverage(
     streams = sorted(intervals)
     times = ql_times(first, last)
     conditions = list(ql_conditions(streams))
-    readings = _numbers(connection, [ql_select("count(value)", one, times) for one in conditions])
-    flagged = _numbers(connection, [ql_select("count(value)", one, times, "quality != 0") for one in conditions])
-    begun = _moments(connection, [ql_select("first(value)", one, times) for one in conditions])
-    ended = _moments(connection, [ql_select("last(value)", one, times) for one in conditions])
-    known = [stream for stream in streams if stream in readings and stream in begun and stream in ended]
+    readings = _numbers(connection, [ql_select("count(value)", condition, times) for condition in conditions])
+    flagged = _numbers(
+        connection, [ql_select("count(value)", condition, times, "quality != 0") for condition in conditions]
+    )
+    begun = _moments(connection, [ql_select("first(value)", condition, times) for condition in conditions])
+    ended = _moments(connection, [ql_select("last(value)", condition, times) for condition in conditions])
+    measured = [stream for stream in streams if stream in readings and stream in begun and stream in ended]
     # Where the interval is as long as all that is there, nothing can be missing between.
-    suspects = [stream for stream in known if 2 * (ended[stream] - begun[stream]) >= 3 * intervals[stream]]
+    suspects = [stream for stream in measured if 2 * (ended[stream] - begun[stream]) >= 3 * intervals[stream]]
     gaps = _gaps(connection, {stream: intervals[stream] for stream in suspects}, times)
     return {
         stream: Coverage(
@@ -40,7 +42,7 @@ def coverage(
             missing=gaps.get(stream, (0, 0))[0],
             longest=gaps.get(stream, (0, 0))[1],
         )
-        for stream in known
+        for stream in measured
     }
 
 

@@ -52,13 +52,13 @@ class DuplicateFinder:
             return self._present(streams, positions, time)
         self._learn([stream for stream in streams if stream not in self._ids])
         ids = np.array([self._ids[stream] for stream in streams], np.intp)[positions]
-        found = np.zeros(len(rows), bool)
+        present = np.zeros(len(rows), bool)
         suspects = np.flatnonzero((time >= self._oldest[ids]) & (time <= self._newest[ids]))
         if len(suspects):
-            found[suspects] = self._present(streams, positions[suspects], time[suspects])
+            present[suspects] = self._present(streams, positions[suspects], time[suspects])
         np.minimum.at(self._oldest, ids, time)
         np.maximum.at(self._newest, ids, time)
-        return found
+        return present
 
     def _present(self, streams: Sequence[Stream], stream: NDArray[np.intp], time: Int) -> Bool:
         # one field: a third of the work of all of them
@@ -72,8 +72,8 @@ class DuplicateFinder:
     def _look_up(
         self, streams: Sequence[Stream], stream: NDArray[np.intp], time: Int, names: str, kinds: Kinds
     ) -> list[Values | None]:
-        wanted = {(streams[s], t): row for row, (s, t) in enumerate(zip(stream.tolist(), time.tolist(), strict=True))}
-        found: list[Values | None] = [None] * len(time)
+        row_of = {(streams[s], t): row for row, (s, t) in enumerate(zip(stream.tolist(), time.tolist(), strict=True))}
+        stored: list[Values | None] = [None] * len(time)
         statements: list[str] = []
         for first, last, members in _clusters(stream, time):
             conditions = ql_conditions(sorted(streams[s] for s in members))
@@ -82,19 +82,19 @@ class DuplicateFinder:
         for rows in series(stream_bytes(self._connection.address, answer), kinds):
             times, *values = (column.tolist() for column in rows.columns)
             for t, *fields in zip(times, *values, strict=True):
-                row = wanted.get((rows.stream, t))
+                row = row_of.get((rows.stream, t))
                 if row is not None:
-                    found[row] = tuple(fields)
-        return found
+                    stored[row] = tuple(fields)
+        return stored
 
     def _learn(self, streams: list[Stream]) -> None:
         if not streams:
             return
-        found = bounds(self._connection, sorted(streams))
-        ends = np.array([found.get(stream, (LAST, FIRST)) for stream in streams], np.int64)
+        known_bounds = bounds(self._connection, sorted(streams))
+        ends = np.array([known_bounds.get(stream, (LAST, FIRST)) for stream in streams], np.int64)
         self._oldest = np.concatenate([self._oldest, ends[:, 0]])
         self._newest = np.concatenate([self._newest, ends[:, 1]])
-        self._ids |= {stream: id for id, stream in enumerate(streams, len(self._ids))}
+        self._ids |= {stream: stream_id for stream_id, stream in enumerate(streams, len(self._ids))}
 
 
 def bounds(connection: Connection, streams: Sequence[Stream]) -> dict[Stream, tuple[int, int]]:
@@ -106,10 +106,10 @@ def bounds(connection: Connection, streams: Sequence[Stream]) -> dict[Stream, tu
 def _times_of(connection: Connection, streams: Sequence[Stream], function: str) -> dict[Stream, int]:
     statements = [ql_select(f"{function}(value)", condition) for condition in ql_conditions(streams)]
     answer = connection.influxql(statements)
-    found: dict[Stream, Column] = {
+    times_of: dict[Stream, Column] = {
         rows.stream: rows.columns[0] for rows in series(stream_bytes(connection.address, answer), (np.float64,))
     }
-    return {stream: int(times[0]) for stream, times in found.items() if len(times)}
+    return {stream: int(times[0]) for stream, times in times_of.items() if len(times)}
 
 
 def _clusters(stream: NDArray[np.intp], time: Int) -> list[tuple[int, int, set[int]]]:

@@ -62,10 +62,10 @@ def ql_selection(select: Selection) -> list[str]:
     """Conditions that together cover the selection; none of them selects the same stream twice."""
     if select.streams is not None:
         return list(ql_conditions(sorted(set(select.streams))))
-    wanted = (select.pilots, select.devices, select.quantities)
-    if any(names is not None and not names for names in wanted):
+    chosen = (select.pilots, select.devices, select.quantities)
+    if any(names is not None and not names for names in chosen):
         return []
-    parts = zip(Stream._fields, wanted, strict=True)
+    parts = zip(Stream._fields, chosen, strict=True)
     return [" AND ".join(_ql(tag, sorted(set(names))) for tag, names in parts if names is not None)]
 
 
@@ -77,8 +77,8 @@ def selector(select: Selection) -> Callable[[Stream], bool]:
     """Whether a stream is selected, quick for long lists."""
     if select.streams is not None:
         return frozenset(select.streams).__contains__
-    wanted = (select.pilots, select.devices, select.quantities)
-    parts = [(part, frozenset(names)) for part, names in enumerate(wanted) if names is not None]
+    chosen = (select.pilots, select.devices, select.quantities)
+    parts = [(part, frozenset(names)) for part, names in enumerate(chosen) if names is not None]
     return lambda stream: all(stream[part] in names for part, names in parts)
 
 
@@ -130,11 +130,11 @@ def rfc3339(nanoseconds: int) -> str:
 def parse_key(key: str) -> Stream | None:
     """The stream of a series key as SHOW SERIES gives it, `reading,device=d,pilot=p,quantity=q` with escapes."""
     _, *tags = re.split(r"(?<!\\),", key)
-    found = {}
+    tag_values = {}
     for tag in tags:
         name, _, value = tag.partition("=")  # our tag names need no escapes
-        found[name] = name_of(re.sub(r"\\([,= ])", r"\1", value))
-    return Stream(*(found[tag] for tag in Stream._fields)) if found.keys() == set(Stream._fields) else None
+        tag_values[name] = name_of(re.sub(r"\\([,= ])", r"\1", value))
+    return Stream(*(tag_values[tag] for tag in Stream._fields)) if tag_values.keys() == set(Stream._fields) else None
 
 
 def _where(conditions: Sequence[str]) -> str:

@@ -43,8 +43,8 @@ def spans(query: Query, streams: Sequence[Stream]) -> list[Span]:
     # A bucket is named by its start: it has to be aggregated from there once more, and is then left out.
     rest = max(first, cursor.time + 1 if query.every is None else cursor.time)
     begun = [stream for stream in streams if stream == cursor.stream]
-    found = [Span(begun, rest, last), Span([stream for stream in streams if stream > cursor.stream], first, last)]
-    return [span for span in found if span.streams and span.first <= span.last]
+    remaining = [Span(begun, rest, last), Span([stream for stream in streams if stream > cursor.stream], first, last)]
+    return [span for span in remaining if span.streams and span.first <= span.last]
 
 
 def raw(connection: Connection, query: Query, streams: Sequence[Stream]) -> Iterator[pa.RecordBatch]:
@@ -62,7 +62,7 @@ def raw(connection: Connection, query: Query, streams: Sequence[Stream]) -> Iter
 
 def raw_series(connection: Connection, span: Span, good: bool, limit: int | None = None) -> Iterator[Series]:
     """Rows as [time, value, received in ms, quality], in order; of each stream not more than `limit`."""
-    wanted = frozenset(span.streams)
+    asked_streams = frozenset(span.streams)
     quality = "quality = 0" if good else ""
     ending = f" LIMIT {limit}" if limit is not None else ""
     times = ql_times(span.first, span.last)
@@ -71,7 +71,7 @@ def raw_series(connection: Connection, span: Span, good: bool, limit: int | None
     ]
     answer = connection.influxql(statements)
     for rows in series(stream_bytes(connection.address, answer), KINDS):
-        if rows.stream in wanted and len(rows):
+        if rows.stream in asked_streams and len(rows):
             yield rows
 
 
@@ -89,10 +89,10 @@ def table(rows: Sequence[Series]) -> pa.RecordBatch:
     return pa.RecordBatch.from_arrays(columns, schema=RAW_SCHEMA)
 
 
-def _batches(found: Iterator[Series]) -> Iterator[pa.RecordBatch]:
+def _batches(parts: Iterator[Series]) -> Iterator[pa.RecordBatch]:
     gathered: list[Series] = []
     size = 0
-    for rows in found:
+    for rows in parts:
         gathered.append(rows)
         size += len(rows)
         if size >= _BATCH:
@@ -102,10 +102,10 @@ def _batches(found: Iterator[Series]) -> Iterator[pa.RecordBatch]:
         yield table(gathered)
 
 
-def _pages(found: Sequence[Span], limited: bool) -> Iterator[Span]:
+def _pages(remaining: Sequence[Span], limited: bool) -> Iterator[Span]:
     """A limited query needs few of its streams as a rule, so it begins with few."""
     size = _FIRST_PAGE
-    for span in found:
+    for span in remaining:
         if not limited:
             yield span
             continue

@@ -68,17 +68,17 @@ def series(pieces: Iterable[bytes], kinds: Kinds) -> Iterator[Series]:
     """
     for answer in _documents(pieces):
         for result in answer.results:
-            for found in result.series:
-                stream = Stream(*(name_of(found.tags.get(tag, "")) for tag in Stream._fields))
-                yield Series(result.statement_id, stream, columns(bytes(found.values), (np.int64, *kinds)))
+            for part in result.series:
+                stream = Stream(*(name_of(part.tags.get(tag, "")) for tag in Stream._fields))
+                yield Series(result.statement_id, stream, columns(bytes(part.values), (np.int64, *kinds)))
 
 
 def keys(pieces: Iterable[bytes]) -> Iterator[str]:
     """The series keys of a SHOW SERIES, as in line protocol."""
     for answer in _documents(pieces):
         for result in answer.results:
-            for found in result.series:
-                yield from (row[0] for row in msgspec.msgpack.decode(found.values, type=list[tuple[str]]))
+            for part in result.series:
+                yield from (row[0] for row in msgspec.msgpack.decode(part.values, type=list[tuple[str]]))
 
 
 def columns(rows: bytes, kinds: Kinds) -> list[Column]:
@@ -103,7 +103,7 @@ def _equal_rows(rows: bytes, width: int) -> list[NDArray[np.generic]] | None:
         return None
     table = body.reshape(count, -1)
     first = table[0].tolist()
-    found: list[NDArray[np.generic]] = []
+    cut_columns: list[NDArray[np.generic]] = []
     tags, at = [0], 1
     for _ in range(width):
         if at >= len(first):
@@ -111,18 +111,18 @@ def _equal_rows(rows: bytes, width: int) -> list[NDArray[np.generic]] | None:
         if first[at] < _FIXINT:
             if (table[:, at] >= _FIXINT).any():
                 return None
-            found.append(table[:, at])
+            cut_columns.append(table[:, at])
             at += 1
             continue
         kind = np.dtype(_WIDE.get(first[at], "V0"))
         if not kind.itemsize or at + 1 + kind.itemsize > len(first):
             return None
         tags.append(at)
-        found.append(np.ascontiguousarray(table[:, at + 1 : at + 1 + kind.itemsize]).view(kind).reshape(-1))
+        cut_columns.append(np.ascontiguousarray(table[:, at + 1 : at + 1 + kind.itemsize]).view(kind).reshape(-1))
         at += 1 + kind.itemsize
     if at != len(first) or first[0] != 0x90 | width or (table[:, tags] != table[0, tags]).any():
         return None
-    return found
+    return cut_columns
 
 
 def _documents(pieces: Iterable[bytes]) -> Iterator[_Answer]:

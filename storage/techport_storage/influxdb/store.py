@@ -91,11 +91,13 @@ class InfluxStore:
 
     def _write(self, batch: Batch) -> Receipt:
         rejected = self._lines.refused(batch)
-        kept = np.delete(np.arange(len(batch)), [row for row, _ in rejected])
-        if not len(kept):
+        accepted = np.delete(np.arange(len(batch)), [row for row, _ in rejected])
+        if not len(accepted):
             return Receipt(0, rejected=rejected)
-        order = np.lexsort((batch.time[kept], batch.stream[kept]))  # stable: the latest arrival of a key comes last
-        rows = kept[order]
+        order = np.lexsort(
+            (batch.time[accepted], batch.stream[accepted])
+        )  # stable: the latest arrival of a key comes last
+        rows = accepted[order]
         stream, time = batch.stream[rows], batch.time[rows]
         last = np.append((stream[1:] != stream[:-1]) | (time[1:] != time[:-1]), True)
         superseded, rows = rows[~last], rows[last]
@@ -135,8 +137,8 @@ class InfluxStore:
             used, positions = np.unique(batch.stream[rows], return_inverse=True)
             streams = [batch.streams[position] for position in used.tolist()]
             stored = self._duplicates.stored(streams, positions, batch.time[rows]) if len(rows) else []
-            wanted = zip(batch.value[rows], batch.received[rows] // 1000, stored, strict=True)
-            rows = rows[[there is not None and there[:2] == (value, arrival) for value, arrival, there in wanted]]
+            compared = zip(batch.value[rows], batch.received[rows] // 1000, stored, strict=True)
+            rows = rows[[there is not None and there[:2] == (value, arrival) for value, arrival, there in compared]]
             for begin in range(0, len(rows), _LINES):
                 self._connection.write(self._lines.encode_quality(batch, rows[begin : begin + _LINES]))
             return len(rows)
@@ -153,13 +155,13 @@ class InfluxStore:
 
     def latest(self, select: Selection, changed_since: Micros | None = None) -> pa.Table:
         since = now() - _RECENT
-        found = self._latest(ql_selection(select), since)
-        old = [stream for stream in self.streams(select) if stream not in found]
-        found |= self._latest(list(ql_conditions(old)), FIRST)
-        chosen = sorted(filter(selector(select), found))
+        latest_rows = self._latest(ql_selection(select), since)
+        old = [stream for stream in self.streams(select) if stream not in latest_rows]
+        latest_rows |= self._latest(list(ql_conditions(old)), FIRST)
+        chosen = sorted(filter(selector(select), latest_rows))
         if changed_since is not None:
-            chosen = [stream for stream in chosen if found[stream].columns[2][0] >= changed_since // 1000]
-        rows = [found[stream] for stream in chosen]
+            chosen = [stream for stream in chosen if latest_rows[stream].columns[2][0] >= changed_since // 1000]
+        rows = [latest_rows[stream] for stream in chosen]
         return pa.Table.from_batches([table(rows)] if rows else [], RAW_SCHEMA)
 
     def _latest(self, conditions: Sequence[str], since: Micros) -> dict[Stream, Series]:
@@ -168,16 +170,16 @@ class InfluxStore:
         if not statements:
             return {}
         answer = self._connection.influxql(statements)
-        found = series(stream_bytes(self._connection.address, answer), KINDS)
-        return {rows.stream: rows for rows in found if len(rows)}
+        parts = series(stream_bytes(self._connection.address, answer), KINDS)
+        return {rows.stream: rows for rows in parts if len(rows)}
 
     def streams(self, select: Selection) -> list[Stream]:
         statements = [ql_show_series(condition) for condition in ql_selection(select)]
         if not statements:
             return []
         answer = self._connection.influxql(statements)
-        found = (parse_key(key) for key in keys(stream_bytes(self._connection.address, answer)))
-        return sorted(filter(selector(select), {stream for stream in found if stream is not None}))
+        parsed = (parse_key(key) for key in keys(stream_bytes(self._connection.address, answer)))
+        return sorted(filter(selector(select), {stream for stream in parsed if stream is not None}))
 
     def coverage(self, intervals: Mapping[Stream, Micros], start: Micros, end: Micros) -> dict[Stream, Coverage]:
         check_range(start, end)
@@ -210,9 +212,9 @@ class InfluxStore:
         if not statements:
             return 0
         answer = self._connection.influxql(statements)
-        found = series(stream_bytes(self._connection.address, answer), (np.int64,))
+        parts = series(stream_bytes(self._connection.address, answer), (np.int64,))
         selected = selector(select)
-        return sum(int(rows.columns[1].sum()) for rows in found if selected(rows.stream))
+        return sum(int(rows.columns[1].sum()) for rows in parts if selected(rows.stream))
 
     def probe(self) -> None:
         """Writes one row an hour into a measurement of its own: only a write shows that the disk is not full."""
