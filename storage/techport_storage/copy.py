@@ -50,9 +50,30 @@ def copy_readings(
 ) -> Copied:
     """Copy what is selected, then compare it in both stores; the same call again goes on where the last one ended.
 
-    A day of which the target has as many rows as the source is not copied again; `again` does that too, and so repairs
-    rows that were changed. Nobody else should write to the selected streams and times meanwhile: rows that only the
-    target has are a difference. Raises StoreUnavailable when a store stops answering (call again), CopyDiffers.
+    Parameters
+    ----------
+    source, target : ReadingStore
+        Of whatever kind. Nobody else should write to the selected streams and times meanwhile: rows that only the
+        target has are a difference.
+    select : Selection
+        Which streams of the source.
+    start, end : Micros, optional
+        Only readings in [start, end), µs.
+    again : bool
+        Copy also days of which the target has as many rows as the source, and so repair rows that were changed.
+    progress : callable
+        Gets (streams done, streams).
+
+    Returns
+    -------
+    Copied
+
+    Raises
+    ------
+    StoreUnavailable
+        A store stopped answering: call again.
+    CopyDiffers
+        The stores differ after the copy.
     """
     streams = source.streams(select)
     rows = checked = 0

@@ -40,6 +40,26 @@ def coverage_by_reading(
     """Coverage from the readings themselves, in constant memory: the default of ReadingStore.coverage.
 
     A store that can count where the readings are answers the same and sooner.
+
+    Parameters
+    ----------
+    store : Readable
+        Anything with `read(Query)`.
+    intervals : Mapping[Stream, Micros]
+        The promised distance between two readings (µs), above 0, of each stream that is asked about.
+    start, end : Micros
+        The period [start, end), µs.
+
+    Returns
+    -------
+    dict of Stream to Coverage
+        Only streams that hold a reading in the period; times and distances in µs.
+
+    Raises
+    ------
+    BadQuery
+        `start` lies after `end`.
+    StoreUnavailable
     """
     query = Query(select=Selection(streams=tuple(intervals)), start=start, end=end)
     coverages: dict[Stream, Coverage] = {}

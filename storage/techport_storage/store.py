@@ -14,73 +14,231 @@ from techport_storage.model import Batch, Extent, Micros, Query, Receipt, Select
 class ReadingStore(Protocol):
     """Keeps readings: one row for each stream and time. Safe to use from several threads.
 
-    Every method may raise StoreUnavailable ("not now"); then nothing was changed, or the same call again is harmless.
+    Times are whole microseconds since 1970-01-01T00:00:00Z, ranges are half-open: [start, end). Every method may raise
+    StoreUnavailable ("not now"); then nothing was changed, or the same call again is harmless.
     """
 
     def write(self, batch: Batch) -> Receipt:
         """Store the batch durably and say what became of each row.
 
+        Parameters
+        ----------
+        batch : Batch
+            Rows in order of arrival, times in µs. Of two rows with the same stream and time the later one counts.
+
+        Returns
+        -------
+        Receipt
+            Rows written, duplicates (stored too, in place of the row that was there) and rejected rows with the
+            reason, such as a value that is not finite. Together they are `len(batch)`.
+
+        Raises
+        ------
+        StoreUnavailable
+            The store does not take readings now: down, disk full, locked.
+
+        Notes
+        -----
         Once this returns, the rows survive kill -9 and power loss.
         """
 
     def flag(self, batch: Batch) -> int:
-        """Give stored rows the quality that the batch has for them; returns how many rows that were.
+        """Give stored rows the quality that the batch has for them. Value and time of arrival stay.
 
-        Value and time of arrival stay. A row that the store does not have, or has with another value or another arrival
-        by now, because a correction came since it was read, is left as it is.
+        Parameters
+        ----------
+        batch : Batch
+            Rows as they were read, with their new `quality` (bits of `Quality`). A row that the store does not have,
+            or has with another value or another arrival by now because a correction came, is left as it is.
+
+        Returns
+        -------
+        int
+            Rows that were found and flagged.
+
+        Raises
+        ------
+        StoreUnavailable
         """
 
     def read(self, query: Query) -> pa.RecordBatchReader:
-        """Rows in the order pilot, device, quantity, time, streamed: RAW_SCHEMA or aggregate_schema(query.aggregates).
+        """Rows in the order pilot, device, quantity, time, streamed.
 
-        Raises BadQuery. The reader sees the state at the call; close it or read it to its end.
+        Parameters
+        ----------
+        query : Query
+            Which streams, which time (µs), raw rows or buckets with which aggregates.
+
+        Returns
+        -------
+        pyarrow.RecordBatchReader
+            RAW_SCHEMA without `query.every`, else `aggregate_schema(query.aggregates)`. It shows the state at the
+            call; close it or read it to its end. While it is read, StoreUnavailable may come from it too.
+
+        Raises
+        ------
+        BadQuery
+            The question itself is wrong; names the field of the query and what it accepts.
+        StoreUnavailable
         """
 
     def latest(self, select: Selection, changed_since: Micros | None = None) -> pa.Table:
-        """The row with the greatest time of each stream (RAW_SCHEMA), ordered by pilot, device, quantity.
+        """The row with the greatest time of each stream.
 
-        `changed_since` leaves out streams whose latest row was received before that time.
+        Parameters
+        ----------
+        select : Selection
+            Which streams.
+        changed_since : Micros, optional
+            Leave out streams whose latest row was received before this time (µs).
+
+        Returns
+        -------
+        pyarrow.Table
+            RAW_SCHEMA, ordered by pilot, device, quantity.
+
+        Raises
+        ------
+        StoreUnavailable
         """
 
     def streams(self, select: Selection) -> list[Stream]:
-        """The streams that hold readings, sorted."""
+        """The streams of the selection that hold readings.
+
+        Parameters
+        ----------
+        select : Selection
+            Which streams.
+
+        Returns
+        -------
+        list of Stream
+            Sorted by pilot, device, quantity.
+
+        Raises
+        ------
+        StoreUnavailable
+        """
 
     def coverage(self, intervals: Mapping[Stream, Micros], start: Micros, end: Micros) -> dict[Stream, Coverage]:
-        """How well readings fill [start, end), of the streams that have any there, given the interval each promises.
+        """How well readings fill a period, given the interval that each stream promises.
 
-        The default is coverage_by_reading, which reads every row; both engines count where the readings are. Raises
-        BadQuery.
+        Parameters
+        ----------
+        intervals : Mapping[Stream, Micros]
+            The promised distance between two readings (µs), above 0, of each stream that is asked about.
+        start, end : Micros
+            The period [start, end), µs.
+
+        Returns
+        -------
+        dict of Stream to Coverage
+            Only streams that hold a reading in the period.
+
+        Raises
+        ------
+        BadQuery
+            `start` lies after `end`.
+        StoreUnavailable
+
+        Notes
+        -----
+        The default is `coverage_by_reading`, which reads every row; both engines count where the readings are.
         """
 
     def extent(self, select: Selection, start: Micros | None = None, end: Micros | None = None) -> Extent:
-        """What is known about the readings in [start, end) without looking at them.
+        """What is known about readings without looking at them.
 
-        The default is UNKNOWN_EXTENT: a server that others write to as well cannot tell. Raises BadQuery.
+        Parameters
+        ----------
+        select : Selection
+            Which streams.
+        start, end : Micros, optional
+            The period [start, end), µs; open where left out.
+
+        Returns
+        -------
+        Extent
+            About how many readings there are, and a version token that changes when they do. The default is
+            UNKNOWN_EXTENT: a server that others write to as well cannot tell.
+
+        Raises
+        ------
+        BadQuery
+            `start` lies after `end`.
+        StoreUnavailable
         """
 
     def counts(self) -> dict[Stream, int] | None:
-        """How many readings each stream has, without counting them; about: a replaced one may count twice.
+        """About how many readings each stream has, without counting them; a replaced one may count twice.
 
-        The default is None: the store would have to count.
+        Returns
+        -------
+        dict of Stream to int, or None
+            None, the default, where the store would have to count.
+
+        Raises
+        ------
+        StoreUnavailable
         """
 
     def erase(self, select: Selection, start: Micros | None = None, end: Micros | None = None) -> int:
-        """Remove readings for good, also from the files; returns how many rows went."""
+        """Remove readings permanently, from the files as well.
+
+        Parameters
+        ----------
+        select : Selection
+            Which streams.
+        start, end : Micros, optional
+            Only readings in [start, end), µs; all of them where left out.
+
+        Returns
+        -------
+        int
+            Rows removed.
+
+        Raises
+        ------
+        BadQuery
+            `start` lies after `end`.
+        StoreUnavailable
+        """
 
     def probe(self) -> None:
-        """Return if the store can take a write now, raise StoreUnavailable otherwise."""
+        """Return if the store can take a write now.
 
-    def close(self) -> None: ...
+        Raises
+        ------
+        StoreUnavailable
+            It cannot: down, disk full, locked, or the token may not write.
+        """
+
+    def close(self) -> None:
+        """Let go of files and connections. Nothing that `write` acknowledged depends on it."""
 
 
 def open_store(url: str) -> ReadingStore:
-    """Open the store that `url` names: `duckdb:///relative.duckdb`, `duckdb:////absolute/path.duckdb`, and
-    `duckdb://` in memory, for tests.
+    """Open the store that a URL names.
 
-    `influxdb://host:8086/org/bucket?token_file=FILE` is a bucket of an InfluxDB 2 server, see docs/influxdb.md.
+    Parameters
+    ----------
+    url : str
+        `duckdb:///relative.duckdb`, `duckdb:////absolute/path.duckdb`, or `duckdb://` in memory, for tests.
+        `influxdb://host:8086/org/bucket?token_file=FILE` is a bucket of an InfluxDB 2 server, see docs/influxdb.md.
 
-    Raises ValueError for an unknown scheme, StoreUnavailable when it cannot be opened now,
-    StoreIncompatible when this version of techport cannot open it at all.
+    Returns
+    -------
+    ReadingStore
+        A file of an older layout is upgraded first. The caller closes it.
+
+    Raises
+    ------
+    ValueError
+        No such scheme, or an option that it does not have.
+    StoreUnavailable
+        It cannot be opened now: locked by another process, disk full, server down or token refused.
+    StoreIncompatible
+        This version of techport cannot open it at all.
     """
     pa.array([0])  # pyarrow loads pandas with its first array, for a second: now, not while the first message waits
     scheme = url.partition("://")[0]

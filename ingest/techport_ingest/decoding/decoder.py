@@ -38,7 +38,25 @@ def stateless(decode: Decoder) -> Callable[[DecoderSettings], Decoder]:
 
 
 def make_decoder(name: str, settings: DecoderSettings | None = None) -> Decoder:
-    """A decoder of the format, with the settings or the defaults. Raises KeyError for a format that does not exist."""
+    """A decoder of a format.
+
+    Parameters
+    ----------
+    name : str
+        Of the format, such as `native`; `formats()` has them all.
+    settings : DecoderSettings, optional
+        Options, time zone and payload codec of the source; the format's defaults where left out.
+
+    Returns
+    -------
+    Decoder
+        Called with (message, device named by the topic). It may remember, so it belongs to one source of one worker.
+
+    Raises
+    ------
+    KeyError
+        There is no such format.
+    """
     form = formats()[name]
     decoder: Decoder = form.decoder(settings or DecoderSettings(form.options()))
     return decoder

@@ -25,8 +25,30 @@ def explain(
     format_name: str | None = None,
     pilot: PilotDefinition | None = None,
 ) -> Explanation:
-    """What becomes of a message that arrives now. With a pilot its sources and devices are used; `format_name` reads a
-    topic that no source names, and every device is welcome where no pilot is given. Raises ValueError without both.
+    """What becomes of a message that arrives now.
+
+    Parameters
+    ----------
+    payload : bytes
+        As the device would publish it.
+    topic : str
+        The topic it would be published to.
+    received : Micros
+        When it would arrive, µs.
+    format_name : str, optional
+        Reads the topic where no source of the pilot does.
+    pilot : PilotDefinition, optional
+        Its sources and devices are used. Without it every device of the message is accepted.
+
+    Returns
+    -------
+    Explanation
+        What would be stored, rejected (codes with parameters) and ignored.
+
+    Raises
+    ------
+    ValueError
+        Neither a format nor a pilot is given.
     """
     message = Message(topic, payload, received, 1)
     if pilot is None:

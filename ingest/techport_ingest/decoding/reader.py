@@ -66,7 +66,26 @@ class Reader:
 
 
 def decode(message: Message, route: Route) -> Sequence[Found]:
-    """What is in a message that takes this route. Raises RejectedMessage."""
+    """What is in a message that takes this route.
+
+    Parameters
+    ----------
+    message : Message
+        As it came from the broker; `received` in µs.
+    route : Route
+        What the router says of its topic: the pilot, the device that the topic names, and the format's decoder.
+
+    Returns
+    -------
+    sequence of Observed, DeviceEvent or Ignored
+        In the order of the payload. Values are in the unit of the payload, times in µs or None; neither is checked yet
+        (`checking.check.Columns` does that). Of a retained message, values without a time of their own are Ignored.
+
+    Raises
+    ------
+    RejectedMessage
+        The format refuses the whole message; carries a code and its parameters.
+    """
     assert route.decode is not None
     return without_stale(message, route.decode(message, route.device))
 

@@ -25,8 +25,26 @@ from techport_storage.influxdb.connection import Address, Connection, stream_byt
 def backup(url: str, operator_token: str, folder: Path) -> int:
     """Save the bucket of a store URL into `folder`, which must not exist; the number of shards.
 
-    The bucket may be written meanwhile: of each shard, what it held when its turn came is saved. Needs the operator's
-    token. `folder` appears only when everything is in it. Raises FileExistsError, StoreUnavailable.
+    Parameters
+    ----------
+    url : str
+        Of the store. The bucket may be written meanwhile: of each shard, what it held when its turn came is saved.
+    operator_token : str
+        The operator's token of the server; a bucket's own does not suffice.
+    folder : Path
+        Must not exist, and appears only when everything is in it.
+
+    Returns
+    -------
+    int
+        Shards saved, one file each.
+
+    Raises
+    ------
+    FileExistsError
+        The folder exists.
+    StoreUnavailable
+        The server does not answer, or refuses.
     """
     if folder.exists():
         raise FileExistsError(f"{folder} is there already")
@@ -49,7 +67,26 @@ def backup(url: str, operator_token: str, folder: Path) -> int:
 def restore(folder: Path, url: str, operator_token: str) -> int:
     """Make the bucket of a store URL, which must not exist yet, from a backup; the number of shards.
 
-    Raises FileNotFoundError, StoreUnavailable: also where the bucket exists.
+    Parameters
+    ----------
+    folder : Path
+        What `backup` made.
+    url : str
+        Of the store to make. Its bucket must not exist; the organisation must.
+    operator_token : str
+        The operator's token of the server.
+
+    Returns
+    -------
+    int
+        Shards restored.
+
+    Raises
+    ------
+    FileNotFoundError
+        The folder is not a backup.
+    StoreUnavailable
+        The server does not answer, or refuses: also where the bucket exists.
     """
     manifest = json.loads((folder / "manifest.json").read_text())
     connection = Connection(Address.parse(url), operator_token)

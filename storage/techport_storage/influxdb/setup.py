@@ -35,10 +35,32 @@ def init(
 ) -> Prepared:
     """Make the bucket of a store URL, or bring its retention up to date, and write a new token into `token_file`.
 
-    `operator_token` must be allowed to manage buckets and tokens of the organisation, which has to exist. `retention_s`
-    is in seconds, at least an hour, 0 for ever; InfluxDB drops whole shards, so data stays up to a shard longer. The
-    token reads and writes this one bucket (`read_only`: reads it, for a web process); `token_file` must not exist yet.
-    Raises ValueError, FileExistsError, StoreUnavailable.
+    Parameters
+    ----------
+    url : str
+        Of the store; its own token is not used.
+    operator_token : str
+        May manage buckets and tokens of the organisation, which has to exist.
+    retention_s : int
+        Seconds that readings are kept, at least 3600; 0 is for ever. InfluxDB drops whole shards, so a reading stays up
+        to `shard_seconds` longer.
+    token_file : Path, optional
+        Where the new token is written, mode 0600. Must not exist; without it no token is made.
+    read_only : bool
+        The new token may read this bucket and not write to it, for a web process.
+
+    Returns
+    -------
+    Prepared
+
+    Raises
+    ------
+    ValueError
+        The URL is wrong, or the retention shorter than an hour.
+    FileExistsError
+        The token file exists.
+    StoreUnavailable
+        The server does not answer, or refuses.
     """
     if retention_s and retention_s < _HOUR:
         raise ValueError("InfluxDB keeps readings for at least an hour: give a retention of 3600 seconds or more")
@@ -65,7 +87,10 @@ def init(
 
 
 def shard_seconds(retention_s: int) -> int:
-    """Length of a shard, as InfluxDB's guide has it for a retention; it is also what a reading can outlive it by."""
+    """Length of a shard in seconds for a retention in seconds; it is also what a reading can outlive the retention by.
+
+    As InfluxDB's guide has it: https://docs.influxdata.com/influxdb/v2/reference/internals/shards/
+    """
     if not retention_s or retention_s > 180 * _DAY:
         return 7 * _DAY
     return _DAY if retention_s > 2 * _DAY else _HOUR

@@ -76,7 +76,26 @@ class InfluxStore:
 
     @classmethod
     def open(cls, url: str) -> InfluxStore:
-        """Open the bucket that the URL names, see connection.Address.parse. Raises ValueError, StoreUnavailable."""
+        """Open the bucket that a URL names.
+
+        Parameters
+        ----------
+        url : str
+            `influxdb://host:8086/org/bucket?token_file=FILE`; `connection.Address.parse` lists the options
+            (`timeout` in seconds).
+
+        Returns
+        -------
+        InfluxStore
+            The server has answered, and the token may read the bucket.
+
+        Raises
+        ------
+        ValueError
+            The URL lacks a part, or has an option that there is not.
+        StoreUnavailable
+            The server does not answer, or refuses: unknown token, no such bucket, not allowed.
+        """
         connection = Connection(Address.parse(url))
         try:
             _read_all(connection, connection.influxql(["SHOW SERIES LIMIT 1"]))
@@ -86,6 +105,11 @@ class InfluxStore:
         return cls(connection)
 
     def write(self, batch: Batch) -> Receipt:
+        """See ReadingStore.write. Rejected too: what line protocol cannot carry, and what the server refuses.
+
+        After StoreUnavailable some of the rows may be stored; sent again they count as duplicates. What the receipt is
+        worth when several processes write the same streams is in docs/influxdb.md.
+        """
         with self._writing:
             return self._write(batch)
 
@@ -131,7 +155,10 @@ class InfluxStore:
         return [int(row) for row, there, mine in zip(rows, stored, sent, strict=True) if there != mine]
 
     def flag(self, batch: Batch) -> int:
-        """Only the field of the flags is written: a correction that comes in the same instant keeps its value."""
+        """See ReadingStore.flag. Only the field of the flags is written.
+
+        So a correction that comes in the same instant keeps its value.
+        """
         with self._writing:
             rows = np.setdiff1d(np.arange(len(batch)), [row for row, _ in self._lines.refused(batch)])
             used, positions = np.unique(batch.stream[rows], return_inverse=True)
@@ -144,6 +171,7 @@ class InfluxStore:
             return len(rows)
 
     def read(self, query: Query) -> pa.RecordBatchReader:
+        """See ReadingStore.read. Answers about several pilots may show each at a moment of its own."""
         check_query(query)
         streams = self.streams(query.select)
         if query.every is None:
@@ -154,6 +182,7 @@ class InfluxStore:
         return pa.RecordBatchReader.from_batches(schema, _chain(first, batches))
 
     def latest(self, select: Selection, changed_since: Micros | None = None) -> pa.Table:
+        """See ReadingStore.latest. Looks at the last eight days first, and further back for silent streams only."""
         since = now() - _RECENT
         latest_rows = self._latest(ql_selection(select), since)
         old = [stream for stream in self.streams(select) if stream not in latest_rows]
@@ -174,6 +203,7 @@ class InfluxStore:
         return {rows.stream: rows for rows in parts if len(rows)}
 
     def streams(self, select: Selection) -> list[Stream]:
+        """See ReadingStore.streams. From the server's index."""
         statements = [ql_show_series(condition) for condition in ql_selection(select)]
         if not statements:
             return []
@@ -182,18 +212,23 @@ class InfluxStore:
         return sorted(filter(selector(select), {stream for stream in parsed if stream is not None}))
 
     def coverage(self, intervals: Mapping[Stream, Micros], start: Micros, end: Micros) -> dict[Stream, Coverage]:
+        """See ReadingStore.coverage. Counted by the server; only distances that miss a reading are sent."""
         check_range(start, end)
         return coverage(self._connection, intervals, start, end - 1)
 
     def extent(self, select: Selection, start: Micros | None = None, end: Micros | None = None) -> Extent:
-        """Unknown: other processes write to the bucket too, and counting would read the index for every question."""
+        """See ReadingStore.extent. Unknown: other processes write to the bucket too.
+
+        Counting would read the index for every question.
+        """
         check_range(start, end)
         return UNKNOWN_EXTENT
 
     def counts(self) -> None:
-        """Not known without counting; see extent."""
+        """See ReadingStore.counts. None: not known without counting; see extent."""
 
     def erase(self, select: Selection, start: Micros | None = None, end: Micros | None = None) -> int:
+        """See ReadingStore.erase. Gone from every answer at once, from the disk when the server compacts the shard."""
         check_range(start, end)
         first = FIRST_NS if start is None else max(start * 1000, FIRST_NS)
         last = LAST_NS if end is None else min(end * 1000 - 1, LAST_NS)
@@ -217,7 +252,10 @@ class InfluxStore:
         return sum(int(rows.columns[1].sum()) for rows in parts if selected(rows.stream))
 
     def probe(self) -> None:
-        """Writes one row an hour into a measurement of its own: only a write shows that the disk is not full."""
+        """See ReadingStore.probe. Writes one row an hour into a measurement of its own.
+
+        Only a write shows that the disk is not full.
+        """
         hour = now() // HOUR * HOUR
         try:
             self._connection.write(f"probe,by=techport ok=1 {hour}".encode())
@@ -225,6 +263,7 @@ class InfluxStore:
             raise StoreUnavailable(str(refusal)) from None
 
     def close(self) -> None:
+        """See ReadingStore.close. Waits for writes that are under way."""
         self._senders.shutdown()
         self._connection.close()
 
