@@ -42,21 +42,22 @@ def migrate(file: DuckFile, version: int) -> None:
             f"{file.path}: a newer techport made this file (layout {version}, this one reads up to {newest}). "
             "Run that version, or export the readings with it (`techport store export`) and import them here"
         )
+    steps = [step for step in STEPS if step.version > version]
     size = file.bytes()
     if file.path is not None:
         free = shutil.disk_usage(file.path.parent).free
-        if free < 2 * size:
+        needed = (1 + len(steps)) * size  # the copy, and each step may write all rows anew: blocks are freed at the end
+        if free < needed:
             raise StoreUnavailable(
-                f"{file.path}: the upgrade of this file needs {2 * size / 1e9:.1f} GB of free disk, and there are "
+                f"{file.path}: the upgrade of this file needs {needed / 1e9:.1f} GB of free disk, and there are "
                 f"{free / 1e9:.1f}: a copy of the old file is kept until the upgraded one was closed once"
             )
         log.info("upgrading %s from layout %d to %d, %.1f GB", file.path, version, newest, size / 1e9)
         file.keep_copy(f"layout-{version}")
     with file.transaction() as cursor:
-        for step in STEPS:
-            if step.version > version:
-                step.upgrade(cursor)
-                cursor.execute("UPDATE layout SET version = $version", {"version": step.version})
+        for step in steps:
+            step.upgrade(cursor)
+            cursor.execute("UPDATE layout SET version = $version", {"version": step.version})
     with file.cursor() as cursor:
         cursor.execute("CHECKPOINT")
     log.info("%s has layout %d now; the copy goes when the store is closed", file.path, newest)
