@@ -160,15 +160,15 @@ def live(browser: Browser, address: str, device: Device, rounds: int) -> list[fl
     page.wait_for_function("() => document.getElementById('live').dataset.state === 'live' && window.firstDrawn")
     page.wait_for_timeout(3000)
     found = []
-    for round in range(rounds):
+    for turn in range(rounds):
         before = page.evaluate("document.querySelector('figure.chart').dataset.drawn")
         begun = time.time()
-        device.publish(TOPIC, {"time": begun, "no2": 20 + round, "pm10": 12.0})
+        device.publish(TOPIC, {"time": begun, "no2": 20 + turn, "pm10": 12.0})
         page.wait_for_function(
             "before => document.querySelector('figure.chart').dataset.drawn !== before", arg=before, polling=10
         )
         found.append(float(page.evaluate("(performance.timeOrigin + window.drawnAt) / 1000")) - begun)
-        page.wait_for_timeout(450 + 37 * (round % 5))
+        page.wait_for_timeout(450 + 37 * (turn % 5))
     page.context.close()
     return found
 
@@ -203,10 +203,10 @@ async def watch(address: str, device: Device, viewers: int) -> None:
         await asyncio.wait_for(ready.wait(), 60)
         await asyncio.sleep(1)
         last, spread = [], []
-        for round in range(20):
+        for turn in range(20):
             arrived.append([])
             begun = time.time()
-            device.publish(TOPIC, {"time": begun, "no2": 20 + round})
+            device.publish(TOPIC, {"time": begun, "no2": 20 + turn})
             await asyncio.sleep(1.2)
             assert len(arrived[-1]) == viewers, f"{len(arrived[-1])} of {viewers} viewers heard of it within 1.2 s"
             last.append(max(arrived[-1]) - begun)

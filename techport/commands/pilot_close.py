@@ -124,7 +124,7 @@ def _here(settings: Settings, pilot: str, output: Path | None) -> Iterator[tuple
     from techport_dashboards.query.times import iso
     from techport_dashboards.services.basemap import load_basemap
     from techport_pilots.handover.checklist import checklist
-    from techport_pilots.handover.closeout import close_pilot
+    from techport_pilots.handover.closeout import Closure, close_pilot
     from techport_storage.clock import now
 
     with stores(settings) as parts:
@@ -138,8 +138,7 @@ def _here(settings: Settings, pilot: str, output: Path | None) -> Iterator[tuple
                     parts.books,
                     definition,
                     output or settings.data / "packages",
-                    who,
-                    why=why,
+                    Closure(who, why),
                     ground=load_basemap(settings.basemap),
                     progress=progress,
                 )

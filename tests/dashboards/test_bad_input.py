@@ -160,8 +160,8 @@ async def test_a_spreadsheet_runs_no_formula_that_a_device_sent(city: City, visi
     names = ["=cmd|' /C calc'!A0", "+1+1", "-2+3", "@SUM(A1)", "\t=1", "=HYPERLINK(\"http://evil\")"]  # fmt: skip
     at = START + 1_000 * HOUR
     city.write(*(Reading("kai-luft", "port", name, at, 1.0, at + SECOND) for name in names))
-    for format, separator in (("csv", ","), ("csv-nb", ";")):
-        answer = await visitor.get(READINGS, params={"pilot": "kai-luft", "device": "port", "format": format})
+    for file_format, separator in (("csv", ","), ("csv-nb", ";")):
+        answer = await visitor.get(READINGS, params={"pilot": "kai-luft", "device": "port", "format": file_format})
         assert answer.status_code == 200
         cells = [cell for row in csv.reader(io.StringIO(answer.text), delimiter=separator) for cell in row]
         assert sum("evil" in cell or "calc" in cell for cell in cells) == 2
@@ -169,7 +169,7 @@ async def test_a_spreadsheet_runs_no_formula_that_a_device_sent(city: City, visi
             assert not cell.lstrip("\ufeff").startswith(("=", "@", "\t")), cell
             assert not cell.startswith(("+1", "-2")), cell
         wide = {"shape": "wide", "every": "P1D", "fill": "null", "start": "2025-12-01", "end": "2025-12-03"}
-        answer = await visitor.get(READINGS, params={"device": "port", "format": format, **wide})
+        answer = await visitor.get(READINGS, params={"device": "port", "format": file_format, **wide})
         assert not any(cell.lstrip("\ufeff").startswith(("=", "@", "\t", "+")) for cell in answer.text.split(separator))
 
 

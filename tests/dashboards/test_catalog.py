@@ -58,8 +58,8 @@ async def test_both_forms_say_the_same_under_addresses_that_stay(harvester: http
     assert ours == set(), "a name that only this request's host has"
     here = URIRef(f"{PUBLIC}/pilots/kai-luft#dataset")
     assert str(one.value(here, DCTERMS.accrualPeriodicity)).endswith("frequency/UPDATE_CONT")
-    for property in (DCTERMS.modified, DCTERMS.publisher, DCAT.contactPoint, DCTERMS.spatial, DCTERMS.temporal):
-        assert one.value(here, property) is not None, property
+    for predicate in (DCTERMS.modified, DCTERMS.publisher, DCAT.contactPoint, DCTERMS.spatial, DCTERMS.temporal):
+        assert one.value(here, predicate) is not None, predicate
 
 
 @pytest.mark.parametrize("form", ["ttl", "jsonld"])
@@ -89,10 +89,10 @@ async def test_every_way_to_the_data_leads_to_data(harvester: httpx.AsyncClient)
         formats.add(sent)
     assert len(formats) == 5
     for service in services:
-        for property in (DCAT.endpointURL, DCAT.endpointDescription):
-            if str(found.value(service, property)).endswith("/api/v1"):
+        for predicate in (DCAT.endpointURL, DCAT.endpointDescription):
+            if str(found.value(service, predicate)).endswith("/api/v1"):
                 continue  # where all addresses of the service begin
-            answer = await harvester.get(str(found.value(service, property)).removeprefix(PUBLIC))
+            answer = await harvester.get(str(found.value(service, predicate)).removeprefix(PUBLIC))
             assert answer.status_code == 200
 
 

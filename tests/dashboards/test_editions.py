@@ -21,9 +21,9 @@ async def ask(client: httpx.AsyncClient, path: str, tag: str = "") -> httpx.Resp
     return await client.get(path, headers={"if-none-match": tag} if tag else {})
 
 
-@pytest.mark.parametrize("format", FORMATS)
-async def test_what_was_not_changed_is_not_sent_again(city: City, client: httpx.AsyncClient, format: str) -> None:
-    path = f"{PAST}&format={format}"
+@pytest.mark.parametrize("file_format", FORMATS)
+async def test_what_was_not_changed_is_not_sent_again(city: City, client: httpx.AsyncClient, file_format: str) -> None:
+    path = f"{PAST}&format={file_format}"
     first = await ask(client, path)
     tag = first.headers["etag"]
     assert first.status_code == 200
@@ -42,7 +42,7 @@ async def test_what_was_not_changed_is_not_sent_again(city: City, client: httpx.
 
 async def test_each_question_has_a_tag_of_its_own(client: httpx.AsyncClient) -> None:
     paths = [
-        *(f"{PAST}&format={format}" for format in FORMATS),
+        *(f"{PAST}&format={file_format}" for file_format in FORMATS),
         f"{PAST}&format=csv&quality=good",
         f"{PAST}&format=csv&shape=wide",
         f"{PAST}&format=csv&every=PT1H",

@@ -30,9 +30,9 @@ def test_a_store_that_is_away_is_a_503_that_says_so(city: City, monkeypatch: pyt
         assert "the store is away" in page.text
 
 
-@pytest.mark.parametrize("format", ["csv", "ndjson", "parquet"])
+@pytest.mark.parametrize("file_format", ["csv", "ndjson", "parquet"])
 def test_a_store_that_fails_half_way_breaks_the_connection(
-    city: City, monkeypatch: pytest.MonkeyPatch, format: str
+    city: City, monkeypatch: pytest.MonkeyPatch, file_format: str
 ) -> None:
     whole = city.store.read(Query(select=Selection())).read_all()
 
@@ -47,4 +47,4 @@ def test_a_store_that_fails_half_way_breaks_the_connection(
     # Where nothing has been sent yet, as of a Parquet file's first row group, it is an error like any other.
     broken = (httpx.RemoteProtocolError, httpx.HTTPStatusError)
     with serving(city.app()) as address, pytest.raises(broken):
-        httpx.get(f"{address}/api/v1/readings?format={format}").raise_for_status()
+        httpx.get(f"{address}/api/v1/readings?format={file_format}").raise_for_status()

@@ -20,7 +20,7 @@ from techport_dashboards import WebSettings
 from techport_pilots.accounting.quarantine import QuarantineFilter
 from techport_pilots.definition.load import parse_definition
 from techport_pilots.handover import retention
-from techport_pilots.handover.closeout import close_pilot
+from techport_pilots.handover.closeout import Closure, close_pilot
 from techport_pilots.registry import lifecycle
 from tests.dashboards.web import City
 from tests.pilots import trial
@@ -153,7 +153,7 @@ async def test_a_package_opens_and_a_broken_one_says_why(
     pilot = there.registry.pilot("elgeseter")
     for step in ("running", "ended"):
         lifecycle.transition(there.registry.database, pilot, step, "kari")  # type: ignore[arg-type]
-    package = close_pilot(there.registry, there.store, there.books, pilot, tmp_path, "kari", wait=0)
+    package = close_pilot(there.registry, there.store, there.books, pilot, tmp_path, Closure("kari", wait=0))
     there.close()
     content = Path(package.path).read_bytes()
     broken = await done(visitor, await visitor.post("/api/v1/packages", content=content[:50_000]))

@@ -191,11 +191,11 @@ async def test_arrow_is_the_same_table(client: httpx.AsyncClient) -> None:
     assert pa.ipc.open_stream(empty.content).read_all().num_rows == 0
 
 
-@pytest.mark.parametrize("format", ["csv", "ndjson"])
-async def test_zstd_for_those_who_take_it(client: httpx.AsyncClient, format: str) -> None:
-    plain = await client.get(READINGS, params={"format": format}, headers={"accept-encoding": "identity"})
+@pytest.mark.parametrize("file_format", ["csv", "ndjson"])
+async def test_zstd_for_those_who_take_it(client: httpx.AsyncClient, file_format: str) -> None:
+    plain = await client.get(READINGS, params={"format": file_format}, headers={"accept-encoding": "identity"})
     request = client.build_request(
-        "GET", READINGS, params={"format": format}, headers={"accept-encoding": "gzip, zstd"}
+        "GET", READINGS, params={"format": file_format}, headers={"accept-encoding": "gzip, zstd"}
     )
     answer = await client.send(request, stream=True)
     raw = b"".join([piece async for piece in answer.aiter_raw()])

@@ -127,9 +127,13 @@ async def test_what_cannot_be_frozen(freezer: httpx.AsyncClient, body: dict[str,
     assert (answer.status_code, answer.json()["parameter"]) == (400, parameter)
 
 
-@pytest.mark.parametrize("id", ["0" * 24, "x", "..%2f..%2fregistry", "%00"])
-async def test_other_files_are_out_of_reach(freezer: httpx.AsyncClient, id: str) -> None:
-    for path in (f"{SNAPSHOTS}/{id}", f"{SNAPSHOTS}/{id}/readings.parquet", f"/snapshots/{id}"):
+@pytest.mark.parametrize("snapshot_id", ["0" * 24, "x", "..%2f..%2fregistry", "%00"])
+async def test_other_files_are_out_of_reach(freezer: httpx.AsyncClient, snapshot_id: str) -> None:
+    for path in (
+        f"{SNAPSHOTS}/{snapshot_id}",
+        f"{SNAPSHOTS}/{snapshot_id}/readings.parquet",
+        f"/snapshots/{snapshot_id}",
+    ):
         assert (await freezer.get(path)).status_code == 404
 
 

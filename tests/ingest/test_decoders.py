@@ -104,11 +104,12 @@ KEYS = st.text(alphabet='ab"\\é', min_size=1, max_size=3).filter(lambda key: ke
 
 
 @given(
-    pairs=st.lists(st.tuples(KEYS, st.integers() | st.text(max_size=3)), min_size=1, max_size=6), ascii=st.booleans()
+    pairs=st.lists(st.tuples(KEYS, st.integers() | st.text(max_size=3)), min_size=1, max_size=6),
+    ascii_only=st.booleans(),
 )
-def test_a_key_that_stands_twice_is_always_found(pairs: list[tuple[str, int | str]], ascii: bool) -> None:
+def test_a_key_that_stands_twice_is_always_found(pairs: list[tuple[str, int | str]], ascii_only: bool) -> None:
     """However the keys are escaped: whether the shortcut by counting quotation marks is exact."""
-    body = ",".join(f"{json.dumps(key, ensure_ascii=ascii)}:{json.dumps(value)}" for key, value in pairs)
+    body = ",".join(f"{json.dumps(key, ensure_ascii=ascii_only)}:{json.dumps(value)}" for key, value in pairs)
     expected: object = {"reason": "duplicate-key"}
     if len(dict(pairs)) == len(pairs):
         expected = [{"device": "lamp-7", "time": None, "key": key, "value": value} for key, value in pairs]

@@ -20,7 +20,7 @@ from techport_pilots.accounting.audit import audit
 from techport_pilots.definition.load import parse_definition
 from techport_pilots.errors import BadPackage, WrongState
 from techport_pilots.handover.checklist import checklist
-from techport_pilots.handover.closeout import Package, close_pilot
+from techport_pilots.handover.closeout import Closure, Package, close_pilot
 from techport_pilots.handover.open import open_package
 from techport_pilots.registry import lifecycle
 from techport_pilots.reports.build import final_evaluations
@@ -57,7 +57,7 @@ def close(parts: Parts, folder: Path) -> Package:
     pilot = registry.pilot("elgeseter")
     for step in ("running", "ended"):
         lifecycle.transition(registry.database, pilot, step, "kari")  # type: ignore[arg-type]
-    return close_pilot(registry, store, books, pilot, folder, "kari", why="the report is due", wait=0)
+    return close_pilot(registry, store, books, pilot, folder, Closure("kari", "the report is due", wait=0))
 
 
 def test_a_running_pilot_is_not_closed(parts: Parts, tmp_path: Path) -> None:
@@ -65,7 +65,7 @@ def test_a_running_pilot_is_not_closed(parts: Parts, tmp_path: Path) -> None:
     pilot = registry.pilot("elgeseter")
     lifecycle.transition(registry.database, pilot, "running", "test")
     with pytest.raises(WrongState, match="pilot end elgeseter"):
-        close_pilot(registry, store, books, pilot, tmp_path, "test", wait=0)
+        close_pilot(registry, store, books, pilot, tmp_path, Closure("test", wait=0))
     assert registry.state("elgeseter") == "running"
     assert list(tmp_path.glob("*.zip*")) == []
 
@@ -150,7 +150,7 @@ def test_the_same_data_makes_the_same_readings(parts: Parts, elsewhere: Parts, t
     first = close(parts, tmp_path / "a")
     open_package(Path(first.path), *elsewhere, "ola")
     registry, store, books = elsewhere
-    second = close_pilot(registry, store, books, registry.pilot("elgeseter"), tmp_path / "b", "ola", wait=0)
+    second = close_pilot(registry, store, books, registry.pilot("elgeseter"), tmp_path / "b", Closure("ola", wait=0))
     with zipfile.ZipFile(first.path) as a, zipfile.ZipFile(second.path) as b:
         for name in (
             "readings.csv",

@@ -23,7 +23,7 @@ from rocrate_validator.utils.http import HttpRequester
 
 from techport_pilots.accounting.ledger import Ledger
 from techport_pilots.definition.load import parse_definition
-from techport_pilots.handover.closeout import close_pilot
+from techport_pilots.handover.closeout import Closure, close_pilot
 from techport_pilots.handover.dcat.build import Distribution, Offer, Publisher, Service, catalogue
 from techport_pilots.handover.dcat.rdf import Node, json_ld, turtle
 from techport_pilots.handover.dcat.terms import PREFIXES
@@ -53,7 +53,7 @@ def packed(folder: Path, definition: str, readings: Batch) -> Path:
     (pilot,) = registry.pilots()
     for step in ("running", "ended"):
         lifecycle.transition(registry.database, pilot, step, "test")  # type: ignore[arg-type]
-    made = close_pilot(registry, store, Ledger(registry.database), pilot, folder, "test", wait=0)
+    made = close_pilot(registry, store, Ledger(registry.database), pilot, folder, Closure("test", wait=0))
     store.close()
     registry.close()
     with zipfile.ZipFile(made.path) as archive:

@@ -176,10 +176,10 @@ def test_no_readings_make_no_number(store):
 
 def test_silence_of_a_device_that_lives_is_a_count_of_none(store):
     start, end = at(2026, 3, 2), at(2026, 3, 5)
-    bin = pilot(("bin", None, None, ["emptied", "battery_level"]))
+    litter_bin = pilot(("bin", None, None, ["emptied", "battery_level"]))
     write(store, "bin", "battery_level", np.arange(start, at(2026, 3, 4), HOUR), 90)  # dead on the third day
     write(store, "bin", "emptied", [start + 5 * HOUR, start + 30 * HOUR, start + 31 * HOUR], 1)
-    found = kpi_value(store, bin, kpi("emptied", statistic="count"), start, end)
+    found = kpi_value(store, litter_bin, kpi("emptied", statistic="count"), start, end)
     assert (found.value, found.completeness) == (1.5, pytest.approx(2 / 3))
 
 

@@ -73,22 +73,22 @@ def test_what_cannot_be_is_refused_before_anything_changes(air: Registry, newcom
         provision_device(air, "nobody", NewDevice(id="x"), "me")
 
 
-@pytest.mark.parametrize("format", list(formats()))
-def test_a_format_comes_with_the_source_that_reads_it(air: Registry, format: str) -> None:
-    came = provision_device(air, "air", NewDevice(id="box-1", format=format), "me")
+@pytest.mark.parametrize("format_name", list(formats()))
+def test_a_format_comes_with_the_source_that_reads_it(air: Registry, format_name: str) -> None:
+    came = provision_device(air, "air", NewDevice(id="box-1", format=format_name), "me")
     sources = air.pilot("air").sources
-    assert [source.format for source in sources] == ([] if format == "native" else [format])
-    if formats()[format].own_topic and sources:
+    assert [source.format for source in sources] == ([] if format_name == "native" else [format_name])
+    if formats()[format_name].own_topic and sources:
         assert topic_matches(sources[0].topic, came.credential.topic)
-    again = provision_device(air, "air", NewDevice(id="box-2", format=format), "me")
-    assert again.credential.topic == topic_of("air", "box-2", format)
+    again = provision_device(air, "air", NewDevice(id="box-2", format=format_name), "me")
+    assert again.credential.topic == topic_of("air", "box-2", format_name)
     assert air.pilot("air").sources == sources
 
 
-@pytest.mark.parametrize("format", list(formats()))
-def test_snippets_hold_no_blanks(format: str) -> None:
-    issued = Issued("air/box-1", "secret", topic_of("air", "box-1", format))
-    for one in snippets(issued, "broker.example", 1883, format, "pm25"):
+@pytest.mark.parametrize("format_name", list(formats()))
+def test_snippets_hold_no_blanks(format_name: str) -> None:
+    issued = Issued("air/box-1", "secret", topic_of("air", "box-1", format_name))
+    for one in snippets(issued, "broker.example", 1883, format_name, "pm25"):
         for blank in ("<HOST>", "<TOPIC>", "<BASE>", "<EXAMPLE>", "<QUOTED>", "<QUANTITY>", "<PASSWORD>"):
             assert blank not in one.text
 

@@ -15,7 +15,7 @@ from techport_pilots.accounting.quarantine import Quarantine, QuarantineFilter
 from techport_pilots.accounting.rejection import Rejection
 from techport_pilots.accounting.tally import QuarantineEntry, Tally, day_of
 from techport_pilots.handover import retention
-from techport_pilots.handover.closeout import close_pilot
+from techport_pilots.handover.closeout import Closure, close_pilot
 from techport_pilots.registry import lifecycle
 from techport_pilots.registry.registry import Registry
 from techport_storage.clock import now
@@ -65,7 +65,9 @@ def left(parts: Parts, pilot: str) -> tuple[int, int]:
 def test_what_is_due_goes_everywhere_and_the_rest_stays(parts: Parts, tmp_path: Path) -> None:
     registry, store, books = parts
     end(registry)
-    package = close_pilot(registry, store, books, registry.pilot("elgeseter"), tmp_path / "out", "test", wait=0)
+    package = close_pilot(
+        registry, store, books, registry.pilot("elgeseter"), tmp_path / "out", Closure("test", wait=0)
+    )
     halves = [tmp_path / "out" / f"{name}-2026-01-01.zip.0badcafe.part" for name in ("elgeseter", "elgeseter-2")]
     for half in halves:  # of runs that were killed
         half.touch()
@@ -90,7 +92,9 @@ def test_what_is_due_goes_everywhere_and_the_rest_stays(parts: Parts, tmp_path: 
 def test_a_package_that_was_moved_is_named(parts: Parts, tmp_path: Path) -> None:
     registry, store, books = parts
     end(registry)
-    package = close_pilot(registry, store, books, registry.pilot("elgeseter"), tmp_path / "out", "test", wait=0)
+    package = close_pilot(
+        registry, store, books, registry.pilot("elgeseter"), tmp_path / "out", Closure("test", wait=0)
+    )
     moved = Path(package.path).rename(tmp_path / "archive.zip")
     (receipt,) = retention.run(registry, store, books, NOW + YEARS)
     assert (receipt.packages, receipt.missing) == ([], [package.path])

@@ -233,7 +233,7 @@ class Answering(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(self.body.encode())
 
-    def log_message(self, format: str, *args: object) -> None:
+    def log_message(self, message: str, *args: object) -> None:
         """Nothing: tests read what was asked from `requests`."""
 
 

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 from fastapi import APIRouter, Depends, Query, Request
+from fastapi import Path as PathParameter
 from fastapi.responses import FileResponse
 from pydantic import BaseModel, Field
 
@@ -223,11 +224,11 @@ def forget(services: ServicesDep, viewer: ChangeDep, asked: Forgetting) -> dict[
 
 
 @router.get("/jobs/{id}", response_model=JobItem)
-def job(services: ServicesDep, viewer: ViewerDep, id: str) -> dict[str, Any]:
+def job(services: ServicesDep, viewer: ViewerDep, job_id: Annotated[str, PathParameter(alias="id")]) -> dict[str, Any]:
     """How far a job is. This process forgets its jobs when it ends; what they did stands in the registry."""
-    found = services.jobs.get(id)
+    found = services.jobs.get(job_id)
     if found is None or not _may_watch(viewer, found):
-        raise Problem("not-found", "This process has no job named {name}.", name=repr(id[:40]), parameter="id")
+        raise Problem("not-found", "This process has no job named {name}.", name=repr(job_id[:40]), parameter="id")
     return plain(found)
 
 

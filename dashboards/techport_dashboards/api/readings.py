@@ -231,10 +231,10 @@ def respond(
     request: Request, services: Services, viewer: Viewer, parameters: ReadingsParameters, left: Event
 ) -> Response:
     """The answer in the format that the request asks for; `left` is set when nobody waits for it any more."""
-    format = formats.choose(parameters.format, request.headers.get("accept", ""))
+    file_format = formats.choose(parameters.format, request.headers.get("accept", ""))
     shape, settings = parameters.as_shape(), services.settings
     limit = parameters.limit
-    if shape.plain and (format == "json" or limit is not None):
+    if shape.plain and (file_format == "json" or limit is not None):
         limit = page_size(limit, settings.page_size, settings.max_page_size)
     elif not shape.plain and (limit is not None or parameters.cursor is not None):
         name = "limit" if limit is not None else "cursor"
@@ -245,7 +245,7 @@ def respond(
         )
     now, catalogue = clock.now(), services.registry_cache.current()
     resolved = resolve(parameters.question(limit), viewer, catalogue, services.store, settings.zone, now)
-    tag = etag_of(resolved.query, services.store, catalogue, format, shape, request.app.version, now)
+    tag = etag_of(resolved.query, services.store, catalogue, file_format, shape, request.app.version, now)
     headers = {"Vary": "Accept, Accept-Encoding"} | ({"ETag": tag, **etags.HEADERS} if tag else {})
     if tag and matches(request.headers.get("if-none-match", ""), tag):
         return Response(status_code=304, headers=headers)
@@ -254,7 +254,7 @@ def respond(
         found = run(services, resolved, catalogue, patience)
     else:
         found = whole(services, resolved, catalogue, shape, patience, now)
-    return _written(request, services, found, format, shape, headers)
+    return _written(request, services, found, file_format, shape, headers)
 
 
 def whole(
@@ -277,7 +277,12 @@ def whole(
 
 
 def _written(
-    request: Request, services: Services, found: Answer, format: formats.Format, shape: Shape, headers: dict[str, str]
+    request: Request,
+    services: Services,
+    found: Answer,
+    file_format: formats.Format,
+    shape: Shape,
+    headers: dict[str, str],
 ) -> Response:
     catalogue, query = found.catalogue, found.resolved.query
     dress = dressing(query, catalogue, shape)
@@ -285,8 +290,8 @@ def _written(
     described = about(query, catalogue)
     headers |= {"Techport-Zone": query.zone, "Link": links(request, described, found.next)}
     batches = formats.pieces(found.rows, dress)
-    media_type = formats.MEDIA_TYPES[format]
-    if format == "json":
+    media_type = formats.MEDIA_TYPES[file_format]
+    if file_format == "json":
         assert isinstance(found.rows, pa.Table)  # JSON has a limit, or a shape
         if not shape.plain and found.rows.num_rows > services.settings.max_page_size:
             raise Problem(
@@ -299,7 +304,7 @@ def _written(
         body = msgspec.json.encode({"items": items, "next": found.next, **described})
         return in_one_piece(request, body, headers)
     stream: Generator[bytes]
-    match format:
+    match file_format:
         case "parquet":
             stream = formats.parquet(batches, schema, described)
         case "arrow":
@@ -310,11 +315,11 @@ def _written(
             stream = formats.csv(batches, schema.names)
         case _:
             stream = formats.ndjson(batches)
-    if format != "ndjson":
-        name = {"csv-nb": "csv", "arrow": "arrows"}.get(format, format)
+    if file_format != "ndjson":
+        name = {"csv-nb": "csv", "arrow": "arrows"}.get(file_format, file_format)
         headers["Content-Disposition"] = f'attachment; filename="readings.{name}"'
     encoding = formats.encoding_of(request.headers.get("accept-encoding", ""))
-    if format not in ("parquet", "arrow") and encoding is not None:
+    if file_format not in ("parquet", "arrow") and encoding is not None:
         stream = formats.encoded(stream, encoding)
         headers["Content-Encoding"] = encoding
     return Streamed(stream, headers, media_type)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Annotated, Any
 
 import pyarrow as pa
 from fastapi import APIRouter, Request, Response
+from fastapi import Path as PathParameter
 from fastapi.responses import FileResponse
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -75,9 +76,13 @@ def listed(request: Request, services: ServicesDep, viewer: ViewerDep, page: Pag
 
 
 @router.get("/{id}", response_model=SnapshotItem)
-def described(request: Request, services: ServicesDep, viewer: ViewerDep, id: str) -> dict[str, Any]:
+def described(
+    request: Request, services: ServicesDep, viewer: ViewerDep, snapshot_id: Annotated[str, PathParameter(alias="id")]
+) -> dict[str, Any]:
     """One snapshot: the question, the checksum, where the file is, how to cite it."""
-    return citation.described(find_snapshot(snapshot_store(services.settings), viewer, id), address_of(request))
+    return citation.described(
+        find_snapshot(snapshot_store(services.settings), viewer, snapshot_id), address_of(request)
+    )
 
 
 @router.get(
@@ -85,14 +90,18 @@ def described(request: Request, services: ServicesDep, viewer: ViewerDep, id: st
     response_class=Response,
     responses={200: {"content": {formats.PARQUET: {"schema": formats.BINARY}}}},
 )
-def file(request: Request, services: ServicesDep, viewer: ViewerDep, id: str) -> Response:
+def file(
+    request: Request, services: ServicesDep, viewer: ViewerDep, snapshot_id: Annotated[str, PathParameter(alias="id")]
+) -> Response:
     """The frozen rows. They never change, so the answer may be kept for good; its ETag is the SHA-256."""
     store = snapshot_store(services.settings)
-    snapshot = find_snapshot(store, viewer, id)
+    snapshot = find_snapshot(store, viewer, snapshot_id)
     headers = {"ETag": f'"{snapshot.sha256}"', "Cache-Control": FOREVER}
     if f'"{snapshot.sha256}"' in request.headers.get("if-none-match", ""):
         return Response(status_code=304, headers=headers)
-    return FileResponse(store.path(id), headers=headers, media_type=formats.PARQUET, filename=f"techport-{id}.parquet")
+    return FileResponse(
+        store.path(snapshot_id), headers=headers, media_type=formats.PARQUET, filename=f"techport-{snapshot_id}.parquet"
+    )
 
 
 def _freeze(
@@ -117,12 +126,12 @@ def _freeze(
             yield batch
 
     try:
-        id, checksum, size = folder.write(formats.parquet(counted(), schema, facts))
+        snapshot_id, checksum, size = folder.write(formats.parquet(counted(), schema, facts))
     except NoRoom as error:
         raise Problem("no-room", str(error)) from error
     sources = facts["sources"]
     snapshot = Snapshot(
-        id=id,
+        id=snapshot_id,
         created=times.iso(clock.now()),
         pilots=[source["pilot"] for source in sources],
         question=parameters.model_dump(exclude_defaults=True),

@@ -116,7 +116,9 @@ def landing(request: Request, asked: Plain) -> dict[str, Any]:
     return {
         "title": "techport",
         "description": "Readings of pilots, a collection each",
-        "links": [{"rel": rel, "href": href, "type": type, "title": title} for rel, href, type, title in links],
+        "links": [
+            {"rel": rel, "href": href, "type": media_type, "title": title} for rel, href, media_type, title in links
+        ],
     }
 
 

@@ -51,7 +51,7 @@ def decoded(request: Request, services: ServicesDep, viewer: ViewerDep, form: Fo
 
 
 def _pasted(form: Form) -> PastedMessage:
-    format = form.get("format")
+    format_name = form.get("format")
     payload = form.raw("payload").replace("\r\n", "\n")  # browsers send line ends so
     if len(payload) > LONGEST_MESSAGE:
         raise Problem(
@@ -60,7 +60,7 @@ def _pasted(form: Form) -> PastedMessage:
     return PastedMessage(
         topic=form.get("topic")[:1000],
         payload=payload_of(payload, payload if form.get("as") == "hex" else None),
-        format=format_of(format) if format else None,
+        format=format_of(format_name) if format_name else None,
         pilot=form.get("pilot") or None,
     )
 

@@ -89,7 +89,7 @@ def add(request: Request, services: ServicesDep, viewer: ChangeDep, pilot: Pilot
     try:
         came = provision_device(registry, pilot.id, newcomer, viewer.author, replace=form.get("replace") == "yes")
     except (DefinitionError, Problem) as error:
-        page = _page(request, viewer, services, pilot, filled=form, wrong=error)
+        page = _page(request, viewer, services, pilot, refused=(form, error))
         page.status_code = 422
         return page
     time.sleep(TAKES_EFFECT)  # what the page shows must work by the time it is read
@@ -168,10 +168,10 @@ def _page(
     device: str | None = None,
     replay: int | None = None,
     admission: Admission | None = None,
-    filled: Form | None = None,
-    wrong: DefinitionError | Problem | None = None,
+    refused: tuple[Form, DefinitionError | Problem] | None = None,
 ) -> Response:
     values = _values(services, pilot, device, replay)
+    filled, wrong = refused or (Form({}), None)
     return render(
         request,
         "onboarding.html",
@@ -181,7 +181,7 @@ def _page(
         now=clock.now(),
         admission=admission,
         broker=_reachable(services.settings.broker, request),
-        filled=filled or Form({}),
+        filled=filled,
         wrong=_problems(wrong),
         must_replace=isinstance(wrong, Problem) and wrong.parameter == "replace",
         formats=labels(),

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Annotated
 from urllib.parse import urlencode
 
 from fastapi import APIRouter, Request, Response
+from fastapi import Path as PathParameter
 
 from techport_dashboards.services import citation
 from techport_dashboards.services.snapshots import Snapshot, find_snapshot, snapshot_store
@@ -17,9 +19,11 @@ router = APIRouter(route_class=SlotRoute)
 
 
 @router.get("/snapshots/{id}")
-def page(request: Request, services: ServicesDep, viewer: ViewerDep, id: str) -> Response:
+def page(
+    request: Request, services: ServicesDep, viewer: ViewerDep, snapshot_id: Annotated[str, PathParameter(alias="id")]
+) -> Response:
     """One snapshot."""
-    found = find_snapshot(snapshot_store(services.settings), viewer, id)
+    found = find_snapshot(snapshot_store(services.settings), viewer, snapshot_id)
     base, language = address_of(request), language_of(request)
     return render(
         request,

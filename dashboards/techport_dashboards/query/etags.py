@@ -21,7 +21,13 @@ HEADERS = {"Cache-Control": "no-cache"}
 
 
 def etag_of(
-    query: Query, store: ReadingStore, catalogue: RegistryView, format: str, shape: Shape, program: str, now: Micros
+    query: Query,
+    store: ReadingStore,
+    catalogue: RegistryView,
+    file_format: str,
+    shape: Shape,
+    program: str,
+    now: Micros,
 ) -> str | None:
     """The ETag, weak: compression changes the bytes, not what they say. Take it before the store is read: an answer
     that is newer than its tag is fetched once more, one that is older would be kept.
@@ -31,7 +37,7 @@ def etag_of(
     if token is None:
         return None
     digest = hashlib.blake2b(token, digest_size=12)
-    digest.update(msgspec.json.encode([query, shape, format, catalogue.version, program]))
+    digest.update(msgspec.json.encode([query, shape, file_format, catalogue.version, program]))
     return f'W/"{digest.hexdigest()}"'
 
 

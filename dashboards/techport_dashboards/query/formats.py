@@ -73,8 +73,10 @@ MEDIA_TYPES: dict[Format, str] = {
 BINARY = {"type": "string", "format": "binary"}
 """A file, in the API's description."""
 DESCRIBED: dict[str, dict[str, object]] = {
-    media_type: {} if format == "json" else {"schema": BINARY if format in ("parquet", "arrow") else {"type": "string"}}
-    for format, media_type in MEDIA_TYPES.items()
+    media_type: {}
+    if file_format == "json"
+    else {"schema": BINARY if file_format in ("parquet", "arrow") else {"type": "string"}}
+    for file_format, media_type in MEDIA_TYPES.items()
 }
 """Of each media type what a file of it is."""
 _ACCEPTED: dict[str, Format] = {
@@ -98,17 +100,17 @@ _FORMULA = "^[=+\\-@\t\r]"
 _NUMBER = "^[+-][0-9]+([.,][0-9]+)?(e[+-]?[0-9]+)?$|^[+-][0-9]{2}:[0-9]{2}$"  # a negative one, an offset from UTC
 
 
-def choose(format: str | None, accept: str) -> Format:
+def choose(file_format: str | None, accept: str) -> Format:
     """The format that `format=` names, else the first of the Accept header that we have. Raises Problem."""
-    if format is not None:
-        if format not in MEDIA_TYPES:
+    if file_format is not None:
+        if file_format not in MEDIA_TYPES:
             raise Problem(
                 "bad-parameter",
-                f"{format[:40]!r} is not a supported format.",
+                f"{file_format[:40]!r} is not a supported format.",
                 parameter="format",
                 example=", ".join(MEDIA_TYPES),
             )
-        return format
+        return file_format
     for part in (accept or "*/*").split(","):
         media_type = part.partition(";")[0].strip().lower()
         if media_type in _ACCEPTED:

@@ -32,8 +32,8 @@ def explain_message(
     if explain is None:
         raise Problem("not-found", "This process has no decoders. Use `techport decode`.")
     definition = find_pilot(registry, viewer, message.pilot) if message.pilot else None
-    format = message.format or (None if definition else "native")
-    return explain(message.payload, message.topic, clock.now(), format, definition)
+    format_name = message.format or (None if definition else "native")
+    return explain(message.payload, message.topic, clock.now(), format_name, definition)
 
 
 def payload_of(text: str, as_hex: str | None = None) -> bytes:

@@ -73,9 +73,9 @@ class Jobs:
         thread.start()
         return job
 
-    def get(self, id: str) -> Job | None:
+    def get(self, job_id: str) -> Job | None:
         with self._lock:
-            return self._jobs.get(id)
+            return self._jobs.get(job_id)
 
     def latest(self, kind: Kind, about: str) -> Job | None:
         """The newest job of that kind about that pilot or file."""
@@ -92,28 +92,28 @@ class Jobs:
         found = (one for one in self._jobs.values() if (one.kind, one.about) == (kind, about))
         return next((one for one in found if one.state == "running"), None)
 
-    def _run(self, id: str, work: Callable[[Progress], object]) -> None:
+    def _run(self, job_id: str, work: Callable[[Progress], object]) -> None:
         def progress(step: str, done: int, total: int) -> None:
             if self._stopping:
                 raise Stopped
-            self._change(id, step=step, done=done, total=total)
+            self._change(job_id, step=step, done=done, total=total)
 
         try:
             with self._turn:
                 progress("", 0, 0)
                 result = work(progress)
-            self._change(id, state="done", ended=clock.now(), result=msgspec.to_builtins(result))
+            self._change(job_id, state="done", ended=clock.now(), result=msgspec.to_builtins(result))
         except Stopped:
-            self._fail(id, "The platform was stopped. Begin it again.")
+            self._fail(job_id, "The platform was stopped. Begin it again.")
         except (PilotsError, StoreError, OSError) as error:
-            self._fail(id, str(error))
+            self._fail(job_id, str(error))
         except Exception:  # the loop that supervises: a job must not run for ever because its thread is gone
-            log.exception("a job failed", extra={"job": id})
-            self._fail(id, "Something went wrong here; the server's log has the details.")
+            log.exception("a job failed", extra={"job": job_id})
+            self._fail(job_id, "Something went wrong here; the server's log has the details.")
 
-    def _fail(self, id: str, problem: str) -> None:
-        self._change(id, state="failed", ended=clock.now(), problem=problem)
+    def _fail(self, job_id: str, problem: str) -> None:
+        self._change(job_id, state="failed", ended=clock.now(), problem=problem)
 
-    def _change(self, id: str, **fields: object) -> None:
+    def _change(self, job_id: str, **fields: object) -> None:
         with self._lock:
-            self._jobs[id] = msgspec.structs.replace(self._jobs[id], **fields)
+            self._jobs[job_id] = msgspec.structs.replace(self._jobs[job_id], **fields)

@@ -18,7 +18,7 @@ from techport_dashboards.settings import WebSettings
 from techport_pilots.accounting.ledger import Ledger
 from techport_pilots.handover import retention
 from techport_pilots.handover.checklist import Item, checklist, refuse_blocked
-from techport_pilots.handover.closeout import MadePackage, close_pilot, packages_of
+from techport_pilots.handover.closeout import Closure, MadePackage, close_pilot, packages_of
 from techport_pilots.handover.open import open_package
 from techport_pilots.handover.package import Progress
 from techport_pilots.model import PilotDefinition
@@ -100,7 +100,7 @@ class PilotLifecycle:
 
         def work(progress: Progress) -> object:
             made = close_pilot(
-                registry, self._store, ledger, pilot, folder, who, why=why, ground=ground, progress=progress
+                registry, self._store, ledger, pilot, folder, Closure(who, why), ground=ground, progress=progress
             )
             erase_at = None if made.erase_at is None else times.iso(made.erase_at)
             return {"file": Path(made.path).name, "sha256": made.sha256, "rows": made.rows, "erase_at": erase_at}

@@ -42,7 +42,7 @@ def _plain(kpi: Kpi) -> bool:
     return simple and kpi.target is not None and kpi.target_is == "value" and kpi.direction == "lower"
 
 
-def _span(id: str) -> str:
-    if id.startswith("t1442"):
+def _span(limit_id: str) -> str:
+    if limit_id.startswith("t1442"):
         return "lden"
-    return next((span for span in _SPANS if id.endswith(f"-{span}")), "use")
+    return next((span for span in _SPANS if limit_id.endswith(f"-{span}")), "use")

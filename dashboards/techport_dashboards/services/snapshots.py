@@ -101,11 +101,11 @@ class SnapshotStore:
         Path(name).replace(self._folder / f"{snapshot.id}.json")
         return snapshot
 
-    def get(self, id: str) -> Snapshot | None:
-        if not _ID.fullmatch(id):
+    def get(self, snapshot_id: str) -> Snapshot | None:
+        if not _ID.fullmatch(snapshot_id):
             return None
         try:
-            return msgspec.json.decode((self._folder / f"{id}.json").read_bytes(), type=Snapshot)
+            return msgspec.json.decode((self._folder / f"{snapshot_id}.json").read_bytes(), type=Snapshot)
         except FileNotFoundError:
             return None
 
@@ -117,10 +117,12 @@ class SnapshotStore:
     def files_of(self, pilot: str) -> list[Path]:
         """The files that hold readings of the pilot, for when they have to be forgotten: rows and description."""
         found = [snapshot.id for snapshot in self.all() if pilot in snapshot.pilots]
-        return [path for id in found for path in (self._folder / f"{id}.json", self.path(id))]
+        return [
+            path for snapshot_id in found for path in (self._folder / f"{snapshot_id}.json", self.path(snapshot_id))
+        ]
 
-    def path(self, id: str) -> Path:
-        return self._folder / f"{id}.parquet"
+    def path(self, snapshot_id: str) -> Path:
+        return self._folder / f"{snapshot_id}.parquet"
 
 
 def snapshot_store(settings: WebSettings) -> SnapshotStore:
@@ -130,9 +132,9 @@ def snapshot_store(settings: WebSettings) -> SnapshotStore:
     return SnapshotStore(settings.snapshots, settings.snapshots_most, settings.snapshots_bytes)
 
 
-def find_snapshot(store: SnapshotStore, viewer: Viewer, id: str) -> Snapshot:
+def find_snapshot(store: SnapshotStore, viewer: Viewer, snapshot_id: str) -> Snapshot:
     """The snapshot. Raises the same Problem for one that does not exist and for one that the viewer may not see."""
-    snapshot = store.get(id)
+    snapshot = store.get(snapshot_id)
     if snapshot is None or not all(map(viewer.may_see, snapshot.pilots)):
-        raise Problem("not-found", "There is no snapshot {name}.", name=repr(id[:40]))
+        raise Problem("not-found", "There is no snapshot {name}.", name=repr(snapshot_id[:40]))
     return snapshot

@@ -45,7 +45,7 @@ class Answers:
                 if name not in PROPERTIES[entity.kind]:
                     raise KeyError(name)
                 return entity.properties.get(name)
-            found = [self.resolver(self._world.sets[relation][id]) for id in entity.related[name]]
+            found = [self.resolver(self._world.sets[relation][entity_id]) for entity_id in entity.related[name]]
             return found if name == relation else next(iter(found), None)
 
         return resolve
@@ -88,7 +88,7 @@ class Answers:
     def entities(self, kind: str, ids: Sequence[int] | None, options: Options, address: str) -> dict[str, Any]:
         """A page of an entity set, or of those with the ids."""
         known = self._world.sets[kind]
-        found = list(known.values()) if ids is None else [known[id] for id in ids]
+        found = list(known.values()) if ids is None else [known[entity_id] for entity_id in ids]
         if options.filter is not None:
             found = [entity for entity in found if holds(options.filter, self.resolver(entity))]
         for order in reversed(options.orderby):
@@ -134,8 +134,8 @@ class Answers:
 
     # Entities
 
-    def link(self, kind: str, id: int, relation: str = "") -> str:
-        return f"{self._root}/{kind}({id})" + (f"/{relation}" if relation else "")
+    def link(self, kind: str, entity_id: int, relation: str = "") -> str:
+        return f"{self._root}/{kind}({entity_id})" + (f"/{relation}" if relation else "")
 
     def rendered(self, entities: Sequence[Entity], options: Options) -> list[dict[str, Any]]:
         expanded = {name: self._expanded(entities, name, inner) for name, inner in options.expand.items()}
@@ -183,9 +183,9 @@ class Answers:
     def _wants_times(self, options: Options) -> bool:
         return any(name in ("phenomenonTime", "resultTime") for name in options.select or ())
 
-    def _base(self, kind: str, id: int) -> dict[str, Any]:
-        links = {f"{name}@iot.navigationLink": self.link(kind, id, name) for name in RELATIONS[kind]}
-        return {"@iot.selfLink": self.link(kind, id), "@iot.id": id, **links}
+    def _base(self, kind: str, entity_id: int) -> dict[str, Any]:
+        links = {f"{name}@iot.navigationLink": self.link(kind, entity_id, name) for name in RELATIONS[kind]}
+        return {"@iot.selfLink": self.link(kind, entity_id), "@iot.id": entity_id, **links}
 
     def _expanded(self, entities: Sequence[Entity], name: str, inner: Options) -> list[dict[str, Any]]:
         """Of each entity what the relation adds to it."""
@@ -200,7 +200,7 @@ class Answers:
                 address = f"{self.link(entity.kind, entity.id, name)}?{_text_of(inner)}"
                 added.append(_under(name, self.entities(kind, entity.related[name], inner, address)))
             else:
-                found = [self._world.sets[kind][id] for id in entity.related[name]]
+                found = [self._world.sets[kind][entity_id] for entity_id in entity.related[name]]
                 added.append({name: self.rendered(found, inner)[0] if found else None})
         return added
 

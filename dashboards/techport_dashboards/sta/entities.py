@@ -228,13 +228,13 @@ class _Makers:
             "properties": {"unit": info.unit, "eeaCode": quantity.eea_code if quantity else None},
         }
 
-    def _shared(self, kind: str, id: int, properties: dict[str, Any]) -> Entity:
-        known = self.made.get(kind, {}).get(id)
-        return known or self._add(kind, id, properties, {"Datastreams": []})
+    def _shared(self, kind: str, entity_id: int, properties: dict[str, Any]) -> Entity:
+        known = self.made.get(kind, {}).get(entity_id)
+        return known or self._add(kind, entity_id, properties, {"Datastreams": []})
 
-    def _add(self, kind: str, id: int, properties: dict[str, Any], related: dict[str, list[int]]) -> Entity:
-        entity = Entity(kind, id, properties, related)
-        self.made.setdefault(kind, {})[id] = entity
+    def _add(self, kind: str, entity_id: int, properties: dict[str, Any], related: dict[str, list[int]]) -> Entity:
+        entity = Entity(kind, entity_id, properties, related)
+        self.made.setdefault(kind, {})[entity_id] = entity
         return entity
 
 

@@ -23,7 +23,7 @@ def _feature(kind: str, item: Mapping[str, Any], world: EntityGraph) -> dict[str
     geometry = item.get(_PLACES.get(kind, ""))
     entity = world.sets[kind].get(item.get("@iot.id", -1))
     if geometry is None and kind == "Things" and entity is not None:
-        places = [world.sets["Locations"][id] for id in entity.related["Locations"]]
+        places = [world.sets["Locations"][entity_id] for entity_id in entity.related["Locations"]]
         geometry = places[0].properties["location"] if places else None
     if isinstance(geometry, Mapping) and geometry.get("type") == "Feature":
         geometry = geometry["geometry"]

@@ -60,11 +60,11 @@ def id_of(row: Row, world: EntityGraph) -> int:
     return world.slots[row.stream] << _MS_BITS | max(0, (row.time - FIRST) // 1000) & (1 << _MS_BITS) - 1
 
 
-def find(id: int, world: EntityGraph, store: ReadingStore) -> Row | None:
-    stream = world.slot_streams.get(id >> _MS_BITS)
-    if stream is None or id < 0:
+def find(entity_id: int, world: EntityGraph, store: ReadingStore) -> Row | None:
+    stream = world.slot_streams.get(entity_id >> _MS_BITS)
+    if stream is None or entity_id < 0:
         return None
-    start = FIRST + (id & (1 << _MS_BITS) - 1) * 1000
+    start = FIRST + (entity_id & (1 << _MS_BITS) - 1) * 1000
     query = Query(select=Selection(streams=(stream,)), start=start, end=start + 1000, limit=1)
     with store.read(query) as reader:
         return next(rows_of(reader.read_all()), None)

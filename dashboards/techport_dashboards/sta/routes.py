@@ -96,26 +96,26 @@ class _Walk:
             return [entity.id]  # whose they are
         return entity.related[name]
 
-    def _entity(self, kind: str, id: int, among: list[int] | None) -> Entity | Row:
+    def _entity(self, kind: str, entity_id: int, among: list[int] | None) -> Entity | Row:
         if kind == "Observations":
-            row = observations.find(id, self._world, self._store)
+            row = observations.find(entity_id, self._world, self._store)
             owner = among[0] if among else None
             mine = row is not None and owner in (
                 None, self._world.datastreams[row.stream], self._world.features(row.stream),
             )  # fmt: skip
             if row is None or not mine:
-                raise _nothing(f"{kind}({id})")
+                raise _nothing(f"{kind}({entity_id})")
             return row
-        found = self._world.sets[kind].get(id)
-        if found is None or (among is not None and id not in among):
-            raise _nothing(f"{kind}({id})")
+        found = self._world.sets[kind].get(entity_id)
+        if found is None or (among is not None and entity_id not in among):
+            raise _nothing(f"{kind}({entity_id})")
         return found
 
     def _one(self, entity: Entity | Row, kind: str, ending: str) -> Response:
         options = self._options(kind)
         if ending == "$ref":
-            id = observations.id_of(entity, self._world) if isinstance(entity, Row) else entity.id
-            return _json({"@iot.selfLink": self._answers.link(kind, id)})
+            entity_id = observations.id_of(entity, self._world) if isinstance(entity, Row) else entity.id
+            return _json({"@iot.selfLink": self._answers.link(kind, entity_id)})
         if isinstance(entity, Row):
             return _json(self._answers.rendered_rows([entity], options)[0])
         return _json(self._answers.rendered([entity], options)[0])

@@ -145,9 +145,9 @@ def provision_device(registry: Registry, pilot: str, newcomer: NewDevice, who: s
     )
 
 
-def topic_of(pilot: str, device: str, format: str) -> str:
+def topic_of(pilot: str, device: str, format_name: str) -> str:
     """Where a device sends messages of this format when it can be told where; otherwise, where it may send readings."""
-    return f"pilots/{pilot}/{device}/{formats()[format].own_topic or formats()[DEFAULT].own_topic}"
+    return f"pilots/{pilot}/{device}/{formats()[format_name].own_topic or formats()[DEFAULT].own_topic}"
 
 
 def _described(newcomer: NewDevice) -> DeviceDefinition:
@@ -160,16 +160,16 @@ def _described(newcomer: NewDevice) -> DeviceDefinition:
     )
 
 
-def _with_source(definition: PilotDefinition, format: str) -> PilotDefinition:
+def _with_source(definition: PilotDefinition, format_name: str) -> PilotDefinition:
     """The definition with a source that reads the format, where it has none."""
-    if format == DEFAULT or any(source.format == format for source in definition.sources):
+    if format_name == DEFAULT or any(source.format == format_name for source in definition.sources):
         return definition
-    form = formats()[format]
+    form = formats()[format_name]
     if form.own_topic:
         topic, device = f"pilots/{definition.id}/+/{form.own_topic}", DeviceRule(level=3)
-        source = SourceDefinition(topic=topic, format=format, device=device)
+        source = SourceDefinition(topic=topic, format=format_name, device=device)
     else:
-        source = SourceDefinition(topic=form.topic, format=format)
+        source = SourceDefinition(topic=form.topic, format=format_name)
     return msgspec.structs.replace(definition, sources=[*definition.sources, source])
 
 

@@ -18,13 +18,13 @@ class Snippet(msgspec.Struct, frozen=True):
 
 
 def snippets(
-    issued: Issued, host: str, port: int, format: str = DEFAULT, quantity: str = "air_temperature"
+    issued: Issued, host: str, port: int, format_name: str = DEFAULT, quantity: str = "air_temperature"
 ) -> list[Snippet]:
     """For the tools that devices are made with; for a format that has one tool, that tool. `host` and `port` are the
     broker's as the device reaches it, `quantity` is what the example measures.
     """
     username = issued.username
-    form = formats()[format]
+    form = formats()[format_name]
     example = (form.example or formats()[DEFAULT].example).replace("<QUANTITY>", quantity)
     values = {
         "HOST": host,

@@ -104,7 +104,7 @@ def evaluate(store: ReadingStore, pilot: PilotDefinition, kpi: Kpi, confidence: 
         estimate, days_left = _estimate(store, pilot, kpi, sides, control)
     except NoInterval as problem:
         return _insufficient(kpi, unit, [problem.reason], before, after, left_out)
-    return _answer(kpi, unit, main, before, after, control, estimate, [*left_out, *days_left], confidence)
+    return _answer(kpi, main, before, after, control, estimate, [*left_out, *days_left], confidence)
 
 
 def _estimate(
@@ -144,7 +144,6 @@ def _estimate(
 
 def _answer(
     kpi: Kpi,
-    unit: str,
     main: Plan,
     before: PhaseValue,
     after: PhaseValue,
@@ -160,7 +159,7 @@ def _answer(
     verdict, why = decide_verdict(kpi, after.interval, interval, percent_interval)
     return Evaluation(
         kpi=kpi.id,
-        unit=unit,
+        unit=unit_of(main, kpi.compare),
         verdict=verdict,
         reasons=[Reason.of(reason) for reason in (why, *caveats(kpi, main.streams))],
         baseline=before,

@@ -80,18 +80,24 @@ class Package(msgspec.Struct, frozen=True):
     erase_at: Micros | None  # when the data here is due to be erased; None: it is kept
 
 
+class Closure(msgspec.Struct, frozen=True):
+    """Who closes a pilot and why; and the seconds after which every ingest worker knows that it is closed."""
+
+    who: str
+    why: str = ""
+    wait: float = INGEST_KNOWS_S
+
+
 def close_pilot(
     registry: Registry,
     store: ReadingStore,
     books: Ledger,
     pilot: PilotDefinition,
     folder: Path,
-    who: str,
+    closure: Closure,
     *,
-    why: str = "",
     ground: Ground | None = None,
     progress: Progress = no_progress,
-    wait: float = INGEST_KNOWS_S,
 ) -> Package:
     """Close the pilot for good and write its package into `folder`; for a closed one, only the package.
 
@@ -100,9 +106,9 @@ def close_pilot(
     """
     refuse_blocked(pilot, checklist(registry, store, pilot, now()))
     if registry.state(pilot.id) != "closed":
-        lifecycle.transition(registry.database, pilot, "closed", who, why)
+        lifecycle.transition(registry.database, pilot, "closed", closure.who, closure.why)
         progress("waiting for ingest", 0, 0)
-        time.sleep(wait)
+        time.sleep(closure.wait)
     credentials = Credentials(registry.database)
     for credential in credentials.all(pilot.id):
         credentials.revoke(credential.pilot, credential.device)

@@ -74,38 +74,38 @@ class State:
         self._after_move = np.empty(0, np.int64)  # readings since the last move
 
     def id_of(self, stream: Stream) -> int:
-        id = self._ids.setdefault(stream, len(self._ids))
-        if id >= len(self._time):
+        stream_id = self._ids.setdefault(stream, len(self._ids))
+        if stream_id >= len(self._time):
             more = max(16, len(self._time))
             self._tail = np.concatenate([self._tail, np.full((more, self._window), np.nan)])
             self._time = np.concatenate([self._time, np.full(more, NEVER)])
             self._same = np.concatenate([self._same, np.zeros(more, np.int64)])
             self._since = np.concatenate([self._since, np.full(more, NEVER)])
             self._after_move = np.concatenate([self._after_move, np.full(more, _LONG_AGO)])
-        return id
+        return stream_id
 
-    def line_up(self, id: Ints, time: Ints, value: Floats) -> Line:
+    def line_up(self, stream_id: Ints, time: Ints, value: Floats) -> Line:
         """Put readings in order behind what is known, leave out those that come too late, and remember all but the last
         of each stream.
         """
-        order = np.lexsort((np.arange(len(time)), time, id))
-        order = order[time[order] > self._time[id[order]]]
+        order = np.lexsort((np.arange(len(time)), time, stream_id))
+        order = order[time[order] > self._time[stream_id[order]]]
         last_of_its_time = np.ones(len(order), bool)
-        last_of_its_time[:-1] = (np.diff(id[order]) != 0) | (np.diff(time[order]) != 0)
+        last_of_its_time[:-1] = (np.diff(stream_id[order]) != 0) | (np.diff(time[order]) != 0)
         order = order[last_of_its_time]
-        id, time, value = id[order], time[order], value[order]
-        streams, first, count = np.unique(id, return_index=True, return_counts=True)
+        stream_id, time, value = stream_id[order], time[order], value[order]
+        streams, first, count = np.unique(stream_id, return_index=True, return_counts=True)
         # One long row: each stream's remembered values, then its new ones. Windows into it never cross streams.
-        place = np.arange(len(id)) + self._window * (np.repeat(np.arange(len(streams)), count) + 1)
-        row = np.full(len(id) + self._window * len(streams), np.nan)
+        place = np.arange(len(stream_id)) + self._window * (np.repeat(np.arange(len(streams)), count) + 1)
+        row = np.full(len(stream_id) + self._window * len(streams), np.nan)
         row[place] = value
         starts = first + self._window * np.arange(len(streams))
         row[starts[:, None] + np.arange(self._window)] = self._tail[streams]
         windows = np.lib.stride_tricks.sliding_window_view(row, self._window) if len(row) else np.empty((0, 1))
-        same, since = self._standstill(id, time, value, first, streams)
+        same, since = self._standstill(stream_id, time, value, first, streams)
         previous = np.concatenate([time[:1], time[:-1]])
         previous[first] = self._time[streams]
-        line = Line(order, id, time, value, previous, windows[place - self._window], same, time - since)
+        line = Line(order, stream_id, time, value, previous, windows[place - self._window], same, time - since)
         longer = count > 1
         if longer.any():
             streams, end = streams[longer], (first + count - 2)[longer]
@@ -113,24 +113,24 @@ class State:
             self._time[streams], self._same[streams], self._since[streams] = time[end], same[end], since[end]
         return line
 
-    def _standstill(self, id: Ints, time: Ints, value: Floats, first: Ints, streams: Ints) -> tuple[Ints, Ints]:
+    def _standstill(self, stream_id: Ints, time: Ints, value: Floats, first: Ints, streams: Ints) -> tuple[Ints, Ints]:
         """How many readings have had each value in a row, and since when."""
-        changed = np.ones(len(id), bool)
+        changed = np.ones(len(stream_id), bool)
         changed[1:] = value[1:] != value[:-1]
         goes_on = self._tail[streams, -1] == value[first]
         changed[first] = True
-        begin = np.maximum.accumulate(np.where(changed, np.arange(len(id)), 0))
-        same, since = np.arange(len(id)) - begin + 1, time[begin]
-        carried = np.zeros(len(id), bool)
+        begin = np.maximum.accumulate(np.where(changed, np.arange(len(stream_id)), 0))
+        same, since = np.arange(len(stream_id)) - begin + 1, time[begin]
+        carried = np.zeros(len(stream_id), bool)
         carried[first] = goes_on
         carried = carried[begin]
-        return np.where(carried, same + self._same[id], same), np.where(carried, self._since[id], since)
+        return np.where(carried, same + self._same[stream_id], same), np.where(carried, self._since[stream_id], since)
 
     def moved_lately(self, line: Line, moves: Mapping[int, Sequence[Micros]]) -> NDArray[np.bool_]:
         """Which readings are within a window's length after a move of their device. Call once for each line."""
         lately = np.zeros(len(line.id), bool)
-        for id, times in moves.items():
-            rows = np.flatnonzero(line.id == id)
+        for stream_id, times in moves.items():
+            rows = np.flatnonzero(line.id == stream_id)
             if not len(rows):
                 continue
             seen = np.searchsorted(times, line.time[rows], "right") > np.searchsorted(
@@ -139,10 +139,10 @@ class State:
             seen &= line.previous[rows] != NEVER
             place = np.arange(len(rows))
             latest = np.maximum.accumulate(np.where(seen, place, -1))
-            since = np.where(latest >= 0, place - latest, self._after_move[id] + 1 + place)
+            since = np.where(latest >= 0, place - latest, self._after_move[stream_id] + 1 + place)
             lately[rows] = since < self._window
             if len(rows) > 1:
-                self._after_move[id] = since[-2]  # the last reading is not remembered, nor is its move
+                self._after_move[stream_id] = since[-2]  # the last reading is not remembered, nor is its move
         return lately
 
 
@@ -199,8 +199,8 @@ class Flagger:
         quality = np.zeros(len(batch), np.uint8)
         ids = np.array([self._state.id_of(stream) for stream in batch.streams], np.int64)
         moves = {
-            int(id): self._moves[stream.pilot, stream.device]
-            for id, stream in zip(ids, batch.streams, strict=True)
+            int(stream_id): self._moves[stream.pilot, stream.device]
+            for stream_id, stream in zip(ids, batch.streams, strict=True)
             if (stream.pilot, stream.device) in self._moves
         }
         line = self._state.line_up(ids[batch.stream[rows]], batch.time[rows], batch.value[rows])

@@ -84,7 +84,7 @@ def added(database: Database, pilot: str) -> list[Added]:
     """What was added to the registry, in order; what stands in the definition file is not among it."""
     with database.reading() as transaction:
         rows = transaction.execute(_OF, {"pilot": pilot}).all()
-    return [Added(id, _decode(kind, content), who, at) for id, kind, content, who, at in rows]
+    return [Added(event_id, _decode(kind, content), who, at) for event_id, kind, content, who, at in rows]
 
 
 def with_added(transaction: Transaction, pilots: Iterable[PilotDefinition]) -> Iterator[PilotDefinition]:

@@ -88,9 +88,9 @@ def catalogue(
         serves = [offer for offer in shown if any(way.service == service.address for way in offer.distributions)]
         nodes += _service(service, [dataset_address(base, offer.pilot) for offer in serves], agent, contact)
     for offer in shown:
-        id = quote(offer.pilot.id)
-        page = f"{base}/catalogue#{id}"
-        nodes += _dataset(offer, dataset_address(base, offer.pilot), page, f"{base}/catalog#agent-{id}")
+        pilot_id = quote(offer.pilot.id)
+        page = f"{base}/catalogue#{pilot_id}"
+        nodes += _dataset(offer, dataset_address(base, offer.pilot), page, f"{base}/catalog#agent-{pilot_id}")
     return _with_terms(nodes)
 
 

@@ -40,9 +40,9 @@ class Node(msgspec.Struct, frozen=True):
     address: str | None = None
 
 
-def texts(property: str, text: Text) -> list[tuple[str, Iri | Literal | Node]]:
+def texts(predicate: str, text: Text) -> list[tuple[str, Iri | Literal | Node]]:
     """The text in each language it has."""
-    return [(property, Literal(value, code)) for code, value in (("nb", text.nb), ("en", text.en)) if value]
+    return [(predicate, Literal(value, code)) for code, value in (("nb", text.nb), ("en", text.en)) if value]
 
 
 def turtle(nodes: Iterable[Node], prefixes: Mapping[str, str]) -> str:
