@@ -119,7 +119,7 @@ async def test_what_is_wrong_is_said_in_the_readers_language(client: httpx.Async
 async def test_every_page_of_a_pilot_leads_to_the_others(client: httpx.AsyncClient) -> None:
     """The place that one is at is marked, and no link of the bar or the tabs leads nowhere."""
     text = (await client.get("/pilots/kai-luft/quality?lang=en")).text
-    links = re.findall(r'<nav class="(?:places|tabs)".*?</nav>', text, re.DOTALL)
+    links = re.findall(r'<nav class="(?:main-menu|tabs)".*?</nav>', text, re.DOTALL)
     addresses = {html.unescape(href) for nav in links for href in re.findall(r'href="([^"]+)"', nav)}
     assert len(addresses) >= len(MAIN) + len(OF_PILOT) - 1
     assert re.findall(r'aria-current="page">([^<]+)<', text) == ["Data quality"]
