@@ -67,8 +67,11 @@ def main() -> None:
     parser.add_argument("--pilots", type=int, default=500, help="with the effect, and as many without, per scenario")
     parser.add_argument("--only", default="", help="scenarios whose name holds this")
     wanted = parser.parse_args()
-    print(f"| scenario | covers the truth (0 or {EFFECT:g}) | false alarms, no effect | half width | effect found "
-          "| answered |\n|---|---|---|---|---|---|", flush=True)  # fmt: skip
+    print(
+        f"| scenario | covers the truth (0 or {EFFECT:g}) | false alarms, no effect | half width | effect found "
+        "| answered |\n|---|---|---|---|---|---|",
+        flush=True,
+    )
     began = time.process_time()
     for scenario in SCENARIOS:
         if wanted.only in scenario.name:

@@ -56,9 +56,20 @@ def order(text: str) -> str:
 
 @pytest.mark.parametrize(
     ("sort", "devices"),
-    [("", "dbca"), ("name", "cdba"), ("-name", "abdc"), ("seen", "dbca"), ("-seen", "acbd"), ("overdue", "bcda"),
-     ("battery", "badc"), ("-battery", "abdc"), ("signal", "adbc"), ("pm10", "bcad"), ("-pm10", "acbd")],
-)  # fmt: skip
+    [
+        ("", "dbca"),
+        ("name", "cdba"),
+        ("-name", "abdc"),
+        ("seen", "dbca"),
+        ("-seen", "acbd"),
+        ("overdue", "bcda"),
+        ("battery", "badc"),
+        ("-battery", "abdc"),
+        ("signal", "adbc"),
+        ("pm10", "bcad"),
+        ("-pm10", "acbd"),
+    ],
+)
 async def test_devices_come_in_the_order_that_is_asked_for(
     streets: City, client: httpx.AsyncClient, sort: str, devices: str
 ) -> None:
@@ -102,9 +113,13 @@ async def test_a_silent_device_says_since_when_and_what_to_do(streets: City, cli
 
 async def test_rejected_messages_of_a_device_come_first(streets: City, client: httpx.AsyncClient) -> None:
     entry = QuarantineEntry(
-        pilot="gater", device="b", topic="pilots/gater/b/readings", payload=b'{"pm10": "<b>21,5</b>"}', received=now(),
+        pilot="gater",
+        device="b",
+        topic="pilots/gater/b/readings",
+        payload=b'{"pm10": "<b>21,5</b>"}',
+        received=now(),
         rejection=Rejection("not-a-number", recorded=RecordedText("pm10 is text", "send a number")),
-    )  # fmt: skip
+    )
     tally = Tally(messages=3, received=5, stored=3, duplicates=1, quarantined=1)
     streets.books.close_batch("w", {DeviceDay("gater", "b", now() // DAY): tally}, [entry])
     text = (await client.get("/pilots/gater/devices/b?lang=en")).text

@@ -38,8 +38,10 @@ async def test_a_window_is_left_out_with_its_reason(city: City, client: httpx.As
     assert (await client.post(PATH, json=asked | {"quantity": "pm10"})).status_code == 201
     (window,) = city.registry.pilot("kai-luft").exclusions
     assert (window.quantity, window.reason.en, window.start.isoformat()) == (
-        "pm10", "Fire drill", "2025-10-23T08:00:00+02:00",
-    )  # fmt: skip
+        "pm10",
+        "Fire drill",
+        "2025-10-23T08:00:00+02:00",
+    )
 
 
 @pytest.mark.parametrize(

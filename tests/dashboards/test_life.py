@@ -82,8 +82,10 @@ async def test_from_start_to_package(visitor: httpx.AsyncClient, town: City) -> 
     life = (await visitor.get(f"{API}/life")).json()
     assert life["state"] == "closed"
     assert [(step["state"], step["who"]) for step in life["steps"]] == [
-        ("running", "Kari"), ("ended", "Kari"), ("closed", "Kari"),
-    ]  # fmt: skip
+        ("running", "Kari"),
+        ("ended", "Kari"),
+        ("closed", "Kari"),
+    ]
     (package,) = life["packages"]
     assert package["here"]
     assert package["rows"] == job["result"]["rows"] == len(trial.readings())
@@ -182,7 +184,9 @@ async def test_forgetting_asks_for_the_names_and_leaves_nothing(
 ) -> None:
     short = trial.YAML.replace("retention: P2Y", "retention: PT1S")
     town.registry.import_pilot(parse_definition(short), short, "test")
-    frozen = await visitor.post("/api/v1/snapshots", json={"pilot": ["elgeseter"], "start": "2026-03-02", "end": "2026-03-03"})  # fmt: skip  # noqa: E501
+    frozen = await visitor.post(
+        "/api/v1/snapshots", json={"pilot": ["elgeseter"], "start": "2026-03-02", "end": "2026-03-03"}
+    )
     assert frozen.status_code == 201
     await end(visitor)
     await done(visitor, await visitor.post(f"{API}/close", json={"confirm": "elgeseter"}))

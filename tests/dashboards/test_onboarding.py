@@ -35,8 +35,16 @@ def _no_broker_to_wait_for(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def watched(number: int, outcome: Outcome, payload: bytes = b"{}") -> TappedMessage:
     at = START + number * SECOND
-    return TappedMessage(pilot="kai-luft", device="kran", topic="t", payload=payload, received=at, worker="w-1",
-                   committed=at + SECOND // 4, outcome=outcome)  # fmt: skip
+    return TappedMessage(
+        pilot="kai-luft",
+        device="kran",
+        topic="t",
+        payload=payload,
+        received=at,
+        worker="w-1",
+        committed=at + SECOND // 4,
+        outcome=outcome,
+    )
 
 
 async def test_a_device_is_added_over_http(city: City, client: httpx.AsyncClient) -> None:
@@ -130,8 +138,14 @@ async def test_messages_are_shown_with_what_became_of_them(city: City, client: h
 
 async def test_a_stranger_is_listed_and_claimed(city: City, client: httpx.AsyncClient) -> None:
     topic = "pilots/kai-luft/ny boks/readings"
-    aside = QuarantineEntry(pilot="kai-luft", device="ny boks", topic=topic, payload=b'{"pm10": 1}', received=START,
-                     rejection=Rejection("unknown-device"))  # fmt: skip
+    aside = QuarantineEntry(
+        pilot="kai-luft",
+        device="ny boks",
+        topic=topic,
+        payload=b'{"pm10": 1}',
+        received=START,
+        rejection=Rejection("unknown-device"),
+    )
     city.books.close_batch("w", {}, [aside])
     [stranger] = (await client.get(f"{API}/unknown-devices")).json()
     assert (stranger["device"], stranger["message"]["text"]) == ("ny boks", '{"pm10": 1}')

@@ -66,8 +66,10 @@ def test_hours_with_hardly_a_value_break_the_curve() -> None:
 
 def test_the_distribution_keeps_within_its_drawing() -> None:
     chance = np.random.default_rng(3)
-    noise = [Group(name, chance.normal(i, 1, 500), np.zeros(500, int), np.zeros(500, int)) for i, name in
-             enumerate(("baseline", "intervention", "control"))]  # fmt: skip
+    noise = [
+        Group(name, chance.normal(i, 1, 500), np.zeros(500, int), np.zeros(500, int))
+        for i, name in enumerate(("baseline", "intervention", "control"))
+    ]
     found = figures.distribution([*noise, Group("other", np.empty(0), *2 * [np.empty(0, np.int64)])], mean)
     assert found is not None
     assert [box.name for box in found.boxes] == ["baseline", "intervention", "control"]
@@ -135,9 +137,10 @@ def test_days_to_come_are_not_missing_ones(street: City) -> None:
     longer = msgspec.structs.replace(
         pilot,
         phases=[
-            pilot.phases[0], msgspec.structs.replace(pilot.phases[1], end=pilot.phases[1].end + dt.timedelta(days=30))
+            pilot.phases[0],
+            msgspec.structs.replace(pilot.phases[1], end=pilot.phases[1].end + dt.timedelta(days=30)),
         ],
-    )  # fmt: skip
+    )
     now = trial.START + trial.DAYS * DAY
     kpi = pilot.kpis[0]
     whole, cut = evaluate(street.store, longer, kpi), evaluate(street.store, so_far(longer, now), kpi)

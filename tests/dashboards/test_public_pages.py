@@ -64,9 +64,13 @@ def shared(city: City) -> City:
             )
         )
         entry = QuarantineEntry(
-            pilot=pilot, device="kjeller-2", topic="x", payload=b'{"note": "hemmelig"}', received=at,
+            pilot=pilot,
+            device="kjeller-2",
+            topic="x",
+            payload=b'{"note": "hemmelig"}',
+            received=at,
             rejection=Rejection("not-a-number", recorded=RecordedText("hemmelig is no number", "send a number")),
-        )  # fmt: skip
+        )
         tally = Tally(messages=1, received=1, quarantined=1)
         city.books.close_batch(pilot, {DeviceDay(pilot, "kjeller-2", at // DAY): tally}, [entry])
     return city

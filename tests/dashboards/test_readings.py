@@ -107,9 +107,16 @@ async def test_a_limited_csv_names_the_next_page(client: httpx.AsyncClient) -> N
 
 async def test_local_days_have_25_hours_when_summer_time_ends(client: httpx.AsyncClient) -> None:
     answer = await get(
-        client, READINGS, pilot="kai-luft", device="kran", quantity="pm10", every="P1D", aggregate="count,sum",
-        start="2025-10-25", end="2025-10-28",
-    )  # fmt: skip
+        client,
+        READINGS,
+        pilot="kai-luft",
+        device="kran",
+        quantity="pm10",
+        every="P1D",
+        aggregate="count,sum",
+        start="2025-10-25",
+        end="2025-10-28",
+    )
     assert answer.json()["zone"] == "Europe/Oslo"
     assert [(item["time"], item["count"]) for item in answer.json()["items"]] == [
         ("2025-10-24T22:00:00.000000Z", 24),

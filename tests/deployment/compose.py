@@ -216,11 +216,11 @@ def _walk(deployment: Deployment) -> dict[str, Any]:
     until = time.monotonic() + 180
     while len(_devices(items := _get("/api/v1/latest")["items"])) < 40 and time.monotonic() < until:
         time.sleep(0.5)
+    broker = ["-h", "mosquitto", "-p", "8883", "--cafile", "/run/secrets/mqtt_ca"]
+    message = ["-q", "1", "-t", "pilots/x/y/readings", "-m", "{}"]
     outsider = subprocess.run(
-        ["mosquitto_pub", "-h", "mosquitto", "-p", "8883", "--cafile", "/run/secrets/mqtt_ca", "-u", "simulator",
-         "-P", "wrong", "-q", "1", "-t", "pilots/x/y/readings", "-m", "{}"],
-        capture_output=True, check=False,
-    )  # fmt: skip
+        ["mosquitto_pub", *broker, "-u", "simulator", "-P", "wrong", *message], capture_output=True, check=False
+    )
     for step in (["start"], ["end"], ["close", "--yes"]):
         _command(deployment, "pilot", step[0], definitions[0].stem, *step[1:])
     return {

@@ -134,22 +134,31 @@ DOCUMENTS = st.recursive(
 )
 SHAPES: Mapping[str, list[tuple[str, ...]]] = {
     "tts-v3": [
-        ("uplink_message", "decoded_payload"), ("uplink_message", "normalized_payload"), ("uplink_message",),
+        ("uplink_message", "decoded_payload"),
+        ("uplink_message", "normalized_payload"),
+        ("uplink_message",),
         ("uplink_message", "received_at"),
-        ("uplink_message", "frm_payload"), ("uplink_message", "f_cnt"), ("received_at",), ("join_accept",),
+        ("uplink_message", "frm_payload"),
+        ("uplink_message", "f_cnt"),
+        ("received_at",),
+        ("join_accept",),
         ("uplink_message", "decoded_payload", "history"),
     ],
     "chirpstack-v4": [("object",), ("time",), ("data",), ("batteryLevel",), ("level",), ("fCnt",)],
     "tasmota": [("Time",), ("Epoch",), ("BME280", "Temperature"), ("TempUnit",), ("StatusSNS",), ("ENERGY", "Voltage")],
     "zigbee2mqtt": [("last_seen",), ("action",), ("voltage",), ("battery",), ("update",), ("contact",)],
     "shelly-gen2": [
-        ("method",), ("params", "ts"), ("params", "switch:0"), ("params", "em:0", "a_voltage"), ("params", "events"),
+        ("method",),
+        ("params", "ts"),
+        ("params", "switch:0"),
+        ("params", "em:0", "a_voltage"),
+        ("params", "events"),
     ],
     "sensor-community": [("sensordatavalues",), ("esp8266id",)],
     "ruuvi-gateway": [("ts",), ("gwts",), ("data",), ("rssi",), ("coords",)],
     "sensorthings": [("phenomenonTime",), ("resultTime",), ("result",), ("Datastream",), ("Datastream", "@iot.id")],
     "homie": [("nodes",), ("nodes", "n", "properties"), ("nodes", "n", "properties", "p", "unit")],
-}  # fmt: skip
+}
 STARTS: Mapping[str, dict[str, object]] = {
     "tts-v3": {"end_device_ids": {"device_id": "dev1"}},
     "chirpstack-v4": {"deviceInfo": {"devEui": "0102030405060708"}},
@@ -207,13 +216,20 @@ def test_any_cbor(pack: object) -> None:
 METRICS = st.fixed_dictionaries(
     {},
     optional={
-        "name": st.text(max_size=5), "alias": st.integers(0, 3), "timestamp": st.integers(0, 2**64 - 1),
-        "datatype": st.integers(0, 40), "is_null": st.booleans(), "is_transient": st.booleans(),
-        "int_value": st.integers(0, 2**32 - 1), "long_value": st.integers(0, 2**64 - 1),
-        "float_value": st.floats(width=32), "double_value": st.floats(),
-        "string_value": st.text(max_size=4), "bytes_value": st.binary(max_size=4),
+        "name": st.text(max_size=5),
+        "alias": st.integers(0, 3),
+        "timestamp": st.integers(0, 2**64 - 1),
+        "datatype": st.integers(0, 40),
+        "is_null": st.booleans(),
+        "is_transient": st.booleans(),
+        "int_value": st.integers(0, 2**32 - 1),
+        "long_value": st.integers(0, 2**64 - 1),
+        "float_value": st.floats(width=32),
+        "double_value": st.floats(),
+        "string_value": st.text(max_size=4),
+        "bytes_value": st.binary(max_size=4),
     },
-)  # fmt: skip
+)
 
 
 @pytest.mark.parametrize("kind", ["NBIRTH", "DBIRTH", "NDATA", "DDATA", "NDEATH", "DDEATH"])

@@ -90,10 +90,17 @@ def test_nothing_is_retained_and_nobody_has_to_listen(platform: int, ingest: Ing
 
 def entry(device: str = "lamp-1", pilot: str = "air", payload: bytes = b"x") -> QuarantineEntry:
     return QuarantineEntry(
-        pilot=pilot, device=device, topic="t", payload=payload, received=NOON * 1_000_000,
-        rejection=Rejection("not-json", recorded=RecordedText("d", "h")), field=None, values=1, redelivered=False,
+        pilot=pilot,
+        device=device,
+        topic="t",
+        payload=payload,
+        received=NOON * 1_000_000,
+        rejection=Rejection("not-json", recorded=RecordedText("d", "h")),
+        field=None,
+        values=1,
+        redelivered=False,
         format="native",
-    )  # fmt: skip
+    )
 
 
 def test_a_flood_of_problems_is_told_a_few_times() -> None:

@@ -38,9 +38,13 @@ def ask(store, *, adjust=True, before=False, device="e6-tiller", street="cleanin
     covariates = [Covariate(quantity, "voll") for quantity in WEATHER] + [Covariate("vehicle_count", traffic)]
     after = Exposure(quantity="street_cleaning", device=street, level_before=before)
     kpi = Kpi(
-        id="cleaned", title=Text("cleaned"), quantity="pm10", devices=[device], adjust=covariates if adjust else [],
+        id="cleaned",
+        title=Text("cleaned"),
+        quantity="pm10",
+        devices=[device],
+        adjust=covariates if adjust else [],
         after=after,
-    )  # fmt: skip
+    )
     return evaluate(store, trondheim.definition(), kpi)
 
 

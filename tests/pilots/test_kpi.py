@@ -57,11 +57,13 @@ def pilot(*devices, kpi=None, **more):
         "p",
         Text(en="P"),
         Text(en="Q?"),
-        [DeviceDefinition(name, group=group, interval=interval, streams=[StreamDefinition(q) for q in quantities])
-         for name, group, interval, quantities in devices],
+        [
+            DeviceDefinition(name, group=group, interval=interval, streams=[StreamDefinition(q) for q in quantities])
+            for name, group, interval, quantities in devices
+        ],
         kpis=[kpi] if kpi else [],
         **more,
-    )  # fmt: skip
+    )
 
 
 def kpi(quantity, **more):
@@ -222,7 +224,7 @@ WRONG = [
     (kpi("pm10", after=AFTER, compare=Comparison("ratio", Measure(quantity="pm10"))), "compare"),
     (kpi("pm10", after=AFTER, statistic="max"), "statistic"),
     (kpi("pm10", after=AFTER, target=20.0), "target"),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize(("wrong", "field"), WRONG, ids=[f"{field}-{i}" for i, (_, field) in enumerate(WRONG)])

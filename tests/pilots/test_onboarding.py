@@ -95,9 +95,14 @@ def test_snippets_hold_no_blanks(format_name: str) -> None:
 
 def refused(books: Ledger, registry: Registry, topic: str, field: str) -> QuarantineRecord:
     aside = QuarantineEntry(
-        pilot="air", device="lamp-1", topic=topic, payload=b"{}", received=1,
-        rejection=Rejection("not-a-number"), field=field,
-    )  # fmt: skip
+        pilot="air",
+        device="lamp-1",
+        topic=topic,
+        payload=b"{}",
+        received=1,
+        rejection=Rejection("not-a-number"),
+        field=field,
+    )
     books.close_batch("w", {}, [aside])
     return Quarantine(registry.database).entries().items[0]
 

@@ -40,8 +40,9 @@ def parts(request: pytest.FixtureRequest, platform: Callable[[str], Parts]) -> P
         tallies: dict[DeviceDay, Tally] = {}
         for one in readings:
             tallies.setdefault(DeviceDay(name, "kirka", day_of(one.time)), Tally()).add(Tally(received=1, stored=1))
-        aside = QuarantineEntry(pilot=name, device="kirka", topic="t", payload=b"x", received=trial.START,
-                         rejection=Rejection("not-json"))  # fmt: skip
+        aside = QuarantineEntry(
+            pilot=name, device="kirka", topic="t", payload=b"x", received=trial.START, rejection=Rejection("not-json")
+        )
         tallies.setdefault(aside.device_day, Tally()).add(Tally(received=1, quarantined=1))
         books.open_batch("test", tallies)
         store.write(Batch.of(readings))

@@ -106,11 +106,16 @@ def _gaps(services: Services, viewer: Viewer, parameters: PeriodParameters) -> d
             example="one device",
         )
     items = [
-        {**stream._asdict(), "start": times.iso(gap.start), "end": times.iso(gap.end),
-         "seconds": (gap.end - gap.start) / 1e6, "missing": gap.missing}
+        {
+            **stream._asdict(),
+            "start": times.iso(gap.start),
+            "end": times.iso(gap.end),
+            "seconds": (gap.end - gap.start) / 1e6,
+            "missing": gap.missing,
+        }
         for stream, interval in promised.items()
         for gap in gaps(services.store, stream, interval, start, end)
-    ]  # fmt: skip
+    ]
     settings = services.settings
     some, following = paged(
         items,

@@ -124,9 +124,10 @@ def _chosen(name: str | None, choices: Sequence[Panel], default: int) -> Panel |
 
 def _decimals(catalogue: RegistryView, pilot: str, panel: Panel | None) -> int:
     known = [
-        info.decimals for stream, info in catalogue.streams.items()
+        info.decimals
+        for stream, info in catalogue.streams.items()
         if panel is not None and stream.pilot == pilot and stream.quantity == panel.quantity
-    ]  # fmt: skip
+    ]
     return known[0] if known else 2
 
 
@@ -162,8 +163,10 @@ def _figure(
             fast = _column(services, viewer, catalogue, pilot, SPEED, (), every, values)
             speed = rose.stacked(*_at_the_time(wind, fast), rose.WIND_CLASSES)
         return rests | {
-            "rose": figures.rose(direction, value), "stacked": rose.stacked(direction, value, bounds), "speed": speed,
-        }  # fmt: skip
+            "rose": figures.rose(direction, value),
+            "stacked": rose.stacked(direction, value, bounds),
+            "speed": speed,
+        }
     assert other is not None
     second = _column(services, viewer, catalogue, pilot, other, devices, every, values)
     x, y = _together(second, column)
@@ -182,9 +185,15 @@ def _column(
 ) -> Column:
     statistic = _statistic(catalogue, pilot, quantity)
     question = Question(
-        pilots=[pilot], quantities=[quantity], devices=devices, start=values["start"], end=values["end"], every=every,
-        aggregate=[statistic], wall_clock=True,
-    )  # fmt: skip
+        pilots=[pilot],
+        quantities=[quantity],
+        devices=devices,
+        start=values["start"],
+        end=values["end"],
+        every=every,
+        aggregate=[statistic],
+        wall_clock=True,
+    )
     rows = answer(services, viewer, question).rows
     table = rows if isinstance(rows, pa.Table) else rows.read_all()
     value = table.column(statistic).to_numpy()
@@ -221,9 +230,13 @@ def _at_the_time(first: Column, second: Column) -> tuple[NDArray[np.float64], ND
 
 
 def _api_call(
-    catalogue: RegistryView, pilot: PilotDefinition, panels: Sequence[Panel | None], values: dict[str, Any], view: View,
+    catalogue: RegistryView,
+    pilot: PilotDefinition,
+    panels: Sequence[Panel | None],
+    values: dict[str, Any],
+    view: View,
     now: Micros,
-) -> str:  # fmt: skip
+) -> str:
     """The request that gives the same readings: the page's local times as UTC, durations as they are."""
     names = [panel.quantity for panel in panels if panel is not None]
     if view == "rose" and _measured(catalogue, pilot.id, DIRECTION):

@@ -156,9 +156,10 @@ def _subjects(catalogue: RegistryView, pilot: PilotDefinition) -> list[Subject]:
     words = vocabulary_of(pilot)
     described = {s.quantity: info for s, info in catalogue.streams.items() if s.pilot == pilot.id and info.described}
     made_up = [
-        (name, Kpi(id=name, title=info.title, quantity=name)) for name, info in described.items()
+        (name, Kpi(id=name, title=info.title, quantity=name))
+        for name, info in described.items()
         if info.group != "device"
-    ]  # fmt: skip
+    ]
     found = []
     for code, kpi in [*((f"kpi:{kpi.id}", kpi) for kpi in pilot.kpis), *made_up]:
         known = words.lookup(kpi.quantity)
@@ -233,10 +234,16 @@ def _sides(
             groups.append(group)
             sides.append(
                 Side(
-                    kind, bool(suffix), some, spans[0][0], spans[-1][1], len(group.value), expected,
+                    kind,
+                    bool(suffix),
+                    some,
+                    spans[0][0],
+                    spans[-1][1],
+                    len(group.value),
+                    expected,
                     figures.spread(group.value, subject.how.mean),
                 )
-            )  # fmt: skip
+            )
     return groups, sides
 
 

@@ -23,9 +23,7 @@ MOST_CORNERS = 10_000
 
 def area(bbox: str | None, within: str | None, near: str | None) -> Inside | None:
     """Is a position in all of the areas given? None where none is. Raises Problem with an example of a right one."""
-    tests = [
-        make(text) for text, make in ((bbox, box), (within, polygon), (near, circle)) if text is not None
-    ]  # fmt: skip
+    tests = [make(text) for text, make in ((bbox, box), (within, polygon), (near, circle)) if text is not None]
     return (lambda position: all(test(position) for test in tests)) if tests else None
 
 

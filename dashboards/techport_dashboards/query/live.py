@@ -103,9 +103,10 @@ class ChangePoller:
         spans = {
             stream: (self._shown[stream][0], time)
             for stream, time in newest.items()
-            if stream in self._shown and self._shown[stream][0] < time <= self._shown[stream][0] + BETWEEN
+            if stream in self._shown
+            and self._shown[stream][0] < time <= self._shown[stream][0] + BETWEEN
             and (more is None or more.get(stream, 0) > 1)
-        }  # fmt: skip
+        }
         if not spans:
             return RAW_SCHEMA.empty_table()
         begin, end = min(old for old, _ in spans.values()) + 1, max(new for _, new in spans.values())

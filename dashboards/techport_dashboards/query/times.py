@@ -15,8 +15,15 @@ _PLAIN_EPOCH = dt.datetime(1970, 1, 1)  # what is UTC need not be moved to it
 MICROSECOND = dt.timedelta(microseconds=1)
 
 _LENGTH: dict[Unit, Micros] = {
-    "us": 1, "s": SECOND, "min": MINUTE, "h": HOUR, "d": DAY, "w": 7 * DAY, "mo": 30 * DAY, "y": 365 * DAY,
-}  # fmt: skip
+    "us": 1,
+    "s": SECOND,
+    "min": MINUTE,
+    "h": HOUR,
+    "d": DAY,
+    "w": 7 * DAY,
+    "mo": 30 * DAY,
+    "y": 365 * DAY,
+}
 _DURATION = re.compile(
     r"^(?P<sign>[+-]?)P(?=\d|T\d)(?:(?P<years>\d{1,4})Y)?(?:(?P<months>\d{1,5})M)?(?:(?P<weeks>\d{1,5})W)?(?:(?P<days>\d{1,6})D)?"
     r"(?:T(?=\d)(?:(?P<hours>\d{1,7})H)?(?:(?P<minutes>\d{1,9})M)?(?:(?P<seconds>\d{1,11}(?:\.\d{1,6})?)S)?)?$"

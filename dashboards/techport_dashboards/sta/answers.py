@@ -169,9 +169,12 @@ class Answers:
     def row_properties(self, row: Row) -> dict[str, Any]:
         at = times.iso(row.time)
         return {
-            "phenomenonTime": at, "resultTime": at, "result": row.value, "resultQuality": row.quality,
+            "phenomenonTime": at,
+            "resultTime": at,
+            "result": row.value,
+            "resultQuality": row.quality,
             "parameters": self._parameters(row),
-        }  # fmt: skip
+        }
 
     def time_span(self, entity: Entity) -> str | None:
         span = observations.span_of(self._store, self._world.streams[entity.id])

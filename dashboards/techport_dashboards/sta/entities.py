@@ -170,9 +170,11 @@ class _Makers:
         own = {"pilot": pilot, "device": name}
         if place:
             self._add(
-                "Locations", place[0], {**about, "location": geometry, "properties": own},
+                "Locations",
+                place[0],
+                {**about, "location": geometry, "properties": own},
                 {"Things": [thing], "HistoricalLocations": since},
-            )  # fmt: skip
+            )
             moment = times.iso(_since(definition, name))
             self._add("HistoricalLocations", since[0], {"time": moment}, {"Thing": [thing], "Locations": place})
         feature = geometry or {"type": "Feature", "geometry": None, "properties": own}
@@ -186,10 +188,17 @@ class _Makers:
         own = number("stream", *stream)
         thing = number("thing", stream.pilot, stream.device)
         kind = (device and device.kind) or "not described"
-        sensor = self._shared("Sensors", number("sensor", kind), {
-            "name": kind, "description": f"Devices of the kind {kind}", "encodingType": "text/plain",
-            "metadata": kind, "properties": {},
-        })  # fmt: skip
+        sensor = self._shared(
+            "Sensors",
+            number("sensor", kind),
+            {
+                "name": kind,
+                "description": f"Devices of the kind {kind}",
+                "encodingType": "text/plain",
+                "metadata": kind,
+                "properties": {},
+            },
+        )
         observed = self._shared("ObservedProperties", number("quantity", stream.quantity), self._observed(info))
         for entity in (self.made["Things"][thing], sensor, observed):
             entity.related["Datastreams"].append(own)
@@ -254,7 +263,7 @@ def _geometry(device: DeviceInfo | None) -> dict[str, Any] | None:
 
 def _thing_properties(
     pilot: PilotDefinition | None, device: DeviceInfo | None, pilot_id: str, name: str
-) -> dict[str, Any]:  # fmt: skip
+) -> dict[str, Any]:
     return {
         "pilot": pilot_id,
         "pilotTitle": _pilot_title(pilot, pilot_id),

@@ -101,8 +101,10 @@ class _Walk:
             row = observations.find(entity_id, self._world, self._store)
             owner = among[0] if among else None
             mine = row is not None and owner in (
-                None, self._world.datastreams[row.stream], self._world.features(row.stream),
-            )  # fmt: skip
+                None,
+                self._world.datastreams[row.stream],
+                self._world.features(row.stream),
+            )
             if row is None or not mine:
                 raise _nothing(f"{kind}({entity_id})")
             return row
