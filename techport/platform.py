@@ -34,6 +34,7 @@ from techport_ingest.brokers.mosquitto import (
     end_left_behind,
     find_mosquitto,
 )
+from techport_ingest.checking.budget import DeviceLimits
 from techport_ingest.metrics import Metrics
 from techport_ingest.pipeline import Pipeline, PipelineSettings
 from techport_ingest.source import Source
@@ -209,6 +210,17 @@ def mqtt_settings(settings: Settings, client_id: str = "techport") -> MqttSettin
     )
 
 
+def device_limits(settings: Settings) -> DeviceLimits:
+    """What one device may send."""
+    return DeviceLimits(
+        undescribed_streams=settings.device_streams,
+        hourly_values=settings.device_values,
+        hourly_bytes=settings.device_bytes,
+        hourly_quarantine_entries=settings.device_quarantine_entries,
+        hourly_quarantine_bytes=settings.device_quarantine_bytes,
+    )
+
+
 @contextmanager
 def ingesting(settings: Settings, parts: Stores, reached: Reached, failed: Callable[[], None]) -> Iterator[Pipeline]:
     """Run the pipeline in a thread until the block ends. `failed` is called if the pipeline gives up by itself."""
@@ -218,7 +230,7 @@ def ingesting(settings: Settings, parts: Stores, reached: Reached, failed: Calla
         ledger=parts.books,
         store=parts.readings,
         metrics=Metrics(parts.metrics),
-        settings=PipelineSettings(worker=settings.worker),
+        settings=PipelineSettings(worker=settings.worker, limits=device_limits(settings)),
         publish=reached.relay.publish,
     )
 

@@ -75,6 +75,19 @@ class Settings(BaseSettings):
     inflight: int = Field(
         10_000, ge=1, le=65_535, description="messages that may wait here for their commit; the broker holds the rest"
     )
+    device_streams: int = Field(
+        200, ge=0, description="names that no definition describes and that become streams of one device all the same"
+    )
+    device_values: int = Field(5_000_000, ge=1, description="values that one device may send in an hour")
+    device_bytes: int = Field(1_000_000_000, ge=1, description="bytes that one device may send in an hour")
+    device_quarantine_entries: int = Field(
+        10_000,
+        ge=1,
+        description="quarantine entries and events of one device in an hour; what is beyond is counted only",
+    )
+    device_quarantine_bytes: int = Field(
+        20_000_000, ge=1, description="bytes of messages that one device may put into quarantine in an hour"
+    )
     mqtt_username: str | None = Field(None, description="user name at the broker")
     mqtt_password: SecretStr | None = Field(None, description="password at the broker; better as mqtt_password_file")
     mqtt_password_file: Path | None = Field(None, description="file that holds the password at the broker")

@@ -68,7 +68,7 @@ class Metrics:
             self.quarantined.labels(reason).inc()
             self.set_aside.labels(reason).inc()
 
-    def count_ignored(self, rules: Iterable[str]) -> None:
+    def count_ignored(self, parts: Iterable[tuple[str, int]]) -> None:
         """Add what a committed batch passed over. Rules are a fixed set of words: no label a device could invent."""
-        for rule in rules:
-            self.ignored.labels(rule).inc()
+        for rule, values in parts:
+            self.ignored.labels(rule).inc(values)

@@ -28,6 +28,7 @@ from techport_ingest.after.follow_ups import (
     TapMessages,
 )
 from techport_ingest.after.notices import Publish
+from techport_ingest.checking.budget import DeviceLimits, HourlyBudgets
 from techport_ingest.decoding.decoder import Decoder
 from techport_ingest.decoding.reader import Reader
 from techport_ingest.message import Message
@@ -60,6 +61,7 @@ class PipelineSettings(msgspec.Struct, frozen=True, kw_only=True):
     worker: str = "ingest"  # its name in the ledger; no two workers share one
     linger: float = 0.02  # seconds that a batch waits for company
     longest_wait: float = 10.0  # seconds between two attempts at a store that is away, at most
+    limits: DeviceLimits = DeviceLimits()  # of what one device may send
 
 
 class Health(msgspec.Struct, frozen=True):
@@ -99,7 +101,8 @@ class Pipeline:
         self._quarantine = Quarantine(registry.database)
         self._view_cache = IngestViewCache(registry)
         self._view = IngestView(-1, {})  # that the batch was read with
-        self._reader = Reader(decoders)
+        self._budgets = HourlyBudgets(self._settings.limits)
+        self._reader = Reader(decoders, self._settings.limits)
         self._commit_log = LogCommits(self._worker, CommitLog(registry.database), self._retrier)
         self._follow_ups: list[FollowUp] = [
             self._commit_log,
@@ -140,7 +143,8 @@ class Pipeline:
         messages were taken from. The order of the steps is what the ledger's guarantee rests on.
         """
         started = time.perf_counter()
-        accounting = self._decode_and_check(messages)
+        # What is reprocessed has been in its device's budget before.
+        accounting = self._decode_and_check(messages, None if replayed else self._budgets)
         self._open(accounting)
         receipt = self._write(accounting)
         tallies, quarantined = self._book(accounting, receipt, replayed)
@@ -190,16 +194,16 @@ class Pipeline:
 
     # -- the steps of a batch --------------------------------------------------------------------------------------
 
-    def _decode_and_check(self, messages: Sequence[Message]) -> BatchAccounting:
+    def _decode_and_check(self, messages: Sequence[Message], budgets: HourlyBudgets | None) -> BatchAccounting:
         """The batch's values, rejected parts and ignored parts, read with the newest pilots."""
         self._view = self._retrier.call("registry", self._view_cache.current)
         self._use(self._view)
-        columns = self._reader.read(messages, self._view)
+        columns = self._reader.read(messages, self._view, budgets)
         if columns.strangers and (newer := self._retrier.call("registry", self._view_cache.newer)) is not None:
             self._view = newer  # their pilot may have been imported this very second
             self._use(newer)
-            columns = self._reader.read(messages, newer)
-        return BatchAccounting(columns)
+            columns = self._reader.read(messages, newer, budgets)
+        return BatchAccounting(columns, budgets)
 
     def _open(self, accounting: BatchAccounting) -> None:
         """Note in the ledger which device-days the batch may change, so that a crash behind the write can be fixed."""

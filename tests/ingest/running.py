@@ -12,6 +12,7 @@ from paho.mqtt.client import Client
 from paho.mqtt.enums import CallbackAPIVersion
 from prometheus_client import CollectorRegistry
 
+from techport_ingest.checking.budget import DeviceLimits
 from techport_ingest.metrics import Metrics
 from techport_ingest.pipeline import Pipeline, PipelineSettings
 from techport_ingest.source import Source
@@ -60,7 +61,9 @@ class Ingest:
         self.books = Ledger(self.registry.database)
         self.quarantine = Quarantine(self.registry.database)
 
-    def start(self, source: Source, store: ReadingStore | None = None, **settings: object) -> Pipeline:
+    def start(
+        self, source: Source, store: ReadingStore | None = None, limits: DeviceLimits | None = None, **settings: object
+    ) -> Pipeline:
         self._source = source
         self.pipeline = Pipeline(
             source,
@@ -68,7 +71,7 @@ class Ingest:
             self.books,
             store or self.store,
             Metrics(CollectorRegistry()),
-            PipelineSettings(longest_wait=0.2),
+            PipelineSettings(longest_wait=0.2, limits=limits or DeviceLimits()),
             **settings,  # type: ignore[arg-type]
         )
         self._thread = threading.Thread(target=self.pipeline.run, daemon=True)

@@ -6,10 +6,12 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from itertools import groupby
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from techport_ingest.checking.check import Columns, RejectedPart
+from techport_ingest.checking.budget import RULE, HourlyBudgets
+from techport_ingest.checking.check import Columns, Passed, RejectedPart
 from techport_ingest.message import Message
 from techport_pilots.accounting.rejection import Rejection
 from techport_pilots.accounting.tally import (
@@ -56,7 +58,11 @@ def count_rows(store: ReadingStore, device_days: Iterable[DeviceDay]) -> dict[De
 class BatchAccounting:
     """The ledger's view of one batch. Values count on the day of observation, rejected parts on the day of arrival."""
 
-    def __init__(self, columns: Columns) -> None:
+    def __init__(self, columns: Columns, budgets: HourlyBudgets | None = None) -> None:
+        """With `budgets`, what goes into the registry is limited to what they leave."""
+        self._budgets = budgets
+        if budgets is not None:
+            _bound(columns, budgets)
         self.batch: Batch = columns.batch()
         self.columns = columns
         self._touched, self._touched_by_row = _device_days(self.batch)
@@ -73,24 +79,27 @@ class BatchAccounting:
 
     def close(self, receipt: Receipt) -> tuple[dict[DeviceDay, Tally], list[QuarantineEntry]]:
         """The tallies and the quarantine entries, once the store has said what it did with each row."""
-        rejected = [*self.columns.rejected, *self._rejected_by_store(receipt)]
+        by_store = self._rejected_by_store(receipt)
+        if self._budgets is not None:
+            by_store = _within_budget(by_store, self.columns, self._budgets)
+        rejected = [*self.columns.rejected, *by_store]
         tallies = self._tally_rows(receipt)
         for part in rejected:
             tally = tallies.setdefault(_arrival(part.message, part.pilot, part.device), Tally())
             tally.received += part.values
             tally.quarantined += part.values
-        for message, pilot, device, _ in self.columns.ignored:
+        for message, pilot, device, _, values in self.columns.ignored:
             tally = tallies.setdefault(_arrival(message, pilot, device), Tally())
-            tally.received += 1
-            tally.ignored += 1
+            tally.received += values
+            tally.ignored += values
         self._count_messages_without_rows(rejected, tallies)
         return tallies, [_quarantine_entry(part) for part in rejected]
 
     def remarks(self, replayed: Sequence[int] = ()) -> BatchAnnotations:
         """What the ledger keeps beside the sums."""
-        ignored = Counter(
-            (_arrival(passed.message, passed.pilot, passed.device), passed.rule) for passed in self.columns.ignored
-        )
+        ignored: Counter[tuple[DeviceDay, str]] = Counter()
+        for passed in self.columns.ignored:
+            ignored[_arrival(passed.message, passed.pilot, passed.device), passed.rule] += passed.values
         events = [
             BookedEvent(pilot, device, message.received if event.time is None else event.time, event.kind, event.text)
             for message, pilot, device, event in self.columns.events
@@ -138,6 +147,44 @@ class BatchAccounting:
             rejection = Rejection("store-refused", {"text": reason[:200]})
             rejected.append(RejectedPart(message, stream.pilot, stream.device, "", rejection, stream.quantity, 1))
         return rejected
+
+
+def _bound(columns: Columns, budgets: HourlyBudgets) -> None:
+    """Limit what a batch writes into the registry: quarantine entries, events, and names of unknown devices."""
+    columns.rejected = _within_budget(columns.rejected, columns, budgets)
+    columns.events = [
+        happened
+        for happened in columns.events
+        if not budgets.take_entry(
+            columns.owner(happened.pilot, happened.device),
+            happened.message.received,
+            len(happened.event.text),
+            tell=False,
+        )
+    ]
+    for number, passed in enumerate(columns.ignored):
+        owner = columns.owner(passed.pilot, passed.device)
+        if owner.device or not (passed.pilot or passed.device):
+            continue
+        if budgets.take_entry(owner, passed.message.received, 0, tell=False):
+            columns.ignored[number] = passed._replace(pilot=owner.pilot, device="")
+
+
+def _within_budget(parts: Sequence[RejectedPart], columns: Columns, budgets: HourlyBudgets) -> list[RejectedPart]:
+    """The parts that go to quarantine; the others are counted as ignored."""
+    kept = []
+    for part in parts:
+        owner = columns.owner(part.pilot, part.device)
+        exceeded = None
+        if part.reason != RULE:  # which is kept once an hour anyway
+            exceeded = budgets.take_entry(owner, part.message.received, len(part.message.payload))
+        if exceeded is None:
+            kept.append(part)
+        elif exceeded.first:
+            kept.append(msgspec.structs.replace(part, rejection=exceeded.rejection()))
+        else:
+            columns.ignored.append(Passed(part.message, owner.pilot, owner.device, RULE, part.values))
+    return kept
 
 
 def _device_days(batch: Batch) -> tuple[list[DeviceDay], NDArray[np.int64]]:

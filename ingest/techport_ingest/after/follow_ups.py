@@ -102,7 +102,7 @@ class CountBatches:
             total.add(tally)
         reasons = [entry.reason for entry in batch.quarantined]
         self._metrics.count(len(batch.messages), total, reasons, batch.seconds)
-        self._metrics.count_ignored(passed.rule for passed in batch.accounting.columns.ignored)
+        self._metrics.count_ignored((passed.rule, passed.values) for passed in batch.accounting.columns.ignored)
 
     def refresh(self) -> None:
         pass

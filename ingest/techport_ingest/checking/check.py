@@ -9,6 +9,7 @@ Rules, for each value:
     outside the valid range           stored, flagged RANGE
     a name that nobody described      stored as a stream with an unknown unit, and noted
     a name that cannot be one         rejected
+    one name too many of this kind    rejected: a device has a limited number of streams that nobody described
     a unit other than the quantity's  converted; rejected where that is impossible
 
 A message may be good in part: its good values are stored, and its bad ones make one entry for each reason.
@@ -23,6 +24,7 @@ from typing import NamedTuple
 import msgspec
 import numpy as np
 
+from techport_ingest.checking.budget import RULE, DeviceLimits, Exceeded, Owner
 from techport_ingest.checking.units import NotConvertible, Units, UnknownUnit
 from techport_ingest.checking.values import AHEAD, EARLIEST, as_number, check_clock
 from techport_ingest.message import DeviceEvent, Found, Ignored, Message, Observed, RejectedMessage
@@ -60,6 +62,7 @@ class Passed(NamedTuple):
     pilot: str
     device: str
     rule: str
+    values: int = 1
 
 
 class Happened(NamedTuple):
@@ -84,9 +87,21 @@ class _Target(NamedTuple):
 class Columns:
     """One batch in the making. Not thread-safe; used once."""
 
-    def __init__(self, snapshot: IngestView, units: Units | None = None) -> None:
+    def __init__(
+        self,
+        snapshot: IngestView,
+        units: Units | None = None,
+        limits: DeviceLimits | None = None,
+        opened: dict[Owner, set[str]] | None = None,
+    ) -> None:
+        """`opened` are names that earlier batches made streams of and that `snapshot` does not hold yet, by device; it
+        is added to.
+        """
         self._snapshot = snapshot
         self._units = units or Units()
+        self._most_undescribed = (limits or DeviceLimits()).undescribed_streams
+        self._opened = {} if opened is None else opened
+        self._parts: dict[tuple[str, str], int] = {}  # (device, reason) of the message at hand: index in `rejected`
         self._targets: dict[tuple[str, str], dict[str, _Target]] = {}
         self._index: dict[Stream, int] = {}
         self._stream: list[int] = []
@@ -107,6 +122,7 @@ class Columns:
         latest = received + AHEAD
         device = None
         targets: dict[str, _Target] = {}
+        self._parts.clear()
         streams, times, values = self._stream, self._time, self._value
         for item in items:
             if not isinstance(item, Observed):
@@ -152,6 +168,23 @@ class Columns:
     def ignore(self, message: Message, pilot: str, device: str, rule: str) -> None:
         """Count a message that holds no reading by rule."""
         self.ignored.append(Passed(message, pilot, self._id(pilot, device), rule))
+
+    def exceed(self, message: Message, owner: Owner, format_name: str, exceeded: Exceeded, values: int) -> None:
+        """Keep nothing of a message that is beyond its device's budget, but count it; the first one is told."""
+        if exceeded.first:
+            rejection = exceeded.rejection()
+            part = RejectedPart(message, owner.pilot, owner.device, format_name, rejection, None, max(values, 1))
+            self.rejected.append(part)
+        else:
+            self.ignored.append(Passed(message, owner.pilot, owner.device, RULE, max(values, 1)))
+
+    def owner(self, pilot: str, device: str) -> Owner:
+        """Whose budget a device's messages are taken from."""
+        view = self._snapshot.pilot(pilot)
+        if view is None:
+            return Owner("", "")
+        known = view.device(device)
+        return Owner(pilot, "" if known is None else known.id)
 
     def drop_unfinished(self) -> None:
         """Forget the rows of a message in the middle of which `add` failed."""
@@ -231,6 +264,10 @@ class Columns:
             raise RejectedMessage("bad-name", key=key[:LONGEST_KEY], longest=LONGEST_KEY)
         stream = view.stream(key)
         if stream is None:
+            opened = self._opened.setdefault(Owner(pilot, view.id), set())
+            if key not in opened and view.undescribed_count + len(opened) >= self._most_undescribed:
+                raise RejectedMessage("too-many-streams", key=key, limit=self._most_undescribed)
+            opened.add(key)
             stream = view.undescribed(key)
             self.undescribed.append(stream.stream)
         quantity = view.vocabulary.lookup(key)
@@ -251,11 +288,8 @@ class Columns:
         """One entry for each message and reason, however many values it concerns."""
         rejected = self.rejected
         device = self._id(pilot, observed.device)
-        for i in range(len(rejected) - 1, -1, -1):
-            earlier = rejected[i]
-            if earlier.message is not message:
-                break
-            if earlier.rejection.reason == rejection.reason and earlier.device == device:
-                rejected[i] = msgspec.structs.replace(earlier, values=earlier.values + 1)
-                return
-        rejected.append(RejectedPart(message, pilot, device, format_name, rejection, observed.key, 1))
+        number = self._parts.setdefault((device, rejection.reason), len(rejected))
+        if number < len(rejected):
+            rejected[number] = msgspec.structs.replace(rejected[number], values=rejected[number].values + 1)
+        else:
+            rejected.append(RejectedPart(message, pilot, device, format_name, rejection, observed.key, 1))

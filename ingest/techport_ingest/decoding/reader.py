@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import structlog
 
+from techport_ingest.checking.budget import DeviceLimits, HourlyBudgets, Owner
 from techport_ingest.checking.check import Columns
 from techport_ingest.checking.units import Units
 from techport_ingest.decoding.decoder import Decoder, without_stale
@@ -20,9 +21,12 @@ log = structlog.get_logger(__name__)
 class Reader:
     """Reads one worker's messages; its decoders remember. Not thread-safe."""
 
-    def __init__(self, decoders: Mapping[str, Decoder] | None = None) -> None:
+    def __init__(self, decoders: Mapping[str, Decoder] | None = None, limits: DeviceLimits | None = None) -> None:
         self._router = Router(decoders)
         self._units = Units()
+        self._limits = limits or DeviceLimits()
+        self._version: int | None = None  # of the snapshot that `_opened` is about
+        self._opened: dict[Owner, set[str]] = {}  # names that are streams since then
 
     def use(self, snapshot: IngestView) -> tuple[str, ...] | None:
         """Read with the pilots of this snapshot; the topic filters to subscribe to, if they may have changed."""
@@ -33,9 +37,13 @@ class Reader:
         """See Router.described."""
         return self._router.described
 
-    def read(self, messages: Iterable[Message], snapshot: IngestView) -> Columns:
-        """Every message's values, rejected and ignored parts."""
-        columns = Columns(snapshot, self._units)
+    def read(self, messages: Iterable[Message], snapshot: IngestView, budgets: HourlyBudgets | None = None) -> Columns:
+        """Every message's values, rejected and ignored parts. With `budgets`, a message beyond its device's is counted
+        and not read.
+        """
+        if snapshot.version != self._version:  # holds all that was opened before it
+            self._version, self._opened = snapshot.version, {}
+        columns = Columns(snapshot, self._units, self._limits, self._opened)
         for message in messages:
             route = self._router.route(message.topic)
             if route is None:
@@ -45,14 +53,27 @@ class Reader:
             elif route.decode is None:
                 columns.ignore(message, route.pilot, route.device, "status")
             else:
-                self._read(message, route, columns, snapshot)
+                self._read(message, route, columns, snapshot, budgets)
         return columns
 
-    def _read(self, message: Message, route: Route, columns: Columns, snapshot: IngestView) -> None:
+    def _read(
+        self,
+        message: Message,
+        route: Route,
+        columns: Columns,
+        snapshot: IngestView,
+        budgets: HourlyBudgets | None,
+    ) -> None:
         try:
             items = decode(message, route)
             if route.next is not None and not _knows(snapshot, route.pilot, items):
                 route, items = _of_another(message, route, items, snapshot)
+            if budgets is not None:
+                owner = columns.owner(route.pilot, items[0].device if items else route.device)
+                exceeded = budgets.take(owner, message.received, len(items), len(message.payload))
+                if exceeded is not None:
+                    columns.exceed(message, owner, route.format, exceeded, len(items))
+                    return
             columns.add(message, route.pilot, route.format, items)
             if not items:
                 columns.ignore(message, route.pilot, route.device, "empty")

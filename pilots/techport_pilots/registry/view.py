@@ -31,6 +31,7 @@ class DeviceView(msgspec.Struct, frozen=True):
     streams: Mapping[str, StreamView]  # by the key in a payload: quantity, ".channel" may follow
     vocabulary: Vocabulary
     deployment: Deployment | None = None  # where it is now
+    undescribed_count: int = 0  # of the streams, how many nobody has described
 
     def stream(self, key: str) -> StreamView | None:
         """The described or seen stream of that key; None when it was never heard of (see `undescribed`)."""
@@ -100,7 +101,8 @@ def _device(pilot: PilotDefinition, device: DeviceDefinition, seen: Iterable[str
     for described in device.streams:
         stream = Stream(pilot.id, device.id, described.quantity)
         streams[described.quantity] = _view(stream, words, described.range, described=True)
-    return DeviceView(pilot.id, device.id, streams, words, deployments(pilot, device)[-1])
+    undescribed = sum(not stream.described for stream in streams.values())
+    return DeviceView(pilot.id, device.id, streams, words, deployments(pilot, device)[-1], undescribed)
 
 
 def _view(stream: Stream, words: Vocabulary, own: tuple[float, float] | None, described: bool) -> StreamView:

@@ -1,0 +1,122 @@
+"""How much one device may send in an hour, so that what it sends too much costs nobody else anything.
+
+Within its budget everything is stored or goes to quarantine. Beyond it, the first message is quarantined as
+`over-budget`, which tells the device and its owner, and everything else is counted as ignored by the rule
+`over-budget` until the hour is over: not stored, and not recoverable. Devices that nobody knows share the budget of
+one device, those of each pilot for themselves, and so do all topics of unknown pilots.
+
+Each worker counts for itself and from zero when it starts. Hours are hours of arrival.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple
+
+import msgspec
+
+from techport_pilots.accounting.rejection import Rejection
+from techport_storage.microseconds import HOUR
+from techport_storage.model import Micros
+
+RULE = "over-budget"
+
+Budget = Literal["values", "bytes", "quarantine", "quarantine-bytes"]
+
+
+class DeviceLimits(msgspec.Struct, frozen=True, kw_only=True):
+    """What one device may send. The defaults are far beyond what a working device sends."""
+
+    undescribed_streams: int = 200  # names that no definition describes; more are quarantined
+    hourly_values: int = 5_000_000
+    hourly_bytes: int = 1_000_000_000
+    hourly_quarantine_entries: int = 10_000  # events count too: both are rows of the registry
+    hourly_quarantine_bytes: int = 20_000_000
+
+
+class Owner(NamedTuple):
+    """Whose budget it is: a known device's; with device "" that of a pilot's unknown ones; ("", "") of the rest."""
+
+    pilot: str
+    device: str
+
+
+class Exceeded(NamedTuple):
+    """A budget that is used up."""
+
+    budget: Budget
+    limit: int
+    first: bool  # the first time in this hour: to be told
+
+    def rejection(self) -> Rejection:
+        if self.budget == "values":
+            return Rejection("over-budget.values", {"limit": self.limit})
+        if self.budget == "bytes":
+            return Rejection("over-budget.bytes", {"limit": self.limit})
+        if self.budget == "quarantine":
+            return Rejection("over-budget.quarantine", {"limit": self.limit})
+        return Rejection("over-budget.quarantine-bytes", {"limit": self.limit})
+
+
+class _Spent:
+    """What one owner has used in this hour."""
+
+    __slots__ = ("bytes", "entries", "entry_bytes", "told", "values")
+
+    def __init__(self) -> None:
+        self.values = 0
+        self.bytes = 0
+        self.entries = 0
+        self.entry_bytes = 0
+        self.told: set[Budget] = set()
+
+
+class HourlyBudgets:
+    """One worker's account of what each owner has sent in this hour. Not thread-safe."""
+
+    def __init__(self, limits: DeviceLimits | None = None) -> None:
+        self.limits = limits or DeviceLimits()
+        self._spent: dict[Owner, _Spent] = {}
+        self._hour = -1
+
+    def take(self, owner: Owner, arrived: Micros, values: int, size: int) -> Exceeded | None:
+        """Take a message's values and bytes from the owner's budget; None when there was enough."""
+        spent = self._of(owner, arrived)
+        if spent.values + values > self.limits.hourly_values:
+            return self._exceeded(spent, "values", self.limits.hourly_values)
+        if spent.bytes + size > self.limits.hourly_bytes:
+            return self._exceeded(spent, "bytes", self.limits.hourly_bytes)
+        spent.values += values
+        spent.bytes += size
+        return None
+
+    def take_entry(self, owner: Owner, arrived: Micros, size: int, tell: bool = True) -> Exceeded | None:
+        """Take one row of the registry with `size` bytes of payload; None when there was enough.
+
+        Without `tell` the caller will not report that it was the first.
+        """
+        spent = self._of(owner, arrived)
+        limits = self.limits
+        if spent.entries >= limits.hourly_quarantine_entries:
+            return self._exceeded(spent, "quarantine", limits.hourly_quarantine_entries, tell)
+        if spent.entry_bytes + size > limits.hourly_quarantine_bytes:
+            return self._exceeded(spent, "quarantine-bytes", limits.hourly_quarantine_bytes, tell)
+        spent.entries += 1
+        spent.entry_bytes += size
+        return None
+
+    def _of(self, owner: Owner, arrived: Micros) -> _Spent:
+        hour = arrived // HOUR
+        if hour != self._hour:
+            self._hour = hour
+            self._spent.clear()
+        spent = self._spent.get(owner)
+        if spent is None:
+            spent = self._spent[owner] = _Spent()
+        return spent
+
+    @staticmethod
+    def _exceeded(spent: _Spent, budget: Budget, limit: int, tell: bool = True) -> Exceeded:
+        first = budget not in spent.told
+        if tell:
+            spent.told.add(budget)
+        return Exceeded(budget, limit, first)
