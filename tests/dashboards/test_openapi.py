@@ -10,8 +10,11 @@ from typing import Any
 import httpx
 import msgspec
 import pytest
+from pydantic import BaseModel
 
-from techport_dashboards.api.openapi import RECORDED, STRUCTS, operations
+from techport_dashboards.api.kpis import EvaluationItem, IntervalItem, PhaseValueItem, ReasonItem
+from techport_dashboards.api.openapi import RECORDED, operations
+from techport_pilots.evaluation.model import Evaluation, Interval, PhaseValue, Reason
 from tests.dashboards import changes, showcase
 from tests.dashboards.changes import DESCRIPTION
 from tests.dashboards.examples import examples, misfits, validator
@@ -70,16 +73,35 @@ async def test_everything_is_described(description: dict[str, Any]) -> None:
 
 
 async def test_every_field_of_an_answer_is_described(description: dict[str, Any]) -> None:
-    """Of our own models; what pilots and stores define is described by its type."""
-    _, parts = msgspec.json.schema_components(tuple(STRUCTS.values()))
     silent = [
         f"{name}.{field}"
         for name, schema in description["components"]["schemas"].items()
-        if name not in parts
         for field, one in schema.get("properties", {}).items()
         if not one.get("description") and "$ref" not in one
     ]
     assert not silent, "\n".join(silent)
+
+
+@pytest.mark.parametrize(
+    ("item", "struct"),
+    [(EvaluationItem, Evaluation), (PhaseValueItem, PhaseValue), (IntervalItem, Interval), (ReasonItem, Reason)],
+)
+def test_an_evaluation_is_answered_whole(item: type[BaseModel], struct: type[msgspec.Struct]) -> None:
+    assert list(item.model_fields) == list(struct.__struct_fields__)
+
+
+async def test_rows_of_readings_are_described(visitor: httpx.AsyncClient, description: dict[str, Any]) -> None:
+    """Readings, buckets and wide rows each fit the one row that describes them, and no other object does."""
+    rows = description["components"]["schemas"]["ReadingsPage"]["properties"]["items"]["items"]
+    asked = {"pilot": "school-air", "start": "2026-09-01", "end": "2026-09-02"}
+    buckets = {"every": "PT6H", "aggregate": "mean,p95", "fill": "null"}
+    for more in ({}, buckets, {"shape": "wide"}, {"shape": "wide", **buckets}):
+        items = (await visitor.get("/api/v1/readings", params={**asked, **more})).json()["items"]
+        assert items
+        for item in items:
+            validator(description, rows).validate(item)
+    for wrong in ({}, {"time": 1}, {"time": "2026-09-01T00:00:00.000000Z", "school-air/ila-skole/pm10": "21,5"}):
+        assert not validator(description, rows).is_valid(wrong), wrong
 
 
 async def test_every_example_answers_as_described(visitor: httpx.AsyncClient, description: dict[str, Any]) -> None:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from fastapi import APIRouter
 from pydantic import BaseModel, Field
 
 from techport_dashboards.api.messages import RejectedItem
 from techport_dashboards.api.schema import Body, old_name
+from techport_dashboards.api.words import DeviceName, MaybeInstant, QuantityName
 from techport_dashboards.query import times
 from techport_dashboards.services.decoding import LONGEST_MESSAGE, PastedMessage, explain_message, payload_of
 from techport_dashboards.services.message_formats import MessageFormat
@@ -29,9 +28,20 @@ class Pasted(Body):
     pilot: str | None = Field(None, max_length=64, description="Read it as this pilot would.")
 
 
+class DecodedReading(BaseModel):
+    """A reading of the message."""
+
+    device: DeviceName
+    quantity: QuantityName
+    value: float = Field(description="In the unit.")
+    unit: str | None = Field(description="In UCUM; null where the quantity is not in the vocabulary.")
+    time: MaybeInstant
+    remark: str = Field(description="What was done to read it; empty where nothing was.")
+
+
 class Decoded(BaseModel):
     ok: bool = Field(description="Nothing of it would be rejected.")
-    readings: list[dict[str, Any]]
+    readings: list[DecodedReading]
     rejected: list[RejectedItem]
     refused: list[RejectedItem] = old_name("rejected")
     ignored: list[str]
@@ -43,15 +53,15 @@ class Decoded(BaseModel):
         return cls(
             ok=said.ok,
             readings=[
-                {
-                    "device": one.device,
-                    "quantity": one.quantity,
-                    "value": one.value,
-                    "unit": one.unit,
-                    "time": None if one.time is None else times.iso(one.time),
-                    "remark": "" if one.remark is None else str(one.remark),
-                }
-                for one in said.readings
+                DecodedReading(
+                    device=reading.device,
+                    quantity=reading.quantity,
+                    value=reading.value,
+                    unit=reading.unit,
+                    time=None if reading.time is None else times.iso(reading.time),
+                    remark="" if reading.remark is None else str(reading.remark),
+                )
+                for reading in said.readings
             ],
             rejected=rejected,
             refused=rejected,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 from fastapi import APIRouter, Query
@@ -17,6 +17,7 @@ from techport_dashboards.query.question import TIME_EXAMPLE, instant
 from techport_dashboards.web.dependencies import PilotDep, ServicesDep
 from techport_dashboards.web.request_slots import SlotRoute
 from techport_pilots.evaluation.kpi import kpi_value
+from techport_pilots.evaluation.model import Effect, Verdict
 from techport_pilots.model import Kpi, PilotDefinition
 from techport_storage import clock
 
@@ -47,6 +48,72 @@ class KpiItem(BaseModel):
     value: KpiValueItem | None = Field(None, description="Over the time asked for; null where none was.")
 
 
+class IntervalItem(BaseModel):
+    """A confidence interval."""
+
+    low: float = Field(description="Lower end, in the unit of what it belongs to.")
+    high: float = Field(description="Upper end, in the same unit.")
+
+
+class ReasonItem(BaseModel):
+    """A sentence as a code with parameters, and in both languages."""
+
+    code: str = Field(description="What it says, for programs; empty where the pilot's team wrote the sentence.")
+    params: dict[str, Any] = Field(description="What differs each time in the sentence; a code may stand within.")
+    nb: str = Field(description="The sentence in Norwegian (bokmål).")
+    en: str = Field(description="The sentence in English.")
+
+
+class PhaseValueItem(BaseModel):
+    """A KPI over all phases of one side of the comparison."""
+
+    phases: list[str] = Field(description="Ids of the phases.")
+    value: float | None = Field(description="Of the readings as they are, in `unit`; null where there are none.")
+    interval: IntervalItem | None = Field(description="Of the value, in `unit`; null where none could be given.")
+    days: int = Field(description="Local days that went into the comparison.")
+    completeness: float = Field(description="Samples with a value ÷ samples expected, 0 to 1.")
+
+
+class LeftOutItem(BaseModel):
+    """What was not used, and why."""
+
+    what: str = Field(description="A device, or a time range.")
+    reason: ReasonItem
+
+
+class EvaluationItem(BaseModel):
+    """The answer to one KPI."""
+
+    kpi: str = Field(description="The KPI, by its id.")
+    unit: str = Field(description="Unit of values, effect and interval, in UCUM.")
+    verdict: Verdict = Field(description="Whether the target is met, at the confidence given.")
+    reasons: list[ReasonItem] = Field(description="Why the verdict is as it is, and what limits it.")
+    compared: Literal["phases", "days"] = Field(
+        description="phases: baseline and intervention. days: days that follow what was done, and days like others."
+    )
+    baseline: PhaseValueItem | None = Field(description="Before, or days like others; null where there is nothing.")
+    intervention: PhaseValueItem | None = Field(
+        description="During the intervention, or days that follow what was done; null where there is nothing."
+    )
+    control_change: float | None = Field(description="How the control group changed, in `unit`; null without one.")
+    effect: float | None = Field(description="Intervention minus baseline after adjustment, in `unit`.")
+    interval: IntervalItem | None = Field(description="Of the effect, in `unit`; null where none could be given.")
+    percent: float | None = Field(
+        description="The effect in per cent of the baseline; null for scales without a natural zero."
+    )
+    percent_interval: IntervalItem | None = Field(description="Of the effect in per cent; null where there is none.")
+    shown: Effect | None = Field(description="Direction of the effect; null where no interval could be given.")
+    confidence: float = Field(description="Of all intervals, 0 to 1.")
+    independent_days: float | None = Field(
+        description="How many days would tell as much if no day resembled the one before."
+    )
+    autocorrelation: float | None = Field(description="Of one day's value with the next day's, -1 to 1.")
+    degrees_of_freedom: float | None = Field(description="Of the t distribution that the interval is from.")
+    adjusted_for: list[str] = Field(description="Covariates: quantities and weekdays.")
+    method: ReasonItem
+    left_out: list[LeftOutItem] = Field(description="Devices and times that were not used.")
+
+
 class KpiParameters(Page):
     start: str | None = Field(
         None, max_length=64, description="With `end`: the KPIs' values over this time.", examples=["-P7D"]
@@ -73,7 +140,7 @@ def kpis(services: ServicesDep, pilot: PilotDep, parameters: Annotated[KpiParame
     return listed(items, ("id",), parameters, services.settings)
 
 
-@router.get("/{kpi}/evaluation", response_model=dict[str, Any])
+@router.get("/{kpi}/evaluation", response_model=EvaluationItem)
 def evaluation(services: ServicesDep, pilot: PilotDep, kpi: str) -> dict[str, Any]:
     """Baseline against intervention for one KPI: effect, interval, verdict, and what it rests on. Takes seconds.
 

@@ -11,6 +11,7 @@ from fastapi import Path as PathParameter
 from fastapi.responses import FileResponse
 from pydantic import BaseModel, Field
 
+from techport_dashboards.api.kpis import EvaluationItem
 from techport_dashboards.api.schema import Title
 from techport_dashboards.api.words import Instant, MaybeInstant, PilotName
 from techport_dashboards.problems import Problem
@@ -66,6 +67,42 @@ class PackageItem(BaseModel):
     here: bool = Field(description="The file is still where it was written.")
 
 
+class ErasureItem(BaseModel):
+    """The receipt of an erasure."""
+
+    pilot: PilotName
+    due: Instant
+    begun: Instant
+    done: MaybeInstant
+    rows: int = Field(description="Readings that were erased.")
+    entries: int = Field(description="Entries of the quarantine and watched messages that were erased.")
+    files: int = Field(description="Packages and snapshots that were removed.")
+
+
+class ClosedResult(BaseModel):
+    """What closing a pilot made."""
+
+    file: str = Field(description="Name of the package's file.")
+    sha256: str = Field(description="Checksum of the file, by which it is downloaded.")
+    rows: int = Field(description="Readings in it.")
+    erase_at: MaybeInstant
+
+
+class OpenedResult(BaseModel):
+    """What opening a package restored."""
+
+    pilot: PilotName
+    rows: int = Field(description="Readings that were restored.")
+    evaluations: list[EvaluationItem] = Field(description="As the package has them.")
+    differing: list[str] = Field(description="Ids of KPIs that come out differently when evaluated here.")
+
+
+class ErasedResult(BaseModel):
+    """What was erased."""
+
+    receipts: list[ErasureItem] = Field(description="One for each pilot.")
+
+
 class JobItem(BaseModel):
     """Work that outlasts a request."""
 
@@ -79,9 +116,8 @@ class JobItem(BaseModel):
     begun: Instant
     ended: MaybeInstant
     problem: str | None = Field(description="Why it failed; null where it did not.")
-    result: dict[str, Any] | None = Field(
-        description="Once done. close: file, sha256, rows, erase_at of the package. open: pilot, rows, evaluations of "
-        "the package, and KPIs that now come out differently. forget: a receipt for each pilot."
+    result: ClosedResult | OpenedResult | ErasedResult | None = Field(
+        description="Once done: the package of close, the pilot of open, the receipts of forget."
     )
 
 
@@ -107,18 +143,6 @@ class DueItem(BaseModel):
     pilot: PilotName
     state: State = Field(description="Where the pilot stands now.")
     at: Instant
-
-
-class ErasureItem(BaseModel):
-    """The receipt of an erasure."""
-
-    pilot: PilotName
-    due: Instant
-    begun: Instant
-    done: MaybeInstant
-    rows: int = Field(description="Readings that were erased.")
-    entries: int = Field(description="Entries of the quarantine and watched messages that were erased.")
-    files: int = Field(description="Packages and snapshots that were removed.")
 
 
 class Retention(BaseModel):

@@ -7,6 +7,7 @@ from typing import Any
 from pydantic import BaseModel, Field
 
 from techport_dashboards.api.schema import old_name
+from techport_dashboards.api.words import Instant, QuantityName
 from techport_dashboards.query.times import iso
 from techport_pilots.accounting.message_tap import TappedMessage
 from techport_pilots.accounting.rejection import Rejected, Rejection
@@ -49,6 +50,17 @@ def said(rejection: Rejection) -> dict[str, Any]:
     }
 
 
+class SeenValue(BaseModel):
+    """A value of a message, as it was understood."""
+
+    quantity: QuantityName
+    time: Instant
+    value: float = Field(description="In the unit of the quantity.")
+    outcome: str = Field(description="stored, or duplicate.")
+    fate: str = old_name("outcome")
+    quality: int = Field(description="Flags, added up: 0 is a reading without any.")
+
+
 class SeenMessage(BaseModel):
     """A message of a watched device, and what became of it."""
 
@@ -57,7 +69,7 @@ class SeenMessage(BaseModel):
     received: str
     visible: str = Field(description="Since when its readings are answered.")
     worker: str
-    values: list[dict[str, Any]]
+    values: list[SeenValue]
     rejected: list[RejectedItem]
     refused: list[RejectedItem] = old_name("rejected")
     ignored: list[str]
@@ -72,14 +84,14 @@ class SeenMessage(BaseModel):
             visible=iso(one.committed),
             worker=one.worker,
             values=[
-                {
-                    "quantity": value.quantity,
-                    "time": iso(value.time),
-                    "value": value.value,
-                    "outcome": value.outcome,
-                    "fate": value.outcome,  # old name
-                    "quality": value.quality,
-                }
+                SeenValue(
+                    quantity=value.quantity,
+                    time=iso(value.time),
+                    value=value.value,
+                    outcome=value.outcome,
+                    fate=value.outcome,
+                    quality=value.quality,
+                )
                 for value in one.outcome.values
             ],
             rejected=rejected,

@@ -16,17 +16,10 @@ import msgspec
 
 from techport_dashboards.api.examples_here import Here
 from techport_dashboards.api.words import EXAMPLES, MEANINGS
-from techport_pilots.evaluation import Evaluation
 
 RECORDED = Path(__file__).with_name("examples.json")
 JSON = "application/json"
 UNSAID = "Successful Response"
-_REF = "#/components/schemas/{name}"
-_PILOT = "/api/v1/pilots/{pilot}"
-STRUCTS: Mapping[str, Any] = {
-    f"get {_PILOT}/kpis/{{kpi}}/evaluation": Evaluation,
-}
-"""Answers whose form is a type of the pilots' own, by operation."""
 PATHS: Mapping[str, tuple[str, Any]] = {
     "{pilot}": ("The pilot, by its id, as /pilots lists them.", "school-air"),
     "{device}": ("The device, by its id, as /devices lists them.", "ila-skole"),
@@ -94,10 +87,6 @@ def finished(description: Mapping[str, Any], here: Here, most: int = 50_000) -> 
         responses.pop("422", None)
         for status, response in responses.items():
             _response(response, operation, recorded.get(f"{key} {status}"))
-        if key in STRUCTS and JSON in responses["200"].get("content", {}):
-            (schema,), parts = msgspec.json.schema_components((STRUCTS[key],), ref_template=_REF)
-            components.update(parts)
-            responses["200"]["content"][JSON]["schema"] = schema
         responses.setdefault("default", PROBLEM)
     for schema in components.values():
         for name, field in schema.get("properties", {}).items():

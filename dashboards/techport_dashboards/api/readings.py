@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 import pyarrow as pa
 from fastapi import APIRouter, Query, Request, Response
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from techport_dashboards.api.schema import Listed
 from techport_dashboards.api.words import (
@@ -177,11 +177,48 @@ class AnswerMetadata(BaseModel):
     sources: list[Source] = Field(description="Licence and attribution of each pilot.")
 
 
+class ReadingRow(BaseModel):
+    """A reading."""
+
+    pilot: PilotName
+    device: DeviceName
+    quantity: QuantityName
+    time: Instant
+    value: float = Field(description="In the unit.")
+    unit: Unit
+    received: Instant
+    quality: int = Field(description="Flags, added up: 0 is a reading without any.")
+
+
+class BucketRow(BaseModel):
+    """A bucket, with `every`. Further fields are the aggregates, by the names they were asked for by, in the unit."""
+
+    model_config = ConfigDict(extra="allow")
+    __pydantic_extra__: dict[str, float | None]
+
+    pilot: PilotName
+    device: DeviceName
+    quantity: QuantityName
+    time: Instant = Field(description="Start of the bucket, ISO 8601 in UTC.")
+    count: int = Field(description="Readings in it.")
+    completeness: float | None = Field(
+        description="Readings ÷ readings expected, 0 to 1; null where the device promises no interval."
+    )
+    unit: Unit
+
+
+class WideRow(BaseModel):
+    """All streams at one time, with `shape=wide`. Further fields are the values, by `pilot/device/quantity`."""
+
+    model_config = ConfigDict(extra="allow")
+    __pydantic_extra__: dict[str, float | None]
+
+    time: Instant
+
+
 class ReadingsPage(AnswerMetadata):
-    items: list[dict[str, Any]] = Field(
-        description="Readings: pilot, device, quantity, time, value, received, quality, unit. With `every` buckets: "
-        "time (the start), count, completeness (0 to 1) and a column for each aggregate, in the unit. Wide: time and "
-        "a column for each stream."
+    items: list[ReadingRow | BucketRow | WideRow] = Field(
+        description="Readings as they came, buckets with `every`, or with `shape=wide` a row for each time."
     )
     next: str | None = Field(description="Cursor of the next page; null on the last.")
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Literal
 
 from pydantic import BaseModel, Field
 
@@ -61,6 +61,27 @@ class DataQuery(BaseModel):
     link: QueryLink
 
 
+class ObservedProperty(BaseModel):
+    label: str = Field(description="What is measured, in English.")
+
+
+class UnitSymbol(BaseModel):
+    value: str = Field(description="The unit in UCUM.")
+    type: str = Field(description="Which system the symbol is from.")
+
+
+class ParameterUnit(BaseModel):
+    label: str = Field(description="The unit as people read it.")
+    symbol: UnitSymbol | None = Field(None, description="Left out where nobody has described the stream.")
+
+
+class ParameterName(BaseModel):
+    type: Literal["Parameter"] = Field(description="As CoverageJSON names it.")
+    id: str = Field(description="The quantity.")
+    observedProperty: ObservedProperty
+    unit: ParameterUnit
+
+
 class Collection(BaseModel):
     id: str = Field(description="The pilot, by its id.")
     title: str = Field(description="As people call it, in English.")
@@ -71,8 +92,8 @@ class Collection(BaseModel):
     data_queries: dict[str, DataQuery] = Field(description="By kind: what may be asked, and where.")
     crs: list[str] = Field(description="Coordinate reference systems that queries take.")
     output_formats: list[str] = Field(description="Formats of readings.")
-    parameter_names: dict[str, dict[str, Any]] = Field(
-        description="Each quantity as a parameter of CoverageJSON: title, unit in UCUM, what is observed."
+    parameter_names: dict[str, ParameterName] = Field(
+        description="Each quantity as a parameter of CoverageJSON: what is observed, and its unit."
     )
 
 
