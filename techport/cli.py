@@ -29,6 +29,7 @@ from techport.commands import (
 )
 from techport.data_dir import FolderInUse
 from techport.errors import CannotRun
+from techport.logs import hide_in_text, hide_in_tracebacks
 from techport.settings import SettingsError
 from techport.terminal import printable
 from techport_ingest.brokers.mosquitto import BrokerError
@@ -79,8 +80,9 @@ EXPECTED = (
 
 def main() -> None:
     """Run the command line. What a user can put right is told in a sentence, not in a traceback; exit code 2."""
+    hide_in_tracebacks()
     try:
-        app()
+        typer.main.get_command(app)()  # calling `app` itself would put typer's own tracebacks in the place of ours
     except EXPECTED as error:
         _tell(str(error))
     except OSError as error:  # a file that is not there, may not be read, does not fit on the disk
@@ -89,5 +91,5 @@ def main() -> None:
 
 def _tell(problem: str) -> NoReturn:
     console = Console(stderr=True, highlight=False)
-    console.print(f"[red]techport:[/red] {escape(printable(problem))}", soft_wrap=True)
+    console.print(f"[red]techport:[/red] {escape(printable(hide_in_text(problem)))}", soft_wrap=True)
     sys.exit(2)
