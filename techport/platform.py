@@ -176,7 +176,7 @@ def _mosquitto(settings: Settings, reach: MqttSettings, registry: Registry) -> I
     folder = _broker_folder(settings)
     anonymous = address.host in LOOPBACK
     own = _own(reach)
-    access = AccessFiles(folder, Credentials(registry.database).all, anonymous, own)
+    access = AccessFiles(folder, Credentials(registry.database).all, anonymous, lambda: [own])
     access.write()
     broker = Mosquitto(
         MosquittoSettings(

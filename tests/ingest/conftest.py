@@ -51,7 +51,7 @@ def platform(request: pytest.FixtureRequest, tmp_path: Path, ingest: Ingest) -> 
         if request.param == "mosquitto":
             executable = find_mosquitto()
             assert executable is not None
-            access = AccessFiles(tmp_path / "broker", known, anonymous=False, own=OWN)
+            access = AccessFiles(tmp_path / "broker", known, anonymous=False, users=lambda: [OWN])
             access.write()
             extra = (*access.configuration, "allow_anonymous false")
             settings = MosquittoSettings(folder=tmp_path / "broker", executable=executable, port=port, extra=extra)

@@ -1,9 +1,9 @@
 """Who may use the broker, and which topics: devices with a credential their own, everybody else by where the broker
 listens.
 
-`Gate` decides for the embedded broker. For mosquitto, `AccessFiles` writes its password and access files out of the
-same credentials whenever they change, and has it read them again: no restart, and the password is known to the device
-alone.
+`Authenticator` decides for the embedded broker. For mosquitto, `AccessFiles` writes its password and access files out
+of the same credentials whenever they change, and has it read them again: no restart, and the password is known to the
+device alone. `SERVICE_RIGHTS` are the users of a platform whose parts run as processes of their own.
 """
 
 from __future__ import annotations
@@ -33,10 +33,25 @@ Known = Callable[[], Sequence[Credential]]
 
 
 class PlatformUser(msgspec.Struct, frozen=True):
-    """The platform's own user at its broker, who may use every topic."""
+    """A user of the platform itself at its broker. Its rights are lines of an access file without the word `topic`."""
 
     username: str
     password: str
+    rights: tuple[str, ...] = ("readwrite #",)
+
+
+SERVICE_RIGHTS: dict[str, tuple[str, ...]] = {
+    # Definitions may name any topic as a source. Notices go to devices, Sparkplug nodes are asked for their births.
+    "ingest": ("read #", "read $SYS/#", "write pilots/+/+/problems", "write spBv1.0/+/NCMD/+"),
+    # What devices send over HTTP.
+    "web": ("write pilots/+/+/push/#",),
+    "simulator": ("write pilots/#", "read $SYS/broker/uptime"),
+}
+"""What each part of the platform may do at the broker where the parts are separate processes: no more than it needs."""
+
+
+Users = Callable[[], Sequence[PlatformUser]]
+"""The platform's users as they are now. May raise OSError."""
 
 
 class CredentialAuthenticator(Protocol):
@@ -78,12 +93,12 @@ class Authenticator:
 class AccessFiles:
     """mosquitto's `password_file` and `acl_file`, kept up to date until `stop`."""
 
-    def __init__(self, folder: Path, known: Known, anonymous: bool, own: PlatformUser | None = None) -> None:
+    def __init__(self, folder: Path, known: Known, anonymous: bool, users: Users) -> None:
         self._folder = folder
         self._known = known
         self._anonymous = anonymous
-        self._own = own
-        self._own_hash = hashed(own.password) if own else ""
+        self._users = users
+        self._hashes: dict[PlatformUser, str] = {}  # with a random salt each: made once, or the files always differ
         self._written: tuple[str, str] | None = None
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
@@ -95,12 +110,13 @@ class AccessFiles:
 
     def write(self) -> bool:
         """Write both files if they would say something else; whether they were written."""
-        known = list(self._known())
-        texts = (self._passwords(known), self._access(known))
+        known, users = list(self._known()), list(self._users())
+        texts = (self._access(known, users), self._passwords(known, users))
         if texts == self._written:
             return False
         self._folder.mkdir(parents=True, exist_ok=True)
-        for name, text in zip(("passwords", "access"), texts, strict=True):
+        # Rights first: of a device that is let in without them, mosquitto acknowledges what it drops.
+        for name, text in zip(("access", "passwords"), texts, strict=True):
             _replace(self._folder / name, text)
         self._written = texts
         return True
@@ -123,15 +139,16 @@ class AccessFiles:
             except (RegistryUnavailable, OSError) as error:
                 log.warning("the broker's access files are as they were", problem=str(error))
 
-    def _passwords(self, known: Sequence[Credential]) -> str:
-        lines = [f"{credential.username}:{credential.password}\n" for credential in known]
-        return "".join([f"{self._own.username}:{self._own_hash}\n" if self._own else "", *lines])
+    def _passwords(self, known: Sequence[Credential], users: Sequence[PlatformUser]) -> str:
+        self._hashes = {user: self._hashes.get(user) or hashed(user.password) for user in users}
+        lines = [f"{user.username}:{password}\n" for user, password in self._hashes.items()]
+        return "".join([*lines, *(f"{credential.username}:{credential.password}\n" for credential in known)])
 
-    def _access(self, known: Sequence[Credential]) -> str:
+    def _access(self, known: Sequence[Credential], users: Sequence[PlatformUser]) -> str:
         """Lines in front of the first user are about clients without a name."""
         lines = ["topic readwrite #\n"] if self._anonymous else []
-        if self._own:
-            lines += [f"user {self._own.username}\n", "topic readwrite #\n"]
+        for user in users:
+            lines += [f"user {user.username}\n", *(f"topic {right}\n" for right in user.rights)]
         for credential in known:
             lines += [f"user {credential.username}\n", f"topic readwrite {credential.topics}#\n"]
         return "".join(lines)
