@@ -1,6 +1,6 @@
 # Two stages: the wheel is built with the tools for it, and runs without them.
 FROM python:3.11-slim-bookworm AS build
-RUN pip install --no-cache-dir uv
+RUN pip install --no-cache-dir uv==0.13.9
 WORKDIR /src
 COPY pyproject.toml uv.lock README.md LICENSE ./
 COPY techport techport
@@ -17,7 +17,11 @@ RUN uv export --quiet --frozen --no-dev --no-emit-project --output-file requirem
  && uv pip install --quiet --python /opt/techport --no-deps dist/*.whl
 
 FROM python:3.11-slim-bookworm
-RUN useradd --system --uid 10001 --no-create-home techport && mkdir /tokens /data && chown techport /tokens /data
+# A volume gets the owner of the folder that it is mounted at first. Mosquitto's user owns what mosquitto has to read.
+RUN useradd --system --uid 10001 --no-create-home techport \
+ && mkdir -m 700 /tokens /read-token /data /broker /demo \
+ && chown techport /tokens /read-token /data \
+ && chown 1883:1883 /broker /demo
 COPY --from=build /opt/techport /opt/techport
 ENV PATH=/opt/techport/bin:$PATH PYTHONUNBUFFERED=1
 USER techport

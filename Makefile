@@ -3,6 +3,7 @@
 
 PYTHON ?= python3
 TOOLS := .bootstrap
+UV_VERSION := 0.13.9
 UV := $(shell command -v uv 2>/dev/null || echo $(TOOLS)/bin/uv)
 SYNC := UV_PYTHON_DOWNLOADS=never $(UV) sync --quiet --frozen --python $(PYTHON)
 RUN := .venv/bin
@@ -10,7 +11,7 @@ VENDOR := dashboards/techport_dashboards/web/static/vendor
 CATALOGUE := dashboards/techport_dashboards/web/locales/nb.po
 
 # What `make help` prints of each target stands behind its ##.
-.PHONY: help demo test test-fast test-faults test-six-dates test-dates lint docs messages fuzz-api assets install install-dev system-packages clean
+.PHONY: help demo test test-fast test-faults test-six-dates test-dates lint docs messages fuzz-api assets install install-dev system-packages pin-images clean
 
 help:
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 24
@@ -69,7 +70,7 @@ install-dev: $(UV)
 assets: $(VENDOR)/.made
 
 $(VENDOR)/.made: dashboards/package-lock.json
-	@if command -v npm >/dev/null && (cd dashboards && npm ci --no-audit --no-fund --no-update-notifier --loglevel=error); then \
+	@if command -v npm >/dev/null && (cd dashboards && npm ci --ignore-scripts --no-audit --no-fund --no-update-notifier --loglevel=error); then \
 	  mkdir -p $(VENDOR) \
 	  && cp dashboards/node_modules/plotly.js-basic-dist-min/plotly-basic.min.js $(VENDOR)/ \
 	  && cp dashboards/node_modules/plotly.js-basic-dist-min/LICENSE $(VENDOR)/plotly-basic.LICENSE \
@@ -86,7 +87,7 @@ $(TOOLS)/bin/uv:
 	  || { [ "$$(id -u)" = 0 ] && apt-get update -qq && apt-get install -y -qq python3-venv >/dev/null; } \
 	  || { echo "install the package python3-venv (apt-get install python3-venv), then run make again"; exit 1; }
 	@echo "first run: making the environment, a minute or so"
-	@$(PYTHON) -m venv $(TOOLS) && $(TOOLS)/bin/pip install --quiet uv
+	@$(PYTHON) -m venv $(TOOLS) && $(TOOLS)/bin/pip install --quiet uv==$(UV_VERSION)
 
 # The tests talk to real servers. Without them a user's tests are skipped, each with its reason; in CI they fail.
 # R comes without the compilers and packages that it recommends: that is what a name with a - behind it means.
@@ -103,6 +104,9 @@ system-packages:
 	elif [ -n "$$missing" ]; then \
 	  echo "Some tests will be skipped. To run them, install as root: apt-get install$$missing"; \
 	fi
+
+pin-images: ## adds to the images of docker-compose.yml and the Dockerfile the digests of today; needs a container engine
+	@deploy/pin-images
 
 clean:
 	rm -rf .venv $(TOOLS) $(VENDOR) dashboards/node_modules dist artefacts .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -11,6 +11,7 @@ from rich.markup import escape
 
 from techport.commands import (
     audit,
+    broker_access,
     decode,
     device,
     doctor,
@@ -49,6 +50,7 @@ app.command("serve")(run.serve)
 app.command("simulate")(publish.simulate)
 app.command("replay")(publish.replay)
 app.command("audit")(audit.audit)
+app.command("broker-access")(broker_access.broker_access)
 app.command("trace")(trace.trace)
 app.command("decode")(decode.decode)
 app.command("doctor")(doctor.doctor)

@@ -10,13 +10,16 @@ Prints one JSON object a line; ends when standard input does.
 
 from __future__ import annotations
 
+import base64
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
 import time
 import urllib.request
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +29,10 @@ from tests.servers.influxd import find_influxd
 from tests.servers.postgres import find as find_programs
 
 ROOT = Path(__file__).resolve().parents[2]
-TECHPORT = ("ingest-1", "ingest-2", "web", "simulator", "store-init")
 MOSQUITTO_USER = 1883
+AS_MOSQUITTO = ["setpriv", f"--reuid={MOSQUITTO_USER}", f"--regid={MOSQUITTO_USER}", "--clear-groups"]
+AS_MOSQUITTO += ["--inh-caps=-all,+dac_read_search", "--ambient-caps=-all,+dac_read_search"]
+"""Owns what it writes, and may read our environment, wherever that is: in a container it is in the image."""
 PATH = f"{Path(sys.executable).parent}:/usr/sbin:{os.environ['PATH']}"
 
 
@@ -47,9 +52,10 @@ class Deployment:
         shutil.copytree(ROOT / "deploy", self.folder / "deploy", ignore=shutil.ignore_patterns("secrets"))
         subprocess.run([self.folder / "deploy/make-secrets"], check=True, stdout=subprocess.DEVNULL)
         shutil.move(self.folder / "deploy/secrets", secrets)
-        for path in ("data", "mosquitto", "tokens"):
-            (self.folder / path).mkdir()
-        os.chown(self.folder / "mosquitto", MOSQUITTO_USER, MOSQUITTO_USER)
+        for path in ("data", "mosquitto", "tokens", "broker", "demo"):
+            (self.folder / path).mkdir(0o700)
+        for path in ("mosquitto", "broker", "demo"):
+            os.chown(self.folder / path, MOSQUITTO_USER, MOSQUITTO_USER)
         self.folder.chmod(0o755)
         _bind(self.folder / "hosts", Path("/etc/hosts"))
         Path("/run/secrets").mkdir(exist_ok=True)
@@ -60,11 +66,12 @@ class Deployment:
         _bind(self.folder / "deploy/mosquitto", Path("/mosquitto/config"))
         _bind(self.folder / "mosquitto", Path("/mosquitto/data"))
         _bind(self.folder / "data", Path("/data"))
-        _bind(self.folder / "tokens", Path("/tokens"))
+        for path in ("tokens", "broker", "demo"):
+            _bind(self.folder / path, Path(f"/{path}"))
         subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
 
     def start(self, name: str) -> None:
-        """Start a service and what it depends on, and return when it is well (or, for store-init, done)."""
+        """Start a service and what it depends on, and return when it is well or, where it only prepares, done."""
         if name in self.running:
             return
         service = self.services[name]
@@ -74,9 +81,9 @@ class Deployment:
         log = (self.folder / f"{name}.log").open("wb")
         own = self.folder / "work" / name  # instead of the /tmp that each container has to itself
         own.mkdir(parents=True)
-        extra: dict[str, Any] = {"user": MOSQUITTO_USER, "group": MOSQUITTO_USER} if name == "mosquitto" else {}
+        as_user = AS_MOSQUITTO if service.get("user") == f"{MOSQUITTO_USER}:{MOSQUITTO_USER}" else []
         self.running[name] = subprocess.Popen(
-            self._command(name, service, environment),
+            [*as_user, *self._command(name, service, environment)],
             env={
                 "PATH": f"{Path(sys.executable).parent}:/usr/sbin:{os.environ['PATH']}",
                 "HOME": "/tmp",
@@ -85,9 +92,8 @@ class Deployment:
             cwd=own,
             stdout=log,
             stderr=log,
-            **extra,
         )
-        if name == "store-init":
+        if service["restart"] == "no":
             assert self.running[name].wait(120) == 0, (self.folder / f"{name}.log").read_text()
         else:
             self._until_well(name, service)
@@ -98,7 +104,7 @@ class Deployment:
         if name == "influxdb":
             state = self.folder / "influxdb"
             return [str(find_influxd()), f"--bolt-path={state}.bolt", f"--engine-path={state}", "--reporting-disabled"]
-        return list(service["command"])
+        return [*service.get("entrypoint", []), *service["command"]]
 
     def _postgres(self, environment: dict[str, str]) -> list[str]:
         programs = find_programs()
@@ -114,7 +120,7 @@ class Deployment:
         return [*as_user, str(programs / "postgres"), "-D", str(data), "-k", str(data)]
 
     def _until_well(self, name: str, service: dict[str, Any]) -> None:
-        until = time.monotonic() + 120
+        until = time.monotonic() + 300  # machines may be busy
         while not self._well(name, service):
             log = (self.folder / f"{name}.log").read_text()[-2000:]
             assert self.running[name].poll() is None, f"{name} ended:\n{log}"
@@ -198,10 +204,68 @@ def _messages(deployment: Deployment, worker: str) -> float:
     )
 
 
-def _command(deployment: Deployment, *words: str) -> None:
+def _command(deployment: Deployment, *words: str) -> str:
     """A command beside the pages, as `docker compose exec web techport ...` runs it."""
     environment = {**os.environ, **{k: str(v) for k, v in deployment.services["web"]["environment"].items()}}
-    subprocess.run([sys.executable, "-m", "techport", *words], env=environment, check=True, stdout=sys.stderr)
+    command = [sys.executable, "-m", "techport", *words]
+    return subprocess.run(command, env=environment, check=True, stdout=subprocess.PIPE, text=True).stdout
+
+
+def _publish(user: str, password: str, topic: str, payload: str = "{}") -> int:
+    """Exit code of mosquitto_pub, as a device in the street would start it. 0 means acknowledged."""
+    command = ["mosquitto_pub", "-V", "5", "-h", "mosquitto", "-p", "8883", "--cafile", "/run/secrets/mqtt_ca"]
+    command += ["-u", user, "-P", password, "-q", "1", "-t", topic, "-m", payload]
+    return subprocess.run(command, capture_output=True, check=False, timeout=30).returncode
+
+
+def _hears(user: str, password: str, topic: str) -> bool:
+    command = ["mosquitto_sub", "-h", "mosquitto", "-p", "8883", "--cafile", "/run/secrets/mqtt_ca"]
+    command += ["-u", user, "-P", password, "-t", topic, "-C", "1", "-W", "3"]
+    return subprocess.run(command, capture_output=True, check=False, timeout=30).returncode == 0
+
+
+def _secret(name: str) -> str:
+    return Path("/run/secrets", name).read_text().strip()
+
+
+def _eventually(condition: Callable[[], bool], seconds: float = 60) -> bool:
+    until = time.monotonic() + seconds
+    while not (holds := condition()) and time.monotonic() < until:
+        time.sleep(0.5)
+    return holds
+
+
+def _values(pilot: str, device: str) -> set[float]:
+    query = f"pilot={pilot}&device={device}&quantity=pm10&start=-PT1H&limit=100"
+    return {item["value"] for item in _get(f"/api/v1/readings?{query}")["items"]}
+
+
+def _one_device(deployment: Deployment, pilot: str) -> dict[str, Any]:
+    """A device is given a credential while everything runs, publishes over MQTT and HTTP, and is revoked."""
+    added = _command(deployment, "device", "add", pilot, "box-1", "--quantity", "pm10", "--for", "mosq")
+    password = re.findall(r"\b[0-9a-f]{32}\b", added)[0]
+    user, topics = f"{pilot}/box-1", f"pilots/{pilot}/box-1"
+    let_in = _eventually(lambda: _publish(user, password, f"{topics}/readings", '{"pm10": 17.5}') == 0)
+    _publish(user, password, f"pilots/{pilot}/somebody-else/readings", '{"pm10": 99.5}')
+    request = urllib.request.Request("http://127.0.0.1:8080/push/native", b'{"pm10": 18.5}')
+    request.add_header("Authorization", "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode())
+    with urllib.request.urlopen(request, timeout=30) as answer:
+        pushed = answer.status
+    arrived = _eventually(lambda: {17.5, 18.5} <= _values(pilot, "box-1"))
+    _command(deployment, "device", "revoke", pilot, "box-1")
+    return {
+        "let_in": let_in,
+        "pushed": pushed,
+        "arrived": arrived,
+        "hears_others": _hears(user, "wrong", "#") or _hears("web", _secret("mqtt_web_password"), "pilots/#"),
+        "wrote_as_another": bool(_quarantined_or_stored(pilot, "somebody-else")),
+        "revoked": _eventually(lambda: _publish(user, password, f"{topics}/readings") != 0),
+    }
+
+
+def _quarantined_or_stored(pilot: str, device: str) -> list[Any]:
+    items = [*_get("/api/v1/latest")["items"], *_get(f"/api/v1/pilots/{pilot}/quarantine")["items"]]
+    return [item for item in items if item.get("device") == device]
 
 
 def _walk(deployment: Deployment) -> dict[str, Any]:
@@ -211,16 +275,13 @@ def _walk(deployment: Deployment) -> dict[str, Any]:
     definitions = sorted((ROOT / "simulators/techport_simulators/pilots").glob("*.yaml"))
     for file in definitions:
         _command(deployment, "pilot", "import", str(file))
+    without_demo = _publish("simulator", _secret("mqtt_simulator_password"), "pilots/x/y/readings")
+    one_device = _one_device(deployment, definitions[1].stem)
     deployment.services["simulator"]["command"][-1] = "0"  # hours of history: none, to be quick
     deployment.start("simulator")
     until = time.monotonic() + 180
     while len(_devices(items := _get("/api/v1/latest")["items"])) < 40 and time.monotonic() < until:
         time.sleep(0.5)
-    broker = ["-h", "mosquitto", "-p", "8883", "--cafile", "/run/secrets/mqtt_ca"]
-    message = ["-q", "1", "-t", "pilots/x/y/readings", "-m", "{}"]
-    outsider = subprocess.run(
-        ["mosquitto_pub", *broker, "-u", "simulator", "-P", "wrong", *message], capture_output=True, check=False
-    )
     for step in (["start"], ["end"], ["close", "--yes"]):
         _command(deployment, "pilot", step[0], definitions[0].stem, *step[1:])
     return {
@@ -229,7 +290,10 @@ def _walk(deployment: Deployment) -> dict[str, Any]:
         "devices": len(_devices(items)),
         "ready": _get("/readyz")["status"],
         "shared_out": {name: _messages(deployment, name) > 0 for name in ("ingest-1", "ingest-2")},
-        "wrong_password": outsider.returncode,
+        "wrong_password": _publish("simulator", "wrong", "pilots/x/y/readings"),
+        "simulator_without_demo": without_demo,
+        "one_device": one_device,
+        "users_mode": oct(Path("/broker/passwords").stat().st_mode & 0o777),
         "token_mode": oct(Path("/tokens/influx").stat().st_mode & 0o777),
     }
 

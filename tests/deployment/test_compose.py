@@ -19,6 +19,7 @@ import yaml
 from techport.cli import app
 from techport.settings import Settings
 from tests.conftest import ROOT, unavailable
+from tests.servers.compose import find_compose
 from tests.servers.influxd import find_influxd
 from tests.servers.postgres import find as find_postgres
 
@@ -30,22 +31,122 @@ OURS = [name for name, service in SERVICES.items() if service["image"].startswit
 @pytest.mark.parametrize("name", SERVICES)
 def test_every_service_is_kept_within_bounds(name: str) -> None:
     service = SERVICES[name]
-    assert re.fullmatch(r"[\w./-]+:[\w.-]*\d[\w.-]*", service["image"]), "an image is pinned to a version"
+    assert re.fullmatch(r"[\w./-]+:[\w.-]*\d[\w.-]*(@sha256:[0-9a-f]{64})?", service["image"]), "pinned to a version"
     limits = service["deploy"]["resources"]["limits"]
     assert limits.keys() == {"cpus", "memory"}
     assert service["read_only"] is True
-    assert service["restart"] == ("no" if name.endswith("-init") else "unless-stopped")
+    assert service["restart"] == ("no" if name.endswith(("-init", "-account")) else "unless-stopped")
+    assert service["cap_drop"] == ["ALL"]
+    assert "cap_add" not in service
+    assert "privileged" not in service
+    assert service["security_opt"] == ["no-new-privileges:true"]
+    assert re.fullmatch(r"[1-9]\d*:\d+", service["user"]), "not root"
+    assert service.get("networks") or service["network_mode"] == "none", "never the network of all"
     for published in service.get("ports", []):
         assert published.startswith("127.0.0.1:") or (name, published) == ("mosquitto", "8883:8883")
+
+
+def _meets(service: str) -> set[str]:
+    """The services that it shares a network with."""
+    networks = set(SERVICES[service].get("networks", []))
+    return {name for name, other in SERVICES.items() if networks & set(other.get("networks", []))} - {service}
+
+
+def test_services_meet_only_those_that_they_need() -> None:
+    assert _meets("grafana") == {"influxdb"}
+    assert _meets("simulator") == {"mosquitto", "ingest-1", "ingest-2", "web"}
+    assert _meets("postgres") == {"broker-access", "ingest-1", "ingest-2", "web"}
+    assert _meets("broker-access") == {"postgres", "ingest-1", "ingest-2", "web"}
+    assert "postgres" not in _meets("mosquitto")
+    assert "influxdb" not in _meets("mosquitto")
+    for name, network in COMPOSE["networks"].items():
+        members = [service for service, other in SERVICES.items() if name in other.get("networks", [])]
+        published = [service for service in members if SERVICES[service].get("ports")]
+        internal = bool(network and network.get("internal"))
+        assert internal or published == members, f"{name}: only who publishes a port is on a network with a way out"
+
+
+def test_only_the_demo_has_the_account_of_the_simulator() -> None:
+    holders = [name for name, service in SERVICES.items() if "mqtt_simulator_password" in service.get("secrets", [])]
+    assert holders
+    assert all(SERVICES[name]["profiles"] == ["demo"] for name in holders)
+
+
+def test_grafana_never_sees_the_token_that_writes() -> None:
+    def volumes(name: str) -> set[str]:
+        return {volume.split(":")[0] for volume in SERVICES[name].get("volumes", [])}
+
+    writing = volumes("store-init") & COMPOSE["volumes"].keys()
+    assert writing
+    assert not writing & volumes("grafana")
+    assert "influx_operator_token" not in SERVICES["grafana"]["secrets"]
+
+
+def test_what_is_downloaded_has_a_version_and_runs_no_scripts() -> None:
+    makefile, dockerfile = (ROOT / "Makefile").read_text(), (ROOT / "Dockerfile").read_text()
+    locked = re.findall(r"UV_VERSION := ([\d.]+)", makefile)
+    assert locked == re.findall(r"pip install [^\n]*\buv==([\d.]+)", dockerfile)
+    assert "npm ci --ignore-scripts" in makefile
+    assert not re.findall(r"pip install[^\n]* uv(?!==)", makefile + dockerfile)
+
+
+def test_pinning_images_writes_the_digests_of_the_engine(tmp_path: Path) -> None:
+    for name in ("docker-compose.yml", "Dockerfile"):
+        shutil.copy(ROOT / name, tmp_path / name)
+    (tmp_path / "deploy").mkdir()
+    shutil.copy(ROOT / "deploy/pin-images", tmp_path / "deploy/pin-images")
+    script = tmp_path / "deploy/pin-images"
+    refused = subprocess.run(
+        [script], env={**os.environ, "ENGINE": "false"}, capture_output=True, text=True, check=False
+    )
+    assert refused.returncode == 2
+    assert "nothing was changed" in refused.stderr
+    assert (tmp_path / "docker-compose.yml").read_text() == (ROOT / "docker-compose.yml").read_text()
+
+    digest = "sha256:" + "1a" * 32
+    engine = tmp_path / "engine"
+    engine.write_text(f'#!/bin/sh\n[ "$2" = inspect ] && echo "docker.io/some@{digest}"\nexit 0\n')
+    engine.chmod(0o755)
+    for _ in range(2):  # a second time changes nothing
+        subprocess.run([script], env={**os.environ, "ENGINE": str(engine)}, check=True, stdout=subprocess.DEVNULL)
+        pinned = yaml.safe_load((tmp_path / "docker-compose.yml").read_text())["services"]
+        for name, service in pinned.items():
+            image = SERVICES[name]["image"].partition("@")[0]
+            assert service["image"] == (image if image.startswith("techport:") else f"{image}@{digest}")
+        froms = re.findall(r"^FROM (\S+)", (tmp_path / "Dockerfile").read_text(), re.MULTILINE)
+        assert froms
+        assert all(image.endswith(f"@{digest}") and image.count("@") == 1 for image in froms)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("profiles", [[], ["demo"], ["grafana"], ["demo", "grafana"]])
+def test_docker_compose_itself_accepts_the_file(profiles: list[str], tmp_path: Path) -> None:
+    flags = [word for profile in profiles for word in ("--profile", profile)]
+    command = [find_compose(), "--file", str(ROOT / "docker-compose.yml"), *flags, "config", "--quiet"]
+    result = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=False)
+    assert result.returncode == 0, result.stderr
+    assert not result.stderr, "no warnings either"
+
+
+@pytest.mark.slow
+def test_docker_compose_refuses_a_mistake(tmp_path: Path) -> None:
+    """So that the test above can fail."""
+    broken = tmp_path / "docker-compose.yml"
+    broken.write_text((ROOT / "docker-compose.yml").read_text().replace("cap_drop:", "cap_dorp:", 1))
+    command = [find_compose(), "--file", str(broken), "config", "--quiet"]
+    result = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=False)
+    assert result.returncode != 0
+    assert "cap_dorp" in result.stderr
 
 
 @pytest.mark.parametrize("name", OURS)
 def test_our_services_run_what_the_code_has(name: str) -> None:
     service = SERVICES[name]
-    assert service["user"].split(":")[0] != "0"
     known = {f"TECHPORT_{field.upper()}" for field in Settings.model_fields}
-    assert set(service["environment"]) <= known
+    assert set(service.get("environment", {})) <= known
     program, *arguments = service["command"]
+    if name == "demo-account":
+        return  # only copies a file
     assert program == "techport"
     command: Any = typer.main.get_command(app)
     while hasattr(command, "commands") and arguments and not arguments[0].startswith("--"):
@@ -72,6 +173,12 @@ def test_what_a_service_refers_to_is_there(name: str) -> None:
 def test_the_broker_reads_only_secrets_it_is_given() -> None:
     text = (ROOT / "deploy/mosquitto/mosquitto.conf").read_text()
     assert set(re.findall(r"/run/secrets/(\w+)", text)) <= set(SERVICES["mosquitto"]["secrets"])
+    assert {"broker-users:/broker:ro"} <= set(SERVICES["mosquitto"]["volumes"])
+    assert set(re.findall(r"(?:password|acl)_file (\S+)", text)) == {
+        "/broker/passwords",
+        "/broker/access",
+        "/mosquitto/config/acl-health",
+    }
     for file in re.findall(r"/mosquitto/config/([\w-]+)", text):
         assert (ROOT / "deploy/mosquitto" / file).is_file()
 
@@ -141,6 +248,16 @@ def test_the_whole_deployment_runs() -> None:
     assert answer["ready"] == "ready"
     assert answer["shared_out"] == {"ingest-1": True, "ingest-2": True}
     assert answer["wrong_password"] != 0
+    assert answer["simulator_without_demo"] != 0
+    assert answer["users_mode"] == "0o600"
+    assert answer["one_device"] == {
+        "let_in": True,
+        "pushed": 202,
+        "arrived": True,
+        "hears_others": False,
+        "wrote_as_another": False,
+        "revoked": True,
+    }
     assert answer["token_mode"] == "0o600"
     assert answer["closed"]["state"] == "closed"
     (package,) = answer["closed"]["packages"]

@@ -1,0 +1,65 @@
+"""techport broker-access: a mosquitto that somebody else runs lets in the devices of the registry, and nobody else."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import structlog
+import typer
+
+from techport import options
+from techport.commands.run import begin
+from techport.errors import CannotRun
+from techport_ingest.brokers.auth import SERVICE_RIGHTS, AccessFiles, PlatformUser
+
+log = structlog.get_logger(__name__)
+
+
+def broker_access(
+    folder: Annotated[Path, typer.Argument(help="folder in which the broker finds the files `passwords` and `access`")],
+    user: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--user",
+            help=f"NAME=FILE: a part of the platform ({', '.join(SERVICE_RIGHTS)}) and the file with its password; "
+            "may be repeated. Without the file there is no such user",
+        ),
+    ] = None,
+    registry: options.RegistryUrl = None,
+) -> None:
+    """Write mosquitto's password and access files from the registry, and again after each change, until Ctrl-C.
+
+    The files are readable by this process's user alone, so run it as the broker's. Have mosquitto read them again
+    (SIGHUP) when they change: deploy/mosquitto/run does.
+    """
+    settings = begin(registry=registry)
+    files = dict(map(_named_file, user or []))
+    from techport import platform
+    from techport_pilots.access.credentials import Credentials
+    from techport_pilots.registry.registry import Registry
+
+    wait = platform.wait_for_signal()
+    parts = Registry.open(settings.registry_url, settings.registry_seconds)
+    try:
+        access = AccessFiles(folder, Credentials(parts.database).all, anonymous=False, users=lambda: _users(files))
+        access.write()
+        log.info("the broker's users are written", folder=str(folder), of_the_platform=sorted(files))
+        access.follow(lambda: log.info("the broker's users have changed"))
+        wait()
+        access.stop()
+    finally:
+        parts.close()
+
+
+def _named_file(text: str) -> tuple[str, Path]:
+    name, equals, file = text.partition("=")
+    if not equals or not file or name not in SERVICE_RIGHTS:
+        raise CannotRun(f"--user {text}: write NAME=FILE, where NAME is one of {', '.join(SERVICE_RIGHTS)}")
+    return name, Path(file)
+
+
+def _users(files: dict[str, Path]) -> list[PlatformUser]:
+    """The users whose password files exist and say something. An empty password would let everybody in."""
+    passwords = {name: file.read_text().strip() for name, file in files.items() if file.exists()}
+    return [PlatformUser(name, password, SERVICE_RIGHTS[name]) for name, password in passwords.items() if password]
