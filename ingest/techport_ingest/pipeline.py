@@ -39,7 +39,7 @@ from techport_ingest.source import Source
 from techport_pilots.accounting.commit_log import CommitLog
 from techport_pilots.accounting.ledger import Ledger
 from techport_pilots.accounting.message_tap import MessageTap
-from techport_pilots.accounting.quarantine import Quarantine
+from techport_pilots.accounting.quarantine import KEPT_WITHOUT_PILOT, Quarantine
 from techport_pilots.accounting.tally import DeviceDay, QuarantineEntry, Tally
 from techport_pilots.errors import RegistryUnavailable
 from techport_pilots.registry.view import IngestView
@@ -283,7 +283,9 @@ class Pipeline:
         log.info("took messages again from quarantine", messages=len(messages), entries=len(entries))
 
     def _expire(self) -> None:
-        """Delete what has been in quarantine for longer than its pilot says."""
+        """Delete what has been in quarantine for longer than its pilot says, or too long for a pilot to be made."""
+        if expired := self._quarantine.expire_without_pilot(now() - KEPT_WITHOUT_PILOT):
+            log.info("entries of the quarantine that belong to no pilot expired", entries=expired)
         for pilot in self._view_cache.current().pilots.values():
             if pilot.quarantine is not None:
                 expired = self._quarantine.expire(now() - pilot.quarantine, pilot.id)

@@ -12,7 +12,7 @@ from collections.abc import Collection, Sequence
 import msgspec
 import numpy as np
 
-from techport_pilots.registry.database import Database, name
+from techport_pilots.registry.database import Database, Transaction, name
 from techport_storage.microseconds import DAY
 from techport_storage.model import Micros
 
@@ -85,6 +85,15 @@ class CommitLog:
             workers = list(dict.fromkeys(line.worker for line in covering))
             found.append(Arrival(time, workers, covering[-1].visible if covering else None))
         return found
+
+
+def forget_devices(transaction: Transaction, devices: Collection[tuple[str, str]]) -> None:
+    """Make lines that name one of the devices, as (pilot, device), lines about any device."""
+    marks = {_mark(*device) for device in devices}
+    lines = transaction.execute("SELECT id, marks FROM passages WHERE marks IS NOT NULL").all()
+    rows = [{"id": line.id} for line in lines if marks & _read(line.marks)]
+    if rows:
+        transaction.execute("UPDATE passages SET marks = NULL WHERE id = :id", rows)
 
 
 def _marks(devices: Collection[tuple[str, str]]) -> bytes | None:

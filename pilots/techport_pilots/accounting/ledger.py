@@ -347,6 +347,22 @@ class Ledger:
         return token if token and content == _content(tallies, quarantined) else uuid.uuid4().hex
 
 
+def add_up_devices(transaction: Transaction, pilot: str, devices: Sequence[str], into: str) -> None:
+    """Add the sums of these devices to those of the device `into`, day by day, and remove theirs."""
+    for device in devices:
+        of_device = {"pilot": pilot, "device": device, "into": into}
+        rows = transaction.execute(f"{_TALLIES} WHERE pilot = :pilot AND device = :device", of_device).all()
+        _book(transaction, {DeviceDay(pilot, into, row[2]): Tally(*row[3:]) for row in rows})
+        transaction.execute(
+            "INSERT INTO ignored_parts (pilot, device, day, rule, parts)"
+            " SELECT pilot, :into, day, rule, parts FROM ignored_parts WHERE pilot = :pilot AND device = :device"
+            " ON CONFLICT (pilot, device, day, rule) DO UPDATE SET parts = ignored_parts.parts + excluded.parts",
+            of_device,
+        )
+        for table in ("ledger", "ignored_parts"):
+            transaction.execute(f"DELETE FROM {table} WHERE pilot = :pilot AND device = :device", of_device)  # noqa: S608
+
+
 def _merged(tallies: Mapping[DeviceDay, Tally]) -> dict[DeviceDay, Tally]:
     """A copy under the names as the database keeps them."""
     merged: dict[DeviceDay, Tally] = {}

@@ -16,7 +16,7 @@ from techport_pilots.accounting.rejection import RecordedText, Rejection
 from techport_pilots.accounting.replays import Replay
 from techport_pilots.registry.database import Database, conditions, name
 from techport_storage import clock
-from techport_storage.microseconds import MINUTE
+from techport_storage.microseconds import DAY, MINUTE
 from techport_storage.model import Micros
 
 _RESERVED_FOR: Micros = 10 * MINUTE
@@ -61,6 +61,14 @@ _FREE = (
     " AND (replay_worker IS NULL OR replay_worker = :worker OR replay_taken < :lapsed)"
 )
 _TAKE = "UPDATE quarantine SET replay_worker = :worker, replay_taken = :now WHERE id IN :ids"
+
+_EXPIRE_WITHOUT_PILOT = (
+    "DELETE FROM quarantine WHERE received < :before"
+    " AND NOT EXISTS (SELECT 1 FROM pilot_versions WHERE pilot_versions.pilot = quarantine.pilot)"
+)
+
+KEPT_WITHOUT_PILOT: Micros = 90 * DAY
+"""How long entries wait for a pilot that there is not (yet)."""
 
 
 class QuarantinePage(msgspec.Struct, frozen=True):
@@ -221,6 +229,11 @@ class Quarantine:
             ids = tuple(entry.id for entry in entries)
             transaction.execute(_TAKE, {"worker": worker, "now": now, "ids": ids})
         return entries
+
+    def expire_without_pilot(self, before: Micros) -> int:
+        """Delete what arrived before then for a pilot that there is not, such as one mistyped: nobody else would."""
+        with self._database.writing() as transaction:
+            return transaction.execute(_EXPIRE_WITHOUT_PILOT, {"before": before}).rowcount
 
     def expire(self, before: Micros, pilot: str | None = None) -> int:
         """Delete what arrived before then; returns how many entries there were. The ledger keeps counting them."""

@@ -1,6 +1,6 @@
 """Forgetting on time: what a pilot's retention says is due is erased from the store, the quarantine and the packages.
 
-    receipt `begun`, with what there is ─► store ─► ledger ─► files ─► quarantine, watched messages ─► receipt `done`
+    receipt `begun`, with what there is ─► store ─► ledger ─► files ─► tables ─► receipt `done` ─► free pages
 
 Files are the pilot's packages and what else the caller knows of that holds its readings, such as frozen answers.
 
@@ -12,18 +12,19 @@ from __future__ import annotations
 
 import calendar
 import datetime as dt
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
 import msgspec
 
 from techport_pilots.accounting.audit import count_rows
-from techport_pilots.accounting.ledger import Ledger
+from techport_pilots.accounting.commit_log import forget_devices
+from techport_pilots.accounting.ledger import Ledger, add_up_devices
 from techport_pilots.accounting.tally import DeviceDay
 from techport_pilots.handover.package import PART, Progress, no_progress
 from techport_pilots.model import PilotDefinition
-from techport_pilots.registry import lifecycle
-from techport_pilots.registry.database import Database
+from techport_pilots.registry import events, lifecycle
+from techport_pilots.registry.database import Database, Transaction
 from techport_pilots.registry.registry import Registry
 from techport_pilots.registry.versioning import lock
 from techport_pilots.time import parse_duration
@@ -37,6 +38,37 @@ _BEGUN = "SELECT id, content FROM erasures WHERE pilot = :pilot AND state = 'beg
 _BEGIN = "INSERT INTO erasures (pilot, state, content, at) VALUES (:pilot, 'begun', :content, :at) RETURNING id"
 _FINISH = "UPDATE erasures SET state = 'done', content = :content WHERE id = :id"
 _MESSAGES = ("quarantine", "watched_messages")  # as they came from devices, payload and all
+_STRIP = "UPDATE erasures SET content = :content WHERE id = :id"
+
+ERASED = ("quarantine", "watched_messages", "watches", "seen_streams", "device_events", "credentials", "pilot_packages")
+"""Tables whose rows of the pilot go."""
+
+REWRITTEN = {
+    "ledger": "sums of devices that the definition does not name are added up under one name",
+    "ignored_parts": "as the ledger",
+    "pilot_events": "where devices said they were goes; what people wrote down stays",
+    "passages": "marks of the pilot's devices become 'any device'",
+    "erasures": "device names leave the receipt when it is done",
+}
+"""Tables of which parts stay, and which."""
+
+KEPT = {
+    "registry_version": "one number",
+    "pilot_versions": "the definition, as its authors wrote it: it stays known what the pilot was",
+    "pilot_states": "steps of the pilot's life, by people",
+    "pilot_evaluations": "results over all devices, as the report publishes them",
+    "intents": "device-days of a batch that is being written; gone when the batch, or the worker's next start, ends it",
+    "workers": "names of processes",
+    "worker_sessions": "names of processes",
+    "session_losses": "names of processes, and times",
+    "replays": "who asked for it, and counts",
+    "flag_requests": "the pilot's id, times and counts",
+    "chores": "names of processes",
+}
+"""Tables in which there is nothing of what a pilot's devices sent, and what they hold."""
+
+UNNAMED = "(erased)"
+"""The device under which sums of erased devices stand that no definition names."""
 _EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 
 
@@ -70,7 +102,8 @@ class Erasure(msgspec.Struct, frozen=True, kw_only=True):
     packages: list[str] = []
     files: list[str] = []
     missing: list[str] = []
-    days: list[Day] = []
+    days: list[Day] = []  # until it is done: names of devices may be personal data
+    device_days: int = 0
 
     @property
     def empty(self) -> bool:
@@ -127,11 +160,14 @@ def run(
     """
     at = now() if at is None else at
     receipts = []
+    _forget_names(registry.database)
     due = [one for one in plan(registry) if one.at <= at]
     for number, one in enumerate(due):
         progress(one.pilot, number, len(due))
-        if (receipt := _erase(registry.database, store, books, one, files)) is not None:
+        if (receipt := _erase(registry, store, books, one, files)) is not None:
             receipts.append(receipt)
+    if receipts:
+        registry.database.rewrite((*ERASED, *REWRITTEN))
     return receipts
 
 
@@ -141,9 +177,10 @@ def receipts(database: Database) -> list[Erasure]:
         return [msgspec.json.decode(content, type=Erasure) for (content,) in transaction.execute(_RECEIPTS)]
 
 
-def _erase(database: Database, store: ReadingStore, books: Ledger, due: Due, files: Files) -> Erasure | None:
+def _erase(registry: Registry, store: ReadingStore, books: Ledger, due: Due, files: Files) -> Erasure | None:
+    database = registry.database
     number, receipt = _begin(database, store, books, due, files)
-    if receipt.empty:
+    if not number:
         return None
     store.erase(Selection(pilots=(due.pilot,)))
     erased = {day: tally.erased for day, tally in books.tallies(pilot=due.pilot).items()}
@@ -157,12 +194,11 @@ def _erase(database: Database, store: ReadingStore, books: Ledger, due: Due, fil
     for package in (*receipt.packages, *receipt.missing):
         for half in Path(package).parent.glob(f"{due.pilot}-????-??-??.zip.*{PART}"):  # of a run that was killed
             half.unlink(missing_ok=True)
-    done = msgspec.structs.replace(receipt, done=now())
+    done = msgspec.structs.replace(receipt, done=now(), device_days=len(receipt.days), days=[])
+    described = {device.id for device in registry.pilot(due.pilot).devices}
     with database.writing() as transaction:
         lock(transaction)
-        for messages in _MESSAGES:
-            transaction.execute(f"DELETE FROM {messages} WHERE pilot = :pilot", {"pilot": due.pilot})  # noqa: S608
-        transaction.execute("DELETE FROM pilot_packages WHERE pilot = :pilot", {"pilot": due.pilot})
+        _erase_rows(transaction, due.pilot, described)
         transaction.execute(_FINISH, {"id": number, "content": msgspec.json.encode(done).decode()})
     return done
 
@@ -174,8 +210,11 @@ def _begin(database: Database, store: ReadingStore, books: Ledger, due: Due, fil
         if (row := transaction.execute(_BEGUN, of_pilot).first()) is not None:
             return int(row.id), msgspec.json.decode(row.content, type=Erasure)
         packages = [path for (path,) in transaction.execute(_PACKAGES, of_pilot)]
-        counts = [f"SELECT count(*) FROM {messages} WHERE pilot = :pilot" for messages in _MESSAGES]  # noqa: S608
-        entries = sum(transaction.execute(count, of_pilot).scalar_one() for count in counts)
+        counts = {
+            table: transaction.execute(f"SELECT count(*) FROM {table} WHERE pilot = :pilot", of_pilot).scalar_one()  # noqa: S608
+            for table in ERASED
+        }
+        entries = sum(counts[messages] for messages in _MESSAGES)
     counted = count_rows(store, Selection(pilots=(due.pilot,)))
     erased = {day: tally.erased for day, tally in books.tallies(pilot=due.pilot).items()}
     days = [Day(day.device, day.day, rows, erased.get(day, 0)) for day, rows in sorted(counted.items())]
@@ -190,10 +229,41 @@ def _begin(database: Database, store: ReadingStore, books: Ledger, due: Due, fil
         files=[str(path) for path in files(due.pilot)],
         days=days,
     )
-    if receipt.empty:
+    if receipt.empty and not any(counts.values()):
         return 0, receipt
     with database.writing() as transaction:
         lock(transaction)
         content = msgspec.json.encode(receipt).decode()
         row = transaction.execute(_BEGIN, {**of_pilot, "content": content, "at": receipt.begun}).one()
     return int(row.id), receipt
+
+
+def _erase_rows(transaction: Transaction, pilot: str, described: Collection[str]) -> None:
+    """What ERASED and REWRITTEN say, but for the receipt."""
+    of_pilot = {"pilot": pilot}
+    devices = {
+        device
+        for table in ("ledger", "ignored_parts", "seen_streams", "quarantine", "device_events")
+        for (device,) in transaction.execute(f"SELECT DISTINCT device FROM {table} WHERE pilot = :pilot", of_pilot)  # noqa: S608
+    }
+    for table in ERASED:
+        transaction.execute(f"DELETE FROM {table} WHERE pilot = :pilot", of_pilot)  # noqa: S608
+    forget_devices(transaction, {(pilot, device) for device in devices})
+    add_up_devices(transaction, pilot, sorted(devices - set(described) - {UNNAMED}), UNNAMED)
+    events.erase_said_by_devices(transaction, pilot)
+
+
+def _forget_names(database: Database) -> None:
+    """Take device names out of receipts that an earlier version wrote."""
+    with database.reading() as transaction:
+        rows = transaction.execute("SELECT id, content FROM erasures WHERE state = 'done'").all()
+    stripped = []
+    for number, content in rows:
+        receipt = msgspec.json.decode(content, type=Erasure)
+        if receipt.days:
+            receipt = msgspec.structs.replace(receipt, device_days=len(receipt.days), days=[])
+            stripped.append({"id": number, "content": msgspec.json.encode(receipt).decode()})
+    if stripped:
+        with database.writing() as transaction:
+            transaction.execute(_STRIP, stripped)
+        database.rewrite(("erasures",))

@@ -15,7 +15,7 @@ import re
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
 from importlib.resources import files
@@ -120,6 +120,30 @@ class Database:
             self._engine.execution_options(techport_writes=True).begin() as connection,
         ):
             yield Transaction(connection)
+
+    def rewrite(self, tables: Collection[str]) -> None:
+        """Leave nothing in the database's files of rows that were deleted, also while others use it.
+
+        SQLite overwrites deleted rows, writes its file anew and empties its write-ahead log. PostgreSQL writes these
+        tables anew; its own write-ahead log and backups hold what they held until the server recycles them. Raises
+        RegistryUnavailable: what was deleted stays deleted, and the next call tries again.
+        """
+        postgresql = self._engine.dialect.name == "postgresql"
+        engine = _postgresql(self._engine.url, None) if postgresql else self._engine
+        with _translate_errors(self._engine), engine.connect() as connection:
+            raw = connection.connection.dbapi_connection
+            assert raw is not None
+            if postgresql:
+                raw.autocommit = True
+                cursor = raw.cursor()
+                for table in tables:
+                    cursor.execute(f"VACUUM (FULL, ANALYZE) {table}")
+                return
+            cursor = raw.cursor()
+            cursor.execute("VACUUM")
+            deadline = time.monotonic() + LOCK_WAIT_S
+            while cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0] and time.monotonic() < deadline:
+                time.sleep(0.05)  # somebody still reads what stood there before
 
     def close(self) -> None:
         self._engine.dispose()
@@ -249,7 +273,7 @@ def _revision(connection: Connection) -> str | None:
 
 def _set_up_sqlite(connection: Any, _record: object) -> None:
     connection.isolation_level = None  # we say BEGIN ourselves: Python's driver would leave DDL outside the transaction
-    for pragma in (f"busy_timeout={LOCK_WAIT_S * 1000}", "foreign_keys=ON", "synchronous=FULL"):
+    for pragma in (f"busy_timeout={LOCK_WAIT_S * 1000}", "foreign_keys=ON", "synchronous=FULL", "secure_delete=ON"):
         connection.execute(f"PRAGMA {pragma}")
 
 

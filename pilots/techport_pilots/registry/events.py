@@ -55,6 +55,17 @@ def said_by_device(device: str, time: Micros, position: Position) -> Event:
     return Event(dt.datetime.fromtimestamp(time // 1_000_000, dt.UTC), "moved", text, device, None, position)
 
 
+def erase_said_by_devices(transaction: Transaction, pilot: str) -> None:
+    """Remove where devices reported to be."""
+    text = said_by_device("", 0, Position(0, 0)).text
+    of_pilot = "SELECT id, content FROM pilot_events WHERE pilot = :pilot AND kind = 'event'"
+    rows = transaction.execute(of_pilot, {"pilot": pilot}).all()
+    for number, content in rows:
+        event = msgspec.json.decode(content, type=Event)
+        if event.kind == "moved" and event.text == text:
+            transaction.execute("DELETE FROM pilot_events WHERE id = :id", {"id": number})
+
+
 def add_exclusion(database: Database, pilot: PilotDefinition, exclusion: Exclusion, who: str) -> int:
     """Leave a window out of every evaluation from now on; its readings stay. As add_event."""
     changed = msgspec.structs.replace(pilot, exclusions=[*pilot.exclusions, exclusion])

@@ -1,0 +1,175 @@
+"""After an erasure nothing of the pilot's devices is left, in any table and in any byte of the files."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from techport_pilots.accounting.audit import audit
+from techport_pilots.accounting.commit_log import CommitLog, CommitSpan
+from techport_pilots.accounting.ledger import DeviceDay, Ledger
+from techport_pilots.accounting.message_tap import MessageTap, Outcome, TappedMessage
+from techport_pilots.accounting.quarantine import KEPT_WITHOUT_PILOT, Quarantine
+from techport_pilots.accounting.rejection import Rejection
+from techport_pilots.accounting.tally import BatchAnnotations, BookedEvent, QuarantineEntry, Tally, day_of
+from techport_pilots.handover import retention
+from techport_pilots.registry import lifecycle
+from techport_pilots.registry.registry import Registry
+from techport_pilots.registry.tables import metadata
+from techport_storage.clock import now
+from techport_storage.microseconds import DAY, SECOND
+from techport_storage.model import Batch, Reading
+from techport_storage.store import ReadingStore, open_store
+from tests.pilots import trial
+from tests.pilots.conftest import influxd, platform, postgres
+from tests.pilots.trial import Parts
+
+__all__ = ["influxd", "platform", "postgres"]
+
+CANARY = "kanari"
+MACS = [f"{CANARY}-a4c138{number:06x}" for number in range(400)]
+YEARS = 3 * 366 * DAY
+
+
+def test_every_table_is_erased_or_says_why_not() -> None:
+    rules = [retention.ERASED, retention.REWRITTEN, retention.KEPT]
+    named = [table for tables in rules for table in tables]
+    assert sorted(named) == sorted(metadata.tables), "a new table needs a rule in retention.py"
+    for table in retention.ERASED:
+        assert "pilot" in metadata.tables[table].columns
+    for table, reason in retention.KEPT.items():
+        assert reason
+        may_hold = {"device", "topic", "payload"} & set(metadata.tables[table].columns.keys())
+        assert not may_hold or table == "intents"
+
+
+def _fill(registry: Registry, store: ReadingStore, ledger: Ledger, pilot: str) -> None:
+    """Devices that no definition names, with everything that the platform keeps of one."""
+    at = now()
+    for part in range(4):
+        macs = MACS[part::4]
+        tallies, entries, seen = {}, [], []
+        for mac in macs:
+            entry = QuarantineEntry(
+                pilot=pilot,
+                device=mac,
+                topic=f"pilots/{pilot}/{mac}",
+                payload=mac.encode(),
+                received=at,
+                rejection=Rejection("not-json"),
+            )
+            entries.append(entry)
+            tallies[DeviceDay(pilot, mac, day_of(at))] = Tally(received=3, stored=1, quarantined=1, ignored=1)
+            seen.append(BookedEvent(pilot, mac, at, "button", f"pressed by {mac}"))
+        ledger.open_batch("test", tallies)
+        store.write(Batch.of([Reading(pilot, mac, "pm10", at, 1.0, 0) for mac in macs]))
+        remarks = BatchAnnotations(events=seen, ignored={(day, "status"): 1 for day in tallies})
+        ledger.close_batch("test", tallies, entries, remarks)
+        tap = MessageTap(registry.database)
+        tap.watch(pilot, macs[0])
+        tap.record(
+            TappedMessage(
+                pilot=pilot,
+                device=mac,
+                topic=mac,
+                payload=mac.encode(),
+                received=at,
+                worker="w",
+                committed=at,
+                outcome=Outcome(),
+            )
+            for mac in macs
+        )
+        CommitLog(registry.database).note([CommitSpan("w", at, at, at, [(pilot, macs[0]), (pilot, macs[1])])])
+    with registry.database.writing() as transaction:
+        rows = [{"pilot": pilot, "device": mac, "quantity": f"pm10.{mac}", "at": at} for mac in MACS]
+        transaction.execute("INSERT INTO seen_streams VALUES (:pilot, :device, :quantity, :at)", rows)
+
+
+def _end(registry: Registry, pilot: str) -> None:
+    for step in ("running", "ended"):
+        lifecycle.transition(registry.database, registry.pilot(pilot), step, "test")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("while_running", [True, False])
+def test_no_byte_of_the_data_folder_names_an_erased_device(tmp_path: Path, while_running: bool) -> None:
+    registry = Registry.open(f"sqlite:///{tmp_path / 'registry.sqlite'}")
+    store = open_store(f"duckdb:///{tmp_path / 'readings.duckdb'}")
+    ledger = Ledger(registry.database)
+    registry.import_pilot(msgspec.structs.replace(trial.definition(), id="elgeseter"), trial.YAML, "test")
+    _fill(registry, store, ledger, "elgeseter")
+    before = b"".join(path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
+    assert before.count(CANARY.encode()) > len(MACS), "the test would notice"
+    _end(registry, "elgeseter")
+    (receipt,) = retention.run(registry, store, ledger, now() + YEARS)
+    assert receipt.device_days == receipt.rows == len(MACS)
+    assert CANARY not in msgspec.json.encode(receipt).decode()
+    assert audit(ledger, store).ok
+    assert sum(tally.stored for tally in ledger.tallies().values()) == len(MACS), "the sums stay"
+    if not while_running:
+        store.close()
+        registry.close()
+    left = {path.name for path in tmp_path.rglob("*") if path.is_file() and CANARY.encode() in path.read_bytes()}
+    assert left == set()
+    if while_running:
+        store.close()
+        registry.close()
+
+
+@pytest.mark.parametrize("kind", ["laptop", "servers"])
+def test_no_row_names_an_erased_device(kind: str, platform: Callable[[str], Parts]) -> None:
+    registry, store, ledger = platform(kind)
+    for pilot in ("elgeseter", "other"):
+        registry.import_pilot(msgspec.structs.replace(trial.definition(), id=pilot), trial.YAML, "test")
+    _fill(registry, store, ledger, "elgeseter")
+    _end(registry, "elgeseter")
+    assert len(retention.run(registry, store, ledger, now() + YEARS)) == 1
+    with registry.database.reading() as transaction:
+        for table in metadata.tables:
+            rows = transaction.execute(f"SELECT * FROM {table}").all()
+            assert CANARY not in repr(rows), table
+        assert not transaction.execute("SELECT id FROM passages WHERE marks IS NOT NULL").all()
+    assert audit(ledger, store).ok
+
+
+def test_a_receipt_of_an_earlier_version_loses_its_device_names(tmp_path: Path) -> None:
+    registry = Registry.open(f"sqlite:///{tmp_path / 'registry.sqlite'}")
+    old = retention.Erasure(pilot="a", due=1, begun=1, done=2, rows=3, days=[retention.Day(MACS[0], 1, 3, 0)])
+    with registry.database.writing() as transaction:
+        content = msgspec.json.encode(old).decode()
+        transaction.execute(
+            "INSERT INTO erasures (pilot, state, content, at) VALUES ('a', 'done', :content, 1)", {"content": content}
+        )
+    store = open_store("duckdb://")
+    retention.run(registry, store, Ledger(registry.database), now())
+    (receipt,) = retention.receipts(registry.database)
+    assert (receipt.rows, receipt.device_days, receipt.days) == (3, 1, [])
+    assert not [path for path in tmp_path.iterdir() if CANARY.encode() in path.read_bytes()]
+    store.close()
+    registry.close()
+
+
+def test_quarantine_of_a_pilot_that_there_is_not_expires(tmp_path: Path) -> None:
+    registry = Registry.open(f"sqlite:///{tmp_path / 'registry.sqlite'}")
+    registry.import_pilot(msgspec.structs.replace(trial.definition(), id="elgeseter"), trial.YAML, "test")
+    ledger, at = Ledger(registry.database), now()
+    old, fresh = at - KEPT_WITHOUT_PILOT - SECOND, at
+    entries = [
+        QuarantineEntry(
+            pilot=pilot, device="x", topic="t", payload=b"x", received=received, rejection=Rejection("not-json")
+        )
+        for pilot in ("elgeseter", "elgesetter")
+        for received in (old, fresh)
+    ]
+    ledger.close_batch("w", {entry.device_day: Tally(received=1, quarantined=1) for entry in entries}, entries)
+    assert Quarantine(registry.database).expire_without_pilot(at - KEPT_WITHOUT_PILOT) == 1
+    left = Quarantine(registry.database).entries().items
+    assert sorted((entry.pilot, entry.received) for entry in left) == [
+        ("elgeseter", old),
+        ("elgeseter", fresh),
+        ("elgesetter", fresh),
+    ]
+    registry.close()
