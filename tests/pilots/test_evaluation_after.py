@@ -122,7 +122,7 @@ def test_what_is_missing_is_a_verdict(store):
     assert "never took place" in never.reasons[0].en
     write(store, "log", np.isin(day_of_time(), [10, 20, 30]).astype(float), "street_cleaning", TIME)
     seldom = evaluate(store, street(), asked())
-    assert "3 days follow an event" in seldom.reasons[0].en
+    assert "Days that follow an event: 3." in seldom.reasons[0].en
     assert seldom.effect is None
     short = Phase("one", "other", START - dt.timedelta(days=900), START - dt.timedelta(days=800))
     empty = evaluate(store, pilot(("box", None, "pm10"), ("log", None, "street_cleaning"), phases=(short,)), asked())

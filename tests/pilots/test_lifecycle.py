@@ -46,10 +46,10 @@ def test_every_step_is_kept_with_who_when_and_why(registry: Registry, pilot: Pil
 @pytest.mark.parametrize(
     ("taken", "to", "said"),
     [
-        ([], "ended", "from there it can become running"),
-        ([], "closed", "from there it can become running"),
+        ([], "ended", "must be started first"),
+        ([], "closed", "must be started first"),
         (["running"], "running", "is already running"),
-        (["running"], "closed", "from there it can become ended"),
+        (["running"], "closed", "must be ended first"),
         (["running", "ended"], "running", "say why"),
         (["running", "ended", "closed"], "running", "for good"),
     ],

@@ -180,3 +180,8 @@ def test_every_sentence_is_made_of_any_parameters(code: str, language: str) -> N
         assert text or code == "definition.value.other", "which is its parameter"
         assert text.isprintable() or "\n" in text or "\u00a0" in text, "control characters of people are escaped"
         assert "{" not in text or any("{{" in form for form in texts)
+
+
+@pytest.mark.parametrize(("size", "text"), [(1, "after 1 byte,"), (2, "after 2 bytes,"), (0, "after 0 bytes,")])
+def test_a_count_chooses_the_plural_form(size: int, text: str) -> None:
+    assert text in str(Message("rejection.truncated.json.detail", {"size": size}))

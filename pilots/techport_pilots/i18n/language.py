@@ -24,6 +24,9 @@ LANGUAGES = ("nb", "en")
 
 _LOCALES = {"nb": "nb_NO", "en": "en_GB"}  # day before month and a 24-hour clock, also in English
 
+_COUNTS = ("n", "size", "days")
+"""Parameters that choose between the plural forms of a sentence that has them."""
+
 
 def N_(text: str) -> str:
     """Marks a text that is translated where it is shown, for those who collect texts (`make messages`)."""
@@ -68,8 +71,8 @@ class Language:
     def message(self, message: Message) -> str:
         """The sentence of a message. Raises MissingText for a code that no catalogue has."""
         known = catalogues.codes(self.code)
-        n = message.params.get("n")
-        text = known.ngettext(message.code, message.code, n) if type(n) is int else message.code
+        count = next((message.params[name] for name in _COUNTS if name in message.params), None)
+        text = known.ngettext(message.code, message.code, count) if type(count) is int else message.code
         text = known.gettext(message.code) if text == message.code else text  # a sentence without plural forms
         if text == message.code:
             raise MissingText(f"{message.code} has no sentence in {self.code}.po")

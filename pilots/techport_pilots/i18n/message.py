@@ -34,7 +34,7 @@ class Message(msgspec.Struct, frozen=True):
         {why:message}     another message, {"code": ..., "params": {...}}, or a list of them
         {findings:each}   a list of messages, with semicolons between them
 
-    A sentence whose parameter `n` is a count may have plural forms.
+    A sentence with a count, in its parameter `n`, `size` (in bytes) or `days`, may have plural forms.
     """
 
     code: str
