@@ -80,20 +80,28 @@ def open_(
         raise CannotRun(f"there is no {package}")
     settings = load_settings({"data": data, "store": store, "registry": registry})
     console = Console(highlight=False)
+    from techport_pilots.handover.signature import origin_in_words
+
     http = platform_at(settings.data) if settings.embedded else None
     with steps(console) as progress:
         if http:
             query = {"name": package.name, "who": name_of(who)}
-            with _zipped(package) as file, file.open("rb") as sent:
+            with _zipped(package, settings.data) as file, file.open("rb") as sent:
                 opened = run_job(http, "/api/v1/packages", query, sent, progress)
         else:
             from techport.platform import stores
             from techport_pilots.handover.open import open_package
 
             with stores(settings) as parts:
-                found = open_package(package, parts.registry, parts.readings, parts.books, name_of(who), progress)
+                books, scratch = parts.books, settings.data
+                found = open_package(package, parts.registry, parts.readings, books, name_of(who), progress, scratch)
             opened = msgspec.to_builtins(found)
     console.print(f"{opened['pilot']}: {opened['rows']} readings; every file is as its SHA-256 says")
+    console.print(
+        f"  the package is {origin_in_words(opened['origin'])}; {opened['written']} readings were not here before"
+    )
+    if opened["left_out"]:
+        console.print(f"  {opened['left_out']} readings of other pilots were left out: this platform has those pilots")
     for one in opened["evaluations"]:
         same = "the same as in the package"
         if one["kpi"] in opened["differing"]:
@@ -149,10 +157,10 @@ def _here(settings: Settings, pilot: str, output: Path | None) -> Iterator[tuple
 
 
 @contextmanager
-def _zipped(package: Path) -> Iterator[Path]:
-    """The package as one file, as it is sent."""
+def _zipped(package: Path, scratch: Path) -> Iterator[Path]:
+    """The package as one file, as it is sent; a folder becomes one within `scratch`."""
     if package.is_file():
         yield package
         return
-    with tempfile.TemporaryDirectory(prefix="techport-package-") as folder:
+    with tempfile.TemporaryDirectory(dir=scratch, prefix="opening-") as folder:
         yield Path(shutil.make_archive(str(Path(folder) / package.name), "zip", package))

@@ -10,6 +10,7 @@ from __future__ import annotations
 import datetime as dt
 import hashlib
 import time
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -33,6 +34,7 @@ from techport_pilots.handover.package import (
     write_parquet,
     writing_package,
 )
+from techport_pilots.handover.signature import sign
 from techport_pilots.i18n import Message, in_all_languages
 from techport_pilots.model import PilotDefinition, Text
 from techport_pilots.quality.completeness import stream_completeness
@@ -146,7 +148,7 @@ def write_package(
     total = sum(
         one.readings for one in stream_completeness(store, dict.fromkeys(select.streams or ()), *_EVER).values()
     )
-    with writing_package(path) as writer:
+    with writing_package(path, partial(sign, registry.database)) as writer:
         rows = write_parquet(writer, store, select, progress, total)
         if write_csv(writer, store, select, progress, rows) != rows:
             raise WrongState(Message("lifecycle.written-meanwhile", {"pilot": pilot.id}))

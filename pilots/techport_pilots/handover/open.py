@@ -1,38 +1,57 @@
-"""Opening a package elsewhere: its sums are checked, the pilot is restored, and its KPIs are worked out again."""
+"""Opening a package elsewhere: its sums are checked, the pilot is restored, and its KPIs are worked out again.
+
+A package comes from somebody else, so what it says of itself is not believed:
+
+- only readings of its own pilot are taken, and of the streams of other pilots that its KPIs are adjusted for, where
+  this platform does not have that pilot;
+- they pass the checks that a device's message passes, all of them before the first is written;
+- a reading that is here already stays as it is, whatever the package says.
+"""
 
 from __future__ import annotations
 
-import hashlib
-import shutil
-import tempfile
-import zipfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+import dataclasses
+import re
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TypeVar
 
 import msgspec
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from techport_pilots.accounting.ledger import Ledger
 from techport_pilots.accounting.tally import DeviceDay, Tally, day_of
 from techport_pilots.definition.load import parse_definition
 from techport_pilots.errors import BadPackage, UnknownPilot, WrongState
 from techport_pilots.evaluation import Evaluation, agree
-from techport_pilots.handover.package import COLUMNS, Progress, no_progress, sums_of
+from techport_pilots.handover.archive import READINGS, Contents, opened_package
+from techport_pilots.handover.package import Progress, borrowed, no_progress
+from techport_pilots.handover.readings_file import read_rows
+from techport_pilots.handover.signature import Origin, origin, origin_in_words
 from techport_pilots.i18n import Message
 from techport_pilots.model import PilotDefinition
+from techport_pilots.quantities import builtin, vocabulary_of
 from techport_pilots.registry import lifecycle
 from techport_pilots.registry.registry import Registry
-from techport_pilots.reports.build import evaluate_all, keep_evaluations
+from techport_pilots.reports.build import evaluate_all, final_evaluations, keep_evaluations
 from techport_storage.clock import now
-from techport_storage.microseconds import DAY
-from techport_storage.model import Batch, Stream
+from techport_storage.columns import batch_of
+from techport_storage.microseconds import DAY, MINUTE
+from techport_storage.model import Batch, Quality, Query, Selection, Stream
 from techport_storage.store import ReadingStore
 
-ROWS_AT_ONCE = 100_000
+MAX_STREAMS = 100_000
+EARLIEST = 946_684_800_000_000  # 2000-01-01T00:00:00Z, as for messages
+AHEAD = 5 * MINUTE  # that a clock may be ahead of ours, as for messages
+LONGEST_NAME = 80
+_DEVICE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,63}")
+_ALL_FLAGS = int(sum(Quality))
 _WORKER = "package"
+_WHY = "opened from "  # begins the reason of a version that came out of a package
+
+T = TypeVar("T")
 
 
 class Opened(msgspec.Struct, frozen=True):
@@ -40,74 +59,95 @@ class Opened(msgspec.Struct, frozen=True):
     otherwise when they are worked out again here."""
 
     pilot: str
-    rows: int
+    rows: int  # of the package
     evaluations: list[Evaluation]
     differing: list[str]
+    origin: Origin  # whether this platform signed it
+    written: int = 0  # rows that were not here before
+    left_out: int = 0  # rows of other pilots that this platform has itself
 
 
 def open_package(
-    path: Path, registry: Registry, store: ReadingStore, books: Ledger, who: str, progress: Progress = no_progress
+    path: Path,
+    registry: Registry,
+    store: ReadingStore,
+    books: Ledger,
+    who: str,
+    progress: Progress = no_progress,
+    folder: Path | None = None,
 ) -> Opened:
     """Restore the pilot of a package, a zip or a folder that one was unpacked to.
 
-    Raises BadPackage when a file is missing or was changed, WrongState when the registry has another pilot of that id,
-    and what store and registry raise. Opening the same package twice changes nothing.
+    Parameters
+    ----------
+    path : Path
+        The package.
+    folder : Path
+        Where its readings are unpacked to meanwhile; beside it when None.
+
+    Raises
+    ------
+    BadPackage
+        A file is missing or was changed, or there is more in it, or something else, than it declares. Nothing was
+        changed here.
+    DefinitionError
+        Its definition cannot be used.
+    WrongState
+        The registry has another pilot of that id, or a closed one without these readings.
     """
-    with _files(path) as folder:
-        _verify(folder)
-        source = (folder / "pilot.yaml").read_text("utf-8")
+    with opened_package(path, folder or path.resolve().parent) as contents:
+        signed = origin(registry.database, contents.sums, contents.comment)
+        source = contents.texts["pilot.yaml"].decode("utf-8", "replace")
         pilot = parse_definition(source, file="pilot.yaml")
+        taken = _history(contents, pilot)
+        said = _evaluations(contents, pilot)
         _refuse_another(registry, pilot)
-        taken = msgspec.json.decode((folder / "history.json").read_bytes(), type=list[lifecycle.Change])
-        said = msgspec.json.decode((folder / "evaluation.json").read_bytes(), type=list[Evaluation])
-        if not _knows(registry, pilot.id):
-            registry.import_pilot(pilot, source, who, f"opened from {path.name}")
-        rows = _write_readings(folder / "readings.parquet", store, books, progress)
-    if taken and not lifecycle.changes(registry.database, pilot.id):
-        lifecycle.restore(registry.database, pilot.id, taken)
+        left_out = _check_readings(contents, pilot, registry)
+        if _knows(registry, pilot.id) and registry.state(pilot.id) == "closed":
+            _refuse_news(contents, pilot, store)
+        elif not _knows(registry, pilot.id):
+            registry.import_pilot(pilot, source, who, f"{_WHY}{path.name} ({origin_in_words(signed)})")
+        written, skipped = _write_readings(contents, pilot, left_out, store, books, progress)
+    if _came_from_a_package(registry, pilot.id):
+        if taken and not lifecycle.changes(registry.database, pilot.id):
+            lifecycle.restore(registry.database, pilot.id, taken)
+        if final_evaluations(registry.database, pilot) is None:
+            keep_evaluations(registry.database, pilot.id, said, max((c.at for c in taken), default=0))
     until = lifecycle.measured_until(taken, now())
     here = {one.kpi: one for one in evaluate_all(store, pilot, until)}
     differing = [one.kpi for one in said if one.kpi not in here or not agree(one, here[one.kpi])]
-    keep_evaluations(registry.database, pilot.id, said, max((c.at for c in taken), default=0))
-    return Opened(pilot.id, rows, said, differing)
+    return Opened(pilot.id, contents.rows, said, differing, signed, written, skipped)
 
 
-@contextmanager
-def _files(path: Path) -> Iterator[Path]:
-    """The package as a folder. A Parquet file is read from its end, which a zip does not give cheaply."""
-    if path.is_dir():
-        yield path
-        return
-    with tempfile.TemporaryDirectory(prefix="techport-package-") as folder:
-        try:
-            with zipfile.ZipFile(path) as archive:
-                for name in ("SHA256SUMS", *sums_of(archive.read("SHA256SUMS").decode())):
-                    target = Path(folder) / name
-                    if target.resolve().parent != Path(folder).resolve():
-                        raise BadPackage(f"{path.name} has a file outside of itself: {name}")
-                    with archive.open(name) as source, target.open("wb") as copy:
-                        shutil.copyfileobj(source, copy, 1 << 20)
-        except (zipfile.BadZipFile, KeyError, UnicodeDecodeError) as error:
-            raise BadPackage(f"{path.name} is no package, or only a part of one: {error}") from error
-        yield Path(folder)
+# -- What stands beside the readings.
 
 
-def _verify(folder: Path) -> None:
-    """Every file that the sums name is there and unchanged. Raises BadPackage."""
-    if not (folder / "SHA256SUMS").is_file():
-        raise BadPackage(f"{folder} has no SHA256SUMS: it is no package")
-    sums: Mapping[str, str] = sums_of((folder / "SHA256SUMS").read_text("utf-8"))
-    for name in ("pilot.yaml", "history.json", "evaluation.json", "readings.parquet"):
-        if name not in sums:
-            raise BadPackage(f"the package has no {name}")
-    for name, total in sums.items():
-        try:
-            with (folder / name).open("rb") as file:
-                found = hashlib.file_digest(file, "sha256").hexdigest()
-        except FileNotFoundError as error:
-            raise BadPackage(f"{name} is missing from the package") from error
-        if found != total:
-            raise BadPackage(f"{name} was changed since the package was made: its SHA-256 is {found}")
+def _history(contents: Contents, pilot: PilotDefinition) -> list[lifecycle.Change]:
+    """The steps of the pilot's life, each of which follows from the one before."""
+    taken = _decoded(contents, "history.json", list[lifecycle.Change])
+    state: lifecycle.State = "draft"
+    for number, change in enumerate(taken, start=1):
+        if change.pilot != pilot.id or change.number != number or change.state not in lifecycle.NEXT[state]:
+            raise BadPackage(f"history.json: step {number} is none that {pilot.id} can have taken after {state}")
+        state = change.state
+    return taken
+
+
+def _evaluations(contents: Contents, pilot: PilotDefinition) -> list[Evaluation]:
+    said = _decoded(contents, "evaluation.json", list[Evaluation])
+    kpis = {kpi.id for kpi in pilot.kpis}
+    for one in said:
+        if one.kpi not in kpis:
+            raise BadPackage(f"evaluation.json is about {one.kpi[:80]!r}, which is no KPI of {pilot.id}")
+        kpis.discard(one.kpi)
+    return said
+
+
+def _decoded(contents: Contents, name: str, kind: type[T]) -> T:
+    try:
+        return msgspec.json.decode(contents.texts[name], type=kind)
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise BadPackage(f"{name} cannot be read: {error}") from error
 
 
 def _knows(registry: Registry, pilot: str) -> bool:
@@ -123,51 +163,219 @@ def _refuse_another(registry: Registry, pilot: PilotDefinition) -> None:
         raise WrongState(Message("lifecycle.other-pilot", {"pilot": pilot.id}))
 
 
-def _write_readings(file: Path, store: ReadingStore, books: Ledger, progress: Progress) -> int:
-    """Into the store, and into the ledger as what they are: received and stored, once."""
-    rows = 0
-    with pq.ParquetFile(file) as parquet:
-        if tuple(parquet.schema_arrow.names) != COLUMNS:
-            raise BadPackage(f"readings.parquet has the columns {parquet.schema_arrow.names}, not {list(COLUMNS)}")
-        for piece in parquet.iter_batches(ROWS_AT_ONCE):
-            batch = _batch(pa.Table.from_batches([piece]))
-            days = _device_days(batch)
-            books.open_batch(_WORKER, days)
-            receipt = store.write(batch)
-            for row in receipt.duplicate_rows.tolist():
-                tally = days[_day_of_row(batch, row)]
-                tally.stored, tally.duplicates = tally.stored - 1, tally.duplicates + 1
-            books.close_batch(_WORKER, days)
-            rows += len(batch)
-            progress("readings.parquet", rows, parquet.metadata.num_rows)
-    return rows
+def _came_from_a_package(registry: Registry, pilot: str) -> bool:
+    """Whether the pilot is here because a package was opened: then its life and results are those of the package."""
+    return registry.history(pilot)[-1].why.startswith(_WHY)
 
 
-def _batch(table: pa.Table) -> Batch:
-    """Rows of the package as a store takes them."""
-    names = [table[part].cast(pa.string()).to_pylist() for part in ("pilot", "device", "quantity")]
-    index: dict[Stream, int] = {}
-    stream = [index.setdefault(Stream(*name), len(index)) for name in zip(*names, strict=True)]
+# -- Readings: all of them are checked before one is written.
+
+
+class _Pieces:
+    """The rows as batches. Raises BadPackage for rows that no store has, for another order, and for more or fewer rows
+    than are declared."""
+
+    def __init__(self, contents: Contents) -> None:
+        self._contents = contents
+        self.rows = 0  # before the piece that is under way
+        self._complete: set[Stream] = set()
+        self._last: tuple[Stream, int] | None = None
+
+    def __iter__(self) -> Iterator[Batch]:
+        declared = self._contents.rows
+        for piece in read_rows(self._contents.readings):
+            if self.rows + piece.num_rows > declared:
+                raise BadPackage(f"{READINGS} has more than the {declared} rows that datapackage.json declares")
+            if piece.num_rows:
+                yield self._batch(piece)
+                self.rows += piece.num_rows
+        if self.rows != declared:
+            raise BadPackage(f"{READINGS} has {self.rows} rows, datapackage.json declares {declared}")
+
+    def _batch(self, piece: pa.RecordBatch) -> Batch:
+        if any(column.null_count for column in piece.columns):
+            raise BadPackage(f"{READINGS}: fields without a value in the rows after {self.rows}")
+        try:
+            batch = batch_of(piece)
+        except UnicodeDecodeError as error:
+            raise BadPackage(f"{READINGS} has a name that is not text in UTF-8: {error}") from error
+        new_stream = np.flatnonzero(np.diff(batch.stream, prepend=-1))
+        ordered = np.diff(batch.time) > 0
+        ordered[new_stream[1:] - 1] = True
+        if not ordered.all():
+            raise self._unordered(int(np.flatnonzero(~ordered)[0]) + 1)
+        for stream, row in zip(batch.streams, new_stream.tolist(), strict=True):
+            if self._last is not None and stream == self._last[0]:
+                if int(batch.time[row]) <= self._last[1]:
+                    raise self._unordered(row)
+            elif stream in self._complete:
+                raise self._unordered(row)
+            elif len(self._complete) >= MAX_STREAMS:
+                raise BadPackage(f"{READINGS} has readings of more than {MAX_STREAMS} streams")
+            self._complete.add(stream)
+            self._last = None if stream != batch.streams[-1] else (stream, int(batch.time[-1]))
+        return batch
+
+    def _unordered(self, row: int) -> BadPackage:
+        return BadPackage(
+            f"{READINGS}, row {self.rows + row + 1}: out of order; a package has the readings of a stream"
+            " together, ordered by time, each once"
+        )
+
+
+def _check_readings(contents: Contents, pilot: PilotDefinition, registry: Registry) -> set[str]:
+    """Look at every row. Raises BadPackage; returns the other pilots that are here, whose rows are not taken."""
+    pieces = _Pieces(contents)
+    allowed = frozenset(borrowed(pilot))
+    latest = now() + AHEAD
+    left_out: set[str] = set()
+    for batch in pieces:
+        for number, stream in enumerate(batch.streams):
+            problem = _problem_of_stream(stream, pilot, allowed, registry)
+            if problem is not None:
+                row = int(np.flatnonzero(batch.stream == number)[0])
+                raise BadPackage(f"{READINGS}, row {pieces.rows + row + 1}: {problem}")
+            if stream.pilot != pilot.id and _knows(registry, stream.pilot):
+                left_out.add(stream.pilot)
+        for wrong, what in (
+            (~np.isfinite(batch.value), "the value is not a number"),
+            ((batch.time < EARLIEST) | (batch.time > latest), "the time is before 2000 or in the future"),
+            ((batch.received < 0) | (batch.received > latest), "it would have arrived in the future"),
+            ((batch.quality & ~np.uint8(_ALL_FLAGS)) != 0, f"flags beyond {_ALL_FLAGS} are unknown"),
+        ):
+            if wrong.any():
+                row = int(np.flatnonzero(wrong)[0])
+                raise BadPackage(f"{READINGS}, row {pieces.rows + row + 1}: {what}")
+    return left_out
+
+
+def _problem_of_stream(
+    stream: Stream, pilot: PilotDefinition, allowed: frozenset[Stream], registry: Registry
+) -> str | None:
+    """Why the package may not have readings of the stream."""
+    owner, device, quantity = (part[:LONGEST_NAME] for part in stream)
+    if stream.pilot != pilot.id:
+        if stream not in allowed:
+            return (
+                f"a reading of {owner!r}, and the package is of {pilot.id}, whose KPIs need no {device!r}, {quantity!r}"
+            )
+        if not _knows(registry, stream.pilot):
+            return None
+        if registry.state(stream.pilot) == "closed":
+            return f"a reading of {owner}, which is closed here: its data no longer changes"
+        lender = registry.pilot(stream.pilot)
+        if lender.personal_data or lender.data_class == "personal":
+            return f"a reading of {owner}, which is about people and is not taken from packages"
+    if not _DEVICE.fullmatch(stream.device):
+        return f"{device!r} is not a device's id"
+    key = stream.quantity
+    if not key or len(key) > LONGEST_NAME or not key.isprintable() or key != key.strip():
+        return f"{quantity!r} is not the name of a quantity"
+    return None
+
+
+def _refuse_news(contents: Contents, pilot: PilotDefinition, store: ReadingStore) -> None:
+    """A closed pilot's data does not change: every reading of the package must be here. Raises WrongState."""
+    for batch in _Pieces(contents):
+        own = np.array([stream.pilot == pilot.id for stream in batch.streams])[batch.stream]
+        if not _present(store, batch)[own].all():
+            raise WrongState(Message("lifecycle.closed", {"pilot": pilot.id}))
+
+
+def _write_readings(
+    contents: Contents,
+    pilot: PilotDefinition,
+    left_out: set[str],
+    store: ReadingStore,
+    books: Ledger,
+    progress: Progress,
+) -> tuple[int, int]:
+    """Into the store, and into the ledger as what they are: received, and stored or here already.
+
+    Returns how many rows were written, and how many are of pilots in `left_out`.
+    """
+    written = skipped = 0
+    pieces = _Pieces(contents)
+    for whole in pieces:
+        taken = np.array([stream.pilot not in left_out for stream in whole.streams])[whole.stream]
+        skipped += int((~taken).sum())
+        batch = _rows(whole, taken)
+        present = _present(store, batch)
+        absent = _flag_ranges(_rows(batch, ~present), pilot)
+        days = _device_days(batch, present)
+        books.open_batch(_WORKER, days)
+        receipt = store.write(absent)
+        for row in receipt.duplicate_rows.tolist():
+            tally = days[_day_of_row(absent, row)]
+            tally.stored, tally.duplicates = tally.stored - 1, tally.duplicates + 1
+        books.close_batch(_WORKER, days)
+        written += receipt.written
+        progress(READINGS, pieces.rows + len(whole), contents.rows)
+    return written, skipped
+
+
+def _rows(batch: Batch, mask: NDArray[np.bool_]) -> Batch:
+    """The rows of a batch that the mask names, with the same streams."""
     return Batch(
-        streams=tuple(index),
-        stream=np.array(stream, np.int32),
-        time=np.asarray(table["time"].cast(pa.int64()).to_numpy()),
-        value=np.asarray(table["value"].to_numpy()),
-        received=np.asarray(table["received"].cast(pa.int64()).to_numpy()),
-        quality=np.asarray(table["quality"].to_numpy()),
+        streams=batch.streams,
+        stream=batch.stream[mask],
+        time=batch.time[mask],
+        value=batch.value[mask],
+        received=batch.received[mask],
+        quality=batch.quality[mask],
     )
 
 
-def _device_days(batch: Batch) -> dict[DeviceDay, Tally]:
+def _present(store: ReadingStore, batch: Batch) -> NDArray[np.bool_]:
+    """Of each row whether the store has a reading of its stream and time, of whatever value."""
+    present = np.zeros(len(batch), np.bool_)
+    if not len(batch):
+        return present
+    here = store.streams(Selection(streams=tuple(batch.streams)))
+    if not here:
+        return present
+    first = {stream: number for number, stream in enumerate(batch.streams)}
+    edges = np.searchsorted(batch.stream, np.arange(len(batch.streams) + 1))  # the rows of each stream lie together
+    query = Query(select=Selection(streams=tuple(here)), start=int(batch.time.min()), end=int(batch.time.max()) + 1)
+    with store.read(query) as reader:
+        for piece in reader:
+            stored = batch_of(piece)
+            stored_edges = np.searchsorted(stored.stream, np.arange(len(stored.streams) + 1))
+            for number, stream in enumerate(stored.streams):
+                rows = slice(edges[first[stream]], edges[first[stream] + 1])
+                times = stored.time[stored_edges[number] : stored_edges[number + 1]]
+                present[rows] |= np.isin(batch.time[rows], times)
+    return present
+
+
+def _flag_ranges(batch: Batch, pilot: PilotDefinition) -> Batch:
+    """The batch; values outside the valid range of their stream have the flag that ingest gives them."""
+    described = {(d.id, s.quantity): s.range for d in pilot.devices for s in d.streams if s.range is not None}
+    own_words, quality = vocabulary_of(pilot), batch.quality.copy()
+    for number, stream in enumerate(batch.streams):
+        words = own_words if stream.pilot == pilot.id else builtin()
+        quantity = words.lookup(stream.quantity)
+        limits = described.get((stream.device, stream.quantity)) if stream.pilot == pilot.id else None
+        limits = limits or (quantity.range if quantity is not None else None)
+        if limits is not None:
+            outside = (batch.stream == number) & ((batch.value < limits[0]) | (batch.value > limits[1]))
+            quality[outside] |= np.uint8(Quality.RANGE)
+    return dataclasses.replace(batch, quality=quality)
+
+
+def _device_days(batch: Batch, present: NDArray[np.bool_]) -> dict[DeviceDay, Tally]:
     """What the rows add up to. In how many messages they once came, nobody knows here."""
-    keys, counts = np.unique(np.stack([batch.stream, batch.time // DAY]), axis=1, return_counts=True)
     days: dict[DeviceDay, Tally] = {}
-    for stream, day, count in zip(*keys.tolist(), counts.tolist(), strict=True):
-        one = batch.streams[stream]
-        days.setdefault(DeviceDay(one.pilot, one.device, day), Tally()).add(Tally(received=count, stored=count))
+    for mask, counted in ((present, "duplicates"), (~present, "stored")):
+        keys = np.stack([batch.stream[mask], batch.time[mask] // DAY])
+        keys, counts = np.unique(keys, axis=1, return_counts=True)
+        for number, day, count in zip(*keys.tolist(), counts.tolist(), strict=True):
+            stream = batch.streams[number]
+            tally = Tally(received=count, **{counted: count})
+            days.setdefault(DeviceDay(stream.pilot, stream.device, day), Tally()).add(tally)
     return days
 
 
 def _day_of_row(batch: Batch, row: int) -> DeviceDay:
-    one = batch.streams[int(batch.stream[row])]
-    return DeviceDay(one.pilot, one.device, day_of(int(batch.time[row])))
+    stream = batch.streams[int(batch.stream[row])]
+    return DeviceDay(stream.pilot, stream.device, day_of(int(batch.time[row])))

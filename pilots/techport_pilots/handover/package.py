@@ -8,6 +8,8 @@
     datapackage.json, dcat.ttl, ro-crate-metadata.json
     README.md, LICENCE.txt, SHA256SUMS
 
+The comment of the zip is a signature of SHA256SUMS (signature.py).
+
 Readings are streamed: memory does not grow with their number.
 """
 
@@ -71,8 +73,10 @@ class PackageWriter:
 
 
 @contextmanager
-def writing_package(path: Path) -> Iterator[PackageWriter]:
+def writing_package(path: Path, sign: Callable[[bytes], bytes] | None = None) -> Iterator[PackageWriter]:
     """A package that stands at `path` once this block is left without an exception, and not before.
+
+    `sign` makes the comment of the zip from its SHA256SUMS.
 
     Two that write it at once do not disturb each other: the one that is ready later replaces the other's.
     """
@@ -85,6 +89,8 @@ def writing_package(path: Path) -> Iterator[PackageWriter]:
                 yield writer
                 sums = "".join(f"{total}  {name}\n" for name, total in sorted(writer.sums.items()))
                 writer.add("SHA256SUMS", sums)
+                if sign is not None:
+                    archive.comment = sign(sums.encode())
             file.flush()
             os.fsync(file.fileno())
         part.replace(path)

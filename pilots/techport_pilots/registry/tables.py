@@ -308,3 +308,13 @@ passages = Table(
     Index("passages_by_age", "visible"),
     sqlite_autoincrement=True,
 )
+
+# Secrets that this platform signs with: a package of its own is told apart from others. Says nothing about pilots.
+signing_keys = Table(
+    "signing_keys",
+    metadata,
+    Column("name", String, primary_key=True),
+    Column("key_id", String, nullable=False),  # public: which key a signature is of
+    Column("secret", LargeBinary, nullable=False),
+    Column("created", BigInteger, nullable=False),
+)
