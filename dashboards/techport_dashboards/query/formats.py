@@ -23,6 +23,7 @@ import pyarrow.parquet as pq
 
 from techport_dashboards.problems import Problem
 from techport_dashboards.query import rows
+from techport_storage.csv_cells import harmless, harmless_column
 
 # -- Rows of Arrow as JSON, column by column: ten times faster than through objects, and without Python's lock.
 
@@ -96,8 +97,6 @@ _GZIP_LEVEL = 2  # of readings in text a tenth remains; 5, at three times the pr
 Dress = Callable[[pa.RecordBatch], pa.RecordBatch]
 ROWS_AT_ONCE = 10_000
 ROW_GROUP = 100_000
-_FORMULA = "^[=+\\-@\t\r]"
-_NUMBER = "^[+-][0-9]+([.,][0-9]+)?(e[+-]?[0-9]+)?$|^[+-][0-9]{2}:[0-9]{2}$"  # a negative one, an offset from UTC
 
 
 def choose(file_format: str | None, accept: str) -> Format:
@@ -168,7 +167,7 @@ def csv_nb(batches: Iterator[pa.RecordBatch], names: list[str], zone: str) -> Ge
 
 def header(names: list[str], separator: str) -> bytes:
     """Names of columns; those that a format could trip over in quotes."""
-    plain = ["'" + name if re.match(_FORMULA, name) else name for name in names]
+    plain = [harmless(name) for name in names]
     return (separator.join(_quoted(name) if re.search(r'[",;\s]', name) else name for name in plain) + "\n").encode()
 
 
@@ -192,17 +191,9 @@ def _norwegian(batch: pa.RecordBatch, zone: str) -> pa.RecordBatch:
 
 
 def _harmless(batch: pa.RecordBatch) -> pa.RecordBatch:
-    """A name that a spreadsheet would run as a formula gets an apostrophe in front. Names come from devices, too."""
-    for place, field in enumerate(batch.schema):
-        if pa.types.is_string(field.type):
-            column = batch.column(place)
-            risky = pc.and_(
-                pc.match_substring_regex(column, _FORMULA), pc.invert(pc.match_substring_regex(column, _NUMBER))
-            )
-            if pc.any(risky).as_py():
-                safe = pc.if_else(risky, pc.binary_join_element_wise("'", column, ""), column)
-                batch = batch.set_column(place, field, safe)
-    return batch
+    """The batch with texts that no spreadsheet runs as a formula. Names come from devices, too."""
+    columns = [harmless_column(column) for column in batch.columns]
+    return pa.RecordBatch.from_arrays(columns, names=batch.schema.names)
 
 
 def parquet(batches: Iterator[pa.RecordBatch], schema: pa.Schema, metadata: dict[str, Any]) -> Generator[bytes]:

@@ -31,6 +31,7 @@ import pyarrow.csv as pcsv
 import pyarrow.parquet as pq
 
 from techport_pilots.model import PilotDefinition
+from techport_storage.csv_cells import harmless_column
 from techport_storage.model import RAW_SCHEMA, Micros, Query, Selection, Stream
 from techport_storage.store import ReadingStore
 
@@ -189,12 +190,12 @@ def _tables(store: ReadingStore, select: Selection) -> Iterator[pa.Table]:
 
 
 def _plain(table: pa.Table) -> pa.Table:
-    """Names and times as text."""
+    """Names and times as text, names as a spreadsheet may have them."""
     columns = []
     for name in COLUMNS:
         column = table[name]
         if pa.types.is_dictionary(column.type):
-            column = column.cast(pa.string())
+            column = harmless_column(column.cast(pa.string()))
         elif pa.types.is_timestamp(column.type):
             column = pc.strftime(column.cast(pa.timestamp("us")), format="%Y-%m-%dT%H:%M:%SZ")
         columns.append(column)

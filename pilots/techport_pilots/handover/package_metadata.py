@@ -18,6 +18,7 @@ from techport_pilots.registry.deployments import deployments
 from techport_pilots.registry.lifecycle import Change
 from techport_pilots.reports.build import Report
 from techport_pilots.time import micros_of
+from techport_storage.csv_cells import harmless
 
 _LICENCES = {
     "CC-BY-4.0": ("Creative Commons Attribution 4.0 International", "https://creativecommons.org/licenses/by/4.0/"),
@@ -285,5 +286,9 @@ def _csv(fields: Mapping[str, object], rows: Iterable[Sequence[object]]) -> str:
     text = io.StringIO()
     out = csv.writer(text, lineterminator="\n")
     out.writerow(fields)
-    out.writerows(["" if cell is None else cell for cell in row] for row in rows)
+    out.writerows([_cell(cell) for cell in row] for row in rows)
     return text.getvalue()
+
+
+def _cell(value: object) -> object:
+    return "" if value is None else harmless(value) if isinstance(value, str) else value

@@ -74,9 +74,7 @@ def _pass_on(path: Path) -> None:
     with pq.ParquetFile(path, read_dictionary=_NAMES, arrow_extensions_enabled=False, pre_buffer=False) as parquet:
         schema, rows = parquet.schema_arrow.remove_metadata(), parquet.metadata.num_rows
         if not schema.equals(RAW_SCHEMA):
-            raise BadPackage(
-                f"has the columns {_said(map(str, schema.types))}, not {_said(map(str, RAW_SCHEMA.types))}"
-            )
+            raise BadPackage(f"has the columns {_said(schema.types)}, not {_said(RAW_SCHEMA.types)}")
         size = path.stat().st_size
         if rows > ROWS_A_BYTE * size:
             raise BadPackage(f"says that it has {rows} rows in {size} bytes, which readings do not take")

@@ -27,6 +27,15 @@ function linkTo(chart) {
   return address.href;
 }
 
+// As techport_storage/csv_cells.py has it: what a spreadsheet would take for a formula.
+const FORMULA = /(^|[;,|\t\r\n])([\x00-\x20\x7f-\xa0\u00ad\u200b-\u200f\u2028-\u202f\u2060-\u2064\u3000\ufeff]*)([=+@＝＋－＠﹦﹢﹣﹫⁼⁺⁻₌₊₋−-])/g;
+
+/** A text as a cell: with an apostrophe where a formula would begin, and none of the separators. */
+export function cell(text) {
+  const safe = text.replace(FORMULA, "$1$2'$3");
+  return (/^[\t\r\n]/.test(safe) ? `'${safe}` : safe).replace(/[\t\r\n]/g, " ");
+}
+
 /** For a spreadsheet: a row for each time, a column for each device, numbers as the reader writes them. */
 function table({ lines, quantity, unit, decimals }) {
   const rows = new Map();
@@ -35,7 +44,7 @@ function table({ lines, quantity, unit, decimals }) {
     if (!rows.has(time)) rows.set(time, Array(lines.length).fill(""));
     rows.get(time)[column] = number(y[i], decimals + 2).replace(/\s/g, "");
   }));
-  const head = [`${quantity} ${unit}`.trim(), ...lines.map(({ title }) => title)];
+  const head = [`${quantity} ${unit}`.trim(), ...lines.map(({ title }) => title)].map(cell);
   const body = [...rows].sort(([a], [b]) => (a < b ? -1 : 1)).map(([time, values]) => [time.replace("T", " "), ...values]);
   return [head, ...body].map((row) => row.join("\t")).join("\n");
 }
