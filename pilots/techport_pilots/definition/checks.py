@@ -6,6 +6,7 @@ import difflib
 import itertools
 import re
 from collections.abc import Callable, Iterator, Sequence
+from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
 import msgspec
@@ -144,6 +145,9 @@ def _codecs() -> list[str]:
 _PILOT_ID = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 _DEVICE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,63}")
 _QUANTITY = re.compile(r"[a-z][a-z0-9_]{0,62}")
+_KPI_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
+_NAME = re.compile(r"\w[\w .,:+()-]{0,79}")  # of phases and groups, in any language
+_MOST_FINDINGS = 200
 _STREAM = re.compile(r"[a-z][a-z0-9_]{0,62}(\.[A-Za-z0-9_-]{1,62})*")
 
 Checks = Iterator[Misfit]
@@ -158,8 +162,8 @@ def zone(name: str) -> ZoneInfo | None:
 
 
 def check(pilot: PilotDefinition) -> list[Misfit]:
-    """Everything that is wrong with a definition whose types are right."""
-    return [wrong for function in _CHECKS for wrong in function(pilot)]
+    """What is wrong with a definition whose types are right; of very much the first."""
+    return list(itertools.islice((wrong for function in _CHECKS for wrong in function(pilot)), _MOST_FINDINGS))
 
 
 def _identity(pilot: PilotDefinition) -> Checks:
@@ -175,6 +179,8 @@ def _identity(pilot: PilotDefinition) -> Checks:
         yield from _duration(pilot.quarantine, ("quarantine",), "P90D", interval_micros)
     for index, organisation in enumerate(pilot.organisations):
         yield from _not_blank(Text(organisation.name), ("organisations", index, "name"))
+        if organisation.url is not None and not _is_web_address(organisation.url):
+            yield misfit(("organisations", index, "url"), "bad-url", given=organisation.url[:60])
     if pilot.retention is not None:
         yield from _duration(
             pilot.retention, ("retention",), "P2Y", lambda text: parse_duration(text, calendar="allowed")
@@ -225,6 +231,8 @@ def _devices(pilot: PilotDefinition) -> Checks:
         path: Path = ("devices", index)
         if not _DEVICE_ID.fullmatch(device.id):
             yield misfit((*path, "id"), "bad-device-id", given=device.id, example=_slug(device.id))
+        if device.group is not None and not _NAME.fullmatch(device.group):
+            yield misfit((*path, "group"), "bad-name", given=device.group[:60])
         if device.position is not None:
             yield from _position(device.position, (*path, "position"))
         if device.interval is not None:
@@ -275,6 +283,8 @@ def _area(pilot: PilotDefinition) -> Checks:
 def _phases(pilot: PilotDefinition) -> Checks:
     yield from _unique([phase.name for phase in pilot.phases], "phases", "name")
     for index, phase in enumerate(pilot.phases):
+        if not _NAME.fullmatch(phase.name):
+            yield misfit(("phases", index, "name"), "bad-name", given=phase.name[:60])
         if phase.end <= phase.start:
             yield misfit(("phases", index, "end"), "phase-order", phase=phase.name, end=phase.end.isoformat())
     # "other" may lie across (a season, a campaign); what is compared with each other may not.
@@ -294,6 +304,8 @@ def _kpis(pilot: PilotDefinition) -> Checks:
     yield from _unique([kpi.id for kpi in pilot.kpis], "kpis", "id")
     for index, kpi in enumerate(pilot.kpis):
         path: Path = ("kpis", index)
+        if not _KPI_ID.fullmatch(kpi.id):
+            yield misfit((*path, "id"), "bad-kpi-id", given=kpi.id[:60], example=_slug(kpi.id[:200]))
         yield from _not_blank(kpi.title, (*path, "title"))
         yield from _quantity(kpi.quantity, (*path, "quantity"), words)
         if not 0 <= kpi.minimum_completeness <= 1:
@@ -346,6 +358,23 @@ def _duration(text: str, path: Path, example: str, parse: Callable[[str], object
         parse(text)
     except InvalidDuration as error:
         yield Misfit(path, error.message, Message("definition.write.such-as", {"example": example}))
+
+
+def _is_web_address(url: str) -> bool:
+    """Whether it is an address of the web, with a host and without a password: what a page may link to."""
+    try:
+        parts = urlsplit(url)
+        host, _ = parts.hostname, parts.port
+    except ValueError:
+        return False
+    return (
+        parts.scheme in ("http", "https")
+        and bool(host)
+        and "@" not in parts.netloc
+        and len(url) <= 2_000
+        and url.isprintable()
+        and not any(letter in url for letter in " <>\"'\\`")
+    )
 
 
 def _in_norway(lat: float, lon: float) -> bool:

@@ -16,7 +16,7 @@ import yaml
 from techport_pilots.definition import checks
 from techport_pilots.definition.misfit import Misfit, misfit
 from techport_pilots.definition.structure import fit
-from techport_pilots.definition.text import Source, SourceError, read_yaml
+from techport_pilots.definition.text import MAX_BYTES, Source, SourceError, read_yaml
 from techport_pilots.errors import DefinitionError, Finding
 from techport_pilots.model import PilotDefinition
 
@@ -26,6 +26,8 @@ __all__ = ["DefinitionError", "Finding", "parse_definition", "read_definition", 
 def read_definition(path: FilePath | str) -> PilotDefinition:
     """The pilot that the file defines. Raises DefinitionError, OSError when it cannot be opened."""
     path = FilePath(path)
+    if path.stat().st_size > MAX_BYTES:
+        raise DefinitionError([misfit((), "yaml.too-long", most=MAX_BYTES).finding(path.name, 1)])
     try:
         text = path.read_text("utf-8-sig")
     except UnicodeDecodeError as error:

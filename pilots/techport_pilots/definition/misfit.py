@@ -15,6 +15,8 @@ from techport_pilots.i18n import Message
 Path = tuple[str | int, ...]
 
 _MOST_NAMES = 12  # names that a remedy lists when none is near
+_MOST_COMPARED = 500  # names that are compared: a word takes 20 us each
+_LONGEST_COMPARED = 80  # characters of a word
 
 
 class Misfit(NamedTuple):
@@ -45,7 +47,7 @@ def field_name(path: Path) -> str:
 def did_you_mean(word: str, accepted: Iterable[str], otherwise: str = "") -> Message:
     """A remedy: the accepted word that is near, or all of them; of too many, or none, the remedy named `otherwise`."""
     names = list(accepted)
-    near = difflib.get_close_matches(word, names, n=2, cutoff=0.6)
+    near = difflib.get_close_matches(word[:_LONGEST_COMPARED], names[:_MOST_COMPARED], n=2, cutoff=0.6)
     if near:
         return did_you_mean_any(near)
     if otherwise and not 0 < len(names) <= _MOST_NAMES:
