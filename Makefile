@@ -11,7 +11,7 @@ VENDOR := dashboards/techport_dashboards/web/static/vendor
 CATALOGUE := dashboards/techport_dashboards/web/locales/nb.po
 
 # What `make help` prints of each target stands behind its ##.
-.PHONY: help demo test test-fast test-faults test-six-dates test-dates lint docs messages fuzz-api assets install install-dev system-packages pin-images clean
+.PHONY: help demo test test-fast test-faults test-six-dates test-dates lint docs messages fuzz-api assets install install-dev system-packages pin-images audit clean
 
 help:
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 24
@@ -107,6 +107,12 @@ system-packages:
 
 pin-images: ## adds to the images of docker-compose.yml and the Dockerfile the digests of today; needs a container engine
 	@deploy/pin-images
+
+audit: $(UV) ## the list of everything techport is made of (artefacts/sbom.json, CycloneDX), and its known vulnerabilities
+	@$(SYNC) --group audit --inexact
+	@mkdir -p artefacts
+	@$(UV) export --quiet --frozen --no-dev --no-emit-project --output-file artefacts/requirements.txt >/dev/null
+	@PATH="$(RUN):$$PATH" deploy/audit artefacts
 
 clean:
 	rm -rf .venv $(TOOLS) $(VENDOR) dashboards/node_modules dist artefacts .mypy_cache .ruff_cache .pytest_cache .hypothesis
