@@ -114,7 +114,7 @@ def test_a_flood_of_problems_is_told_a_few_times() -> None:
 def test_what_is_remembered_of_devices_is_bounded() -> None:
     notices = Notices(lambda topic, payload: None, devices=100)
     notices.about(entry(f"box-{number}") for number in range(1_000))
-    assert len(notices._problems.left) == 100
+    assert len(notices._problems) == 100
 
 
 def test_a_sparkplug_node_whose_birth_is_not_known_is_asked_for_it_once() -> None:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-import time
-from collections import OrderedDict
 
 import msgspec
 from starlette.datastructures import MutableHeaders
@@ -12,6 +10,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from techport_dashboards.problems import KINDS, MEDIA_TYPE, Problem, problem_body
 from techport_dashboards.web.etags import SERVICES
+from techport_pilots.token_bucket import TokenBuckets
 
 _UNCOUNTED = ("/api/v1/live",)
 _CLIENTS = 10_000
@@ -24,14 +23,14 @@ class RateLimiter:
     def __init__(self, app: ASGIApp, limit: int) -> None:
         self._app = app
         self._limit = limit
-        self._left: OrderedDict[str, tuple[float, float]] = OrderedDict()  # client: requests left, as of when
+        self._buckets = TokenBuckets(limit, WINDOW / limit if limit else WINDOW, _CLIENTS)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         counted = scope["type"] == "http" and scope["path"].startswith(SERVICES)
         if not counted or not self._limit or scope["path"] in _UNCOUNTED:
             await self._app(scope, receive, send)
             return
-        left = self._take(scope["client"][0] if scope.get("client") else "")
+        left = self._buckets.take(scope["client"][0] if scope.get("client") else "")
         headers = {
             "RateLimit-Limit": str(self._limit),
             "RateLimit-Remaining": str(max(0, math.floor(left))),
@@ -47,16 +46,6 @@ class RateLimiter:
             await send(message)
 
         await self._app(scope, receive, send_with_headers)
-
-    def _take(self, client: str) -> float:
-        """Take one request of the client's share; negative when there was none left."""
-        now = time.monotonic()
-        left, then = self._left.pop(client, (float(self._limit), now))
-        left = min(self._limit, left + (now - then) * self._limit / WINDOW)
-        self._left[client] = (max(left - 1, 0) if left >= 1 else left, now)
-        if len(self._left) > _CLIENTS:
-            self._left.popitem(last=False)
-        return left - 1
 
     async def _refuse(self, send: Send, headers: dict[str, str]) -> None:
         kind = KINDS["too-many-requests"]

@@ -5,8 +5,6 @@ for what was missing where its format has a command for that.
 from __future__ import annotations
 
 import datetime as dt
-import time
-from collections import OrderedDict
 from collections.abc import Callable, Iterable
 
 import msgspec
@@ -14,6 +12,7 @@ import msgspec
 from techport_pilots.accounting.tally import QuarantineEntry
 from techport_pilots.formats import formats
 from techport_pilots.registry.database import clean_text
+from techport_pilots.token_bucket import TokenBuckets
 
 Publish = Callable[[str, bytes], None]
 """Publishes a payload to a topic, or does not when it cannot. Never waits, never raises."""
@@ -29,18 +28,18 @@ class Notices:
 
     def __init__(self, publish: Publish, burst: int = 10, every: float = 6.0, devices: int = 10_000) -> None:
         self._publish = publish
-        self._problems = _Share(burst, every, devices)
-        self._recoveries = _Share(1, _RECOVERY, devices)
+        self._problems = TokenBuckets(burst, every, devices)
+        self._recoveries = TokenBuckets(1, _RECOVERY, devices)
 
     def about(self, entries: Iterable[QuarantineEntry]) -> None:
         """Tell the devices of these entries. Messages whose device nobody can name are told to nobody."""
         for entry in entries:
             topic = f"pilots/{entry.pilot}/{entry.device}/problems"
-            if _is_topic(entry.pilot) and _is_topic(entry.device) and self._problems.take(topic):
+            if _is_topic(entry.pilot) and _is_topic(entry.device) and self._problems.take(topic) >= 0:
                 self._publish(topic, _notice(entry))
             if (command := _recovery(entry)) is not None:
                 topic, payload = command
-                if self._recoveries.take(topic):
+                if self._recoveries.take(topic) >= 0:
                     self._publish(topic, payload)
 
 
@@ -48,27 +47,6 @@ def _recovery(entry: QuarantineEntry) -> tuple[str, bytes] | None:
     """The command that makes the device send what was missing, where its format has one."""
     form = formats().get(entry.format)
     return None if form is None or form.recovery is None else form.recovery(entry.reason, entry.topic, entry.received)
-
-
-class _Share:
-    """How often something may be said to each of many."""
-
-    def __init__(self, burst: int, every: float, most: int) -> None:
-        self._burst = burst
-        self._every = every
-        self._most = most
-        self.left: OrderedDict[str, tuple[float, float]] = OrderedDict()  # topic: how often yet, as of when
-
-    def take(self, topic: str) -> bool:
-        """Whether it may be said now; then it counts as said."""
-        now = time.monotonic()
-        left, then = self.left.pop(topic, (float(self._burst), now))
-        left = min(self._burst, left + (now - then) / self._every)
-        told = left >= 1
-        self.left[topic] = (left - told, now)
-        if len(self.left) > self._most:
-            self.left.popitem(last=False)
-        return told
 
 
 def _is_topic(level: str) -> bool:
