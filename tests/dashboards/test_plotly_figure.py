@@ -197,6 +197,13 @@ def test_numbers_are_written_as_the_reader_does() -> None:
     assert traces(figure_of(chart(), ENGLISH), "line")[0]["hovertemplate"] == "%{y:,.1f} µg/m³"
 
 
+def test_days_are_written_as_the_reader_does() -> None:
+    for language, day in ((ENGLISH, "%e %b"), (Language("nb"), "%e. %b")):
+        axis = figure_of(chart(), language)["layout"]["xaxis"]
+        texts = [stop["value"] for stop in axis["tickformatstops"]] + [axis["hoverformat"]]
+        assert [day in text for text in texts] == [False, True, True, False, True], texts
+
+
 def test_a_page_has_a_place_for_the_latest_reading_of_each_line() -> None:
     lines = [line(), line("port", colour=1)]
     (latest,) = traces(figure_of(chart(lines=lines), ENGLISH), "latest")

@@ -243,6 +243,10 @@ def test_an_exclusion_needs_an_order_a_device_a_quantity_and_a_reason():
     assert sorted(found) == ["device", "end", "quantity", "reason"], "each said once"
 
 
+def test_a_built_in_limit_is_named_in_both_languages():
+    assert built_ins()["eu2024-benzene-year"].kpi.title == Text(nb="Benzen, middelverdi", en="Benzene, mean")
+
+
 def test_every_built_in_limit_passes_the_checks_where_its_quantity_is_measured():
     for name, one in built_ins().items():
         measured = {one.kpi.quantity, *one.kpi.plus}

@@ -36,12 +36,6 @@ HEIGHT, STANDALONE_HEIGHT = 240, 480  # px
 MARGIN = {"l": 46, "r": 10, "t": 8, "b": 42}
 """px around a page's plot; fixed, so that all charts of a page lie alike under one reading line."""
 STANDALONE_MARGIN = {"l": 64, "r": 16, "t": 56, "b": 88}
-TICKS = [
-    {"dtickrange": [None, 60_000], "value": "%H:%M:%S"},
-    {"dtickrange": [60_000, 43_200_000], "value": "%H:%M\n%e. %b"},
-    {"dtickrange": [43_200_000, "M1"], "value": "%e. %b\n%Y"},
-    {"dtickrange": ["M1", None], "value": "%b\n%Y"},
-]
 DIRECTION_AXIS = {"range": [-10, 370], "tickvals": [0, 90, 180, 270, 360], "autorange": False}
 TRANSPARENT = "rgba(0,0,0,0)"
 
@@ -172,10 +166,21 @@ def _hover(chart: Chart) -> str:
     return f"%{{y:,.{chart.decimals}f}} {_plain(chart.unit)}".rstrip()
 
 
+def _ticks(day: str) -> list[Json]:
+    """How times are written below an axis: the finer the ticks, the more of the clock and the less of the year."""
+    return [
+        {"dtickrange": [None, 60_000], "value": "%H:%M:%S"},
+        {"dtickrange": [60_000, 43_200_000], "value": f"%H:%M\n{day}"},
+        {"dtickrange": [43_200_000, "M1"], "value": f"{day}\n%Y"},
+        {"dtickrange": ["M1", None], "value": "%b\n%Y"},
+    ]
+
+
 def _layout(chart: Chart, language: Language, palette: Palette, standalone: bool) -> Json:
     heights = _heights(chart)
     class_shapes, class_labels = _classes(chart, palette, heights)
     mark_shapes, mark_labels = _marks(chart, palette)
+    day = "%e %b" if language.code == "en" else "%e. %b"
     layout: Json = {
         "margin": MARGIN,
         "height": HEIGHT,
@@ -197,8 +202,8 @@ def _layout(chart: Chart, language: Language, palette: Palette, standalone: bool
             "range": [chart.start, chart.end],
             "gridcolor": palette.grid,
             "linecolor": palette.grid,
-            "hoverformat": "%a %e. %b %Y %H:%M:%S",
-            "tickformatstops": TICKS,
+            "hoverformat": f"%a {day} %Y %H:%M:%S",
+            "tickformatstops": _ticks(day),
         },
         "yaxis": {
             "fixedrange": not standalone,

@@ -7,6 +7,7 @@ more; the legal assessment takes a calendar year and prescribed instruments. doc
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Literal
 
 import msgspec
@@ -25,6 +26,7 @@ EN_16798 = "NS-EN 16798-1:2019, annex B (default values), category II; share of 
 COUNTS = "Shares of counted travellers; says nothing about who passes where nobody counts"
 
 _YEAR = 365.0
+BENZENE = {"nb": "Benzen", "en": "Benzene"}
 
 
 class BuiltIn(msgspec.Struct, frozen=True):
@@ -45,7 +47,7 @@ def _air() -> list[BuiltIn]:
         _yearly("eu2008-no2-year", "no2", "NO₂", 40, EU_2008),
         _yearly("eu2008-pm10-year", "pm10", "PM10", 40, EU_2008),
         _yearly("eu2008-pm25-year", "pm25", "PM2.5", 25, EU_2008_PM25),
-        _yearly("eu2008-benzene-year", "benzene", "Benzene", 5, EU_2008),
+        _yearly("eu2008-benzene-year", "benzene", BENZENE, 5, EU_2008),
         _hourly("eu2008-no2-hour", "no2", "NO₂", 200, 18, EU_2008),
         _hourly("eu2008-so2-hour", "so2", "SO₂", 350, 24, EU_2008),
         _daily("eu2008-pm10-day", "pm10", "PM10", 50, 35, EU_2008),
@@ -56,7 +58,7 @@ def _air() -> list[BuiltIn]:
         _yearly("eu2024-pm10-year", "pm10", "PM10", 20, EU_2024),
         _yearly("eu2024-pm25-year", "pm25", "PM2.5", 10, EU_2024),
         _yearly("eu2024-so2-year", "so2", "SO₂", 20, EU_2024),
-        _yearly("eu2024-benzene-year", "benzene", "Benzene", 3.4, EU_2024),
+        _yearly("eu2024-benzene-year", "benzene", BENZENE, 3.4, EU_2024),
         _hourly("eu2024-no2-hour", "no2", "NO₂", 200, 3, EU_2024),
         _hourly("eu2024-so2-hour", "so2", "SO₂", 350, 3, EU_2024),
         _daily("eu2024-no2-day", "no2", "NO₂", 50, 18, EU_2024),
@@ -122,7 +124,7 @@ def _travel() -> list[BuiltIn]:
     ]
 
 
-def _yearly(code: str, quantity: str, name: str, limit: float, source: str) -> BuiltIn:
+def _yearly(code: str, quantity: str, name: str | Mapping[str, str], limit: float, source: str) -> BuiltIn:
     return BuiltIn(Kpi(id=code, title=_title("mean", name=name), quantity=quantity, target=limit), source)
 
 
@@ -187,5 +189,5 @@ def _room(
     return BuiltIn(kpi, EN_16798)
 
 
-def _title(code: str, **params: str) -> Text:
+def _title(code: str, **params: str | Mapping[str, str]) -> Text:
     return Text(**in_all_languages(Message(f"limit.{code}", params)))
