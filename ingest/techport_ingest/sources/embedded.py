@@ -47,7 +47,7 @@ log = structlog.get_logger(__name__)
 
 
 class EmbeddedSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """Without a Gatekeeper everybody on `host` may publish: keep it to loopback then."""
+    """Without a CredentialAuthenticator everybody on `host` may publish: keep it to loopback then."""
 
     host: str = "127.0.0.1"
     port: int = 1883
@@ -65,7 +65,7 @@ class EmbeddedBroker:
         self._arrived: deque[Message] = deque()
         self._something_arrived = threading.Event()
         self._numbers = itertools.count(1)
-        self._unsettled: dict[int, asyncio.Future[None] | None] = {}  # touched by the broker's thread only
+        self._unacknowledged: dict[int, asyncio.Future[None] | None] = {}  # touched by the broker's thread only
         self.subscribe(settings.topics)
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._run, name="embedded-broker", daemon=True)
@@ -135,10 +135,10 @@ class EmbeddedBroker:
 
     def _release(self, numbers: list[int]) -> None:
         for number in numbers:
-            stored = self._unsettled.pop(number, None)
+            stored = self._unacknowledged.pop(number, None)
             if stored is not None and not stored.done():  # done: its client hung up
                 stored.set_result(None)
-        if len(self._unsettled) < self._settings.window:
+        if len(self._unacknowledged) < self._settings.window:
             self.room.set()
 
     def accept(self, packet: IncomingApplicationMessage) -> asyncio.Future[None] | None:
@@ -147,8 +147,8 @@ class EmbeddedBroker:
             return None
         number = next(self._numbers)
         stored = None if packet.qos == QOS_0 else self._loop.create_future()
-        self._unsettled[number] = stored
-        if len(self._unsettled) >= self._settings.window:
+        self._unacknowledged[number] = stored
+        if len(self._unacknowledged) >= self._settings.window:
             self.room.clear()
         publish = packet.publish_packet
         again = bool(publish is not None and publish.dup_flag)
