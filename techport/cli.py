@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import NoReturn
 
@@ -28,7 +29,7 @@ from techport.commands import (
     store,
     trace,
 )
-from techport.data_dir import FolderInUse
+from techport.data_dir import UMASK, FolderInUse
 from techport.errors import CannotRun
 from techport.logs import hide_in_text, hide_in_tracebacks
 from techport.settings import SettingsError
@@ -82,6 +83,7 @@ EXPECTED = (
 
 def main() -> None:
     """Run the command line. What a user can put right is told in a sentence, not in a traceback; exit code 2."""
+    os.umask(UMASK)
     hide_in_tracebacks()
     try:
         typer.main.get_command(app)()  # calling `app` itself would put typer's own tracebacks in the place of ours

@@ -1,13 +1,14 @@
-"""The data folder: one running platform at a time, and a note of where it answers, so that other commands find it."""
+"""The data folder: one running platform at a time, a note of where it answers, and nobody else's eyes in it."""
 
 from __future__ import annotations
 
 import fcntl
 import json
 import os
+import stat
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
@@ -16,6 +17,13 @@ import msgspec
 from techport.errors import CannotRun
 
 NOTE = "running.json"
+UMASK = 0o077  # of every process: what it makes is for its own user
+
+# What techport itself keeps in the folder. Other files in it, as with `--data .`, are left as they are.
+_KEPT = (
+    NOTE, "registry.sqlite*", "readings.duckdb*", "packages", "receipts", "snapshots", "mosquitto", "demo", "token*",
+    "*.log",
+)  # fmt: skip
 
 
 class Running(msgspec.Struct, frozen=True):
@@ -38,10 +46,36 @@ class FolderInUse(Exception):
         self.holder = owner
 
 
+def open_to_others(folder: Path, files: Iterable[Path] = ()) -> list[Path]:
+    """What of the folder, and of `files` elsewhere, other users of the machine may read or change."""
+    kept = [path for pattern in _KEPT for path in folder.glob(pattern)]
+    inside = [path for path in kept if path.is_dir() and not path.is_symlink() for path in path.rglob("*")]
+    return [path for path in dict.fromkeys((folder, *kept, *inside, *files)) if _others_may(path)]
+
+
+def close_to_others(folder: Path, files: Iterable[Path] = ()) -> None:
+    """Make the folder (0700), and take the rights of other users from what is kept in it, by versions before too.
+
+    A file of another user is left to the doctor, who names it.
+    """
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    for path in open_to_others(folder, files):
+        with suppress(PermissionError, FileNotFoundError):
+            path.chmod(stat.S_IMODE(path.stat().st_mode) & ~UMASK)
+
+
+def _others_may(path: Path) -> bool:
+    try:
+        mode = path.lstat().st_mode
+    except FileNotFoundError:
+        return False
+    return not stat.S_ISLNK(mode) and not stat.S_ISSOCK(mode) and bool(mode & UMASK)
+
+
 @contextmanager
 def lock(folder: Path, command: str, http: str | None, mqtt: str | None) -> Iterator[None]:
     """Make the folder, lock it for this process, and note where the process answers. Raises FolderInUse."""
-    folder.mkdir(parents=True, exist_ok=True)
+    close_to_others(folder)
     with (folder / NOTE).open("a+") as note:
         if not _lock(note):
             raise FolderInUse(folder, owner(folder))

@@ -24,6 +24,7 @@ import msgspec
 import structlog
 from prometheus_client import CollectorRegistry, Gauge
 
+from techport.data_dir import close_to_others
 from techport.settings import Settings
 from techport_ingest.brokers.auth import AccessFiles, Authenticator, PlatformUser
 from techport_ingest.brokers.mosquitto import (
@@ -65,7 +66,7 @@ class Stores:
 @contextmanager
 def stores(settings: Settings) -> Iterator[Stores]:
     """Open the registry (migrated), the ledger and the time-series store. May raise "not now" errors."""
-    settings.data.mkdir(parents=True, exist_ok=True)
+    close_to_others(settings.data, settings.files())
     with ExitStack() as closing:
         registry = Registry.open(settings.registry_url, settings.registry_seconds)
         closing.callback(registry.close)

@@ -5,6 +5,7 @@ docs/settings.md is made from these descriptions; a test compares them.
 
 from __future__ import annotations
 
+import glob
 import os
 import re
 import tomllib
@@ -209,6 +210,16 @@ class Settings(BaseSettings):
     @property
     def snapshots_folder(self) -> Path:
         return self.snapshots or self.data / "snapshots"
+
+    def files(self) -> list[Path]:
+        """The files of registry and store, where they are files of this machine, with their logs."""
+        paths = [re.fullmatch(r"(?:sqlite|duckdb):///([^?]+).*", url) for url in (self.registry_url, self.store_url)]
+        return [
+            file
+            for path in paths
+            if path is not None
+            for file in Path(path[1]).parent.glob(f"{glob.escape(Path(path[1]).name)}*")
+        ]
 
     def password(self) -> str | None:
         """The broker password, from the file where one is named."""

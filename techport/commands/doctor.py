@@ -18,7 +18,7 @@ from rich.console import Console
 
 from techport import options
 from techport.broker_probe import probe_broker
-from techport.data_dir import Running, owner
+from techport.data_dir import Running, open_to_others, owner
 from techport.settings import Address, Settings, load_settings
 from techport_ingest.brokers.mosquitto import find_mosquitto, left_behind
 from techport_pilots.errors import PilotsError
@@ -63,6 +63,7 @@ def examine(settings: Settings) -> Iterator[Check]:
     """All checks, in the order in which to fix things."""
     running = owner(settings.data) if settings.data.is_dir() else None
     yield _disk(settings.data)
+    yield from _rights(settings)
     if running is not None and running.http is not None:
         yield Check("platform", "ok", f"`techport {running.command}` runs here as process {running.pid}")
         yield from _ask_running(running)
@@ -81,6 +82,18 @@ def _disk(folder: Path) -> Check:
             "disk", "failed" if usage.free < LEAST_FREE / 10 else "warning", found, "free some space, or move --data"
         )
     return Check("disk", "ok", found)
+
+
+def _rights(settings: Settings) -> Iterator[Check]:
+    if not settings.data.is_dir():
+        return
+    wider = open_to_others(settings.data, settings.files())
+    if not wider:
+        yield Check("rights", "ok", f"nobody else may read {settings.data}")
+        return
+    named = ", ".join(str(path) for path in wider[:5]) + (f" and {len(wider) - 5} more" if len(wider) > 5 else "")
+    remedy = f"the next start corrects it; what belongs to another user: chmod -R go= {settings.data}, as that user"
+    yield Check("rights", "warning", f"other users of this machine may read or change {named}", remedy)
 
 
 def _ports(settings: Settings) -> Iterator[Check]:

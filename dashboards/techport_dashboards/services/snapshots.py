@@ -72,7 +72,7 @@ class SnapshotStore:
             checksum = digest.hexdigest()
             if not self.path(checksum[:24]).exists():
                 self._find_room(size)
-            Path(name).chmod(0o444)
+            Path(name).chmod(0o400)
             Path(name).replace(self.path(checksum[:24]))
         finally:
             Path(name).unlink(missing_ok=True)
@@ -97,7 +97,7 @@ class SnapshotStore:
             file.write(msgspec.json.format(msgspec.json.encode(snapshot)))
             file.flush()
             os.fsync(file.fileno())
-        Path(name).chmod(0o644)
+        Path(name).chmod(0o600)
         Path(name).replace(self._folder / f"{snapshot.id}.json")
         return snapshot
 
