@@ -12,11 +12,11 @@ from zoneinfo import ZoneInfo
 from babel import Locale
 from babel.dates import format_date, format_datetime, format_timedelta
 from babel.lists import format_list
+from babel.numbers import format_decimal
 from babel.support import Translations
 
 from techport_pilots.i18n import catalogues
 from techport_pilots.i18n.message import Message, MissingText, ParamFormatter
-from techport_pilots.text import decimal
 from techport_storage.model import Micros
 
 LANGUAGES = ("nb", "en")
@@ -27,10 +27,19 @@ _LOCALES = {"nb": "nb_NO", "en": "en_GB"}  # day before month and a 24-hour cloc
 _COUNTS = ("n", "size", "days")
 """Parameters that choose between the plural forms of a sentence that has them."""
 
+_DIGITS_END = 1e15  # a float64 has no more digits
+
 
 def N_(text: str) -> str:
     """Marks a text that is translated where it is shown, for those who collect texts (`make messages`)."""
     return text
+
+
+def decimal(value: float, pattern: str, locale: Locale) -> str:
+    """By the pattern, with a true minus sign; what no instrument measures as a power of ten: 1,00E300."""
+    pattern = pattern if abs(value) < _DIGITS_END else "0.00E0"
+    text = str(format_decimal(value, format=pattern, locale=locale)).replace("-", "−")
+    return text if any(digit in text for digit in "123456789") else text.lstrip("−")  # a zero has no sign
 
 
 class Translated(Protocol):

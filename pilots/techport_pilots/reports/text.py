@@ -2,41 +2,32 @@
 
 from __future__ import annotations
 
-import datetime as dt
 from dataclasses import dataclass
 from pathlib import Path
-from zoneinfo import ZoneInfo
-
-from babel import Locale
-from babel.dates import format_date, format_datetime
 
 from techport_pilots.i18n import Language
 from techport_pilots.model import Text
-from techport_pilots.text import catalogue
 from techport_storage.model import Micros
 
-_LOCALES = {"nb": "nb_NO", "en": "en_GB"}
-_DATE = {"nb": "d. MMM y", "en": "d MMM y"}
 _LOCALES_FOLDER = Path(__file__).with_name("locales")
 
 
 @dataclass(frozen=True, slots=True)
 class Words:
-    """Everything in the report that depends on the reader. `code` is nb or en; times are those of `zone`."""
+    """A reader's language (nb or en) with the report's own texts; times are those of `zone`."""
 
     code: str
     zone: str
 
     def __call__(self, message: str, **values: object) -> str:
-        text = catalogue(_LOCALES_FOLDER, "nb").get(message, message) if self.code == "nb" else message
-        return text.format(**values) if values else text
+        return self.language.gettext(message, **values)
 
     @property
     def language(self) -> Language:
-        return Language(self.code)
+        return Language(self.code, _LOCALES_FOLDER)
 
     def text(self, text: Text | None, default: str = "") -> str:
-        return (text.get(self.code) if text else "") or default
+        return self.language.text(text, default)
 
     def number(self, value: float) -> str:
         return self.language.significant(value)
@@ -53,17 +44,17 @@ class Words:
         return self.language.share(share)
 
     def date(self, time: Micros) -> str:
-        return str(format_date(self._at(time).date(), _DATE[self.code], locale=self._locale))
+        return self.language.date_time(time, self.zone, "d. MMM y")
 
     def last_day(self, end: Micros) -> str:
         """The last day of a range that `end` is no longer in."""
         return self.date(end - 1)
 
     def date_time(self, time: Micros) -> str:
-        return str(format_datetime(self._at(time), _DATE[self.code] + " HH:mm", locale=self._locale))
+        return self.language.date_time(time, self.zone)
 
     def month(self, time: Micros) -> str:
-        return str(format_date(self._at(time).date(), "MMM", locale=self._locale)).rstrip(".")
+        return self.language.date_time(time, self.zone, "MMM").rstrip(".")
 
     def span(self, length: Micros) -> str:
         minutes = length / 60e6
@@ -72,10 +63,3 @@ class Words:
         if minutes < 48 * 60:
             return self("{n} hours", n=self.count(minutes / 60))
         return self("{n} days", n=self.count(minutes / 1440))
-
-    @property
-    def _locale(self) -> Locale:
-        return Locale.parse(_LOCALES[self.code])
-
-    def _at(self, time: Micros) -> dt.datetime:
-        return dt.datetime.fromtimestamp(time // 1_000_000, ZoneInfo(self.zone))
