@@ -16,7 +16,7 @@ from techport_storage.model import Micros
 T = TypeVar("T")
 
 MOST_VALUES = 10_000
-"""More values than this in one message are no reading of a device: refused, so that a decoder's memory stays
+"""More values than this in one message are not a reading of a device: rejected, so that a decoder's memory stays
 bounded."""
 
 DEEPEST = 12

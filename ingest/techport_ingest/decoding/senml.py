@@ -123,7 +123,7 @@ def _resolve(record: dict[str, Any], base: dict[str, Any], now: float) -> Resolv
 
 
 def _check_fields(record: dict[Any, Any]) -> None:
-    """Each field has its type; labels that must be understood (they end in _) are refused, others are passed over."""
+    """Each field has its type; labels that must be understood (they end in _) are rejected, others are ignored."""
     for field, value in record.items():
         check = _TYPES.get(field) if type(field) is str else None
         if check is not None:
