@@ -13,6 +13,7 @@ from rich.markup import escape
 from techport.commands import (
     audit,
     broker_access,
+    certificate,
     decode,
     device,
     doctor,
@@ -51,6 +52,7 @@ app.command("serve")(run.serve)
 app.command("simulate")(publish.simulate)
 app.command("replay")(publish.replay)
 app.command("audit")(audit.audit)
+app.command("certificate")(certificate.certificate)
 app.command("broker-access")(broker_access.broker_access)
 app.command("trace")(trace.trace)
 app.command("decode")(decode.decode)

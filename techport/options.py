@@ -23,6 +23,11 @@ PilotFiles = Annotated[
     list[Path] | None, typer.Option("--pilot", help="pilot definition to import at the start; may be given again")
 ]
 
+Insecure = Annotated[
+    bool | None,
+    typer.Option("--insecure", help="listen beyond this machine without TLS: passwords can be read on the way"),
+]
+
 MessageFormat = Annotated[
     str | None,
     typer.Option("--format", help=f"format of the messages, else native: {', '.join(names())}"),

@@ -135,7 +135,13 @@ def _embedded(settings: Settings, reach: MqttSettings, registry: Registry) -> tu
     """The broker, and how this process reaches it."""
     address = settings.mqtt_address
     own = _own(reach)
-    listen = EmbeddedSettings(host=address.host, port=address.port, window=settings.inflight)
+    listen = EmbeddedSettings(
+        host=address.host,
+        port=address.port,
+        window=settings.inflight,
+        certificate=settings.broker_cert,
+        key=settings.broker_key,
+    )
     gate = Authenticator(Credentials(registry.database).all, address.host in LOOPBACK, own)
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(address.host, address.host)
     known = msgspec.structs.replace(reach, host=host, username=own.username, password=own.password, protocol="3.1.1")
@@ -181,7 +187,13 @@ def _mosquitto(settings: Settings, reach: MqttSettings, registry: Registry) -> I
     access.write()
     broker = Mosquitto(
         MosquittoSettings(
-            folder=folder, executable=executable, host=address.host, port=address.port, extra=access.configuration
+            folder=folder,
+            executable=executable,
+            host=address.host,
+            port=address.port,
+            certificate=settings.broker_cert,
+            key=settings.broker_key,
+            extra=access.configuration,
         )
     )
     broker.start()
@@ -196,7 +208,9 @@ def _mosquitto(settings: Settings, reach: MqttSettings, registry: Registry) -> I
 def mqtt_settings(settings: Settings, client_id: str = "techport") -> MqttSettings:
     """How this process reaches the broker, and under which client id the broker keeps its session."""
     tls = None
-    if settings.mqtt_ca or settings.mqtt_cert:
+    if settings.broker_cert:  # our own broker: no certificate but this one will do
+        tls = Tls(server=str(settings.broker_cert))
+    elif settings.mqtt_ca or settings.mqtt_cert:
         files = [str(path) if path else None for path in (settings.mqtt_ca, settings.mqtt_cert, settings.mqtt_key)]
         tls = Tls(ca=files[0], certificate=files[1], key=files[2])
     return MqttSettings(

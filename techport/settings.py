@@ -36,6 +36,11 @@ class Address(msgspec.Struct, frozen=True):
             raise ValueError(f"{text!r} is not HOST:PORT; write for example 127.0.0.1:8080")
         return cls(host.strip("[]") or "127.0.0.1", int(port))
 
+    @property
+    def is_loopback(self) -> bool:
+        """Whether this machine alone reaches it."""
+        return self.host == "localhost" or self.host == "::1" or self.host.startswith("127.")
+
     def __str__(self) -> str:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
@@ -95,6 +100,13 @@ class Settings(BaseSettings):
     mqtt_ca: Path | None = Field(None, description="certificate authority of the broker (PEM); switches TLS on")
     mqtt_cert: Path | None = Field(None, description="client certificate (PEM)")
     mqtt_key: Path | None = Field(None, description="key of the client certificate (PEM)")
+    broker_cert: Path | None = Field(
+        None, description="certificate of `up`'s own broker, with its chain (PEM): devices then connect with TLS"
+    )
+    broker_key: Path | None = Field(None, description="key of that certificate (PEM)")
+    insecure: bool = Field(
+        False, description="let `up` listen beyond this machine without TLS: passwords can then be read on the way"
+    )
     basemap: Path | None = Field(
         None, description="folder of GeoJSON outlines to draw under the map instead of our own"
     )

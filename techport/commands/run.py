@@ -40,9 +40,10 @@ def up(
     broker: options.Broker = None,
     store: options.Store = None,
     registry: options.RegistryUrl = None,
+    insecure: options.Insecure = None,
 ) -> None:
     """Everything in one process: broker, ingest, store, API and pages."""
-    settings = begin(data=data, http=http, mqtt=mqtt, broker=broker, store=store, registry=registry)
+    settings = begin(data=data, http=http, mqtt=mqtt, broker=broker, store=store, registry=registry, insecure=insecure)
     with lock(settings.data, "up", settings.http, settings.mqtt):
         _run_everything(settings, pilot or [])
 
@@ -55,11 +56,12 @@ def demo(
     broker: options.Broker = None,
     seed: Annotated[int, typer.Option(help="the same seed gives the same district")] = 1,
     history: Annotated[float, typer.Option(help="hours of history to publish on the first start")] = 24.0,
+    insecure: options.Insecure = None,
 ) -> None:
     """`up` with a simulated district of pilots and devices."""
     from techport_simulators.demo import demo_in
 
-    settings = begin(data=data, http=http, mqtt=mqtt, broker=broker)
+    settings = begin(data=data, http=http, mqtt=mqtt, broker=broker, insecure=insecure)
     with lock(settings.data, "demo", settings.http, settings.mqtt):
         district = _District(settings, demo_in(settings.data / "demo", now_datetime().date()), seed, history)
         _run_everything(settings, pilot or [], district)
@@ -108,6 +110,7 @@ def begin(**flags: object) -> Settings:
 
 
 def _run_everything(settings: Settings, pilots: list[Path], district: _District | None = None) -> None:
+    check_exposure(settings)
     check_port(settings.http_address, "--http")
     from techport import platform, web
 
@@ -176,9 +179,32 @@ def interrupt() -> None:
 def _announce(settings: Settings) -> None:
     console = Console(stderr=True, highlight=False)
     console.print(f"\n  techport is running. Open [bold]http://{settings.http}[/bold]")
-    console.print(f"  Devices publish to mqtt://{settings.mqtt}")
+    console.print(f"  Devices publish to {'mqtts' if settings.broker_cert else 'mqtt'}://{settings.mqtt}")
     console.print(f"  Everything is kept in {settings.data.resolve()}", soft_wrap=True)
     console.print("  Ctrl-C stops it; starting again keeps the data.\n")
+
+
+def check_exposure(settings: Settings) -> None:
+    """Refuse to listen beyond this machine without TLS, unless that is what was asked for. Raises CannotRun."""
+    if (settings.broker_cert is None) != (settings.broker_key is None):
+        raise CannotRun("broker_cert and broker_key belong together: set both, or neither")
+    for file in (settings.broker_cert, settings.broker_key):
+        if file is not None and not file.is_file():
+            raise CannotRun(f"{file} is not there. `techport certificate` makes a certificate for a trial")
+    if settings.insecure:
+        return
+    ways = "or add --insecure where the network between is yours alone"
+    if settings.broker != "external" and settings.broker_cert is None and not settings.mqtt_address.is_loopback:
+        raise CannotRun(
+            f"--mqtt {settings.mqtt} listens beyond this machine without TLS: passwords and readings can be read and "
+            "changed on the way. Set broker_cert and broker_key (`techport certificate` makes both for a trial), "
+            f"{ways}"
+        )
+    if not settings.http_address.is_loopback:
+        raise CannotRun(
+            f"--http {settings.http} listens beyond this machine without TLS: passwords can be read on the way. "
+            f"Listen on 127.0.0.1 behind a proxy that does TLS, {ways}"
+        )
 
 
 def check_port(address: Address, flag: str) -> None:

@@ -83,6 +83,8 @@ class MosquittoSettings(msgspec.Struct, frozen=True, kw_only=True):
     host: str = "127.0.0.1"
     port: int = 1883
     max_packet_bytes: int = 4 * 1024 * 1024
+    certificate: Path | None = None  # with its key: clients connect with TLS
+    key: Path | None = None
     extra: tuple[str, ...] = ()  # more lines for the configuration file
 
 
@@ -111,6 +113,7 @@ def configuration(settings: MosquittoSettings) -> str:
         "log_type error",
         "log_type warning",
         "connection_messages false",
+        *([f"certfile {settings.certificate}", f"keyfile {settings.key}"] if settings.certificate else []),
         *settings.extra,
     ]
     return "\n".join(lines) + "\n"

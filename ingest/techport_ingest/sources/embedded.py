@@ -26,6 +26,7 @@ import threading
 from collections import deque
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from concurrent.futures import Future
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -54,6 +55,8 @@ class EmbeddedSettings(msgspec.Struct, frozen=True, kw_only=True):
     topics: tuple[str, ...] = ("pilots/#",)  # what the pipeline gets; subscribers may use any other topic beside it
     window: int = 10_000
     max_packet_bytes: int = 4 * 1024 * 1024
+    certificate: Path | None = None  # with its key: clients connect with TLS
+    key: Path | None = None
 
 
 class EmbeddedBroker:
@@ -210,9 +213,15 @@ class _HoldingBroker(Broker):
 
     def __init__(self, settings: EmbeddedSettings, source: EmbeddedBroker, gate: CredentialAuthenticator) -> None:
         host = f"[{settings.host}]" if ":" in settings.host else settings.host
+        listener = ListenerConfig(
+            bind=f"{host}:{settings.port}",
+            ssl=settings.certificate is not None,
+            certfile=settings.certificate,
+            keyfile=settings.key,
+        )
         super().__init__(
             BrokerConfig(
-                listeners={"default": ListenerConfig(bind=f"{host}:{settings.port}")},
+                listeners={"default": listener},
                 plugins={"amqtt.plugins.authentication.AnonymousAuthPlugin": {"allow_anonymous": True}},
             )
         )

@@ -1,0 +1,95 @@
+"""Somebody on the network between devices and the platform."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import ssl
+import stat
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+from paho.mqtt.client import Client
+from paho.mqtt.enums import CallbackAPIVersion
+
+from techport.certificates import Files, make
+from tests.end_to_end.platforms import PILOT, Platform
+from tests.ingest.running import eventually
+from tests.servers.mosquitto import free_port
+
+pytestmark = pytest.mark.heavy
+
+
+def _device(port: int, ca: Path) -> Client:
+    """A client that is connected with TLS, its name checked. Raises ssl.SSLError."""
+    client = Client(CallbackAPIVersion.VERSION2)
+    client.tls_set(ca_certs=str(ca))
+    connected = threading.Event()
+    client.on_connect = lambda *_: connected.set()
+    client.connect("localhost", port)
+    client.loop_start()
+    assert connected.wait(30)
+    return client
+
+
+@pytest.mark.parametrize("broker", ["mosquitto", "embedded"])
+def test_devices_connect_with_tls_and_the_right_authority_only(
+    broker: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files, others = make(tmp_path / "tls"), make(tmp_path / "others")
+    monkeypatch.setenv("TECHPORT_BROKER_CERT", str(files.certificate))
+    monkeypatch.setenv("TECHPORT_BROKER_KEY", str(files.key))
+    pilot = tmp_path / "pilot.yaml"
+    pilot.write_text(PILOT)
+    with Platform(tmp_path, "up", "--pilot", str(pilot), "--broker", broker) as platform:
+        device = _device(platform.mqtt_port, files.ca)
+        payload = b'{"time": 1760000000, "pm10": 17.5}'
+        device.publish("pilots/test-street/lamp-1/readings", payload, qos=1).wait_for_publish(30)
+        path = "/api/v1/readings?pilot=test-street&quantity=pm10&start=2025-10-09T00:00:00Z&end=2025-10-10T00:00:00Z"
+        eventually(lambda: len(platform.get(path)["items"]) == 1, "the platform itself reads through TLS, too")
+        device.disconnect()
+        device.loop_stop()
+        with pytest.raises(ssl.SSLCertVerificationError):
+            _device(platform.mqtt_port, others.ca)
+        with socket.create_connection(("127.0.0.1", platform.mqtt_port), timeout=30) as plain:
+            plain.sendall(bytes([0x10, 13, 0, 4]) + b"MQTT" + bytes([4, 2, 0, 60, 0, 1]) + b"x")  # CONNECT
+            with contextlib.suppress(ConnectionResetError):  # one way to refuse
+                assert not plain.recv(4).startswith(b"\x20"), "no CONNACK without TLS"
+
+
+def _up(folder: Path, *flags: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "techport", "up", "--data", str(folder / "data"), *flags]
+    return subprocess.run(command, capture_output=True, text=True, cwd=folder, timeout=120, check=False)
+
+
+@pytest.mark.parametrize("flag", ["--mqtt", "--http"])
+@pytest.mark.parametrize("host", ["0.0.0.0", "[::]"])
+def test_no_address_beyond_this_machine_without_tls(flag: str, host: str, tmp_path: Path) -> None:
+    other = {"--mqtt": "--http", "--http": "--mqtt"}[flag]
+    result = _up(tmp_path, flag, f"{host}:{free_port()}", other, f"127.0.0.1:{free_port()}")
+    assert result.returncode == 2
+    assert "without TLS" in result.stderr
+    assert "--insecure" in result.stderr
+
+
+def test_a_certificate_without_its_key_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TECHPORT_BROKER_CERT", str(make(tmp_path / "tls").certificate))
+    result = _up(tmp_path)
+    assert result.returncode == 2
+    assert "broker_cert and broker_key belong together" in result.stderr
+
+
+def test_keys_are_for_their_owner_only_and_the_authority_stays(tmp_path: Path) -> None:
+    def modes(files: Files) -> set[int]:
+        return {stat.S_IMODE(file.stat().st_mode) for file in (files.key, files.ca.with_suffix(".key"))}
+
+    first = make(tmp_path / "tls", ["broker.example", "192.0.2.7"])
+    authority, certificate = first.ca.read_bytes(), first.certificate.read_bytes()
+    assert modes(first) == {0o600}
+    again = make(tmp_path / "tls")
+    assert again.ca.read_bytes() == authority
+    assert again.certificate.read_bytes() != certificate
+    assert modes(again) == {0o600}
