@@ -73,6 +73,11 @@ class RejectedMessage(Exception):
         super().__init__(code)
         self.rejection = Rejection(code, params)
 
+    @classmethod
+    def of(cls, rejection: Rejection) -> RejectedMessage:
+        """The exception of a rejection that was made before."""
+        return cls(rejection.code, **rejection.params)
+
     @property
     def reason(self) -> str:
         return self.rejection.reason

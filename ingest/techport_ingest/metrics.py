@@ -48,6 +48,15 @@ class Metrics:
             buckets=_SECONDS,
             registry=registry,
         )
+        self.codec_deaths = Counter(
+            "techport_ingest_codec_deaths",
+            "Processes of JavaScript codecs that ended at a message, by reason",
+            ["reason"],
+            registry=registry,
+        )
+        self.codecs_disabled = Counter(
+            "techport_ingest_codecs_disabled", "JavaScript codecs that were disabled", registry=registry
+        )
         self.lag = Gauge(
             "techport_ingest_lag_seconds", "Age of the oldest message that is not acknowledged", registry=registry
         )
@@ -67,6 +76,12 @@ class Metrics:
         for reason in reasons:
             self.quarantined.labels(reason).inc()
             self.set_aside.labels(reason).inc()
+
+    def count_codec_death(self, reason: str, disabled: bool) -> None:
+        """Add a process of a codec that ended; `reason` is the one of the rejection."""
+        self.codec_deaths.labels(reason).inc()
+        if disabled:
+            self.codecs_disabled.inc()
 
     def count_ignored(self, parts: Iterable[tuple[str, int]]) -> None:
         """Add what a committed batch passed over. Rules are a fixed set of words: no label a device could invent."""

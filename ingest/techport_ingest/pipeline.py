@@ -102,7 +102,7 @@ class Pipeline:
         self._view_cache = IngestViewCache(registry)
         self._view = IngestView(-1, {})  # that the batch was read with
         self._budgets = HourlyBudgets(self._settings.limits)
-        self._reader = Reader(decoders, self._settings.limits)
+        self._reader = Reader(decoders, self._settings.limits, metrics.count_codec_death)
         self._commit_log = LogCommits(self._worker, CommitLog(registry.database), self._retrier)
         self._follow_ups: list[FollowUp] = [
             self._commit_log,
@@ -135,6 +135,7 @@ class Pipeline:
                 self._metrics.restarts.inc()
                 self._to_reconcile = True
                 self._stopping.wait(1.0)
+        self._reader.close()
         with contextlib.suppress(RegistryUnavailable):  # a second's lines are worth no waiting
             self._commit_log.close()
 

@@ -86,7 +86,7 @@ def test_a_codec_goes_on_after_an_accident() -> None:
     codec.close()
 
 
-def test_a_codec_that_always_meets_its_limits_rests() -> None:
+def test_a_codec_that_always_meets_its_limits_is_disabled() -> None:
     """It would cost everybody else its time limit with each message."""
     codec = JavaScriptCodec("function decodeUplink() { while (true) {} }", Limits(milliseconds=20))
     reasons = []
@@ -94,7 +94,7 @@ def test_a_codec_that_always_meets_its_limits_rests() -> None:
         with pytest.raises(RejectedMessage) as refused:
             codec(b"", 1)
         reasons.append(refused.value.reason)
-    assert reasons == ["codec-time"] * 5 + ["codec-stopped"] * 2
+    assert reasons == ["codec-time"] * 3 + ["codec-disabled"] * 4
 
 
 def test_device_types_do_not_share_variables() -> None:
@@ -110,10 +110,13 @@ def test_only_so_many_contexts_are_open() -> None:
     shelf = CodecShelf(most=2)
     codecs = [shelf.codec(str(i), f"function decodeUplink() {{ return {{data: {{i: {i}}}}}; }}") for i in range(5)]
     assert [codec(b"", 1) for codec in codecs] == [{"i": i} for i in range(5)]  # closed ones open again
-    assert shelf.codec("4", codecs[4].source) is codecs[4]
-    assert shelf.codec("0", codecs[0].source) is not codecs[0]
-    for codec in codecs:
-        codec.close()
+    assert [codec.pid is not None for codec in codecs] == [False, False, False, True, True]
+    assert codecs[0](b"", 1) == {"i": 0}
+    assert [codec.pid is not None for codec in codecs] == [True, False, False, False, True]
+    shelf.keep([codecs[0]])
+    assert [codec.pid is not None for codec in codecs] == [True, False, False, False, False]
+    shelf.close()
+    assert codecs[0].pid is None
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import msgspec
 
 from techport_ingest.checking.check import Columns
@@ -60,9 +62,9 @@ def explain(
             pilot, sources=[*pilot.sources, SourceDefinition(topic=topic, format=format_name)]
         )
     snapshot = IngestView.of(1, [pilot], [])
-    reader = Reader()
-    reader.use(snapshot)
-    return _explanation(reader.read([message], snapshot), pilot)
+    with contextlib.closing(Reader()) as reader:
+        reader.use(snapshot)
+        return _explanation(reader.read([message], snapshot), pilot)
 
 
 def _host_of(message: Message, format_name: str) -> PilotDefinition:

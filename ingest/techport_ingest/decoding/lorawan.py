@@ -6,12 +6,12 @@ from __future__ import annotations
 import base64
 import binascii
 from collections.abc import Callable, Hashable, Mapping
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 from techport_ingest.decoding.common import MOST_VALUES, leaves, place, too_many
 from techport_ingest.decoding.quantity_names import quantity, quantity_of_path
 from techport_ingest.decoding.times import micros
-from techport_ingest.message import Found, Ignored, RejectedMessage
+from techport_ingest.message import Found, Ignored, Message, RejectedMessage
 from techport_storage.microseconds import SECOND
 from techport_storage.model import Micros
 
@@ -48,9 +48,22 @@ class FirstHeard:
         return time
 
 
+@runtime_checkable
+class RadioDecoder(Protocol):
+    """A decoder that can say beforehand what its codec will be given, so that many messages are decoded at once."""
+
+    def radio(self, message: Message) -> tuple[bytes, int] | None:
+        """Bytes and port for the codec; None where it will not be asked. Remembers nothing."""
+
+
 def apply_codec(codec: PayloadCodec, data: object, port: object) -> Mapping[str, Any]:
     """What a codec makes of base64 text. Raises RejectedMessage."""
     return codec(radio_bytes(data), port if type(port) is int else 0)
+
+
+def codec_input(data: object, port: object) -> tuple[bytes, int] | None:
+    """What `apply_codec` gives to the codec; None where there is nothing to read. Raises RejectedMessage."""
+    return (radio_bytes(data), port if type(port) is int else 0) if data else None
 
 
 def radio_bytes(data: object) -> bytes:

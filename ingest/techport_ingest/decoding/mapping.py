@@ -15,8 +15,8 @@ import msgspec
 
 from techport_ingest.decoding.common import number
 from techport_ingest.decoding.decoder import Decoder, DecoderSettings, make_decoder
-from techport_ingest.decoding.javascript import CodecShelf
-from techport_ingest.decoding.lorawan import PayloadCodec
+from techport_ingest.decoding.javascript import CodecShelf, JavaScriptCodec
+from techport_ingest.decoding.lorawan import PayloadCodec, RadioDecoder
 from techport_ingest.message import Found, Ignored, Message, Observed, RejectedMessage
 from techport_pilots.formats import formats, options_of
 from techport_pilots.model import DeviceRule, FieldMapping, SourceDefinition
@@ -29,7 +29,10 @@ class PilotSource:
         self.pilot = pilot
         self.definition = definition
         self.format = formats()[definition.format]
-        self._decode = _decoder(definition, zone, f"{pilot} {definition.topic}", shelf)
+        options = options_of(definition)
+        codec = _codec(getattr(options, "codec", None), f"{pilot} {definition.topic}", shelf)
+        self.codec = codec if isinstance(codec, JavaScriptCodec) else None
+        self._decode: Decoder = make_decoder(definition.format, DecoderSettings(options, ZoneInfo(zone), codec))
         self._level = _first_wildcard(definition) if definition.device is None else definition.device.level
         self._fields = {**_position_fields(definition), **definition.fields}
         self._ignore = frozenset(definition.ignore)
@@ -49,6 +52,10 @@ class PilotSource:
         if rule is not None:
             found = [one if one.device == device else msgspec.structs.replace(one, device=device) for one in found]
         return [self._map(one) for one in found] if self._maps else found
+
+    def radio(self, message: Message) -> tuple[bytes, int] | None:
+        """What the codec will be given for this message, as far as that is known before."""
+        return self._decode.radio(message) if isinstance(self._decode, RadioDecoder) else None
 
     def _map(self, one: Found) -> Found:
         if type(one) is not Observed:
@@ -122,12 +129,6 @@ def _first_wildcard(definition: SourceDefinition) -> int | None:
     if formats()[definition.format].device_from == "message":
         return None
     return next((at for at, level in enumerate(levels, 1) if level in ("+", "#")), None)
-
-
-def _decoder(definition: SourceDefinition, zone: str, name: str, shelf: CodecShelf) -> Decoder:
-    options = options_of(definition)
-    codec = _codec(getattr(options, "codec", None), name, shelf)
-    return make_decoder(definition.format, DecoderSettings(options, ZoneInfo(zone), codec))
 
 
 def _codec(text: str | None, name: str, shelf: CodecShelf) -> PayloadCodec | None:

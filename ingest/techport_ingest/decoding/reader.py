@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import islice
 
 import structlog
 
@@ -10,10 +11,15 @@ from techport_ingest.checking.budget import DeviceLimits, HourlyBudgets, Owner
 from techport_ingest.checking.check import Columns
 from techport_ingest.checking.units import Units
 from techport_ingest.decoding.decoder import Decoder, without_stale
+from techport_ingest.decoding.javascript import OnDeath
+from techport_ingest.decoding.mapping import PilotSource
 from techport_ingest.decoding.router import OWN, Route, Router
 from techport_ingest.message import Found, Message, RejectedMessage
 from techport_pilots.accounting.rejection import Rejection
 from techport_pilots.registry.view import IngestView
+
+_CHUNK = 256
+"""Messages whose radio bytes are given to codecs at once; bounds what their answers take."""
 
 log = structlog.get_logger(__name__)
 
@@ -21,8 +27,13 @@ log = structlog.get_logger(__name__)
 class Reader:
     """Reads one worker's messages; its decoders remember. Not thread-safe."""
 
-    def __init__(self, decoders: Mapping[str, Decoder] | None = None, limits: DeviceLimits | None = None) -> None:
-        self._router = Router(decoders)
+    def __init__(
+        self,
+        decoders: Mapping[str, Decoder] | None = None,
+        limits: DeviceLimits | None = None,
+        on_codec_death: OnDeath | None = None,
+    ) -> None:
+        self._router = Router(decoders, on_codec_death=on_codec_death)
         self._units = Units()
         self._limits = limits or DeviceLimits()
         self._version: int | None = None  # of the snapshot that `_opened` is about
@@ -44,6 +55,40 @@ class Reader:
         if snapshot.version != self._version:  # holds all that was opened before it
             self._version, self._opened = snapshot.version, {}
         columns = Columns(snapshot, self._units, self._limits, self._opened)
+        if not self._router.has_codecs:
+            self._read_all(messages, columns, snapshot, budgets)
+            return columns
+        remaining = iter(messages)
+        while chunk := list(islice(remaining, _CHUNK)):
+            sources = self._ask_codecs(chunk)
+            self._read_all(chunk, columns, snapshot, budgets)
+            for source in sources:
+                assert source.codec is not None
+                source.codec.forget()
+        return columns
+
+    def close(self) -> None:
+        """End the processes of codecs."""
+        self._router.close()
+
+    def _ask_codecs(self, messages: Sequence[Message]) -> list[PilotSource]:
+        """Have codecs decode what these messages will ask of them; the sources that have one."""
+        uplinks: dict[PilotSource, list[tuple[bytes, int]]] = {}
+        for message in messages:
+            route = self._router.route(message.topic)
+            if route is None or not isinstance(route.decode, PilotSource) or route.decode.codec is None:
+                continue
+            uplink = route.decode.radio(message)
+            if uplink is not None:
+                uplinks.setdefault(route.decode, []).append(uplink)
+        for source, inputs in uplinks.items():
+            assert source.codec is not None
+            source.codec.prepare(inputs)
+        return list(uplinks)
+
+    def _read_all(
+        self, messages: Iterable[Message], columns: Columns, snapshot: IngestView, budgets: HourlyBudgets | None
+    ) -> None:
         for message in messages:
             route = self._router.route(message.topic)
             if route is None:
@@ -54,7 +99,6 @@ class Reader:
                 columns.ignore(message, route.pilot, route.device, "status")
             else:
                 self._read(message, route, columns, snapshot, budgets)
-        return columns
 
     def _read(
         self,

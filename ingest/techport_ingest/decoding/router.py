@@ -8,7 +8,7 @@ import msgspec
 import structlog
 
 from techport_ingest.decoding.decoder import Decoder, make_decoder
-from techport_ingest.decoding.javascript import CodecShelf
+from techport_ingest.decoding.javascript import CodecShelf, OnDeath
 from techport_ingest.decoding.mapping import PilotSource
 from techport_pilots.formats import DEFAULT, formats
 from techport_pilots.model import DeviceRule, SourceDefinition
@@ -43,13 +43,19 @@ class Router:
     somebody cares to publish to.
     """
 
-    def __init__(self, decoders: Mapping[str, Decoder] | None = None, remembered: int = 20_000) -> None:
+    def __init__(
+        self,
+        decoders: Mapping[str, Decoder] | None = None,
+        remembered: int = 20_000,
+        on_codec_death: OnDeath | None = None,
+    ) -> None:
         self._decoders = {DEFAULT: make_decoder(DEFAULT)} if decoders is None else decoders
         self._remembered = remembered
         self._routes: dict[str, Route | None] = {}
         self._sources: dict[tuple[str, str, bytes], PilotSource] = {}
         self._pushed: dict[tuple[str, str], PilotSource] = {}
-        self._shelf = CodecShelf()
+        self._shelf = CodecShelf(on_death=on_codec_death)
+        self.has_codecs = False
         self._snapshot: IngestView | None = None
 
     def use(self, snapshot: IngestView) -> bool:
@@ -68,9 +74,16 @@ class Router:
                 key = (pilot.id, pilot.timezone, msgspec.json.encode(definition))
                 source = before.get(key) or PilotSource(pilot.id, pilot.timezone, definition, self._shelf)
                 self._sources[key] = source
+        codecs = [source.codec for source in self._sources.values() if source.codec is not None]
+        self.has_codecs = bool(codecs)
+        self._shelf.keep(codecs)
         self._routes.clear()
         self._pushed.clear()
         return list(before) != list(self._sources)
+
+    def close(self) -> None:
+        """End the processes of codecs."""
+        self._shelf.close()
 
     @property
     def topics(self) -> tuple[str, ...]:

@@ -17,7 +17,14 @@ from typing import Any
 import msgspec
 
 from techport_ingest.decoding.common import device_id, json_struct, json_type, location, place
-from techport_ingest.decoding.lorawan import FirstHeard, PayloadCodec, apply_codec, no_object, object_values
+from techport_ingest.decoding.lorawan import (
+    FirstHeard,
+    PayloadCodec,
+    apply_codec,
+    codec_input,
+    no_object,
+    object_values,
+)
 from techport_ingest.decoding.times import micros
 from techport_ingest.message import DeviceEvent, Found, Ignored, Message, RejectedMessage
 from techport_storage.model import Micros
@@ -71,6 +78,17 @@ class ChirpStack:
             text = " ".join(str(part) for part in (event.level, event.code, event.description) if type(part) is str)
             return [DeviceEvent(device, time, "log", text[:500])]
         return [Ignored(device, "not-uplink")]
+
+    def radio(self, message: Message) -> tuple[bytes, int] | None:
+        """See RadioDecoder."""
+        if not message.topic.endswith("/up"):
+            return None
+        try:
+            event = json_struct(self._parser, message.payload)
+            device_id(event.device_info.dev_eui)
+            return codec_input(event.data, event.f_port)
+        except RejectedMessage:
+            return None
 
     def _uplink(self, event: _Event, device: str, time: Micros | None) -> list[Found]:
         if time is not None:

@@ -22,6 +22,7 @@ from techport_ingest.decoding.lorawan import (
     FirstHeard,
     PayloadCodec,
     apply_codec,
+    codec_input,
     no_object,
     object_values,
     without_repeats,
@@ -115,6 +116,16 @@ class TheThingsStack:
         if time is not None:
             time = self._first.time(device, (uplink.session_key_id, uplink.f_cnt, uplink.frm_payload), time)
         return self._values(uplink, device, time)
+
+    def radio(self, message: Message) -> tuple[bytes, int] | None:
+        """See RadioDecoder."""
+        try:
+            envelope = json_struct(self._parser, message.payload)
+            device_id(envelope.end_device_ids.device_id)
+            uplink = envelope.uplink_message or envelope.uplink_normalized
+            return None if uplink is None else codec_input(uplink.frm_payload, uplink.f_port)
+        except RejectedMessage:
+            return None
 
     def _values(self, uplink: _Uplink, device: str, time: Micros | None) -> list[Found]:
         if self._codec is not None and uplink.frm_payload:
