@@ -11,6 +11,7 @@ import binascii
 import hashlib
 import hmac
 import secrets
+from urllib.parse import quote
 
 import msgspec
 
@@ -21,7 +22,8 @@ from techport_storage.model import Micros
 _ROUNDS = 101
 
 _SELECT = "SELECT username, pilot, device, password, who, at FROM credentials"
-_DELETE = "DELETE FROM credentials WHERE username = :username"
+_DELETE = "DELETE FROM credentials WHERE pilot = :pilot AND device = :device"
+_OWNER = "SELECT 1 FROM credentials WHERE username = :username"
 _ADD = (
     "INSERT INTO credentials (username, pilot, device, password, who, at)"
     " VALUES (:username, :pilot, :device, :password, :who, :at)"
@@ -61,16 +63,19 @@ class Credentials:
     def issue(self, pilot: str, device: str, who: str) -> Issued:
         """A credential for the device, instead of the one it had. The platform's broker knows it within a second."""
         username, password = _username(pilot, device), secrets.token_hex(16)
-        row = {"username": username, "pilot": pilot, "device": device, "password": hashed(password)}
         with self._database.writing() as transaction:
-            transaction.execute(_DELETE, {"username": username})
+            transaction.execute(_DELETE, {"pilot": pilot, "device": device})
+            if transaction.execute(_OWNER, {"username": username}).first() is not None:
+                # Earlier versions called the device a:1 a_1, and its credential keeps that name.
+                username = username.replace("_", "%5F")
+            row = {"username": username, "pilot": pilot, "device": device, "password": hashed(password)}
             transaction.execute(_ADD, {**row, "who": who, "at": now()})
         return Issued(username, password, f"pilots/{pilot}/{device}/readings")
 
     def revoke(self, pilot: str, device: str) -> bool:
         """Take the device's credential back; whether it had one."""
         with self._database.writing() as transaction:
-            return transaction.execute(_DELETE, {"username": _username(pilot, device)}).rowcount > 0
+            return transaction.execute(_DELETE, {"pilot": pilot, "device": device}).rowcount > 0
 
     def check(self, username: str, password: str) -> Credential | None:
         """The credential of this user name, where the password is its."""
@@ -104,5 +109,7 @@ def verify(password: str, hash_: str) -> bool:
 
 
 def _username(pilot: str, device: str) -> str:
-    """A colon ends the name in mosquitto's password file; a device's id may hold one."""
-    return f"{pilot}/{device}".replace(":", "_")
+    """A name that no other device has. A colon, which an id may hold, ends the name in mosquitto's password file:
+    everything beyond letters, digits and `._-~` is percent-encoded, as in a URL.
+    """
+    return f"{quote(pilot, safe='')}/{quote(device, safe='')}"
