@@ -74,11 +74,19 @@ class DuckFile:
                 self.path.parent.mkdir(parents=True, exist_ok=True)
             con = duckdb.connect(":memory:", config=self._settings())
             try:
+                self._confine(con)
                 con.execute(f"ATTACH '{quoted(self.path)}' AS store (ROW_GROUP_SIZE {ROW_GROUP})")
             except duckdb.Error:
                 con.close()
                 raise
             return con
+
+    def _confine(self, con: duckdb.DuckDBPyConnection) -> None:
+        """No SQL of this connection reaches files but those beside the store's, the network or these settings."""
+        if self.path is not None:
+            con.execute(f"SET allowed_directories = ['{quoted(self.path.resolve().parent)}/']")
+        con.execute("SET enable_external_access = false")
+        con.execute("SET lock_configuration = true")
 
     def _settings(self) -> dict[str, str | bool | int | float | list[str]]:
         # A checkpoint that fails within a commit would make an error of rows that were stored. Upkeep does them.

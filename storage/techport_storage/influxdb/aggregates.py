@@ -60,7 +60,7 @@ class Buckets:
 
 def aggregate_here(connection: Connection, query: Query, span: Span, calendar: Int | None) -> Iterator[Buckets]:
     """The buckets of a span, some at a time, in order. `calendar` are the edges of calendar buckets."""
-    with duckdb.connect() as con:
+    with duckdb.connect(config={"enable_external_access": False, "lock_configuration": True}) as con:
         if calendar is not None:
             con.register("calendar", pa.table([calendar[:-1]], ["bucket"]))
         for rows in _rows(connection, query, span, calendar):
