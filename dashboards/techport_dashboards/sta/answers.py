@@ -8,6 +8,7 @@ from urllib.parse import quote, urlencode
 
 import msgspec
 
+from techport_dashboards.problems import Problem
 from techport_dashboards.query import times
 from techport_dashboards.query.cursors import decode_cursor, encode_cursor
 from techport_dashboards.sta import observations
@@ -22,6 +23,14 @@ _PLACE_IN_PAGES = tuple(f"{sign}{name}=" for sign in ("$", "%24") for name in ("
 _LATEST = ("phenomenonTime", "resultTime")
 
 
+MOST_EXPANDED = 20_000
+"""Entities and Observations that `$expand` may add to one answer. A thousand of them are about a megabyte."""
+MOST_VISITED = 500_000
+"""Entities that one request may look at for its filters and orders, also along paths to other entities."""
+_QUERY = 10  # a query to the store costs as much as so many entities
+_SPAN = 100  # and the times of a Datastream as much as so many that are looked at
+
+
 class Answers:
     """One request's view: the world as it is, the store, and the address that links begin with."""
 
@@ -29,6 +38,8 @@ class Answers:
         self._world = world
         self._store = store
         self._root = root
+        self._expanded_count = 0
+        self._visited = 0
 
     # Names, for filters and orders
 
@@ -45,6 +56,7 @@ class Answers:
                 if name not in PROPERTIES[entity.kind]:
                     raise KeyError(name)
                 return entity.properties.get(name)
+            self._visit(len(entity.related[name]))
             found = [self.resolver(self._world.sets[relation][entity_id]) for entity_id in entity.related[name]]
             return found if name == relation else next(iter(found), None)
 
@@ -89,6 +101,7 @@ class Answers:
         """A page of an entity set, or of those with the ids."""
         known = self._world.sets[kind]
         found = list(known.values()) if ids is None else [known[entity_id] for entity_id in ids]
+        self._visit(len(found) * (len(options.orderby) + (options.filter is not None)))
         if options.filter is not None:
             found = [entity for entity in found if holds(options.filter, self.resolver(entity))]
         for order in reversed(options.orderby):
@@ -157,6 +170,7 @@ class Answers:
             body = _selected(body, options)
             for name, inner in options.expand.items():
                 kind = RELATIONS["Observations"][name]
+                self._expand(1)
                 entity = self._world.sets[kind][self.beyond(row, name)]
                 body[name] = self.rendered([entity], inner)[0]
             bodies.append(body)
@@ -177,6 +191,7 @@ class Answers:
         }
 
     def time_span(self, entity: Entity) -> str | None:
+        self._visit(_SPAN)
         span = observations.span_of(self._store, self._world.streams[entity.id])
         return f"{times.iso(span[0])}/{times.iso(span[1])}" if span else None
 
@@ -199,6 +214,7 @@ class Answers:
             return self._expanded_observations(entities, inner)
         added: list[dict[str, Any]] = []
         for entity in entities:
+            self._expand(max(1, min(len(entity.related[name]) - inner.skip, inner.top)))
             if name == kind:
                 address = f"{self.link(entity.kind, entity.id, name)}?{_text_of(inner)}"
                 added.append(_under(name, self.entities(kind, entity.related[name], inner, address)))
@@ -210,6 +226,7 @@ class Answers:
     def _expanded_observations(self, entities: Sequence[Entity], inner: Options) -> list[dict[str, Any]]:
         if _only_latest(inner) and entities[0].kind == "Datastreams":
             streams = [self._world.streams[entity.id] for entity in entities]
+            self._expand(len(streams) + _QUERY)
             latest = observations.last_of_each(self._store, streams)
             return [
                 {"Observations": self.rendered_rows([latest[stream]] if stream in latest else [], inner)}
@@ -217,9 +234,38 @@ class Answers:
             ]
         added = []
         for entity in entities:
+            self._expand(_QUERY)
             address = f"{self.link(entity.kind, entity.id, 'Observations')}?{_text_of(inner)}"
-            added.append(_under("Observations", self.observations(self.streams_of(entity), inner, address)))
+            collection = self.observations(self.streams_of(entity), inner, address)
+            self._expand(len(collection["value"]))
+            added.append(_under("Observations", collection))
         return added
+
+    # What one request may cost
+
+    def _expand(self, entities: int) -> None:
+        """Take these from what `$expand` may add. Raises Problem when that is used up."""
+        self._expanded_count += entities
+        if self._expanded_count > MOST_EXPANDED:
+            raise Problem(
+                "too-costly",
+                "`$expand` would add more than {n} entities to this answer.",
+                n=f"{MOST_EXPANDED:,}",
+                parameter="$expand",
+                example="$top=10&$expand=Datastreams($top=10)",
+            )
+
+    def _visit(self, entities: int) -> None:
+        """Take these from what filters and orders may look at. Raises Problem when that is used up."""
+        self._visited += entities
+        if self._visited > MOST_VISITED:
+            raise Problem(
+                "too-costly",
+                "This filter or order would have to look at more than {n} entities.",
+                n=f"{MOST_VISITED:,}",
+                parameter="$filter",
+                example="name eq 'Air' and Thing/properties/pilot eq 'kai-luft'",
+            )
 
     def streams_of(self, entity: Entity) -> list[Stream]:
         if entity.kind == "Datastreams":

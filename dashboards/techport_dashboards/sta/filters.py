@@ -18,7 +18,7 @@ from shapely.geometry import shape
 
 from techport_dashboards.problems import Problem
 from techport_dashboards.query.areas import distance
-from techport_dashboards.sta.odata import Arity, BadExpression, ast
+from techport_dashboards.sta.odata import Arity, BadExpression, ast, calculate, nodes
 from techport_dashboards.sta.odata import parse as parse_odata
 from techport_storage.clock import now_datetime
 
@@ -27,6 +27,8 @@ Resolve = Callable[[str], Any]
 
 LONGEST = 4_000
 MOST_TERMS = 100
+DEEPEST = 150
+MOST_SEGMENTS = 12
 EXAMPLE = "name eq 'Air' and Thing/properties/pilot eq 'kai-luft'"
 _TIMES = ("phenomenonTime", "resultTime", "validTime", "time")
 _IOT_ID = re.compile(r"('(?:[^']|'')*')|@iot\.(id|selfLink)")
@@ -38,13 +40,6 @@ _COMPARE: dict[type, Callable[[Any, Any], bool]] = {
     ast.LtE: operator.le,
     ast.Gt: operator.gt,
     ast.GtE: operator.ge,
-}
-_ARITHMETIC: dict[type, Callable[[Any, Any], Any]] = {
-    ast.Add: operator.add,
-    ast.Sub: operator.sub,
-    ast.Mult: operator.mul,
-    ast.Div: operator.truediv,
-    ast.Mod: operator.mod,
 }
 _GEO = {
     "geo.intersects": shapely.intersects,
@@ -58,7 +53,7 @@ _GEO = {
     "st_crosses": shapely.crosses,
 }
 _FUNCTIONS: Mapping[str, Callable[..., Any]] = {
-    "concat": lambda a, b: a + b,
+    "concat": lambda a, b: a + b if isinstance(a, str) and isinstance(b, str) else None,
     "contains": lambda a, b: b in a,
     "substringof": lambda a, b: a in b,
     "startswith": str.startswith,
@@ -112,10 +107,11 @@ def parse(text: str, parameter: str = "$filter") -> Any:
         tree = parse_odata(plain, _ARITIES)
     except BadExpression as error:
         raise Problem("bad-parameter", f"{str(error)[:200]}.", parameter=parameter, example=EXAMPLE) from error
-    if tree is None or _terms(tree) > MOST_TERMS:
+    if tree is None or not _is_small(tree):
         raise Problem(
             "bad-parameter",
-            f"The expression must have between 1 and {MOST_TERMS} terms.",
+            f"The expression must have between 1 and {MOST_TERMS} terms, at most {DEEPEST} levels, and paths of "
+            f"at most {MOST_SEGMENTS} segments.",
             parameter=parameter,
             example=EXAMPLE,
         )
@@ -153,7 +149,7 @@ def evaluate(node: Any, resolve: Resolve) -> Any:
             value = evaluate(node.operand, resolve)
             return not _true(value) if isinstance(node.op, ast.Not) else _guarded(operator.neg, value)
         case ast.BinOp():
-            return _guarded(_ARITHMETIC[type(node.op)], evaluate(node.left, resolve), evaluate(node.right, resolve))
+            return _guarded(calculate, node.op, evaluate(node.left, resolve), evaluate(node.right, resolve))
     try:
         return node.py_val
     except (AttributeError, NotImplementedError, ValueError) as error:
@@ -298,14 +294,17 @@ def _distance(a: shapely.Geometry, b: shapely.Geometry) -> float:
     return distance(centre_a.x, centre_a.y, centre_b.x, centre_b.y)
 
 
-def _terms(node: Any) -> int:
-    """Counted without recursion, so that a bomb is only counted."""
-    waiting, count = [node], 0
-    while waiting:
-        term = waiting.pop()
-        count += 1
-        waiting += [getattr(term, name) for name in ("left", "right", "operand", "owner") if hasattr(term, name)]
-        waiting += list(getattr(term, "args", []))
-        if count > 20 * MOST_TERMS:
-            break
-    return count // 2
+def _is_small(tree: Any) -> bool:
+    """Whether anybody could have written it. A term is about two nodes: a name and what it is compared with."""
+    for count, (node, depth) in enumerate(nodes(tree), 1):
+        if count > 2 * MOST_TERMS + 1 or depth > DEEPEST or _segments(node) > MOST_SEGMENTS:
+            return False
+    return True
+
+
+def _segments(node: Any) -> int:
+    """Of a path that ends here."""
+    segments = 1
+    while isinstance(node, ast.Attribute) and segments <= MOST_SEGMENTS:
+        node, segments = node.owner, segments + 1
+    return segments

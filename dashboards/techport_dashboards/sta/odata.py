@@ -7,7 +7,9 @@ one day, this module and `ast`, the classes of the tree, are what has to be repl
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import datetime as dt
+import operator
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import Any
 
@@ -46,9 +48,90 @@ def parse(text: str, functions: Mapping[str, Arity]) -> Any:
     parser = grammar.ODataParser()
     parser._function_call = partial(_call, functions)  # type: ignore[method-assign]
     try:
-        return parser.parse(grammar.ODataLexer().tokenize(text))  # type: ignore[no-untyped-call]
+        tree = parser.parse(grammar.ODataLexer().tokenize(text))  # type: ignore[no-untyped-call]
+        _check_literals(tree)
+    except BadExpression:
+        raise
     except (exceptions.ODataException, ValueError, RecursionError) as error:
         raise BadExpression(str(error)) from error
+    return tree
+
+
+_ARITHMETIC: Mapping[type, Callable[[Any, Any], Any]] = {
+    ast.Add: operator.add,
+    ast.Sub: operator.sub,
+    ast.Mult: operator.mul,
+    ast.Div: operator.truediv,
+    ast.Mod: operator.mod,
+}
+_SCALING = (ast.Mult, ast.Div)
+_NO_OPERAND = (ast.String, ast.Boolean, ast.List, ast.Geography, ast.GUID, ast.Time)
+_EXACT = 2**53
+
+
+def calculate(operation: Any, left: Any, right: Any) -> Any:
+    """Arithmetic on numbers and times, and on nothing else.
+
+    Parameters
+    ----------
+    operation : ast._BinOpToken
+        Of the expression's tree.
+    left, right : Any
+        Numbers; or times and durations where the operation is defined for them.
+
+    Returns
+    -------
+    Any
+        A number, time or duration; None where the operands do not fit. Python's own operators mean more: `%` formats a
+        text, `*` repeats it, and integers grow without end.
+    """
+    if _is_number(left) and _is_number(right):
+        left, right = (value if -_EXACT < value < _EXACT else float(value) for value in (left, right))
+    elif not _fit(operation, left, right):
+        return None
+    return _ARITHMETIC[type(operation)](left, right)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _fit(operation: Any, left: Any, right: Any) -> bool:
+    """Whether times are added, subtracted or scaled as times can be."""
+    if isinstance(operation, _SCALING):
+        if not isinstance(left, dt.timedelta):
+            return isinstance(operation, ast.Mult) and _is_number(left) and isinstance(right, dt.timedelta)
+        return _is_number(right) or (isinstance(operation, ast.Div) and isinstance(right, dt.timedelta))
+    times = (dt.date, dt.timedelta)  # a datetime is a date
+    return isinstance(operation, ast.Add | ast.Sub) and isinstance(left, times) and isinstance(right, times)
+
+
+def nodes(tree: Any) -> Iterator[tuple[Any, int]]:
+    """Every node of a tree with its depth, found without recursion."""
+    waiting = [(tree, 1)]
+    while waiting:
+        node, depth = waiting.pop()
+        yield node, depth
+        below = [getattr(node, name) for name in ("left", "right", "operand", "owner") if hasattr(node, name)]
+        for several in ("args", "val"):
+            value = getattr(node, several, None)
+            below += value if isinstance(value, list) else []
+        waiting += [(one, depth + 1) for one in below]
+
+
+def _check_literals(tree: Any) -> None:
+    """Raises BadExpression for arithmetic on what is no number or time, and for literals without a value."""
+    for node, _ in nodes(tree):
+        if isinstance(node, ast.BinOp):
+            for operand in (node.left, node.right):
+                if isinstance(operand, _NO_OPERAND):
+                    raise BadExpression("Arithmetic needs numbers or times on both sides")
+        elif isinstance(node, ast._Literal) and not isinstance(node, ast.Geography | ast.List):
+            try:
+                node.py_val  # noqa: B018 - it raises
+            except (ValueError, TypeError, ArithmeticError) as error:
+                kind = type(node).__name__
+                raise BadExpression(f"{str(getattr(node, 'val', ''))[:40]!r} is not a valid {kind}") from error
 
 
 def _call(functions: Mapping[str, Arity], function: ast.Identifier, arguments: list[ast._Node]) -> ast.Call:

@@ -9,10 +9,11 @@ import msgspec
 
 from techport_dashboards.problems import Problem
 from techport_dashboards.sta.entities import PROPERTIES, RELATIONS
-from techport_dashboards.sta.filters import parse
+from techport_dashboards.sta.filters import LONGEST, parse
 
 DEFAULT_TOP, MOST_TOP = 100, 10_000
 MOST_DEPTH = 5
+MOST_ORDERS = 10
 KNOWN = ("$top", "$skip", "$count", "$orderby", "$select", "$filter", "$expand", "$resultFormat", "$skiptoken")
 
 
@@ -96,6 +97,8 @@ def _parts(name: str, text: str, separator: str = ",") -> list[str]:
 
 def _expand(text: str, kind: str, depth: int) -> dict[str, Options]:
     """`Datastreams($top=1;$expand=Observations),Locations/HistoricalLocations` as options by relation."""
+    if len(text) > LONGEST:
+        raise Problem("bad-parameter", f"`$expand` has more than {LONGEST} characters.", parameter="$expand")
     raw: dict[str, dict[str, str]] = {}
     for item in _parts("$expand", text):
         head, bracket, inside = item.partition("(")
@@ -147,7 +150,10 @@ def _select(text: str, kind: str) -> list[str]:
 
 def _orders(text: str) -> list[Order]:
     orders = []
-    for part in _parts("$orderby", text):
+    parts = _parts("$orderby", text)
+    if len(parts) > MOST_ORDERS:
+        raise Problem("bad-parameter", f"More than {MOST_ORDERS} sort orders.", parameter="$orderby", example="name")
+    for part in parts:
         path, _, direction = part.partition(" ")
         direction = direction.strip().lower()  # a client in wide use writes DESC
         if direction not in ("", "asc", "desc"):
