@@ -138,7 +138,18 @@ class Settings(BaseSettings):
     publisher: str = Field("techport", description="who publishes the catalogue of open data")
     publisher_email: str | None = Field(None, description="where readers of the catalogue can write to")
     rate_limit: int = Field(
-        6_000, ge=0, description="requests of one client to the services for researchers in a minute; 0: any number"
+        6_000,
+        ge=0,
+        description="requests of one client in a minute to the services for researchers, to pages, and of devices over "
+        "HTTP, each; 0: any number",
+    )
+    live_pages: int = Field(500, ge=0, description="live pages that may be open at once; 0: any number")
+    live_pages_of_client: int = Field(50, ge=0, description="of them, of one client; 0: any number")
+    connections: int = Field(1_000, ge=0, description="connections that may be open at http at once; 0: any number")
+    connections_of_client: int = Field(
+        100,
+        ge=0,
+        description="of them, of one address; 0, any number, where a proxy stands in front and has its own limit",
     )
     slot_seconds: float = Field(
         30.0,

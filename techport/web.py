@@ -8,6 +8,7 @@ from techport.platform import Stores
 from techport.settings import Settings
 from techport_dashboards.app import create_app
 from techport_dashboards.settings import BrokerPlace, Health, HealthCheck, NotTaken, Post, Tiles, WebSettings, no_health
+from techport_dashboards.web.connections import ConnectionLimits
 from techport_dashboards.web.server import WebServer
 from techport_ingest.decoding.lint import explain
 from techport_ingest.pipeline import Pipeline
@@ -31,6 +32,8 @@ def web(settings: Settings, parts: Stores, health: HealthCheck = no_health, rela
             basemap=settings.basemap,
             map_tiles=Tiles(settings.map_tiles, settings.map_attribution) if settings.map_tiles else None,
             rate_limit=settings.rate_limit,
+            live_most=settings.live_pages,
+            live_of_client=settings.live_pages_of_client,
             slot_seconds=settings.slot_seconds,
             query_seconds=settings.query_seconds,
             max_scan=settings.query_readings,
@@ -44,7 +47,8 @@ def web(settings: Settings, parts: Stores, health: HealthCheck = no_health, rela
         explain,
         None if relay is None else _post(relay),
     )
-    return WebServer(app, settings.http_address.host, settings.http_address.port)
+    limits = ConnectionLimits(connections=settings.connections, connections_of_client=settings.connections_of_client)
+    return WebServer(app, settings.http_address.host, settings.http_address.port, limits=limits)
 
 
 def _broker(settings: Settings) -> BrokerPlace:

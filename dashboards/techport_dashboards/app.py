@@ -72,7 +72,15 @@ def create_app(
     registry_cache = RegistryCache(registry)
     assets = Assets()
     jobs = Jobs()
-    live = Live(store, registry_cache, metrics, settings.poll_interval, settings.heartbeat)
+    live = Live(
+        store,
+        registry_cache,
+        metrics,
+        settings.poll_interval,
+        settings.heartbeat,
+        settings.live_most,
+        settings.live_of_client,
+    )
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:

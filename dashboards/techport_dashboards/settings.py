@@ -63,6 +63,9 @@ class WebSettings:
     """Sites that may show embedded charts in a frame: origins between spaces, * for all; empty: only our own pages."""
     rate_limit: int = 6_000
     """Requests of one client to the services of researchers in a minute; 0: any number."""
+    live_most: int = 500
+    live_of_client: int = 50
+    """Live pages that may be open at once, of all and of one client; 0: any number."""
     slot_seconds: float = 30.0
     """How long a request waits for one of the threads that ask registry and store, before it is answered 503."""
     query_seconds: float = 30.0

@@ -24,15 +24,20 @@ class LiveParameters(Parameters):
 
 
 @router.get("/live", responses={200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}}})
-def live(services: ServicesDep, viewer: ViewerDep, parameters: Annotated[LiveParameters, Query()]) -> StreamingResponse:
+def live(
+    request: Request, services: ServicesDep, viewer: ViewerDep, parameters: Annotated[LiveParameters, Query()]
+) -> StreamingResponse:
     """Server-sent events: `readings` with items as of /latest, `resync` (ask anew), `stale`, `beat`."""
     pilots = viewer.pilots
     if parameters.pilot:
         catalogue = services.registry_cache.current()
         visible = [pilot for pilot in catalogue.pilots if viewer.may_see(pilot)]
         pilots = frozenset(match("pilot", parameters.pilot, visible))
+    client = request.client.host if request.client else ""
+    if not services.live.has_room(client):
+        raise Problem("too-many-requests", "Too many live pages are open already.")
     headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-    return StreamingResponse(services.live.watch(pilots), 200, headers, "text/event-stream")
+    return StreamingResponse(services.live.watch(pilots, client), 200, headers, "text/event-stream")
 
 
 @router.get("/openapi.json", include_in_schema=False)

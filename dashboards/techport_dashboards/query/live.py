@@ -156,6 +156,7 @@ class Subscription:
     """One open page. `pilots` are those whose readings it gets; None means all."""
 
     pilots: frozenset[str] | None
+    client: str = ""
     queue: asyncio.Queue[bytes] = field(default_factory=lambda: asyncio.Queue(QUEUE_LENGTH))
 
     def offer(self, event: bytes) -> bool:
@@ -188,7 +189,12 @@ class Live:
         metrics: CollectorRegistry,
         interval: float = 0.1,
         heartbeat: float = 5.0,
+        most: int = 500,
+        most_of_client: int = 50,
     ) -> None:
+        """At most `most` viewers at once, `most_of_client` of them of one client; 0: any number."""
+        self._most = most
+        self._most_of_client = most_of_client
         self._store = store
         self._catalogues = registry_cache
         self._interval = interval
@@ -207,12 +213,21 @@ class Live:
             "techport_web_live_resyncs", "Old name of techport_http_live_resyncs_total", registry=metrics
         )
 
-    async def watch(self, pilots: frozenset[str] | None) -> AsyncIterator[bytes]:
+    def has_room(self, client: str) -> bool:
+        """Whether one more viewer of this client may come."""
+        viewings = list(self._viewings)
+        of_client = sum(viewing.client == client for viewing in viewings)
+        full = bool(self._most) and len(viewings) >= self._most
+        return not full and not (self._most_of_client and of_client >= self._most_of_client)
+
+    async def watch(self, pilots: frozenset[str] | None, client: str = "") -> AsyncIterator[bytes]:
         """Encoded events for one viewer until the app closes: hello, then readings, late, resync, stale, beat.
 
         What is stored after the hello is told of: it comes when the first look, which has no news, is over.
         """
-        viewing = Subscription(pilots)
+        if not self.has_room(client):  # asked before, but many may have come together
+            return
+        viewing = Subscription(pilots, client)
         self._viewings.add(viewing)
         self._count_viewers()
         if self._task is None or self._task.done():

@@ -1,4 +1,4 @@
-"""At most so many requests of one client in a minute to the services for researchers."""
+"""At most so many requests of one client in a minute: to the services for researchers, of devices, and to the pages."""
 
 from __future__ import annotations
 
@@ -12,13 +12,29 @@ from techport_dashboards.problems import KINDS, MEDIA_TYPE, Problem, problem_bod
 from techport_dashboards.web.etags import SERVICES
 from techport_pilots.token_bucket import TokenBuckets
 
-_UNCOUNTED = ("/api/v1/live",)
+_UNCOUNTED = ("/api/v1/live", "/healthz", "/favicon.ico")
+_FILES = "/static/"
 _CLIENTS = 10_000
 WINDOW = 60.0
 
 
+def _is_uncounted(path: str) -> bool:
+    return path in _UNCOUNTED or path.startswith(_FILES)
+
+
+def _share(path: str) -> str:
+    """What the request is counted under."""
+    if path.startswith(SERVICES):
+        return "services"
+    return "push" if path.startswith("/push/") else "pages"
+
+
 class RateLimiter:
-    """At most `limit` requests of a client in any minute on average, all of them at once if it likes."""
+    """At most `limit` requests of a client in any minute on average, all of them at once if it likes.
+
+    Services, devices' messages and pages have a share each, so that none of them takes it from the others. Files of the
+    pages and live pages are not counted: the latter are limited in number.
+    """
 
     def __init__(self, app: ASGIApp, limit: int) -> None:
         self._app = app
@@ -26,11 +42,10 @@ class RateLimiter:
         self._buckets = TokenBuckets(limit, WINDOW / limit if limit else WINDOW, _CLIENTS)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        counted = scope["type"] == "http" and scope["path"].startswith(SERVICES)
-        if not counted or not self._limit or scope["path"] in _UNCOUNTED:
+        if scope["type"] != "http" or not self._limit or _is_uncounted(scope["path"]):
             await self._app(scope, receive, send)
             return
-        left = self._buckets.take(scope["client"][0] if scope.get("client") else "")
+        left = self._buckets.take(f"{scope['client'][0] if scope.get('client') else ''} {_share(scope['path'])}")
         headers = {
             "RateLimit-Limit": str(self._limit),
             "RateLimit-Remaining": str(max(0, math.floor(left))),

@@ -5,12 +5,14 @@ from __future__ import annotations
 import signal
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import uvicorn
 from fastapi import FastAPI
 
+from techport_dashboards.web.connections import ConnectionLimits, Connections, bounded_protocol, end_late
 from techport_dashboards.web.dependencies import Services
 
 
@@ -21,12 +23,21 @@ class WebServer(uvicorn.Server):
     the platform is closed; here SIGINT and SIGTERM only make `run` return.
     """
 
-    def __init__(self, app: FastAPI, host: str = "127.0.0.1", port: int = 8000, access_log: bool = False) -> None:
+    def __init__(
+        self,
+        app: FastAPI,
+        host: str = "127.0.0.1",
+        port: int = 8000,
+        access_log: bool = False,
+        limits: ConnectionLimits | None = None,
+    ) -> None:
+        self.connections = Connections(limits or ConnectionLimits())
         super().__init__(
             uvicorn.Config(
                 app,
                 host=host,
                 port=port,
+                http=bounded_protocol(self.connections),
                 access_log=access_log,
                 log_config=None,  # the process has set up logging
                 timeout_graceful_shutdown=5,
@@ -34,6 +45,11 @@ class WebServer(uvicorn.Server):
             )
         )
         self._services: Services = app.state.services
+
+    async def on_tick(self, counter: int) -> bool:
+        if counter % 10 == 0:  # once a second
+            end_late(self.server_state.connections, time.monotonic())
+        return await super().on_tick(counter)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         await self._services.live.close()

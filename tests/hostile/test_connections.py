@@ -1,0 +1,146 @@
+"""Clients that hold what others need: live pages, connections, requests that never arrive."""
+
+from __future__ import annotations
+
+import json
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, contextmanager
+
+import httpx
+import pytest
+
+from techport_dashboards.settings import WebSettings
+from techport_dashboards.web.connections import ConnectionLimits
+from techport_dashboards.web.server import WebServer
+from tests.dashboards.conftest import anyio_backend, city
+from tests.dashboards.web import City
+from tests.ingest.running import eventually
+from tests.servers.mosquitto import free_port
+
+__all__ = ["anyio_backend", "city"]
+
+LIMITS = ConnectionLimits(connections=12, connections_of_client=8, header_seconds=1.0, body_seconds=1.0, slowest=1_000)
+
+
+@contextmanager
+def _server(city: City, settings: WebSettings, limits: ConnectionLimits) -> Iterator[tuple[WebServer, int]]:
+    port = free_port()
+    server = WebServer(city.app(settings), port=port, limits=limits)
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    try:
+        eventually(lambda: server.started, "the server listens")
+        yield server, port
+    finally:
+        server.should_exit = True
+        thread.join(20)
+
+
+def _connect(port: int) -> socket.socket:
+    return socket.create_connection(("127.0.0.1", port), timeout=20)
+
+
+def _ended(connection: socket.socket) -> bool:
+    """Whether the server ends the connection while we wait."""
+    try:
+        while connection.recv(10_000):
+            pass
+    except ConnectionResetError:
+        return True
+    except TimeoutError:
+        return False
+    return True
+
+
+def _alive(port: int) -> bool:
+    return httpx.get(f"http://127.0.0.1:{port}/healthz").status_code == 200
+
+
+def test_connections_of_one_client_are_limited_and_come_back(city: City) -> None:
+    with _server(city, WebSettings(), ConnectionLimits(connections_of_client=8, header_seconds=600)) as (_, port):
+        with ExitStack() as open_ones:
+            for _ in range(8):
+                open_ones.enter_context(closing(_connect(port)))
+            with closing(_connect(port)) as ninth:
+                assert ninth.recv(1_000).startswith(b"HTTP/1.1 503 ")
+                assert _ended(ninth)
+        eventually(lambda: _alive(port), "closed ones make room")
+
+
+@pytest.mark.parametrize(
+    "beginning",
+    [
+        b"",
+        b"GET /healthz HT",
+        b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\nX-A: b",
+        b"POST /api/v1/decode HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 1000\r\n\r\n{",
+        b"POST /push/native HTTP/1.1\r\nHost: 127.0.0.1\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nab",
+        b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\nGET /healthz HT",
+    ],
+)
+def test_a_request_that_does_not_arrive_is_given_up(city: City, beginning: bytes) -> None:
+    with _server(city, WebSettings(), LIMITS) as (_, port), closing(_connect(port)) as slow:
+        slow.sendall(beginning)
+        assert _ended(slow)
+        assert _alive(port)
+
+
+def test_a_byte_now_and_then_is_not_enough(city: City) -> None:
+    with _server(city, WebSettings(), LIMITS) as (_, port), closing(_connect(port)) as slow:
+        slow.settimeout(0.2)
+        begun = time.monotonic()
+        try:
+            slow.sendall(b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\n")
+            while time.monotonic() - begun < 30:
+                slow.sendall(b"X-A: b\r\n")
+                time.sleep(0.1)
+            pytest.fail("a header that never ends was read for half a minute")
+        except (ConnectionResetError, BrokenPipeError):
+            pass
+
+
+def test_a_slow_but_steady_body_is_read(city: City) -> None:
+    body = b'{"text": "' + b"x" * 6_000 + b'"}'
+    with _server(city, WebSettings(), LIMITS) as (_, port), closing(_connect(port)) as slow:
+        slow.sendall(
+            b"POST /api/v1/decode HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
+            b"Connection: close\r\nContent-Length: %d\r\n\r\n" % len(body)
+        )
+        for begin in range(0, len(body), 1_000):
+            slow.sendall(body[begin : begin + 1_000])
+            time.sleep(0.3)
+        assert slow.recv(1_000).startswith(b"HTTP/1.1 ")
+
+
+def test_live_pages_are_limited(city: City) -> None:
+    with (
+        _server(city, WebSettings(live_most=6, live_of_client=3), ConnectionLimits()) as (_, port),
+        httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=20) as client,
+        ExitStack() as pages,
+    ):
+        readers = []  # a reader that is let go closes its page
+        for _ in range(3):
+            page = pages.enter_context(client.stream("GET", "/api/v1/live"))
+            assert page.status_code == 200
+            readers.append(page.iter_raw())
+            assert next(readers[-1]).startswith(b"event: hello")
+        with client.stream("GET", "/api/v1/live") as answer:
+            assert answer.status_code == 429
+            assert json.loads(answer.read())["type"].endswith("too-many-requests")
+        assert _alive(port)
+
+
+@pytest.mark.anyio
+async def test_every_kind_of_request_is_counted(city: City) -> None:
+    transport = httpx.ASGITransport(city.app(WebSettings(rate_limit=3)))
+    async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client:
+        for path in ("/", "/push/native", "/decode"):
+            method = "POST" if path.startswith("/push") else "GET"
+            statuses = [(await client.request(method, path)).status_code for _ in range(4)]
+            limited = statuses.index(429) if 429 in statuses else None
+            assert limited == (0 if path == "/decode" else 3), (path, statuses)
+        assert (await client.get("/healthz")).status_code == 200
+        assert (await client.get("/api/v1/pilots")).status_code == 200, "a share of its own"
