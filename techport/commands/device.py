@@ -1,4 +1,4 @@
-"""techport device add | revoke | watch | unknown | claim."""
+"""techport device add | revoke | watch | unknown | claim | forget."""
 
 from __future__ import annotations
 
@@ -165,3 +165,29 @@ def claim(
     console = Console(highlight=False)
     print_text(console, f"{claimed.device} is in the definition (version {claimed.version})")
     print_text(console, f"{claimed.entries} messages are reprocessed. {_FILE.format(pilot)}")
+
+
+@app.command("forget")
+def forget(
+    pilot: Pilot,
+    device: Annotated[str, typer.Argument(help="id of the device")],
+    data: options.Data = None,
+    registry: options.RegistryUrl = None,
+    stream: Annotated[
+        list[str] | None, typer.Option("--stream", help="name of a stream; may be repeated; all unless given")
+    ] = None,
+    yes: Annotated[bool, typer.Option("--yes", help="do not ask")] = False,
+) -> None:
+    """Delete streams of a device that no definition describes, so that other names find room. Their readings stay."""
+    console = Console(highlight=False)
+    with open_registry(data, registry) as opened:
+        undescribed = [info.stream.quantity for info in opened.streams(pilot, device) if not info.described]
+        chosen = [name for name in undescribed if not stream or name in stream]
+        if not chosen:
+            print_text(console, f"{pilot}/{device} has no such stream that is not described")
+            raise typer.Exit(1)
+        print_text(console, ", ".join(visible(name) for name in chosen[:20]) + (" ..." if len(chosen) > 20 else ""))
+        if not yes:
+            typer.confirm(f"Delete {len(chosen)} streams of {pilot}/{device} from the registry?", abort=True)
+        count = len(opened.forget_streams(pilot, device, chosen))
+    print_text(console, f"{count} streams deleted; a name that is sent again becomes a stream again")

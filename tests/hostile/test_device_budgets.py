@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -143,3 +144,19 @@ def test_what_is_reprocessed_is_not_dropped(ingest: Ingest, device: Client) -> N
         eventually(lambda number=replay.id: ingest.quarantine.outcome(number).done, "it is reprocessed")  # type: ignore[misc,union-attr]
     assert _reasons(ingest) == {"not-a-number": 8}
     assert ingest.total().ignored == 0
+
+
+def test_streams_that_nobody_described_can_be_forgotten(ingest: Ingest, device: Client) -> None:
+    _send(device, "lamp-1", {"pm10": 1.0, **_names(20)})
+    eventually(lambda: ingest.total().received == 21, "everything is counted")
+    gone = ingest.registry.forget_streams("air", "lamp-1", ["name_0", "name_1", "pm10", "pm25", "unheard of"])
+    assert [stream.quantity for stream in gone] == ["name_0", "name_1"]
+    assert len(ingest.registry.streams("air", "lamp-1")) == 20
+    assert ingest.registry.forget_streams("air", "lamp-2") == []
+    time.sleep(1.5)  # until ingest has looked at the registry again
+    _send(device, "lamp-1", {**_names(3, first=100)})
+    eventually(lambda: ingest.total().received == 24, "everything is counted")
+    (entry,) = ingest.entries()
+    assert (entry.rejection.reason, entry.values) == ("too-many-streams", 1)
+    assert len(ingest.registry.forget_streams("air", "lamp-1")) == 20
+    assert [info.stream.quantity for info in ingest.registry.streams("air", "lamp-1")] == ["pm10", "pm25"]

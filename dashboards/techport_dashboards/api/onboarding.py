@@ -128,6 +128,32 @@ def revoke(services: ServicesDep, viewer: ChangeDep, pilot: PilotDep, device: st
     return Response(status_code=204)
 
 
+class StreamsParameters(Parameters):
+    stream: list[str] = Field([], max_length=1000, description="Names of streams; none: all that are not described.")
+
+
+class ForgottenStreams(BaseModel):
+    streams: list[str] = Field(description="Names that were deleted. Their readings stay in the store.")
+
+
+@router.delete("/devices/{device}/streams", response_model=ForgottenStreams)
+def forget_streams(
+    services: ServicesDep,
+    viewer: ChangeDep,
+    pilot: PilotDep,
+    device: str,
+    parameters: Annotated[StreamsParameters, Query()],
+) -> ForgottenStreams:
+    """Delete streams of the device that the pilot's definition does not describe, so that other names find room. A name
+    that is sent again becomes a stream again.
+    """
+    registry = services.registry_cache.registry
+    streams = registry.forget_streams(pilot.id, device, parameters.stream or None)
+    if not streams:
+        raise Problem("not-found", "{name} has no such stream that is not described.", name=device[:80])
+    return ForgottenStreams(streams=[stream.quantity for stream in streams])
+
+
 @router.post("/devices/{device}/watch", status_code=204)
 def watch(services: ServicesDep, viewer: ChangeDep, pilot: PilotDep, device: str) -> Response:
     """Keep the device's messages to be looked at, for an hour from now."""

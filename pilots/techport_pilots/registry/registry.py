@@ -42,6 +42,9 @@ _NOTE = (
 )
 
 
+_FORGET = "DELETE FROM seen_streams WHERE pilot = :pilot AND device = :device AND quantity = :quantity"
+
+
 class StreamInfo(msgspec.Struct, frozen=True, kw_only=True):
     """A stream with all that a page needs to show it."""
 
@@ -143,6 +146,39 @@ class Registry:
             transaction.execute(_NOTE, rows)
             if transaction.execute("SELECT count(*) FROM seen_streams").scalar_one() != before:
                 bump(transaction)
+
+    def forget_streams(self, pilot: str, device: str, quantities: Iterable[str] | None = None) -> list[Stream]:
+        """Take streams that nobody described off the registry, which makes room for others.
+
+        Parameters
+        ----------
+        pilot, device : str
+            Whose streams.
+        quantities : iterable of str, optional
+            Which ones; all that are not described unless told. Others are left alone.
+
+        Returns
+        -------
+        list of Stream
+            Those that were there. Their readings stay in the store; a name that is sent again is a stream again.
+
+        Raises
+        ------
+        UnknownPilot, RegistryUnavailable
+        """
+        described = {info.stream for info in self.streams(pilot, device) if info.described}
+        names = None if quantities is None else set(quantities)
+        streams = [
+            stream
+            for stream in self._load().seen
+            if stream[:2] == (pilot, device) and stream not in described and (names is None or stream.quantity in names)
+        ]
+        if streams:
+            with self.database.writing() as transaction:
+                lock(transaction)
+                transaction.execute(_FORGET, [stream._asdict() for stream in streams])
+                bump(transaction)
+        return streams
 
     def note_move(self, pilot: str, device: str, time: Micros, position: Position) -> bool:
         """Put on the time line that a device said itself that it is elsewhere since then; whether that was news."""
