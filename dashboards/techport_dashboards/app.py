@@ -36,6 +36,7 @@ from techport_dashboards.web.dependencies import Services
 from techport_dashboards.web.etags import ConditionalGet
 from techport_dashboards.web.middleware import Measured, SecurityHeaders
 from techport_dashboards.web.rate_limit import RateLimiter
+from techport_dashboards.web.request_bounds import RequestBounds
 from techport_dashboards.web.request_slots import THREADS, RequestSlots
 from techport_dashboards.web.templating import environment
 from techport_pilots.accounting.ledger import Ledger
@@ -125,6 +126,7 @@ def create_app(
     errors.install(app)
     app.router.routes.extend(_routes())
     app.add_middleware(ConditionalGet)
+    app.add_middleware(RequestBounds)
     app.add_middleware(RateLimiter, limit=settings.rate_limit)
     app.add_middleware(SecurityHeaders, tiles=settings.map_tiles)
     app.add_middleware(
