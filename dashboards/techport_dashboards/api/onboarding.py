@@ -129,7 +129,12 @@ def revoke(services: ServicesDep, viewer: ChangeDep, pilot: PilotDep, device: st
 
 
 class StreamsParameters(Parameters):
-    stream: list[str] = Field([], max_length=1000, description="Names of streams; none: all that are not described.")
+    stream: list[str] = Field(
+        [],
+        max_length=1000,
+        description="Names of streams; none: all that are not described.",
+        examples=[["name_17"]],
+    )
 
 
 class ForgottenStreams(BaseModel):
