@@ -94,7 +94,7 @@ def _is_bounded(text: str) -> bool:
             values += isinstance(event, yaml.NodeEvent)
             aliases += isinstance(event, yaml.AliasEvent)
             if depth > MAX_DEPTH + 1 or values > 2 * MAX_VALUES or aliases > MAX_ALIASES:
-                line = event.start_mark.line + 1
+                line = event.start_mark.line + 1 if event.start_mark is not None else 1
                 raise SourceError(line, misfit((), "yaml.too-large", levels=MAX_DEPTH, values=MAX_VALUES))
     except (yaml.YAMLError, ValueError, OverflowError) as error:
         if isinstance(error, SourceError) or len(text) > _EXPLAINED:
