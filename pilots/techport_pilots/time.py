@@ -110,6 +110,13 @@ def day_starts(days: Ints, zone: str) -> Ints:
     return np.asarray(starts.tz_convert("UTC").as_unit("us").asi8)
 
 
+def month_starts(start: Micros, end: Micros, zone: str) -> list[Micros]:
+    """The instants in [start, end) at which a local month begins."""
+    first, last = local(np.array([start, end - 1], np.int64), zone).day.astype("datetime64[D]").astype("datetime64[M]")
+    firsts = np.arange(first, last + 1).astype("datetime64[D]").astype(np.int64)
+    return [at for at in day_starts(firsts, zone).tolist() if start <= at < end]
+
+
 def date_of(day: int) -> dt.date:
     """The date of a day as Local counts them."""
     return dt.date(1970, 1, 1) + dt.timedelta(days=int(day))

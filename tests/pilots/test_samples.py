@@ -25,7 +25,7 @@ from techport_pilots.evaluation.samples import (
 )
 from techport_pilots.model import Measure
 from techport_pilots.quality.completeness import MINIMUM_COVER, enough_readings
-from techport_pilots.time import day_starts, local
+from techport_pilots.time import day_starts, local, month_starts
 from techport_storage.microseconds import DAY, HOUR, MINUTE
 from techport_storage.model import Batch, Stream
 from techport_storage.store import open_store
@@ -400,3 +400,12 @@ def test_energy_and_vectors_are_made_of_every_reading(store, aggregation, first)
         assert columns.value[0] == pytest.approx(first)
     empty = read_buckets(store, [POST], (MIDNIGHT, MIDNIGHT + DAY), HOUR, aggregation)[POST]
     assert len(empty.place) == len(empty.value) == len(empty.readings) == 0
+
+
+def test_months_begin_at_local_midnight_within_the_range():
+    """Of summer and winter time; the start of the range counts, its end does not."""
+    winter, summer = (dt.timezone(dt.timedelta(hours=hours)) for hours in (1, 2))
+    firsts = [dt.datetime(2026, month, 1, tzinfo=winter if month == 3 else summer) for month in (3, 4, 5)]
+    march, april, may = (int(first.timestamp()) * 1_000_000 for first in firsts)
+    assert month_starts(march, may, "Europe/Oslo") == [march, april]
+    assert month_starts(march + 1, may + 1, "Europe/Oslo") == [april, may]

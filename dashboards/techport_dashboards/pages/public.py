@@ -35,7 +35,7 @@ from techport_pilots.handover.dcat.build import shareable
 from techport_pilots.model import PilotDefinition, Position
 from techport_pilots.quantities import Quantity, vocabulary_of
 from techport_pilots.svg import Floats
-from techport_pilots.time import micros_of
+from techport_pilots.time import micros_of, month_starts
 from techport_storage import clock
 from techport_storage.model import Micros
 
@@ -124,15 +124,8 @@ def _course(services: Services, viewer: Viewer, pilot: PilotDefinition, now: Mic
         return None
     day, value = _daily(services, viewer, pilot, pilot.kpis[0].quantity, (start, end), quantity.kind)
     phases = [(kind, a, min(b, end)) for kind, a, b in spans if a < end]
-    drawing = days(day, value, phases, start, end, _months(start, end, pilot.timezone))
+    drawing = days(day, value, phases, start, end, month_starts(start + 1, end, pilot.timezone))
     return None if drawing is None else Course(quantity, drawing)
-
-
-def _months(start: Micros, end: Micros, zone: str) -> list[Micros]:
-    """Where each month between the two begins."""
-    first = times.moment(start, times.zone_named(zone)).replace(day=1, hour=0, minute=0, second=0, microsecond=0)
-    found = [first.replace(year=first.year + n // 12, month=n % 12 + 1) for n in range(first.month, first.month + 240)]
-    return [at for month in found if (at := times.micros(month)) < end]
 
 
 def _daily(

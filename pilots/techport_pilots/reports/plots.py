@@ -11,12 +11,13 @@ from typing import Protocol
 from xml.sax.saxutils import escape, quoteattr
 
 import numpy as np
+from numpy.typing import NDArray
 
 from techport_pilots.model import Phase, PilotDefinition
 from techport_pilots.reports.build import Report, Result
 from techport_pilots.reports.text import Words
 from techport_pilots.svg import Projection, Ring, Scale, dots, free_place, lanes, round_step, ticks
-from techport_pilots.time import day_starts, local, micros_of
+from techport_pilots.time import day_starts, local, micros_of, month_starts
 from techport_storage.model import Micros
 
 WIDTH = 680.0
@@ -204,23 +205,27 @@ def _means(report: Report, result: Result, across: Scale, down: Scale) -> Iterat
 def _months(report: Report, words: Words, across: Scale, y: float) -> Iterator[str]:
     """Ticks at the firsts of months (or days), as many as there is room for; years where they begin."""
     zone = report.pilot.timezone
-    ends = local(np.array([report.start, report.end - 1], np.int64), zone).day
-    every = np.arange(ends[0], ends[1] + 1, dtype=np.int64)
-    dates = every.astype("datetime64[D]")
-    first = dates.astype("datetime64[M]")
-    monthly = (dates == first.astype("datetime64[D]")) & ((first.astype(np.int64) % _stride(len(every))) == 0)
+    first, last = local(np.array([report.start, report.end - 1], np.int64), zone).day
+    every = np.arange(first, last + 1, dtype=np.int64)
     fine = len(every) < 100
-    chosen = every[:: max(1, len(every) // 8)] if fine else every[monthly]
-    for number, (day, start) in enumerate(zip(chosen.tolist(), day_starts(chosen, zone).tolist(), strict=True)):
+    if fine:
+        starts = day_starts(every[:: max(1, len(every) // 8)], zone)
+    else:
+        starts = np.array(month_starts(int(day_starts(every[:1], zone)[0]), report.end, zone), np.int64)
+        starts = starts[_months_since_1970(starts, zone) % _stride(len(every)) == 0]
+    months = _months_since_1970(starts, zone)
+    for number, (start, month) in enumerate(zip(starts.tolist(), months.tolist(), strict=True)):
         x = across(start)
         if not LEFT - 1 <= x <= WIDTH - 30:
             continue
-        month = int(np.datetime64(day, "D").astype("datetime64[M]").astype(np.int64))
-        year = 1970 + month // 12
         label = words.date(start).rsplit(" ", 1)[0] if fine else words.month(start)
         if (month % 12 == 0 and not fine) or number == 0:
-            label += f" {year}"
+            label += f" {1970 + month // 12}"
         yield f'<path class="grid" d="M{x:.1f} {y}v4"/><text class="x" x="{x:.1f}" y="{y + 15}">{escape(label)}</text>'
+
+
+def _months_since_1970(times: NDArray[np.int64], zone: str) -> NDArray[np.int64]:
+    return local(times, zone).day.astype("datetime64[D]").astype("datetime64[M]").astype(np.int64)
 
 
 def _stride(days: int) -> int:
