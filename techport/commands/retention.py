@@ -1,4 +1,7 @@
-"""techport retention list | run: forgetting on time. Works while the platform runs, which then does the erasing."""
+"""techport retention list | run | erase: forgetting on time, or on request.
+
+list and run work while the platform runs, which then does the erasing.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,8 @@ from rich.console import Console
 from techport import options
 from techport.client import run_job
 from techport.commands.pilot_close import Yes
-from techport.data_dir import platform_at
+from techport.data_dir import owner, platform_at
+from techport.errors import CannotRun
 from techport.progress import steps
 from techport.settings import Settings, load_settings
 
@@ -22,6 +26,9 @@ if TYPE_CHECKING:
     from techport_pilots.handover.retention import Erasure
 
 app = typer.Typer(no_args_is_help=True, help="Forgetting on time: what is due to be erased, and erasing it.")
+
+
+_TIMES = ["%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M:%SZ"]
 
 
 @app.command("list")
@@ -77,6 +84,62 @@ def run(
             console.print(
                 f"  [yellow]not found here[/yellow]: {missing}. Where it was moved to, erase it", soft_wrap=True
             )
+
+
+@app.command("erase")
+def erase(
+    pilot: Annotated[str, typer.Argument(help="id of the pilot")],
+    device: Annotated[
+        str | None, typer.Option("--device", help="its name as messages bear it, described or not")
+    ] = None,
+    start: Annotated[
+        dt.datetime | None, typer.Option("--start", formats=_TIMES, help="from this time (UTC) on")
+    ] = None,
+    end: Annotated[dt.datetime | None, typer.Option("--end", formats=_TIMES, help="before this time (UTC)")] = None,
+    yes: Yes = False,
+    data: options.Data = None,
+    store: options.Store = None,
+    registry: options.RegistryUrl = None,
+) -> None:
+    """Erase a device, a period or both out of a pilot: readings, messages, events.
+
+    Packages and snapshots of the pilot go as a whole. Shows first what there is. A platform with an embedded store has
+    to be stopped for it.
+    """
+    from techport.platform import stores
+    from techport_dashboards.services.snapshots import SnapshotStore
+    from techport_pilots.handover.partial_erasure import Part, count_part, erase_part
+
+    settings = load_settings({"data": data, "store": store, "registry": registry})
+    if device is None and start is None and end is None:
+        raise CannotRun("say what to erase: --device, --start, --end. A whole pilot: techport retention run")
+    running = owner(settings.data) if settings.embedded else None
+    if running is not None:
+        raise CannotRun(
+            f"`techport {running.command}` (process {running.pid}) has the store open: stop it (Ctrl-C), run this "
+            "command, and start it again"
+        )
+    console = Console(highlight=False)
+    part = Part(pilot=pilot, device=device, start=_micros(start), end=_micros(end))
+    with stores(settings) as parts:
+        parts.registry.pilot(pilot)
+        files = SnapshotStore(settings.snapshots_folder).files_of
+        counted = count_part(parts.registry, parts.readings, parts.books, part, files)
+        console.print(
+            f"{pilot}: {counted.rows} readings on {counted.device_days} device-days, {counted.entries} messages"
+        )
+        for file in (*counted.packages, *counted.files, *counted.missing):
+            console.print(f"  as a whole: {file}", soft_wrap=True)
+        if counted.empty:
+            return
+        if not yes and not typer.confirm("Erase this for good?"):
+            raise typer.Exit(1)
+        for receipt in erase_part(parts.registry, parts.readings, parts.books, part, files):
+            console.print(f"{receipt.pilot}: {_erased(receipt)}", soft_wrap=True)
+
+
+def _micros(time: dt.datetime | None) -> int | None:
+    return None if time is None else int(time.replace(tzinfo=dt.UTC).timestamp()) * 1_000_000
 
 
 def _run(settings: Settings, console: Console, due: Sequence[str]) -> None:

@@ -16,11 +16,12 @@ from techport_pilots.accounting.quarantine import KEPT_WITHOUT_PILOT, Quarantine
 from techport_pilots.accounting.rejection import Rejection
 from techport_pilots.accounting.tally import BatchAnnotations, BookedEvent, QuarantineEntry, Tally, day_of
 from techport_pilots.handover import retention
+from techport_pilots.handover.partial_erasure import Part, count_part, erase_part
 from techport_pilots.registry import lifecycle
 from techport_pilots.registry.registry import Registry
 from techport_pilots.registry.tables import metadata
 from techport_storage.clock import now
-from techport_storage.microseconds import DAY, SECOND
+from techport_storage.microseconds import DAY, HOUR, SECOND
 from techport_storage.model import Batch, Reading
 from techport_storage.store import ReadingStore, open_store
 from tests.pilots import trial
@@ -173,3 +174,54 @@ def test_quarantine_of_a_pilot_that_there_is_not_expires(tmp_path: Path) -> None
         ("elgesetter", fresh),
     ]
     registry.close()
+
+
+def test_a_device_is_erased_while_its_pilot_goes_on(tmp_path: Path) -> None:
+    registry = Registry.open(f"sqlite:///{tmp_path / 'registry.sqlite'}")
+    store = open_store(f"duckdb:///{tmp_path / 'readings.duckdb'}")
+    ledger = Ledger(registry.database)
+    registry.import_pilot(msgspec.structs.replace(trial.definition(), id="elgeseter"), trial.YAML, "test")
+    _fill(registry, store, ledger, "elgeseter")
+    with pytest.raises(ValueError, match="name a device"):
+        count_part(registry, store, ledger, Part(pilot="elgeseter"))
+    part = Part(pilot="elgeseter", device=MACS[0])
+    counted = count_part(registry, store, ledger, part)
+    (receipt,) = erase_part(registry, store, ledger, part)
+    assert (counted.rows, receipt.rows, receipt.device_days) == (1, 1, 1)
+    assert counted.entries == receipt.entries == 5  # quarantine, tap, event, stream, watch
+    assert audit(ledger, store).ok
+    left = [path.name for path in tmp_path.iterdir() if MACS[0].encode() in path.read_bytes()]
+    assert left == []
+    assert MACS[1].encode() in (tmp_path / "registry.sqlite").read_bytes(), "others stay"
+    assert count_part(registry, store, ledger, part).empty
+    store.close()
+    registry.close()
+
+
+@pytest.mark.parametrize("kind", ["laptop", "servers"])
+def test_a_period_is_erased_and_an_interrupted_one_finished(
+    kind: str, platform: Callable[[str], Parts], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    registry, store, ledger = platform(kind)
+    registry.import_pilot(msgspec.structs.replace(trial.definition(), id="elgeseter"), trial.YAML, "test")
+    first = now() // DAY * DAY - 3 * DAY
+    readings = [Reading("elgeseter", "kirka", "pm10", first + hour * HOUR, 1.0, 0) for hour in range(72)]
+    tallies: dict[DeviceDay, Tally] = {}
+    for one in readings:
+        tallies.setdefault(DeviceDay("elgeseter", "kirka", day_of(one.time)), Tally()).add(Tally(received=1, stored=1))
+    ledger.open_batch("test", tallies)
+    store.write(Batch.of(readings))
+    ledger.close_batch("test", tallies)
+    start, end = first + 12 * HOUR, first + 36 * HOUR
+    with monkeypatch.context() as killed:
+        killed.setattr(ledger, "book_erased", lambda _: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            erase_part(registry, store, ledger, Part(pilot="elgeseter", start=start, end=end))
+    assert not audit(ledger, store).ok
+    first_receipt, receipt = erase_part(
+        registry, store, ledger, Part(pilot="elgeseter", device="kirka", start=end, end=end + HOUR)
+    )
+    assert (first_receipt.rows, receipt.rows) == (24, 1)
+    assert audit(ledger, store).ok
+    assert sum(tally.erased for tally in ledger.tallies().values()) == 25
+    assert len(retention.receipts(registry.database)) == 2

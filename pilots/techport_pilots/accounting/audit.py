@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from techport_pilots.accounting.tally import DeviceDay, Tally, day_of
 from techport_pilots.accounting.worker_sessions import SessionLoss
-from techport_storage.model import BucketWidth, Query, Selection
+from techport_storage.model import BucketWidth, Micros, Query, Selection
 
 State = Literal["ok", "unbalanced", "store-differs", "open"]
 
@@ -109,10 +109,14 @@ def audit(books: _Ledger, store: _Counted, pilot: str | None = None) -> AuditRep
     return AuditReport([rows[device_day] for device_day in sorted(rows)], books.session_losses())
 
 
-def count_rows(store: _Counted, select: Selection) -> dict[DeviceDay, int]:
-    """How many rows the store holds of each device and day (UTC)."""
+def count_rows(
+    store: _Counted, select: Selection, start: Micros | None = None, end: Micros | None = None
+) -> dict[DeviceDay, int]:
+    """How many rows the store holds of each device and day (UTC), of the period [start, end) where one is given."""
     counts: dict[DeviceDay, int] = {}
-    with store.read(Query(select=select, every=BucketWidth(1, "d"), aggregates=("count",))) as reader:
+    with store.read(
+        Query(select=select, start=start, end=end, every=BucketWidth(1, "d"), aggregates=("count",))
+    ) as reader:
         for batch in reader:
             days = pa.Table.from_batches([batch]).group_by(["pilot", "device", "time"]).aggregate([("count", "sum")])
             columns = (days[name] for name in ("pilot", "device", "time", "count_sum"))
