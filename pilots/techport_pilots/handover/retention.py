@@ -64,6 +64,7 @@ KEPT = {
     "replays": "who asked for it, and counts",
     "flag_requests": "the pilot's id, times and counts",
     "chores": "names of processes",
+    "signing_keys": "keys of the platform",
 }
 """Tables in which there is nothing of what a pilot's devices sent, and what they hold."""
 
