@@ -11,7 +11,7 @@ from __future__ import annotations
 import hmac
 import os
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -58,12 +58,18 @@ class CredentialAuthenticator(Protocol):
     def admit(self, username: str | None, password: str | None) -> str | None:
         """The beginning of the topics that this client may use, or None to refuse it."""
 
+    def holders(self) -> Mapping[str, str] | None:
+        """The hash that proves each device's user name now. None where it cannot be read, or nobody has one."""
+
 
 class AllowAll:
     """Lets everybody in, for a broker that listens on the loopback."""
 
     def admit(self, username: str | None, password: str | None) -> str | None:
         return EVERYTHING
+
+    def holders(self) -> Mapping[str, str] | None:
+        return None
 
 
 class Authenticator:
@@ -88,6 +94,13 @@ class Authenticator:
         if found is None or password is None or not verify(password, found.password):
             return None
         return found.topics
+
+    def holders(self) -> Mapping[str, str] | None:
+        try:
+            return {credential.username: credential.password for credential in self._known()}
+        except RegistryUnavailable as error:
+            log.warning("connections stay as they are: the credentials cannot be read now", problem=str(error))
+            return None
 
 
 class AccessFiles:

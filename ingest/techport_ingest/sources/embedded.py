@@ -38,13 +38,16 @@ from amqtt.errors import BrokerError as AmqttBrokerError
 from amqtt.mqtt.constants import QOS_0
 from amqtt.session import IncomingApplicationMessage, Session
 
-from techport_ingest.brokers.auth import EVERYTHING, AllowAll, CredentialAuthenticator
+from techport_ingest.brokers.auth import EVERYTHING, LOOK, AllowAll, CredentialAuthenticator
 from techport_ingest.brokers.mosquitto import BrokerError
 from techport_ingest.message import Message
 from techport_pilots.topics import topic_matches
 from techport_storage.clock import now
 
 log = structlog.get_logger(__name__)
+
+NOTHING = "\0"
+"""No topic begins so."""
 
 
 class EmbeddedSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -130,11 +133,30 @@ class EmbeddedBroker:
             self._started.set_exception(BrokerError(f"cannot listen on {where}: {error.__cause__ or error}"))
             return
         self._started.set_result(None)
+        revoking = asyncio.create_task(self._end_revoked(broker))
         await self._stop.wait()
+        revoking.cancel()
         try:
             await asyncio.wait_for(broker.shutdown(), timeout=5)
         except (TimeoutError, AmqttBrokerError) as error:
             log.debug("the embedded broker did not close in good order", problem=str(error))
+
+    async def _end_revoked(self, broker: _HoldingBroker) -> None:
+        """Hang up on devices whose credential was revoked, or replaced by a new password."""
+        while True:
+            await asyncio.sleep(LOOK)
+            devices = broker.devices()
+            if not devices:
+                continue
+            holders = await asyncio.to_thread(self._gate.holders)
+            if holders is None:
+                continue
+            for username, queue in devices:
+                proof = holders.get(username)
+                if proof is None or proof != queue.proof:
+                    log.info("a device's credential was revoked or replaced; its connection is ended", user=username)
+                    queue.topics = NOTHING
+                    await queue.hang_up()
 
     def _release(self, numbers: list[int]) -> None:
         for number in numbers:
@@ -173,6 +195,7 @@ class HoldingQueue(asyncio.Queue[Any]):
         self._source = source
         self.publishes = False
         self.topics = EVERYTHING  # how the topics begin that its client may use
+        self.proof: str | None = None  # the hash that its client's password had; None for those that have none
         self.hang_up: Callable[[], Awaitable[None]] = _nobody
         self._hanging_up: asyncio.Future[None] | None = None
 
@@ -230,12 +253,23 @@ class _HoldingBroker(Broker):
         self._max_packet_bytes = settings.max_packet_bytes
 
     async def _authenticate(self, session: Session, _: ListenerConfig) -> bool:
+        # Read first: a password that is replaced meanwhile differs at the next look.
+        holders = await asyncio.to_thread(self._gate.holders) or {}
         topics = await asyncio.to_thread(self._gate.admit, session.username, session.password)
         queue = session.delivered_message_queue
         if topics is None or not isinstance(queue, HoldingQueue):
             return False
-        queue.topics = topics
+        queue.topics, queue.proof = topics, holders.get(session.username or "")
         return True
+
+    def devices(self) -> list[tuple[str, HoldingQueue]]:
+        """Those that are connected with a credential of their own: user name and queue."""
+        sessions = [session for session, _ in self._sessions.values() if session.transitions.state == "connected"]
+        return [
+            (session.username or "", queue)
+            for session in sessions
+            if isinstance(queue := session.delivered_message_queue, HoldingQueue) and queue.topics != EVERYTHING
+        ]
 
     async def _topic_filtering(self, session: Session, topic: str, action: Action) -> bool:
         queue = session.delivered_message_queue
