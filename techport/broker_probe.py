@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,12 +26,10 @@ class BrokerState:
 def probe_broker(
     host: str,
     port: int,
-    username: str | None = None,
-    password: str | None = None,
-    ca: str | None = None,
+    identify: Callable[[mqtt.Client], None],
     patience: float = 5.0,
 ) -> BrokerState:
-    """What the broker says to a connection with these credentials."""
+    """What the broker says to a connection; `identify` gives it credentials and certificates."""
     answered, told = threading.Event(), threading.Event()
     answer: list[str] = []
     figures: dict[str, int] = {}
@@ -50,10 +49,7 @@ def probe_broker(
     client = mqtt.Client(CallbackAPIVersion.VERSION2)
     client.on_connect = connected
     client.on_message = message
-    if username is not None:
-        client.username_pw_set(username, password)
-    if ca is not None:
-        client.tls_set(ca_certs=ca)
+    identify(client)
     try:
         client.connect(host, port)
     except OSError as error:

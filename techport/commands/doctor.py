@@ -136,8 +136,9 @@ def _broker(settings: Settings, running: Running | None) -> Iterator[Check]:
             "broker", "ok" if not running else "failed", f"none runs at {address}; `techport up` would start {kind}"
         )
         return
-    ca = str(settings.mqtt_ca) if settings.mqtt_ca else None
-    state = probe_broker(address.host, address.port, settings.mqtt_username, settings.password(), ca)
+    from techport.platform import mqtt_settings
+
+    state = probe_broker(address.host, address.port, mqtt_settings(settings).identify)
     if state.problem:
         remedy = "check mqtt_username, mqtt_password_file and mqtt_ca, and the broker's log"
         yield Check("broker", "failed", f"{address}: {state.problem}", remedy)

@@ -62,6 +62,8 @@ def demo(
     from techport_simulators.demo import demo_in
 
     settings = begin(data=data, http=http, mqtt=mqtt, broker=broker, insecure=insecure)
+    if settings.broker_cert is not None and settings.mqtt_ca is None:
+        raise CannotRun("the simulated devices do not know who signed broker_cert: set mqtt_ca to that authority (PEM)")
     with lock(settings.data, "demo", settings.http, settings.mqtt):
         district = _District(settings, demo_in(settings.data / "demo", now_datetime().date()), seed, history)
         _run_everything(settings, pilot or [], district)

@@ -52,6 +52,7 @@ def test_devices_connect_with_tls_and_the_right_authority_only(
         eventually(lambda: len(platform.get(path)["items"]) == 1, "the platform itself reads through TLS, too")
         device.disconnect()
         device.loop_stop()
+        platform.run("doctor")  # ends with 1 where it does not get through to the broker
         with pytest.raises(ssl.SSLCertVerificationError):
             _device(platform.mqtt_port, others.ca)
         with socket.create_connection(("127.0.0.1", platform.mqtt_port), timeout=30) as plain:
@@ -60,16 +61,16 @@ def test_devices_connect_with_tls_and_the_right_authority_only(
                 assert not plain.recv(4).startswith(b"\x20"), "no CONNACK without TLS"
 
 
-def _up(folder: Path, *flags: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "techport", "up", "--data", str(folder / "data"), *flags]
-    return subprocess.run(command, capture_output=True, text=True, cwd=folder, timeout=120, check=False)
+def _techport(command: str, folder: Path, *flags: str) -> subprocess.CompletedProcess[str]:
+    words = [sys.executable, "-m", "techport", command, "--data", str(folder / "data"), *flags]
+    return subprocess.run(words, capture_output=True, text=True, cwd=folder, timeout=120, check=False)
 
 
 @pytest.mark.parametrize("flag", ["--mqtt", "--http"])
 @pytest.mark.parametrize("host", ["0.0.0.0", "[::]"])
 def test_no_address_beyond_this_machine_without_tls(flag: str, host: str, tmp_path: Path) -> None:
     other = {"--mqtt": "--http", "--http": "--mqtt"}[flag]
-    result = _up(tmp_path, flag, f"{host}:{free_port()}", other, f"127.0.0.1:{free_port()}")
+    result = _techport("up", tmp_path, flag, f"{host}:{free_port()}", other, f"127.0.0.1:{free_port()}")
     assert result.returncode == 2
     assert "without TLS" in result.stderr
     assert "--insecure" in result.stderr
@@ -77,9 +78,18 @@ def test_no_address_beyond_this_machine_without_tls(flag: str, host: str, tmp_pa
 
 def test_a_certificate_without_its_key_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TECHPORT_BROKER_CERT", str(make(tmp_path / "tls").certificate))
-    result = _up(tmp_path)
+    result = _techport("up", tmp_path)
     assert result.returncode == 2
     assert "broker_cert and broker_key belong together" in result.stderr
+
+
+def test_simulated_devices_need_the_authority(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    files = make(tmp_path / "tls")
+    monkeypatch.setenv("TECHPORT_BROKER_CERT", str(files.certificate))
+    monkeypatch.setenv("TECHPORT_BROKER_KEY", str(files.key))
+    result = _techport("demo", tmp_path)
+    assert result.returncode == 2
+    assert "set mqtt_ca" in result.stderr
 
 
 def test_keys_are_for_their_owner_only_and_the_authority_stays(tmp_path: Path) -> None:
