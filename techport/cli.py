@@ -18,6 +18,7 @@ from techport.commands import (
     device,
     doctor,
     ingest,
+    link,
     pilot_close,
     pilot_flags,
     pilot_life,
@@ -49,6 +50,7 @@ app = typer.Typer(
 app.command("up")(run.up)
 app.command("demo")(run.demo)
 app.command("serve")(run.serve)
+app.command("link")(link.link)
 app.command("simulate")(publish.simulate)
 app.command("replay")(publish.replay)
 app.command("audit")(audit.audit)

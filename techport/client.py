@@ -13,6 +13,7 @@ from http.client import HTTPException
 from io import BufferedReader
 from typing import IO, TYPE_CHECKING, Any
 
+from techport.data_dir import Platform
 from techport.errors import CannotRun
 from techport_storage.errors import StoreUnavailable
 
@@ -22,21 +23,23 @@ if TYPE_CHECKING:
 LOOK_EVERY_S = 0.2
 
 
-def get(http: str, path: str, query: Mapping[str, str], timeout: float = 600) -> bytes:
-    """The answer of the platform at `http` (HOST:PORT). Raises StoreUnavailable, CannotRun with what it said."""
-    return b"".join(stream_lines(http, path, query, timeout=timeout))
+def get(platform: Platform, path: str, query: Mapping[str, str], timeout: float = 600) -> bytes:
+    """The answer of the platform. Raises StoreUnavailable, CannotRun with what it said."""
+    return b"".join(stream_lines(platform, path, query, timeout=timeout))
 
 
-def run_job(http: str, path: str, query: Mapping[str, str], body: object, progress: Progress) -> dict[str, Any]:
+def run_job(
+    platform: Platform, path: str, query: Mapping[str, str], body: object, progress: Progress
+) -> dict[str, Any]:
     """Have the platform do something that takes long, and watch it; what it came to.
 
     `body` is sent as JSON, a file as it is. Raises StoreUnavailable, CannotRun with what went wrong there.
     """
-    job = json.loads(b"".join(stream_lines(http, path, query, body)))
+    job = json.loads(b"".join(stream_lines(platform, path, query, body)))
     while job["state"] == "running":
         progress(job["step"], job["done"], job["total"])
         time.sleep(LOOK_EVERY_S)
-        job = json.loads(get(http, f"/api/v1/jobs/{job['id']}", {}))
+        job = json.loads(get(platform, f"/api/v1/jobs/{job['id']}", {}))
     if job["state"] == "failed":
         raise CannotRun(str(job["problem"]))
     found: dict[str, Any] = job["result"]
@@ -44,19 +47,20 @@ def run_job(http: str, path: str, query: Mapping[str, str], body: object, progre
 
 
 def stream_lines(
-    http: str, path: str, query: Mapping[str, str], body: object = None, timeout: float = 600
+    platform: Platform, path: str, query: Mapping[str, str], body: object = None, timeout: float = 600
 ) -> Iterator[bytes]:
     """The answer line by line as it comes; with a body, JSON or a file, it is a POST. Raises as ask does."""
-    address = f"http://{http}{path}" + (f"?{urllib.parse.urlencode(query)}" if query else "")
+    address = f"http://{platform.http}{path}" + (f"?{urllib.parse.urlencode(query)}" if query else "")
     data, headers = _sent(body)
+    headers |= {"Accept": "*/*", **platform.headers}
     try:
-        request = urllib.request.Request(address, data, {"Accept": "*/*", **headers})
+        request = urllib.request.Request(address, data, headers)
         with urllib.request.urlopen(request, timeout=timeout) as answer:
             yield from answer
     except urllib.error.HTTPError as error:
         raise CannotRun(_said(error)) from error
     except (OSError, HTTPException) as error:
-        raise StoreUnavailable(f"the platform at http://{http} does not answer: {error}") from error
+        raise StoreUnavailable(f"the platform at http://{platform.http} does not answer: {error}") from error
 
 
 def _sent(body: object) -> tuple[bytes | IO[bytes] | None, dict[str, str]]:

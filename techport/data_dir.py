@@ -15,6 +15,9 @@ from typing import IO
 import msgspec
 
 from techport.errors import CannotRun
+from techport.settings import Address
+from techport_pilots.access.operator_token import FILE as TOKEN_FILE
+from techport_pilots.access.operator_token import read_token
 
 NOTE = "running.json"
 UMASK = 0o077  # of every process: what it makes is for its own user
@@ -33,6 +36,32 @@ class Running(msgspec.Struct, frozen=True):
     command: str
     http: str | None
     mqtt: str | None
+
+
+class Platform(msgspec.Struct, frozen=True):
+    """A platform that can be asked: HOST:PORT, and the token that shows that the data folder is ours to read."""
+
+    http: str
+    token: str
+
+    @classmethod
+    def of(cls, folder: Path, http: str) -> Platform:
+        """Raises CannotRun where the token may not be read, UnusableToken where there is none in the file."""
+        try:
+            return cls(str(Address.parse(http).reachable), read_token(folder))
+        except OSError as error:
+            raise CannotRun(
+                f"cannot read {folder / TOKEN_FILE}, with which this command shows that it may ask: {error.strerror}. "
+                "Run it as the user whose platform it is"
+            ) from error
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """What a request has to carry."""
+        return {"Authorization": f"Bearer {self.token}"}
+
+    def __repr__(self) -> str:  # without the token
+        return f"Platform({self.http})"
 
 
 class FolderInUse(Exception):
@@ -112,8 +141,8 @@ def owner(folder: Path) -> Running | None:
     return None
 
 
-def platform_at(folder: Path) -> str | None:
-    """HOST:PORT of the platform that runs in the folder; None where none does.
+def platform_at(folder: Path) -> Platform | None:
+    """The platform that runs in the folder; None where none does.
 
     Raises CannotRun for one without pages: it has the embedded store open, and nobody can ask it.
     """
@@ -125,4 +154,4 @@ def platform_at(folder: Path) -> str | None:
             f"`techport {running.command}` (process {running.pid}) runs in {folder}, and only it may open the store: "
             "stop it (Ctrl-C), run this command, and start it again"
         )
-    return running.http
+    return Platform.of(folder, running.http)

@@ -41,6 +41,11 @@ class Address(msgspec.Struct, frozen=True):
         """Whether this machine alone reaches it."""
         return self.host == "localhost" or self.host == "::1" or self.host.startswith("127.")
 
+    @property
+    def reachable(self) -> Address:
+        """The address for a client on this machine, where it listens on all."""
+        return Address({"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.host, self.host), self.port)
+
     def __str__(self) -> str:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
@@ -117,7 +122,9 @@ class Settings(BaseSettings):
     )
     map_attribution: str = Field("", description="whom the map thanks for its tiles, as their licence wants it")
     allow_remote: bool = Field(
-        False, description="answer clients that are not on this machine; there are no accounts yet"
+        False,
+        description="has no effect any more: everybody needs a credential, wherever they are; accepted until the next "
+        "release",
     )
     embed_sites: str = Field(
         "",
@@ -126,8 +133,8 @@ class Settings(BaseSettings):
     )
     web_changes: Literal["auto", "on", "off"] = Field(
         "auto",
-        description="let pages and API change things (devices, quarantine, life of a pilot, snapshots): on while "
-        "http is on the loopback and allow_remote is off (auto), as there are no accounts yet",
+        description="let who has signed in in a browser change things (devices, quarantine, life of a pilot, "
+        "snapshots); auto is on. The token in DATA/token always may",
     )
     public_url: str | None = Field(
         None,
@@ -201,15 +208,18 @@ class Settings(BaseSettings):
         return Address.parse(self.http)
 
     @property
+    def web_url(self) -> str:
+        """The address at which a person opens the pages."""
+        return (self.public_url or f"http://{self.http_address.reachable}").rstrip("/")
+
+    @property
     def mqtt_address(self) -> Address:
         return Address.parse(self.mqtt)
 
     @property
     def changes(self) -> bool:
-        """Whether the web app lets its clients change things."""
-        if self.web_changes != "auto":
-            return self.web_changes == "on"
-        return not self.allow_remote and self.http_address.host in ("127.0.0.1", "::1", "localhost")
+        """Whether the web app lets browsers change things."""
+        return self.web_changes != "off"
 
     @property
     def store_url(self) -> str:

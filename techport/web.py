@@ -13,6 +13,7 @@ from techport_dashboards.web.server import WebServer
 from techport_ingest.decoding.lint import explain
 from techport_ingest.pipeline import Pipeline
 from techport_ingest.sources.relay import Relay
+from techport_pilots.access.operator_token import OperatorToken
 
 
 def web(settings: Settings, parts: Stores, health: HealthCheck = no_health, relay: Relay | None = None) -> WebServer:
@@ -22,7 +23,7 @@ def web(settings: Settings, parts: Stores, health: HealthCheck = no_health, rela
         parts.readings,
         parts.books,
         WebSettings(
-            allow_remote=settings.allow_remote,
+            token=OperatorToken.of(settings.data),
             changes=settings.changes,
             public_url=settings.public_url,
             publisher=settings.publisher,

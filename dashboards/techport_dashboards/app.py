@@ -38,6 +38,7 @@ from techport_dashboards.web.middleware import Measured, SecurityHeaders
 from techport_dashboards.web.rate_limit import RateLimiter
 from techport_dashboards.web.request_bounds import RequestBounds
 from techport_dashboards.web.request_slots import THREADS, RequestSlots
+from techport_dashboards.web.sign_in import SignIn
 from techport_dashboards.web.templating import environment
 from techport_pilots.accounting.ledger import Ledger
 from techport_pilots.devices.explanation import Explain
@@ -125,9 +126,11 @@ def create_app(
     app.state.entity_cache = EntityCache()
     errors.install(app)
     app.router.routes.extend(_routes())
+    app.state.open_endpoints = _open_endpoints()
     app.add_middleware(ConditionalGet)
     app.add_middleware(RequestBounds)
     app.add_middleware(RateLimiter, limit=settings.rate_limit)
+    app.add_middleware(SignIn, settings=settings)
     app.add_middleware(SecurityHeaders, tiles=settings.map_tiles)
     app.add_middleware(
         GZipMiddleware, compresslevel=5, exclude_content_types=(*DEFAULT_EXCLUDED_CONTENT_TYPES, PARQUET, ARROW)
@@ -146,3 +149,8 @@ def _routes() -> Sequence[BaseRoute]:
     for guarded in (operations.router, api.router, sta.router, edr.router, routes.router, pages.router):
         router.include_router(guarded, dependencies=[Depends(access.allow)])
     return tuple(router.routes)
+
+
+@cache
+def _open_endpoints() -> frozenset[object]:
+    return access.open_endpoints(_routes())

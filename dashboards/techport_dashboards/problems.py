@@ -49,6 +49,13 @@ KINDS: dict[str, Kind] = {
     "forbidden": Kind(403, N_("Forbidden"), "See `detail` for the reason and who can change it."),
     "bad-definition": Kind(422, N_("Invalid pilot definition"), "See `detail` for each error and how to fix it."),
     "no-credential": Kind(401, N_("Authentication required"), "Send the device's user name and password (HTTP Basic)."),
+    "not-signed-in": Kind(
+        401,
+        N_("Authentication required"),
+        "Send `Authorization: Bearer` with the content of DATA/token, or open the address that `techport link` prints.",
+    ),
+    "bad-token": Kind(401, N_("Invalid token"), "Send the content of the file DATA/token of this server, or no token."),
+    "stale-link": Kind(401, N_("Sign-in link expired"), "Run `techport link` and open the address that it prints."),
     "too-large": Kind(413, N_("Message too large"), "Send fewer readings in each message."),
     "not-taken": Kind(
         503,
@@ -72,8 +79,12 @@ KINDS: dict[str, Kind] = {
 
 
 RETRY_LATER = {"Retry-After": RETRY_AFTER}
+BEARER = {"WWW-Authenticate": 'Bearer realm="techport"', "Cache-Control": "no-store"}
 HEADERS: Mapping[str, Mapping[str, str]] = {
     "no-credential": {"WWW-Authenticate": 'Basic realm="techport"'},
+    "not-signed-in": BEARER,
+    "bad-token": BEARER,
+    "stale-link": BEARER,
     "not-taken": RETRY_LATER,
     "server-busy": RETRY_LATER,
     "store-unavailable": RETRY_LATER,
@@ -125,3 +136,12 @@ def problem_body(problem: Problem, status: int, detail: str) -> dict[str, Any]:
         "remedy": kind.remedy,
         **{name: value for name, value in pointers.items() if value is not None},
     }
+
+
+def sign_in_needed() -> Problem:
+    """What who has shown no credential is told, of what is there and of what is not alike."""
+    return Problem(
+        "not-signed-in",
+        "This needs a credential. In a browser, open the address that `techport link` prints on the server's machine. "
+        "Programs send the header `Authorization: Bearer` with the content of the file DATA/token.",
+    )

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from techport_pilots.access.operator_token import OperatorToken
+
 
 @dataclass(frozen=True, slots=True)
 class Tiles:
@@ -37,10 +39,10 @@ class BrokerPlace:
 class WebSettings:
     """How the web app behaves. Times are seconds."""
 
-    allow_remote: bool = False
-    """Answer clients that are not on this machine. Off until there are accounts: everybody may read everything."""
+    token: OperatorToken | None = None
+    """What the operator signs in with. None: nobody can, and only open pilots are shown."""
     changes: bool = True
-    """Let pages and API change things: devices, quarantine, snapshots. Off: they only show."""
+    """Let pages change things: devices, quarantine, snapshots. Off: they only show, and the token alone changes."""
     public_url: str | None = None
     """The address that catalogue and citations name; None: the one that the request came to."""
     publisher: str = "techport"

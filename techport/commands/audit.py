@@ -12,7 +12,7 @@ from rich.console import Console
 from techport import options
 from techport.client import get
 from techport.commands.pilots import open_registry
-from techport.data_dir import owner
+from techport.data_dir import Platform, owner
 from techport.settings import Settings, load_settings
 from techport.terminal import print_text
 
@@ -90,7 +90,7 @@ def _report(settings: Settings, pilot: str | None) -> AuditReport:
             return compare(parts.books, parts.readings, pilot)
     from techport_dashboards.api.accounting import Audited
 
-    answer = get(running.http, "/api/v1/audit", {"pilot": pilot} if pilot else {})
+    answer = get(Platform.of(settings.data, running.http), "/api/v1/audit", {"pilot": pilot} if pilot else {})
     return Audited.model_validate_json(answer).report
 
 

@@ -18,7 +18,7 @@ from rich.console import Console
 
 from techport import options
 from techport.broker_probe import probe_broker
-from techport.data_dir import Running, open_to_others, owner
+from techport.data_dir import Platform, Running, open_to_others, owner
 from techport.settings import Address, Settings, load_settings
 from techport_ingest.brokers.mosquitto import find_mosquitto, left_behind
 from techport_pilots.errors import PilotsError
@@ -66,7 +66,7 @@ def examine(settings: Settings) -> Iterator[Check]:
     yield from _rights(settings)
     if running is not None and running.http is not None:
         yield Check("platform", "ok", f"`techport {running.command}` runs here as process {running.pid}")
-        yield from _ask_running(running)
+        yield from _ask_running(Platform.of(settings.data, running.http))
     else:
         yield from _stores(settings)
         yield from _ports(settings)
@@ -190,15 +190,16 @@ def _clock(newest_received: float) -> Check:
     return Check("clock", "ok", shown)
 
 
-def _ask_running(running: Running) -> Iterator[Check]:
+def _ask_running(platform: Platform) -> Iterator[Check]:
     try:
-        with urllib.request.urlopen(f"http://{running.http}/readyz", timeout=10) as answer:
+        request = urllib.request.Request(f"http://{platform.http}/readyz", headers=platform.headers)
+        with urllib.request.urlopen(request, timeout=10) as answer:
             body = answer.read()
     except urllib.error.HTTPError as error:
         body = error.read()
     except OSError as error:
         yield Check(
-            "web", "failed", f"http://{running.http} does not answer: {error}", "stop the process and start it again"
+            "web", "failed", f"http://{platform.http} does not answer: {error}", "stop the process and start it again"
         )
         return
     state = msgspec.json.decode(body)
@@ -206,7 +207,7 @@ def _ask_running(running: Running) -> Iterator[Check]:
     for problem in problems:
         yield Check("readiness", "failed", problem)
     if not problems:
-        yield Check("readiness", "ok", f"http://{running.http} is ready")
+        yield Check("readiness", "ok", f"http://{platform.http} is ready")
     yield _clock(0)
 
 

@@ -19,7 +19,7 @@ from rich.console import Console
 from techport import options
 from techport.client import get, run_job
 from techport.commands.pilot_life import Who, Why, name_of
-from techport.data_dir import platform_at
+from techport.data_dir import Platform, platform_at
 from techport.errors import CannotRun
 from techport.progress import steps
 from techport.settings import Settings, load_settings
@@ -46,8 +46,8 @@ def close(
     """
     settings = load_settings({"data": data, "store": store, "registry": registry})
     console = Console(highlight=False)
-    http = platform_at(settings.data) if settings.embedded else None
-    with _there(http, pilot) if http else _here(settings, pilot, output) as (items, go):
+    platform = platform_at(settings.data) if settings.embedded else None
+    with _there(platform, pilot) if platform else _here(settings, pilot, output) as (items, go):
         for item in items:
             mark = "·" if item["about"] == "happens" else "[green]✓[/green]" if item["good"] else "[yellow]![/yellow]"
             console.print(f"  {mark} {item['text'].get(lang) or item['text']['en']}")
@@ -56,8 +56,8 @@ def close(
         if not yes and not typer.confirm(f"Close {pilot} for good? Its data is frozen, late messages are refused"):
             raise typer.Exit(1)
         made = go(console, name_of(who), why)
-    path = (settings.data / "packages" if http or output is None else output).resolve() / made["file"]
-    if http and output is not None:
+    path = (settings.data / "packages" if platform or output is None else output).resolve() / made["file"]
+    if platform and output is not None:
         output.mkdir(parents=True, exist_ok=True)
         path = Path(shutil.copy(path, output)).resolve()
     console.print(f"{path}\n  {made['rows']} readings, SHA-256 {made['sha256']}", soft_wrap=True)
@@ -82,12 +82,12 @@ def open_(
     console = Console(highlight=False)
     from techport_pilots.handover.signature import origin_in_words
 
-    http = platform_at(settings.data) if settings.embedded else None
+    platform = platform_at(settings.data) if settings.embedded else None
     with steps(console) as progress:
-        if http:
+        if platform:
             query = {"name": package.name, "who": name_of(who)}
             with _zipped(package, settings.data) as file, file.open("rb") as sent:
-                opened = run_job(http, "/api/v1/packages", query, sent, progress)
+                opened = run_job(platform, "/api/v1/packages", query, sent, progress)
         else:
             from techport.platform import stores
             from techport_pilots.handover.open import open_package
@@ -114,15 +114,15 @@ Go = Callable[[Console, str, str], dict[str, Any]]
 
 
 @contextmanager
-def _there(http: str, pilot: str) -> Iterator[tuple[list[dict[str, Any]], Go]]:
+def _there(platform: Platform, pilot: str) -> Iterator[tuple[list[dict[str, Any]], Go]]:
     """The checklist, and what closes: by the platform that runs."""
 
     def go(console: Console, who: str, why: str) -> dict[str, Any]:
         with steps(console) as progress:
             body = {"confirm": pilot, "who": who, "why": why}
-            return run_job(http, f"/api/v1/pilots/{pilot}/close", {}, body, progress)
+            return run_job(platform, f"/api/v1/pilots/{pilot}/close", {}, body, progress)
 
-    yield msgspec.json.decode(get(http, f"/api/v1/pilots/{pilot}/checklist", {})), go
+    yield msgspec.json.decode(get(platform, f"/api/v1/pilots/{pilot}/checklist", {})), go
 
 
 @contextmanager

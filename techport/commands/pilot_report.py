@@ -10,7 +10,7 @@ from rich.console import Console
 
 from techport import options
 from techport.client import get
-from techport.data_dir import owner
+from techport.data_dir import Platform, owner
 from techport.errors import CannotRun
 from techport.settings import Settings, load_settings
 
@@ -29,7 +29,8 @@ def report(
     settings = load_settings({"data": data, "store": store, "registry": registry})
     running = owner(settings.data)
     if running is not None and running.http is not None:
-        text = get(running.http, f"/pilots/{pilot}/report", {"lang": lang, "fresh": "true"})
+        platform = Platform.of(settings.data, running.http)
+        text = get(platform, f"/pilots/{pilot}/report", {"lang": lang, "fresh": "true"})
     else:
         text = _make(settings, pilot, lang).encode()
     file = output or Path(f"{pilot}-{lang}.html")

@@ -86,9 +86,9 @@ def list_(
 
 def _portfolio(settings: Settings) -> list[dict[str, Any]]:
     """From the platform that runs in the folder, or by ourselves."""
-    http = platform_at(settings.data) if settings.embedded else None
-    if http:
-        entries: list[dict[str, Any]] = json.loads(get(http, "/api/v1/portfolio", {"limit": "50000"}))["items"]
+    platform = platform_at(settings.data) if settings.embedded else None
+    if platform:
+        entries: list[dict[str, Any]] = json.loads(get(platform, "/api/v1/portfolio", {"limit": "50000"}))["items"]
         return entries
     from techport.platform import stores
     from techport_dashboards.query.registry_cache import RegistryCache

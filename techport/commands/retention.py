@@ -148,10 +148,10 @@ def _run(settings: Settings, console: Console, due: Sequence[str]) -> None:
     from techport_dashboards.services.snapshots import SnapshotStore
     from techport_pilots.handover import retention
 
-    http = platform_at(settings.data) if settings.embedded else None
+    platform = platform_at(settings.data) if settings.embedded else None
     with steps(console) as progress:
-        if http:
-            run_job(http, "/api/v1/retention/run", {}, {"pilots": list(due)}, progress)
+        if platform:
+            run_job(platform, "/api/v1/retention/run", {}, {"pilots": list(due)}, progress)
             return
         with stores(settings) as parts:
             files = SnapshotStore(settings.snapshots_folder).files_of

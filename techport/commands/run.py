@@ -20,6 +20,7 @@ import typer
 from rich.console import Console
 
 from techport import logs, options
+from techport.commands.link import sign_in_address
 from techport.data_dir import lock
 from techport.errors import CannotRun
 from techport.settings import Address, Settings, load_settings
@@ -81,8 +82,10 @@ def serve(
     from techport import platform, web
 
     with platform.stores(settings) as parts, platform.relaying(settings) as relay:
+        server = web.web(settings, parts, relay=relay)
         log.info("serving", address=f"http://{settings.http}")
-        web.web(settings, parts, relay=relay).run()
+        _announce_pages(settings)
+        server.run()
 
 
 def import_pilots(registry: Registry, files: list[Path]) -> None:
@@ -130,8 +133,9 @@ def _run_everything(settings: Settings, pilots: list[Path], district: _District 
             platform.flagging(settings, parts),
             district.running() if district else _nothing(),
         ):
+            server = web.web(settings, parts, web.pipeline_health(pipeline), reached.relay)
             _announce(settings)
-            web.web(settings, parts, web.pipeline_health(pipeline), reached.relay).run()
+            server.run()
 
 
 class _District:
@@ -180,7 +184,7 @@ def interrupt() -> None:
 
 def _announce(settings: Settings) -> None:
     console = Console(stderr=True, highlight=False)
-    console.print(f"\n  techport is running. Open [bold]http://{settings.http}[/bold]")
+    _announce_pages(settings)
     console.print(f"  Devices publish to {'mqtts' if settings.broker_cert else 'mqtt'}://{settings.mqtt}")
     console.print(f"  Everything is kept in {settings.data.resolve()}", soft_wrap=True)
     console.print("  Ctrl-C stops it; starting again keeps the data.\n")
@@ -207,6 +211,13 @@ def check_exposure(settings: Settings) -> None:
             f"--http {settings.http} listens beyond this machine without TLS: passwords can be read on the way. "
             f"Listen on 127.0.0.1 behind a proxy that does TLS, {ways}"
         )
+
+
+def _announce_pages(settings: Settings) -> None:
+    """The address with a one-time token, on the terminal and in no log line."""
+    console = Console(stderr=True, highlight=False)
+    console.print(f"\n  techport is running. Open [bold]{sign_in_address(settings)}[/bold]", soft_wrap=True)
+    console.print("  This address signs one browser in, once, within an hour; `techport link` prints another.")
 
 
 def check_port(address: Address, flag: str) -> None:

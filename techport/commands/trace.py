@@ -12,7 +12,7 @@ from rich.console import Console
 
 from techport import options
 from techport.client import get
-from techport.data_dir import owner
+from techport.data_dir import Platform, owner
 from techport.settings import Settings, load_settings
 from techport.terminal import print_text
 from techport_pilots.i18n.message import visible
@@ -93,7 +93,8 @@ def _trace(settings: Settings, pilot: str, device: str, time: dt.datetime, minut
             at = (time - dt.datetime(1970, 1, 1, tzinfo=dt.UTC)) // dt.timedelta(microseconds=1)
             return Traced.of(look(parts.registry, parts.books, parts.readings, pilot, device, at, int(minutes * 60e6)))
     path = f"/api/v1/pilots/{urllib.parse.quote(pilot, safe='')}/devices/{urllib.parse.quote(device, safe='')}/trace"
-    answer = get(running.http, path, {"time": time.isoformat(), "minutes": str(minutes)}, timeout=60)
+    query = {"time": time.isoformat(), "minutes": str(minutes)}
+    answer = get(Platform.of(settings.data, running.http), path, query, timeout=60)
     return Traced.model_validate_json(answer)
 
 

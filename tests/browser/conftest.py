@@ -30,7 +30,9 @@ def city(tmp_path_factory: pytest.TempPathFactory) -> Iterator[City]:
 @pytest.fixture(scope="session")
 def address(city: City, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     packages, snapshots = (tmp_path_factory.mktemp(name) for name in ("packages", "snapshots"))
-    with serving(city.app(WebSettings(heartbeat=1.0, packages=packages, snapshots=snapshots))) as address:
+    with serving(
+        city.app(WebSettings(heartbeat=1.0, packages=packages, snapshots=snapshots), signed_in=False)
+    ) as address:
         yield address
 
 
@@ -61,7 +63,7 @@ class Visit:
 
 
 @pytest.fixture
-def visit(chromium: Browser, address: str) -> Iterator[Callable[..., Visit]]:
+def visit(chromium: Browser, address: str, city: City) -> Iterator[Callable[..., Visit]]:
     """Opens a browser window, in New York as long as nothing else is asked for: the pages' times must not care.
 
     At the end of the test no window may have complained, nor asked any other host for anything.
@@ -73,6 +75,8 @@ def visit(chromium: Browser, address: str) -> Iterator[Callable[..., Visit]]:
             size = {"width": 1280, "height": 900}
             defaults = {"locale": "nb-NO", "timezone_id": "America/New_York", "viewport": size}
             context = closing.enter_context(window(chromium, **{**defaults, **options}))
+            session = {"name": city.token.cookie, "value": city.token.new_session(), "url": address}
+            context.add_cookies([{**session, "httpOnly": True, "sameSite": "Strict"}])  # type: ignore[typeddict-item]
             page = context.new_page()
             visit = Visit(page, address)
             context.route("**/*", visit.guard)

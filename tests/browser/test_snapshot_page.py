@@ -11,14 +11,17 @@ from playwright.sync_api import expect
 
 from tests.browser.conftest import Visit
 from tests.browser.test_pages import LOOKS, barriers
+from tests.dashboards.web import City
 
 Visitor = Callable[..., Visit]
 
 
 @pytest.fixture(scope="module")
-def snapshot(address: str) -> dict[str, str]:
+def snapshot(address: str, city: City) -> dict[str, str]:
     question = {"pilot": ["school-air"], "quantity": ["pm10"], "every": "PT1H", "start": "-PT6H"}
-    answer = httpx.post(f"{address}/api/v1/snapshots", json=question)
+    answer = httpx.post(
+        f"{address}/api/v1/snapshots", json=question, cookies={city.token.cookie: city.token.new_session()}
+    )
     assert answer.status_code == 201, answer.text
     return dict(answer.json())
 

@@ -10,18 +10,17 @@ from pathlib import Path
 
 import httpx
 import pytest
-from prometheus_client import CollectorRegistry
 
 import techport_dashboards
-from techport_dashboards import create_app
 from techport_dashboards.web.request_slots import THREADS
+from techport_pilots.access.operator_token import OperatorToken
 from techport_pilots.accounting.ledger import Ledger
 from techport_pilots.definition.load import parse_definition
 from techport_pilots.registry.registry import Registry
 from techport_storage.store import open_store
 from tests.conftest import unavailable
 from tests.dashboards.conftest import AIR
-from tests.dashboards.web import serving
+from tests.dashboards.web import City, serving
 from tests.servers import postgres as server
 
 PACKAGE = Path(techport_dashboards.__file__).parent
@@ -88,7 +87,7 @@ def test_the_process_answers_while_postgresql_is_paused(postgres: server.Postgre
     registry = Registry.open(postgres.database())
     registry.import_pilot(parse_definition(AIR), AIR, "test")
     store = open_store(f"duckdb:///{tmp_path}/readings.duckdb")
-    app = create_app(registry, store, Ledger(registry.database), metrics=CollectorRegistry())
+    app = City(registry, store, Ledger(registry.database), OperatorToken.of(tmp_path), tmp_path).app()
     waiting = THREADS + 20
     addresses = ("/explore", "/api/v1/pilots", "/pilots/kai-luft/phases", "/edr/collections", "/sta/v1.1/Things")
     with serving(app) as address, ThreadPoolExecutor(waiting) as clients:

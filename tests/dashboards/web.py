@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import threading
 import time
 from collections.abc import Iterator
@@ -13,11 +14,13 @@ import httpx
 from fastapi import FastAPI
 from jinja2.bccache import Bucket, BytecodeCache
 from prometheus_client import CollectorRegistry
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from techport_dashboards import Health, WebSettings, create_app
 from techport_dashboards.settings import HealthCheck
 from techport_dashboards.web.server import WebServer
 from techport_ingest.decoding.lint import explain
+from techport_pilots.access.operator_token import OperatorToken
 from techport_pilots.accounting.ledger import Ledger
 from techport_pilots.definition.load import parse_definition
 from techport_pilots.registry.registry import Registry
@@ -44,6 +47,19 @@ class Compiled(BytecodeCache):
 COMPILED = Compiled()
 
 
+class SignedIn:
+    """Adds a session's cookie to requests that show no credential, as the browser of an operator does."""
+
+    def __init__(self, app: ASGIApp, token: OperatorToken) -> None:
+        self._app = app
+        self._cookie = f"{token.cookie}={token.new_session()}".encode()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and not {"cookie", "authorization"} & {n.decode() for n, _ in scope["headers"]}:
+            scope["headers"] = [*scope["headers"], (b"cookie", self._cookie)]
+        await self._app(scope, receive, send)
+
+
 @dataclass
 class City:
     """A registry and a store with something in them."""
@@ -51,11 +67,19 @@ class City:
     registry: Registry
     store: ReadingStore
     books: Ledger
+    token: OperatorToken
+    folder: Path
 
     @classmethod
     def at(cls, folder: Path) -> City:
         registry = Registry.open(registry_in(folder))
-        return cls(registry, open_store(f"duckdb:///{folder}/readings.duckdb"), Ledger(registry.database))
+        return cls(
+            registry,
+            open_store(f"duckdb:///{folder}/readings.duckdb"),
+            Ledger(registry.database),
+            OperatorToken.of(folder),
+            folder,
+        )
 
     def import_text(self, text: str) -> None:
         self.registry.import_pilot(parse_definition(text), text, "test")
@@ -67,9 +91,13 @@ class City:
     def store_selection(self, device: str, quantity: str, pilot: str = "kai-luft") -> Selection:
         return Selection(streams=(Stream(pilot, device, quantity),))
 
-    def app(self, settings: WebSettings | None = None, health: HealthCheck = Health) -> FastAPI:
+    def app(self, settings: WebSettings | None = None, health: HealthCheck = Health, signed_in: bool = True) -> FastAPI:
+        """The web app, in which requests without a credential of their own count as the operator's (`signed_in`)."""
+        settings = dataclasses.replace(settings or WebSettings(), token=self.token)
         app = create_app(self.registry, self.store, self.books, settings, health, CollectorRegistry(), explain)
         app.state.services.templates.bytecode_cache = COMPILED
+        if signed_in:
+            app.add_middleware(SignedIn, token=self.token)
         return app
 
     def close(self) -> None:

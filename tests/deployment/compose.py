@@ -187,8 +187,15 @@ def _answers(url: str) -> bool:
 
 
 def _get(path: str) -> Any:
-    with urllib.request.urlopen(f"http://127.0.0.1:8080{path}", timeout=30) as answer:
-        return json.loads(answer.read())
+    return json.loads(_ask(f"http://127.0.0.1:8080{path}", Path("/data")))
+
+
+def _ask(url: str, data: Path) -> bytes:
+    """The answer to who has the token in the data folder."""
+    request = urllib.request.Request(url, headers={"Authorization": f"Bearer {(data / 'token').read_text()}"})
+    with urllib.request.urlopen(request, timeout=30) as answer:
+        body: bytes = answer.read()
+    return body
 
 
 def _devices(items: list[dict[str, Any]]) -> set[tuple[str, str]]:
@@ -198,7 +205,7 @@ def _devices(items: list[dict[str, Any]]) -> set[tuple[str, str]]:
 def _messages(deployment: Deployment, worker: str) -> float:
     """How many messages the worker has settled, by its own /metrics."""
     address = deployment.services[worker]["environment"]["TECHPORT_HTTP"]
-    text = urllib.request.urlopen(f"http://{address}/metrics", timeout=30).read().decode()
+    text = _ask(f"http://{address}/metrics", deployment.folder / "work" / worker / "data").decode()
     return sum(
         float(line.split()[1]) for line in text.splitlines() if line.startswith("techport_ingest_messages_total")
     )

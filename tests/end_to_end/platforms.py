@@ -92,8 +92,19 @@ class Platform:
         return self.process.wait(60)
 
     def get(self, path: str) -> Any:
-        with urllib.request.urlopen(f"http://{self.http}{path}", timeout=30) as answer:
-            return json.loads(answer.read())
+        return json.loads(self.read(path))
+
+    def read(self, path: str) -> bytes:
+        """The answer to somebody who has the token of the data folder."""
+        headers = {"Authorization": f"Bearer {self.token}"}
+        request = urllib.request.Request(f"http://{self.http}{path}", headers=headers)
+        with urllib.request.urlopen(request, timeout=40) as answer:
+            body: bytes = answer.read()
+        return body
+
+    @property
+    def token(self) -> str:
+        return (self.data / "token").read_text()
 
     def run(self, *arguments: str, expect: int = 0) -> str:
         """Another techport command on the same data folder; its output. The exit code must be `expect`."""

@@ -39,19 +39,24 @@ class Worker:
         pilot.write_text(PILOT)
         command = [*TECHPORT, "ingest", "--data", str(folder / "data"), "--http", self.http, "--store", store]
         command += ["--mqtt", f"127.0.0.1:{port}", "--pilot", str(pilot)]
+        self._token = folder / "data" / "token"
         self._log = (folder / "worker.log").open("wb")
         self.process = subprocess.Popen(command, stdout=self._log, stderr=self._log, cwd=folder)
 
     def ready(self) -> tuple[int, list[str]]:
         """Status of /readyz and the problems it names."""
         try:
-            with urllib.request.urlopen(f"http://{self.http}/readyz", timeout=40) as answer:
+            with urllib.request.urlopen(self._asked("/readyz"), timeout=40) as answer:
                 return answer.status, json.loads(answer.read())["problems"]
         except urllib.error.HTTPError as error:
             return error.code, json.loads(error.read())["problems"]
 
+    def _asked(self, path: str) -> urllib.request.Request:
+        headers = {"Authorization": f"Bearer {self._token.read_text()}"} if self._token.exists() else {}
+        return urllib.request.Request(f"http://{self.http}{path}", headers=headers)
+
     def lag(self) -> float:
-        lines = urllib.request.urlopen(f"http://{self.http}/metrics", timeout=40).read().decode().splitlines()
+        lines = urllib.request.urlopen(self._asked("/metrics"), timeout=40).read().decode().splitlines()
         return next(float(line.split()[1]) for line in lines if line.startswith("techport_ingest_lag_seconds "))
 
     def memory(self) -> int:

@@ -44,7 +44,7 @@ def test_a_reading_is_published_kept_and_queried(tmp_path: Path, pilot_file: Pat
             "air_temperature": ("lamp-1", "2025-10-09T08:53:20.000000Z", -3.0, "Cel"),
             "own_thing": ("lamp-1", "2025-10-09T08:53:20.000000Z", 1.0, ""),
         }
-        metrics = urllib.request.urlopen(f"http://{platform.http}/metrics").read().decode()
+        metrics = platform.read("/metrics").decode()
         assert 'techport_ingest_values_total{outcome="stored"} 3.0' in metrics
         device.close()
         assert "the sums agree" in platform.run("audit")

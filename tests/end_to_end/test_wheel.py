@@ -6,7 +6,6 @@ import os
 import shutil
 import subprocess
 import sys
-import urllib.request
 from pathlib import Path
 
 import pytest
@@ -37,6 +36,6 @@ def test_a_wheel_in_an_empty_environment_runs_the_demo(tmp_path: Path) -> None:
     command = (str(tmp_path / "environment/bin/techport"),)
     with Platform(tmp_path, "demo", "--history", "0", command=command) as platform:
         wait_until(lambda: len(platform.get("/api/v1/latest")["items"]) > 50, 60)
-        page = urllib.request.urlopen(f"http://{platform.http}/").read().decode()
+        page = platform.read("/").decode()
         assert "<svg" in page
         assert platform.interrupt() == 0

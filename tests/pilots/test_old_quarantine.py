@@ -14,6 +14,7 @@ from alembic import command
 from alembic.config import Config
 from sqlalchemy import NullPool, create_engine, text
 
+from techport_pilots.access.operator_token import OperatorToken
 from techport_pilots.accounting.ledger import Ledger
 from techport_pilots.accounting.message_tap import MessageTap
 from techport_pilots.accounting.quarantine import Quarantine, QuarantineFilter
@@ -87,7 +88,10 @@ def old_registry(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 @pytest.fixture
 def city(old_registry: str, tmp_path: Path) -> Iterator[City]:
     registry = Registry.open(old_registry)
-    city = City(registry, open_store(f"duckdb:///{tmp_path}/readings.duckdb"), Ledger(registry.database))
+    token = OperatorToken.of(tmp_path)
+    city = City(
+        registry, open_store(f"duckdb:///{tmp_path}/readings.duckdb"), Ledger(registry.database), token, tmp_path
+    )
     city.import_text(AIR)
     yield city
     city.close()

@@ -11,8 +11,8 @@ from pydantic import BaseModel, Field
 from techport_dashboards.api import examples_here, openapi
 from techport_dashboards.api.schema import Listed
 from techport_dashboards.problems import KINDS, Problem
+from techport_dashboards.query.names import match_pilots
 from techport_dashboards.query.parameters import Names, Parameters
-from techport_dashboards.query.question import match
 from techport_dashboards.web.dependencies import ServicesDep, ViewerDep
 from techport_dashboards.web.request_slots import SlotRoute
 
@@ -32,7 +32,7 @@ def live(
     if parameters.pilot:
         catalogue = services.registry_cache.current()
         visible = [pilot for pilot in catalogue.pilots if viewer.may_see(pilot)]
-        pilots = frozenset(match("pilot", parameters.pilot, visible))
+        pilots = frozenset(match_pilots(parameters.pilot, viewer, visible))
     client = request.client.host if request.client else ""
     if not services.live.has_room(client):
         raise Problem("too-many-requests", "Too many live pages are open already.")

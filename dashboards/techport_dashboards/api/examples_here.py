@@ -49,10 +49,10 @@ def here(services: Services, viewer: Viewer) -> Here:
     for device, lon, lat in _placed(known, pilot.id)[:1]:
         found |= {"device": device, "location": device} | _around(lon, lat)
     found |= _measured(services, pilot.id, found.get("device"))
-    if services.settings.snapshots is not None:
+    if viewer.signed_in and services.settings.snapshots is not None:
         kept = sorted(services.settings.snapshots.glob("*.json"))
         found |= {"snapshots/{id}": kept[0].stem} if kept else {}
-    return Here(found | _matters(services, viewer, pilot))
+    return Here(found | (_matters(services, viewer, pilot) if viewer.signed_in else {}))
 
 
 def _around(lon: float, lat: float) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from techport_dashboards.problems import Problem
-from techport_dashboards.web.dependencies import Services, ServicesDep
+from techport_dashboards.web.dependencies import Services, ServicesDep, ViewerDep
 from techport_storage.errors import StoreUnavailable
 
 public = APIRouter(include_in_schema=False)
@@ -24,10 +24,12 @@ async def alive() -> dict[str, str]:
 
 
 @router.get("/readyz")
-def ready(services: ServicesDep) -> Response:
-    """200 when everything that was wired in works, else 503 with what is wrong and what to do."""
+def ready(services: ServicesDep, viewer: ViewerDep) -> Response:
+    """200 when everything that was wired in works, else 503. To who is signed in: what is wrong and what to do."""
     problems, details = _check(services)
-    body = {"status": "not ready" if problems else "ready", "problems": problems, "details": details}
+    body: dict[str, object] = {"status": "not ready" if problems else "ready"}
+    if viewer.signed_in:
+        body |= {"problems": problems, "details": details}
     return Response(
         msgspec.json.encode(body), 503 if problems else 200, {"Cache-Control": "no-store"}, "application/json"
     )

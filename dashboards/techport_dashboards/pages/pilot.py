@@ -18,7 +18,7 @@ from techport_dashboards.charts.overlay import AGAINST
 from techport_dashboards.charts.plotly_figure import figure_of
 from techport_dashboards.charts.timeline import timeline
 from techport_dashboards.pages import device_table, embed, wall
-from techport_dashboards.problems import Problem
+from techport_dashboards.problems import Problem, sign_in_needed
 from techport_dashboards.query import times
 from techport_dashboards.query.names import find_pilot
 from techport_dashboards.query.parameters import ChartParameters, Parameters
@@ -94,6 +94,8 @@ def pilot_page(
     parameters: Annotated[PilotPageParameters, Query()],
 ) -> Response:
     """The pilot's page over a range, by default the last day that has readings."""
+    if not viewer.signed_in and not parameters.embed:
+        raise sign_in_needed()
     now = clock.now()
     here, infos = pilot_now(services, viewer, pilot, now)
     language = language_of(request)

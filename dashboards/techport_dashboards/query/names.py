@@ -9,7 +9,7 @@ from typing import Protocol
 
 import msgspec
 
-from techport_dashboards.problems import Problem
+from techport_dashboards.problems import Problem, sign_in_needed
 from techport_dashboards.query.areas import Inside, area
 from techport_dashboards.query.registry_cache import RegistryView
 from techport_dashboards.viewer import Viewer
@@ -41,7 +41,7 @@ class Choice(Protocol):
 def select(question: Choice, viewer: Viewer, catalogue: RegistryView, store: ReadingStore) -> Selection:
     """Which streams: always among the pilots that the viewer may see, and in the area where one is asked for."""
     visible = [pilot for pilot in catalogue.pilots if viewer.may_see(pilot)]
-    pilots = match("pilot", question.pilots, visible) if question.pilots else visible
+    pilots = match_pilots(question.pilots, viewer, visible) if question.pilots else visible
     devices = quantities = None
     if question.devices:
         devices = match("device", question.devices, _of(pilots, catalogue.device_names))
@@ -72,6 +72,8 @@ def find_pilot(catalogue: RegistryView, viewer: Viewer, pilot: str) -> PilotDefi
     """The pilot. Raises the same Problem for one that does not exist and for one that the viewer may not see."""
     found = catalogue.pilots.get(pilot)
     if found is None or not viewer.may_see(pilot):
+        if not viewer.signed_in:
+            raise sign_in_needed()
         similar = difflib.get_close_matches(
             pilot[:80], [name for name in catalogue.pilots if viewer.may_see(name)], n=3
         )
@@ -83,6 +85,18 @@ def find_pilot(catalogue: RegistryView, viewer: Viewer, pilot: str) -> PilotDefi
             example=", ".join(similar) or None,
         )
     return found
+
+
+def match_pilots(asked: Sequence[str], viewer: Viewer, visible: Collection[str]) -> list[str]:
+    """The visible pilots that were asked for, sorted. Raises Problem for a name that hits none; who has shown no
+    credential is asked for one, whether or not there is such a pilot.
+    """
+    try:
+        return match("pilot", asked, visible)
+    except Problem as problem:
+        if problem.kind == "unknown-name" and not viewer.signed_in:
+            raise sign_in_needed() from None
+        raise
 
 
 def match(parameter: str, asked: Sequence[str], known: Collection[str]) -> list[str]:

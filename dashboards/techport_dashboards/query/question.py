@@ -20,7 +20,7 @@ from techport_dashboards.problems import Problem
 from techport_dashboards.query import times
 from techport_dashboards.query.cursors import decode_cursor, encode_cursor
 from techport_dashboards.query.limits import Deadline, reject_expensive
-from techport_dashboards.query.names import match, select
+from techport_dashboards.query.names import select
 from techport_dashboards.query.registry_cache import RegistryCache, RegistryView
 from techport_dashboards.settings import WebSettings
 from techport_dashboards.viewer import Viewer
@@ -40,7 +40,7 @@ from techport_storage.model import (
 )
 from techport_storage.store import ReadingStore
 
-__all__ = ["Answer", "Question", "Resolved", "answer", "match", "resolve", "run", "select"]
+__all__ = ["Answer", "Question", "Resolved", "answer", "resolve", "run", "select"]
 
 TIME_EXAMPLE = "2026-11-22T08:00:00+01:00 (write %2B for + in a URL), 2026-11-22T07:00:00Z, 2026-11-22 or -P7D"
 EVERY_EXAMPLE = "PT10M, PT1H, P1D, P1W or P1M"

@@ -1,19 +1,24 @@
-"""Who may see what, and who may change it. Every route passes `allow`, from the first day, so that permissions have one
-home; every route that changes something passes `allow_change` (decision 7).
+"""Who may see what, and who may change it. Every route passes `allow`, so that permissions have one home; every route
+that changes something passes `allow_change` (decision 16).
 
-Until there are accounts, whoever sits on the machine may read everything, and nobody else anything, unless the settings
-open the door. What a route shows must come through the Viewer that `allow` returns.
+`identify` decides who asks, by what they show and never by where they are: a proxy, a tunnel and any program of another
+user have the address of this machine too. What a route shows must come through the Viewer that `allow` returns.
 """
 
 from __future__ import annotations
 
-from ipaddress import ip_address
+from collections.abc import Iterable
+from functools import partial
 
+from fastapi.routing import iter_route_contexts
 from starlette.requests import HTTPConnection
+from starlette.routing import BaseRoute
 
-from techport_dashboards.problems import Problem
+from techport_dashboards.problems import Problem, sign_in_needed
+from techport_dashboards.query.registry_cache import RegistryCache
 from techport_dashboards.settings import WebSettings
 from techport_dashboards.viewer import Viewer
+from techport_pilots.handover.dcat.build import shareable
 
 PUBLIC: dict[str, str] = {
     "/healthz": "says only that the process is alive; asked by supervisors that have no account",
@@ -28,52 +33,114 @@ UNCHANGING: dict[str, str] = {
 }
 """Routes that take a POST and need not pass `allow_change`, each with the reason."""
 
+_OF_OPEN_PILOTS = "readings and description of the pilots that the viewer may see"
+_OF_NO_PILOT = "says nothing of pilots"
+OPEN: dict[str, str] = {
+    "/readyz": "whether the process is ready, without the reasons; asked by supervisors",
+    "/static/{version}/{name:path}": _OF_NO_PILOT,
+    "/favicon.ico": _OF_NO_PILOT,
+    "/api/v1/docs": _OF_NO_PILOT,
+    "/api/v1/docs/start.js": _OF_NO_PILOT,
+    "/api/v1/docs/{name}": _OF_NO_PILOT,
+    "/api/v1/problems": _OF_NO_PILOT,
+    "/api/v1/problems/{kind}": _OF_NO_PILOT,
+    "/api/v1/openapi.json": "the API, with examples from open pilots",
+    "/api/v1/pilots": _OF_OPEN_PILOTS,
+    "/api/v1/pilots/{pilot}": _OF_OPEN_PILOTS,
+    "/api/v1/devices": _OF_OPEN_PILOTS,
+    "/api/v1/streams": _OF_OPEN_PILOTS,
+    "/api/v1/quantities": _OF_OPEN_PILOTS,
+    "/api/v1/readings": _OF_OPEN_PILOTS,
+    "/api/v1/readings/metadata": _OF_OPEN_PILOTS,
+    "/api/v1/latest": _OF_OPEN_PILOTS,
+    "/api/v1/live": _OF_OPEN_PILOTS,
+    "/api/v1/completeness": _OF_OPEN_PILOTS,
+    "/api/v1/gaps": _OF_OPEN_PILOTS,
+    "/api/v1/pilots/{pilot}/kpis": _OF_OPEN_PILOTS,
+    "/api/v1/pilots/{pilot}/kpis/{kpi}/evaluation": _OF_OPEN_PILOTS,
+    "/api/v1/pilots/{pilot}/figure.json": _OF_OPEN_PILOTS,
+    "/api/v1/pilots/{pilot}/figure.html": _OF_OPEN_PILOTS,
+    "/api/v1/snapshots": "citable data of open pilots",
+    "/api/v1/snapshots/{id}": "citable data of open pilots",
+    "/api/v1/snapshots/{id}/readings.parquet": "citable data of open pilots",
+    "/snapshots/{id}": "the page of the same",
+    "/sta/v1.1": _OF_OPEN_PILOTS,
+    "/sta/v1.1/": _OF_OPEN_PILOTS,
+    "/sta/v1.1/{path:path}": _OF_OPEN_PILOTS,
+    "/edr": _OF_OPEN_PILOTS,
+    "/edr/conformance": _OF_NO_PILOT,
+    "/edr/collections": _OF_OPEN_PILOTS,
+    "/edr/collections/{pilot}": _OF_OPEN_PILOTS,
+    "/edr/collections/{pilot}/locations": _OF_OPEN_PILOTS,
+    "/edr/collections/{pilot}/locations/{location}": _OF_OPEN_PILOTS,
+    "/edr/collections/{pilot}/position": _OF_OPEN_PILOTS,
+    "/edr/collections/{pilot}/area": _OF_OPEN_PILOTS,
+    "/catalog": _OF_OPEN_PILOTS,
+    "/catalog.ttl": _OF_OPEN_PILOTS,
+    "/catalog.jsonld": _OF_OPEN_PILOTS,
+    "/catalogue": _OF_OPEN_PILOTS,
+    "/p/{pilot}": "the public page of an open pilot",
+    "/p/{pilot}/figures": "the public page of an open pilot",
+    "/pilots/{pilot}": "with embed=1 a chart of an open pilot in another site's page, where no cookie is sent",
+    "/pilots/{pilot}/chart": "the data of that chart",
+    "/pilots/{pilot}/kpis": "the KPI that is embedded",
+}
+"""Routes that answer GET without a credential, about open pilots only, each with the reason. All others need one."""
+
 NO_STORE = {"Cache-Control": "no-store"}
 """Headers of an answer that holds a password or messages: nobody may keep it."""
 
 OWN_PAGE = ("same-origin", "none")  # what browsers say of a request from a page of ours, or from no page at all
 
 
-async def allow(connection: HTTPConnection) -> Viewer:
-    """Let the caller in and say who it is, or raise a 403 Problem that says why not and who can change it.
+def identify(connection: HTTPConnection) -> Viewer:
+    """Who asks, by the credential that the request carries: the operator's token, a session's cookie, or none.
 
-    Behind a proxy the server must be told to trust its X-Forwarded-For, as uvicorn does for one on the same machine.
+    The only place that decides it. Raises Problem for a token that is wrong: whoever sends one wants to be somebody.
+    """
+    services = connection.app.state.services
+    settings: WebSettings = services.settings
+    scheme, _, credential = connection.headers.get("authorization", "").partition(" ")
+    if scheme.lower() == "bearer":  # other schemes are of a proxy in front
+        if settings.token is not None and settings.token.matches(credential.strip()):
+            return Viewer("token", may_change=True)
+        raise Problem(
+            "bad-token", "The token in the header Authorization is not the one in the file DATA/token of this server."
+        )
+    if settings.token is not None and settings.token.accepts(connection.cookies.get(settings.token.cookie, "")):
+        return Viewer("operator", may_change=settings.changes)
+    return Viewer("anybody", open_pilots=partial(open_pilots, services.registry_cache))
+
+
+def open_pilots(registry_cache: RegistryCache) -> frozenset[str]:
+    """Pilots that anybody may see. Raises RegistryUnavailable."""
+    return frozenset(pilot.id for pilot in registry_cache.current().pilots.values() if shareable(pilot))
+
+
+async def allow(connection: HTTPConnection) -> Viewer:
+    """Let the caller in and say who it is, or raise a Problem that says why not and what to do about it.
+
     Nothing in here waits; were it a plain function, FastAPI would hand every request to a thread for it.
     """
-    settings: WebSettings = connection.app.state.services.settings
-    if settings.allow_remote:
-        return Viewer("anybody", may_change=settings.changes)
-    client = connection.client.host if connection.client else ""
-    if not is_loopback(client):
-        raise Problem(
-            "forbidden",
-            "This server answers only clients on its own machine, and this request came from {client}. "
-            "There are no user accounts yet. Its operator can open it to the network with the setting allow_remote.",
-            client=client or "elsewhere",
-        )
-    # A page of another site could name a host that resolves to this machine and read us through the visitor's browser.
-    host = connection.url.hostname or ""
-    if not is_loopback(host):
-        raise Problem(
-            "forbidden",
-            "This server must be reached as localhost or 127.0.0.1, not as {host}. "
-            "Its operator can allow other names with the setting allow_remote.",
-            host=repr(host),
-        )
-    return Viewer("local", may_change=settings.changes)
+    viewer = identify(connection)
+    if not viewer.signed_in and connection.scope.get("endpoint") not in connection.app.state.open_endpoints:
+        raise sign_in_needed()
+    return viewer
 
 
 async def allow_change(connection: HTTPConnection) -> Viewer:
     """As `allow`, for what changes something: where the settings take changes, and from our own pages or no page.
 
     A browser says on which page a form stood (Sec-Fetch-Site, or at least Origin); a program says nothing, and has no
-    visitor whose place on this machine it could borrow.
+    visitor whose cookie it could borrow.
     """
     viewer = await allow(connection)
     site, origin = connection.headers.get("sec-fetch-site"), connection.headers.get("origin")
     foreign = site not in OWN_PAGE if site is not None else origin is not None and _host(origin) != _here(connection)
     if foreign:
         raise Problem("forbidden", "Changes are accepted only from this server's own pages, not from other sites.")
+    if not viewer.signed_in:
+        raise sign_in_needed()
     if not viewer.may_change:
         raise Problem(
             "forbidden",
@@ -83,21 +150,18 @@ async def allow_change(connection: HTTPConnection) -> Viewer:
     return viewer
 
 
+def open_endpoints(routes: Iterable[BaseRoute]) -> frozenset[object]:
+    """The functions that answer the addresses in OPEN, and nothing but GET."""
+    return frozenset(
+        context.endpoint
+        for context in iter_route_contexts(list(routes))
+        if context.path in OPEN and set(context.methods or ()) <= {"GET", "HEAD"}
+    )
+
+
 def _host(origin: str) -> str:
     return origin.partition("://")[2]  # the origin "null" of a sandboxed page has none
 
 
 def _here(connection: HTTPConnection) -> str:
     return connection.headers.get("host", "")
-
-
-def is_loopback(host: str) -> bool:
-    """True for localhost and the loopback addresses, with IPv4 ones written as IPv6 too."""
-    if host == "localhost" or host.endswith(".localhost"):
-        return True
-    try:
-        address = ip_address(host.strip("[]"))
-    except ValueError:
-        return False
-    mapped = getattr(address, "ipv4_mapped", None)
-    return (mapped or address).is_loopback

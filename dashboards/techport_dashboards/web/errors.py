@@ -35,7 +35,18 @@ def respond(
     headers = {**HEADERS.get(problem.kind, {}), **(headers or {})}
     if "text/html" in request.headers.get("accept", "") and not request.url.path.startswith("/api/"):
         near = _near(request.url.path, problem)
-        page = render(request, "problem.html", language_of(request), problem=problem, kind=kind, near=near)
+        again = "/" if problem.kind == "stale-link" else f"{request.url.path}?{request.url.query}".rstrip("?")
+        public = problem.kind in ("not-signed-in", "stale-link")  # no menu of pages that would say the same
+        page = render(
+            request,
+            "problem.html",
+            language_of(request),
+            problem=problem,
+            kind=kind,
+            near=near,
+            again=again,
+            public=public,
+        )
         page.status_code = status or kind.status
         page.headers.update(headers)
         return page

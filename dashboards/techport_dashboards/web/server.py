@@ -39,6 +39,7 @@ class WebServer(uvicorn.Server):
                 port=port,
                 http=bounded_protocol(self.connections),
                 access_log=access_log,
+                proxy_headers=False,  # it would believe X-Forwarded-For of everybody on this machine
                 log_config=None,  # the process has set up logging
                 timeout_graceful_shutdown=5,
                 server_header=False,
