@@ -10,6 +10,7 @@ import os
 import re
 import tomllib
 from collections.abc import Mapping
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import quote
@@ -121,6 +122,16 @@ class Settings(BaseSettings):
         "browsers then ask that server",
     )
     map_attribution: str = Field("", description="whom the map thanks for its tiles, as their licence wants it")
+    trusted_proxy: str = Field(
+        "",
+        description="addresses or networks of reverse proxies, between spaces, whose Forwarded or X-Forwarded headers "
+        "say who asks; from everybody else such headers are refused",
+    )
+    host_names: str = Field(
+        "",
+        description="names under which the pages and the API may be asked for, between spaces, beside that of "
+        "public_url, localhost and the http address",
+    )
     allow_remote: bool = Field(
         False,
         description="has no effect any more: everybody needs a credential, wherever they are; accepted until the next "
@@ -195,6 +206,16 @@ class Settings(BaseSettings):
             raise ValueError(f"{text!r} is no address of tiles: write https://tiles.example.org/{{z}}/{{x}}/{{y}}.png")
         return text
 
+    @field_validator("trusted_proxy")
+    @classmethod
+    def _networks(cls, text: str) -> str:
+        for part in text.split():
+            try:
+                ip_network(part)
+            except ValueError as error:
+                raise ValueError(f"{part!r} is not an address or a network: write 192.0.2.1 or 192.0.2.0/24") from error
+        return " ".join(text.split())
+
     @field_validator("embed_sites")
     @classmethod
     def _origins(cls, text: str) -> str:
@@ -206,6 +227,10 @@ class Settings(BaseSettings):
     @property
     def http_address(self) -> Address:
         return Address.parse(self.http)
+
+    @property
+    def proxies(self) -> list[IPv4Network | IPv6Network]:
+        return [ip_network(part) for part in self.trusted_proxy.split()]
 
     @property
     def web_url(self) -> str:

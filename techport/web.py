@@ -23,6 +23,9 @@ def web(settings: Settings, parts: Stores, health: HealthCheck = no_health, rela
         parts.readings,
         parts.books,
         WebSettings(
+            listens_on=settings.http_address.host,
+            host_names=settings.host_names.split(),
+            trusted_proxies=settings.proxies,
             token=OperatorToken.of(settings.data),
             changes=settings.changes,
             public_url=settings.public_url,

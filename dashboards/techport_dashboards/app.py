@@ -31,6 +31,7 @@ from techport_dashboards.services.reports import Reports
 from techport_dashboards.settings import HealthCheck, Post, WebSettings, no_health
 from techport_dashboards.sta.entities import EntityCache
 from techport_dashboards.web import access, errors
+from techport_dashboards.web.addressing import Addressing
 from techport_dashboards.web.assets import PLOTLY, Assets
 from techport_dashboards.web.dependencies import Services
 from techport_dashboards.web.etags import ConditionalGet
@@ -135,6 +136,7 @@ def create_app(
     app.add_middleware(
         GZipMiddleware, compresslevel=5, exclude_content_types=(*DEFAULT_EXCLUDED_CONTENT_TYPES, PARQUET, ARROW)
     )
+    app.add_middleware(Addressing, settings=settings)
     paths: dict[object, str] = {route.endpoint: route.path or "" for route in iter_route_contexts(app.routes)}
     app.add_middleware(Measured, metrics=metrics, paths=paths)
     return app

@@ -56,6 +56,9 @@ KINDS: dict[str, Kind] = {
     ),
     "bad-token": Kind(401, N_("Invalid token"), "Send the content of the file DATA/token of this server, or no token."),
     "stale-link": Kind(401, N_("Sign-in link expired"), "Run `techport link` and open the address that it prints."),
+    "bad-host": Kind(400, N_("Invalid Host header"), "Send one header Host with the name in the address."),
+    "wrong-host": Kind(421, N_("Unknown host name"), "Use the address that the operator publishes."),
+    "untrusted-proxy": Kind(400, N_("Unknown proxy"), "The operator can name the proxy with `trusted_proxy`."),
     "too-large": Kind(413, N_("Message too large"), "Send fewer readings in each message."),
     "not-taken": Kind(
         503,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
+from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -41,6 +42,12 @@ class WebSettings:
 
     token: OperatorToken | None = None
     """What the operator signs in with. None: nobody can, and only open pilots are shown."""
+    listens_on: str = "127.0.0.1"
+    """Name or address of the server, one under which it may be asked for."""
+    host_names: Sequence[str] = ()
+    """Further names under which it may be asked for, beside that of `public_url`."""
+    trusted_proxies: Sequence[IPv4Network | IPv6Network] = ()
+    """Whose forwarding headers are believed."""
     changes: bool = True
     """Let pages change things: devices, quarantine, snapshots. Off: they only show, and the token alone changes."""
     public_url: str | None = None

@@ -86,7 +86,7 @@ async def test_what_is_wrong_with_a_device_is_said(
 
 
 async def test_snippets_name_the_broker_as_a_device_reaches_it(city: City) -> None:
-    settings = WebSettings(broker=BrokerPlace("0.0.0.0", 1884))
+    settings = WebSettings(broker=BrokerPlace("0.0.0.0", 1884), host_names=("techport.example",))
     transport = httpx.ASGITransport(city.app(settings))
     async with httpx.AsyncClient(transport=transport, base_url="http://techport.example") as client:
         text = (await client.post(PAGE, data={"id": "box-1", "format": "tasmota"})).text

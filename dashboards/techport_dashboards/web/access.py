@@ -18,6 +18,7 @@ from techport_dashboards.problems import Problem, sign_in_needed
 from techport_dashboards.query.registry_cache import RegistryCache
 from techport_dashboards.settings import WebSettings
 from techport_dashboards.viewer import Viewer
+from techport_dashboards.web.etags import SERVICES
 from techport_pilots.handover.dcat.build import shareable
 
 PUBLIC: dict[str, str] = {
@@ -122,10 +123,28 @@ async def allow(connection: HTTPConnection) -> Viewer:
 
     Nothing in here waits; were it a plain function, FastAPI would hand every request to a thread for it.
     """
+    _refuse_other_sites(connection)
     viewer = identify(connection)
     if not viewer.signed_in and connection.scope.get("endpoint") not in connection.app.state.open_endpoints:
         raise sign_in_needed()
     return viewer
+
+
+def _refuse_other_sites(connection: HTTPConnection) -> None:
+    """Raise Problem for what a page of another site asks for as a part of itself: an image, a script, a fetch.
+
+    It could read none of it, but have the visitor's browser put load on us. Links from other sites are followed, and
+    pages may be framed where their Content-Security-Policy lets them.
+    """
+    site = connection.headers.get("sec-fetch-site")
+    if site is None or site in OWN_PAGE:
+        return
+    framed = connection.headers.get("sec-fetch-dest") != "document"
+    followed = connection.headers.get("sec-fetch-mode") == "navigate"
+    if not followed or (framed and connection.url.path.startswith(SERVICES)):
+        raise Problem(
+            "forbidden", "Pages of other sites may link to this server, but not use it as a part of themselves."
+        )
 
 
 async def allow_change(connection: HTTPConnection) -> Viewer:
