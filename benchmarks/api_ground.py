@@ -33,6 +33,8 @@ DEFINITION = """
 id: p
 title: {en: P}
 question: {en: "P?"}
+data_class: open
+licence: CC0-1.0
 devices:
 """
 

@@ -249,7 +249,7 @@ class PilotDefinition(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     personal_data: bool = False
     legal_basis: str | None = None  # GDPR article 6 ground, where personal_data
     dpia: str | None = None  # reference to the assessment, where personal_data
-    data_class: Literal["open", "internal", "personal"] = "open"
+    data_class: Literal["open", "internal", "personal"] = "internal"
     timezone: str = "Europe/Oslo"
     area: list[tuple[float, float]] = []  # outline, [lon, lat] pairs as in GeoJSON
     phases: list[Phase] = []
@@ -258,7 +258,7 @@ class PilotDefinition(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     sources: list[SourceDefinition] = []
     events: list[Event] = []
     exclusions: list[Exclusion] = []
-    licence: str = "CC-BY-4.0"  # SPDX
+    licence: str = ""  # SPDX identifier, or a name; empty: nobody may use the data without asking
     attribution: str = ""
     retention: str | None = None  # ISO 8601 duration after the end
     quarantine: str | None = None  # how long what was quarantined is kept; None: until somebody deals with it

@@ -19,6 +19,7 @@ from rich.console import Console
 from techport import options
 from techport.broker_probe import probe_broker
 from techport.data_dir import Platform, Running, open_to_others, owner
+from techport.public_url import problem_of
 from techport.settings import Address, Settings, load_settings
 from techport_ingest.brokers.mosquitto import find_mosquitto, left_behind
 from techport_pilots.errors import PilotsError
@@ -67,6 +68,7 @@ def examine(settings: Settings) -> Iterator[Check]:
     if running is not None and running.http is not None:
         yield Check("platform", "ok", f"`techport {running.command}` runs here as process {running.pid}")
         yield from _ask_running(Platform.of(settings.data, running.http))
+        yield from _public(settings)
     else:
         yield from _stores(settings)
         yield from _ports(settings)
@@ -209,6 +211,17 @@ def _ask_running(platform: Platform) -> Iterator[Check]:
     if not problems:
         yield Check("readiness", "ok", f"http://{platform.http} is ready")
     yield _clock(0)
+
+
+def _public(settings: Settings) -> Iterator[Check]:
+    if settings.public_url is None:
+        return
+    problem = problem_of(settings)
+    if problem:
+        remedy = "see Behind a proxy in docs/operations.md"
+        yield Check("public_url", "failed", problem, remedy)
+    else:
+        yield Check("public_url", "ok", f"{settings.public_url} leads here")
 
 
 def _shown(url: str) -> str:

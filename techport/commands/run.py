@@ -10,6 +10,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -28,6 +29,7 @@ from techport_pilots.children import end_child, start_child
 from techport_storage.clock import now_datetime
 
 if TYPE_CHECKING:
+    from techport_dashboards.web.server import WebServer
     from techport_pilots.registry.registry import Registry
 
 log = structlog.get_logger(__name__)
@@ -85,7 +87,7 @@ def serve(
         server = web.web(settings, parts, relay=relay)
         log.info("serving", address=f"http://{settings.http}")
         _announce_pages(settings)
-        server.run()
+        _run(server, settings)
 
 
 def import_pilots(registry: Registry, files: list[Path]) -> None:
@@ -135,7 +137,7 @@ def _run_everything(settings: Settings, pilots: list[Path], district: _District 
         ):
             server = web.web(settings, parts, web.pipeline_health(pipeline), reached.relay)
             _announce(settings)
-            server.run()
+            _run(server, settings)
 
 
 class _District:
@@ -206,11 +208,23 @@ def check_exposure(settings: Settings) -> None:
             "changed on the way. Set broker_cert and broker_key (`techport certificate` makes both for a trial), "
             f"{ways}"
         )
-    if not settings.http_address.is_loopback:
+    if not settings.http_address.is_loopback and not settings.trusted_proxy:
         raise CannotRun(
             f"--http {settings.http} listens beyond this machine without TLS: passwords can be read on the way. "
             f"Listen on 127.0.0.1 behind a proxy that does TLS, {ways}"
         )
+
+
+def _run(server: WebServer, settings: Settings) -> None:
+    """Serve until Ctrl-C; meanwhile see whether public_url leads here."""
+    from techport.public_url import watch_start
+
+    ended = threading.Event()
+    watch_start(settings, ended)
+    try:
+        server.run()
+    finally:
+        ended.set()
 
 
 def _announce_pages(settings: Settings) -> None:

@@ -18,6 +18,7 @@ id: kai-luft
 title: {nb: Luft på kaia, en: Air on the quay}
 question: {nb: "Hjelper det?", en: "Does it help?"}
 timezone: Europe/Oslo
+data_class: open
 licence: CC-BY-4.0
 devices:
   - id: kran
@@ -33,6 +34,8 @@ NOISE = """
 id: stille
 title: {en: Quiet}
 question: {en: "Is it quiet?"}
+data_class: open
+licence: CC-BY-4.0
 timezone: Europe/Oslo
 devices:
   - id: kran

@@ -19,6 +19,7 @@ SCHOOL = """
 id: school-air
 title: {nb: Luft ved skolene, en: Air at the schools}
 question: {nb: "Blir lufta renere?", en: "Is the air cleaner?"}
+data_class: open
 licence: CC-BY-4.0
 attribution: Trondheim kommune
 organisations: [{name: Trondheim kommune, role: owner}]

@@ -26,6 +26,7 @@ title: {nb: Gata, en: Street}
 question: {nb: "Er lufta god?", en: "Is the air good?"}
 timezone: Europe/Oslo
 data_class: open
+licence: CC-BY-4.0
 devices:
   - id: box
     title: {nb: Boksen}

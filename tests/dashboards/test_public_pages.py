@@ -27,6 +27,7 @@ hypothesis: {nb: "Ja, litt.", en: "Yes, a little."}
 contact: {name: Bymiljø, email: bymiljo@example.org}
 timezone: Europe/Oslo
 data_class: open
+licence: CC-BY-4.0
 phases:
   - {name: before, kind: baseline, start: 2026-03-02, end: 2026-04-01}
   - {name: after, kind: intervention, start: 2026-04-01, end: 2026-05-01}

@@ -14,6 +14,8 @@ from pathlib import Path
 import httpx
 import pytest
 
+from techport.public_url import problem_of
+from techport.settings import Settings
 from techport_dashboards import WebSettings
 from tests.conftest import ROOT, unavailable
 from tests.dashboards.conftest import AIR
@@ -110,3 +112,18 @@ def test_an_nginx_that_nobody_has_named_is_refused_with_the_setting(city: City, 
         answer = httpx.get(f"{address}/api/v1/pilots")
         assert answer.status_code == 400
         assert "trusted_proxy" in answer.json()["detail"]
+
+
+def test_the_platform_asks_itself_through_its_public_address(city: City, tmp_path: Path) -> None:
+    settings = WebSettings(trusted_proxies=[ip_network("127.0.0.1")])
+    with (
+        serving(city.app(settings, signed_in=False)) as behind,
+        nginx(tmp_path / "nginx", documented(), behind) as address,
+    ):
+        known = Settings(data=city.folder, public_url=address)
+        assert problem_of(known) is None
+        (tmp_path / "other").mkdir()
+        assert "another server" in str(problem_of(Settings(data=tmp_path / "other", public_url=address)))
+    assert "cannot be reached" in str(problem_of(known))
+    with serving(city.app(signed_in=False)) as behind, nginx(tmp_path / "again", documented(), behind) as address:
+        assert "trusted_proxy" in str(problem_of(Settings(data=city.folder, public_url=address)))

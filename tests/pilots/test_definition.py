@@ -154,7 +154,7 @@ def test_everything_that_is_wrong_is_said_at_once_in_the_order_of_the_file() -> 
 
 
 def test_personal_data_needs_all_three() -> None:
-    found = findings(edited("timezone: Europe/Oslo", "personal_data: true"))
+    found = findings(edited("timezone: Europe/Oslo", "personal_data: true\ndata_class: open\nlicence: CC0-1.0"))
     assert {f.field for f in found} == {"purpose", "legal_basis", "dpia", "data_class"}
     assert {f.line for f in found} == {5}
 

@@ -28,6 +28,8 @@ organisations: [{name: Trondheim kommune, role: owner, url: "https://www.trondhe
 contact: {name: Bymiljø, email: bymiljo@example.org}
 purpose: {nb: Bestemme hvor ofte det feies, en: To decide how often to sweep}
 retention: P2Y
+data_class: open
+licence: CC-BY-4.0
 area: [[10.38, 63.41], [10.41, 63.41], [10.41, 63.43], [10.38, 63.43], [10.38, 63.41]]
 phases:
   - {name: before, kind: baseline, start: 2026-03-02, end: 2026-04-01}

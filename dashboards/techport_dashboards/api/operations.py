@@ -18,8 +18,10 @@ FOREVER = "public, max-age=31536000, immutable"
 
 
 @public.get("/healthz")
-async def alive() -> dict[str, str]:
-    """The process runs and answers. Says nothing else: see /readyz."""
+async def alive(services: ServicesDep, response: Response) -> dict[str, str]:
+    """The process runs and answers. Says nothing else: see /readyz. The header lets a platform know itself again."""
+    if services.settings.token is not None:
+        response.headers["X-Techport-Instance"] = services.settings.token.instance
     return {"status": "alive"}
 
 

@@ -142,7 +142,7 @@ def _freeze(
         rows=rows,
         bytes=size,
         sha256=checksum,
-        licences=sorted({source["licence"] for source in sources}),
+        licences=sorted({source["licence"] for source in sources} - {""}),
         attribution=[source["attribution"] for source in sources],
         titles=[source["title"] for source in sources],
     )

@@ -95,6 +95,7 @@ def share_page(
         language_of(request),
         pilot=pilot,
         public_page=shareable(pilot),
+        assumed_open=pilot.id in catalogue.assumed_open,
         snippets=_snippets(pilot, quantities.values(), language_of(request), address_of(request)),
         sites=services.settings.embed_sites,
         base=address_of(request),

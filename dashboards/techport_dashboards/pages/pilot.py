@@ -124,6 +124,7 @@ def pilot_page(
         here=here,
         viewer=viewer,
         pilot=here.pilot,
+        assumed_open=pilot in services.registry_cache.current().assumed_open,
         panels=shown,
         first=first_charts(request, here.pilot, shown, values),
         timeline=timeline(here.pilot, now),

@@ -22,6 +22,7 @@ class RegistryView:
     device_names: Mapping[str, Set[str]]  # by pilot, of those that have any
     quantity_names: Mapping[str, Set[str]]  # by pilot, of those that have any
     over: Set[str]  # pilots that have ended or are closed, whatever their phases say
+    assumed_open: Set[str]  # pilots that are open only because their definition does not say who may read
     version: int
     """The registry's, which another content never has."""
 
@@ -91,4 +92,6 @@ def read(registry: Registry, version: int) -> RegistryView:
         of_device.setdefault(stream[:2], []).append(info)
         quantity_names.setdefault(stream.pilot, set()).add(stream.quantity)
     over = {pilot for pilot in pilots if registry.state(pilot) in ("ended", "closed")}
-    return RegistryView(pilots, devices, streams, of_device, device_names, quantity_names, over, version)
+    return RegistryView(
+        pilots, devices, streams, of_device, device_names, quantity_names, over, registry.assumed_open(), version
+    )

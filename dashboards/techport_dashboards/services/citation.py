@@ -28,7 +28,7 @@ def described(snapshot: Snapshot, base: str) -> dict[str, Any]:
 
 def licence_url(licence: str) -> str:
     """Where the licence is explained, by its SPDX identifier; empty where it is not one."""
-    return f"https://spdx.org/licenses/{licence}.html" if licence.isascii() and " " not in licence else ""
+    return f"https://spdx.org/licenses/{licence}.html" if licence and licence.isascii() and " " not in licence else ""
 
 
 def page_of(snapshot: Snapshot, base: str) -> str:
@@ -39,9 +39,10 @@ def citation(snapshot: Snapshot, base: str, language: Language) -> str:
     """As DataCite recommends it: who (year): what. version. where. `[DOI]` is to be filled where none is registered."""
     doi = f"https://doi.org/{snapshot.doi}" if snapshot.doi else "[DOI]"
     readings = language.gettext("Readings of {titles}", titles=", ".join(snapshot.titles))
+    licences = f"{', '.join(snapshot.licences)}. " if snapshot.licences else ""
     return (
         f"{_who(snapshot)} ({snapshot.created[:4]}): {readings}, {span(snapshot, language)}. "
-        f"{language.gettext('Snapshot')} {snapshot.id}, SHA-256 {snapshot.sha256}. {', '.join(snapshot.licences)}. "
+        f"{language.gettext('Snapshot')} {snapshot.id}, SHA-256 {snapshot.sha256}. {licences}"
         f"{page_of(snapshot, base)} {doi}"
     )
 

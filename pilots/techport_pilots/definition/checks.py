@@ -201,6 +201,11 @@ def _personal_data(pilot: PilotDefinition) -> Checks:
         yield misfit(("data_class",), "personal-but-open", near=("personal_data",))
 
 
+def _open_data(pilot: PilotDefinition) -> Checks:
+    if pilot.data_class == "open" and not pilot.licence.strip():
+        yield misfit(("licence",), "open-without-licence", near=("data_class",))
+
+
 def _own_quantities(pilot: PilotDefinition) -> Checks:
     yield from _unique([q.name for q in pilot.quantities], "quantities", "name")
     for index, quantity in enumerate(pilot.quantities):
@@ -389,6 +394,7 @@ def _slug(text: str, separator: str = "-") -> str:
 _CHECKS: tuple[Callable[[PilotDefinition], Checks], ...] = (
     _identity,
     _personal_data,
+    _open_data,
     _own_quantities,
     _devices,
     _area,

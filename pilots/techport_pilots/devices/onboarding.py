@@ -207,4 +207,4 @@ def change(registry: Registry, definition: PilotDefinition, who: str, why: str) 
     Raises DefinitionError, WrongState.
     """
     checked = parse_definition(to_yaml(definition), file="definition")
-    return registry.import_pilot(checked, to_yaml(checked), who, why)
+    return registry.import_pilot(checked, to_yaml(checked), who, why, edited=True)

@@ -20,6 +20,7 @@ from techport_pilots.reports.build import Report
 from techport_pilots.time import micros_of
 from techport_storage.csv_cells import harmless
 
+NO_LICENCE = "No licence: ask before you use the data"
 _LICENCES = {
     "CC-BY-4.0": ("Creative Commons Attribution 4.0 International", "https://creativecommons.org/licenses/by/4.0/"),
     "CC0-1.0": ("Creative Commons Zero 1.0 Universal", "https://creativecommons.org/publicdomain/zero/1.0/"),
@@ -129,7 +130,6 @@ def events_csv(pilot: PilotDefinition) -> str:
 def datapackage(report: Report, writer: PackageWriter, rows: int) -> str:
     """Frictionless Data Package: https://specs.frictionlessdata.io/data-package/"""
     pilot = report.pilot
-    name, path = _LICENCES.get(pilot.licence, (pilot.licence, f"https://spdx.org/licenses/{pilot.licence}"))
     resources: list[dict[str, object]] = []
     for table, fields in TABLES.items():
         file = f"{table}.csv"
@@ -155,7 +155,7 @@ def datapackage(report: Report, writer: PackageWriter, rows: int) -> str:
         "description": pilot.question.get("en"),
         "created": instant(report.made),
         "version": str(report.version),
-        "licenses": [{"name": pilot.licence, "title": name, "path": path}],
+        **_licences(pilot),
         "sources": [{"title": pilot.attribution}] if pilot.attribution else [],
         "contributors": [
             {"title": one.name, "role": "publisher" if one.role == "owner" else "contributor"}
@@ -181,7 +181,7 @@ def ro_crate(report: Report, writer: PackageWriter) -> str:
         }
         for name, total in sorted(writer.sums.items())
     ]
-    name, path = _LICENCES.get(pilot.licence, (pilot.licence, f"https://spdx.org/licenses/{pilot.licence}"))
+    name, path = _licence(pilot)
     named = [(one.url or f"#organisation-{number}", one) for number, one in enumerate(pilot.organisations, start=1)]
     organisations = {  # one that has two roles is one organisation
         key: {"@id": key, "@type": "Organization", "name": one.name, **({"url": one.url} if one.url else {})}
@@ -220,9 +220,26 @@ def _references(names: Iterable[str]) -> object:
     return found[0] if len(found) == 1 else found
 
 
+def _licence(pilot: PilotDefinition) -> tuple[str, str]:
+    """Title and address of the licence."""
+    if not pilot.licence:
+        return NO_LICENCE, "#no-licence"
+    return _LICENCES.get(pilot.licence, (pilot.licence, f"https://spdx.org/licenses/{pilot.licence}"))
+
+
+def _licences(pilot: PilotDefinition) -> dict[str, object]:
+    """As a Data Package lists them; nothing where there is none."""
+    if not pilot.licence:
+        return {}
+    title, path = _licence(pilot)
+    return {"licenses": [{"name": pilot.licence, "title": title, "path": path}]}
+
+
 def licence_text(pilot: PilotDefinition) -> str:
-    name, path = _LICENCES.get(pilot.licence, (pilot.licence, f"https://spdx.org/licenses/{pilot.licence}"))
     attribution = f"\nAttribution:\n{pilot.attribution}\n" if pilot.attribution else ""
+    if not pilot.licence:
+        return f"{NO_LICENCE}.\n{attribution}"
+    name, path = _licence(pilot)
     return f"{name} ({pilot.licence})\n{path}\n{attribution}"
 
 
@@ -266,7 +283,7 @@ good = readings[readings.quality == 0]
 
 Times are UTC. `techport pilot open FILE` restores the pilot on another platform, where every KPI comes out the same.
 
-Licence: {pilot.licence}. Cite as:
+Licence: {pilot.licence or "none, ask before you use the data"}. Cite as:
 
 > {citation}
 """

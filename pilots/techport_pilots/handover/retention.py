@@ -62,6 +62,7 @@ KEPT = {
     "worker_sessions": "names of processes",
     "session_losses": "names of processes, and times",
     "replays": "who asked for it, and counts",
+    "assumed_open": "the pilot's id",
     "flag_requests": "the pilot's id, times and counts",
     "chores": "names of processes",
     "signing_keys": "keys of the platform",

@@ -35,6 +35,7 @@ _ADD_VERSION = (
 )
 _HISTORY = "SELECT pilot, version, who, at, why FROM pilot_versions WHERE pilot = :pilot ORDER BY version DESC"
 _SOURCE = "SELECT source FROM pilot_versions WHERE pilot = :pilot AND version = :version"
+_NOW_SAID = "DELETE FROM assumed_open WHERE pilot = :pilot"
 _SEEN = "SELECT pilot, device, quantity FROM seen_streams ORDER BY pilot, device, quantity"
 _NOTE = (
     "INSERT INTO seen_streams (pilot, device, quantity, first_seen) VALUES (:pilot, :device, :quantity, :now)"
@@ -113,14 +114,20 @@ class Registry:
     def close(self) -> None:
         self.database.close()
 
-    def import_pilot(self, definition: PilotDefinition, source_text: str, who: str, why: str = "") -> int:
+    def import_pilot(
+        self, definition: PilotDefinition, source_text: str, who: str, why: str = "", *, edited: bool = False
+    ) -> int:
         """Make this the pilot's definition; returns its version, from 1. The same content again changes nothing.
 
+        `edited` says that it is the present one with something changed by the platform, not a file in which somebody
+        has written who may read the data.
         Raises WrongState for another content when the pilot is closed.
         """
         content = msgspec.json.encode(definition).decode()
         with self.database.writing() as transaction:
             lock(transaction)
+            if not edited and transaction.execute(_NOW_SAID, {"pilot": definition.id}).rowcount:
+                bump(transaction)
             last = transaction.execute(_CURRENT_OF, {"pilot": definition.id}).first()
             if last is not None and last.definition == content:
                 return int(last.version)
@@ -221,6 +228,11 @@ class Registry:
         self.pilot(pilot)
         with self.database.reading() as transaction:
             return [PilotVersion(*row) for row in transaction.execute(_HISTORY, {"pilot": pilot})]
+
+    def assumed_open(self) -> set[str]:
+        """Pilots that are open by the default of earlier versions, which nobody has written into their definition."""
+        with self.database.reading() as transaction:
+            return {row.pilot for row in transaction.execute("SELECT pilot FROM assumed_open")}
 
     def source(self, pilot: str, version: int) -> str | None:
         """The file of that version as it was written, or None when there is no such version."""

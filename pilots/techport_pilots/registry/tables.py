@@ -41,6 +41,13 @@ pilot_versions = Table(
     Column("why", Text, nullable=False, server_default=""),
 )
 
+# Pilots that are open because that was the default when they were imported: their definitions have never said so.
+assumed_open = Table(
+    "assumed_open",
+    metadata,
+    Column("pilot", String, primary_key=True),
+)
+
 # Every state a pilot has been in; the highest number is where it is. Without a row it is a draft.
 pilot_states = Table(
     "pilot_states",

@@ -62,7 +62,8 @@ def citation(report: Report, words: Words) -> str:
     title = words.text(pilot.title, pilot.id)
     span = f"{words.date(report.start)} – {words.last_day(report.end)}"
     which = f"{words('data set')}, {span}, {words('version')} {report.version}"
-    return f"{who} ({year_of(report)}): {title} ({pilot.id}), {which}. {pilot.licence}."
+    licence = f" {pilot.licence}." if pilot.licence else ""
+    return f"{who} ({year_of(report)}): {title} ({pilot.id}), {which}.{licence}"
 
 
 @cache
