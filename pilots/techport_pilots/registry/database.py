@@ -126,7 +126,8 @@ class Database:
 
         SQLite overwrites deleted rows, writes its file anew and empties its write-ahead log. PostgreSQL writes these
         tables anew; its own write-ahead log and backups hold what they held until the server recycles them. Raises
-        RegistryUnavailable: what was deleted stays deleted, and the next call tries again.
+        RegistryUnavailable: what was deleted stays deleted; in SQLite deleted rows are overwritten even so, and its log
+        is emptied by the next call or when the last process closes it.
         """
         postgresql = self._engine.dialect.name == "postgresql"
         engine = _postgresql(self._engine.url, None) if postgresql else self._engine
