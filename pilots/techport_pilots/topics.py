@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from itertools import zip_longest
 
 
 def topic_matches(topic_filter: str, topic: str) -> bool:
@@ -23,6 +24,18 @@ def topic_matches(topic_filter: str, topic: str) -> bool:
 def covers(wide: str, narrow: str) -> bool:
     """Whether the first filter takes every topic that the second one takes."""
     return topic_matches(wide, narrow) and (wide.endswith("#") or not narrow.endswith("#"))
+
+
+def overlap(one: str, other: str) -> bool:
+    """Whether some topic is taken by both filters."""
+    for left, right in zip_longest(one.split("/"), other.split("/")):
+        if "#" in (left, right):
+            return True
+        if left is None or right is None:
+            return "#" in (left, right)
+        if left != right and "+" not in (left, right):
+            return False
+    return True
 
 
 def essential(filters: Iterable[str]) -> tuple[str, ...]:

@@ -50,6 +50,7 @@ def import_(
 ) -> None:
     """Import pilot definitions, or new versions of them."""
     from techport_pilots.definition.load import read_definition
+    from techport_pilots.definition.neighbours import everybody
 
     definitions = [(file, read_definition(file)) for file in files]
     console = Console(highlight=False)
@@ -58,7 +59,8 @@ def import_(
         return
     with open_registry(data, registry) as opened:
         for file, definition in definitions:
-            version = opened.import_pilot(definition, file.read_text(encoding="utf-8"), who="command line", why=why)
+            text = file.read_text(encoding="utf-8")
+            version = opened.import_pilot(definition, text, who="command line", why=why, may_see=everybody)
             console.print(f"{definition.id}: version {version}, {len(definition.devices)} devices")
 
 

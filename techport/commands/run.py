@@ -93,9 +93,11 @@ def serve(
 def import_pilots(registry: Registry, files: list[Path]) -> None:
     """Import definition files. Raises DefinitionError, which names line, field and remedy."""
     from techport_pilots.definition.load import read_definition
+    from techport_pilots.definition.neighbours import everybody
 
     for file in files:
-        registry.import_pilot(read_definition(file), file.read_text(encoding="utf-8"), who="command line")
+        text = file.read_text(encoding="utf-8")
+        registry.import_pilot(read_definition(file), text, who="command line", may_see=everybody)
 
 
 def _settle(registry: Registry, definitions: list[Path]) -> None:

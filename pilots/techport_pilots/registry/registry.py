@@ -7,6 +7,7 @@ from collections.abc import Iterable
 
 import msgspec
 
+from techport_pilots.definition.neighbours import MaySee, check_neighbours, nobody
 from techport_pilots.errors import DefinitionError, UnknownPilot, WrongState
 from techport_pilots.model import DeviceDefinition, PilotDefinition, Position, StreamDefinition, Text
 from techport_pilots.quantities import Chart, Kind, Vocabulary, vocabulary_of
@@ -115,13 +116,21 @@ class Registry:
         self.database.close()
 
     def import_pilot(
-        self, definition: PilotDefinition, source_text: str, who: str, why: str = "", *, edited: bool = False
+        self,
+        definition: PilotDefinition,
+        source_text: str,
+        who: str,
+        why: str = "",
+        *,
+        edited: bool = False,
+        may_see: MaySee = nobody,
     ) -> int:
         """Make this the pilot's definition; returns its version, from 1. The same content again changes nothing.
 
         `edited` says that it is the present one with something changed by the platform, not a file in which somebody
         has written who may read the data.
-        Raises WrongState for another content when the pilot is closed.
+        Raises WrongState for another content when the pilot is closed, and DefinitionError where it would take messages
+        of another pilot's devices, which is named where the author `may_see` it.
         """
         content = msgspec.json.encode(definition).decode()
         with self.database.writing() as transaction:
@@ -132,8 +141,14 @@ class Registry:
             if last is not None and last.definition == content:
                 return int(last.version)
             lifecycle.refuse_if_closed(transaction, definition.id)
-            if last is not None:
-                before = msgspec.json.decode(last.definition, type=PilotDefinition)
+            before = None if last is None else msgspec.json.decode(last.definition, type=PilotDefinition)
+            if definition.sources:
+                states = lifecycle.states(transaction)
+                rows = [row for row in transaction.execute(_CURRENT) if states.get(row.pilot) != "closed"]
+                others = [msgspec.json.decode(row.definition, type=PilotDefinition) for row in rows]
+                if taken := check_neighbours(definition, before, others, may_see):
+                    raise DefinitionError([wrong.finding(definition.id) for wrong in taken])
+            if before is not None:
                 flag_requests.ask_for_change(transaction, before, definition)
             version = 1 if last is None else int(last.version) + 1
             row = {"pilot": definition.id, "version": version, "definition": content, "source": source_text}
