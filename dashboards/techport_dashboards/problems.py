@@ -60,6 +60,9 @@ KINDS: dict[str, Kind] = {
     "wrong-host": Kind(421, N_("Unknown host name"), "Use the address that the operator publishes."),
     "untrusted-proxy": Kind(400, N_("Unknown proxy"), "The operator can name the proxy with `trusted_proxy`."),
     "too-large": Kind(413, N_("Message too large"), "Send fewer readings in each message."),
+    "package-too-large": Kind(
+        413, N_("Package too large"), "Open it on the machine itself with `techport pilot open`, or free some space."
+    ),
     "not-taken": Kind(
         503,
         N_("Message not accepted by the broker"),

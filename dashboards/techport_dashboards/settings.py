@@ -89,6 +89,8 @@ class WebSettings:
     """How many there may be, and of how many bytes together."""
     packages: Path | None = None
     """Folder of closed pilots' packages. None: this process closes and opens none."""
+    package_bytes: int = 10_000_000_000
+    """How large a package that is sent may be."""
     poll_interval: float = 0.1
     """Between two looks into the store while somebody watches."""
     heartbeat: float = 5.0

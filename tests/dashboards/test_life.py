@@ -179,6 +179,20 @@ async def test_a_package_opens_and_a_broken_one_says_why(
     here.close()
 
 
+@pytest.mark.parametrize("chunked", [False, True])
+async def test_a_package_that_is_too_large_is_not_kept(town: City, tmp_path: Path, chunked: bool) -> None:
+    async def pieces() -> AsyncIterator[bytes]:
+        for _ in range(20):
+            yield b"x" * 1_000
+
+    app = town.app(WebSettings(packages=tmp_path / "packages", package_bytes=10_000))
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://127.0.0.1") as client:
+        answer = await client.post("/api/v1/packages", content=pieces() if chunked else b"x" * 20_000)
+        assert (answer.status_code, answer.json()["type"].rpartition("/")[2]) == (413, "package-too-large")
+        assert "10000 bytes" in answer.json()["detail"]
+    assert list((tmp_path / "packages").iterdir()) == []
+
+
 async def test_forgetting_asks_for_the_names_and_leaves_nothing(
     visitor: httpx.AsyncClient, town: City, tmp_path: Path
 ) -> None:

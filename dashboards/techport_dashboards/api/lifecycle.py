@@ -214,7 +214,10 @@ def package(services: ServicesDep, pilot: PilotDep, sha256: str) -> FileResponse
 async def _received(request: Request, services: ServicesDep, viewer: ChangeDep, _: Annotated[Opening, Query()]) -> Path:
     """The package that is sent, as a file. The parameters are checked before it is read."""
     _all(viewer)
-    return await receive_package(services.lifecycle.packages_folder(), request.stream())
+    length = request.headers.get("content-length", "0")
+    announced = int(length) if length.isdecimal() and len(length) < 20 else 0
+    folder, most = services.lifecycle.packages_folder(), services.lifecycle.package_bytes
+    return await receive_package(folder, request.stream(), announced, most)
 
 
 @router.post("/packages", status_code=202, response_model=JobItem, openapi_extra=SENT)

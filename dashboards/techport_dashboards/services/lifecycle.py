@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
@@ -113,6 +114,11 @@ class PilotLifecycle:
         folder.mkdir(parents=True, exist_ok=True)
         return folder
 
+    @property
+    def package_bytes(self) -> int:
+        """How large a package that is sent may be."""
+        return self._settings.package_bytes
+
     def import_package(self, name: str, path: Path, who: str) -> Job:
         """Begin to import a package that was received as the file `path`, which is deleted afterwards."""
         _, ledger = self._folder_and_ledger()
@@ -164,17 +170,49 @@ class PilotLifecycle:
         return self._settings.packages, self._ledger
 
 
-async def receive_package(folder: Path, pieces: AsyncIterator[bytes]) -> Path:
-    """Write a package that is sent to a file in the folder. Nothing is left there when the sender goes away."""
+async def receive_package(folder: Path, pieces: AsyncIterator[bytes], announced: int, most: int) -> Path:
+    """Write a package that is sent to a file in the folder. Nothing is left there when the sender goes away.
+
+    Parameters
+    ----------
+    folder : Path
+        Of the data folder: a temporary folder of the system may be memory.
+    pieces : async iterator of bytes
+    announced : int
+        Bytes that the sender says will come; 0 when it does not say.
+    most : int
+        Bytes that are accepted.
+
+    Raises
+    ------
+    Problem
+        It is larger than that, or would leave the disk with less than it takes itself (its readings are unpacked).
+    """
+    _refuse_large(folder, announced, most)
+    received = checked = 0
     with tempfile.NamedTemporaryFile(dir=folder, prefix="opening-", suffix=".zip", delete=False) as file:
         path = Path(file.name)
         try:
             async for piece in pieces:
+                received += len(piece)
+                if received > most or received - checked > _LOOK_EVERY:
+                    _refuse_large(folder, received, most)
+                    checked = received
                 file.write(piece)
         except BaseException:
             path.unlink(missing_ok=True)
             raise
     return path
+
+
+_LOOK_EVERY = 64 << 20  # bytes that are written between two looks at the disk
+
+
+def _refuse_large(folder: Path, size: int, most: int) -> None:
+    if size > most:
+        raise Problem("package-too-large", "A package may have {most} bytes here.", most=most)
+    if size > shutil.disk_usage(folder).free:
+        raise Problem("package-too-large", "The disk has no room for {size} more bytes.", size=size)
 
 
 def receipt(one: retention.Erasure) -> dict[str, Any]:
