@@ -57,6 +57,8 @@ VICTIM = """
 id: victim
 title: {nb: Offer, en: Victim}
 question: {nb: "Hva?", en: "What?"}
+data_class: open
+licence: CC-BY-4.0
 devices:
   - {id: kitchen, streams: [{quantity: air_temperature}]}
 """
@@ -185,7 +187,8 @@ def test_a_package_does_not_touch_another_pilots_readings(package: Path, here: P
 def test_a_borrowed_stream_does_not_reach_the_pilot_that_is_here(package: Path, here: Parts, kind: str) -> None:
     weather = WEATHER
     if kind == "personal":
-        weather += "data_class: personal\npersonal_data: true\npurpose: p\nlegal_basis: b\ndpia: d\nretention: P1Y\n"
+        weather = weather.replace("data_class: open", "data_class: personal")
+        weather += "personal_data: true\npurpose: p\nlegal_basis: b\ndpia: d\nretention: P1Y\n"
     registry, store, _ = here
     registry.import_pilot(parse_definition(weather), weather, "test")
     store.write(Batch.of([Reading("weather", "mast", "wind_speed", START, 3.5, START)]))
