@@ -12,6 +12,7 @@ import httpx
 from techport_dashboards.api.openapi import operations
 from techport_pilots.access.credentials import Credentials
 from techport_pilots.registry import lifecycle
+from techport_storage.model import Stream
 from tests.dashboards import showcase
 from tests.dashboards.examples import Asked, examples
 from tests.dashboards.web import City
@@ -23,6 +24,7 @@ ORDER = (
     f"post {_PILOT}/devices",
     f"post {_PILOT}/devices/{{device}}/watch",
     f"delete {_PILOT}/devices/{{device}}/credential",
+    f"delete {_PILOT}/devices/{{device}}/streams",
     f"post {_PILOT}/quarantine/{{entry}}/mapping",
     f"get {_PILOT}/quarantine/replays/{{replay}}",
     f"post {_PILOT}/quarantine/replay",
@@ -51,6 +53,7 @@ def build(folder: Path) -> City:
     pilot = city.registry.pilot("school-air")
     lifecycle.transition(city.registry.database, pilot, "running", "test")
     Credentials(city.registry.database).issue("school-air", "ila-skole", "test")
+    city.registry.note_streams([Stream("school-air", "ila-skole", "name_17")])
     return city
 
 

@@ -11,14 +11,15 @@ import httpx
 import pytest
 from fastapi.routing import iter_route_contexts
 
-from tests.dashboards.conftest import anyio_backend, city
+from techport_storage.model import Reading, Stream
+from tests.dashboards.conftest import START, anyio_backend, city
 from tests.dashboards.web import City
 
 __all__ = ["anyio_backend", "city"]
 
 pytestmark = pytest.mark.anyio
 ENDLESS = {"/api/v1/live"}
-NAMES = {"pilot": "kai-luft", "device": "kai-1", "version": "1", "form": "native", "kpi": "k", "kind": "not-found"}
+NAMES = {"pilot": "kai-luft", "device": "kran", "version": "1", "form": "native", "kpi": "k", "kind": "not-found"}
 ALLOWED_GROWTH_KB = 400_000
 
 DEEP = "[" * 50_000
@@ -95,3 +96,15 @@ async def test_nul_bytes_are_refused(city: City, text: str) -> None:
         assert answer.status_code == 400, answer.text
         kept = await client.post("/api/v1/decode", json={"text": json.dumps({"text": "\\u0000"})})
         assert kept.status_code == 200, "a backslash and digits are a text like another"
+
+
+async def test_the_page_of_a_device_with_very_many_streams_is_short(city: City) -> None:
+    names = [f"invented_{number}" for number in range(3_000)]
+    city.registry.note_streams(Stream("kai-luft", "kai-1", name) for name in names)
+    city.write(*(Reading("kai-luft", "kai-1", name, START, 1.5, 0) for name in names))
+    transport = httpx.ASGITransport(city.app())
+    async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client:
+        answer = await client.get("/pilots/kai-luft/devices/kai-1?lang=en")
+        assert answer.status_code == 200
+        assert answer.text.count("<dt>invented_") <= 60
+        assert "more streams are in the API" in answer.text

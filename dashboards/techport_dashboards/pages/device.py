@@ -19,7 +19,7 @@ from techport_dashboards.pages.pilot import (
 )
 from techport_dashboards.query import times
 from techport_dashboards.services.air_quality import rated
-from techport_dashboards.services.device_status import DeviceNow
+from techport_dashboards.services.device_status import DeviceNow, StreamNow
 from techport_dashboards.services.limit_values import LimitValue, limit_of
 from techport_dashboards.web.dependencies import Services, ServicesDep, ViewerDep
 from techport_dashboards.web.request_slots import SlotRoute
@@ -39,6 +39,7 @@ router = APIRouter(route_class=SlotRoute)
 ACCOUNT_DAYS = 7
 MESSAGES_SHOWN = 10
 PROBLEMS_SHOWN = 5
+STREAMS_SHOWN = 60
 LOW_BATTERY = 20.0  # per cent
 
 
@@ -76,7 +77,8 @@ def device_page(
     found = device_of(here, device)
     mail = _mail(services, pilot, device)
     values = range_values(request, here.pilot, newest([here]), parameters, now)
-    shown = panels(here.pilot, [stream.view for stream in found.streams])
+    streams = _streams(found)
+    shown = panels(here.pilot, [stream.view for stream in found.streams[:STREAMS_SHOWN]])
     language = language_of(request)
     return render(
         request,
@@ -87,6 +89,8 @@ def device_page(
         viewer=viewer,
         pilot=here.pilot,
         device=found,
+        streams=streams[:STREAMS_SHOWN],
+        more_streams=len(streams) - STREAMS_SHOWN,
         limits=_limits(here.pilot, found),
         air=rated(services.registry_cache.current().streams, services.last_hour, now, language),
         panels=shown,
@@ -101,6 +105,13 @@ def device_page(
         local=_local(here.pilot),
         **values,
     )
+
+
+def _streams(device: DeviceNow) -> list[StreamNow]:
+    """Those with a tile of their own, the described ones first: the state of battery and signal stands above them."""
+    above = {stream.view.stream for stream in (device.battery, device.signal) if stream is not None}
+    streams = [stream for stream in device.streams if stream.view.stream not in above]
+    return sorted(streams, key=lambda stream: not stream.view.described)
 
 
 def _limits(pilot: PilotDefinition, device: DeviceNow) -> dict[str, LimitValue]:
