@@ -20,10 +20,56 @@ import structlog
 
 from techport_pilots.access.credentials import Credential, hashed, verify
 from techport_pilots.errors import RegistryUnavailable
+from techport_pilots.topics import topic_matches
 
 log = structlog.get_logger(__name__)
 
-EVERYTHING = ""
+DEVICE_MAY_PUBLISH = ("readings", "status", "push/#")
+"""Below pilots/<pilot>/<device>/. The broker of docker-compose.yml says the same (deploy/mosquitto/acl)."""
+
+DEVICE_MAY_RECEIVE = ("problems",)
+
+
+class Access(msgspec.Struct, frozen=True):
+    """Topic filters that a client may publish to and receive."""
+
+    publish: tuple[str, ...]
+    receive: tuple[str, ...]
+
+    def may_publish(self, topic: str) -> bool:
+        return any(topic_matches(allowed, topic) for allowed in self.publish)
+
+    def may_receive(self, topic: str) -> bool:
+        return self is EVERYTHING or any(topic_matches(allowed, topic) for allowed in self.receive)
+
+    def may_subscribe(self, topic_filter: str) -> bool:
+        """Also to all below the device's topic, of which it gets what it may receive."""
+        return self is EVERYTHING or any(
+            topic_matches(topic_filter, allowed) and topic_filter.startswith(allowed.rpartition("/")[0] + "/")
+            for allowed in self.receive
+        )
+
+    def lines(self) -> list[str]:
+        """As mosquitto's `acl_file` has them, below the user."""
+        if self is EVERYTHING:
+            return ["topic readwrite #\n"]
+        return [
+            *[f"topic write {allowed}\n" for allowed in self.publish],
+            *[f"topic read {allowed}\n" for allowed in self.receive],
+        ]
+
+
+EVERYTHING = Access(("#",), ("#",))
+NOTHING = Access((), ())
+
+
+def device_access(credential: Credential) -> Access:
+    """What a device may do: send, and read what is wrong with it."""
+    return Access(
+        tuple(f"{credential.topics}{end}" for end in DEVICE_MAY_PUBLISH),
+        tuple(f"{credential.topics}{end}" for end in DEVICE_MAY_RECEIVE),
+    )
+
 
 LOOK = 0.5
 """Seconds between two looks at the credentials."""
@@ -55,8 +101,8 @@ Users = Callable[[], Sequence[PlatformUser]]
 
 
 class CredentialAuthenticator(Protocol):
-    def admit(self, username: str | None, password: str | None) -> str | None:
-        """The beginning of the topics that this client may use, or None to refuse it."""
+    def admit(self, username: str | None, password: str | None) -> Access | None:
+        """What this client may do, or None to refuse it."""
 
     def holders(self) -> Mapping[str, str] | None:
         """The hash that proves each device's user name now. None where it cannot be read, or nobody has one."""
@@ -65,7 +111,7 @@ class CredentialAuthenticator(Protocol):
 class AllowAll:
     """Lets everybody in, for a broker that listens on the loopback."""
 
-    def admit(self, username: str | None, password: str | None) -> str | None:
+    def admit(self, username: str | None, password: str | None) -> Access | None:
         return EVERYTHING
 
     def holders(self) -> Mapping[str, str] | None:
@@ -80,7 +126,7 @@ class Authenticator:
         self._anonymous = anonymous
         self._own = own
 
-    def admit(self, username: str | None, password: str | None) -> str | None:
+    def admit(self, username: str | None, password: str | None) -> Access | None:
         if not username:
             return EVERYTHING if self._anonymous else None
         if self._own is not None and username == self._own.username:
@@ -93,7 +139,7 @@ class Authenticator:
         found = known.get(username)
         if found is None or password is None or not verify(password, found.password):
             return None
-        return found.topics
+        return device_access(found)
 
     def holders(self) -> Mapping[str, str] | None:
         try:
@@ -163,7 +209,7 @@ class AccessFiles:
         for user in users:
             lines += [f"user {user.username}\n", *(f"topic {right}\n" for right in user.rights)]
         for credential in known:
-            lines += [f"user {credential.username}\n", f"topic readwrite {credential.topics}#\n"]
+            lines += [f"user {credential.username}\n", *device_access(credential).lines()]
         return "".join(lines)
 
 

@@ -36,6 +36,11 @@ SAVE_EVERY = 5
 """Seconds. Each save writes the whole queue, and 100,000 waiting messages are 20 MB: hence not every second."""
 
 
+FORGET_AFTER = "30d"
+"""So long the session of a client that stays away is kept, with what waits for it: of a worker that is never started
+again, or of a device under a client id that it uses no more.
+"""
+
 PATIENCE_S = 30
 """How long a mosquitto may take to write its queue before it is killed. 100,000 messages take less than a second."""
 
@@ -108,6 +113,7 @@ def configuration(settings: MosquittoSettings) -> str:
         "max_inflight_messages 0",
         "max_queued_messages 0",
         "max_queued_bytes 0",
+        f"persistent_client_expiration {FORGET_AFTER}",
         f"max_packet_size {settings.max_packet_bytes}",
         f"log_dest file {settings.folder / 'mosquitto.log'}",
         "log_type error",

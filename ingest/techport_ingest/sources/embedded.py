@@ -38,7 +38,7 @@ from amqtt.errors import BrokerError as AmqttBrokerError
 from amqtt.mqtt.constants import QOS_0
 from amqtt.session import IncomingApplicationMessage, Session
 
-from techport_ingest.brokers.auth import EVERYTHING, LOOK, AllowAll, CredentialAuthenticator
+from techport_ingest.brokers.auth import EVERYTHING, LOOK, NOTHING, Access, AllowAll, CredentialAuthenticator
 from techport_ingest.brokers.mosquitto import BrokerError
 from techport_ingest.message import Message
 from techport_pilots.topics import topic_matches
@@ -46,8 +46,16 @@ from techport_storage.clock import now
 
 log = structlog.get_logger(__name__)
 
-NOTHING = "\0"
-"""No topic begins so."""
+MOST_RETAINED = 100
+"""Retained messages of one device, of at most _MOST_RETAINED_BYTES each. mosquitto has no such limit."""
+
+_MOST_RETAINED_BYTES = 64_000
+
+MOST_WAITING = 1_000
+"""Messages that wait for one device that is away."""
+
+MOST_SESSIONS = 8
+"""Sessions of one device, under different client ids."""
 
 
 class EmbeddedSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -155,7 +163,7 @@ class EmbeddedBroker:
                 proof = holders.get(username)
                 if proof is None or proof != queue.proof:
                     log.info("a device's credential was revoked or replaced; its connection is ended", user=username)
-                    queue.topics = NOTHING
+                    queue.access = NOTHING
                     await queue.hang_up()
 
     def _release(self, numbers: list[int]) -> None:
@@ -194,7 +202,8 @@ class HoldingQueue(asyncio.Queue[Any]):
         super().__init__()
         self._source = source
         self.publishes = False
-        self.topics = EVERYTHING  # how the topics begin that its client may use
+        self.access: Access = EVERYTHING  # what its client may do
+        self.user: str | None = None  # that was let in
         self.proof: str | None = None  # the hash that its client's password had; None for those that have none
         self.hang_up: Callable[[], Awaitable[None]] = _nobody
         self._hanging_up: asyncio.Future[None] | None = None
@@ -219,7 +228,7 @@ class HoldingQueue(asyncio.Queue[Any]):
         super().put_nowait(item)
 
     def _may_publish(self, topic: str) -> bool:
-        return _well_formed(topic) and topic.startswith(self.topics)
+        return _well_formed(topic) and self.access.may_publish(topic)
 
     async def _refuse(self, topic: str) -> None:
         """Hang up, as MQTT 3.1.1 asks: it has no other way to say that a topic cannot be, or is not this client's."""
@@ -255,11 +264,14 @@ class _HoldingBroker(Broker):
     async def _authenticate(self, session: Session, _: ListenerConfig) -> bool:
         # Read first: a password that is replaced meanwhile differs at the next look.
         holders = await asyncio.to_thread(self._gate.holders) or {}
-        topics = await asyncio.to_thread(self._gate.admit, session.username, session.password)
+        access = await asyncio.to_thread(self._gate.admit, session.username, session.password)
         queue = session.delivered_message_queue
-        if topics is None or not isinstance(queue, HoldingQueue):
+        if access is None or not isinstance(queue, HoldingQueue):
             return False
-        queue.topics, queue.proof = topics, holders.get(session.username or "")
+        if access is not EVERYTHING and self._sessions_beside(session) >= MOST_SESSIONS:
+            log.warning("a device has too many sessions and was sent away", user=session.username, most=MOST_SESSIONS)
+            return False
+        queue.user, queue.access, queue.proof = session.username, access, holders.get(session.username or "")
         return True
 
     def devices(self) -> list[tuple[str, HoldingQueue]]:
@@ -268,12 +280,50 @@ class _HoldingBroker(Broker):
         return [
             (session.username or "", queue)
             for session in sessions
-            if isinstance(queue := session.delivered_message_queue, HoldingQueue) and queue.topics != EVERYTHING
+            if isinstance(queue := session.delivered_message_queue, HoldingQueue) and queue.access is not EVERYTHING
         ]
 
     async def _topic_filtering(self, session: Session, topic: str, action: Action) -> bool:
         queue = session.delivered_message_queue
-        return not isinstance(queue, HoldingQueue) or topic.startswith(queue.topics)
+        if not isinstance(queue, HoldingQueue) or queue.access is EVERYTHING:
+            return True
+        if action is Action.SUBSCRIBE:
+            return queue.access.may_subscribe(topic)
+        return queue.access.may_publish(topic) if action is Action.PUBLISH else queue.access.may_receive(topic)
+
+    async def retain_message(
+        self,
+        source_session: Session | None,
+        topic_name: str | None,
+        data: bytes | bytearray | None,
+        qos: int | None = None,
+    ) -> None:
+        """Keep it, within what one device may have here; empty data takes it away."""
+        if data and topic_name not in self._retained_messages and not self._may_retain(source_session, data):
+            log.warning("a device has too many or too large retained messages; one is not kept", topic=topic_name)
+            return
+        await super().retain_message(source_session, topic_name, data, qos)
+
+    async def _retain_broadcast_message(self, broadcast: dict[str, Any], qos: int, target_session: Session) -> None:
+        """Keep a message for a client that is away; for a device, the newest only so many."""
+        queue = target_session.delivered_message_queue
+        waiting = target_session.retained_messages
+        if isinstance(queue, HoldingQueue) and queue.access is not EVERYTHING:
+            while waiting.qsize() >= MOST_WAITING:
+                waiting.get_nowait()
+        await super()._retain_broadcast_message(broadcast, qos, target_session)
+
+    def _may_retain(self, session: Session | None, data: bytes | bytearray) -> bool:
+        queue = None if session is None else session.delivered_message_queue
+        if session is None or not isinstance(queue, HoldingQueue) or queue.access is EVERYTHING:
+            return True
+        kept = sum(queue.access.may_publish(topic) for topic in self._retained_messages)
+        return kept < MOST_RETAINED and len(data) <= _MOST_RETAINED_BYTES
+
+    def _sessions_beside(self, session: Session) -> int:
+        others = [other for other, _ in self._sessions.values() if other.client_id != session.client_id]
+        queues = [other.delivered_message_queue for other in others]
+        return sum(isinstance(queue, HoldingQueue) and queue.user == session.username for queue in queues)
 
     async def _handle_client_session(
         self, reader: ReaderAdapter, writer: Any, client_session: Session, *rest: Any
