@@ -44,10 +44,12 @@ def entries(language: str) -> dict[str, str]:
     for folder in code_folders():
         with (folder / f"{language}.po").open("rb") as file:
             for entry in read_po(file, locale=language):
-                if str(entry.id).startswith(FOLDERS):
-                    assert isinstance(entry.string, str)
-                    assert str(entry.id) not in texts, f"{entry.id} stands in two catalogues"
-                    texts[str(entry.id)] = entry.string
+                code = str(entry.id[0] if isinstance(entry.id, tuple | list) else entry.id)
+                if code.startswith(FOLDERS):
+                    assert entry.string is not None
+                    text = entry.string if isinstance(entry.string, str) else entry.string[-1]  # of several
+                    assert code not in texts, f"{code} stands in two catalogues"
+                    texts[code] = text
     return texts
 
 
