@@ -50,17 +50,17 @@ def stream_lines(
     platform: Platform, path: str, query: Mapping[str, str], body: object = None, timeout: float = 600
 ) -> Iterator[bytes]:
     """The answer line by line as it comes; with a body, JSON or a file, it is a POST. Raises as ask does."""
-    address = f"http://{platform.http}{path}" + (f"?{urllib.parse.urlencode(query)}" if query else "")
+    address = f"{platform.origin}{path}" + (f"?{urllib.parse.urlencode(query)}" if query else "")
     data, headers = _sent(body)
     headers |= {"Accept": "*/*", **platform.headers}
     try:
         request = urllib.request.Request(address, data, headers)
-        with urllib.request.urlopen(request, timeout=timeout) as answer:
+        with urllib.request.urlopen(request, timeout=timeout, context=platform.tls) as answer:
             yield from answer
     except urllib.error.HTTPError as error:
         raise CannotRun(_said(error)) from error
     except (OSError, HTTPException) as error:
-        raise StoreUnavailable(f"the platform at http://{platform.http} does not answer: {error}") from error
+        raise StoreUnavailable(f"the platform at {platform.origin} does not answer: {error}") from error
 
 
 def _sent(body: object) -> tuple[bytes | IO[bytes] | None, dict[str, str]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import ssl
 import stat
 import time
 from collections.abc import Iterable, Iterator
@@ -16,6 +17,7 @@ import msgspec
 
 from techport.errors import CannotRun
 from techport.settings import Address
+from techport_ingest.sources.settings import pinned
 from techport_pilots.access.operator_token import FILE as TOKEN_FILE
 from techport_pilots.access.operator_token import read_token
 
@@ -36,6 +38,7 @@ class Running(msgspec.Struct, frozen=True):
     command: str
     http: str | None
     mqtt: str | None
+    certificate: str | None = None  # file with the certificate of the pages, where they speak TLS
 
 
 class Platform(msgspec.Struct, frozen=True):
@@ -43,17 +46,27 @@ class Platform(msgspec.Struct, frozen=True):
 
     http: str
     token: str
+    certificate: str | None = None
 
     @classmethod
-    def of(cls, folder: Path, http: str) -> Platform:
+    def of(cls, folder: Path, http: str, certificate: str | None = None) -> Platform:
         """Raises CannotRun where the token may not be read, UnusableToken where there is none in the file."""
         try:
-            return cls(str(Address.parse(http).reachable), read_token(folder))
+            return cls(str(Address.parse(http).reachable), read_token(folder), certificate)
         except OSError as error:
             raise CannotRun(
                 f"cannot read {folder / TOKEN_FILE}, with which this command shows that it may ask: {error.strerror}. "
                 "Run it as the user whose platform it is"
             ) from error
+
+    @property
+    def origin(self) -> str:
+        return f"{'https' if self.certificate else 'http'}://{self.http}"
+
+    @property
+    def tls(self) -> ssl.SSLContext | None:
+        """Trusts the very certificate that the platform has, whatever its name: we ask by the address it listens on."""
+        return None if self.certificate is None else pinned(self.certificate)
 
     @property
     def headers(self) -> dict[str, str]:
@@ -102,14 +115,17 @@ def _others_may(path: Path) -> bool:
 
 
 @contextmanager
-def lock(folder: Path, command: str, http: str | None, mqtt: str | None) -> Iterator[None]:
+def lock(
+    folder: Path, command: str, http: str | None, mqtt: str | None, certificate: Path | None = None
+) -> Iterator[None]:
     """Make the folder, lock it for this process, and note where the process answers. Raises FolderInUse."""
     close_to_others(folder)
     with (folder / NOTE).open("a+") as note:
         if not _lock(note):
             raise FolderInUse(folder, owner(folder))
         note.truncate(0)
-        json.dump({"pid": os.getpid(), "command": command, "http": http, "mqtt": mqtt}, note)
+        shown = str(certificate.resolve()) if certificate else None
+        json.dump({"pid": os.getpid(), "command": command, "http": http, "mqtt": mqtt, "certificate": shown}, note)
         note.flush()
         yield
         note.truncate(0)
@@ -154,4 +170,4 @@ def platform_at(folder: Path) -> Platform | None:
             f"`techport {running.command}` (process {running.pid}) runs in {folder}, and only it may open the store: "
             "stop it (Ctrl-C), run this command, and start it again"
         )
-    return Platform.of(folder, running.http)
+    return Platform.of(folder, running.http, running.certificate)

@@ -110,6 +110,10 @@ class Settings(BaseSettings):
         None, description="certificate of `up`'s own broker, with its chain (PEM): devices then connect with TLS"
     )
     broker_key: Path | None = Field(None, description="key of that certificate (PEM)")
+    http_cert: Path | None = Field(
+        None, description="certificate of the pages of `up`, with its chain (PEM): browsers then connect with TLS"
+    )
+    http_key: Path | None = Field(None, description="key of that certificate (PEM)")
     insecure: bool = Field(
         False, description="let `up` listen beyond this machine without TLS: passwords can then be read on the way"
     )
@@ -235,7 +239,9 @@ class Settings(BaseSettings):
     @property
     def web_url(self) -> str:
         """The address at which a person opens the pages."""
-        return (self.public_url or f"http://{self.http_address.reachable}").rstrip("/")
+        return (self.public_url or f"{'https' if self.http_cert else 'http'}://{self.http_address.reachable}").rstrip(
+            "/"
+        )
 
     @property
     def mqtt_address(self) -> Address:

@@ -9,7 +9,7 @@ from techport.settings import Settings
 from techport_dashboards.app import create_app
 from techport_dashboards.settings import BrokerPlace, Health, HealthCheck, NotTaken, Post, Tiles, WebSettings, no_health
 from techport_dashboards.web.connections import ConnectionLimits
-from techport_dashboards.web.server import WebServer
+from techport_dashboards.web.server import Certificate, WebServer
 from techport_ingest.decoding.lint import explain
 from techport_ingest.pipeline import Pipeline
 from techport_ingest.sources.relay import Relay
@@ -52,7 +52,10 @@ def web(settings: Settings, parts: Stores, health: HealthCheck = no_health, rela
         None if relay is None else _post(relay),
     )
     limits = ConnectionLimits(connections=settings.connections, connections_of_client=settings.connections_of_client)
-    return WebServer(app, settings.http_address.host, settings.http_address.port, limits=limits)
+    address, tls = settings.http_address, None
+    if settings.http_cert is not None and settings.http_key is not None:
+        tls = Certificate(settings.http_cert, settings.http_key)
+    return WebServer(app, address.host, address.port, limits=limits, tls=tls)
 
 
 def _broker(settings: Settings) -> BrokerPlace:

@@ -90,7 +90,11 @@ def _report(settings: Settings, pilot: str | None) -> AuditReport:
             return compare(parts.books, parts.readings, pilot)
     from techport_dashboards.api.accounting import Audited
 
-    answer = get(Platform.of(settings.data, running.http), "/api/v1/audit", {"pilot": pilot} if pilot else {})
+    answer = get(
+        Platform.of(settings.data, running.http, running.certificate),
+        "/api/v1/audit",
+        {"pilot": pilot} if pilot else {},
+    )
     return Audited.model_validate_json(answer).report
 
 

@@ -27,6 +27,8 @@ def certificate(
     console = Console(highlight=False)
     console.print(f"Devices and browsers have to trust {files.ca}", soft_wrap=True)
     console.print("Settings of `techport up`, in techport.toml:", soft_wrap=True)
-    lines = {"broker_cert": files.certificate, "broker_key": files.key, "mqtt_ca": files.ca}
+    lines = {"mqtt_ca": files.ca}
+    for use in ("broker", "http"):
+        lines |= {f"{use}_cert": files.certificate, f"{use}_key": files.key}
     for setting, file in lines.items():
         console.print(f'  {setting} = "{file.resolve()}"', soft_wrap=True)

@@ -67,7 +67,7 @@ def examine(settings: Settings) -> Iterator[Check]:
     yield from _rights(settings)
     if running is not None and running.http is not None:
         yield Check("platform", "ok", f"`techport {running.command}` runs here as process {running.pid}")
-        yield from _ask_running(Platform.of(settings.data, running.http))
+        yield from _ask_running(Platform.of(settings.data, running.http, running.certificate))
         yield from _public(settings)
     else:
         yield from _stores(settings)
@@ -194,14 +194,14 @@ def _clock(newest_received: float) -> Check:
 
 def _ask_running(platform: Platform) -> Iterator[Check]:
     try:
-        request = urllib.request.Request(f"http://{platform.http}/readyz", headers=platform.headers)
-        with urllib.request.urlopen(request, timeout=10) as answer:
+        request = urllib.request.Request(f"{platform.origin}/readyz", headers=platform.headers)
+        with urllib.request.urlopen(request, timeout=10, context=platform.tls) as answer:
             body = answer.read()
     except urllib.error.HTTPError as error:
         body = error.read()
     except OSError as error:
         yield Check(
-            "web", "failed", f"http://{platform.http} does not answer: {error}", "stop the process and start it again"
+            "web", "failed", f"{platform.origin} does not answer: {error}", "stop the process and start it again"
         )
         return
     state = msgspec.json.decode(body)
@@ -209,7 +209,7 @@ def _ask_running(platform: Platform) -> Iterator[Check]:
     for problem in problems:
         yield Check("readiness", "failed", problem)
     if not problems:
-        yield Check("readiness", "ok", f"http://{platform.http} is ready")
+        yield Check("readiness", "ok", f"{platform.origin} is ready")
     yield _clock(0)
 
 

@@ -29,7 +29,7 @@ def report(
     settings = load_settings({"data": data, "store": store, "registry": registry})
     running = owner(settings.data)
     if running is not None and running.http is not None:
-        platform = Platform.of(settings.data, running.http)
+        platform = Platform.of(settings.data, running.http, running.certificate)
         text = get(platform, f"/pilots/{pilot}/report", {"lang": lang, "fresh": "true"})
     else:
         text = _make(settings, pilot, lang).encode()

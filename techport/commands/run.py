@@ -47,7 +47,7 @@ def up(
 ) -> None:
     """Everything in one process: broker, ingest, store, API and pages."""
     settings = begin(data=data, http=http, mqtt=mqtt, broker=broker, store=store, registry=registry, insecure=insecure)
-    with lock(settings.data, "up", settings.http, settings.mqtt):
+    with lock(settings.data, "up", settings.http, settings.mqtt, settings.http_cert):
         _run_everything(settings, pilot or [])
 
 
@@ -67,7 +67,7 @@ def demo(
     settings = begin(data=data, http=http, mqtt=mqtt, broker=broker, insecure=insecure)
     if settings.broker_cert is not None and settings.mqtt_ca is None:
         raise CannotRun("the simulated devices do not know who signed broker_cert: set mqtt_ca to that authority (PEM)")
-    with lock(settings.data, "demo", settings.http, settings.mqtt):
+    with lock(settings.data, "demo", settings.http, settings.mqtt, settings.http_cert):
         district = _District(settings, demo_in(settings.data / "demo", now_datetime().date()), seed, history)
         _run_everything(settings, pilot or [], district)
 
@@ -196,11 +196,13 @@ def _announce(settings: Settings) -> None:
 
 def check_exposure(settings: Settings) -> None:
     """Refuse to listen beyond this machine without TLS, unless that is what was asked for. Raises CannotRun."""
-    if (settings.broker_cert is None) != (settings.broker_key is None):
-        raise CannotRun("broker_cert and broker_key belong together: set both, or neither")
-    for file in (settings.broker_cert, settings.broker_key):
-        if file is not None and not file.is_file():
-            raise CannotRun(f"{file} is not there. `techport certificate` makes a certificate for a trial")
+    for use in ("broker", "http"):
+        certificate, key = getattr(settings, f"{use}_cert"), getattr(settings, f"{use}_key")
+        if (certificate is None) != (key is None):
+            raise CannotRun(f"{use}_cert and {use}_key belong together: set both, or neither")
+        for file in (certificate, key):
+            if file is not None and not file.is_file():
+                raise CannotRun(f"{file} is not there. `techport certificate` makes a certificate for a trial")
     if settings.insecure:
         return
     ways = "or add --insecure where the network between is yours alone"
@@ -210,10 +212,10 @@ def check_exposure(settings: Settings) -> None:
             "changed on the way. Set broker_cert and broker_key (`techport certificate` makes both for a trial), "
             f"{ways}"
         )
-    if not settings.http_address.is_loopback and not settings.trusted_proxy:
+    if settings.http_cert is None and not settings.trusted_proxy and not settings.http_address.is_loopback:
         raise CannotRun(
             f"--http {settings.http} listens beyond this machine without TLS: passwords can be read on the way. "
-            f"Listen on 127.0.0.1 behind a proxy that does TLS, {ways}"
+            f"Set http_cert and http_key, or trusted_proxy where a proxy does TLS, {ways}"
         )
 
 

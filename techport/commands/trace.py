@@ -94,7 +94,7 @@ def _trace(settings: Settings, pilot: str, device: str, time: dt.datetime, minut
             return Traced.of(look(parts.registry, parts.books, parts.readings, pilot, device, at, int(minutes * 60e6)))
     path = f"/api/v1/pilots/{urllib.parse.quote(pilot, safe='')}/devices/{urllib.parse.quote(device, safe='')}/trace"
     query = {"time": time.isoformat(), "minutes": str(minutes)}
-    answer = get(Platform.of(settings.data, running.http), path, query, timeout=60)
+    answer = get(Platform.of(settings.data, running.http, running.certificate), path, query, timeout=60)
     return Traced.model_validate_json(answer)
 
 

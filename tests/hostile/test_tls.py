@@ -11,11 +11,15 @@ import sys
 import threading
 from pathlib import Path
 
+import httpx
 import pytest
 from paho.mqtt.client import Client
 from paho.mqtt.enums import CallbackAPIVersion
 
 from techport.certificates import Files, make
+from techport.commands.run import check_exposure
+from techport.errors import CannotRun
+from techport.settings import load_settings
 from tests.end_to_end.platforms import PILOT, Platform
 from tests.ingest.running import eventually
 from tests.servers.mosquitto import free_port
@@ -81,6 +85,45 @@ def test_a_certificate_without_its_key_is_an_error(tmp_path: Path, monkeypatch: 
     result = _techport("up", tmp_path)
     assert result.returncode == 2
     assert "broker_cert and broker_key belong together" in result.stderr
+
+
+def test_the_pages_speak_tls_and_the_command_line_finds_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    files, others = make(tmp_path / "tls"), make(tmp_path / "others")
+    monkeypatch.setenv("TECHPORT_HTTP_CERT", str(files.certificate))
+    monkeypatch.setenv("TECHPORT_HTTP_KEY", str(files.key))
+    port = free_port()
+    command = [sys.executable, "-m", "techport", "up", "--data", str(tmp_path / "data"), "--http", f"0.0.0.0:{port}"]
+    with (tmp_path / "log").open("wb") as log:
+        process = subprocess.Popen([*command, "--mqtt", f"127.0.0.1:{free_port()}"], cwd=tmp_path, stderr=log)
+    try:
+        trusting = ssl.create_default_context(cafile=str(files.ca))
+
+        def ready() -> bool:
+            with contextlib.suppress(httpx.TransportError):
+                return httpx.get(f"https://localhost:{port}/healthz", verify=trusting).status_code == 200
+            return False
+
+        eventually(ready, "the pages answer over TLS, on an address beyond this machine")
+        with pytest.raises(httpx.ConnectError, match="CERTIFICATE_VERIFY_FAILED"):
+            httpx.get(f"https://localhost:{port}/healthz", verify=ssl.create_default_context(cafile=str(others.ca)))
+        with pytest.raises(httpx.TransportError):
+            httpx.get(f"http://localhost:{port}/healthz")
+        monkeypatch.delenv("TECHPORT_HTTP_CERT")  # another shell, without the settings of the service
+        monkeypatch.delenv("TECHPORT_HTTP_KEY")
+        audit = _techport("audit", tmp_path)
+        assert audit.returncode == 0, audit.stderr
+        assert f"https://127.0.0.1:{port} is ready" in _techport("doctor", tmp_path).stdout
+    finally:
+        process.terminate()
+        process.wait(60)
+
+
+def test_a_proxy_that_is_trusted_does_tls() -> None:
+    open_address = {"http": "0.0.0.0:8080", "mqtt": "127.0.0.1:1883"}
+    check_exposure(load_settings({**open_address, "trusted_proxy": "192.0.2.1"}))
+    check_exposure(load_settings({**open_address, "insecure": True}))
+    with pytest.raises(CannotRun, match="without TLS"):
+        check_exposure(load_settings(open_address))
 
 
 def test_simulated_devices_need_the_authority(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,12 +8,21 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
 
 import uvicorn
 from fastapi import FastAPI
 
 from techport_dashboards.web.connections import ConnectionLimits, Connections, bounded_protocol, end_late
 from techport_dashboards.web.dependencies import Services
+
+
+class Certificate(NamedTuple):
+    """Files in PEM form."""
+
+    certificate: Path
+    key: Path
 
 
 class WebServer(uvicorn.Server):
@@ -30,6 +39,7 @@ class WebServer(uvicorn.Server):
         port: int = 8000,
         access_log: bool = False,
         limits: ConnectionLimits | None = None,
+        tls: Certificate | None = None,
     ) -> None:
         self.connections = Connections(limits or ConnectionLimits())
         super().__init__(
@@ -43,6 +53,8 @@ class WebServer(uvicorn.Server):
                 log_config=None,  # the process has set up logging
                 timeout_graceful_shutdown=5,
                 server_header=False,
+                ssl_certfile=None if tls is None else tls.certificate,
+                ssl_keyfile=None if tls is None else tls.key,
             )
         )
         self._services: Services = app.state.services
