@@ -70,6 +70,7 @@ def view(streams, devices=None, over=()):
         device_names={},
         quantity_names={},
         over=set(over),
+        assumed_open=frozenset(),
         version=1,
     )
 
