@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import datetime as dt
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -61,6 +61,11 @@ class Sent:
     @property
     def kept_device(self) -> str:
         return name(self.device)
+
+
+def expected_status(allowed: Sequence[int], path: str, values: Mapping[str, Any]) -> Sequence[int]:
+    """What may be answered: a request with a NUL is refused before any route sees it."""
+    return (400,) if "\0" in path + "".join(map(str, values.values())) or "%00" in path else allowed
 
 
 @dataclasses.dataclass(frozen=True)
@@ -119,24 +124,28 @@ class Platform:
 
     def page(self, path: str, language: str = "nb", allowed: Sequence[int] = (200,), **query: str) -> str:
         answer = self.client.get(path, params={**query, "lang": language}, headers=BROWSER)
-        assert answer.status_code in allowed, f"{path} {query}: {answer.status_code} {answer.text[:500]}"
+        expected = expected_status(allowed, path, query)
+        assert answer.status_code in expected, f"{path} {query}: {answer.status_code} {answer.text[:500]}"
         assert page_problems(answer.text) == [], f"{path} {query}"
         return answer.text
 
     def send(self, path: str, allowed: Sequence[int] = (200, 303), **form: str) -> None:
         """Send a form."""
         answer = self.client.post(path, data=form, headers=BROWSER, follow_redirects=True)
-        assert answer.status_code in allowed, f"{path} {form}: {answer.status_code} {answer.text[:500]}"
+        expected = expected_status(allowed, path, form)
+        assert answer.status_code in expected, f"{path} {form}: {answer.status_code} {answer.text[:500]}"
         assert page_problems(answer.text) == [], f"{path} {form}"
 
     def ask(self, path: str, allowed: Sequence[int] = (200,), **query: str) -> Any:
         answer = self.client.get(f"{API}/{path}", params=query)
-        assert answer.status_code in allowed, f"{path} {query}: {answer.status_code} {answer.text[:500]}"
+        expected = expected_status(allowed, path, query)
+        assert answer.status_code in expected, f"{path} {query}: {answer.status_code} {answer.text[:500]}"
         return answer.json()
 
     def tell(self, path: str, body: dict[str, Any], allowed: Sequence[int]) -> Any:
         answer = self.client.post(path, json=body)
-        assert answer.status_code in allowed, f"{path} {body}: {answer.status_code} {answer.text[:500]}"
+        expected = expected_status(allowed, path, body)
+        assert answer.status_code in expected, f"{path} {body}: {answer.status_code} {answer.text[:500]}"
         return answer.json()
 
     def run(self, *command: str, given: bytes = b"", codes: Sequence[int] = (0,)) -> str:

@@ -149,6 +149,8 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(HTTPException)
     async def framework(request: Request, error: HTTPException) -> Response:
+        if isinstance(error.__cause__, Problem):  # a body that was refused while the framework read it
+            return respond(request, error.__cause__)
         kind = {404: "not-found", 405: "method-not-allowed"}.get(error.status_code, "bad-parameter")
         detail = str(error.detail or HTTPStatus(error.status_code).phrase)
         return respond(request, Problem(kind, detail), error.headers, error.status_code)

@@ -19,8 +19,12 @@ MOST_PARAMETERS = 200
 LARGEST_TEXT = 4_000_000
 """Bytes of a JSON document or a form. Files have limits of their own."""
 
-_TEXTS = (b"application/json", b"application/x-www-form-urlencoded")
-_NUL_IN_BODY = re.compile(rb"\x00|(?<!\\)(?:\\\\)*\\u0000|%00")
+_NUL_IN = {
+    b"application/json": re.compile(rb"\x00|(?<!\\)(?:\\\\)*\\u0000"),
+    b"application/x-www-form-urlencoded": re.compile(rb"\x00|%00"),
+}
+"""Types of bodies that are text, and how a NUL byte is written in them."""
+
 _OVERLAP = 16  # bytes of the part before that are looked at again
 
 
@@ -38,8 +42,8 @@ class RequestBounds:
         if problem is not None:
             await _refuse(send, problem)
             return
-        media_type = dict(scope["headers"]).get(b"content-type", b"").partition(b";")[0].strip().lower()
-        await self._app(scope, _checked(receive) if media_type in _TEXTS else receive, send)
+        nul = _NUL_IN.get(_media_type(scope))
+        await self._app(scope, receive if nul is None else _checked(receive, nul), send)
 
 
 def _problem_of(scope: Scope) -> Problem | None:
@@ -54,14 +58,18 @@ def _problem_of(scope: Scope) -> Problem | None:
     if query.count(b"&") >= MOST_PARAMETERS:
         return Problem("bad-parameter", "The request has more than {n} parameters.", n=MOST_PARAMETERS)
     length = headers.get(b"content-length", b"0")
-    media_type = headers.get(b"content-type", b"").partition(b";")[0].strip().lower()
-    if media_type in _TEXTS and length.isdigit() and int(length) > LARGEST_TEXT:
+    if _media_type(scope) in _NUL_IN and length.isdigit() and int(length) > LARGEST_TEXT:
         return Problem("too-large", "A body of this type has at most {n} bytes.", n=LARGEST_TEXT)
     return None
 
 
-def _checked(receive: Receive) -> Receive:
-    """The same body; raises ValueError where it is too long or holds a NUL byte."""
+def _media_type(scope: Scope) -> bytes:
+    header: bytes = dict(scope["headers"]).get(b"content-type", b"")
+    return header.partition(b";")[0].strip().lower()
+
+
+def _checked(receive: Receive, nul: re.Pattern[bytes]) -> Receive:
+    """The same body; raises Problem where it is too long or holds what `nul` finds."""
     size, before = 0, b""
 
     async def receive_checked() -> Message:
@@ -71,7 +79,7 @@ def _checked(receive: Receive) -> Receive:
         size += len(part)
         if size > LARGEST_TEXT:
             raise Problem("too-large", "A body of this type has at most {n} bytes.", n=LARGEST_TEXT)
-        if _NUL_IN_BODY.search(before + part):
+        if nul.search(before + part):
             raise Problem("bad-parameter", "The body holds a NUL byte.")
         before = (before + part)[-_OVERLAP:]
         return message
