@@ -14,7 +14,7 @@ from techport_dashboards import WebSettings
 from tests.browser import district
 from tests.conftest import ROOT
 from tests.dashboards.web import City, serving
-from tests.servers.chromium import chromium, window
+from tests.servers.chromium import chromium, sign_in, window
 
 __all__ = ["chromium"]
 SCREENSHOTS = ROOT / "artefacts" / "screenshots"
@@ -75,8 +75,7 @@ def visit(chromium: Browser, address: str, city: City) -> Iterator[Callable[...,
             size = {"width": 1280, "height": 900}
             defaults = {"locale": "nb-NO", "timezone_id": "America/New_York", "viewport": size}
             context = closing.enter_context(window(chromium, **{**defaults, **options}))
-            session = {"name": city.token.cookie, "value": city.token.new_session(), "url": address}
-            context.add_cookies([{**session, "httpOnly": True, "sameSite": "Strict"}])  # type: ignore[typeddict-item]
+            sign_in(context, city.token, address)
             page = context.new_page()
             visit = Visit(page, address)
             context.route("**/*", visit.guard)

@@ -11,7 +11,7 @@ from playwright.sync_api import Browser, expect
 from techport_dashboards import WebSettings
 from tests.dashboards.web import City, serving
 from tests.pilots import trial
-from tests.servers.chromium import window
+from tests.servers.chromium import sign_in, window
 
 
 def test_from_start_to_package(chromium: Browser, tmp_path: Path) -> None:
@@ -22,6 +22,7 @@ def test_from_start_to_package(chromium: Browser, tmp_path: Path) -> None:
         serving(city.app(WebSettings(packages=tmp_path / "packages"))) as address,
         window(chromium, locale="nb-NO", accept_downloads=True) as context,
     ):
+        sign_in(context, city.token, address)
         page = context.new_page()
         complaints: list[str] = []
         page.on("pageerror", lambda error: complaints.append(str(error)))

@@ -10,10 +10,11 @@ import pytest
 from paho.mqtt.enums import CallbackAPIVersion
 from playwright.sync_api import Browser, Locator, Page, expect
 
+from techport_pilots.access.operator_token import OperatorToken
 from tests.browser.conftest import SCREENSHOTS
 from tests.browser.test_pages import LOOKS, barriers
 from tests.end_to_end.platforms import PILOT, Platform, wait_until
-from tests.servers.chromium import window
+from tests.servers.chromium import sign_in, window
 
 HERE = "/pilots/test-street"
 
@@ -32,6 +33,7 @@ def page(chromium: Browser, platform: Platform) -> Iterator[Page]:
     may = ["clipboard-read", "clipboard-write"]
     complaints: list[str] = []
     with window(chromium, locale="en-GB", viewport={"width": 1280, "height": 900}, permissions=may) as context:
+        sign_in(context, OperatorToken.of(platform.data), f"http://{platform.http}")
         page = context.new_page()
         page.on("console", lambda m: complaints.append(m.text) if m.type in ("error", "warning") else None)
         page.on("pageerror", lambda error: complaints.append(str(error)))

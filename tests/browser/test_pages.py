@@ -17,7 +17,7 @@ from tests.browser import district
 from tests.browser.conftest import Visit
 from tests.conftest import ROOT
 from tests.dashboards.web import City, serving, wait_until_alive
-from tests.servers.chromium import window
+from tests.servers.chromium import sign_in, window
 from tests.servers.mosquitto import free_port
 
 Visitor = Callable[..., Visit]
@@ -237,6 +237,7 @@ def test_a_lost_server_is_said_and_found_again(chromium: Browser, city: City) ->
     port = free_port()
     settings = WebSettings(heartbeat=0.3)
     with window(chromium) as context:
+        sign_in(context, city.token, f"http://127.0.0.1:{port}")
         page = context.new_page()
         with serving(city.app(settings), port) as address:
             page.goto(f"{address}{PILOT}")

@@ -16,7 +16,7 @@ from tests.browser import district
 from tests.browser.conftest import Visit
 from tests.browser.test_pages import PHONE, PILOT, drawn
 from tests.dashboards.web import City, serving, wait_until_alive
-from tests.servers.chromium import window
+from tests.servers.chromium import sign_in, window
 from tests.servers.mosquitto import free_port
 
 Visitor = Callable[..., Visit]
@@ -88,6 +88,7 @@ def test_a_wall_goes_on_by_itself_also_after_the_server_was_away(chromium: Brows
     port = free_port()
     settings = WebSettings(heartbeat=0.3)
     with window(chromium, viewport={"width": 1280, "height": 720}) as context:
+        sign_in(context, city.token, f"http://127.0.0.1:{port}")
         page = context.new_page()
         page.clock.install(time=now_datetime())
         with serving(city.app(settings), port) as address:
@@ -103,7 +104,8 @@ def test_a_wall_goes_on_by_itself_also_after_the_server_was_away(chromium: Brows
         with serving(city.app(settings), port) as address:
             wait_until_alive(address)
             # The page waits ten seconds for the next one: on a busy machine a new server takes longer for its first.
-            httpx.get(f"{address}/pilots/smart-bins?wall=1&cycle=1", timeout=90).raise_for_status()
+            cookies = {city.token.cookie: city.token.new_session()}
+            httpx.get(f"{address}/pilots/smart-bins?wall=1&cycle=1", cookies=cookies, timeout=90).raise_for_status()
             page.evaluate("scrollTo(0, document.documentElement.scrollHeight)")
             page.clock.run_for(21_000)
             page.wait_for_url(re.compile(r"/pilots/smart-bins\?wall=1&cycle=1"), timeout=90_000)

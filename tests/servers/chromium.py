@@ -10,6 +10,7 @@ from contextlib import contextmanager
 import pytest
 from playwright.sync_api import Browser, BrowserContext, expect, sync_playwright
 
+from techport_pilots.access.operator_token import OperatorToken
 from tests.conftest import unavailable
 from tests.dates import browser_clock
 
@@ -59,3 +60,9 @@ def window(browser: Browser, **options: object) -> Iterator[BrowserContext]:
         yield context
     finally:
         context.close()
+
+
+def sign_in(context: BrowserContext, token: OperatorToken, address: str) -> None:
+    """Give a window the cookie that somebody gets who opens the link which `up` prints."""
+    session = {"name": token.cookie, "value": token.new_session(), "url": address}
+    context.add_cookies([{**session, "httpOnly": True, "sameSite": "Strict"}])  # type: ignore[typeddict-item]
