@@ -35,7 +35,7 @@ def test_brackets_in_a_remedy_are_no_colours(
     file = tmp_path / "pilot.yaml"
     file.write_text(trial.YAML.replace("area: [[10.38, 63.41]", "area: [[63.41, 10.38]"), "utf-8")
     said = told(["pilot", "import", "--check", str(file)], monkeypatch, capsys)
-    assert "pilot.yaml:10: area[0]:" in said
+    assert "pilot.yaml:12: area[0]:" in said
     assert "Pairs are [lon, lat]" in said
 
 

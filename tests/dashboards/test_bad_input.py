@@ -50,7 +50,6 @@ async def visitor(city: City, tmp_path: Path) -> AsyncIterator[httpx.AsyncClient
         ({"every": "PT1H", "aggregate": "mean(value);drop table readings"}, "aggregate"),
         ({"zone": "Mars/Olympus"}, "zone"),
         ({"zone": "../../etc/passwd"}, "zone"),
-        ({"zone": "Europe/Oslo\x00"}, "zone"),
         ({"within": CROSSED}, "within"),
         ({"within": OPEN}, "within"),
         ({"within": DEEP}, "within"),
@@ -82,12 +81,19 @@ async def test_a_wrong_parameter_is_named(visitor: httpx.AsyncClient, parameters
     assert len(answer.content) < 2_000, "an error does not throw back what it was thrown"
 
 
+async def test_a_nul_byte_is_refused(visitor: httpx.AsyncClient) -> None:
+    answer = await visitor.get(READINGS, params={"zone": "Europe/Oslo\x00"})
+    assert (answer.status_code, answer.headers["content-type"]) == (400, "application/problem+json")
+
+
 async def test_a_million_devices_in_a_list(visitor: httpx.AsyncClient) -> None:
-    names = ",".join(f"d{n}" for n in range(5_000))  # as many as an address holds; a body holds the million
+    names = ",".join(f"d{n}" for n in range(5_000))  # as many as an address holds
     answer = await visitor.get(READINGS, params={"device": names})
     assert (answer.status_code, answer.json()["parameter"]) == (400, "device")
-    answer = await visitor.post("/api/v1/snapshots", json={"device": [f"d{n}" for n in range(1_000_000)]})
+    answer = await visitor.post("/api/v1/snapshots", json={"device": [f"d{n}" for n in range(300_000)]})
     assert (answer.status_code, answer.json()["parameter"]) == (400, "device")
+    answer = await visitor.post("/api/v1/snapshots", json={"device": [f"d{n}" for n in range(1_000_000)]})
+    assert answer.status_code == 413
     answer = await visitor.get("/edr/collections/kai-luft/locations/kran", params={"parameter-name": names})
     assert answer.status_code == 400
 
@@ -153,7 +159,7 @@ async def test_names_do_not_leak_into_headers_or_paths(city: City, name: str) ->
 async def test_another_host_in_the_request_is_not_believed(visitor: httpx.AsyncClient) -> None:
     for headers in ({"host": "evil.example"}, {"host": "127.0.0.1\t"}, {"host": ""}):
         answer = await visitor.get("/catalog.ttl", headers=headers)
-        assert answer.status_code == 403 or "evil" not in answer.text
+        assert answer.status_code in (400, 403, 421) or "evil" not in answer.text
 
 
 async def test_a_spreadsheet_runs_no_formula_that_a_device_sent(city: City, visitor: httpx.AsyncClient) -> None:

@@ -97,7 +97,9 @@ async def test_pages_of_the_answer_hold_each_pilot_once(several: City, client: h
 
 async def test_only_what_may_be_seen(several: City) -> None:
     services = several.app().state.services
-    assert [row.standing.pilot for row in visible_rows(services, Viewer("x", frozenset({"fine"})))] == ["fine"]
+    assert [
+        row.standing.pilot for row in visible_rows(services, Viewer("x", open_pilots=lambda: frozenset({"fine"})))
+    ] == ["fine"]
 
 
 async def test_a_look_at_a_pilot_tells_the_portfolio_its_verdicts(several: City, client: httpx.AsyncClient) -> None:

@@ -91,7 +91,7 @@ async def test_mending_makes_a_version_and_asks_for_what_was_refused_alike(
     mended = (await client.post(f"{API}/{entry.id}/mapping", json=meaning)).json()
     [newest, *_] = kept.registry.history("kai-luft")
     assert (mended["version"], newest.version, newest.why) == (2, 2, "a comma")
-    assert "local" in newest.who
+    assert "operator" in newest.who
     asked = Quarantine(kept.registry.database).outcome(mended["replay"])
     assert asked is not None
     assert asked.entries == 3
@@ -105,7 +105,7 @@ async def test_discarding_takes_what_is_named_and_nothing_else(kept: City, clien
 
 async def test_the_page_shows_raw_messages_and_escapes_them(kept: City, client: httpx.AsyncClient) -> None:
     text = (await client.get(PAGE)).text
-    assert "Det skulle stått et tall" in text, "the reason is in the reader's language"
+    assert "Det skulle ha stått et tall" in text, "the reason is in the reader's language"
     assert "Send 1.5 uten anførselstegn." in text
     assert '<span lang="en">Send valid &lt;i&gt;JSON&lt;/i&gt;.</span>' in text, "kept by a version without codes"
     assert "3c 73 63 72 69 70 74" in text

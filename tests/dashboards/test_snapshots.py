@@ -134,7 +134,7 @@ async def test_other_files_are_out_of_reach(freezer: httpx.AsyncClient, snapshot
         f"{SNAPSHOTS}/{snapshot_id}/readings.parquet",
         f"/snapshots/{snapshot_id}",
     ):
-        assert (await freezer.get(path)).status_code == 404
+        assert (await freezer.get(path)).status_code == (400 if "%00" in path else 404)
 
 
 async def test_without_a_folder_nothing_is_frozen(client: httpx.AsyncClient) -> None:

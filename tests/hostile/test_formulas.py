@@ -66,7 +66,7 @@ def test_devices_and_events_hold_none() -> None:
 id: p
 title: P
 question: Q?
-devices: [{id: box, title: "=HYPERLINK(1)", kind: "＠x", group: "\\t-1+1", streams: []}]
+devices: [{id: box, title: "=HYPERLINK(1)", kind: "＠x", streams: []}]
 events: [{time: 2026-01-01, kind: other, text: "+cmd|' /C calc'!A0"}]
 """)
     for text in (package_metadata.devices_csv(pilot), package_metadata.events_csv(pilot)):

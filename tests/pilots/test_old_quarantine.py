@@ -102,7 +102,7 @@ def test_old_rows_keep_their_sentences(city: City) -> None:
     [entry] = quarantine.entries(QuarantineFilter(reason="not-a-number", field="temp")).items
     assert (entry.rejection.code, entry.rejection.recorded) == ("not-a-number", RecordedText(DETAIL, HINT))
     assert (entry.rejection.detail(), entry.rejection.hint()) == (f"{DETAIL}.", f"{HINT}.")
-    assert entry.rejection.title(Language("nb")) == "Det skulle stått et tall"
+    assert entry.rejection.title(Language("nb")) == "Det skulle ha stått et tall"
     assert (entry.topic, entry.payload, entry.received) == (TOPIC, PAYLOAD, START)
     [message] = MessageTap(city.registry.database).messages("kai-luft", "kran")
     [rejected] = message.outcome.rejected
@@ -137,7 +137,7 @@ async def test_pages_and_answers_show_old_rows(city: City) -> None:
             assert escaped in page.text
             assert "<b>21,5" not in page.text
             assert f'<span lang="en">{HINT}.</span>' in page.text, "in the language that it was written in"
-            assert ("Det skulle stått et tall" in page.text) == (path != "devices/kran"), "which has no titles"
+            assert ("Det skulle ha stått et tall" in page.text) == (path != "devices/kran"), "which has no titles"
         trace = {"time": dt.datetime.fromtimestamp(START / 1e6, dt.UTC).isoformat(), "minutes": "5"}
         [item] = (await client.get("/api/v1/pilots/kai-luft/devices/kran/trace", params=trace)).json()["quarantined"]
         [listed] = (await client.get("/api/v1/pilots/kai-luft/quarantine")).json()["items"]

@@ -23,6 +23,7 @@ from techport_dashboards.viewer import Viewer
 from techport_dashboards.web.dependencies import ChangeDep, PilotDep, ServicesDep, ViewerDep
 from techport_dashboards.web.request_slots import SlotRoute
 from techport_pilots.handover import retention
+from techport_pilots.handover.signature import Origin
 
 router = APIRouter(tags=["life"], route_class=SlotRoute)
 
@@ -92,7 +93,10 @@ class OpenedResult(BaseModel):
     """What opening a package restored."""
 
     pilot: PilotName
-    rows: int = Field(description="Readings that were restored.")
+    rows: int = Field(description="Readings in the package.")
+    written: int = Field(description="Of these, readings that were not here before.")
+    left_out: int = Field(description="Readings of other pilots that this platform has itself.")
+    origin: Origin = Field(description="this-platform: signed by it; unknown-key: signed by another; unsigned.")
     evaluations: list[EvaluationItem] = Field(description="As the package has them.")
     differing: list[str] = Field(description="Ids of KPIs that come out differently when evaluated here.")
 

@@ -14,7 +14,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from techport_dashboards.problems import KINDS, MEDIA_TYPE, Problem, problem_body
 
 LONGEST_PATH = 4_000
-LONGEST_QUERY = 32_000
+LONGEST_QUERY = 60_000  # the server takes a request line and headers of 64 kB
 MOST_PARAMETERS = 200
 LARGEST_TEXT = 4_000_000
 """Bytes of a JSON document or a form. Files have limits of their own."""
