@@ -13,6 +13,7 @@ from babel.messages.pofile import read_po
 
 from techport_dashboards.texts import FOLDER
 from techport_dashboards.web.i18n import SCRIPT_MESSAGES
+from techport_dashboards.web.templating import mark_commands
 from techport_pilots.i18n import LANGUAGES
 from tests.conftest import ROOT
 
@@ -106,3 +107,8 @@ def _of_scripts() -> Iterator[tuple[Entry, str]]:
     methods, options = [("**.js", "javascript")], {"**.js": {"parse_template_string": "true"}}
     for path, _, text, _, _ in extract_from_dir(folder, methods, options, keywords={"t": None}):
         yield text, path
+
+
+def test_commands_in_a_sentence_are_code_and_nothing_in_it_is_markup() -> None:
+    assert mark_commands("Run `techport link` <now>") == "Run <code>techport link</code> &lt;now&gt;"
+    assert mark_commands("`<b>` \x1b") == "<code>&lt;b&gt;</code> \\x1b"

@@ -11,7 +11,7 @@ from urllib.parse import quote, urlencode
 import msgspec
 from fastapi import Request, Response
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from techport_dashboards.query import times
 from techport_dashboards.web import i18n, navigation
@@ -41,6 +41,7 @@ def environment(assets: Assets) -> Environment:
         out_of_range=lambda quality: bool(quality & int(Quality.RANGE)),
         odd_clock=lambda quality: bool(quality & int(Quality.CLOCK)),
     )
+    templates.filters["commands"] = mark_commands
     templates.filters["segment"] = lambda name: quote(name, safe="")  # one part of a path, whatever is in it
     templates.globals.update(asset=assets.url, embed=embed, iso=times.iso, micros=times.micros)
     templates.globals.update(kind_named=kind_named)
@@ -50,6 +51,9 @@ def environment(assets: Assets) -> Environment:
 _CONTROLS = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 
 
+_COMMAND = re.compile(r"`([^`]+)`")
+
+
 def without_controls(value: object) -> object:
     """A value as pages show it: control characters of devices, and those that turn the text behind them around, are
     escaped. Where a form has to send exactly the same text back, the template says `{{ value | e }}`.
@@ -57,6 +61,11 @@ def without_controls(value: object) -> object:
     if type(value) is not str or value.isprintable():
         return value
     return _CONTROLS.sub(lambda match: match[0].encode("unicode_escape").decode(), value)
+
+
+def mark_commands(text: object) -> Markup:
+    """A sentence in which what stands between backticks is shown as code; everything in it is escaped."""
+    return Markup(_COMMAND.sub(r"<code>\1</code>", str(escape(without_controls(str(text))))))
 
 
 def embed(data: object) -> Markup:
