@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import msgspec
 import pytest
 import yaml
 from hypothesis import given, settings
@@ -16,7 +17,7 @@ from hypothesis import strategies as st
 
 from techport_pilots.definition.load import parse_definition, read_definition, to_yaml
 from techport_pilots.errors import DefinitionError, Finding
-from techport_pilots.model import Text
+from techport_pilots.model import DeviceDefinition, Text
 from tests.conftest import ROOT
 
 GOOD = """\
@@ -250,6 +251,47 @@ def test_a_file_that_was_damaged_is_read_or_refused_and_nothing_else(chance: ran
         assert parse_definition(to_yaml(pilot)) == pilot
     assert all(1 <= f.line <= text.count("\n") + 1 for f in found)
     assert all(str(f.problem) and str(f.remedy) for f in found)
+
+
+NAMES_LIKE_VALUES = (
+    "7894e80000055201",
+    "7076E50000012345",
+    "0012345678",
+    "1e5",
+    "12.50",
+    "null",
+    "true",
+    "no",
+    "Yes",
+    "017",
+)
+
+
+@pytest.mark.parametrize("name", NAMES_LIKE_VALUES)
+def test_ids_and_aliases_are_text_however_they_look(name: str) -> None:
+    written = f"""
+id: eui
+title: Ids
+question: Are they kept?
+devices:
+  - {{id: {name}}}
+  - id: other
+    aliases: [{name}x, {name}0]
+events:
+  - {{time: 2026-05-04T12:00:00Z, kind: installed, text: x, device: '{name}'}}
+"""
+    pilot = parse_definition(written)
+    assert [device.id for device in pilot.devices] == [name, "other"]
+    assert pilot.devices[1].aliases == [f"{name}x", f"{name}0"]
+    assert parse_definition(to_yaml(pilot)) == pilot
+
+
+@settings(deadline=None)
+@given(st.from_regex(r"[0-9eE.+-][0-9eE.]{0,18}", fullmatch=True))
+def test_every_alias_of_digits_survives_being_written(alias: str) -> None:
+    device = DeviceDefinition(id="box", aliases=[alias])
+    pilot = msgspec.structs.replace(parse_definition(GOOD), devices=[device], kpis=[], events=[], exclusions=[])
+    assert parse_definition(to_yaml(pilot)).devices == [device]
 
 
 ODD_VALUES = (

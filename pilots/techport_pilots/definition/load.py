@@ -16,7 +16,7 @@ import yaml
 from techport_pilots.definition import checks
 from techport_pilots.definition.misfit import Misfit, misfit
 from techport_pilots.definition.structure import fit
-from techport_pilots.definition.text import MAX_BYTES, Source, SourceError, read_yaml
+from techport_pilots.definition.text import MAX_BYTES, Source, SourceError, plain_value, read_yaml
 from techport_pilots.errors import DefinitionError, Finding
 from techport_pilots.model import PilotDefinition
 
@@ -115,3 +115,14 @@ class _Dumper(yaml.SafeDumper):
 
     def ignore_aliases(self, data: object) -> bool:
         return True
+
+
+def _quoted_where_needed(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
+    """A text, in quotation marks where read_yaml would take it for something else: PyYAML writes by the rules of YAML
+    1.1, to which 7076e50000012345 is not a number.
+    """
+    style = None if isinstance(plain_value(text), str) else "'"
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
+
+
+_Dumper.add_representer(str, _quoted_where_needed)

@@ -124,7 +124,10 @@ class _YamlReader:
         if isinstance(node, yaml.SequenceNode) and node.tag == "tag:yaml.org,2002:seq":
             return [self.value(item, (*path, index)) for index, item in enumerate(node.value)]
         if isinstance(node, yaml.ScalarNode) and node.tag in _PLAIN_TAGS:
-            return _scalar(node)
+            text = str(node.value)
+            if node.style or _is_id(path, text):  # quoted, a block, or an id: text
+                return text
+            return plain_value(text)
         raise SourceError(line, misfit(path, "yaml.tag", tag=node.tag))
 
     def _mapping(self, node: yaml.MappingNode, path: Path) -> dict[Hashable, object]:
@@ -142,12 +145,34 @@ class _YamlReader:
         return mapping
 
 
-def _scalar(node: yaml.ScalarNode) -> Any:
-    text = str(node.value)
-    if node.style:  # quoted, or a block: always text
-        return text
+def plain_value(text: str) -> Any:
+    """What a plain scalar, one without quotation marks, says: a number, a constant, or its text.
+
+    Parameters
+    ----------
+    text : str
+        The scalar as it is written.
+
+    Returns
+    -------
+    int, float, bool, None or str
+        Text is returned as it is.
+    """
     if text in _CONSTANTS:
         return _CONSTANTS[text]
     if _INT.fullmatch(text) and len(text) < 20:
         return int(text)
     return float(text) if _FLOAT.fullmatch(text) else text
+
+
+def _is_id(path: Path, text: str) -> bool:
+    """Whether the text at this path is an id or an alias, which stays text however it looks: a DevEUI of digits with an
+    e among them is no number, 0012345678 keeps its zeros, and a device may be called null.
+
+    Elsewhere than in the device's own entry (`device:` of an event), null says that there is none.
+    """
+    if not path or text in ("", "~"):
+        return False
+    if isinstance(path[-1], int):
+        return len(path) > 1 and path[-2] in ("aliases", "devices")
+    return path[-1] == "id" or (path[-1] == "device" and text.lower() != "null")
