@@ -32,6 +32,7 @@ class Observed(msgspec.Struct, frozen=True, gc=False):
     key: str  # the device's own name for it; a quantity of the vocabulary when it is well-behaved
     value: object
     unit: str | None = None  # as the payload said it, if it did
+    maker: str = ""  # what the message calls it, where the decoder knows the vocabulary's name for that; "": as `key`
 
 
 class DeviceEvent(msgspec.Struct, frozen=True, gc=False):

@@ -262,8 +262,3 @@ class PilotDefinition(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     attribution: str = ""
     retention: str | None = None  # ISO 8601 duration after the end
     quarantine: str | None = None  # how long what was quarantined is kept; None: until somebody deals with it
-
-
-def comparable_name(name: str) -> str:
-    """A device's name as it is compared: "AC:23:3F" and "ac233f" are the same."""
-    return name.lower().replace(":", "")

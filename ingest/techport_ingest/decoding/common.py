@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from techport_ingest.message import DeviceEvent, Found, Ignored, Message, Observed, RejectedMessage
+from techport_pilots.device_names import decoded_name
 from techport_storage.model import Micros
 
 T = TypeVar("T")
@@ -23,8 +24,6 @@ DEEPEST = 12
 """Levels of nested objects that are followed."""
 
 _NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d{1,4})?", re.ASCII)
-_UNFIT = re.compile(r"[^\w.-]+")
-_MAC = re.compile(r"[0-9a-f]{2}(?:[:-][0-9a-f]{2}){5,7}")
 
 
 def json_document(payload: bytes) -> Any:
@@ -175,22 +174,20 @@ def number(text: str) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def device_id(name: str) -> str:
-    """A name as the id of a device: lower case, MAC addresses without colons, anything but letters, digits, . _ - as
-    -."""
-    name = name.strip().lower()
-    if _MAC.fullmatch(name):
-        return name.replace(":", "").replace("-", "")
-    return _UNFIT.sub("-", name).strip("-")
+device_id = decoded_name
+"""A name as the id of a device."""
 
 
-def place(device: str, time: Micros | None, key: str, value: object, unit: str | None = None) -> Found:
-    """A value of a maker's JSON: numbers are readings, states are 1 and 0, the rest is ignored under its rule."""
+def place(device: str, time: Micros | None, key: str, value: object, unit: str | None = None, maker: str = "") -> Found:
+    """A value of a maker's JSON: numbers are readings, states are 1 and 0, the rest is ignored under its rule.
+
+    `maker` is what the message calls it: a source's `fields` may say either name.
+    """
     kind = type(value)
     if kind is float or kind is int:
-        return Observed(device, time, key, value, unit)
+        return Observed(device, time, key, value, unit, maker=maker)
     if kind is bool:
-        return Observed(device, time, key, 1.0 if value else 0.0, unit)
+        return Observed(device, time, key, 1.0 if value else 0.0, unit, maker=maker)
     if value is None:
         return Ignored(device, "null", key)
     return Ignored(device, "text" if kind is str else "nested", key)

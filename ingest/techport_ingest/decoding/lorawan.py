@@ -94,16 +94,20 @@ def object_values(device: str, time: Micros | None, tree: Mapping[str, Any]) -> 
         if key in _IDENTITY:
             found.append(Ignored(device, "identity", key))
         elif kind is float or kind is int:
-            found.append(place(device, time, quantity(key), value))
+            found.append(place(device, time, quantity(key), value, maker=key))
         elif kind is dict and "value" in value and type(value["value"]) not in (dict, list):
             unit = value.get("unit")
-            found.append(place(device, time, quantity(key), value["value"], unit if type(unit) is str else None))
+            unit = unit if type(unit) is str else None
+            found.append(place(device, time, quantity(key), value["value"], unit, maker=key))
         elif kind is list and value and all(type(record) is dict and "timestamp" in record for record in value):
             found.extend(_history(device, value))
         elif kind is dict or kind is list:
-            found.extend(place(device, time, quantity_of_path(path), leaf) for path, leaf in leaves({key: value}))
+            found.extend(
+                place(device, time, quantity_of_path(path), leaf, maker=".".join(path))
+                for path, leaf in leaves({key: value})
+            )
         else:
-            found.append(place(device, time, quantity(key), value))
+            found.append(place(device, time, quantity(key), value, maker=key))
         if len(found) > MOST_VALUES:
             raise too_many()
     return found or [Ignored(device, "empty-uplink")]
@@ -115,7 +119,7 @@ def _history(device: str, records: list[dict[str, Any]]) -> list[Found]:
         time = micros(record["timestamp"])
         for key, value in record.items():
             if key != "timestamp":
-                found.append(place(device, time, quantity(key), value))
+                found.append(place(device, time, quantity(key), value, maker=key))
     return found
 
 

@@ -2,7 +2,8 @@
 
     message ─► device of the topic ─► decoder ─► device rule ─► fields ─► what is found, in the pilot's words
 
-Units are left to the check step, which converts them to the quantity's.
+A field is found by what the message calls it, or by the name that `techport decode` shows. Units are left to the check
+step, which converts them to the quantity's.
 """
 
 from __future__ import annotations
@@ -60,9 +61,10 @@ class PilotSource:
     def _map(self, one: Found) -> Found:
         if type(one) is not Observed:
             return one
-        if one.key in self._ignore:
-            return Ignored(one.device, "mapping", one.key)
-        field = self._fields.get(one.key)
+        maker = one.maker or one.key
+        if maker in self._ignore or one.key in self._ignore:
+            return Ignored(one.device, "mapping", maker)
+        field = self._fields.get(maker) or self._fields.get(one.key)
         return one if field is None else _mapped(one, field)
 
 
@@ -83,7 +85,7 @@ def _mapped(one: Observed, field: FieldMapping) -> Observed:
         value = value if read is None else read
     if field.factor != 1.0 and type(value) in (int, float):
         value = _scaled(value, field.factor)
-    return Observed(one.device, one.time, field.quantity, value, field.unit or one.unit)
+    return Observed(one.device, one.time, field.quantity, value, field.unit or one.unit, maker=one.maker)
 
 
 def _scaled(value: Any, factor: float) -> object:

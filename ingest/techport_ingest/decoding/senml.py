@@ -163,7 +163,7 @@ def _values(records: list[Resolved], device: str) -> list[Found]:
             found.append(Ignored(owner, "text" if record.kind == "vs" else "data", key))
         elif value is not None:
             number = float(value) if type(value) is bool else value
-            found.append(Observed(owner, time, key, number, record.u))
+            found.append(Observed(owner, time, key, number, record.u, maker=record.own or record.n))
         if record.s is not None:
             found.append(Observed(owner, time, f"{key}.sum", record.s, f"{record.u}.s" if record.u else None))
     return found

@@ -13,6 +13,7 @@ import msgspec
 
 from techport_pilots.definition.kpi_checks import check_kpis
 from techport_pilots.definition.misfit import Misfit, Path, did_you_mean, did_you_mean_any, known_device, misfit
+from techport_pilots.device_names import spellings
 from techport_pilots.formats import formats, option_values, options_of
 from techport_pilots.i18n import Message
 from techport_pilots.model import (
@@ -22,7 +23,6 @@ from techport_pilots.model import (
     QuantityDefinition,
     SourceDefinition,
     Text,
-    comparable_name,
 )
 from techport_pilots.quantities import Vocabulary, builtin, vocabulary_of
 from techport_pilots.time import InvalidDuration, interval_micros, parse_duration
@@ -56,14 +56,16 @@ def check_sources(pilot: PilotDefinition) -> Iterator[Misfit]:
 
 def check_aliases(pilot: PilotDefinition) -> Iterator[Misfit]:
     """Names that two devices would answer to."""
-    owner = {comparable_name(device.id): device.id for device in pilot.devices}
+    owner = {name: device.id for device in pilot.devices for name in spellings(device.id)}
     for index, device in enumerate(pilot.devices):
         for number, alias in enumerate(device.aliases):
             path: Path = ("devices", index, "aliases", number)
             if not alias.strip():
                 yield misfit(path, "empty-alias")
-            elif (other := owner.setdefault(comparable_name(alias), device.id)) != device.id:
-                yield misfit(path, "alias-taken", alias=alias, device=other)
+                continue
+            others = [owner.setdefault(name, device.id) for name in spellings(alias)]
+            if taken := [other for other in others if other != device.id]:
+                yield misfit(path, "alias-taken", alias=alias, device=taken[0])
 
 
 def _topic(pilot: str, topic: str, path: Path) -> Iterator[Misfit]:

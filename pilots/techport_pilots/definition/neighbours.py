@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 from techport_pilots.definition.misfit import Misfit, Path, misfit
-from techport_pilots.model import PilotDefinition, SourceDefinition, comparable_name
+from techport_pilots.device_names import spellings
+from techport_pilots.model import PilotDefinition, SourceDefinition
 from techport_pilots.topics import overlap
 
 MaySee = Callable[[str], bool]
@@ -98,7 +99,9 @@ def _names(pilot: PilotDefinition) -> dict[str, Path]:
     """What the pilot's devices answer to, and where it stands."""
     names: dict[str, Path] = {}
     for index, device in enumerate(pilot.devices):
-        names.setdefault(comparable_name(device.id), ("devices", index, "id"))
+        for name in spellings(device.id):
+            names.setdefault(name, ("devices", index, "id"))
         for number, alias in enumerate(device.aliases):
-            names.setdefault(comparable_name(alias), ("devices", index, "aliases", number))
+            for name in spellings(alias):
+                names.setdefault(name, ("devices", index, "aliases", number))
     return names

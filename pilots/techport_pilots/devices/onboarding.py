@@ -14,6 +14,7 @@ from techport_pilots.access.credentials import Credentials, Issued
 from techport_pilots.accounting.message_tap import MessageTap
 from techport_pilots.accounting.quarantine import Quarantine, QuarantineFilter
 from techport_pilots.definition.load import parse_definition, to_yaml
+from techport_pilots.device_names import comparable_name
 from techport_pilots.formats import DEFAULT, formats
 from techport_pilots.model import (
     DeviceDefinition,
@@ -22,7 +23,6 @@ from techport_pilots.model import (
     SourceDefinition,
     StreamDefinition,
     Text,
-    comparable_name,
 )
 from techport_pilots.registry.database import Database
 from techport_pilots.registry.registry import Registry

@@ -7,7 +7,8 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 
 import msgspec
 
-from techport_pilots.model import DeviceDefinition, PilotDefinition, SourceDefinition, comparable_name
+from techport_pilots.device_names import comparable_name, spellings
+from techport_pilots.model import DeviceDefinition, PilotDefinition, SourceDefinition
 from techport_pilots.quantities import Vocabulary, vocabulary_of
 from techport_pilots.registry.deployments import Deployment, deployments
 from techport_pilots.time import interval_micros
@@ -48,7 +49,7 @@ class PilotView(msgspec.Struct, frozen=True):
     id: str
     timezone: str
     devices: Mapping[str, DeviceView]
-    aliases: Mapping[str, str]  # comparable_name() of ids and other names -> id
+    aliases: Mapping[str, str]  # spellings() of ids and other names -> id
     sources: Sequence[SourceDefinition] = ()
     quarantine: Micros | None = None  # how long what is quarantined is kept; None: for ever
     closed: bool = False  # its data no longer changes: what still arrives is quarantined
@@ -89,7 +90,7 @@ class IngestView(msgspec.Struct, frozen=True):
 def _pilot(pilot: PilotDefinition, seen: Mapping[tuple[str, str], list[str]], closed: bool) -> PilotView:
     words = vocabulary_of(pilot)
     devices = {d.id: _device(pilot, d, seen.get((pilot.id, d.id), []), words) for d in pilot.devices}
-    aliases = {comparable_name(name): d.id for d in pilot.devices for name in (d.id, *d.aliases)}
+    aliases = {name: d.id for d in pilot.devices for other in (d.id, *d.aliases) for name in spellings(other)}
     kept = interval_micros(pilot.quarantine) if pilot.quarantine else None
     moves = [source.position.moves for source in pilot.sources if source.position and source.position.moves]
     sources = tuple(pilot.sources)

@@ -107,4 +107,7 @@ class ChirpStack:
 def _status(event: _Event, device: str, time: Micros | None) -> list[Found]:
     if event.battery_level is None:
         return [Ignored(device, "status")]
-    return [place(device, time, "battery_level", event.battery_level, "%"), Ignored(device, "status", "margin")]
+    return [
+        place(device, time, "battery_level", event.battery_level, "%", "batteryLevel"),
+        Ignored(device, "status", "margin"),
+    ]

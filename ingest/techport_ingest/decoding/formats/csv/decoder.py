@@ -94,9 +94,9 @@ class _Table:
         device, time = self._device(row), self._time(row)
         channel = self._cell(row, "channel")
         for at, key in self._values:
-            name = key or quantity(self._cell(row, "quantity"))
-            name = f"{name}.{channel}" if channel else name
-            self.found.append(self._one(device, time, name, row[at], self._cell(row, "unit") or None))
+            maker = key or self._cell(row, "quantity")
+            name = f"{quantity(maker)}.{channel}" if channel else quantity(maker)
+            self.found.append(self._one(device, time, name, row[at], self._cell(row, "unit") or None, maker))
         if len(self.found) > MOST_VALUES:
             raise too_many()
 
@@ -121,7 +121,7 @@ class _Table:
         taken = set(self._special.values())
         wanted = None if c.values is None else {name.lower() for name in c.values}
         self._values = [
-            (at, quantity(row[at].strip()))
+            (at, row[at].strip())
             for at, name in enumerate(names)
             if at not in taken and name and (wanted is None or name in wanted)
         ]
@@ -150,9 +150,11 @@ class _Table:
         seconds = number(text)
         return micros(text if seconds is None else seconds)
 
-    def _one(self, device: str, time: Micros | None, key: str, raw: str, unit: str | None) -> Found:
+    def _one(self, device: str, time: Micros | None, key: str, raw: str, unit: str | None, maker: str) -> Found:
         text = raw.strip()
         if text.lower() in _MISSING:
             return Ignored(device, "missing", key)
         value = number(text.replace(" ", "").replace("\u00a0", "").replace(",", ".") if self._decimal == "," else text)
-        return Ignored(device, "text", key) if value is None else Observed(device, time, key, value, unit)
+        if value is None:
+            return Ignored(device, "text", key)
+        return Observed(device, time, key, value, unit, maker=maker)

@@ -100,11 +100,11 @@ class Homie:
         if not text:
             return Ignored(device, "empty", key)
         if known.datatype == "boolean" and text in ("true", "false"):
-            return Observed(device, None, key, float(text == "true"))
+            return Observed(device, None, key, float(text == "true"), maker=".".join(rest))
         if known.datatype in _NUMBERS or known.datatype is None:
             value = number(text)
             if value is not None:
-                return Observed(device, None, key, value, known.unit)
+                return Observed(device, None, key, value, known.unit, maker=".".join(rest))
             if known.datatype is not None:
                 raise RejectedMessage(
                     "not-a-number.homie", property="/".join(rest)[:100], datatype=known.datatype, given=text[:100]

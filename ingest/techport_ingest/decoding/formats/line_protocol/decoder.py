@@ -77,7 +77,8 @@ class LineProtocol:
                 if type(value) is str:
                     found.append(Ignored(owner, "text", key))
                 else:
-                    found.append(Observed(owner, time, key, (1.0 if value else 0.0) if type(value) is bool else value))
+                    number = (1.0 if value else 0.0) if type(value) is bool else value
+                    found.append(Observed(owner, time, key, number, maker=field))
             if len(found) > MOST_VALUES:
                 raise too_many()
         if not found:

@@ -79,7 +79,7 @@ def _one(device: str, entry: object) -> Found:
     text = raw.strip().removesuffix(" dBm") if type(raw) is str else raw
     value = number(text) if type(text) is str else text
     # What is no number goes on as it came: the check says what is wrong with it.
-    return Observed(device, None, key, raw if value is None else value, unit)
+    return Observed(device, None, key, raw if value is None else value, unit, maker=kind)
 
 
 def _known(kind: str) -> tuple[str, str | None] | None:

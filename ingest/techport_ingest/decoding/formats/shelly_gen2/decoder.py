@@ -135,7 +135,7 @@ def _component(device: str, time: Micros | None, component: str, state: object) 
             found.append(Ignored(device, "removed", f"{component}.{name}"))
         else:
             key, unit = _name(kind, number, name)
-            found.append(place(device, time, key, value, unit))
+            found.append(place(device, time, key, value, unit, f"{component}.{name}"))
     return found
 
 

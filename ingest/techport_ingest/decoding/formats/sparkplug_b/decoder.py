@@ -170,7 +170,7 @@ def _one(metric: Metric, known: Described, device: str, time: Micros | None) -> 
     value = float(_signed(getattr(metric, kind), known))
     if not isfinite(value):
         return Ignored(device, "not-finite", name)  # how PLCs say that a sensor is broken
-    return Observed(device, time, quantity(name), value, known.unit)
+    return Observed(device, time, quantity(name), value, known.unit, maker=name)
 
 
 def _signed(value: float | int | bool, known: Described) -> float | int | bool:

@@ -115,7 +115,7 @@ def _values(sensors: dict[str, Any], device: str, time: Micros | None) -> list[F
         key, unit = _name(path, str(temperature), str(pressure))
         if type(value) is str and value in ("ON", "OFF"):
             value = value == "ON"
-        found.append(place(device, time, key, value, unit))
+        found.append(place(device, time, key, value, unit, ".".join(path)))
     return found
 
 

@@ -168,7 +168,7 @@ def _normalized(payload: object, device: str, time: Micros | None) -> list[Found
                 continue
             name, unit = NORMALIZED.get(".".join(path)) or (".".join(path), None)
             value = _STATES.get(value, value) if type(value) is str else value
-            found.append(place(device, time if measured is None else measured, name, value, unit))
+            found.append(place(device, time if measured is None else measured, name, value, unit, ".".join(path)))
     return found
 
 

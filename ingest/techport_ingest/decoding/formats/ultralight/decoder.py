@@ -62,7 +62,7 @@ def _one(device: str, time: Micros | None, name: str, text: str) -> list[Found]:
     if value is None and text in ("true", "false"):
         value = float(text == "true")
     if value is not None:
-        return [Observed(device, time, key, value)]
+        return [Observed(device, time, key, value, maker=name.strip())]
     lat, slash, lon = text.partition("/")
     if slash and key in _PLACES and (north := number(lat)) is not None and (east := number(lon)) is not None:
         return [Observed(device, time, "latitude", north, "deg"), Observed(device, time, "longitude", east, "deg")]

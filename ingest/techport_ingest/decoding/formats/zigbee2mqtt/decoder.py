@@ -74,18 +74,18 @@ def _one(device: str, time: Micros | None, path: tuple[str, ...], value: object,
     if key in _OF_THE_BRIDGE:
         return Ignored(device, "bridge", ".".join(path))
     if key == "contact" and type(value) is bool:
-        return place(device, time, "door_open", not value)  # true: the magnet is near, the door is closed
+        return place(device, time, "door_open", not value, maker=key)  # true: the magnet is near, the door is closed
     if key == "voltage":
         # Battery devices report millivolts, mains devices volts.
         return (
-            place(device, time, "battery_voltage", value, "mV")
+            place(device, time, "battery_voltage", value, "mV", key)
             if "battery" in state
             else place(device, time, key, value, "V")
         )
     if type(value) is str and value in _STATES:
         value = _STATES[value]
     name, unit = KNOWN.get(key, (None, None)) if len(path) == 1 else (None, None)
-    return place(device, time, name or quantity_of_path(path), value, unit)
+    return place(device, time, name or quantity_of_path(path), value, unit, ".".join(path))
 
 
 def _last_seen(value: object) -> Micros | None:

@@ -1,0 +1,43 @@
+"""What messages call a device, and what the definition calls it: when two spellings are the same name."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Sequence
+
+_NOT_IN_IDS = re.compile(r"[^\w.-]+")
+_MAC = re.compile(r"[0-9a-f]{2}(?:[:-][0-9a-f]{2}){5,7}")
+
+
+def comparable_name(name: str) -> str:
+    """A name as it is compared: "AC:23:3F" and "ac233f" are the same, and so are the two ways to encode an å."""
+    return _composed(name).lower().replace(":", "")
+
+
+def decoded_name(name: str) -> str:
+    """A name as decoders give it: lower case, MAC addresses without colons, anything but letters, digits, . _ - as -.
+
+    Parameters
+    ----------
+    name : str
+        As a topic or a payload writes it, such as "Kjøkken/Værstasjon".
+
+    Returns
+    -------
+    str
+        Such as "kjøkken-værstasjon".
+    """
+    name = _composed(name).strip().lower()
+    if _MAC.fullmatch(name):
+        return name.replace(":", "").replace("-", "")
+    return _NOT_IN_IDS.sub("-", name).strip("-")
+
+
+def spellings(name: str) -> Sequence[str]:
+    """What an id or an alias of a definition is found by: the name as devices write it, and as decoders give it."""
+    return tuple(dict.fromkeys((comparable_name(name), decoded_name(name))))
+
+
+def _composed(name: str) -> str:
+    return name if name.isascii() else unicodedata.normalize("NFC", name)
