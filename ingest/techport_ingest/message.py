@@ -19,6 +19,12 @@ class Message(msgspec.Struct, frozen=True, gc=False):
     id: int  # the source's handle to acknowledge it with
     redelivered: bool = False  # the broker says that it has given us this message before (DUP)
     retained: bool = False  # an old value that the broker repeats to a new subscriber
+    delayed: bool = False  # it may have waited in a queue before it arrived: its source says by which rule
+
+    @property
+    def arrival_is_doubtful(self) -> bool:
+        """Whether its arrival says little about when its values were measured, where they have no time of their own."""
+        return self.delayed or self.redelivered or self.retained
 
 
 class Observed(msgspec.Struct, frozen=True, gc=False):

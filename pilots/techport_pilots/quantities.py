@@ -33,7 +33,9 @@ class Quantity(msgspec.Struct, frozen=True, kw_only=True):
     group: str = "own"  # domain and colour group: air, noise, weather, ...; "own": the pilot's
     cf_name: str | None = None
     eea_code: int | None = None
-    range: tuple[float, float] | None = None  # plausible values, both ends included
+    range: tuple[float, float] | None = None  # possible values, both ends included
+    lod: float | None = None  # detection limit: below it a value is uncertain, and negative down to about -3 of it
+    lod_source: str | None = None  # the instrument, and what its maker or a standard says
     decimals: int = 1
     chart: Chart = "line"
 
@@ -80,7 +82,7 @@ _OTHER_NAMES = {
 }
 
 
-_AS_WRITTEN = ("unit", "kind", "range", "decimals", "chart")
+_AS_WRITTEN = ("unit", "kind", "range", "lod", "lod_source", "decimals", "chart")
 
 
 class Vocabulary:

@@ -40,7 +40,7 @@ class Quality(IntFlag):
     SPIKE = 2
     STUCK = 4
     STEP = 8
-    CLOCK = 16  # the device gave no time: the time of arrival was taken
+    CLOCK = 16  # doubtful time: the device gave none, and the message may have waited before it arrived
     EXCLUDED = 32  # excluded by a person, with a reason
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import msgspec
 import pytest
 
 from techport_ingest.after.booking import BatchAccounting
@@ -99,9 +100,18 @@ def test_the_clock(columns: Columns, time: int, reason: str | None) -> None:
 
 
 @pytest.mark.dates
-def test_without_a_time_the_arrival_counts_and_is_flagged(columns: Columns) -> None:
+def test_a_live_message_without_a_time_is_a_good_reading_at_its_arrival(columns: Columns) -> None:
     add(columns, "pm10", 1.0, None)
-    assert stored(columns) == [("pm10", NOW, 1.0, Quality.CLOCK)]
+    assert stored(columns) == [("pm10", NOW, 1.0, Quality.GOOD)]
+    assert columns.untimed == [0]
+
+
+@pytest.mark.parametrize("mark", ["delayed", "redelivered", "retained"])
+@pytest.mark.dates
+def test_the_arrival_of_a_message_that_may_have_waited_is_doubtful(columns: Columns, mark: str) -> None:
+    late = msgspec.structs.replace(message(), **{mark: True})
+    columns.add(late, "air", "native", [Observed("lamp", None, "pm10", 1.0), Observed("lamp", NOW, "pm25", 2.0)])
+    assert [row[3] for row in stored(columns)] == [Quality.CLOCK, Quality.GOOD]
 
 
 @pytest.mark.parametrize(
@@ -113,7 +123,8 @@ def test_outside_the_range_is_kept_and_flagged(columns: Columns, value: float, f
 
 
 def test_flags_add_up(columns: Columns) -> None:
-    add(columns, "pm10", -1.0, None)
+    late = msgspec.structs.replace(message(), delayed=True)
+    columns.add(late, "air", "native", [Observed("lamp", None, "pm10", -1.0)])
     assert stored(columns)[0][3] == Quality.RANGE | Quality.CLOCK
 
 
@@ -125,10 +136,9 @@ def test_a_name_nobody_described_is_kept_and_noted_once(columns: Columns) -> Non
 
 
 def test_a_flag_stays_with_its_own_value(columns: Columns) -> None:
-    add(columns, "pm10", "refused", None)
-    add(columns, "pm10", 1.0)
-    add(columns, "pm10", 2.0, None)
-    add(columns, "pm10", 3)
+    late = msgspec.structs.replace(message(), delayed=True)
+    values: list[tuple[object, int | None]] = [("refused", None), (1.0, NOW), (2.0, None), (3, NOW)]
+    columns.add(late, "air", "native", [Observed("lamp", time, "pm10", value) for value, time in values])
     assert [row[3] for row in stored(columns)] == [Quality.GOOD, Quality.CLOCK, Quality.GOOD]
 
 

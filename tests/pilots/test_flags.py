@@ -39,10 +39,22 @@ def wander(n, seed=1):
 
 
 def test_a_value_outside_its_range_is_flagged_and_kept():
-    one = batch([10.0, -1.0, 4000.0])
+    one = batch([10.0, -16.0, 4000.0])
     flags = Flagger(Rules(pilot())).flags(one)
     assert flags.tolist() == [0, Quality.RANGE, Quality.RANGE]
-    assert one.value.tolist() == [10.0, -1.0, 4000.0]
+    assert one.value.tolist() == [10.0, -16.0, 4000.0]
+
+
+def test_noise_around_zero_is_not_cut_off_on_one_side():
+    noise = np.random.default_rng(3).normal(0.5, 3, 2_000).round(1)
+    assert (noise < 0).mean() > 0.3
+    assert not (Flagger(Rules(pilot())).flags(batch(noise)) & Quality.RANGE).any()
+
+
+def test_a_range_that_a_definition_sets_is_kept_as_it_is():
+    device = DeviceDefinition("box", streams=[StreamDefinition("pm10", range=(0, 500))])
+    flags = Flagger(Rules(PilotDefinition("p", Text(), Text(), [device]))).flags(batch([-0.1, 0.0]))
+    assert flags.tolist() == [Quality.RANGE, 0]
 
 
 def test_a_lone_spike_is_flagged_and_its_neighbours_are_not():
@@ -70,7 +82,7 @@ def test_a_value_that_stands_still_for_six_hours_is_stuck_from_then_on():
     assert np.flatnonzero(flags & Quality.STUCK).tolist() == list(range(20 + 36, 20 + 60))
 
 
-def test_zero_is_an_end_of_the_range_where_values_may_rest():
+def test_zero_is_a_value_at_which_concentrations_may_rest():
     assert not (Flagger(Rules(pilot())).flags(batch(np.zeros(100))) & Quality.STUCK).any()
 
 
@@ -122,13 +134,13 @@ def test_streams_in_one_batch_do_not_mix():
 def test_late_readings_are_checked_for_range_only_and_do_not_disturb():
     flagger = Flagger(Rules(pilot()))
     flagger.flags(batch(wander(30)))
-    late = flagger.flags(batch([900.0, -5.0], start=START + 5 * MINUTE))
+    late = flagger.flags(batch([900.0, -50.0], start=START + 5 * MINUTE))
     assert late.tolist() == [0, Quality.RANGE]
     assert not flagger.flags(batch(wander(10), start=START + 10 * HOUR)).any()
 
 
 def test_flags_of_the_decoder_are_kept():
-    assert Flagger(Rules(pilot())).flags(batch([-1.0], quality=Quality.CLOCK)).tolist() == [
+    assert Flagger(Rules(pilot())).flags(batch([-16.0], quality=Quality.CLOCK)).tolist() == [
         Quality.CLOCK | Quality.RANGE
     ]
 
@@ -163,7 +175,7 @@ def test_late_corrections_while_flags_are_worked_out_are_kept(store):
 
 
 def test_a_range_of_the_vocabulary_holds_for_streams_that_nobody_described(store):
-    store.write(batch([10.0, -1.0], stream=Stream("p", "box", "pm25")))
+    store.write(batch([10.0, -16.0], stream=Stream("p", "box", "pm25")))
     assert reflag(store, pilot()) == 1
     assert _columns(store, "quality") == [[0, Quality.RANGE]]
 

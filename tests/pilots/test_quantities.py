@@ -186,3 +186,18 @@ def test_what_is_no_interval_is_refused(text: str) -> None:
 
 def test_a_retention_may_be_in_years_and_months() -> None:
     assert parse_duration("P2Y6M10D", calendar="allowed") == Duration(30, 864_000_000_000)
+
+
+def test_a_detection_limit_has_a_source_and_noise_around_zero_is_possible() -> None:
+    limited = [quantity for quantity in builtin() if quantity.lod is not None]
+    assert {"pm10", "pm25", "no2", "o3"} <= {quantity.name for quantity in limited}
+    for quantity in limited:
+        assert quantity.lod_source
+        assert quantity.lod is not None
+        assert quantity.range is not None
+        assert quantity.range[0] == pytest.approx(-3 * quantity.lod), quantity.name
+
+
+def test_a_mass_concentration_does_not_end_at_zero() -> None:
+    cut = [q.name for q in builtin() if q.unit in ("ug/m3", "mg/m3") and q.range is not None and q.range[0] >= 0]
+    assert cut == []

@@ -5,7 +5,8 @@ Rules, for each value:
     unknown pilot, unknown device     rejected, with the values that came
     not a number                      rejected; true and false are 1 and 0 for a quantity that is a state
     time in the future or before 2000 rejected; up to 5 minutes ahead of the arrival are accepted
-    no time                           time of arrival, flagged CLOCK
+    no time                           time of arrival: good from a live message; flagged CLOCK from one that may have
+                                      waited (`Message.arrival_is_doubtful`)
     outside the valid range           stored, flagged RANGE
     a name that nobody described      stored as a stream with an unknown unit, and noted
     a name that cannot be one         rejected
@@ -110,6 +111,7 @@ class Columns:
         self._flags: list[tuple[int, int]] = []  # (row, flag): most rows have none
         self.messages: list[Message] = []  # those that were read
         self.row_ends: list[int] = []  # rows[row_ends[i - 1]:row_ends[i]] came with messages[i]
+        self.untimed: list[int] = []  # rows that have the time of arrival, because their device gave none
         self.rejected: list[RejectedPart] = []
         self.ignored: list[Passed] = []
         self.events: list[Happened] = []
@@ -120,6 +122,7 @@ class Columns:
         """Sort what a decoder found in one message into the columns, the rejected parts and the ignored ones."""
         received = message.received
         latest = received + AHEAD
+        doubtful = message.arrival_is_doubtful
         device = None
         targets: dict[str, _Target] = {}
         self._parts.clear()
@@ -156,7 +159,9 @@ class Columns:
                     continue
             row, lo, hi, _, _ = target
             if item.time is None:
-                self._flags.append((len(times), _CLOCK))
+                self.untimed.append(len(times))
+                if doubtful:
+                    self._flags.append((len(times), _CLOCK))
             if not lo <= value <= hi:
                 self._flags.append((len(times), _RANGE))
             streams.append(row)
@@ -192,6 +197,7 @@ class Columns:
         for column in (self._stream, self._time, self._value):
             del column[end:]
         self._flags = [flag for flag in self._flags if flag[0] < end]
+        self.untimed = [row for row in self.untimed if row < end]
 
     def reject(self, message: Message, pilot: str, device: str, format_name: str, rejection: Rejection) -> None:
         """Reject a message that cannot be read at all."""

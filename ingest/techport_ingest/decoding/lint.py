@@ -85,9 +85,9 @@ def _host_of(message: Message, format_name: str) -> PilotDefinition:
 
 def _explanation(columns: Columns, pilot: PilotDefinition) -> Explanation:
     words = vocabulary_of(pilot)
-    arrivals = {message.received for message in columns.messages}
+    untimed = set(columns.untimed)
     readings = []
-    for reading in columns.batch():
+    for row, reading in enumerate(columns.batch()):
         quantity = words.lookup(reading.quantity)
         remark = None
         if quantity is None:
@@ -95,9 +95,8 @@ def _explanation(columns: Columns, pilot: PilotDefinition) -> Explanation:
             remark = i18n.Message("remark.near", {"names": near}) if near else i18n.Message("remark.unknown-quantity")
         elif reading.quality & int(Quality.RANGE):
             remark = i18n.Message("remark.out-of-range")
-        timed = not (reading.quality & int(Quality.CLOCK) and reading.time in arrivals)
         unit = None if quantity is None else quantity.unit
-        time = reading.time if timed else None
+        time = None if row in untimed else reading.time
         readings.append(Understood(reading.device, reading.quantity, reading.value, unit, time, remark))
     rejected = [Rejected(part.rejection, part.field, part.values) for part in columns.rejected]
     events = [f"{happened.event.kind} {happened.event.text}".strip() for happened in columns.events]

@@ -185,7 +185,8 @@ class EmbeddedBroker:
             self.room.clear()
         publish = packet.publish_packet
         again = bool(publish is not None and publish.dup_flag)
-        self._arrived.append(Message(packet.topic, bytes(packet.data), now(), number, again, packet.retain))
+        # A message that its device asks to be retained is live; the pipeline is never given old ones again.
+        self._arrived.append(Message(packet.topic, bytes(packet.data), now(), number, again))
         self._something_arrived.set()
         return stored
 

@@ -29,6 +29,7 @@ class Rule:
     high: float = np.inf
     moves: bool = False  # whether spikes, steps and standstill mean anything
     smallest: float = 0.0
+    rests_at_zero: bool = False  # instruments that cut off their noise say 0 for hours, and are not stuck
 
 
 class Rules:
@@ -55,7 +56,7 @@ class Rules:
         if quantity is None:
             return Rule(low, high)
         moves = quantity.kind in ("level", "energy-level") and quantity.name not in _PLACES
-        return Rule(low, high, moves, 10.0**-quantity.decimals)
+        return Rule(low, high, moves, 10.0**-quantity.decimals, quantity.lod is not None)
 
 
 def moves_of(pilot: PilotDefinition) -> dict[tuple[str, str], list[Micros]]:

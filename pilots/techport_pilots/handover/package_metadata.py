@@ -42,7 +42,7 @@ _READINGS = {
     "time": ("datetime", "when it was observed, UTC"),
     "value": ("number", "in the unit of the stream, as it was measured: flags never change it"),
     "received": ("datetime", "when it arrived, UTC"),
-    "quality": ("integer", "sum of flags: 1 range, 2 spike, 4 stuck, 8 step, 16 no clock, 32 excluded; 0 is good"),
+    "quality": ("integer", "sum of flags: 1 range, 2 spike, 4 stuck, 8 step, 16 doubtful time, 32 excluded; 0 is good"),
 }
 _DEVICES = {
     "device": ("string", "id"),

@@ -10,7 +10,8 @@ spike   a lone value: further from the median of the fifteen readings before tha
         two neighbours are within half of that. Without the second half, one real rise of PM10 in twenty would
         be taken for a fault
 step    further away than that within fifteen readings after the device was moved: a new place, not a fault
-stuck   the same value to the last bit for at least twelve readings and six hours, unless at an end of its range
+stuck   the same value to the last bit for at least twelve readings and six hours, unless at an end of its range,
+        or at zero where the quantity has a detection limit
 
 Ingest itself flags what one reading tells: range and clock. The others need the readings around it, which a worker does
 not see that shares the load with others, or has just started: they are found in the store.
@@ -210,6 +211,7 @@ class Flagger:
         far, lone = _far(line, smallest)
         moved = self._state.moved_lately(line, moves)
         resting = (line.value == low[stream]) | (line.value == high[stream])
+        resting |= np.array([r.rests_at_zero for r in rules])[stream] & (line.value == 0.0)
         stuck = (line.same >= STILL_READINGS) & (line.still >= STILL_TIME) & ~resting
         quality[here[lone & ~moved]] |= np.uint8(Quality.SPIKE)
         quality[here[far & moved]] |= np.uint8(Quality.STEP)
