@@ -236,6 +236,14 @@ class Event(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     position: Position | None = None  # with installed and moved: where the device is from then on
 
 
+class Loan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Streams of this pilot that another pilot's KPIs may use: as covariates, or for the days of an event study."""
+
+    to: str  # id of that pilot, or "*" for every pilot
+    device: str
+    quantity: str | None = None  # None: all that the device measures
+
+
 class PilotDefinition(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     id: str  # a topic level: a-z, 0-9 and hyphen
     title: Text
@@ -256,6 +264,7 @@ class PilotDefinition(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     kpis: list[Kpi] = []
     quantities: list[QuantityDefinition] = []
     sources: list[SourceDefinition] = []
+    lends: list[Loan] = []
     events: list[Event] = []
     exclusions: list[Exclusion] = []
     licence: str = ""  # SPDX identifier, or a name; empty: nobody may use the data without asking

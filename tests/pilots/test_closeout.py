@@ -22,6 +22,7 @@ from techport_pilots.errors import BadPackage, WrongState
 from techport_pilots.handover.checklist import checklist
 from techport_pilots.handover.closeout import Closure, Package, close_pilot
 from techport_pilots.handover.open import open_package
+from techport_pilots.model import Loan
 from techport_pilots.registry import lifecycle
 from techport_pilots.reports.build import final_evaluations
 from techport_storage.microseconds import DAY, HOUR
@@ -194,7 +195,8 @@ def test_a_kpi_adjusted_for_another_pilot_takes_its_stream_along(
 ) -> None:
     registry, store, _ = parts
     weather = trial.YAML.replace("id: elgeseter", "id: weather", 1)
-    other = msgspec.structs.replace(trial.definition(), id="weather", kpis=[], phases=[])
+    lends = [Loan("elgeseter", "kirka")]
+    other = msgspec.structs.replace(trial.definition(), id="weather", kpis=[], phases=[], lends=lends)
     registry.import_pilot(other, weather, "test")
     readings = [
         Reading("weather", "kirka", "air_temperature", trial.START + i * HOUR, float(i % 17), 0)

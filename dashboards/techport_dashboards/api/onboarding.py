@@ -103,7 +103,7 @@ def add(
     watched: publish, then look at /messages. The password is shown this once.
     """
     registry = services.registry_cache.registry
-    came = provision_device(registry, pilot.id, _device_of(wanted), viewer.author, replace=wanted.replace)
+    came = provision_device(registry, pilot.id, _device_of(wanted), viewer, replace=wanted.replace)
     time.sleep(TAKES_EFFECT)
     response.headers.update(NO_STORE)
     issued, broker = came.credential, services.settings.broker
@@ -188,7 +188,7 @@ def unknown(services: ServicesDep, pilot: PilotDep) -> list[UnknownDeviceItem]:
 def make_known(services: ServicesDep, viewer: ChangeDep, pilot: PilotDep, wanted: ClaimDevice) -> ClaimedDevice:
     """Make an unknown device known, and have replayed what it sent before."""
     registry = services.registry_cache.registry
-    claimed = claim_unknown_device(registry, pilot.id, wanted.name, viewer.author, wanted.device or None)
+    claimed = claim_unknown_device(registry, pilot.id, wanted.name, viewer, wanted.device or None)
     return ClaimedDevice(device=claimed.device, version=claimed.version, entries=claimed.entries, replay=claimed.replay)
 
 

@@ -274,7 +274,7 @@ def map_field(
     """
     registry = services.registry_cache.registry
     correction = FieldCorrection(**wanted.model_dump(exclude={"means"}), is_reading=wanted.means == "quantity")
-    version, number = correct_field(registry, pilot.id, entry, correction, viewer.author)
+    version, number = correct_field(registry, pilot.id, entry, correction, viewer)
     return DefinitionChanged(version=version, replay=number)
 
 

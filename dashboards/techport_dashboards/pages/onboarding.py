@@ -87,7 +87,7 @@ def add(request: Request, services: ServicesDep, viewer: ChangeDep, pilot: Pilot
     registry = services.registry_cache.registry
     newcomer = newcomer_of(form)
     try:
-        came = provision_device(registry, pilot.id, newcomer, viewer.author, replace=form.get("replace") == "yes")
+        came = provision_device(registry, pilot.id, newcomer, viewer, replace=form.get("replace") == "yes")
     except (DefinitionError, Problem) as error:
         page = _page(request, viewer, services, pilot, refused=(form, error))
         page.status_code = 422
@@ -127,7 +127,7 @@ def claim(request: Request, services: ServicesDep, viewer: ChangeDep, pilot: Pil
     if entry is None:
         raise Problem("bad-parameter", "The form is not complete.", parameter="entry")
     name = find_entry(registry, pilot.id, entry).device
-    claimed = claim_unknown_device(registry, pilot.id, name, viewer.author, form.get("device") or None)
+    claimed = claim_unknown_device(registry, pilot.id, name, viewer, form.get("device") or None)
     MessageTap(registry.database).watch(pilot.id, claimed.device, WATCHED_FOR)
     wait_for_replay(registry, claimed.replay)
     return _back(request, pilot.id, device=claimed.device, replay=str(claimed.replay))
@@ -140,7 +140,11 @@ def widen(request: Request, services: ServicesDep, viewer: ChangeDep, pilot: Pil
     low, high = _number(form, "low"), _number(form, "high")
     why = form.get("why") or f"range of {quantity}"
     registry = services.registry_cache.registry
-    update_definition(registry, pilot.id, lambda d: with_range(d, device, quantity, low, high), viewer.author, why)
+
+    def edit(definition: PilotDefinition) -> PilotDefinition:
+        return with_range(definition, device, quantity, low, high)
+
+    update_definition(registry, pilot.id, edit, viewer.author, why, may_see=viewer.may_see)
     return _back(request, pilot.id, device=device)
 
 

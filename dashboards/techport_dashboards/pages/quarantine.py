@@ -120,7 +120,7 @@ def map_field(
         text=form.get("text") == "yes",
         why=form.get("why")[:500],
     )
-    _, number = correct_field(services.registry_cache.registry, pilot.id, entry, correction, viewer.author)
+    _, number = correct_field(services.registry_cache.registry, pilot.id, entry, correction, viewer)
     return _back(request, services, pilot.id, form, replay=number)
 
 

@@ -70,7 +70,7 @@ class Evaluations:
             now = clock.now()
             at, definition, evaluation = self._others.get(key, (0, None, None))
             if evaluation is None or definition is not pilot or now - at > FRESH:
-                evaluation = evaluate(self._store, self._so_far(pilot, now), kpi)
+                evaluation = evaluate(self._store, self._so_far(pilot, now), kpi, lent=self._registry.lent(pilot))
                 if len(self._others) >= OTHERS:
                     self._others.clear()
                 self._others[key] = now, pilot, evaluation
@@ -87,7 +87,7 @@ class Evaluations:
         final = final_evaluations(self._registry.database, pilot)
         if final is not None:
             return final[pilot.kpis.index(kpi)]
-        return evaluate(self._store, self._so_far(pilot, clock.now()), kpi)
+        return evaluate(self._store, self._so_far(pilot, clock.now()), kpi, lent=self._registry.lent(pilot))
 
     def _so_far(self, pilot: PilotDefinition, now: Micros) -> PilotDefinition:
         """The pilot up to when its phases are judged."""
@@ -102,7 +102,7 @@ class Evaluations:
     def _work_out(self, pilot: PilotDefinition, now: Micros) -> Standing:
         found = final_evaluations(self._registry.database, pilot)
         if found is None:
-            here = self._so_far(pilot, now)
-            found = [evaluate(self._store, here, kpi) for kpi in pilot.kpis]
+            here, lent = self._so_far(pilot, now), self._registry.lent(pilot)
+            found = [evaluate(self._store, here, kpi, lent=lent) for kpi in pilot.kpis]
         recent = stream_completeness(self._store, pilot_intervals(pilot), now - RECENT, now)
         return Standing(now, pilot, list(zip(pilot.kpis, found, strict=True)), together(recent.values()))

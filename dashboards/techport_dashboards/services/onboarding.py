@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from techport_dashboards.problems import Problem
+from techport_dashboards.viewer import Viewer
 from techport_pilots.access.credentials import Credentials
 from techport_pilots.devices.onboarding import Claimed, NewDevice, ProvisionedDevice, claim, unknown_devices
 from techport_pilots.devices.onboarding import provision_device as provision
@@ -10,7 +11,7 @@ from techport_pilots.registry.registry import Registry
 
 
 def provision_device(
-    registry: Registry, pilot: str, device: NewDevice, author: str, *, replace: bool
+    registry: Registry, pilot: str, device: NewDevice, viewer: Viewer, *, replace: bool
 ) -> ProvisionedDevice:
     """Add the device, or give one that the definition has a credential.
 
@@ -29,13 +30,15 @@ def provision_device(
                 parameter="replace",
                 example="true",
             )
-    return provision(registry, pilot, device, author)
+    return provision(registry, pilot, device, viewer.author, may_see=viewer.may_see)
 
 
-def claim_unknown_device(registry: Registry, pilot: str, name: str, author: str, device: str | None = None) -> Claimed:
+def claim_unknown_device(
+    registry: Registry, pilot: str, name: str, viewer: Viewer, device: str | None = None
+) -> Claimed:
     """Make the device that calls itself `name` known, as `device`. Raises Problem where it has never sent anything."""
     if all(unknown.device != name for unknown in unknown_devices(registry.database, pilot)):
         raise Problem(
             "not-found", "No unknown device {what} has sent any messages.", what=repr(name[:80]), parameter="name"
         )
-    return claim(registry, pilot, name, author, device)
+    return claim(registry, pilot, name, viewer.author, device, may_see=viewer.may_see)

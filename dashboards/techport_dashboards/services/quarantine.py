@@ -5,8 +5,10 @@ from __future__ import annotations
 import logging
 import time
 from dataclasses import dataclass
+from functools import partial
 
 from techport_dashboards.problems import Problem
+from techport_dashboards.viewer import Viewer
 from techport_pilots.accounting.quarantine import Quarantine, QuarantineFilter, QuarantineRecord
 from techport_pilots.devices import remap
 from techport_pilots.model import FieldMapping
@@ -55,7 +57,7 @@ def similar_entries(entry: QuarantineRecord) -> QuarantineFilter:
 
 
 def correct_field(
-    registry: Registry, pilot: str, number: int, correction: FieldCorrection, author: str
+    registry: Registry, pilot: str, number: int, correction: FieldCorrection, viewer: Viewer
 ) -> tuple[int, int | None]:
     """(version of the definition, number of the replay). Raises Problem, DefinitionError, WrongState."""
     entry = find_entry(registry, pilot, number)
@@ -64,9 +66,7 @@ def correct_field(
         raise Problem("bad-parameter", "Specify the field of the message.", parameter="field", example="temp")
     why = correction.why or f"{key} was rejected: {entry.reason}"
     if not correction.is_reading:
-        version = remap.update_definition(
-            registry, pilot, lambda definition: remap.ignore_field(definition, entry, key), author, why
-        )
+        edit = partial(remap.ignore_field, entry=entry, key=key)
     else:
         if not correction.quantity:
             raise Problem(
@@ -75,12 +75,11 @@ def correct_field(
         mapping = FieldMapping(
             quantity=correction.quantity, unit=correction.unit, factor=correction.factor, text=correction.text
         )
-        version = remap.update_definition(
-            registry, pilot, lambda definition: remap.map_field(definition, entry, key, mapping), author, why
-        )
+        edit = partial(remap.map_field, entry=entry, key=key, mapping=mapping)
+    version = remap.update_definition(registry, pilot, edit, viewer.author, why, may_see=viewer.may_see)
     if not correction.replay:
         return version, None
-    return version, Quarantine(registry.database).request_replay(similar_entries(entry), author).id
+    return version, Quarantine(registry.database).request_replay(similar_entries(entry), viewer.author).id
 
 
 def discard_entries(registry: Registry, where: QuarantineFilter, author: str) -> int:

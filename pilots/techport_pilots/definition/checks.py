@@ -12,6 +12,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 import msgspec
 
 from techport_pilots.definition.kpi_checks import check_kpis
+from techport_pilots.definition.lending import EVERY_PILOT
 from techport_pilots.definition.misfit import Misfit, Path, did_you_mean, did_you_mean_any, known_device, misfit
 from techport_pilots.device_names import spellings
 from techport_pilots.formats import formats, option_values, options_of
@@ -321,6 +322,17 @@ def _kpis(pilot: PilotDefinition) -> Checks:
             yield from known_device(device, devices, (*path, "devices", number))
 
 
+def _lends(pilot: PilotDefinition) -> Checks:
+    words, devices = vocabulary_of(pilot), [device.id for device in pilot.devices]
+    for index, loan in enumerate(pilot.lends):
+        path: Path = ("lends", index)
+        if loan.to != EVERY_PILOT and not _PILOT_ID.fullmatch(loan.to):
+            yield misfit((*path, "to"), "bad-pilot-id", given=loan.to[:60], example=_slug(loan.to[:200]))
+        yield from known_device(loan.device, devices, (*path, "device"))
+        if loan.quantity is not None:
+            yield from _quantity(loan.quantity, (*path, "quantity"), words)
+
+
 def _events(pilot: PilotDefinition) -> Checks:
     devices = [device.id for device in pilot.devices]
     for index, event in enumerate(pilot.events):
@@ -403,6 +415,7 @@ _CHECKS: tuple[Callable[[PilotDefinition], Checks], ...] = (
     _phases,
     _kpis,
     check_kpis,
+    _lends,
     _events,
     _exclusions,
     check_sources,

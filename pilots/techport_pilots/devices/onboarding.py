@@ -14,6 +14,7 @@ from techport_pilots.access.credentials import Credentials, Issued
 from techport_pilots.accounting.message_tap import MessageTap
 from techport_pilots.accounting.quarantine import Quarantine, QuarantineFilter
 from techport_pilots.definition.load import parse_definition, to_yaml
+from techport_pilots.definition.neighbours import MaySee, nobody
 from techport_pilots.device_names import comparable_name
 from techport_pilots.formats import DEFAULT, formats
 from techport_pilots.model import (
@@ -118,7 +119,9 @@ def unknown_devices(database: Database, pilot: str) -> list[UnknownDevice]:
     return sorted(listed, key=lambda stranger: -stranger.last)
 
 
-def provision_device(registry: Registry, pilot: str, newcomer: NewDevice, who: str) -> ProvisionedDevice:
+def provision_device(
+    registry: Registry, pilot: str, newcomer: NewDevice, who: str, *, may_see: MaySee = nobody
+) -> ProvisionedDevice:
     """Make the device known where it is not yet, keep its messages to be looked at for an hour, and give it a
     credential, instead of one that it had. All of it takes effect within TAKES_EFFECT seconds.
 
@@ -130,7 +133,7 @@ def provision_device(registry: Registry, pilot: str, newcomer: NewDevice, who: s
     wanted = _with_source(definition, newcomer.format)
     if known is None:
         wanted = msgspec.structs.replace(wanted, devices=[*wanted.devices, _described(newcomer)])
-    version = None if wanted is definition else change(registry, wanted, who, f"added {newcomer.id}")
+    version = None if wanted is definition else change(registry, wanted, who, f"added {newcomer.id}", may_see)
     device = known.id if known else newcomer.id
     MessageTap(registry.database).watch(pilot, device, WATCHED_FOR)
     issued = Credentials(registry.database).issue(pilot, device, who)
@@ -173,7 +176,9 @@ def _with_source(definition: PilotDefinition, format_name: str) -> PilotDefiniti
     return msgspec.structs.replace(definition, sources=[*definition.sources, source])
 
 
-def claim(registry: Registry, pilot: str, name: str, who: str, device: str | None = None) -> Claimed:
+def claim(
+    registry: Registry, pilot: str, name: str, who: str, device: str | None = None, *, may_see: MaySee = nobody
+) -> Claimed:
     """Make an unknown device known, under its own name or as `device`, and have replayed what it sent before.
 
     Where `device` is in the definition already, the name becomes another name of it. Raises UnknownPilot,
@@ -188,7 +193,8 @@ def claim(registry: Registry, pilot: str, name: str, who: str, device: str | Non
         devices.append(DeviceDefinition(id=wanted, aliases=alias))
     else:
         devices[known] = msgspec.structs.replace(devices[known], aliases=[*devices[known].aliases, *alias])
-    version = change(registry, msgspec.structs.replace(definition, devices=devices), who, f"claimed {name}")
+    changed = msgspec.structs.replace(definition, devices=devices)
+    version = change(registry, changed, who, f"claimed {name}", may_see)
     replay = Quarantine(registry.database).request_replay(
         QuarantineFilter(pilot=pilot, device=name, reason=UNKNOWN_DEVICE), who
     )
@@ -201,10 +207,11 @@ def as_id(name: str) -> str:
     return re.sub(r"[^A-Za-z0-9._-]+", "-", spelled).strip("-._")[:64] or "device"
 
 
-def change(registry: Registry, definition: PilotDefinition, who: str, why: str) -> int:
-    """Make a changed definition the pilot's, checked as a file would be; returns its version.
+def change(registry: Registry, definition: PilotDefinition, who: str, why: str, may_see: MaySee = nobody) -> int:
+    """Make a changed definition the pilot's, checked as a file would be; returns its version. Errors name other pilots
+    that `who` may see.
 
     Raises DefinitionError, WrongState.
     """
     checked = parse_definition(to_yaml(definition), file="definition")
-    return registry.import_pilot(checked, to_yaml(checked), who, why, edited=True)
+    return registry.import_pilot(checked, to_yaml(checked), who, why, edited=True, may_see=may_see)

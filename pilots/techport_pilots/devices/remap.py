@@ -11,6 +11,7 @@ import msgspec
 
 from techport_pilots.accounting.quarantine import QuarantineRecord
 from techport_pilots.definition.misfit import Misfit, misfit
+from techport_pilots.definition.neighbours import MaySee, nobody
 from techport_pilots.devices.onboarding import change
 from techport_pilots.errors import DefinitionError
 from techport_pilots.model import DeviceDefinition, FieldMapping, PilotDefinition, SourceDefinition, StreamDefinition
@@ -64,9 +65,11 @@ def with_range(definition: PilotDefinition, device: str, quantity: str, low: flo
     return msgspec.structs.replace(definition, devices=[widened(one) for one in definition.devices])
 
 
-def update_definition(registry: Registry, pilot: str, edit: DefinitionChange, who: str, why: str) -> int:
+def update_definition(
+    registry: Registry, pilot: str, edit: DefinitionChange, who: str, why: str, *, may_see: MaySee = nobody
+) -> int:
     """Change the pilot's definition; returns its version. Raises UnknownPilot, DefinitionError, WrongState."""
-    return change(registry, edit(registry.pilot(pilot)), who, why)
+    return change(registry, edit(registry.pilot(pilot)), who, why, may_see)
 
 
 def can_remap(definition: PilotDefinition, entry: QuarantineRecord) -> bool:

@@ -8,12 +8,14 @@ docs/method.md says it for everybody, docs/statistics.md shows that the interval
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import msgspec
 import numpy as np
 import pandas as pd
 
+from techport_pilots.definition.lending import borrowed_by
 from techport_pilots.evaluation.covariates import centred, covariate_columns, weekdays
 from techport_pilots.evaluation.event_study import evaluate_event_study
 from techport_pilots.evaluation.interval import ErrorPart, Fit, NoInterval, fit, half_width, percent_change, welch
@@ -33,6 +35,7 @@ from techport_pilots.evaluation.verdict import decide_verdict, effect_direction
 from techport_pilots.i18n import Message
 from techport_pilots.model import Kpi, PilotDefinition
 from techport_pilots.time import micros_of
+from techport_storage.model import Stream
 from techport_storage.store import ReadingStore
 
 MIN_DAYS = 14  # on each side: below two weeks neither the week nor the autocorrelation can be told
@@ -47,7 +50,14 @@ class Estimate:
     adjusted_for: list[str]
 
 
-def evaluate(store: ReadingStore, pilot: PilotDefinition, kpi: Kpi, confidence: float = 0.95) -> Evaluation:
+def evaluate(
+    store: ReadingStore,
+    pilot: PilotDefinition,
+    kpi: Kpi,
+    confidence: float = 0.95,
+    *,
+    lent: Collection[Stream] = (),
+) -> Evaluation:
     """Evaluate one KPI of a pilot over its phases; an event-study KPI (one with `after`) over its days.
 
     Parameters
@@ -59,6 +69,8 @@ def evaluate(store: ReadingStore, pilot: PilotDefinition, kpi: Kpi, confidence: 
         One of the pilot's, or one made up for a question.
     confidence : float
         Of the intervals, 0..1.
+    lent : collection of Stream
+        Streams of other pilots that this one may use: Registry.lent. No other pilot's stream is read.
 
     Returns
     -------
@@ -75,10 +87,12 @@ def evaluate(store: ReadingStore, pilot: PilotDefinition, kpi: Kpi, confidence: 
     ----------
     docs/statistics.md; the interval follows doi:10.1080/07350015.2018.1506926.
     """
-    if kpi.after is not None:
-        return evaluate_event_study(store, pilot, kpi, confidence)
     main = plan_of(pilot, kpi, never=kpi.control)
     unit = unit_of(main, kpi.compare)
+    if missing := [stream for stream in borrowed_by(kpi, pilot.id) if stream not in lent]:
+        return _insufficient(kpi, unit, [message("not-lent", **stream._asdict()) for stream in missing])
+    if kpi.after is not None:
+        return evaluate_event_study(store, pilot, kpi, confidence)
     if (pair := overlapping(pilot)) is not None:
         return _insufficient(kpi, unit, [message("phases-overlap", first=pair[0].name, second=pair[1].name)])
     if not main.streams:

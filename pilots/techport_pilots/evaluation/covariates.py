@@ -46,7 +46,7 @@ def daily_covariate(
     ----------
     store : ReadingStore
     pilot : PilotDefinition
-        Whose vocabulary and time zone count; the covariate's stream may be of another pilot.
+        Whose vocabulary and time zone count; the covariate's stream may be of another pilot, which lends it (evaluate).
     covariate : Covariate
     period : (start, end)
         µs since the epoch, half-open.

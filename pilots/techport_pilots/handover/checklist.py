@@ -13,10 +13,10 @@ import numpy as np
 
 from techport_pilots.access.credentials import Credentials
 from techport_pilots.accounting.quarantine import Quarantine, QuarantineFilter
+from techport_pilots.definition.lending import borrowed
 from techport_pilots.errors import WrongState
 from techport_pilots.evaluation.messages import phase_titles
 from techport_pilots.handover import retention
-from techport_pilots.handover.package import borrowed
 from techport_pilots.i18n import Message, in_all_languages
 from techport_pilots.model import PilotDefinition
 from techport_pilots.quality.completeness import Completeness, phase_completeness, pilot_intervals, stream_completeness

@@ -129,22 +129,23 @@ def write_package(
     """Write the package of what the store holds now, and note it in the registry."""
     made = now()
     here = so_far(pilot, lifecycle.measured_until(lifecycle.changes(registry.database, pilot.id), made))
+    lent = registry.lent(pilot)
     evaluations = []
     before = {one.kpi: one for one in final_evaluations(registry.database, pilot) or ()}
     for number, kpi in enumerate(pilot.kpis):
         progress("evaluation", number, len(pilot.kpis))
-        found = evaluate(store, here, kpi)
+        found = evaluate(store, here, kpi, lent=lent)
         last = before.get(kpi.id, found)
         evaluations.append(last if agree(last, found) else found)  # what was handed over stays, to the last digit
     keep_evaluations(registry.database, pilot.id, evaluations, made)
     version = registry.history(pilot.id)[0].version
     state = registry.state(pilot.id)
     report = build_report(
-        store, registry.database, pilot, version=version, state=state, now=made, evaluations=evaluations
+        store, registry.database, pilot, version=version, state=state, now=made, evaluations=evaluations, lent=lent
     )
     name = f"{pilot.id}-{dt.datetime.fromtimestamp(made / 1e6, dt.UTC):%Y-%m-%d}.zip"
     path = folder / name
-    select = selection_of(pilot, store)
+    select = selection_of(pilot, store, lent)
     total = sum(
         one.readings for one in stream_completeness(store, dict.fromkeys(select.streams or ()), *_EVER).values()
     )

@@ -23,11 +23,12 @@ from numpy.typing import NDArray
 
 from techport_pilots.accounting.ledger import Ledger
 from techport_pilots.accounting.tally import DeviceDay, Tally, day_of
+from techport_pilots.definition.lending import borrowed
 from techport_pilots.definition.load import parse_definition
 from techport_pilots.errors import BadPackage, UnknownPilot, WrongState
 from techport_pilots.evaluation import Evaluation, agree
 from techport_pilots.handover.archive import READINGS, Contents, opened_package
-from techport_pilots.handover.package import Progress, borrowed, no_progress
+from techport_pilots.handover.package import Progress, no_progress
 from techport_pilots.handover.readings_file import read_rows
 from techport_pilots.handover.signature import Origin, origin, origin_in_words
 from techport_pilots.i18n import Message
@@ -106,7 +107,7 @@ def open_package(
         if _knows(registry, pilot.id) and registry.state(pilot.id) == "closed":
             _refuse_news(contents, pilot, store)
         elif not _knows(registry, pilot.id):
-            registry.import_pilot(pilot, source, who, f"{_WHY}{path.name} ({origin_in_words(signed)})")
+            registry.import_pilot(pilot, source, who, f"{_WHY}{path.name} ({origin_in_words(signed)})", archived=True)
         written, skipped = _write_readings(contents, pilot, left_out, store, books, progress)
     if _came_from_a_package(registry, pilot.id):
         if taken and not lifecycle.changes(registry.database, pilot.id):
@@ -114,7 +115,7 @@ def open_package(
         if final_evaluations(registry.database, pilot) is None:
             keep_evaluations(registry.database, pilot.id, said, max((c.at for c in taken), default=0))
     until = lifecycle.measured_until(taken, now())
-    here = {one.kpi: one for one in evaluate_all(store, pilot, until)}
+    here = {one.kpi: one for one in evaluate_all(store, pilot, until, registry.lent(pilot))}
     differing = [one.kpi for one in said if one.kpi not in here or not agree(one, here[one.kpi])]
     return Opened(pilot.id, contents.rows, said, differing, signed, written, skipped)
 

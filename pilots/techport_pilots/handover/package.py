@@ -19,7 +19,7 @@ import hashlib
 import os
 import uuid
 import zipfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from io import RawIOBase
 from pathlib import Path
@@ -127,22 +127,11 @@ def write_csv(writer: PackageWriter, store: ReadingStore, select: Selection, pro
     return rows
 
 
-def selection_of(pilot: PilotDefinition, store: ReadingStore) -> Selection:
-    """All streams of the pilot, and those of other pilots that its KPIs are adjusted for: without them the numbers
-    could not be worked out again."""
+def selection_of(pilot: PilotDefinition, store: ReadingStore, lent: Collection[Stream]) -> Selection:
+    """All streams of the pilot, and those that other pilots lend its KPIs: without them the numbers could not be
+    worked out again."""
     own = store.streams(Selection(pilots=(pilot.id,)))
-    return Selection(streams=(*own, *borrowed(pilot)))
-
-
-def borrowed(pilot: PilotDefinition) -> list[Stream]:
-    """Streams of other pilots that the KPIs are adjusted for, or that say on which days something was done."""
-    asked = [(one.pilot, one.device, one.quantity) for kpi in pilot.kpis for one in kpi.adjust]
-    asked += [
-        (one.pilot, one.device, one.quantity)
-        for one in (kpi.after for kpi in pilot.kpis)
-        if one is not None and one.device is not None and one.quantity is not None
-    ]
-    return sorted({Stream(owner, *rest) for owner, *rest in asked if owner is not None and owner != pilot.id})
+    return Selection(streams=(*own, *sorted(lent)))
 
 
 def sums_of(text: str) -> Mapping[str, str]:

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 
 import msgspec
 
+from techport_pilots.definition.lending import borrowed, check_borrowed, lent
 from techport_pilots.definition.neighbours import MaySee, check_neighbours, nobody
 from techport_pilots.errors import DefinitionError, UnknownPilot, WrongState
 from techport_pilots.model import DeviceDefinition, PilotDefinition, Position, StreamDefinition, Text
@@ -124,13 +125,15 @@ class Registry:
         *,
         edited: bool = False,
         may_see: MaySee = nobody,
+        archived: bool = False,
     ) -> int:
         """Make this the pilot's definition; returns its version, from 1. The same content again changes nothing.
 
         `edited` says that it is the present one with something changed by the platform, not a file in which somebody
-        has written who may read the data.
+        has written who may read the data. `archived` says that it comes with a package, from a platform where other
+        pilots may have lent it what none here does.
         Raises WrongState for another content when the pilot is closed, and DefinitionError where it would take messages
-        of another pilot's devices, which is named where the author `may_see` it.
+        of another pilot's devices, which is named where the author `may_see` it, or use streams that no pilot lends it.
         """
         content = msgspec.json.encode(definition).decode()
         with self.database.writing() as transaction:
@@ -138,16 +141,19 @@ class Registry:
             if not edited and transaction.execute(_NOW_SAID, {"pilot": definition.id}).rowcount:
                 bump(transaction)
             last = transaction.execute(_CURRENT_OF, {"pilot": definition.id}).first()
-            if last is not None and last.definition == content:
+            before = None if last is None else msgspec.json.decode(last.definition, type=PilotDefinition)
+            if before is not None and _written_anew(before) == _written_anew(definition):
                 return int(last.version)
             lifecycle.refuse_if_closed(transaction, definition.id)
-            before = None if last is None else msgspec.json.decode(last.definition, type=PilotDefinition)
-            if definition.sources:
+            if definition.sources or borrowed(definition):
+                rows = list(transaction.execute(_CURRENT))
+                pilots = {row.pilot: msgspec.json.decode(row.definition, type=PilotDefinition) for row in rows}
                 states = lifecycle.states(transaction)
-                rows = [row for row in transaction.execute(_CURRENT) if states.get(row.pilot) != "closed"]
-                others = [msgspec.json.decode(row.definition, type=PilotDefinition) for row in rows]
-                if taken := check_neighbours(definition, before, others, may_see):
-                    raise DefinitionError([wrong.finding(definition.id) for wrong in taken])
+                others = [other for other in pilots.values() if states.get(other.id) != "closed"]
+                misfits = check_neighbours(definition, before, others, may_see)
+                misfits += [] if archived else check_borrowed(definition, before, pilots)
+                if misfits:
+                    raise DefinitionError([wrong.finding(definition.id) for wrong in misfits])
             if before is not None:
                 flag_requests.ask_for_change(transaction, before, definition)
             version = 1 if last is None else int(last.version) + 1
@@ -244,6 +250,10 @@ class Registry:
         with self.database.reading() as transaction:
             return [PilotVersion(*row) for row in transaction.execute(_HISTORY, {"pilot": pilot})]
 
+    def lent(self, pilot: PilotDefinition) -> frozenset[Stream]:
+        """Streams of other pilots that this one's KPIs name and may use."""
+        return lent(pilot, self._load().pilots) if borrowed(pilot) else frozenset()
+
     def assumed_open(self) -> set[str]:
         """Pilots that are open by the default of earlier versions, which nobody has written into their definition."""
         with self.database.reading() as transaction:
@@ -307,6 +317,12 @@ class Registry:
                 snapshot = IngestView.of(version, pilots.values(), seen, closed)
                 self._state = _State(version, pilots, seen, snapshot, states)
             return self._state
+
+
+def _written_anew(definition: PilotDefinition) -> bytes:
+    """The definition as it would be read and written today: one of an earlier version lacks keys that came since."""
+    content = msgspec.json.encode(definition)
+    return msgspec.json.encode(msgspec.json.decode(content, type=PilotDefinition))
 
 
 def _described_device(pilot: PilotDefinition, device: DeviceDefinition) -> DeviceInfo:

@@ -7,12 +7,13 @@ ledger ────► completeness ──────┘
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 import msgspec
 import pandas as pd
 
 from techport_pilots.accounting.quarantine import Quarantine, QuarantineFilter
+from techport_pilots.definition.lending import borrowed_by
 from techport_pilots.evaluation import Evaluation, evaluate, so_far
 from techport_pilots.evaluation.event_study import event_days
 from techport_pilots.evaluation.kpi import plan_of
@@ -85,12 +86,16 @@ def current_report(registry: Registry, store: ReadingStore, pilot: PilotDefiniti
     Raises StoreUnavailable or RegistryUnavailable.
     """
     evaluations = final_evaluations(registry.database, pilot)
+    lent = registry.lent(pilot)
     if evaluations is None:
-        evaluations = evaluate_all(store, pilot, measured_until(changes(registry.database, pilot.id), now))
+        until = measured_until(changes(registry.database, pilot.id), now)
+        evaluations = evaluate_all(store, pilot, until, lent)
         keep_evaluations(registry.database, pilot.id, evaluations, now)
     version = registry.history(pilot.id)[0].version
     state = registry.state(pilot.id)
-    return build_report(store, registry.database, pilot, version=version, state=state, now=now, evaluations=evaluations)
+    return build_report(
+        store, registry.database, pilot, version=version, state=state, now=now, evaluations=evaluations, lent=lent
+    )
 
 
 def build_report(
@@ -102,8 +107,10 @@ def build_report(
     state: State,
     now: Micros,
     evaluations: Sequence[Evaluation] | None = None,
+    lent: Collection[Stream] = (),
 ) -> Report:
-    """Work it all out; `evaluations` of the same data, where there are some already, are taken over.
+    """Work it all out; `evaluations` of the same data, where there are some already, are taken over. Of other pilots'
+    streams those in `lent` are used.
 
     Raises StoreUnavailable or RegistryUnavailable.
     """
@@ -121,8 +128,8 @@ def build_report(
         start=start,
         end=end,
         results=[
-            Result(kpi, answer, _days(store, here, kpi))
-            for kpi, answer in zip(pilot.kpis, evaluations or evaluate_all(store, pilot, until), strict=True)
+            Result(kpi, answer, _days(store, here, kpi, lent))
+            for kpi, answer in zip(pilot.kpis, evaluations or evaluate_all(store, pilot, until, lent), strict=True)
         ],
         devices=by_device(found),
         phases=phase_completeness(store, pilot, until),
@@ -132,10 +139,12 @@ def build_report(
     )
 
 
-def evaluate_all(store: ReadingStore, pilot: PilotDefinition, until: Micros) -> list[Evaluation]:
+def evaluate_all(
+    store: ReadingStore, pilot: PilotDefinition, until: Micros, lent: Collection[Stream] = ()
+) -> list[Evaluation]:
     """The answer to each KPI, in their order. A phase counts up to `until`: see lifecycle.measured_until."""
     here = so_far(pilot, until)
-    return [evaluate(store, here, kpi) for kpi in pilot.kpis]
+    return [evaluate(store, here, kpi, lent=lent) for kpi in pilot.kpis]
 
 
 def keep_evaluations(database: Database, pilot: str, evaluations: Iterable[Evaluation], at: Micros) -> None:
@@ -183,8 +192,10 @@ def period(store: ReadingStore, pilot: PilotDefinition, now: Micros) -> tuple[Mi
     return found.first, found.last + 1
 
 
-def _days(store: ReadingStore, pilot: PilotDefinition, kpi: Kpi) -> list[Day]:
+def _days(store: ReadingStore, pilot: PilotDefinition, kpi: Kpi, lent: Collection[Stream]) -> list[Day]:
     """The days that were compared; none for a comparison of two measures, whose days are only shares of its change."""
+    if not set(borrowed_by(kpi, pilot.id)) <= set(lent):
+        return []
     if kpi.after is not None:
         observed = event_days(store, pilot, kpi) if pilot.phases else None
         return [] if observed is None else _as_days(pilot, observed.days, "exposed")
