@@ -39,6 +39,7 @@ class Observed(msgspec.Struct, frozen=True, gc=False):
     value: object
     unit: str | None = None  # as the payload said it, if it did
     maker: str = ""  # what the message calls it, where the decoder knows the vocabulary's name for that; "": as `key`
+    part: str = ""  # sensor, address, probe or tag that it comes from, where the message names one: channels.py
 
 
 class DeviceEvent(msgspec.Struct, frozen=True, gc=False):
@@ -64,7 +65,21 @@ class Ignored(msgspec.Struct, frozen=True, gc=False):
     key: str = ""
 
 
-Found = Observed | DeviceEvent | Ignored
+class Unreadable(msgspec.Struct, frozen=True, gc=False):
+    """A part of a message that can never be stored: a record of an array, a line, a value. The other parts go on."""
+
+    device: str
+    rejection: Rejection
+    key: str | None = None  # the first value concerned, where it has a name
+    values: int = 1  # how many values it concerns
+
+    @classmethod
+    def of(cls, error: RejectedMessage, device: str, key: str | None = None, values: int = 1) -> Unreadable:
+        """What was raised about one part, as a finding."""
+        return cls(error.device or device, error.rejection, key, max(values, 1))
+
+
+Found = Observed | DeviceEvent | Ignored | Unreadable
 """What a decoder may find. Each one has exactly one outcome, so that a message's sums agree by counting its list."""
 
 
@@ -73,12 +88,18 @@ class RejectedMessage(Exception):
 
     `code` and `params` select the sentences of the catalogues of codes (techport_pilots.accounting.rejection); they are
     made when somebody reads them. A parameter is a JSON value, and text of a device is cut to a length that can be
-    shown.
+    shown. `device` is who sent it, once the payload or the topic has said so.
     """
 
     def __init__(self, code: str, **params: Any) -> None:
         super().__init__(code)
         self.rejection = Rejection(code, params)
+        self.device = ""
+
+    def about(self, device: str) -> RejectedMessage:
+        """The same, of this device, unless it names one already."""
+        self.device = self.device or device
+        return self
 
     @classmethod
     def of(cls, rejection: Rejection) -> RejectedMessage:

@@ -204,6 +204,11 @@ class Pipeline:
             self._view = newer  # their pilot may have been imported this very second
             self._use(newer)
             columns = self._reader.read(messages, newer, budgets)
+        if columns.claims:  # of the workers that want a stream for different sensors, the registry says who gets it
+            self._retrier.call("registry", self._registry.note_origins, list(columns.claims))
+            self._view = self._retrier.call("registry", self._view_cache.newer) or self._view
+            self._use(self._view)
+            columns = self._reader.read(messages, self._view, budgets)
         return BatchAccounting(columns, budgets)
 
     def _open(self, accounting: BatchAccounting) -> None:

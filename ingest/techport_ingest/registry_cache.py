@@ -8,7 +8,7 @@ from typing import Protocol
 
 from techport_pilots.model import Position
 from techport_pilots.registry.database import Database
-from techport_pilots.registry.view import IngestView
+from techport_pilots.registry.view import IngestView, Origin
 from techport_storage.model import Micros, Stream
 
 
@@ -23,6 +23,8 @@ class IngestRegistry(Protocol):
     def database(self) -> Database: ...
 
     def note_streams(self, streams: Iterable[Stream]) -> None: ...
+
+    def note_origins(self, origins: Iterable[Origin]) -> None: ...
 
     def note_move(self, pilot: str, device: str, time: Micros, position: Position) -> bool: ...
 

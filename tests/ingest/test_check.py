@@ -137,7 +137,7 @@ def test_a_name_nobody_described_is_kept_and_noted_once(columns: Columns) -> Non
 
 def test_a_flag_stays_with_its_own_value(columns: Columns) -> None:
     late = msgspec.structs.replace(message(), delayed=True)
-    values: list[tuple[object, int | None]] = [("refused", None), (1.0, NOW), (2.0, None), (3, NOW)]
+    values: list[tuple[object, int | None]] = [("refused", None), (1.0, NOW - 1), (2.0, None), (3, NOW - 2)]
     columns.add(late, "air", "native", [Observed("lamp", time, "pm10", value) for value, time in values])
     assert [row[3] for row in stored(columns)] == [Quality.GOOD, Quality.CLOCK, Quality.GOOD]
 

@@ -21,6 +21,7 @@ from techport_pilots.model import DeviceDefinition, PilotDefinition, QuantityDef
 from techport_pilots.registry.database import Database, revisions
 from techport_pilots.registry.registry import Registry
 from techport_pilots.registry.tables import metadata
+from techport_pilots.registry.view import Origin
 from techport_storage.microseconds import HOUR, MINUTE
 from techport_storage.model import Stream
 from tests.servers.postgres import Postgres
@@ -120,6 +121,15 @@ def test_streams_say_what_a_page_needs(registry: Registry) -> None:
     assert (streams["laeq.left"].described, streams["laeq.left"].unit_label) == (False, "dB(A)")
     assert [s.stream.device for s in registry.streams(device="box")] == ["box"]
     assert [(d.device, d.described) for d in registry.devices()] == [("box", False), ("kirka", True)]
+
+
+def test_the_first_part_of_a_device_keeps_its_stream(registry: Registry) -> None:
+    registry.import_pilot(pilot(), "", "kari")
+    registry.note_origins([Origin("elgeseter", "kirka", "air_temperature", "bme280")])
+    version = registry.version()
+    registry.note_origins([Origin("elgeseter", "kirka", "air_temperature", "ds18b20")])
+    assert registry.version() == version
+    assert registry.snapshot().pilots["elgeseter"].devices["kirka"].origins == {"air_temperature": "bme280"}
 
 
 def test_a_stream_with_a_name_that_no_database_takes_is_noted_all_the_same(registry: Registry) -> None:

@@ -11,9 +11,11 @@ Rules, for each value:
     a name that nobody described      stored as a stream with an unknown unit, and noted
     a name that cannot be one         rejected
     one name too many of this kind    rejected: a device has a limited number of streams that nobody described
+    two values for one place          rejected, both, where one message holds them; equal ones are duplicates
     a unit other than the quantity's  converted; rejected where that is impossible
 
-A message may be good in part: its good values are stored, and its bad ones make one entry for each reason.
+A message may be good in part: its good values are stored, and its bad ones make one entry for each reason. Values of
+different parts of a device (sensors, probes, addresses) go to streams of their own: channels.py.
 """
 
 from __future__ import annotations
@@ -26,14 +28,18 @@ import msgspec
 import numpy as np
 
 from techport_ingest.checking.budget import RULE, DeviceLimits, Exceeded, Owner
+from techport_ingest.checking.channels import Claims
 from techport_ingest.checking.units import NotConvertible, Units, UnknownUnit
 from techport_ingest.checking.values import AHEAD, EARLIEST, as_number, check_clock
-from techport_ingest.message import DeviceEvent, Found, Ignored, Message, Observed, RejectedMessage
+from techport_ingest.message import DeviceEvent, Found, Ignored, Message, Observed, RejectedMessage, Unreadable
 from techport_pilots.accounting.rejection import Rejection
 from techport_pilots.registry.view import DeviceView, IngestView
 from techport_storage.model import Batch, Quality, Stream
 
 LONGEST_KEY = 80
+
+_SHOWN = 5
+"""Values of a conflict that are shown."""
 
 _RANGE, _CLOCK = int(Quality.RANGE), int(Quality.CLOCK)
 
@@ -85,6 +91,10 @@ class _Target(NamedTuple):
     unit: str | None  # UCUM; None: nobody knows
 
 
+_Name = str | tuple[str, str]
+"""What the values of a device are found by: the key, or key and part."""
+
+
 class Columns:
     """One batch in the making. Not thread-safe; used once."""
 
@@ -103,7 +113,7 @@ class Columns:
         self._most_undescribed = (limits or DeviceLimits()).undescribed_streams
         self._opened = {} if opened is None else opened
         self._parts: dict[tuple[str, str], int] = {}  # (device, reason) of the message at hand: index in `rejected`
-        self._targets: dict[tuple[str, str], dict[str, _Target]] = {}
+        self._targets: dict[tuple[str, str], dict[_Name, _Target]] = {}
         self._index: dict[Stream, int] = {}
         self._stream: list[int] = []
         self._time: list[int] = []
@@ -117,6 +127,7 @@ class Columns:
         self.events: list[Happened] = []
         self.undescribed: list[Stream] = []
         self.strangers = False  # a pilot or device was unknown: a newer snapshot may know it
+        self.claims = Claims()  # streams that a part of a device wants for itself
 
     def add(self, message: Message, pilot: str, format_name: str, items: Sequence[Found]) -> None:
         """Sort what a decoder found in one message into the columns, the rejected parts and the ignored ones."""
@@ -124,17 +135,18 @@ class Columns:
         latest = received + AHEAD
         doubtful = message.arrival_is_doubtful
         device = None
-        targets: dict[str, _Target] = {}
+        targets: dict[_Name, _Target] = {}
         self._parts.clear()
+        first = len(self._time)
         streams, times, values = self._stream, self._time, self._value
         for item in items:
             if not isinstance(item, Observed):
-                self._pass(message, pilot, item)
+                self._pass(message, pilot, format_name, item)
                 continue
             if item.device != device:
                 device = item.device
                 targets = self._targets.get((pilot, device)) or self._open_device(pilot, device)
-            target = targets.get(item.key)
+            target = targets.get((item.key, item.part) if item.part else item.key)
             value = item.value
             if type(value) is int and -_EXACT < value < _EXACT:
                 value = float(value)
@@ -149,7 +161,7 @@ class Columns:
                 or not isfinite(value)
             ):
                 try:
-                    target = target or self._open_stream(pilot, item.device, item.key, targets)
+                    target = target or self._open_stream(pilot, item, targets)
                     value = as_number(item.key, value, target.state)
                     if item.unit is not None and target.unit is not None:
                         value = self._convert(item.key, value, item.unit, target.unit)
@@ -167,6 +179,8 @@ class Columns:
             streams.append(row)
             times.append(time)
             values.append(value)
+        if len(times) - first > 1 and len(set(streams[first:])) < len(times) - first:
+            self._reject_conflicts(message, pilot, format_name, items, first)
         self.row_ends.append(len(times))
         self.messages.append(message)
 
@@ -199,6 +213,56 @@ class Columns:
         self._flags = [flag for flag in self._flags if flag[0] < end]
         self.untimed = [row for row in self.untimed if row < end]
 
+    def _reject_conflicts(
+        self, message: Message, pilot: str, format_name: str, items: Sequence[Found], first: int
+    ) -> None:
+        """Take values out of the rows from `first` on, those of one message, that name one stream and time but differ:
+        nothing says which of them is right. Equal ones stay, for the store to count as duplicates.
+        """
+        places: dict[tuple[int, int], list[int]] = {}
+        for row, place in enumerate(zip(self._stream[first:], self._time[first:], strict=True), first):
+            places.setdefault(place, []).append(row)
+        groups = [rows for rows in places.values() if len({self._value[row] for row in rows}) > 1]
+        if not groups:
+            return
+        streams = list(self._index)
+        by_stream: dict[int, list[int]] = {}
+        for rows in groups:
+            by_stream.setdefault(self._stream[rows[0]], []).extend(rows)
+        for number, rows in by_stream.items():
+            stream = streams[number]
+            names = self._names_of(pilot, items, number)
+            values = list(dict.fromkeys(f"{self._value[row]:.10g}" for row in rows))[:_SHOWN]
+            rejection = (
+                Rejection("conflict.names", {"key": stream.quantity, "values": values, "names": names[:_SHOWN]})
+                if len(names) > 1
+                else Rejection("conflict.records", {"key": stream.quantity, "values": values})
+            )
+            self.rejected.append(
+                RejectedPart(message, pilot, stream.device, format_name, rejection, stream.quantity, len(rows))
+            )
+        rejected = {row for rows in groups for row in rows}
+        kept = [row for row in range(first, len(self._time)) if row not in rejected]
+        moved = {row: first + position for position, row in enumerate(kept)}
+        for whole in (self._stream, self._time):
+            whole[first:] = [whole[row] for row in kept]
+        self._value[first:] = [self._value[row] for row in kept]
+        self._flags = [
+            (row if row < first else moved[row], flag) for row, flag in self._flags if row < first or row in moved
+        ]
+        self.untimed = [row if row < first else moved[row] for row in self.untimed if row < first or row in moved]
+
+    def _names_of(self, pilot: str, items: Sequence[Found], stream: int) -> list[str]:
+        """What the message calls the values of a stream."""
+        names = []
+        for item in items:
+            if isinstance(item, Observed):
+                targets = self._targets.get((pilot, item.device), {})
+                target = targets.get((item.key, item.part) if item.part else item.key)
+                if target is not None and target.row == stream:
+                    names.append(item.maker or item.key)
+        return list(dict.fromkeys(names))
+
     def reject(self, message: Message, pilot: str, device: str, format_name: str, rejection: Rejection) -> None:
         """Reject a message that cannot be read at all."""
         device = self._id(pilot, device)
@@ -220,8 +284,8 @@ class Columns:
             quality=quality,
         )
 
-    def _open_device(self, pilot: str, device: str) -> dict[str, _Target]:
-        targets: dict[str, _Target] = {}
+    def _open_device(self, pilot: str, device: str) -> dict[_Name, _Target]:
+        targets: dict[_Name, _Target] = {}
         if self._find(pilot, device) is not None:
             self._targets[pilot, device] = (
                 targets  # unknown devices are not remembered: each value of theirs has to ask again
@@ -237,10 +301,13 @@ class Columns:
         view = self._find(pilot, device)
         return device if view is None else view.id
 
-    def _pass(self, message: Message, pilot: str, passed: DeviceEvent | Ignored) -> None:
+    def _pass(self, message: Message, pilot: str, format_name: str, passed: DeviceEvent | Ignored | Unreadable) -> None:
         device = self._id(pilot, passed.device)
         if isinstance(passed, Ignored):
             self.ignored.append(Passed(message, pilot, device, passed.rule))
+        elif isinstance(passed, Unreadable):
+            part = RejectedPart(message, pilot, device, format_name, passed.rejection, passed.key, passed.values)
+            self._reject_part(part)
         else:
             self.ignored.append(Passed(message, pilot, device, "event"))
             self.events.append(Happened(message, pilot, device, passed))
@@ -257,8 +324,9 @@ class Columns:
             return converted
         raise RejectedMessage("number-too-large.converted", key=key, to=to)
 
-    def _open_stream(self, pilot: str, device: str, key: str, targets: dict[str, _Target]) -> _Target:
+    def _open_stream(self, pilot: str, item: Observed, targets: dict[_Name, _Target]) -> _Target:
         """The place of a key that this batch has not seen. Raises RejectedMessage."""
+        device, key = item.device, item.key
         owner = self._snapshot.pilot(pilot)
         if owner is not None and owner.closed:
             raise RejectedMessage("pilot-closed", pilot=pilot)
@@ -266,6 +334,8 @@ class Columns:
         if view is None:
             self.strangers = True
             raise self._unknown(pilot, device)
+        if item.part and key:
+            key = self.claims.stream_key(view, key, item.part)
         if not key or len(key) > LONGEST_KEY or not key.isprintable() or key != key.strip():
             raise RejectedMessage("bad-name", key=key[:LONGEST_KEY], longest=LONGEST_KEY)
         stream = view.stream(key)
@@ -276,11 +346,13 @@ class Columns:
             opened.add(key)
             stream = view.undescribed(key)
             self.undescribed.append(stream.stream)
+        if item.part and key == item.key:
+            self.claims.add(view, key, item.part)
         quantity = view.vocabulary.lookup(key)
         state = quantity is not None and quantity.kind == "state"
         row = self._index.setdefault(stream.stream, len(self._index))
         unit = None if quantity is None else quantity.unit
-        target = targets[key] = _Target(row, stream.lo, stream.hi, state, unit)
+        target = targets[(item.key, item.part) if item.part else key] = _Target(row, stream.lo, stream.hi, state, unit)
         return target
 
     def _unknown(self, pilot: str, device: str) -> RejectedMessage:
@@ -291,11 +363,14 @@ class Columns:
     def _reject_value(
         self, message: Message, pilot: str, observed: Observed, format_name: str, rejection: Rejection
     ) -> None:
+        device = self._id(pilot, observed.device)
+        self._reject_part(RejectedPart(message, pilot, device, format_name, rejection, observed.key, 1))
+
+    def _reject_part(self, part: RejectedPart) -> None:
         """One entry for each message and reason, however many values it concerns."""
         rejected = self.rejected
-        device = self._id(pilot, observed.device)
-        number = self._parts.setdefault((device, rejection.reason), len(rejected))
+        number = self._parts.setdefault((part.device, part.reason), len(rejected))
         if number < len(rejected):
-            rejected[number] = msgspec.structs.replace(rejected[number], values=rejected[number].values + 1)
+            rejected[number] = msgspec.structs.replace(rejected[number], values=rejected[number].values + part.values)
         else:
-            rejected.append(RejectedPart(message, pilot, device, format_name, rejection, observed.key, 1))
+            rejected.append(part)

@@ -178,16 +178,25 @@ device_id = decoded_name
 """A name as the id of a device."""
 
 
-def place(device: str, time: Micros | None, key: str, value: object, unit: str | None = None, maker: str = "") -> Found:
+def place(
+    device: str,
+    time: Micros | None,
+    key: str,
+    value: object,
+    unit: str | None = None,
+    maker: str = "",
+    part: str = "",
+) -> Found:
     """A value of a maker's JSON: numbers are readings, states are 1 and 0, the rest is ignored under its rule.
 
-    `maker` is what the message calls it: a source's `fields` may say either name.
+    `maker` is what the message calls it: a source's `fields` may say either name. `part` is the sensor, address or
+    probe that it comes from.
     """
     kind = type(value)
     if kind is float or kind is int:
-        return Observed(device, time, key, value, unit, maker=maker)
+        return Observed(device, time, key, value, unit, maker, part)
     if kind is bool:
-        return Observed(device, time, key, 1.0 if value else 0.0, unit, maker=maker)
+        return Observed(device, time, key, 1.0 if value else 0.0, unit, maker, part)
     if value is None:
         return Ignored(device, "null", key)
     return Ignored(device, "text" if kind is str else "nested", key)

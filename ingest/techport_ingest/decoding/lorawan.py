@@ -11,7 +11,7 @@ from typing import Any, Protocol, runtime_checkable
 from techport_ingest.decoding.common import MOST_VALUES, leaves, place, too_many
 from techport_ingest.decoding.quantity_names import quantity, quantity_of_path
 from techport_ingest.decoding.times import micros
-from techport_ingest.message import Found, Ignored, Message, RejectedMessage
+from techport_ingest.message import Found, Ignored, Message, Observed, RejectedMessage
 from techport_storage.microseconds import SECOND
 from techport_storage.model import Micros
 
@@ -125,10 +125,10 @@ def _history(device: str, records: list[dict[str, Any]]) -> list[Found]:
 
 def without_repeats(values: list[Found], preferred: list[Found]) -> list[Found]:
     """`values` with those ignored that `preferred` says better: "temperature" beside a normalised "air_temperature"."""
-    better = {one.key for one in preferred if not isinstance(one, Ignored) and hasattr(one, "key")}
+    better = {one.key for one in preferred if isinstance(one, Observed)}
     result: list[Found] = []
     for one in values:
-        key = getattr(one, "key", "")
+        key = getattr(one, "key", "") or ""
         repeated = key in better or any(name.endswith("_" + key) for name in better)
         result.append(Ignored(one.device, "normalized", key) if repeated else one)
     return result

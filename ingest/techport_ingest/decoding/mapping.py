@@ -14,6 +14,7 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 
+from techport_ingest.checking.channels import channel_of
 from techport_ingest.decoding.common import number
 from techport_ingest.decoding.decoder import Decoder, DecoderSettings, make_decoder
 from techport_ingest.decoding.javascript import CodecShelf, JavaScriptCodec
@@ -62,9 +63,13 @@ class PilotSource:
         if type(one) is not Observed:
             return one
         maker = one.maker or one.key
-        if maker in self._ignore or one.key in self._ignore:
+        channel = f"{one.key}.{channel_of(one.part)}" if one.part else one.key
+        if not self._ignore.isdisjoint((maker, channel, one.key)):
             return Ignored(one.device, "mapping", maker)
-        field = self._fields.get(maker) or self._fields.get(one.key)
+        field = self._fields.get(maker) or self._fields.get(channel)
+        if field is not None and one.part:  # the definition says itself where this part's values belong
+            return _mapped(msgspec.structs.replace(one, part=""), field)
+        field = field or self._fields.get(one.key)
         return one if field is None else _mapped(one, field)
 
 
@@ -85,7 +90,7 @@ def _mapped(one: Observed, field: FieldMapping) -> Observed:
         value = value if read is None else read
     if field.factor != 1.0 and type(value) in (int, float):
         value = _scaled(value, field.factor)
-    return Observed(one.device, one.time, field.quantity, value, field.unit or one.unit, maker=one.maker)
+    return Observed(one.device, one.time, field.quantity, value, field.unit or one.unit, one.maker, one.part)
 
 
 def _scaled(value: Any, factor: float) -> object:

@@ -122,7 +122,7 @@ class Reader:
             if not items:
                 columns.ignore(message, route.pilot, route.device, "empty")
         except RejectedMessage as error:
-            columns.reject(message, route.pilot, route.device, route.format, error.rejection)
+            columns.reject(message, route.pilot, error.device or route.device, route.format, error.rejection)
         except Exception as error:  # supervises each message: a decoder's bug must not stop the others
             log.exception("decoder failed", format=route.format, topic=message.topic)
             columns.drop_unfinished()

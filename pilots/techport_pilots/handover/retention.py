@@ -40,7 +40,16 @@ _FINISH = "UPDATE erasures SET state = 'done', content = :content WHERE id = :id
 _MESSAGES = ("quarantine", "watched_messages")  # as they came from devices, payload and all
 _STRIP = "UPDATE erasures SET content = :content WHERE id = :id"
 
-ERASED = ("quarantine", "watched_messages", "watches", "seen_streams", "device_events", "credentials", "pilot_packages")
+ERASED = (
+    "quarantine",
+    "watched_messages",
+    "watches",
+    "seen_streams",
+    "origins",
+    "device_events",
+    "credentials",
+    "pilot_packages",
+)
 """Tables whose rows of the pilot go."""
 
 REWRITTEN = {

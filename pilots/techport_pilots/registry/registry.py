@@ -17,7 +17,7 @@ from techport_pilots.registry.database import TIMEOUT_S, Database, name
 from techport_pilots.registry.deployments import deployments, elsewhere
 from techport_pilots.registry.lifecycle import State
 from techport_pilots.registry.versioning import bump, lock
-from techport_pilots.registry.view import IngestView
+from techport_pilots.registry.view import IngestView, Origin
 from techport_pilots.time import interval_micros
 from techport_storage.clock import now
 from techport_storage.model import Micros, Stream
@@ -43,9 +43,13 @@ _NOTE = (
     "INSERT INTO seen_streams (pilot, device, quantity, first_seen) VALUES (:pilot, :device, :quantity, :now)"
     " ON CONFLICT DO NOTHING"
 )
-
-
 _FORGET = "DELETE FROM seen_streams WHERE pilot = :pilot AND device = :device AND quantity = :quantity"
+_ORIGINS = "SELECT pilot, device, key, origin FROM origins"
+_NOTE_ORIGIN = (
+    "INSERT INTO origins (pilot, device, key, origin, first_seen) VALUES (:pilot, :device, :key, :origin, :now)"
+    " ON CONFLICT DO NOTHING"
+)
+_FORGET_ORIGIN = "DELETE FROM origins WHERE pilot = :pilot AND device = :device AND key = :quantity"
 
 
 class StreamInfo(msgspec.Struct, frozen=True, kw_only=True):
@@ -175,6 +179,18 @@ class Registry:
             if transaction.execute("SELECT count(*) FROM seen_streams").scalar_one() != before:
                 bump(transaction)
 
+    def note_origins(self, origins: Iterable[Origin]) -> None:
+        """Remember where values come from. What is known already stays: the first who says it is believed."""
+        rows = [{**origin._asdict(), "now": now()} for origin in sorted(Origin(*map(name, each)) for each in origins)]
+        if not rows:
+            return
+        with self.database.writing() as transaction:
+            lock(transaction)
+            before = transaction.execute("SELECT count(*) FROM origins").scalar_one()
+            transaction.execute(_NOTE_ORIGIN, rows)
+            if transaction.execute("SELECT count(*) FROM origins").scalar_one() != before:
+                bump(transaction)
+
     def forget_streams(self, pilot: str, device: str, quantities: Iterable[str] | None = None) -> list[Stream]:
         """Take streams that nobody described off the registry, which makes room for others.
 
@@ -205,6 +221,7 @@ class Registry:
             with self.database.writing() as transaction:
                 lock(transaction)
                 transaction.execute(_FORGET, [stream._asdict() for stream in streams])
+                transaction.execute(_FORGET_ORIGIN, [stream._asdict() for stream in streams])
                 bump(transaction)
         return streams
 
@@ -313,8 +330,9 @@ class Registry:
                 states = lifecycle.states(transaction)
                 seen = [Stream(*row) for row in transaction.execute(_SEEN)]
                 seen = [stream for stream in seen if stream.pilot in pilots]
+                origins = [Origin(*row) for row in transaction.execute(_ORIGINS)]
                 closed = {pilot for pilot, state in states.items() if state == "closed"}
-                snapshot = IngestView.of(version, pilots.values(), seen, closed)
+                snapshot = IngestView.of(version, pilots.values(), seen, closed, origins)
                 self._state = _State(version, pilots, seen, snapshot, states)
             return self._state
 

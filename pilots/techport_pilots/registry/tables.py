@@ -117,6 +117,18 @@ seen_streams = Table(
     Column("first_seen", BigInteger, nullable=False),
 )
 
+# Which part of a device (sensor, probe, address) its streams without a channel belong to, by the stream's key; with the
+# key "", which group, application or server the device's name is of.
+origins = Table(
+    "origins",
+    metadata,
+    Column("pilot", String, primary_key=True),
+    Column("device", String, primary_key=True),
+    Column("key", String, primary_key=True),
+    Column("origin", String, nullable=False),
+    Column("first_seen", BigInteger, nullable=False),
+)
+
 # What became of every value, added up by device and day.
 ledger = Table(
     "ledger",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import NamedTuple
 
 import msgspec
 
@@ -13,6 +14,18 @@ from techport_pilots.quantities import Vocabulary, vocabulary_of
 from techport_pilots.registry.deployments import Deployment, deployments
 from techport_pilots.time import interval_micros
 from techport_storage.model import Micros, Stream
+
+
+class Origin(NamedTuple):
+    """Which part of a device (sensor, probe, address) the stream without a channel belongs to: the first that sent it.
+
+    With the key "" it is the device's own: the group, application or server that its name is of.
+    """
+
+    pilot: str
+    device: str
+    key: str
+    origin: str
 
 
 class StreamView(msgspec.Struct, frozen=True):
@@ -33,6 +46,7 @@ class DeviceView(msgspec.Struct, frozen=True):
     vocabulary: Vocabulary
     deployment: Deployment | None = None  # where it is now
     undescribed_count: int = 0  # of the streams, how many nobody has described
+    origins: Mapping[str, str] = {}  # by key, see Origin
 
     def stream(self, key: str) -> StreamView | None:
         """The described or seen stream of that key; None when it was never heard of (see `undescribed`)."""
@@ -79,17 +93,32 @@ class IngestView(msgspec.Struct, frozen=True):
         pilots: Iterable[PilotDefinition],
         seen: Iterable[Stream],
         closed: Collection[str] = (),
+        origins: Iterable[Origin] = (),
     ) -> IngestView:
-        """The look-ups for these definitions, and for the streams that were seen without being described."""
-        keys: dict[tuple[str, str], list[str]] = {}
+        """The look-ups for these definitions, for the streams that were seen without being described, and for what is
+        known of where values come from.
+        """
+        learned: dict[tuple[str, str], _Learned] = {}
         for stream in seen:
-            keys.setdefault((stream.pilot, stream.device), []).append(stream.quantity)
-        return cls(version, {pilot.id: _pilot(pilot, keys, pilot.id in closed) for pilot in pilots})
+            learned.setdefault((stream.pilot, stream.device), _Learned([], {})).keys.append(stream.quantity)
+        for pilot, device, key, origin in origins:
+            learned.setdefault((pilot, device), _Learned([], {})).origins[key] = origin
+        return cls(version, {pilot.id: _pilot(pilot, learned, pilot.id in closed) for pilot in pilots})
 
 
-def _pilot(pilot: PilotDefinition, seen: Mapping[tuple[str, str], list[str]], closed: bool) -> PilotView:
+class _Learned(NamedTuple):
+    """What was learned of a device from its messages."""
+
+    keys: list[str]  # of streams
+    origins: dict[str, str]
+
+
+_NOTHING = _Learned([], {})
+
+
+def _pilot(pilot: PilotDefinition, learned: Mapping[tuple[str, str], _Learned], closed: bool) -> PilotView:
     words = vocabulary_of(pilot)
-    devices = {d.id: _device(pilot, d, seen.get((pilot.id, d.id), []), words) for d in pilot.devices}
+    devices = {d.id: _device(pilot, d, learned.get((pilot.id, d.id), _NOTHING), words) for d in pilot.devices}
     aliases = {name: d.id for d in pilot.devices for other in (d.id, *d.aliases) for name in spellings(other)}
     kept = interval_micros(pilot.quarantine) if pilot.quarantine else None
     moves = [source.position.moves for source in pilot.sources if source.position and source.position.moves]
@@ -97,13 +126,14 @@ def _pilot(pilot: PilotDefinition, seen: Mapping[tuple[str, str], list[str]], cl
     return PilotView(pilot.id, pilot.timezone, devices, aliases, sources, kept, closed, min(moves, default=None))
 
 
-def _device(pilot: PilotDefinition, device: DeviceDefinition, seen: Iterable[str], words: Vocabulary) -> DeviceView:
-    streams = {key: _view(Stream(pilot.id, device.id, key), words, None, described=False) for key in seen}
+def _device(pilot: PilotDefinition, device: DeviceDefinition, learned: _Learned, words: Vocabulary) -> DeviceView:
+    streams = {key: _view(Stream(pilot.id, device.id, key), words, None, described=False) for key in learned.keys}
     for described in device.streams:
         stream = Stream(pilot.id, device.id, described.quantity)
         streams[described.quantity] = _view(stream, words, described.range, described=True)
     undescribed = sum(not stream.described for stream in streams.values())
-    return DeviceView(pilot.id, device.id, streams, words, deployments(pilot, device)[-1], undescribed)
+    place = deployments(pilot, device)[-1]
+    return DeviceView(pilot.id, device.id, streams, words, place, undescribed, learned.origins)
 
 
 def _view(stream: Stream, words: Vocabulary, own: tuple[float, float] | None, described: bool) -> StreamView:

@@ -3,7 +3,8 @@
     {"Time": "2019-11-03T19:34:28", "BME280": {"Temperature": 21.7, "Humidity": 66.6}, "TempUnit": "C"}
 
 `Epoch`, or a `Time` with offset, is the time. A `Time` without offset is local to the device, whose clock is taken to
-be in the pilot's zone. LWT is an event; STATE, INFO and RESULT are ignored.
+be in the pilot's zone. What a bridge heard of Zigbee and Bluetooth devices is theirs, not the bridge's. LWT is an
+event; STATE, INFO and RESULT are ignored.
 https://tasmota.github.io/docs/MQTT/
 """
 
@@ -46,12 +47,18 @@ LEAVES = MappingProxyType(
         "eCO2": ("co2", "ppm"),
         "Distance": ("distance", "cm"),
         "Moisture": ("soil_moisture", "%"),
+        "LinkQuality": ("link_quality", None),
+        "BatteryPercentage": ("battery_level", "%"),
     }
 )
 _TEMPERATURES = MappingProxyType({"Temperature": "air_temperature", "DewPoint": "dew_point"})
 _PRESSURES = MappingProxyType({"Pressure": "air_pressure", "SeaPressure": "air_pressure_sea_level"})
+_PLAIN = frozenset(("ENERGY",))  # what a plug measures itself; its values are the device's, not a sensor's
 _CHIPS = frozenset(("ESP32", "ESP8266", "ESP"))
 _NOT_VALUES = frozenset(("Time", "Epoch", "TempUnit", "PressureUnit", "SpeedUnit"))
+_NAMES = ("Name", "Device")  # of a Zigbee device, the one that people gave it first
+_OF_RADIO = frozenset((*_NAMES, "Endpoint", "Group", "IEEEAddr", "ModelId", "Manufacturer", "mac", "MAC"))
+_BLUETOOTH = re.compile(r"\w+-[0-9a-f]{6}")  # sensor and the end of its address: "ATC-1a2b3c"
 _NUMBERED = re.compile(r"(.+?)[-_ ]?(\d+)")
 
 
@@ -69,11 +76,17 @@ class Tasmota:
             return [availability(message, device)]
         if kind not in ("SENSOR", "STATUS8", "STATUS10"):
             return [Ignored(device, "status")]
-        document = json_object(message.payload, "wrong-shape.tasmota")
+        try:
+            document = json_object(message.payload, "wrong-shape.tasmota")
+        except RejectedMessage as error:
+            raise error.about(device) from None
         sensors = document.get("StatusSNS", document)
         if type(sensors) is not dict:
-            raise RejectedMessage("wrong-shape.tasmota-status", kind=json_type(sensors))
-        found = list(_values(sensors, device, _time(sensors, message.received, self._zone)))
+            raise RejectedMessage("wrong-shape.tasmota-status", kind=json_type(sensors)).about(device)
+        try:
+            found = _values(sensors, device, _time(sensors, message.received, self._zone))
+        except RejectedMessage as error:
+            raise error.about(device) from None
         return found or [Ignored(device, "no-sensor")]
 
 
@@ -109,14 +122,49 @@ def _values(sensors: dict[str, Any], device: str, time: Micros | None) -> list[F
     temperature = sensors.get("TempUnit") if type(sensors.get("TempUnit")) is str else "C"
     pressure = sensors.get("PressureUnit") if type(sensors.get("PressureUnit")) is str else "hPa"
     found: list[Found] = []
-    for path, value in leaves(sensors):
+    own, radio = _radio_devices(sensors)
+    for owner, part, values in radio:
+        for path, value in leaves(values):
+            if path[0] not in _OF_RADIO:
+                key, unit = _name(("", *path), str(temperature), str(pressure))
+                found.append(place(owner, time, key.removeprefix("."), value, unit, ".".join(path), part))
+    for path, value in leaves(own):
         if path[0] in _NOT_VALUES or len(path) > DEEPEST:
             continue
         key, unit = _name(path, str(temperature), str(pressure))
         if type(value) is str and value in ("ON", "OFF"):
             value = value == "ON"
-        found.append(place(device, time, key, value, unit, ".".join(path)))
+        found.append(place(device, time, key, value, unit, ".".join(path), _sensor(path)))
     return found
+
+
+def _radio_devices(sensors: dict[str, Any]) -> tuple[dict[str, Any], list[tuple[str, str, dict[str, Any]]]]:
+    """What the device measured itself, and what it heard of others as a bridge: (device, its endpoint, values).
+
+    A Zigbee device is called by its friendly name or its short address, a Bluetooth device by its MAC address.
+    """
+    own: dict[str, Any] = {}
+    radio: list[tuple[str, str, dict[str, Any]]] = []
+    for key, content in sensors.items():
+        if key == "ZbReceived" and type(content) is dict:
+            for address, values in content.items():
+                if type(values) is dict:
+                    name = next((values[word] for word in _NAMES if type(values.get(word)) is str), address)
+                    radio.append((device_id(name), str(values.get("Endpoint", "")), values))
+        elif type(content) is dict and type(address := content.get("mac", content.get("MAC"))) is str:
+            radio.append((device_id(address), "", content))
+        elif type(content) is dict and _BLUETOOTH.fullmatch(key):
+            radio.append((device_id(key), "", content))
+        else:
+            own[key] = content
+    return own, radio
+
+
+def _sensor(path: tuple[str, ...]) -> str:
+    """The sensor of a value, without the number that is the value's channel; "" for what no sensor measured."""
+    if len(path) == 1 or path[0] in _PLAIN:
+        return ""
+    return re.sub(r"-\d+$", "", path[0])
 
 
 def _name(path: tuple[str, ...], temperature: str, pressure: str) -> tuple[str, str | None]:
