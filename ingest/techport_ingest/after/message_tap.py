@@ -9,6 +9,7 @@ from techport_ingest.checking.check import Columns
 from techport_ingest.message import Message
 from techport_pilots.accounting.message_tap import Outcome, TappedMessage, Value
 from techport_pilots.accounting.rejection import Rejected
+from techport_pilots.registry.lifecycle import NOT_COLLECTED
 from techport_storage.model import Micros, Receipt
 
 Key = tuple[int, str, str]  # (id of the message object, pilot, device)
@@ -37,7 +38,7 @@ def tapped_messages(
             parts = rejected.setdefault(key(part.message, part.pilot, part.device), [])
             parts.append(Rejected(part.rejection, part.field, part.values))
     for passed in columns.ignored:
-        if (passed.pilot, passed.device) in devices:
+        if (passed.pilot, passed.device) in devices and passed.rule != NOT_COLLECTED:
             ignored.setdefault(key(passed.message, passed.pilot, passed.device), []).append(passed.rule)
     return [
         TappedMessage(

@@ -33,6 +33,7 @@ from techport_ingest.checking.units import NotConvertible, Units, UnknownUnit
 from techport_ingest.checking.values import AHEAD, EARLIEST, as_number, check_clock
 from techport_ingest.message import DeviceEvent, Found, Ignored, Message, Observed, RejectedMessage, Unreadable
 from techport_pilots.accounting.rejection import Rejection
+from techport_pilots.registry.lifecycle import NOT_COLLECTED
 from techport_pilots.registry.view import DeviceView, IngestView
 from techport_storage.model import Batch, Quality, Stream
 
@@ -187,6 +188,15 @@ class Columns:
     def ignore(self, message: Message, pilot: str, device: str, rule: str) -> None:
         """Count a message that holds no reading by rule."""
         self.ignored.append(Passed(message, pilot, self._id(pilot, device), rule))
+
+    def collects(self, pilot: str) -> bool:
+        """Whether messages of the pilot are kept; those of one that nobody knows go to quarantine."""
+        view = self._snapshot.pilot(pilot)
+        return view is None or view.collects
+
+    def count_only(self, message: Message, owner: Owner, values: int) -> None:
+        """Keep nothing of a message, not even the name of a device that the definition does not describe."""
+        self.ignored.append(Passed(message, owner.pilot, owner.device, NOT_COLLECTED, max(values, 1)))
 
     def exceed(self, message: Message, owner: Owner, format_name: str, exceeded: Exceeded, values: int) -> None:
         """Keep nothing of a message that is beyond its device's budget, but count it; the first one is told."""

@@ -95,6 +95,8 @@ class Reader:
                 columns.reject(message, "", "", "", Rejection("unknown-topic", {"topic": message.topic[:200]}))
             elif route.format == OWN:
                 continue
+            elif route.decode is None and not columns.collects(route.pilot):
+                columns.count_only(message, columns.owner(route.pilot, route.device), 1)
             elif route.decode is None:
                 columns.ignore(message, route.pilot, route.device, "status")
             else:
@@ -112,6 +114,9 @@ class Reader:
             items = decode(message, route)
             if route.next is not None and not _knows(snapshot, route.pilot, items):
                 route, items = _of_another(message, route, items, snapshot)
+            if not columns.collects(route.pilot):
+                columns.count_only(message, columns.owner(route.pilot, items[0].device if items else ""), len(items))
+                return
             if budgets is not None:
                 owner = columns.owner(route.pilot, items[0].device if items else route.device)
                 exceeded = budgets.take(owner, message.received, len(items), len(message.payload))
@@ -122,8 +127,17 @@ class Reader:
             if not items:
                 columns.ignore(message, route.pilot, route.device, "empty")
         except RejectedMessage as error:
+            if not columns.collects(route.pilot):
+                columns.count_only(message, columns.owner(route.pilot, route.device), 1)
+                return
             columns.reject(message, route.pilot, error.device or route.device, route.format, error.rejection)
         except Exception as error:  # supervises each message: a decoder's bug must not stop the others
+            if not columns.collects(route.pilot):
+                log.error(
+                    "decoder failed on a message that is not kept", format=route.format, error=type(error).__name__
+                )
+                columns.count_only(message, columns.owner(route.pilot, route.device), 1)
+                return
             log.exception("decoder failed", format=route.format, topic=message.topic)
             columns.drop_unfinished()
             failed = Rejection("decoder-failed", {"error": type(error).__name__, "text": str(error)[:200]})

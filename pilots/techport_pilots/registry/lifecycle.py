@@ -1,6 +1,7 @@
 """The life of a pilot: draft ─► running ─► ended ─► closed, every step with who, when and why.
 
-A draft accepts readings, so that devices can be tested. `ended` still accepts late readings, and can be resumed.
+A draft accepts readings, so that devices can be tested; one with personal data counts them and keeps none (`collects`).
+`ended` still accepts late readings, and can be resumed.
 `closed` is final: its data no longer changes, late messages are quarantined, and no definition, event or exclusion
 changes.
 """
@@ -98,10 +99,29 @@ def obstacles(pilot: PilotDefinition, to: State) -> list[Message]:
     return missing
 
 
+NOT_COLLECTED = "not collected (draft)"
+"""The rule by which the messages of a draft with personal data are counted; nothing else of them is kept."""
+
+
+def collects(pilot: PilotDefinition, state: State) -> bool:
+    """Whether messages are kept: nothing about people is, before purpose, legal basis, assessment and retention are
+    there and somebody has started the pilot."""
+    return not (pilot.personal_data and state == "draft")
+
+
 def refuse_if_closed(transaction: Transaction, pilot: str) -> None:
     """Raises WrongState for a closed pilot."""
     if states(transaction).get(pilot) == "closed":
         raise WrongState(Message("lifecycle.closed", {"pilot": pilot}))
+
+
+def refuse_incomplete(transaction: Transaction, pilot: PilotDefinition) -> None:
+    """Raises WrongState for a definition without which the pilot, which collects personal data, could not go on."""
+    if pilot.personal_data and states(transaction).get(pilot.id, "draft") != "draft":
+        missing = [message for message in obstacles(pilot, "running") if message.code.startswith("lifecycle.needs.")]
+        if missing:
+            params = {"pilot": pilot.id, "obstacles": msgspec.to_builtins(missing)}
+            raise WrongState(Message("lifecycle.record-incomplete", params))
 
 
 def states(transaction: Transaction) -> dict[str, State]:

@@ -149,6 +149,7 @@ class Registry:
             if before is not None and _written_anew(before) == _written_anew(definition):
                 return int(last.version)
             lifecycle.refuse_if_closed(transaction, definition.id)
+            lifecycle.refuse_incomplete(transaction, definition)
             if definition.sources or borrowed(definition):
                 rows = list(transaction.execute(_CURRENT))
                 pilots = {row.pilot: msgspec.json.decode(row.definition, type=PilotDefinition) for row in rows}
@@ -332,7 +333,8 @@ class Registry:
                 seen = [stream for stream in seen if stream.pilot in pilots]
                 origins = [Origin(*row) for row in transaction.execute(_ORIGINS)]
                 closed = {pilot for pilot, state in states.items() if state == "closed"}
-                snapshot = IngestView.of(version, pilots.values(), seen, closed, origins)
+                drafts = {p.id for p in pilots.values() if not lifecycle.collects(p, states.get(p.id, "draft"))}
+                snapshot = IngestView.of(version, pilots.values(), seen, closed, origins, drafts)
                 self._state = _State(version, pilots, seen, snapshot, states)
             return self._state
 

@@ -68,6 +68,7 @@ class PilotView(msgspec.Struct, frozen=True):
     quarantine: Micros | None = None  # how long what is quarantined is kept; None: for ever
     closed: bool = False  # its data no longer changes: what still arrives is quarantined
     moves: float | None = None  # metres that a device has to report itself away before it counts as moved; None: never
+    collects: bool = True  # False: a draft with personal data, whose messages are counted and not kept
 
     def device(self, device: str) -> DeviceView | None:
         """The described device of that id or other name, or None. A name's case and colons do not matter."""
@@ -94,16 +95,21 @@ class IngestView(msgspec.Struct, frozen=True):
         seen: Iterable[Stream],
         closed: Collection[str] = (),
         origins: Iterable[Origin] = (),
+        not_collecting: Collection[str] = (),
     ) -> IngestView:
         """The look-ups for these definitions, for the streams that were seen without being described, and for what is
-        known of where values come from.
+        known of where values come from. `closed` and `not_collecting` are pilots by id: see PilotView.
         """
         learned: dict[tuple[str, str], _Learned] = {}
         for stream in seen:
             learned.setdefault((stream.pilot, stream.device), _Learned([], {})).keys.append(stream.quantity)
-        for pilot, device, key, origin in origins:
-            learned.setdefault((pilot, device), _Learned([], {})).origins[key] = origin
-        return cls(version, {pilot.id: _pilot(pilot, learned, pilot.id in closed) for pilot in pilots})
+        for owner, device, key, origin in origins:
+            learned.setdefault((owner, device), _Learned([], {})).origins[key] = origin
+        views = {}
+        for pilot in pilots:
+            view = _pilot(pilot, learned, pilot.id in closed)
+            views[pilot.id] = msgspec.structs.replace(view, collects=pilot.id not in not_collecting)
+        return cls(version, views)
 
 
 class _Learned(NamedTuple):
