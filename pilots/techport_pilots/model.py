@@ -256,7 +256,9 @@ class PilotDefinition(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     purpose: Text = Text()
     personal_data: bool = False
     legal_basis: str | None = None  # GDPR article 6 ground, where personal_data
+    controller: str = ""  # who decides on purpose and means (GDPR article 4), where personal_data; empty: the owner
     dpia: str | None = None  # reference to the assessment, where personal_data
+    dpia_date: dt.date | None = None  # when it was made
     data_class: Literal["open", "internal", "personal"] = "internal"
     timezone: str = "Europe/Oslo"
     area: list[tuple[float, float]] = []  # outline, [lon, lat] pairs as in GeoJSON

@@ -16,6 +16,7 @@ from techport_dashboards.api.words import (
 from techport_dashboards.query.parameters import PageParameters
 from techport_dashboards.web.dependencies import PilotDep, ServicesDep, ViewerDep
 from techport_dashboards.web.request_slots import SlotRoute
+from techport_pilots.definition.privacy import licence_of
 from techport_pilots.model import PilotDefinition
 
 router = APIRouter(prefix="/pilots", tags=["pilots"], route_class=SlotRoute)
@@ -77,7 +78,7 @@ def pilot_item(pilot: PilotDefinition) -> dict[str, Any]:
         "question": title(pilot.question),
         "timezone": pilot.timezone,
         "devices": len(pilot.devices),
-        "licence": pilot.licence,
+        "licence": licence_of(pilot),
         "attribution": pilot.attribution,
         "start": min(phase.start for phase in pilot.phases).isoformat() if pilot.phases else None,
         "end": max(phase.end for phase in pilot.phases).isoformat() if pilot.phases else None,

@@ -38,6 +38,7 @@ from techport_dashboards.services.citation import licence_url
 from techport_dashboards.viewer import Viewer
 from techport_dashboards.web.dependencies import Services, ServicesDep, ViewerDep
 from techport_dashboards.web.request_slots import SlotRoute
+from techport_pilots.definition.privacy import licence_of
 from techport_pilots.time import interval_micros
 from techport_storage import clock
 from techport_storage.buckets import format_width
@@ -423,7 +424,7 @@ def about(query: StoreQuery, catalogue: RegistryView) -> dict[str, Any]:
             for info in chosen
         },
         "sources": [
-            {"pilot": p.id, "title": p.title.get("en"), "licence": p.licence, "attribution": p.attribution}
+            {"pilot": p.id, "title": p.title.get("en"), "licence": licence_of(p), "attribution": p.attribution}
             for p in pilots
         ],
     }

@@ -16,6 +16,7 @@ from techport_dashboards.viewer import Viewer
 from techport_dashboards.web.dependencies import Services, ServicesDep, ViewerDep, address_of
 from techport_dashboards.web.request_slots import SlotRoute
 from techport_dashboards.web.templating import language_of, render
+from techport_pilots.definition.privacy import licence_of
 from techport_pilots.handover.dcat.build import DESCRIPTION, Distribution, dataset_address, owner
 from techport_pilots.i18n import Language
 from techport_pilots.model import PilotDefinition
@@ -61,7 +62,7 @@ def _data_sets(services: Services, viewer: Viewer, language: Language, base: str
             complete=(
                 None if held.completeness is None else f"{language.number(int(1000 * held.completeness) / 10, 1)} %"
             ),
-            licence_url=licence_url(pilot.licence),
+            licence_url=licence_url(licence_of(pilot)),
         )
         for pilot, held in open_datasets(known, services.dataset_stats, viewer)
     ]
@@ -76,7 +77,7 @@ def citation(pilot: PilotDefinition, held: DatasetStats, language: Language, bas
     today = language.date_time(clock.now(), pilot.timezone, "d. MMM y")
     return (
         f"{owner(pilot)[0]} ({year}): {language.text(pilot.title, pilot.id)} [{kind}], {first} – {last}. "
-        f"{where} ({read} {today}). {pilot.licence}."
+        f"{where} ({read} {today}). {licence_of(pilot)}."
     )
 
 

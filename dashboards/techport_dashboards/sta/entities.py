@@ -12,6 +12,7 @@ from typing import Any
 from techport_dashboards.query import times
 from techport_dashboards.query.registry_cache import RegistryView
 from techport_dashboards.viewer import Viewer
+from techport_pilots.definition.privacy import licence_of
 from techport_pilots.model import PilotDefinition
 from techport_pilots.quantities import Quantity, vocabulary_of
 from techport_pilots.registry.registry import DeviceInfo, StreamInfo
@@ -271,7 +272,7 @@ def _thing_properties(
         "kind": device.kind if device else None,
         "group": device.group if device else None,
         "height": device.position.height if device and device.position else None,
-        "licence": pilot.licence if pilot else None,
+        "licence": licence_of(pilot) if pilot else None,
         "attribution": pilot.attribution if pilot else None,
         "described": device.described if device else False,
     }

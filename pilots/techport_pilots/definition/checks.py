@@ -14,6 +14,7 @@ import msgspec
 from techport_pilots.definition.kpi_checks import check_kpis
 from techport_pilots.definition.lending import EVERY_PILOT
 from techport_pilots.definition.misfit import Misfit, Path, did_you_mean, did_you_mean_any, known_device, misfit
+from techport_pilots.definition.privacy import is_open_licence
 from techport_pilots.device_names import spellings
 from techport_pilots.formats import formats, option_values, options_of
 from techport_pilots.i18n import Message
@@ -202,6 +203,8 @@ def _personal_data(pilot: PilotDefinition) -> Checks:
             yield misfit((field,), "missing-for-personal-data", remedy=remedy, near=("personal_data",))
     if pilot.data_class == "open":
         yield misfit(("data_class",), "personal-but-open", near=("personal_data",))
+    elif is_open_licence(pilot.licence):
+        yield misfit(("licence",), "personal-open-licence", licence=pilot.licence)
 
 
 def _open_data(pilot: PilotDefinition) -> Checks:

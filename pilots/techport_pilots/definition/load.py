@@ -100,7 +100,7 @@ def _without_defaults(value: Any) -> Any:
         return {key: _without_defaults(inner) for key, inner in value.items()}
     if isinstance(value, list | tuple):
         return [_without_defaults(item) for item in value]
-    return value.isoformat() if isinstance(value, dt.datetime) else value
+    return value.isoformat() if isinstance(value, dt.date) else value
 
 
 def _default(field: msgspec.structs.FieldInfo) -> object:

@@ -68,6 +68,8 @@ def _schema(kind: inspect.Type) -> CoreSchema:
             )
         case inspect.DateTimeType():
             return core_schema.no_info_plain_validator_function(_time)
+        case inspect.DateType():
+            return core_schema.no_info_plain_validator_function(_date)
         case _:
             return _PLAIN[type(kind)]
 
@@ -119,6 +121,13 @@ def _time(value: object) -> dt.datetime:
         raise PydanticCustomError("time", "not a time") from error
 
 
+def _date(value: object) -> dt.date:
+    try:
+        return value if type(value) is dt.date else dt.date.fromisoformat(str(value))
+    except ValueError as error:
+        raise PydanticCustomError("date", "not a date") from error
+
+
 # -- What pydantic reports, as messages.
 
 
@@ -140,7 +149,7 @@ _REQUIRED = ("id", "title", "question", "devices", "topic", "format", "quantity"
 """Required keys that have an explanation of their own."""
 
 _WRITE = {"list_type": "list", "dict_type": "pairs", "bool_type": "boolean", "int_type": "integer"}
-_WRITE |= {"finite_number": "number", "mapping": "mapping", "numbers": "numbers", "time": "time"}
+_WRITE |= {"finite_number": "number", "mapping": "mapping", "numbers": "numbers", "time": "time", "date": "date"}
 """What to write, by what pydantic or a function above reports."""
 
 

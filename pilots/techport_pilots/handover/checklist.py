@@ -14,12 +14,13 @@ import numpy as np
 from techport_pilots.access.credentials import Credentials
 from techport_pilots.accounting.quarantine import Quarantine, QuarantineFilter
 from techport_pilots.definition.lending import borrowed
+from techport_pilots.definition.privacy import is_open_licence, licence_of, privacy_record
 from techport_pilots.errors import WrongState
 from techport_pilots.evaluation.messages import phase_titles
-from techport_pilots.handover import retention
 from techport_pilots.i18n import Message, in_all_languages
 from techport_pilots.model import PilotDefinition
 from techport_pilots.quality.completeness import Completeness, phase_completeness, pilot_intervals, stream_completeness
+from techport_pilots.registry import erasures
 from techport_pilots.registry.registry import Registry
 from techport_pilots.reports.build import period
 from techport_pilots.time import date_of, local, micros_of
@@ -114,12 +115,27 @@ def _quarantine(registry: Registry, pilot: PilotDefinition) -> list[Item]:
 def _papers(pilot: PilotDefinition) -> list[Item]:
     named = bool(pilot.organisations) and pilot.contact is not None
     items = [Item(named, Message("checklist.named" if named else "checklist.not-named"))]
-    if pilot.licence.strip():
-        items.append(Item(True, Message("checklist.licence", {"licence": pilot.licence})))
-    else:
+    if licence := licence_of(pilot):
+        items.append(Item(True, Message("checklist.licence", {"licence": licence})))
+    elif not pilot.personal_data:
         items.append(Item(False, Message("checklist.no-licence")))
     if pilot.personal_data:
-        items.append(Item(False, Message("checklist.personal")))
+        items += _privacy(pilot)
+    return items
+
+
+def _privacy(pilot: PilotDefinition) -> list[Item]:
+    """What whoever receives the package needs in order to keep personal data lawfully."""
+    record = privacy_record(pilot)
+    assert record is not None
+    items = [Item(False, Message("checklist.personal"))]
+    if is_open_licence(pilot.licence):
+        items.append(Item(False, Message("checklist.personal-licence", {"licence": pilot.licence})))
+    fields = {"controller": record.controller, "legal_basis": record.legal_basis, "dpia": record.dpia}
+    fields["dpia_date"] = str(record.dpia_date or "")
+    missing = [field for field, text in fields.items() if not text.strip()]
+    if missing:
+        items.append(Item(False, Message("checklist.privacy-missing", {"fields": missing})))
     return items
 
 
@@ -146,7 +162,7 @@ def _happens(registry: Registry, pilot: PilotDefinition, rows: int) -> list[Item
 
 
 def _retention(registry: Registry, pilot: PilotDefinition, at: Micros) -> Item:
-    due = retention.due_at(registry, pilot) or retention.due_after(pilot, at)
+    due = erasures.due_at(registry, pilot) or erasures.due_after(pilot, at)
     if due is None and pilot.personal_data:
         return Item(False, Message("checklist.personal-kept"), blocks=True, about="happens")
     if due is None:

@@ -20,7 +20,7 @@ from techport_pilots.accounting.ledger import Ledger
 from techport_pilots.definition.load import to_yaml
 from techport_pilots.errors import RegistryUnavailable, WrongState
 from techport_pilots.evaluation import agree, evaluate, so_far
-from techport_pilots.handover import package_metadata, retention
+from techport_pilots.handover import package_metadata
 from techport_pilots.handover.checklist import checklist, refuse_blocked
 from techport_pilots.handover.dcat import build
 from techport_pilots.handover.dcat.build import Distribution
@@ -38,13 +38,14 @@ from techport_pilots.handover.signature import sign
 from techport_pilots.i18n import Message, in_all_languages
 from techport_pilots.model import PilotDefinition, Text
 from techport_pilots.quality.completeness import stream_completeness
-from techport_pilots.registry import lifecycle
+from techport_pilots.registry import erasures, lifecycle
 from techport_pilots.registry.database import Database
 from techport_pilots.registry.registry import Registry
 from techport_pilots.registry.versioning import lock
 from techport_pilots.reports.build import Report, build_report, final_evaluations, keep_evaluations
 from techport_pilots.reports.html import citation, page
 from techport_pilots.reports.plots import Ground
+from techport_pilots.reports.privacy_text import privacy_lines
 from techport_pilots.reports.text import Words
 from techport_storage.clock import now
 from techport_storage.model import Micros
@@ -141,7 +142,7 @@ def write_package(
     version = registry.history(pilot.id)[0].version
     state = registry.state(pilot.id)
     report = build_report(
-        store, registry.database, pilot, version=version, state=state, now=made, evaluations=evaluations, lent=lent
+        store, registry, pilot, version=version, state=state, now=made, evaluations=evaluations, lent=lent
     )
     name = f"{pilot.id}-{dt.datetime.fromtimestamp(made / 1e6, dt.UTC):%Y-%m-%d}.zip"
     path = folder / name
@@ -149,12 +150,12 @@ def write_package(
     total = sum(
         one.readings for one in stream_completeness(store, dict.fromkeys(select.streams or ()), *_EVER).values()
     )
-    with writing_package(path, partial(sign, registry.database)) as writer:
+    with writing_package(path, partial(sign, registry.database), pilot.personal_data) as writer:
         rows = write_parquet(writer, store, select, progress, total)
         if write_csv(writer, store, select, progress, rows) != rows:
             raise WrongState(Message("lifecycle.written-meanwhile", {"pilot": pilot.id}))
         _describe(registry, pilot, report, writer, rows, ground)
-    made_package = Package(pilot.id, str(path.resolve()), _sha256(path), rows, retention.due_at(registry, pilot))
+    made_package = Package(pilot.id, str(path.resolve()), _sha256(path), rows, erasures.due_at(registry, pilot))
     with registry.database.writing() as transaction:
         lock(transaction)
         row = {"pilot": pilot.id, "at": made, "path": made_package.path, "sha256": made_package.sha256, "rows": rows}
@@ -189,13 +190,22 @@ def _describe(
         for kind, media_type in (("parquet", "application/vnd.apache.parquet"), ("csv", "text/csv"))
     ]
     first, last = (dt.date.fromisoformat(instant(t)[:10]) for t in (report.start, report.end - 1))
-    writer.add("dcat.ttl", build.package(pilot, ways, (first, last)))
+    writer.add("dcat.ttl", build.package(pilot, ways, (first, last), _conditions(report)))
     writer.add("datapackage.json", package_metadata.datapackage(report, writer, rows))
     writer.add("ro-crate-metadata.json", package_metadata.ro_crate(report, writer))
 
 
 def _readings_title(kind: str) -> Text:
     return Text(**in_all_languages(Message("dcat.readings", {"format": kind})))
+
+
+def _conditions(report: Report) -> Text | None:
+    """What must be known of personal data, as one text."""
+    spoken = {
+        code: "; ".join(f"{heading}: {text}" for heading, text in privacy_lines(report, Words(code, "UTC")))
+        for code in ("nb", "en")
+    }
+    return Text(**spoken) if spoken["en"] else None
 
 
 def _settled(books: Ledger, pilot: str) -> None:

@@ -21,6 +21,7 @@ import uuid
 import zipfile
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from io import RawIOBase
 from pathlib import Path
 from typing import IO, cast
@@ -50,8 +51,10 @@ def no_progress(_step: str, _done: int, _total: int) -> None: ...
 class PackageWriter:
     """Adds files to a package and remembers their sums. `rows` are the readings of the last series that was added."""
 
-    def __init__(self, archive: zipfile.ZipFile) -> None:
+    def __init__(self, archive: zipfile.ZipFile, mode: int = 0o644) -> None:
+        """`mode` is what the files are unpacked with."""
         self._archive = archive
+        self._mode = mode
         self.sums: dict[str, str] = {}
         self.sizes: dict[str, int] = {}
 
@@ -65,7 +68,7 @@ class PackageWriter:
         """A file of the package to write to; one at a time."""
         entry = zipfile.ZipInfo(name, _EPOCH)
         entry.compress_type = zipfile.ZIP_DEFLATED if compress else zipfile.ZIP_STORED
-        entry.external_attr = 0o644 << 16
+        entry.external_attr = self._mode << 16
         with self._archive.open(entry, "w", force_zip64=True) as file:
             hashing = _Hashing(file)
             yield cast(IO[bytes], hashing)
@@ -74,19 +77,23 @@ class PackageWriter:
 
 
 @contextmanager
-def writing_package(path: Path, sign: Callable[[bytes], bytes] | None = None) -> Iterator[PackageWriter]:
+def writing_package(
+    path: Path, sign: Callable[[bytes], bytes] | None = None, private: bool = False
+) -> Iterator[PackageWriter]:
     """A package that stands at `path` once this block is left without an exception, and not before.
 
-    `sign` makes the comment of the zip from its SHA256SUMS.
+    `sign` makes the comment of the zip from its SHA256SUMS. A `private` one and its files are for its owner's eyes only
+    (mode 0600).
 
     Two that write it at once do not disturb each other: the one that is ready later replaces the other's.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f"{path.name}.{uuid.uuid4().hex[:8]}{PART}")
     try:
-        with part.open("wb") as file:
+        mode = 0o600 if private else 0o644
+        with open(part, "wb", opener=partial(os.open, mode=mode)) as file:
             with zipfile.ZipFile(file, "w") as archive:
-                writer = PackageWriter(archive)
+                writer = PackageWriter(archive, mode)
                 yield writer
                 sums = "".join(f"{total}  {name}\n" for name, total in sorted(writer.sums.items()))
                 writer.add("SHA256SUMS", sums)

@@ -8,19 +8,24 @@ import io
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import PurePath
+from urllib.parse import quote
 
 import msgspec
 
+from techport_pilots.definition.privacy import licence_of
 from techport_pilots.handover.package import PackageWriter, instant
 from techport_pilots.model import PilotDefinition
 from techport_pilots.quantities import vocabulary_of
 from techport_pilots.registry.deployments import deployments
 from techport_pilots.registry.lifecycle import Change
 from techport_pilots.reports.build import Report
+from techport_pilots.reports.privacy_text import privacy_description, privacy_lines
+from techport_pilots.reports.text import Words
 from techport_pilots.time import micros_of
 from techport_storage.csv_cells import harmless
 
 NO_LICENCE = "No licence: ask before you use the data"
+PERSONAL = "No licence: the readings can be about people, and may be used for the purpose they were collected for only"
 _LICENCES = {
     "CC-BY-4.0": ("Creative Commons Attribution 4.0 International", "https://creativecommons.org/licenses/by/4.0/"),
     "CC0-1.0": ("Creative Commons Zero 1.0 Universal", "https://creativecommons.org/publicdomain/zero/1.0/"),
@@ -162,6 +167,7 @@ def datapackage(report: Report, writer: PackageWriter, rows: int) -> str:
             for one in pilot.organisations
         ],
         "techport:readings": rows,
+        **_privacy(report),
         "resources": resources,
     }
     package = {key: value for key, value in package.items() if value != []}
@@ -197,6 +203,7 @@ def ro_crate(report: Report, writer: PackageWriter) -> str:
         "datePublished": instant(report.made)[:10],
         "temporalCoverage": f"{instant(report.start)}/{instant(report.end)}",
         "license": {"@id": path},
+        **_conditions(report),
         "author": _references(organisations),
         "publisher": _references(owners),
         "hasPart": _references(str(file["@id"]) for file in files),
@@ -208,7 +215,7 @@ def ro_crate(report: Report, writer: PackageWriter) -> str:
         "about": {"@id": "./"},
         "conformsTo": {"@id": "https://w3id.org/ro/crate/1.1"},
     }
-    licence = {"@id": path, "@type": "CreativeWork", "name": name, "identifier": pilot.licence}
+    licence = {"@id": path, "@type": "CreativeWork", "name": name, "identifier": licence_of(pilot)}
     graph = [about, root, licence, *organisations.values(), *files]
     crate = {"@context": "https://w3id.org/ro/crate/1.1/context", "@graph": graph}
     return json.dumps(crate, ensure_ascii=False, indent=2) + "\n"
@@ -222,25 +229,39 @@ def _references(names: Iterable[str]) -> object:
 
 def _licence(pilot: PilotDefinition) -> tuple[str, str]:
     """Title and address of the licence."""
-    if not pilot.licence:
-        return NO_LICENCE, "#no-licence"
-    return _LICENCES.get(pilot.licence, (pilot.licence, f"https://spdx.org/licenses/{pilot.licence}"))
+    licence = licence_of(pilot)
+    if not licence:
+        return (PERSONAL if pilot.personal_data else NO_LICENCE), "#no-licence"
+    return _LICENCES.get(licence, (licence, f"https://spdx.org/licenses/{quote(licence)}"))
 
 
 def _licences(pilot: PilotDefinition) -> dict[str, object]:
     """As a Data Package lists them; nothing where there is none."""
-    if not pilot.licence:
+    licence = licence_of(pilot)
+    if not licence:
         return {}
     title, path = _licence(pilot)
-    return {"licenses": [{"name": pilot.licence, "title": title, "path": path}]}
+    return {"licenses": [{"name": licence, "title": title, "path": path}]}
 
 
 def licence_text(pilot: PilotDefinition) -> str:
     attribution = f"\nAttribution:\n{pilot.attribution}\n" if pilot.attribution else ""
-    if not pilot.licence:
-        return f"{NO_LICENCE}.\n{attribution}"
     name, path = _licence(pilot)
-    return f"{name} ({pilot.licence})\n{path}\n{attribution}"
+    if not licence_of(pilot):
+        return f"{name}.\n{attribution}"
+    return f"{name} ({licence_of(pilot)})\n{path}\n{attribution}"
+
+
+def _privacy(report: Report) -> dict[str, object]:
+    """Of a Data Package: why personal data may be here, and until when."""
+    described = privacy_description(report)
+    return {"techport:personal_data": described} if described else {}
+
+
+def _conditions(report: Report) -> dict[str, object]:
+    """Of an RO-Crate: the same in a property of schema.org, as text."""
+    lines = privacy_lines(report, Words("en", report.pilot.timezone))
+    return {"conditionsOfAccess": "; ".join(f"{heading}: {text}" for heading, text in lines)} if lines else {}
 
 
 def history(taken: Sequence[Change]) -> str:
@@ -283,10 +304,25 @@ good = readings[readings.quality == 0]
 
 Times are UTC. `techport pilot open FILE` restores the pilot on another platform, where every KPI comes out the same.
 
-Licence: {pilot.licence or "none, ask before you use the data"}. Cite as:
+Licence: {licence_of(pilot) or "none, ask before you use the data"}. Cite as:
 
 > {citation}
-"""
+{_personal(report)}"""
+
+
+def _personal(report: Report) -> str:
+    lines = privacy_lines(report, Words("en", report.pilot.timezone))
+    if not lines:
+        return ""
+    rows = "".join(f"| {heading} | {text} |\n" for heading, text in lines)
+    return f"""
+## Personal data
+
+{PERSONAL}. Keep it from others, and erase it with all copies by the date below.
+
+| | |
+|---|---|
+{rows}"""
 
 
 def _schema(fields: Mapping[str, tuple[str, str]]) -> dict[str, object]:

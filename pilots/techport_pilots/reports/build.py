@@ -29,6 +29,7 @@ from techport_pilots.quality.completeness import (
     together,
 )
 from techport_pilots.registry.database import Database
+from techport_pilots.registry.erasures import due_at
 from techport_pilots.registry.lifecycle import State, changes, measured_until
 from techport_pilots.registry.registry import Registry
 from techport_pilots.registry.versioning import lock
@@ -78,6 +79,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     whole: Completeness
     set_aside: int  # values in quarantine
     made: Micros
+    erase_at: Micros | None  # when the data is to be erased at the latest; None: it is kept
 
 
 def current_report(registry: Registry, store: ReadingStore, pilot: PilotDefinition, now: Micros) -> Report:
@@ -94,13 +96,13 @@ def current_report(registry: Registry, store: ReadingStore, pilot: PilotDefiniti
     version = registry.history(pilot.id)[0].version
     state = registry.state(pilot.id)
     return build_report(
-        store, registry.database, pilot, version=version, state=state, now=now, evaluations=evaluations, lent=lent
+        store, registry, pilot, version=version, state=state, now=now, evaluations=evaluations, lent=lent
     )
 
 
 def build_report(
     store: ReadingStore,
-    database: Database,
+    registry: Registry,
     pilot: PilotDefinition,
     *,
     version: int,
@@ -116,6 +118,7 @@ def build_report(
     """
     ordered = sorted(pilot.events, key=lambda event: micros_of(event.time, pilot.timezone))
     pilot = msgspec.structs.replace(pilot, events=ordered)
+    database = registry.database
     until = measured_until(changes(database, pilot.id), now)
     here = so_far(pilot, until)
     start, end = period(store, pilot, until)
@@ -136,6 +139,7 @@ def build_report(
         whole=together(found.values()),
         set_aside=sum(count.values for count in counts),
         made=now,
+        erase_at=due_at(registry, pilot),
     )
 
 

@@ -9,6 +9,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from markupsafe import Markup
 
 from techport_pilots.definition.kinds import kind_named
+from techport_pilots.definition.privacy import licence_of
 from techport_pilots.evaluation.messages import adjusted_for
 from techport_pilots.i18n import Message
 from techport_pilots.model import DeviceDefinition
@@ -17,6 +18,7 @@ from techport_pilots.quantities import vocabulary_of
 from techport_pilots.reports import plots
 from techport_pilots.reports.build import Report, Result, year_of
 from techport_pilots.reports.kpi_text import describe_kpi
+from techport_pilots.reports.privacy_text import privacy_lines
 from techport_pilots.reports.text import Words
 from techport_pilots.time import micros_of
 
@@ -45,6 +47,8 @@ def page(report: Report, language: str, ground: plots.Ground | None = None) -> s
         map=Markup(plots.chart_map(report.pilot, ground, words)),
         ground=ground,
         devices=_devices(report),
+        privacy=privacy_lines(report, words),
+        licence=licence_of(report.pilot),
         citation=citation(report, words),
         method=words.language.message(Message("report.method")),
         quality=words.language.message(Message("report.quality")),
@@ -62,7 +66,8 @@ def citation(report: Report, words: Words) -> str:
     title = words.text(pilot.title, pilot.id)
     span = f"{words.date(report.start)} – {words.last_day(report.end)}"
     which = f"{words('data set')}, {span}, {words('version')} {report.version}"
-    licence = f" {pilot.licence}." if pilot.licence else ""
+    named = licence_of(pilot)
+    licence = f" {named}." if named else ""
     return f"{who} ({year_of(report)}): {title} ({pilot.id}), {which}.{licence}"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -45,6 +46,9 @@ class Words:
 
     def date(self, time: Micros) -> str:
         return self.language.date_time(time, self.zone, "d. MMM y")
+
+    def day(self, day: dt.date) -> str:
+        return self.date(int(dt.datetime(day.year, day.month, day.day, 12, tzinfo=dt.UTC).timestamp()) * 1_000_000)
 
     def last_day(self, end: Micros) -> str:
         """The last day of a range that `end` is no longer in."""

@@ -14,6 +14,7 @@ from urllib.parse import quote
 
 import msgspec
 
+from techport_pilots.definition.privacy import licence_of
 from techport_pilots.handover.dcat.rdf import Iri, Literal, Node, addresses, texts, turtle
 from techport_pilots.handover.dcat.terms import ACCESS, IANA, LICENCES, PREFIXES, THEMES, described, term
 from techport_pilots.i18n import Message, in_all_languages
@@ -94,8 +95,19 @@ def catalogue(
     return _with_terms(nodes)
 
 
-def package(pilot: PilotDefinition, distributions: Sequence[Distribution], period: tuple[dt.date, dt.date]) -> str:
-    """The dataset of a package, as Turtle with addresses relative to the file's own place."""
+def package(
+    pilot: PilotDefinition,
+    distributions: Sequence[Distribution],
+    period: tuple[dt.date, dt.date],
+    conditions: Text | None = None,
+) -> str:
+    """The dataset of a package, as Turtle with addresses relative to the file's own place.
+
+    `conditions`, as those of personal data, are added to its description.
+    """
+    if conditions is not None:
+        spoken = {code: f"{pilot.description.get(code)} {conditions.get(code)}".strip() for code in ("nb", "en")}
+        pilot = msgspec.structs.replace(pilot, description=Text(**spoken))
     offer = Offer(pilot=pilot, modified=period[1], period=period, distributions=distributions)
     nodes = _dataset(offer, "#dataset", "report-en.html", "#publisher")
     return turtle(_with_terms(nodes), PREFIXES)
@@ -136,7 +148,7 @@ def _dataset(offer: Offer, here: str, page: str, agent: str) -> list[Node]:
     facts += [("dcat:contactPoint", contact)]
     facts += [("dcat:distribution", Iri(_node(way.url))) for way in offer.distributions]
     facts += [("dct:publisher", Iri(agent))]
-    ways = [_distribution(way, pilot.licence) for way in offer.distributions]
+    ways = [_distribution(way, licence_of(pilot)) for way in offer.distributions]
     return [Node(["dcat:Dataset"], facts, here), *ways, *box, _document(page, pilot.title), _agent(agent, name, url)]
 
 
@@ -232,5 +244,5 @@ def _keywords(pilot: PilotDefinition, language: str) -> list[str]:
 
 
 def _about(pilot: PilotDefinition, language: str) -> str:
-    said = (pilot.question.get(language), pilot.description.get(language), pilot.attribution, pilot.licence)
+    said = (pilot.question.get(language), pilot.description.get(language), pilot.attribution, licence_of(pilot))
     return " ".join(re.sub(r"\s+", " ", text).strip() for text in said if text)
