@@ -4,6 +4,7 @@ stores()      registry, books and time-series store
 broker()      the broker, started where it is our own: the source that reads from it, the relay that publishes to it
 ingesting()   the pipeline, in a thread of its own
 flagging()    quality flags that need the readings around one, in a thread of their own
+erasing()     what retention says is due, in a thread of its own
 web()         the ASGI app over the same stores, until Ctrl-C
 """
 
@@ -48,6 +49,7 @@ from techport_ingest.sources.succession import SucceedingSource
 from techport_pilots.access.credentials import Credentials
 from techport_pilots.accounting.ledger import Ledger
 from techport_pilots.accounting.worker_sessions import WorkerSessions
+from techport_pilots.handover.retention import RetentionPass
 from techport_pilots.quality.flagging import FlagPass
 from techport_pilots.registry.registry import Registry
 from techport_storage.store import ReadingStore, open_store
@@ -271,6 +273,22 @@ def flagging(settings: Settings, parts: Stores) -> Iterator[None]:
     """Flag what comes, in a thread until the block ends."""
     rounds = FlagPass(parts.registry, parts.readings, settings.worker)
     thread = threading.Thread(target=rounds.run, name="flags")
+    thread.start()
+    try:
+        yield
+    finally:
+        rounds.stop()
+        thread.join()
+
+
+@contextmanager
+def erasing(settings: Settings, parts: Stores) -> Iterator[None]:
+    """Erase what is due, in a thread until the block ends."""
+    from techport_dashboards.services.snapshots import SnapshotStore
+
+    files = SnapshotStore(settings.snapshots_folder).files_of
+    rounds = RetentionPass(parts.registry, parts.readings, parts.books, settings.data / "receipts", files)
+    thread = threading.Thread(target=rounds.run, name="retention")
     thread.start()
     try:
         yield

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import shutil
 import socket
 import urllib.error
@@ -72,6 +73,7 @@ def examine(settings: Settings) -> Iterator[Check]:
     else:
         yield from _stores(settings)
         yield from _ports(settings)
+    yield from _retention(settings)
     yield from _broker(settings, running)
 
 
@@ -176,6 +178,26 @@ def _stores(settings: Settings) -> Iterator[Check]:
     except PilotsError as error:
         yield Check("registry", "failed", str(error), "mend it, or check `registry` and registry_password_file")
     yield _clock(max(newest, default=0) / 1e6)
+
+
+def _retention(settings: Settings) -> Iterator[Check]:
+    """Whether readings are there that should have been erased; nothing where the registry cannot be asked."""
+    from techport_pilots.registry import erasures
+    from techport_pilots.registry.registry import Registry
+
+    try:
+        with closing(Registry.open(settings.registry_url, settings.registry_seconds)) as registry:
+            overdue = erasures.overdue(registry, int(now_datetime().timestamp() * 1e6))
+    except PilotsError:
+        return  # said by the check of the registry
+    if not overdue:
+        yield Check("retention", "ok", "no erasure is overdue")
+        return
+    dates = ", ".join(f"{due.pilot} ({dt.datetime.fromtimestamp(due.at / 1e6, dt.UTC):%Y-%m-%d})" for due in overdue)
+    remedy = (
+        "`techport up` and `serve` erase within the hour, `techport retention run` now; see their log if they do not"
+    )
+    yield Check("retention", "warning", f"erasure is overdue: {dates}", remedy)
 
 
 def _clock(newest_received: float) -> Check:

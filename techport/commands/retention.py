@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import msgspec
 import typer
 from rich.console import Console
 
@@ -23,7 +22,7 @@ from techport.progress import steps
 from techport.settings import Settings, load_settings
 
 if TYPE_CHECKING:
-    from techport_pilots.handover.retention import Erasure
+    from techport_pilots.registry.erasures import Erasure
 
 app = typer.Typer(no_args_is_help=True, help="Forgetting on time: what is due to be erased, and erasing it.")
 
@@ -35,13 +34,13 @@ _TIMES = ["%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M:%SZ
 def list_(data: options.Data = None, registry: options.RegistryUrl = None) -> None:
     """What will be erased when, and what has been."""
     from techport.commands.pilots import open_registry
-    from techport_pilots.handover import retention
+    from techport_pilots.registry import erasures
 
     console = Console(highlight=False)
     with open_registry(data, registry) as opened:
-        for due in retention.plan(opened):
+        for due in erasures.plan(opened):
             console.print(f"{_date(due.at)}  {due.pilot} ({due.state})")
-        for receipt in retention.receipts(opened.database):
+        for receipt in erasures.receipts(opened.database):
             console.print(f"{_date(receipt.done or 0)}  {receipt.pilot}: {_erased(receipt)}")
 
 
@@ -55,17 +54,18 @@ def run(
 ) -> None:
     """Erase what is due, from store, quarantine, packages and snapshots, and keep a receipt.
 
-    Can be run every night with --yes. Works while the platform runs.
+    `techport up` and `techport serve` do it once an hour; this does it now. Works while the platform runs.
     """
     from techport.commands.pilots import open_registry
-    from techport_pilots.handover import retention
+    from techport_pilots.handover.retention import write_receipt
+    from techport_pilots.registry import erasures
     from techport_storage.clock import now
 
     settings = load_settings({"data": data, "store": store, "registry": registry})
     console = Console(highlight=False)
     with open_registry(data, registry) as opened:
         at = now()
-        due = [one.pilot for one in retention.plan(opened) if one.at <= at]
+        due = [one.pilot for one in erasures.plan(opened) if one.at <= at]
     if not due:
         console.print("nothing is due")
         return
@@ -74,11 +74,9 @@ def run(
     _run(settings, console, due)
     folder = receipts or settings.data / "receipts"
     with open_registry(data, registry) as opened:
-        written = [one for one in retention.receipts(opened.database) if one.done is not None and one.done >= at]
+        written = [one for one in erasures.receipts(opened.database) if one.done is not None and one.done >= at]
     for receipt in written:
-        folder.mkdir(parents=True, exist_ok=True)
-        file = folder / f"{receipt.pilot}-{_date(receipt.begun)}-{receipt.begun}.json"
-        file.write_bytes(msgspec.json.format(msgspec.json.encode(receipt), indent=2) + b"\n")
+        file = write_receipt(folder, receipt)
         console.print(f"{receipt.pilot}: {_erased(receipt)}; receipt {file}", soft_wrap=True)
         for missing in receipt.missing:
             console.print(

@@ -83,7 +83,11 @@ def serve(
     check_port(settings.http_address, "--http")
     from techport import platform, web
 
-    with platform.stores(settings) as parts, platform.relaying(settings) as relay:
+    with (
+        platform.stores(settings) as parts,
+        platform.relaying(settings) as relay,
+        platform.erasing(settings, parts),
+    ):
         server = web.web(settings, parts, relay=relay)
         log.info("serving", address=f"http://{settings.http}")
         _announce_pages(settings)
@@ -135,6 +139,7 @@ def _run_everything(settings: Settings, pilots: list[Path], district: _District 
             platform.broker(settings, parts, own=True) as reached,
             platform.ingesting(settings, parts, reached, failed=interrupt) as pipeline,
             platform.flagging(settings, parts),
+            platform.erasing(settings, parts),
             district.running() if district else _nothing(),
         ):
             server = web.web(settings, parts, web.pipeline_health(pipeline), reached.relay)

@@ -19,9 +19,8 @@ import pytest
 from techport_dashboards import WebSettings
 from techport_pilots.accounting.quarantine import QuarantineFilter
 from techport_pilots.definition.load import parse_definition
-from techport_pilots.handover import retention
 from techport_pilots.handover.closeout import Closure, close_pilot
-from techport_pilots.registry import lifecycle
+from techport_pilots.registry import erasures, lifecycle
 from tests.dashboards.web import City
 from tests.pilots import trial
 
@@ -215,7 +214,7 @@ async def test_forgetting_asks_for_the_names_and_leaves_nothing(
     assert list((tmp_path / "snapshots").iterdir()) == []
     assert (await visitor.get(f"/api/v1/snapshots/{frozen.json()['id']}")).status_code == 404
     assert not town.books.quarantine.counts(QuarantineFilter(pilot="elgeseter"))
-    (kept,) = retention.receipts(town.registry.database)
+    (kept,) = erasures.receipts(town.registry.database)
     assert msgspec.to_builtins(kept)["rows"] == receipt["rows"]
 
 

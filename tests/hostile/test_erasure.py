@@ -17,7 +17,7 @@ from techport_pilots.accounting.rejection import Rejection
 from techport_pilots.accounting.tally import BatchAnnotations, BookedEvent, QuarantineEntry, Tally, day_of
 from techport_pilots.handover import retention
 from techport_pilots.handover.partial_erasure import Part, count_part, erase_part
-from techport_pilots.registry import lifecycle
+from techport_pilots.registry import erasures, lifecycle
 from techport_pilots.registry.registry import Registry
 from techport_pilots.registry.tables import metadata
 from techport_storage.clock import now
@@ -138,7 +138,7 @@ def test_no_row_names_an_erased_device(kind: str, platform: Callable[[str], Part
 
 def test_a_receipt_of_an_earlier_version_loses_its_device_names(tmp_path: Path) -> None:
     registry = Registry.open(f"sqlite:///{tmp_path / 'registry.sqlite'}")
-    old = retention.Erasure(pilot="a", due=1, begun=1, done=2, rows=3, days=[retention.Day(MACS[0], 1, 3, 0)])
+    old = erasures.Erasure(pilot="a", due=1, begun=1, done=2, rows=3, days=[erasures.Day(MACS[0], 1, 3, 0)])
     with registry.database.writing() as transaction:
         content = msgspec.json.encode(old).decode()
         transaction.execute(
@@ -146,7 +146,7 @@ def test_a_receipt_of_an_earlier_version_loses_its_device_names(tmp_path: Path) 
         )
     store = open_store("duckdb://")
     retention.run(registry, store, Ledger(registry.database), now())
-    (receipt,) = retention.receipts(registry.database)
+    (receipt,) = erasures.receipts(registry.database)
     assert (receipt.rows, receipt.device_days, receipt.days) == (3, 1, [])
     assert not [path for path in tmp_path.iterdir() if CANARY.encode() in path.read_bytes()]
     store.close()
@@ -224,4 +224,4 @@ def test_a_period_is_erased_and_an_interrupted_one_finished(
     assert (first_receipt.rows, receipt.rows) == (24, 1)
     assert audit(ledger, store).ok
     assert sum(tally.erased for tally in ledger.tallies().values()) == 25
-    assert len(retention.receipts(registry.database)) == 2
+    assert len(erasures.receipts(registry.database)) == 2

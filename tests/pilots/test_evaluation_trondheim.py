@@ -114,7 +114,7 @@ def test_the_report_of_the_packaged_pilot_answers_it(shared, tmp_path, language,
     registry.import_pilot(pilot, "", "test")
     with_names = open_store("duckdb://")
     with_names.write(dataclasses.replace(batch, streams=streams))
-    report = build_report(with_names, registry.database, pilot, version=1, state="running", now=END)
+    report = build_report(with_names, registry, pilot, version=1, state="running", now=END)
     with_names.close()
     registry.close()
     answer = next(one for one in report.results if one.kpi.id == "pm10-day-after")

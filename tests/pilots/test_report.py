@@ -50,7 +50,7 @@ def parts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Registry, 
 def report(parts: tuple[Registry, ReadingStore]) -> Report:
     registry, store = parts
     pilot = registry.pilot("elgeseter")
-    return build_report(store, registry.database, pilot, version=1, state="ended", now=NOW)
+    return build_report(store, registry, pilot, version=1, state="ended", now=NOW)
 
 
 class _Outside(HTMLParser):
@@ -126,7 +126,7 @@ def test_the_same_data_gives_the_same_bytes_apart_from_the_date(
     again = open_store("duckdb://")
     again.write(trial.readings(shuffled=True))
     pilot = registry.pilot("elgeseter")
-    later = build_report(again, registry.database, pilot, version=1, state="ended", now=NOW + DAY)
+    later = build_report(again, registry, pilot, version=1, state="ended", now=NOW + DAY)
     again.close()
     assert page(msgspec.structs.replace(later, made=report.made), "nb") == page(report, "nb")
     assert page(later, "nb") != page(report, "nb")
@@ -159,7 +159,7 @@ def test_a_pilot_that_lacks_something_still_has_a_report(parts: tuple[Registry, 
     chosen = empty if what == "no readings" else store
     report = build_report(
         chosen,
-        registry.database,
+        registry,
         msgspec.structs.replace(pilot, **changed),
         version=1,
         state="draft",
@@ -200,7 +200,7 @@ def test_days_that_were_not_to_be_measured_are_not_missing(tmp_path: Path, repor
     with closing(open_store("duckdb://")) as store:
         store.write(trial.readings())
         then = over + 100 * DAY if ended else over
-        found = build_report(store, registry.database, pilot, version=1, state="running", now=then)
+        found = build_report(store, registry, pilot, version=1, state="running", now=then)
     registry.close()
     assert {result.evaluation.verdict for result in found.results} == {
         result.evaluation.verdict for result in report.results

@@ -16,7 +16,7 @@ from techport_pilots.accounting.rejection import Rejection
 from techport_pilots.accounting.tally import QuarantineEntry, Tally, day_of
 from techport_pilots.handover import retention
 from techport_pilots.handover.closeout import Closure, close_pilot
-from techport_pilots.registry import lifecycle
+from techport_pilots.registry import erasures, lifecycle
 from techport_pilots.registry.registry import Registry
 from techport_storage.clock import now
 from techport_storage.errors import StoreUnavailable
@@ -73,7 +73,7 @@ def test_what_is_due_goes_everywhere_and_the_rest_stays(parts: Parts, tmp_path: 
     for half in halves:  # of runs that were killed
         half.touch()
     others = halves[1]
-    (due,) = retention.plan(registry)
+    (due,) = erasures.plan(registry)
     assert due.at == package.erase_at
     assert retention.run(registry, store, books, due.at - 1) == []
     (receipt,) = retention.run(registry, store, books, due.at)
@@ -85,7 +85,7 @@ def test_what_is_due_goes_everywhere_and_the_rest_stays(parts: Parts, tmp_path: 
     assert left(parts, "elgeseter") == (0, 0)
     assert left(parts, "other") == (1, 1)
     assert audit(books, store).ok
-    assert retention.receipts(registry.database) == [receipt]
+    assert erasures.receipts(registry.database) == [receipt]
     assert retention.run(registry, store, books, due.at + 1) == []
     assert registry.state("elgeseter") == "closed"
 
@@ -105,7 +105,7 @@ def test_a_package_that_was_moved_is_named(parts: Parts, tmp_path: Path) -> None
 
 def test_a_pilot_that_has_not_ended_is_never_due(parts: Parts) -> None:
     registry, store, books = parts
-    assert retention.plan(registry) == []
+    assert erasures.plan(registry) == []
     assert retention.run(registry, store, books, NOW + 10 * YEARS) == []
     assert left(parts, "elgeseter") == (1, 1)
 
@@ -153,4 +153,4 @@ def test_dates_follow_the_calendar(ended: str, retention_: str | None, due: str 
         return int(dt.datetime.fromisoformat(text + "+00:00").timestamp()) * 1_000_000
 
     pilot = msgspec.structs.replace(trial.definition(), retention=retention_)
-    assert retention.due_after(pilot, at(ended)) == (None if due is None else at(due))
+    assert erasures.due_after(pilot, at(ended)) == (None if due is None else at(due))

@@ -14,9 +14,8 @@ from techport_dashboards.viewer import Viewer
 from techport_dashboards.web.dependencies import Services
 from techport_pilots.accounting.quarantine import Quarantine, QuarantineFilter
 from techport_pilots.devices.onboarding import UNKNOWN_DEVICE, unknown_devices
-from techport_pilots.handover import retention
 from techport_pilots.model import PilotDefinition
-from techport_pilots.registry import events
+from techport_pilots.registry import erasures, events
 from techport_storage import clock
 from techport_storage.microseconds import DAY, SECOND
 from techport_storage.model import Selection
@@ -91,7 +90,7 @@ def _measured(services: Services, pilot: str, device: str | None) -> dict[str, A
 def _matters(services: Services, viewer: Viewer, pilot: PilotDefinition) -> dict[str, Any]:
     """What the pilot's team works with: entries in quarantine, unknown devices, events, packages, jobs."""
     registry, now = services.registry_cache.registry, clock.now()
-    due = [one.pilot for one in retention.plan(registry) if one.at <= now and viewer.may_see(one.pilot)]
+    due = [one.pilot for one in erasures.plan(registry) if one.at <= now and viewer.may_see(one.pilot)]
     found: dict[str, Any] = {"due": sorted(due)}
     groups = Quarantine(registry.database).groups(QuarantineFilter(pilot=pilot.id))
     if refused := [group for group in groups if group.reason != UNKNOWN_DEVICE]:

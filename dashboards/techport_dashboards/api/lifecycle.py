@@ -22,8 +22,8 @@ from techport_dashboards.services.lifecycle import receipt, receive_package
 from techport_dashboards.viewer import Viewer
 from techport_dashboards.web.dependencies import ChangeDep, PilotDep, ServicesDep, ViewerDep
 from techport_dashboards.web.request_slots import SlotRoute
-from techport_pilots.handover import retention
 from techport_pilots.handover.signature import Origin
+from techport_pilots.registry import erasures
 
 router = APIRouter(tags=["life"], route_class=SlotRoute)
 
@@ -239,8 +239,8 @@ def open_package(
 def due(services: ServicesDep, viewer: ViewerDep) -> dict[str, Any]:
     """What will be erased when, and what has been."""
     registry = services.registry_cache.registry
-    planned = retention.plan(registry)
-    erased = retention.receipts(registry.database)
+    planned = erasures.plan(registry)
+    erased = erasures.receipts(registry.database)
     return {
         "due": [plain(one) for one in planned if viewer.may_see(one.pilot)],
         "erased": [receipt(one) for one in erased if viewer.may_see(one.pilot)],

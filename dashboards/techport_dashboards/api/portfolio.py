@@ -42,7 +42,13 @@ class PortfolioItem(BaseModel):
     kpis: int = Field(description="How many it has.")
     reached: int = Field(description="KPIs whose target was met at the last evaluation.")
     verdicts: dict[str, int] = Field(description="KPIs by the verdict of the last evaluation.")
-    attention: list[str] = Field(description="What needs attention: overdue, devices, targets, ends-soon, hand-over.")
+    erase_at: str | None = Field(description="When its data is to be erased at the latest, ISO 8601.")
+    erasure_overdue: bool = Field(description="That date is over, and readings are still there.")
+    not_collected: int = Field(description="Values that came for a draft with personal data and were not kept.")
+    attention: list[str] = Field(
+        description="What needs attention: erasure-overdue, personal-draft (it holds readings), not-collected (a draft "
+        "with personal data to which devices send), overdue, devices, targets, ends-soon, hand-over."
+    )
 
 
 @router.get("/portfolio", response_model=Listed[PortfolioItem])

@@ -18,6 +18,7 @@ from techport_dashboards.viewer import Viewer
 from techport_dashboards.web.dependencies import Services, ServicesDep, ViewerDep
 from techport_dashboards.web.request_slots import SlotRoute
 from techport_dashboards.web.templating import language_of, render
+from techport_pilots.registry import erasures
 from techport_storage import clock
 from techport_storage.model import Micros, Selection
 
@@ -51,6 +52,7 @@ def overview(
         running=len(running),
         seen=max((pilot.seen for pilot in pilots if pilot.seen), default=None),
         attention=device_status.worst_first(pilots),
+        overdue=[due for due in erasures.overdue(services.registry_cache.registry, now) if viewer.may_see(due.pilot)],
         wall_next=wall.following(services, viewer, None) if parameters.cycle else None,
         air=air,
         map=draw(

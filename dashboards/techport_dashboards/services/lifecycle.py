@@ -23,7 +23,7 @@ from techport_pilots.handover.closeout import Closure, MadePackage, close_pilot,
 from techport_pilots.handover.open import open_package
 from techport_pilots.handover.package import Progress
 from techport_pilots.model import PilotDefinition
-from techport_pilots.registry import lifecycle
+from techport_pilots.registry import erasures, lifecycle
 from techport_pilots.registry.lifecycle import Change
 from techport_pilots.registry.registry import PilotVersion, Registry
 from techport_storage import clock
@@ -74,7 +74,7 @@ class PilotLifecycle:
             steps=lifecycle.changes(registry.database, pilot.id),
             versions=registry.history(pilot.id),
             packages=[_made(row) for row in self._packages(pilot.id)],
-            erase_at=retention.due_at(registry, pilot),
+            erase_at=erasures.due_at(registry, pilot),
             job=self._jobs.latest("close", pilot.id),
         )
 
@@ -135,7 +135,7 @@ class PilotLifecycle:
         """Begin to erase what is due; `confirmed` must name exactly those pilots. Raises Problem."""
         _, ledger = self._folder_and_ledger()
         registry, at = self._registry, clock.now()
-        due = sorted(one.pilot for one in retention.plan(registry) if one.at <= at)
+        due = sorted(one.pilot for one in erasures.plan(registry) if one.at <= at)
         if sorted(confirmed) != due:
             raise Problem(
                 "bad-parameter",
@@ -215,7 +215,7 @@ def _refuse_large(folder: Path, size: int, most: int) -> None:
         raise Problem("package-too-large", "The disk has no room for {size} more bytes.", size=size)
 
 
-def receipt(one: retention.Erasure) -> dict[str, Any]:
+def receipt(one: erasures.Erasure) -> dict[str, Any]:
     """A receipt without the machine's paths and its account by day."""
     return {
         "pilot": one.pilot,

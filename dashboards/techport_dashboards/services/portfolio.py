@@ -96,6 +96,9 @@ def _row(standing: PilotStanding, devices: int, now: PilotNow | None) -> Row:
     if standing.state in ("ended", "closed"):
         with_problems = 0  # nobody expects them to send
     needs = {
+        "erasure-overdue": standing.erasure_overdue,
+        "personal-draft": standing.draft_holds,
+        "not-collected": standing.state == "draft" and standing.not_collected > 0,
         "overdue": standing.overdue,
         "devices": with_problems > 0,
         "targets": standing.state == "running" and "target not met" in standing.verdicts,
@@ -108,7 +111,7 @@ def _row(standing: PilotStanding, devices: int, now: PilotNow | None) -> Row:
 
 def _worst(row: Row) -> tuple[int, int, float, str]:
     """Running before what is over; what is overdue, then the greatest share of devices in trouble."""
-    urgent = 0 if row.standing.overdue else 1 if row.attention else 2
+    urgent = 0 if row.standing.overdue or row.standing.erasure_overdue else 1 if row.attention else 2
     return _ORDER.index(row.standing.state), urgent, -row.with_problems / max(row.devices, 1), row.standing.pilot
 
 

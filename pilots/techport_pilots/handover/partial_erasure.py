@@ -17,8 +17,9 @@ from techport_pilots.accounting.audit import count_rows
 from techport_pilots.accounting.commit_log import forget_devices
 from techport_pilots.accounting.ledger import Ledger, add_up_devices
 from techport_pilots.accounting.tally import DeviceDay
-from techport_pilots.handover.retention import UNNAMED, Day, Erasure, Files, no_files
+from techport_pilots.handover.retention import UNNAMED, Files, no_files
 from techport_pilots.registry.database import Transaction, conditions, name
+from techport_pilots.registry.erasures import Day, Erasure
 from techport_pilots.registry.registry import Registry
 from techport_pilots.registry.versioning import lock
 from techport_storage.clock import now
@@ -71,6 +72,7 @@ def count_part(registry: Registry, store: ReadingStore, ledger: Ledger, part: Pa
         packages = [path for (path,) in rows]
     return Erasure(
         pilot=part.pilot,
+        partial=True,
         due=now(),
         begun=now(),
         rows=sum(counts.values()),

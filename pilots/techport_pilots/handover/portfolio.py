@@ -8,8 +8,8 @@ from collections.abc import Mapping
 import msgspec
 
 from techport_pilots.evaluation import Evaluation
-from techport_pilots.handover import retention
 from techport_pilots.model import PilotDefinition, Text
+from techport_pilots.registry import erasures, lifecycle
 from techport_pilots.registry.lifecycle import State
 from techport_pilots.registry.registry import Registry
 from techport_pilots.reports.build import kept_evaluations
@@ -35,6 +35,9 @@ class PilotStanding(msgspec.Struct, frozen=True, kw_only=True):
     kpis: int
     verdicts: dict[str, int]
     erase_at: Micros | None
+    erasure_overdue: bool  # that date is over, and readings are still there
+    not_collected: int  # values that came for a draft with personal data, and were not kept
+    draft_holds: bool  # a draft with personal data of which there are readings, from before
 
     @property
     def reached(self) -> int:
@@ -45,11 +48,14 @@ class PilotStanding(msgspec.Struct, frozen=True, kw_only=True):
 def portfolio(registry: Registry, at: Micros) -> list[PilotStanding]:
     """Every pilot, by id. Raises RegistryUnavailable."""
     kept = kept_evaluations(registry.database)
-    return [_standing(registry, pilot, kept, at) for pilot in registry.pilots()]
+    holding = erasures.holding_readings(registry.database)
+    dropped = erasures.not_collected(registry.database)
+    standings = [_standing(registry, pilot, kept, pilot.id in holding, at) for pilot in registry.pilots()]
+    return [msgspec.structs.replace(one, not_collected=dropped.get(one.pilot, 0)) for one in standings]
 
 
 def _standing(
-    registry: Registry, pilot: PilotDefinition, kept: Mapping[str, list[Evaluation]], at: Micros
+    registry: Registry, pilot: PilotDefinition, kept: Mapping[str, list[Evaluation]], holds: bool, at: Micros
 ) -> PilotStanding:
     state = registry.state(pilot.id)
     zone, known = pilot.timezone, {kpi.id for kpi in pilot.kpis}
@@ -62,6 +68,8 @@ def _standing(
         days = -(-(ends - starts) // DAY)
         day = (at - starts) // DAY + 1 if starts <= at < ends else None
     runs = state == "running"
+    erase_at = erasures.due_at(registry, pilot)
+    collects = lifecycle.collects(pilot, state)
     return PilotStanding(
         pilot=pilot.id,
         title=pilot.title,
@@ -74,5 +82,8 @@ def _standing(
         overdue=runs and ends is not None and ends <= at,
         kpis=len(pilot.kpis),
         verdicts=dict(sorted(verdicts.items())),
-        erase_at=retention.due_at(registry, pilot),
+        erase_at=erase_at,
+        erasure_overdue=holds and erase_at is not None and erase_at <= at,
+        not_collected=0,
+        draft_holds=holds and not collects,
     )

@@ -10,34 +10,45 @@ definition, the steps of the pilot's life and the receipt are kept: it stays kno
 
 from __future__ import annotations
 
-import calendar
 import datetime as dt
-from collections.abc import Callable, Collection, Sequence
+import threading
+import time
+import uuid
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import msgspec
+import structlog
 
 from techport_pilots.accounting.audit import count_rows
 from techport_pilots.accounting.commit_log import forget_devices
 from techport_pilots.accounting.ledger import Ledger, add_up_devices
 from techport_pilots.accounting.tally import DeviceDay
+from techport_pilots.errors import RegistryUnavailable
 from techport_pilots.handover.package import PART, Progress, no_progress
-from techport_pilots.model import PilotDefinition
-from techport_pilots.registry import events, lifecycle
+from techport_pilots.registry import events
 from techport_pilots.registry.database import Database, Transaction
+from techport_pilots.registry.erasures import Day, Due, Erasure, plan
+from techport_pilots.registry.leases import Leases
 from techport_pilots.registry.registry import Registry
 from techport_pilots.registry.versioning import lock
-from techport_pilots.time import parse_duration
 from techport_storage.clock import now
+from techport_storage.errors import StoreUnavailable
 from techport_storage.model import Micros, Selection
 from techport_storage.store import ReadingStore
 
+log = structlog.get_logger(__name__)
+
 _PACKAGES = "SELECT path FROM pilot_packages WHERE pilot = :pilot ORDER BY at"
-_RECEIPTS = "SELECT content FROM erasures WHERE state = 'done' ORDER BY id"
 _BEGUN = "SELECT id, content FROM erasures WHERE pilot = :pilot AND state = 'begun'"
 _BEGIN = "INSERT INTO erasures (pilot, state, content, at) VALUES (:pilot, 'begun', :content, :at) RETURNING id"
 _FINISH = "UPDATE erasures SET state = 'done', content = :content WHERE id = :id"
 _MESSAGES = ("quarantine", "watched_messages")  # as they came from devices, payload and all
+_EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
+PERIOD = 3600.0
+"""Seconds between two rounds of a process that stays."""
+FIRST_ROUND = 60.0  # seconds after its start
 _STRIP = "UPDATE erasures SET content = :content WHERE id = :id"
 
 ERASED = (
@@ -80,7 +91,6 @@ KEPT = {
 
 UNNAMED = "(erased)"
 """The device under which sums of erased devices stand that no definition names."""
-_EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 
 
 Files = Callable[[str], Sequence[Path]]
@@ -89,72 +99,6 @@ Files = Callable[[str], Sequence[Path]]
 
 def no_files(_pilot: str) -> Sequence[Path]:
     return ()
-
-
-class Day(msgspec.Struct, frozen=True):
-    """Rows of a device and day to erase, and what the ledger said had been erased before."""
-
-    device: str
-    day: int
-    rows: int
-    erased_before: int
-
-
-class Erasure(msgspec.Struct, frozen=True, kw_only=True):
-    """A receipt. `rows` of the store, `entries` of the quarantine and of watched messages, `packages` and other `files`
-    that were removed. `missing` packages were not where they had been written: moved, or on another machine."""
-
-    pilot: str
-    due: Micros
-    begun: Micros
-    done: Micros | None = None
-    rows: int = 0
-    entries: int = 0
-    packages: list[str] = []
-    files: list[str] = []
-    missing: list[str] = []
-    days: list[Day] = []  # until it is done: names of devices may be personal data
-    device_days: int = 0
-
-    @property
-    def empty(self) -> bool:
-        return not (self.rows or self.entries or self.packages or self.files or self.missing)
-
-
-class Due(msgspec.Struct, frozen=True):
-    """A pilot with a date of erasure."""
-
-    pilot: str
-    state: lifecycle.State
-    at: Micros
-
-
-def due_after(pilot: PilotDefinition, end: Micros) -> Micros | None:
-    """The date of erasure of a pilot that ended then; None when it says no retention."""
-    if pilot.retention is None:
-        return None
-    months, micros = parse_duration(pilot.retention, calendar="allowed")
-    ended = _EPOCH + dt.timedelta(microseconds=end)
-    month = ended.month - 1 + months
-    year, month = ended.year + month // 12, month % 12 + 1
-    last = calendar.monthrange(year, month)[1]  # a year after the 29th of February is the 28th
-    later = ended.replace(year=year, month=month, day=min(ended.day, last)) + dt.timedelta(microseconds=micros)
-    return (later - _EPOCH) // dt.timedelta(microseconds=1)
-
-
-def due_at(registry: Registry, pilot: PilotDefinition) -> Micros | None:
-    """When the data is to be erased, counted from when the pilot ended; None while it has not, or without retention."""
-    if registry.state(pilot.id) not in ("ended", "closed"):
-        return None
-    ended = max(change.at for change in lifecycle.changes(registry.database, pilot.id) if change.state == "ended")
-    return due_after(pilot, ended)
-
-
-def plan(registry: Registry) -> list[Due]:
-    """Every pilot that has a date of erasure, the nearest first."""
-    found = [(pilot, due_at(registry, pilot)) for pilot in registry.pilots()]
-    dates = [Due(pilot.id, registry.state(pilot.id), at) for pilot, at in found if at is not None]
-    return sorted(dates, key=lambda due: due.at)
 
 
 def run(
@@ -171,21 +115,94 @@ def run(
     """
     at = now() if at is None else at
     receipts = []
-    _forget_names(registry.database)
-    due = [one for one in plan(registry) if one.at <= at]
-    for number, one in enumerate(due):
-        progress(one.pilot, number, len(due))
-        if (receipt := _erase(registry, store, books, one, files)) is not None:
-            receipts.append(receipt)
-    if receipts:
-        registry.database.rewrite((*ERASED, *REWRITTEN))
+    with _alone(registry.database) as renew:
+        _forget_names(registry.database)
+        due = [one for one in plan(registry) if one.at <= at]
+        for number, one in enumerate(due):
+            progress(one.pilot, number, len(due))
+            renew()
+            if (receipt := _erase(registry, store, books, one, files)) is not None:
+                receipts.append(receipt)
+        if receipts:
+            registry.database.rewrite((*ERASED, *REWRITTEN))
     return receipts
 
 
-def receipts(database: Database) -> list[Erasure]:
-    """What was erased, oldest first."""
-    with database.reading() as transaction:
-        return [msgspec.json.decode(content, type=Erasure) for (content,) in transaction.execute(_RECEIPTS)]
+_LEASE = "retention"
+_LEASE_S = 600.0  # of one pilot's erasure
+
+
+@contextmanager
+def _alone(database: Database) -> Iterator[Callable[[], object]]:
+    """While no other process or thread erases: two that erase one pilot would both count its rows. Gives what keeps it
+    so for another while."""
+    leases, token = Leases(database), uuid.uuid4().hex
+
+    def take() -> bool:
+        return leases.take(_LEASE, token, _LEASE_S)
+
+    while not take():
+        time.sleep(1.0)
+    try:
+        yield take
+    finally:
+        leases.release(_LEASE, token)
+
+
+class RetentionPass:
+    """Erases what is due, once an hour, in a process that stays. `run` in a thread of its own until `stop`."""
+
+    def __init__(
+        self,
+        registry: Registry,
+        store: ReadingStore,
+        books: Ledger,
+        receipts: Path,
+        files: Files = no_files,
+        period: float = PERIOD,
+    ) -> None:
+        """`receipts` is the folder in which each receipt is written as a file."""
+        self._parts = registry, store, books
+        self._folder = receipts
+        self._files = files
+        self._period = period
+        self._stopping = threading.Event()
+
+    def run(self) -> None:
+        """A round soon after the start and every period. "Not now" is tried again the next time."""
+        wait = min(FIRST_ROUND, self._period)
+        while not self._stopping.wait(wait):
+            wait = self._period
+            try:
+                self.round()
+            except (StoreUnavailable, RegistryUnavailable, OSError) as error:
+                log.warning("erasing what is due was cut short; the next round goes on", problem=str(error))
+            except Exception:  # the supervising loop
+                log.exception("erasing what is due failed; the next round tries again")
+
+    def stop(self) -> None:
+        self._stopping.set()
+
+    def round(self) -> list[Erasure]:
+        """Erase what is due now, write the receipts and say so in the log."""
+        registry, store, books = self._parts
+        if not any(due.at <= now() for due in plan(registry)):
+            return []
+        written = run(registry, store, books, files=self._files)
+        for receipt in written:
+            file = write_receipt(self._folder, receipt)
+            log.info("erased what was due", pilot=receipt.pilot, readings=receipt.rows, receipt=str(file))
+        return written
+
+
+def write_receipt(folder: Path, receipt: Erasure) -> Path:
+    """A file of the folder that only the platform's user can read."""
+    folder.mkdir(parents=True, exist_ok=True)
+    begun = (_EPOCH + dt.timedelta(microseconds=receipt.begun)).date().isoformat()
+    file = folder / f"{receipt.pilot}-{begun}-{receipt.begun}.json"
+    file.touch(0o600)
+    file.write_bytes(msgspec.json.format(msgspec.json.encode(receipt), indent=2) + b"\n")
+    return file
 
 
 def _erase(registry: Registry, store: ReadingStore, books: Ledger, due: Due, files: Files) -> Erasure | None:

@@ -7,6 +7,7 @@ from techport_pilots.registry.versioning import lock
 from techport_storage.clock import now
 
 _FREE = "DELETE FROM chores WHERE chore = :chore AND (worker = :worker OR until < :now)"
+_RELEASE = "DELETE FROM chores WHERE chore = :chore AND worker = :worker"
 _TAKE = "INSERT INTO chores (chore, worker, until) VALUES (:chore, :worker, :until) ON CONFLICT DO NOTHING"
 
 
@@ -24,3 +25,8 @@ class Leases:
             transaction.execute(_FREE, {"chore": chore, "worker": worker, "now": at})
             row = {"chore": chore, "worker": worker, "until": at + int(seconds * 1e6)}
             return transaction.execute(_TAKE, row).rowcount == 1
+
+    def release(self, chore: str, worker: str) -> None:
+        """Let others take the lease at once."""
+        with self._database.writing() as transaction:
+            transaction.execute(_RELEASE, {"chore": chore, "worker": worker})
