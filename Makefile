@@ -98,6 +98,8 @@ system-packages:
 	command -v chromium >/dev/null || missing="$$missing chromium"; \
 	command -v nginx >/dev/null || [ -x /usr/sbin/nginx ] || missing="$$missing nginx-light"; \
 	command -v Rscript >/dev/null || missing="$$missing r-base-core r-base-dev- r-recommended- r-doc-html-"; \
+	ls /usr/lib/R/*/jsonlite >/dev/null 2>&1 || missing="$$missing r-cran-jsonlite r-cran-testthat- r-cran-sp-"; \
+	command -v ogrinfo >/dev/null || missing="$$missing gdal-bin"; \
 	ls /usr/lib/postgresql/*/bin/postgres >/dev/null 2>&1 || missing="$$missing postgresql"; \
 	if [ -n "$$missing" ] && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
 	  echo "installing$$missing for the tests"; \

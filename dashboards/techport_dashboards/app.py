@@ -124,7 +124,7 @@ def create_app(
         RequestSlots(longest_wait=settings.slot_seconds),
         post,
     )
-    app.state.entity_cache = EntityCache()
+    app.state.entity_cache = EntityCache(registry.database)
     errors.install(app)
     app.router.routes.extend(_routes())
     app.state.open_endpoints = _open_endpoints()

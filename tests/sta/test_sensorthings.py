@@ -79,7 +79,7 @@ async def test_observations_are_the_readings(client: httpx.AsyncClient) -> None:
     assert [item["result"] for item in found] == [10 + i / 7 for i in range(HOURS)]
     assert len({item["@iot.id"] for item in found}) == HOURS
     assert found[0]["phenomenonTime"] == "2025-10-21T00:00:00.123456Z"
-    one = await get(client, f"Observations({found[7]['@iot.id']})")
+    one = await get(client, f"Observations('{found[7]['@iot.id']}')")
     assert one["result"] == found[7]["result"]
     assert len(await every_page(client, "Observations", top="500")) == 5 * HOURS
 
@@ -264,11 +264,15 @@ async def test_requests_of_qgis(client: httpx.AsyncClient, kind: str, options: d
     ("path", "options", "status"),
     [
         ("Thing", {}, 404),
-        ("Things(1)", {}, 404),
+        ("Things(1000)", {}, 404),
         ("Things(99999999999999999999999)", {}, 404),
         ("Things('x')", {}, 404),
         ("Things/name", {}, 404),
         ("Observations(-5)", {}, 404),
+        ("Observations('1000-5')", {}, 404),
+        ("Observations('10001761004800123456')", {}, 404),
+        ("Observations('x')", {}, 404),
+        ("Observations(5)", {}, 404),
         ("Things/../../etc/passwd", {}, 404),
         ("Things", {"top": "-1"}, 400),
         ("Things", {"filter": "name eq"}, 400),

@@ -114,7 +114,7 @@ class Answers:
         return self._collection(self.rendered(some, options), len(found) if options.count else None, following)
 
     def observations(self, streams: Sequence[Stream], options: Options, address: str) -> dict[str, Any]:
-        asked = observations.narrowed(streams, options, self.stream_resolver)
+        asked = observations.narrowed(streams, options, self.stream_resolver, self._world)
         after = self._after(options)
         rows, more = observations.page(self._store, self._world, asked, options, self.row_resolver, after)
         number = observations.count(self._store, asked, self.row_resolver) if options.count else None
@@ -147,8 +147,9 @@ class Answers:
 
     # Entities
 
-    def link(self, kind: str, entity_id: int, relation: str = "") -> str:
-        return f"{self._root}/{kind}({entity_id})" + (f"/{relation}" if relation else "")
+    def link(self, kind: str, entity_id: int | str, relation: str = "") -> str:
+        text = f"'{entity_id}'" if isinstance(entity_id, str) else str(entity_id)
+        return f"{self._root}/{kind}({text})" + (f"/{relation}" if relation else "")
 
     def rendered(self, entities: Sequence[Entity], options: Options) -> list[dict[str, Any]]:
         expanded = {name: self._expanded(entities, name, inner) for name, inner in options.expand.items()}
@@ -201,7 +202,7 @@ class Answers:
     def _wants_times(self, options: Options) -> bool:
         return any(name in ("phenomenonTime", "resultTime") for name in options.select or ())
 
-    def _base(self, kind: str, entity_id: int) -> dict[str, Any]:
+    def _base(self, kind: str, entity_id: int | str) -> dict[str, Any]:
         links = {f"{name}@iot.navigationLink": self.link(kind, entity_id, name) for name in RELATIONS[kind]}
         return {"@iot.selfLink": self.link(kind, entity_id), "@iot.id": entity_id, **links}
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import threading
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping
@@ -14,7 +13,9 @@ from techport_dashboards.query.registry_cache import RegistryView
 from techport_dashboards.viewer import Viewer
 from techport_pilots.definition.privacy import licence_of
 from techport_pilots.model import PilotDefinition
-from techport_pilots.quantities import Quantity, vocabulary_of
+from techport_pilots.quantities import lookup, vocabulary_of
+from techport_pilots.registry.database import Database
+from techport_pilots.registry.entity_ids import EntityKey, entity_ids
 from techport_pilots.registry.registry import DeviceInfo, StreamInfo
 from techport_pilots.time import micros_of
 from techport_storage.model import Micros, Selection, Stream
@@ -76,57 +77,61 @@ class EntityGraph:
     sets: Mapping[str, Mapping[int, Entity]]
     streams: Mapping[int, Stream]
     datastreams: Mapping[Stream, int]
-    slots: Mapping[Stream, int]
-    slot_streams: Mapping[int, Stream]
+    keys: Mapping[EntityKey, int]
     intervals: Mapping[Stream, Micros]
 
     def features(self, stream: Stream) -> int:
         """Id of the FeatureOfInterest of the stream's Observations."""
-        return number("feature", stream.pilot, stream.device)
+        return self.keys[EntityKey("FeaturesOfInterest", stream.pilot, stream.device)]
 
     def streams_at(self, feature: int) -> list[Stream]:
         return [stream for stream in self.datastreams if self.features(stream) == feature]
 
 
-def number(*parts: str) -> int:
-    """An id: the same in every process and for good, and small enough for a number in JavaScript."""
-    return int.from_bytes(hashlib.blake2b("\0".join(parts).encode(), digest_size=6).digest())
-
-
 _MOST_KEPT = 8
-"""Worlds: one for each set of pilots that somebody may see."""
-SLOTS = 1 << 22
-"""Numbers that tell streams apart in an Observation's id, which has to fit into 63 bits beside the time."""
+"""Graphs: one for each set of pilots that somebody may see."""
+_OF_DEVICE = ("Things", "Locations", "HistoricalLocations", "FeaturesOfInterest")
 
 
-def entity_graph(catalogue: RegistryView, found: Iterable[Stream], viewer: Viewer) -> EntityGraph:
-    """What the viewer may see."""
+def entity_graph(catalogue: RegistryView, found: Iterable[Stream], viewer: Viewer, database: Database) -> EntityGraph:
+    """What the viewer may see. Entities without a number are given one, in the registry's `database`."""
     streams = sorted(s for s in {*catalogue.streams, *found} if viewer.may_see(s.pilot))
-    keys = {stream[:2] for stream in streams} | {key for key in catalogue.devices if viewer.may_see(key[0])}
-    makers = _Makers(catalogue, {})
-    for pilot, name in sorted(keys):
-        makers.device(pilot, name)
+    devices = {stream[:2] for stream in streams} | {key for key in catalogue.devices if viewer.may_see(key[0])}
+    keys = {EntityKey(kind, *device) for kind in _OF_DEVICE for device in devices}
     for stream in streams:
-        makers.stream(stream)
-    ids = {stream: number("stream", *stream) for stream in streams}
-    slots: dict[Stream, int] = {}
-    taken: dict[int, Stream] = {}
+        keys |= {EntityKey("Datastreams", *stream), sensor_key(catalogue, stream), property_key(catalogue, stream)}
+    ids = entity_ids(database, keys)
+    builder = _Builder(catalogue, ids, {})
+    for pilot, name in sorted(devices):
+        builder.device(pilot, name)
     for stream in streams:
-        slot = ids[stream] % SLOTS
-        while slot in taken:
-            slot = (slot + 1) % SLOTS
-        slots[stream], taken[slot] = slot, stream
+        builder.stream(stream)
+    datastreams = {stream: ids[EntityKey("Datastreams", *stream)] for stream in streams}
     intervals = {s: info.interval_us for s in streams if (info := catalogue.stream(s)).interval_us}
     sets = {
-        kind: {e.id: e for e in sorted(makers.made.get(kind, {}).values(), key=lambda e: e.id)} for kind in RELATIONS
+        kind: {e.id: e for e in sorted(builder.built.get(kind, {}).values(), key=lambda e: e.id)} for kind in RELATIONS
     }
-    return EntityGraph(sets, {i: s for s, i in ids.items()}, ids, slots, taken, intervals)
+    return EntityGraph(sets, {i: s for s, i in datastreams.items()}, datastreams, ids, intervals)
+
+
+def sensor_key(catalogue: RegistryView, stream: Stream) -> EntityKey:
+    """Devices of one kind share a Sensor."""
+    device = catalogue.devices.get(stream[:2])
+    return EntityKey("Sensors", name=(device and device.kind) or "not described")
+
+
+def property_key(catalogue: RegistryView, stream: Stream) -> EntityKey:
+    """Pilots share the ObservedProperties of the vocabulary; a quantity of their own is theirs alone."""
+    name = stream.quantity.partition(".")[0]
+    return EntityKey("ObservedProperties", "" if lookup(name) is not None else stream.pilot, name=name)
 
 
 class EntityCache:
-    """Gives the world as it is, made anew only when the registry or the streams of the store have changed."""
+    """Gives the entities as they are, built anew only when the registry or the streams of the store have changed."""
 
-    def __init__(self) -> None:
+    def __init__(self, database: Database) -> None:
+        """`database` is the registry's, where entities get their numbers."""
+        self._database = database
         self._lock = threading.Lock()
         self._kept: OrderedDict[frozenset[str] | None, tuple[int, list[Stream], EntityGraph]] = OrderedDict()
 
@@ -137,7 +142,7 @@ class EntityCache:
         with self._lock:
             version, streams, kept = self._kept.pop(viewer.pilots, (None, [], None))
             if kept is None or version != catalogue.version or streams != found:
-                kept = entity_graph(catalogue, found, viewer)
+                kept = entity_graph(catalogue, found, viewer, self._database)
             self._kept[viewer.pilots] = (catalogue.version, found, kept)
             if len(self._kept) > _MOST_KEPT:
                 self._kept.popitem(last=False)
@@ -145,17 +150,18 @@ class EntityCache:
 
 
 @dataclass(frozen=True, slots=True)
-class _Makers:
+class _Builder:
     catalogue: RegistryView
-    made: dict[str, dict[int, Entity]]
+    ids: Mapping[EntityKey, int]
+    built: dict[str, dict[int, Entity]]
 
     def device(self, pilot: str, name: str) -> None:
         definition = self.catalogue.pilots.get(pilot)
         device = self.catalogue.devices.get((pilot, name))
         title = _title(device, name)
-        thing = number("thing", pilot, name)
-        place = [number("location", pilot, name)] if device is not None and device.position is not None else []
-        since = [number("since", pilot, name)] if place else []
+        thing, location, since, feature_id = (self.ids[EntityKey(kind, pilot, name)] for kind in _OF_DEVICE)
+        geometry = _geometry(device)
+        places, moves = ([location], [since]) if geometry else ([], [])
         self._add(
             "Things",
             thing,
@@ -164,49 +170,45 @@ class _Makers:
                 "description": f"{(device and device.kind) or 'device'} of the pilot {_pilot_title(definition, pilot)}",
                 "properties": _thing_properties(definition, device, pilot, name),
             },
-            {"Locations": place, "HistoricalLocations": since, "Datastreams": []},
+            {"Locations": places, "HistoricalLocations": moves, "Datastreams": []},
         )
-        geometry = _geometry(device)
         about = {"name": title, "description": f"Where {title} stands", "encodingType": GEOJSON}
         own = {"pilot": pilot, "device": name}
-        if place:
+        if geometry:
             self._add(
                 "Locations",
-                place[0],
+                location,
                 {**about, "location": geometry, "properties": own},
-                {"Things": [thing], "HistoricalLocations": since},
+                {"Things": [thing], "HistoricalLocations": moves},
             )
             moment = times.iso(_since(definition, name))
-            self._add("HistoricalLocations", since[0], {"time": moment}, {"Thing": [thing], "Locations": place})
+            self._add("HistoricalLocations", since, {"time": moment}, {"Thing": [thing], "Locations": places})
         feature = geometry or {"type": "Feature", "geometry": None, "properties": own}
-        self._add(
-            "FeaturesOfInterest", number("feature", pilot, name), {**about, "feature": feature, "properties": own}, {}
-        )
+        self._add("FeaturesOfInterest", feature_id, {**about, "feature": feature, "properties": own}, {})
 
     def stream(self, stream: Stream) -> None:
         info = self.catalogue.stream(stream)
         device = self.catalogue.devices.get(stream[:2])
-        own = number("stream", *stream)
-        thing = number("thing", stream.pilot, stream.device)
-        kind = (device and device.kind) or "not described"
+        datastream = self.ids[EntityKey("Datastreams", *stream)]
+        thing = self.ids[EntityKey("Things", stream.pilot, stream.device)]
+        key = sensor_key(self.catalogue, stream)
         sensor = self._shared(
-            "Sensors",
-            number("sensor", kind),
+            key,
             {
-                "name": kind,
-                "description": f"Devices of the kind {kind}",
+                "name": key.name,
+                "description": f"Devices of the kind {key.name}",
                 "encodingType": "text/plain",
-                "metadata": kind,
+                "metadata": key.name,
                 "properties": {},
             },
         )
-        observed = self._shared("ObservedProperties", number("quantity", stream.quantity), self._observed(info))
-        for entity in (self.made["Things"][thing], sensor, observed):
-            entity.related["Datastreams"].append(own)
+        observed = self._shared(property_key(self.catalogue, stream), self._observed(info))
+        for entity in (self.built["Things"][thing], sensor, observed):
+            entity.related["Datastreams"].append(datastream)
         title = info.title.get("en") or stream.quantity
         self._add(
             "Datastreams",
-            own,
+            datastream,
             {
                 "name": f"{title}, {_title(device, stream.device)}",
                 "description": f"{title} as measured by {_title(device, stream.device)}",
@@ -228,23 +230,28 @@ class _Makers:
         )
 
     def _observed(self, info: StreamInfo) -> dict[str, Any]:
+        """Says the same whichever of its streams comes first, so that it does not depend on who looks."""
+        name = info.stream.quantity.partition(".")[0]
         pilot = self.catalogue.pilots.get(info.stream.pilot)
-        quantity: Quantity | None = vocabulary_of(pilot).lookup(info.stream.quantity) if pilot else None
+        quantity = lookup(name) or (vocabulary_of(pilot).lookup(name) if pilot else None)
         cf_name = quantity.cf_name if quantity else None
         return {
-            "name": info.stream.quantity,
-            "definition": f"{CF_NAMES}{cf_name}/" if cf_name else f"urn:techport:quantity:{info.stream.quantity}",
-            "description": info.title.get("en") or info.stream.quantity,
-            "properties": {"unit": info.unit, "eeaCode": quantity.eea_code if quantity else None},
+            "name": name,
+            "definition": f"{CF_NAMES}{cf_name}/" if cf_name else f"urn:techport:quantity:{name}",
+            "description": (quantity.title.get("en") if quantity else "") or name,
+            "properties": {
+                "unit": quantity.unit if quantity else None,
+                "eeaCode": quantity.eea_code if quantity else None,
+            },
         }
 
-    def _shared(self, kind: str, entity_id: int, properties: dict[str, Any]) -> Entity:
-        known = self.made.get(kind, {}).get(entity_id)
-        return known or self._add(kind, entity_id, properties, {"Datastreams": []})
+    def _shared(self, key: EntityKey, properties: dict[str, Any]) -> Entity:
+        entity = self.built.get(key.kind, {}).get(self.ids[key])
+        return entity or self._add(key.kind, self.ids[key], properties, {"Datastreams": []})
 
     def _add(self, kind: str, entity_id: int, properties: dict[str, Any], related: dict[str, list[int]]) -> Entity:
         entity = Entity(kind, entity_id, properties, related)
-        self.made.setdefault(kind, {})[entity_id] = entity
+        self.built.setdefault(kind, {})[entity_id] = entity
         return entity
 
 

@@ -7,6 +7,7 @@ $orderby time ─► windows of time from one end on, each wider than the one be
 from __future__ import annotations
 
 import datetime as dt
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -17,6 +18,7 @@ import pyarrow as pa
 
 from techport_dashboards.problems import Problem
 from techport_dashboards.query import times
+from techport_dashboards.sta import old_links
 from techport_dashboards.sta.entities import EntityGraph
 from techport_dashboards.sta.filters import Resolve, conjuncts, evaluate, holds, names_in
 from techport_dashboards.sta.odata import ast
@@ -29,8 +31,9 @@ from techport_storage.store import ReadingStore
 MOST_LOOKED_AT = 200_000
 """Rows that one request may have looked at one by one."""
 MOST_SORTED = 5_000_000
-FIRST: Micros = times.micros(dt.datetime(2000, 1, 1, tzinfo=dt.UTC))
-_MS_BITS = 41
+_TIME_DIGITS = 16
+_ID = re.compile(r"([0-9]{1,10})([0-9]{16})")
+_ODD_ID = re.compile(r"([0-9]{1,10})-(-?[0-9]{1,17})")
 _TIME_NAMES = {"phenomenonTime", "resultTime"}
 
 
@@ -55,18 +58,35 @@ class Asked:
         return Query(select=Selection(streams=tuple(self.streams)), start=self.start, end=self.end, **more)
 
 
-def id_of(row: Row, world: EntityGraph) -> int:
-    """63 bits: the stream's number and the millisecond. Readings of one stream within one millisecond share it."""
-    return world.slots[row.stream] << _MS_BITS | max(0, (row.time - FIRST) // 1000) & (1 << _MS_BITS) - 1
+def id_of(row: Row, world: EntityGraph) -> str:
+    """The Datastream's number and behind it the time in microseconds, of which a stream has one reading each.
+
+    A text, because many clients round such a number; of digits alone, because some put ids into paths without quotes.
+    """
+    datastream = world.datastreams[row.stream]
+    if 0 <= row.time < 10**_TIME_DIGITS:
+        return f"{datastream}{row.time:0{_TIME_DIGITS}d}"
+    return f"{datastream}-{row.time}"  # before 1970 or after 2286
 
 
-def find(entity_id: int, world: EntityGraph, store: ReadingStore) -> Row | None:
-    stream = world.slot_streams.get(entity_id >> _MS_BITS)
-    if stream is None or entity_id < 0:
-        return None
-    start = FIRST + (entity_id & (1 << _MS_BITS) - 1) * 1000
-    query = Query(select=Selection(streams=(stream,)), start=start, end=start + 1000, limit=1)
-    with store.read(query) as reader:
+def parse_id(text: str, world: EntityGraph) -> tuple[Stream, Micros] | None:
+    """The stream and time that an id stands for; None for what is no id, or of a stream that there is not."""
+    match = _ID.fullmatch(text) or _ODD_ID.fullmatch(text)
+    stream = world.streams.get(int(match[1])) if match else None
+    return (stream, int(match[2])) if match and stream else None
+
+
+def find(text: str, world: EntityGraph, store: ReadingStore) -> Row | None:
+    """The Observation of an id."""
+    place = parse_id(text, world)
+    row = _first_of(store, [place[0]], place[1], place[1] + 1) if place else None
+    if row is None and text.isdecimal() and (old := old_links.observation_at(int(text), world)):
+        return _first_of(store, old[0], old[1], old[1] + 1000)
+    return row
+
+
+def _first_of(store: ReadingStore, streams: Sequence[Stream], start: Micros, end: Micros) -> Row | None:
+    with store.read(Query(select=Selection(streams=tuple(streams)), start=start, end=end, limit=1)) as reader:
         return next(rows_of(reader.read_all()), None)
 
 
@@ -79,13 +99,19 @@ def rows_of(table: pa.Table) -> Iterator[Row]:
                 yield Row(stream, time[i], value[i], received[i], quality[i])
 
 
-def narrowed(streams: Sequence[Stream], options: Options, of_stream: Callable[[Stream], Resolve]) -> Asked:
+def narrowed(
+    streams: Sequence[Stream], options: Options, of_stream: Callable[[Stream], Resolve], world: EntityGraph
+) -> Asked:
     """What of the filter the store can do, and what is left."""
     start: Micros | None = None
     end: Micros | None = None
     rest = []
     for term in conjuncts(options.filter):
         span = _span(term)
+        if (text := _id_asked(term)) is not None:
+            place = parse_id(text, world)
+            streams = [stream for stream in streams if place is not None and stream == place[0]]
+            span = (place[1], place[1] + 1) if place else (None, None)
         if span is not None:
             start = span[0] if start is None else start if span[0] is None else max(start, span[0])
             end = span[1] if end is None else end if span[1] is None else min(end, span[1])
@@ -96,6 +122,18 @@ def narrowed(streams: Sequence[Stream], options: Options, of_stream: Callable[[S
     if start is not None and end is not None and end < start:
         end = start
     return Asked(sorted(streams), start, end, rest)
+
+
+def _id_asked(term: Any) -> str | None:
+    """The id in `id eq '...'`."""
+    if not (isinstance(term, ast.Compare) and isinstance(term.comparator, ast.Eq)):
+        return None
+    left, right = term.left, term.right
+    if isinstance(right, ast.Identifier):
+        left, right = right, left
+    if isinstance(left, ast.Identifier) and left.name == "id" and isinstance(right, ast.String):
+        return str(right.val)
+    return None
 
 
 def _span(term: Any) -> tuple[Micros | None, Micros | None] | None:

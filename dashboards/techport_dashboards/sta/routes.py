@@ -9,7 +9,7 @@ from urllib.parse import unquote
 from fastapi import APIRouter, Request, Response
 
 from techport_dashboards.problems import Problem
-from techport_dashboards.sta import observations
+from techport_dashboards.sta import observations, old_links
 from techport_dashboards.sta.answers import Answers, as_json
 from techport_dashboards.sta.entities import PROPERTIES, RELATIONS, Entity, EntityCache, EntityGraph
 from techport_dashboards.sta.geojson import features
@@ -20,7 +20,7 @@ from techport_dashboards.web.dependencies import Services, ServicesDep, ViewerDe
 from techport_dashboards.web.request_slots import SlotRoute
 
 router = APIRouter(prefix="/sta/v1.1", include_in_schema=False, route_class=SlotRoute)
-_SEGMENT = re.compile(r"([A-Za-z]+)(?:\((-?\d{1,19})\))?")
+_SEGMENT = re.compile(r"([A-Za-z]+)(?:\(([0-9]{1,26}|'[0-9-]{1,40}')\))?")
 CONFORMANCE = [
     f"http://www.opengis.net/spec/iot_sensing/1.1/req/{name}"
     for name in (
@@ -80,11 +80,11 @@ class _Walk:
             kind, ids = (name, None) if entity is None else (RELATIONS[kind][name], self._related(entity, name))
             entity = None
             if match[2] is not None:
-                entity = self._entity(kind, int(match[2]), ids)
+                entity = self._entity(kind, match[2], ids)
             elif place and name != kind:  # in the singular: one entity
                 if not ids:
                     raise _nothing(path)
-                entity = self._entity(kind, ids[0], None)
+                entity = self._world.sets[kind][ids[0]]
         if ending == "$value":
             raise _nothing(path)
         return self._one(entity, kind, ending) if entity is not None else self._many(kind, ids, ending)
@@ -96,22 +96,26 @@ class _Walk:
             return [entity.id]  # whose they are
         return entity.related[name]
 
-    def _entity(self, kind: str, entity_id: int, among: list[int] | None) -> Entity | Row:
+    def _entity(self, kind: str, text: str, among: list[int] | None) -> Entity | Row:
+        """What has the id: a number, or of an Observation a text in quotes."""
+        nothing = _nothing(f"{kind}({text})")
         if kind == "Observations":
-            row = observations.find(entity_id, self._world, self._store)
-            owner = among[0] if among else None
-            mine = row is not None and owner in (
-                None,
-                self._world.datastreams[row.stream],
-                self._world.features(row.stream),
-            )
-            if row is None or not mine:
-                raise _nothing(f"{kind}({entity_id})")
+            row = observations.find(text.strip("'"), self._world, self._store)
+            if row is None or (among and among[0] not in self._owners(row)):
+                raise nothing
             return row
-        found = self._world.sets[kind].get(entity_id)
-        if found is None or (among is not None and entity_id not in among):
-            raise _nothing(f"{kind}({entity_id})")
-        return found
+        if not text.isdecimal():
+            raise nothing
+        entity_id: int | None = int(text)
+        if entity_id not in self._world.sets[kind]:
+            entity_id = old_links.current_id(kind, int(text), self._world)
+        entity = None if entity_id is None else self._world.sets[kind].get(entity_id)
+        if entity is None or (among is not None and entity_id not in among):
+            raise nothing
+        return entity
+
+    def _owners(self, row: Row) -> tuple[int, int]:
+        return self._world.datastreams[row.stream], self._world.features(row.stream)
 
     def _one(self, entity: Entity | Row, kind: str, ending: str) -> Response:
         options = self._options(kind)

@@ -38,6 +38,8 @@ SUMS = "SHA256SUMS"
 CRATE = "ro-crate-metadata.json"
 READINGS = "readings.parquet"
 NEEDED = ("pilot.yaml", "history.json", "evaluation.json", READINGS, CRATE, "datapackage.json")
+ENTITY_IDS = "entity-ids.json"
+"""Packages of earlier versions do not have it."""
 
 
 class Archive(Protocol):
@@ -56,7 +58,7 @@ class Contents(msgspec.Struct, frozen=True):
 
     sums: bytes  # SHA256SUMS as it stands
     comment: bytes
-    texts: dict[str, bytes]  # of the small files among NEEDED
+    texts: dict[str, bytes]  # of the small files among NEEDED, and of ENTITY_IDS where there is one
     readings: Path
     rows: int  # declared
 
@@ -95,8 +97,8 @@ def _read(archive: Archive, unpacked: Path, path: Path) -> Contents:
     for name in sums:
         if name != CRATE and archive.sizes[name] != declared.get(name):
             raise BadPackage(_changed(name, f"it has {archive.sizes[name]} bytes, {CRATE} says {declared.get(name)}"))
-    for name in NEEDED:
-        if name not in (CRATE, READINGS):
+    for name in (*NEEDED, ENTITY_IDS):
+        if name in sums and name not in (CRATE, READINGS):
             texts[name] = _checked(archive, name, sums)
     rows = _declared_rows(texts["datapackage.json"])
     for name in sums:

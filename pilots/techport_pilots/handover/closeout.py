@@ -21,6 +21,7 @@ from techport_pilots.definition.load import to_yaml
 from techport_pilots.errors import RegistryUnavailable, WrongState
 from techport_pilots.evaluation import agree, evaluate, so_far
 from techport_pilots.handover import package_metadata
+from techport_pilots.handover.archive import ENTITY_IDS
 from techport_pilots.handover.checklist import checklist, refuse_blocked
 from techport_pilots.handover.dcat import build
 from techport_pilots.handover.dcat.build import Distribution
@@ -40,6 +41,7 @@ from techport_pilots.model import PilotDefinition, Text
 from techport_pilots.quality.completeness import stream_completeness
 from techport_pilots.registry import erasures, lifecycle
 from techport_pilots.registry.database import Database
+from techport_pilots.registry.entity_ids import numbered_entities
 from techport_pilots.registry.registry import Registry
 from techport_pilots.registry.versioning import lock
 from techport_pilots.reports.build import Report, build_report, final_evaluations, keep_evaluations
@@ -181,6 +183,7 @@ def _describe(
     quality = {"whole": report.whole, "phases": report.phases, "devices": report.devices, "set_aside": report.set_aside}
     writer.add("quality.json", _json(quality))
     writer.add("history.json", package_metadata.history(lifecycle.changes(registry.database, pilot.id)))
+    writer.add(ENTITY_IDS, _json(numbered_entities(registry.database, pilot.id)))
     for language in ("nb", "en"):
         writer.add(f"report-{language}.html", page(report, language, ground))
     writer.add("LICENCE.txt", package_metadata.licence_text(pilot))

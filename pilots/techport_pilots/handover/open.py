@@ -27,7 +27,7 @@ from techport_pilots.definition.lending import borrowed
 from techport_pilots.definition.load import parse_definition
 from techport_pilots.errors import BadPackage, UnknownPilot, WrongState
 from techport_pilots.evaluation import Evaluation, agree
-from techport_pilots.handover.archive import READINGS, Contents, opened_package
+from techport_pilots.handover.archive import ENTITY_IDS, READINGS, Contents, opened_package
 from techport_pilots.handover.package import Progress, no_progress
 from techport_pilots.handover.readings_file import read_rows
 from techport_pilots.handover.signature import Origin, origin, origin_in_words
@@ -35,6 +35,7 @@ from techport_pilots.i18n import Message
 from techport_pilots.model import PilotDefinition
 from techport_pilots.quantities import builtin, vocabulary_of
 from techport_pilots.registry import lifecycle
+from techport_pilots.registry.entity_ids import NumberedEntity, keep_numbers
 from techport_pilots.registry.registry import Registry
 from techport_pilots.reports.build import evaluate_all, final_evaluations, keep_evaluations
 from techport_storage.clock import now
@@ -102,12 +103,14 @@ def open_package(
         pilot = parse_definition(source, file="pilot.yaml")
         taken = _history(contents, pilot)
         said = _evaluations(contents, pilot)
+        numbered = _decoded(contents, ENTITY_IDS, list[NumberedEntity]) if ENTITY_IDS in contents.texts else []
         _refuse_another(registry, pilot)
         left_out = _check_readings(contents, pilot, registry)
         if _knows(registry, pilot.id) and registry.state(pilot.id) == "closed":
             _refuse_news(contents, pilot, store)
         elif not _knows(registry, pilot.id):
             registry.import_pilot(pilot, source, who, f"{_WHY}{path.name} ({origin_in_words(signed)})", archived=True)
+        keep_numbers(registry.database, pilot.id, numbered)
         written, skipped = _write_readings(contents, pilot, left_out, store, books, progress)
     if _came_from_a_package(registry, pilot.id):
         if taken and not lifecycle.changes(registry.database, pilot.id):

@@ -3,7 +3,7 @@
     readings.parquet, readings.csv   every reading, columns COLUMNS, ordered by stream and time
     devices.csv, streams.csv, events.csv
     pilot.yaml                       the definition, with the events and exclusions of the registry
-    evaluation.json, quality.json, history.json
+    evaluation.json, quality.json, history.json, entity-ids.json
     report-nb.html, report-en.html
     datapackage.json, dcat.ttl, ro-crate-metadata.json
     README.md, LICENCE.txt, SHA256SUMS

@@ -8,7 +8,7 @@ definition stays as it is. If interrupted, the next call for the pilot finishes 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
@@ -18,6 +18,8 @@ from techport_pilots.accounting.commit_log import forget_devices
 from techport_pilots.accounting.ledger import Ledger, add_up_devices
 from techport_pilots.accounting.tally import DeviceDay
 from techport_pilots.handover.retention import UNNAMED, Files, no_files
+from techport_pilots.model import PilotDefinition
+from techport_pilots.registry import entity_ids
 from techport_pilots.registry.database import Transaction, conditions, name
 from techport_pilots.registry.erasures import Day, Erasure
 from techport_pilots.registry.registry import Registry
@@ -92,31 +94,31 @@ def erase_part(
 
     Raises ValueError, StoreUnavailable, RegistryUnavailable, OSError for a file that cannot be removed.
     """
-    described = {device.id for device in registry.pilot(part.pilot).devices}
-    receipts = _finish_begun(registry, store, ledger, part.pilot, described)  # first: the next counts what these left
+    definition = registry.pilot(part.pilot)
+    receipts = _finish_begun(registry, store, ledger, definition)  # first: the next counts what these left
     receipt = count_part(registry, store, ledger, part, files)
     with registry.database.writing() as transaction:
         lock(transaction)
         content = msgspec.json.encode(_Begun(part, receipt)).decode()
         transaction.execute(_BEGIN, {"pilot": part.pilot, "content": content, "at": receipt.begun})
-    receipts += _finish_begun(registry, store, ledger, part.pilot, described)
+    receipts += _finish_begun(registry, store, ledger, definition)
     registry.database.rewrite(
-        (*_TIMES, *_OF_DEVICES, "ledger", "ignored_parts", "passages", "pilot_packages", "erasures")
+        (*_TIMES, *_OF_DEVICES, "ledger", "ignored_parts", "passages", "pilot_packages", "erasures", "entity_ids")
     )
     return receipts
 
 
 def _finish_begun(
-    registry: Registry, store: ReadingStore, ledger: Ledger, pilot: str, described: Collection[str]
+    registry: Registry, store: ReadingStore, ledger: Ledger, definition: PilotDefinition
 ) -> list[Erasure]:
     with registry.database.reading() as transaction:
-        rows = transaction.execute(_BEGUN, {"pilot": pilot}).all()
+        rows = transaction.execute(_BEGUN, {"pilot": definition.id}).all()
     begun = [(int(number), msgspec.json.decode(content, type=_Begun)) for number, content in rows]
-    return [_finish(registry, store, ledger, number, one, described) for number, one in begun]
+    return [_finish(registry, store, ledger, number, one, definition) for number, one in begun]
 
 
 def _finish(
-    registry: Registry, store: ReadingStore, ledger: Ledger, number: int, begun: _Begun, described: Collection[str]
+    registry: Registry, store: ReadingStore, ledger: Ledger, number: int, begun: _Begun, definition: PilotDefinition
 ) -> Erasure:
     part, receipt = begun.part, begun.receipt
     store.erase(_selection(part), part.start, part.end)
@@ -131,12 +133,12 @@ def _finish(
     done = msgspec.structs.replace(receipt, done=now(), days=[])
     with registry.database.writing() as transaction:
         lock(transaction)
-        _erase_rows(transaction, part, described)
+        _erase_rows(transaction, part, definition)
         transaction.execute(_FINISH, {"id": number, "content": msgspec.json.encode(done).decode()})
     return done
 
 
-def _erase_rows(transaction: Transaction, part: Part, described: Collection[str]) -> None:
+def _erase_rows(transaction: Transaction, part: Part, definition: PilotDefinition) -> None:
     for table in _tables(part):
         where, parameters = _where(part, table)
         transaction.execute(f"DELETE FROM {table}{where}", parameters)  # noqa: S608
@@ -144,7 +146,8 @@ def _erase_rows(transaction: Transaction, part: Part, described: Collection[str]
     if part.device is not None and part.whole_device:
         device = name(part.device)
         forget_devices(transaction, {(part.pilot, device)})
-        if device not in described and device != UNNAMED:
+        entity_ids.erase_names(transaction, definition, device)
+        if device not in {known.id for known in definition.devices} and device != UNNAMED:
             add_up_devices(transaction, part.pilot, [device], UNNAMED)
 
 

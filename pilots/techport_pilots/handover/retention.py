@@ -14,7 +14,7 @@ import datetime as dt
 import threading
 import time
 import uuid
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -27,7 +27,8 @@ from techport_pilots.accounting.ledger import Ledger, add_up_devices
 from techport_pilots.accounting.tally import DeviceDay
 from techport_pilots.errors import RegistryUnavailable
 from techport_pilots.handover.package import PART, Progress, no_progress
-from techport_pilots.registry import events
+from techport_pilots.model import PilotDefinition
+from techport_pilots.registry import entity_ids, events
 from techport_pilots.registry.database import Database, Transaction
 from techport_pilots.registry.erasures import Day, Due, Erasure, plan
 from techport_pilots.registry.leases import Leases
@@ -69,6 +70,7 @@ REWRITTEN = {
     "pilot_events": "where devices said they were goes; what people wrote down stays",
     "passages": "marks of the pilot's devices become 'any device'",
     "erasures": "device names leave the receipt when it is done",
+    "entity_ids": "names that the definition does not have go; their numbers stay taken",
 }
 """Tables of which parts stay, and which."""
 
@@ -223,10 +225,10 @@ def _erase(registry: Registry, store: ReadingStore, books: Ledger, due: Due, fil
         for half in Path(package).parent.glob(f"{due.pilot}-????-??-??.zip.*{PART}"):  # of a run that was killed
             half.unlink(missing_ok=True)
     done = msgspec.structs.replace(receipt, done=now(), device_days=len(receipt.days), days=[])
-    described = {device.id for device in registry.pilot(due.pilot).devices}
+    definition = registry.pilot(due.pilot)
     with database.writing() as transaction:
         lock(transaction)
-        _erase_rows(transaction, due.pilot, described)
+        _erase_rows(transaction, definition)
         transaction.execute(_FINISH, {"id": number, "content": msgspec.json.encode(done).decode()})
     return done
 
@@ -266,8 +268,9 @@ def _begin(database: Database, store: ReadingStore, books: Ledger, due: Due, fil
     return int(row.id), receipt
 
 
-def _erase_rows(transaction: Transaction, pilot: str, described: Collection[str]) -> None:
+def _erase_rows(transaction: Transaction, definition: PilotDefinition) -> None:
     """What ERASED and REWRITTEN say, but for the receipt."""
+    pilot, described = definition.id, {device.id for device in definition.devices}
     of_pilot = {"pilot": pilot}
     devices = {
         device
@@ -277,8 +280,9 @@ def _erase_rows(transaction: Transaction, pilot: str, described: Collection[str]
     for table in ERASED:
         transaction.execute(f"DELETE FROM {table} WHERE pilot = :pilot", of_pilot)  # noqa: S608
     forget_devices(transaction, {(pilot, device) for device in devices})
-    add_up_devices(transaction, pilot, sorted(devices - set(described) - {UNNAMED}), UNNAMED)
+    add_up_devices(transaction, pilot, sorted(devices - described - {UNNAMED}), UNNAMED)
     events.erase_said_by_devices(transaction, pilot)
+    entity_ids.erase_names(transaction, definition)
 
 
 def _forget_names(database: Database) -> None:

@@ -6,7 +6,7 @@ are clipped and cleaned before they get here (database.name).
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, Column, Index, Integer, LargeBinary, MetaData, String, Table, Text
+from sqlalchemy import BigInteger, Column, Index, Integer, LargeBinary, MetaData, String, Table, Text, UniqueConstraint
 from sqlalchemy.types import TypeEngine
 
 metadata = MetaData()
@@ -336,4 +336,16 @@ signing_keys = Table(
     Column("key_id", String, nullable=False),  # public: which key a signature is of
     Column("secret", LargeBinary, nullable=False),
     Column("created", BigInteger, nullable=False),
+)
+
+# Numbers of the entities that SensorThings shows. Rows stay for good, so that no number is given twice.
+entity_ids = Table(
+    "entity_ids",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=False),
+    Column("kind", String, nullable=False),  # the entity set; (erased) when the names are gone
+    Column("pilot", String, nullable=False),  # empty for what pilots share
+    Column("device", String, nullable=False),
+    Column("name", String, nullable=False),  # of a quantity, or of a kind of device
+    UniqueConstraint("kind", "pilot", "device", "name"),
 )
