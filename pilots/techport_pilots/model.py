@@ -263,6 +263,7 @@ class PilotDefinition(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     timezone: str = "Europe/Oslo"
     area: list[tuple[float, float]] = []  # outline, [lon, lat] pairs as in GeoJSON
     phases: list[Phase] = []
+    looks: list[dt.datetime] = []  # days on which the pilot may decide before its last phase ends
     kpis: list[Kpi] = []
     quantities: list[QuantityDefinition] = []
     sources: list[SourceDefinition] = []

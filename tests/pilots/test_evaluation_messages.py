@@ -27,6 +27,9 @@ PARAMS = {
     "first": "a",
     "second": "b",
     "quantity": "pm10",
+    "decides": "2026-04-27",
+    "begins": "2026-03-30",
+    "day": "2026-04-15",
 }
 
 

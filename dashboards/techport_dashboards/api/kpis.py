@@ -81,6 +81,33 @@ class LeftOutItem(BaseModel):
     reason: ReasonItem
 
 
+class ProgressItem(BaseModel):
+    """How far the intervention is."""
+
+    days: int = Field(description="Local days of the intervention that have passed.")
+    planned: int = Field(description="Local days of the intervention that the definition plans.")
+    decides: str = Field(description="Local date on which the last compared phase is over and the KPI is decided.")
+
+
+class LookItem(BaseModel):
+    """A day on which the definition plans to decide early, or the last one."""
+
+    day: str = Field(description="Local date; readings before it count.")
+    factor: float = Field(description="How many times as wide as an interval that is looked at once.")
+    verdict: Verdict | None = Field(description="What it said; null for looks to come.")
+
+
+class CheckItem(BaseModel):
+    """One way in which the evaluation checks itself."""
+
+    code: str = Field(description="What was checked.")
+    outcome: Literal["agrees", "warns", "disagrees", "not possible"] = Field(
+        description="One that disagrees keeps the verdict from being settled."
+    )
+    text: ReasonItem
+    would_settle: ReasonItem | None = Field(description="Where it disagrees: what would settle it.")
+
+
 class EvaluationItem(BaseModel):
     """The answer to one KPI."""
 
@@ -112,6 +139,13 @@ class EvaluationItem(BaseModel):
     adjusted_for: list[str] = Field(description="Covariates: quantities and weekdays.")
     method: ReasonItem
     left_out: list[LeftOutItem] = Field(description="Devices and times that were not used.")
+    final: bool = Field(description="Whether every compared phase is over; before that the verdict is `running`.")
+    until: Instant | None = Field(description="Readings before it count; null where there are no phases.")
+    progress: ProgressItem | None = Field(description="How far the intervention is; null where there is none.")
+    looks: list[LookItem] = Field(description="Days on which the definition plans to decide; empty without any.")
+    widened: float = Field(description="How many times as wide the intervals are as those that are looked at once.")
+    checks: list[CheckItem] = Field(description="How the evaluation checked itself.")
+    settled: bool = Field(description="Whether the checks agree with the verdict.")
 
 
 class KpiParameters(Page):
@@ -144,8 +178,9 @@ def kpis(services: ServicesDep, pilot: PilotDep, parameters: Annotated[KpiParame
 def evaluation(services: ServicesDep, pilot: PilotDep, kpi: str) -> dict[str, Any]:
     """Baseline against intervention for one KPI: effect, interval, verdict, and what it rests on. Takes seconds.
 
-    A phase that runs is judged up to now, or to the end of a pilot that has ended; what was found when it was closed
-    stays. The same data and definition give the same answer. A verdict without its interval says less than it seems to.
+    While a compared phase runs, the verdict is `running` and the intervals stay valid under daily looking; a pilot that
+    has ended is judged up to its end, and what was found when it was closed stays. The same data and definition give
+    the same answer. A verdict without its interval says less than it seems to.
     """
     seconds = services.settings.query_seconds
     try:

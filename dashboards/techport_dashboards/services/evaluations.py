@@ -11,10 +11,10 @@ from dataclasses import dataclass
 
 import msgspec
 
-from techport_pilots.evaluation import Evaluation, evaluate, so_far
+from techport_pilots.evaluation import Evaluation, evaluate
 from techport_pilots.model import Kpi, PilotDefinition
 from techport_pilots.quality.completeness import Completeness, pilot_intervals, stream_completeness, together
-from techport_pilots.registry.lifecycle import changes, measured_until
+from techport_pilots.registry.lifecycle import changes, has_ended, measured_until
 from techport_pilots.registry.registry import Registry
 from techport_pilots.reports.build import final_evaluations, keep_evaluations
 from techport_storage import clock
@@ -70,7 +70,7 @@ class Evaluations:
             now = clock.now()
             at, definition, evaluation = self._others.get(key, (0, None, None))
             if evaluation is None or definition is not pilot or now - at > FRESH:
-                evaluation = evaluate(self._store, self._so_far(pilot, now), kpi, lent=self._registry.lent(pilot))
+                evaluation = self._as_of(pilot, kpi, now)
                 if len(self._others) >= OTHERS:
                     self._others.clear()
                 self._others[key] = now, pilot, evaluation
@@ -87,11 +87,13 @@ class Evaluations:
         final = final_evaluations(self._registry.database, pilot)
         if final is not None:
             return final[pilot.kpis.index(kpi)]
-        return evaluate(self._store, self._so_far(pilot, clock.now()), kpi, lent=self._registry.lent(pilot))
+        return self._as_of(pilot, kpi, clock.now())
 
-    def _so_far(self, pilot: PilotDefinition, now: Micros) -> PilotDefinition:
-        """The pilot up to when its phases are judged."""
-        return so_far(pilot, measured_until(changes(self._registry.database, pilot.id), now))
+    def _as_of(self, pilot: PilotDefinition, kpi: Kpi, now: Micros) -> Evaluation:
+        """The answer up to when the pilot's phases are judged."""
+        taken = changes(self._registry.database, pilot.id)
+        lent = self._registry.lent(pilot)
+        return evaluate(self._store, pilot, kpi, lent=lent, until=measured_until(taken, now), ended=has_ended(taken))
 
     def _remember(self, standing: Standing) -> None:
         """For the portfolio. What a closed pilot's package says stays as it is."""
@@ -102,7 +104,6 @@ class Evaluations:
     def _work_out(self, pilot: PilotDefinition, now: Micros) -> Standing:
         found = final_evaluations(self._registry.database, pilot)
         if found is None:
-            here, lent = self._so_far(pilot, now), self._registry.lent(pilot)
-            found = [evaluate(self._store, here, kpi, lent=lent) for kpi in pilot.kpis]
+            found = [self._as_of(pilot, kpi, now) for kpi in pilot.kpis]
         recent = stream_completeness(self._store, pilot_intervals(pilot), now - RECENT, now)
         return Standing(now, pilot, list(zip(pilot.kpis, found, strict=True)), together(recent.values()))

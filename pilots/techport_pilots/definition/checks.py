@@ -310,6 +310,16 @@ def _phases(pilot: PilotDefinition) -> Checks:
             yield misfit(path, "phases-overlap", after=after.name, before=before.name, end=end)
 
 
+def _looks(pilot: PilotDefinition) -> Checks:
+    """A look decides on the intervention so far, so it lies within."""
+    spans = [(phase.start, phase.end) for phase in pilot.phases if phase.kind == "intervention"]
+    first, last = (min(start for start, _ in spans), max(end for _, end in spans)) if spans else (None, None)
+    for index, look in enumerate(pilot.looks):
+        if first is None or last is None or not first < look < last:
+            ends = ["–" if end is None else end.isoformat() for end in (first, last)]
+            yield misfit(("looks", index), "look-outside", given=look.isoformat(), first=ends[0], last=ends[1])
+
+
 def _kpis(pilot: PilotDefinition) -> Checks:
     words, devices = vocabulary_of(pilot), [device.id for device in pilot.devices]
     yield from _unique([kpi.id for kpi in pilot.kpis], "kpis", "id")
@@ -416,6 +426,7 @@ _CHECKS: tuple[Callable[[PilotDefinition], Checks], ...] = (
     _devices,
     _area,
     _phases,
+    _looks,
     _kpis,
     check_kpis,
     _lends,

@@ -8,7 +8,9 @@ docs/method.md says it for everybody, docs/statistics.md shows that the interval
 
 from __future__ import annotations
 
-from collections.abc import Collection
+import datetime as dt
+import math
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import msgspec
@@ -20,8 +22,25 @@ from techport_pilots.evaluation.covariates import centred, covariate_columns, we
 from techport_pilots.evaluation.event_study import evaluate_event_study
 from techport_pilots.evaluation.interval import ErrorPart, Fit, NoInterval, fit, half_width, percent_change, welch
 from techport_pilots.evaluation.kpi import Plan, combined, plan_of, unit_of
+from techport_pilots.evaluation.looking import (
+    MIN_DAYS,
+    Schedule,
+    daily_factor,
+    date_text,
+    instant_of,
+    planned_factors,
+    schedule_of,
+)
 from techport_pilots.evaluation.messages import caveats, message, method, phase_titles
-from techport_pilots.evaluation.model import Evaluation, Interval, LeftOut, PhaseValue, Reason
+from techport_pilots.evaluation.model import (
+    Evaluation,
+    Interval,
+    LeftOut,
+    Look,
+    PhaseValue,
+    Progress,
+    Reason,
+)
 from techport_pilots.evaluation.phases import (
     BASELINE,
     INTERVENTION,
@@ -29,16 +48,15 @@ from techport_pilots.evaluation.phases import (
     baseline_vs_intervention,
     overlapping,
     phases_of,
+    so_far,
 )
 from techport_pilots.evaluation.samples import day_numbers
 from techport_pilots.evaluation.verdict import decide_verdict, effect_direction
 from techport_pilots.i18n import Message
 from techport_pilots.model import Kpi, PilotDefinition
 from techport_pilots.time import micros_of
-from techport_storage.model import Stream
+from techport_storage.model import Micros, Stream
 from techport_storage.store import ReadingStore
-
-MIN_DAYS = 14  # on each side: below two weeks neither the week nor the autocorrelation can be told
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +75,8 @@ def evaluate(
     confidence: float = 0.95,
     *,
     lent: Collection[Stream] = (),
+    until: Micros | None = None,
+    ended: bool = False,
 ) -> Evaluation:
     """Evaluate one KPI of a pilot over its phases; an event-study KPI (one with `after`) over its days.
 
@@ -64,13 +84,18 @@ def evaluate(
     ----------
     store : ReadingStore
     pilot : PilotDefinition
-        Must have passed its checks. Phases that still run are cut off first, see so_far.
+        Must have passed its checks. With its phases as they were planned.
     kpi : Kpi
         One of the pilot's, or one made up for a question.
     confidence : float
         Of the intervals, 0..1.
     lent : collection of Stream
         Streams of other pilots that this one may use: Registry.lent. No other pilot's stream is read.
+    until : int or None
+        µs since the epoch: readings before it count. While a compared phase still runs then, there is an interval that
+        stays valid under daily looking, and no verdict but at looks that the definition plans. None: everything counts.
+    ended : bool
+        The pilot was ended at `until`, before its plan or after: it decides on what there is.
 
     Returns
     -------
@@ -87,10 +112,145 @@ def evaluate(
     ----------
     docs/statistics.md; the interval follows doi:10.1080/07350015.2018.1506926.
     """
+    if missing := [stream for stream in borrowed_by(kpi, pilot.id) if stream not in lent]:
+        unit = unit_of(plan_of(pilot, kpi, never=kpi.control), kpi.compare)
+        return _insufficient(kpi, unit, [message("not-lent", **stream._asdict()) for stream in missing])
+    schedule = schedule_of(pilot, until, every_phase=kpi.after is not None)
+    if schedule is None:
+        return _evaluate(store, pilot if until is None else so_far(pilot, until), kpi, confidence)
+    if not schedule.final:
+        return _early(store, pilot, kpi, confidence, schedule, ended=ended)
+    answer = _evaluate(store, pilot, kpi, confidence)
+    if not schedule.looks:
+        return _on_schedule(answer, schedule)
+    factors = planned_factors(schedule, answer.autocorrelation or 0.0)
+    looks = _looks(store, pilot, kpi, confidence, schedule, factors)
+    answer = _widened(kpi, answer, factors[-1])
+    return _on_schedule(answer, schedule, [*looks, _final_look(schedule, factors[-1], answer)])
+
+
+def _early(
+    store: ReadingStore,
+    pilot: PilotDefinition,
+    kpi: Kpi,
+    confidence: float,
+    schedule: Schedule,
+    *,
+    ended: bool,
+) -> Evaluation:
+    """The answer before every compared phase is over."""
+    answer = _evaluate(store, so_far(pilot, schedule.at), kpi, confidence)
+    factor = daily_factor(schedule, answer.autocorrelation or 0.0) if answer.interval or answer.intervention else 1.0
+    if ended:
+        answer = _widened(kpi, answer, factor)
+        reasons = [*answer.reasons, Reason.of(message("ended-early", **_progress_params(schedule)))]
+        return _on_schedule(msgspec.structs.replace(answer, reasons=reasons), schedule, final=True)
+    factors = planned_factors(schedule, answer.autocorrelation or 0.0)
+    looks = _looks(store, pilot, kpi, confidence, schedule, factors) if schedule.looks else []
+    to_come = [_final_look(schedule, factors[-1], None)] if schedule.looks else []
+    for look, day, wider in zip(looks, schedule.looks, factors, strict=False):
+        if look.verdict in ("target met", "target not met"):
+            at = instant_of(day, pilot.timezone)
+            decided = _widened(kpi, _evaluate(store, so_far(pilot, at), kpi, confidence), wider)
+            reason = Reason.of(message("planned-look", day=look.day, decides=date_text(schedule.end)))
+            decided = msgspec.structs.replace(decided, reasons=[*decided.reasons, reason])
+            past = msgspec.structs.replace(schedule, until=day, at=at)
+            return _on_schedule(decided, past, [*looks, *to_come])
+    params = _progress_params(schedule)
+    progress = message("running", **params) if schedule.days else message("running.not-begun", **params)
+    why = [Reason.of(progress)]
+    if answer.verdict == "insufficient data":
+        why += answer.reasons if schedule.days else []
+    else:
+        answer = _widened(kpi, answer, factor)
+        why += answer.reasons[1:]  # the first one speaks of the target
+    answer = msgspec.structs.replace(answer, verdict="running", reasons=why, shown=None)
+    return _on_schedule(answer, schedule, [*looks, *to_come])
+
+
+def _progress_params(schedule: Schedule) -> dict[str, object]:
+    return {
+        "passed": schedule.days,
+        "planned": len(schedule.intervention),
+        "decides": date_text(schedule.end),
+        "begins": date_text(schedule.intervention[0]),
+    }
+
+
+def _looks(
+    store: ReadingStore,
+    pilot: PilotDefinition,
+    kpi: Kpi,
+    confidence: float,
+    schedule: Schedule,
+    factors: list[float],
+) -> list[Look]:
+    """The looks that the definition plans, and what those said that have passed."""
+    looks = []
+    for day, factor in zip(schedule.looks, factors, strict=False):
+        verdict = None
+        if day <= schedule.until:
+            answer = _evaluate(store, so_far(pilot, instant_of(day, pilot.timezone)), kpi, confidence)
+            verdict = _widened(kpi, answer, factor).verdict
+        looks.append(Look(day=date_text(day), factor=factor, verdict=verdict))
+    return looks
+
+
+def _final_look(schedule: Schedule, factor: float, answer: Evaluation | None) -> Look:
+    return Look(day=date_text(schedule.end), factor=factor, verdict=answer.verdict if answer else None)
+
+
+def _widened(kpi: Kpi, answer: Evaluation, factor: float) -> Evaluation:
+    """The answer with intervals so many times as wide, and the verdict that they give."""
+    if factor == 1 or answer.verdict == "insufficient data":
+        return answer
+    after = answer.intervention
+    if after is not None:
+        after = msgspec.structs.replace(after, interval=_wider(after.interval, after.value, factor))
+    interval = _wider(answer.interval, answer.effect, factor)
+    percent = _wider(answer.percent_interval, answer.percent, factor)
+    verdict, why = decide_verdict(kpi, after.interval if after else None, interval, percent)
+    return msgspec.structs.replace(
+        answer,
+        intervention=after,
+        interval=interval,
+        percent_interval=percent,
+        verdict=verdict,
+        reasons=[Reason.of(why), *answer.reasons[1:]],
+        shown=effect_direction(interval) if interval else None,
+        widened=factor,
+    )
+
+
+def _wider(interval: Interval | None, centre: float | None, factor: float) -> Interval | None:
+    if interval is None or centre is None or not math.isfinite(factor):
+        return None
+    return Interval(centre - factor * (centre - interval.low), centre + factor * (interval.high - centre))
+
+
+def _on_schedule(
+    answer: Evaluation,
+    schedule: Schedule,
+    looks: Sequence[Look] = (),
+    *,
+    final: bool | None = None,
+) -> Evaluation:
+    """The answer with how far the pilot is."""
+    return msgspec.structs.replace(
+        answer,
+        final=schedule.final if final is None else final,
+        until=dt.datetime.fromtimestamp(schedule.at / 1e6, dt.UTC).isoformat().replace("+00:00", "Z"),
+        progress=Progress(schedule.days, len(schedule.intervention), date_text(schedule.end)),
+        looks=list(looks),
+    )
+
+
+def _evaluate(store: ReadingStore, pilot: PilotDefinition, kpi: Kpi, confidence: float) -> Evaluation:
+    """The answer over the phases as they are here."""
+    if kpi.after is not None:
+        return evaluate_event_study(store, pilot, kpi, confidence)
     main = plan_of(pilot, kpi, never=kpi.control)
     unit = unit_of(main, kpi.compare)
-    if missing := [stream for stream in borrowed_by(kpi, pilot.id) if stream not in lent]:
-        return _insufficient(kpi, unit, [message("not-lent", **stream._asdict()) for stream in missing])
     if kpi.after is not None:
         return evaluate_event_study(store, pilot, kpi, confidence)
     if (pair := overlapping(pilot)) is not None:

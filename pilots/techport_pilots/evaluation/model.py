@@ -11,7 +11,7 @@ import msgspec
 from techport_pilots.i18n import Language, Message, MissingText
 from techport_pilots.model import Text
 
-Verdict = Literal["target met", "target not met", "inconclusive", "insufficient data"]
+Verdict = Literal["target met", "target not met", "inconclusive", "not settled", "running", "insufficient data"]
 Effect = Literal["lower", "higher", "none shown"]
 
 
@@ -67,6 +67,35 @@ class LeftOut(msgspec.Struct, frozen=True):
     reason: Reason
 
 
+class Progress(msgspec.Struct, frozen=True):
+    """How far the intervention is, and when the pilot decides."""
+
+    days: int  # local days of the intervention that have passed
+    planned: int  # local days of the intervention in the definition
+    decides: str  # local date, ISO 8601, on which every compared phase is over
+
+
+class Look(msgspec.Struct, frozen=True, kw_only=True):
+    """A day on which the definition plans to decide early, or the last day, when it decides anyway."""
+
+    day: str  # local date, ISO 8601; readings before it count
+    factor: float  # how many times as wide as an interval that is looked at once
+    verdict: Verdict | None = None  # None for looks to come
+
+
+class Check(msgspec.Struct, frozen=True, kw_only=True):
+    """One way in which the evaluation doubts itself.
+
+    `code` is what was checked ("trend", "placebo", "control", "device-drift", ...). A check that "disagrees" keeps an
+    effect from being called shown and a target from being called met; one that "warns" is told beside the verdict.
+    """
+
+    code: str
+    outcome: Literal["agrees", "warns", "disagrees", "not possible"]
+    text: Reason
+    would_settle: Reason | None = None  # where it disagrees: what would
+
+
 class Evaluation(msgspec.Struct, frozen=True, kw_only=True):
     """The answer to one KPI: the same data gives the same one.
 
@@ -74,6 +103,10 @@ class Evaluation(msgspec.Struct, frozen=True, kw_only=True):
     the two values), `percent` the same as a share of the baseline: None for scales without a natural zero.
     `independent_days` says how many days would tell as much if no day resembled the one before. Where `compared` is
     "days", `baseline` are days like others and `intervention` those that follow what was done (Kpi.after).
+
+    Until every compared phase is over the evaluation is not `final`: its verdict is "running" and its intervals stay
+    valid however often somebody looks (looking.py). `until` is the first instant that did not count. Where `settled` is
+    False, `checks` says which check disagrees.
     """
 
     kpi: str
@@ -96,6 +129,13 @@ class Evaluation(msgspec.Struct, frozen=True, kw_only=True):
     adjusted_for: list[str] = []
     method: Reason = Reason()
     left_out: list[LeftOut] = []
+    final: bool = True
+    until: str | None = None  # ISO 8601, UTC; None where all phases counted in full
+    progress: Progress | None = None
+    looks: list[Look] = []
+    widened: float = 1.0  # how many times as wide the intervals are as those that are looked at once
+    checks: list[Check] = []
+    settled: bool = True
 
 
 _LAST_DIGITS = 1e-9
@@ -119,7 +159,11 @@ def agree(one: Evaluation, other: Evaluation) -> bool:
     """
     values = [side.value for side in (one.baseline, one.intervention) if side is not None and side.value is not None]
     within = _LAST_DIGITS * max(map(abs, values), default=0)
-    return _agree(msgspec.structs.asdict(one), msgspec.structs.asdict(other), within)
+    first, second = msgspec.structs.asdict(one), msgspec.structs.asdict(other)
+    if not (one.checks and other.checks):  # stored before there were any
+        for name in ("checks", "until", "progress", "looks"):
+            del first[name], second[name]
+    return _agree(first, second, within)
 
 
 def _agree(one: Any, other: Any, within: float) -> bool:

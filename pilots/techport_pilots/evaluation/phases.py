@@ -54,14 +54,21 @@ def phases_of(pilot: PilotDefinition) -> tuple[list[Phase], list[Phase]]:
 
 
 def so_far(pilot: PilotDefinition, now: Micros) -> PilotDefinition:
-    """The pilot with the phases that run cut off at `now`: days to come are not missing ones."""
+    """The pilot with the phases that run cut off at `now`: days to come are not missing ones.
+
+    Phases that have not begun are left out where another one of their kind has.
+    """
     moment = dt.datetime.fromtimestamp(now / 1e6, dt.UTC)
 
     def cut(phase: Phase) -> Phase:
         running = micros_of(phase.start, pilot.timezone) < now < micros_of(phase.end, pilot.timezone)
         return msgspec.structs.replace(phase, end=moment) if running else phase
 
-    return msgspec.structs.replace(pilot, phases=[cut(phase) for phase in pilot.phases])
+    begun = {phase.kind for phase in pilot.phases if micros_of(phase.start, pilot.timezone) < now}
+    phases = [
+        cut(phase) for phase in pilot.phases if phase.kind not in begun or micros_of(phase.start, pilot.timezone) < now
+    ]
+    return msgspec.structs.replace(pilot, phases=phases)
 
 
 def overlapping(pilot: PilotDefinition) -> tuple[Phase, Phase] | None:

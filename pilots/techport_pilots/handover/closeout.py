@@ -19,7 +19,7 @@ from techport_pilots.access.credentials import Credentials
 from techport_pilots.accounting.ledger import Ledger
 from techport_pilots.definition.load import to_yaml
 from techport_pilots.errors import RegistryUnavailable, WrongState
-from techport_pilots.evaluation import agree, evaluate, so_far
+from techport_pilots.evaluation import agree, evaluate
 from techport_pilots.handover import package_metadata
 from techport_pilots.handover.archive import ENTITY_IDS
 from techport_pilots.handover.checklist import checklist, refuse_blocked
@@ -131,13 +131,14 @@ def write_package(
 ) -> Package:
     """Write the package of what the store holds now, and note it in the registry."""
     made = now()
-    here = so_far(pilot, lifecycle.measured_until(lifecycle.changes(registry.database, pilot.id), made))
+    taken = lifecycle.changes(registry.database, pilot.id)
+    until, ended = lifecycle.measured_until(taken, made), lifecycle.has_ended(taken)
     lent = registry.lent(pilot)
     evaluations = []
     before = {one.kpi: one for one in final_evaluations(registry.database, pilot) or ()}
     for number, kpi in enumerate(pilot.kpis):
         progress("evaluation", number, len(pilot.kpis))
-        found = evaluate(store, here, kpi, lent=lent)
+        found = evaluate(store, pilot, kpi, lent=lent, until=until, ended=ended)
         last = before.get(kpi.id, found)
         evaluations.append(last if agree(last, found) else found)  # what was handed over stays, to the last digit
     keep_evaluations(registry.database, pilot.id, evaluations, made)

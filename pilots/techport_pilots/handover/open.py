@@ -118,7 +118,8 @@ def open_package(
         if final_evaluations(registry.database, pilot) is None:
             keep_evaluations(registry.database, pilot.id, said, max((c.at for c in taken), default=0))
     until = lifecycle.measured_until(taken, now())
-    here = {one.kpi: one for one in evaluate_all(store, pilot, until, registry.lent(pilot))}
+    ended = lifecycle.has_ended(taken)
+    here = {one.kpi: one for one in evaluate_all(store, pilot, until, registry.lent(pilot), ended=ended)}
     differing = [one.kpi for one in said if one.kpi not in here or not agree(one, here[one.kpi])]
     return Opened(pilot.id, contents.rows, said, differing, signed, written, skipped)
 

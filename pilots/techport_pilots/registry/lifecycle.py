@@ -62,6 +62,11 @@ def measured_until(taken: Sequence[Change], now: Micros) -> Micros:
     return max((change.at for change in taken if change.state == "ended"), default=now)
 
 
+def has_ended(taken: Sequence[Change]) -> bool:
+    """Whether a pilot has ended, by its plan or before."""
+    return bool(taken) and taken[-1].state in ("ended", "closed")
+
+
 def transition(database: Database, pilot: PilotDefinition, to: State, who: str, why: str = "") -> Change:
     """Take the step. Raises WrongState when it cannot be taken from here, or the definition lacks what it needs.
 

@@ -30,7 +30,7 @@ from techport_pilots.quality.completeness import (
 )
 from techport_pilots.registry.database import Database
 from techport_pilots.registry.erasures import due_at
-from techport_pilots.registry.lifecycle import State, changes, measured_until
+from techport_pilots.registry.lifecycle import State, changes, has_ended, measured_until
 from techport_pilots.registry.registry import Registry
 from techport_pilots.registry.versioning import lock
 from techport_pilots.time import date_of, day_starts, micros_of
@@ -90,8 +90,8 @@ def current_report(registry: Registry, store: ReadingStore, pilot: PilotDefiniti
     evaluations = final_evaluations(registry.database, pilot)
     lent = registry.lent(pilot)
     if evaluations is None:
-        until = measured_until(changes(registry.database, pilot.id), now)
-        evaluations = evaluate_all(store, pilot, until, lent)
+        taken = changes(registry.database, pilot.id)
+        evaluations = evaluate_all(store, pilot, measured_until(taken, now), lent, ended=has_ended(taken))
         keep_evaluations(registry.database, pilot.id, evaluations, now)
     version = registry.history(pilot.id)[0].version
     state = registry.state(pilot.id)
@@ -119,8 +119,11 @@ def build_report(
     ordered = sorted(pilot.events, key=lambda event: micros_of(event.time, pilot.timezone))
     pilot = msgspec.structs.replace(pilot, events=ordered)
     database = registry.database
-    until = measured_until(changes(database, pilot.id), now)
+    taken = changes(database, pilot.id)
+    until = measured_until(taken, now)
     here = so_far(pilot, until)
+    if not evaluations:
+        evaluations = evaluate_all(store, pilot, until, lent, ended=has_ended(taken))
     start, end = period(store, pilot, until)
     found = stream_completeness(store, pilot_intervals(pilot), start, end)
     counts = Quarantine(database).counts(QuarantineFilter(pilot=pilot.id))
@@ -132,7 +135,7 @@ def build_report(
         end=end,
         results=[
             Result(kpi, answer, _days(store, here, kpi, lent))
-            for kpi, answer in zip(pilot.kpis, evaluations or evaluate_all(store, pilot, until, lent), strict=True)
+            for kpi, answer in zip(pilot.kpis, evaluations, strict=True)
         ],
         devices=by_device(found),
         phases=phase_completeness(store, pilot, until),
@@ -144,11 +147,10 @@ def build_report(
 
 
 def evaluate_all(
-    store: ReadingStore, pilot: PilotDefinition, until: Micros, lent: Collection[Stream] = ()
+    store: ReadingStore, pilot: PilotDefinition, until: Micros, lent: Collection[Stream] = (), *, ended: bool
 ) -> list[Evaluation]:
     """The answer to each KPI, in their order. A phase counts up to `until`: see lifecycle.measured_until."""
-    here = so_far(pilot, until)
-    return [evaluate(store, here, kpi, lent=lent) for kpi in pilot.kpis]
+    return [evaluate(store, pilot, kpi, lent=lent, until=until, ended=ended) for kpi in pilot.kpis]
 
 
 def keep_evaluations(database: Database, pilot: str, evaluations: Iterable[Evaluation], at: Micros) -> None:

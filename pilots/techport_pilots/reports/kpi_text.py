@@ -163,7 +163,7 @@ def _is_share(kpi: Kpi, evaluation: Evaluation, vocabulary: Vocabulary) -> bool:
 
 def _headline(kpi: Kpi, evaluation: Evaluation) -> str:
     """The verdict; without a target it is about the effect alone."""
-    if kpi.target is not None or evaluation.verdict in ("insufficient data", "inconclusive"):
+    if kpi.target is not None or evaluation.verdict not in ("target met", "target not met"):
         return evaluation.verdict
     return "effect shown" if evaluation.verdict == "target met" else "no wanted effect"
 
