@@ -149,7 +149,7 @@ def grow(folder: Path, rows: int, at_once: int) -> dict[str, float | tuple[float
             break
         receipt = store.write(batch)
         written += receipt.written
-        duplicates += receipt.duplicates
+        duplicates += receipt.duplicates + receipt.corrections
     store.close()
     wall, cpu = time.perf_counter() - wall, time.process_time() - cpu - generating
     begin = time.perf_counter()

@@ -155,7 +155,7 @@ def import_readings(
                     row, reason = receipt.rejected[0]
                     raise CannotExport(f"the store rejects {table.slice(row, 1).to_pylist()[0]}: {reason}")
                 written += receipt.written
-                duplicates += receipt.duplicates
+                duplicates += receipt.duplicates + receipt.corrections
                 progress(written + duplicates, manifest.rows)
     return Imported(written, duplicates)
 

@@ -104,19 +104,26 @@ class Batch:
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """What became of a batch. len(batch) == written + duplicates + len(rejected), always.
+    """What became of a batch. len(batch) == written + duplicates + corrections + len(rejected), always.
 
-    A duplicate is a row whose stream and time the store already had, or which a later row of the same batch supersedes:
-    the later arrival's value is the one that is kept, in one row. Rejected rows (NaN, infinity) were not stored.
+    The rows of one stream and time are taken in order of arrival, behind the one that the store has: the first of a
+    place is written, one with the value before it is a duplicate, one with another value a correction. The last
+    arrival's value is the one that is kept, in one row. Rejected rows (NaN, infinity) were not stored.
     """
 
     written: int
     duplicate_rows: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
     rejected: Sequence[tuple[int, str]] = ()  # (row of the batch, reason)
+    correction_rows: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
+    replaced: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))  # the value before each correction
 
     @property
     def duplicates(self) -> int:
         return len(self.duplicate_rows)
+
+    @property
+    def corrections(self) -> int:
+        return len(self.correction_rows)
 
 
 Aggregate = str

@@ -29,8 +29,9 @@ class ReadingStore(Protocol):
         Returns
         -------
         Receipt
-            Rows written, duplicates (stored too, in place of the row that was there) and rejected rows with the
-            reason, such as a value that is not finite. Together they are `len(batch)`.
+            Rows written, duplicates (the value that was there), corrections (another value, now in its place, with
+            the one before) and rejected rows with the reason, such as a value that is not finite. Together they are
+            `len(batch)`.
 
         Raises
         ------

@@ -22,27 +22,47 @@ def test_receipt_counts_every_row_once(store: ReadingStore) -> None:
     put(store, reading(time=NOON))
     batch = Batch.of(
         [
-            reading(time=NOON, value=2),  # there already
+            reading(time=NOON, value=2),  # there already, with another value
             reading(time=NOON + SECOND),  # superseded by the fourth
             reading(time=NOON + 2 * SECOND, value=math.nan),
             reading(time=NOON + SECOND, value=3),
             reading(B, time=NOON),
             reading(B, time=NOON + SECOND, value=-math.inf),
+            reading(B, time=NOON),
         ]
     )
+    before = reading(time=NOON).value
     receipt = store.write(batch)
-    assert receipt.duplicate_rows.tolist() == [0, 1]
+    assert receipt.duplicate_rows.tolist() == [6]
+    assert receipt.correction_rows.tolist() == [0, 3]
+    assert receipt.replaced.tolist() == [before, before]
     assert [row for row, _ in receipt.rejected] == [2, 5]
     assert all("finite" in reason for _, reason in receipt.rejected)
     assert receipt.written == 2
-    assert len(batch) == receipt.written + receipt.duplicates + len(receipt.rejected)
+    assert len(batch) == receipt.written + receipt.duplicates + receipt.corrections + len(receipt.rejected)
 
 
-def test_key_that_is_stored_and_comes_twice_makes_two_duplicates(store: ReadingStore) -> None:
+def test_each_value_of_a_place_is_compared_with_the_one_before_it(store: ReadingStore) -> None:
     put(store, reading(value=1))
-    receipt = put(store, reading(value=2), reading(value=3))
-    assert (receipt.written, receipt.duplicate_rows.tolist()) == (0, [0, 1])
-    assert stored(store) == [reading(value=3)]
+    receipt = put(store, *(reading(value=value) for value in (1, 2, 2, 3, 1)))
+    assert (receipt.written, receipt.duplicate_rows.tolist()) == (0, [0, 2])
+    assert receipt.correction_rows.tolist() == [1, 3, 4]
+    assert receipt.replaced.tolist() == [1, 2, 3]
+    assert stored(store) == [reading(value=1)]
+    again = put(store, reading(value=1))
+    assert (again.written, again.duplicates, again.corrections) == (0, 1, 0)
+
+
+def test_the_first_of_a_new_place_is_written_and_the_others_are_compared(store: ReadingStore) -> None:
+    receipt = put(store, reading(value=5), reading(value=5), reading(value=6))
+    assert (receipt.written, receipt.duplicate_rows.tolist(), receipt.correction_rows.tolist()) == (1, [1], [2])
+    assert (receipt.replaced.tolist(), stored(store)) == ([5], [reading(value=6)])
+
+
+def test_a_value_that_was_flagged_is_compared_like_any_other(store: ReadingStore) -> None:
+    put(store, reading(value=1))
+    store.flag(Batch.of([reading(value=1, quality=4)]))
+    assert put(store, reading(value=2)).replaced.tolist() == [1]
 
 
 def test_empty_batch(store: ReadingStore) -> None:

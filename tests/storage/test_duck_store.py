@@ -238,7 +238,8 @@ def test_upkeep_changes_nothing_that_is_read(path: Path) -> None:
         stream = rng.integers(0, 12, 200).astype(np.int32)
         new = Batch(streams, stream, time, np.full(200, float(number)), time + 5 * SECOND, np.zeros(200, np.uint8))
         receipts = [store.write(new) for store in (tidy, plain)]
-        assert receipts[0].duplicate_rows.tolist() == receipts[1].duplicate_rows.tolist()
+        assert receipts[0].correction_rows.tolist() == receipts[1].correction_rows.tolist()
+        assert receipts[0].replaced.tolist() == receipts[1].replaced.tolist()
     for query in (Query(), Query(every=BucketWidth(7, "s"), aggregates=("sum", "first", "last"))):
         assert tidy.read(query).read_all().to_pylist() == plain.read(query).read_all().to_pylist()
     assert tidy.latest(Selection()).equals(plain.latest(Selection()))

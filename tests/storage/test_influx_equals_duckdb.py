@@ -64,6 +64,8 @@ def pair(influxd: Influxd) -> Iterator[Pair]:
         theirs, ours = stores.duck.write(batch), stores.influx.write(batch)
         assert (ours.written, list(ours.rejected)) == (theirs.written, list(theirs.rejected))
         assert ours.duplicate_rows.tolist() == theirs.duplicate_rows.tolist()
+        assert ours.correction_rows.tolist() == theirs.correction_rows.tolist()
+        assert ours.replaced.tolist() == theirs.replaced.tolist()
     yield stores
     stores.influx.close()
     stores.duck.close()

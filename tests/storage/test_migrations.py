@@ -72,7 +72,7 @@ def test_an_upgraded_file_is_used_as_any_other(layout: int, path: Path) -> None:
     rows = store.read(Query()).read_all().to_pylist()
     assert store.latest(Selection()).to_pylist() == rows[299::300]
     again = [Reading(*r.stream, r.time, 99.0, r.time + 2_000_000 * n) for n, r in enumerate(EXPECTED[7:9])]
-    assert store.write(Batch.of(again)).duplicates == 2
+    assert store.write(Batch.of(again)).corrections == 2
     store.close()
     assert stored(url) == [*EXPECTED[:7], *again, *EXPECTED[9:]]
 

@@ -86,23 +86,22 @@ class DuckStore:
         with self._upkeep.writing:
             self._revive()
             ids, new = write.number_streams(self._directory, batch.streams, np.unique(batch.stream[accepted]))
-            arrivals = write.sort_out(batch, accepted, ids)
+            arrivals, places = write.sort_out(batch, accepted, ids)
             suspects = write.suspects(self._directory, arrivals)
             with (
                 self._upkeep.moving if len(suspects) else nullcontext(),
                 self._file.transaction() as cursor,
             ):
-                replaced = suspects
+                stored = np.full(len(arrivals.row), np.nan)
                 if len(suspects):
-                    replaced = write.remove_stored(cursor, arrivals, suspects)
+                    stored = write.remove_stored(cursor, arrivals, suspects)
                 write.insert(cursor, arrivals, new)
             with self._knowing:
                 for stream, stream_id in new.items():
                     self._directory.add(stream, stream_id)
-                write.learn(self._directory, arrivals, replaced)
+                write.learn(self._directory, arrivals, ~np.isnan(stored))
         self._upkeep.added(len(arrivals.row))
-        duplicate_rows = np.sort(np.concatenate([arrivals.superseded, arrivals.row[replaced]]))
-        return Receipt(len(accepted) - len(duplicate_rows), duplicate_rows, rejected)
+        return places.receipt(batch, stored, rejected)
 
     def flag(self, batch: Batch) -> int:
         """See ReadingStore.flag. One transaction: a failure flagged nothing."""
@@ -111,7 +110,7 @@ class DuckStore:
         with self._upkeep.writing:
             self._revive()
             ids, _ = write.number_streams(self._directory, batch.streams, np.unique(batch.stream))
-            arrivals = write.sort_out(batch, np.arange(len(batch)), ids)
+            arrivals, _ = write.sort_out(batch, np.arange(len(batch)), ids)
             suspects = write.suspects(self._directory, arrivals)
             if not len(suspects):
                 return 0
@@ -119,12 +118,11 @@ class DuckStore:
                 unchanged = write.find_unchanged(cursor, arrivals, suspects)
                 arrivals = arrivals.only(unchanged)
                 if len(unchanged):
-                    every = np.arange(len(unchanged))
-                    write.remove_stored(cursor, arrivals, every)
+                    write.remove_stored(cursor, arrivals, np.arange(len(unchanged)))
                     write.insert(cursor, arrivals, {})
             if len(unchanged):
                 with self._knowing:
-                    write.learn(self._directory, arrivals, every)
+                    write.learn(self._directory, arrivals, np.ones(len(unchanged), np.bool_))
         self._upkeep.added(len(unchanged))
         return len(unchanged)
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from techport_storage.duckdb.index import Ids, StreamIndex
 from techport_storage.model import Batch, Stream
+from techport_storage.places import Places
 
 _LONG = 1000  # ms: a longer delay is kept in `late`
 
@@ -26,7 +27,6 @@ class BatchRows:
     value: NDArray[np.float64]
     received: NDArray[np.int64]  # ms
     quality: NDArray[np.uint8]
-    superseded: NDArray[np.int64]  # rows of the batch that a later row of it replaced
 
     def only(self, positions: NDArray[np.int64]) -> BatchRows:
         """These of them, in their order."""
@@ -37,7 +37,6 @@ class BatchRows:
             value=self.value[positions],
             received=self.received[positions],
             quality=self.quality[positions],
-            superseded=self.superseded,
         )
 
     def table(self) -> pa.Table:
@@ -69,22 +68,19 @@ def number_streams(directory: StreamIndex, streams: Sequence[Stream], used: Ids)
     return ids, new
 
 
-def sort_out(batch: Batch, accepted: NDArray[np.int64], ids: Ids) -> BatchRows:
-    """The rows `kept` of the batch, where `ids` numbers the batch's streams."""
-    stream, time = ids[batch.stream[accepted]], batch.time[accepted]
-    order = np.lexsort((time, stream))  # stable: of the rows with one key the latest arrival comes last
-    row, stream, time = accepted[order], stream[order], time[order]
-    last = np.append((stream[1:] != stream[:-1]) | (time[1:] != time[:-1]), True)
-    wins = row[last]
-    return BatchRows(
-        row=wins,
-        stream=stream[last],
-        time=time[last],
-        value=batch.value[wins],
-        received=batch.received[wins] // 1000,
-        quality=batch.quality[wins],
-        superseded=row[~last],
+def sort_out(batch: Batch, accepted: NDArray[np.int64], ids: Ids) -> tuple[BatchRows, Places]:
+    """The accepted rows of the batch: those that are kept, and all of them by place. `ids` numbers its streams."""
+    places = Places.of(batch, accepted, ids[batch.stream[accepted]])
+    last = places.last
+    rows = BatchRows(
+        row=last,
+        stream=ids[batch.stream[last]],
+        time=batch.time[last],
+        value=batch.value[last],
+        received=batch.received[last] // 1000,
+        quality=batch.quality[last],
     )
+    return rows, places
 
 
 def suspects(directory: StreamIndex, arrivals: BatchRows) -> NDArray[np.int64]:
@@ -128,19 +124,20 @@ def _same_key(table: str) -> str:
 
 def remove_stored(
     cursor: duckdb.DuckDBPyConnection, arrivals: BatchRows, suspects: NDArray[np.int64]
-) -> NDArray[np.int64]:
-    """Remove the stored rows that have the keys of suspects; the positions of arrivals that replace one."""
+) -> NDArray[np.float64]:
+    """Remove the stored rows that have the keys of suspects; for each arrival the value that it replaces, or NaN."""
     keys = pa.table([suspects, arrivals.stream[suspects], arrivals.time[suspects]], ["position", "stream", "time"])
     cursor.register("suspects", keys)
     bounds = _bounds(arrivals, suspects)
-    replaced: list[int] = []
+    replaced = np.full(len(arrivals.row), np.nan)
     for table in ("head", "body"):
         same = _same_key(table)
-        hits = cursor.execute(f"SELECT position FROM {table}, suspects WHERE {same}", bounds).fetchall()
+        hits = cursor.execute(f"SELECT position, value FROM {table}, suspects WHERE {same}", bounds).fetchall()
         if hits:
             cursor.execute(f"DELETE FROM {table} USING suspects WHERE {same}", bounds)
-            replaced.extend(position for (position,) in hits)
-    return np.sort(np.array(replaced, np.int64))
+            positions, values = zip(*hits, strict=True)
+            replaced[list(positions)] = values
+    return replaced
 
 
 def insert(cursor: duckdb.DuckDBPyConnection, arrivals: BatchRows, new: dict[Stream, int]) -> None:
@@ -154,13 +151,12 @@ def insert(cursor: duckdb.DuckDBPyConnection, arrivals: BatchRows, new: dict[Str
     cursor.execute("INSERT INTO head FROM arrivals")
 
 
-def learn(directory: StreamIndex, arrivals: BatchRows, replaced: NDArray[np.int64]) -> None:
-    """Tell the directory what was stored. The streams of the arrivals are in it."""
+def learn(directory: StreamIndex, arrivals: BatchRows, replaced: NDArray[np.bool_]) -> None:
+    """Tell the directory what was stored, and which of it replaced a row. The streams of the arrivals are in it."""
     stream = arrivals.stream
     ends = np.flatnonzero(np.append(stream[1:] != stream[:-1], True))
     starts = np.append(0, ends[:-1] + 1)
-    fresh = np.ones(len(stream), np.int64)
-    fresh[replaced] = 0
+    fresh = (~replaced).astype(np.int64)
     directory.note_head(stream[ends], arrivals.time[starts])
     directory.note(
         stream[ends],

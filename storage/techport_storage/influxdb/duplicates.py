@@ -1,4 +1,4 @@
-"""Which rows of a batch the store has already: a receipt has to say so, and InfluxDB does not.
+"""Which rows of a batch the store has already, and with which value: a receipt has to say so, and InfluxDB does not.
 
     a stream's rows in the store     oldest ├────────────────────────┤ newest      (asked for once, then followed)
     a row to be written                        ▲ inside: look it up        ▲ outside: it cannot be there
@@ -23,7 +23,7 @@ from techport_storage.model import Batch, Stream
 _STATEMENTS = 64  # in one look-up: one for each cluster of times
 _GAP = HOUR  # µs; rows nearer than that are looked up together
 
-Bool = NDArray[np.bool_]
+Floats = NDArray[np.float64]
 Int = NDArray[np.int64]
 Values = tuple[float | int, ...]
 
@@ -39,8 +39,8 @@ class DuplicateFinder:
         self._oldest = np.empty(0, np.int64)  # by id; a stream without rows is oldest LAST, newest FIRST
         self._newest = np.empty(0, np.int64)
 
-    def check(self, batch: Batch, rows: Int) -> Bool:
-        """For each of these rows of the batch, whether the store has its stream and time already.
+    def check(self, batch: Batch, rows: Int) -> Floats:
+        """For each of these rows of the batch the value that the store has for its stream and time, NaN where none.
 
         They are about to be written: from here on the store may have them, even if the write gets no answer. Raises
         StoreUnavailable, and then nothing has changed.
@@ -49,21 +49,21 @@ class DuplicateFinder:
         streams = [batch.streams[position] for position in used.tolist()]
         time = batch.time[rows]
         if self._several:
-            return self._present(streams, positions, time)
+            return self._values(streams, positions, time)
         self._learn([stream for stream in streams if stream not in self._ids])
         ids = np.array([self._ids[stream] for stream in streams], np.intp)[positions]
-        present = np.zeros(len(rows), bool)
+        values = np.full(len(rows), np.nan)
         suspects = np.flatnonzero((time >= self._oldest[ids]) & (time <= self._newest[ids]))
         if len(suspects):
-            present[suspects] = self._present(streams, positions[suspects], time[suspects])
+            values[suspects] = self._values(streams, positions[suspects], time[suspects])
         np.minimum.at(self._oldest, ids, time)
         np.maximum.at(self._newest, ids, time)
-        return present
+        return values
 
-    def _present(self, streams: Sequence[Stream], stream: NDArray[np.intp], time: Int) -> Bool:
+    def _values(self, streams: Sequence[Stream], stream: NDArray[np.intp], time: Int) -> Floats:
         # one field: a third of the work of all of them
         there = self._look_up(streams, stream, time, "value", KINDS[:1])
-        return np.array([values is not None for values in there], bool)
+        return np.array([np.nan if values is None else values[0] for values in there], np.float64)
 
     def stored(self, streams: Sequence[Stream], stream: NDArray[np.intp], time: Int) -> list[Values | None]:
         """(value, received in ms, quality) that the store has for stream and time of each row, or None."""

@@ -56,6 +56,7 @@ from techport_storage.model import (
     Stream,
     aggregate_schema,
 )
+from techport_storage.places import Places
 from techport_storage.query_check import check_query, check_range
 
 _LINES, _FEW_LINES = 10_000, 1_000  # of one request
@@ -118,18 +119,20 @@ class InfluxStore:
         accepted = np.delete(np.arange(len(batch)), [row for row, _ in rejected])
         if not len(accepted):
             return Receipt(0, rejected=rejected)
-        order = np.lexsort(
-            (batch.time[accepted], batch.stream[accepted])
-        )  # stable: the latest arrival of a key comes last
-        rows = accepted[order]
-        stream, time = batch.stream[rows], batch.time[rows]
-        last = np.append((stream[1:] != stream[:-1]) | (time[1:] != time[:-1]), True)
-        superseded, rows = rows[~last], rows[last]
-        present = self._duplicates.check(batch, rows)
-        refused = self._send(batch, rows)
-        lost = np.isin(rows, [row for row, _ in refused])
-        duplicate_rows = np.sort(np.concatenate([superseded, rows[present & ~lost]]))
-        return Receipt(int((~present & ~lost).sum()), duplicate_rows, sorted([*rejected, *refused]))
+        places = Places.of(batch, accepted)
+        rows = places.last
+        stored = self._duplicates.check(batch, rows)
+        if refused := dict(self._send(batch, rows)):
+            lost = np.isin(rows, list(refused))
+            of_place = np.cumsum(places.begins) - 1
+            rejected += [
+                (row, refused[int(rows[place])])
+                for row, place in zip(places.rows.tolist(), of_place.tolist(), strict=True)
+                if lost[place]
+            ]
+            kept = ~lost[of_place]
+            places, stored = Places(places.rows[kept], places.begins[kept]), stored[~lost]
+        return places.receipt(batch, stored, sorted(rejected))
 
     def _send(self, batch: Batch, rows: NDArray[np.int64]) -> list[tuple[int, str]]:
         """Write the rows; those that the server refused, with its reason."""
