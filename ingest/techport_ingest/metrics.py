@@ -69,7 +69,7 @@ class Metrics:
         self.messages.inc(messages)
         self.batch.observe(messages)
         self.commit.observe(seconds)
-        for outcome in ("stored", "duplicates", "quarantined", "ignored"):
+        for outcome in ("stored", "duplicates", "corrections", "quarantined", "ignored"):
             amount = getattr(total, outcome)
             if amount:
                 self.values.labels(outcome).inc(amount)

@@ -36,6 +36,7 @@ from techport_ingest.metrics import Metrics
 from techport_ingest.registry_cache import IngestRegistry, IngestViewCache
 from techport_ingest.retrying import Retrier, Stopped
 from techport_ingest.source import Source
+from techport_pilots.accounting import corrections
 from techport_pilots.accounting.commit_log import CommitLog
 from techport_pilots.accounting.ledger import Ledger
 from techport_pilots.accounting.message_tap import MessageTap
@@ -242,7 +243,7 @@ class Pipeline:
                 tally.messages = 0  # counted when they came
         if accounting.undescribed:  # a set: again is harmless
             self._retrier.call("registry", self._registry.note_streams, accounting.undescribed)
-        annotations = accounting.remarks(replayed)
+        annotations = accounting.remarks(receipt, replayed)
         self._retrier.call("ledger", self._ledger.close_batch, self._worker, tallies, quarantined, annotations)
         return tallies, quarantined
 
@@ -292,8 +293,10 @@ class Pipeline:
         """Delete what has been in quarantine for longer than its pilot says, or too long for a pilot to be made."""
         if expired := self._quarantine.expire_without_pilot(now() - KEPT_WITHOUT_PILOT):
             log.info("entries of the quarantine that belong to no pilot expired", entries=expired)
+        corrections.expire(self._registry.database, now() - corrections.KEPT)
         for pilot in self._view_cache.current().pilots.values():
             if pilot.quarantine is not None:
+                corrections.expire(self._registry.database, now() - pilot.quarantine, pilot.id)
                 expired = self._quarantine.expire(now() - pilot.quarantine, pilot.id)
                 if expired:
                     log.info("entries of the quarantine expired", pilot=pilot.id, entries=expired)

@@ -33,9 +33,9 @@ def audit(
     ] = None,
     every_row: Annotated[bool, typer.Option("--all", help="show every device and day, not only what is off")] = False,
 ) -> None:
-    """Prove that received = stored + duplicates + quarantined + ignored for each device and day, and that the store
-    holds just the rows that were stored, and that no broker lost a worker's session. Exit code 1 otherwise. Works while
-    the platform runs.
+    """Prove that received = stored + duplicates + corrections + quarantined + ignored for each device and day, that the
+    store holds just the rows that were stored, and that no broker lost a worker's session. Exit code 1 otherwise.
+    Works while the platform runs.
     """
     settings = load_settings({"data": data, "store": store, "registry": registry})
     if accept is not None:
@@ -110,8 +110,8 @@ def _sentence(row: AuditRow) -> str:
 
 def _became(tally: Tally) -> str:
     return (
-        f"{tally.stored} stored + {tally.duplicates} duplicates + {tally.quarantined} quarantined + "
-        f"{tally.ignored} ignored"
+        f"{tally.stored} stored + {tally.duplicates} duplicates + {tally.corrections} corrections + "
+        f"{tally.quarantined} quarantined + {tally.ignored} ignored"
     )
 
 

@@ -105,7 +105,8 @@ def replay(
         console.print(f"{asked.waiting} still waiting: no ingest worker has taken them within {wait:g} s")
     elif wait and asked.entries:
         console.print(
-            f"{asked.stored} values stored, {asked.duplicates} stored before, {asked.rejected} rejected again"
+            f"{asked.stored} values stored, {asked.duplicates} stored before, "
+            f"{asked.corrections} corrected, {asked.rejected} rejected again"
         )
 
 

@@ -55,6 +55,11 @@ def describe(traced: Traced) -> list[str]:
             f"stored: {visible(value.quantity)} = {value.value:.12g} of {_short(value.time)}, "
             f"received {_short(value.received)} ({late:.1f} s later)" + (", flagged" if value.quality else "")
         )
+    for one in traced.corrections:
+        lines.append(
+            f"corrected: {visible(one.quantity)} of {_short(one.time)} was {one.before:.12g}, "
+            f"is {one.value:.12g} since {_short(one.received)}"
+        )
     for entry in traced.quarantined:
         lines.append(
             f"quarantined {_short(entry.received)}, entry {entry.id}, {entry.reason}: {entry.detail} {entry.hint}"
@@ -74,7 +79,7 @@ def describe(traced: Traced) -> list[str]:
     day = traced.day
     lines.append(
         f"that day (UTC): {day.received} values received = {day.stored} stored + {day.duplicates} duplicates + "
-        f"{day.quarantined} quarantined + {day.ignored} ignored"
+        f"{day.corrections} corrections + {day.quarantined} quarantined + {day.ignored} ignored"
     )
     lines += [f"  ignored by rule {rule}: {parts}" for rule, parts in sorted(traced.ignored.items())]
     return lines

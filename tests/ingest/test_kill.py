@@ -13,6 +13,7 @@ import pytest
 from paho.mqtt.client import Client
 
 from techport_ingest.brokers.mosquitto import Mosquitto
+from techport_pilots.accounting.audit import audit
 from tests.ingest.running import NOON, Ingest, eventually, hang_up, paho_source, publisher, reading
 from tests.servers.mosquitto import free_port
 
@@ -43,12 +44,16 @@ def prepare(folder: Path) -> None:
 
 
 def publish_for_a_while(device: Client, messages: int, seconds: float) -> threading.Thread:
-    """Readings in a steady stream, every hundredth one broken."""
+    """Readings in a steady stream; of a hundred one is broken, and one corrects an earlier one of its device."""
 
     def work() -> None:
         for number in range(messages):
             payload = (
-                b"broken %d" % number if number % 100 == 99 else reading(number, pm10=number % 97, pm25=number % 97 / 2)
+                b"broken %d" % number
+                if number % 100 == 99
+                else reading(number - 3, pm10=CORRECTED, pm25=CORRECTED)
+                if number % 100 == 98
+                else reading(number, pm10=number % 97, pm25=number % 97 / 2)
             )
             device.publish(f"pilots/air/lamp-{number % 3 + 1}/readings", payload, qos=1)
             time.sleep(seconds / messages)
@@ -59,11 +64,15 @@ def publish_for_a_while(device: Client, messages: int, seconds: float) -> thread
 
 
 def expected_rows(messages: int) -> list[tuple[str, str, float, float, int]]:
-    good = [number for number in range(messages) if number % 100 != 99]
-    rows = [(f"lamp-{n % 3 + 1}", key, float(NOON + n), n % 97 * factor, 0) for n in good for key, factor in COLUMNS]
-    return sorted(rows)
+    good = [number for number in range(messages) if number % 100 < 98]
+    return sorted(
+        (f"lamp-{n % 3 + 1}", key, float(NOON + n), CORRECTED if n % 100 == 95 else n % 97 * factor, 0)
+        for n in good
+        for key, factor in COLUMNS
+    )
 
 
+CORRECTED = 0.25
 COLUMNS = (("pm10", 1.0), ("pm25", 0.5))
 
 
@@ -92,7 +101,11 @@ def test_killed_six_times_behind_mosquitto(mosquitto: Mosquitto, device: Client,
     eventually(lambda: ingest.books.open_intents() == {}, "every interrupted batch is reconciled")
     ingest.stop()
     total = ingest.total()
-    assert total.stored == 2 * (messages - broken)
+    assert total.stored == 2 * (messages - 2 * broken)
+    assert total.corrections > 0
+    report = audit(ingest.books, ingest.store)
+    assert report.ok, report.off
+    assert report.total.corrections == total.corrections
     assert {entry.payload for entry in ingest.entries()} == {b"broken %d" % n for n in range(99, messages, 100)}
     ingest.close()
 

@@ -11,6 +11,9 @@ from paho.mqtt.client import Client
 
 from techport_ingest.decoding.formats.native import decoder as native
 from techport_ingest.message import Message, Observed
+from techport_pilots.accounting import corrections
+from techport_pilots.accounting.audit import audit
+from techport_pilots.accounting.corrections import corrections_of
 from techport_pilots.errors import RegistryUnavailable
 from techport_storage.errors import StoreUnavailable
 from techport_storage.model import Batch, Receipt
@@ -103,6 +106,27 @@ def test_a_write_whose_answer_is_lost_is_booked_once(port: int, device: Client, 
     eventually(lambda: ingest.total().duplicates == 1, "the second attempt is booked")
     assert len(ingest.rows()) == ingest.total().stored == 1
     assert ingest.books.open_intents() == {}
+
+
+def test_another_value_for_a_taken_place_is_a_correction_and_the_old_one_is_kept(
+    port: int, device: Client, ingest: Ingest
+) -> None:
+    ingest.start(paho_source(port))
+    for value in (1.5, 1.5, 2.5, 2.5, 1.5):
+        device.publish(TOPIC, reading(1, pm10=value), qos=1)
+    eventually(lambda: ingest.total().received == 5, "all five are booked")
+    total = ingest.total()
+    assert (total.stored, total.duplicates, total.corrections) == (1, 2, 2)
+    assert audit(ingest.books, ingest.store).ok
+    [row] = ingest.rows()
+    assert row[3] == 1.5
+    pilot, name = "air", row[0]
+    kept = corrections_of(ingest.registry.database, pilot, name, 0, 2**62)
+    assert [(one.quantity, one.before, one.value) for one in kept] == [("pm10", 1.5, 2.5), ("pm10", 2.5, 1.5)]
+    corrections.expire(ingest.registry.database, 2**62, "another")
+    assert len(corrections_of(ingest.registry.database, pilot, name, 0, 2**62)) == 2
+    corrections.expire(ingest.registry.database, 2**62)
+    assert corrections_of(ingest.registry.database, pilot, name, 0, 2**62) == []
 
 
 @pytest.mark.parametrize(("method", "after"), [("open_batch", False), ("open_batch", True), ("close_batch", False)])

@@ -23,7 +23,7 @@ from techport_pilots.accounting.audit import AuditReport, AuditRow, State
 from techport_pilots.accounting.audit import audit as compare
 from techport_pilots.accounting.commit_log import Arrival
 from techport_pilots.accounting.ledger import Ledger, ignored_by_rule
-from techport_pilots.accounting.tally import COUNTS, BookedEvent, DeviceDay, Tally
+from techport_pilots.accounting.tally import COUNTS, BookedEvent, Correction, DeviceDay, Tally
 from techport_pilots.accounting.trace import StoredValue, Trace, trace
 from techport_pilots.accounting.worker_sessions import LossKind, SessionLoss
 from techport_pilots.registry.registry import Registry
@@ -33,12 +33,13 @@ router = APIRouter(tags=["accounting"], route_class=SlotRoute)
 
 
 class Sums(BaseModel):
-    """What became of values: received = stored + duplicates + quarantined + ignored."""
+    """What became of values: received = stored + duplicates + corrections + quarantined + ignored."""
 
     messages: int
     received: int = Field(description="Values that arrived; a message that cannot be read counts as one.")
     stored: int = Field(description="Values that became a row of the store.")
-    duplicates: int = Field(description="Values that were there already.")
+    duplicates: int = Field(description="Values that were there already, and equal.")
+    corrections: int = Field(0, description="Values that replaced another one at the same stream and time.")
     quarantined: int = Field(description="Values that were quarantined.")
     ignored: int = Field(description="Values that a rule leaves out.")
     erased: int = Field(description="Rows that were stored and erased since.")
@@ -65,6 +66,26 @@ class StoredItem(BaseModel):
             value=one.value,
             received=iso(one.received),
             quality=one.quality,
+        )
+
+
+class CorrectionItem(BaseModel):
+    """A value that a later message has replaced."""
+
+    quantity: QuantityName
+    time: Instant
+    before: float = Field(description="What stood there, in the unit of its stream.")
+    value: float = Field(description="What came in its place.")
+    received: str = Field(description="When that arrived.")
+
+    @classmethod
+    def of(cls, one: Correction) -> CorrectionItem:
+        return cls(
+            quantity=one.quantity,
+            time=iso(one.time),
+            before=one.before,
+            value=one.value,
+            received=iso(one.received),
         )
 
 
@@ -102,6 +123,7 @@ class Traced(BaseModel):
     start: str = Field(description="First instant that was looked at.")
     end: str = Field(description="First instant that was not.")
     stored: list[StoredItem] = Field(description="Readings observed in that time.")
+    corrections: list[CorrectionItem] = Field(description="Values observed in that time that were replaced since.")
     quarantined: list[QuarantineItem] = Field(description="What was received in that time and is in quarantine.")
     set_aside: list[QuarantineItem] = old_name("quarantined")
     arrivals: list[ArrivalItem] = Field(description="Of all these: through which worker, and visible since when.")
@@ -128,6 +150,7 @@ class Traced(BaseModel):
             start=iso(one.start),
             end=iso(one.end),
             stored=[StoredItem.of(value) for value in one.stored],
+            corrections=[CorrectionItem.of(correction) for correction in one.corrections],
             quarantined=quarantined,
             set_aside=quarantined,
             arrivals=[ArrivalItem.of(arrival) for arrival in one.arrivals],
@@ -227,8 +250,8 @@ def where_is_it(
 
 @router.get("/pilots/{pilot}/devices/{device}/account", response_model=list[DaySums])
 def account(services: ServicesDep, pilot: PilotDep, device: str) -> list[DaySums]:
-    """The sums of each day (UTC), the newest first: received = stored + duplicates + quarantined + ignored, and what
-    was ignored by which rule.
+    """The sums of each day (UTC), the newest first, and what was ignored by which rule: received = stored + duplicates
+    + corrections + quarantined + ignored.
     """
     registry, books = _parts(services)
     tallies = books.tallies(pilot.id, device)

@@ -147,6 +147,7 @@ class ReplayState(BaseModel):
     waiting: int = Field(description="Entries that no worker has taken yet.")
     stored: int
     duplicates: int = Field(description="Stored already when the message first came.")
+    corrections: int = Field(description="Values that replaced other ones at the same stream and time.")
     rejected: int = Field(description="In quarantine again, as new entries.")
     refused: int = old_name("rejected")
     ignored: int
@@ -159,6 +160,7 @@ class ReplayState(BaseModel):
             waiting=one.waiting,
             stored=one.stored,
             duplicates=one.duplicates,
+            corrections=one.corrections,
             rejected=one.rejected,
             refused=one.rejected,
             ignored=one.ignored,

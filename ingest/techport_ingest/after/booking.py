@@ -17,6 +17,7 @@ from techport_pilots.accounting.rejection import Rejection
 from techport_pilots.accounting.tally import (
     BatchAnnotations,
     BookedEvent,
+    Correction,
     DeviceDay,
     QuarantineEntry,
     Tally,
@@ -95,7 +96,7 @@ class BatchAccounting:
         self._count_messages_without_rows(rejected, tallies)
         return tallies, [_quarantine_entry(part) for part in rejected]
 
-    def remarks(self, replayed: Sequence[int] = ()) -> BatchAnnotations:
+    def remarks(self, receipt: Receipt, replayed: Sequence[int] = ()) -> BatchAnnotations:
         """What the ledger keeps beside the sums."""
         ignored: Counter[tuple[DeviceDay, str]] = Counter()
         for passed in self.columns.ignored:
@@ -104,7 +105,21 @@ class BatchAccounting:
             BookedEvent(pilot, device, message.received if event.time is None else event.time, event.kind, event.text)
             for message, pilot, device, event in self.columns.events
         ]
-        return BatchAnnotations(ignored=ignored, events=events, replayed=replayed)
+        return BatchAnnotations(
+            ignored=ignored, events=events, corrections=self._corrections(receipt), replayed=replayed
+        )
+
+    def _corrections(self, receipt: Receipt) -> list[Correction]:
+        """What was replaced, as far as the budgets of the devices leave room for it."""
+        batch, kept = self.batch, []
+        for row, before in zip(receipt.correction_rows.tolist(), receipt.replaced.tolist(), strict=True):
+            pilot, device, quantity = batch.streams[batch.stream[row]]
+            received = int(batch.received[row])
+            owner = self.columns.owner(pilot, device)
+            if self._budgets is None or not self._budgets.take_entry(owner, received, 0, tell=False):
+                place = (pilot, device, quantity, int(batch.time[row]))
+                kept.append(Correction(*place, before, float(batch.value[row]), received))
+        return kept
 
     def _count_messages_without_rows(self, rejected: Sequence[RejectedPart], tallies: dict[DeviceDay, Tally]) -> None:
         """A message is counted once, at its first row; without one, at its first rejected or ignored part."""
@@ -124,6 +139,7 @@ class BatchAccounting:
         by_row = self._touched_by_row
         total = np.bincount(by_row, minlength=slots)
         duplicates = np.bincount(by_row[receipt.duplicate_rows], minlength=slots)
+        corrections = np.bincount(by_row[receipt.correction_rows], minlength=slots)
         rejected = np.bincount(by_row[[row for row, _ in receipt.rejected]], minlength=slots)
         ends = np.array(self.columns.row_ends, np.int64)
         starts = np.concatenate(([0], ends[:-1])) if len(ends) else ends
@@ -132,8 +148,9 @@ class BatchAccounting:
             device_day: Tally(
                 messages=int(messages[i]),
                 received=int(total[i] - rejected[i]),  # the rejected ones are received as rejected parts
-                stored=int(total[i] - duplicates[i] - rejected[i]),
+                stored=int(total[i] - duplicates[i] - corrections[i] - rejected[i]),
                 duplicates=int(duplicates[i]),
+                corrections=int(corrections[i]),
             )
             for i, device_day in enumerate(self._touched)
         }

@@ -58,13 +58,14 @@ def tapped_messages(
 def _values(columns: Columns, account: BatchAccounting, receipt: Receipt) -> list[tuple[Message, str, str, Value]]:
     """(message, pilot, device, value) of each row of the batch."""
     batch = account.batch
-    duplicates = set(receipt.duplicate_rows.tolist())
+    outcomes = dict.fromkeys(receipt.duplicate_rows.tolist(), "duplicate")
+    outcomes |= dict.fromkeys(receipt.correction_rows.tolist(), "correction")
     found: list[tuple[Message, str, str, Value]] = []
     start = 0
     for message, end in zip(columns.messages, columns.row_ends, strict=True):
         for row in range(start, end):
             pilot, device, quantity = batch.streams[batch.stream[row]]
-            outcome = "duplicate" if row in duplicates else "stored"
+            outcome = outcomes.get(row, "stored")
             value = Value(quantity, int(batch.time[row]), float(batch.value[row]), outcome, int(batch.quality[row]))
             found.append((message, pilot, device, value))
         start = end

@@ -1,6 +1,6 @@
 """The account of every message: what came in, by device and day, and what became of it.
 
-Always, for every device-day: received = stored + duplicates + quarantined + ignored, and the store holds
+Always, for every device-day: received = stored + duplicates + corrections + quarantined + ignored, and the store holds
 stored - erased rows. The order of a batch's steps keeps that true through a crash at any moment:
 
     open_batch ──► store.write ──► close_batch ──► source.ack
@@ -19,7 +19,7 @@ from typing import Any
 
 import msgspec
 
-from techport_pilots.accounting import replays
+from techport_pilots.accounting import corrections, replays
 from techport_pilots.accounting.quarantine import Quarantine
 from techport_pilots.accounting.rejection import Rejection, encoded
 from techport_pilots.accounting.tally import (
@@ -269,6 +269,7 @@ class Ledger:
                     admit(transaction, quarantined, booked)
                     _book(transaction, booked)
                     note_remarks(transaction, remarks)
+                    corrections.note(transaction, remarks.corrections)
                     transaction.execute(_CLOSE, {"worker": worker})
                     transaction.execute(_REMEMBER_CLOSED, {"worker": worker, "token": token})
         except RegistryUnavailable:  # the commit may have happened, and only its answer been lost

@@ -40,7 +40,7 @@ class Value(msgspec.Struct, frozen=True):
     quantity: str
     time: Micros
     value: float
-    outcome: str  # stored, or duplicate
+    outcome: str  # stored, duplicate, or correction
     quality: int = 0
 
 

@@ -18,11 +18,12 @@ from techport_storage.model import Micros
 
 _ADD = (
     "UPDATE replays SET stored = stored + :stored, duplicates = duplicates + :duplicates,"
-    " refused = refused + :quarantined, ignored = ignored + :ignored WHERE id = :id"
+    " corrections = corrections + :corrections, refused = refused + :quarantined, ignored = ignored + :ignored"
+    " WHERE id = :id"
 )
 _SELECT = (
     "SELECT id, who, entries, (SELECT count(*) FROM quarantine WHERE replay_requested = :id) AS waiting,"
-    " stored, duplicates, refused AS rejected, ignored FROM replays WHERE id = :id"
+    " stored, duplicates, corrections, refused AS rejected, ignored FROM replays WHERE id = :id"
 )
 
 
@@ -35,6 +36,7 @@ class Replay(msgspec.Struct, frozen=True, kw_only=True):
     waiting: int  # that no worker has taken yet
     stored: int = 0
     duplicates: int = 0  # values that were stored when the message first came
+    corrections: int = 0  # values that replaced other ones
     rejected: int = 0  # values that are in quarantine anew
     ignored: int = 0
 

@@ -30,6 +30,7 @@ class Tally(msgspec.Struct):
     received: int = 0
     stored: int = 0
     duplicates: int = 0
+    corrections: int = 0
     quarantined: int = 0
     ignored: int = 0
     erased: int = 0
@@ -37,7 +38,7 @@ class Tally(msgspec.Struct):
     @property
     def balanced(self) -> bool:
         """Whether every value that was received became something."""
-        return self.received == self.stored + self.duplicates + self.quarantined + self.ignored
+        return self.received == self.stored + self.duplicates + self.corrections + self.quarantined + self.ignored
 
     def add(self, other: Tally) -> None:
         for count in COUNTS:
@@ -82,11 +83,24 @@ class BookedEvent(NamedTuple):
     text: str
 
 
+class Correction(NamedTuple):
+    """A value that another one, of a later message, has replaced."""
+
+    pilot: str
+    device: str
+    quantity: str
+    time: Micros
+    before: float
+    value: float
+    received: Micros  # when the value that is there now arrived
+
+
 class BatchAnnotations(msgspec.Struct, frozen=True, kw_only=True):
     """What a batch leaves in the ledger beside its sums."""
 
     ignored: Mapping[tuple[DeviceDay, str], int] = {}  # by device-day and rule
     events: Sequence[BookedEvent] = ()
+    corrections: Sequence[Correction] = ()
     replayed: Sequence[int] = ()  # entries of the quarantine that this batch reprocessed, as new arrivals
 
 

@@ -10,10 +10,11 @@ import msgspec
 import pyarrow as pa
 
 from techport_pilots.accounting.commit_log import Arrival, CommitLog
+from techport_pilots.accounting.corrections import corrections_of
 from techport_pilots.accounting.ledger import Ledger, events_of, ignored_by_rule
 from techport_pilots.accounting.message_tap import MessageTap, TappedMessage
 from techport_pilots.accounting.quarantine import Quarantine, QuarantineFilter, QuarantineRecord
-from techport_pilots.accounting.tally import BookedEvent, Tally, day_of
+from techport_pilots.accounting.tally import BookedEvent, Correction, Tally, day_of
 from techport_pilots.registry.registry import Registry
 from techport_storage.model import Micros, Query, Selection
 
@@ -39,6 +40,7 @@ class Trace(msgspec.Struct, frozen=True, kw_only=True):
     start: Micros
     end: Micros
     stored: Sequence[StoredValue]  # observed in that time
+    corrections: Sequence[Correction]  # of values observed in that time: what stood there before
     quarantined: Sequence[QuarantineRecord]  # received in that time
     arrivals: Sequence[Arrival]  # of all these: through which worker, and visible since when
     messages: Sequence[
@@ -91,6 +93,7 @@ def trace(
         start=start,
         end=end,
         stored=rows,
+        corrections=corrections_of(registry.database, pilot, device, start, end, _MOST),
         quarantined=entries.items,
         arrivals=CommitLog(registry.database).arrivals(pilot, device, received),
         messages=watched,

@@ -310,9 +310,11 @@ def _write_readings(
         days = _device_days(batch, present)
         books.open_batch(_WORKER, days)
         receipt = store.write(absent)
-        for row in receipt.duplicate_rows.tolist():
-            tally = days[_day_of_row(absent, row)]
-            tally.stored, tally.duplicates = tally.stored - 1, tally.duplicates + 1
+        for rows, outcome in ((receipt.duplicate_rows, "duplicates"), (receipt.correction_rows, "corrections")):
+            for row in rows.tolist():
+                tally = days[_day_of_row(absent, row)]
+                tally.stored -= 1
+                setattr(tally, outcome, getattr(tally, outcome) + 1)
         books.close_batch(_WORKER, days)
         written += receipt.written
         progress(READINGS, pieces.rows + len(whole), contents.rows)

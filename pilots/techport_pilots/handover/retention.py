@@ -58,6 +58,7 @@ ERASED = (
     "watches",
     "seen_streams",
     "origins",
+    "corrections",
     "device_events",
     "credentials",
     "pilot_packages",

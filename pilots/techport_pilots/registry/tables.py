@@ -6,7 +6,19 @@ are clipped and cleaned before they get here (database.name).
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, Column, Index, Integer, LargeBinary, MetaData, String, Table, Text, UniqueConstraint
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Float,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    Text,
+    UniqueConstraint,
+)
 from sqlalchemy.types import TypeEngine
 
 metadata = MetaData()
@@ -16,8 +28,8 @@ _SERIAL: TypeEngine[int] = BigInteger().with_variant(Integer(), "sqlite")
 
 
 def _counts() -> list[Column[int]]:
-    names = ("messages", "received", "stored", "duplicates", "quarantined", "ignored", "erased")
-    return [Column(name, BigInteger, nullable=False) for name in names]
+    names = ("messages", "received", "stored", "duplicates", "corrections", "quarantined", "ignored", "erased")
+    return [Column(name, BigInteger, nullable=False, server_default="0") for name in names]
 
 
 # One row: a number that grows with every change of the registry, so that others can ask cheaply whether to look again.
@@ -139,6 +151,23 @@ ledger = Table(
     *_counts(),
 )
 
+# Values that a later message has replaced, for as long as what is quarantined is kept, and at most a year.
+corrections = Table(
+    "corrections",
+    metadata,
+    Column("id", _SERIAL, primary_key=True, autoincrement=True),
+    Column("pilot", String, nullable=False),
+    Column("device", String, nullable=False),
+    Column("quantity", String, nullable=False),
+    Column("time", BigInteger, nullable=False),
+    Column("replaced", Float(53), nullable=False),
+    Column("value", Float(53), nullable=False),
+    Column("received", BigInteger, nullable=False),
+    Index("corrections_by_time", "pilot", "device", "time"),
+    Index("corrections_by_arrival", "received"),
+    sqlite_autoincrement=True,
+)
+
 # Device-days that a worker is about to write to the store. What is left here after a crash has to be counted again.
 intents = Table(
     "intents",
@@ -226,7 +255,7 @@ replays = Table(
     Column("entries", BigInteger, nullable=False),
     *(
         Column(count, BigInteger, nullable=False, server_default="0")
-        for count in ("stored", "duplicates", "refused", "ignored")
+        for count in ("stored", "duplicates", "corrections", "refused", "ignored")
     ),
 )
 
