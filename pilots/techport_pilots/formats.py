@@ -1,9 +1,9 @@
 """The formats of messages that the platform reads: what each is called, where its messages come in, who reads them.
 
-A format is one folder of the package PLUGINS. Its `__init__.py` holds `FORMAT = Format(...)`, its
-`locale/<language>.po` the texts that belong to it, under codes that start with `format.<name>.`. Everything that lists
-formats (the check of a definition, forms, snippets, documentation, the command line, the API's description) asks
-`formats()`; nothing else has to be told of a new one.
+A format is one folder of the package PLUGINS, or a table in such a folder (`FAMILIES`). The `__init__.py` of a folder
+holds `FORMAT = Format(...)`, its `locale/<language>.po` the texts that belong to it, under codes that start with
+`format.<name>.`. Everything that lists formats (the check of a definition, forms, snippets, documentation, the command
+line, the API's description) asks `formats()`; nothing else has to be told of a new one.
 
 The package belongs to a layer that this one may not import, so it is loaded by its name, as plug-ins are.
 """
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
-from techport_pilots.plugins import PLUGINS, folder_names
+from techport_pilots.plugins import PLUGINS, folder_names, table_files
 
 if TYPE_CHECKING:  # a command's help lists the names: the rest is not loaded for it
     from techport_pilots.i18n import Message
@@ -66,6 +66,10 @@ class Format(msgspec.Struct, frozen=True, kw_only=True):
     recovery : callable, optional
         `recovery(reason, topic, time) -> (topic, payload)` of the command that makes a device send what was missing
         when a message of `topic` was rejected with `reason`; None where nothing helps.
+    device_phrase : Message, optional
+        Where the device's id comes from, for formats that have no catalogue of their own.
+    reads_device_rule : bool
+        The decoder applies the source's `device` rule itself, record by record.
     """
 
     name: str
@@ -80,13 +84,15 @@ class Format(msgspec.Struct, frozen=True, kw_only=True):
     self_described: bool = False
     codec: Callable[[bytes, int], Mapping[str, Any]] | None = None
     recovery: Callable[[str, str, Micros], tuple[str, bytes] | None] | None = None
+    device_phrase: Message | None = None
+    reads_device_rule: bool = False
 
     @property
     def device_text(self) -> Message:
         """Where the device's id comes from, as a phrase."""
         from techport_pilots.i18n import Message
 
-        return Message(f"format.{self.name}.device")
+        return self.device_phrase or Message(f"format.{self.name}.device")
 
     @property
     def usual_topic(self) -> str:
@@ -96,7 +102,7 @@ class Format(msgspec.Struct, frozen=True, kw_only=True):
 
 def names() -> list[str]:
     """The names of all formats, in alphabetical order, found without loading them."""
-    return [folder.replace("_", "-") for folder in folder_names()]
+    return sorted([*(folder.replace("_", "-") for folder in folder_names()), *(file.stem for file in table_files())])
 
 
 class BrokenFormat(Exception):
@@ -145,10 +151,14 @@ def _load() -> list[Format]:
         if not (form.topic or form.own_topic):
             raise BrokenFormat(f"{PLUGINS}.{folder} says neither topic nor own_topic")
         loaded.append(form)
+        loaded += getattr(importlib.import_module(f"{PLUGINS}.{folder}"), "FAMILIES", ())
     return loaded
 
 
-_NAMED_OPTIONS = ("codec", "precision", "columns")
+_NAMED_OPTIONS = (
+    *("codec", "precision", "columns"),
+    *("records", "within", "name", "value", "unit", "time", "separator", "constants", "when"),
+)
 """Options that stand beside `format:` in a source; those of other formats stand below `options:`."""
 
 

@@ -91,14 +91,51 @@ class FieldMapping(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     unit: str | None = None  # of the values in the message, in any common spelling; None: as the message says
     factor: float = 1.0  # values are multiplied by it first: 0.1 for tenths
     text: bool = False  # read numbers that are sent as text, with a decimal comma too: "21,5"
+    words: dict[str, float] = {}  # what words in the message mean: {open: 1, closed: 0}; case does not matter
 
 
 class DeviceRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """How a message says which device it is of. One of the three."""
+    """How a message says which device it is of: by one of `level`, `pointer`, `join` and `id`."""
 
-    level: int | None = None  # of the topic, counted from 1
-    pointer: str | None = None  # JSON pointer (RFC 6901) into the payload
+    level: int | None = None  # of the topic, counted from 1; -1 is the last
+    to: int | None = None  # with `level`: the levels from there to this one, with hyphens between them
+    pointer: str | None = None  # JSON pointer (RFC 6901) into the payload; in format json a path from the record, too
+    join: list[str] = []  # format json: paths whose values make the name, with hyphens between them
+    segment: int | None = None  # of what was found, the part between slashes: -1 is the last
     id: str | None = None  # every message is of this device
+
+
+class NameRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How a value says what it is called. `name: id` is short for one with a path."""
+
+    path: str | None = None  # in the record
+    level: int | None = None  # of the topic, counted from 1; -1 is the last
+    to: int | None = None  # with `level`: the levels from there to this one, with dots between them
+    text: str | None = None  # always this
+
+
+class TimeRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Where and how a message says when it was measured. `time: timestamp` is short for one with a key."""
+
+    key: str  # path or column; the time of day where `date` names the day's
+    date: str | None = None
+    unit: Literal["s", "ms", "us", "ns"] | None = None  # of a number; None: by its size
+    format: str | None = None  # of text, as in Python's strptime: "%d.%m.%Y %H:%M"; None: ISO 8601
+    zone: str | None = None  # of local times; None: the pilot's
+
+
+class JsonShape(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How JSON of any shape is read: the options of the format json."""
+
+    records: str | None = None  # path to the list of records; None: the message is one
+    within: str | None = None  # path to the object whose values are readings; None: the whole record
+    name: NameRule | None = None  # of the one value that a record has; None: the keys are names
+    value: str | None = None  # path to that value; None: the record itself
+    unit: str | None = None  # path to that value's unit
+    time: TimeRule | None = None  # None: under a usual key, such as time, timestamp or ts
+    separator: str = "."  # between the keys of nested objects
+    constants: dict[str, float] = {}  # readings that every record stands for: {street_cleaning: 1}
+    when: dict[str, list[str]] = {}  # read only messages that have one of these texts at this path
 
 
 class PositionMapping(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -136,6 +173,15 @@ class SourceDefinition(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     codec: str | None = None  # of LoRaWAN formats: one that reads an uplink's bytes, or JavaScript with decodeUplink
     precision: Literal["ns", "us", "ms", "s"] = "ns"  # line-protocol
     columns: CsvColumns | None = None  # csv
+    records: str | None = None  # this and the following: json, see JsonShape
+    within: str | None = None
+    name: NameRule | None = None
+    value: str | None = None
+    unit: str | None = None
+    time: TimeRule | None = None
+    separator: str = "."
+    constants: dict[str, float] = {}
+    when: dict[str, list[str]] = {}
     options: dict[str, Any] = {}  # of formats whose options have no key of their own here
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import pkgutil
 from collections.abc import Iterable
+from pathlib import Path
 
 PLUGINS = "techport_ingest.decoding.formats"
 
@@ -17,3 +18,8 @@ def search_path() -> Iterable[str]:
 def folder_names() -> list[str]:
     """The folders that are packages, in alphabetical order, found without loading them."""
     return sorted(module.name for module in pkgutil.iter_modules(search_path()) if module.ispkg)
+
+
+def table_files() -> list[Path]:
+    """The tables of families, which are formats without code: `<folder>/families/<format>.yaml`."""
+    return sorted(file for folder in search_path() for file in Path(folder).glob("*/families/*.yaml"))

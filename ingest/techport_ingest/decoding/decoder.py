@@ -11,6 +11,7 @@ import msgspec
 from techport_ingest.decoding.lorawan import PayloadCodec
 from techport_ingest.message import Found, Ignored, Message, Observed
 from techport_pilots.formats import NoOptions, formats
+from techport_pilots.model import DeviceRule
 
 Decoder = Callable[[Message, str], Sequence[Found]]
 """(message, device named by the topic) -> what is in it, in order: values, events, and what is ignored by rule. Raises
@@ -30,6 +31,7 @@ class DecoderSettings(msgspec.Struct, frozen=True):
     options: Any = NoOptions()  # of the format's options type
     zone: ZoneInfo = ZoneInfo("UTC")  # the pilot's, for devices that send local times
     codec: PayloadCodec | None = None  # reads the bytes of an uplink, where the source names one
+    device: DeviceRule | None = None  # the source's rule, for formats that apply it themselves
 
 
 def stateless(decode: Decoder) -> Callable[[DecoderSettings], Decoder]:

@@ -15,10 +15,11 @@ from zoneinfo import ZoneInfo
 import msgspec
 
 from techport_ingest.checking.channels import channel_of
-from techport_ingest.decoding.common import number
 from techport_ingest.decoding.decoder import Decoder, DecoderSettings, make_decoder
+from techport_ingest.decoding.fields import mapped
 from techport_ingest.decoding.javascript import CodecShelf, JavaScriptCodec
 from techport_ingest.decoding.lorawan import PayloadCodec, RadioDecoder
+from techport_ingest.decoding.topic_levels import joined_levels
 from techport_ingest.message import Found, Ignored, Message, Observed, RejectedMessage
 from techport_pilots.formats import formats, options_of
 from techport_pilots.model import DeviceRule, FieldMapping, SourceDefinition
@@ -34,20 +35,23 @@ class PilotSource:
         options = options_of(definition)
         codec = _codec(getattr(options, "codec", None), f"{pilot} {definition.topic}", shelf)
         self.codec = codec if isinstance(codec, JavaScriptCodec) else None
-        self._decode: Decoder = make_decoder(definition.format, DecoderSettings(options, ZoneInfo(zone), codec))
-        self._level = _first_wildcard(definition) if definition.device is None else definition.device.level
+        rule = definition.device
+        self._rule = None if self.format.reads_device_rule else rule  # applied here
+        settings = DecoderSettings(options, ZoneInfo(zone), codec, rule)
+        self._decode: Decoder = make_decoder(definition.format, settings)
+        self._level = _first_wildcard(definition) if rule is None else rule.level
+        self._to = None if rule is None else rule.to
         self._fields = {**_position_fields(definition), **definition.fields}
         self._ignore = frozenset(definition.ignore)
         self._maps = bool(self._fields or self._ignore)
 
     def device_of(self, topic: str) -> str:
         """The device that the topic names; "" where it names none."""
-        levels = topic.split("/")
-        return levels[self._level - 1] if self._level is not None and len(levels) >= self._level else ""
+        return "" if self._level is None else joined_levels(topic.split("/"), self._level, self._to, "-")
 
     def __call__(self, message: Message, device: str) -> Sequence[Found]:
         """Raises RejectedMessage."""
-        rule = self.definition.device
+        rule = self._rule
         if rule is not None:
             device = _named(rule, message, device)
         found = self._decode(message, device)
@@ -68,9 +72,9 @@ class PilotSource:
             return Ignored(one.device, "mapping", maker)
         field = self._fields.get(maker) or self._fields.get(channel)
         if field is not None and one.part:  # the definition says itself where this part's values belong
-            return _mapped(msgspec.structs.replace(one, part=""), field)
+            return mapped(msgspec.structs.replace(one, part=""), field)
         field = field or self._fields.get(one.key)
-        return one if field is None else _mapped(one, field)
+        return one if field is None else mapped(one, field)
 
 
 def _position_fields(definition: SourceDefinition) -> dict[str, FieldMapping]:
@@ -80,24 +84,6 @@ def _position_fields(definition: SourceDefinition) -> dict[str, FieldMapping]:
         return {}
     pairs = ((where.lat, "latitude"), (where.lon, "longitude"))
     return {key: FieldMapping(quantity, unit="deg", text=True) for key, quantity in pairs}
-
-
-def _mapped(one: Observed, field: FieldMapping) -> Observed:
-    """The value under the vocabulary's name. What is no number stays as it is, for the check step to explain."""
-    value = one.value
-    if field.text and type(value) is str:
-        read = number(value.strip().replace(",", ".") if value.count(",") == 1 and "." not in value else value)
-        value = value if read is None else read
-    if field.factor != 1.0 and type(value) in (int, float):
-        value = _scaled(value, field.factor)
-    return Observed(one.device, one.time, field.quantity, value, field.unit or one.unit, one.maker, one.part)
-
-
-def _scaled(value: Any, factor: float) -> object:
-    try:
-        return float(value) * factor
-    except OverflowError:
-        return value
 
 
 def _named(rule: DeviceRule, message: Message, device: str) -> str:

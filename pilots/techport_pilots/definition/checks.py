@@ -92,12 +92,14 @@ def _device(source: SourceDefinition, path: Path) -> Iterator[Misfit]:
     if rule is None:
         return
     path = (*path, "device")
-    given = [name for name in ("level", "pointer", "id") if getattr(rule, name) is not None]
+    given = [name for name in ("level", "pointer", "join", "id") if getattr(rule, name) not in (None, [])]
     if len(given) != 1:
         yield misfit(path, "device-rule.several" if given else "device-rule.empty", keys=given)
-    if rule.level is not None and rule.level < 1:
+    if rule.level == 0:
         yield misfit((*path, "level"), "device-rule.level", given=str(rule.level))
-    if rule.pointer is not None and not rule.pointer.startswith("/"):
+    form = formats().get(source.format)
+    any_path = form is not None and form.reads_device_rule
+    if rule.pointer is not None and not rule.pointer.startswith("/") and not any_path:
         yield misfit((*path, "pointer"), "device-rule.pointer", given=rule.pointer)
 
 

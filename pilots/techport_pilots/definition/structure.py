@@ -13,9 +13,14 @@ from pydantic_core import CoreSchema, PydanticCustomError, SchemaValidator, Vali
 
 from techport_pilots.definition.misfit import Misfit, Path, did_you_mean, misfit
 from techport_pilots.i18n import Message
-from techport_pilots.model import FieldMapping, Text
+from techport_pilots.model import FieldMapping, NameRule, Text, TimeRule
 
-_SHORT_FOR: dict[type, tuple[str, ...]] = {Text: ("nb", "en"), FieldMapping: ("quantity",)}
+_SHORT_FOR: dict[type, tuple[str, ...]] = {
+    Text: ("nb", "en"),
+    FieldMapping: ("quantity",),
+    NameRule: ("path",),
+    TimeRule: ("key",),
+}
 """Types that may be written as a string, with the keys that it is then the value of."""
 
 

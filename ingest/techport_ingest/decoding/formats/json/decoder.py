@@ -1,0 +1,273 @@
+"""JSON of any shape, read as a source or the table of a family describes it.
+
+    message ─► shape (the first whose topic and `when` fit) ─► records ─► device, time, values by name
+
+A shape is the model's JsonShape: paths are those of json_paths.py. What is not said follows what makers usually do: the
+time stands under a usual key, nested keys are joined, {"value": 21.5, "unit": "°C"} is one value, and a payload that is
+no object or list is one plain value, a number or a text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import msgspec
+
+from techport_ingest.decoding.common import (
+    MOST_VALUES,
+    availability,
+    json_document,
+    json_type,
+    number,
+    place,
+    too_many,
+    utf8,
+)
+from techport_ingest.decoding.fields import mapped, meaning
+from techport_ingest.decoding.flattening import flattened
+from techport_ingest.decoding.json_paths import MISSING, Place, parse_path
+from techport_ingest.decoding.quantity_names import quantity_of_path
+from techport_ingest.decoding.time_rules import USUAL_KEYS, Clock
+from techport_ingest.decoding.topic_levels import joined_levels
+from techport_ingest.message import Found, Ignored, Message, Observed, RejectedMessage
+from techport_pilots.model import DeviceRule, FieldMapping, JsonShape
+from techport_pilots.topics import topic_matches
+from techport_storage.model import Micros
+
+NO_VALUE = frozenset(("", "nan", "null", "none", "unavailable", "unknown", "n/a", "na", "-", "undefined"))
+"""Texts that say that there is no value; case does not matter."""
+
+
+class FamilyShape(JsonShape, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A shape as the table of a family gives it: with what a source says beside it, and more than one may be needed."""
+
+    topic: str | None = None  # filter; None: every topic of the source
+    device: DeviceRule | None = None
+    fields: dict[str, FieldMapping] = msgspec.field(default_factory=dict)
+    ignore: list[str] = msgspec.field(default_factory=list)
+    availability: bool = False  # the message says whether the device is there: an event
+    text: bool = False  # numbers are sent as text
+
+
+class JsonReader:
+    """Decoder. Stateless: how a message is read depends on nothing that came before it."""
+
+    def __init__(self, shapes: Sequence[FamilyShape], zone: ZoneInfo, device: DeviceRule | None = None) -> None:
+        """`device` is the source's own rule, which goes before those of the shapes."""
+        self._shapes = [_Shape(shape, zone, device or shape.device) for shape in shapes]
+
+    def __call__(self, message: Message, device: str) -> list[Found]:
+        """Raises RejectedMessage."""
+        levels = message.topic.split("/")
+        document: Any = MISSING
+        for shape in self._shapes:
+            if shape.topic is not None and not topic_matches(shape.topic, message.topic):
+                continue
+            if shape.availability:
+                return [availability(message, shape.device_of(levels, device))]
+            if document is MISSING:
+                document = shape.parse(message)
+            if shape.takes(document):
+                return shape.read(document, message, levels, device)
+        return [Ignored(device, "other-message")]
+
+
+class _Shape:
+    """A shape with its paths ready."""
+
+    def __init__(self, shape: FamilyShape, zone: ZoneInfo, device: DeviceRule | None) -> None:
+        self.topic = shape.topic
+        self.availability = shape.availability
+        self._shape = shape
+        self._device = device or DeviceRule()
+        self._clock = Clock(zone, shape.time)
+        self._records = None if shape.records is None else parse_path(shape.records)
+        self._within = None if shape.within is None else parse_path(shape.within)
+        self._name = shape.name
+        self._name_path = None if shape.name is None or shape.name.path is None else parse_path(shape.name.path)
+        self._value = None if shape.value is None else parse_path(shape.value)
+        self._unit = None if shape.unit is None else parse_path(shape.unit)
+        self._time = None if shape.time is None else parse_path(shape.time.key)
+        self._date = None if shape.time is None or shape.time.date is None else parse_path(shape.time.date)
+        self._pointer = None if self._device.pointer is None else parse_path(self._device.pointer)
+        self._joined = [parse_path(text) for text in self._device.join]
+        self._when = [(parse_path(path), frozenset(texts)) for path, texts in shape.when.items()]
+        self._fields = {_joined(key, shape.separator): field for key, field in shape.fields.items()}
+        self._ignore = frozenset(_joined(key, shape.separator) for key in shape.ignore)
+        own = (self._time, self._date, self._pointer, self._name_path, self._unit, *self._joined)
+        self._not_values = {path.steps for path in own if path is not None}
+        self._not_values |= {path.steps for path, _ in self._when}
+        if self._time is None:
+            self._not_values |= {(key,) for key in USUAL_KEYS}
+
+    def parse(self, message: Message) -> Any:
+        """The document of a message. Raises RejectedMessage."""
+        if self._name is None or self._name.path is not None:
+            return json_document(message.payload)
+        try:
+            return msgspec.json.decode(message.payload)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            return utf8(message.payload)
+
+    def takes(self, document: Any) -> bool:
+        """Whether the message is one that this shape is about."""
+        return all(str(path.first(document, document)) in texts for path, texts in self._when)
+
+    def device_of(self, levels: Sequence[str], default: str) -> str:
+        """The device as far as the topic says it."""
+        rule = self._device
+        if rule.id is not None:
+            return rule.id
+        if rule.level is not None:
+            return _segment(joined_levels(levels, rule.level, rule.to, "-"), rule.segment)
+        return default
+
+    def read(self, document: Any, message: Message, levels: Sequence[str], default: str) -> list[Found]:
+        """Raises RejectedMessage."""
+        device = self.device_of(levels, default)
+        if self._records is not None:
+            places = [
+                Place(element, place.names)
+                for place in self._records.places(document)
+                for element in (place.value if type(place.value) is list else (place.value,))
+            ]
+        elif type(document) is list and self._value is None:
+            places = [Place(record) for record in document]
+        else:
+            places = [Place(document)]
+        found: list[Found] = []
+        for record in places:
+            owner = self._owner(document, record, device)
+            time = self._instant(document, record.value, message.received)
+            self._add(found, document, record, owner, time, levels)
+            found += [Observed(owner, time, key, value) for key, value in self._shape.constants.items()]
+            if len(found) > MOST_VALUES:
+                raise too_many()
+        return found or [Ignored(device, "empty")]
+
+    def _owner(self, document: Any, record: Place, device: str) -> str:
+        rule = self._device
+        if self._pointer is not None:
+            named = _name_text(self._pointer.first(document, record.value))
+            if not named:
+                raise RejectedMessage("no-device.payload", pointer=rule.pointer)
+            return _segment(named, rule.segment)
+        if self._joined:
+            parts = [_name_text(path.first(document, record.value)) for path in self._joined]
+            if not any(parts):
+                raise RejectedMessage("no-device.payload", pointer=", ".join(rule.join))
+            return "-".join(part for part in parts if part)
+        return record.names.get("device") or device
+
+    def _instant(self, document: Any, record: Any, received: Micros) -> Micros | None:
+        """When the record was measured; None where it does not say. Raises RejectedMessage."""
+        if self._time is not None:
+            given = self._time.first(document, record)
+            if given is MISSING and type(record) is dict:
+                given = self._time.first(document, document)
+            if self._date is not None:
+                day = self._date.first(document, record)
+                given = MISSING if given is MISSING or day is MISSING else f"{day} {given}"
+        else:
+            given = _usual_time(record)
+            if given is MISSING and record is not document:
+                given = _usual_time(document)
+        if given is MISSING or given is None or given == "":
+            return None
+        return self._clock.read(given, received)
+
+    def _add(
+        self,
+        found: list[Found],
+        document: Any,
+        record: Place,
+        device: str,
+        time: Micros | None,
+        levels: Sequence[str],
+    ) -> None:
+        """The values of one record. Raises RejectedMessage."""
+        name = self._name_of(document, record, levels)
+        value = record.value
+        if self._value is not None:
+            value = self._value.first(document, value)
+            if value is MISSING:
+                if name:
+                    found.append(Ignored(device, "missing", name))
+                return
+        elif self._within is not None:
+            value = self._within.first(document, value)
+            if value is MISSING:
+                return
+        elif name and type(value) is dict and "value" in value:
+            value = value["value"]
+        if type(value) is not dict and type(value) is not list:
+            if not name:
+                raise RejectedMessage("wrong-shape.json", kind=json_type(value))
+            unit = None if self._unit is None else self._unit.first(document, record.value)
+            found.append(self._one(device, time, (name,), value, unit if type(unit) is str and unit else None))
+            return
+        before = () if self._within is None else self._within.steps
+        for path, leaf, unit in flattened(value):
+            if path in self._not_values or (before and (*before, *path) in self._not_values):
+                continue
+            found.append(self._one(device, time, (name, *path) if name else path, leaf, unit))
+
+    def _name_of(self, document: Any, record: Place, levels: Sequence[str]) -> str:
+        rule = self._name
+        if rule is None:
+            return record.names.get("name", "")
+        if self._name_path is not None:
+            name = _name_text(self._name_path.first(document, record.value))
+            if not name:
+                raise RejectedMessage("no-name.json", path=rule.path)
+            return name
+        return rule.text or joined_levels(levels, rule.level or -1, rule.to, self._shape.separator)
+
+    def _one(self, device: str, time: Micros | None, path: Sequence[str], value: object, unit: str | None) -> Found:
+        maker = self._shape.separator.join(path)
+        if maker in self._ignore or path[0] in self._ignore:
+            return Ignored(device, "not-a-reading", maker)
+        field = self._fields.get(maker) or self._fields.get(path[-1])
+        if type(value) is str:
+            if value.strip().lower() in NO_VALUE:
+                return Ignored(device, "missing", maker)
+            value = _numeric(value) if self._shape.text else value
+            value = value if field is None else meaning(value, field)
+        if field is not None:
+            found = place(device, time, maker, value, unit, maker)
+            return mapped(found, field) if isinstance(found, Observed) else found
+        key = quantity_of_path(path)
+        return place(device, time, key if self._shape.separator == "." else maker, value, unit, maker)
+
+
+def _numeric(text: str) -> object:
+    value = number(text)
+    return text if value is None else value
+
+
+def _usual_time(record: Any) -> Any:
+    if type(record) is not dict:
+        return MISSING
+    return next((record[key] for key in USUAL_KEYS if key in record), MISSING)
+
+
+def _joined(key: str, separator: str) -> str:
+    """The key of a field as values are called: a pointer is as good as the joined keys."""
+    return separator.join(parse_path(key).steps) if key.startswith("/") else key
+
+
+def _name_text(value: object) -> str:
+    return str(value).strip() if type(value) in (str, int) else ""
+
+
+def _segment(name: str, segment: int | None) -> str:
+    if segment is None:
+        return name
+    return joined_levels(name.split("/"), segment, None, "")
+
+
+def shape_of(options: Mapping[str, Any] | JsonShape) -> FamilyShape:
+    """A source's shape as the decoder takes it."""
+    return msgspec.convert(msgspec.to_builtins(options), FamilyShape)

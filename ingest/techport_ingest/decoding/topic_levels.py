@@ -1,0 +1,27 @@
+"""Levels of a topic as names."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+def joined_levels(levels: Sequence[str], level: int, to: int | None, separator: str) -> str:
+    """Some levels of a topic, joined.
+
+    Parameters
+    ----------
+    levels : sequence of str
+        The topic, divided.
+    level, to : int
+        The first and the last one, counted from 1 or, below 0, from the topic's end; None: only the first.
+    separator : str
+        What is put between them.
+
+    Returns
+    -------
+    str
+        "" where the topic has fewer levels.
+    """
+    start = level - 1 if level > 0 else len(levels) + level
+    end = start if to is None else to - 1 if to > 0 else len(levels) + to
+    return separator.join(levels[start : end + 1]) if 0 <= start <= end < len(levels) else ""

@@ -1,0 +1,221 @@
+"""The mapping language: JSON of any shape becomes readings by a few lines of a source."""
+
+from __future__ import annotations
+
+import json
+from textwrap import indent
+
+import pytest
+
+from techport_ingest.decoding.json_paths import MISSING, parse_path
+from techport_ingest.decoding.reader import Reader
+from techport_ingest.message import Message
+from techport_pilots.definition.load import parse_definition, to_yaml
+from techport_pilots.model import DeviceDefinition, PilotDefinition
+from techport_pilots.registry.view import IngestView
+from techport_storage.model import Reading
+
+NOW = 1_777_897_900_000_000  # 2026-05-04T12:31:40Z
+DEVICES = ["a1", "a2", "plc", "node", "168496141", "AcuRite-Tower-A-1234"]
+
+
+def pilot_with(source: str) -> PilotDefinition:
+    """A pilot that has the source, and every device that the tests name."""
+    text = f"id: city\ntitle: City\nquestion: Is it?\nsources:\n  -\n{indent(source.strip(), '    ')}\n"
+    pilot = parse_definition(text + f"devices: {json.dumps([{'id': name} for name in DEVICES])}\n")
+    assert parse_definition(to_yaml(pilot)) == pilot
+    return pilot
+
+
+def readings(source: str, topic: str, payload: object) -> tuple[list[Reading], list[str]]:
+    """What is stored of a message, and the reasons of what is rejected."""
+    snapshot = IngestView.of(1, [pilot_with(source)], [])
+    reader = Reader()
+    reader.use(snapshot)
+    raw = payload if isinstance(payload, bytes) else json.dumps(payload).encode()
+    columns = reader.read([Message(topic, raw, NOW, 1)], snapshot)
+    return list(columns.batch()), [part.reason for part in columns.rejected]
+
+
+def values(source: str, topic: str, payload: object) -> dict[str, float]:
+    """What is stored by `device quantity`; nothing is rejected."""
+    stored, rejected = readings(source, topic, payload)
+    assert rejected == []
+    return {f"{reading.device} {reading.quantity}": reading.value for reading in stored}
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("/a/b/1", 2),
+        ("a.b[1]", 2),
+        ("a.b.1", 2),
+        ("a.b[*]", 1),
+        ("/x~1y/~0", "odd"),
+        ("a.c", MISSING),
+        ("a.b.9", MISSING),
+        ("a.b.x", MISSING),
+        ("", {"a": {"b": [1, 2]}, "x/y": {"~": "odd"}}),
+    ],
+)
+def test_paths(text: str, expected: object) -> None:
+    document = {"a": {"b": [1, 2]}, "x/y": {"~": "odd"}}
+    assert parse_path(text).first(document, document) == expected
+
+
+NESTED = """
+topic: mesh/+
+format: json
+device: {pointer: /from}
+within: /payload
+time: /timestamp
+"""
+
+
+def test_nested_values_at_the_messages_time() -> None:
+    message = {
+        "from": 168496141,
+        "rssi": -43,
+        "timestamp": 1_777_890_000,
+        "payload": {"temperature": 3.5, "relative_humidity": 41},
+    }
+    stored, rejected = readings(NESTED, "mesh/x", message)
+    assert rejected == []
+    assert {(r.device, r.quantity, r.value, r.time) for r in stored} == {
+        ("168496141", "air_temperature", 3.5, 1_777_890_000_000_000),
+        ("168496141", "relative_humidity", 41.0, 1_777_890_000_000_000),
+    }
+
+
+RECORDS = """
+topic: plc/out
+format: json
+device: {id: plc}
+records: /values
+name: id
+value: v
+time: t
+fields: {Tank.Level: {quantity: water_level, unit: cm}, Tank.Temp: water_temperature}
+"""
+
+
+def test_a_list_of_records_gives_name_value_and_time_of_each() -> None:
+    entries = [
+        {"id": "Tank.Level", "t": 1_777_890_001_000, "v": 7},
+        {"id": "Tank.Temp", "t": 1_777_890_002_000, "v": 0},
+    ]
+    stored, rejected = readings(RECORDS, "plc/out", {"timestamp": 1_777_890_009_000, "values": entries})
+    assert rejected == []
+    assert [(r.quantity, r.value, r.time) for r in stored] == [
+        ("water_level", 0.07, 1_777_890_001_000_000),
+        ("water_temperature", 0.0, 1_777_890_002_000_000),
+    ]
+
+
+PLAIN = "topic: house/+/sensor/+/state\nformat: json\nname: {level: 4}"
+
+
+@pytest.mark.parametrize(
+    ("payload", "expected"),
+    [
+        (b"21.5", {"node air_temperature": 21.5}),
+        (b'"21.5"', {}),
+        (b"nan", {}),
+        (b"unavailable", {}),
+        (b"unknown", {}),
+        (b"", {}),
+        (b'{"value": 21.5, "unit": "\xc2\xb0C"}', {"node air_temperature": 21.5}),
+    ],
+)
+def test_a_plain_value_is_named_by_its_topic(payload: bytes, expected: dict[str, float]) -> None:
+    assert values(PLAIN, "house/node/sensor/temperature/state", payload) == expected
+
+
+def test_words_factors_units_and_constants() -> None:
+    source = """
+topic: doors/+
+format: json
+fields:
+  state: {quantity: door_open, words: {Åpen: 1, lukket: 0}}
+  vdd: {quantity: battery_voltage, unit: mV}
+  level: {quantity: water_level, unit: cm, factor: 0.1}
+  t: {quantity: air_temperature, text: true}
+constants: {street_cleaning: 1}
+ignore: [fw]
+"""
+    message = {"state": "åpen", "vdd": 3100, "level": 25, "t": "19,5", "fw": 7}
+    assert values(source, "doors/a1", message) == {
+        "a1 door_open": 1.0,
+        "a1 battery_voltage": 3.1,
+        "a1 water_level": 0.025,
+        "a1 air_temperature": 19.5,
+        "a1 street_cleaning": 1.0,
+    }
+
+
+def test_typed_values_and_a_chosen_separator() -> None:
+    source = "topic: ngsi/+\nformat: json\nseparator: _\nfields: {air_in: {quantity: air_temperature.in, unit: '°F'}}"
+    message = {
+        "co2": {"type": "Number", "value": 612, "metadata": {}},
+        "air": {"in": {"value": 212, "type": "Number"}, "out": {"value": 5, "unit": "°C"}},
+    }
+    assert values(source, "ngsi/a1", message) == {"a1 co2": 612.0, "a1 air_temperature.in": 100.0, "a1 air_out": 5.0}
+
+
+def test_records_below_the_names_of_devices() -> None:
+    source = 'topic: gateway/telemetry\nformat: json\nrecords: "/{device}/*"\nwithin: values\ntime: {key: ts, unit: ms}'
+    message = {"a1": [{"ts": 1_777_890_000_000, "values": {"co2": 500}}], "a2": [{"values": {"co2": 501}}]}
+    assert values(source, "gateway/telemetry", message) == {"a1 co2": 500.0, "a2 co2": 501.0}
+
+
+def test_a_device_of_several_fields_and_messages_of_one_kind() -> None:
+    source = """
+topic: rtl/events
+format: json
+device: {join: [model, channel, id]}
+when: {mod: [ASK]}
+ignore: [protocol]
+"""
+    message = {"model": "AcuRite-Tower", "channel": "A", "id": 1234, "mod": "ASK", "humidity": 41, "protocol": 40}
+    assert values(source, "rtl/events", message) == {"AcuRite-Tower-A-1234 relative_humidity": 41.0}
+    assert values(source, "rtl/events", {**message, "mod": "FSK"}) == {}
+
+
+def test_levels_are_counted_from_either_end() -> None:
+    source = "topic: rtl/#\nformat: json\ndevice: {level: 2, to: -2}\nname: {level: -1}"
+    assert values(source, "rtl/AcuRite-Tower/A/1234/humidity", b"41") == {
+        "AcuRite-Tower-A-1234 relative_humidity": 41.0
+    }
+
+
+def test_local_times_in_two_fields() -> None:
+    source = 'topic: l/+\nformat: json\ntime: {key: kl, date: dato, format: "%d.%m.%Y %H:%M:%S", zone: Europe/Oslo}'
+    stored, rejected = readings(source, "l/a1", {"dato": "04.05.2026", "kl": "13:00:00", "co2": 500})
+    assert rejected == []
+    assert [(r.quantity, r.time) for r in stored] == [("co2", 1_777_892_400_000_000)]
+
+
+@pytest.mark.parametrize("key", ["time", "timestamp", "ts", "tst", "dateTime", "TimeInstant", "measuredAt"])
+def test_usual_keys_of_times_are_times_and_never_readings(key: str) -> None:
+    stored, _ = readings("topic: s/+\nformat: json", "s/a1", {key: 1_777_890_000_000, "co2": 500})
+    assert [(r.quantity, r.time) for r in stored] == [("co2", 1_777_890_000_000_000)]
+
+
+@pytest.mark.parametrize(
+    ("source", "payload", "reason"),
+    [
+        ("topic: s/+\nformat: json", b"21.5", "wrong-shape"),
+        ("topic: s/+\nformat: json", b"{", "truncated"),
+        ("topic: s/+\nformat: json\ndevice: {pointer: meta.id}", b'{"co2": 1}', "no-device"),
+        ("topic: s/+\nformat: json\nrecords: v\nname: n\nvalue: x", b'{"v": [{"x": 1}]}', "no-name"),
+        ("topic: s/+\nformat: json\ntime: t", b'{"t": "in the morning", "co2": 1}', "bad-time"),
+        ('topic: s/+\nformat: json\ntime: {key: t, format: "%H"}', b'{"t": "x", "co2": 1}', "bad-time"),
+    ],
+)
+def test_what_does_not_fit_is_told(source: str, payload: bytes, reason: str) -> None:
+    assert readings(source, "s/a1", payload) == ([], [reason])
+
+
+def test_a_long_pilot_reads_back() -> None:
+    pilot = pilot_with(RECORDS)
+    assert DeviceDefinition(id="168496141") in pilot.devices
