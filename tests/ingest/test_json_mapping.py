@@ -131,24 +131,20 @@ def test_a_plain_value_is_named_by_its_topic(payload: bytes, expected: dict[str,
     assert values(PLAIN, "house/node/sensor/temperature/state", payload) == expected
 
 
-def test_words_factors_units_and_constants() -> None:
+def test_factors_units_and_constants() -> None:
     source = """
 topic: doors/+
 format: json
 fields:
-  state: {quantity: door_open, words: {Åpen: 1, lukket: 0}}
   vdd: {quantity: battery_voltage, unit: mV}
   level: {quantity: water_level, unit: cm, factor: 0.1}
-  t: {quantity: air_temperature, text: true}
 constants: {street_cleaning: 1}
 ignore: [fw]
 """
-    message = {"state": "åpen", "vdd": 3100, "level": 25, "t": "19,5", "fw": 7}
+    message = {"vdd": 3100, "level": 25, "fw": 7}
     assert values(source, "doors/a1", message) == {
-        "a1 door_open": 1.0,
         "a1 battery_voltage": 3.1,
         "a1 water_level": 0.025,
-        "a1 air_temperature": 19.5,
         "a1 street_cleaning": 1.0,
     }
 

@@ -25,7 +25,7 @@ from techport_ingest.decoding.common import (
     too_many,
     utf8,
 )
-from techport_ingest.decoding.fields import mapped, meaning
+from techport_ingest.decoding.fields import lowered, mapped, meaning
 from techport_ingest.decoding.flattening import flattened
 from techport_ingest.decoding.json_paths import MISSING, Place, parse_path
 from techport_ingest.decoding.quantity_names import quantity_of_path
@@ -43,12 +43,16 @@ NO_VALUE = frozenset(("", "nan", "null", "none", "unavailable", "unknown", "n/a"
 class FamilyShape(JsonShape, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """A shape as the table of a family gives it: with what a source says beside it, and more than one may be needed."""
 
-    topic: str | None = None  # filter; None: every topic of the source
+    topic: str | None = None  # filter, "#/" in front for any levels before; None: every topic of the source
+    has: str | None = None  # path that a message must have
     device: DeviceRule | None = None
     fields: dict[str, FieldMapping] = msgspec.field(default_factory=dict)
     ignore: list[str] = msgspec.field(default_factory=list)
     availability: bool = False  # the message says whether the device is there: an event
     text: bool = False  # numbers are sent as text
+    words: dict[str, float] = msgspec.field(default_factory=dict)  # what words mean whatever their key
+    missing: dict[str, list[float]] = msgspec.field(default_factory=dict)  # numbers of a key that say "no value"
+    endings: dict[str, FieldMapping] = msgspec.field(default_factory=dict)  # {temperature: ...} of hall_temperature
 
 
 class JsonReader:
@@ -62,8 +66,9 @@ class JsonReader:
         """Raises RejectedMessage."""
         levels = message.topic.split("/")
         document: Any = MISSING
+        sender = device
         for shape in self._shapes:
-            if shape.topic is not None and not topic_matches(shape.topic, message.topic):
+            if not shape.is_about(message.topic, levels):
                 continue
             if shape.availability:
                 return [availability(message, shape.device_of(levels, device))]
@@ -71,14 +76,16 @@ class JsonReader:
                 document = shape.parse(message)
             if shape.takes(document):
                 return shape.read(document, message, levels, device)
-        return [Ignored(device, "other-message")]
+            sender = shape.sender(document, levels, device)
+        return [Ignored(sender, "other-message")]
 
 
 class _Shape:
     """A shape with its paths ready."""
 
     def __init__(self, shape: FamilyShape, zone: ZoneInfo, device: DeviceRule | None) -> None:
-        self.topic = shape.topic
+        self._topic = shape.topic
+        self._last = shape.topic.count("/") if shape.topic is not None and shape.topic.startswith("#/") else 0
         self.availability = shape.availability
         self._shape = shape
         self._device = device or DeviceRule()
@@ -93,6 +100,9 @@ class _Shape:
         self._date = None if shape.time is None or shape.time.date is None else parse_path(shape.time.date)
         self._pointer = None if self._device.pointer is None else parse_path(self._device.pointer)
         self._joined = [parse_path(text) for text in self._device.join]
+        self._has = None if shape.has is None else parse_path(shape.has)
+        self._words = lowered(shape.words)
+        self._missing = shape.missing
         self._when = [(parse_path(path), frozenset(texts)) for path, texts in shape.when.items()]
         self._fields = {_joined(key, shape.separator): field for key, field in shape.fields.items()}
         self._ignore = frozenset(_joined(key, shape.separator) for key in shape.ignore)
@@ -101,6 +111,14 @@ class _Shape:
         self._not_values |= {path.steps for path, _ in self._when}
         if self._time is None:
             self._not_values |= {(key,) for key in USUAL_KEYS}
+
+    def is_about(self, topic: str, levels: Sequence[str]) -> bool:
+        """Whether the shape reads messages of this topic."""
+        if self._topic is None:
+            return True
+        if self._last:
+            return len(levels) >= self._last and topic_matches(self._topic[2:], "/".join(levels[-self._last :]))
+        return topic_matches(self._topic, topic)
 
     def parse(self, message: Message) -> Any:
         """The document of a message. Raises RejectedMessage."""
@@ -113,6 +131,8 @@ class _Shape:
 
     def takes(self, document: Any) -> bool:
         """Whether the message is one that this shape is about."""
+        if self._has is not None and self._has.first(document, document) is MISSING:
+            return False
         return all(str(path.first(document, document)) in texts for path, texts in self._when)
 
     def device_of(self, levels: Sequence[str], default: str) -> str:
@@ -123,6 +143,13 @@ class _Shape:
         if rule.level is not None:
             return _segment(joined_levels(levels, rule.level, rule.to, "-"), rule.segment)
         return default
+
+    def sender(self, document: Any, levels: Sequence[str], default: str) -> str:
+        """Who sent a message that is not read, as far as it can be told."""
+        try:
+            return self._owner(document, Place(document), self.device_of(levels, default))
+        except RejectedMessage:
+            return default
 
     def read(self, document: Any, message: Message, levels: Sequence[str], default: str) -> list[Found]:
         """Raises RejectedMessage."""
@@ -174,8 +201,8 @@ class _Shape:
             given = _usual_time(record)
             if given is MISSING and record is not document:
                 given = _usual_time(document)
-        if given is MISSING or given is None or given == "":
-            return None
+        if given is MISSING or given is None or given in ("", 0, "0"):
+            return None  # zero: a clock that was not set
         return self._clock.read(given, received)
 
     def _add(
@@ -225,16 +252,36 @@ class _Shape:
             return name
         return rule.text or joined_levels(levels, rule.level or -1, rule.to, self._shape.separator)
 
+    def _is_ignored(self, path: Sequence[str], maker: str) -> bool:
+        if maker in self._ignore:
+            return True
+        before = (self._shape.separator.join(path[:end]) for end in range(1, len(path)))
+        return bool(self._ignore) and any(name in self._ignore for name in before)
+
+    def _by_ending(self, key: str) -> FieldMapping | None:
+        """What a name like hall_temperature means: the quantity, with the rest as its channel."""
+        for ending, field in self._shape.endings.items():
+            if key == ending:
+                return field
+            if key.endswith(f"_{ending}"):
+                channel = key[: -len(ending) - 1]
+                return msgspec.structs.replace(field, quantity=f"{field.quantity}.{channel}")
+        return None
+
     def _one(self, device: str, time: Micros | None, path: Sequence[str], value: object, unit: str | None) -> Found:
         maker = self._shape.separator.join(path)
-        if maker in self._ignore or path[0] in self._ignore:
+        if self._is_ignored(path, maker):
             return Ignored(device, "not-a-reading", maker)
-        field = self._fields.get(maker) or self._fields.get(path[-1])
+        field = self._fields.get(maker) or self._by_ending(path[-1])
         if type(value) is str:
-            if value.strip().lower() in NO_VALUE:
+            text = value.strip().lower()
+            if text in NO_VALUE:
                 return Ignored(device, "missing", maker)
             value = _numeric(value) if self._shape.text else value
             value = value if field is None else meaning(value, field)
+            value = self._words.get(text, value) if self._words and type(value) is str else value
+        elif maker in self._missing and type(value) in (int, float) and value in self._missing[maker]:
+            return Ignored(device, "missing", maker)
         if field is not None:
             found = place(device, time, maker, value, unit, maker)
             return mapped(found, field) if isinstance(found, Observed) else found
@@ -243,7 +290,8 @@ class _Shape:
 
 
 def _numeric(text: str) -> object:
-    value = number(text)
+    """The number in a text; Modbus gateways write registers as lists, "[21]"."""
+    value = number(text.strip().removeprefix("[").removesuffix("]"))
     return text if value is None else value
 
 

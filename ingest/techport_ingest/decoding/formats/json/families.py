@@ -49,6 +49,8 @@ def _format(file: Path) -> Format:
         raise BrokenFormat(f"{file.name}: {misfits[0].path} {misfits[0].problem}. {misfits[0].remedy}")
     family = msgspec.convert(values, Family)
 
+    rules = [shape.device for shape in family.shapes if not shape.availability]
+
     def decoder(settings: DecoderSettings) -> Decoder:
         return JsonReader(family.shapes, settings.zone, settings.device)
 
@@ -57,7 +59,7 @@ def _format(file: Path) -> Format:
         label=family.label,
         decoder=decoder,
         topic=family.topic,
-        device_phrase=_phrase(next((shape.device for shape in family.shapes if shape.device is not None), None)),
+        device_phrase=_phrase(next((rule for rule in rules if rule is not None), None)),
         reads_device_rule=True,
     )
 
