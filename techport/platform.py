@@ -183,9 +183,8 @@ def _mosquitto(settings: Settings, reach: MqttSettings, registry: Registry) -> I
         raise BrokerError("mosquitto is not installed: install it, or choose --broker embedded")
     address = settings.mqtt_address
     folder = _broker_folder(settings)
-    anonymous = address.host in LOOPBACK
     own = _own(reach)
-    access = AccessFiles(folder, Credentials(registry.database).all, anonymous, lambda: [own])
+    access = AccessFiles(folder, Credentials(registry.database).all, address.host in LOOPBACK, lambda: [own])
     access.write()
     broker = Mosquitto(
         MosquittoSettings(
@@ -199,9 +198,12 @@ def _mosquitto(settings: Settings, reach: MqttSettings, registry: Registry) -> I
         )
     )
     broker.start()
+    reach = msgspec.structs.replace(reach, username=own.username, password=own.password)
+    if not broker.settings.anonymous:
+        reach = msgspec.structs.replace(reach, socket=str(broker.settings.socket), tls=None)
     access.follow(broker.reload)
     try:
-        yield msgspec.structs.replace(reach, username=own.username, password=own.password)
+        yield reach
     finally:
         access.stop()
         broker.stop()

@@ -20,12 +20,19 @@ import structlog
 
 from techport_pilots.access.credentials import Credential, hashed, verify
 from techport_pilots.errors import RegistryUnavailable
+from techport_pilots.formats import formats
 from techport_pilots.topics import topic_matches
 
 log = structlog.get_logger(__name__)
 
-DEVICE_MAY_PUBLISH = ("readings", "status", "push/#")
-"""Below pilots/<pilot>/<device>/. The broker of docker-compose.yml says the same (deploy/mosquitto/acl)."""
+
+def device_may_publish() -> tuple[str, ...]:
+    """Topics below pilots/<pilot>/<device>/, each by its whole name: with a wildcard a device could make up as many as
+    it likes, and leave a retained message of any size in each.
+    """
+    own = [form.own_topic for form in formats().values() if form.own_topic]
+    return ("status", *own, *(f"push/{name}" for name in formats()))
+
 
 DEVICE_MAY_RECEIVE = ("problems",)
 
@@ -35,9 +42,14 @@ class Access(msgspec.Struct, frozen=True):
 
     publish: tuple[str, ...]
     receive: tuple[str, ...]
+    below: str = ""  # the device's own part of the topics
 
     def may_publish(self, topic: str) -> bool:
         return any(topic_matches(allowed, topic) for allowed in self.publish)
+
+    def is_own(self, topic: str) -> bool:
+        """Whether the topic is the device's, though nobody may read or write it: what its firmware says of itself."""
+        return bool(self.below) and topic.startswith(self.below)
 
     def may_receive(self, topic: str) -> bool:
         return self is EVERYTHING or any(topic_matches(allowed, topic) for allowed in self.receive)
@@ -66,8 +78,9 @@ NOTHING = Access((), ())
 def device_access(credential: Credential) -> Access:
     """What a device may do: send, and read what is wrong with it."""
     return Access(
-        tuple(f"{credential.topics}{end}" for end in DEVICE_MAY_PUBLISH),
+        tuple(f"{credential.topics}{end}" for end in device_may_publish()),
         tuple(f"{credential.topics}{end}" for end in DEVICE_MAY_RECEIVE),
+        credential.topics,
     )
 
 

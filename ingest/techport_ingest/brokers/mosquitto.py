@@ -8,6 +8,12 @@ mosquitto writes its queue to disk every `SAVE_EVERY` seconds and when it stops 
 since then, and not yet handed to us, is lost when it is killed by SIGKILL or a power failure: mosquitto has nothing
 better. The embedded broker (embedded.py) has no such gap.
 
+mosquitto knows no limits for one client, and a persistent session costs memory under each client id that a device makes
+up. Where clients need a credential, devices therefore have a listener on which the client id is the user name, so that
+there is one session for each credential, and QoS 2 is refused, whose messages mosquitto would hold in any number until
+they are released. The platform itself, whose workers need client ids of their own, comes in through a socket in the
+broker's folder.
+
 When this process is killed, the kernel ends mosquitto in good order (children.py). The next start of the same data
 folder ends one that is there all the same, before it looks whether the port is free.
 """
@@ -15,12 +21,15 @@ folder ends one that is there all the same, before it looks whether the port is 
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import pwd
 import shutil
 import signal
 import socket
+import stat
 import subprocess
+import tempfile
 import threading
 import time
 from pathlib import Path
@@ -43,6 +52,12 @@ again, or of a device under a client id that it uses no more.
 
 PATIENCE_S = 30
 """How long a mosquitto may take to write its queue before it is killed. 100,000 messages take less than a second."""
+
+MAX_PACKET_BYTES = 1024 * 1024
+"""Of one packet: four times what POST /push takes. It limits retained messages too, of which each topic has one."""
+
+_LONGEST_SOCKET_PATH = 100
+"""Bytes. Linux takes 107."""
 
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 """Addresses that only this machine reaches: there, clients need no credential."""
@@ -87,10 +102,25 @@ class MosquittoSettings(msgspec.Struct, frozen=True, kw_only=True):
     executable: Path
     host: str = "127.0.0.1"
     port: int = 1883
-    max_packet_bytes: int = 4 * 1024 * 1024
+    max_packet_bytes: int = MAX_PACKET_BYTES
     certificate: Path | None = None  # with its key: clients connect with TLS
     key: Path | None = None
     extra: tuple[str, ...] = ()  # more lines for the configuration file
+    max_connections: int = 10_000  # of devices, where clients need a credential
+
+    @property
+    def anonymous(self) -> bool:
+        """Whether clients need no credential."""
+        return self.host in LOOPBACK
+
+    @property
+    def socket(self) -> Path:
+        """Where the platform itself connects, where clients need a credential."""
+        path = self.folder.resolve() / "platform.sock"
+        if len(os.fsencode(path)) <= _LONGEST_SOCKET_PATH:
+            return path
+        name = hashlib.sha256(os.fsencode(path)).hexdigest()[:16]
+        return Path(tempfile.gettempdir()) / f"techport-{os.geteuid()}-{name}" / "platform.sock"
 
 
 def find_mosquitto() -> Path | None:
@@ -101,10 +131,8 @@ def find_mosquitto() -> Path | None:
 
 def configuration(settings: MosquittoSettings) -> str:
     """The text of mosquitto.conf."""
-    anonymous = settings.host in LOOPBACK
     lines = [
-        f"listener {settings.port} {settings.host}",
-        f"allow_anonymous {'true' if anonymous else 'false'}",
+        f"allow_anonymous {'true' if settings.anonymous else 'false'}",
         # Started by root, it would otherwise become another user, who does not own the folder.
         f"user {pwd.getpwuid(os.geteuid()).pw_name}",
         "persistence true",
@@ -119,9 +147,17 @@ def configuration(settings: MosquittoSettings) -> str:
         "log_type error",
         "log_type warning",
         "connection_messages false",
-        *([f"certfile {settings.certificate}", f"keyfile {settings.key}"] if settings.certificate else []),
         *settings.extra,
+        f"listener {settings.port} {settings.host}",
+        *([f"certfile {settings.certificate}", f"keyfile {settings.key}"] if settings.certificate else []),
     ]
+    if not settings.anonymous:
+        lines += [
+            "use_username_as_clientid true",
+            "max_qos 1",
+            f"max_connections {settings.max_connections}",
+            f"listener 0 {settings.socket}",
+        ]
     return "\n".join(lines) + "\n"
 
 
@@ -140,6 +176,8 @@ class Mosquitto:
         self._stopping.clear()
         self.settings.folder.mkdir(parents=True, exist_ok=True)
         end_left_behind(self.settings.folder)
+        if not self.settings.anonymous:
+            _own_folder(self.settings.socket.parent)
         self._config_file.write_text(configuration(self.settings))
         self._launch()
         self._watcher = threading.Thread(target=self._watch, name="mosquitto-watcher", daemon=True)
@@ -217,6 +255,17 @@ class Mosquitto:
                 self.restarts += 1
             except BrokerError as error:
                 log.error("mosquitto cannot be started", problem=str(error))
+
+
+def _own_folder(folder: Path) -> None:
+    """Make the folder, or see that it is ours alone. Raises BrokerError."""
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    status = folder.lstat()
+    if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.geteuid():
+        raise BrokerError(
+            f"{folder} is not a folder of this user. Remove it, or choose a data folder with a shorter path"
+        )
+    folder.chmod(0o700)
 
 
 def _signal(pid: int, number: signal.Signals) -> None:

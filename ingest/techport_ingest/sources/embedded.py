@@ -31,31 +31,35 @@ from typing import Any
 
 import msgspec
 import structlog
-from amqtt.adapters import ReaderAdapter
+from amqtt.adapters import ReaderAdapter, WriterAdapter
 from amqtt.broker import Broker
 from amqtt.contexts import Action, BrokerConfig, ListenerConfig
 from amqtt.errors import BrokerError as AmqttBrokerError
+from amqtt.errors import MQTTError
 from amqtt.mqtt.constants import QOS_0
+from amqtt.mqtt.protocol.broker_handler import BrokerProtocolHandler
 from amqtt.session import IncomingApplicationMessage, Session
+from amqtt.utils import gen_client_id
 
 from techport_ingest.brokers.auth import EVERYTHING, LOOK, NOTHING, Access, AllowAll, CredentialAuthenticator
-from techport_ingest.brokers.mosquitto import BrokerError
+from techport_ingest.brokers.mosquitto import MAX_PACKET_BYTES, BrokerError
 from techport_ingest.message import Message
 from techport_pilots.topics import topic_matches
 from techport_storage.clock import now
 
 log = structlog.get_logger(__name__)
 
-MOST_RETAINED = 100
-"""Retained messages of one device, of at most _MOST_RETAINED_BYTES each. mosquitto has no such limit."""
-
-_MOST_RETAINED_BYTES = 64_000
+MOST_RETAINED_BYTES = 64_000
+"""Of a device's retained message; it may leave one in each of its topics (brokers/auth.py)."""
 
 MOST_WAITING = 1_000
 """Messages that wait for one device that is away."""
 
 MOST_SESSIONS = 8
 """Sessions of one device, under different client ids."""
+
+CONNECT_WITHIN = 10.0
+"""Seconds that a client has for its first packet."""
 
 
 class EmbeddedSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -65,7 +69,7 @@ class EmbeddedSettings(msgspec.Struct, frozen=True, kw_only=True):
     port: int = 1883
     topics: tuple[str, ...] = ("pilots/#",)  # what the pipeline gets; subscribers may use any other topic beside it
     window: int = 10_000
-    max_packet_bytes: int = 4 * 1024 * 1024
+    max_packet_bytes: int = MAX_PACKET_BYTES
     certificate: Path | None = None  # with its key: clients connect with TLS
     key: Path | None = None
 
@@ -211,7 +215,7 @@ class HoldingQueue(asyncio.Queue[Any]):
 
     async def put(self, item: IncomingApplicationMessage) -> None:
         self.publishes = True
-        if not self._may_publish(item.topic):
+        if not self.may_publish(item.topic):
             await self._refuse(item.topic)
             return
         stored = self._source.accept(item)
@@ -222,13 +226,14 @@ class HoldingQueue(asyncio.Queue[Any]):
     def put_nowait(self, item: IncomingApplicationMessage) -> None:
         if item.qos == QOS_0:  # the others come from `put`
             self.publishes = True
-            if not self._may_publish(item.topic):
-                self._hanging_up = asyncio.ensure_future(self._refuse(item.topic))
+            if not self.may_publish(item.topic):
+                if not (_well_formed(item.topic) and self.access.is_own(item.topic)):
+                    self._hanging_up = asyncio.ensure_future(self._refuse(item.topic))
                 return
             self._source.accept(item)
         super().put_nowait(item)
 
-    def _may_publish(self, topic: str) -> bool:
+    def may_publish(self, topic: str) -> bool:
         return _well_formed(topic) and self.access.may_publish(topic)
 
     async def _refuse(self, topic: str) -> None:
@@ -262,18 +267,70 @@ class _HoldingBroker(Broker):
         self._gate = gate
         self._max_packet_bytes = settings.max_packet_bytes
 
-    async def _authenticate(self, session: Session, _: ListenerConfig) -> bool:
+    async def _initialize_client_session(
+        self, reader: ReaderAdapter, writer: WriterAdapter, remote_address: str, remote_port: int
+    ) -> tuple[BrokerProtocolHandler, Session]:
+        """Read CONNECT, and decide before anything is done for it.
+
+        amqtt would look for the session first, by the client id that anybody can say, and end or change it before it
+        looks at the password. Sessions are kept by user name and client id, so that nobody reaches another's.
+        """
+        try:
+            connecting = BrokerProtocolHandler.init_from_connect(reader, writer, self.plugins_manager)
+            handler, session = await asyncio.wait_for(connecting, CONNECT_WITHIN)
+        except (MQTTError, TimeoutError) as error:
+            await writer.close()
+            raise MQTTError(f"no connection: {error}") from error
+        user = session.username or ""
+        session.client_id = f"{user} {session.client_id or gen_client_id()}"  # no device's user name has a space in it
         # Read first: a password that is replaced meanwhile differs at the next look.
         holders = await asyncio.to_thread(self._gate.holders) or {}
         access = await asyncio.to_thread(self._gate.admit, session.username, session.password)
+        if access is None or not self._takes(session, access):
+            handler.attach(session, reader, writer)
+            await handler.mqtt_connack_authorize(False)
+            await writer.close()
+            raise MQTTError("the client was sent away")
+        earlier = self._sessions.get(session.client_id, (None, None))[0]
+        if earlier is not None and session.clean_session:
+            # amqtt leaves its connection open, where nobody would find it to revoke its credential.
+            if isinstance(earlier.delivered_message_queue, HoldingQueue):
+                await earlier.delivered_message_queue.hang_up()
+            await self._delete_session(session.client_id)
+        session.parent = int(earlier is not None and not session.clean_session)
+        if earlier is not None and session.parent:
+            for field in (
+                "will_flag",
+                "will_retain",
+                "will_qos",
+                "will_topic",
+                "will_message",
+                "keep_alive",
+                "password",
+            ):
+                setattr(earlier, field, getattr(session, field))
+            earlier.parent, session = 1, earlier
+        if not isinstance(session.delivered_message_queue, HoldingQueue):
+            session.delivered_message_queue = HoldingQueue(self._source)
         queue = session.delivered_message_queue
-        if access is None or not isinstance(queue, HoldingQueue):
+        queue.user, queue.access, queue.proof = session.username, access, holders.get(user)
+        return handler, session
+
+    def _takes(self, session: Session, access: Access) -> bool:
+        """Whether a client that has proved who it is may have this session."""
+        if access is EVERYTHING:
+            return True
+        will = session.will_topic or ""
+        if session.will_flag and not (_well_formed(will) and access.may_publish(will)):
+            log.warning("a device's will is for a topic that is not its own; it was sent away", user=session.username)
             return False
-        if access is not EVERYTHING and self._sessions_beside(session) >= MOST_SESSIONS:
+        if self._sessions_beside(session) >= MOST_SESSIONS:
             log.warning("a device has too many sessions and was sent away", user=session.username, most=MOST_SESSIONS)
             return False
-        queue.user, queue.access, queue.proof = session.username, access, holders.get(session.username or "")
         return True
+
+    async def _authenticate(self, session: Session, _: ListenerConfig) -> bool:
+        return True  # _initialize_client_session has done so
 
     def devices(self) -> list[tuple[str, HoldingQueue]]:
         """Those that are connected with a credential of their own: user name and queue."""
@@ -300,7 +357,7 @@ class _HoldingBroker(Broker):
         qos: int | None = None,
     ) -> None:
         """Keep it, within what one device may have here; empty data takes it away."""
-        if data and topic_name not in self._retained_messages and not self._may_retain(source_session, data):
+        if data and not self._may_retain(source_session, topic_name or "", data):
             log.warning("a device has too many or too large retained messages; one is not kept", topic=topic_name)
             return
         await super().retain_message(source_session, topic_name, data, qos)
@@ -314,12 +371,12 @@ class _HoldingBroker(Broker):
                 waiting.get_nowait()
         await super()._retain_broadcast_message(broadcast, qos, target_session)
 
-    def _may_retain(self, session: Session | None, data: bytes | bytearray) -> bool:
+    def _may_retain(self, session: Session | None, topic: str, data: bytes | bytearray) -> bool:
         queue = None if session is None else session.delivered_message_queue
         if session is None or not isinstance(queue, HoldingQueue) or queue.access is EVERYTHING:
             return True
-        kept = sum(queue.access.may_publish(topic) for topic in self._retained_messages)
-        return kept < MOST_RETAINED and len(data) <= _MOST_RETAINED_BYTES
+        # Of each topic there is one, and a device has few topics.
+        return queue.may_publish(topic) and len(data) <= MOST_RETAINED_BYTES
 
     def _sessions_beside(self, session: Session) -> int:
         others = [other for other, _ in self._sessions.values() if other.client_id != session.client_id]
@@ -330,8 +387,7 @@ class _HoldingBroker(Broker):
         self, reader: ReaderAdapter, writer: Any, client_session: Session, *rest: Any
     ) -> None:
         queue = client_session.delivered_message_queue
-        if not isinstance(queue, HoldingQueue):  # a session that comes back has its queue already
-            queue = client_session.delivered_message_queue = HoldingQueue(self._source)
+        assert isinstance(queue, HoldingQueue)
         queue.hang_up = writer.close
         gate = _Gate(reader, self._source, queue, self._max_packet_bytes)
         await super()._handle_client_session(gate, writer, client_session, *rest)

@@ -64,14 +64,13 @@ class PahoSource:
         self._client = self._build_client()
         if settings.protocol == "5":
             self._client.connect_async(
-                settings.host,
-                settings.port,
+                *settings.address,
                 settings.keepalive,
                 clean_start=False,
                 properties=self._connect_properties(),
             )
         else:
-            self._client.connect_async(settings.host, settings.port, settings.keepalive)
+            self._client.connect_async(*settings.address, settings.keepalive)
         self._schedule_next_attempt()
         self._client.loop_start()
 
@@ -264,6 +263,7 @@ class PahoSource:
             CallbackAPIVersion.VERSION2,
             client_id=settings.client_id,
             protocol=MQTTProtocolVersion.MQTTv5 if five else MQTTProtocolVersion.MQTTv311,
+            transport=settings.transport,
             manual_ack=True,
             clean_session=None if five else False,  # MQTT 5 says it in the CONNECT: clean_start
         )

@@ -41,6 +41,7 @@ class Relay:
             CallbackAPIVersion.VERSION2,
             client_id=f"{settings.client_id}-{secrets.token_hex(4)}",  # no session to come back to: no name to keep
             protocol=MQTTProtocolVersion.MQTTv5 if settings.protocol == "5" else MQTTProtocolVersion.MQTTv311,
+            transport=settings.transport,
         )
         self._client.on_connect = self._on_connect
         self._client.on_disconnect = self._on_disconnect
@@ -49,7 +50,7 @@ class Relay:
         self._client.max_queued_messages_set(_UNDER_WAY)
         self._client.reconnect_delay_set(1, 30)
         settings.identify(self._client)
-        self._client.connect_async(settings.host, settings.port, settings.keepalive)
+        self._client.connect_async(*settings.address, settings.keepalive)
         self._client.loop_start()
 
     @property

@@ -33,6 +33,7 @@ class MqttSettings(msgspec.Struct, frozen=True, kw_only=True):
     client_id: str  # fixed, and known to nobody else: the broker gives the session to whoever connects under it
     host: str = "127.0.0.1"
     port: int = 1883
+    socket: str | None = None  # path of a Unix socket, instead of host and port
     topics: tuple[str, ...] = ("pilots/#",)
     share: str | None = None  # group of workers that divide the topics among them
     username: str | None = None
@@ -46,7 +47,16 @@ class MqttSettings(msgspec.Struct, frozen=True, kw_only=True):
     longest_wait: float = 30.0  # seconds between two attempts to connect, at most
 
     def __repr__(self) -> str:
-        return f"MqttSettings({self.host}:{self.port})"
+        return f"MqttSettings({self.socket or f'{self.host}:{self.port}'})"
+
+    @property
+    def transport(self) -> Literal["tcp", "unix"]:
+        return "tcp" if self.socket is None else "unix"
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """Host and port, as paho takes them: the path of a socket in place of a host."""
+        return (self.host, self.port) if self.socket is None else (self.socket, self.port)
 
     def identify(self, client: Client) -> None:
         """Tell a client who it is: user name, password, certificates."""
