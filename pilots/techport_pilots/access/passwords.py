@@ -6,19 +6,20 @@ One hash takes 64 MiB and some 50 ms; a few at once at most, so that a crowd at 
 from __future__ import annotations
 
 import threading
-
-from argon2 import PasswordHasher
-from argon2.exceptions import InvalidHashError, VerificationError
+from functools import cache
+from typing import TYPE_CHECKING
 
 from techport_pilots.errors import PilotsError
 from techport_pilots.i18n import Message
+
+if TYPE_CHECKING:
+    from argon2 import PasswordHasher
 
 SHORTEST = 12
 """NIST SP 800-63B asks for at least eight with a second factor and fifteen without; guesses are limited here."""
 LONGEST = 1_000
 AT_ONCE = 2
 
-_HASHER = PasswordHasher()  # argon2id with the first recommendation of RFC 9106 that fits in 64 MiB
 _turns = threading.BoundedSemaphore(AT_ONCE)
 _NOBODY = "$argon2id$v=19$m=65536,t=3,p=4$VL8vJhFQhkQOp9PUx6TWNg$cYY9Co/loYZSI74F7MwOyMEoPyJxFDzz7Gw2yTr607I"
 """Compared with where there is no account, so that the answer takes as long."""
@@ -49,14 +50,16 @@ def checked(password: str, email: str) -> str:
 
 def hashed(password: str) -> str:
     with _turns:
-        return _HASHER.hash(password)
+        return _hasher().hash(password)
 
 
 def verify(password: str, hash_: str | None) -> bool:
     """Whether the password has this hash; None: of nobody, which takes as long and is never right."""
+    from argon2.exceptions import InvalidHashError, VerificationError
+
     with _turns:
         try:
-            _HASHER.verify(hash_ or _NOBODY, password[:LONGEST])
+            _hasher().verify(hash_ or _NOBODY, password[:LONGEST])
         except (VerificationError, InvalidHashError):
             return False
     return hash_ is not None
@@ -64,4 +67,12 @@ def verify(password: str, hash_: str | None) -> bool:
 
 def outdated(hash_: str) -> bool:
     """Whether the hash was made with weaker parameters than now."""
-    return _HASHER.check_needs_rehash(hash_)
+    return _hasher().check_needs_rehash(hash_)
+
+
+@cache
+def _hasher() -> PasswordHasher:
+    """Imported when somebody signs in with a password: most commands and processes never need it."""
+    from argon2 import PasswordHasher
+
+    return PasswordHasher()  # argon2id with the second recommendation of RFC 9106, for 64 MiB
