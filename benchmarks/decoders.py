@@ -21,6 +21,7 @@ from techport_ingest.checking.units import Units
 from techport_ingest.decoding.decoder import Decoder, make_decoders
 from techport_ingest.decoding.formats.tts_v3.decoder import TheThingsStack
 from techport_ingest.decoding.javascript import JavaScriptCodec
+from techport_ingest.decoding.lorawan import Codecs
 from techport_ingest.message import Message, Observed
 
 CASES = Path(__file__).resolve().parent.parent / "tests/ingest/decoders"
@@ -103,7 +104,7 @@ def cost_with_codec(decode: TheThingsStack, codec: JavaScriptCodec, message: Mes
         start = spent_with(codec)
         for _ in range(5120 // at_once):
             if at_once > 1:
-                codec.prepare([uplink for _ in range(at_once) if (uplink := decode.radio(message)) is not None])
+                codec.prepare([radio[:3] for _ in range(at_once) if (radio := decode.radio(message)) is not None])
             for _ in range(at_once):
                 decode(message, "device")
             codec.forget()
@@ -131,7 +132,7 @@ def main() -> None:
     script = CASES / "tts-v3/codec_javascript"
     codec = JavaScriptCodec(yaml.safe_load((script / "source.yaml").read_text())["codec"])
     for at_once in (1, 256):
-        microseconds = cost_with_codec(TheThingsStack(codec), codec, read(script), at_once)
+        microseconds = cost_with_codec(TheThingsStack(Codecs(codec)), codec, read(script), at_once)
         print(f"| tts-v3 with JavaScript, {at_once} at once | {len(read(script).payload)} | 1 | {microseconds:.1f} |")
     codec.close()
     units = Units()

@@ -156,7 +156,7 @@ def _load() -> list[Format]:
 
 
 _NAMED_OPTIONS = (
-    *("codec", "precision", "columns"),
+    *("codec", "codecs", "signal", "precision", "columns"),
     *("records", "within", "name", "value", "unit", "time", "separator", "constants", "when"),
 )
 """Options that stand beside `format:` in a source; those of other formats stand below `options:`."""

@@ -171,6 +171,8 @@ class SourceDefinition(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ignore: list[str] = []  # keys that are no readings
     position: PositionMapping | None = None  # None: what the format calls latitude and longitude, as readings
     codec: str | None = None  # of LoRaWAN formats: one that reads an uplink's bytes, or JavaScript with decodeUplink
+    codecs: dict[str, str] = {}  # others, by the name of a device or of its profile
+    signal: bool = False  # of LoRaWAN formats: rssi, snr and gateway_count as readings too
     precision: Literal["ns", "us", "ms", "s"] = "ns"  # line-protocol
     columns: CsvColumns | None = None  # csv
     records: str | None = None  # this and the following: json, see JsonShape

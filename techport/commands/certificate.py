@@ -11,7 +11,6 @@ from techport import options
 from techport.settings import load_settings
 
 
-@options.needs("nothing")
 def certificate(
     names: Annotated[
         list[str] | None, typer.Argument(help="host names and addresses of this machine, beside localhost")

@@ -41,7 +41,6 @@ class Check:
     remedy: str = ""
 
 
-@options.needs("admin")
 def doctor(
     data: options.Data = None,
     http: options.Http = None,

@@ -26,7 +26,6 @@ Device = Annotated[str | None, typer.Option("--device", help="the device it is a
 English = Annotated[str | None, typer.Option("--en", help="the text in English, where TEXT is Norwegian")]
 
 
-@options.needs("edit")
 def start(
     pilot: str, why: Why = "", who: Who = None, data: options.Data = None, registry: options.RegistryUrl = None
 ) -> None:
@@ -34,7 +33,6 @@ def start(
     _step("running", pilot, why, who, data, registry)
 
 
-@options.needs("edit")
 def end(
     pilot: str, why: Why = "", who: Who = None, data: options.Data = None, registry: options.RegistryUrl = None
 ) -> None:
@@ -42,7 +40,6 @@ def end(
     _step("ended", pilot, why, who, data, registry)
 
 
-@options.needs("edit")
 def event(
     pilot: str,
     kind: Annotated[str, typer.Argument(help="installed, moved, calibrated, outage, intervention or other")],
@@ -76,7 +73,6 @@ def event(
     Console(highlight=False).print(f"{pilot}: {kind} {what.time.isoformat()}, {text}")
 
 
-@options.needs("edit")
 def exclude(
     pilot: str,
     start: Annotated[str, typer.Argument(help="from, ISO 8601, local time of the pilot")],

@@ -41,7 +41,6 @@ def open_registry(data: Path | None, url: str | None) -> Iterator[Registry]:
 
 
 @app.command("import")
-@options.needs("admin")
 def import_(
     files: Annotated[list[Path], typer.Argument(help="definition files, YAML")],
     data: options.Data = None,
@@ -66,7 +65,6 @@ def import_(
 
 
 @app.command("list")
-@options.needs("see")
 def list_(
     data: options.Data = None, store: options.Store = None, registry: options.RegistryUrl = None, lang: Language = "en"
 ) -> None:
@@ -109,7 +107,6 @@ def _portfolio(settings: Settings) -> list[dict[str, Any]]:
 
 
 @app.command("show")
-@options.needs("see")
 def show(
     pilot: str,
     data: options.Data = None,

@@ -31,7 +31,6 @@ _TIMES = ["%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M:%SZ
 
 
 @app.command("list")
-@options.needs("see")
 def list_(data: options.Data = None, registry: options.RegistryUrl = None) -> None:
     """What will be erased when, and what has been."""
     from techport.commands.pilots import open_registry
@@ -46,7 +45,6 @@ def list_(data: options.Data = None, registry: options.RegistryUrl = None) -> No
 
 
 @app.command("run")
-@options.needs("admin")
 def run(
     yes: Yes = False,
     receipts: Annotated[Path | None, typer.Option("--receipts", help="folder (default: DATA/receipts)")] = None,
@@ -87,7 +85,6 @@ def run(
 
 
 @app.command("erase")
-@options.needs("erase")
 def erase(
     pilot: Annotated[str, typer.Argument(help="id of the pilot")],
     device: Annotated[

@@ -156,7 +156,7 @@ def test_the_deadly_message_is_found_among_many() -> None:
     deadly = DEADLY["JSON of 512 MB"]
     codec = _codec(f"if (input.bytes[0] === 9) {{ {deadly} }} return {{data: {{x: input.bytes[0]}}}};")
     numbers = [*range(1, 9), 9, *range(10, 40), 9, *range(40, 60)]
-    codec.prepare([(bytes([number]), 1) for number in numbers])
+    codec.prepare([(bytes([number]), 1, 0) for number in numbers])
     for number in numbers:
         if number == 9:
             with pytest.raises(RejectedMessage):
@@ -253,16 +253,16 @@ def test_many_at_once_give_what_one_after_the_other_gives() -> None:
           return {data: {n: input.bytes.length, sum: input.bytes.reduce((a, b) => a + b / 7, 0), port: input.fPort}};
         }
     """
-    uplinks = [(os.urandom(number % 11), number % 200) for number in range(400)]
+    uplinks = [(os.urandom(number % 11), number % 200, 1000 * number) for number in range(400)]
 
     def answers(prepared: bool) -> list[object]:
         codec = CodecShelf(limits=PATIENT).codec("any", source)
         if prepared:
             codec.prepare(uplinks)
         told: list[object] = []
-        for payload, port in uplinks:
+        for payload, port, received in uplinks:
             try:
-                told.append(codec(payload, port))
+                told.append(codec(payload, port, received))
             except RejectedMessage as refused:
                 told.append(str(refused))
         codec.close()

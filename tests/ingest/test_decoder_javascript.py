@@ -143,3 +143,39 @@ def test_other_interfaces_are_understood() -> None:
 def test_any_bytes(shelf: CodecShelf, payload: bytes, port: int) -> None:
     codec = shelf.codec("echo", "function decodeUplink(i) { return {data: {bytes: i.bytes, port: i.fPort}}; }")
     assert codec(payload, port) == {"bytes": list(payload), "port": port}
+
+
+UTF_8 = "new TextDecoder('utf-8').decode(new Uint8Array([195, 165]))"
+BUFFERS = """
+    const b = Buffer.from('0102c0ff', 'hex');
+    return {data: {
+        h: Buffer.from(i.bytes).toString('hex'), b: b.toString('base64'), u: b.readUIntBE(1, 3), l: b.readInt16LE(2),
+        f: Buffer.from([66, 40, 0, 0]).readFloatBE(0), s: b.slice(1, 2)[0], n: Buffer.isBuffer(b),
+    }};
+"""
+BUFFER_VALUES = {"h": "fff6", "b": "AQLA/w==", "u": 180479, "l": -64, "f": 42, "s": 2, "n": True}
+TEMPERATURE = "const data = {t: Buffer.from(bytes).readInt16BE(0) / 10};"
+
+
+@pytest.mark.parametrize(
+    ("source", "expected"),
+    [
+        ("function Decoder(bytes, port) { return {t: bytes[0] / 10}; }", {"t": 25.5}),
+        ("function Decode(fPort, bytes, variables) { return {t: bytes[1], port: fPort}; }", {"t": 246, "port": 7}),
+        (f"function decodeUplink({{bytes}}) {{ {TEMPERATURE} return {{data}}; }}", {"t": -1}),
+        ("const decodeUplink = input => ({data: {t: input.recvTime.getUTCFullYear()}});", {"t": 2026}),
+        ("module.exports = {decodeUplink: input => ({data: {t: input.bytes.length}})};", {"t": 2}),
+        ("exports.decodeUplink = function (input) { return {data: {t: input.bytes.length}}; };", {"t": 2}),
+        ("module.exports = {Decoder: (bytes, port) => ({t: port})};", {"t": 7}),
+        ("function Decoder(b) { return {t: b.length}; }\nmodule.exports = {Decoder};", {"t": 2}),
+        ("function decodeUplink(i) { console.log(i); return {data: {t: i.fPort}}; }\nmodule.exports = {};", {"t": 7}),
+        ("function decodeUplink(i) { return {data: {s: btoa('hei'), t: atob('aGVp')}}; }", {"s": "aGVp", "t": "hei"}),
+        (f"function decodeUplink(i) {{ return {{data: {{s: {UTF_8}}}}}; }}", {"s": "å"}),
+        (f"function decodeUplink(i) {{ {BUFFERS} }}", BUFFER_VALUES),
+    ],
+)
+def test_codecs_run_as_on_the_network_servers(source: str, expected: dict[str, object]) -> None:
+    codec = JavaScriptCodec(source, Limits(milliseconds=5_000))
+    codec.check()
+    assert codec(b"\xff\xf6", 7, 1_777_897_900_000) == expected
+    codec.close()

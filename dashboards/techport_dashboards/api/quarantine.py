@@ -17,8 +17,7 @@ from techport_dashboards.query.parameters import Page, QuarantineChoice
 from techport_dashboards.query.question import instant
 from techport_dashboards.query.times import iso
 from techport_dashboards.services.quarantine import FieldCorrection, correct_field, discard_entries, find_entry
-from techport_dashboards.web.access import needs
-from techport_dashboards.web.dependencies import PilotDep, ServicesDep, ViewerDep
+from techport_dashboards.web.dependencies import ChangeDep, PilotDep, ServicesDep
 from techport_dashboards.web.request_slots import SlotRoute
 from techport_pilots.accounting.quarantine import Count, Quarantine, QuarantineFilter, QuarantineGroup, QuarantineRecord
 from techport_pilots.accounting.replays import Replay
@@ -194,7 +193,6 @@ class DefinitionChanged(BaseModel):
 
 
 @router.get("", response_model=Listed[ListedQuarantineItem])
-@needs("see-raw")
 def entries(
     services: ServicesDep, pilot: PilotDep, parameters: Annotated[QuarantineParameters, Query()]
 ) -> dict[str, Any]:
@@ -219,7 +217,6 @@ def entries(
 
 
 @router.get("/groups", response_model=list[QuarantineGroupItem])
-@needs("see-raw")
 def groups(services: ServicesDep, pilot: PilotDep, asked: Filter) -> list[QuarantineGroupItem]:
     """The entries by device, reason and field, the latest heard first, each group with its newest entry."""
     registry = services.registry_cache.registry
@@ -228,7 +225,6 @@ def groups(services: ServicesDep, pilot: PilotDep, asked: Filter) -> list[Quaran
 
 
 @router.get("/counts", response_model=list[QuarantineCount])
-@needs("see-raw")
 def counts(services: ServicesDep, pilot: PilotDep) -> list[QuarantineCount]:
     """How many entries and values are in quarantine, by device, reason and day (UTC)."""
     registry = services.registry_cache.registry
@@ -237,18 +233,16 @@ def counts(services: ServicesDep, pilot: PilotDep) -> list[QuarantineCount]:
 
 
 @router.post("/replay", status_code=202, response_model=ReplayState)
-@needs("edit")
-def replay(services: ServicesDep, viewer: ViewerDep, pilot: PilotDep, chosen: Chosen) -> ReplayState:
+def replay(services: ServicesDep, viewer: ChangeDep, pilot: PilotDep, chosen: Chosen) -> ReplayState:
     """Reprocess messages after the cause has been fixed; an ingest worker does it within a second or two. What still
     cannot be stored comes back as new entries; /replays gives the result.
     """
     registry = services.registry_cache.registry
     where = _which(chosen, pilot.id)
-    return ReplayState.of(Quarantine(registry.database).request_replay(where, viewer.who))
+    return ReplayState.of(Quarantine(registry.database).request_replay(where, viewer.author))
 
 
 @router.get("/replays/{replay}", response_model=ReplayState)
-@needs("see-raw")
 def outcome(services: ServicesDep, pilot: PilotDep, replay: int) -> ReplayState:
     """The result of a replay so far."""
     registry = services.registry_cache.registry
@@ -259,16 +253,14 @@ def outcome(services: ServicesDep, pilot: PilotDep, replay: int) -> ReplayState:
 
 
 @router.post("/discard", response_model=Deleted)
-@needs("edit")
-def discard(services: ServicesDep, viewer: ViewerDep, pilot: PilotDep, chosen: Chosen) -> Deleted:
+def discard(services: ServicesDep, viewer: ChangeDep, pilot: PilotDep, chosen: Chosen) -> Deleted:
     """Delete entries with their messages permanently. The sums still count them as received and quarantined."""
     registry = services.registry_cache.registry
-    deleted = discard_entries(registry, _which(chosen, pilot.id), viewer.who)
+    deleted = discard_entries(registry, _which(chosen, pilot.id), viewer.author)
     return Deleted(deleted=deleted, discarded=deleted)
 
 
 @router.get("/{entry}", response_model=QuarantineItem)
-@needs("see-raw")
 def one(services: ServicesDep, pilot: PilotDep, entry: int) -> QuarantineItem:
     """One entry."""
     registry = services.registry_cache.registry
@@ -276,9 +268,8 @@ def one(services: ServicesDep, pilot: PilotDep, entry: int) -> QuarantineItem:
 
 
 @router.post("/{entry}/mapping", response_model=DefinitionChanged)
-@needs("edit")
 def map_field(
-    services: ServicesDep, viewer: ViewerDep, pilot: PilotDep, entry: int, wanted: FieldMeaning
+    services: ServicesDep, viewer: ChangeDep, pilot: PilotDep, entry: int, wanted: FieldMeaning
 ) -> DefinitionChanged:
     """State in the pilot's definition what a field of this entry's message means, or that it is not a reading, and
     reprocess the messages that were rejected like it.

@@ -4,7 +4,7 @@ V8, and one socket as its standard input; it imports nothing of the platform.
     us ◄─ "R"                      V8 is loaded and the limits are set
     us ─► settings, source         JSON
     us ◄─ "O" | "E" text           the source is loaded, or what it threw
-    us ─► [[hex, port], ...]       uplinks
+    us ─► [[hex, port, ms], ...]   uplinks, with the time of reception
     us ◄─ "A" [text, ...]          answers of the next ones, as many as were ready within SLICE_MS
           "T" text                 what the next one threw
           "L" time|heap|text       a limit was reached somewhere among the next ones; this process ends
@@ -39,18 +39,42 @@ const __techport_json = JSON.stringify;
 const __techport_now = Date.now;
 """
 
+# The function of a codec: a global one, or one that a module exports.
+_FIND = """
+function __techport_codec() {
+  const made = typeof module === 'object' && module ? module.exports : undefined;
+  const given = typeof exports === 'object' && exports ? exports : undefined;
+  if (typeof decodeUplink === 'function') return ['decodeUplink', decodeUplink];
+  for (const home of [made, given]) {
+    if (home && typeof home.decodeUplink === 'function') return ['decodeUplink', home.decodeUplink];
+    if (home && home.default && typeof home.default.decodeUplink === 'function') {
+      return ['decodeUplink', home.default.decodeUplink];
+    }
+  }
+  if (typeof Decoder === 'function') return ['Decoder', Decoder];
+  if (typeof Decode === 'function') return ['Decode', Decode];
+  for (const home of [made, given]) {
+    if (home && typeof home.Decoder === 'function') return ['Decoder', home.Decoder];
+    if (home && typeof home.Decode === 'function') return ['Decode', home.Decode];
+  }
+  throw new Error('it defines no decodeUplink function');
+}
+"""
+
 # Runs the decoder and gives its answers as text, so that nothing but a string crosses over.
 _RUNNER = """
 function __techport_run(uplinks) {
   const started = __techport_now();
   let length = 0;
-  for (const [hex, port] of uplinks) {
+  for (const [hex, port, received] of uplinks) {
     const bytes = [];
     for (let i = 0; i < hex.length; i += 2) bytes.push(parseInt(hex.substr(i, 2), 16));
     let answer;
-    if (typeof decodeUplink === 'function') answer = decodeUplink({bytes: bytes, fPort: port, variables: {}});
-    else if (typeof Decoder === 'function') answer = {data: Decoder(bytes, port)};
-    else answer = {data: Decode(port, bytes, {})};
+    const [kind, decode] = __techport_codec();
+    if (kind === 'decodeUplink') {
+      answer = decode({bytes: bytes, fPort: port, variables: {}, recvTime: new Date(received)});
+    } else if (kind === 'Decoder') answer = {data: decode(bytes, port)};
+    else answer = {data: decode(port, bytes, {})};
     let text = JSON.stringify(answer === undefined ? null : answer);
     text = text.length > LONGEST_RESULT ? 'too long' : text;
     __techport_answers.push(typeof text === 'string' ? text : null);
@@ -67,10 +91,7 @@ for _name, _number in (
 ):
     _RUNNER = _RUNNER.replace(_name, str(_number))
 
-_CHECK = (
-    "typeof decodeUplink==='function'||typeof Decoder==='function'||typeof Decode==='function'||"
-    "(()=>{throw new Error('it defines no decodeUplink function')})()"
-)
+_CHECK = "__techport_codec() && true"
 
 
 def main() -> None:
@@ -84,6 +105,7 @@ def main() -> None:
     connection = socket.socket(fileno=0)
     context = MiniRacer()
     context.set_hard_memory_limit(megabytes * 1_000_000)
+    context.eval(Path(__file__).with_name("codec_environment.js").read_text("utf-8"))
     context.eval(_BEFORE)
     _limit_memory(resource, 2 * megabytes + 64)
 
@@ -107,7 +129,7 @@ def main() -> None:
     settings = json.loads(_receive(connection))
     try:
         limited(settings["source"], 1.0)
-        limited(_RUNNER, 1.0)
+        limited(_FIND + _RUNNER, 1.0)
         if settings["check"]:
             limited(_CHECK, 1.0)
     except JSEvalException as error:

@@ -27,8 +27,8 @@ from techport_ingest.decoding import codec_child
 from techport_pilots.accounting.rejection import Rejection
 from techport_pilots.children import start_child
 
-Uplink = tuple[bytes, int]
-"""Bytes that came over the radio, and their port."""
+Uplink = tuple[bytes, int, int]
+"""Bytes that came over the radio, their port, and when they were received, in ms since 1970."""
 
 Answer = str | None | Rejection
 """JSON text; None for no text at all; or why the codec gives no answer."""
@@ -121,7 +121,7 @@ class CodecProcess:
 
     def decode(self, uplinks: Sequence[Uplink]) -> Iterator[Answer]:
         """Answers in order, as they come. Raises CodecDied at the first one, or any later one, that will not come."""
-        self._send(msgspec.json.encode([(payload.hex(), port) for payload, port in uplinks]))
+        self._send(msgspec.json.encode([(payload.hex(), port, received) for payload, port, received in uplinks]))
         missing = len(uplinks)
         while missing:
             frame = self._receive(self._limits.milliseconds / 1000 * 2 + _GRACE_S)

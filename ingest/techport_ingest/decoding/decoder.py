@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 
-from techport_ingest.decoding.lorawan import PayloadCodec
+from techport_ingest.decoding.lorawan import Codecs
 from techport_ingest.message import Found, Ignored, Message, Observed
 from techport_pilots.formats import NoOptions, formats
 from techport_pilots.model import DeviceRule
@@ -30,7 +30,7 @@ class DecoderSettings(msgspec.Struct, frozen=True):
 
     options: Any = NoOptions()  # of the format's options type
     zone: ZoneInfo = ZoneInfo("UTC")  # the pilot's, for devices that send local times
-    codec: PayloadCodec | None = None  # reads the bytes of an uplink, where the source names one
+    codecs: Codecs | None = None  # read the bytes of uplinks, where the source names some
     device: DeviceRule | None = None  # the source's rule, for formats that apply it themselves
 
 

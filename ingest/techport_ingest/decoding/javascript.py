@@ -2,7 +2,8 @@
 
     function decodeUplink({bytes, fPort}) { return {data: {temperature: 21.5}, warnings: [], errors: []} }
 
-The older `Decoder(bytes, port)` and ChirpStack 3's `Decode(fPort, bytes)` are understood too. Each source has a process
+The older `Decoder(bytes, port)` and ChirpStack 3's `Decode(fPort, bytes)` are understood too, and modules that export
+one of them; codec_environment.js holds what network servers give to codecs besides. Each source has a process
 of its own with limits (codec_process.py). A call that takes too long or too much memory, or ends its process, is a
 RejectedMessage, and the process is started anew; a codec that ends MOST_DEATHS processes within an hour is disabled.
 https://www.thethingsindustries.com/docs/integrations/payload-formatters/javascript/uplink/
@@ -34,7 +35,7 @@ from techport_ingest.decoding.codec_process import (
 from techport_ingest.message import RejectedMessage
 from techport_pilots.accounting.rejection import Rejection
 
-__all__ = ["BadCodec", "CodecShelf", "JavaScriptCodec", "Limits"]
+__all__ = ["BadCodec", "CodecShelf", "JavaScriptCodec", "Limits", "Uplink"]
 
 log = structlog.get_logger(__name__)
 
@@ -75,12 +76,13 @@ class JavaScriptCodec:
         self._broken: Rejection | None = None
         self._prepared: dict[Uplink, deque[Answer]] = {}
 
-    def __call__(self, payload: bytes, port: int) -> dict[str, Any]:
+    def __call__(self, payload: bytes, port: int, received: int = 0) -> dict[str, Any]:
         """The `data` that the codec returns. Raises RejectedMessage for its errors, time and memory included."""
         if len(payload) > _LONGEST_PAYLOAD:
             raise RejectedMessage("too-long.radio", size=len(payload))
-        prepared = self._prepared.get((payload, port))
-        answer = prepared.popleft() if prepared else self._decode([(payload, port)])[0]
+        uplink = (payload, port, received)
+        prepared = self._prepared.get(uplink)
+        answer = prepared.popleft() if prepared else self._decode([uplink])[0]
         return _data(answer)
 
     def prepare(self, uplinks: Sequence[Uplink]) -> None:

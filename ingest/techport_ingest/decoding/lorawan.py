@@ -5,18 +5,50 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Callable, Hashable, Mapping
-from typing import Any, Protocol, runtime_checkable
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from techport_ingest.decoding.common import MOST_VALUES, leaves, place, too_many
 from techport_ingest.decoding.quantity_names import quantity, quantity_of_path
 from techport_ingest.decoding.times import micros
 from techport_ingest.message import Found, Ignored, Message, Observed, RejectedMessage
+from techport_pilots.device_names import comparable_name
 from techport_storage.microseconds import SECOND
 from techport_storage.model import Micros
 
-PayloadCodec = Callable[[bytes, int], Mapping[str, Any]]
-"""(bytes of the uplink, its port) -> the values by name. Cayenne LPP is one, a maker's JavaScript another."""
+PayloadCodec = Callable[[bytes, int, int], Mapping[str, Any]]
+"""(bytes of the uplink, its port, when it was received in ms) -> the values by name. Cayenne LPP is one, a maker's
+JavaScript another."""
+
+
+class Radio(NamedTuple):
+    """What came over the radio."""
+
+    payload: bytes
+    port: int
+    received: int  # ms since 1970
+    names: tuple[str, ...] = ()  # of the device and of its profile, by which a source may choose a codec
+
+
+class Codecs:
+    """The codecs of one source: one for all devices, or by the name of a device or of its profile."""
+
+    def __init__(self, default: PayloadCodec | None, by_name: Mapping[str, PayloadCodec] | None = None) -> None:
+        self._default = default
+        self._by_name = {comparable_name(name): codec for name, codec in (by_name or {}).items()}
+
+    def __iter__(self) -> Iterator[PayloadCodec]:
+        yield from () if self._default is None else (self._default,)
+        yield from self._by_name.values()
+
+    def of(self, names: Iterable[str]) -> PayloadCodec | None:
+        """The codec of a device; None where its network server is left to decode."""
+        for name in names if self._by_name else ():
+            codec = self._by_name.get(comparable_name(name))
+            if codec is not None:
+                return codec
+        return self._default
+
 
 _IDENTITY = frozenset(("device_id", "protocol_version", "firmware_version", "hardware_version", "sn", "port"))
 """Keys under which formatters say who the device is. Numbers, but nothing that was measured."""
@@ -52,18 +84,32 @@ class FirstHeard:
 class RadioDecoder(Protocol):
     """A decoder that can say beforehand what its codec will be given, so that many messages are decoded at once."""
 
-    def radio(self, message: Message) -> tuple[bytes, int] | None:
-        """Bytes and port for the codec; None where it will not be asked. Remembers nothing."""
+    def radio(self, message: Message) -> Radio | None:
+        """What its codec will be given; None where there is nothing to read. Remembers nothing."""
 
 
-def apply_codec(codec: PayloadCodec, data: object, port: object) -> Mapping[str, Any]:
-    """What a codec makes of base64 text. Raises RejectedMessage."""
-    return codec(radio_bytes(data), port if type(port) is int else 0)
+def signal(device: str, time: Micros | None, receptions: object, snr: str = "snr") -> list[Found]:
+    """How well an uplink was heard: the strongest signal, its distance to the noise, and by how many gateways.
+
+    `snr` is the key of one reception. proto3 leaves a zero out, so a missing one beside a signal is 0.
+    """
+    heard = [one for one in receptions if type(one) is dict] if type(receptions) is list else []
+    if not heard:
+        return []
+    best = max(heard, key=lambda one: one["rssi"] if type(one.get("rssi")) in (int, float) else -1000)
+    found: list[Found] = [Observed(device, time, "gateway_count", len(heard), "1")]
+    if type(best.get("rssi")) in (int, float):
+        found.append(Observed(device, time, "rssi", best["rssi"], "dBm"))
+        found.append(Observed(device, time, "snr", best.get(snr, 0), "dB"))
+    return found
 
 
-def codec_input(data: object, port: object) -> tuple[bytes, int] | None:
-    """What `apply_codec` gives to the codec; None where there is nothing to read. Raises RejectedMessage."""
-    return (radio_bytes(data), port if type(port) is int else 0) if data else None
+def codec_input(data: object, port: object, received: Micros, names: Iterable[object]) -> Radio | None:
+    """What a codec is given of base64 text; None where there is nothing to read. Raises RejectedMessage."""
+    if not data:
+        return None
+    texts = tuple(name for name in names if type(name) is str and name)
+    return Radio(radio_bytes(data), port if type(port) is int else 0, received // 1000, texts)
 
 
 def radio_bytes(data: object) -> bytes:

@@ -17,8 +17,8 @@ import msgspec
 from techport_ingest.checking.channels import channel_of
 from techport_ingest.decoding.decoder import Decoder, DecoderSettings, make_decoder
 from techport_ingest.decoding.fields import mapped
-from techport_ingest.decoding.javascript import CodecShelf, JavaScriptCodec
-from techport_ingest.decoding.lorawan import PayloadCodec, RadioDecoder
+from techport_ingest.decoding.javascript import CodecShelf, JavaScriptCodec, Uplink
+from techport_ingest.decoding.lorawan import Codecs, PayloadCodec, RadioDecoder
 from techport_ingest.decoding.topic_levels import joined_levels
 from techport_ingest.message import Found, Ignored, Message, Observed, RejectedMessage
 from techport_pilots.formats import formats, options_of
@@ -33,11 +33,10 @@ class PilotSource:
         self.definition = definition
         self.format = formats()[definition.format]
         options = options_of(definition)
-        codec = _codec(getattr(options, "codec", None), f"{pilot} {definition.topic}", shelf)
-        self.codec = codec if isinstance(codec, JavaScriptCodec) else None
+        codecs = self._codecs = _codecs(definition, f"{pilot} {definition.topic}", shelf)
         rule = definition.device
         self._rule = None if self.format.reads_device_rule else rule  # applied here
-        settings = DecoderSettings(options, ZoneInfo(zone), codec, rule)
+        settings = DecoderSettings(options, ZoneInfo(zone), codecs, rule)
         self._decode: Decoder = make_decoder(definition.format, settings)
         self._level = _first_wildcard(definition) if rule is None else rule.level
         self._to = None if rule is None else rule.to
@@ -59,9 +58,22 @@ class PilotSource:
             found = [one if one.device == device else msgspec.structs.replace(one, device=device) for one in found]
         return [self._map(one) for one in found] if self._maps else found
 
-    def radio(self, message: Message) -> tuple[bytes, int] | None:
-        """What the codec will be given for this message, as far as that is known before."""
-        return self._decode.radio(message) if isinstance(self._decode, RadioDecoder) else None
+    @property
+    def scripts(self) -> Sequence[JavaScriptCodec]:
+        """The makers' JavaScript among its codecs."""
+        return [codec for codec in self._codecs if isinstance(codec, JavaScriptCodec)] if self._codecs else ()
+
+    def radio(self, message: Message) -> tuple[JavaScriptCodec, Uplink] | None:
+        """The script that will be asked about this message, and what it will be given, as far as that is known
+        before.
+        """
+        if self._codecs is None or not isinstance(self._decode, RadioDecoder):
+            return None
+        radio = self._decode.radio(message)
+        codec = None if radio is None else self._codecs.of(radio.names)
+        if radio is None or not isinstance(codec, JavaScriptCodec):
+            return None
+        return codec, (radio.payload, radio.port, radio.received)
 
     def _map(self, one: Found) -> Found:
         if type(one) is not Observed:
@@ -124,9 +136,17 @@ def _first_wildcard(definition: SourceDefinition) -> int | None:
     return next((at for at, level in enumerate(levels, 1) if level in ("+", "#")), None)
 
 
-def _codec(text: str | None, name: str, shelf: CodecShelf) -> PayloadCodec | None:
-    """What reads an uplink's bytes: another format, or a maker's JavaScript."""
-    if text is None:
-        return None
+def _codecs(definition: SourceDefinition, name: str, shelf: CodecShelf) -> Codecs | None:
+    """What reads the bytes of a source's uplinks; None where its network server does."""
+    by_name = {key: _codec(text, f"{name} {key}", shelf) for key, text in definition.codecs.items()}
+    default = None if definition.codec is None else _codec(definition.codec, name, shelf)
+    return Codecs(default, by_name) if by_name or default is not None else None
+
+
+def _codec(text: str, name: str, shelf: CodecShelf) -> PayloadCodec:
+    """Another format, or a maker's JavaScript."""
     form = formats().get(text)
-    return shelf.codec(name, text) if form is None or form.codec is None else form.codec
+    decode = None if form is None else form.codec
+    if decode is None:
+        return shelf.codec(name, text)
+    return lambda payload, port, received: decode(payload, port)

@@ -11,7 +11,7 @@ from techport_ingest.checking.budget import DeviceLimits, HourlyBudgets, Owner
 from techport_ingest.checking.check import Columns
 from techport_ingest.checking.units import Units
 from techport_ingest.decoding.decoder import Decoder, without_stale
-from techport_ingest.decoding.javascript import OnDeath
+from techport_ingest.decoding.javascript import JavaScriptCodec, OnDeath, Uplink
 from techport_ingest.decoding.mapping import PilotSource
 from techport_ingest.decoding.router import OWN, Route, Router
 from techport_ingest.message import Found, Message, RejectedMessage
@@ -60,30 +60,28 @@ class Reader:
             return columns
         remaining = iter(messages)
         while chunk := list(islice(remaining, _CHUNK)):
-            sources = self._ask_codecs(chunk)
+            asked = self._ask_codecs(chunk)
             self._read_all(chunk, columns, snapshot, budgets)
-            for source in sources:
-                assert source.codec is not None
-                source.codec.forget()
+            for codec in asked:
+                codec.forget()
         return columns
 
     def close(self) -> None:
         """End the processes of codecs."""
         self._router.close()
 
-    def _ask_codecs(self, messages: Sequence[Message]) -> list[PilotSource]:
-        """Have codecs decode what these messages will ask of them; the sources that have one."""
-        uplinks: dict[PilotSource, list[tuple[bytes, int]]] = {}
+    def _ask_codecs(self, messages: Sequence[Message]) -> list[JavaScriptCodec]:
+        """Have codecs decode what these messages will ask of them; those that were asked."""
+        uplinks: dict[JavaScriptCodec, list[Uplink]] = {}
         for message in messages:
             route = self._router.route(message.topic)
-            if route is None or not isinstance(route.decode, PilotSource) or route.decode.codec is None:
+            if route is None or not isinstance(route.decode, PilotSource):
                 continue
-            uplink = route.decode.radio(message)
-            if uplink is not None:
-                uplinks.setdefault(route.decode, []).append(uplink)
-        for source, inputs in uplinks.items():
-            assert source.codec is not None
-            source.codec.prepare(inputs)
+            asked = route.decode.radio(message)
+            if asked is not None:
+                uplinks.setdefault(asked[0], []).append(asked[1])
+        for codec, inputs in uplinks.items():
+            codec.prepare(inputs)
         return list(uplinks)
 
     def _read_all(

@@ -74,7 +74,7 @@ class Router:
                 key = (pilot.id, pilot.timezone, msgspec.json.encode(definition))
                 source = before.get(key) or PilotSource(pilot.id, pilot.timezone, definition, self._shelf)
                 self._sources[key] = source
-        codecs = [source.codec for source in self._sources.values() if source.codec is not None]
+        codecs = [codec for source in self._sources.values() for codec in source.scripts]
         self.has_codecs = bool(codecs)
         self._shelf.keep(codecs)
         self._routes.clear()

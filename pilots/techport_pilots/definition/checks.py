@@ -11,6 +11,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
 import msgspec
 
+from techport_pilots.definition import codec_files
 from techport_pilots.definition.kpi_checks import check_kpis
 from techport_pilots.definition.lending import EVERY_PILOT
 from techport_pilots.definition.misfit import Misfit, Path, did_you_mean, did_you_mean_any, known_device, misfit
@@ -136,12 +137,21 @@ def _format(source: SourceDefinition, path: Path) -> Iterator[Misfit]:
         place = (*path, "options") if source.options else path
         yield misfit(place, "bad-options", format=source.format, error=str(error))
         return
-    if source.codec is not None and not _is_codec(source.codec):
-        yield misfit((*path, "codec"), "bad-codec", given=source.codec[:40], codecs=_codecs())
+    named: list[tuple[Path, str]] = [((*path, "codecs", name), text) for name, text in source.codecs.items()]
+    if source.codec is not None:
+        named.append(((*path, "codec"), source.codec))
+    for place, text in named:
+        if codec_files.is_file_name(text):
+            yield misfit(place, "codec-file", file=text.strip()[:100])
+        elif not _is_codec(text):
+            yield misfit(place, "bad-codec", given=text[:40], codecs=_codecs())
 
 
 def _is_codec(text: str) -> bool:
-    return text in _codecs() or any(name in text for name in ("decodeUplink", "Decoder", "Decode("))
+    return text in _codecs() or _CODEC.search(text) is not None
+
+
+_CODEC = re.compile(r"\b(?:decodeUplink|Decoder|Decode)\b")
 
 
 def _codecs() -> list[str]:

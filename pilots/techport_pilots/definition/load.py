@@ -13,7 +13,7 @@ from zoneinfo import ZoneInfo
 import msgspec
 import yaml
 
-from techport_pilots.definition import checks
+from techport_pilots.definition import checks, codec_files
 from techport_pilots.definition.misfit import Misfit, misfit
 from techport_pilots.definition.structure import fit
 from techport_pilots.definition.text import MAX_BYTES, Source, SourceError, plain_value, read_yaml
@@ -35,19 +35,22 @@ def read_definition(path: FilePath | str) -> PilotDefinition:
         raise DefinitionError([misfit((), "not-utf8").finding(path.name, line)]) from error
     if path.suffix.lower() == ".toml":
         raise DefinitionError([misfit((), "toml").finding(path.name, 1)])
-    return parse_definition(text, file=path.name)
+    return parse_definition(text, file=path.name, folder=path.parent)
 
 
-def parse_definition(text: str, *, file: str = "definition") -> PilotDefinition:
+def parse_definition(text: str, *, file: str = "definition", folder: FilePath | None = None) -> PilotDefinition:
     """The pilot that `text` defines; `file` is how findings call it. Raises DefinitionError.
 
-    Times without an offset are taken as local times of the pilot's zone.
+    Times without an offset are taken as local times of the pilot's zone. In a folder, codecs may be files beside the
+    definition (`codec: level.js`): what they hold becomes part of it.
     """
     try:
         source = read_yaml(text)
     except SourceError as error:
         raise DefinitionError([error.misfit.finding(file, error.line)]) from error
+    unread = [] if folder is None else codec_files.insert(source.value, folder)
     values, misfits = fit(source.value, PilotDefinition)
+    misfits = unread + misfits
     try:
         as_written = msgspec.convert(values, PilotDefinition)
     except msgspec.ValidationError as error:

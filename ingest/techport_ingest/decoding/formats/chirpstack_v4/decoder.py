@@ -18,12 +18,13 @@ import msgspec
 
 from techport_ingest.decoding.common import device_id, json_struct, json_type, location, place
 from techport_ingest.decoding.lorawan import (
+    Codecs,
     FirstHeard,
-    PayloadCodec,
-    apply_codec,
+    Radio,
     codec_input,
     no_object,
     object_values,
+    signal,
 )
 from techport_ingest.decoding.times import micros
 from techport_ingest.message import DeviceEvent, Found, Ignored, Message, RejectedMessage
@@ -32,6 +33,8 @@ from techport_storage.model import Micros
 
 class _Info(msgspec.Struct, rename="camel"):
     dev_eui: str
+    device_name: Any = None
+    device_profile_name: Any = None
 
 
 class _Event(msgspec.Struct, rename="camel"):
@@ -42,6 +45,7 @@ class _Event(msgspec.Struct, rename="camel"):
     f_port: Any = None
     data: Any = None
     object: Any = None
+    rx_info: Any = None
     battery_level: Any = None
     level: Any = None
     code: Any = None
@@ -52,11 +56,13 @@ class _Event(msgspec.Struct, rename="camel"):
 class ChirpStack:
     """Decoder that remembers the last uplink of up to `devices` devices, for those that are heard twice.
 
-    `codec` reads the bytes in place of the network server's formatter.
+    `codecs` read the bytes in place of the network server's formatter. With `with_signal`, how well an uplink was heard
+    is given as readings too.
     """
 
-    def __init__(self, codec: PayloadCodec | None = None, devices: int = 50_000) -> None:
-        self._codec = codec
+    def __init__(self, codecs: Codecs | None = None, devices: int = 50_000, with_signal: bool = False) -> None:
+        self._codecs = codecs
+        self._with_signal = with_signal
         self._first = FirstHeard(devices)
         self._parser = msgspec.json.Decoder(_Event)
 
@@ -67,7 +73,8 @@ class ChirpStack:
         time = micros(event.time) if event.time else None
         kind = message.topic.rpartition("/")[2]
         if kind == "up":
-            return self._uplink(event, device, time)
+            found = self._uplink(event, device, time, message.received)
+            return [*found, *signal(device, time, event.rx_info)] if self._with_signal else found
         if kind == "status":
             return _status(event, device, time)
         if kind == "join":
@@ -79,22 +86,24 @@ class ChirpStack:
             return [DeviceEvent(device, time, "log", text[:500])]
         return [Ignored(device, "not-uplink")]
 
-    def radio(self, message: Message) -> tuple[bytes, int] | None:
+    def radio(self, message: Message) -> Radio | None:
         """See RadioDecoder."""
         if not message.topic.endswith("/up"):
             return None
         try:
             event = json_struct(self._parser, message.payload)
             device_id(event.device_info.dev_eui)
-            return codec_input(event.data, event.f_port)
+            return _radio(event, message.received)
         except RejectedMessage:
             return None
 
-    def _uplink(self, event: _Event, device: str, time: Micros | None) -> list[Found]:
+    def _uplink(self, event: _Event, device: str, time: Micros | None, received: Micros) -> list[Found]:
         if time is not None:
             time = self._first.time(device, (event.dev_addr, event.f_cnt, event.data), time)
-        if self._codec is not None and event.data:
-            return object_values(device, time, apply_codec(self._codec, event.data, event.f_port))
+        if self._codecs is not None and (radio := _radio(event, received)) is not None:
+            codec = self._codecs.of(radio.names)
+            if codec is not None:
+                return object_values(device, time, codec(radio.payload, radio.port, radio.received))
         if event.object is not None and type(event.object) is not dict:
             raise RejectedMessage("wrong-shape.chirpstack", kind=json_type(event.object))
         if event.object:
@@ -102,6 +111,13 @@ class ChirpStack:
         if event.data and event.object is None:
             raise no_object("ChirpStack", "object")
         return [Ignored(device, "empty-uplink")]
+
+
+def _radio(event: _Event, received: Micros) -> Radio | None:
+    """Raises RejectedMessage."""
+    info = event.device_info
+    names = (info.dev_eui, info.device_name, info.device_profile_name)
+    return codec_input(event.data, event.f_port, micros(event.time) if event.time else received, names)
 
 
 def _status(event: _Event, device: str, time: Micros | None) -> list[Found]:

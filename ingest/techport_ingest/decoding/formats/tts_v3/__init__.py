@@ -10,6 +10,8 @@ from techport_pilots.formats import Format
 
 class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     codec: str | None = None  # "cayenne-lpp", or a maker's JavaScript with decodeUplink; None: the server decodes
+    codecs: dict[str, str] = {}  # others, by the name of a device or of its profile
+    signal: bool = False  # give rssi, snr and the number of gateways as readings too
 
 
 SNIPPETS = {
@@ -31,7 +33,7 @@ topic v3/# in 1
 FORMAT = Format(
     name="tts-v3",
     label="The Things Stack (LoRaWAN)",
-    decoder=lambda settings: TheThingsStack(settings.codec),
+    decoder=lambda settings: TheThingsStack(settings.codecs, with_signal=settings.options.signal),
     topic="v3/+/devices/+/up",
     device_from="message",
     options=Options,

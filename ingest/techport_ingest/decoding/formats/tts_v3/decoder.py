@@ -19,12 +19,13 @@ import msgspec
 
 from techport_ingest.decoding.common import device_id, json_struct, json_type, leaves, location, place
 from techport_ingest.decoding.lorawan import (
+    Codecs,
     FirstHeard,
-    PayloadCodec,
-    apply_codec,
+    Radio,
     codec_input,
     no_object,
     object_values,
+    signal,
     without_repeats,
 )
 from techport_ingest.decoding.times import micros
@@ -71,6 +72,7 @@ _STATES = MappingProxyType({"open": True, "closed": False, "true": True, "false"
 
 class _Ids(msgspec.Struct):
     device_id: str
+    dev_eui: Any = None
 
 
 class _Uplink(msgspec.Struct):
@@ -81,6 +83,8 @@ class _Uplink(msgspec.Struct):
     frm_payload: Any = None
     decoded_payload: Any = None
     normalized_payload: Any = None
+    rx_metadata: Any = None
+    version_ids: Any = None
 
 
 class _Envelope(msgspec.Struct):
@@ -95,11 +99,13 @@ class _Envelope(msgspec.Struct):
 class TheThingsStack:
     """Decoder that remembers the last uplink of up to `devices` devices, for those that are heard twice.
 
-    `codec` reads the bytes in place of the network server's formatter.
+    `codecs` read the bytes in place of the network server's formatter. With `with_signal`, how well an uplink was heard
+    is given as readings too.
     """
 
-    def __init__(self, codec: PayloadCodec | None = None, devices: int = 50_000) -> None:
-        self._codec = codec
+    def __init__(self, codecs: Codecs | None = None, devices: int = 50_000, with_signal: bool = False) -> None:
+        self._codecs = codecs
+        self._with_signal = with_signal
         self._first = FirstHeard(devices)
         self._parser = msgspec.json.Decoder(_Envelope)
 
@@ -115,21 +121,26 @@ class TheThingsStack:
             time = _instant(envelope.received_at)
         if time is not None:
             time = self._first.time(device, (uplink.session_key_id, uplink.f_cnt, uplink.frm_payload), time)
-        return self._values(uplink, device, time)
+        found = self._values(envelope, uplink, device, time, message.received)
+        return [*found, *signal(device, time, uplink.rx_metadata)] if self._with_signal else found
 
-    def radio(self, message: Message) -> tuple[bytes, int] | None:
+    def radio(self, message: Message) -> Radio | None:
         """See RadioDecoder."""
         try:
             envelope = json_struct(self._parser, message.payload)
             device_id(envelope.end_device_ids.device_id)
             uplink = envelope.uplink_message or envelope.uplink_normalized
-            return None if uplink is None else codec_input(uplink.frm_payload, uplink.f_port)
+            return None if uplink is None else _radio(envelope, uplink, message.received)
         except RejectedMessage:
             return None
 
-    def _values(self, uplink: _Uplink, device: str, time: Micros | None) -> list[Found]:
-        if self._codec is not None and uplink.frm_payload:
-            return object_values(device, time, apply_codec(self._codec, uplink.frm_payload, uplink.f_port))
+    def _values(
+        self, envelope: _Envelope, uplink: _Uplink, device: str, time: Micros | None, received: Micros
+    ) -> list[Found]:
+        if self._codecs is not None and (radio := _radio(envelope, uplink, received)) is not None:
+            codec = self._codecs.of(radio.names)
+            if codec is not None:
+                return object_values(device, time, codec(radio.payload, radio.port, radio.received))
         decoded = uplink.decoded_payload
         if decoded is not None and type(decoded) is not dict:
             raise RejectedMessage("wrong-shape.tts-decoded", kind=json_type(decoded))
@@ -142,6 +153,14 @@ class TheThingsStack:
         if uplink.frm_payload and decoded is None:
             raise no_object("The Things Stack", "decoded_payload")
         return [Ignored(device, "empty-uplink")]
+
+
+def _radio(envelope: _Envelope, uplink: _Uplink, received: Micros) -> Radio | None:
+    """Raises RejectedMessage."""
+    time = _instant(uplink.received_at) or _instant(envelope.received_at) or received
+    version = uplink.version_ids if type(uplink.version_ids) is dict else {}
+    names = (envelope.end_device_ids.device_id, envelope.end_device_ids.dev_eui, version.get("model_id"))
+    return codec_input(uplink.frm_payload, uplink.f_port, time, names)
 
 
 def _no_uplink(envelope: _Envelope, device: str) -> list[Found]:
