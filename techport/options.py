@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, Literal, TypeVar
 
 import typer
 
+from techport_pilots.access.policy import Action
 from techport_pilots.formats import names
 
 Data = Annotated[Path | None, typer.Option("--data", help="folder of everything that is kept (default: data)")]
@@ -32,3 +34,19 @@ MessageFormat = Annotated[
     str | None,
     typer.Option("--format", help=f"format of the messages, else native: {', '.join(names())}"),
 ]
+
+_Command = TypeVar("_Command", bound=Callable[..., Any])
+
+
+def needs(action: Action | Literal["nothing"]) -> Callable[[_Command], _Command]:
+    """Declares the action that a command is, as docs/access.md names it; `nothing`: it touches no platform's data.
+
+    Whoever may read the data folder is the operator, who may do everything. What a command asks of a platform over HTTP
+    is decided there, by the credential that it sends.
+    """
+
+    def declare(command: _Command) -> _Command:
+        command.techport_action = action  # type: ignore[attr-defined]
+        return command
+
+    return declare

@@ -23,6 +23,13 @@ CONFIG_VARIABLE = "TECHPORT_CONFIG"
 DEFAULT_CONFIG = Path("techport.toml")
 
 
+REMOVED = {
+    "allow_remote": "has had no effect and is gone: everybody needs a credential, wherever they are. Remove it",
+    "web_changes": "is gone: who may change what is decided by roles. Give people who only look the role viewer",
+}
+"""Settings of earlier versions, and what to do instead."""
+
+
 class Address(msgspec.Struct, frozen=True):
     """HOST:PORT of a server."""
 
@@ -136,20 +143,10 @@ class Settings(BaseSettings):
         description="names under which the pages and the API may be asked for, between spaces, beside that of "
         "public_url, localhost and the http address",
     )
-    allow_remote: bool = Field(
-        False,
-        description="has no effect any more: everybody needs a credential, wherever they are; accepted until the next "
-        "release",
-    )
     embed_sites: str = Field(
         "",
         description="sites that may show embedded charts in a frame: origins such as https://www.example.org, between "
         "spaces; * lets every site",
-    )
-    web_changes: Literal["auto", "on", "off"] = Field(
-        "auto",
-        description="let who has signed in in a browser change things (devices, quarantine, life of a pilot, "
-        "snapshots); auto is on. The token in DATA/token always may",
     )
     public_url: str | None = Field(
         None,
@@ -248,11 +245,6 @@ class Settings(BaseSettings):
         return Address.parse(self.mqtt)
 
     @property
-    def changes(self) -> bool:
-        """Whether the web app lets browsers change things."""
-        return self.web_changes != "off"
-
-    @property
     def store_url(self) -> str:
         return self.store or f"duckdb:///{self.data.resolve() / 'readings.duckdb'}"
 
@@ -312,6 +304,9 @@ def load_settings(flags: Mapping[str, Any]) -> Settings:
 
     Raises SettingsError.
     """
+    for name, advice in REMOVED.items():
+        if f"TECHPORT_{name.upper()}" in os.environ:
+            raise SettingsError(f"TECHPORT_{name.upper()}: {advice}. See docs/access.md")
     config = _config_file()
     if config is None and os.environ.get(CONFIG_VARIABLE):
         raise SettingsError(f"{CONFIG_VARIABLE} names {os.environ[CONFIG_VARIABLE]}, which is not there")
@@ -319,7 +314,9 @@ def load_settings(flags: Mapping[str, Any]) -> Settings:
         return Settings(**{name: value for name, value in flags.items() if value is not None})
     except ValidationError as error:
         lines = [
-            f"{'.'.join(map(str, e['loc']))}: {e['msg'].removeprefix('Value error, ')} (got {e['input']!r})"
+            f"{e['loc'][0]}: {REMOVED[str(e['loc'][0])]}"
+            if e["loc"][:1] and str(e["loc"][0]) in REMOVED
+            else f"{'.'.join(map(str, e['loc']))}: {e['msg'].removeprefix('Value error, ')} (got {e['input']!r})"
             if "password" not in map(str, e["loc"])
             else f"{'.'.join(map(str, e['loc']))}: {e['msg']}"
             for e in error.errors()

@@ -27,7 +27,6 @@ def web(settings: Settings, parts: Stores, health: HealthCheck = no_health, rela
             host_names=settings.host_names.split(),
             trusted_proxies=settings.proxies,
             token=OperatorToken.of(settings.data),
-            changes=settings.changes,
             public_url=settings.public_url,
             publisher=settings.publisher,
             publisher_email=settings.publisher_email,

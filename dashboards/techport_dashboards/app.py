@@ -35,12 +35,15 @@ from techport_dashboards.web.addressing import Addressing
 from techport_dashboards.web.assets import PLOTLY, Assets
 from techport_dashboards.web.dependencies import Services
 from techport_dashboards.web.etags import ConditionalGet
+from techport_dashboards.web.identities import Identities
 from techport_dashboards.web.middleware import Measured, SecurityHeaders
 from techport_dashboards.web.rate_limit import RateLimiter
 from techport_dashboards.web.request_bounds import RequestBounds
 from techport_dashboards.web.request_slots import THREADS, RequestSlots
 from techport_dashboards.web.sign_in import SignIn
 from techport_dashboards.web.templating import environment
+from techport_pilots.access.api_tokens import ApiTokens
+from techport_pilots.access.sessions import Sessions
 from techport_pilots.accounting.ledger import Ledger
 from techport_pilots.devices.explanation import Explain
 from techport_pilots.registry.registry import Registry
@@ -122,12 +125,12 @@ def create_app(
         LastHour(store),
         explain,
         RequestSlots(longest_wait=settings.slot_seconds),
+        Identities(Sessions(registry.database), ApiTokens(registry.database)),
         post,
     )
     app.state.entity_cache = EntityCache(registry.database)
     errors.install(app)
     app.router.routes.extend(_routes())
-    app.state.open_endpoints = _open_endpoints()
     app.add_middleware(ConditionalGet)
     app.add_middleware(RequestBounds)
     app.add_middleware(RateLimiter, limit=settings.rate_limit)
@@ -146,13 +149,6 @@ def create_app(
 def _routes() -> Sequence[BaseRoute]:
     """The routes, the same for each app: FastAPI takes a tenth of a second to read the signatures of all."""
     router = APIRouter()
-    router.include_router(operations.public)
-    router.include_router(push.router)
-    for guarded in (operations.router, api.router, sta.router, edr.router, routes.router, pages.router):
+    for guarded in (operations.router, push.router, api.router, sta.router, edr.router, routes.router, pages.router):
         router.include_router(guarded, dependencies=[Depends(access.allow)])
     return tuple(router.routes)
-
-
-@cache
-def _open_endpoints() -> frozenset[object]:
-    return access.open_endpoints(_routes())

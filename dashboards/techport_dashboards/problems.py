@@ -144,6 +144,25 @@ def problem_body(problem: Problem, status: int, detail: str) -> dict[str, Any]:
     }
 
 
+_MISSING: Mapping[str, str] = {
+    "see": N_("You may not see this pilot."),
+    "see-raw": N_("This needs the role researcher, editor or owner in the pilot. An owner of the pilot can give it."),
+    "edit": N_("This needs the role editor or owner in the pilot. An owner of the pilot can give it."),
+    "devices": N_("This needs the role editor or owner in the pilot. An owner of the pilot can give it."),
+    "share": N_("This needs the role owner in the pilot. An owner of the pilot can give it."),
+    "close": N_("This needs the role owner in the pilot. An owner of the pilot can give it."),
+    "erase": N_("This needs the role owner in the pilot. An owner of the pilot can give it."),
+    "admin": N_("This is for administrators of the platform."),
+    "account": N_("This is for people who have signed in with an account of their own, not for tokens."),
+}
+"""What somebody is told who may see a pilot, but not do this to it."""
+
+
+def forbidden(action: str) -> Problem:
+    """For who is known, and may not do this."""
+    return Problem("forbidden", _MISSING[action])
+
+
 def sign_in_needed() -> Problem:
     """What who has shown no credential is told, of what is there and of what is not alike."""
     return Problem(

@@ -48,8 +48,6 @@ class WebSettings:
     """Further names under which it may be asked for, beside that of `public_url`."""
     trusted_proxies: Sequence[IPv4Network | IPv6Network] = ()
     """Whose forwarding headers are believed."""
-    changes: bool = True
-    """Let pages change things: devices, quarantine, snapshots. Off: they only show, and the token alone changes."""
     public_url: str | None = None
     """The address that catalogue and citations name; None: the one that the request came to."""
     publisher: str = "techport"

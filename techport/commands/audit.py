@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from techport_pilots.accounting.worker_sessions import SessionLoss
 
 
+@options.needs("see")
 def audit(
     data: options.Data = None,
     store: options.Store = None,

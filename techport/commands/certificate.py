@@ -11,6 +11,7 @@ from techport import options
 from techport.settings import load_settings
 
 
+@options.needs("nothing")
 def certificate(
     names: Annotated[
         list[str] | None, typer.Argument(help="host names and addresses of this machine, beside localhost")

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from techport_pilots.devices.explanation import Explanation
 
 
+@options.needs("nothing")
 def decode(
     format_name: options.MessageFormat = None,
     topic: Annotated[str, typer.Option("--topic", help="topic it is published to")] = "pilots/pilot/device/readings",

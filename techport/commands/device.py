@@ -30,6 +30,7 @@ Pilot = Annotated[str, typer.Argument(help="id of the pilot")]
 
 
 @app.command("add")
+@options.needs("devices")
 def add(
     pilot: Pilot,
     device: Annotated[str, typer.Argument(help="id of the device; a new one is added to the definition")],
@@ -77,6 +78,7 @@ def add(
 
 
 @app.command("revoke")
+@options.needs("devices")
 def revoke(pilot: Pilot, device: str, data: options.Data = None, registry: options.RegistryUrl = None) -> None:
     """Take a device's credential back: its connection ends within a second."""
     from techport_pilots.access.credentials import Credentials
@@ -88,6 +90,7 @@ def revoke(pilot: Pilot, device: str, data: options.Data = None, registry: optio
 
 
 @app.command("watch")
+@options.needs("see-raw")
 def watch(
     pilot: Pilot,
     device: str,
@@ -132,6 +135,7 @@ def _show(message: TappedMessage, console: Console) -> None:
 
 
 @app.command("unknown")
+@options.needs("see-raw")
 def unknown(pilot: Pilot, data: options.Data = None, registry: options.RegistryUrl = None) -> None:
     """Devices that send to the pilot and that its definition does not know."""
     from techport_pilots.devices.onboarding import unknown_devices
@@ -150,6 +154,7 @@ def unknown(pilot: Pilot, data: options.Data = None, registry: options.RegistryU
 
 
 @app.command("claim")
+@options.needs("devices")
 def claim(
     pilot: Pilot,
     name: Annotated[str, typer.Argument(help="the device as its messages call it")],
@@ -168,6 +173,7 @@ def claim(
 
 
 @app.command("forget")
+@options.needs("devices")
 def forget(
     pilot: Pilot,
     device: Annotated[str, typer.Argument(help="id of the device")],

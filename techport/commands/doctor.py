@@ -41,6 +41,7 @@ class Check:
     remedy: str = ""
 
 
+@options.needs("admin")
 def doctor(
     data: options.Data = None,
     http: options.Http = None,

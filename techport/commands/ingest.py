@@ -21,6 +21,7 @@ app = typer.Typer(invoke_without_command=True)
 
 
 @app.callback()
+@options.needs("admin")
 def ingest(
     context: typer.Context,
     data: options.Data = None,
@@ -63,6 +64,7 @@ def ingest(
 
 
 @app.command("drain")
+@options.needs("admin")
 def drain(
     context: typer.Context,
     worker: Annotated[str, typer.Argument(help="name of the worker that will not come back")],

@@ -11,6 +11,7 @@ from techport.settings import Settings, load_settings
 from techport_pilots.access.operator_token import FILE, OperatorToken
 
 
+@options.needs("admin")
 def link(data: options.Data = None, http: options.Http = None) -> None:
     """Print an address that signs one browser in. It is good once, for an hour."""
     settings = load_settings({"data": data, "http": http})

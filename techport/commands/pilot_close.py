@@ -27,6 +27,7 @@ from techport.settings import Settings, load_settings
 Yes = Annotated[bool, typer.Option("--yes", help="do it without asking")]
 
 
+@options.needs("close")
 def close(
     pilot: str,
     yes: Yes = False,
@@ -65,6 +66,7 @@ def close(
         console.print(f"  the data here will be erased on {made['erase_at'][:10]}: `techport retention run`")
 
 
+@options.needs("admin")
 def open_(
     package: Annotated[Path, typer.Argument(help="a package of `techport pilot close`, zip or unpacked")],
     who: Who = None,

@@ -21,6 +21,7 @@ PATIENCE = 600.0
 """Seconds that the command waits for a platform to do what it asked for."""
 
 
+@options.needs("edit")
 def reflag(
     pilot: Annotated[str, Argument(help="whose readings")],
     start: Annotated[str | None, Option("--from", help="ISO 8601, local time of the pilot (default: all)")] = None,

@@ -26,6 +26,7 @@ Device = Annotated[str | None, typer.Option("--device", help="the device it is a
 English = Annotated[str | None, typer.Option("--en", help="the text in English, where TEXT is Norwegian")]
 
 
+@options.needs("edit")
 def start(
     pilot: str, why: Why = "", who: Who = None, data: options.Data = None, registry: options.RegistryUrl = None
 ) -> None:
@@ -33,6 +34,7 @@ def start(
     _step("running", pilot, why, who, data, registry)
 
 
+@options.needs("edit")
 def end(
     pilot: str, why: Why = "", who: Who = None, data: options.Data = None, registry: options.RegistryUrl = None
 ) -> None:
@@ -40,6 +42,7 @@ def end(
     _step("ended", pilot, why, who, data, registry)
 
 
+@options.needs("edit")
 def event(
     pilot: str,
     kind: Annotated[str, typer.Argument(help="installed, moved, calibrated, outage, intervention or other")],
@@ -73,6 +76,7 @@ def event(
     Console(highlight=False).print(f"{pilot}: {kind} {what.time.isoformat()}, {text}")
 
 
+@options.needs("edit")
 def exclude(
     pilot: str,
     start: Annotated[str, typer.Argument(help="from, ISO 8601, local time of the pilot")],

@@ -15,6 +15,7 @@ from techport.errors import CannotRun
 from techport.settings import Settings, load_settings
 
 
+@options.needs("see")
 def report(
     pilot: str,
     lang: Annotated[str, typer.Option("--lang", help="nb or en")] = "nb",

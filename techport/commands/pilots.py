@@ -41,6 +41,7 @@ def open_registry(data: Path | None, url: str | None) -> Iterator[Registry]:
 
 
 @app.command("import")
+@options.needs("admin")
 def import_(
     files: Annotated[list[Path], typer.Argument(help="definition files, YAML")],
     data: options.Data = None,
@@ -65,6 +66,7 @@ def import_(
 
 
 @app.command("list")
+@options.needs("see")
 def list_(
     data: options.Data = None, store: options.Store = None, registry: options.RegistryUrl = None, lang: Language = "en"
 ) -> None:
@@ -107,6 +109,7 @@ def _portfolio(settings: Settings) -> list[dict[str, Any]]:
 
 
 @app.command("show")
+@options.needs("see")
 def show(
     pilot: str,
     data: options.Data = None,

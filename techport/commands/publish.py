@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 
+@options.needs("nothing")
 def simulate(
     mqtt: options.Mqtt = None,
     pilot: Annotated[list[Path] | None, typer.Option("--pilot", help="definition of the devices to simulate")] = None,
@@ -80,6 +81,7 @@ def simulate(
     log.info("simulation ended", devices=done.devices, live=done.live, history=done.history)
 
 
+@options.needs("nothing")
 def replay(
     file: Annotated[Path, typer.Argument(help="CSV file")],
     mapping: Annotated[

@@ -30,6 +30,7 @@ Reason = Annotated[str | None, typer.Option("--reason", help="only this reason, 
 
 
 @app.command("list")
+@options.needs("see-raw")
 def list_(
     data: options.Data = None,
     registry: options.RegistryUrl = None,
@@ -57,6 +58,7 @@ def list_(
 
 
 @app.command("show")
+@options.needs("see-raw")
 def show(
     entry: Annotated[int, typer.Argument(help="number of the entry, as `list` shows it")],
     data: options.Data = None,
@@ -81,6 +83,7 @@ def show(
 
 
 @app.command("replay")
+@options.needs("edit")
 def replay(
     entries: Annotated[list[int] | None, typer.Argument(help="numbers of entries; or choose with the options")] = None,
     data: options.Data = None,
@@ -111,6 +114,7 @@ def replay(
 
 
 @app.command("discard")
+@options.needs("edit")
 def discard(
     entries: Annotated[list[int] | None, typer.Argument(help="numbers of entries; or choose with the options")] = None,
     data: options.Data = None,
@@ -133,6 +137,7 @@ def discard(
 
 
 @app.command("expire")
+@options.needs("admin")
 def expire(
     older_than: Annotated[str, typer.Option("--older-than", help="ISO 8601 duration, such as P90D")],
     data: options.Data = None,

@@ -31,6 +31,7 @@ _TIMES = ["%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M:%SZ
 
 
 @app.command("list")
+@options.needs("see")
 def list_(data: options.Data = None, registry: options.RegistryUrl = None) -> None:
     """What will be erased when, and what has been."""
     from techport.commands.pilots import open_registry
@@ -45,6 +46,7 @@ def list_(data: options.Data = None, registry: options.RegistryUrl = None) -> No
 
 
 @app.command("run")
+@options.needs("admin")
 def run(
     yes: Yes = False,
     receipts: Annotated[Path | None, typer.Option("--receipts", help="folder (default: DATA/receipts)")] = None,
@@ -85,6 +87,7 @@ def run(
 
 
 @app.command("erase")
+@options.needs("erase")
 def erase(
     pilot: Annotated[str, typer.Argument(help="id of the pilot")],
     device: Annotated[

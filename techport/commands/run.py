@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 
+@options.needs("admin")
 def up(
     data: options.Data = None,
     http: options.Http = None,
@@ -51,6 +52,7 @@ def up(
         _run_everything(settings, pilot or [])
 
 
+@options.needs("admin")
 def demo(
     data: options.Data = None,
     http: options.Http = None,
@@ -72,6 +74,7 @@ def demo(
         _run_everything(settings, pilot or [], district)
 
 
+@options.needs("admin")
 def serve(
     data: options.Data = None,
     http: options.Http = None,

@@ -27,6 +27,7 @@ OperatorToken = Annotated[
 
 
 @app.command("init")
+@options.needs("admin")
 def init(
     store: options.Store = None,
     operator_token_file: OperatorToken = None,
@@ -51,6 +52,7 @@ def init(
 
 
 @app.command("copy")
+@options.needs("admin")
 def copy(
     source: Annotated[str, typer.Argument(help="URL of the store to copy from")],
     target: Annotated[str, typer.Argument(help="URL of the store to copy to")],
@@ -67,6 +69,7 @@ def copy(
 
 
 @app.command("export")
+@options.needs("admin")
 def export(
     folder: Annotated[Path, typer.Argument(help="folder to write; must not exist yet")],
     data: options.Data = None,
@@ -85,6 +88,7 @@ def export(
 
 
 @app.command("import")
+@options.needs("admin")
 def import_(
     folder: Annotated[Path, typer.Argument(help="a folder that export wrote, of any store")],
     data: options.Data = None,
@@ -103,6 +107,7 @@ def import_(
 
 
 @app.command("backup")
+@options.needs("admin")
 def backup(
     folder: Annotated[Path, typer.Argument(help="folder to make the backup in; one with the date is added")],
     data: options.Data = None,
@@ -132,6 +137,7 @@ def backup(
 
 
 @app.command("restore")
+@options.needs("admin")
 def restore(
     folder: Annotated[Path, typer.Argument(help="a folder that backup made")],
     data: options.Data = None,

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from techport_dashboards.api.accounting import Traced
 
 
+@options.needs("see-raw")
 def trace(
     pilot: Annotated[str, typer.Argument(help="id of the pilot")],
     device: Annotated[str, typer.Argument(help="id of the device")],

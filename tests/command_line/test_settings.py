@@ -98,15 +98,10 @@ def test_every_command_is_documented() -> None:
     assert not missing, f"docs/commands.md has no section for {missing}"
 
 
-@pytest.mark.parametrize(
-    ("flags", "changes"),
-    [
-        ({}, True),
-        ({"http": "0.0.0.0:8080"}, True),
-        ({"allow_remote": True}, True),  # accepted, and decides nothing
-        ({"web_changes": "on"}, True),
-        ({"web_changes": "off"}, False),
-    ],
-)
-def test_who_has_signed_in_changes_things_unless_the_setting_says_no(flags: dict[str, object], changes: bool) -> None:
-    assert load_settings(flags).changes is changes
+@pytest.mark.parametrize("name", ["allow_remote", "web_changes"])
+def test_settings_that_are_gone_say_what_to_do_instead(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(SettingsError, match=f"{name}: .*gone"):
+        load_settings({name: "on"})
+    monkeypatch.setenv(f"TECHPORT_{name.upper()}", "off")
+    with pytest.raises(SettingsError, match=f"TECHPORT_{name.upper()}: .*gone"):
+        load_settings({})

@@ -7,7 +7,6 @@ from typing import Any
 import httpx
 import pytest
 
-from techport_dashboards import WebSettings
 from tests.dashboards.web import City
 
 pytestmark = pytest.mark.anyio
@@ -73,8 +72,8 @@ async def test_another_sites_page_adds_nothing(city: City, client: httpx.AsyncCl
     assert city.registry.pilot("kai-luft").events == []
 
 
-async def test_a_server_that_only_shows_takes_none(city: City) -> None:
-    transport = httpx.ASGITransport(city.app(WebSettings(changes=False)))
+async def test_who_may_only_look_adds_none(city: City) -> None:
+    transport = httpx.ASGITransport(city.app(caller="viewer"))
     async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1:8000") as client:
         assert (await client.post(PATH, json=SWEPT)).status_code == 403
         assert "add-event" not in (await client.get("/pilots/kai-luft")).text

@@ -80,10 +80,11 @@ async def test_from_start_to_package(visitor: httpx.AsyncClient, town: City) -> 
     assert (job["state"], job["problem"]) == ("done", None)
     life = (await visitor.get(f"{API}/life")).json()
     assert life["state"] == "closed"
-    assert [(step["state"], step["who"]) for step in life["steps"]] == [
-        ("running", "Kari"),
-        ("ended", "Kari"),
-        ("closed", "Kari"),
+    # Who it was is known from the credential; what somebody calls themselves is noted beside the reason.
+    assert [(step["state"], step["who"], step["why"]) for step in life["steps"]] == [
+        ("running", "operator", "it is running (Kari)"),
+        ("ended", "operator", "it is ended (Kari)"),
+        ("closed", "operator", "(Kari)"),
     ]
     (package,) = life["packages"]
     assert package["here"]
@@ -113,8 +114,9 @@ async def test_the_page_leads_through_it(visitor: httpx.AsyncClient, town: City)
     page = await visitor.get("/pilots/elgeseter/close")
     assert "&lt;b&gt;now&lt;/b&gt;" in page.text
     assert 'pattern="elgeseter"' in page.text
-    nameless = await visitor.post("/pilots/elgeseter/close", data={"confirm": "elgeseter"})
-    assert nameless.status_code == 400
+    assert "<td>operator</td>" in page.text
+    unconfirmed = await visitor.post("/pilots/elgeseter/close", data={"who": "Ola"})
+    assert unconfirmed.status_code == 400
     begun = await visitor.post("/pilots/elgeseter/close?lang=nb", data={"confirm": "elgeseter", "who": "Ola"})
     assert (begun.status_code, begun.headers["location"]) == (303, "/pilots/elgeseter/close?lang=nb")
     page = await visitor.get("/pilots/elgeseter/close")
@@ -138,8 +140,8 @@ async def test_another_site_cannot_close_it(visitor: httpx.AsyncClient, town: Ci
     assert town.registry.state("elgeseter") == "ended"
 
 
-async def test_a_server_that_only_shows_says_so(town: City) -> None:
-    app = town.app(WebSettings(changes=False, language="en"))
+async def test_who_may_only_look_closes_nothing(town: City) -> None:
+    app = town.app(WebSettings(language="en"), caller="viewer", pilot="elgeseter")
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://127.0.0.1") as client:
         assert (await client.post(f"{API}/close", json={"confirm": "elgeseter"})).status_code == 403
         assert "<form" not in (await client.get("/pilots/elgeseter/close")).text

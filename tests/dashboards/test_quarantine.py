@@ -5,7 +5,6 @@ from __future__ import annotations
 import httpx
 import pytest
 
-from techport_dashboards import WebSettings
 from techport_pilots.accounting.quarantine import Quarantine, QuarantineFilter
 from techport_pilots.accounting.rejection import RecordedText, Rejection
 from techport_pilots.accounting.tally import QuarantineEntry
@@ -158,11 +157,13 @@ async def test_the_page_takes_ticked_entries_again(kept: City, client: httpx.Asy
     assert [entry.id for entry in Quarantine(kept.registry.database).take_replays("w")] == sorted(ids)
 
 
-async def test_a_server_that_only_shows_has_no_forms_there(kept: City) -> None:
-    transport = httpx.ASGITransport(kept.app(WebSettings(changes=False)))
+async def test_who_may_look_but_not_edit_finds_no_forms(kept: City) -> None:
+    transport = httpx.ASGITransport(kept.app(caller="researcher"))
     async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client:
-        for path in (PAGE, "/pilots/kai-luft/onboarding", f"{PAGE}?entries=true"):
+        for path in (PAGE, f"{PAGE}?entries=true"):
             text = (await client.get(path)).text
             assert 'method="post" action="/pilots/kai-luft/quarantine/discard"' not in text
-            assert "web_changes" in text or "entries=true" in path
+            assert "rollen redaktør" in text or "entries=true" in path
+            assert "/pilots/kai-luft/onboarding" not in text
             assert (await client.post(f"{PAGE}/discard", data={"like": "1", "confirmed": "yes"})).status_code == 403
+        assert (await client.get("/pilots/kai-luft/onboarding")).status_code == 403

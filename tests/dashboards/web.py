@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import httpx
 from fastapi import FastAPI
@@ -20,7 +21,10 @@ from techport_dashboards import Health, WebSettings, create_app
 from techport_dashboards.settings import HealthCheck
 from techport_dashboards.web.server import WebServer
 from techport_ingest.decoding.lint import explain
+from techport_pilots.access.accounts import Accounts
 from techport_pilots.access.operator_token import OperatorToken
+from techport_pilots.access.policy import ROLES
+from techport_pilots.access.sessions import Sessions
 from techport_pilots.accounting.ledger import Ledger
 from techport_pilots.definition.load import parse_definition
 from techport_pilots.registry.registry import Registry
@@ -47,12 +51,15 @@ class Compiled(BytecodeCache):
 COMPILED = Compiled()
 
 
-class SignedIn:
-    """Adds a session's cookie to requests that show no credential, as the browser of an operator does."""
+Caller = Literal["nobody", "outsider", "viewer", "researcher", "editor", "owner", "administrator", "operator"]
 
-    def __init__(self, app: ASGIApp, token: OperatorToken) -> None:
+
+class SignedIn:
+    """Adds a session's cookie to requests that show no credential, as a browser does."""
+
+    def __init__(self, app: ASGIApp, cookie: str) -> None:
         self._app = app
-        self._cookie = f"{token.cookie}={token.new_session()}".encode()
+        self._cookie = cookie.encode()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and not {"cookie", "authorization"} & {n.decode() for n, _ in scope["headers"]}:
@@ -91,13 +98,34 @@ class City:
     def store_selection(self, device: str, quantity: str, pilot: str = "kai-luft") -> Selection:
         return Selection(streams=(Stream(pilot, device, quantity),))
 
-    def app(self, settings: WebSettings | None = None, health: HealthCheck = Health, signed_in: bool = True) -> FastAPI:
-        """The web app, in which requests without a credential of their own count as the operator's (`signed_in`)."""
+    def cookie(self, caller: Caller, pilot: str = "kai-luft") -> str:
+        """A session's cookie over http: of the operator, or of a person with an account and this role in the pilot."""
+        if caller == "operator":
+            return f"{self.token.cookie}={self.token.new_session()}"
+        accounts = Accounts(self.registry.database)
+        email = f"{caller}@example.org"
+        user = accounts.by_email(email) or accounts.create(
+            email, caller.title(), "test", administrator=caller == "administrator"
+        )
+        if caller in ROLES:
+            accounts.grant(pilot, "user", user.id, caller, "test")
+        session = Sessions(self.registry.database).start(user.id, "127.0.0.1", "test")
+        return f"techport_session_{self.token.instance[:8]}={session}"
+
+    def app(
+        self,
+        settings: WebSettings | None = None,
+        health: HealthCheck = Health,
+        signed_in: bool = True,
+        caller: Caller = "operator",
+        pilot: str = "kai-luft",
+    ) -> FastAPI:
+        """The web app, in which requests without a credential of their own count as the caller's (`signed_in`)."""
         settings = dataclasses.replace(settings or WebSettings(), token=self.token)
         app = create_app(self.registry, self.store, self.books, settings, health, CollectorRegistry(), explain)
         app.state.services.templates.bytecode_cache = COMPILED
         if signed_in:
-            app.add_middleware(SignedIn, token=self.token)
+            app.add_middleware(SignedIn, cookie=self.cookie(caller, pilot))
         return app
 
     def close(self) -> None:

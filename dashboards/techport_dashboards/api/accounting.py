@@ -17,6 +17,7 @@ from techport_dashboards.problems import Problem
 from techport_dashboards.query.parameters import Parameters
 from techport_dashboards.query.question import instant
 from techport_dashboards.query.times import EPOCH, iso
+from techport_dashboards.web.access import needs
 from techport_dashboards.web.dependencies import PilotDep, Services, ServicesDep, ViewerDep
 from techport_dashboards.web.request_slots import SlotRoute
 from techport_pilots.accounting.audit import AuditReport, AuditRow, State
@@ -232,6 +233,7 @@ class TraceParameters(Parameters):
 
 
 @router.get("/pilots/{pilot}/devices/{device}/trace", response_model=Traced)
+@needs("see-raw")
 def where_is_it(
     services: ServicesDep,
     pilot: PilotDep,
@@ -249,6 +251,7 @@ def where_is_it(
 
 
 @router.get("/pilots/{pilot}/devices/{device}/account", response_model=list[DaySums])
+@needs("see")
 def account(services: ServicesDep, pilot: PilotDep, device: str) -> list[DaySums]:
     """The sums of each day (UTC), the newest first, and what was ignored by which rule: received = stored + duplicates
     + corrections + quarantined + ignored.
@@ -277,12 +280,14 @@ class AuditParameters(Parameters):
 
 
 @router.get("/audit", response_model=Audited)
+@needs("see")
 def audit(services: ServicesDep, viewer: ViewerDep, parameters: Annotated[AuditParameters, Query()]) -> Audited:
     """Each device and day (UTC) as the ledger has it and as the store has it; `state` is ok, open, unbalanced or
     store-differs. Counts every row: seconds on a large store.
     """
     if services.books is None:
         raise Problem("not-found", "This process keeps no ledger. Use a process that ingests messages.")
-    if viewer.pilots is not None and parameters.pilot not in viewer.pilots:
+    visible = viewer.pilots is None if parameters.pilot is None else viewer.may_see(parameters.pilot)
+    if not visible:
         raise Problem("not-found", "Specify a pilot that you have access to, with pilot=.")
     return Audited.of(compare(services.books, services.store, parameters.pilot))

@@ -21,6 +21,7 @@ from techport_dashboards.query.paging import paged
 from techport_dashboards.query.parameters import Choice
 from techport_dashboards.query.question import TIME_EXAMPLE, instant, pick_zone, select
 from techport_dashboards.viewer import Viewer
+from techport_dashboards.web.access import OPEN_DATA, needs
 from techport_dashboards.web.dependencies import Services, ServicesDep, ViewerDep
 from techport_dashboards.web.request_slots import SlotRoute
 from techport_pilots.quality.completeness import Completeness, gaps, stream_completeness
@@ -68,6 +69,7 @@ Asked = Annotated[PeriodParameters, Query()]
 
 
 @router.get("/completeness", response_model=Listed[CompletenessItem])
+@needs("see", anybody=OPEN_DATA)
 def completeness(services: ServicesDep, viewer: ViewerDep, parameters: Asked) -> dict[str, Any]:
     """Of each stream: readings expected by its interval, and how many of those are there.
 
@@ -77,6 +79,7 @@ def completeness(services: ServicesDep, viewer: ViewerDep, parameters: Asked) ->
 
 
 @router.get("/gaps", response_model=Listed[GapItem])
+@needs("see", anybody=OPEN_DATA)
 def find_gaps(services: ServicesDep, viewer: ViewerDep, parameters: Asked) -> dict[str, Any]:
     """Every place where at least one reading is missing, of at most 200 streams that promise an interval."""
     return _gaps(services, viewer, parameters)

@@ -11,6 +11,7 @@ from techport_dashboards.api.words import DeviceName, MaybeInstant, QuantityName
 from techport_dashboards.query import times
 from techport_dashboards.services.decoding import LONGEST_MESSAGE, PastedMessage, explain_message, payload_of
 from techport_dashboards.services.message_formats import MessageFormat
+from techport_dashboards.web.access import needs
 from techport_dashboards.web.dependencies import ServicesDep, ViewerDep
 from techport_dashboards.web.request_slots import SlotRoute
 from techport_pilots.devices.explanation import Explanation
@@ -71,6 +72,7 @@ class Decoded(BaseModel):
 
 
 @router.post("", response_model=Decoded)
+@needs("see")
 def decode(services: ServicesDep, viewer: ViewerDep, pasted: Pasted) -> Decoded:
     """Say what would become of a message: its readings, or what is wrong with it and what would be accepted. Nothing
     is kept. With a pilot, it is read by that pilot's sources; without one, every device is welcome.

@@ -21,6 +21,7 @@ from techport_dashboards.query.parameters import ChoiceParameters, PageParameter
 from techport_dashboards.query.question import select
 from techport_dashboards.query.registry_cache import RegistryView
 from techport_dashboards.viewer import Viewer
+from techport_dashboards.web.access import OPEN_DATA, needs
 from techport_dashboards.web.dependencies import Services, ServicesDep, ViewerDep
 from techport_dashboards.web.request_slots import SlotRoute
 from techport_pilots.quantities import Quantity, builtin
@@ -72,6 +73,7 @@ class QuantityItem(BaseModel):
 
 
 @router.get("/devices", tags=["devices"], response_model=Listed[DeviceItem])
+@needs("see", anybody=OPEN_DATA)
 def devices(services: ServicesDep, viewer: ViewerDep, choice: ChoiceParameters) -> dict[str, Any]:
     """The devices, by pilot and name, with where they are and what they measure."""
     catalogue, chosen, streams = _chosen(services, viewer, choice)
@@ -91,6 +93,7 @@ def devices(services: ServicesDep, viewer: ViewerDep, choice: ChoiceParameters) 
 
 
 @router.get("/streams", tags=["streams"], response_model=Listed[StreamItem])
+@needs("see", anybody=OPEN_DATA)
 def streams(services: ServicesDep, viewer: ViewerDep, choice: ChoiceParameters) -> dict[str, Any]:
     """The streams: what each device measures, in which unit, how often. Those not described yet are there too."""
     catalogue, _, found = _chosen(services, viewer, choice)
@@ -99,6 +102,7 @@ def streams(services: ServicesDep, viewer: ViewerDep, choice: ChoiceParameters) 
 
 
 @router.get("/quantities", tags=["streams"], response_model=Listed[QuantityItem])
+@needs("see", anybody=OPEN_DATA)
 def quantities(services: ServicesDep, page: PageParameters) -> dict[str, Any]:
     """The vocabulary that every pilot has: names, titles, units, valid ranges, codes of other vocabularies."""
     items = sorted((quantity_item(quantity) for quantity in builtin()), key=lambda item: str(item["name"]))

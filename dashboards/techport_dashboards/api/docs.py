@@ -9,6 +9,7 @@ from fastapi.responses import FileResponse, HTMLResponse
 from swagger_ui_bundle import swagger_ui_path
 
 from techport_dashboards.problems import Problem
+from techport_dashboards.web.access import NO_PILOT, needs
 
 router = APIRouter(prefix="/docs", include_in_schema=False)
 
@@ -37,18 +38,21 @@ _PAGE = """<!doctype html>
 
 
 @router.get("")
+@needs("nothing", anybody=NO_PILOT)
 def page() -> Response:
     """The API's description, to read and to try."""
     return HTMLResponse(_PAGE)
 
 
 @router.get("/start.js")
+@needs("nothing", anybody=NO_PILOT)
 def start() -> Response:
     """Opens the description. Inline scripts are not allowed on our pages."""
     return Response(_START, media_type="text/javascript")
 
 
 @router.get("/{name}")
+@needs("nothing", anybody=NO_PILOT)
 def asset(name: str) -> Response:
     """A file of Swagger UI."""
     if name not in _FILES:

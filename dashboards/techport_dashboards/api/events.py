@@ -18,10 +18,12 @@ from techport_dashboards.query import times
 from techport_dashboards.query.paging import paged
 from techport_dashboards.query.parameters import PageParameters
 from techport_dashboards.query.question import instant
-from techport_dashboards.web.dependencies import ChangeDep, PilotDep, ServicesDep
+from techport_dashboards.web.access import needs
+from techport_dashboards.web.dependencies import PilotDep, ServicesDep, ViewerDep
 from techport_dashboards.web.request_slots import SlotRoute
 from techport_pilots.model import Event, Exclusion, PilotDefinition, Text
 from techport_pilots.registry import events
+from techport_pilots.registry.lifecycle import with_note
 from techport_pilots.time import micros_of
 from techport_storage import clock
 
@@ -63,10 +65,11 @@ class NewEvent(BaseModel, extra="forbid"):
     text: Words = Field(examples=[{"nb": "Filteret er byttet.", "en": "The filter was changed."}])
     device: str | None = Field(None, max_length=200, description="The device it is about; none: the whole pilot.")
     quantity: str | None = Field(None, max_length=200, description="Of an exclusion: only this quantity.")
-    who: str = Field("", max_length=200, description="Whose change it is.")
+    who: str = Field("", max_length=200, description="A name to note in the text; the credential says who added it.")
 
 
 @router.get("", response_model=Listed[EventItem])
+@needs("see")
 def listed(services: ServicesDep, pilot: PilotDep, page: PageParameters) -> dict[str, Any]:
     """What happened: installed, moved, calibrated, outages; and windows that evaluation leaves out, with the reason."""
     added = events.added(services.registry_cache.registry.database, pilot.id)
@@ -80,10 +83,11 @@ def listed(services: ServicesDep, pilot: PilotDep, page: PageParameters) -> dict
 
 
 @router.post("", status_code=201, response_model=EventItem)
-def add(services: ServicesDep, viewer: ChangeDep, pilot: PilotDep, asked: NewEvent) -> dict[str, Any]:
+@needs("edit")
+def add(services: ServicesDep, viewer: ViewerDep, pilot: PilotDep, asked: NewEvent) -> dict[str, Any]:
     """Put an event on the time line, as `techport pilot event` and `exclude` do. `added` takes it back."""
     what = _meant(asked, pilot)
-    database, who = services.registry_cache.registry.database, asked.who or viewer.author
+    database, who = services.registry_cache.registry.database, viewer.who
     if isinstance(what, Exclusion):
         number = events.add_exclusion(database, pilot, what, who)
     else:
@@ -92,7 +96,8 @@ def add(services: ServicesDep, viewer: ChangeDep, pilot: PilotDep, asked: NewEve
 
 
 @router.delete("/{added}", response_model=EventItem)
-def take_back(services: ServicesDep, viewer: ChangeDep, pilot: PilotDep, added: Number) -> dict[str, Any]:
+@needs("edit")
+def take_back(services: ServicesDep, viewer: ViewerDep, pilot: PilotDep, added: Number) -> dict[str, Any]:
     """Take back what was added. The answer is what it was, so that it can be added again."""
     what = events.take_back(services.registry_cache.registry.database, pilot, added)
     if what is None:
@@ -106,8 +111,9 @@ def take_back(services: ServicesDep, viewer: ChangeDep, pilot: PilotDep, added: 
 
 def _meant(asked: NewEvent, pilot: PilotDefinition) -> Event | Exclusion:
     """Raises Problem for times that are none, and for fields that do not go with the kind."""
-    words = Text(nb=asked.text.nb.strip() or asked.text.en.strip(), en=asked.text.en.strip() or asked.text.nb.strip())
-    if not words.nb:
+    nb, en = asked.text.nb.strip(), asked.text.en.strip()
+    words = Text(nb=with_note(nb or en, asked.who), en=with_note(en or nb, asked.who))
+    if not (nb or en):
         raise Problem("bad-parameter", "Describe in one sentence what happened.", parameter="text")
     start = _moment("time", asked.time, pilot.timezone)
     end = None if asked.end is None else _moment("end", asked.end, pilot.timezone)

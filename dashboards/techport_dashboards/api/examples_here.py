@@ -10,6 +10,7 @@ import msgspec
 
 from techport_dashboards.query import times
 from techport_dashboards.query.registry_cache import RegistryView
+from techport_dashboards.services.snapshots import snapshot_store
 from techport_dashboards.viewer import Viewer
 from techport_dashboards.web.dependencies import Services
 from techport_pilots.accounting.quarantine import Quarantine, QuarantineFilter
@@ -48,10 +49,11 @@ def here(services: Services, viewer: Viewer) -> Here:
     for device, lon, lat in _placed(known, pilot.id)[:1]:
         found |= {"device": device, "location": device} | _around(lon, lat)
     found |= _measured(services, pilot.id, found.get("device"))
-    if viewer.signed_in and services.settings.snapshots is not None:
-        kept = sorted(services.settings.snapshots.glob("*.json"))
-        found |= {"snapshots/{id}": kept[0].stem} if kept else {}
-    return Here(found | (_matters(services, viewer, pilot) if viewer.signed_in else {}))
+    if services.settings.snapshots is not None:
+        snapshots = snapshot_store(services.settings).all()
+        ids = sorted(snapshot.id for snapshot in snapshots if all(map(viewer.may_see, snapshot.pilots)))
+        found |= {"snapshots/{id}": ids[0]} if ids else {}
+    return Here(found | (_matters(services, viewer, pilot) if viewer.may("see-raw", pilot.id) else {}))
 
 
 def _around(lon: float, lat: float) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from techport_dashboards.charts.plotly_figure import figure_of
 from techport_dashboards.charts.series import chart_of
 from techport_dashboards.charts.standalone import html_of
 from techport_dashboards.query.parameters import ChartParameters
+from techport_dashboards.web.access import OPEN_DATA, needs
 from techport_dashboards.web.assets import PLOTLY
 from techport_dashboards.web.dependencies import PilotDep, ServicesDep, ViewerDep
 from techport_dashboards.web.request_slots import SlotRoute
@@ -42,6 +43,7 @@ Parameters = Annotated[FigureParameters, Query()]
 
 
 @router.get("/figure.json", response_model=Figure)
+@needs("see", anybody=OPEN_DATA)
 def figure_json(
     request: Request, services: ServicesDep, viewer: ViewerDep, pilot: PilotDep, parameters: Parameters
 ) -> Response:
@@ -55,6 +57,7 @@ def figure_json(
 
 
 @router.get("/figure.html", response_class=HTMLResponse)
+@needs("see", anybody=OPEN_DATA)
 def figure_html(
     request: Request, services: ServicesDep, viewer: ViewerDep, pilot: PilotDep, parameters: Parameters
 ) -> Response:

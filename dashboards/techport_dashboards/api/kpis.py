@@ -14,6 +14,7 @@ from techport_dashboards.problems import Problem
 from techport_dashboards.query import times
 from techport_dashboards.query.parameters import Page
 from techport_dashboards.query.question import TIME_EXAMPLE, instant
+from techport_dashboards.web.access import OPEN_DATA, needs
 from techport_dashboards.web.dependencies import PilotDep, ServicesDep
 from techport_dashboards.web.request_slots import SlotRoute
 from techport_pilots.evaluation.kpi import kpi_value
@@ -156,6 +157,7 @@ class KpiParameters(Page):
 
 
 @router.get("", response_model=Listed[KpiItem])
+@needs("see", anybody=OPEN_DATA)
 def kpis(services: ServicesDep, pilot: PilotDep, parameters: Annotated[KpiParameters, Query()]) -> dict[str, Any]:
     """The numbers that decide, as the pilot defined them; with `start` also their values over that time."""
     span = _span(parameters.start, parameters.end, pilot)
@@ -175,6 +177,7 @@ def kpis(services: ServicesDep, pilot: PilotDep, parameters: Annotated[KpiParame
 
 
 @router.get("/{kpi}/evaluation", response_model=EvaluationItem)
+@needs("see", anybody=OPEN_DATA)
 def evaluation(services: ServicesDep, pilot: PilotDep, kpi: str) -> dict[str, Any]:
     """Baseline against intervention for one KPI: effect, interval, verdict, and what it rests on. Takes seconds.
 

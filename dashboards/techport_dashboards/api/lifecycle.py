@@ -20,10 +20,12 @@ from techport_dashboards.query.parameters import Parameters
 from techport_dashboards.services.jobs import Job
 from techport_dashboards.services.lifecycle import receipt, receive_package
 from techport_dashboards.viewer import Viewer
-from techport_dashboards.web.dependencies import ChangeDep, PilotDep, ServicesDep, ViewerDep
+from techport_dashboards.web.access import needs
+from techport_dashboards.web.dependencies import PilotDep, ServicesDep, ViewerDep
 from techport_dashboards.web.request_slots import SlotRoute
 from techport_pilots.handover.signature import Origin
 from techport_pilots.registry import erasures
+from techport_pilots.registry.lifecycle import with_note
 
 router = APIRouter(tags=["life"], route_class=SlotRoute)
 
@@ -33,6 +35,8 @@ SENT: dict[str, Any] = {"requestBody": {"required": True, "content": ZIP}}
 
 _TIMES = ("at", "begun", "ended", "erase_at")
 
+
+NOTE = "A name to note beside the reason. Who made the change is known from the credential."
 
 State = Literal["draft", "running", "ended", "closed"]
 
@@ -159,7 +163,7 @@ class Step(BaseModel, extra="forbid"):
 
     state: Literal["running", "ended"] = Field(examples=["ended"])
     why: str = Field("", max_length=2000, description="Kept beside the change.", examples=["All is measured."])
-    who: str = Field("", max_length=200, description="Whose change it is.")
+    who: str = Field("", max_length=200, description=NOTE)
 
 
 class Closing(BaseModel, extra="forbid"):
@@ -167,7 +171,7 @@ class Closing(BaseModel, extra="forbid"):
 
     confirm: str = Field(max_length=64, description="The pilot's id, once more.", examples=["school-air"])
     why: str = Field("", max_length=2000)
-    who: str = Field("", max_length=200)
+    who: str = Field("", max_length=200, description=NOTE)
 
 
 class Forgetting(BaseModel, extra="forbid"):
@@ -178,16 +182,18 @@ class Forgetting(BaseModel, extra="forbid"):
 
 class Opening(Parameters):
     name: str = Field("package.zip", max_length=200, description="The file's name, for the history.")
-    who: str = Field("", max_length=200)
+    who: str = Field("", max_length=200, description="Has no effect: whoever sends it is recorded.")
 
 
 @router.get("/pilots/{pilot}/life", response_model=Life)
+@needs("see")
 def life(services: ServicesDep, pilot: PilotDep) -> dict[str, Any]:
     """State, every step and every version of the definition with who, when and why; packages; the date of erasure."""
     return plain(services.lifecycle.life(pilot))
 
 
 @router.get("/pilots/{pilot}/checklist", response_model=list[ChecklistItem])
+@needs("see")
 def checklist(services: ServicesDep, pilot: PilotDep) -> list[dict[str, Any]]:
     """What to look at before the pilot is closed, and what closing will do. `blocks`: it cannot be closed like this."""
     items = services.lifecycle.closing_checklist(pilot)
@@ -195,29 +201,30 @@ def checklist(services: ServicesDep, pilot: PilotDep) -> list[dict[str, Any]]:
 
 
 @router.post("/pilots/{pilot}/state", response_model=StepItem)
-def step(services: ServicesDep, viewer: ChangeDep, pilot: PilotDep, asked: Step) -> dict[str, Any]:
+@needs("edit")
+def step(services: ServicesDep, viewer: ViewerDep, pilot: PilotDep, asked: Step) -> dict[str, Any]:
     """Start or end the pilot. The answer is the step as it was written down."""
-    who = asked.who or viewer.name
-    return plain(services.lifecycle.transition(pilot, asked.state, who, asked.why))
+    return plain(services.lifecycle.transition(pilot, asked.state, viewer.who, with_note(asked.why, asked.who)))
 
 
 @router.post("/pilots/{pilot}/close", status_code=202, response_model=JobItem)
-def close(services: ServicesDep, viewer: ChangeDep, pilot: PilotDep, asked: Closing) -> dict[str, Any]:
+@needs("close")
+def close(services: ServicesDep, viewer: ViewerDep, pilot: PilotDep, asked: Closing) -> dict[str, Any]:
     """Close the pilot for good and make its package; for a closed one, make the package again. Watch the job."""
-    who = asked.who or viewer.name
-    return plain(services.lifecycle.start_closing(pilot, asked.confirm, who, asked.why))
+    why = with_note(asked.why, asked.who)
+    return plain(services.lifecycle.start_closing(pilot, asked.confirm, viewer.who, why))
 
 
 @router.get("/pilots/{pilot}/packages/{sha256}", response_class=FileResponse, responses={200: {"content": ZIP}})
+@needs("see-raw")
 def package(services: ServicesDep, pilot: PilotDep, sha256: str) -> FileResponse:
     """A package, by its SHA-256. /pilots/{pilot}/life lists those there are."""
     path = services.lifecycle.package_file(pilot.id, sha256)
     return FileResponse(path, headers={"ETag": f'"{sha256}"'}, media_type="application/zip", filename=path.name)
 
 
-async def _received(request: Request, services: ServicesDep, viewer: ChangeDep, _: Annotated[Opening, Query()]) -> Path:
+async def _received(request: Request, services: ServicesDep, viewer: ViewerDep, _: Annotated[Opening, Query()]) -> Path:
     """The package that is sent, as a file. The parameters are checked before it is read."""
-    _all(viewer)
     length = request.headers.get("content-length", "0")
     announced = int(length) if length.isdecimal() and len(length) < 20 else 0
     folder, most = services.lifecycle.packages_folder(), services.lifecycle.package_bytes
@@ -225,17 +232,19 @@ async def _received(request: Request, services: ServicesDep, viewer: ChangeDep, 
 
 
 @router.post("/packages", status_code=202, response_model=JobItem, openapi_extra=SENT)
+@needs("admin")
 def open_package(
     services: ServicesDep,
-    viewer: ChangeDep,
+    viewer: ViewerDep,
     parameters: Annotated[Opening, Query()],
     path: Annotated[Path, Depends(_received)],
 ) -> dict[str, Any]:
     """Restore the pilot of a package (a zip, as the body) and work its KPIs out again. Watch the job."""
-    return plain(services.lifecycle.import_package(parameters.name, path, parameters.who or viewer.name))
+    return plain(services.lifecycle.import_package(parameters.name, path, viewer.who))
 
 
 @router.get("/retention", response_model=Retention)
+@needs("see")
 def due(services: ServicesDep, viewer: ViewerDep) -> dict[str, Any]:
     """What will be erased when, and what has been."""
     registry = services.registry_cache.registry
@@ -248,13 +257,14 @@ def due(services: ServicesDep, viewer: ViewerDep) -> dict[str, Any]:
 
 
 @router.post("/retention/run", status_code=202, response_model=JobItem)
-def forget(services: ServicesDep, viewer: ChangeDep, asked: Forgetting) -> dict[str, Any]:
+@needs("admin")
+def forget(services: ServicesDep, viewer: ViewerDep, asked: Forgetting) -> dict[str, Any]:
     """Erase what is due for good, and keep a receipt of each pilot. Watch the job."""
-    _all(viewer)
     return plain(services.lifecycle.erase_due(asked.pilots))
 
 
 @router.get("/jobs/{id}", response_model=JobItem)
+@needs("see")
 def job(services: ServicesDep, viewer: ViewerDep, job_id: Annotated[str, PathParameter(alias="id")]) -> dict[str, Any]:
     """How far a job is. This process forgets its jobs when it ends; what they did stands in the registry."""
     found = services.jobs.get(job_id)
@@ -279,9 +289,5 @@ def _iso(value: Any) -> Any:
 
 
 def _may_watch(viewer: Viewer, job: Job) -> bool:
-    return viewer.may_see(job.about) if job.kind == "close" else viewer.pilots is None
-
-
-def _all(viewer: Viewer) -> None:
-    if viewer.pilots is not None:
-        raise Problem("forbidden", "This concerns all pilots, and you have access to only some of them.")
+    """Closing a pilot is watched by who may close it, what concerns the platform by administrators."""
+    return viewer.may("close", job.about) if job.kind == "close" else viewer.may("admin")

@@ -15,8 +15,8 @@ from techport_dashboards.query.parameters import Parameters
 from techport_dashboards.query.times import iso
 from techport_dashboards.services.message_formats import MessageFormat
 from techport_dashboards.services.onboarding import claim_unknown_device, provision_device
-from techport_dashboards.web.access import NO_STORE
-from techport_dashboards.web.dependencies import ChangeDep, PilotDep, ServicesDep
+from techport_dashboards.web.access import NO_STORE, needs
+from techport_dashboards.web.dependencies import PilotDep, ServicesDep, ViewerDep
 from techport_dashboards.web.request_slots import SlotRoute
 from techport_pilots.access.credentials import Credentials
 from techport_pilots.accounting.message_tap import MessageTap
@@ -96,8 +96,9 @@ class MessagesParameters(Parameters):
 
 
 @router.post("/devices", status_code=201, response_model=AddedDevice)
+@needs("devices")
 def add(
-    services: ServicesDep, response: Response, viewer: ChangeDep, pilot: PilotDep, wanted: NewDeviceRequest
+    services: ServicesDep, response: Response, viewer: ViewerDep, pilot: PilotDep, wanted: NewDeviceRequest
 ) -> AddedDevice:
     """Add a device, or give one that is known a credential. Answers when the broker takes it and its messages are
     watched: publish, then look at /messages. The password is shown this once.
@@ -120,7 +121,8 @@ def add(
 
 
 @router.delete("/devices/{device}/credential", status_code=204)
-def revoke(services: ServicesDep, viewer: ChangeDep, pilot: PilotDep, device: str) -> Response:
+@needs("devices")
+def revoke(services: ServicesDep, viewer: ViewerDep, pilot: PilotDep, device: str) -> Response:
     """Take a device's credential back: its connection ends within a second."""
     registry = services.registry_cache.registry
     if not Credentials(registry.database).revoke(pilot.id, device):
@@ -142,9 +144,10 @@ class ForgottenStreams(BaseModel):
 
 
 @router.delete("/devices/{device}/streams", response_model=ForgottenStreams)
+@needs("devices")
 def forget_streams(
     services: ServicesDep,
-    viewer: ChangeDep,
+    viewer: ViewerDep,
     pilot: PilotDep,
     device: str,
     parameters: Annotated[StreamsParameters, Query()],
@@ -160,7 +163,8 @@ def forget_streams(
 
 
 @router.post("/devices/{device}/watch", status_code=204)
-def watch(services: ServicesDep, viewer: ChangeDep, pilot: PilotDep, device: str) -> Response:
+@needs("devices")
+def watch(services: ServicesDep, viewer: ViewerDep, pilot: PilotDep, device: str) -> Response:
     """Keep the device's messages to be looked at, for an hour from now."""
     registry = services.registry_cache.registry
     MessageTap(registry.database).watch(pilot.id, device, WATCHED_FOR)
@@ -168,6 +172,7 @@ def watch(services: ServicesDep, viewer: ChangeDep, pilot: PilotDep, device: str
 
 
 @router.get("/devices/{device}/messages", response_model=list[SeenMessage])
+@needs("see-raw")
 def messages(
     services: ServicesDep, pilot: PilotDep, device: str, parameters: Annotated[MessagesParameters, Query()]
 ) -> list[SeenMessage]:
@@ -178,6 +183,7 @@ def messages(
 
 
 @router.get("/unknown-devices", response_model=list[UnknownDeviceItem])
+@needs("see-raw")
 def unknown(services: ServicesDep, pilot: PilotDep) -> list[UnknownDeviceItem]:
     """Devices that send to the pilot and that its definition does not know, with their last message."""
     registry = services.registry_cache.registry
@@ -185,7 +191,8 @@ def unknown(services: ServicesDep, pilot: PilotDep) -> list[UnknownDeviceItem]:
 
 
 @router.post("/unknown-devices/claim", status_code=202, response_model=ClaimedDevice)
-def make_known(services: ServicesDep, viewer: ChangeDep, pilot: PilotDep, wanted: ClaimDevice) -> ClaimedDevice:
+@needs("devices")
+def make_known(services: ServicesDep, viewer: ViewerDep, pilot: PilotDep, wanted: ClaimDevice) -> ClaimedDevice:
     """Make an unknown device known, and have replayed what it sent before."""
     registry = services.registry_cache.registry
     claimed = claim_unknown_device(registry, pilot.id, wanted.name, viewer, wanted.device or None)

@@ -7,17 +7,17 @@ from fastapi import APIRouter, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from techport_dashboards.problems import Problem
+from techport_dashboards.web.access import NO_PILOT, needs
 from techport_dashboards.web.dependencies import Services, ServicesDep, ViewerDep
 from techport_storage.errors import StoreUnavailable
 
-public = APIRouter(include_in_schema=False)
-"""Routes that pass no access function: see access.PUBLIC."""
 router = APIRouter(include_in_schema=False)
 
 FOREVER = "public, max-age=31536000, immutable"
 
 
-@public.get("/healthz")
+@router.get("/healthz")
+@needs("nothing", anybody="says only that the process is alive; asked by supervisors that have no account")
 async def alive(services: ServicesDep, response: Response) -> dict[str, str]:
     """The process runs and answers. Says nothing else: see /readyz. The header lets a platform know itself again."""
     if services.settings.token is not None:
@@ -26,11 +26,12 @@ async def alive(services: ServicesDep, response: Response) -> dict[str, str]:
 
 
 @router.get("/readyz")
+@needs("see", anybody="whether the process is ready, without the reasons; asked by supervisors")
 def ready(services: ServicesDep, viewer: ViewerDep) -> Response:
-    """200 when everything that was wired in works, else 503. To who is signed in: what is wrong and what to do."""
+    """200 when everything that was wired in works, else 503. To administrators: what is wrong and what to do."""
     problems, details = _check(services)
     body: dict[str, object] = {"status": "not ready" if problems else "ready"}
-    if viewer.signed_in:
+    if viewer.may("admin"):
         body |= {"problems": problems, "details": details}
     return Response(
         msgspec.json.encode(body), 503 if problems else 200, {"Cache-Control": "no-store"}, "application/json"
@@ -48,6 +49,7 @@ def _check(services: Services) -> tuple[list[str], dict[str, object]]:
 
 
 @router.get("/metrics")
+@needs("admin")
 def metrics(services: ServicesDep) -> Response:
     """Prometheus text format."""
     text = generate_latest(services.metrics)
@@ -55,6 +57,7 @@ def metrics(services: ServicesDep) -> Response:
 
 
 @router.get("/static/{version}/{name:path}")
+@needs("nothing", anybody=NO_PILOT)
 def asset(request: Request, services: ServicesDep, version: str, name: str) -> Response:
     """A file of the pages. Any version is answered with the present one, but only the present one is kept for good."""
     assets = services.assets
@@ -68,6 +71,7 @@ def asset(request: Request, services: ServicesDep, version: str, name: str) -> R
 
 
 @router.get("/favicon.ico")
+@needs("nothing", anybody=NO_PILOT)
 def favicon(services: ServicesDep) -> Response:
     """Browsers ask for it unasked; the pages name the SVG themselves."""
     found = services.assets.get("icon.svg")

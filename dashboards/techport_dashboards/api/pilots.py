@@ -14,6 +14,7 @@ from techport_dashboards.api.words import (
     PilotName,
 )
 from techport_dashboards.query.parameters import PageParameters
+from techport_dashboards.web.access import OPEN_DATA, needs
 from techport_dashboards.web.dependencies import PilotDep, ServicesDep, ViewerDep
 from techport_dashboards.web.request_slots import SlotRoute
 from techport_pilots.definition.privacy import licence_of
@@ -49,6 +50,7 @@ class PilotDetail(PilotItem):
 
 
 @router.get("", response_model=Listed[PilotItem])
+@needs("see", anybody=OPEN_DATA)
 def pilots(services: ServicesDep, viewer: ViewerDep, page: PageParameters) -> dict[str, Any]:
     """The pilots, by name."""
     catalogue = services.registry_cache.current()
@@ -57,6 +59,7 @@ def pilots(services: ServicesDep, viewer: ViewerDep, page: PageParameters) -> di
 
 
 @router.get("/{pilot}", response_model=PilotDetail)
+@needs("see", anybody=OPEN_DATA)
 def pilot(services: ServicesDep, pilot: PilotDep) -> dict[str, Any]:
     """One pilot: its question, phases, and what it measures."""
     catalogue = services.registry_cache.current()

@@ -11,6 +11,7 @@ from techport_dashboards.api.schema import Listed, Title
 from techport_dashboards.query.paging import paged
 from techport_dashboards.query.parameters import Page
 from techport_dashboards.services import portfolio
+from techport_dashboards.web.access import needs
 from techport_dashboards.web.dependencies import ServicesDep, ViewerDep
 from techport_dashboards.web.request_slots import SlotRoute
 
@@ -52,6 +53,7 @@ class PortfolioItem(BaseModel):
 
 
 @router.get("/portfolio", response_model=Listed[PortfolioItem])
+@needs("see")
 def listed(
     services: ServicesDep, viewer: ViewerDep, parameters: Annotated[PortfolioParameters, Query()]
 ) -> dict[str, Any]:

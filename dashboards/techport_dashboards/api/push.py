@@ -24,6 +24,7 @@ from fastapi import APIRouter, Depends, Request, Response
 
 from techport_dashboards.problems import Problem
 from techport_dashboards.settings import NotTaken
+from techport_dashboards.web.access import needs
 from techport_dashboards.web.dependencies import Services, ServicesDep
 from techport_dashboards.web.request_slots import SlotRoute
 from techport_pilots.access.credentials import Credential, Credentials
@@ -53,6 +54,7 @@ def _sender(request: Request, services: ServicesDep, form: str, event: str | Non
 
 
 @router.post("/push/{form}")
+@needs("device", anybody="takes messages of devices, which prove who they are by their own credential")
 async def push(
     request: Request,
     services: ServicesDep,

@@ -17,7 +17,8 @@ from techport_dashboards.query.parameters import Page, QuarantineChoice
 from techport_dashboards.query.question import instant
 from techport_dashboards.query.times import iso
 from techport_dashboards.services.quarantine import FieldCorrection, correct_field, discard_entries, find_entry
-from techport_dashboards.web.dependencies import ChangeDep, PilotDep, ServicesDep
+from techport_dashboards.web.access import needs
+from techport_dashboards.web.dependencies import PilotDep, ServicesDep, ViewerDep
 from techport_dashboards.web.request_slots import SlotRoute
 from techport_pilots.accounting.quarantine import Count, Quarantine, QuarantineFilter, QuarantineGroup, QuarantineRecord
 from techport_pilots.accounting.replays import Replay
@@ -193,6 +194,7 @@ class DefinitionChanged(BaseModel):
 
 
 @router.get("", response_model=Listed[ListedQuarantineItem])
+@needs("see-raw")
 def entries(
     services: ServicesDep, pilot: PilotDep, parameters: Annotated[QuarantineParameters, Query()]
 ) -> dict[str, Any]:
@@ -217,6 +219,7 @@ def entries(
 
 
 @router.get("/groups", response_model=list[QuarantineGroupItem])
+@needs("see-raw")
 def groups(services: ServicesDep, pilot: PilotDep, asked: Filter) -> list[QuarantineGroupItem]:
     """The entries by device, reason and field, the latest heard first, each group with its newest entry."""
     registry = services.registry_cache.registry
@@ -225,6 +228,7 @@ def groups(services: ServicesDep, pilot: PilotDep, asked: Filter) -> list[Quaran
 
 
 @router.get("/counts", response_model=list[QuarantineCount])
+@needs("see-raw")
 def counts(services: ServicesDep, pilot: PilotDep) -> list[QuarantineCount]:
     """How many entries and values are in quarantine, by device, reason and day (UTC)."""
     registry = services.registry_cache.registry
@@ -233,16 +237,18 @@ def counts(services: ServicesDep, pilot: PilotDep) -> list[QuarantineCount]:
 
 
 @router.post("/replay", status_code=202, response_model=ReplayState)
-def replay(services: ServicesDep, viewer: ChangeDep, pilot: PilotDep, chosen: Chosen) -> ReplayState:
+@needs("edit")
+def replay(services: ServicesDep, viewer: ViewerDep, pilot: PilotDep, chosen: Chosen) -> ReplayState:
     """Reprocess messages after the cause has been fixed; an ingest worker does it within a second or two. What still
     cannot be stored comes back as new entries; /replays gives the result.
     """
     registry = services.registry_cache.registry
     where = _which(chosen, pilot.id)
-    return ReplayState.of(Quarantine(registry.database).request_replay(where, viewer.author))
+    return ReplayState.of(Quarantine(registry.database).request_replay(where, viewer.who))
 
 
 @router.get("/replays/{replay}", response_model=ReplayState)
+@needs("see-raw")
 def outcome(services: ServicesDep, pilot: PilotDep, replay: int) -> ReplayState:
     """The result of a replay so far."""
     registry = services.registry_cache.registry
@@ -253,14 +259,16 @@ def outcome(services: ServicesDep, pilot: PilotDep, replay: int) -> ReplayState:
 
 
 @router.post("/discard", response_model=Deleted)
-def discard(services: ServicesDep, viewer: ChangeDep, pilot: PilotDep, chosen: Chosen) -> Deleted:
+@needs("edit")
+def discard(services: ServicesDep, viewer: ViewerDep, pilot: PilotDep, chosen: Chosen) -> Deleted:
     """Delete entries with their messages permanently. The sums still count them as received and quarantined."""
     registry = services.registry_cache.registry
-    deleted = discard_entries(registry, _which(chosen, pilot.id), viewer.author)
+    deleted = discard_entries(registry, _which(chosen, pilot.id), viewer.who)
     return Deleted(deleted=deleted, discarded=deleted)
 
 
 @router.get("/{entry}", response_model=QuarantineItem)
+@needs("see-raw")
 def one(services: ServicesDep, pilot: PilotDep, entry: int) -> QuarantineItem:
     """One entry."""
     registry = services.registry_cache.registry
@@ -268,8 +276,9 @@ def one(services: ServicesDep, pilot: PilotDep, entry: int) -> QuarantineItem:
 
 
 @router.post("/{entry}/mapping", response_model=DefinitionChanged)
+@needs("edit")
 def map_field(
-    services: ServicesDep, viewer: ChangeDep, pilot: PilotDep, entry: int, wanted: FieldMeaning
+    services: ServicesDep, viewer: ViewerDep, pilot: PilotDep, entry: int, wanted: FieldMeaning
 ) -> DefinitionChanged:
     """State in the pilot's definition what a field of this entry's message means, or that it is not a reading, and
     reprocess the messages that were rejected like it.

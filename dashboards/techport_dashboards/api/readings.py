@@ -36,6 +36,7 @@ from techport_dashboards.query.shaping import MOST_POINTS, Fill, Order, Shape, r
 from techport_dashboards.query.streaming import Streamed
 from techport_dashboards.services.citation import licence_url
 from techport_dashboards.viewer import Viewer
+from techport_dashboards.web.access import OPEN_DATA, needs
 from techport_dashboards.web.dependencies import Services, ServicesDep, ViewerDep
 from techport_dashboards.web.request_slots import SlotRoute
 from techport_pilots.definition.privacy import licence_of
@@ -235,6 +236,7 @@ SHORT = 1000
     response_model=ReadingsPage,
     responses={200: {"content": formats.DESCRIBED}},
 )
+@needs("see", anybody=OPEN_DATA)
 def readings(
     request: Request, services: ServicesDep, viewer: ViewerDep, parameters: Asked, disconnected: Disconnected
 ) -> Response:
@@ -249,6 +251,7 @@ def readings(
 
 
 @router.get("/readings/metadata", response_model=AnswerMetadata)
+@needs("see", anybody=OPEN_DATA)
 def metadata(services: ServicesDep, viewer: ViewerDep, parameters: Asked) -> dict[str, Any]:
     """What there is to know about an answer of /readings to the same parameters: range, zone, units, licences,
     attribution. Parquet and Arrow carry it inside, JSON around the items; for CSV and NDJSON the header `Link` names
@@ -387,6 +390,7 @@ def dressing(query: StoreQuery, catalogue: RegistryView, shape: Shape) -> format
 
 
 @router.get("/latest", response_model=Listed[LatestItem])
+@needs("see", anybody=OPEN_DATA)
 def latest(request: Request, services: ServicesDep, viewer: ViewerDep, choice: ChoiceParameters) -> Response:
     """The reading with the greatest time of each stream."""
     return _latest(request, services, viewer, choice)

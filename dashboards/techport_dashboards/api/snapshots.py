@@ -25,7 +25,8 @@ from techport_dashboards.query.shaping import Shape
 from techport_dashboards.services import citation
 from techport_dashboards.services.snapshots import NoRoom, Snapshot, SnapshotStore, find_snapshot, snapshot_store
 from techport_dashboards.viewer import Viewer
-from techport_dashboards.web.dependencies import ChangeDep, Services, ServicesDep, ViewerDep, address_of
+from techport_dashboards.web.access import needs, require
+from techport_dashboards.web.dependencies import Services, ServicesDep, ViewerDep, address_of
 from techport_dashboards.web.request_slots import SlotRoute
 from techport_storage import clock
 
@@ -52,7 +53,8 @@ FOREVER = "public, max-age=31536000, immutable"
 
 
 @router.post("", status_code=201, response_model=SnapshotItem)
-def freeze(request: Request, services: ServicesDep, viewer: ChangeDep, question: ReadingsParameters) -> dict[str, Any]:
+@needs("see-raw")
+def freeze(request: Request, services: ServicesDep, viewer: ViewerDep, question: ReadingsParameters) -> dict[str, Any]:
     """Freeze the answer to a question, with the parameters of /readings as a JSON object.
 
     It becomes a Parquet file that never changes, whatever arrives later, with a checksum, a permanent address and text
@@ -62,6 +64,7 @@ def freeze(request: Request, services: ServicesDep, viewer: ChangeDep, question:
 
 
 @router.get("", response_model=Listed[SnapshotItem])
+@needs("see", anybody="citable data of open pilots")
 def listed(request: Request, services: ServicesDep, viewer: ViewerDep, page: PageParameters) -> dict[str, Any]:
     """The snapshots there are."""
     found = snapshot_store(services.settings).all()
@@ -76,6 +79,7 @@ def listed(request: Request, services: ServicesDep, viewer: ViewerDep, page: Pag
 
 
 @router.get("/{id}", response_model=SnapshotItem)
+@needs("see", anybody="citable data of open pilots")
 def described(
     request: Request, services: ServicesDep, viewer: ViewerDep, snapshot_id: Annotated[str, PathParameter(alias="id")]
 ) -> dict[str, Any]:
@@ -90,6 +94,7 @@ def described(
     response_class=Response,
     responses={200: {"content": {formats.PARQUET: {"schema": formats.BINARY}}}},
 )
+@needs("see", anybody="citable data of open pilots")
 def file(
     request: Request, services: ServicesDep, viewer: ViewerDep, snapshot_id: Annotated[str, PathParameter(alias="id")]
 ) -> Response:
@@ -113,6 +118,8 @@ def _freeze(
     if not parameters.as_shape().plain:
         raise Problem("bad-parameter", "A snapshot holds the rows unchanged.", parameter="shape", example="long")
     found = answer(services, viewer, parameters.question())
+    for pilot in found.resolved.query.select.pilots or ():
+        require(viewer, "see-raw", pilot)
     query, catalogue = found.resolved.query, services.registry_cache.current()
     dress = dressing(query, catalogue, Shape())
     schema = dress(pa.RecordBatch.from_pylist([], found.rows.schema)).schema

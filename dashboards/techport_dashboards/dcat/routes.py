@@ -11,6 +11,7 @@ from techport_dashboards.query import times
 from techport_dashboards.services.datasets import distributions, open_datasets
 from techport_dashboards.texts import in_all_languages
 from techport_dashboards.viewer import Viewer
+from techport_dashboards.web.access import OPEN_DATA, needs
 from techport_dashboards.web.dependencies import Services, ViewerDep, address_of, services_of
 from techport_dashboards.web.request_slots import SlotRoute
 from techport_pilots.handover.dcat import rdf
@@ -33,18 +34,21 @@ def _content(*media_types: str) -> dict[int | str, dict[str, Any]]:
 
 
 @router.get("/catalog.ttl", response_class=Response, responses=_content(TURTLE))
+@needs("see", anybody=OPEN_DATA)
 def turtle(request: Request, viewer: ViewerDep) -> Response:
     """The open pilots as DCAT-AP-NO in Turtle, a dataset each with every format and service that it is had through."""
     return _written(request, viewer, TURTLE)
 
 
 @router.get("/catalog.jsonld", response_class=Response, responses=_content(JSON_LD))
+@needs("see", anybody=OPEN_DATA)
 def json_ld(request: Request, viewer: ViewerDep) -> Response:
     """The same as JSON-LD."""
     return _written(request, viewer, JSON_LD)
 
 
 @router.get("/catalog", response_class=Response, responses=_content(TURTLE, JSON_LD))
+@needs("see", anybody=OPEN_DATA)
 def negotiated(request: Request, viewer: ViewerDep) -> Response:
     """The same in what the request's Accept prefers: Turtle, JSON-LD, or (303) the page for people."""
     media_type = _preferred(request.headers.get("accept", "*/*"))

@@ -20,6 +20,7 @@ from techport_dashboards.query.names import match
 from techport_dashboards.query.parameters import Parameters
 from techport_dashboards.query.question import instant
 from techport_dashboards.viewer import Viewer
+from techport_dashboards.web.access import NO_PILOT, OPEN_DATA, needs
 from techport_dashboards.web.dependencies import Services, ServicesDep, ViewerDep
 from techport_dashboards.web.request_slots import SlotRoute
 from techport_pilots.model import PilotDefinition
@@ -102,6 +103,7 @@ Plain = Annotated[PlainParameters, Query()]
 
 
 @router.get("", response_model=Landing)
+@needs("see", anybody=OPEN_DATA)
 def landing(request: Request, asked: Plain) -> dict[str, Any]:
     """The landing page: links to what is implemented, to the description and to the collections."""
     asked.check()
@@ -123,6 +125,7 @@ def landing(request: Request, asked: Plain) -> dict[str, Any]:
 
 
 @router.get("/conformance", response_model=Conformance)
+@needs("nothing", anybody=NO_PILOT)
 def conformance(asked: Plain) -> dict[str, Any]:
     """The conformance classes of OGC API that are implemented."""
     asked.check()
@@ -130,6 +133,7 @@ def conformance(asked: Plain) -> dict[str, Any]:
 
 
 @router.get("/collections", response_model=Collections, response_model_exclude_unset=True)
+@needs("see", anybody=OPEN_DATA)
 def collections(request: Request, services: ServicesDep, viewer: ViewerDep, asked: Plain) -> dict[str, Any]:
     """The pilots with a device that stands somewhere."""
     asked.check()
@@ -145,6 +149,7 @@ def collections(request: Request, services: ServicesDep, viewer: ViewerDep, aske
 
 
 @router.get("/collections/{pilot}", response_model=Collection, response_model_exclude_unset=True)
+@needs("see", anybody=OPEN_DATA)
 def collection(request: Request, services: ServicesDep, viewer: ViewerDep, pilot: str, asked: Plain) -> dict[str, Any]:
     """One pilot: where, when, which quantities, and what may be asked."""
     asked.check()
@@ -162,6 +167,7 @@ def collection(request: Request, services: ServicesDep, viewer: ViewerDep, pilot
     response_class=Response,
     responses={200: {"content": {GEOJSON: {"schema": {"type": "object"}}}}},
 )
+@needs("see", anybody=OPEN_DATA)
 def locations(
     request: Request, services: ServicesDep, viewer: ViewerDep, pilot: str, asked: Annotated[PlaceParameters, Query()]
 ) -> Response:
@@ -177,6 +183,7 @@ def locations(
 
 
 @router.get("/collections/{pilot}/locations/{location}", response_class=Response, responses=COVERAGES)
+@needs("see", anybody=OPEN_DATA)
 def location(
     services: ServicesDep, viewer: ViewerDep, pilot: str, location: str, asked: Annotated[DataParameters, Query()]
 ) -> Response:
@@ -189,6 +196,7 @@ def location(
 
 
 @router.get("/collections/{pilot}/position", response_class=Response, responses=COVERAGES)
+@needs("see", anybody=OPEN_DATA)
 def position(
     services: ServicesDep, viewer: ViewerDep, pilot: str, asked: Annotated[CoordsParameters, Query()]
 ) -> Response:
@@ -210,6 +218,7 @@ def position(
 
 
 @router.get("/collections/{pilot}/area", response_class=Response, responses=COVERAGES)
+@needs("see", anybody=OPEN_DATA)
 def area(services: ServicesDep, viewer: ViewerDep, pilot: str, asked: Annotated[CoordsParameters, Query()]) -> Response:
     """The readings of the devices in a polygon, its edge included."""
     polygon = _shape(asked.coords, ("Polygon", "MultiPolygon"), "POLYGON((10.3 63.4,10.5 63.4,10.5 63.5,10.3 63.4))")

@@ -10,11 +10,12 @@ from pydantic import Field
 
 from techport_dashboards.problems import Problem
 from techport_dashboards.query.parameters import Parameters
-from techport_dashboards.web.dependencies import ChangeDep, PilotDep, ServicesDep, ViewerDep
+from techport_dashboards.web.access import needs
+from techport_dashboards.web.dependencies import PilotDep, ServicesDep, ViewerDep
 from techport_dashboards.web.forms import FormDep
 from techport_dashboards.web.request_slots import SlotRoute
 from techport_dashboards.web.templating import language_of, render
-from techport_pilots.registry.lifecycle import State
+from techport_pilots.registry.lifecycle import State, with_note
 
 router = APIRouter(route_class=SlotRoute)
 
@@ -24,6 +25,7 @@ class CloseParameters(Parameters):
 
 
 @router.get("/pilots/{pilot}/close")
+@needs("see")
 def close_page(
     request: Request, services: ServicesDep, viewer: ViewerDep, pilot: PilotDep, _: Annotated[CloseParameters, Query()]
 ) -> Response:
@@ -34,7 +36,6 @@ def close_page(
         request,
         "close.html",
         language_of(request),
-        viewer=viewer,
         pilot=pilot,
         life=life,
         look=[item for item in items if item.about == "look"],
@@ -45,7 +46,8 @@ def close_page(
 
 
 @router.post("/pilots/{pilot}/state")
-def step(request: Request, services: ServicesDep, viewer: ChangeDep, pilot: PilotDep, form: FormDep) -> Response:
+@needs("edit")
+def step(request: Request, services: ServicesDep, viewer: ViewerDep, pilot: PilotDep, form: FormDep) -> Response:
     """Start or end the pilot, from the page's form."""
     to = form.get("state")
     if to not in get_args(State):
@@ -56,22 +58,17 @@ def step(request: Request, services: ServicesDep, viewer: ChangeDep, pilot: Pilo
             parameter="state",
             example="running",
         )
-    services.lifecycle.transition(pilot, cast(State, to), _who(form.get("who")), form.get("why"))
+    services.lifecycle.transition(pilot, cast(State, to), viewer.who, with_note(form.get("why"), form.get("who")))
     return _back(request, pilot.id)
 
 
 @router.post("/pilots/{pilot}/close")
-def close(request: Request, services: ServicesDep, viewer: ChangeDep, pilot: PilotDep, form: FormDep) -> Response:
+@needs("close")
+def close(request: Request, services: ServicesDep, viewer: ViewerDep, pilot: PilotDep, form: FormDep) -> Response:
     """Begin to close the pilot, from the page's form. The page then shows how far it is."""
-    who = _who(form.get("who"))
-    services.lifecycle.start_closing(pilot, form.get("confirm"), who, form.get("why"))
+    why = with_note(form.get("why"), form.get("who"))
+    services.lifecycle.start_closing(pilot, form.get("confirm"), viewer.who, why)
     return _back(request, pilot.id)
-
-
-def _who(name: str) -> str:
-    if not name:
-        raise Problem("bad-parameter", "Specify who is making the change.", parameter="who", example="Kari Nordmann")
-    return name[:200]
 
 
 def _back(request: Request, pilot: str) -> Response:

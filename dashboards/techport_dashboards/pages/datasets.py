@@ -13,6 +13,7 @@ from techport_dashboards.services.citation import licence_url
 from techport_dashboards.services.dataset_stats import DatasetStats
 from techport_dashboards.services.datasets import distributions, open_datasets
 from techport_dashboards.viewer import Viewer
+from techport_dashboards.web.access import OPEN_DATA, needs
 from techport_dashboards.web.dependencies import Services, ServicesDep, ViewerDep, address_of
 from techport_dashboards.web.request_slots import SlotRoute
 from techport_dashboards.web.templating import language_of, render
@@ -41,6 +42,7 @@ class DataSet:
 
 
 @router.get("/catalogue")
+@needs("see", anybody=OPEN_DATA)
 def page(request: Request, services: ServicesDep, viewer: ViewerDep) -> Response:
     """Every data set that anybody may use."""
     language, base = language_of(request), address_of(request)

@@ -12,6 +12,7 @@ from techport_dashboards.query.parameters import Parameters
 from techport_dashboards.services.decoding import LONGEST_MESSAGE, PastedMessage, explain_message, payload_of
 from techport_dashboards.services.message_formats import format_of, labels
 from techport_dashboards.viewer import Viewer
+from techport_dashboards.web.access import needs
 from techport_dashboards.web.dependencies import ServicesDep, ViewerDep, services_of
 from techport_dashboards.web.forms import Form, FormDep
 from techport_dashboards.web.request_slots import SlotRoute
@@ -29,6 +30,7 @@ class DecodeParameters(Parameters):
 
 
 @router.get("/decode")
+@needs("see")
 def decode_page(request: Request, viewer: ViewerDep, parameters: Annotated[DecodeParameters, Query()]) -> Response:
     """The form."""
     topic = f"pilots/{parameters.pilot or 'pilot'}/device/readings"
@@ -37,6 +39,7 @@ def decode_page(request: Request, viewer: ViewerDep, parameters: Annotated[Decod
 
 
 @router.post("/decode")
+@needs("see")
 def decoded(request: Request, services: ServicesDep, viewer: ViewerDep, form: FormDep) -> Response:
     """The form with the answer. Nothing of it is kept."""
     said, wrong = None, None

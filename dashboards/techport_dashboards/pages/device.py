@@ -21,6 +21,7 @@ from techport_dashboards.query import times
 from techport_dashboards.services.air_quality import rated
 from techport_dashboards.services.device_status import DeviceNow, StreamNow
 from techport_dashboards.services.limit_values import LimitValue, limit_of
+from techport_dashboards.web.access import needs
 from techport_dashboards.web.dependencies import Services, ServicesDep, ViewerDep
 from techport_dashboards.web.request_slots import SlotRoute
 from techport_dashboards.web.templating import language_of, render
@@ -63,6 +64,7 @@ class Mail:
 
 
 @router.get("/pilots/{pilot}/devices/{device}")
+@needs("see")
 def device_page(
     request: Request,
     services: ServicesDep,
@@ -75,7 +77,7 @@ def device_page(
     now = clock.now()
     here, _ = pilot_now(services, viewer, pilot, now)
     found = device_of(here, device)
-    mail = _mail(services, pilot, device)
+    mail = _mail(services, pilot, device, raw=viewer.may("see-raw", pilot))
     values = range_values(request, here.pilot, newest([here]), parameters, now)
     streams = _streams(found)
     shown = panels(here.pilot, [stream.view for stream in found.streams[:STREAMS_SHOWN]])
@@ -86,7 +88,6 @@ def device_page(
         language,
         now=now,
         here=here,
-        viewer=viewer,
         pilot=here.pilot,
         device=found,
         streams=streams[:STREAMS_SHOWN],
@@ -131,15 +132,18 @@ def _sends_rejected(device: DeviceNow, mail: Mail) -> bool:
     return bool(mail.quarantined) and mail.quarantined[0].received > (device.seen or 0)
 
 
-def _mail(services: Services, pilot: str, device: str) -> Mail:
+def _mail(services: Services, pilot: str, device: str, *, raw: bool) -> Mail:
+    """What the device sent; without `raw` only what it said of itself."""
     registry = services.registry_cache.registry
+    said = events_of(registry.database, pilot, device, MESSAGES_SHOWN)
+    if not raw:
+        return Mail([], [], 0, said)
     messages = MessageTap(registry.database).messages(pilot, device)
     where = QuarantineFilter(pilot=pilot, device=device)
     quarantine = Quarantine(registry.database)
     problems = quarantine.entries(where, PROBLEMS_SHOWN)
     count = sum(group.entries for group in quarantine.counts(where)) if problems.next else len(problems.items)
-    remarks = events_of(registry.database, pilot, device, MESSAGES_SHOWN)
-    return Mail(messages[::-1][:MESSAGES_SHOWN], problems.items, count, remarks)
+    return Mail(messages[::-1][:MESSAGES_SHOWN], problems.items, count, said)
 
 
 def _account(services: Services, pilot: str, device: str) -> Account | None:

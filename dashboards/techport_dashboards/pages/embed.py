@@ -13,6 +13,7 @@ from pydantic import Field
 
 from techport_dashboards.problems import Problem
 from techport_dashboards.query.parameters import Parameters
+from techport_dashboards.web.access import needs
 from techport_dashboards.web.dependencies import PilotDep, ServicesDep, address_of, services_of
 from techport_dashboards.web.middleware import content_policy
 from techport_dashboards.web.request_slots import SlotRoute
@@ -83,6 +84,7 @@ def embedded(
 
 
 @router.get("/pilots/{pilot}/share")
+@needs("see")
 def share_page(
     request: Request, services: ServicesDep, pilot: PilotDep, _: Annotated[ShareParameters, Query()]
 ) -> Response:

@@ -23,6 +23,7 @@ from techport_dashboards.query.names import find_pilot
 from techport_dashboards.query.question import Question, answer
 from techport_dashboards.query.registry_cache import RegistryView
 from techport_dashboards.viewer import Viewer
+from techport_dashboards.web.access import needs
 from techport_dashboards.web.dependencies import Services, ServicesDep, ViewerDep
 from techport_dashboards.web.request_slots import SlotRoute
 from techport_dashboards.web.templating import language_of, render
@@ -63,6 +64,7 @@ class Column:
 
 
 @router.get("/explore")
+@needs("see")
 def explore(
     request: Request, services: ServicesDep, viewer: ViewerDep, parameters: Annotated[ExploreParameters, Query()]
 ) -> Response:
@@ -99,7 +101,6 @@ def explore(
         pilots=pilots,
         pilot=pilot,
         here=here,
-        viewer=viewer,
         choices=choices,
         panel=quantity,
         other=other,

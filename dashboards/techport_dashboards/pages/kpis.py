@@ -10,6 +10,7 @@ from pydantic import Field
 
 from techport_dashboards.query.parameters import Parameters
 from techport_dashboards.services.air_quality import Rated, rate
+from techport_dashboards.web.access import needs
 from techport_dashboards.web.dependencies import PilotDep, ServicesDep
 from techport_dashboards.web.request_slots import SlotRoute
 from techport_dashboards.web.templating import language_of, render
@@ -38,6 +39,7 @@ class Card:
 
 
 @router.get("/pilots/{pilot}/kpis")
+@needs("see", anybody="the KPI that is embedded")
 def kpis(
     request: Request, services: ServicesDep, pilot: PilotDep, asked: Annotated[KpiParameters, Query()]
 ) -> Response:

@@ -20,8 +20,8 @@ from techport_dashboards.services.onboarding import claim_unknown_device, provis
 from techport_dashboards.services.quarantine import find_entry, wait_for_replay
 from techport_dashboards.settings import BrokerPlace
 from techport_dashboards.viewer import Viewer
-from techport_dashboards.web.access import NO_STORE
-from techport_dashboards.web.dependencies import ChangeDep, PilotDep, Services, ServicesDep, ViewerDep
+from techport_dashboards.web.access import NO_STORE, needs
+from techport_dashboards.web.dependencies import PilotDep, Services, ServicesDep, ViewerDep
 from techport_dashboards.web.forms import Form, FormDep
 from techport_dashboards.web.payload import raw
 from techport_dashboards.web.request_slots import SlotRoute
@@ -70,6 +70,7 @@ class Admission:
 
 
 @router.get("/pilots/{pilot}/onboarding")
+@needs("devices")
 def onboarding_page(
     request: Request,
     services: ServicesDep,
@@ -82,7 +83,8 @@ def onboarding_page(
 
 
 @router.post("/pilots/{pilot}/onboarding")
-def add(request: Request, services: ServicesDep, viewer: ChangeDep, pilot: PilotDep, form: FormDep) -> Response:
+@needs("devices")
+def add(request: Request, services: ServicesDep, viewer: ViewerDep, pilot: PilotDep, form: FormDep) -> Response:
     """Add the device of the form. The credential is in this answer, which nobody may keep, and in no address."""
     registry = services.registry_cache.registry
     newcomer = newcomer_of(form)
@@ -103,7 +105,8 @@ def add(request: Request, services: ServicesDep, viewer: ChangeDep, pilot: Pilot
 
 
 @router.post("/pilots/{pilot}/onboarding/watch")
-def watch(request: Request, services: ServicesDep, viewer: ChangeDep, pilot: PilotDep, form: FormDep) -> Response:
+@needs("devices")
+def watch(request: Request, services: ServicesDep, viewer: ViewerDep, pilot: PilotDep, form: FormDep) -> Response:
     """Keep a device's messages to be looked at, for an hour from now."""
     device = _required(form, "device")
     MessageTap(services.registry_cache.registry.database).watch(pilot.id, device, WATCHED_FOR)
@@ -111,7 +114,8 @@ def watch(request: Request, services: ServicesDep, viewer: ChangeDep, pilot: Pil
 
 
 @router.post("/pilots/{pilot}/onboarding/revoke")
-def revoke(request: Request, services: ServicesDep, viewer: ChangeDep, pilot: PilotDep, form: FormDep) -> Response:
+@needs("devices")
+def revoke(request: Request, services: ServicesDep, viewer: ViewerDep, pilot: PilotDep, form: FormDep) -> Response:
     """Take a device's credential back: its connection ends within a second."""
     form.confirmed()
     device = _required(form, "device")
@@ -120,7 +124,8 @@ def revoke(request: Request, services: ServicesDep, viewer: ChangeDep, pilot: Pi
 
 
 @router.post("/pilots/{pilot}/onboarding/claim")
-def claim(request: Request, services: ServicesDep, viewer: ChangeDep, pilot: PilotDep, form: FormDep) -> Response:
+@needs("devices")
+def claim(request: Request, services: ServicesDep, viewer: ViewerDep, pilot: PilotDep, form: FormDep) -> Response:
     """Make an unknown device known; its earlier messages are reprocessed."""
     registry = services.registry_cache.registry
     entry = form.number("entry")  # browsers change line ends and control characters of names in forms
@@ -134,7 +139,8 @@ def claim(request: Request, services: ServicesDep, viewer: ChangeDep, pilot: Pil
 
 
 @router.post("/pilots/{pilot}/onboarding/range")
-def widen(request: Request, services: ServicesDep, viewer: ChangeDep, pilot: PilotDep, form: FormDep) -> Response:
+@needs("devices")
+def widen(request: Request, services: ServicesDep, viewer: ViewerDep, pilot: PilotDep, form: FormDep) -> Response:
     """Say which values of a stream are valid: a new version of the definition."""
     device, quantity = _required(form, "device"), _required(form, "quantity")
     low, high = _number(form, "low"), _number(form, "high")
@@ -144,11 +150,12 @@ def widen(request: Request, services: ServicesDep, viewer: ChangeDep, pilot: Pil
     def edit(definition: PilotDefinition) -> PilotDefinition:
         return with_range(definition, device, quantity, low, high)
 
-    update_definition(registry, pilot.id, edit, viewer.author, why, may_see=viewer.may_see)
+    update_definition(registry, pilot.id, edit, viewer.who, why, may_see=viewer.may_see)
     return _back(request, pilot.id, device=device)
 
 
 @router.get("/pilots/{pilot}/onboarding/arrivals")
+@needs("devices")
 def arrivals(
     request: Request,
     services: ServicesDep,
@@ -158,7 +165,7 @@ def arrivals(
 ) -> Response:
     """The messages of a watched device behind `after`, the newest first: a piece of the page."""
     values = _arrivals(services.registry_cache.registry, pilot, parameters.device, parameters.after)
-    page = render(request, "arrivals.html", language_of(request), viewer=viewer, pilot=pilot, **values)
+    page = render(request, "arrivals.html", language_of(request), pilot=pilot, **values)
     page.headers.update(NO_STORE)
     return page
 
@@ -180,7 +187,6 @@ def _page(
         request,
         "onboarding.html",
         language_of(request),
-        viewer=viewer,
         pilot=pilot,
         now=clock.now(),
         admission=admission,

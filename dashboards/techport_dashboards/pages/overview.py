@@ -15,6 +15,7 @@ from techport_dashboards.services.air_quality import rated
 from techport_dashboards.services.basemap import load_basemap
 from techport_dashboards.services.device_status import PilotNow, State
 from techport_dashboards.viewer import Viewer
+from techport_dashboards.web.access import needs
 from techport_dashboards.web.dependencies import Services, ServicesDep, ViewerDep
 from techport_dashboards.web.request_slots import SlotRoute
 from techport_dashboards.web.templating import language_of, render
@@ -32,6 +33,7 @@ class OverviewParameters(Parameters):
 
 
 @router.get("/")
+@needs("see")
 def overview(
     request: Request, services: ServicesDep, viewer: ViewerDep, parameters: Annotated[OverviewParameters, Query()]
 ) -> Response:

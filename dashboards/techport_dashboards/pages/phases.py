@@ -22,6 +22,7 @@ from techport_dashboards.query.parameters import Parameters
 from techport_dashboards.query.question import Question, answer
 from techport_dashboards.query.registry_cache import RegistryView
 from techport_dashboards.viewer import Viewer
+from techport_dashboards.web.access import needs
 from techport_dashboards.web.dependencies import PilotDep, Services, ServicesDep, ViewerDep
 from techport_dashboards.web.request_slots import SlotRoute
 from techport_dashboards.web.templating import language_of, render
@@ -82,6 +83,7 @@ class Side:
 
 
 @router.get("/pilots/{pilot}/phases")
+@needs("see")
 def phases_page(
     request: Request,
     services: ServicesDep,
@@ -127,6 +129,7 @@ def phases_page(
 
 
 @router.get("/pilots/{pilot}/phases/difference")
+@needs("see")
 def difference(
     request: Request, services: ServicesDep, pilot: PilotDep, parameters: Annotated[PhasesParameters, Query()]
 ) -> Response:

@@ -27,6 +27,7 @@ from techport_dashboards.services import air_quality, device_status
 from techport_dashboards.services.basemap import load_basemap
 from techport_dashboards.services.device_status import DeviceNow, PilotNow
 from techport_dashboards.viewer import Viewer
+from techport_dashboards.web.access import needs
 from techport_dashboards.web.dependencies import PilotDep, Services, ServicesDep, ViewerDep
 from techport_dashboards.web.request_slots import SlotRoute
 from techport_dashboards.web.templating import language_of, render
@@ -86,6 +87,7 @@ class Panel:
 
 
 @router.get("/pilots/{pilot}")
+@needs("see", anybody="with embed=1 a chart of an open pilot in another site's page, where no cookie is sent")
 def pilot_page(
     request: Request,
     services: ServicesDep,
@@ -122,7 +124,6 @@ def pilot_page(
             BESIDE,
         ),
         here=here,
-        viewer=viewer,
         pilot=here.pilot,
         assumed_open=pilot in services.registry_cache.current().assumed_open,
         panels=shown,
@@ -131,12 +132,13 @@ def pilot_page(
         stage=services.registry_cache.registry.state(pilot),
         attention=device_status.worst_first([here]),
         wall_next=wall.following(services, viewer, here.pilot.id) if parameters.cycle else None,
-        **_waiting(services.registry_cache.registry, pilot),
+        **_waiting(services.registry_cache.registry, viewer, pilot),
         **values,
     )
 
 
 @router.get("/pilots/{pilot}/chart")
+@needs("see", anybody="the data of an embedded chart")
 def chart(
     request: Request,
     services: ServicesDep,
@@ -154,8 +156,10 @@ def chart(
     return Response(body, 200, {"Cache-Control": "no-store"}, "application/json")
 
 
-def _waiting(registry: Registry, pilot: str) -> dict[str, Any]:
-    """Messages that need action: of unknown devices, and those in quarantine for other reasons."""
+def _waiting(registry: Registry, viewer: Viewer, pilot: str) -> dict[str, Any]:
+    """Messages that need action, for who may see them: of unknown devices, and those in quarantine otherwise."""
+    if not viewer.may("see-raw", pilot):
+        return {"unknown": [], "quarantined": 0}
     unknown = unknown_devices(registry.database, pilot)
     entries = Quarantine(registry.database).count(QuarantineFilter(pilot=pilot))
     return {"unknown": unknown, "quarantined": entries - sum(one.messages for one in unknown)}

@@ -10,6 +10,7 @@ from pydantic import Field
 
 from techport_dashboards.query.parameters import Parameters
 from techport_dashboards.services import portfolio
+from techport_dashboards.web.access import needs
 from techport_dashboards.web.dependencies import ServicesDep, ViewerDep
 from techport_dashboards.web.request_slots import SlotRoute
 from techport_dashboards.web.templating import language_of, render
@@ -24,6 +25,7 @@ class PortfolioParameters(Parameters):
 
 
 @router.get("/portfolio")
+@needs("see")
 def page(
     request: Request, services: ServicesDep, viewer: ViewerDep, asked: Annotated[PortfolioParameters, Query()]
 ) -> Response:

@@ -28,6 +28,7 @@ from techport_dashboards.query.question import Question, answer
 from techport_dashboards.services.basemap import load_basemap
 from techport_dashboards.services.device_status import PilotNow, State
 from techport_dashboards.viewer import Viewer
+from techport_dashboards.web.access import needs
 from techport_dashboards.web.dependencies import Services, ServicesDep, ViewerDep, address_of
 from techport_dashboards.web.request_slots import SlotRoute
 from techport_dashboards.web.templating import language_of, render
@@ -57,6 +58,7 @@ class Course:
 
 
 @router.get("/{pilot}")
+@needs("see", anybody="the public page of an open pilot")
 def public_page(
     request: Request, services: ServicesDep, viewer: ViewerDep, pilot: str, _: Annotated[PublicParameters, Query()]
 ) -> Response:
@@ -83,6 +85,7 @@ def public_page(
 
 
 @router.get("/{pilot}/figures")
+@needs("see", anybody="the public page of an open pilot")
 def figures(
     request: Request, services: ServicesDep, viewer: ViewerDep, pilot: str, _: Annotated[PublicParameters, Query()]
 ) -> Response:

@@ -16,6 +16,7 @@ from techport_dashboards.problems import Problem
 from techport_dashboards.query import times
 from techport_dashboards.query.parameters import Parameters
 from techport_dashboards.query.registry_cache import RegistryView
+from techport_dashboards.web.access import needs
 from techport_dashboards.web.dependencies import PilotDep, Services, ServicesDep
 from techport_dashboards.web.request_slots import SlotRoute
 from techport_dashboards.web.templating import language_of, render
@@ -67,6 +68,7 @@ class Calendar:
 
 
 @router.get("/pilots/{pilot}/quality")
+@needs("see")
 def quality_page(
     request: Request, services: ServicesDep, pilot: PilotDep, parameters: Annotated[QualityParameters, Query()]
 ) -> Response:

@@ -21,8 +21,8 @@ from techport_dashboards.services.quarantine import (
     similar_entries,
     wait_for_replay,
 )
-from techport_dashboards.web.access import NO_STORE
-from techport_dashboards.web.dependencies import ChangeDep, PilotDep, Services, ServicesDep, ViewerDep
+from techport_dashboards.web.access import NO_STORE, needs
+from techport_dashboards.web.dependencies import PilotDep, Services, ServicesDep, ViewerDep
 from techport_dashboards.web.forms import Form, FormDep
 from techport_dashboards.web.payload import raw
 from techport_dashboards.web.request_slots import SlotRoute
@@ -54,6 +54,7 @@ class QuarantineParameters(QuarantineChoice):
 
 
 @router.get("/pilots/{pilot}/quarantine")
+@needs("see-raw")
 def quarantine_page(
     request: Request,
     services: ServicesDep,
@@ -67,7 +68,6 @@ def quarantine_page(
         request,
         "quarantine.html",
         language_of(request),
-        viewer=viewer,
         pilot=pilot,
         now=clock.now(),
         asked=parameters,
@@ -79,6 +79,7 @@ def quarantine_page(
 
 
 @router.get("/pilots/{pilot}/quarantine/replays/{replay}")
+@needs("see-raw")
 def outcome(request: Request, services: ServicesDep, pilot: PilotDep, replay: int) -> Response:
     """How far a replay is, as a piece of the page."""
     known = Quarantine(services.registry_cache.registry.database)
@@ -91,25 +92,28 @@ def outcome(request: Request, services: ServicesDep, pilot: PilotDep, replay: in
 
 
 @router.post("/pilots/{pilot}/quarantine/replay")
-def replay(request: Request, services: ServicesDep, viewer: ChangeDep, pilot: PilotDep, form: FormDep) -> Response:
+@needs("edit")
+def replay(request: Request, services: ServicesDep, viewer: ViewerDep, pilot: PilotDep, form: FormDep) -> Response:
     """Reprocess the chosen entries, and show the result."""
     known = Quarantine(services.registry_cache.registry.database)
-    asked = known.request_replay(_chosen(services.registry_cache.registry, form, pilot.id), viewer.author)
+    asked = known.request_replay(_chosen(services.registry_cache.registry, form, pilot.id), viewer.who)
     return _back(request, services, pilot.id, form, replay=asked.id)
 
 
 @router.post("/pilots/{pilot}/quarantine/discard")
-def discard(request: Request, services: ServicesDep, viewer: ChangeDep, pilot: PilotDep, form: FormDep) -> Response:
+@needs("edit")
+def discard(request: Request, services: ServicesDep, viewer: ViewerDep, pilot: PilotDep, form: FormDep) -> Response:
     """Delete the chosen entries permanently."""
     form.confirmed()
     registry = services.registry_cache.registry
-    deleted = discard_entries(registry, _chosen(registry, form, pilot.id), viewer.author)
+    deleted = discard_entries(registry, _chosen(registry, form, pilot.id), viewer.who)
     return _back(request, services, pilot.id, form, discarded=deleted)
 
 
 @router.post("/pilots/{pilot}/quarantine/{entry}/mapping")
+@needs("edit")
 def map_field(
-    request: Request, services: ServicesDep, viewer: ChangeDep, pilot: PilotDep, entry: int, form: FormDep
+    request: Request, services: ServicesDep, viewer: ViewerDep, pilot: PilotDep, entry: int, form: FormDep
 ) -> Response:
     """State what a field means, and reprocess the messages that were rejected for it."""
     correction = FieldCorrection(

@@ -8,6 +8,7 @@ from fastapi import APIRouter, Query, Request, Response
 from pydantic import Field
 
 from techport_dashboards.query.parameters import Parameters
+from techport_dashboards.web.access import needs
 from techport_dashboards.web.dependencies import PilotDep, ServicesDep
 from techport_dashboards.web.request_slots import SlotRoute
 from techport_dashboards.web.templating import language_of
@@ -21,6 +22,7 @@ class ReportParameters(Parameters):
 
 
 @router.get("/pilots/{pilot}/report")
+@needs("see")
 def report_page(
     request: Request, services: ServicesDep, pilot: PilotDep, parameters: Annotated[ReportParameters, Query()]
 ) -> Response:

@@ -10,6 +10,7 @@ from fastapi import Path as PathParameter
 
 from techport_dashboards.services import citation
 from techport_dashboards.services.snapshots import Snapshot, find_snapshot, snapshot_store
+from techport_dashboards.web.access import needs
 from techport_dashboards.web.dependencies import ServicesDep, ViewerDep, address_of
 from techport_dashboards.web.request_slots import SlotRoute
 from techport_dashboards.web.templating import language_of, render
@@ -19,6 +20,7 @@ router = APIRouter(route_class=SlotRoute)
 
 
 @router.get("/snapshots/{id}")
+@needs("see", anybody="citable data of open pilots")
 def page(
     request: Request, services: ServicesDep, viewer: ViewerDep, snapshot_id: Annotated[str, PathParameter(alias="id")]
 ) -> Response:

@@ -10,6 +10,7 @@ from pydantic import Field
 from techport_dashboards.problems import Problem
 from techport_dashboards.query import times
 from techport_dashboards.query.parameters import Parameters
+from techport_dashboards.web.access import needs
 from techport_dashboards.web.dependencies import PilotDep, ServicesDep
 from techport_dashboards.web.payload import raw
 from techport_dashboards.web.request_slots import SlotRoute
@@ -31,6 +32,7 @@ class TraceParameters(Parameters):
 
 
 @router.get("/pilots/{pilot}/trace")
+@needs("see-raw")
 def trace_page(
     request: Request, services: ServicesDep, pilot: PilotDep, parameters: Annotated[TraceParameters, Query()]
 ) -> Response:

@@ -12,7 +12,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -22,6 +22,7 @@ from fastapi.sse import format_sse_event
 from prometheus_client import CollectorRegistry, Counter, Gauge
 from starlette.concurrency import run_in_threadpool
 
+from techport_dashboards.problems import Problem
 from techport_dashboards.query import rows, times
 from techport_dashboards.query.registry_cache import RegistryCache
 from techport_pilots.errors import RegistryUnavailable
@@ -147,6 +148,9 @@ log = logging.getLogger(__name__)
 
 QUEUE_LENGTH = 64
 """Events a viewer may lag behind: a quarter of a minute at four a second."""
+CHECK_RIGHTS_S = 20.0
+"""How often it is looked up whether a viewer may still see what it watches."""
+StillVisible = Callable[[], Awaitable[frozenset[str] | None]]
 SHARE = 2
 """After a look that took long the poller rests so many times as long: a slow store is not kept busy by looking."""
 
@@ -169,6 +173,12 @@ class Subscription:
             self.queue.put_nowait(RESYNC)
             return False
         return True
+
+    def restrict(self, pilots: frozenset[str] | None) -> None:
+        """Watch other pilots from now on, and forget what waits of those before."""
+        self.pilots = pilots
+        while not self.queue.empty():
+            self.queue.get_nowait()
 
 
 def encode(event: str, data: object) -> bytes:
@@ -220,14 +230,19 @@ class Live:
         full = bool(self._most) and len(viewings) >= self._most
         return not full and not (self._most_of_client and of_client >= self._most_of_client)
 
-    async def watch(self, pilots: frozenset[str] | None, client: str = "") -> AsyncIterator[bytes]:
+    async def watch(
+        self, pilots: frozenset[str] | None, client: str = "", still: StillVisible | None = None
+    ) -> AsyncIterator[bytes]:
         """Encoded events for one viewer until the app closes: hello, then readings, late, resync, stale, beat.
+
+        `still` is asked again and again which pilots these are now; the stream ends when it raises Problem.
 
         What is stored after the hello is told of: it comes when the first look, which has no news, is over.
         """
         if not self.has_room(client):  # asked before, but many may have come together
             return
         viewing = Subscription(pilots, client)
+        checked = time.monotonic()
         self._viewings.add(viewing)
         self._count_viewers()
         if self._task is None or self._task.done():
@@ -243,6 +258,17 @@ class Live:
                     event = encode("beat", {"time": times.iso(clock.now())})
                 if event == END:
                     return
+                if still is not None and time.monotonic() - checked >= CHECK_RIGHTS_S:
+                    checked = time.monotonic()
+                    try:
+                        visible = await still()
+                    except Problem:
+                        return
+                    except RegistryUnavailable:
+                        visible = viewing.pilots  # nobody can take a right away now either
+                    if visible != viewing.pilots:
+                        viewing.restrict(visible)
+                        event = RESYNC
                 yield event
         finally:
             self._viewings.discard(viewing)

@@ -30,7 +30,7 @@ def provision_device(
                 parameter="replace",
                 example="true",
             )
-    return provision(registry, pilot, device, viewer.author, may_see=viewer.may_see)
+    return provision(registry, pilot, device, viewer.who, may_see=viewer.may_see)
 
 
 def claim_unknown_device(
@@ -41,4 +41,4 @@ def claim_unknown_device(
         raise Problem(
             "not-found", "No unknown device {what} has sent any messages.", what=repr(name[:80]), parameter="name"
         )
-    return claim(registry, pilot, name, viewer.author, device, may_see=viewer.may_see)
+    return claim(registry, pilot, name, viewer.who, device, may_see=viewer.may_see)

@@ -76,10 +76,10 @@ def correct_field(
             quantity=correction.quantity, unit=correction.unit, factor=correction.factor, text=correction.text
         )
         edit = partial(remap.map_field, entry=entry, key=key, mapping=mapping)
-    version = remap.update_definition(registry, pilot, edit, viewer.author, why, may_see=viewer.may_see)
+    version = remap.update_definition(registry, pilot, edit, viewer.who, why, may_see=viewer.may_see)
     if not correction.replay:
         return version, None
-    return version, Quarantine(registry.database).request_replay(similar_entries(entry), viewer.author).id
+    return version, Quarantine(registry.database).request_replay(similar_entries(entry), viewer.who).id
 
 
 def discard_entries(registry: Registry, where: QuarantineFilter, author: str) -> int:

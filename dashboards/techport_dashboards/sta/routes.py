@@ -16,6 +16,7 @@ from techport_dashboards.sta.geojson import features
 from techport_dashboards.sta.observations import Row
 from techport_dashboards.sta.options import Options, read
 from techport_dashboards.viewer import Viewer
+from techport_dashboards.web.access import OPEN_DATA, needs
 from techport_dashboards.web.dependencies import Services, ServicesDep, ViewerDep
 from techport_dashboards.web.request_slots import SlotRoute
 
@@ -32,6 +33,7 @@ CONFORMANCE = [
 
 @router.get("")
 @router.get("/")
+@needs("see", anybody=OPEN_DATA)
 def root(request: Request) -> Response:
     """The entity sets and what is implemented."""
     base = _root(request)
@@ -40,6 +42,7 @@ def root(request: Request) -> Response:
 
 
 @router.get("/{path:path}")
+@needs("see", anybody=OPEN_DATA)
 def resource(request: Request, services: ServicesDep, viewer: ViewerDep, path: str) -> Response:
     """Whatever the path leads to."""
     return _answer(services, viewer, request, path)

@@ -1,116 +1,119 @@
-"""Who may see what, and who may change it. Every route passes `allow`, so that permissions have one home; every route
-that changes something passes `allow_change` (decision 16).
+"""Who asks, and whether they may: every route declares the action that it is with `needs`, and passes `allow`.
 
-`identify` decides who asks, by what they show and never by where they are: a proxy, a tunnel and any program of another
-user have the address of this machine too. What a route shows must come through the Viewer that `allow` returns.
+    @router.get("/pilots/{pilot}/quarantine")
+    @needs("see-raw")
+    def entries(services: ServicesDep, viewer: ViewerDep, pilot: PilotDep) -> ...
+
+docs/access.md says for each action who may take it. `identify` decides who asks, by what they show and never by where
+they are: a proxy, a tunnel and any program of another user have the address of this machine too. What a route shows
+must come through the Viewer that `allow` returns. A route that declares nothing is answered to nobody.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
+from typing import Any, Literal, TypeVar
 
-from fastapi.routing import iter_route_contexts
+from starlette.concurrency import run_in_threadpool
 from starlette.requests import HTTPConnection
-from starlette.routing import BaseRoute
 
-from techport_dashboards.problems import Problem, sign_in_needed
+from techport_dashboards.problems import Problem, forbidden, sign_in_needed
+from techport_dashboards.query.names import find_pilot
 from techport_dashboards.query.registry_cache import RegistryCache
 from techport_dashboards.settings import WebSettings
-from techport_dashboards.viewer import Viewer
+from techport_dashboards.viewer import COMMAND_LINE, NOBODY, OPERATOR, Viewer
 from techport_dashboards.web.etags import SERVICES
+from techport_pilots.access.api_tokens import PATTERN
+from techport_pilots.access.policy import Action
+from techport_pilots.access.sessions import Identity
 from techport_pilots.handover.dcat.build import shareable
 
-PUBLIC: dict[str, str] = {
-    "/healthz": "says only that the process is alive; asked by supervisors that have no account",
-    "/push/{form}": "takes messages of devices, which prove who they are by their own credential",
-}
-"""Routes that do not pass `allow`, each with the reason."""
+Declared = Action | Literal["account", "device", "nothing"]
+"""Actions on pilots and the platform, and three that are none: `account` is about who asks, and needs a person who is
+signed in; `device` is checked by the route itself, with the device's own credential; `nothing` tells nothing of pilots
+or people and is answered to anybody."""
 
-UNCHANGING: dict[str, str] = {
-    "/api/v1/decode": "says what would become of a message and keeps nothing",
-    "/push/{form}": "adds what a device says to what is known of it, with the device's own credential",
-    "/decode": "the page of the same",
-}
-"""Routes that take a POST and need not pass `allow_change`, each with the reason."""
 
-_OF_OPEN_PILOTS = "readings and description of the pilots that the viewer may see"
-_OF_NO_PILOT = "says nothing of pilots"
-OPEN: dict[str, str] = {
-    "/readyz": "whether the process is ready, without the reasons; asked by supervisors",
-    "/static/{version}/{name:path}": _OF_NO_PILOT,
-    "/favicon.ico": _OF_NO_PILOT,
-    "/api/v1/docs": _OF_NO_PILOT,
-    "/api/v1/docs/start.js": _OF_NO_PILOT,
-    "/api/v1/docs/{name}": _OF_NO_PILOT,
-    "/api/v1/problems": _OF_NO_PILOT,
-    "/api/v1/problems/{kind}": _OF_NO_PILOT,
-    "/api/v1/openapi.json": "the API, with examples from open pilots",
-    "/api/v1/pilots": _OF_OPEN_PILOTS,
-    "/api/v1/pilots/{pilot}": _OF_OPEN_PILOTS,
-    "/api/v1/devices": _OF_OPEN_PILOTS,
-    "/api/v1/streams": _OF_OPEN_PILOTS,
-    "/api/v1/quantities": _OF_OPEN_PILOTS,
-    "/api/v1/readings": _OF_OPEN_PILOTS,
-    "/api/v1/readings/metadata": _OF_OPEN_PILOTS,
-    "/api/v1/latest": _OF_OPEN_PILOTS,
-    "/api/v1/live": _OF_OPEN_PILOTS,
-    "/api/v1/completeness": _OF_OPEN_PILOTS,
-    "/api/v1/gaps": _OF_OPEN_PILOTS,
-    "/api/v1/pilots/{pilot}/kpis": _OF_OPEN_PILOTS,
-    "/api/v1/pilots/{pilot}/kpis/{kpi}/evaluation": _OF_OPEN_PILOTS,
-    "/api/v1/pilots/{pilot}/figure.json": _OF_OPEN_PILOTS,
-    "/api/v1/pilots/{pilot}/figure.html": _OF_OPEN_PILOTS,
-    "/api/v1/snapshots": "citable data of open pilots",
-    "/api/v1/snapshots/{id}": "citable data of open pilots",
-    "/api/v1/snapshots/{id}/readings.parquet": "citable data of open pilots",
-    "/snapshots/{id}": "the page of the same",
-    "/sta/v1.1": _OF_OPEN_PILOTS,
-    "/sta/v1.1/": _OF_OPEN_PILOTS,
-    "/sta/v1.1/{path:path}": _OF_OPEN_PILOTS,
-    "/edr": _OF_OPEN_PILOTS,
-    "/edr/conformance": _OF_NO_PILOT,
-    "/edr/collections": _OF_OPEN_PILOTS,
-    "/edr/collections/{pilot}": _OF_OPEN_PILOTS,
-    "/edr/collections/{pilot}/locations": _OF_OPEN_PILOTS,
-    "/edr/collections/{pilot}/locations/{location}": _OF_OPEN_PILOTS,
-    "/edr/collections/{pilot}/position": _OF_OPEN_PILOTS,
-    "/edr/collections/{pilot}/area": _OF_OPEN_PILOTS,
-    "/catalog": _OF_OPEN_PILOTS,
-    "/catalog.ttl": _OF_OPEN_PILOTS,
-    "/catalog.jsonld": _OF_OPEN_PILOTS,
-    "/catalogue": _OF_OPEN_PILOTS,
-    "/p/{pilot}": "the public page of an open pilot",
-    "/p/{pilot}/figures": "the public page of an open pilot",
-    "/pilots/{pilot}": "with embed=1 a chart of an open pilot in another site's page, where no cookie is sent",
-    "/pilots/{pilot}/chart": "the data of that chart",
-    "/pilots/{pilot}/kpis": "the KPI that is embedded",
-}
-"""Routes that answer GET without a credential, about open pilots only, each with the reason. All others need one."""
+@dataclass(frozen=True, slots=True)
+class Need:
+    """What a route is declared to be. `anybody` is the reason why it is answered without signing in, if it is."""
+
+    action: Declared
+    anybody: str = ""
+
+
+OPEN_DATA = "readings and description of the pilots that the viewer may see"
+NO_PILOT = "says nothing of pilots"
 
 NO_STORE = {"Cache-Control": "no-store"}
 """Headers of an answer that holds a password or messages: nobody may keep it."""
 
 OWN_PAGE = ("same-origin", "none")  # what browsers say of a request from a page of ours, or from no page at all
+_READING = ("GET", "HEAD", "OPTIONS")
+_ATTRIBUTE = "techport_need"
+_Endpoint = TypeVar("_Endpoint", bound=Callable[..., Any])
 
 
-def identify(connection: HTTPConnection) -> Viewer:
-    """Who asks, by the credential that the request carries: the operator's token, a session's cookie, or none.
+def needs(action: Declared, *, anybody: str = "") -> Callable[[_Endpoint], _Endpoint]:
+    """Declares the action that a route is; between the route's own decorator and the function.
+
+    With `anybody`, the reason, the route also answers who has not signed in. It then shows open pilots only, through
+    the viewer; for `device` and `nothing` a reason has to be given.
+    """
+    if action in ("device", "nothing") and not anybody:
+        raise ValueError(f"say why {action!r} may be answered to anybody")
+
+    def declare(endpoint: _Endpoint) -> _Endpoint:
+        setattr(endpoint, _ATTRIBUTE, Need(action, anybody))
+        return endpoint
+
+    return declare
+
+
+def declared(endpoint: object) -> Need | None:
+    """What `needs` says of the function that answers a route."""
+    need = getattr(endpoint, _ATTRIBUTE, None)
+    return need if isinstance(need, Need) else None
+
+
+async def identify(connection: HTTPConnection) -> Viewer:
+    """Who asks, by the credential that the request carries: the operator's token, an API token, a session, or none.
 
     The only place that decides it. Raises Problem for a token that is wrong: whoever sends one wants to be somebody.
+    Raises RegistryUnavailable.
     """
     services = connection.app.state.services
     settings: WebSettings = services.settings
+    open_to_all = partial(open_pilots, services.registry_cache)
     scheme, _, credential = connection.headers.get("authorization", "").partition(" ")
     if scheme.lower() == "bearer":  # other schemes are of a proxy in front
-        if settings.token is not None and settings.token.matches(credential.strip()):
-            return Viewer("token", may_change=True)
-        raise Problem(
-            "bad-token", "The token in the header Authorization is not the one in the file DATA/token of this server."
-        )
-    if settings.token is not None and settings.token.accepts(connection.cookies.get(settings.token.cookie, "")):
-        return Viewer("operator", may_change=settings.changes)
-    return Viewer("anybody", open_pilots=partial(open_pilots, services.registry_cache))
+        credential = credential.strip()
+        if settings.token is not None and settings.token.matches(credential):
+            return COMMAND_LINE
+        if PATTERN.fullmatch(credential):
+            identity = await services.identities.of_api_token(credential)
+            if identity is not None:
+                return _person(identity, open_to_all)
+        raise Problem("bad-token", "The token in the header Authorization is not valid, has expired or was revoked.")
+    if settings.token is not None:
+        if settings.token.accepts(connection.cookies.get(settings.token.cookie, "")):
+            return OPERATOR
+        session = connection.cookies.get(session_cookie(connection))
+        if session:
+            identity = await services.identities.of_session(session)
+            if identity is not None:
+                return _person(identity, open_to_all)
+    return Viewer("anybody", open_pilots=open_to_all)
+
+
+def session_cookie(connection: HTTPConnection) -> str:
+    """Name of the cookie of people's sessions. With TLS browsers take it from this very host and for all its paths
+    only (`__Host-`). They send cookies to all ports of a host, so it differs from platform to platform."""
+    token = connection.app.state.services.settings.token
+    plain = f"techport_session_{token.instance[:8]}"
+    return f"__Host-{plain}" if connection.url.scheme in ("https", "wss") else plain
 
 
 def open_pilots(registry_cache: RegistryCache) -> frozenset[str]:
@@ -121,13 +124,50 @@ def open_pilots(registry_cache: RegistryCache) -> frozenset[str]:
 async def allow(connection: HTTPConnection) -> Viewer:
     """Let the caller in and say who it is, or raise a Problem that says why not and what to do about it.
 
-    Nothing in here waits; were it a plain function, FastAPI would hand every request to a thread for it.
+    Mostly nothing in here waits; were it a plain function, FastAPI would hand every request to a thread for it.
     """
+    need = declared(connection.scope.get("endpoint"))
+    if need is None:
+        raise Problem("internal", "This address does not say who may use it, so nobody may.")
     _refuse_other_sites(connection)
-    viewer = identify(connection)
-    if not viewer.signed_in and connection.scope.get("endpoint") not in connection.app.state.open_endpoints:
+    if connection.scope["method"] not in _READING:
+        _refuse_foreign_changes(connection)
+    if need.action == "device" or need.action == "nothing":
+        return NOBODY
+    viewer = connection.state.viewer = await identify(connection)
+    if not viewer.signed_in and not need.anybody:
         raise sign_in_needed()
+    if need.action == "account":
+        if viewer.identity is None or viewer.identity.token is not None:
+            raise forbidden("account")
+        return viewer
+    pilot = connection.path_params.get("pilot")
+    if pilot is None:
+        if need.action != "see" and not viewer.rights.allow_somewhere(need.action):
+            raise forbidden(need.action)
+    elif not need.anybody and not viewer.rights.allow(need.action, pilot):
+        await run_in_threadpool(check, connection, viewer, need.action, pilot)
     return viewer
+
+
+def check(connection: HTTPConnection, viewer: Viewer, action: Action, pilot: str) -> None:
+    """Raise Problem unless the viewer may do this: the same one for a pilot that they may not see and for one that
+    does not exist; for one that they may see, which right is missing. Raises RegistryUnavailable."""
+    find_pilot(connection.app.state.services.registry_cache.current(), viewer, pilot)
+    require(viewer, action, pilot)
+
+
+def require(viewer: Viewer, action: Action, pilot: str | None) -> None:
+    """Raise Problem unless the viewer, who may see the pilot, may also do this."""
+    if not viewer.may(action, pilot):
+        raise forbidden(action) if viewer.signed_in else sign_in_needed()
+
+
+def _person(identity: Identity, open_to_all: Callable[[], frozenset[str]]) -> Viewer:
+    who = identity.user.email
+    if identity.token is not None:
+        who = f"{who} (token {identity.token_name})"
+    return Viewer(who, identity.rights, open_to_all, signed_in=True, identity=identity)
 
 
 def _refuse_other_sites(connection: HTTPConnection) -> None:
@@ -147,35 +187,16 @@ def _refuse_other_sites(connection: HTTPConnection) -> None:
         )
 
 
-async def allow_change(connection: HTTPConnection) -> Viewer:
-    """As `allow`, for what changes something: where the settings take changes, and from our own pages or no page.
+def _refuse_foreign_changes(connection: HTTPConnection) -> None:
+    """Raise Problem for a change that a page of another site asks for.
 
     A browser says on which page a form stood (Sec-Fetch-Site, or at least Origin); a program says nothing, and has no
     visitor whose cookie it could borrow.
     """
-    viewer = await allow(connection)
     site, origin = connection.headers.get("sec-fetch-site"), connection.headers.get("origin")
     foreign = site not in OWN_PAGE if site is not None else origin is not None and _host(origin) != _here(connection)
     if foreign:
         raise Problem("forbidden", "Changes are accepted only from this server's own pages, not from other sites.")
-    if not viewer.signed_in:
-        raise sign_in_needed()
-    if not viewer.may_change:
-        raise Problem(
-            "forbidden",
-            "This server is read-only. Its operator can allow changes through its pages and API with the setting "
-            "web_changes. The command line on the server's machine works in the meantime.",
-        )
-    return viewer
-
-
-def open_endpoints(routes: Iterable[BaseRoute]) -> frozenset[object]:
-    """The functions that answer the addresses in OPEN, and nothing but GET."""
-    return frozenset(
-        context.endpoint
-        for context in iter_route_contexts(list(routes))
-        if context.path in OPEN and set(context.methods or ()) <= {"GET", "HEAD"}
-    )
 
 
 def _host(origin: str) -> str:

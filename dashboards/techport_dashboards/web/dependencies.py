@@ -26,8 +26,9 @@ from techport_dashboards.services.lifecycle import PilotLifecycle
 from techport_dashboards.services.reports import Reports
 from techport_dashboards.settings import HealthCheck, Post, WebSettings
 from techport_dashboards.viewer import Viewer
-from techport_dashboards.web.access import allow, allow_change
+from techport_dashboards.web.access import allow
 from techport_dashboards.web.assets import Assets
+from techport_dashboards.web.identities import Identities
 from techport_dashboards.web.request_slots import RequestSlots
 from techport_pilots.accounting.ledger import Ledger
 from techport_pilots.devices.explanation import Explain
@@ -54,6 +55,7 @@ class Services:
     last_hour: LastHour
     explain: Explain | None
     request_slots: RequestSlots
+    identities: Identities
     post: Post | None = None
 
 
@@ -73,8 +75,6 @@ async def _services(connection: HTTPConnection) -> Services:
 
 ServicesDep = Annotated[Services, Depends(_services)]
 ViewerDep = Annotated[Viewer, Depends(allow)]
-ChangeDep = Annotated[Viewer, Depends(allow_change)]
-"""A viewer who may change something."""
 
 
 def _pilot(pilot: str, services: ServicesDep, viewer: ViewerDep) -> PilotDefinition:

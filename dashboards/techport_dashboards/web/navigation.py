@@ -9,6 +9,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from techport_dashboards.viewer import Viewer
+from techport_pilots.access.policy import Action
 from techport_pilots.i18n import N_
 
 
@@ -16,6 +18,8 @@ class Place(NamedTuple):
     title: str
     path: str  # {pilot} stands for a pilot's id
     parameters: tuple[tuple[str, str], ...] = ()
+    action: Action = "see"
+    """What the page is: shown to those who may."""
 
 
 MAIN = (
@@ -29,8 +33,8 @@ OF_PILOT = (
     Place(N_("Pilot"), "/pilots/{pilot}"),
     Place(N_("Phases"), "/pilots/{pilot}/phases"),
     Place(N_("Data quality"), "/pilots/{pilot}/quality"),
-    Place(N_("Quarantine"), "/pilots/{pilot}/quarantine"),
-    Place(N_("New devices"), "/pilots/{pilot}/onboarding"),
+    Place(N_("Quarantine"), "/pilots/{pilot}/quarantine", action="see-raw"),
+    Place(N_("New devices"), "/pilots/{pilot}/onboarding", action="devices"),
     Place(N_("Explore"), "/explore", (("pilot", "{pilot}"),)),
     Place(N_("Report"), "/pilots/{pilot}/report"),
     Place(N_("Share"), "/pilots/{pilot}/share"),
@@ -45,10 +49,15 @@ class Tab:
     current: bool
 
 
-def tabs(places: tuple[Place, ...], path: str, link: Callable[..., str], pilot: str = "") -> list[Tab]:
-    """The places as links of the page at `path`; `link` makes an address that keeps the reader's language."""
+def tabs(
+    places: tuple[Place, ...], path: str, link: Callable[..., str], viewer: Viewer, pilot: str | None = None
+) -> list[Tab]:
+    """The places that the viewer may go to, as links of the page at `path`; `link` makes an address that keeps the
+    reader's language."""
     found = []
     for place in places:
+        if place.action != "see" and not viewer.may(place.action, pilot):
+            continue
         address = place.path.format(pilot=pilot)
         parameters = {name: value.format(pilot=pilot) for name, value in place.parameters}
         found.append(Tab(place.title, link(address, **parameters), address == path))

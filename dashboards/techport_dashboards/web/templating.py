@@ -14,6 +14,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from techport_dashboards.query import times
+from techport_dashboards.viewer import NOBODY, Viewer
 from techport_dashboards.web import i18n, navigation
 from techport_dashboards.web.assets import Assets
 from techport_dashboards.web.dependencies import services_of
@@ -81,6 +82,7 @@ def language_of(request: Request) -> Language:
 def render(request: Request, template: str, language: Language, **values: Any) -> Response:
     """The page. A `?lang=` that was asked for goes on in the links of the page, for nothing is kept in cookies."""
     asked = request.query_params.get("lang")
+    viewer: Viewer = getattr(request.state, "viewer", NOBODY)
 
     def link(path: str, **parameters: str) -> str:
         parameters = {**({"lang": asked} if asked else {}), **parameters}
@@ -101,8 +103,9 @@ def render(request: Request, template: str, language: Language, **values: Any) -
             language=language,
             link=link,
             in_language=in_language,
-            places=navigation.tabs(navigation.MAIN, request.url.path, link),
-            tabs=_tabs(request, link, values.get("pilot")),
+            places=navigation.tabs(navigation.MAIN, request.url.path, link, viewer),
+            tabs=_tabs(request, link, viewer, values.get("pilot")),
+            viewer=viewer,
             script_messages={message: language.gettext(message) for message in SCRIPT_MESSAGES},
             wall=request.query_params.get("wall") in ("1", "true"),
             heartbeat=services_of(request).settings.heartbeat,
@@ -113,8 +116,8 @@ def render(request: Request, template: str, language: Language, **values: Any) -
     return Response(text, 200, headers, "text/html; charset=utf-8")
 
 
-def _tabs(request: Request, link: Callable[..., str], pilot: object) -> list[navigation.Tab]:
+def _tabs(request: Request, link: Callable[..., str], viewer: Viewer, pilot: object) -> list[navigation.Tab]:
     """A pilot's tabs, for pages that are about one."""
     if not isinstance(pilot, PilotDefinition):
         return []
-    return navigation.tabs(navigation.OF_PILOT, request.url.path, link, pilot.id)
+    return navigation.tabs(navigation.OF_PILOT, request.url.path, link, viewer, pilot.id)

@@ -89,6 +89,18 @@ KEPT = {
     "flag_requests": "the pilot's id, times and counts",
     "chores": "names of processes",
     "signing_keys": "keys of the platform",
+    "users": "people of the platform, until their account is deleted",
+    "user_identities": "as users",
+    "organisations": "names of organisations",
+    "organisation_members": "as users",
+    "roles": "who may see what is left of the pilot; gone with the account",
+    "invitations": "who was invited; gone ninety days after they expired",
+    "password_resets": "hashes; gone when used or expired",
+    "sign_in_failures": "keyed hashes; gone within a day",
+    "sessions": "browsers of people; gone when they end",
+    "provider_sign_ins": "random numbers; gone within an hour",
+    "api_tokens": "names that people gave their tokens; gone ninety days after they expired",
+    "outbox": "e-mails to people of the platform: the text goes when it was sent, the rest a week later",
 }
 """Tables in which there is nothing of what a pilot's devices sent, and what they hold."""
 

@@ -67,6 +67,11 @@ def has_ended(taken: Sequence[Change]) -> bool:
     return bool(taken) and taken[-1].state in ("ended", "closed")
 
 
+def with_note(why: str, name: str) -> str:
+    """The reason with a name that somebody typed. Who made a change is known otherwise: anybody can type any name."""
+    return f"{why} ({name.strip()[:200]})".lstrip() if name.strip() else why
+
+
 def transition(database: Database, pilot: PilotDefinition, to: State, who: str, why: str = "") -> Change:
     """Take the step. Raises WrongState when it cannot be taken from here, or the definition lacks what it needs.
 

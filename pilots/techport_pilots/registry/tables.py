@@ -378,3 +378,163 @@ entity_ids = Table(
     Column("name", String, nullable=False),  # of a quantity, or of a kind of device
     UniqueConstraint("kind", "pilot", "device", "name"),
 )
+
+# People with an account. Without a password they sign in through the identity provider alone.
+users = Table(
+    "users",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("email", String, nullable=False, unique=True),  # lower case; what people sign in with, and what `who` says
+    Column("name", String, nullable=False),
+    Column("password", String),  # argon2id
+    Column("administrator", Integer, nullable=False),
+    Column("disabled", Integer, nullable=False, server_default="0"),
+    Column("created", BigInteger, nullable=False),
+    Column("created_by", String, nullable=False),
+    Column("signed_in", BigInteger),  # the last time
+)
+
+# Who a person is at an identity provider.
+user_identities = Table(
+    "user_identities",
+    metadata,
+    Column("issuer", String, primary_key=True),
+    Column("subject", String, primary_key=True),
+    Column("user_id", String, nullable=False),
+)
+
+organisations = Table(
+    "organisations",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("name", String, nullable=False),
+    Column("created", BigInteger, nullable=False),
+    Column("created_by", String, nullable=False),
+)
+
+organisation_members = Table(
+    "organisation_members",
+    metadata,
+    Column("organisation", String, primary_key=True),
+    Column("user_id", String, primary_key=True),
+    Column("source", String, primary_key=True),  # granted, or groups: from the identity provider at the last sign-in
+)
+
+# Roles in pilots, of people and of organisations.
+roles = Table(
+    "roles",
+    metadata,
+    Column("pilot", String, primary_key=True),
+    Column("holder_kind", String, primary_key=True),  # user, or organisation
+    Column("holder", String, primary_key=True),
+    Column("source", String, primary_key=True),  # granted, or groups
+    Column("role", String, nullable=False),
+    Column("who", String, nullable=False),
+    Column("at", BigInteger, nullable=False),
+    Index("roles_by_holder", "holder_kind", "holder"),
+)
+
+# Invitations to a pilot, an organisation or, without either, to be an administrator. Good once.
+invitations = Table(
+    "invitations",
+    metadata,
+    Column("id", _SERIAL, primary_key=True, autoincrement=True),
+    Column("token_hash", String, nullable=False, unique=True),
+    Column("pilot", String),
+    Column("role", String, nullable=False),  # viewer, researcher, editor, owner; member; administrator
+    Column("organisation", String),
+    Column("email", String, nullable=False, server_default=""),  # empty: whoever has the link
+    Column("created", BigInteger, nullable=False),
+    Column("expires", BigInteger, nullable=False),
+    Column("who", String, nullable=False),
+    Column("used", BigInteger),
+    Column("used_by", String),
+    Column("revoked", BigInteger),
+    Index("invitations_by_pilot", "pilot", "id"),
+    sqlite_autoincrement=True,
+)
+
+# One-time links to choose a new password.
+password_resets = Table(
+    "password_resets",
+    metadata,
+    Column("token_hash", String, primary_key=True),
+    Column("user_id", String, nullable=False),
+    Column("expires", BigInteger, nullable=False),
+)
+
+# Attempts to sign in that failed, counted by account and by address: keyed hashes, not the names themselves.
+sign_in_failures = Table(
+    "sign_in_failures",
+    metadata,
+    Column("subject", String, primary_key=True),
+    Column("count", Integer, nullable=False),
+    Column("until", BigInteger, nullable=False),
+)
+
+# Browsers that are signed in. The cookie holds the token, the table its hash.
+sessions = Table(
+    "sessions",
+    metadata,
+    Column("id", _SERIAL, primary_key=True, autoincrement=True),
+    Column("token_hash", String, nullable=False, unique=True),
+    Column("user_id", String, nullable=False),
+    Column("created", BigInteger, nullable=False),
+    Column("expires", BigInteger, nullable=False),
+    Column("last_used", BigInteger, nullable=False),
+    Column("address", String, nullable=False),
+    Column("agent", String, nullable=False),
+    Column("provider_token", Text),  # the identity provider's, to sign out there too
+    Index("sessions_by_user", "user_id"),
+    sqlite_autoincrement=True,
+)
+
+# Sign-ins at the identity provider that have begun: what its answer has to match. Each is good once.
+provider_sign_ins = Table(
+    "provider_sign_ins",
+    metadata,
+    Column("state_hash", String, primary_key=True),
+    Column("nonce", String, nullable=False),
+    Column("verifier", String, nullable=False),
+    Column("destination", Text, nullable=False),
+    Column("invitation", String),  # hash of the token of an invitation that is being accepted
+    Column("expires", BigInteger, nullable=False),
+)
+
+# Tokens of programs. The text is shown once, the table has its hash.
+api_tokens = Table(
+    "api_tokens",
+    metadata,
+    Column("id", _SERIAL, primary_key=True, autoincrement=True),
+    Column("prefix", String, nullable=False),  # the beginning of the text, to recognise it by
+    Column("token_hash", String, nullable=False, unique=True),
+    Column("user_id", String, nullable=False),  # whose rights it has at most
+    Column("name", String, nullable=False),
+    Column("pilots", Text),  # JSON list; NULL: all
+    Column("actions", Text, nullable=False),  # JSON list
+    Column("created", BigInteger, nullable=False),
+    Column("expires", BigInteger, nullable=False),
+    Column("last_used", BigInteger),
+    Column("revoked", BigInteger),
+    Index("api_tokens_by_user", "user_id"),
+    sqlite_autoincrement=True,
+)
+
+# E-mails that are to be sent. What was sent loses its text, and goes a week later.
+outbox = Table(
+    "outbox",
+    metadata,
+    Column("id", _SERIAL, primary_key=True, autoincrement=True),
+    Column("purpose", String, nullable=False),  # what it is about: invitation, password-reset, alert
+    Column("recipient", String, nullable=False),
+    Column("subject", Text, nullable=False),
+    Column("body", Text, nullable=False),
+    Column("created", BigInteger, nullable=False),
+    Column("next_try", BigInteger),  # NULL: it was sent, or is given up
+    Column("tries", Integer, nullable=False, server_default="0"),
+    Column("taken_until", BigInteger),  # by a process that is sending it
+    Column("sent", BigInteger),
+    Column("error", Text),  # what the server said last
+    Index("outbox_by_next_try", "next_try"),
+    sqlite_autoincrement=True,
+)
