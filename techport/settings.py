@@ -156,6 +156,10 @@ class Settings(BaseSettings):
     )
     publisher: str = Field("techport", description="who publishes the catalogue of open data")
     publisher_email: str | None = Field(None, description="where readers of the catalogue can write to")
+    cors: bool = Field(
+        True,
+        description="let scripts in pages of other sites read what anybody may read without a credential, as open data",
+    )
     rate_limit: int = Field(
         6_000,
         ge=0,

@@ -34,6 +34,7 @@ def web(settings: Settings, parts: Stores, health: HealthCheck = no_health, rela
             embed_sites=settings.embed_sites,
             basemap=settings.basemap,
             map_tiles=Tiles(settings.map_tiles, settings.map_attribution) if settings.map_tiles else None,
+            cors=settings.cors,
             rate_limit=settings.rate_limit,
             live_most=settings.live_pages,
             live_of_client=settings.live_pages_of_client,

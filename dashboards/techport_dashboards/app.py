@@ -19,6 +19,7 @@ from starlette.routing import BaseRoute
 from techport_dashboards import api, edr, pages, sta
 from techport_dashboards.api import operations, push
 from techport_dashboards.dcat import routes
+from techport_dashboards.query.answer_files import AnswerFiles
 from techport_dashboards.query.formats import ARROW, PARQUET
 from techport_dashboards.query.live import Live
 from techport_dashboards.query.registry_cache import RegistryCache
@@ -33,9 +34,11 @@ from techport_dashboards.sta.entities import EntityCache
 from techport_dashboards.web import access, errors
 from techport_dashboards.web.addressing import Addressing
 from techport_dashboards.web.assets import PLOTLY, Assets
+from techport_dashboards.web.cors import CrossOrigin
 from techport_dashboards.web.dependencies import Services
 from techport_dashboards.web.etags import ConditionalGet
 from techport_dashboards.web.identities import Identities
+from techport_dashboards.web.methods import Methods, RouteTable
 from techport_dashboards.web.middleware import Measured, SecurityHeaders
 from techport_dashboards.web.rate_limit import RateLimiter
 from techport_dashboards.web.request_bounds import RequestBounds
@@ -105,7 +108,7 @@ def create_app(
         openapi_url=None,  # served by a route of our own, which passes the access function; /docs would load from a CDN
         docs_url=None,
         redoc_url=None,
-        redirect_slashes=False,  # an address is right or wrong
+        redirect_slashes=False,  # web/methods.py does, without sending clients of services elsewhere
     )
     app.state.services = Services(
         registry_cache,
@@ -128,17 +131,21 @@ def create_app(
         Identities(Sessions(registry.database), ApiTokens(registry.database)),
         post,
     )
+    app.state.answer_files = AnswerFiles()
     app.state.entity_cache = EntityCache(registry.database)
     errors.install(app)
     app.router.routes.extend(_routes())
     app.add_middleware(ConditionalGet)
+    app.add_middleware(
+        GZipMiddleware, compresslevel=5, exclude_content_types=(*DEFAULT_EXCLUDED_CONTENT_TYPES, PARQUET, ARROW)
+    )
+    app.add_middleware(Methods, table=_route_table())
     app.add_middleware(RequestBounds)
     app.add_middleware(RateLimiter, limit=settings.rate_limit)
     app.add_middleware(SignIn, settings=settings)
     app.add_middleware(SecurityHeaders, tiles=settings.map_tiles)
-    app.add_middleware(
-        GZipMiddleware, compresslevel=5, exclude_content_types=(*DEFAULT_EXCLUDED_CONTENT_TYPES, PARQUET, ARROW)
-    )
+    if settings.cors:
+        app.add_middleware(CrossOrigin)
     app.add_middleware(Addressing, settings=settings)
     paths: dict[object, str] = {route.endpoint: route.path or "" for route in iter_route_contexts(app.routes)}
     app.add_middleware(Measured, metrics=metrics, paths=paths)
@@ -152,3 +159,8 @@ def _routes() -> Sequence[BaseRoute]:
     for guarded in (operations.router, push.router, api.router, sta.router, edr.router, routes.router, pages.router):
         router.include_router(guarded, dependencies=[Depends(access.allow)])
     return tuple(router.routes)
+
+
+@cache
+def _route_table() -> RouteTable:
+    return RouteTable.of(_routes())

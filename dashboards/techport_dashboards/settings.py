@@ -68,6 +68,8 @@ class WebSettings:
     max_page_size: int = 50_000
     embed_sites: str = ""
     """Sites that may show embedded charts in a frame: origins between spaces, * for all; empty: only our own pages."""
+    cors: bool = True
+    """Let scripts in pages of other sites read what anybody may read without a credential."""
     rate_limit: int = 6_000
     """Requests of one client to the services of researchers in a minute; 0: any number."""
     live_most: int = 500

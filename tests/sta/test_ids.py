@@ -15,7 +15,7 @@ from py_mini_racer import MiniRacer
 from techport_dashboards.query.registry_cache import RegistryCache
 from techport_dashboards.sta.entities import RELATIONS, EntityGraph, entity_graph
 from techport_dashboards.sta.old_links import _hash as old_number
-from techport_dashboards.viewer import Viewer
+from techport_dashboards.viewer import OPERATOR, Viewer
 from techport_storage.model import Reading, Selection
 from tests.conftest import unavailable
 from tests.dashboards.conftest import HOURS, START
@@ -78,7 +78,7 @@ async def test_ids_do_not_depend_on_who_looks(city: City) -> None:
         return entity_graph(catalogue, city.store.streams(Selection()), viewer, city.registry.database)
 
     one = graph(Viewer("anybody", open_pilots=lambda: frozenset({"stille"})))
-    everything = graph(Viewer("all"))
+    everything = graph(OPERATOR)
     assert one.keys.items() < everything.keys.items()
     assert one.datastreams.items() < everything.datastreams.items()
     assert len(set(everything.keys.values())) == len(everything.keys)

@@ -25,9 +25,18 @@ from techport_dashboards.api.words import (
 )
 from techport_dashboards.problems import Problem
 from techport_dashboards.query import etags, formats, rows, times
+from techport_dashboards.query.answer_files import (
+    MOST_ROWS,
+    MOST_ROWS_OF_TEXT,
+    AnswerFile,
+    AnswerFiles,
+    FileAnswer,
+    Key,
+    spooled,
+)
 from techport_dashboards.query.etags import etag_of, matches
 from techport_dashboards.query.formats import MEDIA_TYPES
-from techport_dashboards.query.limits import Deadline, Disconnected
+from techport_dashboards.query.limits import Deadline, Disconnected, readings_expected
 from techport_dashboards.query.paging import decode, encode, page_size
 from techport_dashboards.query.parameters import Choice, ChoiceParameters, Names
 from techport_dashboards.query.question import Answer, Question, Resolved, last_key, resolve, run, select
@@ -38,6 +47,7 @@ from techport_dashboards.services.citation import licence_url
 from techport_dashboards.viewer import Viewer
 from techport_dashboards.web.access import OPEN_DATA, needs
 from techport_dashboards.web.dependencies import Services, ServicesDep, ViewerDep
+from techport_dashboards.web.methods import HEAD
 from techport_dashboards.web.request_slots import SlotRoute
 from techport_pilots.definition.privacy import licence_of
 from techport_pilots.time import interval_micros
@@ -284,6 +294,10 @@ def respond(
             "`fill`, `shape=wide`, `downsample` and `order` cannot be combined with paging.",
             parameter=name,
         )
+    files: AnswerFiles = request.app.state.answer_files
+    key = _file_key(request, viewer, file_format)
+    if _wants_file(request) and (file := files.find(key, fresh="range" not in request.headers)):
+        return FileAnswer(file)
     now, catalogue = clock.now(), services.registry_cache.current()
     resolved = resolve(parameters.question(limit), viewer, catalogue, services.store, settings.zone, now)
     tag = etag_of(resolved.query, services.store, catalogue, file_format, shape, request.app.version, now)
@@ -295,7 +309,38 @@ def respond(
         found = run(services, resolved, catalogue, patience)
     else:
         found = whole(services, resolved, catalogue, shape, patience, now)
-    return _written(request, services, found, file_format, shape, headers)
+    answer = _written(request, services, found, file_format, shape, headers)
+    compressed = "content-encoding" in answer.headers
+    if not isinstance(answer, Streamed) or compressed or not _is_bounded(services, found, file_format, now):
+        return answer
+    made = spooled(answer.pieces, answer.headers, formats.MEDIA_TYPES[file_format])
+    if not isinstance(made, AnswerFile):
+        return Streamed(made, answer.headers, formats.MEDIA_TYPES[file_format])
+    if _wants_file(request):
+        files.keep(key, made)
+    return FileAnswer(made)
+
+
+def _wants_file(request: Request) -> bool:
+    """Whether it asks for the length or for a part: then more such requests will follow."""
+    return "range" in request.headers or HEAD in request.scope
+
+
+def _file_key(request: Request, viewer: Viewer, file_format: str) -> Key:
+    client = request.client.host if request.client else ""
+    pilots = "" if viewer.pilots is None else ",".join(sorted(viewer.pilots))
+    return client, viewer.who, pilots, request.url.path, request.url.query, file_format
+
+
+def _is_bounded(services: Services, found: Answer, file_format: formats.Format, now: Micros) -> bool:
+    """Whether the answer is worth making whole before it is sent, by the rows that there may be."""
+    query, most = found.resolved.query, MOST_ROWS.get(file_format, MOST_ROWS_OF_TEXT)
+    if isinstance(found.rows, pa.Table):
+        return bool(found.rows.num_rows <= most)
+    expected = services.store.extent(query.select, query.start, query.end).readings
+    if expected is None:
+        expected = readings_expected(query, found.catalogue, now)
+    return (expected if query.limit is None else min(expected, query.limit)) <= most
 
 
 def whole(
@@ -360,7 +405,7 @@ def _written(
         name = {"csv-nb": "csv", "arrow": "arrows"}.get(file_format, file_format)
         headers["Content-Disposition"] = f'attachment; filename="readings.{name}"'
     encoding = formats.encoding_of(request.headers.get("accept-encoding", ""))
-    if file_format not in ("parquet", "arrow") and encoding is not None:
+    if file_format not in ("parquet", "arrow") and encoding is not None and not _wants_file(request):
         stream = formats.encoded(stream, encoding)
         headers["Content-Encoding"] = encoding
     return Streamed(stream, headers, media_type)

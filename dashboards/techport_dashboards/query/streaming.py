@@ -13,10 +13,10 @@ class Streamed(StreamingResponse):
 
     def __init__(self, pieces: Generator[bytes], headers: Mapping[str, str], media_type: str) -> None:
         super().__init__(pieces, 200, headers, media_type)
-        self._pieces = pieces
+        self.pieces = pieces
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
             await super().__call__(scope, receive, send)
         finally:
-            self._pieces.close()  # left to the garbage collector, the store would be held open for a while
+            self.pieces.close()  # left to the garbage collector, the store would be held open for a while

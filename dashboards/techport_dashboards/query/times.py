@@ -13,6 +13,9 @@ from techport_storage.model import BucketWidth, Micros, Unit
 EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 _PLAIN_EPOCH = dt.datetime(1970, 1, 1)  # what is UTC need not be moved to it
 MICROSECOND = dt.timedelta(microseconds=1)
+FIRST: Micros = (dt.datetime.min - _PLAIN_EPOCH) // MICROSECOND
+LAST: Micros = (dt.datetime.max - _PLAIN_EPOCH) // MICROSECOND
+"""The ends of the calendar, 0001-01-01 and 9999-12-31."""
 
 _LENGTH: dict[Unit, Micros] = {
     "us": 1,
@@ -41,7 +44,11 @@ def moment(instant: Micros, zone: dt.tzinfo = dt.UTC) -> dt.datetime:
 
 
 def iso(instant: Micros) -> str:
-    """UTC with six decimals always, the form of every time in the API: one form parses fast and sorts as text."""
+    """UTC with six decimals always, the form of every time in the API: one form parses fast and sorts as text.
+
+    What is outside the calendar (a window around its first day) is the nearest time in it.
+    """
+    instant = min(max(instant, FIRST), LAST)
     return f"{(_PLAIN_EPOCH + dt.timedelta(microseconds=instant)).isoformat(timespec='microseconds')}Z"
 
 
@@ -72,7 +79,18 @@ def parse_instant(text: str, zone: ZoneInfo, reference: Micros, *, wall_clock: b
         if len(text) > len("2026-11-22") and not wall_clock:
             raise ValueError(f"{text!r} has no offset from UTC")
         value = value.replace(tzinfo=zone)
-    return micros(value)
+    return _within_calendar(value)
+
+
+def _within_calendar(value: dt.datetime) -> Micros:
+    """The instant; at the ends of the calendar, where UTC may be outside, the nearest that there is.
+
+    0001-01-01 and 9999-12-31 are what programs write for "always": the zero of Go and .NET, the end of SQL.
+    """
+    try:
+        return micros(value.astimezone(dt.UTC))
+    except OverflowError:
+        return micros(value.replace(tzinfo=dt.UTC))
 
 
 def _shift(reference: Micros, duration: re.Match[str], zone: ZoneInfo) -> Micros:
