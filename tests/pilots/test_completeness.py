@@ -108,6 +108,16 @@ def test_the_flagged_share_is_of_the_readings_there_are(store):
     assert of(store).observed == 50
 
 
+def test_no_readings_have_no_flagged_share(store):
+    assert of(store).flagged_share == 0
+
+
+def test_a_period_shorter_than_the_interval_expects_one_reading(store):
+    write(store, [START + MINUTE])
+    short = of(store, end=START + 2 * MINUTE)
+    assert (short.expected, short.observed, short.share) == (1, 1, 1.0)
+
+
 def test_a_stream_that_promised_nothing_has_no_share(store):
     write(store, START + STEP * np.array([3, 50]))
     found = of(store, interval=None)
