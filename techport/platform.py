@@ -40,8 +40,8 @@ from techport_ingest.checking.budget import DeviceLimits
 from techport_ingest.metrics import Metrics
 from techport_ingest.pipeline import Pipeline, PipelineSettings
 from techport_ingest.source import Source
+from techport_ingest.sources.connect import open_source, spoken_protocol
 from techport_ingest.sources.embedded import EmbeddedBroker, EmbeddedSettings
-from techport_ingest.sources.paho import PahoSource
 from techport_ingest.sources.relay import Relay
 from techport_ingest.sources.session_watch import SessionWatch
 from techport_ingest.sources.settings import MqttSettings, Tls
@@ -109,13 +109,15 @@ def broker(settings: Settings, parts: Stores, own: bool = False, retire: bool = 
             reach = mqtt_settings(settings, session.client_id)
             if own and _broker_kind(settings) == "mosquitto":
                 reach = closing.enter_context(_mosquitto(settings, reach, parts.registry))
+            else:
+                reach = _in_its_protocol(settings, reach)
             if retire:
-                reader = PahoSource(msgspec.structs.replace(reach, retire=True))
+                reader = open_source(msgspec.structs.replace(reach, retire=True))
             else:
                 watch = SessionWatch(sessions, settings.worker, settings.mqtt, parts.metrics)
-                reader = PahoSource(reach, watch)
+                reader = open_source(reach, watch)
             if session.previous is not None:
-                earlier = PahoSource(msgspec.structs.replace(reach, client_id=session.previous, retire=True))
+                earlier = open_source(msgspec.structs.replace(reach, client_id=session.previous, retire=True))
                 reader = SucceedingSource(reader, earlier, partial(sessions.emptied, settings.worker))
         closing.callback(reader.close)
         relay = Relay(reach)
@@ -126,11 +128,17 @@ def broker(settings: Settings, parts: Stores, own: bool = False, retire: bool = 
 @contextmanager
 def relaying(settings: Settings) -> Iterator[Relay]:
     """A way to publish to the broker at settings.mqtt, for a process that receives nothing."""
-    relay = Relay(mqtt_settings(settings))
+    relay = Relay(_in_its_protocol(settings, mqtt_settings(settings)))
     try:
         yield relay
     finally:
         relay.close()
+
+
+def _in_its_protocol(settings: Settings, reach: MqttSettings) -> MqttSettings:
+    """How to reach a broker that is not ours, in the protocol of the settings or else the newest that it speaks."""
+    protocol = spoken_protocol(reach) if settings.mqtt_protocol == "auto" else settings.mqtt_protocol
+    return msgspec.structs.replace(reach, protocol=protocol)
 
 
 def _embedded(settings: Settings, reach: MqttSettings, registry: Registry) -> tuple[EmbeddedBroker, MqttSettings]:

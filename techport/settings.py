@@ -107,6 +107,9 @@ class Settings(BaseSettings):
     device_quarantine_bytes: int = Field(
         20_000_000, ge=1, description="bytes of messages that one device may put into quarantine in an hour"
     )
+    mqtt_protocol: Literal["auto", "5", "3.1.1"] = Field(
+        "auto", description="version of MQTT to speak with the broker; auto asks it when the process starts"
+    )
     mqtt_username: str | None = Field(None, description="user name at the broker")
     mqtt_password: SecretStr | None = Field(None, description="password at the broker; better as mqtt_password_file")
     mqtt_password_file: Path | None = Field(None, description="file that holds the password at the broker")

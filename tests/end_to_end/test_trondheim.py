@@ -28,7 +28,7 @@ import pytest
 from techport.platform import mqtt_settings
 from techport.settings import Settings, load_settings
 from techport_ingest.brokers.mosquitto import Mosquitto
-from techport_ingest.sources.paho import PahoSource
+from techport_ingest.sources.connect import open_source
 from techport_pilots.accounting.audit import AuditReport, audit
 from techport_pilots.accounting.ledger import Ledger
 from techport_pilots.accounting.worker_sessions import WorkerSessions
@@ -182,7 +182,7 @@ def open_session(settings: Settings) -> None:
     """Let the broker know the ingestor's session, so that from now on it keeps what is published."""
     with closing(Registry.open(settings.registry_url)) as registry:
         session = WorkerSessions(registry.database).of(settings.worker)
-    source = PahoSource(mqtt_settings(settings, session.client_id))
+    source = open_source(mqtt_settings(settings, session.client_id))
     try:
         wait_until(lambda: source.connected, 30, "the broker takes the subscription")
     finally:

@@ -12,8 +12,8 @@ from prometheus_client import CollectorRegistry
 from techport_ingest.metrics import Metrics
 from techport_ingest.pipeline import Pipeline
 from techport_ingest.source import Source
+from techport_ingest.sources.connect import open_source
 from techport_ingest.sources.embedded import EmbeddedBroker, EmbeddedSettings
-from techport_ingest.sources.paho import PahoSource
 from techport_ingest.sources.settings import MqttSettings
 from techport_pilots.accounting.ledger import Ledger
 from techport_pilots.registry.registry import Registry
@@ -27,7 +27,7 @@ def main(folder: Path, port: int, kind: str) -> None:
     if kind == "embedded":
         source = EmbeddedBroker(EmbeddedSettings(port=port))
     else:
-        source = PahoSource(MqttSettings(client_id="ingest-1", port=port))
+        source = open_source(MqttSettings(client_id="ingest-1", port=port))
     Pipeline(source, registry, Ledger(registry.database), store, Metrics(CollectorRegistry())).run()
 
 

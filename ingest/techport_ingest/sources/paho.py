@@ -18,7 +18,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Collection, Sequence
-from typing import Any, Literal
+from typing import Any
 
 import structlog
 from paho.mqtt.client import Client, ConnectFlags, DisconnectFlags, MQTTMessage
@@ -29,13 +29,11 @@ from paho.mqtt.reasoncodes import ReasonCode
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from techport_ingest.message import Message
+from techport_ingest.sources.session_watch import SessionEvent
 from techport_ingest.sources.settings import MqttSettings
 from techport_storage.clock import now
 
 log = structlog.get_logger(__name__)
-
-SessionEvent = Literal["resumed", "new", "taken-over"]
-"""What the broker says of our session: it knew it, it did not, another client has connected under our client id."""
 
 _SESSION_TAKEN_OVER = 0x8E  # MQTT 5, section 3.14.2.1
 _MID_BITS = 16

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import structlog
 from prometheus_client import CollectorRegistry, Counter
 
-from techport_ingest.sources.paho import SessionEvent
 from techport_pilots.accounting.worker_sessions import WorkerSessions
 from techport_pilots.errors import RegistryUnavailable
+
+SessionEvent = Literal["resumed", "new", "taken-over"]
+"""What the broker says of our session: it knew it, it did not, another client has connected under our client id."""
 
 log = structlog.get_logger(__name__)
 
 
 class SessionWatch:
-    """For PahoSource: called with each event, in the pipeline's thread."""
+    """For a source: called with each event, in the pipeline's thread."""
 
     def __init__(self, sessions: WorkerSessions, worker: str, broker: str, registry: CollectorRegistry) -> None:
         """`broker` is the address at which the session stands."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import ssl
 from typing import Literal
 
@@ -62,8 +63,31 @@ class MqttSettings(msgspec.Struct, frozen=True, kw_only=True):
         """Tell a client who it is: user name, password, certificates."""
         if self.username is not None:
             client.username_pw_set(self.username, self.password)
-        if self.tls is not None and self.tls.server is not None:
-            client.tls_set_context(pinned(self.tls.server))
-            client.tls_insecure_set(True)  # its name, that is: we connect to the address that we listen on
-        elif self.tls is not None:
-            client.tls_set(ca_certs=self.tls.ca, certfile=self.tls.certificate, keyfile=self.tls.key)
+        context = self.tls_context()
+        if context is not None:
+            client.tls_set_context(context)
+            client.tls_insecure_set(not context.check_hostname)
+
+    def open_connection(self, timeout: float) -> socket.socket:
+        """A connection to the broker, TLS made; raises OSError. `timeout` in seconds holds for what follows, too."""
+        context = self.tls_context()
+        connection = socket.create_connection((self.host, self.port), timeout)
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if context is None:
+            return connection
+        try:
+            return context.wrap_socket(connection, server_hostname=self.host)
+        except BaseException:
+            connection.close()
+            raise
+
+    def tls_context(self) -> ssl.SSLContext | None:
+        """What to connect with; None for a connection without TLS. Raises OSError for files that cannot be used."""
+        if self.tls is None:
+            return None
+        if self.tls.server is not None:
+            return pinned(self.tls.server)  # whatever its name: we connect to the address that we listen on
+        context = ssl.create_default_context(cafile=self.tls.ca)
+        if self.tls.certificate is not None:
+            context.load_cert_chain(self.tls.certificate, self.tls.key)
+        return context

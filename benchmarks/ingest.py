@@ -1,6 +1,6 @@
 """What the ingest side costs: CPU for each message, and the time from publish to queryable.
 
-    python benchmarks/ingest_pipeline.py [--messages 100000] [--seconds 20] [--rate 1000] [--linger 0.02]
+    python benchmarks/ingest.py [--messages 100000] [--source mqtt5] [--seconds 20] [--rate 1000] [--linger 0.02]
 
 Three parts, five values a message throughout: decode and check alone; the whole ingest process behind a real
 mosquitto, in messages for each second of its CPU (all threads); latency at a steady rate. Results are in INGEST.md.
@@ -29,6 +29,8 @@ from techport_ingest.decoding.formats.native import decoder as native
 from techport_ingest.message import Message
 from techport_ingest.metrics import Metrics
 from techport_ingest.pipeline import Pipeline, PipelineSettings
+from techport_ingest.source import Source
+from techport_ingest.sources.mqtt5 import Mqtt5Source
 from techport_ingest.sources.paho import PahoSource
 from techport_ingest.sources.settings import MqttSettings
 from techport_pilots.accounting.ledger import Ledger
@@ -41,6 +43,7 @@ from techport_storage.store import ReadingStore, open_store
 QUANTITIES = ("pm10", "pm25", "air_temperature", "relative_humidity", "air_pressure")
 DEVICES = 100
 START = 1_777_896_000
+SOURCES: dict[str, type[PahoSource | Mqtt5Source]] = {"paho": PahoSource, "mqtt5": Mqtt5Source}
 
 
 def main() -> None:
@@ -49,10 +52,12 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=20)
     parser.add_argument("--rate", type=int, default=1_000)
     parser.add_argument("--linger", type=float, default=PipelineSettings().linger)
+    parser.add_argument("--source", choices=SOURCES, action="append", help="again for several, in one run (all)")
     chosen = parser.parse_args()
     decode_and_check(chosen.messages)
-    with tempfile.TemporaryDirectory() as folder:
-        throughput(Path(folder), chosen.messages, chosen.linger)
+    for source in chosen.source or SOURCES:
+        with tempfile.TemporaryDirectory() as folder:
+            throughput(Path(folder), source, chosen.messages, chosen.linger)
     with tempfile.TemporaryDirectory() as folder:
         latency(Path(folder), chosen.rate, chosen.seconds, chosen.linger)
 
@@ -105,24 +110,26 @@ def broker(folder: Path) -> Mosquitto:
     return running
 
 
-def collector(
-    folder: Path, port: int, linger: float, store: ReadingStore | None = None
-) -> tuple[Pipeline, PahoSource, Ledger]:
+def ledger_and_store(folder: Path) -> tuple[Registry, ReadingStore]:
     registry = Registry.open(f"sqlite:///{folder / 'registry.sqlite'}")
     registry.import_pilot(pilot(), "", "benchmark")
-    store = store or open_store(f"duckdb:///{folder / 'readings.duckdb'}")
-    source = PahoSource(MqttSettings(client_id="collector", port=port))
+    return registry, open_store(f"duckdb:///{folder / 'readings.duckdb'}")
+
+
+def collector(source: Source, registry: Registry, store: ReadingStore, linger: float) -> tuple[Pipeline, Ledger]:
     books = Ledger(registry.database)
     pipeline = Pipeline(source, registry, books, store, Metrics(CollectorRegistry()), PipelineSettings(linger=linger))
-    return pipeline, source, books
+    return pipeline, books
 
 
-def collect(folder: Path, port: int, count: int, linger: float, answer: multiprocessing.connection.Connection) -> None:
+def collect(
+    folder: Path, kind: str, port: int, count: int, linger: float, answer: multiprocessing.connection.Connection
+) -> None:
     """The collector process: ingests `count` messages and answers with (CPU seconds, wall seconds)."""
-    pipeline, source, books = collector(folder, port, linger)
-    while not source.connected:
-        time.sleep(0.001)
+    registry, store = ledger_and_store(folder)
     cpu, wall = time.process_time(), time.perf_counter()
+    source = SOURCES[kind](MqttSettings(client_id="collector", port=port))
+    pipeline, books = collector(source, registry, store, linger)
     threading.Thread(target=pipeline.run, daemon=True).start()
     while sum(tally.messages for tally in books.tallies().values()) < count:
         time.sleep(0.1)
@@ -131,7 +138,7 @@ def collect(folder: Path, port: int, count: int, linger: float, answer: multipro
     source.close()
 
 
-def throughput(folder: Path, count: int, linger: float) -> None:
+def throughput(folder: Path, kind: str, count: int, linger: float) -> None:
     mosquitto = broker(folder)
     port = mosquitto.settings.port
     session = PahoSource(MqttSettings(client_id="collector", port=port))
@@ -140,12 +147,15 @@ def throughput(folder: Path, count: int, linger: float) -> None:
     session.close()
     publish(port, count)
     ours, theirs = multiprocessing.Pipe()
-    process = multiprocessing.get_context("spawn").Process(target=collect, args=(folder, port, count, linger, theirs))
+    process = multiprocessing.get_context("spawn").Process(
+        target=collect, args=(folder, kind, port, count, linger, theirs)
+    )
     process.start()
     cpu, wall = ours.recv()
     process.join()
     mosquitto.stop()
-    print(f"{count / cpu:,.0f} messages a CPU-second ({count / wall:,.0f} a second of wall time), mosquitto to DuckDB")
+    rates = f"{count / cpu:,.0f} messages a CPU-second ({count / wall:,.0f} a second of wall time)"
+    print(f"{kind}: {rates}, mosquitto to DuckDB", flush=True)
 
 
 def publish(port: int, count: int) -> None:
@@ -198,8 +208,10 @@ class Watched:
 
 def latency(folder: Path, rate: int, seconds: float, linger: float) -> None:
     mosquitto = broker(folder)
-    store = Watched(open_store(f"duckdb:///{folder / 'readings.duckdb'}"))
-    pipeline, source, _ = collector(folder, mosquitto.settings.port, linger, store)  # type: ignore[arg-type]
+    registry, readings = ledger_and_store(folder)
+    store = Watched(readings)
+    source = Mqtt5Source(MqttSettings(client_id="collector", port=mosquitto.settings.port))
+    pipeline, _ = collector(source, registry, store, linger)  # type: ignore[arg-type]
     while not source.connected:
         time.sleep(0.01)
     thread = threading.Thread(target=pipeline.run)

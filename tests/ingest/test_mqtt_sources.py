@@ -1,0 +1,343 @@
+"""What MQTT sources do behind a real mosquitto; and, for what mosquitto never does, behind a few bytes of our own."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import threading
+from collections.abc import Callable
+from functools import partial
+
+import pytest
+from paho.mqtt.client import Client
+
+from techport_ingest.message import Message
+from techport_ingest.source import Source
+from techport_ingest.sources.connect import spoken_protocol
+from techport_ingest.sources.mqtt5 import Mqtt5Source
+from techport_ingest.sources.paho import PahoSource
+from techport_ingest.sources.settings import MqttSettings
+from tests.ingest.running import eventually, hang_up, paho_source, publisher, reading
+
+TOPIC = "pilots/air/lamp-1/readings"
+
+
+Connect = Callable[..., Source]
+
+
+def mqtt5_codec(port: int, client_id: str = "ingest-1", **more: object) -> Source:
+    source = Mqtt5Source(MqttSettings(client_id=client_id, port=port, longest_wait=0.5, **more))  # type: ignore[arg-type]
+    eventually(lambda: source.connected, "the source is subscribed")
+    return source
+
+
+@pytest.fixture(params=["mqtt5", "paho-5", "paho-3.1.1"])
+def connect(request: pytest.FixtureRequest) -> Connect:
+    """Opens a subscribed source of each kind."""
+    if request.param == "mqtt5":
+        return mqtt5_codec
+    return partial(paho_source, protocol=request.param.removeprefix("paho-"))
+
+
+@pytest.fixture(params=[mqtt5_codec, paho_source])
+def connect_5(request: pytest.FixtureRequest) -> Connect:
+    """Opens a subscribed source of each kind that speaks MQTT 5."""
+    opener: Connect = request.param
+    return opener
+
+
+def receive(source: Source, count: int) -> list[Message]:
+    messages: list[Message] = []
+
+    def enough() -> bool:
+        messages.extend(source.receive(0.1))
+        return len(messages) >= count
+
+    eventually(enough, f"{count} messages have arrived")
+    return messages
+
+
+def test_what_was_not_settled_comes_again(port: int, device: Client, connect: Connect) -> None:
+    first = connect(port)
+    for number in range(10):
+        device.publish(TOPIC, reading(number), qos=1)
+    messages = receive(first, 10)
+    first.ack(messages[:4])
+    first.close()
+    second = connect(port)
+    again = receive(second, 6)
+    assert [message.payload for message in again] == [reading(number) for number in range(4, 10)]
+    assert all(message.redelivered for message in again)
+    second.ack(again)
+    second.close()
+    third = connect(port)
+    assert third.receive(0.5) == []
+    third.close()
+
+
+def test_the_window_bounds_what_is_held(port: int, device: Client, connect_5: Connect) -> None:
+    """Also where the broker sends more than it was told, as mosquitto 2.0.11 does."""
+    source = connect_5(port, window=20)
+    for number in range(500):
+        device.publish(TOPIC, reading(number), qos=1)
+    held = receive(source, 20)
+    assert source.receive(0.5) == []  # nothing more before some are settled
+    seen: list[bytes] = []
+    while len(seen) < 500:
+        assert len(held) <= 20
+        seen += [message.payload for message in held]
+        source.ack(held)
+        held = source.receive(5)
+    assert seen == [reading(number) for number in range(500)]
+    source.close()
+
+
+def test_workers_that_share_divide_the_topics_among_them(port: int, device: Client, connect_5: Connect) -> None:
+    workers = [connect_5(port, f"ingest-{number}", share="ingest") for number in (1, 2)]
+    for number in range(100):
+        device.publish(TOPIC, reading(number), qos=1)
+    shares: list[list[Message]] = [[], []]
+
+    def complete() -> bool:
+        for share, worker in zip(shares, workers, strict=True):
+            messages = worker.receive(0.1)
+            worker.ack(messages)
+            share.extend(messages)
+        return sum(map(len, shares)) == 100
+
+    eventually(complete, "all have arrived")
+    assert all(len(share) >= 20 for share in shares)
+    assert {message.payload for share in shares for message in share} == {reading(number) for number in range(100)}
+    for worker in workers:
+        worker.close()
+
+
+def test_retained_messages_come_once_and_are_marked(port: int, device: Client, connect_5: Connect) -> None:
+    device.publish(TOPIC, reading(1), qos=1, retain=True).wait_for_publish(10)
+    source = connect_5(port)
+    messages = receive(source, 1)
+    assert messages[0].retained
+    source.ack(messages)
+    source.close()
+    again = connect_5(port)
+    assert again.receive(0.5) == []
+    again.close()
+
+
+def test_descriptions_come_again_to_a_process_that_just_started(port: int, device: Client, connect_5: Connect) -> None:
+    device.publish("homie/pump/node/flow/$unit", b"l/h", qos=1, retain=True).wait_for_publish(10)
+    device.publish("tele/plug/LWT", b"Online", qos=1, retain=True).wait_for_publish(10)
+    filters, described = ("pilots/#", "tele/#", "homie/#"), ("homie/#",)
+    source = connect_5(port)
+    source.subscribe(filters, described)
+    first = receive(source, 2)
+    source.ack(first)
+    source.close()
+    again = connect_5(port)
+    again.subscribe(filters, described)
+    [message] = receive(again, 1)
+    assert message.topic == "homie/pump/node/flow/$unit"
+    assert message.retained
+    again.ack([message])
+    again.subscribe(filters, described)
+    assert again.receive(0.5) == [], "once a process"
+    again.close()
+
+
+def test_a_password_is_not_shown() -> None:
+    assert "secret" not in repr(MqttSettings(client_id="a", username="u", password="secret"))
+
+
+class ScriptedBroker:
+    """Speaks just enough MQTT 3.1.1 to say CONNACK and SUBACK, then sends the given packets; one script a
+    connection.
+    """
+
+    def __init__(self, *scripts: list[bytes]) -> None:
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port = self._listener.getsockname()[1]
+        self.heard = [bytearray() for _ in scripts]
+        self.hang_up = threading.Event()
+        threading.Thread(target=self._serve, args=(scripts,), daemon=True).start()
+
+    def _serve(self, scripts: tuple[list[bytes], ...]) -> None:
+        for heard, script in zip(self.heard, scripts, strict=True):
+            connection, _ = self._listener.accept()
+            with connection:
+                connection.recv(1000)
+                connection.sendall(b"\x20\x02\x01\x00")  # CONNACK, session present
+                subscribe = connection.recv(1000)
+                connection.sendall(b"\x90\x03" + subscribe[2:4] + b"\x01")  # SUBACK, QoS 1
+                connection.sendall(b"".join(script))
+                connection.settimeout(0.05)
+                while not self.hang_up.is_set():
+                    try:
+                        heard += connection.recv(1000)
+                    except TimeoutError:
+                        continue
+                self.hang_up.clear()
+
+
+def publish_packet(topic: bytes, number: int, payload: bytes) -> bytes:
+    body = len(topic).to_bytes(2, "big") + topic + number.to_bytes(2, "big") + payload
+    return bytes([0x32, len(body)]) + body
+
+
+def test_a_topic_that_is_not_utf8_arrives_escaped() -> None:
+    broker = ScriptedBroker([publish_packet(b"pilots/air/lamp\xff/readings", 1, b"{}")])
+    source = paho_source(broker.port, protocol="3.1.1")
+    messages = receive(source, 1)
+    assert (messages[0].topic, messages[0].payload) == ("pilots/air/lamp\\xff/readings", b"{}")
+    source.ack(messages)
+    eventually(lambda: bytes(broker.heard[0]) == b"\x40\x02\x00\x01", "it is acknowledged")
+    source.close()
+    broker.hang_up.set()
+
+
+def test_a_packet_number_of_an_earlier_connection_is_not_acknowledged() -> None:
+    """A broker that lost its session gives the number 1 to another message: settling the old one must not settle
+    that.
+    """
+    broker = ScriptedBroker([publish_packet(b"pilots/a", 1, b"old")], [publish_packet(b"pilots/a", 1, b"new")])
+    source = paho_source(broker.port, protocol="3.1.1")
+    old = receive(source, 1)
+    broker.hang_up.set()
+    new = receive(source, 1)
+    assert new[0].payload == b"new"
+    source.ack(old)
+    source.ack([Message("pilots/a", b"", 0, new[0].id ^ 3)])  # the number 2, so that silence has an end
+    eventually(lambda: len(broker.heard[1]) >= 4, "something is acknowledged")
+    assert bytes(broker.heard[1]) == b"\x40\x02\x00\x02"
+    source.close()
+    broker.hang_up.set()
+
+
+def test_it_waits_for_a_broker_that_is_not_there_yet() -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    source = PahoSource(MqttSettings(client_id="early", port=port, longest_wait=0.3))
+    assert source.receive(0.5) == []
+    assert not source.connected
+    source.close()
+
+
+def test_two_devices_with_quality_of_service_0(port: int, connect: Connect) -> None:
+    source = connect(port)
+    device = publisher(port)
+    device.publish(TOPIC, b"1", qos=0)
+    messages = receive(source, 1)
+    source.ack(messages)  # nothing to acknowledge, and no harm
+    hang_up(device)
+    source.close()
+
+
+class ScriptedBroker5:
+    """Answers CONNECT and SUBSCRIBE of MQTT 5, then sends its script and keeps what it hears; then the next client."""
+
+    def __init__(self, connack: bytes, script: bytes = b"") -> None:
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port = self._listener.getsockname()[1]
+        self.heard = bytearray()
+        self.connections = 0
+        self.hang_up = threading.Event()
+        threading.Thread(target=self._serve, args=(connack, script), daemon=True).start()
+
+    def _serve(self, connack: bytes, script: bytes) -> None:
+        while not self.hang_up.is_set():
+            connection, _ = self._listener.accept()
+            self.connections += 1
+            with connection:
+                self._answer(connection, connack, script)
+
+    def _answer(self, connection: socket.socket, connack: bytes, script: bytes) -> None:
+        connection.recv(1000)
+        connection.sendall(connack)
+        subscribe = connection.recv(1000)
+        if subscribe[:1] == b"\x82":
+            connection.sendall(b"\x90\x04" + subscribe[2:4] + b"\x00\x01" + script)
+        connection.settimeout(0.05)
+        while not self.hang_up.is_set():
+            with contextlib.suppress(TimeoutError):
+                part = connection.recv(1000)
+                if not part:
+                    return
+                self.heard += part
+
+
+WELCOME = b"\x20\x03\x01\x00\x00"  # session present, success, no properties
+
+
+def publish_5(topic: bytes, number: int, payload: bytes, properties: bytes = b"") -> bytes:
+    body = len(topic).to_bytes(2, "big") + topic + number.to_bytes(2, "big")
+    body += bytes([len(properties)]) + properties + payload
+    return bytes([0x32, len(body)]) + body
+
+
+def test_a_topic_alias_stands_for_the_topic_before_it() -> None:
+    alias = b"\x23\x00\x07"
+    script = publish_5(b"pilots/a", 1, b"first", alias) + publish_5(b"", 2, b"second", alias)
+    broker = ScriptedBroker5(WELCOME, script)
+    source = mqtt5_codec(broker.port)
+    assert [(message.topic, message.payload) for message in receive(source, 2)] == [
+        ("pilots/a", b"first"),
+        ("pilots/a", b"second"),
+    ]
+    broker.hang_up.set()
+    source.close()
+
+
+@pytest.mark.parametrize(
+    ("topic", "properties", "expected"),
+    [
+        (b"pilots/air/lamp\xff/readings", b"", "pilots/air/lamp\\xff/readings"),
+        (b"pilots/air", b"\x26\x00\x01\xff\x00\x01a", "pilots/air"),  # a user property that is not UTF-8
+    ],
+)
+def test_text_that_is_not_utf8_costs_no_message(topic: bytes, properties: bytes, expected: str) -> None:
+    broker = ScriptedBroker5(WELCOME, publish_5(topic, 1, b"{}", properties) + publish_5(b"pilots/b", 2, b"[]"))
+    source = mqtt5_codec(broker.port)
+    messages = receive(source, 2)
+    assert [(message.topic, message.payload) for message in messages] == [(expected, b"{}"), ("pilots/b", b"[]")]
+    source.ack(messages)
+    eventually(lambda: bytes(broker.heard) == b"\x40\x02\x00\x01\x40\x02\x00\x02", "both are acknowledged")
+    broker.hang_up.set()
+    source.close()
+
+
+def test_a_message_longer_than_the_buffer_arrives_whole(port: int, device: Client) -> None:
+    source = mqtt5_codec(port)
+    payload = bytes(range(256)) * 1_500  # one and a half times as long
+    device.publish(TOPIC, payload, qos=1)
+    device.publish(TOPIC, b"{}", qos=1)
+    assert [message.payload for message in receive(source, 2)] == [payload, b"{}"]
+    source.close()
+
+
+def test_it_connects_again_after_bytes_that_are_not_mqtt() -> None:
+    broker = ScriptedBroker5(WELCOME, b"\x00\x00\x00")
+    source = Mqtt5Source(MqttSettings(client_id="ingest-1", port=broker.port, longest_wait=0.3))
+    eventually(lambda: broker.connections >= 2, "it tries again")
+    broker.hang_up.set()
+    source.close()
+
+
+@pytest.mark.parametrize(
+    ("connack", "protocol"),
+    [
+        (b"\x20\x02\x00\x01", "3.1.1"),  # MQTT 3.1.1: unacceptable protocol version
+        (b"\x20\x03\x00\x84\x00", "3.1.1"),
+        (WELCOME, "5"),
+        (b"\x20\x03\x00\x87\x00", "5"),  # not authorised: it speaks MQTT 5 all the same
+    ],
+)
+def test_the_broker_is_asked_for_its_protocol(connack: bytes, protocol: str) -> None:
+    broker = ScriptedBroker5(connack)
+    assert spoken_protocol(MqttSettings(client_id="ingest-1", port=broker.port)) == protocol
+    broker.hang_up.set()
+
+
+def test_a_broker_that_is_away_is_taken_for_a_new_one() -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        assert spoken_protocol(MqttSettings(client_id="ingest-1", port=probe.getsockname()[1])) == "5"
