@@ -9,14 +9,16 @@ import pytest
 import yaml
 
 from techport_ingest.decoding.formats.json import FAMILIES
-from techport_ingest.decoding.formats.json.families import FOLDER, load_families
+from techport_ingest.decoding.formats.json.families import load_families
+from techport_ingest.decoding.formats.lorawan_json import FAMILIES as SERVERS
 from techport_pilots.definition.load import parse_definition, to_yaml
 from techport_pilots.formats import BrokenFormat, formats, names
 from techport_pilots.i18n import LANGUAGES, Language
 from techport_pilots.model import PilotDefinition, SourceDefinition, Text
+from techport_pilots.plugins import table_files
 from tests.ingest.test_decoder_cases import CASES, read_message, source_of
 
-TABLES = [form.name for form in FAMILIES]
+TABLES = [form.name for form in (*FAMILIES, *SERVERS)]
 MOST_LINES = 3
 
 
@@ -55,7 +57,8 @@ def test_where_the_device_is_named_is_said_in_every_language(family: str) -> Non
 
 @pytest.mark.parametrize("family", TABLES)
 def test_a_table_names_the_documentation_that_it_was_written_from(family: str) -> None:
-    assert (FOLDER / f"{family}.yaml").read_text("utf-8").startswith("# ")
+    [table] = [file for file in table_files() if file.stem == family]
+    assert table.read_text("utf-8").startswith("# ")
 
 
 def test_tables_are_formats_like_others() -> None:

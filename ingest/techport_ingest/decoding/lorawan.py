@@ -8,6 +8,7 @@ import binascii
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
+from techport_ingest.decoding.cayenne_names import cayenne_values, is_cayenne
 from techport_ingest.decoding.common import MOST_VALUES, leaves, place, too_many
 from techport_ingest.decoding.quantity_names import quantity, quantity_of_path
 from techport_ingest.decoding.times import micros
@@ -128,10 +129,11 @@ def no_object(server: str, field: str) -> RejectedMessage:
 
 
 def object_values(device: str, time: Micros | None, tree: Mapping[str, Any]) -> list[Found]:
-    """The values of a formatter's object. Three customs are understood:
+    """The values of a formatter's object. Four customs are understood:
 
     {"temperature": 21.5}                                            plain numbers, nested objects as channels
     {"temperature": {"displayName": ..., "unit": "°C", "value": 21.5}}   Decentlab: value and unit
+    {"temperatureSensor": {"1": 21.5}}                               ChirpStack's Cayenne codec: by channel
     {"history": [{"period_in": 11, "timestamp": 1693530747}, ...]}       Milesight: records with their own time
     """
     found: list[Found] = []
@@ -141,6 +143,11 @@ def object_values(device: str, time: Micros | None, tree: Mapping[str, Any]) -> 
             found.append(Ignored(device, "identity", key))
         elif kind is float or kind is int:
             found.append(place(device, time, quantity(key), value, maker=key))
+        elif is_cayenne(key, value):
+            found += [
+                place(device, time, part.key, part.value, part.unit, ".".join(part.path))
+                for part in cayenne_values(key, value)
+            ]
         elif kind is dict and "value" in value and type(value["value"]) not in (dict, list):
             unit = value.get("unit")
             unit = unit if type(unit) is str else None

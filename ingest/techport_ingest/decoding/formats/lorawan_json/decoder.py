@@ -1,0 +1,186 @@
+"""Uplinks of LoRaWAN network servers that deliver JSON: where each writes the device, the bytes and what they mean.
+
+The Things Stack and ChirpStack 4 have decoders of their own; others are tables, families/<format>.yaml, in the terms of
+UplinkShape, and so is any server that a source describes under `options:` of `format: lorawan-json`. Paths are those of
+json_paths.py.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from typing import Any, Literal
+from zoneinfo import ZoneInfo
+
+import msgspec
+
+from techport_ingest.decoding.common import device_id, json_document, json_type, number, place
+from techport_ingest.decoding.json_paths import MISSING, parse_path
+from techport_ingest.decoding.lorawan import Codecs, FirstHeard, Radio, no_object, object_values, radio_bytes, signal
+from techport_ingest.decoding.time_rules import Clock
+from techport_ingest.message import DeviceEvent, Found, Ignored, Message, RejectedMessage
+from techport_pilots.topics import topic_matches
+from techport_storage.model import Micros
+
+
+class UplinkShape(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Where a server writes what. Paths; where several are given, the first that leads to something is taken."""
+
+    device: list[str] = msgspec.field(default_factory=lambda: ["devEUI"])
+    time: list[str] = []
+    data: list[str] = []  # the bytes
+    encoding: Literal["base64", "hex"] = "base64"
+    port: list[str] = []
+    counter: list[str] = []
+    object: list[str] = []  # what the server's codec made of them; JSON in text too
+    names: list[str] = []  # of the device and its profile, to choose a codec by
+    receptions: str | None = None  # the list of gateways that heard it
+    rssi: str = "rssi"  # keys of a reception
+    snr: str = "snr"
+    battery: str | None = None  # of status messages: per cent
+    battery_absent: list[str] = []  # paths that are true where the battery's level is not known
+    events: list[str] = []  # topic filters ("+/+/+/+/event/join") of what is no uplink, told by its last level
+    topics: list[str] = []  # topic filters of uplinks and status messages; none: every topic of the source
+
+
+class UplinkReader:
+    """Decoder that remembers the last uplink of up to `devices` devices, for those that are heard twice."""
+
+    def __init__(
+        self,
+        shape: UplinkShape,
+        server: str,
+        zone: ZoneInfo,
+        codecs: Codecs | None = None,
+        *,
+        with_signal: bool = False,
+        devices: int = 50_000,
+    ) -> None:
+        self._shape = shape
+        self._server = server
+        self._clock = Clock(zone)
+        self._codecs = codecs
+        self._with_signal = with_signal
+        self._first = FirstHeard(devices)
+        self._paths = {name: [parse_path(text) for text in getattr(shape, name)] for name in _PATHS}
+        self._receptions = None if shape.receptions is None else parse_path(shape.receptions)
+        self._battery = None if shape.battery is None else parse_path(shape.battery)
+
+    def __call__(self, message: Message, device: str) -> list[Found]:
+        """Raises RejectedMessage."""
+        document = json_document(message.payload)
+        records = document if type(document) is list else [document]
+        return [finding for record in records for finding in self._record(message, record, device)] or [
+            Ignored(device, "empty")
+        ]
+
+    def radio(self, message: Message) -> Radio | None:
+        """See RadioDecoder. Of a list of uplinks, none is decoded beforehand."""
+        try:
+            document = json_document(message.payload)
+            return self._radio(message, document) if type(document) is dict else None
+        except RejectedMessage:
+            return None
+
+    def _record(self, message: Message, record: Any, default: str) -> list[Found]:
+        if type(record) is not dict:
+            raise RejectedMessage("wrong-shape.lorawan", kind=json_type(record))
+        device = _eui(self._first_of("device", record)) or default
+        kind = message.topic.rpartition("/")[2]
+        if any(topic_matches(filter_, message.topic) for filter_ in self._shape.events):
+            return [DeviceEvent(device, self._time(message, record), kind)]
+        if self._shape.topics and not any(topic_matches(filter_, message.topic) for filter_ in self._shape.topics):
+            return [Ignored(device, "not-uplink")]
+        time = self._time(message, record)
+        if self._battery is not None and (level := self._battery.first(record, record)) is not MISSING:
+            absent = any(path.first(record, record) is True for path in self._paths["battery_absent"])
+            return [Ignored(device, "missing", "battery_level") if absent else _battery(device, time, level)]
+        if time is not None:
+            counter = (str(self._first_of("counter", record)), str(self._first_of("data", record)))
+            time = self._first.time(device, counter, time)
+        found = self._values(message, record, device, time)
+        return [*found, *self._heard(record, device, time)] if self._with_signal else found
+
+    def _values(self, message: Message, record: Any, device: str, time: Micros | None) -> list[Found]:
+        radio = self._radio(message, record)
+        codec = None if radio is None or self._codecs is None else self._codecs.of(radio.names)
+        if radio is not None and codec is not None:
+            return object_values(device, time, codec(radio.payload, radio.port, radio.received))
+        made = self._first_of("object", record)
+        if type(made) is str:
+            made = json_document(made.encode()) if made else None
+        if type(made) is dict and made:
+            return object_values(device, time, made)
+        if made is not MISSING and made is not None and type(made) is not dict:
+            raise RejectedMessage("wrong-shape.lorawan", kind=json_type(made))
+        if radio is not None and type(made) is not dict:
+            raise no_object(self._server, (self._shape.object or ["object"])[0].lstrip("/"))
+        return [Ignored(device, "empty-uplink")]
+
+    def _radio(self, message: Message, record: Any) -> Radio | None:
+        data = self._first_of("data", record)
+        if data is MISSING or not data:
+            return None
+        payload = _hex(data) if self._shape.encoding == "hex" else radio_bytes(data)
+        time = self._time(message, record)
+        port = _whole(self._first_of("port", record))
+        texts = [path.first(record, record) for path in (*self._paths["names"], *self._paths["device"])]
+        names = tuple(text for text in texts if type(text) is str and text)
+        return Radio(payload, port, (message.received if time is None else time) // 1000, names)
+
+    def _heard(self, record: Any, device: str, time: Micros | None) -> list[Found]:
+        heard = MISSING if self._receptions is None else self._receptions.first(record, record)
+        if type(heard) is dict:
+            heard = [heard]
+        if type(heard) is not list:
+            return []
+        keys = (("rssi", self._shape.rssi), ("snr", self._shape.snr))
+        plain = [{key: _number(one.get(name)) for key, name in keys} for one in heard if type(one) is dict]
+        return signal(device, time, [{key: value for key, value in one.items() if value is not None} for one in plain])
+
+    def _time(self, message: Message, record: Any) -> Micros | None:
+        given = self._first_of("time", record)
+        return None if given is MISSING or given in (0, "", "0") else self._clock.read(given, message.received)
+
+    def _first_of(self, what: str, record: Any) -> Any:
+        found = (path.first(record, record) for path in self._paths[what])
+        return next((value for value in found if value is not MISSING and value is not None), MISSING)
+
+
+_PATHS = ("device", "time", "data", "port", "counter", "object", "names", "battery_absent")
+
+
+def _battery(device: str, time: Micros | None, level: object) -> Found:
+    return place(device, time, "battery_level", level, "%", "batteryLevel")
+
+
+def _eui(name: object) -> str:
+    """A DevEUI as text, whether a server writes hexadecimal digits or, as protobuf does, base64."""
+    if type(name) is not str:
+        return ""
+    try:
+        raw = base64.b64decode(name, validate=True) if len(name) == _BASE64_EUI else b""
+    except (binascii.Error, ValueError):
+        raw = b""
+    return raw.hex() if len(raw) == _EUI else device_id(name)
+
+
+_EUI, _BASE64_EUI = 8, 12
+
+
+def _hex(data: object) -> bytes:
+    try:
+        return bytes.fromhex(data)  # type: ignore[arg-type]
+    except (ValueError, TypeError):
+        raise RejectedMessage("not-hex.uplink") from None
+
+
+def _number(value: object) -> float | None:
+    if type(value) in (int, float):
+        return float(value)  # type: ignore[arg-type]
+    return number(value) if type(value) is str else None
+
+
+def _whole(value: object) -> int:
+    found = _number(value)
+    return 0 if found is None or abs(found) > 2**31 else int(found)
