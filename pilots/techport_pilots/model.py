@@ -208,6 +208,12 @@ class Measure(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     statistic: Statistic = "mean"
     percentile: float | None = None  # 0..100, with statistic: percentile
     threshold: float | None = None  # in the quantity's unit, with hours_above and share_above
+    at_least: bool = False  # a value equal to the threshold counts as above
+    decimals: int | None = (
+        None  # values are rounded to these, half up, before they are compared with threshold or target
+    )
+    by_position: bool = False  # a percentile is one of the values, as limits have it, instead of one between two
+    day: Literal["local", "utc+1"] = "local"  # "utc+1" all year: days of Norwegian and European assessments of air
     interval: str = "PT1H"  # sampling interval: up to PT1H, or P1D for local days
     slot: Slot = "auto"
     hours: tuple[float, float] | None = None  # [from, to) of local time; [22, 7] runs across midnight

@@ -101,7 +101,7 @@ async def test_a_silent_device_says_since_when_and_what_to_do(streets: City, cli
     assert "overdue since" in text
     assert "The battery was low" in text
     assert text.index("The battery was low") < text.index("Check the network")
-    assert "limit, daily mean 45" in text.replace("&nbsp;", " ")
+    assert "limit, daily mean 50" in text.replace("&nbsp;", " ")
     assert "Locations" in text
     assert "2 Nov 2025 12:00" in text
     assert "63.43000° N" in text

@@ -353,6 +353,8 @@ def _limit(pilot: PilotDefinition, info: StreamInfo, language: Language) -> Char
         return None
     number = language.number(limit.value, 0 if limit.value == round(limit.value) else 1)
     text = f"{language.gettext(LIMIT_WORDS[limit.span])} {number} {info.unit_label}".strip()
+    if limit.applies_from is not None:
+        text += f" ({language.gettext('from {year}', year=limit.applies_from[:4])})"
     return ChartLimit(limit.value, text, limit.source or language.text(limit.title))
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from techport_pilots.definition.limits import built_ins
 from techport_pilots.model import Kpi, PilotDefinition, Text
 
-_PREFERRED = ("eu2024", "t1442-road-yellow", "en16798-co2", "en16798-warm")
+_PREFERRED = ("no2022", "eu2024", "t1442-road-yellow", "en16798-co2", "en16798-warm")
 _SPANS = ("hour", "day", "8h", "year")
 
 
@@ -19,20 +19,25 @@ class LimitValue:
     span: str
     title: Text
     source: str
+    applies_from: str | None = None  # date, of a limit that is not in force yet
 
 
 def limit_of(pilot: PilotDefinition, quantity: str) -> LimitValue | None:
-    """None where nobody has set one. A value of this moment is not a mean: a limit is there to compare with."""
+    """The one in force where there is one, else one to come with its date; None where nobody has set one.
+
+    A value of this moment is not a mean: a limit is there to compare with.
+    """
     base = quantity.partition(".")[0]
     own = next((kpi for kpi in pilot.kpis if kpi.quantity in (quantity, base) and _plain(kpi)), None)
     if own is not None and own.target is not None:
         return LimitValue(own.target, "", own.title, "")
-    for one in built_ins().values():
-        if one.kpi.quantity == base and one.kpi.id.startswith(_PREFERRED):
+    candidates = [one for one in built_ins().values() if one.kpi.quantity == base]
+    for prefix in _PREFERRED:
+        for one in candidates:
             kpi = one.kpi
             value = kpi.target if kpi.threshold is None else kpi.threshold
-            if value is not None and not kpi.id.endswith("-year"):
-                return LimitValue(value, _span(kpi.id), kpi.title, one.source)
+            if value is not None and kpi.id.startswith(prefix) and not kpi.id.endswith("-year"):
+                return LimitValue(value, _span(kpi.id), kpi.title, one.source, one.applies_from)
     return None
 
 

@@ -51,6 +51,7 @@ from techport_pilots.evaluation.phases import (
     so_far,
 )
 from techport_pilots.evaluation.samples import day_numbers
+from techport_pilots.evaluation.values import OwnValue, own_value
 from techport_pilots.evaluation.verdict import decide_verdict, effect_direction
 from techport_pilots.i18n import Message
 from techport_pilots.model import Kpi, PilotDefinition
@@ -270,15 +271,22 @@ def _evaluate(store: ReadingStore, pilot: PilotDefinition, kpi: Kpi, confidence:
     if sides.days is None and not _extreme(kpi):
         why = [NoInterval("constant").reason]
         return _insufficient(kpi, unit, why, before, after, left_out)
-    after = _with_interval(after, sides, confidence)
+    own = _own_value(kpi, after, sides, confidence)
+    after = msgspec.structs.replace(after, interval=own.published)
+    value_only = _without_effect(kpi, unit, before, after, own, left_out)
+    about_value = kpi.target is not None and kpi.target_is == "value"
+    if own.refused is not None and (own.hopeless or about_value) and value_only.verdict != "target not met":
+        return _insufficient(kpi, unit, [own.refused], before, after, left_out)
     if sides.days is None or not sides.two_sided:
-        return _without_effect(kpi, unit, before, after, left_out)
+        return value_only
     control = baseline_vs_intervention(store, pilot, plan_of(pilot, kpi, only=kpi.control)) if kpi.control else None
     try:
         estimate, days_left = _estimate(store, pilot, kpi, sides, control)
     except NoInterval as problem:
+        if about_value and own.interval is not None:
+            return msgspec.structs.replace(value_only, reasons=[*value_only.reasons, Reason.of(problem.reason)])
         return _insufficient(kpi, unit, [problem.reason], before, after, left_out)
-    return _answer(kpi, main, before, after, control, estimate, [*left_out, *days_left], confidence)
+    return _answer(kpi, main, (before, after), own, control, estimate, [*left_out, *days_left], confidence)
 
 
 def _estimate(
@@ -319,8 +327,8 @@ def _estimate(
 def _answer(
     kpi: Kpi,
     main: Plan,
-    before: PhaseValue,
-    after: PhaseValue,
+    sides: tuple[PhaseValue, PhaseValue],
+    own: OwnValue,
     control: BaselineVsIntervention | None,
     estimate: Estimate,
     left_out: list[LeftOut],
@@ -330,14 +338,14 @@ def _answer(
     half = half_width(regression.variance, regression.freedom, confidence)
     interval = Interval(regression.value - half, regression.value + half)
     percent, percent_interval = _percent(estimate, confidence) if main.resolved.has_zero else (None, None)
-    verdict, why = decide_verdict(kpi, after.interval, interval, percent_interval)
+    verdict, why = decide_verdict(kpi, own.interval, interval, percent_interval)
     return Evaluation(
         kpi=kpi.id,
         unit=unit_of(main, kpi.compare),
         verdict=verdict,
-        reasons=[Reason.of(reason) for reason in (why, *caveats(kpi, main.streams))],
-        baseline=before,
-        intervention=after,
+        reasons=[Reason.of(reason) for reason in (why, *own.notes, *caveats(kpi, main.streams))],
+        baseline=sides[0],
+        intervention=sides[1],
         control_change=_change(control) if control else None,
         effect=regression.value,
         interval=interval,
@@ -392,7 +400,16 @@ def _combined(kind: str, first: BaselineVsIntervention, second: BaselineVsInterv
         days = days.assign(level=level).drop(columns="second")[np.isfinite(level)]
     names = [name for name in first.devices if name in second.devices] or [*first.devices, *second.devices]
     dropped = sorted({*first.dropped, *second.dropped})
-    return BaselineVsIntervention((values[0], values[1]), (completeness[0], completeness[1]), names, dropped, days)
+    return BaselineVsIntervention(
+        (values[0], values[1]),
+        (completeness[0], completeness[1]),
+        names,
+        dropped,
+        days,
+        first.frame,
+        first.sparse,
+        first.one_sided or second.one_sided,
+    )
 
 
 def _phase_values(pilot: PilotDefinition, sides: BaselineVsIntervention) -> tuple[PhaseValue, PhaseValue]:
@@ -410,22 +427,15 @@ def _phase_values(pilot: PilotDefinition, sides: BaselineVsIntervention) -> tupl
     return both[0], both[1]
 
 
-def _with_interval(after: PhaseValue, sides: BaselineVsIntervention, confidence: float) -> PhaseValue:
+def _own_value(kpi: Kpi, after: PhaseValue, sides: BaselineVsIntervention, confidence: float) -> OwnValue:
     """The interval of the intervention's own value, for targets that speak of it."""
-    if after.value is None:
-        return after
-    if sides.days is None:  # the highest of what was measured is a fact of the phase
-        interval = Interval(after.value, after.value)
-    else:
-        rows = sides.days["intervention"].to_numpy()
-        level, day = sides.days["level"].to_numpy()[rows], day_numbers(pd.DatetimeIndex(sides.days.index))[rows]
-        try:
-            mean = fit(level, np.ones((len(day), 1)), day, np.zeros(len(day), np.int64), 0)
-        except NoInterval:
-            return after
-        half = half_width(mean.variance, mean.freedom, confidence)
-        interval = Interval(after.value - half, after.value + half)
-    return msgspec.structs.replace(after, interval=interval)
+    if after.value is None or sides.frame is None:
+        return OwnValue(None)
+    levels = None
+    if sides.days is not None:
+        levels = sides.days.loc[sides.days["intervention"].to_numpy(), "level"]
+    frame = sides.frame[sides.frame["intervention"].to_numpy()]
+    return own_value(kpi, after.value, frame, levels, sides.completeness[INTERVENTION], confidence)
 
 
 def _obstacles(kpi: Kpi, pilot: PilotDefinition, sides: BaselineVsIntervention) -> list[Message]:
@@ -440,10 +450,23 @@ def _obstacles(kpi: Kpi, pilot: PilotDefinition, sides: BaselineVsIntervention) 
     for side in required:
         titles = phase_titles((before, after)[side])
         share = sides.completeness[side]
-        if share == 0:
+        sparse = sides.sparse[side] if sides.sparse else None
+        if share == 0 and sparse is not None and sparse.samples:
+            reasons.append(
+                message(
+                    "sparse",
+                    phases=titles,
+                    received=round(sparse.received, 1),
+                    promised=round(sparse.promised),
+                    interval=kpi.interval,
+                )
+            )
+        elif share == 0:
             reasons.append(message("no-data", phases=titles))
         elif share < kpi.minimum_completeness:
             reasons.append(message("incomplete", phases=titles, share=share, required=kpi.minimum_completeness))
+        elif sides.one_sided:
+            reasons = [message("no-paired-device")]
         elif sides.values[side] is None:
             reasons.append(message("no-value", phases=titles))
         elif sides.days is not None and (days := sides.day_count(side)) < MIN_DAYS:
@@ -459,13 +482,15 @@ def _extreme(kpi: Kpi) -> bool:
     return any(measure.statistic in ("min", "max") for measure in measures)
 
 
-def _without_effect(kpi: Kpi, unit: str, before: PhaseValue, after: PhaseValue, left_out: list[LeftOut]) -> Evaluation:
-    verdict, why = decide_verdict(kpi, after.interval, None, None)
+def _without_effect(
+    kpi: Kpi, unit: str, before: PhaseValue, after: PhaseValue, own: OwnValue, left_out: list[LeftOut]
+) -> Evaluation:
+    verdict, why = decide_verdict(kpi, own.interval, None, None)
     return Evaluation(
         kpi=kpi.id,
         unit=unit,
         verdict=verdict,
-        reasons=[Reason.of(why)],
+        reasons=[Reason.of(reason) for reason in (why, *own.notes)],
         baseline=before,
         intervention=after,
         left_out=left_out,

@@ -9,8 +9,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from techport_pilots.definition.measures import ResolvedMeasure, resolve_measure, streams_of
-from techport_pilots.evaluation.samples import SamplePlan, Samples, Window, read_samples
+from techport_pilots.evaluation.samples import SamplePlan, Samples, Window, exact_per_day, read_samples
 from techport_pilots.evaluation.statistics import Floats, Summary, summarise
+from techport_pilots.evaluation.values import adjusted_value
 from techport_pilots.model import Comparison, Kpi, Measure, PilotDefinition
 from techport_pilots.quantities import vocabulary_of
 from techport_pilots.time import interval_micros, micros_of
@@ -106,16 +107,24 @@ def kpi_value(store: ReadingStore, pilot: PilotDefinition, kpi: Kpi, start: Micr
     """
     main = plan_of(pilot, kpi, never=kpi.control)
     samples = main.read(store, [(start, end)], pilot.timezone)
-    summary = main.summary(samples.value, samples.per_day, main.streams)
-    value, completeness, count = summary.value if summary else None, samples.completeness, len(samples)
+    value, completeness, count = _value(main, samples), samples.completeness, len(samples)
     if kpi.compare is not None:
         other = plan_of(pilot, kpi.compare.measure, never=kpi.control)
         second_samples = other.read(store, [(start, end)], pilot.timezone)
-        second = other.summary(second_samples.value, second_samples.per_day, other.streams)
-        value = combined(kpi.compare.kind, value, second.value if second else None)
+        value = combined(kpi.compare.kind, value, _value(other, second_samples))
         completeness = min(completeness, second_samples.completeness)
         count = min(count, len(second_samples))
     return KpiValue(value, unit_of(main, kpi.compare), completeness, count)
+
+
+def _value(plan: Plan, samples: Samples) -> float | None:
+    """The statistic, adjusted for devices and hours that are missing."""
+    summary = plan.summary(samples.value, exact_per_day(samples.details, samples.per_day), plan.streams)
+    if summary is None or summary.pseudo is None or plan.resolved.scale == "vector":
+        return summary.value if summary else None
+    frame = samples.frame.assign(pseudo_value=summary.pseudo)
+    slots = sum(detail.slots for detail in samples.details)
+    return adjusted_value(frame, summary.value, samples.per_day, slots)
 
 
 def combined(kind: str, first: float | None, second: float | None) -> float | None:

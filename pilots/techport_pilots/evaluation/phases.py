@@ -6,6 +6,7 @@ import datetime as dt
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import msgspec
 import numpy as np
@@ -13,14 +14,23 @@ import pandas as pd
 
 from techport_pilots.evaluation.days import day_levels
 from techport_pilots.evaluation.kpi import Plan
-from techport_pilots.evaluation.samples import completeness_of, device_codes
+from techport_pilots.evaluation.samples import PeriodDetail, completeness_of, device_codes, exact_per_day
 from techport_pilots.evaluation.statistics import turn
+from techport_pilots.evaluation.values import adjusted_value
 from techport_pilots.model import Event, Phase, PilotDefinition
 from techport_pilots.time import micros_of
 from techport_storage.model import Micros
 from techport_storage.store import ReadingStore
 
 BASELINE, INTERVENTION = 0, 1
+
+
+class Sparse(NamedTuple):
+    """Hours (or other samples) that hold readings, but too few of those promised."""
+
+    samples: int
+    received: float  # readings that one of them holds, in the mean
+    promised: float  # readings that one of them should hold
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +46,9 @@ class BaselineVsIntervention:
     devices: Sequence[str]  # that were compared
     dropped: Sequence[str]  # with data on one side only
     days: pd.DataFrame | None
+    frame: pd.DataFrame | None = None  # the samples, with `intervention` and, where there are days, `pseudo_value`
+    sparse: tuple[Sparse, Sparse] | None = None  # what arrived too seldom to count
+    one_sided: bool = False  # there are samples on both sides, but of no device on both
 
     def day_count(self, side: int) -> int:
         """Days of the baseline or the intervention."""
@@ -81,8 +94,9 @@ def overlapping(pilot: PilotDefinition) -> tuple[Phase, Phase] | None:
 def baseline_vs_intervention(store: ReadingStore, pilot: PilotDefinition, plan: Plan) -> BaselineVsIntervention:
     """Read a measure on both sides and bring it to days.
 
-    Devices with readings on one side only are left out where both sides have some: they cannot tell a change from a
-    different place. A device that was moved counts as another one from there on.
+    Devices without enough days on both sides are left out where both sides have some: they cannot tell a change from a
+    different place. A device that was moved counts as another one from there on. Values are adjusted for what is
+    missing (values.adjusted_value).
 
     Parameters
     ----------
@@ -107,11 +121,13 @@ def baseline_vs_intervention(store: ReadingStore, pilot: PilotDefinition, plan: 
     samples = plan.read(store, spans, zone)
     before_periods = samples.periods[: len(phases[BASELINE])]
     sides = before_periods, samples.periods[len(before_periods) :]
+    details = samples.details[: len(before_periods)], samples.details[len(before_periods) :]
     completeness = (completeness_of(sides[BASELINE]), completeness_of(sides[INTERVENTION]))
     in_intervention = np.arange(len(samples)) >= sum(period.samples for period in before_periods)
     frame = samples.frame.assign(intervention=in_intervention)
     _split_moved_devices(frame, pilot.events, zone)
     dropped: Sequence[str] = ()
+    both = bool(in_intervention.any() and not in_intervention.all())
     if in_intervention.any() and not in_intervention.all():
         frame, dropped = _paired(frame)
         in_intervention = frame["intervention"].to_numpy()
@@ -119,8 +135,8 @@ def baseline_vs_intervention(store: ReadingStore, pilot: PilotDefinition, plan: 
     value = frame["value"].to_numpy()
     parts = [value[~in_intervention], value[in_intervention]]
     summaries = [
-        plan.summary(part, max((period.per_day for period in side), default=0.0), len(names))
-        for part, side in zip(parts, sides, strict=True)
+        plan.summary(part, exact_per_day(detail, max((period.per_day for period in side), default=0.0)), len(names))
+        for part, side, detail in zip(parts, sides, details, strict=True)
     ]
     before, after = (summary.value if summary else None for summary in summaries)
     pseudo = [summary.pseudo if summary else None for summary in summaries]
@@ -131,7 +147,33 @@ def baseline_vs_intervention(store: ReadingStore, pilot: PilotDefinition, plan: 
             known[INTERVENTION] = known[INTERVENTION] - after + before + turn(after - before)
         frame["pseudo_value"] = np.concatenate(known)
         days = _days(frame, samples.per_day)
-    return BaselineVsIntervention((before, after), completeness, names, dropped, days)
+        if plan.resolved.scale != "vector":
+            before, after = (
+                None if value is None else adjusted_value(frame[rows], value, samples.per_day, _slots(detail))
+                for value, rows, detail in zip(
+                    (before, after), (~in_intervention, in_intervention), details, strict=True
+                )
+            )
+    return BaselineVsIntervention(
+        (before, after),
+        completeness,
+        names,
+        dropped,
+        days,
+        frame,
+        (_sparse(details[0]), _sparse(details[1])),
+        both and not names,
+    )
+
+
+def _slots(details: Sequence[PeriodDetail]) -> int:
+    return sum(detail.slots for detail in details)
+
+
+def _sparse(details: Sequence[PeriodDetail]) -> Sparse:
+    samples, readings = sum(detail.sparse for detail in details), sum(detail.readings for detail in details)
+    promised = max((detail.promised for detail in details), default=0.0)
+    return Sparse(samples, readings / samples if samples else 0.0, promised)
 
 
 def _days(frame: pd.DataFrame, per_day: float) -> pd.DataFrame:
@@ -147,15 +189,26 @@ def _days(frame: pd.DataFrame, per_day: float) -> pd.DataFrame:
 
 
 def _paired(frame: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
-    """The samples of devices that have some on both sides, and the names of the other devices that have samples."""
+    """The samples of devices that have enough days on both sides, and the names of the other devices that have samples.
+
+    Enough is a quarter of the days of the device that has most on that side: a device with a single reading before
+    says nothing about a change.
+    """
     devices = frame["device"].cat.categories
     code, in_intervention = device_codes(frame), frame["intervention"].to_numpy()
-    before = np.bincount(code[~in_intervention], minlength=len(devices)) > 0
-    after = np.bincount(code[in_intervention], minlength=len(devices)) > 0
-    one_sided = before != after
-    if not one_sided.any():
+    day = frame["day"].to_numpy().astype(np.int64)
+    enough, some = np.ones(len(devices), bool), np.zeros(len(devices), bool)
+    for rows in (~in_intervention, in_intervention):
+        days = np.bincount(np.unique(np.stack([code[rows], day[rows]]), axis=1)[0], minlength=len(devices))
+        enough &= days >= max(1.0, _ENOUGH_DAYS * days.max(initial=0))
+        some |= days > 0
+    left_out = some & ~enough
+    if not left_out.any():
         return frame, []
-    return frame[~one_sided[code]], [devices[number] for number in np.flatnonzero(one_sided).tolist()]
+    return frame[enough[code]], [devices[number] for number in np.flatnonzero(left_out).tolist()]
+
+
+_ENOUGH_DAYS = 0.25  # of the days that the other devices have
 
 
 def _split_moved_devices(frame: pd.DataFrame, events: Sequence[Event], zone: str) -> None:

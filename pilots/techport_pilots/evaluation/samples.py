@@ -55,6 +55,16 @@ class Period(NamedTuple):
     per_day: float  # of one device in an ordinary day
 
 
+class PeriodDetail(NamedTuple):
+    """What else one of the periods holds."""
+
+    slots: int  # samples that one device is asked for
+    days: float  # local days, by the clock on the wall: a day of 25 hours is one
+    sparse: int  # buckets with some readings, but too few of those that the streams promise
+    readings: int  # in those
+    promised: float  # readings that one of those should hold
+
+
 @dataclass(frozen=True, slots=True)
 class Samples:
     """Values of samples, by period, device and time.
@@ -70,6 +80,7 @@ class Samples:
 
     frame: pd.DataFrame
     periods: Sequence[Period]
+    details: Sequence[PeriodDetail] = ()
 
     def to_frame(self) -> pd.DataFrame:
         """The samples as a table of your own, to print, plot and check.
@@ -181,17 +192,35 @@ def read_samples(store: ReadingStore, plan: SamplePlan, periods: Sequence[Window
     """
     if not periods:
         return Samples(samples_frame(list(plan.streams), [np.empty(0, kind) for kind in _KINDS]), ())
-    parts, counts = zip(*(_read_period(store, plan, start, end, zone) for start, end in periods), strict=True)
+    if plan.measure.day == "utc+1":
+        zone = _UTC_PLUS_1
+    read = [_read_period(store, plan, start, end, zone) for start, end in periods]
+    parts, counts, details = zip(*read, strict=True)
     columns = parts[0] if len(parts) == 1 else [np.concatenate(column) for column in zip(*parts, strict=True)]
-    return Samples(samples_frame(list(plan.streams), columns), counts)
+    return Samples(samples_frame(list(plan.streams), columns), counts, details)
 
 
+def exact_per_day(details: Sequence[PeriodDetail], ordinary: float) -> float:
+    """Samples of one device in a mean local day of the periods: a day of 25 hours holds 25.
+
+    Parameters
+    ----------
+    details : sequence of PeriodDetail
+        Of the periods that are added up.
+    ordinary : float
+        Samples in an ordinary day; taken where the periods have no day.
+    """
+    days = sum(detail.days for detail in details)
+    return sum(detail.slots for detail in details) / days if days > 0 else ordinary
+
+
+_UTC_PLUS_1 = "Etc/GMT-1"  # of POSIX's inverted sign
 _KINDS = (np.int64, np.int64, np.int64, np.float64, np.float64)
 
 
 def _read_period(
     store: ReadingStore, plan: SamplePlan, start: Micros, end: Micros, zone: str
-) -> tuple[_Columns, Period]:
+) -> tuple[_Columns, Period, PeriodDetail]:
     measure = plan.measure
     daily = measure.interval == "P1D"
     width = HOUR if daily else interval_micros(measure.interval)
@@ -202,20 +231,44 @@ def _read_period(
     asked = np.empty((len(grid), len(plan.streams)), bool)
     for column, device in enumerate(plan.streams):
         asked[:, column] = in_hours & ~_within(grid, plan.excluded.get(device, ()))
-    values = _bucket_values(store, plan, grid, width, when, zone)
+    values, thin = _bucket_values(store, plan, grid, width, when, zone)
     values[~asked] = np.nan
     if daily:
-        return _daily(values, asked, when, plan.aggregation, zone)
+        columns, period = _daily(values, asked, when, plan.aggregation, zone)
+        return (
+            columns,
+            period,
+            PeriodDetail(period.expected // max(1, len(plan.streams)), float(period.expected), *thin),
+        )
     device_number, row = np.nonzero(np.isfinite(values.T))
     columns = _Columns(device_number, grid[row], when.day[row], when.hour[row], values[row, device_number])
-    return columns, Period(len(row), int(asked.sum()), float(len(np.unique(when.hour[in_hours]))))
+    per_day = float(len(np.unique(when.hour[in_hours])))
+    slots = int(in_hours.sum())
+    detail = PeriodDetail(slots, _wall_days(when, in_hours, width, measure, slots, per_day), *thin)
+    return columns, Period(len(row), int(asked.sum()), per_day), detail
 
 
-def _bucket_values(store: ReadingStore, plan: SamplePlan, grid: Ints, width: Micros, when: Local, zone: str) -> Floats:
-    """The value of each bucket of the grid (rows) and device (columns), NaN where there is none."""
+def _wall_days(when: Local, in_hours: Mask, width: Micros, measure: Measure, slots: int, per_day: float) -> float:
+    """How many ordinary days the slots would make if no clock had been turned."""
+    if not slots:
+        return 0.0
+    step = width / HOUR
+    first, last = float(when.day[0]) * 24 + when.hour[0], float(when.day[-1]) * 24 + when.hour[-1]
+    hours = first + step * np.arange(round((last - first) / step) + 1)
+    day = np.floor(hours / 24 + 1e-9).astype(np.int64)
+    wall = Local(day, np.round((hours - 24 * day) / step) * step, (day + 3) % 7)
+    return float(wanted(wall, measure.hours, measure.weekdays).sum()) / per_day
+
+
+def _bucket_values(
+    store: ReadingStore, plan: SamplePlan, grid: Ints, width: Micros, when: Local, zone: str
+) -> tuple[Floats, tuple[int, int, float]]:
+    """The value of each bucket of the grid (rows) and device (columns), NaN where there is none; and of buckets that
+    hold too few readings their number, their readings, and how many one should hold."""
     values = np.zeros((len(grid), len(plan.streams)))
     if not len(grid):
-        return values
+        return values, (0, 0, 0.0)
+    sparse, sparse_readings, promised = 0, 0, 0.0
     start, end = int(grid[0]), int(grid[-1]) + width
     counting = plan.measure.statistic == "count"
     aggregation = plan.aggregation
@@ -231,9 +284,14 @@ def _bucket_values(store: ReadingStore, plan: SamplePlan, grid: Ints, width: Mic
             else:
                 expected = width / plan.intervals.get(stream, _NO_INTERVAL)
                 values[:, column] += _filled(bucket, len(grid), expected, aggregation)
+                few = ~enough_readings(bucket.readings, expected)
+                if few.any():
+                    sparse += int(few.sum())
+                    sparse_readings += int(bucket.readings[few].sum())
+                    promised = max(promised, expected)
         if counting:
             values[~_online(store, of_device[0], start, end, when, zone), column] = np.nan
-    return values
+    return values, (sparse, sparse_readings, promised)
 
 
 def _daily(values: Floats, asked: Mask, when: Local, aggregation: str, zone: str) -> tuple[_Columns, Period]:
@@ -243,7 +301,11 @@ def _daily(values: Floats, asked: Mask, when: Local, aggregation: str, zone: str
         hours = _running_mean(hours)
     asked_hours = pd.DataFrame(asked).groupby(when.day).sum()
     found_hours = hours.notna().groupby(when.day).sum()
-    enough = (found_hours >= MINIMUM_COVER * asked_hours) & (found_hours > 0)
+    # A day that the period covers only in part is a day where enough of it lies within.
+    cut_off = np.zeros(asked_hours.shape, bool)
+    cut_off[[0, -1]] = asked_hours.iloc[[0, -1]].lt(MINIMUM_COVER * asked_hours.max()).to_numpy()
+    asked_hours = asked_hours.mask(cut_off, 0)
+    enough = (found_hours >= MINIMUM_COVER * asked_hours) & (found_hours > 0) & ~cut_off
     levels = _day_values(hours, when, aggregation, asked_hours).where(enough)
     device, row = np.nonzero(levels.notna().to_numpy().T)
     day = asked_hours.index.to_numpy()[row]

@@ -61,18 +61,42 @@ def summarise(values: Floats, measure: Measure, scale: Scale, per_day: float) ->
         case "sum" | "count":
             return _arithmetic(values * per_day)
         case "share_above":
-            return _arithmetic((values > _needed(measure.threshold)).astype(float))
+            return _arithmetic(is_above(values, measure).astype(float))
         case "hours_above":
-            above = (values > _needed(measure.threshold)).astype(float)
-            return _arithmetic(above * per_day * _slot_hours(measure))
+            return _arithmetic(is_above(values, measure).astype(float) * per_day * _slot_hours(measure))
         case "median":
             return _percentile(values, 0.5)
         case "percentile":
-            return _percentile(values, _needed(measure.percentile) / 100)
+            return _percentile(values, _needed(measure.percentile) / 100, by_position=measure.by_position)
         case "min":
             return Summary(float(values.min()), None)
         case "max":
             return Summary(float(values.max()), None)
+
+
+def is_above(values: Floats, measure: Measure) -> NDArray[np.bool_]:
+    """Which samples exceed the measure's threshold.
+
+    Parameters
+    ----------
+    values : array of float
+    measure : Measure
+        With a threshold. Its `decimals` are those of a limit value: 50.4 does not exceed a limit of 50, since values
+        are compared in the limit's own accuracy (guidance to Decision 2011/850/EU). Its `at_least` counts equality.
+
+    Returns
+    -------
+    array of bool
+    """
+    threshold = _needed(measure.threshold)
+    compared = values if measure.decimals is None else rounded(values, measure.decimals)
+    return np.asarray(compared >= threshold if measure.at_least else compared > threshold)
+
+
+def rounded(values: Any, decimals: int) -> Any:
+    """Rounded half up, as limit values are, and not to the even neighbour."""
+    scale = 10.0**decimals
+    return np.floor(values * scale + 0.5 + 1e-9) / scale
 
 
 def to_power(levels: Any) -> Any:
@@ -124,13 +148,20 @@ def mean_direction(degrees: Floats) -> float | None:
 
 def mean_vector(east: Floats, north: Floats) -> Floats:
     """Directions of mean unit vectors, [0, 360); NaN where the vectors cancel out."""
-    direction = np.rad2deg(np.arctan2(east, north)) % 360
-    return np.where(np.hypot(east, north) < _MINIMUM_RESULTANT, np.nan, direction)
+    degrees = np.rad2deg(np.arctan2(east, north)) % 360
+    degrees = np.where(degrees >= 360, 0.0, degrees)  # a tiny negative number
+    return np.where(np.hypot(east, north) < _MINIMUM_RESULTANT, np.nan, degrees)
+
+
+def direction(degrees: float) -> float:
+    """An angle as a direction in [0, 360): a tiny negative number modulo 360 is 360 in floating point."""
+    value = degrees % 360
+    return 0.0 if value >= 360 else value
 
 
 def turn(degrees: float) -> float:
     """A difference of directions as the shorter way round, in [-180, 180)."""
-    return (degrees + 180) % 360 - 180
+    return direction(degrees + 180) - 180
 
 
 def _arithmetic(values: Floats) -> Summary:
@@ -149,17 +180,17 @@ def _vector(degrees: Floats) -> Summary | None:
     if length < _MINIMUM_RESULTANT:
         return None
     mean = float(np.arctan2(east, north))
-    value = float(np.rad2deg(mean) % 360)
+    value = direction(float(np.rad2deg(mean)))
     return Summary(value, value + np.rad2deg(np.sin(radians - mean) / length))
 
 
 _MEANS = {"arithmetic": _arithmetic, "energy": _energy, "vector": _vector}
 
 
-def _percentile(values: Floats, share: float) -> Summary:
+def _percentile(values: Floats, share: float, *, by_position: bool = False) -> Summary:
     """Influence (share - 1{x <= q}) / density; the density is a difference quotient of quantiles (Siddiqui 1960) with
     Hall and Sheather's (1988) bandwidth."""
-    value = float(np.quantile(values, share))
+    value = float(np.quantile(values, share, method="inverted_cdf" if by_position else "linear"))
     normal = NormalDist()
     z = normal.inv_cdf(min(max(share, 0.01), 0.99))
     curve = 1.5 * normal.pdf(z) ** 2 / (2 * z**2 + 1)

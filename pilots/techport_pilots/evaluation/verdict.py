@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from techport_pilots.evaluation.messages import message
 from techport_pilots.evaluation.model import Effect, Interval, Verdict
+from techport_pilots.evaluation.values import limit_rounding
 from techport_pilots.i18n import Message
 from techport_pilots.model import Kpi
 
@@ -43,13 +44,14 @@ def decide_verdict(
     about = {"value": value, "change": effect, "percent": percent}
     subject = "change" if kpi.target is None else kpi.target_is
     target, interval = kpi.target or 0.0, about[subject]
+    lenient = limit_rounding(kpi) if subject == "value" else 0.0
     params = {"subject": message(f"subject.{subject}")}
     if interval is None:
         return "inconclusive", message("verdict.no-interval", **params)
     lower = kpi.direction == "lower"
-    margin = target - interval.high if lower else interval.low - target
+    margin = target + lenient - interval.high if lower else interval.low - target + lenient
     met = margin > 0 if kpi.target is None else margin >= 0
-    missed = interval.low > target if lower else interval.high < target
+    missed = interval.low > target + lenient if lower else interval.high < target - lenient
     if met:
         return "target met", message("verdict.met", **params, target=target)
     if missed:
