@@ -20,6 +20,7 @@ import numpy as np
 
 from techport_dashboards import WebSettings, create_app
 from techport_dashboards.web.server import WebServer
+from techport_pilots.access.operator_token import OperatorToken, read_token
 from techport_pilots.definition.load import parse_definition
 from techport_pilots.registry.registry import Registry
 from techport_storage.microseconds import MINUTE
@@ -90,7 +91,11 @@ def fill(folder: Path, streams: int, rows: int) -> None:
 def serve(folder: Path) -> None:
     registry = Registry.open(f"sqlite:///{folder}/registry.sqlite")
     store = open_store(f"duckdb:///{folder}/readings.duckdb")
-    WebServer(create_app(registry, store, settings=WebSettings(rate_limit=0)), "127.0.0.1", PORT).run()
+    WebServer(
+        create_app(registry, store, settings=WebSettings(rate_limit=0, token=OperatorToken.of(folder))),
+        "127.0.0.1",
+        PORT,
+    ).run()
     store.close()
     registry.close()
 
@@ -123,6 +128,8 @@ class Server:
 
 @contextmanager
 def web_process(folder: Path) -> Iterator[Server]:
+    OperatorToken.of(folder)  # makes the token where there is none
+    Client.authorization = f"Bearer {read_token(folder)}"
     process = subprocess.Popen([sys.executable, __file__, "--serve", str(folder)])
     try:
         for _ in range(600):
@@ -143,6 +150,7 @@ class Client:
     """One connection that asks and reads whole answers: as little work as there can be, as it shares the machine."""
 
     port = PORT
+    authorization = ""  # of the web process that runs
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader = reader
@@ -154,7 +162,7 @@ class Client:
 
     async def get(self, path: str, take: Callable[[bytes], object] = len) -> tuple[int, int]:
         """(status, bytes of the body); each piece of the body goes to `take`."""
-        self._writer.write(f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{PORT}\r\n\r\n".encode())
+        self._writer.write(request_for(path))
         head = (await self._reader.readuntil(b"\r\n\r\n")).lower()
         status = int(head[9:12])
         size = 0
@@ -170,6 +178,11 @@ class Client:
 
     def close(self) -> None:
         self._writer.close()
+
+
+def request_for(path: str) -> bytes:
+    """What a client sends to get the path, with its credential."""
+    return f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{PORT}\r\nAuthorization: {Client.authorization}\r\n\r\n".encode()
 
 
 async def get(path: str) -> tuple[int, int]:

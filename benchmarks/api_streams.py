@@ -13,7 +13,7 @@ import asyncio
 import time
 from pathlib import Path
 
-from api_ground import Client, Server, add_arguments, ready, web_process
+from api_ground import Client, Server, add_arguments, ready, request_for, web_process
 
 SOME = ",".join(f"d0{tens:02}*" for tens in range(20))  # d0000 to d0199
 
@@ -34,7 +34,7 @@ async def fast(form: str) -> int:
 async def slow(form: str, seconds: float) -> int:
     """Bytes that were taken."""
     reader, writer = await asyncio.open_connection("127.0.0.1", Client.port, limit=1 << 16)
-    writer.write(f"GET {path_of(form)} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n".encode())
+    writer.write(request_for(path_of(form)))
     begun, size = time.monotonic(), 0
     while (passed := time.monotonic() - begun) < seconds:
         size += len(await reader.read(100_000))

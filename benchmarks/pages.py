@@ -11,25 +11,28 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import os
 import statistics
 import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import httpx
 import numpy as np
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 
 from techport_storage.microseconds import SECOND
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from techport_pilots.access.operator_token import OperatorToken, read_token
 from techport_storage.clock import now
 from techport_storage.model import Batch, Stream
 from tests.browser import district
 from tests.end_to_end.platforms import Device, Platform
-from tests.servers.chromium import ARGUMENTS, find_chromium
+from tests.servers.chromium import ARGUMENTS, find_chromium, sign_in
 
 PILOT = "/pilots/school-air"
 LIVE = f"{PILOT}/devices/ila-skole?start=-PT1H"
@@ -58,10 +61,14 @@ def main() -> None:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         prepare(Path(folder) / "data")
+        for limit in ("LIVE_PAGES_OF_CLIENT", "CONNECTIONS_OF_CLIENT", "RATE_LIMIT"):  # all viewers are one client here
+            os.environ[f"TECHPORT_{limit}"] = "0"
         with Platform(Path(folder), "up", "--broker", "embedded") as platform:
             device = Device(platform.mqtt_port)
-            look(f"http://{platform.http}", device, options.rounds)
-            asyncio.run(watch(f"http://{platform.http}", device, options.viewers))
+            token = OperatorToken.of(Path(folder) / "data")
+            look(f"http://{platform.http}", token, device, options.rounds)
+            headers = {"Authorization": f"Bearer {read_token(Path(folder) / 'data')}"}
+            asyncio.run(watch(f"http://{platform.http}", headers, device, options.viewers))
             device.close()
 
 
@@ -80,17 +87,30 @@ def prepare(folder: Path) -> None:
     city.close()
 
 
-def look(address: str, device: Device, rounds: int) -> None:
+class SignedIn:
+    """A browser whose windows are signed in."""
+
+    def __init__(self, browser: Browser, token: OperatorToken, address: str) -> None:
+        self._browser, self._token, self._address = browser, token, address
+
+    def new_context(self, **options: Any) -> BrowserContext:
+        context = self._browser.new_context(**options)
+        sign_in(context, self._token, self._address)
+        return context
+
+
+def look(address: str, token: OperatorToken, device: Device, rounds: int) -> None:
     """What one browser sees."""
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=find_chromium(), args=[*ARGUMENTS, "--no-sandbox"])
+        chromium = playwright.chromium.launch(executable_path=find_chromium(), args=[*ARGUMENTS, "--no-sandbox"])
+        browser = SignedIn(chromium, token, address)
         for name, path in (("overview", "/"), ("pilot", PILOT)):
             print(f"{name}: {weigh(browser, address + path) / 1000:.0f} kB on the wire")
         print_times("overview: first paint, with its map", [painted(browser, address + "/") for _ in range(rounds)])
         print_times("pilot: first chart", [first_chart(browser, address + PILOT) for _ in range(rounds)])
         print_times("zoom into a million, released to drawn", zooms(browser, address, rounds))
         print_times("publish to drawn", live(browser, address + LIVE, device, 2 * rounds))
-        browser.close()
+        chromium.close()
 
 
 def print_times(what: str, seconds: list[float]) -> None:
@@ -99,7 +119,7 @@ def print_times(what: str, seconds: list[float]) -> None:
     print(f"{what}: median {1000 * statistics.median(ordered):.0f} ms, p95 {1000 * p95:.0f} ms ({len(ordered)} times)")
 
 
-def weigh(browser: Browser, address: str) -> int:
+def weigh(browser: SignedIn, address: str) -> int:
     """Bytes of a first visit as they come over the wire, headers included."""
     page = browser.new_context().new_page()
     session = page.context.new_cdp_session(page)
@@ -112,7 +132,7 @@ def weigh(browser: Browser, address: str) -> int:
     return int(sum(sizes))
 
 
-def painted(browser: Browser, address: str) -> float:
+def painted(browser: SignedIn, address: str) -> float:
     page = browser.new_context().new_page()
     page.goto(address)
     paints = "() => performance.getEntriesByName('first-contentful-paint')[0]?.startTime"
@@ -121,7 +141,7 @@ def painted(browser: Browser, address: str) -> float:
     return seconds
 
 
-def first_chart(browser: Browser, address: str) -> float:
+def first_chart(browser: SignedIn, address: str) -> float:
     """From the request of the page to the first line, nothing cached."""
     page = watched(browser)
     page.goto(address, wait_until="commit")
@@ -130,7 +150,7 @@ def first_chart(browser: Browser, address: str) -> float:
     return seconds
 
 
-def zooms(browser: Browser, address: str, rounds: int) -> list[float]:
+def zooms(browser: SignedIn, address: str, rounds: int) -> list[float]:
     """From letting go of the mouse to the finer data on the screen, of all readings and then of ever fewer."""
     page = watched(browser)
     found = []
@@ -153,7 +173,7 @@ def zooms(browser: Browser, address: str, rounds: int) -> list[float]:
     return found[:rounds]
 
 
-def live(browser: Browser, address: str, device: Device, rounds: int) -> list[float]:
+def live(browser: SignedIn, address: str, device: Device, rounds: int) -> list[float]:
     """From the publishing of a message to its reading on the chart: broker, ingest, commit, look, event, drawing."""
     page = watched(browser)
     page.goto(address)
@@ -173,13 +193,13 @@ def live(browser: Browser, address: str, device: Device, rounds: int) -> list[fl
     return found
 
 
-def watched(browser: Browser) -> Page:
+def watched(browser: SignedIn) -> Page:
     page = browser.new_context(viewport={"width": 1280, "height": 900}).new_page()
     page.add_init_script(f"({WATCH})()")
     return page
 
 
-async def watch(address: str, device: Device, viewers: int) -> None:
+async def watch(address: str, headers: dict[str, str], device: Device, viewers: int) -> None:
     """So many open event streams: how long until every one of them has a reading that was published."""
     arrived: list[list[float]] = []
     ready = asyncio.Event()
@@ -198,7 +218,7 @@ async def watch(address: str, device: Device, viewers: int) -> None:
                 if line == "event: resync":
                     print("a viewer fell behind")
 
-    async with httpx.AsyncClient(timeout=None, limits=httpx.Limits(max_connections=None)) as client:
+    async with httpx.AsyncClient(timeout=None, headers=headers, limits=httpx.Limits(max_connections=None)) as client:
         tasks = [asyncio.create_task(viewer(client)) for _ in range(viewers)]
         await asyncio.wait_for(ready.wait(), 60)
         await asyncio.sleep(1)

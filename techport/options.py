@@ -5,11 +5,38 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
+from urllib.parse import parse_qsl
 
 import typer
 
 from techport_pilots.access.policy import Action
 from techport_pilots.formats import names
+
+
+def without_password(url: str | None) -> str | None:
+    """Refuse a URL with a password: every user of the machine can read a command line, and shells keep it.
+
+    Raises typer.BadParameter.
+    """
+    if url is None:
+        return None
+    scheme, _, rest = url.partition("://")
+    user, at, _ = rest.rpartition("@")  # the last one: a password that nobody quoted may hold an @ or a slash
+    names = {name.lower() for name, _ in parse_qsl(url.partition("?")[2])}
+    if (scheme not in _FILES and at and ":" in user) or names & _SECRETS:
+        raise typer.BadParameter(
+            "the URL holds a password, which other users of this machine can read in the list of processes. Put the "
+            "password into a file and name that in registry_password_file (TECHPORT_REGISTRY_PASSWORD_FILE), or put "
+            "the URL into the environment or techport.toml: see docs/settings.md"
+        )
+    return url
+
+
+_FILES = frozenset({"sqlite", "duckdb"})
+"""Schemes of URLs that name a file, whose path may hold anything."""
+
+_SECRETS = frozenset({"password", "sslpassword", "token", "secret"})
+"""Parameters of a URL that hold a secret."""
 
 Data = Annotated[Path | None, typer.Option("--data", help="folder of everything that is kept (default: data)")]
 Http = Annotated[
@@ -17,8 +44,11 @@ Http = Annotated[
 ]
 Mqtt = Annotated[str | None, typer.Option("--mqtt", help="HOST:PORT of the MQTT broker (default: 127.0.0.1:1883)")]
 Broker = Annotated[str | None, typer.Option("--broker", help="auto, mosquitto, embedded or external (default: auto)")]
-Store = Annotated[str | None, typer.Option("--store", help="URL of the time-series store")]
-RegistryUrl = Annotated[str | None, typer.Option("--registry", help="URL of the registry database")]
+Store = Annotated[str | None, typer.Option("--store", help="URL of the time-series store", callback=without_password)]
+RegistryUrl = Annotated[
+    str | None,
+    typer.Option("--registry", help="URL of the registry database, without a password", callback=without_password),
+]
 Worker = Annotated[str | None, typer.Option("--worker", help="stable name of this ingest worker")]
 Share = Annotated[str | None, typer.Option("--share", help="group name of a shared subscription")]
 PilotFiles = Annotated[

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Any, Literal
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 import msgspec
 from pydantic import Field, SecretStr, ValidationError, field_validator
@@ -120,6 +120,11 @@ class Settings(BaseSettings):
         None, description="certificate of `up`'s own broker, with its chain (PEM): devices then connect with TLS"
     )
     broker_key: Path | None = Field(None, description="key of that certificate (PEM)")
+    device_broker: str | None = Field(
+        None,
+        description="address of the broker that devices are given to paste: mqtts://broker.example:8883, or mqtt:// "
+        "where it has no TLS; the mqtt address unless told",
+    )
     http_cert: Path | None = Field(
         None, description="certificate of the pages of `up`, with its chain (PEM): browsers then connect with TLS"
     )
@@ -206,6 +211,13 @@ class Settings(BaseSettings):
     def _address(cls, text: str) -> str:
         return str(Address.parse(text))
 
+    @field_validator("device_broker")
+    @classmethod
+    def _device_broker(cls, text: str | None) -> str | None:
+        if text and not re.fullmatch(r"mqtts?://([A-Za-z0-9._-]+|\[[0-9A-Fa-f:]+\])(:\d{1,5})?", text):
+            raise ValueError(f"{text!r} is not a broker: write mqtts://broker.example:8883")
+        return text
+
     @field_validator("map_tiles")
     @classmethod
     def _tiles(cls, text: str) -> str:
@@ -250,6 +262,15 @@ class Settings(BaseSettings):
     @property
     def mqtt_address(self) -> Address:
         return Address.parse(self.mqtt)
+
+    @property
+    def broker_of_devices(self) -> tuple[Address, bool]:
+        """Where devices reach the broker, and whether with TLS."""
+        if not self.device_broker:
+            return self.mqtt_address, bool(self.broker_cert or self.mqtt_ca)
+        parts = urlsplit(self.device_broker)
+        tls = parts.scheme == "mqtts"
+        return Address(parts.hostname or "", parts.port or (8883 if tls else 1883)), tls
 
     @property
     def store_url(self) -> str:

@@ -59,8 +59,8 @@ def web(settings: Settings, parts: Stores, health: HealthCheck = no_health, rela
 
 
 def _broker(settings: Settings) -> BrokerPlace:
-    address = settings.mqtt_address
-    return BrokerPlace(address.host, address.port, own=settings.broker != "external")
+    address, tls = settings.broker_of_devices
+    return BrokerPlace(address.host, address.port, own=settings.broker != "external", tls=tls)
 
 
 def _post(relay: Relay) -> Post:

@@ -10,6 +10,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from techport_pilots.access.operator_token import OperatorToken
+from techport_pilots.devices.snippets import BrokerAddress
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +35,11 @@ class BrokerPlace:
     port: int
     own: bool = True
     """It takes the credentials that are issued here; an external broker has its own."""
+    tls: bool = False
+
+    @property
+    def address(self) -> BrokerAddress:
+        return BrokerAddress(self.host, self.port, self.tls)
 
 
 @dataclass(frozen=True, slots=True)

@@ -48,11 +48,13 @@ def add(
     The password is shown this once; asking again replaces it. The device may use its own topics only.
     """
     from techport_pilots.devices.onboarding import TAKES_EFFECT, NewDevice, provision_device
-    from techport_pilots.devices.snippets import snippets
+    from techport_pilots.devices.snippets import BrokerAddress, snippets
 
     settings = load_settings({"data": data, "registry": registry, "mqtt": mqtt})
     running = owner(settings.data)
-    address = Address.parse(running.mqtt) if mqtt is None and running and running.mqtt else settings.mqtt_address
+    address, tls = settings.broker_of_devices
+    if settings.device_broker is None and mqtt is None and running and running.mqtt:
+        address = Address.parse(running.mqtt)
     console = Console(highlight=False)
     newcomer = NewDevice(
         id=device,
@@ -70,7 +72,7 @@ def add(
     issued = came.credential
     for line in (f"user name: {issued.username}", f"password:  {issued.password}", f"topic:     {issued.topic}", ""):
         console.print(line, markup=False, soft_wrap=True)
-    all_snippets = snippets(issued, address.host, address.port, came.format, came.quantity)
+    all_snippets = snippets(issued, BrokerAddress(address.host, address.port, tls), came.format, came.quantity)
     chosen = [code for code in all_snippets if snippet == "all" or code.title.lower().startswith(snippet.lower())]
     for code in chosen or all_snippets:
         console.print(f"# {code.title}\n{code.text}\n", markup=False, soft_wrap=True)

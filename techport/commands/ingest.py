@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 
 from techport import options
-from techport.commands.run import begin, check_port, import_pilots, interrupt
+from techport.commands.run import begin, check_exposure, check_port, import_pilots, interrupt
 from techport.data_dir import lock
 from techport.errors import CannotRun
 from techport.settings import Settings
@@ -32,13 +32,16 @@ def ingest(
     registry: options.RegistryUrl = None,
     worker: options.Worker = None,
     share: options.Share = None,
+    insecure: options.Insecure = None,
 ) -> None:
     """One ingest worker: from a broker that runs elsewhere into the store."""
-    settings = begin(data=data, http=http, mqtt=mqtt, store=store, registry=registry, worker=worker, share=share)
+    flags = {"data": data, "http": http, "mqtt": mqtt, "store": store, "registry": registry}
+    settings = begin(**flags, worker=worker, share=share, insecure=insecure)
     if context.invoked_subcommand is not None:
         context.obj = settings
         return
     own_web = "http" in settings.model_fields_set
+    check_exposure(settings, own_broker=False, pages=own_web)
     if own_web:
         check_port(settings.http_address, "--http")
     from techport import platform

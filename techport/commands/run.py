@@ -80,9 +80,11 @@ def serve(
     http: options.Http = None,
     store: options.Store = None,
     registry: options.RegistryUrl = None,
+    insecure: options.Insecure = None,
 ) -> None:
     """The pages and the API only, over a store that others fill."""
-    settings = begin(data=data, http=http, store=store, registry=registry)
+    settings = begin(data=data, http=http, store=store, registry=registry, insecure=insecure)
+    check_exposure(settings, own_broker=False)
     check_port(settings.http_address, "--http")
     from techport import platform, web
 
@@ -92,7 +94,7 @@ def serve(
         platform.erasing(settings, parts),
     ):
         server = web.web(settings, parts, relay=relay)
-        log.info("serving", address=f"http://{settings.http}")
+        log.info("serving", address=f"{'https' if settings.http_cert else 'http'}://{settings.http}")
         _announce_pages(settings)
         _run(server, settings)
 
@@ -126,7 +128,7 @@ def begin(**flags: object) -> Settings:
 
 
 def _run_everything(settings: Settings, pilots: list[Path], district: _District | None = None) -> None:
-    check_exposure(settings)
+    check_exposure(settings, own_broker=settings.broker != "external")
     check_port(settings.http_address, "--http")
     from techport import platform, web
 
@@ -202,8 +204,11 @@ def _announce(settings: Settings) -> None:
     console.print("  Ctrl-C stops it; starting again keeps the data.\n")
 
 
-def check_exposure(settings: Settings) -> None:
-    """Refuse to listen beyond this machine without TLS, unless that is what was asked for. Raises CannotRun."""
+def check_exposure(settings: Settings, own_broker: bool, pages: bool = True) -> None:
+    """Refuse to listen beyond this machine without TLS, unless that is what was asked for. Raises CannotRun.
+
+    `own_broker` and `pages` say what this process listens with.
+    """
     for use in ("broker", "http"):
         certificate, key = getattr(settings, f"{use}_cert"), getattr(settings, f"{use}_key")
         if (certificate is None) != (key is None):
@@ -214,13 +219,13 @@ def check_exposure(settings: Settings) -> None:
     if settings.insecure:
         return
     ways = "or add --insecure where the network between is yours alone"
-    if settings.broker != "external" and settings.broker_cert is None and not settings.mqtt_address.is_loopback:
+    if own_broker and settings.broker_cert is None and not settings.mqtt_address.is_loopback:
         raise CannotRun(
             f"--mqtt {settings.mqtt} listens beyond this machine without TLS: passwords and readings can be read and "
             "changed on the way. Set broker_cert and broker_key (`techport certificate` makes both for a trial), "
             f"{ways}"
         )
-    if settings.http_cert is None and not settings.trusted_proxy and not settings.http_address.is_loopback:
+    if pages and settings.http_cert is None and not settings.trusted_proxy and not settings.http_address.is_loopback:
         raise CannotRun(
             f"--http {settings.http} listens beyond this machine without TLS: passwords can be read on the way. "
             f"Set http_cert and http_key, or trusted_proxy where a proxy does TLS, {ways}"

@@ -54,8 +54,8 @@ def init(
 @app.command("copy")
 @options.needs("admin")
 def copy(
-    source: Annotated[str, typer.Argument(help="URL of the store to copy from")],
-    target: Annotated[str, typer.Argument(help="URL of the store to copy to")],
+    source: Annotated[str, typer.Argument(help="URL of the store to copy from", callback=options.without_password)],
+    target: Annotated[str, typer.Argument(help="URL of the store to copy to", callback=options.without_password)],
     again: Annotated[bool, typer.Option("--again", help="copy also days that have as many rows in both")] = False,
 ) -> None:
     """Copy all readings to another store and prove that both hold the same. Stopped, it goes on where it was."""

@@ -21,7 +21,7 @@ from techport_ingest.decoding.lint import explain
 from techport_pilots.access.credentials import Issued
 from techport_pilots.definition.load import parse_definition
 from techport_pilots.devices.onboarding import topic_of
-from techport_pilots.devices.snippets import snippets
+from techport_pilots.devices.snippets import BrokerAddress, snippets
 from techport_pilots.errors import DefinitionError
 from techport_pilots.formats import BrokenFormat, discover, formats, markdown_table, names
 from techport_pilots.i18n import LANGUAGES, Language, catalogues
@@ -185,7 +185,7 @@ def test_forms_requests_and_snippets_offer_it(made_up: Path) -> None:
     assert "lab-balance" in request.json_schema()["enum"]
     topic = topic_of("air", "b-1", "lab-balance")
     assert topic == "pilots/air/b-1/weight"
-    code = snippets(Issued("air/b-1", "secret", topic), "broker.example", 1883, "lab-balance", "mass")
+    code = snippets(Issued("air/b-1", "secret", topic), BrokerAddress("broker.example", 1883), "lab-balance", "mass")
     assert "-t 'pilots/air/b-1/weight' -m '21.5'" in code[0].text
 
 

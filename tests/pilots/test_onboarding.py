@@ -13,7 +13,7 @@ from techport_pilots.accounting.rejection import Rejection
 from techport_pilots.definition.load import parse_definition
 from techport_pilots.devices import remap
 from techport_pilots.devices.onboarding import NewDevice, provision_device, topic_of
-from techport_pilots.devices.snippets import snippets
+from techport_pilots.devices.snippets import BrokerAddress, snippets
 from techport_pilots.errors import DefinitionError, UnknownPilot
 from techport_pilots.formats import formats
 from techport_pilots.model import FieldMapping
@@ -85,11 +85,23 @@ def test_a_format_comes_with_the_source_that_reads_it(air: Registry, format_name
     assert air.pilot("air").sources == sources
 
 
+@pytest.mark.parametrize("tls", [False, True])
 @pytest.mark.parametrize("format_name", list(formats()))
-def test_snippets_hold_no_blanks(format_name: str) -> None:
+def test_snippets_hold_no_blanks(format_name: str, tls: bool) -> None:
     issued = Issued("air/box-1", "secret", topic_of("air", "box-1", format_name))
-    for one in snippets(issued, "broker.example", 1883, format_name, "pm25"):
-        for blank in ("<HOST>", "<TOPIC>", "<BASE>", "<EXAMPLE>", "<QUOTED>", "<QUANTITY>", "<PASSWORD>"):
+    for one in snippets(issued, BrokerAddress("broker.example", 1883, tls), format_name, "pm25"):
+        for blank in (
+            "<HOST>",
+            "<TOPIC>",
+            "<BASE>",
+            "<EXAMPLE>",
+            "<QUOTED>",
+            "<QUANTITY>",
+            "<PASSWORD>",
+            "<TLS>",
+            "</TLS>",
+            "<PLAIN>",
+        ):
             assert blank not in one.text
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Response
+from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel, Field
 
 from techport_dashboards.api.messages import RawMessage, SeenMessage
@@ -14,7 +14,7 @@ from techport_dashboards.problems import Problem
 from techport_dashboards.query.parameters import Parameters
 from techport_dashboards.query.times import iso
 from techport_dashboards.services.message_formats import MessageFormat
-from techport_dashboards.services.onboarding import claim_unknown_device, provision_device
+from techport_dashboards.services.onboarding import broker_for_devices, claim_unknown_device, provision_device
 from techport_dashboards.web.access import NO_STORE, needs
 from techport_dashboards.web.dependencies import PilotDep, ServicesDep, ViewerDep
 from techport_dashboards.web.request_slots import SlotRoute
@@ -98,7 +98,12 @@ class MessagesParameters(Parameters):
 @router.post("/devices", status_code=201, response_model=AddedDevice)
 @needs("devices")
 def add(
-    services: ServicesDep, response: Response, viewer: ViewerDep, pilot: PilotDep, wanted: NewDeviceRequest
+    request: Request,
+    services: ServicesDep,
+    response: Response,
+    viewer: ViewerDep,
+    pilot: PilotDep,
+    wanted: NewDeviceRequest,
 ) -> AddedDevice:
     """Add a device, or give one that is known a credential. Answers when the broker takes it and its messages are
     watched: publish, then look at /messages. The password is shown this once.
@@ -107,15 +112,15 @@ def add(
     came = provision_device(registry, pilot.id, _device_of(wanted), viewer, replace=wanted.replace)
     time.sleep(TAKES_EFFECT)
     response.headers.update(NO_STORE)
-    issued, broker = came.credential, services.settings.broker
-    found = [] if broker is None else snippets(issued, broker.host, broker.port, came.format, came.quantity)
+    issued, broker = came.credential, broker_for_devices(services.settings.broker, request.url.hostname)
+    found = [] if broker is None else snippets(issued, broker.address, came.format, came.quantity)
     return AddedDevice(
         device=came.device,
         version=came.version,
         username=issued.username,
         password=issued.password,
         topic=issued.topic,
-        broker=None if broker is None else f"{broker.host}:{broker.port}",
+        broker=None if broker is None else str(broker.address),
         snippets=[CodeToPaste(title=one.title, text=one.text) for one in found],
     )
 

@@ -252,7 +252,7 @@ def replay(services: ServicesDep, viewer: ViewerDep, pilot: PilotDep, chosen: Ch
 def outcome(services: ServicesDep, pilot: PilotDep, replay: int) -> ReplayState:
     """The result of a replay so far."""
     registry = services.registry_cache.registry
-    found = Quarantine(registry.database).outcome(replay) if 0 <= replay < 2**63 else None
+    found = Quarantine(registry.database).outcome(replay, pilot.id) if 0 <= replay < 2**63 else None
     if found is None:
         raise Problem("not-found", "There is no replay {number}.", number=replay)
     return ReplayState.of(found)

@@ -49,7 +49,7 @@ class SnapshotItem(BaseModel):
     doi: str | None = Field(description="Null until one is registered.")
 
 
-FOREVER = "public, max-age=31536000, immutable"
+FOREVER = "max-age=31536000, immutable"
 
 
 @router.post("", status_code=201, response_model=SnapshotItem)
@@ -101,7 +101,8 @@ def file(
     """The frozen rows. They never change, so the answer may be kept for good; its ETag is the SHA-256."""
     store = snapshot_store(services.settings)
     snapshot = find_snapshot(store, viewer, snapshot_id)
-    headers = {"ETag": f'"{snapshot.sha256}"', "Cache-Control": FOREVER}
+    kept_by = "private" if viewer.signed_in else "public"  # what somebody without a credential may see is everybody's
+    headers = {"ETag": f'"{snapshot.sha256}"', "Cache-Control": f"{kept_by}, {FOREVER}"}
     if f'"{snapshot.sha256}"' in request.headers.get("if-none-match", ""):
         return Response(status_code=304, headers=headers)
     return FileResponse(

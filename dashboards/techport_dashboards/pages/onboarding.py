@@ -16,7 +16,7 @@ from techport_dashboards.problems import Problem
 from techport_dashboards.query.names import find_pilot
 from techport_dashboards.query.parameters import Parameters
 from techport_dashboards.services.message_formats import labels
-from techport_dashboards.services.onboarding import claim_unknown_device, provision_device
+from techport_dashboards.services.onboarding import broker_for_devices, claim_unknown_device, provision_device
 from techport_dashboards.services.quarantine import find_entry, wait_for_replay
 from techport_dashboards.settings import BrokerPlace
 from techport_dashboards.viewer import Viewer
@@ -95,8 +95,8 @@ def add(request: Request, services: ServicesDep, viewer: ViewerDep, pilot: Pilot
         page.status_code = 422
         return page
     time.sleep(TAKES_EFFECT)  # what the page shows must work by the time it is read
-    broker = _reachable(services.settings.broker, request)
-    code = snippets(came.credential, broker.host, broker.port, came.format, came.quantity) if broker else []
+    broker = broker_for_devices(services.settings.broker, request.url.hostname)
+    code = snippets(came.credential, broker.address, came.format, came.quantity) if broker else []
     admission = Admission(came, broker, code)
     pilot = find_pilot(services.registry_cache.current(), viewer, pilot.id)  # with the new device
     page = _page(request, viewer, services, pilot, device=came.device, admission=admission)
@@ -190,7 +190,7 @@ def _page(
         pilot=pilot,
         now=clock.now(),
         admission=admission,
-        broker=_reachable(services.settings.broker, request),
+        broker=broker_for_devices(services.settings.broker, request.url.hostname),
         filled=filled,
         wrong=_problems(wrong),
         must_replace=isinstance(wrong, Problem) and wrong.parameter == "replace",
@@ -215,7 +215,7 @@ def _values(services: Services, pilot: PilotDefinition, device: str | None, repl
         "issued": issued,
         "device": device,
         "watched": device is not None and (pilot.id, device) in MessageTap(registry.database).current(),
-        "replay": None if replay is None else Quarantine(registry.database).outcome(replay),
+        "replay": None if replay is None else Quarantine(registry.database).outcome(replay, pilot.id),
         **({"messages": []} if device is None else waiting),
     }
 
@@ -228,13 +228,6 @@ def _arrivals(registry: Registry, pilot: PilotDefinition, device: str, after: in
         "messages": [(one, raw(one.payload)) for one in reversed(found)],
         "streams": {info.stream.quantity: info for info in registry.streams(pilot.id, device)},
     }
-
-
-def _reachable(broker: BrokerPlace | None, request: Request) -> BrokerPlace | None:
-    """The broker as a device reaches it: where it listens on all addresses, under the name that this page has."""
-    if broker is None or broker.host not in ("0.0.0.0", "::", ""):
-        return broker
-    return BrokerPlace(request.url.hostname or broker.host, broker.port, broker.own)
 
 
 def _problems(wrong: DefinitionError | Problem | None) -> list[Problem]:

@@ -83,7 +83,7 @@ def quarantine_page(
 def outcome(request: Request, services: ServicesDep, pilot: PilotDep, replay: int) -> Response:
     """How far a replay is, as a piece of the page."""
     known = Quarantine(services.registry_cache.registry.database)
-    came = known.outcome(replay) if 0 <= replay < 2**63 else None
+    came = known.outcome(replay, pilot.id) if 0 <= replay < 2**63 else None
     if came is None:
         raise Problem("not-found", "There is no replay {number}.", number=replay)
     page = render(request, "replay.html", language_of(request), pilot=pilot, replay=came)
@@ -145,7 +145,7 @@ def _values(registry: Registry, pilot: PilotDefinition, asked: QuarantineParamet
         "page": page,
         "entries": [] if page is None else [(entry, raw(entry.payload)) for entry in page.items],
         "quantities": list(words),
-        "replay": None if asked.replay is None else Quarantine(registry.database).outcome(asked.replay),
+        "replay": None if asked.replay is None else Quarantine(registry.database).outcome(asked.replay, pilot.id),
     }
 
 

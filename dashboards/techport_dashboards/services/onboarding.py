@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace as replaced
+
 from techport_dashboards.problems import Problem
+from techport_dashboards.settings import BrokerPlace
 from techport_dashboards.viewer import Viewer
 from techport_pilots.access.credentials import Credentials
 from techport_pilots.devices.onboarding import Claimed, NewDevice, ProvisionedDevice, claim, unknown_devices
@@ -42,3 +45,10 @@ def claim_unknown_device(
             "not-found", "No unknown device {what} has sent any messages.", what=repr(name[:80]), parameter="name"
         )
     return claim(registry, pilot, name, viewer.who, device, may_see=viewer.may_see)
+
+
+def broker_for_devices(broker: BrokerPlace | None, asked_for: str | None) -> BrokerPlace | None:
+    """The broker as a device reaches it: where it listens on all addresses, under the name that was asked for."""
+    if broker is None or broker.host not in ("0.0.0.0", "::", ""):
+        return broker
+    return replaced(broker, host=asked_for or broker.host)

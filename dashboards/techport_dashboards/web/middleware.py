@@ -33,7 +33,11 @@ HEADERS = {
 
 
 class SecurityHeaders:
-    """Adds HEADERS and the policy to every answer."""
+    """Adds HEADERS and the policy to every answer, and says that who asks decides what it is.
+
+    All but the files of the pages depend on the credential: a cache in between may not give one visitor's answer to
+    another.
+    """
 
     def __init__(self, app: ASGIApp, tiles: Tiles | None = None) -> None:
         self._app = app
@@ -45,6 +49,8 @@ class SecurityHeaders:
                 headers = MutableHeaders(scope=message)
                 for name, value in self._headers.items():
                     headers.setdefault(name, value)
+                if not scope["path"].startswith("/static/"):
+                    headers.add_vary_header("Cookie, Authorization")
             await send(message)
 
         await self._app(scope, receive, send_with_headers if scope["type"] == "http" else send)

@@ -204,16 +204,16 @@ class Quarantine:
         messages = f"SELECT DISTINCT received, topic FROM quarantine{condition}"  # noqa: S608
         marked = 0
         with self._database.writing() as transaction:
-            number = replays.begin(transaction, who)
+            number = replays.begin(transaction, who, where.pilot)
             for received, topic in transaction.execute(messages, parameters).all():
                 row = {"number": number, "received": received, "topic": topic}
                 marked += transaction.execute(_MARK, row).rowcount
             replays.marked(transaction, number, marked)
-        return Replay(id=number, who=who, entries=marked, waiting=marked)
+        return Replay(id=number, who=who, entries=marked, waiting=marked, pilot=where.pilot)
 
-    def outcome(self, replay: int) -> Replay | None:
-        """The result of a request so far, or None when there was none of that number."""
-        return replays.replay_of(self._database, replay)
+    def outcome(self, replay: int, pilot: str | None = None) -> Replay | None:
+        """The result of a request so far, or None when there was none of that number, or not of that pilot."""
+        return replays.replay_of(self._database, replay, pilot)
 
     def take_replays(self, worker: str, limit: int = 500) -> list[QuarantineRecord]:
         """Entries of one request that wait to be reprocessed; they are reserved for this worker for ten minutes."""

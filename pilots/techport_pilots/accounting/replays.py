@@ -23,7 +23,7 @@ _ADD = (
 )
 _SELECT = (
     "SELECT id, who, entries, (SELECT count(*) FROM quarantine WHERE replay_requested = :id) AS waiting,"
-    " stored, duplicates, corrections, refused AS rejected, ignored FROM replays WHERE id = :id"
+    " stored, duplicates, corrections, refused AS rejected, ignored, pilot FROM replays WHERE id = :id"
 )
 
 
@@ -39,6 +39,7 @@ class Replay(msgspec.Struct, frozen=True, kw_only=True):
     corrections: int = 0  # values that replaced other ones
     rejected: int = 0  # values that are in quarantine anew
     ignored: int = 0
+    pilot: str | None = None  # whose messages alone were asked for
 
     @property
     def at(self) -> Micros:
@@ -50,13 +51,13 @@ class Replay(msgspec.Struct, frozen=True, kw_only=True):
         return not self.waiting
 
 
-def begin(transaction: Transaction, who: str) -> int:
+def begin(transaction: Transaction, who: str, pilot: str | None) -> int:
     """The number of a new request: the time in microseconds, and never one twice."""
     lock(transaction)
     last = transaction.execute("SELECT max(id) FROM replays").scalar()
     number = max(now(), (last or 0) + 1)
-    row = {"id": number, "who": clean_text(who)}
-    transaction.execute("INSERT INTO replays (id, who, entries) VALUES (:id, :who, 0)", row)
+    row = {"id": number, "who": clean_text(who), "pilot": pilot}
+    transaction.execute("INSERT INTO replays (id, who, entries, pilot) VALUES (:id, :who, 0, :pilot)", row)
     return number
 
 
@@ -73,8 +74,8 @@ def note(transaction: Transaction, number: int, tallies: Iterable[Tally]) -> Non
     transaction.execute(_ADD, {"id": number, **msgspec.structs.asdict(total)})
 
 
-def replay_of(database: Database, number: int) -> Replay | None:
-    """The request of that number. May raise RegistryUnavailable."""
+def replay_of(database: Database, number: int, pilot: str | None = None) -> Replay | None:
+    """The request of that number, of that pilot where one is named. May raise RegistryUnavailable."""
     with database.reading() as transaction:
         row = transaction.execute(_SELECT, {"id": number}).first()
-    return None if row is None else Replay(**row._mapping)
+    return None if row is None or pilot not in (None, row.pilot) else Replay(**row._mapping)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
 import msgspec
@@ -17,18 +18,31 @@ class Snippet(msgspec.Struct, frozen=True):
     text: str
 
 
+class BrokerAddress(msgspec.Struct, frozen=True):
+    """The broker as a device reaches it."""
+
+    host: str
+    port: int
+    tls: bool = False
+
+    def __str__(self) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{host}:{self.port}"
+
+
 def snippets(
-    issued: Issued, host: str, port: int, format_name: str = DEFAULT, quantity: str = "air_temperature"
+    issued: Issued, broker: BrokerAddress, format_name: str = DEFAULT, quantity: str = "air_temperature"
 ) -> list[Snippet]:
-    """For the tools that devices are made with; for a format that has one tool, that tool. `host` and `port` are the
-    broker's as the device reaches it, `quantity` is what the example measures.
+    """For the tools that devices are made with; for a format that has one tool, that tool. `quantity` is what the
+    example measures. With TLS they name a file `ca.pem`, the authority that signed the broker's certificate.
     """
     username = issued.username
     form = formats()[format_name]
     example = (form.example or formats()[DEFAULT].example).replace("<QUANTITY>", quantity)
     values = {
-        "HOST": host,
-        "PORT": str(port),
+        "HOST": broker.host,
+        "PORT": str(broker.port),
+        "CAFILE": " --cafile ca.pem" if broker.tls else "",
         "USER": username,
         "PASSWORD": issued.password,
         "TOPIC": issued.topic,
@@ -37,12 +51,20 @@ def snippets(
         "EXAMPLE": example,
         "QUOTED": msgspec.json.encode(example).decode(),
     }
-    return [Snippet(title, _filled(text.strip("\n"), values)) for title, text in _texts(form).items()]
+    texts = _texts(form).items()
+    return [Snippet(title, _filled(_of_transport(text, broker.tls).strip("\n"), values)) for title, text in texts]
 
 
 def _texts(form: Format) -> Mapping[str, str]:
     """What its tool needs; otherwise code that publishes its example, or a file where it has none to copy."""
     return form.snippets or (_FILE if form.own_topic and not form.example else _CODE)
+
+
+def _of_transport(text: str, tls: bool) -> str:
+    """The text with what stands in <TLS>...</TLS> or in <PLAIN>...</PLAIN>, and without the other."""
+    keep, drop = ("TLS", "PLAIN") if tls else ("PLAIN", "TLS")
+    text = re.sub(f"<{drop}>.*?</{drop}>", "", text, flags=re.DOTALL)
+    return text.replace(f"<{keep}>", "").replace(f"</{keep}>", "")
 
 
 def _filled(text: str, values: Mapping[str, str]) -> str:
@@ -53,21 +75,26 @@ def _filled(text: str, values: Mapping[str, str]) -> str:
 
 _CODE = {
     "mosquitto_pub": """
-mosquitto_pub -h <HOST> -p <PORT> -u '<USER>' -P '<PASSWORD>' -q 1 -t '<TOPIC>' -m '<EXAMPLE>'
+mosquitto_pub -h <HOST> -p <PORT><CAFILE> -u '<USER>' -P '<PASSWORD>' -q 1 -t '<TOPIC>' -m '<EXAMPLE>'
 """,
     "Python (paho-mqtt)": """
 import paho.mqtt.publish as publish
 
 publish.single("<TOPIC>", <QUOTED>, qos=1, hostname="<HOST>", port=<PORT>,
-               auth={"username": "<USER>", "password": "<PASSWORD>"})
+               auth={"username": "<USER>", "password": "<PASSWORD>"}<TLS>, tls={"ca_certs": "ca.pem"}</TLS>)
 """,
     "Arduino (PubSubClient)": """
 #include <PubSubClient.h>
-WiFiClient net;              // after WiFi.begin(...)
-PubSubClient mqtt(net);
+<PLAIN>WiFiClient net;              // after WiFi.begin(...)
+</PLAIN><TLS>#include <WiFiClientSecure.h>
+const char* CA = R"(
+...)";                       // the text of ca.pem
+WiFiClientSecure net;        // after WiFi.begin(...) and configTime(0, 0, "pool.ntp.org"): TLS needs the time
+</TLS>PubSubClient mqtt(net);
 
 void setup() {
-  mqtt.setServer("<HOST>", <PORT>);
+<TLS>  net.setCACert(CA);
+</TLS>  mqtt.setServer("<HOST>", <PORT>);
   mqtt.setBufferSize(1024);  // the default of 256 bytes drops longer messages without a word
 }
 
@@ -79,9 +106,13 @@ void loop() {
 }
 """,
     "MicroPython (umqtt)": """
-from umqtt.simple import MQTTClient
+<TLS>import ssl
+</TLS>from umqtt.simple import MQTTClient
 
-client = MQTTClient("<CLIENT>", "<HOST>", port=<PORT>, user="<USER>", password="<PASSWORD>", keepalive=60)
+<TLS>tls = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+tls.load_verify_locations(cafile="ca.pem")
+</TLS>client = MQTTClient("<CLIENT>", "<HOST>", port=<PORT>, user="<USER>", password="<PASSWORD>",
+                    keepalive=60<TLS>, ssl=tls</TLS>)
 client.connect()
 client.publish(b"<TOPIC>", b<QUOTED>, qos=1)
 client.disconnect()
@@ -90,6 +121,6 @@ client.disconnect()
 
 _FILE = {
     "mosquitto_pub (a file)": """
-mosquitto_pub -h <HOST> -p <PORT> -u '<USER>' -P '<PASSWORD>' -q 1 -t '<TOPIC>' -f message
+mosquitto_pub -h <HOST> -p <PORT><CAFILE> -u '<USER>' -P '<PASSWORD>' -q 1 -t '<TOPIC>' -f message
 """,
 }

@@ -253,6 +253,7 @@ replays = Table(
     Column("id", BigInteger, primary_key=True, autoincrement=False),
     Column("who", String, nullable=False),
     Column("entries", BigInteger, nullable=False),
+    Column("pilot", String),  # whose messages alone were asked for; null: those of several
     *(
         Column(count, BigInteger, nullable=False, server_default="0")
         for count in ("stored", "duplicates", "corrections", "refused", "ignored")

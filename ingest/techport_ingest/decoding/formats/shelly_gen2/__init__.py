@@ -9,7 +9,8 @@ from techport_pilots.formats import Format
 SNIPPETS = {
     "Shelly (Gen2, Settings > MQTT)": """
 Server:                 <HOST>:<PORT>
-Client ID:              <CLIENT>
+<TLS>Connection type:        User TLS, with ca.pem as the user CA bundle
+</TLS>Client ID:              <CLIENT>
 Username:               <USER>
 Password:               <PASSWORD>
 MQTT prefix:            <BASE>

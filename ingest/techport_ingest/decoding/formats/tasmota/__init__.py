@@ -7,7 +7,8 @@ from techport_pilots.formats import Format
 
 SNIPPETS = {
     "Tasmota (console)": """
-Backlog MqttHost <HOST>; MqttPort <PORT>; MqttUser <USER>; MqttPassword <PASSWORD>; FullTopic <BASE>/%prefix%/
+<TLS>SetOption103 1
+</TLS>Backlog MqttHost <HOST>; MqttPort <PORT>; MqttUser <USER>; MqttPassword <PASSWORD>; FullTopic <BASE>/%prefix%/
 """
 }
 
