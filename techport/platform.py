@@ -208,7 +208,7 @@ def _mosquitto(settings: Settings, reach: MqttSettings, registry: Registry) -> I
     broker.start()
     reach = msgspec.structs.replace(reach, username=own.username, password=own.password)
     if not broker.settings.anonymous:
-        reach = msgspec.structs.replace(reach, socket=str(broker.settings.socket), tls=None)
+        reach = msgspec.structs.replace(reach, socket_path=str(broker.settings.socket), tls=None)
     access.follow(broker.reload)
     try:
         yield reach

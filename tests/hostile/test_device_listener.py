@@ -13,7 +13,7 @@ from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 
 from techport_ingest.brokers.auth import AccessFiles
 from techport_ingest.brokers.mosquitto import MAX_PACKET_BYTES, Mosquitto, MosquittoSettings, find_mosquitto
-from techport_ingest.sources.paho import PahoSource
+from techport_ingest.sources.connect import open_source
 from techport_ingest.sources.relay import Relay
 from techport_ingest.sources.settings import MqttSettings
 from techport_pilots.access.credentials import Credentials, Issued
@@ -66,9 +66,9 @@ def broker(tmp_path: Path, ingest: Ingest, lamp: Issued) -> Iterator[Mosquitto]:
         broker.start()
         closing.callback(broker.stop)
         reach = MqttSettings(
-            client_id="worker-1", socket=str(settings.socket), username=OWN.username, password=OWN.password
+            client_id="worker-1", socket_path=str(settings.socket), username=OWN.username, password=OWN.password
         )
-        source, relay = PahoSource(reach), Relay(reach)
+        source, relay = open_source(reach), Relay(reach)
         closing.callback(relay.close)
         closing.callback(ingest.stop)
         ingest.start(source, publish=relay.publish)
@@ -125,7 +125,7 @@ def test_the_platform_gets_in_when_devices_have_taken_every_connection(
     few.start()
     idle = [socket.create_connection(("127.0.0.1", settings.port)) for _ in range(5)]
     relay = Relay(
-        MqttSettings(client_id="late", socket=str(settings.socket), username=OWN.username, password=OWN.password)
+        MqttSettings(client_id="late", socket_path=str(settings.socket), username=OWN.username, password=OWN.password)
     )
     eventually(lambda: relay.connected, "the platform is connected")
     relay.close()

@@ -34,7 +34,7 @@ class MqttSettings(msgspec.Struct, frozen=True, kw_only=True):
     client_id: str  # fixed, and known to nobody else: the broker gives the session to whoever connects under it
     host: str = "127.0.0.1"
     port: int = 1883
-    socket: str | None = None  # path of a Unix socket, instead of host and port
+    socket_path: str | None = None  # path of a Unix socket, instead of host and port
     topics: tuple[str, ...] = ("pilots/#",)
     share: str | None = None  # group of workers that divide the topics among them
     username: str | None = None
@@ -48,16 +48,16 @@ class MqttSettings(msgspec.Struct, frozen=True, kw_only=True):
     longest_wait: float = 30.0  # seconds between two attempts to connect, at most
 
     def __repr__(self) -> str:
-        return f"MqttSettings({self.socket or f'{self.host}:{self.port}'})"
+        return f"MqttSettings({self.socket_path or f'{self.host}:{self.port}'})"
 
     @property
     def transport(self) -> Literal["tcp", "unix"]:
-        return "tcp" if self.socket is None else "unix"
+        return "tcp" if self.socket_path is None else "unix"
 
     @property
     def address(self) -> tuple[str, int]:
         """Host and port, as paho takes them: the path of a socket in place of a host."""
-        return (self.host, self.port) if self.socket is None else (self.socket, self.port)
+        return (self.host, self.port) if self.socket_path is None else (self.socket_path, self.port)
 
     def identify(self, client: Client) -> None:
         """Tell a client who it is: user name, password, certificates."""
@@ -71,6 +71,8 @@ class MqttSettings(msgspec.Struct, frozen=True, kw_only=True):
     def open_connection(self, timeout: float) -> socket.socket:
         """A connection to the broker, TLS made; raises OSError. `timeout` in seconds holds for what follows, too."""
         context = self.tls_context()
+        if self.socket_path is not None:
+            return _unix_connection(self.socket_path, timeout)
         connection = socket.create_connection((self.host, self.port), timeout)
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if context is None:
@@ -91,3 +93,14 @@ class MqttSettings(msgspec.Struct, frozen=True, kw_only=True):
         if self.tls.certificate is not None:
             context.load_cert_chain(self.tls.certificate, self.tls.key)
         return context
+
+
+def _unix_connection(path: str, timeout: float) -> socket.socket:
+    connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    connection.settimeout(timeout)
+    try:
+        connection.connect(path)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
