@@ -58,11 +58,16 @@ class Ignored(msgspec.Struct, frozen=True, gc=False):
     """A part of a message that is no reading by a rule of its format. Counted, not stored, not in quarantine.
 
     `rule` is a short code ("text", "null", "downlink"); `key` names the value, or is "" where it is the whole message.
+    With its `value` it is kept for a while, and is a reading where a source's `fields` say what its key means.
     """
 
     device: str
     rule: str
     key: str = ""
+    value: object = None  # as the payload had it
+    time: Micros | None = None  # None: the device gave none
+    unit: str | None = None  # as the payload said it, if it did
+    maker: str = ""  # as in Observed
 
 
 class Unreadable(msgspec.Struct, frozen=True, gc=False):

@@ -59,6 +59,8 @@ class Format(msgspec.Struct, frozen=True, kw_only=True):
         usual code that publishes `example`.
     options : type of msgspec.Struct
         What a source may say about its messages, as keys beside `format:` or below `options:`.
+    keys_are_ours : bool
+        Senders choose the keys themselves: on topics below `pilots/`, a name of the vocabulary has its unit.
     self_described : bool
         Devices describe themselves once, in retained messages, which have to be read before the others.
     codec : callable, optional
@@ -81,6 +83,7 @@ class Format(msgspec.Struct, frozen=True, kw_only=True):
     example: str = ""
     snippets: Mapping[str, str] = {}
     options: type[msgspec.Struct] = NoOptions
+    keys_are_ours: bool = False
     self_described: bool = False
     codec: Callable[[bytes, int], Mapping[str, Any]] | None = None
     recovery: Callable[[str, str, Micros], tuple[str, bytes] | None] | None = None
@@ -157,7 +160,7 @@ def _load() -> list[Format]:
 
 _NAMED_OPTIONS = (
     *("codec", "codecs", "signal", "precision", "columns"),
-    *("records", "within", "name", "value", "unit", "time", "separator", "constants", "when"),
+    *("records", "within", "name", "value", "unit", "separator", "constants", "when"),
 )
 """Options that stand beside `format:` in a source; those of other formats stand below `options:`."""
 

@@ -71,6 +71,8 @@ class QuantityDefinition(msgspec.Struct, frozen=True, forbid_unknown_fields=True
     unit: str  # UCUM
     range: tuple[float, float] | None = None
     kind: Literal["level", "count", "direction", "state"] = "level"
+    states: list[Text] = []  # of a state: what people read for 0, 1, 2 and so on
+    words: dict[str, float] = {}  # of a state: what devices call its numbers, beside the titles of `states`
 
 
 class Phase(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -90,7 +92,7 @@ class FieldMapping(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     quantity: str  # vocabulary name, or one of the pilot's own; ".channel" may follow
     unit: str | None = None  # of the values in the message, in any common spelling; None: as the message says
     factor: float = 1.0  # values are multiplied by it first: 0.1 for tenths
-    text: bool = False  # read numbers that are sent as text, with a decimal comma too: "21,5"
+    text: bool = False  # read numbers that are sent as text: "21.5", "21,5", "2.7V", "0x1F"
     words: dict[str, float] = {}  # what words in the message mean: {open: 1, closed: 0}; case does not matter
 
 
@@ -117,11 +119,11 @@ class NameRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class TimeRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Where and how a message says when it was measured. `time: timestamp` is short for one with a key."""
 
-    key: str  # path or column; the time of day where `date` names the day's
+    key: str  # key, column, or in format json a path; the time of day where `date` names the day's
     date: str | None = None
     unit: Literal["s", "ms", "us", "ns"] | None = None  # of a number; None: by its size
     format: str | None = None  # of text, as in Python's strptime: "%d.%m.%Y %H:%M"; None: ISO 8601
-    zone: str | None = None  # of local times; None: the pilot's
+    zone: str | None = None  # of local times; None: the source's `timezone`, or the pilot's
 
 
 class JsonShape(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -169,6 +171,8 @@ class SourceDefinition(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     device: DeviceRule | None = None  # None: as the format says
     fields: dict[str, FieldMapping] = {}  # by the key that `techport decode` shows
     ignore: list[str] = []  # keys that are no readings
+    time: TimeRule | None = None  # None: as the format says, or a field with a usual name
+    timezone: str | None = None  # of times without an offset; None: the pilot's
     position: PositionMapping | None = None  # None: what the format calls latitude and longitude, as readings
     codec: str | None = None  # of LoRaWAN formats: one that reads an uplink's bytes, or JavaScript with decodeUplink
     codecs: dict[str, str] = {}  # others, by the name of a device or of its profile
@@ -180,7 +184,6 @@ class SourceDefinition(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     name: NameRule | None = None
     value: str | None = None
     unit: str | None = None
-    time: TimeRule | None = None
     separator: str = "."
     constants: dict[str, float] = {}
     when: dict[str, list[str]] = {}

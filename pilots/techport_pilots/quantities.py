@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import difflib
 import tomllib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 from importlib import resources
 from typing import Any, Literal
@@ -36,6 +36,8 @@ class Quantity(msgspec.Struct, frozen=True, kw_only=True):
     range: tuple[float, float] | None = None  # possible values, both ends included
     lod: float | None = None  # detection limit: below it a value is uncertain, and negative down to about -3 of it
     lod_source: str | None = None  # the instrument, and what its maker or a standard says
+    states: tuple[Text, ...] = ()  # of a state: what people read for 0, 1, 2 and so on
+    words: Mapping[str, float] = {}  # of a state: what devices call its numbers, beside the common words
     decimals: int = 1
     chart: Chart = "line"
 
@@ -82,7 +84,7 @@ _OTHER_NAMES = {
 }
 
 
-_AS_WRITTEN = ("unit", "kind", "range", "lod", "lod_source", "decimals", "chart")
+_AS_WRITTEN = ("unit", "kind", "range", "lod", "lod_source", "states", "decimals", "chart")
 
 
 class Vocabulary:
@@ -117,12 +119,25 @@ class Vocabulary:
         close = [words[word] for word in difflib.get_close_matches(name, words, n=5, cutoff=0.7)]
         return list(dict.fromkeys([*known, *close]))[:3]
 
+    def _of_pilot(self, own: QuantityDefinition) -> Quantity:
+        state = own.kind == "state"
+        highest = max([1, len(own.states) - 1, *own.words.values()])
+        return Quantity(
+            name=own.name,
+            title=own.title,
+            unit=own.unit,
+            unit_label=self.label(own.unit),
+            kind=own.kind,
+            range=own.range or ((0.0, float(highest)) if state else None),
+            states=tuple(own.states),
+            words=own.words,
+            decimals=0 if state else 1,
+            chart="steps" if state else "line",
+        )
+
     def extended(self, own: Iterable[QuantityDefinition]) -> Vocabulary:
         """This vocabulary and a pilot's own quantities; a name that is built in stays what it is."""
-        extra = [
-            Quantity(name=q.name, title=q.title, unit=q.unit, unit_label=self.label(q.unit), kind=q.kind, range=q.range)
-            for q in own
-        ]
+        extra = [self._of_pilot(quantity) for quantity in own]
         return Vocabulary([*extra, *self], self._labels)
 
 

@@ -62,8 +62,9 @@ def show(explanation: Explanation, console: Console) -> None:
         print_text(console, f"{name:{width}}  {value:14}  {when}{remark}")
     for event in explanation.events:
         print_text(console, f"event: {visible(event)}")
-    if explanation.ignored:
-        console.print(f"ignored by rule: {', '.join(sorted(set(explanation.ignored)))}", markup=False)
+    for ignored in explanation.ignored_parts:
+        what = " = ".join(visible(text) for text in (ignored.key, ignored.value) if text)
+        print_text(console, f"ignored: {what + ', ' if what else ''}{ignored.why} ({ignored.rule})")
     for part in explanation.rejected:
         console.print(f"[red]{part.rejection.reason}[/red]:", end=" ")
         print_text(console, f"{part.rejection.detail()} {part.rejection.hint()}")

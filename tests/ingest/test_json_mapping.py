@@ -119,7 +119,6 @@ PLAIN = "topic: house/+/sensor/+/state\nformat: json\nname: {level: 4}"
     ("payload", "expected"),
     [
         (b"21.5", {"node air_temperature": 21.5}),
-        (b'"21.5"', {}),
         (b"nan", {}),
         (b"unavailable", {}),
         (b"unknown", {}),
@@ -129,6 +128,13 @@ PLAIN = "topic: house/+/sensor/+/state\nformat: json\nname: {level: 4}"
 )
 def test_a_plain_value_is_named_by_its_topic(payload: bytes, expected: dict[str, float]) -> None:
     assert values(PLAIN, "house/node/sensor/temperature/state", payload) == expected
+
+
+def test_a_number_in_text_is_set_aside_until_the_source_says_that_it_is_one() -> None:
+    topic = "house/node/sensor/temperature/state"
+    assert readings(PLAIN, topic, b'"21.5"') == ([], ["not-a-number"])
+    fields = "fields: {temperature: {quantity: air_temperature, text: true}}"
+    assert values(f"{PLAIN}\n{fields}", topic, b'"21,5"') == {"node air_temperature": 21.5}
 
 
 def test_factors_units_and_constants() -> None:

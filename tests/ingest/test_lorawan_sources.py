@@ -57,7 +57,7 @@ def test_codecs_by_device_by_profile_and_for_the_others() -> None:
 {DEVICES}"""
     euis = ("0102030405060701", "0102030405060702", "0102030405060703")
     messages = [chirpstack(eui, "Level sensor" if eui.endswith("3") else "any") for eui in euis]
-    assert stored(parse_definition(text), *messages) == {"1 co2": 7, "2 pm10": 7, "3 water_level": 7}
+    assert stored(parse_definition(text), *messages) == {"1 co2": 7, "2 pm10": 7, "3 raw.water_level": 7}
 
 
 def test_a_codec_for_one_device_leaves_the_others_to_the_server() -> None:
@@ -75,7 +75,7 @@ def test_a_codec_may_be_a_file_beside_the_definition(tmp_path: Path) -> None:
     (tmp_path / "pilot.yaml").write_text(f"{HEAD}{CHIRPSTACK}    codec: codecs/level.js\n{DEVICES}")
     pilot = read_definition(tmp_path / "pilot.yaml")
     assert pilot.sources[0].codec == SCRIPT % "water_level"
-    assert stored(pilot, chirpstack("0102030405060701")) == {"1 water_level": 7}
+    assert stored(pilot, chirpstack("0102030405060701")) == {"1 raw.water_level": 7}
 
 
 @pytest.mark.parametrize("name", ["missing.js", "../outside.js"])

@@ -40,12 +40,22 @@ class DecodedReading(BaseModel):
     remark: str = Field(description="What was done to read it; empty where nothing was.")
 
 
+class DecodedIgnored(BaseModel):
+    """A part of the message that is no reading by a rule."""
+
+    rule: str
+    key: str = Field(description="As the message calls it; empty where it is the whole message.")
+    value: str | None = Field(description="As the message has it, in JSON.")
+    why: str = Field(description="The rule in a sentence.")
+
+
 class Decoded(BaseModel):
     ok: bool = Field(description="Nothing of it would be rejected.")
     readings: list[DecodedReading]
     rejected: list[RejectedItem]
     refused: list[RejectedItem] = old_name("rejected")
-    ignored: list[str]
+    ignored: list[str] = Field(description="The rule of each ignored part.")
+    ignored_parts: list[DecodedIgnored] = Field(description="The same with key and value.")
     events: list[str]
 
     @classmethod
@@ -67,6 +77,10 @@ class Decoded(BaseModel):
             rejected=rejected,
             refused=rejected,
             ignored=list(said.ignored),
+            ignored_parts=[
+                DecodedIgnored(rule=part.rule, key=part.key, value=part.value, why=str(part.why))
+                for part in said.ignored_parts
+            ],
             events=list(said.events),
         )
 

@@ -89,10 +89,10 @@ class BatchAccounting:
             tally = tallies.setdefault(_arrival(part.message, part.pilot, part.device), Tally())
             tally.received += part.values
             tally.quarantined += part.values
-        for message, pilot, device, _, values in self.columns.ignored:
-            tally = tallies.setdefault(_arrival(message, pilot, device), Tally())
-            tally.received += values
-            tally.ignored += values
+        for passed in self.columns.ignored:
+            tally = tallies.setdefault(_arrival(passed.message, passed.pilot, passed.device), Tally())
+            tally.received += passed.values
+            tally.ignored += passed.values
         self._count_messages_without_rows(rejected, tallies)
         return tallies, [_quarantine_entry(part) for part in rejected]
 

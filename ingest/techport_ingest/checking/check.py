@@ -3,16 +3,20 @@
 Rules, for each value:
 
     unknown pilot, unknown device     rejected, with the values that came
-    not a number                      rejected; true and false are 1 and 0 for a quantity that is a state
+    not a number                      rejected; of a state, true and false are 1 and 0, and a word is the number that
+                                      the definition or everybody gives it
+    text that says what a device is   kept as a property of the device, counted as ignored (properties.py)
+    a mark that there is no value     ignored (absence.py)
+    a name of a time                  ignored: no time is a reading (time_names.py)
     time in the future or before 2000 rejected; up to 5 minutes ahead of the arrival are accepted
     no time                           time of arrival: good from a live message; flagged CLOCK from one that may have
                                       waited (`Message.arrival_is_doubtful`)
     outside the valid range           stored, flagged RANGE
-    a name that nobody described      stored as a stream with an unknown unit, and noted
+    a name that nobody described      stored as a stream with the unit that its messages state, if they do, and noted
     a name that cannot be one         rejected
     one name too many of this kind    rejected: a device has a limited number of streams that nobody described
     two values for one place          rejected, both, where one message holds them; equal ones are duplicates
-    a unit other than the quantity's  converted; rejected where that is impossible
+    a unit other than the stream's    converted; rejected where that is impossible
 
 A message may be good in part: its good values are stored, and its bad ones make one entry for each reason. Values of
 different parts of a device (sensors, probes, addresses) go to streams of their own: channels.py.
@@ -20,6 +24,7 @@ different parts of a device (sensors, probes, addresses) go to streams of their 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from math import isfinite
 from typing import NamedTuple
@@ -27,12 +32,21 @@ from typing import NamedTuple
 import msgspec
 import numpy as np
 
+from techport_ingest.checking.absence import RULE as MISSING
+from techport_ingest.checking.absence import is_absent_number
 from techport_ingest.checking.budget import RULE, DeviceLimits, Exceeded, Owner
 from techport_ingest.checking.channels import Claims
+from techport_ingest.checking.properties import RULE as PROPERTY
+from techport_ingest.checking.properties import is_property
+from techport_ingest.checking.time_names import RULE as TIME
+from techport_ingest.checking.time_names import is_time
 from techport_ingest.checking.units import NotConvertible, Units, UnknownUnit
 from techport_ingest.checking.values import AHEAD, EARLIEST, as_number, check_clock
 from techport_ingest.message import DeviceEvent, Found, Ignored, Message, Observed, RejectedMessage, Unreadable
+from techport_pilots import state_words
 from techport_pilots.accounting.rejection import Rejection
+from techport_pilots.formats import DEFAULT
+from techport_pilots.quantities import Quantity
 from techport_pilots.registry.lifecycle import NOT_COLLECTED
 from techport_pilots.registry.view import DeviceView, IngestView
 from techport_storage.model import Batch, Quality, Stream
@@ -43,6 +57,9 @@ _SHOWN = 5
 """Values of a conflict that are shown."""
 
 _RANGE, _CLOCK = int(Quality.RANGE), int(Quality.CLOCK)
+
+_INFORMS = ("text", "identity")
+"""Rules of formats under which texts are ignored that may say what a device is."""
 
 _EXACT = 2**63  # integers beyond may be beyond all floats as well
 
@@ -71,6 +88,32 @@ class Passed(NamedTuple):
     device: str
     rule: str
     values: int = 1
+    key: str = ""  # "": the whole message
+    value: object = None
+
+
+_LONGEST_VALUE = 200
+
+
+def shown(value: object) -> str | None:
+    """A value of a message as text, in JSON; None where there is none."""
+    if value is None:
+        return None
+    try:
+        text = msgspec.json.encode(value).decode()
+    except (TypeError, ValueError, OverflowError, UnicodeError, RecursionError):
+        text = repr(value)
+    return text if len(text) <= _LONGEST_VALUE else text[: _LONGEST_VALUE - 1] + "…"
+
+
+class Property(NamedTuple):
+    """A text that says what a device is: its firmware, its serial number."""
+
+    message: Message
+    pilot: str
+    device: str
+    key: str
+    value: str
 
 
 class Happened(NamedTuple):
@@ -86,10 +129,18 @@ class _Target(NamedTuple):
     """Where the values of one key of one device go."""
 
     row: int  # index of the stream in the batch
-    lo: float
+    lo: float  # above `hi` where no range is known
     hi: float
-    state: bool
+    state: Quantity | None  # where it is one
     unit: str | None  # UCUM; None: nobody knows
+
+
+class _NotReading(Exception):
+    """A value that is ignored by the rule."""
+
+    def __init__(self, rule: str) -> None:
+        super().__init__(rule)
+        self.rule = rule
 
 
 _Name = str | tuple[str, str]
@@ -126,6 +177,8 @@ class Columns:
         self.rejected: list[RejectedPart] = []
         self.ignored: list[Passed] = []
         self.events: list[Happened] = []
+        self.properties: list[Property] = []
+        self.stated_units: dict[Stream, str] = {}  # of streams that nobody described, where messages say it
         self.undescribed: list[Stream] = []
         self.strangers = False  # a pilot or device was unknown: a newer snapshot may know it
         self.claims = Claims()  # streams that a part of a device wants for itself
@@ -163,20 +216,30 @@ class Columns:
             ):
                 try:
                     target = target or self._open_stream(pilot, item, targets)
-                    value = as_number(item.key, value, target.state)
-                    if item.unit is not None and target.unit is not None:
+                    value = self._number(item, value, target)
+                    if item.unit is not None:
+                        if target.unit is None:
+                            target = self._adopt_unit(item, target, targets)
                         value = self._convert(item.key, value, item.unit, target.unit)
                     check_clock(time, received)
                 except RejectedMessage as error:
                     self._reject_value(message, pilot, item, format_name, error.rejection)
                     continue
+                except _NotReading as error:
+                    self._pass(message, pilot, format_name, _ignored(item, error.rule))
+                    continue
             row, lo, hi, _, _ = target
+            if not lo <= value <= hi:
+                ranged = lo <= hi
+                if is_absent_number(item.value, ranged):
+                    self._pass(message, pilot, format_name, _ignored(item, MISSING))
+                    continue
+                if ranged:
+                    self._flags.append((len(times), _RANGE))
             if item.time is None:
                 self.untimed.append(len(times))
                 if doubtful:
                     self._flags.append((len(times), _CLOCK))
-            if not lo <= value <= hi:
-                self._flags.append((len(times), _RANGE))
             streams.append(row)
             times.append(time)
             values.append(value)
@@ -314,7 +377,12 @@ class Columns:
     def _pass(self, message: Message, pilot: str, format_name: str, passed: DeviceEvent | Ignored | Unreadable) -> None:
         device = self._id(pilot, passed.device)
         if isinstance(passed, Ignored):
-            self.ignored.append(Passed(message, pilot, device, passed.rule))
+            rule, value = passed.rule, passed.value
+            if rule in _INFORMS and isinstance(value, str) and is_property(passed.maker or passed.key):
+                rule = PROPERTY
+            if rule == PROPERTY:
+                self.properties.append(Property(message, pilot, device, passed.maker or passed.key, str(value)))
+            self.ignored.append(Passed(message, pilot, device, rule, 1, passed.maker or passed.key, value))
         elif isinstance(passed, Unreadable):
             part = RejectedPart(message, pilot, device, format_name, passed.rejection, passed.key, passed.values)
             self._reject_part(part)
@@ -322,8 +390,30 @@ class Columns:
             self.ignored.append(Passed(message, pilot, device, "event"))
             self.events.append(Happened(message, pilot, device, passed))
 
-    def _convert(self, key: str, value: float, unit: str, to: str) -> float:
-        """The value in the quantity's unit. Raises RejectedMessage."""
+    def _number(self, item: Observed, value: object, target: _Target) -> float:
+        """The value as a float. Raises RejectedMessage, and _NotReading for text that is none by rule."""
+        if type(value) is str:
+            if target.state is not None:
+                number = state_words.number_of(value, target.state.words, target.state.states)
+                if number is None:
+                    raise RejectedMessage("not-a-number.word", key=item.maker or item.key, given=value[:40])
+                return number
+            if is_property(item.maker or item.key):
+                raise _NotReading(PROPERTY)
+        return as_number(item.key, value, target.state is not None)
+
+    def _adopt_unit(self, item: Observed, target: _Target, targets: dict[_Name, _Target]) -> _Target:
+        """The stream of a key that nobody described, with the unit that its first message to state one states."""
+        assert item.unit is not None
+        unit = self._units.normalise(item.unit) or item.unit.strip()[:40]
+        self.stated_units[list(self._index)[target.row]] = unit
+        target = targets[(item.key, item.part) if item.part else item.key] = target._replace(unit=unit)
+        return target
+
+    def _convert(self, key: str, value: float, unit: str, to: str | None) -> float:
+        """The value in the stream's unit. Raises RejectedMessage."""
+        if to is None or unit.strip() == to:
+            return value
         try:
             converted = self._units.convert(value, unit, to)
         except UnknownUnit:
@@ -349,7 +439,15 @@ class Columns:
         if not key or len(key) > LONGEST_KEY or not key.isprintable() or key != key.strip():
             raise RejectedMessage("bad-name", key=key[:LONGEST_KEY], longest=LONGEST_KEY)
         stream = view.stream(key)
+        if (
+            (is_time(key) or is_time(item.maker))
+            and (stream is None or not stream.described)
+            and key not in view.vocabulary
+        ):
+            raise _NotReading(TIME)
         if stream is None:
+            if type(item.value) is str and key not in view.vocabulary:
+                self._number(item, item.value, _Target(-1, 0, 0, None, None))  # no stream is opened for a text
             opened = self._opened.setdefault(Owner(pilot, view.id), set())
             if key not in opened and view.undescribed_count + len(opened) >= self._most_undescribed:
                 raise RejectedMessage("too-many-streams", key=key, limit=self._most_undescribed)
@@ -359,10 +457,12 @@ class Columns:
         if item.part and key == item.key:
             self.claims.add(view, key, item.part)
         quantity = view.vocabulary.lookup(key)
-        state = quantity is not None and quantity.kind == "state"
+        state = quantity if quantity is not None and quantity.kind == "state" else None
         row = self._index.setdefault(stream.stream, len(self._index))
-        unit = None if quantity is None else quantity.unit
-        target = targets[(item.key, item.part) if item.part else key] = _Target(row, stream.lo, stream.hi, state, unit)
+        unit = quantity.unit if quantity is not None else stream.unit or self.stated_units.get(stream.stream)
+        unlimited = stream.lo == -math.inf and stream.hi == math.inf
+        lo, hi = (math.inf, -math.inf) if unlimited else (stream.lo, stream.hi)
+        target = targets[(item.key, item.part) if item.part else key] = _Target(row, lo, hi, state, unit)
         return target
 
     def _unknown(self, pilot: str, device: str) -> RejectedMessage:
@@ -374,6 +474,10 @@ class Columns:
         self, message: Message, pilot: str, observed: Observed, format_name: str, rejection: Rejection
     ) -> None:
         device = self._id(pilot, observed.device)
+        if rejection.code == "not-a-number.quoted" and format_name != DEFAULT:  # a maker's device sends what it sends
+            number, given = rejection.params["number"], rejection.params["given"]
+            key = observed.maker or observed.key
+            rejection = Rejection("not-a-number.as-text", {"key": key, "given": given, "number": number})
         self._reject_part(RejectedPart(message, pilot, device, format_name, rejection, observed.key, 1))
 
     def _reject_part(self, part: RejectedPart) -> None:
@@ -384,3 +488,8 @@ class Columns:
             rejected[number] = msgspec.structs.replace(rejected[number], values=rejected[number].values + part.values)
         else:
             rejected.append(part)
+
+
+def _ignored(item: Observed, rule: str) -> Ignored:
+    """A value that the check ignores."""
+    return Ignored(item.device, rule, item.key, item.value, item.time, item.unit, item.maker)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from math import isfinite
 
+from techport_ingest.checking import written_values
+from techport_ingest.checking.absence import is_absent_text
 from techport_ingest.message import RejectedMessage
 from techport_storage.microseconds import MINUTE
 from techport_storage.model import Micros
@@ -45,14 +47,12 @@ def as_number(key: str, value: object, state: bool) -> float:
 
 def _text(key: str, text: str) -> RejectedMessage:
     given = text[:40]
-    digits = text.strip().replace(",", ".")
-    try:
-        number = float(digits)
-    except ValueError:
+    if is_absent_text(text):
+        return RejectedMessage("not-a-number.nothing", key=key, given=given)
+    written = written_values.read(text)
+    if written is None:
         return RejectedMessage("not-a-number.text", key=key, given=given)
-    if isfinite(number):
-        return RejectedMessage("not-a-number.quoted", key=key, given=given, number=digits[:40])
-    return RejectedMessage("not-a-number.nothing", key=key, given=given)
+    return RejectedMessage("not-a-number.quoted", key=key, given=given, number=f"{written.value:.15g}")
 
 
 def check_clock(time: Micros, received: Micros) -> None:

@@ -6,12 +6,18 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from typing import Any, TypeVar
 
 import msgspec
 
+from techport_ingest.checking import written_values
+from techport_ingest.checking.absence import RULE as MISSING
+from techport_ingest.checking.absence import is_absent_text
+from techport_ingest.checking.properties import is_property
 from techport_ingest.message import DeviceEvent, Found, Ignored, Message, Observed, RejectedMessage
 from techport_pilots.device_names import decoded_name
+from techport_pilots.quantities import builtin
 from techport_storage.model import Micros
 
 T = TypeVar("T")
@@ -187,19 +193,39 @@ def place(
     maker: str = "",
     part: str = "",
 ) -> Found:
-    """A value of a maker's JSON: numbers are readings, states are 1 and 0, the rest is ignored under its rule.
+    """A value of a maker's JSON, as a finding.
 
-    `maker` is what the message calls it: a source's `fields` may say either name. `part` is the sensor, address or
-    probe that it comes from.
+    Numbers are readings, and true and false are 1 and 0. Text is a word of a state, where the key is one; a number in
+    text goes on to the check, which says what to do about it; other text is ignored, and so is what says that there is
+    no value (checking/absence.py). `maker` is what the message calls it: a source's `fields` may say either name.
+    `part` is the sensor, address or probe that it comes from.
     """
     kind = type(value)
     if kind is float or kind is int:
         return Observed(device, time, key, value, unit, maker, part)
     if kind is bool:
         return Observed(device, time, key, 1.0 if value else 0.0, unit, maker, part)
-    if value is None:
-        return Ignored(device, "null", key)
-    return Ignored(device, "text" if kind is str else "nested", key)
+    if kind is str:
+        return text_value(device, time, key, value, unit, maker, part)  # type: ignore[arg-type]
+    return Ignored(device, "null" if value is None else "nested", key, value, time, unit, maker)
+
+
+def text_value(
+    device: str, time: Micros | None, key: str, text: str, unit: str | None = None, maker: str = "", part: str = ""
+) -> Found:
+    """A text of a maker's message, as a finding: see `place`."""
+    if is_absent_text(text):
+        return Ignored(device, MISSING, key, text, time, unit, maker)
+    if is_state(key) or (not is_property(maker or key) and written_values.read(text) is not None):
+        return Observed(device, time, key, text, unit, maker, part)
+    return Ignored(device, "text", key, text, time, unit, maker)
+
+
+@lru_cache(maxsize=8192)
+def is_state(key: str) -> bool:
+    """Whether a key is a state of the vocabulary, which devices may say in words."""
+    quantity = builtin().lookup(key)
+    return quantity is not None and quantity.kind == "state"
 
 
 def location(device: str, time: Micros | None, where: object) -> list[Found]:

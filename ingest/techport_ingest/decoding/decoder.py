@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 from zoneinfo import ZoneInfo
 
 import msgspec
 
 from techport_ingest.decoding.lorawan import Codecs
+from techport_ingest.decoding.time_fields import TimeReader
 from techport_ingest.message import Found, Ignored, Message, Observed
 from techport_pilots.formats import NoOptions, formats
 from techport_pilots.model import DeviceRule
@@ -29,9 +31,15 @@ class DecoderSettings(msgspec.Struct, frozen=True):
     """What a decoder is made with. Decoders may remember: one belongs to one source of one worker."""
 
     options: Any = NoOptions()  # of the format's options type
-    zone: ZoneInfo = ZoneInfo("UTC")  # the pilot's, for devices that send local times
+    zone: ZoneInfo = ZoneInfo("UTC")  # the source's, for devices that send local times
+    times: TimeReader = TimeReader()  # reads times as the source says; without one, those with an offset
     codecs: Codecs | None = None  # read the bytes of uplinks, where the source names some
     device: DeviceRule | None = None  # the source's rule, for formats that apply it themselves
+
+
+def with_times(decode: Callable[..., Sequence[Found]]) -> Callable[[DecoderSettings], Decoder]:
+    """For formats whose decoder remembers nothing and is told how to read times."""
+    return lambda settings: partial(decode, times=settings.times)
 
 
 def stateless(decode: Decoder) -> Callable[[DecoderSettings], Decoder]:
@@ -78,7 +86,7 @@ def without_stale(message: Message, findings: Sequence[Found]) -> Sequence[Found
     if not message.retained:
         return findings
     return [
-        Ignored(finding.device, "retained", finding.key)
+        Ignored(finding.device, "retained", finding.key, finding.value, None, finding.unit, finding.maker)
         if isinstance(finding, Observed) and finding.time is None
         else finding
         for finding in findings

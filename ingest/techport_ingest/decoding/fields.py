@@ -5,32 +5,33 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from techport_ingest.decoding.common import number
+from techport_ingest.checking import written_values
 from techport_ingest.message import Observed
 from techport_pilots.model import FieldMapping
 
 
 def mapped(observed: Observed, field: FieldMapping) -> Observed:
     """The value under the vocabulary's name. What is no number stays as it is, for the check step to explain."""
-    value = meaning(observed.value, field)
+    value, unit = meaning(observed.value, field, observed.unit)
     if field.factor != 1.0 and type(value) in (int, float):
         value = _scaled(value, field.factor)
-    unit = field.unit or observed.unit
+    unit = field.unit or unit
     return Observed(observed.device, observed.time, field.quantity, value, unit, observed.maker, observed.part)
 
 
-def meaning(value: object, field: FieldMapping) -> object:
-    """The number that a word or a number in text stands for; anything else as it is."""
+def meaning(value: object, field: FieldMapping, unit: str | None = None) -> tuple[object, str | None]:
+    """The number that a word or a number in text stands for, and its unit; anything else as it is."""
     if type(value) is not str:
-        return value
+        return value, unit
     if field.words:
         word = lowered(field.words).get(value.strip().lower())
         if word is not None:
-            return word
+            return word, unit
     if field.text:
-        read = number(value.strip().replace(",", ".") if value.count(",") == 1 and "." not in value else value)
-        return value if read is None else read
-    return value
+        written = written_values.read(value)
+        if written is not None:
+            return written.value, unit or written.unit
+    return value, unit
 
 
 def lowered(words: Mapping[str, float]) -> dict[str, float]:

@@ -6,14 +6,15 @@ import contextlib
 
 import msgspec
 
-from techport_ingest.checking.check import Columns
+from techport_ingest.checking.check import Columns, shown
 from techport_ingest.decoding.javascript import CodecShelf
 from techport_ingest.decoding.mapping import PilotSource
+from techport_ingest.decoding.quantity_names import UNKNOWN_UNIT
 from techport_ingest.decoding.reader import Reader
 from techport_ingest.message import Message, RejectedMessage
 from techport_pilots import i18n
 from techport_pilots.accounting.rejection import Rejected
-from techport_pilots.devices.explanation import Explanation, Understood
+from techport_pilots.devices.explanation import Explanation, IgnoredPart, Understood
 from techport_pilots.model import DeviceDefinition, DeviceRule, PilotDefinition, SourceDefinition, Text
 from techport_pilots.quantities import vocabulary_of
 from techport_pilots.registry.view import IngestView
@@ -92,13 +93,25 @@ def _explanation(columns: Columns, pilot: PilotDefinition) -> Explanation:
         remark = None
         if quantity is None:
             near = words.near(reading.quantity)
-            remark = i18n.Message("remark.near", {"names": near}) if near else i18n.Message("remark.unknown-quantity")
+            stated = columns.stated_units.get(reading.stream)
+            if stated is not None:
+                remark = i18n.Message("remark.stated-unit", {"unit": stated})
+            elif reading.quantity.startswith(UNKNOWN_UNIT):
+                remark = i18n.Message("remark.unknown-unit", {"name": reading.quantity.removeprefix(UNKNOWN_UNIT)})
+            else:
+                remark = (
+                    i18n.Message("remark.near", {"names": near}) if near else i18n.Message("remark.unknown-quantity")
+                )
         elif reading.quality & int(Quality.RANGE):
             remark = i18n.Message("remark.out-of-range")
-        unit = None if quantity is None else quantity.unit
+        unit = columns.stated_units.get(reading.stream) if quantity is None else quantity.unit
         time = None if row in untimed else reading.time
         readings.append(Understood(reading.device, reading.quantity, reading.value, unit, time, remark))
     rejected = [Rejected(part.rejection, part.field, part.values) for part in columns.rejected]
     events = [f"{happened.event.kind} {happened.event.text}".strip() for happened in columns.events]
-    ignored = [passed.rule for passed in columns.ignored if passed.rule != "event"]
-    return Explanation(readings, rejected, ignored, events, not rejected)
+    parts = [
+        IgnoredPart(passed.rule, passed.key, shown(passed.value))
+        for passed in columns.ignored
+        if passed.rule != "event"
+    ]
+    return Explanation(readings, rejected, [part.rule for part in parts], events, not rejected, parts)

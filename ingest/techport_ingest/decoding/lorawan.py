@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from techport_ingest.decoding.cayenne_names import cayenne_values, is_cayenne
 from techport_ingest.decoding.common import MOST_VALUES, leaves, place, too_many
+from techport_ingest.decoding.lorawan_makers import Table, table_of
 from techport_ingest.decoding.quantity_names import quantity, quantity_of_path
 from techport_ingest.decoding.times import micros
 from techport_ingest.message import Found, Ignored, Message, Observed, RejectedMessage
@@ -128,8 +129,8 @@ def no_object(server: str, field: str) -> RejectedMessage:
     return RejectedMessage("not-decoded", field=field, server=server)
 
 
-def object_values(device: str, time: Micros | None, tree: Mapping[str, Any]) -> list[Found]:
-    """The values of a formatter's object. Four customs are understood:
+def object_values(device: str, time: Micros | None, tree: Mapping[str, Any], brand: str = "") -> list[Found]:
+    """The values of a formatter's object. `brand` is what the server says of the maker. Four customs are understood:
 
     {"temperature": 21.5}                                            plain numbers, nested objects as channels
     {"temperature": {"displayName": ..., "unit": "°C", "value": 21.5}}   Decentlab: value and unit
@@ -137,42 +138,46 @@ def object_values(device: str, time: Micros | None, tree: Mapping[str, Any]) -> 
     {"history": [{"period_in": 11, "timestamp": 1693530747}, ...]}       Milesight: records with their own time
     """
     found: list[Found] = []
+    table = table_of(tree, brand)
     for key, value in tree.items():
         kind = type(value)
         if key in _IDENTITY:
-            found.append(Ignored(device, "identity", key))
+            found.append(Ignored(device, "identity", key, value, time))
         elif kind is float or kind is int:
-            found.append(place(device, time, quantity(key), value, maker=key))
+            name, unit = table.get(key) or (quantity(key), None)
+            found.append(place(device, time, name, value, unit, maker=key))
         elif is_cayenne(key, value):
             found += [
                 place(device, time, part.key, part.value, part.unit, ".".join(part.path))
                 for part in cayenne_values(key, value)
             ]
         elif kind is dict and "value" in value and type(value["value"]) not in (dict, list):
-            unit = value.get("unit")
-            unit = unit if type(unit) is str else None
+            stated = value.get("unit")
+            unit = stated if type(stated) is str else None
             found.append(place(device, time, quantity(key), value["value"], unit, maker=key))
         elif kind is list and value and all(type(record) is dict and "timestamp" in record for record in value):
-            found.extend(_history(device, value))
+            found.extend(_history(device, value, table))
         elif kind is dict or kind is list:
             found.extend(
                 place(device, time, quantity_of_path(path), leaf, maker=".".join(path))
                 for path, leaf in leaves({key: value})
             )
         else:
-            found.append(place(device, time, quantity(key), value, maker=key))
+            name, unit = table.get(key) or (quantity(key), None)
+            found.append(place(device, time, name, value, unit, maker=key))
         if len(found) > MOST_VALUES:
             raise too_many()
     return found or [Ignored(device, "empty-uplink")]
 
 
-def _history(device: str, records: list[dict[str, Any]]) -> list[Found]:
+def _history(device: str, records: list[dict[str, Any]], table: Table) -> list[Found]:
     found: list[Found] = []
     for record in records:
         time = micros(record["timestamp"])
         for key, value in record.items():
             if key != "timestamp":
-                found.append(place(device, time, quantity(key), value, maker=key))
+                name, unit = table.get(key) or (quantity(key), None)
+                found.append(place(device, time, name, value, unit, maker=key))
     return found
 
 
@@ -183,5 +188,5 @@ def without_repeats(values: list[Found], preferred: list[Found]) -> list[Found]:
     for one in values:
         key = getattr(one, "key", "") or ""
         repeated = key in better or any(name.endswith("_" + key) for name in better)
-        result.append(Ignored(one.device, "normalized", key) if repeated else one)
+        result.append(Ignored(one.device, "normalized", key, getattr(one, "value", None)) if repeated else one)
     return result

@@ -14,14 +14,17 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 
+from techport_ingest.checking.absence import RULE as MISSING
 from techport_ingest.checking.channels import channel_of
+from techport_ingest.decoding.bare_numbers import settled
 from techport_ingest.decoding.decoder import Decoder, DecoderSettings, make_decoder
 from techport_ingest.decoding.fields import mapped
 from techport_ingest.decoding.javascript import CodecShelf, JavaScriptCodec, Uplink
 from techport_ingest.decoding.lorawan import Codecs, PayloadCodec, RadioDecoder
+from techport_ingest.decoding.time_fields import TimeReader
 from techport_ingest.decoding.topic_levels import joined_levels
 from techport_ingest.message import Found, Ignored, Message, Observed, RejectedMessage
-from techport_pilots.formats import formats, options_of
+from techport_pilots.formats import DEFAULT, formats, options_of
 from techport_pilots.model import DeviceRule, FieldMapping, SourceDefinition
 
 
@@ -36,13 +39,16 @@ class PilotSource:
         codecs = self._codecs = _codecs(definition, f"{pilot} {definition.topic}", shelf)
         rule = definition.device
         self._rule = None if self.format.reads_device_rule else rule  # applied here
-        settings = DecoderSettings(options, ZoneInfo(zone), codecs, rule)
+        local = ZoneInfo(definition.timezone or zone)
+        settings = DecoderSettings(options, local, TimeReader(local, definition.time), codecs, rule)
         self._decode: Decoder = make_decoder(definition.format, settings)
         self._level = _first_wildcard(definition) if rule is None else rule.level
         self._to = None if rule is None else rule.to
         self._fields = {**_position_fields(definition), **definition.fields}
         self._ignore = frozenset(definition.ignore)
         self._maps = bool(self._fields or self._ignore)
+        self._foreign = definition.format != DEFAULT
+        self._named_by_us = self.format.keys_are_ours and definition.topic.startswith("pilots/")
 
     def device_of(self, topic: str) -> str:
         """The device that the topic names; "" where it names none."""
@@ -56,7 +62,9 @@ class PilotSource:
         found = self._decode(message, device)
         if rule is not None:
             found = [one if one.device == device else msgspec.structs.replace(one, device=device) for one in found]
-        return [self._map(one) for one in found] if self._maps else found
+        if self._maps:
+            return [self._map(one) for one in found]
+        return [self._settled(one) for one in found] if self._foreign else found
 
     @property
     def scripts(self) -> Sequence[JavaScriptCodec]:
@@ -76,17 +84,37 @@ class PilotSource:
         return codec, (radio.payload, radio.port, radio.received)
 
     def _map(self, one: Found) -> Found:
+        if type(one) is Ignored:
+            return self._revived(one)
         if type(one) is not Observed:
             return one
         maker = one.maker or one.key
         channel = f"{one.key}.{channel_of(one.part)}" if one.part else one.key
         if not self._ignore.isdisjoint((maker, channel, one.key)):
-            return Ignored(one.device, "mapping", maker)
+            return Ignored(one.device, "mapping", maker, one.value, one.time, one.unit)
         field = self._fields.get(maker) or self._fields.get(channel)
         if field is not None and one.part:  # the definition says itself where this part's values belong
             return mapped(msgspec.structs.replace(one, part=""), field)
         field = field or self._fields.get(one.key)
-        return one if field is None else mapped(one, field)
+        if field is not None:
+            return mapped(one, field)
+        return self._settled(one) if self._foreign else one
+
+    def _settled(self, one: Found) -> Found:
+        """A number without a unit gets one where it can be told, and a name of its own where it cannot."""
+        if type(one) is not Observed or one.unit is not None or (self._named_by_us and one.key in (one.maker, "")):
+            return one
+        return settled(one)
+
+    def _revived(self, ignored: Ignored) -> Found:
+        """What the format would ignore is a reading where the source says what its key means."""
+        if not ignored.key or ignored.value is None:
+            return ignored
+        field = self._fields.get(ignored.maker or ignored.key) or self._fields.get(ignored.key)
+        if field is None or ignored.rule == MISSING:
+            return ignored
+        value = Observed(ignored.device, ignored.time, ignored.key, ignored.value, ignored.unit, ignored.maker)
+        return mapped(value, field)
 
 
 def _position_fields(definition: SourceDefinition) -> dict[str, FieldMapping]:

@@ -1,8 +1,8 @@
 """What makers call a quantity, and what the vocabulary calls it.
 
-Only names that mean one thing, in the vocabulary's unit, wherever they stand are here ("power" is W for one maker and
-kW for another, so it is not); decoders that know more (a unit, a component) have tables of
-their own. A name that is not known stays as it is and becomes a stream that is "not described yet".
+Only names that mean one thing wherever they stand are here; which unit a number is in that has none beside it is
+decided later (bare_numbers.py). Decoders that know more (a unit, a component) have tables of their own. A name that is
+not known stays as it is and becomes a stream that is "not described yet".
 """
 
 from __future__ import annotations
@@ -82,6 +82,9 @@ QUANTITIES = MappingProxyType(
         "vbat": "battery_voltage",
     }
 )
+
+UNKNOWN_UNIT = "raw."
+"""In front of the maker's key of a value whose unit nobody knows: the key may be a word of the vocabulary."""
 
 _NUMBERED = re.compile(r"([a-z][a-z0-9_.]*?[a-z])[_-](\d{1,3})")
 

@@ -20,7 +20,7 @@ from typing import Any
 
 import msgspec
 
-from techport_ingest.decoding.common import MOST_VALUES, device_id, json_type, too_many
+from techport_ingest.decoding.common import MOST_VALUES, device_id, json_type, text_value, too_many
 from techport_ingest.decoding.quantity_names import quantity
 from techport_ingest.message import Found, Ignored, Observed, RejectedMessage
 from techport_storage.model import Micros
@@ -160,7 +160,10 @@ def _values(records: list[Resolved], device: str) -> list[Found]:
         time: Micros | None = round(record.t * 1e6) if record.timed else None
         value = record.v
         if record.kind in ("vs", "vd"):
-            found.append(Ignored(owner, "text" if record.kind == "vs" else "data", key))
+            if record.kind == "vs":
+                found.append(text_value(owner, time, key, str(value), record.u, record.own or record.n))
+            else:
+                found.append(Ignored(owner, "data", key))
         elif value is not None:
             number = float(value) if type(value) is bool else value
             found.append(Observed(owner, time, key, number, record.u, maker=record.own or record.n))

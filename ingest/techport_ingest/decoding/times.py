@@ -21,7 +21,7 @@ from techport_ingest.message import RejectedMessage
 from techport_storage.model import Micros
 
 _EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
-_LAST = 253_402_300_800_000_000  # year 10000: beyond what a calendar date can say
+LAST = 253_402_300_800_000_000  # year 10000: beyond what a calendar date can say
 
 
 def micros(value: object) -> Micros:
@@ -43,6 +43,11 @@ def _from_text(text: str) -> Micros:
         raise RejectedMessage("bad-time.text", given=text[:60]) from None
     if instant.tzinfo is None:
         raise RejectedMessage("local-time.no-zone", given=text[:60])
+    return since_epoch(instant)
+
+
+def since_epoch(instant: dt.datetime) -> Micros:
+    """The microseconds since the epoch of an instant with an offset."""
     since = instant - _EPOCH
     return (since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds
 
@@ -72,6 +77,6 @@ def _from_float(number: float) -> Micros:
 
 
 def _in_calendar(instant: int) -> Micros:
-    if abs(instant) < _LAST:
+    if abs(instant) < LAST:
         return instant
     raise RejectedMessage("bad-time.too-large")

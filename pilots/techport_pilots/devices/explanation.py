@@ -24,6 +24,26 @@ class Understood(msgspec.Struct, frozen=True):
     remark: Message | None = None  # what its maker should know about it
 
 
+class IgnoredPart(msgspec.Struct, frozen=True):
+    """A part of a message that is no reading by rule."""
+
+    rule: str
+    key: str = ""  # as the message calls it; "": the whole message
+    value: str | None = None  # as the message has it, in JSON; None: none, or one that is not shown
+
+    @property
+    def why(self) -> Message:
+        """The rule in a sentence."""
+        return Message(f"ignored.{self.rule}" if self.rule in EXPLAINED else "ignored.other", {"rule": self.rule})
+
+
+EXPLAINED = (
+    *("text", "missing", "null", "property", "time", "retained", "mapping", "identity", "status", "diagnostics"),
+    *("nested", "normalized", "empty"),
+)
+"""Rules that have a sentence of their own."""
+
+
 class Explanation(msgspec.Struct, frozen=True):
     """What a message would become. `ok`: nothing of it would be rejected."""
 
@@ -32,6 +52,7 @@ class Explanation(msgspec.Struct, frozen=True):
     ignored: Sequence[str]
     events: Sequence[str]
     ok: bool
+    ignored_parts: Sequence[IgnoredPart] = ()  # `ignored` with keys and values
 
 
 class Explain(Protocol):

@@ -35,6 +35,7 @@ class StreamView(msgspec.Struct, frozen=True):
     lo: float = -math.inf
     hi: float = math.inf
     described: bool = True
+    unit: str | None = None  # UCUM, of a stream that nobody described, where its messages state one
 
 
 class DeviceView(msgspec.Struct, frozen=True):

@@ -1,7 +1,7 @@
 """ChirpStack v4 integration events: application/<id>/device/<DevEUI>/event/<up|status|join|log|location|...>.
 
     up        readings: the codec's `object`
-    status    battery_level (the margin is ignored)
+    status    battery_level, where the device has a battery and could measure it (the margin is ignored)
     join, log an event
     location  an event, and the position
     ack, txack, integration   ignored
@@ -16,6 +16,7 @@ from typing import Any
 
 import msgspec
 
+from techport_ingest.checking.absence import RULE as MISSING
 from techport_ingest.decoding.common import device_id, json_struct, json_type, location, place
 from techport_ingest.decoding.lorawan import (
     Codecs,
@@ -36,6 +37,11 @@ class _Info(msgspec.Struct, rename="camel"):
     device_name: Any = None
     device_profile_name: Any = None
 
+    @property
+    def profile(self) -> str:
+        """The device profile, which mostly names maker and model; "" where there is none."""
+        return self.device_profile_name if type(self.device_profile_name) is str else ""
+
 
 class _Event(msgspec.Struct, rename="camel"):
     device_info: _Info
@@ -47,6 +53,9 @@ class _Event(msgspec.Struct, rename="camel"):
     object: Any = None
     rx_info: Any = None
     battery_level: Any = None
+    battery_level_unavailable: Any = None
+    external_power_source: Any = None
+    margin: Any = None
     level: Any = None
     code: Any = None
     description: Any = None
@@ -103,11 +112,13 @@ class ChirpStack:
         if self._codecs is not None and (radio := _radio(event, received)) is not None:
             codec = self._codecs.of(radio.names)
             if codec is not None:
-                return object_values(device, time, codec(radio.payload, radio.port, radio.received))
+                return object_values(
+                    device, time, codec(radio.payload, radio.port, radio.received), event.device_info.profile
+                )
         if event.object is not None and type(event.object) is not dict:
             raise RejectedMessage("wrong-shape.chirpstack", kind=json_type(event.object))
         if event.object:
-            return object_values(device, time, event.object)
+            return object_values(device, time, event.object, event.device_info.profile)
         if event.data and event.object is None:
             raise no_object("ChirpStack", "object")
         return [Ignored(device, "empty-uplink")]
@@ -121,9 +132,12 @@ def _radio(event: _Event, received: Micros) -> Radio | None:
 
 
 def _status(event: _Event, device: str, time: Micros | None) -> list[Found]:
+    """The level that the device gave in its DevStatusAns. The server writes 0 where it gave none: the marks beside it
+    say that there is no battery, or that the device could not measure it.
+    """
+    margin = Ignored(device, "status", "margin", event.margin, time)
     if event.battery_level is None:
         return [Ignored(device, "status")]
-    return [
-        place(device, time, "battery_level", event.battery_level, "%", "batteryLevel"),
-        Ignored(device, "status", "margin"),
-    ]
+    if event.external_power_source is True or event.battery_level_unavailable is True:
+        return [Ignored(device, MISSING, "battery_level", event.battery_level, time, "%", "batteryLevel"), margin]
+    return [place(device, time, "battery_level", event.battery_level, "%", "batteryLevel"), margin]

@@ -16,7 +16,8 @@ class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 FORMAT = Format(
     name="csv",
     label="CSV",
-    decoder=lambda settings: CsvLines(settings.options.columns),
+    decoder=lambda settings: CsvLines(settings.options.columns, settings.times),
     own_topic="csv",
+    keys_are_ours=True,
     options=Options,
 )

@@ -17,24 +17,28 @@ from __future__ import annotations
 import csv
 import io
 
-from techport_ingest.decoding.common import MOST_VALUES, device_id, number, too_many
+from techport_ingest.checking.absence import RULE as MISSING
+from techport_ingest.checking.absence import is_absent_text
+from techport_ingest.checking.time_names import time_key
+from techport_ingest.decoding.common import MOST_VALUES, device_id, number, text_value, too_many
 from techport_ingest.decoding.quantity_names import quantity
-from techport_ingest.decoding.times import micros
+from techport_ingest.decoding.time_fields import TimeReader
 from techport_ingest.message import Found, Ignored, Message, Observed, RejectedMessage
 from techport_pilots.model import CsvColumns
 from techport_storage.model import Micros
 
 _TIME = ("time", "timestamp", "datetime", "date_time", "tid", "tidspunkt", "dato_tid")
+"""Usual names; time_names.py has more."""
 _DEVICE = ("device", "device_id", "deviceid", "sensor", "sensor_id", "station", "enhet", "stasjon")
 _QUANTITY = ("quantity", "parameter", "variable", "key")
-_MISSING = frozenset(("", "-", "na", "n/a", "nan", "null", "none"))
 
 
 class CsvLines:
     """Decoder of CSV; stateless, each message has its heading."""
 
-    def __init__(self, columns: CsvColumns | None = None) -> None:
+    def __init__(self, columns: CsvColumns | None = None, times: TimeReader | None = None) -> None:
         self._columns = columns or CsvColumns()
+        self._times = times or TimeReader()
 
     def __call__(self, message: Message, device: str) -> list[Found]:
         """Raises RejectedMessage."""
@@ -48,7 +52,7 @@ class CsvLines:
         heading = text.lstrip().partition("\n")[0]
         separator = self._columns.separator or max(";\t,", key=heading.count)
         decimal = self._columns.decimal or ("," if separator in ";\t" else ".")
-        table = _Table(self._columns, decimal, device)
+        table = _Table(self._columns, self._times, decimal, message, device)
         try:
             for row in csv.reader(io.StringIO(text.lstrip(), newline=""), delimiter=separator, strict=True):
                 table.add(row)
@@ -57,6 +61,11 @@ class CsvLines:
         if not table.found:
             raise RejectedMessage("no-values.csv")
         return table.found
+
+
+def _more_times(names: list[str]) -> tuple[str, ...]:
+    key = time_key(dict.fromkeys(names, ""))
+    return () if key is None else (key,)
 
 
 def _not_csv(problem: str) -> RejectedMessage:
@@ -71,12 +80,16 @@ def _not_csv(problem: str) -> RejectedMessage:
 class _Table:
     """The rows of one message, read one by one: the first is the heading."""
 
-    def __init__(self, columns: CsvColumns, decimal: str, device: str) -> None:
+    def __init__(self, columns: CsvColumns, times: TimeReader, decimal: str, message: Message, device: str) -> None:
         self._columns = columns
+        self._times = times
+        self._received = message.received
+        self._last: dict[str, Micros] = {}  # of each device: the time of the line before
         self._decimal = decimal
         self._default = device
         self._names: list[str] | None = None
         self._special: dict[str, int | None] = {}
+        self._time_columns: list[int] = []
         self._values: list[tuple[int, str]] = []
         self._line = 0
         self.found: list[Found] = []
@@ -91,7 +104,8 @@ class _Table:
             return
         if len(row) != len(self._names):
             raise RejectedMessage("not-csv.columns", line=self._line, columns=len(row), heading=len(self._names))
-        device, time = self._device(row), self._time(row)
+        device = self._device(row)
+        time = self._time(row, device)
         channel = self._cell(row, "channel")
         for at, key in self._values:
             maker = key or self._cell(row, "quantity")
@@ -107,18 +121,19 @@ class _Table:
             raise RejectedMessage("duplicate-key.csv", name=next(name for name in names if names.count(name) > 1)[:100])
         c = self._columns
         self._special = {
-            "time": self._find(c.time, _TIME),
+            "time": None if self._times.keys else self._find(c.time, (*_TIME, *_more_times(names))),
             "device": self._find(c.device, _DEVICE),
             "channel": self._find(c.channel, ()),
             "quantity": self._find(None, _QUANTITY),
             "unit": None,
         }
+        self._time_columns = self._columns_of_time(names)
         if self._special["quantity"] is not None and "value" in names:
             self._special["unit"] = self._find(None, ("unit",))
             self._values = [(names.index("value"), "")]
             return
         self._special["quantity"] = None
-        taken = set(self._special.values())
+        taken = {*self._special.values(), *self._time_columns}
         wanted = None if c.values is None else {name.lower() for name in c.values}
         self._values = [
             (at, row[at].strip())
@@ -127,6 +142,16 @@ class _Table:
         ]
         if not self._values or (self._special["time"] is None and all(number(name) is not None for name in names)):
             raise RejectedMessage("no-heading")
+
+    def _columns_of_time(self, names: list[str]) -> list[int]:
+        """Those that the source names, or the usual one and that of the date beside it. Raises RejectedMessage."""
+        if self._times.keys:
+            return [at for key in self._times.keys if (at := self._find(key, ())) is not None]
+        column = self._special["time"]
+        if column is None:
+            return []
+        dates = [names.index(name) for name in ("date", "dato") if name in names]
+        return [column] if self._columns.time is not None else [column, *(at for at in dates if at != column)]
 
     def _find(self, named: str | None, usual: tuple[str, ...]) -> int | None:
         names = self._names or []
@@ -143,18 +168,23 @@ class _Table:
     def _device(self, row: list[str]) -> str:
         return device_id(self._cell(row, "device")) or self._default
 
-    def _time(self, row: list[str]) -> Micros | None:
-        text = self._cell(row, "time")
+    def _time(self, row: list[str], device: str) -> Micros | None:
+        names = self._names or []
+        record = {names[at]: text for at in self._time_columns if (text := row[at].strip())}
+        keys = tuple(record)
+        if not self._times.keys and len(keys) > 1:
+            keys = self._times.keys_of(record)
+        text = " ".join(record[key] for key in keys if key in record)
         if not text:
             return None
-        seconds = number(text)
-        return micros(text if seconds is None else seconds)
+        time = self._last[device] = self._times.read(text, self._received, self._last.get(device))
+        return time
 
     def _one(self, device: str, time: Micros | None, key: str, raw: str, unit: str | None, maker: str) -> Found:
         text = raw.strip()
-        if text.lower() in _MISSING:
-            return Ignored(device, "missing", key)
+        if is_absent_text(text):
+            return Ignored(device, MISSING, key, text, time, unit, maker)
         value = number(text.replace(" ", "").replace("\u00a0", "").replace(",", ".") if self._decimal == "," else text)
         if value is None:
-            return Ignored(device, "text", key)
+            return text_value(device, time, key, text, unit, maker)
         return Observed(device, time, key, value, unit, maker=maker)

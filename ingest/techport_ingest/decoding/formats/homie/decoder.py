@@ -14,7 +14,7 @@ from typing import Any
 
 import msgspec
 
-from techport_ingest.decoding.common import device_id, json_object, number, utf8
+from techport_ingest.decoding.common import device_id, is_state, json_object, number, utf8
 from techport_ingest.decoding.quantity_names import quantity
 from techport_ingest.message import DeviceEvent, Found, Ignored, Message, Observed, RejectedMessage
 
@@ -109,7 +109,9 @@ class Homie:
                 raise RejectedMessage(
                     "not-a-number.homie", property="/".join(rest)[:100], datatype=known.datatype, given=text[:100]
                 )
-        return Ignored(device, "text", key)
+        if is_state(key):
+            return Observed(device, None, key, text, maker=".".join(rest))
+        return Ignored(device, "text", key, text, None, known.unit, ".".join(rest))
 
 
 def _objects(value: object) -> list[tuple[str, dict[str, Any]]]:

@@ -10,8 +10,9 @@ from techport_pilots.model import JsonShape
 FORMAT = Format(
     name="json",
     label="JSON of any shape",
-    decoder=lambda settings: JsonReader([shape_of(settings.options)], settings.zone, settings.device),
+    decoder=lambda settings: JsonReader([shape_of(settings.options)], settings),
     own_topic="json",
+    keys_are_ours=True,
     example='{"<QUANTITY>": 21.5}',
     options=JsonShape,
     reads_device_rule=True,

@@ -15,6 +15,9 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 
+from techport_ingest.checking.absence import RULE as ABSENT
+from techport_ingest.checking.absence import is_absent_text
+from techport_ingest.checking.time_names import date_beside, name_of, time_key
 from techport_ingest.decoding.common import (
     MOST_VALUES,
     availability,
@@ -25,19 +28,17 @@ from techport_ingest.decoding.common import (
     too_many,
     utf8,
 )
+from techport_ingest.decoding.decoder import DecoderSettings
 from techport_ingest.decoding.fields import lowered, mapped, meaning
 from techport_ingest.decoding.flattening import flattened
 from techport_ingest.decoding.json_paths import MISSING, Place, parse_path
 from techport_ingest.decoding.quantity_names import quantity_of_path
-from techport_ingest.decoding.time_rules import USUAL_KEYS, Clock
+from techport_ingest.decoding.time_fields import TimeReader
 from techport_ingest.decoding.topic_levels import joined_levels
 from techport_ingest.message import Found, Ignored, Message, Observed, RejectedMessage
 from techport_pilots.model import DeviceRule, FieldMapping, JsonShape
 from techport_pilots.topics import topic_matches
 from techport_storage.model import Micros
-
-NO_VALUE = frozenset(("", "nan", "null", "none", "unavailable", "unknown", "n/a", "na", "-", "undefined"))
-"""Texts that say that there is no value; case does not matter."""
 
 
 class FamilyShape(JsonShape, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -58,9 +59,17 @@ class FamilyShape(JsonShape, frozen=True, forbid_unknown_fields=True, kw_only=Tr
 class JsonReader:
     """Decoder. Stateless: how a message is read depends on nothing that came before it."""
 
-    def __init__(self, shapes: Sequence[FamilyShape], zone: ZoneInfo, device: DeviceRule | None = None) -> None:
-        """`device` is the source's own rule, which goes before those of the shapes."""
-        self._shapes = [_Shape(shape, zone, device or shape.device) for shape in shapes]
+    def __init__(self, shapes: Sequence[FamilyShape], settings: DecoderSettings) -> None:
+        """What the source says of device and time goes before what the shapes say."""
+        rule = settings.times.rule
+        self._shapes = [
+            _Shape(
+                shape if rule is None else msgspec.structs.replace(shape, time=rule),
+                settings.zone,
+                settings.device or shape.device,
+            )
+            for shape in shapes
+        ]
 
     def __call__(self, message: Message, device: str) -> list[Found]:
         """Raises RejectedMessage."""
@@ -89,7 +98,7 @@ class _Shape:
         self.availability = shape.availability
         self._shape = shape
         self._device = device or DeviceRule()
-        self._clock = Clock(zone, shape.time)
+        self._clock = TimeReader(zone, shape.time)
         self._records = None if shape.records is None else parse_path(shape.records)
         self._within = None if shape.within is None else parse_path(shape.within)
         self._name = shape.name
@@ -109,8 +118,6 @@ class _Shape:
         own = (self._time, self._date, self._pointer, self._name_path, self._unit, *self._joined)
         self._not_values = {path.steps for path in own if path is not None}
         self._not_values |= {path.steps for path, _ in self._when}
-        if self._time is None:
-            self._not_values |= {(key,) for key in USUAL_KEYS}
 
     def is_about(self, topic: str, levels: Sequence[str]) -> bool:
         """Whether the shape reads messages of this topic."""
@@ -237,6 +244,8 @@ class _Shape:
             return
         before = () if self._within is None else self._within.steps
         for path, leaf, unit in flattened(value):
+            if self._time is None and name_of(path[-1]):
+                continue
             if path in self._not_values or (before and (*before, *path) in self._not_values):
                 continue
             found.append(self._one(device, time, (name, *path) if name else path, leaf, unit))
@@ -271,17 +280,18 @@ class _Shape:
     def _one(self, device: str, time: Micros | None, path: Sequence[str], value: object, unit: str | None) -> Found:
         maker = self._shape.separator.join(path)
         if self._is_ignored(path, maker):
-            return Ignored(device, "not-a-reading", maker)
+            return Ignored(device, "not-a-reading", maker, value, time, unit)
         field = self._fields.get(maker) or self._by_ending(path[-1])
         if type(value) is str:
             text = value.strip().lower()
-            if text in NO_VALUE:
-                return Ignored(device, "missing", maker)
+            if is_absent_text(value):
+                return Ignored(device, ABSENT, maker, value, time, unit)
             value = _numeric(value) if self._shape.text else value
-            value = value if field is None else meaning(value, field)
+            if field is not None:
+                value, unit = meaning(value, field, unit)
             value = self._words.get(text, value) if self._words and type(value) is str else value
         elif maker in self._missing and type(value) in (int, float) and value in self._missing[maker]:
-            return Ignored(device, "missing", maker)
+            return Ignored(device, ABSENT, maker, value, time, unit)
         if field is not None:
             found = place(device, time, maker, value, unit, maker)
             return mapped(found, field) if isinstance(found, Observed) else found
@@ -298,7 +308,11 @@ def _numeric(text: str) -> object:
 def _usual_time(record: Any) -> Any:
     if type(record) is not dict:
         return MISSING
-    return next((record[key] for key in USUAL_KEYS if key in record), MISSING)
+    key = time_key(record)
+    if key is None:
+        return MISSING
+    date = date_beside(record, key)
+    return record[key] if date is None else f"{record[date]} {record[key]}"
 
 
 def _joined(key: str, separator: str) -> str:

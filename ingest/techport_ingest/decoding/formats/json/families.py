@@ -44,7 +44,7 @@ def _format(name: str, family: Family) -> Format:
     rules = [shape.device for shape in family.shapes if not shape.availability]
 
     def decoder(settings: DecoderSettings) -> Decoder:
-        return JsonReader(family.shapes, settings.zone, settings.device)
+        return JsonReader(family.shapes, settings)
 
     return Format(
         name=name,

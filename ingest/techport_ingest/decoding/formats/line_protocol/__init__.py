@@ -19,6 +19,7 @@ FORMAT = Format(
     label="InfluxDB line protocol",
     decoder=lambda settings: LineProtocol(settings.options.precision),
     own_topic="lines",
+    keys_are_ours=True,
     example="box <QUANTITY>=21.5",
     options=Options,
 )

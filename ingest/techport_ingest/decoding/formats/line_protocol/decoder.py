@@ -4,7 +4,8 @@
 
 Which device: the first tag of DEVICE_TAGS that is there, or the topic's device. Which key: the field where it is a
 name of the vocabulary, otherwise <measurement>_<field> (a field called "value" is the measurement itself). Further
-tags do not make new devices; one called "channel" becomes the channel. Fields of text are ignored.
+tags do not make new devices; one called "channel" becomes the channel. Fields of text are read like
+any text (common.text_value).
 
 The grammar is InfluxData's own, held to their accept-or-reject corpus: control characters are rejected, a backslash
 escapes only what needs it, and a line may go on inside quotes. https://docs.influxdata.com/influxdb/v2/reference/syntax/line-protocol/
@@ -16,9 +17,9 @@ import re
 from types import MappingProxyType
 from typing import Any, Literal, NamedTuple
 
-from techport_ingest.decoding.common import MOST_VALUES, device_id, too_many, utf8
+from techport_ingest.decoding.common import MOST_VALUES, device_id, text_value, too_many, utf8
 from techport_ingest.decoding.quantity_names import quantity
-from techport_ingest.message import Found, Ignored, Message, Observed, RejectedMessage
+from techport_ingest.message import Found, Message, Observed, RejectedMessage
 from techport_pilots.quantities import builtin
 from techport_storage.model import Micros
 
@@ -75,7 +76,7 @@ class LineProtocol:
             for field, value in point.fields:
                 key = self._key(point.measurement, field) + (f".{channel}" if channel else "")
                 if type(value) is str:
-                    found.append(Ignored(owner, "text", key))
+                    found.append(text_value(owner, time, key, value, None, field))
                 else:
                     number = (1.0 if value else 0.0) if type(value) is bool else value
                     found.append(Observed(owner, time, key, number, maker=field))

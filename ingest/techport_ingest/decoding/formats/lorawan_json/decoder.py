@@ -14,10 +14,11 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 
+from techport_ingest.checking.absence import RULE as MISSING_RULE
 from techport_ingest.decoding.common import device_id, json_document, json_type, number, place
 from techport_ingest.decoding.json_paths import MISSING, parse_path
 from techport_ingest.decoding.lorawan import Codecs, FirstHeard, Radio, no_object, object_values, radio_bytes, signal
-from techport_ingest.decoding.time_rules import Clock
+from techport_ingest.decoding.time_fields import TimeReader
 from techport_ingest.message import DeviceEvent, Found, Ignored, Message, RejectedMessage
 from techport_pilots.topics import topic_matches
 from techport_storage.model import Micros
@@ -58,7 +59,7 @@ class UplinkReader:
     ) -> None:
         self._shape = shape
         self._server = server
-        self._clock = Clock(zone)
+        self._clock = TimeReader(zone)
         self._codecs = codecs
         self._with_signal = with_signal
         self._first = FirstHeard(devices)
@@ -94,7 +95,9 @@ class UplinkReader:
         time = self._time(message, record)
         if self._battery is not None and (level := self._battery.first(record, record)) is not MISSING:
             absent = any(path.first(record, record) is True for path in self._paths["battery_absent"])
-            return [Ignored(device, "missing", "battery_level") if absent else _battery(device, time, level)]
+            if absent:
+                return [Ignored(device, MISSING_RULE, "battery_level", level, time, "%", "batteryLevel")]
+            return [_battery(device, time, level)]
         if time is not None:
             counter = (str(self._first_of("counter", record)), str(self._first_of("data", record)))
             time = self._first.time(device, counter, time)
@@ -105,17 +108,22 @@ class UplinkReader:
         radio = self._radio(message, record)
         codec = None if radio is None or self._codecs is None else self._codecs.of(radio.names)
         if radio is not None and codec is not None:
-            return object_values(device, time, codec(radio.payload, radio.port, radio.received))
+            return object_values(device, time, codec(radio.payload, radio.port, radio.received), " ".join(radio.names))
         made = self._first_of("object", record)
         if type(made) is str:
             made = json_document(made.encode()) if made else None
         if type(made) is dict and made:
-            return object_values(device, time, made)
+            return object_values(device, time, made, self._profile(record))
         if made is not MISSING and made is not None and type(made) is not dict:
             raise RejectedMessage("wrong-shape.lorawan", kind=json_type(made))
         if radio is not None and type(made) is not dict:
             raise no_object(self._server, (self._shape.object or ["object"])[0].lstrip("/"))
         return [Ignored(device, "empty-uplink")]
+
+    def _profile(self, record: Any) -> str:
+        """What the server says of the device's name and profile, which mostly hold the maker's."""
+        texts = (path.first(record, record) for path in self._paths["names"])
+        return " ".join(text for text in texts if type(text) is str)
 
     def _radio(self, message: Message, record: Any) -> Radio | None:
         data = self._first_of("data", record)

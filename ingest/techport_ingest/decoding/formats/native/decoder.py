@@ -2,7 +2,8 @@
 
     {"time": "2026-05-04T12:30:00Z", "pm10": 21.5, "temperature": 7}
 
-`time` is read by techport_ingest/decoding/times.py and may be left out. Every other key is a quantity. Which values are
+`time`, or another usual name of it, is read by techport_ingest/decoding/time_fields.py and may be left out. Every other
+key is a quantity. Which values are
 acceptable is not decided here: that is the check step, which knows the device. An array that is a SenML pack is read as
 one.
 """
@@ -16,27 +17,33 @@ import msgspec
 
 from techport_ingest.decoding.common import json_document, json_type, not_json
 from techport_ingest.decoding.senml import read_pack
-from techport_ingest.decoding.times import micros
+from techport_ingest.decoding.time_fields import TimeReader
 from techport_ingest.message import Found, Message, Observed, RejectedMessage
+from techport_storage.model import Micros
+
+_STRICT = TimeReader()
+"""Times of devices that nobody said more about need an offset."""
 
 
-def decode(message: Message, device: str) -> list[Found]:
+def decode(message: Message, device: str, times: TimeReader = _STRICT) -> list[Found]:
     """Values in the order of the payload. Raises RejectedMessage for what is not JSON of that shape."""
     payload = message.payload
     document = json_document(payload)
+    received = message.received
+    time: Micros | None = None
     observed: list[Found] = []
     append = observed.append
     strings = 0
     for record in document if type(document) is list else (document,):
         if type(record) is not dict:
             raise RejectedMessage("wrong-shape.native", kind=json_type(record))
-        given = record.get("time")
-        time = None if given is None else micros(given)
+        keys = times.keys_of(record)
+        time = times.of(record, keys, received, time)
         strings += len(record)
         for key, value in record.items():
             if type(value) is str:
                 strings += 1
-            if key != "time":
+            if key not in keys:
                 append(Observed(device, time, key, value))
     if payload.count(b'"') != 2 * strings:
         _reject_duplicate_keys(payload)

@@ -11,5 +11,6 @@ FORMAT = Format(
     label="SenML JSON",
     decoder=stateless(decode),
     own_topic="senml",
+    keys_are_ours=True,
     example='[{"n": "<QUANTITY>", "v": 21.5}]',
 )

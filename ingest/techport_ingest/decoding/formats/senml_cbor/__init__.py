@@ -11,4 +11,5 @@ FORMAT = Format(
     label="SenML CBOR",
     decoder=stateless(decode),
     own_topic="senml-cbor",
+    keys_are_ours=True,
 )

@@ -19,11 +19,11 @@ TYPES = MappingProxyType(
         "P1": ("pm10", "µg/m³"),
         "P2": ("pm25", "µg/m³"),
         "P4": ("pm4", "µg/m³"),
-        "N05": ("particle_number.0-5", None),
-        "N1": ("particle_number.1", None),
-        "N25": ("particle_number.2-5", None),
-        "N4": ("particle_number.4", None),
-        "N10": ("particle_number.10", None),
+        "N05": ("particle_number.0-5", "{particles}/cm3"),
+        "N1": ("particle_number.1", "{particles}/cm3"),
+        "N25": ("particle_number.2-5", "{particles}/cm3"),
+        "N4": ("particle_number.4", "{particles}/cm3"),
+        "N10": ("particle_number.10", "{particles}/cm3"),
         "TS": ("particle_size", "µm"),
         "temperature": ("air_temperature", "°C"),
         "humidity": ("relative_humidity", "%"),
@@ -73,7 +73,7 @@ def _one(device: str, entry: object) -> Found:
     kind: str = entry["value_type"]
     known = _known(kind)
     if known is None:
-        return Ignored(device, "diagnostics", kind[:80])
+        return Ignored(device, "diagnostics", kind[:80], entry.get("value"))
     key, unit = known
     raw = entry.get("value")
     text = raw.strip().removesuffix(" dBm") if type(raw) is str else raw

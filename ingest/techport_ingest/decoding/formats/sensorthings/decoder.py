@@ -14,14 +14,14 @@ import re
 from typing import Any
 
 from techport_ingest.decoding.common import device_id, json_object, json_type, number, place
-from techport_ingest.decoding.times import micros
+from techport_ingest.decoding.time_fields import TimeReader
 from techport_ingest.message import Found, Ignored, Message, Observed, RejectedMessage
 from techport_storage.model import Micros
 
 _STREAM = re.compile(r"(?:Multi)?Datastreams\('?([^()']{1,80})'?\)")
 
 
-def decode(message: Message, device: str) -> list[Found]:
+def decode(message: Message, device: str, times: TimeReader) -> list[Found]:
     """Raises RejectedMessage."""
     if not message.topic.partition("?")[0].endswith("Observations"):
         return [Ignored(device, "not-observation")]
@@ -30,7 +30,9 @@ def decode(message: Message, device: str) -> list[Found]:
     device = device or f"datastream-{device_id(stream)}"
     if "result" not in observation:
         raise RejectedMessage("wrong-shape.sensorthings-result")
-    time = _time(observation.get("phenomenonTime")) or _time(observation.get("resultTime"))
+    time = _time(observation.get("phenomenonTime"), message, times)
+    if time is None:
+        time = _time(observation.get("resultTime"), message, times)
     result = observation["result"]
     if type(result) is list:  # a MultiDatastream
         return [place(device, time, f"datastream.{stream}-{i}", one) for i, one in enumerate(result[:100])] or [
@@ -53,10 +55,10 @@ def _stream(topic: str, observation: dict[str, Any]) -> str:
     raise RejectedMessage("no-datastream")
 
 
-def _time(text: object) -> Micros | None:
+def _time(text: object, message: Message, times: TimeReader) -> Micros | None:
     """An instant, or the start of an interval. Raises RejectedMessage."""
     if text is None:
         return None
     if type(text) is not str:
         raise RejectedMessage("bad-time.sensorthings", kind=json_type(text))
-    return micros(text.partition("/")[0])
+    return times.read(text.partition("/")[0], message.received)

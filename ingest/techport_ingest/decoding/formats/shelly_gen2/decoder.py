@@ -130,7 +130,7 @@ def _component(device: str, time: Micros | None, component: str, state: object) 
         if name == "id" or (path[-1].isdecimal() and path[-1] != "0"):
             continue  # the number is in the component's name; a list is ignored once
         if name in _NOT_MEASURED or path[-1] == "0" or path[0] == "errors":
-            found.append(Ignored(device, "status", f"{component}.{name}".removesuffix(".0")))
+            found.append(Ignored(device, "status", f"{component}.{name}".removesuffix(".0"), value, time))
         elif value is None:
             found.append(Ignored(device, "removed", f"{component}.{name}"))
         else:

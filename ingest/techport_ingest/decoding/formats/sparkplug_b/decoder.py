@@ -18,7 +18,7 @@ from types import MappingProxyType
 import msgspec
 from google.protobuf.message import DecodeError
 
-from techport_ingest.decoding.common import MOST_VALUES, device_id, too_many
+from techport_ingest.decoding.common import MOST_VALUES, device_id, text_value, too_many
 from techport_ingest.decoding.formats.sparkplug_b.sparkplug_b_pb2 import Metric, Payload
 from techport_ingest.decoding.quantity_names import quantity
 from techport_ingest.message import DeviceEvent, Found, Ignored, Message, Observed, RejectedMessage
@@ -164,9 +164,13 @@ def _one(metric: Metric, known: Described, device: str, time: Micros | None) -> 
     if metric.is_null or kind is None:
         return Ignored(device, "null", name)
     if known.datatype in _IGNORED_TYPES or known.datatype > 19:
+        if kind == "string_value":
+            return text_value(device, time, quantity(name), metric.string_value, known.unit, name)
         return Ignored(device, _IGNORED_TYPES.get(known.datatype, "array"), name)
     if kind in ("string_value", "bytes_value", "dataset_value", "template_value"):
-        return Ignored(device, "text" if kind == "string_value" else "data", name)
+        if kind == "string_value":
+            return text_value(device, time, quantity(name), metric.string_value, known.unit, name)
+        return Ignored(device, "data", name)
     value = float(_signed(getattr(metric, kind), known))
     if not isfinite(value):
         return Ignored(device, "not-finite", name)  # how PLCs say that a sensor is broken

@@ -10,14 +10,13 @@ https://tasmota.github.io/docs/MQTT/
 
 from __future__ import annotations
 
-import datetime as dt
 import re
 from types import MappingProxyType
 from typing import Any
-from zoneinfo import ZoneInfo
 
 from techport_ingest.decoding.common import DEEPEST, availability, device_id, json_object, json_type, leaves, place
 from techport_ingest.decoding.quantity_names import quantity
+from techport_ingest.decoding.time_fields import TimeReader
 from techport_ingest.decoding.times import micros
 from techport_ingest.message import Found, Ignored, Message, RejectedMessage
 from techport_storage.model import Micros
@@ -63,10 +62,10 @@ _NUMBERED = re.compile(r"(.+?)[-_ ]?(\d+)")
 
 
 class Tasmota:
-    """Decoder; `zone` is where devices that send local times keep their clocks."""
+    """Decoder; `times` knows where devices that send local times keep their clocks."""
 
-    def __init__(self, zone: ZoneInfo) -> None:
-        self._zone = zone
+    def __init__(self, times: TimeReader) -> None:
+        self._times = times
 
     def __call__(self, message: Message, device: str) -> list[Found]:
         """Raises RejectedMessage."""
@@ -84,7 +83,7 @@ class Tasmota:
         if type(sensors) is not dict:
             raise RejectedMessage("wrong-shape.tasmota-status", kind=json_type(sensors)).about(device)
         try:
-            found = _values(sensors, device, _time(sensors, message.received, self._zone))
+            found = _values(sensors, device, _time(sensors, message.received, self._times))
         except RejectedMessage as error:
             raise error.about(device) from None
         return found or [Ignored(device, "no-sensor")]
@@ -99,7 +98,7 @@ def _place_of(levels: list[str], device: str) -> tuple[str, str]:
     return device, levels[-1]
 
 
-def _time(sensors: dict[str, Any], received: Micros, zone: ZoneInfo) -> Micros | None:
+def _time(sensors: dict[str, Any], received: Micros, times: TimeReader) -> Micros | None:
     """The instant of the message, or None where the device gave none."""
     epoch = sensors.get("Epoch")
     if type(epoch) is int and epoch > 0:
@@ -108,14 +107,11 @@ def _time(sensors: dict[str, Any], received: Micros, zone: ZoneInfo) -> Micros |
     if type(text) is not str or text.startswith("1970-"):
         return None  # the clock was not set yet
     try:
-        local = dt.datetime.fromisoformat(text)
-    except ValueError:
-        raise RejectedMessage("bad-time.tasmota", given=text[:100]) from None
-    if local.tzinfo is not None:
-        return micros(text)
-    # In the hour that an autumn night has twice, the instant nearer to the arrival is meant.
-    both = (micros(local.replace(tzinfo=zone, fold=fold).isoformat()) for fold in (0, 1))
-    return min(both, key=lambda instant: abs(instant - received))
+        return times.read(text, received)
+    except RejectedMessage as error:
+        if error.reason == "bad-time":
+            raise RejectedMessage("bad-time.tasmota", given=text[:100]) from None
+        raise
 
 
 def _values(sensors: dict[str, Any], device: str, time: Micros | None) -> list[Found]:

@@ -140,13 +140,13 @@ class TheThingsStack:
         if self._codecs is not None and (radio := _radio(envelope, uplink, received)) is not None:
             codec = self._codecs.of(radio.names)
             if codec is not None:
-                return object_values(device, time, codec(radio.payload, radio.port, radio.received))
+                return object_values(device, time, codec(radio.payload, radio.port, radio.received), _brand(uplink))
         decoded = uplink.decoded_payload
         if decoded is not None and type(decoded) is not dict:
             raise RejectedMessage("wrong-shape.tts-decoded", kind=json_type(decoded))
         normalized = _normalized(uplink.normalized_payload, device, time)
         if decoded:
-            values = object_values(device, time, decoded)
+            values = object_values(device, time, decoded, _brand(uplink))
             return [*normalized, *without_repeats(values, normalized)] if normalized else values
         if normalized:
             return normalized
@@ -161,6 +161,13 @@ def _radio(envelope: _Envelope, uplink: _Uplink, received: Micros) -> Radio | No
     version = uplink.version_ids if type(uplink.version_ids) is dict else {}
     names = (envelope.end_device_ids.device_id, envelope.end_device_ids.dev_eui, version.get("model_id"))
     return codec_input(uplink.frm_payload, uplink.f_port, time, names)
+
+
+def _brand(uplink: _Uplink) -> str:
+    """The maker as the device repository calls it; "" where the server does not say."""
+    ids = uplink.version_ids
+    brand = ids.get("brand_id") if type(ids) is dict else None
+    return brand if type(brand) is str else ""
 
 
 def _no_uplink(envelope: _Envelope, device: str) -> list[Found]:

@@ -9,9 +9,9 @@ ignored. Commands are ignored. https://fiware-iotagent-ul.readthedocs.io/en/late
 
 from __future__ import annotations
 
-from techport_ingest.decoding.common import MOST_VALUES, device_id, number, too_many, utf8
+from techport_ingest.decoding.common import MOST_VALUES, device_id, number, text_value, too_many, utf8
 from techport_ingest.decoding.quantity_names import quantity
-from techport_ingest.decoding.times import micros
+from techport_ingest.decoding.time_fields import TimeReader
 from techport_ingest.message import Found, Ignored, Message, Observed, RejectedMessage
 from techport_storage.model import Micros
 
@@ -19,7 +19,7 @@ _PLACES = frozenset(("gps", "location", "position"))
 """Names under which latitude/longitude are one value."""
 
 
-def decode(message: Message, device: str) -> list[Found]:
+def decode(message: Message, device: str, times: TimeReader) -> list[Found]:
     """Raises RejectedMessage."""
     levels = message.topic.strip("/").split("/")
     single = None
@@ -36,17 +36,17 @@ def decode(message: Message, device: str) -> list[Found]:
         return _one(device, None, single, text)
     found: list[Found] = []
     for group in text.split("#"):
-        found.extend(_group(device, group))
+        found.extend(_group(message, device, group, times))
         if len(found) > MOST_VALUES:
             raise too_many()
     return found
 
 
-def _group(device: str, group: str) -> list[Found]:
+def _group(message: Message, device: str, group: str, times: TimeReader) -> list[Found]:
     parts = group.split("|")
     time: Micros | None = None
     if len(parts) % 2 == 1:
-        time = micros(parts[0]) if len(parts) > 1 and parts[0][:4].isdigit() else None
+        time = times.read(parts[0], message.received) if len(parts) > 1 and parts[0][:4].isdigit() else None
         if time is None:
             raise RejectedMessage("not-ultralight.pairs", group=group[:100])
         parts = parts[1:]
@@ -66,4 +66,6 @@ def _one(device: str, time: Micros | None, name: str, text: str) -> list[Found]:
     lat, slash, lon = text.partition("/")
     if slash and key in _PLACES and (north := number(lat)) is not None and (east := number(lon)) is not None:
         return [Observed(device, time, "latitude", north, "deg"), Observed(device, time, "longitude", east, "deg")]
-    return [Ignored(device, "null" if text in ("null", "") else "text", key)]
+    if text in ("null", ""):
+        return [Ignored(device, "null", key)]
+    return [text_value(device, time, key, text, None, name.strip())]

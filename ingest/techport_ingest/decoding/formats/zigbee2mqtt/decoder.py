@@ -13,7 +13,7 @@ from typing import Any
 
 from techport_ingest.decoding.common import availability, device_id, json_object, leaves, place
 from techport_ingest.decoding.quantity_names import quantity_of_path
-from techport_ingest.decoding.times import micros
+from techport_ingest.decoding.time_fields import TimeReader
 from techport_ingest.message import DeviceEvent, Found, Ignored, Message, RejectedMessage
 from techport_storage.model import Micros
 
@@ -47,7 +47,7 @@ _OF_THE_BRIDGE = frozenset(("update", "update_available", "device", "elapsed"))
 _STATES = MappingProxyType({"ON": True, "OFF": False, "OPEN": True, "CLOSE": False, "LOCK": True, "UNLOCK": False})
 
 
-def decode(message: Message, device: str) -> list[Found]:
+def decode(message: Message, device: str, times: TimeReader) -> list[Found]:
     """Raises RejectedMessage."""
     names = message.topic.split("/")[1:]
     if names[:1] == ["bridge"]:
@@ -58,7 +58,7 @@ def decode(message: Message, device: str) -> list[Found]:
         return [availability(message, device_id("-".join(names[:-1])) or device)]
     device = device_id("-".join(names)) or device
     state = json_object(message.payload, "wrong-shape.zigbee2mqtt")
-    time = _last_seen(state.get("last_seen"))
+    time = _last_seen(state.get("last_seen"), message, times)
     found: list[Found] = []
     for path, value in leaves(state):
         if path[0] != "last_seen":
@@ -72,7 +72,7 @@ def _one(device: str, time: Micros | None, path: tuple[str, ...], value: object,
         pressed = type(value) is str and value != ""
         return DeviceEvent(device, time, "button", str(value)[:80]) if pressed else Ignored(device, "no-action", key)
     if key in _OF_THE_BRIDGE:
-        return Ignored(device, "bridge", ".".join(path))
+        return Ignored(device, "bridge", ".".join(path), value, time)
     if key == "contact" and type(value) is bool:
         return place(device, time, "door_open", not value, maker=key)  # true: the magnet is near, the door is closed
     if key == "voltage":
@@ -88,12 +88,12 @@ def _one(device: str, time: Micros | None, path: tuple[str, ...], value: object,
     return place(device, time, name or quantity_of_path(path), value, unit, ".".join(path))
 
 
-def _last_seen(value: object) -> Micros | None:
+def _last_seen(value: object, message: Message, times: TimeReader) -> Micros | None:
     """Milliseconds as a number always, however small; text is ISO 8601. Raises RejectedMessage."""
     if value is None:
         return None
     if type(value) is str:
-        return micros(value)
+        return times.read(value, message.received)
     if type(value) in (int, float) and abs(value) < 2.5e14:  # type: ignore[arg-type]
         return round(value * 1000)  # type: ignore[operator]
     raise RejectedMessage("bad-time.zigbee2mqtt")

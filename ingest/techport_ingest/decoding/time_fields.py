@@ -1,0 +1,153 @@
+"""Which field of a message is its time, and how it is written.
+
+A source may say it: `time: {key: ts, unit: ms}`, `time: {key: clock, date: day, format: "%d.%m.%Y %H:%M"}`. Otherwise
+the names of checking/time_names.py are understood. A field that has such a name never becomes a reading.
+
+A time without an offset is local: of the source's `timezone`, or the pilot's. At the two changes of the clock
+
+    the hour that an autumn night has twice   is the one nearer to the arrival; of a record within a message, the one
+                                              nearer to the record before it, but another instant
+    the hour that a spring night leaves out   cannot be shown by a clock of that zone: the value goes to quarantine
+"""
+
+from __future__ import annotations
+
+import copy
+import datetime as dt
+import re
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from techport_ingest.checking.time_names import date_beside, time_key
+from techport_ingest.decoding.common import number
+from techport_ingest.decoding.times import LAST, micros, since_epoch
+from techport_ingest.message import RejectedMessage
+from techport_pilots.model import TimeRule
+from techport_storage.model import Micros
+
+_DOTTED = re.compile(r"(\d{1,2})\.(\d{1,2})\.(\d{4})[ T]+(?:kl\.? *)?(\d{1,2})[:.](\d{2})(?:[:.](\d{2}))?")
+_SLASHED = re.compile(r"(\d{4})/(\d{1,2})/(\d{1,2})(?=[ T])")
+_OFFSET = re.compile(r"([+-]\d{2}) ?(\d{2})$")
+_MICROS = MappingProxyType({"s": 1_000_000, "ms": 1_000, "us": 1, "ns": 0})  # 0: divided by 1,000
+
+_USUAL = ("time",)
+
+
+class TimeReader:
+    """Reads the times of one source's messages."""
+
+    def __init__(self, zone: ZoneInfo | None = None, rule: TimeRule | None = None) -> None:
+        """`zone` is where the source's clocks are; None: nobody said, and times without an offset are rejected.
+        `rule` is what its definition says about times.
+        """
+        self.rule = rule
+        self._zone = zone
+        self._format = None if rule is None else rule.format
+        self._unit = None if rule is None or rule.unit is None else _MICROS[rule.unit]
+        self.keys: tuple[str, ...] = ()
+        if rule is not None:
+            self.keys = (rule.key,) if rule.date is None else (rule.date, rule.key)
+            self._zone = zone if rule.zone is None else ZoneInfo(rule.zone)
+
+    def in_zone(self, zone: ZoneInfo) -> TimeReader:
+        """The same, for clocks of that zone where nobody said which."""
+        if self._zone is not None:
+            return self
+        reader = copy.copy(self)
+        reader._zone = zone
+        return reader
+
+    def keys_of(self, record: Mapping[str, Any]) -> tuple[str, ...]:
+        """The keys of a record that hold its time: those that the source names, or the one with a usual name, and that
+        of the date where it is a time of day.
+        """
+        if self.keys:
+            return self.keys
+        key = "time" if record.get("time") is not None else time_key(record)
+        if key is None:
+            return _USUAL
+        date = date_beside(record, key)
+        return (key,) if date is None else (date, key)
+
+    def of(
+        self, record: Mapping[str, Any], keys: tuple[str, ...], received: Micros, previous: Micros | None = None
+    ) -> Micros | None:
+        """The time of a record by these of its fields; None where they hold none. Raises RejectedMessage."""
+        parts = [record[key] for key in keys if record.get(key) is not None]
+        if not parts:
+            return None
+        return self.read(parts[0] if len(parts) == 1 else " ".join(map(str, parts)), received, previous)
+
+    def read(self, given: object, received: Micros, previous: Micros | None = None) -> Micros:
+        """The instant that `given` names, µs.
+
+        Parameters
+        ----------
+        given : str, int or float
+            As the message has it.
+        received : Micros
+            When the message arrived: tells which of two equal local times is meant.
+        previous : Micros, optional
+            The time of the record before in the same message.
+
+        Raises
+        ------
+        RejectedMessage
+            It cannot be read (`bad-time`), or no clock of the zone can show it (`local-time`).
+        """
+        if type(given) is str:
+            return self._from_text(given.strip(), received, previous)
+        if self._unit is not None and (type(given) is int or type(given) is float):
+            return self._from_number(given)
+        return micros(given)
+
+    def _from_number(self, given: float) -> Micros:
+        """A number in the unit that the source says."""
+        assert self._unit is not None
+        if not abs(given) < 1e30:  # nan as well
+            raise RejectedMessage("bad-time.number", given=repr(given))
+        instant = round(given * self._unit) if self._unit else int(given // 1_000)
+        if abs(instant) >= LAST:
+            raise RejectedMessage("bad-time.too-large")
+        return instant
+
+    def _from_text(self, text: str, received: Micros, previous: Micros | None) -> Micros:
+        if self._format is None:
+            seconds = number(text)
+            if seconds is not None:
+                return self.read(int(seconds) if seconds == int(seconds) else seconds, received, previous)
+        local = _parsed(text, self._format)
+        if local.tzinfo is not None:
+            return since_epoch(local)
+        return self._of_clock(local, text, received, previous)
+
+    def _of_clock(self, local: dt.datetime, text: str, received: Micros, previous: Micros | None) -> Micros:
+        if self._zone is None:
+            raise RejectedMessage("local-time.no-zone", given=text[:60])
+        first, second = (since_epoch(local.replace(tzinfo=self._zone, fold=fold)) for fold in (0, 1))
+        if first == second:
+            return first
+        if first > second:
+            raise RejectedMessage("local-time.skipped", given=text[:60], zone=self._zone.key)
+        near = received if previous is None else previous
+        candidates = [instant for instant in (first, second) if instant != previous]
+        return min(candidates, key=lambda instant: abs(instant - near))
+
+
+def _parsed(text: str, form: str | None) -> dt.datetime:
+    """The date and time of day that a text writes. Raises RejectedMessage."""
+    try:
+        if form is not None:
+            return dt.datetime.strptime(text, form)
+        dotted = _DOTTED.fullmatch(text)
+        if dotted is not None:
+            day, month, year, hour, minute, second = (int(part or 0) for part in dotted.groups())
+            return dt.datetime(year, month, day, hour, minute, second)
+        text = _OFFSET.sub(r"\1:\2", _SLASHED.sub(r"\1-\2-\3", text.removesuffix(" UTC") + "Z" * text.endswith(" UTC")))
+        return dt.datetime.fromisoformat(text)
+    except ValueError:
+        if form is None:
+            raise RejectedMessage("bad-time.text", given=text[:60]) from None
+        raise RejectedMessage("bad-time.format", given=text[:60], format=form) from None
