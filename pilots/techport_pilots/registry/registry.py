@@ -146,7 +146,7 @@ class Registry:
                 bump(transaction)
             last = transaction.execute(_CURRENT_OF, {"pilot": definition.id}).first()
             before = None if last is None else msgspec.json.decode(last.definition, type=PilotDefinition)
-            if before is not None and _written_anew(before) == _written_anew(definition):
+            if last is not None and before is not None and _written_anew(before) == _written_anew(definition):
                 return int(last.version)
             lifecycle.refuse_if_closed(transaction, definition.id)
             lifecycle.refuse_incomplete(transaction, definition)
