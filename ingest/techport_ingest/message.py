@@ -79,9 +79,22 @@ class Unreadable(msgspec.Struct, frozen=True, gc=False):
     values: int = 1  # how many values it concerns
 
     @classmethod
-    def of(cls, error: RejectedMessage, device: str, key: str | None = None, values: int = 1) -> Unreadable:
-        """What was raised about one part, as a finding."""
-        return cls(error.device or device, error.rejection, key, max(values, 1))
+    def of(
+        cls,
+        error: RejectedMessage,
+        device: str,
+        key: str | None = None,
+        values: int = 1,
+        line: int | None = None,
+        record: int | None = None,
+    ) -> Unreadable:
+        """What was raised about one part, as a finding; `line` or `record` (from 1) say where it stands."""
+        rejection = error.rejection
+        if line is not None:
+            rejection = rejection.located("line", line)
+        elif record is not None:
+            rejection = rejection.located("record", record)
+        return cls(device, rejection, key, max(values, 1))
 
 
 Found = Observed | DeviceEvent | Ignored | Unreadable
@@ -93,18 +106,12 @@ class RejectedMessage(Exception):
 
     `code` and `params` select the sentences of the catalogues of codes (techport_pilots.accounting.rejection); they are
     made when somebody reads them. A parameter is a JSON value, and text of a device is cut to a length that can be
-    shown. `device` is who sent it, once the payload or the topic has said so.
+    shown.
     """
 
     def __init__(self, code: str, **params: Any) -> None:
         super().__init__(code)
         self.rejection = Rejection(code, params)
-        self.device = ""
-
-    def about(self, device: str) -> RejectedMessage:
-        """The same, of this device, unless it names one already."""
-        self.device = self.device or device
-        return self
 
     @classmethod
     def of(cls, rejection: Rejection) -> RejectedMessage:

@@ -32,6 +32,15 @@ class NoOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The options of a format that has none."""
 
 
+class Sender(msgspec.Struct, frozen=True, kw_only=True):
+    """Who sent a message, as far as its topic and payload say it; "" where they do not."""
+
+    device: str = ""  # as decoders name it
+    origin: str = ""  # what the name is unique in, where it is not unique by itself: an application, a group
+    title: str = ""  # the name that people gave it
+    kind: str = ""  # its model or profile
+
+
 class Format(msgspec.Struct, frozen=True, kw_only=True):
     """One format of messages.
 
@@ -65,6 +74,11 @@ class Format(msgspec.Struct, frozen=True, kw_only=True):
         Devices describe themselves once, in retained messages, which have to be read before the others.
     codec : callable, optional
         `codec(payload, port) -> values by name`, for formats that also occur as the bytes of a LoRaWAN uplink.
+    sender : callable, optional
+        `sender(topic, payload) -> Sender`: who sent a message, also one that the decoder rejects. Never raises.
+    origin : callable, optional
+        `origin(topic)` of what the names of devices are unique in: the group of a Sparkplug node, the application of a
+        LoRaWAN device. None: only the payload says it. Left out by formats whose names are unique by themselves.
     recovery : callable, optional
         `recovery(reason, topic, time) -> (topic, payload)` of the command that makes a device send what was missing
         when a message of `topic` was rejected with `reason`; None where nothing helps.
@@ -86,6 +100,8 @@ class Format(msgspec.Struct, frozen=True, kw_only=True):
     keys_are_ours: bool = False
     self_described: bool = False
     codec: Callable[[bytes, int], Mapping[str, Any]] | None = None
+    sender: Callable[[str, bytes], Sender] | None = None
+    origin: Callable[[str], str | None] | None = None
     recovery: Callable[[str, str, Micros], tuple[str, bytes] | None] | None = None
     device_phrase: Message | None = None
     reads_device_rule: bool = False

@@ -21,6 +21,15 @@ def topic_matches(topic_filter: str, topic: str) -> bool:
     )
 
 
+def source_reads(topic_filter: str, topic: str) -> bool:
+    """Whether a source with this filter reads the topic. What came over HTTP is read by the filter up to its format
+    too: servers tell the event behind it (`?event=up`), and no filter has to know their words.
+    """
+    levels = topic.split("/")
+    pushed = len(levels) > 5 and levels[0] == "pilots" and levels[3] == "push"
+    return topic_matches(topic_filter, topic) or (pushed and topic_matches(topic_filter, "/".join(levels[:5])))
+
+
 def covers(wide: str, narrow: str) -> bool:
     """Whether the first filter takes every topic that the second one takes."""
     return topic_matches(wide, narrow) and (wide.endswith("#") or not narrow.endswith("#"))

@@ -2,64 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
-import json
-from collections.abc import Sequence
-from typing import Any
-
 import pytest
 
 from techport_ingest.checking.channels import channel_of
-from techport_ingest.checking.check import Columns
-from techport_ingest.decoding.reader import Reader
-from techport_ingest.message import Message
-from techport_pilots.definition.load import parse_definition
-from techport_pilots.registry.view import IngestView, Origin
 from techport_storage.model import Quality
-
-NOW = 1_796_000_000_000_000
-TIME = "2026-11-29T20:00:00Z"
-
-Sent = tuple[str, "dict[str, Any] | list[Any] | str"]
-
-
-def definition(sources: str, devices: Sequence[str] = ("a",), more: str = "") -> str:
-    listed = "".join(f'  - {{id: "{device}"}}\n' for device in devices)
-    return f"id: kai\ntitle: Kai\nquestion: Kai?\n{sources}\ndevices:\n{listed}{more}"
-
-
-class Platform:
-    """Reads messages one by one and remembers origins as the registry does."""
-
-    def __init__(self, text: str) -> None:
-        self.pilot = parse_definition(text, file="kai.yaml")
-        self.origins: dict[tuple[str, str, str], str] = {}
-        self.rows: list[tuple[str, str, float]] = []
-        self.rejected: list[tuple[str, str, int]] = []
-        self.reader = Reader()
-        self.last = Columns(IngestView.of(0, [], []))
-
-    def read(self, topic: str, payload: dict[str, Any] | list[Any] | str) -> Columns:
-        body = payload if isinstance(payload, str) else json.dumps(payload)
-        origins = [Origin(*place, origin) for place, origin in self.origins.items()]
-        view = IngestView.of(len(origins), [self.pilot], [], origins=origins)
-        self.reader.use(view)
-        columns = self.reader.read([Message(topic, body.encode(), NOW, 1)], view)
-        for claim in columns.claims:
-            self.origins.setdefault(claim[:3], claim.origin)
-        self.rows += [(row.device, row.quantity, row.value) for row in columns.batch()]
-        self.rejected += [(part.device, part.reason, part.values) for part in columns.rejected]
-        self.last = columns
-        return columns
-
-
-def take(text: str, *messages: Sent) -> Platform:
-    platform = Platform(text)
-    with contextlib.closing(platform.reader):
-        for topic, payload in messages:
-            platform.read(topic, payload)
-    return platform
-
+from tests.ingest.reading import TIME, Platform, Sent, definition, take
 
 TASMOTA = definition("sources: [{topic: tele/+/SENSOR, format: tasmota}]", ("shed", "kitchen", "cellar"))
 BOTH = {"Time": TIME, "BME280": {"Temperature": 20.5, "Humidity": 51}, "DS18B20": {"Temperature": 4.5}}
@@ -96,7 +43,7 @@ def test_a_described_channel_is_the_parts_stream() -> None:
         "relative_humidity",
         "air_temperature.ds18b20",
     ]
-    assert set(platform.origins.values()) == {"bme280"}
+    assert [key for _, _, key in platform.origins if "temperature" in key] == []
 
 
 def test_a_source_may_say_what_each_part_measures() -> None:
@@ -163,3 +110,75 @@ def test_rows_behind_a_conflict_keep_what_belongs_to_them() -> None:
 )
 def test_channels_are_named_after_parts(part: str, channel: str) -> None:
     assert channel_of(part) == channel
+
+
+LINES = definition("sources: [{topic: lp/+, format: line-protocol, precision: s}]")
+
+
+def test_tags_tell_the_series_of_a_device_apart() -> None:
+    two = "air,location=hall temperature=21.5 1795900000\nair,location=loft temperature=4.5 1795900000\n"
+    platform = take(LINES, ("lp/a", two), ("lp/a", "air,location=loft temperature=4 1795900060"))
+    assert platform.rows == [
+        ("a", "air_temperature", 21.5),
+        ("a", "air_temperature.loft", 4.5),
+        ("a", "air_temperature.loft", 4.0),
+    ]
+    described = "air,device=a,host=pi,fw=1 temperature=1 1795900000\nair,device=a,host=pi,fw=2 temperature=2 1795900060"
+    assert [row[1] for row in take(LINES, ("lp/a", described)).rows] == ["air_temperature"] * 2
+
+
+def test_columns_that_name_a_part_are_channels() -> None:
+    text = definition("sources: [{topic: logs/+, format: csv}]")
+    rows = f"time,device,sensor,temperature\n{TIME},a,bme,1\n{TIME},a,ds18,2\n"
+    assert [row[1] for row in take(text, ("logs/x", rows)).rows] == ["air_temperature", "air_temperature.ds18"]
+
+
+CAYENNE_TWICE = bytes.fromhex("0367011003670111")  # channel 3 has a temperature twice
+SENML = [{"bn": "urn:dev:ow:a:", "n": "temperature", "v": 1}, {"n": "temperature", "v": 2}]
+SAME_QUANTITY = {"temperature": 1, "temp": 2}
+COLLISIONS: dict[str, Sent] = {
+    "native": ("pilots/kai/a/readings", [{"pm10": 1}, {"pm10": 2}]),
+    "senml": ("senml/a", SENML),
+    "csv": ("csv/a", "time,temperature,temp\n2026-11-29T20:00:00Z,1,2\n"),
+    "line-protocol": ("lp/a", "air temperature=1,temp=2"),
+    "ultralight": ("/ul/key/a/attrs", "temperature|1|temp|2"),
+    "cayenne-lpp": ("lpp/a", CAYENNE_TWICE),
+    "zigbee2mqtt": ("zigbee2mqtt/a", {"voc": 1, "tvoc": 2}),
+    "tasmota": ("tele/a/SENSOR", {"SHT3X-0x44": {"Temperature": 1}, "SHT3X-0x45": {"Temperature": 2}}),
+    "shelly-gen2": (
+        "a/events/rpc",
+        {"src": "a", "method": "NotifyStatus", "params": {"em:0": {"a_voltage": 1}, "em1:0": {"voltage": 2}}},
+    ),
+    "tts-v3": (
+        "v3/app@ttn/devices/a/up",
+        {"end_device_ids": {"device_id": "a"}, "uplink_message": {"decoded_payload": SAME_QUANTITY}},
+    ),
+    "chirpstack-v4": (
+        "application/1/device/a/event/up",
+        {"deviceInfo": {"devEui": "a"}, "time": TIME, "object": {"humidity": 1, "rh": 2}},
+    ),
+    "sensor-community": (
+        "sc/a",
+        {
+            "sensordatavalues": [
+                {"value_type": "temperature", "value": "1"},
+                {"value_type": "BME280_temperature", "value": "2"},
+            ]
+        },
+    ),
+}
+
+
+@pytest.mark.parametrize("form", COLLISIONS)
+def test_no_format_lets_one_value_overwrite_another(form: str) -> None:
+    """Two values of one quantity in one message: two streams, or both in quarantine."""
+    topic, payload = COLLISIONS[form]
+    source = (
+        "" if form == "native" else f"sources: [{{topic: '{'/'.join((*topic.split('/')[:1], '#'))}', format: {form}}}]"
+    )
+    platform = take(definition(source.replace("'/#'", "'/ul/#'")), (topic, payload))
+    places = [(row.stream, row.time) for row in platform.last.batch()]
+    assert len(set(places)) == len(places)
+    set_aside = sum(values for _, reason, values in platform.rejected if reason == "conflict")
+    assert len(places) + set_aside >= 2
+    assert {reason for _, reason, _ in platform.rejected} <= {"conflict"}

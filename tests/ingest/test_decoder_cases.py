@@ -23,7 +23,7 @@ import yaml
 
 from techport_ingest.decoding.reader import Reader, decode
 from techport_ingest.decoding.router import Route, Router
-from techport_ingest.message import DeviceEvent, Found, Message, Observed, RejectedMessage
+from techport_ingest.message import DeviceEvent, Found, Message, Observed, RejectedMessage, Unreadable
 from techport_pilots.definition.load import parse_definition
 from techport_pilots.formats import DEFAULT, formats
 from techport_pilots.model import DeviceDefinition, PilotDefinition
@@ -110,6 +110,9 @@ def in_words(finding: Found) -> dict[str, object]:
     elif isinstance(finding, DeviceEvent):
         optional = {"time": finding.time, "text": finding.text or None}
         words |= {"event": finding.kind}
+    elif isinstance(finding, Unreadable):
+        optional = {"key": finding.key, "values": finding.values if finding.values != 1 else None}
+        words |= {"unreadable": finding.rejection.code}
     else:
         optional = {"key": finding.key or None}
         words |= {"ignored": finding.rule}

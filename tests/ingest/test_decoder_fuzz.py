@@ -24,7 +24,7 @@ from techport_ingest.decoding.formats.homie.decoder import Homie
 from techport_ingest.decoding.formats.sparkplug_b.decoder import SparkplugB
 from techport_ingest.decoding.formats.sparkplug_b.sparkplug_b_pb2 import Payload
 from techport_ingest.decoding.formats.tts_v3.decoder import TheThingsStack
-from techport_ingest.message import DeviceEvent, Found, Ignored, Message, Observed, RejectedMessage
+from techport_ingest.message import DeviceEvent, Found, Ignored, Message, Observed, RejectedMessage, Unreadable
 
 TOPICS = {
     "tts-v3": "v3/app@tenant/devices/dev1/up",
@@ -60,6 +60,8 @@ def is_sound(one: Found) -> bool:
         return False
     if isinstance(one, Ignored):
         return bool(one.rule) and type(one.key) is str
+    if isinstance(one, Unreadable):
+        return one.values > 0 and one.rejection.detail() != ""
     if one.time is not None and (type(one.time) is not int or abs(one.time) >= 2**63):
         return False
     if isinstance(one, DeviceEvent):

@@ -272,7 +272,7 @@ def test_homie_transcript(payloads: Path) -> None:
     for line in (payloads / "homie/homie4.txt").read_text().splitlines():
         topic, _, text = line.partition(" → ")
         last = list(decode(message(topic, text.strip('"').encode()), ""))
-    assert last == [Observed("super-car", None, "air_temperature.engine", 21.5, "°C")]
+    assert last == [Observed("super-car", None, "air_temperature.engine", 21.5, "°C", "engine.temperature")]
 
 
 def test_makers_objects_as_they_are_published(payloads: Path) -> None:

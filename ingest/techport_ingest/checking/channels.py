@@ -6,6 +6,8 @@ The stream without a channel belongs to the part that sent it first, for good: t
 a message in which that part is missing does not put another sensor's values into its stream. Where the definition
 describes a stream with the part for its channel, the part's values go there. Values of no named part go to the stream
 without a channel.
+
+The names of devices are told apart in the same way where two groups, applications or bridges may give the same one.
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from techport_pilots.registry.view import DeviceView, Origin
+from techport_pilots.registry.view import DeviceView, Origin, PilotView
 
 _LONGEST = 40  # letters of a channel that is made of a part's name
 _UNFIT = re.compile(r"[^\w-]+")
@@ -30,6 +32,19 @@ class Claims:
 
     def __iter__(self) -> Iterator[Origin]:
         return (Origin(*place, part) for place, part in self.origins.items())
+
+    def device_name(self, pilot: PilotView, name: str, origin: str) -> str:
+        """What to call the device of this name from this origin (a group, an application): the first origin that sent
+        as a device of the pilot has its name, the same name from another one is "<origin>/<name>".
+        """
+        both = f"{origin}/{name}"
+        if pilot.device(both) is not None:
+            return both
+        device = pilot.device(name)
+        if device is None or pilot.closed:
+            return name
+        first = device.origins.get("") or self.origins.setdefault((pilot.id, device.id, ""), origin)
+        return name if first == origin else both
 
     def stream_key(self, device: DeviceView, key: str, part: str) -> str:
         """The key of the stream that values of this key and part belong to."""

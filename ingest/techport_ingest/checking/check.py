@@ -468,6 +468,8 @@ class Columns:
     def _unknown(self, pilot: str, device: str) -> RejectedMessage:
         if self._snapshot.pilot(pilot) is None:
             return RejectedMessage("unknown-pilot", pilot=pilot[:80])
+        if not device:
+            return RejectedMessage("no-device.source")
         return RejectedMessage("unknown-device", pilot=pilot, device=device[:80])
 
     def _reject_value(

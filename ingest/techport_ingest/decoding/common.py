@@ -15,7 +15,7 @@ from techport_ingest.checking import written_values
 from techport_ingest.checking.absence import RULE as MISSING
 from techport_ingest.checking.absence import is_absent_text
 from techport_ingest.checking.properties import is_property
-from techport_ingest.message import DeviceEvent, Found, Ignored, Message, Observed, RejectedMessage
+from techport_ingest.message import DeviceEvent, Found, Ignored, Message, Observed, RejectedMessage, Unreadable
 from techport_pilots.device_names import decoded_name
 from techport_pilots.quantities import builtin
 from techport_storage.model import Micros
@@ -142,6 +142,33 @@ _SCHEMA_TYPES = {
 }
 
 
+def lenient_object(payload: bytes) -> dict[str, Any]:
+    """The JSON object of a payload; empty where it holds none. For what may be said without being sure."""
+    try:
+        document = msgspec.json.decode(payload)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return {}
+    return document if type(document) is dict else {}
+
+
+def member(document: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    """The object that stands under a key; empty where none does."""
+    value = document.get(key)
+    return value if type(value) is dict else {}
+
+
+def text_of(document: Mapping[str, Any], key: str) -> str:
+    """The text that stands under a key, not endless; "" where none does."""
+    value = document.get(key)
+    return value[:200] if type(value) is str else ""
+
+
+def level_behind(topic: str, level: str) -> str:
+    """The level of a topic behind one of that name: what follows "device" in application/1/device/0102/event/up."""
+    levels = topic.split("/")
+    return levels[levels.index(level) + 1] if level in levels[:-1] else ""
+
+
 def json_type(value: object) -> dict[str, str]:
     """The JSON type of a value, as a message: a parameter of rejections."""
     if value is None:
@@ -254,6 +281,14 @@ def leaves(tree: Mapping[str, Any]) -> Iterator[tuple[tuple[str, ...], Any]]:
         if count > MOST_VALUES:
             raise too_many()
         yield path, value
+
+
+def unless_unreadable(found: list[Found]) -> list[Found]:
+    """What was found; raises RejectedMessage, of the first part, where no part of the message can be read."""
+    first = found[0] if found else None
+    if isinstance(first, Unreadable) and all(isinstance(part, Unreadable) for part in found):
+        raise RejectedMessage.of(first.rejection)
+    return found
 
 
 def too_many() -> RejectedMessage:

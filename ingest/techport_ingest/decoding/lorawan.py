@@ -13,7 +13,7 @@ from techport_ingest.decoding.common import MOST_VALUES, leaves, place, too_many
 from techport_ingest.decoding.lorawan_makers import Table, table_of
 from techport_ingest.decoding.quantity_names import quantity, quantity_of_path
 from techport_ingest.decoding.times import micros
-from techport_ingest.message import Found, Ignored, Message, Observed, RejectedMessage
+from techport_ingest.message import Found, Ignored, Message, Observed, RejectedMessage, Unreadable
 from techport_pilots.device_names import comparable_name
 from techport_storage.microseconds import SECOND
 from techport_storage.model import Micros
@@ -173,7 +173,11 @@ def object_values(device: str, time: Micros | None, tree: Mapping[str, Any], bra
 def _history(device: str, records: list[dict[str, Any]], table: Table) -> list[Found]:
     found: list[Found] = []
     for record in records:
-        time = micros(record["timestamp"])
+        try:
+            time = micros(record["timestamp"])
+        except RejectedMessage as error:
+            found.append(Unreadable.of(error, device, values=len(record) - 1))
+            continue
         for key, value in record.items():
             if key != "timestamp":
                 name, unit = table.get(key) or (quantity(key), None)

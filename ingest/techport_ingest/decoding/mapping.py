@@ -24,8 +24,9 @@ from techport_ingest.decoding.lorawan import Codecs, PayloadCodec, RadioDecoder
 from techport_ingest.decoding.time_fields import TimeReader
 from techport_ingest.decoding.topic_levels import joined_levels
 from techport_ingest.message import Found, Ignored, Message, Observed, RejectedMessage
-from techport_pilots.formats import DEFAULT, formats, options_of
+from techport_pilots.formats import DEFAULT, Sender, formats, options_of
 from techport_pilots.model import DeviceRule, FieldMapping, SourceDefinition
+from techport_pilots.registry.view import PilotView
 
 
 class PilotSource:
@@ -53,6 +54,23 @@ class PilotSource:
     def device_of(self, topic: str) -> str:
         """The device that the topic names; "" where it names none."""
         return "" if self._level is None else joined_levels(topic.split("/"), self._level, self._to, "-")
+
+    def origin_of(self, topic: str) -> str | None:
+        """What the names of devices are unique in; "" where the source says itself which device it is."""
+        return self.format.origin(topic) if self.format.origin is not None and self.definition.device is None else ""
+
+    def sender(self, message: Message) -> Sender:
+        """Who sent a message, also one that was rejected."""
+        named = self.format.sender(message.topic, message.payload) if self.format.sender is not None else Sender()
+        rule = self.definition.device
+        if rule is None:
+            return named
+        try:
+            return msgspec.structs.replace(
+                named, device=_named(rule, message, self.device_of(message.topic)), origin=""
+            )
+        except RejectedMessage:
+            return named
 
     def __call__(self, message: Message, device: str) -> Sequence[Found]:
         """Raises RejectedMessage."""
@@ -115,6 +133,39 @@ class PilotSource:
             return ignored
         value = Observed(ignored.device, ignored.time, ignored.key, ignored.value, ignored.unit, ignored.maker)
         return mapped(value, field)
+
+
+class PushedSource(PilotSource):
+    """What reads messages that were posted with the credential of a device and that no source of the pilot reads.
+
+    They are that device's. A format of servers and gateways, which send for many devices, must say so of every message:
+    one that names another device is rejected, since the credential's device would else take all of them.
+    """
+
+    def __init__(self, pilot: str, zone: str, form: str, shelf: CodecShelf, view: PilotView | None) -> None:
+        super().__init__(pilot, zone, SourceDefinition(f"pilots/{pilot}/+/push/#", form, DeviceRule(level=3)), shelf)
+        self._view = view
+        self._for_many = not self.format.own_topic
+
+    def __call__(self, message: Message, device: str) -> Sequence[Found]:
+        """Raises RejectedMessage."""
+        if self._for_many and self.format.sender is not None:
+            named = self.format.sender(message.topic, message.payload).device
+            if named and not self._is(named, device):
+                topic = f"pilots/{self.pilot}/{device}/push/{self.format.name}"
+                raise RejectedMessage("other-device", named=named[:80], device=device, topic=topic)
+        return super().__call__(message, device)
+
+    def sender(self, message: Message) -> Sender:
+        """Whose the message is by its payload, where that names another device than the credential."""
+        if self._for_many and self.format.sender is not None:
+            return self.format.sender(message.topic, message.payload)
+        return super().sender(message)
+
+    def _is(self, named: str, device: str) -> bool:
+        known = None if self._view is None else self._view.device(named)
+        own = None if self._view is None else self._view.device(device)
+        return named == device or (known is not None and own is not None and known.id == own.id)
 
 
 def _position_fields(definition: SourceDefinition) -> dict[str, FieldMapping]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
 
+import msgspec
 import structlog
 
 from techport_ingest.checking.budget import DeviceLimits, HourlyBudgets, Owner
@@ -112,6 +113,8 @@ class Reader:
             items = decode(message, route)
             if route.next is not None and not _knows(snapshot, route.pilot, items):
                 route, items = _of_another(message, route, items, snapshot)
+            if route.origin != "":
+                items = _told_apart(message, route, items, columns, snapshot)
             if not columns.collects(route.pilot):
                 columns.count_only(message, columns.owner(route.pilot, items[0].device if items else ""), len(items))
                 return
@@ -128,7 +131,7 @@ class Reader:
             if not columns.collects(route.pilot):
                 columns.count_only(message, columns.owner(route.pilot, route.device), 1)
                 return
-            columns.reject(message, route.pilot, error.device or route.device, route.format, error.rejection)
+            columns.reject(message, route.pilot, _sender(message, route), route.format, error.rejection)
         except Exception as error:  # supervises each message: a decoder's bug must not stop the others
             if not columns.collects(route.pilot):
                 log.error(
@@ -165,6 +168,27 @@ def decode(message: Message, route: Route) -> Sequence[Found]:
     """
     assert route.decode is not None
     return without_stale(message, route.decode(message, route.device))
+
+
+def _sender(message: Message, route: Route) -> str:
+    """Who sent a message that was rejected: as its payload says, or its topic."""
+    return (route.decode.sender(message).device if isinstance(route.decode, PilotSource) else "") or route.device
+
+
+def _told_apart(
+    message: Message, route: Route, items: Sequence[Found], columns: Columns, snapshot: IngestView
+) -> Sequence[Found]:
+    """The findings, in which a device of the same name in another group or application is called by both."""
+    pilot, origin = snapshot.pilot(route.pilot), route.origin
+    if origin is None and isinstance(route.decode, PilotSource):
+        origin = route.decode.sender(message).origin
+    if pilot is None or not origin:
+        return items
+    names = {item.device for item in items}
+    renamed = {name: columns.claims.device_name(pilot, name, origin) for name in names if name}
+    if all(name == new for name, new in renamed.items()):
+        return items
+    return [msgspec.structs.replace(item, device=renamed.get(item.device, item.device)) for item in items]
 
 
 def _of_another(

@@ -9,11 +9,10 @@ import structlog
 
 from techport_ingest.decoding.decoder import Decoder, make_decoder
 from techport_ingest.decoding.javascript import CodecShelf, OnDeath
-from techport_ingest.decoding.mapping import PilotSource
+from techport_ingest.decoding.mapping import PilotSource, PushedSource
 from techport_pilots.formats import DEFAULT, formats
-from techport_pilots.model import DeviceRule, SourceDefinition
 from techport_pilots.registry.view import IngestView
-from techport_pilots.topics import covers, essential, topic_matches
+from techport_pilots.topics import covers, essential, source_reads
 
 log = structlog.get_logger(__name__)
 
@@ -31,6 +30,7 @@ class Route(msgspec.Struct, frozen=True, gc=False):
     device: str  # "" where only the payload says
     format: str  # a key of the decoders, IGNORED, or OWN
     decode: Decoder | None  # None for the last two
+    origin: str | None = ""  # what the names of its devices are unique in; None: the payload says it
     next: Route | None = None  # another pilot whose source takes the topic too; asked when this one has no such device
 
 
@@ -111,8 +111,9 @@ class Router:
         route = None
         for source in reversed(self._sources.values()):
             definition = source.definition
-            if topic_matches(definition.topic, topic) and _is_about(source.pilot, definition.topic, topic):
-                route = Route(source.pilot, source.device_of(topic), definition.format, source, route)
+            if source_reads(definition.topic, topic) and _is_about(source.pilot, definition.topic, topic):
+                device, origin = source.device_of(topic), source.origin_of(topic)
+                route = Route(source.pilot, device, definition.format, source, origin, route)
         return route
 
     def _native(self, topic: str) -> Route | None:
@@ -129,14 +130,13 @@ class Router:
         return Route(pilot, device, OWN, None) if purpose == "problems" and not rest else None
 
     def _of_pushed(self, pilot: str, form: str) -> PilotSource:
-        """What reads a format for the device that the topic names, whatever the message calls it."""
+        """What reads a format for the device that the topic names."""
         source = self._pushed.get((pilot, form))
         if source is None:
             assert self._snapshot is not None
             view = self._snapshot.pilot(pilot)
             zone = "UTC" if view is None else view.timezone
-            named = SourceDefinition(f"pilots/{pilot}/+/push/#", form, DeviceRule(level=3))
-            source = self._pushed[pilot, form] = PilotSource(pilot, zone, named, self._shelf)
+            source = self._pushed[pilot, form] = PushedSource(pilot, zone, form, self._shelf, view)
         return source
 
 

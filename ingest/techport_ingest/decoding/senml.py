@@ -22,7 +22,7 @@ import msgspec
 
 from techport_ingest.decoding.common import MOST_VALUES, device_id, json_type, text_value, too_many
 from techport_ingest.decoding.quantity_names import quantity
-from techport_ingest.message import Found, Ignored, Observed, RejectedMessage
+from techport_ingest.message import Found, Ignored, Observed, RejectedMessage, Unreadable
 from techport_storage.model import Micros
 
 UNIT_QUANTITIES = MappingProxyType(
@@ -75,26 +75,44 @@ def read_pack(pack: object, received: Micros, device: str) -> list[Found]:
 
     Raises RejectedMessage.
     """
-    return _values(resolve(pack, received / 1e6), device)
+    unreadable: list[Found] = []
+    found = _values(_resolved(pack, received / 1e6, device, unreadable), device)
+    return found + unreadable
 
 
 def resolve(pack: object, now: float) -> list[Resolved]:
     """The records of a pack, each complete. `now` in seconds since 1970. Raises RejectedMessage."""
+    return _resolved(pack, now, "", None)
+
+
+def _resolved(pack: object, now: float, device: str, unreadable: list[Found] | None) -> list[Resolved]:
+    """The records of a pack. Those that cannot be read are added to `unreadable`, where there is one and something else
+    can be read; base fields that are wrong spoil what stands behind them, and so the pack. Raises RejectedMessage.
+    """
     if type(pack) is not list:
         raise RejectedMessage("wrong-shape.senml-pack", kind=json_type(pack))
     if len(pack) > MOST_VALUES:
         raise too_many()
     base: dict[str, Any] = {}
     resolved: list[Resolved] = []
-    for record in pack:
-        if type(record) is not dict:
-            raise RejectedMessage("wrong-shape.senml-record", kind=json_type(record))
-        _check_fields(record)
-        base.update((field, record[field]) for field in _BASE if field in record)
-        if base.get("bver", VERSION) > VERSION:
-            raise RejectedMessage("senml-version", given=f"{base['bver']!s:.20}", newest=VERSION)
-        if one := _resolve(record, base, now):
-            resolved.append(one)
+    rejected: list[RejectedMessage] = []
+    for number, record in enumerate(pack, 1):
+        try:
+            if type(record) is not dict:
+                raise RejectedMessage("wrong-shape.senml-record", kind=json_type(record))
+            _check_fields(record)
+            base.update((field, record[field]) for field in _BASE if field in record)
+            if base.get("bver", VERSION) > VERSION:
+                raise RejectedMessage("senml-version", given=f"{base['bver']!s:.20}", newest=VERSION)
+            if one := _resolve(record, base, now):
+                resolved.append(one)
+        except RejectedMessage as error:
+            if unreadable is None or (type(record) is dict and not record.keys().isdisjoint(_BASE)):
+                raise
+            rejected.append(error)
+            unreadable.append(Unreadable.of(error, device, record=number))
+    if rejected and not resolved:
+        raise rejected[0]
     if not resolved:
         raise RejectedMessage("no-values.senml")
     return resolved

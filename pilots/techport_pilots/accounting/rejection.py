@@ -24,6 +24,9 @@ from techport_pilots.registry.database import clean_text
 
 _LONGEST_PARAM = 500
 
+WHERE = "where"
+"""The parameter that says which part of a message a rejection is about, as a message."""
+
 
 class RecordedText(msgspec.Struct, frozen=True):
     """Sentences in English, as versions without codes wrote them into the quarantine."""
@@ -56,7 +59,14 @@ class Rejection(msgspec.Struct, frozen=True, omit_defaults=True):
         if self.recorded is not None:
             return _sentence(self.recorded.detail)
         text = _text(f"rejection.{self.code}.detail", self.params, language)
-        return text if text is not None else _sentence(f"{self.code} {encoded(self.params)}")
+        text = text if text is not None else _sentence(f"{self.code} {encoded(self.params)}")
+        place = self.params.get(WHERE)
+        where = _text(place["code"], place["params"], language) if isinstance(place, Mapping) else None
+        return f"{where} {text}" if where else text
+
+    def located(self, kind: str, number: int) -> Rejection:
+        """The same, of the line or record (from 1) of that number."""
+        return Rejection(self.code, {**self.params, WHERE: {"code": f"where.{kind}", "params": {"number": number}}})
 
     def hint(self, language: Language = ENGLISH) -> str:
         """How to fix it, in a sentence or two."""

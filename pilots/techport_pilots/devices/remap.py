@@ -16,7 +16,7 @@ from techport_pilots.devices.onboarding import change
 from techport_pilots.errors import DefinitionError
 from techport_pilots.model import DeviceDefinition, FieldMapping, PilotDefinition, SourceDefinition, StreamDefinition
 from techport_pilots.registry.registry import Registry
-from techport_pilots.topics import topic_matches
+from techport_pilots.topics import source_reads
 
 DefinitionChange = Callable[[PilotDefinition], PilotDefinition]
 
@@ -94,7 +94,7 @@ def _with_source(
 
 def _index_of(definition: PilotDefinition, entry: QuarantineRecord) -> int | None:
     """The source that reads the entry's messages: the first whose filter has the topic."""
-    return next((i for i, source in enumerate(definition.sources) if topic_matches(source.topic, entry.topic)), None)
+    return next((i for i, source in enumerate(definition.sources) if source_reads(source.topic, entry.topic)), None)
 
 
 def _keys(source: SourceDefinition, key: str) -> list[str]:

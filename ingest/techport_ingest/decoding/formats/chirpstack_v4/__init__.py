@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from techport_ingest.decoding.formats.chirpstack_v4.decoder import ChirpStack
+from techport_ingest.decoding.formats.chirpstack_v4.decoder import ChirpStack, sender
 from techport_pilots.formats import Format
 
 
@@ -21,4 +21,5 @@ FORMAT = Format(
     topic="application/+/device/+/event/up",
     device_from="message",
     options=Options,
+    sender=sender,
 )

@@ -17,7 +17,17 @@ from typing import Any
 import msgspec
 
 from techport_ingest.checking.absence import RULE as MISSING
-from techport_ingest.decoding.common import device_id, json_struct, json_type, location, place
+from techport_ingest.decoding.common import (
+    device_id,
+    json_struct,
+    json_type,
+    lenient_object,
+    level_behind,
+    location,
+    member,
+    place,
+    text_of,
+)
 from techport_ingest.decoding.lorawan import (
     Codecs,
     FirstHeard,
@@ -29,6 +39,7 @@ from techport_ingest.decoding.lorawan import (
 )
 from techport_ingest.decoding.times import micros
 from techport_ingest.message import DeviceEvent, Found, Ignored, Message, RejectedMessage
+from techport_pilots.formats import Sender
 from techport_storage.model import Micros
 
 
@@ -80,7 +91,7 @@ class ChirpStack:
         event = json_struct(self._parser, message.payload)
         device = device_id(event.device_info.dev_eui)
         time = micros(event.time) if event.time else None
-        kind = message.topic.rpartition("/")[2]
+        kind = _kind(message.topic, event)
         if kind == "up":
             found = self._uplink(event, device, time, message.received)
             return [*found, *signal(device, time, event.rx_info)] if self._with_signal else found
@@ -97,12 +108,10 @@ class ChirpStack:
 
     def radio(self, message: Message) -> Radio | None:
         """See RadioDecoder."""
-        if not message.topic.endswith("/up"):
-            return None
         try:
             event = json_struct(self._parser, message.payload)
             device_id(event.device_info.dev_eui)
-            return _radio(event, message.received)
+            return _radio(event, message.received) if _kind(message.topic, event) == "up" else None
         except RejectedMessage:
             return None
 
@@ -129,6 +138,27 @@ def _radio(event: _Event, received: Micros) -> Radio | None:
     info = event.device_info
     names = (info.dev_eui, info.device_name, info.device_profile_name)
     return codec_input(event.data, event.f_port, micros(event.time) if event.time else received, names)
+
+
+def _kind(topic: str, event: _Event) -> str:
+    """What happened: the end of the topic; where it says none (posted without `?event=`), what the event holds."""
+    kind = topic.rpartition("/")[2]
+    if kind in _EVENTS or (event.object is None and event.data is None):
+        return kind
+    return "up"
+
+
+_EVENTS = frozenset(("up", "status", "join", "ack", "txack", "log", "location", "integration"))
+
+
+def sender(topic: str, payload: bytes) -> Sender:
+    """Who sent a message."""
+    info = member(lenient_object(payload), "deviceInfo")
+    return Sender(
+        device=device_id(text_of(info, "devEui") or level_behind(topic, "device")),
+        title=text_of(info, "deviceName"),
+        kind=text_of(info, "deviceProfileName"),
+    )
 
 
 def _status(event: _Event, device: str, time: Micros | None) -> list[Found]:

@@ -17,13 +17,15 @@ from __future__ import annotations
 import csv
 import io
 
+import msgspec
+
 from techport_ingest.checking.absence import RULE as MISSING
 from techport_ingest.checking.absence import is_absent_text
 from techport_ingest.checking.time_names import time_key
-from techport_ingest.decoding.common import MOST_VALUES, device_id, number, text_value, too_many
+from techport_ingest.decoding.common import MOST_VALUES, device_id, number, text_value, too_many, unless_unreadable
 from techport_ingest.decoding.quantity_names import quantity
 from techport_ingest.decoding.time_fields import TimeReader
-from techport_ingest.message import Found, Ignored, Message, Observed, RejectedMessage
+from techport_ingest.message import Found, Ignored, Message, Observed, RejectedMessage, Unreadable
 from techport_pilots.model import CsvColumns
 from techport_storage.model import Micros
 
@@ -31,6 +33,8 @@ _TIME = ("time", "timestamp", "datetime", "date_time", "tid", "tidspunkt", "dato
 """Usual names; time_names.py has more."""
 _DEVICE = ("device", "device_id", "deviceid", "sensor", "sensor_id", "station", "enhet", "stasjon")
 _QUANTITY = ("quantity", "parameter", "variable", "key")
+_PART = ("sensor", "sensor_id", "probe", "address", "port", "location", "lane")
+"""Columns that tell parts of a device apart, where they do not name the device."""
 
 
 class CsvLines:
@@ -54,13 +58,16 @@ class CsvLines:
         decimal = self._columns.decimal or ("," if separator in ";\t" else ".")
         table = _Table(self._columns, self._times, decimal, message, device)
         try:
-            for row in csv.reader(io.StringIO(text.lstrip(), newline=""), delimiter=separator, strict=True):
-                table.add(row)
+            rows = csv.reader(io.StringIO(text.lstrip(), newline=""), delimiter=separator, strict=True)
+            for row in rows:
+                table.add(row, rows.line_num)
         except csv.Error as error:
-            raise _not_csv(str(error)) from None
+            if not table.found:
+                raise _not_csv(str(error)) from None
+            table.found.append(Unreadable.of(_not_csv(str(error)), device, line=rows.line_num))
         if not table.found:
             raise RejectedMessage("no-values.csv")
-        return table.found
+        return unless_unreadable(table.found)
 
 
 def _more_times(names: list[str]) -> tuple[str, ...]:
@@ -90,29 +97,39 @@ class _Table:
         self._names: list[str] | None = None
         self._special: dict[str, int | None] = {}
         self._time_columns: list[int] = []
+        self._parts: list[int] = []
         self._values: list[tuple[int, str]] = []
         self._line = 0
         self.found: list[Found] = []
 
-    def add(self, row: list[str]) -> None:
-        """Raises RejectedMessage."""
-        self._line += 1
+    def add(self, row: list[str], line: int) -> None:
+        """Raises RejectedMessage for a heading that says nothing; another line that cannot be read costs itself."""
         if not any(row):
             return
         if self._names is None:
             self._open(row)
             return
-        if len(row) != len(self._names):
-            raise RejectedMessage("not-csv.columns", line=self._line, columns=len(row), heading=len(self._names))
+        self._line = line
+        try:
+            self._values_of(row, self._names)
+        except RejectedMessage as error:
+            located = None if "line" in error.rejection.params else line
+            self.found.append(Unreadable.of(error, self._default, values=len(self._values), line=located))
+        if len(self.found) > MOST_VALUES:
+            raise too_many()
+
+    def _values_of(self, row: list[str], names: list[str]) -> None:
+        if len(row) != len(names):
+            raise RejectedMessage("not-csv.columns", line=self._line, columns=len(row), heading=len(names))
         device = self._device(row)
         time = self._time(row, device)
         channel = self._cell(row, "channel")
+        part = "-".join(row[at].strip() for at in self._parts)
         for at, key in self._values:
             maker = key or self._cell(row, "quantity")
             name = f"{quantity(maker)}.{channel}" if channel else quantity(maker)
-            self.found.append(self._one(device, time, name, row[at], self._cell(row, "unit") or None, maker))
-        if len(self.found) > MOST_VALUES:
-            raise too_many()
+            found = self._one(device, time, name, row[at], self._cell(row, "unit") or None, maker)
+            self.found.append(msgspec.structs.replace(found, part=part) if part and type(found) is Observed else found)
 
     def _open(self, row: list[str]) -> None:
         """Find out what each column is. Raises RejectedMessage."""
@@ -128,12 +145,14 @@ class _Table:
             "unit": None,
         }
         self._time_columns = self._columns_of_time(names)
+        taken = {*self._special.values(), *self._time_columns}
+        self._parts = [names.index(name) for name in _PART if name in names and names.index(name) not in taken]
         if self._special["quantity"] is not None and "value" in names:
             self._special["unit"] = self._find(None, ("unit",))
             self._values = [(names.index("value"), "")]
             return
         self._special["quantity"] = None
-        taken = {*self._special.values(), *self._time_columns}
+        taken = {*self._special.values(), *self._time_columns, *self._parts}
         wanted = None if c.values is None else {name.lower() for name in c.values}
         self._values = [
             (at, row[at].strip())

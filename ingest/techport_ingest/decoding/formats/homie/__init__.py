@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from techport_ingest.decoding.formats.homie.decoder import Homie
+from techport_ingest.decoding.formats.homie.decoder import Homie, sender
 from techport_pilots.formats import Format
 
 FORMAT = Format(
@@ -12,4 +12,5 @@ FORMAT = Format(
     topic="homie/#",
     device_from="message",
     self_described=True,
+    sender=sender,
 )

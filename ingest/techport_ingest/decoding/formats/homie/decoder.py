@@ -17,6 +17,7 @@ import msgspec
 from techport_ingest.decoding.common import device_id, is_state, json_object, number, utf8
 from techport_ingest.decoding.quantity_names import quantity
 from techport_ingest.message import DeviceEvent, Found, Ignored, Message, Observed, RejectedMessage
+from techport_pilots.formats import Sender
 
 _PROPERTIES = 2_000
 _NUMBERS = ("integer", "float")
@@ -112,6 +113,12 @@ class Homie:
         if is_state(key):
             return Observed(device, None, key, text, maker=".".join(rest))
         return Ignored(device, "text", key, text, None, known.unit, ".".join(rest))
+
+
+def sender(topic: str, payload: bytes) -> Sender:
+    """Who sent a message."""
+    levels = topic.split("/")[1:]
+    return Sender(device=device_id("".join((levels[1:] if levels[:1] in (["5"], ["4"]) else levels)[:1])))
 
 
 def _objects(value: object) -> list[tuple[str, dict[str, Any]]]:

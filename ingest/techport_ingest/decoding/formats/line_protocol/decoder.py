@@ -4,8 +4,9 @@
 
 Which device: the first tag of DEVICE_TAGS that is there, or the topic's device. Which key: the field where it is a
 name of the vocabulary, otherwise <measurement>_<field> (a field called "value" is the measurement itself). Further
-tags do not make new devices; one called "channel" becomes the channel. Fields of text are read like
-any text (common.text_value).
+tags do not make new devices, but series: one called "channel" becomes the channel, the others tell parts of a device
+apart (checking/channels.py), but for those that describe it (firmware, model, unit). Fields of text are
+read like any text (common.text_value).
 
 The grammar is InfluxData's own, held to their accept-or-reject corpus: control characters are rejected, a backslash
 escapes only what needs it, and a line may go on inside quotes. https://docs.influxdata.com/influxdb/v2/reference/syntax/line-protocol/
@@ -14,12 +15,15 @@ escapes only what needs it, and a line may go on inside quotes. https://docs.inf
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 from typing import Any, Literal, NamedTuple
 
-from techport_ingest.decoding.common import MOST_VALUES, device_id, text_value, too_many, utf8
+import msgspec
+
+from techport_ingest.decoding.common import MOST_VALUES, device_id, text_value, too_many, unless_unreadable, utf8
 from techport_ingest.decoding.quantity_names import quantity
-from techport_ingest.message import Found, Message, Observed, RejectedMessage
+from techport_ingest.message import Found, Message, Observed, RejectedMessage, Unreadable
 from techport_pilots.quantities import builtin
 from techport_storage.model import Micros
 
@@ -50,6 +54,12 @@ _BOOLEANS = MappingProxyType(
 _ESCAPED = MappingProxyType({"n": "\n", "r": "\r", "t": "\t"})
 
 
+_DESCRIBING = frozenset(
+    ("channel", "host", "topic", "unit", "units", "fw", "firmware", "hw", "hardware", "model", "version")
+)
+"""Tags that do not tell series apart: the channel is one already, the others say how the values came, or in what."""
+
+
 class Point(NamedTuple):
     """One line: `time` as written, None where it says none."""
 
@@ -69,22 +79,28 @@ class LineProtocol:
     def __call__(self, message: Message, device: str) -> list[Found]:
         """Raises RejectedMessage."""
         found: list[Found] = []
-        for point in parse(utf8(message.payload)):
+        for point in read_lines(utf8(message.payload)):
+            if isinstance(point, RejectedMessage):
+                found.append(Unreadable.of(point, device))
+                continue
             time: Micros | None = None if point.time is None else point.time * self._times // self._over
-            owner = next((device_id(point.tags[tag]) for tag in DEVICE_TAGS if tag in point.tags), device)
+            named_by = next((tag for tag in DEVICE_TAGS if tag in point.tags), "")
+            owner = device_id(point.tags[named_by]) if named_by else device
             channel = point.tags.get("channel")
+            part = _part(point.tags, named_by)
             for field, value in point.fields:
                 key = self._key(point.measurement, field) + (f".{channel}" if channel else "")
                 if type(value) is str:
-                    found.append(text_value(owner, time, key, value, None, field))
+                    read = text_value(owner, time, key, value, None, field)
+                    found.append(msgspec.structs.replace(read, part=part) if isinstance(read, Observed) else read)
                 else:
                     number = (1.0 if value else 0.0) if type(value) is bool else value
-                    found.append(Observed(owner, time, key, number, maker=field))
+                    found.append(Observed(owner, time, key, number, maker=field, part=part))
             if len(found) > MOST_VALUES:
                 raise too_many()
         if not found:
             raise RejectedMessage("no-values.line-protocol")
-        return found
+        return unless_unreadable(found)
 
     def _key(self, measurement: str, field: str) -> str:
         if field == "value":
@@ -93,18 +109,35 @@ class LineProtocol:
         return key if key in self._vocabulary else f"{measurement}_{field}"
 
 
+def _part(tags: Mapping[str, str], named_by: str) -> str:
+    """What tells the series of one device apart: the values of the tags that neither name it nor describe it."""
+    return "-".join(tags[tag] for tag in sorted(tags) if tag != named_by and tag not in _DESCRIBING)
+
+
 def parse(text: str) -> list[Point]:
     """The points of a text of lines; comments and empty lines give none. Raises RejectedMessage with the line."""
     points: list[Point] = []
+    for point in read_lines(text):
+        if isinstance(point, RejectedMessage):
+            raise point
+        points.append(point)
+    return points
+
+
+def read_lines(text: str) -> Iterator[Point | RejectedMessage]:
+    """The points of a text of lines, and in place of those that cannot be read, why not."""
     at = 0
     while at < len(text):
         blank = _BLANK.match(text, at)
         if blank is not None and blank.end() > at:
             at = blank.end()
             continue
-        point, at = _point(text, at)
-        points.append(point)
-    return points
+        try:
+            point, at = _point(text, at)
+            yield point
+        except RejectedMessage as error:
+            at = text.find("\n", at) + 1 or len(text)
+            yield error
 
 
 def _point(text: str, at: int) -> tuple[Point, int]:

@@ -15,10 +15,10 @@ from typing import Any
 
 import msgspec
 
-from techport_ingest.decoding.common import json_document, json_type, not_json
+from techport_ingest.decoding.common import json_document, json_type, not_json, unless_unreadable
 from techport_ingest.decoding.senml import read_pack
 from techport_ingest.decoding.time_fields import TimeReader
-from techport_ingest.message import Found, Message, Observed, RejectedMessage
+from techport_ingest.message import Found, Message, Observed, RejectedMessage, Unreadable
 from techport_storage.model import Micros
 
 _STRICT = TimeReader()
@@ -26,33 +26,57 @@ _STRICT = TimeReader()
 
 
 def decode(message: Message, device: str, times: TimeReader = _STRICT) -> list[Found]:
-    """Values in the order of the payload. Raises RejectedMessage for what is not JSON of that shape."""
+    """Values in the order of the payload. Raises RejectedMessage for what is not JSON of that shape; of an array, only
+    the records that are not are unreadable.
+    """
     payload = message.payload
     document = json_document(payload)
     received = message.received
-    time: Micros | None = None
-    observed: list[Found] = []
-    append = observed.append
-    strings = 0
-    for record in document if type(document) is list else (document,):
-        if type(record) is not dict:
-            raise RejectedMessage("wrong-shape.native", kind=json_type(record))
-        keys = times.keys_of(record)
-        time = times.of(record, keys, received, time)
-        strings += len(record)
-        for key, value in record.items():
-            if type(value) is str:
-                strings += 1
-            if key not in keys:
-                append(Observed(device, time, key, value))
-    if payload.count(b'"') != 2 * strings:
-        _reject_duplicate_keys(payload)
-    if type(document) is list and _is_senml(document):
+    if type(document) is not list:
+        found, _ = _record(document, device, times, received, None)
+        if payload.count(b'"') != 2 * _strings(document):
+            _reject_duplicate_keys(payload)
+        if not found:
+            raise RejectedMessage("no-values.native")
+        return found
+    if _is_senml(document):
         # The topic says whose readings these are, whatever the pack calls it: it is what the broker checked.
-        return [msgspec.structs.replace(one, device=device) for one in read_pack(document, message.received, device)]
-    if not observed:
+        return [msgspec.structs.replace(one, device=device) for one in read_pack(document, received, device)]
+    twice = {}
+    if payload.count(b'"') != 2 * sum(map(_strings, document)):
+        twice = _duplicate_keys(payload)
+    found = []
+    time: Micros | None = None
+    for number, record in enumerate(document):
+        try:
+            if number in twice:
+                raise RejectedMessage("duplicate-key.native", key=twice[number][:100])
+            values, time = _record(record, device, times, received, time)
+            found += values
+        except RejectedMessage as error:
+            count = len(record) - len(times.keys_of(record)) if type(record) is dict else 1
+            found.append(Unreadable.of(error, device, values=count, record=number + 1))
+    if not found:
         raise RejectedMessage("no-values.native")
-    return observed
+    return unless_unreadable(found)
+
+
+def _record(
+    record: object, device: str, times: TimeReader, received: Micros, previous: Micros | None
+) -> tuple[list[Found], Micros | None]:
+    """The values of one object, and its time. Raises RejectedMessage."""
+    if type(record) is not dict:
+        raise RejectedMessage("wrong-shape.native", kind=json_type(record))
+    keys = times.keys_of(record)
+    time = times.of(record, keys, received, previous)
+    return [Observed(device, time, key, value) for key, value in record.items() if key not in keys], time
+
+
+def _strings(record: object) -> int:
+    """How many strings a flat object has, keys included."""
+    if type(record) is not dict:
+        return 0
+    return len(record) + sum(type(value) is str for value in record.values())
 
 
 def _reject_duplicate_keys(payload: bytes) -> None:
@@ -62,24 +86,46 @@ def _reject_duplicate_keys(payload: bytes) -> None:
     fewer strings in the parsed document than half the quotation marks means that a key was dropped, or else that the
     payload has escaped quotation marks or nested values, which is why the count alone proves nothing.
     """
+    if twice := _duplicate_keys(payload):
+        raise RejectedMessage("duplicate-key.native", key=next(iter(twice.values()))[:100])
+
+
+def _duplicate_keys(payload: bytes) -> dict[int, str]:
+    """The first key that a record has twice, by the number of the record; an object alone is record 0."""
     try:
-        json.loads(payload, object_pairs_hook=_object_without_duplicates)
+        document = json.loads(payload, object_pairs_hook=_Object)
     except RecursionError as error:
         raise not_json(payload, error) from None
+    records = document if type(document) is list else [document]
+    found = ((number, _twice(record)) for number, record in enumerate(records))
+    return {number: key for number, key in found if key is not None}
 
 
-def _object_without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    result = dict(pairs)
-    if len(result) == len(pairs):
-        return result
-    seen: set[str] = set()
-    twice = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
-    raise RejectedMessage("duplicate-key.native", key=twice[:100])
+class _Object(list[tuple[str, Any]]):
+    """The members of a JSON object as they were written."""
 
 
-def _is_senml(records: list[dict[str, Any]]) -> bool:
+def _twice(value: object) -> str | None:
+    """The first key that stands twice in an object within a value."""
+    waiting = [value]
+    while waiting:
+        part = waiting.pop()
+        if isinstance(part, _Object):
+            seen: set[str] = set()
+            for key, inner in part:
+                if key in seen:
+                    return key
+                seen.add(key)
+                waiting.append(inner)
+        elif type(part) is list:
+            waiting.extend(part)
+    return None
+
+
+def _is_senml(records: list[Any]) -> bool:
     """SenML packs (RFC 8428) are arrays too; as plain objects they would become streams called "n" and "v"."""
     return any(
         "bn" in record or ("n" in record and ("v" in record or "u" in record or "vs" in record or "vb" in record))
         for record in records
+        if type(record) is dict
     )

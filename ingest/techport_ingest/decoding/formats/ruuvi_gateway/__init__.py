@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from techport_ingest.decoding.decoder import stateless
-from techport_ingest.decoding.formats.ruuvi_gateway.decoder import decode
+from techport_ingest.decoding.formats.ruuvi_gateway.decoder import decode, sender
 from techport_pilots.formats import Format
 
 FORMAT = Format(
@@ -11,4 +11,6 @@ FORMAT = Format(
     label="Ruuvi Gateway",
     decoder=stateless(decode),
     topic="ruuvi/+/+",
+    sender=sender,
+    device_from="message",
 )

@@ -16,6 +16,7 @@ from typing import NamedTuple
 from techport_ingest.decoding.common import device_id, json_object, json_type, number
 from techport_ingest.decoding.times import micros
 from techport_ingest.message import DeviceEvent, Found, Ignored, Message, Observed, RejectedMessage
+from techport_pilots.formats import Sender
 from techport_storage.model import Micros
 
 _RUUVI = b"\x99\x04"  # company identifier 0x0499, little-endian
@@ -66,6 +67,12 @@ def decode(message: Message, device: str) -> list[Found]:
     if document.get("coords"):
         found.append(Ignored(device, "gateway-position", "coords"))
     return found
+
+
+def sender(topic: str, payload: bytes) -> Sender:
+    """Who sent a message: the tag, not the gateway that heard it."""
+    gateway, _, last = topic.rpartition("/")
+    return Sender(device=device_id(last) if "/" in gateway and last != "gw_status" else "")
 
 
 def _time(text: object) -> Micros | None:

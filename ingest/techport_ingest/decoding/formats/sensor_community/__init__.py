@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from techport_ingest.decoding.decoder import stateless
-from techport_ingest.decoding.formats.sensor_community.decoder import decode
+from techport_ingest.decoding.formats.sensor_community.decoder import decode, sender
 from techport_pilots.formats import Format
 
 FORMAT = Format(
@@ -11,4 +11,5 @@ FORMAT = Format(
     label="Sensor.Community",
     decoder=stateless(decode),
     topic="sensor-community/+",
+    sender=sender,
 )

@@ -9,9 +9,20 @@ given, it is the device: "esp8266-12345". https://github.com/opendata-stuttgart/
 from __future__ import annotations
 
 from types import MappingProxyType
+from typing import Any
 
-from techport_ingest.decoding.common import MOST_VALUES, device_id, json_object, json_type, number, too_many
-from techport_ingest.message import Found, Ignored, Message, Observed, RejectedMessage
+from techport_ingest.decoding.common import (
+    MOST_VALUES,
+    device_id,
+    json_object,
+    json_type,
+    lenient_object,
+    number,
+    too_many,
+    unless_unreadable,
+)
+from techport_ingest.message import Found, Ignored, Message, Observed, RejectedMessage, Unreadable
+from techport_pilots.formats import Sender
 
 TYPES = MappingProxyType(
     {
@@ -61,10 +72,28 @@ def decode(message: Message, device: str) -> list[Found]:
         raise RejectedMessage("wrong-shape.sensor-community-values", kind=json_type(values))
     if len(values) > MOST_VALUES:
         raise too_many()
+    device = _chip(document) or device
+    return unless_unreadable([_entry(device, entry) for entry in values]) or [Ignored(device, "empty")]
+
+
+def sender(topic: str, payload: bytes) -> Sender:
+    """Who sent a message."""
+    return Sender(device=_chip(lenient_object(payload)))
+
+
+def _chip(document: dict[str, Any]) -> str:
+    """The station, by the number of its chip; "" where none is given."""
     chip = document.get("esp8266id") or document.get("raspiid")
-    if type(chip) is str or type(chip) is int:
-        device = f"{'esp8266' if 'esp8266id' in document else 'raspi'}-{device_id(str(chip)[:40])}"
-    return [_one(device, entry) for entry in values] or [Ignored(device, "empty")]
+    if type(chip) is not str and type(chip) is not int:
+        return ""
+    return f"{'esp8266' if 'esp8266id' in document else 'raspi'}-{device_id(str(chip)[:40])}"
+
+
+def _entry(device: str, entry: object) -> Found:
+    try:
+        return _one(device, entry)
+    except RejectedMessage as error:
+        return Unreadable.of(error, device)
 
 
 def _one(device: str, entry: object) -> Found:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from techport_ingest.decoding.decoder import stateless
-from techport_ingest.decoding.formats.shelly_gen2.decoder import decode
+from techport_ingest.decoding.formats.shelly_gen2.decoder import decode, sender
 from techport_pilots.formats import Format
 
 SNIPPETS = {
@@ -26,4 +26,5 @@ FORMAT = Format(
     topic="+/events/rpc",
     device_from="message",
     snippets=SNIPPETS,
+    sender=sender,
 )

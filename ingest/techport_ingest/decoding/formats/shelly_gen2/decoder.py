@@ -11,9 +11,19 @@ from __future__ import annotations
 from types import MappingProxyType
 from typing import Any
 
-from techport_ingest.decoding.common import availability, device_id, json_document, json_type, leaves, place
+from techport_ingest.decoding.common import (
+    availability,
+    device_id,
+    json_document,
+    json_type,
+    leaves,
+    lenient_object,
+    place,
+    text_of,
+)
 from techport_ingest.decoding.times import micros
 from techport_ingest.message import DeviceEvent, Found, Ignored, Message, RejectedMessage
+from techport_pilots.formats import Sender
 from techport_storage.model import Micros
 
 VALUES = MappingProxyType(
@@ -116,6 +126,14 @@ def decode(message: Message, device: str) -> list[Found]:
         if component != "ts":
             found.extend(_component(device, time, component, state))
     return found or [Ignored(device, "empty")]
+
+
+def sender(topic: str, payload: bytes) -> Sender:
+    """Who sent a message."""
+    levels = topic.split("/")
+    named = text_of(lenient_object(payload), "src")
+    behind = next((at for at, level in enumerate(levels) if at and level in ("status", "events", "online")), 0)
+    return Sender(device=device_id(named or (levels[behind - 1] if behind else "")))
 
 
 def _component(device: str, time: Micros | None, component: str, state: object) -> list[Found]:

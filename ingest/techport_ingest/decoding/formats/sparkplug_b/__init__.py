@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from techport_ingest.decoding.formats.sparkplug_b.decoder import SparkplugB, rebirth
+from techport_ingest.decoding.formats.sparkplug_b.decoder import SparkplugB, origin, rebirth, sender
 from techport_pilots.formats import Format
 
 FORMAT = Format(
@@ -11,4 +11,7 @@ FORMAT = Format(
     decoder=lambda settings: SparkplugB(),
     topic="spBv1.0/#",
     recovery=rebirth,
+    sender=sender,
+    origin=origin,
+    device_from="message",
 )

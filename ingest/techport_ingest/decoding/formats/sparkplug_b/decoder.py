@@ -18,10 +18,11 @@ from types import MappingProxyType
 import msgspec
 from google.protobuf.message import DecodeError
 
-from techport_ingest.decoding.common import MOST_VALUES, device_id, text_value, too_many
+from techport_ingest.decoding.common import MOST_VALUES, device_id, text_value, too_many, unless_unreadable
 from techport_ingest.decoding.formats.sparkplug_b.sparkplug_b_pb2 import Metric, Payload
 from techport_ingest.decoding.quantity_names import quantity
-from techport_ingest.message import DeviceEvent, Found, Ignored, Message, Observed, RejectedMessage
+from techport_ingest.message import DeviceEvent, Found, Ignored, Message, Observed, RejectedMessage, Unreadable
+from techport_pilots.formats import Sender
 from techport_storage.model import Micros
 
 _SIGNED = MappingProxyType({1: 8, 2: 16, 3: 32, 4: 64})  # Int8 .. Int64: bits
@@ -108,10 +109,28 @@ class SparkplugB:
         birth = self._birth_of(source, payload)
         found: list[Found] = []
         for metric in payload.metrics:
-            known = _described(metric, birth)
+            try:
+                known = _described(metric, birth)
+            except RejectedMessage as error:
+                found.append(Unreadable.of(error, device))
+                continue
             time = metric.timestamp * 1000 if metric.HasField("timestamp") and metric.timestamp < 2**52 else sent
-            found.append(_one(metric, known, device, time))
-        return found
+            try:
+                found.append(_one(metric, known, device, time))
+            except RejectedMessage as error:
+                found.append(Unreadable.of(error, device, known.name))
+        return unless_unreadable(found)
+
+
+def sender(topic: str, payload: bytes) -> Sender:
+    """Who sent a message."""
+    return Sender(device=device_id("-".join(topic.split("/")[3:5])))
+
+
+def origin(topic: str) -> str:
+    """The group: two groups may have nodes of the same name."""
+    levels = topic.split("/")
+    return levels[1] if len(levels) > 3 else ""
 
 
 def rebirth(reason: str, topic: str, time: Micros) -> tuple[str, bytes] | None:

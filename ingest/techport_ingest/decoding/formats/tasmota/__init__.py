@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from techport_ingest.decoding.formats.tasmota.decoder import Tasmota
+from techport_ingest.decoding.formats.tasmota.decoder import Tasmota, origin, sender
 from techport_pilots.formats import Format
 
 SNIPPETS = {
@@ -19,4 +19,6 @@ FORMAT = Format(
     own_topic="tele/SENSOR",
     topic="tele/+/SENSOR",
     snippets=SNIPPETS,
+    sender=sender,
+    origin=origin,
 )

@@ -19,6 +19,7 @@ from techport_ingest.decoding.quantity_names import quantity
 from techport_ingest.decoding.time_fields import TimeReader
 from techport_ingest.decoding.times import micros
 from techport_ingest.message import Found, Ignored, Message, RejectedMessage
+from techport_pilots.formats import Sender
 from techport_storage.model import Micros
 
 LEAVES = MappingProxyType(
@@ -75,18 +76,24 @@ class Tasmota:
             return [availability(message, device)]
         if kind not in ("SENSOR", "STATUS8", "STATUS10"):
             return [Ignored(device, "status")]
-        try:
-            document = json_object(message.payload, "wrong-shape.tasmota")
-        except RejectedMessage as error:
-            raise error.about(device) from None
+        document = json_object(message.payload, "wrong-shape.tasmota")
         sensors = document.get("StatusSNS", document)
         if type(sensors) is not dict:
-            raise RejectedMessage("wrong-shape.tasmota-status", kind=json_type(sensors)).about(device)
-        try:
-            found = _values(sensors, device, _time(sensors, message.received, self._times))
-        except RejectedMessage as error:
-            raise error.about(device) from None
+            raise RejectedMessage("wrong-shape.tasmota-status", kind=json_type(sensors))
+        found = _values(sensors, device, _time(sensors, message.received, self._times))
         return found or [Ignored(device, "no-sensor")]
+
+
+def sender(topic: str, payload: bytes) -> Sender:
+    """Who sent a message."""
+    return Sender(device=_place_of(topic.split("/"), "")[0])
+
+
+def origin(topic: str) -> str:
+    """The levels of the topic that are neither device nor prefix: two sites may each have a tele/plug/SENSOR."""
+    levels = topic.split("/")
+    at = next((i for i, level in enumerate(levels[:-1]) if level in ("tele", "stat")), 0)
+    return "/".join(levels[:at]) if at and levels[at + 1 : -1] else "tele"
 
 
 def _place_of(levels: list[str], device: str) -> tuple[str, str]:

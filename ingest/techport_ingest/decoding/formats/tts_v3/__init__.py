@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from techport_ingest.decoding.formats.tts_v3.decoder import TheThingsStack
+from techport_ingest.decoding.formats.tts_v3.decoder import TheThingsStack, origin, sender
 from techport_pilots.formats import Format
 
 
@@ -38,4 +38,6 @@ FORMAT = Format(
     device_from="message",
     options=Options,
     snippets=SNIPPETS,
+    sender=sender,
+    origin=origin,
 )

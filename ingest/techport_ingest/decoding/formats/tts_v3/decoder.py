@@ -17,7 +17,18 @@ from typing import Any
 
 import msgspec
 
-from techport_ingest.decoding.common import device_id, json_struct, json_type, leaves, location, place
+from techport_ingest.decoding.common import (
+    device_id,
+    json_struct,
+    json_type,
+    leaves,
+    lenient_object,
+    level_behind,
+    location,
+    member,
+    place,
+    text_of,
+)
 from techport_ingest.decoding.lorawan import (
     Codecs,
     FirstHeard,
@@ -29,7 +40,8 @@ from techport_ingest.decoding.lorawan import (
     without_repeats,
 )
 from techport_ingest.decoding.times import micros
-from techport_ingest.message import DeviceEvent, Found, Ignored, Message, RejectedMessage
+from techport_ingest.message import DeviceEvent, Found, Ignored, Message, RejectedMessage, Unreadable
+from techport_pilots.formats import Sender
 from techport_storage.model import Micros
 
 NORMALIZED = MappingProxyType(
@@ -170,6 +182,23 @@ def _brand(uplink: _Uplink) -> str:
     return brand if type(brand) is str else ""
 
 
+def sender(topic: str, payload: bytes) -> Sender:
+    """Who sent a message."""
+    document = lenient_object(payload)
+    ids = member(document, "end_device_ids")
+    versions = member(member(document, "uplink_message"), "version_ids")
+    return Sender(
+        device=device_id(text_of(ids, "device_id") or level_behind(topic, "devices")),
+        origin=text_of(member(ids, "application_ids"), "application_id"),
+        kind=" ".join(part for part in (text_of(versions, "brand_id"), text_of(versions, "model_id")) if part),
+    )
+
+
+def origin(topic: str) -> str | None:
+    """The application: two of them may have devices of the same name. None where the topic does not say it."""
+    return level_behind(topic, "v3").partition("@")[0] if topic.startswith("v3/") else None
+
+
 def _no_uplink(envelope: _Envelope, device: str) -> list[Found]:
     time = _instant(envelope.received_at)
     if envelope.join_accept is not None:
@@ -188,7 +217,11 @@ def _normalized(payload: object, device: str, time: Micros | None) -> list[Found
     for record in payload if type(payload) is list else [payload]:
         if type(record) is not dict:
             raise RejectedMessage("wrong-shape.tts-normalized", kind=json_type(record))
-        measured = _instant(record.get("time"))
+        try:
+            measured = _instant(record.get("time"))
+        except RejectedMessage as error:
+            found.append(Unreadable.of(error, device, values=len(record) - 1))
+            continue
         for path, value in leaves(record):
             if path == ("time",):
                 continue

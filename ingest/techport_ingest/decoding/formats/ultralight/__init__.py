@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from techport_ingest.decoding.decoder import with_times
-from techport_ingest.decoding.formats.ultralight.decoder import decode
+from techport_ingest.decoding.formats.ultralight.decoder import decode, sender
 from techport_pilots.formats import Format
 
 FORMAT = Format(
@@ -15,4 +15,5 @@ FORMAT = Format(
     topic="/ul/+/+/attrs",
     device_from="message",
     example="<QUANTITY>|21.5",
+    sender=sender,
 )

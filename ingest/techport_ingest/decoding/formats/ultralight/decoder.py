@@ -9,10 +9,19 @@ ignored. Commands are ignored. https://fiware-iotagent-ul.readthedocs.io/en/late
 
 from __future__ import annotations
 
-from techport_ingest.decoding.common import MOST_VALUES, device_id, number, text_value, too_many, utf8
+from techport_ingest.decoding.common import (
+    MOST_VALUES,
+    device_id,
+    number,
+    text_value,
+    too_many,
+    unless_unreadable,
+    utf8,
+)
 from techport_ingest.decoding.quantity_names import quantity
 from techport_ingest.decoding.time_fields import TimeReader
-from techport_ingest.message import Found, Ignored, Message, Observed, RejectedMessage
+from techport_ingest.message import Found, Ignored, Message, Observed, RejectedMessage, Unreadable
+from techport_pilots.formats import Sender
 from techport_storage.model import Micros
 
 _PLACES = frozenset(("gps", "location", "position"))
@@ -36,10 +45,19 @@ def decode(message: Message, device: str, times: TimeReader) -> list[Found]:
         return _one(device, None, single, text)
     found: list[Found] = []
     for group in text.split("#"):
-        found.extend(_group(message, device, group, times))
+        try:
+            found.extend(_group(message, device, group, times))
+        except RejectedMessage as error:
+            found.append(Unreadable.of(error, device, values=group.count("|") // 2))
         if len(found) > MOST_VALUES:
             raise too_many()
-    return found
+    return unless_unreadable(found)
+
+
+def sender(topic: str, payload: bytes) -> Sender:
+    """Who sent a message."""
+    levels = topic.strip("/").split("/")
+    return Sender(device=device_id(levels[levels.index("attrs") - 1]) if "attrs" in levels[1:] else "")
 
 
 def _group(message: Message, device: str, group: str, times: TimeReader) -> list[Found]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from techport_ingest.decoding.decoder import with_times
-from techport_ingest.decoding.formats.zigbee2mqtt.decoder import decode
+from techport_ingest.decoding.formats.zigbee2mqtt.decoder import decode, origin, sender
 from techport_pilots.formats import Format
 
 FORMAT = Format(
@@ -11,4 +11,6 @@ FORMAT = Format(
     label="Zigbee2MQTT",
     decoder=with_times(decode),
     topic="zigbee2mqtt/#",
+    sender=sender,
+    origin=origin,
 )

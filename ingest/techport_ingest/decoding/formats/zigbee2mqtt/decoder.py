@@ -11,10 +11,20 @@ from __future__ import annotations
 from types import MappingProxyType
 from typing import Any
 
-from techport_ingest.decoding.common import availability, device_id, json_object, leaves, place
+from techport_ingest.decoding.common import (
+    availability,
+    device_id,
+    json_object,
+    leaves,
+    lenient_object,
+    member,
+    place,
+    text_of,
+)
 from techport_ingest.decoding.quantity_names import quantity_of_path
 from techport_ingest.decoding.time_fields import TimeReader
 from techport_ingest.message import DeviceEvent, Found, Ignored, Message, RejectedMessage
+from techport_pilots.formats import Sender
 from techport_storage.model import Micros
 
 KNOWN = MappingProxyType(
@@ -64,6 +74,22 @@ def decode(message: Message, device: str, times: TimeReader) -> list[Found]:
         if path[0] != "last_seen":
             found.append(_one(device, time, path, value, state))
     return found or [Ignored(device, "empty")]
+
+
+def sender(topic: str, payload: bytes) -> Sender:
+    """Who sent a message. The bridge adds a `device` where it is told to (include_device_information)."""
+    names = topic.split("/")[1:]
+    about = member(lenient_object(payload), "device")
+    return Sender(
+        device=device_id("-".join(names[:-1] if names[-1:] == ["availability"] else names)),
+        title=text_of(about, "friendlyName"),
+        kind=" ".join(part for part in (text_of(about, "manufacturerName"), text_of(about, "model")) if part),
+    )
+
+
+def origin(topic: str) -> str:
+    """The base topic: two bridges may each have a lamp."""
+    return topic.partition("/")[0]
 
 
 def _one(device: str, time: Micros | None, path: tuple[str, ...], value: object, state: dict[str, Any]) -> Found:
