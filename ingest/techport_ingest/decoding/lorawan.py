@@ -52,8 +52,16 @@ class Codecs:
         return self._default
 
 
-_IDENTITY = frozenset(("device_id", "protocol_version", "firmware_version", "hardware_version", "sn", "port"))
-"""Keys under which formatters say who the device is. Numbers, but nothing that was measured."""
+_IDENTITY = frozenset(
+    (
+        *("device_id", "deviceId", "protocol_version", "firmware_version", "hardware_version", "sn", "sensor_id"),
+        *("serial_number", "serialNumber", "deviceSerialNumber", "devEUI", "dev_eui", "devAddr", "type_id"),
+        *("port", "fPort", "f_port", "fport", "fCnt", "f_cnt", "fcnt", "fCntUp", "length", "len", "payload_length"),
+        *("err", "error", "errors", "packageTimestamp", "frame_counter", "seq", "sequence_number"),
+    )
+)
+"""Keys under which formatters say who the device is, and what counts on the way: numbers, but nothing that was
+measured. They are readings only where a source's `fields` asks for them."""
 
 _SAME_UPLINK: Micros = 10 * SECOND
 

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 from types import MappingProxyType
 
+from techport_ingest.decoding.key_words import quantity_in
 from techport_pilots.quantities import builtin
 
 QUANTITIES = MappingProxyType(
@@ -101,12 +102,12 @@ def quantity(key: str) -> str:
         base = QUANTITIES.get(numbered[1], numbered[1])
         if base in builtin():
             return f"{base}.{numbered[2]}"
-    return key
+    return key if key in builtin() else quantity_in(key) or key
 
 
 def quantity_of_path(path: Sequence[str]) -> str:
     """The key of a value inside nested objects: ("temperature", "min") is "air_temperature.min"."""
     if len(path) == 1:
         return quantity(path[0])
-    whole = QUANTITIES.get("_".join(path).lower())
+    whole = QUANTITIES.get("_".join(path).lower()) or (quantity_in(" ".join(path)) if len(path) == 2 else None)
     return whole if whole is not None else ".".join((quantity(path[0]), *path[1:]))
