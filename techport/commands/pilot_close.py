@@ -5,6 +5,7 @@ Where a platform runs in the data folder it does the work, since it alone may ha
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
@@ -105,14 +106,32 @@ def open_(
     if opened["left_out"]:
         console.print(f"  {opened['left_out']} readings of other pilots were left out: this platform has those pilots")
     for one in opened["evaluations"]:
-        same = "the same as in the package"
+        same = "the same here"
         if one["kpi"] in opened["differing"]:
-            same = "[red]differs from the package[/red]"
-        console.print(f"  {one['kpi']}: {one['verdict']}, {same}")
+            here = one["recalculated"] or {}
+            came_out = here.get("verdict", "nothing")
+            effect = "" if here.get("effect") is None else f" (change {here['effect']:.4g})"
+            same = f"[red]differs: calculated here, {came_out}{effect}[/red]"
+        console.print(f"  {one['kpi']}: {one['verdict']} in the package, {same}", soft_wrap=True)
+    if opened["differing"]:
+        console.print(
+            "  Pages, report and API show both. Checksums inside a package prove nothing against somebody who rewrites "
+            "them: compare its own with the one that `techport pilot close` printed.",
+            soft_wrap=True,
+        )
+    console.print(f"  SHA-256 {_sum_of(package)}", soft_wrap=True)
     raise typer.Exit(1 if opened["differing"] else 0)
 
 
 Go = Callable[[Console, str, str], dict[str, Any]]
+
+
+def _sum_of(package: Path) -> str:
+    """The SHA-256 of a package that is one file."""
+    if package.is_dir():
+        return "(this one was unpacked)"
+    with package.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 @contextmanager

@@ -81,7 +81,7 @@ def list_(
             one["state"],
             day,
             f"{one['online']} of {one['devices']}",
-            f"{one['reached']} of {one['kpis']}" if one["verdicts"] else "",
+            f"{one['reached']} of {one['targets']}" if one["verdicts"] and one["targets"] else "",
             (one["ends"] or "")[:10],
             ", ".join(one["attention"]),
         )

@@ -80,6 +80,7 @@ async def test_events_kpis_and_evaluation(city: City, client: httpx.AsyncClient)
     assert (kpi["value"]["samples"], kpi["value"]["slots"]) == (4, 4), "slots is the old name"
     evaluation = await get(client, "pilots/forsok/kpis/dust/evaluation")
     assert evaluation["kpi"] == "dust"
+    assert evaluation["expected"] is None or evaluation["sentence"]["en"].startswith("Without the intervention")
     assert evaluation["verdict"] in ("target met", "target not met", "inconclusive", "insufficient data")
     assert evaluation["baseline"]["value"] < evaluation["intervention"]["value"]
     assert (await client.get("/api/v1/pilots/forsok/kpis/rust/evaluation")).json()["example"] == "dust"

@@ -22,9 +22,12 @@ from techport_pilots.errors import BadPackage, WrongState
 from techport_pilots.handover.checklist import checklist
 from techport_pilots.handover.closeout import Closure, Package, close_pilot
 from techport_pilots.handover.open import open_package
+from techport_pilots.handover.portfolio import portfolio
 from techport_pilots.model import Loan
 from techport_pilots.registry import lifecycle
-from techport_pilots.reports.build import final_evaluations
+from techport_pilots.reports.build import current_report, final_evaluations
+from techport_pilots.reports.html import page
+from techport_storage.clock import now
 from techport_storage.microseconds import DAY, HOUR
 from techport_storage.model import Batch, Query, Reading
 from techport_storage.store import ReadingStore
@@ -216,3 +219,56 @@ def test_a_kpi_adjusted_for_another_pilot_takes_its_stream_along(
 
 def rows(store: ReadingStore) -> pa.Table:
     return store.read(Query()).read_all().unify_dictionaries().combine_chunks()
+
+
+def _with_another_evaluation(path: str, to: Path) -> Path:
+    """The package, in which somebody rewrote evaluation.json and every sum after it."""
+    with zipfile.ZipFile(path) as archive:
+        files = {name: archive.read(name) for name in archive.namelist()}
+    said = json.loads(files["evaluation.json"])
+    said[0] |= {"verdict": "target not met", "effect": 1.5}
+    files["evaluation.json"] = json.dumps(said).encode()
+    crate = json.loads(files["ro-crate-metadata.json"])
+    for node in crate["@graph"]:
+        if node.get("@id") == "evaluation.json":
+            node["contentSize"] = str(len(files["evaluation.json"]))
+    files["ro-crate-metadata.json"] = json.dumps(crate).encode()
+    del files["SHA256SUMS"]
+    sums = "".join(f"{hashlib.sha256(data).hexdigest()}  {name}\n" for name, data in sorted(files.items()))
+    with zipfile.ZipFile(to, "w") as archive:
+        for name, data in (*files.items(), ("SHA256SUMS", sums.encode())):
+            archive.writestr(name, data)
+    return to
+
+
+def test_an_evaluation_that_was_rewritten_is_shown_with_what_comes_out_here(
+    parts: Parts, elsewhere: Parts, tmp_path: Path
+) -> None:
+    package = close(parts, tmp_path)
+    changed = _with_another_evaluation(package.path, tmp_path / "changed.zip")
+    registry, store, books = elsewhere
+    opened = open_package(changed, registry, store, books, "kari")
+    assert opened.differing == ["dust"]
+    pilot = registry.pilot("elgeseter")
+    dust, dusty = final_evaluations(registry.database, pilot) or []
+    assert dust.verdict == "target not met"
+    assert dust.recalculated is not None
+    assert dust.recalculated.verdict == "target met"
+    assert dust.recalculated.effect == pytest.approx(-4, abs=1)
+    assert dusty.recalculated is None
+    (standing,) = portfolio(registry, now())
+    assert (standing.reached, standing.differing) == (0, 1)
+    text = page(current_report(registry, store, pilot, now()), "en")
+    assert "differs from the package" in text
+    assert "“target not met” (difference +1.5" in text
+    assert "“target met” (difference −" in text
+    open_package(Path(package.path), registry, store, books, "kari")
+    (again, _) = final_evaluations(registry.database, pilot) or []
+    assert again == dust, "what was opened first stays, with its difference"
+
+
+def test_a_package_cannot_bring_its_own_recalculation(parts: Parts, elsewhere: Parts, tmp_path: Path) -> None:
+    package = close(parts, tmp_path)
+    registry, store, books = elsewhere
+    opened = open_package(Path(package.path), registry, store, books, "kari")
+    assert [one.recalculated for one in opened.evaluations] == [None, None]

@@ -89,7 +89,7 @@ def test_a_known_effect_is_found_with_its_interval(store):
     found = evaluate(store, pilot(), kpi())
     assert found.interval.low < -5 < found.interval.high < 0
     assert found.percent_interval.low < -25 < found.percent_interval.high
-    assert (found.verdict, found.shown, found.unit) == ("target met", "lower", "ug/m3")
+    assert (found.verdict, found.shown, found.unit) == ("effect shown", "lower", "ug/m3")
     assert found.baseline.value == pytest.approx(20, abs=1)
     assert found.baseline.completeness == found.intervention.completeness == 1.0
     assert (found.baseline.days, found.intervention.days) == (28, 28)
@@ -116,7 +116,7 @@ def test_the_verdict_compares_the_interval_with_the_target(store, target, what, 
 
 def test_an_effect_the_wrong_way_is_not_met(store):
     write(store, "box", world())
-    assert evaluate(store, pilot(), kpi(direction="higher")).verdict == "target not met"
+    assert evaluate(store, pilot(), kpi(direction="higher")).verdict == "no wanted effect"
 
 
 def test_the_control_group_takes_the_season_off(store):
@@ -187,7 +187,7 @@ def test_the_same_data_gives_the_same_answer(store):
 def test_every_statistic_finds_a_large_effect(store, measure):
     write(store, "box", world())
     found = evaluate(store, pilot(), kpi(**measure))
-    assert (found.shown, found.verdict) == ("lower", "target met")
+    assert (found.shown, found.verdict) == ("lower", "effect shown")
 
 
 def test_sound_wind_and_counts_are_compared_in_their_own_way(store):
@@ -204,7 +204,7 @@ def test_sound_wind_and_counts_are_compared_in_their_own_way(store):
     bicycles = evaluate(store, street, kpi(quantity="bicycle_count", statistic="sum", direction="higher"))
     assert bicycles.unit == "{bicycle}/d"
     assert bicycles.interval.low < 240 < bicycles.interval.high
-    assert bicycles.verdict == "target met"
+    assert bicycles.verdict == "effect shown"
 
 
 def test_a_modal_share_has_an_interval(store):
@@ -217,7 +217,7 @@ def test_a_modal_share_has_an_interval(store):
     found = evaluate(store, street, share)
     assert found.baseline.value == pytest.approx(0.2, abs=0.01)
     assert found.interval.low < 0.1 < found.interval.high
-    assert found.verdict == "target met"
+    assert found.verdict == "effect shown"
 
 
 def test_an_extreme_is_a_fact_that_a_target_may_be_held_against(store):
@@ -446,3 +446,10 @@ def test_only_last_digits_may_differ_between_evaluations_that_agree(store, chang
     found = evaluate(store, pilot(), kpi())
     other = msgspec.structs.replace(found, **{name: turn(getattr(found, name)) for name, turn in change.items()})
     assert agree(found, other) is agree(other, found) is same
+
+
+def test_a_device_that_moved_on_day_one_is_not_a_division_by_zero(store):
+    write(store, "box", world())
+    moved = Event(time=AFTER.start, kind="moved", text=Text(en="to the other side"), device="box")
+    found = evaluate(store, pilot(events=[moved]), kpi())
+    assert [reason.code for reason in found.reasons] == ["evaluation.no-paired-device"]

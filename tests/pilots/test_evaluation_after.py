@@ -62,7 +62,7 @@ def test_an_effect_on_the_day_after_is_found_on_that_day(store):
     write(store, "box", world(-3.0), times=TIME)
     write_log(store)
     found = evaluate(store, street(), asked())
-    assert (found.shown, found.compared, found.verdict) == ("lower", "days", "target met")
+    assert (found.shown, found.compared, found.verdict) == ("lower", "days", "effect shown")
     assert found.interval.low < -3 < found.interval.high < 0
     assert found.percent_interval.low < -15 < found.percent_interval.high < 0
     assert found.intervention.value < found.baseline.value - 2

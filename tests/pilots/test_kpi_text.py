@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, get_args
 
 import msgspec
 import pytest
 
-from techport_pilots.evaluation import Evaluation, Interval, PhaseValue
+from techport_pilots.evaluation import Evaluation, Interval, PhaseValue, Reason, Recalculated, Verdict
+from techport_pilots.evaluation.messages import message
 from techport_pilots.i18n import Language
 from techport_pilots.model import Comparison, Kpi, Measure, Text
-from techport_pilots.reports.kpi_text import KpiText, describe_kpi
+from techport_pilots.reports.kpi_text import KpiText, describe_kpi, verdict_text
 from tests.pilots import trial
 
 NB, EN = Language("nb"), Language("en")
@@ -27,7 +28,8 @@ def evaluated(**fields: Any) -> Evaluation:
         "percent_interval": Interval(-29.0, -11.7),
         "shown": "lower",
     }
-    return Evaluation(kpi="dust", unit="ug/m3", verdict="inconclusive", reasons=[], **(values | fields))
+    values |= {"reasons": []} | fields
+    return Evaluation(kpi="dust", unit="ug/m3", verdict="inconclusive", **values)
 
 
 def text(kpi: Kpi = PM10, language: Language = EN, **fields: Any) -> KpiText:
@@ -46,7 +48,7 @@ def test_a_norwegian_reads_commas() -> None:
     found = text(language=NB)
     assert found.title == "Støv"
     assert found.after == "24,9 µg/m³"
-    assert found.sentences[-1] == "Endringen går i ønsket retning."
+    assert found.sentence[0] == "Uten tiltaket var 31,2 µg/m³ å vente; målt ble 24,9 µg/m³."
 
 
 def test_whole_is_only_what_lacks_nothing() -> None:
@@ -88,7 +90,7 @@ def test_a_ratio_of_two_measures_is_not_in_per_cent() -> None:
 def test_before_the_intervention_the_value_is_that_of_the_baseline() -> None:
     found = text(intervention=None, effect=None, interval=None, percent=None, percent_interval=None, shown=None)
     assert (found.value, found.value_interval) == ("31.2", "28.0 … 34.5")
-    assert (found.after, found.change, found.effect, found.sentences) == ("–", "–", "", [])
+    assert (found.after, found.change, found.effect, found.sentence) == ("–", "–", "", [])
 
 
 def test_without_anything_there_is_nothing_to_say() -> None:
@@ -102,3 +104,69 @@ def test_without_anything_there_is_nothing_to_say() -> None:
         shown=None,
     )
     assert (found.value, found.value_interval, found.completeness) == ("–", "", ["–", "–"])
+
+
+WHY = [Reason.of(message("verdict.effect")), Reason.of(message("caveat.no-control"))]
+
+
+def test_one_sentence_in_one_order() -> None:
+    """Expected, measured, difference, how sure, what it cannot show; raw values apart, and named so."""
+    found = text(adjusted_for=["wed", "wind_speed (mast)"], reasons=WHY)
+    expected, difference, condition, verdict = found.sentence
+    assert expected.startswith(
+        "Without the intervention, 31.2 µg/m³ would have been expected (given day of the week and"
+    )
+    assert expected.endswith("week and wind speed); 24.9 µg/m³ was measured.")
+    assert difference == "The difference is −6.4 µg/m³ (−20.4 %), with an interval from −9.1 µg/m³ to −3.6 µg/m³."
+    assert condition.endswith("95 % confidence, provided that nothing but the intervention changed between the phases.")
+    assert verdict == "The whole interval of the difference lies on the wanted side of zero: an effect is shown."
+    assert [limit[:16] for limit in found.limits] == ["No control group"]
+    assert found.raw == "Raw values, not adjusted: 31.2 µg/m³ before, 24.9 µg/m³ during the intervention."
+    assert found.whole == " ".join([*found.sentence, *found.limits])
+
+
+def test_what_was_expected_is_the_measured_value_without_the_effect() -> None:
+    """The raw values may say the opposite: they are neither adjusted nor compared with a control group."""
+    counted = evaluated(
+        baseline=PhaseValue(phases=["before"], value=5752.0),
+        intervention=PhaseValue(phases=["after"], value=3544.0),
+        effect=36.0,
+        interval=Interval(-210.0, 282.0),
+        percent=None,
+    )
+    assert counted.expected == 3508.0
+    found = describe_kpi(trial.definition(), PM10, counted, EN)
+    assert "3,508" in found.sentence[0]
+    assert "3,544" in found.sentence[0]
+    assert "5,752" not in " ".join(found.sentence)
+    assert "5,752" in found.raw
+
+
+def test_the_condition_names_the_control_group() -> None:
+    found = text(msgspec.structs.replace(PM10, control=["park"]))
+    assert "the control group park" in found.sentence[0]
+    assert "as in the control group" in found.sentence[2]
+    assert "not chosen because of the value" in text(compared="days").sentence[2]
+
+
+def test_a_direction_turns_round() -> None:
+    wind = evaluated(intervention=PhaseValue(phases=[], value=10.0), effect=30.0)
+    assert msgspec.structs.replace(wind, unit="deg").expected == 340.0
+
+
+def test_what_differs_from_its_package_is_never_said_without_the_difference() -> None:
+    here = Recalculated(verdict="inconclusive", effect=-2.5, interval=Interval(-9.2, 4.1))
+    found = describe_kpi(
+        trial.definition(), PM10, msgspec.structs.replace(evaluated(recalculated=here), verdict="target met"), EN
+    )
+    assert (found.verdict, found.verdict_text) == ("differs", "differs from the package")
+    (warning,) = found.warnings
+    for said in ("“target met”", "−6.4 µg/m³", "“inconclusive”", "−2.5 µg/m³"):
+        assert said in warning
+    assert found.whole.startswith(warning)
+
+
+@pytest.mark.parametrize("verdict", get_args(Verdict))
+def test_every_verdict_has_its_word(verdict: Verdict) -> None:
+    for language in (NB, EN):
+        assert verdict_text(verdict, language)

@@ -22,14 +22,15 @@ TESTED_ELSEWHERE = ("rejection.", "json.", "json-type.", "remark.")
 
 SAME = {
     *("dcat.theme.TRAN", "definition.finding", "definition.finding-in", "definition.findings"),
-    *("definition.value.other", "definition.value.text", "evaluation.method"),
+    *("definition.value.other", "definition.value.text", "evaluation.method", "kpi.as-stored"),
 }
 """Texts that are the same in Norwegian: parameters alone, and one word."""
 
 MADE = (
     *("definition.add.", "definition.write.", "definition.target-not-", "definition.value."),
     *("evaluation.no-interval.", "evaluation.side.", "evaluation.subject.", "evaluation.method.event-study."),
-    *("lifecycle.state.", "lifecycle.only-next.", "lifecycle.needs.", "kpi.value."),
+    *("lifecycle.state.", "lifecycle.only-next.", "lifecycle.needs."),
+    *("kpi.expected.", "kpi.measured.", "kpi.condition.", "kpi.raw.", "kpi.verdict."),
     *("device-kind.", "limit.", "dcat.theme."),
 )
 """Starts of codes whose last part is computed."""

@@ -99,7 +99,8 @@ def test_it_answers_the_question(report: Report) -> None:
     said = " ".join(parser.text.split())
     for words in (
         "Gir gatefeiing mindre svevestøv?",
-        "Målet er nådd",
+        "målet er nådd",
+        "Uten tiltaket var",
         "95 %",
         "µg/m³",
         "Støvet <går ned>",
@@ -110,13 +111,13 @@ def test_it_answers_the_question(report: Report) -> None:
         "CC-BY-4.0",
     ):
         assert words in said
-    assert "The change" not in said
+    assert "Without the intervention" not in said
     parser = _Outside()
     parser.feed(page(report, "en"))
     said = " ".join(parser.text.split())
-    for words in ("Does sweeping lower the dust?", "target met", "95 % confidence interval", "Road works"):
+    for words in ("Does sweeping lower the dust?", "target met", "with 95 % confidence, provided", "Road works"):
         assert words in said
-    assert "Endringen" not in said
+    assert "Uten tiltaket" not in said
 
 
 def test_the_same_data_gives_the_same_bytes_apart_from_the_date(
@@ -202,9 +203,8 @@ def test_days_that_were_not_to_be_measured_are_not_missing(tmp_path: Path, repor
         then = over + 100 * DAY if ended else over
         found = build_report(store, registry, pilot, version=1, state="running", now=then)
     registry.close()
-    assert {result.evaluation.verdict for result in found.results} == {
-        result.evaluation.verdict for result in report.results
-    }
+    decided = {result.evaluation.verdict for result in report.results}
+    assert {result.evaluation.verdict for result in found.results} == (decided if ended else {"running"})
     first, second = (one.results[0].evaluation.intervention for one in (found, report))
     assert first is not None
     assert second is not None
@@ -262,7 +262,7 @@ def test_readings_that_mean_nothing_still_have_a_report(
         report = current_report(registry, store, registry.pilot("elgeseter"), NOW)
         registry.close()
     (result,) = report.results
-    assert result.evaluation.verdict in ("insufficient data", "target met")
+    assert result.evaluation.verdict in ("insufficient data", "effect shown", "target met")
     assert shown in page(report, "nb")
 
 

@@ -19,7 +19,9 @@ from techport_dashboards.web.dependencies import PilotDep, ServicesDep
 from techport_dashboards.web.request_slots import SlotRoute
 from techport_pilots.evaluation.kpi import kpi_value
 from techport_pilots.evaluation.model import Effect, Verdict
+from techport_pilots.i18n import Language
 from techport_pilots.model import Kpi, PilotDefinition
+from techport_pilots.reports.kpi_text import describe_kpi
 from techport_storage import clock
 
 router = APIRouter(prefix="/pilots/{pilot}/kpis", tags=["evaluation"], route_class=SlotRoute)
@@ -109,12 +111,34 @@ class CheckItem(BaseModel):
     would_settle: ReasonItem | None = Field(description="Where it disagrees: what would settle it.")
 
 
+class RecalculatedItem(BaseModel):
+    """What came out when the package that an evaluation is from was opened here."""
+
+    verdict: Verdict = Field(description="As calculated here.")
+    value: float | None = Field(description="With the intervention, in `unit`.")
+    effect: float | None = Field(description="As calculated here, in `unit`.")
+    interval: IntervalItem | None = Field(description="Of the effect, in `unit`.")
+
+
 class EvaluationItem(BaseModel):
     """The answer to one KPI."""
 
+    sentence: Title = Field(
+        description="What is to be believed, as every page and report says it: what was expected without the "
+        "intervention, what was measured, the difference with its interval, how sure that is, what it cannot show."
+    )
+    expected: float | None = Field(
+        description="The value that the intervention would have had without its effect, in `unit`; null without one."
+    )
+
     kpi: str = Field(description="The KPI, by its id.")
     unit: str = Field(description="Unit of values, effect and interval, in UCUM.")
-    verdict: Verdict = Field(description="Whether the target is met, at the confidence given.")
+    verdict: Verdict = Field(
+        description="Whether the target is met, at the confidence given; without a target whether an effect is shown."
+    )
+    recalculated: RecalculatedItem | None = Field(
+        description="Where the evaluation came with a package and something else came out here: what. Else null."
+    )
     reasons: list[ReasonItem] = Field(description="Why the verdict is as it is, and what limits it.")
     compared: Literal["phases", "days"] = Field(
         description="phases: baseline and intervention. days: days that follow what was done, and days like others."
@@ -190,8 +214,8 @@ def evaluation(services: ServicesDep, pilot: PilotDep, kpi: str) -> dict[str, An
         answer = services.evaluations.fresh(pilot, _kpi(pilot, kpi), seconds)
     except TimeoutError as error:
         raise Problem("too-costly", f"The calculation took more than {seconds:g} seconds.") from error
-    built: dict[str, Any] = msgspec.to_builtins(answer)
-    return built
+    texts = {code: describe_kpi(pilot, _kpi(pilot, kpi), answer, Language(code)).whole for code in ("nb", "en")}
+    return {"sentence": texts, "expected": answer.expected, **msgspec.to_builtins(answer)}
 
 
 def _kpi(pilot: PilotDefinition, name: str) -> Kpi:

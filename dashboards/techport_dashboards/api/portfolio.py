@@ -41,14 +41,20 @@ class PortfolioItem(BaseModel):
     alive: int = Field(description="Old name of `online`.", deprecated=True)
     troubled: int = Field(description="Old name of `with_problems`.", deprecated=True)
     kpis: int = Field(description="How many it has.")
-    reached: int = Field(description="KPIs whose target was met at the last evaluation.")
+    targets: int = Field(description="KPIs that have a target.")
+    reached: int = Field(description="KPIs whose target was met at the last evaluation, of `targets`.")
+    differing: int = Field(description="KPIs of an opened package that come out otherwise here; never `reached`.")
+    sentence: Title = Field(
+        description="What is to be believed of the pilot's first KPI; empty where there is nothing."
+    )
     verdicts: dict[str, int] = Field(description="KPIs by the verdict of the last evaluation.")
     erase_at: str | None = Field(description="When its data is to be erased at the latest, ISO 8601.")
     erasure_overdue: bool = Field(description="That date is over, and readings are still there.")
     not_collected: int = Field(description="Values that came for a draft with personal data and were not kept.")
     attention: list[str] = Field(
-        description="What needs attention: erasure-overdue, personal-draft (it holds readings), not-collected (a draft "
-        "with personal data to which devices send), overdue, devices, targets, ends-soon, hand-over."
+        description="What needs attention: erasure-overdue, differs (an opened package whose evaluation comes out "
+        "otherwise), personal-draft (a draft that holds readings about people), not-collected (devices send to such a "
+        "draft), overdue, devices, targets, ends-soon, hand-over."
     )
 
 

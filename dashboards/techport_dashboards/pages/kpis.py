@@ -32,8 +32,6 @@ class Card:
     """One KPI in the reader's words."""
 
     text: KpiText
-    verdict: str
-    days_after: bool  # what is compared are days after something was done, not phases
     completeness: str  # of what the value is of; "" where there is none
     air: Rated | None  # an hour of this value, for a mean concentration that the European index rates
 
@@ -64,8 +62,6 @@ def card_of(pilot: PilotDefinition, kpi: Kpi, evaluation: Evaluation, language: 
     now = evaluation.intervention if measured else evaluation.baseline
     return Card(
         text=describe_kpi(pilot, kpi, evaluation, language),
-        verdict=evaluation.verdict,
-        days_after=evaluation.compared == "days",
         completeness="" if now is None else language.share(now.completeness),
         air=None if now is None or now.value is None else _air(kpi, evaluation, now.value, language),
     )

@@ -27,7 +27,6 @@ from techport_dashboards.web.dependencies import PilotDep, Services, ServicesDep
 from techport_dashboards.web.request_slots import SlotRoute
 from techport_dashboards.web.templating import language_of, render
 from techport_pilots.definition.measures import streams_of
-from techport_pilots.evaluation.messages import adjusted_for
 from techport_pilots.model import Kpi, Phase, PilotDefinition
 from techport_pilots.quality.completeness import enough_readings
 from techport_pilots.quantities import vocabulary_of
@@ -150,7 +149,6 @@ def difference(
         card=card,
         evaluation=evaluation,
         subject=subject,
-        adjusted=adjusted_for(evaluation.adjusted_for, vocabulary_of(pilot), language),
     )
 
 

@@ -14,6 +14,7 @@ from techport_dashboards.web.access import needs
 from techport_dashboards.web.dependencies import ServicesDep, ViewerDep
 from techport_dashboards.web.request_slots import SlotRoute
 from techport_dashboards.web.templating import language_of, render
+from techport_pilots.reports.kpi_text import verdict_text
 from techport_storage import clock
 
 router = APIRouter(route_class=SlotRoute)
@@ -30,6 +31,7 @@ def page(
     request: Request, services: ServicesDep, viewer: ViewerDep, asked: Annotated[PortfolioParameters, Query()]
 ) -> Response:
     """Every pilot that the viewer may see, worst first unless told."""
+    language = language_of(request)
     found = portfolio.visible_rows(services, viewer)
     others = [(name, value) for name, value in request.query_params.multi_items() if name != "sort"]
 
@@ -41,8 +43,9 @@ def page(
     return render(
         request,
         "portfolio.html",
-        language_of(request),
-        rows=portfolio.ordered(found, asked.sort),
+        language,
+        rows=[(row, row.text(language)) for row in portfolio.ordered(found, asked.sort)],
+        verdict_text=verdict_text,
         headings={key: sorting(key) for key in portfolio.KEYS},
         now=clock.now(),
     )

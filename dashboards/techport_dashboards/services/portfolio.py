@@ -20,7 +20,10 @@ from techport_dashboards.services import device_status
 from techport_dashboards.services.device_status import PilotNow, State
 from techport_dashboards.viewer import Viewer
 from techport_pilots.handover.portfolio import PilotStanding, portfolio
+from techport_pilots.i18n import Language
+from techport_pilots.model import PilotDefinition
 from techport_pilots.registry.registry import Registry
+from techport_pilots.reports.kpi_text import KpiText, describe_kpi
 from techport_storage import clock
 from techport_storage.model import Micros, Selection
 
@@ -36,6 +39,13 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     online: int
     with_problems: int  # devices that should send and do not, or not all they should
     attention: Sequence[str]
+    pilot: PilotDefinition
+
+    def text(self, language: Language) -> KpiText | None:
+        """What is to be believed of the pilot's first KPI; None where nobody evaluated it yet."""
+        if self.standing.primary is None:
+            return None
+        return describe_kpi(self.pilot, self.pilot.kpis[0], self.standing.primary, language)
 
 
 def rows(catalogue: RegistryView, registry: Registry, latest: pa.Table | None, at: Micros) -> list[Row]:
@@ -48,7 +58,7 @@ def rows(catalogue: RegistryView, registry: Registry, latest: pa.Table | None, a
         }
     known = [standing for standing in portfolio(registry, at) if standing.pilot in catalogue.pilots]
     return sorted(
-        (_row(standing, len(catalogue.pilots[standing.pilot].devices), now.get(standing.pilot)) for standing in known),
+        (_row(standing, catalogue.pilots[standing.pilot], now.get(standing.pilot)) for standing in known),
         key=_worst,
     )
 
@@ -77,7 +87,10 @@ def ordered(found: Sequence[Row], sort: str) -> list[Row]:
 
 def item(row: Row) -> dict[str, Any]:
     """The row as JSON; times as the API writes them."""
-    built: dict[str, Any] = msgspec.to_builtins(row.standing)
+    built: dict[str, Any] = msgspec.to_builtins(msgspec.structs.replace(row.standing, primary=None))
+    del built["primary"]
+    texts = {code: row.text(Language(code)) for code in ("nb", "en")}
+    built["sentence"] = {code: "" if text is None else text.whole for code, text in texts.items()}
     for name in ("ends", "erase_at"):
         built[name] = None if built[name] is None else times.iso(built[name])
     counts = {
@@ -87,16 +100,17 @@ def item(row: Row) -> dict[str, Any]:
         "alive": row.online,  # the names of the release before
         "troubled": row.with_problems,
     }
-    return {"id": built.pop("pilot"), **built, "reached": row.standing.reached, **counts, "attention": row.attention}
+    return {"id": built.pop("pilot"), **built, **counts, "attention": row.attention}
 
 
-def _row(standing: PilotStanding, devices: int, now: PilotNow | None) -> Row:
+def _row(standing: PilotStanding, pilot: PilotDefinition, now: PilotNow | None) -> Row:
     online = 0 if now is None else now.count(State.LIVE)
     with_problems = 0 if now is None else sum(device.needs_attention for device in now.devices)
     if standing.state in ("ended", "closed"):
         with_problems = 0  # nobody expects them to send
     needs = {
         "erasure-overdue": standing.erasure_overdue,
+        "differs": standing.differing > 0,
         "personal-draft": standing.draft_holds,
         "not-collected": standing.state == "draft" and standing.not_collected > 0,
         "overdue": standing.overdue,
@@ -106,7 +120,14 @@ def _row(standing: PilotStanding, devices: int, now: PilotNow | None) -> Row:
         "hand-over": standing.state == "ended",
     }
     attention = [name for name, so in needs.items() if so]
-    return Row(standing=standing, devices=devices, online=online, with_problems=with_problems, attention=attention)
+    return Row(
+        standing=standing,
+        devices=len(pilot.devices),
+        online=online,
+        with_problems=with_problems,
+        attention=attention,
+        pilot=pilot,
+    )
 
 
 def _worst(row: Row) -> tuple[int, int, float, str]:
@@ -120,7 +141,7 @@ KEYS: dict[str, Callable[[Row], Any]] = {
     "name": lambda row: row.standing.title.get("nb").casefold(),
     "state": lambda row: _ORDER.index(row.standing.state),
     "devices": lambda row: row.online / row.devices if row.devices else None,
-    "targets": lambda row: row.standing.reached / row.standing.kpis if row.standing.kpis else None,
+    "targets": lambda row: row.standing.reached / row.standing.targets if row.standing.targets else None,
     "ends": lambda row: row.standing.ends,
 }
 """What the table can be sorted by."""

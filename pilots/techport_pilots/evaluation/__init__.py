@@ -12,10 +12,13 @@ from techport_pilots.evaluation.model import (
     PhaseValue,
     Progress,
     Reason,
+    Recalculated,
     Verdict,
     agree,
+    recalculated,
 )
 from techport_pilots.evaluation.phases import so_far
+from techport_pilots.evaluation.verdict import in_its_words
 
 __all__ = [
     "MIN_DAYS",
@@ -28,8 +31,11 @@ __all__ = [
     "PhaseValue",
     "Progress",
     "Reason",
+    "Recalculated",
     "Verdict",
     "agree",
     "evaluate",
+    "in_its_words",
+    "recalculated",
     "so_far",
 ]

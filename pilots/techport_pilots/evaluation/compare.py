@@ -52,7 +52,7 @@ from techport_pilots.evaluation.phases import (
 )
 from techport_pilots.evaluation.samples import day_numbers
 from techport_pilots.evaluation.values import OwnValue, own_value
-from techport_pilots.evaluation.verdict import decide_verdict, effect_direction
+from techport_pilots.evaluation.verdict import DECIDED, decide_verdict, effect_direction
 from techport_pilots.i18n import Message
 from techport_pilots.model import Kpi, PilotDefinition
 from techport_pilots.time import micros_of
@@ -150,7 +150,7 @@ def _early(
     looks = _looks(store, pilot, kpi, confidence, schedule, factors) if schedule.looks else []
     to_come = [_final_look(schedule, factors[-1], None)] if schedule.looks else []
     for look, day, wider in zip(looks, schedule.looks, factors, strict=False):
-        if look.verdict in ("target met", "target not met"):
+        if look.verdict in DECIDED:
             at = instant_of(day, pilot.timezone)
             decided = _widened(kpi, _evaluate(store, so_far(pilot, at), kpi, confidence), wider)
             reason = Reason.of(message("planned-look", day=look.day, decides=date_text(schedule.end)))

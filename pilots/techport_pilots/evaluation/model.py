@@ -11,7 +11,18 @@ import msgspec
 from techport_pilots.i18n import Language, Message, MissingText
 from techport_pilots.model import Text
 
-Verdict = Literal["target met", "target not met", "inconclusive", "not settled", "running", "insufficient data"]
+Verdict = Literal[
+    "target met",
+    "target not met",
+    "effect shown",
+    "no wanted effect",
+    "inconclusive",
+    "not settled",
+    "running",
+    "insufficient data",
+]
+"""With a target: met, or not met. Without one: whether there is an effect in the wanted direction."""
+
 Effect = Literal["lower", "higher", "none shown"]
 
 
@@ -96,6 +107,15 @@ class Check(msgspec.Struct, frozen=True, kw_only=True):
     would_settle: Reason | None = None  # where it disagrees: what would
 
 
+class Recalculated(msgspec.Struct, frozen=True, kw_only=True):
+    """What came out for a KPI when its package was opened here and the readings were evaluated again."""
+
+    verdict: Verdict
+    value: float | None = None  # with the intervention
+    effect: float | None = None
+    interval: Interval | None = None
+
+
 class Evaluation(msgspec.Struct, frozen=True, kw_only=True):
     """The answer to one KPI: the same data gives the same one.
 
@@ -107,6 +127,7 @@ class Evaluation(msgspec.Struct, frozen=True, kw_only=True):
     Until every compared phase is over the evaluation is not `final`: its verdict is "running" and its intervals stay
     valid however often somebody looks (looking.py). `until` is the first instant that did not count. Where `settled` is
     False, `checks` says which check disagrees.
+    `recalculated` is there where the evaluation came with a package and something else came out here.
     """
 
     kpi: str
@@ -136,6 +157,16 @@ class Evaluation(msgspec.Struct, frozen=True, kw_only=True):
     widened: float = 1.0  # how many times as wide the intervals are as those that are looked at once
     checks: list[Check] = []
     settled: bool = True
+    recalculated: Recalculated | None = None
+
+    @property
+    def expected(self) -> float | None:
+        """The value that the intervention would have had without its effect, in the KPI's unit."""
+        after = self.intervention
+        if after is None or after.value is None or self.effect is None:
+            return None
+        expected = after.value - self.effect
+        return expected % 360 if self.unit == "deg" else expected
 
 
 _LAST_DIGITS = 1e-9
@@ -163,7 +194,15 @@ def agree(one: Evaluation, other: Evaluation) -> bool:
     if not (one.checks and other.checks):  # stored before there were any
         for name in ("checks", "until", "progress", "looks"):
             del first[name], second[name]
+    for fields in (first, second):
+        del fields["recalculated"]
     return _agree(first, second, within)
+
+
+def recalculated(here: Evaluation) -> Recalculated:
+    """What is kept of an evaluation beside that of the package from which it differs."""
+    value = here.intervention.value if here.intervention is not None else None
+    return Recalculated(verdict=here.verdict, value=value, effect=here.effect, interval=here.interval)
 
 
 def _agree(one: Any, other: Any, within: float) -> bool:

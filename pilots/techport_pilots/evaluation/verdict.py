@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import msgspec
+
 from techport_pilots.evaluation.messages import message
-from techport_pilots.evaluation.model import Effect, Interval, Verdict
+from techport_pilots.evaluation.model import Effect, Evaluation, Interval, Verdict
 from techport_pilots.evaluation.values import limit_rounding
 from techport_pilots.i18n import Message
 from techport_pilots.model import Kpi
@@ -14,6 +16,19 @@ def effect_direction(interval: Interval) -> Effect:
     if interval.high < 0:
         return "lower"
     return "higher" if interval.low > 0 else "none shown"
+
+
+WITHOUT_TARGET: dict[Verdict, Verdict] = {"target met": "effect shown", "target not met": "no wanted effect"}
+"""What a KPI without a target is said to show, by what one with a target would be said to."""
+
+DECIDED: tuple[Verdict, ...] = ("target met", "target not met", "effect shown", "no wanted effect")
+
+
+def in_its_words(kpi: Kpi, evaluation: Evaluation) -> Evaluation:
+    """The evaluation; one that an earlier version stored without the words of a KPI that has no target."""
+    if kpi.target is not None or evaluation.verdict not in WITHOUT_TARGET:
+        return evaluation
+    return msgspec.structs.replace(evaluation, verdict=WITHOUT_TARGET[evaluation.verdict])
 
 
 def decide_verdict(
@@ -52,8 +67,12 @@ def decide_verdict(
     margin = target + lenient - interval.high if lower else interval.low - target + lenient
     met = margin > 0 if kpi.target is None else margin >= 0
     missed = interval.low > target + lenient if lower else interval.high < target - lenient
+    if kpi.target is None and (met or missed):
+        return ("effect shown", message("verdict.effect")) if met else ("no wanted effect", message("verdict.unwanted"))
     if met:
         return "target met", message("verdict.met", **params, target=target)
     if missed:
         return "target not met", message("verdict.not-met", **params, target=target)
+    if kpi.target is None:
+        return "inconclusive", message("verdict.none-shown")
     return "inconclusive", message("verdict.inconclusive", **params, target=target)

@@ -26,7 +26,7 @@ from techport_pilots.accounting.tally import DeviceDay, Tally, day_of
 from techport_pilots.definition.lending import borrowed
 from techport_pilots.definition.load import parse_definition
 from techport_pilots.errors import BadPackage, UnknownPilot, WrongState
-from techport_pilots.evaluation import Evaluation, agree
+from techport_pilots.evaluation import Evaluation, agree, in_its_words, recalculated
 from techport_pilots.handover.archive import ENTITY_IDS, READINGS, Contents, opened_package
 from techport_pilots.handover.package import Progress, no_progress
 from techport_pilots.handover.readings_file import read_rows
@@ -112,15 +112,20 @@ def open_package(
             registry.import_pilot(pilot, source, who, f"{_WHY}{path.name} ({origin_in_words(signed)})", archived=True)
         keep_numbers(registry.database, pilot.id, numbered)
         written, skipped = _write_readings(contents, pilot, left_out, store, books, progress)
-    if _came_from_a_package(registry, pilot.id):
+    brought = _came_from_a_package(registry, pilot.id)
+    at = max((c.at for c in taken), default=0)
+    if brought:
         if taken and not lifecycle.changes(registry.database, pilot.id):
             lifecycle.restore(registry.database, pilot.id, taken)
         if final_evaluations(registry.database, pilot) is None:
-            keep_evaluations(registry.database, pilot.id, said, max((c.at for c in taken), default=0))
+            keep_evaluations(registry.database, pilot.id, said, at)
     until = lifecycle.measured_until(taken, now())
     ended = lifecycle.has_ended(taken)
     here = {one.kpi: one for one in evaluate_all(store, pilot, until, registry.lent(pilot), ended=ended)}
     differing = [one.kpi for one in said if one.kpi not in here or not agree(one, here[one.kpi])]
+    said = [_with_recalculated(one, here.get(one.kpi), one.kpi in differing) for one in said]
+    if brought and _is_kept(registry, pilot, said):
+        keep_evaluations(registry.database, pilot.id, said, at)
     return Opened(pilot.id, contents.rows, said, differing, signed, written, skipped)
 
 
@@ -145,7 +150,19 @@ def _evaluations(contents: Contents, pilot: PilotDefinition) -> list[Evaluation]
         if one.kpi not in kpis:
             raise BadPackage(f"evaluation.json is about {one.kpi[:80]!r}, which is no KPI of {pilot.id}")
         kpis.discard(one.kpi)
-    return said
+    by_id = {kpi.id: kpi for kpi in pilot.kpis}
+    return [in_its_words(by_id[one.kpi], msgspec.structs.replace(one, recalculated=None)) for one in said]
+
+
+def _is_kept(registry: Registry, pilot: PilotDefinition, said: list[Evaluation]) -> bool:
+    """Whether what is kept of the pilot is what this package says, and not what another one said before it."""
+    kept = {one.kpi: one for one in final_evaluations(registry.database, pilot) or ()}
+    return all(one.kpi in kept and agree(one, kept[one.kpi]) for one in said)
+
+
+def _with_recalculated(said: Evaluation, here: Evaluation | None, differs: bool) -> Evaluation:
+    """What the package says, with what came out here where that is something else."""
+    return msgspec.structs.replace(said, recalculated=recalculated(here) if differs and here is not None else None)
 
 
 def _decoded(contents: Contents, name: str, kind: type[T]) -> T:

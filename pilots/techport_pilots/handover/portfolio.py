@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 import msgspec
 
-from techport_pilots.evaluation import Evaluation
+from techport_pilots.evaluation import Evaluation, in_its_words
 from techport_pilots.model import PilotDefinition, Text
 from techport_pilots.registry import erasures, lifecycle
 from techport_pilots.registry.lifecycle import State
@@ -21,7 +21,9 @@ SOON: Micros = 30 * DAY
 
 
 class PilotStanding(msgspec.Struct, frozen=True, kw_only=True):
-    """Where a pilot stands. `verdicts` counts those of its last evaluation; KPIs without one are not in it."""
+    """Where a pilot stands. `verdicts` counts those of its last evaluation; KPIs without one are not in it. `reached`
+    are KPIs whose target is met, out of `targets`; what came out otherwise when a package was opened here is
+    `differing`, and not reached."""
 
     pilot: str
     title: Text
@@ -33,16 +35,15 @@ class PilotStanding(msgspec.Struct, frozen=True, kw_only=True):
     ends_soon: bool  # runs, and ends within SOON
     overdue: bool  # runs, though its last phase is over: end it, or plan on
     kpis: int
+    targets: int  # KPIs that have one
+    reached: int
+    differing: int
     verdicts: dict[str, int]
+    primary: Evaluation | None  # the last one of the first KPI
     erase_at: Micros | None
     erasure_overdue: bool  # that date is over, and readings are still there
     not_collected: int  # values that came for a draft with personal data, and were not kept
     draft_holds: bool  # a draft with personal data of which there are readings, from before
-
-    @property
-    def reached(self) -> int:
-        """KPIs whose target is met."""
-        return self.verdicts.get("target met", 0)
 
 
 def portfolio(registry: Registry, at: Micros) -> list[PilotStanding]:
@@ -58,8 +59,9 @@ def _standing(
     registry: Registry, pilot: PilotDefinition, kept: Mapping[str, list[Evaluation]], holds: bool, at: Micros
 ) -> PilotStanding:
     state = registry.state(pilot.id)
-    zone, known = pilot.timezone, {kpi.id for kpi in pilot.kpis}
-    verdicts = Counter(one.verdict for one in kept.get(pilot.id, []) if one.kpi in known)
+    zone, kpis = pilot.timezone, {kpi.id: kpi for kpi in pilot.kpis}
+    said = [in_its_words(kpis[one.kpi], one) for one in kept.get(pilot.id, []) if one.kpi in kpis]
+    verdicts = Counter(one.verdict for one in said)
     spans = [(micros_of(phase.start, zone), micros_of(phase.end, zone), phase.name) for phase in pilot.phases]
     ends: Micros | None = None
     days = day = None
@@ -81,7 +83,11 @@ def _standing(
         ends_soon=runs and ends is not None and at < ends <= at + SOON,
         overdue=runs and ends is not None and ends <= at,
         kpis=len(pilot.kpis),
+        targets=sum(kpi.target is not None for kpi in pilot.kpis),
+        reached=sum(one.verdict == "target met" and one.recalculated is None for one in said),
+        differing=sum(one.recalculated is not None for one in said),
         verdicts=dict(sorted(verdicts.items())),
+        primary=next((one for one in said if one.kpi == pilot.kpis[0].id), None),
         erase_at=erase_at,
         erasure_overdue=holds and erase_at is not None and erase_at <= at,
         not_collected=0,

@@ -14,7 +14,7 @@ import pandas as pd
 
 from techport_pilots.accounting.quarantine import Quarantine, QuarantineFilter
 from techport_pilots.definition.lending import borrowed_by
-from techport_pilots.evaluation import Evaluation, evaluate, so_far
+from techport_pilots.evaluation import Evaluation, evaluate, in_its_words, so_far
 from techport_pilots.evaluation.event_study import event_days
 from techport_pilots.evaluation.kpi import plan_of
 from techport_pilots.evaluation.phases import baseline_vs_intervention, overlapping
@@ -181,7 +181,11 @@ def final_evaluations(database: Database, pilot: PilotDefinition) -> list[Evalua
     with database.reading() as transaction:
         rows = transaction.execute(_FINAL, {"pilot": pilot.id})
         found = {one.kpi: one for one in (msgspec.json.decode(content, type=Evaluation) for (content,) in rows)}
-    return [found[kpi.id] for kpi in pilot.kpis] if found.keys() >= {kpi.id for kpi in pilot.kpis} else None
+    return (
+        [in_its_words(kpi, found[kpi.id]) for kpi in pilot.kpis]
+        if found.keys() >= {kpi.id for kpi in pilot.kpis}
+        else None
+    )
 
 
 def period(store: ReadingStore, pilot: PilotDefinition, now: Micros) -> tuple[Micros, Micros]:

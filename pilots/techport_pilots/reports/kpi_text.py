@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
-from techport_pilots.evaluation import Evaluation, Interval
+from techport_pilots.evaluation import Evaluation, Interval, Reason
+from techport_pilots.evaluation.messages import adjusted_for
 from techport_pilots.i18n import Language, Message
 from techport_pilots.model import Kpi, PilotDefinition
 from techport_pilots.quantities import Vocabulary, vocabulary_of
@@ -22,7 +22,9 @@ class KpiText:
     ----------
     title : str
     verdict : str
-        The verdict's code; without a target it is about the effect: "effect shown" or "no wanted effect".
+        The verdict's code; "differs" where the evaluation came with a package and something else came out here.
+    verdict_text : str
+        The verdict in the reader's words: the same on every page, in reports and embedded.
     unit : str
         Of the values: as people write it, "%" for shares, "" for plain ratios.
     value, value_interval : str
@@ -40,8 +42,15 @@ class KpiText:
         With the sign of the better side, such as "≤ 20 µg/m³".
     completeness : list of str
         Before and after, in per cent; 100 % only where nothing is missing.
-    sentences : list of str
-        Value, change and its direction.
+    sentence : list of str
+        What is to be believed, in this order: expected without the intervention and measured; the difference with its
+        interval; how sure that is. Empty before there is a value of the intervention.
+    limits : list of str
+        What the comparison cannot show, and what limits the verdict.
+    raw : str
+        The two values as they were measured, named as such: their difference is not the effect.
+    warnings : list of str
+        What a reader has to know before the verdict: that it came out otherwise here.
     reasons : list of str
         What the verdict rests on.
     scale : float
@@ -50,6 +59,7 @@ class KpiText:
 
     title: str
     verdict: str
+    verdict_text: str
     unit: str
     value: str
     value_interval: str
@@ -62,9 +72,17 @@ class KpiText:
     percent_interval: str
     target: str
     completeness: list[str]
-    sentences: list[str]
+    sentence: list[str]
+    limits: list[str]
+    raw: str
+    warnings: list[str]
     reasons: list[str]
     scale: float
+
+    @property
+    def whole(self) -> str:
+        """The sentence with what it cannot show: what every place says of the KPI."""
+        return " ".join([*self.warnings, *self.sentence, *self.limits])
 
     @property
     def effect(self) -> str:
@@ -119,6 +137,8 @@ def describe_kpi(pilot: PilotDefinition, kpi: Kpi, evaluation: Evaluation, langu
 
     measured = after if after is not None and after.value is not None else before
     now_interval = after_interval if measured is after else before.interval if before else None
+    verdict = "differs" if evaluation.recalculated is not None else evaluation.verdict
+    shown = _Shown(value, change, percent)
     values = {
         "before": value(before.value if before else None),
         "after": value(after.value if after else None),
@@ -127,7 +147,8 @@ def describe_kpi(pilot: PilotDefinition, kpi: Kpi, evaluation: Evaluation, langu
     }
     return KpiText(
         title=language.text(kpi.title, kpi.id),
-        verdict=_headline(kpi, evaluation),
+        verdict=verdict,
+        verdict_text=verdict_text(verdict, language),
         unit=unit,
         value=NOTHING if measured is None or measured.value is None else number(measured.value),
         value_interval=_between(now_interval, number),
@@ -137,7 +158,10 @@ def describe_kpi(pilot: PilotDefinition, kpi: Kpi, evaluation: Evaluation, langu
         percent_interval=_between(evaluation.percent_interval, percent),
         target=_target(kpi, unit, unit_of_change, scale, language),
         completeness=[language.share(side.completeness if side else None) for side in (before, after)],
-        sentences=[language.message(message) for message in _sentences(kpi, evaluation, values, change)],
+        sentence=[language.message(message) for message in _sentence(kpi, evaluation, shown, vocabulary, language)],
+        limits=_limits(evaluation, language),
+        raw=language.message(_raw(evaluation, values)) if measured is not None and measured.value is not None else "",
+        warnings=[language.message(message) for message in _warnings(evaluation, shown, language)],
         reasons=[reason.text(language) for reason in evaluation.reasons],
         scale=scale,
     )
@@ -161,33 +185,87 @@ def _is_share(kpi: Kpi, evaluation: Evaluation, vocabulary: Vocabulary) -> bool:
     return quantity is not None and quantity.kind == "state" and quantity.range == (0, 1) and kpi.statistic == "mean"
 
 
-def _headline(kpi: Kpi, evaluation: Evaluation) -> str:
-    """The verdict; without a target it is about the effect alone."""
-    if kpi.target is not None or evaluation.verdict not in ("target met", "target not met"):
-        return evaluation.verdict
-    return "effect shown" if evaluation.verdict == "target met" else "no wanted effect"
+def verdict_text(verdict: str, language: Language) -> str:
+    """A verdict in the reader's words."""
+    return language.message(Message(_verdict_code(verdict)))
 
 
-def _sentences(
-    kpi: Kpi, evaluation: Evaluation, values: dict[str, str], change: Callable[[float | None], str]
+@dataclass(frozen=True, slots=True)
+class _Shown:
+    """How the numbers of one KPI are written."""
+
+    value: Callable[[float | None], str]
+    change: Callable[[float | None], str]
+    percent: Callable[[float | None], str]
+
+
+def _sentence(
+    kpi: Kpi, evaluation: Evaluation, shown: _Shown, vocabulary: Vocabulary, language: Language
 ) -> list[Message]:
-    messages = []
-    before, after = evaluation.baseline, evaluation.intervention
-    if after is not None and after.value is not None:
-        design = "days" if evaluation.compared == "days" else "phases"
-        sides = "both" if before is not None and before.value is not None else "after"
-        params: dict[str, Any] = {"value": values["after"], "before": values["before"]}
-        messages.append(Message(f"kpi.value.{design}-{sides}", params))
-    if evaluation.effect is not None and evaluation.interval is not None:
-        percent = f" ({values['percent']})" if values["percent"] else ""
-        ends = {"low": change(evaluation.interval.low), "high": change(evaluation.interval.high)}
-        messages.append(Message("kpi.change", {"effect": values["change"], "percent": percent, **ends}))
-    if evaluation.shown == "none shown":
-        messages.append(Message("kpi.direction.none"))
-    elif evaluation.shown is not None:
-        wanted = evaluation.shown == kpi.direction
-        messages.append(Message("kpi.direction.wanted" if wanted else "kpi.direction.unwanted"))
-    return messages
+    """Expected and measured, difference and interval, how sure: in that order."""
+    after = evaluation.intervention
+    if after is None or after.value is None:
+        return [_reason(evaluation.reasons[0])] if evaluation.reasons else []
+    design = "days" if evaluation.compared == "days" else "phases"
+    measured = {"measured": shown.value(after.value)}
+    if evaluation.effect is None or evaluation.interval is None:
+        return [Message(f"kpi.measured.{design}", measured), *map(_reason, evaluation.reasons[:1])]
+    given = [*adjusted_for(evaluation.adjusted_for, vocabulary, language), *kpi_control(kpi, language)]
+    expected = {"expected": shown.value(evaluation.expected), **measured, "given": given}
+    first = Message(f"kpi.expected.{design}" + ("" if given else ".plain"), expected)
+    ends = {"low": shown.change(evaluation.interval.low), "high": shown.change(evaluation.interval.high)}
+    percent = f" ({shown.percent(evaluation.percent)})" if evaluation.percent is not None else ""
+    confidence = {"confidence": round(100 * evaluation.confidence)}
+    difference = Message(
+        "kpi.difference", {"effect": shown.change(evaluation.effect), "percent": percent, **ends, **confidence}
+    )
+    condition = "days" if design == "days" else "control" if kpi.control else "phases"
+    certainty = [Message(f"kpi.condition.{condition}", confidence)]
+    return [first, difference, *certainty, *map(_reason, evaluation.reasons[:1])]
+
+
+def kpi_control(kpi: Kpi, language: Language) -> list[str]:
+    """The control groups that are taken into account, in words."""
+    if not kpi.control:
+        return []
+    return [language.message(Message("kpi.control-group", {"groups": list(kpi.control)}))]
+
+
+def _limits(evaluation: Evaluation, language: Language) -> list[str]:
+    """Every reason but the first, which says how the verdict came about, and what the evaluation's checks found."""
+    doubts = [check for check in evaluation.checks if check.outcome in ("disagrees", "warns")]
+    reasons = [*evaluation.reasons[1:], *(check.text for check in doubts)]
+    reasons += [check.would_settle for check in doubts if check.would_settle is not None]
+    return list(dict.fromkeys(reason.text(language) for reason in reasons))
+
+
+def _raw(evaluation: Evaluation, values: dict[str, str]) -> Message:
+    design = "days" if evaluation.compared == "days" else "phases"
+    return Message(f"kpi.raw.{design}", {"before": values["before"], "after": values["after"]})
+
+
+def _warnings(evaluation: Evaluation, shown: _Shown, language: Language) -> list[Message]:
+    here = evaluation.recalculated
+    if here is None:
+        return []
+    params = {
+        "said": {"code": _verdict_code(evaluation.verdict)},
+        "said_change": shown.change(evaluation.effect),
+        "here": {"code": _verdict_code(here.verdict)},
+        "here_change": shown.change(here.effect),
+    }
+    return [Message("kpi.differs", params)]
+
+
+def _verdict_code(verdict: str) -> str:
+    return f"kpi.verdict.{verdict.replace(' ', '-')}"
+
+
+def _reason(reason: Reason) -> Message:
+    """A reason as a message; one that an earlier version stored without a code as it stands."""
+    if reason.code:
+        return Message(reason.code, reason.params)
+    return Message("kpi.as-stored", {"text": {"nb": reason.nb, "en": reason.en}})
 
 
 def _target(kpi: Kpi, unit: str, unit_of_change: str, scale: float, language: Language) -> str:
