@@ -37,7 +37,7 @@ KINDS: dict[str, Kind] = {
     "too-costly": Kind(
         422,
         N_("Query too expensive"),
-        "Narrow the query, or download it as a file: format=parquet (or csv, ndjson, arrow) streams any amount.",
+        "Narrow the query as `example` shows.",
     ),
     "too-much-data": Kind(413, N_("Response too large"), "Request a shorter period or fewer locations."),
     "too-many-requests": Kind(429, N_("Too many requests"), "Wait for the time given in `Retry-After`."),

@@ -38,6 +38,7 @@ _AGGREGATES: dict[Aggregate, str] = {
     "std": "if(max(abs(value)) < 1e150, stddev_samp(if(abs(value) < 1e150, value, 0)), "
     "stddev_samp(value * 1e-160) * 1e160)",
     "median": "median(value)",
+    "share": "favg(if(value <> 0, 1.0, 0.0))",
     "energy_mean": "if(max(abs(value)) <= 3000, "
     "10 * log10(greatest(favg(pow(10, if(abs(value) <= 3000, value, 0) / 10)), 1e-300)), NULL)",
     # Below this length the mean vector is what rounding left of directions that cancel out.

@@ -132,6 +132,7 @@ AGGREGATES: tuple[Aggregate, ...] = (
     *("mean", "min", "max", "sum", "count", "first", "last", "std", "median"),
     "energy_mean",  # of levels in decibel; null for a bucket with a level beyond ±3000, which is none
     "vector_mean",  # of directions in degrees, [0, 360); null where they cancel out
+    "share",  # of readings that are not 0, from 0 to 1: how much of the time something was on, open or occupied
 )
 _PERCENTILE = re.compile(r"p([1-9][0-9]?)")
 
@@ -149,7 +150,7 @@ class BucketWidth(msgspec.Struct, frozen=True):
     """The width of an aggregation bucket.
 
     us, s, min and h are fixed lengths counted from the Unix epoch; d, w (from Monday), mo and y are calendar units of a
-    time zone: a local day has 23 or 25 hours twice a year.
+    time zone: a local day has 23 or 25 hours twice a year. So are parts of a day that are longer than an hour.
     """
 
     count: int

@@ -32,6 +32,7 @@ def reference(values: np.ndarray) -> dict[str, float | int | None]:
         "energy_mean": None if abs(values).max() > 3000 else 10 * math.log10(np.mean(10 ** (values / 10))),
         "vector_mean": math.degrees(math.atan2(np.sin(np.radians(values)).mean(), np.cos(np.radians(values)).mean()))
         % 360,
+        "share": np.mean(values != 0),
         "p5": np.percentile(values, 5),
         "p95": np.percentile(values, 95),
     }

@@ -114,9 +114,9 @@ async def test_fill(city: City, client: httpx.AsyncClient) -> None:
     assert value["null"][6:8] == [None, None]
     assert value["previous"][6:8] == pytest.approx([true[5], true[5]])
     assert value["linear"][6:8] == pytest.approx(true[6:8])
-    assert value["linear"][16:22] == [None] * 6  # seven hours: longer than three buckets
-    assert value["previous"][16:22] == [*[pytest.approx(true[15])] * 3, None, None, None]
-    longer = await items(client, **question, fill="linear", max_gap="PT7H")
+    assert value["linear"][16:22] == [None] * 6  # six hours: longer than three buckets
+    assert value["previous"][16:22] == [None] * 6  # max_gap means the same for both: how long the gap is
+    longer = await items(client, **question, fill="linear", max_gap="PT6H")
     assert [row["mean"] for row in longer] == pytest.approx(true)
 
 
@@ -138,7 +138,11 @@ async def test_wide_has_a_column_for_each_stream(client: httpx.AsyncClient) -> N
     expected = long.pivot(index="time", columns="device", values="value")
     assert csv["kai-luft/kran/pm10"].tolist() == expected["kran"].tolist()
     several = await items(client, **question, shape="wide", every="PT6H", aggregate="mean,max")
-    assert set(several[0]) == {"time", *(f"kai-luft/{d}/pm10:{a}" for d in ("kran", "port") for a in ("mean", "max"))}
+    assert set(several[0]) == {
+        "time",
+        "local",
+        *(f"kai-luft/{d}/pm10:{a}" for d in ("kran", "port") for a in ("mean", "max")),
+    }
 
 
 async def test_rows_of_all_streams_in_the_order_of_time(client: httpx.AsyncClient) -> None:
@@ -249,7 +253,10 @@ async def test_fair_shares(city: City) -> None:
         ({"fill": "null", "start": "-P1D"}, 400, "every"),
         ({"downsample": "lttb", "every": "PT1H"}, 400, "every"),
         ({"shape": "wide", "limit": "5"}, 400, "limit"),
-        ({"order": "-time", "limit": "5"}, 400, "limit"),
+        ({"value": "much"}, 400, "value"),
+        ({"columns": "time,colour"}, 400, "columns"),
+        ({"every": "PT1H", "aggregate": "mean,max", "value": ">5"}, 400, "aggregate"),
+        ({"every": "PT1H", "start": "-P1D", "fill": "null", "value": ">5"}, 400, "value"),
         ({"order": "value"}, 400, "order"),
         ({"max_gap": "soon"}, 400, "max_gap"),
         ({"points": "1"}, 400, "points"),

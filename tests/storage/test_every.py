@@ -16,7 +16,9 @@ from techport_storage.model import BucketWidth
         ("pt15m", BucketWidth(15, "min")),
         ("PT30S", BucketWidth(30, "s")),
         ("P1D", BucketWidth(1, "d")),
-        ("P7D", BucketWidth(7, "d")),
+        ("P7D", BucketWidth(1, "w")),  # the same weeks as P1W
+        ("P14D", BucketWidth(2, "w")),
+        ("P10D", BucketWidth(10, "d")),
         ("P1W", BucketWidth(1, "w")),
         ("P3M", BucketWidth(3, "mo")),
         ("P1Y", BucketWidth(1, "y")),

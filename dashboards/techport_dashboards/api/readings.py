@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Generator
+from functools import partial
 from threading import Event
 from typing import Annotated, Any, Literal
 
@@ -34,14 +35,39 @@ from techport_dashboards.query.answer_files import (
     Key,
     spooled,
 )
+from techport_dashboards.query.by_time import in_time_order, interval_of
 from techport_dashboards.query.etags import etag_of, matches
 from techport_dashboards.query.formats import MEDIA_TYPES
-from techport_dashboards.query.limits import Deadline, Disconnected, readings_expected
+from techport_dashboards.query.limits import (
+    NARROWER,
+    WAY_OUT,
+    Deadline,
+    Disconnected,
+    readings_expected,
+    reject_expensive,
+)
 from techport_dashboards.query.paging import decode, encode, page_size
 from techport_dashboards.query.parameters import Choice, ChoiceParameters, Names
-from techport_dashboards.query.question import Answer, Question, Resolved, last_key, resolve, run, select
+from techport_dashboards.query.question import (
+    Answer,
+    Question,
+    Resolved,
+    first_page,
+    last_key,
+    resolve,
+    run,
+    select,
+)
 from techport_dashboards.query.registry_cache import RegistryView
-from techport_dashboards.query.shaping import MOST_POINTS, Fill, Order, Shape, refuse_large, shaped
+from techport_dashboards.query.row_choice import (
+    aggregate_of,
+    check_columns,
+    column_names,
+    conditions,
+    only_fitting,
+    satisfying,
+)
+from techport_dashboards.query.shaping import MOST_POINTS, Fill, Order, Shape, place_behind, refuse_large, shaped
 from techport_dashboards.query.streaming import Streamed
 from techport_dashboards.services.citation import licence_url
 from techport_dashboards.viewer import Viewer
@@ -50,10 +76,13 @@ from techport_dashboards.web.dependencies import Services, ServicesDep, ViewerDe
 from techport_dashboards.web.methods import HEAD
 from techport_dashboards.web.request_slots import SlotRoute
 from techport_pilots.definition.privacy import licence_of
+from techport_pilots.i18n import N_
+from techport_pilots.quantities import vocabulary_of
+from techport_pilots.registry.registry import StreamInfo
 from techport_pilots.time import interval_micros
 from techport_storage import clock
 from techport_storage.buckets import format_width
-from techport_storage.model import Micros
+from techport_storage.model import RAW_SCHEMA, Micros
 from techport_storage.model import Query as StoreQuery
 
 router = APIRouter(tags=["readings"], route_class=SlotRoute)
@@ -76,8 +105,10 @@ class ReadingsParameters(Choice):
         examples=["PT1H"],
     )
     aggregate: Names = Field(
-        description="mean (default), min, max, sum, count, first, last, std, median, p1 to p99, energy_mean (of "
-        "decibels), vector_mean (of directions). Several with commas.",
+        description="mean, min, max, sum, count, first, last, std, median, p1 to p99, energy_mean (of decibels), "
+        "vector_mean (of directions), share (of readings that are not 0). Several with commas. When left out, each "
+        "quantity has the one that fits its kind: mean of levels, sum of counts, vector_mean of directions, "
+        "energy_mean of sound levels, share of states; the metadata says which.",
         examples=[["mean,p95"]],
     )
     zone: str | None = Field(
@@ -93,7 +124,8 @@ class ReadingsParameters(Choice):
     max_gap: str | None = Field(
         None,
         max_length=32,
-        description="previous and linear fill no longer time than this; three buckets when left out.",
+        description="previous and linear fill gaps that are not longer than this, as long as their empty buckets are "
+        "together; three buckets when left out.",
         examples=["PT3H"],
     )
     shape: Literal["long", "wide"] = Field(
@@ -112,19 +144,29 @@ class ReadingsParameters(Choice):
     order: Order = Field(
         "stream",
         description="stream: by pilot, device, quantity and then time. time, -time: all streams together, the oldest "
-        "or the newest first.",
+        "or the newest first; with `limit` the first so many.",
         examples=["-time"],
     )
+    value: Names = Field(
+        description="Only rows whose value satisfies this: `value>50`, `value>=10&value<20`. Of buckets it is their "
+        "aggregate.",
+        examples=[[">50"]],
+    )
+    columns: Names = Field(description="Only these columns, in this order.", examples=[["time,value"]])
     format: str | None = Field(
         None,
         max_length=40,
-        description="json, ndjson, csv, csv-nb (semicolons and decimal commas), parquet or arrow; instead of Accept.",
+        description="json, ndjson, csv, csv-nb (semicolons and decimal commas), parquet, arrow or feather; instead of "
+        "Accept.",
         examples=list(MEDIA_TYPES),
         json_schema_extra={"enum": [*MEDIA_TYPES, None]},
     )
 
     def question(self, limit: int | None = None) -> Question:
+        shape = self.as_shape()
+        same = Shape(fitting=shape.fitting, max_gap=shape.max_gap, points=shape.points, columns=shape.columns)
         return Question(
+            presentation="" if shape == same else msgspec.json.encode(shape).decode(),
             pilots=self.pilot,
             devices=self.device,
             quantities=self.quantity,
@@ -150,6 +192,9 @@ class ReadingsParameters(Choice):
             downsample=self.downsample,
             points=self.points,
             order=self.order,
+            fitting=self.every is not None and not any(part.strip() for part in self.aggregate),
+            conditions=conditions(self.value),
+            columns=column_names(self.columns),
         )
 
 
@@ -168,6 +213,7 @@ class QuantityUnit(BaseModel):
     ucum: str = Field(description="Unit of the values, in UCUM; empty where nobody has described the stream.")
     label: str = Field(description="The unit as people read it.")
     title: str = Field(description="What is measured, in English.")
+    cf_name: str | None = Field(description="Standard name of the CF conventions, where there is one.")
 
 
 class Source(BaseModel):
@@ -185,6 +231,10 @@ class AnswerMetadata(BaseModel):
     every: str | None = Field(description="Width of the buckets, ISO 8601; null for readings as they came.")
     zone: str = Field(description="IANA time zone that days and longer buckets follow.")
     quality: str = Field(description="all, or good: those without a flag.")
+    aggregates: dict[str, str] = Field(
+        description="With `every`, for each quantity the aggregate of its buckets; where several were named, all, with "
+        "+ between."
+    )
     units: dict[str, QuantityUnit] = Field(description="For each quantity its UCUM code, label and title.")
     sources: list[Source] = Field(description="Licence and attribution of each pilot.")
 
@@ -212,6 +262,8 @@ class BucketRow(BaseModel):
     device: DeviceName
     quantity: QuantityName
     time: Instant = Field(description="Start of the bucket, ISO 8601 in UTC.")
+    date: str | None = Field(None, description="The local day that a bucket of days or longer starts on, in `zone`.")
+    local: str | None = Field(None, description="Start of a shorter bucket, ISO 8601 in `zone` with its offset.")
     count: int = Field(description="Readings in it.")
     completeness: float | None = Field(
         description="Readings ÷ readings expected, 0 to 1; null where the device promises no interval."
@@ -226,11 +278,14 @@ class WideRow(BaseModel):
     __pydantic_extra__: dict[str, float | None]
 
     time: Instant
+    date: str | None = Field(None, description="The local day, as in buckets.")
+    local: str | None = Field(None, description="The local time, as in buckets.")
 
 
 class ReadingsPage(AnswerMetadata):
     items: list[ReadingRow | BucketRow | WideRow] = Field(
-        description="Readings as they came, buckets with `every`, or with `shape=wide` a row for each time."
+        description="Readings as they came, buckets with `every`, or with `shape=wide` a row for each time; "
+        "of each only the fields that `columns` names."
     )
     next: str | None = Field(description="Cursor of the next page; null on the last.")
 
@@ -253,9 +308,9 @@ def readings(
     """Readings, or one row a bucket with `every`, by pilot, device, quantity, area and time.
 
     JSON comes in pages. CSV, NDJSON, Parquet and Arrow come whole, unless a limit is set: then the header `Link` names
-    the next page. `fill`, `shape=wide`, `downsample` and an `order` by time need all rows at once, so they come whole
-    in every format, up to five million numbers. Each bucket has its `count` and `completeness`: readings ÷ readings
-    expected.
+    the next page. `fill`, `shape=wide`, `downsample` and an `order` by time without a limit need all rows at once, so
+    they come whole in every format, up to five million numbers. Each bucket has its `count`, its `completeness`
+    (readings ÷ readings expected) and, beside its time in UTC, what the calendar of `zone` calls it.
     """
     return respond(request, services, viewer, parameters, disconnected)
 
@@ -275,7 +330,7 @@ def _metadata(services: Services, viewer: Viewer, parameters: ReadingsParameters
     resolved = resolve(
         parameters.question(None), viewer, catalogue, services.store, services.settings.zone, clock.now()
     )
-    return about(resolved.query, catalogue)
+    return about(resolved.query, catalogue, parameters.as_shape().fitting)
 
 
 def respond(
@@ -285,15 +340,8 @@ def respond(
     file_format = formats.choose(parameters.format, request.headers.get("accept", ""))
     shape, settings = parameters.as_shape(), services.settings
     limit = parameters.limit
-    if shape.plain and (file_format == "json" or limit is not None):
+    if limit is not None or parameters.cursor is not None or (shape.plain and file_format == "json"):
         limit = page_size(limit, settings.page_size, settings.max_page_size)
-    elif not shape.plain and (limit is not None or parameters.cursor is not None):
-        name = "limit" if limit is not None else "cursor"
-        raise Problem(
-            "bad-parameter",
-            "`fill`, `shape=wide`, `downsample` and `order` cannot be combined with paging.",
-            parameter=name,
-        )
     files: AnswerFiles = request.app.state.answer_files
     key = _file_key(request, viewer, file_format)
     if _wants_file(request) and (file := files.find(key, fresh="range" not in request.headers)):
@@ -304,9 +352,13 @@ def respond(
     headers = {"Vary": "Accept, Accept-Encoding"} | ({"ETag": tag, **etags.HEADERS} if tag else {})
     if tag and matches(request.headers.get("if-none-match", ""), tag):
         return Response(status_code=304, headers=headers)
-    patience = Deadline(settings.query_seconds, left)
-    if shape.plain:
+    patience = Deadline(settings.query_seconds, left, WAY_OUT if file_format == "json" and shape.plain else NARROWER)
+    if shape.plain and not (limit is not None and shape.conditions):
         found = run(services, resolved, catalogue, patience)
+    elif shape.plain:
+        found = some_of(services, resolved, catalogue, shape, patience)
+    elif shape.by_time and limit is not None and resolved.query.every is None:
+        found = by_time(services, resolved, catalogue, shape, patience)
     else:
         found = whole(services, resolved, catalogue, shape, patience, now)
     answer = _written(request, services, found, file_format, shape, headers)
@@ -343,23 +395,90 @@ def _is_bounded(services: Services, found: Answer, file_format: formats.Format, 
     return (expected if query.limit is None else min(expected, query.limit)) <= most
 
 
+def some_of(
+    services: Services, resolved: Resolved, catalogue: RegistryView, shape: Shape, patience: Deadline
+) -> Answer:
+    """A page of the rows that satisfy the conditions, in the order of the store."""
+    query = resolved.query
+    assert query.limit is not None
+    reject_expensive(query, services.store, catalogue, services.settings.max_scan, clock.now())
+    reader = services.store.read(msgspec.structs.replace(query, limit=None))
+    batches, rows = [], 0
+    for batch in patience.batches(reader):
+        batches.append(_chosen(batch, query, catalogue, shape))
+        rows += batches[-1].num_rows
+        if rows > query.limit:
+            break
+    return first_page(resolved, catalogue, pa.Table.from_batches(batches, reader.schema))
+
+
+def by_time(
+    services: Services, resolved: Resolved, catalogue: RegistryView, shape: Shape, patience: Deadline
+) -> Answer:
+    """A page of readings in the order of time, found from that end on."""
+    query = resolved.query
+    assert query.limit is not None
+    interval = interval_of([info.interval_us for info in catalogue.chosen(query.select)])
+    tables = in_time_order(
+        services.store, query, query.limit, interval, descending=shape.order == "-time", after=query.after
+    )
+    batches: list[pa.RecordBatch] = []
+    rows = 0
+    for table in tables:
+        batches += [_chosen(batch, query, catalogue, shape) for batch in table.to_batches()]
+        rows = sum(batch.num_rows for batch in batches)
+        if rows > query.limit:
+            break
+        patience.check()
+    page = pa.concat_tables([pa.Table.from_batches([batch]) for batch in batches]) if batches else None
+    return first_page(resolved, catalogue, RAW_SCHEMA.empty_table() if page is None else page.slice(0, query.limit + 1))
+
+
 def whole(
     services: Services, resolved: Resolved, catalogue: RegistryView, shape: Shape, patience: Deadline, now: Micros
 ) -> Answer:
-    """All rows in a shape that needs them at once."""
-    query = resolved.query
-    if shape.downsample and query.every is not None:
-        raise Problem(
-            "bad-parameter",
-            "`downsample` selects readings and cannot be combined with buckets.",
-            parameter="every",
-            example="none",
-        )
-    streams = services.store.streams(query.select) if shape.fill != "none" else []
+    """Rows in a shape that needs all of them at once; with a limit, a page of them."""
+    query = msgspec.structs.replace(resolved.query, limit=None, after=None)
+    for wrong, parameter, message, example in (
+        (shape.downsample and query.every is not None, "every", _BUCKETS_AND_DOWNSAMPLE, "none"),
+        (shape.fill != "none" and shape.conditions, "value", _FILL_AND_VALUE, "none"),
+        (shape.wide and resolved.query.limit is not None, "limit", _WIDE_AND_LIMIT, "none"),
+    ):
+        if wrong:
+            raise Problem("bad-parameter", message, parameter=parameter, example=example)
+    present = services.store.streams(query.select) if shape.fill != "none" or shape.wide else []
+    described = (info.stream for info in catalogue.chosen(query.select) if info.described)
+    streams = sorted({*present, *described}) if shape.fill != "none" or shape.wide else []
     refuse_large(query, streams, shape, now)
     reader = services.store.read(query)
-    table = shaped(patience.batches(reader), reader.schema, query, streams, shape, now)
-    return Answer(resolved, catalogue, table)
+    batches = (_chosen(batch, query, catalogue, shape) for batch in patience.batches(reader))
+    fitting = partial(aggregate_of, catalogue) if shape.fitting else None
+    table = shaped(batches, reader.schema, query, streams, shape, now, fitting)
+    if resolved.query.after is not None:
+        table = table.slice(place_behind(table, resolved.query.after, shape.order))
+    return first_page(resolved, catalogue, table)
+
+
+_BUCKETS_AND_DOWNSAMPLE = N_("`downsample` selects readings and cannot be combined with buckets.")
+_FILL_AND_VALUE = N_("`fill` shows every bucket, so `value` cannot leave some out.")
+_WIDE_AND_LIMIT = N_("A wide table has no pages.")
+
+
+def _chosen(batch: pa.RecordBatch, query: StoreQuery, catalogue: RegistryView, shape: Shape) -> pa.RecordBatch:
+    """The batch with the aggregate that fits each stream, without rows that do not satisfy the conditions."""
+    if shape.fitting:
+        batch = only_fitting(batch, query.aggregates, partial(aggregate_of, catalogue))
+    if not shape.conditions:
+        return batch
+    columns = ("value",) if query.every is None else query.aggregates
+    if len(columns) > 1 and not shape.fitting:
+        raise Problem(
+            "bad-parameter",
+            "`value` needs one aggregate to compare.",
+            parameter="aggregate",
+            example=query.aggregates[0],
+        )
+    return satisfying(batch, shape.conditions, columns)
 
 
 def _written(
@@ -373,7 +492,7 @@ def _written(
     catalogue, query = found.catalogue, found.resolved.query
     dress = dressing(query, catalogue, shape)
     schema = dress(pa.RecordBatch.from_pylist([], found.rows.schema)).schema
-    described = about(query, catalogue)
+    described = about(query, catalogue, shape.fitting)
     headers |= {"Techport-Zone": query.zone, "Link": links(request, described, found.next)}
     batches = formats.pieces(found.rows, dress)
     media_type = formats.MEDIA_TYPES[file_format]
@@ -389,12 +508,16 @@ def _written(
         items = msgspec.Raw(formats.json_rows(batches))
         body = msgspec.json.encode({"items": items, "next": found.next, **described})
         return in_one_piece(request, body, headers)
+    if query.every is not None:
+        headers["Techport-Aggregates"] = ",".join(f"{name}={used}" for name, used in described["aggregates"].items())
     stream: Generator[bytes]
     match file_format:
         case "parquet":
             stream = formats.parquet(batches, schema, described)
         case "arrow":
             stream = formats.arrow(batches, schema, described)
+        case "feather":
+            stream = formats.feather(batches, schema, described)
         case "csv-nb":
             stream = formats.csv_nb(batches, schema.names, query.zone)
         case "csv":
@@ -405,7 +528,7 @@ def _written(
         name = {"csv-nb": "csv", "arrow": "arrows"}.get(file_format, file_format)
         headers["Content-Disposition"] = f'attachment; filename="readings.{name}"'
     encoding = formats.encoding_of(request.headers.get("accept-encoding", ""))
-    if file_format not in ("parquet", "arrow") and encoding is not None and not _wants_file(request):
+    if file_format not in formats.BINARY_FORMATS and encoding is not None and not _wants_file(request):
         stream = formats.encoded(stream, encoding)
         headers["Content-Encoding"] = encoding
     return Streamed(stream, headers, media_type)
@@ -421,15 +544,22 @@ def in_one_piece(request: Request, body: bytes, headers: dict[str, str]) -> Resp
 
 
 def dressing(query: StoreQuery, catalogue: RegistryView, shape: Shape) -> formats.Dress:
-    """What the API adds to rows of the store: units, and completeness to buckets. A wide table has both elsewhere."""
+    """What the API makes of rows of the store: those and the columns that are wanted, with units, and to buckets their
+    completeness and what the local calendar calls them. A wide table has units and completeness elsewhere."""
     now = clock.now()
 
     def dress(batch: pa.RecordBatch) -> pa.RecordBatch:
-        if shape.wide:
-            return batch
+        if not shape.wide:
+            batch = _chosen(batch, query, catalogue, shape)
+            if query.every is not None:
+                batch = rows.with_completeness(batch, query, lambda stream: catalogue.stream(stream).interval_us, now)
+            batch = rows.with_units(batch, catalogue.unit)
         if query.every is not None:
-            batch = rows.with_completeness(batch, query, lambda stream: catalogue.stream(stream).interval_us, now)
-        return rows.with_units(batch, catalogue.unit)
+            batch = rows.with_local(batch, query)
+        if shape.columns:
+            check_columns(shape.columns, batch.schema)
+            batch = batch.select(list(shape.columns))
+        return batch
 
     return dress
 
@@ -457,8 +587,9 @@ def _latest(request: Request, services: Services, viewer: Viewer, choice: Choice
     return in_one_piece(request, body, {"Vary": "Accept-Encoding"})
 
 
-def about(query: StoreQuery, catalogue: RegistryView) -> dict[str, Any]:
-    """The question as it was understood, and what is needed to use and to cite its answer."""
+def about(query: StoreQuery, catalogue: RegistryView, fitting: bool = False) -> dict[str, Any]:
+    """The question as it was understood, and what is needed to use and to cite its answer. With `fitting` each quantity
+    has the aggregate of its kind, otherwise all that were named."""
     chosen = catalogue.chosen(query.select)
     present = {info.stream.pilot for info in chosen} or set(query.select.pilots or ())
     pilots = [catalogue.pilots[name] for name in sorted(present) if name in catalogue.pilots]
@@ -468,14 +599,33 @@ def about(query: StoreQuery, catalogue: RegistryView) -> dict[str, Any]:
         "every": format_width(query.every) if query.every else None,
         "zone": query.zone,
         "quality": query.quality,
-        "units": {
-            info.stream.quantity: {"ucum": info.unit or "", "label": info.unit_label, "title": info.title.get("en")}
-            for info in chosen
-        },
+        "aggregates": _aggregates_used(query, catalogue, fitting),
+        "units": {info.stream.quantity: _unit(info, catalogue) for info in chosen},
         "sources": [
             {"pilot": p.id, "title": p.title.get("en"), "licence": licence_of(p), "attribution": p.attribution}
             for p in pilots
         ],
+    }
+
+
+def _aggregates_used(query: StoreQuery, catalogue: RegistryView, fitting: bool) -> dict[str, str]:
+    if query.every is None:
+        return {}
+    named = "+".join(query.aggregates)
+    return {
+        info.stream.quantity: aggregate_of(catalogue, info.stream) if fitting else named
+        for info in catalogue.chosen(query.select)
+    }
+
+
+def _unit(info: StreamInfo, catalogue: RegistryView) -> dict[str, Any]:
+    pilot = catalogue.pilots.get(info.stream.pilot)
+    quantity = vocabulary_of(pilot).lookup(info.stream.quantity) if pilot else None
+    return {
+        "ucum": info.unit or "",
+        "label": info.unit_label,
+        "title": info.title.get("en"),
+        "cf_name": quantity.cf_name if quantity else None,
     }
 
 

@@ -21,7 +21,6 @@ from techport_dashboards.query import formats, times
 from techport_dashboards.query.paging import paged
 from techport_dashboards.query.parameters import PageParameters
 from techport_dashboards.query.question import answer
-from techport_dashboards.query.shaping import Shape
 from techport_dashboards.services import citation
 from techport_dashboards.services.snapshots import NoRoom, Snapshot, SnapshotStore, find_snapshot, snapshot_store
 from techport_dashboards.viewer import Viewer
@@ -116,15 +115,16 @@ def _freeze(
     for name in ("limit", "cursor", "format", "downsample"):
         if getattr(parameters, name) is not None:
             raise Problem("bad-parameter", "A snapshot always holds the whole response, as Parquet.", parameter=name)
-    if not parameters.as_shape().plain:
+    shape = parameters.as_shape()
+    if not shape.plain:
         raise Problem("bad-parameter", "A snapshot holds the rows unchanged.", parameter="shape", example="long")
     found = answer(services, viewer, parameters.question())
     for pilot in found.resolved.query.select.pilots or ():
         require(viewer, "see-raw", pilot)
     query, catalogue = found.resolved.query, services.registry_cache.current()
-    dress = dressing(query, catalogue, Shape())
+    dress = dressing(query, catalogue, shape)
     schema = dress(pa.RecordBatch.from_pylist([], found.rows.schema)).schema
-    facts = about(query, catalogue)
+    facts = about(query, catalogue, shape.fitting)
     rows = 0
 
     def counted() -> Iterator[pa.RecordBatch]:

@@ -25,6 +25,7 @@ from techport_storage.model import Micros, Query
 from techport_storage.store import ReadingStore
 
 WAY_OUT = "format=parquet, which streams any amount; or a shorter range or fewer streams"
+NARROWER = "a shorter range, wider buckets or fewer streams"
 _UNKNOWN_INTERVAL: Micros = MINUTE
 
 
@@ -63,8 +64,9 @@ def readings_expected(query: Query, catalogue: RegistryView, now: Micros) -> int
 class Deadline:
     """How long an answer in one piece may take: so many seconds, and no longer than somebody waits for it."""
 
-    def __init__(self, seconds: float, left: Event | None = None) -> None:
-        """`left` is set when the client has gone."""
+    def __init__(self, seconds: float, left: Event | None = None, way_out: str = WAY_OUT) -> None:
+        """`left` is set when the client has gone; `way_out` is what to ask for instead."""
+        self._way_out = way_out
         self._seconds = seconds
         self._given_up = time.monotonic() + seconds
         self._left = left
@@ -78,11 +80,15 @@ class Deadline:
         with reader:
             for batch in reader:
                 yield batch
-                if self._left is not None and self._left.is_set():
-                    raise Problem("too-costly", "The client has disconnected.")
-                if time.monotonic() > self._given_up:
-                    detail = f"The query was not answered within {self._seconds:g} seconds."
-                    raise Problem("too-costly", detail, parameter="start", example=WAY_OUT)
+                self.check()
+
+    def check(self) -> None:
+        """Raises Problem when it is over."""
+        if self._left is not None and self._left.is_set():
+            raise Problem("too-costly", "The client has disconnected.")
+        if time.monotonic() > self._given_up:
+            detail = f"The query was not answered within {self._seconds:g} seconds."
+            raise Problem("too-costly", detail, parameter="start", example=self._way_out)
 
 
 async def until_disconnected(request: Request) -> AsyncIterator[Event]:

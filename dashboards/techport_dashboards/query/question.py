@@ -22,6 +22,7 @@ from techport_dashboards.query.cursors import decode_cursor, encode_cursor
 from techport_dashboards.query.limits import Deadline, reject_expensive
 from techport_dashboards.query.names import select
 from techport_dashboards.query.registry_cache import RegistryCache, RegistryView
+from techport_dashboards.query.row_choice import fitting_aggregates
 from techport_dashboards.settings import WebSettings
 from techport_dashboards.viewer import Viewer
 from techport_storage import clock
@@ -63,6 +64,7 @@ class Question(msgspec.Struct, frozen=True, kw_only=True):
     quality: Literal["all", "good"] = "all"
     limit: int | None = None
     cursor: str | None = None
+    presentation: str = ""  # what else decides which rows a page has, such as their order
     wall_clock: bool = False  # times without an offset are local times of the zone: only the pages' own charts ask so
 
 
@@ -125,7 +127,13 @@ def run(context: QueryContext, resolved: Resolved, catalogue: RegistryView, pati
     reject_expensive(query, context.store, catalogue, context.settings.max_scan, clock.now())
     # One row more than asked for says whether there is a next page.
     table = patience.table(context.store.read(msgspec.structs.replace(query, limit=query.limit + 1)))
-    if table.num_rows <= query.limit:
+    return first_page(resolved, catalogue, table)
+
+
+def first_page(resolved: Resolved, catalogue: RegistryView, table: pa.Table) -> Answer:
+    """As many rows of the table as the limit says, and the cursor behind them where there are more."""
+    query = resolved.query
+    if query.limit is None or table.num_rows <= query.limit:
         return Answer(resolved, catalogue, table)
     page = table.slice(0, query.limit)
     following = encode_cursor(resolved.fingerprint, query.start, query.end, last_key(page))
@@ -157,7 +165,7 @@ def resolve(
         start=start,
         end=end,
         every=bucket(question.every),
-        aggregates=aggregates(question),
+        aggregates=aggregates(question) or fitting_aggregates(catalogue, selection),
         zone=zone,
         quality=question.quality,
         limit=question.limit,
@@ -197,6 +205,7 @@ def bucket(text: str | None) -> BucketWidth | None:
 
 
 def aggregates(question: Question) -> tuple[Aggregate, ...]:
+    """Those that are named. Raises Problem."""
     names = [part.strip() for item in question.aggregate for part in item.split(",")]
     for name in names:
         if name not in AGGREGATES and percentile_of(name) is None:
@@ -208,7 +217,7 @@ def aggregates(question: Question) -> tuple[Aggregate, ...]:
             )
     if names and question.every is None:
         raise Problem("bad-parameter", "`aggregate` requires a bucket width.", parameter="every", example=EVERY_EXAMPLE)
-    return tuple(dict.fromkeys(names)) or ("mean",)
+    return tuple(dict.fromkeys(names))
 
 
 def fingerprint_of(question: Question) -> str:

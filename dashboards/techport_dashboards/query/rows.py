@@ -57,6 +57,17 @@ def with_units(batch: pa.RecordBatch, unit_of: Callable[[Stream], str]) -> pa.Re
     return batch.add_column(place, pa.field("unit", unit.type), unit)
 
 
+def with_local(batch: pa.RecordBatch, query: Query) -> pa.RecordBatch:
+    """Buckets with what the zone's calendar calls them, behind their time in UTC: a column `date` for days and longer,
+    else `local`. A bucket of 1 January in Oslo starts on 31 December in UTC."""
+    assert query.every is not None
+    place = batch.schema.get_field_index("time") + 1
+    local = batch.column("time").cast(pa.timestamp("us", query.zone))
+    if query.every.unit in ("d", "w", "mo", "y"):
+        return batch.add_column(place, pa.field("date", pa.date32()), pc.local_timestamp(local).cast(pa.date32()))
+    return batch.add_column(place, pa.field("local", local.type), local)
+
+
 def readable(batch: pa.RecordBatch) -> pa.RecordBatch:
     """The batch with plain strings, and times as ISO 8601 text in UTC: the form of JSON and CSV."""
     columns = []
@@ -64,7 +75,9 @@ def readable(batch: pa.RecordBatch) -> pa.RecordBatch:
         if pa.types.is_dictionary(column.type):
             column = column.cast(pa.string())
         elif pa.types.is_timestamp(column.type):
-            column = iso(column)
+            column = iso(column) if column.type.tz in (None, "UTC") else local_iso(column)
+        elif pa.types.is_date(column.type):
+            column = column.cast(pa.string())
         columns.append(column)
     return pa.RecordBatch.from_arrays(columns, names=batch.schema.names)
 
@@ -74,6 +87,14 @@ def iso(column: pa.Array) -> pa.Array:
     plain = column.cast(pa.timestamp("us")).cast(pa.string()).cast(pa.binary())
     lettered = pc.binary_replace_slice(plain, start=10, stop=11, replacement=b"T").cast(pa.string())
     return pc.binary_join_element_wise(lettered, "Z", "")
+
+
+def local_iso(column: pa.Array) -> pa.Array:
+    """Times as text in their zone, with its offset: both hours 02 of October are told apart by it."""
+    offset = pc.strftime(column.cast(pa.timestamp("s", column.type.tz), safe=False), format="%z")
+    plain = pc.replace_substring(pc.local_timestamp(column).cast(pa.string()), " ", "T")
+    parts = (plain, pc.utf8_slice_codeunits(offset, 0, 3), ":", pc.utf8_slice_codeunits(offset, 3, 5), "")
+    return pc.binary_join_element_wise(*parts)
 
 
 def items(table: pa.Table, catalogue: RegistryView) -> list[dict[str, Any]]:

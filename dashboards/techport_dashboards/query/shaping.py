@@ -6,7 +6,7 @@ bucket has a count of zero, and a picked point is a reading as it came.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Literal
 
 import msgspec
@@ -16,18 +16,24 @@ from numpy.typing import NDArray
 from tsdownsample import LTTBDownsampler, MinMaxDownsampler
 
 from techport_dashboards.problems import Problem
+from techport_dashboards.query.by_time import behind, sorted_by_time
+from techport_dashboards.query.row_choice import Condition
+from techport_dashboards.query.times import length
 from techport_storage.buckets import bucket_edges, fixed_width
 from techport_storage.columns import group_by_stream, name_columns
-from techport_storage.model import TIME, Micros, Query, Stream, aggregate_schema
+from techport_storage.model import TIME, Cursor, Micros, Query, Stream, aggregate_schema
 from techport_storage.query_check import check_zone
 
 Fill = Literal["none", "null", "previous", "linear"]
 Order = Literal["stream", "time", "-time"]
+Fitting = Callable[[Stream], str]
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
 
 MOST_CELLS = 5_000_000
 """Numbers of one answer that is put together in memory: 40 MB, and some more while it is."""
+MOST_CALENDAR = 500_000
+"""Calendar buckets of one range: their edges are worked out one by one."""
 MOST_COLUMNS = 2_000
 MOST_POINTS = 20_000
 
@@ -41,10 +47,19 @@ class Shape(msgspec.Struct, frozen=True, kw_only=True):
     downsample: Literal["minmax", "lttb"] | None = None
     points: int = 1000
     order: Order = "stream"
+    fitting: bool = False  # each stream has the aggregate that fits its kind of quantity, and no other
+    conditions: tuple[Condition, ...] = ()  # of the values of rows
+    columns: tuple[str, ...] = ()  # in this order; all of them where there is none
 
     @property
     def plain(self) -> bool:
-        return self == Shape(max_gap=self.max_gap, points=self.points)
+        """Whether rows come in the order of the store, one by one."""
+        return not (self.wide or self.downsample) and (self.fill, self.order) == ("none", "stream")
+
+    @property
+    def by_time(self) -> bool:
+        """Whether only the order is another."""
+        return self.order != "stream" and not (self.wide or self.downsample) and self.fill == "none"
 
 
 def shaped(
@@ -54,12 +69,14 @@ def shaped(
     streams: Sequence[Stream],
     shape: Shape,
     now: Micros,
+    fitting: Fitting | None = None,
 ) -> pa.Table:
-    """The rows in that shape; `streams` are those that the query selects. Ask refuse_large first. Raises Problem."""
+    """The rows in that shape; `streams` are those that the query selects, also those that never sent. `fitting` names
+    the one aggregate of each stream that a wide table shows; None: all. Ask refuse_large first. Raises Problem."""
     table = picked(batches, schema, shape) if shape.downsample else gathered(batches, schema)
     if shape.fill != "none":
         table = filled(table, query, streams, shape, now)
-    return ordered(widened(table) if shape.wide else table, shape.order)
+    return ordered(widened(table, streams, fitting) if shape.wide else table, shape.order)
 
 
 def refuse_large(query: Query, streams: Sequence[Stream], shape: Shape, now: Micros) -> None:
@@ -148,6 +165,7 @@ def bucket_starts(query: Query, now: Micros) -> Ints:
         return np.empty(0, np.int64)
     width = fixed_width(query.every)
     if width is None:
+        _refuse_above((end - query.start) // length(query.every), MOST_CALENDAR)
         return bucket_edges(query.every, check_zone(query.zone), query.start, end - 1)[:-1]
     first = query.start - query.start % width
     _refuse_above((end - first) // width)
@@ -155,55 +173,69 @@ def bucket_starts(query: Query, now: Micros) -> Ints:
 
 
 def _completed(values: Floats, starts: Ints, fill: Fill, longest: Micros) -> Floats:
+    """The values with gaps filled that are not longer than that; a gap lasts as long as its empty buckets together."""
     if fill == "null" or not values.size:
         return values
     known = ~np.isnan(values)
     places = np.arange(values.shape[1])
+    edges = np.append(starts, 2 * starts[-1] - starts[-2] if len(starts) > 1 else starts[-1])
     before = np.maximum.accumulate(np.where(known, places, -1), axis=1)
-    if fill == "previous":
-        near = (before >= 0) & (starts[places] - starts[before] <= longest)
-        return np.where(near, np.take_along_axis(values, np.maximum(before, 0), axis=1), np.nan)
     after = np.minimum.accumulate(np.where(known, places, len(places))[:, ::-1], axis=1)[:, ::-1]
+    empty = ~known & (before >= 0) & (edges[after] - edges[before + 1] <= longest)
     left, right = np.maximum(before, 0), np.minimum(after, len(places) - 1)
-    gap = starts[right] - starts[left]
-    between = ~known & (before >= 0) & (after < len(places)) & (gap <= longest)
-    share = np.where(between, (starts[places] - starts[left]) / np.maximum(gap, 1), 0)
     low, high = (np.take_along_axis(values, index, axis=1) for index in (left, right))
+    if fill == "previous":
+        return np.where(empty, low, values)
+    between = empty & (after < len(places))
+    gap = starts[right] - starts[left]
+    share = np.where(between, (starts[places] - starts[left]) / np.maximum(gap, 1), 0)
     return np.where(between, low + (high - low) * share, values)
 
 
-def widened(table: pa.Table) -> pa.Table:
+def widened(table: pa.Table, streams: Sequence[Stream] = (), fitting: Fitting | None = None) -> pa.Table:
     """A row for each time and a column for each stream, `pilot/device/quantity`; `:aggregate` behind it where several
-    were asked for. Flags and counts are left out."""
+    were asked for. Of `streams` without a row the column is empty. Flags and counts are left out."""
     names = [name for name in table.column_names[4:] if name not in ("count", "received", "quality", "completeness")]
     names = names or ["count"]
     times, row = np.unique(micros(table["time"]), return_inverse=True)
-    groups = list(group_by_stream(table))
-    if len(groups) * len(names) > MOST_COLUMNS:
+    parts: dict[Stream, list[slice]] = {stream: [] for stream in streams}
+    for stream, rows in group_by_stream(table):
+        parts.setdefault(stream, []).append(rows)
+    per_stream = 1 if fitting else len(names)
+    if len(parts) * per_stream > MOST_COLUMNS:
         raise Problem(
             "too-costly",
-            f"A wide table can have at most {MOST_COLUMNS} columns; this one would have {len(groups) * len(names)}.",
+            f"A wide table can have at most {MOST_COLUMNS} columns; this one would have {len(parts) * per_stream}.",
             parameter="shape",
             example="long",
         )
-    _refuse_above(len(times) * len(groups) * len(names))
+    _refuse_above(len(times) * len(parts) * per_stream)
     columns: dict[str, pa.Array] = {"time": pa.array(times).cast(TIME)}
-    for stream, rows in groups:
-        for name in names:
+    for stream in sorted(parts):
+        for name in names if fitting is None else [fitting(stream)]:
             values = np.full(len(times), np.nan)
-            values[row[rows]] = table[name].slice(rows.start, rows.stop - rows.start).to_numpy()
+            for rows in parts[stream]:
+                values[row[rows]] = table[name].slice(rows.start, rows.stop - rows.start).to_numpy()
             key = "/".join(stream)
-            columns[key if len(names) == 1 else f"{key}:{name}"] = pa.array(values, from_pandas=True)
+            columns[key if per_stream == 1 else f"{key}:{name}"] = pa.array(values, from_pandas=True)
     return pa.table(columns)
 
 
 def ordered(table: pa.Table, order: Order) -> pa.Table:
     """Of all streams together, oldest or newest first; rows of the same time stay in the order of their streams."""
-    if order == "stream":
-        return table
+    return table if order == "stream" else sorted_by_time(table, order == "-time")
+
+
+def place_behind(table: pa.Table, last: Cursor, order: Order) -> int:
+    """Where in an ordered table the rows begin that come after the one that a page ended with."""
     time = micros(table["time"])
-    rows = np.argsort(time if order == "time" else -time, kind="stable")
-    return table.unify_dictionaries().combine_chunks().take(pa.array(rows))
+    if order != "stream":
+        return int(table.num_rows - behind(table, last, order == "-time").num_rows)
+    return sum(
+        int(np.searchsorted(time[rows], last.time, "right")) if stream == last.stream else rows.stop - rows.start
+        for stream, rows in group_by_stream(table)
+        if stream <= last.stream
+    )
 
 
 def micros(column: pa.ChunkedArray) -> Ints:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import re
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import msgspec
 
@@ -48,9 +50,17 @@ def citation(snapshot: Snapshot, base: str, language: Language) -> str:
 
 
 def span(snapshot: Snapshot, language: Language) -> str:
-    """The days that the question was about."""
-    start = snapshot.start[:10] if snapshot.start else language.gettext("the beginning")
-    return language.gettext("{start} to {end}", start=start, end=(snapshot.end or snapshot.created)[:10])
+    """The days that the question was about, as the calendar of its zone calls them."""
+    start = _local_date(snapshot.start, snapshot.zone) if snapshot.start else language.gettext("the beginning")
+    end = _local_date(snapshot.end or snapshot.created, snapshot.zone)
+    return language.gettext("{start} to {end}", start=start, end=end)
+
+
+def _local_date(instant: str, zone: str) -> str:
+    try:
+        return dt.datetime.fromisoformat(instant).astimezone(ZoneInfo(zone)).date().isoformat()
+    except OverflowError:  # at an end of the calendar
+        return instant[:10]
 
 
 def bibtex(snapshot: Snapshot, base: str) -> str:

@@ -23,6 +23,8 @@ from techport_dashboards.web.etags import SERVICES
 
 HEAD = "techport.head"
 """In the scope of a request whose body is not wanted."""
+_COMPARED = re.compile(rb"(^|&)value(>|<|!|%3[CcEe]|%21)(=|%3[Dd])?([^&]*)")
+"""`value>50` and `value>=50`, in which the form of addresses sees a parameter `value>` or none at all."""
 _ORDER = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 
 
@@ -43,6 +45,12 @@ class RouteTable:
         if not methods:
             return []
         return [name for name in _ORDER if name in methods | {"OPTIONS"} | ({"HEAD"} if "GET" in methods else set())]
+
+
+def _as_parameter(match: re.Match[bytes]) -> bytes:
+    """`value=>50`, a parameter with a comparison as its value."""
+    sign = match[2] if match[2].startswith(b"%") else b"%%%02X" % ord(match[2])
+    return match[1] + b"value=" + sign + (b"%3D" if match[3] else b"") + match[4]
 
 
 class _AnsweredHead(Exception):
@@ -75,6 +83,8 @@ class Methods:
         if scope["method"] == "HEAD" or any(name == b"range" for name, _ in scope["headers"]):
             # Lengths and parts are of the file as it is, without compression.
             scope["headers"] = [pair for pair in scope["headers"] if pair[0] != b"accept-encoding"]
+        if path.startswith(SERVICES) and _COMPARED.search(scope["query_string"]):
+            scope["query_string"] = _COMPARED.sub(_as_parameter, scope["query_string"])
         match scope["method"]:
             case "HEAD":
                 await self._head(scope, receive, send)
