@@ -19,6 +19,8 @@ from techport.commands import (
     doctor,
     ingest,
     link,
+    login,
+    people,
     pilot_close,
     pilot_flags,
     pilot_life,
@@ -50,7 +52,10 @@ app = typer.Typer(
 app.command("up")(run.up)
 app.command("demo")(run.demo)
 app.command("serve")(run.serve)
-app.command("link")(link.link)
+app.command("operator-link")(link.operator_link)
+app.command("link", hidden=True)(link.link)
+app.command("login")(login.login)
+app.command("logout")(login.logout)
 app.command("simulate")(publish.simulate)
 app.command("replay")(publish.replay)
 app.command("audit")(audit.audit)
@@ -69,6 +74,8 @@ pilots.app.command("open")(pilot_close.open_)
 pilots.app.command("report")(pilot_report.report)
 app.add_typer(ingest.app, name="ingest")
 app.add_typer(pilots.app, name="pilot")
+app.add_typer(people.app, name="account")
+app.add_typer(people.tokens, name="token")
 app.add_typer(retention.app, name="retention")
 app.add_typer(device.app, name="device")
 app.add_typer(quarantine.app, name="quarantine")

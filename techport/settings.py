@@ -19,6 +19,8 @@ import msgspec
 from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
+from techport_pilots.access.policy import ROLES
+
 CONFIG_VARIABLE = "TECHPORT_CONFIG"
 DEFAULT_CONFIG = Path("techport.toml")
 
@@ -156,6 +158,41 @@ class Settings(BaseSettings):
         description="sites that may show embedded charts in a frame: origins such as https://www.example.org, between "
         "spaces; * lets every site",
     )
+    session_days: int = Field(30, ge=1, le=366, description="days after which people have to sign in again")
+    session_idle_hours: int = Field(
+        72, ge=1, description="hours after which a session ends in which nobody has opened a page"
+    )
+    local_passwords: bool = Field(True, description="let people who have a password sign in with it")
+    oidc_issuer: str | None = Field(
+        None,
+        pattern=r"^https?://\S+$",
+        description="identity provider through which people sign in: the address before "
+        "/.well-known/openid-configuration",
+    )
+    oidc_name: str = Field("OpenID Connect", description="what the button calls the identity provider, such as Feide")
+    oidc_client_id: str = Field("", description="what the identity provider calls this platform")
+    oidc_client_secret_file: Path | None = Field(None, description="file that holds the secret of that client")
+    oidc_scopes: str = Field("openid profile email", description="what the identity provider is asked for")
+    oidc_groups_claim: str = Field("groups", description="claim in which the identity provider names groups")
+    oidc_groups: dict[str, list[str]] = Field(
+        default_factory=dict,
+        description="what groups give: administrator, ROLE:PILOT or member:ORGANISATION, as "
+        '`{"air-team" = ["owner:school-air"]}`',
+    )
+    oidc_trust_email: bool = Field(
+        False,
+        description="take e-mail addresses for verified that the identity provider does not say are; for one that "
+        "gives them out itself, such as an organisation's Entra",
+    )
+    oidc_acr_values: str = Field("", description="level of assurance that the identity provider is asked for")
+    smtp: str | None = Field(None, description="HOST:PORT of the mail server; e-mails are sent when it is set")
+    smtp_tls: Literal["starttls", "tls", "none"] = Field("starttls", description="how the mail server speaks TLS")
+    smtp_ca: Path | None = Field(
+        None, description="certificate authority of the mail server (PEM); public ones unless given"
+    )
+    smtp_username: str | None = Field(None, description="user name at the mail server")
+    smtp_password_file: Path | None = Field(None, description="file that holds the password at the mail server")
+    mail_from: str = Field("techport@localhost", description="sender of e-mails")
     public_url: str | None = Field(
         None,
         pattern=r"^https?://[^\s/?#]+[^\s?#]*$",
@@ -217,6 +254,23 @@ class Settings(BaseSettings):
         if text and not re.fullmatch(r"mqtts?://([A-Za-z0-9._-]+|\[[0-9A-Fa-f:]+\])(:\d{1,5})?", text):
             raise ValueError(f"{text!r} is not a broker: write mqtts://broker.example:8883")
         return text
+
+    @field_validator("smtp")
+    @classmethod
+    def _server(cls, text: str | None) -> str | None:
+        return None if text is None else str(Address.parse(text))
+
+    @field_validator("oidc_groups")
+    @classmethod
+    def _granted(cls, groups: dict[str, list[str]]) -> dict[str, list[str]]:
+        for granted in (one for several in groups.values() for one in several):
+            what, colon, name = granted.partition(":")
+            if granted != "administrator" and not (colon and name and what in (*ROLES, "member")):
+                raise ValueError(
+                    f"{granted!r} is nothing that a group can give: write administrator, editor:PILOT (or another of "
+                    f"{', '.join(ROLES)}) or member:ORGANISATION"
+                )
+        return groups
 
     @field_validator("map_tiles")
     @classmethod
@@ -311,6 +365,16 @@ class Settings(BaseSettings):
             return _secret(self.mqtt_password_file)
         return self.mqtt_password.get_secret_value() if self.mqtt_password else None
 
+    @property
+    def smtp_address(self) -> Address:
+        return Address.parse(self.smtp or "127.0.0.1:25")
+
+    def smtp_password(self) -> str | None:
+        return None if self.smtp_password_file is None else _secret(self.smtp_password_file)
+
+    def oidc_client_secret(self) -> str | None:
+        return None if self.oidc_client_secret_file is None else _secret(self.oidc_client_secret_file)
+
     @classmethod
     def settings_customise_sources(
         cls,
@@ -372,7 +436,7 @@ def settings_table() -> str:
     for name, field in Settings.model_fields.items():
         default = (
             ""
-            if field.default is None
+            if field.default is None or field.default_factory is not None
             else f"`{str(field.default).lower() if field.default in (True, False) else field.default}`"
         )
         rows.append(f"| `{name}` | `TECHPORT_{name.upper()}` | {default} | {field.description} |")

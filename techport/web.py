@@ -7,13 +7,24 @@ from concurrent.futures import Future
 from techport.platform import Stores
 from techport.settings import Settings
 from techport_dashboards.app import create_app
-from techport_dashboards.settings import BrokerPlace, Health, HealthCheck, NotTaken, Post, Tiles, WebSettings, no_health
+from techport_dashboards.settings import (
+    BrokerPlace,
+    Health,
+    HealthCheck,
+    NotTaken,
+    Post,
+    ProviderSettings,
+    Tiles,
+    WebSettings,
+    no_health,
+)
 from techport_dashboards.web.connections import ConnectionLimits
 from techport_dashboards.web.server import Certificate, WebServer
 from techport_ingest.decoding.lint import explain
 from techport_ingest.pipeline import Pipeline
 from techport_ingest.sources.relay import Relay
 from techport_pilots.access.operator_token import OperatorToken
+from techport_storage.microseconds import DAY, HOUR
 
 
 def web(settings: Settings, parts: Stores, health: HealthCheck = no_health, relay: Relay | None = None) -> WebServer:
@@ -27,6 +38,11 @@ def web(settings: Settings, parts: Stores, health: HealthCheck = no_health, rela
             host_names=settings.host_names.split(),
             trusted_proxies=settings.proxies,
             token=OperatorToken.of(settings.data),
+            provider=_provider(settings),
+            local_passwords=settings.local_passwords,
+            mail=settings.smtp is not None,
+            session_lasts=settings.session_days * DAY,
+            session_idle=settings.session_idle_hours * HOUR,
             public_url=settings.public_url,
             publisher=settings.publisher,
             publisher_email=settings.publisher_email,
@@ -61,6 +77,22 @@ def web(settings: Settings, parts: Stores, health: HealthCheck = no_health, rela
 def _broker(settings: Settings) -> BrokerPlace:
     address, tls = settings.broker_of_devices
     return BrokerPlace(address.host, address.port, own=settings.broker != "external", tls=tls)
+
+
+def _provider(settings: Settings) -> ProviderSettings | None:
+    if settings.oidc_issuer is None:
+        return None
+    return ProviderSettings(
+        issuer=settings.oidc_issuer,
+        client_id=settings.oidc_client_id,
+        client_secret=settings.oidc_client_secret(),
+        name=settings.oidc_name,
+        scopes=settings.oidc_scopes,
+        groups_claim=settings.oidc_groups_claim,
+        groups=settings.oidc_groups,
+        trust_email=settings.oidc_trust_email,
+        acr_values=settings.oidc_acr_values,
+    )
 
 
 def _post(relay: Relay) -> Post:

@@ -25,9 +25,11 @@ from techport_dashboards.query.live import Live
 from techport_dashboards.query.registry_cache import RegistryCache
 from techport_dashboards.services.dataset_stats import DatasetStatsCache
 from techport_dashboards.services.evaluations import Evaluations
+from techport_dashboards.services.identity_provider import IdentityProvider
 from techport_dashboards.services.jobs import Jobs
 from techport_dashboards.services.last_hour import LastHour
 from techport_dashboards.services.lifecycle import PilotLifecycle
+from techport_dashboards.services.people import People
 from techport_dashboards.services.reports import Reports
 from techport_dashboards.settings import HealthCheck, Post, WebSettings, no_health
 from techport_dashboards.sta.entities import EntityCache
@@ -45,8 +47,6 @@ from techport_dashboards.web.request_bounds import RequestBounds
 from techport_dashboards.web.request_slots import THREADS, RequestSlots
 from techport_dashboards.web.sign_in import SignIn
 from techport_dashboards.web.templating import environment
-from techport_pilots.access.api_tokens import ApiTokens
-from techport_pilots.access.sessions import Sessions
 from techport_pilots.accounting.ledger import Ledger
 from techport_pilots.devices.explanation import Explain
 from techport_pilots.registry.registry import Registry
@@ -91,6 +91,9 @@ def create_app(
         settings.live_of_client,
     )
 
+    people = People.of(registry.database, lasts=settings.session_lasts, idle=settings.session_idle)
+    identities = Identities(people.sessions.find, people.api_tokens.find)
+
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         to_thread.current_default_thread_limiter().total_tokens = THREADS
@@ -128,7 +131,9 @@ def create_app(
         LastHour(store),
         explain,
         RequestSlots(longest_wait=settings.slot_seconds),
-        Identities(Sessions(registry.database), ApiTokens(registry.database)),
+        identities,
+        people,
+        None if settings.provider is None else IdentityProvider(settings.provider, registry.database),
         post,
     )
     app.state.answer_files = AnswerFiles()

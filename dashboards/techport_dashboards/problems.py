@@ -52,10 +52,16 @@ KINDS: dict[str, Kind] = {
     "not-signed-in": Kind(
         401,
         N_("Authentication required"),
-        "Send `Authorization: Bearer` with the content of DATA/token, or open the address that `techport link` prints.",
+        "Send `Authorization: Bearer` with an API token, or sign in at /sign-in.",
     ),
-    "bad-token": Kind(401, N_("Invalid token"), "Send the content of the file DATA/token of this server, or no token."),
-    "stale-link": Kind(401, N_("Sign-in link expired"), "Run `techport link` and open the address that it prints."),
+    "bad-token": Kind(401, N_("Invalid token"), "Make a new token at /account, or send none."),
+    "wrong-password": Kind(401, N_("Sign-in failed"), "Check the address and the password, or ask for a new password."),
+    "sign-in-failed": Kind(401, N_("Sign-in failed"), "Begin again at /sign-in."),
+    "provider-unavailable": Kind(503, N_("Identity provider unavailable"), "Try again in a few minutes."),
+    "stale-invitation": Kind(410, N_("Link expired"), "Ask whoever sent it for another."),
+    "stale-link": Kind(
+        401, N_("Sign-in link expired"), "Run `techport operator-link` and open the address that it prints."
+    ),
     "bad-host": Kind(400, N_("Invalid Host header"), "Send one header Host with the name in the address."),
     "wrong-host": Kind(421, N_("Unknown host name"), "Use the address that the operator publishes."),
     "untrusted-proxy": Kind(400, N_("Unknown proxy"), "The operator can name the proxy with `trusted_proxy`."),
@@ -167,6 +173,6 @@ def sign_in_needed() -> Problem:
     """What who has shown no credential is told, of what is there and of what is not alike."""
     return Problem(
         "not-signed-in",
-        "This needs a credential. In a browser, open the address that `techport link` prints on the server's machine. "
-        "Programs send the header `Authorization: Bearer` with the content of the file DATA/token.",
+        "This needs a credential. Sign in in a browser; programs send the header `Authorization: Bearer` with an API "
+        "token, which people make on their account's page.",
     )

@@ -10,6 +10,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from techport_pilots.access.operator_token import OperatorToken
+from techport_pilots.access.sessions import IDLE, LASTS
 from techport_pilots.devices.snippets import BrokerAddress
 
 
@@ -43,6 +44,23 @@ class BrokerPlace:
 
 
 @dataclass(frozen=True, slots=True)
+class ProviderSettings:
+    """An identity provider with OpenID Connect, and what its groups mean here."""
+
+    issuer: str
+    client_id: str
+    client_secret: str | None = field(default=None, repr=False)
+    name: str = "OpenID Connect"
+    scopes: str = "openid profile email"
+    groups_claim: str = "groups"
+    groups: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    """By group: administrator, ROLE:PILOT, member:ORGANISATION."""
+    trust_email: bool = False
+    """Take addresses for verified that the provider does not say are."""
+    acr_values: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class WebSettings:
     """How the web app behaves. Times are seconds."""
 
@@ -54,6 +72,15 @@ class WebSettings:
     """Further names under which it may be asked for, beside that of `public_url`."""
     trusted_proxies: Sequence[IPv4Network | IPv6Network] = ()
     """Whose forwarding headers are believed."""
+    provider: ProviderSettings | None = None
+    """Through which people sign in. None: with passwords only."""
+    local_passwords: bool = True
+    """People with a password may sign in with it."""
+    mail: bool = False
+    """E-mails are sent: invitations, links to a new password."""
+    session_lasts: int = LASTS
+    session_idle: int = IDLE
+    """After which a person's session ends, and ends unless it is used; µs."""
     public_url: str | None = None
     """The address that catalogue and citations name; None: the one that the request came to."""
     publisher: str = "techport"

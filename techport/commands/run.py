@@ -21,7 +21,7 @@ import typer
 from rich.console import Console
 
 from techport import logs, options
-from techport.commands.link import sign_in_address
+from techport.commands.link import people_sign_in, sign_in_address
 from techport.data_dir import lock
 from techport.errors import CannotRun
 from techport.settings import Address, Settings, load_settings
@@ -92,10 +92,11 @@ def serve(
         platform.stores(settings) as parts,
         platform.relaying(settings) as relay,
         platform.erasing(settings, parts),
+        sending_mail(settings, parts.registry.database),
     ):
         server = web.web(settings, parts, relay=relay)
         log.info("serving", address=f"{'https' if settings.http_cert else 'http'}://{settings.http}")
-        _announce_pages(settings)
+        _announce_pages(settings, parts.registry)
         _run(server, settings)
 
 
@@ -144,11 +145,12 @@ def _run_everything(settings: Settings, pilots: list[Path], district: _District 
             platform.broker(settings, parts, own=True) as reached,
             platform.ingesting(settings, parts, reached, failed=interrupt) as pipeline,
             platform.flagging(settings, parts),
+            sending_mail(settings, parts.registry.database),
             platform.erasing(settings, parts),
             district.running() if district else _nothing(),
         ):
             server = web.web(settings, parts, web.pipeline_health(pipeline), reached.relay)
-            _announce(settings)
+            _announce(settings, parts.registry)
             _run(server, settings)
 
 
@@ -196,9 +198,9 @@ def interrupt() -> None:
     os.kill(os.getpid(), signal.SIGTERM)
 
 
-def _announce(settings: Settings) -> None:
+def _announce(settings: Settings, registry: Registry) -> None:
     console = Console(stderr=True, highlight=False)
-    _announce_pages(settings)
+    _announce_pages(settings, registry)
     console.print(f"  Devices publish to {'mqtts' if settings.broker_cert else 'mqtt'}://{settings.mqtt}")
     console.print(f"  Everything is kept in {settings.data.resolve()}", soft_wrap=True)
     console.print("  Ctrl-C stops it; starting again keeps the data.\n")
@@ -244,11 +246,14 @@ def _run(server: WebServer, settings: Settings) -> None:
         ended.set()
 
 
-def _announce_pages(settings: Settings) -> None:
-    """The address with a one-time token, on the terminal and in no log line."""
+def _announce_pages(settings: Settings, registry: Registry) -> None:
+    """Where the pages are. Until people have accounts the address signs in: on the terminal, and in no log line."""
     console = Console(stderr=True, highlight=False)
+    if people_sign_in(settings, registry):
+        console.print(f"\n  techport is running. Open [bold]{settings.web_url}[/bold]", soft_wrap=True)
+        return
     console.print(f"\n  techport is running. Open [bold]{sign_in_address(settings)}[/bold]", soft_wrap=True)
-    console.print("  This address signs one browser in, once, within an hour; `techport link` prints another.")
+    console.print("  This address signs one browser in, once, within an hour; `techport operator-link` prints another.")
 
 
 def check_port(address: Address, flag: str) -> None:

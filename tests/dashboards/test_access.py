@@ -80,7 +80,7 @@ async def test_a_person_is_told_how_to_sign_in(city: City) -> None:
     async with anybody(city) as client:
         answer = await client.get("/pilots/kai-luft", headers={"Accept": "text/html"})
         assert answer.status_code == 401
-        assert "techport link" in answer.text
+        assert "techport operator-link" in answer.text
         assert "Luft på kaia" not in answer.text
 
 

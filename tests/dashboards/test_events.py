@@ -76,4 +76,4 @@ async def test_who_may_only_look_adds_none(city: City) -> None:
     transport = httpx.ASGITransport(city.app(caller="viewer"))
     async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1:8000") as client:
         assert (await client.post(PATH, json=SWEPT)).status_code == 403
-        assert "add-event" not in (await client.get("/pilots/kai-luft")).text
+        assert 'id="event"' not in (await client.get("/pilots/kai-luft")).text

@@ -110,5 +110,5 @@ def _of_scripts() -> Iterator[tuple[Entry, str]]:
 
 
 def test_commands_in_a_sentence_are_code_and_nothing_in_it_is_markup() -> None:
-    assert mark_commands("Run `techport link` <now>") == "Run <code>techport link</code> &lt;now&gt;"
+    assert mark_commands("Run `techport operator-link` <now>") == "Run <code>techport operator-link</code> &lt;now&gt;"
     assert mark_commands("`<b>` \x1b") == "<code>&lt;b&gt;</code> \\x1b"

@@ -112,7 +112,7 @@ def test_a_one_time_token_is_good_once(city: City) -> None:
         assert "secure" not in cookie, "a browser would not send it over plain http"
         again = httpx.get(link, headers={"Accept": "text/html"})
         assert again.status_code == 401
-        assert "techport link" in again.text
+        assert "techport operator-link" in again.text
         assert "set-cookie" not in again.headers
         with httpx.Client(base_url=address, cookies=dict(first.cookies)) as client:
             assert client.get("/").status_code == 200

@@ -15,6 +15,7 @@ from techport_dashboards.api import (
     figures,
     kpis,
     lifecycle,
+    me,
     onboarding,
     pilots,
     portfolio,
@@ -39,4 +40,5 @@ router.include_router(onboarding.router)
 router.include_router(decode.router)
 router.include_router(snapshots.router)
 router.include_router(docs.router)
+router.include_router(me.router)
 router.include_router(about.router)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from fastapi import APIRouter
 
 from techport_dashboards.pages import (
+    account,
     close,
     datasets,
     decode,
@@ -14,18 +15,25 @@ from techport_dashboards.pages import (
     kpis,
     onboarding,
     overview,
+    people,
     phases,
     pilot,
     portfolio,
+    provider,
     public,
     quality,
     quarantine,
     report,
+    sign_in,
     snapshot,
     trace,
 )
 
 router = APIRouter(include_in_schema=False)
+router.include_router(sign_in.router)
+router.include_router(provider.router)
+router.include_router(account.router)
+router.include_router(people.router)
 router.include_router(overview.router)
 router.include_router(pilot.router)
 router.include_router(kpis.router)

@@ -20,9 +20,11 @@ from techport_dashboards.query.names import find_pilot
 from techport_dashboards.query.registry_cache import RegistryCache
 from techport_dashboards.services.dataset_stats import DatasetStatsCache
 from techport_dashboards.services.evaluations import Evaluations
+from techport_dashboards.services.identity_provider import IdentityProvider
 from techport_dashboards.services.jobs import Jobs
 from techport_dashboards.services.last_hour import LastHour
 from techport_dashboards.services.lifecycle import PilotLifecycle
+from techport_dashboards.services.people import People
 from techport_dashboards.services.reports import Reports
 from techport_dashboards.settings import HealthCheck, Post, WebSettings
 from techport_dashboards.viewer import Viewer
@@ -56,6 +58,8 @@ class Services:
     explain: Explain | None
     request_slots: RequestSlots
     identities: Identities
+    people: People
+    provider: IdentityProvider | None
     post: Post | None = None
 
 

@@ -26,6 +26,9 @@ from techport_storage.errors import BadQuery, StoreUnavailable
 
 log = logging.getLogger(__name__)
 
+_SIGNED_OUT = ("not-signed-in", "stale-link", "wrong-password", "sign-in-failed", "stale-invitation")
+"""Kinds whose page has no menu: its pages would say the same."""
+
 
 def respond(
     request: Request, problem: Problem, headers: Mapping[str, str] | None = None, status: int | None = None
@@ -36,7 +39,7 @@ def respond(
     if "text/html" in request.headers.get("accept", "") and not request.url.path.startswith("/api/"):
         near = _near(request.url.path, problem)
         again = "/" if problem.kind == "stale-link" else f"{request.url.path}?{request.url.query}".rstrip("?")
-        public = problem.kind in ("not-signed-in", "stale-link")  # no menu of pages that would say the same
+        public = problem.kind in _SIGNED_OUT
         page = render(
             request,
             "problem.html",

@@ -12,8 +12,7 @@ from collections.abc import Callable
 
 from starlette.concurrency import run_in_threadpool
 
-from techport_pilots.access.api_tokens import ApiTokens
-from techport_pilots.access.sessions import Identity, Sessions, hashed_token
+from techport_pilots.access.sessions import Identity, hashed_token
 from techport_pilots.errors import RegistryUnavailable
 
 FRESH_S = 5.0
@@ -21,27 +20,31 @@ STALE_S = 60.0
 _MOST = 10_000
 
 
+Find = Callable[[str], Identity | None]
+"""Asks the registry whose a token is. May raise RegistryUnavailable."""
+
+
 class Identities:
     """Belongs to the event loop, but for `forget`."""
 
-    def __init__(self, sessions: Sessions, api_tokens: ApiTokens) -> None:
-        self._sessions = sessions
-        self._api_tokens = api_tokens
+    def __init__(self, find_session: Find, find_api_token: Find) -> None:
+        self._find_session = find_session
+        self._find_api_token = find_api_token
         self._known: OrderedDict[str, tuple[float, Identity | None]] = OrderedDict()
 
     async def of_session(self, token: str) -> Identity | None:
         """Whose session has this token; None for one that has ended or never was. Raises RegistryUnavailable."""
-        return await self._find("session", token, self._sessions.find)
+        return await self._find("session", token, self._find_session)
 
     async def of_api_token(self, text: str) -> Identity | None:
         """Who the API token speaks for, likewise."""
-        return await self._find("token", text, self._api_tokens.find)
+        return await self._find("token", text, self._find_api_token)
 
     def forget(self) -> None:
         """Ask the registry again, because something was changed."""
         self._known = OrderedDict()
 
-    async def _find(self, kind: str, token: str, ask: Callable[[str], Identity | None]) -> Identity | None:
+    async def _find(self, kind: str, token: str, ask: Find) -> Identity | None:
         key, moment = f"{kind} {hashed_token(token)}", time.monotonic()
         known = self._known
         asked, identity = known.get(key, (float("-inf"), None))

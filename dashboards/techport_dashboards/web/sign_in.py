@@ -51,7 +51,7 @@ class SignIn:
                 Problem(
                     "stale-link",
                     "This sign-in link has been used or has expired. Each is good once, for an hour. Run "
-                    "`techport link` on the server's machine and open the address that it prints.",
+                    "`techport operator-link` on the server's machine and open the address that it prints.",
                 ),
             )
         page.set_cookie(

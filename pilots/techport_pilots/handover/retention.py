@@ -96,7 +96,7 @@ KEPT = {
     "roles": "who may see what is left of the pilot; gone with the account",
     "invitations": "who was invited; gone ninety days after they expired",
     "password_resets": "hashes; gone when used or expired",
-    "sign_in_failures": "keyed hashes; gone within a day",
+    "sign_in_failures": "hashes; gone within a quarter of an hour",
     "sessions": "browsers of people; gone when they end",
     "provider_sign_ins": "random numbers; gone within an hour",
     "api_tokens": "names that people gave their tokens; gone ninety days after they expired",

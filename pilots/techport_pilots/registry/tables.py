@@ -464,7 +464,7 @@ password_resets = Table(
     Column("expires", BigInteger, nullable=False),
 )
 
-# Attempts to sign in that failed, counted by account and by address: keyed hashes, not the names themselves.
+# Attempts to sign in that failed, counted by account and by address: hashes, not the names themselves.
 sign_in_failures = Table(
     "sign_in_failures",
     metadata,
