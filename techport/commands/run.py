@@ -24,6 +24,7 @@ from techport import logs, options
 from techport.commands.link import people_sign_in, sign_in_address
 from techport.data_dir import lock
 from techport.errors import CannotRun
+from techport.mail import sending_mail
 from techport.settings import Address, Settings, load_settings
 from techport_pilots.children import end_child, start_child
 from techport_storage.clock import now_datetime

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -97,11 +97,12 @@ def test_somebody_is_always_left_who_can_administer(database: Database) -> None:
     first = accounts.create_first("kari@example.org", "", "test", PASSWORD)
     with pytest.raises(AccountError, match="already"):
         accounts.create_first("ola@example.org", "", "test", PASSWORD)
-    for change in (
+    changes: list[Callable[[], None]] = [
         lambda: accounts.set_administrator(first.id, False),
         lambda: accounts.set_disabled(first.id, True),
         lambda: accounts.delete(first.id),
-    ):
+    ]
+    for change in changes:
         accounts.create(f"x{id(change)}@example.org", "", "test")
         with pytest.raises(AccountError, match="has to be left"):
             change()
@@ -201,10 +202,10 @@ def test_rights_of_a_session_are_those_of_the_moment(database: Database) -> None
     user = accounts.create("kari@example.org", "", "test")
     token = known.start(user.id, "", "")
     for role in ("viewer", "owner"):
-        accounts.grant("air", "user", user.id, role, "test")  # type: ignore[arg-type]
+        accounts.grant("air", "user", user.id, role, "test")
         identity = known.find(token)
         assert identity is not None
-        assert identity.rights.by_pilot == {"air": OF_ROLE[role]}  # type: ignore[index]
+        assert identity.rights.by_pilot == {"air": OF_ROLE[role]}
     accounts.revoke("air", "user", user.id)
     identity = known.find(token)
     assert identity is not None

@@ -20,6 +20,7 @@ from tests.conftest import ROOT
 Entry = str | tuple[str, ...]
 
 SAME_IN_BOKMAAL = {
+    "administrator",
     *("Parquet", "pilot", "Pilot", "Start", "Format", "Id", "Data", "median", "Median", "sum", "N", "S"),
     *("Signal", "signal", "null", "{statistic} per {width}", "{what} (byte {n})"),
 }
