@@ -10,7 +10,7 @@ import pytest
 
 from techport_pilots.definition.load import parse_definition
 from techport_pilots.evaluation import evaluate
-from techport_pilots.evaluation.looking import daily_factor, planned_factors, schedule_of
+from techport_pilots.evaluation.looking import Schedule, daily_factor, planned_factors, schedule_of
 from techport_pilots.time import micros_of
 from techport_storage.microseconds import HOUR
 from techport_storage.model import Batch, Stream
@@ -125,3 +125,14 @@ def test_daily_and_planned_boundaries_leave_the_truth_out_as_seldom_as_they_say(
     assert plain > 0.08
     assert daily < 0.01
     assert planned < 0.06
+
+
+@pytest.mark.parametrize("years", [3, 80, 1000])
+def test_a_very_long_schedule_costs_no_more_than_a_long_one(years):
+    baseline, intervention = tuple(range(182 * years)), tuple(range(182 * years, 365 * years))
+    schedule = Schedule(baseline, intervention, 0, (), intervention[-1], intervention[-1] + 1)
+    year = Schedule(tuple(range(182)), tuple(range(182, 365)), 0, (), 364, 365)
+    assert 0.9 * daily_factor(year, 0.4) <= daily_factor(schedule, 0.4) <= 1.25 * daily_factor(year, 0.4)
+    looks = msgspec.structs.replace(schedule, looks=(intervention[len(intervention) // 2],))
+    half, end = planned_factors(looks, 0.4)
+    assert 1 <= end < half < 3

@@ -35,6 +35,9 @@ DAILY_ERROR = 0.01
 """Share of pilots in which any of the daily intervals before the end may leave the truth out."""
 
 _PATHS = 4000
+_LONGEST_SIMULATED = 400
+"""Days. A longer schedule is simulated in steps of several days: what that costs grows with the cube of the steps, but
+the boundary hardly grows any more (with the iterated logarithm of the number of looks)."""
 _PERSISTENCE = (0.0, 0.2, 0.4, 0.6, 0.75, 0.85, 0.92)
 _BASIS = 0.6  # as interval.py: how many cosines estimate the error
 
@@ -123,7 +126,18 @@ def daily_factor(schedule: Schedule, autocorrelation: float) -> float:
     float
         At least 1.
     """
-    return _daily_factor(schedule.baseline, schedule.intervention, _near(autocorrelation))
+    baseline, intervention, stride = _thinned(schedule)
+    return _daily_factor(baseline, intervention, _near(autocorrelation) ** stride)
+
+
+def _thinned(schedule: Schedule) -> tuple[tuple[int, ...], tuple[int, ...], int]:
+    """Baseline and intervention in steps of so many days that the simulation stays small, and that number of days."""
+    days = (*schedule.baseline, *schedule.intervention)
+    stride = -(-(max(days) + 1 - min(days)) // _LONGEST_SIMULATED)
+    if stride == 1:
+        return schedule.baseline, schedule.intervention, 1
+    before, after = ({day // stride for day in side} for side in (schedule.baseline, schedule.intervention))
+    return tuple(sorted(before)), tuple(sorted(after)), stride
 
 
 def planned_factors(schedule: Schedule, autocorrelation: float) -> list[float]:
@@ -140,11 +154,11 @@ def planned_factors(schedule: Schedule, autocorrelation: float) -> list[float]:
     list of float
         One for each look and one for the end. Together they leave the truth out in 5 % of pilots.
     """
-    return list(
-        _planned_factors(schedule.baseline, schedule.intervention, schedule.looks, _near(autocorrelation))
-        if schedule.looks
-        else [1.0]
-    )
+    if not schedule.looks:
+        return [1.0]
+    baseline, intervention, stride = _thinned(schedule)
+    looks = tuple(look // stride for look in schedule.looks)
+    return list(_planned_factors(baseline, intervention, looks, _near(autocorrelation) ** stride))
 
 
 def _near(autocorrelation: float) -> float:
