@@ -36,7 +36,7 @@ from techport_ingest.metrics import Metrics
 from techport_ingest.registry_cache import IngestRegistry, IngestViewCache
 from techport_ingest.retrying import Retrier, Stopped
 from techport_ingest.source import Source
-from techport_pilots.accounting import corrections
+from techport_pilots.accounting import corrections, ignored
 from techport_pilots.accounting.commit_log import CommitLog
 from techport_pilots.accounting.ledger import Ledger
 from techport_pilots.accounting.message_tap import MessageTap
@@ -140,16 +140,18 @@ class Pipeline:
         with contextlib.suppress(RegistryUnavailable):  # a second's lines are worth no waiting
             self._commit_log.close()
 
-    def _keep(self, messages: Sequence[Message], replayed: Sequence[int] = ()) -> None:
+    def _keep(self, messages: Sequence[Message], replayed: Sequence[int] = (), reread: Sequence[int] = ()) -> None:
         """Make the good values and the rejected ones durable. `replayed` are the entries of the quarantine that the
-        messages were taken from. The order of the steps is what the ledger's guarantee rests on.
+        messages were taken from, `reread` those of the messages with ignored parts. The order of the steps is what the
+        ledger's guarantee rests on.
         """
+        again = bool(replayed or reread)
         started = time.perf_counter()
         # What is reprocessed has been in its device's budget before.
-        accounting = self._decode_and_check(messages, None if replayed else self._budgets)
+        accounting = self._decode_and_check(messages, None if again else self._budgets)
         self._open(accounting)
         receipt = self._write(accounting)
-        tallies, quarantined = self._book(accounting, receipt, replayed)
+        tallies, quarantined = self._book(accounting, receipt, replayed, reread)
         self._last_commit, seconds = now(), time.perf_counter() - started
         for follow_up in self._follow_ups:
             follow_up.committed(
@@ -162,7 +164,7 @@ class Pipeline:
                     quarantined,
                     self._last_commit,
                     seconds,
-                    bool(replayed),
+                    again,
                 )
             )
 
@@ -210,6 +212,11 @@ class Pipeline:
             self._view = self._retrier.call("registry", self._view_cache.newer) or self._view
             self._use(self._view)
             columns = self._reader.read(messages, self._view, budgets)
+        if columns.stated_units:  # the first worker to note a unit decides which one its stream has
+            self._retrier.call("registry", self._registry.note_units, columns.stated_units)
+            self._view = self._retrier.call("registry", self._view_cache.newer) or self._view
+            self._use(self._view)
+            columns = self._reader.read(messages, self._view, budgets)
         return BatchAccounting(columns, budgets)
 
     def _open(self, accounting: BatchAccounting) -> None:
@@ -234,16 +241,16 @@ class Pipeline:
                 self._retrier.call("ledger", self._ledger.open_batch, self._worker, accounting.device_days)
 
     def _book(
-        self, accounting: BatchAccounting, receipt: Receipt, replayed: Sequence[int]
+        self, accounting: BatchAccounting, receipt: Receipt, replayed: Sequence[int], reread: Sequence[int]
     ) -> tuple[dict[DeviceDay, Tally], list[QuarantineEntry]]:
         """Sums, quarantine entries and the end of the intent, in one transaction of the ledger."""
         tallies, quarantined = accounting.close(receipt)
-        if replayed:
+        if replayed or reread:
             for tally in tallies.values():
                 tally.messages = 0  # counted when they came
         if accounting.undescribed:  # a set: again is harmless
             self._retrier.call("registry", self._registry.note_streams, accounting.undescribed)
-        annotations = accounting.remarks(receipt, replayed)
+        annotations = accounting.remarks(receipt, replayed, reread)
         self._retrier.call("ledger", self._ledger.close_batch, self._worker, tallies, quarantined, annotations)
         return tallies, quarantined
 
@@ -278,7 +285,13 @@ class Pipeline:
             self._next_expiry = time.monotonic() + EXPIRY_INTERVAL
 
     def _reprocess(self) -> None:
-        """Take messages again whose quarantine entries somebody asked to reprocess."""
+        """Take messages again that somebody asked to reprocess: of the quarantine, and those with ignored parts."""
+        kept = self._retrier.call("registry", ignored.take_replays, self._registry.database, self._worker)
+        if kept:
+            self._retrier.call("registry", self._view_cache.newer)  # the definition may have changed this very second
+            again = [Message(entry.topic, entry.payload, entry.received, id=-1) for entry in kept]
+            self._keep(again, reread=[entry.id for entry in kept])
+            log.info("took messages again of which something was ignored", messages=len(again))
         entries = self._retrier.call("registry", self._quarantine.take_replays, self._worker)
         if not entries:
             return
@@ -294,7 +307,10 @@ class Pipeline:
         if expired := self._quarantine.expire_without_pilot(now() - KEPT_WITHOUT_PILOT):
             log.info("entries of the quarantine that belong to no pilot expired", entries=expired)
         corrections.expire(self._registry.database, now() - corrections.KEPT)
+        ignored.trim(self._registry.database)
         for pilot in self._view_cache.current().pilots.values():
+            retention = ignored.KEPT if pilot.quarantine is None else pilot.quarantine
+            ignored.expire(self._registry.database, now() - retention, pilot.id)
             if pilot.quarantine is not None:
                 corrections.expire(self._registry.database, now() - pilot.quarantine, pilot.id)
                 expired = self._quarantine.expire(now() - pilot.quarantine, pilot.id)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Protocol
 
 from techport_pilots.model import Position
@@ -23,6 +23,8 @@ class IngestRegistry(Protocol):
     def database(self) -> Database: ...
 
     def note_streams(self, streams: Iterable[Stream]) -> None: ...
+
+    def note_units(self, units: Mapping[Stream, str]) -> None: ...
 
     def note_origins(self, origins: Iterable[Origin]) -> None: ...
 

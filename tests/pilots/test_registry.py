@@ -156,7 +156,7 @@ def test_a_snapshot_answers_for_every_message_without_the_database(registry: Reg
     assert (pm10.stream, pm10.lo, pm10.hi, pm10.described) == (Stream("elgeseter", "kirka", "pm10"), 0, 500, True)
     assert (mystery.lo, mystery.hi, mystery.described) == (float("-inf"), float("inf"), False)
     assert device.stream("never heard of") is None
-    assert (device.undescribed("no2").lo, device.undescribed("no2").hi) == (0, 1000)
+    assert (device.undescribed("no2").lo, device.undescribed("no2").hi) == (-90, 1000)
     assert snapshot.pilot("nobody") is None
     assert view.device("nobody") is None
 

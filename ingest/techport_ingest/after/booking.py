@@ -11,14 +11,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from techport_ingest.checking.budget import RULE, HourlyBudgets
-from techport_ingest.checking.check import Columns, Passed, RejectedPart
+from techport_ingest.checking.check import Columns, Passed, RejectedPart, shown
+from techport_ingest.checking.properties import RULE as PROPERTY
 from techport_ingest.message import Message
+from techport_pilots.accounting.ignored import NEVER_READINGS
 from techport_pilots.accounting.rejection import Rejection
 from techport_pilots.accounting.tally import (
     BatchAnnotations,
     BookedEvent,
     Correction,
     DeviceDay,
+    IgnoredMessage,
+    IgnoredValue,
     QuarantineEntry,
     Tally,
     day_of,
@@ -96,7 +100,7 @@ class BatchAccounting:
         self._count_messages_without_rows(rejected, tallies)
         return tallies, [_quarantine_entry(part) for part in rejected]
 
-    def remarks(self, receipt: Receipt, replayed: Sequence[int] = ()) -> BatchAnnotations:
+    def remarks(self, receipt: Receipt, replayed: Sequence[int] = (), reread: Sequence[int] = ()) -> BatchAnnotations:
         """What the ledger keeps beside the sums."""
         ignored: Counter[tuple[DeviceDay, str]] = Counter()
         for passed in self.columns.ignored:
@@ -105,9 +109,46 @@ class BatchAccounting:
             BookedEvent(pilot, device, message.received if event.time is None else event.time, event.kind, event.text)
             for message, pilot, device, event in self.columns.events
         ]
+        values, messages = self._ignored()
         return BatchAnnotations(
-            ignored=ignored, events=events, corrections=self._corrections(receipt), replayed=replayed
+            ignored=ignored,
+            events=events,
+            corrections=self._corrections(receipt),
+            replayed=replayed,
+            ignored_values=values,
+            ignored_messages=messages,
+            properties=[
+                IgnoredValue(said.pilot, said.device, PROPERTY, said.key, said.value, said.message.received)
+                for said in self.columns.properties
+                if self.columns.owner(said.pilot, said.device).device
+            ],
+            reread=reread,
         )
+
+    def _ignored(self) -> tuple[list[IgnoredValue], list[IgnoredMessage]]:
+        """What was ignored of registered devices, by key, and the messages that a mapping could make readings of, as
+        far as the budgets of the devices leave room for them. Of unknown devices, the quarantine has all.
+        """
+        values: list[IgnoredValue] = []
+        parts: dict[tuple[int, str, str], list[Passed]] = {}
+        for passed in self.columns.ignored:
+            if not passed.key or not self.columns.owner(passed.pilot, passed.device).device:
+                continue
+            line = (passed.pilot, passed.device, passed.rule, passed.key, shown(passed.value))
+            values.append(IgnoredValue(*line, passed.message.received, passed.values))
+            if passed.rule not in NEVER_READINGS and passed.value is not None:
+                parts.setdefault((id(passed.message), passed.pilot, passed.device), []).append(passed)
+        messages = []
+        for group in parts.values():
+            message, pilot, device = group[0].message, group[0].pilot, group[0].device
+            owner = self.columns.owner(pilot, device)
+            if self._budgets is not None and self._budgets.take_entry(
+                owner, message.received, len(message.payload), tell=False
+            ):
+                continue
+            kept = [(passed.rule, passed.key, passed.values) for passed in group]
+            messages.append(IgnoredMessage(pilot, device, message.topic, message.payload, message.received, kept))
+        return values, messages
 
     def _corrections(self, receipt: Receipt) -> list[Correction]:
         """What was replaced, as far as the budgets of the devices leave room for it."""

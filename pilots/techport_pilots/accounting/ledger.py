@@ -19,7 +19,7 @@ from typing import Any
 
 import msgspec
 
-from techport_pilots.accounting import corrections, replays
+from techport_pilots.accounting import corrections, ignored, replays
 from techport_pilots.accounting.quarantine import Quarantine
 from techport_pilots.accounting.rejection import Rejection, encoded
 from techport_pilots.accounting.tally import (
@@ -266,10 +266,13 @@ class Ledger:
                 if transaction.execute(_LAST_CLOSED, {"worker": worker}).scalar() != token:
                     booked = _merged(tallies)
                     withdraw(transaction, remarks.replayed, booked)
+                    ignored.withdraw(transaction, remarks.reread, booked)
                     admit(transaction, quarantined, booked)
                     _book(transaction, booked)
                     note_remarks(transaction, remarks)
                     corrections.note(transaction, remarks.corrections)
+                    ignored.note(transaction, remarks.ignored_values, remarks.ignored_messages)
+                    ignored.note_properties(transaction, remarks.properties)
                     transaction.execute(_CLOSE, {"worker": worker})
                     transaction.execute(_REMEMBER_CLOSED, {"worker": worker, "token": token})
         except RegistryUnavailable:  # the commit may have happened, and only its answer been lost

@@ -22,7 +22,8 @@ _ADD = (
     " WHERE id = :id"
 )
 _SELECT = (
-    "SELECT id, who, entries, (SELECT count(*) FROM quarantine WHERE replay_requested = :id) AS waiting,"
+    "SELECT id, who, entries, (SELECT count(*) FROM quarantine WHERE replay_requested = :id)"
+    " + (SELECT count(*) FROM ignored_messages WHERE replay_requested = :id) AS waiting,"
     " stored, duplicates, corrections, refused AS rejected, ignored, pilot FROM replays WHERE id = :id"
 )
 

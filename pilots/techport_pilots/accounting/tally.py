@@ -95,6 +95,29 @@ class Correction(NamedTuple):
     received: Micros  # when the value that is there now arrived
 
 
+class IgnoredValue(NamedTuple):
+    """A part of a message that was ignored, or a text that says what a device is."""
+
+    pilot: str
+    device: str
+    rule: str
+    key: str
+    value: str | None  # in JSON; of a property, the text itself
+    received: Micros
+    parts: int = 1
+
+
+class IgnoredMessage(NamedTuple):
+    """A message of which a part was ignored that a mapping could make a reading of."""
+
+    pilot: str
+    device: str
+    topic: str
+    payload: bytes
+    received: Micros
+    parts: Sequence[tuple[str, str, int]]  # rule, key, how many
+
+
 class BatchAnnotations(msgspec.Struct, frozen=True, kw_only=True):
     """What a batch leaves in the ledger beside its sums."""
 
@@ -102,6 +125,10 @@ class BatchAnnotations(msgspec.Struct, frozen=True, kw_only=True):
     events: Sequence[BookedEvent] = ()
     corrections: Sequence[Correction] = ()
     replayed: Sequence[int] = ()  # entries of the quarantine that this batch reprocessed, as new arrivals
+    ignored_values: Sequence[IgnoredValue] = ()
+    ignored_messages: Sequence[IgnoredMessage] = ()
+    properties: Sequence[IgnoredValue] = ()
+    reread: Sequence[int] = ()  # of the kept messages with ignored parts, those that this batch reprocessed
 
 
 def day_of(time: Micros) -> int:

@@ -45,7 +45,7 @@ _PACKAGES = "SELECT path FROM pilot_packages WHERE pilot = :pilot ORDER BY at"
 _BEGUN = "SELECT id, content FROM erasures WHERE pilot = :pilot AND state = 'begun'"
 _BEGIN = "INSERT INTO erasures (pilot, state, content, at) VALUES (:pilot, 'begun', :content, :at) RETURNING id"
 _FINISH = "UPDATE erasures SET state = 'done', content = :content WHERE id = :id"
-_MESSAGES = ("quarantine", "watched_messages")  # as they came from devices, payload and all
+_MESSAGES = ("quarantine", "watched_messages", "ignored_messages")  # as they came from devices, payload and all
 _EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 PERIOD = 3600.0
 """Seconds between two rounds of a process that stays."""
@@ -59,6 +59,10 @@ ERASED = (
     "seen_streams",
     "origins",
     "corrections",
+    "stream_units",
+    "device_properties",
+    "ignored_values",
+    "ignored_messages",
     "device_events",
     "credentials",
     "pilot_packages",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import msgspec
 
@@ -13,7 +13,7 @@ from techport_pilots.errors import DefinitionError, UnknownPilot, WrongState
 from techport_pilots.model import DeviceDefinition, PilotDefinition, Position, StreamDefinition, Text
 from techport_pilots.quantities import Chart, Kind, Vocabulary, vocabulary_of
 from techport_pilots.registry import events, flag_requests, lifecycle
-from techport_pilots.registry.database import TIMEOUT_S, Database, name
+from techport_pilots.registry.database import TIMEOUT_S, Database, clean_text, name
 from techport_pilots.registry.deployments import deployments, elsewhere
 from techport_pilots.registry.lifecycle import State
 from techport_pilots.registry.versioning import bump, lock
@@ -43,6 +43,12 @@ _NOTE = (
     "INSERT INTO seen_streams (pilot, device, quantity, first_seen) VALUES (:pilot, :device, :quantity, :now)"
     " ON CONFLICT DO NOTHING"
 )
+_NOTE_UNIT = (
+    "INSERT INTO stream_units (pilot, device, quantity, unit) VALUES (:pilot, :device, :quantity, :unit)"
+    " ON CONFLICT DO NOTHING"
+)
+_FORGET_UNIT = "DELETE FROM stream_units WHERE pilot = :pilot AND device = :device AND quantity = :quantity"
+_UNITS = "SELECT pilot, device, quantity, unit FROM stream_units"
 _FORGET = "DELETE FROM seen_streams WHERE pilot = :pilot AND device = :device AND quantity = :quantity"
 _ORIGINS = "SELECT pilot, device, key, origin FROM origins"
 _NOTE_ORIGIN = (
@@ -98,6 +104,7 @@ class _State(msgspec.Struct, frozen=True):
     seen: list[Stream]
     snapshot: IngestView
     states: dict[str, State]  # of pilots that are no drafts any more
+    units: dict[Stream, str] = {}  # that messages state of streams that nobody described
 
 
 class Registry:
@@ -180,6 +187,20 @@ class Registry:
             if transaction.execute("SELECT count(*) FROM seen_streams").scalar_one() != before:
                 bump(transaction)
 
+    def note_units(self, units: Mapping[Stream, str]) -> None:
+        """Remember units that messages state of streams that nobody described. The first one stays."""
+        rows = [
+            {**Stream(*map(name, stream))._asdict(), "unit": clean_text(unit)} for stream, unit in sorted(units.items())
+        ]
+        if not rows:
+            return
+        with self.database.writing() as transaction:
+            lock(transaction)
+            before = transaction.execute("SELECT count(*) FROM stream_units").scalar_one()
+            transaction.execute(_NOTE_UNIT, rows)
+            if transaction.execute("SELECT count(*) FROM stream_units").scalar_one() != before:
+                bump(transaction)
+
     def note_origins(self, origins: Iterable[Origin]) -> None:
         """Remember where values come from. What is known already stays: the first who says it is believed."""
         rows = [{**origin._asdict(), "now": now()} for origin in sorted(Origin(*map(name, each)) for each in origins)]
@@ -223,6 +244,7 @@ class Registry:
                 lock(transaction)
                 transaction.execute(_FORGET, [stream._asdict() for stream in streams])
                 transaction.execute(_FORGET_ORIGIN, [stream._asdict() for stream in streams])
+                transaction.execute(_FORGET_UNIT, [stream._asdict() for stream in streams])
                 bump(transaction)
         return streams
 
@@ -307,7 +329,7 @@ class Registry:
         }
         for seen in state.seen:
             if seen not in found:
-                found[seen] = _stream_info(seen, words[seen.pilot], described=False)
+                found[seen] = _stream_info(seen, words[seen.pilot], described=False, unit=state.units.get(seen))
         return [found[stream] for stream in sorted(found) if device is None or stream.device == device]
 
     def _of(self, pilot: str | None) -> _State:
@@ -329,13 +351,14 @@ class Registry:
                 decoded = (msgspec.json.decode(row.definition, type=PilotDefinition) for row in rows)
                 pilots = {pilot.id: pilot for pilot in events.with_added(transaction, decoded)}
                 states = lifecycle.states(transaction)
+                units = {Stream(*row[:3]): row[3] for row in transaction.execute(_UNITS)}
                 seen = [Stream(*row) for row in transaction.execute(_SEEN)]
                 seen = [stream for stream in seen if stream.pilot in pilots]
                 origins = [Origin(*row) for row in transaction.execute(_ORIGINS)]
                 closed = {pilot for pilot, state in states.items() if state == "closed"}
                 drafts = {p.id for p in pilots.values() if not lifecycle.collects(p, states.get(p.id, "draft"))}
-                snapshot = IngestView.of(version, pilots.values(), seen, closed, origins, drafts)
-                self._state = _State(version, pilots, seen, snapshot, states)
+                snapshot = IngestView.of(version, pilots.values(), seen, closed, origins, drafts, units)
+                self._state = _State(version, pilots, seen, snapshot, states, units)
             return self._state
 
 
@@ -370,10 +393,13 @@ def _described_stream(pilot: str, device: DeviceDefinition, stream: StreamDefini
     )
 
 
-def _stream_info(stream: Stream, words: Vocabulary, described: bool) -> StreamInfo:
+def _stream_info(stream: Stream, words: Vocabulary, described: bool, unit: str | None = None) -> StreamInfo:
     quantity = words.lookup(stream.quantity)
     if quantity is None:
-        return StreamInfo(stream=stream, title=Text(en=stream.quantity), described=described)
+        label = "" if unit is None else words.label(unit)
+        return StreamInfo(
+            stream=stream, title=Text(en=stream.quantity), described=described, unit=unit, unit_label=label
+        )
     channel = stream.quantity.partition(".")[2]
     title = quantity.title
     if channel:

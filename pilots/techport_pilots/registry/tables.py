@@ -271,6 +271,61 @@ ignored_parts = Table(
     Column("parts", BigInteger, nullable=False),
 )
 
+# Units of streams that nobody described, where their messages state one.
+stream_units = Table(
+    "stream_units",
+    metadata,
+    Column("pilot", String, primary_key=True),
+    Column("device", String, primary_key=True),
+    Column("quantity", String, primary_key=True),
+    Column("unit", String, nullable=False),  # UCUM where the message's text can be read as such
+)
+
+# What devices say that they are: firmware, serial number. The last value of each key.
+device_properties = Table(
+    "device_properties",
+    metadata,
+    Column("pilot", String, primary_key=True),
+    Column("device", String, primary_key=True),
+    Column("key", String, primary_key=True),
+    Column("value", Text, nullable=False),
+    Column("at", BigInteger, nullable=False),
+)
+
+# Parts of messages that were ignored, by key.
+ignored_values = Table(
+    "ignored_values",
+    metadata,
+    Column("pilot", String, primary_key=True),
+    Column("device", String, primary_key=True),
+    Column("rule", String, primary_key=True),
+    Column("key", String, primary_key=True),
+    Column("parts", BigInteger, nullable=False),
+    Column("value", Text),  # the last one, in JSON
+    Column("first", BigInteger, nullable=False),
+    Column("last", BigInteger, nullable=False),
+)
+
+# Messages of which a part was ignored that a mapping could make a reading of.
+ignored_messages = Table(
+    "ignored_messages",
+    metadata,
+    Column("id", _SERIAL, primary_key=True, autoincrement=True),
+    Column("pilot", String, nullable=False),
+    Column("device", String, nullable=False),
+    Column("topic", String, nullable=False),
+    Column("payload", LargeBinary, nullable=False),
+    Column("received", BigInteger, nullable=False),
+    Column("parts", Text, nullable=False),  # JSON: rule, key and number of each
+    Column("replay_requested", BigInteger),  # as in quarantine
+    Column("replay_worker", String),
+    Column("replay_taken", BigInteger),
+    Index("ignored_messages_by_device", "pilot", "device", "id"),
+    Index("ignored_messages_by_arrival", "pilot", "received"),
+    Index("ignored_messages_by_replay", "replay_requested"),
+    sqlite_autoincrement=True,
+)
+
 # What devices said that is no reading: joined, offline, a button. The same again is the same event.
 device_events = Table(
     "device_events",

@@ -48,14 +48,18 @@ class DeviceView(msgspec.Struct, frozen=True):
     deployment: Deployment | None = None  # where it is now
     undescribed_count: int = 0  # of the streams, how many nobody has described
     origins: Mapping[str, str] = {}  # by key, see Origin
+    units: Mapping[str, str] = {}  # that messages state of keys that nobody described
 
     def stream(self, key: str) -> StreamView | None:
         """The described or seen stream of that key; None when it was never heard of (see `undescribed`)."""
         return self.streams.get(key)
 
     def undescribed(self, key: str) -> StreamView:
-        """A stream for a key that nobody has described: with the vocabulary's range, where it knows the quantity."""
-        return _view(Stream(self.pilot, self.id, key), self.vocabulary, None, described=False)
+        """A stream for a key that nobody has described: with the vocabulary's range, where it knows the quantity, and
+        the unit that its messages state.
+        """
+        view = _view(Stream(self.pilot, self.id, key), self.vocabulary, None, described=False)
+        return msgspec.structs.replace(view, unit=self.units.get(key))
 
 
 class PilotView(msgspec.Struct, frozen=True):
@@ -97,15 +101,19 @@ class IngestView(msgspec.Struct, frozen=True):
         closed: Collection[str] = (),
         origins: Iterable[Origin] = (),
         not_collecting: Collection[str] = (),
+        units: Mapping[Stream, str] | None = None,
     ) -> IngestView:
         """The look-ups for these definitions, for the streams that were seen without being described, and for what is
-        known of where values come from. `closed` and `not_collecting` are pilots by id: see PilotView.
+        known of where values come from and of their units. `closed` and `not_collecting` are pilots by id: see
+        PilotView.
         """
         learned: dict[tuple[str, str], _Learned] = {}
         for stream in seen:
-            learned.setdefault((stream.pilot, stream.device), _Learned([], {})).keys.append(stream.quantity)
+            learned.setdefault((stream.pilot, stream.device), _Learned([], {}, {})).keys.append(stream.quantity)
         for owner, device, key, origin in origins:
-            learned.setdefault((owner, device), _Learned([], {})).origins[key] = origin
+            learned.setdefault((owner, device), _Learned([], {}, {})).origins[key] = origin
+        for stream, unit in (units or {}).items():
+            learned.setdefault((stream.pilot, stream.device), _Learned([], {}, {})).units[stream.quantity] = unit
         views = {}
         for pilot in pilots:
             view = _pilot(pilot, learned, pilot.id in closed)
@@ -118,9 +126,10 @@ class _Learned(NamedTuple):
 
     keys: list[str]  # of streams
     origins: dict[str, str]
+    units: dict[str, str]  # that messages state, by key
 
 
-_NOTHING = _Learned([], {})
+_NOTHING = _Learned([], {}, {})
 
 
 def _pilot(pilot: PilotDefinition, learned: Mapping[tuple[str, str], _Learned], closed: bool) -> PilotView:
@@ -134,13 +143,18 @@ def _pilot(pilot: PilotDefinition, learned: Mapping[tuple[str, str], _Learned], 
 
 
 def _device(pilot: PilotDefinition, device: DeviceDefinition, learned: _Learned, words: Vocabulary) -> DeviceView:
-    streams = {key: _view(Stream(pilot.id, device.id, key), words, None, described=False) for key in learned.keys}
+    streams = {
+        key: msgspec.structs.replace(
+            _view(Stream(pilot.id, device.id, key), words, None, described=False), unit=learned.units.get(key)
+        )
+        for key in learned.keys
+    }
     for described in device.streams:
         stream = Stream(pilot.id, device.id, described.quantity)
         streams[described.quantity] = _view(stream, words, described.range, described=True)
     undescribed = sum(not stream.described for stream in streams.values())
     place = deployments(pilot, device)[-1]
-    return DeviceView(pilot.id, device.id, streams, words, place, undescribed, learned.origins)
+    return DeviceView(pilot.id, device.id, streams, words, place, undescribed, learned.origins, learned.units)
 
 
 def _view(stream: Stream, words: Vocabulary, own: tuple[float, float] | None, described: bool) -> StreamView:
