@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from techport_ingest.checking.channels import channel_of
+from techport_ingest.decoding.lint import explain
 from techport_storage.model import Quality
 from tests.ingest.reading import TIME, Platform, Sent, definition, take
 
@@ -182,3 +185,50 @@ def test_no_format_lets_one_value_overwrite_another(form: str) -> None:
     set_aside = sum(values for _, reason, values in platform.rejected if reason == "conflict")
     assert len(places) + set_aside >= 2
     assert {reason for _, reason, _ in platform.rejected} <= {"conflict"}
+
+
+THINGS = definition("sources: [{topic: v3/#, format: tts-v3}]")
+
+
+def uplink(tree: dict[str, object]) -> Sent:
+    ids = {"end_device_ids": {"device_id": "a"}}
+    return "v3/app@ttn/devices/a/up", ids | {"uplink_message": {"received_at": TIME, "decoded_payload": tree}}
+
+
+def record(kind: str, number: str, value: float) -> dict[str, object]:
+    return {"measurementId": number, "type": kind, "measurementValue": value}
+
+
+def test_records_of_a_list_are_named_by_what_they_say_they_are() -> None:
+    first = [[record("Air Temperature", "4097", 24.5), record("Air Humidity", "4098", 60)]]
+    second = [[record("Wind Direction Sensor", "4104", 180), record("Air Temperature", "4097", 25)]]
+    platform = take(THINGS, uplink({"messages": first}), uplink({"messages": second}))
+    assert [row[1:] for row in platform.rows] == [
+        ("air_temperature", 24.5),
+        ("relative_humidity", 60.0),
+        ("wind_from_direction", 180.0),
+        ("air_temperature", 25.0),
+    ]
+    assert platform.rejected == []
+
+
+def test_probes_of_a_list_are_channels_in_whatever_order_they_come() -> None:
+    def probes(*values: tuple[int, float]) -> Sent:
+        return uplink({"probes": [{"id": number, "temperature": value} for number, value in values]})
+
+    platform = take(THINGS, probes((1, 10), (2, 20)), probes((2, 21)), probes((2, 22), (1, 12)))
+    assert [row[1:] for row in platform.rows] == [
+        ("air_temperature", 10.0),
+        ("air_temperature.probes-2", 20.0),
+        ("air_temperature.probes-2", 21.0),
+        ("air_temperature.probes-2", 22.0),
+        ("air_temperature", 12.0),
+    ]
+
+
+def test_a_list_without_names_is_named_by_position_and_that_is_said() -> None:
+    platform = take(THINGS, uplink({"depths": [4, 5]}))
+    assert [row[1:] for row in platform.rows] == [("depths.0", 4.0), ("depths.1", 5.0)]
+    topic, payload = uplink({"depths": [4, 5]})
+    understood = explain(json.dumps(payload).encode(), topic, 1_796_000_000_000_000, pilot=platform.pilot)
+    assert {one.remark.code for one in understood.readings if one.remark is not None} == {"remark.position"}

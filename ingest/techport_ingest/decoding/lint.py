@@ -98,6 +98,8 @@ def _explanation(columns: Columns, pilot: PilotDefinition) -> Explanation:
                 remark = i18n.Message("remark.stated-unit", {"unit": stated})
             elif reading.quantity.startswith(UNKNOWN_UNIT):
                 remark = i18n.Message("remark.unknown-unit", {"name": reading.quantity.removeprefix(UNKNOWN_UNIT)})
+            elif any(level.isdecimal() for level in reading.quantity.split(".")[1:]):
+                remark = i18n.Message("remark.position")
             else:
                 remark = (
                     i18n.Message("remark.near", {"names": near}) if near else i18n.Message("remark.unknown-quantity")

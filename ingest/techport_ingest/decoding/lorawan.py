@@ -9,10 +9,11 @@ from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from techport_ingest.decoding.cayenne_names import cayenne_values, is_cayenne
-from techport_ingest.decoding.common import MOST_VALUES, leaves, place, too_many
+from techport_ingest.decoding.common import MOST_VALUES, place, too_many
 from techport_ingest.decoding.lorawan_makers import Table, table_of
-from techport_ingest.decoding.quantity_names import quantity, quantity_of_path
+from techport_ingest.decoding.quantity_names import quantity
 from techport_ingest.decoding.times import micros
+from techport_ingest.decoding.typed_lists import tree_values
 from techport_ingest.message import Found, Ignored, Message, Observed, RejectedMessage, Unreadable
 from techport_pilots.device_names import comparable_name
 from techport_storage.microseconds import SECOND
@@ -138,11 +139,12 @@ def no_object(server: str, field: str) -> RejectedMessage:
 
 
 def object_values(device: str, time: Micros | None, tree: Mapping[str, Any], brand: str = "") -> list[Found]:
-    """The values of a formatter's object. `brand` is what the server says of the maker. Four customs are understood:
+    """The values of a formatter's object. `brand` is what the server says of the maker. Five customs are understood:
 
     {"temperature": 21.5}                                            plain numbers, nested objects as channels
     {"temperature": {"displayName": ..., "unit": "°C", "value": 21.5}}   Decentlab: value and unit
     {"temperatureSensor": {"1": 21.5}}                               ChirpStack's Cayenne codec: by channel
+    {"messages": [[{"type": "Air Temperature", "measurementValue": 24.6}]]}   SenseCAP: records that name themselves
     {"history": [{"period_in": 11, "timestamp": 1693530747}, ...]}       Milesight: records with their own time
     """
     found: list[Found] = []
@@ -167,8 +169,8 @@ def object_values(device: str, time: Micros | None, tree: Mapping[str, Any], bra
             found.extend(_history(device, value, table))
         elif kind is dict or kind is list:
             found.extend(
-                place(device, time, quantity_of_path(path), leaf, maker=".".join(path))
-                for path, leaf in leaves({key: value})
+                place(device, time, one.key, one.value, one.unit, one.maker, one.part)
+                for one in tree_values({key: value})
             )
         else:
             name, unit = table.get(key) or (quantity(key), None)

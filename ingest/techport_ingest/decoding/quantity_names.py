@@ -27,6 +27,7 @@ QUANTITIES = MappingProxyType(
         "humidity": "relative_humidity",
         "hum": "relative_humidity",
         "rh": "relative_humidity",
+        "air_humidity": "relative_humidity",
         "relativehumidity": "relative_humidity",
         "pressure": "air_pressure",
         "barometric_pressure": "air_pressure",
