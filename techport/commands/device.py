@@ -174,6 +174,33 @@ def claim(
     print_text(console, f"{claimed.entries} messages are reprocessed. {_FILE.format(pilot)}")
 
 
+@app.command("ignored")
+@options.needs("see-raw")
+def ignored(
+    pilot: Pilot,
+    data: options.Data = None,
+    registry: options.RegistryUrl = None,
+    device: Annotated[str | None, typer.Option("--device", help="only this device")] = None,
+    reprocess: Annotated[bool, typer.Option("--reprocess", help="read the kept messages again")] = False,
+) -> None:
+    """What was ignored of the messages of devices, and how often; and reprocess it after the definition has changed."""
+    from techport_pilots.accounting.ignored import ignored_keys, request_replay
+
+    console = Console(highlight=False)
+    with open_registry(data, registry) as opened:
+        opened.pilot(pilot)
+        lines = ignored_keys(opened.database, pilot, device)
+        replay = request_replay(opened.database, pilot, device, getpass.getuser()) if reprocess else None
+    if not lines:
+        console.print("nothing was ignored")
+    for line in lines:
+        value = "" if line.value is None else f" = {visible(line.value)}"
+        times = "once" if line.parts == 1 else f"{line.parts:,} times"
+        print_text(console, f"{visible(line.device)}  {visible(line.key)}{value}, {times} ({line.rule})")
+    if replay is not None:
+        print_text(console, f"{replay.entries} messages are reprocessed as soon as an ingest worker runs")
+
+
 @app.command("forget")
 @options.needs("devices")
 def forget(

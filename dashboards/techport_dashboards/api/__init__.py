@@ -13,6 +13,7 @@ from techport_dashboards.api import (
     docs,
     events,
     figures,
+    ignored,
     kpis,
     lifecycle,
     me,
@@ -33,6 +34,7 @@ router.include_router(kpis.router)
 router.include_router(figures.router)
 router.include_router(quarantine.router)
 router.include_router(accounting.router)
+router.include_router(ignored.router)
 router.include_router(events.router)
 router.include_router(lifecycle.router)
 router.include_router(portfolio.router)

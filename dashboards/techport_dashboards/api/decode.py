@@ -43,7 +43,7 @@ class DecodedReading(BaseModel):
 class DecodedIgnored(BaseModel):
     """A part of the message that is no reading by a rule."""
 
-    rule: str
+    rule: str = Field(description="A short code.", examples=["text"])
     key: str = Field(description="As the message calls it; empty where it is the whole message.")
     value: str | None = Field(description="As the message has it, in JSON.")
     why: str = Field(description="The rule in a sentence.")

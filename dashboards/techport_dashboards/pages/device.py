@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated
+from urllib.parse import quote
 
 from fastapi import APIRouter, Query, Request, Response
+from fastapi.responses import RedirectResponse
 
 from techport_dashboards.pages.pilot import (
     PageParameters,
@@ -20,16 +22,21 @@ from techport_dashboards.pages.pilot import (
 from techport_dashboards.query import times
 from techport_dashboards.services.air_quality import rated
 from techport_dashboards.services.device_status import DeviceNow, StreamNow
+from techport_dashboards.services.ignored import map_ignored
 from techport_dashboards.services.limit_values import LimitValue, limit_of
+from techport_dashboards.viewer import Viewer
 from techport_dashboards.web.access import needs
-from techport_dashboards.web.dependencies import Services, ServicesDep, ViewerDep
+from techport_dashboards.web.dependencies import PilotDep, Services, ServicesDep, ViewerDep
+from techport_dashboards.web.forms import FormDep
 from techport_dashboards.web.request_slots import SlotRoute
 from techport_dashboards.web.templating import language_of, render
+from techport_pilots.accounting.ignored import DeviceProperty, IgnoredKey, ignored_keys, properties_of
 from techport_pilots.accounting.ledger import DeviceDay, Tally, events_of, ignored_by_rule
 from techport_pilots.accounting.message_tap import MessageTap, TappedMessage
 from techport_pilots.accounting.quarantine import Quarantine, QuarantineFilter, QuarantineRecord
 from techport_pilots.accounting.tally import BookedEvent
-from techport_pilots.model import Event, PilotDefinition
+from techport_pilots.devices.explanation import why_ignored
+from techport_pilots.model import Event, FieldMapping, PilotDefinition
 from techport_pilots.registry.deployments import Deployment, deployments
 from techport_pilots.time import micros_of
 from techport_storage import clock
@@ -40,6 +47,7 @@ router = APIRouter(route_class=SlotRoute)
 ACCOUNT_DAYS = 7
 MESSAGES_SHOWN = 10
 PROBLEMS_SHOWN = 5
+IGNORED_SHOWN = 50
 STREAMS_SHOWN = 60
 LOW_BATTERY = 20.0  # per cent
 
@@ -98,6 +106,9 @@ def device_page(
         first=first_charts(request, here.pilot, shown, values, device),
         account=_account(services, pilot, device),
         mail=mail,
+        properties=_properties(services, viewer, pilot, device),
+        ignored=_ignored(services, viewer, pilot, device),
+        why_ignored=why_ignored,
         sends_rejected=_sends_rejected(found, mail),
         low_battery=_low_battery(found),
         deployments=_deployments(here.pilot, device),
@@ -144,6 +155,30 @@ def _mail(services: Services, pilot: str, device: str, *, raw: bool) -> Mail:
     problems = quarantine.entries(where, PROBLEMS_SHOWN)
     count = sum(group.entries for group in quarantine.counts(where)) if problems.next else len(problems.items)
     return Mail(messages[::-1][:MESSAGES_SHOWN], problems.items, count, said)
+
+
+@router.post("/pilots/{pilot}/devices/{device}/ignored")
+@needs("edit")
+def map_ignored_key(
+    request: Request, services: ServicesDep, viewer: ViewerDep, pilot: PilotDep, device: str, form: FormDep
+) -> Response:
+    """State what an ignored key means, and reprocess the kept messages of the device."""
+    mapping = FieldMapping(quantity=form.get("quantity"), unit=form.get("unit") or None, text=form.get("text") == "yes")
+    registry = services.registry_cache.registry
+    map_ignored(registry, pilot.id, device, form.get("key"), mapping, form.get("why")[:500], viewer)
+    return RedirectResponse(f"/pilots/{pilot.id}/devices/{quote(device)}", 303)
+
+
+def _properties(services: Services, viewer: Viewer, pilot: str, device: str) -> list[DeviceProperty]:
+    if services.books is None or not viewer.may("see-raw", pilot):
+        return []
+    return properties_of(services.registry_cache.registry.database, pilot, device)
+
+
+def _ignored(services: Services, viewer: Viewer, pilot: str, device: str) -> list[IgnoredKey]:
+    if services.books is None or not viewer.may("see-raw", pilot):
+        return []
+    return ignored_keys(services.registry_cache.registry.database, pilot, device, IGNORED_SHOWN)
 
 
 def _account(services: Services, pilot: str, device: str) -> Account | None:

@@ -34,7 +34,7 @@ class IgnoredPart(msgspec.Struct, frozen=True):
     @property
     def why(self) -> Message:
         """The rule in a sentence."""
-        return Message(f"ignored.{self.rule}" if self.rule in EXPLAINED else "ignored.other", {"rule": self.rule})
+        return why_ignored(self.rule)
 
 
 EXPLAINED = (
@@ -42,6 +42,11 @@ EXPLAINED = (
     *("nested", "normalized", "empty"),
 )
 """Rules that have a sentence of their own."""
+
+
+def why_ignored(rule: str) -> Message:
+    """What a rule says, in a sentence."""
+    return Message(f"ignored.{rule}" if rule in EXPLAINED else "ignored.other", {"rule": rule})
 
 
 class Explanation(msgspec.Struct, frozen=True):

@@ -6,10 +6,10 @@ Each makes a new version of the definition that says who and why; a replay after
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Protocol
 
 import msgspec
 
-from techport_pilots.accounting.quarantine import QuarantineRecord
 from techport_pilots.definition.misfit import Misfit, misfit
 from techport_pilots.definition.neighbours import MaySee, nobody
 from techport_pilots.devices.onboarding import change
@@ -24,7 +24,14 @@ REMAPPABLE = ("not-a-number", "unknown-unit", "wrong-unit", "bad-name", "nan", "
 """Reasons of rejections that end when the definition says what the field means, or that it is not a reading."""
 
 
-def map_field(definition: PilotDefinition, entry: QuarantineRecord, key: str, mapping: FieldMapping) -> PilotDefinition:
+class OfTopic(Protocol):
+    """A message: an entry of the quarantine, or one of which something was ignored."""
+
+    @property
+    def topic(self) -> str: ...
+
+
+def map_field(definition: PilotDefinition, entry: OfTopic, key: str, mapping: FieldMapping) -> PilotDefinition:
     """The definition, in whose source of the entry's messages `key` now means `mapping`. Raises DefinitionError."""
 
     def mapped(source: SourceDefinition) -> SourceDefinition:
@@ -35,7 +42,7 @@ def map_field(definition: PilotDefinition, entry: QuarantineRecord, key: str, ma
     return _with_source(definition, entry, mapped)
 
 
-def ignore_field(definition: PilotDefinition, entry: QuarantineRecord, key: str) -> PilotDefinition:
+def ignore_field(definition: PilotDefinition, entry: OfTopic, key: str) -> PilotDefinition:
     """The definition, in whose source of the entry's messages `key` is not a reading. Raises DefinitionError."""
 
     def passed(source: SourceDefinition) -> SourceDefinition:
@@ -72,13 +79,13 @@ def update_definition(
     return change(registry, edit(registry.pilot(pilot)), who, why, may_see)
 
 
-def can_remap(definition: PilotDefinition, entry: QuarantineRecord) -> bool:
+def can_remap(definition: PilotDefinition, entry: OfTopic) -> bool:
     """Whether a source reads the entry's messages, or could, so that the meaning of a field can be said there."""
     return _index_of(definition, entry) is not None or entry.topic.startswith(_native(definition.id))
 
 
 def _with_source(
-    definition: PilotDefinition, entry: QuarantineRecord, how: Callable[[SourceDefinition], SourceDefinition]
+    definition: PilotDefinition, entry: OfTopic, how: Callable[[SourceDefinition], SourceDefinition]
 ) -> PilotDefinition:
     sources = list(definition.sources)
     index = _index_of(definition, entry)
@@ -92,7 +99,7 @@ def _with_source(
     return msgspec.structs.replace(definition, sources=sources)
 
 
-def _index_of(definition: PilotDefinition, entry: QuarantineRecord) -> int | None:
+def _index_of(definition: PilotDefinition, entry: OfTopic) -> int | None:
     """The source that reads the entry's messages: the first whose filter has the topic."""
     return next((i for i, source in enumerate(definition.sources) if source_reads(source.topic, entry.topic)), None)
 

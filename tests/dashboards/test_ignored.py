@@ -1,0 +1,65 @@
+"""What was ignored of messages: listed per device, mapped, and reprocessed; and what devices say that they are."""
+
+from __future__ import annotations
+
+import httpx
+import pytest
+
+from techport_pilots.accounting.ignored import request_replay
+from techport_pilots.accounting.tally import BatchAnnotations, DeviceDay, IgnoredMessage, IgnoredValue, Tally
+from techport_storage.microseconds import DAY
+from tests.dashboards.conftest import START
+from tests.dashboards.web import City
+
+pytestmark = pytest.mark.anyio
+
+PILOT = "/api/v1/pilots/kai-luft"
+KRAN = DeviceDay("kai-luft", "kran", START // DAY)
+
+
+@pytest.fixture
+def noted(city: City) -> City:
+    lines = [IgnoredValue("kai-luft", "kran", "text", "hatch", '"half-way"', START, 1402)]
+    said = [IgnoredValue("kai-luft", "kran", "property", "fw", "2.7.1", START)]
+    topic, payload = "pilots/kai-luft/kran/readings", b'{"hatch": "half-way"}'
+    message = IgnoredMessage("kai-luft", "kran", topic, payload, START, [("text", "hatch", 1402)])
+    remarks = BatchAnnotations(
+        ignored={(KRAN, "text"): 1402}, ignored_values=lines, ignored_messages=[message], properties=said
+    )
+    city.books.close_batch("w", {KRAN: Tally(messages=1, received=1402, ignored=1402)}, [], remarks)
+    return city
+
+
+async def test_what_was_ignored_is_listed_with_key_value_and_count(noted: City, client: httpx.AsyncClient) -> None:
+    [line] = (await client.get(f"{PILOT}/ignored", params={"device": "kran"})).json()
+    assert (line["key"], line["value"], line["parts"], line["rule"], line["messages"]) == (
+        "hatch",
+        '"half-way"',
+        1402,
+        "text",
+        1,
+    )
+    assert (await client.get(f"{PILOT}/ignored", params={"device": "other"})).json() == []
+    [said] = (await client.get(f"{PILOT}/devices/kran/properties")).json()
+    assert (said["key"], said["value"]) == ("fw", "2.7.1")
+
+
+async def test_an_ignored_key_is_mapped_and_its_messages_are_asked_for(noted: City, client: httpx.AsyncClient) -> None:
+    meaning = {"device": "kran", "key": "hatch", "quantity": "door_open", "words": {"half-way": 1}}
+    changed = await client.post(f"{PILOT}/ignored/mapping", json=meaning)
+    assert changed.status_code == 200, changed.text
+    (source,) = [each for each in noted.registry.pilot("kai-luft").sources if "hatch" in each.fields]
+    assert source.fields["hatch"].words == {"half-way": 1}
+    replay = (await client.get(f"{PILOT}/quarantine/replays/{changed.json()['replay']}")).json()
+    assert (replay["entries"], replay["waiting"]) == (1, 1)
+    assert request_replay(noted.registry.database, "kai-luft").entries == 1
+
+
+async def test_the_devices_page_says_what_was_ignored_and_what_the_device_is(
+    noted: City, client: httpx.AsyncClient
+) -> None:
+    page = (await client.get("/pilots/kai-luft/devices/kran", params={"lang": "en"})).text
+    assert "hatch" in page
+    assert "half-way" in page
+    assert "1,402 times" in page
+    assert "2.7.1" in page
