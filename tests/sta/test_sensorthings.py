@@ -10,6 +10,7 @@ import pytest
 
 from techport_dashboards.sta.entities import RELATIONS
 from techport_storage.microseconds import HOUR
+from techport_storage.model import Reading
 from tests.dashboards.conftest import HOURS, START
 from tests.dashboards.web import City
 
@@ -116,6 +117,28 @@ async def test_newest_and_oldest_first(client: httpx.AsyncClient) -> None:
     assert largest["result"] == 40 + (HOURS - 1) / 7
 
 
+@pytest.mark.parametrize(
+    "order", ["phenomenonTime desc", "phenomenonTime asc", "id desc", "id asc", "resultTime desc,id desc"]
+)
+async def test_pages_hold_each_observation_once_while_new_ones_arrive(
+    city: City, client: httpx.AsyncClient, order: str
+) -> None:
+    before = len(await every_page(client, "Observations", top="500"))
+    body = await get(client, "Observations", orderby=order, top="150")
+    found, late = list(body["value"]), HOURS
+    while "@iot.nextLink" in body:
+        city.write(Reading("kai-luft", "kran", "pm10", START + late * HOUR, 1.0, START))
+        late += 1
+        body = await get(client, body["@iot.nextLink"])
+        found += body["value"]
+    ids = [item["@iot.id"] for item in found]
+    assert len(ids) == len(set(ids))
+    assert len(ids) >= before
+    key = "@iot.id" if order.startswith("id") else "phenomenonTime"
+    values = [item[key] for item in found]
+    assert values == sorted(values, reverse="desc" in order)
+
+
 async def test_latest_of_every_datastream_in_one_request(client: httpx.AsyncClient) -> None:
     expand = "Observations($orderby=phenomenonTime desc;$top=1;$select=result,phenomenonTime)"
     found = (await get(client, "Datastreams", expand=expand, select="name"))["value"]
@@ -149,6 +172,18 @@ FILTERS = {
     "st_equals(Locations/location, geography'POINT(10.4 63.4385)')": {"kran"},
     "st_relate(Locations/location, geography'POINT(10.4 63.4385)', 'T********')": {"kran"},
     "geo.length(geography'LINESTRING(0 0,0 2)') eq 2": {"kran", "port"},
+    "Datastreams/any(d: d/ObservedProperty/name eq 'air_temperature')": {"kran"},
+    "Datastreams/any(d: d/properties/quantity eq 'pm10' and d/properties/pilot eq 'kai-luft')": {"kran", "port"},
+    "Datastreams/all(d: d/properties/quantity eq 'laeq')": {"kran"},
+    "Locations/any()": {"kran"},
+    "Datastreams/Observations/result gt 73": {"kran"},
+    "Datastreams/any(d: d/Observations/any(o: o/result gt 53 and o/phenomenonTime lt 2025-10-31))": {"kran", "port"},
+    "Datastreams/Observations/resultTime ge 2025-10-21 and Datastreams/Observations/resultTime le 2025-10-22": {
+        "kran",
+        "port",
+    },
+    "Datastreams/Observations/resultTime ge 2025-11-01": set(),
+    "properties/height gt 'tall'": set(),
 }
 
 
@@ -175,6 +210,9 @@ async def test_filters_of_things(client: httpx.AsyncClient, text: str) -> None:
         ("result add 1 gt 74 and result mod 2 lt 2", 8),
         ("Datastream/Thing/Locations/location/type eq 'Point'", 2 * HOURS),
         ("resultQuality ne 0", 0),
+        ("phenomenonTime ge 2025-10-30", 120),
+        ("phenomenonTime lt 2025-10-30", 5 * HOURS - 120),
+        ("phenomenonTime ge 2025-10-30 and not (result lt 73)", 9),
         ("Datastream/name eq 'nobody'", 0),
     ],
 )
@@ -278,6 +316,13 @@ async def test_requests_of_qgis(client: httpx.AsyncClient, kind: str, options: d
         ("Things", {"filter": "name eq"}, 400),
         ("Things", {"filter": "name like 'x'"}, 400),
         ("Things", {"filter": "nobody eq 1"}, 400),
+        ("Observations", {"filter": "result gt 'much'"}, 400),
+        ("Observations", {"filter": "phenomenonTime ge 5"}, 400),
+        ("Observations", {"filter": "phenomenonTime ge 'soon'"}, 400),
+        ("Observations", {"filter": "result in (1,'2')"}, 400),
+        ("Things", {"filter": "id eq 'x'"}, 400),
+        ("Things", {"filter": "name gt 5"}, 400),
+        ("Things", {"filter": "Datastreams/Observations/result gt 'much'"}, 400),
         ("Things", {"filter": "(" * 3000}, 400),
         ("Things", {"filter": " or ".join(["name eq 'x'"] * 200)}, 400),
         ("Things", {"filter": "matchesPattern(name,'(a+)+$')"}, 400),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote, urlencode
 
@@ -52,7 +53,9 @@ class Answers:
             if name in ("phenomenonTime", "resultTime") and entity.kind == "Datastreams":
                 return self.time_span(entity)
             relation = RELATIONS[entity.kind].get(name)
-            if relation is None or relation == "Observations":
+            if relation == "Observations":
+                return _ObservationsOf(self, self.streams_of(entity))
+            if relation is None:
                 if name not in PROPERTIES[entity.kind]:
                     raise KeyError(name)
                 return entity.properties.get(name)
@@ -95,6 +98,13 @@ class Answers:
 
         return resolve
 
+    def has_observation(self, streams: Sequence[Stream], expression: Any) -> bool:
+        """Whether one of the streams has an Observation of which the expression is true."""
+        self._visit(_SPAN * max(1, len(streams)))
+        options = Options(top=1, filter=expression)
+        asked = observations.narrowed(streams, options, self.stream_resolver, self._world)
+        return bool(observations.page(self._store, self._world, asked, options, self.row_resolver, None)[0])
+
     # Collections
 
     def entities(self, kind: str, ids: Sequence[int] | None, options: Options, address: str) -> dict[str, Any]:
@@ -120,7 +130,7 @@ class Answers:
         number = observations.count(self._store, asked, self.row_resolver) if options.count else None
         following = None
         more = more and options.top > 0
-        if more and not options.orderby:
+        if more and options.keyset:
             last = Cursor(rows[-1].stream, rows[-1].time) if rows else None
             token = encode_cursor(_mark(options), None, None, last) if last else None
             following = self._next(address, options, None, token) if token else None
@@ -293,6 +303,17 @@ class Answers:
         return [found.get(name.removeprefix("@iot.")) for name in wanted]
 
 
+@dataclass(frozen=True, slots=True)
+class _ObservationsOf:
+    """As filters ask for them."""
+
+    answers: Answers
+    streams: Sequence[Stream]
+
+    def any(self, expression: Any) -> bool:
+        return self.answers.has_observation(self.streams, expression)
+
+
 def _only_latest(options: Options) -> bool:
     """$top=1 of the newest first, which the store keeps ready."""
     first = options.orderby[0] if options.orderby else None
@@ -315,7 +336,8 @@ def _selected(body: dict[str, Any], options: Options) -> dict[str, Any]:
 
 def _mark(options: Options) -> str:
     """Of a question whose pages a token continues."""
-    return f"sta {options.filter_text}"
+    orders = ",".join(f"{order.text} {'desc' if order.descending else 'asc'}" for order in options.orderby)
+    return f"sta {options.filter_text} {orders}"
 
 
 def _text_of(options: Options) -> str:

@@ -1,7 +1,8 @@
 """$filter of SensorThings: parsed by odata-query, evaluated here over one entity at a time.
 
-A path over several (`Datastreams/name eq 'x'`) is true where it is for any of its members. Comparing what cannot be
-compared is false, as is comparing with nothing; only `eq null` and `ne null` see nothing.
+A path over several (`Datastreams/name eq 'x'`) is true where it is for any of its members; `any(d: ...)` and `all` say
+it of one member. filter_check.py refuses comparisons of different types; inside `properties`, where anything can be,
+such a comparison is false, as is one with nothing; only `eq null` and `ne null` see nothing.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import datetime as dt
 import operator
 import re
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Protocol
 
 import shapely
 from shapely.errors import ShapelyError
@@ -18,6 +19,7 @@ from shapely.geometry import shape
 
 from techport_dashboards.problems import Problem
 from techport_dashboards.query.areas import distance
+from techport_dashboards.sta.filter_check import without_variable
 from techport_dashboards.sta.odata import Arity, BadExpression, ast, calculate, nodes
 from techport_dashboards.sta.odata import parse as parse_odata
 from techport_storage.clock import now_datetime
@@ -125,6 +127,8 @@ def holds(node: Any, resolve: Resolve) -> bool:
 
 def evaluate(node: Any, resolve: Resolve) -> Any:
     match node:
+        case ast.CollectionLambda():
+            return _over_members(node, resolve)
         case ast.Identifier():
             return _named(node.name, resolve)
         case ast.Attribute():
@@ -157,9 +161,38 @@ def evaluate(node: Any, resolve: Resolve) -> Any:
         raise Problem("bad-parameter", f"{kind} is not supported in this expression.", parameter="$filter") from error
 
 
+class ObservationsOf(Protocol):
+    """The Observations of an entity, which are in the store: asked for a condition, never listed."""
+
+    def any(self, expression: Any) -> bool: ...
+
+
+def _over_members(node: Any, resolve: Resolve) -> bool:
+    """`any` and `all` over a collection; `any()` alone: whether it has members."""
+    members = evaluate(node.owner, resolve)
+    members = members if isinstance(members, list) else [] if members is None else [members]
+    is_any = isinstance(node.operator, ast.Any)
+    results = (_holds_of(member, node.lambda_, resolve, is_any) for member in members)
+    return any(results) if is_any else all(results)
+
+
+def _holds_of(member: Any, condition: Any, resolve: Resolve, is_any: bool) -> bool:
+    if condition is None:
+        return bool(member.any(None)) if hasattr(member, "any") else True
+    if hasattr(member, "any"):  # ObservationsOf
+        expression = without_variable(condition.expression, condition.identifier.name)
+        return bool(member.any(expression)) if is_any else not member.any(ast.UnaryOp(ast.Not(), expression))
+    variable = condition.identifier.name
+    return holds(condition.expression, lambda name: member if name == variable else resolve(name))
+
+
 def names_in(node: Any) -> set[str]:
     """The first part of every path in the expression."""
     match node:
+        case ast.CollectionLambda():
+            variable = {node.lambda_.identifier.name} if node.lambda_ else set()
+            inside = names_in(node.lambda_.expression) if node.lambda_ else set()
+            return names_in(node.owner) | (inside - variable)
         case ast.Identifier():
             return {node.name}
         case ast.Attribute():
@@ -264,12 +297,20 @@ def _compare(node: Any, resolve: Resolve) -> bool:
 def _test(test: Callable[[Any, Any], bool], left: Any, right: Any) -> bool:
     if isinstance(left, dt.datetime) and isinstance(right, str):
         right = moment(right)
+    left, right = _comparable(left, right), _comparable(right, left)
     if left is None or right is None:
         return (test is operator.eq and left is right) or (test is operator.ne and left is not right)
     try:
         return bool(test(left, right))
     except TypeError:
         return False
+
+
+def _comparable(value: Any, other: Any) -> Any:
+    """A date as midnight UTC where it is compared with a time."""
+    if isinstance(other, dt.datetime) and isinstance(value, dt.date) and not isinstance(value, dt.datetime):
+        return dt.datetime.combine(value, dt.time(), dt.UTC)
+    return value
 
 
 def _geometry(value: Any) -> shapely.Geometry:

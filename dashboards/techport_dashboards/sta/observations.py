@@ -1,7 +1,7 @@
 """Observations: readings of the store under the names of SensorThings.
 
 $filter ─► what narrows streams and times goes to the store │ what is left is asked of each row
-$orderby time ─► windows of time from one end on, each wider than the one before, until the page is full
+$orderby time, id ─► from that end on, until the page is full; the next page begins behind its last row
 """
 
 from __future__ import annotations
@@ -13,24 +13,22 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any, NamedTuple
 
-import numpy as np
 import pyarrow as pa
 
 from techport_dashboards.problems import Problem
 from techport_dashboards.query import times
+from techport_dashboards.query.by_time import in_time_order, interval_of
 from techport_dashboards.sta import old_links
 from techport_dashboards.sta.entities import EntityGraph
 from techport_dashboards.sta.filters import Resolve, conjuncts, evaluate, holds, names_in
 from techport_dashboards.sta.odata import ast
 from techport_dashboards.sta.options import Options
 from techport_storage.columns import group_by_stream
-from techport_storage.microseconds import MINUTE
 from techport_storage.model import BucketWidth, Cursor, Micros, Query, Selection, Stream
 from techport_storage.store import ReadingStore
 
 MOST_LOOKED_AT = 200_000
 """Rows that one request may have looked at one by one."""
-MOST_SORTED = 5_000_000
 _TIME_DIGITS = 16
 _ID = re.compile(r"([0-9]{1,10})([0-9]{16})")
 _ODD_ID = re.compile(r"([0-9]{1,10})-(-?[0-9]{1,17})")
@@ -144,12 +142,16 @@ def _span(term: Any) -> tuple[Micros | None, Micros | None] | None:
     if isinstance(right, ast.Identifier):
         left, right, swap = right, left, True
     if not (
-        isinstance(left, ast.Identifier) and left.name in _TIME_NAMES and isinstance(right, ast.DateTime | ast.Call)
+        isinstance(left, ast.Identifier)
+        and left.name in _TIME_NAMES
+        and isinstance(right, ast.DateTime | ast.Date | ast.Call)
     ):
         return None
     if isinstance(right, ast.Call) and names_in(right):
         return None
     value = evaluate(right, lambda name: None)
+    if isinstance(right, ast.Date):
+        value = dt.datetime.combine(value, dt.time(), dt.UTC)
     if not isinstance(value, dt.datetime):
         return None
     at = times.micros(value)
@@ -178,19 +180,20 @@ def page(
     if not asked.streams:
         return [], False
     wanted = options.skip + options.top + 1
-    orders = [order for order in options.orderby if order.text not in ("id", "@iot.id")]
-    names = [order.text for order in orders]
-    single = len(asked.streams) == 1
-    if not orders or (single and set(names) <= _TIME_NAMES and not orders[0].descending):
-        found = _filtered(_streamed(store, asked, after, None if asked.rest else wanted), asked, resolver)
-    elif set(names) <= _TIME_NAMES:
-        found = _filtered(_by_time(store, world, asked, wanted, orders[0].descending), asked, resolver)
+    first = options.orderby[0] if options.orderby else None
+    if first is None or (first.text in _TIME_NAMES and len(asked.streams) == 1 and not first.descending):
+        rows = _streamed(store, asked, after, None if asked.rest else wanted)
+    elif options.keyset and first.text in _TIME_NAMES:
+        rows = _by_time(store, world, asked, wanted, first.descending, after)
+    elif options.keyset:
+        rows = _by_id(store, world, asked, wanted, first.descending, after)
     else:
-        found = iter(
-            _sorted(
-                list(_filtered(_streamed(store, asked, None, MOST_LOOKED_AT + 1), asked, resolver)), orders, resolver
-            )
-        )
+        rows = None
+    if rows is None:
+        unsorted = list(_filtered(_streamed(store, asked, None, MOST_LOOKED_AT + 1), asked, resolver))
+        found = iter(_sorted(unsorted, options.orderby, resolver))
+    else:
+        found = _filtered(rows, asked, resolver)
     some = list(islice(found, options.skip, wanted))
     return some[: options.top], len(some) > options.top
 
@@ -224,59 +227,30 @@ def _streamed(store: ReadingStore, asked: Asked, after: Cursor | None, limit: in
                 yield from rows_of(pa.Table.from_batches([batch.slice(begin, 1000)]))
 
 
-def _by_time(store: ReadingStore, world: EntityGraph, asked: Asked, wanted: int, descending: bool) -> Iterator[Row]:
+def _by_time(
+    store: ReadingStore, world: EntityGraph, asked: Asked, wanted: int, descending: bool, after: Cursor | None
+) -> Iterator[Row]:
     """Rows of several streams in the order of time."""
-    interval = min((world.intervals.get(stream, MINUTE) for stream in asked.streams), default=MINUTE)
-    width = max(MINUTE, interval * (wanted // len(asked.streams) + 2))
-    for first, last in _spans(store, asked, width, descending):
-        part = Asked(asked.streams, first, last, ())
-        with store.read(part.query(limit=MOST_SORTED + 1)) as reader:
-            table = reader.read_all()
-        if table.num_rows > MOST_SORTED:
-            raise _too_many()
-        time = table["time"].cast(pa.int64()).to_numpy()
-        order = np.argsort(-time if descending else time, kind="stable")
-        for begin in range(0, len(order), 1000):
-            yield from _in_order(table, order[begin : begin + 1000])
+    interval = interval_of([world.intervals.get(stream) for stream in asked.streams])
+    tables = in_time_order(store, asked.query(), wanted, interval, descending=descending, after=after)
+    for table in tables:
+        for begin in range(0, table.num_rows, 1000):  # most pages are short
+            yield from rows_of(table.slice(begin, 1000))
 
 
-def _spans(store: ReadingStore, asked: Asked, width: Micros, descending: bool) -> Iterator[tuple[Micros, Micros]]:
-    """[first, last) after [first, last) over all the time that is asked for, each wider than the one before."""
-    high = _behind(store, asked)
-    if descending and asked.start is None:
-        # The newest rows are what most ask for, and they are found without looking where all of them begin.
-        yield high - width, high
-        high, width = high - width, width * 4
-    low = _begin(store, asked) if asked.start is None else asked.start
-    while low < high:
-        first, last = (max(low, high - width), high) if descending else (low, min(high, low + width))
-        yield first, last
-        low, high = (low, first) if descending else (last, high)
-        width *= 4
-
-
-def _in_order(table: pa.Table, order: Any) -> Iterator[Row]:
-    part = table.take(pa.array(order))
-    names = (part[name].to_pylist() for name in ("pilot", "device", "quantity"))
-    numbers = (part[name].cast(pa.int64()).to_pylist() for name in ("time", "received"))
-    time, received = numbers
-    rows = zip(*names, time, part["value"].to_pylist(), received, part["quality"].to_pylist(), strict=True)
-    for pilot, device, quantity, at, value, came, quality in rows:
-        yield Row(Stream(pilot, device, quantity), at, value, came, quality)
-
-
-def _begin(store: ReadingStore, asked: Asked) -> Micros:
-    """A time before the first row, or the end."""
-    with store.read(asked.query(every=BucketWidth(1, "y"), aggregates=("count",))) as reader:
-        years = [batch.column("time").cast(pa.int64()).to_numpy().min() for batch in reader if batch.num_rows]
-    return int(min(years)) if years else _behind(store, asked)
-
-
-def _behind(store: ReadingStore, asked: Asked) -> Micros:
-    """The time behind the last row."""
-    if asked.end is not None:
-        return asked.end
-    return max((row.time for row in last_of_each(store, asked.streams).values()), default=0) + 1
+def _by_id(
+    store: ReadingStore, world: EntityGraph, asked: Asked, wanted: int, descending: bool, after: Cursor | None
+) -> Iterator[Row]:
+    """Rows in the order of their ids as texts: Datastream by Datastream, each in the order of time."""
+    streams = sorted(asked.streams, key=lambda stream: f"{world.datastreams[stream]}1", reverse=descending)
+    begin = streams.index(after.stream) if after is not None and after.stream in streams else 0
+    for place, stream in enumerate(streams[begin:]):
+        one = Asked([stream], asked.start, asked.end, asked.rest)
+        here = after if place == 0 else None
+        if descending:
+            yield from _by_time(store, world, one, wanted, True, here)
+        else:
+            yield from _streamed(store, one, here, None)
 
 
 def _filtered(rows: Iterator[Row], asked: Asked, resolver: Callable[[Row], Resolve]) -> Iterator[Row]:

@@ -113,6 +113,8 @@ def nodes(tree: Any) -> Iterator[tuple[Any, int]]:
         node, depth = waiting.pop()
         yield node, depth
         below = [getattr(node, name) for name in ("left", "right", "operand", "owner") if hasattr(node, name)]
+        if isinstance(node, ast.CollectionLambda) and node.lambda_ is not None:
+            below.append(node.lambda_.expression)
         for several in ("args", "val"):
             value = getattr(node, several, None)
             below += value if isinstance(value, list) else []

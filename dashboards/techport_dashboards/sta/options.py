@@ -9,11 +9,14 @@ import msgspec
 
 from techport_dashboards.problems import Problem
 from techport_dashboards.sta.entities import PROPERTIES, RELATIONS
+from techport_dashboards.sta.filter_check import checked
 from techport_dashboards.sta.filters import LONGEST, parse
 
 DEFAULT_TOP, MOST_TOP = 100, 10_000
 MOST_DEPTH = 5
 MOST_ORDERS = 10
+_IDS = ("id", "@iot.id")
+_TIMES = {"phenomenonTime", "resultTime"}
 KNOWN = ("$top", "$skip", "$count", "$orderby", "$select", "$filter", "$expand", "$resultFormat", "$skiptoken")
 
 
@@ -34,6 +37,12 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     expand: dict[str, Options] = {}
     format: Literal["entities", "dataArray", "GeoJSON"] = "entities"
     skiptoken: str | None = None
+
+    @property
+    def keyset(self) -> bool:
+        """Whether the order of Observations is one of their ids or times, so that a page begins behind a row."""
+        texts = {order.text for order in self.orderby}
+        return not texts or texts <= set(_IDS) or (texts - set(_IDS) <= _TIMES and self.orderby[0].text in _TIMES)
 
 
 def read(pairs: Iterable[tuple[str, str]], kind: str) -> Options:
@@ -58,7 +67,7 @@ def _built(found: Mapping[str, str], kind: str, depth: int) -> Options:
         count=_choice("$count", found.get("$count", "false"), {"true": True, "false": False}),
         orderby=_orders(found.get("$orderby", "")),
         select=_select(found["$select"], kind) if "$select" in found else None,
-        filter=parse(found["$filter"]) if "$filter" in found else None,
+        filter=checked(parse(found["$filter"]), kind) if "$filter" in found else None,
         filter_text=found.get("$filter", ""),
         expand=_expand(found.get("$expand", ""), kind, depth),
         format=_choice(
