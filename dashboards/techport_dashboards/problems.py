@@ -66,6 +66,9 @@ KINDS: dict[str, Kind] = {
     "wrong-host": Kind(421, N_("Unknown host name"), "Use the address that the operator publishes."),
     "untrusted-proxy": Kind(400, N_("Unknown proxy"), "The operator can name the proxy with `trusted_proxy`."),
     "too-large": Kind(413, N_("Message too large"), "Send fewer readings in each message."),
+    "bad-encoding": Kind(
+        415, N_("Unsupported content encoding"), "Send the message as it is, or with `Content-Encoding: gzip`."
+    ),
     "package-too-large": Kind(
         413, N_("Package too large"), "Open it on the machine itself with `techport pilot open`, or free some space."
     ),

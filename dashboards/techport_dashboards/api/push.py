@@ -17,6 +17,7 @@ import asyncio
 import base64
 import binascii
 import re
+import zlib
 from typing import Annotated
 
 import msgspec
@@ -33,7 +34,7 @@ from techport_pilots.formats import formats
 router = APIRouter(include_in_schema=False, route_class=SlotRoute)
 
 LARGEST = 256 * 1024
-"""Bytes of a message: a hundred times what devices send."""
+"""Bytes of a message, unpacked: a hundred times what devices send."""
 
 PATIENCE = 10.0
 """Seconds that the broker has for its PUBACK."""
@@ -63,7 +64,7 @@ async def push(
     event: str | None = None,
 ) -> Response:
     """Take one message of a device. `event` is what ChirpStack's webhook calls the kind of an event."""
-    payload = await _body(request)
+    payload = unpacked(await _body(request), request.headers.get("content-encoding", ""))
     topic = "/".join([f"{credential.topics}push", form, *([event] if event else [])])
     try:
         if services.post is None:
@@ -99,3 +100,24 @@ async def _body(request: Request) -> bytes:
         if len(gathered) > LARGEST:
             raise Problem("too-large", f"A message has at most {LARGEST:,} bytes.")
     return bytes(gathered)
+
+
+def unpacked(body: bytes, encoding: str) -> bytes:
+    """The message itself. Raises a Problem for an encoding that is not understood, for what is not gzip after all, and
+    for a message that is too long, of which no more than that is unpacked.
+    """
+    encoding = encoding.strip().lower()
+    if encoding in ("", "identity"):
+        return body
+    if encoding not in ("gzip", "x-gzip"):
+        raise Problem("bad-encoding", "The message is encoded as {encoding}.", encoding=encoding[:40])
+    unpacker = zlib.decompressobj(zlib.MAX_WBITS | 16)
+    try:
+        message = unpacker.decompress(body, LARGEST + 1)
+    except zlib.error:
+        raise Problem("bad-encoding", "The message is not gzip, although its header says so.") from None
+    if len(message) > LARGEST or unpacker.unconsumed_tail:
+        raise Problem("too-large", f"A message has at most {LARGEST:,} bytes.")
+    if not unpacker.eof or unpacker.unused_data:
+        raise Problem("bad-encoding", "The gzip data does not end where the message does.")
+    return message

@@ -1,0 +1,41 @@
+"""What devices post may be packed with gzip, within the size that a message may have."""
+
+from __future__ import annotations
+
+import gzip
+import zlib
+
+import pytest
+
+from techport_dashboards.api.push import LARGEST, unpacked
+from techport_dashboards.problems import Problem
+
+MESSAGE = b'{"air_temperature": 21.5}'
+
+
+@pytest.mark.parametrize(("encoding", "body"), [("", MESSAGE), ("identity", MESSAGE), ("GZIP", gzip.compress(MESSAGE))])
+def test_a_message_is_what_was_packed(encoding: str, body: bytes) -> None:
+    assert unpacked(body, encoding) == MESSAGE
+
+
+@pytest.mark.parametrize(
+    ("encoding", "body", "kind"),
+    [
+        ("br", MESSAGE, "bad-encoding"),
+        ("gzip, gzip", gzip.compress(MESSAGE), "bad-encoding"),
+        ("gzip", MESSAGE, "bad-encoding"),
+        ("gzip", zlib.compress(MESSAGE), "bad-encoding"),
+        ("gzip", gzip.compress(MESSAGE)[:-4], "bad-encoding"),
+        ("gzip", gzip.compress(MESSAGE) + b"more", "bad-encoding"),
+        ("gzip", gzip.compress(b" " * (LARGEST + 1)), "too-large"),
+        ("gzip", gzip.compress(b" " * 50_000_000), "too-large"),
+    ],
+)
+def test_what_cannot_be_unpacked_is_refused_at_once(encoding: str, body: bytes, kind: str) -> None:
+    with pytest.raises(Problem) as refused:
+        unpacked(body, encoding)
+    assert refused.value.kind == kind
+
+
+def test_as_much_as_a_message_may_have_is_unpacked() -> None:
+    assert len(unpacked(gzip.compress(b" " * LARGEST), "gzip")) == LARGEST
