@@ -40,6 +40,7 @@ from techport.settings import SettingsError
 from techport.terminal import printable
 from techport_ingest.brokers.mosquitto import BrokerError
 from techport_pilots.errors import PilotsError
+from techport_simulators.mapping import MappingError
 from techport_simulators.replay import ReplayError
 from techport_storage.errors import StoreError
 
@@ -88,6 +89,7 @@ EXPECTED = (
     PilotsError,
     BrokerError,
     ReplayError,
+    MappingError,
     CannotRun,
 )
 

@@ -7,6 +7,9 @@ import unicodedata
 from collections.abc import Sequence
 
 _NOT_IN_IDS = re.compile(r"[^\w.-]+")
+_SPELLED = {
+    ord(letter): plain_one for letter, plain_one in zip("æøåÆØÅ", ("ae", "o", "a", "Ae", "O", "A"), strict=True)
+}
 _MAC = re.compile(r"[0-9a-f]{2}(?:[:-][0-9a-f]{2}){5,7}")
 
 
@@ -41,3 +44,9 @@ def spellings(name: str) -> Sequence[str]:
 
 def _composed(name: str) -> str:
     return name if name.isascii() else unicodedata.normalize("NFC", name)
+
+
+def as_id(name: str) -> str:
+    """A device's id out of what its messages call it: letters, digits and . _ -"""
+    spelled = name.translate(_SPELLED)
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", spelled).strip("-._")[:64] or "device"

@@ -6,6 +6,7 @@ of which device. simulators/README.md shows one; the types below are its schema.
 
 from __future__ import annotations
 
+import codecs
 import csv
 import datetime as dt
 import math
@@ -13,7 +14,7 @@ import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
-from zoneinfo import ZoneInfo
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import msgspec
 
@@ -29,12 +30,18 @@ class TimeColumn(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     missing in spring and comes twice in autumn: the next two fields say what to do with rows that claim those.
     """
 
-    column: str
-    format: str | None = None  # as in strptime; ISO 8601 without it
+    column: str | None = None
+    columns: list[str] = []  # instead, where date and time of day have a column each: ["date", "time"]
+    format: str | None = None  # as in strptime, with a space between columns; ISO 8601 without it
     offset: str | None = None
     zone: str | None = None
     nonexistent: Literal["error", "skip"] = "error"
     ambiguous: Literal["error", "earlier", "later"] = "error"
+
+    @property
+    def names(self) -> list[str]:
+        """The columns that a stamp is read from, in order."""
+        return self.columns if self.column is None else [self.column]
 
 
 class Column(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -88,18 +95,56 @@ def load_mapping(path: Path) -> Mapping:
         raise MappingError(f"{path}: columns {lost} have no device: give each one, or a device_column")
     if mapping.time.offset and mapping.time.zone:
         raise MappingError(f"{path}: time has both offset and zone: a clock either has summer time or not")
+    if (mapping.time.column is None) == (not mapping.time.columns):
+        raise MappingError(f"{path}: time needs one of column and columns")
+    _check_settings(path, mapping)
     return mapping
+
+
+def _check_settings(path: Path, mapping: Mapping) -> None:
+    """Raises MappingError for settings that no file can be read with."""
+    try:
+        codecs.lookup(mapping.encoding)
+    except LookupError as error:
+        raise MappingError(f"{path}: there is no encoding {mapping.encoding!r}: write utf-8 or latin-1") from error
+    if len(mapping.delimiter) != 1 or mapping.delimiter in '"\r\n':
+        raise MappingError(f"{path}: the delimiter {mapping.delimiter!r} is not one character, such as ; or ,")
+    if mapping.decimal not in (".", ","):
+        raise MappingError(f"{path}: decimal is {mapping.decimal!r}: write . or ,")
+    try:
+        Clock(mapping.time)
+    except (ValueError, ZoneInfoNotFoundError, OSError) as error:
+        given = mapping.time.zone or mapping.time.offset
+        raise MappingError(
+            f"{path}: there is no clock {given!r}: write a zone such as Europe/Oslo, or +01:00"
+        ) from error
 
 
 def rows(path: Path, mapping: Mapping) -> Iterator[Row]:
     """The CSV's lines in order, one Row a line. Raises MappingError at the first cell that cannot be read."""
     with path.open(encoding=mapping.encoding, newline="") as file:
         reader = csv.reader(file, delimiter=mapping.delimiter)
-        header = next(reader, [])
-        parse = RowParser(path, mapping, header)
-        for cells in reader:
-            if cells:
-                yield parse(reader.line_num, cells)
+        try:
+            header = next(reader, [])
+            logger = bool(header) and header[0].removeprefix("\ufeff") == "TOA5"
+            if logger:  # Campbell's loggers: names, units and processing follow
+                header = next(reader, [])
+                _, _ = next(reader, []), next(reader, [])
+            if not header:
+                raise MappingError(f"{path}, line 1: there is no line with the names of columns")
+            header[0] = header[0].removeprefix("\ufeff")
+            parse = RowParser(path, mapping, header)
+            for cells in reader:
+                if cells:
+                    yield parse(reader.line_num, cells)
+        except csv.Error as error:
+            raise MappingError(f"{path}, line {reader.line_num}: {error}") from error
+        except UnicodeDecodeError as error:
+            line = reader.line_num + 1
+            raise MappingError(
+                f"{path}, after line {line}: byte 0x{error.object[error.start]:02x} is not {mapping.encoding}: set"
+                ' encoding, for files of spreadsheets often to "latin-1"'
+            ) from error
 
 
 class RowParser:
@@ -111,12 +156,14 @@ class RowParser:
         self._place = {name: at for at, name in enumerate(header)}
         self._missing = frozenset(mapping.missing)
         self._clock = Clock(mapping.time)
-        known = {mapping.time.column, *mapping.only, *(c.column for c in mapping.columns)}
+        known = {*mapping.time.names, *mapping.only, *(c.column for c in mapping.columns)}
         known |= {mapping.device_column} if mapping.device_column else set()
         if absent := sorted(known - set(header)):
-            raise MappingError(f"{path}: has no column {absent}; its columns are {header}")
+            raise MappingError(f"{path}, line 1: has no column {absent}; its columns are {header}")
         if unknown := sorted(set(header) - known - set(mapping.ignore)):
-            raise MappingError(f"{path}: columns {unknown} are neither mapped nor under ignore")
+            raise MappingError(f"{path}, line 1: columns {unknown} are neither mapped nor under ignore")
+        if twice := sorted({name for name in header if header.count(name) > 1}):
+            raise MappingError(f"{path}, line 1: two columns are called {twice}")
 
     def __call__(self, line: int, cells: list[str]) -> Row:
         place, mapping = self._place, self._mapping
@@ -125,9 +172,10 @@ class RowParser:
         if any(cells[place[column]] != wanted for column, wanted in mapping.only.items()):
             return Row([], left_out="filtered")
         try:
-            time = self._clock(cells[place[mapping.time.column]])
-        except ValueError as error:
-            raise MappingError(f"{self._path}, line {line}, column {mapping.time.column!r}: {error}") from error
+            time = self._clock(" ".join(cells[place[name]].strip() for name in mapping.time.names))
+        except (ValueError, OverflowError) as error:
+            named = " and ".join(repr(name) for name in mapping.time.names)
+            raise MappingError(f"{self._path}, line {line}, column {named}: {error}") from error
         if time is None:
             return Row([], left_out="nonexistent")
         devices: dict[str, dict[str, float | int]] = {}

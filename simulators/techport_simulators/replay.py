@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import itertools
 import math
 import threading
 import time
@@ -13,8 +14,10 @@ from pathlib import Path
 
 import msgspec
 
+from techport_pilots.device_names import as_id
+from techport_pilots.devices.csv_files import NotCsv, parts, text_of
 from techport_simulators.gateway import LOCAL_BROKER, Broker, Gateway
-from techport_simulators.mapping import Mapping, Record, Row, load_mapping, rows
+from techport_simulators.mapping import Mapping, MappingError, Record, Row, load_mapping, rows
 
 Stream = tuple[str, str]
 """(device, quantity)"""
@@ -75,10 +78,12 @@ def replay(
     *,
     stop: threading.Event | None = None,
     progress: Callable[[int, int], None] | None = None,
+    memory: Memory | None = None,
 ) -> Replayed:
     """Publish every row of the CSV at QoS 1 and return when the broker has acknowledged all of it.
 
-    `progress` gets (lines done, lines). Raises MappingError for a file that does not fit its mapping, OSError when it
+    `progress` gets (lines done, lines). With `memory`, lines that an earlier run has had acknowledged are left out, and
+    those of this run are noted. Raises MappingError for a file that does not fit its mapping, OSError when it
     cannot be read, and ReplayError when the broker has not acknowledged everything in time.
     """
     plan = load_mapping(mapping) if isinstance(mapping, Path) else mapping
@@ -89,10 +94,19 @@ def replay(
     try:
         result = Replayed(plan.pilot)
         sender = _Sender(gateway, plan.pilot, size, halt, result)
-        for done, row in enumerate(_paced(rows(csv_path, plan), pace.speed, halt), start=1):
+        begun = 0 if memory is None else memory.lines(csv_path)
+        lines = itertools.islice(rows(csv_path, plan), begun, None)
+        for done, row in enumerate(_paced(lines, pace.speed, halt), start=begun + 1):
             _tally(result, row)
             if not all(sender.add(record) for record in row.records):
                 break
+            if (
+                memory is not None
+                and (done - begun) % _NOTED == 0
+                and sender.flush()
+                and gateway.drain(pace.timeout, halt)
+            ):
+                memory.note(csv_path, done)
             if progress is not None and (done % 200 == 0 or done == total):
                 progress(done, total)
         result.complete = sender.flush() and not halt.is_set()
@@ -100,9 +114,115 @@ def replay(
             raise ReplayError(
                 f"{gateway.outstanding} of {result.messages} messages were not acknowledged in {pace.timeout} s"
             )
+        if memory is not None and result.complete and not gateway.outstanding:
+            memory.note(csv_path, total)
         return result
     finally:
         gateway.close()
+
+
+_NOTED = 2_000
+"""Lines after which a replay waits for the broker and notes how far it is."""
+
+
+_NOTED_MESSAGES = 20
+
+
+class Memory:
+    """How far replays have come, in a file: the lines of each CSV that a broker has acknowledged."""
+
+    def __init__(self, file: Path) -> None:
+        """Raises ReplayError for a file that is something else."""
+        self._file = file
+        try:
+            self._lines = msgspec.json.decode(file.read_bytes(), type=dict[str, int]) if file.exists() else {}
+        except msgspec.DecodeError as error:
+            raise ReplayError(f"{file}: not a file in which a replay noted how far it came: {error}") from error
+
+    def lines(self, csv_path: Path) -> int:
+        """Lines of data that need not be published again."""
+        return self._lines.get(str(csv_path.resolve()), 0)
+
+    def note(self, csv_path: Path, lines: int) -> None:
+        """So many lines have been acknowledged."""
+        self._lines[str(csv_path.resolve())] = lines
+        fresh = self._file.with_suffix(self._file.suffix + ".new")
+        fresh.write_bytes(msgspec.json.encode(self._lines))
+        fresh.replace(self._file)
+
+
+def publish_file(
+    csv_path: Path,
+    pilot: str,
+    device: str,
+    broker: Broker = LOCAL_BROKER,
+    *,
+    stop: threading.Event | None = None,
+    timeout: float = 60.0,
+    memory: Memory | None = None,
+) -> Replayed:
+    """Publish a CSV as it is, in messages of a bounded size, for the platform's format csv to read.
+
+    Parameters
+    ----------
+    csv_path : pathlib.Path
+        Any table that the format reads: semicolons, decimal commas, Latin-1, Campbell's TOA5.
+    pilot, device : str
+        Whose readings they are; a column such as "station" names other devices line by line.
+    broker : Broker
+        Where to publish: pilots/<pilot>/<device>/push/csv.
+    stop : threading.Event, optional
+        Ends it early.
+    timeout : float
+        Seconds that the broker has to acknowledge what is outstanding.
+    memory : Memory, optional
+        Lines that an earlier run has had acknowledged are left out.
+
+    Returns
+    -------
+    Replayed
+        Rows are lines; values are not counted, since the platform reads them.
+
+    Raises
+    ------
+    MappingError
+        For a file that is not a table, with the line. ReplayError where the broker has not acknowledged everything.
+    """
+    halt = stop or threading.Event()
+    begun = 0 if memory is None else memory.lines(csv_path)
+    result = Replayed(pilot)
+    gateway = Gateway(broker, f"techport-replay-{pilot}-{csv_path.stem}", 20)
+    try:
+        for part in parts(text_of(csv_path.read_bytes())):
+            result.rows += part.lines
+            if result.rows <= begun:
+                continue
+            topic = f"pilots/{pilot}/{as_id(part.device) if part.device else device}/push/csv"
+            if not gateway.publish(topic, part.payload, halt):
+                break
+            result.messages += 1
+            if memory is not None and result.messages % _NOTED_MESSAGES == 0 and gateway.drain(timeout, halt):
+                memory.note(csv_path, result.rows)
+        else:
+            result.complete = True
+        if not gateway.drain(timeout, halt) and not halt.is_set():
+            raise ReplayError(
+                f"{gateway.outstanding} of {result.messages} messages were not acknowledged in {timeout} s"
+            )
+        if memory is not None and result.complete:
+            memory.note(csv_path, result.rows)
+        return result
+    except NotCsv as error:
+        raise MappingError(f"{csv_path}, line {error.line}: {_WRONG[error.code].format(**error.params)}") from error
+    finally:
+        gateway.close()
+
+
+_WRONG = {
+    "heading": "there is no line with the names of columns",
+    "columns": "{columns} cells where the heading has {heading}",
+    "quotes": "a quotation mark is not closed, or something follows a closed one",
+}
 
 
 def _count_lines(path: Path) -> int:

@@ -5,15 +5,16 @@ from __future__ import annotations
 import datetime as dt
 import signal
 import sys
+import tempfile
 import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import structlog
 import typer
-from rich.console import Console
 
 from techport import logs, options
+from techport.errors import CannotRun
 from techport.progress import progress_bars
 from techport.settings import Settings, load_settings
 
@@ -83,34 +84,72 @@ def simulate(
 
 @options.needs("nothing")
 def replay(
-    file: Annotated[Path, typer.Argument(help="CSV file")],
-    mapping: Annotated[
-        Path, typer.Option("--mapping", help="which column is which device's quantity, and what its times mean")
+    files: Annotated[
+        list[str], typer.Argument(help='CSV files, patterns such as "data/*.csv", or - for standard input')
     ],
+    mapping: Annotated[
+        Path | None,
+        typer.Option("--mapping", help="which column is which device's quantity, and what its times mean"),
+    ] = None,
+    pilot: Annotated[str, typer.Option(help="without a mapping: the pilot that the files are for")] = "",
+    device: Annotated[str, typer.Option(help="without a mapping: the device, where no column names it")] = "",
     mqtt: options.Mqtt = None,
     speed: Annotated[
         str, typer.Option(help="1 is real speed, 3600 an hour a second, max as fast as the broker takes it")
     ] = "max",
+    resume: Annotated[
+        Path | None, typer.Option("--resume", help="file that notes how far it came: what is in it is left out")
+    ] = None,
 ) -> None:
-    """Publish a CSV file as devices, through MQTT."""
-    from techport_simulators.replay import Pace
+    """Publish CSV files as devices, through MQTT."""
+    from techport_simulators.mapping import load_mapping
+    from techport_simulators.replay import Memory, Pace, Replayed, publish_file
     from techport_simulators.replay import replay as publish
 
+    if (mapping is None) == (not pilot):
+        raise CannotRun("replay needs either --mapping FILE.toml, or --pilot PILOT and --device DEVICE")
+    if pilot and not device:
+        raise CannotRun("give --device: the device that the lines are of, where no column of the file names it")
     settings = load_settings({"mqtt": mqtt})
     logs.configure(settings.log_format, settings.log_level)
-    factor = None if speed == "max" else _positive(speed)
-    with progress_bars() as bars:
-        bar = bars.add_task(file.name, total=None)
-        result = publish(
-            file,
-            mapping,
-            _broker(settings),
-            Pace(speed=factor),
-            progress=lambda done, total: bars.update(bar, completed=done, total=total),
-        )
-    Console(highlight=False).print(
-        f"{file.name}: {result.rows} rows, {result.values} values in {result.messages} messages, all acknowledged"
-    )
+    pace = Pace(speed=None if speed == "max" else _positive(speed))
+    plan = None if mapping is None else load_mapping(mapping)
+    memory = None if resume is None else Memory(resume)
+    with tempfile.TemporaryDirectory() as folder, progress_bars() as bars:
+        for file in _files(files, Path(folder)):
+            bar = bars.add_task(file.name, total=None)
+
+            def report(done: int, total: int, bar: object = bar) -> None:
+                bars.update(bar, completed=done, total=total)  # type: ignore[arg-type]
+
+            result: Replayed
+            if plan is None:
+                result = publish_file(file, pilot, device, _broker(settings), memory=memory)
+                counted = f"{result.rows} rows"
+            else:
+                result = publish(file, plan, _broker(settings), pace, progress=report, memory=memory)
+                counted = f"{result.rows} rows, {result.values} values"
+            bars.console.print(
+                f"{file.name}: {counted} in {result.messages} messages, all acknowledged", highlight=False
+            )
+
+
+def _files(names: list[str], folder: Path) -> list[Path]:
+    """The files that are named, in order; standard input as a file in the folder. Raises CannotRun."""
+    files: list[Path] = []
+    for name in names:
+        if name == "-":
+            files.append(folder / "standard-input.csv")
+            files[-1].write_bytes(sys.stdin.buffer.read())
+        elif not Path(name).exists() and any(sign in name for sign in "*?["):
+            pattern = Path(name)
+            matches = sorted(Path(pattern.anchor or ".").glob(str(pattern.relative_to(pattern.anchor))))
+            if not matches:
+                raise CannotRun(f"{name}: no file matches")
+            files += matches
+        else:
+            files.append(Path(name))
+    return files
 
 
 def _broker(settings: Settings) -> Broker:

@@ -156,3 +156,58 @@ def test_real_road_exports_give_one_reading_an_hour(shared: Path) -> None:
     elgeseter = next(file for file in files if file.name.startswith("44656V72812"))
     first = next(row.records[0] for row in rows(elgeseter, plan) if row.records)
     assert (first.device, first.values["vehicle_count"]) == ("traffic-elgeseter", 420)
+
+
+@pytest.mark.parametrize(
+    ("changed", "text", "problem"),
+    [
+        ("", b"", "line 1"),
+        ("", b"when,pm,cars\n\xe6,1,2\n", "latin-1"),
+        ("", b'when,pm,cars\n2020-01-01 00:00:00,"1,2\n', "line 2"),
+        ("", b"when,pm,cars\n2020-01-01 00:00:00,1\n", "line 2: 2 cells"),
+        ("", b"when,pm,cars\nyesterday,1,2\n", "line 2, column 'when'"),
+        ("", b"when,pm,cars\n2020-01-01 00:00:00,many,2\n", "line 2, column 'pm'"),
+        ("", b"when,pm,pm,cars\n", "two columns are called"),
+        ("", b"when,cars\n", "has no column ['pm']"),
+        ("encoding = 'utf-9'", b"", "no encoding 'utf-9'"),
+        ("delimiter = ';;'", b"", "delimiter"),
+        ("decimal = 5", b"", "mapping.toml"),
+        ("decimal = '/'", b"", "decimal"),
+        ("zone = 'Europe/Trondheim'", b"", "Europe/Trondheim"),
+        ("offset = '1'", b"", "'1'"),
+        ("columns = ['date']", b"", "one of column and columns"),
+    ],
+)
+def test_a_mistake_is_told_with_its_place(tmp_path: Path, changed: str, text: bytes, problem: str) -> None:
+    of_time = changed.startswith(("zone", "offset", "columns"))
+    plan = f"{'' if of_time else changed}\n{PLAIN}" + (changed if of_time else "offset = '+00:00'")
+    (tmp_path / "table.csv").write_bytes(text)
+    with pytest.raises(MappingError) as told:
+        list(rows(tmp_path / "table.csv", mapping(tmp_path, plan)))
+    assert problem in str(told.value)
+    assert "\n" not in str(told.value)
+
+
+def test_date_and_time_of_day_in_two_columns(tmp_path: Path) -> None:
+    text = PLAIN.replace('column = "when"', 'columns = ["dato", "klokke"]\nformat = "%d.%m.%Y %H:%M"')
+    plan = mapping(tmp_path, 'delimiter = ";"\ndecimal = ","\nencoding = "latin-1"' + text + 'zone = "Europe/Oslo"')
+    file = table(tmp_path, "dato;klokke;pm;cars\n04.05.2026; 14:30 ;17,5;3\n", "latin-1")
+    [row] = rows(file, plan)
+    assert [record.time.isoformat() for record in row.records] == ["2026-05-04T14:30:00+02:00"] * 2
+    assert [record.values for record in row.records] == [{"pm10": 17.5}, {"vehicle_count": 3}]
+
+
+def test_a_loggers_file_has_four_lines_of_heading(tmp_path: Path) -> None:
+    text = PLAIN.replace('"when"', '"TIMESTAMP"').replace("pilot =", 'ignore = ["RECORD"]\nmissing = ["NAN"]\npilot =')
+    plan = mapping(tmp_path, text + 'offset = "+01:00"')
+    lines = [
+        '"TOA5","mast","CR1000","1","CR1000.Std.32","CPU:a.CR1","1","Ten"',
+        '"TIMESTAMP","RECORD","pm","cars"',
+        '"TS","RN","ug/m3",""',
+        '"","","Avg","Tot"',
+        '"2026-05-04 12:00:00",1,8.25,2',
+        '"2026-05-04 12:10:00",2,"NAN","NAN"',
+    ]
+    first, second = rows(table(tmp_path, "\n".join(lines)), plan)
+    assert [record.values for record in first.records] == [{"pm10": 8.25}, {"vehicle_count": 2}]
+    assert second.missing == 2

@@ -11,8 +11,8 @@ import pytest
 
 from techport_ingest.brokers.mosquitto import Mosquitto
 from techport_simulators.gateway import Broker
-from techport_simulators.mapping import Mapping, load_mapping
-from techport_simulators.replay import Pace, ReplayError, replay
+from techport_simulators.mapping import Mapping, MappingError, load_mapping
+from techport_simulators.replay import Memory, Pace, ReplayError, publish_file, replay
 from tests.servers.mosquitto import free_port, mosquitto  # noqa: F401 (a fixture)
 from tests.simulators.listener import listening, take
 
@@ -119,3 +119,42 @@ def test_a_broker_that_is_restarted_still_gets_everything(
         while len(seen) < ROWS:  # at least once: some may come again
             seen |= {one[1]["time"] for one in take(arrived, 1) if "pm10" in one[1]}
     assert len(seen) == ROWS
+
+
+def test_a_replay_that_is_resumed_leaves_out_what_was_acknowledged(
+    csv: Path,
+    mapping: Mapping,
+    mosquitto: Mosquitto,  # noqa: F811
+    tmp_path: Path,
+) -> None:
+    memory = Memory(tmp_path / "how-far.json")
+    memory.note(csv, ROWS - 3)
+    broker = Broker(port=mosquitto.settings.port)
+    with listening(mosquitto) as arrived:
+        done = replay(csv, mapping, broker, Pace(records_per_message=1), memory=Memory(tmp_path / "how-far.json"))
+        assert (done.rows, done.messages) == (3, 6)
+        take(arrived, done.messages)
+        assert arrived.empty()
+    assert Memory(tmp_path / "how-far.json").lines(csv) == ROWS
+
+
+def test_a_file_is_published_in_parts_for_the_platform_to_read(
+    tmp_path: Path,
+    mosquitto: Mosquitto,  # noqa: F811
+) -> None:
+    file = tmp_path / "målinger.csv"
+    lines = [f"{'Sluppen' if i % 2 else 'Øya'};04.05.2026 {i // 60:02}:{i % 60:02};{i},5" for i in range(600)]
+    file.write_bytes("\n".join(["stasjon;tidspunkt;PM10 (µg/m³)", *lines]).encode("latin-1"))
+    with listening(mosquitto) as arrived:
+        done = publish_file(file, "square", "mast", Broker(port=mosquitto.settings.port))
+        messages = [arrived.get(timeout=10) for _ in range(done.messages)]
+        assert arrived.empty()
+    assert done.rows == 600
+    assert {topic for topic, _ in messages} == {"pilots/square/Sluppen/push/csv", "pilots/square/Oya/push/csv"}
+    assert all(payload.decode().startswith("stasjon;tidspunkt;PM10 (µg/m³)\n") for _, payload in messages)
+
+
+def test_a_file_that_is_no_table_is_told_with_its_line(tmp_path: Path, mosquitto: Mosquitto) -> None:  # noqa: F811
+    (tmp_path / "odd.csv").write_text("time,pm10\n2026-05-04T12:00:00Z,1\n2026-05-04T12:10:00Z\n")
+    with pytest.raises(MappingError, match="line 3: 1 cells"):
+        publish_file(tmp_path / "odd.csv", "square", "mast", Broker(port=mosquitto.settings.port))

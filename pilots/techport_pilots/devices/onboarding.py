@@ -5,7 +5,6 @@ The command line, the pages and the API come through here.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 
 import msgspec
@@ -15,7 +14,7 @@ from techport_pilots.accounting.message_tap import MessageTap
 from techport_pilots.accounting.quarantine import Quarantine, QuarantineFilter
 from techport_pilots.definition.load import parse_definition, to_yaml
 from techport_pilots.definition.neighbours import MaySee, nobody
-from techport_pilots.device_names import comparable_name
+from techport_pilots.device_names import as_id, comparable_name
 from techport_pilots.formats import DEFAULT, formats
 from techport_pilots.model import (
     DeviceDefinition,
@@ -37,11 +36,6 @@ TAKES_EFFECT = 2.0
 
 WATCHED_FOR = 3600.0
 """Seconds for which the messages of a new device are kept to be looked at."""
-
-
-_SPELLED = {
-    ord(letter): plain_one for letter, plain_one in zip("æøåÆØÅ", ("ae", "o", "a", "Ae", "O", "A"), strict=True)
-}
 
 
 class UnknownDevice(msgspec.Struct, frozen=True, kw_only=True):
@@ -199,12 +193,6 @@ def claim(
         QuarantineFilter(pilot=pilot, device=name, reason=UNKNOWN_DEVICE), who
     )
     return Claimed(wanted, version, replay.entries, replay.id)
-
-
-def as_id(name: str) -> str:
-    """A device's id out of what its messages call it: letters, digits and . _ -"""
-    spelled = name.translate(_SPELLED)
-    return re.sub(r"[^A-Za-z0-9._-]+", "-", spelled).strip("-._")[:64] or "device"
 
 
 def change(registry: Registry, definition: PilotDefinition, who: str, why: str, may_see: MaySee = nobody) -> int:

@@ -5,9 +5,10 @@
 
     time,device,quantity,value,unit       long: a line for each value
 
-The separator is the one of ; tab , that the heading has most of; with ; and tab a decimal comma is understood. Empty,
-"-", "NA" and "nan" are missing. A source says what a file does not: `CsvColumns` names the columns of
-time, device and channel where they are called otherwise. Rows that differ only in something that is no reading
+The separator is the one of ; tab , that the heading has most of; with ; and tab a decimal comma is understood. A
+heading may state a unit: "Lufttemperatur [°C]", "PM10 (µg/m³)"; Campbell's TOA5 does so in a line of its own
+(csv_files.py). Empty, "-", "NA" and "nan" are missing. A source says what a file does not: `CsvColumns` names the
+columns of time, device and channel where they are called otherwise. Rows that differ only in what is no reading
 (lanes, directions, totals) need a `channel` column: without one they would be one stream, with the last row of each
 time in it.
 """
@@ -16,20 +17,27 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 
 import msgspec
 
 from techport_ingest.checking.absence import RULE as MISSING
 from techport_ingest.checking.absence import is_absent_text
 from techport_ingest.checking.time_names import time_key
+from techport_ingest.checking.units import NotConvertible, Units, UnknownUnit
 from techport_ingest.decoding.common import MOST_VALUES, device_id, number, text_value, too_many, unless_unreadable
 from techport_ingest.decoding.quantity_names import quantity
 from techport_ingest.decoding.time_fields import TimeReader
 from techport_ingest.message import Found, Ignored, Message, Observed, RejectedMessage, Unreadable
+from techport_pilots.devices.csv_files import table_of
 from techport_pilots.model import CsvColumns
+from techport_pilots.quantities import builtin
 from techport_storage.model import Micros
 
-_TIME = ("time", "timestamp", "datetime", "date_time", "tid", "tidspunkt", "dato_tid")
+_TIME = (
+    *("time", "timestamp", "datetime", "date_time", "tid", "tidspunkt", "dato_tid", "dato og tid", "dato/tid"),
+    *("klokkeslett", "klokke", "kl", "kl.", "fra tid", "fra", "starttid", "dato", "date"),
+)
 """Usual names; time_names.py has more."""
 _DEVICE = ("device", "device_id", "deviceid", "sensor", "sensor_id", "station", "enhet", "stasjon")
 _QUANTITY = ("quantity", "parameter", "variable", "key")
@@ -53,12 +61,13 @@ class CsvLines:
             raise RejectedMessage(
                 "not-utf8.csv", byte=wrong.start, hex=wrong_byte, encoding=self._columns.encoding
             ) from None
-        heading = text.lstrip().partition("\n")[0]
+        text = table_of(text).text
+        heading = text.partition("\n")[0]
         separator = self._columns.separator or max(";\t,", key=heading.count)
         decimal = self._columns.decimal or ("," if separator in ";\t" else ".")
         table = _Table(self._columns, self._times, decimal, message, device)
         try:
-            rows = csv.reader(io.StringIO(text.lstrip(), newline=""), delimiter=separator, strict=True)
+            rows = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
             for row in rows:
                 table.add(row, rows.line_num)
         except csv.Error as error:
@@ -68,6 +77,26 @@ class CsvLines:
         if not table.found:
             raise RejectedMessage("no-values.csv")
         return unless_unreadable(table.found)
+
+
+def _stated_unit(heading: str) -> tuple[str, str] | None:
+    """Name and unit of a column whose heading has both, "Lufttemperatur [°C]" or "PM10 (µg/m³)"; None for others, and
+    for what stands in brackets and is no unit of that quantity.
+    """
+    match = _WITH_UNIT.fullmatch(heading)
+    known = None if match is None else builtin().lookup(quantity(match["name"]))
+    if match is None or known is None:
+        return None
+    try:
+        Units().convert(1.0, match["unit"].strip(), known.unit)
+    except (UnknownUnit, NotConvertible):
+        return None
+    return match["name"], match["unit"].strip()
+
+
+_WITH_UNIT = re.compile(r"(?P<name>[^\[(]+?)\s*[\[(](?P<unit>[^\])]{1,20})[\])]")
+_NUMBERING = frozenset(("record", "nr", "no", "#"))
+"""Columns that number the lines."""
 
 
 def _more_times(names: list[str]) -> tuple[str, ...]:
@@ -99,6 +128,7 @@ class _Table:
         self._time_columns: list[int] = []
         self._parts: list[int] = []
         self._values: list[tuple[int, str]] = []
+        self._units: dict[int, tuple[str, str]] = {}  # of columns whose heading says one
         self._line = 0
         self.found: list[Found] = []
 
@@ -126,9 +156,9 @@ class _Table:
         channel = self._cell(row, "channel")
         part = "-".join(row[at].strip() for at in self._parts)
         for at, key in self._values:
-            maker = key or self._cell(row, "quantity")
+            maker, unit = self._units.get(at) or (key or self._cell(row, "quantity"), self._cell(row, "unit") or None)
             name = f"{quantity(maker)}.{channel}" if channel else quantity(maker)
-            found = self._one(device, time, name, row[at], self._cell(row, "unit") or None, maker)
+            found = self._one(device, time, name, row[at], unit, maker)
             self.found.append(msgspec.structs.replace(found, part=part) if part and type(found) is Observed else found)
 
     def _open(self, row: list[str]) -> None:
@@ -157,8 +187,9 @@ class _Table:
         self._values = [
             (at, row[at].strip())
             for at, name in enumerate(names)
-            if at not in taken and name and (wanted is None or name in wanted)
+            if at not in taken and name and name not in _NUMBERING and (wanted is None or name in wanted)
         ]
+        self._units = {at: stated for at, name in self._values if (stated := _stated_unit(name)) is not None}
         if not self._values or (self._special["time"] is None and all(number(name) is not None for name in names)):
             raise RejectedMessage("no-heading")
 

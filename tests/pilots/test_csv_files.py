@@ -1,0 +1,49 @@
+"""Files of readings made into messages: encodings, headings of loggers, sizes, and the line where a file is wrong."""
+
+from __future__ import annotations
+
+import pytest
+
+from techport_pilots.devices.csv_files import MOST_VALUES, NotCsv, parts, table_of, text_of
+
+TOA5 = """"TOA5","mast","CR1000","1","CR1000.Std.32","CPU:a.CR1","1","Ten"
+"TIMESTAMP","RECORD","AirTC_Avg","RH"
+"TS","RN","Deg C","%"
+"","","Avg","Smp"
+"2026-05-04 12:00:00",1,8.25,77
+"""
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "latin-1"])
+def test_encodings_of_spreadsheets(encoding: str) -> None:
+    assert text_of("målested;støv\n".encode(encoding)) == "målested;støv\n"
+
+
+def test_a_loggers_heading_becomes_one_line_with_units() -> None:
+    assert table_of(TOA5).text.splitlines()[0] == "TIMESTAMP,RECORD,AirTC_Avg [Deg C],RH [%]"
+    [part] = parts(TOA5)
+    assert (part.lines, part.first) == (1, 5)
+
+
+def test_a_large_file_is_split_and_each_part_has_the_heading() -> None:
+    lines = "".join(f"2026-05-04T12:00:00Z,{number}\n" for number in range(3 * MOST_VALUES))
+    made = list(parts("time,pm10\n" + lines))
+    assert sum(part.lines for part in made) == 3 * MOST_VALUES
+    assert all(part.payload.startswith(b"time,pm10\n") for part in made)
+    assert max(part.lines for part in made) * 2 <= MOST_VALUES + 2
+
+
+@pytest.mark.parametrize(
+    ("text", "code", "line"),
+    [
+        ("", "heading", 1),
+        ("only\n1\n", "heading", 1),
+        ("time,pm10\na,1\nb\n", "columns", 3),
+        ('time,pm10\na,1\nb,"2\n', "quotes", 3),
+        (TOA5 + '"2026-05-04 12:10:00",2\n', "columns", 6),
+    ],
+)
+def test_what_is_wrong_is_told_with_its_line(text: str, code: str, line: int) -> None:
+    with pytest.raises(NotCsv) as told:
+        list(parts(text))
+    assert (told.value.code, told.value.line) == (code, line)
