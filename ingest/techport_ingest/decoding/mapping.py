@@ -80,6 +80,10 @@ class PilotSource:
         found = self._decode(message, device)
         if rule is not None:
             found = [one if one.device == device else msgspec.structs.replace(one, device=device) for one in found]
+        return self._in_words(found)
+
+    def _in_words(self, found: Sequence[Found]) -> Sequence[Found]:
+        """What was found, in the pilot's words."""
         if self._maps:
             return [self._map(one) for one in found]
         return [self._settled(one) for one in found] if self._foreign else found
@@ -145,22 +149,29 @@ class PushedSource(PilotSource):
     def __init__(self, pilot: str, zone: str, form: str, shelf: CodecShelf, view: PilotView | None) -> None:
         super().__init__(pilot, zone, SourceDefinition(f"pilots/{pilot}/+/push/#", form, DeviceRule(level=3)), shelf)
         self._view = view
-        self._for_many = not self.format.own_topic
+        self._for_many = self.format.device_from == "message" and not self.format.own_topic
 
     def __call__(self, message: Message, device: str) -> Sequence[Found]:
         """Raises RejectedMessage."""
-        if self._for_many and self.format.sender is not None:
-            named = self.format.sender(message.topic, message.payload).device
-            if named and not self._is(named, device):
-                topic = f"pilots/{self.pilot}/{device}/push/{self.format.name}"
-                raise RejectedMessage("other-device", named=named[:80], device=device, topic=topic)
-        return super().__call__(message, device)
+        if not self._named_by(message.payload):
+            return super().__call__(message, device)
+        found = self._in_words(self._decode(message, device))
+        other = next((one.device for one in found if not self._is(one.device, device)), None)
+        if other is not None:
+            topic = f"pilots/{self.pilot}/{device}/push/{self.format.name}"
+            raise RejectedMessage("other-device", named=other[:80], device=device, topic=topic)
+        return [msgspec.structs.replace(one, device=device) for one in found]
 
     def sender(self, message: Message) -> Sender:
         """Whose the message is by its payload, where that names another device than the credential."""
-        if self._for_many and self.format.sender is not None:
-            return self.format.sender(message.topic, message.payload)
-        return super().sender(message)
+        named = self._named_by(message.payload)
+        return Sender(device=named) if named else super().sender(message)
+
+    def _named_by(self, payload: bytes) -> str:
+        """The device that a payload names, of a format of servers and gateways."""
+        if not self._for_many or self.format.sender is None:
+            return ""
+        return self.format.sender("", payload).device
 
     def _is(self, named: str, device: str) -> bool:
         known = None if self._view is None else self._view.device(named)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import msgspec
 
@@ -43,6 +44,7 @@ def _family(name: str, server: Server) -> Format:
         topic=server.topic,
         device_from="message",
         options=Options,
+        sender=UplinkReader(server.uplink, server.label, ZoneInfo("UTC")).sender,
         device_phrase=device_phrase(DeviceRule(pointer=server.uplink.device[0])),
     )
 

@@ -15,11 +15,12 @@ from zoneinfo import ZoneInfo
 import msgspec
 
 from techport_ingest.checking.absence import RULE as MISSING_RULE
-from techport_ingest.decoding.common import device_id, json_document, json_type, number, place
+from techport_ingest.decoding.common import device_id, json_document, json_type, number, place, unless_unreadable
 from techport_ingest.decoding.json_paths import MISSING, parse_path
 from techport_ingest.decoding.lorawan import Codecs, FirstHeard, Radio, no_object, object_values, radio_bytes, signal
 from techport_ingest.decoding.time_fields import TimeReader
-from techport_ingest.message import DeviceEvent, Found, Ignored, Message, RejectedMessage
+from techport_ingest.message import DeviceEvent, Found, Ignored, Message, RejectedMessage, Unreadable
+from techport_pilots.formats import Sender
 from techport_pilots.topics import topic_matches
 from techport_storage.model import Micros
 
@@ -71,9 +72,28 @@ class UplinkReader:
         """Raises RejectedMessage."""
         document = json_document(message.payload)
         records = document if type(document) is list else [document]
-        return [finding for record in records for finding in self._record(message, record, device)] or [
-            Ignored(device, "empty")
-        ]
+        found: list[Found] = []
+        for position, record in enumerate(records, 1):
+            try:
+                found += self._record(message, record, device)
+            except RejectedMessage as error:
+                owner = self._device(record) or device
+                found.append(Unreadable.of(error, owner, record=position if len(records) > 1 else None))
+        return unless_unreadable(found) or [Ignored(device, "empty")]
+
+    def sender(self, topic: str, payload: bytes) -> Sender:
+        """Who sent a message; of a list, the first."""
+        try:
+            document = json_document(payload)
+        except RejectedMessage:
+            return Sender()
+        record = document[0] if type(document) is list and document else document
+        names = [path.first(record, record) for path in self._paths["names"]] if type(record) is dict else []
+        texts = [name[:200] for name in names if type(name) is str]
+        return Sender(device=self._device(record), title="".join(texts[:1]), kind="".join(texts[1:2]))
+
+    def _device(self, record: object) -> str:
+        return _eui(self._first_of("device", record)) if type(record) is dict else ""
 
     def radio(self, message: Message) -> Radio | None:
         """See RadioDecoder. Of a list of uplinks, none is decoded beforehand."""
@@ -86,7 +106,7 @@ class UplinkReader:
     def _record(self, message: Message, record: Any, default: str) -> list[Found]:
         if type(record) is not dict:
             raise RejectedMessage("wrong-shape.lorawan", kind=json_type(record))
-        device = _eui(self._first_of("device", record)) or default
+        device = self._device(record) or default
         kind = message.topic.rpartition("/")[2]
         if any(topic_matches(filter_, message.topic) for filter_ in self._shape.events):
             return [DeviceEvent(device, self._time(message, record), kind)]
