@@ -130,7 +130,7 @@ def test_the_control_group_takes_the_season_off(store):
     assert alone.shown != "lower"
     assert controlled.interval.low < -5 < controlled.interval.high < 0
     assert controlled.control_change == pytest.approx(6, abs=1)
-    assert not any("control group" in reason.en for reason in controlled.reasons)
+    assert "evaluation.caveat.no-control" not in [reason.code for reason in controlled.reasons]
 
 
 def test_adjusting_for_wind_takes_the_wind_off_and_narrows_the_interval(store):

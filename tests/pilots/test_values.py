@@ -41,27 +41,30 @@ DURING = at("2026-03-30") <= SPRING
 PHASES = (("a", "baseline", "2026-03-02", "2026-03-30"), ("b", "intervention", "2026-03-30", "2026-04-27"))
 
 
-def answer(series, kpi, phases=PHASES, interval="PT1H", **more):
-    """Evaluate one KPI over series of (time, value) by device."""
+def answer(series, kpi, phases=PHASES, interval="PT1H", devices=None, **more):
+    """Evaluate one KPI over series of (time, value) by device, each of the first quantity that the device measures."""
+    if devices is None:
+        devices = [
+            DeviceDefinition(name, interval=interval, streams=[StreamDefinition(kpi.quantity)]) for name in series
+        ]
     with_kpi = msgspec.structs.replace(
         BASE,
-        devices=[
-            DeviceDefinition(name, interval=interval, streams=[StreamDefinition(kpi.quantity)]) for name in series
-        ],
+        devices=devices,
         phases=[
             Phase(name, kind, dt.datetime.fromisoformat(start), dt.datetime.fromisoformat(end))
             for name, kind, start, end in phases
         ],
         **more,
     )
-    return evaluate(store_of(series, kpi.quantity), with_kpi, kpi)
+    quantities = {device.id: device.streams[0].quantity for device in devices}
+    return evaluate(store_of(series, quantities), with_kpi, kpi)
 
 
-def store_of(series, quantity="pm10"):
+def store_of(series, quantities):
     store = open_store("duckdb://")
     for name, (time, value) in series.items():
         zeros = np.zeros(len(time), np.int32)
-        stream = [Stream("own", name, quantity)]
+        stream = [Stream("own", name, quantities[name])]
         store.write(Batch(stream, zeros, time, np.asarray(value, float), time, zeros.astype(np.uint8)))
     return store
 
@@ -136,7 +139,7 @@ def test_a_night_that_is_missing_every_day_does_not_change_the_value():
     hour = local(SPRING, "Europe/Oslo").hour
     value, there = np.where(hour < 6, 10.0, 30.0) + noise(len(SPRING), 3, 0.1), ~(DURING & (hour < 6))
     pilot = msgspec.structs.replace(BASE, kpis=[asked()])
-    store = store_of({"a": (SPRING[there], value[there])})
+    store = store_of({"a": (SPRING[there], value[there])}, {"a": "pm10"})
     got = kpi_value(store, pilot, asked(), int(SPRING[0]), int(SPRING[-1]) + HOUR)
     assert got.value == pytest.approx(25, abs=0.1)
 
@@ -197,7 +200,7 @@ def test_a_sum_is_per_local_day_though_days_have_23_or_25_hours(start, end):
     kpi = asked(quantity="bicycle_count", statistic="sum")
     devices = [DeviceDefinition("a", interval="PT1H", streams=[StreamDefinition("bicycle_count")])]
     pilot = msgspec.structs.replace(BASE, devices=devices, kpis=[kpi])
-    store = store_of({"a": (time, np.full(len(time), 10.0))}, "bicycle_count")
+    store = store_of({"a": (time, np.full(len(time), 10.0))}, {"a": "bicycle_count"})
     assert kpi_value(store, pilot, kpi, at(start), at(end)).value == pytest.approx(10 * len(time) / 14, abs=1e-9)
 
 
@@ -229,7 +232,7 @@ def test_a_day_of_air_quality_is_of_utc_plus_one_in_summer_too():
     value = np.where(local_midnight, 24 * 60.0, 0.0)
     limit = built_ins()["no2022-pm10-day"].kpi
     pilot = msgspec.structs.replace(BASE, kpis=[limit])
-    store = store_of({"a": (time, value)})
+    store = store_of({"a": (time, value)}, {"a": "pm10"})
     days = kpi_value(store, pilot, limit, int(time[0]), int(time[-1]) + HOUR)
     assert days.samples == 14
     assert days.value == pytest.approx(13 / 14), "the first midnight lies in a UTC+1 day before the range"

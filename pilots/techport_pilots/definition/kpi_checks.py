@@ -139,9 +139,8 @@ def _after(kpi: Kpi, after: Exposure, path: Path, pilot: PilotDefinition, words:
         yield misfit((*place, "lag"), "exposure.lag", given=str(after.lag))
     if not pilot.phases:
         yield misfit(place, "exposure.no-phase")
-    for field, given in (("control", kpi.control), ("compare", kpi.compare)):
-        if given:
-            yield misfit((*path, field), "exposure.with-other-design")
+    if kpi.compare is not None:
+        yield misfit((*path, "compare"), "exposure.with-other-design")
     if kpi.statistic in ("min", "max"):
         yield misfit((*path, "statistic"), "exposure.extreme", near=path, statistic=kpi.statistic)
     if kpi.target is not None and kpi.target_is == "value":

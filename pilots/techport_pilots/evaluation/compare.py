@@ -8,6 +8,7 @@ docs/method.md says it for everybody, docs/statistics.md shows that the interval
 
 from __future__ import annotations
 
+import dataclasses
 import datetime as dt
 import math
 from collections.abc import Collection, Sequence
@@ -18,9 +19,29 @@ import numpy as np
 import pandas as pd
 
 from techport_pilots.definition.lending import borrowed_by
+from techport_pilots.definition.measures import resolve_measure
+from techport_pilots.evaluation.checks import (
+    ComparedDays,
+    alternates,
+    disagreeing,
+    excludes_zero,
+    interval_of,
+    run_checks,
+    trend_column,
+)
 from techport_pilots.evaluation.covariates import centred, covariate_columns, weekdays
+from techport_pilots.evaluation.earlier import earlier_levels
 from techport_pilots.evaluation.event_study import evaluate_event_study
-from techport_pilots.evaluation.interval import ErrorPart, Fit, NoInterval, fit, half_width, percent_change, welch
+from techport_pilots.evaluation.interval import (
+    ErrorPart,
+    Fit,
+    NoInterval,
+    fit,
+    fit_in_turns,
+    half_width,
+    percent_change,
+    welch,
+)
 from techport_pilots.evaluation.kpi import Plan, combined, plan_of, unit_of
 from techport_pilots.evaluation.looking import (
     MIN_DAYS,
@@ -33,6 +54,7 @@ from techport_pilots.evaluation.looking import (
 )
 from techport_pilots.evaluation.messages import caveats, message, method, phase_titles
 from techport_pilots.evaluation.model import (
+    Check,
     Evaluation,
     Interval,
     LeftOut,
@@ -55,9 +77,12 @@ from techport_pilots.evaluation.values import OwnValue, own_value
 from techport_pilots.evaluation.verdict import DECIDED, decide_verdict, effect_direction
 from techport_pilots.i18n import Message
 from techport_pilots.model import Kpi, PilotDefinition
+from techport_pilots.quantities import vocabulary_of
 from techport_pilots.time import micros_of
 from techport_storage.model import Micros, Stream
 from techport_storage.store import ReadingStore
+
+_TREND_SHOWN = 0.95  # how sure a trend must be to be adjusted for
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +92,7 @@ class Estimate:
     fit: Fit
     baseline: float  # mean level of the baseline days
     adjusted_for: list[str]
+    checks: list[Check]
 
 
 def evaluate(
@@ -119,6 +145,35 @@ def evaluate(
     schedule = schedule_of(pilot, until, every_phase=kpi.after is not None)
     if schedule is None:
         return _evaluate(store, pilot if until is None else so_far(pilot, until), kpi, confidence)
+    return _if_checked(kpi, _scheduled(store, pilot, kpi, confidence, schedule, ended=ended))
+
+
+def _if_checked(kpi: Kpi, answer: Evaluation) -> Evaluation:
+    """The answer, without an effect that its checks do not bear out."""
+    against = disagreeing(answer.checks)
+    claims = answer.shown in ("lower", "higher")
+    if claims and not against:
+        warned = [one.text for one in answer.checks if one.outcome == "warns"]
+        return msgspec.structs.replace(answer, reasons=[*answer.reasons, *warned])
+    if not claims:
+        return answer
+    reasons = [reason for one in against for reason in (one.text, one.would_settle) if reason is not None]
+    if kpi.target is not None and kpi.target_is == "value":  # the target is about the level, whatever it came from
+        return msgspec.structs.replace(answer, shown=None, settled=False, reasons=[*answer.reasons, *reasons])
+    not_settled = Reason.of(message("not-settled"))
+    return msgspec.structs.replace(
+        answer,
+        verdict="not settled",
+        shown=None,
+        settled=False,
+        reasons=[not_settled, *reasons, *answer.reasons[1:]],
+    )
+
+
+def _scheduled(
+    store: ReadingStore, pilot: PilotDefinition, kpi: Kpi, confidence: float, schedule: Schedule, *, ended: bool
+) -> Evaluation:
+    """The answer as far as the plan has come."""
     if not schedule.final:
         return _early(store, pilot, kpi, confidence, schedule, ended=ended)
     answer = _evaluate(store, pilot, kpi, confidence)
@@ -281,7 +336,7 @@ def _evaluate(store: ReadingStore, pilot: PilotDefinition, kpi: Kpi, confidence:
         return value_only
     control = baseline_vs_intervention(store, pilot, plan_of(pilot, kpi, only=kpi.control)) if kpi.control else None
     try:
-        estimate, days_left = _estimate(store, pilot, kpi, sides, control)
+        estimate, days_left = _estimate(store, pilot, kpi, sides, control, confidence)
     except NoInterval as problem:
         if about_value and own.interval is not None:
             return msgspec.structs.replace(value_only, reasons=[*value_only.reasons, Reason.of(problem.reason)])
@@ -295,33 +350,72 @@ def _estimate(
     kpi: Kpi,
     sides: BaselineVsIntervention,
     control: BaselineVsIntervention | None,
+    confidence: float,
 ) -> tuple[Estimate, list[LeftOut]]:
     assert sides.days is not None
     days = sides.days
     baseline = float(days["level"].to_numpy()[~days["intervention"].to_numpy()].mean())
+    of_control = pd.Series(0.0, days.index)
     if control is not None:
         if control.days is None:
             raise NoInterval("no-control-data")
-        days = days.assign(level=days["level"] - control.days["level"].reindex(days.index))
+        of_control = control.days["level"].reindex(days.index)
+        days = days.assign(level=days["level"] - of_control)
     dates = pd.DatetimeIndex(days.index)
     columns = pd.DataFrame(index=dates)
     if kpi.adjust:
-        compared = [phase for phases in phases_of(pilot) for phase in phases]
-        start = min(micros_of(phase.start, pilot.timezone) for phase in compared)
-        end = max(micros_of(phase.end, pilot.timezone) for phase in compared)
+        both_sides = [phase for phases in phases_of(pilot) for phase in phases]
+        start = min(micros_of(phase.start, pilot.timezone) for phase in both_sides)
+        end = max(micros_of(phase.end, pilot.timezone) for phase in both_sides)
         columns = covariate_columns(store, pilot, kpi.adjust, dates, (start, end))
     complete = np.isfinite(days["level"].to_numpy()) & np.isfinite(columns.to_numpy(float)).all(axis=1)
-    days, columns, dates = days[complete], columns[complete], dates[complete]
+    days, columns, dates, of_control = days[complete], columns[complete], dates[complete], of_control[complete]
+    raw = columns
     side = days["intervention"].to_numpy().astype(np.int64)
     for name, number in (("baseline", BASELINE), ("intervention", INTERVENTION)):
         if (side == number).sum() < MIN_DAYS:
             raise NoInterval("too-few-days", required=MIN_DAYS, side=message(f"side.{name}"))
     columns = pd.concat([centred(columns), centred(weekdays(dates))], axis=1)
     design = np.column_stack([np.ones(len(side)), side, columns.to_numpy()])
-    regression = fit(days["level"].to_numpy(), design, day_numbers(dates), side, 1)
+    day, level = day_numbers(dates), days["level"].to_numpy()
+    group = np.zeros_like(side) if alternates(side) else side  # taking turns, the sides share their noise
+    regression = fit_in_turns(level, design, day) if alternates(side) else fit(level, design, day, group, 1)
+    adjusted_for = list(columns.columns)
+    compared = ComparedDays(
+        level=level,
+        side=side,
+        day=day,
+        design=design,
+        group=group,
+        raw=raw,
+        confidence=confidence,
+        street=level + of_control.to_numpy() if control is not None else None,
+        control=of_control.to_numpy() if control is not None else None,
+        frame=sides.frame if kpi.compare is None else None,
+        has_zero=resolve_measure(kpi, vocabulary_of(pilot)).has_zero,
+        earlier=earlier_levels(store, pilot, kpi),
+    )
+    if (with_trend := _with_trend(compared)) is not None:
+        design = np.column_stack([design, trend_column(day)])
+        regression, adjusted_for = with_trend, [*adjusted_for, "trend"]
+        compared = dataclasses.replace(compared, design=design)
     missing = int((~complete).sum())
     left_out = [LeftOut(f"{missing} d", Reason.of(message("left-out.no-covariates")))] if missing else []
-    return Estimate(regression, baseline, list(columns.columns)), left_out
+    return Estimate(regression, baseline, adjusted_for, run_checks(compared, regression)), left_out
+
+
+def _with_trend(days: ComparedDays) -> Fit | None:
+    """The effect beside a straight trend, where the days within the phases show one."""
+    if alternates(days.side):
+        return None
+    design = np.column_stack([days.design, trend_column(days.day)])
+    try:
+        slope = fit(days.level, design, days.day, days.group, design.shape[1] - 1)
+        if not excludes_zero(interval_of(slope, _TREND_SHOWN)):
+            return None
+        return fit(days.level, design, days.day, days.group, 1)
+    except NoInterval:
+        return None
 
 
 def _answer(
@@ -359,12 +453,15 @@ def _answer(
         adjusted_for=estimate.adjusted_for,
         method=Reason.of(method(kpi)),
         left_out=left_out,
+        checks=estimate.checks,
     )
 
 
 def _percent(estimate: Estimate, confidence: float) -> tuple[float | None, Interval | None]:
     """The effect in per cent of the baseline."""
     variance, freedom = estimate.fit.variance, estimate.fit.freedom
+    if len(variance) == 1:  # the sides take turns and share their noise
+        variance, freedom = np.repeat(variance / 2, 2), np.repeat(freedom, 2)
     parts = [
         ErrorPart(variance[BASELINE], freedom[BASELINE], -1.0, 1.0),
         ErrorPart(variance[INTERVENTION], freedom[INTERVENTION], 1.0, 0.0),

@@ -14,13 +14,15 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
+from techport_pilots.evaluation.checks import chosen_days
 from techport_pilots.evaluation.covariates import centred, covariate_columns, weekdays
 from techport_pilots.evaluation.days import day_levels
 from techport_pilots.evaluation.interval import ErrorPart, Fit, NoInterval, fit, half_width, percent_change, welch
 from techport_pilots.evaluation.kpi import plan_of
 from techport_pilots.evaluation.messages import caveats, message, method, phase_titles
-from techport_pilots.evaluation.model import Evaluation, Interval, LeftOut, PhaseValue, Reason
+from techport_pilots.evaluation.model import Check, Evaluation, Interval, LeftOut, PhaseValue, Reason
 from techport_pilots.evaluation.samples import SamplePlan, Window, dates, day_numbers, read_samples
 from techport_pilots.evaluation.verdict import decide_verdict, effect_direction
 from techport_pilots.i18n import Message
@@ -44,6 +46,7 @@ class EventDays:
     days: pd.DataFrame
     columns: pd.DataFrame
     completeness: float  # of the outcome, over the whole time, 0..1
+    before: pd.DataFrame  # the last day before the event could act: `level`, and whether it was `exposed` itself
     left_out: int  # days with a level that cannot be compared
 
     @property
@@ -80,7 +83,7 @@ def event_days(store: ReadingStore, pilot: PilotDefinition, kpi: Kpi) -> EventDa
     assert kpi.after is not None
     start = min(micros_of(phase.start, pilot.timezone) for phase in pilot.phases)
     end = max(micros_of(phase.end, pilot.timezone) for phase in pilot.phases)
-    plan = plan_of(pilot, kpi)
+    plan = plan_of(pilot, kpi, never=kpi.control)
     samples = plan.read(store, [(start, end)], pilot.timezone)
     summary = plan.summary(samples.value, samples.per_day, plan.streams)
     if summary is None or summary.pseudo is None:
@@ -89,9 +92,12 @@ def event_days(store: ReadingStore, pilot: PilotDefinition, kpi: Kpi) -> EventDa
     days = pd.DatetimeIndex(level.index)
     exposed = _exposed(store, pilot, kpi.after, days, (start, end))
     columns = covariate_columns(store, pilot, kpi.adjust, days, (start, end), day_before=True)
+    earlier = level.reindex(days - pd.Timedelta(days=kpi.after.lag + 1)).to_numpy()
+    level_before = pd.Series(earlier, days, name="level before")
     if kpi.after.level_before:
-        earlier = level.reindex(days - pd.Timedelta(days=kpi.after.lag + 1)).to_numpy()
-        columns = pd.concat([columns, pd.Series(earlier, days, name="level before")], axis=1)
+        columns = pd.concat([columns, level_before], axis=1)
+    if kpi.control:
+        columns = pd.concat([columns, _control_level(store, pilot, kpi, days, (start, end))], axis=1)
     usable = np.isfinite(exposed.to_numpy()) & np.isfinite(columns.to_numpy(float)).all(axis=1)
     month = days.year.to_numpy() * 12 + days.month.to_numpy()
     usable &= np.isin(month, np.unique(month[usable & (exposed == 1)]))
@@ -99,7 +105,22 @@ def event_days(store: ReadingStore, pilot: PilotDefinition, kpi: Kpi) -> EventDa
     compared = pd.DataFrame({"level": level[usable], "exposed": exposed[usable] == 1})
     left_out = len(days) - len(compared)
     columns = pd.concat([centred(part) for part in parts], axis=1)
-    return EventDays(compared, columns, samples.completeness, left_out)
+    exposed_before = exposed.reindex(days - pd.Timedelta(days=kpi.after.lag + 1)).to_numpy()
+    before = pd.DataFrame({"level": level_before.to_numpy(), "exposed": np.nan_to_num(exposed_before)}, days)
+    return EventDays(compared, columns, samples.completeness, before[usable], left_out)
+
+
+def _control_level(
+    store: ReadingStore, pilot: PilotDefinition, kpi: Kpi, days: pd.DatetimeIndex, period: Window
+) -> pd.Series[float]:
+    """The control group's level of each day: what the event could not touch, with an estimated weight."""
+    plan = plan_of(pilot, kpi, only=kpi.control)
+    samples = plan.read(store, [period], pilot.timezone)
+    summary = plan.summary(samples.value, samples.per_day, plan.streams)
+    if summary is None or summary.pseudo is None:
+        return pd.Series(np.nan, days, name="control group")
+    level = day_levels(samples.frame.assign(pseudo_value=summary.pseudo), "pseudo_value", samples.per_day)
+    return level.reindex(days).rename("control group")
 
 
 def evaluate_event_study(store: ReadingStore, pilot: PilotDefinition, kpi: Kpi, confidence: float = 0.95) -> Evaluation:
@@ -108,7 +129,7 @@ def evaluate_event_study(store: ReadingStore, pilot: PilotDefinition, kpi: Kpi, 
     Parameters, returns and raises as for compare.evaluate.
     """
     assert kpi.after is not None
-    plan = plan_of(pilot, kpi)
+    plan = plan_of(pilot, kpi, never=kpi.control)
     unit = plan.resolved.unit
     if not pilot.phases:
         return _insufficient(kpi, unit, message("no-phase.any"))
@@ -161,7 +182,20 @@ def evaluate_event_study(store: ReadingStore, pilot: PilotDefinition, kpi: Kpi, 
         adjusted_for=list(observed.columns.columns),
         method=Reason.of(method(kpi)),
         left_out=left_out,
+        checks=_checks(kpi, observed, day),
     )
+
+
+def _checks(kpi: Kpi, observed: EventDays, day: NDArray[np.int64]) -> list[Check]:
+    """Were the days chosen because of the level before? With that adjusted for it does not matter."""
+    assert kpi.after is not None
+    if kpi.after.level_before:
+        return []
+    dates = pd.DatetimeIndex(observed.days.index)
+    columns = pd.concat([centred(weekdays(dates)), centred(_months(dates))], axis=1).to_numpy(float)
+    columns = np.column_stack([columns, observed.before["exposed"]])  # its own effect is not why it was done
+    level = np.asarray(observed.before["level"], np.float64)
+    return [chosen_days(level, columns, observed.days["exposed"].to_numpy(), day)]
 
 
 def _side(observed: EventDays, *, exposed: bool) -> PhaseValue:

@@ -92,6 +92,10 @@ def _column(column: str, vocabulary: Vocabulary, language: Language) -> str:
         return language.message(message("column.month"))
     if column == "level before":
         return language.message(message("column.level-before"))
+    if column == "control group":
+        return language.message(message("column.control"))
+    if column == "trend":
+        return language.message(message("column.trend"))
     name = column.removesuffix(", day before").split(" (")[0]
     quantity = vocabulary.lookup(name)
     return language.text(quantity.title, name) if quantity else name

@@ -1,0 +1,386 @@
+"""How an evaluation doubts itself: is what looks like an effect there without the intervention too?
+
+An interval holds the truth only where days differ by noise and by what the regression knows. A fall that had begun
+before, a season, a control group that reacts half as strongly, a device that drifts, weather that the baseline never
+saw, or days that were chosen because of their dust look like effects as well. Each check tries one of these on the same
+days, so they cost a few regressions. One that "disagrees" keeps the effect from being called shown and says what would
+settle it; docs/statistics.md says how often they are right.
+
+The thresholds are a compromise: in worlds that suit the method, together they withhold fewer than one in ten of the
+effects that are there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from techport_pilots.evaluation.interval import Fit, Floats, Ints, NoInterval, fit, half_width
+from techport_pilots.evaluation.messages import message
+from techport_pilots.evaluation.model import Check, Interval, Reason
+from techport_pilots.evaluation.samples import device_codes
+from techport_pilots.i18n import Message
+
+MIN_INDEPENDENT = 8.0
+"""Independent days, of both sides together, below which the error itself is a guess."""
+
+REMAINS = 0.35
+"""Share of the effect that must be left when a trend of its own is allowed for."""
+
+NAMED = 0.6
+"""Share below which that is told though the verdict stands."""
+
+WEIGHTED_REMAINS = 0.5
+"""Share that must be left when the control group's weight is estimated instead of one."""
+
+UNUSUAL = 0.1
+"""Share of earlier windows without any intervention that may show as much as was found."""
+
+MIN_WINDOWS = 8
+OUTSIDE = 0.25
+"""Share of the intervention's days whose weather the baseline has never had."""
+
+_MAXIMUM_DEVICES = 12
+_CERTAIN = 0.99  # for signs that are looked for at each of several devices
+_STEP = 7  # days from one earlier window to the next
+
+
+@dataclass(frozen=True, slots=True)
+class ComparedDays:
+    """The days of a comparison of phases, as its regression has them.
+
+    `design` has the intercept, the side and everything adjusted for; `level` is less the control group's. `street` and
+    `control` are the two levels where there is a control group. `raw` are the covariates as measured.
+    """
+
+    level: Floats
+    side: Ints
+    day: Ints
+    design: Floats
+    group: Ints
+    raw: pd.DataFrame
+    confidence: float
+    street: Floats | None = None
+    control: Floats | None = None
+    frame: pd.DataFrame | None = None  # samples, with `pseudo_value`: for single devices
+    has_zero: bool = False
+    earlier: pd.Series[float] | None = None  # levels of days before the baseline, where there are some
+
+
+def interval_of(estimate: Fit, confidence: float) -> Interval:
+    half = half_width(estimate.variance, estimate.freedom, confidence)
+    return Interval(estimate.value - half, estimate.value + half)
+
+
+def excludes_zero(interval: Interval) -> bool:
+    return interval.low > 0 or interval.high < 0
+
+
+def trend_column(day: Ints) -> Floats:
+    """Days since the middle, in weeks."""
+    return np.asarray((day - day.mean()) / 7.0, np.float64)
+
+
+def alternates(side: Ints) -> bool:
+    """Whether the sides take turns: then a trend falls on both alike."""
+    return int(np.count_nonzero(np.diff(side))) >= 3
+
+
+def run_checks(days: ComparedDays, estimate: Fit) -> list[Check]:
+    """All checks of a comparison of phases.
+
+    Parameters
+    ----------
+    days : ComparedDays
+    estimate : Fit
+        The effect that is doubted.
+
+    Returns
+    -------
+    list of Check
+        Those that can be made with these data, in the order of what usually matters.
+    """
+    found = [
+        _independent(estimate),
+        _trend(days, estimate),
+        _placebo(days, estimate),
+        _earlier(days, estimate),
+        _control(days, estimate),
+        _drift(days, estimate),
+        _weather(days),
+        _logarithms(days, estimate),
+    ]
+    return [check for check in found if check is not None]
+
+
+def check(
+    code: str,
+    outcome: Literal["agrees", "warns", "disagrees", "not possible"],
+    text: Message,
+    would_settle: Message | None = None,
+) -> Check:
+    settle = Reason.of(would_settle) if would_settle is not None and outcome == "disagrees" else None
+    return Check(code=code, outcome=outcome, text=Reason.of(text), would_settle=settle)
+
+
+def _independent(estimate: Fit) -> Check:
+    independent = round(estimate.independent_days, 1)
+    if estimate.independent_days >= MIN_INDEPENDENT:
+        return check("independent-days", "agrees", message("check.independent-days.agrees", independent=independent))
+    return check(
+        "independent-days",
+        "disagrees",
+        message("check.independent-days.disagrees", independent=independent),
+        message("settle.longer"),
+    )
+
+
+def _trend(days: ComparedDays, estimate: Fit) -> Check | None:
+    if alternates(days.side):
+        return check("trend", "agrees", message("check.trend.alternates"))
+    with_trend = _refit(days, np.column_stack([days.design, trend_column(days.day)]))
+    if with_trend is None:
+        return None
+    left = with_trend.value / estimate.value if estimate.value else 1.0
+    params = {"effect": _short(with_trend.value)}
+    if left >= NAMED:
+        return check("trend", "agrees", message("check.trend.agrees", **params))
+    if left >= REMAINS:
+        return check("trend", "warns", message("check.trend.warns", **params))
+    return check(
+        "trend", "disagrees", message("check.trend.disagrees", **params), message("settle.control-or-longer-baseline")
+    )
+
+
+def _placebo(days: ComparedDays, estimate: Fit) -> Check | None:
+    """The same comparison within the baseline, half against half."""
+    rows = np.flatnonzero(days.side == 0)
+    if alternates(days.side) or len(rows) < 20:
+        return None
+    half = (np.arange(len(rows)) >= len(rows) // 2).astype(np.int64)
+    others = [column for column in days.design[rows].T[2:] if np.ptp(column) > 0]
+    design = np.column_stack([np.ones(len(rows)), half, *others])
+    try:
+        placebo = fit(days.level[rows], design, days.day[rows], half, 1)
+    except NoInterval:
+        return None
+    interval = interval_of(placebo, days.confidence)
+    params = {"effect": _short(placebo.value)}
+    if excludes_zero(interval) and abs(placebo.value) >= abs(estimate.value) / 2:
+        return check(
+            "placebo",
+            "disagrees",
+            message("check.placebo.disagrees", **params),
+            message("settle.control-or-longer-baseline"),
+        )
+    return check("placebo", "agrees", message("check.placebo.agrees", **params))
+
+
+def _earlier(days: ComparedDays, estimate: Fit) -> Check | None:
+    """The same comparison in windows of the same lengths before the baseline, as often as there are."""
+    effects = placebo_effects(days)
+    if len(effects) < MIN_WINDOWS:
+        return None
+    share = float((np.abs(effects) >= abs(estimate.value)).mean())
+    params = {"windows": len(effects), "share": share}
+    if share > UNUSUAL:
+        return check(
+            "placebo-earlier",
+            "disagrees",
+            message("check.earlier.disagrees", **params),
+            message("settle.control-or-alternate"),
+        )
+    return check("placebo-earlier", "agrees", message("check.earlier.agrees", **params))
+
+
+def placebo_effects(days: ComparedDays) -> Floats:
+    """Differences of means, weekday against weekday, in windows before the baseline in which nothing was done.
+
+    Parameters
+    ----------
+    days : ComparedDays
+        With `earlier`: levels by local date, less the control group's where there is one.
+
+    Returns
+    -------
+    array of float
+        One effect for each window that has three quarters of its days on both sides, a week apart.
+    """
+    if days.earlier is None or alternates(days.side) or not len(days.earlier):
+        return np.empty(0)
+    dates = pd.DatetimeIndex(days.earlier.index).to_numpy().astype("datetime64[D]").astype(np.int64)
+    first, last = int(days.day.min()), int(days.day.max()) + 1
+    turn = int(days.day[days.side == 1].min())
+    level = np.full(first - int(dates[0]), np.nan)
+    level[dates - int(dates[0])] = days.earlier.to_numpy()
+    before, after = turn - first, last - turn
+    effects = []
+    for end in range(len(level), before + after - 1, -_STEP):
+        window = level[end - before - after : end]
+        there = np.isfinite(window)
+        if min(there[:before].mean(), there[before:].mean()) < 0.75:
+            continue
+        position = np.arange(len(window))[there]
+        weekday = np.eye(7)[(position + end) % 7]
+        columns = [column for column in weekday.T[1:] if column.any()]
+        design = np.column_stack([np.ones(len(position)), position >= before, *columns])
+        solution, *_ = np.linalg.lstsq(design, window[there], rcond=None)
+        effects.append(float(solution[1]))
+    return np.array(effects)
+
+
+def _control(days: ComparedDays, estimate: Fit) -> Check | None:
+    """The control group with an estimated weight instead of one: does the effect hang on reacting alike?"""
+    if days.control is None or days.street is None or np.ptp(days.control) == 0:
+        return None
+    design = np.column_stack([days.design, days.control - days.control.mean()])
+    weighted = _refit(days, design, days.street)
+    if weighted is None:
+        return None
+    weight = fit(days.street, design, days.day, days.group, design.shape[1] - 1)
+    likely = interval_of(weight, _CERTAIN)
+    if not excludes_zero(likely):
+        return check("control", "warns", message("check.control.unrelated"))
+    if likely.low <= 1 <= likely.high:
+        return check("control", "agrees", message("check.control.alike", weight=_short(weight.value)))
+    params = {"effect": _short(weighted.value)}
+    left = weighted.value / estimate.value if estimate.value else 1.0
+    if left >= WEIGHTED_REMAINS:
+        return check("control", "agrees", message("check.control.agrees", **params))
+    return check("control", "disagrees", message("check.control.disagrees", **params), message("settle.better-control"))
+
+
+def _drift(days: ComparedDays, estimate: Fit) -> Check | None:
+    """Each device against the others: one that went its own way, and without which the effect is gone."""
+    table = _by_device(days)
+    if table is None:
+        return None
+    for name in table.columns:
+        others = table.drop(columns=name).mean(axis=1)
+        own = (table[name] - others).to_numpy()
+        there = np.isfinite(own) & np.isfinite(others.to_numpy())
+        if min((there & (days.side == side)).sum() for side in (0, 1)) < 10:
+            continue
+        try:
+            step = fit(own[there], days.design[there], days.day[there], days.group[there], 1)
+            without = fit(
+                _less_control(days, others.to_numpy())[there],
+                days.design[there],
+                days.day[there],
+                days.group[there],
+                1,
+            )
+        except NoInterval:
+            continue
+        left = without.value / estimate.value if estimate.value else 1.0
+        if excludes_zero(interval_of(step, _CERTAIN)) and left < WEIGHTED_REMAINS:
+            params = {"device": str(name), "effect": _short(without.value)}
+            return check(
+                "device-drift", "disagrees", message("check.drift.disagrees", **params), message("settle.check-device")
+            )
+    return check("device-drift", "agrees", message("check.drift.agrees"))
+
+
+def _by_device(days: ComparedDays) -> pd.DataFrame | None:
+    """Daily means of each device about its own mean, on the compared days; None for fewer than three devices."""
+    if days.frame is None:
+        return None
+    number = len(np.unique(device_codes(days.frame)))
+    if not 3 <= number <= _MAXIMUM_DEVICES:
+        return None
+    means = days.frame.groupby(["day", "device"], observed=True)["pseudo_value"].mean().unstack("device")
+    index = pd.DatetimeIndex(days.day.astype("datetime64[D]").astype("datetime64[s]"))
+    table = means.reindex(index)
+    return table - table.mean()
+
+
+def _less_control(days: ComparedDays, level: Floats) -> Floats:
+    return level if days.control is None else level - days.control
+
+
+def _weather(days: ComparedDays) -> Check | None:
+    """Days of the intervention whose covariates lie outside everything that the baseline had."""
+    if not len(days.raw.columns):
+        return None
+    values = days.raw.to_numpy(float)
+    before, during = values[days.side == 0], values[days.side == 1]
+    margin = 0.1 * np.ptp(before, axis=0)
+    outside = (during < before.min(axis=0) - margin) | (during > before.max(axis=0) + margin)
+    share = float(outside.any(axis=1).mean())
+    worst = str(days.raw.columns[int(outside.mean(axis=0).argmax())])
+    params = {"share": share, "covariate": worst}
+    if share > OUTSIDE:
+        return check(
+            "weather", "disagrees", message("check.weather.disagrees", **params), message("settle.same-weather")
+        )
+    return check("weather", "agrees", message("check.weather.agrees", **params))
+
+
+def _logarithms(days: ComparedDays, estimate: Fit) -> Check | None:
+    """On the scale of ratios, where a few high days weigh less. Only for levels that are all above zero."""
+    if not days.has_zero or days.control is not None or (days.level <= 0).any():
+        return None
+    ratio = _refit(days, days.design, np.log(days.level))
+    if ratio is None:
+        return None
+    percent = {"effect": _short(100 * (np.exp(ratio.value) - 1))}
+    if np.sign(ratio.value) == np.sign(estimate.value) and abs(ratio.value) >= ratio.error:
+        return check("logarithms", "agrees", message("check.logarithms.agrees", **percent))
+    return check(
+        "logarithms", "disagrees", message("check.logarithms.disagrees", **percent), message("settle.median-or-longer")
+    )
+
+
+def _refit(days: ComparedDays, design: Floats, level: Floats | None = None) -> Fit | None:
+    try:
+        return fit(days.level if level is None else level, design, days.day, days.group, 1)
+    except NoInterval:
+        return None
+
+
+def chosen_days(level_before: Floats, columns: NDArray[np.float64], exposed: NDArray[np.bool_], day: Ints) -> Check:
+    """Whether days of an event study were chosen because of the level before them.
+
+    Parameters
+    ----------
+    level_before : array of float
+        The KPI's level on the last day before the event could act, NaN where it is not known.
+    columns : array of float, shape (n, k)
+        Months and weekdays, centred.
+    exposed : array of bool
+    day : array of int
+        Since 1970-01-01.
+
+    Returns
+    -------
+    Check
+        It disagrees where exposed days had other levels before than days like them: what follows is then also the
+        return to the ordinary level.
+    """
+    there = np.isfinite(level_before)
+    design = np.column_stack([np.ones(there.sum()), exposed[there], columns[there]])
+    design = design[:, [0, 1, *[i for i in range(2, design.shape[1]) if np.ptp(design[:, i]) > 0]]]
+    try:
+        difference = fit(level_before[there], design, day[there], np.zeros(there.sum(), np.int64), 1)
+    except NoInterval:
+        return check("chosen-days", "not possible", message("check.chosen-days.not-possible"))
+    params = {"difference": _short(difference.value)}
+    if excludes_zero(interval_of(difference, 0.95)):
+        return check(
+            "chosen-days", "disagrees", message("check.chosen-days.disagrees", **params), message("settle.level-before")
+        )
+    return check("chosen-days", "agrees", message("check.chosen-days.agrees", **params))
+
+
+def disagreeing(checks: Sequence[Check]) -> list[Check]:
+    return [one for one in checks if one.outcome == "disagrees"]
+
+
+def _short(value: float) -> float:
+    """For a sentence: three digits."""
+    return float(f"{value:.3g}")

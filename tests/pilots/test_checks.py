@@ -1,0 +1,154 @@
+"""An evaluation doubts itself: what looks like an effect without any is named or withheld, a real one is not."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from techport_pilots.evaluation.checks import chosen_days, disagreeing
+from techport_pilots.evaluation.interval import fit, fit_in_turns, half_width
+from techport_pilots.model import Covariate, DeviceDefinition, StreamDefinition
+from techport_storage.microseconds import HOUR
+from tests.pilots.test_values import DURING, SPRING, answer, asked
+
+DAY = ((SPRING - SPRING[0]) // (24 * HOUR)).astype(int)
+DAYS = int(DAY.max()) + 1
+
+
+def persistent(rho, seed, size=DAYS):
+    steps = np.random.default_rng(seed).standard_normal(size + 200)
+    for i in range(1, len(steps)):
+        steps[i] += rho * steps[i - 1]
+    return steps[200:] * np.sqrt(1 - rho**2)
+
+
+def street(seed=1, rho=0.3, effect=0.0, slope=0.0):
+    """Hours of a street whose days resemble each other, with an effect and a trend."""
+    hourly = np.random.default_rng([seed, 9]).normal(size=len(SPRING))
+    return 20 + persistent(rho, seed)[DAY] + 0.5 * hourly + effect * DURING + slope * DAY
+
+
+def outcomes(found):
+    return {check.code: check.outcome for check in found.checks}
+
+
+def test_a_real_effect_passes_its_checks():
+    found = answer({"a": (SPRING, street(effect=-4)), "b": (SPRING, street(effect=-4) + 3)}, asked())
+    assert (found.verdict, found.shown, found.settled) == ("effect shown", "lower", True)
+    assert set(outcomes(found).values()) == {"agrees"}
+
+
+def test_a_trend_that_had_begun_is_no_effect():
+    found = answer({"a": (SPRING, street(slope=-0.2))}, asked())
+    assert found.shown is None or found.shown == "none shown"
+    assert found.verdict in ("not settled", "inconclusive")
+
+
+def test_what_is_not_settled_says_which_check_and_what_would_settle_it():
+    """The trend is too weak to be adjusted for, and strong enough to make the effect."""
+    for seed in range(40):
+        found = answer({"a": (SPRING, street(seed, slope=-0.03))}, asked())
+        if found.verdict == "not settled":
+            break
+    assert not found.settled
+    assert found.shown is None
+    assert found.reasons[0].code == "evaluation.not-settled"
+    against = disagreeing(found.checks)
+    codes = [reason.code for reason in found.reasons]
+    assert all(check.text.code in codes and check.would_settle.code in codes for check in against)
+
+
+def test_one_device_that_drifts_does_not_make_an_effect_of_three():
+    common = street()
+    series = {
+        name: (SPRING, common + np.random.default_rng(i).normal(size=len(SPRING))) for i, name in enumerate("abc")
+    }
+    series["c"] = (SPRING, series["c"][1] - 6.0 * DURING * (1 + (DAY - 28) / 28))
+    found = answer(series, asked())
+    assert outcomes(found)["device-drift"] == "disagrees"
+    assert found.verdict == "not settled"
+    (drift,) = [check for check in found.checks if check.code == "device-drift"]
+    assert drift.text.params["device"] == "c"
+
+
+@pytest.mark.parametrize("reaction", [1.0, 0.5])
+def test_a_control_group_that_reacts_half_as_strongly_is_noticed(reaction):
+    """Both feel the same weather, which is colder during the intervention; nothing is done."""
+    weather = 3 * persistent(0.4, 3)[DAY] - 5 * DURING
+    series = {
+        "street": (SPRING, 30 + weather + 0.4 * np.random.default_rng(1).normal(size=len(SPRING))),
+        "park": (SPRING, 20 + reaction * weather + 0.4 * np.random.default_rng(2).normal(size=len(SPRING))),
+    }
+    devices = [
+        DeviceDefinition(name, group=name, interval="PT1H", streams=[StreamDefinition("pm10")]) for name in series
+    ]
+    found = answer(series, asked(groups=["street"], control=["park"]), devices=devices)
+    if reaction == 1:
+        assert found.shown == "none shown"
+    else:
+        assert outcomes(found)["control"] == "disagrees"
+        assert found.verdict == "not settled"
+
+
+def test_weather_that_the_baseline_never_had_is_named():
+    wind = 5 + np.random.default_rng(4).normal(size=DAYS)[DAY] + 4 * DURING
+    devices = [
+        DeviceDefinition("a", interval="PT1H", streams=[StreamDefinition("pm10")]),
+        DeviceDefinition("mast", interval="PT1H", streams=[StreamDefinition("wind_speed")]),
+    ]
+    series = {"a": (SPRING, street(effect=-4) - wind), "mast": (SPRING, wind)}
+    found = answer(series, asked(adjust=[Covariate("wind_speed", "mast")]), devices=devices)
+    assert outcomes(found)["weather"] == "disagrees"
+
+
+def test_days_that_resemble_each_other_for_weeks_are_too_few():
+    found = answer({"a": (SPRING, 20 + 3 * persistent(0.97, 5)[DAY])}, asked())
+    assert outcomes(found)["independent-days"] == "disagrees"
+    assert found.shown in (None, "none shown")
+
+
+def test_an_effect_that_comes_and_goes_every_year_is_not_unusual():
+    """Two years before the baseline have the same swings: what is found is compared with them."""
+    time = np.arange(SPRING[0] - 700 * 24 * HOUR, SPRING[-1] + HOUR, HOUR)
+    day = ((time - SPRING[0]) // (24 * HOUR)).astype(int)
+    value = 20 - 3 * np.sin(2 * np.pi * (day - 28) / 56) + 0.5 * np.random.default_rng(1).normal(size=len(time))
+    found = answer({"a": (time, value)}, asked())
+    assert outcomes(found)["placebo-earlier"] == "disagrees"
+    assert found.shown in (None, "none shown")
+
+
+@pytest.mark.parametrize(("chosen", "outcome"), [(True, "disagrees"), (False, "agrees")])
+def test_days_chosen_because_of_the_level_are_told_from_days_drawn_by_lot(chosen, outcome):
+    level = persistent(0.6, 11, 200)
+    exposed = level > 0.7 if chosen else np.random.default_rng(1).random(200) < 0.25
+    check = chosen_days(level, np.empty((200, 0)), exposed, np.arange(200))
+    assert check.outcome == outcome
+
+
+def test_phases_that_take_turns_get_the_narrower_interval_that_they_deserve_and_keep_its_promise():
+    day, covered, widths = np.arange(56), [], []
+    side = (day // 7) % 2
+    design = np.column_stack([np.ones(56), side])
+    for seed in range(120):
+        values = persistent(0.7, seed, 56)
+        sharp = fit_in_turns(values, design, day)
+        half = half_width(sharp.variance, sharp.freedom)
+        plain = fit(values, design, day, np.zeros(56, np.int64), 1)
+        covered.append(abs(sharp.value) <= half)
+        widths.append(half / half_width(plain.variance, plain.freedom))
+    assert np.mean(covered) > 0.9
+    assert np.mean(widths) < 0.9
+
+
+def test_phases_longer_than_the_data_or_shorter_than_two_weeks_say_so():
+    short = (("a", "baseline", "2026-03-27", "2026-03-30"), ("b", "intervention", "2026-03-30", "2026-04-27"))
+    assert answer({"a": (SPRING, street())}, asked(), short).reasons[0].code == "evaluation.too-short"
+    long = (("a", "baseline", "2025-12-01", "2026-03-30"), ("b", "intervention", "2026-03-30", "2026-04-27"))
+    assert answer({"a": (SPRING, street())}, asked(), long).reasons[0].code == "evaluation.incomplete"
+
+
+@pytest.mark.parametrize("value", [0.0, 20.0])
+def test_a_series_that_never_varies_has_no_effect_and_no_interval(value):
+    found = answer({"a": (SPRING, np.full(len(SPRING), value))}, asked())
+    assert (found.verdict, found.effect, found.interval) == ("insufficient data", None, None)
+    assert found.reasons[0].code == "evaluation.no-interval"
