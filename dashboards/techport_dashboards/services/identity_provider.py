@@ -118,7 +118,7 @@ class IdentityProvider:
         from authlib.common.errors import AuthlibBaseError
         from joserfc.errors import JoseError
 
-        metadata, keys = self._metadata()
+        metadata, _ = self._metadata()
         try:
             with self._client(callback) as client:
                 tokens = client.fetch_token(
@@ -128,7 +128,7 @@ class IdentityProvider:
                     code_verifier=row.verifier,
                     redirect_uri=callback,
                 )
-                claims = self._checked(tokens, row.nonce, metadata, keys)
+                claims = self.check_id_token(tokens, row.nonce)
                 told = self._userinfo(client, metadata, claims)
         except (AuthlibBaseError, JoseError, httpx2.HTTPError, ValueError, KeyError, TypeError) as error:
             raise _failed(error) from error
@@ -207,14 +207,18 @@ class IdentityProvider:
             id_token=id_token,
         )
 
-    def _checked(self, tokens: Mapping[str, Any], nonce: str, metadata: Mapping[str, Any], keys: Any) -> dict[str, Any]:
-        """The claims of an ID token from this provider, for us, for this sign-in, and good now. Raises what the JOSE
-        library raises."""
+    def check_id_token(self, tokens: Mapping[str, Any], nonce: str) -> dict[str, Any]:
+        """The claims of an ID token that is from this provider, for us, for this sign-in, and good now.
+
+        Raises JoseError or AuthlibBaseError for another one, ValueError for what is none; Problem when the provider
+        does not answer.
+        """
         from authlib.oidc.core import CodeIDToken
         from joserfc import jwt
         from joserfc.errors import BadSignatureError, InvalidKeyIdError
         from joserfc.jws import JWSRegistry
 
+        metadata, keys = self._metadata()
         registry = JWSRegistry(algorithms=list(ALGORITHMS), strict_check_header=False)
         try:
             token = jwt.decode(tokens["id_token"], keys, registry=registry)
