@@ -35,7 +35,7 @@ class Mailbox:
     async def handle_DATA(self, _server: Any, _session: Any, envelope: Any) -> str:
         if self.refuse is not None:
             return self.refuse
-        self.messages.append(email.message_from_bytes(envelope.content, policy=default))  # type: ignore[arg-type]
+        self.messages.append(email.message_from_bytes(envelope.content, policy=default))
         return "250 OK"
 
 
@@ -108,9 +108,8 @@ def test_what_was_taken_by_a_process_that_was_killed_is_sent_by_the_next(
     assert first is not None
     deliver(settings_for(server.port), outbox, first)  # sent, and then the process dies before it is written down:
     with database.writing() as transaction:
-        transaction.execute(
-            "UPDATE outbox SET sent = NULL, next_try = created, body = 'b', taken_until = :t", {"t": now() + TAKEN_FOR}
-        )
+        again = "UPDATE outbox SET sent = NULL, next_try = created, body = 'b', taken_until = :until"
+        transaction.execute(again, {"until": now() + TAKEN_FOR})
     assert outbox.take() is None, "somebody is at it"
     ahead[0] = TAKEN_FOR + MINUTE
     again = outbox.take()
@@ -159,7 +158,11 @@ def test_a_refusal_for_now_waits_and_one_for_good_is_given_up(
 
 
 def test_what_was_not_done_is_not_told(database: Database) -> None:
-    with pytest.raises(RuntimeError), database.writing() as transaction:
-        add_mail(transaction, "alert", "kari@example.org", "s", "b")
-        raise RuntimeError
+    def write_and_fail() -> None:
+        with database.writing() as transaction:
+            add_mail(transaction, "alert", "kari@example.org", "s", "b")
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        write_and_fail()
     assert Outbox(database).take() is None

@@ -108,13 +108,8 @@ def test_the_same_person_again_is_the_same_account_with_the_groups_of_now(
     (user,) = accounts.all()
     assert user.administrator
     accounts.create("other@example.org", "", "test", administrator=True)
-    profile: dict[str, Any] = {
-        "issuer": provider.issuer,
-        "email": user.email,
-        "email_verified": True,
-        "name": "",
-        "id_token": "",
-    }
+    profile: dict[str, Any] = {"issuer": provider.issuer, "email": user.email, "email_verified": True}
+    profile |= {"name": "", "id_token": ""}
     known = IdentityProvider(settings_of(provider), city.registry.database)
     with city.registry.database.reading() as transaction:
         subject = transaction.execute("SELECT subject FROM user_identities").scalar_one()
