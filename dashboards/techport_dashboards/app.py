@@ -16,7 +16,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.middleware.gzip import DEFAULT_EXCLUDED_CONTENT_TYPES, GZipMiddleware
 from starlette.routing import BaseRoute
 
-from techport_dashboards import api, edr, pages, sta
+from techport_dashboards import api, edr, features, pages, sta
 from techport_dashboards.api import operations, push
 from techport_dashboards.dcat import routes
 from techport_dashboards.query.answer_files import AnswerFiles
@@ -161,7 +161,16 @@ def create_app(
 def _routes() -> Sequence[BaseRoute]:
     """The routes, the same for each app: FastAPI takes a tenth of a second to read the signatures of all."""
     router = APIRouter()
-    for guarded in (operations.router, push.router, api.router, sta.router, edr.router, routes.router, pages.router):
+    for guarded in (
+        operations.router,
+        push.router,
+        api.router,
+        sta.router,
+        edr.router,
+        features.router,
+        routes.router,
+        pages.router,
+    ):
         router.include_router(guarded, dependencies=[Depends(access.allow)])
     return tuple(router.routes)
 

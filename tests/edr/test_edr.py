@@ -120,6 +120,11 @@ async def test_datetime_includes_both_ends(client: httpx.AsyncClient) -> None:
     for text, number in ((f"{first}/{third}", 3), (first, 1), (f"../{third}", 3), (f"{third}/..", HOURS - 2)):
         body = await get(client, f"{HERE}/locations/kran", datetime=text, parameter_name="pm10")
         assert body["coverages"][0]["ranges"]["pm10"]["shape"] == [number]
+    for text, number in (("2025-10-22", 24), ("2025-10-22/2025-10-23", 48), ("../2025-10-21", 24)):  # days in UTC
+        body = await get(client, f"{HERE}/locations/kran", datetime=text, parameter_name="pm10")
+        assert body["coverages"][0]["ranges"]["pm10"]["shape"] == [number], text
+        observed = body["parameters"]["pm10"]["observedProperty"]
+        assert observed["id"].startswith("http://vocab.nerc.ac.uk/standard_name/")
     nothing = await get(client, f"{HERE}/locations/kran", datetime="2030-01-01T00:00:00Z/..")
     assert nothing["coverages"] == []
 

@@ -115,6 +115,8 @@ def _parameter(parameter: dict[str, Any], address: str, here: Here) -> None:
         schema["examples"] = asked + [one for one in schema.get("examples", []) if name in ("start", "end")]
     if name in EXAMPLES:
         schema.setdefault("examples", [EXAMPLES[name]])
+    if parameter["in"] == "query" and address.startswith("/edr"):
+        parameter |= {"style": "form", "explode": False}  # as OGC API EDR requires of its parameters
     if name in MEANINGS:
         parameter.setdefault("description", MEANINGS[name])
     if parameter.get("required") and schema.get("examples"):

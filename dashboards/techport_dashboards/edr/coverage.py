@@ -10,11 +10,13 @@ import pyarrow as pa
 from techport_dashboards.problems import Problem
 from techport_dashboards.query import times
 from techport_dashboards.query.registry_cache import RegistryView
+from techport_pilots.quantities import lookup
 from techport_pilots.registry.registry import StreamInfo
 from techport_storage.columns import group_by_stream
 from techport_storage.model import Micros, Query, Selection, Stream
 from techport_storage.store import ReadingStore
 
+CF_NAMES = "http://vocab.nerc.ac.uk/standard_name/"
 UCUM = "http://www.opengis.net/def/uom/UCUM/"
 CRS84 = "http://www.opengis.net/def/crs/OGC/1.3/CRS84"
 GREGORIAN = 'TIMECRS["DateTime",TDATUM["Gregorian Calendar"],CS[TemporalDateTime,1],AXIS["Time (T)",future]]'
@@ -64,7 +66,16 @@ def parameter(info: StreamInfo) -> dict[str, Any]:
     unit = {"label": {"en": info.unit_label or info.unit or "not described"}}
     if info.unit:
         unit["symbol"] = {"value": info.unit, "type": UCUM}
-    return {"type": "Parameter", "observedProperty": {"label": {"en": title}}, "unit": unit}
+    observed = {"id": property_uri(info), "label": {"en": title}}
+    return {"type": "Parameter", "observedProperty": observed, "unit": unit}
+
+
+def property_uri(info: StreamInfo) -> str:
+    """What is measured, as a URI: of the CF conventions where they have a name for it."""
+    name = info.stream.quantity.partition(".")[0]
+    quantity = lookup(name)
+    cf_name = quantity.cf_name if quantity else None
+    return f"{CF_NAMES}{cf_name}/" if cf_name else f"urn:techport:quantity:{name}"
 
 
 def plain_parameter(info: StreamInfo) -> dict[str, Any]:
@@ -73,7 +84,7 @@ def plain_parameter(info: StreamInfo) -> dict[str, Any]:
     return {
         **found,
         "id": info.stream.quantity,
-        "observedProperty": {"label": found["observedProperty"]["label"]["en"]},
+        "observedProperty": {**found["observedProperty"], "label": found["observedProperty"]["label"]["en"]},
         "unit": {**found["unit"], "label": found["unit"]["label"]["en"]},
     }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any
 
 import msgspec
@@ -23,9 +24,9 @@ from techport_dashboards.viewer import Viewer
 from techport_dashboards.web.access import NO_PILOT, OPEN_DATA, needs
 from techport_dashboards.web.dependencies import Services, ServicesDep, ViewerDep
 from techport_dashboards.web.request_slots import SlotRoute
-from techport_pilots.model import PilotDefinition
 from techport_pilots.registry.registry import DeviceInfo
 from techport_storage import clock
+from techport_storage.microseconds import DAY
 from techport_storage.model import Micros, Selection
 
 router = APIRouter(prefix="/edr", tags=["edr"], route_class=SlotRoute)
@@ -45,7 +46,8 @@ JSON, SYSTEMS = ("json", "application/json"), ("CRS84", CRS84)
 PLACES, DATA = ("GeoJSON", GEOJSON, "json"), (COVERAGE_JSON, COVERAGE, "json")
 """What `f` and `crs` may say."""
 NEAREST = 1_000.0
-"""Metres within which a position is answered by the nearest device."""
+"""Metres from the nearest device within which a position outside the box of all devices is answered."""
+_DATE = re.compile(r"\d{4}-\d\d-\d\d")
 _DATETIME = "2026-11-01T00:00:00Z/2026-11-02T00:00:00Z, ../2026-11-02T00:00:00Z or 2026-11-01T00:00:00Z/.."
 
 
@@ -200,18 +202,21 @@ def location(
 def position(
     services: ServicesDep, viewer: ViewerDep, pilot: str, asked: Annotated[CoordsParameters, Query()]
 ) -> Response:
-    """The readings of the device nearest to a point (or each of several), if it is within a kilometre.
-
-    Its own position is in the answer.
+    """The readings of the device nearest to a point (or each of several), which is among the devices or within a
+    kilometre of one. The device's own position is in the answer.
     """
     shape = _shape(asked.coords, ("Point", "MultiPoint"), "POINT(10.4 63.43)")
     points = [(one.x, one.y) for one in shapely.get_parts(shape)]
 
     def nearest(devices: list[DeviceInfo]) -> list[DeviceInfo]:
         found = []
+        among = shapely.MultiPoint([point(device) for device in devices]).envelope
         for x, y in points:
             near = [(distance(x, y, *point(device)), device.device, device) for device in devices]
-            found += [device for away, _, device in sorted(near, key=lambda one: one[:2])[:1] if away <= NEAREST]
+            inside = bool(shapely.intersects_xy(among, x, y))
+            found += [
+                device for away, _, device in sorted(near, key=lambda one: one[:2])[:1] if inside or away <= NEAREST
+            ]
         return list({device.device: device for device in found}.values())
 
     return _data(services, viewer, pilot, asked, nearest)
@@ -248,23 +253,21 @@ def _data(services: Services, viewer: Viewer, pilot: str, asked: DataParameters,
         known = {stream.quantity for stream in catalogue.streams if stream.pilot == found.id}
         wanted = match("parameter-name", [names_asked], known | {stream.quantity for stream in streams})
         streams = [stream for stream in streams if stream.quantity in wanted]
-    start, end = _interval(asked.datetime, found)
+    start, end = _interval(asked.datetime)
     body = coverages(services.store, catalogue, streams, start, end)
     return Response(msgspec.json.encode(body), media_type=COVERAGE)
 
 
-def _interval(text: str | None, pilot: PilotDefinition) -> tuple[Micros | None, Micros | None]:
-    """[start, end) in microseconds; EDR's intervals include their end."""
+def _interval(text: str | None) -> tuple[Micros | None, Micros | None]:
+    """[start, end) in microseconds; EDR's intervals include their end. Dates are days in UTC."""
     if text is None:
         return None, None
     first, slash, last = text.partition("/")
     if not slash:
         last = first
     now = clock.now()
-    ends = [
-        None if part in ("..", "") else instant("datetime", part, pilot.timezone, now, False) for part in (first, last)
-    ]
-    start, end = ends[0], None if ends[1] is None else ends[1] + 1
+    ends = [None if part in ("..", "") else instant("datetime", part, "UTC", now, False) for part in (first, last)]
+    start, end = ends[0], None if ends[1] is None else ends[1] + (DAY if _DATE.fullmatch(last) else 1)
     if start is not None and end is not None and end <= start:
         raise Problem("bad-parameter", "The time interval is empty.", parameter="datetime", example=_DATETIME)
     return start, end

@@ -62,6 +62,7 @@ class DataQuery(BaseModel):
 
 
 class ObservedProperty(BaseModel):
+    id: str = Field(description="What is measured, as a URI: of the CF conventions where they name it.")
     label: str = Field(description="What is measured, in English.")
 
 

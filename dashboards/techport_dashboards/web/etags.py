@@ -9,7 +9,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from techport_dashboards.query.etags import matches
 
-SERVICES = ("/api/", "/sta/", "/edr", "/catalog")
+SERVICES = ("/api/", "/sta/", "/edr", "/features", "/catalog")
 """Beginnings of the addresses that researchers use: their answers have ETags, and their requests are counted."""
 
 
