@@ -151,6 +151,7 @@ def _embedded(settings: Settings, reach: MqttSettings, registry: Registry) -> tu
         window=settings.inflight,
         certificate=settings.broker_cert,
         key=settings.broker_key,
+        restarted=not Ledger(registry.database).empty,
     )
     gate = Authenticator(Credentials(registry.database).all, address.host in LOOPBACK, own)
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(address.host, address.host)

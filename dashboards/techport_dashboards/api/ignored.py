@@ -65,7 +65,9 @@ class IgnoredParameters(Parameters):
 
 
 class ReprocessedDevice(Body):
-    device: str | None = Field(None, max_length=200, description="Only this device; all of the pilot unless given.")
+    device: str | None = Field(
+        None, max_length=200, description="Only this device; all of the pilot unless given.", examples=["kirka"]
+    )
 
 
 class IgnoredMeaning(Body):

@@ -44,6 +44,7 @@ from amqtt.utils import gen_client_id
 from techport_ingest.brokers.auth import EVERYTHING, LOOK, NOTHING, Access, AllowAll, CredentialAuthenticator
 from techport_ingest.brokers.mosquitto import MAX_PACKET_BYTES, BrokerError
 from techport_ingest.message import Message
+from techport_ingest.sources.backlog import ClientBacklog, Clients
 from techport_pilots.topics import topic_matches
 from techport_storage.clock import now
 
@@ -72,6 +73,7 @@ class EmbeddedSettings(msgspec.Struct, frozen=True, kw_only=True):
     max_packet_bytes: int = MAX_PACKET_BYTES
     certificate: Path | None = None  # with its key: clients connect with TLS
     key: Path | None = None
+    restarted: bool = False  # an earlier run had clients, which may have kept messages meanwhile
 
 
 class EmbeddedBroker:
@@ -178,7 +180,7 @@ class EmbeddedBroker:
         if len(self._unacknowledged) < self._settings.window:
             self.room.set()
 
-    def accept(self, packet: IncomingApplicationMessage) -> asyncio.Future[None] | None:
+    def accept(self, packet: IncomingApplicationMessage, delayed: bool = False) -> asyncio.Future[None] | None:
         """Take a message into the pipeline. Returns what its acknowledgement has to wait for, if anything."""
         if not any(topic_matches(topic, packet.topic) for topic in self._topics):
             return None
@@ -190,7 +192,7 @@ class EmbeddedBroker:
         publish = packet.publish_packet
         again = bool(publish is not None and publish.dup_flag)
         # A message that its device asks to be retained is live; the pipeline is never given old ones again.
-        self._arrived.append(Message(packet.topic, bytes(packet.data), now(), number, again))
+        self._arrived.append(Message(packet.topic, bytes(packet.data), now(), number, again, delayed=delayed))
         self._something_arrived.set()
         return stored
 
@@ -212,13 +214,15 @@ class HoldingQueue(asyncio.Queue[Any]):
         self.proof: str | None = None  # the hash that its client's password had; None for those that have none
         self.hang_up: Callable[[], Awaitable[None]] = _nobody
         self._hanging_up: asyncio.Future[None] | None = None
+        self.waiting = ClientBacklog(None)  # what its client may have kept while it could not reach the broker
 
     async def put(self, item: IncomingApplicationMessage) -> None:
         self.publishes = True
         if not self.may_publish(item.topic):
             await self._refuse(item.topic)
             return
-        stored = self._source.accept(item)
+        delayed = await self.waiting.delayed(item.topic)
+        stored = self._source.accept(item, delayed)
         await super().put(item)
         if stored is not None:
             await stored
@@ -265,6 +269,7 @@ class _HoldingBroker(Broker):
         )
         self._source = source
         self._gate = gate
+        self._clients = Clients(settings.restarted)
         self._max_packet_bytes = settings.max_packet_bytes
 
     async def _initialize_client_session(
@@ -390,7 +395,15 @@ class _HoldingBroker(Broker):
         assert isinstance(queue, HoldingQueue)
         queue.hang_up = writer.close
         gate = _Gate(reader, self._source, queue, self._max_packet_bytes)
-        await super()._handle_client_session(gate, writer, client_session, *rest)
+        queue.waiting = self._clients.connected(client_session.client_id or "")
+        try:
+            await super()._handle_client_session(gate, writer, client_session, *rest)
+        finally:
+            if not gate.said_goodbye:
+                self._clients.lost(client_session.client_id or "")
+
+
+_DISCONNECT = b"\xe0\x00"
 
 
 class _Gate(ReaderAdapter):
@@ -401,13 +414,22 @@ class _Gate(ReaderAdapter):
         self._source = source
         self._queue = queue
         self._max_bytes = max_bytes
+        self._last = b""
+
+    @property
+    def said_goodbye(self) -> bool:
+        """Whether the last packet was a DISCONNECT (MQTT 3.1.1, section 3.14.1)."""
+        return self._last == _DISCONNECT
 
     async def read(self, n: int = -1) -> bytes:
         if n > self._max_bytes:
             raise OverflowError(f"a packet of more than {self._max_bytes} bytes")  # amqtt closes the connection on it
         if self._queue.publishes:
             await self._source.room.wait()
-        return await self._reader.read(n)
+        data = await self._reader.read(n)
+        if data:
+            self._last = (self._last + data)[-2:]
+        return data
 
     def feed_eof(self) -> None:
         self._reader.feed_eof()

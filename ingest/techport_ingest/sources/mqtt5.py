@@ -27,6 +27,7 @@ import numpy as np
 import structlog
 
 from techport_ingest.message import Message
+from techport_ingest.sources.backlog import Backlog
 from techport_ingest.sources.session_watch import SessionEvent
 from techport_ingest.sources.settings import MqttSettings
 from techport_storage.clock import now
@@ -72,6 +73,7 @@ class Mqtt5Source:
         self._outgoing: list[bytes] | None = None  # what waits to be sent; None while there is no connection
         self._packet_id = 0
         self._aliases: dict[int, str] = {}
+        self._backlog = Backlog(settings.client_id)
         self._subscribed = False
         self._failures = 0
         self._full = False  # as many messages wait as the window has places, and one more is there: nothing is read
@@ -222,6 +224,7 @@ class Mqtt5Source:
         with self._lock:
             self._connection += 1
             was_connected, self._outgoing = self._outgoing is not None, None
+        self._backlog.lost()
         if taken_over:
             self._session_events.append("taken-over")
         if self._closing.is_set():
@@ -272,6 +275,7 @@ class Mqtt5Source:
         with self._lock:
             self._outgoing = []
         self._ask_for(self._topics)
+        self._backlog.connected(answer.session_present)
         return settings.keepalive if answer.server_keep_alive is None else answer.server_keep_alive
 
     def _forget_unread(self) -> None:
@@ -339,6 +343,7 @@ class Mqtt5Source:
         numbered = unnumbered | 1 << _PACKET_ID_BITS  # of QoS 1: we subscribe to no more
         arrived = self._arrived
         append, held = arrived.append, len(arrived)
+        backlog, retire = self._backlog, self._settings.retire
         incoming.hold_back = held >= window
         for packet in incoming:
             if type(packet) is not mqtt5.PublishPacket:
@@ -348,12 +353,26 @@ class Mqtt5Source:
             if packet.topic_alias is not None:
                 topic = self._resolve(topic, packet.topic_alias)
             handle = unnumbered if packet_id is None else numbered | packet_id
-            append(Message(topic, packet.payload, received, handle, packet.duplicate, packet.retain))
+            delayed = retire
+            if backlog.watching:
+                if backlog.is_mark(topic, packet.payload):
+                    if packet_id is not None:
+                        self._send(mqtt5.PubAckPacket(packet_id).write())
+                    continue
+                delayed = backlog.delayed() or delayed
+                if backlog.take_mark():
+                    self._publish_mark()
+            append(Message(topic, packet.payload, received, handle, packet.duplicate, packet.retain, delayed))
             held += 1  # no less than the queue is long: the pipeline takes from it meanwhile
             if held >= window:
                 incoming.hold_back = True
         if arrived:
             self._something_arrived.set()
+
+    def _publish_mark(self) -> None:
+        """See Backlog: it comes back behind everything that waits for this session."""
+        topic, token, packet_id = self._backlog.topic, self._backlog.token, self._next_packet_id()
+        self._send(mqtt5.PublishPacket(topic, token, qos=mqtt5.QoS.AT_LEAST_ONCE, packet_id=packet_id).write())
 
     def _resolve(self, topic: str, alias: int) -> str:
         """The topic that an alias stands for on this connection (section 3.3.2.3.4); a topic beside it redefines it."""

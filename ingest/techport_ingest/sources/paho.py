@@ -29,6 +29,7 @@ from paho.mqtt.reasoncodes import ReasonCode
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from techport_ingest.message import Message
+from techport_ingest.sources.backlog import Backlog
 from techport_ingest.sources.session_watch import SessionEvent
 from techport_ingest.sources.settings import MqttSettings
 from techport_storage.clock import now
@@ -59,6 +60,7 @@ class PahoSource:
         self._closing = False
         self._flushed = threading.Event()
         self.discarded = 0  # QoS 0 messages beyond the window: nobody promised to keep them
+        self._backlog = Backlog(settings.client_id)
         self._client = self._build_client()
         if settings.protocol == "5":
             self._client.connect_async(
@@ -146,7 +148,15 @@ class PahoSource:
         except UnicodeDecodeError as error:
             topic = bytes(error.object).decode(errors="backslashreplace")
         handle = (self._connection << _QOS_BITS | message.qos) << _MID_BITS | message.mid
-        self._arrived.append(Message(topic, bytes(message.payload), now(), handle, message.dup, message.retain))
+        payload, delayed = bytes(message.payload), self._settings.retire
+        if self._backlog.watching:
+            if self._backlog.is_mark(topic, payload):
+                client.ack(message.mid, message.qos)
+                return
+            delayed = self._backlog.delayed() or delayed
+            if self._backlog.take_mark():
+                client.publish(self._backlog.topic, self._backlog.token, qos=1)
+        self._arrived.append(Message(topic, payload, now(), handle, message.dup, message.retain, delayed))
         if not self._something_arrived.is_set():
             self._something_arrived.set()
 
@@ -181,6 +191,7 @@ class PahoSource:
         if flags.session_present:
             self._forget_unread()
         self._ask_for(self._topics)
+        self._backlog.connected(flags.session_present)
 
     def _ask_for(self, topics: Sequence[str]) -> None:
         names = self._shared(topics)
@@ -224,6 +235,7 @@ class PahoSource:
     ) -> None:
         with self._connection_lock:
             self._connection += 1
+        self._backlog.lost()
         if not self._subscribed:
             self._failures += 1
         self._subscribed = False

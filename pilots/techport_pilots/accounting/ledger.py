@@ -331,6 +331,12 @@ class Ledger:
         with self._database.reading() as transaction:
             return {DeviceDay(*row[:3]): Tally(*row[3:]) for row in transaction.execute(query, parameters)}
 
+    @property
+    def empty(self) -> bool:
+        """Whether nothing was ever booked. May raise RegistryUnavailable."""
+        with self._database.reading() as transaction:
+            return transaction.execute("SELECT 1 FROM ledger LIMIT 1").first() is None
+
     def session_losses(self) -> list[SessionLoss]:
         """Moments since which messages may be missing that are in no sum. Raises RegistryUnavailable."""
         return WorkerSessions(self._database).losses()
