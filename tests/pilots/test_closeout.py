@@ -19,12 +19,13 @@ from techport_pilots.access.credentials import Credentials
 from techport_pilots.accounting.audit import audit
 from techport_pilots.definition.load import parse_definition
 from techport_pilots.errors import BadPackage, WrongState
+from techport_pilots.handover import retention
 from techport_pilots.handover.checklist import checklist
 from techport_pilots.handover.closeout import Closure, Package, close_pilot
 from techport_pilots.handover.open import open_package
 from techport_pilots.handover.portfolio import portfolio
 from techport_pilots.model import Loan
-from techport_pilots.registry import lifecycle
+from techport_pilots.registry import erasures, lifecycle
 from techport_pilots.reports.build import current_report, final_evaluations
 from techport_pilots.reports.html import page
 from techport_storage.clock import now
@@ -272,3 +273,23 @@ def test_a_package_cannot_bring_its_own_recalculation(parts: Parts, elsewhere: P
     registry, store, books = elsewhere
     opened = open_package(Path(package.path), registry, store, books, "kari")
     assert [one.recalculated for one in opened.evaluations] == [None, None]
+
+
+def test_a_report_after_erasure_says_when_and_keeps_what_was_found(parts: Parts, tmp_path: Path) -> None:
+    """No readings that were erased are not no readings that came."""
+    registry, store, books = parts
+    close(parts, tmp_path)
+    pilot = registry.pilot("elgeseter")
+    before = current_report(registry, store, pilot, now())
+    (due,) = erasures.plan(registry)
+    retention.run(registry, store, books, due.at)
+    after = current_report(registry, store, pilot, now())
+    assert after.whole == before.whole
+    assert after.devices == before.devices
+    assert [result.days for result in after.results] == [result.days for result in before.results]
+    assert [result.evaluation for result in after.results] == [result.evaluation for result in before.results]
+    text = page(after, "en")
+    assert "Erased on" in text
+    assert "0 % of the expected" not in text
+    with pytest.raises(WrongState, match="erased"):
+        close_pilot(registry, store, books, pilot, tmp_path, Closure("kari", wait=0))

@@ -1,6 +1,6 @@
 """Evaluation of a pilot: did the KPI change, by how much, and how sure is that? See docs/method.md."""
 
-from techport_pilots.evaluation.compare import evaluate
+from techport_pilots.evaluation.compare import daily_curve, evaluate
 from techport_pilots.evaluation.looking import MIN_DAYS
 from techport_pilots.evaluation.model import (
     Check,
@@ -34,6 +34,7 @@ __all__ = [
     "Recalculated",
     "Verdict",
     "agree",
+    "daily_curve",
     "evaluate",
     "in_its_words",
     "recalculated",

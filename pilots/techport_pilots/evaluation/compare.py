@@ -30,6 +30,7 @@ from techport_pilots.evaluation.checks import (
     trend_column,
 )
 from techport_pilots.evaluation.covariates import centred, covariate_columns, weekdays
+from techport_pilots.evaluation.curve import expected_days
 from techport_pilots.evaluation.earlier import earlier_levels
 from techport_pilots.evaluation.event_study import evaluate_event_study
 from techport_pilots.evaluation.interval import (
@@ -93,6 +94,7 @@ class Estimate:
     baseline: float  # mean level of the baseline days
     adjusted_for: list[str]
     checks: list[Check]
+    days: pd.DataFrame  # measured and expected: see curve.expected_days
 
 
 def evaluate(
@@ -351,6 +353,8 @@ def _estimate(
     sides: BaselineVsIntervention,
     control: BaselineVsIntervention | None,
     confidence: float,
+    *,
+    checked: bool = True,
 ) -> tuple[Estimate, list[LeftOut]]:
     assert sides.days is not None
     days = sides.days
@@ -401,7 +405,9 @@ def _estimate(
         compared = dataclasses.replace(compared, design=design)
     missing = int((~complete).sum())
     left_out = [LeftOut(f"{missing} d", Reason.of(message("left-out.no-covariates")))] if missing else []
-    return Estimate(regression, baseline, adjusted_for, run_checks(compared, regression)), left_out
+    checks = run_checks(compared, regression) if checked else []
+    curve = expected_days(days, regression, of_control if control is not None else None)
+    return Estimate(regression, baseline, adjusted_for, checks, curve), left_out
 
 
 def _with_trend(days: ComparedDays) -> Fit | None:
@@ -416,6 +422,40 @@ def _with_trend(days: ComparedDays) -> Fit | None:
         return fit(days.level, design, days.day, days.group, 1)
     except NoInterval:
         return None
+
+
+def daily_curve(store: ReadingStore, pilot: PilotDefinition, kpi: Kpi) -> pd.DataFrame | None:
+    """Measured and expected days of a KPI that compares phases, as its evaluation compares them.
+
+    Parameters
+    ----------
+    store : ReadingStore
+    pilot : PilotDefinition
+        With phases that run cut off, see phases.so_far.
+    kpi : Kpi
+
+    Returns
+    -------
+    pandas.DataFrame or None
+        See curve.expected_days; None where nothing can be expected.
+
+    Raises
+    ------
+    StoreError
+        What the store raises.
+    """
+    main = plan_of(pilot, kpi, never=kpi.control)
+    if kpi.after is not None or kpi.compare is not None or not main.streams or overlapping(pilot) is not None:
+        return None
+    sides = baseline_vs_intervention(store, pilot, main)
+    if sides.days is None or not sides.two_sided or _obstacles(kpi, pilot, sides):
+        return None
+    control = baseline_vs_intervention(store, pilot, plan_of(pilot, kpi, only=kpi.control)) if kpi.control else None
+    try:
+        estimate, _ = _estimate(store, pilot, kpi, sides, control, 0.95, checked=False)
+    except NoInterval:
+        return None
+    return estimate.days
 
 
 def _answer(

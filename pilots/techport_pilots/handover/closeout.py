@@ -44,7 +44,7 @@ from techport_pilots.registry.database import Database
 from techport_pilots.registry.entity_ids import numbered_entities
 from techport_pilots.registry.registry import Registry
 from techport_pilots.registry.versioning import lock
-from techport_pilots.reports.build import Report, build_report, final_evaluations, keep_evaluations
+from techport_pilots.reports.build import Report, build_report, final_evaluations, keep_evaluations, keep_figures
 from techport_pilots.reports.html import citation, page
 from techport_pilots.reports.plots import Ground
 from techport_pilots.reports.privacy_text import privacy_lines
@@ -129,7 +129,10 @@ def write_package(
     ground: Ground | None = None,
     progress: Progress = no_progress,
 ) -> Package:
-    """Write the package of what the store holds now, and note it in the registry."""
+    """Write the package of what the store holds now, and note it in the registry. Raises WrongState where the readings
+    were erased since."""
+    if any(one.pilot == pilot.id and not one.partial for one in erasures.receipts(registry.database)):
+        raise WrongState(Message("lifecycle.erased", {"pilot": pilot.id}))
     made = now()
     taken = lifecycle.changes(registry.database, pilot.id)
     until, ended = lifecycle.measured_until(taken, made), lifecycle.has_ended(taken)
@@ -147,6 +150,7 @@ def write_package(
     report = build_report(
         store, registry, pilot, version=version, state=state, now=made, evaluations=evaluations, lent=lent
     )
+    keep_figures(registry.database, report)
     name = f"{pilot.id}-{dt.datetime.fromtimestamp(made / 1e6, dt.UTC):%Y-%m-%d}.zip"
     path = folder / name
     select = selection_of(pilot, store, lent)

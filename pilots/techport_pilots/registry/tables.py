@@ -594,3 +594,35 @@ outbox = Table(
     Index("outbox_by_next_try", "next_try"),
     sqlite_autoincrement=True,
 )
+
+# What was planned, frozen when the pilot was started: question, KPIs, phases, exclusions. SHA-256 of `content`.
+registrations = Table(
+    "registrations",
+    metadata,
+    Column("pilot", String, primary_key=True),
+    Column("version", Integer, nullable=False),  # of the definition
+    Column("sha256", String, nullable=False),
+    Column("content", Text, nullable=False),  # JSON of registry.registration.Plan
+    Column("at", BigInteger, nullable=False),
+)
+
+# What the pilot's team recommends, in its own words. The last one counts; the earlier ones stay.
+recommendations = Table(
+    "recommendations",
+    metadata,
+    Column("pilot", String, primary_key=True),
+    Column("number", Integer, primary_key=True),
+    Column("nb", Text, nullable=False),
+    Column("en", Text, nullable=False),
+    Column("author", Text, nullable=False),
+    Column("at", BigInteger, nullable=False),
+)
+
+# What a closed pilot's report is made of, so that it stays when the readings are erased.
+closing_figures = Table(
+    "closing_figures",
+    metadata,
+    Column("pilot", String, primary_key=True),
+    Column("content", Text, nullable=False),  # JSON of reports.build.Figures
+    Column("at", BigInteger, nullable=False),
+)

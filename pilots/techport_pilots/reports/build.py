@@ -7,6 +7,7 @@ ledger ────► completeness ──────┘
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
 import msgspec
@@ -14,7 +15,7 @@ import pandas as pd
 
 from techport_pilots.accounting.quarantine import Quarantine, QuarantineFilter
 from techport_pilots.definition.lending import borrowed_by
-from techport_pilots.evaluation import Evaluation, evaluate, in_its_words, so_far
+from techport_pilots.evaluation import Evaluation, daily_curve, evaluate, in_its_words, so_far
 from techport_pilots.evaluation.event_study import event_days
 from techport_pilots.evaluation.kpi import plan_of
 from techport_pilots.evaluation.phases import baseline_vs_intervention, overlapping
@@ -29,12 +30,12 @@ from techport_pilots.quality.completeness import (
     together,
 )
 from techport_pilots.registry.database import Database
-from techport_pilots.registry.erasures import due_at
+from techport_pilots.registry.erasures import Erasure, due_at, receipts
 from techport_pilots.registry.lifecycle import State, changes, has_ended, measured_until
 from techport_pilots.registry.registry import Registry
 from techport_pilots.registry.versioning import lock
 from techport_pilots.time import date_of, day_starts, micros_of
-from techport_storage.microseconds import DAY
+from techport_storage.microseconds import DAY, HOUR
 from techport_storage.model import Micros, Stream
 from techport_storage.store import ReadingStore
 
@@ -42,11 +43,19 @@ _KEEP = (
     "INSERT INTO pilot_evaluations (pilot, kpi, content, at) VALUES (:pilot, :kpi, :content, :at)"
     " ON CONFLICT (pilot, kpi) DO UPDATE SET content = excluded.content, at = excluded.at"
 )
+_KEEP_FIGURES = (
+    "INSERT INTO closing_figures (pilot, content, at) VALUES (:pilot, :content, :at)"
+    " ON CONFLICT (pilot) DO UPDATE SET content = excluded.content, at = excluded.at"
+)
+_FIGURES = "SELECT content FROM closing_figures WHERE pilot = :pilot"
 _KEPT = "SELECT pilot, content FROM pilot_evaluations ORDER BY pilot, kpi"
 _FINAL = (
     "SELECT content FROM pilot_evaluations WHERE pilot = :pilot"
     " AND at >= (SELECT max(at) FROM pilot_states WHERE pilot = :pilot AND state = 'closed')"
 )
+
+
+_SHORTEST_DAY = 23 * HOUR  # when summer time begins
 
 
 class Day(msgspec.Struct, frozen=True):
@@ -55,6 +64,10 @@ class Day(msgspec.Struct, frozen=True):
     start: Micros
     value: float
     intervention: bool  # or, for a KPI with `after`: follows what was done
+    expected: float | None = None  # without the intervention; None where nothing could be expected
+    low: float | None = None  # of the band in which 95 of 100 such days would lie
+    high: float | None = None
+    control: float | None = None  # level of the control group
 
 
 class Result(msgspec.Struct, frozen=True):
@@ -80,6 +93,31 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     set_aside: int  # values in quarantine
     made: Micros
     erase_at: Micros | None  # when the data is to be erased at the latest; None: it is kept
+    erased: list[Erasure] = []  # what of the pilot's readings was erased already
+
+
+class Figures(msgspec.Struct, frozen=True, kw_only=True):
+    """What a report is made of beside evaluations, kept at closing: it stays known when the readings are erased."""
+
+    start: Micros
+    end: Micros
+    days: dict[str, list[Day]]  # by KPI
+    devices: dict[str, Completeness]
+    phases: dict[str, Completeness]
+    whole: Completeness
+    set_aside: int
+
+    @classmethod
+    def of(cls, report: Report) -> Figures:
+        return cls(
+            start=report.start,
+            end=report.end,
+            days={result.kpi.id: result.days for result in report.results},
+            devices=report.devices,
+            phases=report.phases,
+            whole=report.whole,
+            set_aside=report.set_aside,
+        )
 
 
 def current_report(registry: Registry, store: ReadingStore, pilot: PilotDefinition, now: Micros) -> Report:
@@ -124,6 +162,9 @@ def build_report(
     here = so_far(pilot, until)
     if not evaluations:
         evaluations = evaluate_all(store, pilot, until, lent, ended=has_ended(taken))
+    erased = [receipt for receipt in receipts(database) if receipt.pilot == pilot.id]
+    if any(not receipt.partial for receipt in erased) and (figures := kept_figures(database, pilot.id)) is not None:
+        return _from_figures(pilot, figures, evaluations, erased, version, state, now)
     start, end = period(store, pilot, until)
     found = stream_completeness(store, pilot_intervals(pilot), start, end)
     counts = Quarantine(database).counts(QuarantineFilter(pilot=pilot.id))
@@ -134,7 +175,7 @@ def build_report(
         start=start,
         end=end,
         results=[
-            Result(kpi, answer, _days(store, here, kpi, lent))
+            Result(kpi, answer, _whole(_days(store, here, kpi, lent), until))
             for kpi, answer in zip(pilot.kpis, evaluations, strict=True)
         ],
         devices=by_device(found),
@@ -143,7 +184,51 @@ def build_report(
         set_aside=sum(count.values for count in counts),
         made=now,
         erase_at=due_at(registry, pilot),
+        erased=erased,
     )
+
+
+def _from_figures(
+    pilot: PilotDefinition,
+    figures: Figures,
+    evaluations: Sequence[Evaluation] | None,
+    erased: list[Erasure],
+    version: int,
+    state: State,
+    now: Micros,
+) -> Report:
+    """The report of a pilot whose readings are erased, as it was when it was closed."""
+    answers = {one.kpi: one for one in evaluations or ()}
+    return Report(
+        pilot=pilot,
+        version=version,
+        state=state,
+        start=figures.start,
+        end=figures.end,
+        results=[Result(kpi, answers[kpi.id], figures.days.get(kpi.id, [])) for kpi in pilot.kpis if kpi.id in answers],
+        devices=figures.devices,
+        phases=figures.phases,
+        whole=figures.whole,
+        set_aside=figures.set_aside,
+        made=now,
+        erase_at=None,
+        erased=erased,
+    )
+
+
+def keep_figures(database: Database, report: Report) -> None:
+    """Remember what the report of a pilot that is closed is made of."""
+    row = {"pilot": report.pilot.id, "content": msgspec.json.encode(Figures.of(report)).decode(), "at": report.made}
+    with database.writing() as transaction:
+        lock(transaction)
+        transaction.execute(_KEEP_FIGURES, row)
+
+
+def kept_figures(database: Database, pilot: str) -> Figures | None:
+    """What was kept when the pilot was closed last; None where nothing was."""
+    with database.reading() as transaction:
+        content = transaction.execute(_FIGURES, {"pilot": pilot}).scalar()
+    return None if content is None else msgspec.json.decode(content, type=Figures)
 
 
 def evaluate_all(
@@ -212,8 +297,26 @@ def _days(store: ReadingStore, pilot: PilotDefinition, kpi: Kpi, lent: Collectio
     plan = plan_of(pilot, kpi, never=kpi.control)
     if kpi.compare is not None or not plan.streams or overlapping(pilot) is not None:
         return []
+    curve = daily_curve(store, pilot, kpi)
+    if curve is not None:
+        return _as_curve(pilot, curve)
     sides = baseline_vs_intervention(store, pilot, plan)
     return [] if sides.days is None else _as_days(pilot, sides.days, "intervention")
+
+
+def _whole(days: list[Day], until: Micros) -> list[Day]:
+    """Without the day that is not over: a part of a day is no day."""
+    return [day for day in days if day.start + _SHORTEST_DAY <= until]
+
+
+def _as_curve(pilot: PilotDefinition, curve: pd.DataFrame) -> list[Day]:
+    starts = day_starts(day_numbers(pd.DatetimeIndex(curve.index)), pilot.timezone).tolist()
+    columns = [curve[name].tolist() for name in ("measured", "intervention", "expected", "low", "high", "control")]
+    rows = zip(starts, *columns, strict=True)
+    return [
+        Day(start, value, side, expected, low, high, None if math.isnan(control) else control)
+        for start, value, side, expected, low, high, control in rows
+    ]
 
 
 def _as_days(pilot: PilotDefinition, days: pd.DataFrame, side: str) -> list[Day]:

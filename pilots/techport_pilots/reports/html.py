@@ -15,6 +15,7 @@ from techport_pilots.i18n import Message
 from techport_pilots.model import DeviceDefinition
 from techport_pilots.quality.completeness import Completeness
 from techport_pilots.quantities import vocabulary_of
+from techport_pilots.registry.erasures import Erasure
 from techport_pilots.reports import plots
 from techport_pilots.reports.build import Report, Result, year_of
 from techport_pilots.reports.kpi_text import describe_kpi
@@ -48,6 +49,7 @@ def page(report: Report, language: str, ground: plots.Ground | None = None) -> s
         ground=ground,
         devices=_devices(report),
         privacy=privacy_lines(report, words),
+        erasure_text=lambda erasure: _erasure(erasure, words),
         licence=licence_of(report.pilot),
         citation=citation(report, words),
         method=words.language.message(Message("report.method")),
@@ -103,9 +105,19 @@ def _shown(report: Report, result: Result, words: Words) -> dict[str, object]:
         "target": text.target or "–",
         "completeness": " / ".join(text.completeness),
         "plot": Markup(plots.days(report, result, words, text.unit, text.scale)),
-        "effect": Markup(plots.effect(result, words)),
+        "curve": any(day.expected is not None for day in result.days),
+        "control": [*result.kpi.control] if any(day.control is not None for day in result.days) else [],
+        "effect": Markup(plots.effect(result, words, text.scale)),
         "adjusted_for": adjusted_for(answer.adjusted_for, vocabulary_of(report.pilot), words.language),
     }
+
+
+def _erasure(erasure: Erasure, words: Words) -> str:
+    """When and why readings were erased: no readings are not readings that never came."""
+    values = {"date": words.date(erasure.done or erasure.begun), "n": words.count(erasure.rows)}
+    if erasure.partial:
+        return words("Erased on {date} on request: {n} readings of a device or a period.", **values)
+    return words("Erased on {date} by retention: {n} readings. What is shown is what was found before.", **values)
 
 
 def _devices(report: Report) -> list[Row]:

@@ -29,6 +29,8 @@ class KpiText:
         Of the values: as people write it, "%" for shares, "" for plain ratios.
     value, value_interval : str
         Without the unit: with the intervention, or of the baseline where nothing was measured since.
+    expected : str
+        The value that the intervention would have had without its effect; "" where nothing can be expected.
     before, after : str
         The value without and with the intervention, "–" where there is none. Rounded to two digits of the half width of
         the confidence interval, so that no digit is shown that chance decides.
@@ -63,6 +65,7 @@ class KpiText:
     unit: str
     value: str
     value_interval: str
+    expected: str
     before: str
     after: str
     after_interval: str
@@ -152,6 +155,7 @@ def describe_kpi(pilot: PilotDefinition, kpi: Kpi, evaluation: Evaluation, langu
         unit=unit,
         value=NOTHING if measured is None or measured.value is None else number(measured.value),
         value_interval=_between(now_interval, number),
+        expected="" if evaluation.expected is None else value(evaluation.expected),
         **values,
         after_interval=_between(after_interval, value),
         change_interval=_between(evaluation.interval, change),

@@ -14,14 +14,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from techport_pilots.model import Phase, PilotDefinition
-from techport_pilots.reports.build import Report, Result
+from techport_pilots.reports.build import Day, Report, Result
 from techport_pilots.reports.text import Words
-from techport_pilots.svg import Projection, Ring, Scale, dots, free_place, lanes, round_step, ticks
+from techport_pilots.svg import Projection, Ring, Scale, band, dots, free_place, lanes, polyline, round_step, ticks
 from techport_pilots.time import day_starts, local, micros_of, month_starts
 from techport_storage.model import Micros
 
 WIDTH = 680.0
 LEFT, RIGHT = 46.0, 4.0
+DIFFERENCE = 110.0  # height of the difference below a curve
+_NOON: Micros = 43_200_000_000
 HEADROOM = 0.1  # least share of a plot that is free above what it shows
 
 MOST_STEPS = 6  # between the ticks of an axis
@@ -73,12 +75,15 @@ def timeline(report: Report, words: Words) -> str:
 
 
 def days(report: Report, result: Result, words: Words, unit: str, scale: float = 1.0) -> str:
-    """Each day's level, the two means, the target where it speaks of the value, the intervention as a band."""
+    """Each day's level, with what the evaluation expected: the curve with its band, the control group, and below them
+    the difference. Where it expects nothing, the two means. The target where it speaks of the value, the intervention
+    as a band."""
     if not result.days:
         return ""
+    curve = _Curve.of(result)
     height, bottom, top = 190.0, 168.0, 8.0
     across = _across(report)
-    low, high = _limits(result)
+    low, high = _limits(result, curve)
     if scale == 100:  # a share is none below nothing, though a day's level, fair to gaps, can come out there
         low = max(low, 0.0)
     step = round_step(high - low, MOST_STEPS)
@@ -93,22 +98,90 @@ def days(report: Report, result: Result, words: Words, unit: str, scale: float =
         parts.append(f'<path class="grid" d="M{LEFT} {y:.1f}H{WIDTH - RIGHT}"/>')
         parts.append(f'<text class="y" x="{LEFT - 6}" y="{y + 3.5:.1f}">{words.plain(round(tick * scale, 9))}</text>')
     parts.append(f'<text class="unit" x="{LEFT + 4}" y="{top + 8}">{escape(unit)}</text>')
-    half = 43_200_000_000
+    if curve is not None:
+        parts += curve.draw(across, down)
     for intervention in (False, True):
         side = [day for day in result.days if day.intervention == intervention]
-        x = across.each([day.start + half for day in side])
+        x = across.each([day.start + _NOON for day in side])
         y_of_days = np.array([down.within(day.value) for day in side])
         parts.append(f'<path class="dot {"intervention" if intervention else "baseline"}" d="{dots(x, y_of_days)}"/>')
-    parts += _means(report, result, across, down)
+    if curve is None:
+        parts += _means(report, result, across, down)
     if result.kpi.target is not None and result.kpi.target_is == "value" and low <= result.kpi.target <= high:
         y = down(result.kpi.target)
         parts.append(f'<path class="target" d="M{LEFT} {y:.1f}H{WIDTH - RIGHT}"/>')
         parts.append(f'<text class="target" x="{WIDTH - RIGHT - 3}" y="{y - 4:.1f}">{words("target")}</text>')
     parts += _months(report, words, across, bottom)
+    if curve is not None:
+        parts += curve.difference(result, across, words, unit, scale)
+        height += DIFFERENCE + 22
     return _svg(height, parts, words.text(result.kpi.title, result.kpi.id))
 
 
-def effect(result: Result, words: Words) -> str:
+class _Curve:
+    """Measured and expected days as columns, with gaps where days are missing."""
+
+    def __init__(self, days: Sequence[Day]) -> None:
+        self._time: list[Micros] = []
+        columns: dict[str, list[float]] = {"measured": [], "expected": [], "low": [], "high": [], "control": []}
+        for day in days:
+            if self._time and day.start - self._time[-1] > 2 * _NOON + _NOON:  # a day is missing: break the line
+                self._time.append(self._time[-1] + 2 * _NOON)
+                for values in columns.values():
+                    values.append(math.nan)
+            self._time.append(day.start + _NOON)
+            numbers = {"measured": day.value, "expected": day.expected, "low": day.low, "high": day.high}
+            for name, number in (numbers | {"control": day.control}).items():
+                columns[name].append(math.nan if number is None else number)
+        self.columns = {name: np.array(values, np.float64) for name, values in columns.items()}
+
+    @classmethod
+    def of(cls, result: Result) -> _Curve | None:
+        return cls(result.days) if any(day.expected is not None for day in result.days) else None
+
+    @property
+    def has_control(self) -> bool:
+        return bool(np.isfinite(self.columns["control"]).any())
+
+    def draw(self, across: Scale, down: Scale) -> Iterator[str]:
+        x = across.each(self._time)
+        y = {name: down.each(np.clip(values, down.low, down.high)) for name, values in self.columns.items()}
+        yield f'<path class="expected-band" d="{band(x, y["low"], y["high"])}"/>'
+        if self.has_control:
+            yield f'<path class="control-line" d="{polyline(x, y["control"])}"/>'
+        yield f'<path class="expected-line" d="{polyline(x, y["expected"])}"/>'
+        yield f'<path class="measured-line" d="{polyline(x, y["measured"])}"/>'
+
+    def difference(self, result: Result, across: Scale, words: Words, unit: str, scale: float) -> Iterator[str]:
+        """Measured minus expected of each day, with zero, and the estimated difference with its interval."""
+        answer = result.evaluation
+        top, bottom = 206.0, 206.0 + DIFFERENCE - 18
+        values = self.columns["measured"] - self.columns["expected"]
+        ends = [0.0, *values[np.isfinite(values)].tolist()]
+        if answer.interval is not None:
+            ends += [answer.interval.low, answer.interval.high]
+        step = round_step((max(ends) - min(ends)) or 1.0, 4)
+        down = Scale(math.floor(min(ends) / step) * step, math.ceil(max(ends) / step) * step or step, bottom, top)
+        heading = escape(words("difference: measured minus expected"))
+        yield f'<text class="unit" x="{LEFT + 4}" y="{top - 4}">{heading}</text>'
+        during = [day.start for day in result.days if day.intervention]
+        if answer.interval is not None and answer.effect is not None and during:
+            left, right = across(min(during)), across(max(during) + 2 * _NOON)
+            high, low = down(answer.interval.high), down(answer.interval.low)
+            box = f'x="{left:.1f}" y="{high:.1f}" width="{right - left:.1f}" height="{low - high:.1f}"'
+            yield f'<rect class="interval-band" {box}/>'
+            yield f'<path class="mean intervention" d="M{left:.1f} {down(answer.effect):.1f}H{right:.1f}"/>'
+        for tick in ticks(down.low, down.high, step):
+            y = down(tick)
+            kind = "zero" if abs(tick) < step / 2 else "grid"
+            yield f'<path class="{kind}" d="M{LEFT} {y:.1f}H{WIDTH - RIGHT}"/>'
+            yield f'<text class="y" x="{LEFT - 6}" y="{y + 3.5:.1f}">{words.plain(round(tick * scale, 9))}</text>'
+        x, y_of_days = across.each(self._time), down.each(values)
+        known = np.isfinite(y_of_days)
+        yield f'<path class="dot difference" d="{dots(x[known], y_of_days[known])}"/>'
+
+
+def effect(result: Result, words: Words, scale: float = 1.0) -> str:
     """The estimated change and its interval on a line through zero, and the target where it speaks of the change."""
     answer, kpi = result.evaluation, result.kpi
     if answer.effect is None or answer.interval is None:
@@ -119,14 +192,21 @@ def effect(result: Result, words: Words) -> str:
     reach = max(abs(mark) for mark in marks) * 1.15 or 1.0
 
     x = Scale(-reach, reach, 60, 160)
+    step = round_step(2 * reach, 2)
     parts = [
-        f'<path class="grid" d="M{x(0):.1f} 2V20"/>',
+        '<path class="axis" d="M60 21H160"/>',
+        *(f'<path class="grid" d="M{x(tick):.1f} 18V21"/>' for tick in ticks(-reach, reach, step)),
+        *(
+            f'<text class="tick" x="{x(tick):.1f}" y="30">{words.plain(round(tick * scale, 9))}</text>'
+            for tick in ticks(-reach, reach, step)
+        ),
+        f'<path class="zero" d="M{x(0):.1f} 2V21"/>',
         f'<path class="interval" d="M{x(answer.interval.low):.1f} 11H{x(answer.interval.high):.1f}"/>',
         f'<circle class="estimate" cx="{x(answer.effect):.1f}" cy="11" r="4"/>',
     ]
     if len(marks) == 4:
         parts.append(f'<path class="target" d="M{x(marks[3]):.1f} 2V20"/>')
-    return f'<svg class="effect" viewBox="55 0 110 22" role="img" aria-label="{words("Change")}">{"".join(parts)}</svg>'
+    return f'<svg class="effect" viewBox="50 0 120 32" role="img" aria-label="{words("Change")}">{"".join(parts)}</svg>'
 
 
 def chart_map(pilot: PilotDefinition, ground: Ground | None, words: Words) -> str:
@@ -233,9 +313,12 @@ def _stride(days: int) -> int:
     return next((n for n in (1, 2, 3, 4, 6, 12) if days / 30.4 / n <= 10), 12)
 
 
-def _limits(result: Result) -> tuple[float, float]:
+def _limits(result: Result, curve: _Curve | None) -> tuple[float, float]:
     """The least and greatest value to show: from zero where that costs less than half of the height."""
     values = [day.value for day in result.days]
+    if curve is not None:
+        known = np.concatenate([curve.columns[name] for name in ("expected", "low", "high", "control")])
+        values += known[np.isfinite(known)].tolist()
     if result.kpi.target is not None and result.kpi.target_is == "value":
         values.append(result.kpi.target)
     low, high = min(values), max(values)
