@@ -293,12 +293,19 @@ def flagging(settings: Settings, parts: Stores) -> Iterator[None]:
 
 
 @contextmanager
-def erasing(settings: Settings, parts: Stores) -> Iterator[None]:
+def erasing(settings: Settings, parts: Stores, relay: Relay) -> Iterator[None]:
     """Erase what is due, in a thread until the block ends."""
     from techport_dashboards.services.snapshots import SnapshotStore
 
     files = SnapshotStore(settings.snapshots_folder).files_of
-    rounds = RetentionPass(parts.registry, parts.readings, parts.books, settings.data / "receipts", files)
+    rounds = RetentionPass(
+        parts.registry,
+        parts.readings,
+        parts.books,
+        settings.data / "receipts",
+        files,
+        forget_retained=relay.forget_retained,
+    )
     thread = threading.Thread(target=rounds.run, name="retention")
     thread.start()
     try:

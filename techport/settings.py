@@ -238,6 +238,9 @@ class Settings(BaseSettings):
     snapshots: Path | None = Field(None, description="folder of frozen answers; DATA/snapshots unless told")
     snapshots_most: int = Field(1_000, ge=0, description="how many snapshots may be kept")
     snapshots_bytes: int = Field(10_000_000_000, ge=0, description="how many bytes they may have together")
+    package_bytes: int = Field(
+        10_000_000_000, ge=0, description="how large a package that is sent to be opened may be, in bytes"
+    )
     log_format: Literal["auto", "console", "json"] = Field(
         "auto", description="console in a terminal, JSON otherwise (auto)"
     )

@@ -24,6 +24,7 @@ from techport_ingest.decoding.lint import explain
 from techport_ingest.pipeline import Pipeline
 from techport_ingest.sources.relay import Relay
 from techport_pilots.access.operator_token import OperatorToken
+from techport_pilots.handover.broker_messages import no_broker
 from techport_storage.microseconds import DAY, HOUR
 
 
@@ -61,6 +62,8 @@ def web(settings: Settings, parts: Stores, health: HealthCheck = no_health, rela
             snapshots_most=settings.snapshots_most,
             snapshots_bytes=settings.snapshots_bytes,
             packages=settings.data / "packages",
+            package_bytes=settings.package_bytes,
+            forget_retained=no_broker if relay is None else relay.forget_retained,
         ),
         health,
         parts.metrics,

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 from techport_pilots.access.operator_token import OperatorToken
 from techport_pilots.access.sessions import IDLE, LASTS
 from techport_pilots.devices.snippets import BrokerAddress
+from techport_pilots.handover.broker_messages import ForgetRetained, no_broker
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +125,8 @@ class WebSettings:
     """Folder of closed pilots' packages. None: this process closes and opens none."""
     package_bytes: int = 10_000_000_000
     """How large a package that is sent may be."""
+    forget_retained: ForgetRetained = no_broker
+    """Erases what a broker still holds of devices."""
     poll_interval: float = 0.1
     """Between two looks into the store while somebody watches."""
     heartbeat: float = 5.0

@@ -41,7 +41,7 @@ from techport_pilots.accounting.commit_log import CommitLog
 from techport_pilots.accounting.ledger import Ledger
 from techport_pilots.accounting.message_tap import MessageTap
 from techport_pilots.accounting.quarantine import KEPT_WITHOUT_PILOT, Quarantine
-from techport_pilots.accounting.tally import DeviceDay, QuarantineEntry, Tally
+from techport_pilots.accounting.tally import DeviceDay, QuarantineEntry, Tally, day_of
 from techport_pilots.errors import RegistryUnavailable
 from techport_pilots.registry.view import IngestView
 from techport_storage.clock import now
@@ -306,6 +306,8 @@ class Pipeline:
         """Delete what has been in quarantine for longer than its pilot says, or too long for a pilot to be made."""
         if expired := self._quarantine.expire_without_pilot(now() - KEPT_WITHOUT_PILOT):
             log.info("entries of the quarantine that belong to no pilot expired", entries=expired)
+        if strays := self._ledger.add_up_without_pilot(day_of(now() - KEPT_WITHOUT_PILOT)):
+            log.info("sums of pilots that there are not were added up", device_days=strays)
         corrections.expire(self._registry.database, now() - corrections.KEPT)
         ignored.trim(self._registry.database)
         for pilot in self._view_cache.current().pilots.values():

@@ -1,22 +1,25 @@
 """techport retention list | run | erase: forgetting on time, or on request.
 
-list and run work while the platform runs, which then does the erasing.
+All work while the platform runs, which then does the erasing.
 """
 
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
+from urllib.parse import quote
 
+import msgspec
 import typer
 from rich.console import Console
 
 from techport import options
-from techport.client import run_job
+from techport.client import run_job, stream_lines
 from techport.commands.pilot_close import Yes
-from techport.data_dir import owner, platform_at
+from techport.data_dir import Platform, platform_at
 from techport.errors import CannotRun
 from techport.progress import steps
 from techport.settings import Settings, load_settings
@@ -97,55 +100,113 @@ def erase(
         dt.datetime | None, typer.Option("--start", formats=_TIMES, help="from this time (UTC) on")
     ] = None,
     end: Annotated[dt.datetime | None, typer.Option("--end", formats=_TIMES, help="before this time (UTC)")] = None,
+    reference: Annotated[
+        str | None,
+        typer.Option("--reference", help="a text, such as an address or a name: what it occurs in, and no more"),
+    ] = None,
     yes: Yes = False,
     data: options.Data = None,
     store: options.Store = None,
     registry: options.RegistryUrl = None,
 ) -> None:
-    """Erase a device, a period or both out of a pilot: readings, messages, events.
+    """Erase a device, a period, or what a text occurs in out of a pilot: readings, messages, events.
 
-    Packages and snapshots of the pilot go as a whole. Shows first what there is. A platform with an embedded store has
-    to be stopped for it.
+    Packages and snapshots of the pilot go as a whole. Shows first what there is. Works while the platform runs.
     """
-    from techport.platform import stores
-    from techport_dashboards.services.snapshots import SnapshotStore
-    from techport_pilots.handover.partial_erasure import Part, count_part, erase_part
-
     settings = load_settings({"data": data, "store": store, "registry": registry})
-    if device is None and start is None and end is None:
-        raise CannotRun("say what to erase: --device, --start, --end. A whole pilot: techport retention run")
-    running = owner(settings.data) if settings.embedded else None
-    if running is not None:
+    if device is None and start is None and end is None and reference is None:
         raise CannotRun(
-            f"`techport {running.command}` (process {running.pid}) has the store open: stop it (Ctrl-C), run this "
-            "command, and start it again"
+            "say what to erase: --device, --start, --end, --reference. A whole pilot: techport retention run"
         )
     console = Console(highlight=False)
-    part = Part(pilot=pilot, device=device, start=_micros(start), end=_micros(end))
-    with stores(settings) as parts:
-        parts.registry.pilot(pilot)
-        files = SnapshotStore(settings.snapshots_folder).files_of
-        counted = count_part(parts.registry, parts.readings, parts.books, part, files)
+    asked = {"device": device, "start": _iso(start), "end": _iso(end), "reference": reference}
+    platform = platform_at(settings.data) if settings.embedded else None
+    with _erased_there(platform, pilot, asked) if platform else _erased_here(settings, pilot, asked) as (counted, go):
         console.print(
-            f"{pilot}: {counted.rows} readings on {counted.device_days} device-days, {counted.entries} messages"
+            f"{pilot}: {counted['rows']} readings on {counted['device_days']} device-days, "
+            f"{counted['entries']} messages and events; {counted['files']} packages and snapshots as a whole"
         )
-        for file in (*counted.packages, *counted.files, *counted.missing):
-            console.print(f"  as a whole: {file}", soft_wrap=True)
-        if counted.empty:
+        if not any(counted.values()):
             return
         if not yes and not typer.confirm("Erase this for good?"):
             raise typer.Exit(1)
-        for receipt in erase_part(parts.registry, parts.readings, parts.books, part, files):
-            console.print(f"{receipt.pilot}: {_erased(receipt)}", soft_wrap=True)
+        for receipt in go(console):
+            console.print(
+                f"{receipt['pilot']}: {receipt['rows']} readings, {receipt['entries']} messages and events, "
+                f"{receipt['files']} files erased"
+            )
 
 
-def _micros(time: dt.datetime | None) -> int | None:
-    return None if time is None else int(time.replace(tzinfo=dt.UTC).timestamp()) * 1_000_000
+Count = dict[str, int]
+Go = Callable[[Console], list[dict[str, Any]]]
+
+
+@contextmanager
+def _erased_there(platform: Platform, pilot: str, asked: Mapping[str, str | None]) -> Iterator[tuple[Count, Go]]:
+    """What there is, and what erases it: by the platform that runs."""
+    path = f"/api/v1/pilots/{quote(pilot, safe='')}/erasure"
+
+    def go(console: Console) -> list[dict[str, Any]]:
+        with steps(console) as progress:
+            receipts: list[dict[str, Any]] = run_job(platform, path, {}, {**asked, "confirm": pilot}, progress)[
+                "receipts"
+            ]
+        return receipts
+
+    yield msgspec.json.decode(b"".join(stream_lines(platform, f"{path}/count", {}, dict(asked)))), go
+
+
+@contextmanager
+def _erased_here(settings: Settings, pilot: str, asked: Mapping[str, str | None]) -> Iterator[tuple[Count, Go]]:
+    """What there is, and what erases it: by ourselves, over stores that several processes may open."""
+    from techport.platform import relaying, stores
+    from techport_dashboards.services.lifecycle import receipt
+    from techport_dashboards.services.snapshots import SnapshotStore
+    from techport_pilots.handover.partial_erasure import Part, count_part, erase_part
+
+    part = Part(
+        pilot=pilot,
+        device=asked["device"],
+        start=_micros(asked["start"]),
+        end=_micros(asked["end"]),
+        reference=asked["reference"],
+    )
+    with stores(settings) as parts:
+        parts.registry.pilot(pilot)
+        files = SnapshotStore(settings.snapshots_folder).files_of
+        try:
+            counted = count_part(parts.registry, parts.readings, parts.books, part, files)
+        except ValueError as error:
+            raise CannotRun(str(error)) from error
+
+        def go(_: Console) -> list[dict[str, Any]]:
+            with relaying(settings) as relay:
+                made = erase_part(parts.registry, parts.readings, parts.books, part, files, relay.forget_retained)
+            return [receipt(one) for one in made]
+
+        number = len(counted.packages) + len(counted.files)
+        yield (
+            {
+                "rows": counted.rows,
+                "device_days": counted.device_days,
+                "entries": counted.entries,
+                "files": number + len(counted.missing),
+            },
+            go,
+        )
+
+
+def _iso(time: dt.datetime | None) -> str | None:
+    return None if time is None else time.replace(tzinfo=dt.UTC).isoformat()
+
+
+def _micros(time: str | None) -> int | None:
+    return None if time is None else int(dt.datetime.fromisoformat(time).timestamp()) * 1_000_000
 
 
 def _run(settings: Settings, console: Console, due: Sequence[str]) -> None:
     """By the platform that runs in the folder, or by ourselves."""
-    from techport.platform import stores
+    from techport.platform import relaying, stores
     from techport_dashboards.services.snapshots import SnapshotStore
     from techport_pilots.handover import retention
 
@@ -154,9 +215,15 @@ def _run(settings: Settings, console: Console, due: Sequence[str]) -> None:
         if platform:
             run_job(platform, "/api/v1/retention/run", {}, {"pilots": list(due)}, progress)
             return
-        with stores(settings) as parts:
-            files = SnapshotStore(settings.snapshots_folder).files_of
-            retention.run(parts.registry, parts.readings, parts.books, files=files, progress=progress)
+        with stores(settings) as parts, relaying(settings) as relay:
+            retention.run(
+                parts.registry,
+                parts.readings,
+                parts.books,
+                files=SnapshotStore(settings.snapshots_folder).files_of,
+                progress=progress,
+                forget_retained=relay.forget_retained,
+            )
 
 
 def _erased(receipt: Erasure) -> str:

@@ -92,7 +92,7 @@ def serve(
     with (
         platform.stores(settings) as parts,
         platform.relaying(settings) as relay,
-        platform.erasing(settings, parts),
+        platform.erasing(settings, parts, relay),
         sending_mail(settings, parts.registry.database),
     ):
         server = web.web(settings, parts, relay=relay)
@@ -147,7 +147,7 @@ def _run_everything(settings: Settings, pilots: list[Path], district: _District 
             platform.ingesting(settings, parts, reached, failed=interrupt) as pipeline,
             platform.flagging(settings, parts),
             sending_mail(settings, parts.registry.database),
-            platform.erasing(settings, parts),
+            platform.erasing(settings, parts, reached.relay),
             district.running() if district else _nothing(),
         ):
             server = web.web(settings, parts, web.pipeline_health(pipeline), reached.relay)

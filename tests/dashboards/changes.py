@@ -34,6 +34,8 @@ ORDER = (
     f"post {_PILOT}/close",
     "get /api/v1/jobs/{id}",
     f"get {_PILOT}/packages/{{sha256}}",
+    f"post {_PILOT}/erasure/count",
+    f"post {_PILOT}/erasure",
     "post /api/v1/retention/run",
     "post /api/v1/packages",
 )

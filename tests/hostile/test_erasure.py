@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import msgspec
@@ -10,13 +10,14 @@ import pytest
 
 from techport_pilots.accounting.audit import audit
 from techport_pilots.accounting.commit_log import CommitLog, CommitSpan
-from techport_pilots.accounting.ledger import DeviceDay, Ledger
+from techport_pilots.accounting.ledger import UNKNOWN, DeviceDay, Ledger, ignored_by_rule
 from techport_pilots.accounting.message_tap import MessageTap, Outcome, TappedMessage
 from techport_pilots.accounting.quarantine import KEPT_WITHOUT_PILOT, Quarantine
 from techport_pilots.accounting.rejection import Rejection
 from techport_pilots.accounting.tally import BatchAnnotations, BookedEvent, QuarantineEntry, Tally, day_of
 from techport_pilots.handover import retention
 from techport_pilots.handover.partial_erasure import Part, count_part, erase_part
+from techport_pilots.handover.references import Reference
 from techport_pilots.registry import erasures, lifecycle
 from techport_pilots.registry.registry import Registry
 from techport_pilots.registry.tables import metadata
@@ -176,6 +177,35 @@ def test_quarantine_of_a_pilot_that_there_is_not_expires(tmp_path: Path) -> None
     registry.close()
 
 
+def test_sums_of_pilots_that_there_are_not_lose_their_names(tmp_path: Path) -> None:
+    registry = Registry.open(f"sqlite:///{tmp_path / 'registry.sqlite'}")
+    registry.import_pilot(msgspec.structs.replace(trial.definition(), id="elgeseter"), trial.YAML, "test")
+    ledger, today = Ledger(registry.database), day_of(now())
+    refused = Tally(messages=1, received=2, quarantined=1, ignored=1)
+    stored = Tally(messages=1, received=1, stored=1)
+    tallies = {
+        DeviceDay(pilot, device, day): tally
+        for pilot, device, day, tally in [
+            ("elgesetter", MACS[0], today - 100, refused),
+            ("elgesetter", MACS[1], today - 100, refused),
+            ("nowhere", MACS[2], today - 100, refused),
+            ("nowhere", "fresh", today, refused),
+            ("elgeseter", "described", today - 100, refused),
+            ("lender", "of-a-package", today - 100, stored),
+        ]
+    }
+    ignored = {(day, "status"): 1 for day, tally in tallies.items() if tally.ignored}
+    ledger.close_batch("w", tallies, [], BatchAnnotations(ignored=ignored))
+    assert ledger.add_up_without_pilot(today - 90) == 3
+    assert ledger.add_up_without_pilot(today - 90) == 0
+    left = ledger.tallies()
+    assert {key.device for key in left} == {UNKNOWN, "fresh", "described", "of-a-package"}
+    total = left[DeviceDay(UNKNOWN, UNKNOWN, today - 100)]
+    assert (total.messages, total.received, total.quarantined, total.ignored) == (3, 6, 3, 3)
+    assert list(ignored_by_rule(registry.database, UNKNOWN, UNKNOWN).values()) == [3]
+    registry.close()
+
+
 def test_a_device_is_erased_while_its_pilot_goes_on(tmp_path: Path) -> None:
     registry = Registry.open(f"sqlite:///{tmp_path / 'registry.sqlite'}")
     store = open_store(f"duckdb:///{tmp_path / 'readings.duckdb'}")
@@ -196,6 +226,54 @@ def test_a_device_is_erased_while_its_pilot_goes_on(tmp_path: Path) -> None:
     assert count_part(registry, store, ledger, part).empty
     store.close()
     registry.close()
+
+
+@pytest.mark.parametrize(
+    ("text", "held"),
+    [
+        ("AC:23:3F:A4", "pilots/x/ac233fa4c138/readings"),
+        ("ac233fa4c138", b'{"mac": "AC:23:3F:A4:C1:38"}'),
+        ("AC-23-3F-A4-C1-38", b"\x00\xac\x23\x3f\xa4\xc1\x38\x01"),
+        ("K\u00e5re Nordmann", b'{"who": "K\\u00e5re Nordmann"}'),
+        ("k\u00e5re nordmann", "K\u00c5RE NORDMANN".encode()),
+        ("Ola N.", '{"who": "ola n."}'),
+    ],
+)
+def test_a_reference_is_found_however_a_message_spells_it(text: str, held: str | bytes) -> None:
+    assert Reference(text).is_in(held)
+    assert not Reference(text).is_in(b"\xff\x00something else")
+
+
+@pytest.mark.parametrize("kind", ["laptop", "servers"])
+def test_what_a_reference_occurs_in_is_erased_and_the_rest_stays(kind: str, platform: Callable[[str], Parts]) -> None:
+    registry, store, ledger = platform(kind)
+    registry.import_pilot(msgspec.structs.replace(trial.definition(), id="elgeseter"), trial.YAML, "test")
+    _fill(registry, store, ledger, "elgeseter")
+    with pytest.raises(ValueError, match="at least"):
+        count_part(registry, store, ledger, Part(pilot="elgeseter", reference=" ab "))
+    part = Part(pilot="elgeseter", reference=MACS[0].upper())
+    counted = count_part(registry, store, ledger, part)
+    asked: list[tuple[str, ...]] = []
+
+    def forget_retained(filters: Sequence[str], belongs: Callable[[str, bytes], bool]) -> int:
+        asked.append(tuple(filters))
+        assert belongs(f"pilots/elgeseter/{MACS[0]}/status", b"")
+        assert belongs("pilots/elgeseter/kirka/status", MACS[0].encode())
+        assert not belongs("pilots/elgeseter/kirka/status", b"online")
+        assert not belongs("pilots/other/kirka/status", b"online")
+        return 1
+
+    (receipt,) = erase_part(registry, store, ledger, part, forget_retained=forget_retained)
+    assert asked == [("pilots/elgeseter/#",)]
+    assert (counted.rows, receipt.rows, receipt.entries) == (1, 1, counted.entries)
+    assert count_part(registry, store, ledger, part).empty
+    assert audit(ledger, store).ok
+    with registry.database.reading() as transaction:
+        for table in metadata.tables:
+            rows = repr(transaction.execute(f"SELECT * FROM {table}").all())
+            assert MACS[0] not in rows, table
+            if table in ("quarantine", "watched_messages", "device_events", "seen_streams", "ledger"):
+                assert MACS[1] in rows, f"{table}: others stay"
 
 
 @pytest.mark.parametrize("kind", ["laptop", "servers"])

@@ -17,15 +17,20 @@ from techport_dashboards.api.words import Instant, MaybeInstant, PilotName
 from techport_dashboards.problems import Problem
 from techport_dashboards.query import times
 from techport_dashboards.query.parameters import Parameters
+from techport_dashboards.query.question import instant
 from techport_dashboards.services.jobs import Job
 from techport_dashboards.services.lifecycle import receipt, receive_package
 from techport_dashboards.viewer import Viewer
 from techport_dashboards.web.access import needs
 from techport_dashboards.web.dependencies import PilotDep, ServicesDep, ViewerDep
 from techport_dashboards.web.request_slots import SlotRoute
+from techport_pilots.handover.partial_erasure import Part
+from techport_pilots.handover.references import SHORTEST
 from techport_pilots.handover.signature import Origin
+from techport_pilots.model import PilotDefinition
 from techport_pilots.registry import erasures
 from techport_pilots.registry.lifecycle import with_note
+from techport_storage import clock
 
 router = APIRouter(tags=["life"], route_class=SlotRoute)
 
@@ -115,7 +120,7 @@ class JobItem(BaseModel):
     """Work that outlasts a request."""
 
     id: str = Field(description="For /jobs/{id}.")
-    kind: str = Field(description="close, open or forget.")
+    kind: str = Field(description="close, open, forget or erase.")
     about: str = Field(description="A pilot, or the name of a file.")
     state: Literal["running", "done", "failed"] = Field(description="How far it is.")
     step: str = Field(description="What it does now.")
@@ -125,7 +130,7 @@ class JobItem(BaseModel):
     ended: MaybeInstant
     problem: str | None = Field(description="Why it failed; null where it did not.")
     result: ClosedResult | OpenedResult | ErasedResult | None = Field(
-        description="Once done: the package of close, the pilot of open, the receipts of forget."
+        description="Once done: the package of close, the pilot of open, the receipts of forget and erase."
     )
 
 
@@ -180,6 +185,41 @@ class Forgetting(BaseModel, extra="forbid"):
     )
 
 
+class Erasing(BaseModel, extra="forbid"):
+    """Part of a pilot: of a device, of a period, of both; with a reference only what it occurs in."""
+
+    device: str | None = Field(
+        None,
+        min_length=1,
+        max_length=200,
+        description="Its name as messages bear it, described or not.",
+        examples=["ila-skole"],
+    )
+    start: str | None = Field(None, max_length=64, description="From this time on: ISO 8601.", examples=["2026-05-01"])
+    end: str | None = Field(None, max_length=64, description="Before this time: ISO 8601.", examples=["2026-05-02"])
+    reference: str | None = Field(
+        None,
+        min_length=SHORTEST,
+        max_length=200,
+        description="A text such as an address, a number or a name: messages and events that it occurs in, and the "
+        "readings of devices and streams whose names hold it.",
+        examples=["AC:23:3F:A4:C1:38"],
+    )
+
+
+class ConfirmedErasing(Erasing):
+    confirm: str = Field(
+        max_length=64, description="The pilot's id, once more: erasing is for good.", examples=["school-air"]
+    )
+
+
+class ErasureCount(BaseModel):
+    rows: int = Field(description="Readings.")
+    device_days: int = Field(description="Days of devices on which they are.")
+    entries: int = Field(description="Messages in quarantine and watched, events, names of streams and the like.")
+    files: int = Field(description="Packages and frozen answers of the pilot, which go as a whole.")
+
+
 class Opening(Parameters):
     name: str = Field("package.zip", max_length=200, description="The file's name, for the history.")
     who: str = Field("", max_length=200, description="Has no effect: whoever sends it is recorded.")
@@ -213,6 +253,31 @@ def close(services: ServicesDep, viewer: ViewerDep, pilot: PilotDep, asked: Clos
     """Close the pilot for good and make its package; for a closed one, make the package again. Watch the job."""
     why = with_note(asked.why, asked.who)
     return plain(services.lifecycle.start_closing(pilot, asked.confirm, viewer.who, why))
+
+
+@router.post("/pilots/{pilot}/erasure/count", response_model=ErasureCount)
+@needs("erase")
+def count_erasure(services: ServicesDep, pilot: PilotDep, asked: Erasing) -> dict[str, Any]:
+    """What erasing this would erase now. Nothing is changed."""
+    counted = services.lifecycle.count_part(_part(pilot, asked))
+    files = len(counted.packages) + len(counted.files)
+    return {"rows": counted.rows, "device_days": counted.device_days, "entries": counted.entries, "files": files}
+
+
+@router.post("/pilots/{pilot}/erasure", status_code=202, response_model=JobItem)
+@needs("erase")
+def erase(services: ServicesDep, pilot: PilotDep, asked: ConfirmedErasing) -> dict[str, Any]:
+    """Erase a device, a period or what a reference occurs in out of the pilot, for good: readings, messages, events,
+    retained messages at the broker; packages and frozen answers of the pilot as a whole. Watch the job.
+    """
+    return plain(services.lifecycle.erase_part(_part(pilot, asked), asked.confirm))
+
+
+def _part(pilot: PilotDefinition, asked: Erasing) -> Part:
+    now = clock.now()
+    start = instant("start", asked.start, pilot.timezone, now, False)
+    end = instant("end", asked.end, pilot.timezone, now, False)
+    return Part(pilot=pilot.id, device=asked.device, start=start, end=end, reference=asked.reference)
 
 
 @router.get("/pilots/{pilot}/packages/{sha256}", response_class=FileResponse, responses={200: {"content": ZIP}})
@@ -290,4 +355,6 @@ def _iso(value: Any) -> Any:
 
 def _may_watch(viewer: Viewer, job: Job) -> bool:
     """Closing a pilot is watched by who may close it, what concerns the platform by administrators."""
-    return viewer.may("close", job.about) if job.kind == "close" else viewer.may("admin")
+    if job.kind in ("close", "erase"):
+        return viewer.may("close" if job.kind == "close" else "erase", job.about)
+    return viewer.may("admin")

@@ -23,7 +23,7 @@ from techport_storage.model import Micros
 
 log = logging.getLogger(__name__)
 
-Kind = Literal["close", "open", "forget"]
+Kind = Literal["close", "open", "forget", "erase"]
 KEPT = 100  # jobs that are over
 PATIENCE_S = 60.0
 

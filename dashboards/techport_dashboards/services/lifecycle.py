@@ -22,6 +22,8 @@ from techport_pilots.handover.checklist import Item, checklist, refuse_blocked
 from techport_pilots.handover.closeout import Closure, MadePackage, close_pilot, packages_of
 from techport_pilots.handover.open import open_package
 from techport_pilots.handover.package import Progress
+from techport_pilots.handover.partial_erasure import Part, count_part, erase_part
+from techport_pilots.handover.references import SHORTEST
 from techport_pilots.model import PilotDefinition
 from techport_pilots.registry import erasures, lifecycle
 from techport_pilots.registry.lifecycle import Change
@@ -58,7 +60,12 @@ class PilotLifecycle:
     """Where pilots are in their life, and its steps; what takes long is a job. Safe to use from several threads."""
 
     def __init__(
-        self, registry: Registry, store: ReadingStore, ledger: Ledger | None, settings: WebSettings, jobs: Jobs
+        self,
+        registry: Registry,
+        store: ReadingStore,
+        ledger: Ledger | None,
+        settings: WebSettings,
+        jobs: Jobs,
     ) -> None:
         self._registry = registry
         self._store = store
@@ -143,14 +150,58 @@ class PilotLifecycle:
                 parameter="pilots",
                 example=", ".join(due) or "nothing is due",
             )
-        snapshots = self._settings.snapshots
-        files = SnapshotStore(snapshots).files_of if snapshots is not None else retention.no_files
 
         def work(progress: Progress) -> object:
-            found = retention.run(registry, self._store, ledger, at, files=files, progress=progress)
+            found = retention.run(
+                registry,
+                self._store,
+                ledger,
+                at,
+                files=self._snapshot_files,
+                progress=progress,
+                forget_retained=self._settings.forget_retained,
+            )
             return {"receipts": [receipt(one) for one in found]}
 
         return self._jobs.start("forget", FORGET, work)
+
+    def count_part(self, part: Part) -> erasures.Erasure:
+        """What erasing the part would erase now. Raises Problem for a part that names nothing."""
+        _, ledger = self._folder_and_ledger()
+        try:
+            return count_part(self._registry, self._store, ledger, part, self._snapshot_files)
+        except ValueError as error:
+            raise Problem(
+                "bad-parameter",
+                "Specify what to erase: a device, a start, an end, or a reference of at least {n} characters.",
+                n=SHORTEST,
+                parameter="device",
+                example="box-7",
+            ) from error
+
+    def erase_part(self, part: Part, confirmed: str) -> Job:
+        """Begin to erase part of a pilot; `confirmed` must be the pilot's id. Raises Problem."""
+        _, ledger = self._folder_and_ledger()
+        if confirmed != part.pilot:
+            raise Problem(
+                "bad-parameter",
+                "Erasure is permanent. Confirm it with the pilot's id.",
+                parameter="confirm",
+                example=part.pilot,
+            )
+        self.count_part(part)
+
+        def work(progress: Progress) -> object:
+            progress("erasing", 0, 0)
+            files, forget = self._snapshot_files, self._settings.forget_retained
+            receipts = erase_part(self._registry, self._store, ledger, part, files, forget)
+            return {"receipts": [receipt(one) for one in receipts]}
+
+        return self._jobs.start("erase", part.pilot, work)
+
+    def _snapshot_files(self, pilot: str) -> Sequence[Path]:
+        snapshots = self._settings.snapshots
+        return () if snapshots is None else SnapshotStore(snapshots).files_of(pilot)
 
     def package_file(self, pilot: str, sha256: str) -> Path:
         """The file of a package by its sum. Raises Problem where it is not there, or not any more."""

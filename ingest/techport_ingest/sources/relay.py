@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import secrets
 import threading
+import time
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from typing import Any
 
 import structlog
-from paho.mqtt.client import Client, ConnectFlags, DisconnectFlags
+from paho.mqtt.client import Client, ConnectFlags, DisconnectFlags, MQTTMessage
 from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, MQTTProtocolVersion
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
@@ -33,6 +35,7 @@ class Relay:
     """Connects in the background at once and for ever. Safe to use from several threads."""
 
     def __init__(self, settings: MqttSettings) -> None:
+        self._settings = settings
         self._where = str(settings)
         self._lock = threading.Lock()
         self._waiting: dict[int, Future[None]] = {}
@@ -76,6 +79,30 @@ class Relay:
         if self._connected:
             self._client.publish(topic, payload, qos=1)
 
+    def forget_retained(self, filters: Sequence[str], belongs: Callable[[str, bytes], bool]) -> int:
+        """Erase retained messages at the broker: those of the topic filters that `belongs` says.
+
+        Parameters
+        ----------
+        filters : sequence of str
+            MQTT topic filters.
+        belongs : callable
+            `belongs(topic, payload)` says whether a retained message is one to erase.
+
+        Returns
+        -------
+        int
+            How many were erased: 0 where the broker does not answer, which the log says, or does not show them to us.
+        """
+        retained = RetainedMessages(self._settings, belongs)
+        try:
+            return retained.erase(filters)
+        except (OSError, ValueError, BrokerAway) as error:
+            log.warning("retained messages at the broker stay", broker=self._where, problem=str(error))
+            return 0
+        finally:
+            retained.close()
+
     def close(self) -> None:
         self._client.disconnect()
         self._client.loop_stop()
@@ -115,3 +142,63 @@ class Relay:
         for answer in waiting.values():
             if answer.set_running_or_notify_cancel():
                 answer.set_exception(BrokerAway("the connection to the broker ended"))
+
+
+_QUIET = 1.0  # seconds without a further retained message after which there are no more
+_LONGEST = 30.0  # seconds for all of it
+_HEARD = 2.0  # seconds in which ingest has surely booked that they are gone
+
+
+class RetainedMessages:
+    """The retained messages of a broker, seen by a client of its own: only a new subscription is sent them."""
+
+    def __init__(self, settings: MqttSettings, belongs: Callable[[str, bytes], bool]) -> None:
+        self._belongs = belongs
+        self._topics: list[str] = []
+        self._last = time.monotonic()
+        self._answered = threading.Event()
+        self._refused: str | None = None
+        self._client = Client(
+            CallbackAPIVersion.VERSION2,
+            client_id=f"{settings.client_id}-{secrets.token_hex(4)}",
+            protocol=MQTTProtocolVersion.MQTTv5 if settings.protocol == "5" else MQTTProtocolVersion.MQTTv311,
+            transport=settings.transport,
+        )
+        self._settings = settings
+        self._client.on_connect = self._on_connect
+        self._client.on_message = self._on_message
+        settings.identify(self._client)
+
+    def erase(self, filters: Sequence[str]) -> int:
+        """As Relay.forget_retained. Raises OSError or BrokerAway."""
+        self._client.connect(*self._settings.address, self._settings.keepalive)
+        self._client.loop_start()
+        if not self._answered.wait(_LONGEST) or self._refused is not None:
+            raise BrokerAway(self._refused or "the broker does not answer")
+        self._last = time.monotonic()
+        self._client.subscribe([(topic_filter, 0) for topic_filter in filters])
+        until = time.monotonic() + _LONGEST
+        while time.monotonic() < min(until, self._last + _QUIET):
+            time.sleep(0.05)
+        topics = list(self._topics)
+        for topic in topics:
+            self._client.publish(topic, b"", qos=1, retain=True).wait_for_publish(_LONGEST)
+        if topics:
+            time.sleep(_HEARD)
+        return len(topics)
+
+    def close(self) -> None:
+        self._client.disconnect()
+        self._client.loop_stop()
+
+    def _on_connect(
+        self, client: Client, userdata: Any, flags: ConnectFlags, reason: ReasonCode, properties: Properties | None
+    ) -> None:
+        self._refused = str(reason) if reason.is_failure else None
+        self._answered.set()
+
+    def _on_message(self, client: Client, userdata: Any, message: MQTTMessage) -> None:
+        if message.retain:
+            self._last = time.monotonic()
+            if self._belongs(message.topic, bytes(message.payload)):
+                self._topics.append(message.topic)

@@ -221,6 +221,18 @@ _SETTLE = (
 )
 
 
+UNKNOWN = "(unknown)"
+"""Pilot and device under which old sums stand of pilots that there are not."""
+
+_STRAY = "day < :before AND stored = 0 AND pilot <> :pilot AND pilot NOT IN (SELECT pilot FROM pilot_versions)"
+_IS_DAY = "pilot = :pilot AND device = :device AND day = :day"
+_ADD_PARTS = (
+    "INSERT INTO ignored_parts (pilot, device, day, rule, parts)"  # noqa: S608
+    f" SELECT :into, :into, day, rule, parts FROM ignored_parts WHERE {_IS_DAY}"
+    " ON CONFLICT (pilot, device, day, rule) DO UPDATE SET parts = ignored_parts.parts + excluded.parts"
+)
+
+
 class Ledger:
     """Writes and reads the account, in the registry's database. Each worker calls it from one thread.
 
@@ -307,6 +319,25 @@ class Ledger:
                     _book(transaction, {device_day: Tally(received=unbooked, stored=unbooked)})
                 transaction.execute(_SETTLE, {"worker": worker, **key(device_day)})
             return [DeviceDay(*row) for row in transaction.execute(_INTERRUPTED, {"worker": worker})]
+
+    def add_up_without_pilot(self, before: int) -> int:
+        """Add up the sums of pilots that there are not, such as ones mistyped, of days before that one; how many
+        device-days there were. Names that nobody owns would otherwise stay for ever.
+
+        Of what has rows in the store the sums stay as they are: streams that came along with a package.
+        """
+        with self._database.writing() as transaction:
+            rows = transaction.execute(f"{_TALLIES} WHERE {_STRAY}", {"before": before, "pilot": UNKNOWN}).all()
+            added: dict[DeviceDay, Tally] = {}
+            for _, _, day, *sums in rows:
+                added.setdefault(DeviceDay(UNKNOWN, UNKNOWN, day), Tally()).add(Tally(*sums))
+            _book(transaction, added)
+            for pilot, device, day, *_ in rows:
+                key = {"pilot": pilot, "device": device, "day": day, "into": UNKNOWN}
+                transaction.execute(_ADD_PARTS, key)
+                for table in ("ledger", "ignored_parts"):
+                    transaction.execute(f"DELETE FROM {table} WHERE {_IS_DAY}", key)  # noqa: S608
+        return len(rows)
 
     def book_erased(self, counts: Mapping[DeviceDay, int]) -> None:
         """Book rows that were erased from the store on purpose.

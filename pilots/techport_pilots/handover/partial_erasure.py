@@ -1,6 +1,7 @@
-"""Erasing part of a pilot at any time: a device, a period, or both, as when somebody asks for it.
+"""Erasing part of a pilot at any time, as when somebody asks for it: a device, a period, or what a text occurs in.
 
-    count ─► (confirm) ─► receipt `part-begun` ─► store ─► ledger ─► files ─► tables ─► receipt `done` ─► free pages
+    count ─► (confirm) ─► receipt `part-begun` ─► broker ─► store ─► ledger ─► files ─► tables ─► receipt `done`
+                                                                                              ─► free pages
 
 A package or a frozen answer cannot be erased in part: those of the pilot go as a whole, and can be made again. The
 definition stays as it is. If interrupted, the next call for the pilot finishes it first.
@@ -8,7 +9,7 @@ definition stays as it is. If interrupted, the next call for the pilot finishes 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import msgspec
@@ -17,11 +18,13 @@ from techport_pilots.accounting.audit import count_rows
 from techport_pilots.accounting.commit_log import forget_devices
 from techport_pilots.accounting.ledger import Ledger, add_up_devices
 from techport_pilots.accounting.tally import DeviceDay
+from techport_pilots.handover.broker_messages import ForgetRetained, no_broker, of_devices, topic_filters
+from techport_pilots.handover.references import Reference, reference_of
 from techport_pilots.handover.retention import UNNAMED, Files, no_files
 from techport_pilots.model import PilotDefinition
 from techport_pilots.registry import entity_ids
 from techport_pilots.registry.database import Transaction, conditions, name
-from techport_pilots.registry.erasures import Day, Erasure
+from techport_pilots.registry.erasures import Day, Erasure, keys_and_texts
 from techport_pilots.registry.registry import Registry
 from techport_pilots.registry.versioning import lock
 from techport_storage.clock import now
@@ -33,18 +36,23 @@ _TIMES |= {"ignored_messages": "received", "ignored_values": "last", "device_pro
 """Tables with a time of each row."""
 _OF_DEVICES = ("seen_streams", "origins", "watches", "stream_units")
 """Tables that know a device, and no time: erased with the whole device."""
+_AT_ONCE = 500  # rows of which messages are looked at together
 _BEGIN = "INSERT INTO erasures (pilot, state, content, at) VALUES (:pilot, 'part-begun', :content, :at)"
 _BEGUN = "SELECT id, content FROM erasures WHERE pilot = :pilot AND state = 'part-begun' ORDER BY id"
 _FINISH = "UPDATE erasures SET state = 'done', content = :content WHERE id = :id"
 
 
 class Part(msgspec.Struct, frozen=True, kw_only=True):
-    """What to erase: of a device by its name as messages bear it, described or not; of a period [start, end)."""
+    """What to erase: of a device by its name as messages bear it, described or not; of a period [start, end); of both.
+
+    With a `reference`, of that only what the text occurs in: messages, events, and devices and streams by their names.
+    """
 
     pilot: str
     device: str | None = None
     start: Micros | None = None
     end: Micros | None = None
+    reference: str | None = None
 
     @property
     def whole_device(self) -> bool:
@@ -59,18 +67,24 @@ class _Begun(msgspec.Struct, frozen=True):
 def count_part(registry: Registry, store: ReadingStore, ledger: Ledger, part: Part, files: Files = no_files) -> Erasure:
     """What `erase_part` would erase now, as a receipt that is not done.
 
-    Raises ValueError for a part that names neither a device nor a time, StoreUnavailable, RegistryUnavailable.
+    Raises ValueError for a part that names nothing, or a reference that is too short, StoreUnavailable,
+    RegistryUnavailable.
     """
-    if part.device is None and part.whole_device:
-        raise ValueError("name a device, a start or an end: a whole pilot is erased by its retention")
-    counts = count_rows(store, _selection(part), part.start, part.end)
+    if part.device is None and part.whole_device and part.reference is None:
+        raise ValueError("name a device, a start, an end or a reference: a whole pilot is erased by its retention")
+    reference = reference_of(part.reference)
+    select = _selection(store, part, reference)
+    counts = {} if select is None else count_rows(store, select, part.start, part.end)
     erased = {day: tally.erased for day, tally in ledger.tallies(pilot=part.pilot, device=part.device).items()}
     days = [Day(day.device, day.day, rows, erased.get(day, 0)) for day, rows in sorted(counts.items())]
     with registry.database.reading() as transaction:
         entries = 0
         for table in _tables(part):
             where, parameters = _where(part, table)
-            entries += transaction.execute(f"SELECT count(*) FROM {table}{where}", parameters).scalar_one()  # noqa: S608
+            if reference is None:
+                entries += transaction.execute(f"SELECT count(*) FROM {table}{where}", parameters).scalar_one()  # noqa: S608
+            else:
+                entries += sum(1 for _ in _rows_with(transaction, part, table, reference))
         rows = transaction.execute("SELECT path FROM pilot_packages WHERE pilot = :pilot", {"pilot": part.pilot})
         packages = [path for (path,) in rows]
     return Erasure(
@@ -89,9 +103,17 @@ def count_part(registry: Registry, store: ReadingStore, ledger: Ledger, part: Pa
 
 
 def erase_part(
-    registry: Registry, store: ReadingStore, ledger: Ledger, part: Part, files: Files = no_files
+    registry: Registry,
+    store: ReadingStore,
+    ledger: Ledger,
+    part: Part,
+    files: Files = no_files,
+    forget_retained: ForgetRetained = no_broker,
 ) -> list[Erasure]:
     """Erase it for good. Returns the receipts: of this part, after those of parts that were interrupted.
+
+    `forget_retained` reaches the broker, whose retained messages go first: an ingest worker hears that they are gone,
+    and what it writes down of that is erased with the rest.
 
     Raises ValueError, StoreUnavailable, RegistryUnavailable, OSError for a file that cannot be removed.
     """
@@ -102,6 +124,8 @@ def erase_part(
         lock(transaction)
         content = msgspec.json.encode(_Begun(part, receipt)).decode()
         transaction.execute(_BEGIN, {"pilot": part.pilot, "content": content, "at": receipt.begun})
+    devices = None if part.device is None else {part.device}
+    forget_retained(topic_filters(definition), of_devices(definition, devices, reference_of(part.reference)))
     receipts += _finish_begun(registry, store, ledger, definition)
     registry.database.rewrite(
         (*_TIMES, *_OF_DEVICES, "ledger", "ignored_parts", "passages", "pilot_packages", "erasures", "entity_ids")
@@ -122,7 +146,9 @@ def _finish(
     registry: Registry, store: ReadingStore, ledger: Ledger, number: int, begun: _Begun, definition: PilotDefinition
 ) -> Erasure:
     part, receipt = begun.part, begun.receipt
-    store.erase(_selection(part), part.start, part.end)
+    reference = reference_of(part.reference)
+    if (select := _selection(store, part, reference)) is not None:
+        store.erase(select, part.start, part.end)
     erased = {day: tally.erased for day, tally in ledger.tallies(pilot=part.pilot, device=part.device).items()}
     unbooked = {}
     for day in receipt.days:
@@ -134,22 +160,61 @@ def _finish(
     done = msgspec.structs.replace(receipt, done=now(), days=[])
     with registry.database.writing() as transaction:
         lock(transaction)
-        _erase_rows(transaction, part, definition)
+        _erase_rows(transaction, part, definition, reference)
         transaction.execute(_FINISH, {"id": number, "content": msgspec.json.encode(done).decode()})
     return done
 
 
-def _erase_rows(transaction: Transaction, part: Part, definition: PilotDefinition) -> None:
+def _erase_rows(transaction: Transaction, part: Part, definition: PilotDefinition, reference: Reference | None) -> None:
     for table in _tables(part):
         where, parameters = _where(part, table)
-        transaction.execute(f"DELETE FROM {table}{where}", parameters)  # noqa: S608
+        if reference is None:
+            transaction.execute(f"DELETE FROM {table}{where}", parameters)  # noqa: S608
+            continue
+        keys, _ = keys_and_texts(table)
+        is_row = " AND ".join(f"{key} = :{key}" for key in keys)
+        rows = [{**key, "pilot": part.pilot} for key in _rows_with(transaction, part, table, reference)]
+        if rows:
+            transaction.execute(f"DELETE FROM {table} WHERE pilot = :pilot AND {is_row}", rows)  # noqa: S608
     transaction.execute("DELETE FROM pilot_packages WHERE pilot = :pilot", {"pilot": part.pilot})
-    if part.device is not None and part.whole_device:
-        device = name(part.device)
-        forget_devices(transaction, {(part.pilot, device)})
-        entity_ids.erase_names(transaction, definition, device)
-        if device not in {known.id for known in definition.devices} and device != UNNAMED:
-            add_up_devices(transaction, part.pilot, [device], UNNAMED)
+    if part.whole_device:
+        described = {known.id for known in definition.devices}
+        for device in _erased_devices(transaction, part, reference):
+            forget_devices(transaction, {(part.pilot, device)})
+            entity_ids.erase_names(transaction, definition, device)
+            if device not in described and device != UNNAMED:
+                add_up_devices(transaction, part.pilot, [device], UNNAMED)
+
+
+def _erased_devices(transaction: Transaction, part: Part, reference: Reference | None) -> list[str]:
+    """Devices of which nothing is left, by their names as they are kept."""
+    if reference is None:
+        return [] if part.device is None else [name(part.device)]
+    where, parameters = conditions({"pilot = :pilot": part.pilot, "device = :device": part.device})
+    rows = transaction.execute(f"SELECT DISTINCT device FROM ledger{where}", parameters).all()  # noqa: S608
+    return [device for (device,) in rows if reference.is_in(device)]
+
+
+def _rows_with(
+    transaction: Transaction, part: Part, table: str, reference: Reference
+) -> Iterator[Mapping[str, object]]:
+    """Keys of the rows that the reference occurs in."""
+    keys, columns = keys_and_texts(table)
+    where, parameters = _where(part, table)
+    query = f"SELECT {', '.join(dict.fromkeys((*keys, *columns)))} FROM {table}{where}"  # noqa: S608
+    last = 0
+    while True:
+        if keys == ("id",):  # messages are long: some at a time
+            page = {**parameters, "last": last, "limit": _AT_ONCE}
+            rows = transaction.execute(f"{query} AND id > :last ORDER BY id LIMIT :limit", page).all()
+        else:
+            rows = transaction.execute(query, parameters).all()
+        for row in rows:
+            if any(reference.is_in(row._mapping[column]) for column in columns):
+                yield {key: row._mapping[key] for key in keys}
+        if keys != ("id",) or len(rows) < _AT_ONCE:
+            return
+        last = rows[-1].id
 
 
 def _tables(part: Part) -> Sequence[str]:
@@ -166,5 +231,12 @@ def _where(part: Part, table: str) -> tuple[str, dict[str, object]]:
     return conditions(limits)
 
 
-def _selection(part: Part) -> Selection:
-    return Selection(pilots=(part.pilot,), devices=None if part.device is None else (part.device,))
+def _selection(store: ReadingStore, part: Part, reference: Reference | None) -> Selection | None:
+    """The streams to erase; None where there are none."""
+    whole = Selection(pilots=(part.pilot,), devices=None if part.device is None else (part.device,))
+    if reference is None:
+        return whole
+    streams = [
+        stream for stream in store.streams(whole) if reference.is_in(stream.device) or reference.is_in(stream.quantity)
+    ]
+    return Selection(streams=tuple(streams)) if streams else None

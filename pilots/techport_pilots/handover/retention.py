@@ -26,6 +26,7 @@ from techport_pilots.accounting.commit_log import forget_devices
 from techport_pilots.accounting.ledger import Ledger, add_up_devices
 from techport_pilots.accounting.tally import DeviceDay
 from techport_pilots.errors import RegistryUnavailable
+from techport_pilots.handover.broker_messages import ForgetRetained, no_broker, of_devices, topic_filters
 from techport_pilots.handover.package import PART, Progress, no_progress
 from techport_pilots.model import PilotDefinition
 from techport_pilots.registry import entity_ids, events
@@ -131,9 +132,11 @@ def run(
     *,
     files: Files = no_files,
     progress: Progress = no_progress,
+    forget_retained: ForgetRetained = no_broker,
 ) -> list[Erasure]:
     """Erase what is due; returns a receipt for each pilot of which there was anything. Raises StoreUnavailable,
-    RegistryUnavailable, OSError for a file that cannot be removed; the next run goes on.
+    RegistryUnavailable, OSError for a file that cannot be removed; the next run goes on. `forget_retained` reaches the
+    broker.
     """
     at = now() if at is None else at
     receipts = []
@@ -143,6 +146,8 @@ def run(
         for number, one in enumerate(due):
             progress(one.pilot, number, len(due))
             renew()
+            definition = registry.pilot(one.pilot)
+            forget_retained(topic_filters(definition), of_devices(definition, None, None))
             if (receipt := _erase(registry, store, books, one, files)) is not None:
                 receipts.append(receipt)
         if receipts:
@@ -182,11 +187,13 @@ class RetentionPass:
         receipts: Path,
         files: Files = no_files,
         period: float = PERIOD,
+        forget_retained: ForgetRetained = no_broker,
     ) -> None:
         """`receipts` is the folder in which each receipt is written as a file."""
         self._parts = registry, store, books
         self._folder = receipts
         self._files = files
+        self._forget_retained = forget_retained
         self._period = period
         self._stopping = threading.Event()
 
@@ -210,7 +217,7 @@ class RetentionPass:
         registry, store, books = self._parts
         if not any(due.at <= now() for due in plan(registry)):
             return []
-        written = run(registry, store, books, files=self._files)
+        written = run(registry, store, books, files=self._files, forget_retained=self._forget_retained)
         for receipt in written:
             file = write_receipt(self._folder, receipt)
             log.info("erased what was due", pilot=receipt.pilot, readings=receipt.rows, receipt=str(file))

@@ -12,11 +12,13 @@ import calendar
 import datetime as dt
 
 import msgspec
+from sqlalchemy import LargeBinary, String
 
 from techport_pilots.model import PilotDefinition
 from techport_pilots.registry import lifecycle
 from techport_pilots.registry.database import Database
 from techport_pilots.registry.registry import Registry
+from techport_pilots.registry.tables import metadata
 from techport_pilots.time import micros_of, parse_duration
 from techport_storage.model import Micros
 
@@ -24,6 +26,14 @@ _RECEIPTS = "SELECT content FROM erasures WHERE state = 'done' ORDER BY id"
 _HOLDING = "SELECT pilot FROM ledger GROUP BY pilot HAVING sum(stored) > sum(erased)"
 _NOT_COLLECTED = "SELECT pilot, sum(parts) FROM ignored_parts WHERE rule = :rule GROUP BY pilot"
 _EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
+
+
+def keys_and_texts(table: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """What tells a row of a pilot in the table, and the columns that may hold what a device sent."""
+    columns = metadata.tables[table].columns
+    keys = tuple(column.name for column in columns if column.primary_key and column.name != "pilot")
+    texts = tuple(column.name for column in columns if isinstance(column.type, String | LargeBinary))
+    return keys, tuple(name for name in texts if name != "pilot")
 
 
 class Day(msgspec.Struct, frozen=True):
