@@ -26,6 +26,7 @@ from techport.commands import (
     pilot_life,
     pilot_report,
     pilots,
+    propose,
     publish,
     quarantine,
     retention,
@@ -64,6 +65,7 @@ app.command("certificate")(certificate.certificate)
 app.command("broker-access")(broker_access.broker_access)
 app.command("trace")(trace.trace)
 app.command("decode")(decode.decode)
+app.command("propose")(propose.propose)
 app.command("doctor")(doctor.doctor)
 pilots.app.command("start")(pilot_life.start)
 pilots.app.command("end")(pilot_life.end)

@@ -82,6 +82,8 @@ class Format(msgspec.Struct, frozen=True, kw_only=True):
     recovery : callable, optional
         `recovery(reason, topic, time) -> (topic, payload)` of the command that makes a device send what was missing
         when a message of `topic` was rejected with `reason`; None where nothing helps.
+    told_by_payload : bool
+        Messages of other formats are refused or ignored: it can be tried on any topic.
     device_phrase : Message, optional
         Where the device's id comes from, for formats that have no catalogue of their own.
     reads_device_rule : bool
@@ -103,6 +105,7 @@ class Format(msgspec.Struct, frozen=True, kw_only=True):
     sender: Callable[[str, bytes], Sender] | None = None
     origin: Callable[[str], str | None] | None = None
     recovery: Callable[[str, str, Micros], tuple[str, bytes] | None] | None = None
+    told_by_payload: bool = False
     device_phrase: Message | None = None
     reads_device_rule: bool = False
 

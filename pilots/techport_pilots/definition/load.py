@@ -18,9 +18,9 @@ from techport_pilots.definition.misfit import Misfit, misfit
 from techport_pilots.definition.structure import fit
 from techport_pilots.definition.text import MAX_BYTES, Source, SourceError, plain_value, read_yaml
 from techport_pilots.errors import DefinitionError, Finding
-from techport_pilots.model import PilotDefinition
+from techport_pilots.model import PilotDefinition, SourceDefinition
 
-__all__ = ["DefinitionError", "Finding", "parse_definition", "read_definition", "to_yaml"]
+__all__ = ["DefinitionError", "Finding", "parse_definition", "read_definition", "source_yaml", "to_yaml"]
 
 
 def read_definition(path: FilePath | str) -> PilotDefinition:
@@ -68,6 +68,11 @@ def parse_definition(text: str, *, file: str = "definition", folder: FilePath | 
 def to_yaml(pilot: PilotDefinition) -> str:
     """The definition as a YAML file that parse_definition reads back to the same; what is default is left out."""
     return yaml.dump(_without_defaults(pilot), Dumper=_Dumper, allow_unicode=True, sort_keys=False, width=110)
+
+
+def source_yaml(source: SourceDefinition) -> str:
+    """One entry of `sources:`, as a list of one."""
+    return yaml.dump([_without_defaults(source)], Dumper=_Dumper, allow_unicode=True, sort_keys=False, width=110)
 
 
 def _error(misfits: list[Misfit], source: Source, file: str) -> DefinitionError:

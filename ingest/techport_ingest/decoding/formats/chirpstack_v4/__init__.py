@@ -17,6 +17,7 @@ class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 FORMAT = Format(
     name="chirpstack-v4",
     label="ChirpStack (LoRaWAN)",
+    told_by_payload=True,
     decoder=lambda settings: ChirpStack(settings.codecs, with_signal=settings.options.signal),
     topic="application/+/device/+/event/up",
     device_from="message",

@@ -53,4 +53,5 @@ def _format(name: str, family: Family) -> Format:
         topic=family.topic,
         device_phrase=device_phrase(next((rule for rule in rules if rule is not None), None)),
         reads_device_rule=True,
+        told_by_payload=all(shape.has or shape.when or shape.availability for shape in family.shapes),
     )

@@ -45,6 +45,7 @@ def _family(name: str, server: Server) -> Format:
         device_from="message",
         options=Options,
         sender=UplinkReader(server.uplink, server.label, ZoneInfo("UTC")).sender,
+        told_by_payload=True,
         device_phrase=device_phrase(DeviceRule(pointer=server.uplink.device[0])),
     )
 

@@ -9,6 +9,7 @@ from techport_pilots.formats import Format
 FORMAT = Format(
     name="ruuvi-gateway",
     label="Ruuvi Gateway",
+    told_by_payload=True,
     decoder=stateless(decode),
     topic="ruuvi/+/+",
     sender=sender,

@@ -9,6 +9,7 @@ from techport_pilots.formats import Format
 FORMAT = Format(
     name="senml",
     label="SenML JSON",
+    told_by_payload=True,
     decoder=stateless(decode),
     own_topic="senml",
     keys_are_ours=True,

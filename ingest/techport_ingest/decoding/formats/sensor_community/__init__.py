@@ -9,6 +9,7 @@ from techport_pilots.formats import Format
 FORMAT = Format(
     name="sensor-community",
     label="Sensor.Community",
+    told_by_payload=True,
     decoder=stateless(decode),
     topic="sensor-community/+",
     sender=sender,

@@ -33,6 +33,7 @@ topic v3/# in 1
 FORMAT = Format(
     name="tts-v3",
     label="The Things Stack (LoRaWAN)",
+    told_by_payload=True,
     decoder=lambda settings: TheThingsStack(settings.codecs, with_signal=settings.options.signal),
     topic="v3/+/devices/+/up",
     device_from="message",

@@ -1,0 +1,320 @@
+"""Which source would read these messages? Every format that their topics or their shape suggest is tried.
+
+    messages ─► candidates (formats by topic, families, format json by shape) ─► each explained ─► the best one
+
+A candidate is better the more of its values get a described quantity and the fewer are rejected. Nothing is invented:
+a field whose unit or meaning the messages do not tell is listed, to be said by a person.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+import msgspec
+
+from techport_ingest.checking.time_names import is_time
+from techport_ingest.decoding.lint import explain
+from techport_ingest.decoding.quantity_names import UNKNOWN_UNIT
+from techport_ingest.decoding.router import Router
+from techport_ingest.message import Message, RejectedMessage
+from techport_pilots.definition.load import source_yaml
+from techport_pilots.devices.explanation import Explanation
+from techport_pilots.devices.proposals import Captured, OpenField, Proposal
+from techport_pilots.formats import DEFAULT, formats
+from techport_pilots.model import (
+    DeviceDefinition,
+    DeviceRule,
+    NameRule,
+    PilotDefinition,
+    SourceDefinition,
+    Text,
+    TimeRule,
+)
+from techport_pilots.quantities import builtin
+from techport_pilots.registry.view import IngestView
+from techport_pilots.topics import topic_matches
+from techport_storage.model import Micros
+
+_MOST = 30  # messages that are looked at
+_DEVICE_KEYS = (
+    *("deviceId", "device_id", "deviceID", "devEUI", "dev_eui", "devEui", "DevEUI", "eui", "EUI", "device"),
+    *("mac", "MAC", "sensorId", "sensor_id", "sensor", "serial", "serialNumber", "sn", "node", "from", "src", "imei"),
+    "id",
+)
+_NAME_KEYS = ("name", "n", "tag", "key", "parameter", "type", "id", "measurement", "variable", "quantity")
+_VALUE_KEYS = ("value", "v", "val", "measurementValue", "reading", "data", "record")
+_UNIT_KEYS = ("unit", "u", "uom", "unitCode", "units")
+_PLAIN_ENDS = ("state", "value", "status", "get")
+_SAYS_NOTHING = frozenset(
+    (*_PLAIN_ENDS, "out", "data", "up", "uplink", "telemetry", "readings", "json", "event", "events")
+)
+_EPOCHS = ((1_400_000_000, 2_200_000_000), (1_400_000_000_000, 2_200_000_000_000))
+
+
+class _Tried(NamedTuple):
+    score: float
+    source: SourceDefinition
+    explanations: list[Explanation]
+    devices: list[str]
+
+
+def propose(captured: Sequence[Captured], received: Micros) -> Proposal | None:
+    """The source that reads these messages best.
+
+    Parameters
+    ----------
+    captured : sequence of Captured
+        Of one kind: from one maker, with topics that differ in the device at most.
+    received : Micros
+        When they arrived, µs.
+
+    Returns
+    -------
+    Proposal or None
+        None where nothing reads any of them.
+    """
+    captured = list(captured)[:_MOST]
+    tried = [_try(source, captured, received) for source in _candidates(captured)] if captured else []
+    best = max(tried, key=lambda one: one.score, default=None)
+    if best is None or best.score <= 0:
+        return None
+    readings = [reading for explanation in best.explanations for reading in explanation.readings]
+    fields = list(dict.fromkeys(reading.quantity.removeprefix(UNKNOWN_UNIT) for reading in readings))
+    rejected = sum(not explanation.ok for explanation in best.explanations)
+    return Proposal(best.source, best.devices, fields, _open_fields(best.explanations), rejected)
+
+
+def _open_fields(explanations: Sequence[Explanation]) -> list[OpenField]:
+    found: dict[str, OpenField] = {}
+    words = builtin()
+    for explanation in explanations:
+        for reading in explanation.readings:
+            if reading.quantity in words or reading.unit is not None:
+                continue
+            key = reading.quantity.removeprefix(UNKNOWN_UNIT)
+            lacks = "unit" if reading.quantity.startswith(UNKNOWN_UNIT) else "quantity"
+            near = [key] if key in words else words.near(key)
+            found.setdefault(key, OpenField(key, f"{reading.value:g}", lacks, near))
+        for part in explanation.ignored_parts:
+            if part.rule == "text" and part.key and part.value:
+                found.setdefault(part.key, OpenField(part.key, part.value.strip('"')[:40], "words"))
+    return list(found.values())
+
+
+def _try(source: SourceDefinition, captured: Sequence[Captured], received: Micros) -> _Tried:
+    devices = _devices(source, captured, received)
+    listed = [DeviceDefinition(id=name) for name in devices]
+    pilot = PilotDefinition(id=_PILOT, title=Text(), question=Text(), devices=listed, sources=[source])
+    own = [Captured(_elsewhere(one.topic), one.payload) for one in captured]
+    explanations = [explain(one.payload, one.topic, received, None, pilot) for one in own]
+    words = builtin()
+    score = 0.0
+    for explanation in explanations:
+        described = {
+            reading.quantity.partition(".")[0] for reading in explanation.readings if reading.quantity in words
+        }
+        score += 3.0 * len(described) + 0.2 * len(explanation.readings)
+        score -= sum(5.0 * part.values for part in explanation.rejected)
+        score -= sum(1.0 for reading in explanation.readings if _looks_like_no_value(reading.quantity, reading.value))
+        score += 0.2 * len(explanation.events)
+        score += 0.3 * any(reading.time is not None for reading in explanation.readings)
+    shape = msgspec.structs.replace(source, topic=_back(source.topic, captured))
+    score -= 0.002 * len(source_yaml(shape))  # of two that read as well, the one with less to write
+    readable = any(explanation.readings for explanation in explanations)
+    return _Tried(score + _specific(source) if readable else 0.0, shape, explanations, devices)
+
+
+def _specific(source: SourceDefinition) -> float:
+    """What a format has ahead that was made for messages of such topics."""
+    form = formats()[source.format]
+    return 1.0 if source.topic == form.topic and not form.topic.startswith("+") else 0.5 if form.topic else 0.0
+
+
+_PILOT = "proposal"
+
+
+def _elsewhere(topic: str) -> str:
+    """A topic of another pilot as one that the pilot of the trial may read."""
+    levels = topic.split("/")
+    return "/".join(["pilots", _PILOT, *levels[2:]]) if levels[0] == "pilots" and len(levels) > 2 else topic
+
+
+def _back(topic: str, captured: Sequence[Captured]) -> str:
+    levels, own = topic.split("/"), captured[0].topic.split("/")
+    return "/".join([*own[:2], *levels[2:]]) if levels[0] == "pilots" == own[0] and len(levels) > 2 else topic
+
+
+def _looks_like_no_value(key: str, value: float) -> bool:
+    """Whether a reading may be a time or a long number of identity after all."""
+    name = key.removeprefix(UNKNOWN_UNIT).rpartition(".")[2]
+    return key not in builtin() and (name in _DEVICE_KEYS or any(low <= value <= high for low, high in _EPOCHS))
+
+
+def _devices(source: SourceDefinition, captured: Sequence[Captured], received: Micros) -> list[str]:
+    router = Router()
+    pilot = PilotDefinition(id=_PILOT, title=Text(), question=Text(), devices=[], sources=[source])
+    router.use(IngestView.of(1, [pilot], []))
+    names: dict[str, None] = {}
+    for one in captured:
+        topic = _elsewhere(one.topic)
+        route = router.route(topic)
+        if route is None or route.decode is None:
+            continue
+        try:
+            findings = route.decode(Message(topic, one.payload, received, 1), route.device)
+        except RejectedMessage:
+            continue
+        names |= dict.fromkeys(finding.device for finding in findings if finding.device)
+    router.close()
+    return sorted(names)
+
+
+# -- What may read them.
+
+
+def _candidates(captured: Sequence[Captured]) -> Iterator[SourceDefinition]:
+    topics = [_elsewhere(one.topic) for one in captured]
+    pattern = _pattern(topics)
+    below = pattern.startswith("pilots/")
+    rule = DeviceRule(level=3) if below else None
+    for form in formats().values():
+        if form.name == DEFAULT:
+            yield SourceDefinition(pattern, form.name, rule if below else _topic_rule(pattern))
+        elif form.topic and all(topic_matches(form.topic, topic) for topic in topics):
+            yield SourceDefinition(form.topic, form.name)
+        elif form.told_by_payload:
+            yield SourceDefinition(pattern, form.name, rule)
+    documents = [_document(one.payload) for one in captured]
+    yield from _of_json(pattern, topics, documents, rule)
+
+
+def _topic_rule(pattern: str) -> DeviceRule | None:
+    levels = pattern.split("/")
+    return None if "+" in levels or "#" in levels else DeviceRule(id=levels[-1])
+
+
+def _pattern(topics: Sequence[str]) -> str:
+    """A filter for these topics: where they differ, or where a level looks like the id of one device, any level."""
+    divided = [topic.split("/") for topic in topics]
+    if len({len(levels) for levels in divided}) > 1:
+        shortest = min(len(levels) for levels in divided)
+        columns = zip(*(each[:shortest] for each in divided), strict=True)
+        common = [levels[0] for levels in itertools.takewhile(lambda levels: len(set(levels)) == 1, columns)]
+        return "/".join([*common[: shortest - 1], "#"])
+    levels = [
+        column[0] if len(set(column)) == 1 and not _is_id(column[0]) else "+" for column in zip(*divided, strict=True)
+    ]
+    if levels[0] == "pilots" and len(levels) > _DEVICE_LEVEL:
+        levels[_DEVICE_LEVEL] = "+"
+    elif "+" not in levels and len(levels) > 1:  # one device so far: the last level that may be its name
+        named = [at for at, level in enumerate(levels) if at and level and level not in _SAYS_NOTHING]
+        if named:
+            levels[named[-1]] = "+"
+    return "/".join(levels)
+
+
+_DEVICE_LEVEL = 2  # of pilots/<pilot>/<device>, from 0
+
+
+def _is_id(level: str) -> bool:
+    return sum(letter.isdigit() for letter in level) >= 4 and len(level) >= 6
+
+
+def _document(payload: bytes) -> Any:
+    try:
+        return msgspec.json.decode(payload)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return payload.decode(errors="replace")
+
+
+def _of_json(
+    pattern: str, topics: Sequence[str], documents: Sequence[Any], rule: DeviceRule | None
+) -> Iterator[SourceDefinition]:
+    first = next((one for one in documents if type(one) in (dict, list)), documents[0])
+    if type(first) not in (dict, list):
+        yield from _plain(pattern if len(set(topics)) > 1 else topics[0], topics)
+        return
+    sample = first[0] if type(first) is list and first and type(first[0]) is dict else first
+    if type(sample) is not dict:
+        return
+    pointed = _device_pointer(sample)
+    rules = [rule or _topic_rule(pattern)]
+    rules += [] if pointed is None or rule is not None else [DeviceRule(pointer=pointed)]
+    for device in rules:
+        yield SourceDefinition(pattern, "json", device, time=_time_rule(sample))
+        for path, record in _record_lists(sample):
+            name = next((key for key in _NAME_KEYS if type(record.get(key)) is str), None)
+            value = next((key for key in _VALUE_KEYS if key in record), None)
+            if name is not None and value is not None:
+                unit = next((key for key in _UNIT_KEYS if type(record.get(key)) is str), None)
+                time = _time_rule(record) or _short_time(record)
+                yield SourceDefinition(
+                    pattern, "json", device, records=path, name=NameRule(name), value=value, unit=unit, time=time
+                )
+            else:
+                yield SourceDefinition(pattern, "json", device, records=path, time=_time_rule(record))
+        for path in _value_objects(sample):
+            yield SourceDefinition(pattern, "json", device, within=path, time=_time_rule(sample))
+
+
+def _plain(pattern: str, topics: Sequence[str]) -> Iterator[SourceDefinition]:
+    """Plain values: the last level that is no word such as "state" names the value, one before it the device."""
+    levels = topics[0].split("/")
+    named = max((at for at, level in enumerate(levels) if level not in _PLAIN_ENDS), default=len(levels) - 1)
+    wide = pattern.split("/")
+    if len(wide) != len(levels):
+        return
+    varying = [at for at, level in enumerate(wide[:named]) if level == "+"]
+    for device in varying or [at for at in (1, 0) if at < named and levels[at]][:1]:
+        filter_levels = list(wide)
+        filter_levels[device] = filter_levels[named] = "+"
+        yield SourceDefinition(
+            "/".join(filter_levels), "json", DeviceRule(level=device + 1), name=NameRule(level=named + 1)
+        )
+
+
+def _device_pointer(record: dict[str, Any]) -> str | None:
+    for key in _DEVICE_KEYS:
+        if type(record.get(key)) in (str, int) and record[key] != "":
+            return f"/{key}"
+        for outer, inner in record.items():
+            if type(inner) is dict and type(inner.get(key)) in (str, int) and inner[key] != "":
+                return f"/{outer}/{key}"
+    return None
+
+
+def _time_rule(record: dict[str, Any]) -> TimeRule | None:
+    """A time under a key that is not a usual one, recognised by its value."""
+    if any(is_time(key) for key in record):
+        return None
+    for key, value in record.items():
+        if type(value) in (int, float) and any(low <= value <= high for low, high in _EPOCHS):
+            return TimeRule(f"/{key}")
+    return None
+
+
+def _short_time(record: dict[str, Any]) -> TimeRule | None:
+    return TimeRule("t") if type(record.get("t")) in (int, float, str) else None
+
+
+def _record_lists(record: dict[str, Any], path: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
+    for key, value in record.items():
+        if type(value) is list and value and type(value[0]) is dict:
+            yield f"{path}/{_escaped(key)}", value[0]
+        elif type(value) is dict:
+            yield from _record_lists(value, f"{path}/{_escaped(key)}")
+
+
+def _value_objects(record: dict[str, Any], path: str = "") -> Iterator[str]:
+    for key, value in record.items():
+        if type(value) is dict:
+            inner = f"{path}/{_escaped(key)}"
+            if any(type(part) in (int, float, bool, dict) for part in value.values()):
+                yield inner
+            yield from _value_objects(value, inner)
+
+
+def _escaped(key: str) -> str:
+    return key.replace("~", "~0").replace("/", "~1")
