@@ -151,7 +151,9 @@ def unknown(pilot: Pilot, data: options.Data = None, registry: options.RegistryU
     for one in found:
         last = dt.datetime.fromtimestamp(one.last / 1e6, dt.UTC).isoformat(timespec="seconds")
         payload = one.payload[:200].decode(errors="backslashreplace")
-        print_text(console, f"{visible(one.device)}  {one.messages} messages, the last at {last}")
+        about = ", ".join(visible(text) for text in (one.title, one.kind) if text)
+        who = f"{visible(one.device)} ({about})" if about else visible(one.device)
+        print_text(console, f"{who}  {one.messages} messages, the last at {last}")
         print_text(console, f"  {visible(one.topic)}: {payload}")
 
 

@@ -12,6 +12,8 @@ import pytest
 from techport_dashboards import WebSettings
 from techport_dashboards.services.portfolio import visible_rows
 from techport_dashboards.viewer import Viewer
+from techport_pilots.accounting.rejection import Rejection
+from techport_pilots.accounting.tally import QuarantineEntry
 from techport_pilots.registry import lifecycle
 from techport_storage.clock import now, now_datetime
 from techport_storage.microseconds import SECOND
@@ -125,3 +127,20 @@ async def test_the_report_is_kept_until_something_changes(city: City, tmp_path: 
         lifecycle.transition(city.registry.database, city.registry.pilot("elgeseter"), "running", "test")
         assert "State: running" in (await client.get(path)).text
         assert (await client.get("/pilots/elgeseter/report?lang=nb")).headers["content-language"] == "nb"
+
+
+async def test_messages_that_no_pilot_gets_are_shown_to_the_operator_alone(city: City) -> None:
+    aside = QuarantineEntry(
+        pilot="mistyped",
+        device="box",
+        topic="pilots/mistyped/box/readings",
+        payload=b"{}",
+        received=now(),
+        rejection=Rejection("unknown-pilot", {"pilot": "mistyped"}),
+    )
+    city.books.close_batch("w", {}, [aside])
+    for signed_in, shown in ((True, True), (False, False)):
+        transport = httpx.ASGITransport(city.app(signed_in=signed_in))
+        async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client:
+            page = (await client.get("/portfolio?lang=en")).text
+        assert ("pilots/mistyped/box/readings" in page) is shown

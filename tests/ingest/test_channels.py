@@ -232,3 +232,14 @@ def test_a_list_without_names_is_named_by_position_and_that_is_said() -> None:
     topic, payload = uplink({"depths": [4, 5]})
     understood = explain(json.dumps(payload).encode(), topic, 1_796_000_000_000_000, pilot=platform.pilot)
     assert {one.remark.code for one in understood.readings if one.remark is not None} == {"remark.position"}
+
+
+def test_a_conflict_of_names_is_cured_by_a_mapping_of_one() -> None:
+    text = definition("sources: [{topic: zigbee2mqtt/+, format: zigbee2mqtt}]")
+    sent = ("zigbee2mqtt/a", {"temperature": 21.5, "temp": 5.5})
+    platform = take(text, sent)
+    field = platform.last.rejected[0].field
+    assert field == "temp"
+    mapped = text.replace("zigbee2mqtt}", f"zigbee2mqtt, fields: {{{field}: {{quantity: water_temperature}}}}}}")
+    platform = take(mapped, sent)
+    assert (platform.rejected, [row[1] for row in platform.rows]) == ([], ["air_temperature", "water_temperature"])

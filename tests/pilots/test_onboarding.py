@@ -12,7 +12,7 @@ from techport_pilots.accounting.quarantine import Quarantine, QuarantineRecord
 from techport_pilots.accounting.rejection import Rejection
 from techport_pilots.definition.load import parse_definition
 from techport_pilots.devices import remap
-from techport_pilots.devices.onboarding import NewDevice, provision_device, topic_of
+from techport_pilots.devices.onboarding import NewDevice, provision_device, topic_of, unknown_devices
 from techport_pilots.devices.snippets import BrokerAddress, snippets
 from techport_pilots.errors import DefinitionError, UnknownPilot
 from techport_pilots.formats import formats
@@ -177,3 +177,51 @@ def test_a_range_is_widened_for_one_stream(air: Registry) -> None:
 )
 def test_topic_filters(wanted: str, topic: str, taken: bool) -> None:
     assert topic_matches(wanted, topic) is taken
+
+
+def test_an_unknown_device_is_listed_with_what_its_message_says_of_it(air: Registry, books: Ledger) -> None:
+    info = b'{"devEui": "0102030405060708", "deviceName": "Bridge 7", "deviceProfileName": "EM300"}'
+    aside = QuarantineEntry(
+        pilot="air",
+        device="0102030405060708",
+        topic="application/1/device/0102030405060708/event/up",
+        payload=b'{"deviceInfo": ' + info + b"}",
+        received=1,
+        rejection=Rejection("unknown-device", {"pilot": "air", "device": "0102030405060708"}),
+        format="chirpstack-v4",
+    )
+    books.close_batch("w", {}, [aside])
+    [listed] = unknown_devices(air.database, "air")
+    assert (listed.device, listed.title, listed.kind) == ("0102030405060708", "Bridge 7", "EM300")
+
+
+def test_messages_that_no_pilot_gets_are_found(air: Registry, books: Ledger) -> None:
+    for number, pilot in enumerate(("typo", "typo", "", "air")):
+        aside = QuarantineEntry(
+            pilot=pilot,
+            device="box",
+            topic=f"pilots/{pilot}/box/readings",
+            payload=b"%d" % number,
+            received=number,
+            rejection=Rejection("unknown-pilot", {"pilot": pilot}),
+        )
+        books.close_batch("w", {}, [aside])
+    found = Quarantine(air.database).without_pilot()
+    assert [(group.pilot, group.entries, group.newest.payload) for group in found] == [("", 1, b"2"), ("typo", 2, b"1")]
+
+
+@pytest.mark.parametrize(
+    ("code", "field", "cure"),
+    [
+        ("not-a-number.text", "temp", "mapping"),
+        ("conflict.names", "temp", "mapping"),
+        ("conflict.records", "pm10", "none"),
+        ("clock-future", "pm10", "none"),
+        ("truncated.json", None, "none"),
+        ("unknown-device", "pm10", "definition"),
+        ("other-device", None, "definition"),
+        ("not-json.malformed", None, "definition"),
+    ],
+)
+def test_each_reason_says_what_cures_it(code: str, field: str | None, cure: str) -> None:
+    assert remap.cure(Rejection(code), field) == cure

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
@@ -14,12 +15,18 @@ from techport_dashboards.problems import Problem
 from techport_dashboards.query.parameters import Parameters
 from techport_dashboards.query.times import iso
 from techport_dashboards.services.message_formats import MessageFormat
-from techport_dashboards.services.onboarding import broker_for_devices, claim_unknown_device, provision_device
+from techport_dashboards.services.onboarding import (
+    broker_for_devices,
+    claim_unknown_device,
+    last_values,
+    provision_device,
+)
 from techport_dashboards.web.access import NO_STORE, needs
 from techport_dashboards.web.dependencies import PilotDep, ServicesDep, ViewerDep
 from techport_dashboards.web.request_slots import SlotRoute
 from techport_pilots.access.credentials import Credentials
 from techport_pilots.accounting.message_tap import MessageTap
+from techport_pilots.devices.explanation import Understood
 from techport_pilots.devices.onboarding import (
     TAKES_EFFECT,
     WATCHED_FOR,
@@ -78,12 +85,18 @@ class UnknownDeviceItem(BaseModel):
     messages: int
     first: str
     last: str
+    title: str = Field(description="The name that people gave it, where its message says one.")
+    kind: str = Field(description="Its model or profile, where its message says one.")
+    values: dict[str, float] = Field(description="What its last message would become, by quantity.")
     message: RawMessage
 
     @classmethod
-    def of(cls, one: UnknownDevice) -> UnknownDeviceItem:
+    def of(cls, one: UnknownDevice, values: Sequence[Understood]) -> UnknownDeviceItem:
         return cls(
             device=one.device,
+            title=one.title,
+            kind=one.kind,
+            values={value.quantity: value.value for value in values},
             messages=one.messages,
             first=iso(one.first),
             last=iso(one.last),
@@ -192,7 +205,9 @@ def messages(
 def unknown(services: ServicesDep, pilot: PilotDep) -> list[UnknownDeviceItem]:
     """Devices that send to the pilot and that its definition does not know, with their last message."""
     registry = services.registry_cache.registry
-    return [UnknownDeviceItem.of(one) for one in unknown_devices(registry.database, pilot.id)]
+    unknown = unknown_devices(registry.database, pilot.id)
+    values = last_values(services.explain, pilot, unknown)
+    return [UnknownDeviceItem.of(one, values.get(one.device, ())) for one in unknown]
 
 
 @router.post("/unknown-devices/claim", status_code=202, response_model=ClaimedDevice)

@@ -22,6 +22,7 @@ from techport_dashboards.web.dependencies import PilotDep, ServicesDep, ViewerDe
 from techport_dashboards.web.request_slots import SlotRoute
 from techport_pilots.accounting.quarantine import Count, Quarantine, QuarantineFilter, QuarantineGroup, QuarantineRecord
 from techport_pilots.accounting.replays import Replay
+from techport_pilots.devices.remap import Cure, cure
 from techport_storage import clock
 
 router = APIRouter(prefix="/pilots/{pilot}/quarantine", tags=["quarantine"], route_class=SlotRoute)
@@ -39,6 +40,10 @@ class QuarantineItem(RejectedItem):
     received: str
     format: str
     waiting: bool = Field(description="To be reprocessed by an ingest worker.")
+    cure: Cure = Field(
+        description="What lets it be stored: mapping (say what the field means), definition (another change of the "
+        "pilot's definition), none (the message itself is damaged; reprocessing rejects it again)."
+    )
     message: RawMessage
 
     @classmethod
@@ -52,6 +57,7 @@ class QuarantineItem(RejectedItem):
             field=one.field,
             values=one.values,
             waiting=one.replay_requested is not None,
+            cure=cure(one.rejection, one.field),
             message=RawMessage.of(one.topic, one.payload),
         )
 

@@ -16,7 +16,12 @@ from techport_dashboards.problems import Problem
 from techport_dashboards.query.names import find_pilot
 from techport_dashboards.query.parameters import Parameters
 from techport_dashboards.services.message_formats import labels
-from techport_dashboards.services.onboarding import broker_for_devices, claim_unknown_device, provision_device
+from techport_dashboards.services.onboarding import (
+    broker_for_devices,
+    claim_unknown_device,
+    last_values,
+    provision_device,
+)
 from techport_dashboards.services.quarantine import find_entry, wait_for_replay
 from techport_dashboards.settings import BrokerPlace
 from techport_dashboards.viewer import Viewer
@@ -29,11 +34,11 @@ from techport_dashboards.web.templating import language_of, render
 from techport_pilots.access.credentials import Credentials
 from techport_pilots.accounting.message_tap import MessageTap
 from techport_pilots.accounting.quarantine import Quarantine
+from techport_pilots.device_names import as_id
 from techport_pilots.devices.onboarding import (
     TAKES_EFFECT,
     WATCHED_FOR,
     ProvisionedDevice,
-    as_id,
     unknown_devices,
 )
 from techport_pilots.devices.remap import update_definition, with_range
@@ -41,6 +46,7 @@ from techport_pilots.devices.snippets import Snippet, snippets
 from techport_pilots.errors import DefinitionError
 from techport_pilots.formats import formats
 from techport_pilots.model import PilotDefinition
+from techport_pilots.quantities import vocabulary_of
 from techport_pilots.registry.registry import Registry
 from techport_pilots.time import interval_micros
 from techport_storage import clock
@@ -212,6 +218,8 @@ def _values(services: Services, pilot: PilotDefinition, device: str | None, repl
         "own_quantities": own,
         "other_quantities": others,
         "unknown": [(one, raw(one.payload)) for one in unknown],
+        "unit_label": vocabulary_of(pilot).label,
+        "last_values": last_values(services.explain, pilot, unknown),
         "issued": issued,
         "device": device,
         "watched": device is not None and (pilot.id, device) in MessageTap(registry.database).current(),

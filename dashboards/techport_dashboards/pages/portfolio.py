@@ -10,10 +10,12 @@ from pydantic import Field
 
 from techport_dashboards.query.parameters import Parameters
 from techport_dashboards.services import portfolio
+from techport_dashboards.viewer import Viewer
 from techport_dashboards.web.access import needs
-from techport_dashboards.web.dependencies import ServicesDep, ViewerDep
+from techport_dashboards.web.dependencies import Services, ServicesDep, ViewerDep
 from techport_dashboards.web.request_slots import SlotRoute
 from techport_dashboards.web.templating import language_of, render
+from techport_pilots.accounting.quarantine import Quarantine, WithoutPilot
 from techport_pilots.reports.kpi_text import verdict_text
 from techport_storage import clock
 
@@ -47,5 +49,13 @@ def page(
         rows=[(row, row.text(language)) for row in portfolio.ordered(found, asked.sort)],
         verdict_text=verdict_text,
         headings={key: sorting(key) for key in portfolio.KEYS},
+        without_pilot=_without_pilot(services, viewer),
         now=clock.now(),
     )
+
+
+def _without_pilot(services: Services, viewer: Viewer) -> list[WithoutPilot]:
+    """Messages that no pilot gets, for whoever runs the platform."""
+    if not viewer.may("see-raw"):
+        return []
+    return Quarantine(services.registry_cache.registry.database).without_pilot()

@@ -30,7 +30,7 @@ from techport_dashboards.web.templating import language_of, render
 from techport_pilots.accounting.quarantine import Count, Quarantine, QuarantineFilter, QuarantineGroup
 from techport_pilots.accounting.rejection import reason_title
 from techport_pilots.devices.onboarding import UNKNOWN_DEVICE, as_id
-from techport_pilots.devices.remap import REMAPPABLE, can_remap
+from techport_pilots.devices.remap import can_remap, cure
 from techport_pilots.model import PilotDefinition
 from techport_pilots.quantities import Vocabulary, vocabulary_of
 from techport_pilots.registry.registry import Registry
@@ -145,13 +145,14 @@ def _values(registry: Registry, pilot: PilotDefinition, asked: QuarantineParamet
         "page": page,
         "entries": [] if page is None else [(entry, raw(entry.payload)) for entry in page.items],
         "quantities": list(words),
+        "cure": cure,
         "replay": None if asked.replay is None else Quarantine(registry.database).outcome(asked.replay, pilot.id),
     }
 
 
 def _can_remap(pilot: PilotDefinition, group: QuarantineGroup) -> bool:
     """Whether the group can be fixed by stating what the field means."""
-    return group.reason in REMAPPABLE and group.field is not None and can_remap(pilot, group.newest)
+    return cure(group.newest.rejection, group.field) == "mapping" and can_remap(pilot, group.newest)
 
 
 def _suggested_quantity(vocabulary: Vocabulary, field: str | None) -> str:

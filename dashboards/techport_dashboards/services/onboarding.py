@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace as replaced
 
 from techport_dashboards.problems import Problem
 from techport_dashboards.settings import BrokerPlace
 from techport_dashboards.viewer import Viewer
 from techport_pilots.access.credentials import Credentials
-from techport_pilots.devices.onboarding import Claimed, NewDevice, ProvisionedDevice, claim, unknown_devices
+from techport_pilots.device_names import as_id
+from techport_pilots.devices.explanation import Explain, Understood
+from techport_pilots.devices.onboarding import (
+    Claimed,
+    NewDevice,
+    ProvisionedDevice,
+    UnknownDevice,
+    claim,
+    unknown_devices,
+    with_device,
+)
 from techport_pilots.devices.onboarding import provision_device as provision
+from techport_pilots.model import PilotDefinition
 from techport_pilots.registry.registry import Registry
 
 
@@ -45,6 +57,28 @@ def claim_unknown_device(
             "not-found", "No unknown device {what} has sent any messages.", what=repr(name[:80]), parameter="name"
         )
     return claim(registry, pilot, name, viewer.who, device, may_see=viewer.may_see)
+
+
+_LISTED = 20
+"""Unknown devices whose last values are decoded for a list; the others show their message alone."""
+
+
+def last_values(
+    explain: Explain | None, pilot: PilotDefinition, unknown: Sequence[UnknownDevice]
+) -> dict[str, list[Understood]]:
+    """What the last message of each unknown device would become if it were known."""
+    if explain is None:
+        return {}
+    values: dict[str, list[Understood]] = {}
+    for one in unknown[:_LISTED]:
+        explanation = explain(one.payload, one.topic, one.last, None, with_device(pilot, one.device))
+        device = as_id(one.device)
+        values[one.device] = [reading for reading in explanation.readings if reading.device == device][:_VALUES]
+    return values
+
+
+_VALUES = 12
+"""Values of a device in such a list."""
 
 
 def broker_for_devices(broker: BrokerPlace | None, asked_for: str | None) -> BrokerPlace | None:

@@ -311,9 +311,9 @@ class Columns:
                 if len(names) > 1
                 else Rejection("conflict.records", {"key": stream.quantity, "values": values})
             )
-            self.rejected.append(
-                RejectedPart(message, pilot, stream.device, format_name, rejection, stream.quantity, len(rows))
-            )
+            # Under the last name, which a mapping can give another meaning; the others are then all right.
+            field = names[-1] if len(names) > 1 else stream.quantity
+            self.rejected.append(RejectedPart(message, pilot, stream.device, format_name, rejection, field, len(rows)))
         rejected = {row for rows in groups for row in rows}
         kept = [row for row in range(first, len(self._time)) if row not in rejected]
         moved = {row: first + position for position, row in enumerate(kept)}

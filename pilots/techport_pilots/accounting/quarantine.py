@@ -67,8 +67,23 @@ _EXPIRE_WITHOUT_PILOT = (
     " AND NOT EXISTS (SELECT 1 FROM pilot_versions WHERE pilot_versions.pilot = quarantine.pilot)"
 )
 
+_WITHOUT_PILOT = (
+    "SELECT pilot, reason, count(*) AS entries, max(received) AS last, max(id) AS newest FROM quarantine"
+    " WHERE NOT EXISTS (SELECT 1 FROM pilot_versions WHERE pilot_versions.pilot = quarantine.pilot)"
+    " GROUP BY pilot, reason ORDER BY max(received) DESC LIMIT :limit"
+)
+
 KEPT_WITHOUT_PILOT: Micros = 90 * DAY
 """How long entries wait for a pilot that there is not (yet)."""
+
+
+class WithoutPilot(msgspec.Struct, frozen=True, kw_only=True):
+    """Messages that belong to no pilot there is, of one reason."""
+
+    pilot: str  # as their topic names it; "" where it names none
+    entries: int
+    last: Micros
+    newest: QuarantineRecord
 
 
 class QuarantinePage(msgspec.Struct, frozen=True):
@@ -229,6 +244,18 @@ class Quarantine:
             ids = tuple(entry.id for entry in entries)
             transaction.execute(_TAKE, {"worker": worker, "now": now, "ids": ids})
         return entries
+
+    def without_pilot(self, limit: int = 50) -> list[WithoutPilot]:
+        """Messages to pilots that there are not, and to topics that no pilot has described; the latest first."""
+        with self._database.reading() as transaction:
+            groups = transaction.execute(_WITHOUT_PILOT, {"limit": limit}).all()
+            query = f"{_SELECT} WHERE id IN :ids"
+            rows = transaction.execute(query, {"ids": tuple(group.newest for group in groups)}) if groups else ()
+            newest = {record.id: record for record in map(_entry, rows)}
+        return [
+            WithoutPilot(pilot=group.pilot, entries=group.entries, last=group.last, newest=newest[group.newest])
+            for group in groups
+        ]
 
     def expire_without_pilot(self, before: Micros) -> int:
         """Delete what arrived before then for a pilot that there is not, such as one mistyped: nobody else would."""

@@ -24,7 +24,7 @@ from techport_pilots.model import (
     StreamDefinition,
     Text,
 )
-from techport_pilots.registry.database import Database
+from techport_pilots.registry.database import Database, clean_text
 from techport_pilots.registry.registry import Registry
 from techport_storage.model import Micros
 
@@ -49,6 +49,8 @@ class UnknownDevice(msgspec.Struct, frozen=True, kw_only=True):
     entry: int  # in quarantine: the last message
     topic: str  # of the last message
     payload: bytes
+    title: str = ""  # the name that people gave it, where its message says one
+    kind: str = ""  # its model or profile
 
 
 class Claimed(msgspec.Struct, frozen=True):
@@ -85,7 +87,7 @@ _PER_DEVICE = (
     "SELECT device, count(*), min(received), max(received), max(id) FROM quarantine"
     " WHERE pilot = :pilot AND reason = :reason AND replay_requested IS NULL GROUP BY device"
 )
-_MESSAGES = "SELECT id, topic, payload FROM quarantine WHERE id IN :ids"
+_MESSAGES = "SELECT id, topic, payload, format FROM quarantine WHERE id IN :ids"
 
 
 def unknown_devices(database: Database, pilot: str) -> list[UnknownDevice]:
@@ -107,10 +109,26 @@ def unknown_devices(database: Database, pilot: str) -> list[UnknownDevice]:
             entry=number,
             topic=last[number].topic,
             payload=last[number].payload,
+            **_about(last[number].format, last[number].topic, last[number].payload),
         )
         for device, count, first, latest, number in found
     ]
     return sorted(listed, key=lambda stranger: -stranger.last)
+
+
+def _about(format_name: str, topic: str, payload: bytes) -> dict[str, str]:
+    """What a message says of who sent it."""
+    form = formats().get(format_name)
+    if form is None or form.sender is None:
+        return {}
+    sender = form.sender(topic, payload)
+    return {"title": clean_text(sender.title), "kind": clean_text(sender.kind)}
+
+
+def with_device(definition: PilotDefinition, name: str) -> PilotDefinition:
+    """The definition as it would be with the device that calls itself `name`."""
+    device = DeviceDefinition(id=as_id(name), aliases=[name])
+    return msgspec.structs.replace(definition, devices=[*definition.devices, device])
 
 
 def provision_device(

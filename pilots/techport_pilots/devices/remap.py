@@ -6,10 +6,11 @@ Each makes a new version of the definition that says who and why; a replay after
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol
+from typing import Literal, Protocol
 
 import msgspec
 
+from techport_pilots.accounting.rejection import Rejection
 from techport_pilots.definition.misfit import Misfit, misfit
 from techport_pilots.definition.neighbours import MaySee, nobody
 from techport_pilots.devices.onboarding import change
@@ -20,8 +21,23 @@ from techport_pilots.topics import source_reads
 
 DefinitionChange = Callable[[PilotDefinition], PilotDefinition]
 
-REMAPPABLE = ("not-a-number", "unknown-unit", "wrong-unit", "bad-name", "nan", "number-too-large")
+REMAPPABLE = ("not-a-number", "unknown-unit", "wrong-unit", "bad-name", "nan", "number-too-large", "conflict")
 """Reasons of rejections that end when the definition says what the field means, or that it is not a reading."""
+
+INCURABLE = frozenset(
+    ("truncated", "clock-future", "clock-past", "duplicate-key", "not-base64", "not-hex", "conflict.records")
+)
+"""Reasons, and codes, of messages that are damaged themselves: no definition makes sense of them."""
+
+Cure = Literal["mapping", "definition", "none"]
+"""What lets a message be stored: the meaning of a field, another change of the definition, or nothing."""
+
+
+def cure(rejection: Rejection, field: str | None) -> Cure:
+    """What lets messages that were rejected so be stored, and be worth reprocessing."""
+    if rejection.reason in INCURABLE or rejection.code in INCURABLE:
+        return "none"
+    return "mapping" if rejection.reason in REMAPPABLE and field is not None else "definition"
 
 
 class OfTopic(Protocol):
