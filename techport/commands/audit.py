@@ -10,9 +10,9 @@ import typer
 from rich.console import Console
 
 from techport import options
-from techport.client import get
 from techport.commands.pilots import open_registry
 from techport.data_dir import Platform, owner
+from techport.running_platform import get
 from techport.settings import Settings, load_settings
 from techport.terminal import print_text
 

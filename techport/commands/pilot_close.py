@@ -18,11 +18,11 @@ import typer
 from rich.console import Console
 
 from techport import options
-from techport.client import get, run_job
 from techport.commands.pilot_life import Who, Why, name_of
 from techport.data_dir import Platform, platform_at
 from techport.errors import CannotRun
 from techport.progress import steps
+from techport.running_platform import get, run_job
 from techport.settings import Settings, load_settings
 
 Yes = Annotated[bool, typer.Option("--yes", help="do it without asking")]

@@ -9,9 +9,9 @@ import typer
 from rich.console import Console
 
 from techport import options
-from techport.client import get
 from techport.data_dir import Platform, owner
 from techport.errors import CannotRun
+from techport.running_platform import get
 from techport.settings import Settings, load_settings
 
 

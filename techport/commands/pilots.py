@@ -13,8 +13,8 @@ from rich.console import Console
 from rich.table import Table
 
 from techport import options
-from techport.client import get
 from techport.data_dir import platform_at
+from techport.running_platform import get
 from techport.settings import Settings, load_settings
 from techport.terminal import add_row
 

@@ -17,11 +17,11 @@ import typer
 from rich.console import Console
 
 from techport import options
-from techport.client import run_job, stream_lines
 from techport.commands.pilot_close import Yes
 from techport.data_dir import Platform, platform_at
 from techport.errors import CannotRun
 from techport.progress import steps
+from techport.running_platform import run_job, stream_lines
 from techport.settings import Settings, load_settings
 
 if TYPE_CHECKING:

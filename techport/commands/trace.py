@@ -11,8 +11,8 @@ import typer
 from rich.console import Console
 
 from techport import options
-from techport.client import get
 from techport.data_dir import Platform, owner
+from techport.running_platform import get
 from techport.settings import Settings, load_settings
 from techport.terminal import print_text
 from techport_pilots.i18n.message import visible

@@ -1,0 +1,103 @@
+"""techport.client over a real server: frames, pages, retries, snapshots, and errors that say what is wrong."""
+
+from __future__ import annotations
+
+import datetime as dt
+import importlib.util
+from collections.abc import Iterator
+from typing import Any
+
+import httpx2
+import pytest
+
+from techport.client import ApiError, Client
+from techport_dashboards import WebSettings
+from tests.dashboards.conftest import AIR, HOURS, hourly
+from tests.dashboards.web import City, serving
+
+pytestmark = pytest.mark.heavy
+
+
+@pytest.fixture(scope="module")
+def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
+    folder = tmp_path_factory.mktemp("client")
+    city = City.at(folder)
+    city.import_text(AIR)
+    for device in ("kran", "port"):
+        city.write(*hourly("kai-luft", device, "pm10", 10))
+    app = city.app(WebSettings(snapshots=folder / "snapshots", page_size=1), signed_in=False)
+    with serving(app) as address, Client(address, token=folder / "token") as client:
+        yield client
+    city.close()
+
+
+def test_readings_come_as_frames(client: Client) -> None:
+    question: dict[str, Any] = {"pilot": "kai-luft", "device": ["kran", "port"], "quantity": "pm10"}
+    pandas = client.readings(**question)
+    assert len(pandas) == 2 * HOURS
+    assert str(pandas["time"].dt.tz) == "UTC"
+    assert client.readings(**question, to="polars")["value"].to_list() == pandas["value"].tolist()
+    assert client.readings(**question, to="arrow")["value"].to_pylist() == pandas["value"].tolist()
+    start = dt.datetime(2025, 10, 22, tzinfo=dt.UTC)
+    days = client.readings(**question, start=start, end=start + dt.timedelta(days=2), every="P1D", zone="UTC")
+    assert [str(day) for day in days["date"]] == ["2025-10-22", "2025-10-23"] * 2
+    if importlib.util.find_spec("xarray"):
+        dataset = client.readings(**question, to="xarray")
+        assert dict(dataset.sizes) == {"stream": 2, "time": HOURS}
+    else:
+        with pytest.raises(ImportError, match="pip install xarray"):
+            client.readings(**question, to="xarray")
+
+
+def test_lists_are_read_to_their_end(client: Client) -> None:
+    """A page has one item here."""
+    assert list(client.pilots()["id"]) == ["kai-luft"]
+    assert sorted(client.devices("kai-luft")["id"]) == ["kran", "port"]
+    assert len(client.streams(pilot="kai-luft")) == 3
+    assert set(client.latest(pilot="kai-luft")["value"]) == {10 + (HOURS - 1) / 7}
+    assert client.pilot("kai-luft")["id"] == "kai-luft"
+    assert client.kpis("kai-luft") == []
+    assert client.metadata(pilot="kai-luft", every="P1D")["aggregates"]["pm10"] == "mean"
+    figure = client.figure("kai-luft", "pm10", "2025-10-21", "2025-10-25")
+    assert figure.layout.yaxis.title.text == "µg/m³"
+
+
+def test_snapshots(client: Client) -> None:
+    frozen = client.freeze(pilot="kai-luft", quantity="pm10", start="2025-10-21", end="2025-11-21")
+    assert "SHA-256" in frozen["citation"]
+    assert len(client.snapshot_readings(frozen["id"])) == 2 * HOURS
+    assert list(client.snapshots()["id"]) == [frozen["id"]]
+
+
+def test_errors_show_what_is_right(client: Client) -> None:
+    with pytest.raises(ApiError, match=r"pm01.*pm10") as error:
+        client.readings(pilot="kai-luft", quantity="pm01")
+    assert (error.value.status, error.value.parameter) == (400, "quantity")
+    with pytest.raises(ApiError) as missing:
+        client.pilot("nobody")
+    assert missing.value.status == 404
+    assert client.address("readings", pilot=["a", "b"], start=None) == f"{client._root}/api/v1/readings?pilot=a%2Cb"
+
+
+def test_a_busy_server_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    waits: list[float] = []
+    monkeypatch.setattr("techport.client.time.sleep", waits.append)
+    answers: list[httpx2.Response | Exception] = [
+        httpx2.Response(503, headers={"Retry-After": "7"}),
+        httpx2.ConnectError("refused"),
+        httpx2.Response(200, json={"items": [], "next": None}),
+    ]
+
+    def answered(request: httpx2.Request) -> httpx2.Response:
+        answer = answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    client = Client("http://127.0.0.1:9")
+    client._http = httpx2.Client(transport=httpx2.MockTransport(answered))
+    assert client.pilots().empty
+    assert waits == [7.0, 1.0]
+    answers[:] = [httpx2.Response(503, json={"detail": "Busy."})]
+    with pytest.raises(ApiError, match="Busy"):
+        client.freeze(pilot="kai-luft")  # a change is sent once
