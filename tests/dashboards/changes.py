@@ -11,7 +11,9 @@ import httpx
 
 from techport_dashboards.api.openapi import operations
 from techport_pilots.access.credentials import Credentials
+from techport_pilots.accounting.tally import BatchAnnotations, IgnoredMessage, IgnoredValue
 from techport_pilots.registry import lifecycle
+from techport_storage.clock import now
 from techport_storage.model import Stream
 from tests.dashboards import showcase
 from tests.dashboards.examples import Asked, examples
@@ -28,6 +30,8 @@ ORDER = (
     f"post {_PILOT}/quarantine/{{entry}}/mapping",
     f"get {_PILOT}/quarantine/replays/{{replay}}",
     f"post {_PILOT}/quarantine/replay",
+    f"post {_PILOT}/ignored/mapping",
+    f"post {_PILOT}/ignored/replay",
     f"post {_PILOT}/unknown-devices/claim",
     f"post {_PILOT}/quarantine/discard",
     f"post {_PILOT}/state",
@@ -55,6 +59,11 @@ def build(folder: Path) -> City:
     pilot = city.registry.pilot("school-air")
     lifecycle.transition(city.registry.database, pilot, "running", "test")
     Credentials(city.registry.database).issue("school-air", "ila-skole", "test")
+    topic, payload, at = "pilots/school-air/ila-skole/readings", b'{"hatch": "ajar"}', now()
+    message = IgnoredMessage("school-air", "ila-skole", topic, payload, at, [("text", "hatch", 1)])
+    line = IgnoredValue("school-air", "ila-skole", "text", "hatch", '"ajar"', at)
+    remarks = BatchAnnotations(ignored_values=[line], ignored_messages=[message])
+    city.books.close_batch("w", {}, [], remarks)
     city.registry.note_streams([Stream("school-air", "ila-skole", "name_17")])
     return city
 

@@ -66,16 +66,18 @@ class IgnoredParameters(Parameters):
 
 class ReprocessedDevice(Body):
     device: str | None = Field(
-        None, max_length=200, description="Only this device; all of the pilot unless given.", examples=["kirka"]
+        None, max_length=200, description="Only this device; all of the pilot unless given.", examples=["ila-skole"]
     )
 
 
 class IgnoredMeaning(Body):
     """What an ignored key means."""
 
-    device: str = Field(max_length=200)
-    key: str = Field(max_length=200, description="As the messages call it.")
-    quantity: str = Field(max_length=200, description="Of the vocabulary, or one of the pilot's own.")
+    device: str = Field(max_length=200, examples=["ila-skole"])
+    key: str = Field(max_length=200, description="As the messages call it.", examples=["hatch"])
+    quantity: str = Field(
+        max_length=200, description="Of the vocabulary, or one of the pilot's own.", examples=["door_open"]
+    )
     unit: str | None = Field(None, max_length=40, description="Of the values; as the message says unless given.")
     factor: float = Field(1.0, description="Values are multiplied by it first.")
     text: bool = Field(False, description="Read numbers that are sent as text.")
