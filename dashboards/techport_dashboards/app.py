@@ -41,7 +41,7 @@ from techport_dashboards.web.dependencies import Services
 from techport_dashboards.web.etags import ConditionalGet
 from techport_dashboards.web.identities import Identities
 from techport_dashboards.web.methods import Methods, RouteTable
-from techport_dashboards.web.middleware import Measured, SecurityHeaders
+from techport_dashboards.web.middleware import Measured, PrivateAnswers, SecurityHeaders
 from techport_dashboards.web.rate_limit import RateLimiter
 from techport_dashboards.web.request_bounds import RequestBounds
 from techport_dashboards.web.request_slots import THREADS, RequestSlots
@@ -148,6 +148,7 @@ def create_app(
     app.add_middleware(RequestBounds)
     app.add_middleware(RateLimiter, limit=settings.rate_limit)
     app.add_middleware(SignIn, settings=settings)
+    app.add_middleware(PrivateAnswers)
     app.add_middleware(SecurityHeaders, tiles=settings.map_tiles)
     if settings.cors:
         app.add_middleware(CrossOrigin)

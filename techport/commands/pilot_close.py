@@ -18,7 +18,7 @@ import typer
 from rich.console import Console
 
 from techport import options
-from techport.commands.pilot_life import Who, Why, name_of
+from techport.commands.pilot_life import Who, Why, user_name, with_note
 from techport.data_dir import Platform, platform_at
 from techport.errors import CannotRun
 from techport.progress import steps
@@ -57,7 +57,7 @@ def close(
             raise CannotRun(f"{pilot} cannot be closed yet: see the list above")
         if not yes and not typer.confirm(f"Close {pilot} for good? Its data is frozen, late messages are refused"):
             raise typer.Exit(1)
-        made = go(console, name_of(who), why)
+        made = go(console, user_name(), with_note(why, who))
     path = (settings.data / "packages" if platform or output is None else output).resolve() / made["file"]
     if platform and output is not None:
         output.mkdir(parents=True, exist_ok=True)
@@ -88,7 +88,7 @@ def open_(
     platform = platform_at(settings.data) if settings.embedded else None
     with steps(console) as progress:
         if platform:
-            query = {"name": package.name, "who": name_of(who)}
+            query = {"name": package.name, "who": user_name()}
             with _zipped(package, settings.data) as file, file.open("rb") as sent:
                 opened = run_job(platform, "/api/v1/packages", query, sent, progress)
         else:
@@ -97,7 +97,7 @@ def open_(
 
             with stores(settings) as parts:
                 books, scratch = parts.books, settings.data
-                found = open_package(package, parts.registry, parts.readings, books, name_of(who), progress, scratch)
+                found = open_package(package, parts.registry, parts.readings, books, user_name(), progress, scratch)
             opened = msgspec.to_builtins(found)
     console.print(f"{opened['pilot']}: {opened['rows']} readings; every file is as its SHA-256 says")
     console.print(

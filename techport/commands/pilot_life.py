@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 Kind = Literal["installed", "moved", "calibrated", "outage", "intervention", "other"]
 
 Why = Annotated[str, typer.Option("--why", help="the reason, kept beside the change")]
-Who = Annotated[str | None, typer.Option("--who", help="whose change it is (default: your user name)")]
+Who = Annotated[str | None, typer.Option("--who", help="a name to note beside the reason; your user name is recorded")]
 Device = Annotated[str | None, typer.Option("--device", help="the device it is about (default: the whole pilot)")]
 English = Annotated[str | None, typer.Option("--en", help="the text in English, where TEXT is Norwegian")]
 
@@ -70,9 +70,9 @@ def event(
         definition = opened.pilot(pilot)
         when = time_of(at, definition.timezone) if at else now_datetime(ZoneInfo(definition.timezone))
         over = time_of(until, definition.timezone) if until else None
-        words = Text(nb=text, en=en or text)
+        words = Text(nb=with_note(text, who), en=with_note(en or text, who))
         what = Event(when.replace(microsecond=0), kind, words, device, over, _position(position))  # type: ignore[arg-type]
-        events.add_event(opened.database, definition, what, name_of(who))
+        events.add_event(opened.database, definition, what, user_name())
     Console(highlight=False).print(f"{pilot}: {kind} {what.time.isoformat()}, {text}")
 
 
@@ -96,9 +96,9 @@ def exclude(
     with open_registry(data, registry) as opened:
         definition = opened.pilot(pilot)
         zone = definition.timezone
-        words = Text(nb=reason, en=en or reason)
+        words = Text(nb=with_note(reason, who), en=with_note(en or reason, who))
         window = Exclusion(time_of(start, zone), time_of(end, zone), words, device, quantity)
-        events.add_exclusion(opened.database, definition, window, name_of(who))
+        events.add_exclusion(opened.database, definition, window, user_name())
     Console(highlight=False).print(f"{pilot}: {window.start.isoformat()} to {window.end.isoformat()} is left out")
 
 
@@ -106,13 +106,20 @@ def _step(to: State, pilot: str, why: str, who: str | None, data: Path | None, r
     from techport_pilots.registry import lifecycle
 
     with open_registry(data, registry) as opened:
-        lifecycle.transition(opened.database, opened.pilot(pilot), to, name_of(who), why)
+        lifecycle.transition(opened.database, opened.pilot(pilot), to, user_name(), with_note(why, who))
     Console(highlight=False).print(f"{pilot} is {to}")
 
 
-def name_of(who: str | None) -> str:
-    """Whose change it is."""
-    return who or getpass.getuser()
+def user_name() -> str:
+    """Who makes a change on this machine: the user whom it has let in."""
+    return getpass.getuser()
+
+
+def with_note(why: str, name: str | None) -> str:
+    """The reason, with a name that was typed."""
+    from techport_pilots.registry.lifecycle import with_note
+
+    return with_note(why, name or "")
 
 
 def time_of(text: str, zone: str) -> dt.datetime:

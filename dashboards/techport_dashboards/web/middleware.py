@@ -6,7 +6,7 @@ import time
 from collections.abc import Mapping
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
-from starlette.datastructures import MutableHeaders
+from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from techport_dashboards.settings import Tiles
@@ -22,6 +22,8 @@ def content_policy(framed_by: str = "'self'", tiles: Tiles | None = None) -> str
         f"base-uri 'none'; form-action 'self'; frame-ancestors {framed_by}"
     )
 
+
+ASSETS = "/static/"
 
 HEADERS = {
     "X-Content-Type-Options": "nosniff",
@@ -54,6 +56,38 @@ class SecurityHeaders:
             await send(message)
 
         await self._app(scope, receive, send_with_headers if scope["type"] == "http" else send)
+
+
+class PrivateAnswers:
+    """Keeps what one person was answered out of caches that others use: `private` where a credential was shown, and
+    `Vary`, so that a cache never gives one of two askers the other's answer. Assets are the same for all."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or scope["path"].startswith(ASSETS):
+            await self._app(scope, receive, send)
+            return
+        asked = Headers(scope=scope)
+        personal = "cookie" in asked or "authorization" in asked
+
+        async def send_privately(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                headers.add_vary_header("Cookie, Authorization")
+                if personal:
+                    headers["Cache-Control"] = _private(headers.get("Cache-Control", "no-cache"))
+            await send(message)
+
+        await self._app(scope, receive, send_privately)
+
+
+def _private(cache_control: str) -> str:
+    directives = [part.strip() for part in cache_control.split(",")]
+    if "no-store" in directives or "private" in directives:
+        return cache_control
+    return ", ".join(["private", *(part for part in directives if part != "public")])
 
 
 class Measured:
