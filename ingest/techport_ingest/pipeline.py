@@ -22,6 +22,7 @@ from techport_ingest.after.follow_ups import (
     CommittedBatch,
     CountBatches,
     FollowUp,
+    LearnIntervals,
     LogCommits,
     NoteRelocations,
     NotifyDevices,
@@ -108,6 +109,7 @@ class Pipeline:
         self._follow_ups: list[FollowUp] = [
             self._commit_log,
             NoteRelocations(registry, self._retrier),
+            LearnIntervals(registry, self._retrier),
             CountBatches(metrics),
             *([NotifyDevices(publish)] if publish is not None else []),
             TapMessages(self._worker, MessageTap(registry.database), self._retrier),

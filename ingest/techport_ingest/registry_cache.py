@@ -8,6 +8,7 @@ from typing import Protocol
 
 from techport_pilots.model import Position
 from techport_pilots.registry.database import Database
+from techport_pilots.registry.intervals import LearnedInterval
 from techport_pilots.registry.view import IngestView, Origin
 from techport_storage.model import Micros, Stream
 
@@ -27,6 +28,8 @@ class IngestRegistry(Protocol):
     def note_units(self, units: Mapping[Stream, str]) -> None: ...
 
     def note_origins(self, origins: Iterable[Origin]) -> None: ...
+
+    def note_intervals(self, learned: Iterable[LearnedInterval]) -> None: ...
 
     def note_move(self, pilot: str, device: str, time: Micros, position: Position) -> bool: ...
 

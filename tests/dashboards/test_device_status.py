@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 
+import msgspec
 import pyarrow as pa
 import pytest
 
@@ -371,3 +372,9 @@ def test_pilots_are_ordered_by_the_share_of_their_devices_that_need_attention():
     ]
     order = [status.pilot.id for status in by_severity(pilots)]
     assert order == ["all", "half", "half-too", "one-of-ten", "fine", "nobody", "all-over"]
+
+
+@pytest.mark.parametrize(("minutes", "state"), [(3, State.LIVE), (4, State.SILENT), (18, State.SILENT)])
+def test_a_learned_interval_tells_silence_after_three_missed(minutes: int, state: State) -> None:
+    learned = msgspec.structs.replace(info(interval=None), learned_interval_us=60 * SECOND)
+    assert stream_state(learned, last(minutes * 60 * SECOND), NOW) is state

@@ -19,6 +19,7 @@ from alembic.script import ScriptDirectory
 from techport_pilots.errors import RegistryUnavailable, UnknownPilot
 from techport_pilots.model import DeviceDefinition, PilotDefinition, QuantityDefinition, StreamDefinition, Text
 from techport_pilots.registry.database import Database, revisions
+from techport_pilots.registry.intervals import LearnedInterval
 from techport_pilots.registry.registry import Registry
 from techport_pilots.registry.tables import metadata
 from techport_pilots.registry.view import Origin
@@ -130,6 +131,19 @@ def test_the_first_part_of_a_device_keeps_its_stream(registry: Registry) -> None
     registry.note_origins([Origin("elgeseter", "kirka", "air_temperature", "ds18b20")])
     assert registry.version() == version
     assert registry.snapshot().pilots["elgeseter"].devices["kirka"].origins == {"air_temperature": "bme280"}
+
+
+def test_learned_intervals_stand_beside_promised_ones(registry: Registry) -> None:
+    registry.import_pilot(pilot(), "", "kari")
+    registry.note_streams([Stream("elgeseter", "kirka", "mystery")])
+    learned = [LearnedInterval("elgeseter", "kirka", name, MINUTE) for name in ("mystery", "pm10")]
+    registry.note_intervals(learned)
+    version = registry.version()
+    registry.note_intervals([one._replace(interval=MINUTE + MINUTE // 3) for one in learned])
+    assert registry.version() == version
+    streams = {info.stream.quantity: info for info in registry.streams(pilot="elgeseter")}
+    assert (streams["mystery"].interval_us, streams["mystery"].learned_interval_us) == (None, MINUTE)
+    assert (streams["pm10"].interval_us, streams["pm10"].learned_interval_us) == (HOUR, None)
 
 
 def test_a_stream_with_a_name_that_no_database_takes_is_noted_all_the_same(registry: Registry) -> None:

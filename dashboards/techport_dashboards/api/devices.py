@@ -55,6 +55,9 @@ class StreamItem(BaseModel):
     title: Title
     unit: Unit
     interval: float | None = Field(description="Expected seconds between readings.")
+    learned_interval: float | None = Field(
+        None, description="Seconds between readings as messages show it, where the definition says none."
+    )
     range: tuple[float, float] | None = Field(description="Valid values, in the unit.")
     described: bool = Field(description="Named by the pilot's definition; otherwise only seen.")
     kind: str = Field(description="level, count, direction, state or energy-level (decibels): how it is averaged.")
@@ -140,6 +143,7 @@ def stream_item(view: StreamInfo) -> dict[str, Any]:
         "title": title(view.title),
         "unit": view.unit or "",
         "interval": None if view.interval_us is None else view.interval_us / 1e6,
+        "learned_interval": None if view.learned_interval_us is None else view.learned_interval_us / 1e6,
         "range": view.range,
         "described": view.described,
         "kind": view.kind,

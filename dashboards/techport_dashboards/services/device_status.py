@@ -18,7 +18,8 @@ from techport_storage.model import Micros, Stream
 GRACE: Micros = 30 * SECOND  # networks are slow sometimes
 UNKNOWN_INTERVAL: Micros = HOUR  # for a stream of which nobody said how often it comes
 MISSED, LOST = 3, 12
-"""A stream that missed 3 readings in a row is late, one that missed 12 is silent."""
+"""A stream that missed 3 readings in a row is late, one that missed 12 is silent; with a learned interval it is silent
+after 3, since nobody knows of a reason to wait."""
 
 
 class State(StrEnum):
@@ -69,9 +70,13 @@ class DeviceNow:
         """When its next reading was due that has not come; None for a device that is heard, over, or never was."""
         if self.state not in (State.SILENT, State.LATE):
             return None
-        return max(
-            (s.last.received + (s.view.interval_us or UNKNOWN_INTERVAL) for s in self.streams if s.last), default=None
-        )
+        return max((s.last.received + interval_of(s.view) for s in self.streams if s.last), default=None)
+
+    @property
+    def learned_interval(self) -> Micros | None:
+        """The shortest interval that its silence is told by, where no definition says one."""
+        learned = [s.view.learned_interval_us for s in self.streams if s.view.learned_interval_us is not None]
+        return min(learned, default=None)
 
     @property
     def battery(self) -> StreamNow | None:
@@ -167,11 +172,17 @@ def stream_state(view: StreamInfo, last: Last | None, now: Micros) -> State:
     """By when the latest reading arrived, not by the time it bears: a replay of old data counts as online."""
     if last is None:
         return State.NEVER
-    interval = view.interval_us or UNKNOWN_INTERVAL
+    interval = interval_of(view)
+    lost = MISSED if view.interval_us is None and view.learned_interval_us is not None else LOST
     age = now - last.received
     if age <= MISSED * interval + GRACE:
         return State.LIVE
-    return State.LATE if age <= LOST * interval + GRACE else State.SILENT
+    return State.LATE if age <= lost * interval + GRACE else State.SILENT
+
+
+def interval_of(view: StreamInfo) -> Micros:
+    """How often the stream comes: as its definition says, as its messages show, or an hour where neither is known."""
+    return view.interval_us or view.learned_interval_us or UNKNOWN_INTERVAL
 
 
 def phase_at(pilot: PilotDefinition, now: Micros) -> Phase | None:

@@ -14,6 +14,7 @@ import structlog
 
 from techport_ingest.after.booking import BatchAccounting
 from techport_ingest.after.commit_log import CommitRecorder
+from techport_ingest.after.intervals import IntervalLearner
 from techport_ingest.after.message_tap import tapped_messages
 from techport_ingest.after.notices import Notices, Publish
 from techport_ingest.after.relocation import RelocationDetector
@@ -24,6 +25,7 @@ from techport_ingest.retrying import Retrier
 from techport_pilots.accounting.commit_log import CommitLog
 from techport_pilots.accounting.message_tap import MessageTap
 from techport_pilots.accounting.tally import DeviceDay, QuarantineEntry, Tally
+from techport_pilots.registry.intervals import LearnedInterval
 from techport_pilots.registry.view import IngestView
 from techport_storage.model import Micros, Receipt
 
@@ -88,6 +90,25 @@ class NoteRelocations:
 
     def refresh(self) -> None:
         pass
+
+
+class LearnIntervals:
+    """Tells the registry how often streams come of which no definition says it, gathered for about a second."""
+
+    def __init__(self, registry: IngestRegistry, retrier: Retrier) -> None:
+        self._learner = IntervalLearner()
+        self._registry = registry
+        self._retrier = retrier
+        self._learned: list[LearnedInterval] = []
+
+    def committed(self, batch: CommittedBatch) -> None:
+        if not batch.reprocessed and len(batch.accounting.batch):
+            self._learned += self._learner.learn(batch.accounting.batch, batch.view)
+
+    def refresh(self) -> None:
+        if self._learned:
+            self._retrier.call("registry", self._registry.note_intervals, self._learned)
+            self._learned = []
 
 
 class CountBatches:

@@ -60,6 +60,7 @@ ERASED = (
     "seen_streams",
     "origins",
     "corrections",
+    "learned_intervals",
     "stream_units",
     "device_properties",
     "ignored_values",

@@ -12,9 +12,10 @@ from techport_pilots.definition.neighbours import MaySee, check_neighbours, nobo
 from techport_pilots.errors import DefinitionError, UnknownPilot, WrongState
 from techport_pilots.model import DeviceDefinition, PilotDefinition, Position, StreamDefinition, Text
 from techport_pilots.quantities import Chart, Kind, Vocabulary, vocabulary_of
-from techport_pilots.registry import events, flag_requests, lifecycle
+from techport_pilots.registry import events, flag_requests, intervals, lifecycle
 from techport_pilots.registry.database import TIMEOUT_S, Database, clean_text, name
 from techport_pilots.registry.deployments import deployments, elsewhere
+from techport_pilots.registry.intervals import LearnedInterval
 from techport_pilots.registry.lifecycle import State
 from techport_pilots.registry.versioning import bump, lock
 from techport_pilots.registry.view import IngestView, Origin
@@ -68,6 +69,7 @@ class StreamInfo(msgspec.Struct, frozen=True, kw_only=True):
     unit_label: str = ""  # as people read it
     kind: Kind = "level"
     interval_us: Micros | None = None  # expected time between readings
+    learned_interval_us: Micros | None = None  # the same as messages show it, where nobody has said it
     range: tuple[float, float] | None = None
     decimals: int = 2
     chart: Chart = "line"
@@ -104,6 +106,7 @@ class _State(msgspec.Struct, frozen=True):
     seen: list[Stream]
     snapshot: IngestView
     states: dict[str, State]  # of pilots that are no drafts any more
+    intervals: dict[Stream, Micros] = {}  # that were learned
     units: dict[Stream, str] = {}  # that messages state of streams that nobody described
 
 
@@ -211,6 +214,13 @@ class Registry:
             before = transaction.execute("SELECT count(*) FROM origins").scalar_one()
             transaction.execute(_NOTE_ORIGIN, rows)
             if transaction.execute("SELECT count(*) FROM origins").scalar_one() != before:
+                bump(transaction)
+
+    def note_intervals(self, learned: Iterable[LearnedInterval]) -> None:
+        """Remember how often streams come, as their messages show."""
+        with self.database.writing() as transaction:
+            lock(transaction)
+            if intervals.note(transaction, learned):
                 bump(transaction)
 
     def forget_streams(self, pilot: str, device: str, quantities: Iterable[str] | None = None) -> list[Stream]:
@@ -330,6 +340,9 @@ class Registry:
         for seen in state.seen:
             if seen not in found:
                 found[seen] = _stream_info(seen, words[seen.pilot], described=False, unit=state.units.get(seen))
+        for stream, interval in state.intervals.items():
+            if stream in found and found[stream].interval_us is None:
+                found[stream] = msgspec.structs.replace(found[stream], learned_interval_us=interval)
         return [found[stream] for stream in sorted(found) if device is None or stream.device == device]
 
     def _of(self, pilot: str | None) -> _State:
@@ -358,7 +371,7 @@ class Registry:
                 closed = {pilot for pilot, state in states.items() if state == "closed"}
                 drafts = {p.id for p in pilots.values() if not lifecycle.collects(p, states.get(p.id, "draft"))}
                 snapshot = IngestView.of(version, pilots.values(), seen, closed, origins, drafts, units)
-                self._state = _State(version, pilots, seen, snapshot, states, units)
+                self._state = _State(version, pilots, seen, snapshot, states, intervals.learned(transaction), units)
             return self._state
 
 

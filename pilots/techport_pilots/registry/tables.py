@@ -141,6 +141,17 @@ origins = Table(
     Column("first_seen", BigInteger, nullable=False),
 )
 
+# How often streams come of which no definition says it, as their messages show.
+learned_intervals = Table(
+    "learned_intervals",
+    metadata,
+    Column("pilot", String, primary_key=True),
+    Column("device", String, primary_key=True),
+    Column("quantity", String, primary_key=True),
+    Column("interval_us", BigInteger, nullable=False),
+    Column("at", BigInteger, nullable=False),
+)
+
 # What became of every value, added up by device and day.
 ledger = Table(
     "ledger",

@@ -35,6 +35,7 @@ class StreamView(msgspec.Struct, frozen=True):
     lo: float = -math.inf
     hi: float = math.inf
     described: bool = True
+    promised: bool = False  # the definition says how often it comes
     unit: str | None = None  # UCUM, of a stream that nobody described, where its messages state one
 
 
@@ -151,7 +152,9 @@ def _device(pilot: PilotDefinition, device: DeviceDefinition, learned: _Learned,
     }
     for described in device.streams:
         stream = Stream(pilot.id, device.id, described.quantity)
-        streams[described.quantity] = _view(stream, words, described.range, described=True)
+        view = _view(stream, words, described.range, described=True)
+        promised = bool(described.interval or device.interval)
+        streams[described.quantity] = msgspec.structs.replace(view, promised=promised)
     undescribed = sum(not stream.described for stream in streams.values())
     place = deployments(pilot, device)[-1]
     return DeviceView(pilot.id, device.id, streams, words, place, undescribed, learned.origins, learned.units)
