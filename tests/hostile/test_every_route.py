@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 import re
 import resource
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 
 import httpx
 import pytest
 from fastapi.routing import iter_route_contexts
 
+from techport_dashboards import WebSettings
+from techport_dashboards.web.request_bounds import largest_body
 from techport_storage.model import Reading, Stream
 from tests.dashboards.conftest import START, anyio_backend, city
 from tests.dashboards.web import City
@@ -86,6 +89,47 @@ async def test_no_route_breaks_or_swells(city: City) -> None:
     growth = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
     assert broken == [], "\n" + "\n".join(broken[:60])
     assert growth < ALLOWED_GROWTH_KB
+
+
+TYPES = ["application/json", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x", "text/plain", ""]
+
+
+async def test_every_route_refuses_a_body_beyond_its_bound(city: City, tmp_path: Path) -> None:
+    """Announced or in chunks, of any type, whether the route reads bodies of that type or not."""
+    transport = httpx.ASGITransport(
+        city.app(WebSettings(package_bytes=50_000, packages=tmp_path)), raise_app_exceptions=False
+    )
+    broken: list[str] = []
+    taken = 0
+
+    async def chunks(size: int) -> AsyncIterator[bytes]:
+        nonlocal taken
+        while taken < 3 * size:
+            taken += 65_536
+            yield b"1" * 65_536
+
+    async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client:
+        for method, path in _routes(city):
+            address = _address(path)
+            bound = largest_body(address)
+            for media_type in TYPES:
+                headers = {"content-type": media_type} if media_type else {}
+                announced = headers | {"content-length": str((bound or 50_000) + 1)}
+                answer = await client.request(method, address, headers=announced, content=b"")
+                if answer.status_code != (413 if bound else answer.status_code) or answer.status_code == 500:
+                    broken.append(f"announced {media_type}: {method} {path} -> {answer.status_code}")
+            if method == "GET":
+                continue
+            for media_type in ("application/json", "text/plain"):
+                size, taken = bound or 50_000, 0
+                answer = await client.request(
+                    method, address, headers={"content-type": media_type}, content=chunks(size)
+                )
+                # A route that refuses before it reads, or reads nothing, takes nothing.
+                read = answer.status_code == 413 or answer.status_code in (400, 401, 403, 404, 409, 415, 422)
+                if (not read and answer.status_code >= 400) or taken > size + 200_000:
+                    broken.append(f"in chunks {media_type}: {method} {path} -> {answer.status_code}, {taken} bytes")
+    assert broken == [], "\n" + "\n".join(broken[:60])
 
 
 @pytest.mark.parametrize("text", ["a\0b", "\0"])

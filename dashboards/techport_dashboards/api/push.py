@@ -27,14 +27,12 @@ from techport_dashboards.problems import Problem
 from techport_dashboards.settings import NotTaken
 from techport_dashboards.web.access import needs
 from techport_dashboards.web.dependencies import Services, ServicesDep
+from techport_dashboards.web.request_bounds import LARGEST_MESSAGE
 from techport_dashboards.web.request_slots import SlotRoute
 from techport_pilots.access.credentials import Credential, Credentials
 from techport_pilots.formats import formats
 
 router = APIRouter(include_in_schema=False, route_class=SlotRoute)
-
-LARGEST = 256 * 1024
-"""Bytes of a message, unpacked: a hundred times what devices send."""
 
 PATIENCE = 10.0
 """Seconds that the broker has for its PUBACK."""
@@ -64,7 +62,7 @@ async def push(
     event: str | None = None,
 ) -> Response:
     """Take one message of a device. `event` is what ChirpStack's webhook calls the kind of an event."""
-    payload = unpacked(await _body(request), request.headers.get("content-encoding", ""))
+    payload = unpacked(await request.body(), request.headers.get("content-encoding", ""))
     topic = "/".join([f"{credential.topics}push", form, *([event] if event else [])])
     try:
         if services.post is None:
@@ -92,16 +90,6 @@ def _authenticate(request: Request, services: Services) -> Credential | None:
     return Credentials(services.registry_cache.registry.database).check(username, password)
 
 
-async def _body(request: Request) -> bytes:
-    """The whole body; raises a Problem when it is too long, without reading it all."""
-    gathered = bytearray()
-    async for part in request.stream():
-        gathered += part
-        if len(gathered) > LARGEST:
-            raise Problem("too-large", f"A message has at most {LARGEST:,} bytes.")
-    return bytes(gathered)
-
-
 def unpacked(body: bytes, encoding: str) -> bytes:
     """The message itself. Raises a Problem for an encoding that is not understood, for what is not gzip after all, and
     for a message that is too long, of which no more than that is unpacked.
@@ -113,11 +101,11 @@ def unpacked(body: bytes, encoding: str) -> bytes:
         raise Problem("bad-encoding", "The message is encoded as {encoding}.", encoding=encoding[:40])
     unpacker = zlib.decompressobj(zlib.MAX_WBITS | 16)
     try:
-        message = unpacker.decompress(body, LARGEST + 1)
+        message = unpacker.decompress(body, LARGEST_MESSAGE + 1)
     except zlib.error:
         raise Problem("bad-encoding", "The message is not gzip, although its header says so.") from None
-    if len(message) > LARGEST or unpacker.unconsumed_tail:
-        raise Problem("too-large", f"A message has at most {LARGEST:,} bytes.")
+    if len(message) > LARGEST_MESSAGE or unpacker.unconsumed_tail:
+        raise Problem("too-large", "A message has at most {n} bytes.", n=LARGEST_MESSAGE)
     if not unpacker.eof or unpacker.unused_data:
         raise Problem("bad-encoding", "The gzip data does not end where the message does.")
     return message

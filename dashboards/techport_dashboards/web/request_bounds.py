@@ -16,8 +16,19 @@ from techport_dashboards.problems import KINDS, MEDIA_TYPE, Problem, problem_bod
 LONGEST_PATH = 4_000
 LONGEST_QUERY = 60_000  # the server takes a request line and headers of 64 kB
 MOST_PARAMETERS = 200
-LARGEST_TEXT = 4_000_000
-"""Bytes of a JSON document or a form. Files have limits of their own."""
+LARGEST_BODY = 4_000_000
+"""Bytes of a JSON document, of a form, and of whatever else is sent to a route, read or not."""
+LARGEST_MESSAGE = 256 * 1024
+"""Bytes of what a device sends over HTTP: a hundred times what devices send."""
+
+_LIMITS = (("/push/", LARGEST_MESSAGE), ("/api/v1/packages", None))
+"""Beginnings of paths with limits of their own, before unpacking; None: of the setting package_bytes, on disk."""
+
+
+def largest_body(path: str) -> int | None:
+    """Bytes that a request to the path may send; None where the route itself counts them while it writes a file."""
+    return next((limit for start, limit in _LIMITS if path.startswith(start)), LARGEST_BODY)
+
 
 _NUL_IN = {
     b"application/json": re.compile(rb"\x00|(?<!\\)(?:\\\\)*\\u0000"),
@@ -42,8 +53,53 @@ class RequestBounds:
         if problem is not None:
             await _refuse(send, problem)
             return
-        nul = _NUL_IN.get(_media_type(scope))
-        await self._app(scope, receive if nul is None else _checked(receive, nul), send)
+        body = _Body(receive, largest_body(scope["path"]), _NUL_IN.get(_media_type(scope)))
+        refused = False
+
+        async def send_unless_refused(message: Message) -> None:
+            """What a route says of a body that it could not read is not what was wrong with it."""
+            nonlocal refused
+            if message["type"] == "http.response.start" and body.problem is not None:
+                refused = True
+                await _refuse(send, body.problem)
+            if not refused:
+                await send(message)
+
+        await self._app(scope, body.receive, send_unless_refused)
+
+
+class _Body:
+    """The same body, with `problem` where it is too long or holds what `nul` finds: no more of it is handed on then."""
+
+    def __init__(self, receive: Receive, most: int | None, nul: re.Pattern[bytes] | None) -> None:
+        self._receive = receive
+        self._most = most
+        self._nul = nul
+        self._size = 0
+        self._before = b""
+        self.problem: Problem | None = None
+
+    async def receive(self) -> Message:
+        """Raises Problem, as often as it is asked."""
+        if self.problem is not None:
+            raise self.problem
+        message = await self._receive()
+        part = message.get("body", b"")
+        self._size += len(part)
+        if self._most is not None and self._size > self._most:
+            self.problem = _too_large(self._most)
+        elif self._nul is not None and self._nul.search(self._before + part):
+            self.problem = Problem("bad-parameter", "The body holds a NUL byte.")
+        if self.problem is not None:
+            raise self.problem
+        self._before = (self._before + part)[-_OVERLAP:]
+        return message
+
+
+def _too_large(most: int) -> Problem:
+    if most == LARGEST_MESSAGE:
+        return Problem("too-large", "A message has at most {n} bytes.", n=most)
+    return Problem("too-large", "A body has at most {n} bytes.", n=most)
 
 
 def _problem_of(scope: Scope) -> Problem | None:
@@ -57,34 +113,18 @@ def _problem_of(scope: Scope) -> Problem | None:
         return Problem("bad-parameter", "The query string has more than {n} bytes.", n=LONGEST_QUERY)
     if query.count(b"&") >= MOST_PARAMETERS:
         return Problem("bad-parameter", "The request has more than {n} parameters.", n=MOST_PARAMETERS)
-    length = headers.get(b"content-length", b"0")
-    if _media_type(scope) in _NUL_IN and length.isdigit() and int(length) > LARGEST_TEXT:
-        return Problem("too-large", "A body of this type has at most {n} bytes.", n=LARGEST_TEXT)
+    most, length = largest_body(scope["path"]), headers.get(b"content-length", b"0")
+    if most is not None and length.isdigit() and (len(length) > _LONGEST_LENGTH or int(length) > most):
+        return _too_large(most)
     return None
+
+
+_LONGEST_LENGTH = 18  # digits that are read as a number
 
 
 def _media_type(scope: Scope) -> bytes:
     header: bytes = dict(scope["headers"]).get(b"content-type", b"")
     return header.partition(b";")[0].strip().lower()
-
-
-def _checked(receive: Receive, nul: re.Pattern[bytes]) -> Receive:
-    """The same body; raises Problem where it is too long or holds what `nul` finds."""
-    size, before = 0, b""
-
-    async def receive_checked() -> Message:
-        nonlocal size, before
-        message = await receive()
-        part = message.get("body", b"")
-        size += len(part)
-        if size > LARGEST_TEXT:
-            raise Problem("too-large", "A body of this type has at most {n} bytes.", n=LARGEST_TEXT)
-        if nul.search(before + part):
-            raise Problem("bad-parameter", "The body holds a NUL byte.")
-        before = (before + part)[-_OVERLAP:]
-        return message
-
-    return receive_checked
 
 
 async def _refuse(send: Send, problem: Problem) -> None:
