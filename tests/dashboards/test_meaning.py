@@ -205,3 +205,26 @@ async def test_files_say_what_is_in_them(asked: httpx.AsyncClient) -> None:
     assert "DELTA_BINARY_PACKED" in parquet.metadata.row_group(0).column(place).encodings
     table = pyarrow.feather.read_table(io.BytesIO(await get(asked, **question, format="feather")))
     assert table["value"].to_pylist() == parquet.read()["value"].to_pylist()
+
+
+async def test_running_means_as_limit_values_want_them(bridge: City, asked: httpx.AsyncClient) -> None:
+    hourly = readings()["pm10"].reshape(-1, 6).mean(axis=1)
+    question: dict[str, Any] = {"quantity": "pm10", "device": "mast", "every": "PT1H", "rolling": "PT8H", "limit": 500}
+    rows = (await get(asked, **question))["items"]
+    expected = pd.Series(hourly).rolling(8, min_periods=6).mean()
+    assert [row["rolling"] for row in rows[:5]] == [None] * 5, "fewer than six of eight hours"
+    assert [row["rolling"] for row in rows[5:]] == pytest.approx(expected[5:].tolist())
+    later = (await get(asked, **question, start="2024-01-02", end="2024-01-03"))["items"]
+    assert [row["rolling"] for row in later] == pytest.approx(expected[24:48].tolist()), "hours before the start count"
+    angles = np.radians(readings()["wind_from_direction"].reshape(-1, 6))
+    hours = np.arctan2(np.sin(angles).mean(axis=1), np.cos(angles).mean(axis=1))
+    last = np.degrees(np.arctan2(np.sin(hours[-8:]).mean(), np.cos(hours[-8:]).mean())) % 360
+    wind = (await get(asked, **{**question, "quantity": "wind_from_direction"}))["items"]
+    assert wind[-1]["rolling"] == pytest.approx(last)
+    sound = (await get(asked, **{**question, "quantity": "laeq"}))["items"]
+    energies = [10 ** (row["energy_mean"] / 10) for row in sound[-8:]]
+    assert sound[-1]["rolling"] == pytest.approx(10 * np.log10(np.mean(energies)))
+    wrongs: list[dict[str, Any]] = [{"rolling": "PT90M"}, {"rolling": "PT1H"}, {"every": None}, {"rolling": "soon"}]
+    for wrong in wrongs:
+        parameters = {name: value for name, value in {**question, **wrong}.items() if value is not None}
+        assert (await asked.get("readings", params=parameters)).status_code == 400, wrong

@@ -52,6 +52,7 @@ from techport_dashboards.query.question import (
     Answer,
     Question,
     Resolved,
+    bucket,
     first_page,
     last_key,
     resolve,
@@ -128,6 +129,13 @@ class ReadingsParameters(Choice):
         "together; three buckets when left out.",
         examples=["PT3H"],
     )
+    rolling: str | None = Field(
+        None,
+        max_length=32,
+        description="A column `rolling`: of each bucket the mean of those in a window of this width that ends with it "
+        "(of counts the sum), null where less than three quarters of them have readings. Needs `every`.",
+        examples=["PT8H"],
+    )
     shape: Literal["long", "wide"] = Field(
         "long",
         description="wide: a row for each time, a column `pilot/device/quantity` for each stream.",
@@ -179,6 +187,34 @@ class ReadingsParameters(Choice):
             ),
         )
 
+    def _window(self) -> Micros | None:
+        """Raises Problem."""
+        if self.rolling is None:
+            return None
+        every = bucket(self.every)
+        if every is None:
+            raise Problem("bad-parameter", "`rolling` requires a bucket width.", parameter="every", example="PT1H")
+        try:
+            window = interval_micros(self.rolling)
+        except ValueError as error:
+            raise Problem("bad-parameter", f"{error}.", parameter="rolling", example="PT8H") from error
+        if window % times.length(every) or not 2 <= window // times.length(every) <= MOST_IN_WINDOW:
+            raise Problem(
+                "bad-parameter",
+                "A window holds 2 to {most} whole buckets.",
+                most=MOST_IN_WINDOW,
+                parameter="rolling",
+                example="PT8H with every=PT1H",
+            )
+        if self.shape == "wide" or len(",".join(self.aggregate).split(",")) > 1:
+            raise Problem(
+                "bad-parameter",
+                "`rolling` is for one aggregate in the long shape.",
+                parameter="rolling",
+                example="shape=long",
+            )
+        return window
+
     def as_shape(self) -> Shape:
         """Raises Problem."""
         try:
@@ -186,6 +222,7 @@ class ReadingsParameters(Choice):
         except ValueError as error:
             raise Problem("bad-parameter", f"{error}.", parameter="max_gap", example="PT3H") from error
         return Shape(
+            rolling=self._window(),
             fill=self.fill,
             max_gap=gap,
             wide=self.shape == "wide",
@@ -265,6 +302,7 @@ class BucketRow(BaseModel):
     date: str | None = Field(None, description="The local day that a bucket of days or longer starts on, in `zone`.")
     local: str | None = Field(None, description="Start of a shorter bucket, ISO 8601 in `zone` with its offset.")
     count: int = Field(description="Readings in it.")
+    rolling: float | None = Field(None, description="The running mean, with `rolling`.")
     completeness: float | None = Field(
         description="Readings ÷ readings expected, 0 to 1; null where the device promises no interval."
     )
@@ -292,6 +330,8 @@ class ReadingsPage(AnswerMetadata):
 
 Asked = Annotated[ReadingsParameters, Query()]
 
+MOST_IN_WINDOW = 10_000
+"""Buckets of the window of a running mean."""
 SHORT = 1000
 """Bytes that are not worth compressing."""
 
@@ -439,6 +479,9 @@ def whole(
 ) -> Answer:
     """Rows in a shape that needs all of them at once; with a limit, a page of them."""
     query = msgspec.structs.replace(resolved.query, limit=None, after=None)
+    if (window := shape.rolling) is not None and query.start is not None:
+        shape = msgspec.structs.replace(shape, asked_from=query.start)
+        query = msgspec.structs.replace(query, start=max(query.start - window, times.FIRST))
     for wrong, parameter, message, example in (
         (shape.downsample and query.every is not None, "every", _BUCKETS_AND_DOWNSAMPLE, "none"),
         (shape.fill != "none" and shape.conditions, "value", _FILL_AND_VALUE, "none"),

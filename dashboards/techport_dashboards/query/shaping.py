@@ -6,12 +6,15 @@ bucket has a count of zero, and a picked point is a reading as it came.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Literal
 
 import msgspec
 import numpy as np
+import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 from tsdownsample import LTTBDownsampler, MinMaxDownsampler
 
@@ -35,6 +38,8 @@ MOST_CELLS = 5_000_000
 MOST_CALENDAR = 500_000
 """Calendar buckets of one range: their edges are worked out one by one."""
 MOST_COLUMNS = 2_000
+_SHARE_OF_WINDOW = 0.75  # of the buckets of a window that must have readings
+_CANCELLED = 1e-9  # length of a mean vector that is only rounding
 MOST_POINTS = 20_000
 
 
@@ -47,6 +52,8 @@ class Shape(msgspec.Struct, frozen=True, kw_only=True):
     downsample: Literal["minmax", "lttb"] | None = None
     points: int = 1000
     order: Order = "stream"
+    rolling: Micros | None = None  # width of the windows of running means
+    asked_from: Micros | None = None  # with `rolling`: rows before are only what the first windows need
     fitting: bool = False  # each stream has the aggregate that fits its kind of quantity, and no other
     conditions: tuple[Condition, ...] = ()  # of the values of rows
     columns: tuple[str, ...] = ()  # in this order; all of them where there is none
@@ -54,12 +61,14 @@ class Shape(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def plain(self) -> bool:
         """Whether rows come in the order of the store, one by one."""
-        return not (self.wide or self.downsample) and (self.fill, self.order) == ("none", "stream")
+        together = self.wide or self.downsample or self.rolling
+        return not together and (self.fill, self.order) == ("none", "stream")
 
     @property
     def by_time(self) -> bool:
         """Whether only the order is another."""
-        return self.order != "stream" and not (self.wide or self.downsample) and self.fill == "none"
+        together = self.wide or self.downsample or self.rolling
+        return self.order != "stream" and not together and self.fill == "none"
 
 
 def shaped(
@@ -76,6 +85,10 @@ def shaped(
     table = picked(batches, schema, shape) if shape.downsample else gathered(batches, schema)
     if shape.fill != "none":
         table = filled(table, query, streams, shape, now)
+    if shape.rolling is not None:
+        table = running(table, query, shape.rolling, fitting or (lambda _: query.aggregates[0]))
+        if shape.asked_from is not None:
+            table = table.filter(pc.greater_equal(table["time"].cast(pa.int64()), shape.asked_from))
     return ordered(widened(table, streams, fitting) if shape.wide else table, shape.order)
 
 
@@ -152,6 +165,47 @@ def filled(table: pa.Table, query: Query, streams: Sequence[Stream], shape: Shap
     ranks = np.repeat(np.arange(len(streams), dtype=np.int32), len(starts))
     keys = [*name_columns(streams, ranks), pa.array(np.tile(starts, len(streams))).cast(TIME)]
     return pa.Table.from_arrays([*keys, *columns, pa.array(counts.ravel())], schema=aggregate_schema(query.aggregates))
+
+
+def running(table: pa.Table, query: Query, window: Micros, aggregate: Callable[[Stream], str]) -> pa.Table:
+    """The table with a column `rolling`: of each bucket what the buckets of the window come to that ends with it.
+
+    Means of means, as the limits of air quality directives are defined (2008/50/EC, annex XI: the highest 8-hour mean
+    of a day, from running means of hourly ones); sums of sums; directions as unit vectors, sound levels as energy. Null
+    where less than three quarters of the window's buckets have readings (the share that the directive asks for).
+    """
+    assert query.every is not None
+    width = fixed_width(query.every) or length(query.every)
+    buckets = round(window / width)
+    needed = math.ceil(buckets * _SHARE_OF_WINDOW)
+    result = np.full(table.num_rows, np.nan)
+    counts = table["count"].to_numpy()
+    times = micros(table["time"])
+    for stream, rows in group_by_stream(table):
+        name = aggregate(stream)
+        values = table[name].slice(rows.start, rows.stop - rows.start).to_numpy(zero_copy_only=False)
+        values = np.where(counts[rows] > 0, values, np.nan).astype(np.float64)
+        index = pd.DatetimeIndex(times[rows].astype("datetime64[us]"))
+        result[rows] = _running(pd.Series(values, index), pd.Timedelta(window, "us"), needed, name)
+    return table.append_column("rolling", pa.array(result, from_pandas=True))
+
+
+def _running(values: pd.Series[float], window: pd.Timedelta, needed: int, name: str) -> Floats:
+    def mean(series: pd.Series[float]) -> Floats:
+        return series.rolling(window, min_periods=needed).mean().to_numpy()
+
+    match name:
+        case "sum" | "count":
+            return values.rolling(window, min_periods=needed).sum().to_numpy()
+        case "energy_mean":
+            with np.errstate(divide="ignore"):
+                return np.asarray(10 * np.log10(mean(10 ** (values / 10))), np.float64)
+        case "vector_mean":
+            radians = np.radians(values)
+            east, north = mean(pd.Series(np.sin(radians), values.index)), mean(pd.Series(np.cos(radians), values.index))
+            cancelled = np.hypot(east, north) < _CANCELLED
+            return np.where(cancelled, np.nan, np.degrees(np.arctan2(east, north)) % 360)
+    return mean(values)
 
 
 def bucket_starts(query: Query, now: Micros) -> Ints:
