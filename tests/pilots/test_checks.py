@@ -135,6 +135,8 @@ def test_phases_that_take_turns_get_the_narrower_interval_that_they_deserve_and_
         half = half_width(sharp.variance, sharp.freedom)
         plain = fit(values, design, day, np.zeros(56, np.int64), 1)
         covered.append(abs(sharp.value) <= half)
+        rest = values - sharp.value * side - sharp.residuals
+        assert rest == pytest.approx(np.full(56, rest[0])), "residuals are of the days themselves"
         widths.append(half / half_width(plain.variance, plain.freedom))
     assert np.mean(covered) > 0.9
     assert np.mean(widths) < 0.9

@@ -8,7 +8,6 @@ docs/method.md says it for everybody, docs/statistics.md shows that the interval
 
 from __future__ import annotations
 
-import dataclasses
 import datetime as dt
 import math
 from collections.abc import Collection, Sequence
@@ -23,11 +22,10 @@ from techport_pilots.definition.measures import resolve_measure
 from techport_pilots.evaluation.checks import (
     ComparedDays,
     alternates,
+    by_device,
     disagreeing,
-    excludes_zero,
-    interval_of,
+    estimate_effect,
     run_checks,
-    trend_column,
 )
 from techport_pilots.evaluation.covariates import centred, covariate_columns, weekdays
 from techport_pilots.evaluation.curve import expected_days
@@ -37,8 +35,6 @@ from techport_pilots.evaluation.interval import (
     ErrorPart,
     Fit,
     NoInterval,
-    fit,
-    fit_in_turns,
     half_width,
     percent_change,
     welch,
@@ -82,8 +78,6 @@ from techport_pilots.quantities import vocabulary_of
 from techport_pilots.time import micros_of
 from techport_storage.model import Micros, Stream
 from techport_storage.store import ReadingStore
-
-_TREND_SHOWN = 0.95  # how sure a trend must be to be adjusted for
 
 
 @dataclass(frozen=True, slots=True)
@@ -383,8 +377,6 @@ def _estimate(
     design = np.column_stack([np.ones(len(side)), side, columns.to_numpy()])
     day, level = day_numbers(dates), days["level"].to_numpy()
     group = np.zeros_like(side) if alternates(side) else side  # taking turns, the sides share their noise
-    regression = fit_in_turns(level, design, day) if alternates(side) else fit(level, design, day, group, 1)
-    adjusted_for = list(columns.columns)
     compared = ComparedDays(
         level=level,
         side=side,
@@ -395,33 +387,17 @@ def _estimate(
         confidence=confidence,
         street=level + of_control.to_numpy() if control is not None else None,
         control=of_control.to_numpy() if control is not None else None,
-        frame=sides.frame if kpi.compare is None else None,
+        devices=by_device(sides.frame, day) if kpi.compare is None and sides.frame is not None else None,
         has_zero=resolve_measure(kpi, vocabulary_of(pilot)).has_zero,
         earlier=earlier_levels(store, pilot, kpi),
     )
-    if (with_trend := _with_trend(compared)) is not None:
-        design = np.column_stack([design, trend_column(day)])
-        regression, adjusted_for = with_trend, [*adjusted_for, "trend"]
-        compared = dataclasses.replace(compared, design=design)
+    compared, regression, with_trend = estimate_effect(compared)
+    adjusted_for = [*columns.columns, *(["trend"] if with_trend else [])]
     missing = int((~complete).sum())
     left_out = [LeftOut(f"{missing} d", Reason.of(message("left-out.no-covariates")))] if missing else []
     checks = run_checks(compared, regression) if checked else []
     curve = expected_days(days, regression, of_control if control is not None else None)
     return Estimate(regression, baseline, adjusted_for, checks, curve), left_out
-
-
-def _with_trend(days: ComparedDays) -> Fit | None:
-    """The effect beside a straight trend, where the days within the phases show one."""
-    if alternates(days.side):
-        return None
-    design = np.column_stack([days.design, trend_column(days.day)])
-    try:
-        slope = fit(days.level, design, days.day, days.group, design.shape[1] - 1)
-        if not excludes_zero(interval_of(slope, _TREND_SHOWN)):
-            return None
-        return fit(days.level, design, days.day, days.group, 1)
-    except NoInterval:
-        return None
 
 
 def daily_curve(store: ReadingStore, pilot: PilotDefinition, kpi: Kpi) -> pd.DataFrame | None:

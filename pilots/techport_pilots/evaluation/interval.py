@@ -251,9 +251,15 @@ def fit_in_turns(values: Floats, design: Floats, day: Ints) -> Fit:
     one_group = np.zeros(len(day), np.int64)
     plain = fit(values, design, day, one_group, 1)
     covariance = plain.autocorrelation ** np.abs(day[:, None] - day[None, :]).astype(float)
-    whiten = np.linalg.inv(np.linalg.cholesky(covariance))
+    factor = np.linalg.cholesky(covariance)
+    whiten = np.linalg.inv(factor)
     sharp = fit(whiten @ values, whiten @ design, day, one_group, 1)
-    return replace(sharp, autocorrelation=plain.autocorrelation, independent_days=plain.independent_days)
+    return replace(
+        sharp,
+        autocorrelation=plain.autocorrelation,
+        independent_days=plain.independent_days,
+        residuals=factor @ sharp.residuals,
+    )
 
 
 def _shapes(weights: Floats, covariance: Floats, group: Ints, groups: Ints) -> Floats:
