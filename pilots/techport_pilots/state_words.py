@@ -29,7 +29,7 @@ _ZERO = (
 WORDS: Mapping[str, float] = MappingProxyType({**dict.fromkeys(_ONE.split(), 1.0), **dict.fromkeys(_ZERO.split(), 0.0)})
 """Common words in English and Norwegian, lower case, with _ for spaces and hyphens."""
 
-_YES_NO = (Text(nb="nei", en="no"), Text(nb="ja", en="yes"))
+YES_NO = (Text(nb="nei", en="no"), Text(nb="ja", en="yes"))
 
 
 def plain(word: str) -> str:
@@ -62,5 +62,5 @@ def number_of(word: str, own: Mapping[str, float], titles: Iterable[Text] = ()) 
 
 def title_of(value: float, titles: Iterable[Text]) -> Text | None:
     """What people read for a state's number; None for a number that is no state, such as a mean."""
-    named = tuple(titles) or _YES_NO
+    named = tuple(titles) or YES_NO
     return named[int(value)] if value == int(value) and 0 <= value < len(named) else None

@@ -285,6 +285,7 @@ class ReadingRow(BaseModel):
     time: Instant
     value: float = Field(description="In the unit.")
     unit: Unit
+    state: str | None = Field(None, description="Of a state, the word for its number; only where there are states.")
     received: Instant
     quality: int = Field(description="Flags, added up: 0 is a reading without any.")
 
@@ -590,6 +591,7 @@ def dressing(query: StoreQuery, catalogue: RegistryView, shape: Shape) -> format
     """What the API makes of rows of the store: those and the columns that are wanted, with units, and to buckets their
     completeness and what the local calendar calls them. A wide table has units and completeness elsewhere."""
     now = clock.now()
+    states = query.every is None and any(info.kind == "state" for info in catalogue.chosen(query.select))
 
     def dress(batch: pa.RecordBatch) -> pa.RecordBatch:
         if not shape.wide:
@@ -597,6 +599,8 @@ def dressing(query: StoreQuery, catalogue: RegistryView, shape: Shape) -> format
             if query.every is not None:
                 batch = rows.with_completeness(batch, query, lambda stream: catalogue.stream(stream).interval_us, now)
             batch = rows.with_units(batch, catalogue.unit)
+            if states:
+                batch = rows.with_states(batch, catalogue.state_words)
         if query.every is not None:
             batch = rows.with_local(batch, query)
         if shape.columns:

@@ -96,6 +96,7 @@ def _line(line: ChartLine, chart: Chart, palette: Palette) -> Trace:
         "name": _plain(line.title),
         "hovertemplate": _hover(chart),
         "meta": {"role": "line", "device": line.device},
+        **_state_words(line.y, chart),
     }
     if chart.form == "bar":
         return common | _bar(chart) | {"marker": {"color": colour}}
@@ -124,6 +125,7 @@ def _earlier(
         "hovertemplate": _hover(chart),
         "opacity": 0.55,
         "meta": {"role": "earlier", "device": line.device},
+        **_state_words(values[1], chart),
     }
     if chart.form == "bar":
         return common | _bar(chart) | {"marker": {"color": colour, "opacity": 0.5}}
@@ -163,7 +165,17 @@ def _colour(line: ChartLine, palette: Palette) -> str:
 
 
 def _hover(chart: Chart) -> str:
+    if chart.states:
+        return "%{customdata}"
     return f"%{{y:,.{chart.decimals}f}} {_plain(chart.unit)}".rstrip()
+
+
+def _state_words(values: Column, chart: Chart) -> Json:
+    """The word of each value of a state, to be shown when it is pointed at."""
+    if not chart.states:
+        return {}
+    named = {float(number): _plain(word) for number, word in enumerate(chart.states)}
+    return {"customdata": [None if value is None else named.get(float(value), f"{value:.2f}") for value in values]}
 
 
 def _ticks(day: str) -> list[Json]:
@@ -213,9 +225,19 @@ def _layout(chart: Chart, language: Language, palette: Palette, standalone: bool
             "nticks": 6,
             **({} if heights is None else {"range": heights, "autorange": False}),
             **(DIRECTION_AXIS if chart.kind == "direction" else {}),
+            **_state_axis(chart),
         },
     }
     return _standing_alone(layout, chart, palette) if standalone else layout
+
+
+def _state_axis(chart: Chart) -> Json:
+    """Words in place of a state's numbers."""
+    if not chart.states:
+        return {}
+    numbers = list(range(len(chart.states)))
+    words = [_plain(word) for word in chart.states]
+    return {"tickvals": numbers, "ticktext": words, "range": [-0.2, len(words) - 0.8], "autorange": False}
 
 
 def _standing_alone(layout: Json, chart: Chart, palette: Palette) -> Json:

@@ -113,6 +113,7 @@ class Chart(msgspec.Struct, frozen=True, kw_only=True):
     form: str  # line, bar, steps, dots
     unit: str
     decimals: int
+    states: list[str]  # of a state: what people read for 0, 1 and so on
     start: str
     end: str
     offset: str | None
@@ -191,6 +192,7 @@ def chart_of(context: QueryContext, viewer: Viewer, asked: ChartQuestion, langua
         form=presentation.form,
         unit=info.unit_label,
         decimals=info.decimals,
+        states=[language.text(word) for word in info.states],
         start=clock.text(query.start),
         end=clock.text(query.end),
         offset=clock.offset_text,

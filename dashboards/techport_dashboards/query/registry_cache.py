@@ -35,6 +35,11 @@ class RegistryView:
         """UCUM; empty where nobody has said."""
         return self.stream(stream).unit or ""
 
+    def state_words(self, stream: Stream) -> list[str]:
+        """What the numbers of a state mean, in English; empty for other quantities."""
+        info = self.stream(stream)
+        return [title.get("en") for title in info.states] if info.kind == "state" else []
+
     def chosen(self, select: Selection) -> list[StreamInfo]:
         """The streams of the registry that are selected; the store may know others."""
         if select.streams is not None:

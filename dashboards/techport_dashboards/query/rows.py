@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -55,6 +55,17 @@ def with_units(batch: pa.RecordBatch, unit_of: Callable[[Stream], str]) -> pa.Re
     unit = pa.DictionaryArray.from_arrays(pa.array(codes, pa.int32()), pa.array(list(code), pa.string()))
     place = batch.schema.get_field_index("value") + 1 or batch.num_columns
     return batch.add_column(place, pa.field("unit", unit.type), unit)
+
+
+def with_states(batch: pa.RecordBatch, words_of: Callable[[Stream], Sequence[str]]) -> pa.RecordBatch:
+    """The batch with a column `state` behind the unit: what people read for the numbers of states; null for others."""
+    values = batch.column("value").to_numpy()
+    words = np.full(len(values), None, object)
+    for stream, rows in group_by_stream(batch):
+        for number, word in enumerate(words_of(stream)):
+            words[rows][values[rows] == number] = word
+    column = pa.array(words, pa.string()).dictionary_encode()
+    return batch.add_column(batch.schema.get_field_index("unit") + 1, pa.field("state", column.type), column)
 
 
 def with_local(batch: pa.RecordBatch, query: Query) -> pa.RecordBatch:

@@ -22,6 +22,7 @@ from techport_dashboards.web.i18n import SCRIPT_MESSAGES
 from techport_pilots.definition.kinds import kind_named
 from techport_pilots.i18n import Language
 from techport_pilots.model import PilotDefinition
+from techport_pilots.registry.registry import StreamInfo
 from techport_storage.model import Quality
 
 TEMPLATES = Path(__file__).with_name("templates")
@@ -45,8 +46,19 @@ def environment(assets: Assets) -> Environment:
     templates.filters["commands"] = mark_commands
     templates.filters["segment"] = lambda name: quote(name, safe="")  # one part of a path, whatever is in it
     templates.globals.update(asset=assets.url, embed=embed, iso=times.iso, micros=times.micros)
-    templates.globals.update(kind_named=kind_named)
+    templates.globals.update(kind_named=kind_named, worded=worded, words_of=words_of)
     return templates
+
+
+def worded(value: float, info: StreamInfo, language: Language) -> str:
+    """A value as people read it: a word where it is a state, else a number."""
+    word = info.word(value)
+    return language.number(value, info.decimals) if word is None else language.text(word)
+
+
+def words_of(info: StreamInfo, language: Language) -> str:
+    """The words of a state's numbers, for scripts: JSON."""
+    return msgspec.json.encode([language.text(word) for word in info.states]).decode()
 
 
 _CONTROLS = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")

@@ -19,6 +19,7 @@ from techport_pilots.registry.intervals import LearnedInterval
 from techport_pilots.registry.lifecycle import State
 from techport_pilots.registry.versioning import bump, lock
 from techport_pilots.registry.view import IngestView, Origin
+from techport_pilots.state_words import YES_NO, title_of
 from techport_pilots.time import interval_micros
 from techport_storage.clock import now
 from techport_storage.model import Micros, Stream
@@ -74,6 +75,11 @@ class StreamInfo(msgspec.Struct, frozen=True, kw_only=True):
     decimals: int = 2
     chart: Chart = "line"
     group: str = "own"  # domain and colour group of the quantity
+    states: tuple[Text, ...] = ()  # of a state: what people read for 0, 1 and so on
+
+    def word(self, value: float) -> Text | None:
+        """What people read for a state's number; None for other quantities, and for a number that is no state."""
+        return title_of(value, self.states) if self.kind == "state" else None
 
 
 class DeviceInfo(msgspec.Struct, frozen=True, kw_only=True):
@@ -428,4 +434,5 @@ def _stream_info(stream: Stream, words: Vocabulary, described: bool, unit: str |
         decimals=quantity.decimals,
         chart=quantity.chart,
         group=quantity.group,
+        states=(quantity.states or YES_NO) if quantity.kind == "state" else (),
     )

@@ -22,7 +22,8 @@ function showAt(holder, item) {
   if (value) {
     const unit = value.querySelector(".unit");
     const before = value.textContent;
-    value.textContent = number(item.value, Number(slot.dataset.decimals));
+    const words = slot.dataset.words === undefined ? [] : JSON.parse(slot.dataset.words);
+    value.textContent = words[item.value] ?? number(item.value, Number(slot.dataset.decimals));
     const label = holder.getAttribute("aria-label");  // a mark on the map says its value there too
     if (label) holder.setAttribute("aria-label", label.replace(before, value.textContent));
     if (unit) value.append("\u00a0", unit);
