@@ -268,6 +268,7 @@ class Kpi(Measure, frozen=True, forbid_unknown_fields=True, kw_only=True):
     direction: Literal["lower", "higher"] = "lower"
     target: float | None = None
     target_is: Literal["value", "change", "percent"] = "value"
+    role: Literal["primary", "secondary", "exploratory"] | None = None  # None: the first is primary, others exploratory
     minimum_completeness: float = 0.75  # 0..1, in each phase
     control: list[str] = []
     adjust: list[Covariate] = []

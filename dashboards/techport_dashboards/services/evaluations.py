@@ -5,6 +5,7 @@ An evaluation reads all of a pilot's phases, so a page does not wait for it: sta
 
 from __future__ import annotations
 
+import dataclasses
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -14,9 +15,11 @@ import msgspec
 from techport_pilots.evaluation import Evaluation, evaluate
 from techport_pilots.model import Kpi, PilotDefinition
 from techport_pilots.quality.completeness import Completeness, pilot_intervals, stream_completeness, together
+from techport_pilots.registry import registration
 from techport_pilots.registry.lifecycle import changes, has_ended, measured_until
 from techport_pilots.registry.registry import Registry
 from techport_pilots.reports.build import final_evaluations, keep_evaluations
+from techport_pilots.reports.plan_text import with_plan
 from techport_storage import clock
 from techport_storage.microseconds import DAY, MINUTE
 from techport_storage.model import Micros
@@ -57,8 +60,11 @@ class Evaluations:
             kept = self._kept.get(pilot.id)
             now = clock.now()
             if kept is None or kept.definition is not pilot or now - kept.at > FRESH:
-                kept = self._kept[pilot.id] = self._work_out(pilot, now)
+                kept = self._work_out(pilot, now)
                 self._remember(kept)
+                plan = registration.status(self._registry.database, pilot)
+                shown = [(kpi, with_plan(pilot, kpi, answer, plan)) for kpi, answer in kept.kpis]
+                kept = self._kept[pilot.id] = dataclasses.replace(kept, kpis=shown)
             return kept
 
     def one(self, pilot: PilotDefinition, kpi: Kpi) -> Evaluation:
@@ -85,9 +91,10 @@ class Evaluations:
 
     def _evaluate(self, pilot: PilotDefinition, kpi: Kpi) -> Evaluation:
         final = final_evaluations(self._registry.database, pilot)
+        plan = registration.status(self._registry.database, pilot)
         if final is not None:
-            return final[pilot.kpis.index(kpi)]
-        return self._as_of(pilot, kpi, clock.now())
+            return with_plan(pilot, kpi, final[pilot.kpis.index(kpi)], plan)
+        return with_plan(pilot, kpi, self._as_of(pilot, kpi, clock.now()), plan)
 
     def _as_of(self, pilot: PilotDefinition, kpi: Kpi, now: Micros) -> Evaluation:
         """The answer up to when the pilot's phases are judged."""

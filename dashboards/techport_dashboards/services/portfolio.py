@@ -19,6 +19,7 @@ from techport_dashboards.query.registry_cache import RegistryView
 from techport_dashboards.services import device_status
 from techport_dashboards.services.device_status import PilotNow, State
 from techport_dashboards.viewer import Viewer
+from techport_pilots.evaluation.roles import primary_kpi
 from techport_pilots.handover.portfolio import PilotStanding, portfolio
 from techport_pilots.i18n import Language
 from techport_pilots.model import PilotDefinition
@@ -42,10 +43,11 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     pilot: PilotDefinition
 
     def text(self, language: Language) -> KpiText | None:
-        """What is to be believed of the pilot's first KPI; None where nobody evaluated it yet."""
-        if self.standing.primary is None:
+        """What is to be believed of the pilot's primary KPI; None where nobody evaluated it yet."""
+        kpi = primary_kpi(self.pilot)
+        if kpi is None or self.standing.primary is None:
             return None
-        return describe_kpi(self.pilot, self.pilot.kpis[0], self.standing.primary, language)
+        return describe_kpi(self.pilot, kpi, self.standing.primary, language)
 
 
 def rows(catalogue: RegistryView, registry: Registry, latest: pa.Table | None, at: Micros) -> list[Row]:

@@ -18,6 +18,9 @@ Checks = Iterator[Misfit]
 def check_kpis(pilot: PilotDefinition) -> Checks:
     """Everything that keeps a KPI from having one clear value. Assumes that its types are right."""
     words = vocabulary_of(pilot)
+    primary = [index for index, kpi in enumerate(pilot.kpis) if kpi.role == "primary"]
+    for index in primary[1:]:
+        yield misfit(("kpis", index, "role"), "two-primary", first=pilot.kpis[primary[0]].id)
     for index, kpi in enumerate(pilot.kpis):
         path: Path = ("kpis", index)
         yield from _measure(kpi, path, pilot, words)

@@ -69,6 +69,7 @@ from techport_pilots.evaluation.phases import (
     phases_of,
     so_far,
 )
+from techport_pilots.evaluation.roles import confidence_of
 from techport_pilots.evaluation.samples import day_numbers
 from techport_pilots.evaluation.values import OwnValue, own_value
 from techport_pilots.evaluation.verdict import DECIDED, decide_verdict, effect_direction
@@ -95,7 +96,7 @@ def evaluate(
     store: ReadingStore,
     pilot: PilotDefinition,
     kpi: Kpi,
-    confidence: float = 0.95,
+    confidence: float | None = None,
     *,
     lent: Collection[Stream] = (),
     until: Micros | None = None,
@@ -110,8 +111,8 @@ def evaluate(
         Must have passed its checks. With its phases as they were planned.
     kpi : Kpi
         One of the pilot's, or one made up for a question.
-    confidence : float
-        Of the intervals, 0..1.
+    confidence : float or None
+        Of the intervals, 0..1. None: as the KPI's part in the pilot asks for, see roles.confidence_of.
     lent : collection of Stream
         Streams of other pilots that this one may use: Registry.lent. No other pilot's stream is read.
     until : int or None
@@ -135,6 +136,7 @@ def evaluate(
     ----------
     docs/statistics.md; the interval follows doi:10.1080/07350015.2018.1506926.
     """
+    confidence = confidence_of(pilot, kpi) if confidence is None else confidence
     if missing := [stream for stream in borrowed_by(kpi, pilot.id) if stream not in lent]:
         unit = unit_of(plan_of(pilot, kpi, never=kpi.control), kpi.compare)
         return _insufficient(kpi, unit, [message("not-lent", **stream._asdict()) for stream in missing])

@@ -39,7 +39,7 @@ from techport_pilots.handover.signature import sign
 from techport_pilots.i18n import Message, in_all_languages
 from techport_pilots.model import PilotDefinition, Text
 from techport_pilots.quality.completeness import stream_completeness
-from techport_pilots.registry import erasures, lifecycle
+from techport_pilots.registry import erasures, lifecycle, registration
 from techport_pilots.registry.database import Database
 from techport_pilots.registry.entity_ids import numbered_entities
 from techport_pilots.registry.registry import Registry
@@ -188,6 +188,8 @@ def _describe(
     quality = {"whole": report.whole, "phases": report.phases, "devices": report.devices, "set_aside": report.set_aside}
     writer.add("quality.json", _json(quality))
     writer.add("history.json", package_metadata.history(lifecycle.changes(registry.database, pilot.id)))
+    writer.add("versions.json", _json(registration.versions(registry.database, pilot.id)))
+    writer.add("plan.json", _json(registration.status(registry.database, pilot)))
     writer.add(ENTITY_IDS, _json(numbered_entities(registry.database, pilot.id)))
     for language in ("nb", "en"):
         writer.add(f"report-{language}.html", page(report, language, ground))

@@ -36,6 +36,7 @@ from techport_pilots.model import PilotDefinition
 from techport_pilots.quantities import builtin, vocabulary_of
 from techport_pilots.registry import lifecycle
 from techport_pilots.registry.entity_ids import NumberedEntity, keep_numbers
+from techport_pilots.registry.registration import OPENED
 from techport_pilots.registry.registry import Registry
 from techport_pilots.reports.build import evaluate_all, final_evaluations, keep_evaluations
 from techport_storage.clock import now
@@ -51,7 +52,6 @@ LONGEST_NAME = 80
 _DEVICE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,63}")
 _ALL_FLAGS = int(sum(Quality))
 _WORKER = "package"
-_WHY = "opened from "  # begins the reason of a version that came out of a package
 
 T = TypeVar("T")
 
@@ -109,7 +109,7 @@ def open_package(
         if _knows(registry, pilot.id) and registry.state(pilot.id) == "closed":
             _refuse_news(contents, pilot, store)
         elif not _knows(registry, pilot.id):
-            registry.import_pilot(pilot, source, who, f"{_WHY}{path.name} ({origin_in_words(signed)})", archived=True)
+            registry.import_pilot(pilot, source, who, f"{OPENED}{path.name} ({origin_in_words(signed)})", archived=True)
         keep_numbers(registry.database, pilot.id, numbered)
         written, skipped = _write_readings(contents, pilot, left_out, store, books, progress)
     brought = _came_from_a_package(registry, pilot.id)
@@ -187,7 +187,7 @@ def _refuse_another(registry: Registry, pilot: PilotDefinition) -> None:
 
 def _came_from_a_package(registry: Registry, pilot: str) -> bool:
     """Whether the pilot is here because a package was opened: then its life and results are those of the package."""
-    return registry.history(pilot)[-1].why.startswith(_WHY)
+    return registry.history(pilot)[-1].why.startswith(OPENED)
 
 
 # -- Readings: all of them are checked before one is written.

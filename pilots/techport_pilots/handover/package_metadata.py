@@ -295,6 +295,7 @@ good = readings[readings.quality == 0]
 | `pilot.yaml` | the definition of the pilot: phases, KPIs, devices |
 | `evaluation.json`, `quality.json` | every KPI with its interval; how complete the data is |
 | `history.json` | the steps of the pilot's life: who, when, why |
+| `versions.json`, `plan.json` | every version of the definition; what the start froze, and changes since |
 | `entity-ids.json` | numbers of the pilot's entities in SensorThings |
 | `datapackage.json`, `dcat.ttl`, `ro-crate-metadata.json` | the same, described for machines |
 | `SHA256SUMS` | `sha256sum -c SHA256SUMS` shows that nothing was changed |

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import msgspec
 
 from techport_pilots.evaluation import Evaluation, in_its_words
+from techport_pilots.evaluation.roles import primary_kpi
 from techport_pilots.model import PilotDefinition, Text
-from techport_pilots.registry import erasures, lifecycle
+from techport_pilots.registry import erasures, lifecycle, registration
 from techport_pilots.registry.lifecycle import State
 from techport_pilots.registry.registry import Registry
 from techport_pilots.reports.build import kept_evaluations
+from techport_pilots.reports.plan_text import with_plan
 from techport_pilots.time import micros_of
 from techport_storage.microseconds import DAY
 from techport_storage.model import Micros
@@ -39,7 +41,7 @@ class PilotStanding(msgspec.Struct, frozen=True, kw_only=True):
     reached: int
     differing: int
     verdicts: dict[str, int]
-    primary: Evaluation | None  # the last one of the first KPI
+    primary: Evaluation | None  # the last one of the primary KPI
     erase_at: Micros | None
     erasure_overdue: bool  # that date is over, and readings are still there
     not_collected: int  # values that came for a draft with personal data, and were not kept
@@ -87,9 +89,18 @@ def _standing(
         reached=sum(one.verdict == "target met" and one.recalculated is None for one in said),
         differing=sum(one.recalculated is not None for one in said),
         verdicts=dict(sorted(verdicts.items())),
-        primary=next((one for one in said if one.kpi == pilot.kpis[0].id), None),
+        primary=_primary(registry, pilot, said),
         erase_at=erase_at,
         erasure_overdue=holds and erase_at is not None and erase_at <= at,
         not_collected=0,
         draft_holds=holds and not collects,
     )
+
+
+def _primary(registry: Registry, pilot: PilotDefinition, said: Sequence[Evaluation]) -> Evaluation | None:
+    """The last evaluation of the KPI that decides, with what is to be known of its plan."""
+    kpi = primary_kpi(pilot)
+    answer = next((one for one in said if kpi is not None and one.kpi == kpi.id), None)
+    if kpi is None or answer is None:
+        return None
+    return with_plan(pilot, kpi, answer, registration.status(registry.database, pilot))

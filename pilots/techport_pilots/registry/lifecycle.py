@@ -16,6 +16,7 @@ import msgspec
 from techport_pilots.errors import WrongState
 from techport_pilots.i18n import Message
 from techport_pilots.model import PilotDefinition, Text
+from techport_pilots.registry import registration
 from techport_pilots.registry.database import Database, Transaction
 from techport_pilots.registry.versioning import bump, lock
 from techport_storage.clock import now
@@ -84,6 +85,8 @@ def transition(database: Database, pilot: PilotDefinition, to: State, who: str, 
         _check(pilot, state, to, why)
         change = Change(pilot.id, len(taken) + 1, to, who, why, now())
         transaction.execute(_ADD, msgspec.structs.asdict(change))
+        if to == "running":
+            registration.freeze(transaction, pilot, change.at)
         bump(transaction)
     return change
 

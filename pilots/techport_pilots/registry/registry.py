@@ -10,9 +10,10 @@ import msgspec
 from techport_pilots.definition.lending import borrowed, check_borrowed, lent
 from techport_pilots.definition.neighbours import MaySee, check_neighbours, nobody
 from techport_pilots.errors import DefinitionError, UnknownPilot, WrongState
+from techport_pilots.i18n import Message
 from techport_pilots.model import DeviceDefinition, PilotDefinition, Position, StreamDefinition, Text
 from techport_pilots.quantities import Chart, Kind, Vocabulary, vocabulary_of
-from techport_pilots.registry import events, flag_requests, intervals, lifecycle
+from techport_pilots.registry import events, flag_requests, intervals, lifecycle, registration
 from techport_pilots.registry.database import TIMEOUT_S, Database, clean_text, name
 from techport_pilots.registry.deployments import deployments, elsewhere
 from techport_pilots.registry.intervals import LearnedInterval
@@ -154,6 +155,8 @@ class Registry:
         pilots may have lent it what none here does.
         Raises WrongState for another content when the pilot is closed, and DefinitionError where it would take messages
         of another pilot's devices, which is named where the author `may_see` it, or use streams that no pilot lends it.
+        Raises WrongState also for a change of the plan without a reason, once the pilot was started or its intervention
+        has readings.
         """
         content = msgspec.json.encode(definition).decode()
         with self.database.writing() as transaction:
@@ -175,6 +178,10 @@ class Registry:
                 misfits += [] if archived else check_borrowed(definition, before, pilots)
                 if misfits:
                     raise DefinitionError([wrong.finding(definition.id) for wrong in misfits])
+            if before is not None and not edited and not why.strip():
+                started = lifecycle.states(transaction).get(definition.id, "draft") != "draft"
+                if registration.needs_reason(transaction, before, definition, started):
+                    raise WrongState(Message("lifecycle.why-plan", {"pilot": definition.id}))
             if before is not None:
                 flag_requests.ask_for_change(transaction, before, definition)
             version = 1 if last is None else int(last.version) + 1

@@ -29,9 +29,12 @@ from techport_pilots.quality.completeness import (
     stream_completeness,
     together,
 )
+from techport_pilots.registry import recommendations, registration
 from techport_pilots.registry.database import Database
 from techport_pilots.registry.erasures import Erasure, due_at, receipts
 from techport_pilots.registry.lifecycle import State, changes, has_ended, measured_until
+from techport_pilots.registry.recommendations import Recommendation
+from techport_pilots.registry.registration import PlanStatus
 from techport_pilots.registry.registry import Registry
 from techport_pilots.registry.versioning import lock
 from techport_pilots.time import date_of, day_starts, micros_of
@@ -93,6 +96,8 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     set_aside: int  # values in quarantine
     made: Micros
     erase_at: Micros | None  # when the data is to be erased at the latest; None: it is kept
+    plan: PlanStatus  # how old the plan is, and what was changed of it
+    recommendation: Recommendation | None = None  # of the pilot's team
     erased: list[Erasure] = []  # what of the pilot's readings was erased already
 
 
@@ -164,7 +169,8 @@ def build_report(
         evaluations = evaluate_all(store, pilot, until, lent, ended=has_ended(taken))
     erased = [receipt for receipt in receipts(database) if receipt.pilot == pilot.id]
     if any(not receipt.partial for receipt in erased) and (figures := kept_figures(database, pilot.id)) is not None:
-        return _from_figures(pilot, figures, evaluations, erased, version, state, now)
+        report = _from_figures(registry, pilot, figures, evaluations, now)
+        return msgspec.structs.replace(report, version=version, state=state, erased=erased)
     start, end = period(store, pilot, until)
     found = stream_completeness(store, pilot_intervals(pilot), start, end)
     counts = Quarantine(database).counts(QuarantineFilter(pilot=pilot.id))
@@ -184,25 +190,25 @@ def build_report(
         set_aside=sum(count.values for count in counts),
         made=now,
         erase_at=due_at(registry, pilot),
+        plan=registration.status(database, pilot),
+        recommendation=recommendations.current(database, pilot.id),
         erased=erased,
     )
 
 
 def _from_figures(
+    registry: Registry,
     pilot: PilotDefinition,
     figures: Figures,
     evaluations: Sequence[Evaluation] | None,
-    erased: list[Erasure],
-    version: int,
-    state: State,
     now: Micros,
 ) -> Report:
     """The report of a pilot whose readings are erased, as it was when it was closed."""
     answers = {one.kpi: one for one in evaluations or ()}
     return Report(
         pilot=pilot,
-        version=version,
-        state=state,
+        version=1,
+        state="closed",
         start=figures.start,
         end=figures.end,
         results=[Result(kpi, answers[kpi.id], figures.days.get(kpi.id, [])) for kpi in pilot.kpis if kpi.id in answers],
@@ -212,7 +218,8 @@ def _from_figures(
         set_aside=figures.set_aside,
         made=now,
         erase_at=None,
-        erased=erased,
+        plan=registration.status(registry.database, pilot),
+        recommendation=recommendations.current(registry.database, pilot.id),
     )
 
 

@@ -19,6 +19,7 @@ from techport_pilots.registry.erasures import Erasure
 from techport_pilots.reports import plots
 from techport_pilots.reports.build import Report, Result, year_of
 from techport_pilots.reports.kpi_text import describe_kpi
+from techport_pilots.reports.plan_text import with_plan
 from techport_pilots.reports.privacy_text import privacy_lines
 from techport_pilots.reports.text import Words
 from techport_pilots.time import micros_of
@@ -87,7 +88,7 @@ def _template() -> Template:
 
 def _shown(report: Report, result: Result, words: Words) -> dict[str, object]:
     """A KPI as the template needs it: in words, in numbers and drawn."""
-    answer = result.evaluation
+    answer = with_plan(report.pilot, result.kpi, result.evaluation, report.plan)
     text = describe_kpi(report.pilot, result.kpi, answer, words.language)
     return {
         "title": text.title,
