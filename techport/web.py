@@ -21,6 +21,7 @@ from techport_dashboards.settings import (
 from techport_dashboards.web.connections import ConnectionLimits
 from techport_dashboards.web.server import Certificate, WebServer
 from techport_ingest.decoding.lint import explain
+from techport_ingest.decoding.proposing import propose
 from techport_ingest.pipeline import Pipeline
 from techport_ingest.sources.relay import Relay
 from techport_pilots.access.operator_token import OperatorToken
@@ -63,6 +64,7 @@ def web(settings: Settings, parts: Stores, health: HealthCheck = no_health, rela
             snapshots_bytes=settings.snapshots_bytes,
             packages=settings.data / "packages",
             package_bytes=settings.package_bytes,
+            propose=propose,
             forget_retained=no_broker if relay is None else relay.forget_retained,
         ),
         health,

@@ -63,6 +63,8 @@ _OTHER_NAMES = {
     "leq": "laeq",
     "wind_direction": "wind_from_direction",
     "rain": "precipitation",
+    "flow": "water_flow",
+    "discharge": "river_flow",
     "rainfall": "precipitation",
     "snow": "snow_depth",
     "battery": "battery_level",

@@ -215,3 +215,33 @@ async def test_where_is_my_message_answers_on_its_page(city: City, client: httpx
     nothing = await client.get(where, params={"device": "kran", "time": "2020-01-01T03:00", "lang": "en"})
     assert "Nothing was received from it at that time" in nothing.text
     assert (await client.get(where, params={"device": "kran", "time": "soon"})).status_code == 400
+
+
+async def test_a_source_is_proposed_and_accepted_with_one_click(city: City, client: httpx.AsyncClient) -> None:
+    """Nested JSON that was rejected: the page shows the lines that would read it, and they become part of the pilot."""
+    payload = b'{"fw": "1.2", "data": {"temperature": 8.5, "humidity": 71, "flow": 4.2}}'
+    entries = [
+        QuarantineEntry(
+            pilot="kai-luft",
+            device="kran",
+            topic="pilots/kai-luft/kran/readings",
+            payload=payload,
+            received=START + number,
+            rejection=Rejection("not-a-number.nested", {"key": "data"}),
+            field="data",
+        )
+        for number in range(3)
+    ]
+    city.books.close_batch("w", {}, entries)
+    newest = Quarantine(city.registry.database).entries().items[0].id
+    assert f"propose={newest}" in (await client.get("/pilots/kai-luft/quarantine")).text
+    page_text = (await client.get(PAGE, params={"propose": newest, "lang": "en"})).text
+    assert "Proposed source" in page_text
+    assert "format: json" in page_text
+    assert "data.flow: {quantity: water_flow, unit: ...}" in page_text
+    assert (await client.post(f"{PAGE}/source", data={"entry": str(newest)})).status_code == 303
+    [source] = [one for one in city.registry.pilot("kai-luft").sources if one.format == "json"]
+    assert source.topic == "pilots/kai-luft/+/readings"
+    waiting = Quarantine(city.registry.database).entries().items
+    assert all(entry.replay_requested is not None for entry in waiting if entry.field == "data")
+    assert (await client.get(PAGE, params={"propose": 10**9})).status_code == 404

@@ -21,6 +21,7 @@ from techport_dashboards import Health, WebSettings, create_app
 from techport_dashboards.settings import HealthCheck
 from techport_dashboards.web.server import WebServer
 from techport_ingest.decoding.lint import explain
+from techport_ingest.decoding.proposing import propose
 from techport_pilots.access.accounts import Accounts
 from techport_pilots.access.operator_token import OperatorToken
 from techport_pilots.access.policy import ROLES
@@ -121,7 +122,7 @@ class City:
         pilot: str = "kai-luft",
     ) -> FastAPI:
         """The web app, in which requests without a credential of their own count as the caller's (`signed_in`)."""
-        settings = dataclasses.replace(settings or WebSettings(), token=self.token)
+        settings = dataclasses.replace(settings or WebSettings(), token=self.token, propose=propose)
         app = create_app(self.registry, self.store, self.books, settings, health, CollectorRegistry(), explain)
         app.state.services.templates.bytecode_cache = COMPILED
         if signed_in:

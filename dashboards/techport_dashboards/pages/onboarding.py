@@ -22,6 +22,7 @@ from techport_dashboards.services.onboarding import (
     last_values,
     provision_device,
 )
+from techport_dashboards.services.proposals import SourceProposal, accept_source, propose_source
 from techport_dashboards.services.quarantine import find_entry, wait_for_replay
 from techport_dashboards.settings import BrokerPlace
 from techport_dashboards.viewer import Viewer
@@ -57,6 +58,7 @@ router = APIRouter(route_class=SlotRoute)
 class OnboardingParameters(Parameters):
     device: str | None = Field(None, max_length=200, description="Whose messages to wait for.")
     replay: int | None = Field(None, ge=0, lt=2**63, description="A replay to tell about.")
+    propose: int | None = Field(None, ge=0, lt=2**63, description="An entry in quarantine to propose a source for.")
     lang: str | None = Field(None, max_length=8)
 
 
@@ -75,6 +77,21 @@ class Admission:
     snippets: list[Snippet]
 
 
+@dataclass(frozen=True, slots=True)
+class AskedProposal:
+    """The answer to "which source would read this?"; None: none would."""
+
+    found: SourceProposal | None
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What the page tells of that was asked for before."""
+
+    replay: int | None = None
+    asked: AskedProposal | None = None
+
+
 @router.get("/pilots/{pilot}/onboarding")
 @needs("devices")
 def onboarding_page(
@@ -85,7 +102,12 @@ def onboarding_page(
     parameters: Annotated[OnboardingParameters, Query()],
 ) -> Response:
     """The form, the devices that nobody knows, and where a device is named the messages that come from it."""
-    return _page(request, viewer, services, pilot, device=parameters.device, replay=parameters.replay)
+    asked = None
+    if parameters.propose is not None:
+        registry = services.registry_cache.registry
+        asked = AskedProposal(propose_source(services.settings.propose, registry, pilot.id, parameters.propose))
+    told = Told(parameters.replay, asked)
+    return _page(request, viewer, services, pilot, device=parameters.device, told=told)
 
 
 @router.post("/pilots/{pilot}/onboarding")
@@ -144,6 +166,19 @@ def claim(request: Request, services: ServicesDep, viewer: ViewerDep, pilot: Pil
     return _back(request, pilot.id, device=claimed.device, replay=str(claimed.replay))
 
 
+@router.post("/pilots/{pilot}/onboarding/source")
+@needs("edit")
+def accept(request: Request, services: ServicesDep, viewer: ViewerDep, pilot: PilotDep, form: FormDep) -> Response:
+    """Make a proposed source part of the definition; the messages that it was made for are reprocessed."""
+    registry = services.registry_cache.registry
+    entry = form.number("entry")
+    if entry is None:
+        raise Problem("bad-parameter", "The form is not complete.", parameter="entry")
+    replay = accept_source(services.settings.propose, registry, pilot.id, entry, viewer)
+    wait_for_replay(registry, replay)
+    return RedirectResponse(f"/pilots/{pilot.id}/quarantine?replay={replay}", 303)
+
+
 @router.post("/pilots/{pilot}/onboarding/range")
 @needs("devices")
 def widen(request: Request, services: ServicesDep, viewer: ViewerDep, pilot: PilotDep, form: FormDep) -> Response:
@@ -183,11 +218,11 @@ def _page(
     pilot: PilotDefinition,
     *,
     device: str | None = None,
-    replay: int | None = None,
+    told: Told | None = None,
     admission: Admission | None = None,
     refused: tuple[Form, DefinitionError | Problem] | None = None,
 ) -> Response:
-    values = _values(services, pilot, device, replay)
+    values = _values(services, pilot, device, None if told is None else told.replay)
     filled, wrong = refused or (Form({}), None)
     return render(
         request,
@@ -196,6 +231,7 @@ def _page(
         pilot=pilot,
         now=clock.now(),
         admission=admission,
+        asked=None if told is None else told.asked,
         broker=broker_for_devices(services.settings.broker, request.url.hostname),
         filled=filled,
         wrong=_problems(wrong),

@@ -29,7 +29,8 @@ from techport_dashboards.web.request_slots import SlotRoute
 from techport_dashboards.web.templating import language_of, render
 from techport_pilots.accounting.quarantine import Count, Quarantine, QuarantineFilter, QuarantineGroup
 from techport_pilots.accounting.rejection import reason_title
-from techport_pilots.devices.onboarding import UNKNOWN_DEVICE, as_id
+from techport_pilots.device_names import as_id
+from techport_pilots.devices.onboarding import UNKNOWN_DEVICE
 from techport_pilots.devices.remap import can_remap, cure
 from techport_pilots.model import PilotDefinition
 from techport_pilots.quantities import Vocabulary, vocabulary_of

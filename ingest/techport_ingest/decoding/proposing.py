@@ -95,7 +95,7 @@ def _open_fields(explanations: Sequence[Explanation]) -> list[OpenField]:
                 continue
             key = reading.quantity.removeprefix(UNKNOWN_UNIT)
             lacks = "unit" if reading.quantity.startswith(UNKNOWN_UNIT) else "quantity"
-            near = [key] if key in words else words.near(key)
+            near = [key] if key in words else words.near(key) or words.near(key.rpartition(".")[2])
             found.setdefault(key, OpenField(key, f"{reading.value:g}", lacks, near))
         for part in explanation.ignored_parts:
             if part.rule == "text" and part.key and part.value:
