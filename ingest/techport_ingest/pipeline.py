@@ -39,6 +39,7 @@ from techport_ingest.retrying import Retrier, Stopped
 from techport_ingest.source import Source
 from techport_pilots.accounting import corrections, ignored
 from techport_pilots.accounting.commit_log import CommitLog
+from techport_pilots.accounting.device_budgets import DeviceBudgets
 from techport_pilots.accounting.ledger import Ledger
 from techport_pilots.accounting.message_tap import MessageTap
 from techport_pilots.accounting.quarantine import KEPT_WITHOUT_PILOT, Quarantine
@@ -119,6 +120,9 @@ class Pipeline:
         self._topics: tuple[str, ...] = ()
         self._held: list[Message] = []
         self._last_commit: Micros | None = None
+        self._device_budgets = DeviceBudgets(registry.database)
+        self._next_sharing = 0.0
+        self._shared_hour = -1
         self._to_reconcile = True
         metrics.lag.set_function(lambda: self.health().lag_seconds)
         metrics.connected.set_function(lambda: float(self._source.connected))
@@ -131,6 +135,7 @@ class Pipeline:
                 self._keep(self._held)
                 self._source.ack(self._held)
                 self._held = []
+                self._share_budgets()
             except Stopped:
                 break
             except Exception:  # the supervising loop
@@ -169,6 +174,18 @@ class Pipeline:
                     again,
                 )
             )
+
+    def _share_budgets(self) -> None:
+        """Tell other workers, and learn from them, what devices have used that send very much."""
+        if time.monotonic() < self._next_sharing:
+            return
+        hour, used = self._budgets.to_share()
+        if hour < 0 or (not used and self._shared_hour == hour):
+            return
+        self._next_sharing = time.monotonic() + REFRESH_INTERVAL
+        with contextlib.suppress(RegistryUnavailable):  # its own count holds meanwhile
+            self._budgets.agree(hour, self._device_budgets.share(hour, used), used)
+            self._shared_hour = hour
 
     def stop(self) -> None:
         """Let `run` return after the batch it is at; what is not acknowledged by then comes again."""

@@ -13,6 +13,7 @@ from paho.mqtt.client import Client
 
 from techport_ingest.checking.budget import DeviceLimits, HourlyBudgets, Owner
 from techport_ingest.sources.embedded import EmbeddedBroker, EmbeddedSettings
+from techport_pilots.accounting.device_budgets import DeviceBudgets
 from techport_pilots.accounting.ledger import ignored_by_rule
 from techport_pilots.accounting.quarantine import QuarantineFilter
 from techport_storage.microseconds import HOUR
@@ -160,3 +161,52 @@ def test_streams_that_nobody_described_can_be_forgotten(ingest: Ingest, device: 
     assert (entry.rejection.reason, entry.values) == ("too-many-streams", 1)
     assert len(ingest.registry.forget_streams("air", "lamp-1")) == 20
     assert [info.stream.quantity for info in ingest.registry.streams("air", "lamp-1")] == ["pm10", "pm25"]
+
+
+def _taken(budgets: HourlyBudgets, shared: DeviceBudgets, owner: Owner, messages: int) -> int:
+    """How many of the messages, of ten values each, a worker takes that shares as the pipeline does."""
+    taken = 0
+    for _ in range(messages):
+        taken += budgets.take(owner, 5 * HOUR, 10, 1) is None
+        hour, used = budgets.to_share()
+        if used:
+            budgets.agree(hour, shared.share(hour, used), used)
+    return taken
+
+
+def test_several_workers_have_one_budget_for_a_device(ingest: Ingest) -> None:
+    shared, owner, other = DeviceBudgets(ingest.registry.database), Owner("air", "lamp-1"), Owner("air", "lamp-2")
+    limits = DeviceLimits(hourly_values=10_000)
+    workers = [HourlyBudgets(limits) for _ in range(4)]
+    taken = sum(_taken(worker, shared, owner, 60) for _ in range(8) for worker in workers)
+    assert 1_000 <= taken <= 1_000 * 1.05, "the budget, and a hundredth for each worker"
+    assert all(_taken(worker, shared, other, 20) == 20 for worker in workers), "it costs others nothing"
+
+
+def test_a_restart_gives_no_new_budget(ingest: Ingest) -> None:
+    shared, owner = DeviceBudgets(ingest.registry.database), Owner("air", "lamp-1")
+    limits = DeviceLimits(hourly_values=10_000)
+    taken = 0
+    for _ in range(10):  # killed and started again, again and again
+        worker = HourlyBudgets(limits)
+        taken += _taken(worker, shared, owner, 300)
+    assert 1_000 <= taken <= 1_000 * 1.12
+    with ingest.registry.database.reading() as transaction:
+        assert transaction.execute("SELECT count(*) FROM device_budgets").scalar_one() == 1
+    shared.share(6, {})
+    with ingest.registry.database.reading() as transaction:
+        assert not transaction.execute("SELECT count(*) FROM device_budgets").scalar_one(), "the hour is over"
+
+
+def test_the_pipeline_shares_what_a_device_has_used(ingest: Ingest, device: Client) -> None:
+    for number in range(40):
+        _send(device, "lamp-1", {"time": NOON + number, "pm10": 1.0})
+    eventually(lambda: ingest.total().received == 40, "everything is counted")
+    _send(device, "lamp-2", {"pm10": 1.0})  # the next batch
+
+    def used() -> int:
+        with ingest.registry.database.reading() as transaction:
+            query = 'SELECT "values" FROM device_budgets WHERE device = :device'
+            return int(transaction.execute(query, {"device": "lamp-1"}).scalar() or 0)
+
+    eventually(lambda: used() >= 5, "other workers can know it")

@@ -5,20 +5,28 @@ Within its budget everything is stored or goes to quarantine. Beyond it, the fir
 `over-budget` until the hour is over: not stored, and not recoverable. Devices that nobody knows share the budget of
 one device, those of each pilot for themselves, and so do all topics of unknown pilots.
 
-Each worker counts for itself and from zero when it starts. Hours are hours of arrival.
+Workers share what they have counted of owners that send very much (`DeviceBudgets`), so that neither another worker nor
+a restart gives a device its budget anew. Hours are hours of arrival.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Literal, NamedTuple
 
 import msgspec
 
+from techport_pilots.accounting.device_budgets import Owner, Used
 from techport_pilots.accounting.rejection import Rejection
 from techport_storage.microseconds import HOUR
 from techport_storage.model import Micros
 
 RULE = "over-budget"
+
+SHARED_PARTS = 100
+"""A hundredth of a budget is shared; less stays with the worker that counted it."""
+
+__all__ = ["RULE", "Budget", "DeviceLimits", "Exceeded", "HourlyBudgets", "Owner", "Used"]
 
 Budget = Literal["values", "bytes", "quarantine", "quarantine-bytes"]
 
@@ -31,13 +39,6 @@ class DeviceLimits(msgspec.Struct, frozen=True, kw_only=True):
     hourly_bytes: int = 1_000_000_000
     hourly_quarantine_entries: int = 10_000  # events count too: both are rows of the registry
     hourly_quarantine_bytes: int = 20_000_000
-
-
-class Owner(NamedTuple):
-    """Whose budget it is: a known device's; with device "" that of a pilot's unknown ones; ("", "") of the rest."""
-
-    pilot: str
-    device: str
 
 
 class Exceeded(NamedTuple):
@@ -58,16 +59,24 @@ class Exceeded(NamedTuple):
 
 
 class _Spent:
-    """What one owner has used in this hour."""
+    """What one owner has used in this hour, as far as this worker knows; `shared` is what others know of that."""
 
-    __slots__ = ("bytes", "entries", "entry_bytes", "told", "values")
+    __slots__ = ("bytes", "entries", "entry_bytes", "shared", "told", "values")
 
-    def __init__(self) -> None:
-        self.values = 0
-        self.bytes = 0
-        self.entries = 0
-        self.entry_bytes = 0
+    def __init__(self, used: Used = Used()) -> None:  # noqa: B008 - it cannot be changed
+        self.values, self.bytes, self.entries, self.entry_bytes = used
+        self.shared = used
         self.told: set[Budget] = set()
+
+    @property
+    def unshared(self) -> Used:
+        own = (self.values, self.bytes, self.entries, self.entry_bytes)
+        return Used(*(now - before for now, before in zip(own, self.shared, strict=True)))
+
+    def agree(self, total: Used) -> None:
+        """Take over what all workers have used together, in which this one's part is."""
+        self.values, self.bytes, self.entries, self.entry_bytes = total
+        self.shared = total
 
 
 class HourlyBudgets:
@@ -77,6 +86,38 @@ class HourlyBudgets:
         self.limits = limits or DeviceLimits()
         self._spent: dict[Owner, _Spent] = {}
         self._hour = -1
+        limits_of = self.limits
+        whole = (
+            limits_of.hourly_values,
+            limits_of.hourly_bytes,
+            limits_of.hourly_quarantine_entries,
+            limits_of.hourly_quarantine_bytes,
+        )
+        self._shares = Used(*(limit // SHARED_PARTS for limit in whole))
+
+    def to_share(self) -> tuple[int, dict[Owner, Used]]:
+        """The hour, and of which owners so much was used since the last time that other workers have to know it."""
+        heavy = {owner: spent.unshared for owner, spent in self._spent.items()}
+        return self._hour, {
+            owner: used
+            for owner, used in heavy.items()
+            if any(part > share for part, share in zip(used, self._shares, strict=True))
+        }
+
+    def agree(self, hour: int, totals: Mapping[Owner, Used], shared: Mapping[Owner, Used]) -> None:
+        """Take over what all workers have used together; `shared` is what `to_share` gave, which is in it."""
+        if hour != self._hour:
+            return
+        for owner, total in totals.items():
+            spent = self._spent.setdefault(owner, _Spent())
+            own = spent.unshared
+            since = Used(*(now - then for now, then in zip(own, shared.get(owner, Used()), strict=True)))
+            spent.agree(total)
+            # What was used and not told yet stays known to this worker alone.
+            spent.values += since.values
+            spent.bytes += since.bytes
+            spent.entries += since.entries
+            spent.entry_bytes += since.entry_bytes
 
     def take(self, owner: Owner, arrived: Micros, values: int, size: int) -> Exceeded | None:
         """Take a message's values and bytes from the owner's budget; None when there was enough."""

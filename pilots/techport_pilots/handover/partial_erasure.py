@@ -34,7 +34,7 @@ from techport_storage.store import ReadingStore
 _TIMES = {"quarantine": "received", "watched_messages": "received", "device_events": "time", "corrections": "time"}
 _TIMES |= {"ignored_messages": "received", "ignored_values": "last", "device_properties": "at"}
 """Tables with a time of each row."""
-_OF_DEVICES = ("seen_streams", "origins", "learned_intervals", "watches", "stream_units")
+_OF_DEVICES = ("seen_streams", "origins", "learned_intervals", "watches", "stream_units", "device_budgets")
 """Tables that know a device, and no time: erased with the whole device."""
 _AT_ONCE = 500  # rows of which messages are looked at together
 _BEGIN = "INSERT INTO erasures (pilot, state, content, at) VALUES (:pilot, 'part-begun', :content, :at)"

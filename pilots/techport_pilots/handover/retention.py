@@ -62,6 +62,7 @@ ERASED = (
     "corrections",
     "learned_intervals",
     "stream_units",
+    "device_budgets",
     "device_properties",
     "ignored_values",
     "ignored_messages",

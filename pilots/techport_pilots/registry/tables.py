@@ -337,6 +337,16 @@ ignored_messages = Table(
     sqlite_autoincrement=True,
 )
 
+# What devices that send very much have sent in an hour, over all workers.
+device_budgets = Table(
+    "device_budgets",
+    metadata,
+    Column("pilot", String, primary_key=True),
+    Column("device", String, primary_key=True),
+    Column("hour", BigInteger, primary_key=True, autoincrement=False),
+    *(Column(count, BigInteger, nullable=False) for count in ("values", "bytes", "entries", "entry_bytes")),
+)
+
 # What devices said that is no reading: joined, offline, a button. The same again is the same event.
 device_events = Table(
     "device_events",
