@@ -9,12 +9,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from techport_pilots.model import DeviceDefinition, Phase, PilotDefinition, StreamDefinition, Text
+from techport_pilots.model import DeviceDefinition, Event, Phase, PilotDefinition, StreamDefinition, Text
 from techport_pilots.quality.completeness import (
     by_device,
     gaps,
     phase_completeness,
     pilot_intervals,
+    since_start,
     stream_completeness,
     together,
 )
@@ -191,3 +192,35 @@ def test_the_store_and_its_readings_know_the_same_coverage(used_store, streams, 
         assert store.coverage(some, START, START + 5_000) == coverage_by_reading(store, some, START, START + 5_000)
         for start, end in ((START, START + 10_001), (START + 2_000, START + 7_000)):
             assert store.coverage(intervals, start, end) == coverage_by_reading(store, intervals, start, end)
+
+
+def test_a_device_counts_from_the_later_of_the_pilots_start_and_its_deployment(store):
+    """One that was installed half way is not half incomplete, and one that has not been installed says nothing."""
+    devices = [
+        DeviceDefinition(id=name, interval="PT10M", streams=[StreamDefinition(quantity="pm10")])
+        for name in ("first", "second", "third")
+    ]
+    installed = [
+        Event(time=moment(START + 50 * STEP), kind="installed", text=Text(), device="second"),
+        Event(time=moment(START + 500 * STEP), kind="installed", text=Text(), device="third"),
+    ]
+    pilot = PilotDefinition(
+        id="p",
+        title=Text(),
+        question=Text(),
+        devices=devices,
+        events=installed,
+        phases=[Phase(name="one", kind="baseline", start=moment(START), end=moment(START + 100 * STEP))],
+    )
+    write(store, START + STEP * np.arange(100), Stream("p", "first", "pm10"))
+    write(store, START + STEP * np.arange(50, 100), Stream("p", "second", "pm10"))
+    found = since_start(store, pilot, START + 200 * STEP)
+    assert (found.since, found.until) == (START, START + 100 * STEP)
+    assert (found.whole.expected, found.whole.observed) == (150, 150)
+    assert phase_completeness(store, pilot, START + 200 * STEP)["one"].share == 1
+    running = since_start(store, pilot, START + 60 * STEP)
+    assert (running.whole.expected, running.whole.share) == (70, 1)
+
+
+def moment(instant):
+    return dt.datetime.fromtimestamp(instant / 1e6, dt.UTC)

@@ -39,6 +39,7 @@ class DataSet:
     citation: str
     licence_url: str
     complete: str | None  # rounded down: 100 % is whole
+    since: str  # from when that counts
 
 
 @router.get("/catalogue")
@@ -64,6 +65,7 @@ def _data_sets(services: Services, viewer: Viewer, language: Language, base: str
             complete=(
                 None if held.completeness is None else f"{language.number(int(1000 * held.completeness) / 10, 1)} %"
             ),
+            since=language.date_time(held.since, pilot.timezone, "d. MMM y"),
             licence_url=licence_url(licence_of(pilot)),
         )
         for pilot, held in open_datasets(known, services.dataset_stats, viewer)

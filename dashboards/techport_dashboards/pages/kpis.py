@@ -41,17 +41,18 @@ class Card:
 def kpis(
     request: Request, services: ServicesDep, pilot: PilotDep, asked: Annotated[KpiParameters, Query()]
 ) -> Response:
-    """Cards for the pilot's page: value, uncertainty and verdict of each KPI, and the last day's completeness."""
+    """Cards for the pilot's page: value, uncertainty and verdict of each KPI, and how complete the data is."""
     language = language_of(request)
     standing = services.evaluations.standing(pilot)
     chosen = [(kpi, evaluation) for kpi, evaluation in standing.kpis if asked.kpi in (None, kpi.id)]
-    share = None if asked.kpi is not None else standing.recent.share
+    share = None if asked.kpi is not None else standing.complete.whole.share
     return render(
         request,
         "kpis.html",
         language,
         cards=[card_of(pilot, kpi, evaluation, language) for kpi, evaluation in chosen],
         complete=None if share is None else language.share(share),
+        since=language.date_time(standing.complete.since, pilot.timezone, "d. MMM y"),
         at=language.date_time(standing.at, pilot.timezone, "HH:mm"),
     )
 

@@ -9,7 +9,7 @@ import threading
 from dataclasses import dataclass
 
 from techport_pilots.model import PilotDefinition
-from techport_pilots.quality.completeness import pilot_intervals, stream_completeness, together
+from techport_pilots.quality.completeness import pilot_intervals, since_start, stream_completeness, together
 from techport_pilots.registry.registry import Registry
 from techport_storage import clock
 from techport_storage.microseconds import MINUTE
@@ -26,7 +26,8 @@ class DatasetStats:
     first: Micros
     last: Micros
     readings: int
-    completeness: float | None  # 0..1 from the first reading to the last; None where nothing was promised
+    completeness: float | None  # 0..1 since the pilot's start; None where nothing was promised
+    since: Micros  # from when completeness counts
     ended: bool
     modified: Micros  # newest reading or newest version of the definition
 
@@ -50,17 +51,17 @@ class DatasetStatsCache:
             return kept[2]
 
     def _count(self, pilot: PilotDefinition, now: Micros) -> DatasetStats | None:
-        intervals = pilot_intervals(pilot)
-        found = together(stream_completeness(self._store, intervals, 0, now).values())
+        found = together(stream_completeness(self._store, pilot_intervals(pilot), 0, now).values())
         if found.first is None or found.last is None:
             return None
-        held = together(stream_completeness(self._store, intervals, found.first, found.last + 1).values())
+        complete = since_start(self._store, pilot, now)
         defined = self._registry.history(pilot.id)[0].at
         return DatasetStats(
             first=found.first,
             last=found.last,
-            readings=held.readings,
-            completeness=held.share,
+            readings=found.readings,
+            completeness=complete.whole.share,
+            since=complete.since,
             ended=self._registry.state(pilot.id) in ("ended", "closed"),
             modified=max(found.last, defined),
         )

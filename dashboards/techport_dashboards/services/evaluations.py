@@ -14,19 +14,18 @@ import msgspec
 
 from techport_pilots.evaluation import Evaluation, evaluate
 from techport_pilots.model import Kpi, PilotDefinition
-from techport_pilots.quality.completeness import Completeness, pilot_intervals, stream_completeness, together
+from techport_pilots.quality.completeness import SinceStart, since_start
 from techport_pilots.registry import registration
 from techport_pilots.registry.lifecycle import changes, has_ended, measured_until
 from techport_pilots.registry.registry import Registry
 from techport_pilots.reports.build import final_evaluations, keep_evaluations
 from techport_pilots.reports.plan_text import with_plan
 from techport_storage import clock
-from techport_storage.microseconds import DAY, MINUTE
+from techport_storage.microseconds import MINUTE
 from techport_storage.model import Micros
 from techport_storage.store import ReadingStore
 
 FRESH: Micros = 10 * MINUTE
-RECENT: Micros = DAY
 THREADS = 2
 """That evaluate for the API at the same time, for each holds the processor for seconds."""
 
@@ -35,12 +34,12 @@ OTHERS = 100  # answers to questions that no KPI asks, before they are forgotten
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """Where a pilot stands: each KPI with its evaluation, and how complete the last day was."""
+    """Where a pilot stands: each KPI with its evaluation, and how complete its data is."""
 
     at: Micros
     definition: PilotDefinition
     kpis: list[tuple[Kpi, Evaluation]]
-    recent: Completeness
+    complete: SinceStart
 
 
 class Evaluations:
@@ -112,5 +111,5 @@ class Evaluations:
         found = final_evaluations(self._registry.database, pilot)
         if found is None:
             found = [self._as_of(pilot, kpi, now) for kpi in pilot.kpis]
-        recent = stream_completeness(self._store, pilot_intervals(pilot), now - RECENT, now)
-        return Standing(now, pilot, list(zip(pilot.kpis, found, strict=True)), together(recent.values()))
+        complete = since_start(self._store, pilot, now)
+        return Standing(now, pilot, list(zip(pilot.kpis, found, strict=True)), complete)

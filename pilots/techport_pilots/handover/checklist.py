@@ -19,10 +19,15 @@ from techport_pilots.errors import WrongState
 from techport_pilots.evaluation.messages import phase_titles
 from techport_pilots.i18n import Message, in_all_languages
 from techport_pilots.model import PilotDefinition
-from techport_pilots.quality.completeness import Completeness, phase_completeness, pilot_intervals, stream_completeness
+from techport_pilots.quality.completeness import (
+    Completeness,
+    period,
+    phase_completeness,
+    pilot_intervals,
+    stream_completeness,
+)
 from techport_pilots.registry import erasures
 from techport_pilots.registry.registry import Registry
-from techport_pilots.reports.build import period
 from techport_pilots.time import date_of, local, micros_of
 from techport_storage.model import Micros, Stream
 from techport_storage.store import ReadingStore

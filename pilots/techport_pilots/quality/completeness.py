@@ -134,6 +134,97 @@ def pilot_intervals(pilot: PilotDefinition) -> dict[Stream, Micros | None]:
     }
 
 
+class SinceStart(msgspec.Struct, frozen=True, kw_only=True):
+    """How much of what a pilot was to send has arrived: the one number that every page, report and catalogue gives."""
+
+    since: Micros  # from when the first of its devices counts
+    until: Micros
+    streams: dict[Stream, Completeness]  # without those of devices that count from later
+
+    @property
+    def whole(self) -> Completeness:
+        """All streams as one."""
+        return together(self.streams.values())
+
+
+def counted_from(pilot: PilotDefinition, device: str, start: Micros) -> Micros:
+    """From when a device's readings are expected.
+
+    Parameters
+    ----------
+    pilot : PilotDefinition
+    device : str
+        Its id.
+    start : int
+        Of the pilot, µs since the epoch.
+
+    Returns
+    -------
+    int
+        The later of the pilot's start and the device's first deployment: its first event of the kind `installed`.
+    """
+    installed = [
+        micros_of(event.time, pilot.timezone)
+        for event in pilot.events
+        if event.kind == "installed" and event.device == device
+    ]
+    return max(start, min(installed, default=start))
+
+
+def period(store: ReadingStore, pilot: PilotDefinition, now: Micros) -> tuple[Micros, Micros]:
+    """From the first phase to the end of the last, not beyond now; of the readings where there are no phases."""
+    zone = pilot.timezone
+    if pilot.phases:
+        start = min(micros_of(phase.start, zone) for phase in pilot.phases)
+        end = min(max(micros_of(phase.end, zone) for phase in pilot.phases), now)
+        return start, max(end, start + 1)
+    intervals: dict[Stream, Micros | None] = dict.fromkeys(pilot_intervals(pilot))
+    found = together(stream_completeness(store, intervals, 0, now).values()) if intervals else None
+    if found is None or found.first is None or found.last is None:
+        return now - 1, now
+    return found.first, found.last + 1
+
+
+def since_start(store: ReadingStore, pilot: PilotDefinition, now: Micros) -> SinceStart:
+    """Completeness of a pilot from its start, each device from the later of that and its first deployment.
+
+    Parameters
+    ----------
+    store : ReadingStore
+    pilot : PilotDefinition
+    now : int
+        Until when a pilot that goes on counts, µs since the epoch.
+
+    Returns
+    -------
+    SinceStart
+        With the period that it is of; streams of devices that are deployed later than it ends are left out.
+
+    Raises
+    ------
+    StoreError
+        What the store raises.
+    """
+    start, end = period(store, pilot, now)
+    found, starts = _from_deployment(store, pilot, start, end)
+    return SinceStart(since=min(starts, default=start), until=end, streams=found)
+
+
+def _from_deployment(
+    store: ReadingStore, pilot: PilotDefinition, start: Micros, end: Micros
+) -> tuple[dict[Stream, Completeness], set[Micros]]:
+    """Completeness of streams in [start, end), of each device from its deployment on; and from when each counts."""
+    by_start: dict[Micros, dict[Stream, Micros | None]] = {}
+    for stream, interval in pilot_intervals(pilot).items():
+        begin = counted_from(pilot, stream.device, start)
+        if begin < end:
+            by_start.setdefault(begin, {})[stream] = interval
+    found: dict[Stream, Completeness] = {}
+    for begin, intervals in by_start.items():
+        found |= stream_completeness(store, intervals, begin, end)
+    return found, set(by_start)
+
+
 def phase_completeness(store: ReadingStore, pilot: PilotDefinition, now: Micros) -> dict[str, Completeness]:
     """Completeness of phases, over all streams of the pilot.
 
@@ -147,14 +238,13 @@ def phase_completeness(store: ReadingStore, pilot: PilotDefinition, now: Micros)
     Returns
     -------
     dict of str to Completeness
-        By the names of the phases that have begun.
+        By the names of the phases that have begun; devices that came later count from then.
     """
-    intervals = pilot_intervals(pilot)
     answer = {}
     for phase in pilot.phases:
         start, end = micros_of(phase.start, pilot.timezone), min(micros_of(phase.end, pilot.timezone), now)
         if start < end:
-            answer[phase.name] = together(stream_completeness(store, intervals, start, end).values())
+            answer[phase.name] = together(_from_deployment(store, pilot, start, end)[0].values())
     return answer
 
 

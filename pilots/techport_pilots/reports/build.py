@@ -21,14 +21,7 @@ from techport_pilots.evaluation.kpi import plan_of
 from techport_pilots.evaluation.phases import baseline_vs_intervention, overlapping
 from techport_pilots.evaluation.samples import day_numbers
 from techport_pilots.model import Kpi, PilotDefinition
-from techport_pilots.quality.completeness import (
-    Completeness,
-    by_device,
-    phase_completeness,
-    pilot_intervals,
-    stream_completeness,
-    together,
-)
+from techport_pilots.quality.completeness import Completeness, by_device, phase_completeness, since_start
 from techport_pilots.registry import recommendations, registration
 from techport_pilots.registry.database import Database
 from techport_pilots.registry.erasures import Erasure, due_at, receipts
@@ -171,22 +164,21 @@ def build_report(
     if any(not receipt.partial for receipt in erased) and (figures := kept_figures(database, pilot.id)) is not None:
         report = _from_figures(registry, pilot, figures, evaluations, now)
         return msgspec.structs.replace(report, version=version, state=state, erased=erased)
-    start, end = period(store, pilot, until)
-    found = stream_completeness(store, pilot_intervals(pilot), start, end)
+    complete = since_start(store, pilot, until)
     counts = Quarantine(database).counts(QuarantineFilter(pilot=pilot.id))
     return Report(
         pilot=pilot,
         version=version,
         state=state,
-        start=start,
-        end=end,
+        start=complete.since,
+        end=complete.until,
         results=[
             Result(kpi, answer, _whole(_days(store, here, kpi, lent), until))
             for kpi, answer in zip(pilot.kpis, evaluations, strict=True)
         ],
-        devices=by_device(found),
+        devices=by_device(complete.streams),
         phases=phase_completeness(store, pilot, until),
-        whole=together(found.values()),
+        whole=complete.whole,
         set_aside=sum(count.values for count in counts),
         made=now,
         erase_at=due_at(registry, pilot),
@@ -278,20 +270,6 @@ def final_evaluations(database: Database, pilot: PilotDefinition) -> list[Evalua
         if found.keys() >= {kpi.id for kpi in pilot.kpis}
         else None
     )
-
-
-def period(store: ReadingStore, pilot: PilotDefinition, now: Micros) -> tuple[Micros, Micros]:
-    """From the first phase to the end of the last, not beyond now; of the readings where there are no phases."""
-    zone = pilot.timezone
-    if pilot.phases:
-        start = min(micros_of(phase.start, zone) for phase in pilot.phases)
-        end = min(max(micros_of(phase.end, zone) for phase in pilot.phases), now)
-        return start, max(end, start + 1)
-    intervals: dict[Stream, Micros | None] = dict.fromkeys(pilot_intervals(pilot))
-    found = together(stream_completeness(store, intervals, 0, now).values()) if intervals else None
-    if found is None or found.first is None or found.last is None:
-        return now - 1, now
-    return found.first, found.last + 1
 
 
 def _days(store: ReadingStore, pilot: PilotDefinition, kpi: Kpi, lent: Collection[Stream]) -> list[Day]:
