@@ -1,4 +1,4 @@
-"""Sends what waits in the outbox through an SMTP server, in a thread of its own."""
+"""Delivers what waits in the outbox, in a thread of its own: e-mails through an SMTP server, webhooks by HTTP."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from ssl import create_default_context
 import structlog
 
 from techport.settings import Settings
+from techport.webhooks import WebhookRefused, post
 from techport_pilots.errors import RegistryUnavailable
 from techport_pilots.registry.database import Database
 from techport_pilots.registry.outbox import Mail, Outbox
@@ -27,10 +28,7 @@ TIMEOUT_S = 30.0
 
 @contextmanager
 def sending_mail(settings: Settings, database: Database) -> Iterator[None]:
-    """Send e-mails until the block ends; without the setting `smtp` none are sent."""
-    if settings.smtp is None:
-        yield
-        return
+    """Deliver until the block ends; without the setting `smtp` webhooks only, and e-mails wait."""
     stopping = threading.Event()
     thread = threading.Thread(target=_run, args=(settings, Outbox(database), stopping), name="mail")
     thread.start()
@@ -44,7 +42,7 @@ def sending_mail(settings: Settings, database: Database) -> Iterator[None]:
 def _run(settings: Settings, outbox: Outbox, stopping: threading.Event) -> None:
     while not stopping.wait(LOOK_EVERY_S):
         try:
-            while not stopping.is_set() and (mail := outbox.take()) is not None:
+            while not stopping.is_set() and (mail := outbox.take(webhooks_only=settings.smtp is None)) is not None:
                 deliver(settings, outbox, mail)
         except RegistryUnavailable as error:
             log.warning("e-mails wait: the registry does not answer", problem=str(error))
@@ -53,7 +51,13 @@ def _run(settings: Settings, outbox: Outbox, stopping: threading.Event) -> None:
 def deliver(settings: Settings, outbox: Outbox, mail: Mail) -> None:
     """Hand one e-mail to the server, and note what came of it. Raises RegistryUnavailable; it is then sent again."""
     try:
-        _send(settings, mail)
+        if "://" in mail.recipient:
+            post(settings, mail)
+        else:
+            _send(settings, mail)
+    except WebhookRefused as error:
+        log.warning("a webhook was refused", purpose=mail.purpose, problem=str(error), given_up=error.for_good)
+        outbox.failed(mail, str(error), for_good=error.for_good)
     except (smtplib.SMTPRecipientsRefused, smtplib.SMTPDataError, smtplib.SMTPSenderRefused) as error:
         for_good = _code(error) >= 500
         log.warning("an e-mail was refused", purpose=mail.purpose, code=_code(error), given_up=for_good)

@@ -193,6 +193,11 @@ class Settings(BaseSettings):
     smtp_username: str | None = Field(None, description="user name at the mail server")
     smtp_password_file: Path | None = Field(None, description="file that holds the password at the mail server")
     mail_from: str = Field("techport@localhost", description="sender of e-mails")
+    alert_seconds: float = Field(60, gt=0, description="how often the platform looks whether something needs somebody")
+    private_webhooks: bool = Field(
+        False,
+        description="deliver to webhooks on this machine and in private networks too, which those who edit pilots name",
+    )
     public_url: str | None = Field(
         None,
         pattern=r"^https?://[^\s/?#]+[^\s?#]*$",

@@ -302,6 +302,16 @@ class Loan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     quantity: str | None = None  # None: all that the device measures
 
 
+class LimitAlert(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A limit whose crossing people are told of. Exactly one of `above` and `below`."""
+
+    quantity: str  # of all its channels
+    above: float | None = None  # in the quantity's unit
+    below: float | None = None
+    lasting: str | None = None  # ISO 8601 duration that readings must have been beyond it; None: one is enough
+    device: str | None = None  # None: every device that measures it
+
+
 class PilotDefinition(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     id: str  # a topic level: a-z, 0-9 and hyphen
     title: Text
@@ -328,6 +338,7 @@ class PilotDefinition(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     lends: list[Loan] = []
     events: list[Event] = []
     exclusions: list[Exclusion] = []
+    alerts: list[LimitAlert] = []  # beside those that every pilot has
     licence: str = ""  # SPDX identifier, or a name; empty: nobody may use the data without asking
     attribution: str = ""
     retention: str | None = None  # ISO 8601 duration after the end

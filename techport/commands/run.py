@@ -21,6 +21,7 @@ import typer
 from rich.console import Console
 
 from techport import logs, options
+from techport.alerting import alerting
 from techport.commands.link import people_sign_in, sign_in_address
 from techport.data_dir import lock
 from techport.errors import CannotRun
@@ -94,6 +95,7 @@ def serve(
         platform.relaying(settings) as relay,
         platform.erasing(settings, parts, relay),
         sending_mail(settings, parts.registry.database),
+        alerting(settings, parts),
     ):
         server = web.web(settings, parts, relay=relay)
         log.info("serving", address=f"{'https' if settings.http_cert else 'http'}://{settings.http}")
@@ -147,6 +149,7 @@ def _run_everything(settings: Settings, pilots: list[Path], district: _District 
             platform.ingesting(settings, parts, reached, failed=interrupt) as pipeline,
             platform.flagging(settings, parts),
             sending_mail(settings, parts.registry.database),
+            alerting(settings, parts),
             platform.erasing(settings, parts, reached.relay),
             district.running() if district else _nothing(),
         ):

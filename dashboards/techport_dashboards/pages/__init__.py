@@ -6,6 +6,7 @@ from fastapi import APIRouter
 
 from techport_dashboards.pages import (
     account,
+    alerts,
     close,
     datasets,
     decode,
@@ -42,6 +43,7 @@ router.include_router(report.router)
 router.include_router(close.router)
 router.include_router(portfolio.router)
 router.include_router(quality.router)
+router.include_router(alerts.router)
 router.include_router(phases.router)
 router.include_router(explore.router)
 router.include_router(datasets.router)

@@ -12,6 +12,7 @@ from techport_dashboards.pages import wall
 from techport_dashboards.query.parameters import Parameters
 from techport_dashboards.services import device_status
 from techport_dashboards.services.air_quality import rated
+from techport_dashboards.services.alerts import attention
 from techport_dashboards.services.basemap import load_basemap
 from techport_dashboards.services.device_status import PilotNow, State
 from techport_dashboards.viewer import Viewer
@@ -19,6 +20,7 @@ from techport_dashboards.web.access import needs
 from techport_dashboards.web.dependencies import Services, ServicesDep, ViewerDep
 from techport_dashboards.web.request_slots import SlotRoute
 from techport_dashboards.web.templating import language_of, render
+from techport_pilots.alerts.log import AlertLog
 from techport_pilots.registry import erasures
 from techport_storage import clock
 from techport_storage.model import Micros, Selection
@@ -54,6 +56,7 @@ def overview(
         running=len(running),
         seen=max((pilot.seen for pilot in pilots if pilot.seen), default=None),
         attention=device_status.worst_first(pilots),
+        alerts=attention(AlertLog(services.registry_cache.registry.database).open(), viewer.may_see),
         overdue=[due for due in erasures.overdue(services.registry_cache.registry, now) if viewer.may_see(due.pilot)],
         wall_next=wall.following(services, viewer, None) if parameters.cycle else None,
         air=air,

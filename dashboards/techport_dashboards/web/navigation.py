@@ -33,6 +33,7 @@ MAIN = (
 OF_PILOT = (
     Place(N_("Pilot"), "/pilots/{pilot}"),
     Place(N_("Phases"), "/pilots/{pilot}/phases"),
+    Place(N_("Alerts"), "/pilots/{pilot}/alerts"),
     Place(N_("Data quality"), "/pilots/{pilot}/quality"),
     Place(N_("Quarantine"), "/pilots/{pilot}/quarantine", action="see-raw"),
     Place(N_("New devices"), "/pilots/{pilot}/onboarding", action="devices"),

@@ -380,6 +380,19 @@ def _exclusions(pilot: PilotDefinition) -> Checks:
             yield misfit((*path, "end"), "exclusion-order")
 
 
+def _alerts(pilot: PilotDefinition) -> Checks:
+    words, devices = vocabulary_of(pilot), [device.id for device in pilot.devices]
+    for index, alert in enumerate(pilot.alerts):
+        path: Path = ("alerts", index)
+        yield from _quantity(alert.quantity, (*path, "quantity"), words)
+        if alert.device is not None:
+            yield from known_device(alert.device, devices, (*path, "device"))
+        if (alert.above is None) == (alert.below is None):
+            yield misfit(path, "alert-limit")
+        if alert.lasting is not None:
+            yield from _duration(alert.lasting, (*path, "lasting"), "PT1H", interval_micros)
+
+
 def _unique(names: Sequence[str], section: str, field: str) -> Checks:
     first: dict[str, int] = {}
     for index, name in enumerate(names):
@@ -444,6 +457,7 @@ _CHECKS: tuple[Callable[[PilotDefinition], Checks], ...] = (
     _lends,
     _events,
     _exclusions,
+    _alerts,
     check_sources,
     check_aliases,
 )

@@ -69,6 +69,8 @@ ERASED = (
     "device_events",
     "credentials",
     "pilot_packages",
+    "alerts",
+    "alert_silences",
 )
 """Tables whose rows of the pilot go."""
 
@@ -111,6 +113,8 @@ KEPT = {
     "provider_sign_ins": "random numbers; gone within an hour",
     "api_tokens": "names that people gave their tokens; gone ninety days after they expired",
     "outbox": "e-mails to people of the platform: the text goes when it was sent, the rest a week later",
+    "alert_recipients": "addresses of people and services that are told of alerts",
+    "alert_weeks": "the pilot's id, and weeks",
 }
 """Tables in which there is nothing of what a pilot's devices sent, and what they hold."""
 

@@ -1,4 +1,5 @@
-"""E-mails that are to be sent. They are written to the registry in the transaction of what they tell, and sent later.
+"""E-mails and messages to webhooks that are to be sent. They are written to the registry in the transaction of what
+they tell, and sent later.
 
 Each is delivered at least once: a process takes a message for a while, sends it, and says so afterwards. One that was
 killed in between leaves it to the next, which sends it again with the same Message-ID. A server that does not answer is
@@ -26,7 +27,8 @@ _ADD = (
 )
 _DUE = (
     "SELECT id, purpose, recipient, subject, body, created, tries FROM outbox WHERE next_try <= :at"
-    " AND (taken_until IS NULL OR taken_until <= :at) ORDER BY next_try, id LIMIT 1"
+    " AND (taken_until IS NULL OR taken_until <= :at) AND (recipient LIKE '%://%' OR :emails = 1)"
+    " ORDER BY next_try, id LIMIT 1"
 )
 _TAKE = "UPDATE outbox SET taken_until = :until WHERE id = :id AND (taken_until IS NULL OR taken_until <= :at)"
 _SENT = (
@@ -40,7 +42,10 @@ _GIVE_UP = (
 
 
 class Mail(msgspec.Struct, frozen=True):
-    """An e-mail that waits. `id` never changes, so a recipient can tell a second delivery from another message."""
+    """An e-mail that waits, or a message to a webhook, whose recipient is a URL.
+
+    `id` never changes, so that a recipient can tell a second delivery from another message.
+    """
 
     id: int
     purpose: str
@@ -83,14 +88,16 @@ class Outbox:
         with self._database.writing() as transaction:
             return add_mail(transaction, purpose, recipient, subject, body)
 
-    def take(self) -> Mail | None:
-        """The next e-mail that is due, for this process to send; None: there is none."""
+    def take(self, *, webhooks_only: bool = False) -> Mail | None:
+        """The next message that is due, for this process to deliver; None: there is none."""
         at = now()
         with self._database.writing() as transaction:
-            row = transaction.execute(_DUE, {"at": at}).first()
+            row = transaction.execute(_DUE, {"at": at, "emails": int(not webhooks_only)}).first()
             if row is None:
                 transaction.execute(
-                    "DELETE FROM outbox WHERE next_try IS NULL AND created < :old", {"old": at - _KEPT - GIVE_UP}
+                    # What waits for a mail server that nobody sets up goes too.
+                    "DELETE FROM outbox WHERE (next_try IS NULL OR tries = 0) AND created < :old",
+                    {"old": at - _KEPT - GIVE_UP},
                 )
                 return None
             taken = transaction.execute(_TAKE, {"until": at + TAKEN_FOR, "id": row.id, "at": at})

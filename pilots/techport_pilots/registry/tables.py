@@ -616,6 +616,63 @@ outbox = Table(
     sqlite_autoincrement=True,
 )
 
+# What needs or needed somebody: a rule, what it is about, and the parameters of its sentence as JSON.
+alerts = Table(
+    "alerts",
+    metadata,
+    Column("id", _SERIAL, primary_key=True, autoincrement=True),
+    Column("pilot", String, nullable=False),
+    Column("rule", String, nullable=False),
+    Column("subject", String, nullable=False),
+    Column("params", Text, nullable=False),
+    Column("began", BigInteger, nullable=False),
+    Column("seen", BigInteger, nullable=False),  # when it was last so
+    Column("recovered", BigInteger),  # NULL: it is so
+    Column("acknowledged", BigInteger),
+    Column("acknowledged_by", String, nullable=False, server_default=""),
+    Column("note", Text, nullable=False, server_default=""),
+    Index("alerts_by_pilot", "pilot", "began"),
+    Index("alerts_open", "recovered"),
+    sqlite_autoincrement=True,
+)
+
+# Who is told of a pilot's alerts, or of all pilots' where `pilot` is empty.
+alert_recipients = Table(
+    "alert_recipients",
+    metadata,
+    Column("id", _SERIAL, primary_key=True, autoincrement=True),
+    Column("pilot", String, nullable=False),
+    Column("address", Text, nullable=False),  # an e-mail address, or the URL of a webhook
+    Column("language", String, nullable=False),
+    Column("weekly", Integer, nullable=False),  # 1: gets the weekly summary too
+    Column("who", String, nullable=False),
+    Column("at", BigInteger, nullable=False),
+    sqlite_autoincrement=True,
+)
+
+# Periods in which nobody is told.
+alert_silences = Table(
+    "alert_silences",
+    metadata,
+    Column("id", _SERIAL, primary_key=True, autoincrement=True),
+    Column("pilot", String, nullable=False),
+    Column("rule", String, nullable=False),  # empty: all
+    Column("subject", String, nullable=False),  # empty: all
+    Column("start", BigInteger, nullable=False),
+    Column("until", BigInteger),  # NULL: until it is taken away
+    Column("reason", Text, nullable=False),
+    Column("who", String, nullable=False),
+    sqlite_autoincrement=True,
+)
+
+# Weeks whose summary has been written to the outbox.
+alert_weeks = Table(
+    "alert_weeks",
+    metadata,
+    Column("pilot", String, primary_key=True),
+    Column("week", String, primary_key=True),  # 2026-W49
+)
+
 # What was planned, frozen when the pilot was started: question, KPIs, phases, exclusions. SHA-256 of `content`.
 registrations = Table(
     "registrations",

@@ -1,0 +1,54 @@
+"""Looks once a minute at what needs somebody, in a thread of its own: one process of all that share the registry."""
+
+from __future__ import annotations
+
+import secrets
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import structlog
+
+from techport.platform import Stores
+from techport.settings import Settings
+from techport_dashboards.query.registry_cache import RegistryCache
+from techport_dashboards.services.alerts import Watch
+from techport_pilots.errors import RegistryUnavailable
+from techport_pilots.registry.leases import Leases
+from techport_storage.errors import StoreError
+
+log = structlog.get_logger(__name__)
+
+_WORK = "alerts"
+
+
+@contextmanager
+def alerting(settings: Settings, parts: Stores) -> Iterator[None]:
+    """Look for alerts until the block ends."""
+    stopping = threading.Event()
+    thread = threading.Thread(target=_run, args=(settings, parts, stopping), name="alerts")
+    thread.start()
+    try:
+        yield
+    finally:
+        stopping.set()
+        thread.join()
+
+
+def _run(settings: Settings, parts: Stores, stopping: threading.Event) -> None:
+    scheme = "https" if settings.http_cert else "http"
+    address = settings.public_url or f"{scheme}://{settings.http_address.reachable}"
+    watch = Watch(RegistryCache(parts.registry), parts.readings, address)
+    leases, worker = Leases(parts.registry.database), f"web-{secrets.token_hex(8)}"
+    while not stopping.wait(settings.alert_seconds):
+        try:
+            if leases.take(_WORK, worker, 3 * settings.alert_seconds):
+                watch.look()
+        except (StoreError, RegistryUnavailable) as error:
+            log.warning("could not look for alerts", problem=str(error))
+        except Exception:  # supervises: alerts about one pilot must not end those about all others
+            log.exception("looking for alerts failed")
+    try:
+        leases.release(_WORK, worker)
+    except RegistryUnavailable:
+        log.info("the lease for alerts runs out by itself")
