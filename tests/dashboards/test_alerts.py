@@ -114,7 +114,7 @@ def test_devices_that_fall_silent_together_are_told_in_one_message(
     morning.send("a", "pm10", 10, ago=-MINUTE)
     morning.send("b", "pm10", 10, ago=-MINUTE)
     assert morning.look(after=RECOVERS_AFTER) == ([], ["device-offline a", "device-offline b"])
-    assert [subject for _, subject, _ in morning.told()] == ["Brua: over – Enhet frakoblet"]
+    assert [subject for _, subject, _ in morning.told()] == ["Brua: Enhet frakoblet er over"]
 
 
 def test_a_battery_is_low_until_it_is_well_above(morning: Morning) -> None:

@@ -14,6 +14,7 @@ import pytest
 from babel.messages.catalog import Message as Entry
 from babel.messages.pofile import read_po
 
+from techport_pilots.alerts.conditions import RULES
 from techport_pilots.i18n import LANGUAGES, Language, Message
 from tests.conftest import ROOT
 
@@ -23,6 +24,7 @@ TESTED_ELSEWHERE = ("rejection.", "json.", "json-type.", "remark.")
 SAME = {
     *("dcat.theme.TRAN", "definition.finding", "definition.finding-in", "definition.findings"),
     *("definition.value.other", "definition.value.text", "evaluation.method", "kpi.as-stored"),
+    "alert.mail.began",
 }
 """Texts that are the same in Norwegian: parameters alone, and one word."""
 
@@ -32,6 +34,10 @@ MADE = (
     *("lifecycle.state.", "lifecycle.only-next.", "lifecycle.needs."),
     *("kpi.expected.", "kpi.measured.", "kpi.condition.", "kpi.raw.", "kpi.verdict."),
     *("device-kind.", "limit.", "dcat.theme."),
+    *(f"alert.{rule}" for rule in RULES),
+    "alert.weekly.",  # said by the part that looks
+    "alert.all.title",
+    *("ignored.", "where."),
 )
 """Starts of codes whose last part is computed."""
 

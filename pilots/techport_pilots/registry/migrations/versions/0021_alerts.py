@@ -1,6 +1,6 @@
 """Alerts: what needs or needed somebody, who is told, and when nobody is.
 
-Revision: 0020
+Revision: 0021
 """
 
 from __future__ import annotations
@@ -8,8 +8,8 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0020"
-down_revision = "0019"
+revision = "0021"
+down_revision = "0020"
 
 
 def upgrade() -> None:
