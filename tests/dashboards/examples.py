@@ -12,6 +12,7 @@ NEEDS: Mapping[str, Mapping[str, Any]] = {
     "aggregate": {"every": "PT1H"},
     "fill": {"every": "PT1H", "start": "2026-10-01"},
     "max_gap": {"every": "PT1H", "start": "2026-10-01", "fill": "linear"},
+    "rolling": {"every": "PT1H"},
     "points": {"downsample": "minmax", "quantity": "pm10"},
     "end": {"start": "2026-10-01"},
 }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import html
 import io
+import json
 import re
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -13,6 +14,7 @@ import httpx
 import msgspec
 import pyarrow.parquet as pq
 import pytest
+from datacite import schema45
 
 from techport_dashboards import WebSettings
 from techport_dashboards.services import citation
@@ -59,6 +61,33 @@ async def test_it_says_what_it_is_and_how_to_cite_it(freezer: httpx.AsyncClient)
     assert snapshot["doi"] is None
     for part in ("Air on the quay", snapshot["sha256"], snapshot["page"], "CC-BY-4.0", "[DOI]"):
         assert part in snapshot["citation"]
+
+
+async def test_repositories_and_programs_find_what_they_need(freezer: httpx.AsyncClient, tmp_path: Path) -> None:
+    snapshot = (await freezer.post(SNAPSHOTS, json=QUESTION)).json()
+    described = (await freezer.get(f"{SNAPSHOTS}/{snapshot['id']}/datacite.json")).json()
+    schema45.validator.validate(described)
+    assert {one["date"] for one in described["dates"]} >= {"2025-10-21/2025-11-21"}
+    page = await freezer.get(snapshot["page"])
+    links: dict[str, list[str]] = {}
+    for link in page.headers["link"].split(", <"):
+        url, _, rest = link.lstrip("<").partition(">")
+        links.setdefault(rest.split('"')[1], []).append(url)
+    assert links["cite-as"] == [snapshot["page"]]
+    assert links["item"] == [snapshot["file"]]
+    assert links["license"] == ["https://spdx.org/licenses/CC-BY-4.0.html"]
+    assert (await freezer.get(links["describedby"][0])).json() == described
+    back = (await freezer.get(snapshot["file"])).headers["link"]
+    assert f'<{snapshot["page"]}>; rel="collection"' in back
+    (text,) = re.findall(r'<script type="application/ld\+json">(.*?)</script>', page.text, re.DOTALL)
+    about = json.loads(text)
+    assert (about["@type"], about["distribution"]["sha256"]) == ("Dataset", snapshot["sha256"])
+    file = tmp_path / "snapshots" / f"{snapshot['id']}.json"
+    file.chmod(0o600)
+    file.write_text(json.dumps({**json.loads(file.read_text()), "doi": "10.12345/abc"}))
+    registered = (await freezer.get(f"{SNAPSHOTS}/{snapshot['id']}/datacite.json")).json()
+    schema45.validator.validate(registered)
+    assert "<https://doi.org/10.12345/abc>" in (await freezer.get(snapshot["page"])).headers["link"]
 
 
 @pytest.mark.parametrize(

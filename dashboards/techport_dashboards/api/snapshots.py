@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Annotated, Any
 
+import msgspec
 import pyarrow as pa
 from fastapi import APIRouter, Request, Response
 from fastapi import Path as PathParameter
@@ -22,6 +23,8 @@ from techport_dashboards.query.paging import paged
 from techport_dashboards.query.parameters import PageParameters
 from techport_dashboards.query.question import answer
 from techport_dashboards.services import citation
+from techport_dashboards.services.datacite import JSON as DATACITE
+from techport_dashboards.services.datacite import datacite, file_links
 from techport_dashboards.services.snapshots import NoRoom, Snapshot, SnapshotStore, find_snapshot, snapshot_store
 from techport_dashboards.viewer import Viewer
 from techport_dashboards.web.access import needs, require
@@ -88,6 +91,17 @@ def described(
     )
 
 
+@router.get("/{id}/datacite.json", response_class=Response, responses={200: {"content": {DATACITE: {}}}})
+@needs("see", anybody="citable data of open pilots")
+def for_repositories(
+    request: Request, services: ServicesDep, viewer: ViewerDep, snapshot_id: Annotated[str, PathParameter(alias="id")]
+) -> Response:
+    """The snapshot as DataCite metadata (kernel 4.5), for a repository that registers a DOI."""
+    snapshot = find_snapshot(snapshot_store(services.settings), viewer, snapshot_id)
+    body = datacite(snapshot, address_of(request), services.settings.publisher)
+    return Response(msgspec.json.encode(body), media_type=DATACITE)
+
+
 @router.get(
     "/{id}/readings.parquet",
     response_class=Response,
@@ -101,7 +115,11 @@ def file(
     store = snapshot_store(services.settings)
     snapshot = find_snapshot(store, viewer, snapshot_id)
     kept_by = "private" if viewer.signed_in else "public"  # what somebody without a credential may see is everybody's
-    headers = {"ETag": f'"{snapshot.sha256}"', "Cache-Control": f"{kept_by}, {FOREVER}"}
+    headers = {
+        "ETag": f'"{snapshot.sha256}"',
+        "Cache-Control": f"{kept_by}, {FOREVER}",
+        "Link": file_links(snapshot, address_of(request)),
+    }
     if f'"{snapshot.sha256}"' in request.headers.get("if-none-match", ""):
         return Response(status_code=304, headers=headers)
     return FileResponse(

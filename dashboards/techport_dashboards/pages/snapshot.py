@@ -8,7 +8,7 @@ from urllib.parse import urlencode
 from fastapi import APIRouter, Request, Response
 from fastapi import Path as PathParameter
 
-from techport_dashboards.services import citation
+from techport_dashboards.services import citation, datacite
 from techport_dashboards.services.snapshots import Snapshot, find_snapshot, snapshot_store
 from techport_dashboards.web.access import needs
 from techport_dashboards.web.dependencies import ServicesDep, ViewerDep, address_of
@@ -27,7 +27,7 @@ def page(
     """One snapshot."""
     found = find_snapshot(snapshot_store(services.settings), viewer, snapshot_id)
     base, language = address_of(request), language_of(request)
-    return render(
+    answer = render(
         request,
         "snapshot.html",
         language,
@@ -39,7 +39,10 @@ def page(
         asked=_asked(found),
         licences=[(name, citation.licence_url(name)) for name in found.licences],
         size=_size(found.bytes, language),
+        about=datacite.schema_org(found, base, services.settings.publisher),
     )
+    answer.headers["Link"] = datacite.page_links(found, base)
+    return answer
 
 
 def _size(length: int, language: Language) -> str:

@@ -51,12 +51,13 @@ def citation(snapshot: Snapshot, base: str, language: Language) -> str:
 
 def span(snapshot: Snapshot, language: Language) -> str:
     """The days that the question was about, as the calendar of its zone calls them."""
-    start = _local_date(snapshot.start, snapshot.zone) if snapshot.start else language.gettext("the beginning")
-    end = _local_date(snapshot.end or snapshot.created, snapshot.zone)
+    start = local_date(snapshot.start, snapshot.zone) if snapshot.start else language.gettext("the beginning")
+    end = local_date(snapshot.end or snapshot.created, snapshot.zone)
     return language.gettext("{start} to {end}", start=start, end=end)
 
 
-def _local_date(instant: str, zone: str) -> str:
+def local_date(instant: str, zone: str) -> str:
+    """The day of an instant in the calendar of a zone."""
     try:
         return dt.datetime.fromisoformat(instant).astimezone(ZoneInfo(zone)).date().isoformat()
     except OverflowError:  # at an end of the calendar
@@ -78,8 +79,14 @@ def bibtex(snapshot: Snapshot, base: str) -> str:
     return f"@misc{{techport-{snapshot.id},\n" + ",\n".join(lines) + "\n}\n"
 
 
+def creators(snapshot: Snapshot) -> list[str]:
+    """Who is to be named: those that the pilots name, else the pilots."""
+    return list(dict.fromkeys(filter(None, snapshot.attribution))) or list(snapshot.titles)
+
+
 def _who(snapshot: Snapshot) -> str:
-    return "; ".join(dict.fromkeys(filter(None, snapshot.attribution))) or ", ".join(snapshot.titles)
+    named = any(snapshot.attribution)
+    return ("; " if named else ", ").join(creators(snapshot))
 
 
 def _escaped(text: str) -> str:
