@@ -80,7 +80,7 @@ def reasons(explanation: Explanation) -> list[str]:
         ({"pressure": 3.2}, {"raw.pressure": (3.2, None)}),  # bar, in a pipe
         ({"temperature": 21.5, "humidity": 40}, {"air_temperature": (21.5, "Cel"), "relative_humidity": (40, "%")}),
         ({"temperature_F": 68}, {"air_temperature": (20, "Cel")}),
-        ({"voltage_a": 230}, {"voltage_a": (230, None)}),  # a phase, no amperes
+        ({"voltage_a": 230}, {"raw.voltage_a": (230, None)}),  # a phase, no amperes
         ({"people_in": 3, "uv_index": 2}, {"people_in": (3, "{person}"), "uv_index": (2, "1")}),
         ({"pm2_5": 8}, {"pm25": (8, "ug/m3")}),
         ({"glitter": 8}, {"glitter": (8, None)}),

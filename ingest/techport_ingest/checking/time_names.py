@@ -75,8 +75,14 @@ def is_time(key: str) -> bool:
 
 def time_key(record: Mapping[str, Any]) -> str | None:
     """The key of a record that is its time, where nobody said; the earliest of NAMES that is there, and not null."""
-    names = {name: key for key in record if (name := name_of(key)) and record[key] is not None}
-    return next((names[name] for name in NAMES if name in names), None) if names else None
+    return next((key for key in _time_keys(tuple(record)) if record[key] is not None), None)
+
+
+@lru_cache(maxsize=4096)
+def _time_keys(keys: tuple[str, ...]) -> tuple[str, ...]:
+    """Those of the keys that are names of times, the earliest of NAMES first. Devices send the same keys all day."""
+    named = {name: key for key in keys if (name := name_of(key))}
+    return tuple(named[name] for name in NAMES if name in named)
 
 
 _CLOCK = re.compile(r"\d{1,2}[:.]\d{2}([:.]\d{2}(\.\d+)?)?")

@@ -124,6 +124,11 @@ def table_of(keys: Collection[str], maker: str = "") -> Table:
     maker : str
         What the network server says of maker or device profile; "" where it says nothing.
     """
+    return _table_of(tuple(keys), maker)
+
+
+@lru_cache(maxsize=4096)
+def _table_of(keys: tuple[str, ...], maker: str) -> Table:
     named = _by_name(maker)
     for sign, table in _SIGNS:
         if sign.issubset(keys) and (not named or table.items() >= named.items() or table is named):

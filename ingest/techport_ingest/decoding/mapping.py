@@ -16,7 +16,7 @@ import msgspec
 
 from techport_ingest.checking.absence import RULE as MISSING
 from techport_ingest.checking.channels import channel_of
-from techport_ingest.decoding.bare_numbers import settled
+from techport_ingest.decoding.bare_numbers import AGREED, rule_of, settled, unit_in_name
 from techport_ingest.decoding.decoder import Decoder, DecoderSettings, make_decoder
 from techport_ingest.decoding.fields import mapped
 from techport_ingest.decoding.javascript import CodecShelf, JavaScriptCodec, Uplink
@@ -27,6 +27,9 @@ from techport_ingest.message import Found, Ignored, Message, Observed, RejectedM
 from techport_pilots.formats import DEFAULT, Sender, formats, options_of
 from techport_pilots.model import DeviceRule, FieldMapping, SourceDefinition
 from techport_pilots.registry.view import PilotView
+
+_MOST_PLAIN = 5_000
+"""Keys of one source that are remembered to need no unit."""
 
 
 class PilotSource:
@@ -49,6 +52,7 @@ class PilotSource:
         self._ignore = frozenset(definition.ignore)
         self._maps = bool(self._fields or self._ignore)
         self._foreign = definition.format != DEFAULT
+        self._plain: set[str] = set()  # keys whose numbers need no unit
         self._named_by_us = self.format.keys_are_ours and definition.topic.startswith("pilots/")
 
     def device_of(self, topic: str) -> str:
@@ -86,7 +90,13 @@ class PilotSource:
         """What was found, in the pilot's words."""
         if self._maps:
             return [self._map(one) for one in found]
-        return [self._settled(one) for one in found] if self._foreign else found
+        if not self._foreign:
+            return found
+        plain = self._plain
+        return [
+            one if type(one) is Observed and (one.unit is not None or one.key in plain) else self._settled(one)
+            for one in found
+        ]
 
     @property
     def scripts(self) -> Sequence[JavaScriptCodec]:
@@ -126,6 +136,11 @@ class PilotSource:
         """A number without a unit gets one where it can be told, and a name of its own where it cannot."""
         if type(one) is not Observed or one.unit is not None or (self._named_by_us and one.key in (one.maker, "")):
             return one
+        if one.key == one.maker or not one.maker:  # by its key alone: remembered
+            if rule_of(one.key) is None and unit_in_name(one.key) is None and len(self._plain) < _MOST_PLAIN:
+                self._plain.add(one.key)
+        elif one.key in AGREED and len(self._plain) < _MOST_PLAIN:
+            self._plain.add(one.key)
         return settled(one)
 
     def _revived(self, ignored: Ignored) -> Found:

@@ -33,6 +33,7 @@ _OFFSET = re.compile(r"([+-]\d{2}) ?(\d{2})$")
 _MICROS = MappingProxyType({"s": 1_000_000, "ms": 1_000, "us": 1, "ns": 0})  # 0: divided by 1,000
 
 _USUAL = ("time",)
+_LONGEST_CLOCK = 15  # characters of a time of day alone
 
 
 class TimeReader:
@@ -65,7 +66,10 @@ class TimeReader:
         """
         if self.keys:
             return self.keys
-        key = "time" if record.get("time") is not None else time_key(record)
+        given = record.get("time")
+        if type(given) is str and len(given) > _LONGEST_CLOCK:  # the usual case: date and time of day together
+            return _USUAL
+        key = "time" if given is not None else time_key(record)
         if key is None:
             return _USUAL
         date = date_beside(record, key)
@@ -75,6 +79,9 @@ class TimeReader:
         self, record: Mapping[str, Any], keys: tuple[str, ...], received: Micros, previous: Micros | None = None
     ) -> Micros | None:
         """The time of a record by these of its fields; None where they hold none. Raises RejectedMessage."""
+        if len(keys) == 1:
+            given = record.get(keys[0])
+            return None if given is None else self.read(given, received, previous)
         parts = [record[key] for key in keys if record.get(key) is not None]
         if not parts:
             return None
@@ -115,6 +122,15 @@ class TimeReader:
 
     def _from_text(self, text: str, received: Micros, previous: Micros | None) -> Micros:
         if self._format is None:
+            try:  # what most devices send
+                local = dt.datetime.fromisoformat(text)
+            except ValueError:
+                pass
+            else:
+                if local.tzinfo is not None:
+                    return since_epoch(local)
+                if not text.isdecimal():
+                    return self._of_clock(local, text, received, previous)
             seconds = number(text)
             if seconds is not None:
                 return self.read(int(seconds) if seconds == int(seconds) else seconds, received, previous)

@@ -219,6 +219,12 @@ class _Table:
         return device_id(self._cell(row, "device")) or self._default
 
     def _time(self, row: list[str], device: str) -> Micros | None:
+        if len(self._time_columns) == 1:
+            text = row[self._time_columns[0]].strip()
+            if not text:
+                return None
+            time = self._last[device] = self._times.read(text, self._received, self._last.get(device))
+            return time
         names = self._names or []
         record = {names[at]: text for at in self._time_columns if (text := row[at].strip())}
         keys = tuple(record)
@@ -232,9 +238,9 @@ class _Table:
 
     def _one(self, device: str, time: Micros | None, key: str, raw: str, unit: str | None, maker: str) -> Found:
         text = raw.strip()
-        if is_absent_text(text):
-            return Ignored(device, MISSING, key, text, time, unit, maker)
         value = number(text.replace(" ", "").replace("\u00a0", "").replace(",", ".") if self._decimal == "," else text)
         if value is None:
+            if is_absent_text(text):
+                return Ignored(device, MISSING, key, text, time, unit, maker)
             return text_value(device, time, key, text, unit, maker)
         return Observed(device, time, key, value, unit, maker=maker)
