@@ -48,11 +48,11 @@ def test_every_table_is_erased_or_says_why_not() -> None:
         assert not may_hold or table == "intents"
 
 
-def _fill(registry: Registry, store: ReadingStore, ledger: Ledger, pilot: str) -> None:
+def fill(registry: Registry, store: ReadingStore, ledger: Ledger, pilot: str, names: Sequence[str] = MACS) -> None:
     """Devices that no definition names, with everything that the platform keeps of one."""
     at = now()
     for part in range(4):
-        macs = MACS[part::4]
+        macs = names[part::4]
         tallies, entries, seen = {}, [], []
         for mac in macs:
             entry = QuarantineEntry(
@@ -87,11 +87,11 @@ def _fill(registry: Registry, store: ReadingStore, ledger: Ledger, pilot: str) -
         )
         CommitLog(registry.database).note([CommitSpan("w", at, at, at, [(pilot, macs[0]), (pilot, macs[1])])])
     with registry.database.writing() as transaction:
-        rows = [{"pilot": pilot, "device": mac, "quantity": f"pm10.{mac}", "at": at} for mac in MACS]
+        rows = [{"pilot": pilot, "device": mac, "quantity": f"pm10.{mac}", "at": at} for mac in names]
         transaction.execute("INSERT INTO seen_streams VALUES (:pilot, :device, :quantity, :at)", rows)
 
 
-def _end(registry: Registry, pilot: str) -> None:
+def end(registry: Registry, pilot: str) -> None:
     for step in ("running", "ended"):
         lifecycle.transition(registry.database, registry.pilot(pilot), step, "test")  # type: ignore[arg-type]
 
@@ -102,10 +102,10 @@ def test_no_byte_of_the_data_folder_names_an_erased_device(tmp_path: Path, while
     store = open_store(f"duckdb:///{tmp_path / 'readings.duckdb'}")
     ledger = Ledger(registry.database)
     registry.import_pilot(msgspec.structs.replace(trial.definition(), id="elgeseter"), trial.YAML, "test")
-    _fill(registry, store, ledger, "elgeseter")
+    fill(registry, store, ledger, "elgeseter")
     before = b"".join(path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
     assert before.count(CANARY.encode()) > len(MACS), "the test would notice"
-    _end(registry, "elgeseter")
+    end(registry, "elgeseter")
     (receipt,) = retention.run(registry, store, ledger, now() + YEARS)
     assert receipt.device_days == receipt.rows == len(MACS)
     assert CANARY not in msgspec.json.encode(receipt).decode()
@@ -126,8 +126,8 @@ def test_no_row_names_an_erased_device(kind: str, platform: Callable[[str], Part
     registry, store, ledger = platform(kind)
     for pilot in ("elgeseter", "other"):
         registry.import_pilot(msgspec.structs.replace(trial.definition(), id=pilot), trial.YAML, "test")
-    _fill(registry, store, ledger, "elgeseter")
-    _end(registry, "elgeseter")
+    fill(registry, store, ledger, "elgeseter")
+    end(registry, "elgeseter")
     assert len(retention.run(registry, store, ledger, now() + YEARS)) == 1
     with registry.database.reading() as transaction:
         for table in metadata.tables:
@@ -211,7 +211,7 @@ def test_a_device_is_erased_while_its_pilot_goes_on(tmp_path: Path) -> None:
     store = open_store(f"duckdb:///{tmp_path / 'readings.duckdb'}")
     ledger = Ledger(registry.database)
     registry.import_pilot(msgspec.structs.replace(trial.definition(), id="elgeseter"), trial.YAML, "test")
-    _fill(registry, store, ledger, "elgeseter")
+    fill(registry, store, ledger, "elgeseter")
     with pytest.raises(ValueError, match="name a device"):
         count_part(registry, store, ledger, Part(pilot="elgeseter"))
     part = Part(pilot="elgeseter", device=MACS[0])
@@ -248,7 +248,7 @@ def test_a_reference_is_found_however_a_message_spells_it(text: str, held: str |
 def test_what_a_reference_occurs_in_is_erased_and_the_rest_stays(kind: str, platform: Callable[[str], Parts]) -> None:
     registry, store, ledger = platform(kind)
     registry.import_pilot(msgspec.structs.replace(trial.definition(), id="elgeseter"), trial.YAML, "test")
-    _fill(registry, store, ledger, "elgeseter")
+    fill(registry, store, ledger, "elgeseter")
     with pytest.raises(ValueError, match="at least"):
         count_part(registry, store, ledger, Part(pilot="elgeseter", reference=" ab "))
     part = Part(pilot="elgeseter", reference=MACS[0].upper())

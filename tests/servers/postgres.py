@@ -27,6 +27,10 @@ class Postgres:
         self._folder = folder
         self._programs = programs
 
+    @property
+    def folder(self) -> Path:
+        return self._folder
+
     def database(self) -> str:
         """The URL of an empty schema, which is as good as an empty database and made in a tenth of the time."""
         name = f"t{uuid.uuid4().hex}"

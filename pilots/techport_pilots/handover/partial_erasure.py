@@ -20,7 +20,7 @@ from techport_pilots.accounting.ledger import Ledger, add_up_devices
 from techport_pilots.accounting.tally import DeviceDay
 from techport_pilots.handover.broker_messages import ForgetRetained, no_broker, of_devices, topic_filters
 from techport_pilots.handover.references import Reference, reference_of
-from techport_pilots.handover.retention import UNNAMED, Files, no_files
+from techport_pilots.handover.retention import EMPTIED, UNNAMED, Files, no_files
 from techport_pilots.model import PilotDefinition
 from techport_pilots.registry import entity_ids
 from techport_pilots.registry.database import Transaction, conditions, name
@@ -128,7 +128,17 @@ def erase_part(
     forget_retained(topic_filters(definition), of_devices(definition, devices, reference_of(part.reference)))
     receipts += _finish_begun(registry, store, ledger, definition)
     registry.database.rewrite(
-        (*_TIMES, *_OF_DEVICES, "ledger", "ignored_parts", "passages", "pilot_packages", "erasures", "entity_ids")
+        (
+            *_TIMES,
+            *_OF_DEVICES,
+            "ledger",
+            "ignored_parts",
+            "passages",
+            "pilot_packages",
+            "erasures",
+            "entity_ids",
+            *EMPTIED,
+        )
     )
     return receipts
 

@@ -118,6 +118,9 @@ KEPT = {
 }
 """Tables in which there is nothing of what a pilot's devices sent, and what they hold."""
 
+EMPTIED = ("intents",)
+"""Tables whose rows go by themselves, and stay in the files of the database until those are written anew."""
+
 UNNAMED = "(erased)"
 """The device under which sums of erased devices stand that no definition names."""
 
@@ -157,7 +160,7 @@ def run(
             if (receipt := _erase(registry, store, books, one, files)) is not None:
                 receipts.append(receipt)
         if receipts:
-            registry.database.rewrite((*ERASED, *REWRITTEN))
+            registry.database.rewrite((*ERASED, *REWRITTEN, *EMPTIED))
     return receipts
 
 
