@@ -20,6 +20,7 @@ from techport.commands import (
     ingest,
     link,
     login,
+    mcp,
     people,
     pilot_close,
     pilot_flags,
@@ -67,6 +68,7 @@ app.command("trace")(trace.trace)
 app.command("decode")(decode.decode)
 app.command("propose")(propose.propose)
 app.command("doctor")(doctor.doctor)
+app.command("mcp")(mcp.mcp)
 pilots.app.command("start")(pilot_life.start)
 pilots.app.command("end")(pilot_life.end)
 pilots.app.command("event")(pilot_life.event)
