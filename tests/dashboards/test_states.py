@@ -7,7 +7,7 @@ import pytest
 
 from techport_storage.clock import now
 from techport_storage.microseconds import MINUTE
-from techport_storage.model import Reading
+from techport_storage.model import Quality, Reading
 from tests.dashboards.web import City
 
 pytestmark = pytest.mark.anyio
@@ -58,6 +58,16 @@ async def test_a_chart_has_words_at_its_axis_and_where_it_is_pointed_at(gates: C
     query["quantity"] = "air_temperature"
     plain = (await client.get("/api/v1/pilots/porter/figure.json", params=query)).json()
     assert "ticktext" not in plain["layout"]["yaxis"]
+
+
+async def test_readings_of_a_doubtful_time_are_told_in_plain_sight(gates: City, client: httpx.AsyncClient) -> None:
+    pages = ("/pilots/porter/devices/nord", "/pilots/porter")
+    before = [(await client.get(page, params={"lang": "en"})).text for page in pages]
+    at = now() - MINUTE
+    gates.write(Reading("porter", "nord", "air_temperature", at, 5.0, at, int(Quality.CLOCK)))
+    for page, text in zip(pages, before, strict=True):
+        assert "doubtful" not in text
+        assert "doubtful" in (await client.get(page, params={"lang": "en"})).text
 
 
 async def test_exports_have_the_word_beside_the_number(gates: City, client: httpx.AsyncClient) -> None:

@@ -13,7 +13,7 @@ from techport_dashboards.query.registry_cache import RegistryView
 from techport_pilots.model import Phase, PilotDefinition
 from techport_pilots.registry.registry import DeviceInfo, StreamInfo
 from techport_storage.microseconds import HOUR, SECOND
-from techport_storage.model import Micros, Stream
+from techport_storage.model import Micros, Quality, Stream
 
 GRACE: Micros = 30 * SECOND  # networks are slow sometimes
 UNKNOWN_INTERVAL: Micros = HOUR  # for a stream of which nobody said how often it comes
@@ -39,6 +39,7 @@ class Last:
     time: Micros
     received: Micros
     value: float
+    quality: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +61,11 @@ class DeviceNow:
     def missing(self) -> list[StreamNow]:
         """Streams that should come and do not, of a device that is otherwise online."""
         return [s for s in self.streams if self.state is State.LIVE and s.state in (State.NEVER, State.SILENT)]
+
+    @property
+    def doubtful(self) -> list[StreamNow]:
+        """Streams whose latest reading has a doubtful time: it came without one, and late."""
+        return [s for s in self.streams if s.last is not None and s.last.quality & Quality.CLOCK]
 
     @property
     def needs_attention(self) -> bool:
@@ -99,6 +105,11 @@ class PilotNow:
     phase: Phase | None  # the one that runs, else the last of a pilot that is over
     ended: bool
 
+    @property
+    def doubtful(self) -> list[DeviceNow]:
+        """Devices whose latest readings have a doubtful time."""
+        return [device for device in self.devices if device.doubtful]
+
     def count(self, state: State) -> int:
         return sum(device.state == state for device in self.devices)
 
@@ -136,8 +147,8 @@ def ranks_of(pilot: PilotDefinition) -> dict[str, int]:
 def by_stream(latest: pa.Table) -> dict[Stream, Last]:
     names = zip(*(latest.column(name).to_pylist() for name in ("pilot", "device", "quantity")), strict=True)
     numbers = (latest.column(name).cast(pa.int64()).to_pylist() for name in ("time", "received"))
-    rows = zip(names, *numbers, latest.column("value").to_pylist(), strict=True)
-    return {Stream(*name): Last(time, received, value) for name, time, received, value in rows}
+    rows = zip(names, *numbers, latest.column("value").to_pylist(), latest.column("quality").to_pylist(), strict=True)
+    return {Stream(*name): Last(*numbers_of) for name, *numbers_of in rows}
 
 
 def _pilot_now(

@@ -43,6 +43,7 @@ def check_sources(pilot: PilotDefinition) -> Iterator[Misfit]:
         yield from _device(source, path)
         yield from _format(source, path)
         yield from _source_position(source, path)
+        yield from _source_zones(source, path)
         for key, field in source.fields.items():
             place: Path = (*path, "fields", key)
             if field.quantity not in words:
@@ -55,6 +56,16 @@ def check_sources(pilot: PilotDefinition) -> Iterator[Misfit]:
                 yield misfit((*place, "factor"), "factor-zero", near=place)
             if key in source.ignore:
                 yield misfit(place, "also-ignored", key=key)
+
+
+def _source_zones(source: SourceDefinition, path: Path) -> Iterator[Misfit]:
+    """Whether the time zones that a source names are ones."""
+    named = [((*path, "timezone"), source.timezone)]
+    if source.time is not None:
+        named.append(((*path, "time", "zone"), source.time.zone))
+    for place, name in named:
+        if name is not None and zone(name) is None:
+            yield _no_zone(name, place)
 
 
 def check_aliases(pilot: PilotDefinition) -> Iterator[Misfit]:
@@ -177,6 +188,12 @@ def zone(name: str) -> ZoneInfo | None:
         return None
 
 
+def _no_zone(name: str, path: Path) -> Misfit:
+    near = difflib.get_close_matches(name, available_timezones(), n=1, cutoff=0.8)
+    remedy = did_you_mean_any(near) if near else None
+    return misfit(path, "unknown-time-zone", remedy=remedy, given=name)
+
+
 def check(pilot: PilotDefinition) -> list[Misfit]:
     """What is wrong with a definition whose types are right; of very much the first."""
     return list(itertools.islice((wrong for function in _CHECKS for wrong in function(pilot)), _MOST_FINDINGS))
@@ -188,9 +205,7 @@ def _identity(pilot: PilotDefinition) -> Checks:
     yield from _not_blank(pilot.title, ("title",))
     yield from _not_blank(pilot.question, ("question",))
     if zone(pilot.timezone) is None:
-        near = difflib.get_close_matches(pilot.timezone, available_timezones(), n=1, cutoff=0.8)
-        remedy = did_you_mean_any(near) if near else None
-        yield misfit(("timezone",), "unknown-time-zone", remedy=remedy, given=pilot.timezone)
+        yield _no_zone(pilot.timezone, ("timezone",))
     if pilot.quarantine is not None:
         yield from _duration(pilot.quarantine, ("quarantine",), "P90D", interval_micros)
     for index, organisation in enumerate(pilot.organisations):
@@ -238,6 +253,9 @@ def _own_quantities(pilot: PilotDefinition) -> Checks:
         yield from _not_blank(quantity.title, (*path, "title"))
         yield from _unit(quantity, path)
         yield from _ordered(quantity.range, (*path, "range"))
+        if quantity.kind != "state":
+            for key in [key for key in ("states", "words") if getattr(quantity, key)]:
+                yield misfit((*path, key), "only-of-a-state", key=key, kind=quantity.kind)
 
 
 def _unit(quantity: QuantityDefinition, path: Path) -> Checks:
