@@ -153,4 +153,17 @@ def test_phases_longer_than_the_data_or_shorter_than_two_weeks_say_so():
 def test_a_series_that_never_varies_has_no_effect_and_no_interval(value):
     found = answer({"a": (SPRING, np.full(len(SPRING), value))}, asked())
     assert (found.verdict, found.effect, found.interval) == ("insufficient data", None, None)
-    assert found.reasons[0].code == "evaluation.no-interval"
+    assert [reason.code for reason in found.reasons] == ["evaluation.no-interval", "evaluation.constant.remedy"]
+
+
+def test_devices_that_are_all_new_in_the_intervention_cannot_be_compared():
+    series = {"old": (SPRING[~DURING], street()[~DURING]), "new": (SPRING[DURING], street()[DURING])}
+    found = answer(series, asked(minimum_completeness=0.4))
+    assert [reason.code for reason in found.reasons] == ["evaluation.no-paired-device"]
+
+
+def test_a_control_group_of_one_device_is_named():
+    devices = [DeviceDefinition(name, group=name, interval="PT1H", streams=[StreamDefinition("pm10")]) for name in "sc"]
+    series = {"s": (SPRING, street(effect=-4)), "c": (SPRING, street(2))}
+    found = answer(series, asked(groups=["s"], control=["c"]), devices=devices)
+    assert "evaluation.caveat.one-control" in [reason.code for reason in found.reasons]

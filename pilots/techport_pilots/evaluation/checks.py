@@ -42,8 +42,11 @@ CLEAR_TREND = 0.998
 NAMED = 0.6
 """Share below which that is told though the verdict stands."""
 
-WEIGHTED_REMAINS = 0.5
+WEIGHTED_REMAINS = 0.7
 """Share that must be left when the control group's weight is estimated instead of one."""
+
+WITHOUT_REMAINS = 0.5
+"""Share that must be left without a device that went its own way."""
 
 UNUSUAL = 0.1
 """Share of earlier windows without any intervention that may show as much as was found."""
@@ -283,12 +286,9 @@ def _control(days: ComparedDays, estimate: Fit) -> Check | None:
     if weighted is None:
         return None
     weight = fit(days.street, design, days.day, days.group, design.shape[1] - 1)
-    likely = interval_of(weight, _CERTAIN)
-    if not excludes_zero(likely):
+    if not excludes_zero(interval_of(weight, _CERTAIN)):
         return check("control", "warns", message("check.control.unrelated"))
-    if likely.low <= 1 <= likely.high:
-        return check("control", "agrees", message("check.control.alike", weight=_short(weight.value)))
-    params = {"effect": _short(weighted.value)}
+    params = {"effect": _short(weighted.value), "weight": _short(weight.value)}
     left = weighted.value / estimate.value if estimate.value else 1.0
     if left >= WEIGHTED_REMAINS:
         return check("control", "agrees", message("check.control.agrees", **params))
@@ -318,7 +318,7 @@ def _drift(days: ComparedDays, estimate: Fit) -> Check | None:
         except NoInterval:
             continue
         left = without.value / estimate.value if estimate.value else 1.0
-        if excludes_zero(interval_of(step, _CERTAIN)) and left < WEIGHTED_REMAINS:
+        if excludes_zero(interval_of(step, _CERTAIN)) and left < WITHOUT_REMAINS:
             params = {"device": str(name), "effect": _short(without.value)}
             return check(
                 "device-drift", "disagrees", message("check.drift.disagrees", **params), message("settle.check-device")

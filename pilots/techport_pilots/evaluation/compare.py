@@ -322,8 +322,7 @@ def _evaluate(store: ReadingStore, pilot: PilotDefinition, kpi: Kpi, confidence:
     if obstacles:
         return _insufficient(kpi, unit, obstacles, before, after, left_out)
     if sides.days is None and not _extreme(kpi):
-        why = [NoInterval("constant").reason]
-        return _insufficient(kpi, unit, why, before, after, left_out)
+        return _insufficient(kpi, unit, _why_not(NoInterval("constant")), before, after, left_out)
     own = _own_value(kpi, after, sides, confidence)
     after = msgspec.structs.replace(after, interval=own.published)
     value_only = _without_effect(kpi, unit, before, after, own, left_out)
@@ -338,8 +337,15 @@ def _evaluate(store: ReadingStore, pilot: PilotDefinition, kpi: Kpi, confidence:
     except NoInterval as problem:
         if about_value and own.interval is not None:
             return msgspec.structs.replace(value_only, reasons=[*value_only.reasons, Reason.of(problem.reason)])
-        return _insufficient(kpi, unit, [problem.reason], before, after, left_out)
+        return _insufficient(kpi, unit, _why_not(problem), before, after, left_out)
     return _answer(kpi, main, (before, after), own, control, estimate, [*left_out, *days_left], confidence)
+
+
+def _why_not(problem: NoInterval) -> list[Message]:
+    """Why there is no interval, and what to do where values never vary."""
+    if problem.message.code != "evaluation.no-interval.constant":
+        return [problem.reason]
+    return [problem.reason, message("constant.remedy")]
 
 
 def _estimate(
@@ -446,6 +452,7 @@ def _answer(
     left_out: list[LeftOut],
     confidence: float,
 ) -> Evaluation:
+    controls = len(control.devices) if control is not None else 0
     regression = estimate.fit
     half = half_width(regression.variance, regression.freedom, confidence)
     interval = Interval(regression.value - half, regression.value + half)
@@ -455,7 +462,7 @@ def _answer(
         kpi=kpi.id,
         unit=unit_of(main, kpi.compare),
         verdict=verdict,
-        reasons=[Reason.of(reason) for reason in (why, *own.notes, *caveats(kpi, main.streams))],
+        reasons=[Reason.of(reason) for reason in (why, *own.notes, *caveats(kpi, main.streams, controls))],
         baseline=sides[0],
         intervention=sides[1],
         control_change=_change(control) if control else None,

@@ -27,13 +27,14 @@ def phase_titles(phases: Sequence[Phase]) -> Text:
     return Text(nb=", ".join(title.get("nb") for title in titles), en=", ".join(title.get("en") for title in titles))
 
 
-def caveats(kpi: Kpi, devices: int) -> list[Message]:
-    """What the reader must know beside the verdict of a comparison of phases."""
+def caveats(kpi: Kpi, devices: int, controls: int = 0) -> list[Message]:
+    """What the reader must know beside the verdict: of so many devices, and so many in the control group."""
     if kpi.after is not None:
         return [message("caveat.not-randomised"), *([message("caveat.one-place")] if devices == 1 else [])]
     return [
         *([message("caveat.one-device")] if devices == 1 else []),
         *([message("caveat.no-control")] if not kpi.control else []),
+        *([message("caveat.one-control")] if controls == 1 else []),
     ]
 
 
