@@ -65,6 +65,8 @@ def show(explanation: Explanation, console: Console) -> None:
     for ignored in explanation.ignored_parts:
         what = " = ".join(visible(text) for text in (ignored.key, ignored.value) if text)
         print_text(console, f"ignored: {what + ', ' if what else ''}{ignored.why} ({ignored.rule})")
+    for key in explanation.unmatched:
+        print_text(console, f"fields: {visible(key)} matches nothing in this message")
     for part in explanation.rejected:
         console.print(f"[red]{part.rejection.reason}[/red]:", end=" ")
         print_text(console, f"{part.rejection.detail()} {part.rejection.hint()}")

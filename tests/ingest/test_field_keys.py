@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from techport_ingest.decoding.lint import explain
 from techport_ingest.decoding.reader import Reader
 from techport_ingest.message import Message
 from techport_pilots.definition.load import parse_definition
@@ -67,3 +68,19 @@ def test_every_format_keeps_the_makers_key(format_name: str, topic: str, payload
 def test_both_names_can_be_ignored(key: str) -> None:
     source = f"{{topic: application/+/device/+/event/up, format: chirpstack-v4, ignore: [{key}]}}"
     assert "relative_humidity" not in stored(source, "application/1/device/a1/event/up", UPLINK)
+
+
+def test_a_field_that_matches_nothing_is_told() -> None:
+    text = """
+id: house
+title: House
+question: Is it?
+sources:
+  - topic: application/+/device/+/event/up
+    format: chirpstack-v4
+    fields: {Hum: soil_moisture, BatVolt: battery_voltage}
+devices: [{id: a1}]
+"""
+    explanation = explain(UPLINK, "application/1/device/a1/event/up", NOW, None, parse_definition(text))
+    assert explanation.unmatched == ["BatVolt"]
+    assert "soil_moisture" in {reading.quantity for reading in explanation.readings}

@@ -57,6 +57,7 @@ class Decoded(BaseModel):
     ignored: list[str] = Field(description="The rule of each ignored part.")
     ignored_parts: list[DecodedIgnored] = Field(description="The same with key and value.")
     events: list[str]
+    unmatched: list[str] = Field(description="Keys under fields of the source that match nothing in the message.")
 
     @classmethod
     def of(cls, said: Explanation) -> Decoded:
@@ -82,6 +83,7 @@ class Decoded(BaseModel):
                 for part in said.ignored_parts
             ],
             events=list(said.events),
+            unmatched=list(said.unmatched),
         )
 
 

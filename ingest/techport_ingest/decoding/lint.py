@@ -65,7 +65,14 @@ def explain(
     snapshot = IngestView.of(1, [pilot], [])
     with contextlib.closing(Reader()) as reader:
         reader.use(snapshot)
-        return _explanation(reader.read([message], snapshot), pilot)
+        source = reader.source_of(topic)
+        if source is not None:
+            source.asked = set()
+        explanation = _explanation(reader.read([message], snapshot), pilot)
+        if source is None or source.asked is None:
+            return explanation
+        unmatched = [key for key in source.definition.fields if key not in source.asked]
+        return msgspec.structs.replace(explanation, unmatched=unmatched)
 
 
 def _host_of(message: Message, format_name: str) -> PilotDefinition:

@@ -51,6 +51,7 @@ class PilotSource:
         self._fields = {**_position_fields(definition), **definition.fields}
         self._ignore = frozenset(definition.ignore)
         self._maps = bool(self._fields or self._ignore)
+        self.asked: set[str] | None = None  # names of what came, for a linter that looks for fields that match nothing
         self._foreign = definition.format != DEFAULT
         self._plain: set[str] = set()  # keys whose numbers need no unit
         self._named_by_us = self.format.keys_are_ours and definition.topic.startswith("pilots/")
@@ -125,6 +126,8 @@ class PilotSource:
         if not self._ignore.isdisjoint((maker, channel, one.key)):
             return Ignored(one.device, "mapping", maker, one.value, one.time, one.unit)
         field = self._fields.get(maker) or self._fields.get(channel)
+        if self.asked is not None:
+            self.asked.update((maker, channel, one.key))
         if field is not None and one.part:  # the definition says itself where this part's values belong
             return mapped(msgspec.structs.replace(one, part=""), field)
         field = field or self._fields.get(one.key)
@@ -147,6 +150,8 @@ class PilotSource:
         """What the format would ignore is a reading where the source says what its key means."""
         if not ignored.key or ignored.value is None:
             return ignored
+        if self.asked is not None:
+            self.asked.update((ignored.maker or ignored.key, ignored.key))
         field = self._fields.get(ignored.maker or ignored.key) or self._fields.get(ignored.key)
         if field is None or ignored.rule == MISSING:
             return ignored

@@ -67,6 +67,11 @@ class Reader:
                 codec.forget()
         return columns
 
+    def source_of(self, topic: str) -> PilotSource | None:
+        """The pilot's source that reads a topic; None where the topic's own rule does."""
+        route = self._router.route(topic)
+        return route.decode if route is not None and isinstance(route.decode, PilotSource) else None
+
     def close(self) -> None:
         """End the processes of codecs."""
         self._router.close()

@@ -58,6 +58,7 @@ class Explanation(msgspec.Struct, frozen=True):
     events: Sequence[str]
     ok: bool
     ignored_parts: Sequence[IgnoredPart] = ()  # `ignored` with keys and values
+    unmatched: Sequence[str] = ()  # keys under `fields` of the source that nothing in the message is called
 
 
 class Explain(Protocol):

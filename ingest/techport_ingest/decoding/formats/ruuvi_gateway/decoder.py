@@ -4,12 +4,14 @@
     "coords": ""}
 
 `ts` (seconds, as text) is the time; gateways without time leave it out. The device is the tag's address. Data format 5
-(RAWv2) is read; its "not available" patterns are ignored, and so is where the gateway stands. gw_status is an event.
+(RAWv2) and those of Ruuvi Air (6 and E1) are read; their "not available" patterns are ignored, and so is where the
+gateway stands. gw_status is an event.
 https://docs.ruuvi.com/communication/bluetooth-advertisements/data-format-5-rawv2
 """
 
 from __future__ import annotations
 
+from math import exp, log
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -99,9 +101,73 @@ def _advertisement(device: str, time: Micros | None, data: str) -> list[Found]:
             raise RejectedMessage("truncated.ruuvi-structure")
         if kind == bytes((_MANUFACTURER,)) and content.startswith(_RUUVI):
             body = content[2:]
-            return rawv2(device, time, body) if body[:1] == bytes((_RAWV2,)) else [Ignored(device, "data-format")]
+            if body[:1] == bytes((_RAWV2,)):
+                return rawv2(device, time, body)
+            air = _AIR.get(body[0]) if body else None
+            return [Ignored(device, "data-format")] if air is None else ruuvi_air(device, time, body, air)
         at += 1 + raw[at]
     return [Ignored(device, "not-ruuvi")]
+
+
+class _Air(NamedTuple):
+    """Where a data format of Ruuvi Air has what."""
+
+    size: int
+    fields: tuple[_Field, ...]
+    voc: int  # the upper eight of nine bits; those of NOx follow
+    flags: int
+    luminosity: tuple[int, int]  # offset and size: one byte is logarithmic, three are hundredths of lux
+
+
+def _dust(*named: tuple[str, int]) -> tuple[_Field, ...]:
+    return tuple(_Field(name, at, 2, False, 0xFFFF, 10, "µg/m³") for name, at in named)
+
+
+_AIR = MappingProxyType(
+    {
+        0x06: _Air(
+            20, (*_FIELDS[:2], *_dust(("pm25", 7)), _Field("co2", 9, 2, False, 0xFFFF, 1, "ppm")), 11, 16, (13, 1)
+        ),
+        0xE1: _Air(
+            40,
+            (
+                *_FIELDS[:2],
+                *_dust(("pm1", 7), ("pm25", 9), ("pm4", 11), ("pm10", 13)),
+                _Field("co2", 15, 2, False, 0xFFFF, 1, "ppm"),
+            ),
+            17,
+            28,
+            (19, 3),
+        ),
+    }
+)
+_INDEX_MISSING = 511
+_LOGARITHM_STEP = log(65_536) / 254
+
+
+def ruuvi_air(device: str, time: Micros | None, body: bytes, air: _Air) -> list[Found]:
+    """The values of data formats 6 and E1. Raises RejectedMessage."""
+    if len(body) < air.size:
+        raise RejectedMessage("truncated.ruuvi-format", needed=air.size, size=len(body))
+    found: list[Found] = []
+    for field in air.fields:
+        value = int.from_bytes(body[field.at : field.at + field.size], "big", signed=field.signed)
+        missing = Ignored(device, "null", field.name)
+        known = Observed(device, time, field.name, value / field.divisor, field.unit)
+        found.append(missing if value == field.missing else known)
+    pressure = int.from_bytes(body[5:7], "big")
+    in_pascal = Observed(device, time, "air_pressure", pressure + 50_000.0, "Pa")
+    found.append(Ignored(device, "null", "air_pressure") if pressure == 0xFFFF else in_pascal)
+    for name, at, bit in (("voc_index", air.voc, 6), ("nox_index", air.voc + 1, 7)):
+        index = body[at] << 1 | body[air.flags] >> bit & 1
+        known = Observed(device, time, name, float(index), "1")
+        found.append(Ignored(device, "null", name) if index == _INDEX_MISSING else known)
+    at, size = air.luminosity
+    light = int.from_bytes(body[at : at + size], "big")
+    lux = exp(light * _LOGARITHM_STEP) - 1 if size == 1 else light / 100
+    known = Observed(device, time, "illuminance", lux, "lx")
+    found.append(Ignored(device, "null", "illuminance") if light == 256**size - 1 else known)
+    return found
 
 
 def rawv2(device: str, time: Micros | None, body: bytes) -> list[Found]:

@@ -175,10 +175,67 @@ def _events(device: str, params: dict[str, Any]) -> list[Found]:
         raise RejectedMessage("wrong-shape.shelly-field", field="events", kind=json_type(events))
     found: list[Found] = []
     for event in events:
-        if type(event) is dict:
+        if type(event) is dict and type(data := event.get("data")) is dict and "BTHome_version" in data:
+            found += _bluetooth(_seconds(event.get("ts", params.get("ts"))), data)
+        elif type(event) is dict:
             text = f"{event.get('component', '')!s:.40} {event.get('event', '')!s:.40}".strip()
             found.append(DeviceEvent(device, _seconds(event.get("ts", params.get("ts"))), "button", text))
     return found or [Ignored(device, "empty")]
+
+
+_BTHOME = MappingProxyType(
+    {
+        "battery": ("battery_level", "%"),
+        "temperature": ("air_temperature", "°C"),
+        "humidity": ("relative_humidity", "%"),
+        "illuminance": ("illuminance", "lx"),
+        "pressure": ("air_pressure", "hPa"),
+        "co2": ("co2", "ppm"),
+        "voltage": ("battery_voltage", "V"),
+        "distance_mm": ("distance", "mm"),
+        "distance_m": ("distance", "m"),
+        "rotation": ("tilt", "deg"),
+        "rssi": ("rssi", "dBm"),
+        "window": ("door_open", None),
+        "door": ("door_open", None),
+        "motion": ("motion", None),
+        "moisture": ("soil_moisture", "%"),
+        "wind_speed": ("wind_speed", "m/s"),
+        "wind_direction": ("wind_from_direction", "deg"),
+        "uv_index": ("uv_index", None),
+        "precipitation": ("precipitation_total", "mm"),
+        "dewpoint": ("dew_point", "°C"),
+    }
+)
+"""What Shelly's script for BLU devices calls BTHome's object ids, with the units of https://bthome.io/format."""
+
+_OF_THE_RADIO = frozenset(("encryption", "BTHome_version", "pid", "address", "rssi_gateway", "device_name"))
+
+
+def _bluetooth(time: Micros | None, data: dict[str, Any]) -> list[Found]:
+    """What a gateway heard of a BLU device, which is a device of its own: called by its address."""
+    address = data.get("address")
+    if type(address) is not str or not address:
+        raise RejectedMessage("no-device.payload", pointer="/params/events/0/data/address")
+    device = device_id(address)
+    found: list[Found] = []
+    for key, value in data.items():
+        if key in _OF_THE_RADIO:
+            continue
+        values = value if type(value) is list else [value]
+        for number, one in enumerate(values[:_MOST_OF_A_KIND], 1):
+            if key == "button":
+                pressed = type(one) is int and one > 0
+                event = DeviceEvent(device, time, "button", f"{number}: {one}")
+                found.append(event if pressed else Ignored(device, "no-action", key))
+                continue
+            name, unit = _BTHOME.get(key.lower(), (key, None))
+            channel = f".{number}" if len(values) > 1 else ""
+            found.append(place(device, time, name + channel, one, unit, key))
+    return found or [Ignored(device, "empty")]
+
+
+_MOST_OF_A_KIND = 20
 
 
 def _seconds(ts: object) -> Micros | None:
