@@ -25,6 +25,7 @@ from techport.commands import (
     pilot_close,
     pilot_flags,
     pilot_life,
+    pilot_plan,
     pilot_report,
     pilots,
     propose,
@@ -77,6 +78,8 @@ pilots.app.command("reflag")(pilot_flags.reflag)
 pilots.app.command("close")(pilot_close.close)
 pilots.app.command("open")(pilot_close.open_)
 pilots.app.command("report")(pilot_report.report)
+pilots.app.command("plan")(pilot_plan.plan)
+pilots.app.command("recommend")(pilot_plan.recommend)
 app.add_typer(ingest.app, name="ingest")
 app.add_typer(pilots.app, name="pilot")
 app.add_typer(people.app, name="account")

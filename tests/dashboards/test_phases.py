@@ -108,8 +108,12 @@ async def test_the_page_says_what_each_phase_was_like(street: City, client: http
     assert text.count('<svg class="drawing"') == 3
     address = html.unescape(re.search(r'data-address="([^"]+)"', text)[1])  # type: ignore[index]
     answer = (await client.get(address)).text
-    assert "lower during the intervention than before" in answer
-    assert re.search(r"<strong>−[\d.]+ % \(−[\d.]+ % … −[\d.]+ %\)</strong>", answer)
+    assert "<strong>target met</strong>" in answer
+    assert re.search(r"Without the intervention, [\d.]+ µg/m³ would have been expected", answer)
+    assert re.search(
+        r"The difference is −[\d.]+ µg/m³ \(−[\d.]+ %\), with an interval from −[\d.]+ µg/m³ to −[\d.]+", answer
+    )
+    assert re.search(r'<p class="raw">Raw values, not adjusted: [\d.]+ µg/m³ before', answer)
 
 
 async def test_what_is_compared_is_in_the_address(street: City, client: httpx.AsyncClient) -> None:

@@ -19,6 +19,7 @@ from techport_dashboards.web.dependencies import PilotDep, ServicesDep
 from techport_dashboards.web.request_slots import SlotRoute
 from techport_pilots.evaluation.kpi import kpi_value
 from techport_pilots.evaluation.model import Effect, Verdict
+from techport_pilots.evaluation.power import power_note
 from techport_pilots.i18n import Language
 from techport_pilots.model import Kpi, PilotDefinition
 from techport_pilots.reports.kpi_text import describe_kpi
@@ -136,9 +137,6 @@ class EvaluationItem(BaseModel):
     verdict: Verdict = Field(
         description="Whether the target is met, at the confidence given; without a target whether an effect is shown."
     )
-    recalculated: RecalculatedItem | None = Field(
-        description="Where the evaluation came with a package and something else came out here: what. Else null."
-    )
     reasons: list[ReasonItem] = Field(description="Why the verdict is as it is, and what limits it.")
     compared: Literal["phases", "days"] = Field(
         description="phases: baseline and intervention. days: days that follow what was done, and days like others."
@@ -171,6 +169,9 @@ class EvaluationItem(BaseModel):
     widened: float = Field(description="How many times as wide the intervals are as those that are looked at once.")
     checks: list[CheckItem] = Field(description="How the evaluation checked itself.")
     settled: bool = Field(description="Whether the checks agree with the verdict.")
+    recalculated: RecalculatedItem | None = Field(
+        description="Where the evaluation came with a package and something else came out here: what. Else null."
+    )
 
 
 class KpiParameters(Page):
@@ -216,6 +217,44 @@ def evaluation(services: ServicesDep, pilot: PilotDep, kpi: str) -> dict[str, An
         raise Problem("too-costly", f"The calculation took more than {seconds:g} seconds.") from error
     texts = {code: describe_kpi(pilot, _kpi(pilot, kpi), answer, Language(code)).whole for code in ("nb", "en")}
     return {"sentence": texts, "expected": answer.expected, **msgspec.to_builtins(answer)}
+
+
+class PointItem(BaseModel):
+    """What so many weeks and devices can find."""
+
+    weeks: int = Field(description="Of the intervention.")
+    devices: int = Field(description="That measure the KPI.")
+    detectable: float = Field(description="The smallest difference that 4 of 5 such pilots find, in `unit`.")
+    percent: float | None = Field(description="The same in per cent of `level`; null for scales without a zero.")
+
+
+class PowerItem(BaseModel):
+    """What a KPI can find, judged by the days of its baseline."""
+
+    kpi: str = Field(description="The KPI, by its id.")
+    unit: str = Field(description="Unit of level and differences, in UCUM.")
+    level: float | None = Field(description="Of the baseline so far; null where there is too little.")
+    devices: int = Field(description="That measured it.")
+    days: int = Field(description="Local days that this rests on.")
+    points: list[PointItem] = Field(description="By weeks and devices; empty where nothing can be said.")
+    wanted: float | None = Field(description="The difference that the target asks for; null where it asks for none.")
+    needed: float | None = Field(description="How much intervention shows that, in `counted`; null: none is enough.")
+    planned: float | None = Field(description="How much is planned, in `counted`.")
+    counted: Literal["weeks", "days"] = Field(description="weeks of the intervention, or days after an event.")
+    note: Title = Field(description="What the definition is told where its target cannot be seen; else empty.")
+
+
+@router.get("/{kpi}/power", response_model=PowerItem)
+@needs("see", anybody=OPEN_DATA)
+def kpi_power(services: ServicesDep, pilot: PilotDep, kpi: str) -> dict[str, Any]:
+    """Which effect can be found in how many weeks with how many devices, before the intervention begins."""
+    chosen = _kpi(pilot, kpi)
+    answer = services.evaluations.power(pilot, chosen)
+    note = answer.obstacle or power_note(chosen, answer)
+    texts = {code: "" if note is None else Language(code).message(note) for code in ("nb", "en")}
+    built: dict[str, Any] = msgspec.to_builtins(msgspec.structs.replace(answer, obstacle=None))
+    del built["obstacle"]
+    return {**built, "note": texts}
 
 
 def _kpi(pilot: PilotDefinition, name: str) -> Kpi:

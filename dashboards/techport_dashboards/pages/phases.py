@@ -149,6 +149,7 @@ def difference(
         card=card,
         evaluation=evaluation,
         subject=subject,
+        found=services.evaluations.power(pilot, kpi) if subject.decides and not evaluation.final else None,
     )
 
 

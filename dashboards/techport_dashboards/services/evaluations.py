@@ -12,11 +12,13 @@ from dataclasses import dataclass
 
 import msgspec
 
-from techport_pilots.evaluation import Evaluation, evaluate
+from techport_pilots.evaluation import Evaluation, Reason, evaluate
+from techport_pilots.evaluation.power import Power, power, power_note
 from techport_pilots.model import Kpi, PilotDefinition
 from techport_pilots.quality.completeness import SinceStart, since_start
 from techport_pilots.registry import registration
 from techport_pilots.registry.lifecycle import changes, has_ended, measured_until
+from techport_pilots.registry.registration import PlanStatus
 from techport_pilots.registry.registry import Registry
 from techport_pilots.reports.build import final_evaluations, keep_evaluations
 from techport_pilots.reports.plan_text import with_plan
@@ -62,9 +64,23 @@ class Evaluations:
                 kept = self._work_out(pilot, now)
                 self._remember(kept)
                 plan = registration.status(self._registry.database, pilot)
-                shown = [(kpi, with_plan(pilot, kpi, answer, plan)) for kpi, answer in kept.kpis]
+                shown = [(kpi, self._planned(pilot, kpi, answer, plan)) for kpi, answer in kept.kpis]
                 kept = self._kept[pilot.id] = dataclasses.replace(kept, kpis=shown)
             return kept
+
+    def power(self, pilot: PilotDefinition, kpi: Kpi) -> Power:
+        """What the KPI can find, judged by the days of its baseline so far."""
+        return power(self._store, pilot, kpi, clock.now())
+
+    def _planned(self, pilot: PilotDefinition, kpi: Kpi, answer: Evaluation, plan: PlanStatus) -> Evaluation:
+        """The evaluation with how it was planned and, before it decides, whether it can see its target."""
+        answer = with_plan(pilot, kpi, answer, plan)
+        if answer.final:
+            return answer
+        note = power_note(kpi, self.power(pilot, kpi))
+        if note is None:
+            return answer
+        return msgspec.structs.replace(answer, reasons=[*answer.reasons, Reason.of(note)])
 
     def one(self, pilot: PilotDefinition, kpi: Kpi) -> Evaluation:
         """One of the pilot's KPIs, or one made up for a question about its phases."""
