@@ -142,6 +142,11 @@ _SCHEMA_TYPES = {
 }
 
 
+def raw_json(part: msgspec.Raw) -> Any:
+    """The value of a part that a parser has passed over; None where it was not there."""
+    return msgspec.json.decode(part) if bytes(part) else None
+
+
 def lenient_object(payload: bytes) -> dict[str, Any]:
     """The JSON object of a payload; empty where it holds none. For what may be said without being sure."""
     try:

@@ -26,6 +26,7 @@ from techport_ingest.decoding.common import (
     location,
     member,
     place,
+    raw_json,
     text_of,
 )
 from techport_ingest.decoding.lorawan import (
@@ -62,7 +63,7 @@ class _Event(msgspec.Struct, rename="camel"):
     f_port: Any = None
     data: Any = None
     object: Any = None
-    rx_info: Any = None
+    rx_info: msgspec.Raw = msgspec.Raw()  # passed over unless somebody asks how it was heard
     battery_level: Any = None
     battery_level_unavailable: Any = None
     external_power_source: Any = None
@@ -94,7 +95,7 @@ class ChirpStack:
         kind = _kind(message.topic, event)
         if kind == "up":
             found = self._uplink(event, device, time, message.received)
-            return [*found, *signal(device, time, event.rx_info)] if self._with_signal else found
+            return [*found, *signal(device, time, raw_json(event.rx_info))] if self._with_signal else found
         if kind == "status":
             return _status(event, device, time)
         if kind == "join":

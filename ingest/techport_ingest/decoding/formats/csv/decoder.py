@@ -154,7 +154,7 @@ class _Table:
         device = self._device(row)
         time = self._time(row, device)
         channel = self._cell(row, "channel")
-        part = "-".join(row[at].strip() for at in self._parts)
+        part = "-".join([row[at].strip() for at in self._parts]) if self._parts else ""
         for at, key in self._values:
             maker, unit = self._units.get(at) or (key or self._cell(row, "quantity"), self._cell(row, "unit") or None)
             name = f"{quantity(maker)}.{channel}" if channel else quantity(maker)
@@ -221,18 +221,16 @@ class _Table:
     def _time(self, row: list[str], device: str) -> Micros | None:
         if len(self._time_columns) == 1:
             text = row[self._time_columns[0]].strip()
-            if not text:
-                return None
-            time = self._last[device] = self._times.read(text, self._received, self._last.get(device))
-            return time
+            return self._read_time(text, device) if text else None
         names = self._names or []
         record = {names[at]: text for at in self._time_columns if (text := row[at].strip())}
         keys = tuple(record)
         if not self._times.keys and len(keys) > 1:
             keys = self._times.keys_of(record)
         text = " ".join(record[key] for key in keys if key in record)
-        if not text:
-            return None
+        return self._read_time(text, device) if text else None
+
+    def _read_time(self, text: str, device: str) -> Micros:
         time = self._last[device] = self._times.read(text, self._received, self._last.get(device))
         return time
 

@@ -111,7 +111,8 @@ class LineProtocol:
 
 def _part(tags: Mapping[str, str], named_by: str) -> str:
     """What tells the series of one device apart: the values of the tags that neither name it nor describe it."""
-    return "-".join(tags[tag] for tag in sorted(tags) if tag != named_by and tag not in _DESCRIBING)
+    telling = [tag for tag in tags if tag != named_by and tag not in _DESCRIBING]
+    return "-".join([tags[tag] for tag in sorted(telling)]) if telling else ""
 
 
 def parse(text: str) -> list[Point]:

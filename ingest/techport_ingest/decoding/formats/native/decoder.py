@@ -33,8 +33,8 @@ def decode(message: Message, device: str, times: TimeReader = _STRICT) -> list[F
     document = json_document(payload)
     received = message.received
     if type(document) is not list:
-        found, _ = _record(document, device, times, received, None)
-        if payload.count(b'"') != 2 * _strings(document):
+        found, _, strings = _record(document, device, times, received, None)
+        if payload.count(b'"') != 2 * strings:
             _reject_duplicate_keys(payload)
         if not found:
             raise RejectedMessage("no-values.native")
@@ -42,16 +42,14 @@ def decode(message: Message, device: str, times: TimeReader = _STRICT) -> list[F
     if _is_senml(document):
         # The topic says whose readings these are, whatever the pack calls it: it is what the broker checked.
         return [msgspec.structs.replace(one, device=device) for one in read_pack(document, received, device)]
-    twice = {}
-    if payload.count(b'"') != 2 * sum(map(_strings, document)):
-        twice = _duplicate_keys(payload)
+    twice = _duplicate_keys(payload) if payload.count(b'"') != 2 * sum(map(_strings, document)) else {}
     found = []
     time: Micros | None = None
     for number, record in enumerate(document):
         try:
             if number in twice:
                 raise RejectedMessage("duplicate-key.native", key=twice[number][:100])
-            values, time = _record(record, device, times, received, time)
+            values, time, _ = _record(record, device, times, received, time)
             found += values
         except RejectedMessage as error:
             count = len(record) - len(times.keys_of(record)) if type(record) is dict else 1
@@ -63,13 +61,21 @@ def decode(message: Message, device: str, times: TimeReader = _STRICT) -> list[F
 
 def _record(
     record: object, device: str, times: TimeReader, received: Micros, previous: Micros | None
-) -> tuple[list[Found], Micros | None]:
-    """The values of one object, and its time. Raises RejectedMessage."""
+) -> tuple[list[Found], Micros | None, int]:
+    """The values of one object, its time, and how many strings it has, keys included. Raises RejectedMessage."""
     if type(record) is not dict:
         raise RejectedMessage("wrong-shape.native", kind=json_type(record))
     keys = times.keys_of(record)
     time = times.of(record, keys, received, previous)
-    return [Observed(device, time, key, value) for key, value in record.items() if key not in keys], time
+    strings = len(record)
+    found: list[Found] = []
+    append = found.append
+    for key, value in record.items():
+        if type(value) is str:
+            strings += 1
+        if key not in keys:
+            append(Observed(device, time, key, value))
+    return found, time, strings
 
 
 def _strings(record: object) -> int:

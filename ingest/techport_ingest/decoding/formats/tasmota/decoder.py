@@ -11,6 +11,7 @@ https://tasmota.github.io/docs/MQTT/
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from types import MappingProxyType
 from typing import Any
 
@@ -154,9 +155,11 @@ def _radio_devices(sensors: dict[str, Any]) -> tuple[dict[str, Any], list[tuple[
                 if type(values) is dict:
                     name = next((values[word] for word in _NAMES if type(values.get(word)) is str), address)
                     radio.append((device_id(name), str(values.get("Endpoint", "")), values))
-        elif type(content) is dict and type(address := content.get("mac", content.get("MAC"))) is str:
+        elif type(content) is not dict:
+            own[key] = content
+        elif type(address := content.get("mac", content.get("MAC"))) is str:
             radio.append((device_id(address), "", content))
-        elif type(content) is dict and _BLUETOOTH.fullmatch(key):
+        elif "-" in key and _BLUETOOTH.fullmatch(key):
             radio.append((device_id(key), "", content))
         else:
             own[key] = content
@@ -165,9 +168,12 @@ def _radio_devices(sensors: dict[str, Any]) -> tuple[dict[str, Any], list[tuple[
 
 def _sensor(path: tuple[str, ...]) -> str:
     """The sensor of a value, without the number that is the value's channel; "" for what no sensor measured."""
-    if len(path) == 1 or path[0] in _PLAIN:
-        return ""
-    return re.sub(r"-\d+$", "", path[0])
+    return "" if len(path) == 1 or path[0] in _PLAIN else _without_number(path[0])
+
+
+@lru_cache(maxsize=1024)
+def _without_number(sensor: str) -> str:
+    return re.sub(r"-\d+$", "", sensor)
 
 
 def _name(path: tuple[str, ...], temperature: str, pressure: str) -> tuple[str, str | None]:

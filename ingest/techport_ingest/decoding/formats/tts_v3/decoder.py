@@ -27,6 +27,7 @@ from techport_ingest.decoding.common import (
     location,
     member,
     place,
+    raw_json,
     text_of,
 )
 from techport_ingest.decoding.lorawan import (
@@ -95,7 +96,7 @@ class _Uplink(msgspec.Struct):
     frm_payload: Any = None
     decoded_payload: Any = None
     normalized_payload: Any = None
-    rx_metadata: Any = None
+    rx_metadata: msgspec.Raw = msgspec.Raw()  # passed over unless somebody asks how it was heard
     version_ids: Any = None
 
 
@@ -134,7 +135,7 @@ class TheThingsStack:
         if time is not None:
             time = self._first.time(device, (uplink.session_key_id, uplink.f_cnt, uplink.frm_payload), time)
         found = self._values(envelope, uplink, device, time, message.received)
-        return [*found, *signal(device, time, uplink.rx_metadata)] if self._with_signal else found
+        return [*found, *signal(device, time, raw_json(uplink.rx_metadata))] if self._with_signal else found
 
     def radio(self, message: Message) -> Radio | None:
         """See RadioDecoder."""
