@@ -7,8 +7,9 @@ import zlib
 
 import pytest
 
-from techport_dashboards.api.push import LARGEST, unpacked
+from techport_dashboards.api.push import unpacked
 from techport_dashboards.problems import Problem
+from techport_dashboards.web.request_bounds import LARGEST_MESSAGE
 
 MESSAGE = b'{"air_temperature": 21.5}'
 
@@ -27,7 +28,7 @@ def test_a_message_is_what_was_packed(encoding: str, body: bytes) -> None:
         ("gzip", zlib.compress(MESSAGE), "bad-encoding"),
         ("gzip", gzip.compress(MESSAGE)[:-4], "bad-encoding"),
         ("gzip", gzip.compress(MESSAGE) + b"more", "bad-encoding"),
-        ("gzip", gzip.compress(b" " * (LARGEST + 1)), "too-large"),
+        ("gzip", gzip.compress(b" " * (LARGEST_MESSAGE + 1)), "too-large"),
         ("gzip", gzip.compress(b" " * 50_000_000), "too-large"),
     ],
 )
@@ -38,4 +39,4 @@ def test_what_cannot_be_unpacked_is_refused_at_once(encoding: str, body: bytes, 
 
 
 def test_as_much_as_a_message_may_have_is_unpacked() -> None:
-    assert len(unpacked(gzip.compress(b" " * LARGEST), "gzip")) == LARGEST
+    assert len(unpacked(gzip.compress(b" " * LARGEST_MESSAGE), "gzip")) == LARGEST_MESSAGE
