@@ -243,7 +243,12 @@ class Columns:
             streams.append(row)
             times.append(time)
             values.append(value)
-        if len(times) - first > 1 and len(set(streams[first:])) < len(times) - first:
+        count = len(times) - first
+        if (
+            count > 1
+            and len(set(streams[first:])) < count
+            and len(set(zip(streams[first:], times[first:], strict=True))) < count
+        ):
             self._reject_conflicts(message, pilot, format_name, items, first)
         self.row_ends.append(len(times))
         self.messages.append(message)

@@ -154,8 +154,11 @@ def object_values(device: str, time: Micros | None, tree: Mapping[str, Any], bra
         if key in _IDENTITY:
             found.append(Ignored(device, "identity", key, value, time))
         elif kind is float or kind is int:
-            name, unit = table.get(key) or (quantity(key), None)
-            found.append(place(device, time, name, value, unit, maker=key))
+            if key in table:
+                name, unit = table[key]
+                found.append(Observed(device, time, name, value, unit, key))
+            else:
+                found.append(Observed(device, time, quantity(key), value, None, key))
         elif is_cayenne(key, value):
             found += [
                 place(device, time, part.key, part.value, part.unit, ".".join(part.path))
