@@ -41,7 +41,7 @@ def ingest(
         context.obj = settings
         return
     own_web = "http" in settings.model_fields_set
-    check_exposure(settings, own_broker=False, pages=own_web)
+    check_exposure(settings, broker=False, pages=own_web)
     if own_web:
         check_port(settings.http_address, "--http")
     from techport import platform

@@ -86,7 +86,7 @@ def serve(
 ) -> None:
     """The pages and the API only, over a store that others fill."""
     settings = begin(data=data, http=http, store=store, registry=registry, insecure=insecure)
-    check_exposure(settings, own_broker=False)
+    check_exposure(settings, broker=False)
     check_port(settings.http_address, "--http")
     from techport import platform, web
 
@@ -132,7 +132,7 @@ def begin(**flags: object) -> Settings:
 
 
 def _run_everything(settings: Settings, pilots: list[Path], district: _District | None = None) -> None:
-    check_exposure(settings, own_broker=settings.broker != "external")
+    check_exposure(settings)
     check_port(settings.http_address, "--http")
     from techport import platform, web
 
@@ -210,10 +210,10 @@ def _announce(settings: Settings, registry: Registry) -> None:
     console.print("  Ctrl-C stops it; starting again keeps the data.\n")
 
 
-def check_exposure(settings: Settings, own_broker: bool, pages: bool = True) -> None:
+def check_exposure(settings: Settings, broker: bool = True, pages: bool = True) -> None:
     """Refuse to listen beyond this machine without TLS, unless that is what was asked for. Raises CannotRun.
 
-    `own_broker` and `pages` say what this process listens with.
+    `broker` and `pages` say what this process may listen with.
     """
     for use in ("broker", "http"):
         certificate, key = getattr(settings, f"{use}_cert"), getattr(settings, f"{use}_key")
@@ -225,7 +225,12 @@ def check_exposure(settings: Settings, own_broker: bool, pages: bool = True) -> 
     if settings.insecure:
         return
     ways = "or add --insecure where the network between is yours alone"
-    if own_broker and settings.broker_cert is None and not settings.mqtt_address.is_loopback:
+    if (
+        broker
+        and settings.broker != "external"
+        and settings.broker_cert is None
+        and not settings.mqtt_address.is_loopback
+    ):
         raise CannotRun(
             f"--mqtt {settings.mqtt} listens beyond this machine without TLS: passwords and readings can be read and "
             "changed on the way. Set broker_cert and broker_key (`techport certificate` makes both for a trial), "

@@ -93,7 +93,7 @@ def fill(registry: Registry, store: ReadingStore, ledger: Ledger, pilot: str, na
 
 def end(registry: Registry, pilot: str) -> None:
     for step in ("running", "ended"):
-        lifecycle.transition(registry.database, registry.pilot(pilot), step, "test")  # type: ignore[arg-type]
+        lifecycle.transition(registry.database, registry.pilot(pilot), step, "test")
 
 
 @pytest.mark.parametrize("while_running", [True, False])

@@ -50,7 +50,8 @@ def test_the_tables_of_postgresql(postgres: Postgres) -> None:
         connection.execute("CHECKPOINT")
         left = {path for path in _holding(postgres.folder, canary) if "pg_wal" not in path.parts}
         names = connection.execute("SELECT relfilenode, relname FROM pg_class").fetchall()
-    assert {dict(names).get(int(path.name), path.name) for path in left} == set()
+    tables: dict[str, str] = {str(node): name for node, name in names}
+    assert {tables.get(path.name, path.name) for path in left} == set()
     assert _holding(postgres.folder / "pg_wal", canary), "else the exception can go from the documentation"
 
 

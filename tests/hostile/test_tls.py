@@ -15,8 +15,10 @@ import httpx
 import pytest
 from paho.mqtt.client import Client
 from paho.mqtt.enums import CallbackAPIVersion
+from typer.testing import CliRunner
 
 from techport.certificates import Files, make
+from techport.cli import app
 from techport.commands.run import check_exposure
 from techport.errors import CannotRun
 from techport.settings import load_settings
@@ -124,6 +126,14 @@ def test_a_proxy_that_is_trusted_does_tls() -> None:
     check_exposure(load_settings({**open_address, "insecure": True}))
     with pytest.raises(CannotRun, match="without TLS"):
         check_exposure(load_settings(open_address))
+
+
+@pytest.mark.parametrize("command", [["serve"], ["ingest"], ["up"]])
+def test_every_command_that_listens_looks_where(command: list[str], tmp_path: Path) -> None:
+    address = ["--http", "0.0.0.0:8080", "--data", str(tmp_path / "data")]
+    result = CliRunner().invoke(app, [*command, *address])
+    assert isinstance(result.exception, CannotRun)
+    assert "without TLS" in str(result.exception)
 
 
 def test_simulated_devices_need_the_authority(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
