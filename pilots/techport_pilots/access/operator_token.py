@@ -13,6 +13,7 @@ import hmac
 import os
 import re
 import secrets
+from functools import cached_property
 from pathlib import Path
 
 from techport_pilots.errors import PilotsError
@@ -52,12 +53,12 @@ class OperatorToken:
             file.chmod(0o600)
         return cls(read_token(folder), folder)
 
-    @property
+    @cached_property
     def cookie(self) -> str:
         """Name of the cookie. Browsers send cookies to all ports of a host, so it differs from folder to folder."""
         return f"techport_{self._keyed('cookie name')[:8]}"
 
-    @property
+    @cached_property
     def instance(self) -> str:
         """Tells the processes over one data folder from others; says nothing about the token."""
         return self._keyed("instance")[:16]
@@ -99,6 +100,8 @@ class OperatorToken:
         """Whether the value of a cookie was made with this token and has not expired."""
         content, _, mac = session.rpartition(".")
         until = content.partition(".")[0]
+        if not until:  # most browsers have none: no hash for them
+            return False
         right = hmac.compare_digest(self._keyed("session " + content).encode(), mac.encode("utf-8", "replace"))
         return right and until.isdecimal() and int(until) > now()
 
