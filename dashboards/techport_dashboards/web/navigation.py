@@ -28,7 +28,7 @@ MAIN = (
     Place(N_("Explore"), "/explore"),
     Place(N_("Open data"), "/catalogue"),
     Place(N_("Check a message"), "/decode"),
-    Place(N_("People"), "/people", action="admin"),
+    Place(N_("Accounts"), "/people", action="admin"),
 )
 OF_PILOT = (
     Place(N_("Pilot"), "/pilots/{pilot}"),
@@ -40,7 +40,7 @@ OF_PILOT = (
     Place(N_("Explore"), "/explore", (("pilot", "{pilot}"),)),
     Place(N_("Report"), "/pilots/{pilot}/report"),
     Place(N_("Share"), "/pilots/{pilot}/share"),
-    Place(N_("People"), "/pilots/{pilot}/people", action="share"),
+    Place(N_("People and roles"), "/pilots/{pilot}/people", action="share"),
     Place(N_("Close-out"), "/pilots/{pilot}/close"),
 )
 
