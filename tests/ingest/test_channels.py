@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 
+import cbor2
 import pytest
 
 from techport_ingest.checking.channels import channel_of
+from techport_ingest.decoding.formats.sparkplug_b.sparkplug_b_pb2 import Payload
 from techport_ingest.decoding.lint import explain
+from techport_pilots.plugins import folder_names
 from techport_storage.model import Quality
 from tests.ingest.reading import TIME, Platform, Sent, definition, take
 
@@ -138,12 +141,25 @@ def test_columns_that_name_a_part_are_channels() -> None:
 
 CAYENNE_TWICE = bytes.fromhex("0367011003670111")  # channel 3 has a temperature twice
 SENML = [{"bn": "urn:dev:ow:a:", "n": "temperature", "v": 1}, {"n": "temperature", "v": 2}]
+
+
+def metrics(*values: float) -> bytes:
+    payload = Payload(timestamp=1_795_900_000_000)
+    for name, value in zip(("temperature", "temp"), values, strict=True):
+        payload.metrics.add(name=name, datatype=10, double_value=value)
+    return payload.SerializeToString()
+
+
 SAME_QUANTITY = {"temperature": 1, "temp": 2}
 COLLISIONS: dict[str, Sent] = {
     "native": ("pilots/kai/a/readings", [{"pm10": 1}, {"pm10": 2}]),
     "senml": ("senml/a", SENML),
     "csv": ("csv/a", "time,temperature,temp\n2026-11-29T20:00:00Z,1,2\n"),
     "line-protocol": ("lp/a", "air temperature=1,temp=2"),
+    "senml-cbor": ("cbor/a", cbor2.dumps([{-2: "a:", 0: "temperature", 2: 1}, {0: "temperature", 2: 2}])),
+    "sparkplug-b": ("spBv1.0/group/NDATA/a", metrics(1, 2)),
+    "json": ("json/a", SAME_QUANTITY),
+    "lorawan-json": ("lorawan/x", {"devEUI": "a", "object": SAME_QUANTITY}),
     "ultralight": ("/ul/key/a/attrs", "temperature|1|temp|2"),
     "cayenne-lpp": ("lpp/a", CAYENNE_TWICE),
     "zigbee2mqtt": ("zigbee2mqtt/a", {"voc": 1, "tvoc": 2}),
@@ -172,14 +188,28 @@ COLLISIONS: dict[str, Sent] = {
 }
 
 
+ONE_OF_EACH = {
+    "homeassistant": "each entity has a name of its own",
+    "homie": "a message is one value",
+    "sensorthings": "a message is one observation, or a tuple of numbered ones",
+    "ruuvi-gateway": "the data format has a place for each quantity, once",
+}
+"""Formats whose messages cannot hold two values for one place, and why."""
+
+
+def test_every_format_is_asked() -> None:
+    folders = {folder.replace("_", "-") for folder in folder_names()}
+    assert folders == COLLISIONS.keys() | ONE_OF_EACH.keys()
+
+
 @pytest.mark.parametrize("form", COLLISIONS)
 def test_no_format_lets_one_value_overwrite_another(form: str) -> None:
     """Two values of one quantity in one message: two streams, or both in quarantine."""
     topic, payload = COLLISIONS[form]
-    source = (
-        "" if form == "native" else f"sources: [{{topic: '{'/'.join((*topic.split('/')[:1], '#'))}', format: {form}}}]"
-    )
-    platform = take(definition(source.replace("'/#'", "'/ul/#'")), (topic, payload))
+    first = "/ul" if topic.startswith("/") else topic.partition("/")[0]
+    more = ", options: {uplink: {object: [object]}}" if form == "lorawan-json" else ""
+    source = "" if form == "native" else f"sources: [{{topic: '{first}/#', format: {form}{more}}}]"
+    platform = take(definition(source), (topic, payload))
     places = [(row.stream, row.time) for row in platform.last.batch()]
     assert len(set(places)) == len(places)
     set_aside = sum(values for _, reason, values in platform.rejected if reason == "conflict")
