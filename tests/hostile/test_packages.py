@@ -188,7 +188,7 @@ def test_a_package_does_not_touch_another_pilots_readings(package: Path, here: P
 def test_a_borrowed_stream_does_not_reach_the_pilot_that_is_here(package: Path, here: Parts, kind: str) -> None:
     weather = WEATHER
     if kind == "personal":
-        weather = weather.replace("data_class: open", "data_class: personal")
+        weather = weather.replace("data_class: open", "data_class: personal").replace("licence: CC-BY-4.0\n", "")
         weather += "personal_data: true\npurpose: p\nlegal_basis: b\ndpia: d\nretention: P1Y\n"
     registry, store, _ = here
     registry.import_pilot(parse_definition(weather), weather, "test")

@@ -36,7 +36,7 @@ from techport_pilots.handover.dcat.build import shareable
 from techport_pilots.model import PilotDefinition, Position
 from techport_pilots.quantities import Quantity, vocabulary_of
 from techport_pilots.svg import Floats
-from techport_pilots.time import micros_of, month_starts
+from techport_pilots.time import day_starts, local, micros_of, month_starts
 from techport_storage import clock
 from techport_storage.model import Micros
 
@@ -122,8 +122,11 @@ def _course(services: Services, viewer: Viewer, pilot: PilotDefinition, now: Mic
         return None
     quantity = vocabulary_of(pilot).lookup(pilot.kpis[0].quantity)
     spans = [(p.kind, micros_of(p.start, pilot.timezone), micros_of(p.end, pilot.timezone)) for p in pilot.phases]
-    start, end = min(start for _, start, _ in spans), min(now, max(end for _, _, end in spans))
+    today = int(day_starts(local(np.array([now], np.int64), pilot.timezone).day, pilot.timezone)[0])
+    start, end = min(start for _, start, _ in spans), min(today, max(end for _, _, end in spans))  # a part is no day
     if quantity is None or start >= end or not PRESENTATIONS[quantity.kind].averaged:
+        return None
+    if pilot.kpis[0].statistic in ("sum", "count"):  # means of devices would say another number than the KPI
         return None
     day, value = _daily(services, viewer, pilot, pilot.kpis[0].quantity, (start, end), quantity.kind)
     phases = [(kind, a, min(b, end)) for kind, a, b in spans if a < end]
