@@ -1,9 +1,11 @@
-"""What the ingest side costs: CPU for each message, and the time from publish to queryable.
+"""What the ingest side costs: CPU for each message, and the time from publish to queryable. Beside it, Telegraf.
 
     python benchmarks/ingest.py [--messages 100000] [--source mqtt5] [--seconds 20] [--rate 1000] [--linger 0.02]
 
-Three parts, five values a message throughout: decode and check alone; the whole ingest process behind a real
-mosquitto, in messages for each second of its CPU (all threads); latency at a steady rate. Results are in INGEST.md.
+Five values a message throughout. Parts: decode and check alone; the whole ingest process behind a real mosquitto, from
+each source into DuckDB; the same into InfluxDB, and Telegraf's mqtt_consumer behind the same broker into the same
+InfluxDB, where a `telegraf` is on the PATH or at ~/.cache/techport/telegraf/telegraf (`benchmarks/build_telegraf.sh`);
+latency at a steady rate. Messages for each second of the process's CPU, all threads. Results are in INGEST.md.
 """
 
 from __future__ import annotations
@@ -11,13 +13,18 @@ from __future__ import annotations
 import argparse
 import multiprocessing
 import os
+import resource
+import shutil
 import socket
+import subprocess
 import tempfile
 import threading
 import time
 from collections import deque
 from pathlib import Path
+from typing import NamedTuple, cast
 
+import httpx
 import numpy as np
 from paho.mqtt.client import Client
 from paho.mqtt.enums import CallbackAPIVersion
@@ -39,6 +46,7 @@ from techport_pilots.registry.registry import Registry
 from techport_pilots.registry.view import IngestView
 from techport_storage.model import Batch, Receipt
 from techport_storage.store import ReadingStore, open_store
+from tests.servers.influxd import ORG, Influxd, start_influxd
 
 QUANTITIES = ("pm10", "pm25", "air_temperature", "relative_humidity", "air_pressure")
 DEVICES = 100
@@ -58,6 +66,7 @@ def main() -> None:
     for source in chosen.source or SOURCES:
         with tempfile.TemporaryDirectory() as folder:
             throughput(Path(folder), source, chosen.messages, chosen.linger)
+    into_influxdb(chosen.messages, chosen.linger)
     with tempfile.TemporaryDirectory() as folder:
         latency(Path(folder), chosen.rate, chosen.seconds, chosen.linger)
 
@@ -110,10 +119,10 @@ def broker(folder: Path) -> Mosquitto:
     return running
 
 
-def ledger_and_store(folder: Path) -> tuple[Registry, ReadingStore]:
+def ledger_and_store(folder: Path, store_url: str | None = None) -> tuple[Registry, ReadingStore]:
     registry = Registry.open(f"sqlite:///{folder / 'registry.sqlite'}")
     registry.import_pilot(pilot(), "", "benchmark")
-    return registry, open_store(f"duckdb:///{folder / 'readings.duckdb'}")
+    return registry, open_store(store_url or f"duckdb:///{folder / 'readings.duckdb'}")
 
 
 def collector(source: Source, registry: Registry, store: ReadingStore, linger: float) -> tuple[Pipeline, Ledger]:
@@ -122,23 +131,34 @@ def collector(source: Source, registry: Registry, store: ReadingStore, linger: f
     return pipeline, books
 
 
-def collect(
-    folder: Path, kind: str, port: int, count: int, linger: float, answer: multiprocessing.connection.Connection
-) -> None:
-    """The collector process: ingests `count` messages and answers with (CPU seconds, wall seconds)."""
-    registry, store = ledger_and_store(folder)
+class Task(NamedTuple):
+    """What a collector process does."""
+
+    folder: Path
+    source: str
+    port: int
+    messages: int
+    linger: float
+    store_url: str | None
+
+
+def collect(task: Task, answer: multiprocessing.connection.Connection) -> None:
+    """The collector process: ingests the messages and answers with (CPU seconds, wall seconds, peak MiB)."""
+    registry, store = ledger_and_store(task.folder, task.store_url)
     cpu, wall = time.process_time(), time.perf_counter()
-    source = SOURCES[kind](MqttSettings(client_id="collector", port=port))
-    pipeline, books = collector(source, registry, store, linger)
+    source = SOURCES[task.source](MqttSettings(client_id="collector", port=task.port))
+    pipeline, books = collector(source, registry, store, task.linger)
     threading.Thread(target=pipeline.run, daemon=True).start()
-    while sum(tally.messages for tally in books.tallies().values()) < count:
+    while sum(tally.messages for tally in books.tallies().values()) < task.messages:
         time.sleep(0.1)
-    answer.send((time.process_time() - cpu, time.perf_counter() - wall))
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    answer.send((time.process_time() - cpu, time.perf_counter() - wall, peak))
     pipeline.stop()
     source.close()
 
 
-def throughput(folder: Path, kind: str, count: int, linger: float) -> None:
+def throughput(folder: Path, kind: str, count: int, linger: float, store_url: str | None = None) -> float:
+    """Messages a CPU-second of the collector process."""
     mosquitto = broker(folder)
     port = mosquitto.settings.port
     session = PahoSource(MqttSettings(client_id="collector", port=port))
@@ -147,15 +167,112 @@ def throughput(folder: Path, kind: str, count: int, linger: float) -> None:
     session.close()
     publish(port, count)
     ours, theirs = multiprocessing.Pipe()
-    process = multiprocessing.get_context("spawn").Process(
-        target=collect, args=(folder, kind, port, count, linger, theirs)
-    )
+    task = Task(folder, kind, port, count, linger, store_url)
+    process = multiprocessing.get_context("spawn").Process(target=collect, args=(task, theirs))
     process.start()
-    cpu, wall = ours.recv()
+    cpu, wall, peak = cast(tuple[float, float, float], ours.recv())
     process.join()
     mosquitto.stop()
-    rates = f"{count / cpu:,.0f} messages a CPU-second ({count / wall:,.0f} a second of wall time)"
-    print(f"{kind}: {rates}, mosquitto to DuckDB", flush=True)
+    rates = f"{count / cpu:,.0f} messages a CPU-second ({count / wall:,.0f} a second of wall time), peak {peak:.0f} MiB"
+    print(f"{kind}: {rates}, mosquitto to {'InfluxDB' if store_url else 'DuckDB'}", flush=True)
+    return count / cpu
+
+
+def into_influxdb(count: int, linger: float) -> None:
+    """The collector and Telegraf in turn, each behind a mosquitto of its own that holds the same messages."""
+    executable = find_telegraf()
+    with tempfile.TemporaryDirectory() as folder:
+        server = start_influxd(Path(folder))
+        try:
+            with tempfile.TemporaryDirectory() as own:
+                ours = throughput(Path(own), "mqtt5", count, linger, server.url(server.new_bucket()))
+            if executable is None:
+                print("no telegraf on the PATH: benchmarks/build_telegraf.sh builds one")
+                return
+            with tempfile.TemporaryDirectory() as own:
+                theirs = telegraf(Path(own), executable, count, server)
+        finally:
+            server.stop()
+    print(f"telegraf ratio: {ours / theirs:.2f}", flush=True)
+
+
+def find_telegraf() -> str | None:
+    cached = Path.home() / ".cache" / "techport" / "telegraf" / "telegraf"
+    return shutil.which("telegraf") or (str(cached) if cached.is_file() else None)
+
+
+_TELEGRAF = """
+[agent]
+  interval = "1s"
+  flush_interval = "1s"
+  metric_batch_size = 5000
+  metric_buffer_limit = 200000
+  omit_hostname = true
+[[inputs.mqtt_consumer]]
+  servers = ["tcp://127.0.0.1:{port}"]
+  topics = ["pilots/#"]
+  qos = 1
+  persistent_session = true
+  client_id = "telegraf"
+  max_undelivered_messages = 10000
+  data_format = "json"
+  json_time_key = "time"
+  json_time_format = "unix"
+[[outputs.influxdb_v2]]
+  urls = ["{address}"]
+  token = "{token}"
+  organization = "{org}"
+  bucket = "{bucket}"
+"""
+
+
+def telegraf(folder: Path, executable: str, count: int, server: Influxd) -> float:
+    """Messages a CPU-second of Telegraf, until InfluxDB holds all of them."""
+    mosquitto = broker(folder)
+    bucket = server.new_bucket()
+    configuration = folder / "telegraf.conf"
+    configuration.write_text(
+        _TELEGRAF.format(
+            port=mosquitto.settings.port, address=server.address, token=server.token, org=ORG, bucket=bucket
+        )
+    )
+    command = [executable, "--config", str(configuration), "--quiet"]
+    first = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    time.sleep(5)  # it makes its session, which keeps what is published while it is away
+    first.terminate()
+    first.wait()
+    publish(mosquitto.settings.port, count)
+    wall = time.perf_counter()
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    while _rows(server, bucket) < count:
+        time.sleep(0.5)
+        if time.perf_counter() - wall > 300:
+            raise SystemExit(f"Telegraf did not deliver: {_rows(server, bucket):,} of {count:,} after five minutes")
+    seconds = time.perf_counter() - wall
+    fields = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()
+    cpu = (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    process.terminate()
+    process.wait()
+    mosquitto.stop()
+    print(
+        f"telegraf: {count / cpu:,.0f} messages a CPU-second ({count / seconds:,.0f} a second of wall time)", flush=True
+    )
+    return count / cpu
+
+
+def _rows(server: Influxd, bucket: str) -> int:
+    """Rows of one field in the bucket."""
+    select = f'from(bucket: "{bucket}") |> range(start: 0) |> filter(fn: (r) => r._field == "pm10")'
+    query = f"{select} |> count() |> group() |> sum()"
+    answer = httpx.post(
+        f"{server.address}/api/v2/query",
+        params={"org": ORG},
+        json={"query": query, "dialect": {"header": True}},
+        headers={"Authorization": f"Token {server.token}", "Accept": "application/csv"},
+        timeout=60,
+    )
+    lines = answer.raise_for_status().text.split()
+    return int(lines[-1].rpartition(",")[2]) if len(lines) > 1 else 0
 
 
 def publish(port: int, count: int) -> None:
