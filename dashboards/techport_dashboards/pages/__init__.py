@@ -8,6 +8,7 @@ from techport_dashboards.pages import (
     account,
     alerts,
     close,
+    csv_upload,
     datasets,
     decode,
     device,
@@ -51,6 +52,7 @@ router.include_router(embed.router)
 router.include_router(public.router)
 router.include_router(snapshot.router)
 router.include_router(onboarding.router)
+router.include_router(csv_upload.router)
 router.include_router(quarantine.router)
 router.include_router(trace.router)
 router.include_router(decode.router)

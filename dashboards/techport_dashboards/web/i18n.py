@@ -33,6 +33,9 @@ SCRIPT_MESSAGES: tuple[str, ...] = (
     "image saved",
     "something went wrong",
     "copied",
+    "sending …",
+    "sent, lines:",
+    "no connection",
 )
 """Texts that static/js shows."""
 

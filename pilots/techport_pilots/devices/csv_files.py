@@ -22,8 +22,8 @@ MOST_VALUES = 5_000
 
 MOST_BYTES = 200_000
 
-LARGEST = 50_000_000
-"""Bytes of a file that is uploaded."""
+LARGEST = 4_000_000
+"""Bytes of a file that is uploaded: what any request may have. `techport replay` takes larger ones."""
 
 _NO_UNIT = frozenset(("ts", "rn", "smp", ""))
 """What TOA5 writes instead of a unit: for the time, the record's number, and nothing."""
