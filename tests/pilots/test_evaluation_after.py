@@ -8,6 +8,7 @@ import msgspec
 import numpy as np
 import pytest
 
+from techport_pilots.definition.kpi_checks import check_kpis
 from techport_pilots.evaluation import evaluate
 from techport_pilots.evaluation.kpi import plan_of
 from techport_pilots.model import Event, Exposure, Kpi, Phase, Text
@@ -147,3 +148,19 @@ def test_a_gappy_stream_is_below_the_floor(store):
     assert found.verdict == "insufficient data"
     assert "50 % complete" in found.reasons[0].en
     assert plan_of(street(), asked()).resolved.unit == found.unit
+
+
+def test_a_control_group_makes_the_event_study_narrower(store):
+    """What both places share is taken off, with an estimated weight; `control` and `after` may stand together."""
+    common = 3 * np.random.default_rng(8).normal(size=DAYS + 1)[day_of_time()]
+    write(store, "box", world(-3.0) + common, times=TIME)
+    write(store, "park", 10 + 0.5 * common + 0.3 * np.random.default_rng(9).normal(size=len(TIME)), times=TIME)
+    write_log(store)
+    devices = [("box", "street", "pm10"), ("park", "park", "pm10"), ("log", None, "street_cleaning")]
+    definition = pilot(*devices, phases=(PHASE,))
+    alone = evaluate(store, definition, asked(groups=["street"]))
+    controlled = evaluate(store, definition, asked(groups=["street"], control=["park"]))
+    assert not list(check_kpis(msgspec.structs.replace(definition, kpis=[asked(control=["park"])])))
+    assert "control group" in controlled.adjusted_for
+    assert controlled.interval.low < -3 < controlled.interval.high
+    assert controlled.interval.high - controlled.interval.low < 0.6 * (alone.interval.high - alone.interval.low)

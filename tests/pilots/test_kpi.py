@@ -220,7 +220,6 @@ WRONG = [
     (kpi("pm10", target=5.0, target_is="change"), "target"),
     (kpi("pm10", control=["nobody"]), "control[0]"),
     (kpi("pm10", after=AFTER), "after"),  # without a phase nobody knows which days are compared
-    (kpi("pm10", after=AFTER, control=["street"]), "control"),
     (kpi("pm10", after=AFTER, compare=Comparison("ratio", Measure(quantity="pm10"))), "compare"),
     (kpi("pm10", after=AFTER, statistic="max"), "statistic"),
     (kpi("pm10", after=AFTER, target=20.0), "target"),
