@@ -221,3 +221,18 @@ def test_what_does_not_fit_is_told(source: str, payload: bytes, reason: str) -> 
 def test_a_long_pilot_reads_back() -> None:
     pilot = pilot_with(RECORDS)
     assert DeviceDefinition(id="168496141") in pilot.devices
+
+
+def test_words_and_numbers_in_text() -> None:
+    source = """
+topic: doors/+
+format: json
+fields:
+  state: {quantity: door_open, words: {Åpen: 1, lukket: 0}}
+  t: {quantity: air_temperature, text: true}
+"""
+    assert values(source, "doors/a1", {"state": "åpen", "t": "19,5"}) == {
+        "a1 door_open": 1.0,
+        "a1 air_temperature": 19.5,
+    }
+    assert values(source, "doors/a1", {"state": "unavailable", "t": "nan"}) == {}
