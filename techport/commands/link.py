@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 @options.needs("admin")
 def operator_link(data: options.Data = None, http: options.Http = None, registry: options.RegistryUrl = None) -> None:
     """Print an address that signs one browser in as the operator. It is good once, for an hour."""
-    typer.echo(sign_in_address(_running(data, http)))
+    typer.echo(sign_in_address(running_settings(data, http)))
 
 
 @options.needs("admin")
@@ -28,7 +28,7 @@ def link(data: options.Data = None, http: options.Http = None, registry: options
     """The old name of `operator-link`, until people have accounts."""
     from techport.commands.pilots import open_registry
 
-    settings = _running(data, http)
+    settings = running_settings(data, http)
     with open_registry(data, registry) as opened:
         if people_sign_in(settings, opened):
             raise CannotRun(
@@ -49,7 +49,7 @@ def sign_in_address(settings: Settings) -> str:
     return f"{settings.web_url}/?token={OperatorToken.of(settings.data).new_link()}"
 
 
-def _running(data: Path | None, http: str | None) -> Settings:
+def running_settings(data: Path | None, http: str | None = None) -> Settings:
     """Settings with the address of the pages that run over this data folder."""
     settings = load_settings({"data": data, "http": http})
     if not (settings.data / FILE).exists():

@@ -10,10 +10,9 @@ import typer
 from rich.console import Console
 
 from techport import options
-from techport.commands.link import people_sign_in
+from techport.commands.link import people_sign_in, running_settings
 from techport.commands.pilots import open_registry
 from techport.errors import CannotRun
-from techport.settings import load_settings
 from techport.terminal import print_text
 from techport_pilots.access.accounts import Accounts, User, checked_role
 from techport_storage.clock import now
@@ -37,7 +36,7 @@ def add(
     """Make an account, and print a link with which the person chooses a password; it is good once, for an hour."""
     from techport_pilots.access.invitations import PasswordResets
 
-    settings = load_settings({"data": data, "registry": registry})
+    settings = running_settings(data)
     with open_registry(data, registry) as opened:
         first = not people_sign_in(settings, opened)
         if first and not administrator:
@@ -87,7 +86,7 @@ def reset(email: Email, data: options.Data = None, registry: options.RegistryUrl
     """Print a link with which a person chooses a new password; it is good once, for an hour."""
     from techport_pilots.access.invitations import PasswordResets
 
-    settings = load_settings({"data": data, "registry": registry})
+    settings = running_settings(data)
     with open_registry(data, registry) as opened:
         user = _user(Accounts(opened.database), email)
         typer.echo(f"{settings.web_url}/reset?token={PasswordResets(opened.database).create(user.id)}")

@@ -131,6 +131,7 @@ async def test_another_sites_page_signs_nobody_in_or_out(city: City) -> None:
 async def test_the_operator_makes_the_first_administrator(city: City) -> None:
     async with browser(city, caller="operator") as client:
         assert "/setup" in (await client.get("/people")).text
+        assert "/setup" in (await client.get("/")).text, "the first page offers it"
         form = {"email": "kari@example.org", "name": "Kari", "password": PASSWORD, "again": PASSWORD}
         for wrong in (
             {"again": "another one than that"},
@@ -143,6 +144,7 @@ async def test_the_operator_makes_the_first_administrator(city: City) -> None:
         made = await client.post("/setup", data=form)
         assert (made.status_code, made.headers["location"]) == (303, "/people")
         assert "kari@example.org" in (await client.get("/people")).text
+        assert "/setup" not in (await client.get("/")).text
         second = await client.post("/setup", data=form | {"email": "ola@example.org"})
         assert second.status_code == 422
     assert [user.email for user in Accounts(city.registry.database).all()] == ["kari@example.org"]

@@ -58,6 +58,7 @@ def overview(
         attention=device_status.worst_first(pilots),
         alerts=attention(AlertLog(services.registry_cache.registry.database).open(), viewer.may_see),
         overdue=[due for due in erasures.overdue(services.registry_cache.registry, now) if viewer.may_see(due.pilot)],
+        nobody_yet=viewer.identity is None and viewer.may("admin") and not services.people.accounts.any(),
         wall_next=wall.following(services, viewer, None) if parameters.cycle else None,
         air=air,
         map=draw(

@@ -59,8 +59,8 @@ class SecurityHeaders:
 
 
 class PrivateAnswers:
-    """Keeps what one person was answered out of caches that others use: `private` where a credential was shown, and
-    `Vary`, so that a cache never gives one of two askers the other's answer. Assets are the same for all."""
+    """Keeps what one person was answered out of caches that others use: `private` where a credential was shown. Assets
+    are the same for all."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -75,7 +75,6 @@ class PrivateAnswers:
         async def send_privately(message: Message) -> None:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
-                headers.add_vary_header("Cookie, Authorization")
                 if personal:
                     headers["Cache-Control"] = _private(headers.get("Cache-Control", "no-cache"))
             await send(message)
