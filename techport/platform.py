@@ -107,6 +107,9 @@ def broker(settings: Settings, parts: Stores, own: bool = False, retire: bool = 
             sessions = WorkerSessions(parts.registry.database)
             session = sessions.of(settings.worker)
             reach = mqtt_settings(settings, session.client_id)
+            if settings.share is not None:
+                group = sessions.group(settings.share)
+                reach = msgspec.structs.replace(reach, share=group, former_share=settings.share)
             if own and _broker_kind(settings) == "mosquitto":
                 reach = closing.enter_context(_mosquitto(settings, reach, parts.registry))
             else:

@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Literal
 
 import pytest
 from paho.mqtt.client import Client
@@ -15,16 +16,21 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from prometheus_client import CollectorRegistry
 
-from techport_ingest.brokers.mosquitto import Mosquitto
+from techport_ingest.brokers.auth import AccessFiles
+from techport_ingest.brokers.mosquitto import Mosquitto, MosquittoSettings, find_mosquitto
+from techport_ingest.sources.connect import open_source
 from techport_ingest.sources.paho import PahoSource
 from techport_ingest.sources.session_watch import SessionWatch
 from techport_ingest.sources.settings import MqttSettings
 from techport_ingest.sources.succession import SucceedingSource
+from techport_pilots.access.credentials import Credentials
 from techport_pilots.accounting.audit import audit
 from techport_pilots.accounting.worker_sessions import WorkerSessions
+from tests.conftest import unavailable
 from tests.end_to_end.platforms import PILOT, Device, Platform
-from tests.ingest.running import Ingest, eventually, paho_source, publisher, reading
-from tests.servers.mosquitto import mosquitto
+from tests.ingest.conftest import OWN
+from tests.ingest.running import NOON, Ingest, eventually, paho_source, publisher, reading
+from tests.servers.mosquitto import free_port, mosquitto
 
 __all__ = ["mosquitto"]
 
@@ -194,3 +200,63 @@ def test_what_waits_under_the_old_name_is_taken_and_its_session_removed(ingest: 
     assert taken == [], "the broker keeps nothing under the old name"
     client.disconnect()
     client.loop_stop()
+
+
+@pytest.mark.parametrize("protocol", ["5", "3.1.1"])
+def test_nobody_is_dealt_messages_of_a_group_of_workers(
+    tmp_path: Path, ingest: Ingest, protocol: Literal["5", "3.1.1"]
+) -> None:
+    """mosquitto deals a share of the messages to whoever subscribes to the group, and drops what they may not read."""
+    executable = find_mosquitto()
+    if executable is None:
+        unavailable("mosquitto is not installed: apt-get install mosquitto")
+    credentials = Credentials(ingest.registry.database)
+    thief, sender = (credentials.issue("air", device, "test") for device in ("lamp-1", "lamp-2"))
+    access = AccessFiles(tmp_path / "broker", credentials.all, anonymous=False, users=lambda: [OWN])
+    access.write()
+    broker = Mosquitto(
+        MosquittoSettings(
+            folder=tmp_path / "broker",
+            executable=executable,
+            port=free_port(),
+            extra=(*access.configuration, "allow_anonymous false"),
+        )
+    )
+    broker.start()
+    group = WorkerSessions(ingest.registry.database).group("ingest")
+    assert group == WorkerSessions(ingest.registry.database).group("ingest")
+    assert len(group) >= len("ingest-") + 24
+    assert WorkerSessions(ingest.registry.database).names() == []
+    reach = MqttSettings(
+        client_id="worker-of-a-group",
+        port=broker.settings.port,
+        username=OWN.username,
+        password=OWN.password,
+        share=group,
+        former_share="ingest",
+        protocol=protocol,
+    )
+    source = open_source(reach)
+    clients = []
+    for issued in (thief, sender):
+        client = Client(CallbackAPIVersion.VERSION2, issued.username.replace("/", "-"))
+        client.username_pw_set(issued.username, issued.password)
+        client.connect("127.0.0.1", broker.settings.port)
+        client.loop_start()
+        clients.append(client)
+    subscribed: list[bool] = []
+    clients[0].on_subscribe = lambda *_: subscribed.append(True)
+    eventually(lambda: clients[0].is_connected() and clients[1].is_connected(), "both are connected")
+    clients[0].subscribe([("$share/ingest/pilots/#", 1), ("$share/ingest-/pilots/#", 1)])
+    eventually(lambda: bool(subscribed), "the broker grants it")
+    ingest.start(source)
+    eventually(lambda: source.connected, "the worker is subscribed")
+    for number in range(40):
+        payload = f'{{"time": {NOON + number}, "pm10": {number}}}'
+        clients[1].publish(sender.topic, payload, qos=1).wait_for_publish(20)
+    eventually(lambda: len(ingest.rows()) == 40, "nothing is lost")
+    for client in clients:
+        client.disconnect()
+        client.loop_stop()
+    ingest.stop()
+    broker.stop()

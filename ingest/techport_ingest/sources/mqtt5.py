@@ -176,9 +176,12 @@ class Mqtt5Source:
         if not topics:
             return
         names = self._shared(topics)
+        former = self._settings.former_names(topics)
         if self._settings.retire:
-            self._send(mqtt5.UnsubscribePacket(self._next_packet_id(), names).write())
+            self._send(mqtt5.UnsubscribePacket(self._next_packet_id(), [*names, *former]).write())
             return
+        if former:
+            self._send(mqtt5.UnsubscribePacket(self._next_packet_id(), former).write())
         filters = [
             mqtt5.TopicFilter(
                 name, max_qos=mqtt5.QoS.AT_LEAST_ONCE, retain_as_published=False, retain_handling=self._retained(topic)

@@ -195,9 +195,12 @@ class PahoSource:
 
     def _ask_for(self, topics: Sequence[str]) -> None:
         names = self._shared(topics)
+        former = self._settings.former_names(topics)
         if self._settings.retire:
-            self._client.unsubscribe(names)
+            self._client.unsubscribe([*names, *former])
             return
+        if former:
+            self._client.unsubscribe(former)
         if self._settings.protocol == "5":
             options = [SubscribeOptions(qos=1, retainHandling=self._retained(topic)) for topic in topics]
             self._client.subscribe(list(zip(names, options, strict=True)))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import ssl
+from collections.abc import Sequence
 from typing import Literal
 
 import msgspec
@@ -36,7 +37,8 @@ class MqttSettings(msgspec.Struct, frozen=True, kw_only=True):
     port: int = 1883
     socket_path: str | None = None  # path of a Unix socket, instead of host and port
     topics: tuple[str, ...] = ("pilots/#",)
-    share: str | None = None  # group of workers that divide the topics among them
+    share: str | None = None  # group of workers that divide the topics among them; known to nobody else, as client_id
+    former_share: str | None = None  # group of an earlier version, which the session leaves
     username: str | None = None
     password: str | None = None
     tls: Tls | None = None
@@ -49,6 +51,10 @@ class MqttSettings(msgspec.Struct, frozen=True, kw_only=True):
 
     def __repr__(self) -> str:
         return f"MqttSettings({self.socket_path or f'{self.host}:{self.port}'})"
+
+    def former_names(self, topics: Sequence[str]) -> list[str]:
+        """What the topics were subscribed to as in an earlier version, to be left."""
+        return [f"$share/{self.former_share}/{topic}" for topic in topics] if self.former_share else []
 
     @property
     def transport(self) -> Literal["tcp", "unix"]:

@@ -47,6 +47,10 @@ class SessionLoss(msgspec.Struct, frozen=True):
     accepted_why: str | None = None
 
 
+_GROUP = "$share/"
+"""Beginning of the names under which groups of workers are kept beside them."""
+
+
 class WorkerSessions:
     """Every method may raise RegistryUnavailable."""
 
@@ -64,6 +68,14 @@ class WorkerSessions:
         assert created is not None
         return created
 
+    def group(self, share: str) -> str:
+        """The name under which workers of a group share a subscription, the same for all of them.
+
+        Nobody else can know it: a broker deals messages to whoever subscribes to the group, and a client that may not
+        read them has them dropped.
+        """
+        return self.of(f"{_GROUP}{share}").client_id.removeprefix("techport-$share/")
+
     def find(self, worker: str) -> WorkerSession | None:
         """The session of a worker that has been here."""
         with self._database.reading() as transaction:
@@ -73,7 +85,8 @@ class WorkerSessions:
     def names(self) -> list[str]:
         """Workers that have been here."""
         with self._database.reading() as transaction:
-            return [row.worker for row in transaction.execute("SELECT worker FROM worker_sessions ORDER BY worker")]
+            names = [row.worker for row in transaction.execute("SELECT worker FROM worker_sessions ORDER BY worker")]
+        return [worker for worker in names if not worker.startswith(_GROUP)]
 
     def connected(self, worker: str, broker: str, resumed: bool) -> bool:
         """Note that the worker is connected to `broker` (an address); whether a session that stood there was lost."""
