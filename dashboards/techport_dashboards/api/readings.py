@@ -406,12 +406,23 @@ def respond(
     compressed = "content-encoding" in answer.headers
     if not isinstance(answer, Streamed) or compressed or not _is_bounded(services, found, file_format, now):
         return answer
-    made = spooled(answer.pieces, answer.headers, formats.MEDIA_TYPES[file_format])
+    made = spooled(_while_waited_for(answer.pieces, left), answer.headers, formats.MEDIA_TYPES[file_format])
     if not isinstance(made, AnswerFile):
         return Streamed(made, answer.headers, formats.MEDIA_TYPES[file_format])
     if _wants_file(request):
         files.keep(key, made)
     return FileAnswer(made)
+
+
+def _while_waited_for(pieces: Generator[bytes], left: Event) -> Generator[bytes]:
+    """The pieces for as long as somebody waits for the file that they become. Raises Problem."""
+    try:
+        for piece in pieces:
+            if left.is_set():
+                raise Problem("too-costly", "The client has disconnected.")
+            yield piece
+    finally:
+        pieces.close()
 
 
 def _wants_file(request: Request) -> bool:
