@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from paho.mqtt.client import Client
 
+from techport_ingest.brokers.mosquitto import MAX_PACKET_BYTES
 from techport_ingest.decoding.formats.native import decoder as native
 from techport_ingest.message import Message, RejectedMessage
 from techport_storage.clock import now
@@ -96,7 +97,8 @@ def test_an_invalid_topic_is_between_its_sender_and_the_broker(port: int, device
 
 
 def test_every_shared_payload_is_stored_or_in_quarantine(device: Client, ingest: Ingest, shared: Path) -> None:
-    files = [file for file in sorted((shared / "payloads").rglob("*")) if file.is_file()]
+    every = (file for file in sorted((shared / "payloads").rglob("*")) if file.is_file())
+    files = [file for file in every if file.stat().st_size < MAX_PACKET_BYTES - 1_000]  # the broker takes no more
     for file in files:
         device.publish(HERE, file.read_bytes(), qos=1)
     device.publish(HERE, reading(7), qos=1)
@@ -104,7 +106,7 @@ def test_every_shared_payload_is_stored_or_in_quarantine(device: Client, ingest:
     assert ingest.alive
     total = ingest.total()
     assert total.received == 1 + sum(values_in(file.read_bytes()) for file in files)
-    assert total.stored + total.duplicates + total.quarantined == total.received
+    assert total.balanced
     assert ("lamp-1", "pm10", NOON + 7, 7.5, 0) in ingest.rows()
 
 

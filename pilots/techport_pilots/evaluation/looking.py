@@ -166,13 +166,8 @@ def _near(autocorrelation: float) -> float:
     return next((value for value in _PERSISTENCE if value >= autocorrelation - 0.02), _PERSISTENCE[-1])
 
 
-_LONGEST = 400
-"""Days of each side that are simulated at most: a definition may run to the end of the century."""
-
-
 @lru_cache(maxsize=256)
 def _daily_factor(baseline: tuple[int, ...], intervention: tuple[int, ...], persistence: float) -> float:
-    baseline, intervention = baseline[-_LONGEST:], intervention[:_LONGEST]  # both ascend
     end = max((*baseline, *intervention)) + 1
     first = sorted(intervention)[0] + 1
     ratios, _ = _ratios(baseline, intervention, tuple(range(first, end)), persistence)
