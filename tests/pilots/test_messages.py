@@ -31,6 +31,7 @@ SAME = {
 MADE = (
     *("definition.add.", "definition.write.", "definition.target-not-", "definition.value."),
     *("evaluation.no-interval.", "evaluation.side.", "evaluation.subject.", "evaluation.method.event-study."),
+    "evaluation.power.too-few.",
     *("lifecycle.state.", "lifecycle.only-next.", "lifecycle.needs."),
     *("kpi.expected.", "kpi.measured.", "kpi.condition.", "kpi.raw.", "kpi.verdict."),
     *("device-kind.", "limit.", "dcat.theme."),
