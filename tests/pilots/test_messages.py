@@ -7,8 +7,11 @@ from __future__ import annotations
 
 import ast
 import itertools
+import re
 import string
+from collections import Counter
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from babel.messages.catalog import Message as Entry
@@ -193,3 +196,13 @@ def test_every_sentence_is_made_of_any_parameters(code: str, language: str) -> N
 @pytest.mark.parametrize(("size", "text"), [(1, "after 1 byte,"), (2, "after 2 bytes,"), (0, "after 0 bytes,")])
 def test_a_count_chooses_the_plural_form(size: int, text: str) -> None:
     assert text in str(Message("rejection.truncated.json.detail", {"size": size}))
+
+
+CATALOGUES = [path for part in ("pilots", "ingest", "dashboards") for path in sorted((ROOT / part).rglob("*.po"))]
+
+
+@pytest.mark.parametrize("catalogue", CATALOGUES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_a_catalogue_has_each_text_once(catalogue: Path) -> None:
+    """Babel reads the first of several without a word."""
+    keys = re.findall(r'^msgid "(.+)"$', catalogue.read_text("utf-8"), re.MULTILINE)
+    assert {key for key, times in Counter(keys).items() if times > 1} == set()
