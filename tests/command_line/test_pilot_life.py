@@ -73,14 +73,14 @@ def test_from_start_to_oblivion(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert str(package) in closed
     opened = techport("pilot", "open", str(package), "--data", "there")
     assert opened.exit_code == 0
-    assert opened.stdout.count("the same as in the package") == 2
+    assert opened.stdout.count("in the package, the same here") == 2
     audited = techport("audit", "--all", "--data", "there").stdout
     assert "the sums agree" in audited
     assert re.search(r"^elgeseter/\S+ \d{4}-\d\d-\d\d: ok, \d+ messages: ", audited, re.M), "readable at any width"
     # A regression's last digits depend on the processor: OpenBLAS takes those of an old one when it is told to.
     command = [sys.executable, "-m", "techport", "pilot", "open", str(package), "--data", "on-an-old-machine"]
     old = subprocess.run(command, env={**os.environ, "OPENBLAS_CORETYPE": "Prescott"}, capture_output=True, text=True)
-    assert (old.returncode, old.stdout.count("the same as in the package")) == (0, 2), old.stdout + old.stderr
+    assert (old.returncode, old.stdout.count("in the package, the same here")) == (0, 2), old.stdout + old.stderr
     assert "elgeseter (closed)" in techport("retention", "list", "--data", "here").stdout
     assert "nothing is due" in techport("retention", "run", "--yes", "--data", "here").stdout
     assert package.exists()
@@ -115,7 +115,7 @@ def test_the_platform_that_runs_does_it(tmp_path: Path, monkeypatch: pytest.Monk
         with platform(tmp_path / name) as there:
             opened = techport("pilot", "open", str(file), "--data", name)
             assert opened.exit_code == 0
-            assert opened.stdout.count("the same as in the package") == 2
+            assert opened.stdout.count("in the package, the same here") == 2
             assert there.registry.state("elgeseter") == "closed"
 
 

@@ -14,6 +14,7 @@ from techport_dashboards.problems import Problem
 from techport_dashboards.query import times
 from techport_dashboards.query.parameters import Page
 from techport_dashboards.query.question import TIME_EXAMPLE, instant
+from techport_dashboards.services.evaluations import in_words
 from techport_dashboards.web.access import OPEN_DATA, needs
 from techport_dashboards.web.dependencies import PilotDep, ServicesDep
 from techport_dashboards.web.request_slots import SlotRoute
@@ -22,7 +23,6 @@ from techport_pilots.evaluation.model import Effect, Verdict
 from techport_pilots.evaluation.power import power_note
 from techport_pilots.i18n import Language
 from techport_pilots.model import Kpi, PilotDefinition
-from techport_pilots.reports.kpi_text import describe_kpi
 from techport_storage import clock
 
 router = APIRouter(prefix="/pilots/{pilot}/kpis", tags=["evaluation"], route_class=SlotRoute)
@@ -215,8 +215,7 @@ def evaluation(services: ServicesDep, pilot: PilotDep, kpi: str) -> dict[str, An
         answer = services.evaluations.fresh(pilot, _kpi(pilot, kpi), seconds)
     except TimeoutError as error:
         raise Problem("too-costly", f"The calculation took more than {seconds:g} seconds.") from error
-    texts = {code: describe_kpi(pilot, _kpi(pilot, kpi), answer, Language(code)).whole for code in ("nb", "en")}
-    return {"sentence": texts, "expected": answer.expected, **msgspec.to_builtins(answer)}
+    return in_words(pilot, answer)
 
 
 class PointItem(BaseModel):

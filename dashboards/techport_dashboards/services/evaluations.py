@@ -9,11 +9,13 @@ import dataclasses
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Any
 
 import msgspec
 
 from techport_pilots.evaluation import Evaluation, Reason, evaluate
 from techport_pilots.evaluation.power import Power, power, power_note
+from techport_pilots.i18n import Language
 from techport_pilots.model import Kpi, PilotDefinition
 from techport_pilots.quality.completeness import SinceStart, since_start
 from techport_pilots.registry import registration
@@ -21,6 +23,7 @@ from techport_pilots.registry.lifecycle import changes, has_ended, measured_unti
 from techport_pilots.registry.registration import PlanStatus
 from techport_pilots.registry.registry import Registry
 from techport_pilots.reports.build import final_evaluations, keep_evaluations
+from techport_pilots.reports.kpi_text import describe_kpi
 from techport_pilots.reports.plan_text import with_plan
 from techport_storage import clock
 from techport_storage.microseconds import MINUTE
@@ -42,6 +45,13 @@ class Standing:
     definition: PilotDefinition
     kpis: list[tuple[Kpi, Evaluation]]
     complete: SinceStart
+
+
+def in_words(pilot: PilotDefinition, evaluation: Evaluation) -> dict[str, Any]:
+    """The evaluation of one of the pilot's KPIs as the API gives it: with its sentence, and the value expected."""
+    kpi = next(kpi for kpi in pilot.kpis if kpi.id == evaluation.kpi)
+    texts = {code: describe_kpi(pilot, kpi, evaluation, Language(code)).whole for code in ("nb", "en")}
+    return {"sentence": texts, "expected": evaluation.expected, **msgspec.to_builtins(evaluation)}
 
 
 class Evaluations:

@@ -13,6 +13,7 @@ import msgspec
 from techport_dashboards.problems import Problem
 from techport_dashboards.query import times
 from techport_dashboards.services.basemap import load_basemap
+from techport_dashboards.services.evaluations import in_words
 from techport_dashboards.services.jobs import Job, Jobs
 from techport_dashboards.services.snapshots import SnapshotStore
 from techport_dashboards.settings import WebSettings
@@ -132,9 +133,12 @@ class PilotLifecycle:
 
         def work(progress: Progress) -> object:
             try:
-                return open_package(path, self._registry, self._store, ledger, who, progress)
+                opened = open_package(path, self._registry, self._store, ledger, who, progress)
             finally:
                 path.unlink(missing_ok=True)
+            pilot = self._registry.pilot(opened.pilot)
+            evaluations = [in_words(pilot, evaluation) for evaluation in opened.evaluations]
+            return {**msgspec.to_builtins(opened), "evaluations": evaluations}
 
         return self._jobs.start("open", f"{name} {path.stem[8:]}", work)
 
