@@ -9,6 +9,7 @@ from typing import Any
 
 import paho.mqtt.client as mqtt
 from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode
+from paho.mqtt.reasoncodes import ReasonCode
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,11 +36,14 @@ class Gateway:
     def __init__(self, broker: Broker, client_id: str, window: int = 1000) -> None:
         self._window = window
         self._outstanding = 0
+        self._begun = False
+        self._early: list[tuple[str, bytes]] = []
         self._changed = threading.Condition()
         self._client = mqtt.Client(CallbackAPIVersion.VERSION2, client_id=client_id, clean_session=False)
         self._client.max_inflight_messages_set(min(window, 200))
         self._client.max_queued_messages_set(0)  # the window is ours; paho's own limit would drop
         self._client.reconnect_delay_set(min_delay=1, max_delay=10)
+        self._client.on_connect = self._connected
         self._client.on_publish = self._acknowledged
         if broker.username is not None:
             self._client.username_pw_set(broker.username, broker.password)
@@ -65,9 +69,10 @@ class Gateway:
                     return False
                 self._changed.wait(0.2)
             self._outstanding += 1
-        info = self._client.publish(topic, payload, qos=1)
-        if info.rc not in (MQTTErrorCode.MQTT_ERR_SUCCESS, MQTTErrorCode.MQTT_ERR_NO_CONN):
-            raise ConnectionError(f"cannot publish to {topic}: {mqtt.error_string(info.rc)}")
+            if not self._begun:
+                self._early.append((topic, payload))
+                return True
+        self._hand_over(topic, payload)
         return True
 
     def drain(self, timeout: float, stop: threading.Event | None = None) -> bool:
@@ -81,6 +86,22 @@ class Gateway:
     def close(self) -> None:
         self._client.disconnect()
         self._client.loop_stop()
+
+    def _hand_over(self, topic: str, payload: bytes) -> None:
+        info = self._client.publish(topic, payload, qos=1)
+        if info.rc not in (MQTTErrorCode.MQTT_ERR_SUCCESS, MQTTErrorCode.MQTT_ERR_NO_CONN):
+            raise ConnectionError(f"cannot publish to {topic}: {mqtt.error_string(info.rc)}")
+
+    def _connected(self, client: mqtt.Client, userdata: Any, flags: Any, reason: ReasonCode, properties: Any) -> None:
+        """Paho sends what it was given before the first answer of the broker after what it is given meanwhile: the
+        messages until then are kept here, and handed over in their order."""
+        if reason.is_failure:
+            return
+        with self._changed:
+            for topic, payload in self._early:
+                self._hand_over(topic, payload)
+            self._early.clear()
+            self._begun = True
 
     def _acknowledged(self, client: mqtt.Client, userdata: Any, mid: int, reason: Any, properties: Any) -> None:
         with self._changed:
