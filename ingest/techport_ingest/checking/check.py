@@ -25,6 +25,7 @@ different parts of a device (sensors, probes, addresses) go to streams of their 
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Sequence
 from math import isfinite
 from typing import NamedTuple
@@ -33,7 +34,7 @@ import msgspec
 import numpy as np
 
 from techport_ingest.checking.absence import RULE as MISSING
-from techport_ingest.checking.absence import is_absent_number
+from techport_ingest.checking.absence import SENTINELS, is_absent_number
 from techport_ingest.checking.budget import RULE, DeviceLimits, Exceeded, Owner
 from techport_ingest.checking.channels import Claims
 from techport_ingest.checking.properties import RULE as PROPERTY
@@ -49,7 +50,7 @@ from techport_pilots.formats import DEFAULT
 from techport_pilots.quantities import Quantity
 from techport_pilots.registry.lifecycle import NOT_COLLECTED
 from techport_pilots.registry.view import DeviceView, IngestView
-from techport_storage.model import Batch, Quality, Stream
+from techport_storage.model import Batch, Micros, Quality, Stream
 
 LONGEST_KEY = 80
 
@@ -129,10 +130,18 @@ class _Target(NamedTuple):
     """Where the values of one key of one device go."""
 
     row: int  # index of the stream in the batch
-    lo: float  # above `hi` where no range is known
+    lo: float  # from lo to hi, both finite, a number in the stream's unit needs no closer look
     hi: float
+    ranged: bool  # whether that is the range of the quantity; if not, no range is known
     state: Quantity | None  # where it is one
     unit: str | None  # UCUM; None: nobody knows
+
+
+_UNOPENED = _Target(-1, math.inf, -math.inf, False, None, None)
+"""In place of a stream that the batch has not seen: every number needs a closer look."""
+
+_LARGEST = sys.float_info.max
+_ABOVE_SENTINELS = math.nextafter(max(SENTINELS), math.inf)
 
 
 class _NotReading(Exception):
@@ -166,6 +175,7 @@ class Columns:
         self._opened = {} if opened is None else opened
         self._parts: dict[tuple[str, str], int] = {}  # (device, reason) of the message at hand: index in `rejected`
         self._targets: dict[tuple[str, str], dict[_Name, _Target]] = {}
+        self._same: set[tuple[str, str | None]] = set()  # a message's unit and its stream's: nothing to convert
         self._index: dict[Stream, int] = {}
         self._stream: list[int] = []
         self._time: list[int] = []
@@ -187,12 +197,15 @@ class Columns:
         """Sort what a decoder found in one message into the columns, the rejected parts and the ignored ones."""
         received = message.received
         latest = received + AHEAD
-        doubtful = message.arrival_is_doubtful
         device = None
         targets: dict[_Name, _Target] = {}
         self._parts.clear()
         first = len(self._time)
-        streams, times, values = self._stream, self._time, self._value
+        streams, times, values, untimed = self._stream, self._time, self._value, self.untimed
+        same = self._same
+        doubtful: bool | None = None  # asked when it matters
+        last_row, last_time = -1, 0
+        ordered = True  # by time, and within each time by row: then no two values have one place
         for item in items:
             if not isinstance(item, Observed):
                 self._pass(message, pilot, format_name, item)
@@ -200,55 +213,44 @@ class Columns:
             if item.device != device:
                 device = item.device
                 targets = self._targets.get((pilot, device)) or self._open_device(pilot, device)
-            target = targets.get((item.key, item.part) if item.part else item.key)
-            value = item.value
+            value, part = item.value, item.part
             if type(value) is int and -_EXACT < value < _EXACT:
                 value = float(value)
             time = item.time
             if time is None:
                 time = received
+            row, lo, hi, _, _, unit = targets.get((item.key, part) if part else item.key, _UNOPENED)
             if (
-                target is None
-                or item.unit is not None
-                or type(value) is not float
-                or not EARLIEST <= time <= latest
-                or not isfinite(value)
+                type(value) is not float
+                or not lo <= value <= hi
+                or (item.unit is not None and (item.unit, unit) not in same)
+                or (time is not last_time and not EARLIEST <= time <= latest)
             ):
                 try:
-                    target = target or self._open_stream(pilot, item, targets)
-                    value = self._number(item, value, target)
-                    if item.unit is not None:
-                        if target.unit is None:
-                            target = self._adopt_unit(item, target, targets)
-                        value = self._convert(item.key, value, item.unit, target.unit)
-                    check_clock(time, received)
+                    row, value, in_range = self._look_closer(pilot, item, value, time, received, targets)
                 except RejectedMessage as error:
                     self._reject_value(message, pilot, item, format_name, error.rejection)
                     continue
                 except _NotReading as error:
                     self._pass(message, pilot, format_name, _ignored(item, error.rule))
                     continue
-            row, lo, hi, _, _ = target
-            if not lo <= value <= hi:
-                ranged = lo <= hi
-                if is_absent_number(item.value, ranged):
-                    self._pass(message, pilot, format_name, _ignored(item, MISSING))
-                    continue
-                if ranged:
+                if not in_range:
                     self._flags.append((len(times), _RANGE))
             if item.time is None:
-                self.untimed.append(len(times))
+                untimed.append(len(times))
+                if doubtful is None:
+                    doubtful = message.arrival_is_doubtful
                 if doubtful:
                     self._flags.append((len(times), _CLOCK))
+            if time is not last_time or row <= last_row:
+                if time < last_time or (time == last_time and row <= last_row):
+                    ordered = False
+                last_time = time
+            last_row = row
             streams.append(row)
             times.append(time)
             values.append(value)
-        count = len(times) - first
-        if (
-            count > 1
-            and len(set(streams[first:])) < count
-            and len(set(zip(streams[first:], times[first:], strict=True))) < count
-        ):
+        if not ordered and len(set(zip(streams[first:], times[first:], strict=True))) < len(times) - first:
             self._reject_conflicts(message, pilot, format_name, items, first)
         self.row_ends.append(len(times))
         self.messages.append(message)
@@ -395,6 +397,28 @@ class Columns:
             self.ignored.append(Passed(message, pilot, device, "event"))
             self.events.append(Happened(message, pilot, device, passed))
 
+    def _look_closer(
+        self, pilot: str, item: Observed, value: object, time: Micros, received: Micros, targets: dict[_Name, _Target]
+    ) -> tuple[int, float, bool]:
+        """The stream's index, the number in its unit, and whether that is no number outside the stream's range.
+
+        Raises RejectedMessage, and _NotReading for what is none by rule.
+        """
+        target = targets.get((item.key, item.part) if item.part else item.key) or self._open_stream(
+            pilot, item, targets
+        )
+        number = value if type(value) is float and isfinite(value) else self._number(item, value, target)
+        if item.unit is not None:
+            if target.unit is None:
+                target = self._adopt_unit(item, target, targets)
+            number = self._convert(item.key, number, item.unit, target.unit)
+        if not EARLIEST <= time <= received + AHEAD:
+            check_clock(time, received)
+        within = target.lo <= number <= target.hi
+        if not (within and (target.ranged or item.unit is None)) and is_absent_number(item.value, target.ranged):
+            raise _NotReading(MISSING)
+        return target.row, number, within or not target.ranged
+
     def _number(self, item: Observed, value: object, target: _Target) -> float:
         """The value as a float. Raises RejectedMessage, and _NotReading for text that is none by rule."""
         if type(value) is str:
@@ -417,7 +441,10 @@ class Columns:
 
     def _convert(self, key: str, value: float, unit: str, to: str | None) -> float:
         """The value in the stream's unit. Raises RejectedMessage."""
-        if to is None or unit.strip() == to:
+        if to is None:
+            return value
+        if unit.strip() == to:
+            self._same.add((unit, to))
             return value
         try:
             converted = self._units.convert(value, unit, to)
@@ -425,49 +452,57 @@ class Columns:
             raise RejectedMessage("unknown-unit", key=key, unit=unit[:40], to=to) from None
         except NotConvertible:
             raise RejectedMessage("wrong-unit", key=key, unit=unit[:40], to=to) from None
+        if self._units.is_same(unit, to):
+            self._same.add((unit, to))
         if isfinite(converted):
             return converted
         raise RejectedMessage("number-too-large.converted", key=key, to=to)
 
     def _open_stream(self, pilot: str, item: Observed, targets: dict[_Name, _Target]) -> _Target:
         """The place of a key that this batch has not seen. Raises RejectedMessage."""
-        device, key = item.device, item.key
+        device, key, part = item.device, item.key, item.part
         owner = self._snapshot.pilot(pilot)
         if owner is not None and owner.closed:
             raise RejectedMessage("pilot-closed", pilot=pilot)
-        view = self._find(pilot, device)
+        view = None if owner is None else owner.device(device)
         if view is None:
             self.strangers = True
             raise self._unknown(pilot, device)
-        if item.part and key:
-            key = self.claims.stream_key(view, key, item.part)
+        if part and key:
+            key = self.claims.stream_key(view, key, part)
         if not key or len(key) > LONGEST_KEY or not key.isprintable() or key != key.strip():
             raise RejectedMessage("bad-name", key=key[:LONGEST_KEY], longest=LONGEST_KEY)
         stream = view.stream(key)
         if (
-            (is_time(key) or is_time(item.maker))
-            and (stream is None or not stream.described)
+            (stream is None or not stream.described)
+            and (is_time(key) or is_time(item.maker))
             and key not in view.vocabulary
         ):
             raise _NotReading(TIME)
         if stream is None:
             if type(item.value) is str and key not in view.vocabulary:
-                self._number(item, item.value, _Target(-1, 0, 0, None, None))  # no stream is opened for a text
+                self._number(item, item.value, _UNOPENED)  # no stream is opened for a text
             opened = self._opened.setdefault(Owner(pilot, view.id), set())
             if key not in opened and view.undescribed_count + len(opened) >= self._most_undescribed:
                 raise RejectedMessage("too-many-streams", key=key, limit=self._most_undescribed)
             opened.add(key)
             stream = view.undescribed(key)
             self.undescribed.append(stream.stream)
-        if item.part and key == item.key:
-            self.claims.add(view, key, item.part)
+        if part and key == item.key:
+            self.claims.add(view, key, part)
         quantity = view.vocabulary.lookup(key)
         state = quantity if quantity is not None and quantity.kind == "state" else None
         row = self._index.setdefault(stream.stream, len(self._index))
         unit = quantity.unit if quantity is not None else stream.unit or self.stated_units.get(stream.stream)
-        unlimited = stream.lo == -math.inf and stream.hi == math.inf
-        lo, hi = (math.inf, -math.inf) if unlimited else (stream.lo, stream.hi)
-        target = targets[(item.key, item.part) if item.part else key] = _Target(row, lo, hi, state, unit)
+        lo, hi = stream.lo, stream.hi
+        ranged = lo >= -_LARGEST or hi <= _LARGEST
+        if not ranged:
+            lo = _ABOVE_SENTINELS
+        elif lo < -_LARGEST:
+            lo = -_LARGEST
+        if hi > _LARGEST:
+            hi = _LARGEST
+        target = targets[(item.key, part) if part else key] = _Target(row, lo, hi, ranged, state, unit)
         return target
 
     def _unknown(self, pilot: str, device: str) -> RejectedMessage:

@@ -68,6 +68,7 @@ def name_of(key: str) -> str:
     return name if name in _KNOWN else ""
 
 
+@lru_cache(maxsize=8192)
 def is_time(key: str) -> bool:
     """Whether a stream's key is the name of a time, at whatever depth: "gps.timestamp"."""
     return name_of(_NUMBERED.sub("", key).rpartition(".")[2]) != ""

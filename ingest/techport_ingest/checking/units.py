@@ -229,6 +229,10 @@ class Units:
             raise NotConvertible(from_unit, to_ucum)
         return (value + line.shift) * line.factor / line.divisor
 
+    def is_same(self, from_unit: str, to_ucum: str) -> bool:
+        """Whether numbers of a unit that was converted before are the same in the other."""
+        return from_unit == to_ucum or self._lines.get((from_unit, to_ucum)) is _SAME
+
     def _find(self, text: str) -> str | None:
         text = text.strip()
         if len(text) > 40:
