@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Sequence
+from functools import lru_cache
 
 _NOT_IN_IDS = re.compile(r"[^\w.-]+")
 _SPELLED = {
@@ -31,10 +32,20 @@ def decoded_name(name: str) -> str:
     str
         Such as "kjøkken-værstasjon".
     """
+    return _remembered(name) if len(name) <= _LONGEST_REMEMBERED else _decoded(name)
+
+
+_LONGEST_REMEMBERED = 100
+
+
+def _decoded(name: str) -> str:
     name = _composed(name).strip().lower()
     if _MAC.fullmatch(name):
         return name.replace(":", "").replace("-", "")
     return _NOT_IN_IDS.sub("-", name).strip("-")
+
+
+_remembered = lru_cache(maxsize=8192)(_decoded)  # the same devices send all day
 
 
 def spellings(name: str) -> Sequence[str]:

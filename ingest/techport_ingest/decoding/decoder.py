@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -39,7 +38,12 @@ class DecoderSettings(msgspec.Struct, frozen=True):
 
 def with_times(decode: Callable[..., Sequence[Found]]) -> Callable[[DecoderSettings], Decoder]:
     """For formats whose decoder remembers nothing and is told how to read times."""
-    return lambda settings: partial(decode, times=settings.times)
+
+    def of(settings: DecoderSettings) -> Decoder:
+        times = settings.times
+        return lambda message, device: decode(message, device, times)
+
+    return of
 
 
 def stateless(decode: Decoder) -> Callable[[DecoderSettings], Decoder]:

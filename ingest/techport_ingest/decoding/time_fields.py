@@ -22,7 +22,7 @@ from zoneinfo import ZoneInfo
 
 from techport_ingest.checking.time_names import date_beside, time_key
 from techport_ingest.decoding.common import number
-from techport_ingest.decoding.times import LAST, micros, since_epoch
+from techport_ingest.decoding.times import LAST, instant_of, micros, since_epoch
 from techport_ingest.message import RejectedMessage
 from techport_pilots.model import TimeRule
 from techport_storage.model import Micros
@@ -75,6 +75,19 @@ class TimeReader:
         date = date_beside(record, key)
         return (key,) if date is None else (date, key)
 
+    def keys_and_time(
+        self, record: Mapping[str, Any], received: Micros, previous: Micros | None = None
+    ) -> tuple[tuple[str, ...], Micros | None]:
+        """What `keys_of` and `of` say of a record. Raises RejectedMessage."""
+        if not self.keys:
+            given = record.get("time")
+            if type(given) is str and len(given) > _LONGEST_CLOCK:
+                time = instant_of(given)
+                if time is not None:
+                    return _USUAL, time
+        keys = self.keys_of(record)
+        return keys, self.of(record, keys, received, previous)
+
     def of(
         self, record: Mapping[str, Any], keys: tuple[str, ...], received: Micros, previous: Micros | None = None
     ) -> Micros | None:
@@ -105,6 +118,9 @@ class TimeReader:
             It cannot be read (`bad-time`), or no clock of the zone can show it (`local-time`).
         """
         if type(given) is str:
+            time = instant_of(given) if self._format is None else None
+            if time is not None:
+                return time
             return self._from_text(given.strip(), received, previous)
         if self._unit is not None and (type(given) is int or type(given) is float):
             return self._from_number(given)

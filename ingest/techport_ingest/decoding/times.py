@@ -46,6 +46,18 @@ def _from_text(text: str) -> Micros:
     return since_epoch(instant)
 
 
+def instant_of(text: str) -> Micros | None:
+    """The microseconds since the epoch of what most devices send, ISO 8601 with an offset; None for other texts."""
+    try:
+        since = _parsed(text) - _EPOCH
+    except (ValueError, TypeError):  # no such text; without an offset
+        return None
+    return (since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds
+
+
+_parsed = dt.datetime.fromisoformat
+
+
 def since_epoch(instant: dt.datetime) -> Micros:
     """The microseconds since the epoch of an instant with an offset."""
     since = instant - _EPOCH

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from types import MappingProxyType
 from typing import Any, Literal, NamedTuple
 
@@ -74,7 +75,6 @@ class LineProtocol:
 
     def __init__(self, precision: Precision = "ns") -> None:
         self._times, self._over = _DIVISOR[precision]
-        self._vocabulary = builtin()
 
     def __call__(self, message: Message, device: str) -> list[Found]:
         """Raises RejectedMessage."""
@@ -84,33 +84,48 @@ class LineProtocol:
                 found.append(Unreadable.of(point, device))
                 continue
             time: Micros | None = None if point.time is None else point.time * self._times // self._over
-            named_by = next((tag for tag in DEVICE_TAGS if tag in point.tags), "")
-            owner = device_id(point.tags[named_by]) if named_by else device
-            channel = point.tags.get("channel")
-            part = _part(point.tags, named_by)
+            measurement, tags = point.measurement, point.tags
+            named_by = _named_by(tags) if tags else ""
+            owner = device_id(tags[named_by]) if named_by else device
+            channel = tags.get("channel")
+            part = _part(tags, named_by) if tags else ""
             for field, value in point.fields:
-                key = self._key(point.measurement, field) + (f".{channel}" if channel else "")
+                key = _key(measurement, field)
+                if channel:
+                    key = f"{key}.{channel}"
                 if type(value) is str:
                     read = text_value(owner, time, key, value, None, field)
                     found.append(msgspec.structs.replace(read, part=part) if isinstance(read, Observed) else read)
                 else:
                     number = (1.0 if value else 0.0) if type(value) is bool else value
-                    found.append(Observed(owner, time, key, number, maker=field, part=part))
+                    found.append(Observed(owner, time, key, number, None, field, part))
             if len(found) > MOST_VALUES:
                 raise too_many()
         if not found:
             raise RejectedMessage("no-values.line-protocol")
         return unless_unreadable(found)
 
-    def _key(self, measurement: str, field: str) -> str:
-        if field == "value":
-            return quantity(measurement)
-        key = quantity(field)
-        return key if key in self._vocabulary else f"{measurement}_{field}"
+
+def _named_by(tags: Mapping[str, str]) -> str:
+    """The tag that names the device; "" where none does."""
+    for tag in DEVICE_TAGS:
+        if tag in tags:
+            return tag
+    return ""
+
+
+@lru_cache(maxsize=8192)
+def _key(measurement: str, field: str) -> str:
+    if field == "value":
+        return quantity(measurement)
+    key = quantity(field)
+    return key if key in builtin() else f"{measurement}_{field}"
 
 
 def _part(tags: Mapping[str, str], named_by: str) -> str:
     """What tells the series of one device apart: the values of the tags that neither name it nor describe it."""
+    if len(tags) == 1 and named_by:
+        return ""
     telling = [tag for tag in tags if tag != named_by and tag not in _DESCRIBING]
     return "-".join([tags[tag] for tag in sorted(telling)]) if telling else ""
 

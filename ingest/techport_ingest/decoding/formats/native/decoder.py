@@ -33,8 +33,10 @@ def decode(message: Message, device: str, times: TimeReader = _STRICT) -> list[F
     document = json_document(payload)
     received = message.received
     if type(document) is not list:
-        found, _, strings = _record(document, device, times, received, None)
-        if payload.count(b'"') != 2 * strings:
+        found, _, keys = _record(document, device, times, received, None)
+        # With a time in text, as most have one, all strings but that one are keys.
+        strings = len(document) + (type(document.get(keys[0])) is str)
+        if (marks := payload.count(b'"')) != 2 * strings and marks != 2 * _strings(document):
             _reject_duplicate_keys(payload)
         if not found:
             raise RejectedMessage("no-values.native")
@@ -61,21 +63,18 @@ def decode(message: Message, device: str, times: TimeReader = _STRICT) -> list[F
 
 def _record(
     record: object, device: str, times: TimeReader, received: Micros, previous: Micros | None
-) -> tuple[list[Found], Micros | None, int]:
-    """The values of one object, its time, and how many strings it has, keys included. Raises RejectedMessage."""
+) -> tuple[list[Found], Micros | None, tuple[str, ...]]:
+    """The values of one object, its time, and the keys that hold it. Raises RejectedMessage."""
     if type(record) is not dict:
         raise RejectedMessage("wrong-shape.native", kind=json_type(record))
-    keys = times.keys_of(record)
-    time = times.of(record, keys, received, previous)
-    strings = len(record)
-    found: list[Found] = []
-    append = found.append
-    for key, value in record.items():
-        if type(value) is str:
-            strings += 1
-        if key not in keys:
-            append(Observed(device, time, key, value))
-    return found, time, strings
+    keys, time = times.keys_and_time(record, received, previous)
+    found: list[Found]
+    if len(keys) == 1:
+        only = keys[0]
+        found = [Observed(device, time, key, value) for key, value in record.items() if key != only]
+    else:
+        found = [Observed(device, time, key, value) for key, value in record.items() if key not in keys]
+    return found, time, keys
 
 
 def _strings(record: object) -> int:

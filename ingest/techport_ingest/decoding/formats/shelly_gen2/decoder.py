@@ -8,6 +8,7 @@ switch:1 is active_power.1. https://shelly-api-docs.shelly.cloud/gen2/General/No
 
 from __future__ import annotations
 
+from functools import lru_cache
 from types import MappingProxyType
 from typing import Any
 
@@ -144,7 +145,7 @@ def _component(device: str, time: Micros | None, component: str, state: object) 
         return [Ignored(device, "removed" if state is None else "status", component)]
     found: list[Found] = []
     for path, value in leaves(state):
-        name = ".".join(path)
+        name = path[0] if len(path) == 1 else ".".join(path)
         if name == "id" or (path[-1].isdecimal() and path[-1] != "0"):
             continue  # the number is in the component's name; a list is ignored once
         if name in _NOT_MEASURED or path[-1] == "0" or path[0] == "errors":
@@ -157,6 +158,7 @@ def _component(device: str, time: Micros | None, component: str, state: object) 
     return found
 
 
+@lru_cache(maxsize=8192)
 def _name(kind: str, number: str, name: str) -> tuple[str, str | None]:
     """Key and unit: ("em", "0", "a_act_power") is active_power.a in W."""
     phase = ""

@@ -8,6 +8,7 @@ is floor-1-hall. https://www.zigbee2mqtt.io/guide/usage/mqtt_topics_and_messages
 
 from __future__ import annotations
 
+from functools import lru_cache
 from types import MappingProxyType
 from typing import Any
 
@@ -110,8 +111,15 @@ def _one(device: str, time: Micros | None, path: tuple[str, ...], value: object,
         )
     if type(value) is str and value in _STATES:
         value = _STATES[value]
-    name, unit = KNOWN.get(key, (None, None)) if len(path) == 1 else (None, None)
-    return place(device, time, name or quantity_of_path(path), value, unit, ".".join(path))
+    name, unit, maker = _named(path)
+    return place(device, time, name, value, unit, maker)
+
+
+@lru_cache(maxsize=8192)
+def _named(path: tuple[str, ...]) -> tuple[str, str | None, str]:
+    """Key, unit and the bridge's own name of a value."""
+    name, unit = KNOWN.get(path[0], (None, None)) if len(path) == 1 else (None, None)
+    return name or quantity_of_path(path), unit, ".".join(path)
 
 
 def _last_seen(value: object, message: Message, times: TimeReader) -> Micros | None:
