@@ -14,7 +14,7 @@ from techport_pilots.model import Text
 _ONE = (
     "1 on open opened true yes active activated enabled running started up high"
     " occupied busy present detected detection motion moving movement presence"
-    " alarm alert triggered trigger leak leaking wet water flood smoke fault error warning tampered removed"
+    " alarm alert triggered trigger leak leaking wet water flood smoke fault error warning tampered removed uninstalled"
     " pressed unlocked online connected full light"
     " på åpen åpent åpnet ja sann aktiv opptatt tilstede bevegelse lekkasje våt vått alarmert utløst feil varsel ulåst"
 )

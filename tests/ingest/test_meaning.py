@@ -10,7 +10,8 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from techport_ingest.checking import written_values
-from techport_ingest.checking.time_names import is_time
+from techport_ingest.checking.absence import is_absent_number
+from techport_ingest.checking.time_names import is_time, time_key
 from techport_ingest.decoding.lint import explain
 from techport_ingest.decoding.time_fields import TimeReader
 from techport_ingest.message import RejectedMessage
@@ -401,3 +402,34 @@ def test_a_buffered_value_with_an_unreadable_time_is_not_stored_at_its_arrival()
         explanation = read({"topic": "a/+", "format": form}, "a/x", records)
         assert explanation.readings == []
         assert reasons(explanation) == ["bad-time.text"]
+
+
+@pytest.mark.parametrize("key", ["time_ms", "ts_ms", "reported_at", "Zeitstempel", "tidpunkt"])
+def test_more_names_of_times_never_become_readings(key: str) -> None:
+    assert is_time(key)
+    assert time_key({key: 1_795_900_000_000, "pm10": 1}) == key
+
+
+def test_a_thermometer_that_does_not_answer_gives_no_value() -> None:
+    assert is_absent_number(-127.0, known_range=True)
+    assert not is_absent_number(-127.0, known_range=False)
+
+
+def test_a_table_of_periods_has_the_time_of_their_beginning() -> None:
+    source = {"topic": "x/+", "format": "csv"}
+    pilot = parse_definition(
+        json.dumps({"id": "p", "title": "P", "question": "Is it?", "devices": [{"id": "x"}], "sources": [source]})
+    )
+    text = "Fra-tid;Til-tid;PM10\n04.05.2026 11:00;04.05.2026 12:00;2,5\n"
+    (reading,) = explain(text.encode(), "x/x", NOW, pilot=pilot).readings
+    assert reading.time is not None
+    assert dt.datetime.fromtimestamp(reading.time / 1e6, dt.UTC).hour == 9
+
+
+def test_records_of_a_kind_are_named_by_it() -> None:
+    said = uplink({"readings": [{"kind": "co2", "val": 800}, {"kind": "temp", "val": 20}]})
+    assert {reading.quantity: reading.value for reading in said.readings} == {"co2": 800.0, "air_temperature": 20.0}
+
+
+def test_both_words_of_a_tamper_switch_are_known() -> None:
+    assert [state_words.number_of(word, {}) for word in ("installed", "uninstalled")] == [0.0, 1.0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from typing import Any
 
 import pytest
@@ -76,6 +77,68 @@ def test_a_bad_record_of_a_history_costs_itself() -> None:
     platform = take(text, ("v3/app@ttn/devices/a/up", message))
     assert [row[2] for row in platform.rows] == [1.0]
     assert platform.rejected == [("a", "bad-time", 1)]
+
+
+@pytest.mark.parametrize(
+    ("source", "sent", "bad"),
+    [
+        (
+            "format: json",
+            [
+                {"ts": TIME, "temperature": 1},
+                {"ts": "?", "temperature": 2, "humidity": 5},
+                {"ts": LATER, "temperature": 3},
+            ],
+            ("a", "bad-time", 2),
+        ),
+        ("format: json", [{"temperature": 1}, 7, {"ts": LATER, "temperature": 3}], ("a", "wrong-shape", 1)),
+        (
+            "format: json, records: /d, name: n, value: v, time: t",
+            {"d": [{"n": "pm10", "v": 1, "t": TIME}, {"v": 2, "t": TIME}, {"n": "pm10", "v": 3, "t": LATER}]},
+            ("a", "no-name", 1),
+        ),
+        (
+            "format: json, device: {pointer: id}",
+            [{"id": "a", "pm10": 1}, {"pm10": 2, "pm25": 4}, {"id": "a", "pm10": 3, "ts": LATER}],
+            ("", "no-device", 2),
+        ),
+        (
+            "format: json, within: v",
+            [{"ts": TIME, "v": {"pm10": 1}}, {"ts": "x", "v": {"pm1": 2, "pm25": 2}}, {"ts": LATER, "v": {"pm10": 3}}],
+            ("a", "bad-time", 2),
+        ),
+    ],
+)
+def test_a_bad_record_of_json_of_any_shape_costs_itself(source: str, sent: Any, bad: tuple[str, str, int]) -> None:
+    topic = "x/1" if "pointer" in source else "x/a"
+    platform = take(definition(f"sources: [{{topic: x/+, {source}}}]"), (topic, sent))
+    assert [row[2] for row in platform.rows] == [1.0, 3.0]
+    assert platform.rejected == [bad]
+    assert platform.last.rejected[0].rejection.detail().startswith("Record 2: ")
+
+
+def test_a_single_record_that_cannot_be_read_is_no_list() -> None:
+    platform = take(definition("sources: [{topic: x/+, format: json}]"), ("x/a", {"ts": "?", "temperature": 2}))
+    assert platform.rejected == [("a", "bad-time", 1)]
+    assert not platform.last.rejected[0].rejection.detail().startswith("Record")
+
+
+CAYENNE_GOOD = "016700d70268590367ffe7"
+
+
+@pytest.mark.parametrize(
+    ("rest", "reason"), [("047300", "truncated"), ("04", "not-cayenne"), ("04ff0000", "not-cayenne")]
+)
+def test_a_damaged_cayenne_payload_keeps_what_stands_before_the_damage(rest: str, reason: str) -> None:
+    payload = bytes.fromhex(CAYENNE_GOOD + rest)
+    own = take(definition("sources: [{topic: lpp/+, format: cayenne-lpp}]"), ("lpp/a", payload))
+    uplink = {"f_port": 1, "frm_payload": base64.b64encode(payload).decode()}
+    message = {"end_device_ids": {"device_id": "a"}, "uplink_message": uplink}
+    source = "sources: [{topic: v3/#, format: tts-v3, codec: cayenne-lpp}]"
+    as_codec = take(definition(source), ("v3/app@ttn/devices/a/up", message))
+    for platform in (own, as_codec):
+        assert [row[2] for row in platform.rows] == [21.5, 44.5, -2.5]
+        assert platform.rejected == [("a", reason, 1)]
 
 
 BROKEN: dict[str, tuple[str, Sent]] = {

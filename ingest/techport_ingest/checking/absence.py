@@ -10,6 +10,8 @@
     255, 32767, -32768, 65535, 2^31 - 1,   numbers outside what the quantity     all bits set: LoRaWAN (battery 255,
     -2^31, 2^32 - 1; also tenths and       can be                                DevStatusAns), Ruuvi, Milesight;
     hundredths of them                                                           Dragino without probe: 327.67
+    -127                                   numbers outside what the quantity     Arduino library DallasTemperature,
+                                           can be                                DEVICE_DISCONNECTED_C: no DS18B20
     batteryLevelUnavailable,               status events of ChirpStack           ChirpStack: battery_level is then 0
     externalPowerSource
 
@@ -35,6 +37,9 @@ _ALL_BITS = (255, 32_767, -32_768, 65_535, 2_147_483_647, -2_147_483_648, 4_294_
 ALL_BITS_SET = frozenset(round(number / divisor, 3) for number in _ALL_BITS for divisor in (1, 10, 100))
 """The largest and smallest numbers of radio frames, scaled as their decoders scale."""
 
+NO_PROBE = -127
+"""What readers of one-wire thermometers give where none answers."""
+
 
 def is_absent_text(text: str) -> bool:
     """Whether a text says that there is no value."""
@@ -48,4 +53,4 @@ def is_absent_number(value: object, known_range: bool) -> bool:
     """
     if type(value) is not float and type(value) is not int:
         return False
-    return value in SENTINELS or (known_range and value in ALL_BITS_SET)
+    return value in SENTINELS or (known_range and (value == NO_PROBE or value in ALL_BITS_SET))

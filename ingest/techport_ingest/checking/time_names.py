@@ -33,7 +33,10 @@ NAMES: tuple[str, ...] = (
     "resulttime",
     "createdat",
     "sentat",
+    "reportedat",
     "timestampms",
+    "timems",
+    "tsms",
     "timestamputc",
     "timeutc",
     "utctime",
@@ -51,6 +54,9 @@ NAMES: tuple[str, ...] = (
     "recvtime",
     "localtime",
     "localdatetime",
+    "zeit",
+    "zeitstempel",
+    "tidpunkt",
 )
 """Names of times, lower case, without anything between the words."""
 

@@ -21,7 +21,7 @@ from techport_storage.model import Micros
 
 PayloadCodec = Callable[[bytes, int, int], Mapping[str, Any]]
 """(bytes of the uplink, its port, when it was received in ms) -> the values by name. Cayenne LPP is one, a maker's
-JavaScript another."""
+JavaScript another. A value that is a RejectedMessage says why the rest of the payload cannot be read."""
 
 
 class Radio(NamedTuple):
@@ -151,7 +151,9 @@ def object_values(device: str, time: Micros | None, tree: Mapping[str, Any], bra
     table = table_of(tree, brand)
     for key, value in tree.items():
         kind = type(value)
-        if key in _IDENTITY:
+        if kind is RejectedMessage:
+            found.append(Unreadable.of(value, device))
+        elif key in _IDENTITY:
             found.append(Ignored(device, "identity", key, value, time))
         elif kind is float or kind is int:
             if key in table:

@@ -17,7 +17,7 @@ from techport_ingest.decoding.common import DEEPEST, MOST_VALUES, too_many
 from techport_ingest.decoding.quantity_names import quantity, quantity_of_path
 from techport_ingest.message import RejectedMessage
 
-_TYPES = ("type", "name", "quantity", "parameter", "measurement", "variable", "label", "key", "n")
+_TYPES = ("type", "name", "quantity", "parameter", "measurement", "variable", "label", "key", "n", "kind")
 """Fields that say what a record measures, or which sensor it is of."""
 _IDS = ("measurementId", "id", "channel", "sensor", "probe", "address", "port", "index", "tag", "addr")
 """Fields that number the parts of a device."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 from types import MappingProxyType
 from typing import NamedTuple
 
-from techport_ingest.message import Found, Message, Observed, RejectedMessage
+from techport_ingest.message import Found, Message, Observed, RejectedMessage, Unreadable
 
 LARGEST = 4096
 """Bytes. A LoRaWAN frame holds 242."""
@@ -59,16 +59,38 @@ _GPS_PARTS = (("latitude", 10_000, "deg"), ("longitude", 10_000, "deg"), ("altit
 
 def decode(message: Message, device: str) -> list[Found]:
     """The values of a binary payload: quantity.channel. Raises RejectedMessage."""
-    return [Observed(device, None, key, value, unit) for key, value, unit in fields(message.payload)]
+    values, error = fields(message.payload)
+    found: list[Found] = [Observed(device, None, key, value, unit) for key, value, unit in values]
+    return found if error is None else [*found, Unreadable.of(error, device)]
 
 
 def codec(payload: bytes, port: int) -> dict[str, object]:
     """As PayloadCodec: {"air_temperature.3": {"value": 27.2, "unit": "Cel"}}. Raises RejectedMessage."""
-    return {key: {"value": value, "unit": unit} for key, value, unit in fields(payload)}
+    values, error = fields(payload)
+    named: dict[str, object] = {key: {"value": value, "unit": unit} for key, value, unit in values}
+    return named if error is None else {**named, "": error}
 
 
-def fields(payload: bytes) -> list[tuple[str, float, str | None]]:
-    """(quantity.channel, value, unit) in the order of the payload. Raises RejectedMessage."""
+def fields(payload: bytes) -> tuple[list[tuple[str, float, str | None]], RejectedMessage | None]:
+    """What a payload holds, up to its end or to where it is damaged.
+
+    Parameters
+    ----------
+    payload : bytes
+        As the device sent it.
+
+    Returns
+    -------
+    list of (str, float, str or None)
+        quantity.channel, value and unit (UCUM) in the order of the payload.
+    RejectedMessage or None
+        Why the rest cannot be read: nothing says where the next value begins.
+
+    Raises
+    ------
+    RejectedMessage
+        Not even the first value can be read.
+    """
     if not payload:
         raise RejectedMessage("empty.cayenne-lpp")
     if len(payload) > LARGEST:
@@ -76,24 +98,37 @@ def fields(payload: bytes) -> list[tuple[str, float, str | None]]:
     found: list[tuple[str, float, str | None]] = []
     at = 0
     while at < len(payload):
-        channel = payload[at]
-        code = payload[at + 1] if at + 1 < len(payload) else -1
-        at += 2
-        if code == _GPS:
-            for name, divisor, unit in _GPS_PARTS:
-                found.append((f"{name}.{channel}", _integer(payload, at, 3, True) / divisor, unit))
-                at += 3
-            continue
-        kind = TYPES.get(code)
-        if kind is None:
-            if code < 0:
-                raise RejectedMessage("not-cayenne.channel")
-            raise RejectedMessage("not-cayenne.type", type=f"0x{code:02x}", byte=at - 1)
-        for part in kind.parts or ("",):
-            key = f"{kind.name}.{channel}-{part}" if part else f"{kind.name}.{channel}"
-            found.append((key, _integer(payload, at, kind.size, kind.signed) / kind.divisor, kind.unit))
-            at += kind.size
-    return found
+        try:
+            read, at = _value_at(payload, at)
+        except RejectedMessage as error:
+            if not found:
+                raise
+            return found, error
+        found += read
+    return found, None
+
+
+def _value_at(payload: bytes, at: int) -> tuple[list[tuple[str, float, str | None]], int]:
+    """The parts of the value that begins at a byte, and where the next one begins. Raises RejectedMessage."""
+    channel = payload[at]
+    code = payload[at + 1] if at + 1 < len(payload) else -1
+    at += 2
+    read: list[tuple[str, float, str | None]] = []
+    if code == _GPS:
+        for name, divisor, unit in _GPS_PARTS:
+            read.append((f"{name}.{channel}", _integer(payload, at, 3, True) / divisor, unit))
+            at += 3
+        return read, at
+    kind = TYPES.get(code)
+    if kind is None:
+        if code < 0:
+            raise RejectedMessage("not-cayenne.channel")
+        raise RejectedMessage("not-cayenne.type", type=f"0x{code:02x}", byte=at - 1)
+    for part in kind.parts or ("",):
+        key = f"{kind.name}.{channel}-{part}" if part else f"{kind.name}.{channel}"
+        read.append((key, _integer(payload, at, kind.size, kind.signed) / kind.divisor, kind.unit))
+        at += kind.size
+    return read, at
 
 
 def _integer(payload: bytes, at: int, size: int, signed: bool) -> int:

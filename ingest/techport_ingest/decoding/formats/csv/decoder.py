@@ -36,7 +36,7 @@ from techport_storage.model import Micros
 
 _TIME = (
     *("time", "timestamp", "datetime", "date_time", "tid", "tidspunkt", "dato_tid", "dato og tid", "dato/tid"),
-    *("klokkeslett", "klokke", "kl", "kl.", "fra tid", "fra", "starttid", "dato", "date"),
+    *("klokkeslett", "klokke", "kl", "kl.", "fra tid", "fra-tid", "fra", "starttid", "start", "dato", "date"),
 )
 """Usual names; time_names.py has more."""
 _DEVICE = ("device", "device_id", "deviceid", "sensor", "sensor_id", "station", "enhet", "stasjon")

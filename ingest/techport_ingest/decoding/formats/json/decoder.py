@@ -26,6 +26,7 @@ from techport_ingest.decoding.common import (
     number,
     place,
     too_many,
+    unless_unreadable,
     utf8,
 )
 from techport_ingest.decoding.decoder import DecoderSettings
@@ -35,7 +36,7 @@ from techport_ingest.decoding.json_paths import MISSING, Place, parse_path
 from techport_ingest.decoding.quantity_names import quantity_of_path
 from techport_ingest.decoding.time_fields import TimeReader
 from techport_ingest.decoding.topic_levels import joined_levels
-from techport_ingest.message import Found, Ignored, Message, Observed, RejectedMessage
+from techport_ingest.message import Found, Ignored, Message, Observed, RejectedMessage, Unreadable
 from techport_pilots.model import DeviceRule, FieldMapping, JsonShape
 from techport_pilots.topics import topic_matches
 from techport_storage.model import Micros
@@ -172,14 +173,29 @@ class _Shape:
         else:
             places = [Place(document)]
         found: list[Found] = []
-        for record in places:
-            owner = self._owner(document, record, device)
-            time = self._instant(document, record.value, message.received)
-            self._add(found, document, record, owner, time, levels)
-            found += [Observed(owner, time, key, value) for key, value in self._shape.constants.items()]
+        for number_of_record, record in enumerate(places, 1):
+            owner = device
+            before = len(found)
+            try:
+                owner = self._owner(document, record, device)
+                time = self._instant(document, record.value, message.received)
+                self._add(found, document, record, owner, time, levels)
+                found += [Observed(owner, time, key, value) for key, value in self._shape.constants.items()]
+            except RejectedMessage as error:
+                del found[before:]  # of a record that cannot be read, nothing is taken
+                count = 1 if self._value is not None else self._size(document, record)
+                located = number_of_record if len(places) > 1 else None
+                found.append(Unreadable.of(error, owner, values=count, record=located))
             if len(found) > MOST_VALUES:
                 raise too_many()
-        return found or [Ignored(device, "empty")]
+        return unless_unreadable(found) or [Ignored(device, "empty")]
+
+    def _size(self, document: Any, record: Place) -> int:
+        """How many values a record has that cannot be read."""
+        value = record.value if self._within is None else self._within.first(document, record.value)
+        if type(value) is not dict:
+            return 1
+        return sum(1 for key in value if not name_of(key) and (key,) not in self._not_values)
 
     def _owner(self, document: Any, record: Place, device: str) -> str:
         rule = self._device
