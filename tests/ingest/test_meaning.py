@@ -433,3 +433,17 @@ def test_records_of_a_kind_are_named_by_it() -> None:
 
 def test_both_words_of_a_tamper_switch_are_known() -> None:
     assert [state_words.number_of(word, {}) for word in ("installed", "uninstalled")] == [0.0, 1.0]
+
+
+def test_parts_that_the_things_stack_makes_of_cayenne_have_their_meaning() -> None:
+    position = {"latitude": 59.9, "longitude": 10.4, "altitude": 3}
+    said = uplink({"gps_5": position, "accelerometer_2": {"x": 0, "y": 1, "z": 0}, "temperature_1": 20})
+    assert {reading.quantity: (reading.value, reading.unit) for reading in said.readings} == {
+        "latitude": (59.9, "deg"),
+        "longitude": (10.4, "deg"),
+        "altitude": (3.0, "m"),
+        "acceleration.2-x": (0.0, "m/s2"),
+        "acceleration.2-y": (pytest.approx(9.80665), "m/s2"),
+        "acceleration.2-z": (0.0, "m/s2"),
+        "air_temperature.1": (20.0, "Cel"),
+    }
