@@ -58,7 +58,8 @@ def show(explanation: Explanation, console: Console) -> None:
         name = visible(f"{reading.device}  {reading.quantity}")
         when = "on arrival" if reading.time is None else _iso(reading.time)
         remark = f"  ({reading.remark})" if reading.remark is not None else ""
-        value = f"{reading.value:.12g} {reading.unit or ''}"
+        said = reading.unit or "" if reading.word is None else visible(reading.word.get("en"))
+        value = f"{reading.value:.12g} {said}"
         print_text(console, f"{name:{width}}  {value:14}  {when}{remark}")
     for event in explanation.events:
         print_text(console, f"event: {visible(event)}")

@@ -435,6 +435,23 @@ def test_both_words_of_a_tamper_switch_are_known() -> None:
     assert [state_words.number_of(word, {}) for word in ("installed", "uninstalled")] == [0.0, 1.0]
 
 
+def test_decode_shows_the_word_of_a_state() -> None:
+    (door, level) = uplink({"magnet_status": "open", "battery": 90}).readings
+    assert door.word is not None
+    assert (door.word.get("en"), level.word) == ("open", None)
+    gate = {
+        "name": "gate",
+        "title": {"en": "Gate"},
+        "unit": "1",
+        "kind": "state",
+        "states": ["shut", "half open", "open"],
+    }
+    said = read({"topic": "x/+", "format": "json"}, "x/x", {"gate": "half open"}, quantities=[gate])
+    assert [(reading.value, reading.word and reading.word.get("en")) for reading in said.readings] == [
+        (1.0, "half open")
+    ]
+
+
 def test_parts_that_the_things_stack_makes_of_cayenne_have_their_meaning() -> None:
     position = {"latitude": 59.9, "longitude": 10.4, "altitude": 3}
     said = uplink({"gps_5": position, "accelerometer_2": {"x": 0, "y": 1, "z": 0}, "temperature_1": 20})

@@ -18,6 +18,7 @@ from techport_pilots.devices.explanation import Explanation, IgnoredPart, Unders
 from techport_pilots.model import DeviceDefinition, DeviceRule, PilotDefinition, SourceDefinition, Text
 from techport_pilots.quantities import vocabulary_of
 from techport_pilots.registry.view import IngestView
+from techport_pilots.state_words import title_of
 from techport_storage.model import Micros, Quality
 
 
@@ -115,7 +116,10 @@ def _explanation(columns: Columns, pilot: PilotDefinition) -> Explanation:
             remark = i18n.Message("remark.out-of-range")
         unit = columns.stated_units.get(reading.stream) if quantity is None else quantity.unit
         time = None if row in untimed else reading.time
-        readings.append(Understood(reading.device, reading.quantity, reading.value, unit, time, remark))
+        word = None
+        if quantity is not None and quantity.kind == "state":
+            word = title_of(reading.value, quantity.states)
+        readings.append(Understood(reading.device, reading.quantity, reading.value, unit, time, remark, word))
     rejected = [Rejected(part.rejection, part.field, part.values) for part in columns.rejected]
     events = [f"{happened.event.kind} {happened.event.text}".strip() for happened in columns.events]
     parts = [

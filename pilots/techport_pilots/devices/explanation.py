@@ -9,7 +9,7 @@ import msgspec
 
 from techport_pilots.accounting.rejection import Rejected
 from techport_pilots.i18n import Message
-from techport_pilots.model import PilotDefinition
+from techport_pilots.model import PilotDefinition, Text
 from techport_storage.model import Micros
 
 
@@ -22,6 +22,7 @@ class Understood(msgspec.Struct, frozen=True):
     unit: str | None  # UCUM; None: nobody knows the quantity
     time: Micros | None  # None: the message says none, and the time of its arrival is taken
     remark: Message | None = None  # what its maker should know about it
+    word: Text | None = None  # of a state: what people read for its number
 
 
 class IgnoredPart(msgspec.Struct, frozen=True):
