@@ -221,3 +221,48 @@ def test_rows_of_a_message_that_failed_halfway_are_forgotten(columns: Columns) -
     columns.drop_unfinished()
     add(columns, "pm10", 3.0)
     assert [row[2] for row in stored(columns)] == [1.0, 3.0]
+
+
+@pytest.mark.parametrize(
+    "second",
+    [
+        [("b", NOW, 1.0), ("a", NOW, 1.0), ("b", NOW, 2.0)],  # not in the order of the message before
+        [("b", NOW, 1.0), ("b", int(str(NOW)), 2.0)],  # equal times that are not one object
+        [("b", NOW, 1.0), ("a", NOW + 1, 1.0), ("b", NOW, 2.0)],  # the time of an earlier record again
+        [("b", NOW + 1, 1.0), ("a", NOW, 1.0), ("b", NOW + 1, 2.0)],
+    ],
+)
+def test_two_values_for_one_place_are_found_in_any_order(
+    columns: Columns, second: list[tuple[str, int, float]]
+) -> None:
+    columns.add(message(1), "air", "native", [Observed("lamp", NOW - 9, key, 0.0) for key in ("a", "b")])
+    columns.add(message(2), "air", "native", [Observed("lamp", time, key, value) for key, time, value in second])
+    assert [(part.reason, part.values) for part in columns.rejected] == [("conflict", 2)]
+    assert [row[0] for row in stored(columns)] == ["a", "b", *(key for key, _, _ in second if key == "a")]
+
+
+def test_the_same_key_of_several_records_is_no_conflict(columns: Columns) -> None:
+    records = [Observed("lamp", NOW + at, key, float(at)) for at in (0, 1, 2) for key in ("b", "a")]
+    columns.add(message(1), "air", "native", records)
+    columns.add(message(2), "air", "native", list(reversed(records)))
+    assert (len(stored(columns)), columns.rejected) == (12, [])
+
+
+def test_a_unit_that_was_understood_before_is_converted_the_next_time_too(columns: Columns) -> None:
+    observed = [("pm10", 2.0, "µg/m³"), ("pm10", 3.0, "mg/m3"), ("pm10", 4.0, "µg/m³"), ("pm10", 0.05, "mg/m3")]
+    for number, (key, value, unit) in enumerate(observed):
+        columns.add(message(number), "air", "senml", [Observed("lamp", NOW + number, key, value, unit)])
+    rows = stored(columns)
+    assert [row[2] for row in rows] == pytest.approx([2.0, 3000.0, 4.0, 50.0])
+    assert [row[3] for row in rows] == [Quality.GOOD, Quality.RANGE, Quality.GOOD, Quality.GOOD]
+
+
+@pytest.mark.parametrize(("value", "unit"), [(-999, None), (-999.0, "Cel"), (-999.0, "°F")])
+def test_a_mark_of_absence_is_one_in_any_unit_where_no_range_is_known(
+    columns: Columns, value: float, unit: str | None
+) -> None:
+    columns.add(message(1), "air", "senml", [Observed("lamp", NOW, "glitter", 20.0, unit and "Cel")])
+    columns.add(message(2), "air", "senml", [Observed("lamp", NOW + 1, "glitter", value, unit)])
+    columns.add(message(3), "air", "senml", [Observed("lamp", NOW + 2, "glitter", -998.0, unit and "Cel")])
+    assert [row[2] for row in stored(columns)] == [20.0, -998.0]
+    assert [part.rule for part in columns.ignored] == ["missing"]

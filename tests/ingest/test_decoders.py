@@ -135,3 +135,24 @@ def test_shared_payloads_are_read_or_refused(shared: Path) -> None:
     assert len(files) > 50
     for file in files:
         check_contract(file.read_bytes())
+
+
+def test_a_heading_that_was_read_before_means_what_it_says() -> None:
+    decode = make_decoder("csv")
+    messages = (
+        b"time;pm10;Lufttemperatur [\xc2\xb0F]\n2026-05-04T12:00:00Z;17,5;50\n",
+        b"Lufttemperatur [\xc2\xb0F];time;pm10\n50;2026-05-04T12:00:00Z;17,5\n",
+        b"time,device,quantity,value,unit\n2026-05-04T12:00:00Z,lamp-7,pm10,17.5,\n",
+        b"time;pm10;pm10\n2026-05-04T12:00:00Z;17,5;9\n",
+    )
+
+    def read(payload: bytes) -> object:
+        try:
+            return sorted((one.key, one.value, one.unit) for one in decode(message(payload), "lamp-7"))  # type: ignore[union-attr]
+        except RejectedMessage as problem:
+            return problem.reason
+
+    first = [read(payload) for payload in messages]
+    assert first[0] == first[1] == [("air_temperature", 50.0, "°F"), ("pm10", 17.5, None)]
+    assert first[2:] == [[("pm10", 17.5, None)], "duplicate-key"]
+    assert [read(payload) for payload in messages] == first

@@ -18,8 +18,8 @@ from __future__ import annotations
 import csv
 import io
 import re
-
-import msgspec
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 from techport_ingest.checking.absence import RULE as MISSING
 from techport_ingest.checking.absence import is_absent_text
@@ -46,11 +46,12 @@ _PART = ("sensor", "sensor_id", "probe", "address", "port", "location", "lane")
 
 
 class CsvLines:
-    """Decoder of CSV; stateless, each message has its heading."""
+    """Decoder of CSV. Each message has its heading; what those of the last ones mean is remembered."""
 
     def __init__(self, columns: CsvColumns | None = None, times: TimeReader | None = None) -> None:
         self._columns = columns or CsvColumns()
         self._times = times or TimeReader()
+        self._headings: dict[tuple[str, ...], _Heading] = {}
 
     def __call__(self, message: Message, device: str) -> list[Found]:
         """Raises RejectedMessage."""
@@ -65,7 +66,7 @@ class CsvLines:
         heading = text.partition("\n")[0]
         separator = self._columns.separator or max(";\t,", key=heading.count)
         decimal = self._columns.decimal or ("," if separator in ";\t" else ".")
-        table = _Table(self._columns, self._times, decimal, message, device)
+        table = _Table(self._heading, self._times, decimal, message, device)
         try:
             rows = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
             for row in rows:
@@ -77,6 +78,22 @@ class CsvLines:
         if not table.found:
             raise RejectedMessage("no-values.csv")
         return unless_unreadable(table.found)
+
+    def _heading(self, row: Sequence[str]) -> _Heading:
+        """What the columns of a heading are. Raises RejectedMessage."""
+        names = tuple(row)
+        heading = self._headings.get(names)
+        if heading is None:
+            heading = _Heading(self._columns, self._times, names)
+            if len(self._headings) >= _MOST_HEADINGS:
+                self._headings.clear()
+            if len(names) <= _MOST_COLUMNS and sum(map(len, names)) <= _LONGEST_HEADING:
+                self._headings[names] = heading
+        return heading
+
+
+_MOST_HEADINGS, _MOST_COLUMNS, _LONGEST_HEADING = 100, 200, 4_000
+"""Headings of one source that are remembered, and how large one may be."""
 
 
 def _stated_unit(heading: str) -> tuple[str, str] | None:
@@ -113,117 +130,128 @@ def _not_csv(problem: str) -> RejectedMessage:
     return RejectedMessage("not-csv.malformed", problem=problem[:200])
 
 
-class _Table:
-    """The rows of one message, read one by one: the first is the heading."""
+class _Column(NamedTuple):
+    """A column of values."""
 
-    def __init__(self, columns: CsvColumns, times: TimeReader, decimal: str, message: Message, device: str) -> None:
-        self._columns = columns
-        self._times = times
-        self._received = message.received
-        self._last: dict[str, Micros] = {}  # of each device: the time of the line before
-        self._decimal = decimal
-        self._default = device
-        self._names: list[str] | None = None
-        self._special: dict[str, int | None] = {}
-        self._time_columns: list[int] = []
-        self._parts: list[int] = []
-        self._values: list[tuple[int, str]] = []
-        self._units: dict[int, tuple[str, str]] = {}  # of columns whose heading says one
-        self._line = 0
-        self.found: list[Found] = []
+    at: int
+    key: str  # "": each line says what it is, and in which unit
+    maker: str
+    unit: str | None  # that its heading says
 
-    def add(self, row: list[str], line: int) -> None:
-        """Raises RejectedMessage for a heading that says nothing; another line that cannot be read costs itself."""
-        if not any(row):
-            return
-        if self._names is None:
-            self._open(row)
-            return
-        self._line = line
-        try:
-            self._values_of(row, self._names)
-        except RejectedMessage as error:
-            located = None if "line" in error.rejection.params else line
-            self.found.append(Unreadable.of(error, self._default, values=len(self._values), line=located))
-        if len(self.found) > MOST_VALUES:
-            raise too_many()
 
-    def _values_of(self, row: list[str], names: list[str]) -> None:
-        if len(row) != len(names):
-            raise RejectedMessage("not-csv.columns", line=self._line, columns=len(row), heading=len(names))
-        device = self._device(row)
-        time = self._time(row, device)
-        channel = self._cell(row, "channel")
-        part = "-".join([row[at].strip() for at in self._parts]) if self._parts else ""
-        for at, key in self._values:
-            maker, unit = self._units.get(at) or (key or self._cell(row, "quantity"), self._cell(row, "unit") or None)
-            name = f"{quantity(maker)}.{channel}" if channel else quantity(maker)
-            found = self._one(device, time, name, row[at], unit, maker)
-            self.found.append(msgspec.structs.replace(found, part=part) if part and type(found) is Observed else found)
+class _Heading:
+    """What each column of a table is."""
 
-    def _open(self, row: list[str]) -> None:
-        """Find out what each column is. Raises RejectedMessage."""
-        self._names = names = [name.strip().lower() for name in row]
+    def __init__(self, columns: CsvColumns, times: TimeReader, row: Sequence[str]) -> None:
+        """Raises RejectedMessage for a heading that says nothing."""
+        self.names = names = [name.strip().lower() for name in row]
         if len(set(names)) != len(names):
             raise RejectedMessage("duplicate-key.csv", name=next(name for name in names if names.count(name) > 1)[:100])
-        c = self._columns
-        self._special = {
-            "time": None if self._times.keys else self._find(c.time, (*_TIME, *_more_times(names))),
-            "device": self._find(c.device, _DEVICE),
-            "channel": self._find(c.channel, ()),
-            "quantity": self._find(None, _QUANTITY),
-            "unit": None,
-        }
-        self._time_columns = self._columns_of_time(names)
-        taken = {*self._special.values(), *self._time_columns}
-        self._parts = [names.index(name) for name in _PART if name in names and names.index(name) not in taken]
-        if self._special["quantity"] is not None and "value" in names:
-            self._special["unit"] = self._find(None, ("unit",))
-            self._values = [(names.index("value"), "")]
+        time = None if times.keys else self._find(columns.time, (*_TIME, *_more_times(names)))
+        self.device = self._find(columns.device, _DEVICE)
+        self.channel = self._find(columns.channel, ())
+        self.quantity = self._find(None, _QUANTITY)
+        self.unit: int | None = None
+        self.times = self._columns_of_time(columns, times, time)
+        taken = {time, self.device, self.channel, self.quantity, *self.times}
+        self.parts = [names.index(name) for name in _PART if name in names and names.index(name) not in taken]
+        if self.quantity is not None and "value" in names:
+            self.unit = self._find(None, ("unit",))
+            self.values = [_Column(names.index("value"), "", "", None)]
             return
-        self._special["quantity"] = None
-        taken = {*self._special.values(), *self._time_columns, *self._parts}
-        wanted = None if c.values is None else {name.lower() for name in c.values}
-        self._values = [
-            (at, row[at].strip())
-            for at, name in enumerate(names)
-            if at not in taken and name and name not in _NUMBERING and (wanted is None or name in wanted)
-        ]
-        self._units = {at: stated for at, name in self._values if (stated := _stated_unit(name)) is not None}
-        if not self._values or (self._special["time"] is None and all(number(name) is not None for name in names)):
+        self.quantity = None
+        taken = {time, self.device, self.channel, *self.times, *self.parts}
+        wanted = None if columns.values is None else {name.lower() for name in columns.values}
+        self.values = []
+        for at, name in enumerate(names):
+            if at not in taken and name and name not in _NUMBERING and (wanted is None or name in wanted):
+                maker, unit = _stated_unit(row[at].strip()) or (row[at].strip(), None)
+                self.values.append(_Column(at, quantity(maker), maker, unit))
+        if not self.values or (time is None and all(number(name) is not None for name in names)):
             raise RejectedMessage("no-heading")
 
-    def _columns_of_time(self, names: list[str]) -> list[int]:
+    def _columns_of_time(self, columns: CsvColumns, times: TimeReader, column: int | None) -> list[int]:
         """Those that the source names, or the usual one and that of the date beside it. Raises RejectedMessage."""
-        if self._times.keys:
-            return [at for key in self._times.keys if (at := self._find(key, ())) is not None]
-        column = self._special["time"]
+        if times.keys:
+            return [at for key in times.keys if (at := self._find(key, ())) is not None]
         if column is None:
             return []
-        dates = [names.index(name) for name in ("date", "dato") if name in names]
-        return [column] if self._columns.time is not None else [column, *(at for at in dates if at != column)]
+        dates = [self.names.index(name) for name in ("date", "dato") if name in self.names]
+        return [column] if columns.time is not None else [column, *(at for at in dates if at != column)]
 
     def _find(self, named: str | None, usual: tuple[str, ...]) -> int | None:
-        names = self._names or []
+        names = self.names
         if named is not None:
             if named.lower() not in names:
                 raise RejectedMessage("no-column", name=named)
             return names.index(named.lower())
         return next((names.index(name) for name in usual if name in names), None)
 
-    def _cell(self, row: list[str], column: str) -> str:
-        at = self._special[column]
-        return "" if at is None else row[at].strip()
 
-    def _device(self, row: list[str]) -> str:
-        return device_id(self._cell(row, "device")) or self._default
+class _Table:
+    """The rows of one message, read one by one: the first is the heading."""
 
-    def _time(self, row: list[str], device: str) -> Micros | None:
-        if len(self._time_columns) == 1:
-            text = row[self._time_columns[0]].strip()
+    def __init__(
+        self,
+        read_heading: Callable[[Sequence[str]], _Heading],
+        times: TimeReader,
+        decimal: str,
+        message: Message,
+        device: str,
+    ) -> None:
+        self._read_heading = read_heading
+        self._times = times
+        self._received = message.received
+        self._last: dict[str, Micros] = {}  # of each device: the time of the line before
+        self._comma = decimal == ","
+        self._default = device
+        self._heading: _Heading | None = None
+        self.found: list[Found] = []
+
+    def add(self, row: list[str], line: int) -> None:
+        """Raises RejectedMessage for a heading that says nothing; another line that cannot be read costs itself."""
+        if not any(row):
+            return
+        heading = self._heading
+        if heading is None:
+            self._heading = self._read_heading(row)
+            return
+        try:
+            if len(row) != len(heading.names):
+                raise RejectedMessage("not-csv.columns", line=line, columns=len(row), heading=len(heading.names))
+            self._values_of(row, heading)
+        except RejectedMessage as error:
+            located = None if "line" in error.rejection.params else line
+            self.found.append(Unreadable.of(error, self._default, values=len(heading.values), line=located))
+        if len(self.found) > MOST_VALUES:
+            raise too_many()
+
+    def _values_of(self, row: list[str], heading: _Heading) -> None:
+        named = _cell(row, heading.device)
+        device = (device_id(named) if named else "") or self._default
+        time = self._time(row, heading, device)
+        channel = _cell(row, heading.channel)
+        part = "-".join([row[at].strip() for at in heading.parts]) if heading.parts else ""
+        for at, key, maker, unit in heading.values:
+            if not key:
+                maker = _cell(row, heading.quantity)
+                key, unit = quantity(maker), _cell(row, heading.unit) or None
+            if channel:
+                key = f"{key}.{channel}"
+            text = row[at].strip()
+            value = number(_with_point(text) if self._comma else text)
+            if value is not None:
+                self.found.append(Observed(device, time, key, value, unit, maker, part))
+            elif is_absent_text(text):
+                self.found.append(Ignored(device, MISSING, key, text, time, unit, maker))
+            else:
+                self.found.append(text_value(device, time, key, text, unit, maker, part))
+
+    def _time(self, row: list[str], heading: _Heading, device: str) -> Micros | None:
+        if len(heading.times) == 1:
+            text = row[heading.times[0]].strip()
             return self._read_time(text, device) if text else None
-        names = self._names or []
-        record = {names[at]: text for at in self._time_columns if (text := row[at].strip())}
+        record = {heading.names[at]: text for at in heading.times if (text := row[at].strip())}
         keys = tuple(record)
         if not self._times.keys and len(keys) > 1:
             keys = self._times.keys_of(record)
@@ -234,11 +262,11 @@ class _Table:
         time = self._last[device] = self._times.read(text, self._received, self._last.get(device))
         return time
 
-    def _one(self, device: str, time: Micros | None, key: str, raw: str, unit: str | None, maker: str) -> Found:
-        text = raw.strip()
-        value = number(text.replace(" ", "").replace("\u00a0", "").replace(",", ".") if self._decimal == "," else text)
-        if value is None:
-            if is_absent_text(text):
-                return Ignored(device, MISSING, key, text, time, unit, maker)
-            return text_value(device, time, key, text, unit, maker)
-        return Observed(device, time, key, value, unit, maker=maker)
+
+def _cell(row: list[str], at: int | None) -> str:
+    return "" if at is None else row[at].strip()
+
+
+def _with_point(text: str) -> str:
+    """A number with a decimal comma as one with a point, without what stands between its thousands."""
+    return text.replace(" ", "").replace("\u00a0", "").replace(",", ".")
