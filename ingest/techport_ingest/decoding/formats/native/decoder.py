@@ -33,7 +33,10 @@ def decode(message: Message, device: str, times: TimeReader = _STRICT) -> list[F
     document = json_document(payload)
     received = message.received
     if type(document) is not list:
-        found, _, keys = _record(document, device, times, received, None)
+        if type(document) is not dict:
+            raise RejectedMessage("wrong-shape.native", kind=json_type(document))
+        keys, time = times.keys_and_time(document, received)
+        found = _values(document, device, time, keys)
         # With a time in text, as most have one, all strings but that one are keys.
         strings = len(document) + (type(document.get(keys[0])) is str)
         if (marks := payload.count(b'"')) != 2 * strings and marks != 2 * _strings(document):
@@ -46,13 +49,15 @@ def decode(message: Message, device: str, times: TimeReader = _STRICT) -> list[F
         return [msgspec.structs.replace(one, device=device) for one in read_pack(document, received, device)]
     twice = _duplicate_keys(payload) if payload.count(b'"') != 2 * sum(map(_strings, document)) else {}
     found = []
-    time: Micros | None = None
+    time = None
     for number, record in enumerate(document):
         try:
             if number in twice:
                 raise RejectedMessage("duplicate-key.native", key=twice[number][:100])
-            values, time, _ = _record(record, device, times, received, time)
-            found += values
+            if type(record) is not dict:
+                raise RejectedMessage("wrong-shape.native", kind=json_type(record))
+            keys, time = times.keys_and_time(record, received, time)
+            found += _values(record, device, time, keys)
         except RejectedMessage as error:
             count = len(record) - len(times.keys_of(record)) if type(record) is dict else 1
             found.append(Unreadable.of(error, device, values=count, record=number + 1))
@@ -61,20 +66,15 @@ def decode(message: Message, device: str, times: TimeReader = _STRICT) -> list[F
     return unless_unreadable(found)
 
 
-def _record(
-    record: object, device: str, times: TimeReader, received: Micros, previous: Micros | None
-) -> tuple[list[Found], Micros | None, tuple[str, ...]]:
-    """The values of one object, its time, and the keys that hold it. Raises RejectedMessage."""
-    if type(record) is not dict:
-        raise RejectedMessage("wrong-shape.native", kind=json_type(record))
-    keys, time = times.keys_and_time(record, received, previous)
+def _values(record: dict[str, Any], device: str, time: Micros | None, keys: tuple[str, ...]) -> list[Found]:
+    """The values of one object, whose time these keys hold."""
     found: list[Found]
     if len(keys) == 1:
         only = keys[0]
         found = [Observed(device, time, key, value) for key, value in record.items() if key != only]
     else:
         found = [Observed(device, time, key, value) for key, value in record.items() if key not in keys]
-    return found, time, keys
+    return found
 
 
 def _strings(record: object) -> int:

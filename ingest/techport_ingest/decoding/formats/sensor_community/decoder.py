@@ -8,6 +8,7 @@ given, it is the device: "esp8266-12345". https://github.com/opendata-stuttgart/
 
 from __future__ import annotations
 
+from functools import lru_cache
 from types import MappingProxyType
 from typing import Any
 
@@ -108,9 +109,10 @@ def _one(device: str, entry: object) -> Found:
     text = raw.strip().removesuffix(" dBm") if type(raw) is str else raw
     value = number(text) if type(text) is str else text
     # What is no number goes on as it came: the check says what is wrong with it.
-    return Observed(device, None, key, raw if value is None else value, unit, maker=kind)
+    return Observed(device, None, key, raw if value is None else value, unit, kind)
 
 
+@lru_cache(maxsize=1024)
 def _known(kind: str) -> tuple[str, str | None] | None:
     known = TYPES.get(kind)
     if known is not None:
