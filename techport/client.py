@@ -20,6 +20,8 @@ from urllib.parse import quote, urlencode
 
 import httpx2
 
+from techport.kept_tokens import kept_tokens
+
 if TYPE_CHECKING:
     import pandas as pd
     import polars as pl
@@ -63,14 +65,15 @@ class Client:
         address : str
             Where the platform is, without a path.
         token : str or Path, optional
-            An API token, or the file that it is in. Open data needs none.
+            An API token, or the file that it is in. Without, the one that `techport login` kept for this address, if
+            it did. Open data needs none.
         timeout_s : float
             How long the server may be silent.
         attempts : int
             How often a request is sent that cannot be answered now: a busy server, too many requests, no connection.
             The time between is what the server says in `Retry-After`, else it doubles from half a second.
         """
-        text = token.read_text() if isinstance(token, Path) else token
+        text = token.read_text() if isinstance(token, Path) else token or kept_tokens().get(address.rstrip("/"))
         headers = {"Authorization": f"Bearer {text.strip()}"} if text else {}
         self._root = address.rstrip("/")
         self._http = httpx2.Client(headers=headers, timeout=timeout_s, follow_redirects=True)

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import datetime as dt
 import importlib.util
+import stat
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx2
 import pytest
 
 from techport.client import ApiError, Client
+from techport.kept_tokens import keep_tokens, tokens_file
 from techport_dashboards import WebSettings
 from tests.dashboards.conftest import AIR, HOURS, hourly
 from tests.dashboards.web import City, serving
@@ -101,3 +104,17 @@ def test_a_busy_server_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
     answers[:] = [httpx2.Response(503, json={"detail": "Busy."})]
     with pytest.raises(ApiError, match="Busy"):
         client.freeze(pilot="kai-luft")  # a change is sent once
+
+
+def test_the_token_that_login_kept_is_used_for_its_address(
+    client: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    address, token = client._root, client._http.headers["authorization"].removeprefix("Bearer ")
+    closed = f"{address}/api/v1/portfolio"
+    with Client(address) as nobody:
+        assert nobody._http.get(closed).status_code == 401
+    keep_tokens({address: token})
+    with Client(f"{address}/") as somebody:
+        assert somebody._http.get(closed).status_code == 200
+    assert stat.S_IMODE(tokens_file().stat().st_mode) == 0o600

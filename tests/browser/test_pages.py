@@ -172,7 +172,7 @@ def test_every_chart_has_its_words_and_its_table(visit: Visitor) -> None:
     with page.expect_download() as download:
         figure.locator(".downloads a", has_text="CSV").click()
     text = download.value.path().read_text()
-    assert text.startswith("pilot,device,quantity,time,mean,min,max,count,")
+    assert text.startswith("pilot,device,quantity,time,local,mean,min,max,count,")
     assert '"pm10"' in text
 
 
