@@ -98,7 +98,7 @@ def test_like_a_dictionary(store: ReadingStore, steps: list[list[Reading] | tupl
             good = [r for r in batch if math.isfinite(r.value)]
             fresh = len({(r.stream, r.time) for r in good} - model.keys())
             assert (receipt.written, len(receipt.rejected)) == (fresh, len(batch) - len(good))
-            assert len(batch) == receipt.written + receipt.duplicates + len(receipt.rejected)
+            assert len(batch) == receipt.written + receipt.duplicates + receipt.corrections + len(receipt.rejected)
             model |= {(r.stream, r.time): r for r in good}
         else:
             name, start, length = Stream(pilot, *step[0][1:]), step[1] * 450_001, step[2] * 450_001

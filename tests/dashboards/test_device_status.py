@@ -78,11 +78,11 @@ def view(streams, devices=None, over=()):
 
 def latest(ages):
     """The store's table of latest readings, which arrived so many µs ago."""
-    rows = [(*stream, NOW - age - 300 * DAY, NOW - age, float(i)) for i, (stream, age) in enumerate(ages.items())]
-    columns = [list(column) for column in zip(*rows, strict=True)] or [[]] * 6
+    rows = [(*stream, NOW - age - 300 * DAY, NOW - age, float(i), 0) for i, (stream, age) in enumerate(ages.items())]
+    columns = [list(column) for column in zip(*rows, strict=True)] or [[]] * 7
     instant = pa.timestamp("us", tz="UTC")
-    kinds = (pa.string(), pa.string(), pa.string(), instant, instant, pa.float64())
-    names = ("pilot", "device", "quantity", "time", "received", "value")
+    kinds = (pa.string(), pa.string(), pa.string(), instant, instant, pa.float64(), pa.uint8())
+    names = ("pilot", "device", "quantity", "time", "received", "value", "quality")
     return pa.table({name: pa.array(column, kind) for name, column, kind in zip(names, columns, kinds, strict=True)})
 
 

@@ -65,7 +65,8 @@ def test_a_route_that_awaits_nothing_is_a_plain_function() -> None:
     routes = [
         where
         for where, node in coroutines()
-        if any("router." in ast.unparse(decorator) for decorator in node.decorator_list)
+        if node.name != "alive"  # answers also when every thread waits
+        and any("router." in ast.unparse(decorator) for decorator in node.decorator_list)
         and not any(isinstance(inner, awaiting) for inner in ast.walk(node))
     ]
     assert routes == []

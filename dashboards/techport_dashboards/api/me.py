@@ -25,7 +25,7 @@ class MeItem(BaseModel):
 
 @router.get("/me", response_model=MeItem)
 @needs("see")
-async def me(viewer: ViewerDep) -> dict[str, Any]:
+def me(viewer: ViewerDep) -> dict[str, Any]:
     """Who the credential of this request is, and what it may do."""
     identity, rights = viewer.identity, viewer.rights
     return {

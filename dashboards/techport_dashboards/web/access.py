@@ -21,7 +21,7 @@ from starlette.requests import HTTPConnection
 
 from techport_dashboards.problems import Problem, forbidden, sign_in_needed
 from techport_dashboards.query.names import find_pilot
-from techport_dashboards.query.registry_cache import RegistryCache
+from techport_dashboards.query.registry_cache import RegistryView
 from techport_dashboards.settings import WebSettings
 from techport_dashboards.viewer import COMMAND_LINE, NOBODY, OPERATOR, Viewer
 from techport_dashboards.web.etags import SERVICES
@@ -86,7 +86,7 @@ async def identify(connection: HTTPConnection) -> Viewer:
     """
     services = connection.app.state.services
     settings: WebSettings = services.settings
-    open_to_all = partial(open_pilots, services.registry_cache)
+    open_to_all = partial(open_pilots, services)
     scheme, _, credential = connection.headers.get("authorization", "").partition(" ")
     if scheme.lower() == "bearer":  # other schemes are of a proxy in front
         credential = credential.strip()
@@ -116,9 +116,10 @@ def session_cookie(connection: HTTPConnection) -> str:
     return f"__Host-{plain}" if connection.url.scheme in ("https", "wss") else plain
 
 
-def open_pilots(registry_cache: RegistryCache) -> frozenset[str]:
+def open_pilots(services: Any) -> frozenset[str]:
     """Pilots that anybody may see. Raises RegistryUnavailable."""
-    return frozenset(pilot.id for pilot in registry_cache.current().pilots.values() if shareable(pilot))
+    catalogue: RegistryView = services.registry_cache.current()
+    return frozenset(pilot.id for pilot in catalogue.pilots.values() if shareable(pilot))
 
 
 async def allow(connection: HTTPConnection) -> Viewer:
