@@ -55,6 +55,7 @@ def chart(kind: str = "level", **more: Any) -> Chart:
         "difference": "",
         "classes": [],
         "limit": None,
+        "states": [],
         "marks": [],
         "query": {},
         "lines": [line()],
