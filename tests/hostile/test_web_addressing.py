@@ -185,6 +185,8 @@ async def test_a_form_on_another_site_changes_nothing(city: City) -> None:
 
 
 async def test_no_other_site_may_load_what_we_answer(city: City) -> None:
+    """Except what needs no credential, which scripts of other sites may read (the setting `cors`)."""
     async with client(city) as visitor:
-        for path in ("/api/v1/pilots", "/healthz", "/", "/static/x/css/base.css"):
+        for path in ("/healthz", "/", "/static/x/css/base.css"):
             assert (await visitor.get(path)).headers["cross-origin-resource-policy"] == "same-origin"
+        assert (await visitor.get("/api/v1/pilots")).headers["cross-origin-resource-policy"] == "cross-origin"
