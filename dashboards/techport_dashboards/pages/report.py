@@ -30,7 +30,7 @@ def report_page(
     language = language_of(request).code
     written = services.reports.page(pilot, language, parameters.fresh)
     headers = {"Content-Language": language, "Vary": "Accept-Language", "Cache-Control": "no-cache"}
-    headers |= {"ETag": written.etag, "Content-Disposition": f'inline; filename="{pilot}-{language}.html"'}
+    headers |= {"ETag": written.etag, "Content-Disposition": f'inline; filename="{pilot.id}-{language}.html"'}
     if written.etag in request.headers.get("if-none-match", ""):
         return Response(None, 304, headers)
     return Response(written.content, 200, headers, "text/html; charset=utf-8")
