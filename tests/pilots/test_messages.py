@@ -206,3 +206,11 @@ def test_a_catalogue_has_each_text_once(catalogue: Path) -> None:
     """Babel reads the first of several without a word."""
     keys = re.findall(r'^msgid "(.+)"$', catalogue.read_text("utf-8"), re.MULTILINE)
     assert {key for key, times in Counter(keys).items() if times > 1} == set()
+
+
+def test_a_number_within_a_sentence_is_not_broken_over_lines() -> None:
+    norwegian = Language("nb")
+    text = norwegian.message(
+        Message("kpi.expected.phases.plain", {"expected": norwegian.number(3437, 0), "measured": "1"})
+    )
+    assert "3\u00a0437" in text

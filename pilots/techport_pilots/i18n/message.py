@@ -92,7 +92,13 @@ def visible(text: str) -> str:
     return text if text.isprintable() else "".join(one if one.isprintable() else _escape(one) for one in text)
 
 
+_NOT_BROKEN = "\u00a0\u202f"
+"""Spaces within numbers, at which a line must not end."""
+
+
 def _escape(character: str) -> str:
+    if character in _NOT_BROKEN:
+        return character
     return " " if unicodedata.category(character) == "Zs" else character.encode("unicode_escape").decode()
 
 
