@@ -126,9 +126,9 @@ def ledger_and_store(folder: Path, store_url: str | None = None) -> tuple[Regist
 
 
 def collector(source: Source, registry: Registry, store: ReadingStore, linger: float) -> tuple[Pipeline, Ledger]:
-    books = Ledger(registry.database)
-    pipeline = Pipeline(source, registry, books, store, Metrics(CollectorRegistry()), PipelineSettings(linger=linger))
-    return pipeline, books
+    ledger = Ledger(registry.database)
+    pipeline = Pipeline(source, registry, ledger, store, Metrics(CollectorRegistry()), PipelineSettings(linger=linger))
+    return pipeline, ledger
 
 
 class Task(NamedTuple):
@@ -147,9 +147,9 @@ def collect(task: Task, answer: multiprocessing.connection.Connection) -> None:
     registry, store = ledger_and_store(task.folder, task.store_url)
     cpu, wall = time.process_time(), time.perf_counter()
     source = SOURCES[task.source](MqttSettings(client_id="collector", port=task.port))
-    pipeline, books = collector(source, registry, store, task.linger)
+    pipeline, ledger = collector(source, registry, store, task.linger)
     threading.Thread(target=pipeline.run, daemon=True).start()
-    while sum(tally.messages for tally in books.tallies().values()) < task.messages:
+    while sum(tally.messages for tally in ledger.tallies().values()) < task.messages:
         time.sleep(0.1)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     answer.send((time.process_time() - cpu, time.perf_counter() - wall, peak))

@@ -1,6 +1,6 @@
 """The wiring: from settings to the parts of a running platform, opened in order and closed in reverse.
 
-stores()      registry, books and time-series store
+stores()      registry, ledger and time-series store
 broker()      the broker, started where it is our own: the source that reads from it, the relay that publishes to it
 ingesting()   the pipeline, in a thread of its own
 flagging()    quality flags that need the readings around one, in a thread of their own
@@ -60,7 +60,7 @@ log = structlog.get_logger(__name__)
 @dataclass(frozen=True, slots=True)
 class Stores:
     registry: Registry
-    books: Ledger
+    ledger: Ledger
     readings: ReadingStore
     metrics: CollectorRegistry
 
@@ -258,7 +258,7 @@ def ingesting(settings: Settings, parts: Stores, reached: Reached, failed: Calla
     pipeline = Pipeline(
         source=reached.source,
         registry=parts.registry,
-        ledger=parts.books,
+        ledger=parts.ledger,
         store=parts.readings,
         metrics=Metrics(parts.metrics),
         settings=PipelineSettings(worker=settings.worker, limits=device_limits(settings)),
@@ -304,7 +304,7 @@ def erasing(settings: Settings, parts: Stores, relay: Relay) -> Iterator[None]:
     rounds = RetentionPass(
         parts.registry,
         parts.readings,
-        parts.books,
+        parts.ledger,
         settings.data / "receipts",
         files,
         forget_retained=relay.forget_retained,

@@ -34,7 +34,7 @@ def web(settings: Settings, parts: Stores, health: HealthCheck = no_health, rela
     app = create_app(
         parts.registry,
         parts.readings,
-        parts.books,
+        parts.ledger,
         WebSettings(
             listens_on=settings.http_address.host,
             host_names=settings.host_names.split(),

@@ -62,7 +62,7 @@ with `cursor=` until `next` is null. Errors are RFC 9457 problem details that na
 def create_app(
     registry: Registry,
     store: ReadingStore,
-    books: Ledger | None = None,
+    ledger: Ledger | None = None,
     settings: WebSettings | None = None,
     health: HealthCheck = no_health,
     metrics: CollectorRegistry | None = None,
@@ -71,7 +71,7 @@ def create_app(
 ) -> FastAPI:
     """The ASGI app over a registry and a store that the caller opens and closes.
 
-    `books` are the ingestor's tallies for the accounting on device pages, `health` says whether the rest of the process
+    `ledger` holds the ingestor's tallies for device pages, `health` says whether the rest of the process
     is ready, `metrics` is what /metrics shows; the app adds its own. `explain` is the linter of messages, `post`
     publishes what devices send over HTTP. The app holds no state: run as many as needed. Serve it with
     techport_dashboards.server, which lets live pages go when it stops.
@@ -116,7 +116,7 @@ def create_app(
     app.state.services = Services(
         registry_cache,
         store,
-        books,
+        ledger,
         settings,
         health,
         metrics,
@@ -126,7 +126,7 @@ def create_app(
         Evaluations(registry, store),
         DatasetStatsCache(registry, store),
         jobs,
-        PilotLifecycle(registry, store, books, settings, jobs),
+        PilotLifecycle(registry, store, ledger, settings, jobs),
         Reports(registry, store, settings.basemap),
         LastHour(store),
         explain,

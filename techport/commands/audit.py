@@ -88,7 +88,7 @@ def _report(settings: Settings, pilot: str | None) -> AuditReport:
         from techport_pilots.accounting.audit import audit as compare
 
         with stores(settings) as parts:
-            return compare(parts.books, parts.readings, pilot)
+            return compare(parts.ledger, parts.readings, pilot)
     from techport_dashboards.api.accounting import Audited
 
     answer = get(

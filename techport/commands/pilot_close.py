@@ -96,8 +96,8 @@ def open_(
             from techport_pilots.handover.open import open_package
 
             with stores(settings) as parts:
-                books, scratch = parts.books, settings.data
-                found = open_package(package, parts.registry, parts.readings, books, user_name(), progress, scratch)
+                ledger, scratch = parts.ledger, settings.data
+                found = open_package(package, parts.registry, parts.readings, ledger, user_name(), progress, scratch)
             opened = msgspec.to_builtins(found)
     console.print(f"{opened['pilot']}: {opened['rows']} readings; every file is as its SHA-256 says")
     console.print(
@@ -164,7 +164,7 @@ def _here(settings: Settings, pilot: str, output: Path | None) -> Iterator[tuple
                 made = close_pilot(
                     parts.registry,
                     parts.readings,
-                    parts.books,
+                    parts.ledger,
                     definition,
                     output or settings.data / "packages",
                     Closure(who, why),

@@ -175,13 +175,13 @@ def _erased_here(settings: Settings, pilot: str, asked: Mapping[str, str | None]
         parts.registry.pilot(pilot)
         files = SnapshotStore(settings.snapshots_folder).files_of
         try:
-            counted = count_part(parts.registry, parts.readings, parts.books, part, files)
+            counted = count_part(parts.registry, parts.readings, parts.ledger, part, files)
         except ValueError as error:
             raise CannotRun(str(error)) from error
 
         def go(_: Console) -> list[dict[str, Any]]:
             with relaying(settings) as relay:
-                made = erase_part(parts.registry, parts.readings, parts.books, part, files, relay.forget_retained)
+                made = erase_part(parts.registry, parts.readings, parts.ledger, part, files, relay.forget_retained)
             return [receipt(one) for one in made]
 
         number = len(counted.packages) + len(counted.files)
@@ -219,7 +219,7 @@ def _run(settings: Settings, console: Console, due: Sequence[str]) -> None:
             retention.run(
                 parts.registry,
                 parts.readings,
-                parts.books,
+                parts.ledger,
                 files=SnapshotStore(settings.snapshots_folder).files_of,
                 progress=progress,
                 forget_retained=relay.forget_retained,

@@ -97,7 +97,7 @@ def _trace(settings: Settings, pilot: str, device: str, time: dt.datetime, minut
 
         with stores(settings) as parts:
             at = (time - dt.datetime(1970, 1, 1, tzinfo=dt.UTC)) // dt.timedelta(microseconds=1)
-            return Traced.of(look(parts.registry, parts.books, parts.readings, pilot, device, at, int(minutes * 60e6)))
+            return Traced.of(look(parts.registry, parts.ledger, parts.readings, pilot, device, at, int(minutes * 60e6)))
     path = f"/api/v1/pilots/{urllib.parse.quote(pilot, safe='')}/devices/{urllib.parse.quote(device, safe='')}/trace"
     query = {"time": time.isoformat(), "minutes": str(minutes)}
     answer = get(Platform.of(settings.data, running.http, running.certificate), path, query, timeout=60)

@@ -63,7 +63,7 @@ def build(folder: Path) -> City:
     message = IgnoredMessage("school-air", "ila-skole", topic, payload, at, [("text", "hatch", 1)])
     line = IgnoredValue("school-air", "ila-skole", "text", "hatch", '"ajar"', at)
     remarks = BatchAnnotations(ignored_values=[line], ignored_messages=[message])
-    city.books.close_batch("w", {}, [], remarks)
+    city.ledger.close_batch("w", {}, [], remarks)
     city.registry.note_streams([Stream("school-air", "ila-skole", "name_17")])
     return city
 

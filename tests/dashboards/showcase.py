@@ -84,7 +84,7 @@ def build(folder: Path, school: str = SCHOOL) -> City:
         aside("ila-skole", "not-a-number", b'{"pm10": "12"}'),
         aside("new-box", "unknown-device", b'{"pm10": 12}'),
     ]
-    city.books.close_batch("ingest-1", tallies, entries)
+    city.ledger.close_batch("ingest-1", tallies, entries)
     passed = received, received + SECOND, received + SECOND + SECOND // 10  # the reading of that hour is in it too
     devices = {("school-air", device) for device in ("ila-skole", "kuhaugen", "new-box")}
     CommitLog(city.registry.database).note([CommitSpan("ingest-1", *passed, devices)])

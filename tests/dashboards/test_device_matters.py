@@ -50,7 +50,7 @@ def kept(city: City) -> City:
         kran: Tally(messages=2, received=3, quarantined=1, ignored=2),
         DeviceDay("kai-luft", "ny boks", TODAY): Tally(messages=1, received=1, quarantined=1),
     }
-    city.books.close_batch("w", tallies, entries, remarks)
+    city.ledger.close_batch("w", tallies, entries, remarks)
     return city
 
 

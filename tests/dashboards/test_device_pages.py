@@ -121,7 +121,7 @@ async def test_rejected_messages_of_a_device_come_first(streets: City, client: h
         rejection=Rejection("not-a-number", recorded=RecordedText("pm10 is text", "send a number")),
     )
     tally = Tally(messages=3, received=6, stored=3, duplicates=1, corrections=1, quarantined=1)
-    streets.books.close_batch("w", {DeviceDay("gater", "b", now() // DAY): tally}, [entry])
+    streets.ledger.close_batch("w", {DeviceDay("gater", "b", now() // DAY): tally}, [entry])
     text = (await client.get("/pilots/gater/devices/b?lang=en")).text
     assert text.index("but its messages are rejected") < text.index("The battery was low")
     assert "&lt;b&gt;21,5&lt;/b&gt;" in text

@@ -26,7 +26,7 @@ def noted(city: City) -> City:
     remarks = BatchAnnotations(
         ignored={(KRAN, "text"): 1402}, ignored_values=lines, ignored_messages=[message], properties=said
     )
-    city.books.close_batch("w", {KRAN: Tally(messages=1, received=1402, ignored=1402)}, [], remarks)
+    city.ledger.close_batch("w", {KRAN: Tally(messages=1, received=1402, ignored=1402)}, [], remarks)
     return city
 
 

@@ -157,7 +157,7 @@ async def test_a_package_opens_and_a_broken_one_says_why(
     pilot = there.registry.pilot("elgeseter")
     for step in ("running", "ended"):
         lifecycle.transition(there.registry.database, pilot, step, "kari")
-    package = close_pilot(there.registry, there.store, there.books, pilot, tmp_path, Closure("kari", wait=0))
+    package = close_pilot(there.registry, there.store, there.ledger, pilot, tmp_path, Closure("kari", wait=0))
     there.close()
     content = Path(package.path).read_bytes()
     broken = await done(visitor, await visitor.post("/api/v1/packages", content=content[:50_000]))
@@ -220,7 +220,7 @@ async def test_forgetting_asks_for_the_names_and_leaves_nothing(
     assert list((tmp_path / "packages").iterdir()) == []
     assert list((tmp_path / "snapshots").iterdir()) == []
     assert (await visitor.get(f"/api/v1/snapshots/{frozen.json()['id']}")).status_code == 404
-    assert not town.books.quarantine.counts(QuarantineFilter(pilot="elgeseter"))
+    assert not town.ledger.quarantine.counts(QuarantineFilter(pilot="elgeseter"))
     (kept,) = erasures.receipts(town.registry.database)
     assert msgspec.to_builtins(kept)["rows"] == receipt["rows"]
 

@@ -25,7 +25,7 @@ from tests.servers import postgres as server
 
 PACKAGE = Path(techport_dashboards.__file__).parent
 BLOCKING = {
-    *("registry", "registry_cache", "store", "books", "quarantine", "watching", "engine"),
+    *("registry", "registry_cache", "store", "ledger", "quarantine", "watching", "engine"),
     *("evaluations", "reports", "last_hour", "dataset_stats", "health"),
 }
 """What the registry, the store, and the services that ask them are called."""

@@ -97,7 +97,7 @@ class Platform:
         tally = {DeviceDay(PILOT, sent.device, day_of(at)): Tally(messages=1, received=9, quarantined=9)}
         events = [BookedEvent(PILOT, device, at, "button", sent.value) for device in (sent.device, "kran")]
         ignored = {(DeviceDay(PILOT, sent.device, day_of(at)), "text"): 3}
-        self.city.books.close_batch("w", tally, entries, BatchAnnotations(ignored=ignored, events=events))
+        self.city.ledger.close_batch("w", tally, entries, BatchAnnotations(ignored=ignored, events=events))
         outcome = Outcome(
             values=[Value(sent.field, at, 1e9, "stored", int(Quality.RANGE)), Value("pm10", at, 1.0, "duplicate")],
             rejected=[Rejected(rejection(code, sent.value), sent.field, 2) for code in sent.codes],

@@ -146,7 +146,7 @@ async def test_a_stranger_is_listed_and_claimed(city: City, client: httpx.AsyncC
         received=START,
         rejection=Rejection("unknown-device"),
     )
-    city.books.close_batch("w", {}, [aside])
+    city.ledger.close_batch("w", {}, [aside])
     [stranger] = (await client.get(f"{API}/unknown-devices")).json()
     assert (stranger["device"], stranger["message"]["text"]) == ("ny boks", '{"pm10": 1}')
     assert "ny boks" in (await client.get("/pilots/kai-luft")).text
@@ -168,7 +168,7 @@ async def test_a_device_of_any_name_is_claimed_from_the_page(
     aside = QuarantineEntry(
         pilot="kai-luft", device=device, topic="t", payload=b"{}", received=START, rejection=unknown
     )
-    city.books.close_batch("w", {}, [aside])
+    city.ledger.close_batch("w", {}, [aside])
     for address in (PAGE, "/pilots/kai-luft/quarantine"):
         [entry] = re.findall(r'name="entry" value="(\d+)"', (await client.get(address)).text)
     answer = await client.post(f"{PAGE}/claim", data={"entry": entry, "device": "box-7"})
@@ -232,7 +232,7 @@ async def test_a_source_is_proposed_and_accepted_with_one_click(city: City, clie
         )
         for number in range(3)
     ]
-    city.books.close_batch("w", {}, entries)
+    city.ledger.close_batch("w", {}, entries)
     newest = Quarantine(city.registry.database).entries().items[0].id
     assert f"propose={newest}" in (await client.get("/pilots/kai-luft/quarantine")).text
     page_text = (await client.get(PAGE, params={"propose": newest, "lang": "en"})).text

@@ -89,7 +89,7 @@ async def test_events_kpis_and_evaluation(city: City, client: httpx.AsyncClient)
 
 async def test_quarantine_pages(city: City, client: httpx.AsyncClient) -> None:
     day = DeviceDay("kai-luft", "kran", 20_000)
-    city.books.open_batch("w", [day])
+    city.ledger.open_batch("w", [day])
     aside = [
         QuarantineEntry(
             pilot=day.pilot,
@@ -102,7 +102,7 @@ async def test_quarantine_pages(city: City, client: httpx.AsyncClient) -> None:
         )
         for i in range(5)
     ]
-    city.books.close_batch("w", {day: Tally(received=5, quarantined=5)}, aside)
+    city.ledger.close_batch("w", {day: Tally(received=5, quarantined=5)}, aside)
     first = await get(client, "pilots/kai-luft/quarantine", limit=3)
     second = await get(client, "pilots/kai-luft/quarantine", limit=3, cursor=first["next"])
     payloads = [item["payload"] for item in first["items"] + second["items"]]

@@ -138,7 +138,7 @@ async def test_messages_that_no_pilot_gets_are_shown_to_the_operator_alone(city:
         received=now(),
         rejection=Rejection("unknown-pilot", {"pilot": "mistyped"}),
     )
-    city.books.close_batch("w", {}, [aside])
+    city.ledger.close_batch("w", {}, [aside])
     for signed_in, shown in ((True, True), (False, False)):
         transport = httpx.ASGITransport(city.app(signed_in=signed_in))
         async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client:

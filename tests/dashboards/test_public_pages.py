@@ -74,7 +74,7 @@ def shared(city: City) -> City:
             rejection=Rejection("not-a-number", recorded=RecordedText("hemmelig is no number", "send a number")),
         )
         tally = Tally(messages=1, received=1, quarantined=1)
-        city.books.close_batch(pilot, {DeviceDay(pilot, "kjeller-2", at // DAY): tally}, [entry])
+        city.ledger.close_batch(pilot, {DeviceDay(pilot, "kjeller-2", at // DAY): tally}, [entry])
     return city
 
 

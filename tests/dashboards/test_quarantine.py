@@ -44,7 +44,7 @@ def kept(city: City) -> City:
     entries = [quarantined("kran", "not-a-number", "temp", n) for n in range(3)]
     entries += [quarantined("port", "not-json", None, 30, b'<script>alert("1")</script>\x00\xff')]
     entries += [quarantined("ny boks", "unknown-device", "pm10", 40)]
-    city.books.close_batch("w", {}, entries)
+    city.ledger.close_batch("w", {}, entries)
     return city
 
 
@@ -122,7 +122,7 @@ async def test_the_page_shows_raw_messages_and_escapes_them(kept: City, client: 
 async def test_a_field_that_resembles_no_quantity_leaves_the_page_whole(
     city: City, client: httpx.AsyncClient, field: str
 ) -> None:
-    city.books.close_batch("w", {}, [quarantined("kran", "not-a-number", field, 1)])
+    city.ledger.close_batch("w", {}, [quarantined("kran", "not-a-number", field, 1)])
     answer = await client.get(PAGE)
     assert answer.status_code == 200
     assert "<script>alert" not in answer.text

@@ -74,7 +74,7 @@ class City:
 
     registry: Registry
     store: ReadingStore
-    books: Ledger
+    ledger: Ledger
     token: OperatorToken
     folder: Path
 
@@ -123,7 +123,7 @@ class City:
     ) -> FastAPI:
         """The web app, in which requests without a credential of their own count as the caller's (`signed_in`)."""
         settings = dataclasses.replace(settings or WebSettings(), token=self.token, propose=propose)
-        app = create_app(self.registry, self.store, self.books, settings, health, CollectorRegistry(), explain)
+        app = create_app(self.registry, self.store, self.ledger, settings, health, CollectorRegistry(), explain)
         app.state.services.templates.bytecode_cache = COMPILED
         if signed_in:
             app.add_middleware(SignedIn, cookie=self.cookie(caller, pilot))

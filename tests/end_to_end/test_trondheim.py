@@ -111,7 +111,7 @@ def audited(settings: Settings) -> AuditReport:
 
 
 def prove_equal(settings: Settings, shared: Path) -> None:
-    """The store holds what the files hold: the same streams, rows, sums, instants and values, and the books agree."""
+    """The store holds what the files hold: the same streams, rows, sums, instants and values, and the ledger agrees."""
     expected, stored = expected_columns(shared), stored_columns(settings)
     assert set(stored) == set(expected)
     assert sum(len(c.time) for c in stored.values()) == sum(len(c.time) for c in expected.values()) == ROWS
@@ -196,15 +196,15 @@ def wait_until(condition: Callable[[], bool], seconds: float, what: str) -> None
         time.sleep(0.02)
 
 
-class BookKeeper:
-    """Looks into the books while the ingestor writes them."""
+class LedgerReader:
+    """Looks into the ledger while the ingestor writes them."""
 
     def __init__(self, settings: Settings) -> None:
         self._registry = Registry.open(settings.registry_url)
-        self._books = Ledger(self._registry.database)
+        self._ledger = Ledger(self._registry.database)
 
     def stored(self) -> int:
-        return sum(tally.stored for tally in self._books.tallies().values())
+        return sum(tally.stored for tally in self._ledger.tallies().values())
 
     def close(self) -> None:
         self._registry.close()
@@ -217,13 +217,15 @@ def settings(tmp_path: Path, mosquitto: Mosquitto) -> Settings:  # noqa: F811
 
 
 @pytest.fixture
-def books(settings: Settings) -> Iterator[BookKeeper]:
-    keeper = BookKeeper(settings)
+def ledger(settings: Settings) -> Iterator[LedgerReader]:
+    keeper = LedgerReader(settings)
     yield keeper
     keeper.close()
 
 
-def test_every_row_of_every_file_is_stored(settings: Settings, books: BookKeeper, shared: Path, tmp_path: Path) -> None:
+def test_every_row_of_every_file_is_stored(
+    settings: Settings, ledger: LedgerReader, shared: Path, tmp_path: Path
+) -> None:
     log = tmp_path / "ingest.log"
     open_session(settings)
     with ingestor(settings, log) as process:
@@ -231,7 +233,7 @@ def test_every_row_of_every_file_is_stored(settings: Settings, books: BookKeeper
             name: replay(file_of(name, shared), mapping_path(name), Broker(port=settings.mqtt_address.port))
             for name in MAPPINGS
         }
-        wait_until(lambda: books.stored() >= ROWS or process.poll() is not None, 120, "everything is stored")
+        wait_until(lambda: ledger.stored() >= ROWS or process.poll() is not None, 120, "everything is stored")
         end(process, log)
     prove_equal(settings, shared)
     sums = {Stream(r.pilot, *key): total for r in done.values() for key, total in r.sums().items()}
@@ -241,7 +243,7 @@ def test_every_row_of_every_file_is_stored(settings: Settings, books: BookKeeper
 
 @pytest.mark.faults
 def test_ten_kills_lose_nothing_and_store_nothing_twice(
-    settings: Settings, books: BookKeeper, shared: Path, tmp_path: Path
+    settings: Settings, ledger: LedgerReader, shared: Path, tmp_path: Path
 ) -> None:
     log = tmp_path / "ingest.log"
     chance = random.Random(SEED)
@@ -252,17 +254,17 @@ def test_ten_kills_lose_nothing_and_store_nothing_twice(
         for number in range(KILLS):
             gate.let_pass((number + 1) / (KILLS + 1))
             with ingestor(settings, log) as process:
-                before = books.stored()
-                wait_until(lambda: books.stored() > before or process.poll() is not None, 60, "a batch is stored")  # noqa: B023
+                before = ledger.stored()
+                wait_until(lambda: ledger.stored() > before or process.poll() is not None, 60, "a batch is stored")  # noqa: B023
                 time.sleep(chance.uniform(0.0, 0.8))
                 assert process.poll() is None, log.read_text()
                 process.send_signal(signal.SIGKILL)
                 process.wait()
-                print(f"kill {number + 1} with {books.stored()} rows booked (seed {SEED})")  # noqa: T201
-        assert books.stored() < ROWS, "everything was stored before the last kill: it proved nothing"
+                print(f"kill {number + 1} with {ledger.stored()} rows booked (seed {SEED})")  # noqa: T201
+        assert ledger.stored() < ROWS, "everything was stored before the last kill: it proved nothing"
         gate.let_pass(1)
         with ingestor(settings, log) as process:
-            wait_until(lambda: books.stored() >= ROWS or process.poll() is not None, 120, "everything is stored")
+            wait_until(lambda: ledger.stored() >= ROWS or process.poll() is not None, 120, "everything is stored")
             end(process, log)
         assert all(future.result().complete for future in publishing)
     prove_equal(settings, shared)

@@ -123,14 +123,14 @@ def expectation(path: Path) -> tuple[dict[Row, int], set[bytes]]:
 
 
 class Look:
-    """Into the books and the quarantine, while the ingest process writes them."""
+    """Into the ledger and the quarantine, while the ingest process writes them."""
 
     def __init__(self, registry: Registry) -> None:
-        self._books = Ledger(registry.database)
+        self._ledger = Ledger(registry.database)
         self._quarantine = Quarantine(registry.database)
 
     def kept(self) -> int:
-        return sum(tally.stored + tally.duplicates for tally in self._books.tallies().values())
+        return sum(tally.stored + tally.duplicates for tally in self._ledger.tallies().values())
 
     def quarantined(self) -> set[bytes]:
         return {entry.payload for entry in self._quarantine.entries(limit=100_000).items}

@@ -121,7 +121,7 @@ def test_invented_devices_share_one_budget(ingest: Ingest, device: Client) -> No
         device.publish(f"pilots/nowhere-{number}/box/readings", json.dumps({"time": NOON, "pm10": 1.0}), qos=1)
     _send(device, "lamp-2", {"pm10": "warm"})
     eventually(lambda: ingest.total().received == 601, "everything is counted")
-    device_days = ingest.books.tallies()
+    device_days = ingest.ledger.tallies()
     assert len(device_days) <= 2 * (LIMITS.hourly_quarantine_entries + 1) + 3
     assert len(ingest.entries()) <= 2 * (LIMITS.hourly_quarantine_entries + 1) + 1
     assert _reasons(ingest, "lamp-2") == {"not-a-number": 1}

@@ -111,8 +111,8 @@ def city_in(folder: Path, *, secret: bool) -> City:
             received=now(),
             rejection=Rejection("not-json"),
         )
-        city.books.open_batch("w", {})
-        city.books.close_batch("w", {}, [entry])
+        city.ledger.open_batch("w", {})
+        city.ledger.close_batch("w", {}, [entry])
         assert Quarantine(city.registry.database).entries().items
     return city
 

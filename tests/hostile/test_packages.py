@@ -82,7 +82,7 @@ def maker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, Part
     """A package as it is made, of the pilot `guest`, and the platform that made it."""
     folder = tmp_path_factory.mktemp("made")
     with platform(folder / "maker") as parts:
-        registry, store, books = parts
+        registry, store, ledger = parts
         for source in (WEATHER, SMALL):
             registry.import_pilot(parse_definition(source), source, "test")
         rows = [("guest", "box", "air_temperature", START + i * HOUR, float(i % 7)) for i in range(96)]
@@ -91,7 +91,7 @@ def maker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, Part
         pilot = registry.pilot("guest")
         for step in ("running", "ended"):
             lifecycle.transition(registry.database, pilot, step, "kari")
-        yield Path(close_pilot(registry, store, books, pilot, folder, Closure("kari", wait=0)).path), parts
+        yield Path(close_pilot(registry, store, ledger, pilot, folder, Closure("kari", wait=0)).path), parts
 
 
 @pytest.fixture

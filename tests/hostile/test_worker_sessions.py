@@ -110,11 +110,11 @@ def test_a_takeover_that_the_broker_tells_is_counted_and_fails_the_audit(ingest:
         eventually(lambda: "taken-over" in worker.losses(), "the takeover is recorded")
         ingest.stop()
     assert (worker.metrics.get_sample_value("techport_ingest_session_losses_total", {"kind": "taken-over"}) or 0) >= 1
-    report = audit(ingest.books, ingest.store)
+    report = audit(ingest.ledger, ingest.store)
     assert not report.ok
     assert report.off == []
     assert worker.sessions.accept("operator", "a test") == len(report.lost)
-    report = audit(ingest.books, ingest.store)
+    report = audit(ingest.ledger, ingest.store)
     assert report.ok
     assert report.session_losses[0].accepted_by == "operator"
 
@@ -193,7 +193,7 @@ def test_what_waits_under_the_old_name_is_taken_and_its_session_removed(ingest: 
         device.publish("pilots/air/lamp-1/readings", reading(number), qos=1).wait_for_publish(30)
     assert emptied.wait(60)
     eventually(lambda: len(ingest.rows()) == 250, "old and new messages are stored")
-    assert audit(ingest.books, ingest.store).ok
+    assert audit(ingest.ledger, ingest.store).ok
     client, taken = _thief(f"techport-{WORKER}", port)
     device.publish("pilots/air/lamp-1/readings", reading(300), qos=1).wait_for_publish(30)
     eventually(lambda: len(ingest.rows()) == 251, "the new session goes on")

@@ -1,4 +1,4 @@
-"""A whole ingest side in a folder: registry, books, store and a pipeline in a thread. And what tests ask of it."""
+"""A whole ingest side in a folder: registry, ledger, store and a pipeline in a thread. And what tests ask of it."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Ingest:
     folder: Path
     registry: Registry = field(init=False)
     store: ReadingStore = field(init=False)
-    books: Ledger = field(init=False)
+    ledger: Ledger = field(init=False)
     quarantine: Quarantine = field(init=False)
     pipeline: Pipeline | None = None
     _source: Source | None = None
@@ -58,7 +58,7 @@ class Ingest:
         self.registry = Registry.open(registry_in(self.folder))
         self.registry.import_pilot(pilot(), "", "test")
         self.store = open_store(f"duckdb:///{self.folder / 'readings.duckdb'}")
-        self.books = Ledger(self.registry.database)
+        self.ledger = Ledger(self.registry.database)
         self.quarantine = Quarantine(self.registry.database)
 
     def start(
@@ -68,7 +68,7 @@ class Ingest:
         self.pipeline = Pipeline(
             source,
             self.registry,
-            self.books,
+            self.ledger,
             store or self.store,
             Metrics(CollectorRegistry()),
             PipelineSettings(longest_wait=0.2, limits=limits or DeviceLimits()),
@@ -105,9 +105,9 @@ class Ingest:
         return list(reversed(self.quarantine.entries(limit=10_000).items))
 
     def total(self) -> Tally:
-        """The sums of the books, over all device-days; every single one has to be balanced."""
+        """The sums of the ledger, over all device-days; every single one has to be balanced."""
         total = Tally()
-        for device_day, tally in self.books.tallies().items():
+        for device_day, tally in self.ledger.tallies().items():
             assert tally.balanced, (device_day, tally)
             total.add(tally)
         return total

@@ -111,7 +111,7 @@ def test_every_shared_payload_is_stored_or_in_quarantine(device: Client, ingest:
 
 
 def values_in(payload: bytes) -> int:
-    """How many values the books have to show for a message; one that cannot be read counts as one."""
+    """How many values the ledger has to show for a message; one that cannot be read counts as one."""
     try:
         return len(native.decode(Message(HERE, payload, received=0, id=0), "lamp-1"))
     except RejectedMessage:

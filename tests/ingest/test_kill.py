@@ -1,4 +1,4 @@
-"""SIGKILL at random moments: what was acknowledged is stored, once, and the books agree."""
+"""SIGKILL at random moments: what was acknowledged is stored, once, and the ledger agrees."""
 
 from __future__ import annotations
 
@@ -98,12 +98,12 @@ def test_killed_six_times_behind_mosquitto(mosquitto: Mosquitto, device: Client,
     ingest.start(paho_source(mosquitto.settings.port, "ingest-1"))
     broken = messages // 100
     eventually(lambda: ingest.rows() == expected_rows(messages) and len(ingest.entries()) >= broken, "all is there", 60)
-    eventually(lambda: ingest.books.open_intents() == {}, "every interrupted batch is reconciled")
+    eventually(lambda: ingest.ledger.open_intents() == {}, "every interrupted batch is reconciled")
     ingest.stop()
     total = ingest.total()
     assert total.stored == 2 * (messages - 2 * broken)
     assert total.corrections > 0
-    report = audit(ingest.books, ingest.store)
+    report = audit(ingest.ledger, ingest.store)
     assert report.ok, report.off
     assert report.total.corrections == total.corrections
     assert {entry.payload for entry in ingest.entries()} == {b"broken %d" % n for n in range(99, messages, 100)}

@@ -24,7 +24,7 @@ TOPIC = "pilots/air/lamp-1/readings"
 
 
 class Away:
-    """Wraps a store or the books: while `away`, the named methods raise. `after` lets the call through first."""
+    """Wraps a store or the ledger: while `away`, the named methods raise. `after` lets the call through first."""
 
     def __init__(self, inner: Any, methods: set[str], error: Exception, after: bool = False) -> None:
         self._inner = inner
@@ -105,7 +105,7 @@ def test_a_write_whose_answer_is_lost_is_booked_once(port: int, device: Client, 
     store.away.clear()
     eventually(lambda: ingest.total().duplicates == 1, "the second attempt is booked")
     assert len(ingest.rows()) == ingest.total().stored == 1
-    assert ingest.books.open_intents() == {}
+    assert ingest.ledger.open_intents() == {}
 
 
 def test_another_value_for_a_taken_place_is_a_correction_and_the_old_one_is_kept(
@@ -117,7 +117,7 @@ def test_another_value_for_a_taken_place_is_a_correction_and_the_old_one_is_kept
     eventually(lambda: ingest.total().received == 5, "all five are booked")
     total = ingest.total()
     assert (total.stored, total.duplicates, total.corrections) == (1, 2, 2)
-    assert audit(ingest.books, ingest.store).ok
+    assert audit(ingest.ledger, ingest.store).ok
     [row] = ingest.rows()
     assert row[3] == 1.5
     pilot, name = "air", row[0]
@@ -130,15 +130,17 @@ def test_another_value_for_a_taken_place_is_a_correction_and_the_old_one_is_kept
 
 
 @pytest.mark.parametrize(("method", "after"), [("open_batch", False), ("open_batch", True), ("close_batch", False)])
-def test_books_that_are_away_lose_nothing(port: int, device: Client, ingest: Ingest, method: str, after: bool) -> None:
-    books = Away(ingest.books, {method}, RegistryUnavailable("database is locked"), after)
-    books.away.set()
-    ingest.books = books  # type: ignore[assignment]
+def test_a_ledger_that_is_away_loses_nothing(
+    port: int, device: Client, ingest: Ingest, method: str, after: bool
+) -> None:
+    ledger = Away(ingest.ledger, {method}, RegistryUnavailable("database is locked"), after)
+    ledger.away.set()
+    ingest.ledger = ledger  # type: ignore[assignment]
     ingest.start(paho_source(port))
     device.publish(TOPIC, reading(1), qos=1)
     device.publish(TOPIC, b"broken", qos=1)
-    eventually(lambda: books.refused >= 3, "the books were tried a few times")
-    books.away.clear()
+    eventually(lambda: ledger.refused >= 3, "the ledger was tried a few times")
+    ledger.away.clear()
     eventually(lambda: ingest.total().messages == 2, "both are booked")
     total = ingest.total()
     assert (total.received, total.stored, total.quarantined) == (2, 1, 1)

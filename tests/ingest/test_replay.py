@@ -29,9 +29,9 @@ def mended() -> PilotDefinition:
     return msgspec.structs.replace(pilot(), sources=[source])
 
 
-def check_books(ingest: Ingest) -> Tally:
+def check_ledger(ingest: Ingest) -> Tally:
     total = ingest.total()
-    assert audit(ingest.books, ingest.store).ok
+    assert audit(ingest.ledger, ingest.store).ok
     return total
 
 
@@ -55,7 +55,7 @@ def test_after_a_fix_of_the_mapping_the_old_messages_are_where_they_belong(
     rows = ingest.rows()
     assert [row[3] for row in rows if row[1] == "air_temperature"] == [20.5, 21.5, 22.5, 23.5, 24.5]
     assert len(rows) == 10
-    total = check_books(ingest)
+    total = check_ledger(ingest)
     assert (total.messages, total.stored, total.duplicates, total.quarantined) == (5, 10, 5, 0)
 
 
@@ -85,7 +85,7 @@ def test_what_still_cannot_be_stored_comes_back_once(port: int, device: Client, 
     came = ingest.quarantine.outcome(asked.id)
     assert came is not None
     assert (came.done, came.stored, came.rejected) == (True, 0, 2)
-    assert check_books(ingest).received == 2
+    assert check_ledger(ingest).received == 2
 
 
 def test_a_claimed_device_gets_its_earlier_messages_back(port: int, device: Client, ingest: Ingest) -> None:
@@ -102,7 +102,7 @@ def test_a_claimed_device_gets_its_earlier_messages_back(port: int, device: Clie
     assert {row[0] for row in ingest.rows()} == {"Min-boks"}
     eventually(lambda: unknown_devices(ingest.registry.database, "air") == [], "nobody is unknown")
     eventually(lambda: ingest.total().stored == 3, "the ledger counts them")
-    assert check_books(ingest).stored == 3
+    assert check_ledger(ingest).stored == 3
 
     device.publish("pilots/air/Min boks/readings", f'{{"time": {NOON + 9}, "pm10": 9}}', qos=1)
     eventually(lambda: len(ingest.rows()) == 4, "the next message is its own")
@@ -125,7 +125,7 @@ def test_an_entry_that_two_workers_take_is_booked_by_one(ingest: Ingest) -> None
     reader = Reader()
     reader.use(ingest.registry.snapshot())
     tallies, aside = BatchAccounting(reader.read([bad], ingest.registry.snapshot())).close(Receipt(0))
-    ingest.books.close_batch("w", tallies, aside)
+    ingest.ledger.close_batch("w", tallies, aside)
     ingest.quarantine.request_replay(QuarantineFilter(pilot="air"))
     [entry] = ingest.quarantine.take_replays("one")
     assert ingest.quarantine.take_replays("two") == [], "it is the first one's for a while"
@@ -135,7 +135,7 @@ def test_an_entry_that_two_workers_take_is_booked_by_one(ingest: Ingest) -> None
     tallies, aside = account.close(Receipt(0))
     ingest.quarantine.remove([entry.id])
     with pytest.raises(ReplayTaken):
-        ingest.books.close_batch("two", tallies, aside, account.remarks(Receipt(0), [entry.id]))
+        ingest.ledger.close_batch("two", tallies, aside, account.remarks(Receipt(0), [entry.id]))
     assert ingest.total().quarantined == 1
 
 
@@ -146,7 +146,7 @@ def test_entries_expire_as_their_pilot_says(port: int, ingest: Ingest) -> None:
     reader.use(snapshot)
     messages = [Message(TOPIC, b"x%d" % number, received, number) for number, received in enumerate((old, young))]
     tallies, aside = BatchAccounting(reader.read(messages, snapshot)).close(Receipt(0))
-    ingest.books.close_batch("w", tallies, aside)
+    ingest.ledger.close_batch("w", tallies, aside)
     ingest.registry.import_pilot(msgspec.structs.replace(pilot(), quarantine="P90D"), "", "test")
     ingest.start(paho_source(port))
     eventually(lambda: [entry.payload for entry in ingest.entries()] == [b"x1"], "the old one is deleted")

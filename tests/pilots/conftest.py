@@ -47,13 +47,13 @@ def registry(registry_url: str) -> Iterator[Registry]:
 
 
 @pytest.fixture
-def books(registry: Registry) -> Ledger:
+def ledger(registry: Registry) -> Ledger:
     return Ledger(registry.database)
 
 
 @pytest.fixture
 def platform(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[[str], Parts]]:
-    """Makes empty registries, stores and books: of a "laptop" (SQLite, DuckDB), or "servers" (PostgreSQL, InfluxDB)."""
+    """Makes registries, stores and ledgers: of a "laptop" (SQLite, DuckDB), or "servers" (PostgreSQL, InfluxDB)."""
     with ExitStack() as opened:
 
         def make(kind: str) -> Parts:

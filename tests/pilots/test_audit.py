@@ -1,4 +1,4 @@
-"""The audit, against real books and the real embedded store."""
+"""The audit, against a real ledger and the real embedded store."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ def store() -> Iterator[ReadingStore]:
 
 
 @pytest.fixture
-def booked(books: Ledger, store: ReadingStore) -> Ledger:
+def booked(ledger: Ledger, store: ReadingStore) -> Ledger:
     """Books and store after one batch that went well."""
-    books.open_batch("w", ROWS)
+    ledger.open_batch("w", ROWS)
     store.write(Batch.of(READINGS))
-    books.close_batch("w", {day: Tally(messages=n, received=n, stored=n) for day, n in ROWS.items()})
-    return books
+    ledger.close_batch("w", {day: Tally(messages=n, received=n, stored=n) for day, n in ROWS.items()})
+    return ledger
 
 
 def test_sums_that_agree_are_said_to(booked: Ledger, store: ReadingStore) -> None:
@@ -102,7 +102,7 @@ def test_a_day_that_is_being_written_to_is_no_verdict(booked: Ledger, store: Rea
 
 
 def test_what_is_booked_while_the_audit_counts_is_looked_at_again(booked: Ledger, store: ReadingStore) -> None:
-    """Ingest goes on: a batch is written and closed after the audit looked at the store, before the books again."""
+    """Ingest goes on: a batch is written and closed after the audit looked at the store, before the ledger again."""
     day = DeviceDay("a", "x", 20_000)
 
     class Busy:

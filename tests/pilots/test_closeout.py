@@ -45,10 +45,10 @@ LAPTOP_AND_SERVERS = pytest.mark.parametrize(
 @pytest.fixture
 def parts(request: pytest.FixtureRequest, platform: Callable[[str], Parts]) -> Parts:
     """A pilot with its readings."""
-    registry, store, books = platform(getattr(request, "param", "laptop"))
+    registry, store, ledger = platform(getattr(request, "param", "laptop"))
     registry.import_pilot(trial.definition(), trial.YAML, "test")
     store.write(trial.readings(shuffled=True))
-    return registry, store, books
+    return registry, store, ledger
 
 
 @pytest.fixture
@@ -58,19 +58,19 @@ def elsewhere(request: pytest.FixtureRequest, platform: Callable[[str], Parts]) 
 
 
 def close(parts: Parts, folder: Path) -> Package:
-    registry, store, books = parts
+    registry, store, ledger = parts
     pilot = registry.pilot("elgeseter")
     for step in ("running", "ended"):
         lifecycle.transition(registry.database, pilot, step, "kari")  # type: ignore[arg-type]
-    return close_pilot(registry, store, books, pilot, folder, Closure("kari", "the report is due", wait=0))
+    return close_pilot(registry, store, ledger, pilot, folder, Closure("kari", "the report is due", wait=0))
 
 
 def test_a_running_pilot_is_not_closed(parts: Parts, tmp_path: Path) -> None:
-    registry, store, books = parts
+    registry, store, ledger = parts
     pilot = registry.pilot("elgeseter")
     lifecycle.transition(registry.database, pilot, "running", "test")
     with pytest.raises(WrongState, match="pilot end elgeseter"):
-        close_pilot(registry, store, books, pilot, tmp_path, Closure("test", wait=0))
+        close_pilot(registry, store, ledger, pilot, tmp_path, Closure("test", wait=0))
     assert registry.state("elgeseter") == "running"
     assert list(tmp_path.glob("*.zip*")) == []
 
@@ -154,8 +154,8 @@ def test_csv_and_parquet_hold_the_same_to_the_bit(parts: Parts, tmp_path: Path) 
 def test_the_same_data_makes_the_same_readings(parts: Parts, elsewhere: Parts, tmp_path: Path) -> None:
     first = close(parts, tmp_path / "a")
     open_package(Path(first.path), *elsewhere, "ola")
-    registry, store, books = elsewhere
-    second = close_pilot(registry, store, books, registry.pilot("elgeseter"), tmp_path / "b", Closure("ola", wait=0))
+    registry, store, ledger = elsewhere
+    second = close_pilot(registry, store, ledger, registry.pilot("elgeseter"), tmp_path / "b", Closure("ola", wait=0))
     with zipfile.ZipFile(first.path) as a, zipfile.ZipFile(second.path) as b:
         for name in (
             "readings.csv",
@@ -247,8 +247,8 @@ def test_an_evaluation_that_was_rewritten_is_shown_with_what_comes_out_here(
 ) -> None:
     package = close(parts, tmp_path)
     changed = _with_another_evaluation(package.path, tmp_path / "changed.zip")
-    registry, store, books = elsewhere
-    opened = open_package(changed, registry, store, books, "kari")
+    registry, store, ledger = elsewhere
+    opened = open_package(changed, registry, store, ledger, "kari")
     assert opened.differing == ["dust"]
     pilot = registry.pilot("elgeseter")
     dust, dusty = final_evaluations(registry.database, pilot) or []
@@ -263,26 +263,26 @@ def test_an_evaluation_that_was_rewritten_is_shown_with_what_comes_out_here(
     assert "differs from the package" in text
     assert "“target not met” (difference +1.5" in text
     assert "“target met” (difference −" in text
-    open_package(Path(package.path), registry, store, books, "kari")
+    open_package(Path(package.path), registry, store, ledger, "kari")
     (again, _) = final_evaluations(registry.database, pilot) or []
     assert again == dust, "what was opened first stays, with its difference"
 
 
 def test_a_package_cannot_bring_its_own_recalculation(parts: Parts, elsewhere: Parts, tmp_path: Path) -> None:
     package = close(parts, tmp_path)
-    registry, store, books = elsewhere
-    opened = open_package(Path(package.path), registry, store, books, "kari")
+    registry, store, ledger = elsewhere
+    opened = open_package(Path(package.path), registry, store, ledger, "kari")
     assert [one.recalculated for one in opened.evaluations] == [None, None]
 
 
 def test_a_report_after_erasure_says_when_and_keeps_what_was_found(parts: Parts, tmp_path: Path) -> None:
     """No readings that were erased are not no readings that came."""
-    registry, store, books = parts
+    registry, store, ledger = parts
     close(parts, tmp_path)
     pilot = registry.pilot("elgeseter")
     before = current_report(registry, store, pilot, now())
     (due,) = erasures.plan(registry)
-    retention.run(registry, store, books, due.at)
+    retention.run(registry, store, ledger, due.at)
     after = current_report(registry, store, pilot, now())
     assert after.whole == before.whole
     assert after.devices == before.devices
@@ -292,4 +292,4 @@ def test_a_report_after_erasure_says_when_and_keeps_what_was_found(parts: Parts,
     assert "Erased on" in text
     assert "0 % of the expected" not in text
     with pytest.raises(WrongState, match="erased"):
-        close_pilot(registry, store, books, pilot, tmp_path, Closure("kari", wait=0))
+        close_pilot(registry, store, ledger, pilot, tmp_path, Closure("kari", wait=0))

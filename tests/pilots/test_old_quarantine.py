@@ -114,7 +114,7 @@ def test_old_rows_keep_their_sentences(city: City) -> None:
 def test_new_rows_stand_beside_old_ones(city: City) -> None:
     """With codes; the two are one group, since the reason is the same, and are reprocessed and deleted together."""
     day = DeviceDay("kai-luft", "kran", day_of(START))
-    city.books.close_batch("w", {day: Tally(messages=1, received=1, quarantined=1)}, [_DIGEST])
+    city.ledger.close_batch("w", {day: Tally(messages=1, received=1, quarantined=1)}, [_DIGEST])
     quarantine = Quarantine(city.registry.database)
     [group] = quarantine.groups(QuarantineFilter(pilot="kai-luft"), 10)
     assert (group.entries, group.newest.rejection.code, group.newest.rejection.recorded) == (

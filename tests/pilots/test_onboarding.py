@@ -105,7 +105,7 @@ def test_snippets_hold_no_blanks(format_name: str, tls: bool) -> None:
             assert blank not in one.text
 
 
-def refused(books: Ledger, registry: Registry, topic: str, field: str) -> QuarantineRecord:
+def refused(ledger: Ledger, registry: Registry, topic: str, field: str) -> QuarantineRecord:
     aside = QuarantineEntry(
         pilot="air",
         device="lamp-1",
@@ -115,12 +115,12 @@ def refused(books: Ledger, registry: Registry, topic: str, field: str) -> Quaran
         rejection=Rejection("not-a-number"),
         field=field,
     )
-    books.close_batch("w", {}, [aside])
+    ledger.close_batch("w", {}, [aside])
     return Quarantine(registry.database).entries().items[0]
 
 
-def test_a_field_is_given_a_meaning_and_another_and_none(air: Registry, books: Ledger) -> None:
-    entry = refused(books, air, "pilots/air/lamp-1/readings", "temp")
+def test_a_field_is_given_a_meaning_and_another_and_none(air: Registry, ledger: Ledger) -> None:
+    entry = refused(ledger, air, "pilots/air/lamp-1/readings", "temp")
     meaning = FieldMapping(quantity="air_temperature", text=True)
     version = remap.update_definition(air, "air", lambda d: remap.map_field(d, entry, "temp", meaning), "me", "a comma")
     assert (version, air.history("air")[0].why) == (2, "a comma")
@@ -140,8 +140,8 @@ def test_a_field_is_given_a_meaning_and_another_and_none(air: Registry, books: L
     assert air.pilot("air").sources[0].ignore == []
 
 
-def test_what_cannot_be_mended_there_says_so(air: Registry, books: Ledger) -> None:
-    foreign = refused(books, air, "tele/box/SENSOR", "temp")
+def test_what_cannot_be_mended_there_says_so(air: Registry, ledger: Ledger) -> None:
+    foreign = refused(ledger, air, "tele/box/SENSOR", "temp")
     meaning = FieldMapping(quantity="air_temperature")
     assert not remap.can_remap(air.pilot("air"), foreign)
     with pytest.raises(DefinitionError, match="tele/box/SENSOR"):
@@ -179,7 +179,7 @@ def test_topic_filters(wanted: str, topic: str, taken: bool) -> None:
     assert topic_matches(wanted, topic) is taken
 
 
-def test_an_unknown_device_is_listed_with_what_its_message_says_of_it(air: Registry, books: Ledger) -> None:
+def test_an_unknown_device_is_listed_with_what_its_message_says_of_it(air: Registry, ledger: Ledger) -> None:
     info = b'{"devEui": "0102030405060708", "deviceName": "Bridge 7", "deviceProfileName": "EM300"}'
     aside = QuarantineEntry(
         pilot="air",
@@ -190,12 +190,12 @@ def test_an_unknown_device_is_listed_with_what_its_message_says_of_it(air: Regis
         rejection=Rejection("unknown-device", {"pilot": "air", "device": "0102030405060708"}),
         format="chirpstack-v4",
     )
-    books.close_batch("w", {}, [aside])
+    ledger.close_batch("w", {}, [aside])
     [listed] = unknown_devices(air.database, "air")
     assert (listed.device, listed.title, listed.kind) == ("0102030405060708", "Bridge 7", "EM300")
 
 
-def test_messages_that_no_pilot_gets_are_found(air: Registry, books: Ledger) -> None:
+def test_messages_that_no_pilot_gets_are_found(air: Registry, ledger: Ledger) -> None:
     for number, pilot in enumerate(("typo", "typo", "", "air")):
         aside = QuarantineEntry(
             pilot=pilot,
@@ -205,7 +205,7 @@ def test_messages_that_no_pilot_gets_are_found(air: Registry, books: Ledger) -> 
             received=number,
             rejection=Rejection("unknown-pilot", {"pilot": pilot}),
         )
-        books.close_batch("w", {}, [aside])
+        ledger.close_batch("w", {}, [aside])
     found = Quarantine(air.database).without_pilot()
     assert [(group.pilot, group.entries, group.newest.payload) for group in found] == [("", 1, b"2"), ("typo", 2, b"1")]
 

@@ -68,13 +68,13 @@ def test_the_record_is_written_and_read_back() -> None:
 
 
 def test_the_package_says_why_the_data_is_there_and_until_when(parts: Parts, tmp_path: Path) -> None:
-    registry, store, books = parts
+    registry, store, ledger = parts
     pilot = parse_definition(YAML)
     registry.import_pilot(pilot, YAML, "test")
     store.write(trial.readings())
     for step in ("running", "ended"):
         lifecycle.transition(registry.database, pilot, step, "kari")  # type: ignore[arg-type]
-    package = close_pilot(registry, store, books, pilot, tmp_path, Closure("kari", wait=0))
+    package = close_pilot(registry, store, ledger, pilot, tmp_path, Closure("kari", wait=0))
     assert package.erase_at is not None
     erased_by = dt.datetime.fromtimestamp(package.erase_at / 1e6, dt.UTC).date()
     with zipfile.ZipFile(package.path) as archive:
@@ -95,12 +95,12 @@ def test_the_package_says_why_the_data_is_there_and_until_when(parts: Parts, tmp
 
 
 def test_open_data_keeps_its_licence_and_needs_no_record(parts: Parts, tmp_path: Path) -> None:
-    registry, store, books = parts
+    registry, store, ledger = parts
     registry.import_pilot(trial.definition(), trial.YAML, "test")
     store.write(trial.readings())
     for step in ("running", "ended"):
         lifecycle.transition(registry.database, trial.definition(), step, "kari")  # type: ignore[arg-type]
-    package = close_pilot(registry, store, books, trial.definition(), tmp_path, Closure("kari", wait=0))
+    package = close_pilot(registry, store, ledger, trial.definition(), tmp_path, Closure("kari", wait=0))
     with zipfile.ZipFile(package.path) as archive:
         readme = archive.read("README.md").decode()
     assert "CC-BY-4.0" in readme
@@ -170,7 +170,7 @@ def test_without_personal_data_the_period_begins_with_the_end(parts: Parts) -> N
 
 def test_what_is_due_is_erased_without_anybody_remembering(parts: Parts, tmp_path: Path) -> None:
     """The pilot still runs, long after its last phase; the round of a platform that stays erases it."""
-    registry, store, books = parts
+    registry, store, ledger = parts
     pilot = _imported(registry, phases=_shifted(-100).phases)
     with registry.database.writing() as transaction:  # it came before that
         transaction.execute("UPDATE pilot_versions SET at = :at", {"at": now() - 300 * DAY})
@@ -191,7 +191,7 @@ def test_what_is_due_is_erased_without_anybody_remembering(parts: Parts, tmp_pat
     assert [due.pilot for due in erasures.overdue(registry, now())] == [pilot.id]
     (standing,) = portfolio(registry, now())
     assert standing.erasure_overdue
-    rounds = retention.RetentionPass(registry, store, books, tmp_path / "receipts")
+    rounds = retention.RetentionPass(registry, store, ledger, tmp_path / "receipts")
     (receipt,) = rounds.round()
     assert (receipt.pilot, receipt.rows) == (pilot.id, 1)
     assert store.latest(Selection(pilots=(pilot.id,))).num_rows == 0

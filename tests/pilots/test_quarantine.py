@@ -12,7 +12,7 @@ from techport_storage.microseconds import DAY
 
 
 @pytest.fixture
-def quarantine(registry: Registry, books: Ledger) -> Quarantine:
+def quarantine(registry: Registry, ledger: Ledger) -> Quarantine:
     """Ten entries: two devices of pilot a, one of pilot b; two reasons; five days."""
     entries = [
         QuarantineEntry(
@@ -26,7 +26,7 @@ def quarantine(registry: Registry, books: Ledger) -> Quarantine:
         )
         for n in range(10)
     ]
-    books.close_batch("w", {}, entries)
+    ledger.close_batch("w", {}, entries)
     return Quarantine(registry.database)
 
 
@@ -47,11 +47,11 @@ def test_entries_are_found_by_what_is_known_about_them(quarantine: Quarantine) -
 
 
 def test_pages_follow_each_other_without_gap_or_overlap_though_entries_come_and_go(
-    quarantine: Quarantine, books: Ledger
+    quarantine: Quarantine, ledger: Ledger
 ) -> None:
     first = quarantine.entries(limit=4)
     quarantine.remove([first.items[0].id, first.items[-1].id])
-    books.close_batch(
+    ledger.close_batch(
         "w",
         {},
         [
@@ -93,9 +93,9 @@ def test_an_entry_is_gone_when_it_was_removed(quarantine: Quarantine) -> None:
     assert len(quarantine.entries().items) == 9
 
 
-def test_groups_hold_what_needs_the_same_fix(quarantine: Quarantine, books: Ledger) -> None:
+def test_groups_hold_what_needs_the_same_fix(quarantine: Quarantine, ledger: Ledger) -> None:
     about = {"pilot": "a", "device": "odd", "rejection": Rejection("not-json"), "payload": b""}
-    books.close_batch("w", {}, [QuarantineEntry(**about, topic="t/10", received=20_009 * DAY, field="pm10", values=3)])
+    ledger.close_batch("w", {}, [QuarantineEntry(**about, topic="t/10", received=20_009 * DAY, field="pm10", values=3)])
     groups = quarantine.groups(QuarantineFilter(pilot="a"))
     assert [(g.device, g.reason, g.field, g.entries, g.values, g.newest.topic) for g in groups] == [
         ("odd", "not-json", "pm10", 1, 3, "t/10"),

@@ -195,13 +195,13 @@ def test_packages_carry_every_version(parts: Parts, tmp_path: Path) -> None:
 
     from techport_pilots.handover.closeout import Closure, close_pilot
 
-    registry, store, books = parts
+    registry, store, ledger = parts
     registry.import_pilot(changed(target=-10.0), "", "kari")
     lifecycle.transition(registry.database, registry.pilot("elgeseter"), "running", "kari")
     registry.import_pilot(changed(target=-3.0), "", "kari", "looked better")
     store.write(trial.readings())
     lifecycle.transition(registry.database, registry.pilot("elgeseter"), "ended", "kari")
-    package = close_pilot(registry, store, books, registry.pilot("elgeseter"), tmp_path, Closure("kari", wait=0))
+    package = close_pilot(registry, store, ledger, registry.pilot("elgeseter"), tmp_path, Closure("kari", wait=0))
     with zipfile.ZipFile(package.path) as archive:
         versions = json.loads(archive.read("versions.json"))
         plan = json.loads(archive.read("plan.json"))

@@ -33,7 +33,7 @@ NOW = now() // 1_000_000 * 1_000_000
 @pytest.fixture(params=[pytest.param("laptop", marks=pytest.mark.dates), "servers"])
 def parts(request: pytest.FixtureRequest, platform: Callable[[str], Parts]) -> Parts:
     """Two pilots with the same definition but for their ids, some readings each, and a message in quarantine."""
-    registry, store, books = platform(request.param)
+    registry, store, ledger = platform(request.param)
     for name in ("elgeseter", "other"):
         registry.import_pilot(msgspec.structs.replace(trial.definition(), id=name), trial.YAML, "test")
         readings = [Reading(name, "kirka", "pm10", trial.START + i * HOUR, 1.0 * i, 0) for i in range(50)]
@@ -44,10 +44,10 @@ def parts(request: pytest.FixtureRequest, platform: Callable[[str], Parts]) -> P
             pilot=name, device="kirka", topic="t", payload=b"x", received=trial.START, rejection=Rejection("not-json")
         )
         tallies.setdefault(aside.device_day, Tally()).add(Tally(received=1, quarantined=1))
-        books.open_batch("test", tallies)
+        ledger.open_batch("test", tallies)
         store.write(Batch.of(readings))
-        books.close_batch("test", tallies, [aside])
-    return registry, store, books
+        ledger.close_batch("test", tallies, [aside])
+    return registry, store, ledger
 
 
 def end(registry: Registry, pilot: str = "elgeseter") -> None:
@@ -64,10 +64,10 @@ def left(parts: Parts, pilot: str) -> tuple[int, int]:
 
 
 def test_what_is_due_goes_everywhere_and_the_rest_stays(parts: Parts, tmp_path: Path) -> None:
-    registry, store, books = parts
+    registry, store, ledger = parts
     end(registry)
     package = close_pilot(
-        registry, store, books, registry.pilot("elgeseter"), tmp_path / "out", Closure("test", wait=0)
+        registry, store, ledger, registry.pilot("elgeseter"), tmp_path / "out", Closure("test", wait=0)
     )
     halves = [tmp_path / "out" / f"{name}-2026-01-01.zip.0badcafe.part" for name in ("elgeseter", "elgeseter-2")]
     for half in halves:  # of runs that were killed
@@ -75,8 +75,8 @@ def test_what_is_due_goes_everywhere_and_the_rest_stays(parts: Parts, tmp_path: 
     others = halves[1]
     (due,) = erasures.plan(registry)
     assert due.at == package.erase_at
-    assert retention.run(registry, store, books, due.at - 1) == []
-    (receipt,) = retention.run(registry, store, books, due.at)
+    assert retention.run(registry, store, ledger, due.at - 1) == []
+    (receipt,) = retention.run(registry, store, ledger, due.at)
     assert (receipt.pilot, receipt.rows, receipt.entries) == ("elgeseter", 50, 1)
     assert receipt.packages == [package.path]
     assert receipt.missing == []
@@ -84,29 +84,29 @@ def test_what_is_due_goes_everywhere_and_the_rest_stays(parts: Parts, tmp_path: 
     assert list((tmp_path / "out").iterdir()) == [others]
     assert left(parts, "elgeseter") == (0, 0)
     assert left(parts, "other") == (1, 1)
-    assert audit(books, store).ok
+    assert audit(ledger, store).ok
     assert erasures.receipts(registry.database) == [receipt]
-    assert retention.run(registry, store, books, due.at + 1) == []
+    assert retention.run(registry, store, ledger, due.at + 1) == []
     assert registry.state("elgeseter") == "closed"
 
 
 def test_a_package_that_was_moved_is_named(parts: Parts, tmp_path: Path) -> None:
-    registry, store, books = parts
+    registry, store, ledger = parts
     end(registry)
     package = close_pilot(
-        registry, store, books, registry.pilot("elgeseter"), tmp_path / "out", Closure("test", wait=0)
+        registry, store, ledger, registry.pilot("elgeseter"), tmp_path / "out", Closure("test", wait=0)
     )
     moved = Path(package.path).rename(tmp_path / "archive.zip")
-    (receipt,) = retention.run(registry, store, books, NOW + YEARS)
+    (receipt,) = retention.run(registry, store, ledger, NOW + YEARS)
     assert (receipt.packages, receipt.missing) == ([], [package.path])
     assert moved.exists(), "what it does not know, it leaves alone"
-    assert retention.run(registry, store, books, NOW + YEARS) == []
+    assert retention.run(registry, store, ledger, NOW + YEARS) == []
 
 
 def test_a_pilot_that_has_not_ended_is_never_due(parts: Parts) -> None:
-    registry, store, books = parts
+    registry, store, ledger = parts
     assert erasures.plan(registry) == []
-    assert retention.run(registry, store, books, NOW + 10 * YEARS) == []
+    assert retention.run(registry, store, ledger, NOW + 10 * YEARS) == []
     assert left(parts, "elgeseter") == (1, 1)
 
 
@@ -125,15 +125,15 @@ class _Failing:
 
 
 def test_stopped_in_the_middle_the_books_still_count_each_row_once(parts: Parts) -> None:
-    registry, store, books = parts
+    registry, store, ledger = parts
     end(registry)
     with pytest.raises(StoreUnavailable):
-        retention.run(registry, _Failing(store), books, NOW + YEARS)  # type: ignore[arg-type]
-    assert not audit(books, store).ok
-    (receipt,) = retention.run(registry, store, books, NOW + YEARS)
+        retention.run(registry, _Failing(store), ledger, NOW + YEARS)  # type: ignore[arg-type]
+    assert not audit(ledger, store).ok
+    (receipt,) = retention.run(registry, store, ledger, NOW + YEARS)
     assert receipt.rows == 50
-    assert audit(books, store).ok
-    assert sum(tally.erased for tally in books.tallies(pilot="elgeseter").values()) == 50
+    assert audit(ledger, store).ok
+    assert sum(tally.erased for tally in ledger.tallies(pilot="elgeseter").values()) == 50
     assert left(parts, "elgeseter") == (0, 0)
 
 

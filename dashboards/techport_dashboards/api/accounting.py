@@ -245,9 +245,9 @@ def where_is_it(
     """
     at = instant("time", parameters.time, pilot.timezone, clock.now(), False)
     assert at is not None
-    registry, books = _parts(services)
+    registry, ledger = _parts(services)
     window = int(parameters.minutes * 60e6)
-    return Traced.of(trace(registry, books, services.store, pilot.id, device, at, window))
+    return Traced.of(trace(registry, ledger, services.store, pilot.id, device, at, window))
 
 
 @router.get("/pilots/{pilot}/devices/{device}/account", response_model=list[DaySums])
@@ -256,8 +256,8 @@ def account(services: ServicesDep, pilot: PilotDep, device: str) -> list[DaySums
     """The sums of each day (UTC), the newest first, and what was ignored by which rule: received = stored + duplicates
     + corrections + quarantined + ignored.
     """
-    registry, books = _parts(services)
-    tallies = books.tallies(pilot.id, device)
+    registry, ledger = _parts(services)
+    tallies = ledger.tallies(pilot.id, device)
     rules = ignored_by_rule(registry.database, pilot.id, device)
     return [
         DaySums(
@@ -270,9 +270,9 @@ def account(services: ServicesDep, pilot: PilotDep, device: str) -> list[DaySums
 
 
 def _parts(services: Services) -> tuple[Registry, Ledger]:
-    if services.books is None:
+    if services.ledger is None:
         raise Problem("not-found", "This process keeps no ledger. Use a process that ingests messages.")
-    return services.registry_cache.registry, services.books
+    return services.registry_cache.registry, services.ledger
 
 
 class AuditParameters(Parameters):
@@ -285,9 +285,9 @@ def audit(services: ServicesDep, viewer: ViewerDep, parameters: Annotated[AuditP
     """Each device and day (UTC) as the ledger has it and as the store has it; `state` is ok, open, unbalanced or
     store-differs. Counts every row: seconds on a large store.
     """
-    if services.books is None:
+    if services.ledger is None:
         raise Problem("not-found", "This process keeps no ledger. Use a process that ingests messages.")
     visible = viewer.pilots is None if parameters.pilot is None else viewer.may_see(parameters.pilot)
     if not visible:
         raise Problem("not-found", "Specify a pilot that you have access to, with pilot=.")
-    return Audited.of(compare(services.books, services.store, parameters.pilot))
+    return Audited.of(compare(services.ledger, services.store, parameters.pilot))

@@ -205,7 +205,7 @@ def entries(
     services: ServicesDep, pilot: PilotDep, parameters: Annotated[QuarantineParameters, Query()]
 ) -> dict[str, Any]:
     """Messages that could not be stored, newest first: what they were, why, and what to do about it."""
-    if services.books is None:
+    if services.ledger is None:
         raise Problem("not-found", "This process keeps no ledger. Use a process that ingests messages.")
     now, zone = clock.now(), pilot.timezone
     where = QuarantineFilter(
@@ -217,7 +217,7 @@ def entries(
     )
     size = page_size(parameters.limit, services.settings.page_size, services.settings.max_page_size)
     after = _entry_number(parameters.cursor) if parameters.cursor is not None else None
-    page = services.books.quarantine.entries(where, size, after)
+    page = services.ledger.quarantine.entries(where, size, after)
     return {
         "items": [ListedQuarantineItem.of_record(entry) for entry in page.items],
         "next": None if page.next is None else encode(str(page.next)),

@@ -41,7 +41,7 @@ def close_page(
         look=[item for item in items if item.about == "look"],
         happens=[item for item in items if item.about == "happens"],
         blocked=any(item.blocks for item in items),
-        possible=services.settings.packages is not None and services.books is not None,
+        possible=services.settings.packages is not None and services.ledger is not None,
     )
 
 

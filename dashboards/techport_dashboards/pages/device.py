@@ -170,21 +170,21 @@ def map_ignored_key(
 
 
 def _properties(services: Services, viewer: Viewer, pilot: str, device: str) -> list[DeviceProperty]:
-    if services.books is None or not viewer.may("see-raw", pilot):
+    if services.ledger is None or not viewer.may("see-raw", pilot):
         return []
     return properties_of(services.registry_cache.registry.database, pilot, device)
 
 
 def _ignored(services: Services, viewer: Viewer, pilot: str, device: str) -> list[IgnoredKey]:
-    if services.books is None or not viewer.may("see-raw", pilot):
+    if services.ledger is None or not viewer.may("see-raw", pilot):
         return []
     return ignored_keys(services.registry_cache.registry.database, pilot, device, IGNORED_SHOWN)
 
 
 def _account(services: Services, pilot: str, device: str) -> Account | None:
-    if services.books is None:
+    if services.ledger is None:
         return None
-    tallies = services.books.tallies(pilot, device)
+    tallies = services.ledger.tallies(pilot, device)
     days = sorted(tallies.items(), reverse=True)[:ACCOUNT_DAYS]
     total = Tally()
     for _, tally in days:

@@ -46,10 +46,10 @@ def trace_page(
             at = times.parse_instant(parameters.time, zone, now, wall_clock=True)
         except ValueError as error:
             raise Problem("bad-parameter", f"{error}.", parameter="time", example="2026-05-04T14:03") from error
-        if services.books is None:
+        if services.ledger is None:
             raise Problem("not-found", "This process keeps no ledger. Use a process that ingests messages.")
         registry, window = services.registry_cache.registry, parameters.minutes * MINUTE
-        answer = trace(registry, services.books, services.store, pilot.id, parameters.device, at, window)
+        answer = trace(registry, services.ledger, services.store, pilot.id, parameters.device, at, window)
     return render(
         request,
         "trace.html",

@@ -42,7 +42,7 @@ from techport_storage.store import ReadingStore
 class Services:
     registry_cache: RegistryCache
     store: ReadingStore
-    books: Ledger | None
+    ledger: Ledger | None
     settings: WebSettings
     health: HealthCheck
     metrics: CollectorRegistry

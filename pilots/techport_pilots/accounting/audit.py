@@ -14,7 +14,7 @@ from techport_storage.model import BucketWidth, Micros, Query, Selection
 
 State = Literal["ok", "unbalanced", "store-differs", "open"]
 
-_ATTEMPTS = 3  # what ingest books while we count is looked at again, so often
+_ATTEMPTS = 3  # what ingest records while we count is looked at again, so often
 
 
 class AuditRow(msgspec.Struct, frozen=True):
@@ -96,17 +96,17 @@ class _Counted(Protocol):
     def read(self, query: Query) -> pa.RecordBatchReader: ...
 
 
-def audit(books: _Ledger, store: _Counted, pilot: str | None = None) -> AuditReport:
+def audit(ledger: _Ledger, store: _Counted, pilot: str | None = None) -> AuditReport:
     """Compare ledger and store for one pilot or all. Ingest may go on meanwhile.
 
     Raises RegistryUnavailable or StoreUnavailable.
     """
     rows: dict[DeviceDay, AuditRow] = {}
     for _ in range(_ATTEMPTS):
-        rows = _look(books, store, pilot)
+        rows = _look(ledger, store, pilot)
         if all(row.state != "open" for row in rows.values()):
             break
-    return AuditReport([rows[device_day] for device_day in sorted(rows)], books.session_losses())
+    return AuditReport([rows[device_day] for device_day in sorted(rows)], ledger.session_losses())
 
 
 def count_rows(
@@ -126,12 +126,12 @@ def count_rows(
     return counts
 
 
-def _look(books: _Ledger, store: _Counted, pilot: str | None) -> dict[DeviceDay, AuditRow]:
+def _look(ledger: _Ledger, store: _Counted, pilot: str | None) -> dict[DeviceDay, AuditRow]:
     """One comparison. What was written to while we looked is `open`, whether or not the numbers happen to fit."""
-    before, busy = books.tallies(pilot=pilot), set(books.open_intents())
+    before, busy = ledger.tallies(pilot=pilot), set(ledger.open_intents())
     counts = count_rows(store, Selection(pilots=None if pilot is None else (pilot,)))
-    after = books.tallies(pilot=pilot)
-    busy |= set(books.open_intents()) | {day for day, tally in after.items() if before.get(day) != tally}
+    after = ledger.tallies(pilot=pilot)
+    busy |= set(ledger.open_intents()) | {day for day, tally in after.items() if before.get(day) != tally}
     nothing = Tally()
     return {
         day: AuditRow(day, tally, counts.get(day, 0), _verdict(tally, counts.get(day, 0), day in busy))

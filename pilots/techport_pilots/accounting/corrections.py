@@ -22,7 +22,7 @@ _EXPIRE = "DELETE FROM corrections WHERE received < :before"
 
 
 def note(transaction: Transaction, corrections: Iterable[Correction]) -> None:
-    """Keep what was replaced, in the transaction that books it."""
+    """Keep what was replaced, in the transaction that records it."""
     rows = [
         {
             "pilot": name(correction.pilot),

@@ -103,7 +103,7 @@ class KeptMessage(msgspec.Struct, frozen=True, kw_only=True):
     received: Micros
 
 
-# -- In the transaction that books a batch.
+# -- In the transaction that records a batch.
 
 
 def note(transaction: Transaction, values: Iterable[IgnoredValue], messages: Iterable[IgnoredMessage]) -> None:

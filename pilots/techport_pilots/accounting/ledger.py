@@ -35,7 +35,7 @@ from techport_pilots.accounting.worker_sessions import SessionLoss, WorkerSessio
 from techport_pilots.errors import RegistryUnavailable, ReplayTaken
 from techport_pilots.registry.database import Database, Transaction, clean_text, conditions, name
 
-# -- Entries of the quarantine come in and leave in the transaction that books them, so that the sums agree.
+# -- Entries of the quarantine come in and leave in the transaction that records them, so that the sums agree.
 
 _COLUMNS = (
     "pilot, device, day, topic, payload, received, format, reason, field, code, params, detail, hint,"
@@ -129,7 +129,7 @@ _LONGEST_TEXT = 500
 
 
 def note_remarks(transaction: Transaction, remarks: BatchAnnotations) -> None:
-    """Write the remarks of a batch, in the transaction that books it."""
+    """Write the remarks of a batch, in the transaction that records it."""
     parts: dict[tuple[str, str, int, str], int] = {}
     for (device_day, rule), count in remarks.ignored.items():
         row = (name(device_day.pilot), name(device_day.device), device_day.day, name(rule))
@@ -413,7 +413,7 @@ def _merged(tallies: Mapping[DeviceDay, Tally]) -> dict[DeviceDay, Tally]:
 
 
 def _book(transaction: Transaction, tallies: Mapping[DeviceDay, Tally]) -> None:
-    # In one order for everybody: two workers that book the same devices would otherwise wait for each other for ever.
+    # In one order for everybody: two workers that record the same devices would otherwise wait for each other for ever.
     rows = [{**device_day._asdict(), **msgspec.structs.asdict(tallies[device_day])} for device_day in sorted(tallies)]
     if rows:
         transaction.execute(_BOOK, rows)

@@ -64,7 +64,7 @@ class _Store(Protocol):
 
 
 def trace(
-    registry: Registry, books: Ledger, store: _Store, pilot: str, device: str, time: Micros, window: Micros
+    registry: Registry, ledger: Ledger, store: _Store, pilot: str, device: str, time: Micros, window: Micros
 ) -> Trace:
     """What became of the messages of a device from `window` before `time` to `window` after it.
 
@@ -83,7 +83,7 @@ def trace(
     received = {row.received for row in rows} | {entry.received for entry in entries.items}
     watched = [m for m in MessageTap(registry.database).messages(pilot, device) if _is_of(m, start, end)]
     total = Tally()
-    for tally in books.tallies(pilot, device, day, day + 1).values():
+    for tally in ledger.tallies(pilot, device, day, day + 1).values():
         total.add(tally)
     ignored = ignored_by_rule(registry.database, pilot, device)
     answer = Trace(

@@ -96,7 +96,7 @@ class Closure(msgspec.Struct, frozen=True):
 def close_pilot(
     registry: Registry,
     store: ReadingStore,
-    books: Ledger,
+    ledger: Ledger,
     pilot: PilotDefinition,
     folder: Path,
     closure: Closure,
@@ -117,7 +117,7 @@ def close_pilot(
     credentials = Credentials(registry.database)
     for credential in credentials.all(pilot.id):
         credentials.revoke(credential.pilot, credential.device)
-    _settled(books, pilot.id)
+    _settled(ledger, pilot.id)
     return write_package(registry, store, pilot, folder, ground, progress)
 
 
@@ -218,10 +218,10 @@ def _conditions(report: Report) -> Text | None:
     return Text(**spoken) if spoken["en"] else None
 
 
-def _settled(books: Ledger, pilot: str) -> None:
+def _settled(ledger: Ledger, pilot: str) -> None:
     """Wait for the batches that were begun before ingest heard that the pilot is closed."""
     deadline = time.monotonic() + PATIENCE_S
-    while open_days := [day for day in books.open_intents() if day.pilot == pilot]:
+    while open_days := [day for day in ledger.open_intents() if day.pilot == pilot]:
         if time.monotonic() > deadline:
             raise RegistryUnavailable(
                 f"{len(open_days)} device-days of {pilot} are still being written: `techport audit`, then close again"

@@ -73,7 +73,7 @@ def open_package(
     path: Path,
     registry: Registry,
     store: ReadingStore,
-    books: Ledger,
+    ledger: Ledger,
     who: str,
     progress: Progress = no_progress,
     folder: Path | None = None,
@@ -111,7 +111,7 @@ def open_package(
         elif not _knows(registry, pilot.id):
             registry.import_pilot(pilot, source, who, f"{OPENED}{path.name} ({origin_in_words(signed)})", archived=True)
         keep_numbers(registry.database, pilot.id, numbered)
-        written, skipped = _write_readings(contents, pilot, left_out, store, books, progress)
+        written, skipped = _write_readings(contents, pilot, left_out, store, ledger, progress)
     brought = _came_from_a_package(registry, pilot.id)
     at = max((c.at for c in taken), default=0)
     if brought:
@@ -309,7 +309,7 @@ def _write_readings(
     pilot: PilotDefinition,
     left_out: set[str],
     store: ReadingStore,
-    books: Ledger,
+    ledger: Ledger,
     progress: Progress,
 ) -> tuple[int, int]:
     """Into the store, and into the ledger as what they are: received, and stored or here already.
@@ -325,14 +325,14 @@ def _write_readings(
         present = _present(store, batch)
         absent = _flag_ranges(_rows(batch, ~present), pilot)
         days = _device_days(batch, present)
-        books.open_batch(_WORKER, days)
+        ledger.open_batch(_WORKER, days)
         receipt = store.write(absent)
         for rows, outcome in ((receipt.duplicate_rows, "duplicates"), (receipt.correction_rows, "corrections")):
             for row in rows.tolist():
                 tally = days[_day_of_row(absent, row)]
                 tally.stored -= 1
                 setattr(tally, outcome, getattr(tally, outcome) + 1)
-        books.close_batch(_WORKER, days)
+        ledger.close_batch(_WORKER, days)
         written += receipt.written
         progress(READINGS, pieces.rows + len(whole), contents.rows)
     return written, skipped

@@ -136,7 +136,7 @@ def no_files(_pilot: str) -> Sequence[Path]:
 def run(
     registry: Registry,
     store: ReadingStore,
-    books: Ledger,
+    ledger: Ledger,
     at: Micros | None = None,
     *,
     files: Files = no_files,
@@ -157,7 +157,7 @@ def run(
             renew()
             definition = registry.pilot(one.pilot)
             forget_retained(topic_filters(definition), of_devices(definition, None, None))
-            if (receipt := _erase(registry, store, books, one, files)) is not None:
+            if (receipt := _erase(registry, store, ledger, one, files)) is not None:
                 receipts.append(receipt)
         if receipts:
             registry.database.rewrite((*ERASED, *REWRITTEN, *EMPTIED))
@@ -192,14 +192,14 @@ class RetentionPass:
         self,
         registry: Registry,
         store: ReadingStore,
-        books: Ledger,
+        ledger: Ledger,
         receipts: Path,
         files: Files = no_files,
         period: float = PERIOD,
         forget_retained: ForgetRetained = no_broker,
     ) -> None:
         """`receipts` is the folder in which each receipt is written as a file."""
-        self._parts = registry, store, books
+        self._parts = registry, store, ledger
         self._folder = receipts
         self._files = files
         self._forget_retained = forget_retained
@@ -223,10 +223,10 @@ class RetentionPass:
 
     def round(self) -> list[Erasure]:
         """Erase what is due now, write the receipts and say so in the log."""
-        registry, store, books = self._parts
+        registry, store, ledger = self._parts
         if not any(due.at <= now() for due in plan(registry)):
             return []
-        written = run(registry, store, books, files=self._files, forget_retained=self._forget_retained)
+        written = run(registry, store, ledger, files=self._files, forget_retained=self._forget_retained)
         for receipt in written:
             file = write_receipt(self._folder, receipt)
             log.info("erased what was due", pilot=receipt.pilot, readings=receipt.rows, receipt=str(file))
@@ -243,18 +243,18 @@ def write_receipt(folder: Path, receipt: Erasure) -> Path:
     return file
 
 
-def _erase(registry: Registry, store: ReadingStore, books: Ledger, due: Due, files: Files) -> Erasure | None:
+def _erase(registry: Registry, store: ReadingStore, ledger: Ledger, due: Due, files: Files) -> Erasure | None:
     database = registry.database
-    number, receipt = _begin(database, store, books, due, files)
+    number, receipt = _begin(database, store, ledger, due, files)
     if not number:
         return None
     store.erase(Selection(pilots=(due.pilot,)))
-    erased = {day: tally.erased for day, tally in books.tallies(pilot=due.pilot).items()}
+    erased = {day: tally.erased for day, tally in ledger.tallies(pilot=due.pilot).items()}
     unbooked = {}
     for day in receipt.days:
         key = DeviceDay(due.pilot, day.device, day.day)
         unbooked[key] = day.rows - (erased.get(key, 0) - day.erased_before)
-    books.book_erased({key: rows for key, rows in unbooked.items() if rows > 0})
+    ledger.book_erased({key: rows for key, rows in unbooked.items() if rows > 0})
     for file in (*receipt.packages, *receipt.files):
         Path(file).unlink(missing_ok=True)
     for package in (*receipt.packages, *receipt.missing):
@@ -269,7 +269,7 @@ def _erase(registry: Registry, store: ReadingStore, books: Ledger, due: Due, fil
     return done
 
 
-def _begin(database: Database, store: ReadingStore, books: Ledger, due: Due, files: Files) -> tuple[int, Erasure]:
+def _begin(database: Database, store: ReadingStore, ledger: Ledger, due: Due, files: Files) -> tuple[int, Erasure]:
     """The receipt that a run before this one began, or a new one, durable before anything is erased."""
     with database.reading() as transaction:
         of_pilot = {"pilot": due.pilot}
@@ -282,7 +282,7 @@ def _begin(database: Database, store: ReadingStore, books: Ledger, due: Due, fil
         }
         entries = sum(counts[messages] for messages in _MESSAGES)
     counted = count_rows(store, Selection(pilots=(due.pilot,)))
-    erased = {day: tally.erased for day, tally in books.tallies(pilot=due.pilot).items()}
+    erased = {day: tally.erased for day, tally in ledger.tallies(pilot=due.pilot).items()}
     days = [Day(day.device, day.day, rows, erased.get(day, 0)) for day, rows in sorted(counted.items())]
     receipt = Erasure(
         pilot=due.pilot,

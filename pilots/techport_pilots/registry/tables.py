@@ -188,11 +188,11 @@ intents = Table(
     Column("device", String, primary_key=True),
     Column("day", Integer, primary_key=True, autoincrement=False),
     Column("state", String, primary_key=True),  # open, or interrupted: found after a crash
-    # When it was found interrupted: the sum of the ledger's counts, to notice what others book meanwhile.
+    # When it was found interrupted: the sum of the ledger's counts, to notice what others record meanwhile.
     Column("ledger_then", BigInteger, nullable=False),
 )
 
-# The last batch that each worker closed, so that closing it twice (an answer lost on the way) books it once.
+# The last batch that each worker closed, so that closing it twice (an answer lost on the way) counts it once.
 workers = Table(
     "workers",
     metadata,

@@ -1,4 +1,4 @@
-"""The books: every value that came in became something, through every crash. On SQLite and on PostgreSQL."""
+"""The ledger: every value that came in became something, through every crash. On SQLite and on PostgreSQL."""
 
 from __future__ import annotations
 
@@ -40,125 +40,125 @@ def bad(payload: bytes = b"{", **changes: Any) -> QuarantineEntry:
 
 
 def book(
-    books: Ledger, tallies: dict[DeviceDay, Tally], quarantined: list[QuarantineEntry] | None = None, by: str = "w"
+    ledger: Ledger, tallies: dict[DeviceDay, Tally], quarantined: list[QuarantineEntry] | None = None, by: str = "w"
 ) -> None:
-    books.open_batch(by, tallies)
-    books.close_batch(by, tallies, quarantined or [])
+    ledger.open_batch(by, tallies)
+    ledger.close_batch(by, tallies, quarantined or [])
 
 
-def test_batches_add_up_by_device_and_day(books: Ledger) -> None:
-    book(books, {MONDAY: Tally(messages=2, received=10, stored=7, duplicates=2, ignored=1)})
-    book(books, {MONDAY: Tally(messages=1, received=5, stored=5), TUESDAY: Tally(messages=1, received=1, stored=1)})
+def test_batches_add_up_by_device_and_day(ledger: Ledger) -> None:
+    book(ledger, {MONDAY: Tally(messages=2, received=10, stored=7, duplicates=2, ignored=1)})
+    book(ledger, {MONDAY: Tally(messages=1, received=5, stored=5), TUESDAY: Tally(messages=1, received=1, stored=1)})
 
-    assert books.tallies() == {
+    assert ledger.tallies() == {
         MONDAY: Tally(messages=3, received=15, stored=12, duplicates=2, ignored=1),
         TUESDAY: Tally(messages=1, received=1, stored=1),
     }
-    assert all(tally.balanced for tally in books.tallies().values())
-    assert books.interrupted("w") == []
+    assert all(tally.balanced for tally in ledger.tallies().values())
+    assert ledger.interrupted("w") == []
 
 
-def test_tallies_are_found_by_pilot_device_and_days(books: Ledger) -> None:
+def test_tallies_are_found_by_pilot_device_and_days(ledger: Ledger) -> None:
     days = [DeviceDay(p, d, day) for p in ("a", "b") for d in ("x", "y") for day in (1, 2, 3)]
-    book(books, {day: Tally(messages=1) for day in days})
+    book(ledger, {day: Tally(messages=1) for day in days})
 
-    assert list(books.tallies()) == days
-    assert list(books.tallies(pilot="a", device="y")) == days[3:6]
-    assert list(books.tallies(device="x", start_day=2, end_day=3)) == [days[1], days[7]]
-    assert books.tallies(start_day=0, end_day=1) == {}
-    assert books.tallies(pilot="nobody") == {}
-
-
-def test_a_batch_that_was_killed_after_the_write_is_booked_from_the_store(books: Ledger) -> None:
-    book(books, {MONDAY: Tally(messages=1, received=3, stored=3)})
-    books.open_batch("w", [MONDAY, TUESDAY])  # the store took 4 more rows for Monday, then the worker was killed
-
-    assert books.interrupted("w") == [MONDAY, TUESDAY]
-    assert books.reconcile("w", {MONDAY: 7, TUESDAY: 0}) == []
-    book(books, {MONDAY: Tally(messages=2, received=4, duplicates=4)})  # the messages come again
-
-    assert books.tallies() == {MONDAY: Tally(messages=3, received=11, stored=7, duplicates=4)}
-    assert books.tallies()[MONDAY].balanced
-    assert books.interrupted("w") == []
+    assert list(ledger.tallies()) == days
+    assert list(ledger.tallies(pilot="a", device="y")) == days[3:6]
+    assert list(ledger.tallies(device="x", start_day=2, end_day=3)) == [days[1], days[7]]
+    assert ledger.tallies(start_day=0, end_day=1) == {}
+    assert ledger.tallies(pilot="nobody") == {}
 
 
-def test_reconciling_twice_books_once(books: Ledger) -> None:
-    books.open_batch("w", [MONDAY])
-    books.interrupted("w")
-    books.reconcile("w", {MONDAY: 5})
-    books.reconcile("w", {MONDAY: 5})
+def test_a_batch_that_was_killed_after_the_write_is_booked_from_the_store(ledger: Ledger) -> None:
+    book(ledger, {MONDAY: Tally(messages=1, received=3, stored=3)})
+    ledger.open_batch("w", [MONDAY, TUESDAY])  # the store took 4 more rows for Monday, then the worker was killed
 
-    assert books.tallies() == {MONDAY: Tally(received=5, stored=5)}
+    assert ledger.interrupted("w") == [MONDAY, TUESDAY]
+    assert ledger.reconcile("w", {MONDAY: 7, TUESDAY: 0}) == []
+    book(ledger, {MONDAY: Tally(messages=2, received=4, duplicates=4)})  # the messages come again
 
-
-def test_erased_rows_are_no_loss(books: Ledger) -> None:
-    book(books, {MONDAY: Tally(messages=1, received=10, stored=10)})
-    books.book_erased({MONDAY: 4})
-    books.open_batch("w", [MONDAY])
-    books.interrupted("w")
-    books.reconcile("w", {MONDAY: 8})  # 10 - 4, and 2 of the batch that was killed
-
-    assert books.tallies() == {MONDAY: Tally(messages=1, received=12, stored=12, erased=4)}
+    assert ledger.tallies() == {MONDAY: Tally(messages=3, received=11, stored=7, duplicates=4)}
+    assert ledger.tallies()[MONDAY].balanced
+    assert ledger.interrupted("w") == []
 
 
-def test_rows_that_the_store_has_lost_are_not_covered_up(books: Ledger) -> None:
-    book(books, {MONDAY: Tally(messages=1, received=10, stored=10)})
-    books.open_batch("w", [MONDAY])
-    books.interrupted("w")
-    books.reconcile("w", {MONDAY: 9})
+def test_reconciling_twice_books_once(ledger: Ledger) -> None:
+    ledger.open_batch("w", [MONDAY])
+    ledger.interrupted("w")
+    ledger.reconcile("w", {MONDAY: 5})
+    ledger.reconcile("w", {MONDAY: 5})
 
-    assert books.tallies()[MONDAY].stored == 10
-
-
-def test_a_day_that_was_not_counted_stays_open(books: Ledger) -> None:
-    books.open_batch("w", [MONDAY, TUESDAY])
-    books.interrupted("w")
-
-    assert books.reconcile("w", {MONDAY: 1}) == [TUESDAY]
-    assert books.open_intents() == {TUESDAY: ["w"]}
+    assert ledger.tallies() == {MONDAY: Tally(received=5, stored=5)}
 
 
-def test_the_intent_of_an_earlier_crash_outlives_the_next_batch(books: Ledger) -> None:
-    books.open_batch("w", [MONDAY])
-    books.interrupted("w")
-    book(books, {MONDAY: Tally(messages=1, received=2, stored=2)})
+def test_erased_rows_are_no_loss(ledger: Ledger) -> None:
+    book(ledger, {MONDAY: Tally(messages=1, received=10, stored=10)})
+    ledger.book_erased({MONDAY: 4})
+    ledger.open_batch("w", [MONDAY])
+    ledger.interrupted("w")
+    ledger.reconcile("w", {MONDAY: 8})  # 10 - 4, and 2 of the batch that was killed
 
-    assert books.interrupted("w") == [MONDAY]
-    assert books.reconcile("w", {MONDAY: 5}) == []
-    assert books.tallies()[MONDAY].stored == 5
+    assert ledger.tallies() == {MONDAY: Tally(messages=1, received=12, stored=12, erased=4)}
 
 
-def test_what_another_worker_writes_meanwhile_is_not_booked_twice(books: Ledger) -> None:
+def test_rows_that_the_store_has_lost_are_not_covered_up(ledger: Ledger) -> None:
+    book(ledger, {MONDAY: Tally(messages=1, received=10, stored=10)})
+    ledger.open_batch("w", [MONDAY])
+    ledger.interrupted("w")
+    ledger.reconcile("w", {MONDAY: 9})
+
+    assert ledger.tallies()[MONDAY].stored == 10
+
+
+def test_a_day_that_was_not_counted_stays_open(ledger: Ledger) -> None:
+    ledger.open_batch("w", [MONDAY, TUESDAY])
+    ledger.interrupted("w")
+
+    assert ledger.reconcile("w", {MONDAY: 1}) == [TUESDAY]
+    assert ledger.open_intents() == {TUESDAY: ["w"]}
+
+
+def test_the_intent_of_an_earlier_crash_outlives_the_next_batch(ledger: Ledger) -> None:
+    ledger.open_batch("w", [MONDAY])
+    ledger.interrupted("w")
+    book(ledger, {MONDAY: Tally(messages=1, received=2, stored=2)})
+
+    assert ledger.interrupted("w") == [MONDAY]
+    assert ledger.reconcile("w", {MONDAY: 5}) == []
+    assert ledger.tallies()[MONDAY].stored == 5
+
+
+def test_what_another_worker_writes_meanwhile_is_not_booked_twice(ledger: Ledger) -> None:
     """A worker was killed with 3 rows of Monday in the store; another goes on with the same device."""
-    books.open_batch("a", [MONDAY])
+    ledger.open_batch("a", [MONDAY])
 
-    assert books.interrupted("a") == [MONDAY]
-    books.open_batch("b", [MONDAY])
-    assert books.reconcile("a", {MONDAY: 3 + 2}) == [MONDAY]  # b's 2 rows are in the store and not yet in the books
-    books.close_batch("b", {MONDAY: Tally(messages=1, received=2, stored=2)})
-    assert books.reconcile("a", {MONDAY: 3}) == [MONDAY]  # counted before b wrote, reconciled after b booked
+    assert ledger.interrupted("a") == [MONDAY]
+    ledger.open_batch("b", [MONDAY])
+    assert ledger.reconcile("a", {MONDAY: 3 + 2}) == [MONDAY]  # b's 2 rows are in the store and not yet in the ledger
+    ledger.close_batch("b", {MONDAY: Tally(messages=1, received=2, stored=2)})
+    assert ledger.reconcile("a", {MONDAY: 3}) == [MONDAY]  # counted before b wrote, reconciled after b booked
 
-    assert books.interrupted("a") == [MONDAY]
-    assert books.reconcile("a", {MONDAY: 5}) == []
-    assert books.tallies() == {MONDAY: Tally(messages=1, received=5, stored=5)}
+    assert ledger.interrupted("a") == [MONDAY]
+    assert ledger.reconcile("a", {MONDAY: 5}) == []
+    assert ledger.tallies() == {MONDAY: Tally(messages=1, received=5, stored=5)}
 
 
-def test_two_workers_that_were_killed_over_the_same_day_book_its_rows_once(books: Ledger) -> None:
-    books.open_batch("a", [MONDAY])
-    books.open_batch("b", [MONDAY])
+def test_two_workers_that_were_killed_over_the_same_day_book_its_rows_once(ledger: Ledger) -> None:
+    ledger.open_batch("a", [MONDAY])
+    ledger.open_batch("b", [MONDAY])
     for worker in ("a", "b"):
-        books.interrupted(worker)
-    assert books.reconcile("a", {MONDAY: 6}) == []
-    books.interrupted("b")
-    assert books.reconcile("b", {MONDAY: 6}) == []
+        ledger.interrupted(worker)
+    assert ledger.reconcile("a", {MONDAY: 6}) == []
+    ledger.interrupted("b")
+    assert ledger.reconcile("b", {MONDAY: 6}) == []
 
-    assert books.tallies() == {MONDAY: Tally(received=6, stored=6)}
+    assert ledger.tallies() == {MONDAY: Tally(received=6, stored=6)}
 
 
 @pytest.mark.parametrize("rejection", [RECORDED, Rejection("not-a-number.text", {"key": "temp", "given": "5 °C"})])
-def test_what_is_rejected_is_in_quarantine_as_it_came(books: Ledger, registry: Registry, rejection: Rejection) -> None:
+def test_what_is_rejected_is_in_quarantine_as_it_came(ledger: Ledger, registry: Registry, rejection: Rejection) -> None:
     entry = bad(b"\x00\xff{", field="temp", format="ttn", values=3, rejection=rejection)
-    book(books, {entry.device_day: Tally(messages=1, received=3, quarantined=3)}, [entry])
+    book(ledger, {entry.device_day: Tally(messages=1, received=3, quarantined=3)}, [entry])
 
     [found] = Quarantine(registry.database).entries().items
     fields = [field for field in QuarantineEntry.__struct_fields__ if field not in ("redelivered", "day")]
@@ -168,40 +168,40 @@ def test_what_is_rejected_is_in_quarantine_as_it_came(books: Ledger, registry: R
 
 
 def test_a_redelivered_message_is_in_quarantine_once_and_booked_as_a_duplicate(
-    books: Ledger, registry: Registry
+    ledger: Ledger, registry: Registry
 ) -> None:
     for entry in (bad(), bad(redelivered=True)):
-        book(books, {MONDAY: Tally(messages=1, received=1, quarantined=1)}, [entry])
+        book(ledger, {MONDAY: Tally(messages=1, received=1, quarantined=1)}, [entry])
 
-    assert books.tallies() == {MONDAY: Tally(messages=2, received=2, quarantined=1, duplicates=1)}
+    assert ledger.tallies() == {MONDAY: Tally(messages=2, received=2, quarantined=1, duplicates=1)}
     assert len(Quarantine(registry.database).entries().items) == 1
 
 
-def test_a_redelivery_in_the_same_batch_is_seen_too(books: Ledger, registry: Registry) -> None:
-    book(books, {MONDAY: Tally(messages=2, received=2, quarantined=2)}, [bad(), bad(redelivered=True)])
+def test_a_redelivery_in_the_same_batch_is_seen_too(ledger: Ledger, registry: Registry) -> None:
+    book(ledger, {MONDAY: Tally(messages=2, received=2, quarantined=2)}, [bad(), bad(redelivered=True)])
 
-    assert books.tallies() == {MONDAY: Tally(messages=2, received=2, quarantined=1, duplicates=1)}
+    assert ledger.tallies() == {MONDAY: Tally(messages=2, received=2, quarantined=1, duplicates=1)}
     assert len(Quarantine(registry.database).entries().items) == 1
 
 
 @pytest.mark.parametrize(
     "other", [bad(), bad(b"[", redelivered=True), bad(topic="x", redelivered=True), bad(field="t", redelivered=True)]
 )
-def test_what_is_new_or_merely_alike_is_kept(books: Ledger, registry: Registry, other: QuarantineEntry) -> None:
+def test_what_is_new_or_merely_alike_is_kept(ledger: Ledger, registry: Registry, other: QuarantineEntry) -> None:
     """A device that repeats the same mistake is no redelivery; nor is another payload, topic or field."""
     for entry in (bad(), other):
-        book(books, {MONDAY: Tally(messages=1, received=1, quarantined=1)}, [entry])
+        book(ledger, {MONDAY: Tally(messages=1, received=1, quarantined=1)}, [entry])
 
-    assert books.tallies()[MONDAY].quarantined == 2
+    assert ledger.tallies()[MONDAY].quarantined == 2
     assert len(Quarantine(registry.database).entries().items) == 2
 
 
-def test_names_that_a_database_cannot_keep_are_kept_as_near_as_can_be(books: Ledger, registry: Registry) -> None:
+def test_names_that_a_database_cannot_keep_are_kept_as_near_as_can_be(ledger: Ledger, registry: Registry) -> None:
     name = "\udcff\0" + "x" * 70_000
     entry = bad(pilot=name, device=name, topic=name, field=name, rejection=Rejection("bad-name", {"key": name}))
-    book(books, {entry.device_day: Tally(messages=1, received=1, quarantined=1)}, [entry])
+    book(ledger, {entry.device_day: Tally(messages=1, received=1, quarantined=1)}, [entry])
 
-    [device_day] = books.tallies()
+    [device_day] = ledger.tallies()
     assert device_day.device.startswith("\\udcff␀xxx")
     assert len(device_day.device) == 200
     [found] = Quarantine(registry.database).entries(QuarantineFilter(device=device_day.device)).items
@@ -211,9 +211,9 @@ def test_names_that_a_database_cannot_keep_are_kept_as_near_as_can_be(books: Led
 def test_a_booking_whose_answer_is_lost_is_not_booked_again(postgres: Postgres) -> None:
     """The database goes down right after the commit. The worker, which cannot know, tries until it is told yes."""
     registry = Registry.open(postgres.database())
-    books = Ledger(registry.database)
+    ledger = Ledger(registry.database)
     tallies = {MONDAY: Tally(messages=2, received=2, stored=1, quarantined=1)}
-    books.open_batch("w", tallies)
+    ledger.open_batch("w", tallies)
     running = [postgres]
 
     @event.listens_for(registry.database._engine, "commit")
@@ -226,14 +226,14 @@ def test_a_booking_whose_answer_is_lost_is_not_booked_again(postgres: Postgres) 
     try:
         for _ in range(2):
             with pytest.raises(RegistryUnavailable):
-                books.close_batch("w", tallies, [bad()])
+                ledger.close_batch("w", tallies, [bad()])
     finally:
         postgres.start()
-    books.close_batch("w", tallies, [bad()])
-    assert books.tallies() == tallies
+    ledger.close_batch("w", tallies, [bad()])
+    assert ledger.tallies() == tallies
 
-    books.close_batch("w", tallies, [bad()])  # the next batch, which happens to look the same
-    assert books.tallies() == {MONDAY: Tally(messages=4, received=4, stored=2, quarantined=2)}
+    ledger.close_batch("w", tallies, [bad()])  # the next batch, which happens to look the same
+    assert ledger.tallies() == {MONDAY: Tally(messages=4, received=4, stored=2, quarantined=2)}
     registry.close()
 
 
@@ -261,22 +261,22 @@ def test_the_sums_agree_whatever_is_killed_and_when(
     ]
     store: set[tuple[DeviceDay, int]] = set()
     delivered: set[int] = set()
-    books = Ledger(registry.database)
+    ledger = Ledger(registry.database)
     crash, size = itertools.chain(crashes, itertools.repeat(None)), itertools.cycle(sizes)
     while queue:
-        books = Ledger(registry.database)
-        if interrupted := books.interrupted(pilot):
+        ledger = Ledger(registry.database)
+        if interrupted := ledger.interrupted(pilot):
             counts = Counter(day for day, _ in store)
-            assert books.reconcile(pilot, {day: counts[day] for day in interrupted}) == []
+            assert ledger.reconcile(pilot, {day: counts[day] for day in interrupted}) == []
         killed = False
         while queue and not killed:
-            killed = _batch(books, pilot, queue, next(size), store, delivered, next(crash))
+            killed = _batch(ledger, pilot, queue, next(size), store, delivered, next(crash))
 
     rows, kept = (
         Counter(day for day, _ in store),
         Quarantine(registry.database).entries(QuarantineFilter(pilot=pilot)).items,
     )
-    tallies = books.tallies(pilot=pilot)
+    tallies = ledger.tallies(pilot=pilot)
     assert all(tally.balanced for tally in tallies.values())
     assert {day: tally.stored for day, tally in tallies.items() if tally.stored} == rows
     assert len(store) == sum(good for *_, good in messages)
@@ -290,7 +290,7 @@ _pilots = itertools.count()
 
 
 def _batch(
-    books: Ledger,
+    ledger: Ledger,
     worker: str,
     queue: list[tuple[DeviceDay, bool, int]],
     size: int,
@@ -302,7 +302,7 @@ def _batch(
     batch, again = queue[:size], set(delivered)
     delivered.update(number for *_, number in batch)
     tallies: dict[DeviceDay, Tally] = {}
-    books.open_batch(worker, {day for day, good, _ in batch if good})
+    ledger.open_batch(worker, {day for day, good, _ in batch if good})
     if crash == "open":
         return True
     for day, good, number in batch:
@@ -317,7 +317,7 @@ def _batch(
         for day, good, number in batch
         if not good
     ]
-    books.close_batch(worker, tallies, aside)
+    ledger.close_batch(worker, tallies, aside)
     if crash == "close":
         return True
     del queue[:size]
