@@ -59,7 +59,10 @@ _SHOWN = 5
 
 _RANGE, _CLOCK = int(Quality.RANGE), int(Quality.CLOCK)
 
-_INFORMS = ("text", "identity")
+TEXT = "text"
+"""The rule of formats under which texts are ignored."""
+
+_INFORMS = (TEXT, "identity")
 """Rules of formats under which texts are ignored that may say what a device is."""
 
 _EXACT = 2**63  # integers beyond may be beyond all floats as well
@@ -208,8 +211,11 @@ class Columns:
         ordered = True  # by time, and within each time by row: then no two values have one place
         for item in items:
             if not isinstance(item, Observed):
-                self._pass(message, pilot, format_name, item)
-                continue
+                word = self._word_of_own_state(pilot, item) if isinstance(item, Ignored) else None
+                if word is None:
+                    self._pass(message, pilot, format_name, item)
+                    continue
+                item = word
             if item.device != device:
                 device = item.device
                 targets = self._targets.get((pilot, device)) or self._open_device(pilot, device)
@@ -396,6 +402,16 @@ class Columns:
         else:
             self.ignored.append(Passed(message, pilot, device, "event"))
             self.events.append(Happened(message, pilot, device, passed))
+
+    def _word_of_own_state(self, pilot: str, ignored: Ignored) -> Observed | None:
+        """A text that no format takes for a value, where its key is a state that the pilot has defined itself."""
+        if ignored.rule != TEXT or not ignored.key or not isinstance(ignored.value, str):
+            return None
+        view = self._find(pilot, ignored.device)
+        quantity = None if view is None else view.vocabulary.lookup(ignored.key)
+        if quantity is None or quantity.kind != "state":
+            return None
+        return Observed(ignored.device, ignored.time, ignored.key, ignored.value, ignored.unit, ignored.maker)
 
     def _look_closer(
         self, pilot: str, item: Observed, value: object, time: Micros, received: Micros, targets: dict[_Name, _Target]
