@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -15,6 +16,8 @@ from techport_pilots.accounting.message_tap import MessageTap, Outcome, TappedMe
 from techport_pilots.accounting.quarantine import KEPT_WITHOUT_PILOT, Quarantine
 from techport_pilots.accounting.rejection import Rejection
 from techport_pilots.accounting.tally import BatchAnnotations, BookedEvent, QuarantineEntry, Tally, day_of
+from techport_pilots.alerts.conditions import Condition
+from techport_pilots.alerts.log import AlertLog
 from techport_pilots.handover import retention
 from techport_pilots.handover.partial_erasure import Part, count_part, erase_part
 from techport_pilots.handover.references import Reference
@@ -89,6 +92,13 @@ def fill(registry: Registry, store: ReadingStore, ledger: Ledger, pilot: str, na
     with registry.database.writing() as transaction:
         rows = [{"pilot": pilot, "device": mac, "quantity": f"pm10.{mac}", "at": at} for mac in names]
         transaction.execute("INSERT INTO seen_streams VALUES (:pilot, :device, :quantity, :at)", rows)
+    alerts = AlertLog(registry.database)
+    alerts.add_recipient(pilot, "team@example.org", "en", "test")
+    alerts.add_silence(pilot, "limit", f"{names[1]} pm10 above 5", (at, None), f"{names[1]} is being mended", "test")
+    offline = [
+        Condition(pilot=pilot, rule="device-offline", subject=mac, params={"device": mac, "age": DAY}) for mac in names
+    ]
+    alerts.update(offline, {pilot}, lambda pilot, _: pilot, lambda pilot: f"/pilots/{pilot}/alerts")
 
 
 def end(registry: Registry, pilot: str) -> None:
@@ -218,7 +228,7 @@ def test_a_device_is_erased_while_its_pilot_goes_on(tmp_path: Path) -> None:
     counted = count_part(registry, store, ledger, part)
     (receipt,) = erase_part(registry, store, ledger, part)
     assert (counted.rows, receipt.rows, receipt.device_days) == (1, 1, 1)
-    assert counted.entries == receipt.entries == 5  # quarantine, tap, event, stream, watch
+    assert counted.entries == receipt.entries == 6  # quarantine, tap, event, stream, watch, alert
     assert audit(ledger, store).ok
     left = [path.name for path in tmp_path.iterdir() if MACS[0].encode() in path.read_bytes()]
     assert left == []
@@ -303,3 +313,39 @@ def test_a_period_is_erased_and_an_interrupted_one_finished(
     assert audit(ledger, store).ok
     assert sum(tally.erased for tally in ledger.tallies().values()) == 25
     assert len(erasures.receipts(registry.database)) == 2
+
+
+@pytest.mark.parametrize(
+    ("limits", "left"),
+    [
+        ({"device": "kirka"}, {"target-met target"}),
+        ({"start": DAY}, set()),
+        ({"end": DAY}, {"device-offline kirka", "limit kirka pm10 above 5", "target-met target"}),
+        ({"reference": "kirka"}, {"target-met target"}),
+        ({"reference": "target"}, {"device-offline kirka", "limit kirka pm10 above 5"}),
+    ],
+)
+def test_alerts_go_with_what_they_are_about(tmp_path: Path, limits: dict[str, Any], left: set[str]) -> None:
+    registry = Registry.open(f"sqlite:///{tmp_path / 'registry.sqlite'}")
+    store, alerts = open_store("duckdb://"), AlertLog(registry.database)
+    registry.import_pilot(msgspec.structs.replace(trial.definition(), id="elgeseter"), trial.YAML, "test")
+    measured = {
+        "case": "above",
+        "device": "kirka",
+        "quantity": {"en": "PM10"},
+        "value": 9.0,
+        "limit": 5,
+        "unit": "µg/m³",
+    }
+    conditions = [
+        Condition(pilot="elgeseter", rule="device-offline", subject="kirka", params={"device": "kirka", "age": DAY}),
+        Condition(pilot="elgeseter", rule="limit", subject="kirka pm10 above 5", params=measured),
+        Condition(pilot="elgeseter", rule="target-met", subject="target", params={"kpi": {"en": "Dust"}}),
+    ]
+    alerts.update(conditions, {"elgeseter"}, lambda pilot, _: pilot, lambda _: "")
+    alerts.add_silence("elgeseter", "device-offline", "kirka", (0, None), "", "test")
+    erase_part(registry, store, Ledger(registry.database), Part(pilot="elgeseter", **limits))
+    assert {f"{alert.rule} {alert.subject}" for alert in alerts.open("elgeseter")} == left
+    assert (alerts.silences("elgeseter") == []) is (limits in ({"device": "kirka"}, {"reference": "kirka"}))
+    store.close()
+    registry.close()

@@ -41,9 +41,15 @@ _NEWEST_OVER = (
 )
 _BEGIN = (
     "INSERT INTO alerts (pilot, rule, subject, params, began, seen) VALUES (:pilot, :rule, :subject, :params, :at, :at)"
+    " ON CONFLICT DO NOTHING"
 )
 _SEEN = "UPDATE alerts SET seen = :at, params = :params WHERE id = :id"
-_RECOVER = "UPDATE alerts SET recovered = :at WHERE id = :id"
+_RECOVER = "UPDATE alerts SET recovered = :at WHERE id = :id AND recovered IS NULL"
+_ADD_RECIPIENT = (
+    "INSERT INTO alert_recipients (pilot, address, language, weekly, who, at)"
+    " VALUES (:pilot, :address, :language, :weekly, :who, :at) ON CONFLICT (pilot, address) DO UPDATE"
+    " SET language = excluded.language, weekly = excluded.weekly, who = excluded.who, at = excluded.at RETURNING id"
+)
 _ACKNOWLEDGE = (
     "UPDATE alerts SET acknowledged = :at, acknowledged_by = :who, note = :note"
     " WHERE id = :id AND pilot = :pilot AND acknowledged IS NULL"
@@ -146,7 +152,8 @@ class AlertLog:
     def update(
         self, conditions: Iterable[Condition], looked_at: Collection[str], title: Describe, link: Callable[[str], str]
     ) -> Change:
-        """Note what began and what is over, and write the messages that tell it.
+        """Note what began and what is over, and write the messages that tell it. Of several processes that look at the
+        same moment, one does each.
 
         Parameters
         ----------
@@ -167,15 +174,19 @@ class AlertLog:
         with self._database.writing() as transaction:
             alerts = [_alert(row) for row in transaction.execute(_OPEN).mappings()]
             known = {alert.condition.key: alert for alert in alerts}
-            began = [condition for key, condition in current.items() if key not in known]
-            for condition in began:
-                transaction.execute(_BEGIN, {**_row(condition), "at": at})
-            recovered = []
-            for key, alert in known.items():
+            began, recovered = [], []
+            for key in sorted(current.keys() - known.keys()):  # in one order: nobody waits for who waits for them
+                row = {**_row(current[key]), "at": at}
+                if transaction.execute(_BEGIN, row).rowcount == 1:
+                    began.append(current[key])
+            for key, alert in sorted(known.items()):
                 if key in current:
                     transaction.execute(_SEEN, {"at": at, "params": _row(current[key])["params"], "id": alert.id})
-                elif alert.pilot in looked_at and at - alert.seen >= RECOVERS_AFTER:
-                    transaction.execute(_RECOVER, {"at": at, "id": alert.id})
+                elif (
+                    alert.pilot in looked_at
+                    and at - alert.seen >= RECOVERS_AFTER
+                    and transaction.execute(_RECOVER, {"at": at, "id": alert.id}).rowcount == 1
+                ):
                     recovered.append(alert.condition)
             if began or recovered:
                 self._tell(transaction, began, recovered, at, title, link)
@@ -212,14 +223,7 @@ class AlertLog:
         """Tell somebody of a pilot's alerts. The address has been checked by the caller; the same again changes it."""
         row = {"pilot": pilot, "address": address, "language": language, "weekly": int(weekly), "who": who, "at": now()}
         with self._database.writing() as transaction:
-            transaction.execute("DELETE FROM alert_recipients WHERE pilot = :pilot AND address = :address", row)
-            return int(
-                transaction.execute(
-                    "INSERT INTO alert_recipients (pilot, address, language, weekly, who, at)"
-                    " VALUES (:pilot, :address, :language, :weekly, :who, :at) RETURNING id",
-                    row,
-                ).scalar_one()
-            )
+            return int(transaction.execute(_ADD_RECIPIENT, row).scalar_one())
 
     def remove_recipient(self, pilot: str, recipient: int) -> bool:
         with self._database.writing() as transaction:
@@ -273,23 +277,25 @@ class AlertLog:
     def send_weekly(self, pilot: str, week: str, compose: Callable[[Language], tuple[str, str]]) -> int:
         """Write a pilot's summary of an ISO week (2026-W49) to those who want it; once a week, whoever asks.
 
-        `compose` gives subject and text in a language. Gives the number of messages.
+        `compose` gives subject and text in a language; it may take its time, nobody waits for the registry meanwhile.
+        Gives the number of messages.
         """
+        this = {"pilot": pilot, "week": week}
+        with self._database.reading() as transaction:
+            if transaction.execute("SELECT 1 FROM alert_weeks WHERE pilot = :pilot AND week = :week", this).first():
+                return 0
+            recipients = [person for person in _recipients(transaction, [pilot, PLATFORM]) if person.weekly]
+        texts = {language: compose(Language(language)) for language in {person.language for person in recipients}}
         with self._database.writing() as transaction:
             first = transaction.execute(
-                "INSERT INTO alert_weeks (pilot, week) VALUES (:pilot, :week) ON CONFLICT DO NOTHING",
-                {"pilot": pilot, "week": week},
+                "INSERT INTO alert_weeks (pilot, week) VALUES (:pilot, :week) ON CONFLICT DO NOTHING", this
             )
             if first.rowcount != 1:
                 return 0
-            transaction.execute(
-                "DELETE FROM alert_weeks WHERE pilot = :pilot AND week < :week", {"pilot": pilot, "week": week}
-            )
-            told = [one for one in _recipients(transaction, [pilot, PLATFORM]) if one.weekly]
-            for recipient in told:
-                subject, body = compose(Language(recipient.language))
-                add_mail(transaction, "weekly", recipient.address, subject, body)
-            return len(told)
+            transaction.execute("DELETE FROM alert_weeks WHERE pilot = :pilot AND week < :week", this)
+            for recipient in recipients:
+                add_mail(transaction, "weekly", recipient.address, *texts[recipient.language], pilot)
+        return len(recipients)
 
     # -- telling ---------------------------------------------------------------------------------------------------
 
@@ -315,7 +321,7 @@ class AlertLog:
                 members = list(group)
                 for recipient in _recipients(transaction, [pilot, PLATFORM]):
                     subject, body = compose(members, Language(recipient.language), over, title, link)
-                    add_mail(transaction, f"alert {rule}", recipient.address, subject, body)
+                    add_mail(transaction, f"alert {rule}", recipient.address, subject, body, pilot)
 
 
 _LISTED = 20

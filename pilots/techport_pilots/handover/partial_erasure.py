@@ -36,6 +36,8 @@ _TIMES |= {"ignored_messages": "received", "ignored_values": "last", "device_pro
 """Tables with a time of each row."""
 _OF_DEVICES = ("seen_streams", "origins", "learned_intervals", "watches", "stream_units", "device_budgets")
 """Tables that know a device, and no time: erased with the whole device."""
+_OF_ALERTS = ("alerts", "alert_silences", "outbox")
+"""Tables that name devices in texts."""
 _AT_ONCE = 500  # rows of which messages are looked at together
 _BEGIN = "INSERT INTO erasures (pilot, state, content, at) VALUES (:pilot, 'part-begun', :content, :at)"
 _BEGUN = "SELECT id, content FROM erasures WHERE pilot = :pilot AND state = 'part-begun' ORDER BY id"
@@ -85,6 +87,7 @@ def count_part(registry: Registry, store: ReadingStore, ledger: Ledger, part: Pa
                 entries += transaction.execute(f"SELECT count(*) FROM {table}{where}", parameters).scalar_one()  # noqa: S608
             else:
                 entries += sum(1 for _ in _rows_with(transaction, part, table, reference))
+        entries += len(_alerts(transaction, part, reference)) + len(_silences(transaction, part, reference))
         rows = transaction.execute("SELECT path FROM pilot_packages WHERE pilot = :pilot", {"pilot": part.pilot})
         packages = [path for (path,) in rows]
     return Erasure(
@@ -131,6 +134,7 @@ def erase_part(
         (
             *_TIMES,
             *_OF_DEVICES,
+            *_OF_ALERTS,
             "ledger",
             "ignored_parts",
             "passages",
@@ -186,7 +190,15 @@ def _erase_rows(transaction: Transaction, part: Part, definition: PilotDefinitio
         rows = [{**key, "pilot": part.pilot} for key in _rows_with(transaction, part, table, reference)]
         if rows:
             transaction.execute(f"DELETE FROM {table} WHERE pilot = :pilot AND {is_row}", rows)  # noqa: S608
-    transaction.execute("DELETE FROM pilot_packages WHERE pilot = :pilot", {"pilot": part.pilot})
+    for table, numbers in (
+        ("alerts", _alerts(transaction, part, reference)),
+        ("alert_silences", _silences(transaction, part, reference)),
+    ):
+        if numbers:
+            transaction.execute(f"DELETE FROM {table} WHERE id = :id", [{"id": number} for number in numbers])  # noqa: S608
+    # A message cannot be erased in part, and one about an alert that is gone would only puzzle.
+    for table in ("pilot_packages", "outbox"):
+        transaction.execute(f"DELETE FROM {table} WHERE pilot = :pilot", {"pilot": part.pilot})  # noqa: S608
     if part.whole_device:
         described = {known.id for known in definition.devices}
         for device in _erased_devices(transaction, part, reference):
@@ -225,6 +237,39 @@ def _rows_with(
         if keys != ("id",) or len(rows) < _AT_ONCE:
             return
         last = rows[-1].id
+
+
+def _alerts(transaction: Transaction, part: Part, reference: Reference | None) -> list[int]:
+    """Alerts about the device, of the period, that the reference occurs in."""
+    rows = transaction.execute(
+        "SELECT id, subject, params, note, began, coalesce(recovered, seen) AS ended FROM alerts WHERE pilot = :pilot",
+        {"pilot": part.pilot},
+    )
+    device = None if part.device is None else name(part.device)
+    return [
+        row.id
+        for row in rows
+        if device in (None, row.subject, msgspec.json.decode(row.params).get("device"))
+        and (part.start is None or row.ended >= part.start)
+        and (part.end is None or row.began < part.end)
+        and (reference is None or any(map(reference.is_in, (row.subject, row.params, row.note))))
+    ]
+
+
+def _silences(transaction: Transaction, part: Part, reference: Reference | None) -> list[int]:
+    """Silences of the device, or that the reference occurs in. Of a period none: they hold nothing measured."""
+    if not part.whole_device:
+        return []
+    rows = transaction.execute(
+        "SELECT id, subject, reason FROM alert_silences WHERE pilot = :pilot", {"pilot": part.pilot}
+    )
+    device = None if part.device is None else name(part.device)
+    return [
+        row.id
+        for row in rows
+        if (device is None or row.subject == device or row.subject.startswith(f"{device} "))  # limits: device, quantity
+        and (reference is None or any(map(reference.is_in, (row.subject, row.reason))))
+    ]
 
 
 def _tables(part: Part) -> Sequence[str]:

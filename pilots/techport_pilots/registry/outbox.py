@@ -22,8 +22,8 @@ _LONGEST_WAIT: Micros = 3 * HOUR
 _KEPT: Micros = 7 * DAY
 
 _ADD = (
-    "INSERT INTO outbox (purpose, recipient, subject, body, created, next_try)"
-    " VALUES (:purpose, :recipient, :subject, :body, :at, :at) RETURNING id"
+    "INSERT INTO outbox (purpose, recipient, subject, body, pilot, created, next_try)"
+    " VALUES (:purpose, :recipient, :subject, :body, :pilot, :at, :at) RETURNING id"
 )
 _DUE = (
     "SELECT id, purpose, recipient, subject, body, created, tries FROM outbox WHERE next_try <= :at"
@@ -65,13 +65,17 @@ class Waiting(msgspec.Struct, frozen=True):
     error: str | None
 
 
-def add_mail(transaction: Transaction, purpose: str, recipient: str, subject: str, body: str) -> int:
-    """Write an e-mail down. It will be sent if the transaction succeeds."""
+def add_mail(
+    transaction: Transaction, purpose: str, recipient: str, subject: str, body: str, pilot: str | None = None
+) -> int:
+    """Write an e-mail down. It will be sent if the transaction succeeds. `pilot` is the one whose devices it may name:
+    what waits or was sent about those goes when something of the pilot is erased."""
     row = {
         "purpose": purpose,
         "recipient": recipient,
         "subject": " ".join(clean_text(subject).split()),  # a line break would begin another header
         "body": clean_text(body),
+        "pilot": pilot,
         "at": now(),
     }
     return int(transaction.execute(_ADD, row).scalar_one())

@@ -18,6 +18,7 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    text,
 )
 from sqlalchemy.types import TypeEngine
 
@@ -612,6 +613,7 @@ outbox = Table(
     Column("taken_until", BigInteger),  # by a process that is sending it
     Column("sent", BigInteger),
     Column("error", Text),  # what the server said last
+    Column("pilot", String),  # whose devices it may name; NULL: of none
     Index("outbox_by_next_try", "next_try"),
     sqlite_autoincrement=True,
 )
@@ -633,6 +635,16 @@ alerts = Table(
     Column("note", Text, nullable=False, server_default=""),
     Index("alerts_by_pilot", "pilot", "began"),
     Index("alerts_open", "recovered"),
+    # Several processes may look at the same moment: one of them begins an alert.
+    Index(
+        "alerts_open_once",
+        "pilot",
+        "rule",
+        "subject",
+        unique=True,
+        sqlite_where=text("recovered IS NULL"),
+        postgresql_where=text("recovered IS NULL"),
+    ),
     sqlite_autoincrement=True,
 )
 
@@ -647,6 +659,7 @@ alert_recipients = Table(
     Column("weekly", Integer, nullable=False),  # 1: gets the weekly summary too
     Column("who", String, nullable=False),
     Column("at", BigInteger, nullable=False),
+    Index("alert_recipients_once", "pilot", "address", unique=True),
     sqlite_autoincrement=True,
 )
 
