@@ -29,11 +29,10 @@ from techport_pilots.evaluation.checks import (
     disagreeing,
     estimate_effect,
     excludes_zero,
-    interval_of,
     run_checks,
 )
 from techport_pilots.evaluation.covariates import centred, weekdays
-from techport_pilots.evaluation.interval import Floats, NoInterval, fit
+from techport_pilots.evaluation.interval import Floats, NoInterval, fit, interval_of
 from techport_pilots.evaluation.looking import Schedule, daily_factor
 
 RESULTS = Path(__file__).with_name("evaluation_worlds.jsonl")

@@ -100,6 +100,24 @@ def test_a_planned_look_decides_and_says_which_one_it_was(store):
     assert 1 < final.widened < after.widened
 
 
+def test_a_planned_look_claims_nothing_that_its_checks_do_not_bear_out():
+    """Falls of that size came and went all year, so the checks disagree: at the look as at the end."""
+    store = open_store("duckdb://")
+    time = at("2025-06-02") + HOUR * np.arange((at("2026-04-27") - at("2025-06-02")) // HOUR)
+    four_weeks = (time - at("2025-06-02")) // (28 * 24 * HOUR)
+    swings = np.where(time < at("2026-03-02"), 10.0 * (four_weeks % 2), 0.0)
+    value = 20 + np.random.default_rng(1).normal(size=len(time)) + swings - 5 * (time >= at("2026-03-30"))
+    zeros = np.zeros(len(time), np.int32)
+    store.write(Batch([Stream("look", "box", "pm10")], zeros, time, value, time, zeros.astype(np.uint8)))
+    after = evaluate(store, PLANNED, PLANNED.kpis[0], until=at("2026-04-18"))
+    assert [look.verdict for look in after.looks] == ["not settled", None]
+    assert after.verdict == "running", "it goes on to its end"
+    final = evaluate(store, PLANNED, PLANNED.kpis[0], until=at("2026-05-18"))
+    assert [look.verdict for look in final.looks] == ["not settled", "not settled"]
+    assert (final.verdict, final.shown) == ("not settled", None)
+    store.close()
+
+
 @pytest.mark.parametrize("persistence", [0.0, 0.5, 0.8])
 def test_daily_and_planned_boundaries_leave_the_truth_out_as_seldom_as_they_say(persistence):
     """Fresh noise of known variance: the plain interval is left by one pilot in six on some day, the daily one by one

@@ -125,6 +125,17 @@ def test_the_interval_of_a_percentile_covers_it_as_often_as_it_says():
     assert 0.92 < np.mean(covered) <= 1
 
 
+def test_a_surer_interval_of_a_percentile_is_only_so_much_wider():
+    """As that of any other number: 2.58 standard errors instead of 1.96, and a little for the error's own doubt."""
+    values = np.random.default_rng(3).permutation(np.arange(400.0))
+    dates = (np.datetime64("2026-01-01") + np.arange(400)).astype("datetime64[s]")
+    widths = []
+    for confidence in (0.95, 0.99):
+        interval = percentile_interval(values, dates, 0.5, confidence).interval
+        widths.append(interval.high - interval.low)
+    assert 1.25 < widths[1] / widths[0] < 1.45
+
+
 @pytest.mark.parametrize(("statistic", "true"), [("mean", 30.0), ("sum", 1440.0), ("share_above", 0.5)])
 def test_a_dirty_device_that_falls_silent_does_not_make_the_value_cleaner(statistic, true):
     day = (SPRING - SPRING[0]) // (24 * HOUR)

@@ -21,7 +21,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from techport_pilots.evaluation.interval import Fit, Floats, Ints, NoInterval, fit, fit_in_turns, half_width
+from techport_pilots.evaluation.interval import Fit, Floats, Ints, NoInterval, fit, fit_in_turns, interval_of
 from techport_pilots.evaluation.messages import message
 from techport_pilots.evaluation.model import Check, Interval, Reason
 from techport_pilots.evaluation.samples import device_codes
@@ -80,11 +80,6 @@ class ComparedDays:
     devices: pd.DataFrame | None = None  # daily means of single devices, see by_device
     has_zero: bool = False
     earlier: pd.Series[float] | None = None  # levels of days before the baseline, where there are some
-
-
-def interval_of(estimate: Fit, confidence: float) -> Interval:
-    half = half_width(estimate.variance, estimate.freedom, confidence)
-    return Interval(estimate.value - half, estimate.value + half)
 
 
 def excludes_zero(interval: Interval) -> bool:
@@ -147,7 +142,7 @@ def run_checks(days: ComparedDays, estimate: Fit) -> list[Check]:
     list of Check
         Those that can be made with these data, in the order of what usually matters.
     """
-    found = [
+    made = [
         _independent(estimate),
         _trend(days, estimate),
         _placebo(days, estimate),
@@ -157,7 +152,7 @@ def run_checks(days: ComparedDays, estimate: Fit) -> list[Check]:
         _weather(days),
         _logarithms(days, estimate),
     ]
-    return [check for check in found if check is not None]
+    return [result for result in made if result is not None]
 
 
 def check(
@@ -422,7 +417,7 @@ def chosen_days(level_before: Floats, columns: NDArray[np.float64], exposed: NDA
     except NoInterval:
         return check("chosen-days", "not possible", message("check.chosen-days.not-possible"))
     params = {"difference": _short(difference.value)}
-    if excludes_zero(interval_of(difference, 0.95)):
+    if excludes_zero(interval_of(difference)):
         return check(
             "chosen-days", "disagrees", message("check.chosen-days.disagrees", **params), message("settle.level-before")
         )
@@ -430,7 +425,7 @@ def chosen_days(level_before: Floats, columns: NDArray[np.float64], exposed: NDA
 
 
 def disagreeing(checks: Sequence[Check]) -> list[Check]:
-    return [one for one in checks if one.outcome == "disagrees"]
+    return [result for result in checks if result.outcome == "disagrees"]
 
 
 def _short(value: float) -> float:

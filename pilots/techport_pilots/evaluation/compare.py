@@ -32,10 +32,11 @@ from techport_pilots.evaluation.curve import expected_days
 from techport_pilots.evaluation.earlier import earlier_levels
 from techport_pilots.evaluation.event_study import evaluate_event_study
 from techport_pilots.evaluation.interval import (
+    CONFIDENCE,
     ErrorPart,
     Fit,
     NoInterval,
-    half_width,
+    interval_of,
     percent_change,
     welch,
 )
@@ -71,7 +72,7 @@ from techport_pilots.evaluation.phases import (
 )
 from techport_pilots.evaluation.roles import confidence_of
 from techport_pilots.evaluation.samples import day_numbers
-from techport_pilots.evaluation.values import OwnValue, own_value
+from techport_pilots.evaluation.values import OwnValue, is_extreme, own_value
 from techport_pilots.evaluation.verdict import DECIDED, decide_verdict, effect_direction
 from techport_pilots.i18n import Message
 from techport_pilots.model import Kpi, PilotDefinition
@@ -142,12 +143,14 @@ def evaluate(
         return _insufficient(kpi, unit, [message("not-lent", **stream._asdict()) for stream in missing])
     schedule = schedule_of(pilot, until, every_phase=kpi.after is not None)
     if schedule is None:
-        return _evaluate(store, pilot if until is None else so_far(pilot, until), kpi, confidence)
-    return _if_checked(kpi, _scheduled(store, pilot, kpi, confidence, schedule, ended=ended))
+        return _claimed(kpi, _evaluate(store, pilot if until is None else so_far(pilot, until), kpi, confidence))
+    return _scheduled(store, pilot, kpi, confidence, schedule, ended=ended)
 
 
-def _if_checked(kpi: Kpi, answer: Evaluation) -> Evaluation:
-    """The answer, without an effect that its checks do not bear out."""
+def _claimed(kpi: Kpi, answer: Evaluation, factor: float = 1.0) -> Evaluation:
+    """The answer with intervals so many times as wide, and without an effect that its checks do not bear out. Every
+    verdict that is shown, that of a planned look too, comes from here."""
+    answer = _widened(kpi, answer, factor)
     against = disagreeing(answer.checks)
     claims = answer.shown in ("lower", "higher")
     if claims and not against:
@@ -176,10 +179,10 @@ def _scheduled(
         return _early(store, pilot, kpi, confidence, schedule, ended=ended)
     answer = _evaluate(store, pilot, kpi, confidence)
     if not schedule.looks:
-        return _on_schedule(answer, schedule)
+        return _on_schedule(_claimed(kpi, answer), schedule)
     factors = planned_factors(schedule, answer.autocorrelation or 0.0)
     looks = _looks(store, pilot, kpi, confidence, schedule, factors)
-    answer = _widened(kpi, answer, factors[-1])
+    answer = _claimed(kpi, answer, factors[-1])
     return _on_schedule(answer, schedule, [*looks, _final_look(schedule, factors[-1], answer)])
 
 
@@ -196,7 +199,7 @@ def _early(
     answer = _evaluate(store, so_far(pilot, schedule.at), kpi, confidence)
     factor = daily_factor(schedule, answer.autocorrelation or 0.0) if answer.interval or answer.intervention else 1.0
     if ended:
-        answer = _widened(kpi, answer, factor)
+        answer = _claimed(kpi, answer, factor)
         reasons = [*answer.reasons, Reason.of(message("ended-early", **_progress_params(schedule)))]
         return _on_schedule(msgspec.structs.replace(answer, reasons=reasons), schedule, final=True)
     factors = planned_factors(schedule, answer.autocorrelation or 0.0)
@@ -205,7 +208,7 @@ def _early(
     for look, day, wider in zip(looks, schedule.looks, factors, strict=False):
         if look.verdict in DECIDED:
             at = instant_of(day, pilot.timezone)
-            decided = _widened(kpi, _evaluate(store, so_far(pilot, at), kpi, confidence), wider)
+            decided = _claimed(kpi, _evaluate(store, so_far(pilot, at), kpi, confidence), wider)
             reason = Reason.of(message("planned-look", day=look.day, decides=date_text(schedule.end)))
             decided = msgspec.structs.replace(decided, reasons=[*decided.reasons, reason])
             past = msgspec.structs.replace(schedule, until=day, at=at)
@@ -245,7 +248,7 @@ def _looks(
         verdict = None
         if day <= schedule.until:
             answer = _evaluate(store, so_far(pilot, instant_of(day, pilot.timezone)), kpi, confidence)
-            verdict = _widened(kpi, answer, factor).verdict
+            verdict = _claimed(kpi, answer, factor).verdict
         looks.append(Look(day=date_text(day), factor=factor, verdict=verdict))
     return looks
 
@@ -305,8 +308,6 @@ def _evaluate(store: ReadingStore, pilot: PilotDefinition, kpi: Kpi, confidence:
         return evaluate_event_study(store, pilot, kpi, confidence)
     main = plan_of(pilot, kpi, never=kpi.control)
     unit = unit_of(main, kpi.compare)
-    if kpi.after is not None:
-        return evaluate_event_study(store, pilot, kpi, confidence)
     if (pair := overlapping(pilot)) is not None:
         return _insufficient(kpi, unit, [message("phases-overlap", first=pair[0].name, second=pair[1].name)])
     if not main.streams:
@@ -321,7 +322,7 @@ def _evaluate(store: ReadingStore, pilot: PilotDefinition, kpi: Kpi, confidence:
     obstacles = _obstacles(kpi, pilot, sides)
     if obstacles:
         return _insufficient(kpi, unit, obstacles, before, after, left_out)
-    if sides.days is None and not _extreme(kpi):
+    if sides.days is None and not is_extreme(kpi):
         return _insufficient(kpi, unit, _why_not(NoInterval("constant")), before, after, left_out)
     own = _own_value(kpi, after, sides, confidence)
     after = msgspec.structs.replace(after, interval=own.published)
@@ -436,7 +437,7 @@ def daily_curve(store: ReadingStore, pilot: PilotDefinition, kpi: Kpi) -> pd.Dat
         return None
     control = baseline_vs_intervention(store, pilot, plan_of(pilot, kpi, only=kpi.control)) if kpi.control else None
     try:
-        estimate, _ = _estimate(store, pilot, kpi, sides, control, 0.95, checked=False)
+        estimate, _ = _estimate(store, pilot, kpi, sides, control, CONFIDENCE, checked=False)
     except NoInterval:
         return None
     return estimate.days
@@ -454,8 +455,7 @@ def _answer(
 ) -> Evaluation:
     controls = len(control.devices) if control is not None else 0
     regression = estimate.fit
-    half = half_width(regression.variance, regression.freedom, confidence)
-    interval = Interval(regression.value - half, regression.value + half)
+    interval = interval_of(regression, confidence)
     percent, percent_interval = _percent(estimate, confidence) if main.resolved.has_zero else (None, None)
     verdict, why = decide_verdict(kpi, own.interval, interval, percent_interval)
     return Evaluation(
@@ -596,12 +596,6 @@ def _obstacles(kpi: Kpi, pilot: PilotDefinition, sides: BaselineVsIntervention) 
     if not reasons and not sides.devices:
         reasons.append(message("no-paired-device"))
     return reasons
-
-
-def _extreme(kpi: Kpi) -> bool:
-    """The highest or lowest value of a phase is a fact of it; there is nothing to estimate."""
-    measures = [kpi, kpi.compare.measure] if kpi.compare else [kpi]
-    return any(measure.statistic in ("min", "max") for measure in measures)
 
 
 def _without_effect(

@@ -19,7 +19,16 @@ from numpy.typing import NDArray
 from techport_pilots.evaluation.checks import chosen_days
 from techport_pilots.evaluation.covariates import centred, covariate_columns, weekdays
 from techport_pilots.evaluation.days import day_levels
-from techport_pilots.evaluation.interval import ErrorPart, Fit, NoInterval, fit, half_width, percent_change, welch
+from techport_pilots.evaluation.interval import (
+    CONFIDENCE,
+    ErrorPart,
+    Fit,
+    NoInterval,
+    fit,
+    interval_of,
+    percent_change,
+    welch,
+)
 from techport_pilots.evaluation.kpi import plan_of
 from techport_pilots.evaluation.messages import caveats, message, method, phase_titles
 from techport_pilots.evaluation.model import Check, Evaluation, Interval, LeftOut, PhaseValue, Reason
@@ -123,7 +132,9 @@ def _control_level(
     return level.reindex(days).rename("control group")
 
 
-def evaluate_event_study(store: ReadingStore, pilot: PilotDefinition, kpi: Kpi, confidence: float = 0.95) -> Evaluation:
+def evaluate_event_study(
+    store: ReadingStore, pilot: PilotDefinition, kpi: Kpi, confidence: float = CONFIDENCE
+) -> Evaluation:
     """The answer to an event-study KPI. `baseline` are the other days, `intervention` the days that follow the event.
 
     Parameters, returns and raises as for compare.evaluate.
@@ -155,8 +166,7 @@ def evaluate_event_study(store: ReadingStore, pilot: PilotDefinition, kpi: Kpi, 
         estimate = fit(days["level"].to_numpy(), design, day, group, 1)
     except NoInterval as problem:
         return _insufficient(kpi, unit, problem.reason, other, exposed)
-    half = half_width(estimate.variance, estimate.freedom, confidence)
-    interval = Interval(estimate.value - half, estimate.value + half)
+    interval = interval_of(estimate, confidence)
     percent, percent_interval = _percent(observed, estimate, confidence) if plan.resolved.has_zero else (None, None)
     verdict, why = decide_verdict(kpi, None, interval, percent_interval)
     left_out = (

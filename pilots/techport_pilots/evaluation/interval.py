@@ -25,13 +25,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from techport_pilots.evaluation.messages import message
+from techport_pilots.evaluation.model import Interval
 from techport_pilots.i18n import Message
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 _AUTOCORRELATIONS = np.concatenate([np.arange(-0.3, 0.9, 0.04), [0.9, 0.92, 0.94, 0.95, 0.96, 0.97]])
-_BASIS = 0.6  # cosines = 0.6 n^(2/3): the compromise of size and power that the coverage trials confirmed
+CONFIDENCE = 0.95
+"""Of an interval, unless something else is asked for."""
+
+BASIS = 0.6
+"""Cosines = 0.6 n^(2/3): the compromise of size and power that the coverage trials confirmed."""
+
 _NEGLIGIBLE = 1e-10
 _PERSISTENT = 0.5  # day-to-day autocorrelation above which its own error widens the interval
 
@@ -85,7 +91,7 @@ class ErrorPart(NamedTuple):
 
 
 def percent_change(
-    effect: float, level: float, parts: Sequence[ErrorPart], confidence: float = 0.95
+    effect: float, level: float, parts: Sequence[ErrorPart], confidence: float = CONFIDENCE
 ) -> tuple[float, float] | None:
     """An effect in per cent of a level whose own error counts too (delta method).
 
@@ -132,7 +138,7 @@ def welch(variance: Floats, freedom: Floats) -> float:
     return float(variance.sum() ** 2 / parts) if parts > 0 else 0.0
 
 
-def half_width(variance: Floats, freedom: Floats, confidence: float = 0.95) -> float:
+def half_width(variance: Floats, freedom: Floats, confidence: float = CONFIDENCE) -> float:
     """Half the width of the two-sided interval.
 
     Parameters
@@ -150,6 +156,12 @@ def half_width(variance: Floats, freedom: Floats, confidence: float = 0.95) -> f
     from scipy.special import stdtrit  # Student's quantiles; heavy, and only needed here
 
     return float(stdtrit(welch(variance, freedom), 0.5 + confidence / 2) * np.sqrt(variance.sum()))
+
+
+def interval_of(estimate: Fit, confidence: float = CONFIDENCE) -> Interval:
+    """The two-sided interval around an estimate, in its unit."""
+    half = half_width(estimate.variance, estimate.freedom, confidence)
+    return Interval(estimate.value - half, estimate.value + half)
 
 
 def fit(values: Floats, design: Floats, day: Ints, group: Ints, column: int) -> Fit:
@@ -287,7 +299,7 @@ def _innovations(
     if len(steps) < 4:
         raise NoInterval("no-consecutive-days")
     here, before = rows[steps + 1], rows[steps]
-    count = max(2, round(_BASIS * len(steps) ** (2 / 3)))
+    count = max(2, round(BASIS * len(steps) ** (2 / 3)))
     position = (day[here] - day[rows[0]]) / (day[rows[-1]] - day[rows[0]] + 1)
     cosines = np.sqrt(2 / len(steps)) * np.cos(np.pi * np.outer(np.arange(1, count + 1), position))
     projection = cosines @ (residuals[here] - rho * residuals[before])

@@ -20,6 +20,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from techport_pilots.evaluation.interval import BASIS, CONFIDENCE
 from techport_pilots.evaluation.phases import phases_of
 from techport_pilots.model import PilotDefinition
 from techport_pilots.time import date_of, day_starts, local, micros_of
@@ -39,7 +40,6 @@ _LONGEST_SIMULATED = 400
 """Days. A longer schedule is simulated in steps of several days: what that costs grows with the cube of the steps, but
 the boundary hardly grows any more (with the iterated logarithm of the number of looks)."""
 _PERSISTENCE = (0.0, 0.2, 0.4, 0.6, 0.75, 0.85, 0.92)
-_BASIS = 0.6  # as interval.py: how many cosines estimate the error
 
 
 class Schedule(msgspec.Struct, frozen=True):
@@ -189,7 +189,7 @@ def _planned_factors(
     factors, spent, remaining = [], 0.0, np.ones(ratios.shape[1], bool)
     for number, ratio in enumerate(ratios):
         share = min(1.0, variance[-1] / variance[number])
-        allowed = 2 - 2 * ndtr(ndtri(0.975) / np.sqrt(share))
+        allowed = 2 - 2 * ndtr(ndtri((1 + CONFIDENCE) / 2) / np.sqrt(share))
         fraction = (allowed - spent) / max(remaining.mean(), 1e-9)
         factor = float(np.quantile(ratio[remaining], 1 - min(max(fraction, 0.0), 1.0)))
         factors.append(max(1.0, factor))
@@ -231,9 +231,9 @@ def _ratios(
         weights[days[0]], weights[days[1]] = -1 / len(days[0]), 1 / len(days[1])
         covariance = _quadratic(weights, np.asarray(persistence**lengths, np.float64))
         effect = np.einsum("i,ij->j", weights, noise)
-        freedom = sum(max(1, round(_BASIS * len(side) ** (2 / 3)) - 1) for side in days)
+        freedom = sum(max(1, round(BASIS * len(side) ** (2 / 3)) - 1) for side in days)
         error = np.sqrt(squares[freedom - 1] / freedom * covariance)
-        rows.append(np.abs(effect) / (stdtrit(freedom, 0.975) * error))
+        rows.append(np.abs(effect) / (stdtrit(freedom, (1 + CONFIDENCE) / 2) * error))
         variances.append(covariance)
     return np.array(rows).reshape(len(rows), paths), np.array(variances)
 

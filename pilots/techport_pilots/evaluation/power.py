@@ -128,10 +128,7 @@ def power(store: ReadingStore, pilot: PilotDefinition, kpi: Kpi, until: Micros) 
     devices = max(1, frame["device"].nunique())
     single = _of_single_devices(frame) / devices
     factor = _factor(2 * float(mean.freedom.sum()), confidence_of(pilot, kpi))
-    planned_baseline = sum(
-        (micros_of(p.end, pilot.timezone) - micros_of(p.start, pilot.timezone)) / DAY for p in before
-    )
-    planned = sum((micros_of(p.end, pilot.timezone) - micros_of(p.start, pilot.timezone)) / DAY for p in after) / 7
+    planned_baseline, planned = _days_of(before, pilot.timezone), _days_of(after, pilot.timezone) / 7
 
     def detectable(weeks: float, count: int) -> float:
         of_day = max(variance - single, 0.1 * variance) + single * devices / count

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from typing import Literal
 
+from techport_pilots.evaluation.interval import CONFIDENCE
 from techport_pilots.evaluation.messages import message
 from techport_pilots.i18n import Message
 from techport_pilots.model import Kpi, PilotDefinition
 
 Role = Literal["primary", "secondary", "exploratory"]
-
-CONFIDENCE = 0.95
 
 
 def role_of(pilot: PilotDefinition, kpi: Kpi) -> Role:

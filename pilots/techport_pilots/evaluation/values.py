@@ -102,7 +102,7 @@ def own_value(
     if kpi.compare is None and kpi.statistic in ("min", "max"):
         return _extreme(kpi, value, completeness)
     if levels is None:
-        return OwnValue(Interval(value, value) if _has_extreme(kpi) else None)
+        return OwnValue(Interval(value, value) if is_extreme(kpi) else None)
     day = day_numbers(pd.DatetimeIndex(levels.index))
     if kpi.compare is None and kpi.statistic in ("percentile", "median"):
         share = 0.5 if kpi.statistic == "median" else (kpi.percentile or 50.0) / 100
@@ -141,7 +141,7 @@ def percentile_interval(values: Floats, dates: Floats, share: float, confidence:
     OwnValue
         `refused` where an end lies beyond all values: the message says how many independent values it takes.
     """
-    from scipy.special import betaincinv
+    from scipy.special import betaincinv, ndtri
 
     quantile = np.quantile(values, share)
     days, number = np.unique(dates, return_inverse=True)
@@ -150,7 +150,7 @@ def percentile_interval(values: Floats, dates: Floats, share: float, confidence:
     mean = _mean(np.asarray(below, np.float64), day_numbers(pd.DatetimeIndex(days)))
     effective = float(len(days))
     if mean is not None:
-        wide = half_width(mean.variance, mean.freedom, confidence) / 1.96
+        wide = half_width(mean.variance, mean.freedom, confidence) / float(ndtri((1 + confidence) / 2))
         effective = share * (1 - share) / max(wide**2, 1e-12)
         effective = min(effective, float(len(days) if one_a_day else len(values)))
     tail = (1 - confidence) / 2
@@ -185,7 +185,8 @@ def _extreme(kpi: Kpi, value: float, completeness: float) -> OwnValue:
     return OwnValue(Interval(-np.inf, value), notes=(message("missing.min", share=1 - completeness),))
 
 
-def _has_extreme(kpi: Kpi) -> bool:
+def is_extreme(kpi: Kpi) -> bool:
+    """Whether it is, or is compared with, the highest or lowest value: a fact of a phase, with nothing to estimate."""
     measures: list[Measure] = [kpi, kpi.compare.measure] if kpi.compare else [kpi]
     return any(measure.statistic in ("min", "max") for measure in measures)
 

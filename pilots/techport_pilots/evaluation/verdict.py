@@ -56,23 +56,25 @@ def decide_verdict(
     (Verdict, Message)
         The verdict and the sentence that gives its reason.
     """
-    about = {"value": value, "change": effect, "percent": percent}
     subject = "change" if kpi.target is None else kpi.target_is
-    target, interval = kpi.target or 0.0, about[subject]
-    lenient = limit_rounding(kpi) if subject == "value" else 0.0
+    interval = {"value": value, "change": effect, "percent": percent}[subject]
     params = {"subject": message(f"subject.{subject}")}
     if interval is None:
         return "inconclusive", message("verdict.no-interval", **params)
-    lower = kpi.direction == "lower"
-    margin = target + lenient - interval.high if lower else interval.low - target + lenient
-    met = margin > 0 if kpi.target is None else margin >= 0
-    missed = interval.low > target + lenient if lower else interval.high < target - lenient
-    if kpi.target is None and (met or missed):
-        return ("effect shown", message("verdict.effect")) if met else ("no wanted effect", message("verdict.unwanted"))
+    if kpi.target is None:
+        direction = effect_direction(interval)
+        if direction == "none shown":
+            return "inconclusive", message("verdict.none-shown")
+        if direction == kpi.direction:
+            return "effect shown", message("verdict.effect")
+        return "no wanted effect", message("verdict.unwanted")
+    target, lenient = kpi.target, limit_rounding(kpi) if subject == "value" else 0.0
+    if kpi.direction == "lower":
+        met, missed = interval.high <= target + lenient, interval.low > target + lenient
+    else:
+        met, missed = interval.low >= target - lenient, interval.high < target - lenient
     if met:
         return "target met", message("verdict.met", **params, target=target)
     if missed:
         return "target not met", message("verdict.not-met", **params, target=target)
-    if kpi.target is None:
-        return "inconclusive", message("verdict.none-shown")
     return "inconclusive", message("verdict.inconclusive", **params, target=target)
