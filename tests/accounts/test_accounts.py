@@ -12,7 +12,7 @@ from techport_pilots.access import api_tokens, attempts, invitations, passwords,
 from techport_pilots.access.accounts import AccountError, Accounts
 from techport_pilots.access.api_tokens import ApiTokens
 from techport_pilots.access.attempts import OF_ACCOUNT, Attempts
-from techport_pilots.access.invitations import Invitations, PasswordResets
+from techport_pilots.access.invitations import Invitations, InvitedTo, PasswordResets
 from techport_pilots.access.passwords import WeakPassword
 from techport_pilots.access.policy import ACTIONS, ALL_RIGHTS, OF_ROLE, Rights, rights_of
 from techport_pilots.access.sessions import Sessions
@@ -314,6 +314,43 @@ def test_invitations_into_an_organisation_and_to_administer(database: Database) 
     found = accounts.find(user.id)
     assert found is not None
     assert found.administrator
+
+
+def test_an_invitation_takes_no_role_away(database: Database) -> None:
+    accounts, known = Accounts(database), Invitations(database)
+    user = accounts.create("kari@example.org", "", "test")
+    steps: list[tuple[InvitedTo, str]] = [("researcher", "researcher"), ("viewer", "researcher"), ("owner", "owner")]
+    for role, then in steps:
+        _, token = known.create("ola", role, pilot="air")
+        known.accept(token, user.id)
+        assert accounts.roles_of(user.id) == [("air", then)]
+        assert known.find(token) is None
+
+
+def test_who_took_an_address_loses_the_account_to_whom_it_belongs(database: Database) -> None:
+    """Whoever has an open invitation chooses an address; the identity provider says whose it is."""
+    accounts, tokens, known = Accounts(database), ApiTokens(database), Sessions(database)
+    accounts.create_first("ola@example.org", "", "test", PASSWORD)
+    _, invitation = Invitations(database).create("ola", "viewer", pilot="air")
+    taken = Invitations(database).accept_as_new(invitation, "boss@example.org", "", PASSWORD)
+    session, reset = known.start(taken.id, "", ""), PasswordResets(database).create(taken.id)
+    _, token = tokens.create(taken.id, "x", None, ["see"])
+    accounts.link_identity(taken.id, "https://idp.example", "boss")
+    assert accounts.authenticate("boss@example.org", PASSWORD) is None
+    assert (known.find(session), tokens.find(token), PasswordResets(database).find(reset)) == (None, None, None)
+    assert accounts.by_identity("https://idp.example", "boss") is not None
+    first = accounts.by_email("ola@example.org")
+    assert first is not None
+    accounts.link_identity(first.id, "https://idp.example", "ola")
+    assert accounts.authenticate("ola@example.org", PASSWORD) is not None, "an administrator keeps the password"
+
+
+def test_a_changed_password_ends_links_to_a_new_one(database: Database) -> None:
+    accounts, resets = Accounts(database), PasswordResets(database)
+    user = accounts.create("kari@example.org", "", "test", password=PASSWORD)
+    token = resets.create(user.id)
+    accounts.set_password(user.id, "another row of four words")
+    assert resets.find(token) is None
 
 
 def test_a_reset_is_good_once_and_ends_all_sessions(database: Database, later: Iterator[list[int]]) -> None:

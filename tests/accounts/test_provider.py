@@ -22,7 +22,7 @@ from techport_dashboards.problems import Problem
 from techport_dashboards.services.identity_provider import IdentityProvider, Profile
 from techport_dashboards.settings import ProviderSettings
 from techport_pilots.access.accounts import Accounts
-from techport_pilots.access.invitations import Invitations
+from techport_pilots.access.invitations import Invitations, PasswordResets
 from techport_pilots.access.policy import OF_ROLE
 from techport_pilots.access.sessions import Sessions
 from tests.dashboards.conftest import AIR
@@ -155,6 +155,21 @@ def test_passwords_can_be_switched_off(city: City, address: str) -> None:
     form = {"email": "kari@example.org", "password": "four lamps above Bakklandet"}
     assert httpx.post(f"{address}/sign-in", data=form).status_code == 401
     assert 'name="password"' not in httpx.get(f"{address}/sign-in").text
+
+
+def test_no_link_to_a_new_password_signs_in_where_passwords_are_switched_off(city: City, address: str) -> None:
+    user = Accounts(city.registry.database).create("kari@example.org", "", "test")
+    token = PasswordResets(city.registry.database).create(user.id)
+    new = "another row of four words"
+    for answer in (
+        httpx.get(f"{address}/forgotten"),
+        httpx.post(f"{address}/forgotten", data={"email": "kari@example.org"}),
+        httpx.get(f"{address}/reset", params={"token": token}),
+        httpx.post(f"{address}/reset", data={"token": token, "password": new, "again": new}),
+    ):
+        assert answer.status_code == 403
+        assert "set-cookie" not in answer.headers
+    assert PasswordResets(city.registry.database).find(token) is not None
 
 
 def test_an_answer_is_good_once_and_for_the_browser_that_asked(city: City, provider: NanoIdp, address: str) -> None:

@@ -61,6 +61,8 @@ def change_password(request: Request, services: ServicesDep, viewer: ViewerDep, 
     """Set another password; all other sessions end."""
     me, people = _me(viewer), services.people
     try:
+        if not services.settings.local_passwords:
+            raise Problem("forbidden", "People sign in through the identity provider here.")
         if me.user.has_password:
             people.sign_in(me.user.email, form.raw("old"), request.client.host if request.client else "")
         if form.raw("password") != form.raw("again"):

@@ -6,6 +6,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
 from pydantic import Field
+from starlette.background import BackgroundTask
 from starlette.concurrency import run_in_threadpool
 
 from techport_dashboards.problems import Problem, forbidden
@@ -62,8 +63,7 @@ def sign_in(request: Request, services: ServicesDep, form: FormDep) -> Response:
     """Start a session, from the page's form."""
     destination = local(form.get("next"))
     try:
-        if not services.settings.local_passwords:
-            raise Problem("forbidden", "People sign in through the identity provider here.")
+        _need_passwords(services)
         user = services.people.sign_in(form.get("email"), form.raw("password"), _address(request))
     except Problem as problem:
         page = _sign_in_page(request, services, destination, wrong=problem, email=form.get("email"))
@@ -226,28 +226,42 @@ def _place(invitation: Invitation) -> str:
     return "/" if invitation.pilot is None else f"/pilots/{invitation.pilot}"
 
 
+def _need_passwords(services: Services) -> None:
+    """Raises Problem where nobody signs in with a password: then none is chosen, either, which signs in as well."""
+    if not services.settings.local_passwords:
+        raise Problem("forbidden", "People sign in through the identity provider here.")
+
+
 @router.get("/forgotten")
 @needs("nothing", anybody=NO_PILOT)
 def forgotten_page(request: Request, services: ServicesDep, _: Annotated[LanguageParameters, Query()]) -> Response:
     """The form that asks for a link to a new password."""
+    _need_passwords(services)
     return _password_page(request, "forgotten" if services.settings.mail else "ask-operator")
 
 
 @router.post("/forgotten")
 @needs("nothing", anybody=NO_PILOT)
 def forgotten(request: Request, services: ServicesDep, form: FormDep) -> Response:
-    """Send the link, from the page's form. The answer is the same whether or not there is an account."""
+    """Send the link, from the page's form. The answer is the same, and as fast, whether or not there is an account: the
+    link is made after it."""
+    _need_passwords(services)
     people, email = services.people, form.get("email")
+    page = _password_page(request, "sent")
     if services.settings.mail and not people.attempts.wait_seconds(f"reset {email}", _address(request)):
         people.attempts.failed(f"reset {email}", _address(request))
-        people.mail_reset(language_of(request), email, lambda token: f"{address_of(request)}/reset?token={token}")
-    return _password_page(request, "sent")
+        reset = f"{address_of(request)}/reset?token="
+        page.background = BackgroundTask(
+            people.mail_reset, language_of(request), email, lambda token: f"{reset}{token}"
+        )
+    return page
 
 
 @router.get("/reset")
 @needs("nothing", anybody="whoever has the link, which nobody guesses")
 def reset_page(request: Request, services: ServicesDep, asked: Annotated[TokenParameters, Query()]) -> Response:
     """The form for a new password."""
+    _need_passwords(services)
     user = services.people.resets.find(asked.token)
     if user is None:
         raise Problem("stale-invitation", "This link has been used or has expired. Ask for another.")
@@ -258,6 +272,7 @@ def reset_page(request: Request, services: ServicesDep, asked: Annotated[TokenPa
 @needs("nothing", anybody="whoever has the link, which nobody guesses")
 def reset(request: Request, services: ServicesDep, form: FormDep) -> Response:
     """Set the new password, end all sessions, and sign in."""
+    _need_passwords(services)
     try:
         password = _new_password(form.raw("password"), form.raw("again"))
         user = services.people.resets.use(form.get("token"), password)

@@ -71,7 +71,7 @@ class People:
         self.outbox.add("invitation", invitation.email, subject, text)
 
     def mail_reset(self, language: Language, email: str, address: Callable[[str], str]) -> None:
-        """Have a link to a new password sent to who has an account with a password; says nothing about whether."""
+        """Have a link to a new password sent to who has an account; says nothing about whether."""
         user = self.accounts.by_email(email)
         if user is None or user.disabled:
             return

@@ -17,6 +17,7 @@ from techport_pilots.access.policy import ROLES, Rights, Role, rights_of
 from techport_pilots.errors import PilotsError
 from techport_pilots.i18n import Message
 from techport_pilots.registry.database import Database, Transaction, clean_text
+from techport_pilots.registry.versioning import lock
 from techport_storage.clock import now
 from techport_storage.model import Micros
 
@@ -32,7 +33,7 @@ _ORGANISATION = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 _USER = "SELECT id, email, name, password, administrator, disabled, created, created_by, signed_in FROM users"
 _ADD_USER = (
     "INSERT INTO users (id, email, name, password, administrator, created, created_by)"
-    " VALUES (:id, :email, :name, :password, :administrator, :created, :created_by)"
+    " VALUES (:id, :email, :name, :password, :administrator, :created, :created_by) ON CONFLICT (email) DO NOTHING"
 )
 _OF_USER = (
     "SELECT pilot, role FROM roles WHERE (holder_kind = 'user' AND holder = :user) OR (holder_kind = 'organisation'"
@@ -45,11 +46,16 @@ _HOLDERS = (
 _GRANT = (
     "INSERT INTO roles (pilot, holder_kind, holder, source, role, who, at)"
     " VALUES (:pilot, :holder_kind, :holder, :source, :role, :who, :at)"
+    " ON CONFLICT (pilot, holder_kind, holder, source) DO UPDATE"
+    " SET role = excluded.role, who = excluded.who, at = excluded.at"
 )
 _TAKE = (
     "DELETE FROM roles WHERE pilot = :pilot AND holder_kind = :holder_kind AND holder = :holder AND source = :source"
 )
-_MEMBER = "INSERT INTO organisation_members (organisation, user_id, source) VALUES (:organisation, :user, :source)"
+_MEMBER = (
+    "INSERT INTO organisation_members (organisation, user_id, source) VALUES (:organisation, :user, :source)"
+    " ON CONFLICT DO NOTHING"
+)
 _NO_MEMBER = (
     "DELETE FROM organisation_members WHERE organisation = :organisation AND user_id = :user AND source = :source"
 )
@@ -130,6 +136,7 @@ class Accounts:
         email, name = checked_email(email), checked_name(name, email)
         hashed = passwords.hashed(passwords.checked(password, email))
         with self._database.writing() as transaction:
+            lock(transaction)
             if transaction.execute("SELECT 1 FROM users WHERE administrator = 1 LIMIT 1").first() is not None:
                 raise AccountError(Message("account.not-first"))
             return create_user(transaction, email, name, who, password_hash=hashed, administrator=True)
@@ -160,11 +167,14 @@ class Accounts:
         return user_of(row._mapping)
 
     def set_password(self, user: str, password: str) -> None:
-        """Replace the password and end all sessions of the person. Raises AccountError for a weak password."""
-        found = self.find(user)
-        if found is None:
+        """Replace the password; links to a new one are no longer good. Sessions are the caller's to end: one may stay.
+        Raises AccountError, WeakPassword."""
+        person = self.find(user)
+        if person is None:
             raise AccountError(Message("account.unknown-user"))
-        self._store_password(user, passwords.hashed(passwords.checked(password, found.email)))
+        self._store_password(user, passwords.hashed(passwords.checked(password, person.email)))
+        with self._database.writing() as transaction:
+            transaction.execute("DELETE FROM password_resets WHERE user_id = :user", {"user": user})
 
     def _store_password(self, user: str, hashed: str) -> None:
         with self._database.writing() as transaction:
@@ -173,6 +183,7 @@ class Accounts:
     def set_administrator(self, user: str, administrator: bool) -> None:
         """Raises AccountError when nobody would be left."""
         with self._database.writing() as transaction:
+            lock(transaction)
             transaction.execute(
                 "UPDATE users SET administrator = :value WHERE id = :user", {"value": int(administrator), "user": user}
             )
@@ -181,6 +192,7 @@ class Accounts:
     def set_disabled(self, user: str, disabled: bool) -> None:
         """Let the person sign in no more, or again. Their sessions end. Raises AccountError when it is the last one."""
         with self._database.writing() as transaction:
+            lock(transaction)
             values = {"value": int(disabled), "user": user}
             transaction.execute("UPDATE users SET disabled = :value WHERE id = :user", values)
             if disabled:
@@ -191,6 +203,7 @@ class Accounts:
         """Delete the account with roles, sessions and tokens. What the person wrote down keeps their address. Raises
         AccountError when it is the last administrator."""
         with self._database.writing() as transaction:
+            lock(transaction)
             of_user = {"user": user}
             for table in _OF_A_USER:
                 transaction.execute(f"DELETE FROM {table} WHERE user_id = :user", of_user)  # noqa: S608
@@ -209,11 +222,22 @@ class Accounts:
             return None if row is None else find_user(transaction, row.user_id)
 
     def link_identity(self, user: str, issuer: str, subject: str) -> None:
+        """Let the person sign in through an identity provider, which says that the address is theirs.
+
+        Nobody has said so before: whoever has an open invitation chooses an address. So the password, sessions and
+        tokens that the account had end, or somebody who had taken the address would share what its owner may do.
+        Administrators keep theirs, to sign in with when the identity provider does not answer.
+        """
+        row = {"issuer": issuer, "subject": subject, "user": user}
         with self._database.writing() as transaction:
             transaction.execute(
-                "INSERT INTO user_identities (issuer, subject, user_id) VALUES (:issuer, :subject, :user)",
-                {"issuer": issuer, "subject": subject, "user": user},
+                "INSERT INTO user_identities (issuer, subject, user_id) VALUES (:issuer, :subject, :user)", row
             )
+            person = find_user(transaction, user)
+            if person is not None and person.has_password and not person.administrator:
+                transaction.execute("UPDATE users SET password = NULL WHERE id = :user", row)
+                for table in ("password_resets", "sessions", "api_tokens"):
+                    transaction.execute(f"DELETE FROM {table} WHERE user_id = :user", row)  # noqa: S608
 
     def apply_groups(
         self, user: str, roles: Mapping[str, Role], organisations: Collection[str], administrator: bool | None
@@ -250,12 +274,13 @@ class Accounts:
             raise AccountError(Message("account.bad-organisation", {"organisation": organisation[:80]}))
         name = clean_text(name).strip()[:NAME_LENGTH] or organisation
         with self._database.writing() as transaction:
-            if _organisation(transaction, organisation) is not None:
-                raise AccountError(Message("account.organisation-taken", {"organisation": organisation}))
-            transaction.execute(
-                "INSERT INTO organisations (id, name, created, created_by) VALUES (:id, :name, :at, :who)",
+            added = transaction.execute(
+                "INSERT INTO organisations (id, name, created, created_by) VALUES (:id, :name, :at, :who)"
+                " ON CONFLICT DO NOTHING",
                 {"id": organisation, "name": name, "at": now(), "who": who},
             )
+            if added.rowcount != 1:
+                raise AccountError(Message("account.organisation-taken", {"organisation": organisation}))
         return Organisation(organisation, name)
 
     def delete_organisation(self, organisation: str) -> None:
@@ -338,8 +363,6 @@ def create_user(
     administrator: bool = False,
 ) -> User:
     """Add a person whose fields were checked. Raises AccountError for an address that has an account."""
-    if transaction.execute("SELECT 1 FROM users WHERE email = :email", {"email": email}).first() is not None:
-        raise AccountError(Message("account.email-taken", {"email": email}))
     row: dict[str, object] = {
         "id": secrets.token_hex(8),
         "email": email,
@@ -349,7 +372,8 @@ def create_user(
         "created": now(),
         "created_by": who,
     }
-    transaction.execute(_ADD_USER, row)
+    if transaction.execute(_ADD_USER, row).rowcount != 1:
+        raise AccountError(Message("account.email-taken", {"email": email}))
     return user_of({**row, "disabled": 0, "signed_in": None})
 
 
@@ -357,17 +381,24 @@ def grant_role(
     transaction: Transaction, pilot: str, holder_kind: HolderKind, holder: str, role: Role, who: str
 ) -> None:
     row: dict[str, object] = {"pilot": pilot, "holder_kind": holder_kind, "holder": holder, "source": "granted"}
-    transaction.execute(_TAKE, row)
     transaction.execute(_GRANT, {**row, "role": checked_role(role), "who": who, "at": now()})
+
+
+def granted_role(transaction: Transaction, pilot: str, user: str) -> Role | None:
+    """The role in the pilot that somebody gave the person."""
+    row = transaction.execute(
+        "SELECT role FROM roles"
+        " WHERE pilot = :pilot AND holder_kind = 'user' AND holder = :user AND source = 'granted'",
+        {"pilot": pilot, "user": user},
+    ).first()
+    return None if row is None else checked_role(row.role)
 
 
 def add_member(transaction: Transaction, organisation: str, user: str) -> None:
     """Raises AccountError for an organisation that is not there."""
     if _organisation(transaction, organisation) is None:
         raise AccountError(Message("account.unknown-organisation"))
-    row = {"organisation": organisation, "user": user, "source": "granted"}
-    transaction.execute(_NO_MEMBER, row)
-    transaction.execute(_MEMBER, row)
+    transaction.execute(_MEMBER, {"organisation": organisation, "user": user, "source": "granted"})
 
 
 def roles_of(transaction: Transaction, user: str) -> list[tuple[str, Role]]:

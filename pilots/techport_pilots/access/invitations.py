@@ -21,7 +21,9 @@ from techport_pilots.access.accounts import (
     create_user,
     find_user,
     grant_role,
+    granted_role,
 )
+from techport_pilots.access.policy import OF_ROLE
 from techport_pilots.access.sessions import hashed_token
 from techport_pilots.i18n import Message
 from techport_pilots.registry.database import Database, Transaction
@@ -207,7 +209,8 @@ class PasswordResets:
 
 
 def accept_invitation(transaction: Transaction, token: str, user: User) -> Invitation:
-    """Use an invitation up for this person. Of several who try at once, one gets it. Raises AccountError."""
+    """Use an invitation up for this person, who keeps a role that allows more. Of several who try at once, one gets
+    it. Raises AccountError."""
     digest = hashed_token(token)
     row = transaction.execute(f"{_SELECT} WHERE token_hash = :hash", {"hash": digest}).first()
     if row is None:
@@ -218,7 +221,9 @@ def accept_invitation(transaction: Transaction, token: str, user: User) -> Invit
     if transaction.execute(_USE, {"at": now(), "user": user.email, "hash": digest}).rowcount != 1:
         raise _not_good()
     if invitation.pilot is not None:
-        grant_role(transaction, invitation.pilot, "user", user.id, checked_role(invitation.role), invitation.who)
+        role, before = checked_role(invitation.role), granted_role(transaction, invitation.pilot, user.id)
+        if before is None or OF_ROLE[before] < OF_ROLE[role]:
+            grant_role(transaction, invitation.pilot, "user", user.id, role, invitation.who)
     elif invitation.organisation is not None:
         add_member(transaction, invitation.organisation, user.id)
     else:
