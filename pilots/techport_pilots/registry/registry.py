@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 
@@ -193,40 +193,30 @@ class Registry:
     def note_streams(self, streams: Iterable[Stream]) -> None:
         """Remember streams that sent readings without being described. Known ones cost nothing but the asking."""
         fresh = {Stream(*map(name, stream)) for stream in streams} - set(self._load().seen)
-        rows = [{**stream._asdict(), "now": now()} for stream in sorted(fresh)]
-        if not rows:
-            return
-        with self.database.writing() as transaction:
-            lock(transaction)
-            before = transaction.execute("SELECT count(*) FROM seen_streams").scalar_one()
-            transaction.execute(_NOTE, rows)
-            if transaction.execute("SELECT count(*) FROM seen_streams").scalar_one() != before:
-                bump(transaction)
+        self._add_new("seen_streams", _NOTE, [{**stream._asdict(), "now": now()} for stream in sorted(fresh)])
 
     def note_units(self, units: Mapping[Stream, str]) -> None:
         """Remember units that messages state of streams that nobody described. The first one stays."""
         rows = [
             {**Stream(*map(name, stream))._asdict(), "unit": clean_text(unit)} for stream, unit in sorted(units.items())
         ]
-        if not rows:
-            return
-        with self.database.writing() as transaction:
-            lock(transaction)
-            before = transaction.execute("SELECT count(*) FROM stream_units").scalar_one()
-            transaction.execute(_NOTE_UNIT, rows)
-            if transaction.execute("SELECT count(*) FROM stream_units").scalar_one() != before:
-                bump(transaction)
+        self._add_new("stream_units", _NOTE_UNIT, rows)
 
     def note_origins(self, origins: Iterable[Origin]) -> None:
         """Remember where values come from. What is known already stays: the first who says it is believed."""
         rows = [{**origin._asdict(), "now": now()} for origin in sorted(Origin(*map(name, each)) for each in origins)]
+        self._add_new("origins", _NOTE_ORIGIN, rows)
+
+    def _add_new(self, table: str, insert: str, rows: Sequence[Mapping[str, object]]) -> None:
+        """Add the rows that are not there yet, and step the version where there was one."""
         if not rows:
             return
+        count = f"SELECT count(*) FROM {table}"  # noqa: S608
         with self.database.writing() as transaction:
             lock(transaction)
-            before = transaction.execute("SELECT count(*) FROM origins").scalar_one()
-            transaction.execute(_NOTE_ORIGIN, rows)
-            if transaction.execute("SELECT count(*) FROM origins").scalar_one() != before:
+            before = transaction.execute(count).scalar_one()
+            transaction.execute(insert, rows)
+            if transaction.execute(count).scalar_one() != before:
                 bump(transaction)
 
     def note_intervals(self, learned: Iterable[LearnedInterval]) -> None:
