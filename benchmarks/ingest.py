@@ -22,7 +22,7 @@ import threading
 import time
 from collections import deque
 from pathlib import Path
-from typing import NamedTuple, cast
+from typing import Literal, NamedTuple, cast
 
 import httpx
 import numpy as np
@@ -37,8 +37,7 @@ from techport_ingest.message import Message
 from techport_ingest.metrics import Metrics
 from techport_ingest.pipeline import Pipeline, PipelineSettings
 from techport_ingest.source import Source
-from techport_ingest.sources.mqtt5 import Mqtt5Source
-from techport_ingest.sources.paho import PahoSource
+from techport_ingest.sources.connect import open_source
 from techport_ingest.sources.settings import MqttSettings
 from techport_pilots.accounting.ledger import Ledger
 from techport_pilots.model import DeviceDefinition, PilotDefinition, StreamDefinition, Text
@@ -51,7 +50,7 @@ from tests.servers.influxd import ORG, Influxd, start_influxd
 QUANTITIES = ("pm10", "pm25", "air_temperature", "relative_humidity", "air_pressure")
 DEVICES = 100
 START = 1_777_896_000
-SOURCES: dict[str, type[PahoSource | Mqtt5Source]] = {"paho": PahoSource, "mqtt5": Mqtt5Source}
+SOURCES: dict[str, Literal["5", "3.1.1"]] = {"paho": "3.1.1", "mqtt5": "5"}  # and what each speaks
 
 
 def main() -> None:
@@ -146,7 +145,7 @@ def collect(task: Task, answer: multiprocessing.connection.Connection) -> None:
     """The collector process: ingests the messages and answers with (CPU seconds, wall seconds, peak MiB)."""
     registry, store = ledger_and_store(task.folder, task.store_url)
     cpu, wall = time.process_time(), time.perf_counter()
-    source = SOURCES[task.source](MqttSettings(client_id="collector", port=task.port))
+    source = open_source(MqttSettings(client_id="collector", port=task.port, protocol=SOURCES[task.source]))
     pipeline, ledger = collector(source, registry, store, task.linger)
     threading.Thread(target=pipeline.run, daemon=True).start()
     while sum(tally.messages for tally in ledger.tallies().values()) < task.messages:
@@ -161,7 +160,7 @@ def throughput(folder: Path, kind: str, count: int, linger: float, store_url: st
     """Messages a CPU-second of the collector process."""
     mosquitto = broker(folder)
     port = mosquitto.settings.port
-    session = PahoSource(MqttSettings(client_id="collector", port=port))
+    session = open_source(MqttSettings(client_id="collector", port=port, protocol=SOURCES[kind]))
     while not session.connected:
         time.sleep(0.01)
     session.close()
@@ -327,7 +326,7 @@ def latency(folder: Path, rate: int, seconds: float, linger: float) -> None:
     mosquitto = broker(folder)
     registry, readings = ledger_and_store(folder)
     store = Watched(readings)
-    source = Mqtt5Source(MqttSettings(client_id="collector", port=mosquitto.settings.port))
+    source = open_source(MqttSettings(client_id="collector", port=mosquitto.settings.port))
     pipeline, _ = collector(source, registry, store, linger)  # type: ignore[arg-type]
     while not source.connected:
         time.sleep(0.01)

@@ -19,7 +19,6 @@ from prometheus_client import CollectorRegistry
 from techport_ingest.brokers.auth import AccessFiles
 from techport_ingest.brokers.mosquitto import Mosquitto, MosquittoSettings, find_mosquitto
 from techport_ingest.sources.connect import open_source
-from techport_ingest.sources.paho import PahoSource
 from techport_ingest.sources.session_watch import SessionWatch
 from techport_ingest.sources.settings import MqttSettings
 from techport_ingest.sources.succession import SucceedingSource
@@ -29,7 +28,7 @@ from techport_pilots.accounting.worker_sessions import WorkerSessions
 from tests.conftest import unavailable
 from tests.end_to_end.platforms import PILOT, Device, Platform
 from tests.ingest.conftest import OWN
-from tests.ingest.running import NOON, Ingest, eventually, paho_source, publisher, reading
+from tests.ingest.running import NOON, Ingest, eventually, mqtt_source, publisher, reading
 from tests.servers.mosquitto import free_port, mosquitto
 
 __all__ = ["mosquitto"]
@@ -52,7 +51,7 @@ class Watched:
         self.sessions = WorkerSessions(ingest.registry.database)
         self.client_id = self.sessions.of(WORKER).client_id
         watch = SessionWatch(self.sessions, WORKER, f"127.0.0.1:{port}", self.metrics)
-        self.source = PahoSource(MqttSettings(client_id=self.client_id, port=port, longest_wait=0.5), watch)
+        self.source = open_source(MqttSettings(client_id=self.client_id, port=port, longest_wait=0.5), watch)
         eventually(lambda: self.source.connected, "the source is subscribed")
 
     def losses(self) -> list[str]:
@@ -181,13 +180,13 @@ def test_a_worker_that_comes_back_has_lost_nothing(ingest: Ingest, mosquitto: Mo
 def test_what_waits_under_the_old_name_is_taken_and_its_session_removed(ingest: Ingest, mosquitto: Mosquitto) -> None:
     """Versions before used the worker's name as client id; their sessions may hold messages when this one starts."""
     port = mosquitto.settings.port
-    paho_source(port, client_id=f"techport-{WORKER}").close()  # the old session
+    mqtt_source(port, client_id=f"techport-{WORKER}").close()  # the old session
     device = publisher(port)
     for number in range(200):
         device.publish("pilots/air/lamp-1/readings", reading(number), qos=1).wait_for_publish(30)
     emptied = threading.Event()
-    new = paho_source(port, client_id="a-new-one")
-    old = PahoSource(MqttSettings(client_id=f"techport-{WORKER}", port=port, retire=True))
+    new = mqtt_source(port, client_id="a-new-one")
+    old = open_source(MqttSettings(client_id=f"techport-{WORKER}", port=port, retire=True))
     ingest.start(SucceedingSource(new, old, emptied.set, quiet_s=1.0))
     for number in range(200, 250):
         device.publish("pilots/air/lamp-1/readings", reading(number), qos=1).wait_for_publish(30)

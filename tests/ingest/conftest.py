@@ -15,7 +15,7 @@ from techport_ingest.sources.embedded import EmbeddedBroker, EmbeddedSettings
 from techport_ingest.sources.relay import Relay
 from techport_ingest.sources.settings import MqttSettings
 from techport_pilots.access.credentials import Credentials
-from tests.ingest.running import Ingest, eventually, hang_up, paho_source, publisher
+from tests.ingest.running import Ingest, eventually, hang_up, mqtt_source, publisher
 from tests.servers.mosquitto import free_port, mosquitto
 
 __all__ = ["mosquitto"]
@@ -60,7 +60,7 @@ def platform(request: pytest.FixtureRequest, tmp_path: Path, ingest: Ingest) -> 
             closing.callback(broker.stop)
             access.follow(broker.reload)
             closing.callback(access.stop)
-            source: Source = paho_source(port, username=OWN.username, password=OWN.password)
+            source: Source = mqtt_source(port, username=OWN.username, password=OWN.password)
         else:
             source = EmbeddedBroker(EmbeddedSettings(port=port), Authenticator(known, anonymous=False, own=OWN))
         closing.callback(ingest.stop)

@@ -16,7 +16,7 @@ from techport_ingest.checking.budget import DeviceLimits
 from techport_ingest.metrics import Metrics
 from techport_ingest.pipeline import Pipeline, PipelineSettings
 from techport_ingest.source import Source
-from techport_ingest.sources.paho import PahoSource
+from techport_ingest.sources.connect import open_source
 from techport_ingest.sources.settings import MqttSettings
 from techport_pilots.accounting.ledger import Ledger
 from techport_pilots.accounting.quarantine import Quarantine, QuarantineRecord
@@ -113,9 +113,9 @@ class Ingest:
         return total
 
 
-def paho_source(port: int, client_id: str = "ingest-1", **more: object) -> PahoSource:
-    settings = MqttSettings(client_id=client_id, port=port, longest_wait=0.5, **more)  # type: ignore[arg-type]
-    source = PahoSource(settings)
+def mqtt_source(port: int, client_id: str = "ingest-1", **more: object) -> Source:
+    """A subscribed source, as the platform opens it: for MQTT 5 unless `protocol` says otherwise."""
+    source = open_source(MqttSettings(client_id=client_id, port=port, longest_wait=0.5, **more))  # type: ignore[arg-type]
     eventually(lambda: source.connected, "the source is subscribed")
     return source
 

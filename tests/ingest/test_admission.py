@@ -10,7 +10,7 @@ from paho.mqtt.enums import CallbackAPIVersion
 
 from techport_pilots.access.credentials import Credentials, hashed, verify
 from techport_pilots.accounting.message_tap import MessageTap
-from tests.ingest.running import NOON, Ingest, eventually, paho_source
+from tests.ingest.running import NOON, Ingest, eventually, mqtt_source
 
 
 def connects(port: int, username: str | None, password: str | None) -> bool:
@@ -77,7 +77,7 @@ def test_a_password_is_not_kept_and_a_new_one_replaces_it(ingest: Ingest) -> Non
 def test_what_a_watched_device_sends_is_shown(port: int, device: Client, ingest: Ingest) -> None:
     watching = MessageTap(ingest.registry.database)
     watching.watch("air", "lamp-1")
-    ingest.start(paho_source(port))
+    ingest.start(mqtt_source(port))
     payload = f'{{"time": {NOON}, "pm10": 1, "temp": "21,5"}}'.encode()
     device.publish("pilots/air/lamp-1/readings", payload, qos=1)
     device.publish("pilots/air/lamp-2/readings", payload, qos=1)

@@ -13,8 +13,7 @@ from techport_ingest.message import Message
 from techport_ingest.source import Source
 from techport_ingest.sources.backlog import LONGEST, MARK_AFTER, PAUSE, TOLERATED, Backlog, ClientBacklog, Clients
 from techport_ingest.sources.embedded import EmbeddedBroker, EmbeddedSettings
-from tests.ingest.running import eventually, hang_up, paho_source, publisher
-from tests.ingest.test_mqtt_sources import mqtt5_codec
+from tests.ingest.running import eventually, hang_up, mqtt_source, publisher
 from tests.servers.mosquitto import free_port
 
 TOPIC = "pilots/air/lamp-1/readings"
@@ -131,7 +130,7 @@ def test_after_a_restart_one_message_is_live_and_several_of_a_topic_have_waited(
 # -- An outage at real brokers.
 
 
-@pytest.mark.parametrize("connect", [mqtt5_codec, partial(paho_source, protocol="3.1.1")], ids=["mqtt5", "paho"])
+@pytest.mark.parametrize("connect", [mqtt_source, partial(mqtt_source, protocol="3.1.1")], ids=["5", "3.1.1"])
 def test_an_outage_of_a_worker_behind_mosquitto(port: int, device: Client, connect: Callable[..., Source]) -> None:
     source = connect(port)
     device.publish(TOPIC, b'{"pm10": 1}', qos=1).wait_for_publish(10)

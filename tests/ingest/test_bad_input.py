@@ -13,7 +13,7 @@ from techport_ingest.brokers.mosquitto import MAX_PACKET_BYTES
 from techport_ingest.decoding.formats.native import decoder as native
 from techport_ingest.message import Message, RejectedMessage
 from techport_storage.clock import now
-from tests.ingest.running import NOON, Ingest, eventually, paho_source, reading
+from tests.ingest.running import NOON, Ingest, eventually, mqtt_source, reading
 
 HERE = "pilots/air/lamp-1/readings"
 MEGABYTE = b'{"time": 1777896000, "pm10": "' + b"x" * 1_000_000 + b'"}'
@@ -45,7 +45,7 @@ BAD = {
 
 @pytest.fixture(autouse=True)
 def running(port: int, ingest: Ingest) -> None:
-    ingest.start(paho_source(port))
+    ingest.start(mqtt_source(port))
 
 
 def test_each_is_in_quarantine_and_the_good_ones_around_it_are_stored(device: Client, ingest: Ingest) -> None:

@@ -14,7 +14,7 @@ from paho.mqtt.client import Client
 
 from techport_ingest.brokers.mosquitto import Mosquitto
 from techport_pilots.accounting.audit import audit
-from tests.ingest.running import NOON, Ingest, eventually, hang_up, paho_source, publisher, reading
+from tests.ingest.running import NOON, Ingest, eventually, hang_up, mqtt_source, publisher, reading
 from tests.servers.mosquitto import free_port
 
 pytestmark = pytest.mark.faults
@@ -81,7 +81,7 @@ def test_killed_six_times_behind_mosquitto(mosquitto: Mosquitto, device: Client,
     """The broker keeps what the killed process had not acknowledged. Nothing is lost, nothing is there twice."""
     messages = 6_000
     prepare(tmp_path)
-    paho_source(mosquitto.settings.port, "ingest-1").close()  # the session exists before the first message
+    mqtt_source(mosquitto.settings.port, "ingest-1").close()  # the session exists before the first message
     worker = Process(tmp_path, mosquitto.settings.port, "mosquitto")
     worker.start()
     sending = publish_for_a_while(device, messages, seconds=12)
@@ -95,7 +95,7 @@ def test_killed_six_times_behind_mosquitto(mosquitto: Mosquitto, device: Client,
     worker.kill()
 
     ingest = Ingest(tmp_path)
-    ingest.start(paho_source(mosquitto.settings.port, "ingest-1"))
+    ingest.start(mqtt_source(mosquitto.settings.port, "ingest-1"))
     broken = messages // 100
     eventually(lambda: ingest.rows() == expected_rows(messages) and len(ingest.entries()) >= broken, "all is there", 60)
     eventually(lambda: ingest.ledger.open_intents() == {}, "every interrupted batch is reconciled")
@@ -161,14 +161,14 @@ def connect_when_it_listens(port: int) -> Client:
 @pytest.mark.slow
 def test_a_broker_that_restarts_loses_nothing(mosquitto: Mosquitto, device: Client, ingest: Ingest) -> None:
     """Messages that wait for an ingestor that is away survive an orderly restart, and both sides connect again."""
-    source = paho_source(mosquitto.settings.port)
+    source = mqtt_source(mosquitto.settings.port)
     source.close()
     for number in range(500):
         device.publish("pilots/air/lamp-1/readings", reading(number), qos=1)
     device.publish("pilots/air/lamp-1/readings", reading(500), qos=1).wait_for_publish(20)
     mosquitto.stop()
     mosquitto.start()
-    ingest.start(paho_source(mosquitto.settings.port))
+    ingest.start(mqtt_source(mosquitto.settings.port))
     eventually(lambda: ingest.total().stored == 501, "the waiting ones are stored")
     mosquitto.stop()
     mosquitto.start()

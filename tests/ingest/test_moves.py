@@ -12,7 +12,7 @@ from techport_pilots.model import PilotDefinition, Position
 from techport_pilots.registry.deployments import deployments, distance
 from techport_pilots.registry.view import IngestView
 from techport_storage.model import Batch, Reading
-from tests.ingest.running import NOON, Ingest, eventually, paho_source
+from tests.ingest.running import NOON, Ingest, eventually, mqtt_source
 
 BIKES = """
 id: bikes
@@ -97,7 +97,7 @@ def test_distance_is_in_metres() -> None:
 
 def test_from_a_payload_to_the_time_line(port: int, device: Client, ingest: Ingest) -> None:
     ingest.registry.import_pilot(bikes(), "", "test")
-    ingest.start(paho_source(port))
+    ingest.start(mqtt_source(port))
     eventually(lambda: "bikes/+/gps" in ((ingest.pipeline and ingest.pipeline.listening) or ()), "it listens")
     for number in range(4):
         payload = f'{{"time": {NOON + 60 * number}, "y": "63,4281", "x": 10.4018, "battery_level": 80}}'

@@ -7,17 +7,21 @@ import socket
 import threading
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
+from typing import Literal
 
 import pytest
+import structlog
 from paho.mqtt.client import Client
+from paho.mqtt.enums import CallbackAPIVersion
 
 from techport_ingest.message import Message
 from techport_ingest.source import Source
-from techport_ingest.sources.connect import spoken_protocol
-from techport_ingest.sources.mqtt5 import Mqtt5Source
-from techport_ingest.sources.paho import PahoSource
+from techport_ingest.sources.backlog import MARK_AFTER
+from techport_ingest.sources.connect import open_source, spoken_protocol
+from techport_ingest.sources.session import LASTING, SEND_ALWAYS, SEND_IF_NEW, Backoff, Subscriptions
 from techport_ingest.sources.settings import MqttSettings
-from tests.ingest.running import eventually, hang_up, paho_source, publisher, reading
+from tests.ingest.running import eventually, hang_up, mqtt_source, publisher, reading
 
 TOPIC = "pilots/air/lamp-1/readings"
 
@@ -25,25 +29,10 @@ TOPIC = "pilots/air/lamp-1/readings"
 Connect = Callable[..., Source]
 
 
-def mqtt5_codec(port: int, client_id: str = "ingest-1", **more: object) -> Source:
-    source = Mqtt5Source(MqttSettings(client_id=client_id, port=port, longest_wait=0.5, **more))  # type: ignore[arg-type]
-    eventually(lambda: source.connected, "the source is subscribed")
-    return source
-
-
-@pytest.fixture(params=["mqtt5", "paho-5", "paho-3.1.1"])
+@pytest.fixture(params=["5", "3.1.1"])
 def connect(request: pytest.FixtureRequest) -> Connect:
-    """Opens a subscribed source of each kind."""
-    if request.param == "mqtt5":
-        return mqtt5_codec
-    return partial(paho_source, protocol=request.param.removeprefix("paho-"))
-
-
-@pytest.fixture(params=[mqtt5_codec, paho_source])
-def connect_5(request: pytest.FixtureRequest) -> Connect:
-    """Opens a subscribed source of each kind that speaks MQTT 5."""
-    opener: Connect = request.param
-    return opener
+    """Opens a subscribed source of each protocol."""
+    return partial(mqtt_source, protocol=request.param)
 
 
 def receive(source: Source, count: int) -> list[Message]:
@@ -75,9 +64,9 @@ def test_what_was_not_settled_comes_again(port: int, device: Client, connect: Co
     third.close()
 
 
-def test_the_window_bounds_what_is_held(port: int, device: Client, connect_5: Connect) -> None:
+def test_the_window_bounds_what_is_held(port: int, device: Client) -> None:
     """Also where the broker sends more than it was told, as mosquitto 2.0.11 does."""
-    source = connect_5(port, window=20)
+    source = mqtt_source(port, window=20)
     for number in range(500):
         device.publish(TOPIC, reading(number), qos=1)
     held = receive(source, 20)
@@ -92,8 +81,8 @@ def test_the_window_bounds_what_is_held(port: int, device: Client, connect_5: Co
     source.close()
 
 
-def test_workers_that_share_divide_the_topics_among_them(port: int, device: Client, connect_5: Connect) -> None:
-    workers = [connect_5(port, f"ingest-{number}", share="ingest") for number in (1, 2)]
+def test_workers_that_share_divide_the_topics_among_them(port: int, device: Client) -> None:
+    workers = [mqtt_source(port, f"ingest-{number}", share="ingest") for number in (1, 2)]
     for number in range(100):
         device.publish(TOPIC, reading(number), qos=1)
     shares: list[list[Message]] = [[], []]
@@ -112,28 +101,30 @@ def test_workers_that_share_divide_the_topics_among_them(port: int, device: Clie
         worker.close()
 
 
-def test_retained_messages_come_once_and_are_marked(port: int, device: Client, connect_5: Connect) -> None:
+def test_retained_messages_come_once_and_are_marked(port: int, device: Client) -> None:
     device.publish(TOPIC, reading(1), qos=1, retain=True).wait_for_publish(10)
-    source = connect_5(port)
+    source = mqtt_source(port)
     messages = receive(source, 1)
     assert messages[0].retained
     source.ack(messages)
     source.close()
-    again = connect_5(port)
+    again = mqtt_source(port)
     assert again.receive(0.5) == []
     again.close()
 
 
-def test_descriptions_come_again_to_a_process_that_just_started(port: int, device: Client, connect_5: Connect) -> None:
+@pytest.mark.parametrize("at_once", [False, True])
+def test_descriptions_come_again_to_a_process_that_just_started(port: int, device: Client, at_once: bool) -> None:
+    """Also where the pipeline asks for them before the connection stands."""
     device.publish("homie/pump/node/flow/$unit", b"l/h", qos=1, retain=True).wait_for_publish(10)
     device.publish("tele/plug/LWT", b"Online", qos=1, retain=True).wait_for_publish(10)
     filters, described = ("pilots/#", "tele/#", "homie/#"), ("homie/#",)
-    source = connect_5(port)
+    source = mqtt_source(port)
     source.subscribe(filters, described)
     first = receive(source, 2)
     source.ack(first)
     source.close()
-    again = connect_5(port)
+    again = open_source(MqttSettings(client_id="ingest-1", port=port)) if at_once else mqtt_source(port)
     again.subscribe(filters, described)
     [message] = receive(again, 1)
     assert message.topic == "homie/pump/node/flow/$unit"
@@ -185,7 +176,7 @@ def publish_packet(topic: bytes, number: int, payload: bytes) -> bytes:
 
 def test_a_topic_that_is_not_utf8_arrives_escaped() -> None:
     broker = ScriptedBroker([publish_packet(b"pilots/air/lamp\xff/readings", 1, b"{}")])
-    source = paho_source(broker.port, protocol="3.1.1")
+    source = mqtt_source(broker.port, protocol="3.1.1")
     messages = receive(source, 1)
     assert (messages[0].topic, messages[0].payload) == ("pilots/air/lamp\\xff/readings", b"{}")
     source.ack(messages)
@@ -199,7 +190,7 @@ def test_a_packet_number_of_an_earlier_connection_is_not_acknowledged() -> None:
     that.
     """
     broker = ScriptedBroker([publish_packet(b"pilots/a", 1, b"old")], [publish_packet(b"pilots/a", 1, b"new")])
-    source = paho_source(broker.port, protocol="3.1.1")
+    source = mqtt_source(broker.port, protocol="3.1.1")
     old = receive(source, 1)
     broker.hang_up.set()
     new = receive(source, 1)
@@ -212,11 +203,12 @@ def test_a_packet_number_of_an_earlier_connection_is_not_acknowledged() -> None:
     broker.hang_up.set()
 
 
-def test_it_waits_for_a_broker_that_is_not_there_yet() -> None:
+@pytest.mark.parametrize("protocol", ["5", "3.1.1"])
+def test_it_waits_for_a_broker_that_is_not_there_yet(protocol: Literal["5", "3.1.1"]) -> None:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    source = PahoSource(MqttSettings(client_id="early", port=port, longest_wait=0.3))
+    source = open_source(MqttSettings(client_id="early", port=port, longest_wait=0.3, protocol=protocol))
     assert source.receive(0.5) == []
     assert not source.connected
     source.close()
@@ -235,9 +227,15 @@ def test_two_devices_with_quality_of_service_0(port: int, connect: Connect) -> N
 class ScriptedBroker5:
     """Answers CONNECT and SUBSCRIBE of MQTT 5, then sends its script and keeps what it hears; then the next client."""
 
-    def __init__(self, connack: bytes, script: bytes = b"") -> None:
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self.port = self._listener.getsockname()[1]
+    def __init__(self, connack: bytes, script: bytes = b"", path: Path | None = None) -> None:
+        """At `path`, or where that is None at `port`."""
+        if path is None:
+            self._listener = socket.create_server(("127.0.0.1", 0))
+            self.port = self._listener.getsockname()[1]
+        else:
+            self._listener = socket.socket(socket.AF_UNIX)
+            self._listener.bind(str(path))
+            self._listener.listen()
         self.heard = bytearray()
         self.connections = 0
         self.hang_up = threading.Event()
@@ -278,7 +276,7 @@ def test_a_topic_alias_stands_for_the_topic_before_it() -> None:
     alias = b"\x23\x00\x07"
     script = publish_5(b"pilots/a", 1, b"first", alias) + publish_5(b"", 2, b"second", alias)
     broker = ScriptedBroker5(WELCOME, script)
-    source = mqtt5_codec(broker.port)
+    source = mqtt_source(broker.port)
     assert [(message.topic, message.payload) for message in receive(source, 2)] == [
         ("pilots/a", b"first"),
         ("pilots/a", b"second"),
@@ -296,7 +294,7 @@ def test_a_topic_alias_stands_for_the_topic_before_it() -> None:
 )
 def test_text_that_is_not_utf8_costs_no_message(topic: bytes, properties: bytes, expected: str) -> None:
     broker = ScriptedBroker5(WELCOME, publish_5(topic, 1, b"{}", properties) + publish_5(b"pilots/b", 2, b"[]"))
-    source = mqtt5_codec(broker.port)
+    source = mqtt_source(broker.port)
     messages = receive(source, 2)
     assert [(message.topic, message.payload) for message in messages] == [(expected, b"{}"), ("pilots/b", b"[]")]
     source.ack(messages)
@@ -306,7 +304,7 @@ def test_text_that_is_not_utf8_costs_no_message(topic: bytes, properties: bytes,
 
 
 def test_a_message_longer_than_the_buffer_arrives_whole(port: int, device: Client) -> None:
-    source = mqtt5_codec(port)
+    source = mqtt_source(port)
     payload = bytes(range(256)) * 1_500  # one and a half times as long
     device.publish(TOPIC, payload, qos=1)
     device.publish(TOPIC, b"{}", qos=1)
@@ -316,7 +314,7 @@ def test_a_message_longer_than_the_buffer_arrives_whole(port: int, device: Clien
 
 def test_it_connects_again_after_bytes_that_are_not_mqtt() -> None:
     broker = ScriptedBroker5(WELCOME, b"\x00\x00\x00")
-    source = Mqtt5Source(MqttSettings(client_id="ingest-1", port=broker.port, longest_wait=0.3))
+    source = open_source(MqttSettings(client_id="ingest-1", port=broker.port, longest_wait=0.3))
     eventually(lambda: broker.connections >= 2, "it tries again")
     broker.hang_up.set()
     source.close()
@@ -328,6 +326,7 @@ def test_it_connects_again_after_bytes_that_are_not_mqtt() -> None:
         (b"\x20\x02\x00\x01", "3.1.1"),  # MQTT 3.1.1: unacceptable protocol version
         (b"\x20\x03\x00\x84\x00", "3.1.1"),
         (WELCOME, "5"),
+        (b"\x20\x00", "5"),  # broken
         (b"\x20\x03\x00\x87\x00", "5"),  # not authorised: it speaks MQTT 5 all the same
     ],
 )
@@ -341,3 +340,104 @@ def test_a_broker_that_is_away_is_taken_for_a_new_one() -> None:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         assert spoken_protocol(MqttSettings(client_id="ingest-1", port=probe.getsockname()[1])) == "5"
+
+
+def _session(port: int, client_id: str) -> Client:
+    """A client that has taken over a session, and leaves it with the socket that it closes."""
+    client = Client(CallbackAPIVersion.VERSION2, client_id=client_id, clean_session=False)
+    client.connect("127.0.0.1", port)
+    return client
+
+
+def test_a_retired_session_is_gone(port: int, connect: Connect) -> None:
+    connect(port).close()
+    connect(port, retire=True).close()
+    resumed: list[bool] = []
+    client = _session(port, "ingest-1")
+    client.on_connect = lambda _, __, flags, *more: resumed.append(flags.session_present)
+
+    def answered() -> bool:
+        client.loop(0.1)
+        return bool(resumed)
+
+    eventually(answered, "the broker answers")
+    assert resumed == [False]
+    client.disconnect()
+
+
+def test_a_filter_that_is_dropped_while_the_broker_is_away_is_left_with_the_next_connection(
+    port: int, device: Client, connect: Connect
+) -> None:
+    source = connect(port)
+    source.subscribe(("pilots/#", "tele/#"))
+    device.publish("tele/plug/STATE", b"{}", qos=1).wait_for_publish(10)
+    source.ack(receive(source, 1))
+    other = _session(port, "ingest-1")
+    eventually(lambda: other.loop(0.1) == 0 and not source.connected, "the other one has the session")
+    source.subscribe(("pilots/#",))
+    eventually(lambda: source.connected, "the source has it again")
+    device.publish("tele/plug/STATE", b"{}", qos=1).wait_for_publish(10)
+    device.publish(TOPIC, b"{}", qos=1).wait_for_publish(10)
+    assert [message.topic for message in receive(source, 1)] == [TOPIC]
+    source.close()
+
+
+def test_filters_to_leave_are_asked_for_until_somebody_wants_them_again() -> None:
+    subscriptions = Subscriptions(MqttSettings(client_id="a", topics=("pilots/#",), share="group"))
+    assert subscriptions.change(("pilots/#", "tele/#"), ()) == (["tele/#"], [])
+    assert subscriptions.change(("pilots/#",), ()) == ([], ["tele/#"])
+    assert subscriptions.filters_left() == ["$share/group/tele/#"]
+    subscriptions.change(("pilots/#", "tele/#"), ())
+    assert subscriptions.filters_left() == []
+
+
+def test_descriptions_are_asked_for_until_the_broker_has_answered() -> None:
+    subscriptions = Subscriptions(MqttSettings(client_id="a"))
+    subscriptions.change(("pilots/#", "homie/#"), ("homie/#",))
+    assert subscriptions.retain_handling("pilots/#") == SEND_IF_NEW
+    assert subscriptions.retain_handling("homie/#") == SEND_ALWAYS
+    subscriptions.connected()  # the answer never came
+    assert subscriptions.retain_handling("homie/#") == SEND_ALWAYS
+    assert not subscriptions.granted([(1, "granted"), (0x87, "not authorised")])
+    assert subscriptions.retain_handling("homie/#") == SEND_ALWAYS
+    with structlog.testing.capture_logs() as logs:
+        assert subscriptions.granted([(1, "granted"), (0, "granted")])
+    assert [entry["log_level"] for entry in logs] == ["warning"], "quality of service 0 keeps nothing"
+    assert subscriptions.retain_handling("homie/#") == SEND_IF_NEW
+
+
+def test_a_connection_that_does_not_last_is_waited_for_ever_longer() -> None:
+    clock = [1000.0]
+    backoff = Backoff(30.0, lambda: clock[0])
+    for _ in range(6):  # granted, and ended at once: two workers under one name, or a message that ends connections
+        backoff.subscribed()
+        clock[0] += LASTING / 2
+        backoff.ended()
+    assert max(backoff.wait() for _ in range(100)) > 10
+    backoff.subscribed()
+    clock[0] += LASTING
+    backoff.ended()
+    assert max(backoff.wait() for _ in range(100)) <= 0.5
+
+
+def test_a_broker_that_hangs_up_while_the_pipeline_is_slow_is_noticed(tmp_path: Path) -> None:
+    path = tmp_path / "socket"
+    broker = ScriptedBroker5(WELCOME, publish_5(b"pilots/a", 1, b"1") + publish_5(b"pilots/a", 2, b"2"), path)
+    source = open_source(MqttSettings(client_id="ingest-1", socket_path=str(path), window=1))
+    eventually(lambda: source.connected, "the source is subscribed")
+    broker.hang_up.set()
+    eventually(lambda: not source.connected, "it knows that the broker is gone", timeout=10)
+    source.close()
+
+
+def test_the_mark_of_a_backlog_is_published_as_the_broker_allows() -> None:
+    """To one that takes quality of service 0 only, anything else would end the connection."""
+    connack = b"\x20\x05\x01\x00\x02\x24\x00"
+    message = b"\x30\x0c\x00\x08pilots/a\x001"
+    broker = ScriptedBroker5(connack, message * (MARK_AFTER + 1))
+    source = mqtt_source(broker.port)
+    assert len(receive(source, MARK_AFTER + 1)) == MARK_AFTER + 1
+    eventually(lambda: b"/problems" in broker.heard, "the mark is published")
+    assert broker.heard[0] == 0x30
+    broker.hang_up.set()
+    source.close()

@@ -20,7 +20,7 @@ from techport_pilots.registry import lifecycle
 from techport_pilots.registry.lifecycle import NOT_COLLECTED
 from techport_pilots.registry.view import IngestView
 from techport_storage.model import Receipt
-from tests.ingest.running import NOON, Ingest, eventually, paho_source, pilot, publisher, reading
+from tests.ingest.running import NOON, Ingest, eventually, mqtt_source, pilot, publisher, reading
 
 PERSONAL = msgspec.structs.replace(
     pilot("doors"),
@@ -86,7 +86,7 @@ def test_starting_the_pilot_begins_the_collection(port: int, tmp_path: Path) -> 
     try:
         ingest.registry.import_pilot(PERSONAL, "", "test")
         MessageTap(ingest.registry.database).watch("doors", "lamp-1")
-        ingest.start(paho_source(port))
+        ingest.start(mqtt_source(port))
         device = publisher(port)
         device.publish("pilots/doors/lamp-1/readings", reading(1), qos=1)
         eventually(lambda: ingest.total().ignored == 1, "it is counted")

@@ -18,7 +18,7 @@ from techport_pilots.errors import RegistryUnavailable
 from techport_storage.errors import StoreUnavailable
 from techport_storage.model import Batch, Receipt
 from techport_storage.store import ReadingStore
-from tests.ingest.running import NOON, Ingest, eventually, paho_source, pilot, reading
+from tests.ingest.running import NOON, Ingest, eventually, mqtt_source, pilot, reading
 
 TOPIC = "pilots/air/lamp-1/readings"
 
@@ -53,7 +53,7 @@ class Away:
 def test_a_store_that_is_away_loses_nothing_and_settles_nothing(port: int, device: Client, ingest: Ingest) -> None:
     store = Away(ingest.store, {"write", "read"}, StoreUnavailable("the disk is full"))
     store.away.set()
-    source = paho_source(port)
+    source = mqtt_source(port)
     acknowledged: list[int] = []
     ack = source.ack
     source.ack = lambda messages: (acknowledged.append(len(messages)), ack(messages))[1]  # type: ignore[method-assign]
@@ -83,7 +83,7 @@ def test_a_disk_that_is_full_is_told_once_and_so_is_its_end(port: int, device: C
     store = Away(ingest.store, {"write"}, StoreUnavailable("the disk is full"))
     store.away.set()
     with structlog.testing.capture_logs() as logs:
-        pipeline = ingest.start(paho_source(port), store)
+        pipeline = ingest.start(mqtt_source(port), store)
         device.publish(TOPIC, reading(0), qos=1)
         eventually(lambda: store.refused >= 3, "the store was tried a few times")
         assert "the disk is full" in str(pipeline.health().store_error)
@@ -99,7 +99,7 @@ def test_a_write_whose_answer_is_lost_is_booked_once(port: int, device: Client, 
     """
     store = Away(ingest.store, {"write"}, StoreUnavailable("the connection broke"), after=True)
     store.away.set()
-    ingest.start(paho_source(port), store)
+    ingest.start(mqtt_source(port), store)
     device.publish(TOPIC, reading(1), qos=1)
     eventually(lambda: store.refused >= 1, "the write was tried")
     store.away.clear()
@@ -111,7 +111,7 @@ def test_a_write_whose_answer_is_lost_is_booked_once(port: int, device: Client, 
 def test_another_value_for_a_taken_place_is_a_correction_and_the_old_one_is_kept(
     port: int, device: Client, ingest: Ingest
 ) -> None:
-    ingest.start(paho_source(port))
+    ingest.start(mqtt_source(port))
     for value in (1.5, 1.5, 2.5, 2.5, 1.5):
         device.publish(TOPIC, reading(1, pm10=value), qos=1)
     eventually(lambda: ingest.total().received == 5, "all five are booked")
@@ -136,7 +136,7 @@ def test_a_ledger_that_is_away_loses_nothing(
     ledger = Away(ingest.ledger, {method}, RegistryUnavailable("database is locked"), after)
     ledger.away.set()
     ingest.ledger = ledger  # type: ignore[assignment]
-    ingest.start(paho_source(port))
+    ingest.start(mqtt_source(port))
     device.publish(TOPIC, reading(1), qos=1)
     device.publish(TOPIC, b"broken", qos=1)
     eventually(lambda: ledger.refused >= 3, "the ledger was tried a few times")
@@ -152,11 +152,11 @@ def test_stopping_while_the_store_is_away_leaves_the_messages_with_the_broker(
 ) -> None:
     store = Away(ingest.store, {"write", "read"}, StoreUnavailable("gone"))
     store.away.set()
-    ingest.start(paho_source(port), store)
+    ingest.start(mqtt_source(port), store)
     device.publish(TOPIC, reading(1), qos=1)
     eventually(lambda: store.refused >= 1, "the store was tried")
     ingest.stop()
-    ingest.start(paho_source(port))
+    ingest.start(mqtt_source(port))
     eventually(lambda: ingest.total().stored == 1, "it came again and is stored")
 
 
@@ -166,7 +166,7 @@ def test_a_decoder_that_breaks_does_not_stop_the_others(port: int, device: Clien
             raise ZeroDivisionError("a bug")
         return native.decode(message, device)
 
-    ingest.start(paho_source(port), decoders={"native": fragile})
+    ingest.start(mqtt_source(port), decoders={"native": fragile})
     for number in range(10):
         device.publish(TOPIC, b"poison" if number == 5 else reading(number), qos=1)
     eventually(lambda: ingest.total().messages == 10, "all are booked")
@@ -191,13 +191,13 @@ def test_a_bug_in_the_store_is_survived(port: int, device: Client, ingest: Inges
             return ingest.store.write(batch)
 
     buggy: ReadingStore = Buggy()  # type: ignore[assignment]
-    ingest.start(paho_source(port), buggy)
+    ingest.start(mqtt_source(port), buggy)
     device.publish(TOPIC, reading(1), qos=1)
     eventually(lambda: ingest.total().stored == 1, "it is stored at the second attempt")
 
 
 def test_a_pilot_imported_this_moment_is_known(port: int, device: Client, ingest: Ingest) -> None:
-    ingest.start(paho_source(port))
+    ingest.start(mqtt_source(port))
     device.publish(TOPIC, reading(1), qos=1)
     eventually(lambda: ingest.total().stored == 1, "the snapshot was taken")
     ingest.registry.import_pilot(pilot("noise"), "", "test")
@@ -208,7 +208,7 @@ def test_a_pilot_imported_this_moment_is_known(port: int, device: Client, ingest
 
 
 def test_status_is_counted_and_not_stored(port: int, device: Client, ingest: Ingest) -> None:
-    ingest.start(paho_source(port))
+    ingest.start(mqtt_source(port))
     device.publish("pilots/air/lamp-1/status", b"online", qos=1, retain=True)
     eventually(lambda: ingest.total().ignored == 1, "it is counted")
     assert ingest.rows() == []
@@ -217,12 +217,12 @@ def test_status_is_counted_and_not_stored(port: int, device: Client, ingest: Ing
 
 def test_a_retained_reading_is_a_reading(port: int, device: Client, ingest: Ingest) -> None:
     device.publish(TOPIC, reading(1), qos=1, retain=True).wait_for_publish(10)
-    ingest.start(paho_source(port))
+    ingest.start(mqtt_source(port))
     eventually(lambda: ingest.total().stored == 1, "the retained one is stored")
 
 
 def test_undescribed_streams_show_up_in_the_registry(port: int, device: Client, ingest: Ingest) -> None:
-    ingest.start(paho_source(port))
+    ingest.start(mqtt_source(port))
     device.publish(TOPIC, reading(1, glitter=3.0), qos=1)
     eventually(lambda: ingest.total().stored == 1, "it is stored")
     assert ingest.rows() == [("lamp-1", "glitter", NOON + 1, 3.0, 0)]

@@ -18,7 +18,7 @@ from techport_pilots.model import FieldMapping, PilotDefinition, SourceDefinitio
 from techport_storage.clock import now
 from techport_storage.microseconds import DAY
 from techport_storage.model import Receipt
-from tests.ingest.running import NOON, Ingest, eventually, paho_source, pilot
+from tests.ingest.running import NOON, Ingest, eventually, mqtt_source, pilot
 
 TOPIC = "pilots/air/lamp-1/readings"
 
@@ -38,7 +38,7 @@ def check_ledger(ingest: Ingest) -> Tally:
 def test_after_a_fix_of_the_mapping_the_old_messages_are_where_they_belong(
     port: int, device: Client, ingest: Ingest
 ) -> None:
-    ingest.start(paho_source(port))
+    ingest.start(mqtt_source(port))
     for number in range(5):
         device.publish(TOPIC, f'{{"time": {NOON + number}, "temp": "2{number},5", "pm10": 1}}', qos=1)
     eventually(lambda: ingest.total().quarantined == 5, "the text is set aside")
@@ -60,7 +60,7 @@ def test_after_a_fix_of_the_mapping_the_old_messages_are_where_they_belong(
 
 
 def test_two_replays_are_counted_each_for_itself(port: int, device: Client, ingest: Ingest) -> None:
-    ingest.start(paho_source(port))
+    ingest.start(mqtt_source(port))
     for number in range(4):
         device.publish(TOPIC, f'{{"time": {NOON + number}, "temp": "2{number},5"}}', qos=1)
     eventually(lambda: ingest.total().quarantined == 4, "the text is set aside")
@@ -73,7 +73,7 @@ def test_two_replays_are_counted_each_for_itself(port: int, device: Client, inge
 
 
 def test_what_still_cannot_be_stored_comes_back_once(port: int, device: Client, ingest: Ingest) -> None:
-    ingest.start(paho_source(port))
+    ingest.start(mqtt_source(port))
     device.publish(TOPIC, f'{{"time": {NOON}, "pm10": "x", "time2": null}}', qos=1)
     eventually(lambda: len(ingest.entries()) == 1, "it is set aside")
     [before] = ingest.entries()
@@ -89,7 +89,7 @@ def test_what_still_cannot_be_stored_comes_back_once(port: int, device: Client, 
 
 
 def test_a_claimed_device_gets_its_earlier_messages_back(port: int, device: Client, ingest: Ingest) -> None:
-    ingest.start(paho_source(port))
+    ingest.start(mqtt_source(port))
     for number in range(3):
         device.publish("pilots/air/Min boks/readings", f'{{"time": {NOON + number}, "pm10": {number}}}', qos=1)
     eventually(lambda: ingest.total().quarantined == 3, "nobody knows it")
@@ -148,6 +148,6 @@ def test_entries_expire_as_their_pilot_says(port: int, ingest: Ingest) -> None:
     tallies, aside = BatchAccounting(reader.read(messages, snapshot)).close(Receipt(0))
     ingest.ledger.close_batch("w", tallies, aside)
     ingest.registry.import_pilot(msgspec.structs.replace(pilot(), quarantine="P90D"), "", "test")
-    ingest.start(paho_source(port))
+    ingest.start(mqtt_source(port))
     eventually(lambda: [entry.payload for entry in ingest.entries()] == [b"x1"], "the old one is deleted")
     assert ingest.total().quarantined == 2

@@ -17,7 +17,7 @@ from techport_pilots.definition.load import parse_definition
 from techport_pilots.model import PilotDefinition
 from techport_pilots.registry.view import IngestView
 from techport_pilots.topics import essential
-from tests.ingest.running import Ingest, eventually, hang_up, paho_source, publisher
+from tests.ingest.running import Ingest, eventually, hang_up, mqtt_source, publisher
 from tests.servers.mosquitto import free_port
 
 CASES = Path(__file__).parent / "decoders"
@@ -79,7 +79,7 @@ def check_house(ingest: Ingest) -> None:
 
 
 def test_four_formats_through_a_real_broker(port: int, device: Client, ingest: Ingest) -> None:
-    ingest.start(paho_source(port))
+    ingest.start(mqtt_source(port))
     ingest.registry.import_pilot(house(), "", "test")  # while it runs: the subscription follows
     eventually(lambda: listens(ingest, 5), "the worker subscribes")
     for name in FOUR:
@@ -105,7 +105,7 @@ def test_four_formats_through_the_embedded_broker(ingest: Ingest) -> None:
 
 def test_events_are_kept_once(port: int, device: Client, ingest: Ingest) -> None:
     ingest.registry.import_pilot(house(uplinks="v3/#"), "", "test")
-    ingest.start(paho_source(port))
+    ingest.start(mqtt_source(port))
     eventually(lambda: listens(ingest, 5), "the worker subscribes")
     topic, payload = case("tts-v3/join")
     for _ in range(2):

@@ -53,6 +53,7 @@ def spoken_protocol(settings: MqttSettings) -> Literal["5", "3.1.1"]:
     except (OSError, ValueError) as error:
         log.info("could not ask the broker which protocol it speaks", broker=str(settings), reason=str(error))
         return "5"
+    if answer[0] != _CONNACK or answer[1] < _CONNACK_3_1_1_LENGTH:  # it is no broker, or a broken one
+        return "5"
     unsupported = int(mqtt5.ConnAckReasonCode.UNSUPPORTED_PROTOCOL_VERSION)
-    old = answer[0] == _CONNACK and (answer[1] == _CONNACK_3_1_1_LENGTH or answer[3] == unsupported)
-    return "3.1.1" if old else "5"
+    return "3.1.1" if answer[1] == _CONNACK_3_1_1_LENGTH or answer[3] == unsupported else "5"

@@ -13,13 +13,11 @@ from __future__ import annotations
 
 import contextlib
 import math
-import random
 import select
 import socket
 import ssl
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Collection, Iterator, Sequence
 
 import mqtt5
@@ -28,24 +26,35 @@ import structlog
 
 from techport_ingest.message import Message
 from techport_ingest.sources.backlog import Backlog
+from techport_ingest.sources.session import (
+    SEND_ALWAYS,
+    SEND_IF_NEW,
+    SEND_NEVER,
+    Backoff,
+    Inbox,
+    SessionEvents,
+    Subscriptions,
+)
 from techport_ingest.sources.session_watch import SessionEvent
 from techport_ingest.sources.settings import MqttSettings
 from techport_storage.clock import now
 
 log = structlog.get_logger(__name__)
 
-_PACKET_ID_BITS = 16
-_QOS_BITS = 2
 _BUFFER_BYTES = 1 << 18
 _LONGEST_PACKET = 1 << 29  # more than MQTT can express: 256 MB and a header (section 1.5.5)
 _TOPIC_ALIASES = 1_000  # that the broker may use in place of topics on one connection
 _PUBACK = np.dtype([("header", ">u2"), ("packet_id", ">u2")])
 _PUBACK_HEADER = 0x4002  # success without properties: two more bytes, the packet number (section 3.4)
-_FAILURE = 0x80  # reason codes from here on (section 2.4); the codec's are no integers, whatever its stub says
 _PUBLISH = 3  # the type of a packet, in the upper half of its first byte (section 2.1.2)
 _PING = mqtt5.PingReqPacket().write()
 _UNANSWERED_PINGS = 2  # sent at half the keep-alive each
 _CONNECT_TIMEOUT = 10.0  # seconds to a connection, and from CONNECT to CONNACK
+_RETAIN_HANDLING = {
+    SEND_ALWAYS: mqtt5.RetainHandling.SEND_ALWAYS,
+    SEND_IF_NEW: mqtt5.RetainHandling.SEND_IF_SUBSCRIPTION_NOT_EXISTS,
+    SEND_NEVER: mqtt5.RetainHandling.SEND_NEVER,
+}
 
 
 class _ConnectionEnded(Exception):
@@ -62,20 +71,17 @@ class Mqtt5Source:
     def __init__(self, settings: MqttSettings, on_session: Callable[[SessionEvent], bool] | None = None) -> None:
         """`on_session` is called by `receive`, in its thread, and again with the same event when it gives False."""
         self._settings = settings
-        self._on_session = on_session
-        self._session_events: deque[SessionEvent] = deque()
-        self._topics = settings.topics
-        self._undescribed: set[str] = set()  # filters whose retained messages this process has still to get
-        self._arrived: deque[Message] = deque()
-        self._something_arrived = threading.Event()
-        self._connection = 0  # counts connections: the generation that a packet number belongs to
-        self._lock = threading.Lock()  # over _connection, _outgoing and _packet_id
+        self._events = SessionEvents(on_session)
+        self._subscriptions = Subscriptions(settings)
+        self._inbox = Inbox(settings.window)
+        self._lock = threading.Lock()  # over _inbox.connection, _outgoing and _packet_id
         self._outgoing: list[bytes] | None = None  # what waits to be sent; None while there is no connection
         self._packet_id = 0
         self._aliases: dict[int, str] = {}
         self._backlog = Backlog(settings.client_id)
+        self._mark_qos = mqtt5.QoS.AT_LEAST_ONCE
         self._subscribed = False
-        self._failures = 0
+        self._backoff = Backoff(settings.longest_wait)
         self._full = False  # as many messages wait as the window has places, and one more is there: nothing is read
         self._closing = threading.Event()
         self._flushed = threading.Event()
@@ -88,31 +94,17 @@ class Mqtt5Source:
     # -- Source ----------------------------------------------------------------------------------------------------
 
     def receive(self, timeout: float) -> list[Message]:
-        while self._session_events and (self._on_session is None or self._on_session(self._session_events[0])):
-            self._session_events.popleft()
-        if not self._arrived:
-            self._something_arrived.wait(timeout)
-        # Cleared before the queue is emptied: a message that comes in between is either seen now or wakes us.
-        self._something_arrived.clear()
-        window, arrived = self._settings.window, self._arrived
-        taken: list[Message] = []
-        with contextlib.suppress(IndexError):
-            while len(taken) < window:
-                taken.append(arrived.popleft())
+        self._events.pass_on()
+        taken = self._inbox.take(timeout)
         if taken and self._full:
             self._full = False
             self._wake()
         return taken
 
     def ack(self, messages: Sequence[Message]) -> None:
-        shift = _PACKET_ID_BITS + _QOS_BITS
         with self._lock:
-            current = self._connection
-            packet_ids = [
-                message.id & 0xFFFF
-                for message in messages
-                if message.id >> shift == current and message.id >> _PACKET_ID_BITS & 3
-            ]
+            current = self._inbox.connection
+            packet_ids = self._inbox.packet_ids(messages)
         if packet_ids:
             packets = np.empty(len(packet_ids), _PUBACK)
             packets["header"] = _PUBACK_HEADER
@@ -120,16 +112,13 @@ class Mqtt5Source:
             self._send(packets.tobytes(), current)
 
     def subscribe(self, topics: Sequence[str], described: Collection[str] = ()) -> None:
-        before, self._topics = self._topics, tuple(topics)
-        self._undescribed |= set(described) - set(before)
-        fresh = [topic for topic in topics if topic not in before]
-        stale = [topic for topic in before if topic not in topics]
-        # Not connected: the next connection asks for all of them. What an earlier run subscribed to and nobody wants
-        # any more goes on coming into the persistent session; the pipeline sorts it out.
-        if fresh:
+        with self._subscriptions.lock:
+            fresh, stale = self._subscriptions.change(topics, described)
+            if self._outgoing is None:
+                return  # the next connection asks for all of them
             self._ask_for(fresh)
-        if stale:
-            self._send(mqtt5.UnsubscribePacket(self._next_packet_id(), self._shared(stale)).write())
+            if stale:
+                self._unsubscribe(self._subscriptions.filters(stale))
 
     @property
     def connected(self) -> bool:
@@ -141,23 +130,22 @@ class Mqtt5Source:
         """
         if self._subscribed:
             self._flushed.clear()
-            # Its answer comes when the broker has read all before it.
-            if self._send(mqtt5.UnsubscribePacket(self._next_packet_id(), ["techport/nothing"]).write()):
+            if self._unsubscribe(["techport/nothing"]):  # its answer comes when the broker has read all before it
                 self._flushed.wait(2)
-        goodbye = mqtt5.DisconnectPacket(session_expiry_interval=0 if self._settings.retire else None)
+        # In this order: the connection ends when there is nothing more to send.
+        self._send(mqtt5.DisconnectPacket(session_expiry_interval=0 if self._settings.retire else None).write())
         self._closing.set()
-        self._send(goodbye.write())
         self._wake()
         self._thread.join(5)
         self._waker.close()
-        self._something_arrived.set()
+        self._inbox.wake()
 
     # -- sending ---------------------------------------------------------------------------------------------------
 
     def _send(self, packet: bytes, connection: int | None = None) -> bool:
         """Leave a packet to the thread of the connection; False where there is none, or no longer `connection`."""
         with self._lock:
-            if self._outgoing is None or connection not in (None, self._connection):
+            if self._outgoing is None or connection not in (None, self._inbox.connection):
                 return False
             self._outgoing.append(packet)
         self._wake()
@@ -172,39 +160,31 @@ class Mqtt5Source:
             self._packet_id = self._packet_id % 0xFFFF + 1
             return self._packet_id
 
+    def _unsubscribe(self, filters: list[str]) -> bool:
+        return self._send(mqtt5.UnsubscribePacket(self._next_packet_id(), filters).write())
+
     def _ask_for(self, topics: Sequence[str]) -> None:
+        """Subscribe, or where the session is to end take leave. Called with the lock of the subscriptions."""
         if not topics:
             return
-        names = self._shared(topics)
-        former = self._settings.former_names(topics)
+        subscriptions = self._subscriptions
+        names = subscriptions.filters(topics)
+        former = subscriptions.former_filters(topics)
         if self._settings.retire:
-            self._send(mqtt5.UnsubscribePacket(self._next_packet_id(), [*names, *former]).write())
+            self._unsubscribe([*names, *former])
             return
         if former:
-            self._send(mqtt5.UnsubscribePacket(self._next_packet_id(), former).write())
+            self._unsubscribe(former)
         filters = [
             mqtt5.TopicFilter(
-                name, max_qos=mqtt5.QoS.AT_LEAST_ONCE, retain_as_published=False, retain_handling=self._retained(topic)
+                name,
+                max_qos=mqtt5.QoS.AT_LEAST_ONCE,
+                retain_as_published=False,
+                retain_handling=_RETAIN_HANDLING[subscriptions.retain_handling(topic)],
             )
             for name, topic in zip(names, topics, strict=True)
         ]
         self._send(mqtt5.SubscribePacket(self._next_packet_id(), filters).write())
-
-    def _retained(self, topic: str) -> mqtt5.RetainHandling:
-        """Retained values are asked for with a new subscription only, not again at every reconnect; descriptions once
-        by every process.
-        """
-        if self._settings.share is not None:
-            return mqtt5.RetainHandling.SEND_NEVER
-        if topic in self._undescribed:
-            self._undescribed.discard(topic)
-            return mqtt5.RetainHandling.SEND_ALWAYS
-        return mqtt5.RetainHandling.SEND_IF_SUBSCRIPTION_NOT_EXISTS
-
-    def _shared(self, topics: Sequence[str]) -> list[str]:
-        """The filters, divided among the workers of the group where there is one."""
-        prefix = f"$share/{self._settings.share}/" if self._settings.share else ""
-        return [prefix + topic for topic in topics]
 
     # -- the connection's thread -----------------------------------------------------------------------------------
 
@@ -219,30 +199,25 @@ class Mqtt5Source:
             except Exception:  # a thread that ends would leave the platform deaf
                 log.exception("the connection's thread failed and starts again", broker=str(self._settings))
                 self._connection_ended("error")
-            self._closing.wait(self._pause())
+            self._closing.wait(self._backoff.wait())
         self._wakened.close()
-        self._something_arrived.set()
+        self._inbox.wake()
 
     def _connection_ended(self, why: str, *, taken_over: bool = False) -> None:
         with self._lock:
-            self._connection += 1
+            self._inbox.connection += 1
             was_connected, self._outgoing = self._outgoing is not None, None
         self._backlog.lost()
         if taken_over:
-            self._session_events.append("taken-over")
+            self._events.add("taken-over")
         if self._closing.is_set():
             return
         if was_connected:
             log.warning("lost the broker", broker=str(self._settings), reason=why)
-        elif self._failures == 0:
+        elif self._backoff.failures == 0:
             log.warning("cannot reach the broker; trying on", broker=str(self._settings), reason=why)
-        if not self._subscribed:
-            self._failures += 1
+        self._backoff.ended()
         self._subscribed = False
-
-    def _pause(self) -> float:
-        """Exponential back-off with jitter, so that a hundred clients do not come back in the same instant."""
-        return random.uniform(0.1, min(self._settings.longest_wait, 0.5 * 2 ** min(self._failures, 16)))
 
     def _serve_connection(self) -> None:
         with contextlib.closing(self._settings.open_connection(_CONNECT_TIMEOUT)) as connection:
@@ -271,28 +246,23 @@ class Mqtt5Source:
             log.error("the broker refused the connection", broker=str(settings), reason=reason)
             raise _ConnectionEnded(reason)
         log.info("connected to the broker", broker=str(settings), session_resumed=answer.session_present)
-        self._session_events.append("resumed" if answer.session_present else "new")
+        self._events.add("resumed" if answer.session_present else "new")
         if answer.session_present:
-            self._forget_unread()
+            self._inbox.forget_unread()
         connection.setblocking(False)
-        with self._lock:
-            self._outgoing = []
-        self._ask_for(self._topics)
+        with self._subscriptions.lock:
+            with self._lock:
+                self._outgoing = []
+            self._subscriptions.connected()
+            if left := self._subscriptions.filters_left():
+                self._unsubscribe(left)
+            self._ask_for(self._subscriptions.topics)
+        # The mark of a broker that takes QoS 0 only would end the connection (section 3.2.2.3.4).
+        no_more = answer.max_qos == mqtt5.QoS.AT_MOST_ONCE
+        self._mark_qos = mqtt5.QoS.AT_MOST_ONCE if no_more else mqtt5.QoS.AT_LEAST_ONCE
         self._backlog.connected(answer.session_present)
-        return settings.keepalive if answer.server_keep_alive is None else answer.server_keep_alive
-
-    def _forget_unread(self) -> None:
-        """Drop what nobody has received yet: it comes again, and would otherwise be held twice, once a connection.
-
-        Not when the broker has lost the session: then what we hold is all that is left of it.
-        """
-        for _ in range(len(self._arrived)):
-            try:
-                message = self._arrived.popleft()
-            except IndexError:  # the pipeline took the last ones meanwhile
-                return
-            if not message.id >> _PACKET_ID_BITS & 3:
-                self._arrived.append(message)  # of QoS 0, which does not come again
+        # 0: the broker wants no pings, but we want to know whether it is there.
+        return answer.server_keep_alive or settings.keepalive
 
     def _converse(self, connection: socket.socket, incoming: _Incoming, keepalive: int) -> None:
         """Read and send until the connection ends. Raises _ConnectionEnded or OSError."""
@@ -304,12 +274,13 @@ class Mqtt5Source:
         poll.register(self._wakened, select.POLLIN)
         poll.register(connection, select.POLLIN)
         while True:
+            closing = self._closing.is_set()  # asked first: the goodbye is among what is sent then
             if not unsent:
                 unsent = self._take_outgoing()
-            if self._closing.is_set() and not unsent:
+            if closing and not unsent:
                 raise _ConnectionEnded("closed")
             self._full = incoming.held_back  # said first: `receive` wakes us if it is so
-            if self._full and len(self._arrived) < self._settings.window:
+            if self._full and len(self._inbox.messages) < self._inbox.window:
                 self._full = incoming.held_back = False
             reading = not self._full
             poll.modify(connection, select.POLLIN * reading | select.POLLOUT * bool(unsent))
@@ -317,6 +288,9 @@ class Mqtt5Source:
             events = dict(poll.poll(wait * 1000))
             if self._wakened.fileno() in events:
                 self._wakened.recv(4096)
+            if not reading and events.get(connection.fileno(), 0) & (select.POLLHUP | select.POLLERR):
+                # Reported until it is read, which waits for the pipeline. What has not been read comes again.
+                raise _ConnectionEnded("the broker closed the connection")
             if unsent:
                 with contextlib.suppress(BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
                     unsent = unsent[connection.send(unsent) :]
@@ -341,10 +315,10 @@ class Mqtt5Source:
 
     def _take(self, incoming: _Incoming) -> None:
         """Decode what has been read: messages go to the queue while it has room, everything else is acted on."""
-        received, window = now(), self._settings.window
-        unnumbered = self._connection << (_QOS_BITS + _PACKET_ID_BITS)  # of QoS 0
-        numbered = unnumbered | 1 << _PACKET_ID_BITS  # of QoS 1: we subscribe to no more
-        arrived = self._arrived
+        received, inbox = now(), self._inbox
+        unnumbered = inbox.number(0, 0)
+        numbered = inbox.number(1, 0)  # of QoS 1: we subscribe to no more
+        arrived, window = inbox.messages, inbox.window
         append, held = arrived.append, len(arrived)
         backlog, retire = self._backlog, self._settings.retire
         incoming.hold_back = held >= window
@@ -370,12 +344,13 @@ class Mqtt5Source:
             if held >= window:
                 incoming.hold_back = True
         if arrived:
-            self._something_arrived.set()
+            inbox.wake()
 
     def _publish_mark(self) -> None:
         """See Backlog: it comes back behind everything that waits for this session."""
-        topic, token, packet_id = self._backlog.topic, self._backlog.token, self._next_packet_id()
-        self._send(mqtt5.PublishPacket(topic, token, qos=mqtt5.QoS.AT_LEAST_ONCE, packet_id=packet_id).write())
+        qos = self._mark_qos
+        packet_id = None if qos == mqtt5.QoS.AT_MOST_ONCE else self._next_packet_id()
+        self._send(mqtt5.PublishPacket(self._backlog.topic, self._backlog.token, qos=qos, packet_id=packet_id).write())
 
     def _resolve(self, topic: str, alias: int) -> str:
         """The topic that an alias stands for on this connection (section 3.3.2.3.4); a topic beside it redefines it."""
@@ -387,15 +362,14 @@ class Mqtt5Source:
 
     def _handle(self, packet: mqtt5.Packet) -> None:
         if isinstance(packet, mqtt5.SubAckPacket):
-            refused = [code.name for code in packet.reason_codes if int(code) >= _FAILURE]
-            if refused:
-                log.error("the broker refused the subscription", topics=self._topics, reasons=refused)
-                return
-            self._failures = 0
-            self._subscribed = True
+            # The codec's codes are not integers, whatever its stub says.
+            if self._subscriptions.granted([(int(code), code.name) for code in packet.reason_codes]):
+                self._backoff.subscribed()
+                self._subscribed = True
         elif isinstance(packet, mqtt5.UnsubAckPacket):
             self._flushed.set()
             if self._settings.retire:
+                self._backoff.subscribed()
                 self._subscribed = True
         elif isinstance(packet, mqtt5.DisconnectPacket):
             taken_over = packet.reason_code == mqtt5.DisconnectReasonCode.SESSION_TAKEN_OVER

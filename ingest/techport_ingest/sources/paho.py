@@ -1,44 +1,37 @@
-"""Messages from an MQTT broker: persistent session, QoS 1, acknowledged one by one after the commit.
+"""Messages from an MQTT 3.1.1 broker: persistent session, QoS 1, acknowledged one by one after the commit.
 
 paho's network thread calls back; callbacks do nothing but append to a queue, because an exception in one of them
 would end that thread. What keeps the promise "acknowledged means kept":
 
-- The session outlives the connection and the process (fixed client id, no clean start): the broker holds what we have
-  not acknowledged and gives it again.
+- The session outlives the connection and the process (fixed client id, no clean session): the broker holds what we
+  have not acknowledged and gives it again.
 - PUBACKs are sent by `ack` alone.
-- A PUBACK names a packet by a 16-bit number that belongs to one connection. After a reconnect the same number may mean
-  another message, so a message remembers its connection and is never acknowledged on a later one: it comes again
-  anyway.
+- A packet number is never acknowledged on a later connection: session.py.
 """
 
 from __future__ import annotations
 
-import random
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 import structlog
 from paho.mqtt.client import Client, ConnectFlags, DisconnectFlags, MQTTMessage
 from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, MQTTProtocolVersion
-from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
-from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from techport_ingest.message import Message
 from techport_ingest.sources.backlog import Backlog
+from techport_ingest.sources.session import Backoff, Inbox, SessionEvents, Subscriptions
 from techport_ingest.sources.session_watch import SessionEvent
 from techport_ingest.sources.settings import MqttSettings
 from techport_storage.clock import now
 
 log = structlog.get_logger(__name__)
 
-_SESSION_TAKEN_OVER = 0x8E  # MQTT 5, section 3.14.2.1
-_MID_BITS = 16
-_QOS_BITS = 2
+_CONNECT_TIMEOUT = 10.0  # seconds
 
 
 class PahoSource:
@@ -47,74 +40,43 @@ class PahoSource:
     def __init__(self, settings: MqttSettings, on_session: Callable[[SessionEvent], bool] | None = None) -> None:
         """`on_session` is called by `receive`, in its thread, and again with the same event when it gives False."""
         self._settings = settings
-        self._on_session = on_session
-        self._session_events: deque[SessionEvent] = deque()
-        self._topics = settings.topics
-        self._undescribed: set[str] = set()  # filters whose retained messages this process has still to get
-        self._arrived: deque[Message] = deque()
-        self._something_arrived = threading.Event()
-        self._connection = 0  # counts connections: the generation that a packet number belongs to
+        self._events = SessionEvents(on_session)
+        self._subscriptions = Subscriptions(settings)
+        self._inbox = Inbox(settings.window)
         self._connection_lock = threading.Lock()
         self._subscribed = False
-        self._failures = 0
+        self._backoff = Backoff(settings.longest_wait)
         self._closing = False
         self._flushed = threading.Event()
-        self.discarded = 0  # QoS 0 messages beyond the window: nobody promised to keep them
         self._backlog = Backlog(settings.client_id)
         self._client = self._build_client()
-        if settings.protocol == "5":
-            self._client.connect_async(
-                *settings.address,
-                settings.keepalive,
-                clean_start=False,
-                properties=self._connect_properties(),
-            )
-        else:
-            self._client.connect_async(*settings.address, settings.keepalive)
+        self._client.connect_async(*settings.address, settings.keepalive)
         self._schedule_next_attempt()
         self._client.loop_start()
 
     # -- Source ----------------------------------------------------------------------------------------------------
 
     def receive(self, timeout: float) -> list[Message]:
-        while self._session_events and (self._on_session is None or self._on_session(self._session_events[0])):
-            self._session_events.popleft()
-        if not self._arrived:
-            self._something_arrived.wait(timeout)
-        # Cleared before the queue is emptied: a message that comes in between is either seen now or wakes us.
-        self._something_arrived.clear()
+        self._events.pass_on()
+        taken = self._inbox.take(timeout)
         if not self._subscribed and not self._closing:
             self._revive()
-        taken: list[Message] = []
-        take = self._arrived.popleft
-        try:
-            while len(taken) < self._settings.window:
-                taken.append(take())
-        except IndexError:
-            pass
         return taken
 
     def ack(self, messages: Sequence[Message]) -> None:
         acknowledge = self._client.ack
         with self._connection_lock:
-            current = self._connection
-            for message in messages:
-                handle = message.id
-                if handle >> (_MID_BITS + _QOS_BITS) == current and (handle >> _MID_BITS) & 3:
-                    acknowledge(handle & 0xFFFF, (handle >> _MID_BITS) & 3)
+            for packet_id in self._inbox.packet_ids(messages):
+                acknowledge(packet_id, 1)
 
     def subscribe(self, topics: Sequence[str], described: Collection[str] = ()) -> None:
-        before, self._topics = self._topics, tuple(topics)
-        self._undescribed |= set(described) - set(before)
-        fresh = [topic for topic in topics if topic not in before]
-        stale = [topic for topic in before if topic not in topics]
-        # Not connected: the next connection asks for all of them. What an earlier run subscribed to and nobody wants
-        # any more goes on coming into the persistent session; the pipeline sets it aside.
-        if self._client.is_connected():
-            if fresh:
-                self._ask_for(fresh)
+        with self._subscriptions.lock:
+            fresh, stale = self._subscriptions.change(topics, described)
+            if not self._client.is_connected():
+                return  # the next connection asks for all of them
+            self._ask_for(fresh)
             if stale:
-                self._client.unsubscribe(self._shared(stale))
+                self._client.unsubscribe(self._subscriptions.filters(stale))
 
     @property
     def connected(self) -> bool:
@@ -129,25 +91,23 @@ class PahoSource:
             self._flushed.clear()
             self._client.unsubscribe("techport/nothing")  # its answer comes when the broker has read all before it
             self._flushed.wait(2)
-        if self._settings.retire:
-            goodbye = Properties(PacketTypes.DISCONNECT)  # type: ignore[no-untyped-call]
-            goodbye.SessionExpiryInterval = 0
-            self._client.disconnect(properties=goodbye)
-        else:
-            self._client.disconnect()
+        self._client.disconnect()
         self._client.loop_stop()
-        self._something_arrived.set()
+        if self._settings.retire:
+            self._remove_session()
+        self._inbox.wake()
 
     # -- paho's thread ---------------------------------------------------------------------------------------------
 
     def _on_message(self, client: Client, userdata: Any, message: MQTTMessage) -> None:
-        if len(self._arrived) >= self._settings.window and not self._hold_back(message.qos):
+        inbox = self._inbox
+        if len(inbox.messages) >= inbox.window and not self._hold_back(message.qos):
             return
         try:
             topic = message.topic
         except UnicodeDecodeError as error:
             topic = bytes(error.object).decode(errors="backslashreplace")
-        handle = (self._connection << _QOS_BITS | message.qos) << _MID_BITS | message.mid
+        number = inbox.number(message.qos, message.mid)
         payload, delayed = bytes(message.payload), self._settings.retire
         if self._backlog.watching:
             if self._backlog.is_mark(topic, payload):
@@ -156,9 +116,8 @@ class PahoSource:
             delayed = self._backlog.delayed() or delayed
             if self._backlog.take_mark():
                 client.publish(self._backlog.topic, self._backlog.token, qos=1)
-        self._arrived.append(Message(topic, payload, now(), handle, message.dup, message.retain, delayed))
-        if not self._something_arrived.is_set():
-            self._something_arrived.set()
+        inbox.messages.append(Message(topic, payload, now(), number, message.dup, message.retain, delayed))
+        inbox.wake()
 
     def _hold_back(self, qos: int) -> bool:
         """Make room for a message beyond the window; whether it may come in.
@@ -166,10 +125,9 @@ class PahoSource:
         A broker that counts well sends none of QoS 1. mosquitto 2.0.11 was seen to send seven windows at once: then
         this thread stops reading until the pipeline has taken some, and TCP holds the broker up.
         """
-        if qos == 0:
-            self.discarded += 1
+        if qos == 0:  # nobody promised to keep it
             return False
-        while len(self._arrived) >= self._settings.window and not self._closing:
+        while len(self._inbox.messages) >= self._inbox.window and not self._closing:
             time.sleep(0.005)
         return True
 
@@ -178,6 +136,7 @@ class PahoSource:
     ) -> None:
         self._flushed.set()
         if self._settings.retire:
+            self._backoff.subscribed()
             self._subscribed = True
 
     def _on_connect(
@@ -187,98 +146,68 @@ class PahoSource:
             log.error("the broker refused the connection", broker=str(self._settings), reason=str(reason))
             return
         log.info("connected to the broker", broker=str(self._settings), session_resumed=flags.session_present)
-        self._session_events.append("resumed" if flags.session_present else "new")
+        self._events.add("resumed" if flags.session_present else "new")
         if flags.session_present:
-            self._forget_unread()
-        self._ask_for(self._topics)
+            self._inbox.forget_unread()
+        with self._subscriptions.lock:
+            self._subscriptions.connected()
+            if left := self._subscriptions.filters_left():
+                client.unsubscribe(left)
+            self._ask_for(self._subscriptions.topics)
         self._backlog.connected(flags.session_present)
 
     def _ask_for(self, topics: Sequence[str]) -> None:
-        names = self._shared(topics)
-        former = self._settings.former_names(topics)
+        """Subscribe, or where the session is to end take leave. Called with the lock of the subscriptions.
+
+        MQTT 3.1.1 gives retained values with every subscription, also again.
+        """
+        if not topics:
+            return
+        names = self._subscriptions.filters(topics)
+        former = self._subscriptions.former_filters(topics)
         if self._settings.retire:
             self._client.unsubscribe([*names, *former])
             return
         if former:
             self._client.unsubscribe(former)
-        if self._settings.protocol == "5":
-            options = [SubscribeOptions(qos=1, retainHandling=self._retained(topic)) for topic in topics]
-            self._client.subscribe(list(zip(names, options, strict=True)))
-        else:
-            self._client.subscribe([(name, 1) for name in names])
-
-    def _retained(self, topic: str) -> int:
-        """Retained values are asked for with a new subscription only, not again at every reconnect; descriptions once
-        by every process.
-        """
-        if self._settings.share is not None:
-            return int(SubscribeOptions.RETAIN_DO_NOT_SEND)
-        if topic in self._undescribed:
-            self._undescribed.discard(topic)
-            return int(SubscribeOptions.RETAIN_SEND_ON_SUBSCRIBE)
-        return int(SubscribeOptions.RETAIN_SEND_IF_NEW_SUB)
-
-    def _shared(self, topics: Sequence[str]) -> list[str]:
-        """The filters, divided among the workers of the group where there is one."""
-        prefix = f"$share/{self._settings.share}/" if self._settings.share else ""
-        return [prefix + topic for topic in topics]
+        self._client.subscribe([(name, 1) for name in names])
 
     def _on_subscribe(
         self, client: Client, userdata: Any, mid: int, reasons: list[ReasonCode], properties: Properties | None
     ) -> None:
-        refused = [str(reason) for reason in reasons if reason.is_failure]
-        if refused:
-            log.error("the broker refused the subscription", topics=self._topics, reasons=refused)
-            return
-        self._failures = 0
-        self._subscribed = True
+        if self._subscriptions.granted([(reason.value, str(reason)) for reason in reasons]):
+            self._backoff.subscribed()
+            self._subscribed = True
 
     def _on_disconnect(
         self, client: Client, userdata: Any, flags: DisconnectFlags, reason: ReasonCode, properties: Properties | None
     ) -> None:
         with self._connection_lock:
-            self._connection += 1
+            self._inbox.connection += 1
         self._backlog.lost()
-        if not self._subscribed:
-            self._failures += 1
+        self._backoff.ended()
         self._subscribed = False
-        if reason.value == _SESSION_TAKEN_OVER:
-            self._session_events.append("taken-over")
         if not self._closing:
             log.warning("lost the broker", broker=str(self._settings), reason=str(reason))
             self._schedule_next_attempt()
 
-    def _forget_unread(self) -> None:
-        """Drop what nobody has received yet: it comes again, and would otherwise be held twice, once a connection.
-
-        Not when the broker has lost the session: then what we hold is all that is left of it.
-        """
-        for _ in range(len(self._arrived)):
-            try:
-                message = self._arrived.popleft()
-            except IndexError:  # the pipeline took the last ones meanwhile
-                return
-            if not message.id >> _MID_BITS & 3:
-                self._arrived.append(message)  # of QoS 0, which does not come again
-
     def _on_connect_fail(self, client: Client, userdata: Any) -> None:
-        if self._failures == 0:
+        if self._backoff.failures == 0:
             log.warning("cannot reach the broker; trying on", broker=str(self._settings))
-        self._failures += 1
+        self._backoff.ended()
         self._schedule_next_attempt()
 
     # -- connection ------------------------------------------------------------------------------------------------
 
     def _build_client(self) -> Client:
         settings = self._settings
-        five = settings.protocol == "5"
         client = Client(
             CallbackAPIVersion.VERSION2,
             client_id=settings.client_id,
-            protocol=MQTTProtocolVersion.MQTTv5 if five else MQTTProtocolVersion.MQTTv311,
+            protocol=MQTTProtocolVersion.MQTTv311,
             transport=settings.transport,
             manual_ack=True,
-            clean_session=None if five else False,  # MQTT 5 says it in the CONNECT: clean_start
+            clean_session=False,
         )
         client.on_message = self._on_message
         client.on_connect = self._on_connect
@@ -289,16 +218,32 @@ class PahoSource:
         settings.identify(client)
         return client
 
-    def _connect_properties(self) -> Properties:
-        properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
-        properties.SessionExpiryInterval = self._settings.session_expiry
-        properties.ReceiveMaximum = self._settings.window
-        return properties
+    def _remove_session(self) -> None:
+        """Connect once more, for a clean session, which ends the one that was (MQTT 3.1.1, section 3.1.2.4)."""
+        client = Client(
+            CallbackAPIVersion.VERSION2,
+            client_id=self._settings.client_id,
+            protocol=MQTTProtocolVersion.MQTTv311,
+            transport=self._settings.transport,
+            clean_session=True,
+        )
+        self._settings.identify(client)
+        answered = threading.Event()
+        client.on_connect = lambda *_: answered.set()
+        client.connect_timeout = _CONNECT_TIMEOUT
+        try:
+            client.connect(*self._settings.address, self._settings.keepalive)
+        except (OSError, ValueError) as error:
+            log.warning("the session stays at the broker", broker=str(self._settings), reason=str(error))
+            return
+        client.loop_start()
+        if not answered.wait(_CONNECT_TIMEOUT):
+            log.warning("the session stays at the broker", broker=str(self._settings), reason="no answer")
+        client.disconnect()
+        client.loop_stop()
 
     def _schedule_next_attempt(self) -> None:
-        """Exponential back-off with jitter, so that a hundred clients do not come back in the same instant."""
-        ceiling = min(self._settings.longest_wait, 0.5 * 2 ** min(self._failures, 16))
-        wait = random.uniform(0.1, ceiling)
+        wait = self._backoff.wait()
         self._client.reconnect_delay_set(wait, wait)  # type: ignore[arg-type]  # paho takes fractions of a second
 
     def _revive(self) -> None:

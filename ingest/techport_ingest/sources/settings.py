@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import socket
 import ssl
-from collections.abc import Sequence
 from typing import Literal
 
 import msgspec
@@ -45,16 +44,12 @@ class MqttSettings(msgspec.Struct, frozen=True, kw_only=True):
     protocol: Literal["5", "3.1.1"] = "5"
     window: int = 10_000  # unacknowledged messages in flight, 1..65535
     session_expiry: int = 7 * 24 * 3600  # seconds that the broker keeps the session while we are away (MQTT 5)
-    retire: bool = False  # take what waits in the session and nothing new; close() then removes the session (MQTT 5)
+    retire: bool = False  # take what waits in the session and nothing new; close() then removes the session
     keepalive: int = 30  # seconds
     longest_wait: float = 30.0  # seconds between two attempts to connect, at most
 
     def __repr__(self) -> str:
         return f"MqttSettings({self.socket_path or f'{self.host}:{self.port}'})"
-
-    def former_names(self, topics: Sequence[str]) -> list[str]:
-        """What the topics were subscribed to as in an earlier version, to be left."""
-        return [f"$share/{self.former_share}/{topic}" for topic in topics] if self.former_share else []
 
     @property
     def transport(self) -> Literal["tcp", "unix"]:
