@@ -30,6 +30,7 @@ from techport_ingest.after.follow_ups import (
 )
 from techport_ingest.after.notices import Publish
 from techport_ingest.checking.budget import DeviceLimits, HourlyBudgets
+from techport_ingest.checking.check import Columns
 from techport_ingest.decoding.decoder import Decoder
 from techport_ingest.decoding.reader import Reader
 from techport_ingest.message import Message
@@ -135,6 +136,7 @@ class Pipeline:
                 self._keep(self._held)
                 self._source.ack(self._held)
                 self._held = []
+                self._budgets.begin()
                 self._share_budgets()
             except Stopped:
                 break
@@ -219,24 +221,30 @@ class Pipeline:
 
     def _decode_and_check(self, messages: Sequence[Message], budgets: HourlyBudgets | None) -> BatchAccounting:
         """The batch's values, rejected parts and ignored parts, read with the newest pilots."""
-        self._view = self._retrier.call("registry", self._view_cache.current)
-        self._use(self._view)
-        columns = self._reader.read(messages, self._view, budgets)
+        view = self._retrier.call("registry", self._view_cache.current)
+        columns = self._read(messages, view, budgets)
         if columns.strangers and (newer := self._retrier.call("registry", self._view_cache.newer)) is not None:
-            self._view = newer  # their pilot may have been imported this very second
-            self._use(newer)
-            columns = self._reader.read(messages, newer, budgets)
+            columns = self._read(messages, newer, budgets)  # their pilot may have been imported this very second
         if columns.claims:  # of the workers that want a stream for different sensors, the registry says who gets it
             self._retrier.call("registry", self._registry.note_origins, list(columns.claims))
-            self._view = self._retrier.call("registry", self._view_cache.newer) or self._view
-            self._use(self._view)
-            columns = self._reader.read(messages, self._view, budgets)
+            columns = self._read_again(messages, budgets)
         if columns.stated_units:  # the first worker to note a unit decides which one its stream has
             self._retrier.call("registry", self._registry.note_units, columns.stated_units)
-            self._view = self._retrier.call("registry", self._view_cache.newer) or self._view
-            self._use(self._view)
-            columns = self._reader.read(messages, self._view, budgets)
+            columns = self._read_again(messages, budgets)
         return BatchAccounting(columns, budgets)
+
+    def _read_again(self, messages: Sequence[Message], budgets: HourlyBudgets | None) -> Columns:
+        """Read with what was just noted in the registry."""
+        view = self._retrier.call("registry", self._view_cache.newer) or self._view
+        return self._read(messages, view, budgets)
+
+    def _read(self, messages: Sequence[Message], view: IngestView, budgets: HourlyBudgets | None) -> Columns:
+        """Read with these pilots. What an earlier reading of the batch took from the budgets is given back."""
+        self._view = view
+        self._use(view)
+        if budgets is not None:
+            budgets.undo()
+        return self._reader.read(messages, view, budgets)
 
     def _open(self, accounting: BatchAccounting) -> None:
         """Note in the ledger which device-days the batch may change, so that a crash behind the write can be fixed."""

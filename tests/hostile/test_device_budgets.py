@@ -210,3 +210,28 @@ def test_the_pipeline_shares_what_a_device_has_used(ingest: Ingest, device: Clie
             return int(transaction.execute(query, {"device": "lamp-1"}).scalar() or 0)
 
     eventually(lambda: used() >= 5, "other workers can know it")
+
+
+def test_a_batch_that_is_read_again_is_taken_once() -> None:
+    budgets, owner = HourlyBudgets(LIMITS), Owner("air", "lamp-1")
+    budgets.take(owner, HOUR, 100, 10)
+    budgets.begin()
+    for _ in range(3):  # to learn who gets a stream, and in which unit
+        budgets.undo()
+        assert budgets.take(owner, HOUR, LIMITS.hourly_values - 100, 10) is None
+        exceeded = budgets.take(owner, HOUR, 1, 10)
+        assert exceeded is not None
+        assert exceeded.first
+    budgets.begin()
+    budgets.undo()
+    assert budgets.take(owner, HOUR, 1, 10) is not None, "what is kept is not given back"
+
+
+def test_a_message_that_the_pipeline_reads_again_is_taken_once(ingest: Ingest, device: Client) -> None:
+    """The first message that states a unit is read again, with the unit that the registry has noted."""
+    pack = json.dumps([{"bt": NOON, "n": "level_of_oil", "u": "m", "v": 1.0}]).encode()
+    padded = pack + b" " * (LIMITS.hourly_bytes * 6 // 10)
+    device.publish("pilots/air/lamp-1/readings", padded, qos=1).wait_for_publish(20)
+    eventually(lambda: ingest.total().received == 1, "it is counted")
+    assert ingest.total().stored == 1
+    assert not _reasons(ingest)

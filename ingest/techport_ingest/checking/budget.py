@@ -70,8 +70,11 @@ class _Spent:
 
     @property
     def unshared(self) -> Used:
-        own = (self.values, self.bytes, self.entries, self.entry_bytes)
-        return Used(*(now - before for now, before in zip(own, self.shared, strict=True)))
+        return Used(*(now - before for now, before in zip(self.used, self.shared, strict=True)))
+
+    @property
+    def used(self) -> Used:
+        return Used(self.values, self.bytes, self.entries, self.entry_bytes)
 
     def agree(self, total: Used) -> None:
         """Take over what all workers have used together, in which this one's part is."""
@@ -86,6 +89,7 @@ class HourlyBudgets:
         self.limits = limits or DeviceLimits()
         self._spent: dict[Owner, _Spent] = {}
         self._hour = -1
+        self._before: dict[Owner, tuple[Used, frozenset[Budget]]] = {}  # what owners had used when the batch began
         limits_of = self.limits
         whole = (
             limits_of.hourly_values,
@@ -119,6 +123,18 @@ class HourlyBudgets:
             spent.entries += since.entries
             spent.entry_bytes += since.entry_bytes
 
+    def begin(self) -> None:
+        """A batch is kept, and the next one begins."""
+        self._before.clear()
+
+    def undo(self) -> None:
+        """Give back what was taken since `begin`: the batch is read once more."""
+        for owner, (used, told) in self._before.items():
+            spent = self._spent[owner]
+            spent.values, spent.bytes, spent.entries, spent.entry_bytes = used
+            spent.told = set(told)
+        self._before.clear()
+
     def take(self, owner: Owner, arrived: Micros, values: int, size: int) -> Exceeded | None:
         """Take a message's values and bytes from the owner's budget; None when there was enough."""
         spent = self._of(owner, arrived)
@@ -150,9 +166,12 @@ class HourlyBudgets:
         if hour != self._hour:
             self._hour = hour
             self._spent.clear()
+            self._before.clear()
         spent = self._spent.get(owner)
         if spent is None:
             spent = self._spent[owner] = _Spent()
+        if owner not in self._before:
+            self._before[owner] = spent.used, frozenset(spent.told)
         return spent
 
     @staticmethod
