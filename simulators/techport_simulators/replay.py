@@ -95,6 +95,7 @@ def replay(
         result = Replayed(plan.pilot)
         sender = _Sender(gateway, plan.pilot, size, halt, result)
         begun = 0 if memory is None else memory.lines(csv_path)
+        done = begun
         lines = itertools.islice(rows(csv_path, plan), begun, None)
         for done, row in enumerate(_paced(lines, pace.speed, halt), start=begun + 1):
             _tally(result, row)
@@ -115,7 +116,7 @@ def replay(
                 f"{gateway.outstanding} of {result.messages} messages were not acknowledged in {pace.timeout} s"
             )
         if memory is not None and result.complete and not gateway.outstanding:
-            memory.note(csv_path, total)
+            memory.note(csv_path, done)
         return result
     finally:
         gateway.close()

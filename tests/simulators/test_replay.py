@@ -7,6 +7,7 @@ import threading
 import time
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from techport_ingest.brokers.mosquitto import Mosquitto
@@ -158,3 +159,19 @@ def test_a_file_that_is_no_table_is_told_with_its_line(tmp_path: Path, mosquitto
     (tmp_path / "odd.csv").write_text("time,pm10\n2026-05-04T12:00:00Z,1\n2026-05-04T12:10:00Z\n")
     with pytest.raises(MappingError, match="line 3: 1 cells"):
         publish_file(tmp_path / "odd.csv", "square", "mast", Broker(port=mosquitto.settings.port))
+
+
+def test_lines_that_are_added_later_are_published(
+    tmp_path: Path,
+    mapping: Mapping,
+    mosquitto: Mosquitto,  # noqa: F811
+) -> None:
+    """Also where a cell of the file has had a line break in it, so that there are fewer records than lines."""
+    broker, memory = Broker(port=mosquitto.settings.port), Memory(tmp_path / "how-far.json")
+    text = 'when,pm,cars,note\n2020-01-01T00:00:00,1.5,1,"two\nlines"\n'
+    path = tmp_path / "noted.csv"
+    path.write_text(text)
+    plan = msgspec.structs.replace(mapping, ignore=["note"])
+    assert replay(path, plan, broker, memory=memory).rows == 1
+    path.write_text(text + "2020-01-01T00:01:00,2.5,2,\n")
+    assert replay(path, plan, broker, memory=memory).rows == 1
