@@ -266,3 +266,11 @@ def test_a_mark_of_absence_is_one_in_any_unit_where_no_range_is_known(
     columns.add(message(3), "air", "senml", [Observed("lamp", NOW + 2, "glitter", -998.0, unit and "Cel")])
     assert [row[2] for row in stored(columns)] == [20.0, -998.0]
     assert [part.rule for part in columns.ignored] == ["missing"]
+
+
+@pytest.mark.parametrize("time", [0, 1, -1, EARLIEST - 1])
+def test_a_clock_that_was_never_set_is_refused_in_every_message_of_a_batch(columns: Columns, time: int) -> None:
+    for value in (1.0, 2.0, 3.0):
+        add(columns, "pm10", value, time)
+    assert stored(columns) == []
+    assert [part.reason for part in columns.rejected] == ["clock-past"] * 3

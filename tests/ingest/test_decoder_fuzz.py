@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from techport_ingest.decoding.common import MOST_VALUES
 from techport_ingest.decoding.decoder import Decoder, make_decoder, make_decoders
 from techport_ingest.decoding.formats.chirpstack_v4.decoder import ChirpStack
+from techport_ingest.decoding.formats.homeassistant.decoder import HomeAssistant
 from techport_ingest.decoding.formats.homie.decoder import Homie
 from techport_ingest.decoding.formats.sparkplug_b.decoder import SparkplugB
 from techport_ingest.decoding.formats.sparkplug_b.sparkplug_b_pb2 import Payload
@@ -353,3 +354,12 @@ def test_shared_payloads_are_read_or_refused(shared: Path) -> None:
     for file in files:
         for form in FORMATS:
             check_contract(form, file.read_bytes())
+
+
+def test_descriptions_of_one_topic_are_bounded() -> None:
+    """However many somebody makes up, a message of the topic is not multiplied without end."""
+    decode = HomeAssistant()
+    text = b'{"state_topic": "homeassistant/sensor/x/state", "value_template": "{{ value_json.t }}"}'
+    for i in range(2_000):
+        decode(Message(f"homeassistant/sensor/x/t{i}/config", text, 1, 1), "")
+    assert 1 < len(decode(Message("homeassistant/sensor/x/state", b'{"t": 1}', 1, 1), "")) <= 500

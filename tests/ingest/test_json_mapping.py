@@ -236,3 +236,10 @@ fields:
         "a1 air_temperature": 19.5,
     }
     assert values(source, "doors/a1", {"state": "unavailable", "t": "nan"}) == {}
+
+
+def test_more_records_than_a_message_may_have_are_refused_not_left_out() -> None:
+    source = "topic: plant/a1\nformat: json\nrecords: /list/*\nname: n\nvalue: v\ndevice: {id: a1}"
+    records = [{"n": f"x{number}", "v": number} for number in range(10_001)]
+    stored, rejected = readings(source, "plant/a1", {"list": records})
+    assert (stored, rejected) == ([], ["too-many-values"])

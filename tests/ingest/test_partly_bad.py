@@ -191,3 +191,9 @@ def test_nobody_sends_nothing() -> None:
     platform = take(text, ("lp", "air pm10=1"))
     assert platform.rejected == [("", "no-device", 1)]
     assert "device:" in platform.last.rejected[0].rejection.hint()
+
+
+def test_a_bad_line_of_a_table_belongs_to_the_device_that_it_names() -> None:
+    text = f"time,device,pm10\n{TIME},a,1\nbad,b,3\n"
+    platform = take(definition("sources: [{topic: logs, format: csv}]", ("a", "b")), ("logs", text))
+    assert platform.rejected == [("b", "bad-time", 1)]

@@ -207,7 +207,7 @@ class Columns:
         streams, times, values, untimed = self._stream, self._time, self._value, self.untimed
         same = self._same
         doubtful: bool | None = None  # asked when it matters
-        last_row, last_time = -1, 0
+        last_row, last_time = -1, EARLIEST  # no row has an earlier one
         ordered = True  # by time, and within each time by row: then no two values have one place
         for item in items:
             if not isinstance(item, Observed):

@@ -154,7 +154,7 @@ def unit_in_name(key: str) -> tuple[str, str] | None:
     return None if unit is None else (name, unit)
 
 
-def settled(observed: Observed) -> Observed:
+def with_unit(observed: Observed) -> Observed:
     """A number without a unit, with the unit that follows from it and its name; or under its maker's key, without one.
 
     Parameters

@@ -13,9 +13,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from typing import Any
 
 import msgspec
+
+from techport_ingest.decoding.common import MOST_VALUES, too_many
 
 _INDEX = re.compile(r"\[(\d+|\*)\]")
 _CAPTURE = re.compile(r"\{(\w+)\}")
@@ -23,7 +26,6 @@ _CAPTURE = re.compile(r"\{(\w+)\}")
 MISSING = object()
 """What a path leads to where there is nothing."""
 
-_MOST_PLACES = 10_000
 _NOTHING: Mapping[str, str] = {}
 
 
@@ -56,13 +58,16 @@ class JsonPath(msgspec.Struct, frozen=True):
         return value
 
     def places(self, message: Any) -> list[Place]:
-        """Everything that the path leads to, in the order of the document."""
+        """Everything that the path leads to, in the order of the document. Raises RejectedMessage for too much."""
         places = [Place(message)]
         for step in self.steps:
-            places = [inner for place in places for inner in _inside(place, step)][:_MOST_PLACES]
+            places = [inner for place in places for inner in _inside(place, step)]
+            if len(places) > MOST_VALUES:
+                raise too_many()
         return places
 
 
+@lru_cache(maxsize=4096)
 def parse_path(text: str) -> JsonPath:
     """The path that a source writes.
 

@@ -9,17 +9,17 @@ step, which converts them to the quantity's.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 from zoneinfo import ZoneInfo
 
 import msgspec
 
 from techport_ingest.checking.absence import RULE as MISSING
 from techport_ingest.checking.channels import channel_of
-from techport_ingest.decoding.bare_numbers import AGREED, rule_of, settled, unit_in_name
+from techport_ingest.decoding.bare_numbers import AGREED, rule_of, unit_in_name, with_unit
 from techport_ingest.decoding.decoder import Decoder, DecoderSettings, make_decoder
 from techport_ingest.decoding.fields import mapped
 from techport_ingest.decoding.javascript import CodecShelf, JavaScriptCodec, Uplink
+from techport_ingest.decoding.json_paths import parse_path
 from techport_ingest.decoding.lorawan import Codecs, PayloadCodec, RadioDecoder
 from techport_ingest.decoding.time_fields import TimeReader
 from techport_ingest.decoding.topic_levels import joined_levels
@@ -82,21 +82,26 @@ class PilotSource:
         rule = self._rule
         if rule is not None:
             device = _named(rule, message, device)
-        found = self._decode(message, device)
+        findings = self._decode(message, device)
         if rule is not None:
-            found = [one if one.device == device else msgspec.structs.replace(one, device=device) for one in found]
-        return self._in_words(found)
+            findings = [
+                finding if finding.device == device else msgspec.structs.replace(finding, device=device)
+                for finding in findings
+            ]
+        return self._in_words(findings)
 
-    def _in_words(self, found: Sequence[Found]) -> Sequence[Found]:
+    def _in_words(self, findings: Sequence[Found]) -> Sequence[Found]:
         """What was found, in the pilot's words."""
         if self._maps:
-            return [self._map(one) for one in found]
+            return [self._map(finding) for finding in findings]
         if not self._foreign:
-            return found
+            return findings
         plain = self._plain
         return [
-            one if type(one) is Observed and (one.unit is not None or one.key in plain) else self._settled(one)
-            for one in found
+            finding
+            if type(finding) is Observed and (finding.unit is not None or finding.key in plain)
+            else self._with_unit(finding)
+            for finding in findings
         ]
 
     @property
@@ -116,35 +121,39 @@ class PilotSource:
             return None
         return codec, (radio.payload, radio.port, radio.received)
 
-    def _map(self, one: Found) -> Found:
-        if type(one) is Ignored:
-            return self._revived(one)
-        if type(one) is not Observed:
-            return one
-        maker = one.maker or one.key
-        channel = f"{one.key}.{channel_of(one.part)}" if one.part else one.key
-        if not self._ignore.isdisjoint((maker, channel, one.key)):
-            return Ignored(one.device, "mapping", maker, one.value, one.time, one.unit)
+    def _map(self, finding: Found) -> Found:
+        if type(finding) is Ignored:
+            return self._revived(finding)
+        if type(finding) is not Observed:
+            return finding
+        maker = finding.maker or finding.key
+        channel = f"{finding.key}.{channel_of(finding.part)}" if finding.part else finding.key
+        if not self._ignore.isdisjoint((maker, channel, finding.key)):
+            return Ignored(finding.device, "mapping", maker, finding.value, finding.time, finding.unit)
         field = self._fields.get(maker) or self._fields.get(channel)
         if self.asked is not None:
-            self.asked.update((maker, channel, one.key))
-        if field is not None and one.part:  # the definition says itself where this part's values belong
-            return mapped(msgspec.structs.replace(one, part=""), field)
-        field = field or self._fields.get(one.key)
+            self.asked.update((maker, channel, finding.key))
+        if field is not None and finding.part:  # the definition says itself where this part's values belong
+            return mapped(msgspec.structs.replace(finding, part=""), field)
+        field = field or self._fields.get(finding.key)
         if field is not None:
-            return mapped(one, field)
-        return self._settled(one) if self._foreign else one
+            return mapped(finding, field)
+        return self._with_unit(finding) if self._foreign else finding
 
-    def _settled(self, one: Found) -> Found:
+    def _with_unit(self, finding: Found) -> Found:
         """A number without a unit gets one where it can be told, and a name of its own where it cannot."""
-        if type(one) is not Observed or one.unit is not None or (self._named_by_us and one.key in (one.maker, "")):
-            return one
-        if one.key == one.maker or not one.maker:  # by its key alone: remembered
-            if rule_of(one.key) is None and unit_in_name(one.key) is None and len(self._plain) < _MOST_PLAIN:
-                self._plain.add(one.key)
-        elif one.key in AGREED and len(self._plain) < _MOST_PLAIN:
-            self._plain.add(one.key)
-        return settled(one)
+        if (
+            type(finding) is not Observed
+            or finding.unit is not None
+            or (self._named_by_us and finding.key in (finding.maker, ""))
+        ):
+            return finding
+        if finding.key == finding.maker or not finding.maker:  # by its key alone: remembered
+            if rule_of(finding.key) is None and unit_in_name(finding.key) is None and len(self._plain) < _MOST_PLAIN:
+                self._plain.add(finding.key)
+        elif finding.key in AGREED and len(self._plain) < _MOST_PLAIN:
+            self._plain.add(finding.key)
+        return with_unit(finding)
 
     def _revived(self, ignored: Ignored) -> Found:
         """What the format would ignore is a reading where the source says what its key means."""
@@ -175,12 +184,12 @@ class PushedSource(PilotSource):
         """Raises RejectedMessage."""
         if not self._named_by(message.payload):
             return super().__call__(message, device)
-        found = self._in_words(self._decode(message, device))
-        other = next((one.device for one in found if not self._is(one.device, device)), None)
+        findings = self._in_words(self._decode(message, device))
+        other = next((finding.device for finding in findings if not self._is(finding.device, device)), None)
         if other is not None:
             topic = f"pilots/{self.pilot}/{device}/push/{self.format.name}"
             raise RejectedMessage("other-device", named=other[:80], device=device, topic=topic)
-        return [msgspec.structs.replace(one, device=device) for one in found]
+        return [msgspec.structs.replace(finding, device=device) for finding in findings]
 
     def sender(self, message: Message) -> Sender:
         """Whose the message is by its payload, where that names another device than the credential."""
@@ -222,20 +231,13 @@ def _named(rule: DeviceRule, message: Message, device: str) -> str:
 
 
 def _pointed(payload: bytes, pointer: str) -> str:
-    """The text or whole number at a JSON pointer (RFC 6901), "" where there is none."""
+    """The text or whole number at a path, "" where there is none."""
     try:
-        place: Any = msgspec.json.decode(payload)
+        document = msgspec.json.decode(payload)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return ""
-    for part in pointer.split("/")[1:]:
-        part = part.replace("~1", "/").replace("~0", "~")
-        if type(place) is dict:
-            place = place.get(part)
-        elif type(place) is list and part.isdecimal() and int(part) < len(place):
-            place = place[int(part)]
-        else:
-            return ""
-    return str(place) if type(place) in (str, int) else ""
+    value = parse_path(pointer).first(document, document)
+    return str(value) if type(value) in (str, int) else ""
 
 
 def _first_wildcard(definition: SourceDefinition) -> int | None:

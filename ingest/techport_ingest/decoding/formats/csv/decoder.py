@@ -222,13 +222,13 @@ class _Table:
             self._values_of(row, heading)
         except RejectedMessage as error:
             located = None if "line" in error.rejection.params else line
-            self.found.append(Unreadable.of(error, self._default, values=len(heading.values), line=located))
+            device = self._device_of(row, heading) if len(row) == len(heading.names) else self._default
+            self.found.append(Unreadable.of(error, device, values=len(heading.values), line=located))
         if len(self.found) > MOST_VALUES:
             raise too_many()
 
     def _values_of(self, row: list[str], heading: _Heading) -> None:
-        named = _cell(row, heading.device)
-        device = (device_id(named) if named else "") or self._default
+        device = self._device_of(row, heading)
         time = self._time(row, heading, device)
         channel = _cell(row, heading.channel)
         part = "-".join([row[at].strip() for at in heading.parts]) if heading.parts else ""
@@ -246,6 +246,10 @@ class _Table:
                 self.found.append(Ignored(device, MISSING, key, text, time, unit, maker))
             else:
                 self.found.append(text_value(device, time, key, text, unit, maker, part))
+
+    def _device_of(self, row: list[str], heading: _Heading) -> str:
+        named = _cell(row, heading.device)
+        return (device_id(named) if named else "") or self._default
 
     def _time(self, row: list[str], heading: _Heading, device: str) -> Micros | None:
         if len(heading.times) == 1:

@@ -28,7 +28,9 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from techport_ingest.decoding.common import availability, json_document, number, place, utf8
+from techport_ingest.checking.absence import RULE as ABSENT
+from techport_ingest.checking.absence import is_absent_text
+from techport_ingest.decoding.common import availability, json_document, number, place, text_of, utf8
 from techport_ingest.decoding.json_paths import MISSING, parse_path
 from techport_ingest.decoding.key_words import quantity_in
 from techport_ingest.message import Found, Ignored, Message, RejectedMessage
@@ -93,10 +95,11 @@ STATES = MappingProxyType(
 _BINARY = frozenset(("binary_sensor", "switch", "light", "input_boolean", "lock", "fan"))
 _DOMAINS = frozenset((*_BINARY, "sensor", "number", "input_number", "climate", "weather", "counter"))
 _WORDS = MappingProxyType({"on": 1.0, "off": 0.0, "open": 1.0, "closed": 0.0, "true": 1.0, "false": 0.0})
-_NO_VALUE = frozenset(("unavailable", "unknown", "none", "nan", "", "null"))
 _ABOUT = frozenset(("unit_of_measurement", "device_class"))
 _TEMPLATE = re.compile(r"\{\{\s*value_json\.?(?P<path>[\w.\[\]'\"-]*)\s*(?:\|[^}]*)?\}\}")
 _MOST = 20_000
+_MOST_OF_TOPIC = 500  # descriptions of what one topic holds
+_LONGEST = 200  # letters of an attribute
 _STATESTREAM_LEVELS = 4
 
 
@@ -139,26 +142,29 @@ class HomeAssistant:
         owner = node if node not in _DOMAINS else object_id
         if type(document) is not dict:
             raise RejectedMessage("wrong-shape.homeassistant")
-        base = _text(document, "~")
-        topic = (_text(document, "state_topic") or _text(document, "stat_t")).replace("~", base)
+        base = text_of(document, "~")
+        topic = (text_of(document, "state_topic") or text_of(document, "stat_t")).replace("~", base)
         if not topic:
             for described in self._described.values():
                 described.pop(message.topic, None)
             return Ignored(owner, "description")
         domain = next((level for level in levels[-4:-1] if level in _DOMAINS), "sensor")
-        template = _TEMPLATE.search(_text(document, "value_template") or _text(document, "val_tpl"))
+        template = _TEMPLATE.search(text_of(document, "value_template") or text_of(document, "val_tpl"))
         about = document.get("device", document.get("dev"))
         if len(self._described) >= _MOST:
             self._described.clear()
         path = "" if template is None else template["path"].replace("['", ".").replace("']", "").strip(".")
-        self._described.setdefault(topic, {})[message.topic] = Described(
+        of_topic = self._described.setdefault(topic, {})
+        if len(of_topic) >= _MOST_OF_TOPIC and message.topic not in of_topic:
+            return Ignored(owner, "description")
+        of_topic[message.topic] = Described(
             domain=domain,
             device=_device(about) or owner,
             name=path or object_id,
             path=path,
-            unit=(_text(document, "unit_of_measurement") or _text(document, "unit_of_meas")) or None,
-            device_class=_text(document, "device_class") or _text(document, "dev_cla"),
-            on=(_text(document, "payload_on") or _text(document, "pl_on") or "on").lower(),
+            unit=(text_of(document, "unit_of_measurement") or text_of(document, "unit_of_meas")) or None,
+            device_class=text_of(document, "device_class") or text_of(document, "dev_cla"),
+            on=(text_of(document, "payload_on") or text_of(document, "pl_on") or "on").lower(),
         )
         return Ignored(owner, "description")
 
@@ -168,12 +174,12 @@ class HomeAssistant:
             document = json_document(message.payload)
             value = parse_path(described.path).first(document, document)
             if value is MISSING:
-                return [Ignored(described.device, "missing", described.name)]
+                return [Ignored(described.device, ABSENT, described.name)]
         return [_value(described, value)]
 
     def _attribute(self, message: Message, levels: list[str]) -> Found:
         domain, entity, attribute = levels[-3:]
-        text = _unquoted(message.payload)
+        text = _unquoted(message.payload)[:_LONGEST]
         if attribute in _ABOUT:
             if len(self._about) >= _MOST:
                 self._about.clear()
@@ -192,8 +198,8 @@ def _value(described: Described, value: Any) -> Found:
     key = _key(described, binary)
     if type(value) is str:
         text = value.strip().lower()
-        if text in _NO_VALUE:
-            return Ignored(device, "missing", name)
+        if is_absent_text(value):
+            return Ignored(device, ABSENT, name, value)
         read = number(value)
         if binary:
             value = 1.0 if text == described.on else _WORDS.get(text, 0.0 if described.on != "on" else value)
@@ -219,18 +225,13 @@ def _device(about: object) -> str:
         return ""
     known = about.get("identifiers", about.get("ids"))
     first = known[0] if type(known) is list and known else known
-    return first if type(first) is str else _text(about, "name")
-
-
-def _text(document: dict[str, Any], key: str) -> str:
-    value = document.get(key)
-    return value if type(value) is str else ""
+    return first if type(first) is str else text_of(about, "name")
 
 
 def _unquoted(payload: bytes) -> str:
     """The text of an attribute, which statestream writes as JSON; states are plain."""
     try:
         value = msgspec.json.decode(payload)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return utf8(payload)
     return value if type(value) is str else utf8(payload)

@@ -15,7 +15,16 @@ from zoneinfo import ZoneInfo
 import msgspec
 
 from techport_ingest.checking.absence import RULE as MISSING_RULE
-from techport_ingest.decoding.common import device_id, json_document, json_type, number, place, unless_unreadable
+from techport_ingest.decoding.common import (
+    MOST_VALUES,
+    device_id,
+    json_document,
+    json_type,
+    number,
+    place,
+    too_many,
+    unless_unreadable,
+)
 from techport_ingest.decoding.json_paths import MISSING, parse_path
 from techport_ingest.decoding.lorawan import Codecs, FirstHeard, Radio, no_object, object_values, radio_bytes, signal
 from techport_ingest.decoding.time_fields import TimeReader
@@ -79,6 +88,8 @@ class UplinkReader:
             except RejectedMessage as error:
                 owner = self._device(record) or device
                 found.append(Unreadable.of(error, owner, record=position if len(records) > 1 else None))
+            if len(found) > MOST_VALUES:
+                raise too_many()
         return unless_unreadable(found) or [Ignored(device, "empty")]
 
     def sender(self, topic: str, payload: bytes) -> Sender:
