@@ -43,7 +43,13 @@ def _run(settings: Settings, outbox: Outbox, stopping: threading.Event) -> None:
     while not stopping.wait(LOOK_EVERY_S):
         try:
             while not stopping.is_set() and (mail := outbox.take(webhooks_only=settings.smtp is None)) is not None:
-                deliver(settings, outbox, mail)
+                try:
+                    deliver(settings, outbox, mail)
+                except RegistryUnavailable:
+                    raise
+                except Exception:  # supervises: one message that cannot be sent must not end all others
+                    log.exception("sending a message failed", purpose=mail.purpose)
+                    outbox.failed(mail, "an error in techport, see its log")
         except RegistryUnavailable as error:
             log.warning("e-mails wait: the registry does not answer", problem=str(error))
 

@@ -85,11 +85,9 @@ def mcp_server(client: Client) -> MCPServer:
         """
         question: dict[str, Any] = {"pilot": pilot, "device": device, "quantity": quantity}
         question |= {"start": start, "end": end, "every": every}
-        frame = client.readings(**question)
+        frame = client.readings(**question, limit=MOST_ROWS + 1)
         if len(frame) > MOST_ROWS:
-            return (
-                f"{len(frame)} rows are too many; ask for at most {MOST_ROWS} with a larger `every` or fewer devices."
-            )
+            return f"More than {MOST_ROWS} rows are too many; ask with a larger `every` or for fewer devices."
         return _text({"aggregates": client.metadata(**question)["aggregates"], "rows": json.loads(_rows(frame))})
 
     @tool

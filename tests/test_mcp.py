@@ -69,3 +69,14 @@ async def test_mistakes_are_explained_to_the_model(model: mcp.Client) -> None:
     wrong = await model.call_tool("readings", {"pilot": "kai-luft", "quantity": "pm01", "start": "-P1D"})
     assert wrong.is_error
     assert "pm10" in wrong.content[0].text  # type: ignore[union-attr]
+
+
+async def test_too_many_rows_are_not_fetched(model: mcp.Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("techport.mcp_server.MOST_ROWS", 5)
+    asked: list[dict[str, Any]] = []
+    read = Client.readings
+    monkeypatch.setattr(Client, "readings", lambda self, **question: asked.append(question) or read(self, **question))
+    question = {"pilot": "kai-luft", "quantity": "pm10", "start": "2025-10-22", "every": "PT1H"}
+    result = await model.call_tool("readings", question)
+    assert "larger `every`" in result.content[0].text  # type: ignore[union-attr]
+    assert asked[0]["limit"] == 6

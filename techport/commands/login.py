@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from typing import Annotated
-from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit
-from urllib.request import Request, urlopen
 
 import typer
 
 from techport import options
 from techport.errors import CannotRun
 from techport.kept_tokens import keep_tokens, kept_tokens
+from techport.terminal import printable
 
 TIMEOUT_S = 30
 Server = Annotated[str, typer.Argument(help="address of the platform, such as https://data.example.org")]
@@ -21,19 +19,26 @@ Server = Annotated[str, typer.Argument(help="address of the platform, such as ht
 @options.needs("nothing")
 def login(server: Server) -> None:
     """Keep an API token for a platform, with which `techport.client` reads as you. Make one on its account page."""
+    import httpx2
+
     address = _checked(server)
     typer.echo(f"Make a token at {address}/account and paste it here.")
     token = typer.prompt("Token", hide_input=True).strip()
-    request = Request(f"{address}/api/v1/me", headers={"Authorization": f"Bearer {token}"})
     try:
-        with urlopen(request, timeout=TIMEOUT_S) as answer:
-            who = json.load(answer)["who"]
-    except HTTPError as error:
-        raise CannotRun(f"{address} refuses this token ({error.code})") from error
-    except (URLError, ValueError, KeyError) as error:
+        # Redirects are not followed: the token is for this address alone.
+        answer = httpx2.get(f"{address}/api/v1/me", headers={"Authorization": f"Bearer {token}"}, timeout=TIMEOUT_S)
+    except (httpx2.HTTPError, ValueError) as error:  # ValueError: a token that no header can hold
+        raise CannotRun(f"{address} does not answer as techport does: {error}") from error
+    if answer.status_code in (401, 403):
+        raise CannotRun(f"{address} refuses this token ({answer.status_code})")
+    if answer.is_redirect:
+        raise CannotRun(f"{address} leads elsewhere: sign in to the address that it ends at")
+    try:
+        who = str(answer.raise_for_status().json()["who"])
+    except (httpx2.HTTPError, ValueError, KeyError, TypeError) as error:
         raise CannotRun(f"{address} does not answer as techport does: {error}") from error
     keep_tokens({**kept_tokens(), address: token})
-    typer.echo(f"Signed in to {address} as {who}")
+    typer.echo(printable(f"Signed in to {address} as {who}"))
 
 
 @options.needs("nothing")

@@ -60,6 +60,7 @@ def test_a_scope_never_adds_a_right() -> None:
     assert limited == Rights(by_pilot={"a": frozenset({"see"}), "c": frozenset()})
     assert ALL_RIGHTS.limited_to(["a"], ["see"]) == Rights(by_pilot={"a": frozenset({"see"})})
     assert not ALL_RIGHTS.limited_to(["a"], ACTIONS).allow("admin")
+    assert not ALL_RIGHTS.limited_to(["a"], ACTIONS).allow_somewhere("admin"), "routes without a pilot ask this"
     assert ALL_RIGHTS.limited_to(None, ["see"]).everywhere == {"see"}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
@@ -12,6 +13,9 @@ import pytest
 
 from techport_dashboards import WebSettings
 from techport_pilots.access.accounts import Accounts
+from techport_pilots.access.api_tokens import ApiTokens
+from techport_pilots.access.invitations import Invitations, PasswordResets
+from techport_pilots.access.policy import ACTIONS
 from techport_pilots.registry.outbox import Outbox
 from tests.dashboards.conftest import AIR, anyio_backend, hourly
 from tests.dashboards.web import Caller, City
@@ -288,6 +292,73 @@ async def test_a_forgotten_password_is_asked_for_by_mail(city: City) -> None:
         assert done.status_code == 303
         assert (await client.get("/portfolio")).status_code == 200
         assert (await client.get(link[1])).status_code == 410
+
+
+async def test_a_link_to_a_new_password_leads_nowhere_but_here(city: City) -> None:
+    """The header Host is chosen by whoever asks, and the mail goes to somebody else."""
+    Accounts(city.registry.database).create("kari@example.org", "", "test", password=PASSWORD)
+    outbox, form, forged = Outbox(city.registry.database), {"email": "kari@example.org"}, {"Host": "203.0.113.9"}
+    everywhere = WebSettings(language="en", mail=True, listens_on="0.0.0.0")
+    async with browser(city, everywhere) as client:
+        assert (await client.post("/forgotten", data=form, headers=forged)).status_code == 200
+        assert outbox.take() is None
+        assert "An administrator can make a link" in (await client.get("/forgotten")).text
+    known = dataclasses.replace(everywhere, public_url="https://data.example.no")
+    async with browser(city, known) as client:
+        assert (await client.post("/forgotten", data=form, headers=forged)).status_code == 200
+    mail = outbox.take()
+    assert mail is not None
+    assert "https://data.example.no/reset?token=" in mail.body
+    assert "203.0.113.9" not in mail.body
+
+
+async def test_no_password_leads_around_the_identity_provider(city: City) -> None:
+    """Whoever is locked there, or lacks the second factor, may still read their mail."""
+    user = Accounts(city.registry.database).create("kari@example.org", "", "test", password=PASSWORD)
+    token = PasswordResets(city.registry.database).create(user.id)
+    new = "another row of four words"
+    async with browser(city, WebSettings(language="en", mail=True, local_passwords=False)) as client:
+        for method, path, form in (
+            ("GET", "/forgotten", {}),
+            ("POST", "/forgotten", {"email": "kari@example.org"}),
+            ("GET", f"/reset?token={token}", {}),
+            ("POST", "/reset", {"token": token, "password": new, "again": new}),
+        ):
+            answer = await client.request(method, path, data=form or None)
+            assert answer.status_code == 403, (method, path)
+            assert "set-cookie" not in answer.headers
+    assert Outbox(city.registry.database).take() is None
+    assert Accounts(city.registry.database).authenticate("kari@example.org", new) is None
+
+
+async def test_who_has_no_password_is_sent_no_link_to_one(city: City) -> None:
+    Accounts(city.registry.database).create("kari@example.org", "", "identity provider")
+    async with browser(city, WebSettings(language="en", mail=True)) as client:
+        assert (await client.post("/forgotten", data={"email": "kari@example.org"})).status_code == 200
+    assert Outbox(city.registry.database).take() is None
+
+
+async def test_a_token_for_one_pilot_administers_nothing(city: City) -> None:
+    accounts, tokens = Accounts(city.registry.database), ApiTokens(city.registry.database)
+    user = accounts.create("kari@example.org", "", "test", administrator=True)
+    _, narrow = tokens.create(user.id, "narrow", ["hemmelig"], ACTIONS)
+    _, wide = tokens.create(user.id, "wide", None, ACTIONS)
+    async with browser(city) as client:
+        for token, status in ((narrow, 403), (wide, 200)):
+            for path in ("/people", "/metrics"):
+                answer = await client.get(path, headers={"Authorization": f"Bearer {token}"})
+                assert answer.status_code == status, path
+
+
+async def test_a_token_accepts_no_invitation(city: City) -> None:
+    user = Accounts(city.registry.database).create("kari@example.org", "", "test")
+    _, token = ApiTokens(city.registry.database).create(user.id, "reads", None, ["see"])
+    _, invitation = Invitations(city.registry.database).create("test", "owner", pilot="hemmelig")
+    async with browser(city) as client:
+        header = {"Authorization": f"Bearer {token}"}
+        answer = await client.post("/invitation", data={"token": invitation}, headers=header)
+        assert answer.status_code == 422
+    assert Accounts(city.registry.database).roles_of(user.id) == []
 
 
 async def test_without_mail_the_page_names_the_way(city: City) -> None:

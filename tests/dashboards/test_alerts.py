@@ -165,6 +165,21 @@ def test_what_is_silenced_is_noted_but_not_told(morning: Morning) -> None:
     assert not morning.log.remove_silence("bridge", silence)
 
 
+@pytest.mark.parametrize(
+    ("condition", "covered"),
+    [
+        (Condition(pilot="bridge", rule="device-offline", subject="a", params={"device": "a"}), True),
+        (Condition(pilot="bridge", rule="limit", subject="a pm10 above 50", params={"device": "a"}), True),
+        (Condition(pilot="bridge", rule="limit", subject="b pm10 above 50", params={"device": "b"}), False),
+        (Condition(pilot="bridge", rule="target-met", subject="dust", params={}), False),
+    ],
+)
+def test_a_device_is_silenced_in_every_rule(morning: Morning, condition: Condition, covered: bool) -> None:
+    morning.log.add_silence("bridge", "", "a", (morning.at, None), "moved", "test")
+    [silence] = morning.log.silences("bridge")
+    assert silence.covers(condition, morning.at) is covered
+
+
 def test_a_planned_outage_is_no_alert(morning: Morning) -> None:
     day = "time: 2026-05-05T00:00:00Z, end: 2026-05-06T00:00:00Z"
     outage = f"events: [{{{day}, kind: outage, device: a, text: {{en: Roadworks}}}}]\n"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import threading
 from collections.abc import Iterator
 
 import httpx
@@ -10,7 +11,14 @@ import polars as pl
 import pytest
 
 from techport_dashboards import WebSettings
-from techport_dashboards.query.answer_files import AnswerFile, part_of, spooled
+from techport_dashboards.query.answer_files import (
+    MOST_FILES,
+    MOST_OF_CLIENT,
+    AnswerFile,
+    AnswerFiles,
+    part_of,
+    spooled,
+)
 from techport_dashboards.web.methods import RouteTable
 from tests.dashboards.conftest import HOURS
 from tests.dashboards.web import City, serving
@@ -65,7 +73,7 @@ async def test_every_route_with_get_answers_options(city: City, client: httpx.As
 
 
 async def test_scripts_of_other_sites_read_open_data_only(city: City) -> None:
-    origin = {"Origin": "https://observablehq.com"}
+    origin = {"Origin": "https://observablehq.com", "Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "cors"}
     app = city.app(signed_in=False)
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://127.0.0.1") as client:
         preflight = {**origin, "Access-Control-Request-Method": "GET", "Access-Control-Request-Headers": "range"}
@@ -192,3 +200,20 @@ async def test_the_ends_of_the_calendar(client: httpx.AsyncClient, zone: str) ->
     everything = await client.get(f"{READINGS}&start=0001-01-01&limit=1&zone={zone}")
     assert everything.json()["items"]
     assert not (await client.get(f"{READINGS}&start=9999-12-31&limit=1&zone={zone}")).json()["items"]
+
+
+def test_a_client_that_asks_for_many_lengths_holds_few_files_open() -> None:
+    """Each file and each timer would stay for a minute, and a process may have a thousand files open."""
+    files, threads = AnswerFiles(), threading.active_count()
+    file = spooled((part for part in (b"ab",)), {}, "text/csv")
+    assert isinstance(file, AnswerFile)
+    files.keep(("192.0.2.1", "first"), file)
+    for number in range(500):
+        files.keep(("192.0.2.2", str(number)), file)
+    assert files.find(("192.0.2.1", "first"), fresh=True) is file, "another client's"
+    kept = [number for number in range(500) if files.find(("192.0.2.2", str(number)), fresh=True)]
+    assert kept == list(range(500 - MOST_OF_CLIENT, 500)), "the newest"
+    for number in range(500):
+        files.keep((f"198.51.100.{number}", ""), file)
+    assert sum(files.find((f"198.51.100.{number}", ""), fresh=True) is not None for number in range(500)) == MOST_FILES
+    assert threading.active_count() <= threads + 1

@@ -159,7 +159,37 @@ async def test_pages_of_other_sites_put_no_load_on_us(city: City, site: str, mod
         session = {city.token.cookie: city.token.new_session()}
         for cookies in ({}, session):
             answer = await visitor.get(path, headers=headers, cookies=cookies)
+            if mode == "cors" and not cookies:  # open data, which any script may read: docs/api.md
+                assert answer.status_code == 200
+                assert answer.headers["access-control-allow-origin"] == "*"
+                continue
             assert kind(answer) == (403, "forbidden")
+            assert "access-control-allow-origin" not in answer.headers or not cookies
+
+
+async def test_scripts_of_other_sites_read_nothing_that_a_credential_was_shown_for(city: City) -> None:
+    """A page of the session's own host at another port, an extension or a cache may send the credential along."""
+    session = {"Cookie": f"{city.token.cookie}={city.token.new_session()}"}
+    operator = {"Authorization": f"Bearer {(city.folder / 'token').read_text().strip()}"}
+    other = {"Origin": "https://evil.example", "Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "cors"}
+    async with client(city) as visitor:
+        for path in ("/api/v1/pilots", "/api/v1/nothing-here", "/sta/v1.1/Things", "/catalog.ttl"):
+            open_data = await visitor.get(path, headers=other)
+            assert open_data.headers["access-control-allow-origin"] == "*", path
+            for credential in (session, operator):
+                plain = await visitor.get(path, headers=credential)
+                assert plain.status_code in (200, 404), path
+                for answer in (plain, await visitor.get(path, headers={**other, **credential})):
+                    assert "access-control-allow-origin" not in answer.headers, path
+                    assert answer.headers["cross-origin-resource-policy"] == "same-origin", path
+                assert (await visitor.get(path, headers={**other, **credential})).status_code in (403, 404)
+        assert kind(await visitor.get("/explore", headers=other)) == (403, "forbidden")
+
+
+async def test_without_the_setting_no_script_of_another_site_is_answered(city: City) -> None:
+    other = {"Origin": "https://evil.example", "Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "cors"}
+    async with client(city, WebSettings(cors=False)) as visitor:
+        assert kind(await visitor.get("/api/v1/readings", headers=other)) == (403, "forbidden")
 
 
 async def test_links_of_other_sites_are_followed(city: City) -> None:

@@ -19,6 +19,7 @@ from techport_dashboards.api.words import (
 )
 from techport_dashboards.problems import Problem
 from techport_dashboards.query import formats, times
+from techport_dashboards.query.etags import matches
 from techport_dashboards.query.paging import paged
 from techport_dashboards.query.parameters import PageParameters
 from techport_dashboards.query.question import answer
@@ -120,7 +121,7 @@ def file(
         "Cache-Control": f"{kept_by}, {FOREVER}",
         "Link": file_links(snapshot, address_of(request)),
     }
-    if f'"{snapshot.sha256}"' in request.headers.get("if-none-match", ""):
+    if matches(request.headers.get("if-none-match", ""), headers["ETag"]):
         return Response(status_code=304, headers=headers)
     return FileResponse(
         store.path(snapshot_id), headers=headers, media_type=formats.PARQUET, filename=f"techport-{snapshot_id}.parquet"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
+from urllib.parse import quote
 
 from techport_dashboards.edr.coverage import COVERAGE_JSON, CRS84, GREGORIAN, plain_parameter
 from techport_dashboards.problems import Problem
@@ -61,7 +62,7 @@ def locations(found: Sequence[DeviceInfo], catalogue: RegistryView, base: str) -
             "properties": {
                 "label": device.title.get("en") or device.device,
                 "parameter-name": measures.get((device.pilot, device.device), []),
-                "edrqueryendpoint": f"{base}/collections/{device.pilot}/locations/{device.device}",
+                "edrqueryendpoint": f"{base}/collections/{device.pilot}/locations/{quote(device.device, safe='')}",
             },
         }
         for device in found

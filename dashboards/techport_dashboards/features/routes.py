@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from typing import Annotated, Any
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
 
 import msgspec
 from fastapi import APIRouter, Query, Request, Response
@@ -174,7 +174,7 @@ def item(request: Request, services: ServicesDep, viewer: ViewerDep, pilot: str,
         raise Problem("not-found", "There is no device {name} with a position.", name=repr(device[:80]))
     address = f"{_base(request)}/collections/{pilot}"
     links = [
-        _link("self", f"{address}/items/{device}", GEOJSON, "This"),
+        _link("self", f"{address}/items/{quote(device, safe='')}", GEOJSON, "This"),
         _link("collection", address, JSON, "The pilot"),
     ]
     body = {**_features(services, catalogue, found)[0], "links": links}

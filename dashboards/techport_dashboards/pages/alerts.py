@@ -101,7 +101,7 @@ def add_silence(request: Request, services: ServicesDep, viewer: ViewerDep, pilo
         )
     at, length = clock.now(), PERIODS[lasts]
     period = (at, None if length is None else at + length)
-    _alerts(services).add_silence(pilot.id, rule, form.get("device"), period, form.get("reason"), viewer.who)
+    _alerts(services).add_silence(pilot.id, rule, form.get("device")[:200], period, form.get("reason"), viewer.who)
     return _back(request, pilot.id)
 
 

@@ -7,6 +7,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request, Response
 from pydantic import Field
 
+from techport_dashboards.query.etags import matches
 from techport_dashboards.query.parameters import Parameters
 from techport_dashboards.web.access import needs
 from techport_dashboards.web.dependencies import PilotDep, ServicesDep
@@ -31,6 +32,6 @@ def report_page(
     written = services.reports.page(pilot, language, parameters.fresh)
     headers = {"Content-Language": language, "Vary": "Accept-Language", "Cache-Control": "no-cache"}
     headers |= {"ETag": written.etag, "Content-Disposition": f'inline; filename="{pilot.id}-{language}.html"'}
-    if written.etag in request.headers.get("if-none-match", ""):
+    if matches(request.headers.get("if-none-match", ""), written.etag):
         return Response(None, 304, headers)
     return Response(written.content, 200, headers, "text/html; charset=utf-8")

@@ -157,6 +157,8 @@ async def accept(request: Request, services: ServicesDep, form: FormDep) -> Resp
     def work() -> Response:
         people = services.people
         try:
+            if identity is not None and identity.token is not None:
+                raise forbidden("account")
             if identity is not None:
                 invitation = people.invitations.accept(token, identity.user.id)
                 services.identities.forget()
@@ -237,7 +239,7 @@ def _need_passwords(services: Services) -> None:
 def forgotten_page(request: Request, services: ServicesDep, _: Annotated[LanguageParameters, Query()]) -> Response:
     """The form that asks for a link to a new password."""
     _need_passwords(services)
-    return _password_page(request, "forgotten" if services.settings.mail else "ask-operator")
+    return _password_page(request, "forgotten" if _mails_resets(services) else "ask-operator")
 
 
 @router.post("/forgotten")
@@ -248,7 +250,7 @@ def forgotten(request: Request, services: ServicesDep, form: FormDep) -> Respons
     _need_passwords(services)
     people, email = services.people, form.get("email")
     page = _password_page(request, "sent")
-    if services.settings.mail and not people.attempts.wait_seconds(f"reset {email}", _address(request)):
+    if _mails_resets(services) and not people.attempts.wait_seconds(f"reset {email}", _address(request)):
         people.attempts.failed(f"reset {email}", _address(request))
         reset = f"{address_of(request)}/reset?token="
         page.background = BackgroundTask(
@@ -301,6 +303,12 @@ def _password_page(
     page.status_code = 200 if wrong is None else 422
     page.headers.update({**NO_STORE, "Referrer-Policy": "no-referrer"})
     return page
+
+
+def _mails_resets(services: Services) -> bool:
+    """Whether links to a new password are sent. Without public_url they would lead wherever the header Host of whoever
+    asks for them says, and bring the token there."""
+    return services.settings.mail and services.settings.public_url is not None
 
 
 def _new_password(password: str, again: str) -> str:

@@ -32,11 +32,15 @@ _LASTS = 60.0  # seconds after it was last asked for
 _LASTS_AT_MOST = 600.0  # seconds after it was made
 _FRESH = 30.0  # seconds in which a client that asks for the length again gets the same file
 _MOST_KEPT = 256 << 20  # bytes of all files
+MOST_FILES = 200
+MOST_OF_CLIENT = 40
+"""Each holds a file of the process open, of which there are a thousand: a client that asks for the lengths of ever more
+addresses loses its own oldest files, and nobody else's."""
 _PIECE = 1 << 18
 _RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})")
 
 Key = tuple[str, ...]
-"""Whose file it is, and of which request."""
+"""Whose file it is, by the client's address first, and of which request."""
 
 
 @dataclass(slots=True)
@@ -57,6 +61,7 @@ class AnswerFiles:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._files: OrderedDict[Key, AnswerFile] = OrderedDict()
+        self._expires = False  # a timer runs
 
     def find(self, key: Key, *, fresh: bool) -> AnswerFile | None:
         """The file of the key; with `fresh` only one that was made just now."""
@@ -73,9 +78,14 @@ class AnswerFiles:
         with self._lock:
             self._files[key] = file
             self._files.move_to_end(key)
-            while sum(kept.size for kept in self._files.values()) > _MOST_KEPT:
+            of_client = [other for other in self._files if other[0] == key[0]]
+            for oldest in of_client[:-MOST_OF_CLIENT]:
+                del self._files[oldest]
+            while len(self._files) > MOST_FILES or sum(kept.size for kept in self._files.values()) > _MOST_KEPT:
                 self._files.popitem(last=False)
-        self._expire_later()
+            start, self._expires = not self._expires, True
+        if start:
+            self._expire_later()
 
     def _expire_later(self) -> None:
         timer = threading.Timer(_LASTS, self._expire)
@@ -92,8 +102,9 @@ class AnswerFiles:
             ]
             for key in over:
                 del self._files[key]
-            used_meanwhile = bool(self._files)
-        if used_meanwhile:
+            self._expires = bool(self._files)
+            again = self._expires
+        if again:
             self._expire_later()
 
 

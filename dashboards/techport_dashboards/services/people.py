@@ -73,7 +73,7 @@ class People:
     def mail_reset(self, language: Language, email: str, address: Callable[[str], str]) -> None:
         """Have a link to a new password sent to who has an account; says nothing about whether."""
         user = self.accounts.by_email(email)
-        if user is None or user.disabled:
+        if user is None or user.disabled or not user.has_password:
             return
         text = language.gettext(
             "Somebody, probably you, wants a new password for your account on techport.\n\nOpen this address to "

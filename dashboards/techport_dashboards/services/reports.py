@@ -57,11 +57,12 @@ class Reports:
         self._kept: OrderedDict[str, Kept] = OrderedDict()
 
     def page(self, pilot: PilotDefinition, language: str, fresh: bool = False) -> Written:
-        """In nb or en; `fresh`: worked out now. Raises what store and registry raise."""
-        with self._lock:
+        """In nb or en; `fresh`: not begun before it was asked for. Raises what store and registry raise."""
+        asked = clock.now()
+        with self._lock:  # those who wait for it together get the same one
             state, now = self._registry.state(pilot.id), clock.now()
             kept = self._kept.get(pilot.id)
-            if fresh or kept is None or not kept.good(pilot, state, now):
+            if kept is None or not kept.good(pilot, state, now) or (fresh and kept.report.made < asked):
                 kept = self._kept[pilot.id] = Kept(pilot, current_report(self._registry, self._store, pilot, now))
             self._kept.move_to_end(pilot.id)
             while len(self._kept) > MOST:

@@ -24,6 +24,7 @@ from techport_dashboards.query.names import find_pilot
 from techport_dashboards.query.registry_cache import RegistryView
 from techport_dashboards.settings import WebSettings
 from techport_dashboards.viewer import COMMAND_LINE, NOBODY, OPERATOR, Viewer
+from techport_dashboards.web.cors import readable_elsewhere
 from techport_dashboards.web.etags import SERVICES
 from techport_pilots.access.api_tokens import PATTERN
 from techport_pilots.access.policy import Action
@@ -174,11 +175,14 @@ def _person(identity: Identity, open_to_all: Callable[[], frozenset[str]]) -> Vi
 def _refuse_other_sites(connection: HTTPConnection) -> None:
     """Raise Problem for what a page of another site asks for as a part of itself: an image, a script, a fetch.
 
-    It could read none of it, but have the visitor's browser put load on us. Links from other sites are followed, and
-    pages may be framed where their Content-Security-Policy lets them.
+    It could read none of it, but have the visitor's browser put load on us. Links from other sites are followed, pages
+    may be framed where their Content-Security-Policy lets them, and scripts may read open data (web/cors.py).
     """
     site = connection.headers.get("sec-fetch-site")
     if site is None or site in OWN_PAGE:
+        return
+    reads = connection.headers.get("sec-fetch-mode") == "cors" and readable_elsewhere(connection.scope)
+    if reads and connection.app.state.services.settings.cors:
         return
     framed = connection.headers.get("sec-fetch-dest") != "document"
     followed = connection.headers.get("sec-fetch-mode") == "navigate"

@@ -1,7 +1,7 @@
 """Scripts in pages of other sites may read what anybody may read (CORS, https://fetch.spec.whatwg.org/).
 
-Only GET and HEAD below SERVICES, and never with a credential: `*` as the origin makes browsers leave cookies away, and
-`Authorization` is not among the headers that such a script may send. It therefore sees open pilots and nothing else.
+Only GET and HEAD below SERVICES, and never with a credential: what one was shown for is not marked as readable, so that
+no cache, proxy or extension between us and the browser can hand it on. Such a script sees open pilots and nothing else.
 """
 
 from __future__ import annotations
@@ -19,6 +19,14 @@ _EXPOSED = (
     "RateLimit-Limit, RateLimit-Remaining, RateLimit-Reset, Retry-After, Techport-Aggregates, Techport-Zone"
 )
 _A_DAY = "86400"
+
+
+def readable_elsewhere(scope: Scope) -> bool:
+    """Whether scripts of other sites may read the answer: one of a service, to a request without a credential."""
+    if scope["method"] not in ("GET", "HEAD", "OPTIONS") or not scope["path"].startswith(SERVICES):
+        return False
+    headers = Headers(scope=scope)
+    return "cookie" not in headers and "authorization" not in headers
 
 
 class CrossOrigin:
@@ -40,7 +48,6 @@ class CrossOrigin:
             }
             await Response(status_code=204, headers=headers)(scope, receive, send)
             return
-        readable = scope["method"] in ("GET", "HEAD", "OPTIONS")
 
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
@@ -50,4 +57,4 @@ class CrossOrigin:
                 headers["Cross-Origin-Resource-Policy"] = "cross-origin"
             await send(message)
 
-        await self._app(scope, receive, send_with_headers if readable else send)
+        await self._app(scope, receive, send_with_headers if readable_elsewhere(scope) else send)

@@ -49,13 +49,15 @@ class Rights(msgspec.Struct, frozen=True):
         return action in self.everywhere or any(action in actions for actions in self.by_pilot.values())
 
     def limited_to(self, pilots: Collection[str] | None, actions: Collection[Action]) -> Rights:
-        """What of these rights is left for a token with this scope; None: all pilots."""
+        """What of these rights is left for a token with this scope; None: all pilots. `admin` concerns the platform, so
+        a token for some pilots never has it."""
         chosen = frozenset(actions)
         everywhere = self.everywhere & chosen
         by_pilot = {pilot: allowed & chosen for pilot, allowed in self.by_pilot.items()}
         if pilots is None:
             return Rights(everywhere, by_pilot)
-        return Rights(NOTHING, {pilot: everywhere | by_pilot.get(pilot, NOTHING) for pilot in pilots})
+        of_pilots = everywhere - {"admin"}
+        return Rights(NOTHING, {pilot: of_pilots | by_pilot.get(pilot, NOTHING) for pilot in pilots})
 
 
 ALL_RIGHTS = Rights(everywhere=EVERYTHING)

@@ -113,7 +113,8 @@ class Silence(msgspec.Struct, frozen=True, kw_only=True):
         return (
             self.pilot in (PLATFORM, condition.pilot)
             and self.rule in ("", condition.rule)
-            and self.subject in ("", condition.subject)
+            # The subject of a limit is more than the device, which every rule about one has among its parameters.
+            and self.subject in ("", condition.subject, condition.params.get("device"))
             and self.start <= at
             and (self.end is None or at < self.end)
         )
@@ -131,10 +132,19 @@ def checked_address(text: str) -> str:
     address = text.strip()
     if "://" not in address:
         return checked_email(address)
-    parts = urlsplit(address)
-    if len(address) > 500 or not _SCHEME.fullmatch(parts.scheme) or not parts.netloc or not address.isprintable():
+    if len(address) > 500 or not address.isprintable() or " " in address or not _is_url(address):
         raise AccountError(Message("alert.address-not-good", {"address": address[:80]}))
     return address
+
+
+def _is_url(address: str) -> bool:
+    try:
+        parts = urlsplit(address)
+        # Of other services only the scheme is common: their host may be a token, and what follows a colon a password.
+        http = parts.scheme not in ("http", "https") or (bool(parts.hostname) and parts.port != 0)
+    except ValueError:  # [ without ], a port that is none
+        return False
+    return http and bool(_SCHEME.fullmatch(parts.scheme)) and bool(parts.netloc)
 
 
 Describe = Callable[[str, Language], str]
