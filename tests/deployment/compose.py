@@ -48,6 +48,7 @@ class Deployment:
         """Paths and names as the containers see them: bind mounts, and every service name on the loopback."""
         names = "\n".join(f"127.0.0.1 {name}" for name in ("localhost", *self.services))
         (self.folder / "hosts").write_text(names + "\n")
+        (self.folder / "hosts").chmod(0o644)  # the servers' own users read it, whatever our umask is
         secrets = self.folder / "secrets"
         shutil.copytree(ROOT / "deploy", self.folder / "deploy", ignore=shutil.ignore_patterns("secrets"))
         subprocess.run([self.folder / "deploy/make-secrets"], check=True, stdout=subprocess.DEVNULL)

@@ -49,12 +49,12 @@ def test_two_who_look_at_once_open_an_alert_and_end_it_once(
     alerts = AlertLog(registry.database)
     alerts.add_recipient("bridge", "team@example.org", "en", "test")
     first, second = look_during_a_look(registry, OFFLINE)
-    assert (first.began, second.began) == ([OFFLINE], [])
+    assert sorted((first.began, second.began), key=len) == [[], [OFFLINE]], "whichever came first"
     assert len(alerts.open()) == messages(registry) == 1
     later = now() + RECOVERS_AFTER
     monkeypatch.setattr(log, "now", lambda: later)
     first, second = look_during_a_look(registry)
-    assert (first.recovered, second.recovered) == ([OFFLINE], [])
+    assert sorted((first.recovered, second.recovered), key=len) == [[], [OFFLINE]]
     assert messages(registry) == 2
     assert (alerts.open(), len(alerts.history())) == ([], 1)
     assert look(alerts, OFFLINE).began == [OFFLINE], "it may begin again"
