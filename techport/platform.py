@@ -36,7 +36,6 @@ from techport_ingest.brokers.mosquitto import (
     end_left_behind,
     find_mosquitto,
 )
-from techport_ingest.checking.budget import DeviceLimits
 from techport_ingest.metrics import Metrics
 from techport_ingest.pipeline import Pipeline, PipelineSettings
 from techport_ingest.source import Source
@@ -47,6 +46,7 @@ from techport_ingest.sources.session_watch import SessionWatch
 from techport_ingest.sources.settings import MqttSettings, Tls
 from techport_ingest.sources.succession import SucceedingSource
 from techport_pilots.access.credentials import Credentials
+from techport_pilots.accounting.device_budgets import DeviceLimits
 from techport_pilots.accounting.ledger import Ledger
 from techport_pilots.accounting.worker_sessions import WorkerSessions
 from techport_pilots.handover.retention import RetentionPass

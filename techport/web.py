@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from concurrent.futures import Future
 
-from techport.platform import Stores
+from techport.platform import Stores, device_limits
 from techport.settings import Settings
 from techport_dashboards.app import create_app
 from techport_dashboards.settings import (
@@ -64,6 +64,8 @@ def web(settings: Settings, parts: Stores, health: HealthCheck = no_health, rela
             snapshots_bytes=settings.snapshots_bytes,
             packages=settings.data / "packages",
             package_bytes=settings.package_bytes,
+            photos=settings.data / "photos",
+            device_limits=device_limits(settings),
             propose=propose,
             forget_retained=no_broker if relay is None else relay.forget_retained,
         ),

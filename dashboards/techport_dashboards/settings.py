@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 from techport_pilots.access.operator_token import OperatorToken
 from techport_pilots.access.sessions import IDLE, LASTS
+from techport_pilots.accounting.device_budgets import DeviceLimits
 from techport_pilots.devices.proposals import Propose
 from techport_pilots.devices.snippets import BrokerAddress
 from techport_pilots.handover.broker_messages import ForgetRetained, no_broker
@@ -126,6 +127,10 @@ class WebSettings:
     """Folder of closed pilots' packages. None: this process closes and opens none."""
     package_bytes: int = 10_000_000_000
     """How large a package that is sent may be."""
+    photos: Path | None = None
+    """Folder of photos of devices. None: this process keeps none."""
+    device_limits: DeviceLimits = field(default_factory=DeviceLimits)
+    """What one device may send in an hour, as the workers have it."""
     propose: Propose | None = None
     """Finds a source for captured messages; None: nothing is proposed."""
     forget_retained: ForgetRetained = no_broker

@@ -1,15 +1,19 @@
-"""A device that has a name much like another one's, and one that goes on after its credential is revoked."""
+"""Devices with names much alike, and one that goes on after its credential is revoked or has ended."""
 
 from __future__ import annotations
 
 import threading
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from paho.mqtt.client import Client
 from paho.mqtt.enums import CallbackAPIVersion
 
+from techport_pilots.access import credentials as module
 from techport_pilots.access.credentials import Credentials, hashed
+from techport_storage.clock import now
+from techport_storage.microseconds import DAY
 from tests.ingest.conftest import ingest, platform
 from tests.ingest.running import NOON, Ingest, eventually
 from tests.ingest.test_admission import connects, publishing
@@ -87,5 +91,34 @@ def test_revoking_ends_the_connection(platform: int, ingest: Ingest) -> None:
     assert not stays_lost.is_set()
     eventually(lambda: len(ingest.rows()) == 2, "both readings are stored")
     for client in (device, stays):
+        client.disconnect()
+        client.loop_stop()
+
+
+def test_a_rotated_password_ends_by_itself_and_its_connection_with_it(
+    platform: int, ingest: Ingest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    credentials = Credentials(ingest.registry.database)
+    old = credentials.issue("air", "lamp-1", "test")
+    new = credentials.rotate("air", "lamp-1", "test", overlap=DAY)
+    eventually(lambda: connects(platform, new.username, new.password), "the broker knows the new one")
+    device, updated = (Client(CallbackAPIVersion.VERSION2, name) for name in ("box", "updated box"))
+    lost, updated_lost = threading.Event(), threading.Event()
+    for client, value, issued, gone in ((device, 1, old, lost), (updated, 2, new, updated_lost)):
+        client.username_pw_set(issued.username, issued.password)
+        client.reconnect_delay_set(60, 60)
+        client.connect("127.0.0.1", platform)
+        client.loop_start()
+        eventually(client.is_connected, "both work")
+        client.on_disconnect = lambda *_, gone=gone: gone.set()
+        message = f'{{"time": {NOON + value}, "pm10": {value}}}'
+        client.publish("pilots/air/lamp-1/readings", message, qos=1).wait_for_publish(30)
+    eventually(lambda: len(ingest.rows()) == 2, "what was sent with either is stored")
+    monkeypatch.setattr(module, "now", lambda: now() + DAY)
+    assert lost.wait(60), "the old one ends"
+    assert not connects(platform, old.username, old.password)
+    assert connects(platform, new.username, new.password)
+    assert not updated_lost.is_set()
+    for client in (device, updated):
         client.disconnect()
         client.loop_stop()

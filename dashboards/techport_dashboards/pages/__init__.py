@@ -12,6 +12,7 @@ from techport_dashboards.pages import (
     datasets,
     decode,
     device,
+    device_access,
     embed,
     explore,
     kpis,
@@ -40,6 +41,7 @@ router.include_router(overview.router)
 router.include_router(pilot.router)
 router.include_router(kpis.router)
 router.include_router(device.router)
+router.include_router(device_access.router)
 router.include_router(report.router)
 router.include_router(close.router)
 router.include_router(portfolio.router)

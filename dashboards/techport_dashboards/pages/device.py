@@ -30,6 +30,7 @@ from techport_dashboards.web.dependencies import PilotDep, Services, ServicesDep
 from techport_dashboards.web.forms import FormDep
 from techport_dashboards.web.request_slots import SlotRoute
 from techport_dashboards.web.templating import language_of, render
+from techport_pilots.accounting.device_budgets import DeviceBudgets, Owner, Used
 from techport_pilots.accounting.ignored import DeviceProperty, IgnoredKey, ignored_keys, properties_of
 from techport_pilots.accounting.ledger import DeviceDay, Tally, events_of, ignored_by_rule
 from techport_pilots.accounting.message_tap import MessageTap, TappedMessage
@@ -40,7 +41,7 @@ from techport_pilots.model import Event, FieldMapping, PilotDefinition
 from techport_pilots.registry.deployments import Deployment, deployments
 from techport_pilots.time import micros_of
 from techport_storage import clock
-from techport_storage.microseconds import DAY
+from techport_storage.microseconds import DAY, HOUR
 from techport_storage.model import Micros
 
 router = APIRouter(route_class=SlotRoute)
@@ -69,6 +70,19 @@ class Mail:
     quarantined: list[QuarantineRecord]
     quarantined_count: int
     remarks: list[BookedEvent]
+
+
+@dataclass(frozen=True, slots=True)
+class BudgetUse:
+    """How much of an hourly budget the device has used; None: less than the hundredth that workers share."""
+
+    name: str
+    limit: int
+    used: int | None
+
+    @property
+    def percent(self) -> int:
+        return 100 * min(self.used or 0, self.limit) // max(self.limit, 1)
 
 
 @router.get("/pilots/{pilot}/devices/{device}")
@@ -105,6 +119,8 @@ def device_page(
         panels=shown,
         first=first_charts(request, here.pilot, shown, values, device),
         account=_account(services, pilot, device),
+        budgets=_budgets(services, viewer, pilot, device, now),
+        described=found.device.described,
         mail=mail,
         properties=_properties(services, viewer, pilot, device),
         ignored=_ignored(services, viewer, pilot, device),
@@ -179,6 +195,25 @@ def _ignored(services: Services, viewer: Viewer, pilot: str, device: str) -> lis
     if services.ledger is None or not viewer.may("see-raw", pilot):
         return []
     return ignored_keys(services.registry_cache.registry.database, pilot, device, IGNORED_SHOWN)
+
+
+def _budgets(services: Services, viewer: Viewer, pilot: str, device: str, now: Micros) -> list[BudgetUse]:
+    """What the device has used of its budgets in this hour, of those who look after it."""
+    if services.ledger is None or not viewer.may("see-raw", pilot):
+        return []
+    limits = services.settings.device_limits
+    budgets = DeviceBudgets(services.registry_cache.registry.database)
+    used = budgets.used(Owner(pilot, device), now // HOUR)
+    of_hour = Used(
+        limits.hourly_values,
+        limits.hourly_bytes,
+        limits.hourly_quarantine_entries,
+        limits.hourly_quarantine_bytes,
+    )
+    return [
+        BudgetUse(name, limit, None if used is None else amount)
+        for name, limit, amount in zip(Used._fields, of_hour, used or Used(), strict=True)
+    ]
 
 
 def _account(services: Services, pilot: str, device: str) -> Account | None:

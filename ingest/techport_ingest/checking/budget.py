@@ -14,31 +14,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Literal, NamedTuple
 
-import msgspec
-
-from techport_pilots.accounting.device_budgets import Owner, Used
+from techport_pilots.accounting.device_budgets import SHARED_PARTS, DeviceLimits, Owner, Used
 from techport_pilots.accounting.rejection import Rejection
 from techport_storage.microseconds import HOUR
 from techport_storage.model import Micros
 
 RULE = "over-budget"
 
-SHARED_PARTS = 100
-"""A hundredth of a budget is shared; less stays with the worker that counted it."""
-
 __all__ = ["RULE", "Budget", "DeviceLimits", "Exceeded", "HourlyBudgets", "Owner", "Used"]
 
 Budget = Literal["values", "bytes", "quarantine", "quarantine-bytes"]
-
-
-class DeviceLimits(msgspec.Struct, frozen=True, kw_only=True):
-    """What one device may send. The defaults are far beyond what a working device sends."""
-
-    undescribed_streams: int = 200  # names that no definition describes; more are quarantined
-    hourly_values: int = 5_000_000
-    hourly_bytes: int = 1_000_000_000
-    hourly_quarantine_entries: int = 10_000  # events count too: both are rows of the registry
-    hourly_quarantine_bytes: int = 20_000_000
 
 
 class Exceeded(NamedTuple):

@@ -1,5 +1,8 @@
 """What devices prove at the broker who they are. The password is shown once and kept only as a salted hash.
 
+A device whose password is rotated has two credentials until the old one ends. mosquitto's password file has one
+password for each user name, so the new one comes with a user name of its own (`air/lamp-1~2`).
+
 Hashes are written as mosquitto writes them in its password file: `$7$<rounds>$<salt>$<PBKDF2-HMAC-SHA512>`
 (mosquitto_passwd(1)). Passwords are 128 random bits, which nobody guesses however fast the hash is.
 """
@@ -10,20 +13,27 @@ import base64
 import binascii
 import hashlib
 import hmac
+import itertools
 import secrets
+from collections.abc import Iterable
 from urllib.parse import quote
 
 import msgspec
 
-from techport_pilots.registry.database import Database, conditions
+from techport_pilots.registry.database import Database, Transaction, conditions
 from techport_storage.clock import now
 from techport_storage.model import Micros
 
 _ROUNDS = 101
 
-_SELECT = "SELECT username, pilot, device, password, who, at FROM credentials"
+_SELECT = "SELECT username, pilot, device, password, who, at, until FROM credentials"
+_IN_FORCE = f"coalesce(until, {2**63 - 1}) > :now"
 _DELETE = "DELETE FROM credentials WHERE pilot = :pilot AND device = :device"
-_OWNER = "SELECT 1 FROM credentials WHERE username = :username"
+_DELETE_ENDED = "DELETE FROM credentials WHERE until <= :now"
+_OWNER = "SELECT pilot, device FROM credentials WHERE username = :username"
+_END = (
+    "UPDATE credentials SET until = :end WHERE pilot = :pilot AND device = :device AND (until IS NULL OR until > :end)"
+)
 _ADD = (
     "INSERT INTO credentials (username, pilot, device, password, who, at)"
     " VALUES (:username, :pilot, :device, :password, :who, :at)"
@@ -39,6 +49,7 @@ class Credential(msgspec.Struct, frozen=True, kw_only=True):
     password: str  # hash
     who: str  # issued it
     at: Micros
+    until: Micros | None = None  # when it ends, because another one has taken its place
 
     @property
     def topics(self) -> str:
@@ -61,35 +72,70 @@ class Credentials:
         self._database = database
 
     def issue(self, pilot: str, device: str, who: str) -> Issued:
-        """A credential for the device, instead of the one it had. The platform's broker knows it within a second."""
-        username, password = _username(pilot, device), secrets.token_hex(16)
-        with self._database.writing() as transaction:
-            transaction.execute(_DELETE, {"pilot": pilot, "device": device})
-            if transaction.execute(_OWNER, {"username": username}).first() is not None:
-                # Earlier versions called the device a:1 a_1, and its credential keeps that name.
-                username = username.replace("_", "%5F")
-            row = {"username": username, "pilot": pilot, "device": device, "password": hashed(password)}
-            transaction.execute(_ADD, {**row, "who": who, "at": now()})
-        return Issued(username, password, f"pilots/{pilot}/{device}/readings")
+        """A credential for the device, instead of all that it had. The platform's broker knows it within a second."""
+        [issued] = self.issue_all(pilot, [device], who)
+        return issued
 
-    def revoke(self, pilot: str, device: str) -> bool:
-        """Take the device's credential back; whether it had one."""
+    def issue_all(self, pilot: str, devices: Iterable[str], who: str) -> list[Issued]:
+        """The same for several devices of a pilot: all of them or none."""
+        issued = []
         with self._database.writing() as transaction:
-            return transaction.execute(_DELETE, {"pilot": pilot, "device": device}).rowcount > 0
+            transaction.execute(_DELETE_ENDED, {"now": now()})
+            for device in devices:
+                transaction.execute(_DELETE, {"pilot": pilot, "device": device})
+                issued.append(_add(transaction, pilot, device, who))
+        return issued
+
+    def rotate(self, pilot: str, device: str, who: str, overlap: Micros) -> Issued:
+        """A second credential for the device. Those that it had go on for `overlap` and then end by themselves."""
+        at = now()
+        with self._database.writing() as transaction:
+            transaction.execute(_DELETE_ENDED, {"now": at})
+            transaction.execute(_END, {"pilot": pilot, "device": device, "end": at + overlap})
+            return _add(transaction, pilot, device, who)
+
+    def revoke(self, pilot: str, device: str, username: str | None = None) -> bool:
+        """Take the device's credentials back, or the one of this user name; whether it had any."""
+        limits = {"pilot = :pilot": pilot, "device = :device": device, "username = :username": username}
+        condition, parameters = conditions(limits)
+        with self._database.writing() as transaction:
+            return transaction.execute(f"DELETE FROM credentials{condition}", parameters).rowcount > 0  # noqa: S608
 
     def check(self, username: str, password: str) -> Credential | None:
         """The credential of this user name, where the password is its."""
+        condition, parameters = conditions({"username = :username": username, _IN_FORCE: now()})
         with self._database.reading() as transaction:
-            row = transaction.execute(f"{_SELECT} WHERE username = :username", {"username": username}).first()
+            row = transaction.execute(f"{_SELECT}{condition}", parameters).first()
         credential = None if row is None else Credential(**row._mapping)
         return credential if credential is not None and verify(password, credential.password) else None
 
-    def all(self, pilot: str | None = None) -> list[Credential]:
-        """Every credential, by user name."""
-        condition, parameters = conditions({"pilot = :pilot": pilot})
+    def all(self, pilot: str | None = None, device: str | None = None) -> list[Credential]:
+        """Every credential in force, by user name."""
+        limits = {"pilot = :pilot": pilot, "device = :device": device, _IN_FORCE: now()}
+        condition, parameters = conditions(limits)
         with self._database.reading() as transaction:
             rows = transaction.execute(f"{_SELECT}{condition} ORDER BY username", parameters)
             return [Credential(**row._mapping) for row in rows]
+
+
+def _add(transaction: Transaction, pilot: str, device: str, who: str) -> Issued:
+    username, password = _free_username(transaction, pilot, device), secrets.token_hex(16)
+    row = {"username": username, "pilot": pilot, "device": device, "password": hashed(password)}
+    transaction.execute(_ADD, {**row, "who": who, "at": now()})
+    return Issued(username, password, f"pilots/{pilot}/{device}/readings")
+
+
+def _free_username(transaction: Transaction, pilot: str, device: str) -> str:
+    def owner(username: str) -> tuple[str, str] | None:
+        row = transaction.execute(_OWNER, {"username": username}).first()
+        return None if row is None else (row.pilot, row.device)
+
+    username = _username(pilot, device)
+    if owner(username) not in (None, (pilot, device)):
+        # Earlier versions called the device a:1 a_1, and its credential keeps that name.
+        username = username.replace("_", "%5F")
+    names = itertools.chain([username], (f"{username}~{number}" for number in itertools.count(2)))
+    return next(name for name in names if owner(name) is None)
 
 
 def hashed(password: str, salt: bytes | None = None) -> str:

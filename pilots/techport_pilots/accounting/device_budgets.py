@@ -10,7 +10,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple
 
+import msgspec
+
 from techport_pilots.registry.database import Database, name
+
+SHARED_PARTS = 100
+"""A hundredth of a budget is shared; less stays with the worker that counted it."""
 
 _EXPIRE = "DELETE FROM device_budgets WHERE hour < :hour"
 _ADD = (
@@ -21,7 +26,21 @@ _ADD = (
     " entries = device_budgets.entries + excluded.entries,"
     " entry_bytes = device_budgets.entry_bytes + excluded.entry_bytes"
 )
+_OF_OWNER = (
+    'SELECT "values", bytes, entries, entry_bytes FROM device_budgets'
+    " WHERE pilot = :pilot AND device = :device AND hour = :hour"
+)
 _OF_HOUR = 'SELECT pilot, device, "values", bytes, entries, entry_bytes FROM device_budgets WHERE hour = :hour'
+
+
+class DeviceLimits(msgspec.Struct, frozen=True, kw_only=True):
+    """What one device may send. The defaults are far beyond what a working device sends."""
+
+    undescribed_streams: int = 200  # names that no definition describes; more are quarantined
+    hourly_values: int = 5_000_000
+    hourly_bytes: int = 1_000_000_000
+    hourly_quarantine_entries: int = 10_000  # events count too: both are rows of the registry
+    hourly_quarantine_bytes: int = 20_000_000
 
 
 class Owner(NamedTuple):
@@ -74,3 +93,24 @@ class DeviceBudgets:
                 Owner(pilot, device): Used(*sums)
                 for pilot, device, *sums in transaction.execute(_OF_HOUR, {"hour": hour})
             }
+
+    def used(self, owner: Owner, hour: int) -> Used | None:
+        """What an owner has used.
+
+        Parameters
+        ----------
+        owner : Owner
+            Whose budget.
+        hour : int
+            Hours since the epoch, of arrival.
+
+        Returns
+        -------
+        Used or None
+            What workers have shared; up to a hundredth of a budget for each worker is missing in it. None: nobody has
+            shared anything, so that it is less than that.
+        """
+        row = {"pilot": name(owner.pilot), "device": name(owner.device), "hour": hour}
+        with self._database.reading() as transaction:
+            sums = transaction.execute(_OF_OWNER, row).first()
+        return None if sums is None else Used(*sums)

@@ -160,6 +160,23 @@ def provision_device(
     )
 
 
+def provision_devices(
+    registry: Registry, pilot: str, devices: Sequence[DeviceDefinition], who: str, *, may_see: MaySee = nobody
+) -> list[Issued]:
+    """Make those devices known that are not yet, in one version of the definition, and give each a credential instead
+    of all that it had.
+
+    Raises UnknownPilot, DefinitionError, WrongState.
+    """
+    definition = registry.pilot(pilot)
+    known = {device.id for device in definition.devices}
+    new = [device for device in devices if device.id not in known]
+    if new:
+        changed = msgspec.structs.replace(definition, devices=[*definition.devices, *new])
+        change(registry, changed, who, f"added {', '.join(device.id for device in new)}"[:500], may_see)
+    return Credentials(registry.database).issue_all(pilot, [device.id for device in devices], who)
+
+
 def topic_of(pilot: str, device: str, format_name: str) -> str:
     """Where a device sends messages of this format when it can be told where; otherwise, where it may send readings."""
     return f"pilots/{pilot}/{device}/{formats()[format_name].own_topic or formats()[DEFAULT].own_topic}"

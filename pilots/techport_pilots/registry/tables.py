@@ -369,6 +369,7 @@ credentials = Table(
     Column("password", String, nullable=False),  # salted hash, as mosquitto writes them
     Column("who", String, nullable=False),
     Column("at", BigInteger, nullable=False),
+    Column("until", BigInteger),  # when it ends, because another one has taken its place
 )
 
 # Devices whose messages somebody watches arrive.
