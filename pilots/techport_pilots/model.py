@@ -52,12 +52,17 @@ class StreamDefinition(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     title: Text | None = None
 
 
+GROUPED_WITHOUT_TAGS = ("pilot", "device", "quantity", "kind", "group", "time", "date", "local", "unit", "state")
+"""Names that no tag has, because answers have columns of these names."""
+
+
 class DeviceDefinition(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     id: str
     title: Text | None = None
     kind: str | None = None  # maker's model or what it is: "air-quality station"
     position: Position | None = None
     group: str | None = None  # for KPIs and control groups
+    tags: dict[str, str] = {}  # what else readings are grouped by: {street: Elgeseter gate}
     interval: str | None = None  # default for its streams
     streams: list[StreamDefinition] = []
     aliases: list[str] = []  # what else it is called in messages: DevEUI, MAC address, friendly name

@@ -69,7 +69,7 @@ def select(query: Query, tables: Sequence[str], several: bool = True) -> str:
         received = f"{RECEIVED_MS} * 1000 AS received"
         return f"SELECT {rank}time, value, {received}, quality FROM {source} ORDER BY {rank}time LIMIT $rows"
     return (
-        f"SELECT {rank}bucket, {_columns(query.aggregates)} FROM ({_bucketed(query.every, source, rank)}) "
+        f"SELECT {rank}bucket, {value_columns(query.aggregates)} FROM ({_bucketed(query.every, source, rank)}) "
         f"GROUP BY {rank}bucket HAVING bucket > $after ORDER BY {rank}bucket LIMIT $rows"
     )
 
@@ -81,7 +81,8 @@ def _bucketed(every: BucketWidth, source: str, rank: str) -> str:
     return f"SELECT {rank}{_floored(width)} AS bucket, time, value FROM {source}"
 
 
-def _columns(aggregates: tuple[Aggregate, ...]) -> str:
+def value_columns(aggregates: tuple[Aggregate, ...]) -> str:
+    """The aggregates of `value` and the number of rows, for a SELECT."""
     return ", ".join([*(f"{_column(name)} AS {name}" for name in aggregates if name != "count"), "count(*) AS count"])
 
 

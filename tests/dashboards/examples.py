@@ -13,6 +13,7 @@ NEEDS: Mapping[str, Mapping[str, Any]] = {
     "fill": {"every": "PT1H", "start": "2026-10-01"},
     "max_gap": {"every": "PT1H", "start": "2026-10-01", "fill": "linear"},
     "rolling": {"every": "PT1H"},
+    "hold": {"every": "PT1H", "start": "2026-10-01", "aggregate": "time_mean", "quantity": "pm10"},
     "points": {"downsample": "minmax", "quantity": "pm10"},
     "end": {"start": "2026-10-01"},
 }

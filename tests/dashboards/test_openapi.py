@@ -96,7 +96,9 @@ async def test_rows_of_readings_are_described(visitor: httpx.AsyncClient, descri
     rows = description["components"]["schemas"]["ReadingsPage"]["properties"]["items"]["items"]
     asked = {"pilot": "school-air", "start": "2026-09-01", "end": "2026-09-02"}
     buckets = {"every": "PT6H", "aggregate": "mean,p95", "fill": "null"}
-    for more in ({}, buckets, {"shape": "wide"}, {"shape": "wide", **buckets}):
+    grouped = ({"group": "kind"}, {"group": "pilot", "every": "PT6H"}, {"profile": "hour"})
+    wide = [{"shape": "wide", "profile": profile} for profile in ("hour", "weekday", "month")]
+    for more in ({}, buckets, {"shape": "wide"}, {"shape": "wide", **buckets}, *grouped, *wide):
         items = (await visitor.get("/api/v1/readings", params={**asked, **more})).json()["items"]
         assert items
         for item in items:

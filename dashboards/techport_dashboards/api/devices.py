@@ -44,6 +44,7 @@ class DeviceItem(BaseModel):
     described: bool = Field(description="Named by the pilot's definition; otherwise only seen.")
     kind: str | None = Field(description="Maker's model, or what it is.")
     group: str | None = Field(description="Group within the pilot, for KPIs and controls.")
+    tags: dict[str, str] = Field({}, description="What else readings are grouped by, such as a street.")
     position: Position | None = Field(description="Where it stands now; null where nobody has said.")
     quantities: list[str] = Field(description="What it measures.")
 
@@ -132,6 +133,7 @@ def device_item(device: DeviceInfo, quantities: list[str]) -> dict[str, Any]:
         "described": device.described,
         "kind": device.kind,
         "group": device.group,
+        "tags": device.tags,
         "position": {"lat": at.lat, "lon": at.lon, "height": at.height} if at else None,
         "quantities": quantities,
     }

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 from bisect import bisect_right
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from functools import partial
 from threading import Event
 from typing import Annotated, Any, Literal
 
 import msgspec
+import numpy as np
 import pyarrow as pa
 from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
@@ -38,13 +40,26 @@ from techport_dashboards.query.answer_files import (
 from techport_dashboards.query.by_time import in_time_order, interval_of
 from techport_dashboards.query.etags import etag_of, matches
 from techport_dashboards.query.formats import MEDIA_TYPES
+from techport_dashboards.query.groups import (
+    EVERY_OF_PROFILE,
+    TIME_MEAN,
+    Groups,
+    Profile,
+    check_no_counts,
+    group_names,
+    groups_of,
+    regrouped,
+    time_weighted,
+)
 from techport_dashboards.query.limits import (
     NARROWER,
     WAY_OUT,
+    WITHOUT_LIMIT,
     Deadline,
     Disconnected,
     readings_expected,
     reject_expensive,
+    reject_many_readings,
 )
 from techport_dashboards.query.paging import decode, encode, page_size
 from techport_dashboards.query.parameters import Choice, ChoiceParameters, Names
@@ -68,7 +83,17 @@ from techport_dashboards.query.row_choice import (
     only_fitting,
     satisfying,
 )
-from techport_dashboards.query.shaping import MOST_POINTS, Fill, Order, Shape, place_behind, refuse_large, shaped
+from techport_dashboards.query.shaping import (
+    MOST_POINTS,
+    Fill,
+    Order,
+    Shape,
+    bucket_starts,
+    end_of_bucket,
+    place_behind,
+    refuse_large,
+    shaped,
+)
 from techport_dashboards.query.streaming import Streamed
 from techport_dashboards.services.citation import licence_url
 from techport_dashboards.viewer import Viewer
@@ -83,7 +108,7 @@ from techport_pilots.registry.registry import StreamInfo
 from techport_pilots.time import interval_micros
 from techport_storage import clock
 from techport_storage.buckets import format_width
-from techport_storage.model import RAW_SCHEMA, Micros
+from techport_storage.model import RAW_SCHEMA, Micros, Selection, Stream
 from techport_storage.model import Query as StoreQuery
 
 router = APIRouter(tags=["readings"], route_class=SlotRoute)
@@ -107,7 +132,8 @@ class ReadingsParameters(Choice):
     )
     aggregate: Names = Field(
         description="mean, min, max, sum, count, first, last, std, median, p1 to p99, energy_mean (of decibels), "
-        "vector_mean (of directions), share (of readings that are not 0). Several with commas. When left out, each "
+        "vector_mean (of directions), share (of readings that are not 0), time_mean (each value for as long as it "
+        "held, for devices that report changes; needs `every` and `start`). Several with commas. When left out, each "
         "quantity has the one that fits its kind: mean of levels, sum of counts, vector_mean of directions, "
         "energy_mean of sound levels, share of states; the metadata says which.",
         examples=[["mean,p95"]],
@@ -116,6 +142,26 @@ class ReadingsParameters(Choice):
         None, max_length=64, description="IANA time zone; the pilot's own when left out.", examples=["Europe/Oslo"]
     )
     quality: Literal["all", "good"] = Field("all", description="good: only readings without a flag.", examples=["good"])
+    group: Names = Field(
+        description="Readings of several streams together, by these names: pilot, device, quantity, kind, group, or a "
+        "tag of devices such as street. What is of different quantities is never put together. With `every` a row for "
+        "each group and bucket, else one for the whole range.",
+        examples=[["quantity,group"]],
+    )
+    profile: Profile | None = Field(
+        None,
+        description="What is usual at an hour of the local day (0 to 23), on a weekday (1 is Monday) or in a month: "
+        "`aggregate` over the buckets of each, by default their mean. The buckets (`every`, by default an hour, "
+        "otherwise a day) have the aggregate that fits their kind.",
+        examples=["hour", "weekday", "month"],
+    )
+    hold: str | None = Field(
+        None,
+        max_length=32,
+        description="With aggregate=time_mean, how long a value counts when no other follows: by default three "
+        "intervals of the stream, or a day where it has none.",
+        examples=["PT12H"],
+    )
     fill: Fill = Field(
         "none",
         description="Buckets without readings: left out (none), or there with count 0 and null, the value before "
@@ -172,8 +218,18 @@ class ReadingsParameters(Choice):
 
     def question(self, limit: int | None = None) -> Question:
         shape = self.as_shape()
-        same = Shape(fitting=shape.fitting, max_gap=shape.max_gap, points=shape.points, columns=shape.columns)
+        same = Shape(
+            fitting=shape.fitting,
+            max_gap=shape.max_gap,
+            points=shape.points,
+            columns=shape.columns,
+            hold=shape.hold,
+            bucketed=shape.bucketed,
+        )
         return Question(
+            grouped=shape.group != (),
+            profile=shape.profile is not None,
+            every=self._every(),
             presentation="" if shape == same else msgspec.json.encode(shape).decode(),
             pilots=self.pilot,
             devices=self.device,
@@ -182,7 +238,7 @@ class ReadingsParameters(Choice):
             **self.model_dump(
                 include={
                     *("bbox", "within", "near"),
-                    *("start", "end", "every", "aggregate", "zone", "quality", "cursor"),
+                    *("start", "end", "aggregate", "zone", "quality", "cursor"),
                 }
             ),
         )
@@ -206,22 +262,66 @@ class ReadingsParameters(Choice):
                 parameter="rolling",
                 example="PT8H with every=PT1H",
             )
-        if self.shape == "wide" or len(",".join(self.aggregate).split(",")) > 1:
+        named = self._aggregates()
+        for wrong, parameter, message, example in (
+            (self.shape == "wide", "shape", _ROLLING_AND_WIDE, "long"),
+            (len(named) > 1, "aggregate", _ROLLING_AND_SEVERAL, named[0] if named else None),
+            (self.profile is not None, "profile", _ROLLING_AND_PROFILE, "rolling without profile"),
+        ):
+            if wrong:
+                raise Problem("bad-parameter", message, parameter=parameter, example=example)
+        return window
+
+    def _aggregates(self) -> tuple[str, ...]:
+        return tuple(part.strip() for text in self.aggregate for part in text.split(",") if part.strip())
+
+    def _every(self) -> str | None:
+        """Raises Problem for buckets that a profile cannot be of."""
+        if self.profile is None:
+            return self.every
+        if self.every is None:
+            return EVERY_OF_PROFILE[self.profile]
+        width, longest = bucket(self.every), bucket(EVERY_OF_PROFILE[self.profile])
+        assert width is not None
+        assert longest is not None
+        if times.length(width) > times.length(longest):
             raise Problem(
                 "bad-parameter",
-                "`rolling` is for one aggregate in the long shape.",
-                parameter="rolling",
-                example="shape=long",
+                "A profile by {profile} is of buckets that are at most {longest} long.",
+                profile=self.profile,
+                longest=EVERY_OF_PROFILE[self.profile],
+                parameter="every",
+                example=EVERY_OF_PROFILE[self.profile],
             )
-        return window
+        return self.every
+
+    def _check_together(self) -> None:
+        """Raises Problem for parameters that exclude each other."""
+        named, weighted = self._aggregates(), TIME_MEAN in self._aggregates()
+        for wrong, parameter, message, example in (
+            (self.profile and self.fill not in ("none", "null"), "fill", _PROFILE_AND_FILL, "null"),
+            (self.profile and weighted, "aggregate", _PROFILE_AND_TIME_MEAN, "mean"),
+            ((self.group or self.profile) and self.downsample, "downsample", _DOWNSAMPLED_GROUPS, None),
+            (self.group and self.shape == "wide" and not (self.every or self.profile), "every", _WIDE_RANGE, "P1D"),
+            (weighted and len(named) > 1, "aggregate", _TIME_MEAN_ALONE, TIME_MEAN),
+            (weighted and self.start is None, "start", _TIME_MEAN_FROM, "-P7D"),
+            (weighted and self.every is None, "every", _TIME_MEAN_FROM, "PT1H"),
+            (self.hold is not None and not weighted, "aggregate", _HOLD_OF_NOTHING, TIME_MEAN),
+        ):
+            if wrong:
+                raise Problem("bad-parameter", message, parameter=parameter, example=example)
 
     def as_shape(self) -> Shape:
         """Raises Problem."""
-        try:
-            gap = interval_micros(self.max_gap) if self.max_gap is not None else None
-        except ValueError as error:
-            raise Problem("bad-parameter", f"{error}.", parameter="max_gap", example="PT3H") from error
+        gap, hold = _length("max_gap", self.max_gap, "PT3H"), _length("hold", self.hold, "PT12H")
+        self._check_together()
+        named = self._aggregates()
         return Shape(
+            group=group_names(self.group),
+            profile=self.profile,
+            time_weighted=named == (TIME_MEAN,),
+            hold=hold,
+            bucketed=self.every is not None,
             rolling=self._window(),
             fill=self.fill,
             max_gap=gap,
@@ -229,10 +329,30 @@ class ReadingsParameters(Choice):
             downsample=self.downsample,
             points=self.points,
             order=self.order,
-            fitting=self.every is not None and not any(part.strip() for part in self.aggregate),
+            fitting=not named and bool(self.every or self.group or self.profile),
             conditions=conditions(self.value),
             columns=column_names(self.columns),
         )
+
+
+def _length(parameter: str, text: str | None, example: str) -> Micros | None:
+    """Raises Problem."""
+    try:
+        return None if text is None else interval_micros(text)
+    except ValueError as error:
+        raise Problem("bad-parameter", f"{error}.", parameter=parameter, example=example) from error
+
+
+_ROLLING_AND_WIDE = N_("`rolling` is a column of the long shape.")
+_ROLLING_AND_SEVERAL = N_("`rolling` is of one aggregate.")
+_ROLLING_AND_PROFILE = N_("A profile has no buckets in the order of time, which `rolling` needs.")
+_PROFILE_AND_FILL = N_("Between the classes of a profile nothing can be filled in.")
+_PROFILE_AND_TIME_MEAN = N_("A profile is of buckets, which are equally long.")
+_DOWNSAMPLED_GROUPS = N_("`downsample` selects readings and cannot be combined with groups or profiles.")
+_WIDE_RANGE = N_("A wide table of groups has a row for each bucket: it requires a bucket width or a profile.")
+_TIME_MEAN_ALONE = N_("`time_mean` stands alone: request other aggregates separately.")
+_TIME_MEAN_FROM = N_("`time_mean` requires a start and a bucket width.")
+_HOLD_OF_NOTHING = N_("`hold` belongs to the aggregate time_mean.")
 
 
 class LatestItem(BaseModel):
@@ -272,6 +392,8 @@ class AnswerMetadata(BaseModel):
         description="With `every`, for each quantity the aggregate of its buckets; where several were named, all, with "
         "+ between."
     )
+    group: list[str] = Field(description="What the readings of several streams are put together by.")
+    profile: str | None = Field(description="hour, weekday or month, where buckets are put together.")
     units: dict[str, QuantityUnit] = Field(description="For each quantity its UCUM code, label and title.")
     sources: list[Source] = Field(description="Licence and attribution of each pilot.")
 
@@ -310,8 +432,22 @@ class BucketRow(BaseModel):
     unit: Unit
 
 
+class GroupRow(BaseModel):
+    """A group, with `group` or `profile`. Further fields are the names of the group (for a profile without `group`
+    pilot and device), its hour, weekday or month, and the aggregates, in the unit."""
+
+    model_config = ConfigDict(extra="allow")
+    __pydantic_extra__: dict[str, str | float | None]
+
+    quantity: QuantityName
+    time: Instant | None = Field(None, description="Start of the bucket, with `every` and without `profile`.")
+    count: int = Field(description="Readings in it; of a profile, buckets.")
+    unit: Unit
+
+
 class WideRow(BaseModel):
-    """All streams at one time, with `shape=wide`. Further fields are the values, by `pilot/device/quantity`."""
+    """All streams at one time, with `shape=wide`. Further fields are the values, by `pilot/device/quantity`, or by the
+    names of the groups."""
 
     model_config = ConfigDict(extra="allow")
     __pydantic_extra__: dict[str, float | None]
@@ -321,8 +457,35 @@ class WideRow(BaseModel):
     local: str | None = Field(None, description="The local time, as in buckets.")
 
 
+class WideHour(BaseModel):
+    """All streams at one hour of the local day, with `profile=hour` and `shape=wide`. Further fields as in WideRow."""
+
+    model_config = ConfigDict(extra="allow")
+    __pydantic_extra__: dict[str, float | None]
+
+    hour: int = Field(description="0 to 23.")
+
+
+class WideWeekday(BaseModel):
+    """All streams on one weekday, in the same way."""
+
+    model_config = ConfigDict(extra="allow")
+    __pydantic_extra__: dict[str, float | None]
+
+    weekday: int = Field(description="1, Monday, to 7.")
+
+
+class WideMonth(BaseModel):
+    """All streams in one month, in the same way."""
+
+    model_config = ConfigDict(extra="allow")
+    __pydantic_extra__: dict[str, float | None]
+
+    month: int = Field(description="1 to 12.")
+
+
 class ReadingsPage(AnswerMetadata):
-    items: list[ReadingRow | BucketRow | WideRow] = Field(
+    items: list[ReadingRow | BucketRow | GroupRow | WideRow | WideHour | WideWeekday | WideMonth] = Field(
         description="Readings as they came, buckets with `every`, or with `shape=wide` a row for each time; "
         "of each only the fields that `columns` names."
     )
@@ -371,7 +534,7 @@ def _metadata(services: Services, viewer: Viewer, parameters: ReadingsParameters
     resolved = resolve(
         parameters.question(None), viewer, catalogue, services.store, services.settings.zone, clock.now()
     )
-    return about(resolved.query, catalogue, parameters.as_shape().fitting)
+    return about(resolved.query, catalogue, parameters.as_shape())
 
 
 def respond(
@@ -389,11 +552,14 @@ def respond(
         return FileAnswer(file)
     now, catalogue = clock.now(), services.registry_cache.current()
     resolved = resolve(parameters.question(limit), viewer, catalogue, services.store, settings.zone, now)
-    tag = etag_of(resolved.query, services.store, catalogue, file_format, shape, request.app.version, now)
+    tag = etag_of(
+        _looked_at(resolved.query, shape), services.store, catalogue, file_format, shape, request.app.version, now
+    )
     headers = {"Vary": "Accept, Accept-Encoding"} | ({"ETag": tag, **etags.HEADERS} if tag else {})
     if tag and matches(request.headers.get("if-none-match", ""), tag):
         return Response(status_code=304, headers=headers)
-    patience = Deadline(settings.query_seconds, left, WAY_OUT if file_format == "json" and shape.plain else NARROWER)
+    way_out = NARROWER if not shape.plain else WAY_OUT if file_format == "json" else WITHOUT_LIMIT
+    patience = Deadline(settings.query_seconds, left, way_out)
     if shape.plain and not (limit is not None and shape.conditions):
         found = run(services, resolved, catalogue, patience)
     elif shape.plain:
@@ -412,6 +578,13 @@ def respond(
     if _wants_file(request):
         files.keep(key, made)
     return FileAnswer(made)
+
+
+def _looked_at(query: StoreQuery, shape: Shape) -> StoreQuery:
+    """The query with the time before its start that its answer depends on as well."""
+    if query.start is None or not (shape.time_weighted or shape.rolling):
+        return query
+    return msgspec.structs.replace(query, start=None if shape.rolling is None else query.start - shape.rolling)
 
 
 def _while_waited_for(pieces: Generator[bytes], left: Event) -> Generator[bytes]:
@@ -453,7 +626,7 @@ def some_of(
     """A page of the rows that satisfy the conditions, in the order of the store."""
     query = resolved.query
     assert query.limit is not None
-    reject_expensive(query, services.store, catalogue, services.settings.max_scan, clock.now())
+    reject_expensive(query, services.store, catalogue, services.settings.max_scan, clock.now(), patience.way_out)
     reader = services.store.read(msgspec.structs.replace(query, limit=None))
     batches, rows = [], 0
     for batch in patience.batches(reader):
@@ -490,28 +663,60 @@ def whole(
     services: Services, resolved: Resolved, catalogue: RegistryView, shape: Shape, patience: Deadline, now: Micros
 ) -> Answer:
     """Rows in a shape that needs all of them at once; with a limit, a page of them."""
+    found_with = catalogue
     query = msgspec.structs.replace(resolved.query, limit=None, after=None)
     if (window := shape.rolling) is not None and query.start is not None:
         shape = msgspec.structs.replace(shape, asked_from=query.start)
         query = msgspec.structs.replace(query, start=max(query.start - window, times.FIRST))
-    for wrong, parameter, message, example in (
-        (shape.downsample and query.every is not None, "every", _BUCKETS_AND_DOWNSAMPLE, "none"),
-        (shape.fill != "none" and shape.conditions, "value", _FILL_AND_VALUE, "none"),
-        (shape.wide and resolved.query.limit is not None, "limit", _WIDE_AND_LIMIT, "none"),
+    for wrong, parameter, message in (
+        (shape.downsample and query.every is not None, "every", _BUCKETS_AND_DOWNSAMPLE),
+        (shape.fill != "none" and shape.conditions, "value", _FILL_AND_VALUE),
+        (shape.wide and resolved.query.limit is not None, "limit", _WIDE_AND_LIMIT),
     ):
         if wrong:
-            raise Problem("bad-parameter", message, parameter=parameter, example=example)
-    present = services.store.streams(query.select) if shape.fill != "none" or shape.wide else []
+            raise Problem("bad-parameter", message, parameter=parameter, example="leave it out")
+    all_streams = shape.fill != "none" or shape.wide or shape.regrouped
+    present = services.store.streams(query.select) if all_streams else []
     described = (info.stream for info in catalogue.chosen(query.select) if info.described)
-    streams = sorted({*present, *described}) if shape.fill != "none" or shape.wide else []
+    streams: Sequence[Stream] = sorted({*present, *described}) if all_streams else []
+    groups = groups_of(shape.group, streams, catalogue) if shape.regrouped else None
+    if groups is not None:
+        streams, catalogue = groups.streams, groups.catalogue
     refuse_large(query, streams, shape, now)
-    reader = services.store.read(query)
-    batches = (_chosen(batch, query, catalogue, shape) for batch in patience.batches(reader))
-    fitting = partial(aggregate_of, catalogue) if shape.fitting else None
-    table = shaped(batches, reader.schema, query, streams, shape, now, fitting)
+    if groups is None:
+        reader = services.store.read(query)
+        batches, schema = patience.batches(reader), reader.schema
+    else:
+        asked = msgspec.structs.replace(query, select=Selection(streams=tuple(present)))
+        together = _regrouped(services, asked, groups, shape, patience, now)
+        batches, schema = iter(together.to_batches()), together.schema
+    chosen = (_chosen(batch, query, catalogue, shape) for batch in batches)
+    fitting = partial(aggregate_of, catalogue, of_buckets=shape.profile is not None) if shape.fitting else None
+    label = groups.label if groups else "/".join
+    table = shaped(chosen, schema, query, streams, shape, now, fitting, label)
     if resolved.query.after is not None:
         table = table.slice(place_behind(table, resolved.query.after, shape.order))
-    return first_page(resolved, catalogue, table)
+    page = first_page(resolved, found_with, table)
+    return page if groups is None else dataclasses.replace(page, groups=groups)
+
+
+def _regrouped(
+    services: Services, query: StoreQuery, groups: Groups, shape: Shape, patience: Deadline, now: Micros
+) -> pa.Table:
+    """Rows of groups, profiles and time-weighted means."""
+    counted = query
+    if shape.time_weighted:
+        check_no_counts(groups)
+    reject_many_readings(counted, services.store, groups.catalogue, services.settings.max_scan, now, NARROWER)
+    if not shape.time_weighted:
+        return regrouped(services.store, query, groups, shape.profile, patience)
+    assert query.every is not None
+    assert query.start is not None
+    end = now if query.end is None else min(now, query.end)
+    query = msgspec.structs.replace(query, end=max(end, query.start))
+    starts = bucket_starts(query, now)
+    edges = np.append(starts, end_of_bucket(query, starts))
+    return time_weighted(services.store, query, groups, edges, shape.hold, patience)
 
 
 _BUCKETS_AND_DOWNSAMPLE = N_("`downsample` selects readings and cannot be combined with buckets.")
@@ -522,10 +727,11 @@ _WIDE_AND_LIMIT = N_("A wide table has no pages.")
 def _chosen(batch: pa.RecordBatch, query: StoreQuery, catalogue: RegistryView, shape: Shape) -> pa.RecordBatch:
     """The batch with the aggregate that fits each stream, without rows that do not satisfy the conditions."""
     if shape.fitting:
-        batch = only_fitting(batch, query.aggregates, partial(aggregate_of, catalogue))
+        of_buckets = shape.profile is not None
+        batch = only_fitting(batch, query.aggregates, partial(aggregate_of, catalogue, of_buckets=of_buckets))
     if not shape.conditions:
         return batch
-    columns = ("value",) if query.every is None else query.aggregates
+    columns = ("value",) if query.every is None and not shape.regrouped else query.aggregates
     if len(columns) > 1 and not shape.fitting:
         raise Problem(
             "bad-parameter",
@@ -545,9 +751,9 @@ def _written(
     headers: dict[str, str],
 ) -> Response:
     catalogue, query = found.catalogue, found.resolved.query
-    dress = dressing(query, catalogue, shape)
+    dress = dressing(query, catalogue, shape, found.groups)
     schema = dress(pa.RecordBatch.from_pylist([], found.rows.schema)).schema
-    described = about(query, catalogue, shape.fitting)
+    described = about(query, catalogue, shape)
     headers |= {"Techport-Zone": query.zone, "Link": links(request, described, found.next)}
     batches = formats.pieces(found.rows, dress)
     media_type = formats.MEDIA_TYPES[file_format]
@@ -563,7 +769,7 @@ def _written(
         items = msgspec.Raw(formats.json_rows(batches))
         body = msgspec.json.encode({"items": items, "next": found.next, **described})
         return in_one_piece(request, body, headers)
-    if query.every is not None:
+    if described["aggregates"]:
         headers["Techport-Aggregates"] = ",".join(f"{name}={used}" for name, used in described["aggregates"].items())
     stream: Generator[bytes]
     match file_format:
@@ -598,21 +804,26 @@ def in_one_piece(request: Request, body: bytes, headers: dict[str, str]) -> Resp
     return Response(body, 200, headers, formats.MEDIA_TYPES["json"])
 
 
-def dressing(query: StoreQuery, catalogue: RegistryView, shape: Shape) -> formats.Dress:
+def dressing(query: StoreQuery, catalogue: RegistryView, shape: Shape, groups: Groups | None = None) -> formats.Dress:
     """What the API makes of rows of the store: those and the columns that are wanted, with units, and to buckets their
     completeness and what the local calendar calls them. A wide table has units and completeness elsewhere."""
     now = clock.now()
-    states = query.every is None and any(info.kind == "state" for info in catalogue.chosen(query.select))
+    in_buckets = query.every is not None and not shape.timeless
+    states = query.every is None and not shape.group and any(i.kind == "state" for i in catalogue.chosen(query.select))
+    known = groups.catalogue if groups else catalogue
 
     def dress(batch: pa.RecordBatch) -> pa.RecordBatch:
         if not shape.wide:
-            batch = _chosen(batch, query, catalogue, shape)
-            if query.every is not None:
-                batch = rows.with_completeness(batch, query, lambda stream: catalogue.stream(stream).interval_us, now)
-            batch = rows.with_units(batch, catalogue.unit)
+            batch = _chosen(batch, query, known, shape)
+            if in_buckets:
+                batch = rows.with_completeness(batch, query, lambda stream: known.stream(stream).interval_us, now)
+            batch = rows.with_units(batch, known.unit)
             if states:
-                batch = rows.with_states(batch, catalogue.state_words)
-        if query.every is not None:
+                batch = rows.with_states(batch, known.state_words)
+            batch = groups.named(batch) if groups else batch
+        if shape.timeless:
+            batch = rows.without_time(batch, shape.profile)
+        elif in_buckets:
             batch = rows.with_local(batch, query)
         if shape.columns:
             check_columns(shape.columns, batch.schema)
@@ -645,9 +856,9 @@ def _latest(request: Request, services: Services, viewer: Viewer, choice: Choice
     return in_one_piece(request, body, {"Vary": "Accept-Encoding"})
 
 
-def about(query: StoreQuery, catalogue: RegistryView, fitting: bool = False) -> dict[str, Any]:
-    """The question as it was understood, and what is needed to use and to cite its answer. With `fitting` each quantity
-    has the aggregate of its kind, otherwise all that were named."""
+def about(query: StoreQuery, catalogue: RegistryView, shape: Shape) -> dict[str, Any]:
+    """The question as it was understood, and what is needed to use and to cite its answer. Of a shape that is fitting
+    each quantity has the aggregate of its kind, otherwise all that were named."""
     chosen = catalogue.chosen(query.select)
     present = {info.stream.pilot for info in chosen} or set(query.select.pilots or ())
     pilots = [catalogue.pilots[name] for name in sorted(present) if name in catalogue.pilots]
@@ -657,7 +868,9 @@ def about(query: StoreQuery, catalogue: RegistryView, fitting: bool = False) -> 
         "every": format_width(query.every) if query.every else None,
         "zone": query.zone,
         "quality": query.quality,
-        "aggregates": _aggregates_used(query, catalogue, fitting),
+        "aggregates": _aggregates_used(query, catalogue, shape),
+        "group": list(shape.group),
+        "profile": shape.profile,
         "units": {info.stream.quantity: _unit(info, catalogue) for info in chosen},
         "sources": [
             {"pilot": p.id, "title": p.title.get("en"), "licence": licence_of(p), "attribution": p.attribution}
@@ -666,12 +879,12 @@ def about(query: StoreQuery, catalogue: RegistryView, fitting: bool = False) -> 
     }
 
 
-def _aggregates_used(query: StoreQuery, catalogue: RegistryView, fitting: bool) -> dict[str, str]:
-    if query.every is None:
+def _aggregates_used(query: StoreQuery, catalogue: RegistryView, shape: Shape) -> dict[str, str]:
+    if query.every is None and not shape.group:
         return {}
-    named = "+".join(query.aggregates)
+    named, of_buckets = "+".join(query.aggregates), shape.profile is not None
     return {
-        info.stream.quantity: aggregate_of(catalogue, info.stream) if fitting else named
+        info.stream.quantity: aggregate_of(catalogue, info.stream, of_buckets) if shape.fitting else named
         for info in catalogue.chosen(query.select)
     }
 

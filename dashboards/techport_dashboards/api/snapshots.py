@@ -143,7 +143,7 @@ def _freeze(
     query, catalogue = found.resolved.query, services.registry_cache.current()
     dress = dressing(query, catalogue, shape)
     schema = dress(pa.RecordBatch.from_pylist([], found.rows.schema)).schema
-    facts = about(query, catalogue, shape.fitting)
+    facts = about(query, catalogue, shape)
     rows = 0
 
     def counted() -> Iterator[pa.RecordBatch]:

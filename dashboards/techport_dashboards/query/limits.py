@@ -24,15 +24,24 @@ from techport_storage.microseconds import MINUTE
 from techport_storage.model import Micros, Query
 from techport_storage.store import ReadingStore
 
-WAY_OUT = "format=parquet, which streams any amount; or a shorter range or fewer streams"
+WAY_OUT = "format=parquet without a limit, which streams any amount; or a shorter range or fewer streams"
+WITHOUT_LIMIT = "no limit, so that any amount is streamed; or a shorter range or fewer streams"
 NARROWER = "a shorter range, wider buckets or fewer streams"
 _UNKNOWN_INTERVAL: Micros = MINUTE
 
 
-def reject_expensive(query: Query, store: ReadingStore, catalogue: RegistryView, most: int, now: Micros) -> None:
-    """Raise a Problem for buckets over more readings than `most`."""
-    if query.every is None:
-        return  # a page of raw rows costs no more than its rows
+def reject_expensive(
+    query: Query, store: ReadingStore, catalogue: RegistryView, most: int, now: Micros, way_out: str = WAY_OUT
+) -> None:
+    """Raise a Problem for a page of buckets over more readings than `most`."""
+    if query.every is not None:  # a page of raw rows costs no more than its rows
+        reject_many_readings(query, store, catalogue, most, now, way_out)
+
+
+def reject_many_readings(
+    query: Query, store: ReadingStore, catalogue: RegistryView, most: int, now: Micros, way_out: str
+) -> None:
+    """Raise a Problem where the query looks at more readings than `most`."""
     expected = store.extent(query.select, query.start, query.end).readings
     if expected is None:
         expected = readings_expected(query, catalogue, now)
@@ -42,7 +51,7 @@ def reject_expensive(query: Query, store: ReadingStore, catalogue: RegistryView,
             f"These buckets would aggregate about {expected:,} readings; "
             f"a single response can aggregate at most {most:,}.",
             parameter="start",
-            example=WAY_OUT,
+            example=way_out,
         )
 
 
@@ -66,7 +75,7 @@ class Deadline:
 
     def __init__(self, seconds: float, left: Event | None = None, way_out: str = WAY_OUT) -> None:
         """`left` is set when the client has gone; `way_out` is what to ask for instead."""
-        self._way_out = way_out
+        self.way_out = way_out
         self._seconds = seconds
         self._given_up = time.monotonic() + seconds
         self._left = left
@@ -88,7 +97,7 @@ class Deadline:
             raise Problem("too-costly", "The client has disconnected.")
         if time.monotonic() > self._given_up:
             detail = f"The query was not answered within {self._seconds:g} seconds."
-            raise Problem("too-costly", detail, parameter="start", example=self._way_out)
+            raise Problem("too-costly", detail, parameter="start", example=self.way_out)
 
 
 async def until_disconnected(request: Request) -> AsyncIterator[Event]:

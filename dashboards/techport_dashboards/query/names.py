@@ -59,7 +59,8 @@ def select(question: Choice, viewer: Viewer, catalogue: RegistryView, store: Rea
     if inside is None:
         return chosen
     here = devices_inside(catalogue, inside)
-    streams = tuple(stream for stream in store.streams(chosen) if stream[:2] in here)
+    known_streams = {info.stream for info in catalogue.chosen(chosen)}.union(store.streams(chosen))
+    streams = tuple(sorted(stream for stream in known_streams if stream[:2] in here))
     return msgspec.structs.replace(chosen, streams=streams)
 
 

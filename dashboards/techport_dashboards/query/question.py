@@ -19,6 +19,7 @@ import pyarrow as pa
 from techport_dashboards.problems import Problem
 from techport_dashboards.query import times
 from techport_dashboards.query.cursors import decode_cursor, encode_cursor
+from techport_dashboards.query.groups import TIME_MEAN, Groups
 from techport_dashboards.query.limits import Deadline, reject_expensive
 from techport_dashboards.query.names import select
 from techport_dashboards.query.registry_cache import RegistryCache, RegistryView
@@ -65,6 +66,8 @@ class Question(msgspec.Struct, frozen=True, kw_only=True):
     limit: int | None = None
     cursor: str | None = None
     presentation: str = ""  # what else decides which rows a page has, such as their order
+    grouped: bool = False  # rows are of several readings, also without `every`
+    profile: bool = False  # rows are of several buckets
     wall_clock: bool = False  # times without an offset are local times of the zone: only the pages' own charts ask so
 
 
@@ -110,6 +113,7 @@ class Answer:
     catalogue: RegistryView  # that it was resolved with
     rows: pa.Table | pa.RecordBatchReader
     next: str | None = None
+    groups: Groups | None = None  # where rows are of groups of streams
 
 
 def answer(context: QueryContext, viewer: Viewer, question: Question) -> Answer:
@@ -124,7 +128,7 @@ def run(context: QueryContext, resolved: Resolved, catalogue: RegistryView, pati
     query = resolved.query
     if query.limit is None:
         return Answer(resolved, catalogue, context.store.read(query))
-    reject_expensive(query, context.store, catalogue, context.settings.max_scan, clock.now())
+    reject_expensive(query, context.store, catalogue, context.settings.max_scan, clock.now(), patience.way_out)
     # One row more than asked for says whether there is a next page.
     table = patience.table(context.store.read(msgspec.structs.replace(query, limit=query.limit + 1)))
     return first_page(resolved, catalogue, table)
@@ -165,7 +169,7 @@ def resolve(
         start=start,
         end=end,
         every=bucket(question.every),
-        aggregates=aggregates(question) or fitting_aggregates(catalogue, selection),
+        aggregates=aggregates(question) or fitting_aggregates(catalogue, selection, question.profile),
         zone=zone,
         quality=question.quality,
         limit=question.limit,
@@ -208,14 +212,14 @@ def aggregates(question: Question) -> tuple[Aggregate, ...]:
     """Those that are named. Raises Problem."""
     names = [part.strip() for item in question.aggregate for part in item.split(",")]
     for name in names:
-        if name not in AGGREGATES and percentile_of(name) is None:
+        if name not in AGGREGATES and percentile_of(name) is None and name != TIME_MEAN:
             raise Problem(
                 "bad-parameter",
                 f"{name[:80]!r} is not an aggregate function.",
                 parameter="aggregate",
-                example=", ".join((*AGGREGATES, "p5", "p95")),
+                example=", ".join((*AGGREGATES, TIME_MEAN, "p5", "p95")),
             )
-    if names and question.every is None:
+    if names and question.every is None and not question.grouped:
         raise Problem("bad-parameter", "`aggregate` requires a bucket width.", parameter="every", example=EVERY_EXAMPLE)
     return tuple(dict.fromkeys(names))
 

@@ -29,6 +29,15 @@ AGGREGATE_OF_KIND: Mapping[Kind, Aggregate] = {
 }
 """What a bucket says where nobody asks for something else."""
 
+PROFILE_OF_KIND: Mapping[Kind, Aggregate] = {
+    "level": "mean",
+    "count": "mean",  # of the sums of the buckets: the usual number an hour
+    "direction": "vector_mean",
+    "energy-level": "energy_mean",
+    "state": "mean",  # of the shares
+}
+"""What a profile says of the buckets of a class, where nobody asks for something else."""
+
 _CONDITION = re.compile(r"\s*(>=|<=|>|<|=|!=)?\s*([+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d{1,3})?)\s*")
 _TESTS: Mapping[str, Callable[[Any, Any], Any]] = {
     ">=": pc.greater_equal,
@@ -76,14 +85,14 @@ def conditions(texts: Iterable[str]) -> tuple[Condition, ...]:
     return tuple(found)
 
 
-def aggregate_of(catalogue: RegistryView, stream: Stream) -> Aggregate:
-    """The aggregate that fits the stream's kind of quantity."""
-    return AGGREGATE_OF_KIND[catalogue.stream(stream).kind]
+def aggregate_of(catalogue: RegistryView, stream: Stream, of_buckets: bool = False) -> Aggregate:
+    """The aggregate that fits the stream's kind of quantity; or that fits its buckets, for a profile."""
+    return (PROFILE_OF_KIND if of_buckets else AGGREGATE_OF_KIND)[catalogue.stream(stream).kind]
 
 
-def fitting_aggregates(catalogue: RegistryView, select: Selection) -> tuple[Aggregate, ...]:
+def fitting_aggregates(catalogue: RegistryView, select: Selection, of_buckets: bool = False) -> tuple[Aggregate, ...]:
     """Those of all streams that are selected, in the order of AGGREGATE_OF_KIND."""
-    needed = {aggregate_of(catalogue, info.stream) for info in catalogue.chosen(select)}
+    needed = {aggregate_of(catalogue, info.stream, of_buckets) for info in catalogue.chosen(select)}
     return tuple(name for name in AGGREGATE_OF_KIND.values() if name in needed) or ("mean",)
 
 

@@ -79,6 +79,15 @@ def with_local(batch: pa.RecordBatch, query: Query) -> pa.RecordBatch:
     return batch.add_column(place, pa.field("local", local.type), local)
 
 
+def without_time(batch: pa.RecordBatch, profile: str | None) -> pa.RecordBatch:
+    """Rows of a profile, whose time is the number of a class, with that number under its name; rows of a whole range
+    without a time."""
+    place = batch.schema.get_field_index("time")
+    if profile is None:
+        return batch.remove_column(place)
+    return batch.set_column(place, profile, batch.column(place).cast(pa.int64()).cast(pa.int8()))
+
+
 def readable(batch: pa.RecordBatch) -> pa.RecordBatch:
     """The batch with plain strings, and times as ISO 8601 text in UTC: the form of JSON and CSV."""
     columns = []

@@ -20,6 +20,7 @@ from tsdownsample import LTTBDownsampler, MinMaxDownsampler
 
 from techport_dashboards.problems import Problem
 from techport_dashboards.query.by_time import behind, sorted_by_time
+from techport_dashboards.query.groups import CLASSES, Profile
 from techport_dashboards.query.row_choice import Condition
 from techport_dashboards.query.times import length
 from techport_storage.buckets import bucket_edges, fixed_width
@@ -57,18 +58,40 @@ class Shape(msgspec.Struct, frozen=True, kw_only=True):
     fitting: bool = False  # each stream has the aggregate that fits its kind of quantity, and no other
     conditions: tuple[Condition, ...] = ()  # of the values of rows
     columns: tuple[str, ...] = ()  # in this order; all of them where there is none
+    group: tuple[str, ...] = ()  # what the readings of several streams are put together by
+    profile: Profile | None = None  # buckets are put together by the local clock or calendar
+    time_weighted: bool = False  # each value counts for as long as it held
+    hold: Micros | None = None  # and so long at most
+    bucketed: bool = False  # with `group`: rows are buckets of time, too
+
+    @property
+    def regrouped(self) -> bool:
+        """Whether rows are not a stream's own readings or buckets."""
+        return bool(self.group) or self.profile is not None or self.time_weighted
+
+    @property
+    def timeless(self) -> bool:
+        """Whether rows have no time: those of a profile, and groups over the whole range."""
+        return self.profile is not None or self.one_range
+
+    @property
+    def one_range(self) -> bool:
+        """Whether the whole range is one bucket."""
+        return bool(self.group) and self.profile is None and not self.bucketed
+
+    @property
+    def _together(self) -> bool:
+        return bool(self.wide or self.downsample or self.rolling or self.regrouped or self.fill != "none")
 
     @property
     def plain(self) -> bool:
         """Whether rows come in the order of the store, one by one."""
-        together = self.wide or self.downsample or self.rolling
-        return not together and (self.fill, self.order) == ("none", "stream")
+        return not self._together and self.order == "stream"
 
     @property
     def by_time(self) -> bool:
         """Whether only the order is another."""
-        together = self.wide or self.downsample or self.rolling
-        return self.order != "stream" and not together and self.fill == "none"
+        return not self._together and self.order != "stream"
 
 
 def shaped(
@@ -79,31 +102,40 @@ def shaped(
     shape: Shape,
     now: Micros,
     fitting: Fitting | None = None,
+    label: Callable[[Stream], str] = "/".join,
 ) -> pa.Table:
     """The rows in that shape; `streams` are those that the query selects, also those that never sent. `fitting` names
-    the one aggregate of each stream that a wide table shows; None: all. Ask refuse_large first. Raises Problem."""
-    table = picked(batches, schema, shape) if shape.downsample else gathered(batches, schema)
+    the one aggregate of each stream that a wide table shows; None: all. `label` names the columns of a wide table.
+    Ask refuse_large first. Raises Problem."""
+    table = picked(batches, schema, shape) if shape.downsample else gathered(batches, schema, shape)
     if shape.fill != "none":
         table = filled(table, query, streams, shape, now)
     if shape.rolling is not None:
         table = running(table, query, shape.rolling, fitting or (lambda _: query.aggregates[0]))
         if shape.asked_from is not None:
             table = table.filter(pc.greater_equal(table["time"].cast(pa.int64()), shape.asked_from))
-    return ordered(widened(table, streams, fitting) if shape.wide else table, shape.order)
+    return ordered(widened(table, streams, fitting, label) if shape.wide else table, shape.order)
 
 
 def refuse_large(query: Query, streams: Sequence[Stream], shape: Shape, now: Micros) -> None:
     """Raise a Problem where it is known before anything is read that the shape is too large, or cannot be."""
-    if shape.fill != "none":
+    if shape.fill != "none" or shape.time_weighted:
         numbers = len({"count", *query.aggregates})
-        _refuse_above(len(bucket_starts(query, now)) * len(streams) * numbers)
+        _refuse_above(len(places_of(query, shape, now)) * len(streams) * numbers, shape)
 
 
-def gathered(batches: Iterator[pa.RecordBatch], schema: pa.Schema) -> pa.Table:
+def places_of(query: Query, shape: Shape, now: Micros) -> Ints:
+    """Every time that a stream can have a row of: starts of buckets, or the numbers of a profile's classes."""
+    if shape.profile is not None:
+        return np.array(CLASSES[shape.profile], np.int64)
+    return np.zeros(1, np.int64) if shape.one_range else bucket_starts(query, now)
+
+
+def gathered(batches: Iterator[pa.RecordBatch], schema: pa.Schema, shape: Shape) -> pa.Table:
     found, cells = [], 0
     for batch in batches:
         cells += batch.num_rows * max(1, batch.num_columns - 4)
-        _refuse_above(cells)
+        _refuse_above(cells, shape)
         found.append(batch)
     return pa.Table.from_batches(found, schema)
 
@@ -121,7 +153,7 @@ def picked(batches: Iterator[pa.RecordBatch], schema: pa.Schema, shape: Shape) -
             kept += [_pick(parts, shape)] if parts else []
             parts, present, cells = [], stream, 0
         cells += batch.num_rows * 2
-        _refuse_above(cells, MOST_CELLS * 10)  # of one stream: less than a GB
+        _refuse_above(cells, shape, MOST_CELLS * 10)  # of one stream: less than a GB
         parts.append(batch)
     kept += [_pick(parts, shape)] if parts else []
     return pa.concat_tables(kept) if kept else schema.empty_table()
@@ -147,7 +179,7 @@ def _pick(parts: Sequence[pa.RecordBatch], shape: Shape) -> pa.Table:
 
 def filled(table: pa.Table, query: Query, streams: Sequence[Stream], shape: Shape, now: Micros) -> pa.Table:
     """Every bucket of the range for every stream. Those that held nothing have a count of 0."""
-    starts = bucket_starts(query, now)
+    starts = places_of(query, shape, now)
     names = [name for name in query.aggregates if name != "count"]
     number = {stream: i for i, stream in enumerate(streams)}
     column = np.searchsorted(starts, micros(table["time"]))
@@ -219,11 +251,21 @@ def bucket_starts(query: Query, now: Micros) -> Ints:
         return np.empty(0, np.int64)
     width = fixed_width(query.every)
     if width is None:
-        _refuse_above((end - query.start) // length(query.every), MOST_CALENDAR)
+        _refuse_above((end - query.start) // length(query.every), Shape(fill="null"), MOST_CALENDAR)
         return bucket_edges(query.every, check_zone(query.zone), query.start, end - 1)[:-1]
     first = query.start - query.start % width
-    _refuse_above((end - first) // width)
+    _refuse_above((end - first) // width, Shape(fill="null"))
     return np.arange(first, end, width, dtype=np.int64)
+
+
+def end_of_bucket(query: Query, starts: Ints) -> Micros:
+    """Where the last of the buckets of a range ends."""
+    assert query.every is not None
+    if not len(starts):
+        return query.start or 0
+    last = int(starts[-1])
+    width = fixed_width(query.every)
+    return last + width if width else int(bucket_edges(query.every, check_zone(query.zone), last, last)[-1])
 
 
 def _completed(values: Floats, starts: Ints, fill: Fill, longest: Micros) -> Floats:
@@ -246,7 +288,12 @@ def _completed(values: Floats, starts: Ints, fill: Fill, longest: Micros) -> Flo
     return np.where(between, low + (high - low) * share, values)
 
 
-def widened(table: pa.Table, streams: Sequence[Stream] = (), fitting: Fitting | None = None) -> pa.Table:
+def widened(
+    table: pa.Table,
+    streams: Sequence[Stream] = (),
+    fitting: Fitting | None = None,
+    label: Callable[[Stream], str] = "/".join,
+) -> pa.Table:
     """A row for each time and a column for each stream, `pilot/device/quantity`; `:aggregate` behind it where several
     were asked for. Of `streams` without a row the column is empty. Flags and counts are left out."""
     names = [name for name in table.column_names[4:] if name not in ("count", "received", "quality", "completeness")]
@@ -263,14 +310,14 @@ def widened(table: pa.Table, streams: Sequence[Stream] = (), fitting: Fitting | 
             parameter="shape",
             example="long",
         )
-    _refuse_above(len(times) * len(parts) * per_stream)
+    _refuse_above(len(times) * len(parts) * per_stream, Shape(wide=True))
     columns: dict[str, pa.Array] = {"time": pa.array(times).cast(TIME)}
     for stream in sorted(parts):
         for name in names if fitting is None else [fitting(stream)]:
             values = np.full(len(times), np.nan)
             for rows in parts[stream]:
                 values[row[rows]] = table[name].slice(rows.start, rows.stop - rows.start).to_numpy()
-            key = "/".join(stream)
+            key = label(stream)
             columns[key if per_stream == 1 else f"{key}:{name}"] = pa.array(values, from_pandas=True)
     return pa.table(columns)
 
@@ -297,10 +344,18 @@ def micros(column: pa.ChunkedArray) -> Ints:
     return np.asarray(whole, np.int64)
 
 
-def _refuse_above(cells: int, most: int = MOST_CELLS) -> None:
-    if cells > most:
-        raise Problem(
-            "too-costly",
-            f"This shape is assembled in memory and can hold at most {most:,} numbers; the query returns more.",
-            example="a shorter range, wider buckets, or fill=none&shape=long, which has no such limit",
-        )
+def _refuse_above(cells: int, shape: Shape, most: int | None = None) -> None:
+    most = MOST_CELLS if most is None else most
+    if cells <= most:
+        return
+    less = ["a shorter range"]
+    less += ["wider buckets"] if shape.fill != "none" or shape.group or shape.rolling else []
+    less += ["fewer streams"] if shape.downsample else []
+    less += ["fill=none"] if shape.fill != "none" else []
+    less += ["shape=long"] if shape.wide else []
+    less += ["a limit, or order=stream"] if shape.order != "stream" else []
+    raise Problem(
+        "too-costly",
+        f"This shape is assembled in memory and can hold at most {most:,} numbers; the query returns more.",
+        example=", or ".join([", ".join(less[:-1]), less[-1]] if len(less) > 1 else less),
+    )

@@ -20,6 +20,7 @@ from techport_pilots.device_names import spellings
 from techport_pilots.formats import formats, option_values, options_of
 from techport_pilots.i18n import Message
 from techport_pilots.model import (
+    GROUPED_WITHOUT_TAGS,
     DeviceDefinition,
     PilotDefinition,
     Position,
@@ -174,6 +175,8 @@ _DEVICE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,63}")
 _QUANTITY = re.compile(r"[a-z][a-z0-9_]{0,62}")
 _KPI_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 _NAME = re.compile(r"\w[\w .,:+()-]{0,79}")  # of phases and groups, in any language
+_TAG = re.compile(r"[a-z][a-z0-9_]{0,39}")
+_MOST_TAGS = 20
 _MOST_FINDINGS = 200
 _STREAM = re.compile(r"[a-z][a-z0-9_]{0,62}(\.[A-Za-z0-9_-]{1,62})*")
 
@@ -274,11 +277,22 @@ def _devices(pilot: PilotDefinition) -> Checks:
             yield misfit((*path, "id"), "bad-device-id", given=device.id, example=_slug(device.id))
         if device.group is not None and not _NAME.fullmatch(device.group):
             yield misfit((*path, "group"), "bad-name", given=device.group[:60])
+        yield from _tags(device.tags, (*path, "tags"))
         if device.position is not None:
             yield from _position(device.position, (*path, "position"))
         if device.interval is not None:
             yield from _duration(device.interval, (*path, "interval"), "PT10M", interval_micros)
         yield from _streams(device, path, words)
+
+
+def _tags(tags: dict[str, str], path: Path) -> Checks:
+    if len(tags) > _MOST_TAGS:
+        yield misfit(path, "too-many-tags", n=len(tags), most=_MOST_TAGS)
+    for key, value in tags.items():
+        if not _TAG.fullmatch(key) or key in GROUPED_WITHOUT_TAGS:
+            yield misfit((*path, key), "bad-tag", given=key[:60])
+        elif not _NAME.fullmatch(value):
+            yield misfit((*path, key), "bad-name", given=value[:60])
 
 
 def _streams(device: DeviceDefinition, path: Path, words: Vocabulary) -> Checks:

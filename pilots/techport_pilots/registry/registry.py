@@ -93,6 +93,7 @@ class DeviceInfo(msgspec.Struct, frozen=True, kw_only=True):
     kind: str | None = None
     position: Position | None = None
     group: str | None = None
+    tags: dict[str, str] = {}
 
 
 class PilotVersion(msgspec.Struct, frozen=True):
@@ -395,6 +396,7 @@ def _described_device(pilot: PilotDefinition, device: DeviceDefinition) -> Devic
         kind=device.kind,
         position=position,
         group=device.group,
+        tags=device.tags,
     )
 
 
