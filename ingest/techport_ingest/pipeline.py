@@ -223,7 +223,7 @@ class Pipeline:
         """The batch's values, rejected parts and ignored parts, read with the newest pilots."""
         view = self._retrier.call("registry", self._view_cache.current)
         columns = self._read(messages, view, budgets)
-        if columns.strangers and (newer := self._retrier.call("registry", self._view_cache.newer)) is not None:
+        if columns.names_unknown and (newer := self._retrier.call("registry", self._view_cache.newer)) is not None:
             columns = self._read(messages, newer, budgets)  # their pilot may have been imported this very second
         if columns.claims:  # of the workers that want a stream for different sensors, the registry says who gets it
             self._retrier.call("registry", self._registry.note_origins, list(columns.claims))

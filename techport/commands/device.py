@@ -56,7 +56,7 @@ def add(
     if settings.device_broker is None and mqtt is None and running and running.mqtt:
         address = Address.parse(running.mqtt)
     console = Console(highlight=False)
-    newcomer = NewDevice(
+    new_device = NewDevice(
         id=device,
         title=title or "",
         format=known_format(format_name) or DEFAULT,
@@ -64,7 +64,7 @@ def add(
         interval=interval or "",
     )
     with open_registry(data, registry) as opened:
-        came = provision_device(opened, pilot, newcomer, getpass.getuser())
+        came = provision_device(opened, pilot, new_device, getpass.getuser())
     if came.version is not None:
         print_text(console, f"{device} is in the definition (version {came.version}). {_FILE.format(pilot)}")
     if running is not None:

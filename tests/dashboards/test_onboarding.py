@@ -147,8 +147,8 @@ async def test_a_stranger_is_listed_and_claimed(city: City, client: httpx.AsyncC
         rejection=Rejection("unknown-device"),
     )
     city.ledger.close_batch("w", {}, [aside])
-    [stranger] = (await client.get(f"{API}/unknown-devices")).json()
-    assert (stranger["device"], stranger["message"]["text"]) == ("ny boks", '{"pm10": 1}')
+    [unknown] = (await client.get(f"{API}/unknown-devices")).json()
+    assert (unknown["device"], unknown["message"]["text"]) == ("ny boks", '{"pm10": 1}')
     assert "ny boks" in (await client.get("/pilots/kai-luft")).text
     assert (await client.post(f"{API}/unknown-devices/claim", json={"name": "nobody"})).status_code == 404
     claimed = (await client.post(f"{API}/unknown-devices/claim", json={"name": "ny boks"})).json()

@@ -61,7 +61,8 @@ def test_what_v8_does_not_survive_is_one_rejected_message(name: str) -> None:
     assert codec(b"\x01", 1) == {"x": 1}
     with pytest.raises(RejectedMessage) as refused:
         codec(b"\x09", 1)
-    assert refused.value.reason in {"codec-memory", "codec-crash", "codec-error"}
+    # Whichever of its limits it reaches first, which depends on how busy the machine is.
+    assert refused.value.reason in {"codec-memory", "codec-crash", "codec-error", "codec-time"}
     assert refused.value.detail
     assert codec(b"\x02", 1) == {"x": 2}
     codec.close()

@@ -148,10 +148,10 @@ def test_a_name_that_cannot_be_one_is_refused(columns: Columns, key: str) -> Non
     assert [p.reason for p in columns.rejected] == ["bad-name"]
 
 
-def test_strangers(columns: Columns) -> None:
+def test_unknown_pilots_and_devices(columns: Columns) -> None:
     add(columns, "pm10", 1.0, device="other")
     columns.add(message(), "water", "native", [Observed("lamp", NOW, "pm10", 1.0)] * 2)
-    assert columns.strangers
+    assert columns.names_unknown
     assert [(p.pilot, p.device, p.reason, p.values) for p in columns.rejected] == [
         ("air", "other", "unknown-device", 1),
         ("water", "lamp", "unknown-pilot", 2),

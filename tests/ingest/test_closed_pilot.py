@@ -23,4 +23,4 @@ def test_late_messages_of_a_closed_pilot_are_set_aside(device: str) -> None:
     columns.add(message, "elgeseter", "native", make_decoder("native")(message, device))
     assert len(columns.batch()) == 0
     assert [(p.reason, p.values) for p in columns.rejected] == [("pilot-closed", 2)]
-    assert not columns.strangers  # nobody need look for a newer registry
+    assert not columns.names_unknown  # nobody need look for a newer registry

@@ -14,7 +14,7 @@ from pydantic import TypeAdapter, ValidationError
 from typer.testing import CliRunner
 
 import techport.cli
-from techport_dashboards.pages.device_form import newcomer_of
+from techport_dashboards.pages.device_form import new_device_of
 from techport_dashboards.services.message_formats import MessageFormat, labels
 from techport_dashboards.web.forms import Form
 from techport_ingest.decoding.lint import explain
@@ -179,7 +179,7 @@ def test_definitions_may_name_it_and_its_options(made_up: Path) -> None:
 
 def test_forms_requests_and_snippets_offer_it(made_up: Path) -> None:
     assert labels()["lab-balance"] == "Laboratory balance"
-    assert newcomer_of(Form({"id": ["b-1"], "format": ["lab-balance"]})).format == "lab-balance"
+    assert new_device_of(Form({"id": ["b-1"], "format": ["lab-balance"]})).format == "lab-balance"
     request = TypeAdapter(MessageFormat)
     assert request.validate_python("lab-balance") == "lab-balance"
     assert "lab-balance" in request.json_schema()["enum"]

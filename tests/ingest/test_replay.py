@@ -93,8 +93,8 @@ def test_a_claimed_device_gets_its_earlier_messages_back(port: int, device: Clie
     for number in range(3):
         device.publish("pilots/air/Min boks/readings", f'{{"time": {NOON + number}, "pm10": {number}}}', qos=1)
     eventually(lambda: ingest.total().quarantined == 3, "nobody knows it")
-    [stranger] = unknown_devices(ingest.registry.database, "air")
-    assert (stranger.device, stranger.messages, stranger.payload) == ("Min boks", 3, b'{"time": 1777896002, "pm10": 2}')
+    [unknown] = unknown_devices(ingest.registry.database, "air")
+    assert (unknown.device, unknown.messages, unknown.payload) == ("Min boks", 3, b'{"time": 1777896002, "pm10": 2}')
 
     claimed = claim(ingest.registry, "air", "Min boks", "test")
     assert (claimed.device, claimed.entries) == ("Min-boks", 3)

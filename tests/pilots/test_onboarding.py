@@ -34,7 +34,7 @@ def air(registry: Registry) -> Registry:
     return registry
 
 
-def test_a_newcomer_is_described_watched_and_gets_a_credential(air: Registry) -> None:
+def test_a_new_device_is_described_watched_and_gets_a_credential(air: Registry) -> None:
     box = NewDevice(id="box-1", title="Boksen", kind="ESP32", quantities=["pm25"], interval="PT5M")
     came = provision_device(air, "air", box, "me")
     assert (came.device, came.version, came.quantity) == ("box-1", 2, "pm25")
@@ -56,7 +56,7 @@ def test_a_device_that_is_known_gets_a_credential_under_its_id(air: Registry) ->
 
 
 @pytest.mark.parametrize(
-    ("newcomer", "named"),
+    ("new_device", "named"),
     [
         (NewDevice(id="has space"), "id"),
         (NewDevice(id=""), "id"),
@@ -64,9 +64,9 @@ def test_a_device_that_is_known_gets_a_credential_under_its_id(air: Registry) ->
         (NewDevice(id="x", interval="often"), "interval"),
     ],
 )
-def test_what_cannot_be_is_refused_before_anything_changes(air: Registry, newcomer: NewDevice, named: str) -> None:
+def test_what_cannot_be_is_refused_before_anything_changes(air: Registry, new_device: NewDevice, named: str) -> None:
     with pytest.raises(DefinitionError, match=named):
-        provision_device(air, "air", newcomer, "me")
+        provision_device(air, "air", new_device, "me")
     assert len(air.history("air")) == 1
     assert Credentials(air.database).all() == []
     with pytest.raises(UnknownPilot):

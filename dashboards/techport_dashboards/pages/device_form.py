@@ -24,7 +24,7 @@ def quantities(pilot: PilotDefinition) -> tuple[list[Quantity], dict[str, list[Q
     return own, others
 
 
-def newcomer_of(form: Form) -> NewDevice:
+def new_device_of(form: Form) -> NewDevice:
     """The device that the form describes. Raises Problem for a format that nobody reads."""
     return NewDevice(
         id=form.get("id"),

@@ -11,7 +11,7 @@ from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import RedirectResponse
 from pydantic import Field
 
-from techport_dashboards.pages.device_form import INTERVALS, newcomer_of, quantities
+from techport_dashboards.pages.device_form import INTERVALS, new_device_of, quantities
 from techport_dashboards.problems import Problem
 from techport_dashboards.query.names import find_pilot
 from techport_dashboards.query.parameters import Parameters
@@ -115,9 +115,9 @@ def onboarding_page(
 def add(request: Request, services: ServicesDep, viewer: ViewerDep, pilot: PilotDep, form: FormDep) -> Response:
     """Add the device of the form. The credential is in this answer, which nobody may keep, and in no address."""
     registry = services.registry_cache.registry
-    newcomer = newcomer_of(form)
+    new_device = new_device_of(form)
     try:
-        came = provision_device(registry, pilot.id, newcomer, viewer, replace=form.get("replace") == "yes")
+        came = provision_device(registry, pilot.id, new_device, viewer, replace=form.get("replace") == "yes")
     except (DefinitionError, Problem) as error:
         page = _page(request, viewer, services, pilot, refused=(form, error))
         page.status_code = 422

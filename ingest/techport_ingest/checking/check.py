@@ -193,7 +193,7 @@ class Columns:
         self.properties: list[Property] = []
         self.stated_units: dict[Stream, str] = {}  # of streams that nobody described, where messages say it
         self.undescribed: list[Stream] = []
-        self.strangers = False  # a pilot or device was unknown: a newer snapshot may know it
+        self.names_unknown = False  # a pilot or device was unknown: a newer snapshot may know it
         self.claims = Claims()  # streams that a part of a device wants for itself
 
     def add(self, message: Message, pilot: str, format_name: str, items: Sequence[Found]) -> None:
@@ -482,7 +482,7 @@ class Columns:
             raise RejectedMessage("pilot-closed", pilot=pilot)
         view = None if owner is None else owner.device(device)
         if view is None:
-            self.strangers = True
+            self.names_unknown = True
             raise self._unknown(pilot, device)
         if part and key:
             key = self.claims.stream_key(view, key, part)

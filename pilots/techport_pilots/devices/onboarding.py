@@ -113,7 +113,7 @@ def unknown_devices(database: Database, pilot: str) -> list[UnknownDevice]:
         )
         for device, count, first, latest, number in found
     ]
-    return sorted(listed, key=lambda stranger: -stranger.last)
+    return sorted(listed, key=lambda device: -device.last)
 
 
 def _about(format_name: str, topic: str, payload: bytes) -> dict[str, str]:
@@ -132,7 +132,7 @@ def with_device(definition: PilotDefinition, name: str) -> PilotDefinition:
 
 
 def provision_device(
-    registry: Registry, pilot: str, newcomer: NewDevice, who: str, *, may_see: MaySee = nobody
+    registry: Registry, pilot: str, new_device: NewDevice, who: str, *, may_see: MaySee = nobody
 ) -> ProvisionedDevice:
     """Make the device known where it is not yet, keep its messages to be looked at for an hour, and give it a
     credential, instead of one that it had. All of it takes effect within TAKES_EFFECT seconds.
@@ -141,22 +141,22 @@ def provision_device(
     """
     definition = registry.pilot(pilot)
     view = registry.snapshot().pilot(pilot)
-    known = None if view is None else view.device(newcomer.id)
-    wanted = _with_source(definition, newcomer.format)
+    known = None if view is None else view.device(new_device.id)
+    wanted = _with_source(definition, new_device.format)
     if known is None:
-        wanted = msgspec.structs.replace(wanted, devices=[*wanted.devices, _described(newcomer)])
-    version = None if wanted is definition else change(registry, wanted, who, f"added {newcomer.id}", may_see)
-    device = known.id if known else newcomer.id
+        wanted = msgspec.structs.replace(wanted, devices=[*wanted.devices, _described(new_device)])
+    version = None if wanted is definition else change(registry, wanted, who, f"added {new_device.id}", may_see)
+    device = known.id if known else new_device.id
     MessageTap(registry.database).watch(pilot, device, WATCHED_FOR)
     issued = Credentials(registry.database).issue(pilot, device, who)
     listed = next((one for one in wanted.devices if one.id == device), None)
-    quantities = newcomer.quantities or [stream.quantity for stream in listed.streams] if listed else ()
+    quantities = new_device.quantities or [stream.quantity for stream in listed.streams] if listed else ()
     return ProvisionedDevice(
         device=device,
         version=version,
-        format=newcomer.format,
+        format=new_device.format,
         quantity=next(iter(quantities), "air_temperature"),
-        credential=msgspec.structs.replace(issued, topic=topic_of(pilot, device, newcomer.format)),
+        credential=msgspec.structs.replace(issued, topic=topic_of(pilot, device, new_device.format)),
     )
 
 
@@ -182,13 +182,13 @@ def topic_of(pilot: str, device: str, format_name: str) -> str:
     return f"pilots/{pilot}/{device}/{formats()[format_name].own_topic or formats()[DEFAULT].own_topic}"
 
 
-def _described(newcomer: NewDevice) -> DeviceDefinition:
+def _described(new_device: NewDevice) -> DeviceDefinition:
     return DeviceDefinition(
-        id=newcomer.id,
-        title=Text(nb=newcomer.title, en=newcomer.title) if newcomer.title else None,
-        kind=newcomer.kind or None,
-        interval=newcomer.interval or None,
-        streams=[StreamDefinition(quantity=quantity) for quantity in newcomer.quantities],
+        id=new_device.id,
+        title=Text(nb=new_device.title, en=new_device.title) if new_device.title else None,
+        kind=new_device.kind or None,
+        interval=new_device.interval or None,
+        streams=[StreamDefinition(quantity=quantity) for quantity in new_device.quantities],
     )
 
 
