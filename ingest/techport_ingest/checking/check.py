@@ -41,6 +41,7 @@ from techport_ingest.checking.properties import RULE as PROPERTY
 from techport_ingest.checking.properties import is_property
 from techport_ingest.checking.time_names import RULE as TIME
 from techport_ingest.checking.time_names import is_time
+from techport_ingest.checking.unit_names import stated_unit
 from techport_ingest.checking.units import NotConvertible, Units, UnknownUnit
 from techport_ingest.checking.values import AHEAD, EARLIEST, as_number, check_clock
 from techport_ingest.message import DeviceEvent, Found, Ignored, Message, Observed, RejectedMessage, Unreadable
@@ -49,7 +50,7 @@ from techport_pilots.accounting.rejection import Rejection
 from techport_pilots.formats import DEFAULT
 from techport_pilots.quantities import Quantity
 from techport_pilots.registry.lifecycle import NOT_COLLECTED
-from techport_pilots.registry.view import DeviceView, IngestView
+from techport_pilots.registry.view import DeviceView, IngestView, StreamView
 from techport_storage.model import Batch, Micros, Quality, Stream
 
 LONGEST_KEY = 80
@@ -509,7 +510,7 @@ class Columns:
         quantity = view.vocabulary.lookup(key)
         state = quantity if quantity is not None and quantity.kind == "state" else None
         row = self._index.setdefault(stream.stream, len(self._index))
-        unit = quantity.unit if quantity is not None else stream.unit or self.stated_units.get(stream.stream)
+        unit = quantity.unit if quantity is not None else self._unit_of(stream, item)
         lo, hi = stream.lo, stream.hi
         ranged = lo >= -_LARGEST or hi <= _LARGEST
         if not ranged:
@@ -520,6 +521,15 @@ class Columns:
             hi = _LARGEST
         target = targets[(item.key, part) if part else key] = _Target(row, lo, hi, ranged, state, unit)
         return target
+
+    def _unit_of(self, stream: StreamView, item: Observed) -> str | None:
+        """The unit of a stream that nobody described: what messages have stated, or what their key states."""
+        unit = stream.unit or self.stated_units.get(stream.stream)
+        if unit is None and item.unit is None:
+            stated = stated_unit(item.maker or item.key)
+            if stated is not None:
+                unit = self.stated_units[stream.stream] = self._units.normalise(stated) or stated
+        return unit
 
     def _unknown(self, pilot: str, device: str) -> RejectedMessage:
         if self._snapshot.pilot(pilot) is None:

@@ -22,6 +22,8 @@ from typing import NamedTuple
 
 import msgspec
 
+from techport_ingest.checking.unit_names import ENDINGS, Divided, divided, stated_unit
+from techport_ingest.checking.units import NotConvertible, Units, UnknownUnit
 from techport_ingest.decoding.quantity_names import UNKNOWN_UNIT, quantity
 from techport_ingest.message import Observed
 from techport_pilots.quantities import builtin
@@ -114,7 +116,6 @@ _ENDINGS = MappingProxyType(
         "Bq/m3": {"bq": "Bq/m³", "bqm3": "Bq/m³"},
     }
 )
-_NAMED = re.compile(r"(?P<name>.+?)[_-](?P<unit>[a-z]+\d?(?:_[a-z]\d?)?)")
 
 
 class Rule(NamedTuple):
@@ -137,21 +138,55 @@ def rule_of(key: str) -> Rule | None:
 
 @lru_cache(maxsize=8192)
 def unit_in_name(key: str) -> tuple[str, str] | None:
-    """The quantity and the unit of a key that ends with one: "pressure_hPa" is ("air_pressure", "hPa").
+    """The quantity and the unit of a key that ends with one: "pressure_hPa" is ("air_pressure", "hPa"), and
+    "depth (cm)" is ("depth", "cm").
 
     Letters count as a unit only behind a name whose quantity can have it: "voltage_a" is a phase.
     """
-    named = _NAMED.fullmatch(key.lower())
-    if named is None:
+    for way in divided(key):
+        name = quantity(way.name)
+        known = builtin().lookup(name)
+        if known is None:
+            continue
+        if known.name == "battery_level" and way.letters.lower() in _ENDINGS["V"]:
+            return f"battery_voltage{name[len(known.name) :]}", _ENDINGS["V"][way.letters.lower()]
+        unit = _fitting(known.unit, way)
+        if unit is not None:
+            return name, unit
+    return None
+
+
+def _fitting(unit: str, way: Divided) -> str | None:
+    """The unit that letters behind a name mean, of a quantity that has this one."""
+    fitting = _ENDINGS.get(unit, {}).get(way.letters.lower())
+    if fitting is not None:
+        return way.letters if way.bracketed and _UNITS.normalise(way.letters) is not None else fitting
+    written = way.letters if way.bracketed else ENDINGS.get(way.letters)
+    if written is None or unit in _SEVERAL_MEANINGS:
         return None
-    name = quantity(named["name"])
-    known = builtin().lookup(name)
+    if _UNITS.normalise(written) == unit:
+        return written
+    try:
+        _UNITS.convert(1.0, written, unit)
+    except (UnknownUnit, NotConvertible):
+        return None
+    return written
+
+
+_UNITS = Units()
+_SEVERAL_MEANINGS = frozenset(("1", "hPa"))
+"""A pressure in bar or psi is in a pipe, not in the air; what has no unit takes any."""
+
+
+@lru_cache(maxsize=8192)
+def key_unit(key: str, quantity_name: str) -> str | None:
+    """The unit that a key states of a value which a definition gives a quantity: millimetres, where "level_mm" is
+    mapped to a level in metres. None where it states none that the quantity can have.
+    """
+    known = builtin().lookup(quantity_name)
     if known is None:
-        return None
-    if name == "battery_level" and named["unit"] in _ENDINGS["V"]:
-        return "battery_voltage", _ENDINGS["V"][named["unit"]]
-    unit = _ENDINGS.get(known.unit, {}).get(named["unit"])
-    return None if unit is None else (name, unit)
+        return stated_unit(key)
+    return next((unit for way in divided(key) if (unit := _fitting(known.unit, way)) is not None), None)
 
 
 def with_unit(observed: Observed) -> Observed:
@@ -171,9 +206,13 @@ def with_unit(observed: Observed) -> Observed:
     if (type(value) is not float and type(value) is not int) or observed.unit is not None:
         return observed
     rule = rule_of(observed.key)
+    if rule is None and observed.key in builtin():
+        return observed
+    named = unit_in_name(observed.maker or observed.key)
+    if named is not None:
+        return _with(observed, *named)
     if rule is None:
-        named = None if observed.key in builtin() else unit_in_name(observed.maker or observed.key)
-        return observed if named is None else _with(observed, *named)
+        return observed
     for size in rule.sizes:
         if size.low <= value <= size.high and not (size.fraction and value == int(value)):
             return _with(observed, size.quantity + rule.channel, size.unit)

@@ -6,16 +6,22 @@ from collections.abc import Mapping
 from typing import Any
 
 from techport_ingest.checking import written_values
+from techport_ingest.decoding.bare_numbers import key_unit
 from techport_ingest.message import Observed
 from techport_pilots.model import FieldMapping
 
 
 def mapped(observed: Observed, field: FieldMapping) -> Observed:
-    """The value under the vocabulary's name. What is no number stays as it is, for the check step to explain."""
+    """The value under the vocabulary's name, in the unit that the definition, the message or its key states. What is no
+    number stays as it is, for the check step to explain.
+    """
     value, unit = meaning(observed.value, field, observed.unit)
-    if field.factor != 1.0 and type(value) in (int, float):
-        value = _scaled(value, field.factor)
     unit = field.unit or unit
+    if type(value) in (int, float):
+        if field.factor != 1.0:  # whoever scales says by that what the number is in
+            value = _scaled(value, field.factor)
+        elif unit is None:
+            unit = key_unit(observed.maker or observed.key, field.quantity)
     return Observed(observed.device, observed.time, field.quantity, value, unit, observed.maker, observed.part)
 
 

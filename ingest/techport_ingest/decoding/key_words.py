@@ -312,6 +312,8 @@ def quantity_in(key: str) -> str | None:
                 continue
             rest = [*words[:start], *words[start + length :]]
             if all(word in _TELLING_APART or word.isdecimal() for word in rest):
+                if rest and rest[-1] == "c" and words[-1] == "c" and "temperature" in name:
+                    rest.pop()  # the unit, as in temp_c
                 channel = "_".join(word for word in rest if word not in _DROPPED)
                 return name if not channel else f"{name}{'-' if '.' in name else '.'}{channel}"
     if len(words) > 1 and words[-1] == "counter" and "time" not in words:

@@ -15,6 +15,7 @@ import msgspec
 
 from techport_ingest.checking.absence import RULE as MISSING
 from techport_ingest.checking.channels import channel_of
+from techport_ingest.checking.unit_names import divided
 from techport_ingest.decoding.bare_numbers import AGREED, rule_of, unit_in_name, with_unit
 from techport_ingest.decoding.decoder import Decoder, DecoderSettings, make_decoder
 from techport_ingest.decoding.fields import mapped
@@ -128,14 +129,15 @@ class PilotSource:
             return finding
         maker = finding.maker or finding.key
         channel = f"{finding.key}.{channel_of(finding.part)}" if finding.part else finding.key
-        if not self._ignore.isdisjoint((maker, channel, finding.key)):
+        if not self._ignore.isdisjoint((maker, channel, finding.key, _without_unit(maker))):
             return Ignored(finding.device, "mapping", maker, finding.value, finding.time, finding.unit)
         field = self._fields.get(maker) or self._fields.get(channel)
+        bare = _without_unit(maker)
         if self.asked is not None:
-            self.asked.update((maker, channel, finding.key))
+            self.asked.update((maker, channel, finding.key, bare))
         if field is not None and finding.part:  # the definition says itself where this part's values belong
             return mapped(msgspec.structs.replace(finding, part=""), field)
-        field = field or self._fields.get(finding.key)
+        field = field or self._fields.get(bare) or self._fields.get(finding.key)
         if field is not None:
             return mapped(finding, field)
         return self._with_unit(finding) if self._foreign else finding
@@ -159,9 +161,11 @@ class PilotSource:
         """What the format would ignore is a reading where the source says what its key means."""
         if not ignored.key or ignored.value is None:
             return ignored
+        maker = ignored.maker or ignored.key
         if self.asked is not None:
-            self.asked.update((ignored.maker or ignored.key, ignored.key))
-        field = self._fields.get(ignored.maker or ignored.key) or self._fields.get(ignored.key)
+            self.asked.update((maker, ignored.key, _without_unit(maker)))
+        fields = self._fields
+        field = fields.get(maker) or fields.get(_without_unit(maker)) or fields.get(ignored.key)
         if field is None or ignored.rule == MISSING:
             return ignored
         value = Observed(ignored.device, ignored.time, ignored.key, ignored.value, ignored.unit, ignored.maker)
@@ -215,6 +219,11 @@ def _position_fields(definition: SourceDefinition) -> dict[str, FieldMapping]:
         return {}
     pairs = ((where.lat, "latitude"), (where.lon, "longitude"))
     return {key: FieldMapping(quantity, unit="deg", text=True) for key, quantity in pairs}
+
+
+def _without_unit(maker: str) -> str:
+    """The name of a column or key that has its unit in brackets behind it; others as they are."""
+    return divided(maker)[0].name if maker[-1:] in (")", "]") and divided(maker) else maker
 
 
 def _named(rule: DeviceRule, message: Message, device: str) -> str:

@@ -128,7 +128,9 @@ def quantity(key: str) -> str:
         base = QUANTITIES.get(numbered[1], numbered[1])
         if base in builtin():
             return f"{base}.{numbered[2]}"
-    return key if key in builtin() else quantity_in(key) or key
+    if key in builtin():
+        return key
+    return quantity_in(key) or (lower if lower in builtin() else key)
 
 
 def quantity_of_path(path: Sequence[str]) -> str:

@@ -17,21 +17,19 @@ from __future__ import annotations
 
 import csv
 import io
-import re
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from techport_ingest.checking.absence import RULE as MISSING
 from techport_ingest.checking.absence import is_absent_text
 from techport_ingest.checking.time_names import time_key
-from techport_ingest.checking.units import NotConvertible, Units, UnknownUnit
+from techport_ingest.decoding.bare_numbers import unit_in_name
 from techport_ingest.decoding.common import MOST_VALUES, device_id, number, text_value, too_many, unless_unreadable
 from techport_ingest.decoding.quantity_names import quantity
 from techport_ingest.decoding.time_fields import TimeReader
 from techport_ingest.message import Found, Ignored, Message, Observed, RejectedMessage, Unreadable
 from techport_pilots.devices.csv_files import table_of
 from techport_pilots.model import CsvColumns
-from techport_pilots.quantities import builtin
 from techport_storage.model import Micros
 
 _TIME = (
@@ -97,21 +95,12 @@ _MOST_HEADINGS, _MOST_COLUMNS, _LONGEST_HEADING = 100, 200, 4_000
 
 
 def _stated_unit(heading: str) -> tuple[str, str] | None:
-    """Name and unit of a column whose heading has both, "Lufttemperatur [°C]" or "PM10 (µg/m³)"; None for others, and
+    """Key and unit of a column whose heading has both, "Lufttemperatur [°C]" or "PM10 (µg/m³)"; None for others, and
     for what stands in brackets and is no unit of that quantity.
     """
-    match = _WITH_UNIT.fullmatch(heading)
-    known = None if match is None else builtin().lookup(quantity(match["name"]))
-    if match is None or known is None:
-        return None
-    try:
-        Units().convert(1.0, match["unit"].strip(), known.unit)
-    except (UnknownUnit, NotConvertible):
-        return None
-    return match["name"], match["unit"].strip()
+    return unit_in_name(heading) if heading[-1:] in (")", "]") else None
 
 
-_WITH_UNIT = re.compile(r"(?P<name>[^\[(]+?)\s*[\[(](?P<unit>[^\])]{1,20})[\])]")
 _NUMBERING = frozenset(("record", "nr", "no", "#"))
 """Columns that number the lines."""
 
@@ -165,8 +154,9 @@ class _Heading:
         self.values = []
         for at, name in enumerate(names):
             if at not in taken and name and name not in _NUMBERING and (wanted is None or name in wanted):
-                maker, unit = _stated_unit(row[at].strip()) or (row[at].strip(), None)
-                self.values.append(_Column(at, quantity(maker), maker, unit))
+                maker = row[at].strip()
+                key, unit = _stated_unit(maker) or (quantity(maker), None)
+                self.values.append(_Column(at, key, maker, unit))
         if not self.values or (time is None and all(number(name) is not None for name in names)):
             raise RejectedMessage("no-heading")
 
