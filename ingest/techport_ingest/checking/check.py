@@ -7,7 +7,7 @@ Rules, for each value:
                                       the definition or everybody gives it
     text that says what a device is   kept as a property of the device, counted as ignored (properties.py)
     a mark that there is no value     ignored (absence.py)
-    a name of a time                  ignored: no time is a reading (time_names.py)
+    a name of a time                  ignored: no time is a reading (time_names.py), nor an epoch under a name like t
     time in the future or before 2000 rejected; up to 5 minutes ahead of the arrival are accepted
     no time                           time of arrival: good from a live message; flagged CLOCK from one that may have
                                       waited (`Message.arrival_is_doubtful`)
@@ -39,8 +39,8 @@ from techport_ingest.checking.budget import RULE, DeviceLimits, Exceeded, Owner
 from techport_ingest.checking.channels import Claims
 from techport_ingest.checking.properties import RULE as PROPERTY
 from techport_ingest.checking.properties import is_property
+from techport_ingest.checking.time_names import EPOCH, is_epoch, is_time, may_be_time
 from techport_ingest.checking.time_names import RULE as TIME
-from techport_ingest.checking.time_names import is_time
 from techport_ingest.checking.unit_names import stated_unit
 from techport_ingest.checking.units import NotConvertible, Units, UnknownUnit
 from techport_ingest.checking.values import AHEAD, EARLIEST, as_number, check_clock
@@ -432,6 +432,8 @@ class Columns:
         if not EARLIEST <= time <= received + AHEAD:
             check_clock(time, received)
         within = target.lo <= number <= target.hi
+        if not within and not target.ranged and is_epoch(number) and _may_be_time(item):
+            raise _NotReading(TIME)
         if not (within and (target.ranged or item.unit is None)) and is_absent_number(item.value, target.ranged):
             raise _NotReading(MISSING)
         return target.row, number, within or not target.ranged
@@ -497,6 +499,8 @@ class Columns:
         ):
             raise _NotReading(TIME)
         if stream is None:
+            if is_epoch(item.value) and _may_be_time(item):
+                raise _NotReading(TIME)
             if type(item.value) is str and key not in view.vocabulary:
                 self._number(item, item.value, _UNOPENED)  # no stream is opened for a text
             opened = self._opened.setdefault(Owner(pilot, view.id), set())
@@ -518,7 +522,7 @@ class Columns:
         elif lo < -_LARGEST:
             lo = -_LARGEST
         if hi > _LARGEST:
-            hi = _LARGEST
+            hi = float(EPOCH) if not ranged and _may_be_time(item) else _LARGEST
         target = targets[(item.key, part) if part else key] = _Target(row, lo, hi, ranged, state, unit)
         return target
 
@@ -556,6 +560,11 @@ class Columns:
             rejected[number] = msgspec.structs.replace(rejected[number], values=rejected[number].values + part.values)
         else:
             rejected.append(part)
+
+
+def _may_be_time(item: Observed) -> bool:
+    """Whether an epoch under the name of a value is a time and no reading."""
+    return may_be_time(item.maker or item.key)
 
 
 def _ignored(item: Observed, rule: str) -> Ignored:

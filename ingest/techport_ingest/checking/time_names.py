@@ -55,10 +55,55 @@ NAMES: tuple[str, ...] = (
     "localtime",
     "localdatetime",
     "zeit",
+    "timeofmeasurement",
+    "measuretime",
+    "observationtime",
+    "obstime",
+    "collectedat",
+    "capturedat",
+    "loggedat",
+    "publishedat",
+    "updatedat",
+    "lastupdated",
+    "datetimeutc",
+    "timestampus",
+    "timestampns",
+    "devicetimestamp",
+    "sensortimestamp",
+    "gatewaytimestamp",
+    "servertimestamp",
+    "systimestamp",
+    "gpstime",
+    "gwts",
     "zeitstempel",
     "tidpunkt",
 )
 """Names of times, lower case, without anything between the words."""
+
+_SHORT = ("t", "dt", "uts", "rtc", "ut", "clock", "stamp", "sampled", "d")
+"""Names that may mean anything else, and are a time where an epoch stands under them."""
+
+_TIMELIKE = frozenset(
+    (
+        *(
+            *_SHORT,
+            "ts",
+            "time",
+            "timestamp",
+            "date",
+            "epoch",
+            "utc",
+            "unix",
+            "unixtime",
+            "at",
+            "seen",
+            "since",
+            "store",
+        ),
+        *("setup", "updated", "update", "start", "started", "end", "stop", "last", "first", "boot", "sync", "reset"),
+    )
+)
+"""Words of keys under which an epoch is one, and no count that happens to be as large."""
 
 _DATES = ("date", "dato")
 """Half of a time: with a time of day beside it, its date."""
@@ -80,24 +125,75 @@ def is_time(key: str) -> bool:
     return name_of(_NUMBERED.sub("", key).rpartition(".")[2]) != ""
 
 
+@lru_cache(maxsize=8192)
+def may_be_time(key: str) -> bool:
+    """Whether an epoch under a key is a time: "date_setup", "bootTs", "t"."""
+    words = _WORDS.findall(_NUMBERED.sub("", key).rpartition(".")[2])
+    return any(word.lower() in _TIMELIKE for word in words)
+
+
+_WORDS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
+
+EPOCH = 1_000_000_000
+"""Smaller numbers are no epoch in any unit: seconds of September 2001."""
+
+_LAST_EPOCH = 3_000_000_000  # 2065
+
+
+def is_epoch(value: object) -> bool:
+    """Whether a number is an instant of the years 2001 to 2065 in s, ms, µs or ns since 1970."""
+    if type(value) is not int and type(value) is not float:
+        return False
+    return any(EPOCH <= value / unit < _LAST_EPOCH for unit in (1, 1e3, 1e6, 1e9))
+
+
 def time_key(record: Mapping[str, Any]) -> str | None:
-    """The key of a record that is its time, where nobody said; the earliest of NAMES that is there, and not null."""
-    return next((key for key in _time_keys(tuple(record)) if record[key] is not None), None)
+    """The key of a record that is its time, where nobody said.
+
+    Parameters
+    ----------
+    record : mapping of str to JSON value
+        As the message has it.
+
+    Returns
+    -------
+    str or None
+        The earliest of NAMES that is there, not null, and more than a time of day without a date; else a short name
+        under which an epoch stands, such as t; else a time of day.
+    """
+    named, short = _time_keys(tuple(record))
+    clock = None
+    for key in named:
+        value = record[key]
+        if value is None:
+            continue
+        if type(value) is not str or not is_clock(value) or date_beside(record, key) is not None:
+            return key
+        clock = clock or key
+    return next((key for key in short if is_epoch(record[key])), clock)
 
 
 @lru_cache(maxsize=4096)
-def _time_keys(keys: tuple[str, ...]) -> tuple[str, ...]:
-    """Those of the keys that are names of times, the earliest of NAMES first. Devices send the same keys all day."""
+def _time_keys(keys: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Those of the keys that are names of times, the earliest of NAMES first, and those that may be. Devices send the
+    same keys all day.
+    """
     named = {name: key for key in keys if (name := name_of(key))}
-    return tuple(named[name] for name in NAMES if name in named)
+    short = {key.lower(): key for key in keys if key.lower() in _SHORT}
+    return tuple(named[name] for name in NAMES if name in named), tuple(short[key] for key in _SHORT if key in short)
 
 
 _CLOCK = re.compile(r"\d{1,2}[:.]\d{2}([:.]\d{2}(\.\d+)?)?")
 
 
+def is_clock(text: str) -> bool:
+    """Whether a text is a time of day without a date."""
+    return len(text) <= 15 and _CLOCK.fullmatch(text.strip()) is not None
+
+
 def date_beside(record: Mapping[str, Any], key: str) -> str | None:
     """The key of the date, where the time of a record is a time of day alone."""
     value = record.get(key)
-    if type(value) is not str or len(value) > 15 or not _CLOCK.fullmatch(value.strip()):
+    if type(value) is not str or not is_clock(value):
         return None
     return next((other for other in record if name_of(other) in _DATES and other != key), None)

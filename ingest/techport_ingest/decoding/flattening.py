@@ -3,13 +3,62 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from types import MappingProxyType
 from typing import Any
 
+from techport_ingest.checking.time_names import date_beside, time_key
 from techport_ingest.decoding.common import DEEPEST, MOST_VALUES, too_many
 from techport_ingest.message import RejectedMessage
 
-Leaf = tuple[tuple[str, ...], Any, str | None]
-"""(path, value, unit where the message says it)"""
+Leaf = tuple[tuple[str, ...], Any, str | None, Any]
+"""(path, value, unit where the message says it, time of the nearest object around it that has one)"""
+
+UNECE = MappingProxyType(
+    {
+        "CEL": "Cel",
+        "FAH": "°F",
+        "KEL": "K",
+        "P1": "%",
+        "C62": "1",
+        "GQ": "ug/m3",
+        "GP": "mg/m3",
+        "M1": "mg/L",
+        "59": "ppm",
+        "61": "ppb",
+        "A97": "hPa",
+        "KPA": "kPa",
+        "PAL": "Pa",
+        "MBR": "mbar",
+        "BAR": "bar",
+        "MTS": "m/s",
+        "KMH": "km/h",
+        "MMT": "mm",
+        "CMT": "cm",
+        "MTR": "m",
+        "KMT": "km",
+        "H67": "mm/h",
+        "DD": "deg",
+        "LUX": "lx",
+        "D54": "W/m2",
+        "2N": "dB",
+        "HTZ": "Hz",
+        "VLT": "V",
+        "2Z": "mV",
+        "AMP": "A",
+        "WTT": "W",
+        "KWT": "kW",
+        "WHR": "Wh",
+        "KWH": "kWh",
+        "LTR": "L",
+        "MTQ": "m3",
+        "MQH": "m3/h",
+        "KGM": "kg",
+        "SEC": "s",
+        "MIN": "min",
+        "HUR": "h",
+    }
+)
+"""Codes of UN/CEFACT's recommendation 20, which NGSI has under unitCode."""
 
 _UNITS = ("unit", "unitCode", "uom", "unit_of_measurement", "units")
 _BESIDE_A_VALUE = frozenset(
@@ -38,21 +87,45 @@ _NAMING = ("id", "name", "type", "key", "n", "tag", "sensor", "channel", "measur
 _LONGEST_NAME = 60
 
 
-def flattened(tree: Any, path: tuple[str, ...] = ()) -> Iterator[Leaf]:
+def time_keys(record: Any) -> tuple[str, ...]:
+    """The keys of a record that are its time by their usual names, that of the date first; empty where none are."""
+    if type(record) is not dict:
+        return ()
+    key = time_key(record)
+    if key is None:
+        return ()
+    date = date_beside(record, key)
+    return (key,) if date is None else (date, key)
+
+
+def time_of(record: Any) -> Any:
+    """What a record has under a usual name of a time, with the date beside it; None where it has none."""
+    parts = [_plain(record[key]) for key in time_keys(record)]
+    return None if not parts else parts[0] if len(parts) == 1 else f"{parts[0]} {parts[1]}"
+
+
+def _plain(value: Any) -> Any:
+    """The value of {"type": "DateTime", "value": "2026-05-04T12:30:00Z"}; others as they are."""
+    return value["value"] if type(value) is dict and "value" in value else value
+
+
+def flattened(tree: Any, taken: tuple[str, ...] = (), *, timed: bool = True) -> Iterator[Leaf]:
     """Every value of a JSON tree with its path, in order. Empty objects and lists give nothing.
 
     Parameters
     ----------
     tree : JSON value
-        An object, a list, or a plain value, whose path is `path`.
-    path : tuple of str
-        Where the tree stands.
+        An object, a list, or a plain value, whose path is empty.
+    taken : tuple of str
+        Keys of the tree that are its time, and no values.
+    timed : bool
+        Whether objects within the tree may have times of their own.
 
     Yields
     ------
     Leaf
-        Path, value, and unit. {"temperature": {"value": 21.5, "unit": "°C"}} is one value called temperature;
-        {"list": [{"id": "a", "v": 1}]} is list.a.v.
+        Path, value, unit, and the time of the nearest object within the tree. {"temperature": {"value": 21.5, "unit":
+        "°C"}} is one value called temperature; {"list": [{"id": "a", "v": 1}]} is list.a.v.
 
     Raises
     ------
@@ -60,24 +133,40 @@ def flattened(tree: Any, path: tuple[str, ...] = ()) -> Iterator[Leaf]:
         Too deep, or too many values.
     """
     count = 0
-    waiting: list[tuple[tuple[str, ...], Any]] = [(path, tree)]
+    waiting: list[tuple[tuple[str, ...], Any, Any]] = [((), tree, None)]
     while waiting:
-        path, value = waiting.pop()
+        path, value, time = waiting.pop()
         kind = type(value)
         unit = None
+        keys: tuple[str, ...] = taken if value is tree else ()
+        if timed and kind is dict and value is not tree and type(own := time_of(value)) in (str, int, float):
+            time, keys = own, time_keys(value)
         if kind is dict and "value" in value and type(value["value"]) not in (dict, list) and _is_typed(value):
-            unit = next((value[key] for key in _UNITS if type(value.get(key)) is str), None)
+            unit = _unit_of(value)
             value = value["value"]
         elif kind is dict or kind is list:
             if len(path) >= DEEPEST:
                 raise RejectedMessage("too-deep.levels", limit=DEEPEST)
-            inside = list(value.items()) if kind is dict else _named(value)
-            waiting.extend(((*path, key), part) for key, part in reversed(inside))
+            inside = [item for item in value.items() if item[0] not in keys] if kind is dict else _named(value)
+            waiting.extend(((*path, key), part, time) for key, part in reversed(inside))
             continue
         count += 1
         if count > MOST_VALUES:
             raise too_many()
-        yield path, value, unit
+        yield path, value, unit, time
+
+
+def _unit_of(value: dict[str, Any]) -> str | None:
+    """The unit of an object that is one value, of its own or of its metadata, as NGSI has it."""
+    about = value.get("metadata")
+    for place in (value, about) if type(about) is dict else (value,):
+        for key in _UNITS:
+            unit = place.get(key)
+            if type(unit) is dict:
+                unit = unit.get("value")
+            if type(unit) is str and unit:
+                return UNECE.get(unit, unit) if key == "unitCode" else unit
+    return None
 
 
 def _is_typed(value: dict[str, Any]) -> bool:

@@ -16,6 +16,7 @@ import copy
 import datetime as dt
 import re
 from collections.abc import Mapping
+from email.utils import parsedate_to_datetime
 from types import MappingProxyType
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -29,6 +30,7 @@ from techport_storage.model import Micros
 
 _DOTTED = re.compile(r"(\d{1,2})\.(\d{1,2})\.(\d{4})[ T]+(?:kl\.? *)?(\d{1,2})[:.](\d{2})(?:[:.](\d{2}))?")
 _SLASHED = re.compile(r"(\d{4})/(\d{1,2})/(\d{1,2})(?=[ T])")
+_UTC = re.compile(r"(?<=\d)(?: ?(?:UTC|GMT)|z)$")
 _OFFSET = re.compile(r"([+-]\d{2}) ?(\d{2})$")
 _MICROS = MappingProxyType({"s": 1_000_000, "ms": 1_000, "us": 1, "ns": 0})  # 0: divided by 1,000
 
@@ -67,9 +69,9 @@ class TimeReader:
         if self.keys:
             return self.keys
         given = record.get("time")
-        if type(given) is str and len(given) > _LONGEST_CLOCK:  # the usual case: date and time of day together
+        if given is not None and (type(given) is not str or len(given) > _LONGEST_CLOCK):  # the usual case
             return _USUAL
-        key = "time" if given is not None else time_key(record)
+        key = time_key(record)
         if key is None:
             return _USUAL
         date = date_beside(record, key)
@@ -122,8 +124,13 @@ class TimeReader:
             if time is not None:
                 return time
             return self._from_text(given.strip(), received, previous)
-        if self._unit is not None and (type(given) is int or type(given) is float):
-            return self._from_number(given)
+        if type(given) is int or type(given) is float:
+            if self._unit is not None:
+                return self._from_number(given)
+            if self._format is not None:
+                return self._from_text(str(given), received, previous)
+            if _is_compact(given):
+                return self._from_compact(str(int(given)), received, previous)
         return micros(given)
 
     def _from_number(self, given: float) -> Micros:
@@ -135,6 +142,14 @@ class TimeReader:
         if abs(instant) >= LAST:
             raise RejectedMessage("bad-time.too-large")
         return instant
+
+    def _from_compact(self, digits: str, received: Micros, previous: Micros | None) -> Micros:
+        """20260504123000 is a time of a calendar: as a number since 1970 it would be in 1976 or the year 2612."""
+        try:
+            local = dt.datetime.strptime(digits, "%Y%m%d%H%M%S" if len(digits) > _MINUTE_DIGITS else "%Y%m%d%H%M")
+        except ValueError:
+            raise RejectedMessage("bad-time.text", given=digits) from None
+        return self._of_clock(local, digits, received, previous)
 
     def _from_text(self, text: str, received: Micros, previous: Micros | None) -> Micros:
         if self._format is None:
@@ -168,6 +183,14 @@ class TimeReader:
         return min(candidates, key=lambda instant: abs(instant - near))
 
 
+_MINUTE_DIGITS = 12  # of 202605041230
+
+
+def _is_compact(number: float) -> bool:
+    """Whether a number has the digits of a date and a time of day, to the minute or the second."""
+    return 190001010000 <= number < 210001010000 or 19000101000000 <= number < 21000101000000
+
+
 def _parsed(text: str, form: str | None) -> dt.datetime:
     """The date and time of day that a text writes. Raises RejectedMessage."""
     try:
@@ -177,9 +200,11 @@ def _parsed(text: str, form: str | None) -> dt.datetime:
         if dotted is not None:
             day, month, year, hour, minute, second = (int(part or 0) for part in dotted.groups())
             return dt.datetime(year, month, day, hour, minute, second)
-        text = _OFFSET.sub(r"\1:\2", _SLASHED.sub(r"\1-\2-\3", text.removesuffix(" UTC") + "Z" * text.endswith(" UTC")))
-        return dt.datetime.fromisoformat(text)
-    except ValueError:
+        if text[:3].isalpha():  # Mon, 04 May 2026 12:30:00 GMT
+            return parsedate_to_datetime(text)
+        text = _UTC.sub("Z", text)
+        return dt.datetime.fromisoformat(_OFFSET.sub(r"\1:\2", _SLASHED.sub(r"\1-\2-\3", text)))
+    except (ValueError, TypeError, IndexError, OverflowError):
         if form is None:
             raise RejectedMessage("bad-time.text", given=text[:60]) from None
         raise RejectedMessage("bad-time.format", given=text[:60], format=form) from None

@@ -17,7 +17,7 @@ import msgspec
 
 from techport_ingest.checking.absence import RULE as ABSENT
 from techport_ingest.checking.absence import is_absent_text
-from techport_ingest.checking.time_names import date_beside, name_of, time_key
+from techport_ingest.checking.time_names import name_of
 from techport_ingest.decoding.common import (
     MOST_VALUES,
     availability,
@@ -31,7 +31,7 @@ from techport_ingest.decoding.common import (
 )
 from techport_ingest.decoding.decoder import DecoderSettings
 from techport_ingest.decoding.fields import lowered, mapped, meaning
-from techport_ingest.decoding.flattening import flattened
+from techport_ingest.decoding.flattening import flattened, time_keys, time_of
 from techport_ingest.decoding.json_paths import MISSING, Place, parse_path
 from techport_ingest.decoding.quantity_names import quantity_of_path
 from techport_ingest.decoding.time_fields import TimeReader
@@ -179,7 +179,7 @@ class _Shape:
             try:
                 owner = self._owner(document, record, device)
                 time = self._instant(document, record.value, message.received)
-                self._add(found, document, record, owner, time, levels)
+                self._add(found, document, record, owner, time, message, levels)
                 found += [Observed(owner, time, key, value) for key, value in self._shape.constants.items()]
             except RejectedMessage as error:
                 del found[before:]  # of a record that cannot be read, nothing is taken
@@ -221,9 +221,15 @@ class _Shape:
                 day = self._date.first(document, record)
                 given = MISSING if given is MISSING or day is MISSING else f"{day} {given}"
         else:
-            given = _usual_time(record)
-            if given is MISSING and record is not document:
-                given = _usual_time(document)
+            given = time_of(record)
+            if given is None and record is not document:
+                given = time_of(document)
+            if given is None:
+                given = _time_of_header(document)
+        return self._read_time(given, received)
+
+    def _read_time(self, given: Any, received: Micros) -> Micros | None:
+        """The instant of what stands under the name of a time; None where nothing does. Raises RejectedMessage."""
         if given is MISSING or given is None or given in ("", 0, "0"):
             return None  # zero: a clock that was not set
         return self._clock.read(given, received)
@@ -235,6 +241,7 @@ class _Shape:
         record: Place,
         device: str,
         time: Micros | None,
+        message: Message,
         levels: Sequence[str],
     ) -> None:
         """The values of one record. Raises RejectedMessage."""
@@ -259,12 +266,21 @@ class _Shape:
             found.append(self._one(device, time, (name,), value, unit if type(unit) is str and unit else None))
             return
         before = () if self._within is None else self._within.steps
-        for path, leaf, unit in flattened(value):
-            if self._time is None and name_of(path[-1]):
-                continue
+        own_times: dict[Any, Micros | None] = {}
+        timed = self._time is None
+        for path, leaf, unit, given in flattened(value, time_keys(value) if timed else (), timed=timed):
             if path in self._not_values or (before and (*before, *path) in self._not_values):
                 continue
-            found.append(self._one(device, time, (name, *path) if name else path, leaf, unit))
+            measured = time
+            if given is not None:
+                try:
+                    if given not in own_times:
+                        own_times[given] = self._read_time(given, message.received)
+                except RejectedMessage as error:
+                    found.append(Unreadable.of(error, device, self._shape.separator.join(path)))
+                    continue
+                measured = own_times[given] or time
+            found.append(self._one(device, measured, (name, *path) if name else path, leaf, unit))
 
     def _name_of(self, document: Any, record: Place, levels: Sequence[str]) -> str:
         rule = self._name
@@ -321,14 +337,16 @@ def _numeric(text: str) -> object:
     return text if value is None else value
 
 
-def _usual_time(record: Any) -> Any:
-    if type(record) is not dict:
-        return MISSING
-    key = time_key(record)
-    if key is None:
-        return MISSING
-    date = date_beside(record, key)
-    return record[key] if date is None else f"{record[date]} {record[key]}"
+_HEADERS = ("meta", "metadata", "header", "head", "info", "envelope", "context", "message", "msg", "event", "date")
+"""Objects of a message that say something about the values beside them."""
+
+
+def _time_of_header(document: Any) -> Any:
+    """The time that an object beside the values has; None where none does."""
+    if type(document) is not dict:
+        return None
+    about = {key.lower(): inner for key, inner in document.items() if type(inner) is dict}
+    return next((time for name in _HEADERS if name in about and (time := time_of(about[name])) is not None), None)
 
 
 def _joined(key: str, separator: str) -> str:
