@@ -85,7 +85,7 @@ def test_air_has_classes_in_words_and_a_limit_with_its_unit(visit: Visitor) -> N
     figure = drawn(visit().open(PILOT))
     expect(figure.locator(".annotation-text", has_text="moderat")).to_be_attached()
     expect(figure.locator(".limit")).to_have_text("pilotens mål 15 µg/m³")
-    figure.locator("summary").click()
+    figure.locator(".values summary").click()
     names = ("god", "ganske god", "moderat", "dårlig", "svært dårlig", "ekstremt dårlig")
     classes = figure.locator("tbody tr td:nth-child(2)").all_inner_texts()
     assert len(classes) == 8
@@ -97,21 +97,21 @@ def test_what_is_shown_can_be_taken_away(visit: Visitor) -> None:
     here.page.context.grant_permissions(["clipboard-read", "clipboard-write"])
     page = here.open(PILOT)
     figure = drawn(page)
-    figure.locator("summary").click()
+    figure.locator(".chart-menu summary").click()
     figure.locator('[data-copy="data"]').click()
-    expect(figure.locator(".copies .done")).to_have_text("dataene er kopiert")
+    expect(figure.locator(".chart-menu .done")).to_have_text("dataene er kopiert")
     rows = [line.split("\t") for line in page.evaluate("navigator.clipboard.readText()").split("\n")]
     assert rows[0][0] == "pm10 µg/m³"
     assert {len(row) for row in rows} == {9}
     figure.locator('[data-copy="link"]').click()
-    expect(figure.locator(".copies .done")).to_have_text("lenken er kopiert")
+    expect(figure.locator(".chart-menu .done")).to_have_text("lenken er kopiert")
     link = page.evaluate("navigator.clipboard.readText()")
     page.goto(link)
     drawn(page)
     for name in ("start", "end"):
         (at,) = parse_qs(urlsplit(link).query)[name]
         expect(page.locator("#range")).to_contain_text(at[11:16])
-    figure.locator("summary").click()
+    figure.locator(".chart-menu summary").click()
     for kind, begin in (("png", b"\x89PNG"), ("svg", b"<svg")):
         with page.expect_download() as download:
             figure.locator(f'[data-copy="{kind}"]').click()
@@ -230,7 +230,7 @@ def test_a_figure_is_kept_as_a_file_that_opens_without_a_network(
 ) -> None:
     page = visit().open(PILOT)
     figure = drawn(page)
-    figure.locator("summary").click()
+    figure.locator(".chart-menu summary").click()
     expect(figure.locator(".downloads")).to_contain_text("Figur: plotly, HTML")
     with page.expect_download() as download:
         figure.get_by_role("link", name="HTML").click()

@@ -167,8 +167,9 @@ def test_every_chart_has_its_words_and_its_table(visit: Visitor) -> None:
     page = visit().open(PILOT)
     figure = drawn(page)
     expect(figure.locator(".plot")).to_have_attribute("aria-label", re.compile("Svevestøv PM10.*8 enheter fra .* til"))
-    figure.locator("summary").click()
+    figure.locator(".values summary").click()
     expect(figure.locator("tbody tr")).to_have_count(8)
+    figure.locator(".chart-menu summary").click()
     with page.expect_download() as download:
         figure.locator(".downloads a", has_text="CSV").click()
     text = download.value.path().read_text()
@@ -180,6 +181,7 @@ def test_the_week_before_is_laid_under_and_the_link_keeps_it(visit: Visitor) -> 
     page = visit().open(f"{DEVICE}?start=-PT2H")
     figure = drawn(page)
     expect(earlier(figure)).to_have_count(0)
+    page.locator(".times summary").click()
     page.select_option("#against", "-P1D")
     expect(earlier(figure)).to_have_count(1)
     expect(figure.locator(".difference")).to_contain_text(

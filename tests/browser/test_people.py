@@ -79,6 +79,7 @@ def test_from_an_invitation_to_the_pilot_and_out_again(visit: Visitor, city: Cit
     page = as_person(here, city, owner)
     page.goto(f"{here.address}{PILOT}")
     expect(page.locator(".me")).to_contain_text("Owner")
+    page.locator(".tabs summary", has_text="Mer").click()
     page.locator(".tabs a", has_text="Personer og roller").click()
     page.locator('form[action$="/invite"] select[name="role"]').select_option("researcher")
     page.get_by_role("button", name="Opprett invitasjon").click()

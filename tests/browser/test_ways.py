@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import datetime as dt
+import json
 import re
 import time
 from collections.abc import Callable
+from urllib.parse import parse_qs, urlsplit
 
 import httpx
 import pytest
@@ -14,7 +17,7 @@ from techport_dashboards import WebSettings
 from techport_storage.clock import now_datetime
 from tests.browser import district
 from tests.browser.conftest import Visit
-from tests.browser.test_pages import PHONE, PILOT, drawn
+from tests.browser.test_pages import PHONE, PILOT, barriers, drawn
 from tests.dashboards.web import City, serving, wait_until_alive
 from tests.servers.chromium import sign_in, window
 from tests.servers.mosquitto import free_port
@@ -47,10 +50,67 @@ def test_a_red_device_says_what_to_do_in_one_tap(visit: Visitor) -> None:
 
 def test_tabs_lead_on_and_show_where_one_is(visit: Visitor) -> None:
     page = visit(viewport={"width": 320, "height": 640}).open(PILOT)
-    for name in ("Faser", "Datakvalitet", "Del"):
+    for menu, name in (("", "Faser"), ("Data", "Datakvalitet"), ("Mer", "Del")):
+        if menu:
+            page.locator(".tabs summary", has_text=menu).click()
         page.locator(".tabs a", has_text=name).first.click()
         expect(page.locator(".tabs [aria-current]")).to_have_text(name)
-        expect(page.locator(".tabs [aria-current]")).to_be_in_viewport()
+        expect(page.locator(".tabs").locator(".current, div > [aria-current]")).to_be_in_viewport()
+    page.locator(".tabs summary", has_text="Data").click()
+    expect(page.locator(".tabs a", has_text="Hvor er meldingen min?")).to_be_in_viewport()
+    page.keyboard.press("Escape")
+    expect(page.locator(".tabs .menu[open]")).to_have_count(0)
+
+
+def test_the_first_chart_begins_on_the_first_screen_of_a_phone(visit: Visitor) -> None:
+    page = visit(**PHONE).open(PILOT)
+    expect(page.locator("[aria-busy]")).to_have_count(0)
+    expect(page.locator("figure.chart .plot").first).to_be_in_viewport()
+    hidden = page.evaluate(
+        "[...document.querySelectorAll('nav')].filter(n => n.scrollWidth > n.clientWidth + 1).length"
+    )
+    assert hidden == 0, "no menu has places that one must scroll to"
+    page.get_by_role("button", name="Meny").tap()
+    expect(page.locator(".main-menu a", has_text="Portefølje")).to_be_visible()
+
+
+def test_a_range_is_typed_as_people_write_it(visit: Visitor) -> None:
+    page = visit(java_script_enabled=False).open(f"{PILOT}?device=ila-skole")
+    page.locator(".times summary").click()
+    page.locator(".times [name=from]").fill("16. nov 2026")
+    page.locator(".times [name=to]").fill("17.11.2026 kl. 14.00")
+    page.get_by_role("button", name="Vis", exact=True).click()
+    view = json.loads(page.locator("#view").text_content() or "")
+    assert (view["start"], view["end"]) == ("2026-11-16T00:00:00", "2026-11-17T14:00:00")
+    assert view["device"] == "ila-skole", "the rest of the address stays"
+
+
+def test_a_mistake_in_a_range_keeps_what_was_typed(visit: Visitor) -> None:
+    here = visit()
+    page = here.open(f"{PILOT}?from=i+gaar&to=17.11.2026")
+    expect(page.locator(".times .wrong")).to_contain_text("«i gaar» er ikke et tidspunkt")
+    expect(page.locator(".times [name=from]")).to_have_value("i gaar")
+    expect(page.locator(".times [name=to]")).to_have_value("17.11.2026")
+    drawn(page)
+    assert barriers(page) == []
+    here.complaints.clear()  # the browser notes the status 400
+
+
+def test_times_by_name_and_from_the_calendar(visit: Visitor) -> None:
+    page = visit().open(PILOT)
+    drawn(page)
+    page.locator(".times summary").click()
+    page.locator(".times a", has_text="I går").click()
+    expect(page.locator("#live")).to_have_attribute("data-state", "paused")
+    query = parse_qs(urlsplit(page.url).query)
+    days = [dt.date.fromisoformat(query[name][0]) for name in ("start", "end")]
+    assert days[1] - days[0] == dt.timedelta(days=1)
+    page.locator(".times summary").click()
+    page.locator('[data-picks="from"]').click()
+    page.locator(".times .from-to:has([name=from]) .picker").evaluate(
+        "picker => { picker.value = '2026-11-02T07:30'; picker.dispatchEvent(new Event('input')); }"
+    )
+    expect(page.locator(".times [name=from]")).to_have_value(re.compile(r"^2\. nov\. 2026,? (kl\. )?07:30$"))
 
 
 def test_the_table_is_sorted_by_links_that_keep_the_range(visit: Visitor) -> None:

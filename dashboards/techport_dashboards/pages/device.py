@@ -17,8 +17,8 @@ from techport_dashboards.pages.pilot import (
     newest,
     panels,
     pilot_now,
-    range_values,
 )
+from techport_dashboards.pages.time_range import range_values
 from techport_dashboards.query import times
 from techport_dashboards.services.air_quality import rated
 from techport_dashboards.services.device_status import DeviceNow, StreamNow

@@ -16,7 +16,8 @@ from pydantic import Field
 from techport_dashboards.charts import figures, rose
 from techport_dashboards.charts.clock import Clock
 from techport_dashboards.charts.lines import PRESENTATIONS
-from techport_dashboards.pages.pilot import PageParameters, Panel, first_charts, newest, panels, pilot_now, range_values
+from techport_dashboards.pages.pilot import PageParameters, Panel, first_charts, newest, panels, pilot_now
+from techport_dashboards.pages.time_range import range_values
 from techport_dashboards.problems import Problem
 from techport_dashboards.query import times
 from techport_dashboards.query.names import find_pilot

@@ -14,12 +14,11 @@ from pydantic import Field
 
 from techport_dashboards.charts import series
 from techport_dashboards.charts.map import BESIDE, draw
-from techport_dashboards.charts.overlay import AGAINST
 from techport_dashboards.charts.plotly_figure import figure_of
 from techport_dashboards.charts.timeline import timeline
 from techport_dashboards.pages import device_table, embed, wall
+from techport_dashboards.pages.time_range import range_values
 from techport_dashboards.problems import Problem, sign_in_needed
-from techport_dashboards.query import times
 from techport_dashboards.query.names import find_pilot
 from techport_dashboards.query.parameters import ChartParameters, Parameters
 from techport_dashboards.query.registry_cache import RegistryView
@@ -33,22 +32,12 @@ from techport_dashboards.web.request_slots import SlotRoute
 from techport_dashboards.web.templating import language_of, render
 from techport_pilots.accounting.quarantine import Quarantine, QuarantineFilter
 from techport_pilots.devices.onboarding import unknown_devices
-from techport_pilots.i18n import N_
 from techport_pilots.model import PilotDefinition, Text
 from techport_pilots.registry.registry import Registry, StreamInfo
 from techport_storage import clock
-from techport_storage.microseconds import DAY, SECOND
 from techport_storage.model import Micros, Selection
 
 router = APIRouter(route_class=SlotRoute)
-
-PRESETS = {
-    "-PT1H": N_("1 hour"),
-    "-P1D": N_("24 hours"),
-    "-P7D": N_("7 days"),
-    "-P30D": N_("30 days"),
-    "-P1Y": N_("1 year"),
-}
 
 
 class PageParameters(Parameters):
@@ -56,6 +45,8 @@ class PageParameters(Parameters):
 
     start: str | None = Field(None, max_length=64)
     end: str | None = Field(None, max_length=64)
+    typed_from: str | None = Field(None, max_length=64, alias="from", description="The start as people type it.")
+    typed_to: str | None = Field(None, max_length=64, alias="to", description="The end as people type it.")
     against: str | None = Field(None, max_length=32)
     device: str | None = Field(None, max_length=2000, description="Devices to show, as a comma list; none: all.")
     lang: str | None = Field(None, max_length=8)
@@ -221,34 +212,3 @@ def device_of(here: PilotNow, device: str) -> DeviceNow:
             example=", ".join(near) or None,
         )
     return found
-
-
-def range_values(
-    request: Request, pilot: PilotDefinition, newest: Micros | None, asked: PageParameters, now: Micros
-) -> dict[str, Any]:
-    """The range that the charts show, and links to others. By default the last day that has readings."""
-    zone = times.zone_named(pilot.timezone)
-    start, end = asked.start, asked.end
-    if start is None:
-        start = "-P1D"
-        if newest is not None and end is None and newest < now - DAY:
-            end = times.moment(newest + SECOND, zone).replace(tzinfo=None, microsecond=0).isoformat()
-            start = times.moment(newest - DAY, zone).replace(tzinfo=None, microsecond=0).isoformat()
-    end = end or "now"
-    for name, text in (("start", start), ("end", end)):
-        try:
-            times.parse_instant(text, zone, now, wall_clock=True)
-        except ValueError as error:
-            raise Problem("bad-parameter", f"{error}.", parameter=name, example="-P7D or 2026-11-22T08:00") from error
-    others = [(name, value) for name, value in request.query_params.multi_items() if name not in ("start", "end")]
-    presets = [
-        (code, name, f"{request.url.path}?{urlencode([*others, ('start', code)])}") for code, name in PRESETS.items()
-    ]
-    return {
-        "start": start,
-        "end": end,
-        "presets": presets,
-        "against": asked.against or "",
-        "against_choices": AGAINST,
-        "chosen": asked.device.split(",") if asked.device else [],
-    }

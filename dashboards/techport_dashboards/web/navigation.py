@@ -1,11 +1,12 @@
 """Where one can go: the places of the platform and of a pilot, in the order of the bar and of a pilot's tabs.
 
-A new page is reached from everywhere by one line here; its title is translated like any text of the pages.
+A new page is reached from everywhere by one line here; its title is translated like any text of the pages. Tabs of a
+group share a menu, so that all of them fit on a phone.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -20,7 +21,11 @@ class Place(NamedTuple):
     parameters: tuple[tuple[str, str], ...] = ()
     action: Action = "see"
     """What the page is: shown to those who may."""
+    group: str = ""
+    """The menu that it is in; empty: a tab of its own."""
 
+
+DATA, MORE = N_("Data"), N_("More")
 
 MAIN = (
     Place(N_("Overview"), "/"),
@@ -33,15 +38,16 @@ MAIN = (
 OF_PILOT = (
     Place(N_("Pilot"), "/pilots/{pilot}"),
     Place(N_("Phases"), "/pilots/{pilot}/phases"),
-    Place(N_("Alerts"), "/pilots/{pilot}/alerts"),
-    Place(N_("Data quality"), "/pilots/{pilot}/quality"),
-    Place(N_("Quarantine"), "/pilots/{pilot}/quarantine", action="see-raw"),
-    Place(N_("New devices"), "/pilots/{pilot}/onboarding", action="devices"),
     Place(N_("Explore"), "/explore", (("pilot", "{pilot}"),)),
     Place(N_("Report"), "/pilots/{pilot}/report"),
-    Place(N_("Share"), "/pilots/{pilot}/share"),
-    Place(N_("People and roles"), "/pilots/{pilot}/people", action="share"),
-    Place(N_("Close-out"), "/pilots/{pilot}/close"),
+    Place(N_("Alerts"), "/pilots/{pilot}/alerts", group=DATA),
+    Place(N_("Data quality"), "/pilots/{pilot}/quality", group=DATA),
+    Place(N_("Quarantine"), "/pilots/{pilot}/quarantine", action="see-raw", group=DATA),
+    Place(N_("Where is my message?"), "/pilots/{pilot}/trace", action="see-raw", group=DATA),
+    Place(N_("New devices"), "/pilots/{pilot}/onboarding", action="devices", group=MORE),
+    Place(N_("Share"), "/pilots/{pilot}/share", group=MORE),
+    Place(N_("People and roles"), "/pilots/{pilot}/people", action="share", group=MORE),
+    Place(N_("Close-out"), "/pilots/{pilot}/close", group=MORE),
 )
 
 
@@ -50,6 +56,7 @@ class Tab:
     title: str
     href: str
     current: bool
+    group: str = ""
 
 
 def tabs(
@@ -63,5 +70,16 @@ def tabs(
             continue
         address = place.path.format(pilot=pilot)
         parameters = {name: value.format(pilot=pilot) for name, value in place.parameters}
-        found.append(Tab(place.title, link(address, **parameters), address == path))
+        found.append(Tab(place.title, link(address, **parameters), address == path, place.group))
     return found
+
+
+def by_group(tabs: Sequence[Tab]) -> list[tuple[str, list[Tab]]]:
+    """Neighbours of one group together, each other tab by itself."""
+    groups: list[tuple[str, list[Tab]]] = []
+    for tab in tabs:
+        if tab.group and groups and groups[-1][0] == tab.group:
+            groups[-1][1].append(tab)
+        else:
+            groups.append((tab.group, [tab]))
+    return groups

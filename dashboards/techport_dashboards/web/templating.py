@@ -91,7 +91,7 @@ def language_of(request: Request) -> Language:
     return i18n.pick(request.query_params.get("lang"), request.headers.get("accept-language", ""), settings.language)
 
 
-def render(request: Request, template: str, language: Language, **values: Any) -> Response:
+def render(request: Request, template: str, language: Language, status: int = 200, **values: Any) -> Response:
     """The page. A `?lang=` that was asked for goes on in the links of the page, for nothing is kept in cookies."""
     asked = request.query_params.get("lang")
     viewer: Viewer = getattr(request.state, "viewer", NOBODY)
@@ -126,11 +126,13 @@ def render(request: Request, template: str, language: Language, **values: Any) -
         )
     )
     headers = {"Content-Language": language.code, "Vary": "Accept-Language", "Cache-Control": "no-cache"}
-    return Response(text, 200, headers, "text/html; charset=utf-8")
+    return Response(text, status, headers, "text/html; charset=utf-8")
 
 
-def _tabs(request: Request, link: Callable[..., str], viewer: Viewer, pilot: object) -> list[navigation.Tab]:
-    """A pilot's tabs, for pages that are about one."""
+def _tabs(
+    request: Request, link: Callable[..., str], viewer: Viewer, pilot: object
+) -> list[tuple[str, list[navigation.Tab]]]:
+    """A pilot's tabs by their menus, for pages that are about one."""
     if not isinstance(pilot, PilotDefinition):
         return []
-    return navigation.tabs(navigation.OF_PILOT, request.url.path, link, viewer, pilot.id)
+    return navigation.by_group(navigation.tabs(navigation.OF_PILOT, request.url.path, link, viewer, pilot.id))

@@ -104,7 +104,7 @@ for (const chart of charts) {
 }
 
 async function take(button, chart) {
-  const done = chart.figure.querySelector(".copies .done");
+  const done = chart.figure.querySelector(".chart-menu .done");
   const { copy } = await import("./copies.js");
   done.textContent = await copy(button.dataset.copy, chart).catch((error) => `${t("something went wrong")}: ${error.message ?? error}`);
 }

@@ -2,6 +2,12 @@
 
 import { inWords, toText } from "./time.js";
 
+/** What the page opens on when its address says nothing. */
+function opening() {
+  const bar = document.querySelector(".ranges");
+  return bar ? { start: bar.dataset.homeStart, end: bar.dataset.homeEnd } : { start: "-P1D", end: "now" };
+}
+
 /**
  * Keeps {start, end, against, device}, all text: times as the server understands them ("-P1D" and "now", or local
  * times), an earlier period to compare with, devices as a comma list. Calls `onChange(range)`. `shown()` gives the walls
@@ -9,13 +15,15 @@ import { inWords, toText } from "./time.js";
  */
 export function ranges({ start, end, against = "", device = "", shown, offset, onChange }) {
   const initial = { start, end, against, device, initial: true };  // as the page came
+  const home = opening();
   let current = initial;
 
   function set(change, { remember = true } = {}) {
     current = { ...current, ...change, initial: false };
-    const plain = current.start === "-P1D" && current.end === "now";
-    const implied = { start: plain, end: current.end === "now", against: !current.against, device: !current.device };
+    const plain = current.start === home.start && current.end === home.end;
+    const implied = { start: plain, end: plain || current.end === "now", against: !current.against, device: !current.device };
     const address = new URL(location.href);
+    for (const typed of ["from", "to"]) address.searchParams.delete(typed);
     for (const [name, left] of Object.entries(implied)) {
       if (left) address.searchParams.delete(name);
       else address.searchParams.set(name, current[name]);
@@ -28,7 +36,7 @@ export function ranges({ start, end, against = "", device = "", shown, offset, o
   /** What is chosen, on the toolbar and in the legend. */
   function show() {
     for (const link of document.querySelectorAll("[data-range]")) {
-      if (current.end === "now" && link.dataset.range === current.start) link.setAttribute("aria-current", "true");
+      if (link.dataset.end === current.end && link.dataset.range === current.start) link.setAttribute("aria-current", "true");
       else link.removeAttribute("aria-current");
     }
     const select = document.getElementById("against");
@@ -46,7 +54,7 @@ export function ranges({ start, end, against = "", device = "", shown, offset, o
   }
 
   function step(kind) {
-    if (kind === "reset") return set({ start: "-P1D", end: "now" });
+    if (kind === "reset") return set(home);
     const { start: from, end: to } = shown();
     const span = to - from;
     if (kind === "earlier") setWalls(from - span / 2, to - span / 2);
@@ -60,7 +68,8 @@ export function ranges({ start, end, against = "", device = "", shown, offset, o
     link.addEventListener("click", (event) => {
       if (event.metaKey || event.ctrlKey || event.shiftKey) return;
       event.preventDefault();
-      set({ start: link.dataset.range, end: "now" });
+      link.closest("details")?.removeAttribute("open");
+      set({ start: link.dataset.range, end: link.dataset.end });
     });
   }
   for (const button of document.querySelectorAll("[data-step]")) {
@@ -75,17 +84,33 @@ export function ranges({ start, end, against = "", device = "", shown, offset, o
   }
   document.getElementById("against")?.addEventListener("change", (event) => set({ against: event.target.value }));
   for (const hidden of document.querySelectorAll("[data-steps]")) hidden.removeAttribute("hidden");
+  for (const button of document.querySelectorAll("[data-picks]")) offerCalendar(button, shown);
   addEventListener("popstate", (event) => set(event.state ?? initial, { remember: false }));
 
-  /** Back to where the page began; from there to now. */
+  /** Back to where the page began; from there to what it opens on by itself. */
   function reset() {
     const there = current.start === initial.start && current.end === initial.end;
-    set(there ? { start: "-P1D", end: "now" } : { start: initial.start, end: initial.end });
+    set(there ? home : { start: initial.start, end: initial.end });
   }
 
   history.replaceState(initial, "");  // so that going back finds a range, also after a reload
   show();
   return { set, setWalls, step, reset, isLive: () => current.end === "now", current: () => current };
+}
+
+/** A calendar for a field in which one types: what is picked is written there as the reader writes it. */
+function offerCalendar(button, shown) {
+  const field = button.closest(".from-to").querySelector("input");
+  const picker = document.createElement("input");
+  Object.assign(picker, { type: "datetime-local", className: "picker", tabIndex: -1 });
+  picker.setAttribute("aria-hidden", "true");
+  picker.addEventListener("input", () => { if (picker.value) field.value = inWords(picker.value); });
+  button.closest(".from-to").append(picker);
+  button.addEventListener("click", () => {
+    const { start, end } = shown();
+    picker.value = toText(button.dataset.picks === "from" ? start : end).slice(0, 16);
+    picker.showPicker();
+  });
 }
 
 /** Say in words what is shown: "22 Nov 2026, 08:00 – 23 Nov 2026, 08:00 (Europe/Oslo, UTC+01:00)". */
