@@ -10,6 +10,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
+from techport import options
 from techport.commands import (
     audit,
     broker_access,
@@ -62,7 +63,6 @@ app.command("login")(login.login)
 app.command("logout")(login.logout)
 app.command("simulate")(publish.simulate)
 app.command("replay")(publish.replay)
-app.command("audit")(audit.audit)
 app.command("certificate")(certificate.certificate)
 app.command("broker-access")(broker_access.broker_access)
 app.command("trace")(trace.trace)
@@ -82,12 +82,14 @@ pilots.app.command("plan")(pilot_plan.plan)
 pilots.app.command("recommend")(pilot_plan.recommend)
 app.add_typer(ingest.app, name="ingest")
 app.add_typer(pilots.app, name="pilot")
+app.add_typer(audit.app, name="audit")
 app.add_typer(people.app, name="account")
 app.add_typer(people.tokens, name="token")
 app.add_typer(retention.app, name="retention")
 app.add_typer(device.app, name="device")
 app.add_typer(quarantine.app, name="quarantine")
 app.add_typer(store.app, name="store")
+options.name_commands(app)
 
 EXPECTED = (
     SettingsError,

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, cast
 from urllib.parse import parse_qsl
 
 import typer
 
 from techport_pilots.access.policy import Action
 from techport_pilots.formats import names
+
+if TYPE_CHECKING:
+    from techport_pilots.access.audit_log import Kind
 
 
 def without_password(url: str | None) -> str | None:
@@ -68,15 +72,53 @@ MessageFormat = Annotated[
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
 
-def needs(action: Action | Literal["nothing"]) -> Callable[[_Command], _Command]:
+_NAME = "techport_name"
+
+
+def name_commands(app: typer.Typer) -> None:
+    """Tell each command how it is typed, which the audit log says of it."""
+    groups = [("techport", app), *((f"techport {group.name}", group.typer_instance) for group in app.registered_groups)]
+    for words, group in groups:
+        for command in [] if group is None else group.registered_commands:
+            setattr(command.callback, _NAME, f"{words} {command.name}")
+
+
+_OF_ACTION: dict[str, Kind] = {
+    "see-raw": "saw-raw",
+    "edit": "changed",
+    "devices": "changed",
+    "share": "shared",
+    "close": "changed",
+    "erase": "erased",
+    "admin": "changed",
+}
+"""What a command is to the audit log, by its action."""
+
+
+def needs(
+    action: Action | Literal["nothing"], *, logs: Kind | Literal["by action"] | None = "by action"
+) -> Callable[[_Command], _Command]:
     """Declares the action that a command is, as docs/access.md names it; `nothing`: it touches no platform's data.
 
     Whoever may read the data folder is the operator, who may do everything. What a command asks of a platform over HTTP
-    is decided there, by the credential that it sends.
+    is decided there, by the credential that it sends. What it does by itself goes into the audit log by its action;
+    `logs` says otherwise.
     """
+    kind = _OF_ACTION.get(action) if logs == "by action" else logs
 
     def declare(command: _Command) -> _Command:
         command.techport_action = action  # type: ignore[attr-defined]
-        return command
+        command.techport_logs = kind  # type: ignore[attr-defined]
+        if kind is None:
+            return command
+
+        @functools.wraps(command)
+        def run(*args: Any, **options: Any) -> Any:
+            from techport.command_log import logged  # not needed to say what commands there are
+
+            with logged(kind, action, getattr(run, _NAME, "techport"), options):
+                return command(*args, **options)
+
+        return cast(_Command, run)
 
     return declare

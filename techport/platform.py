@@ -52,6 +52,7 @@ from techport_pilots.accounting.worker_sessions import WorkerSessions
 from techport_pilots.handover.retention import RetentionPass
 from techport_pilots.quality.flagging import FlagPass
 from techport_pilots.registry.registry import Registry
+from techport_storage.microseconds import DAY
 from techport_storage.store import ReadingStore, open_store
 
 log = structlog.get_logger(__name__)
@@ -308,6 +309,7 @@ def erasing(settings: Settings, parts: Stores, relay: Relay) -> Iterator[None]:
         settings.data / "receipts",
         files,
         forget_retained=relay.forget_retained,
+        log_lasts=settings.audit_days * DAY,
     )
     thread = threading.Thread(target=rounds.run, name="retention")
     thread.start()

@@ -162,6 +162,7 @@ class Settings(BaseSettings):
     session_idle_hours: int = Field(
         72, ge=1, description="hours after which a session ends in which nobody has opened a page"
     )
+    audit_days: int = Field(730, ge=1, le=36_500, description="days for which entries of the audit log are kept")
     local_passwords: bool = Field(True, description="let people who have a password sign in with it")
     oidc_issuer: str | None = Field(
         None,

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from functools import cache
 from importlib import metadata
 
+import structlog
 from anyio import to_thread
 from fastapi import APIRouter, Depends, FastAPI
 from fastapi.routing import iter_route_contexts
@@ -36,6 +37,7 @@ from techport_dashboards.sta.entities import EntityCache
 from techport_dashboards.web import access, errors
 from techport_dashboards.web.addressing import Addressing
 from techport_dashboards.web.assets import PLOTLY, Assets
+from techport_dashboards.web.audit_trail import AuditTrail
 from techport_dashboards.web.cors import CrossOrigin
 from techport_dashboards.web.dependencies import Services
 from techport_dashboards.web.etags import ConditionalGet
@@ -47,10 +49,17 @@ from techport_dashboards.web.request_bounds import RequestBounds
 from techport_dashboards.web.request_slots import THREADS, RequestSlots
 from techport_dashboards.web.sign_in import SignIn
 from techport_dashboards.web.templating import environment
+from techport_pilots.access.audit_log import AuditQueue
 from techport_pilots.accounting.ledger import Ledger
 from techport_pilots.devices.explanation import Explain
+from techport_pilots.errors import RegistryUnavailable
 from techport_pilots.registry.registry import Registry
 from techport_storage.store import ReadingStore
+
+log = structlog.get_logger(__name__)
+
+AUDIT_PERIOD_S = 2.0
+"""How long entries of the audit log that need not be written at once may wait."""
 
 DESCRIPTION = """Readings of the pilots and what is known about them.
 
@@ -93,12 +102,16 @@ def create_app(
 
     people = People.of(registry.database, lasts=settings.session_lasts, idle=settings.session_idle)
     identities = Identities(people.sessions.find, people.api_tokens.find)
+    audit = AuditQueue(registry.database)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         to_thread.current_default_thread_limiter().total_tokens = THREADS
         warm = asyncio.create_task(run_in_threadpool(assets.get, PLOTLY))  # the first page need not wait for it
+        writing = asyncio.create_task(_write_audit_log(audit))
         yield
+        writing.cancel()
+        await run_in_threadpool(_flush, audit, all_of_it=True)
         await warm
         await live.close()
         await run_in_threadpool(jobs.close)
@@ -134,12 +147,14 @@ def create_app(
         identities,
         people,
         None if settings.provider is None else IdentityProvider(settings.provider, registry.database),
+        audit,
         post,
     )
     app.state.answer_files = AnswerFiles()
     app.state.entity_cache = EntityCache(registry.database)
     errors.install(app)
     app.router.routes.extend(_routes())
+    app.add_middleware(AuditTrail, queue=audit)
     app.add_middleware(ConditionalGet)
     app.add_middleware(
         GZipMiddleware, compresslevel=5, exclude_content_types=(*DEFAULT_EXCLUDED_CONTENT_TYPES, PARQUET, ARROW)
@@ -154,8 +169,23 @@ def create_app(
         app.add_middleware(CrossOrigin)
     app.add_middleware(Addressing, settings=settings)
     paths: dict[object, str] = {route.endpoint: route.path or "" for route in iter_route_contexts(app.routes)}
+    app.state.paths = paths
     app.add_middleware(Measured, metrics=metrics, paths=paths)
     return app
+
+
+async def _write_audit_log(audit: AuditQueue) -> None:
+    """What waits for being written, every other second."""
+    while True:
+        await asyncio.sleep(AUDIT_PERIOD_S)
+        await run_in_threadpool(_flush, audit)
+
+
+def _flush(audit: AuditQueue, *, all_of_it: bool = False) -> None:
+    try:
+        audit.flush(all_of_it=all_of_it)
+    except RegistryUnavailable as error:
+        log.warning("entries of the audit log wait", problem=str(error))
 
 
 @cache

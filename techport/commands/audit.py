@@ -1,9 +1,10 @@
-"""techport audit: do the sums agree?"""
+"""techport audit: do the sums agree? And techport audit verify | export: was the audit log changed?"""
 
 from __future__ import annotations
 
 import datetime as dt
 import getpass
+import sys
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -17,13 +18,19 @@ from techport.settings import Settings, load_settings
 from techport.terminal import print_text
 
 if TYPE_CHECKING:
+    from techport_pilots.access.audit_log import Fault
     from techport_pilots.accounting.audit import AuditReport, AuditRow
     from techport_pilots.accounting.tally import Tally
     from techport_pilots.accounting.worker_sessions import SessionLoss
 
 
+app = typer.Typer(invoke_without_command=True)
+
+
+@app.callback()
 @options.needs("see")
 def audit(
+    context: typer.Context,
     data: options.Data = None,
     store: options.Store = None,
     registry: options.RegistryUrl = None,
@@ -38,6 +45,8 @@ def audit(
     store holds just the rows that were stored, and that no broker lost a worker's session. Exit code 1 otherwise.
     Works while the platform runs.
     """
+    if context.invoked_subcommand is not None:
+        return
     settings = load_settings({"data": data, "store": store, "registry": registry})
     if accept is not None:
         _accept(settings, accept)
@@ -61,6 +70,64 @@ def audit(
         console.print("Look into it (docs/operations.md, Sessions), then: techport audit --accept WHY", markup=False)
     console.print(f"[red]{len(report.off)} sums are off[/red]" if report.off else "[green]the sums agree[/green]")
     raise typer.Exit(0 if report.ok else 1)
+
+
+@app.command("verify")
+@options.needs("admin", logs=None)
+def verify(
+    noted: Annotated[
+        str | None,
+        typer.Option("--noted", help="NUMBER:HASH as it was printed earlier: the log must still contain that entry"),
+    ] = None,
+    data: options.Data = None,
+    registry: options.RegistryUrl = None,
+) -> None:
+    """Follow the chain of the audit log from its first entry to its last, and name the first that is wrong. Exit code 1
+    when there is one. Note the NUMBER:HASH that is printed somewhere else: nobody can then rewrite what was before.
+    """
+    from techport_pilots.access import audit_log
+
+    try:
+        head = None if noted is None else audit_log.Head.parse(noted)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--noted") from error
+    console = Console(highlight=False)
+    with open_registry(data, registry) as opened:
+        verified = audit_log.verify(opened.database, head)
+    if verified.anchor.number:
+        console.print(f"the chain begins after entry {verified.anchor}: older ones were removed")
+    if verified.fault is not None:
+        what = _FAULTS[verified.fault].format(entry=verified.broken, noted=noted)
+        console.print(f"[red]{what}[/red]; the {verified.entries} entries before are as they were", soft_wrap=True)
+        raise typer.Exit(1)
+    console.print(f"[green]{verified.entries} entries are as they were written[/green]", soft_wrap=True)
+    console.print(f"last entry: {verified.head}", soft_wrap=True)
+
+
+_FAULTS: dict[Fault, str] = {
+    "changed": "entry {entry} was changed",
+    "missing": "entry {entry} is missing",
+    "text-changed": "who or what entry {entry} is about was changed",
+    "cut-off": "entries from {entry} on are missing at the end",
+    "anchor": "what was removed before entry {entry} is not what the log recorded",
+    "rewritten": "entry {entry} is not the one that was noted ({noted}): the log was rewritten",
+}
+
+
+@app.command("export")
+@options.needs("admin", logs="exported")
+def export(
+    pilot: Annotated[str | None, typer.Option("--pilot", help="only entries of this pilot")] = None,
+    data: options.Data = None,
+    registry: options.RegistryUrl = None,
+) -> None:
+    """Write the audit log to standard output as JSON Lines, the oldest entry first, with the hashes."""
+    from techport_dashboards.services.audit_log import json_lines
+    from techport_pilots.access import audit_log
+
+    with open_registry(data, registry) as opened:
+        for lines in json_lines(audit_log.export(opened.database, pilot)):
+            sys.stdout.buffer.write(lines)
 
 
 def _accept(settings: Settings, why: str) -> None:

@@ -16,7 +16,7 @@ from techport_ingest.brokers.auth import SERVICE_RIGHTS, AccessFiles, PlatformUs
 log = structlog.get_logger(__name__)
 
 
-@options.needs("admin")
+@options.needs("admin", logs=None)
 def broker_access(
     folder: Annotated[Path, typer.Argument(help="folder in which the broker finds the files `passwords` and `access`")],
     user: Annotated[

@@ -41,7 +41,7 @@ class Check:
     remedy: str = ""
 
 
-@options.needs("admin")
+@options.needs("admin", logs=None)
 def doctor(
     data: options.Data = None,
     http: options.Http = None,

@@ -21,7 +21,7 @@ app = typer.Typer(invoke_without_command=True)
 
 
 @app.callback()
-@options.needs("admin")
+@options.needs("admin", logs=None)
 def ingest(
     context: typer.Context,
     data: options.Data = None,
@@ -67,7 +67,7 @@ def ingest(
 
 
 @app.command("drain")
-@options.needs("admin")
+@options.needs("admin", logs=None)
 def drain(
     context: typer.Context,
     worker: Annotated[str, typer.Argument(help="name of the worker that will not come back")],

@@ -17,13 +17,13 @@ if TYPE_CHECKING:
     from techport_pilots.registry.registry import Registry
 
 
-@options.needs("admin")
+@options.needs("admin", logs="shared")
 def operator_link(data: options.Data = None, http: options.Http = None, registry: options.RegistryUrl = None) -> None:
     """Print an address that signs one browser in as the operator. It is good once, for an hour."""
     typer.echo(sign_in_address(running_settings(data, http)))
 
 
-@options.needs("admin")
+@options.needs("admin", logs="shared")
 def link(data: options.Data = None, http: options.Http = None, registry: options.RegistryUrl = None) -> None:
     """The old name of `operator-link`, until people have accounts."""
     from techport.commands.pilots import open_registry

@@ -25,7 +25,7 @@ Email = Annotated[str, typer.Argument(help="e-mail address of the account")]
 
 
 @app.command("add")
-@options.needs("admin")
+@options.needs("admin", logs="shared")
 def add(
     email: Email,
     name: Annotated[str, typer.Option("--name", help="what pages call the person")] = "",
@@ -46,7 +46,7 @@ def add(
 
 
 @app.command("list")
-@options.needs("admin")
+@options.needs("admin", logs=None)
 def list_(data: options.Data = None, registry: options.RegistryUrl = None) -> None:
     """Everybody with an account, with their roles."""
     console = Console(highlight=False)
@@ -81,7 +81,7 @@ def role(
 
 
 @app.command("reset")
-@options.needs("admin")
+@options.needs("admin", logs="shared")
 def reset(email: Email, data: options.Data = None, registry: options.RegistryUrl = None) -> None:
     """Print a link with which a person chooses a new password; it is good once, for an hour."""
     from techport_pilots.access.invitations import PasswordResets
@@ -93,7 +93,7 @@ def reset(email: Email, data: options.Data = None, registry: options.RegistryUrl
 
 
 @app.command("lock")
-@options.needs("admin")
+@options.needs("admin", logs="shared")
 def lock(email: Email, data: options.Data = None, registry: options.RegistryUrl = None) -> None:
     """Let a person sign in no more; their sessions and tokens end within seconds."""
     with open_registry(data, registry) as opened:
@@ -102,7 +102,7 @@ def lock(email: Email, data: options.Data = None, registry: options.RegistryUrl 
 
 
 @app.command("unlock")
-@options.needs("admin")
+@options.needs("admin", logs="shared")
 def unlock(email: Email, data: options.Data = None, registry: options.RegistryUrl = None) -> None:
     """Let a person sign in again."""
     with open_registry(data, registry) as opened:
@@ -111,7 +111,7 @@ def unlock(email: Email, data: options.Data = None, registry: options.RegistryUr
 
 
 @tokens.command("create")
-@options.needs("admin")
+@options.needs("admin", logs="shared")
 def create(
     email: Email,
     name: Annotated[str, typer.Option("--name", help="which program it is for")] = "",
@@ -133,7 +133,7 @@ def create(
 
 
 @tokens.command("list")
-@options.needs("admin")
+@options.needs("admin", logs=None)
 def list_tokens(
     email: Annotated[str | None, typer.Argument(help="of one person; of everybody unless given")] = None,
     data: options.Data = None,
@@ -157,7 +157,7 @@ def list_tokens(
 
 
 @tokens.command("revoke")
-@options.needs("admin")
+@options.needs("admin", logs="shared")
 def revoke(
     prefix: Annotated[str, typer.Argument(help="beginning of the token, as `token list` shows it")],
     data: options.Data = None,

@@ -49,7 +49,7 @@ def list_(data: options.Data = None, registry: options.RegistryUrl = None) -> No
 
 
 @app.command("run")
-@options.needs("admin")
+@options.needs("admin", logs="erased")
 def run(
     yes: Yes = False,
     receipts: Annotated[Path | None, typer.Option("--receipts", help="folder (default: DATA/receipts)")] = None,

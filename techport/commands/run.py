@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 
-@options.needs("admin")
+@options.needs("admin", logs=None)
 def up(
     data: options.Data = None,
     http: options.Http = None,
@@ -54,7 +54,7 @@ def up(
         _run_everything(settings, pilot or [])
 
 
-@options.needs("admin")
+@options.needs("admin", logs=None)
 def demo(
     data: options.Data = None,
     http: options.Http = None,
@@ -76,7 +76,7 @@ def demo(
         _run_everything(settings, pilot or [], district)
 
 
-@options.needs("admin")
+@options.needs("admin", logs=None)
 def serve(
     data: options.Data = None,
     http: options.Http = None,

@@ -27,7 +27,7 @@ OperatorToken = Annotated[
 
 
 @app.command("init")
-@options.needs("admin")
+@options.needs("admin", logs=None)
 def init(
     store: options.Store = None,
     operator_token_file: OperatorToken = None,
@@ -52,7 +52,7 @@ def init(
 
 
 @app.command("copy")
-@options.needs("admin")
+@options.needs("admin", logs="exported")
 def copy(
     source: Annotated[str, typer.Argument(help="URL of the store to copy from", callback=options.without_password)],
     target: Annotated[str, typer.Argument(help="URL of the store to copy to", callback=options.without_password)],
@@ -69,7 +69,7 @@ def copy(
 
 
 @app.command("export")
-@options.needs("admin")
+@options.needs("admin", logs="exported")
 def export(
     folder: Annotated[Path, typer.Argument(help="folder to write; must not exist yet")],
     data: options.Data = None,
@@ -107,7 +107,7 @@ def import_(
 
 
 @app.command("backup")
-@options.needs("admin")
+@options.needs("admin", logs="exported")
 def backup(
     folder: Annotated[Path, typer.Argument(help="folder to make the backup in; one with the date is added")],
     data: options.Data = None,

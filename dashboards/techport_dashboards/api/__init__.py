@@ -7,6 +7,7 @@ from fastapi import APIRouter
 from techport_dashboards.api import (
     about,
     accounting,
+    audit_log,
     completeness,
     decode,
     devices,
@@ -34,6 +35,7 @@ router.include_router(kpis.router)
 router.include_router(figures.router)
 router.include_router(quarantine.router)
 router.include_router(accounting.router)
+router.include_router(audit_log.router)
 router.include_router(ignored.router)
 router.include_router(events.router)
 router.include_router(lifecycle.router)

@@ -256,7 +256,7 @@ def close(services: ServicesDep, viewer: ViewerDep, pilot: PilotDep, asked: Clos
 
 
 @router.post("/pilots/{pilot}/erasure/count", response_model=ErasureCount)
-@needs("erase")
+@needs("erase", logs="saw-raw")
 def count_erasure(services: ServicesDep, pilot: PilotDep, asked: Erasing) -> dict[str, Any]:
     """What erasing this would erase now. Nothing is changed."""
     counted = services.lifecycle.count_part(_part(pilot, asked))
@@ -281,7 +281,7 @@ def _part(pilot: PilotDefinition, asked: Erasing) -> Part:
 
 
 @router.get("/pilots/{pilot}/packages/{sha256}", response_class=FileResponse, responses={200: {"content": ZIP}})
-@needs("see-raw")
+@needs("see-raw", logs="exported")
 def package(services: ServicesDep, pilot: PilotDep, sha256: str) -> FileResponse:
     """A package, by its SHA-256. /pilots/{pilot}/life lists those there are."""
     path = services.lifecycle.package_file(pilot.id, sha256)
@@ -322,7 +322,7 @@ def due(services: ServicesDep, viewer: ViewerDep) -> dict[str, Any]:
 
 
 @router.post("/retention/run", status_code=202, response_model=JobItem)
-@needs("admin")
+@needs("admin", logs="erased")
 def forget(services: ServicesDep, viewer: ViewerDep, asked: Forgetting) -> dict[str, Any]:
     """Erase what is due for good, and keep a receipt of each pilot. Watch the job."""
     return plain(services.lifecycle.erase_due(asked.pilots))

@@ -14,6 +14,7 @@ import numpy as np
 import pyarrow as pa
 from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
+from starlette.requests import HTTPConnection
 
 from techport_dashboards.api.schema import Listed
 from techport_dashboards.api.words import (
@@ -500,12 +501,23 @@ SHORT = 1000
 """Bytes that are not worth compressing."""
 
 
+def _whole_pilots(connection: HTTPConnection) -> bool:
+    """Whether a file of all devices is asked for, and not a page or a part of it."""
+    asked = connection.query_params
+    if asked.keys() & {"device", "limit", "cursor"}:
+        return False
+    if (file_format := asked.get("format")) is not None:
+        return file_format != "json"
+    accepted = connection.headers.get("accept", "")
+    return any(media_type in accepted for name, media_type in formats.MEDIA_TYPES.items() if name != "json")
+
+
 @router.get(
     "/readings",
     response_model=ReadingsPage,
     responses={200: {"content": formats.DESCRIBED}},
 )
-@needs("see", anybody=OPEN_DATA)
+@needs("see", anybody=OPEN_DATA, logs="exported", when=_whole_pilots)
 def readings(
     request: Request, services: ServicesDep, viewer: ViewerDep, parameters: Asked, disconnected: Disconnected
 ) -> Response:

@@ -28,6 +28,7 @@ from techport_dashboards.services.datacite import JSON as DATACITE
 from techport_dashboards.services.datacite import datacite, file_links
 from techport_dashboards.services.snapshots import NoRoom, Snapshot, SnapshotStore, find_snapshot, snapshot_store
 from techport_dashboards.viewer import Viewer
+from techport_dashboards.web import audit_trail
 from techport_dashboards.web.access import needs, require
 from techport_dashboards.web.dependencies import Services, ServicesDep, ViewerDep, address_of
 from techport_dashboards.web.request_slots import SlotRoute
@@ -56,13 +57,14 @@ FOREVER = "max-age=31536000, immutable"
 
 
 @router.post("", status_code=201, response_model=SnapshotItem)
-@needs("see-raw")
+@needs("see-raw", logs="exported")
 def freeze(request: Request, services: ServicesDep, viewer: ViewerDep, question: ReadingsParameters) -> dict[str, Any]:
     """Freeze the answer to a question, with the parameters of /readings as a JSON object.
 
     It becomes a Parquet file that never changes, whatever arrives later, with a checksum, a permanent address and text
     to cite. The same rows again are the same snapshot.
     """
+    audit_trail.note(request, pilots=question.pilot or None)
     return _freeze(services, snapshot_store(services.settings), viewer, question, address_of(request))
 
 
@@ -108,13 +110,14 @@ def for_repositories(
     response_class=Response,
     responses={200: {"content": {formats.PARQUET: {"schema": formats.BINARY}}}},
 )
-@needs("see", anybody="citable data of open pilots")
+@needs("see", anybody="citable data of open pilots", logs="exported")
 def file(
     request: Request, services: ServicesDep, viewer: ViewerDep, snapshot_id: Annotated[str, PathParameter(alias="id")]
 ) -> Response:
     """The frozen rows. They never change, so the answer may be kept for good; its ETag is the SHA-256."""
     store = snapshot_store(services.settings)
     snapshot = find_snapshot(store, viewer, snapshot_id)
+    audit_trail.note(request, pilots=snapshot.pilots)
     kept_by = "private" if viewer.signed_in else "public"  # what somebody without a credential may see is everybody's
     headers = {
         "ETag": f'"{snapshot.sha256}"',

@@ -7,6 +7,7 @@ from fastapi import APIRouter
 from techport_dashboards.pages import (
     account,
     alerts,
+    audit_log,
     close,
     csv_upload,
     datasets,
@@ -37,6 +38,7 @@ router.include_router(sign_in.router)
 router.include_router(provider.router)
 router.include_router(account.router)
 router.include_router(people.router)
+router.include_router(audit_log.router)
 router.include_router(overview.router)
 router.include_router(pilot.router)
 router.include_router(kpis.router)

@@ -76,7 +76,7 @@ def change_password(request: Request, services: ServicesDep, viewer: ViewerDep, 
 
 
 @router.post("/account/sessions/end")
-@needs("account")
+@needs("account", logs="signed-out", about=("session",))
 def end_sessions(request: Request, services: ServicesDep, viewer: ViewerDep, form: FormDep) -> Response:
     """End one session, or all: everywhere."""
     me, people = _me(viewer), services.people
@@ -90,7 +90,7 @@ def end_sessions(request: Request, services: ServicesDep, viewer: ViewerDep, for
 
 
 @router.post("/account/tokens")
-@needs("account")
+@needs("account", logs="shared", about=("all", "action", "days"))
 def create_token(request: Request, services: ServicesDep, viewer: ViewerDep, form: FormDep) -> Response:
     """Make a token; its text is shown this once."""
     me = _me(viewer)
@@ -105,7 +105,7 @@ def create_token(request: Request, services: ServicesDep, viewer: ViewerDep, for
 
 
 @router.post("/account/tokens/revoke")
-@needs("account")
+@needs("account", logs="shared", about=("token",))
 def revoke_token(request: Request, services: ServicesDep, viewer: ViewerDep, form: FormDep) -> Response:
     """Revoke a token at once."""
     number = form.number("token")

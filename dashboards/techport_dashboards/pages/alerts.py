@@ -60,7 +60,7 @@ def alerts_page(
 
 
 @router.post("/pilots/{pilot}/alerts/acknowledge")
-@needs("edit")
+@needs("edit", about=("alert",))
 def acknowledge(request: Request, services: ServicesDep, viewer: ViewerDep, pilot: PilotDep, form: FormDep) -> Response:
     """Take care of an alert."""
     _alerts(services).acknowledge(pilot.id, _number(form.get("alert")), viewer.who, form.get("note"))
@@ -68,7 +68,7 @@ def acknowledge(request: Request, services: ServicesDep, viewer: ViewerDep, pilo
 
 
 @router.post("/pilots/{pilot}/alerts/recipients")
-@needs("edit")
+@needs("edit", about=("remove",))
 def add_recipient(
     request: Request, services: ServicesDep, viewer: ViewerDep, pilot: PilotDep, form: FormDep
 ) -> Response:
@@ -86,7 +86,7 @@ def add_recipient(
 
 
 @router.post("/pilots/{pilot}/alerts/silences")
-@needs("edit")
+@needs("edit", about=("rule", "subject", "remove"))
 def add_silence(request: Request, services: ServicesDep, viewer: ViewerDep, pilot: PilotDep, form: FormDep) -> Response:
     """Tell nobody for a while, or again."""
     if form.get("remove"):

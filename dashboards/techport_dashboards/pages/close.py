@@ -46,7 +46,7 @@ def close_page(
 
 
 @router.post("/pilots/{pilot}/state")
-@needs("edit")
+@needs("edit", about=("state",))
 def step(request: Request, services: ServicesDep, viewer: ViewerDep, pilot: PilotDep, form: FormDep) -> Response:
     """Start or end the pilot, from the page's form."""
     to = form.get("state")

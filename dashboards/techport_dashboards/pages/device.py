@@ -86,7 +86,7 @@ class BudgetUse:
 
 
 @router.get("/pilots/{pilot}/devices/{device}")
-@needs("see")
+@needs("see", logs="saw-raw")
 def device_page(
     request: Request,
     services: ServicesDep,
@@ -174,7 +174,7 @@ def _mail(services: Services, pilot: str, device: str, *, raw: bool) -> Mail:
 
 
 @router.post("/pilots/{pilot}/devices/{device}/ignored")
-@needs("edit")
+@needs("edit", about=("key", "quantity", "unit"))
 def map_ignored_key(
     request: Request, services: ServicesDep, viewer: ViewerDep, pilot: PilotDep, device: str, form: FormDep
 ) -> Response:

@@ -93,7 +93,7 @@ class Told:
 
 
 @router.get("/pilots/{pilot}/onboarding")
-@needs("devices")
+@needs("devices", logs="saw-raw")
 def onboarding_page(
     request: Request,
     services: ServicesDep,
@@ -111,7 +111,7 @@ def onboarding_page(
 
 
 @router.post("/pilots/{pilot}/onboarding")
-@needs("devices")
+@needs("devices", about=("device",))
 def add(request: Request, services: ServicesDep, viewer: ViewerDep, pilot: PilotDep, form: FormDep) -> Response:
     """Add the device of the form. The credential is in this answer, which nobody may keep, and in no address."""
     registry = services.registry_cache.registry
@@ -133,7 +133,7 @@ def add(request: Request, services: ServicesDep, viewer: ViewerDep, pilot: Pilot
 
 
 @router.post("/pilots/{pilot}/onboarding/watch")
-@needs("devices")
+@needs("devices", about=("device",))
 def watch(request: Request, services: ServicesDep, viewer: ViewerDep, pilot: PilotDep, form: FormDep) -> Response:
     """Keep a device's messages to be looked at, for an hour from now."""
     device = _required(form, "device")
@@ -142,7 +142,7 @@ def watch(request: Request, services: ServicesDep, viewer: ViewerDep, pilot: Pil
 
 
 @router.post("/pilots/{pilot}/onboarding/revoke")
-@needs("devices")
+@needs("devices", about=("device",))
 def revoke(request: Request, services: ServicesDep, viewer: ViewerDep, pilot: PilotDep, form: FormDep) -> Response:
     """Take a device's credential back: its connection ends within a second."""
     form.confirmed()
@@ -152,7 +152,7 @@ def revoke(request: Request, services: ServicesDep, viewer: ViewerDep, pilot: Pi
 
 
 @router.post("/pilots/{pilot}/onboarding/claim")
-@needs("devices")
+@needs("devices", about=("entry", "device"))
 def claim(request: Request, services: ServicesDep, viewer: ViewerDep, pilot: PilotDep, form: FormDep) -> Response:
     """Make an unknown device known; its earlier messages are reprocessed."""
     registry = services.registry_cache.registry
@@ -167,7 +167,7 @@ def claim(request: Request, services: ServicesDep, viewer: ViewerDep, pilot: Pil
 
 
 @router.post("/pilots/{pilot}/onboarding/source")
-@needs("edit")
+@needs("edit", about=("entry",))
 def accept(request: Request, services: ServicesDep, viewer: ViewerDep, pilot: PilotDep, form: FormDep) -> Response:
     """Make a proposed source part of the definition; the messages that it was made for are reprocessed."""
     registry = services.registry_cache.registry
@@ -180,7 +180,7 @@ def accept(request: Request, services: ServicesDep, viewer: ViewerDep, pilot: Pi
 
 
 @router.post("/pilots/{pilot}/onboarding/range")
-@needs("devices")
+@needs("devices", about=("device", "quantity", "low", "high"))
 def widen(request: Request, services: ServicesDep, viewer: ViewerDep, pilot: PilotDep, form: FormDep) -> Response:
     """Say which values of a stream are valid: a new version of the definition."""
     device, quantity = _required(form, "device"), _required(form, "quantity")
@@ -196,7 +196,7 @@ def widen(request: Request, services: ServicesDep, viewer: ViewerDep, pilot: Pil
 
 
 @router.get("/pilots/{pilot}/onboarding/arrivals")
-@needs("devices")
+@needs("devices", logs="saw-raw")
 def arrivals(
     request: Request,
     services: ServicesDep,

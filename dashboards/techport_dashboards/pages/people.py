@@ -42,7 +42,7 @@ def pilot_people(
 
 
 @router.post("/pilots/{pilot}/people/invite")
-@needs("share")
+@needs("share", about=("role", "days"))
 def invite(request: Request, services: ServicesDep, viewer: ViewerDep, pilot: PilotDep, form: FormDep) -> Response:
     """Make an invitation; its link is shown this once, and sent where an address is given and e-mail is set up."""
     try:
@@ -53,7 +53,7 @@ def invite(request: Request, services: ServicesDep, viewer: ViewerDep, pilot: Pi
 
 
 @router.post("/pilots/{pilot}/people/role")
-@needs("share")
+@needs("share", about=("kind", "holder", "role"))
 def set_role(request: Request, services: ServicesDep, viewer: ViewerDep, pilot: PilotDep, form: FormDep) -> Response:
     """Give a person or an organisation another role, or take it back."""
     kind, holder = form.get("kind"), form.get("holder")
@@ -73,7 +73,7 @@ def set_role(request: Request, services: ServicesDep, viewer: ViewerDep, pilot: 
 
 
 @router.post("/pilots/{pilot}/people/uninvite")
-@needs("share")
+@needs("share", about=("invitation",))
 def uninvite(request: Request, services: ServicesDep, viewer: ViewerDep, pilot: PilotDep, form: FormDep) -> Response:
     """Revoke an invitation to the pilot."""
     services.people.invitations.revoke(form.number("invitation") or 0, pilot.id)
@@ -118,7 +118,7 @@ def everybody(
 
 
 @router.post("/people/invite")
-@needs("admin")
+@needs("admin", logs="shared", about=("organisation",))
 def invite_to_platform(request: Request, services: ServicesDep, viewer: ViewerDep, form: FormDep) -> Response:
     """Invite to administer the platform, or into an organisation."""
     organisation = form.get("organisation") or None
@@ -131,7 +131,7 @@ def invite_to_platform(request: Request, services: ServicesDep, viewer: ViewerDe
 
 
 @router.post("/people/uninvite")
-@needs("admin")
+@needs("admin", logs="shared", about=("invitation",))
 def uninvite_from_platform(request: Request, services: ServicesDep, viewer: ViewerDep, form: FormDep) -> Response:
     """Revoke an invitation to the platform."""
     services.people.invitations.revoke(form.number("invitation") or 0, None)
@@ -139,7 +139,7 @@ def uninvite_from_platform(request: Request, services: ServicesDep, viewer: View
 
 
 @router.post("/people/change")
-@needs("admin")
+@needs("admin", logs="shared", about=("what", "user"))
 def change_person(request: Request, services: ServicesDep, viewer: ViewerDep, form: FormDep) -> Response:
     """Make somebody an administrator or not, lock or unlock or delete an account, sign somebody out, or make a link to
     a new password."""
@@ -169,7 +169,7 @@ def change_person(request: Request, services: ServicesDep, viewer: ViewerDep, fo
 
 
 @router.post("/people/organisations")
-@needs("admin")
+@needs("admin", logs="shared", about=("what", "organisation", "user"))
 def change_organisation(request: Request, services: ServicesDep, viewer: ViewerDep, form: FormDep) -> Response:
     """Add an organisation, delete one, or take somebody out of one."""
     accounts, organisation, what = services.people.accounts, form.get("organisation"), form.get("what")

@@ -58,7 +58,7 @@ def begin(request: Request, services: ServicesDep, asked: Annotated[BeginParamet
 
 
 @router.get(CALLBACK)
-@needs("nothing", anybody="where the identity provider sends browsers back to")
+@needs("nothing", anybody="where the identity provider sends browsers back to", logs="signed-in")
 def callback(request: Request, services: ServicesDep, asked: Annotated[CallbackParameters, Query()]) -> Response:
     """Sign in who the provider says came back, in the browser that began it."""
     provider, people = _provider(services), services.people

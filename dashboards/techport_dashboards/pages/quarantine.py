@@ -112,7 +112,7 @@ def discard(request: Request, services: ServicesDep, viewer: ViewerDep, pilot: P
 
 
 @router.post("/pilots/{pilot}/quarantine/{entry}/mapping")
-@needs("edit")
+@needs("edit", about=("quantity", "unit"))
 def map_field(
     request: Request, services: ServicesDep, viewer: ViewerDep, pilot: PilotDep, entry: int, form: FormDep
 ) -> Response:

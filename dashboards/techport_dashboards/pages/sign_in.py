@@ -12,6 +12,7 @@ from starlette.concurrency import run_in_threadpool
 from techport_dashboards.problems import Problem, forbidden
 from techport_dashboards.query.parameters import Parameters
 from techport_dashboards.services.people import problem_of
+from techport_dashboards.web import audit_trail
 from techport_dashboards.web.access import NO_PILOT, NO_STORE, identify, needs
 from techport_dashboards.web.dependencies import Services, ServicesDep, ViewerDep, address_of
 from techport_dashboards.web.forms import FormDep
@@ -58,7 +59,7 @@ def sign_in_page(request: Request, services: ServicesDep, asked: Annotated[SignI
 
 
 @router.post("/sign-in")
-@needs("nothing", anybody=NO_PILOT)
+@needs("nothing", anybody=NO_PILOT, logs="signed-in")
 def sign_in(request: Request, services: ServicesDep, form: FormDep) -> Response:
     """Start a session, from the page's form."""
     destination = local(form.get("next"))
@@ -93,10 +94,11 @@ def _sign_in_page(
 
 
 @router.post("/sign-out")
-@needs("nothing", anybody="whoever it is wants to be nobody")
+@needs("nothing", anybody="whoever it is wants to be nobody", logs="signed-out")
 async def sign_out(request: Request, services: ServicesDep) -> Response:
     """End this browser's session, and the one at the identity provider where it was used."""
     viewer = await identify(request)
+    audit_trail.note(request, who=audit_trail.id_of(viewer))
     destination = "/sign-in"
     if viewer.identity is not None and viewer.identity.session is not None:
         destination = await run_in_threadpool(_end, services, viewer.identity, address_of(request))
@@ -125,7 +127,7 @@ def setup_page(
 
 
 @router.post("/setup")
-@needs("admin")
+@needs("admin", logs="shared")
 def setup(request: Request, services: ServicesDep, viewer: ViewerDep, form: FormDep) -> Response:
     """Make the first administrator and sign them in, from the page's form."""
     try:
@@ -148,11 +150,13 @@ async def invitation_page(
 
 
 @router.post("/invitation")
-@needs("nothing", anybody="whoever has the link of an invitation, which nobody guesses")
+@needs("nothing", anybody="whoever has the link of an invitation, which nobody guesses", logs="signed-in")
 async def accept(request: Request, services: ServicesDep, form: FormDep) -> Response:
     """Accept, as who is signed in or with a new account, from the page's form."""
     viewer = request.state.viewer = await identify(request)
     token, identity = form.get("token"), viewer.identity
+    if identity is not None:
+        audit_trail.note(request, kind="shared", who=audit_trail.id_of(viewer))
 
     def work() -> Response:
         people = services.people
@@ -271,7 +275,7 @@ def reset_page(request: Request, services: ServicesDep, asked: Annotated[TokenPa
 
 
 @router.post("/reset")
-@needs("nothing", anybody="whoever has the link, which nobody guesses")
+@needs("nothing", anybody="whoever has the link, which nobody guesses", logs="signed-in")
 def reset(request: Request, services: ServicesDep, form: FormDep) -> Response:
     """Set the new password, end all sessions, and sign in."""
     _need_passwords(services)

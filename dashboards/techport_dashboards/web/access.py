@@ -24,6 +24,8 @@ from techport_dashboards.query.names import find_pilot
 from techport_dashboards.query.registry_cache import RegistryView
 from techport_dashboards.settings import WebSettings
 from techport_dashboards.viewer import COMMAND_LINE, NOBODY, OPERATOR, Viewer
+from techport_dashboards.web import audit_trail
+from techport_dashboards.web.audit_trail import Logs, When
 from techport_dashboards.web.cors import readable_elsewhere
 from techport_dashboards.web.etags import SERVICES
 from techport_pilots.access.api_tokens import PATTERN
@@ -39,10 +41,15 @@ or people and is answered to anybody."""
 
 @dataclass(frozen=True, slots=True)
 class Need:
-    """What a route is declared to be. `anybody` is the reason why it is answered without signing in, if it is."""
+    """What a route is declared to be. `anybody` is the reason why it is answered without signing in, if it is; `logs`
+    what it is to the audit log, where `when` says so of the request, and `about` the fields of its form that say what
+    it concerns."""
 
     action: Declared
     anybody: str = ""
+    logs: Logs = "by action"
+    about: tuple[str, ...] = ()
+    when: When | None = None
 
 
 OPEN_DATA = "readings and description of the pilots that the viewer may see"
@@ -57,17 +64,25 @@ _ATTRIBUTE = "techport_need"
 _Endpoint = TypeVar("_Endpoint", bound=Callable[..., Any])
 
 
-def needs(action: Declared, *, anybody: str = "") -> Callable[[_Endpoint], _Endpoint]:
+def needs(
+    action: Declared,
+    *,
+    anybody: str = "",
+    logs: Logs = "by action",
+    about: tuple[str, ...] = (),
+    when: When | None = None,
+) -> Callable[[_Endpoint], _Endpoint]:
     """Declares the action that a route is; between the route's own decorator and the function.
 
     With `anybody`, the reason, the route also answers who has not signed in. It then shows open pilots only, through
-    the viewer; for `device` and `nothing` a reason has to be given.
+    the viewer; for `device` and `nothing` a reason has to be given. In the audit log (docs/access.md) seeing raw data
+    and changes are by their action; `logs` says otherwise, such as "exported" or None.
     """
     if action in ("device", "nothing") and not anybody:
         raise ValueError(f"say why {action!r} may be answered to anybody")
 
     def declare(endpoint: _Endpoint) -> _Endpoint:
-        setattr(endpoint, _ATTRIBUTE, Need(action, anybody))
+        setattr(endpoint, _ATTRIBUTE, Need(action, anybody, logs, about, when))
         return endpoint
 
     return declare
@@ -135,6 +150,8 @@ async def allow(connection: HTTPConnection) -> Viewer:
     if connection.scope["method"] not in _READING:
         _refuse_foreign_changes(connection)
     if need.action == "device" or need.action == "nothing":
+        if need.logs != "by action":
+            audit_trail.begin(connection, need, None)
         return NOBODY
     viewer = connection.state.viewer = await identify(connection)
     if not viewer.signed_in and not need.anybody:
@@ -142,6 +159,7 @@ async def allow(connection: HTTPConnection) -> Viewer:
     if need.action == "account":
         if viewer.identity is None or viewer.identity.token is not None:
             raise forbidden("account")
+        audit_trail.begin(connection, need, viewer)
         return viewer
     pilot = connection.path_params.get("pilot")
     if pilot is None:
@@ -149,6 +167,7 @@ async def allow(connection: HTTPConnection) -> Viewer:
             raise forbidden(need.action)
     elif not need.anybody and not viewer.rights.allow(need.action, pilot):
         await run_in_threadpool(check, connection, viewer, need.action, pilot)
+    audit_trail.begin(connection, need, viewer)
     return viewer
 
 

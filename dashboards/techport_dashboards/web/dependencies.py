@@ -32,6 +32,7 @@ from techport_dashboards.web.access import allow
 from techport_dashboards.web.assets import Assets
 from techport_dashboards.web.identities import Identities
 from techport_dashboards.web.request_slots import RequestSlots
+from techport_pilots.access.audit_log import AuditQueue
 from techport_pilots.accounting.ledger import Ledger
 from techport_pilots.devices.explanation import Explain
 from techport_pilots.model import PilotDefinition
@@ -60,6 +61,7 @@ class Services:
     identities: Identities
     people: People
     provider: IdentityProvider | None
+    audit: AuditQueue
     post: Post | None = None
 
 

@@ -62,7 +62,8 @@ async def form_of(request: Request) -> Form:
     fields: dict[str, list[str]] = {}
     for name, value in pairs:
         fields.setdefault(name, []).append(value)
-    return Form(fields)
+    form = request.state.form = Form(fields)  # the audit log says what it was about
+    return form
 
 
 FormDep = Annotated[Form, Depends(form_of)]

@@ -34,6 +34,7 @@ MAIN = (
     Place(N_("Open data"), "/catalogue"),
     Place(N_("Check a message"), "/decode"),
     Place(N_("Accounts"), "/people", action="admin"),
+    Place(N_("Audit log"), "/audit-log", action="admin"),
 )
 OF_PILOT = (
     Place(N_("Pilot"), "/pilots/{pilot}"),
@@ -47,6 +48,7 @@ OF_PILOT = (
     Place(N_("New devices"), "/pilots/{pilot}/onboarding", action="devices", group=MORE),
     Place(N_("Share"), "/pilots/{pilot}/share", group=MORE),
     Place(N_("People and roles"), "/pilots/{pilot}/people", action="share", group=MORE),
+    Place(N_("Audit log"), "/pilots/{pilot}/audit-log", action="share", group=MORE),
     Place(N_("Close-out"), "/pilots/{pilot}/close", group=MORE),
 )
 

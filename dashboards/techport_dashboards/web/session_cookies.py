@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 from fastapi import Request
 from fastapi.responses import RedirectResponse
 
+from techport_dashboards.web import audit_trail
 from techport_dashboards.web.access import session_cookie
 from techport_dashboards.web.dependencies import Services
 from techport_pilots.access.accounts import User
@@ -22,6 +23,7 @@ def start_session(
     accepted from our own pages only, whatever the cookie says (web/access.py)."""
     sessions = services.people.sessions
     address = request.client.host if request.client else ""
+    audit_trail.session_starts(request, user.id)
     token = sessions.start(user.id, address, request.headers.get("user-agent", ""), provider_token)
     answer = redirect(destination)
     answer.set_cookie(

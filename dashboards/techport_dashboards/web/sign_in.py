@@ -10,9 +10,13 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from techport_dashboards.problems import Problem
 from techport_dashboards.settings import WebSettings
+from techport_dashboards.viewer import OPERATOR
 from techport_dashboards.web import errors
+from techport_dashboards.web.audit_trail import record
+from techport_pilots.access.audit_log import AuditQueue, Entry
 from techport_pilots.access.operator_token import SESSION_LASTS
 from techport_pilots.token_bucket import TokenBuckets
+from techport_storage.clock import now
 from techport_storage.microseconds import SECOND
 
 TRIES = 10
@@ -32,7 +36,13 @@ class SignIn:
             request = Request(scope)
             token = request.query_params.get("token")
             if token is not None:
-                await self._exchange(request, token)(scope, receive, send)
+                answer = self._exchange(request, token)
+                queue: AuditQueue = request.app.state.services.audit
+                if "set-cookie" in answer.headers:
+                    await record(queue, [Entry(kind="signed-in", who=OPERATOR.who, at=now(), what="GET /")])
+                elif answer.status_code >= 400:
+                    queue.add(Entry(kind="sign-in-failed", who="", at=now(), what="GET /"))
+                await answer(scope, receive, send)
                 return
         await self._app(scope, receive, send)
 

@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from techport_pilots.access import passwords
+from techport_pilots.access import audit_log, passwords
 from techport_pilots.access.policy import ROLES, Rights, Role, rights_of
 from techport_pilots.errors import PilotsError
 from techport_pilots.i18n import Message
@@ -210,6 +210,7 @@ class Accounts:
             transaction.execute("DELETE FROM roles WHERE holder_kind = 'user' AND holder = :user", of_user)
             transaction.execute("DELETE FROM users WHERE id = :user", of_user)
             _somebody_is_left(transaction)
+            audit_log.forget_person(transaction, user)
 
     # -- identity providers
 

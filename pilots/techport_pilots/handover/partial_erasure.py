@@ -14,6 +14,7 @@ from pathlib import Path
 
 import msgspec
 
+from techport_pilots.access import audit_log
 from techport_pilots.accounting.audit import count_rows
 from techport_pilots.accounting.commit_log import forget_devices
 from techport_pilots.accounting.ledger import Ledger, add_up_devices
@@ -141,6 +142,7 @@ def erase_part(
             "pilot_packages",
             "erasures",
             "entity_ids",
+            "audit_log",
             *EMPTIED,
         )
     )
@@ -176,7 +178,15 @@ def _finish(
         lock(transaction)
         _erase_rows(transaction, part, definition, reference)
         transaction.execute(_FINISH, {"id": number, "content": msgspec.json.encode(done).decode()})
+        audit_log.forget_about(transaction, part.pilot, lambda about: _concerns(part, reference, about))
     return done
+
+
+def _concerns(part: Part, reference: Reference | None, about: str) -> bool:
+    """Whether an entry of the audit log names what was erased."""
+    if reference is not None:
+        return reference.is_in(about)
+    return part.device is not None and f"device={part.device}" in about
 
 
 def _erase_rows(transaction: Transaction, part: Part, definition: PilotDefinition, reference: Reference | None) -> None:

@@ -21,6 +21,8 @@ from pathlib import Path
 import msgspec
 import structlog
 
+from techport_pilots.access import audit_log
+from techport_pilots.access.audit_log import PLATFORM, Entry
 from techport_pilots.accounting.audit import count_rows
 from techport_pilots.accounting.commit_log import forget_devices
 from techport_pilots.accounting.ledger import Ledger, add_up_devices
@@ -81,6 +83,7 @@ REWRITTEN = {
     "pilot_events": "where devices said they were goes; what people wrote down stays",
     "passages": "marks of the pilot's devices become 'any device'",
     "erasures": "device names leave the receipt when it is done",
+    "audit_log": "what its entries were about goes; their hashes are over salted digests, which stay",
     "entity_ids": "names that the definition does not have go; their numbers stay taken",
 }
 """Tables of which parts stay, and which."""
@@ -114,6 +117,7 @@ KEPT = {
     "provider_sign_ins": "random numbers; gone within an hour",
     "api_tokens": "names that people gave their tokens; gone ninety days after they expired",
     "alert_recipients": "addresses of people and services that are told of alerts",
+    "audit_head": "numbers and hashes",
     "alert_weeks": "the pilot's id, and weeks",
 }
 """Tables in which there is nothing of what a pilot's devices sent, and what they hold."""
@@ -197,13 +201,16 @@ class RetentionPass:
         files: Files = no_files,
         period: float = PERIOD,
         forget_retained: ForgetRetained = no_broker,
+        log_lasts: Micros | None = None,
     ) -> None:
-        """`receipts` is the folder in which each receipt is written as a file."""
+        """`receipts` is the folder in which each receipt is written as a file; `log_lasts` how long entries of the
+        audit log are kept, None: for good."""
         self._parts = registry, store, ledger
         self._folder = receipts
         self._files = files
         self._forget_retained = forget_retained
         self._period = period
+        self._log_lasts = log_lasts
         self._stopping = threading.Event()
 
     def run(self) -> None:
@@ -224,6 +231,8 @@ class RetentionPass:
     def round(self) -> list[Erasure]:
         """Erase what is due now, write the receipts and say so in the log."""
         registry, store, ledger = self._parts
+        if self._log_lasts is not None and (removed := audit_log.trim(registry.database, now() - self._log_lasts)):
+            log.info("removed old entries of the audit log", entries=removed)
         if not any(due.at <= now() for due in plan(registry)):
             return []
         written = run(registry, store, ledger, files=self._files, forget_retained=self._forget_retained)
@@ -266,6 +275,9 @@ def _erase(registry: Registry, store: ReadingStore, ledger: Ledger, due: Due, fi
         lock(transaction)
         _erase_rows(transaction, definition)
         transaction.execute(_FINISH, {"id": number, "content": msgspec.json.encode(done).decode()})
+        audit_log.forget_pilot(transaction, due.pilot)
+        erased_entry = Entry(kind="erased", who=PLATFORM, at=done.done or now(), what="retention", pilot=due.pilot)
+        audit_log.append(transaction, [erased_entry])
     return done
 
 

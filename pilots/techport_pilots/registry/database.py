@@ -17,10 +17,11 @@ import threading
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import lru_cache
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import psycopg
 from psycopg.abc import PQGen
@@ -80,6 +81,24 @@ class Transaction:
         return self._connection.execute(_clause(statement, ()), [dict(row) for row in parameters] or None)
 
 
+class Companion(Protocol):
+    """What belongs to everything that a request or a command does, and is written in the transaction of its first
+    change: its entry of the audit log."""
+
+    def met(self, database: Database) -> None:
+        """The database is used."""
+
+    def write(self, transaction: Transaction) -> bool:
+        """Write it as the last statements of a transaction; False when there is nothing to write."""
+
+    def committed(self) -> None:
+        """What `write` wrote is durable."""
+
+
+COMPANION: ContextVar[Companion | None] = ContextVar("companion", default=None)
+"""Of the request or command that runs; set by who begins it. Threads of a pool get a copy, background threads none."""
+
+
 class Database:
     """A database whose tables are up to date. Safe to use from several threads, and by several processes at once."""
 
@@ -109,6 +128,9 @@ class Database:
     @contextmanager
     def reading(self) -> Iterator[Transaction]:
         """A transaction that sees one state of the database."""
+        companion = COMPANION.get()
+        if companion is not None:
+            companion.met(self)
         with _translate_errors(self._engine), self._engine.connect() as connection, connection.begin():
             yield Transaction(connection)
 
@@ -119,7 +141,12 @@ class Database:
             _translate_errors(self._engine),
             self._engine.execution_options(techport_writes=True).begin() as connection,
         ):
-            yield Transaction(connection)
+            transaction = Transaction(connection)
+            yield transaction
+            companion = COMPANION.get()
+            written = companion is not None and companion.write(transaction)
+        if companion is not None and written:
+            companion.committed()
 
     def rewrite(self, tables: Collection[str]) -> None:
         """Leave nothing in the database's files of rows that were deleted, also while others use it.

@@ -718,3 +718,38 @@ closing_figures = Table(
     Column("content", Text, nullable=False),  # JSON of reports.build.Figures
     Column("at", BigInteger, nullable=False),
 )
+
+# Who did what: only ever added to, each entry hashed together with the one before (access/audit_log.py). `who` and
+# `about` can be erased with their salts: the hash is over their salted digests, which stay.
+audit_log = Table(
+    "audit_log",
+    metadata,
+    Column("number", BigInteger, primary_key=True, autoincrement=False),
+    Column("at", BigInteger, nullable=False),
+    Column("until", BigInteger, nullable=False),
+    Column("kind", String, nullable=False),
+    Column("action", String, nullable=False),
+    Column("what", String, nullable=False),
+    Column("pilot", String, nullable=False),
+    Column("times", BigInteger, nullable=False),
+    Column("who", String, nullable=False),
+    Column("who_salt", String, nullable=False),
+    Column("who_digest", String, nullable=False),
+    Column("about", Text, nullable=False),
+    Column("about_salt", String, nullable=False),
+    Column("about_digest", String, nullable=False),
+    Column("hash", String, nullable=False),
+)
+Index("audit_log_by_pilot", audit_log.c.pilot, audit_log.c.number)
+Index("audit_log_by_who", audit_log.c.who)
+
+# One row: the last entry, which the next one goes on from, and the last one that was removed as too old.
+audit_head = Table(
+    "audit_head",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=False),
+    Column("number", BigInteger, nullable=False),
+    Column("hash", String, nullable=False),
+    Column("anchor_number", BigInteger, nullable=False),
+    Column("anchor_hash", String, nullable=False),
+)
