@@ -66,6 +66,8 @@ class DeviceDefinition(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     interval: str | None = None  # default for its streams
     streams: list[StreamDefinition] = []
     aliases: list[str] = []  # what else it is called in messages: DevEUI, MAC address, friendly name
+    note: Text | None = None  # what whoever looks after it should know: how it is mounted, where the key is
+    retired: dt.datetime | None = None  # from when on nothing is expected of it; what it sent stays
 
 
 class QuantityDefinition(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

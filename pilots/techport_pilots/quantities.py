@@ -113,6 +113,15 @@ class Vocabulary:
         """How people read a UCUM code: "ug/m3" as "µg/m³"; {notes} and units without a better form as they are."""
         return self._labels.get(unit, unit)
 
+    def meaning(self, key: str) -> str | None:
+        """What devices and people mean by `key`: itself where it is a quantity, "battery_level" for "battery", with
+        its channel; None for a key that is not known.
+        """
+        name, dot, channel = key.partition(".")
+        word = name.lower().replace("-", "_").replace(" ", "_")
+        found = next((known for known in (name, word, _OTHER_NAMES.get(word)) if known in self._by_name), None)
+        return None if found is None else f"{found}{dot}{channel}"
+
     def near(self, key: str) -> list[str]:
         """Names that `key` may have meant, best first, at most three."""
         name = key.partition(".")[0].lower().replace("-", "_").replace(" ", "_")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime as dt
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Path
@@ -17,7 +16,7 @@ from techport_dashboards.problems import Problem
 from techport_dashboards.query import times
 from techport_dashboards.query.paging import paged
 from techport_dashboards.query.parameters import PageParameters
-from techport_dashboards.query.question import instant
+from techport_dashboards.query.question import local_moment
 from techport_dashboards.web.access import needs
 from techport_dashboards.web.dependencies import PilotDep, ServicesDep, ViewerDep
 from techport_dashboards.web.request_slots import SlotRoute
@@ -25,7 +24,6 @@ from techport_pilots.model import Event, Exclusion, PilotDefinition, Text
 from techport_pilots.registry import events
 from techport_pilots.registry.lifecycle import with_note
 from techport_pilots.time import micros_of
-from techport_storage import clock
 
 router = APIRouter(prefix="/pilots/{pilot}/events", tags=["pilots"], route_class=SlotRoute)
 
@@ -115,8 +113,8 @@ def _meant(asked: NewEvent, pilot: PilotDefinition) -> Event | Exclusion:
     words = Text(nb=with_note(nb or en, asked.who), en=with_note(en or nb, asked.who))
     if not (nb or en):
         raise Problem("bad-parameter", "Describe in one sentence what happened.", parameter="text")
-    start = _moment("time", asked.time, pilot.timezone)
-    end = None if asked.end is None else _moment("end", asked.end, pilot.timezone)
+    start = local_moment("time", asked.time, pilot.timezone)
+    end = None if asked.end is None else local_moment("end", asked.end, pilot.timezone)
     if end is not None and end < start:
         raise Problem("bad-parameter", "The end is before the start.", parameter="end")
     if asked.kind == "exclusion":
@@ -128,14 +126,6 @@ def _meant(asked: NewEvent, pilot: PilotDefinition) -> Event | Exclusion:
     if asked.kind == "moved" and asked.device is None:
         raise Problem("bad-parameter", "Specify which device was moved.", parameter="device")
     return Event(start, asked.kind, words, asked.device, end)
-
-
-def _moment(parameter: str, text: str, zone: str) -> dt.datetime:
-    """With the offset that the pilot's clock had then, so that it says which of two equal hours it is."""
-    found = instant(parameter, text, zone, clock.now(), wall_clock=True)
-    assert found is not None
-    local = times.moment(found, times.zone_named(zone))
-    return local.replace(tzinfo=dt.timezone(local.utcoffset() or dt.timedelta()))
 
 
 def _item(what: Event | Exclusion, number: int | None, zone: str) -> dict[str, Any]:

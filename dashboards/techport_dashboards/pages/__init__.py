@@ -14,6 +14,7 @@ from techport_dashboards.pages import (
     decode,
     device,
     device_access,
+    device_edit,
     embed,
     explore,
     kpis,
@@ -44,6 +45,7 @@ router.include_router(pilot.router)
 router.include_router(kpis.router)
 router.include_router(device.router)
 router.include_router(device_access.router)
+router.include_router(device_edit.router)
 router.include_router(report.router)
 router.include_router(close.router)
 router.include_router(portfolio.router)

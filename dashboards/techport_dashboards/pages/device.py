@@ -121,6 +121,7 @@ def device_page(
         account=_account(services, pilot, device),
         budgets=_budgets(services, viewer, pilot, device, now),
         described=found.device.described,
+        note=next((known.note for known in here.pilot.devices if known.id == device), None),
         mail=mail,
         properties=_properties(services, viewer, pilot, device),
         ignored=_ignored(services, viewer, pilot, device),

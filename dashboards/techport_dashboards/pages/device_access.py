@@ -14,6 +14,7 @@ from pydantic import Field
 
 from techport_dashboards.problems import Problem
 from techport_dashboards.query.parameters import Parameters
+from techport_dashboards.services.device_changes import described_device
 from techport_dashboards.services.onboarding import broker_for_devices
 from techport_dashboards.web.access import NO_STORE, needs
 from techport_dashboards.web.dependencies import PilotDep, Services, ServicesDep, ViewerDep, address_of
@@ -111,14 +112,6 @@ def issue_many(request: Request, services: ServicesDep, viewer: ViewerDep, pilot
         return page
     time.sleep(TAKES_EFFECT)
     return _file(request, services, pilot, devices, issued)
-
-
-def described_device(pilot: PilotDefinition, device: str) -> DeviceDefinition:
-    """The device as the definition has it. Raises Problem."""
-    described = next((known for known in pilot.devices if known.id == device), None)
-    if described is None:
-        raise Problem("not-found", "The pilot has no device {device}.", device=device[:80])
-    return described
 
 
 def device_address(request: Request, pilot: str, device: str, page: str = "") -> str:

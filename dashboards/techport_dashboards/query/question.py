@@ -8,6 +8,7 @@ misspelt name is an error instead of an empty answer.
 
 from __future__ import annotations
 
+import datetime as dt
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -197,6 +198,15 @@ def instant(parameter: str, text: str | None, zone: str, now: Micros, wall_clock
         return times.parse_instant(text, times.zone_named(zone), now, wall_clock=wall_clock)
     except ValueError as error:
         raise Problem("bad-parameter", f"{error}.", parameter=parameter, example=TIME_EXAMPLE) from error
+
+
+def local_moment(parameter: str, text: str, zone: str) -> dt.datetime:
+    """A time that somebody wrote down, with the offset that the zone had then, so that it says which of two equal hours
+    it is. Raises Problem."""
+    found = instant(parameter, text, zone, clock.now(), wall_clock=True)
+    assert found is not None
+    local = times.moment(found, times.zone_named(zone))
+    return local.replace(tzinfo=dt.timezone(local.utcoffset() or dt.timedelta()))
 
 
 def bucket(text: str | None) -> BucketWidth | None:

@@ -105,7 +105,7 @@ class Watch:
             if None in down:
                 continue  # the whole pilot
             for device in now.devices:
-                if device.device.device not in down:
+                if device.device.device not in down and device.state is not State.ENDED:
                     yield from self._of_device(device, open_alerts, at)
             yield from self._of_quarantine(now.pilot, at)
             yield from self._of_completeness(now.pilot, at)
@@ -216,7 +216,7 @@ class Watch:
         """Of the last day, and of the seven days before it."""
         worked_out = self._completeness.get(pilot.id)
         if worked_out is None or at - worked_out[0] >= COMPLETENESS_EVERY:
-            intervals = pilot_intervals(pilot)
+            intervals = pilot_intervals(pilot, at)
             today = together(stream_completeness(self._store, intervals, at - DAY, at).values())
             before = together(stream_completeness(self._store, intervals, at - 8 * DAY, at - DAY).values())
             worked_out = self._completeness[pilot.id] = at, (today, before)
@@ -261,7 +261,7 @@ class Watch:
     ) -> Callable[[Language], tuple[str, str]]:
         def compose(language: Language) -> tuple[str, str]:
             [now] = device_statuses(catalogue, self._store.latest(Selection(pilots=(pilot.id,))), [pilot], at)
-            week = together(stream_completeness(self._store, pilot_intervals(pilot), at - 7 * DAY, at).values())
+            week = together(stream_completeness(self._store, pilot_intervals(pilot, at), at - 7 * DAY, at).values())
             open_alerts = self._log.open(pilot.id)
             recent = [one for one in [*open_alerts, *self._log.history(pilot.id)] if one.began >= at - 7 * DAY]
             online = now.count(State.LIVE)

@@ -28,7 +28,7 @@ class State(StrEnum):
     NEVER = "never"  # not one reading yet
     SILENT = "silent"
     LATE = "late"
-    ENDED = "ended"  # silent, as its pilot is over
+    ENDED = "ended"  # silent, as its pilot is over or the device is retired
     LIVE = "live"
 
 
@@ -166,7 +166,8 @@ def _pilot_now(
             StreamNow(catalogue.stream(s), last.get(s), stream_state(catalogue.stream(s), last.get(s), now))
             for s in streams.get((pilot.id, device.device), [])
         ]
-        devices.append(_device_now(pilot, device, mine, ended))
+        retired = device.retired is not None and device.retired <= now
+        devices.append(_device_now(pilot, device, mine, ended or retired))
     return PilotNow(pilot, devices, phase_at(pilot, now), ended)
 
 

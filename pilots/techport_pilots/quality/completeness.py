@@ -113,13 +113,15 @@ def stream_completeness(
     return {stream: _completeness(found.get(stream), interval, start, end) for stream, interval in intervals.items()}
 
 
-def pilot_intervals(pilot: PilotDefinition) -> dict[Stream, Micros | None]:
+def pilot_intervals(pilot: PilotDefinition, at: Micros | None = None) -> dict[Stream, Micros | None]:
     """What a pilot's streams promise.
 
     Parameters
     ----------
     pilot : PilotDefinition
         Whose streams have an interval, or their device has one.
+    at : int, optional
+        Without devices that are retired by then, µs since the epoch; all devices unless told.
 
     Returns
     -------
@@ -129,6 +131,7 @@ def pilot_intervals(pilot: PilotDefinition) -> dict[Stream, Micros | None]:
     return {
         Stream(pilot.id, device.id, stream.quantity): None if promised is None else interval_micros(promised)
         for device in pilot.devices
+        if at is None or counted_until(pilot, device.id, at) == at
         for stream in device.streams
         for promised in [stream.interval or device.interval]
     }
@@ -171,6 +174,28 @@ def counted_from(pilot: PilotDefinition, device: str, start: Micros) -> Micros:
     return max(start, min(installed, default=start))
 
 
+def counted_until(pilot: PilotDefinition, device: str, end: Micros) -> Micros:
+    """Until when a device's readings are expected.
+
+    Parameters
+    ----------
+    pilot : PilotDefinition
+    device : str
+        Its id.
+    end : int
+        Of the period that is asked about, µs since the epoch.
+
+    Returns
+    -------
+    int
+        The earlier of the end and the moment from which the device is retired.
+    """
+    retired = [
+        micros_of(known.retired, pilot.timezone) for known in pilot.devices if known.id == device if known.retired
+    ]
+    return min([end, *retired])
+
+
 def period(store: ReadingStore, pilot: PilotDefinition, now: Micros) -> tuple[Micros, Micros]:
     """From the first phase to the end of the last, not beyond now; of the readings where there are no phases."""
     zone = pilot.timezone
@@ -186,7 +211,8 @@ def period(store: ReadingStore, pilot: PilotDefinition, now: Micros) -> tuple[Mi
 
 
 def since_start(store: ReadingStore, pilot: PilotDefinition, now: Micros) -> SinceStart:
-    """Completeness of a pilot from its start, each device from the later of that and its first deployment.
+    """Completeness of a pilot from its start, each device from the later of that and its first deployment, and until it
+    is retired.
 
     Parameters
     ----------
@@ -198,7 +224,8 @@ def since_start(store: ReadingStore, pilot: PilotDefinition, now: Micros) -> Sin
     Returns
     -------
     SinceStart
-        With the period that it is of; streams of devices that are deployed later than it ends are left out.
+        With the period that it is of; streams of devices that are deployed later than it ends, or were retired before
+        it began, are left out.
 
     Raises
     ------
@@ -213,16 +240,17 @@ def since_start(store: ReadingStore, pilot: PilotDefinition, now: Micros) -> Sin
 def _from_deployment(
     store: ReadingStore, pilot: PilotDefinition, start: Micros, end: Micros
 ) -> tuple[dict[Stream, Completeness], set[Micros]]:
-    """Completeness of streams in [start, end), of each device from its deployment on; and from when each counts."""
-    by_start: dict[Micros, dict[Stream, Micros | None]] = {}
+    """Completeness of streams in [start, end), of each device from its deployment until it is retired; and from when
+    each counts."""
+    by_period: dict[tuple[Micros, Micros], dict[Stream, Micros | None]] = {}
     for stream, interval in pilot_intervals(pilot).items():
-        begin = counted_from(pilot, stream.device, start)
-        if begin < end:
-            by_start.setdefault(begin, {})[stream] = interval
+        begin, until = counted_from(pilot, stream.device, start), counted_until(pilot, stream.device, end)
+        if begin < until:
+            by_period.setdefault((begin, until), {})[stream] = interval
     found: dict[Stream, Completeness] = {}
-    for begin, intervals in by_start.items():
-        found |= stream_completeness(store, intervals, begin, end)
-    return found, set(by_start)
+    for (begin, until), intervals in by_period.items():
+        found |= stream_completeness(store, intervals, begin, until)
+    return found, {begin for begin, _ in by_period}
 
 
 def phase_completeness(store: ReadingStore, pilot: PilotDefinition, now: Micros) -> dict[str, Completeness]:

@@ -49,6 +49,12 @@ def add_event(database: Database, pilot: PilotDefinition, event: Event, who: str
     return _add(database, pilot, msgspec.structs.replace(pilot, events=[*pilot.events, event]), "event", event, who)
 
 
+def moved(device: str, time: dt.datetime, position: Position, text: str = "") -> Event:
+    """The event of a device that somebody has moved; without a text it says no more than that."""
+    words = Text(nb=text, en=text) if text else Text(**in_all_languages(Message("event.moved")))
+    return Event(time, "moved", words, device, None, position)
+
+
 def said_by_device(device: str, time: Micros, position: Position) -> Event:
     """The event of a device that reports itself at another place."""
     text = Text(**in_all_languages(Message("event.moved-by-device")))

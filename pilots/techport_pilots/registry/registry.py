@@ -21,7 +21,7 @@ from techport_pilots.registry.lifecycle import State
 from techport_pilots.registry.versioning import bump, lock
 from techport_pilots.registry.view import IngestView, Origin
 from techport_pilots.state_words import YES_NO, title_of
-from techport_pilots.time import interval_micros
+from techport_pilots.time import interval_micros, micros_of
 from techport_storage.clock import now
 from techport_storage.model import Micros, Stream
 
@@ -94,6 +94,7 @@ class DeviceInfo(msgspec.Struct, frozen=True, kw_only=True):
     position: Position | None = None
     group: str | None = None
     tags: dict[str, str] = {}
+    retired: Micros | None = None  # from when on nothing is expected of it
 
 
 class PilotVersion(msgspec.Struct, frozen=True):
@@ -397,6 +398,7 @@ def _described_device(pilot: PilotDefinition, device: DeviceDefinition) -> Devic
         position=position,
         group=device.group,
         tags=device.tags,
+        retired=None if device.retired is None else micros_of(device.retired, pilot.timezone),
     )
 
 
