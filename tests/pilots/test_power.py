@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from techport_pilots.evaluation import evaluate
-from techport_pilots.evaluation.power import Power, power, power_note
+from techport_pilots.evaluation.power import Power, detectable, power, power_by, power_note
 from techport_storage.store import open_store
 from tests.pilots.test_evaluation import AFTER, BEFORE, END, HOURS, SECOND, SHORT, kpi, pilot, world, write
 
@@ -41,6 +41,33 @@ def test_an_effect_of_that_size_is_found_in_most_pilots() -> None:
         hits += evaluate(store, pilot(), kpi()).interval.high < 0
         store.close()
     assert 20 <= hits <= 40
+
+
+def test_any_number_of_weeks_and_devices_lies_on_the_curve_of_the_points() -> None:
+    answer = found()
+    for point in answer.points:
+        assert detectable(answer, point.weeks, point.devices) == pytest.approx(point.detectable)
+    between = detectable(answer, 5, 3)
+    assert between is not None
+    sizes = {(point.weeks, point.devices): point.detectable for point in answer.points}
+    assert sizes[6, 4] < between < sizes[4, 2]
+    assert detectable(answer, 0, 1) is None
+    assert detectable(Power(kpi="k", unit="1"), 4, 1) is None
+
+
+def test_another_pilots_days_stand_in_for_a_baseline_that_is_not_there_yet() -> None:
+    """The same days, judged for the pilot itself and for one that only plans the same phases."""
+    with_store = open_store("duckdb://")
+    write(with_store, "box", world(effect=0.0))
+    plan = msgspec.structs.replace(pilot(), id="planned")
+    own = power(with_store, pilot(), kpi(), UNTIL)
+    assert power(with_store, plan, kpi(), UNTIL).obstacle is not None
+    by_other = power_by(with_store, plan, kpi(devices=["nowhere"]), pilot(), UNTIL)
+    assert by_other.level == pytest.approx(own.level)
+    assert [p.detectable for p in by_other.points] == pytest.approx([p.detectable for p in own.points])
+    without_phases = msgspec.structs.replace(plan, phases=[])
+    assert power_by(with_store, without_phases, kpi(), pilot(), UNTIL).obstacle is not None
+    with_store.close()
 
 
 def test_devices_that_vary_by_themselves_help() -> None:

@@ -16,7 +16,7 @@ from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
-from techport_pilots.errors import RegistryUnavailable, UnknownPilot
+from techport_pilots.errors import RegistryUnavailable, UnknownPilot, WrongState
 from techport_pilots.model import DeviceDefinition, PilotDefinition, QuantityDefinition, StreamDefinition, Text
 from techport_pilots.registry.database import Database, revisions
 from techport_pilots.registry.intervals import LearnedInterval
@@ -329,3 +329,17 @@ def test_nobody_else_touches_the_engine() -> None:
             continue
         accesses = [node for node in ast.walk(ast.parse(source.read_text())) if isinstance(node, ast.Attribute)]
         assert not [node.lineno for node in accesses if node.attr in ("engine", "_engine")], source
+
+
+def test_a_version_replaces_only_the_one_that_its_author_has_seen(registry: Registry) -> None:
+    registry.import_pilot(pilot(), "", "kari", replaces=0)
+    changed = pilot(licence="CC0-1.0")
+    for seen in (0, 2):
+        with pytest.raises(WrongState):
+            registry.import_pilot(changed, "", "ola", replaces=seen)
+    assert registry.import_pilot(changed, "", "ola", replaces=1) == 2
+    assert registry.written(changed.id) == (2, changed)
+    assert registry.written(changed.id, 1) == (1, pilot())
+    for name, version in ((changed.id, 3), ("nowhere", None)):
+        with pytest.raises(UnknownPilot):
+            registry.written(name, version)

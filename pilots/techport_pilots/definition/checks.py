@@ -204,7 +204,7 @@ def check(pilot: PilotDefinition) -> list[Misfit]:
 
 def _identity(pilot: PilotDefinition) -> Checks:
     if not _PILOT_ID.fullmatch(pilot.id):
-        yield misfit(("id",), "bad-pilot-id", given=pilot.id, example=_slug(pilot.id))
+        yield misfit(("id",), "bad-pilot-id", given=pilot.id, example=slug(pilot.id))
     yield from _not_blank(pilot.title, ("title",))
     yield from _not_blank(pilot.question, ("question",))
     if zone(pilot.timezone) is None:
@@ -247,7 +247,7 @@ def _own_quantities(pilot: PilotDefinition) -> Checks:
     for index, quantity in enumerate(pilot.quantities):
         path: Path = ("quantities", index)
         if not _QUANTITY.fullmatch(quantity.name):
-            example = _slug(quantity.name, "_")
+            example = slug(quantity.name, "_")
             yield misfit((*path, "name"), "bad-quantity-name", given=quantity.name, example=example)
         if quantity.name in builtin():
             known = builtin().lookup(quantity.name)
@@ -274,7 +274,7 @@ def _devices(pilot: PilotDefinition) -> Checks:
     for index, device in enumerate(pilot.devices):
         path: Path = ("devices", index)
         if not _DEVICE_ID.fullmatch(device.id):
-            yield misfit((*path, "id"), "bad-device-id", given=device.id, example=_slug(device.id))
+            yield misfit((*path, "id"), "bad-device-id", given=device.id, example=slug(device.id))
         if device.group is not None and not _NAME.fullmatch(device.group):
             yield misfit((*path, "group"), "bad-name", given=device.group[:60])
         yield from _tags(device.tags, (*path, "tags"))
@@ -370,7 +370,7 @@ def _kpis(pilot: PilotDefinition) -> Checks:
     for index, kpi in enumerate(pilot.kpis):
         path: Path = ("kpis", index)
         if not _KPI_ID.fullmatch(kpi.id):
-            yield misfit((*path, "id"), "bad-kpi-id", given=kpi.id[:60], example=_slug(kpi.id[:200]))
+            yield misfit((*path, "id"), "bad-kpi-id", given=kpi.id[:60], example=slug(kpi.id[:200]))
         yield from _not_blank(kpi.title, (*path, "title"))
         yield from _quantity(kpi.quantity, (*path, "quantity"), words)
         if not 0 <= kpi.minimum_completeness <= 1:
@@ -384,7 +384,7 @@ def _lends(pilot: PilotDefinition) -> Checks:
     for index, loan in enumerate(pilot.lends):
         path: Path = ("lends", index)
         if loan.to != EVERY_PILOT and not _PILOT_ID.fullmatch(loan.to):
-            yield misfit((*path, "to"), "bad-pilot-id", given=loan.to[:60], example=_slug(loan.to[:200]))
+            yield misfit((*path, "to"), "bad-pilot-id", given=loan.to[:60], example=slug(loan.to[:200]))
         yield from known_device(loan.device, devices, (*path, "device"))
         if loan.quantity is not None:
             yield from _quantity(loan.quantity, (*path, "quantity"), words)
@@ -470,7 +470,8 @@ def _in_norway(lat: float, lon: float) -> bool:
     return 57 <= lat <= 81.5 and 4 <= lon <= 32
 
 
-def _slug(text: str, separator: str = "-") -> str:
+def slug(text: str, separator: str = "-") -> str:
+    """An id that resembles the text."""
     plain = text.lower().translate(str.maketrans("æøå", "aoa"))
     return re.sub(r"[^a-z0-9]+", separator, plain).strip(separator)[:60] or f"my{separator}name"
 

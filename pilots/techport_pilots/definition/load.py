@@ -20,7 +20,16 @@ from techport_pilots.definition.text import MAX_BYTES, Source, SourceError, plai
 from techport_pilots.errors import DefinitionError, Finding
 from techport_pilots.model import PilotDefinition, SourceDefinition
 
-__all__ = ["DefinitionError", "Finding", "parse_definition", "read_definition", "source_yaml", "to_yaml"]
+__all__ = [
+    "DefinitionError",
+    "Finding",
+    "check_document",
+    "document_of",
+    "parse_definition",
+    "read_definition",
+    "source_yaml",
+    "to_yaml",
+]
 
 
 def read_definition(path: FilePath | str) -> PilotDefinition:
@@ -67,12 +76,31 @@ def parse_definition(text: str, *, file: str = "definition", folder: FilePath | 
 
 def to_yaml(pilot: PilotDefinition) -> str:
     """The definition as a YAML file that parse_definition reads back to the same; what is default is left out."""
-    return yaml.dump(_without_defaults(pilot), Dumper=_Dumper, allow_unicode=True, sort_keys=False, width=110)
+    return values_yaml(document_of(pilot))
+
+
+def document_of(pilot: PilotDefinition) -> dict[str, Any]:
+    """The plain values of the definition's file: what to_yaml writes, before it is written."""
+    document: dict[str, Any] = _without_defaults(pilot)
+    return document
+
+
+def check_document(document: dict[str, Any], *, file: str = "definition") -> PilotDefinition:
+    """The pilot that plain values define, such as those of a form, checked as their file would be.
+
+    Raises DefinitionError, whose findings name the fields of `document`.
+    """
+    return parse_definition(values_yaml(document), file=file)
 
 
 def source_yaml(source: SourceDefinition) -> str:
     """One entry of `sources:`, as a list of one."""
-    return yaml.dump([_without_defaults(source)], Dumper=_Dumper, allow_unicode=True, sort_keys=False, width=110)
+    return values_yaml([_without_defaults(source)])
+
+
+def values_yaml(values: Any) -> str:
+    """Plain values as YAML that read_yaml reads back to the same."""
+    return yaml.dump(values, Dumper=_Dumper, allow_unicode=True, sort_keys=False, width=110)
 
 
 def _error(misfits: list[Misfit], source: Source, file: str) -> DefinitionError:

@@ -9,6 +9,7 @@ The days of the baseline stand for those to come. Other pilots' days of the same
 
 from __future__ import annotations
 
+import datetime as dt
 import math
 from collections.abc import Sequence
 
@@ -29,7 +30,7 @@ from techport_pilots.evaluation.samples import day_numbers
 from techport_pilots.i18n import Message
 from techport_pilots.model import Kpi, Phase, PilotDefinition
 from techport_pilots.time import micros_of
-from techport_storage.microseconds import DAY
+from techport_storage.microseconds import DAY, SECOND
 from techport_storage.model import Micros
 from techport_storage.store import ReadingStore
 
@@ -154,6 +155,77 @@ def power(store: ReadingStore, pilot: PilotDefinition, kpi: Kpi, until: Micros) 
         needed=1 / (7 * room) if room > 0 else None,
         planned=planned or None,
     )
+
+
+def power_by(store: ReadingStore, plan: PilotDefinition, kpi: Kpi, model: PilotDefinition, until: Micros) -> Power:
+    """What a planned pilot can find, judged by another pilot's days of the same quantity.
+
+    Parameters
+    ----------
+    store : ReadingStore
+    plan : PilotDefinition
+        With the phases that are planned.
+    kpi : Kpi
+        One of the plan's. Its devices, groups, control groups and covariates are not those of `model` and do not count.
+    model : PilotDefinition
+        A pilot that has measured the quantity.
+    until : int
+        µs: the last of its days that count; as many before it as the planned baseline has.
+
+    Returns
+    -------
+    Power
+        Sizes in the KPI's unit; `devices` are those of `model`: see detectable for another number.
+
+    Raises
+    ------
+    StoreError
+        What the store raises.
+    """
+    before, after = phases_of(plan)
+    baseline, intervention = _days_of(before, plan.timezone), _days_of(after, plan.timezone)
+    if not baseline or not intervention or kpi.after is not None or kpi.compare is not None:
+        return Power(kpi=kpi.id, unit="", obstacle=message("power.no-baseline"))
+    end = dt.datetime.fromtimestamp(until // SECOND, dt.UTC)
+    phases = [
+        Phase("baseline", "baseline", end - dt.timedelta(days=baseline), end),
+        Phase("intervention", "intervention", end, end + dt.timedelta(days=intervention)),
+    ]
+    everywhere = msgspec.structs.replace(kpi, devices=[], groups=[], control=[], adjust=[])
+    stand_in = msgspec.structs.replace(model, phases=phases, kpis=plan.kpis, looks=plan.looks)
+    return power(store, stand_in, everywhere, until)
+
+
+def detectable(power: Power, weeks: float, devices: int) -> float | None:
+    """The smallest difference that would be found with so much intervention and so many devices; None without points.
+
+    Its square is linear in the inverse of both (see `power`), so any number follows from the points there are.
+
+    Parameters
+    ----------
+    power : Power
+    weeks : float
+        Of the intervention.
+    devices : int
+        That measure the quantity.
+
+    Returns
+    -------
+    float or None
+        In the KPI's unit.
+    """
+    squares = {(point.weeks, point.devices): point.detectable**2 for point in power.points}
+    if not squares or weeks <= 0 or devices < 1:
+        return None
+    counts = sorted({count for _, count in squares})
+    first, last = WEEKS[0], WEEKS[-1]
+    along = (1 / weeks - 1 / last) / (1 / first - 1 / last)
+    across = (1 / devices - 1 / counts[-1]) / (1 / counts[0] - 1 / counts[-1])
+    few, many = (
+        squares[last, count] + along * (squares[first, count] - squares[last, count])
+        for count in (counts[0], counts[-1])
+    )
+    return math.sqrt(max(many + across * (few - many), 0.0))
 
 
 def power_note(kpi: Kpi, found: Power) -> Message | None:

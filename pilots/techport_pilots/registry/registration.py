@@ -154,14 +154,22 @@ def intervention_start(pilot: PilotDefinition) -> Micros | None:
 
 def needs_reason(transaction: Transaction, before: PilotDefinition, after: PilotDefinition, started: bool) -> bool:
     """Whether a change of the plan has to say why: once the pilot was started, or its intervention has readings."""
-    if Plan.of(before) == Plan.of(after):
-        return False
+    return Plan.of(before) != Plan.of(after) and _is_binding(transaction, before, started)
+
+
+def is_binding(database: Database, pilot: PilotDefinition, started: bool) -> bool:
+    """Whether every change of the plan has to say why. May raise RegistryUnavailable."""
+    with database.reading() as transaction:
+        return _is_binding(transaction, pilot, started)
+
+
+def _is_binding(transaction: Transaction, pilot: PilotDefinition, started: bool) -> bool:
     if started:
         return True
-    began = intervention_start(before)
+    began = intervention_start(pilot)
     if began is None:
         return False
-    return transaction.execute(_MEASURED, {"pilot": before.id, "day": began // DAY}).first() is not None
+    return transaction.execute(_MEASURED, {"pilot": pilot.id, "day": began // DAY}).first() is not None
 
 
 def differences(before: PilotDefinition, later: Version) -> Iterator[Change]:

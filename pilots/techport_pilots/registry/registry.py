@@ -34,6 +34,7 @@ _NEWEST = (
 )
 _CURRENT = f"{_NEWEST} ORDER BY pilot"
 _CURRENT_OF = f"{_NEWEST} AND pilot = :pilot"
+_ALL_OF = "SELECT pilot, version, definition FROM pilot_versions WHERE pilot = :pilot"
 _ADD_VERSION = (
     "INSERT INTO pilot_versions (pilot, version, definition, source, who, at, why)"
     " VALUES (:pilot, :version, :definition, :source, :who, :at, :why)"
@@ -149,12 +150,14 @@ class Registry:
         edited: bool = False,
         may_see: MaySee = nobody,
         archived: bool = False,
+        replaces: int | None = None,
     ) -> int:
         """Make this the pilot's definition; returns its version, from 1. The same content again changes nothing.
 
         `edited` says that it is the present one with something changed by the platform, not a file in which somebody
         has written who may read the data. `archived` says that it comes with a package, from a platform where other
-        pilots may have lent it what none here does.
+        pilots may have lent it what none here does. `replaces` is the version that the author has seen, 0 for a new
+        pilot: raises WrongState where there is another.
         Raises WrongState for another content when the pilot is closed, and DefinitionError where it would take messages
         of another pilot's devices, which is named where the author `may_see` it, or use streams that no pilot lends it.
         Raises WrongState also for a change of the plan without a reason, once the pilot was started or its intervention
@@ -163,9 +166,12 @@ class Registry:
         content = msgspec.json.encode(definition).decode()
         with self.database.writing() as transaction:
             lock(transaction)
+            last = transaction.execute(_CURRENT_OF, {"pilot": definition.id}).first()
+            if replaces is not None and replaces != (0 if last is None else int(last.version)):
+                code = "lifecycle.changed-meanwhile" if replaces else "lifecycle.id-taken"
+                raise WrongState(Message(code, {"pilot": definition.id}))
             if not edited and transaction.execute(_NOW_SAID, {"pilot": definition.id}).rowcount:
                 bump(transaction)
-            last = transaction.execute(_CURRENT_OF, {"pilot": definition.id}).first()
             before = None if last is None else msgspec.json.decode(last.definition, type=PilotDefinition)
             if last is not None and before is not None and _written_anew(before) == _written_anew(definition):
                 return int(last.version)
@@ -304,6 +310,18 @@ class Registry:
         self.pilot(pilot)
         with self.database.reading() as transaction:
             return [PilotVersion(*row) for row in transaction.execute(_HISTORY, {"pilot": pilot})]
+
+    def written(self, pilot: str, version: int | None = None) -> tuple[int, PilotDefinition]:
+        """A version of the definition as somebody wrote it, the newest unless told: `pilot` adds the events and
+        exclusions of the time line to that. With its number. Raises UnknownPilot, also where there is no such version.
+        """
+        statement = _CURRENT_OF if version is None else f"{_ALL_OF} AND version = :version"
+        row = {"pilot": pilot} if version is None else {"pilot": pilot, "version": version}
+        with self.database.reading() as transaction:
+            found = transaction.execute(statement, row).first()
+        if found is None:
+            raise UnknownPilot(pilot, self._load().pilots)
+        return int(found.version), msgspec.json.decode(found.definition, type=PilotDefinition)
 
     def lent(self, pilot: PilotDefinition) -> frozenset[Stream]:
         """Streams of other pilots that this one's KPIs name and may use."""
