@@ -26,6 +26,7 @@ from techport_ingest.pipeline import Pipeline
 from techport_ingest.sources.relay import Relay
 from techport_pilots.access.operator_token import OperatorToken
 from techport_pilots.handover.broker_messages import no_broker
+from techport_simulators.demo import example_pilots
 from techport_storage.microseconds import DAY, HOUR
 
 
@@ -67,6 +68,7 @@ def web(settings: Settings, parts: Stores, health: HealthCheck = no_health, rela
             photos=settings.data / "photos",
             device_limits=device_limits(settings),
             propose=propose,
+            examples=example_pilots,
             forget_retained=no_broker if relay is None else relay.forget_retained,
         ),
         health,

@@ -133,6 +133,8 @@ class WebSettings:
     """What one device may send in an hour, as the workers have it."""
     propose: Propose | None = None
     """Finds a source for captured messages; None: nothing is proposed."""
+    examples: Callable[[], Sequence[str]] = tuple
+    """Definitions of example pilots, as the text of their files."""
     forget_retained: ForgetRetained = no_broker
     """Erases what a broker still holds of devices."""
     poll_interval: float = 0.1

@@ -55,14 +55,26 @@ def demo_in(folder: Path, today: dt.date) -> list[Path]:
     Written once: the next start finds the same definitions, and the pilots grow older.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    monday = today - dt.timedelta(days=today.weekday())
-    moved = monday - SINCE - _INTERVENTION
     for source in demo_definitions():
         there = folder / source.name
         if not there.exists():
-            text = source.read_text(encoding="utf-8")
-            there.write_text(_TIME.sub(lambda time: _later(time[0], moved), text), encoding="utf-8")
+            there.write_text(_around(today, source), encoding="utf-8")
     return [folder / source.name for source in demo_definitions()]
+
+
+def example_pilots() -> list[str]:
+    """Definitions of the demo to look at and to change, with their dates around today."""
+    return [_around(dt.datetime.now(ZoneInfo("Europe/Oslo")).date(), definition_path(name)) for name in EXAMPLES]
+
+
+EXAMPLES = ("school-air", "elgeseter-bridge", "nidelva-water")
+
+
+def _around(today: dt.date, source: Path) -> str:
+    """A packaged definition with its dates moved, so that its phases lie around today."""
+    monday = today - dt.timedelta(days=today.weekday())
+    moved = monday - SINCE - _INTERVENTION
+    return _TIME.sub(lambda time: _later(time[0], moved), source.read_text(encoding="utf-8"))
 
 
 def _later(time: str, by: dt.timedelta) -> str:

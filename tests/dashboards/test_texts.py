@@ -22,7 +22,7 @@ Entry = str | tuple[str, ...]
 SAME_IN_BOKMAAL = {
     "administrator",
     *("Parquet", "pilot", "Pilot", "Start", "Format", "Id", "Data", "median", "Median", "sum", "N", "S"),
-    *("Signal", "signal", "null", "{statistic} per {width}", "{what} (byte {n})"),
+    *("Signal", "signal", "null", "partner", "{statistic} per {width}", "{what} (byte {n})"),
 }
 """Texts that are right as they are in Norwegian too."""
 

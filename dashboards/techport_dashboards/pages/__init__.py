@@ -23,6 +23,7 @@ from techport_dashboards.pages import (
     people,
     phases,
     pilot,
+    pilot_editor,
     portfolio,
     provider,
     public,
@@ -42,6 +43,7 @@ router.include_router(people.router)
 router.include_router(audit_log.router)
 router.include_router(overview.router)
 router.include_router(pilot.router)
+router.include_router(pilot_editor.router)
 router.include_router(kpis.router)
 router.include_router(device.router)
 router.include_router(device_access.router)

@@ -10,6 +10,7 @@ from urllib.parse import urlencode
 import numpy as np
 import pyarrow as pa
 from fastapi import APIRouter, Query, Request, Response
+from fastapi.responses import RedirectResponse
 from numpy.typing import NDArray
 from pydantic import Field
 
@@ -18,7 +19,6 @@ from techport_dashboards.charts.clock import Clock
 from techport_dashboards.charts.lines import PRESENTATIONS
 from techport_dashboards.pages.pilot import PageParameters, Panel, first_charts, newest, panels, pilot_now
 from techport_dashboards.pages.time_range import range_values
-from techport_dashboards.problems import Problem
 from techport_dashboards.query import times
 from techport_dashboards.query.names import find_pilot
 from techport_dashboards.query.question import Question, answer
@@ -74,7 +74,7 @@ def explore(
     catalogue = services.registry_cache.current()
     pilots = [pilot for pilot in catalogue.pilots.values() if viewer.may_see(pilot.id)]
     if not pilots:
-        raise Problem("not-found", "There are no pilots to explore yet.")
+        return RedirectResponse(f"/?lang={parameters.lang}" if parameters.lang else "/", 303)  # it shows the way
     pilot = find_pilot(catalogue, viewer, parameters.pilot or pilots[0].id)
     here, infos = pilot_now(services, viewer, pilot.id, now)
     choices = panels(pilot, infos)

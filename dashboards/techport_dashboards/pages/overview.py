@@ -14,6 +14,7 @@ from techport_dashboards.services import device_status
 from techport_dashboards.services.air_quality import rated
 from techport_dashboards.services.alerts import attention
 from techport_dashboards.services.basemap import load_basemap
+from techport_dashboards.services.definitions import may_create
 from techport_dashboards.services.device_status import PilotNow, State
 from techport_dashboards.viewer import Viewer
 from techport_dashboards.web.access import needs
@@ -21,6 +22,7 @@ from techport_dashboards.web.dependencies import Services, ServicesDep, ViewerDe
 from techport_dashboards.web.request_slots import SlotRoute
 from techport_dashboards.web.templating import language_of, render
 from techport_pilots.alerts.log import AlertLog
+from techport_pilots.definition.load import parse_definition
 from techport_pilots.registry import erasures
 from techport_storage import clock
 from techport_storage.model import Micros, Selection
@@ -59,6 +61,8 @@ def overview(
         alerts=attention(AlertLog(services.registry_cache.registry.database).open(), viewer.may_see),
         overdue=[due for due in erasures.overdue(services.registry_cache.registry, now) if viewer.may_see(due.pilot)],
         nobody_yet=viewer.identity is None and viewer.may("admin") and not services.people.accounts.any(),
+        creating=may_create(viewer),
+        examples=[parse_definition(text) for text in services.settings.examples()] if not pilots else [],
         wall_next=wall.following(services, viewer, None) if parameters.cycle else None,
         air=air,
         map=draw(

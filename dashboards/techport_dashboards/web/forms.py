@@ -33,6 +33,10 @@ class Form:
     def all(self, name: str) -> list[str]:
         return self._fields.get(name, [])
 
+    def names(self) -> list[str]:
+        """The fields that were sent, in their order."""
+        return list(self._fields)
+
     def number(self, name: str) -> int | None:
         """The field as the number of a row; None where it is not one."""
         text = self.get(name)

@@ -45,6 +45,7 @@ OF_PILOT = (
     Place(N_("Data quality"), "/pilots/{pilot}/quality", group=DATA),
     Place(N_("Quarantine"), "/pilots/{pilot}/quarantine", action="see-raw", group=DATA),
     Place(N_("Where is my message?"), "/pilots/{pilot}/trace", action="see-raw", group=DATA),
+    Place(N_("Edit"), "/pilots/{pilot}/edit", action="edit", group=MORE),
     Place(N_("New devices"), "/pilots/{pilot}/onboarding", action="devices", group=MORE),
     Place(N_("Share"), "/pilots/{pilot}/share", group=MORE),
     Place(N_("People and roles"), "/pilots/{pilot}/people", action="share", group=MORE),

@@ -1,0 +1,468 @@
+"""Writing a pilot in the browser: a new one, one that is there, its YAML, and an example to begin with."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query, Request, Response
+from fastapi.responses import RedirectResponse
+from pydantic import Field
+
+from techport_dashboards.pages.device_form import INTERVALS, quantities
+from techport_dashboards.pages.pilot_form import (
+    MISSING,
+    PilotForm,
+    Section,
+    anchor,
+    document_from,
+    form_of,
+    form_sent,
+    limit_row,
+    placed,
+    with_stand_ins,
+)
+from techport_dashboards.problems import Problem
+from techport_dashboards.query.parameters import Parameters
+from techport_dashboards.services.definitions import create_pilot, free_id, import_text, may_create, merged
+from techport_dashboards.services.power_estimates import Estimate, estimates
+from techport_dashboards.viewer import Viewer
+from techport_dashboards.web.access import needs
+from techport_dashboards.web.dependencies import PilotDep, Services, ServicesDep, ViewerDep
+from techport_dashboards.web.forms import Form, FormDep
+from techport_dashboards.web.request_slots import SlotRoute
+from techport_dashboards.web.templating import language_of, render
+from techport_pilots.definition.limits import BuiltIn, built_ins
+from techport_pilots.definition.load import check_document, document_of, parse_definition, to_yaml
+from techport_pilots.errors import DefinitionError, Finding, UnknownPilot, WrongState
+from techport_pilots.i18n import N_, Language, Message
+from techport_pilots.model import PilotDefinition, Text
+from techport_pilots.registry import events, registration
+from techport_pilots.time import interval_micros
+from techport_storage import clock
+
+router = APIRouter(route_class=SlotRoute)
+
+NEW = PilotDefinition(id="", title=Text(), question=Text(), devices=[])
+"""What the form of a new pilot is empty of."""
+FIRST_ROWS: Sequence[tuple[Section, dict[str, Any]]] = (
+    ("phases", {"kind": "baseline"}),
+    ("phases", {"kind": "intervention"}),
+    ("kpis", {}),
+    ("devices", {}),
+)
+
+
+RETENTION_YEARS = (1, 2, 3, 5, 10)
+GROUP_NAMES = {
+    "air": N_("Air"),
+    "noise": N_("Noise"),
+    "weather": N_("Weather"),
+    "mobility": N_("Mobility"),
+    "people": N_("People"),
+    "energy": N_("Energy"),
+    "water": N_("Water"),
+    "indoor": N_("Indoors"),
+    "waste": N_("Waste"),
+    "device": N_("The device itself"),
+    "own": N_("Of this pilot"),
+}
+"""Groups of the vocabulary."""
+
+
+class EditorParameters(Parameters):
+    saved: int | None = Field(None, ge=0, lt=2**31, description="The version that was saved.")
+    version: int | None = Field(None, ge=1, lt=2**31, description="An earlier version of the definition to show.")
+    lang: str | None = Field(None, max_length=8)
+
+
+@dataclass
+class Told:
+    """What the page says of what was sent: messages by field, and estimates where they were asked for."""
+
+    wrong: dict[str, list[Message]] = field(default_factory=dict)
+    conflicts: Sequence[str] = ()
+    estimates: Sequence[Estimate] | None = None
+    saved: int | None = None
+    focus: str = ""
+
+    def add(self, name: str, message: Message) -> None:
+        self.wrong.setdefault(name, []).append(message)
+
+
+@router.get("/new-pilot")
+@needs("edit")
+def new_pilot(
+    request: Request, services: ServicesDep, viewer: ViewerDep, _: Annotated[EditorParameters, Query()]
+) -> Response:
+    """The form of a new pilot."""
+    form = form_of(NEW, new=True)
+    _add_first_rows(form)
+    return _page(request, services, viewer, None, form, Told())
+
+
+@router.post("/new-pilot")
+@needs("edit")
+def create(request: Request, services: ServicesDep, viewer: ViewerDep, form: FormDep) -> Response:
+    """Make the pilot a draft, or change the form as one of its buttons says."""
+    _refuse_who_may_not_create(viewer)
+    texts = form_sent(form, None)
+    told = Told()
+    if _rows_changed(form, texts, told):
+        return _page(request, services, viewer, None, texts, told)
+    texts.without_blank_rows()
+    document, findings = document_from(texts, None)
+    registry = services.registry_cache.registry
+    if not texts.get("id"):
+        document["id"] = free_id(registry, document["id"])
+    pilot = _checked(document, findings, texts, told)
+    if pilot is not None and form.get("do") == "estimate":
+        told.estimates = _estimates(services, viewer, pilot)
+    elif pilot is not None:
+        try:
+            create_pilot(registry, services.people, viewer, pilot, to_yaml(pilot))
+        except DefinitionError as error:
+            _place(error.findings, texts, told)
+        except WrongState as error:
+            told.add("id", error.message)
+        else:
+            services.identities.forget()
+            return _to(request, f"/pilots/{pilot.id}/edit", saved="1")
+    _add_first_rows(texts)
+    return _page(request, services, viewer, None, texts, told)
+
+
+@router.get("/pilots/{pilot}/edit")
+@needs("edit")
+def edit_page(
+    request: Request,
+    services: ServicesDep,
+    viewer: ViewerDep,
+    pilot: PilotDep,
+    parameters: Annotated[EditorParameters, Query()],
+) -> Response:
+    """The form of a pilot, as its newest version has it."""
+    version, written = services.registry_cache.registry.written(pilot.id)
+    form = form_of(written)
+    form.texts |= {"base": str(version), "seen": str(version)}
+    return _page(request, services, viewer, pilot, form, Told(saved=parameters.saved))
+
+
+@router.post("/pilots/{pilot}/edit")
+@needs("edit")
+def save(request: Request, services: ServicesDep, viewer: ViewerDep, pilot: PilotDep, form: FormDep) -> Response:
+    """Make the form a new version of the definition, or change it as one of its buttons says.
+
+    What somebody else changed since the form was made stays, unless both changed the same part: then the page says so
+    first.
+    """
+    registry = services.registry_cache.registry
+    current_version, current = registry.written(pilot.id)
+    base = _base(services, pilot.id, form)
+    texts = form_sent(form, base)
+    texts.texts |= {name: form.get(name) for name in ("base", "why")} | {"seen": str(current_version)}
+    told = Told()
+    if _rows_changed(form, texts, told):
+        return _page(request, services, viewer, pilot, texts, told)
+    texts.without_blank_rows()
+    document, findings = document_from(texts, base)
+    document, conflicts = merged(document, document_of(base), document_of(current))
+    definition = _checked(document, findings, texts, told)
+    if definition is not None and form.get("do") == "estimate":
+        told.estimates = _estimates(services, viewer, definition)
+    elif conflicts and form.number("seen") != current_version:
+        told.conflicts = conflicts
+    elif definition is not None:
+        try:
+            version = registry.import_pilot(
+                definition,
+                to_yaml(definition),
+                viewer.who,
+                form.get("why"),
+                may_see=viewer.may_see,
+                replaces=current_version,
+            )
+        except DefinitionError as error:
+            _place(error.findings, texts, told)
+        except WrongState as error:
+            told.add("why" if error.message.code == "lifecycle.why-plan" else "", error.message)
+        else:
+            return _to(request, f"/pilots/{pilot.id}/edit", saved=str(version if version > current_version else 0))
+    return _page(request, services, viewer, pilot, texts, told)
+
+
+@router.post("/pilots/{pilot}/edit/time-line")
+@needs("edit")
+def remove_from_time_line(
+    request: Request, services: ServicesDep, viewer: ViewerDep, pilot: PilotDep, form: FormDep
+) -> Response:
+    """Take back an event or exclusion that was added while the pilot ran."""
+    number = form.number("event")
+    if number is None:
+        raise Problem("bad-parameter", "The form is not complete.", parameter="event")
+    form.confirmed()
+    events.take_back(services.registry_cache.registry.database, pilot, number)
+    return _to(request, f"/pilots/{pilot.id}/edit", fragment="events")
+
+
+@router.get("/pilots/{pilot}/definition")
+@needs("edit")
+def definition_page(
+    request: Request,
+    services: ServicesDep,
+    viewer: ViewerDep,
+    pilot: PilotDep,
+    parameters: Annotated[EditorParameters, Query()],
+) -> Response:
+    """The definition as YAML, to read, copy, change and download, with its versions."""
+    registry = services.registry_cache.registry
+    try:
+        written = pilot if parameters.version is None else registry.written(pilot.id, parameters.version)[1]
+    except UnknownPilot:
+        raise Problem("not-found", "There is no such version.", parameter="version") from None
+    return _yaml_page(request, services, pilot, to_yaml(written), shown=parameters.version, saved=parameters.saved)
+
+
+@router.get("/pilots/{pilot}/definition.yaml")
+@needs("edit")
+def download(pilot: PilotDep) -> Response:
+    """The definition as a file."""
+    headers = {"Content-Disposition": f'attachment; filename="{pilot.id}.yaml"', "Cache-Control": "no-store"}
+    return Response(to_yaml(pilot), 200, headers, "application/yaml; charset=utf-8")
+
+
+@router.post("/pilots/{pilot}/definition")
+@needs("edit")
+def save_yaml(request: Request, services: ServicesDep, viewer: ViewerDep, pilot: PilotDep, form: FormDep) -> Response:
+    """Make the text a new version of the definition."""
+    text, why = _yaml_text(form), form.get("why")
+    registry = services.registry_cache.registry
+    try:
+        definition = parse_definition(text)
+        if definition.id != pilot.id:
+            raise Problem("bad-parameter", "The id of a pilot stays: {pilot}.", pilot=pilot.id, parameter="id")
+        version = registry.import_pilot(definition, text, viewer.who, why, may_see=viewer.may_see)
+    except (DefinitionError, WrongState, Problem) as error:
+        return _yaml_page(request, services, pilot, text, why=why, wrong=error)
+    return _to(request, f"/pilots/{pilot.id}/definition", saved=str(version))
+
+
+@router.get("/import-pilot")
+@needs("edit")
+def import_page(
+    request: Request, services: ServicesDep, viewer: ViewerDep, _: Annotated[EditorParameters, Query()]
+) -> Response:
+    """Where the text of a definition file is given."""
+    return _yaml_page(request, services, None, "")
+
+
+@router.post("/import-pilot")
+@needs("edit")
+def import_(request: Request, services: ServicesDep, viewer: ViewerDep, form: FormDep) -> Response:
+    """Make the text a new pilot, or a new version of one that the viewer may edit."""
+    _refuse_who_may_not_create(viewer)
+    text, why = _yaml_text(form), form.get("why")
+    try:
+        pilot = import_text(services.registry_cache.registry, services.people, viewer, text, why)
+    except (DefinitionError, WrongState) as error:
+        return _yaml_page(request, services, None, text, why=why, wrong=error)
+    services.identities.forget()
+    return _to(request, f"/pilots/{pilot.id}")
+
+
+@router.post("/example-pilot")
+@needs("edit")
+def add_example(request: Request, services: ServicesDep, viewer: ViewerDep, form: FormDep) -> Response:
+    """Make one of the examples a draft."""
+    _refuse_who_may_not_create(viewer)
+    for text in services.settings.examples():
+        example = parse_definition(text)
+        if example.id == form.get("example"):
+            create_pilot(services.registry_cache.registry, services.people, viewer, example, text, "example")
+            services.identities.forget()
+            return _to(request, f"/pilots/{example.id}")
+    raise Problem("not-found", "There is no such example.", parameter="example")
+
+
+def _add_first_rows(form: PilotForm) -> None:
+    """Rows to begin with, in sections without any."""
+    empty = [section for section, count in form.rows.items() if not count]
+    for section, values in FIRST_ROWS:
+        if section in empty:
+            form.add_row(section, values)
+
+
+def _refuse_who_may_not_create(viewer: Viewer) -> None:
+    if not may_create(viewer):
+        raise Problem("forbidden", "New pilots are created by administrators, and by people who edit a pilot.")
+
+
+def _base(services: Services, pilot: str, form: Form) -> PilotDefinition:
+    """The version that the form was made from. Raises Problem where it names none."""
+    number = form.number("base")
+    try:
+        if number is None:
+            raise Problem("bad-parameter", "The form is not complete.", parameter="base")
+        return services.registry_cache.registry.written(pilot, number)[1]
+    except UnknownPilot:
+        raise Problem("bad-parameter", "There is no such version.", parameter="base") from None
+
+
+def _rows_changed(form: Form, texts: PilotForm, told: Told) -> bool:
+    """Add or remove the row that a button of the form names; whether it was such a button."""
+    do, _, what = form.get("do").partition(":")
+    if do == "add" and what in texts.rows:
+        section: Section = what
+        row = texts.add_row(section, limit_row(form.get("limit")) if section == "kpis" else None)
+        told.focus = anchor(row)
+        return True
+    if do == "remove":
+        texts.remove_row(what)
+        told.focus = what.partition("[")[0]
+        return True
+    return False
+
+
+def _checked(
+    document: dict[str, Any], findings: Sequence[Finding], texts: PilotForm, told: Told
+) -> PilotDefinition | None:
+    """The definition, by the check that every file passes; None, and what is wrong is told, where it is none."""
+    found = list(findings)
+    definition: PilotDefinition | None = None
+    try:
+        definition = check_document(document)
+    except DefinitionError as error:
+        found += error.findings
+        if any(finding.problem.code == MISSING for finding in error.findings):
+            found += _of_the_rest(document, error.findings)
+    if not found:
+        return definition
+    _place(found, texts, told)
+    return None
+
+
+def _of_the_rest(document: dict[str, Any], findings: Sequence[Finding]) -> list[Finding]:
+    """What else is wrong, beside what is missing."""
+    missing = {finding.field for finding in findings if finding.problem.code == MISSING}
+    told = [(finding.field, finding.problem) for finding in findings]
+    try:
+        check_document(with_stand_ins(document, findings))
+    except DefinitionError as error:
+        return [
+            finding
+            for finding in error.findings
+            if finding.field not in missing and (finding.field, finding.problem) not in told
+        ]
+    return []
+
+
+def _place(findings: Sequence[Finding], texts: PilotForm, told: Told) -> None:
+    for name, several in placed(findings, texts).items():
+        for finding in several:
+            if finding.problem.code == MISSING and name:
+                told.add(name, Message("definition.missing.in-form"))
+            elif name:
+                told.add(name, finding.message)
+            else:
+                told.add(name, Message("definition.finding-in", {"field": finding.field, **finding.message.params}))
+
+
+def _estimates(services: Services, viewer: Viewer, pilot: PilotDefinition) -> list[Estimate]:
+    others = [other for other in services.registry_cache.current().pilots.values() if viewer.may_see(other.id)]
+    return estimates(services.store, pilot, others, clock.now())
+
+
+def _page(
+    request: Request, services: Services, viewer: Viewer, pilot: PilotDefinition | None, form: PilotForm, told: Told
+) -> Response:
+    registry = services.registry_cache.registry
+    database = registry.database
+    state = None if pilot is None else registry.state(pilot.id)
+    own, others = quantities(pilot or NEW)
+    listed = {one.name: one for one in (*own, *(one for several in others.values() for one in several))}
+    language = language_of(request)
+    page = render(
+        request,
+        "pilot_edit.html",
+        language,
+        pilot=pilot,
+        form=form,
+        told=told,
+        anchor=anchor,
+        state=state,
+        registered=None if pilot is None else registration.registration_of(database, pilot.id),
+        binding=pilot is not None and registration.is_binding(database, pilot, state != "draft"),
+        added=[] if pilot is None else events.added(database, pilot.id),
+        own_quantities=own,
+        other_quantities=others,
+        quantity_names=frozenset(listed),
+        quantity_titles={name: language.text(one.title) for name, one in listed.items()},
+        group_names=GROUP_NAMES,
+        unit_of=lambda name: listed[name].unit_label if name in listed else "",
+        limits=_limits(),
+        intervals=[("", language.gettext("not known")), *((code, _length(code, language)) for code in INTERVALS)],
+        retentions=[
+            ("", language.gettext("no date is set")),
+            *((f"P{n}Y", language.ngettext("{n} year", "{n} years", n)) for n in RETENTION_YEARS),
+        ],
+    )
+    if told.wrong or told.conflicts:
+        page.status_code = 409 if told.conflicts and not told.wrong else 422
+    return page
+
+
+def _length(interval: str, language: Language) -> str:
+    return language.duration(interval_micros(interval), "long")
+
+
+def _limits() -> dict[str, list[BuiltIn]]:
+    """Limit values and guidelines by the quantity that they are of."""
+    by_quantity: dict[str, list[BuiltIn]] = {}
+    for limit in built_ins().values():
+        by_quantity.setdefault(limit.kpi.quantity, []).append(limit)
+    return by_quantity
+
+
+def _yaml_text(form: Form) -> str:
+    return form.raw("text").replace("\r\n", "\n")
+
+
+def _yaml_page(
+    request: Request,
+    services: Services,
+    pilot: PilotDefinition | None,
+    text: str,
+    *,
+    why: str = "",
+    wrong: DefinitionError | WrongState | Problem | None = None,
+    shown: int | None = None,
+    saved: int | None = None,
+) -> Response:
+    registry = services.registry_cache.registry
+    page = render(
+        request,
+        "pilot_yaml.html",
+        language_of(request),
+        pilot=pilot,
+        text=text,
+        why=why,
+        findings=wrong.findings if isinstance(wrong, DefinitionError) else [],
+        message=wrong.message if isinstance(wrong, WrongState) else None,
+        problem=wrong if isinstance(wrong, Problem) else None,
+        history=[] if pilot is None else registry.history(pilot.id),
+        shown=shown,
+        saved=saved,
+        state=None if pilot is None else registry.state(pilot.id),
+    )
+    if wrong is not None:
+        page.status_code = 422
+    return page
+
+
+def _to(request: Request, path: str, *, fragment: str = "", **parameters: str) -> Response:
+    """To another page, in the reader's language."""
+    asked = request.query_params.get("lang")
+    pairs = {**({"lang": asked} if asked else {}), **parameters}
+    query = "&".join(f"{name}={value}" for name, value in pairs.items())
+    return RedirectResponse(f"{path}{'?' if query else ''}{query}{'#' if fragment else ''}{fragment}", 303)

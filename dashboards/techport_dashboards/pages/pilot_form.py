@@ -1,0 +1,501 @@
+"""The form that a pilot is written in: its fields are named as the definition's file names them, `kpis[0].target`.
+
+    definition ─► document (plain values) ─► texts of the form ─► what somebody sends ─► document ─► the one check
+
+What the form does not show stays as it is in the document that it was made from, and so does a field whose text nobody
+changed: a time keeps its offset, a number its digits. Findings of the check name the fields they belong to.
+"""
+
+from __future__ import annotations
+
+import copy
+import datetime as dt
+import itertools
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, NamedTuple
+from zoneinfo import ZoneInfo
+
+import msgspec
+
+from techport_dashboards.web.forms import Form
+from techport_pilots.definition.checks import slug, zone
+from techport_pilots.definition.limits import built_ins
+from techport_pilots.definition.load import document_of, values_yaml
+from techport_pilots.definition.text import SourceError, read_yaml
+from techport_pilots.errors import Finding
+from techport_pilots.model import Kpi, PilotDefinition
+from techport_pilots.quantities import Vocabulary, builtin, vocabulary_of
+
+Section = Literal["phases", "kpis", "devices", "events", "exclusions", "organisations"]
+Document = dict[str, Any]
+Kind = Literal[
+    "text", "choice", "number", "percent", "time", "date", "list", "times", "streams", "flag", "hours", "days"
+]
+
+
+class Entry(NamedTuple):
+    """A field of the form: the keys that lead to its value, and how that is written as a text."""
+
+    path: tuple[str, ...]
+    kind: Kind = "text"
+
+    @property
+    def name(self) -> str:
+        return ".".join(self.path)
+
+
+def _entries(*names: str | tuple[str, Kind]) -> tuple[Entry, ...]:
+    pairs: Iterable[tuple[str, Kind]] = ((name, "text") if isinstance(name, str) else name for name in names)
+    return tuple(Entry(tuple(name.split(".")), kind) for name, kind in pairs)
+
+
+PILOT = _entries(
+    *(
+        f"{text}.{code}"
+        for text in ("title", "question", "hypothesis", "description", "purpose")
+        for code in ("nb", "en")
+    ),
+    *("contact.name", "contact.email", "timezone", "licence", "attribution", "retention", "quarantine"),
+    *("legal_basis", "controller", "dpia", ("dpia_date", "date"), ("data_class", "choice"), ("personal_data", "flag")),
+    ("looks", "times"),
+)
+ROWS: Mapping[Section, tuple[Entry, ...]] = {
+    "phases": _entries("name", ("kind", "choice"), ("start", "time"), ("end", "time"), "title.nb", "title.en"),
+    "kpis": _entries(
+        *("id", "title.nb", "title.en", "quantity", ("statistic", "choice"), ("percentile", "number")),
+        *(("threshold", "number"), ("at_least", "flag"), ("direction", "choice"), ("target", "number")),
+        *(("target_is", "choice"), "role", ("groups", "list"), ("devices", "list"), ("control", "list")),
+        *(("plus", "list"), "interval", ("slot", "choice"), ("hours", "hours"), ("weekdays", "days")),
+        *(("day", "choice"), ("decimals", "number"), ("by_position", "flag"), ("minimum_completeness", "percent")),
+    ),
+    "devices": _entries(
+        *("id", "title.nb", "title.en", "kind", "group", "interval", ("streams", "streams")),
+        *(("position.lat", "number"), ("position.lon", "number"), ("position.height", "number")),
+    ),
+    "events": _entries(("time", "time"), ("end", "time"), ("kind", "choice"), "text.nb", "text.en", "device"),
+    "exclusions": _entries(("start", "time"), ("end", "time"), "reason.nb", "reason.en", "device", "quantity"),
+    "organisations": _entries("name", ("role", "choice"), "url"),
+}
+FURTHER = ("compare", "adjust", "after")
+"""Keys of a KPI that are written as YAML in one field, `further`."""
+
+_MOST_ROWS = 200
+_ROW = re.compile(rf"({'|'.join(ROWS)})\[([0-9]{{1,4}})\]\.([a-z_.]+)")
+_NUMBER = re.compile(r"-?[0-9]+([.,][0-9]+)?")
+_HOURS = re.compile(r"([0-9]{1,2})(?:[:.]([0-5][0-9]))?\s*[-–]\s*([0-9]{1,2})(?:[:.]([0-5][0-9]))?")
+
+
+@dataclass
+class PilotForm:
+    """The texts of a form by their names. `rows` are how many each section has, `shown_from` the first that it shows:
+    devices that are there already have pages of their own."""
+
+    texts: dict[str, str] = field(default_factory=dict)
+    rows: dict[Section, int] = field(default_factory=lambda: dict.fromkeys(ROWS, 0))
+    shown_from: dict[Section, int] = field(default_factory=lambda: dict.fromkeys(ROWS, 0))
+
+    def get(self, name: str) -> str:
+        return self.texts.get(name, "")
+
+    def indices(self, section: Section) -> range:
+        """The rows of a section that the form shows, numbered as in the document."""
+        return range(self.shown_from[section], self.shown_from[section] + self.rows[section])
+
+    def add_row(self, section: Section, values: Mapping[str, Any] | None = None) -> str:
+        """Add a row, empty or with the values of a document. Returns its name, such as `kpis[2]`."""
+        row = f"{section}[{self.indices(section).stop}]"
+        if self.rows[section] < _MOST_ROWS:
+            self.rows[section] += 1
+            if values:
+                self.texts.update(_texts_of_row(section, row, values, ZoneInfo("UTC")))
+        return row
+
+    def remove_row(self, row: str) -> None:
+        """Remove a row by its name; those behind it move up. Nothing happens where there is none."""
+        match = re.fullmatch(r"([a-z]+)\[([0-9]{1,4})\]", row)
+        if match is None or match[1] not in ROWS:
+            return
+        section: Section = match[1]  # type: ignore[assignment]
+        kept = [index for index in self.indices(section) if index != int(match[2])]
+        self._renumber(section, kept)
+
+    def without_blank_rows(self) -> None:
+        """Leave out rows that were added and in which nothing was written."""
+        for section in ROWS:
+            self._renumber(section, [index for index in self.indices(section) if not self._is_blank(section, index)])
+
+    def _is_blank(self, section: Section, index: int) -> bool:
+        row = f"{section}[{index}]"
+        written = [entry for entry in ROWS[section] if entry.kind != "choice"]
+        return not any(self.get(f"{row}.{name}") for name in ("was", "further", *(entry.name for entry in written)))
+
+    def _renumber(self, section: Section, kept: Sequence[int]) -> None:
+        first = self.shown_from[section]
+        moved = {index: first + place for place, index in enumerate(kept)}
+        texts: dict[str, str] = {}
+        for name, text in self.texts.items():
+            match = _ROW.fullmatch(name)
+            if match is None or match[1] != section:
+                texts[name] = text
+            elif int(match[2]) in moved:
+                texts[f"{section}[{moved[int(match[2])]}].{match[3]}"] = text
+        self.texts, self.rows[section] = texts, len(kept)
+
+
+# -- From a definition
+
+
+def form_of(pilot: PilotDefinition, *, new: bool = False) -> PilotForm:
+    """The form that shows a definition. Devices that are not new are left to their own pages."""
+    document, local = document_of(pilot), _zone_of(pilot.timezone)
+    form = PilotForm({"id": pilot.id})
+    for entry in PILOT:
+        form.texts[entry.name] = _text(entry.kind, _dig(document, entry.path), local)
+    form.texts["timezone"] = pilot.timezone
+    form.texts["data_class"] = pilot.data_class
+    for section in ROWS:
+        rows = document.get(section, [])
+        if section == "devices" and not new:
+            form.shown_from[section] = len(rows)
+            continue
+        form.rows[section] = len(rows)
+        for index, values in enumerate(rows):
+            row = f"{section}[{index}]"
+            form.texts.update(_texts_of_row(section, row, values, local))
+            if not new:
+                form.texts[f"{row}.was"] = str(index)
+    return form
+
+
+def _texts_of_row(section: Section, row: str, values: Mapping[str, Any], local: dt.tzinfo) -> dict[str, str]:
+    texts = {f"{row}.{entry.name}": _text(entry.kind, _dig(values, entry.path), local) for entry in ROWS[section]}
+    if section == "kpis":
+        texts[f"{row}.further"] = _further_text(values)
+    return texts
+
+
+def limit_row(name: str) -> Document | None:
+    """The KPI of a limit value or guideline, as the values of a row."""
+    limit = built_ins().get(name)
+    return None if limit is None else _kpi_document(limit.kpi)
+
+
+def _kpi_document(kpi: Kpi) -> Document:
+    shell = PilotDefinition(id="p", title=kpi.title, question=kpi.title, devices=[], kpis=[kpi])
+    values: Document = document_of(shell)["kpis"][0]
+    return values
+
+
+def _further_text(values: Mapping[str, Any]) -> str:
+    further = {key: values[key] for key in FURTHER if key in values}
+    return values_yaml(further) if further else ""
+
+
+def _text(kind: Kind, value: Any, local: dt.tzinfo) -> str:
+    """A value of a document as the form shows it; what does not fit as it is."""
+    if value is None:
+        return ""
+    match kind:
+        case "number":
+            return _number_text(value)
+        case "percent":
+            return _number_text(round(100 * value, 6))
+        case "time":
+            return _time_text(value, local)
+        case "times":
+            return ", ".join(_time_text(one, local) for one in value)
+        case "list" | "days":
+            return ", ".join(value)
+        case "streams":
+            return ", ".join(one["quantity"] for one in value)
+        case "flag":
+            return "yes" if value else ""
+        case "hours":
+            return "–".join(_clock_text(hour) for hour in value)
+        case _:
+            return str(value)
+
+
+def _number_text(value: float) -> str:
+    return str(int(value)) if float(value).is_integer() and abs(value) < 1e15 else repr(float(value))
+
+
+def _time_text(value: str, local: dt.tzinfo) -> str:
+    """A time as `datetime-local` fields write it."""
+    moment = dt.datetime.fromisoformat(value)
+    if moment.tzinfo is not None:
+        moment = moment.astimezone(local).replace(tzinfo=None)
+    return moment.isoformat(timespec="auto" if moment.second or moment.microsecond else "minutes")
+
+
+def _clock_text(hour: float) -> str:
+    minutes = round(hour * 60)
+    return str(minutes // 60) if minutes % 60 == 0 else f"{minutes // 60}:{minutes % 60:02}"
+
+
+def _zone_of(name: str) -> dt.tzinfo:
+    return zone(name) or ZoneInfo("UTC")
+
+
+# -- From what was sent
+
+
+def form_sent(sent: Form, base: PilotDefinition | None) -> PilotForm:
+    """What somebody sent, with rows numbered from the first that the form of `base` shows."""
+    form = PilotForm()
+    if base is not None:
+        form.shown_from["devices"] = len(base.devices)
+    for name in sent.names():
+        match = _ROW.fullmatch(name)
+        entry = _ENTRY_KINDS.get((match[1], match[3]) if match else ("", name))
+        if entry is None:
+            continue
+        texts = sent.all(name)
+        form.texts[name] = ", ".join(texts) if entry == "days" else texts[0].replace("\r\n", "\n").strip()
+    for section in ROWS:
+        numbers = sorted(
+            {int(match[2]) for name in form.texts if (match := _ROW.fullmatch(name)) and match[1] == section}
+        )
+        form._renumber(section, numbers[:_MOST_ROWS])
+    return form
+
+
+_ENTRY_KINDS: Mapping[tuple[str, str], Kind] = {
+    **{("", entry.name): entry.kind for entry in PILOT},
+    ("", "id"): "text",
+    **{(section, entry.name): entry.kind for section, entries in ROWS.items() for entry in entries},
+    **{(section, "was"): "text" for section in ROWS},
+    ("kpis", "further"): "text",
+}
+
+
+def document_from(form: PilotForm, base: PilotDefinition | None) -> tuple[Document, list[Finding]]:
+    """The definition that the form describes, as plain values, and what of it is not even YAML.
+
+    `base` is the version that the form was made from; None for a new pilot.
+    """
+    before: Document = {} if base is None else document_of(base)
+    local = _zone_of("UTC" if base is None else base.timezone)
+    document = copy.deepcopy(before)
+    for entry in PILOT:
+        _put(document, before, entry, form.get(entry.name), local)
+    findings: list[Finding] = []
+    for section, entries in ROWS.items():
+        old_rows = before.get(section, [])
+        rows = list(old_rows[: form.shown_from[section]])
+        for index in form.indices(section):
+            row = f"{section}[{index}]"
+            old = _was(old_rows, form.get(f"{row}.was"))
+            values = copy.deepcopy(old)
+            for entry in entries:
+                _put(values, old, entry, form.get(f"{row}.{entry.name}"), local)
+            if section == "kpis":
+                _leave_out_what_is_hidden(values)
+                findings += _put_further(values, old, form.get(f"{row}.further"), f"{row}.further")
+            rows.append(values)
+        if rows or section == "devices":
+            document[section] = rows
+        else:
+            document.pop(section, None)
+    words = builtin() if base is None else vocabulary_of(base)
+    _name_what_has_no_name(document, form.get("id") if base is None else base.id, words)
+    return document, findings
+
+
+def _leave_out_what_is_hidden(kpi: Document) -> None:
+    """Percentile and limit are shown for the statistics that have one."""
+    if kpi.get("statistic") != "percentile":
+        kpi.pop("percentile", None)
+    if kpi.get("statistic") not in ("hours_above", "share_above"):
+        kpi.pop("threshold", None)
+
+
+def _was(rows: Sequence[Document], number: str) -> Document:
+    return rows[int(number)] if number.isascii() and number.isdecimal() and int(number[:6]) < len(rows) else {}
+
+
+def _put(values: Document, old: Mapping[str, Any], entry: Entry, text: str, local: dt.tzinfo) -> None:
+    """Put what the text says at the entry's place; an empty text takes it away, an unchanged one leaves it."""
+    previous = _dig(old, entry.path)
+    value = previous if text == _text(entry.kind, previous, local) else _value(entry.kind, text)
+    place, key = values, entry.path[-1]
+    for name in entry.path[:-1]:
+        place = place.setdefault(name, {})
+    if value is None:
+        place.pop(key, None)
+        if len(entry.path) > 1 and not place:
+            values.pop(entry.path[0])
+    else:
+        place[key] = value
+
+
+def _put_further(values: Document, old: Mapping[str, Any], text: str, name: str) -> Iterator[Finding]:
+    """Read the YAML of what the form has no fields for."""
+    if text.strip() == _further_text(old).strip():
+        return
+    for key in FURTHER:
+        values.pop(key, None)
+    if not text:
+        return
+    try:
+        further = read_yaml(text).value
+    except SourceError as error:
+        yield Finding("definition", error.line, name, error.misfit.problem, error.misfit.remedy)
+        return
+    if isinstance(further, dict):
+        values.update(further)
+    else:
+        values["compare"] = further
+
+
+def _value(kind: Kind, text: str) -> Any:
+    """What a text says; where it is none of its kind the text itself, of which the check then says what is wrong."""
+    if not text:
+        return None
+    match kind:
+        case "number":
+            return _number(text)
+        case "percent":
+            number = _number(text.removesuffix("%").strip())
+            return round(number / 100, 8) if isinstance(number, int | float) else text
+        case "list" | "days" | "times":
+            return _words(text) or None
+        case "streams":
+            return [{"quantity": _quantity(word)} for word in _words(text)] or None
+        case "flag":
+            return True
+        case "hours":
+            return _hours(text)
+        case _:
+            return text
+
+
+def _number(text: str) -> float | int | str:
+    plain = text.replace("−", "-").replace("\u00a0", "").replace(" ", "")
+    if not _NUMBER.fullmatch(plain) or len(plain) > 18:
+        return text
+    return float(plain.replace(",", ".")) if re.search("[.,]", plain) else int(plain)
+
+
+def _words(text: str) -> list[str]:
+    return list(dict.fromkeys(word.strip() for word in text.split(",") if word.strip()))
+
+
+def _hours(text: str) -> list[float] | str:
+    match = _HOURS.fullmatch(text)
+    if match is None:
+        return text
+    first, first_minutes, last, last_minutes = (int(part or 0) for part in match.groups())
+    return [first + first_minutes / 60, last + last_minutes / 60]
+
+
+def _quantity(word: str) -> str:
+    """The name of the quantity that people call so; other words as they are."""
+    return _by_title().get(word.casefold(), word)
+
+
+def _by_title() -> dict[str, str]:
+    return {
+        title.casefold(): quantity.name
+        for quantity in builtin()
+        for title in (quantity.title.nb, quantity.title.en)
+        if title
+    }
+
+
+def _dig(values: Mapping[str, Any], path: Sequence[str]) -> Any:
+    value: Any = values
+    for name in path:
+        value = value.get(name) if isinstance(value, Mapping) else None
+    return value
+
+
+def _name_what_has_no_name(document: Document, pilot: str, words: Vocabulary) -> None:
+    """Ids that nobody wrote: of the pilot, its phases, KPIs and devices. A KPI without a title has its quantity's."""
+    document["id"] = pilot or slug(_any_text(document.get("title")))
+    for kpi in document.get("kpis", []):
+        quantity = words.lookup(str(kpi.get("quantity", "")))
+        if "title" not in kpi and quantity is not None:
+            kpi["title"] = {code: text for code, text in msgspec.to_builtins(quantity.title).items() if text}
+    _name_each(document.get("phases", []), "name", lambda phase: str(phase.get("kind", "phase")))
+    for section in ("kpis", "devices"):
+        _name_each(document.get(section, []), "id", lambda row: slug(_any_text(row.get("title"))))
+
+
+def _name_each(rows: Sequence[Document], key: str, usual: Callable[[Document], str]) -> None:
+    taken = {row[key] for row in rows if key in row}
+    for row in rows:
+        if key not in row:
+            base = usual(row)
+            candidates = (base if number == 1 else f"{base}-{number}" for number in itertools.count(1))
+            row[key] = next(name for name in candidates if name not in taken)
+            taken.add(row[key])
+
+
+def _any_text(text: Any) -> str:
+    return (text.get("en") or text.get("nb") or "") if isinstance(text, Mapping) else ""
+
+
+# -- What is wrong, where
+
+
+def with_stand_ins(document: Document, findings: Iterable[Finding]) -> Document:
+    """The document with something in the places of which findings say that something is missing, so that the rest can
+    be checked: what is missing keeps the check from asking what a definition means."""
+    filled = copy.deepcopy(document)
+    for finding in findings:
+        match = re.fullmatch(r"(?:([a-z]+)\[([0-9]+)\]\.)?([a-z]+)", finding.field)
+        if match is None or finding.problem.code != MISSING:
+            continue
+        section, index, key = match.groups()
+        row = filled if section is None else filled[section][int(index)]
+        row[key] = _stand_in(key, row)
+    return filled
+
+
+MISSING = "definition.missing.problem"
+
+
+def _stand_in(key: str, row: Mapping[str, Any]) -> Any:
+    """A value for the key that is right by itself. A time lies beside the other one of its row, else long ago."""
+    if key in ("start", "time", "end"):
+        other = row.get("end" if key != "end" else "start") or row.get("time")
+        try:
+            beside = dt.datetime.fromisoformat(str(other))
+        except ValueError:
+            beside = dt.datetime(1900, 1, 1)
+        return (beside + dt.timedelta(seconds=1 if key == "end" else -1)).isoformat()
+    return "pm10" if key == "quantity" else {"en": "–"}
+
+
+def placed(findings: Iterable[Finding], form: PilotForm) -> dict[str, list[Finding]]:
+    """Findings by the name of the form's field that they belong to: else of the row, of the section, or "" for what
+    the form does not show."""
+    by_name: dict[str, list[Finding]] = {}
+    names = {entry.name for entry in PILOT} | {"id", *ROWS}
+    for section, entries in ROWS.items():
+        for index in form.indices(section):
+            row = f"{section}[{index}]"
+            names |= {row, f"{row}.further", *(f"{row}.{entry.name}" for entry in entries)}
+    for finding in findings:
+        by_name.setdefault(_nearest(finding.field, names), []).append(finding)
+    return by_name
+
+
+def _nearest(place: str, names: set[str]) -> str:
+    further = re.match(rf"(kpis\[[0-9]+\])\.(?:{'|'.join(FURTHER)})\b", place)
+    if further:
+        place = f"{further[1]}.further"
+    while place:
+        for name in (place, f"{place}.nb", f"{place}.lat"):
+            if name in names:
+                return name
+        place = re.sub(r"(\.[^.\[]*|\[[0-9]+\]|^[^.\[]*)$", "", place)
+    return ""
+
+
+def anchor(name: str) -> str:
+    """The id of the element of a field."""
+    return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-") or "form"

@@ -1,0 +1,69 @@
+"""Making a definition a pilot's: what the pages do alike that write one, by form or as YAML."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from techport_dashboards.problems import Problem
+from techport_dashboards.services.people import People
+from techport_dashboards.viewer import Viewer
+from techport_pilots.definition.load import parse_definition
+from techport_pilots.i18n import N_
+from techport_pilots.model import PilotDefinition
+from techport_pilots.registry.registry import Registry
+
+Document = dict[str, Any]
+
+
+def may_create(viewer: Viewer) -> bool:
+    """Whether the viewer may create pilots: administrators, and who edits one. A token's pilots were chosen for it."""
+    return viewer.rights.allow_somewhere("edit") and (viewer.identity is None or viewer.identity.token is None)
+
+
+def create_pilot(
+    registry: Registry, people: People, viewer: Viewer, definition: PilotDefinition, source: str, why: str = ""
+) -> None:
+    """Make a new pilot: a draft, whose owner is whoever creates it.
+
+    Raises Problem, DefinitionError, and WrongState where the id is taken.
+    """
+    if not may_create(viewer):
+        raise Problem("forbidden", N_("New pilots are created by administrators, and by people who edit a pilot."))
+    registry.import_pilot(definition, source, viewer.who, why, may_see=viewer.may_see, replaces=0)
+    if viewer.identity is not None:
+        people.accounts.grant(definition.id, "user", viewer.identity.user.id, "owner", viewer.who)
+
+
+def import_text(registry: Registry, people: People, viewer: Viewer, text: str, why: str) -> PilotDefinition:
+    """Make the text of a file a new pilot, or a new version of one that the viewer may edit.
+
+    Raises Problem, DefinitionError, WrongState.
+    """
+    definition = parse_definition(text)
+    if viewer.may("edit", definition.id) and any(pilot.id == definition.id for pilot in registry.pilots()):
+        registry.import_pilot(definition, text, viewer.who, why, may_see=viewer.may_see)
+    else:
+        create_pilot(registry, people, viewer, definition, text, why)
+    return definition
+
+
+def free_id(registry: Registry, pilot: str) -> str:
+    """The id, or the same with a number where a pilot has it."""
+    taken = {existing.id for existing in registry.pilots()}
+    candidates = [pilot, *(f"{pilot[:58]}-{number}" for number in range(2, len(taken) + 3))]
+    return next(name for name in candidates if name not in taken)
+
+
+def merged(document: Document, base: Document, current: Document) -> tuple[Document, list[str]]:
+    """A changed document on top of what became of the one that it was made from, key by key.
+
+    Returns
+    -------
+    tuple
+        The document; and the keys that both changed, each in another way, of which the document's are taken.
+    """
+    keys = [*document, *(key for key in base if key not in document)]
+    changed = [key for key in keys if document.get(key) != base.get(key)]
+    result = {key: value for key, value in current.items() if key not in changed or key in document}
+    result |= {key: document[key] for key in changed if key in document}
+    return result, [key for key in changed if current.get(key) not in (base.get(key), document.get(key))]
