@@ -25,6 +25,29 @@ def test_a_loggers_heading_becomes_one_line_with_units() -> None:
     assert (part.lines, part.first) == (1, 5)
 
 
+@pytest.mark.parametrize(
+    ("text", "heading", "first"),
+    [
+        ("Dato;Kl;Temp;Nivå\n;;°C;mm\n04.05.2026;12:00;8,5;12\n", "Dato;Kl;Temp [°C];Nivå [mm]", 3),
+        ("time,wind\n[UTC],[m/s]\n2026-05-04T12:00Z,3\n", "time,wind [m/s]", 3),
+        ("time;state\n2026-05-04T12:00Z;C\n", "time;state", 2),  # a line of values
+        ("time;unit\n;m\n", "time;unit [m]", None),
+        ("sep=;\ntime;co2\n2026-05-04T12:00Z;431\n", "time;co2", 3),
+        ("# logger 7\n# battery low\ntime,co2\n2026-05-04T12:00Z,431\n", "time,co2", 4),
+        ("# logger 7\n# time,co2\n2026-05-04T12:00Z,431\n", "time,co2", 3),
+        ("#,time,co2\n1,2026-05-04T12:00Z,431\n", ",time,co2", 2),
+    ],
+)
+def test_what_stands_around_a_heading(text: str, heading: str, first: int | None) -> None:
+    assert table_of(text).text.splitlines()[0] == heading
+    assert [part.first for part in parts(text)] == ([] if first is None else [first])
+
+
+def test_the_norwegian_word_for_device_is_a_unit_beside_values() -> None:
+    assert [part.device for part in parts("tid;enhet;pm10\na;tak;3\n")] == ["tak"]
+    assert [part.device for part in parts("tid;komponent;verdi;enhet\na;pm10;3;µg/m³\n")] == [""]
+
+
 def test_a_large_file_is_split_and_each_part_has_the_heading() -> None:
     lines = "".join(f"2026-05-04T12:00:00Z,{number}\n" for number in range(3 * MOST_VALUES))
     made = list(parts("time,pm10\n" + lines))

@@ -7,6 +7,7 @@
     nan, inf, n/a, na, none, null, -, ""   text of every foreign format          spreadsheets, Campbell, vegvesen
     -999, -9999, -99999 (also .9, .99)     numbers outside what the quantity     loggers, ICARTT, ESRI grids; NILU files
                                            can be, or of no known quantity
+    -6999, -7999                           the same                              Campbell's loggers: out of range
     255, 32767, -32768, 65535, 2^31 - 1,   numbers outside what the quantity     all bits set: LoRaWAN (battery 255,
     -2^31, 2^32 - 1; also tenths and       can be                                DevStatusAns), Ruuvi, Milesight;
     hundredths of them                                                           Dragino without probe: 327.67
@@ -29,7 +30,12 @@ TEXTS = frozenset(
 )
 """Lower case, without spaces around."""
 
-SENTINELS = frozenset(-(number + fraction) for number in (999, 9999, 99999) for fraction in (0.0, 0.9, 0.99))
+SENTINELS = frozenset(
+    (
+        *(-(number + fraction) for number in (999, 9999, 99999) for fraction in (0.0, 0.9, 0.99)),
+        *(-6999.0, -7999.0),
+    )
+)
 """No value by the custom of loggers and data files, where the quantity cannot be so low or is not known."""
 
 _ALL_BITS = (255, 32_767, -32_768, 65_535, 2_147_483_647, -2_147_483_648, 4_294_967_295)

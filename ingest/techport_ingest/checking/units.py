@@ -26,6 +26,7 @@ ALIASES = MappingProxyType(
         "degC": "Cel",
         "deg C": "Cel",
         "celsius": "Cel",
+        "celcius": "Cel",  # so written by Helium's Cayenne decoder
         "Celsius": "Cel",
         "°F": "[degF]",
         "℉": "[degF]",

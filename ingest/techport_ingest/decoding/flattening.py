@@ -8,7 +8,10 @@ from typing import Any
 
 from techport_ingest.checking.time_names import date_beside, time_key
 from techport_ingest.decoding.common import DEEPEST, MOST_VALUES, too_many
+from techport_ingest.decoding.positions import OF_GATEWAYS, position_of
+from techport_ingest.decoding.quantity_names import quantity
 from techport_ingest.message import RejectedMessage
+from techport_pilots.quantities import builtin
 
 Leaf = tuple[tuple[str, ...], Any, str | None, Any]
 """(path, value, unit where the message says it, time of the nearest object around it that has one)"""
@@ -84,6 +87,8 @@ _BESIDE_A_VALUE = frozenset(
 _NAMING = ("id", "name", "type", "key", "n", "tag", "sensor", "channel", "measurementId", "parameter")
 """Keys by which the records of a list are told apart, the first that all of them have and that differs among them."""
 
+_MEASURED = ("parameter", "quantity", "variable", "measurement", "measurand", "metric", "observedProperty")
+_VALUES = ("value", "val", "reading", "measurementValue")
 _LONGEST_NAME = 60
 
 
@@ -125,7 +130,8 @@ def flattened(tree: Any, taken: tuple[str, ...] = (), *, timed: bool = True) -> 
     ------
     Leaf
         Path, value, unit, and the time of the nearest object within the tree. {"temperature": {"value": 21.5, "unit":
-        "°C"}} is one value called temperature; {"list": [{"id": "a", "v": 1}]} is list.a.v.
+        "°C"}} is one value called temperature; {"list": [{"id": "a", "v": 1}]} is list.a.v. Parts of the first position
+        of the tree are Located.
 
     Raises
     ------
@@ -133,6 +139,7 @@ def flattened(tree: Any, taken: tuple[str, ...] = (), *, timed: bool = True) -> 
         Too deep, or too many values.
     """
     count = 0
+    placed = False  # a message says once where its device is; further places are somebody else's
     waiting: list[tuple[tuple[str, ...], Any, Any]] = [((), tree, None)]
     while waiting:
         path, value, time = waiting.pop()
@@ -141,19 +148,47 @@ def flattened(tree: Any, taken: tuple[str, ...] = (), *, timed: bool = True) -> 
         keys: tuple[str, ...] = taken if value is tree else ()
         if timed and kind is dict and value is not tree and type(own := time_of(value)) in (str, int, float):
             time, keys = own, time_keys(value)
+        located = (
+            position_of(value) if kind is dict and not placed and OF_GATEWAYS.isdisjoint(map(str.lower, path)) else {}
+        )
+        if located:
+            placed = True
+            whole = value.get("type") in ("Point", "geo:point")
+            inside = located.items() if whole else (((key,), located.get((key,), part)) for key, part in value.items())
+            waiting.extend(((*path, *step), part, time) for step, part in reversed([*inside]) if step[0] not in keys)
+            continue
         if kind is dict and "value" in value and type(value["value"]) not in (dict, list) and _is_typed(value):
             unit = _unit_of(value)
             value = value["value"]
+        elif kind is dict and (naming := _self_named(value)) is not None:
+            name, key = naming
+            members = [(member, part) for member, part in value.items() if member not in (name, key, *keys, *_UNITS)]
+            waiting.extend(((*path, member), part, time) for member, part in reversed(members))
+            path, unit, value = (*path, value[name][:_LONGEST_NAME]), _unit_of(value), value[key]
         elif kind is dict or kind is list:
             if len(path) >= DEEPEST:
                 raise RejectedMessage("too-deep.levels", limit=DEEPEST)
-            inside = [item for item in value.items() if item[0] not in keys] if kind is dict else _named(value)
-            waiting.extend(((*path, key), part, time) for key, part in reversed(inside))
+            members = [item for item in value.items() if item[0] not in keys] if kind is dict else _named(value)
+            waiting.extend(((*path, key), part, time) for key, part in reversed(members))
             continue
         count += 1
         if count > MOST_VALUES:
             raise too_many()
         yield path, value, unit, time
+
+
+def _self_named(record: dict[str, Any]) -> tuple[str, str] | None:
+    """The keys under which a record says what it measures and the value, such as {"parameter": "pm25", "value": 7.2};
+    None for others. A name or type counts where it is that of a quantity.
+    """
+    key = next((key for key in _VALUES if type(record.get(key)) in (int, float)), None)
+    if key is None:
+        return None
+    for name in (*_MEASURED, *_NAMING):
+        text = record.get(name)
+        if type(text) is str and text and (name in _MEASURED or quantity(text) in builtin()):
+            return name, key
+    return None
 
 
 def _unit_of(value: dict[str, Any]) -> str | None:

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 from techport_ingest.decoding.cayenne_names import cayenne_values, is_cayenne
 from techport_ingest.decoding.common import MOST_VALUES, place, too_many
 from techport_ingest.decoding.lorawan_makers import Table, table_of
+from techport_ingest.decoding.positions import UNITS, Located, position_of
 from techport_ingest.decoding.quantity_names import quantity
 from techport_ingest.decoding.times import micros
 from techport_ingest.decoding.typed_lists import tree_values
@@ -58,7 +59,7 @@ _IDENTITY = frozenset(
         *("device_id", "deviceId", "protocol_version", "firmware_version", "hardware_version", "sn", "sensor_id"),
         *("serial_number", "serialNumber", "deviceSerialNumber", "devEUI", "dev_eui", "devAddr", "type_id"),
         *("port", "fPort", "f_port", "fport", "fCnt", "f_cnt", "fcnt", "fCntUp", "length", "len", "payload_length"),
-        *("err", "error", "errors", "packageTimestamp", "frame_counter", "seq", "sequence_number"),
+        *("err", "error", "errors", "packageTimestamp", "frame_counter", "frameCounter", "seq", "sequence_number"),
     )
 )
 """Keys under which formatters say who the device is, and what counts on the way: numbers, but nothing that was
@@ -149,9 +150,12 @@ def object_values(device: str, time: Micros | None, tree: Mapping[str, Any], bra
     """
     found: list[Found] = []
     table = table_of(tree, brand)
+    located = position_of(tree)
     for key, value in tree.items():
         kind = type(value)
-        if kind is RejectedMessage:
+        if located and (key,) in located:
+            found.append(_part_of_position(device, time, located[key,], key))
+        elif kind is RejectedMessage:
             found.append(Unreadable.of(value, device))
         elif key in _IDENTITY:
             found.append(Ignored(device, "identity", key, value, time))
@@ -166,6 +170,12 @@ def object_values(device: str, time: Micros | None, tree: Mapping[str, Any], bra
                 place(device, time, part.key, part.value, part.unit, ".".join(part.path))
                 for part in cayenne_values(key, value)
             ]
+        elif kind is dict and (inner := position_of(value)):
+            found += [_part_of_position(device, time, part, ".".join((key, *path))) for path, part in inner.items()]
+            rest = (
+                {} if "coordinates" in value else {name: part for name, part in value.items() if (name,) not in inner}
+            )
+            found += _nested(device, time, {key: rest})
         elif kind is dict and "value" in value and type(value["value"]) not in (dict, list):
             stated = value.get("unit")
             unit = stated if type(stated) is str else None
@@ -173,16 +183,27 @@ def object_values(device: str, time: Micros | None, tree: Mapping[str, Any], bra
         elif kind is list and value and all(type(record) is dict and "timestamp" in record for record in value):
             found.extend(_history(device, value, table))
         elif kind is dict or kind is list:
-            found.extend(
-                place(device, time, one.key, one.value, one.unit, one.maker, one.part)
-                for one in tree_values({key: value})
-            )
+            found += _nested(device, time, {key: value})
         else:
             name, unit = table.get(key) or (quantity(key), None)
             found.append(place(device, time, name, value, unit, maker=key))
         if len(found) > MOST_VALUES:
             raise too_many()
     return found or [Ignored(device, "empty-uplink")]
+
+
+def _nested(device: str, time: Micros | None, tree: Mapping[str, Any]) -> list[Found]:
+    """The values of nested objects and lists."""
+    return [
+        Ignored(device, "identity", leaf.maker, leaf.value, time)
+        if leaf.maker.rpartition(".")[2] in _IDENTITY
+        else place(device, time, leaf.key, leaf.value, leaf.unit, leaf.maker, leaf.part)
+        for leaf in tree_values(tree)
+    ]
+
+
+def _part_of_position(device: str, time: Micros | None, part: Located, maker: str) -> Found:
+    return place(device, time, part.quantity, part.value, UNITS[part.quantity], maker)
 
 
 def _history(device: str, records: list[dict[str, Any]], table: Table) -> list[Found]:

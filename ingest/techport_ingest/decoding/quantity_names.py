@@ -8,7 +8,6 @@ not known stays as it is and becomes a stream that is "not described yet".
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from functools import lru_cache
 from types import MappingProxyType
 
@@ -50,6 +49,7 @@ QUANTITIES = MappingProxyType(
         "relativ luftfuktighet": "relative_humidity",
         "rel. fuktighet": "relative_humidity",
         "fuktighet": "relative_humidity",
+        "fukt": "relative_humidity",
         "lufttrykk": "air_pressure",
         "nedbør": "precipitation",
         "nedbor": "precipitation",
@@ -103,6 +103,7 @@ QUANTITIES = MappingProxyType(
         # the device itself
         "battery": "battery_level",
         "bat": "battery_level",
+        "batt": "battery_level",
         "batterylevel": "battery_level",
         "battery_percent": "battery_level",
         "batteryvoltage": "battery_voltage",
@@ -133,9 +134,72 @@ def quantity(key: str) -> str:
     return quantity_in(key) or (lower if lower in builtin() else key)
 
 
-def quantity_of_path(path: Sequence[str]) -> str:
-    """The key of a value inside nested objects: ("temperature", "min") is "air_temperature.min"."""
+CONTAINERS = frozenset(
+    (
+        *(
+            "messages",
+            "message",
+            "data",
+            "values",
+            "measurements",
+            "measures",
+            "readings",
+            "records",
+            "list",
+            "payload",
+        ),
+        *(
+            "object",
+            "items",
+            "results",
+            "result",
+            "body",
+            "content",
+            "properties",
+            "telemetry",
+            "metrics",
+            "fields",
+            "params",
+        ),
+        *("payload_fields", "decoded", "decoded_payload", "decodedpayload", "uplink", "sensordata", "sensor_data"),
+        *("dashboard_data", "observation", "observations", "current", "conditions", "attributes", "attrs", "reported"),
+    )
+)
+"""Names of objects and lists that say nothing about what is in them, in lower case."""
+
+_NO_CHANNEL = frozenset(
+    (
+        *(
+            "threshold",
+            "limit",
+            "limits",
+            "alarm",
+            "alert",
+            "setpoint",
+            "target",
+            "status",
+            "state",
+            "mode",
+            "brightness",
+        ),
+        *("offset", "calibration", "enabled", "interval", "unit", "id", "error", "valid", "is_valid", "trend", "index"),
+    )
+)
+"""What stands beside a value within an object, and is no value of that kind itself."""
+
+
+@lru_cache(maxsize=8192)
+def quantity_of_path(path: tuple[str, ...]) -> str:
+    """The key of a value inside nested objects: ("temperature", "min") is "air_temperature.min", and so is ("data",
+    "temperature", "min").
+    """
     if len(path) == 1:
         return quantity(path[0])
+    within = (*(step for step in path[:-1] if step.lower() not in CONTAINERS), path[-1])
+    if len(within) < len(path) and (name := quantity_of_path(within)) in builtin():
+        return name
     whole = QUANTITIES.get("_".join(path).lower()) or (quantity_in(" ".join(path)) if len(path) == 2 else None)
-    return whole if whole is not None else ".".join((quantity(path[0]), *path[1:]))
+    if whole is not None:
+        return whole
+    other = path[-1].lower() in _NO_CHANNEL or quantity(path[-1]) in builtin()
+    return ".".join((path[0] if other else quantity(path[0]), *path[1:]))

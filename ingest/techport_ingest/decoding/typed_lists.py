@@ -14,8 +14,10 @@ from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 from techport_ingest.decoding.common import DEEPEST, MOST_VALUES, too_many
-from techport_ingest.decoding.quantity_names import quantity, quantity_of_path
+from techport_ingest.decoding.positions import UNITS, position_of
+from techport_ingest.decoding.quantity_names import CONTAINERS, quantity, quantity_of_path
 from techport_ingest.message import RejectedMessage
+from techport_pilots.quantities import builtin
 
 _TYPES = ("type", "name", "quantity", "parameter", "measurement", "variable", "label", "key", "n", "kind")
 """Fields that say what a record measures, or which sensor it is of."""
@@ -23,10 +25,6 @@ _IDS = ("measurementId", "id", "channel", "sensor", "probe", "address", "port", 
 """Fields that number the parts of a device."""
 _VALUES = ("value", "measurementValue", "v", "val", "reading", "measured")
 _UNITS = ("unit", "units", "u", "uom")
-_CONTAINERS = frozenset(
-    ("messages", "data", "values", "measurements", "readings", "records", "list", "payload", "object", "items")
-)
-"""Names of lists that say nothing about what is in them."""
 _BESIDE_A_QUANTITY = re.compile(r"[ _-]*(?:sensor|measurement|value|reading)s?$")
 _NOT_IN_NAMES = re.compile(r"[^a-z0-9.]+")
 
@@ -73,28 +71,59 @@ def tree_values(tree: Mapping[str, Any]) -> Iterator[TreeValue]:
 
 
 def _members(place: _Place, tree: dict[str, Any]) -> list[tuple[_Place, Any]]:
-    return [(_Place((*place.path, key), place.part, place.depth + 1), value) for key, value in tree.items()]
+    located = position_of(tree)
+    inside: list[tuple[_Place, Any]] = []
+    for path, part in located.items():
+        maker = ".".join((*place.part, *place.path, *path))
+        inside.append((place, TreeValue(part.quantity, part.value, maker, UNITS[part.quantity], "-".join(place.part))))
+    if ("coordinates", "0") in located:
+        return inside
+    for key, value in tree.items():
+        if (key,) not in located:
+            inside.append((_Place((*place.path, key), place.part, place.depth + 1), value))
+    return inside
 
 
 def _elements(place: _Place, elements: list[Any]) -> list[tuple[_Place, Any]]:
     inside: list[tuple[_Place, Any]] = []
-    outer = tuple(name for name in place.path if name.lower() not in _CONTAINERS and not name.isdecimal())
+    outer = tuple(name for name in place.path if name.lower() not in CONTAINERS and not name.isdecimal())
+    measured = _measured(outer)
     for position, element in enumerate(elements):
         named = _named(element) if type(element) is dict else None
+        value = next((key for key in _VALUES if key in element), None) if type(element) is dict else None
+        plain = value is not None and type(element[value]) not in (dict, list)
         if named is None:
-            inside.append((_Place((*place.path, str(position)), place.part, place.depth + 1), element))
+            if plain and outer and len(elements) == 1:
+                maker = ".".join((*place.part, *place.path))
+                leaf = TreeValue(quantity_of_path(outer), element[value], maker, _unit(element), "-".join(place.part))
+                inside.append((place, leaf))
+            else:
+                inside.append((_Place((*place.path, str(position)), place.part, place.depth + 1), element))
             continue
         kind, number = named
-        value = next((key for key in _VALUES if key in element), None)
-        if value is not None and kind and type(element[value]) not in (dict, list):
-            part = "-".join((*place.part, *outer, *([number] if number else [])))
-            unit = next((element[key] for key in _UNITS if type(element.get(key)) is str), None)
-            inside.append((place, TreeValue(_quantity(kind), element[value], kind, unit, part)))
+        if plain and kind:
+            key = _quantity(kind)
+            of_a_part = bool(measured) and key not in builtin()  # a list of temperatures, each of its own place
+            names = [kind, number] if of_a_part else [number]
+            part = "-".join((*place.part, *outer[: -1 if of_a_part else None], *(name for name in names if name)))
+            leaf = TreeValue(quantity(measured) if of_a_part else key, element[value], kind, _unit(element), part)
+            inside.append((place, leaf))
             continue
-        rest = {key: one for key, one in element.items() if key not in _TYPES and key not in _IDS}
-        part_names = (*place.part, *outer, *(name for name in (kind, number) if name))
-        inside.append((_Place((), part_names, place.depth + 1), rest))
+        rest = {key: inner for key, inner in element.items() if key not in _TYPES and key not in _IDS}
+        part_names = (*place.part, *outer[: -1 if measured else None], *(name for name in (kind, number) if name))
+        inside.append((_Place((measured,) if measured else (), part_names, place.depth + 1), rest))
     return inside
+
+
+def _measured(outer: tuple[str, ...]) -> str:
+    """The quantity that a list is called by in the plural: "temperatures"; "" where it is called otherwise."""
+    name = outer[-1].lower() if outer else ""
+    singular = f"{name[:-3]}y" if name.endswith("ies") else name[:-1]
+    return singular if name.endswith("s") and quantity(singular) in builtin() else ""
+
+
+def _unit(element: dict[str, Any]) -> str | None:
+    return next((element[key] for key in _UNITS if type(element.get(key)) is str), None)
 
 
 def _named(element: dict[str, Any]) -> tuple[str, str] | None:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import csv
 import io
 import itertools
+import re
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
@@ -25,12 +26,11 @@ MOST_BYTES = 200_000
 LARGEST = 4_000_000
 """Bytes of a file that is uploaded: what any request may have. `techport replay` takes larger ones."""
 
-_NO_UNIT = frozenset(("ts", "rn", "smp", ""))
-"""What TOA5 writes instead of a unit: for the time, the record's number, and nothing."""
-
 _TOA5_HEADING = 4
 
 _DEVICES = ("device", "device_id", "deviceid", "station", "enhet", "stasjon")
+_VALUES = frozenset(("value", "verdi", "måleverdi"))
+"""Columns beside which "enhet" is a unit and no device, as the Norwegian word may be either."""
 
 
 class NotCsv(ValueError):
@@ -110,7 +110,7 @@ class PlainTable(NamedTuple):
 
 
 def table_of(text: str) -> PlainTable:
-    """The table in a file's text: of TOA5 with the names of columns as heading, units behind them in brackets.
+    """The table in a file's text, with one line of heading.
 
     Parameters
     ----------
@@ -120,20 +120,142 @@ def table_of(text: str) -> PlainTable:
     Returns
     -------
     PlainTable
-        Other files than TOA5 are given back as they are, but for a byte order mark and empty lines at their start.
+        Without a byte order mark, empty lines, spreadsheets' "sep=;" and comments at its start. Of TOA5, and where a
+        line of units follows the heading, the names of columns have their units behind them in brackets.
     """
-    text = text.lstrip("\ufeff\r\n ")
-    if not text[:6].replace('"', "").lower().startswith("toa5"):
-        return PlainTable(text, 0)
-    lines = text.split("\n", _TOA5_HEADING)
-    if len(lines) < _TOA5_HEADING:
-        return PlainTable(text, 0)
-    names, units = (next(csv.reader([line.strip()]), []) for line in lines[1:3])
-    pairs = itertools.zip_longest(names, units[: len(names)], fillvalue="")
-    heading = [name if unit.strip().lower() in _NO_UNIT else f"{name} [{unit.strip()}]" for name, unit in pairs]
+    text, dropped = _from_heading(text.lstrip("\ufeff\r\n "))
+    if text[:6].replace('"', "").lower().startswith("toa5"):
+        lines = text.split("\n", _TOA5_HEADING)
+        if len(lines) < _TOA5_HEADING:
+            return PlainTable(text, dropped)
+        names, units = (next(csv.reader([line.strip()]), []) for line in lines[1:3])
+        heading = _with_units(names, units, ",")
+        return PlainTable(heading + "".join(lines[_TOA5_HEADING:]), dropped + _TOA5_HEADING - 1)
+    lines = text.split("\n", 2)
+    if len(lines) > _UNITS_LINE and _UNIT_WORDS.search(lines[1]):
+        separator = separator_of(lines[0])
+        names, units = (next(csv.reader([line.strip("\r")], delimiter=separator), []) for line in lines[:2])
+        if len(names) == len(units) and _are_units(units):
+            return PlainTable(_with_units(names, units, separator) + lines[2], dropped + 1)
+    return PlainTable(text, dropped)
+
+
+_UNITS_LINE = 1
+_UNIT_CELLS = frozenset(
+    (
+        *(
+            "°c",
+            "degc",
+            "deg c",
+            "celsius",
+            "c",
+            "°f",
+            "f",
+            "k",
+            "%",
+            "% rh",
+            "%rh",
+            "mm",
+            "cm",
+            "m",
+            "km",
+            "m/s",
+            "km/h",
+            "km/t",
+        ),
+        *(
+            "hpa",
+            "kpa",
+            "pa",
+            "mbar",
+            "bar",
+            "v",
+            "volts",
+            "mv",
+            "a",
+            "ma",
+            "w",
+            "kw",
+            "kwh",
+            "wh",
+            "hz",
+            "lx",
+            "lux",
+            "w/m2",
+        ),
+        *(
+            "w/m²",
+            "w/m^2",
+            "ppm",
+            "ppb",
+            "µg/m³",
+            "μg/m³",
+            "µg/m3",
+            "ug/m3",
+            "mg/m³",
+            "mg/m3",
+            "mg/l",
+            "l/s",
+            "l/min",
+            "m³/h",
+        ),
+        *(
+            "m3/h",
+            "m³/s",
+            "m3/s",
+            "mm/h",
+            "mm/t",
+            "grader",
+            "deg",
+            "degrees",
+            "°",
+            "db",
+            "db(a)",
+            "dba",
+            "us/cm",
+            "µs/cm",
+        ),
+        *("ntu", "fnu", "ph", "kg", "s", "min", "m³", "m3"),
+    )
+)
+_NO_VALUE_CELLS = frozenset(("", "-", "ts", "rn", "smp", "utc", "cet", "local", "lokal", "1", "stk", "antall"))
+"""What stands in a line of units instead of one: TOA5 has TS for the time and RN for the record's number."""
+_UNIT_WORDS = re.compile("[°%µμ³²]|[A-Za-z]")
+
+
+def _are_units(cells: Sequence[str]) -> bool:
+    """Whether a line below the heading is the units of its columns."""
+    words = [cell.strip().strip("[]()").lower() for cell in cells]
+    return any(word in _UNIT_CELLS for word in words) and all(
+        word in _UNIT_CELLS or word in _NO_VALUE_CELLS for word in words
+    )
+
+
+def _with_units(names: Sequence[str], units: Sequence[str], separator: str) -> str:
+    pairs = itertools.zip_longest(names, (unit.strip().strip("[]()") for unit in units[: len(names)]), fillvalue="")
+    heading = [
+        f"{name.strip()} [{unit}]" if name.strip() and unit.lower() not in _NO_VALUE_CELLS else name
+        for name, unit in pairs
+    ]
     line = io.StringIO()
-    csv.writer(line, lineterminator="\n").writerow(heading)
-    return PlainTable(line.getvalue() + "".join(lines[_TOA5_HEADING:]), _TOA5_HEADING - 1)
+    csv.writer(line, delimiter=separator, lineterminator="\n").writerow(heading)
+    return line.getvalue()
+
+
+def _from_heading(text: str) -> tuple[str, int]:
+    """The text from the heading on, and how many lines stood before it. The last comment is the heading where values
+    follow it at once.
+    """
+    dropped = 0
+    if text[:4].lower() == "sep=":
+        text, dropped = text.partition("\n")[2], 1
+    comment = ""
+    while text.startswith("#") and "\n" in text:
+        comment, _, text = text.partition("\n")
+        dropped += 1
+    if comment and re.match(r"\s*\"?\d", text) and len(comment.split(separator_of(comment))) >= _FEWEST:
+        return f"{comment.lstrip('# ')}\n{text}", dropped - 1
+    return text, dropped
 
 
 class _Part:
@@ -167,7 +289,8 @@ class _Lines:
         self._columns = names
         self.heading = self.written(self._columns)
         lower = [name.strip().lower() for name in self._columns]
-        self.device = next((lower.index(name) for name in _DEVICES if name in lower), None)
+        named = _DEVICES if not _VALUES.intersection(lower) else tuple(name for name in _DEVICES if name != "enhet")
+        self.device = next((lower.index(name) for name in named if name in lower), None)
 
     def written(self, row: Sequence[str]) -> str:
         """A row as a line of a message."""

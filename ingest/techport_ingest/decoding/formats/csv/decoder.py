@@ -6,9 +6,9 @@
     time,device,quantity,value,unit       long: a line for each value
 
 The separator is the one of ; tab , that the heading has most of; with ; and tab a decimal comma is understood. A
-heading may state a unit: "Lufttemperatur [°C]", "PM10 (µg/m³)"; Campbell's TOA5 does so in a line of its own
-(csv_files.py). Empty, "-", "NA" and "nan" are missing. A source says what a file does not: `CsvColumns` names the
-columns of time, device and channel where they are called otherwise. Rows that differ only in what is no reading
+heading may state a unit: "Lufttemperatur [°C]", "PM10 (µg/m³)"; Campbell's TOA5 and other loggers do so in a line of
+its own (csv_files.py). Empty, "-", "NA" and "nan" are missing. A source says what a file does not: `CsvColumns` names
+the columns of time, device and channel where they are called otherwise. Rows that differ only in what is no reading
 (lanes, directions, totals) need a `channel` column: without one they would be one stream, with the last row of each
 time in it.
 """
@@ -22,11 +22,13 @@ from typing import NamedTuple
 
 from techport_ingest.checking.absence import RULE as MISSING
 from techport_ingest.checking.absence import is_absent_text
-from techport_ingest.checking.time_names import time_key
+from techport_ingest.checking.time_names import is_clock, is_epoch, time_key
+from techport_ingest.checking.unit_names import divided
 from techport_ingest.decoding.bare_numbers import unit_in_name
 from techport_ingest.decoding.common import MOST_VALUES, device_id, number, text_value, too_many, unless_unreadable
 from techport_ingest.decoding.quantity_names import quantity
 from techport_ingest.decoding.time_fields import TimeReader
+from techport_ingest.decoding.times import instant_of
 from techport_ingest.message import Found, Ignored, Message, Observed, RejectedMessage, Unreadable
 from techport_pilots.devices.csv_files import table_of
 from techport_pilots.model import CsvColumns
@@ -37,8 +39,12 @@ _TIME = (
     *("klokkeslett", "klokke", "kl", "kl.", "fra tid", "fra-tid", "fra", "starttid", "start", "dato", "date"),
 )
 """Usual names; time_names.py has more."""
+_SHORT_TIME = ("t", "dt", "ts", "rtc", "uts")
+"""Columns that are the time where epochs stand in them."""
 _DEVICE = ("device", "device_id", "deviceid", "sensor", "sensor_id", "station", "enhet", "stasjon")
-_QUANTITY = ("quantity", "parameter", "variable", "key")
+_QUANTITY = ("quantity", "parameter", "variable", "key", "komponent", "størrelse", "måling")
+_VALUE = ("value", "verdi", "måleverdi")
+_UNIT = ("unit", "enhet", "måleenhet")
 _PART = ("sensor", "sensor_id", "probe", "address", "port", "location", "lane")
 """Columns that tell parts of a device apart, where they do not name the device."""
 
@@ -54,13 +60,14 @@ class CsvLines:
     def __call__(self, message: Message, device: str) -> list[Found]:
         """Raises RejectedMessage."""
         try:
-            text = message.payload.decode(self._columns.encoding).removeprefix("\ufeff")
+            utf16 = message.payload.startswith((b"\xff\xfe", b"\xfe\xff"))  # spreadsheets' "Unicode text"
+            text = message.payload.decode("utf-16" if utf16 else self._columns.encoding).removeprefix("\ufeff")
         except UnicodeDecodeError as wrong:
             wrong_byte = f"0x{message.payload[wrong.start]:02x}"
             raise RejectedMessage(
                 "not-utf8.csv", byte=wrong.start, hex=wrong_byte, encoding=self._columns.encoding
             ) from None
-        text = table_of(text).text
+        text, dropped = table_of(text)
         heading = text.partition("\n")[0]
         separator = self._columns.separator or max(";\t,", key=heading.count)
         decimal = self._columns.decimal or ("," if separator in ";\t" else ".")
@@ -68,11 +75,11 @@ class CsvLines:
         try:
             rows = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
             for row in rows:
-                table.add(row, rows.line_num)
+                table.add(row, rows.line_num + dropped)
         except csv.Error as error:
             if not table.found:
                 raise _not_csv(str(error)) from None
-            table.found.append(Unreadable.of(_not_csv(str(error)), device, line=rows.line_num))
+            table.found.append(Unreadable.of(_not_csv(str(error)), device, line=rows.line_num + dropped))
         if not table.found:
             raise RejectedMessage("no-values.csv")
         return unless_unreadable(table.found)
@@ -134,31 +141,39 @@ class _Heading:
     def __init__(self, columns: CsvColumns, times: TimeReader, row: Sequence[str]) -> None:
         """Raises RejectedMessage for a heading that says nothing."""
         self.names = names = [name.strip().lower() for name in row]
+        self._bare = [divided(name)[0].name if name[-1:] in (")", "]") and divided(name) else name for name in names]
         if len(set(names)) != len(names):
             raise RejectedMessage("duplicate-key.csv", name=next(name for name in names if names.count(name) > 1)[:100])
         time = None if times.keys else self._find(columns.time, (*_TIME, *_more_times(names)))
-        self.device = self._find(columns.device, _DEVICE)
+        value = self._find(None, _VALUE)
+        devices = _DEVICE if value is None else tuple(name for name in _DEVICE if name not in _UNIT)
+        self.device = self._find(columns.device, devices)
         self.channel = self._find(columns.channel, ())
         self.quantity = self._find(None, _QUANTITY)
         self.unit: int | None = None
         self.times = self._columns_of_time(columns, times, time)
+        named = (self.names.index(name) for name in _SHORT_TIME if name in names)
+        self.may_be_time = next(named, None) if time is None and not self.times else None
         taken = {time, self.device, self.channel, self.quantity, *self.times}
         self.parts = [names.index(name) for name in _PART if name in names and names.index(name) not in taken]
-        if self.quantity is not None and "value" in names:
-            self.unit = self._find(None, ("unit",))
-            self.values = [_Column(names.index("value"), "", "", None)]
+        if self.quantity is not None and value is not None:
+            self.unit = self._find(None, _UNIT)
+            self.values = [_Column(value, "", "", None)]
             return
         self.quantity = None
         taken = {time, self.device, self.channel, *self.times, *self.parts}
         wanted = None if columns.values is None else {name.lower() for name in columns.values}
         self.values = []
         for at, name in enumerate(names):
-            if at not in taken and name and name not in _NUMBERING and (wanted is None or name in wanted):
+            if at not in taken and name and name not in _NUMBERING and (wanted is None or self._is_wanted(at, wanted)):
                 maker = row[at].strip()
                 key, unit = _stated_unit(maker) or (quantity(maker), None)
                 self.values.append(_Column(at, key, maker, unit))
-        if not self.values or (time is None and all(number(name) is not None for name in names)):
+        if not self.values or (time is None and not self.times and all(_is_value(name) for name in names)):
             raise RejectedMessage("no-heading")
+
+    def _is_wanted(self, at: int, wanted: set[str]) -> bool:
+        return self.names[at] in wanted or self._bare[at] in wanted
 
     def _columns_of_time(self, columns: CsvColumns, times: TimeReader, column: int | None) -> list[int]:
         """Those that the source names, or the usual one and that of the date beside it. Raises RejectedMessage."""
@@ -172,9 +187,10 @@ class _Heading:
     def _find(self, named: str | None, usual: tuple[str, ...]) -> int | None:
         names = self.names
         if named is not None:
-            if named.lower() not in names:
-                raise RejectedMessage("no-column", name=named)
-            return names.index(named.lower())
+            for called in (names, self._bare):
+                if named.lower() in called:
+                    return called.index(named.lower())
+            raise RejectedMessage("no-column", name=named)
         return next((names.index(name) for name in usual if name in names), None)
 
 
@@ -220,9 +236,14 @@ class _Table:
     def _values_of(self, row: list[str], heading: _Heading) -> None:
         device = self._device_of(row, heading)
         time = self._time(row, heading, device)
+        epoch = None if heading.may_be_time is None else number(row[heading.may_be_time])
+        if is_epoch(epoch):
+            time = self._read_time(row[heading.may_be_time or 0].strip(), device)
         channel = _cell(row, heading.channel)
         part = "-".join([row[at].strip() for at in heading.parts]) if heading.parts else ""
         for at, key, maker, unit in heading.values:
+            if at == heading.may_be_time and is_epoch(epoch):
+                continue
             if not key:
                 maker = _cell(row, heading.quantity)
                 key, unit = quantity(maker), _cell(row, heading.unit) or None
@@ -245,12 +266,10 @@ class _Table:
         if len(heading.times) == 1:
             text = row[heading.times[0]].strip()
             return self._read_time(text, device) if text else None
-        record = {heading.names[at]: text for at in heading.times if (text := row[at].strip())}
-        keys = tuple(record)
-        if not self._times.keys and len(keys) > 1:
-            keys = self._times.keys_of(record)
-        text = " ".join(record[key] for key in keys if key in record)
-        return self._read_time(text, device) if text else None
+        texts = [text for at in heading.times if (text := row[at].strip())]
+        if not self._times.keys and len(texts) > 1:  # the time is first, and a date counts beside a time of day
+            texts = [*texts[1:], texts[0]] if is_clock(texts[0]) else texts[:1]
+        return self._read_time(" ".join(texts), device) if texts else None
 
     def _read_time(self, text: str, device: str) -> Micros:
         time = self._last[device] = self._times.read(text, self._received, self._last.get(device))
@@ -262,5 +281,13 @@ def _cell(row: list[str], at: int | None) -> str:
 
 
 def _with_point(text: str) -> str:
-    """A number with a decimal comma as one with a point, without what stands between its thousands."""
-    return text.replace(" ", "").replace("\u00a0", "").replace(",", ".")
+    """A number with a decimal comma as one with a point, without what stands between its thousands: "1.234,5"."""
+    text = text.replace(" ", "").replace("\u00a0", "").replace("\u202f", "")
+    if 0 <= text.find(".") < text.find(","):
+        text = text.replace(".", "")
+    return text.replace(",", ".")
+
+
+def _is_value(name: str) -> bool:
+    """Whether what stands in place of a heading is a number or a time: the file has none."""
+    return not name or number(name) is not None or (name[:1].isdigit() and instant_of(name.upper()) is not None)

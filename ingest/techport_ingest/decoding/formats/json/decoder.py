@@ -33,6 +33,7 @@ from techport_ingest.decoding.decoder import DecoderSettings
 from techport_ingest.decoding.fields import lowered, mapped, meaning
 from techport_ingest.decoding.flattening import flattened, time_keys, time_of
 from techport_ingest.decoding.json_paths import MISSING, Place, parse_path
+from techport_ingest.decoding.positions import UNITS, Located
 from techport_ingest.decoding.quantity_names import quantity_of_path
 from techport_ingest.decoding.time_fields import TimeReader
 from techport_ingest.decoding.topic_levels import joined_levels
@@ -314,6 +315,9 @@ class _Shape:
         if self._is_ignored(path, maker):
             return Ignored(device, "not-a-reading", maker, value, time, unit)
         field = self._fields.get(maker) or self._by_ending(path[-1])
+        key = ""
+        if type(value) is Located:
+            key, unit, value = value.quantity, UNITS[value.quantity], value.value
         if type(value) is str:
             text = value.strip().lower()
             if is_absent_text(value):
@@ -327,8 +331,8 @@ class _Shape:
         if field is not None:
             found = place(device, time, maker, value, unit, maker)
             return mapped(found, field) if isinstance(found, Observed) else found
-        key = quantity_of_path(path)
-        return place(device, time, key if self._shape.separator == "." else maker, value, unit, maker)
+        key = key or (quantity_of_path(path) if self._shape.separator == "." else maker)
+        return place(device, time, key, value, unit, maker)
 
 
 def _numeric(text: str) -> object:
@@ -337,7 +341,20 @@ def _numeric(text: str) -> object:
     return text if value is None else value
 
 
-_HEADERS = ("meta", "metadata", "header", "head", "info", "envelope", "context", "message", "msg", "event", "date")
+_HEADERS = (
+    "meta",
+    "metadata",
+    "header",
+    "head",
+    "info",
+    "envelope",
+    "context",
+    "message",
+    "msg",
+    "event",
+    "properties",
+    "date",
+)
 """Objects of a message that say something about the values beside them."""
 
 

@@ -143,6 +143,8 @@ class UplinkReader:
         made = self._first_of("object", record)
         if type(made) is str:
             made = json_document(made.encode()) if made else None
+        if type(made) is list and made:  # of records that name themselves, as Helium's Cayenne decoder has them
+            made = {"payload": made}
         if type(made) is dict and made:
             return object_values(device, time, made, self._profile(record))
         if made is not MISSING and made is not None and type(made) is not dict:

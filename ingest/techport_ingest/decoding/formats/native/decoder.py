@@ -16,6 +16,7 @@ from typing import Any
 import msgspec
 
 from techport_ingest.decoding.common import json_document, json_type, not_json, unless_unreadable
+from techport_ingest.decoding.positions import position_of
 from techport_ingest.decoding.senml import read_pack
 from techport_ingest.decoding.time_fields import TimeReader
 from techport_ingest.message import Found, Message, Observed, RejectedMessage, Unreadable
@@ -36,7 +37,8 @@ def decode(message: Message, device: str, times: TimeReader = _STRICT) -> list[F
         if type(document) is not dict:
             raise RejectedMessage("wrong-shape.native", kind=json_type(document))
         keys, time = times.keys_and_time(document, received)
-        found = _values(document, device, time, keys)
+        values = _with_position(document) if payload.count(b"{") > 1 else document
+        found = _values(values, device, time, keys)
         # With a time in text, as most have one, all strings but that one are keys.
         strings = len(document) + (type(document.get(keys[0])) is str)
         if (marks := payload.count(b'"')) != 2 * strings and marks != 2 * _strings(document):
@@ -50,6 +52,7 @@ def decode(message: Message, device: str, times: TimeReader = _STRICT) -> list[F
     twice = _duplicate_keys(payload) if payload.count(b'"') != 2 * sum(map(_strings, document)) else {}
     found = []
     time = None
+    nested = payload.count(b"{") > len(document)
     for number, record in enumerate(document):
         try:
             if number in twice:
@@ -57,7 +60,7 @@ def decode(message: Message, device: str, times: TimeReader = _STRICT) -> list[F
             if type(record) is not dict:
                 raise RejectedMessage("wrong-shape.native", kind=json_type(record))
             keys, time = times.keys_and_time(record, received, time)
-            found += _values(record, device, time, keys)
+            found += _values(_with_position(record) if nested else record, device, time, keys)
         except RejectedMessage as error:
             count = len(record) - len(times.keys_of(record)) if type(record) is dict else 1
             found.append(Unreadable.of(error, device, values=count, record=number + 1))
@@ -75,6 +78,17 @@ def _values(record: dict[str, Any], device: str, time: Micros | None, keys: tupl
     else:
         found = [Observed(device, time, key, value) for key, value in record.items() if key not in keys]
     return found
+
+
+def _with_position(record: dict[str, Any]) -> dict[str, Any]:
+    """The record with latitude and longitude in place of an object that is the device's position, such as
+    {"location": {"lat": 63.4, "lon": 10.4}}; other objects stay, for the check to explain.
+    """
+    flat: dict[str, Any] = {}
+    for key, value in record.items():
+        located = position_of(value) if type(value) is dict else {}
+        flat |= {part.quantity: part.value for part in located.values()} or {key: value}
+    return flat
 
 
 def _strings(record: object) -> int:
