@@ -56,6 +56,13 @@ GROUPED_WITHOUT_TAGS = ("pilot", "device", "quantity", "kind", "group", "time", 
 """Names that no tag has, because answers have columns of these names."""
 
 
+class EarlierInterval(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How often the streams of a device were to come, until that was changed."""
+
+    until: dt.datetime
+    interval: str  # ISO 8601 duration
+
+
 class DeviceDefinition(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     id: str
     title: Text | None = None
@@ -64,6 +71,7 @@ class DeviceDefinition(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     group: str | None = None  # for KPIs and control groups
     tags: dict[str, str] = {}  # what else readings are grouped by: {street: Elgeseter gate}
     interval: str | None = None  # default for its streams
+    previous: list[EarlierInterval] = []  # of all its streams, before: completeness goes by what was promised
     streams: list[StreamDefinition] = []
     aliases: list[str] = []  # what else it is called in messages: DevEUI, MAC address, friendly name
     note: Text | None = None  # what whoever looks after it should know: how it is mounted, where the key is

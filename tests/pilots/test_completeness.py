@@ -9,12 +9,23 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from techport_pilots.model import DeviceDefinition, Event, Phase, PilotDefinition, StreamDefinition, Text
+from techport_pilots.model import (
+    DeviceDefinition,
+    EarlierInterval,
+    Event,
+    Phase,
+    PilotDefinition,
+    StreamDefinition,
+    Text,
+)
 from techport_pilots.quality.completeness import (
+    Promise,
     by_device,
+    earlier_promises,
     gaps,
     phase_completeness,
     pilot_intervals,
+    promised_windows,
     since_start,
     stream_completeness,
     together,
@@ -62,6 +73,36 @@ def test_every_reading_there_is_a_hundred_per_cent(store):
     found = of(store)
     assert (found.expected, found.observed, found.share, found.longest_gap) == (100, 100, 1.0, 0)
     assert gaps(store, STREAM, STEP, START, START + 100 * STEP) == []
+
+
+def test_each_time_counts_by_the_interval_that_was_promised_then(store):
+    until = START + 50 * STEP
+    earlier = {STREAM: [Promise(START - STEP, STEP // 7), Promise(until, 5 * STEP)]}
+    kept = [*range(START, until, 5 * STEP), *range(until, START + 100 * STEP, STEP)]
+    write(store, [time for time in kept if time not in (START + 10 * STEP, until + STEP)])
+    found = stream_completeness(store, {STREAM: STEP}, START, START + 100 * STEP, earlier)[STREAM]
+    assert (found.expected, found.observed, found.readings) == (60, 58, 58)
+    assert found.longest_gap == 10 * STEP
+    assert gaps(store, STREAM, STEP, START, START + 100 * STEP, earlier[STREAM]) == [
+        (START + 5 * STEP, START + 15 * STEP, 1),
+        (until, until + 2 * STEP, 1),
+    ]
+    assert of(store).share == pytest.approx(0.58)  # by the present interval alone, most of it would be missing
+
+
+def test_a_pilot_remembers_what_its_devices_promised_before():
+    before = EarlierInterval(dt.datetime(2026, 3, 1, tzinfo=dt.UTC), "PT1H")
+    streams = [StreamDefinition("pm10"), StreamDefinition("pm25", interval="PT5M")]
+    device = DeviceDefinition("box", interval="PT10M", previous=[before], streams=streams)
+    pilot = PilotDefinition("p", Text(), Text(), [device, DeviceDefinition("other", interval="PT1M")])
+    promise = Promise(START, 60 * MINUTE)
+    assert earlier_promises(pilot) == {STREAM: [promise], Stream("p", "box", "pm25"): [promise]}
+    assert promised_windows(STEP, [promise], START - 5, START + 7) == [
+        (START - 5, START, 60 * MINUTE),
+        (START, START + 7, STEP),
+    ]
+    assert promised_windows(STEP, [promise], START, START + 7) == [(START, START + 7, STEP)]
+    assert promised_windows(STEP, [promise], START - 9, START - 2) == [(START - 9, START - 2, 60 * MINUTE)]
 
 
 def test_nothing_there_is_nought_and_one_gap(store):

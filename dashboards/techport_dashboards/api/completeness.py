@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
@@ -24,7 +25,14 @@ from techport_dashboards.viewer import Viewer
 from techport_dashboards.web.access import OPEN_DATA, needs
 from techport_dashboards.web.dependencies import Services, ServicesDep, ViewerDep
 from techport_dashboards.web.request_slots import SlotRoute
-from techport_pilots.quality.completeness import Completeness, gaps, stream_completeness
+from techport_pilots.quality.completeness import (
+    Completeness,
+    Earlier,
+    Promise,
+    earlier_promises,
+    gaps,
+    stream_completeness,
+)
 from techport_storage import clock
 from techport_storage.model import Micros, Stream
 
@@ -94,7 +102,7 @@ def _completeness(services: Services, viewer: Viewer, parameters: PeriodParamete
         keys, lambda item: "\0".join(item["stream"]), parameters, settings.page_size, settings.max_page_size
     )
     wanted = {item["stream"]: streams[item["stream"]] for item in some}
-    found = stream_completeness(services.store, wanted, start, end)
+    found = stream_completeness(services.store, wanted, start, end, _earlier(services, wanted))
     return {"items": [_item(stream, found[stream]) for stream in wanted], "next": following}
 
 
@@ -108,6 +116,7 @@ def _gaps(services: Services, viewer: Viewer, parameters: PeriodParameters) -> d
             parameter="device",
             example="one device",
         )
+    earlier = _earlier(services, promised)
     items = [
         {
             **stream._asdict(),
@@ -117,7 +126,7 @@ def _gaps(services: Services, viewer: Viewer, parameters: PeriodParameters) -> d
             "missing": gap.missing,
         }
         for stream, interval in promised.items()
-        for gap in gaps(services.store, stream, interval, start, end)
+        for gap in gaps(services.store, stream, interval, start, end, earlier.get(stream, ()))
     ]
     settings = services.settings
     some, following = paged(
@@ -128,6 +137,15 @@ def _gaps(services: Services, viewer: Viewer, parameters: PeriodParameters) -> d
         settings.max_page_size,
     )
     return {"items": some, "next": following}
+
+
+def _earlier(services: Services, streams: Collection[Stream]) -> Earlier:
+    """What the streams promised before the intervals that they have now."""
+    pilots = services.registry_cache.current().pilots
+    promises: dict[Stream, list[Promise]] = {}
+    for pilot in {stream.pilot for stream in streams} & pilots.keys():
+        promises |= earlier_promises(pilots[pilot])
+    return promises
 
 
 def _asked(

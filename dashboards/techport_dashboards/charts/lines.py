@@ -16,6 +16,7 @@ from techport_dashboards.query import times
 from techport_dashboards.query.registry_cache import RegistryView
 from techport_pilots.evaluation.statistics import energy_mean
 from techport_pilots.i18n import N_
+from techport_pilots.quality.completeness import Promise, earlier_promises, intervals_at
 from techport_pilots.registry.registry import StreamInfo
 from techport_pilots.time import micros_of
 from techport_storage.columns import group_by_stream
@@ -79,6 +80,7 @@ class Line:
     count: int
     expected: Micros | None
     moved: Sequence[Micros] = ()  # when its device came to another place
+    earlier: Sequence[Promise] = ()  # how often it came before its interval was changed
 
     @property
     def lowest(self) -> float:
@@ -136,6 +138,7 @@ def lines_of(
                 part.stop - part.start if counts is None else int(counts[part].sum()),
                 expected,
                 _moves(registry, stream),
+                _earlier(registry, stream),
             )
         )
     return lines
@@ -147,11 +150,19 @@ def _moves(registry: RegistryView, stream: Stream) -> list[Micros]:
     return [micros_of(event.time, pilot.timezone) for event in moved] if pilot else []
 
 
+def _earlier(registry: RegistryView, stream: Stream) -> Sequence[Promise]:
+    """What the stream promised before its interval was changed."""
+    pilot = registry.pilots.get(stream.pilot)
+    return () if pilot is None else earlier_promises(pilot).get(stream, ())
+
+
 def with_gaps(line: Line) -> tuple[NDArray[np.int64], list[NDArray[np.float64] | None]]:
     """The line's columns with a NaN wherever readings are missing or the device was moved: no stroke is drawn there."""
     columns = [line.value, line.low, line.high]
     steps = np.diff(line.time)
-    long = steps > GAP * line.expected if line.expected is not None else np.zeros(len(steps), bool)
+    long = np.zeros(len(steps), bool)
+    if line.expected is not None:
+        long = steps > GAP * np.maximum(line.expected, intervals_at(line.time[:-1], 0, line.earlier))
     moves = np.searchsorted(line.time, np.asarray(line.moved, np.int64))
     holes = np.union1d(np.flatnonzero(long) + 1, moves[(moves > 0) & (moves < len(line.time))]).astype(np.int64)
     if not len(holes):
@@ -172,7 +183,9 @@ def envelope(lines: Sequence[Line], every: BucketWidth, clock: Clock, decimals: 
     low = np.minimum.reduceat(np.concatenate([line.low for line in bands if line.low is not None])[order], first)
     high = np.maximum.reduceat(np.concatenate([line.high for line in bands if line.high is not None])[order], first)
     expected = max([times.length(every), *(line.expected or 0 for line in bands)])
-    spaced, (_, lows, highs) = with_gaps(Line(bands[0].view, time, low, low, high, 0, expected))
+    spaced, (_, lows, highs) = with_gaps(
+        Line(bands[0].view, time, low, low, high, 0, expected, earlier=max((line.earlier for line in bands), key=len))
+    )
     return Values(clock.texts(spaced), numbers(lows, decimals), numbers(highs, decimals))
 
 

@@ -28,7 +28,7 @@ from techport_dashboards.web.request_slots import SlotRoute
 from techport_dashboards.web.templating import language_of, render
 from techport_pilots.definition.measures import streams_of
 from techport_pilots.model import Kpi, Phase, PilotDefinition
-from techport_pilots.quality.completeness import enough_readings
+from techport_pilots.quality.completeness import earlier_promises, enough_readings, intervals_at
 from techport_pilots.quantities import vocabulary_of
 from techport_pilots.svg import Floats
 from techport_pilots.time import local, micros_of, wanted
@@ -273,12 +273,16 @@ def _hours(
     table = rows if isinstance(rows, pa.Table) else rows.read_all()
     value = table.column(subject.how.statistic).to_numpy()
     catalogue = services.registry_cache.current()
-    interval = {
-        name: catalogue.stream(Stream(pilot.id, name, subject.kpi.quantity)).interval_us or HOUR for name in devices
-    }
-    promised = np.array([HOUR / interval[name] for name in table.column("device").to_pylist()])
-    kept = np.isfinite(value) & enough_readings(table.column("count").to_numpy(), promised)
-    return value[kept], table.column("time").cast(pa.int64()).to_numpy()[kept]
+    time = table.column("time").cast(pa.int64()).to_numpy()
+    device, earlier = np.array(table.column("device").to_pylist(), object), earlier_promises(pilot)
+    intervals = np.full(len(time), HOUR, np.int64)
+    for name in devices:
+        stream = Stream(pilot.id, name, subject.kpi.quantity)
+        rows_of = device == name
+        interval = catalogue.stream(stream).interval_us or HOUR
+        intervals[rows_of] = intervals_at(time[rows_of], interval, earlier.get(stream, ()))
+    kept = np.isfinite(value) & enough_readings(table.column("count").to_numpy(), HOUR / intervals)
+    return value[kept], time[kept]
 
 
 def _group(

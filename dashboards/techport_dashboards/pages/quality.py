@@ -21,7 +21,7 @@ from techport_dashboards.web.dependencies import PilotDep, Services, ServicesDep
 from techport_dashboards.web.request_slots import SlotRoute
 from techport_dashboards.web.templating import language_of, render
 from techport_pilots.model import PilotDefinition
-from techport_pilots.quality.completeness import Gap, gaps, pilot_intervals
+from techport_pilots.quality.completeness import Gap, earlier_promises, gaps, intervals_at, pilot_intervals
 from techport_pilots.registry.registry import DeviceInfo, StreamInfo
 from techport_storage import clock
 from techport_storage.model import BucketWidth, Micros, Selection, Stream
@@ -115,10 +115,8 @@ def calendar_of(
     edges = np.array([*starts, now], np.int64)
     every, good = (_counts(services, pilot, edges, quality) for quality in ("all", "good"))
     catalogue = services.registry_cache.current()
-    rows = [
-        _row(catalogue, device, pilot_intervals(pilot), edges, every, good, counted)
-        for device in catalogue.devices_of(pilot.id)
-    ]
+    promised = _promised(pilot, edges[:-1])
+    rows = [_row(catalogue, device, promised, edges, every, good, counted) for device in catalogue.devices_of(pilot.id)]
     none = np.zeros(days, np.int64)
     flagged = {stream: counts - good.get(stream, none) for stream, counts in every.items()}
     return Calendar(starts, sorted(rows, key=lambda row: (row.share is None, row.share or 0.0)), edges, flagged)
@@ -149,10 +147,19 @@ def _counts(services: Services, pilot: PilotDefinition, edges: Numbers, quality:
     return found
 
 
+def _promised(pilot: PilotDefinition, days: Numbers) -> dict[Stream, Numbers | None]:
+    """The interval that each stream promised at the beginning of each day, µs; None where it promises nothing."""
+    earlier = earlier_promises(pilot)
+    return {
+        stream: None if interval is None else intervals_at(days, interval, earlier.get(stream, ()))
+        for stream, interval in pilot_intervals(pilot).items()
+    }
+
+
 def _row(
     catalogue: RegistryView,
     device: DeviceInfo,
-    promised: dict[Stream, Micros | None],
+    promised: dict[Stream, Numbers | None],
     edges: Numbers,
     every: Counts,
     good: Counts,
@@ -179,11 +186,11 @@ def _gaps(
     services: Services, pilot: PilotDefinition, device: str, start: Micros, end: Micros
 ) -> list[tuple[StreamInfo, Gap]]:
     """Every gap of the device's streams, the longest first."""
-    catalogue = services.registry_cache.current()
+    catalogue, earlier = services.registry_cache.current(), earlier_promises(pilot)
     found = [
         (catalogue.stream(stream), gap)
         for stream, interval in pilot_intervals(pilot).items()
         if stream.device == device and interval is not None
-        for gap in gaps(services.store, stream, interval, start, end)
+        for gap in gaps(services.store, stream, interval, start, end, earlier.get(stream, ()))
     ]
     return sorted(found, key=lambda pair: pair[1].start - pair[1].end)

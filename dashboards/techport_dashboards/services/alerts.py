@@ -30,7 +30,13 @@ from techport_pilots.alerts.log import Alert, AlertLog, Change
 from techport_pilots.handover.portfolio import portfolio
 from techport_pilots.i18n import Language, Message
 from techport_pilots.model import LimitAlert, PilotDefinition
-from techport_pilots.quality.completeness import Completeness, pilot_intervals, stream_completeness, together
+from techport_pilots.quality.completeness import (
+    Completeness,
+    earlier_promises,
+    pilot_intervals,
+    stream_completeness,
+    together,
+)
 from techport_pilots.registry.database import Database
 from techport_pilots.reports.build import kept_evaluations
 from techport_pilots.time import interval_micros, micros_of
@@ -216,9 +222,9 @@ class Watch:
         """Of the last day, and of the seven days before it."""
         worked_out = self._completeness.get(pilot.id)
         if worked_out is None or at - worked_out[0] >= COMPLETENESS_EVERY:
-            intervals = pilot_intervals(pilot, at)
-            today = together(stream_completeness(self._store, intervals, at - DAY, at).values())
-            before = together(stream_completeness(self._store, intervals, at - 8 * DAY, at - DAY).values())
+            intervals, earlier = pilot_intervals(pilot, at), earlier_promises(pilot)
+            today = together(stream_completeness(self._store, intervals, at - DAY, at, earlier).values())
+            before = together(stream_completeness(self._store, intervals, at - 8 * DAY, at - DAY, earlier).values())
             worked_out = self._completeness[pilot.id] = at, (today, before)
         return worked_out[1]
 
@@ -261,7 +267,8 @@ class Watch:
     ) -> Callable[[Language], tuple[str, str]]:
         def compose(language: Language) -> tuple[str, str]:
             [now] = device_statuses(catalogue, self._store.latest(Selection(pilots=(pilot.id,))), [pilot], at)
-            week = together(stream_completeness(self._store, pilot_intervals(pilot, at), at - 7 * DAY, at).values())
+            intervals, earlier = pilot_intervals(pilot, at), earlier_promises(pilot)
+            week = together(stream_completeness(self._store, intervals, at - 7 * DAY, at, earlier).values())
             open_alerts = self._log.open(pilot.id)
             recent = [one for one in [*open_alerts, *self._log.history(pilot.id)] if one.began >= at - 7 * DAY]
             online = now.count(State.LIVE)

@@ -282,6 +282,11 @@ def _devices(pilot: PilotDefinition) -> Checks:
             yield from _position(device.position, (*path, "position"))
         if device.interval is not None:
             yield from _duration(device.interval, (*path, "interval"), "PT10M", interval_micros)
+        for number, earlier in enumerate(device.previous):
+            place: Path = (*path, "previous", number)
+            yield from _duration(earlier.interval, (*place, "interval"), "PT10M", interval_micros)
+            if number and earlier.until <= device.previous[number - 1].until:
+                yield misfit((*place, "until"), "not-ascending")
         yield from _streams(device, path, words)
 
 

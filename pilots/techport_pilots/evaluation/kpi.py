@@ -13,6 +13,7 @@ from techport_pilots.evaluation.samples import SamplePlan, Samples, Window, exac
 from techport_pilots.evaluation.statistics import Floats, Summary, summarise
 from techport_pilots.evaluation.values import adjusted_value
 from techport_pilots.model import Comparison, Kpi, Measure, PilotDefinition
+from techport_pilots.quality.completeness import earlier_promises
 from techport_pilots.quantities import vocabulary_of
 from techport_pilots.time import interval_micros, micros_of
 from techport_storage.model import Micros, Stream
@@ -80,7 +81,8 @@ def plan_of(pilot: PilotDefinition, measure: Measure, *, only: Sequence[str] = (
     }
     excluded = _excluded(pilot, (measure.quantity, *measure.plus), list(streams))
     resolved = resolve_measure(measure, vocabulary_of(pilot))
-    return Plan(SamplePlan(measure, streams, resolved.aggregation, intervals, excluded), resolved)
+    earlier = {stream: promises for stream, promises in earlier_promises(pilot).items() if stream in measured}
+    return Plan(SamplePlan(measure, streams, resolved.aggregation, intervals, excluded, earlier), resolved)
 
 
 def kpi_value(store: ReadingStore, pilot: PilotDefinition, kpi: Kpi, start: Micros, end: Micros) -> KpiValue:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from techport_pilots.evaluation.statistics import energy_mean, lden, mean_direction, mean_vector, to_power
 from techport_pilots.model import Measure
-from techport_pilots.quality.completeness import MINIMUM_COVER, enough_readings
+from techport_pilots.quality.completeness import MINIMUM_COVER, Earlier, enough_readings, intervals_at
 from techport_pilots.time import Local, day_starts, interval_micros, local, wanted
 from techport_storage.columns import group_by_stream
 from techport_storage.microseconds import HOUR
@@ -45,6 +45,12 @@ class SamplePlan:
     aggregation: str  # of the readings of a sample: the measure's slot with "auto" resolved
     intervals: Mapping[Stream, Micros] = field(default_factory=dict)  # expected time between readings, where known
     excluded: Mapping[str, Sequence[Window]] = field(default_factory=dict)  # by device: neither used nor expected
+    earlier: Earlier = field(default_factory=dict)  # the same before it was changed
+
+    def expected(self, stream: Stream, grid: Ints, width: Micros) -> Floats:
+        """How many readings each bucket of `width` should hold, by the interval of its time."""
+        interval = self.intervals.get(stream, _NO_INTERVAL)
+        return np.asarray(width / intervals_at(grid, interval, self.earlier.get(stream, ())), np.float64)
 
 
 class Period(NamedTuple):
@@ -282,13 +288,13 @@ def _bucket_values(
             if counting:
                 values[bucket.place, column] += bucket.readings
             else:
-                expected = width / plan.intervals.get(stream, _NO_INTERVAL)
+                expected = plan.expected(stream, grid, width)[bucket.place]
                 values[:, column] += _filled(bucket, len(grid), expected, aggregation)
                 few = ~enough_readings(bucket.readings, expected)
                 if few.any():
                     sparse += int(few.sum())
                     sparse_readings += int(bucket.readings[few].sum())
-                    promised = max(promised, expected)
+                    promised = max(promised, float(expected[few].max()))
         if counting:
             values[~_online(store, of_device[0], start, end, when, zone), column] = np.nan
     return values, (sparse, sparse_readings, promised)
@@ -368,12 +374,12 @@ def _online(store: ReadingStore, stream: Stream, start: Micros, end: Micros, whe
     return np.isin(when.day, local(_micros(store.read(query).read_all()), zone).day)
 
 
-def _filled(bucket: BucketColumns, buckets: int, expected: float, aggregation: str) -> Floats:
+def _filled(bucket: BucketColumns, buckets: int, expected: Floats, aggregation: str) -> Floats:
     """A stream's value in each bucket, NaN where it has none or too few of the `expected` readings."""
     values = np.full(buckets, np.nan)
     value = bucket.value
-    if aggregation == "sum" and expected >= 1:
-        value = value * np.maximum(1.0, expected / bucket.readings)  # the missing readings were like the others
+    if aggregation == "sum":  # the missing readings were like the others
+        value = value * np.where(expected >= 1, np.maximum(1.0, expected / bucket.readings), 1.0)
     enough = enough_readings(bucket.readings, expected)
     values[bucket.place[enough]] = value[enough]
     return values

@@ -21,6 +21,7 @@ from techport_pilots.i18n import Message, in_all_languages
 from techport_pilots.model import PilotDefinition
 from techport_pilots.quality.completeness import (
     Completeness,
+    earlier_promises,
     period,
     phase_completeness,
     pilot_intervals,
@@ -61,7 +62,10 @@ def refuse_blocked(pilot: PilotDefinition, items: Sequence[Item]) -> None:
 def checklist(registry: Registry, store: ReadingStore, pilot: PilotDefinition, at: Micros) -> list[Item]:
     """What to look at before closing, what is in order and what is not; then what closing does. Raises what the two
     raise."""
-    readings = stream_completeness(store, pilot_intervals(pilot), *period(store, pilot, at)) if pilot.devices else {}
+    readings = {}
+    if pilot.devices:
+        asked = *period(store, pilot, at), earlier_promises(pilot)
+        readings = stream_completeness(store, pilot_intervals(pilot), *asked)
     return [
         *_state(registry, pilot),
         *_readings(readings),

@@ -80,8 +80,23 @@ class Completeness(msgspec.Struct, frozen=True, kw_only=True):
         return self.flagged / self.readings if self.readings else 0.0
 
 
+class Promise(NamedTuple):
+    """What a stream promised until a time; both µs."""
+
+    until: Micros
+    interval: Micros
+
+
+Earlier = Mapping[Stream, Sequence[Promise]]
+"""What streams promised before they came as often as now, the oldest first."""
+
+
 def stream_completeness(
-    store: ReadingStore, intervals: Mapping[Stream, Micros | None], start: Micros, end: Micros
+    store: ReadingStore,
+    intervals: Mapping[Stream, Micros | None],
+    start: Micros,
+    end: Micros,
+    earlier: Earlier | None = None,
 ) -> dict[Stream, Completeness]:
     """Completeness of streams over a period.
 
@@ -92,6 +107,8 @@ def stream_completeness(
         What each stream promises, µs between readings; None where it promises nothing.
     start, end : int
         The period [start, end), µs since the epoch.
+    earlier : mapping of Stream to sequence of Promise, optional
+        What streams promised before, as `earlier_promises` gives it: each time counts by what was promised then.
 
     Returns
     -------
@@ -107,10 +124,90 @@ def stream_completeness(
     """
     if end <= start:
         raise ValueError("completeness needs a period: the end lies after the start")
-    # A stream that promises nothing is asked with an interval as long as the period: nothing can be missing.
-    asked = {stream: interval or end - start for stream, interval in intervals.items()}
-    found = store.coverage(asked, start, end)
-    return {stream: _completeness(found.get(stream), interval, start, end) for stream, interval in intervals.items()}
+    by_window: dict[tuple[Micros, Micros], dict[Stream, Micros | None]] = {}
+    for stream, interval in intervals.items():
+        for begin, until, promised in promised_windows(interval, (earlier or {}).get(stream, ()), start, end):
+            by_window.setdefault((begin, until), {})[stream] = promised
+    parts: dict[Stream, list[Completeness]] = {stream: [] for stream in intervals}
+    for (begin, until), promises in sorted(by_window.items()):
+        # A stream that promises nothing is asked with an interval as long as the period: nothing can be missing.
+        counted = store.coverage({s: interval or until - begin for s, interval in promises.items()}, begin, until)
+        for stream, interval in promises.items():
+            parts[stream].append(_completeness(counted.get(stream), interval, begin, until))
+    return {stream: some[0] if len(some) == 1 else together(some) for stream, some in parts.items()}
+
+
+def promised_windows(
+    interval: Micros | None, earlier: Sequence[Promise], start: Micros, end: Micros
+) -> list[tuple[Micros, Micros, Micros | None]]:
+    """Parts of a period with what a stream promised in each.
+
+    Parameters
+    ----------
+    interval : int or None
+        What it promises now, µs between readings.
+    earlier : sequence of Promise
+        What it promised before, the oldest first.
+    start, end : int
+        The period [start, end), µs since the epoch.
+
+    Returns
+    -------
+    list of (int, int, int or None)
+        Start, end and interval of each part (µs), in order of time; one part where nothing was changed in the period.
+    """
+    windows: list[tuple[Micros, Micros, Micros | None]] = []
+    for promise in earlier:
+        if start < min(promise.until, end):
+            windows.append((start, min(promise.until, end), promise.interval))
+            start = promise.until
+    return [*windows, (start, end, interval)] if start < end else windows
+
+
+def intervals_at(times: NDArray[np.int64], interval: Micros, earlier: Sequence[Promise]) -> NDArray[np.int64]:
+    """What a stream promised at times.
+
+    Parameters
+    ----------
+    times : array of int
+        µs since the epoch.
+    interval : int
+        What it promises now, µs between readings.
+    earlier : sequence of Promise
+        What it promised before, the oldest first.
+
+    Returns
+    -------
+    array of int
+        µs between readings, one for each time.
+    """
+    intervals = np.full(len(times), interval, np.int64)
+    for promise in reversed(earlier):
+        intervals[times < promise.until] = promise.interval
+    return intervals
+
+
+def earlier_promises(pilot: PilotDefinition) -> dict[Stream, list[Promise]]:
+    """What a pilot's streams promised before the intervals that they have now.
+
+    Parameters
+    ----------
+    pilot : PilotDefinition
+
+    Returns
+    -------
+    dict of Stream to list of Promise
+        Only streams of devices whose interval was changed; the oldest first, µs.
+    """
+    return {
+        Stream(pilot.id, device.id, stream.quantity): [
+            Promise(micros_of(before.until, pilot.timezone), interval_micros(before.interval))
+            for before in device.previous
+        ]
+        for device in pilot.devices
+        if device.previous
+        for stream in device.streams
+    }
 
 
 def pilot_intervals(pilot: PilotDefinition, at: Micros | None = None) -> dict[Stream, Micros | None]:
@@ -248,8 +345,9 @@ def _from_deployment(
         if begin < until:
             by_period.setdefault((begin, until), {})[stream] = interval
     found: dict[Stream, Completeness] = {}
+    earlier = earlier_promises(pilot)
     for (begin, until), intervals in by_period.items():
-        found |= stream_completeness(store, intervals, begin, until)
+        found |= stream_completeness(store, intervals, begin, until, earlier)
     return found, {begin for begin, _ in by_period}
 
 
@@ -322,7 +420,14 @@ def together(parts: Iterable[Completeness]) -> Completeness:
     )
 
 
-def gaps(store: ReadingStore, stream: Stream, interval: Micros, start: Micros, end: Micros) -> list[Gap]:
+def gaps(
+    store: ReadingStore,
+    stream: Stream,
+    interval: Micros,
+    start: Micros,
+    end: Micros,
+    earlier: Sequence[Promise] = (),
+) -> list[Gap]:
     """Every gap of a stream.
 
     Parameters
@@ -333,6 +438,8 @@ def gaps(store: ReadingStore, stream: Stream, interval: Micros, start: Micros, e
         What the stream promises, µs between readings.
     start, end : int
         The period [start, end), µs since the epoch.
+    earlier : sequence of Promise
+        What it promised before; see earlier_promises.
 
     Returns
     -------
@@ -344,6 +451,15 @@ def gaps(store: ReadingStore, stream: Stream, interval: Micros, start: Micros, e
     StoreError
         What the store raises.
     """
+    windows = promised_windows(interval, earlier, start, end)
+    if len(windows) > 1:
+        return [
+            gap
+            for begin, until, promised in windows
+            if promised is not None
+            for gap in gaps(store, stream, promised, begin, until)
+        ]
+    start, end, interval = windows[0][0], windows[0][1], windows[0][2] or interval
     found: list[Gap] = []
     before = start
     first = True
