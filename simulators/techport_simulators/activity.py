@@ -10,6 +10,9 @@ from techport_simulators.physics import Moment
 from techport_simulators.place import Place, noise, ripple
 from techport_storage.microseconds import DAY, HOUR, MINUTE, SECOND
 
+OUTDOOR_CO2 = 425.0
+"""ppm in 2025 (NOAA, Mauna Loa); no room has less."""
+
 # --- indoors and energy -----------------------------------------------------------------------------------------------
 
 
@@ -25,7 +28,7 @@ def indoor_co2(at: Moment, place: Place) -> Numbers:
     people = sum(
         (people_count(at.earlier(m * MINUTE), place) * np.exp(-m / 15.0) for m in lags), np.zeros(len(at.time))
     )
-    return 421.0 + 9.0 * people / place.size + 6.0 * noise(at, place)
+    return np.maximum(OUTDOOR_CO2, OUTDOOR_CO2 + 4.0 + 9.0 * people / place.size + 6.0 * noise(at, place))
 
 
 def indoor_temperature(at: Moment, place: Place) -> Numbers:
@@ -113,7 +116,8 @@ def fill_level(at: Moment, place: Place) -> Numbers:
 
 def battery_level(at: Moment, place: Place) -> Numbers:
     """%. Falls over the battery's life, faster in the cold; somebody changes it at the end."""
-    used = ((at.time + place.device % place.battery) % place.battery) / place.battery
+    new = -(place.device % place.battery) if place.battery_since is None else place.battery_since
+    used = ((at.time - new) % place.battery) / place.battery
     cold = 2.0 * np.clip(-at.temperature / 10.0, 0.0, 1.0)
     return np.clip(100.0 * (1.0 - used**1.3) - cold, 0.0, 100.0)
 

@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 Steps = NDArray[np.int64]
 Numbers = NDArray[np.float64]
 
+_ROWS = 4096  # whose shocks are in memory at once
+
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 _MIX1 = np.uint64(0xBF58476D1CE4E5B9)
 _MIX2 = np.uint64(0x94D049BB133111EB)
@@ -85,6 +87,12 @@ def _moving_average(of: int, steps: Steps, weights: Numbers) -> Numbers:
     """Σ weights[k] e[n - k] for each of the sorted steps n; in one go over each run without large holes."""
     result = np.empty(len(steps))
     cuts = np.flatnonzero(np.diff(steps) > len(weights)) + 1
+    if len(cuts) > len(steps) // 8:  # far apart, nearly all of them
+        back = np.arange(len(weights), dtype=np.int64)
+        for at in range(0, len(steps), _ROWS):
+            shocks = normal(of, (steps[at : at + _ROWS, None] - back).reshape(-1))
+            result[at : at + _ROWS] = shocks.reshape(-1, len(weights)) @ weights
+        return result
     for rows in np.split(np.arange(len(steps)), cuts):
         if len(rows) == 0:
             continue

@@ -33,7 +33,12 @@ _GROUPS: dict[str, tuple[float, float]] = {
     "river": (0.0, 0.0),
     "upstream": (0.0, 0.0),
     "tidal": (1.0, 0.0),  # where the fjord comes in
+    "new-asphalt": (1.0, 0.1),
+    "old-asphalt": (0.9, 0.1),
 }
+
+
+_FAR_FROM_THE_HOSPITAL = frozenset({"new-asphalt", "old-asphalt"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +139,7 @@ def _sensor(
         road=road,
         campus=campus,
         interval=every,
+        helicopters=device.group not in _FAR_FROM_THE_HOSPITAL,
         bounds=stream.range or (quantity.range if quantity and quantity.range else (0.0, 100.0)),
     )
     effect = effect_of(pilot, device, stream.quantity, quantity, place.bounds)
@@ -148,10 +154,10 @@ def _decimals(quantity: Quantity | None) -> int:
     return 0 if whole else quantity.decimals + 1
 
 
-def with_battery(device: Device, life: dt.timedelta) -> Device:
-    """The same device with a battery that is empty after `life`."""
+def with_battery(device: Device, life: dt.timedelta, since: int | None = None) -> Device:
+    """The same device with a battery that is empty after `life`, and was new at `since` (µs) where that is given."""
     lasts = round(life / dt.timedelta(microseconds=1))
-    sensors = tuple(replace(s, place=replace(s.place, battery=lasts)) for s in device.sensors)
+    sensors = tuple(replace(s, place=replace(s.place, battery=lasts, battery_since=since)) for s in device.sensors)
     return replace(device, sensors=sensors)
 
 

@@ -103,7 +103,7 @@ def laeq(at: Moment, place: Place) -> Numbers:
     """dB(A), equivalent level. Ten decibels a decade of traffic over the city's night floor, helicopters on top."""
     cars = 10.0 * np.log10(10 ** (38.0 / 10) + 10 ** (66.0 / 10) * place.road * np.maximum(at.traffic, 0.005))
     rotor = 74.0 + 8.0 * (place.size - 1.0) + 2.0 * noise(at, place)
-    helicopter = np.where(helicopter_near(at), 10 ** (rotor / 10), 0.0)
+    helicopter = np.where(helicopter_near(at) & place.helicopters, 10 ** (rotor / 10), 0.0)
     level: Numbers = 10.0 * np.log10(10 ** (cars / 10) + helicopter) + 1.3 * noise(at, place)
     return level
 

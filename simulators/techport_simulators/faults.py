@@ -43,6 +43,8 @@ class Faults:
     flip: float = 0.0  # a number comes without its fraction: 31 between 31.2 and 30.9
     broken: float = 0.0  # the payload ends in the middle
     battery: dt.timedelta | None = None  # the battery lasts this long; below 2 % the device says nothing
+    battery_since: int | None = None  # µs: when that battery was new
+    silent_from: int | None = None  # µs: nothing is sent from then on
 
 
 FaultPlan = Callable[[str, str], Faults]
@@ -77,7 +79,9 @@ class FaultyDevice:
     """A device and its faults: turns instants into the messages that really go out."""
 
     def __init__(self, device: Device, faults: Faults) -> None:
-        self.device = device if faults.battery is None else with_battery(device, faults.battery)
+        self.device = device
+        if faults.battery is not None:
+            self.device = with_battery(device, faults.battery, faults.battery_since)
         self.faults = faults
         self._battery = next((s.quantity for s in device.sensors if s.quantity == "battery_level"), None)
 
@@ -146,6 +150,8 @@ class FaultyDevice:
         }
         names = [name for name, rate in lasting.items() if self._hit(name, rate, start)]
         names += [name for name, rate in single.items() if self._hit(name, rate, time)]
+        if rates.silent_from is not None and time >= rates.silent_from:
+            names.append("gap")
         if rates.battery is not None and self._battery and true[self._battery] < 2.0:
             names.append("battery")
         return names

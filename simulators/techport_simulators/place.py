@@ -9,7 +9,7 @@ import numpy as np
 
 from techport_simulators.chance import Numbers, drift, normal, uniform
 from techport_simulators.physics import Moment
-from techport_storage.microseconds import DAY, MINUTE, SECOND
+from techport_storage.microseconds import DAY, HOUR, MINUTE, SECOND
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +22,10 @@ class Place:
     campus: float = 0.0  # how much it follows the students
     interval: int = MINUTE  # µs that a count covers
     battery: int = 400 * DAY  # µs that a battery lasts
+    battery_since: int | None = None  # µs when one was new; None: as chance has it
     bounds: tuple[float, float] = (0.0, 100.0)
+    helicopters: bool = True  # whether it hears those that fly to the hospital
+    averaged: bool = False  # readings are means of hours, in which most of the noise is gone
 
     @property
     def size(self) -> float:
@@ -34,7 +37,9 @@ Model = Callable[[Moment, Place], Numbers]
 
 
 def noise(at: Moment, place: Place, memory: int = 3 * MINUTE, step: int = 30 * SECOND) -> Numbers:
-    """The stream's own fluctuation: unit variance."""
+    """The stream's own fluctuation: unit variance, and less of it in means of hours."""
+    if place.averaged:
+        return np.sqrt(2.0 * memory / HOUR) * normal(place.key, at.time // HOUR)
     return drift(place.key, at.time, step, memory)
 
 

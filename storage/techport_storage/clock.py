@@ -10,6 +10,9 @@ from __future__ import annotations
 import datetime as dt
 import os
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 
 from techport_storage.model import Micros
 
@@ -17,9 +20,24 @@ _EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 _SHIFT: Micros = round(float(os.environ.get("TECHPORT_CLOCK_SHIFT") or 0) * 1_000_000)
 
 
+_TOLD: ContextVar[Micros | None] = ContextVar("told", default=None)
+
+
 def now() -> Micros:
     """The present in microseconds since 1970, UTC."""
-    return time.time_ns() // 1000 + _SHIFT
+    told = _TOLD.get()
+    return time.time_ns() // 1000 + _SHIFT if told is None else told
+
+
+@contextmanager
+def as_of(instant: Micros) -> Iterator[None]:
+    """Let it be that instant for what this thread does in the block: a history that is written down afterwards, such
+    as that of the demo. Nothing that measures or waits may run in it."""
+    token = _TOLD.set(instant)
+    try:
+        yield
+    finally:
+        _TOLD.reset(token)
 
 
 def now_datetime(zone: dt.tzinfo = dt.UTC) -> dt.datetime:

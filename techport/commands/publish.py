@@ -39,6 +39,9 @@ def simulate(
     faults: Annotated[
         bool, typer.Option("--faults", help="now and then something goes wrong at every third device")
     ] = False,
+    demo_trouble: Annotated[
+        bool, typer.Option("--demo-faults", hidden=True, help="what is wrong in the demo: a silent device, a battery")
+    ] = False,
     truth: Annotated[Path | None, typer.Option(help="file to log what was true and what was sent (NDJSON)")] = None,
     with_parent: Annotated[
         bool, typer.Option("--with-parent", hidden=True, help="stop when standard input ends")
@@ -48,7 +51,7 @@ def simulate(
     from techport_pilots.definition.load import read_definition
     from techport_simulators.city import CitySettings, run_city
     from techport_simulators.city import Progress as CityProgress
-    from techport_simulators.demo import demo_definitions
+    from techport_simulators.demo import demo_definitions, demo_faults
     from techport_simulators.faults import everyday_faults, no_faults
 
     settings = load_settings({"mqtt": mqtt})
@@ -65,15 +68,17 @@ def simulate(
             if bar is not None:
                 bars.update(bar, completed=state.history_done)
 
+        pilots = [read_definition(file) for file in pilot or demo_definitions()]
+        plan = demo_faults(pilots) if demo_trouble else everyday_faults if faults else no_faults
         done = run_city(
-            [read_definition(file) for file in pilot or demo_definitions()],
+            pilots,
             _broker(settings),
             CitySettings(
                 seed=seed,
                 interval=dt.timedelta(seconds=every) if every else None,
                 backfill=dt.timedelta(hours=history),
                 seldom_backfill=dt.timedelta(days=seldom_history),
-                faults=everyday_faults if faults else no_faults,
+                faults=plan,
                 truth_path=truth,
             ),
             stop_event=stop,

@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
+from zoneinfo import ZoneInfo
 
 import structlog
 import typer
@@ -31,6 +32,7 @@ from techport_pilots.children import end_child, start_child
 from techport_storage.clock import now_datetime
 
 if TYPE_CHECKING:
+    from techport.demo_history import DemoHistory
     from techport_dashboards.web.server import WebServer
     from techport_pilots.registry.registry import Registry
 
@@ -62,18 +64,23 @@ def demo(
     pilot: options.PilotFiles = None,
     broker: options.Broker = None,
     seed: Annotated[int, typer.Option(help="the same seed gives the same district")] = 1,
-    history: Annotated[float, typer.Option(help="hours of history to publish on the first start")] = 24.0,
+    history: Annotated[
+        bool, typer.Option("--history/--no-history", help="write months of readings before the first start")
+    ] = True,
     insecure: options.Insecure = None,
 ) -> None:
     """`up` with a simulated district of pilots and devices."""
-    from techport_simulators.demo import demo_in
+    from techport.demo_history import DemoHistory
+    from techport_simulators.demo import demo_in, finished_in
 
     settings = begin(data=data, http=http, mqtt=mqtt, broker=broker, insecure=insecure)
     if settings.broker_cert is not None and settings.mqtt_ca is None:
         raise CannotRun("the simulated devices do not know who signed broker_cert: set mqtt_ca to that authority (PEM)")
     with lock(settings.data, "demo", settings.http, settings.mqtt, settings.http_cert):
-        district = _District(settings, demo_in(settings.data / "demo", now_datetime().date()), seed, history)
-        _run_everything(settings, pilot or [], district)
+        folder, today = settings.data / "demo", now_datetime(ZoneInfo("Europe/Oslo")).date()
+        definitions = demo_in(folder, today)
+        past = DemoHistory(settings, definitions, finished_in(folder, today), seed) if history else None
+        _run_everything(settings, pilot or [], _District(settings, definitions, seed, past))
 
 
 @options.needs("admin", logs=None)
@@ -143,6 +150,8 @@ def _run_everything(settings: Settings, pilots: list[Path], district: _District 
     with platform.stores(settings) as parts:
         import_pilots(parts.registry, pilots)
         if district is not None:
+            if district.past is not None:
+                district.past.write(parts)
             _settle(parts.registry, district.definitions)
         with (
             platform.broker(settings, parts, own=True) as reached,
@@ -161,10 +170,8 @@ def _run_everything(settings: Settings, pilots: list[Path], district: _District 
 class _District:
     """The simulated district: a process of its own that knows only the broker's address and the pilots' definitions."""
 
-    def __init__(self, settings: Settings, definitions: list[Path], seed: int, history: float) -> None:
-        from techport_simulators.demo import HISTORY
-
-        first_start = not (settings.data / "readings.duckdb").exists()
+    def __init__(self, settings: Settings, definitions: list[Path], seed: int, past: DemoHistory | None = None) -> None:
+        self.past = past
         self._command = [
             sys.executable,
             "-m",
@@ -173,11 +180,10 @@ class _District:
             "--mqtt",
             settings.mqtt,
             "--with-parent",
+            "--demo-faults",
             "--seed",
             str(seed),
         ]
-        if first_start:
-            self._command += ["--history", str(history), "--seldom-history", str(HISTORY.days)]
         self.definitions = definitions
         for file in definitions:
             self._command += ["--pilot", str(file)]

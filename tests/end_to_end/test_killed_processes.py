@@ -79,7 +79,7 @@ def test_the_doctor_names_a_broker_that_was_left_behind(tmp_path: Path) -> None:
 
 
 def test_a_killed_demo_leaves_no_devices_behind(tmp_path: Path) -> None:
-    with Platform(tmp_path, "demo", "--history", "1") as platform:
+    with Platform(tmp_path, "demo", "--no-history") as platform:
         assert processes_with("--mqtt", f"127.0.0.1:{platform.mqtt_port}")
         platform.kill()
         wait_until(lambda: processes_with("--mqtt", f"127.0.0.1:{platform.mqtt_port}") == [], 60)

@@ -121,7 +121,7 @@ def _refused(platform: Platform, *arguments: str) -> str:
 
 
 def test_starting_the_demo_again_keeps_the_data(tmp_path: Path) -> None:
-    platform = Platform(tmp_path, "demo", "--broker", "embedded", "--history", "0")
+    platform = Platform(tmp_path, "demo", "--broker", "embedded", "--no-history")
     with platform:
         rows = wait_until(lambda: len(_devices(items := platform.get("/api/v1/latest")["items"])) >= 40 and items, 60)
         pilots = platform.get("/api/v1/portfolio")["items"]

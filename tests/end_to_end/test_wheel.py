@@ -34,7 +34,7 @@ def test_a_wheel_in_an_empty_environment_runs_the_demo(tmp_path: Path) -> None:
     run(uv, "pip", "install", "--quiet", "--python", str(tmp_path / "environment"), str(wheel))
 
     command = (str(tmp_path / "environment/bin/techport"),)
-    with Platform(tmp_path, "demo", "--history", "0", command=command) as platform:
+    with Platform(tmp_path, "demo", "--no-history", command=command) as platform:
         wait_until(lambda: len(platform.get("/api/v1/latest")["items"]) > 50, 60)
         page = platform.read("/").decode()
         assert "<svg" in page

@@ -12,7 +12,7 @@ import pytest
 
 from techport_pilots.definition.load import read_definition
 from techport_pilots.model import PilotDefinition
-from techport_simulators.demo import DEMO_PILOTS, HISTORY, SINCE, definition_path, demo_in
+from techport_simulators.demo import DEMO_PILOTS, HISTORY, SINCE, definition_path, demo_in, finished_in
 from techport_simulators.devices import Device, devices_of, micros
 from techport_storage.microseconds import DAY
 
@@ -35,7 +35,17 @@ def test_phases_lie_around_today(tmp_path: Path, today: dt.date) -> None:
         assert today - before.start.date() >= HISTORY
         assert during.end.date() > today
         packaged = read_definition(definition_path(path.stem))
-        assert pilot.devices == packaged.devices
+        assert [device.id for device in pilot.devices] == [device.id for device in packaged.devices]
+        yesterday = dt.datetime.combine(today - dt.timedelta(days=1), dt.time(), ZoneInfo("Europe/Oslo"))
+        changed = {before.until for device in pilot.devices for before in device.previous}
+        assert changed <= {yesterday}, "hourly means before, every reading since yesterday"
+
+
+@pytest.mark.parametrize("today", [dt.date(2026, 11, 23), dt.date(2027, 4, 1), dt.date(2031, 7, 6)])
+def test_the_finished_pilot_is_over(tmp_path: Path, today: dt.date) -> None:
+    before, during = read_definition(finished_in(tmp_path, today)).phases
+    assert before.end == during.start
+    assert today - dt.timedelta(weeks=3) <= during.end.date() <= today - dt.timedelta(weeks=2)
 
 
 def test_a_demo_keeps_its_dates(tmp_path: Path) -> None:
