@@ -13,6 +13,7 @@ import contextlib
 import threading
 import time
 from collections.abc import Mapping, Sequence
+from functools import partial
 
 import msgspec
 import structlog
@@ -32,6 +33,7 @@ from techport_ingest.after.notices import Publish
 from techport_ingest.checking.budget import DeviceLimits, HourlyBudgets
 from techport_ingest.checking.check import Columns
 from techport_ingest.decoding.decoder import Decoder
+from techport_ingest.decoding.pseudonyms import Pseudonymiser
 from techport_ingest.decoding.reader import Reader
 from techport_ingest.message import Message
 from techport_ingest.metrics import Metrics
@@ -46,6 +48,7 @@ from techport_pilots.accounting.message_tap import MessageTap
 from techport_pilots.accounting.quarantine import KEPT_WITHOUT_PILOT, Quarantine
 from techport_pilots.accounting.tally import DeviceDay, QuarantineEntry, Tally, day_of
 from techport_pilots.errors import RegistryUnavailable
+from techport_pilots.registry.pseudonym_keys import key_of
 from techport_pilots.registry.view import IngestView
 from techport_storage.clock import now
 from techport_storage.errors import StoreUnavailable
@@ -106,6 +109,8 @@ class Pipeline:
         self._view_cache = IngestViewCache(registry)
         self._view = IngestView(-1, {})  # that the batch was read with
         self._budgets = HourlyBudgets(self._settings.limits)
+        self._pseudonymiser = Pseudonymiser(partial(key_of, registry.database))
+        self._as_kept: Sequence[Message] = ()  # the batch, with pseudonyms for identifiers
         self._reader = Reader(decoders, self._settings.limits, metrics.count_codec_death)
         self._commit_log = LogCommits(self._worker, CommitLog(registry.database), self._retrier)
         self._follow_ups: list[FollowUp] = [
@@ -165,7 +170,7 @@ class Pipeline:
         for follow_up in self._follow_ups:
             follow_up.committed(
                 CommittedBatch(
-                    messages,
+                    self._as_kept,
                     accounting,
                     self._view,
                     receipt,
@@ -244,7 +249,8 @@ class Pipeline:
         self._use(view)
         if budgets is not None:
             budgets.undo()
-        return self._reader.read(messages, view, budgets)
+        self._as_kept = self._retrier.call("registry", self._pseudonymiser.apply, messages, view)
+        return self._reader.read(self._as_kept, view, budgets)
 
     def _open(self, accounting: BatchAccounting) -> None:
         """Note in the ledger which device-days the batch may change, so that a crash behind the write can be fixed."""

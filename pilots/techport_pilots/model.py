@@ -175,6 +175,14 @@ class CsvColumns(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     decimal: Literal[",", "."] | None = None
 
 
+class PseudonymRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Where messages hold identifiers of people or their things: MAC addresses, number plates, cards."""
+
+    fields: list[str] = []  # keys of a JSON payload at any depth, or paths: `mac`, `rx.addr`; `probes.*`: its keys
+    levels: list[int] = []  # of the topic, counted from 1; -1 is the last
+    rotate: str = "P1D"  # how long an identifier has the same pseudonym
+
+
 class SourceDefinition(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Where messages of other makers' formats come from, and how they become the pilot's readings.
 
@@ -202,6 +210,7 @@ class SourceDefinition(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     separator: str = "."
     constants: dict[str, float] = {}
     when: dict[str, list[str]] = {}
+    pseudonyms: PseudonymRule | None = None  # of identifiers, which are replaced before anything is kept
     options: dict[str, Any] = {}  # of formats whose options have no key of their own here
 
 

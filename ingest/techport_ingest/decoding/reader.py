@@ -103,6 +103,8 @@ class Reader:
                 columns.count_only(message, columns.owner(route.pilot, route.device), 1)
             elif route.decode is None:
                 columns.ignore(message, route.pilot, route.device, "status")
+            elif message.rejected is not None and columns.collects(route.pilot):
+                columns.reject(message, route.pilot, route.device, route.format, message.rejected)
             else:
                 self._read(message, route, columns, snapshot, budgets)
 

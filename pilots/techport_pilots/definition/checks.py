@@ -45,6 +45,7 @@ def check_sources(pilot: PilotDefinition) -> Iterator[Misfit]:
         yield from _format(source, path)
         yield from _source_position(source, path)
         yield from _source_zones(source, path)
+        yield from _pseudonyms(source, path)
         for key, field in source.fields.items():
             place: Path = (*path, "fields", key)
             if field.quantity not in words:
@@ -57,6 +58,36 @@ def check_sources(pilot: PilotDefinition) -> Iterator[Misfit]:
                 yield misfit((*place, "factor"), "factor-zero", near=place)
             if key in source.ignore:
                 yield misfit(place, "also-ignored", key=key)
+
+
+def _pseudonyms(source: SourceDefinition, path: Path) -> Iterator[Misfit]:
+    """Whether identifiers can be found where a source says that they are."""
+    rule = source.pseudonyms
+    if rule is None:
+        return
+    path = (*path, "pseudonyms")
+    if not rule.fields and not rule.levels:
+        yield misfit(path, "pseudonyms-of-nothing")
+    for index, field in enumerate(rule.fields):
+        parts = field.split(".")
+        if not all(part.strip() for part in parts) or "*" in parts[:-1] or parts == ["*"]:
+            yield misfit((*path, "fields", index), "pseudonyms-field", given=field[:60])
+    topic = source.topic.split("/")
+    for index, level in enumerate(rule.levels):
+        place: Path = (*path, "levels", index)
+        if not _is_open_level(topic, level):
+            yield misfit(place, "pseudonyms-level", level=level, topic=source.topic)
+    yield from _duration(rule.rotate, (*path, "rotate"), "P1D", interval_micros)
+
+
+def _is_open_level(topic: list[str], level: int) -> bool:
+    """Whether messages of a topic filter may have anything at this level; a filter that ends in # has any number."""
+    endless = topic[-1] == "#"
+    if level < 0:
+        return level == -1 if endless else -len(topic) <= level and topic[level] == "+"
+    if level == 0:
+        return False
+    return endless if level > len(topic) else topic[level - 1] in ("+", "#")
 
 
 def _source_zones(source: SourceDefinition, path: Path) -> Iterator[Misfit]:

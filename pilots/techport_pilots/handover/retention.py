@@ -71,6 +71,7 @@ ERASED = (
     "device_events",
     "credentials",
     "pilot_packages",
+    "pseudonym_keys",
     "alerts",
     "alert_silences",
     "outbox",  # what is told of its devices, also what still waits

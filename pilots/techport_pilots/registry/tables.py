@@ -753,3 +753,13 @@ audit_head = Table(
     Column("anchor_number", BigInteger, nullable=False),
     Column("anchor_hash", String, nullable=False),
 )
+
+# Keys of pseudonyms, which make nothing out of an identifier that anybody can undo once they are gone.
+pseudonym_keys = Table(
+    "pseudonym_keys",
+    metadata,
+    Column("pilot", String, primary_key=True),
+    Column("length", BigInteger, primary_key=True, autoincrement=False),  # of a period, µs
+    Column("period", BigInteger, primary_key=True, autoincrement=False),
+    Column("secret", LargeBinary, nullable=False),
+)
