@@ -19,8 +19,8 @@ class Message(msgspec.Struct, frozen=True, gc=False):
     id: int  # the source's handle to acknowledge it with
     redelivered: bool = False  # the broker says that it has given us this message before (DUP)
     retained: bool = False  # an old value that the broker repeats to a new subscriber
-    rejected: Rejection | None = None  # before it was read: it may not be
     delayed: bool = False  # it may have waited in a queue before it arrived: its source says by which rule
+    rejected: Rejection | None = None  # before it was read: it may not be
 
     @property
     def arrival_is_doubtful(self) -> bool:

@@ -55,6 +55,7 @@ def test_pages_of_people_look(visit: Visitor, city: City, look: str) -> None:
     reset = PasswordResets(database).create(other.id)
     here = visit(**LOOKS[look])
     signed_in = {"account": "/account", "people": "/people", "pilot-people": f"{PILOT}/people"}
+    signed_in |= {"audit": "/audit-log", "pilot-audit": f"{PILOT}/audit-log"}
     signed_out = {
         "sign-in": "/sign-in?next=/portfolio",
         "forgotten": "/forgotten",
