@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
+import uuid
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NoReturn
 
 import pytest
+from sqlalchemy.engine import URL, Engine
 
 from tests.dates import set_clock
 
@@ -33,6 +37,34 @@ def shared() -> Path:
     if not folder.is_dir():
         pytest.skip("the developers' data folder ../shared is not here")
     return folder
+
+
+@pytest.fixture(scope="session", autouse=True)
+def copied_registries(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """New registries in SQLite are copies of one that the migrations have made here: to migrate each would be
+    a fifth of the processor time of all tests. Processes that tests start, and PostgreSQL, migrate by themselves.
+    """
+    from techport_pilots.registry import database
+
+    template = tmp_path_factory.mktemp("registry") / "registry.sqlite"
+    database.Database.open(f"sqlite:///{template}").close()
+    open_file = database._sqlite
+
+    def copy_and_open(url: URL) -> Engine:
+        path = Path(str(url.database))
+        if not path.exists():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            copy = shutil.copyfile(template, path.with_name(uuid.uuid4().hex))
+            try:
+                path.hardlink_to(copy)  # fails where another thread or process has made the file meanwhile
+            except FileExistsError:
+                pass
+            copy.unlink()
+        return open_file(url)
+
+    database._sqlite = copy_and_open
+    yield
+    database._sqlite = open_file
 
 
 SERVERS = {"influxd", "own_influxd", "postgres", "mosquitto", "chromium"}
