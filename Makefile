@@ -19,7 +19,8 @@ help:
 demo: install assets ## the whole platform with a simulated district; ARGS="..." are given to `techport demo`
 	@$(RUN)/techport demo $(ARGS)
 
-PYTEST := $(RUN)/pytest -n 2 --dist worksteal
+# One more than the two cores that the suite is meant for: tests wait for servers and browsers a third of their time.
+PYTEST := $(RUN)/pytest -n 3 --dist worksteal
 
 test: install-dev system-packages assets ## all tests but those that kill, pause and fill disks; ARGS="..." for pytest
 	$(PYTEST) -m "not faults" $(ARGS)
