@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import sys
@@ -55,10 +56,8 @@ def copied_registries(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None
         if not path.exists():
             path.parent.mkdir(parents=True, exist_ok=True)
             copy = shutil.copyfile(template, path.with_name(uuid.uuid4().hex))
-            try:
-                path.hardlink_to(copy)  # fails where another thread or process has made the file meanwhile
-            except FileExistsError:
-                pass
+            with contextlib.suppress(FileExistsError):  # another thread or process has made it meanwhile
+                path.hardlink_to(copy)
             copy.unlink()
         return open_file(url)
 
