@@ -44,7 +44,9 @@ KINDS: dict[str, Kind] = {
     "bad-cursor": Kind(400, N_("Invalid cursor"), "Repeat the query that returned the cursor, unchanged."),
     "not-found": Kind(404, N_("Not found"), "List the available pilots with /api/v1/pilots."),
     "method-not-allowed": Kind(405, N_("Method not allowed"), "Use a method that the header `Allow` names."),
-    "not-acceptable": Kind(406, N_("Unsupported format"), "Use json, ndjson, csv, csv-nb, parquet or arrow."),
+    "not-acceptable": Kind(
+        406, N_("Unsupported format"), "Use json, ndjson, csv, csv-nb, parquet, arrow, feather or netcdf."
+    ),
     "wrong-state": Kind(409, N_("Not possible in the current state"), "See `detail` for what has to be done first."),
     "forbidden": Kind(403, N_("Forbidden"), "See `detail` for the reason and who can change it."),
     "bad-definition": Kind(422, N_("Invalid pilot definition"), "See `detail` for each error and how to fix it."),

@@ -104,3 +104,61 @@ def _is_factor(factor: str) -> bool:
     if atom is None or atom in _METRIC or atom in _PLAIN:
         return True
     return any(atom.startswith(prefix) and atom[len(prefix) :] in _METRIC for prefix in _PREFIXES)
+
+
+# -- UDUNITS, in which the CF conventions want units.
+
+_UDUNITS = {
+    "Cel": "degree_Celsius",
+    "deg": "degree",
+    "[degF]": "degree_Fahrenheit",
+    "%": "percent",
+    "[ppth]": "1e-3",
+    "[ppm]": "1e-6",
+    "[ppb]": "1e-9",
+    "Ohm": "ohm",
+    "L": "litre",
+    "l": "litre",
+    "d": "day",
+    "wk": "week",
+    "a": "year",
+    "h": "hour",
+    "[mi_i]": "international_mile",
+    "[kn_i]": "knot",
+}
+_LOGARITHMIC = re.compile(r"[a-z]?B(\[.*\]|\{.*\})?")
+_POWER = re.compile(r"(?P<name>[A-Za-z%'_\[\]]+)(?P<exponent>[+-]?\d+)?")
+
+
+def udunits(code: str) -> str:
+    """A UCUM code as UDUNITS writes it: `ug m-3` for `ug/m3`.
+
+    What is counted (`{bicycle}`) has the unit 1, and so have levels in decibel and [pH], for whose scales UDUNITS has
+    no name without a reference: the code itself has to stand beside it.
+    """
+    plain = re.sub(r"\{[^}]*\}", "", code)
+    if not plain or "[pH]" in code or _LOGARITHMIC.fullmatch(code):
+        return "1"
+    factors, sign = [], 1
+    for part in re.split(r"([./])", plain):
+        if part in ("", ".", "/"):
+            sign = {"/": -1, ".": 1}.get(part, sign)
+            continue
+        match = _POWER.fullmatch(part)
+        if match is None:
+            factors.append(part if sign == 1 else f"{part}-1")
+            continue
+        name, power = match["name"], sign * int(match["exponent"] or 1)
+        written = _in_udunits(name)
+        factors.append(written if power == 1 else f"{written}{power}")
+    return " ".join(factors) or "1"
+
+
+def _in_udunits(atom: str) -> str:
+    if atom in _UDUNITS:
+        return _UDUNITS[atom]
+    for prefix in _PREFIXES:
+        rest = atom.removeprefix(prefix)
+        if atom not in _METRIC and rest != atom and rest in _UDUNITS and rest in _METRIC:
+            return f"{prefix}{_UDUNITS[rest]}"
+    return atom

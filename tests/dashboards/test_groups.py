@@ -83,15 +83,19 @@ def made() -> pd.DataFrame:
 FRAME = made()
 
 
-@pytest.fixture(scope="module")
-def streets(tmp_path_factory: pytest.TempPathFactory) -> Iterator[City]:
-    city = City.at(tmp_path_factory.mktemp("streets"))
-    city.import_text(PILOT)
+def fill(city: City) -> None:
     for (device, quantity), part in FRAME.groupby(["device", "quantity"]):
         time, count = part["us"].to_numpy(), len(part)
         quality = np.zeros(count, np.uint8)
         stream = Stream("gater", str(device), str(quantity))
         city.store.write(Batch([stream], np.zeros(count, np.int32), time, part["value"].to_numpy(), time, quality))
+
+
+@pytest.fixture(scope="module")
+def streets(tmp_path_factory: pytest.TempPathFactory) -> Iterator[City]:
+    city = City.at(tmp_path_factory.mktemp("streets"))
+    city.import_text(PILOT)
+    fill(city)
     yield city
     city.close()
 

@@ -28,7 +28,7 @@ from techport_dashboards.api.words import (
     Unit,
 )
 from techport_dashboards.problems import Problem
-from techport_dashboards.query import etags, formats, rows, times
+from techport_dashboards.query import etags, formats, netcdf, rows, times
 from techport_dashboards.query.answer_files import (
     MOST_ROWS,
     MOST_ROWS_OF_TEXT,
@@ -211,8 +211,8 @@ class ReadingsParameters(Choice):
     format: str | None = Field(
         None,
         max_length=40,
-        description="json, ndjson, csv, csv-nb (semicolons and decimal commas), parquet, arrow or feather; instead of "
-        "Accept.",
+        description="json, ndjson, csv, csv-nb (semicolons and decimal commas), parquet, arrow, feather or netcdf (CF "
+        "time series of devices that have a position); instead of Accept.",
         examples=list(MEDIA_TYPES),
         json_schema_extra={"enum": [*MEDIA_TYPES, None]},
     )
@@ -564,6 +564,8 @@ def respond(
         return FileAnswer(file)
     now, catalogue = clock.now(), services.registry_cache.current()
     resolved = resolve(parameters.question(limit), viewer, catalogue, services.store, settings.zone, now)
+    if file_format == "netcdf":
+        netcdf.check_shape(resolved.query, shape)
     tag = etag_of(
         _looked_at(resolved.query, shape), services.store, catalogue, file_format, shape, request.app.version, now
     )
@@ -791,6 +793,8 @@ def _written(
             stream = formats.arrow(batches, schema, described)
         case "feather":
             stream = formats.feather(batches, schema, described)
+        case "netcdf":
+            stream = formats.whole(netcdf.netcdf(batches, query, catalogue, described))
         case "csv-nb":
             stream = formats.csv_nb(batches, schema.names, query.zone)
         case "csv":
@@ -798,7 +802,7 @@ def _written(
         case _:
             stream = formats.ndjson(batches)
     if file_format != "ndjson":
-        name = {"csv-nb": "csv", "arrow": "arrows"}.get(file_format, file_format)
+        name = {"csv-nb": "csv", "arrow": "arrows", "netcdf": "nc"}.get(file_format, file_format)
         headers["Content-Disposition"] = f'attachment; filename="readings.{name}"'
     encoding = formats.encoding_of(request.headers.get("accept-encoding", ""))
     if file_format not in formats.BINARY_FORMATS and encoding is not None and not _wants_file(request):

@@ -25,7 +25,7 @@ from starlette.types import Receive, Scope, Send
 
 LARGEST = 64 << 20
 """Bytes of an answer that is made a file of; larger ones are streamed."""
-MOST_ROWS: Mapping[str, int] = {"parquet": 5_000_000, "arrow": 2_000_000, "feather": 2_000_000}
+MOST_ROWS: Mapping[str, int] = {"parquet": 5_000_000, "arrow": 2_000_000, "feather": 2_000_000, "netcdf": 5_000_000}
 MOST_ROWS_OF_TEXT = 500_000
 """Rows of an answer that are worth trying, by what a row takes in each format."""
 _LASTS = 60.0  # seconds after it was last asked for

@@ -63,11 +63,12 @@ def _values(column: pa.Array) -> pa.Array:
     return text
 
 
-Format = Literal["json", "ndjson", "csv", "csv-nb", "parquet", "arrow", "feather"]
+Format = Literal["json", "ndjson", "csv", "csv-nb", "parquet", "arrow", "feather", "netcdf"]
 PARQUET = "application/vnd.apache.parquet"
 ARROW = "application/vnd.apache.arrow.stream"
 FEATHER = "application/vnd.apache.arrow.file"
-BINARY_FORMATS = ("parquet", "arrow", "feather")
+NETCDF = "application/x-netcdf"
+BINARY_FORMATS = ("parquet", "arrow", "feather", "netcdf")
 MEDIA_TYPES: dict[Format, str] = {
     "json": "application/json",
     "ndjson": "application/x-ndjson",
@@ -76,6 +77,7 @@ MEDIA_TYPES: dict[Format, str] = {
     "parquet": PARQUET,
     "arrow": ARROW,
     "feather": FEATHER,
+    "netcdf": NETCDF,
 }
 BINARY = {"type": "string", "format": "binary"}
 """A file, in the API's description."""
@@ -95,6 +97,8 @@ _ACCEPTED: dict[str, Format] = {
     "application/x-parquet": "parquet",
     ARROW: "arrow",
     FEATHER: "feather",
+    NETCDF: "netcdf",
+    "application/netcdf": "netcdf",
     "*/*": "json",
     "application/*": "json",
     "text/*": "csv",
@@ -137,6 +141,11 @@ def pieces(source: pa.Table | pa.RecordBatchReader, dress: Dress) -> Generator[p
         for batch in source:
             for start in range(0, batch.num_rows, ROWS_AT_ONCE):
                 yield dress(batch.slice(start, ROWS_AT_ONCE))
+
+
+def whole(content: bytes) -> Generator[bytes]:
+    """Bytes that are there already."""
+    yield content
 
 
 def json_rows(batches: Iterator[pa.RecordBatch]) -> bytes:
