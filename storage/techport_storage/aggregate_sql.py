@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from techport_storage.buckets import fixed_width
-from techport_storage.model import Aggregate, BucketWidth, Query, percentile_of
+from techport_storage.model import Aggregate, BucketWidth, QualityChoice, Query, percentile_of
 
 
 def _floored(width: int) -> str:
@@ -47,6 +47,16 @@ _AGGREGATES: dict[Aggregate, str] = {
 }
 
 
+QUALITY_CONDITIONS: dict[QualityChoice, str] = {"all": "", "good": "quality = 0", "flagged": "quality <> 0"}
+"""In SQL and InfluxQL alike."""
+
+
+def and_quality(query: Query) -> str:
+    """The end of a WHERE clause that keeps the readings of the query's quality."""
+    condition = QUALITY_CONDITIONS[query.quality]
+    return f" AND {condition}" if condition else ""
+
+
 def select(query: Query, tables: Sequence[str], several: bool = True) -> str:
     """The rows of one slice of a query, ordered by rank (of the stream, in the order of names) and time.
 
@@ -55,8 +65,7 @@ def select(query: Query, tables: Sequence[str], several: bool = True) -> str:
     column `rank`. For aggregates $after, the start of the bucket to begin behind. Calendar buckets start as the
     registered table `calendar` says.
     """
-    good = " AND quality = 0" if query.quality == "good" else ""
-    where = f"stream BETWEEN $low AND $high AND time BETWEEN $first AND $last{good}"
+    where = f"stream BETWEEN $low AND $high AND time BETWEEN $first AND $last{and_quality(query)}"
     columns = "time, value, delay, late, quality" if query.every is None else "time, value"
     columns, rank = (f"stream, {columns}", "rank, ") if several else (columns, "")
     source = " UNION ALL ".join(f"SELECT {columns} FROM {table} WHERE {where}" for table in tables)

@@ -157,6 +157,10 @@ class BucketWidth(msgspec.Struct, frozen=True):
     unit: Unit
 
 
+QualityChoice = Literal["all", "good", "flagged"]
+"""Which readings by their flags: good has none, flagged has at least one."""
+
+
 class Selection(msgspec.Struct, frozen=True):
     """Which streams. None means all; names are exact. `streams`, where given, is taken instead of the other three."""
 
@@ -186,7 +190,7 @@ class Query(msgspec.Struct, frozen=True, kw_only=True):
     every: BucketWidth | None = None
     aggregates: tuple[Aggregate, ...] = ("mean",)
     zone: str = "UTC"  # for calendar buckets
-    quality: Literal["all", "good"] = "all"  # good: no flag set
+    quality: QualityChoice = "all"
     limit: int | None = None  # rows
     after: Cursor | None = None
 

@@ -10,7 +10,7 @@ import numpy as np
 from techport_storage.buckets import FIXED
 from techport_storage.errors import BadQuery
 from techport_storage.microseconds import DAY
-from techport_storage.model import AGGREGATES, Batch, BucketWidth, Micros, Query, Unit, percentile_of
+from techport_storage.model import AGGREGATES, Batch, BucketWidth, Micros, QualityChoice, Query, Unit, percentile_of
 
 MAX_WIDTH = 100 * 366 * DAY  # µs; a wider bucket is a typing error, and this keeps arithmetic far from overflow
 
@@ -20,8 +20,8 @@ def check_query(query: Query) -> None:
     check_range(query.start, query.end)
     if query.limit is not None and query.limit <= 0:
         raise BadQuery("limit", f"{query.limit} rows is no answer", "Ask for at least 1 row, or leave the limit out")
-    if query.quality not in ("all", "good"):
-        raise BadQuery("quality", f"{query.quality!r} is unknown", 'Use "all" or "good"')
+    if query.quality not in get_args(QualityChoice):
+        raise BadQuery("quality", f"{query.quality!r} is unknown", 'Use "all", "good" or "flagged"')
     if query.every is not None:
         _check_every(query.every)
         _check_aggregates(query.aggregates)

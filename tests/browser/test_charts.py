@@ -16,9 +16,10 @@ from techport_dashboards.charts.palette import DARK, LIGHT
 from techport_pilots.model import Event, Text
 from techport_pilots.registry.events import add_event
 from techport_storage.clock import now, now_datetime
-from techport_storage.model import Reading, Selection, Stream
+from techport_storage.microseconds import HOUR
+from techport_storage.model import Quality, Reading, Selection, Stream
 from tests.browser.conftest import Visit
-from tests.browser.test_pages import PHONE, PILOT, barriers, drawn
+from tests.browser.test_pages import PHONE, PILOT, barriers, drag, drawn
 from tests.dashboards.web import City
 
 Visitor = Callable[..., Visit]
@@ -62,6 +63,56 @@ def test_one_line_goes_through_all_charts(visit: Visitor) -> None:
     assert max(places) - min(places) < 0.01
     page.mouse.move(5, 5)
     expect(lines).to_have_count(0)
+
+
+def test_pointing_and_tapping_tell_every_device_the_same_until_another_range_is_shown(visit: Visitor) -> None:
+    page = visit().open(PILOT)
+    figure = drawn(page)
+    figure.evaluate("figure => figure.scrollIntoView({ block: 'center' })")
+    box = figure.locator(".nsewdrag").first.bounding_box()
+    assert box is not None
+    page.mouse.move(box["x"] + box["width"] / 2, box["y"] + 50)
+    expect(figure.locator(".tip li")).to_have_count(8)
+    pointed = figure.locator(".tip li").all_inner_texts()
+    page.mouse.click(box["x"] + box["width"] / 2, box["y"] + 50)
+    expect(figure.locator(".readout li")).to_have_count(8)
+    assert figure.locator(".readout li").all_inner_texts() == pointed
+    drag(page, figure, 0.3, 0.6)
+    expect(page.locator("#live")).to_have_attribute("data-state", "paused")
+    expect(page.locator(".tip, .readout:not([hidden])")).to_have_count(0)
+
+
+def test_flagged_readings_are_marked_and_can_be_left_out(visit: Visitor, city: City) -> None:
+    at = now() - 3 * HOUR - 7
+    city.write(Reading("school-air", "kuhaugen", "pm10", at, 4000.0, at, int(Quality.RANGE)))
+    page = visit().open(PILOT)
+    figure = drawn(page)
+    marks = figure.locator(".scatterlayer .points path")
+    shown = figure.locator(".shown")
+    expect(shown).to_contain_text("1 flagget måling")
+    switch = page.get_by_label("Flaggede målinger")
+    with_it = marks.count()
+    highest = figure.locator(".ytick text").last.text_content() or ""
+    assert float(highest.replace(",", ".").replace("\u2212", "-")) < 1000, "it does not set the scale"
+    switch.uncheck()
+    expect(marks).to_have_count(with_it - 1)
+    assert city.store.erase(Selection(streams=(Stream("school-air", "kuhaugen", "pm10"),)), at, at + 1) == 1
+
+
+def test_a_chart_has_the_whole_screen_and_gives_it_back(visit: Visitor) -> None:
+    page = visit().open(PILOT)
+    figure = drawn(page)
+    plot = figure.locator(".main-svg").first
+    before = plot.bounding_box()
+    assert before is not None
+    figure.locator(".chart-menu summary").click()
+    figure.locator("[data-full]").click()
+    expect(figure).to_have_class(re.compile("full"))
+    expect(plot).not_to_have_attribute("height", str(int(before["height"])))
+    assert (plot.bounding_box() or before)["width"] > 1.5 * before["width"]
+    page.keyboard.press("Escape")
+    expect(figure).not_to_have_class(re.compile("full"))
+    expect(plot).to_have_attribute("height", str(int(before["height"])))
 
 
 def test_keys_read_a_chart_and_move_it(visit: Visitor) -> None:
@@ -244,7 +295,7 @@ def test_a_figure_is_kept_as_a_file_that_opens_without_a_network(
     alone.on("console", lambda message: complaints.append(message.text))
     alone.on("pageerror", lambda error: complaints.append(str(error)))
     alone.goto(file.as_uri())
-    expect(alone.locator(".scatterlayer .trace")).to_have_count(9)  # an envelope and eight lines
+    expect(alone.locator(".scatterlayer .trace")).to_have_count(16)  # eight lines, each with its band
     expect(alone.locator(".gtitle")).to_contain_text("PM10")
     expect(alone.locator(".legendtext").first).to_be_visible()
     assert (asked, complaints) == ([file.as_uri()], [])

@@ -185,7 +185,7 @@ def test_the_week_before_is_laid_under_and_the_link_keeps_it(visit: Visitor) -> 
     page.select_option("#against", "-P1D")
     expect(earlier(figure)).to_have_count(1)
     expect(figure.locator(".difference")).to_contain_text(
-        re.compile(r"middelverdi [\d,]+ mot [\d,]+ µg/m³: [+−]?[\d,]+")
+        re.compile(r"Ila skole: middelverdi [\d,]+, i den tidligere perioden [\d,]+ µg/m³: [+−]?[\d,]+")
     )
     assert parse_qs(urlsplit(page.url).query)["against"] == ["-P1D"]
     page.reload()
@@ -244,10 +244,37 @@ def test_a_lost_server_is_said_and_found_again(chromium: Browser, city: City) ->
         with serving(city.app(settings), port) as address:
             page.goto(f"{address}{PILOT}")
             expect(page.locator("#live")).to_have_attribute("data-state", "live")
+            drawn(page)
+            shown = page.locator("#range").inner_text()
         expect(page.locator("#live")).to_have_attribute("data-state", "disconnected")
+        expect(page.locator('[data-step="earlier"]')).to_be_disabled()
+        page.locator('[data-range="-P7D"]').click(force=True)
+        drag(page, drawn(page), 0.3, 0.6)
+        assert page.url == f"{address}{PILOT}", "what needs the server is not half done"
+        expect(page.locator("#range")).to_have_text(shown)
         with serving(city.app(settings), port) as address:
             wait_until_alive(address)
             expect(page.locator("#live")).to_have_attribute("data-state", "live", timeout=20_000)
+            expect(page.locator('[data-step="earlier"]')).to_be_enabled()
+            page.locator('[data-range="-P7D"]').click()
+            expect(page).to_have_url(re.compile("start=-P7D"))
+
+
+def test_a_range_that_the_server_does_not_answer_is_not_taken(visit: Visitor) -> None:
+    """The page has not noticed yet that the server is away: nothing is shown that was not answered."""
+    here = visit()
+    page = here.open(PILOT)
+    drawn(page)
+    shown = page.locator("#range").inner_text()
+    page.route("**/chart?*", lambda route: route.abort())
+    page.locator('[data-range="-PT1H"]').click()
+    expect(page.locator('[data-range="-P1D"]')).to_have_attribute("aria-current", "true")
+    expect(page).to_have_url(re.compile(f"{PILOT}$"))
+    expect(page.locator("#range")).to_have_text(shown)
+    page.unroute("**/chart?*")
+    with page.expect_response("**/chart?*"):  # it is asked for again by itself
+        pass
+    here.complaints.clear()  # the browser notes each request that failed
 
 
 def barriers(page: Page) -> list[str]:

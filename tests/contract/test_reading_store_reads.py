@@ -59,6 +59,15 @@ def test_good_readings_only(store: ReadingStore) -> None:
     assert table["sum"].to_pylist() == [9]
 
 
+def test_flagged_readings_only(store: ReadingStore) -> None:
+    put(store, *(reading(time=NOON + i * SECOND, value=float(i), quality=i % 3) for i in range(9)))
+    assert [r.value for r in stored(store, quality="flagged", limit=4)] == [1, 2, 4, 5]
+    for aggregate, expected in (("max", 8), ("median", 4.5)):  # computed by the database, and from its rows
+        query = Query(every=BucketWidth(1, "d"), aggregates=(aggregate,), quality="flagged")
+        table = store.read(query).read_all()
+        assert (table[aggregate].to_pylist(), table["count"].to_pylist()) == ([expected], [6])
+
+
 def test_empty_answers_have_the_schema(store: ReadingStore) -> None:
     for filled in (False, True):
         if filled:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from techport_dashboards.charts.lines import Line, with_gaps
+from techport_dashboards.charts.lines import Line, coarser, with_gaps
 from techport_pilots.model import Text
 from techport_pilots.registry.registry import StreamInfo
 from techport_storage.model import Stream
@@ -44,3 +44,15 @@ def test_a_line_is_broken_where_readings_are_missing() -> None:
     assert broken([0, 10, 35], 10) == [0, 10, 35]
     assert broken([0], 10, (0,)) == [0]
     assert broken([], None, (5,)) == []
+
+
+def test_a_band_in_fewer_points_has_the_same_extremes_and_goes_as_far() -> None:
+    time = np.array([0, 10, 20, 30, 40, 70, 80])
+    low, high = np.array([3.0, 1, 2, 5, 4, 6, 7]), np.array([3.0, 9, 2, 5, 8, 6, 7])
+    band = coarser(Line(VIEW, time, low, low, high, 7, 10), 3, 10)
+    assert (band.time.tolist(), band.expected) == ([0, 30, 70, 80], 30)
+    assert band.low is not None
+    assert band.high is not None
+    assert (band.low.tolist(), band.high.tolist()) == ([1, 4, 6, 6], [9, 8, 7, 7])
+    line = Line(VIEW, time, low, low, high, 7, 10)
+    assert coarser(line, 1, 10) is line

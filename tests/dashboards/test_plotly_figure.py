@@ -18,7 +18,7 @@ from techport_dashboards.charts.lines import PRESENTATIONS, Values
 from techport_dashboards.charts.marks import Mark
 from techport_dashboards.charts.palette import DARK, LIGHT, PALETTES, Palette, Theme
 from techport_dashboards.charts.plotly_figure import LABELLED, figure_of
-from techport_dashboards.charts.series import Chart, ChartLimit, ChartLine
+from techport_dashboards.charts.series import Chart, ChartLimit, ChartLine, Flagged
 from techport_dashboards.charts.standalone import html_of
 from techport_pilots.i18n import Language
 from tests.conftest import ROOT
@@ -59,14 +59,14 @@ def chart(kind: str = "level", **more: Any) -> Chart:
         "marks": [],
         "query": {},
         "lines": [line()],
-        "envelope": None,
+        "flagged": [],
     }
     return Chart(**values | more)
 
 
 EVERYTHING: dict[str, Any] = {
     "lines": [line(band=BAND, earlier=(X, Y)), line("port", colour=9, earlier=(X, Y))],
-    "envelope": BAND,
+    "flagged": [Flagged("kran", "The kran", 0, [X[1], X[2]], [3.0, 900.0], 2)],
     "classes": [("good", 2), ("fair", 5), ("poor", None)],
     "limit": ChartLimit(4.0, "limit 4 µg/m³", "a directive"),
     "marks": [
@@ -163,6 +163,41 @@ def test_counts_are_bars_from_zero_and_states_are_steps() -> None:
     assert traces(counts, "line")[0]["xperiod"] == 3_600_000
     assert counts["layout"]["yaxis"]["rangemode"] == "tozero"
     assert traces(states, "line")[0]["line"]["shape"] == "hv"
+
+
+def test_bars_of_devices_stand_on_each_other_and_the_earlier_period_is_one_step_line() -> None:
+    both = [line(earlier=(X, [1.0, 2.0, None, 4.0, 5.0, 3.0])), line("port", colour=1, earlier=(X, Y))]
+    figure = figure_of(chart("count", lines=both), ENGLISH)
+    assert figure["layout"]["barmode"] == "stack"
+    (steps,) = traces(figure, "earlier")
+    assert steps["line"]["shape"] == "hv"
+    assert steps["x"] == [*X[:2], X[2], X[2], *X[3:], "2026-11-22T06:00:00"]
+    assert steps["y"] == [2, 4, 4, None, 8, 10, 6, 6], "sums, to the end of the last slot"
+
+
+def test_flagged_readings_are_drawn_and_set_no_scale() -> None:
+    bad = Flagged("kran", "The kran", 0, X[:3], [3.0, 900.0, -900.0], 3)
+    figure = figure_of(chart(flagged=[bad]), ENGLISH)
+    low, high = figure["layout"]["yaxis"]["range"]
+    assert -1 < low < 1, "as the others ask for, which go from 1 to 5"
+    assert 5 < high < 6
+    (marks,) = traces(figure, "flagged")
+    assert marks["y"] == [3.0, high, low]
+    assert marks["customdata"] == [3.0, 900.0, -900.0], "what is told of them is their value"
+    assert marks["marker"]["symbol"] == ["x-thin-open", "triangle-up-open", "triangle-down-open"]
+    alone = figure_of(chart(lines=[], flagged=[bad]), ENGLISH)
+    assert alone["layout"]["yaxis"]["range"][1] > 900, "where there are no others, they do"
+
+
+def test_words_of_marks_stand_above_the_plot() -> None:
+    marks = [Mark("event", name, at, None) for name, at in (("early", X[0]), ("late", X[5]))]
+    layout = figure_of(chart(marks=marks), ENGLISH)["layout"]
+    plain = figure_of(chart(), ENGLISH)["layout"]
+    assert {(label["y"], label["yanchor"]) for label in layout["annotations"]} == {(1, "bottom")}
+    assert [label["xanchor"] for label in layout["annotations"]] == ["left", "right"], "within the axis"
+    room = layout["margin"]["t"] - plain["margin"]["t"]
+    assert room > 0
+    assert layout["height"] - plain["height"] == room, "the plot keeps its size"
 
 
 @pytest.mark.parametrize(("limit", "drawn"), [(3.0, True), (8.0, True), (9.0, False)])

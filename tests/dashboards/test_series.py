@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import httpx
@@ -11,7 +12,7 @@ import pytest
 from techport_dashboards.charts.lines import PRESENTATIONS
 from techport_pilots.quantities import builtin
 from techport_storage.microseconds import HOUR
-from techport_storage.model import Selection, Stream
+from techport_storage.model import Quality, Reading, Selection, Stream
 from tests.dashboards.conftest import HOURS, START
 from tests.dashboards.web import City
 
@@ -101,7 +102,8 @@ async def test_the_day_before_lies_on_the_same_hours(client: httpx.AsyncClient) 
     (line,) = data["lines"]
     assert line["earlier"]["x"] == line["x"]
     assert line["summary"]["difference"] == "+3.4"  # 24 hours of a seventh each
-    assert data["difference"] == f"mean {line['summary']['mean']} vs {line['summary']['earlier']} µg/m³: +3.4"
+    mean, earlier = (line["summary"][name] for name in ("mean", "earlier"))
+    assert data["difference"] == f"The crane: mean {mean}, in the earlier period {earlier} µg/m³: +3.4"
 
 
 async def test_an_earlier_winter_day_lies_on_the_hours_of_summer(client: httpx.AsyncClient) -> None:
@@ -115,7 +117,26 @@ async def test_two_devices_differ_by_what_both_have(city: City, client: httpx.As
     crane = Selection(streams=(Stream("kai-luft", "kran", "pm10"),))
     city.store.erase(crane, START + 10 * HOUR, START + 200 * HOUR)
     data = await chart(client, start="2025-10-21", end="2025-11-11", device="kran,port")
-    assert data["difference"].endswith(": −10.0")
+    assert re.fullmatch(r"mean: The crane [\d.]+, .+ [\d.]+ µg/m³: −10.0", data["difference"])
+
+
+async def test_an_earlier_period_without_readings_says_so(client: httpx.AsyncClient) -> None:
+    data = await chart(client, start="2025-10-23", end="2025-10-24", device="kran", against="-P364D")
+    assert "no readings in the earlier period: 24 Oct 2024" in data["shown"]
+
+
+async def test_flagged_readings_are_beside_the_lines(city: City, client: httpx.AsyncClient) -> None:
+    at = START + 30 * HOUR + 1
+    city.write(Reading("kai-luft", "kran", "pm10", at, 5000.0, at, int(Quality.RANGE)))
+    for start, every in (("2025-10-21", None), ("2016-01-01", "P1W")):
+        data = await chart(client, start=start, end="2025-11-11", device="kran")
+        assert data["every"] == every
+        (line,) = data["lines"]
+        assert max(y for y in line["y"] if y is not None) < 100
+        (flagged,) = (trace for trace in data["figure"]["data"] if trace["meta"]["role"] == "flagged")
+        assert flagged["customdata"] == [5000.0]
+        assert "1 flagged reading" in data["shown"]
+        assert data["figure"]["layout"]["yaxis"]["range"][1] < 100
 
 
 @pytest.mark.parametrize("against", ["P7D", "yesterday", "PT0S"])

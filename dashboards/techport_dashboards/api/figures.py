@@ -31,7 +31,7 @@ class FigureParameters(ChartParameters):
 class Figure(BaseModel):
     data: list[dict[str, Any]] = Field(
         description="Traces as plotly's schema has them; `meta` says the device and the role: line, earlier, band or "
-        "envelope. Times are the pilot's wall clock, without an offset."
+        "flagged. Times are the pilot's wall clock, without an offset."
     )
     layout: dict[str, Any] = Field(
         description="Layout as plotly's schema has it; `meta` says unit, zone, and the parameters with which /readings "

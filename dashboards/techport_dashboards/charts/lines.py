@@ -1,9 +1,9 @@
-"""The lines of a chart as columns: one a stream, broken where readings are missing, with a band or an envelope."""
+"""The lines of a chart as columns: one a stream, broken where readings are missing, with a band of its extremes."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import msgspec
 import numpy as np
@@ -11,7 +11,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from techport_dashboards.charts.clock import Clock
 from techport_dashboards.query import times
 from techport_dashboards.query.registry_cache import RegistryView
 from techport_pilots.evaluation.statistics import energy_mean
@@ -172,21 +171,21 @@ def with_gaps(line: Line) -> tuple[NDArray[np.int64], list[NDArray[np.float64] |
     return time, [None if column is None else np.insert(column, holes, np.nan) for column in columns]
 
 
-def envelope(lines: Sequence[Line], every: BucketWidth, clock: Clock, decimals: int) -> Values | None:
-    """Lowest and highest of all lines in each bucket."""
-    bands = [line for line in lines if line.low is not None and line.high is not None]
-    if not bands:
-        return None
-    times_all = np.concatenate([line.time for line in bands])
-    order = np.argsort(times_all, kind="stable")
-    time, first = np.unique(times_all[order], return_index=True)
-    low = np.minimum.reduceat(np.concatenate([line.low for line in bands if line.low is not None])[order], first)
-    high = np.maximum.reduceat(np.concatenate([line.high for line in bands if line.high is not None])[order], first)
-    expected = max([times.length(every), *(line.expected or 0 for line in bands)])
-    spaced, (_, lows, highs) = with_gaps(
-        Line(bands[0].view, time, low, low, high, 0, expected, earlier=max((line.earlier for line in bands), key=len))
-    )
-    return Values(clock.texts(spaced), numbers(lows, decimals), numbers(highs, decimals))
+def coarser(line: Line, buckets: int, width: Micros) -> Line:
+    """Lowest and highest value over so many neighbouring buckets, each as wide as `width` (µs): a band in fewer points.
+
+    Its last point is the line's last, so that the band goes as far as the line.
+    """
+    if line.low is None or line.high is None or buckets <= 1 or not len(line.time):
+        return line
+    group = (line.time - line.time[0]) // (buckets * width)
+    first = np.flatnonzero(np.diff(group, prepend=-1))
+    low, high = np.fmin.reduceat(line.low, first), np.fmax.reduceat(line.high, first)
+    time = line.time[first]
+    if time[-1] != line.time[-1]:
+        time, low, high = np.append(time, line.time[-1]), np.append(low, low[-1]), np.append(high, high[-1])
+    expected = None if line.expected is None else max(line.expected, buckets * width)
+    return replace(line, time=time, value=low, low=low, high=high, expected=expected)
 
 
 def numbers(column: NDArray[np.float64] | None, decimals: int) -> Column:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from zoneinfo import ZoneInfo
 
@@ -83,9 +83,14 @@ def earlier_range(against: str, question: Question, query: Query, zone: ZoneInfo
 
 
 def means(
-    lines: Sequence[Line], earlier: Earlier | None, presentation: Presentation, info: StreamInfo, language: Language
+    lines: Sequence[Line],
+    earlier: Earlier | None,
+    presentation: Presentation,
+    info: StreamInfo,
+    title: Callable[[Stream], str],
+    language: Language,
 ) -> str:
-    """The difference in words: of one device against itself earlier, or of two devices."""
+    """The difference in words, with the names of the devices: of one against itself earlier, or of two."""
     if earlier is not None:
         before = earlier.line(lines[0].view.stream) if len(lines) == 1 else None
         pair = None if before is None else (lines[0], earlier.moved(before))
@@ -96,14 +101,14 @@ def means(
     both = compared(*pair, presentation)
     if both is None:
         return language.gettext("no readings at the same times")
-    a, b = both
-    return language.gettext(
-        "mean {a} vs {b} {unit}: {difference}",
-        a=language.number(a, info.decimals),
-        b=language.number(b, info.decimals),
-        unit=info.unit_label,
-        difference=language.signed(a - b, info.decimals),
-    )
+    a, b = (language.number(mean, info.decimals) for mean in both)
+    first, second = (title(line.view.stream) for line in pair)
+    difference = language.signed(both[0] - both[1], info.decimals)
+    if earlier is not None:
+        text = N_("{first}: mean {a}, in the earlier period {b} {unit}: {difference}")
+        return language.gettext(text, first=first, a=a, b=b, unit=info.unit_label, difference=difference)
+    text = N_("mean: {first} {a}, {second} {b} {unit}: {difference}")
+    return language.gettext(text, first=first, second=second, a=a, b=b, unit=info.unit_label, difference=difference)
 
 
 def compared(first: Line, second: Line, presentation: Presentation) -> tuple[float, float] | None:

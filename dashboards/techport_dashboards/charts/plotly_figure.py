@@ -8,17 +8,19 @@ A figure is `{"data": traces, "layout": layout}` in plotly's own JSON: `plotly.i
     figure_of(chart, language, standalone=True)   with title, legend, axis titles and a background of its own
 
 What a page needs in order to add readings as they come is in each trace's `meta`: its `device` and its `role`, which is
-line, earlier, band, envelope or latest.
+line, earlier, band, flagged or latest.
 """
 
 from __future__ import annotations
 
+import datetime as dt
+import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 from techport_dashboards.charts.lines import Column, Values
 from techport_dashboards.charts.palette import LIGHT, Palette, with_alpha
-from techport_dashboards.charts.series import Chart, ChartLine
+from techport_dashboards.charts.series import FINE_BANDS, Chart, ChartLine, Flagged
 from techport_pilots.i18n import Language
 
 Trace = dict[str, Any]
@@ -29,6 +31,8 @@ FEW_POINTS = 40  # below which a line's readings are marked
 MANY_LINES = 10  # above which pointing at a chart tells one line's value, not all
 LABELLED = 6  # marks of a chart that have their words beside them; the table has all
 LONGEST_LABEL = 32  # letters
+LABEL_ROWS, LABEL_HEIGHT = 3, 15  # px, of words above the plot
+RIGHT = 0.6  # of the axis, from where words of a mark stand to its left
 LIMIT_REACH = 0.8  # of the values' span: a limit at most so far above them is shown
 ROOM = 0.06  # of the values' span, free above and below
 LEAST_BAND = 0.075  # of the axis, that a class must have for its name to be written in it
@@ -50,15 +54,18 @@ def figure_of(chart: Chart, language: Language, palette: Palette = LIGHT, *, sta
 
 def _traces(chart: Chart, language: Language, palette: Palette, standalone: bool) -> Iterator[Trace]:
     """Bands first, then earlier periods, then lines: later ones are drawn over earlier ones."""
-    if chart.envelope is not None:
-        yield _band(chart.envelope, palette.envelope, 0.22, {"role": "envelope"})
+    alpha = 0.16 if len(chart.lines) <= FINE_BANDS else 0.1
     for line in chart.lines:
         if line.band is not None:
-            yield _band(line.band, _colour(line, palette), 0.16, {"role": "band", "device": line.device})
+            yield _band(line.band, _colour(line, palette), alpha, {"role": "band", "device": line.device})
     for line in chart.lines:
-        if line.earlier is not None:
+        if line.earlier is not None and chart.form != "bar":
             yield _earlier(line, line.earlier, chart, language, palette)
     yield from (_line(line, chart, palette) for line in chart.lines)
+    if chart.form == "bar" and any(line.earlier is not None for line in chart.lines):
+        yield _earlier_steps(chart, language, palette)
+    heights = _heights(chart)
+    yield from (_flagged(one, heights, chart, language, palette) for one in chart.flagged)
     if chart.form != "bar" and not standalone and chart.lines:
         yield _latest(chart.lines, palette)
 
@@ -127,13 +134,75 @@ def _earlier(
         "meta": {"role": "earlier", "device": line.device},
         **_state_words(values[1], chart),
     }
-    if chart.form == "bar":
-        return common | _bar(chart) | {"marker": {"color": colour, "opacity": 0.5}}
     if chart.form == "dots":
         marker = {"color": colour, "size": 3, "symbol": "circle-open"}
         return common | {"type": "scatter", "mode": "markers", "marker": marker}
     stroke = {"color": colour, "width": 1.2, "dash": "dot"}
     return common | {"type": "scatter", "mode": "lines", "connectgaps": False, "line": stroke}
+
+
+def _earlier_steps(chart: Chart, language: Language, palette: Palette) -> Trace:
+    """The earlier period of bars that stand on each other: their sum in each slot, as a step line."""
+    sums: dict[str, float] = {}
+    for line in chart.lines:
+        for x, y in zip(*line.earlier, strict=True) if line.earlier is not None else ():
+            if y is not None:
+                sums[x] = sums.get(x, 0.0) + y
+    slot = dt.timedelta(milliseconds=chart.bucket or 0)
+    x_steps: list[str] = []
+    y_steps: Column = []
+    until: dt.datetime | None = None
+    for x in sorted(sums):
+        begin = dt.datetime.fromisoformat(x)
+        if until is not None and begin > until:  # slots without readings
+            x_steps += [until.isoformat(), until.isoformat()]
+            y_steps += [y_steps[-1], None]
+        x_steps.append(x)
+        y_steps.append(sums[x])
+        until = begin + slot
+    if until is not None:
+        x_steps.append(until.isoformat())
+        y_steps.append(y_steps[-1])
+    return {
+        "type": "scatter",
+        "mode": "lines",
+        "connectgaps": False,
+        "x": x_steps,
+        "y": y_steps,
+        "name": language.gettext("earlier"),
+        "line": {"color": palette.ink, "width": 1.6, "dash": "dot", "shape": "hv"},
+        "hovertemplate": _hover(chart),
+        "meta": {"role": "earlier"},
+    }
+
+
+def _flagged(
+    one: Flagged, heights: Sequence[float] | None, chart: Chart, language: Language, palette: Palette
+) -> Trace:
+    """Flagged readings as crosses. Those beyond the axis, which they do not stretch, as arrows at its edge."""
+    bottom, top = heights or (-math.inf, math.inf)
+    values = [value for value in one.y if value is not None]
+    unit = f"%{{customdata:,.{chart.decimals}f}} {_plain(chart.unit)}".rstrip()
+    return {
+        "type": "scatter",
+        "mode": "markers",
+        "x": one.x,
+        "y": [min(max(value, bottom), top) for value in values],
+        "customdata": values,
+        "name": f"{_plain(one.title)} ({language.gettext('flagged')})",
+        "hovertemplate": unit,
+        "showlegend": False,
+        "cliponaxis": False,
+        "marker": {
+            "color": palette.series[one.colour % len(palette.series)],
+            "size": 7,
+            "symbol": [
+                "triangle-up-open" if value > top else "triangle-down-open" if value < bottom else "x-thin-open"
+                for value in values
+            ],
+        },
+        "meta": {"role": "flagged", "device": one.device},
+    }
 
 
 def _latest(lines: Sequence[ChartLine], palette: Palette) -> Trace:
@@ -192,19 +261,20 @@ def _layout(chart: Chart, language: Language, palette: Palette, standalone: bool
     heights = _heights(chart)
     class_shapes, class_labels = _classes(chart, palette, heights)
     mark_shapes, mark_labels = _marks(chart, palette)
+    above = LABEL_HEIGHT * min(LABEL_ROWS, len(mark_labels))  # px: words of marks stand above the plot, on no reading
     day = "%e %b" if language.code == "en" else "%e. %b"
     layout: Json = {
-        "margin": MARGIN,
-        "height": HEIGHT,
+        "margin": MARGIN | {"t": MARGIN["t"] + above},
+        "height": HEIGHT + above,
         "autosize": True,
         "paper_bgcolor": TRANSPARENT,
         "plot_bgcolor": TRANSPARENT,
         "font": {"family": "inherit", "size": 12, "color": palette.text},
         "separators": ".," if language.code == "en" else ",\u00a0",
         "dragmode": "zoom" if standalone else False,  # a page's own gestures see to it
-        "hovermode": "closest" if len(chart.lines) > MANY_LINES else "x unified",
+        "hovermode": "closest" if len(chart.lines) > MANY_LINES else "x unified",  # pages show all (crosshair.js)
         "hoverlabel": {"bgcolor": palette.surface, "bordercolor": palette.grid},
-        "barmode": "group",
+        "barmode": "stack",
         "bargap": 0.1,
         "showlegend": False,
         "shapes": class_shapes + mark_shapes,
@@ -246,7 +316,7 @@ def _standing_alone(layout: Json, chart: Chart, palette: Palette) -> Json:
     return layout | {
         "title": title,
         "height": STANDALONE_HEIGHT,
-        "margin": STANDALONE_MARGIN,
+        "margin": STANDALONE_MARGIN | {"t": STANDALONE_MARGIN["t"] + layout["margin"]["t"] - MARGIN["t"]},
         "paper_bgcolor": palette.surface,
         "plot_bgcolor": palette.surface,
         "font": layout["font"] | {"family": "sans-serif"},
@@ -268,21 +338,36 @@ def _standing_alone(layout: Json, chart: Chart, palette: Palette) -> Json:
 def _heights(chart: Chart) -> list[float] | None:
     """From where to where the axis of a chart with classes or a limit goes; None leaves it to plotly.js.
 
-    Classes and bars begin at zero. A limit that is not far above the values is within the axis.
+    Classes and bars begin at zero. A limit that is not far above the values is within the axis. Flagged readings are
+    not asked, unless there are no others.
     """
-    if not chart.classes and chart.limit is None:
+    if not chart.classes and chart.limit is None and not chart.flagged:
         return None
     columns = [column for line in chart.lines for column in line.columns()]
-    if chart.envelope is not None:
-        columns += [chart.envelope.low, chart.envelope.high]
     numbers = [value for column in columns for value in column if value is not None]
+    if not numbers:
+        numbers = [value for one in chart.flagged for value in one.y if value is not None]
     if not numbers:
         return None
     low, high = min(numbers), max(numbers)
+    if chart.form == "bar":
+        high = max(high, *_stack_heights(chart))
     if chart.limit is not None and high < chart.limit.value <= high + LIMIT_REACH * (high - low):
         high = chart.limit.value
     room = ROOM * (high - low) or 1.0
     return [min(0.0, low) if chart.classes or chart.form == "bar" else low - room, high + room]
+
+
+def _stack_heights(chart: Chart) -> list[float]:
+    """How high the bars of all devices stand together in each slot, now and in the earlier period."""
+    heights = [0.0]
+    for columns in ([(line.x, line.y) for line in chart.lines], [line.earlier for line in chart.lines]):
+        sums: dict[str, float] = {}
+        for column in columns:
+            for x, y in zip(*column, strict=True) if column is not None else ():
+                sums[x] = sums.get(x, 0.0) + (y or 0.0)
+        heights += sums.values()
+    return heights
 
 
 def _classes(chart: Chart, palette: Palette, heights: Sequence[float] | None) -> tuple[list[Json], list[Json]]:
@@ -315,20 +400,20 @@ def _classes(chart: Chart, palette: Palette, heights: Sequence[float] | None) ->
             shapes.append(across | {"type": "line", "y0": upper, "y1": upper, "line": {"color": colour, "width": 1}})
         visible = min(end, top) - begin
         if visible > LEAST_BAND * (top - bottom):
-            beside = {"x": 1, "xanchor": "right", "xshift": -3, "yanchor": "middle"}
+            beside = {"x": 0, "xanchor": "left", "xshift": 3, "yanchor": "middle"}  # the newest points are right
             labels.append(words | beside | {"y": begin + visible / 2, "text": _plain(name)})
         begin = end
     if chart.limit is not None and bottom <= chart.limit.value <= top:
         level = chart.limit.value
         stroke = {"color": palette.limit, "width": 1.5, "dash": "dash"}
         shapes.append(across | {"type": "line", "layer": "above", "y0": level, "y1": level, "line": stroke})
-        beside = {"x": 0, "xanchor": "left", "xshift": 3, "yanchor": "bottom"}
+        beside = {"x": 0.4, "xanchor": "center", "yanchor": "bottom"}
         labels.append(words | beside | {"y": level, "text": _plain(chart.limit.text)})
     return shapes, labels
 
 
 def _marks(chart: Chart, palette: Palette) -> tuple[list[Json], list[Json]]:
-    """Shapes and labels: phases, events and excluded periods behind the lines, each with its words at the top."""
+    """Shapes and labels: phases, events and excluded periods behind the lines, each with its words above the plot."""
     axes = {"xref": "x", "yref": "paper", "y0": 0, "y1": 1, "layer": "below"}
     shapes: list[Json] = []
     for mark in chart.marks:
@@ -348,19 +433,25 @@ def _marks(chart: Chart, palette: Palette) -> tuple[list[Json], list[Json]]:
         {
             "x": mark.start,
             "xref": "x",
-            "xanchor": "left",
-            "xshift": 3,
-            "y": 1 - 0.09 * (place % 3),
+            "xanchor": "right" if _place(mark.start, chart) > RIGHT else "left",
+            "y": 1,
             "yref": "paper",
+            "yanchor": "bottom",
+            "yshift": LABEL_HEIGHT * (place % LABEL_ROWS),
             "text": _plain(_shortened(mark.text)),
             "hovertext": _plain(mark.text),
             "showarrow": False,
             "font": {"size": 11, "color": palette.text},
-            "bgcolor": with_alpha(palette.surface, 0.75),
         }
         for place, mark in enumerate(chart.marks[:LABELLED])
     ]
     return shapes, labels
+
+
+def _place(x: str, chart: Chart) -> float:
+    """Where a time lies on the axis: 0 at its start, 1 at its end."""
+    at, start, end = (dt.datetime.fromisoformat(text) for text in (x, chart.start, chart.end))
+    return (at - start) / (end - start)
 
 
 def _shortened(text: str) -> str:

@@ -19,7 +19,7 @@ from techport_dashboards.charts.lines import (
     Line,
     Presentation,
     Values,
-    envelope,
+    coarser,
     lines_of,
     numbers,
     with_gaps,
@@ -37,13 +37,15 @@ from techport_pilots.model import PilotDefinition
 from techport_pilots.registry.registry import StreamInfo
 from techport_storage import clock
 from techport_storage.buckets import format_width
+from techport_storage.columns import group_by_stream
 from techport_storage.microseconds import HOUR, MINUTE
 from techport_storage.model import BucketWidth, Micros, Query, Stream
 
 POINTS = 1_000  # of one line
 ALL_POINTS = 4_800  # of all lines together: what a phone still draws at once
 RAW_POINTS = 1_500  # up to here a line shows every reading
-BANDS = 3  # lines up to which each has a band of its own; more share one envelope
+BANDS = 8  # lines up to which each has its band: there are as many colours
+FINE_BANDS = 3  # lines up to which bands have as many points as lines; more share these points
 WIDTHS: tuple[BucketWidth, ...] = (
     *(BucketWidth(count, "s") for count in (1, 2, 5, 10, 20, 30)),
     *(BucketWidth(count, "min") for count in (1, 2, 5, 10, 20, 30)),
@@ -90,6 +92,17 @@ class ChartLine(msgspec.Struct, frozen=True, kw_only=True):
         return columns
 
 
+class Flagged(msgspec.Struct, frozen=True):
+    """Readings of a device that bear a flag, to be drawn beside its line. In buckets: their lowest and highest."""
+
+    device: str
+    title: str
+    colour: int
+    x: list[str]
+    y: Column
+    count: int
+
+
 class ChartLimit(msgspec.Struct, frozen=True):
     """A stroke at `value`, the words beside it with the unit, and who says so."""
 
@@ -127,8 +140,8 @@ class Chart(msgspec.Struct, frozen=True, kw_only=True):
     limit: ChartLimit | None
     marks: list[Mark]
     query: dict[str, str]  # parameters with which the API gives the same rows
-    lines: list[ChartLine]
-    envelope: Values | None  # of all lines, where they are too many for a band each
+    lines: list[ChartLine]  # without flagged readings
+    flagged: list[Flagged]
 
 
 def chart_of(context: QueryContext, viewer: Viewer, asked: ChartQuestion, language: Language) -> Chart:
@@ -169,6 +182,7 @@ def chart_of(context: QueryContext, viewer: Viewer, asked: ChartQuestion, langua
         start=asked.start,
         end=asked.end,
         wall_clock=True,
+        quality="good",
     )
     current = _read(context, viewer, question, presentation, infos, zone)
     query = current.resolved.query
@@ -184,6 +198,8 @@ def chart_of(context: QueryContext, viewer: Viewer, asked: ChartQuestion, langua
     any_device = asked.devices[0] if asked.devices else infos[0].stream.device if infos else ""
     info = registry.stream(Stream(asked.pilot, any_device, asked.quantity))
     drawing = _Drawing(registry, clock, language, presentation, info.decimals, query.every, before)
+    flagged = drawing.flagged(_flagged(context, viewer, question, query.every), pilot.id)
+    banded = presentation.band and len(lines) <= BANDS
     return Chart(
         pilot=asked.pilot,
         heading=f"{language.text(info.title, asked.quantity)} · {language.text(pilot.title, pilot.id)}",
@@ -199,28 +215,30 @@ def chart_of(context: QueryContext, viewer: Viewer, asked: ChartQuestion, langua
         zone=clock.label(query.end),
         every=None if query.every is None else format_width(query.every),
         bucket=None if query.every is None else times.length(query.every) // 1000,
-        shown=_shown(query.every, presentation, language) + _against_words(before, zone, language),
+        shown="; ".join(
+            [
+                _shown(query.every, presentation, banded, language),
+                *_flagged_words(flagged, language),
+                *_against_words(before, zone, language),
+            ]
+        ),
         summary=_in_words(lines, info, language),
-        difference=means(lines, before, presentation, info, language) if presentation.averaged else "",
+        difference=means(lines, before, presentation, info, drawing.title, language) if presentation.averaged else "",
         classes=air_quality.bands(info, language),
         limit=_limit(pilot, info, language),
         marks=marks_in(pilot, query.start, query.end, clock, language),
         query=_query_text(query),
         lines=drawing.lines(lines, pilot.id),
-        envelope=(
-            envelope(lines, query.every, clock, info.decimals)
-            if presentation.band and query.every is not None and len(lines) > BANDS
-            else None
-        ),
+        flagged=flagged,
     )
 
 
 def described(chart: Chart) -> dict[str, Any]:
     """What a page says about the chart besides drawing it: all of it but the values of its lines."""
-    left_out = {"pilot", "heading", "kind", "classes", "envelope", "lines"}
+    left_out = {"pilot", "heading", "kind", "classes", "flagged", "lines"}
     words = {name: getattr(chart, name) for name in chart.__struct_fields__ if name not in left_out}
     lines = [
-        {"device": line.device, "title": line.title, "interval": line.interval, "summary": line.summary}
+        {name: getattr(line, name) for name in ("device", "title", "colour", "interval", "summary")}
         for line in chart.lines
     ]
     return words | {"rated": bool(chart.classes), "lines": lines}
@@ -245,14 +263,24 @@ def _read(
     span = max(end - start, 1)
     interval = min((info.interval_us for info in infos if info.interval_us), default=MINUTE)
     lines = max(len(infos), 1)
-    if span / interval <= min(RAW_POINTS, ALL_POINTS / lines):
+    bars = presentation.form == "bar"  # one a slot, also of few readings: bars of devices stand on each other
+    if not bars and span / interval <= min(RAW_POINTS, ALL_POINTS / lines):
         raw = answer(context, viewer, msgspec.structs.replace(question, limit=4 * ALL_POINTS))
         if raw.next is None:
             return raw
-    least = max(span / min(POINTS, ALL_POINTS / lines), interval if presentation.form != "bar" else span / 120)
+    least = max(span / min(POINTS, ALL_POINTS / lines), interval, span / 120 if bars else 0)
     every = next((width for width in WIDTHS if times.length(width) >= least), WIDTHS[-1])
     statistics = [presentation.statistic, "min", "max"] if presentation.band else [presentation.statistic]
     return answer(context, viewer, msgspec.structs.replace(question, every=format_width(every), aggregate=statistics))
+
+
+def _flagged(context: QueryContext, viewer: Viewer, question: Question, every: BucketWidth | None) -> pa.Table:
+    """Flagged readings as rows of stream, time and value; the lowest and the highest of each of the chart's buckets."""
+    asked = msgspec.structs.replace(question, quality="flagged")
+    if every is None:
+        return _table(answer(context, viewer, msgspec.structs.replace(asked, limit=4 * ALL_POINTS)))
+    asked = msgspec.structs.replace(asked, every=format_width(every), aggregate=("min", "max"))
+    return _table(answer(context, viewer, asked))
 
 
 @dataclass(frozen=True, slots=True)
@@ -268,29 +296,61 @@ class _Drawing:
     earlier: Earlier | None
 
     def lines(self, lines: Sequence[Line], pilot: str) -> list[ChartLine]:
-        devices = [device.device for device in self.registry.devices_of(pilot)]
-        devices += [line.view.stream.device for line in lines if line.view.stream.device not in devices]
-        colours = {device: place for place, device in enumerate(devices)}
-        return [self._line(line, colours[line.view.stream.device], len(lines) <= BANDS) for line in lines]
+        colours = self._colours(pilot, [line.view.stream.device for line in lines])
+        coarse = -(-len(lines) // FINE_BANDS) if len(lines) <= BANDS else 0
+        return [self._line(line, colours[line.view.stream.device], coarse) for line in lines]
 
-    def _line(self, line: Line, colour: int, banded: bool) -> ChartLine:
-        time, (value, low, high) = with_gaps(line)
-        stream = line.view.stream
+    def flagged(self, table: pa.Table, pilot: str) -> list[Flagged]:
+        """Flagged readings by device, with its colour."""
+        if not table.num_rows:
+            return []
+        table = table.combine_chunks()
+        time = table.column("time").cast(pa.int64()).to_numpy()
+        columns = [table.column(name).to_numpy() for name in (("value",) if self.every is None else ("min", "max"))]
+        counts = None if self.every is None else table.column("count").to_numpy()
+        parts = list(group_by_stream(table))
+        colours = self._colours(pilot, [stream.device for stream, _ in parts])
+        flagged = []
+        for stream, part in parts:
+            low, high = columns[0][part], columns[-1][part]
+            both = low != high
+            at, values = np.concatenate([time[part], time[part][both]]), np.concatenate([low, high[both]])
+            order = np.argsort(at, kind="stable")
+            count = len(low) if counts is None else int(counts[part].sum())
+            x, y = self.clock.texts(at[order]), numbers(values[order], self.decimals)
+            flagged.append(Flagged(stream.device, self.title(stream), colours[stream.device], x, y, count))
+        return flagged
+
+    def _colours(self, pilot: str, shown: Sequence[str]) -> dict[str, int]:
+        """The place of each device in its pilot; those that nobody described come last."""
+        devices = [device.device for device in self.registry.devices_of(pilot)]
+        devices += [device for device in dict.fromkeys(shown) if device not in devices]
+        return {device: place for place, device in enumerate(devices)}
+
+    def title(self, stream: Stream) -> str:
         device = self.registry.devices.get(stream[:2])
+        return self.language.text(device.title) if device else stream.device
+
+    def _band(self, line: Line, coarse: int) -> Values | None:
+        """From lowest to highest, of so many buckets together; None for no band."""
+        if line.low is None or self.every is None or not coarse:
+            return None
+        time, (_, low, high) = with_gaps(coarser(line, coarse, times.length(self.every)))
+        return Values(self.clock.texts(time), numbers(low, self.decimals), numbers(high, self.decimals))
+
+    def _line(self, line: Line, colour: int, coarse: int) -> ChartLine:
+        time, (value, _, _) = with_gaps(line)
+        stream = line.view.stream
         before = None if self.earlier is None else self.earlier.line(stream)
         moved = self.earlier.moved(before) if self.earlier is not None and before is not None else None
         x = self.clock.texts(time)
         return ChartLine(
             device=stream.device,
-            title=self.language.text(device.title) if device else stream.device,
+            title=self.title(stream),
             colour=colour,
             x=x,
             y=numbers(value, self.decimals),
-            band=(
-                Values(x, numbers(low, self.decimals), numbers(high, self.decimals))
-                if banded and low is not None and high is not None
-                else None
-            ),
+            band=self._band(line, coarse),
             earlier=None if before is None else self._earlier(before),
             interval=None if line.expected is None else line.expected // 1000,
             summary=_figures(line, moved, self.presentation, self.decimals, self.language)
@@ -365,22 +425,30 @@ def _query_text(query: Query) -> dict[str, str]:
     assert query.start is not None
     assert query.end is not None
     texts = {"start": times.iso(query.start), "end": times.iso(query.end)}
-    if query.every is not None:
-        texts |= {"every": format_width(query.every), "aggregate": ",".join(query.aggregates)}
+    if query.every is not None:  # rows have their flags beside them, buckets do not
+        texts |= {"every": format_width(query.every), "aggregate": ",".join(query.aggregates), "quality": query.quality}
     return texts
 
 
-def _shown(every: BucketWidth | None, presentation: Presentation, language: Language) -> str:
+def _shown(every: BucketWidth | None, presentation: Presentation, banded: bool, language: Language) -> str:
     if every is None:
         return language.gettext("every reading")
-    text = N_("{statistic} per {width}, band: min–max") if presentation.band else N_("{statistic} per {width}")
+    text = N_("{statistic} per {width}, band: min–max") if banded else N_("{statistic} per {width}")
     width = language.duration(times.length(every))
     return language.gettext(text, statistic=language.gettext(STATISTICS[presentation.statistic]), width=width)
 
 
-def _against_words(earlier: Earlier | None, zone: ZoneInfo, language: Language) -> str:
+def _flagged_words(flagged: Sequence[Flagged], language: Language) -> list[str]:
+    count = sum(one.count for one in flagged)
+    return [language.ngettext("{n} flagged reading", "{n} flagged readings", count)] if count else []
+
+
+def _against_words(earlier: Earlier | None, zone: ZoneInfo, language: Language) -> list[str]:
     if earlier is None:
-        return ""
+        return []
     start = language.date_time(earlier.range.start, zone.key)
     end = language.date_time(earlier.range.end, zone.key)
-    return "; " + language.gettext("faint line: {start} – {end}", start=start, end=end)
+    text = (
+        N_("faint line: {start} – {end}") if earlier.lines else N_("no readings in the earlier period: {start} – {end}")
+    )
+    return [language.gettext(text, start=start, end=end)]

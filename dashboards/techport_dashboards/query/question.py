@@ -12,7 +12,7 @@ import datetime as dt
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Protocol
 
 import msgspec
 import pyarrow as pa
@@ -36,6 +36,7 @@ from techport_storage.model import (
     BucketWidth,
     Cursor,
     Micros,
+    QualityChoice,
     Query,
     Selection,
     Stream,
@@ -63,7 +64,7 @@ class Question(msgspec.Struct, frozen=True, kw_only=True):
     every: str | None = None
     aggregate: Sequence[str] = ()
     zone: str | None = None
-    quality: Literal["all", "good"] = "all"
+    quality: QualityChoice = "all"
     limit: int | None = None
     cursor: str | None = None
     presentation: str = ""  # what else decides which rows a page has, such as their order

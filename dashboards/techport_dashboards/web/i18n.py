@@ -23,6 +23,8 @@ SCRIPT_MESSAGES: tuple[str, ...] = (
     "Figure:",
     "just now",
     "no readings here",
+    "earlier",
+    "sum",
     "Add an event here",
     "Saved.",
     "delete",

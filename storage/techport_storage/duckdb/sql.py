@@ -10,7 +10,7 @@ nearly nothing. In one column the few long ones would widen all (measured: 2.3 b
 
 from __future__ import annotations
 
-from techport_storage.aggregate_sql import RECEIVED_MS
+from techport_storage.aggregate_sql import RECEIVED_MS, and_quality
 from techport_storage.model import Query
 
 VERSION = 4
@@ -42,6 +42,5 @@ def of_one(query: Query, table: str) -> str:
 
     What it leaves to the caller (order, limit, the time of arrival, a second table) costs more to plan than to do.
     """
-    good = " AND quality = 0" if query.quality == "good" else ""
-    where = f"stream = $low AND time BETWEEN $first AND $last{good}"
+    where = f"stream = $low AND time BETWEEN $first AND $last{and_quality(query)}"
     return f"SELECT time, value, delay, late, quality FROM {table} WHERE {where}"

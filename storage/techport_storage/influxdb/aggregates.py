@@ -16,11 +16,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import duckdb
+import msgspec
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from techport_storage.aggregate_sql import select
+from techport_storage.aggregate_sql import QUALITY_CONDITIONS, select
 from techport_storage.buckets import bucket_edges, fixed_width
 from techport_storage.columns import name_columns
 from techport_storage.influxdb.connection import Connection, stream_bytes
@@ -72,7 +73,7 @@ def _rows(connection: Connection, query: Query, span: Span, calendar: Int | None
     number = {stream: i for i, stream in enumerate(span.streams)}
     gathered: list[pa.Table] = []
     size, enough = 0, _ROWS_AT_ONCE
-    for part in raw_series(connection, span, query.quality == "good"):
+    for part in raw_series(connection, span, query.quality):
         time, value, *_ = part.columns
         gathered.append(_table(np.full(len(time), number[part.stream], np.int32), time.astype(np.int64), value))
         size += len(time)
@@ -117,7 +118,8 @@ def _aggregate(con: duckdb.DuckDBPyConnection, query: Query, rows: pa.Table) -> 
         "after": FIRST - 1,
         "rows": rows.num_rows,
     }
-    stream, time, *values = con.sql(select(query, ("body",)), params=parameters).to_arrow_table().columns
+    every_row = msgspec.structs.replace(query, quality="all")  # rows came with the quality that is asked for
+    stream, time, *values = con.sql(select(every_row, ("body",)), params=parameters).to_arrow_table().columns
     names = [*(name for name in query.aggregates if name != "count"), "count"]
     return Buckets(
         stream.to_numpy().astype(np.int64),
@@ -212,9 +214,11 @@ def _cut(span: Span, width: int, calendar: Calendar, query: Query) -> Iterator[S
 def _pushed(connection: Connection, query: Query, span: Span, width: int) -> Buckets | None:
     """Buckets of a fixed width as InfluxDB computes them. None where a sum went out of its range."""
     names = sorted({*query.aggregates, "count"})
-    ask = _flux if query.quality == "all" else _influxql
     with np.errstate(invalid="ignore"):
-        buckets = ask(connection, span, names, width)
+        if query.quality == "all":
+            buckets = _flux(connection, span, names, width)
+        else:
+            buckets = _influxql(connection, span, names, width, QUALITY_CONDITIONS[query.quality])
     return buckets if all(np.isfinite(column).all() for column in buckets.values.values()) else None
 
 
@@ -242,11 +246,11 @@ def _flux(connection: Connection, span: Span, names: Sequence[str], width: int) 
     return _joined(columns)
 
 
-def _influxql(connection: Connection, span: Span, names: Sequence[str], width: int) -> Buckets:
+def _influxql(connection: Connection, span: Span, names: Sequence[str], width: int, quality: str) -> Buckets:
     columns = ", ".join(f"{name}(value)" for name in names)
     times = ql_times(span.first, span.last)
     statements = [
-        ql_select(columns, condition, "quality = 0", times, bucket=f"time({width}u), ", ending=" fill(none)")
+        ql_select(columns, condition, quality, times, bucket=f"time({width}u), ", ending=" fill(none)")
         for condition in ql_conditions(span.streams)
     ]
     answer = connection.influxql(statements)

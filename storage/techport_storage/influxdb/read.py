@@ -14,11 +14,12 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
+from techport_storage.aggregate_sql import QUALITY_CONDITIONS
 from techport_storage.columns import name_columns
 from techport_storage.influxdb.connection import Connection, stream_bytes
 from techport_storage.influxdb.query import COLUMNS, FIRST, KINDS, LAST, ql_conditions, ql_select, ql_times
 from techport_storage.influxdb.responses import Series, series
-from techport_storage.model import RAW_SCHEMA, TIME, Micros, Query, Stream
+from techport_storage.model import RAW_SCHEMA, TIME, Micros, QualityChoice, Query, Stream
 
 _BATCH = 16_384  # rows; streams with few rows share a record batch
 _FIRST_PAGE = 4  # streams asked for at once when the number of rows is limited; then four times as many, and so on
@@ -51,7 +52,7 @@ def raw(connection: Connection, query: Query, streams: Sequence[Stream]) -> Iter
     """The rows of a query without `every`, in record batches of RAW_SCHEMA."""
     left = query.limit
     for span in _pages(spans(query, streams), limited=left is not None):
-        for batch in _batches(raw_series(connection, span, query.quality == "good", left)):
+        for batch in _batches(raw_series(connection, span, query.quality, left)):
             if left is not None:
                 batch = batch.slice(0, left)
                 left -= batch.num_rows
@@ -60,14 +61,16 @@ def raw(connection: Connection, query: Query, streams: Sequence[Stream]) -> Iter
                 return
 
 
-def raw_series(connection: Connection, span: Span, good: bool, limit: int | None = None) -> Iterator[Series]:
+def raw_series(
+    connection: Connection, span: Span, quality: QualityChoice, limit: int | None = None
+) -> Iterator[Series]:
     """Rows as [time, value, received in ms, quality], in order; of each stream not more than `limit`."""
     asked_streams = frozenset(span.streams)
-    quality = "quality = 0" if good else ""
     ending = f" LIMIT {limit}" if limit is not None else ""
     times = ql_times(span.first, span.last)
     statements = [
-        ql_select(COLUMNS, condition, quality, times, ending=ending) for condition in ql_conditions(span.streams)
+        ql_select(COLUMNS, condition, QUALITY_CONDITIONS[quality], times, ending=ending)
+        for condition in ql_conditions(span.streams)
     ]
     answer = connection.influxql(statements)
     for rows in series(stream_bytes(connection.address, answer), KINDS):

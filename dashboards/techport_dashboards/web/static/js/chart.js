@@ -10,6 +10,7 @@ const GAP = 2.5;                 // expected intervals without a reading that br
 const ROOM = 0.06;               // of an axis, that stays free beyond a reading that stretches it
 const LEAST = 250;               // ms between two drawings
 const LATE = 1000;               // ms after which late readings are asked for
+const RETRY = 2000;              // ms after which what the server did not answer is asked for again
 const AGAIN = [5000, 60000];     // ms after which a live chart asks anew: a bucket, but within these
 
 export class Chart {
@@ -61,7 +62,7 @@ export class Chart {
     return this.address(`/api/v1/pilots/${this.figure.dataset.pilot}/figure.${format}`, query);
   }
 
-  /** Ask for the range and draw what comes. A later call overtakes an earlier one. `eager`: also where nobody looks yet. */
+  /** Ask for the range and draw what comes; `failed` tells when nothing did. A later call overtakes an earlier one. `eager`: also where nobody looks yet. */
   async load(range, { eager = false } = {}) {
     this.range = range;
     this.stale = !this.visible && !eager;
@@ -71,22 +72,31 @@ export class Chart {
     this.asked = asked;
     clearTimeout(this.timer);
     this.figure.setAttribute("aria-busy", "true");
+    this.failed = false;
     try {
       const answer = await fetch(this.dataAddress(range), { signal: asked.signal });
       const body = await answer.json();
       if (answer.ok) this.take(body);
+      else if (answer.status >= 500 || answer.status === 429) this.fail();
       else this.say(body.detail);
     } catch (error) {
       if (error.name === "AbortError") return;
-      if (!this.data) this.say(t("the server is not responding"));
+      this.fail();
     }
     this.figure.removeAttribute("aria-busy");
     this.schedule();
   }
 
+  /** The server cannot answer now: what is drawn stays, and is asked for again. */
+  fail() {
+    this.failed = true;
+    if (!this.data) this.say(t("the server is not responding"));
+  }
+
   take(data) {
     this.data = data;
     this.takenAt = performance.now();
+    this.until = fromText(data.end);
     this.latest = data.figure.data.find(({ meta }) => meta.role === "latest");
     for (const line of data.lines) {
       const trace = this.traceOf("line", line.device);
@@ -108,6 +118,7 @@ export class Chart {
 
   /** A live chart asks anew when its last bucket is complete, or now and then for readings that came late. */
   schedule() {
+    if (this.failed) { this.timer = setTimeout(() => this.load(this.range), RETRY); return; }
     if (this.range.end !== "now") return;
     const wait = this.data?.bucket ? Math.min(Math.max(this.data.bucket, AGAIN[0]), AGAIN[1]) : AGAIN[1];
     this.timer = setTimeout(() => this.load(this.range), wait);
@@ -120,7 +131,10 @@ export class Chart {
     for (const item of mine) {
       const line = this.data.lines.find((candidate) => candidate.device === item.device);
       if (!line) { this.load(this.range); return; }  // a device that had nothing in the range
-      this.extend(line, wall(Date.parse(item.time), this.zone, this.data.offset), item.value);
+      const at = wall(Date.parse(item.time), this.zone, this.data.offset);
+      if (item.quality) this.flag(item.device, at, item.value);
+      else if (this.data.form === "bar") this.count(line, at, item.value);
+      else this.extend(line, at, item.value);
       this.newest = item.time;
     }
     if (mine.length) this.drawSoon();
@@ -136,6 +150,30 @@ export class Chart {
   lateSoon(streams) {
     if (!this.data || this.late || this.range.end !== "now" || !streams.some((stream) => this.shows(stream))) return;
     this.late = setTimeout(() => { this.late = null; if (this.range.end === "now") this.load(this.range); }, LATE);
+  }
+
+  /** A flagged reading is shown as such, and stretches no axis. */
+  flag(device, at, value) {
+    const trace = this.traceOf("flagged", device);
+    if (!trace) { this.lateSoon([{ quantity: this.data.quantity, device }]); return; }
+    const [low, high] = this.data.figure.layout.yaxis.range ?? [-Infinity, Infinity];
+    trace.x.push(toText(at));
+    trace.y.push(Math.min(Math.max(value, low), high));
+    trace.customdata.push(value);
+    trace.marker.symbol.push(value > high ? "triangle-up-open" : value < low ? "triangle-down-open" : "x-thin-open");
+  }
+
+  /** A count is added to its slot. What came before the chart was asked for is in it already. */
+  count(line, at, value) {
+    if (at <= this.until || !line.x.length) return;
+    const begin = line.lastWall + Math.floor((at - line.lastWall) / this.data.bucket) * this.data.bucket;
+    if (begin > line.lastWall) {
+      line.x.push(toText(begin));
+      line.y.push(0);
+      line.lastWall = begin;
+    }
+    line.y[line.y.length - 1] += value;
+    this.stretch(this.data.lines.reduce((sum, { x, y }) => sum + (x.at(-1) === line.x.at(-1) ? y.at(-1) : 0), 0));
   }
 
   extend(line, at, value) {
@@ -201,17 +239,23 @@ export class Chart {
     const { react } = plotlyNow() ?? await plotly();
     this.dirty = false;
     this.drawnAt = performance.now();
-    if (!this.data.lines.some((line) => line.x.length)) { this.say(t("no readings in this range")); return; }
+    if (!this.data.figure.data.some(({ meta, x }) => ["line", "flagged"].includes(meta.role) && x.length)) { this.say(t("no readings in this range")); return; }
     const first = !this.begun;  // of several drawings at once, the first
     if (first) this.plot.replaceChildren();
     this.begun = true;
-    const { data, layout } = dressed(this.data, look);
+    const { data, layout } = dressed(this.data, { unflagged: this.unflagged, ...this.fullSize(), ...look });
     await react(this.plot, data, layout, CONFIG);
     if (first) this.listen();
     this.drawn = true;
     this.figure.dataset.drawn = this.newest ?? "";
     this.figure.dataset.every = this.data.every ?? "";
     this.onDraw(this);
+  }
+
+  /** px of a chart that has the whole screen; nothing where it stands among others. */
+  fullSize() {
+    const full = this.figure.classList.contains("full");
+    return full ? { width: this.plot.clientWidth, height: Math.max(240, innerHeight - this.plot.offsetTop - 60) } : {};
   }
 
   listen() {

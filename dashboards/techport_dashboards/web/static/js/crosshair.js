@@ -1,12 +1,14 @@
-// One line through all charts of the page at the time somebody points at, with the values there in words.
+// One line through all charts of the page at the time somebody points at, with the values of every device there.
 
 import { scale } from "./gestures.js";
 import { number, t } from "./page.js";
-import { shortTime, toText } from "./time.js";
+import { fromText, shortTime, toText } from "./time.js";
 
 const STEPS = 100;   // presses of a key from one end of the axis to the other
-const TOLD = 6;      // devices whose values are described in words
 const BOXED = 4;     // lines up to which a chart that nobody points at shows their values too: more would hide it
+const COLUMN = 9;    // devices below each other
+const GAP = 2.5;     // expected intervals after which a line's last value is no longer told, as lines are broken
+const SVG = "http://www.w3.org/2000/svg";
 
 /** Follow the mouse and the keys over `charts`. `act(name, chart, wall)` does what keys ask for: pan, in, out, reset, event. */
 export function follow(charts, act) {
@@ -15,7 +17,7 @@ export function follow(charts, act) {
 
   const show = (source, at) => {
     cancelAnimationFrame(waiting);
-    waiting = requestAnimationFrame(() => { for (const chart of charts) if (chart.visible && chart.drawn) draw(chart, at, chart !== source); });
+    waiting = requestAnimationFrame(() => { for (const chart of charts) if (chart.visible && chart.drawn) draw(chart, at, chart === source); });
   };
   const hide = () => {
     cancelAnimationFrame(waiting);
@@ -49,10 +51,14 @@ export function follow(charts, act) {
       tell(chart, chosen);
     });
   }
+  return () => {  // what was read belongs to a range that is not shown any more
+    hide();
+    for (const chart of charts) tell(chart, null);
+  };
 }
 
-function draw(chart, at, label) {
-  const { from, to, place, box } = scale(chart);
+function draw(chart, at, pointed) {
+  const { from, to, place, box, width, left } = scale(chart);
   if (at < from || at > to) { clear(chart); return; }
   let line = chart.plot.querySelector(".cross");
   if (!line) {
@@ -62,14 +68,17 @@ function draw(chart, at, label) {
     chart.plot.append(line);
   }
   line.style.left = `${place(at) - box.left}px`;
-  if (label && chart.data.lines.length <= BOXED) window.Plotly.Fx.hover(chart.plot, { xval: at, yval: 0 }, "xy");
+  if (!pointed && chart.data.lines.length > BOXED) { chart.plot.querySelector(".tip")?.remove(); return; }
+  const tip = chart.plot.querySelector(".tip") ?? chart.plot.appendChild(Object.assign(document.createElement("div"), { className: "tip" }));
+  tip.replaceChildren(...described(chart, at));
+  tip.classList.toggle("wide", chart.data.lines.length > COLUMN);
+  const onTheLeft = place(at) > left + width / 2;
+  tip.style.left = onTheLeft ? "auto" : `${place(at) - box.left + 10}px`;
+  tip.style.right = onTheLeft ? `${box.right - place(at) + 10}px` : "auto";
 }
 
 function clear(chart) {
-  const line = chart.plot.querySelector(".cross");
-  if (!line) return;
-  line.remove();
-  if (chart.drawn) window.Plotly.Fx.unhover(chart.plot);
+  for (const part of chart.plot.querySelectorAll(".cross, .tip")) part.remove();
 }
 
 /** Say under the chart what its lines were at a time; with `action`, a button that does something about it. */
@@ -77,24 +86,81 @@ export function tell(chart, at, action) {
   const place = chart.figure.querySelector(".readout");
   place.hidden = at === null;
   if (at === null) { place.replaceChildren(); return; }
-  const when = document.createElement("span");
-  when.className = "when";
-  when.textContent = shortTime(toText(at));
-  const { lines, unit, decimals } = chart.data;
-  const found = lines.map((line) => [line.title, nearest(line, toText(at))]).filter(([, y]) => y !== null);
-  const words = document.createElement("span");
-  words.textContent = found.slice(0, TOLD).map(([title, y]) => `${title} ${number(y, decimals)} ${unit}`.trim()).join(" · ")
-    || t("no readings here");
-  place.replaceChildren(when, words, ...(action ? [action] : []));
+  place.replaceChildren(...described(chart, at), ...(action ? [action] : []));
 }
 
-/** The value of the line's point at or before a time, unless that point is in a hole. */
-function nearest({ x, y }, at) {
+/** The time and the value of every device then: the same where somebody points, taps or reads by keys. */
+function described(chart, at) {
+  const { lines, unit, decimals, form, figure, states } = chart.data;
+  const text = toText(at);
+  const written = (y) => (states.length ? states[y] ?? number(y, 2) : number(y, decimals));
+  const rows = lines.map((line) => ({ line, y: valueAt(line, at, text, chart.data.bucket), title: line.title }));
+  const told = rows.filter(({ y }) => y !== null).sort((a, b) => b.y - a.y);
+  const before = figure.data.filter(({ meta }) => meta.role === "earlier");
+  const when = document.createElement("span");
+  when.className = "when";
+  when.textContent = [shortTime(slot(chart, text)), unit].filter(Boolean).join(" · ");
+  if (!told.length) return [when, Object.assign(document.createElement("span"), { textContent: t("no readings here") })];
+  const list = document.createElement("ul");
+  list.className = "told";
+  list.append(...told.map(({ line, y, title }) => {
+    const earlier = before.find(({ meta }) => meta.device === line.device);
+    const then = earlier ? lastAt(earlier, text) : null;
+    return entry(line, title, written(y), then === null ? "" : `${t("earlier")} ${written(then)}`);
+  }));
+  if (form === "bar" && told.length > 1) list.append(entry(null, t("sum"), written(told.reduce((sum, { y }) => sum + y, 0)), ""));
+  return [when, list];
+}
+
+function entry(line, title, value, more) {
+  const item = document.createElement("li");
+  if (line) item.append(stroke(line.colour));
+  const name = Object.assign(document.createElement("span"), { textContent: title });
+  const figure = Object.assign(document.createElement("strong"), { textContent: value });
+  item.append(name, figure);
+  if (more) item.append(Object.assign(document.createElement("small"), { textContent: more }));
+  return item;
+}
+
+/** A device's stroke, as the legend has it. */
+function stroke(colour) {
+  const svg = document.createElementNS(SVG, "svg");
+  for (const [name, value] of Object.entries({ viewBox: "0 0 14 8", width: 14, height: 8, "aria-hidden": "true" })) svg.setAttribute(name, value);
+  const path = document.createElementNS(SVG, "path");
+  path.setAttribute("d", "M0 4H14");
+  path.setAttribute("class", `line-${(colour % 8) + 1}${["", " dot", " dash"][Math.floor(colour / 8) % 3]}`);
+  svg.append(path);
+  return svg;
+}
+
+/** The bucket that a time is in begins with the last point before it; a reading has its own time. */
+function slot(chart, text) {
+  if (chart.data.every === null) return text;
+  const begins = chart.data.lines.map(({ x }) => x[indexBefore(x, text)]).filter(Boolean).sort();
+  return begins.at(-1) ?? text;
+}
+
+/** The line's value at a time, unless that is in a hole, or long after its last. */
+function valueAt(line, at, text, bucket) {
+  const index = indexBefore(line.x, text);
+  if (index < 0) return null;
+  const expected = Math.max(line.interval ?? 0, bucket ?? 0);
+  if (expected && at - fromText(line.x[index]) > GAP * expected) return null;
+  return line.y[index];
+}
+
+function lastAt({ x, y }, text) {
+  const index = indexBefore(x, text);
+  return index < 0 ? null : y[index];
+}
+
+/** The place of the last point at or before a time; -1 for none. */
+function indexBefore(x, text) {
   let [low, high] = [0, x.length];
   while (low < high) {
     const middle = (low + high) >> 1;
-    if (x[middle] <= at) low = middle + 1;
+    if (x[middle] <= text) low = middle + 1;
     else high = middle;
   }
-  return low ? y[low - 1] : null;
+  return low - 1;
 }

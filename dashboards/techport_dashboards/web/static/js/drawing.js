@@ -74,14 +74,15 @@ function recoloured(part, colours, name = "") {
 
 /**
  * {data, layout} of what a chart shows. `look` may say a width and a height (px), else the chart fills its place; with
- * `paper` it keeps the colours of paper.
+ * `paper` it keeps the colours of paper, with `unflagged` it leaves flagged readings out. Values under the pointer are told by
+ * crosshair.js, for every device.
  */
 export function dressed({ figure, start, end }, look = {}) {
   const { data, layout } = recoloured(figure, look.paper ? new Map() : counterparts());
-  const size = look.width === undefined ? {} : { width: look.width, height: look.height, autosize: false };
+  const size = look.width === undefined ? { width: undefined } : { width: look.width, height: look.height, autosize: false };
   return {
-    data: data.filter((trace) => trace.meta.role !== "latest" || trace.x.some((x) => x !== null)),
-    layout: { ...layout, ...size, xaxis: { ...layout.xaxis, range: [start, end] } },
+    data: data.filter(({ meta, x }) => (meta.role !== "latest" || x.some((at) => at !== null)) && (meta.role !== "flagged" || !look.unflagged)),
+    layout: { ...layout, ...size, hovermode: false, xaxis: { ...layout.xaxis, range: [start, end] } },
   };
 }
 

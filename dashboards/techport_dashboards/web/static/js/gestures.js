@@ -14,7 +14,7 @@ export function scale(chart) {
   const width = Math.max(1, box.width - l - r);
   const place = (wall) => left + ((wall - from) / (to - from)) * width;
   const wallAt = (x) => from + (Math.min(Math.max(x - left, 0), width) / width) * (to - from);
-  return { box, left, width, from, to, place, wallAt };
+  return { box, left, top: chart.margin.t, width, from, to, place, wallAt };
 }
 
 /** Until `signal` aborts. What is still under way is shown at once, from the data that is there. */
@@ -139,6 +139,7 @@ function drawBrush(plot, at, from, to) {
   if (!brush) {
     brush = document.createElement("div");
     brush.className = "brush";
+    brush.style.top = `${at.top}px`;
     plot.append(brush);
   }
   const [left, right] = [from, to].sort((a, b) => a - b).map((x) => Math.min(Math.max(x, at.left), at.left + at.width));

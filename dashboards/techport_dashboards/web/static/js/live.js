@@ -13,9 +13,10 @@ function show(state, words) {
 
 /**
  * Listen to readings of a pilot, or of all. Calls `onReadings(items)` with items as of /api/v1/latest, `onLate(streams)`
- * where readings came that are older than the latest, and `onResync()` whenever something may have been missed. Returns `pause(bool)`, for pages that look into the past.
+ * where readings came that are older than the latest, `onResync()` whenever something may have been missed, and
+ * `onServer(there)` when the server went away or came back. Returns `pause(bool)`, for pages that look into the past.
  */
-export function connect({ pilot, onReadings, onLate = () => {}, onResync }) {
+export function connect({ pilot, onReadings, onLate = () => {}, onResync, onServer = () => {} }) {
   const address = "/api/v1/live" + (pilot ? "?pilot=" + encodeURIComponent(pilot) : "");
   let source;
   let watchdog;
@@ -23,6 +24,7 @@ export function connect({ pilot, onReadings, onLate = () => {}, onResync }) {
   let state = ["connecting", t("connecting")];
 
   const set = (name, words) => {
+    if ((name === "disconnected") !== (state[0] === "disconnected")) onServer(name !== "disconnected");
     state = [name, words];
     if (paused && name === "live") show("paused", t("paused: showing the past"));
     else show(name, words);

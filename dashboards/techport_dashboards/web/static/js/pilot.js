@@ -16,6 +16,8 @@ const view = read("view");
 
 let last = null;
 let leader = null;
+let server = true;   // whether it is there
+let clearReading = () => {};
 const range = ranges({
   start: view.start,
   end: view.end,
@@ -24,29 +26,71 @@ const range = ranges({
   shown: () => ({ start: fromText(last.start), end: fromText(last.end) }),
   offset: () => last?.offset,
   onChange: show,
+  mayChange: () => server,
 });
+const flagged = document.getElementById("flagged")?.querySelector("input");
 
 const charts = [...document.querySelectorAll("figure.chart")].map((figure) => new Chart(figure, {
   zone: view.zone,
   onZoom: zoom,
   onReset: range.reset,
   onPoint: (chart, at) => tell(chart, at, eventButton(chart, at)),
-  onLoad: (data) => { last = data; describeRange(data.start, data.end, data.zone); },
+  onLoad: (data) => { last = data; describeRange(data.start, data.end, data.zone); showDevices(); },
   onDraw: () => dispatchEvent(new Event("chart-drawn")),
 }));
 
 function zoom(chart, from, to) {
+  if (!server) { chart.draw(); return; }  // back to the stretch whose readings are here
   leader = chart;
   range.setWalls(from, to);
 }
 
-/** The chart that somebody works with comes first. Until its finer data is there it shows what it has. */
-function show(wanted) {
+let applied = range.current();  // what charts show, or are being asked for
+
+/** The chart that somebody works with comes first. Until its finer data is there it shows what it has. Where the server
+ * does not answer, all stays as it was. */
+async function show(wanted) {
+  const before = applied;
+  applied = wanted;
   pause(wanted.end !== "now");
+  clearReading();
   const first = leader ?? charts.find((chart) => chart.visible);
   leader = null;
-  first?.load(wanted);
-  setTimeout(() => { for (const chart of charts) if (chart !== first && chart.range !== wanted && range.current() === wanted) chart.load(wanted); }, LEAD);
+  const others = () => charts.filter((chart) => chart !== first && chart.range !== wanted);
+  const following = setTimeout(() => { if (range.current() === wanted) for (const chart of others()) chart.load(wanted); }, LEAD);
+  await first?.load(wanted);
+  if (!first?.failed || range.current() !== wanted) return;
+  clearTimeout(following);
+  applied = before;
+  range.undo(before);
+  pause(before.end !== "now");
+  for (const chart of charts) {
+    if (chart.range !== wanted) continue;
+    chart.range = before;
+    if (chart.data) chart.draw();
+  }
+}
+
+/** Controls that need the server are there as long as it is. */
+function setServer(there) {
+  server = there;
+  document.body.toggleAttribute("data-offline", !there);
+  const controls = ".ranges :is(button, select, input):not(#flagged input), .colours button, .chart-menu [data-event], .add-event";
+  for (const control of document.querySelectorAll(controls)) control.disabled = !there;
+  for (const link of document.querySelectorAll(".ranges a, .downloads a")) link.setAttribute("aria-disabled", String(!there));
+}
+document.addEventListener("click", (event) => {
+  if (!server && event.target.closest(".ranges a, .downloads a")) event.preventDefault();
+});
+
+/** The legend has the devices that are on the page; while some are chosen, also those that could be. */
+function showDevices() {
+  const shown = new Set(charts.flatMap((chart) => chart.data?.figure.data.map(({ meta }) => meta.device) ?? []));
+  const asked = charts.every((chart) => chart.data);
+  for (const button of document.querySelectorAll("button[data-colour]")) {
+    button.closest("li").hidden = asked && !range.current().device && !shown.has(button.dataset.colour);
+  }
+  if (flagged) flagged.closest("label").hidden = !charts.some((chart) => chart.data?.figure.data.some(({ meta }) => meta.role === "flagged"));
 }
 
 const watcher = new IntersectionObserver((entries) => {
@@ -62,14 +106,23 @@ const pause = connect({
   pilot: view.pilot,
   onReadings: (items) => { showLatest(items); for (const chart of charts) chart.push(items); },
   onLate: (streams) => { for (const chart of charts) chart.lateSoon(streams); },
-  onResync: () => { if (range.isLive()) for (const chart of charts) if (chart.data) chart.load(chart.range); },
+  onResync: () => {
+    for (const chart of charts) if (chart.failed || (range.isLive() && chart.data)) chart.load(range.current(), { eager: true });
+  },
+  onServer: setServer,
+});
+flagged?.addEventListener("change", () => {
+  for (const chart of charts) {
+    chart.unflagged = !flagged.checked;
+    if (chart.drawn) chart.draw();
+  }
 });
 pause(!range.isLive());
 firstChart.then(keepAges);
 
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => { for (const chart of charts) if (chart.drawn) chart.draw(); });
 
-follow(charts, (deed, chart, at) => {
+clearReading = follow(charts, (deed, chart, at) => {
   if (deed === "event") { addEvent(chart, at); return; }
   leader = chart;
   range.step(deed);
@@ -101,6 +154,10 @@ for (const chart of charts) {
   const button = chart.figure.querySelector("[data-event]");
   button.hidden = !mayAdd;
   button.addEventListener("click", () => { if (chart.data) addEvent(chart, (chart.walls[0] + chart.walls[1]) / 2); });
+}
+
+for (const chart of charts) {
+  chart.figure.querySelector("[data-full]").addEventListener("click", async () => (await import("./full.js")).fullScreen(chart));
 }
 
 async function take(button, chart) {

@@ -11,14 +11,15 @@ function opening() {
 /**
  * Keeps {start, end, against, device}, all text: times as the server understands them ("-P1D" and "now", or local
  * times), an earlier period to compare with, devices as a comma list. Calls `onChange(range)`. `shown()` gives the walls
- * {start, end} that the charts show now.
+ * {start, end} that the charts show now. Nothing changes while `mayChange()` is false: the server is away.
  */
-export function ranges({ start, end, against = "", device = "", shown, offset, onChange }) {
+export function ranges({ start, end, against = "", device = "", shown, offset, onChange, mayChange = () => true }) {
   const initial = { start, end, against, device, initial: true };  // as the page came
   const home = opening();
   let current = initial;
 
   function set(change, { remember = true } = {}) {
+    if (remember && !mayChange()) return;
     current = { ...current, ...change, initial: false };
     const plain = current.start === home.start && current.end === home.end;
     const implied = { start: plain, end: plain || current.end === "now", against: !current.against, device: !current.device };
@@ -85,7 +86,17 @@ export function ranges({ start, end, against = "", device = "", shown, offset, o
   document.getElementById("against")?.addEventListener("change", (event) => set({ against: event.target.value }));
   for (const hidden of document.querySelectorAll("[data-steps]")) hidden.removeAttribute("hidden");
   for (const button of document.querySelectorAll("[data-picks]")) offerCalendar(button, shown);
-  addEventListener("popstate", (event) => set(event.state ?? initial, { remember: false }));
+  addEventListener("popstate", (event) => {
+    const there = event.state ?? initial;
+    if (["start", "end", "against", "device"].some((name) => there[name] !== current[name])) set(there, { remember: false });
+  });
+
+  /** As if the last change had not been: the server did not answer. */
+  function undo(before) {
+    current = before;
+    history.back();  // to the address before, which finds nothing to change
+    show();
+  }
 
   /** Back to where the page began; from there to what it opens on by itself. */
   function reset() {
@@ -95,7 +106,7 @@ export function ranges({ start, end, against = "", device = "", shown, offset, o
 
   history.replaceState(initial, "");  // so that going back finds a range, also after a reload
   show();
-  return { set, setWalls, step, reset, isLive: () => current.end === "now", current: () => current };
+  return { set, setWalls, step, reset, undo, isLive: () => current.end === "now", current: () => current };
 }
 
 /** A calendar for a field in which one types: what is picked is written there as the reader writes it. */
