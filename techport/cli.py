@@ -34,6 +34,7 @@ from techport.commands import (
     quarantine,
     retention,
     run,
+    share,
     store,
     trace,
 )
@@ -85,6 +86,7 @@ app.add_typer(pilots.app, name="pilot")
 app.add_typer(audit.app, name="audit")
 app.add_typer(people.app, name="account")
 app.add_typer(people.tokens, name="token")
+app.add_typer(share.app, name="share")
 app.add_typer(retention.app, name="retention")
 app.add_typer(device.app, name="device")
 app.add_typer(quarantine.app, name="quarantine")

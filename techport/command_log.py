@@ -14,7 +14,7 @@ from techport_pilots.registry.database import COMPANION, Database, Transaction
 from techport_storage.clock import now
 
 WHO = "command line"
-_ABOUT = ("device", "quantity", "role", "organisation", "administrator")
+_ABOUT = ("device", "quantity", "role", "organisation", "administrator", "share", "audience")
 """Arguments that say what a command is about; never an address or another text about a person."""
 
 

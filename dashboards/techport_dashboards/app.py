@@ -16,10 +16,12 @@ from prometheus_client import CollectorRegistry
 from starlette.concurrency import run_in_threadpool
 from starlette.middleware.gzip import DEFAULT_EXCLUDED_CONTENT_TYPES, GZipMiddleware
 from starlette.routing import BaseRoute
+from starlette.types import Lifespan
 
 from techport_dashboards import api, edr, features, pages, sta
 from techport_dashboards.api import operations, push
 from techport_dashboards.dcat import routes
+from techport_dashboards.pages import shared_feed
 from techport_dashboards.query.answer_files import AnswerFiles
 from techport_dashboards.query.formats import ARROW, PARQUET
 from techport_dashboards.query.live import Live
@@ -32,6 +34,7 @@ from techport_dashboards.services.last_hour import LastHour
 from techport_dashboards.services.lifecycle import PilotLifecycle
 from techport_dashboards.services.people import People
 from techport_dashboards.services.reports import Reports
+from techport_dashboards.services.shares import FLUSH_S, ShareReaders
 from techport_dashboards.settings import HealthCheck, Post, WebSettings, no_health
 from techport_dashboards.sta.entities import EntityCache
 from techport_dashboards.web import access, errors
@@ -47,12 +50,15 @@ from techport_dashboards.web.middleware import Measured, PrivateAnswers, Securit
 from techport_dashboards.web.rate_limit import RateLimiter
 from techport_dashboards.web.request_bounds import RequestBounds
 from techport_dashboards.web.request_slots import THREADS, RequestSlots
+from techport_dashboards.web.shared_feeds import OpenShares, SharedAddresses, SharedFeeds
 from techport_dashboards.web.sign_in import SignIn
 from techport_dashboards.web.templating import environment
 from techport_pilots.access.audit_log import AuditQueue
+from techport_pilots.access.shares import Shares
 from techport_pilots.accounting.ledger import Ledger
 from techport_pilots.devices.explanation import Explain
 from techport_pilots.errors import RegistryUnavailable
+from techport_pilots.registry.database import Database
 from techport_pilots.registry.registry import Registry
 from techport_storage.store import ReadingStore
 
@@ -104,29 +110,30 @@ def create_app(
     identities = Identities(people.sessions.find, people.api_tokens.find)
     audit = AuditQueue(registry.database)
 
+    readers = ShareReaders(Shares(registry.database))
+
+    async def write_down_reads() -> None:
+        while True:
+            await asyncio.sleep(FLUSH_S)
+            await run_in_threadpool(readers.flush)
+
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         to_thread.current_default_thread_limiter().total_tokens = THREADS
         warm = asyncio.create_task(run_in_threadpool(assets.get, PLOTLY))  # the first page need not wait for it
         writing = asyncio.create_task(_write_audit_log(audit))
+        flushing = asyncio.create_task(write_down_reads())
         yield
         writing.cancel()
         await run_in_threadpool(_flush, audit, all_of_it=True)
         await warm
+        flushing.cancel()
         await live.close()
+        await opened.close()
+        await run_in_threadpool(readers.flush)
         await run_in_threadpool(jobs.close)
 
-    app = FastAPI(
-        title="techport",
-        description=DESCRIPTION,
-        version=metadata.version("techport"),
-        lifespan=lifespan,
-        openapi_url=None,  # served by a route of our own, which passes the access function; /docs would load from a CDN
-        docs_url=None,
-        redoc_url=None,
-        redirect_slashes=False,  # web/methods.py does, without sending clients of services elsewhere
-    )
-    app.state.services = Services(
+    services = Services(
         registry_cache,
         store,
         ledger,
@@ -148,13 +155,14 @@ def create_app(
         people,
         None if settings.provider is None else IdentityProvider(settings.provider, registry.database),
         audit,
+        readers,
         post,
     )
-    app.state.answer_files = AnswerFiles()
-    app.state.entity_cache = EntityCache(registry.database)
-    errors.install(app)
-    app.router.routes.extend(_routes())
+    opened = OpenShares(services, lambda shared: _app_over(shared, registry.database, _routes_of_shares()))
+    app = _app_over(services, registry.database, _routes(), lifespan)
+    app.state.opened_shares = opened
     app.add_middleware(AuditTrail, queue=audit)
+    app.add_middleware(SharedFeeds, opened=opened, readers=readers)
     app.add_middleware(ConditionalGet)
     app.add_middleware(
         GZipMiddleware, compresslevel=5, exclude_content_types=(*DEFAULT_EXCLUDED_CONTENT_TYPES, PARQUET, ARROW)
@@ -167,8 +175,10 @@ def create_app(
     app.add_middleware(SecurityHeaders, tiles=settings.map_tiles)
     if settings.cors:
         app.add_middleware(CrossOrigin)
+    app.add_middleware(SharedAddresses)
     app.add_middleware(Addressing, settings=settings)
-    paths: dict[object, str] = {route.endpoint: route.path or "" for route in iter_route_contexts(app.routes)}
+    routes_of_all = [*app.routes, *_routes_of_shares()]
+    paths: dict[object, str] = {route.endpoint: route.path or "" for route in iter_route_contexts(routes_of_all)}
     app.state.paths = paths
     app.add_middleware(Measured, metrics=metrics, paths=paths)
     return app
@@ -186,6 +196,37 @@ def _flush(audit: AuditQueue, *, all_of_it: bool = False) -> None:
         audit.flush(all_of_it=all_of_it)
     except RegistryUnavailable as error:
         log.warning("entries of the audit log wait", problem=str(error))
+
+
+def _app_over(
+    services: Services, database: Database, served: Sequence[BaseRoute], lifespan: Lifespan[FastAPI] | None = None
+) -> FastAPI:
+    """These routes over these services. Entities of SensorThings have their numbers in the registry's `database`."""
+    app = FastAPI(
+        title="techport",
+        description=DESCRIPTION,
+        version=metadata.version("techport"),
+        lifespan=lifespan,
+        openapi_url=None,  # served by a route of our own, which passes the access function; /docs would load from a CDN
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,  # web/methods.py does, without sending clients of services elsewhere
+    )
+    app.state.services = services
+    app.state.answer_files = AnswerFiles()
+    app.state.entity_cache = EntityCache(database)
+    errors.install(app)
+    app.router.routes.extend(served)
+    return app
+
+
+@cache
+def _routes_of_shares() -> Sequence[BaseRoute]:
+    """What there is below the address of a share: the routes that read, and its page."""
+    router = APIRouter()
+    for guarded in (api.shared_router, sta.router, edr.router, features.router, shared_feed.router):
+        router.include_router(guarded, dependencies=[Depends(access.allow)])
+    return tuple(router.routes)
 
 
 @cache

@@ -23,6 +23,11 @@ _PILOT = "/api/v1/pilots/{pilot}"
 ORDER = (
     f"post {_PILOT}/events",
     f"delete {_PILOT}/events/{{added}}",
+    f"post {_PILOT}/shares",
+    f"get {_PILOT}/shares",
+    f"post {_PILOT}/shares/{{share}}/publish",
+    "get /api/v1/shares",
+    f"delete {_PILOT}/shares/{{share}}",
     f"post {_PILOT}/devices",
     f"post {_PILOT}/devices/{{device}}/watch",
     f"delete {_PILOT}/devices/{{device}}/credential",

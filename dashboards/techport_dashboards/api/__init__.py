@@ -23,8 +23,14 @@ from techport_dashboards.api import (
     portfolio,
     quarantine,
     readings,
+    shares,
     snapshots,
 )
+
+shared_router = APIRouter(prefix="/api/v1")
+"""What readers of a share have: its pilot, devices and readings, and the API's description."""
+for reading in (pilots, devices, readings, figures, docs, about):
+    shared_router.include_router(reading.router)
 
 router = APIRouter(prefix="/api/v1")
 router.include_router(pilots.router)
@@ -43,6 +49,7 @@ router.include_router(portfolio.router)
 router.include_router(onboarding.router)
 router.include_router(decode.router)
 router.include_router(snapshots.router)
+router.include_router(shares.router)
 router.include_router(docs.router)
 router.include_router(me.router)
 router.include_router(about.router)

@@ -101,6 +101,8 @@ def _matters(services: Services, viewer: Viewer, pilot: PilotDefinition) -> dict
         found["replay"] = max(asked)
     if unknown := unknown_devices(registry.database, pilot.id):
         found["stranger"] = unknown[0].device
+    if viewer.may("share", pilot.id) and (shares := services.shares.shares.of(pilot.id)):
+        found["share"] = shares[0].id
     if added := events.added(registry.database, pilot.id):
         found["added"] = added[-1].id
     life = services.lifecycle.life(pilot)

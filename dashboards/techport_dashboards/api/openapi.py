@@ -31,6 +31,7 @@ PATHS: Mapping[str, tuple[str, Any]] = {
     "{sha256}": ("SHA-256 of the package, as /pilots/{pilot}/life lists them.", 64 * "0"),
     "{added}": ("Number of what was added, as /pilots/{pilot}/events lists it.", 1),
     "{entry}": ("Number of the entry, as /quarantine lists them.", 1),
+    "{share}": ("The share, by its id, as /pilots/{pilot}/shares lists them.", "share-k3m9x2q7"),
     "{replay}": ("Number of the replay, as the answer to its beginning gave.", 1),
 }
 """Parts of addresses: what they are, and an example for a platform without any."""

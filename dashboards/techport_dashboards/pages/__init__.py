@@ -30,6 +30,7 @@ from techport_dashboards.pages import (
     quality,
     quarantine,
     report,
+    shares,
     sign_in,
     snapshot,
     trace,
@@ -57,6 +58,7 @@ router.include_router(phases.router)
 router.include_router(explore.router)
 router.include_router(datasets.router)
 router.include_router(embed.router)
+router.include_router(shares.router)
 router.include_router(public.router)
 router.include_router(snapshot.router)
 router.include_router(onboarding.router)

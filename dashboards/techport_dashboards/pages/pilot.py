@@ -28,6 +28,7 @@ from techport_dashboards.services.device_status import DeviceNow, PilotNow
 from techport_dashboards.viewer import Viewer
 from techport_dashboards.web.access import needs
 from techport_dashboards.web.dependencies import PilotDep, Services, ServicesDep, ViewerDep
+from techport_dashboards.web.paths import below
 from techport_dashboards.web.request_slots import SlotRoute
 from techport_dashboards.web.templating import language_of, render
 from techport_pilots.accounting.quarantine import Quarantine, QuarantineFilter
@@ -189,7 +190,8 @@ def first_charts(
     more = {**fixed, "device": devices, "lang": request.query_params.get("lang")}
     chosen = {name: value for name, value in more.items() if value}
     return [
-        f"/pilots/{pilot.id}/chart?{urlencode({'quantity': panel.quantity, **chosen})}" for panel in panels[:AT_ONCE]
+        below(request.scope, f"/pilots/{pilot.id}/chart?{urlencode({'quantity': panel.quantity, **chosen})}")
+        for panel in panels[:AT_ONCE]
     ]
 
 

@@ -65,3 +65,26 @@ class DatasetStatsCache:
             ended=self._registry.state(pilot.id) in ("ended", "closed"),
             modified=max(found.last, defined),
         )
+
+
+class SharedDatasetStats(DatasetStatsCache):
+    """Of a share, by its readings alone: what it promises is not known, and when its pilot was changed is not shown."""
+
+    def __init__(self, store: ReadingStore) -> None:
+        self._store = store
+        self._lock = threading.Lock()
+        self._kept = {}
+
+    def _count(self, pilot: PilotDefinition, now: Micros) -> DatasetStats | None:
+        found = together(stream_completeness(self._store, pilot_intervals(pilot), 0, now).values())
+        if found.first is None or found.last is None:
+            return None
+        return DatasetStats(
+            first=found.first,
+            last=found.last,
+            readings=found.readings,
+            completeness=None,
+            since=found.first,
+            ended=False,
+            modified=found.last,
+        )

@@ -18,6 +18,7 @@ from techport_dashboards.sta.options import Options, read
 from techport_dashboards.viewer import Viewer
 from techport_dashboards.web.access import OPEN_DATA, needs
 from techport_dashboards.web.dependencies import Services, ServicesDep, ViewerDep
+from techport_dashboards.web.paths import route_path
 from techport_dashboards.web.request_slots import SlotRoute
 
 router = APIRouter(prefix="/sta/v1.1", include_in_schema=False, route_class=SlotRoute)
@@ -131,7 +132,8 @@ class _Walk:
 
     def _many(self, kind: str, ids: list[int] | None, ending: str) -> Response:
         options = self._options(kind)
-        address = f"{_base(self._request)}{self._request.url.path}?{self._request.url.query}"
+        path = route_path(self._request.scope)
+        address = f"{_base(self._request)}{path}?{self._request.url.query}"
         if kind == "Observations":
             streams = list(self._world.datastreams) if ids is None else self._streams(ids[0])
             body = self._answers.observations(streams, options, address)

@@ -22,12 +22,14 @@ from starlette.requests import HTTPConnection
 from techport_dashboards.problems import Problem, forbidden, sign_in_needed
 from techport_dashboards.query.names import find_pilot
 from techport_dashboards.query.registry_cache import RegistryView
+from techport_dashboards.services.shares import ShareReaders, reader_of
 from techport_dashboards.settings import WebSettings
 from techport_dashboards.viewer import COMMAND_LINE, NOBODY, OPERATOR, Viewer
 from techport_dashboards.web import audit_trail
 from techport_dashboards.web.audit_trail import Logs, When
 from techport_dashboards.web.cors import readable_elsewhere
 from techport_dashboards.web.etags import SERVICES
+from techport_dashboards.web.paths import PREVIEWED, SHARE_KEY, route_path
 from techport_pilots.access.api_tokens import PATTERN
 from techport_pilots.access.policy import Action
 from techport_pilots.access.sessions import Identity
@@ -96,10 +98,21 @@ def declared(endpoint: object) -> Need | None:
 
 async def identify(connection: HTTPConnection) -> Viewer:
     """Who asks, by the credential that the request carries: the operator's token, an API token, a session, or none.
+    At the address of a share it is a reader of that share, whoever it is besides.
 
-    The only place that decides it. Raises Problem for a token that is wrong: whoever sends one wants to be somebody.
-    Raises RegistryUnavailable.
+    The only place that decides it. Raises Problem for a token that is wrong, since whoever sends one wants to be
+    somebody, and for a share that the caller may not read. Raises RegistryUnavailable.
     """
+    caller = await _caller(connection)
+    if SHARE_KEY not in connection.scope:
+        return caller
+    readers: ShareReaders = connection.app.state.services.shares
+    share, previewed = await run_in_threadpool(readers.admit, connection.scope[SHARE_KEY], caller)
+    connection.scope[PREVIEWED] = previewed
+    return reader_of(share)
+
+
+async def _caller(connection: HTTPConnection) -> Viewer:
     services = connection.app.state.services
     settings: WebSettings = services.settings
     open_to_all = partial(open_pilots, services)
@@ -205,7 +218,7 @@ def _refuse_other_sites(connection: HTTPConnection) -> None:
         return
     framed = connection.headers.get("sec-fetch-dest") != "document"
     followed = connection.headers.get("sec-fetch-mode") == "navigate"
-    if not followed or (framed and connection.url.path.startswith(SERVICES)):
+    if not followed or (framed and route_path(connection.scope).startswith(SERVICES)):
         raise Problem(
             "forbidden", "Pages of other sites may link to this server, but not use it as a part of themselves."
         )

@@ -11,6 +11,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from techport_dashboards.web.etags import SERVICES
+from techport_dashboards.web.paths import route_path
 
 _METHODS = "GET, HEAD, OPTIONS"
 _REQUEST_HEADERS = "Accept, Accept-Language, Content-Type, If-Match, If-None-Match, If-Range, Range"
@@ -23,7 +24,7 @@ _A_DAY = "86400"
 
 def readable_elsewhere(scope: Scope) -> bool:
     """Whether scripts of other sites may read the answer: one of a service, to a request without a credential."""
-    if scope["method"] not in ("GET", "HEAD", "OPTIONS") or not scope["path"].startswith(SERVICES):
+    if scope["method"] not in ("GET", "HEAD", "OPTIONS") or not route_path(scope).startswith(SERVICES):
         return False
     headers = Headers(scope=scope)
     return "cookie" not in headers and "authorization" not in headers
@@ -36,7 +37,7 @@ class CrossOrigin:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or not scope["path"].startswith(SERVICES):
+        if scope["type"] != "http" or not route_path(scope).startswith(SERVICES):
             await self._app(scope, receive, send)
             return
         if scope["method"] == "OPTIONS" and "access-control-request-method" in Headers(scope=scope):

@@ -26,11 +26,13 @@ from techport_dashboards.services.last_hour import LastHour
 from techport_dashboards.services.lifecycle import PilotLifecycle
 from techport_dashboards.services.people import People
 from techport_dashboards.services.reports import Reports
+from techport_dashboards.services.shares import ShareReaders
 from techport_dashboards.settings import HealthCheck, Post, WebSettings
 from techport_dashboards.viewer import Viewer
 from techport_dashboards.web.access import allow
 from techport_dashboards.web.assets import Assets
 from techport_dashboards.web.identities import Identities
+from techport_dashboards.web.paths import below
 from techport_dashboards.web.request_slots import RequestSlots
 from techport_pilots.access.audit_log import AuditQueue
 from techport_pilots.accounting.ledger import Ledger
@@ -62,6 +64,7 @@ class Services:
     people: People
     provider: IdentityProvider | None
     audit: AuditQueue
+    shares: ShareReaders
     post: Post | None = None
 
 
@@ -72,7 +75,7 @@ def services_of(connection: HTTPConnection) -> Services:
 def address_of(connection: HTTPConnection) -> str:
     """The address that this platform is known by, without / at the end: what is cited and harvested must stay."""
     known = services_of(connection).settings.public_url
-    return (known or str(connection.base_url)).rstrip("/")
+    return str(connection.base_url).rstrip("/") if known is None else known.rstrip("/") + below(connection.scope, "")
 
 
 async def _services(connection: HTTPConnection) -> Services:

@@ -20,6 +20,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
 from techport_dashboards.problems import HEADERS, KINDS, MEDIA_TYPE, Problem, problem_body
+from techport_dashboards.web.paths import below, route_path
 from techport_dashboards.web.templating import language_of, render
 from techport_pilots.errors import DefinitionError, RegistryUnavailable, WrongState
 from techport_storage.errors import BadQuery, StoreUnavailable
@@ -36,8 +37,8 @@ def respond(
     """The problem as application/problem+json, or as a page where a person opened one."""
     kind = KINDS[problem.kind]
     headers = {**HEADERS.get(problem.kind, {}), **(headers or {})}
-    if "text/html" in request.headers.get("accept", "") and not request.url.path.startswith("/api/"):
-        near = _near(request.url.path, problem)
+    if "text/html" in request.headers.get("accept", "") and not route_path(request.scope).startswith("/api/"):
+        near = [(below(request.scope, address), name) for address, name in _near(route_path(request.scope), problem)]
         again = "/" if problem.kind == "stale-link" else f"{request.url.path}?{request.url.query}".rstrip("?")
         public = problem.kind in _SIGNED_OUT
         page = render(
@@ -67,10 +68,11 @@ def _detail(request: Request, problem: Problem) -> str:
 def _example(request: Request, parameter: str) -> str | None:
     """A right value of the parameter, by the description of the API; None where that gives none."""
     description, path = request.app.openapi(), getattr(request.scope.get("route"), "path_format", "")
+    below_root = route_path(request.scope)
     operations = [
         methods.get(request.method.lower(), {})
         for address, methods in description["paths"].items()
-        if address.endswith(path) and request.url.path.startswith(address.removesuffix(path))  # the router's prefix
+        if address.endswith(path) and below_root.startswith(address.removesuffix(path))  # the router's prefix
     ]
     operation = operations[0] if operations else {}
     fields = {one["name"]: one["schema"] for one in operation.get("parameters", [])}

@@ -8,6 +8,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from techport_dashboards.query.etags import matches
+from techport_dashboards.web.paths import route_path
 
 SERVICES = ("/api/", "/sta/", "/edr", "/features", "/catalog")
 """Beginnings of the addresses that researchers use: their answers have ETags, and their requests are counted."""
@@ -21,7 +22,7 @@ class ConditionalGet:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or scope["method"] != "GET" or not scope["path"].startswith(SERVICES):
+        if scope["type"] != "http" or scope["method"] != "GET" or not route_path(scope).startswith(SERVICES):
             await self._app(scope, receive, send)
             return
         asked = Headers(scope=scope).get("if-none-match", "")

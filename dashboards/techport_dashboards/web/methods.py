@@ -20,6 +20,7 @@ from starlette.routing import BaseRoute, compile_path
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from techport_dashboards.web.etags import SERVICES
+from techport_dashboards.web.paths import below, route_path
 
 HEAD = "techport.head"
 """In the scope of a request whose body is not wanted."""
@@ -68,16 +69,16 @@ class Methods:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        path: str = scope["path"]
+        path = route_path(scope)
         if path.endswith("/") and len(path) > 1 and not path.endswith("//") and not self._table.methods(path):
             shorter = path.removesuffix("/")
             if self._table.methods(shorter):
                 if not shorter.startswith(SERVICES):
                     query: bytes = scope["query_string"]
-                    address = shorter + (f"?{query.decode('latin-1')}" if query else "")
+                    address = below(scope, shorter) + (f"?{query.decode('latin-1')}" if query else "")
                     await RedirectResponse(address, 308)(scope, receive, send)
                     return
-                scope["path"] = shorter
+                scope["path"] = below(scope, shorter)
                 if "raw_path" in scope:
                     scope["raw_path"] = scope["raw_path"].removesuffix(b"/")
         if scope["method"] == "HEAD" or any(name == b"range" for name, _ in scope["headers"]):
@@ -88,7 +89,7 @@ class Methods:
         match scope["method"]:
             case "HEAD":
                 await self._head(scope, receive, send)
-            case "OPTIONS" if allowed := self._table.methods(scope["path"]):
+            case "OPTIONS" if allowed := self._table.methods(route_path(scope)):
                 await Response(status_code=204, headers={"Allow": ", ".join(allowed)})(scope, receive, send)
             case _:
                 await self._app(scope, receive, self._with_allow(scope, send))
@@ -96,7 +97,7 @@ class Methods:
     def _with_allow(self, scope: Scope, send: Send) -> Send:
         async def send_with_allow(message: Message) -> None:
             if message["type"] == "http.response.start" and message["status"] == 405:
-                allowed = self._table.methods(scope["path"])
+                allowed = self._table.methods(route_path(scope))
                 MutableHeaders(scope=message)["Allow"] = ", ".join(allowed)
             await send(message)
 

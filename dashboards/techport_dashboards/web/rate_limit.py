@@ -10,6 +10,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from techport_dashboards.problems import KINDS, MEDIA_TYPE, Problem, problem_body
 from techport_dashboards.web.etags import SERVICES
+from techport_dashboards.web.paths import route_path
 from techport_pilots.token_bucket import TokenBuckets
 
 _UNCOUNTED = ("/api/v1/live", "/healthz", "/favicon.ico")
@@ -42,10 +43,10 @@ class RateLimiter:
         self._buckets = TokenBuckets(limit, WINDOW / limit if limit else WINDOW, _CLIENTS)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or not self._limit or _is_uncounted(scope["path"]):
+        if scope["type"] != "http" or not self._limit or _is_uncounted(route_path(scope)):
             await self._app(scope, receive, send)
             return
-        left = self._buckets.take(f"{scope['client'][0] if scope.get('client') else ''} {_share(scope['path'])}")
+        left = self._buckets.take(f"{scope['client'][0] if scope.get('client') else ''} {_share(route_path(scope))}")
         headers = {
             "RateLimit-Limit": str(self._limit),
             "RateLimit-Remaining": str(max(0, math.floor(left))),

@@ -19,6 +19,7 @@ from techport_dashboards.web import i18n, navigation
 from techport_dashboards.web.assets import Assets
 from techport_dashboards.web.dependencies import services_of
 from techport_dashboards.web.i18n import SCRIPT_MESSAGES
+from techport_dashboards.web.paths import below
 from techport_pilots.definition.kinds import kind_named
 from techport_pilots.i18n import Language
 from techport_pilots.model import PilotDefinition
@@ -122,6 +123,7 @@ def render(request: Request, template: str, language: Language, status: int = 20
             script_messages={message: language.gettext(message) for message in SCRIPT_MESSAGES},
             wall=request.query_params.get("wall") in ("1", "true"),
             heartbeat=services_of(request).settings.heartbeat,
+            root=below(request.scope, ""),
             **{"public": False, "embedded": False, **values},
         )
     )

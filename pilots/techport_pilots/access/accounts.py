@@ -298,11 +298,7 @@ class Accounts:
 
     def organisations_of(self, user: str) -> list[str]:
         with self._database.reading() as transaction:
-            rows = transaction.execute(
-                "SELECT DISTINCT organisation FROM organisation_members WHERE user_id = :user ORDER BY organisation",
-                {"user": user},
-            )
-            return [row.organisation for row in rows]
+            return organisations_of(transaction, user)
 
     def add_member(self, organisation: str, user: str) -> None:
         """Raises AccountError for an organisation that is not there."""
@@ -400,6 +396,14 @@ def add_member(transaction: Transaction, organisation: str, user: str) -> None:
     if _organisation(transaction, organisation) is None:
         raise AccountError(Message("account.unknown-organisation"))
     transaction.execute(_MEMBER, {"organisation": organisation, "user": user, "source": "granted"})
+
+
+def organisations_of(transaction: Transaction, user: str) -> list[str]:
+    rows = transaction.execute(
+        "SELECT DISTINCT organisation FROM organisation_members WHERE user_id = :user ORDER BY organisation",
+        {"user": user},
+    )
+    return [row.organisation for row in rows]
 
 
 def roles_of(transaction: Transaction, user: str) -> list[tuple[str, Role]]:

@@ -13,7 +13,7 @@ from typing import cast
 
 import msgspec
 
-from techport_pilots.access.accounts import NAME_LENGTH, AccountError, find_user, user_rights
+from techport_pilots.access.accounts import NAME_LENGTH, AccountError, find_user, organisations_of, user_rights
 from techport_pilots.access.policy import ACTIONS, Action
 from techport_pilots.access.sessions import TOUCH, Identity, hashed_token
 from techport_pilots.i18n import Message
@@ -115,12 +115,21 @@ class ApiTokens:
             if user is None or user.disabled:
                 return None
             rights = user_rights(transaction, user.id, administrator=user.administrator)
+            organisations = organisations_of(transaction, user.id)
         if token.last_used is None or token.last_used <= at - TOUCH:
             with self._database.writing() as transaction:
                 used = {"at": at, "id": token.id}
                 transaction.execute("UPDATE api_tokens SET last_used = :at WHERE id = :id", used)
         limited = rights.limited_to(token.pilots, token.actions)
-        return Identity(user=user, rights=limited, expires=token.expires, token=token.id, token_name=token.name)
+        reads_shares = token.pilots is None and "see" in token.actions
+        return Identity(
+            user=user,
+            rights=limited,
+            expires=token.expires,
+            token=token.id,
+            token_name=token.name,
+            organisations=frozenset(organisations if reads_shares else ()),
+        )
 
     def of(self, user: str) -> list[ApiToken]:
         """The person's tokens, the newest first; also those that have expired or were revoked lately."""

@@ -11,7 +11,7 @@ import secrets
 
 import msgspec
 
-from techport_pilots.access.accounts import User, find_user, user_rights
+from techport_pilots.access.accounts import User, find_user, organisations_of, user_rights
 from techport_pilots.access.policy import Rights
 from techport_pilots.registry.database import Database, name
 from techport_storage.clock import now
@@ -48,6 +48,8 @@ class Identity(msgspec.Struct, frozen=True, kw_only=True):
     session: int | None = None
     token: int | None = None
     token_name: str = ""
+    organisations: frozenset[str] = frozenset()
+    """Of which they are a member; of a token for chosen pilots none, since their shares are of other pilots."""
 
 
 class Session(msgspec.Struct, frozen=True):
@@ -101,11 +103,18 @@ class Sessions:
                 return None
             user = find_user(transaction, row.user_id)
             rights = user_rights(transaction, row.user_id, administrator=bool(row.administrator))
+            organisations = frozenset(organisations_of(transaction, row.user_id))
         assert user is not None
         if row.last_used <= at - TOUCH:
             with self._database.writing() as transaction:
                 transaction.execute("UPDATE sessions SET last_used = :at WHERE id = :id", {"at": at, "id": row.id})
-        return Identity(user=user, rights=rights, expires=min(row.expires, at + self._idle), session=row.id)
+        return Identity(
+            user=user,
+            rights=rights,
+            expires=min(row.expires, at + self._idle),
+            session=row.id,
+            organisations=organisations,
+        )
 
     def of(self, user: str) -> list[Session]:
         """The person's sessions, the latest used first."""

@@ -75,6 +75,7 @@ ERASED = (
     "alerts",
     "alert_silences",
     "outbox",  # what is told of its devices, also what still waits
+    "shares",
 )
 """Tables whose rows of the pilot go."""
 

@@ -763,3 +763,22 @@ pseudonym_keys = Table(
     Column("period", BigInteger, primary_key=True, autoincrement=False),
     Column("secret", LargeBinary, nullable=False),
 )
+
+# Derived feeds of a pilot's data for others: what is in one never changes.
+shares = Table(
+    "shares",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("key", String, nullable=False),  # the last part of its address
+    Column("pilot", String, nullable=False),
+    Column("content", Text, nullable=False),  # JSON of access.shares._Content
+    Column("who", String, nullable=False),
+    Column("created", BigInteger, nullable=False),
+    Column("expires", BigInteger, nullable=False),
+    Column("published", BigInteger),  # NULL: only those see it who may share the pilot
+    Column("revoked", BigInteger),
+    Column("reads", BigInteger, nullable=False, server_default="0"),
+    Column("last_read", BigInteger),
+    Index("shares_by_key", "key", unique=True),
+    Index("shares_by_pilot", "pilot", "created"),
+)

@@ -1,6 +1,6 @@
 // One chart: asks for its data, draws it, takes live readings, and tells where somebody looked.
 
-import { t } from "./page.js";
+import { root, t } from "./page.js";
 import { CONFIG, dressed, plotly, plotlyNow } from "./drawing.js";
 import { watchGestures } from "./gestures.js";
 import { fromText, toText, wall } from "./time.js";
@@ -39,7 +39,7 @@ export class Chart {
     if (devices) query.set("device", devices);
     else query.delete("device");
     if (path === "/api/v1/readings") query.set("pilot", pilot);
-    return `${path}?${query}`;
+    return `${root}${path}?${query}`;
   }
 
   /** The first data of a chart at the top of the page is on its way before this script is: its address is in the page. */

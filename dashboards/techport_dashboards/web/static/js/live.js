@@ -1,6 +1,6 @@
 // The live connection: one stream of server-sent events for the page, that comes back by itself.
 
-import { firstChart, heartbeat, t } from "./page.js";
+import { firstChart, heartbeat, root, t } from "./page.js";
 
 const FRESH = 60000;  // ms: readings that may have come since the page was made
 
@@ -17,7 +17,7 @@ function show(state, words) {
  * `onServer(there)` when the server went away or came back. Returns `pause(bool)`, for pages that look into the past.
  */
 export function connect({ pilot, onReadings, onLate = () => {}, onResync, onServer = () => {} }) {
-  const address = "/api/v1/live" + (pilot ? "?pilot=" + encodeURIComponent(pilot) : "");
+  const address = root + "/api/v1/live" + (pilot ? "?pilot=" + encodeURIComponent(pilot) : "");
   let source;
   let watchdog;
   let paused = false;
@@ -59,7 +59,7 @@ export function connect({ pilot, onReadings, onLate = () => {}, onResync, onServ
   /** What came between the making of the page and now: each stream's latest is enough, for that is a moment. */
   const catchUp = async () => {
     await firstChart;
-    const answer = await fetch("/api/v1/latest" + (pilot ? "?pilot=" + encodeURIComponent(pilot) : ""));
+    const answer = await fetch(root + "/api/v1/latest" + (pilot ? "?pilot=" + encodeURIComponent(pilot) : ""));
     if (!answer.ok) return;
     const { items } = await answer.json();
     onReadings(items.filter((item) => Date.now() - Date.parse(item.received) < FRESH));

@@ -2,6 +2,8 @@
 
 const page = JSON.parse(document.getElementById("page").textContent);
 
+/** What addresses of this platform begin with on this page: nothing, or the address of a shared feed. */
+export const root = page.root;
 export const language = { nb: "nb-NO", nn: "nn-NO", en: "en-GB" }[page.language];
 export const heartbeat = page.heartbeat * 1000;
 export const t = (message) => page.messages[message] ?? message;
