@@ -14,6 +14,7 @@ import pytest
 from techport_dashboards import WebSettings
 from techport_dashboards.pages import pilot_form
 from techport_dashboards.services.definitions import merged
+from techport_pilots.access import audit_log
 from techport_pilots.access.accounts import Accounts
 from techport_pilots.access.api_tokens import ApiTokens
 from techport_pilots.definition.load import check_document, parse_definition, read_definition, to_yaml
@@ -495,6 +496,18 @@ async def test_an_empty_platform_shows_the_way(city: City, client: httpx.AsyncCl
     assert (await client.get("/pilots/school-air")).status_code == 200
     assert (await send(client, "/example-pilot", [], example="school-air")).status_code == 409
     assert (await send(client, "/example-pilot", [], example="nothing")).status_code == 404
+
+
+async def test_the_audit_log_has_what_was_saved_and_no_more(city: City, client: httpx.AsyncClient) -> None:
+    pairs = await fields_of(client, "/new-pilot")
+    typed = {"title.en": "Dust", "question.en": "Less?"}
+    await send(client, "/new-pilot", pairs, **typed, do="add:kpis")
+    await send(client, "/new-pilot", pairs, **typed, do="save")
+    fields = await fields_of(client, "/pilots/dust/edit")
+    await send(client, "/pilots/dust/edit", fields, do="estimate")
+    await send(client, "/pilots/dust/edit", fields, licence="CC0-1.0", do="save")
+    logged = [(entry.what, entry.pilot) for entry in audit_log.entries(city.registry.database)]
+    assert logged == [("POST /pilots/{pilot}/edit", "dust"), ("POST /new-pilot", "dust")]
 
 
 async def test_who_has_no_role_is_told_whom_to_ask(city: City) -> None:

@@ -25,9 +25,10 @@ from techport_dashboards.pages.pilot_form import (
 )
 from techport_dashboards.problems import Problem
 from techport_dashboards.query.parameters import Parameters
-from techport_dashboards.services.definitions import create_pilot, free_id, import_text, may_create, merged
+from techport_dashboards.services.definitions import create_pilot, free_id, import_pilot, may_create, merged
 from techport_dashboards.services.power_estimates import Estimate, estimates
 from techport_dashboards.viewer import Viewer
+from techport_dashboards.web import audit_trail
 from techport_dashboards.web.access import needs
 from techport_dashboards.web.dependencies import PilotDep, Services, ServicesDep, ViewerDep
 from techport_dashboards.web.forms import Form, FormDep
@@ -121,6 +122,7 @@ def create(request: Request, services: ServicesDep, viewer: ViewerDep, form: For
         told.estimates = _estimates(services, viewer, pilot)
     elif pilot is not None:
         try:
+            audit_trail.note(request, pilots=[pilot.id])
             create_pilot(registry, services.people, viewer, pilot, to_yaml(pilot))
         except DefinitionError as error:
             _place(error.findings, texts, told)
@@ -264,7 +266,9 @@ def import_(request: Request, services: ServicesDep, viewer: ViewerDep, form: Fo
     _refuse_who_may_not_create(viewer)
     text, why = _yaml_text(form), form.get("why")
     try:
-        pilot = import_text(services.registry_cache.registry, services.people, viewer, text, why)
+        pilot = parse_definition(text)
+        audit_trail.note(request, pilots=[pilot.id])
+        import_pilot(services.registry_cache.registry, services.people, viewer, pilot, text, why)
     except (DefinitionError, WrongState) as error:
         return _yaml_page(request, services, None, text, why=why, wrong=error)
     services.identities.forget()
@@ -279,6 +283,7 @@ def add_example(request: Request, services: ServicesDep, viewer: ViewerDep, form
     for text in services.settings.examples():
         example = parse_definition(text)
         if example.id == form.get("example"):
+            audit_trail.note(request, pilots=[example.id])
             create_pilot(services.registry_cache.registry, services.people, viewer, example, text, "example")
             services.identities.forget()
             return _to(request, f"/pilots/{example.id}")
@@ -376,6 +381,7 @@ def _estimates(services: Services, viewer: Viewer, pilot: PilotDefinition) -> li
 def _page(
     request: Request, services: Services, viewer: Viewer, pilot: PilotDefinition | None, form: PilotForm, told: Told
 ) -> Response:
+    audit_trail.note(request, who="")  # nothing was changed: buttons that add rows and estimates come here, too
     registry = services.registry_cache.registry
     database = registry.database
     state = None if pilot is None else registry.state(pilot.id)

@@ -7,7 +7,6 @@ from typing import Any
 from techport_dashboards.problems import Problem
 from techport_dashboards.services.people import People
 from techport_dashboards.viewer import Viewer
-from techport_pilots.definition.load import parse_definition
 from techport_pilots.i18n import N_
 from techport_pilots.model import PilotDefinition
 from techport_pilots.registry.registry import Registry
@@ -34,17 +33,17 @@ def create_pilot(
         people.accounts.grant(definition.id, "user", viewer.identity.user.id, "owner", viewer.who)
 
 
-def import_text(registry: Registry, people: People, viewer: Viewer, text: str, why: str) -> PilotDefinition:
-    """Make the text of a file a new pilot, or a new version of one that the viewer may edit.
+def import_pilot(
+    registry: Registry, people: People, viewer: Viewer, definition: PilotDefinition, source: str, why: str
+) -> None:
+    """Make a definition a new pilot, or a new version of one that the viewer may edit.
 
     Raises Problem, DefinitionError, WrongState.
     """
-    definition = parse_definition(text)
     if viewer.may("edit", definition.id) and any(pilot.id == definition.id for pilot in registry.pilots()):
-        registry.import_pilot(definition, text, viewer.who, why, may_see=viewer.may_see)
+        registry.import_pilot(definition, source, viewer.who, why, may_see=viewer.may_see)
     else:
-        create_pilot(registry, people, viewer, definition, text, why)
-    return definition
+        create_pilot(registry, people, viewer, definition, source, why)
 
 
 def free_id(registry: Registry, pilot: str) -> str:
