@@ -49,7 +49,8 @@ from techport_pilots.access.credentials import Credentials
 from techport_pilots.accounting.device_budgets import DeviceLimits
 from techport_pilots.accounting.ledger import Ledger
 from techport_pilots.accounting.worker_sessions import WorkerSessions
-from techport_pilots.handover.retention import RetentionPass
+from techport_pilots.devices.photos import PhotoStore
+from techport_pilots.handover.retention import Files, RetentionPass
 from techport_pilots.quality.flagging import FlagPass
 from techport_pilots.registry.registry import Registry
 from techport_storage.microseconds import DAY
@@ -296,18 +297,23 @@ def flagging(settings: Settings, parts: Stores) -> Iterator[None]:
         thread.join()
 
 
+def files_of_pilots(settings: Settings) -> Files:
+    """The files that go when a pilot is erased, beside its packages."""
+    from techport_dashboards.services.snapshots import SnapshotStore
+
+    snapshots, photos = SnapshotStore(settings.snapshots_folder), PhotoStore(settings.photos_folder)
+    return lambda pilot: [*snapshots.files_of(pilot), *photos.files_of(pilot)]
+
+
 @contextmanager
 def erasing(settings: Settings, parts: Stores, relay: Relay) -> Iterator[None]:
     """Erase what is due, in a thread until the block ends."""
-    from techport_dashboards.services.snapshots import SnapshotStore
-
-    files = SnapshotStore(settings.snapshots_folder).files_of
     rounds = RetentionPass(
         parts.registry,
         parts.readings,
         parts.ledger,
         settings.data / "receipts",
-        files,
+        files_of_pilots(settings),
         forget_retained=relay.forget_retained,
         log_lasts=settings.audit_days * DAY,
     )

@@ -358,6 +358,10 @@ class Settings(BaseSettings):
     def snapshots_folder(self) -> Path:
         return self.snapshots or self.data / "snapshots"
 
+    @property
+    def photos_folder(self) -> Path:
+        return self.data / "photos"
+
     def files(self) -> list[Path]:
         """The files of registry and store, where they are files of this machine, with their logs."""
         paths = [re.fullmatch(r"(?:sqlite|duckdb):///([^?]+).*", url) for url in (self.registry_url, self.store_url)]

@@ -217,7 +217,7 @@ class SourceDefinition(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 Statistic = Literal["mean", "median", "percentile", "min", "max", "sum", "count", "hours_above", "share_above"]
 Slot = Literal["auto", "mean", "energy", "vector", "sum", "min", "max", "max_8h", "lden"]
 Weekday = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
-EventKind = Literal["installed", "moved", "calibrated", "outage", "intervention", "other"]
+EventKind = Literal["installed", "moved", "calibrated", "maintenance", "outage", "intervention", "other"]
 
 
 class Measure(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

@@ -18,7 +18,7 @@ from techport_storage.clock import now_datetime
 if TYPE_CHECKING:
     from techport_pilots.registry.lifecycle import State
 
-Kind = Literal["installed", "moved", "calibrated", "outage", "intervention", "other"]
+Kind = Literal["installed", "moved", "calibrated", "maintenance", "outage", "intervention", "other"]
 
 Why = Annotated[str, typer.Option("--why", help="the reason, kept beside the change")]
 Who = Annotated[str | None, typer.Option("--who", help="a name to note beside the reason; your user name is recorded")]
@@ -45,7 +45,9 @@ def end(
 @options.needs("edit")
 def event(
     pilot: str,
-    kind: Annotated[str, typer.Argument(help="installed, moved, calibrated, outage, intervention or other")],
+    kind: Annotated[
+        str, typer.Argument(help="installed, moved, calibrated, maintenance, outage, intervention or other")
+    ],
     text: Annotated[str, typer.Argument(help="what happened, in a sentence")],
     at: Annotated[
         str | None, typer.Option("--at", help="when, ISO 8601, local time of the pilot (default: now)")

@@ -159,9 +159,8 @@ def _erased_there(platform: Platform, pilot: str, asked: Mapping[str, str | None
 @contextmanager
 def _erased_here(settings: Settings, pilot: str, asked: Mapping[str, str | None]) -> Iterator[tuple[Count, Go]]:
     """What there is, and what erases it: by ourselves, over stores that several processes may open."""
-    from techport.platform import relaying, stores
+    from techport.platform import files_of_pilots, relaying, stores
     from techport_dashboards.services.lifecycle import receipt
-    from techport_dashboards.services.snapshots import SnapshotStore
     from techport_pilots.handover.partial_erasure import Part, count_part, erase_part
 
     part = Part(
@@ -173,7 +172,7 @@ def _erased_here(settings: Settings, pilot: str, asked: Mapping[str, str | None]
     )
     with stores(settings) as parts:
         parts.registry.pilot(pilot)
-        files = SnapshotStore(settings.snapshots_folder).files_of
+        files = files_of_pilots(settings)
         try:
             counted = count_part(parts.registry, parts.readings, parts.ledger, part, files)
         except ValueError as error:
@@ -206,8 +205,7 @@ def _micros(time: str | None) -> int | None:
 
 def _run(settings: Settings, console: Console, due: Sequence[str]) -> None:
     """By the platform that runs in the folder, or by ourselves."""
-    from techport.platform import relaying, stores
-    from techport_dashboards.services.snapshots import SnapshotStore
+    from techport.platform import files_of_pilots, relaying, stores
     from techport_pilots.handover import retention
 
     platform = platform_at(settings.data) if settings.embedded else None
@@ -220,7 +218,7 @@ def _run(settings: Settings, console: Console, due: Sequence[str]) -> None:
                 parts.registry,
                 parts.readings,
                 parts.ledger,
-                files=SnapshotStore(settings.snapshots_folder).files_of,
+                files=files_of_pilots(settings),
                 progress=progress,
                 forget_retained=relay.forget_retained,
             )

@@ -29,10 +29,9 @@ def city(tmp_path_factory: pytest.TempPathFactory) -> Iterator[City]:
 
 @pytest.fixture(scope="session")
 def address(city: City, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    packages, snapshots = (tmp_path_factory.mktemp(name) for name in ("packages", "snapshots"))
-    with serving(
-        city.app(WebSettings(heartbeat=1.0, packages=packages, snapshots=snapshots), signed_in=False)
-    ) as address:
+    packages, snapshots, photos = (tmp_path_factory.mktemp(name) for name in ("packages", "snapshots", "photos"))
+    settings = WebSettings(heartbeat=1.0, packages=packages, snapshots=snapshots, photos=photos)
+    with serving(city.app(settings, signed_in=False)) as address:
         yield address
 
 

@@ -20,7 +20,7 @@ from techport_dashboards.query.question import local_moment
 from techport_dashboards.web.access import needs
 from techport_dashboards.web.dependencies import PilotDep, ServicesDep, ViewerDep
 from techport_dashboards.web.request_slots import SlotRoute
-from techport_pilots.model import Event, Exclusion, PilotDefinition, Text
+from techport_pilots.model import Event, EventKind, Exclusion, PilotDefinition, Text
 from techport_pilots.registry import events
 from techport_pilots.registry.lifecycle import with_note
 from techport_pilots.time import micros_of
@@ -35,7 +35,9 @@ class EventItem(BaseModel):
     added: int | None = Field(description="Number for DELETE; null for what stands in the definition file.")
     time: Instant
     end: MaybeInstant
-    kind: str = Field(description="installed, moved, calibrated, outage, intervention, other, or exclusion.")
+    kind: str = Field(
+        description="installed, moved, calibrated, maintenance, outage, intervention, other, or exclusion."
+    )
     device: str | None = Field(description="The device it is about; null: the whole pilot.")
     quantity: str | None = Field(description="The quantity it is about; null: all.")
     text: Title
@@ -51,9 +53,7 @@ class Words(BaseModel, extra="forbid"):
 class NewEvent(BaseModel, extra="forbid"):
     """An event; or, with kind `exclusion`, a window that evaluation leaves out, whose text is the reason."""
 
-    kind: Literal["installed", "moved", "calibrated", "outage", "intervention", "other", "exclusion"] = Field(
-        examples=["other"]
-    )
+    kind: EventKind | Literal["exclusion"] = Field(examples=["other"])
     time: str = Field(
         max_length=64,
         description="When, or from when. Without an offset: local time of the pilot.",

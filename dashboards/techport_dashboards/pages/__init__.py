@@ -15,6 +15,7 @@ from techport_dashboards.pages import (
     device,
     device_access,
     device_edit,
+    device_visits,
     embed,
     explore,
     kpis,
@@ -49,6 +50,7 @@ router.include_router(kpis.router)
 router.include_router(device.router)
 router.include_router(device_access.router)
 router.include_router(device_edit.router)
+router.include_router(device_visits.router)
 router.include_router(report.router)
 router.include_router(close.router)
 router.include_router(portfolio.router)

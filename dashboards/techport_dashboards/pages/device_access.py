@@ -61,7 +61,7 @@ def device_credentials(
 
 
 @router.post("/pilots/{pilot}/devices/{device}/credentials")
-@needs("devices")
+@needs("devices", about=("what", "overlap", "username"))
 def change_credentials(
     request: Request, services: ServicesDep, viewer: ViewerDep, pilot: PilotDep, device: str, form: FormDep
 ) -> Response:
@@ -98,7 +98,7 @@ def credentials_page(
 
 
 @router.post("/pilots/{pilot}/credentials")
-@needs("devices")
+@needs("devices", about=("replace",))
 def issue_many(request: Request, services: ServicesDep, viewer: ViewerDep, pilot: PilotDep, form: FormDep) -> Response:
     """Give many devices a password each, new ones too. The file is the only place where the passwords are."""
     try:

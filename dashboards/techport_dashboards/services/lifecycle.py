@@ -18,6 +18,7 @@ from techport_dashboards.services.jobs import Job, Jobs
 from techport_dashboards.services.snapshots import SnapshotStore
 from techport_dashboards.settings import WebSettings
 from techport_pilots.accounting.ledger import Ledger
+from techport_pilots.devices.photos import PhotoStore
 from techport_pilots.handover import retention
 from techport_pilots.handover.checklist import Item, checklist, refuse_blocked
 from techport_pilots.handover.closeout import Closure, MadePackage, close_pilot, packages_of
@@ -161,7 +162,7 @@ class PilotLifecycle:
                 self._store,
                 ledger,
                 at,
-                files=self._snapshot_files,
+                files=self._files,
                 progress=progress,
                 forget_retained=self._settings.forget_retained,
             )
@@ -173,7 +174,7 @@ class PilotLifecycle:
         """What erasing the part would erase now. Raises Problem for a part that names nothing."""
         _, ledger = self._folder_and_ledger()
         try:
-            return count_part(self._registry, self._store, ledger, part, self._snapshot_files)
+            return count_part(self._registry, self._store, ledger, part, self._files)
         except ValueError as error:
             raise Problem(
                 "bad-parameter",
@@ -197,15 +198,19 @@ class PilotLifecycle:
 
         def work(progress: Progress) -> object:
             progress("erasing", 0, 0)
-            files, forget = self._snapshot_files, self._settings.forget_retained
+            files, forget = self._files, self._settings.forget_retained
             receipts = erase_part(self._registry, self._store, ledger, part, files, forget)
             return {"receipts": [receipt(one) for one in receipts]}
 
         return self._jobs.start("erase", part.pilot, work)
 
-    def _snapshot_files(self, pilot: str) -> Sequence[Path]:
-        snapshots = self._settings.snapshots
-        return () if snapshots is None else SnapshotStore(snapshots).files_of(pilot)
+    def _files(self, pilot: str) -> Sequence[Path]:
+        """Those that go when the pilot is erased, beside its packages."""
+        snapshots, photos = self._settings.snapshots, self._settings.photos
+        return [
+            *([] if snapshots is None else SnapshotStore(snapshots).files_of(pilot)),
+            *([] if photos is None else PhotoStore(photos).files_of(pilot)),
+        ]
 
     def package_file(self, pilot: str, sha256: str) -> Path:
         """The file of a package by its sum. Raises Problem where it is not there, or not any more."""

@@ -76,7 +76,7 @@ _EVENTS = {
     "end": ("datetime", "until when"),
     "kind": (
         "string",
-        "installed, moved, calibrated, outage, intervention, other; or excluded: left out of evaluation",
+        "installed, moved, calibrated, maintenance, outage, intervention, other; or excluded: left out of evaluation",
     ),
     "device": ("string", "the device it is about; empty: the pilot"),
     "quantity": ("string", "for excluded: only this quantity"),

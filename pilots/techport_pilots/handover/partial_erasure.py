@@ -3,8 +3,9 @@
     count ─► (confirm) ─► receipt `part-begun` ─► broker ─► store ─► ledger ─► files ─► tables ─► receipt `done`
                                                                                               ─► free pages
 
-A package or a frozen answer cannot be erased in part: those of the pilot go as a whole, and can be made again. The
-definition stays as it is. If interrupted, the next call for the pilot finishes it first.
+A package or a frozen answer cannot be erased in part: those of the pilot go as a whole, and can be made again. Of the
+photos only those of the part go. The definition stays as it is. If interrupted, the next call for the pilot finishes it
+first.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from techport_pilots.accounting.audit import count_rows
 from techport_pilots.accounting.commit_log import forget_devices
 from techport_pilots.accounting.ledger import Ledger, add_up_devices
 from techport_pilots.accounting.tally import DeviceDay
+from techport_pilots.devices.photos import is_photo
 from techport_pilots.handover.broker_messages import ForgetRetained, no_broker, of_devices, topic_filters
 from techport_pilots.handover.references import Reference, reference_of
 from techport_pilots.handover.retention import EMPTIED, UNNAMED, Files, no_files
@@ -34,6 +36,7 @@ from techport_storage.store import ReadingStore
 
 _TIMES = {"quarantine": "received", "watched_messages": "received", "device_events": "time", "corrections": "time"}
 _TIMES |= {"ignored_messages": "received", "ignored_values": "last", "device_properties": "at"}
+_TIMES |= {"device_visits": "at", "device_photos": "at"}
 """Tables with a time of each row."""
 _OF_DEVICES = ("seen_streams", "origins", "learned_intervals", "watches", "stream_units", "device_budgets")
 """Tables that know a device, and no time: erased with the whole device."""
@@ -91,6 +94,7 @@ def count_part(registry: Registry, store: ReadingStore, ledger: Ledger, part: Pa
         entries += len(_alerts(transaction, part, reference)) + len(_silences(transaction, part, reference))
         rows = transaction.execute("SELECT path FROM pilot_packages WHERE pilot = :pilot", {"pilot": part.pilot})
         packages = [path for (path,) in rows]
+        photos = _photos(transaction, part, reference)
     return Erasure(
         pilot=part.pilot,
         partial=True,
@@ -100,7 +104,7 @@ def count_part(registry: Registry, store: ReadingStore, ledger: Ledger, part: Pa
         entries=entries,
         packages=[path for path in packages if Path(path).is_file()],
         missing=[path for path in packages if not Path(path).is_file()],
-        files=[str(path) for path in files(part.pilot)],
+        files=[str(path) for path in files(part.pilot) if not is_photo(path) or path.name in photos],
         days=days,
         device_days=len(days),
     )
@@ -280,6 +284,14 @@ def _silences(transaction: Transaction, part: Part, reference: Reference | None)
         if (device is None or row.subject == device or row.subject.startswith(f"{device} "))  # limits: device, quantity
         and (reference is None or any(map(reference.is_in, (row.subject, row.reason))))
     ]
+
+
+def _photos(transaction: Transaction, part: Part, reference: Reference | None) -> set[str]:
+    """Names of the photos whose rows go."""
+    if reference is not None:
+        return {str(row["name"]) for row in _rows_with(transaction, part, "device_photos", reference)}
+    where, parameters = _where(part, "device_photos")
+    return {name for (name,) in transaction.execute(f"SELECT name FROM device_photos{where}", parameters)}  # noqa: S608
 
 
 def _tables(part: Part) -> Sequence[str]:

@@ -69,6 +69,8 @@ ERASED = (
     "ignored_values",
     "ignored_messages",
     "device_events",
+    "device_visits",
+    "device_photos",
     "credentials",
     "pilot_packages",
     "pseudonym_keys",
@@ -132,7 +134,7 @@ UNNAMED = "(erased)"
 
 
 Files = Callable[[str], Sequence[Path]]
-"""The files on this machine that hold readings of a pilot, beside its packages."""
+"""The files on this machine about a pilot, beside its packages: snapshots with its readings, photos of its devices."""
 
 
 def no_files(_pilot: str) -> Sequence[Path]:

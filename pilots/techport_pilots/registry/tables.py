@@ -372,6 +372,35 @@ credentials = Table(
     Column("until", BigInteger),  # when it ends, because another one has taken its place
 )
 
+# Who was at a device, when, and what was done there.
+device_visits = Table(
+    "device_visits",
+    metadata,
+    Column("id", _SERIAL, primary_key=True, autoincrement=True),
+    Column("pilot", String, nullable=False),
+    Column("device", String, nullable=False),
+    Column("at", BigInteger, nullable=False),
+    Column("who", String, nullable=False),
+    Column("done", String, nullable=False),  # one of visits.Done
+    Column("comment", Text, nullable=False),
+    Column("photo", String, nullable=False),  # name of a photo, or empty
+    Column("event", BigInteger),  # number in pilot_events of what became an event
+    Index("device_visits_by_device", "pilot", "device", "at"),
+    sqlite_autoincrement=True,
+)
+
+# Photos of devices: files of the data folder.
+device_photos = Table(
+    "device_photos",
+    metadata,
+    Column("name", String, primary_key=True),
+    Column("pilot", String, nullable=False),
+    Column("device", String, nullable=False),
+    Column("at", BigInteger, nullable=False),
+    Column("who", String, nullable=False),
+    Index("device_photos_by_device", "pilot", "device", "at"),
+)
+
 # Devices whose messages somebody watches arrive.
 watches = Table(
     "watches",

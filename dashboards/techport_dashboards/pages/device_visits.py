@@ -1,0 +1,221 @@
+"""Standing in front of the box: its state and last messages on a phone, the log of visits, photos, and its QR code."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Annotated
+from urllib.parse import quote
+
+import msgspec
+import segno
+from fastapi import APIRouter, Query, Request, Response
+from fastapi.responses import FileResponse, RedirectResponse
+from markupsafe import Markup
+from pydantic import Field
+
+from techport_dashboards.pages.device_access import device_address
+from techport_dashboards.pages.pilot import device_of, pilot_now
+from techport_dashboards.problems import Problem
+from techport_dashboards.query.parameters import Parameters
+from techport_dashboards.services.device_changes import described_device
+from techport_dashboards.web.access import needs
+from techport_dashboards.web.dependencies import PilotDep, Services, ServicesDep, ViewerDep, address_of
+from techport_dashboards.web.forms import FormDep
+from techport_dashboards.web.request_slots import SlotRoute
+from techport_dashboards.web.templating import language_of, render
+from techport_pilots.accounting.message_tap import MessageTap
+from techport_pilots.accounting.quarantine import Quarantine, QuarantineFilter
+from techport_pilots.devices.photos import LARGEST, LONGEST_SIDE, MOST, NotAPhoto, Photo, PhotoStore, TooManyPhotos
+from techport_pilots.devices.visits import DONE, VisitLog, sentence
+from techport_pilots.i18n import N_
+from techport_pilots.model import PilotDefinition
+from techport_pilots.registry.deployments import deployments
+from techport_storage import clock
+
+router = APIRouter(route_class=SlotRoute)
+
+MESSAGES_SHOWN = 5
+_TOO_LARGE = N_("A photo can have at most {most} bytes.")
+_NOT_A_PHOTO = {
+    "format": N_("This is not a photo in JPEG, PNG or WebP."),
+    "pixels": N_("The photo has too many pixels."),
+    "bytes": _TOO_LARGE,
+}
+_LOOPBACK = ("http://127.", "http://localhost", "http://[::1]", "https://127.", "https://localhost", "https://[::1]")
+
+
+class VisitParameters(Parameters):
+    lang: str | None = Field(None, max_length=8)
+
+
+@router.get("/pilots/{pilot}/devices/{device}/visits")
+@needs("see")
+def visits_page(
+    request: Request,
+    services: ServicesDep,
+    viewer: ViewerDep,
+    pilot: PilotDep,
+    device: str,
+    _: Annotated[VisitParameters, Query()],
+) -> Response:
+    """What the QR code opens: state, values and last messages of the device, and who was there."""
+    described = described_device(pilot, device)
+    now = clock.now()
+    here, _infos = pilot_now(services, viewer, pilot.id, now)
+    database = services.registry_cache.registry.database
+    raw = viewer.may("see-raw", pilot.id)
+    where = QuarantineFilter(pilot=pilot.id, device=device)
+    photos = _photos(services)
+    return render(
+        request,
+        "device_visits.html",
+        language_of(request),
+        pilot=pilot,
+        described=described,
+        device=device_of(here, device),
+        place=deployments(pilot, described)[-1].position,
+        now=now,
+        messages=MessageTap(database).messages(pilot.id, device)[::-1][:MESSAGES_SHOWN] if raw else [],
+        quarantined=Quarantine(database).entries(where, MESSAGES_SHOWN).items if raw else [],
+        visits=VisitLog(database).of(pilot.id, device),
+        photos=[] if photos is None else photos.of(database, pilot.id, device),
+        takes_photos=photos is not None,
+        longest_side=LONGEST_SIDE,
+        choices=[(done, sentence(done)) for done in DONE],
+        sentence=sentence,
+    )
+
+
+@router.post("/pilots/{pilot}/devices/{device}/visits")
+@needs("devices", about=("done", "remove"))
+def add_visit(
+    request: Request, services: ServicesDep, viewer: ViewerDep, pilot: PilotDep, device: str, form: FormDep
+) -> Response:
+    """Write down a visit, or take one back. What was done becomes an event of the pilot, but for a look."""
+    described_device(pilot, device)
+    log = VisitLog(services.registry_cache.registry.database)
+    if form.get("remove"):
+        form.confirmed()
+        log.remove(pilot, device, form.number("remove") or 0)
+        return RedirectResponse(device_address(request, pilot.id, device, "/visits"), 303)
+    done = form.get("done")
+    if done not in DONE:
+        raise Problem("bad-parameter", "The form is not complete.", parameter="done")
+    photo = form.get("photo")
+    if photo:
+        photo = _photo(services, pilot.id, device, photo).name
+    log.add(pilot, device, done, viewer.who, comment=form.get("comment"), photo=photo)
+    return RedirectResponse(device_address(request, pilot.id, device, "/visits"), 303)
+
+
+@router.post("/pilots/{pilot}/devices/{device}/photos")
+@needs("devices")
+async def add_photo(
+    request: Request, services: ServicesDep, viewer: ViewerDep, pilot: PilotDep, device: str
+) -> Response:
+    """Keep a photo of the device, sent as it is. Answers with its name and address."""
+    described_device(pilot, device)
+    store = _photos(services)
+    if store is None:
+        raise Problem("not-found", "This process keeps no photos.")
+    content = await _body(request)
+    database = services.registry_cache.registry.database
+    try:
+        photo = await asyncio.to_thread(store.add, database, pilot.id, device, content, viewer.who)
+    except NotAPhoto as error:
+        raise Problem("bad-parameter", _NOT_A_PHOTO[error.code], most=LARGEST, parameter="body") from error
+    except TooManyPhotos as error:
+        raise Problem(
+            "wrong-state", "The device has {n} photos, which is the most: delete some first.", n=MOST
+        ) from error
+    address = f"/pilots/{pilot.id}/devices/{quote(device, safe='')}/photos/{photo.name}"
+    body = {"photo": photo.name, "address": address}
+    return Response(msgspec.json.encode(body), 201, media_type="application/json")
+
+
+@router.get("/pilots/{pilot}/devices/{device}/photos/{name}")
+@needs("see")
+def photo(services: ServicesDep, pilot: PilotDep, device: str, name: str) -> Response:
+    """A photo, for whoever may see the pilot."""
+    store = _photos(services)
+    kept = _photo(services, pilot.id, device, name)
+    path = None if store is None else store.path(kept)
+    if path is None or not path.is_file():
+        raise Problem("not-found", "There is no such photo here.")
+    return FileResponse(path, media_type="image/jpeg", headers={"Cache-Control": "private, no-cache"})
+
+
+@router.post("/pilots/{pilot}/devices/{device}/photos/{name}/delete")
+@needs("devices")
+def delete_photo(
+    request: Request, services: ServicesDep, pilot: PilotDep, device: str, name: str, form: FormDep
+) -> Response:
+    """Erase a photo."""
+    form.confirmed()
+    store, kept = _photos(services), _photo(services, pilot.id, device, name)
+    if store is not None:
+        store.delete(services.registry_cache.registry.database, kept)
+    return RedirectResponse(device_address(request, pilot.id, device, "/visits"), 303)
+
+
+@router.get("/pilots/{pilot}/devices/{device}/label")
+@needs("see")
+def label(request: Request, pilot: PilotDep, device: str, _: Annotated[VisitParameters, Query()]) -> Response:
+    """A label to print and stick on the box."""
+    described_device(pilot, device)
+    return _labels(request, pilot, [device], device)
+
+
+@router.get("/pilots/{pilot}/labels")
+@needs("see")
+def labels(request: Request, pilot: PilotDep, _: Annotated[VisitParameters, Query()]) -> Response:
+    """Labels of all devices of the pilot."""
+    return _labels(request, pilot, [device.id for device in pilot.devices], None)
+
+
+def _labels(request: Request, pilot: PilotDefinition, devices: Sequence[str], device: str | None) -> Response:
+    base = address_of(request)
+    shown = []
+    for name in devices:
+        address = f"{base}/pilots/{pilot.id}/devices/{quote(name, safe='')}/visits"
+        shown.append((described_device(pilot, name), address, qr_code(address)))
+    return render(
+        request,
+        "device_label.html",
+        language_of(request),
+        pilot=pilot,
+        device=None if device is None else described_device(pilot, device),
+        labels=shown,
+        only_here=base.startswith(_LOOPBACK),
+    )
+
+
+def qr_code(address: str) -> Markup:
+    """The address as a QR code (ISO/IEC 18004), dark on white in every theme. A quarter of it may be dirty or torn."""
+    code = segno.make(address, micro=False, error="q", boost_error=False)
+    return Markup(code.svg_inline(border=4, dark="#000", light="#fff", omitsize=True, svgclass="qr"))
+
+
+def _photos(services: Services) -> PhotoStore | None:
+    folder = services.settings.photos
+    return None if folder is None else PhotoStore(folder)
+
+
+def _photo(services: Services, pilot: str, device: str, name: str) -> Photo:
+    """The device's photo of this name. Raises Problem."""
+    store = _photos(services)
+    kept = [] if store is None else store.of(services.registry_cache.registry.database, pilot, device)
+    found = next((photo for photo in kept if photo.name == name), None)
+    if found is None:
+        raise Problem("not-found", "There is no such photo here.")
+    return found
+
+
+async def _body(request: Request) -> bytes:
+    gathered = bytearray()
+    async for piece in request.stream():
+        gathered += piece
+        if len(gathered) > LARGEST:
+            raise Problem("bad-parameter", _TOO_LARGE, most=LARGEST, parameter="body")
+    return bytes(gathered)
