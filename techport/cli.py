@@ -16,6 +16,7 @@ from techport.commands import (
     broker_access,
     certificate,
     decode,
+    deposit,
     device,
     doctor,
     ingest,
@@ -71,6 +72,7 @@ app.command("decode")(decode.decode)
 app.command("propose")(propose.propose)
 app.command("doctor")(doctor.doctor)
 app.command("mcp")(mcp.mcp)
+app.command("deposit")(deposit.deposit)
 pilots.app.command("start")(pilot_life.start)
 pilots.app.command("end")(pilot_life.end)
 pilots.app.command("event")(pilot_life.event)
