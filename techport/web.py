@@ -67,6 +67,7 @@ def web(settings: Settings, parts: Stores, health: HealthCheck = no_health, rela
             package_bytes=settings.package_bytes,
             photos=settings.photos_folder,
             device_limits=device_limits(settings),
+            background=True,
             propose=propose,
             examples=example_pilots,
             forget_retained=no_broker if relay is None else relay.forget_retained,

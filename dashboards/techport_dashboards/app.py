@@ -26,6 +26,7 @@ from techport_dashboards.query.answer_files import AnswerFiles
 from techport_dashboards.query.formats import ARROW, PARQUET
 from techport_dashboards.query.live import Live
 from techport_dashboards.query.registry_cache import RegistryCache
+from techport_dashboards.services.background_evaluation import BackgroundEvaluation
 from techport_dashboards.services.dataset_stats import DatasetStatsCache
 from techport_dashboards.services.evaluations import Evaluations
 from techport_dashboards.services.identity_provider import IdentityProvider
@@ -96,6 +97,8 @@ def create_app(
     registry_cache = RegistryCache(registry)
     assets = Assets()
     jobs = Jobs()
+    evaluations = Evaluations(registry, store)
+    background = BackgroundEvaluation(registry_cache, evaluations)
     live = Live(
         store,
         registry_cache,
@@ -123,7 +126,10 @@ def create_app(
         warm = asyncio.create_task(run_in_threadpool(assets.get, PLOTLY))  # the first page need not wait for it
         writing = asyncio.create_task(_write_audit_log(audit))
         flushing = asyncio.create_task(write_down_reads())
+        if settings.background:
+            background.start()
         yield
+        await run_in_threadpool(background.stop)
         writing.cancel()
         await run_in_threadpool(_flush, audit, all_of_it=True)
         await warm
@@ -143,7 +149,7 @@ def create_app(
         live,
         assets,
         environment(assets),
-        Evaluations(registry, store),
+        evaluations,
         DatasetStatsCache(registry, store),
         jobs,
         PilotLifecycle(registry, store, ledger, settings, jobs),

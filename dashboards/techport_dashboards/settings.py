@@ -131,6 +131,8 @@ class WebSettings:
     """Folder of photos of devices. None: this process keeps none."""
     device_limits: DeviceLimits = field(default_factory=DeviceLimits)
     """What one device may send in an hour, as the workers have it."""
+    background: bool = False
+    """Whether KPIs are worked out before anybody asks."""
     propose: Propose | None = None
     """Finds a source for captured messages; None: nothing is proposed."""
     examples: Callable[[], Sequence[str]] = tuple

@@ -28,6 +28,7 @@ DEVICE = "/pilots/school-air/devices/ila-skole"
 PAGES = {
     "overview": "/",
     "portfolio": "/portfolio",
+    "search": "/search?q=skole",
     "close": f"{PILOT}/close",
     "pilot": PILOT,
     "device": DEVICE,

@@ -6,16 +6,23 @@ import datetime as dt
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
+import anyio
 import httpx
 import pytest
 
 from techport_dashboards import WebSettings
+from techport_dashboards.query.registry_cache import RegistryCache
+from techport_dashboards.query.times import micros
+from techport_dashboards.services.background_evaluation import BackgroundEvaluation
+from techport_dashboards.services.evaluations import Evaluations
 from techport_dashboards.services.portfolio import visible_rows
 from techport_dashboards.viewer import Viewer
 from techport_pilots.accounting.rejection import Rejection
 from techport_pilots.accounting.tally import QuarantineEntry
+from techport_pilots.model import PilotDefinition
 from techport_pilots.registry import lifecycle
-from techport_storage.clock import now, now_datetime
+from techport_pilots.reports.build import kept_evaluations
+from techport_storage.clock import as_of, now, now_datetime
 from techport_storage.microseconds import SECOND
 from techport_storage.model import Batch, Reading
 from tests.dashboards.web import City
@@ -144,3 +151,63 @@ async def test_messages_that_no_pilot_gets_are_shown_to_the_operator_alone(city:
         async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client:
             page = (await client.get("/portfolio?lang=en")).text
         assert ("pilots/mistyped/box/readings" in page) is shown
+
+
+async def test_kpis_are_worked_out_before_anybody_asks(several: City, client: httpx.AsyncClient) -> None:
+    before = {one["id"]: one for one in (await client.get("/api/v1/portfolio")).json()["items"]}
+    assert before["fine"]["verdicts"] == {}
+    view, evaluations = RegistryCache(several.registry), Evaluations(several.registry, several.store)
+    assert sorted(BackgroundEvaluation(view, evaluations, between=0).round()) == ["fine", "halved", "late"]
+    after = {one["id"]: one for one in (await client.get("/api/v1/portfolio")).json()["items"]}
+    assert {name: sum(after[name]["verdicts"].values()) for name in ("fine", "halved", "late", "idea")} == {
+        "fine": 1,
+        "halved": 1,
+        "late": 1,
+        "idea": 0,  # a draft has nothing to say
+    }
+    other = BackgroundEvaluation(view, evaluations, between=0)
+    assert other.round() == [], "another process does it"
+
+
+async def test_a_background_evaluation_that_fails_ends_no_other(
+    several: City, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    evaluations = Evaluations(several.registry, several.store)
+    standing = evaluations.standing
+
+    def failing(definition: PilotDefinition) -> object:
+        if definition.id == "halved":
+            raise ZeroDivisionError("of a pilot")
+        return standing(definition)
+
+    monkeypatch.setattr(evaluations, "standing", failing)
+    background = BackgroundEvaluation(RegistryCache(several.registry), evaluations, first=0.0, between=0.0)
+    background.start()
+    await anyio.sleep(0)
+    with anyio.fail_after(30):
+        while "late" not in kept_evaluations(several.registry.database):
+            await anyio.sleep(0.02)
+    background.stop()
+    assert "evaluating a pilot failed" in caplog.text
+    assert BackgroundEvaluation(RegistryCache(several.registry), evaluations, between=0.0).round(), "the lease is free"
+
+
+async def test_a_closed_pilot_says_closed_and_one_end_date_everywhere(several: City, client: httpx.AsyncClient) -> None:
+    database, late = several.registry.database, several.registry.pilot("late")
+    [item] = [one for one in (await client.get("/api/v1/portfolio")).json()["items"] if one["id"] == "late"]
+    assert item["ends"].startswith("2026-01-31T23:00")
+    with as_of(micros(dt.datetime(2026, 1, 20, 12, tzinfo=dt.UTC))):
+        lifecycle.transition(database, late, "ended", "test")
+    lifecycle.transition(database, late, "closed", "test")
+    [item] = [one for one in (await client.get("/api/v1/portfolio")).json()["items"] if one["id"] == "late"]
+    assert (item["state"], item["ends"][:16]) == ("closed", "2026-01-20T12:00"), "it was ended before its plan"
+    assert "20 Jan 2026" in (await client.get("/portfolio?lang=en")).text
+    overview = (await client.get("/?lang=en")).text
+    assert '<span class="tag">closed</span>' in overview
+    assert '<span class="tag">ended</span>' not in overview
+    fine = (await client.get("/pilots/fine?lang=en")).text
+    phases = (await client.get("/pilots/fine/phases?lang=en")).text
+    portfolio = (await client.get("/portfolio?lang=en")).text
+    for page in (fine, phases, portfolio):
+        assert "31 Dec 2098" in page
+        assert "1 Jan 2099" not in page

@@ -88,6 +88,9 @@ PATHS = [
     "/catalogue",
     "/",
     "/portfolio",
+    "/search?q=kanari",
+    "/search?q=box",
+    "/search?q=63.43,10.39",
     "/explore",
     "/decode",
 ]

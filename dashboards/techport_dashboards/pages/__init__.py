@@ -31,6 +31,7 @@ from techport_dashboards.pages import (
     quality,
     quarantine,
     report,
+    search,
     shares,
     sign_in,
     snapshot,
@@ -52,6 +53,7 @@ router.include_router(device_access.router)
 router.include_router(device_edit.router)
 router.include_router(device_visits.router)
 router.include_router(report.router)
+router.include_router(search.router)
 router.include_router(close.router)
 router.include_router(portfolio.router)
 router.include_router(quality.router)

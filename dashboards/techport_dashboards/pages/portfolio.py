@@ -24,6 +24,7 @@ router = APIRouter(route_class=SlotRoute)
 
 class PortfolioParameters(Parameters):
     sort: str = Field(portfolio.WORST, max_length=40)
+    mine: bool = Field(False, description="Only pilots in which the reader has a role.")
     lang: str | None = Field(None, max_length=8)
 
 
@@ -34,7 +35,8 @@ def page(
 ) -> Response:
     """Every pilot that the viewer may see, worst first unless told."""
     language = language_of(request)
-    found = portfolio.visible_rows(services, viewer)
+    own = viewer.rights.by_pilot.keys()
+    found = [row for row in portfolio.visible_rows(services, viewer) if row.standing.pilot in own or not asked.mine]
     others = [(name, value) for name, value in request.query_params.multi_items() if name != "sort"]
 
     def sorting(key: str) -> tuple[str, str]:
@@ -49,6 +51,8 @@ def page(
         rows=[(row, row.text(language)) for row in portfolio.ordered(found, asked.sort)],
         verdict_text=verdict_text,
         headings={key: sorting(key) for key in portfolio.KEYS},
+        mine=asked.mine,
+        has_own=bool(own),
         without_pilot=_without_pilot(services, viewer),
         now=clock.now(),
     )

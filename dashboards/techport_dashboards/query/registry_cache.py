@@ -25,6 +25,7 @@ class RegistryView:
     assumed_open: Set[str]  # pilots that are open only because their definition does not say who may read
     version: int
     """The registry's, which another content never has."""
+    closed: Set[str] = frozenset()  # of those that are over: closed for good
 
     def stream(self, stream: Stream) -> StreamInfo:
         """What is known of the stream; for one that the store has and the registry has never heard of, its name."""
@@ -96,7 +97,16 @@ def read(registry: Registry, version: int) -> RegistryView:
     for stream, info in streams.items():
         of_device.setdefault(stream[:2], []).append(info)
         quantity_names.setdefault(stream.pilot, set()).add(stream.quantity)
-    over = {pilot for pilot in pilots if registry.state(pilot) in ("ended", "closed")}
+    states = {pilot: registry.state(pilot) for pilot in pilots}
     return RegistryView(
-        pilots, devices, streams, of_device, device_names, quantity_names, over, registry.assumed_open(), version
+        pilots,
+        devices,
+        streams,
+        of_device,
+        device_names,
+        quantity_names,
+        {pilot for pilot, state in states.items() if state in ("ended", "closed")},
+        registry.assumed_open(),
+        version,
+        {pilot for pilot, state in states.items() if state == "closed"},
     )

@@ -246,7 +246,9 @@ class Watch:
                 elif evaluation.verdict == "target not met":
                     yield Condition(pilot=pilot.id, rule="target-not-met", subject=kpi.id, params=params)
             if standing.state == "running" and standing.ends is not None and at < standing.ends <= at + ENDS_SOON:
-                yield Condition(pilot=pilot.id, rule="ends-soon", params={"day": _day(standing.ends)})
+                yield Condition(
+                    pilot=pilot.id, rule="ends-soon", params={"day": _last_day(standing.ends, pilot.timezone)}
+                )
             erased = standing.erase_at
             if erased is not None and (standing.erasure_overdue or at < erased <= at + ERASURE_SOON):
                 yield Condition(pilot=pilot.id, rule="erasure-due", params={"day": _day(erased)})
@@ -322,6 +324,11 @@ def _concerns(limit: LimitAlert, stream: StreamNow) -> bool:
     name = stream.view.stream
     same = name.quantity == limit.quantity or name.quantity.partition(".")[0] == limit.quantity
     return same and limit.device in (None, name.device)
+
+
+def _last_day(end: Micros, zone: str) -> str:
+    """As pages give it: midnight ends the day before."""
+    return dt.datetime.fromtimestamp((end - 1) // 1_000_000, tz=ZoneInfo(zone)).date().isoformat()
 
 
 def _day(at: Micros) -> str:

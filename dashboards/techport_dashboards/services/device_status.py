@@ -104,6 +104,7 @@ class PilotNow:
     devices: list[DeviceNow]
     phase: Phase | None  # the one that runs, else the last of a pilot that is over
     ended: bool
+    closed: bool = False
 
     @property
     def doubtful(self) -> list[DeviceNow]:
@@ -168,7 +169,7 @@ def _pilot_now(
         ]
         retired = device.retired is not None and device.retired <= now
         devices.append(_device_now(pilot, device, mine, ended or retired))
-    return PilotNow(pilot, devices, phase_at(pilot, now), ended)
+    return PilotNow(pilot, devices, phase_at(pilot, now), ended, pilot.id in catalogue.closed)
 
 
 def _device_now(pilot: PilotDefinition, device: DeviceInfo, streams: list[StreamNow], ended: bool) -> DeviceNow:

@@ -119,6 +119,7 @@ def render(request: Request, template: str, language: Language, status: int = 20
             places=navigation.tabs(navigation.MAIN, request.url.path, link, viewer),
             tabs=_tabs(request, link, viewer, values.get("pilot")),
             viewer=viewer,
+            request_lang=asked,
             request_path=f"{request.url.path}?{request.url.query}".rstrip("?"),
             script_messages={message: language.gettext(message) for message in SCRIPT_MESSAGES},
             wall=request.query_params.get("wall") in ("1", "true"),

@@ -33,7 +33,7 @@ class PilotStanding(msgspec.Struct, frozen=True, kw_only=True):
     phases: list[str]  # that it is in now
     day: int | None  # of `days`, from 1; None before the first phase and after the last
     days: int | None  # from the first phase to the end of the last
-    ends: Micros | None  # of the last phase
+    ends: Micros | None  # of the last phase, or when the pilot was ended before that
     ends_soon: bool  # runs, and ends within SOON
     overdue: bool  # runs, though its last phase is over: end it, or plan on
     kpis: int
@@ -71,6 +71,8 @@ def _standing(
         starts, ends = min(span[0] for span in spans), max(span[1] for span in spans)
         days = -(-(ends - starts) // DAY)
         day = (at - starts) // DAY + 1 if starts <= at < ends else None
+        if state in ("ended", "closed"):
+            ends = min(ends, lifecycle.measured_until(lifecycle.changes(registry.database, pilot.id), ends))
     runs = state == "running"
     erase_at = erasures.due_at(registry, pilot)
     collects = lifecycle.collects(pilot, state)

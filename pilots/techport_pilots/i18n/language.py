@@ -134,6 +134,10 @@ class Language:
         form = form if self.code != "en" else form.replace("d. ", "d ")
         return str(format_datetime(moment, form, locale=self.locale))
 
+    def last_day(self, end: Micros, zone: str, form: str = "d. MMM y") -> str:
+        """The last day of what ends at an instant that is no longer part of it: midnight ends the day before."""
+        return self.date_time(end - 1, zone, form)
+
     def date(self, day: dt.date, form: str = "d. MMMM y") -> str:
         form = form if self.code != "en" else form.replace("d. ", "d ")
         return str(format_date(day, form, locale=self.locale))
