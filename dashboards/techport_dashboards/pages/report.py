@@ -20,6 +20,7 @@ router = APIRouter(route_class=SlotRoute)
 class ReportParameters(Parameters):
     lang: str | None = Field(None, max_length=8)
     fresh: bool = Field(False, description="Work it out now, however new the last one is.")
+    file: bool = Field(False, description="As a file to send: without a way back to the pilot's page.")
 
 
 @router.get("/pilots/{pilot}/report")
@@ -29,7 +30,9 @@ def report_page(
 ) -> Response:
     """Worked out at most every ten minutes, which takes some seconds for a year of readings. Save it or print it."""
     language = language_of(request).code
-    written = services.reports.page(pilot, language, parameters.fresh)
+    lang = f"?lang={language}" if parameters.lang else ""
+    back = None if parameters.file else f"/pilots/{pilot.id}{lang}"
+    written = services.reports.page(pilot, language, parameters.fresh, back)
     headers = {"Content-Language": language, "Vary": "Accept-Language", "Cache-Control": "no-cache"}
     headers |= {"ETag": written.etag, "Content-Disposition": f'inline; filename="{pilot.id}-{language}.html"'}
     if matches(request.headers.get("if-none-match", ""), written.etag):

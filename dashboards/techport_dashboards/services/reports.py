@@ -39,7 +39,7 @@ class Written:
 class Kept:
     definition: PilotDefinition
     report: Report
-    pages: dict[str, Written] = field(default_factory=dict)  # by language
+    pages: dict[tuple[str, str | None], Written] = field(default_factory=dict)  # by language and way back
 
     def good(self, definition: PilotDefinition, state: State, now: Micros) -> bool:
         same = self.definition == definition and self.report.state == state
@@ -56,8 +56,10 @@ class Reports:
         self._lock = threading.Lock()
         self._kept: OrderedDict[str, Kept] = OrderedDict()
 
-    def page(self, pilot: PilotDefinition, language: str, fresh: bool = False) -> Written:
-        """In nb or en; `fresh`: not begun before it was asked for. Raises what store and registry raise."""
+    def page(self, pilot: PilotDefinition, language: str, fresh: bool = False, back: str | None = None) -> Written:
+        """In nb or en; `fresh`: not begun before it was asked for; `back`: the page that the reader goes back to.
+        Raises what store and registry raise.
+        """
         asked = clock.now()
         with self._lock:  # those who wait for it together get the same one
             state, now = self._registry.state(pilot.id), clock.now()
@@ -67,7 +69,7 @@ class Reports:
             self._kept.move_to_end(pilot.id)
             while len(self._kept) > MOST:
                 self._kept.popitem(last=False)
-            if language not in kept.pages:
-                content = page(kept.report, language, load_basemap(self._basemap)).encode()
-                kept.pages[language] = Written(content, f'"{hashlib.sha256(content).hexdigest()[:32]}"')
-            return kept.pages[language]
+            if (language, back) not in kept.pages:
+                content = page(kept.report, language, load_basemap(self._basemap), back).encode()
+                kept.pages[language, back] = Written(content, f'"{hashlib.sha256(content).hexdigest()[:32]}"')
+            return kept.pages[language, back]

@@ -24,6 +24,7 @@ from techport_pilots.definition.kinds import kind_named
 from techport_pilots.i18n import Language
 from techport_pilots.model import PilotDefinition
 from techport_pilots.registry.registry import StreamInfo
+from techport_storage import clock
 from techport_storage.model import Quality
 
 TEMPLATES = Path(__file__).with_name("templates")
@@ -120,6 +121,7 @@ def render(request: Request, template: str, language: Language, status: int = 20
             tabs=_tabs(request, link, viewer, values.get("pilot")),
             viewer=viewer,
             request_lang=asked,
+            printed=language.date_time(clock.now(), services_of(request).settings.zone),
             request_path=f"{request.url.path}?{request.url.query}".rstrip("?"),
             script_messages={message: language.gettext(message) for message in SCRIPT_MESSAGES},
             wall=request.query_params.get("wall") in ("1", "true"),

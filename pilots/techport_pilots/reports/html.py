@@ -12,7 +12,7 @@ from techport_pilots.definition.kinds import kind_named
 from techport_pilots.definition.privacy import licence_of
 from techport_pilots.evaluation.messages import adjusted_for
 from techport_pilots.i18n import Message
-from techport_pilots.model import DeviceDefinition
+from techport_pilots.model import DeviceDefinition, PilotDefinition
 from techport_pilots.quality.completeness import Completeness
 from techport_pilots.quantities import vocabulary_of
 from techport_pilots.registry.erasures import Erasure
@@ -36,10 +36,22 @@ class Row(NamedTuple):
 MOST_DEVICES = 40  # rows of the quality table; more would bury the rest
 
 
-def page(report: Report, language: str, ground: plots.Ground | None = None) -> str:
-    """The report in nb or en; `ground` is what to draw under the map. The same report gives the same bytes."""
+def page(report: Report, language: str, ground: plots.Ground | None = None, back: str | None = None) -> str:
+    """The report in nb or en; `ground` is what to draw under the map. The same report gives the same bytes.
+
+    `back` is the address of the pilot's page, for a report that is read there; a file that is sent has none.
+    """
     words = Words("nb" if language in ("nb", "nn", "no") else "en", report.pilot.timezone)
+    interim = report.state in ("draft", "running")
+    kind = words("Interim report") if interim else words("Report")
     return _template().render(
+        kind=kind,
+        interim=interim,
+        back=back,
+        owner=_owner(report.pilot),
+        running_line=" · ".join(
+            [words.text(report.pilot.title, report.pilot.id), kind, words.date_time(report.made), _author(report.pilot)]
+        ),
         report=report,
         pilot=report.pilot,
         words=words,
@@ -57,6 +69,23 @@ def page(report: Report, language: str, ground: plots.Ground | None = None) -> s
         quality=words.language.message(Message("report.quality")),
         micros=lambda time: micros_of(time, report.pilot.timezone),
     )
+
+
+def _owner(pilot: PilotDefinition) -> str:
+    """Whose report it is: the organisations that own the pilot."""
+    return ", ".join(one.name for one in pilot.organisations if one.role == "owner")
+
+
+def _author(pilot: PilotDefinition) -> str:
+    """Who answers for it, as the foot of each sheet names them."""
+    contact = pilot.contact.name if pilot.contact else ""
+    return ", ".join(name for name in (contact, _owner(pilot)) if name) or "techport"
+
+
+def css_text(text: str) -> Markup:
+    """A text as it stands between quotes in a style sheet: whatever is in it, it ends neither the string nor the sheet
+    (CSS Syntax Level 3, 4.3.7)."""
+    return Markup("".join(c if c.isalnum() or c in " .,:;()·–-" else f"\\{ord(c):x} " for c in text))
 
 
 def citation(report: Report, words: Words) -> str:
@@ -83,6 +112,7 @@ def _template() -> Template:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    templates.filters["css_text"] = css_text
     return templates.get_template("report.html")
 
 
