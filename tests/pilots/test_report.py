@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from techport_pilots.definition.load import parse_definition
-from techport_pilots.model import Phase
+from techport_pilots.model import Contact, Phase, Text
 from techport_pilots.registry import lifecycle
 from techport_pilots.registry.lifecycle import Change, restore
 from techport_pilots.registry.registry import Registry
@@ -26,6 +26,7 @@ from techport_pilots.reports.build import (
     final_evaluations,
     keep_evaluations,
     kept_evaluations,
+    year_of,
 )
 from techport_pilots.reports.html import page
 from techport_storage.microseconds import DAY, HOUR
@@ -326,3 +327,43 @@ def test_a_day_that_is_not_over_is_not_drawn(tmp_path: Path) -> None:
         found = build_report(store, registry, trial.definition(), version=1, state="running", now=noon)
     registry.close()
     assert max(day.start for day in found.results[0].days) + DAY <= noon
+
+
+def test_a_report_says_that_it_is_interim_while_the_pilot_runs(report: Report) -> None:
+    texts = {
+        state: page(msgspec.structs.replace(report, state=state), "en")
+        for state in ("draft", "running", "ended", "closed")
+    }
+    assert {state: "Interim report" in text for state, text in texts.items()} == {
+        "draft": True,
+        "running": True,
+        "ended": False,
+        "closed": False,
+    }
+    assert "can change until it ends" in texts["running"]
+    assert "Foreløpig rapport" in page(msgspec.structs.replace(report, state="running"), "nb")
+
+
+def test_a_report_has_a_contact_a_logo_and_a_way_back_where_it_is_read_on_the_platform(report: Report) -> None:
+    contact = Contact("Miljøenheten", "miljo@example.org")
+    pilot = msgspec.structs.replace(report.pilot, contact=contact)
+    text = page(msgspec.structs.replace(report, pilot=pilot), "nb", back="/pilots/elgeseter?lang=nb")
+    head = text[text.index("<header>") : text.index("</header>")]
+    assert '<a class="back" href="/pilots/elgeseter?lang=nb">← Tilbake til piloten</a>' in head
+    assert "Kontakt: Miljøenheten, miljo@example.org" in head
+    assert '<svg class="logo"' in head
+    assert "Trondheim kommune</span>" in head
+    assert 'class="back"' not in page(report, "nb").split("</style>")[1], "a file leads nowhere"
+
+
+def test_each_sheet_names_pilot_time_and_author_and_no_text_leaves_the_style_sheet(report: Report) -> None:
+    title = Text(nb='Gata "}</style><script>', en="Street")
+    contact = Contact("A \\ b")
+    pilot = msgspec.structs.replace(report.pilot, title=title, contact=contact)
+    text = page(msgspec.structs.replace(report, pilot=pilot), "nb")
+    sheet = text[text.index("<style>") : text.index("</style>")]
+    foot = sheet[sheet.index("@bottom-left") :].split('content: "')[1].split('"; font')[0]
+    assert foot.startswith("Gata \\22 \\7d \\3c \\2f style\\3e \\3c script\\3e  · ")
+    assert "A \\5c  b, Trondheim kommune" in foot
+    assert str(year_of(report)) in foot
+    assert "<script>" not in text
