@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.feather
 import pyarrow.parquet
 import pytest
+import xarray
 from fastapi import FastAPI
 from fastapi.routing import iter_route_contexts
 from starlette.requests import HTTPConnection
@@ -138,6 +139,9 @@ def text_of(answer: httpx.Response) -> str:
         reader = pa.ipc.open_file if body.startswith(b"ARROW1") else pa.ipc.open_stream
         table = reader(io.BytesIO(body)).read_all()
         text = f"{table.to_pylist()} {table.schema.metadata}"
+    elif "netcdf" in media:
+        dataset = xarray.open_dataset(io.BytesIO(body), engine="h5netcdf")
+        text = f"{dataset.to_dict()}"
     else:
         text = answer.text
     return text + "\n" + "\n".join(f"{name}: {value}" for name, value in answer.headers.items())
@@ -202,12 +206,18 @@ def addresses(feed: Share, app: FastAPI) -> list[str]:
 
 
 def questions(wide: str) -> Iterator[str]:
-    for file_format in ("json", "ndjson", "csv", "parquet", "arrow", "feather"):
+    for file_format in ("json", "ndjson", "csv", "parquet", "arrow", "feather", "netcdf"):
         yield f"{wide}&format={file_format}"
         yield f"{wide}&format={file_format}&every=PT1S&aggregate={AGGREGATE_LIST}"
     yield f"{wide}&quality=good"
     yield "start=2025-10-22T00:20:00Z&end=2025-10-22T00:40:00Z"
     yield "start=2025-10-22T00:00:00Z&end=2025-10-22T00:10:00Z&every=PT10M&aggregate=first,last,count"
+    yield "every=PT10M&aggregate=time_mean&start=2025-10-22&end=2025-10-23"
+    yield "every=PT10M&hold=PT1H&aggregate=time_mean&start=2025-10-22&end=2025-10-23"
+    yield "profile=hour&aggregate=max,min,mean&start=2025-10-20&end=2025-10-27"
+    yield "profile=weekday-hour&group=device"
+    for group in ("quantity", "device", "kind", "pilot", "title"):
+        yield f"group={group}&every=PT1S&aggregate={AGGREGATE_LIST}&{wide}"
     yield "order=-time&limit=7"
     yield "order=time&limit=7&value=%3E50"
     yield "rolling=PT2H&every=PT10M&start=2025-10-22&end=2025-10-24"
@@ -268,6 +278,8 @@ def linked(text: str, feed: Share) -> Iterator[str]:
             yield parts.path.removeprefix(root) + (f"?{parts.query}" if parts.query else "")
 
 
+OWN_ROWS = ("time_mean", "fill=")
+"""What makes rows at times of the question, out of values that are shown: their times tell nothing."""
 MOST = 500  # addresses
 
 
@@ -287,7 +299,7 @@ async def test_nothing_finer_comes_out_of_a_share(city: City, feed: Share) -> No
             text = text_of(answer)
             described = "openapi" in address or "/docs" in address
             found += [(address, leak) for leak in leaks(text, address)]
-            if not described:
+            if not described and not any(rows in address for rows in OWN_ROWS):
                 times_seen += len(re.findall(r'"(?:time|phenomenonTime)"', text))
                 found += [(address, stamp) for stamp in odd_times(text)]
             for link in linked(text, feed):
