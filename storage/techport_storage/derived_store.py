@@ -255,7 +255,7 @@ class DerivedStore:
         self, query: Query, schema: pa.Schema, con: duckdb.DuckDBPyConnection | None
     ) -> Iterator[pa.RecordBatch]:
         names = self._streams()
-        chosen = chosen_streams(names, query.select)
+        chosen = [] if query.quality == "flagged" else chosen_streams(names, query.select)  # what is shown has no flag
         if query.after is not None:
             chosen = [stream for stream in chosen if stream >= query.after.stream]
         left = query.limit

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from techport_pilots.access.shares import Shares, ShareTerms
 from techport_pilots.definition.load import read_definition
 from techport_pilots.model import PilotDefinition
 from techport_simulators.demo import demo_in
@@ -25,6 +26,7 @@ SEED = 7
 WEATHER = 1_795_431_600_000_000  # 2026-11-23T11:00Z: what is measured now is what this instant would have given
 GAP = ("school-air", "ila-skole")  # silent from nine to seven hours ago
 SILENT = {("school-air", "nidarvoll-skole"): 5 * HOUR, ("smart-bins", "solsiden"): 20 * HOUR}
+SHARED = "/shared/delt-luft-ved-skolene"
 NEVER = {("hospital-noise", "oya-vest")}
 
 
@@ -39,7 +41,16 @@ def build(folder: Path) -> City:
         city.registry.import_pilot(pilot, path.read_text("utf-8"), "test")
         for device in troubled(pilot):
             city.store.write(day_of(device, until))
+    share(city, "school-air", SHARED.rpartition("/")[2])
     return city
+
+
+def share(city: City, pilot: str, key: str) -> None:
+    """A feed of the pilot's air, by the hour, at a known address."""
+    terms = ShareTerms(title="Air at the schools", audience="link", quantities=["no2", "pm10"])
+    shared = Shares(city.registry.database).create(city.registry.pilot(pilot), terms, "test", publish=True)
+    with city.registry.database.writing() as transaction:
+        transaction.execute("UPDATE shares SET key = :key WHERE id = :id", {"key": key, "id": shared.id})
 
 
 def troubled(pilot: PilotDefinition) -> list[Device]:

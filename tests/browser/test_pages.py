@@ -48,6 +48,8 @@ PAGES = {
     "silent-device": "/pilots/school-air/devices/nidarvoll-skole",
     "phases": f"{PILOT}/phases?what=no2",
     "share": f"{PILOT}/share",
+    "shares": f"{PILOT}/shares",
+    "shared-feed": district.SHARED,
     "public": "/p/school-air",
     "embedded-chart": f"{PILOT}?embed=1&quantity=no2",
     "embedded-kpi": f"{PILOT}?embed=1&kpi=morning-no2",

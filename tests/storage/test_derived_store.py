@@ -193,6 +193,20 @@ def test_as_measured_keeps_values_and_the_period(source: ReadingStore) -> None:
     assert store.latest(Selection()).num_rows == 2
 
 
+@pytest.mark.parametrize("every", [None, BucketWidth(1, "h")], ids=["raw", "buckets"])
+def test_flagged_readings_are_left_out(every: BucketWidth | None) -> None:
+    source = open_store("duckdb://")
+    good = Reading(*NOISE, START, 40.0, START)
+    spoilt = [Reading(*NOISE, START + HOUR + i, 999.0 + i, START, quality=2) for i in range(3)]
+    source.write(Batch.of([good, Reading(*NOISE, START + 1, 999.0, START, quality=1), *spoilt]))
+    store = derived(source, every)
+    assert [row["value"] for row in rows(store)] == [pytest.approx(40.0)]
+    assert rows(store, quality="good") == rows(store)
+    assert rows(store, quality="flagged") == []
+    assert rows(store, quality="flagged", every=BucketWidth(1, "d"), aggregates=("count",)) == []
+    source.close()
+
+
 def test_what_is_erased_is_gone_here_too() -> None:
     source = open_store("duckdb://")
     source.write(Batch.of(readings()))

@@ -50,7 +50,7 @@ def feed(
         share=share,
         previewed=bool(request.scope.get(PREVIEWED)),
         here=here,
-        pilot=here.pilot,
+        feed=here.pilot,  # under the name pilot it would have the tabs of one
         panels=shown,
         first=first_charts(request, here.pilot, shown, values),
         map=outline(places, load_basemap(services.settings.basemap), services.settings.map_tiles) if places else None,
