@@ -168,8 +168,11 @@ class Registry:
             lock(transaction)
             last = transaction.execute(_CURRENT_OF, {"pilot": definition.id}).first()
             if replaces is not None and replaces != (0 if last is None else int(last.version)):
-                code = "lifecycle.changed-meanwhile" if replaces else "lifecycle.id-taken"
-                raise WrongState(Message(code, {"pilot": definition.id}))
+                raise WrongState(
+                    Message(
+                        "lifecycle.changed-meanwhile" if replaces else "lifecycle.id-taken", {"pilot": definition.id}
+                    )
+                )
             if not edited and transaction.execute(_NOW_SAID, {"pilot": definition.id}).rowcount:
                 bump(transaction)
             before = None if last is None else msgspec.json.decode(last.definition, type=PilotDefinition)
