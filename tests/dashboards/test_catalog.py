@@ -126,6 +126,17 @@ async def test_people_are_sent_to_the_page_and_others_told(harvester: httpx.Asyn
     assert (answer.status_code, answer.json()["type"]) == (406, "/api/v1/problems/not-acceptable")
 
 
+async def test_a_harvester_of_version_3_says_so(harvester: httpx.AsyncClient) -> None:
+    category = "http://data.europa.eu/r5r/hvdCategory"
+    for path in ("/catalog.ttl", "/catalog.jsonld", "/catalog"):
+        newer = await harvester.get(path, params={"profile": "3"})
+        assert 'rel="profile"' in newer.headers["link"]
+        form = "json-ld" if "json" in newer.headers["content-type"] else "turtle"
+        assert (None, URIRef(category), None) in Graph().parse(data=newer.text, format=form)
+        assert "hvdCategory" not in (await harvester.get(path)).text
+    assert (await harvester.get("/catalog.ttl", params={"profile": "4"})).status_code == 400
+
+
 async def test_a_harvester_that_has_it_is_told_so(city: City, harvester: httpx.AsyncClient) -> None:
     for path in ("/catalog.ttl", "/catalog.jsonld", "/catalog"):
         tag = (await harvester.get(path)).headers["etag"]

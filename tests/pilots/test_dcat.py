@@ -15,7 +15,7 @@ import pytest
 import requests
 from frictionless import validate as validate_package
 from pyshacl import validate
-from rdflib import DCAT, DCTERMS, RDF, SH, Graph, URIRef
+from rdflib import DCAT, DCTERMS, RDF, SH, Graph, Namespace, URIRef
 from rdflib.compare import isomorphic
 from rocrate_validator.models import Severity, ValidationSettings
 from rocrate_validator.services import validate as validate_crate
@@ -26,8 +26,8 @@ from techport_pilots.definition.load import parse_definition
 from techport_pilots.handover.closeout import Closure, close_pilot
 from techport_pilots.handover.dcat.build import Distribution, Offer, Publisher, Service, catalogue
 from techport_pilots.handover.dcat.rdf import Node, json_ld, turtle
-from techport_pilots.handover.dcat.terms import PREFIXES
-from techport_pilots.model import PilotDefinition, Text
+from techport_pilots.handover.dcat.terms import HVD_LAW, PREFIXES, Profile
+from techport_pilots.model import PilotDefinition, StreamDefinition, Text
 from techport_pilots.registry import lifecycle
 from techport_pilots.registry.registry import Registry
 from techport_storage.model import Batch
@@ -75,7 +75,7 @@ def awkward() -> PilotDefinition:
     )
 
 
-def statements(pilots: list[PilotDefinition]) -> list[Node]:
+def statements(pilots: list[PilotDefinition], profile: Profile = "2.2") -> list[Node]:
     publisher = Publisher("Trondheim kommune", "https://www.trondheim.kommune.no", "post@example.org")
     service = Service(
         f"{BASE}/catalog#rest", Text(en="Readings"), f"{BASE}/api", f"{BASE}/api.json", f"{BASE}/standard"
@@ -89,23 +89,23 @@ def statements(pilots: list[PilotDefinition]) -> list[Node]:
         Offer(pilot=pilot, modified=day, period=(dt.date(2026, 10, 1), day if n else None), distributions=ways)
         for n, pilot in enumerate(pilots)
     ]
-    return catalogue(offers, [service], BASE, publisher, Text(nb="Piloter", en="Pilots"))
+    return catalogue(offers, [service], BASE, publisher, Text(nb="Piloter", en="Pilots"), profile)
 
 
-def listed(pilots: list[PilotDefinition], form: str = "turtle") -> Graph:
-    nodes = statements(pilots)
+def listed(pilots: list[PilotDefinition], form: str = "turtle", profile: Profile = "2.2") -> Graph:
+    nodes = statements(pilots, profile)
     text = turtle(nodes, PREFIXES) if form == "turtle" else json_ld(nodes, PREFIXES)
     return Graph().parse(data=text, format=form)
 
 
-def conforms(graph: Graph, shapes: Path) -> None:
+def conforms(graph: Graph, shapes: Path, inference: str = "none") -> None:
     # Warned of is what is recommended and a pilot may lack, such as a licence of the EU's list.
     rules = Graph().parse(shapes, format="turtle")
     # One of the published files names shapes that it does not hold.
     for statement in list(rules.triples((None, SH.property, None))):
         if (statement[2], None, None) not in rules:
             rules.remove(statement)
-    good, _, said = validate(graph, shacl_graph=rules, advanced=True, allow_warnings=True)
+    good, _, said = validate(graph, shacl_graph=rules, advanced=True, allow_warnings=True, inference=inference)
     assert good, said
 
 
@@ -113,6 +113,94 @@ def conforms(graph: Graph, shapes: Path) -> None:
 @pytest.mark.parametrize("shapes", SHAPES)
 def test_the_catalogue_conforms(shared: Path, shapes: str, form: str) -> None:
     conforms(listed([trial.definition(), awkward()], form), shared / "schemas" / "shacl" / shapes)
+
+
+VERSION_3 = """
+@prefix sh: <http://www.w3.org/ns/shacl#> .
+@prefix skos: <http://www.w3.org/2004/02/skos/core#> .
+@prefix dcat: <http://www.w3.org/ns/dcat#> .
+@prefix dct: <http://purl.org/dc/terms/> .
+@prefix foaf: <http://xmlns.com/foaf/0.1/> .
+@prefix vcard: <http://www.w3.org/2006/vcard/ns#> .
+@prefix rdf: <http://www.w3.org/1999/02/22-rdf-syntax-ns#> .
+@prefix xsd: <http://www.w3.org/2001/XMLSchema#> .
+@prefix dcatap: <http://data.europa.eu/r5r/> .
+@prefix eu: <http://publications.europa.eu/resource/authority/> .
+@prefix : <https://techport.example.org/shapes#> .
+
+:Described sh:property
+  [ sh:path dct:title ; sh:minCount 1 ; sh:datatype rdf:langString ; sh:uniqueLang true ],
+  [ sh:path dcat:contactPoint ; sh:minCount 1 ;
+    sh:or ( [ sh:class vcard:Organization ] [ sh:class vcard:Individual ] [ sh:class vcard:Group ] ) ],
+  [ sh:path dct:publisher ; sh:minCount 1 ; sh:maxCount 1 ; sh:class foaf:Agent ],
+  [ sh:path dct:accessRights ; sh:maxCount 1 ; sh:class skos:Concept ; sh:node :AccessRight ],
+  [ sh:path dct:license ; sh:maxCount 1 ; sh:class skos:Concept ; sh:node :Licence ],
+  [ sh:path dct:language ; sh:class skos:Concept ; sh:node :Language ],
+  [ sh:path dct:modified ; sh:maxCount 1 ] .
+:Catalog a sh:NodeShape ; sh:targetClass dcat:Catalog ; sh:node :Described ;
+  sh:property [ sh:path dct:description ; sh:minCount 1 ; sh:datatype rdf:langString ; sh:uniqueLang true ],
+    [ sh:path foaf:homepage ; sh:maxCount 1 ] .
+:Dataset a sh:NodeShape ; sh:targetClass dcat:Dataset ; sh:node :Described ;
+  sh:property [ sh:path dct:description ; sh:minCount 1 ; sh:datatype rdf:langString ; sh:uniqueLang true ],
+    [ sh:path dcat:theme ; sh:minCount 1 ; sh:class skos:Concept ;
+      sh:qualifiedValueShape [ sh:path skos:inScheme ; sh:hasValue eu:data-theme ] ; sh:qualifiedMinCount 1 ],
+    [ sh:path dct:accrualPeriodicity ; sh:maxCount 1 ; sh:class skos:Concept ; sh:node :Frequency ],
+    [ sh:path dcat:temporalResolution ; sh:maxCount 1 ; sh:datatype xsd:duration ] .
+:Service a sh:NodeShape ; sh:targetClass dcat:DataService ; sh:node :Described ;
+  sh:property [ sh:path dcat:endpointURL ; sh:minCount 1 ; sh:maxCount 1 ; sh:nodeKind sh:IRI ] .
+:Distribution a sh:NodeShape ; sh:targetClass dcat:Distribution ;
+  sh:property [ sh:path dcat:accessURL ; sh:minCount 1 ; sh:nodeKind sh:IRI ],
+    [ sh:path dct:format ; sh:maxCount 1 ; sh:class skos:Concept ; sh:node :FileType ],
+    [ sh:path dct:license ; sh:maxCount 1 ; sh:class skos:Concept ; sh:node :Licence ],
+    [ sh:path dcatap:availability ; sh:minCount 1 ; sh:maxCount 1 ; sh:class skos:Concept ; sh:node :Availability ],
+    [ sh:path dcat:mediaType ; sh:maxCount 1 ; sh:nodeKind sh:IRI ] .
+:Contact a sh:NodeShape ; sh:targetClass vcard:Organization ;
+  sh:property [ sh:path vcard:fn ; sh:minCount 1 ],
+    [ sh:path [ sh:alternativePath ( vcard:hasEmail vcard:hasURL ) ] ; sh:minCount 1 ; sh:nodeKind sh:IRI ] .
+:AccessRight sh:property [ sh:path skos:inScheme ; sh:hasValue eu:access-right ] .
+:Licence sh:property [ sh:path skos:inScheme ; sh:hasValue eu:licence ] .
+:Language sh:property [ sh:path skos:inScheme ; sh:hasValue eu:language ] .
+:Frequency sh:property [ sh:path skos:inScheme ; sh:hasValue eu:frequency ] .
+:FileType sh:property [ sh:path skos:inScheme ; sh:hasValue eu:file-type ] .
+:Availability sh:property [ sh:path skos:inScheme ; sh:hasValue eu:planned-availability ] .
+"""
+"""What the draft shapes of DCAT-AP-NO 3 (30 January 2025) ask of what a catalogue of ours says, and that distributions
+say how long they stay, which is recommended there."""
+
+
+@pytest.mark.parametrize("form", ["turtle", "json-ld"])
+def test_version_3_is_as_its_draft_shapes_ask(tmp_path: Path, form: str) -> None:
+    shapes = tmp_path / "version-3.ttl"
+    shapes.write_text(VERSION_3)
+    graph = listed([trial.definition()], form, "3")
+    for some in (graph, listed([awkward()], form, "3")):
+        conforms(some, shapes)
+    with pytest.raises(AssertionError, match="Concept"):
+        conforms(listed([trial.definition()], form), shapes)
+    graph.remove((None, DCAT.contactPoint, None))
+    with pytest.raises(AssertionError, match="contactPoint"):
+        conforms(graph, shapes)
+
+
+@pytest.mark.parametrize("shapes", [*SHAPES[1:], "hvd-3.0.0-SHACL.ttl"])
+def test_version_3_is_as_the_eu_asks(shared: Path, shapes: str) -> None:
+    # That each thing is an rdfs:Resource, which one of the files wants said, follows by RDFS.
+    graph = listed([trial.definition()], profile="3")
+    conforms(graph, shared / "schemas" / "shacl" / shapes, "rdfs" if shapes.startswith("hvd") else "none")
+
+
+def test_what_is_measured_says_which_high_value_dataset_it_is() -> None:
+    dcatap = Namespace("http://data.europa.eu/r5r/")
+    inside = trial.definition()
+    indoors = [StreamDefinition(quantity="indoor_co2")]
+    devices = [msgspec.structs.replace(device, streams=indoors) for device in inside.devices]
+    inside = msgspec.structs.replace(inside, id="inside", devices=devices, kpis=[])
+    graph = listed([trial.definition(), inside], profile="3")
+    outside, indoor = (URIRef(f"{BASE}/pilots/{pilot}#dataset") for pilot in ("elgeseter", "inside"))
+    assert set(graph.objects(outside, dcatap.hvdCategory)) >= {URIRef("http://data.europa.eu/bna/c_dd313021")}
+    assert set(graph.objects(outside, dcatap.applicableLegislation)) == {URIRef(HVD_LAW)}
+    assert not set(graph.objects(indoor, dcatap.hvdCategory))
+    assert not set(graph.objects(indoor, dcatap.applicableLegislation))
 
 
 def test_both_forms_say_the_same() -> None:

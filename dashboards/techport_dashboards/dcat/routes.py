@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Query, Request, Response
 
 from techport_dashboards.problems import Problem
 from techport_dashboards.query import times
@@ -16,13 +16,21 @@ from techport_dashboards.web.dependencies import Services, ViewerDep, address_of
 from techport_dashboards.web.request_slots import SlotRoute
 from techport_pilots.handover.dcat import rdf
 from techport_pilots.handover.dcat.build import Offer, Publisher, Service, catalogue
-from techport_pilots.handover.dcat.terms import PREFIXES
+from techport_pilots.handover.dcat.terms import PREFIXES, Profile
 from techport_pilots.i18n import N_
 from techport_pilots.model import Text
 
 router = APIRouter(tags=["catalogue"], route_class=SlotRoute)
 TITLE = in_all_languages(N_("Data from pilots"))
+_PROFILE = "https://data.norge.no/specification/dcat-ap-no"
 TURTLE, JSON_LD, HTML = "text/turtle", "application/ld+json", "text/html"
+ProfileParameter = Annotated[
+    Profile,
+    Query(
+        description="Version of DCAT-AP-NO. 3 adds categories of high-value datasets of the EU and what portals check.",
+        examples=["3"],
+    ),
+]
 _EDR = "https://docs.ogc.org/is/19-086r6/19-086r6.html"
 _SENSORTHINGS = "https://docs.ogc.org/is/18-088/18-088.html"
 _ACCEPTED = {TURTLE: TURTLE, JSON_LD: JSON_LD, HTML: HTML, "application/json": JSON_LD, "text/*": TURTLE, "*/*": TURTLE}
@@ -35,26 +43,26 @@ def _content(*media_types: str) -> dict[int | str, dict[str, Any]]:
 
 @router.get("/catalog.ttl", response_class=Response, responses=_content(TURTLE))
 @needs("see", anybody=OPEN_DATA)
-def turtle(request: Request, viewer: ViewerDep) -> Response:
+def turtle(request: Request, viewer: ViewerDep, profile: ProfileParameter = "2.2") -> Response:
     """The open pilots as DCAT-AP-NO in Turtle, a dataset each with every format and service that it is had through."""
-    return _written(request, viewer, TURTLE)
+    return _written(request, viewer, TURTLE, profile)
 
 
 @router.get("/catalog.jsonld", response_class=Response, responses=_content(JSON_LD))
 @needs("see", anybody=OPEN_DATA)
-def json_ld(request: Request, viewer: ViewerDep) -> Response:
+def json_ld(request: Request, viewer: ViewerDep, profile: ProfileParameter = "2.2") -> Response:
     """The same as JSON-LD."""
-    return _written(request, viewer, JSON_LD)
+    return _written(request, viewer, JSON_LD, profile)
 
 
 @router.get("/catalog", response_class=Response, responses=_content(TURTLE, JSON_LD))
 @needs("see", anybody=OPEN_DATA)
-def negotiated(request: Request, viewer: ViewerDep) -> Response:
+def negotiated(request: Request, viewer: ViewerDep, profile: ProfileParameter = "2.2") -> Response:
     """The same in what the request's Accept prefers: Turtle, JSON-LD, or (303) the page for people."""
     media_type = _preferred(request.headers.get("accept", "*/*"))
     if media_type == HTML:
         return Response(status_code=303, headers={"Location": "/catalogue", "Vary": "Accept"})
-    return _written(request, viewer, media_type)
+    return _written(request, viewer, media_type, profile)
 
 
 def offers(services: Services, viewer: Viewer, base: str) -> list[Offer]:
@@ -83,12 +91,17 @@ def services_at(base: str) -> list[Service]:
     ]
 
 
-def _written(request: Request, viewer: Viewer, media_type: str) -> Response:
+def _written(request: Request, viewer: Viewer, media_type: str, profile: Profile) -> Response:
     services, base = services_of(request), address_of(request)
     publisher = Publisher(services.settings.publisher, base, services.settings.publisher_email)
-    nodes = catalogue(offers(services, viewer, base), services_at(base), base, publisher, TITLE)
+    nodes = catalogue(offers(services, viewer, base), services_at(base), base, publisher, TITLE, profile)
     write = rdf.turtle if media_type == TURTLE else rdf.json_ld
-    return Response(write(nodes, PREFIXES), 200, {"Vary": "Accept, Accept-Encoding"}, media_type)
+    return Response(
+        write(nodes, PREFIXES),
+        200,
+        {"Vary": "Accept, Accept-Encoding", "Link": f'<{_PROFILE}>; rel="profile"'},
+        media_type,
+    )
 
 
 def _preferred(accept: str) -> str:

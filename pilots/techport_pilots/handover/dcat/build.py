@@ -1,8 +1,9 @@
-"""Pilots as DCAT-AP-NO 2.2: a catalogue that a national portal harvests, and the dataset inside a package.
+"""Pilots as DCAT-AP-NO 2.2 or 3: a catalogue that a national portal harvests, and the dataset inside a package.
 
     Offer (a pilot and what is held of it) ─► Node (statements) ─► rdf.turtle, rdf.json_ld
 
-https://data.norge.no/specification/dcat-ap-no
+Version 3 adds which data are high-value datasets of the EU (and by which law), how long distributions stay, and takes
+every term of a vocabulary for a concept. https://data.norge.no/specification/dcat-ap-no
 """
 
 from __future__ import annotations
@@ -16,7 +17,18 @@ import msgspec
 
 from techport_pilots.definition.privacy import licence_of
 from techport_pilots.handover.dcat.rdf import Iri, Literal, Node, addresses, texts, turtle
-from techport_pilots.handover.dcat.terms import ACCESS, IANA, LICENCES, PREFIXES, THEMES, described, term
+from techport_pilots.handover.dcat.terms import (
+    ACCESS,
+    HVD,
+    HVD_LAW,
+    IANA,
+    LICENCES,
+    PREFIXES,
+    THEMES,
+    Profile,
+    described,
+    term,
+)
 from techport_pilots.i18n import Message, in_all_languages
 from techport_pilots.model import PilotDefinition, Text
 from techport_pilots.quantities import vocabulary_of
@@ -70,7 +82,12 @@ def shareable(pilot: PilotDefinition) -> bool:
 
 
 def catalogue(
-    offers: Sequence[Offer], services: Sequence[Service], base: str, publisher: Publisher, title: Text
+    offers: Sequence[Offer],
+    services: Sequence[Service],
+    base: str,
+    publisher: Publisher,
+    title: Text,
+    profile: Profile = "2.2",
 ) -> list[Node]:
     """The catalogue of those that may be shared. `base` is the address of the platform, without /."""
     shown = [offer for offer in offers if shareable(offer.pilot)]
@@ -87,12 +104,19 @@ def catalogue(
     nodes += [_document(f"{base}/catalogue", title)]
     for service in services:
         serves = [offer for offer in shown if any(way.service == service.address for way in offer.distributions)]
-        nodes += _service(service, [dataset_address(base, offer.pilot) for offer in serves], agent, contact)
+        high_value = [category for offer in serves for category in _high_value(offer.pilot)] if profile == "3" else []
+        facts = [contact, ("dct:publisher", Iri(agent)), *_hvd_facts(high_value)]
+        if profile == "3":
+            facts.append(("foaf:page", Iri(f"{base}/api/v1/docs")))
+        nodes += _service(service, [dataset_address(base, offer.pilot) for offer in serves], facts)
+    if profile == "3":
+        nodes.append(_document(f"{base}/api/v1/docs", title))
     for offer in shown:
         pilot_id = quote(offer.pilot.id)
         page = f"{base}/catalogue#{pilot_id}"
-        nodes += _dataset(offer, dataset_address(base, offer.pilot), page, f"{base}/catalog#agent-{pilot_id}")
-    return _with_terms(nodes)
+        agent = f"{base}/catalog#agent-{pilot_id}"
+        nodes += _dataset(offer, dataset_address(base, offer.pilot), page, agent, profile)
+    return _with_terms(nodes, profile)
 
 
 def package(
@@ -126,7 +150,7 @@ def owner(pilot: PilotDefinition) -> tuple[str, str | None]:
     return (pilot.contact.name if pilot.contact else "techport"), None
 
 
-def _dataset(offer: Offer, here: str, page: str, agent: str) -> list[Node]:
+def _dataset(offer: Offer, here: str, page: str, agent: str, profile: Profile = "2.2") -> list[Node]:
     pilot = offer.pilot
     name, url = owner(pilot)
     about = Text(nb=_about(pilot, "nb"), en=_about(pilot, "en"))
@@ -148,12 +172,32 @@ def _dataset(offer: Offer, here: str, page: str, agent: str) -> list[Node]:
     facts += [("dcat:contactPoint", contact)]
     facts += [("dcat:distribution", Iri(_node(way.url))) for way in offer.distributions]
     facts += [("dct:publisher", Iri(agent))]
-    ways = [_distribution(way, licence_of(pilot)) for way in offer.distributions]
+    more: Facts = []
+    if profile == "3":
+        high_value = _high_value(pilot)
+        facts += _hvd_facts(high_value)
+        more = [("dcatap:availability", term("planned-availability", "STABLE" if ended else "AVAILABLE"))]
+        more += [("dcatap:applicableLegislation", Iri(HVD_LAW))] if high_value else []
+    ways = [_distribution(way, licence_of(pilot), more) for way in offer.distributions]
     return [Node(["dcat:Dataset"], facts, here), *ways, *box, _document(page, pilot.title), _agent(agent, name, url)]
 
 
-def _distribution(way: Distribution, licence: str) -> Node:
-    facts: Facts = [*texts("dct:title", way.title), *texts("dct:description", way.title)]
+def _high_value(pilot: PilotDefinition) -> list[str]:
+    """The categories of high-value datasets that what the pilot measures falls under."""
+    words = vocabulary_of(pilot)
+    quantities = [words.lookup(stream.quantity) for device in pilot.devices for stream in device.streams]
+    return sorted({HVD[one.group] for one in quantities if one is not None and one.group in HVD})
+
+
+def _hvd_facts(categories: Sequence[str]) -> Facts:
+    if not categories:
+        return []
+    law: Facts = [("dcatap:applicableLegislation", Iri(HVD_LAW))]
+    return law + [("dcatap:hvdCategory", Iri(category)) for category in sorted(set(categories))]
+
+
+def _distribution(way: Distribution, licence: str, more: Facts) -> Node:
+    facts: Facts = [*more, *texts("dct:title", way.title), *texts("dct:description", way.title)]
     facts += [("dcat:accessURL", Iri(way.url))]
     facts += [("dcat:downloadURL", Iri(way.url))] if way.file else []
     facts += [("dcat:accessService", Iri(way.service))] if way.service else []
@@ -162,19 +206,21 @@ def _distribution(way: Distribution, licence: str) -> Node:
     return Node(["dcat:Distribution"], [*facts, *_licence(licence)], _node(way.url))
 
 
-def _service(service: Service, serves: Sequence[str], agent: str, contact: tuple[str, Node]) -> list[Node]:
+def _service(service: Service, serves: Sequence[str], more: Facts) -> list[Node]:
     facts: Facts = [("dct:identifier", Literal(service.address)), *texts("dct:title", service.title)]
     facts += [("dcat:endpointURL", Iri(service.endpoint)), ("dcat:endpointDescription", Iri(service.description))]
     facts += [("dcat:servesDataset", Iri(dataset)) for dataset in serves]
-    facts += [("dct:accessRights", term("access-right", "PUBLIC")), contact, ("dct:publisher", Iri(agent))]
+    facts += [("dct:accessRights", term("access-right", "PUBLIC")), *more]
     if service.standard:
         facts.append(("dct:conformsTo", Iri(service.standard)))
     standards = [Node(["dct:Standard"], texts("dct:title", service.title), service.standard)]
     return [Node(["dcat:DataService"], facts, service.address), *(standards if service.standard else [])]
 
 
-def _with_terms(nodes: list[Node]) -> list[Node]:
-    return [*nodes, *described(addresses(nodes))]
+def _with_terms(nodes: list[Node], profile: Profile = "2.2") -> list[Node]:
+    terms = described(addresses(nodes), concepts=profile == "3")
+    law = Node(["eli:LegalResource"], [], HVD_LAW)
+    return [*nodes, *terms, *([law] if HVD_LAW in set(addresses(nodes)) else [])]
 
 
 def _node(url: str) -> str:
