@@ -183,8 +183,10 @@ def _values(records: list[Resolved], device: str) -> list[Found]:
             else:
                 found.append(Ignored(owner, "data", key))
         elif value is not None:
-            number = float(value) if type(value) is bool else value
-            found.append(Observed(owner, time, key, number, record.u, maker=record.own or record.n))
+            boolean = type(value) is bool
+            number = float(value) if boolean else value  # type: ignore[arg-type]
+            unit = None if boolean else record.u  # a base unit is not meant for these
+            found.append(Observed(owner, time, key, number, unit, maker=record.own or record.n))
         if record.s is not None:
             found.append(Observed(owner, time, f"{key}.sum", record.s, f"{record.u}.s" if record.u else None))
     return found

@@ -33,7 +33,7 @@ from techport_ingest.decoding.decoder import DecoderSettings
 from techport_ingest.decoding.fields import lowered, mapped, meaning
 from techport_ingest.decoding.flattening import flattened, time_keys, time_of
 from techport_ingest.decoding.json_paths import MISSING, Place, parse_path
-from techport_ingest.decoding.positions import UNITS, Located
+from techport_ingest.decoding.positions import OF_GATEWAYS, UNITS, Located
 from techport_ingest.decoding.quantity_names import quantity_of_path
 from techport_ingest.decoding.time_fields import TimeReader
 from techport_ingest.decoding.topic_levels import joined_levels
@@ -269,8 +269,13 @@ class _Shape:
         before = () if self._within is None else self._within.steps
         own_times: dict[Any, Micros | None] = {}
         timed = self._time is None
+        transport = _TRANSPORT if _is_uplink(value) else _NOTHING
         for path, leaf, unit, given in flattened(value, time_keys(value) if timed else (), timed=timed):
             if path in self._not_values or (before and (*before, *path) in self._not_values):
+                continue
+            maker = self._shape.separator.join(path)
+            if transport and path[0].lower() in transport and maker not in self._fields:
+                found.append(Ignored(device, "transport", maker, leaf, time, unit))
                 continue
             measured = time
             if given is not None:
@@ -278,7 +283,7 @@ class _Shape:
                     if given not in own_times:
                         own_times[given] = self._read_time(given, message.received)
                 except RejectedMessage as error:
-                    found.append(Unreadable.of(error, device, self._shape.separator.join(path)))
+                    found.append(Unreadable.of(error, device, maker))
                     continue
                 measured = own_times[given] or time
             found.append(self._one(device, measured, (name, *path) if name else path, leaf, unit))
@@ -333,6 +338,50 @@ class _Shape:
             return mapped(found, field) if isinstance(found, Observed) else found
         key = key or (quantity_of_path(path) if self._shape.separator == "." else maker)
         return place(device, time, key, value, unit, maker)
+
+
+_COUNTERS = frozenset(("fcnt", "fcntup", "f_cnt", "counter_up", "seqno"))
+_TRANSPORT = (
+    OF_GATEWAYS
+    | _COUNTERS
+    | frozenset(
+        (
+            *(
+                "fport",
+                "f_port",
+                "port",
+                "toa",
+                "dr",
+                "datr",
+                "codr",
+                "freq",
+                "frequency",
+                "adr",
+                "ack",
+                "confirmed",
+                "fcntdown",
+            ),
+            *(
+                "applicationid",
+                "devaddr",
+                "dev_addr",
+                "spreadingfactor",
+                "bandwidth",
+                "seqno",
+                "duplicate",
+                "chan",
+                "rfch",
+            ),
+        )
+    )
+)
+"""Keys beside the frame counter of an uplink that say how it came, in lower case."""
+_NOTHING: frozenset[str] = frozenset()
+
+
+def _is_uplink(record: Any) -> bool:
+    """Whether a record is a LoRaWAN uplink: it has the counter of its frames."""
+    return type(record) is dict and not _COUNTERS.isdisjoint(map(str.lower, record))
 
 
 def _numeric(text: str) -> object:

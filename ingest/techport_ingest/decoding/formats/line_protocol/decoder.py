@@ -5,8 +5,8 @@
 Which device: the first tag of DEVICE_TAGS that is there, or the topic's device. Which key: the field where it is a
 name of the vocabulary, otherwise <measurement>_<field> (a field called "value" is the measurement itself). Further
 tags do not make new devices, but series: one called "channel" becomes the channel, the others tell parts of a device
-apart (checking/channels.py), but for those that describe it (firmware, model, unit). Fields of text are
-read like any text (common.text_value).
+apart (checking/channels.py), but for those that describe it (firmware, model); one called "unit" is the unit of a line
+with one field. Fields of text are read like any text (common.text_value).
 
 The grammar is InfluxData's own, held to their accept-or-reject corpus: control characters are rejected, a backslash
 escapes only what needs it, and a line may go on inside quotes. https://docs.influxdata.com/influxdb/v2/reference/syntax/line-protocol/
@@ -22,6 +22,7 @@ from typing import Any, Literal, NamedTuple
 
 import msgspec
 
+from techport_ingest.checking.units import Units
 from techport_ingest.decoding.common import MOST_VALUES, device_id, text_value, too_many, unless_unreadable, utf8
 from techport_ingest.decoding.quantity_names import quantity
 from techport_ingest.message import Found, Message, Observed, RejectedMessage, Unreadable
@@ -52,12 +53,11 @@ _BOOLEANS = MappingProxyType(
         **dict.fromkeys(("f", "F", "false", "False", "FALSE"), False),
     }
 )
+_UNITS = Units()
 _ESCAPED = MappingProxyType({"n": "\n", "r": "\r", "t": "\t"})
 
 
-_DESCRIBING = frozenset(
-    ("channel", "host", "topic", "unit", "units", "fw", "firmware", "hw", "hardware", "model", "version")
-)
+_DESCRIBING = frozenset(("channel", "host", "unit", "units", "fw", "firmware", "hw", "hardware", "model", "version"))
 """Tags that do not tell series apart: the channel is one already, the others say how the values came, or in what."""
 
 
@@ -89,6 +89,7 @@ class LineProtocol:
             owner = device_id(tags[named_by]) if named_by else device
             channel = tags.get("channel")
             part = _part(tags, named_by) if tags else ""
+            unit = _unit(tags) if tags and len(point.fields) == 1 else None
             for field, value in point.fields:
                 key = _key(measurement, field)
                 if channel:
@@ -98,7 +99,8 @@ class LineProtocol:
                     found.append(msgspec.structs.replace(read, part=part) if isinstance(read, Observed) else read)
                 else:
                     number = (1.0 if value else 0.0) if type(value) is bool else value
-                    found.append(Observed(owner, time, key, number, None, field, part))
+                    stated = None if type(value) is bool else unit
+                    found.append(Observed(owner, time, key, number, stated, field, part))
             if len(found) > MOST_VALUES:
                 raise too_many()
         if not found:
@@ -120,6 +122,12 @@ def _key(measurement: str, field: str) -> str:
         return quantity(measurement)
     key = quantity(field)
     return key if key in builtin() else f"{measurement}_{field}"
+
+
+def _unit(tags: Mapping[str, str]) -> str | None:
+    """The unit that a tag states; None where it is the number of a flat."""
+    unit = tags.get("unit") or tags.get("units")
+    return unit if unit and _UNITS.normalise(unit) is not None and not unit.isdecimal() else None
 
 
 def _part(tags: Mapping[str, str], named_by: str) -> str:

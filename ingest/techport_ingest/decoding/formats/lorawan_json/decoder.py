@@ -28,7 +28,7 @@ from techport_ingest.decoding.common import (
 from techport_ingest.decoding.json_paths import MISSING, parse_path
 from techport_ingest.decoding.lorawan import Codecs, FirstHeard, Radio, no_object, object_values, radio_bytes, signal
 from techport_ingest.decoding.time_fields import TimeReader
-from techport_ingest.message import DeviceEvent, Found, Ignored, Message, RejectedMessage, Unreadable
+from techport_ingest.message import DeviceEvent, Found, Ignored, Message, Observed, RejectedMessage, Unreadable
 from techport_pilots.formats import Sender
 from techport_pilots.topics import topic_matches
 from techport_storage.model import Micros
@@ -50,6 +50,8 @@ class UplinkShape(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     snr: str = "snr"
     battery: str | None = None  # of status messages: per cent
     battery_absent: list[str] = []  # paths that are true where the battery's level is not known
+    latitude: list[str] = []  # of messages that say where a device is, by what gateways heard; numbers in text too
+    longitude: list[str] = []
     events: list[str] = []  # topic filters ("+/+/+/+/event/join") of what is no uplink, told by its last level
     topics: list[str] = []  # topic filters of uplinks and status messages; none: every topic of the source
 
@@ -129,6 +131,10 @@ class UplinkReader:
             if absent:
                 return [Ignored(device, MISSING_RULE, "battery_level", level, time, "%", "batteryLevel")]
             return [_battery(device, time, level)]
+        where = [(key, _number(self._first_of(key, record))) for key in ("latitude", "longitude")]
+        if all(value is not None for _, value in where):
+            parts = [Observed(device, time, key, value, "deg", key) for key, value in where]
+            return [DeviceEvent(device, time, "location"), *parts]
         if time is not None:
             counter = (str(self._first_of("counter", record)), str(self._first_of("data", record)))
             time = self._first.time(device, counter, time)
@@ -188,7 +194,7 @@ class UplinkReader:
         return next((value for value in found if value is not MISSING and value is not None), MISSING)
 
 
-_PATHS = ("device", "time", "data", "port", "counter", "object", "names", "battery_absent")
+_PATHS = ("latitude", "longitude", "device", "time", "data", "port", "counter", "object", "names", "battery_absent")
 
 
 def _battery(device: str, time: Micros | None, level: object) -> Found:

@@ -13,9 +13,9 @@ from __future__ import annotations
 
 from math import exp, log
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from techport_ingest.decoding.common import device_id, json_object, json_type, number
+from techport_ingest.decoding.common import device_id, json_object, json_type, number, place
 from techport_ingest.decoding.times import micros
 from techport_ingest.message import DeviceEvent, Found, Ignored, Message, Observed, RejectedMessage
 from techport_pilots.formats import Sender
@@ -59,6 +59,9 @@ def decode(message: Message, device: str) -> list[Found]:
         return [DeviceEvent(device_id(gateway.rpartition("/")[2]) or device, None, _STATUS.get(state, "status"), state)]
     time = _time(document.get("ts") or document.get("gwts"))
     data = document.get("data")
+    if data is None and "dataFormat" in document:
+        device = device_id(last) if "/" in gateway else device
+        return _decoded(device, time, document)
     if type(data) is not str:
         raise RejectedMessage("wrong-shape.ruuvi-data", kind=json_type(data))
     device = device_id(last) if "/" in gateway else device
@@ -75,6 +78,43 @@ def sender(topic: str, payload: bytes) -> Sender:
     """Who sent a message: the tag, not the gateway that heard it."""
     gateway, _, last = topic.rpartition("/")
     return Sender(device=device_id(last) if "/" in gateway and last != "gw_status" else "")
+
+
+_DECODED = MappingProxyType(
+    {
+        "temperature": ("air_temperature", "Cel"),
+        "humidity": ("relative_humidity", "%"),
+        "pressure": ("air_pressure", "Pa"),
+        "accelX": ("acceleration.x", "[g]"),
+        "accelY": ("acceleration.y", "[g]"),
+        "accelZ": ("acceleration.z", "[g]"),
+        "voltage": ("battery_voltage", "V"),
+        "txPower": ("transmit_power", "dBm"),
+        "movementCounter": ("movement_counter", None),
+        "measurementSequenceNumber": ("measurement_sequence", None),
+        "PM1.0": ("pm1", "µg/m³"),
+        "PM2.5": ("pm25", "µg/m³"),
+        "PM4.0": ("pm4", "µg/m³"),
+        "PM10.0": ("pm10", "µg/m³"),
+        "CO2": ("co2", "ppm"),
+        "VOC": ("voc_index", "1"),
+        "NOx": ("nox_index", "1"),
+        "luminosity": ("illuminance", "lx"),
+        "rssi": ("rssi", "dBm"),
+    }
+)
+"""What a gateway calls values where it is set to send them decoded, in the units of the data formats."""
+_OF_THE_MESSAGE = frozenset(("gw_mac", "gwts", "ts", "aoa", "dataFormat", "id", "cnt", "coords"))
+
+
+def _decoded(device: str, time: Micros | None, document: dict[str, Any]) -> list[Found]:
+    """The values that a gateway has decoded itself; null where the tag had none."""
+    found: list[Found] = []
+    for key, value in document.items():
+        if key not in _OF_THE_MESSAGE:
+            name, unit = _DECODED.get(key, (key, None))
+            found.append(place(device, time, name, value, unit, key))
+    return found
 
 
 def _time(text: object) -> Micros | None:

@@ -47,6 +47,9 @@ TYPES = MappingProxyType(
         "noise_LA_max": ("lamax", "dB(A)"),
         "signal": ("rssi", "dBm"),
         "counts_per_minute": ("radiation_counts", "1/min"),
+        "GPS_lat": ("latitude", "deg"),
+        "GPS_lon": ("longitude", "deg"),
+        "GPS_height": ("altitude", "m"),
     }
 )
 _PREFIXES = MappingProxyType(

@@ -54,7 +54,9 @@ VALUES = MappingProxyType(
         "output": ("output", None),
         "state": ("input", None),
         "temperature.tC": ("device_temperature", "°C"),
-        "xvoltage": ("voltage", "V"),
+        "xvoltage": ("xvoltage", None),  # what the user's formula makes of the voltage
+        "rssi": ("rssi", "dBm"),
+        "battery": ("battery_level", "%"),
         "percent": ("percent", "%"),
         "counts.total": ("pulse_count", "1"),
         "current_pos": ("position", "%"),
@@ -83,7 +85,17 @@ _MEASURING = frozenset(
         "smoke",
         "flood",
         "presence",
+        "bthomesensor",
+        "bthomedevice",
     )
+)
+_OF_KINDS = MappingProxyType(
+    {
+        # what several kinds of component call alike
+        ("flood", "alarm"): "water_leak",
+        ("smoke", "alarm"): "alarm",
+        ("bthomesensor", "value"): "bthomesensor",  # the gateway's configuration says of what
+    }
 )
 _NOT_MEASURED = frozenset(
     (
@@ -94,8 +106,14 @@ _NOT_MEASURED = frozenset(
         "ret_aenergy.minute_ts",
         "timer_started_at",
         "timer_duration",
+        "counts.minute_ts",
+        "last_updated_ts",
+        "packet_id",
+        "mute",
     )
 )
+_NOT_YET = frozenset(("errors", "flags", "transition"))
+"""Parts of a component that say what is going on or will be, and not what is."""
 _PHASES = frozenset("abcn")
 
 
@@ -140,15 +158,16 @@ def sender(topic: str, payload: bytes) -> Sender:
 def _component(device: str, time: Micros | None, component: str, state: object) -> list[Found]:
     kind, _, number = component.partition(":")
     if kind not in _MEASURING:
-        return [Ignored(device, "status", component)]
+        return [Ignored(device, "status", component, state, time)]
     if type(state) is not dict:
-        return [Ignored(device, "removed" if state is None else "status", component)]
+        return [Ignored(device, "removed" if state is None else "status", component, state, time)]
     found: list[Found] = []
+    time = _seconds(state.get("last_updated_ts")) or time
     for path, value in leaves(state):
         name = path[0] if len(path) == 1 else ".".join(path)
         if name == "id" or (path[-1].isdecimal() and path[-1] != "0"):
             continue  # the number is in the component's name; a list is ignored once
-        if name in _NOT_MEASURED or path[-1] == "0" or path[0] == "errors":
+        if name in _NOT_MEASURED or path[-1] == "0" or path[0] in _NOT_YET:
             found.append(Ignored(device, "status", f"{component}.{name}".removesuffix(".0"), value, time))
         elif value is None:
             found.append(Ignored(device, "removed", f"{component}.{name}"))
@@ -165,6 +184,7 @@ def _name(kind: str, number: str, name: str) -> tuple[str, str | None]:
     if kind in ("em", "emdata") and name[:1] in _PHASES and name[1:2] == "_":
         phase, name = name[0], name[2:]
     known, unit = VALUES.get(name, (name, None))
+    known = _OF_KINDS.get((kind, name), known)
     channel = "-".join(part for part in (number if number != "0" else "", phase) if part)
     if not channel:
         return known, unit

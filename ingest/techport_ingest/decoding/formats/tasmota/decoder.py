@@ -27,6 +27,9 @@ LEAVES = MappingProxyType(
     {
         "CarbonDioxide": ("co2", "ppm"),
         "PM1": ("pm1", "µg/m³"),
+        "PM1_0": ("pm1", "µg/m³"),
+        "PM2_5": ("pm25", "µg/m³"),
+        "PM4_0": ("pm4", "µg/m³"),
         "PM2.5": ("pm25", "µg/m³"),
         "PM10": ("pm10", "µg/m³"),
         "Illuminance": ("illuminance", "lx"),
@@ -52,7 +55,26 @@ LEAVES = MappingProxyType(
         "BatteryPercentage": ("battery_level", "%"),
     }
 )
-_TEMPERATURES = MappingProxyType({"Temperature": "air_temperature", "DewPoint": "dew_point"})
+_TEMPERATURES = MappingProxyType(
+    {
+        "Temperature": "air_temperature",
+        "DewPoint": "dew_point",
+        "OBJTMP": "surface_temperature",  # MLX90614: of what it looks at
+        "AMBTMP": "device_temperature",  # and of itself
+    }
+)
+_LIGHTNING = MappingProxyType({"Distance": ("lightning_distance", "km")})
+_WIND = MappingProxyType(
+    {
+        ("Speed", "Act"): "wind_speed",
+        ("Speed", "Avg"): "wind_speed.avg",
+        ("Speed", "Min"): "wind_speed.min",
+        ("Speed", "Max"): "wind_speed.max",
+        ("Dir", "Deg"): "wind_from_direction",
+        ("Dir", "Avg"): "wind_from_direction.avg",
+    }
+)
+"""Of the anemometers TX20 and TX23: the speed in SpeedUnit."""
 _PRESSURES = MappingProxyType({"Pressure": "air_pressure", "SeaPressure": "air_pressure_sea_level"})
 _PLAIN = frozenset(("ENERGY",))  # what a plug measures itself; its values are the device's, not a sensor's
 _CHIPS = frozenset(("ESP32", "ESP8266", "ESP"))
@@ -125,6 +147,7 @@ def _time(sensors: dict[str, Any], received: Micros, times: TimeReader) -> Micro
 def _values(sensors: dict[str, Any], device: str, time: Micros | None) -> list[Found]:
     temperature = sensors.get("TempUnit") if type(sensors.get("TempUnit")) is str else "C"
     pressure = sensors.get("PressureUnit") if type(sensors.get("PressureUnit")) is str else "hPa"
+    speed = sensors.get("SpeedUnit") if type(sensors.get("SpeedUnit")) is str else None
     found: list[Found] = []
     own, radio = _radio_devices(sensors)
     for owner, part, values in radio:
@@ -136,6 +159,12 @@ def _values(sensors: dict[str, Any], device: str, time: Micros | None) -> list[F
         if path[0] in _NOT_VALUES or len(path) > DEEPEST:
             continue
         key, unit = _name(path, str(temperature), str(pressure))
+        if path[1:] in _WIND:
+            key, unit = _WIND[path[1:]], speed if path[1] == "Speed" else "deg"
+        elif path[-1] == "eCO2" and len(path) > 1 and "CarbonDioxide" in own[path[0]]:
+            key = (
+                f"{key}-eco2" if "." in key else f"{key}.eco2"
+            )  # SCD30 and SCD40 give what they measure and an average
         if type(value) is str and value in ("ON", "OFF"):
             value = value == "ON"
         found.append(place(device, time, key, value, unit, ".".join(path), _sensor(path)))
@@ -192,7 +221,7 @@ def _name(path: tuple[str, ...], temperature: str, pressure: str) -> tuple[str, 
         return name + channel, "°F" if temperature == "F" else "°C"
     if leaf in _PRESSURES:
         return _PRESSURES[leaf] + channel, pressure
-    known = LEAVES.get(leaf)
+    known = (_LIGHTNING if sensor == "AS3935" else LEAVES).get(leaf)
     if known is not None:
         return known[0] + channel, known[1]
     return ".".join(path), None

@@ -8,6 +8,7 @@ is floor-1-hall. https://www.zigbee2mqtt.io/guide/usage/mqtt_topics_and_messages
 
 from __future__ import annotations
 
+import re
 from functools import lru_cache
 from types import MappingProxyType
 from typing import Any
@@ -40,7 +41,23 @@ KNOWN = MappingProxyType(
         "current": ("current", "A"),
         "energy": ("energy_meter", "kWh"),
         "co2": ("co2", "ppm"),
-        "voc": ("tvoc", "ppb"),
+        "voc_parts": ("tvoc", "ppb"),
+        "formaldehyd": ("formaldehyd", "mg/m³"),
+        "hcho": ("hcho", "mg/m³"),
+        "noise": ("laeq", "dB(A)"),
+        "pm1": ("pm1", "µg/m³"),
+        "eco2": ("co2.eco2", "ppm"),
+        "local_temperature": ("air_temperature.local", "°C"),
+        "current_heating_setpoint": ("target_temperature", "°C"),
+        "occupied_heating_setpoint": ("target_temperature.occupied", "°C"),
+        "unoccupied_heating_setpoint": ("target_temperature.unoccupied", "°C"),
+        "pi_heating_demand": ("pi_heating_demand", "%"),
+        "position": ("position", "%"),
+        "target_distance": ("target_distance", "m"),
+        "produced_energy": ("energy_meter.produced", "kWh"),
+        "energy_produced": ("energy_meter.produced", "kWh"),
+        "power_apparent": ("apparent_power", "VA"),
+        "power_reactive": ("reactive_power", "var"),
         "pm25": ("pm25", "µg/m³"),
         "pm10": ("pm10", "µg/m³"),
         "occupancy": ("room_occupied", None),
@@ -51,7 +68,20 @@ KNOWN = MappingProxyType(
         "linkquality": ("link_quality", None),
     }
 )
-"""Names and units that Zigbee2MQTT lays down for all devices (its "exposes")."""
+"""Names and units that Zigbee2MQTT lays down for all devices (its "exposes",
+https://github.com/Koenkk/zigbee-herdsman-converters, src/lib/exposes.ts). `voc` is µg/m³ there and ppb for some
+devices: it has no unit here.
+"""
+
+_OF_THE_MAINS = MappingProxyType(
+    {key: KNOWN[key] for key in ("power", "current", "energy", "power_factor", "power_apparent", "power_reactive")}
+    | {
+        "voltage": ("voltage", "V"),
+        "produced_energy": KNOWN["produced_energy"],
+        "energy_produced": KNOWN["energy_produced"],
+    }
+)
+_ENDPOINT = re.compile(r"(?P<name>.+?)_(?:phase_)?(?P<endpoint>[a-dn]|l?\d{1,2}|left|right|center|top|bottom|neutral)")
 
 _EVENTS = frozenset(("action", "click"))
 _OF_THE_BRIDGE = frozenset(("update", "update_available", "device", "elapsed"))
@@ -119,6 +149,12 @@ def _one(device: str, time: Micros | None, path: tuple[str, ...], value: object,
 def _named(path: tuple[str, ...]) -> tuple[str, str | None, str]:
     """Key, unit and the bridge's own name of a value."""
     name, unit = KNOWN.get(path[0], (None, None)) if len(path) == 1 else (None, None)
+    ending = _ENDPOINT.fullmatch(path[0]) if len(path) == 1 and name is None else None
+    if ending is not None:  # of one endpoint or phase
+        known = _OF_THE_MAINS.get(ending["name"]) or KNOWN.get(ending["name"])
+        if known is not None:
+            separator = "-" if "." in known[0] else "."
+            return f"{known[0]}{separator}{ending['endpoint']}", known[1], path[0]
     return name or quantity_of_path(path), unit, ".".join(path)
 
 
