@@ -16,8 +16,9 @@
     batteryLevelUnavailable,               status events of ChirpStack           ChirpStack: battery_level is then 0
     externalPowerSource
 
-A number is taken for a mark only where it cannot be a value: 255 is a good illuminance. `native` devices are told to
-leave a value out instead. A field that a definition maps is judged by the quantity's range like any other.
+A number is taken for a mark only where it cannot be a value: 255 is a good illuminance. So is a number in text, such as
+"-327.7". `native` devices are told to leave a value out instead. A field that a definition maps is judged by the
+quantity's range like any other.
 """
 
 from __future__ import annotations
@@ -40,7 +41,9 @@ SENTINELS = frozenset(
 
 _ALL_BITS = (255, 32_767, -32_768, 65_535, 2_147_483_647, -2_147_483_648, 4_294_967_295)
 
-ALL_BITS_SET = frozenset(round(number / divisor, 3) for number in _ALL_BITS for divisor in (1, 10, 100))
+ALL_BITS_SET = frozenset(
+    round(number / divisor, digits) for number in _ALL_BITS for divisor in (1, 10, 100) for digits in (1, 3)
+)
 """The largest and smallest numbers of radio frames, scaled as their decoders scale."""
 
 NO_PROBE = -127

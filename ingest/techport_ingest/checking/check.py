@@ -33,6 +33,7 @@ from typing import NamedTuple
 import msgspec
 import numpy as np
 
+from techport_ingest.checking import written_values
 from techport_ingest.checking.absence import RULE as MISSING
 from techport_ingest.checking.absence import SENTINELS, is_absent_number
 from techport_ingest.checking.budget import RULE, DeviceLimits, Exceeded, Owner
@@ -448,6 +449,13 @@ class Columns:
                 return number
             if is_property(item.maker or item.key):
                 raise _NotReading(PROPERTY)
+            written = written_values.read(value)
+            if (
+                written is not None
+                and not target.lo <= written.value <= target.hi
+                and is_absent_number(written.value, target.ranged)
+            ):
+                raise _NotReading(MISSING)
         return as_number(item.key, value, target.state is not None)
 
     def _adopt_unit(self, item: Observed, target: _Target, targets: dict[_Name, _Target]) -> _Target:

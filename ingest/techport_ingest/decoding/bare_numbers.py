@@ -34,7 +34,7 @@ AGREED = frozenset(
         # SenseCAP, Tektelic and Netvox; Fahrenheit is named in the key
         *("air_temperature", "dew_point", "road_temperature", "soil_temperature", "water_temperature"),
         *("indoor_temperature", "supply_temperature", "return_temperature", "device_temperature"),
-        *("surface_temperature", "leaf_temperature"),
+        *("surface_temperature", "leaf_temperature", "target_temperature"),
         # per cent: the same; SHT, BME280 and DHT libraries
         *("relative_humidity", "indoor_humidity", "soil_moisture", "cloud_cover", "fill_level", "road_occupancy"),
         # ppm: Sensirion SCD, SenseAir, Winsen; the same decoders

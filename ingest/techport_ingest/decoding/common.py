@@ -7,6 +7,7 @@ import math
 import re
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 import msgspec
@@ -234,12 +235,26 @@ def place(
     """
     kind = type(value)
     if kind is float or kind is int:
+        if key == "air_pressure" and unit is not None and not _is_of_the_air(value, unit, maker):  # type: ignore[arg-type]
+            key = maker
         return Observed(device, time, key, value, unit, maker, part)
     if kind is bool:
         return Observed(device, time, key, 1.0 if value else 0.0, unit, maker, part)
     if kind is str:
         return text_value(device, time, key, value, unit, maker, part)  # type: ignore[arg-type]
     return Ignored(device, "null" if value is None else "nested", key, value, time, unit, maker)
+
+
+_PRESSURES = MappingProxyType(
+    {"hPa": 1.0, "mbar": 1.0, "Pa": 0.01, "kPa": 10.0, "bar": 1000.0, "psi": 68.9476, "mmHg": 1.33322, "inHg": 33.8639}
+)
+_IN_THE_AIR = (500.0, 1150.0)  # hPa: from the top of a mountain to beyond the record
+
+
+def _is_of_the_air(value: float, unit: str, maker: str) -> bool:
+    """Whether what a message calls "pressure" can be that of the air; in a pipe or a tank it is something else."""
+    factor = _PRESSURES.get(unit)
+    return maker.lower() != "pressure" or factor is None or _IN_THE_AIR[0] <= value * factor <= _IN_THE_AIR[1]
 
 
 def text_value(

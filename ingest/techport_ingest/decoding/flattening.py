@@ -63,13 +63,15 @@ UNECE = MappingProxyType(
 )
 """Codes of UN/CEFACT's recommendation 20, which NGSI has under unitCode."""
 
-_UNITS = ("unit", "unitCode", "uom", "unit_of_measurement", "units")
+_UNITS = ("unit", "unitCode", "uom", "unit_of_measurement", "units", "u")
 _BESIDE_A_VALUE = frozenset(
     (
         *(
             *_UNITS,
             "type",
             "value",
+            "v",
+            "u",
             "displayName",
             "name",
             "label",
@@ -157,14 +159,14 @@ def flattened(tree: Any, taken: tuple[str, ...] = (), *, timed: bool = True) -> 
             inside = located.items() if whole else (((key,), located.get((key,), part)) for key, part in value.items())
             waiting.extend(((*path, *step), part, time) for step, part in reversed([*inside]) if step[0] not in keys)
             continue
-        if kind is dict and "value" in value and type(value["value"]) not in (dict, list) and _is_typed(value):
-            unit = _unit_of(value)
-            value = value["value"]
+        if kind is dict and (key := value_key(value)) is not None:
+            unit = unit_of(value)
+            value = value[key]
         elif kind is dict and (naming := _self_named(value)) is not None:
             name, key = naming
             members = [(member, part) for member, part in value.items() if member not in (name, key, *keys, *_UNITS)]
             waiting.extend(((*path, member), part, time) for member, part in reversed(members))
-            path, unit, value = (*path, value[name][:_LONGEST_NAME]), _unit_of(value), value[key]
+            path, unit, value = (*path, value[name][:_LONGEST_NAME]), unit_of(value), value[key]
         elif kind is dict or kind is list:
             if len(path) >= DEEPEST:
                 raise RejectedMessage("too-deep.levels", limit=DEEPEST)
@@ -191,7 +193,7 @@ def _self_named(record: dict[str, Any]) -> tuple[str, str] | None:
     return None
 
 
-def _unit_of(value: dict[str, Any]) -> str | None:
+def unit_of(value: dict[str, Any]) -> str | None:
     """The unit of an object that is one value, of its own or of its metadata, as NGSI has it."""
     about = value.get("metadata")
     for place in (value, about) if type(about) is dict else (value,):
@@ -204,8 +206,12 @@ def _unit_of(value: dict[str, Any]) -> str | None:
     return None
 
 
-def _is_typed(value: dict[str, Any]) -> bool:
-    return all(key in _BESIDE_A_VALUE for key in value)
+def value_key(record: dict[str, Any]) -> str | None:
+    """The key of the value of an object that is one with what is said about it, {"value": 21.5, "unit": "°C"}."""
+    key = "value" if "value" in record else "v" if "v" in record else None
+    if key is None or type(record[key]) in (dict, list) or not _BESIDE_A_VALUE.issuperset(record):
+        return None
+    return key
 
 
 def _named(elements: list[Any]) -> list[tuple[str, Any]]:

@@ -76,8 +76,7 @@ _PHRASES = MappingProxyType(
         "vapor pressure deficit": "vapor_pressure_deficit",
         "vpd": "vapor_pressure_deficit",
         "surface temperature": "surface_temperature",
-        "target temperature": "surface_temperature",
-        "temperature target": "surface_temperature",
+        **dict.fromkeys(("target temperature", "temperature target", "temperature setpoint"), "target_temperature"),
         "leaf temperature": "leaf_temperature",
         "leaf wetness": "leaf_wetness",
         "leaf wetness index": "leaf_wetness",
@@ -185,6 +184,7 @@ _PHRASES = MappingProxyType(
         "magnet status": "door_open",
         "door open": "door_open",
         "door open status": "door_open",
+        "door status": "door_open",
         "pir": "motion",
         "pir status": "motion",
         "motion": "motion",
@@ -248,7 +248,7 @@ _PHRASES = MappingProxyType(
         "uptime": "uptime",
         **dict.fromkeys(
             (
-                *("internal temperature", "temperature electronics", "board temperature"),
+                *("internal temperature", "temperature electronics", "board temperature", "temperature board"),
                 *("internal circuit temperature", "barometer temperature", "head temperature", "temperature head"),
                 *("chip temperature", "co 2 sensor temperature", "sensor temperature internal", "mcu temperature"),
             ),

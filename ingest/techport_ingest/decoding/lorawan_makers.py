@@ -46,6 +46,7 @@ _MILESIGHT: dict[str, Entry] = {
     "water_leak": ("water_leak", None),
     "occupancy": ("room_occupied", None),
     "tamper_status": ("tamper", None),
+    "target_temperature": ("target_temperature", "°C"),  # what a thermostat is set to
     "pir": ("motion", None),
     "pir_status": ("motion", None),
     "socket_status": ("switched_on", None),
@@ -70,6 +71,7 @@ _DRAGINO: dict[str, Entry] = {
     "Distance": ("distance", "mm"),
     "distance": ("distance", "mm"),
     "DOOR_OPEN_STATUS": ("door_open", None),
+    "Door_status": ("door_open", None),
     "WATER_LEAK_STATUS": ("water_leak", None),
 }
 _ELSYS: dict[str, Entry] = {
@@ -82,6 +84,7 @@ _ELSYS: dict[str, Entry] = {
     "externalTemperature": ("air_temperature.external", "°C"),
     "waterleak": ("waterleak", None),
     "motion": ("motion_count", None),
+    "occupancy": ("occupancy_state", None),  # 0 nobody, 1 somebody comes or goes, 2 somebody
 }
 
 TABLES: Mapping[str, Table] = MappingProxyType(

@@ -115,7 +115,8 @@ def _try(source: SourceDefinition, captured: Sequence[Captured], received: Micro
         described = {
             reading.quantity.partition(".")[0] for reading in explanation.readings if reading.quantity in words
         }
-        score += 3.0 * len(described) + 0.2 * len(explanation.readings)
+        known = sum(reading.quantity in words for reading in explanation.readings)
+        score += 3.0 * len(described) + 0.2 * known + 0.02 * (len(explanation.readings) - known)
         score -= sum(5.0 * part.values for part in explanation.rejected)
         score -= sum(1.0 for reading in explanation.readings if _looks_like_no_value(reading.quantity, reading.value))
         score += 0.2 * len(explanation.events)
@@ -127,9 +128,11 @@ def _try(source: SourceDefinition, captured: Sequence[Captured], received: Micro
 
 
 def _specific(source: SourceDefinition) -> float:
-    """What a format has ahead that was made for messages of such topics."""
+    """What a source has ahead whose format was made for messages of such topics, or that says where names stand."""
     form = formats()[source.format]
-    return 1.0 if source.topic == form.topic and not form.topic.startswith("+") else 0.5 if form.topic else 0.0
+    if form.topic:
+        return 3.0 if source.topic == form.topic and not form.topic.startswith("+") else 1.0
+    return 0.5 if source.name is not None and source.value is not None else 0.0
 
 
 _PILOT = "proposal"

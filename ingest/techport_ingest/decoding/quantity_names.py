@@ -162,7 +162,7 @@ CONTAINERS = frozenset(
             "params",
         ),
         *("payload_fields", "decoded", "decoded_payload", "decodedpayload", "uplink", "sensordata", "sensor_data"),
-        *("dashboard_data", "observation", "observations", "current", "conditions", "attributes", "attrs", "reported"),
+        *("dashboard_data", "observation", "observations", "current", "attributes", "attrs", "reported"),
     )
 )
 """Names of objects and lists that say nothing about what is in them, in lower case."""
@@ -196,8 +196,10 @@ def quantity_of_path(path: tuple[str, ...]) -> str:
     if len(path) == 1:
         return quantity(path[0])
     within = (*(step for step in path[:-1] if step.lower() not in CONTAINERS), path[-1])
-    if len(within) < len(path) and (name := quantity_of_path(within)) in builtin():
-        return name
+    if len(within) < len(path) and not any(step.isdecimal() for step in within):  # a position names nothing
+        name = quantity_of_path(within)
+        if name in builtin():
+            return name
     whole = QUANTITIES.get("_".join(path).lower()) or (quantity_in(" ".join(path)) if len(path) == 2 else None)
     if whole is not None:
         return whole

@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 from techport_ingest.decoding.common import DEEPEST, MOST_VALUES, too_many
+from techport_ingest.decoding.flattening import unit_of, value_key
 from techport_ingest.decoding.positions import UNITS, position_of
 from techport_ingest.decoding.quantity_names import CONTAINERS, quantity, quantity_of_path
 from techport_ingest.message import RejectedMessage
@@ -54,6 +55,10 @@ def tree_values(tree: Mapping[str, Any]) -> Iterator[TreeValue]:
     waiting: list[tuple[_Place, Any]] = [(start, dict(tree))]
     while waiting:
         place, value = waiting.pop()
+        named = value_key(value) if isinstance(value, dict) and place.path else None
+        if named is not None:
+            key, maker = quantity_of_path(place.path), ".".join((*place.part, *place.path))
+            value = TreeValue(key, value[named], maker, unit_of(value), "-".join(place.part))
         if isinstance(value, dict | list):
             if place.depth > DEEPEST:
                 raise RejectedMessage("too-deep.levels", limit=DEEPEST)
