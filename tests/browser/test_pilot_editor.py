@@ -78,6 +78,7 @@ def test_pages_of_the_editor_look(place: Place, look: str) -> None:
             looked_at.add(name)
         if look == "light":
             size = page.viewport_size
+            assert size is not None
             page.set_viewport_size({"width": 320, "height": 700})
             assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), (name, 320)
             page.set_viewport_size(size)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import AsyncIterator, Iterator
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlencode
 
 import httpx
@@ -20,8 +22,10 @@ from techport_pilots.access.api_tokens import ApiTokens
 from techport_pilots.definition.load import check_document, parse_definition, read_definition, to_yaml
 from techport_pilots.errors import DefinitionError
 from techport_pilots.model import PilotDefinition, Text
+from techport_pilots.quantities import builtin
 from techport_pilots.registry import events, lifecycle
 from techport_pilots.registry.registration import status
+from techport_pilots.registry.versioning import bump
 from techport_simulators.demo import DEMO_PILOTS, REAL_PILOTS, definition_path, example_pilots
 from techport_storage import clock
 from techport_storage.microseconds import HOUR
@@ -197,15 +201,16 @@ def test_a_form_of_a_definition_describes_it_anew(path: Path) -> None:
         alerts=[],
         area=[],
         quantities=[],
-        kpis=[kpi for kpi in pilot.kpis if kpi.quantity in pilot_form.builtin()],
+        kpis=[kpi for kpi in pilot.kpis if kpi.quantity in builtin()],
         devices=[
             msgspec.structs.replace(
                 device,
                 aliases=[],
+                previous=[],
                 streams=[
                     msgspec.structs.replace(stream, range=None, interval=None, title=None)
                     for stream in device.streams
-                    if stream.quantity in pilot_form.builtin()
+                    if stream.quantity in builtin()
                 ],
             )
             for device in pilot.devices
@@ -381,6 +386,52 @@ def test_documents_are_merged_key_by_key() -> None:
     assert merged({"b": 2, "c": 3}, base, {**base, "a": 8}) == ({"b": 2, "c": 3}, ["a"])
 
 
+def test_lists_of_named_things_are_merged_thing_by_thing() -> None:
+    base: dict[str, Any] = {"devices": [{"id": "a"}, {"id": "b"}], "kpis": [{"id": "k", "target": 1}]}
+    claimed = {**base, "devices": [*base["devices"], {"id": "claimed"}]}
+    added = {**base, "devices": [*base["devices"], {"id": "new"}]}
+    both = [{"id": "a"}, {"id": "b"}, {"id": "new"}, {"id": "claimed"}]
+    assert merged(added, base, claimed) == ({**base, "devices": both}, [])
+    retired = {**base, "devices": [{"id": "b"}]}
+    assert merged(added, base, retired) == ({**base, "devices": [{"id": "b"}, {"id": "new"}]}, [])
+    mine, theirs = ({**base, "kpis": [{"id": "k", "target": target}]} for target in (2, 3))
+    assert merged(mine, base, theirs) == (mine, ["kpis"])
+    assert merged({"devices": base["devices"]}, base, theirs) == ({"devices": base["devices"], "kpis": []}, ["kpis"])
+
+
+async def test_a_large_pilot_keeps_what_its_form_does_not_show(city: City, client: httpx.AsyncClient) -> None:
+    pilot = parse_definition(EVERYTHING)
+    days = [dt.timedelta(days=day) for day in range(700)]
+    events_ = [msgspec.structs.replace(pilot.events[0], time=pilot.events[0].time + day) for day in days]
+    devices = [msgspec.structs.replace(pilot.devices[2], id=f"box-{number}") for number in range(400)]
+    large = msgspec.structs.replace(pilot, events=events_, devices=[*pilot.devices, *devices])
+    text = to_yaml(large)
+    assert len(text) > 50_000
+    answer = await send(client, "/import-pilot", [], text=text)
+    assert answer.status_code == 303, answer.text[:2000]
+    pairs = await fields_of(client, "/pilots/alt/edit?lang=en")
+    answer = await send(client, "/pilots/alt/edit", pairs, do="save")
+    assert answer.headers["location"].endswith("saved=0")
+    last = f"events[{len(events_) - 1}].text.nb"
+    assert dict(pairs)[last] == "Flyttet"
+    answer = await send(client, "/pilots/alt/edit", pairs, **{last: "Flyttet igjen"}, do="save")
+    assert answer.headers["location"].endswith("saved=2")
+    now = city.registry.pilot("alt")
+    assert (len(now.events), len(now.devices)) == (700, 403)
+    assert [event.text.nb for event in now.events[-2:]] == ["Flyttet", "Flyttet igjen"]
+
+
+async def test_a_pilot_that_is_open_by_default_stays_open(city: City, client: httpx.AsyncClient) -> None:
+    city.import_text(OLDER + "licence: CC0-1.0\n")
+    with city.registry.database.writing() as transaction:
+        transaction.execute("INSERT INTO assumed_open (pilot) VALUES ('older')")
+        bump(transaction)
+    pairs = await fields_of(client, "/pilots/older/edit")
+    assert dict(pairs)["data_class"] == "open"
+    await send(client, "/pilots/older/edit", pairs, title__en="Older still", do="save")
+    assert city.registry.pilot("older").data_class == "open"
+
+
 async def test_an_id_that_is_taken_is_never_overwritten(city: City) -> None:
     hidden = "id: dust\ntitle: {en: Canary}\nquestion: {en: 'Canary?'}\ndevices: []\n"
     city.import_text(hidden)
@@ -539,7 +590,7 @@ async def test_a_closed_pilot_is_not_edited(city: City, client: httpx.AsyncClien
     city.import_text(text)
     pilot = parse_definition(text)
     for state in ("running", "ended", "closed"):
-        lifecycle.transition(city.registry.database, pilot, state, "test")  # type: ignore[arg-type]
+        lifecycle.transition(city.registry.database, pilot, state, "test")
     pairs = await fields_of(client, "/pilots/school-air/edit")
     answer = await send(client, "/pilots/school-air/edit", pairs, title__en="Changed", why="x", do="save")
     assert answer.status_code == 422

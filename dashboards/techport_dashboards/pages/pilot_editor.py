@@ -31,7 +31,7 @@ from techport_dashboards.viewer import Viewer
 from techport_dashboards.web import audit_trail
 from techport_dashboards.web.access import needs
 from techport_dashboards.web.dependencies import PilotDep, Services, ServicesDep, ViewerDep
-from techport_dashboards.web.forms import Form, FormDep
+from techport_dashboards.web.forms import DefinitionFormDep, Form, FormDep
 from techport_dashboards.web.request_slots import SlotRoute
 from techport_dashboards.web.templating import language_of, render
 from techport_pilots.definition.limits import BuiltIn, built_ins
@@ -105,7 +105,7 @@ def new_pilot(
 
 @router.post("/new-pilot")
 @needs("edit")
-def create(request: Request, services: ServicesDep, viewer: ViewerDep, form: FormDep) -> Response:
+def create(request: Request, services: ServicesDep, viewer: ViewerDep, form: DefinitionFormDep) -> Response:
     """Make the pilot a draft, or change the form as one of its buttons says."""
     _refuse_who_may_not_create(viewer)
     texts = form_sent(form, None)
@@ -148,12 +148,16 @@ def edit_page(
     version, written = services.registry_cache.registry.written(pilot.id)
     form = form_of(written)
     form.texts |= {"base": str(version), "seen": str(version)}
+    if pilot.id in services.registry_cache.current().assumed_open:
+        form.texts["data_class"] = "open"  # as it is, though nobody has written so
     return _page(request, services, viewer, pilot, form, Told(saved=parameters.saved))
 
 
 @router.post("/pilots/{pilot}/edit")
 @needs("edit")
-def save(request: Request, services: ServicesDep, viewer: ViewerDep, pilot: PilotDep, form: FormDep) -> Response:
+def save(
+    request: Request, services: ServicesDep, viewer: ViewerDep, pilot: PilotDep, form: DefinitionFormDep
+) -> Response:
     """Make the form a new version of the definition, or change it as one of its buttons says.
 
     What somebody else changed since the form was made stays, unless both changed the same part: then the page says so
@@ -236,7 +240,9 @@ def download(pilot: PilotDep) -> Response:
 
 @router.post("/pilots/{pilot}/definition")
 @needs("edit")
-def save_yaml(request: Request, services: ServicesDep, viewer: ViewerDep, pilot: PilotDep, form: FormDep) -> Response:
+def save_yaml(
+    request: Request, services: ServicesDep, viewer: ViewerDep, pilot: PilotDep, form: DefinitionFormDep
+) -> Response:
     """Make the text a new version of the definition."""
     text, why = _yaml_text(form), form.get("why")
     registry = services.registry_cache.registry
@@ -261,7 +267,7 @@ def import_page(
 
 @router.post("/import-pilot")
 @needs("edit")
-def import_(request: Request, services: ServicesDep, viewer: ViewerDep, form: FormDep) -> Response:
+def import_(request: Request, services: ServicesDep, viewer: ViewerDep, form: DefinitionFormDep) -> Response:
     """Make the text a new pilot, or a new version of one that the viewer may edit."""
     _refuse_who_may_not_create(viewer)
     text, why = _yaml_text(form), form.get("why")

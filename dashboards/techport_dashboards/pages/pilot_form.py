@@ -81,7 +81,8 @@ ROWS: Mapping[Section, tuple[Entry, ...]] = {
 FURTHER = ("compare", "adjust", "after")
 """Keys of a KPI that are written as YAML in one field, `further`."""
 
-_MOST_ROWS = 200
+MOST_SHOWN = 60
+"""Rows of a section that the form of a pilot shows, the last ones; those before them stay as they are."""
 _ROW = re.compile(rf"({'|'.join(ROWS)})\[([0-9]{{1,4}})\]\.([a-z_.]+)")
 _NUMBER = re.compile(r"-?[0-9]+([.,][0-9]+)?")
 _HOURS = re.compile(r"([0-9]{1,2})(?:[:.]([0-5][0-9]))?\s*[-–]\s*([0-9]{1,2})(?:[:.]([0-5][0-9]))?")
@@ -106,10 +107,9 @@ class PilotForm:
     def add_row(self, section: Section, values: Mapping[str, Any] | None = None) -> str:
         """Add a row, empty or with the values of a document. Returns its name, such as `kpis[2]`."""
         row = f"{section}[{self.indices(section).stop}]"
-        if self.rows[section] < _MOST_ROWS:
-            self.rows[section] += 1
-            if values:
-                self.texts.update(_texts_of_row(section, row, values, ZoneInfo("UTC")))
+        self.rows[section] += 1
+        if values:
+            self.texts.update(_texts_of_row(section, row, values, ZoneInfo("UTC")))
         return row
 
     def remove_row(self, row: str) -> None:
@@ -157,16 +157,19 @@ def form_of(pilot: PilotDefinition, *, new: bool = False) -> PilotForm:
     form.texts["data_class"] = pilot.data_class
     for section in ROWS:
         rows = document.get(section, [])
-        if section == "devices" and not new:
-            form.shown_from[section] = len(rows)
-            continue
-        form.rows[section] = len(rows)
-        for index, values in enumerate(rows):
+        form.shown_from[section] = 0 if new else _shown_from(section, len(rows))
+        form.rows[section] = len(rows) - form.shown_from[section]
+        for index in form.indices(section):
             row = f"{section}[{index}]"
-            form.texts.update(_texts_of_row(section, row, values, local))
+            form.texts.update(_texts_of_row(section, row, rows[index], local))
             if not new:
                 form.texts[f"{row}.was"] = str(index)
     return form
+
+
+def _shown_from(section: Section, rows: int) -> int:
+    """The first row that the form of a pilot shows; devices that are there have pages of their own."""
+    return rows if section == "devices" else max(0, rows - MOST_SHOWN)
 
 
 def _texts_of_row(section: Section, row: str, values: Mapping[str, Any], local: dt.tzinfo) -> dict[str, str]:
@@ -246,7 +249,7 @@ def form_sent(sent: Form, base: PilotDefinition | None) -> PilotForm:
     """What somebody sent, with rows numbered from the first that the form of `base` shows."""
     form = PilotForm()
     if base is not None:
-        form.shown_from["devices"] = len(base.devices)
+        form.shown_from |= {section: _shown_from(section, len(getattr(base, section))) for section in ROWS}
     for name in sent.names():
         match = _ROW.fullmatch(name)
         entry = _ENTRY_KINDS.get((match[1], match[3]) if match else ("", name))
@@ -258,7 +261,7 @@ def form_sent(sent: Form, base: PilotDefinition | None) -> PilotForm:
         numbers = sorted(
             {int(match[2]) for name in form.texts if (match := _ROW.fullmatch(name)) and match[1] == section}
         )
-        form._renumber(section, numbers[:_MOST_ROWS])
+        form._renumber(section, numbers)
     return form
 
 
@@ -278,7 +281,7 @@ def document_from(form: PilotForm, base: PilotDefinition | None) -> tuple[Docume
     """
     before: Document = {} if base is None else document_of(base)
     local = _zone_of("UTC" if base is None else base.timezone)
-    document = copy.deepcopy(before)
+    document = {key: copy.copy(value) for key, value in before.items()}
     for entry in PILOT:
         _put(document, before, entry, form.get(entry.name), local)
     findings: list[Finding] = []

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
+
 from techport_dashboards.problems import Problem
 from techport_dashboards.services.people import People
 from techport_dashboards.viewer import Viewer
@@ -53,16 +55,53 @@ def free_id(registry: Registry, pilot: str) -> str:
     return next(name for name in candidates if name not in taken)
 
 
+_NAMED = {"devices": "id", "kpis": "id", "phases": "name", "quantities": "name"}
+"""Lists of a definition whose entries have a name, by which they are the same in several versions."""
+
+
 def merged(document: Document, base: Document, current: Document) -> tuple[Document, list[str]]:
-    """A changed document on top of what became of the one that it was made from, key by key.
+    """A changed document on top of what became of the one that it was made from: key by key, and in lists of things
+    with names thing by thing.
 
     Returns
     -------
     tuple
-        The document; and the keys that both changed, each in another way, of which the document's are taken.
+        The document; and the keys under which both changed the same, each in another way: the document's is taken.
     """
     keys = [*document, *(key for key in base if key not in document)]
     changed = [key for key in keys if document.get(key) != base.get(key)]
     result = {key: value for key, value in current.items() if key not in changed or key in document}
-    result |= {key: document[key] for key in changed if key in document}
-    return result, [key for key in changed if current.get(key) not in (base.get(key), document.get(key))]
+    conflicts = []
+    for key in changed:
+        mine, before, theirs = document.get(key), base.get(key), current.get(key)
+        if key in _NAMED and theirs not in (before, mine):
+            together, differ = _merged_by_name(_NAMED[key], mine or [], before or [], theirs or [])
+            result[key] = together
+        else:
+            differ = theirs not in (before, mine)
+            if key in document:
+                result[key] = mine
+        if differ:
+            conflicts.append(key)
+    return result, conflicts
+
+
+def _merged_by_name(
+    name: str, mine: list[Document], before: list[Document], theirs: list[Document]
+) -> tuple[list[Document], bool]:
+    """The entries of `mine`, with what is new, changed or gone in `theirs`; and whether both changed the same one."""
+    named = [{entry.get(name): entry for entry in entries} for entries in (mine, before, theirs)]
+    own, old, others = named
+    result: list[Document] = []
+    differ = False
+    for key in [*own, *(key for key in others if key not in own)]:
+        entry, was, other = own.get(key), old.get(key), others.get(key)
+        differ = differ or len({_digest(one) for one in (entry, was, other)}) == 3
+        chosen = other if entry == was else entry
+        if chosen is not None:
+            result.append(chosen)
+    return result, differ
+
+
+def _digest(entry: Document | None) -> bytes:
+    return msgspec.json.encode(entry)

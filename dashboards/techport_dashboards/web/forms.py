@@ -10,6 +10,7 @@ from fastapi import Depends
 from starlette.requests import Request
 
 from techport_dashboards.problems import Problem
+from techport_pilots.definition.text import MAX_BYTES
 
 LARGEST = 256 * 1024
 MOST_FIELDS = 2_000
@@ -49,7 +50,16 @@ class Form:
 
 
 async def form_of(request: Request) -> Form:
-    """Read a form as browsers send it. Raises Problem where it is none, or larger than any of ours."""
+    """Read a form as browsers send it. Raises Problem where it is none, or larger than most of ours."""
+    return await _read(request, LARGEST, MOST_FIELDS)
+
+
+async def definition_form_of(request: Request) -> Form:
+    """The same for a pilot's definition, by its fields or as the text of its file, which is longer in a form."""
+    return await _read(request, 4 * MAX_BYTES, 10_000)
+
+
+async def _read(request: Request, most_bytes: int, most_fields: int) -> Form:
     if request.headers.get("content-type", "").partition(";")[0].strip() != FORM:
         raise Problem(
             "bad-parameter", "This address accepts a form ({form}); /api/v1 accepts JSON.", form=FORM, parameter="body"
@@ -57,10 +67,10 @@ async def form_of(request: Request) -> Form:
     body = bytearray()
     async for piece in request.stream():
         body += piece
-        if len(body) > LARGEST:
-            raise Problem("bad-parameter", "A form can have at most {most} bytes.", most=LARGEST, parameter="body")
+        if len(body) > most_bytes:
+            raise Problem("bad-parameter", "A form can have at most {most} bytes.", most=most_bytes, parameter="body")
     try:
-        pairs = parse_qsl(body.decode(), keep_blank_values=True, max_num_fields=MOST_FIELDS, errors="strict")
+        pairs = parse_qsl(body.decode(), keep_blank_values=True, max_num_fields=most_fields, errors="strict")
     except ValueError as error:
         raise Problem("bad-parameter", "Invalid form: {what}.", what=error, parameter="body") from error
     fields: dict[str, list[str]] = {}
@@ -71,3 +81,4 @@ async def form_of(request: Request) -> Form:
 
 
 FormDep = Annotated[Form, Depends(form_of)]
+DefinitionFormDep = Annotated[Form, Depends(definition_form_of)]

@@ -6,6 +6,7 @@ What is wrong with a file is said all at once: file, line, field, problem and re
 from __future__ import annotations
 
 import datetime as dt
+from functools import cache
 from pathlib import Path as FilePath
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -58,6 +59,10 @@ def parse_definition(text: str, *, file: str = "definition", folder: FilePath | 
     except SourceError as error:
         raise DefinitionError([error.misfit.finding(file, error.line)]) from error
     unread = [] if folder is None else codec_files.insert(source.value, folder)
+    return _checked(source, file, unread)
+
+
+def _checked(source: Source, file: str, unread: list[Misfit]) -> PilotDefinition:
     values, misfits = fit(source.value, PilotDefinition)
     misfits = unread + misfits
     try:
@@ -86,11 +91,11 @@ def document_of(pilot: PilotDefinition) -> dict[str, Any]:
 
 
 def check_document(document: dict[str, Any], *, file: str = "definition") -> PilotDefinition:
-    """The pilot that plain values define, such as those of a form, checked as their file would be.
+    """The pilot that plain values define, such as those of a form, checked as their file would be. Times are texts.
 
-    Raises DefinitionError, whose findings name the fields of `document`.
+    Raises DefinitionError, whose findings name the fields of `document`, and no lines.
     """
-    return parse_definition(values_yaml(document), file=file)
+    return _checked(Source(document, {}), file, [])
 
 
 def source_yaml(source: SourceDefinition) -> str:
@@ -129,14 +134,19 @@ def _with_offset(time: dt.datetime, zone: ZoneInfo) -> dt.datetime:
 def _without_defaults(value: Any) -> Any:
     """Structs as mappings without the fields that have their defaults; times as text."""
     if isinstance(value, msgspec.Struct):
-        fields = msgspec.structs.fields(value)
-        pairs = {field.encode_name: (getattr(value, field.name), _default(field)) for field in fields}
-        return {key: _without_defaults(inner) for key, (inner, default) in pairs.items() if inner != default}
+        fields = [(key, getattr(value, name), default) for key, name, default in _fields_of(type(value))]
+        return {key: _without_defaults(inner) for key, inner, default in fields if inner != default}
     if isinstance(value, dict):
         return {key: _without_defaults(inner) for key, inner in value.items()}
     if isinstance(value, list | tuple):
         return [_without_defaults(item) for item in value]
     return value.isoformat() if isinstance(value, dt.date) else value
+
+
+@cache
+def _fields_of(kind: type[msgspec.Struct]) -> list[tuple[str, str, object]]:
+    """Key, attribute and default of each field."""
+    return [(field.encode_name, field.name, _default(field)) for field in msgspec.structs.fields(kind)]
 
 
 def _default(field: msgspec.structs.FieldInfo) -> object:
