@@ -100,10 +100,59 @@ def test_the_overview_shows_where_and_how_every_device_is(visit: Visitor, city: 
     expect(page.locator(".needs .attention li")).to_have_count(len(district.SILENT) + len(district.NEVER))
     expect(page.locator(".needs .attention li").first).to_contain_text("har ikke sendt data ennå")
     expect(page.locator('.mark[data-device="school-air/nidarvoll-skole"]')).to_have_class(re.compile("silent"))
-    mark = page.locator('.mark[data-device="school-air/ila-skole"]')
+    mark = on_the_map(page, "school-air/ila-skole")
     mark.focus()
     page.keyboard.press("Enter")
     expect(page).to_have_url(re.compile(DEVICE))
+
+
+def on_the_map(page: Page, device: str) -> Locator:
+    """The mark of a device, once those that lie on each other are taken apart."""
+    mark = page.locator(f'.mark[data-device="{device}"]')
+    expect(page.locator("svg.zooms")).to_be_attached()
+    for _ in range(6):
+        if mark.get_attribute("hidden") is None:
+            return mark
+        mark.evaluate("""mark => {
+            const at = element => element.getAttribute("transform").match(/-?[\\d.]+/g).map(Number);
+            const [x, y] = at(mark);
+            const far = cluster => Math.hypot(at(cluster)[0] - x, at(cluster)[1] - y);
+            const near = [...document.querySelectorAll(".cluster")].sort((a, b) => far(a) - far(b))[0];
+            near.dispatchEvent(new MouseEvent("click", { bubbles: true }));
+        }""")
+    raise AssertionError(f"{device} is always among others")
+
+
+def test_the_map_zooms_pans_and_shows_another_quantity(visit: Visitor, city: City) -> None:
+    district.everybody(city)
+    page = visit().open("/?lang=nb")
+    svg = page.locator("svg.zooms")
+    whole = svg.get_attribute("viewBox")
+    page.locator(".cluster").first.focus()
+    page.keyboard.press("Enter")
+    closer = svg.get_attribute("viewBox")
+    assert closer != whole
+    page.keyboard.press("ArrowLeft")
+    assert svg.get_attribute("viewBox") != closer
+    page.keyboard.press("Home")
+    expect(svg).to_have_attribute("viewBox", whole or "")
+    boxes = page.locator(".mark:not([hidden]) .target, .cluster .target").evaluate_all(
+        "targets => targets.map(target => target.getBoundingClientRect().width)"
+    )
+    assert min(boxes) >= 44
+    page.locator("form.labels select").select_option("pm10")
+    expect(page.locator(".mark text .unit").first).to_have_text("µg/m³")
+    assert parse_qs(urlsplit(page.url).query) == {"lang": ["nb"], "map": ["pm10"]}
+    quantities = page.locator(".mark text").evaluate_all("texts => [...new Set(texts.map(t => t.dataset.quantity))]")
+    assert quantities == ["pm10"], "one quantity at a time"
+    page.reload()
+    expect(page.locator("form.labels select")).to_have_value("pm10")
+
+
+def test_pilots_are_on_the_first_screen_of_the_overview(visit: Visitor) -> None:
+    for options in (PHONE, {"viewport": {"width": 1280, "height": 800}}):
+        page = visit(**options).open("/")
+        expect(page.locator(".pilots li").nth(2)).to_be_in_viewport(ratio=1)
 
 
 def test_pages_work_without_javascript(visit: Visitor) -> None:

@@ -17,7 +17,7 @@ from techport_dashboards import WebSettings
 from techport_storage.clock import now_datetime
 from tests.browser import district
 from tests.browser.conftest import Visit
-from tests.browser.test_pages import PHONE, PILOT, barriers, drawn
+from tests.browser.test_pages import PHONE, PILOT, barriers, drawn, on_the_map
 from tests.dashboards.web import City, serving, wait_until_alive
 from tests.servers.chromium import sign_in, window
 from tests.servers.mosquitto import free_port
@@ -35,7 +35,7 @@ def wait_until(true: Callable[[], bool]) -> None:
 def test_two_taps_lead_from_the_map_to_a_chart(visit: Visitor, city: City) -> None:
     district.everybody(city)
     page = visit(**PHONE).open("/")
-    page.locator('.mark[data-device="school-air/lade-skole"]').tap()
+    on_the_map(page, "school-air/lade-skole").tap()
     expect(page.locator("h1")).to_contain_text("Lade skole")
     expect(drawn(page).locator(".plot")).to_be_visible()
 
@@ -79,7 +79,7 @@ def test_a_range_is_typed_as_people_write_it(visit: Visitor) -> None:
     page.locator(".times summary").click()
     page.locator(".times [name=from]").fill("16. nov 2026")
     page.locator(".times [name=to]").fill("17.11.2026 kl. 14.00")
-    page.get_by_role("button", name="Vis", exact=True).click()
+    page.locator(".times form button[type=submit]").click()
     view = json.loads(page.locator("#view").text_content() or "")
     assert (view["start"], view["end"]) == ("2026-11-16T00:00:00", "2026-11-17T14:00:00")
     assert view["device"] == "ila-skole", "the rest of the address stays"

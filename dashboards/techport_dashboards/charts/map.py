@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from techport_dashboards.charts.tiles import Tile, covering
+from techport_dashboards.charts.tiles import DEEPEST, Tile, covering
 from techport_dashboards.services.basemap import Basemap
-from techport_dashboards.services.device_status import DeviceNow, StreamNow
+from techport_dashboards.services.device_status import DeviceNow, StreamNow, severity
 from techport_dashboards.settings import Tiles
-from techport_pilots.model import Position
+from techport_pilots.model import Position, Text
+from techport_pilots.registry.registry import StreamInfo
 from techport_pilots.svg import Projection
 from techport_storage.model import Stream
+
+Json = dict[str, Any]
 
 WIDTH, HEIGHT = 800.0, 520.0
 MARGIN = 70.0
@@ -23,7 +28,8 @@ BESIDE = 1.45  # lettering of a map that has half a page
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """A device at a place of the drawing; `value` is the stream to print beside it, `labelled` if there is room."""
+    """A device at a place of the drawing; `value` is its stream of the quantity that the map shows, printed beside it
+    if there is room (`labelled`)."""
 
     device: DeviceNow
     x: float
@@ -33,16 +39,28 @@ class Mark:
 
 
 @dataclass(frozen=True, slots=True)
+class Choice:
+    """A quantity whose values the map can show."""
+
+    quantity: str
+    title: Text
+    unit_label: str
+
+
+@dataclass(frozen=True, slots=True)
 class Drawing:
     land: list[str]
     districts: list[str]
     rivers: list[str]
-    marks: list[Mark]
+    marks: list[Mark]  # the worst last, and so on top
+    choices: list[Choice]  # what most devices measure first
+    chosen: str | None
     devices: Sequence[DeviceNow]  # all of them, also those without a place
     beyond: list[DeviceNow]
     scale: tuple[float, str]  # length in the drawing, and what it stands for
     attribution: str
     tiles: list[Tile]  # instead of land, districts and rivers
+    closer: Json | None  # where a page finds finer tiles when it zooms; None without a tile server
     lettering: float = 1.0  # how much larger its letters are than on the map of all pilots
     width: float = WIDTH
     height: float = HEIGHT
@@ -77,10 +95,19 @@ def draw(
     tiles: Tiles | None = None,
     remarks: Mapping[Stream, str] | None = None,
     lettering: float = 1.0,
+    quantity: str | None = None,
 ) -> Drawing:
-    """All devices that have a position, the frame fitted to those around the city; `remarks` stand behind values."""
+    """All devices that have a position, the frame fitted to those around the city.
+
+    Values are of one `quantity`, of what most devices measure where it is None or nobody measures it; `remarks` stand
+    behind them.
+    """
     placed = [(device, device.device.position) for device in devices if device.device.position]
     near = [(device, at) for device, at in placed if _is_near(at)]
+    near.sort(key=lambda pair: severity(pair[0]), reverse=True)
+    choices = _choices([device for device, _ in near])
+    known = [one.quantity for one in choices]
+    chosen = quantity if quantity in known else known[0] if known else None
     view = _fit([at for _, at in near])
     taken: list[tuple[float, float, float, float]] = []
     spots = [(device, *view(at.lon, at.lat)) for device, at in near]
@@ -90,14 +117,43 @@ def draw(
         land=land,
         districts=districts,
         rivers=rivers,
-        marks=[_mark(device, x, y, taken, remarks or {}, lettering) for device, x, y in spots],
+        marks=[
+            _mark(device, x, y, _value_of(device, chosen), taken, remarks or {}, lettering) for device, x, y in spots
+        ],
+        choices=choices,
+        chosen=chosen,
         devices=devices,
         beyond=[device for device, at in placed if not _is_near(at)],
         scale=view.scale_bar(WIDTH / 6),
         attribution=tiles.attribution if tiles else ground.attribution,
         tiles=_tiles(view, tiles),
+        closer=None if tiles is None else _closer(view, tiles),
         lettering=lettering,
     )
+
+
+def _closer(view: Projection, tiles: Tiles) -> Json:
+    """Where the drawing lies, and the tiles' address, for static/js/map.js."""
+    edges = {"west": view.west, "north": view.north, "per_lon": view.per_lon, "per_lat": view.per_lat}
+    return {**edges, "template": tiles.template, "deepest": DEEPEST}
+
+
+def _choices(devices: Sequence[DeviceNow]) -> list[Choice]:
+    """Quantities of which there are values, those of most devices first; a device's own health last."""
+    counts: Counter[str] = Counter()
+    infos: dict[str, StreamInfo] = {}
+    for device in devices:
+        for stream in device.streams:
+            if stream.last is not None:
+                infos.setdefault(stream.view.stream.quantity, stream.view)
+        counts.update({stream.view.stream.quantity for stream in device.streams if stream.last is not None})
+    ordered = sorted(counts, key=lambda name: (infos[name].group == "device", -counts[name], list(infos).index(name)))
+    return [Choice(name, infos[name].title, infos[name].unit_label) for name in ordered]
+
+
+def _value_of(device: DeviceNow, quantity: str | None) -> StreamNow | None:
+    values = (stream for stream in device.streams if stream.last is not None)
+    return next((stream for stream in values if stream.view.stream.quantity == quantity), None)
 
 
 def _tiles(view: Projection, tiles: Tiles | None) -> list[Tile]:
@@ -132,12 +188,12 @@ def _mark(
     device: DeviceNow,
     x: float,
     y: float,
+    value: StreamNow | None,
     taken: list[tuple[float, float, float, float]],
     remarks: Mapping[Stream, str],
     lettering: float,
 ) -> Mark:
-    """The device's first value, printed to its right where nothing is printed yet."""
-    value = next((stream for stream in device.streams if stream.last is not None), None)
+    """The value is printed to the device's right where nothing is printed yet."""
     if value is None or value.last is None:
         return Mark(device, x, y, None, labelled=False)
     text = f"{value.last.value:.{value.view.decimals}f} {value.view.unit_label}"

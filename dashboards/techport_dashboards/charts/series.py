@@ -336,7 +336,8 @@ class _Drawing:
         if line.low is None or self.every is None or not coarse:
             return None
         time, (_, low, high) = with_gaps(coarser(line, coarse, times.length(self.every)))
-        return Values(self.clock.texts(time), numbers(low, self.decimals), numbers(high, self.decimals))
+        decimals = self.decimals if coarse == 1 else self.decimals - 2  # nobody reads the numbers of a band off
+        return Values(self.clock.texts(time), numbers(low, decimals), numbers(high, decimals))
 
     def _line(self, line: Line, colour: int, coarse: int) -> ChartLine:
         time, (value, _, _) = with_gaps(line)

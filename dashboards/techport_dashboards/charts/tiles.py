@@ -9,7 +9,7 @@ from techport_dashboards.settings import Tiles
 from techport_pilots.svg import Projection
 
 TILE = 256  # pixels of a tile's side, as tile servers draw them
-DEEPEST = 19
+DEEPEST = 18
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,6 +34,7 @@ class OverviewParameters(Parameters):
     wall: bool = False
     cycle: bool = Field(False, description="With wall: from page to page.")
     lang: str | None = Field(None, max_length=8)
+    map: str | None = Field(None, max_length=200, description="The quantity whose values the map shows.")
 
 
 @router.get("/")
@@ -70,6 +71,7 @@ def overview(
             load_basemap(services.settings.basemap),
             services.settings.map_tiles,
             {stream: one.name for stream, one in air.items()},
+            quantity=parameters.map,
         ),
     )
 

@@ -59,6 +59,7 @@ class PilotPageParameters(PageParameters):
         device_table.WORST, max_length=200, description="A column of the devices; a minus turns it round."
     )
     cycle: bool = False
+    map: str | None = Field(None, max_length=200, description="The quantity whose values the map shows.")
     embed: bool = False
     quantity: str | None = Field(None, max_length=200, description="With embed: the chart that stands alone.")
     kpi: str | None = Field(None, max_length=200, description="With embed: the KPI that stands alone.")
@@ -114,6 +115,7 @@ def pilot_page(
             services.settings.map_tiles,
             {stream: one.name for stream, one in air.items()},
             BESIDE,
+            parameters.map,
         ),
         here=here,
         pilot=here.pilot,

@@ -23,6 +23,7 @@ SCRIPT_MESSAGES: tuple[str, ...] = (
     "Figure:",
     "just now",
     "no readings here",
+    "devices here",
     "earlier",
     "sum",
     "Add an event here",

@@ -122,6 +122,7 @@ def render(request: Request, template: str, language: Language, status: int = 20
             viewer=viewer,
             request_lang=asked,
             printed=language.date_time(clock.now(), services_of(request).settings.zone),
+            query_items=request.query_params.multi_items(),
             request_path=f"{request.url.path}?{request.url.query}".rstrip("?"),
             script_messages={message: language.gettext(message) for message in SCRIPT_MESSAGES},
             wall=request.query_params.get("wall") in ("1", "true"),
