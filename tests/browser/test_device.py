@@ -43,6 +43,11 @@ def test_a_visit_with_a_photo_on_a_phone(visit: Callable[..., Visit], city: City
     assert barriers(page) == []
     here.shoot("device-visit-phone")
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    page.goto(f"{here.address}{ELSEWHERE}/edit")
+    shown = page.locator("#photo-title ~ p img.photo").first
+    before = shown.get_attribute("src")
+    page.locator("#take input").set_input_files(picture)  # type: ignore[arg-type]
+    expect(shown).not_to_have_attribute("src", str(before))
     page.goto(here.address + ELSEWHERE)
     expect(page.locator(".events")).to_contain_text("Battery changed")
 

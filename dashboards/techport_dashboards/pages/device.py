@@ -24,6 +24,7 @@ from techport_dashboards.services.air_quality import rated
 from techport_dashboards.services.device_status import DeviceNow, StreamNow
 from techport_dashboards.services.ignored import map_ignored
 from techport_dashboards.services.limit_values import LimitValue, limit_of
+from techport_dashboards.services.photos import newest_photo
 from techport_dashboards.viewer import Viewer
 from techport_dashboards.web.access import needs
 from techport_dashboards.web.dependencies import PilotDep, Services, ServicesDep, ViewerDep
@@ -121,6 +122,7 @@ def device_page(
         account=_account(services, pilot, device),
         budgets=_budgets(services, viewer, pilot, device, now),
         described=found.device.described,
+        picture=newest_photo(services.settings, services.registry_cache.registry.database, pilot, device),
         note=next((known.note for known in here.pilot.devices if known.id == device), None),
         mail=mail,
         properties=_properties(services, viewer, pilot, device),

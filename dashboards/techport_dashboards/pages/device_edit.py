@@ -27,6 +27,7 @@ from techport_dashboards.services.device_changes import (
     streams_of,
     undescribed,
 )
+from techport_dashboards.services.photos import newest_photo
 from techport_dashboards.services.positions import DEGREES, UTM, Written, position_of
 from techport_dashboards.web.access import needs
 from techport_dashboards.web.dependencies import PilotDep, Services, ServicesDep, ViewerDep
@@ -34,6 +35,7 @@ from techport_dashboards.web.forms import Form, FormDep
 from techport_dashboards.web.request_slots import SlotRoute
 from techport_dashboards.web.templating import language_of, render
 from techport_pilots.access.credentials import Credentials
+from techport_pilots.devices.photos import LONGEST_SIDE
 from techport_pilots.model import DeviceDefinition, PilotDefinition, Text
 from techport_pilots.quantities import vocabulary_of
 from techport_pilots.registry.deployments import deployments
@@ -242,6 +244,9 @@ def _page(
         moved=places[1:],
         passwords=len(Credentials(registry.database).all(pilot.id, device.id)),
         now=now.isoformat(timespec="minutes"),
+        takes_photos=services.settings.photos is not None,
+        picture=newest_photo(services.settings, registry.database, pilot.id, device.id),
+        longest_side=LONGEST_SIDE,
     )
     page.status_code = 422 if wrong else 200
     return page

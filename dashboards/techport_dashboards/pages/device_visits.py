@@ -19,6 +19,7 @@ from techport_dashboards.pages.pilot import device_of, pilot_now
 from techport_dashboards.problems import Problem
 from techport_dashboards.query.parameters import Parameters
 from techport_dashboards.services.device_changes import described_device
+from techport_dashboards.services.photos import photo_store
 from techport_dashboards.web.access import needs
 from techport_dashboards.web.dependencies import PilotDep, Services, ServicesDep, ViewerDep, address_of
 from techport_dashboards.web.forms import FormDep
@@ -26,7 +27,7 @@ from techport_dashboards.web.request_slots import SlotRoute
 from techport_dashboards.web.templating import language_of, render
 from techport_pilots.accounting.message_tap import MessageTap
 from techport_pilots.accounting.quarantine import Quarantine, QuarantineFilter
-from techport_pilots.devices.photos import LARGEST, LONGEST_SIDE, MOST, NotAPhoto, Photo, PhotoStore, TooManyPhotos
+from techport_pilots.devices.photos import LARGEST, LONGEST_SIDE, MOST, NotAPhoto, Photo, TooManyPhotos
 from techport_pilots.devices.visits import DONE, VisitLog, sentence
 from techport_pilots.i18n import N_
 from techport_pilots.model import PilotDefinition
@@ -66,7 +67,7 @@ def visits_page(
     database = services.registry_cache.registry.database
     raw = viewer.may("see-raw", pilot.id)
     where = QuarantineFilter(pilot=pilot.id, device=device)
-    photos = _photos(services)
+    photos = photo_store(services.settings)
     return render(
         request,
         "device_visits.html",
@@ -116,7 +117,7 @@ async def add_photo(
 ) -> Response:
     """Keep a photo of the device, sent as it is. Answers with its name and address."""
     described_device(pilot, device)
-    store = _photos(services)
+    store = photo_store(services.settings)
     if store is None:
         raise Problem("not-found", "This process keeps no photos.")
     content = await _body(request)
@@ -138,7 +139,7 @@ async def add_photo(
 @needs("see")
 def photo(services: ServicesDep, pilot: PilotDep, device: str, name: str) -> Response:
     """A photo, for whoever may see the pilot."""
-    store = _photos(services)
+    store = photo_store(services.settings)
     kept = _photo(services, pilot.id, device, name)
     path = None if store is None else store.path(kept)
     if path is None or not path.is_file():
@@ -153,7 +154,7 @@ def delete_photo(
 ) -> Response:
     """Erase a photo."""
     form.confirmed()
-    store, kept = _photos(services), _photo(services, pilot.id, device, name)
+    store, kept = photo_store(services.settings), _photo(services, pilot.id, device, name)
     if store is not None:
         store.delete(services.registry_cache.registry.database, kept)
     return RedirectResponse(device_address(request, pilot.id, device, "/visits"), 303)
@@ -197,14 +198,9 @@ def qr_code(address: str) -> Markup:
     return Markup(code.svg_inline(border=4, dark="#000", light="#fff", omitsize=True, svgclass="qr"))
 
 
-def _photos(services: Services) -> PhotoStore | None:
-    folder = services.settings.photos
-    return None if folder is None else PhotoStore(folder)
-
-
 def _photo(services: Services, pilot: str, device: str, name: str) -> Photo:
     """The device's photo of this name. Raises Problem."""
-    store = _photos(services)
+    store = photo_store(services.settings)
     kept = [] if store is None else store.of(services.registry_cache.registry.database, pilot, device)
     found = next((photo for photo in kept if photo.name == name), None)
     if found is None:

@@ -1,4 +1,5 @@
-// A photo of a visit: drawn smaller in the browser, as phones take larger ones than are accepted, and sent before the form.
+// A photo of a device: drawn smaller in the browser, as phones take larger ones than are accepted. It is sent before the
+// form of a visit, or by itself.
 
 import { t } from "./page.js";
 
@@ -30,6 +31,10 @@ async function send(file) {
     const told = await answer.json();
     said.textContent = answer.ok ? "" : told.detail;
     if (!answer.ok) return false;
+    if (!form) {
+      location.reload();
+      return true;
+    }
     form.elements.photo.value = told.photo;
     const picture = document.createElement("img");
     picture.className = "photo";
@@ -45,11 +50,11 @@ async function send(file) {
 
 let sending = Promise.resolve(true);
 input.addEventListener("change", () => {
-  form.elements.photo.value = "";
+  if (form) form.elements.photo.value = "";
   const [file] = input.files;
   sending = file ? send(file) : Promise.resolve(true);
 });
-form.addEventListener("submit", async (event) => {
+form?.addEventListener("submit", async (event) => {
   event.preventDefault();
   if (await sending) form.submit();
 });
