@@ -59,6 +59,7 @@ from techport_pilots.access.shares import Shares
 from techport_pilots.accounting.ledger import Ledger
 from techport_pilots.devices.explanation import Explain
 from techport_pilots.errors import RegistryUnavailable
+from techport_pilots.quality.people_counts import PublishedStore
 from techport_pilots.registry.database import Database
 from techport_pilots.registry.registry import Registry
 from techport_storage.store import ReadingStore
@@ -95,6 +96,7 @@ def create_app(
     settings = settings or WebSettings()
     metrics = metrics if metrics is not None else CollectorRegistry()
     registry_cache = RegistryCache(registry)
+    raw_store, store = store, PublishedStore(store, lambda: registry_cache.current().pilots)
     assets = Assets()
     jobs = Jobs()
     evaluations = Evaluations(registry, store)
@@ -142,6 +144,7 @@ def create_app(
     services = Services(
         registry_cache,
         store,
+        raw_store,
         ledger,
         settings,
         health,
@@ -152,7 +155,7 @@ def create_app(
         evaluations,
         DatasetStatsCache(registry, store),
         jobs,
-        PilotLifecycle(registry, store, ledger, settings, jobs),
+        PilotLifecycle(registry, raw_store, ledger, settings, jobs),
         Reports(registry, store, settings.basemap),
         LastHour(store),
         explain,

@@ -336,6 +336,14 @@ class LimitAlert(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     device: str | None = None  # None: every device that measures it
 
 
+class PeopleCounts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Streams that count people: what of them leaves the platform (quality.people_counts)."""
+
+    quantities: list[str]  # of every device and channel
+    width: Literal["PT15M", "PT30M", "PT1H"] = "PT15M"  # of the sums
+    least: int = 5  # people; a sum of fewer is left out
+
+
 class PilotDefinition(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     id: str  # a topic level: a-z, 0-9 and hyphen
     title: Text
@@ -363,6 +371,7 @@ class PilotDefinition(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     events: list[Event] = []
     exclusions: list[Exclusion] = []
     alerts: list[LimitAlert] = []  # beside those that every pilot has
+    people_counts: PeopleCounts | None = None
     licence: str = ""  # SPDX identifier, or a name; empty: nobody may use the data without asking
     attribution: str = ""
     retention: str | None = None  # ISO 8601 duration after the end

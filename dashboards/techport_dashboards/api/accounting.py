@@ -247,7 +247,7 @@ def where_is_it(
     assert at is not None
     registry, ledger = _parts(services)
     window = int(parameters.minutes * 60e6)
-    return Traced.of(trace(registry, ledger, services.store, pilot.id, device, at, window))
+    return Traced.of(trace(registry, ledger, services.raw_store, pilot.id, device, at, window))
 
 
 @router.get("/pilots/{pilot}/devices/{device}/account", response_model=list[DaySums])
@@ -290,4 +290,4 @@ def audit(services: ServicesDep, viewer: ViewerDep, parameters: Annotated[AuditP
     visible = viewer.pilots is None if parameters.pilot is None else viewer.may_see(parameters.pilot)
     if not visible:
         raise Problem("not-found", "Specify a pilot that you have access to, with pilot=.")
-    return Audited.of(compare(services.ledger, services.store, parameters.pilot))
+    return Audited.of(compare(services.ledger, services.raw_store, parameters.pilot))

@@ -49,7 +49,7 @@ def trace_page(
         if services.ledger is None:
             raise Problem("not-found", "This process keeps no ledger. Use a process that ingests messages.")
         registry, window = services.registry_cache.registry, parameters.minutes * MINUTE
-        answer = trace(registry, services.ledger, services.store, pilot.id, parameters.device, at, window)
+        answer = trace(registry, services.ledger, services.raw_store, pilot.id, parameters.device, at, window)
     return render(
         request,
         "trace.html",

@@ -45,6 +45,9 @@ from techport_storage.store import ReadingStore
 class Services:
     registry_cache: RegistryCache
     store: ReadingStore
+    """With counts of people as they may be shown."""
+    raw_store: ReadingStore
+    """As readings came: for the ledger's proof, and for who may see raw data."""
     ledger: Ledger | None
     settings: WebSettings
     health: HealthCheck

@@ -128,6 +128,7 @@ def shared_services(services: Services, share: Share) -> Services:
         services,
         registry_cache=cache,
         store=store,
+        raw_store=_withheld("readings as they came"),
         ledger=None,
         settings=settings,
         live=live,

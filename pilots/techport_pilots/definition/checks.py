@@ -268,6 +268,19 @@ def _personal_data(pilot: PilotDefinition) -> Checks:
         yield misfit(("licence",), "personal-open-licence", licence=pilot.licence)
 
 
+def _people_counts(pilot: PilotDefinition) -> Checks:
+    rule = pilot.people_counts
+    if rule is None:
+        return
+    words = vocabulary_of(pilot)
+    if not rule.quantities:
+        yield misfit(("people_counts", "quantities"), "people-counts-of-nothing", near=("people_counts",))
+    for index, quantity in enumerate(rule.quantities):
+        yield from _quantity(quantity, ("people_counts", "quantities", index), words)
+    if not 2 <= rule.least <= 1000:
+        yield misfit(("people_counts", "least"), "people-counts-least", near=("people_counts",), least=rule.least)
+
+
 def _open_data(pilot: PilotDefinition) -> Checks:
     if pilot.data_class == "open" and not pilot.licence.strip():
         yield misfit(("licence",), "open-without-licence", near=("data_class",))
@@ -516,6 +529,7 @@ _CHECKS: tuple[Callable[[PilotDefinition], Checks], ...] = (
     _identity,
     _personal_data,
     _open_data,
+    _people_counts,
     _own_quantities,
     _devices,
     _area,

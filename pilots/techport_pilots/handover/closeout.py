@@ -39,6 +39,7 @@ from techport_pilots.handover.signature import sign
 from techport_pilots.i18n import Message, in_all_languages
 from techport_pilots.model import PilotDefinition, Text
 from techport_pilots.quality.completeness import stream_completeness
+from techport_pilots.quality.people_counts import published
 from techport_pilots.registry import erasures, lifecycle, registration
 from techport_pilots.registry.database import Database
 from techport_pilots.registry.entity_ids import numbered_entities
@@ -133,6 +134,7 @@ def write_package(
     were erased since."""
     if any(one.pilot == pilot.id and not one.partial for one in erasures.receipts(registry.database)):
         raise WrongState(Message("lifecycle.erased", {"pilot": pilot.id}))
+    store = published(store, registry)
     made = now()
     taken = lifecycle.changes(registry.database, pilot.id)
     until, ended = lifecycle.measured_until(taken, made), lifecycle.has_ended(taken)

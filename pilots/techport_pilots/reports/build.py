@@ -22,6 +22,7 @@ from techport_pilots.evaluation.phases import baseline_vs_intervention, overlapp
 from techport_pilots.evaluation.samples import day_numbers
 from techport_pilots.model import Kpi, PilotDefinition
 from techport_pilots.quality.completeness import Completeness, by_device, phase_completeness, since_start
+from techport_pilots.quality.people_counts import published
 from techport_pilots.registry import recommendations, registration
 from techport_pilots.registry.database import Database
 from techport_pilots.registry.erasures import Erasure, due_at, receipts
@@ -123,6 +124,7 @@ def current_report(registry: Registry, store: ReadingStore, pilot: PilotDefiniti
 
     Raises StoreUnavailable or RegistryUnavailable.
     """
+    store = published(store, registry)
     evaluations = final_evaluations(registry.database, pilot)
     lent = registry.lent(pilot)
     if evaluations is None:
