@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import getpass
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
@@ -18,6 +18,9 @@ from techport_pilots.registry.registry import Registry
 from techport_storage.clock import now
 from techport_storage.microseconds import DAY
 from techport_storage.model import Micros
+
+if TYPE_CHECKING:
+    from techport_pilots.access.shares import Share
 
 app = typer.Typer(no_args_is_help=True, help="Derived feeds of pilots for others. Works while the platform runs.")
 
@@ -107,8 +110,10 @@ def publish(share: ShareId, data: options.Data = None, registry: options.Registr
     from techport_pilots.access.shares import Shares
 
     with open_registry(data, registry) as opened:
-        if not any(Shares(opened.database).publish(pilot.id, share) for pilot in opened.pilots()):
-            raise _none(opened, share)
+        draft = _open_share(opened, share)
+        if draft.published is not None:
+            raise CannotRun(f"{share} is published already")
+        Shares(opened.database).publish(draft.pilot, share)
 
 
 @app.command("revoke")
@@ -118,17 +123,20 @@ def revoke(share: ShareId, data: options.Data = None, registry: options.Registry
     from techport_pilots.access.shares import Shares
 
     with open_registry(data, registry) as opened:
-        if not any(Shares(opened.database).revoke(pilot.id, share) for pilot in opened.pilots()):
-            raise _none(opened, share)
+        Shares(opened.database).revoke(_open_share(opened, share).pilot, share)
 
 
-def _none(registry: Registry, share: str) -> CannotRun:
+def _open_share(registry: Registry, name: str) -> Share:
+    """The share of this id. Raises CannotRun where there is none that is open."""
     from techport_pilots.access.shares import Shares
 
-    for pilot in registry.pilots():
-        if Shares(registry.database).find_by_id(pilot.id, share) is not None:
-            return CannotRun(f"{share} is not open any more, or is published already")
-    return CannotRun(f"there is no share {share[:80]!r}; `techport share list` names them")
+    shares = Shares(registry.database)
+    share = next((found for pilot in registry.pilots() if (found := shares.find_by_id(pilot.id, name))), None)
+    if share is None:
+        raise CannotRun(f"there is no share {name[:80]!r}; `techport share list` names them")
+    if not share.is_open(now()):
+        raise CannotRun(f"{name} has ended")
+    return share
 
 
 def _day(text: str | None, zone: str, later: int) -> Micros | None:

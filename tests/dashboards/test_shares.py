@@ -121,6 +121,7 @@ async def test_a_link_cannot_be_told_from_the_id(city: City, client: httpx.Async
     assert (await client.get(f"/shared/{feed.id}/")).status_code == 404
     page = await client.get(f"/shared/{feed.key}/")
     assert page.headers["referrer-policy"] == "same-origin"
+    assert page.headers["x-robots-tag"] == "noindex"
 
 
 async def test_tokens_read_shares_of_an_organisation_within_their_scope(city: City, client: httpx.AsyncClient) -> None:
@@ -209,6 +210,10 @@ async def test_who_may_read_shares_finds_them(city: City, client: httpx.AsyncCli
         headers = {} if cookie is None else {"cookie": cookie}
         return {item["id"] for item in (await client.get("/api/v1/shares", headers=headers)).json()["items"]}
 
+    assert f"/shared/{public.key}" in (await client.get("/catalogue")).text
+    assert f"/shared/{members.key}" not in (await client.get("/catalogue")).text
+    cookie = {"cookie": member_cookie(city)}
+    assert f"/shared/{members.key}" in (await client.get("/catalogue", headers=cookie)).text
     assert await found(None) == {public.id}
     assert await found(city.cookie("outsider")) == {public.id}
     assert await found(member_cookie(city)) == {public.id, members.id}

@@ -86,9 +86,8 @@ class NewShare(Body):
 @needs("see", anybody="shares that are public")
 def readable(request: Request, services: ServicesDep, viewer: ViewerDep, page: PageParameters) -> dict[str, Any]:
     """Shares that you may read: public ones, and those for organisations of which you are a member."""
-    organisations = () if viewer.identity is None else sorted(viewer.identity.organisations)
-    shares = services.shares.shares.readable(organisations)
-    items = [_feed(share, address_of(request)) for share in sorted(shares, key=lambda share: share.id)]
+    shares = sorted(services.shares.readable(viewer), key=lambda share: share.id)
+    items = [_feed(share, address_of(request)) for share in shares]
     return listed(items, ("id",), page, services.settings)
 
 

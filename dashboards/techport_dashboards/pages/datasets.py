@@ -49,7 +49,8 @@ def page(request: Request, services: ServicesDep, viewer: ViewerDep) -> Response
     language, base = language_of(request), address_of(request)
     found = _data_sets(services, viewer, language, base)
     about = _schema_org(found, language, base, services.settings.publisher)
-    return render(request, "catalogue.html", language, sets=found, about=about, base=base)
+    feeds = services.shares.readable(viewer)
+    return render(request, "catalogue.html", language, sets=found, about=about, base=base, feeds=feeds)
 
 
 def _data_sets(services: Services, viewer: Viewer, language: Language, base: str) -> list[DataSet]:

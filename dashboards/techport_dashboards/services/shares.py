@@ -34,6 +34,11 @@ class ShareReaders:
         self._reads: dict[str, tuple[int, Micros]] = {}
         self._flushed = float("-inf")
 
+    def is_fresh(self, key: str) -> bool:
+        """Whether `find` answers at once, without asking the registry."""
+        with self._lock:
+            return time.monotonic() - self._known.get(key, (float("-inf"), None))[0] <= FRESH_S
+
     def find(self, key: str) -> Share | None:
         """The open share with this address, as the registry knew it a few seconds ago. Raises RegistryUnavailable."""
         moment = time.monotonic()
@@ -58,25 +63,11 @@ class ShareReaders:
         with self._lock:
             self._known.clear()
 
-    def admit(self, key: str, caller: Viewer) -> tuple[Share, bool]:
-        """The share, and whether the caller only looks at it as others see it, because they may share the pilot.
-
-        Raises Problem, the same one for a share that has ended, one that is not published yet, one that is not for the
-        caller, and none at all; who has not signed in is asked to where members of an organisation may read it.
-        """
-        share = self.find(key)
-        if share is None:
-            raise no_share()
-        if caller.may("share", share.pilot):
-            return share, True
-        if share.published is None:
-            raise no_share()
-        if share.terms.audience == "organisation":
-            if not caller.signed_in:
-                raise sign_in_needed()
-            if caller.identity is None or share.terms.organisation not in caller.identity.organisations:
-                raise no_share()
-        return share, False
+    def readable(self, caller: Viewer) -> list[Share]:
+        """Shares that the caller finds without having been given their address: those that are public, and those for
+        organisations of which they are a member. By title. Raises RegistryUnavailable."""
+        organisations = () if caller.identity is None else tuple(caller.identity.organisations)
+        return sorted(self.shares.readable(organisations), key=lambda share: (share.terms.title, share.id))
 
     def count(self, share: Share) -> bool:
         """Note that the share was read; whether it is time to write that down."""
@@ -97,6 +88,26 @@ class ShareReaders:
                 for share, (number, last) in reads.items():
                     more, later = self._reads.get(share, (0, 0))
                     self._reads[share] = (number + more, max(last, later))
+
+
+def admit(share: Share | None, caller: Viewer) -> tuple[Share, bool]:
+    """The share, and whether the caller only looks at it as others see it, because they may share the pilot.
+
+    Raises Problem, the same one for a share that has ended, one that is not published yet, one that is not for the
+    caller, and none at all; who has not signed in is asked to where members of an organisation may read it.
+    """
+    if share is None:
+        raise no_share()
+    if caller.may("share", share.pilot):
+        return share, True
+    if share.published is None:
+        raise no_share()
+    if share.terms.audience == "organisation":
+        if not caller.signed_in:
+            raise sign_in_needed()
+        if caller.identity is None or share.terms.organisation not in caller.identity.organisations:
+            raise no_share()
+    return share, False
 
 
 def reader_of(share: Share) -> Viewer:

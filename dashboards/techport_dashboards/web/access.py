@@ -22,7 +22,7 @@ from starlette.requests import HTTPConnection
 from techport_dashboards.problems import Problem, forbidden, sign_in_needed
 from techport_dashboards.query.names import find_pilot
 from techport_dashboards.query.registry_cache import RegistryView
-from techport_dashboards.services.shares import ShareReaders, reader_of
+from techport_dashboards.services.shares import admit, reader_of
 from techport_dashboards.settings import WebSettings
 from techport_dashboards.viewer import COMMAND_LINE, NOBODY, OPERATOR, Viewer
 from techport_dashboards.web import audit_trail
@@ -30,6 +30,7 @@ from techport_dashboards.web.audit_trail import Logs, When
 from techport_dashboards.web.cors import readable_elsewhere
 from techport_dashboards.web.etags import SERVICES
 from techport_dashboards.web.paths import PREVIEWED, SHARE_KEY, route_path
+from techport_dashboards.web.share_lookup import share_at
 from techport_pilots.access.api_tokens import PATTERN
 from techport_pilots.access.policy import Action
 from techport_pilots.access.sessions import Identity
@@ -106,8 +107,8 @@ async def identify(connection: HTTPConnection) -> Viewer:
     caller = await _caller(connection)
     if SHARE_KEY not in connection.scope:
         return caller
-    readers: ShareReaders = connection.app.state.services.shares
-    share, previewed = await run_in_threadpool(readers.admit, connection.scope[SHARE_KEY], caller)
+    found = await share_at(connection.app.state.services.shares, connection.scope[SHARE_KEY])
+    share, previewed = admit(found, caller)
     connection.scope[PREVIEWED] = previewed
     return reader_of(share)
 

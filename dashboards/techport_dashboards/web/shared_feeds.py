@@ -17,6 +17,7 @@ from typing import Any
 from fastapi import FastAPI, Request
 from prometheus_client import CollectorRegistry
 from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from techport_dashboards.problems import Problem
@@ -28,6 +29,7 @@ from techport_dashboards.services.shares import ShareReaders, no_share
 from techport_dashboards.web import errors
 from techport_dashboards.web.dependencies import Services
 from techport_dashboards.web.paths import PREFIX, PREVIEWED, SHARE_KEY
+from techport_dashboards.web.share_lookup import share_at
 from techport_pilots.access.shares import KEY, Share
 from techport_pilots.errors import RegistryUnavailable
 
@@ -69,8 +71,8 @@ class SharedFeeds:
             await self._app(scope, receive, send)
             return
         try:
-            share = await run_in_threadpool(self._readers.find, scope[SHARE_KEY])
-            app = None if share is None else await run_in_threadpool(self._opened.app, share)
+            share = await share_at(self._readers, scope[SHARE_KEY])
+            app = None if share is None else await self._opened.app_of(share)
         except RegistryUnavailable as error:
             await errors.respond(Request(scope), Problem("registry-unavailable", str(error)))(scope, receive, send)
             return
@@ -81,6 +83,8 @@ class SharedFeeds:
 
         async def send_counted(message: Message) -> None:
             nonlocal counted
+            if message["type"] == "http.response.start" and share.terms.audience != "public":
+                MutableHeaders(scope=message)["X-Robots-Tag"] = "noindex"
             if message["type"] == "http.response.start" and message["status"] < 400 and not counted:
                 counted = True
                 if not scope.get(PREVIEWED) and self._readers.count(share):
@@ -99,8 +103,14 @@ class OpenShares:
         self._lock = threading.Lock()
         self._apps: OrderedDict[str, FastAPI] = OrderedDict()
 
+    async def app_of(self, share: Share) -> FastAPI:
+        """The app of the share; a thread is taken where it has to be made. Raises RegistryUnavailable."""
+        with self._lock:
+            app = self._apps.get(share.id)
+        return app if app is not None else await run_in_threadpool(self.app, share)
+
     def app(self, share: Share) -> FastAPI:
-        """The app of the share."""
+        """The app of the share. Raises RegistryUnavailable."""
         with self._lock:
             app = self._apps.get(share.id)
             if app is None:
