@@ -140,13 +140,13 @@ def test_the_map_zooms_pans_and_shows_another_quantity(visit: Visitor, city: Cit
         "targets => targets.map(target => target.getBoundingClientRect().width)"
     )
     assert min(boxes) >= 44
-    page.locator("form.labels select").select_option("pm10")
+    page.locator("form.map-values select").select_option("pm10")
     expect(page.locator(".mark text .unit").first).to_have_text("µg/m³")
     assert parse_qs(urlsplit(page.url).query) == {"lang": ["nb"], "map": ["pm10"]}
     quantities = page.locator(".mark text").evaluate_all("texts => [...new Set(texts.map(t => t.dataset.quantity))]")
     assert quantities == ["pm10"], "one quantity at a time"
     page.reload()
-    expect(page.locator("form.labels select")).to_have_value("pm10")
+    expect(page.locator("form.map-values select")).to_have_value("pm10")
 
 
 def test_pilots_are_on_the_first_screen_of_the_overview(visit: Visitor) -> None:

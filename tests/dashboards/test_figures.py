@@ -125,3 +125,11 @@ async def test_flags_are_counted_by_kind_and_good_readings_apart(city: City, cli
         return int(re.search(r"The crane</a></th>\s*<td[^>]*><strong>(\d+)", page)[1])  # type: ignore[index]
 
     assert came(text) > came((await client.get(path + "&readings=good")).text) == 0
+
+
+def test_axes_have_round_values_at_their_places() -> None:
+    axis = figures.axis(0.4, 9.7, 0, 100, 6)
+    assert [value for value, _ in axis.ticks] == [2, 4, 6, 8]
+    assert axis.ticks[0][1] == pytest.approx(100 * (2 - 0.4) / 9.3, abs=0.05)
+    assert axis.decimals == 0
+    assert figures.axis(3, 3, 60, 0, 6).ticks == [(3, 60)], "where all values are one"

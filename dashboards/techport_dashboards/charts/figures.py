@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from techport_pilots.svg import Floats, Scale, ring_piece
+from techport_pilots.svg import Floats, Scale, decimals_of, ring_piece, round_step, ticks
 from techport_storage.microseconds import HOUR
 
 Ints = NDArray[np.int64]
@@ -59,6 +59,22 @@ class Scatter:
     y: tuple[float, float]
     count: int
     correlation: float | None  # Pearson's
+
+
+@dataclass(frozen=True, slots=True)
+class Axis:
+    """Round values along a side of a drawing, and the coordinate of each."""
+
+    ticks: list[tuple[float, float]]
+    decimals: int
+
+
+def axis(low: float, high: float, start: float, end: float, most: int) -> Axis:
+    """From the value `low` at coordinate `start` to `high` at `end`, with about so many ticks at most."""
+    if not high > low:
+        return Axis([(low, start)], 2)
+    step, place = round_step(high - low, most), Scale(low, high, start, end)
+    return Axis([(value, round(place(value), 1)) for value in ticks(low, high, step)], decimals_of(step))
 
 
 def distribution(value: Floats) -> list[Bin]:

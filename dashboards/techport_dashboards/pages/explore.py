@@ -150,7 +150,12 @@ def _figure(
     rests: dict[str, Any] = {"count": len(column.value), "every": every, "without_wind": False}
     rests |= {"stacked": None, "speed": None, "distribution": [], "week": [], "rose": [], "scatter": None}
     if view == "distribution":
-        return rests | {"distribution": figures.distribution(column.value)}
+        bins = figures.distribution(column.value)
+        if not bins:
+            return rests
+        across = figures.axis(bins[0].low, bins[-1].high, 52, 632, 8)
+        up = figures.axis(0, max(one.count for one in bins), 220, 15, 5)
+        return rests | {"distribution": bins, "across": across, "up": up}
     if view == "week":
         clock = Clock(times.zone_named(catalogue.pilots[pilot].timezone), None)
         return rests | {"week": figures.week(clock.local(column.time), column.value)}
@@ -172,7 +177,11 @@ def _figure(
     assert other is not None
     second = _column(services, viewer, catalogue, pilot, other, devices, every, values)
     x, y = _together(second, column)
-    return rests | {"scatter": figures.scatter(x, y)}
+    drawn = figures.scatter(x, y)
+    if drawn is None:
+        return rests
+    across, up = figures.axis(*drawn.x, 0, 100, 6), figures.axis(*drawn.y, 60, 0, 6)
+    return rests | {"scatter": drawn, "across": across, "up": up}
 
 
 def _column(

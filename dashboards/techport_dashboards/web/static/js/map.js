@@ -101,7 +101,7 @@ export function watchMap(frame) {
     groups.forEach((group, place) => {
       const [{ label: text, x, y }] = group;
       if (!text) return;
-      const long = text.textContent.length * 7.2 * px;
+      const long = text.textContent.length * 6.4 * px;
       const box = [x + 10 * px, y - 8 * px, x + 12 * px + long, y + 8 * px];
       const free = group.length === 1 && box[2] < right && taken.every((other, i) => i === place || !overlap(box, other));
       text.classList.toggle("spare", !free);
@@ -195,7 +195,7 @@ export function watchMap(frame) {
 
 /** Labels of another quantity: the map is drawn anew by the server, the rest of the page stays. */
 function choose(frame) {
-  const form = frame.querySelector("form.labels");
+  const form = frame.querySelector("form.map-values");
   form?.querySelector("button").setAttribute("hidden", "");
   form?.querySelector("select").addEventListener("change", async () => {
     const address = new URL(location.href);
@@ -206,7 +206,7 @@ function choose(frame) {
     history.replaceState(history.state, "", address);
     frame.replaceChildren(...page.querySelector(".map-frame").childNodes);
     start(frame);
-    frame.querySelector("form.labels select").focus();
+    frame.querySelector("form.map-values select").focus();
   });
 }
 
