@@ -11,7 +11,7 @@ VENDOR := dashboards/techport_dashboards/web/static/vendor
 CATALOGUE := dashboards/techport_dashboards/web/locales/nb.po
 
 # What `make help` prints of each target stands behind its ##.
-.PHONY: help demo test test-fast test-faults test-six-dates test-dates lint docs messages fuzz-api assets install install-dev system-packages pin-images audit clean
+.PHONY: help demo test test-fast test-faults test-six-dates test-dates lint docs pictures messages fuzz-api assets install install-dev system-packages pin-images audit clean
 
 help:
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 24
@@ -49,6 +49,10 @@ lint: install-dev ## ruff, mypy and the layers
 docs: install-dev ## the lists of modules in READMEs and the picture of imports
 	$(RUN)/python docs/modules.py
 	$(RUN)/python docs/pictures/imports.py
+
+# What the documentation shows of the default demo. Needs Chromium, and a minute or two.
+pictures: install-dev assets ## the pictures of pages in docs/pictures, taken of a demo that is started for it
+	$(RUN)/python -m tests.browser.pictures
 
 # Collects the texts of the pages and adds new ones to the catalogue, without a translation. Run twice, it changes nothing.
 messages: install-dev ## adds new texts of pages to the catalogue, to be translated

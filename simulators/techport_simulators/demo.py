@@ -13,6 +13,7 @@ from zoneinfo import ZoneInfo
 import msgspec
 
 from techport_pilots.model import PilotDefinition
+from techport_simulators.chance import key
 from techport_simulators.devices import iso, micros
 from techport_simulators.faults import FaultPlan, Faults
 from techport_storage.microseconds import DAY, HOUR, MINUTE
@@ -136,9 +137,10 @@ def demo_faults(pilots: Sequence[PilotDefinition]) -> FaultPlan:
     def faults(pilot: str, device: str) -> Faults:
         if (pilot, device) == OFFLINE and pilot in began:
             return Faults(silent_from=began[pilot] + _SILENT_SINCE)
-        if (pilot, device) == LOW_BATTERY and pilot in began:
+        if pilot in began:  # all other batteries have months left
+            used = _BATTERY_USED if (pilot, device) == LOW_BATTERY else 0.1 + key("battery", pilot, device) % 50 / 100
             first_start = began[pilot] + SINCE // dt.timedelta(microseconds=1)
-            new = first_start - round(_BATTERY_USED * _BATTERY_LIFE)
+            new = first_start - round(used * _BATTERY_LIFE)
             return Faults(battery=dt.timedelta(microseconds=_BATTERY_LIFE), battery_since=new)
         return Faults()
 
