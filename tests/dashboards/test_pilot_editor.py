@@ -21,7 +21,7 @@ from techport_pilots.access.accounts import Accounts
 from techport_pilots.access.api_tokens import ApiTokens
 from techport_pilots.definition.load import check_document, parse_definition, read_definition, to_yaml
 from techport_pilots.errors import DefinitionError
-from techport_pilots.model import PilotDefinition, Text
+from techport_pilots.model import PilotDefinition, Position, Text
 from techport_pilots.quantities import builtin
 from techport_pilots.registry import events, lifecycle
 from techport_pilots.registry.registration import status
@@ -416,7 +416,15 @@ async def test_a_large_pilot_keeps_what_its_form_does_not_show(city: City, clien
     assert dict(pairs)[last] == "Flyttet"
     answer = await send(client, "/pilots/alt/edit", pairs, **{last: "Flyttet igjen"}, do="save")
     assert answer.headers["location"].endswith("saved=2")
-    now = city.registry.pilot("alt")
+    for number in range(70):
+        events.add_event(
+            city.registry.database, large, msgspec.structs.replace(events_[0], text=Text(str(number))), "k"
+        )
+    pairs = await fields_of(client, "/pilots/alt/edit?lang=en")
+    answer = await send(client, "/pilots/alt/edit", pairs, do="save")
+    assert answer.headers["location"].endswith("saved=0")
+    assert len(events.added(city.registry.database, "alt")) == 70
+    now = city.registry.written("alt")[1]
     assert (len(now.events), len(now.devices)) == (700, 403)
     assert [event.text.nb for event in now.events[-2:]] == ["Flyttet", "Flyttet igjen"]
 
@@ -479,25 +487,40 @@ async def test_a_definition_is_imported_shown_and_changed_as_yaml(city: City, cl
     assert (await client.get("/pilots/school-air/definition", params={"version": "9"})).status_code == 404
 
 
-async def test_events_of_the_time_line_stay_and_can_be_removed(city: City, client: httpx.AsyncClient) -> None:
+async def test_what_was_recorded_is_edited_like_what_was_written(city: City, client: httpx.AsyncClient) -> None:
+    """Recorded while the pilot ran: unchanged it stays there, changed it becomes part of the definition."""
     text = PACKAGED[0].read_text("utf-8")
     city.import_text(text)
-    pilot = city.registry.pilot("school-air")
-    event = msgspec.structs.replace(pilot.events[0], text=Text(en="Snow plough"))
-    number = events.add_event(city.registry.database, pilot, event, "kari")
-    path = "/pilots/school-air/edit"
+    database, pilot = city.registry.database, city.registry.pilot("school-air")
+    place = Position(63.4, 10.4)
+    plough, fire, moved = (
+        msgspec.structs.replace(pilot.events[0], text=Text(en=words), kind="moved", device=device, position=place)
+        for words, device in (("Plough", None), ("Fire", None), ("Moved", pilot.devices[0].id))
+    )
+    for event in (plough, fire, moved):
+        events.add_event(database, pilot, event, "kari")
+    path, own = "/pilots/school-air/edit", len(pilot.events)
     pairs = await fields_of(client, path)
+    assert [dict(pairs)[f"events[{own + n}].text.en"] for n in range(3)] == ["Plough", "Fire", "Moved"]
     answer = await send(client, path, pairs, attribution="New", do="save")
+    assert answer.headers["location"].endswith("saved=2")
+    assert city.registry.written("school-air")[1].events == pilot.events
+    assert [one.what for one in events.added(database, "school-air")] == [plough, fire, moved]
+
+    pairs = await fields_of(client, path)
+    answer = await send(client, path, pairs, do=f"remove:events[{own}]")
+    kept = Fields(answer.text).pairs
+    answer = await send(client, path, kept, **{f"events[{own + 1}].text.en": "Moved east"}, do="save")
+    assert answer.headers["location"].endswith("saved=3")
+    assert [one.what for one in events.added(database, "school-air")] == [fire]
+    east = msgspec.structs.replace(moved, text=Text(en="Moved east"))
+    assert city.registry.written("school-air")[1].events == [*pilot.events, east], "with its position"
+
+    pairs = await fields_of(client, path)
+    events.take_back(database, city.registry.pilot("school-air"), events.added(database, "school-air")[0].id)
+    answer = await send(client, path, pairs, attribution="Newer", do="save")
     assert answer.status_code == 303
-    assert event not in city.registry.written("school-air")[1].events
-    assert event in city.registry.pilot("school-air").events
-    page = await client.get(path)
-    assert "Snow plough" in page.text
-    answer = await send(client, f"{path}/time-line", [], event=str(number))
-    assert answer.status_code == 400, "it asks to confirm first"
-    answer = await send(client, f"{path}/time-line", [], event=str(number), confirmed="yes")
-    assert answer.status_code == 303
-    assert event not in city.registry.pilot("school-air").events
+    assert city.registry.pilot("school-air").events == [*pilot.events, east], "what somebody else removed stays removed"
 
 
 async def test_the_effect_that_can_be_found_is_estimated_from_another_pilots_days(

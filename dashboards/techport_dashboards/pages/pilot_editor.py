@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Any
 
+import msgspec
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import RedirectResponse
 from pydantic import Field
@@ -13,6 +14,7 @@ from pydantic import Field
 from techport_dashboards.pages.device_form import INTERVALS, quantities
 from techport_dashboards.pages.pilot_form import (
     MISSING,
+    MOST_SHOWN,
     PilotForm,
     Section,
     anchor,
@@ -38,8 +40,9 @@ from techport_pilots.definition.limits import BuiltIn, built_ins
 from techport_pilots.definition.load import check_document, document_of, parse_definition, to_yaml
 from techport_pilots.errors import DefinitionError, Finding, UnknownPilot, WrongState
 from techport_pilots.i18n import N_, Language, Message
-from techport_pilots.model import PilotDefinition, Text
+from techport_pilots.model import Event, Exclusion, PilotDefinition, Text
 from techport_pilots.registry import events, registration
+from techport_pilots.registry.events import Added
 from techport_pilots.time import interval_micros
 from techport_storage import clock
 
@@ -145,9 +148,13 @@ def edit_page(
     parameters: Annotated[EditorParameters, Query()],
 ) -> Response:
     """The form of a pilot, as its newest version has it."""
-    version, written = services.registry_cache.registry.written(pilot.id)
-    form = form_of(written)
-    form.texts |= {"base": str(version), "seen": str(version)}
+    registry = services.registry_cache.registry
+    version, written = registry.written(pilot.id)
+    recorded = _recorded(services, pilot.id)
+    form = form_of(_with_recorded(written, recorded), own=written)
+    for row, number in _recorded_rows(written, recorded):
+        form.texts[f"{row}.recorded"] = str(number)
+    form.texts |= {"base": str(version), "seen": str(version), "recorded": _numbers_of(recorded)}
     if pilot.id in services.registry_cache.current().assumed_open:
         form.texts["data_class"] = "open"  # as it is, though nobody has written so
     return _page(request, services, viewer, pilot, form, Told(saved=parameters.saved))
@@ -167,13 +174,19 @@ def save(
     current_version, current = registry.written(pilot.id)
     base = _base(services, pilot.id, form)
     texts = form_sent(form, base)
-    texts.texts |= {name: form.get(name) for name in ("base", "why")} | {"seen": str(current_version)}
+    recorded = [
+        one for one in events.added(registry.database, pilot.id) if str(one.id) in form.get("recorded").split(",")
+    ]
+    _find_recorded(texts, base, recorded)
+    base = _with_recorded(base, recorded)
+    texts.texts |= {name: form.get(name) for name in ("base", "why")}
+    texts.texts |= {"seen": str(current_version), "recorded": _numbers_of(recorded)}
     told = Told()
     if _rows_changed(form, texts, told):
         return _page(request, services, viewer, pilot, texts, told)
     texts.without_blank_rows()
     document, findings = document_from(texts, base)
-    document, conflicts = merged(document, document_of(base), document_of(current))
+    document, conflicts = merged(document, document_of(base), document_of(_with_recorded(current, recorded)))
     definition = _checked(document, findings, texts, told)
     if definition is not None and form.get("do") == "estimate":
         told.estimates = _estimates(services, viewer, definition)
@@ -181,9 +194,10 @@ def save(
         told.conflicts = conflicts
     elif definition is not None:
         try:
+            written, gone = _without_recorded(definition, recorded)
             version = registry.import_pilot(
-                definition,
-                to_yaml(definition),
+                written,
+                to_yaml(written),
                 viewer.who,
                 form.get("why"),
                 may_see=viewer.may_see,
@@ -194,22 +208,11 @@ def save(
         except WrongState as error:
             told.add("why" if error.message.code == "lifecycle.why-plan" else "", error.message)
         else:
-            return _to(request, f"/pilots/{pilot.id}/edit", saved=str(version if version > current_version else 0))
+            for one in gone:
+                events.take_back(registry.database, pilot, one.id)
+            saved = version > current_version or gone
+            return _to(request, f"/pilots/{pilot.id}/edit", saved=str(version if saved else 0))
     return _page(request, services, viewer, pilot, texts, told)
-
-
-@router.post("/pilots/{pilot}/edit/time-line")
-@needs("edit")
-def remove_from_time_line(
-    request: Request, services: ServicesDep, viewer: ViewerDep, pilot: PilotDep, form: FormDep
-) -> Response:
-    """Take back an event or exclusion that was added while the pilot ran."""
-    number = form.number("event")
-    if number is None:
-        raise Problem("bad-parameter", "The form is not complete.", parameter="event")
-    form.confirmed()
-    events.take_back(services.registry_cache.registry.database, pilot, number)
-    return _to(request, f"/pilots/{pilot.id}/edit", fragment="events")
 
 
 @router.get("/pilots/{pilot}/definition")
@@ -309,6 +312,58 @@ def _refuse_who_may_not_create(viewer: Viewer) -> None:
         raise Problem("forbidden", "New pilots are created by administrators, and by people who edit a pilot.")
 
 
+def _with_recorded(pilot: PilotDefinition, recorded: Sequence[Added]) -> PilotDefinition:
+    """The definition with what was recorded while the pilot ran behind its own events and exclusions."""
+    return msgspec.structs.replace(
+        pilot,
+        events=[*pilot.events, *(one.what for one in recorded if isinstance(one.what, Event))],
+        exclusions=[*pilot.exclusions, *(one.what for one in recorded if isinstance(one.what, Exclusion))],
+    )
+
+
+def _without_recorded(pilot: PilotDefinition, recorded: Sequence[Added]) -> tuple[PilotDefinition, list[Added]]:
+    """The definition without what stays recorded beside it; and what was changed, and so is in the definition now, or
+    removed."""
+    stays = [one.what for one in recorded if one.what in pilot.events or one.what in pilot.exclusions]
+    written = msgspec.structs.replace(
+        pilot,
+        events=[event for event in pilot.events if event not in stays],
+        exclusions=[exclusion for exclusion in pilot.exclusions if exclusion not in stays],
+    )
+    return written, [one for one in recorded if one.what not in stays]
+
+
+def _recorded(services: Services, pilot: str) -> list[Added]:
+    """What was recorded while the pilot ran and its form shows: the last events and exclusions."""
+    added = events.added(services.registry_cache.registry.database, pilot)
+    shown = [[one for one in added if isinstance(one.what, kind)][-MOST_SHOWN:] for kind in (Event, Exclusion)]
+    return [one for several in shown for one in several]
+
+
+def _recorded_rows(own: PilotDefinition, recorded: Sequence[Added]) -> Iterator[tuple[str, int]]:
+    """The rows of what was recorded, behind those of the definition, each with its number."""
+    for section, kind, first in (("events", Event, len(own.events)), ("exclusions", Exclusion, len(own.exclusions))):
+        for place, one in enumerate(one for one in recorded if isinstance(one.what, kind)):
+            yield f"{section}[{first + place}]", one.id
+
+
+def _find_recorded(texts: PilotForm, own: PilotDefinition, recorded: Sequence[Added]) -> None:
+    """Say of each row of something recorded what it was. One that somebody else removed meanwhile is gone here, too."""
+    places = {str(number): row for row, number in _recorded_rows(own, recorded)}
+    sections: tuple[Section, ...] = ("events", "exclusions")
+    for section in sections:
+        for index in reversed(texts.indices(section)):
+            number = texts.get(f"{section}[{index}].recorded")
+            if number in places:
+                texts.texts[f"{section}[{index}].was"] = places[number].partition("[")[2].rstrip("]")
+            elif number:
+                texts.remove_row(f"{section}[{index}]")
+
+
+def _numbers_of(recorded: Sequence[Added]) -> str:
+    return ",".join(str(one.id) for one in recorded)
+
+
 def _base(services: Services, pilot: str, form: Form) -> PilotDefinition:
     """The version that the form was made from. Raises Problem where it names none."""
     number = form.number("base")
@@ -405,7 +460,6 @@ def _page(
         state=state,
         registered=None if pilot is None else registration.registration_of(database, pilot.id),
         binding=pilot is not None and registration.is_binding(database, pilot, state != "draft"),
-        added=[] if pilot is None else events.added(database, pilot.id),
         own_quantities=own,
         other_quantities=others,
         quantity_names=frozenset(listed),

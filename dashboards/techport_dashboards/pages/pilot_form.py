@@ -129,7 +129,9 @@ class PilotForm:
     def _is_blank(self, section: Section, index: int) -> bool:
         row = f"{section}[{index}]"
         written = [entry for entry in ROWS[section] if entry.kind != "choice"]
-        return not any(self.get(f"{row}.{name}") for name in ("was", "further", *(entry.name for entry in written)))
+        return not any(
+            self.get(f"{row}.{name}") for name in ("was", "recorded", "further", *(entry.name for entry in written))
+        )
 
     def _renumber(self, section: Section, kept: Sequence[int]) -> None:
         first = self.shown_from[section]
@@ -147,8 +149,11 @@ class PilotForm:
 # -- From a definition
 
 
-def form_of(pilot: PilotDefinition, *, new: bool = False) -> PilotForm:
-    """The form that shows a definition. Devices that are not new are left to their own pages."""
+def form_of(pilot: PilotDefinition, *, new: bool = False, own: PilotDefinition | None = None) -> PilotForm:
+    """The form that shows a definition. Devices that are not new are left to their own pages.
+
+    `own` is the definition without the rows behind it that are shown in any case; those of `pilot` begin with its rows.
+    """
     document, local = document_of(pilot), _zone_of(pilot.timezone)
     form = PilotForm({"id": pilot.id})
     for entry in PILOT:
@@ -157,7 +162,7 @@ def form_of(pilot: PilotDefinition, *, new: bool = False) -> PilotForm:
     form.texts["data_class"] = pilot.data_class
     for section in ROWS:
         rows = document.get(section, [])
-        form.shown_from[section] = 0 if new else _shown_from(section, len(rows))
+        form.shown_from[section] = 0 if new else _shown_from(section, len(getattr(own or pilot, section)))
         form.rows[section] = len(rows) - form.shown_from[section]
         for index in form.indices(section):
             row = f"{section}[{index}]"
@@ -271,6 +276,8 @@ _ENTRY_KINDS: Mapping[tuple[str, str], Kind] = {
     **{(section, entry.name): entry.kind for section, entries in ROWS.items() for entry in entries},
     **{(section, "was"): "text" for section in ROWS},
     ("kpis", "further"): "text",
+    ("events", "recorded"): "text",
+    ("exclusions", "recorded"): "text",
 }
 
 
