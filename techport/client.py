@@ -126,8 +126,9 @@ class Client:
         to : str
             pandas, polars, arrow, or xarray (which has to be installed).
         **question
-            pilot, device, quantity, start, end, every, aggregate, zone, quality, fill, shape, order, limit, value,
-            columns, ... : docs/api.md. Lists are several names. Times may be datetime objects with an offset.
+            pilot, device, quantity, start, end, every, aggregate, group, profile, zone, quality, fill, shape, order,
+            limit, value, columns, ... : docs/api.md. Lists are several names. Times may be datetime objects with an
+            offset.
 
         Raises
         ------
@@ -256,7 +257,7 @@ class Client:
         raise AssertionError("a request is sent at least once")
 
 
-_LISTS = ("pilot", "device", "quantity", "aggregate", "value", "columns")
+_LISTS = ("pilot", "device", "quantity", "aggregate", "value", "columns", "group")
 
 
 def _checked(answer: httpx2.Response) -> httpx2.Response:
