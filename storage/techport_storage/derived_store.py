@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from itertools import chain
 from typing import NoReturn
@@ -27,7 +28,7 @@ from techport_storage.aggregate_sql import select as aggregate_select
 from techport_storage.buckets import bucket_edges, fixed_width
 from techport_storage.columns import group_by_stream, name_columns
 from techport_storage.coverage import Coverage, coverage_by_reading
-from techport_storage.microseconds import HOUR
+from techport_storage.microseconds import DAY, HOUR
 from techport_storage.model import (
     RAW_SCHEMA,
     TIME,
@@ -46,7 +47,10 @@ from techport_storage.model import (
 from techport_storage.query_check import check_query, check_zone
 from techport_storage.store import ReadingStore
 
-_AT_ONCE = 16  # streams that are read together
+_MOST_AT_ONCE = 16  # streams that are read together
+_ROWS_AT_ONCE = 200_000
+_LONG: Micros = 3_650 * DAY  # how far back rows are thought to go where no beginning is asked for
+_NEVER_NULL: frozenset[Aggregate] = frozenset({"mean", "sum", "share"})
 _LATEST_FRESH_S = 15.0
 _WIDER = 4
 _FURTHEST = 12  # windows that are looked through for a stream's latest row; the last one has no beginning
@@ -211,31 +215,130 @@ class DerivedStore:
 
     # -- Rows
 
-    def _rows(self, names: Mapping[Stream, DerivedStream], start: Micros | None, end: Micros | None) -> pa.Table:
-        """The rows of these streams that are shown and begin in [start, end), in RAW_SCHEMA and in order."""
+    def _batches(self, query: Query, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
+        names = self._streams()
+        chosen = [] if query.quality == "flagged" else chosen_streams(names, query.select)  # what is shown has no flag
+        if query.after is not None:
+            chosen = [stream for stream in chosen if stream >= query.after.stream]
+        with ExitStack() as opened:
+            if self._derivation.every is None:
+                tables = self._readings(names, chosen, query)
+            elif query.every is None:
+                tables = self._buckets(names, chosen, query)
+            else:
+                con = opened.enter_context(
+                    duckdb.connect(config={"enable_external_access": False, "lock_configuration": True})
+                )
+                tables = self._aggregates(con, names, chosen, query, schema)
+            opened.enter_context(closing(tables))
+            left = query.limit
+            for table in tables:
+                if left is not None:
+                    table = table.slice(0, left)
+                    left -= table.num_rows
+                yield from table.cast(schema).combine_chunks().to_batches()
+                if left == 0:
+                    return
+
+    def _readings(
+        self, names: Mapping[Stream, DerivedStream], chosen: Sequence[Stream], query: Query
+    ) -> Generator[pa.Table]:
+        """Each reading, or buckets of the question's own, as the source gives them: stream by stream."""
+        low, high = self._range(query.start, query.end)
+        if low is not None and low >= high:
+            return
+        for stream in chosen:
+            source = names[stream].source
+            behind = query.after is not None and query.after.stream == stream
+            asked = msgspec.structs.replace(
+                query,
+                select=Selection(streams=(source,)),
+                start=low,
+                end=high if high < _END else None,
+                quality="good",
+                after=query.after._replace(stream=source) if query.after is not None and behind else None,
+            )
+            with self._source.read(asked) as reader:
+                for batch in reader:
+                    rest = batch.select(batch.schema.names[len(Stream._fields) :])
+                    named = name_columns([stream], np.zeros(batch.num_rows, np.int32))
+                    yield pa.Table.from_arrays([*named, *rest.columns], names=batch.schema.names)
+
+    def _buckets(
+        self, names: Mapping[Stream, DerivedStream], chosen: Sequence[Stream], query: Query
+    ) -> Generator[pa.Table]:
+        """The rows that are shown, some streams at a time."""
+        after = query.after
+        if after is not None and chosen and chosen[0] == after.stream:
+            start = after.time + 1 if query.start is None else max(query.start, after.time + 1)
+            yield from self._rows({chosen[0]: names[chosen[0]]}, start, query.end, query.limit)
+            chosen = chosen[1:]
+        size = 1 if query.limit is not None else self._at_once(query.start, query.end)
+        for begin in range(0, len(chosen), size):
+            part = {stream: names[stream] for stream in chosen[begin : begin + size]}
+            yield from self._rows(part, query.start, query.end, query.limit if size == 1 else None)
+
+    def _aggregates(
+        self,
+        con: duckdb.DuckDBPyConnection,
+        names: Mapping[Stream, DerivedStream],
+        chosen: Sequence[Stream],
+        query: Query,
+        schema: pa.Schema,
+    ) -> Generator[pa.Table]:
+        """The question's own buckets over rows that are shown."""
+        size = self._at_once(query.start, query.end)
+        for begin in range(0, len(chosen), size):
+            part = {stream: names[stream] for stream in chosen[begin : begin + size]}
+            rows = pa.concat_tables([RAW_SCHEMA.empty_table(), *self._rows(part, query.start, query.end)])
+            table = _aggregated(con, rows.unify_dictionaries(), query, schema)
+            if query.after is not None and query.after.stream in part:
+                table = _behind_row(table, query.after.stream, query.after.time)
+            yield table
+
+    def _at_once(self, start: Micros | None, end: Micros | None) -> int:
+        """How many streams are read together, so that what is held at a time is bounded."""
+        low, high = self._range(start, end)
+        every = self._derivation.every
+        width = DAY if every is None else fixed_width(every) or DAY
+        buckets = (min(high, clock.now()) - (clock.now() - _LONG if low is None else low)) // width
+        return max(1, min(_MOST_AT_ONCE, _ROWS_AT_ONCE // max(1, buckets)))
+
+    def _rows(
+        self,
+        names: Mapping[Stream, DerivedStream],
+        start: Micros | None,
+        end: Micros | None,
+        limit: int | None = None,
+    ) -> Iterator[pa.Table]:
+        """The buckets of these streams that are shown and begin in [start, end), in RAW_SCHEMA and in order: of one
+        stream as the source gives them. Only of one stream there may be a limit."""
         low, high = self._range(start, end)
         if not names or (low is not None and low >= high):
-            return RAW_SCHEMA.empty_table()
-        every = self._derivation.every
+            return
         shown = {derived.source: stream for stream, derived in names.items()}
         aggregates = tuple(sorted({derived.aggregate for derived in names.values()}))
         query = Query(
             select=Selection(streams=tuple(sorted(shown))),
             start=low,
-            end=high if high < _END else None,
-            every=every,
+            end=high,
+            every=self._derivation.every,
             aggregates=aggregates,
             zone=self._derivation.zone,
             quality="good",
+            limit=limit if _NEVER_NULL.issuperset(aggregates) else None,
         )
         with self._source.read(query) as reader:
-            table = reader.read_all()
-        pieces: dict[Stream, Rows] = {}
-        for source, part in group_by_stream(table):
-            rows = table.slice(part.start, part.stop - part.start)
-            stream = shown[source]
-            pieces[stream] = _reading_rows(rows) if every is None else self._bucket_rows(rows, names[stream])
-        return _table(pieces)
+            tables = (
+                (pa.Table.from_batches([batch]) for batch in reader) if len(names) == 1 else iter([reader.read_all()])
+            )
+            for table in tables:
+                pieces: dict[Stream, Rows] = {}
+                for source, part in group_by_stream(table):
+                    stream = shown[source]
+                    rows = table.slice(part.start, part.stop - part.start)
+                    pieces[stream] = self._bucket_rows(rows, names[stream])
+                yield _table(pieces)
 
     def _bucket_rows(self, rows: pa.Table, derived: DerivedStream) -> Rows:
         begun = rows.column("time").cast(pa.int64()).to_numpy()
@@ -244,56 +347,50 @@ class DerivedStore:
         begun, value = begun[there], value[there]
         return begun, value, self._ends(begun), np.zeros(len(begun), np.uint8)
 
-    def _batches(self, query: Query, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
-        if query.every is None:
-            yield from self._pages(query, schema, None)
-            return
-        with duckdb.connect(config={"enable_external_access": False, "lock_configuration": True}) as con:
-            yield from self._pages(query, schema, con)
-
-    def _pages(
-        self, query: Query, schema: pa.Schema, con: duckdb.DuckDBPyConnection | None
-    ) -> Iterator[pa.RecordBatch]:
-        names = self._streams()
-        chosen = [] if query.quality == "flagged" else chosen_streams(names, query.select)  # what is shown has no flag
-        if query.after is not None:
-            chosen = [stream for stream in chosen if stream >= query.after.stream]
-        left = query.limit
-        for begin in range(0, len(chosen), _AT_ONCE):
-            part = {stream: names[stream] for stream in chosen[begin : begin + _AT_ONCE]}
-            table = self._rows(part, query.start, query.end)
-            if con is not None:
-                table = _aggregated(con, table, query, schema)
-            if query.after is not None and query.after.stream in part:
-                table = _behind_row(table, query.after.stream, query.after.time)
-            if left is not None:
-                table = table.slice(0, left)
-                left -= table.num_rows
-            yield from table.cast(schema).combine_chunks().to_batches()
-            if left == 0:
-                return
+    # -- The latest row of each stream
 
     def _find_latest(self, names: Mapping[Stream, DerivedStream], high: Micros) -> pa.Table:
-        """The latest row of each stream: looked for in windows that go further and further back."""
+        """Looked for in windows that go further and further back."""
         holding = set(self._source.streams(Selection(streams=tuple(sorted(d.source for d in names.values())))))
         waiting = {stream: derived for stream, derived in names.items() if derived.source in holding}
-        behind = min(high, clock.now() + HOUR)
-        width = 2 * (HOUR if self._derivation.every is None else behind - self._floor(behind - 1))
+        every = self._derivation.every
+        behind, begin = min(high, clock.now() + HOUR), self._derivation.start
+        width = 2 * (HOUR if every is None else behind - self._floor(behind - 1))
         latest: dict[Stream, Rows] = {}
         for step in range(_FURTHEST):
             if not waiting:
                 break
             low = None if step == _FURTHEST - 1 else behind - width
-            begin = self._derivation.start
-            for first in range(0, len(waiting), _AT_ONCE):
-                part = dict(list(waiting.items())[first : first + _AT_ONCE])
-                for stream, rows in _last_rows(self._rows(part, low, behind)):
-                    latest[stream] = rows
+            for first in range(0, len(waiting), _MOST_AT_ONCE):
+                part = dict(list(waiting.items())[first : first + _MOST_AT_ONCE])
+                look = self._last_buckets if every is not None else self._last_readings
+                latest.update(look(part, low, behind))
             waiting = {stream: derived for stream, derived in waiting.items() if stream not in latest}
             if low is None or (begin is not None and low <= begin):
                 break
             behind, width = low, width * _WIDER
         return _table(latest)
+
+    def _last_buckets(
+        self, names: Mapping[Stream, DerivedStream], low: Micros | None, high: Micros
+    ) -> Iterator[tuple[Stream, Rows]]:
+        for table in self._rows(names, low, high):
+            yield from _last_rows(table)
+
+    def _last_readings(
+        self, names: Mapping[Stream, DerivedStream], low: Micros | None, high: Micros
+    ) -> Iterator[tuple[Stream, Rows]]:
+        """By the last hour that has readings, so that a long window is not read reading by reading."""
+        counted = Query(every=BucketWidth(1, "h"), aggregates=("count",))
+        for stream in names:
+            select = msgspec.structs.replace(counted, select=Selection(streams=(stream,)), start=low, end=high)
+            hour: Micros | None = None
+            for batch in self.read(select):
+                hour = int(batch.column("time").cast(pa.int64()).to_numpy()[-1]) if batch.num_rows else hour
+            if hour is not None:
+                begun = hour if low is None else max(hour, low)
+                last = Query(select=Selection(streams=(stream,)), start=begun, end=min(hour + HOUR, high))
+                yield from _last_rows(self.read(last).read_all())
 
 
 def chosen_streams(names: Mapping[Stream, DerivedStream], select: Selection) -> list[Stream]:

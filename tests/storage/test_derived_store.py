@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from techport_storage import clock
+from techport_storage import clock, derived_store
 from techport_storage.derived_store import Derivation, DerivedStore, DerivedStream
 from techport_storage.microseconds import DAY, HOUR, MINUTE, SECOND
 from techport_storage.model import (
@@ -142,16 +142,21 @@ def test_coarser_buckets_are_made_of_the_rows_that_are_shown(source: ReadingStor
     copied.close()
 
 
+@pytest.mark.parametrize("shown", [None, BucketWidth(3, "h")], ids=["readings", "by 3 hours"])
 @pytest.mark.parametrize("more", [{}, {"every": BucketWidth(1, "d"), "zone": "Europe/Oslo"}], ids=["raw", "buckets"])
-def test_pages_together_are_the_whole(source: ReadingStore, more: dict[str, Any]) -> None:
-    store = derived(source, BucketWidth(3, "h"))
+def test_pages_together_are_the_whole(
+    source: ReadingStore, shown: BucketWidth | None, more: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(derived_store, "_ROWS_AT_ONCE", 100)  # a stream at a time
+    store = derived(source, shown, start=START + 6 * DAY if shown is None else START)
     whole, pages, after = rows(store, **more), [], None
-    while page := rows(store, limit=5, after=after, **more):
+    while page := rows(store, limit=50, after=after, **more):
         pages += page
         last = page[-1]
         at = int(last["time"].timestamp() * 1e6)
         after = Cursor(Stream(last["pilot"], last["device"], last["quantity"]), at)
     assert pages == whole
+    assert len(whole) > 3
 
 
 def test_what_is_not_shared_is_not_there(source: ReadingStore) -> None:
