@@ -1,4 +1,4 @@
-"""techport device add | revoke | watch | unknown | claim | forget."""
+"""techport device add | rotate | revoke | watch | unknown | claim | forget."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from techport import options
 from techport.commands.decode import known_format
 from techport.commands.pilots import open_registry
 from techport.data_dir import owner
+from techport.errors import CannotRun
 from techport.settings import Address, load_settings
 from techport.terminal import print_text
 from techport_pilots.formats import DEFAULT
@@ -77,6 +78,40 @@ def add(
     for code in chosen or all_snippets:
         console.print(f"# {code.title}\n{code.text}\n", markup=False, soft_wrap=True)
     console.print(f"Then watch it arrive: techport device watch {pilot} {came.device}", markup=False, soft_wrap=True)
+
+
+@app.command("rotate")
+@options.needs("devices")
+def rotate(
+    pilot: Pilot,
+    device: Annotated[str, typer.Argument(help="id of a device that the definition has")],
+    data: options.Data = None,
+    registry: options.RegistryUrl = None,
+    overlap: Annotated[str, typer.Option("--overlap", help="how long the old password goes on, such as P7D")] = "P7D",
+) -> None:
+    """Give a device a second credential. The old one goes on for a while and then ends by itself.
+
+    The password is shown this once. It comes with a user name of its own.
+    """
+    from techport_pilots.access.credentials import Credentials
+    from techport_pilots.time import InvalidDuration, interval_micros
+    from techport_storage.clock import now
+
+    console = Console(highlight=False)
+    try:
+        length = interval_micros(overlap)
+    except InvalidDuration as error:
+        raise CannotRun(f"--overlap {overlap}: {error}") from error
+    with open_registry(data, registry) as opened:
+        described = [known.id for known in opened.pilot(pilot).devices]
+        if device not in described:
+            raise CannotRun(f"the pilot {pilot} has no device {device}: techport device add {pilot} {device}")
+        ends = now() + length
+        issued = Credentials(opened.database).rotate(pilot, device, getpass.getuser(), length)
+    for line in (f"user name: {issued.username}", f"password:  {issued.password}", f"topic:     {issued.topic}"):
+        console.print(line, markup=False, soft_wrap=True)
+    until = dt.datetime.fromtimestamp(ends // 1_000_000, dt.UTC).isoformat()
+    console.print(f"What the device had goes on until {until}", markup=False, soft_wrap=True)
 
 
 @app.command("revoke")

@@ -5,13 +5,19 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from techport.cli import app
 from techport_ingest.brokers.auth import AccessFiles, PlatformUser
 from techport_pilots.access import credentials as module
 from techport_pilots.access.credentials import Credentials
+from techport_pilots.definition.load import parse_definition
+from techport_pilots.errors import WrongState
+from techport_pilots.registry import lifecycle
 from techport_pilots.registry.registry import Registry
 from techport_storage.microseconds import DAY, HOUR
 from techport_storage.model import Micros
+from tests.dashboards.conftest import AIR
 from tests.registries import registry_in
 
 START: Micros = 1_760_000_000_000_000
@@ -107,3 +113,31 @@ def test_mosquitto_knows_both_users_until_one_ends(credentials: Credentials, clo
     assert users() == ["worker", "air/lamp-1", "air/lamp-1~2"]
     clock.at += DAY
     assert users() == ["worker", "air/lamp-1~2"]
+
+
+def test_the_command_line_rotates(credentials: Credentials, tmp_path: Path) -> None:
+    registry = Registry.open(registry_in(tmp_path))
+    registry.import_pilot(parse_definition(AIR), AIR, "test")
+    old = credentials.issue("kai-luft", "kran", "kari")
+    where = ["--data", str(tmp_path), "--registry", registry_in(tmp_path)]
+    printed = CliRunner().invoke(app, ["device", "rotate", "kai-luft", "kran", *where, "--overlap", "P1D"])
+    assert printed.exit_code == 0, printed.output
+    username, password = (line.partition(": ")[2].strip() for line in printed.output.splitlines()[:2])
+    assert works(credentials, old)
+    assert credentials.check(username, password) is not None
+    for arguments in (["nowhere", *where], ["kran", *where, "--overlap", "soon"]):
+        refused = CliRunner().invoke(app, ["device", "rotate", "kai-luft", *arguments])
+        assert refused.exit_code != 0
+
+
+def test_devices_of_a_closed_pilot_get_no_password(credentials: Credentials, tmp_path: Path) -> None:
+    registry = Registry.open(registry_in(tmp_path))
+    registry.import_pilot(parse_definition(AIR), AIR, "test")
+    pilot = registry.pilot("kai-luft")
+    for state in ("running", "ended", "closed"):
+        lifecycle.transition(registry.database, pilot, state, "kari", "test")
+    with pytest.raises(WrongState):
+        credentials.issue("kai-luft", "kran", "kari")
+    with pytest.raises(WrongState):
+        credentials.rotate("kai-luft", "kran", "kari", overlap=DAY)
+    assert credentials.all() == []

@@ -21,6 +21,7 @@ from urllib.parse import quote
 import msgspec
 
 from techport_pilots.registry.database import Database, Transaction, conditions
+from techport_pilots.registry.lifecycle import refuse_if_closed
 from techport_storage.clock import now
 from techport_storage.model import Micros
 
@@ -72,14 +73,17 @@ class Credentials:
         self._database = database
 
     def issue(self, pilot: str, device: str, who: str) -> Issued:
-        """A credential for the device, instead of all that it had. The platform's broker knows it within a second."""
+        """A credential for the device, instead of all that it had. The platform's broker knows it within a second.
+
+        Raises WrongState where the pilot is closed."""
         [issued] = self.issue_all(pilot, [device], who)
         return issued
 
     def issue_all(self, pilot: str, devices: Iterable[str], who: str) -> list[Issued]:
-        """The same for several devices of a pilot: all of them or none."""
+        """The same for several devices of a pilot: all of them or none. Raises WrongState."""
         issued = []
         with self._database.writing() as transaction:
+            refuse_if_closed(transaction, pilot)
             transaction.execute(_DELETE_ENDED, {"now": now()})
             for device in devices:
                 transaction.execute(_DELETE, {"pilot": pilot, "device": device})
@@ -87,9 +91,12 @@ class Credentials:
         return issued
 
     def rotate(self, pilot: str, device: str, who: str, overlap: Micros) -> Issued:
-        """A second credential for the device. Those that it had go on for `overlap` and then end by themselves."""
+        """A second credential for the device. Those that it had go on for `overlap` and then end by themselves.
+
+        Raises WrongState where the pilot is closed."""
         at = now()
         with self._database.writing() as transaction:
+            refuse_if_closed(transaction, pilot)
             transaction.execute(_DELETE_ENDED, {"now": at})
             transaction.execute(_END, {"pilot": pilot, "device": device, "end": at + overlap})
             return _add(transaction, pilot, device, who)

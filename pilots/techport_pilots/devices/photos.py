@@ -16,6 +16,7 @@ from pathlib import Path
 import msgspec
 
 from techport_pilots.registry.database import Database, name
+from techport_pilots.registry.lifecycle import refuse_if_closed
 from techport_storage.clock import now
 from techport_storage.model import Micros
 
@@ -72,7 +73,7 @@ class PhotoStore:
         self._folder = folder
 
     def add(self, database: Database, pilot: str, device: str, content: bytes, who: str) -> Photo:
-        """Keep a photo. Raises NotAPhoto, TooManyPhotos, OSError."""
+        """Keep a photo. Raises NotAPhoto, TooManyPhotos, WrongState where the pilot is closed, OSError."""
         if len(self.of(database, pilot, device)) >= MOST:
             raise TooManyPhotos
         picture = redrawn(content)
@@ -87,6 +88,7 @@ class PhotoStore:
                 os.fsync(file.fileno())
             Path(partly).replace(path)
             with database.writing() as transaction:
+                refuse_if_closed(transaction, pilot)
                 transaction.execute(_ADD, msgspec.to_builtins(photo))
         except BaseException:
             path.unlink(missing_ok=True)
