@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 
-from techport_pilots.model import PilotDefinition
+from techport_pilots.model import DeviceDefinition, PilotDefinition, StreamDefinition
 from techport_simulators.chance import key
 from techport_simulators.devices import iso, micros
 from techport_simulators.faults import FaultPlan, Faults
@@ -145,6 +145,14 @@ def demo_faults(pilots: Sequence[PilotDefinition]) -> FaultPlan:
         return Faults()
 
     return faults
+
+
+def with_unknown_box(pilots: Sequence[PilotDefinition]) -> list[PilotDefinition]:
+    """The pilots with a device that sends and that their definitions do not name."""
+    pilot, device = UNKNOWN_BOX
+    streams = [StreamDefinition(quantity) for quantity in ("pm10", "pm25", "air_temperature")]
+    box = DeviceDefinition(device, group="school", interval="PT10M", streams=streams)
+    return [msgspec.structs.replace(p, devices=[*p.devices, box]) if p.id == pilot else p for p in pilots]
 
 
 def _intervention(pilot: PilotDefinition) -> int:

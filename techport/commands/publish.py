@@ -51,7 +51,7 @@ def simulate(
     from techport_pilots.definition.load import read_definition
     from techport_simulators.city import CitySettings, run_city
     from techport_simulators.city import Progress as CityProgress
-    from techport_simulators.demo import demo_definitions, demo_faults
+    from techport_simulators.demo import demo_definitions, demo_faults, with_unknown_box
     from techport_simulators.faults import everyday_faults, no_faults
 
     settings = load_settings({"mqtt": mqtt})
@@ -71,7 +71,7 @@ def simulate(
         pilots = [read_definition(file) for file in pilot or demo_definitions()]
         plan = demo_faults(pilots) if demo_trouble else everyday_faults if faults else no_faults
         done = run_city(
-            pilots,
+            with_unknown_box(pilots) if demo_trouble else pilots,
             _broker(settings),
             CitySettings(
                 seed=seed,

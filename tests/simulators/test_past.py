@@ -12,7 +12,16 @@ import pytest
 from techport_pilots.definition.load import read_definition
 from techport_pilots.model import PilotDefinition
 from techport_simulators.activity import OUTDOOR_CO2
-from techport_simulators.demo import DEMO_PILOTS, LOW_BATTERY, OFFLINE, definition_path, demo_faults, strays
+from techport_simulators.demo import (
+    DEMO_PILOTS,
+    LOW_BATTERY,
+    OFFLINE,
+    UNKNOWN_BOX,
+    definition_path,
+    demo_faults,
+    strays,
+    with_unknown_box,
+)
 from techport_simulators.devices import devices_of, micros
 from techport_simulators.past import past_of
 from techport_storage.microseconds import DAY, HOUR, MINUTE
@@ -94,6 +103,12 @@ def test_what_is_wrong_in_the_demo_is_there_on_every_day_of_the_first_week() -> 
         assert 3.0 < charge.pop(LOW_BATTERY[1]) < 10.0
         assert min(charge.values()) > 40.0, "one battery is low, not several"
     assert not faults("school-air", "ila-skole").silent_from
+
+
+def test_the_unknown_box_sends_and_no_definition_names_it() -> None:
+    pilots = [pilot_of(name) for name in DEMO_PILOTS]
+    simulated = {(p.id, device.id) for p in with_unknown_box(pilots) for device in p.devices}
+    assert simulated - {(p.id, device.id) for p in pilots for device in p.devices} == {UNKNOWN_BOX}
 
 
 def test_strays_are_of_the_last_day_and_in_order() -> None:
