@@ -336,6 +336,13 @@ class LimitAlert(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     device: str | None = None  # None: every device that measures it
 
 
+class StreetSign(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What stands beside a sensor, for those who pass by."""
+
+    text: Text
+    link: str = ""  # where its QR code leads; empty: the public page, where the pilot has one
+
+
 class PeopleCounts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Streams that count people: what of them leaves the platform (quality.people_counts)."""
 
@@ -372,6 +379,8 @@ class PilotDefinition(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     exclusions: list[Exclusion] = []
     alerts: list[LimitAlert] = []  # beside those that every pilot has
     people_counts: PeopleCounts | None = None
+    personal_data_classes: list[str] = []  # kinds of personal data: "number plates, replaced at once"
+    sign: StreetSign | None = None
     licence: str = ""  # SPDX identifier, or a name; empty: nobody may use the data without asking
     attribution: str = ""
     retention: str | None = None  # ISO 8601 duration after the end

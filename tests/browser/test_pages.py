@@ -48,6 +48,7 @@ PAGES = {
     "silent-device": "/pilots/school-air/devices/nidarvoll-skole",
     "phases": f"{PILOT}/phases?what=no2",
     "share": f"{PILOT}/share",
+    "street-sign": f"{PILOT}/sign",
     "shares": f"{PILOT}/shares",
     "shared-feed": district.SHARED,
     "public": "/p/school-air",

@@ -31,12 +31,19 @@ from tests.pilots.trial import Parts
 RECORD = """personal_data: true
 data_class: personal
 legal_basis: 6 (1) e, public task
+personal_data_classes: [number plates that are replaced at once]
 controller: Trondheim kommune, Byutvikling
 dpia: 2026/4711
 dpia_date: 2026-01-15
 """
 YAML = trial.YAML.replace("data_class: open\nlicence: CC-BY-4.0\n", RECORD).replace("retention: P2Y", "retention: P30D")
-FACTS = ("To decide how often to sweep", "6 (1) e, public task", "Trondheim kommune, Byutvikling", "2026/4711")
+FACTS = (
+    "To decide how often to sweep",
+    "6 (1) e, public task",
+    "Trondheim kommune, Byutvikling",
+    "2026/4711",
+    "number plates",
+)
 
 
 @pytest.fixture

@@ -33,6 +33,7 @@ from techport_dashboards.pages import (
     report,
     search,
     shares,
+    sign,
     sign_in,
     snapshot,
     trace,
@@ -43,6 +44,7 @@ router.include_router(sign_in.router)
 router.include_router(provider.router)
 router.include_router(account.router)
 router.include_router(people.router)
+router.include_router(sign.router)
 router.include_router(audit_log.router)
 router.include_router(overview.router)
 router.include_router(pilot.router)

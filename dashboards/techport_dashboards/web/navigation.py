@@ -50,6 +50,7 @@ OF_PILOT = (
     Place(N_("Share"), "/pilots/{pilot}/share", group=MORE),
     Place(N_("Shared feeds"), "/pilots/{pilot}/shares", action="share", group=MORE),
     Place(N_("People and roles"), "/pilots/{pilot}/people", action="share", group=MORE),
+    Place(N_("Street sign"), "/pilots/{pilot}/sign", action="edit", group=MORE),
     Place(N_("Audit log"), "/pilots/{pilot}/audit-log", action="share", group=MORE),
     Place(N_("Close-out"), "/pilots/{pilot}/close", group=MORE),
 )

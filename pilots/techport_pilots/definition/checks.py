@@ -246,6 +246,10 @@ def _identity(pilot: PilotDefinition) -> Checks:
         yield from _not_blank(Text(organisation.name), ("organisations", index, "name"))
         if organisation.url is not None and not _is_web_address(organisation.url):
             yield misfit(("organisations", index, "url"), "bad-url", given=organisation.url[:60])
+    if pilot.sign is not None:
+        yield from _not_blank(pilot.sign.text, ("sign", "text"))
+        if pilot.sign.link and not _is_web_address(pilot.sign.link):
+            yield misfit(("sign", "link"), "bad-url", given=pilot.sign.link[:60])
     if pilot.retention is not None:
         yield from _duration(
             pilot.retention, ("retention",), "P2Y", lambda text: parse_duration(text, calendar="allowed")

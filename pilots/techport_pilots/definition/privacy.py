@@ -27,6 +27,7 @@ class PrivacyRecord(msgspec.Struct, frozen=True):
     controller: str
     dpia: str  # reference to the impact assessment
     dpia_date: dt.date | None
+    data_classes: tuple[str, ...] = ()  # kinds of personal data
 
 
 def privacy_record(pilot: PilotDefinition) -> PrivacyRecord | None:
@@ -41,6 +42,7 @@ def privacy_record(pilot: PilotDefinition) -> PrivacyRecord | None:
         controller=pilot.controller or ", ".join(owners or named),
         dpia=pilot.dpia or "",
         dpia_date=pilot.dpia_date,
+        data_classes=tuple(text.strip() for text in pilot.personal_data_classes if text.strip()),
     )
 
 

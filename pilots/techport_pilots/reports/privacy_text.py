@@ -20,6 +20,7 @@ def privacy_lines(report: Report, words: Words) -> list[tuple[str, str]]:
     missing = words("not stated")
     return [
         (words("Purpose"), words.text(record.purpose) or missing),
+        (words("Kinds of personal data"), ", ".join(record.data_classes) or missing),
         (words("Legal basis"), record.legal_basis or missing),
         (words("Controller"), record.controller or missing),
         (words("Impact assessment (DPIA)"), _assessment(record, words) or missing),
@@ -27,7 +28,7 @@ def privacy_lines(report: Report, words: Words) -> list[tuple[str, str]]:
     ]
 
 
-def privacy_description(report: Report) -> dict[str, str | None]:
+def privacy_description(report: Report) -> dict[str, str | list[str] | None]:
     """The same for programs; dates as ISO 8601."""
     record = privacy_record(report.pilot)
     if record is None:
@@ -37,6 +38,7 @@ def privacy_description(report: Report) -> dict[str, str | None]:
         erase_by = dt.datetime.fromtimestamp(report.erase_at / 1e6, dt.UTC).date().isoformat()
     return {
         "purpose": record.purpose.get("en"),
+        "data_classes": list(record.data_classes),
         "legal_basis": record.legal_basis,
         "controller": record.controller,
         "dpia": record.dpia,
