@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import json
 import re
 
 import httpx
@@ -92,6 +93,24 @@ async def test_an_open_pilot_has_a_page_for_everybody(shared: City, client: http
     assert 'class="stroke intervention"' in text
     figures = (await client.get("/p/apen/figures?lang=en")).text
     assert "95 % confidence interval" in figures
+
+
+async def test_programs_find_data_and_licence_on_the_page(shared: City, client: httpx.AsyncClient) -> None:
+    page = await client.get("/p/apen?lang=en")
+    links: dict[str, list[str]] = {}
+    for link in page.headers["link"].split(", <"):
+        url, _, rest = link.lstrip("<").partition(">")
+        links.setdefault(rest.split('"')[1], []).append(url)
+    assert links["cite-as"] == ["http://127.0.0.1/p/apen"]
+    assert links["license"] == ["https://spdx.org/licenses/CC-BY-4.0.html"]
+    assert {url.rpartition("=")[2] for url in links["item"]} >= {"parquet", "csv"}
+    (text,) = re.findall(r'<script type="application/ld\+json">(.*?)</script>', page.text, re.DOTALL)
+    about = json.loads(text)
+    assert (about["@type"], about["identifier"]) == ("Dataset", "apen")
+    assert {one["contentUrl"] for one in about["distribution"]} == set(links["item"])
+    assert "63.42345" not in page.text, "where a device stands is not on this page"
+    for url in links["item"] + links["describedby"]:
+        assert (await client.get(url, params={"limit": "1"} if "readings" in url else {})).status_code == 200
 
 
 async def test_no_public_route_tells_what_is_not_shared(shared: City, client: httpx.AsyncClient) -> None:

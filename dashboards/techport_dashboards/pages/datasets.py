@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import quote
 
 from fastapi import APIRouter, Request, Response
 
@@ -56,21 +57,60 @@ def page(request: Request, services: ServicesDep, viewer: ViewerDep) -> Response
 def _data_sets(services: Services, viewer: Viewer, language: Language, base: str) -> list[DataSet]:
     known = services.registry_cache.current()
     return [
-        DataSet(
-            pilot=pilot,
-            held=held,
-            quantities=_quantities(known, pilot),
-            devices=len(pilot.devices),
-            ways=distributions(pilot, known, base),
-            citation=citation(pilot, held, language, base),
-            complete=(
-                None if held.completeness is None else f"{language.number(int(1000 * held.completeness) / 10, 1)} %"
-            ),
-            since=language.date_time(held.since, pilot.timezone, "d. MMM y"),
-            licence_url=licence_url(licence_of(pilot)),
-        )
+        _data_set(known, pilot, held, language, base)
         for pilot, held in open_datasets(known, services.dataset_stats, viewer)
     ]
+
+
+def _data_set(
+    known: RegistryView, pilot: PilotDefinition, held: DatasetStats, language: Language, base: str
+) -> DataSet:
+    return DataSet(
+        pilot=pilot,
+        held=held,
+        quantities=_quantities(known, pilot),
+        devices=len(pilot.devices),
+        ways=distributions(pilot, known, base),
+        citation=citation(pilot, held, language, base),
+        complete=None if held.completeness is None else f"{language.number(int(1000 * held.completeness) / 10, 1)} %",
+        since=language.date_time(held.since, pilot.timezone, "d. MMM y"),
+        licence_url=licence_url(licence_of(pilot)),
+    )
+
+
+def described_for_programs(
+    services: Services, pilot: PilotDefinition, language: Language, base: str
+) -> tuple[dict[str, Any] | None, str]:
+    """An open pilot's data set as JSON-LD, without where its devices stand, and the header Link of its page
+    (signposting). Nothing before it has measured something."""
+    held = services.dataset_stats.of(pilot)
+    if held is None:
+        return None, ""
+    data_set = _data_set(services.registry_cache.current(), pilot, held, language, base)
+    page = f"{base}/p/{quote(pilot.id)}"
+    of_people = dataset_address(base, pilot).partition("#")[0]  # behind it are pages for those who sign in
+    about = {"@context": "https://schema.org/", **_schema_dataset(data_set, language, base)}
+    about |= {"@id": page, "url": page, "citation": data_set.citation.replace(of_people, page)}
+    about.pop("spatialCoverage", None)
+    return about, _links(data_set, page, base)
+
+
+def _links(data_set: DataSet, page: str, base: str) -> str:
+    """https://signposting.org/FAIR/"""
+    links = [
+        f'<{page}>; rel="cite-as"',
+        '<https://schema.org/Dataset>; rel="type"',
+        '<https://schema.org/AboutPage>; rel="type"',
+        *(
+            f'<{way.url}>; rel="item"' + (f'; type="{way.media_type}"' if way.media_type else "")
+            for way in data_set.ways
+            if way.file
+        ),
+        f'<{base}/catalog.ttl>; rel="describedby"; type="text/turtle"',
+        f'<{base}/catalog.jsonld>; rel="describedby"; type="application/ld+json"',
+        *([f'<{data_set.licence_url}>; rel="license"'] if data_set.licence_url else []),
+    ]
+    return ", ".join(links)
 
 
 def citation(pilot: PilotDefinition, held: DatasetStats, language: Language, base: str) -> str:

@@ -19,6 +19,7 @@ from techport_dashboards.charts.distribution import Days, Ints, days
 from techport_dashboards.charts.lines import PRESENTATIONS
 from techport_dashboards.charts.map import Outline, outline
 from techport_dashboards.charts.timeline import timeline
+from techport_dashboards.pages.datasets import described_for_programs
 from techport_dashboards.pages.kpis import card_of
 from techport_dashboards.pages.pilot import pilot_now
 from techport_dashboards.problems import Problem
@@ -66,10 +67,12 @@ def public_page(
     now = clock.now()
     found = shared(services, viewer, pilot)
     here, _infos = pilot_now(services, viewer, pilot, now)
-    return render(
+    language, base = language_of(request), address_of(request)
+    about, links = described_for_programs(services, found, language, base)
+    page = render(
         request,
         "public.html",
-        language_of(request),
+        language,
         public=True,
         now=now,
         open_pilot=found,
@@ -80,8 +83,12 @@ def public_page(
         timeline=timeline(found, now),
         map=_map(services, here),
         course=_course(services, viewer, found, now),
-        base=address_of(request),
+        base=base,
+        about=about,
     )
+    if links:
+        page.headers["Link"] = links
+    return page
 
 
 @router.get("/{pilot}/figures")
