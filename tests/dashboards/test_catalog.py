@@ -172,8 +172,9 @@ async def test_search_engines_find_the_data_sets(harvester: httpx.AsyncClient) -
 
 
 async def test_texts_of_a_pilot_stay_texts(city: City, client: httpx.AsyncClient) -> None:
+    scripts = (await client.get("/catalogue?lang=en")).text.count("<script")
     evil = "</script><script>alert(1)</script>"
     city.import_text(AIR.replace("Air on the quay", evil))
     text = (await client.get("/catalogue?lang=en")).text
     assert evil not in text
-    assert text.count("<script") == 2
+    assert text.count("<script") == scripts > 0
