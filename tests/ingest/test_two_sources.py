@@ -93,3 +93,10 @@ def test_equal_names_of_two_groups_are_two_devices(case: str) -> None:
     platform = take(text + "  - {id: b, aliases: [south/a]}\n", *messages)
     assert platform.rows == [("a", "air_temperature", 1.0), ("b", "air_temperature", 2.0)]
     assert platform.rejected == []
+
+
+def test_what_names_the_device_is_no_reading_of_it() -> None:
+    source = "sources:\n  - {topic: any/+, format: native, device: {pointer: /id}}"
+    platform = take(definition(source, devices=("100",)), ("any/x", {"id": 100, "pm10": 8}))
+    assert platform.rows == [("100", "pm10", 8.0)]
+    assert [(part.rule, part.key) for part in platform.last.ignored] == [("identity", "id")]

@@ -49,6 +49,8 @@ class PilotSource:
         self._decode: Decoder = make_decoder(definition.format, settings)
         self._level = _first_wildcard(definition) if rule is None else rule.level
         self._to = None if rule is None else rule.to
+        pointer = None if self._rule is None else self._rule.pointer
+        self._naming = None if pointer is None else pointer.removeprefix("/").replace("/", ".")
         self._fields = {**_position_fields(definition), **definition.fields}
         self._ignore = frozenset(definition.ignore)
         self._maps = bool(self._fields or self._ignore)
@@ -89,7 +91,17 @@ class PilotSource:
                 finding if finding.device == device else msgspec.structs.replace(finding, device=device)
                 for finding in findings
             ]
+        if self._naming is not None:
+            findings = [self._without_name(finding) for finding in findings]
         return self._in_words(findings)
+
+    def _without_name(self, finding: Found) -> Found:
+        """What names the device is no reading of it, unless the source maps it."""
+        if isinstance(finding, Observed) and (finding.maker or finding.key) == self._naming:
+            return Ignored(
+                finding.device, "identity", finding.key, finding.value, finding.time, finding.unit, finding.maker
+            )
+        return finding
 
     def _in_words(self, findings: Sequence[Found]) -> Sequence[Found]:
         """What was found, in the pilot's words."""
