@@ -253,8 +253,8 @@ _IN_THE_AIR = (500.0, 1150.0)  # hPa: from the top of a mountain to beyond the r
 
 def _is_of_the_air(value: float, unit: str, maker: str) -> bool:
     """Whether what a message calls "pressure" can be that of the air; in a pipe or a tank it is something else."""
-    factor = _PRESSURES.get(unit)
-    return maker.lower() != "pressure" or factor is None or _IN_THE_AIR[0] <= value * factor <= _IN_THE_AIR[1]
+    factor = _PRESSURES.get(unit, 1.0)
+    return _IN_THE_AIR[0] <= value * factor <= _IN_THE_AIR[1] or unit not in _PRESSURES or maker.lower() != "pressure"
 
 
 def text_value(

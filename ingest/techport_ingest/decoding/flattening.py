@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import lru_cache
 from types import MappingProxyType
 from typing import Any
 
 from techport_ingest.checking.time_names import date_beside, time_key
 from techport_ingest.decoding.common import DEEPEST, MOST_VALUES, too_many
-from techport_ingest.decoding.positions import OF_GATEWAYS, position_of
+from techport_ingest.decoding.positions import OF_GATEWAYS, Located, names_position, position_of
 from techport_ingest.decoding.quantity_names import quantity
 from techport_ingest.message import RejectedMessage
 from techport_pilots.quantities import builtin
@@ -90,7 +91,7 @@ _NAMING = ("id", "name", "type", "key", "n", "tag", "sensor", "channel", "measur
 """Keys by which the records of a list are told apart, the first that all of them have and that differs among them."""
 
 _MEASURED = ("parameter", "quantity", "variable", "measurement", "measurand", "metric", "observedProperty")
-_VALUES = ("value", "val", "reading", "measurementValue")
+_VALUES = frozenset(("value", "val", "reading", "measurementValue"))
 _LONGEST_NAME = 60
 
 
@@ -107,8 +108,11 @@ def time_keys(record: Any) -> tuple[str, ...]:
 
 def time_of(record: Any) -> Any:
     """What a record has under a usual name of a time, with the date beside it; None where it has none."""
-    parts = [_plain(record[key]) for key in time_keys(record)]
-    return None if not parts else parts[0] if len(parts) == 1 else f"{parts[0]} {parts[1]}"
+    keys = time_keys(record)
+    if not keys:
+        return None
+    given = _plain(record[keys[0]])
+    return given if len(keys) == 1 else f"{given} {_plain(record[keys[1]])}"
 
 
 def _plain(value: Any) -> Any:
@@ -147,43 +151,66 @@ def flattened(tree: Any, taken: tuple[str, ...] = (), *, timed: bool = True) -> 
         path, value, time = waiting.pop()
         kind = type(value)
         unit = None
-        keys: tuple[str, ...] = taken if value is tree else ()
-        if timed and kind is dict and value is not tree and type(own := time_of(value)) in (str, int, float):
-            time, keys = own, time_keys(value)
-        located = (
-            position_of(value) if kind is dict and not placed and OF_GATEWAYS.isdisjoint(map(str.lower, path)) else {}
-        )
-        if located:
-            placed = True
-            whole = value.get("type") in ("Point", "geo:point")
-            inside = located.items() if whole else (((key,), located.get((key,), part)) for key, part in value.items())
-            waiting.extend(((*path, *step), part, time) for step, part in reversed([*inside]) if step[0] not in keys)
+        if kind is list:
+            _check_depth(path)
+            waiting.extend(((*path, key), part, time) for key, part in reversed(_named(value)))
             continue
-        if kind is dict and (key := value_key(value)) is not None:
-            unit = unit_of(value)
-            value = value[key]
-        elif kind is dict and (naming := _self_named(value)) is not None:
-            name, key = naming
-            members = [(member, part) for member, part in value.items() if member not in (name, key, *keys, *_UNITS)]
-            waiting.extend(((*path, member), part, time) for member, part in reversed(members))
-            path, unit, value = (*path, value[name][:_LONGEST_NAME]), unit_of(value), value[key]
-        elif kind is dict or kind is list:
-            if len(path) >= DEEPEST:
-                raise RejectedMessage("too-deep.levels", limit=DEEPEST)
-            members = [item for item in value.items() if item[0] not in keys] if kind is dict else _named(value)
-            waiting.extend(((*path, key), part, time) for key, part in reversed(members))
-            continue
+        if kind is dict:
+            keys: tuple[str, ...] = taken if value is tree else ()
+            if timed and value is not tree and type(own := time_of(value)) in (str, int, float):
+                time, keys = own, time_keys(value)
+            plain = _is_plain(tuple(value))
+            located = None if placed or plain else position_of(value)
+            if located and OF_GATEWAYS.isdisjoint(map(str.lower, path)):
+                placed = True
+                inside = _around(value, located)
+                waiting.extend(((*path, *step), part, time) for step, part in inside if step[0] not in keys)
+                continue
+            if not plain and (named := value_key(value)) is not None:
+                unit = unit_of(value)
+                value = value[named]
+            elif not plain and (naming := _self_named(value)) is not None:
+                name, key = naming
+                members = [(inner, part) for inner, part in value.items() if inner not in (name, key, *keys, *_UNITS)]
+                waiting.extend(((*path, inner), part, time) for inner, part in reversed(members))
+                path, unit, value = (*path, value[name][:_LONGEST_NAME]), unit_of(value), value[key]
+            else:
+                _check_depth(path)
+                members = list(value.items())
+                members.reverse()
+                waiting.extend([((*path, key), part, time) for key, part in members if key not in keys])
+                continue
         count += 1
         if count > MOST_VALUES:
             raise too_many()
         yield path, value, unit, time
 
 
+@lru_cache(maxsize=4096)
+def _is_plain(keys: tuple[str, ...]) -> bool:
+    """Whether an object with these keys can be nothing but names and values: no position, no value with its unit."""
+    return _VALUES.isdisjoint(keys) and "v" not in keys and "type" not in keys and not names_position(keys)
+
+
+def _check_depth(path: tuple[str, ...]) -> None:
+    if len(path) >= DEEPEST:
+        raise RejectedMessage("too-deep.levels", limit=DEEPEST)
+
+
+def _around(value: dict[str, Any], located: dict[tuple[str, ...], Located]) -> list[tuple[tuple[str, ...], Any]]:
+    """What an object holds that is a position or has one, by paths, the last first."""
+    if value.get("type") in ("Point", "geo:point"):
+        return [*reversed(located.items())]
+    return [((key,), located.get((key,), part)) for key, part in reversed(value.items())]
+
+
 def _self_named(record: dict[str, Any]) -> tuple[str, str] | None:
     """The keys under which a record says what it measures and the value, such as {"parameter": "pm25", "value": 7.2};
     None for others. A name or type counts where it is that of a quantity.
     """
-    key = next((key for key in _VALUES if type(record.get(key)) in (int, float)), None)
+    if _VALUES.isdisjoint(record):
+        return None
+    key = next((key for key in record if key in _VALUES and type(record[key]) in (int, float)), None)
     if key is None:
         return None
     for name in (*_MEASURED, *_NAMING):
@@ -209,7 +236,7 @@ def unit_of(value: dict[str, Any]) -> str | None:
 def value_key(record: dict[str, Any]) -> str | None:
     """The key of the value of an object that is one with what is said about it, {"value": 21.5, "unit": "°C"}."""
     key = "value" if "value" in record else "v" if "v" in record else None
-    if key is None or type(record[key]) in (dict, list) or not _BESIDE_A_VALUE.issuperset(record):
+    if key is None or not _BESIDE_A_VALUE.issuperset(record) or type(record[key]) in (dict, list):
         return None
     return key
 

@@ -41,6 +41,9 @@ class Located(NamedTuple):
     value: float | None
 
 
+_NOWHERE: dict[tuple[str, ...], Located] = {}
+
+
 def position_of(record: Mapping[str, Any]) -> dict[tuple[str, ...], Located]:
     """The parts of a position that an object holds, by their paths in it.
 
@@ -55,10 +58,12 @@ def position_of(record: Mapping[str, Any]) -> dict[tuple[str, ...], Located]:
         Latitude, longitude and, where it is there, altitude. Empty where the object holds no position: both halves are
         needed, and both must be possible.
     """
-    named = _named(tuple(record))
+    named = names_position(tuple(record))
     if named:
         return _pair({(key,): (name, _number(record[key])) for key, name in named})
-    kind = record.get("type")
+    if "type" not in record:
+        return _NOWHERE
+    kind = record["type"]
     if kind == "Point" and type(points := record.get("coordinates")) is list and 2 <= len(points) <= 3:
         names = ("longitude", "latitude", "altitude")
         parts = enumerate(zip(names, points, strict=False))
@@ -73,7 +78,7 @@ def position_of(record: Mapping[str, Any]) -> dict[tuple[str, ...], Located]:
 
 
 @lru_cache(maxsize=4096)
-def _named(keys: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
+def names_position(keys: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
     """The keys that name parts of a position, with those; none where they are not one position's."""
     named = {name: key for key in keys if (name := _NAMES.get(key.lower())) is not None}
     if not named.keys() >= {"latitude", "longitude"} or len(named) < sum(key.lower() in _NAMES for key in keys):

@@ -132,7 +132,7 @@ def table_of(text: str) -> PlainTable:
         heading = _with_units(names, units, ",")
         return PlainTable(heading + "".join(lines[_TOA5_HEADING:]), dropped + _TOA5_HEADING - 1)
     lines = text.split("\n", 2)
-    if len(lines) > _UNITS_LINE and _UNIT_WORDS.search(lines[1]):
+    if len(lines) > _UNITS_LINE and not _VALUE.search(lines[1]):
         separator = separator_of(lines[0])
         names, units = (next(csv.reader([line.strip("\r")], delimiter=separator), []) for line in lines[:2])
         if len(names) == len(units) and _are_units(units):
@@ -220,7 +220,7 @@ _UNIT_CELLS = frozenset(
 )
 _NO_VALUE_CELLS = frozenset(("", "-", "ts", "rn", "smp", "utc", "cet", "local", "lokal", "1", "stk", "antall"))
 """What stands in a line of units instead of one: TOA5 has TS for the time and RN for the record's number."""
-_UNIT_WORDS = re.compile("[°%µμ³²]|[A-Za-z]")
+_VALUE = re.compile(r"\d\d|\d[.,]\d")
 
 
 def _are_units(cells: Sequence[str]) -> bool:

@@ -236,13 +236,16 @@ class _Table:
     def _values_of(self, row: list[str], heading: _Heading) -> None:
         device = self._device_of(row, heading)
         time = self._time(row, heading, device)
-        epoch = None if heading.may_be_time is None else number(row[heading.may_be_time])
-        if is_epoch(epoch):
-            time = self._read_time(row[heading.may_be_time or 0].strip(), device)
+        column_of_epochs = heading.may_be_time
+        if column_of_epochs is not None:
+            if is_epoch(number(row[column_of_epochs])):
+                time = self._read_time(row[column_of_epochs].strip(), device)
+            else:
+                column_of_epochs = None
         channel = _cell(row, heading.channel)
         part = "-".join([row[at].strip() for at in heading.parts]) if heading.parts else ""
         for at, key, maker, unit in heading.values:
-            if at == heading.may_be_time and is_epoch(epoch):
+            if at == column_of_epochs:
                 continue
             if not key:
                 maker = _cell(row, heading.quantity)

@@ -10,6 +10,7 @@ no object or list is one plain value, a number or a text.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -273,17 +274,18 @@ class _Shape:
         for path, leaf, unit, given in flattened(value, time_keys(value) if timed else (), timed=timed):
             if path in self._not_values or (before and (*before, *path) in self._not_values):
                 continue
-            maker = self._shape.separator.join(path)
-            if transport and path[0].lower() in transport and maker not in self._fields:
-                found.append(Ignored(device, "transport", maker, leaf, time, unit))
-                continue
+            if transport and path[0].lower() in transport:
+                maker = self._shape.separator.join(path)
+                if maker not in self._fields:
+                    found.append(Ignored(device, "transport", maker, leaf, time, unit))
+                    continue
             measured = time
             if given is not None:
                 try:
                     if given not in own_times:
                         own_times[given] = self._read_time(given, message.received)
                 except RejectedMessage as error:
-                    found.append(Unreadable.of(error, device, maker))
+                    found.append(Unreadable.of(error, device, self._shape.separator.join(path)))
                     continue
                 measured = own_times[given] or time
             found.append(self._one(device, measured, (name, *path) if name else path, leaf, unit))
@@ -381,7 +383,12 @@ _NOTHING: frozenset[str] = frozenset()
 
 def _is_uplink(record: Any) -> bool:
     """Whether a record is a LoRaWAN uplink: it has the counter of its frames."""
-    return type(record) is dict and not _COUNTERS.isdisjoint(map(str.lower, record))
+    return type(record) is dict and _has_counter(tuple(record))
+
+
+@lru_cache(maxsize=4096)
+def _has_counter(keys: tuple[str, ...]) -> bool:
+    return not _COUNTERS.isdisjoint(map(str.lower, keys))
 
 
 def _numeric(text: str) -> object:

@@ -37,7 +37,7 @@ def decode(message: Message, device: str, times: TimeReader = _STRICT) -> list[F
         if type(document) is not dict:
             raise RejectedMessage("wrong-shape.native", kind=json_type(document))
         keys, time = times.keys_and_time(document, received)
-        values = _with_position(document) if payload.count(b"{") > 1 else document
+        values = _with_position(document) if payload.find(b"{", 1) > 0 else document
         found = _values(values, device, time, keys)
         # With a time in text, as most have one, all strings but that one are keys.
         strings = len(document) + (type(document.get(keys[0])) is str)

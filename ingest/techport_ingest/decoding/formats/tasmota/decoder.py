@@ -159,9 +159,9 @@ def _values(sensors: dict[str, Any], device: str, time: Micros | None) -> list[F
         if path[0] in _NOT_VALUES or len(path) > DEEPEST:
             continue
         key, unit = _name(path, str(temperature), str(pressure))
-        if path[1:] in _WIND:
+        if unit is None and path[1:] in _WIND:
             key, unit = _WIND[path[1:]], speed if path[1] == "Speed" else "deg"
-        elif path[-1] == "eCO2" and len(path) > 1 and "CarbonDioxide" in own[path[0]]:
+        elif unit == "ppm" and path[-1] == "eCO2" and "CarbonDioxide" in own[path[0]]:
             key = (
                 f"{key}-eco2" if "." in key else f"{key}.eco2"
             )  # SCD30 and SCD40 give what they measure and an average
