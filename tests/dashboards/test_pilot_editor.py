@@ -31,6 +31,7 @@ from techport_storage import clock
 from techport_storage.microseconds import HOUR
 from techport_storage.model import Reading
 from tests.dashboards.web import City
+from tests.odd_texts import ODD, page_problems
 
 pytestmark = pytest.mark.anyio
 
@@ -304,6 +305,29 @@ async def test_a_mistake_keeps_what_was_written_and_all_are_told_at_once(city: C
         assert f'id="{name}-wrong"' in answer.text, name
         assert f'href="#{name}"' in answer.text, name
     assert "air_temperature" in answer.text, "the check suggests a name"
+
+
+async def test_odd_texts_in_every_field_are_answered_with_what_is_wrong(city: City, client: httpx.AsyncClient) -> None:
+    """Never with an error of the server, and never as markup; whatever is saved comes back as it was sent."""
+    city.import_text(EVERYTHING)
+    for path in ("/new-pilot?lang=en", "/pilots/alt/edit?lang=en"):
+        pairs = await fields_of(client, path)
+        hidden = ("base", "seen", "recorded", "limit")
+        for what, odd in ODD.items():
+            changed = {name: odd for name, _ in pairs if name not in hidden and not name.endswith((".was", ".further"))}
+            changed["kpis[0].further"] = odd
+            answer = await send(client, path, pairs, **{**changed, "why": odd, "do": "save"})
+            assert answer.status_code in ((400,) if what == "nul" else (303, 422)), (path, what)
+            assert page_problems(answer.text) == [], (path, what)
+            for do in ("estimate", f"add:{odd}", f"remove:{odd}", odd):
+                answer = await send(client, path, pairs, base=odd, do=do)
+                assert answer.status_code < 500, (path, what, do)
+        for odd in [text for what, text in ODD.items() if what != "nul"]:
+            answer = await send(client, path, pairs, title__en=f"a{odd}b", question__en="Q?", do="save")
+            assert answer.status_code == 303, answer.text
+            name = answer.headers["location"].split("/")[2]
+            assert city.registry.pilot(name).title.en == f"a{odd}b".replace("\r\n", "\n")
+            pairs = await fields_of(client, path)
 
 
 async def test_buttons_add_and_remove_rows_without_saving(city: City, client: httpx.AsyncClient) -> None:
