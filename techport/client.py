@@ -63,7 +63,7 @@ class Client:
         Parameters
         ----------
         address : str
-            Where the platform is, without a path.
+            Where the platform is, without a path; or a share of it, `https://.../shared/KEY`.
         token : str or Path, optional
             An API token, or the file that it is in. Without, the one that `techport login` kept for this address, if
             it did. Open data needs none.

@@ -15,6 +15,7 @@ import pytest
 from techport.client import ApiError, Client
 from techport.kept_tokens import keep_tokens, tokens_file
 from techport_dashboards import WebSettings
+from techport_pilots.access.shares import Shares, ShareTerms
 from tests.dashboards.conftest import AIR, HOURS, hourly
 from tests.dashboards.web import City, serving
 
@@ -30,8 +31,23 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
         city.write(*hourly("kai-luft", device, "pm10", 10))
     app = city.app(WebSettings(snapshots=folder / "snapshots", page_size=1), signed_in=False)
     with serving(app) as address, Client(address, token=folder / "token") as client:
+        shares = Shares(city.registry.database)
+        terms = ShareTerms(title="Quay", audience="public", quantities=["pm10"], resolution="P1D")
+        shares.create(city.registry.pilot("kai-luft"), terms, "test", publish=True)
         yield client
     city.close()
+
+
+def test_a_share_is_read_at_its_address(client: Client) -> None:
+    """As the platform is: lists in pages, readings, metadata, figures."""
+    (share,) = httpx2.get(client.address("shares")).json()["items"]
+    with Client(share["address"]) as reader:
+        assert list(reader.pilots()["id"]) == [share["id"]]
+        assert len(reader.devices()) == 2
+        days = reader.readings()
+        assert len(days) == 2 * 11  # from 02:00 on the 21st to 01:00 on the 31st in Oslo
+        assert set(days["pilot"]) == {share["id"]}
+        assert reader.metadata()["sources"][0]["title"] == "Quay"
 
 
 def test_readings_come_as_frames(client: Client) -> None:
