@@ -357,6 +357,15 @@ async def test_remedies_do_not_name_what_was_asked_already(streets: City, monkey
             assert not [word for word in absent if word in answer.json()["example"]], answer.text
 
 
+@pytest.mark.parametrize("question", [{"group": "street"}, {"profile": "hour"}, {"aggregate": "time_mean"}])
+async def test_a_slow_question_is_stopped(streets: City, question: dict[str, str]) -> None:
+    transport = httpx.ASGITransport(streets.app(WebSettings(query_seconds=0.0), signed_in=False))
+    async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1/api/v1/") as client:
+        base = {"pilot": "gater", "every": "PT1H", "start": "2025-10-24", "quantity": "pm10"}
+        stopped = await client.get("readings", params=base | question)
+        assert stopped.json()["type"].endswith("too-costly"), stopped.text[:300]
+
+
 def test_what_goes_wrong_while_rows_come_is_told() -> None:
     def broken() -> Iterator[pa.RecordBatch]:
         yield pa.RecordBatch.from_pylist([{"place": 0, "bucket": 0, "time": 0, "value": 1.0}], POOLED_SCHEMA)

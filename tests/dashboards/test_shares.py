@@ -114,6 +114,20 @@ async def test_a_share_that_is_not_yours_answers_like_none_at_all(city: City, cl
         assert (answer.status_code, answer.text) == (none.status_code, none.text)
 
 
+async def test_groups_are_of_what_the_share_says(city: City, client: httpx.AsyncClient) -> None:
+    city.import_text(SECRET.replace("  - id: kran\n", "  - id: kran\n    tags: {street: Kjopmannsgata}\n"))
+    feed = share(city, names=True, resolution="PT1H")
+    readings = f"/shared/{feed.key}/api/v1/readings"
+    assert (await client.get(readings, params={"group": "street"})).status_code == 400
+    assert "Kjopmannsgata" not in (await client.get(f"/shared/{feed.key}/api/v1/devices")).text
+    (together,) = (await client.get(readings, params={"group": "pilot"})).json()["items"]
+    each = (await client.get(readings, params={"group": "device"})).json()["items"]
+    assert together["pilot"] == feed.id
+    assert together["count"] == sum(row["count"] for row in each)
+    total = sum(row["mean"] * row["count"] for row in each)
+    assert together["mean"] == pytest.approx(total / together["count"])
+
+
 async def test_a_link_cannot_be_told_from_the_id(city: City, client: httpx.AsyncClient) -> None:
     feed = share(city, audience="link")
     assert len(feed.key) == 32

@@ -167,8 +167,8 @@ def _device(share: Share, device: DeviceInfo, name: str) -> DeviceInfo:
         position = None
     elif precision > 0 and position is not None:
         position = rounded(position, precision)
-    if share.terms.names:
-        return msgspec.structs.replace(device, pilot=share.id, position=position)
+    if share.terms.names:  # a tag may say where the device stands, which is the share's to say
+        return msgspec.structs.replace(device, pilot=share.id, position=position, tags={})
     return DeviceInfo(pilot=share.id, device=name, title=Text(en=name), described=True, position=position)
 
 
