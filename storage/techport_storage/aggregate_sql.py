@@ -47,7 +47,7 @@ _AGGREGATES: dict[Aggregate, str] = {
 }
 
 
-QUALITY_CONDITIONS: dict[QualityChoice, str] = {"all": "", "good": "quality = 0", "flagged": "quality <> 0"}
+QUALITY_CONDITIONS: dict[QualityChoice, str] = {"all": "", "good": "quality = 0", "flagged": "quality != 0"}
 """In SQL and InfluxQL alike."""
 
 

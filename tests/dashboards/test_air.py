@@ -50,11 +50,11 @@ def words(text: str) -> str:
     return " ".join(html.unescape(re.sub(r"<[^>]+>", " ", text)).split())
 
 
-@pytest.mark.parametrize("path", ["/", "/pilots/street", "/pilots/street/devices/box"])
+@pytest.mark.parametrize("path", ["/?map=no2", "/pilots/street?map=no2", "/pilots/street/devices/box?"])
 async def test_the_class_of_the_last_hour_stands_beside_the_value(
     street: City, client: httpx.AsyncClient, path: str
 ) -> None:
-    text = (await client.get(f"{path}?lang=nb")).text
+    text = (await client.get(f"{path}&lang=nb")).text
     assert "air-3" in text
     assert "luftkvalitet siste time: moderat" in html.unescape(text)
     assert "200,0" in words(text)

@@ -1,7 +1,7 @@
 // The map of devices: zoom and pan by touch, mouse and keys, devices that lie on each other as one, and labels with room.
 // The server draws it whole; without this module it is a picture whose marks are links.
 
-import { read, t } from "./page.js";
+import { firstChart, read, t } from "./page.js";
 
 const DEEPEST = 64;      // times closer than the whole
 const STEP = 1.6;        // of a button, a key or a double click
@@ -215,4 +215,4 @@ function start(frame) {
   choose(frame);
 }
 
-for (const frame of document.querySelectorAll(".map-frame")) start(frame);
+firstChart.then(() => { for (const frame of document.querySelectorAll(".map-frame")) start(frame); });
