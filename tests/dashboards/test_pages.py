@@ -94,6 +94,29 @@ async def test_names_from_devices_are_escaped(city: City, client: httpx.AsyncCli
     assert "&lt;/script&gt;" in (await client.get("/pilots/kai-luft")).text
 
 
+@pytest.mark.parametrize(
+    ("query", "status"),
+    [
+        ("start=0001-01-01&end=9999-12-31", 200),
+        ("start=9999-12-30&end=9999-12-31", 200),
+        ("from=1.1.0001&to=31.12.9998", 200),
+        ("to=1.1.0001", 200),  # the day before it, cut to the calendar
+        ("from=9999-12-31&to=9999-12-31", 400),
+        ("from=31.2.2026", 400),
+        ("from=" + "9" * 64, 400),
+        ("from=2.2.2026&to=1.2.2026", 400),
+        ("from=%D9%A1%D9%A7.11.2026x", 400),
+    ],
+)
+async def test_ranges_at_the_ends_of_the_calendar_and_wrong_ones_keep_the_page(
+    client: httpx.AsyncClient, query: str, status: int
+) -> None:
+    answer = await client.get(f"/pilots/kai-luft?{query}&lang=en", headers=PAGE)
+    assert answer.status_code == status
+    assert 'class="charts"' in answer.text
+    assert ('id="time-problem"' in answer.text) is (status == 400)
+
+
 @pytest.mark.dates
 async def test_old_data_opens_where_it_is(client: httpx.AsyncClient) -> None:
     """A pilot whose last reading is long ago shows its last day, not an empty chart of today."""

@@ -176,7 +176,7 @@ def _typed(
             continue
         try:
             parsed[name] = parse_typed(text, zone, now, end=name == "to")
-        except ValueError:
+        except (ValueError, OverflowError):
             problem = language.gettext(
                 "“{text}” is not a time. Write a day, or a day and a time, such as {example}.",
                 text=text[:40],
@@ -184,16 +184,26 @@ def _typed(
             )
             return None, None, problem, name
     end = times.parse_instant(parsed["to"], zone, now, wall_clock=True)
-    start_text = parsed.get("from") or _local(end - DAY, pilot)
+    start_text = parsed.get("from") or times.iso(end - DAY)
     if times.parse_instant(start_text, zone, now, wall_clock=True) >= end:
         return None, None, language.gettext("The end must be later than the start."), "to"
     return start_text, parsed["to"], "", ""
 
 
 def _as_typed(text: str, pilot: PilotDefinition, now: Micros, language: Language, *, end: bool = False) -> str:
-    """A start or an end of an address as its reader would type it. The end of a day is that day."""
+    """A start or an end of an address as its reader would type it. The end of a day is that day.
+
+    At the ends of the calendar, which not every zone has, it is what the address says.
+    """
     if text == "now":
         return language.gettext("now")
+    try:
+        return _readable(text, pilot, now, language, end=end)
+    except (ValueError, OverflowError):
+        return text
+
+
+def _readable(text: str, pilot: PilotDefinition, now: Micros, language: Language, *, end: bool) -> str:
     zone = times.zone_named(pilot.timezone)
     instant = times.parse_instant(text, zone, now, wall_clock=True)
     if text.lstrip("+-").startswith("P"):
