@@ -588,6 +588,7 @@ async def test_an_empty_platform_shows_the_way(city: City, client: httpx.AsyncCl
     for path in ("/portfolio", "/catalogue", "/decode", "/people"):
         assert (await client.get(path)).status_code == 200, path
     assert (await client.get("/explore")).headers["location"] == "/"
+    assert 'href="/"' in (await client.get("/portfolio")).text.partition("<main")[2]
     answer = await send(client, "/example-pilot", [], example="school-air")
     assert answer.headers["location"] == "/pilots/school-air"
     assert city.registry.state("school-air") == "draft"
