@@ -263,3 +263,6 @@ def forget(
             typer.confirm(f"Delete {len(chosen)} streams of {pilot}/{device} from the registry?", abort=True)
         count = len(opened.forget_streams(pilot, device, chosen))
     print_text(console, f"{count} streams deleted; a name that is sent again becomes a stream again")
+    print_text(
+        console, f"readings that were stored stay; techport retention erase {pilot} --device {device} deletes those"
+    )

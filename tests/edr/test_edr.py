@@ -7,15 +7,21 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import msgspec
 import pytest
 import shapely
 from covjson_pydantic.coverage import CoverageCollection
+from covjson_pydantic.parameter import Parameter as CoverageParameter
 from edr_pydantic.capabilities import ConformanceModel, LandingPageModel
 from edr_pydantic.collections import Collection, Collections
 from jsonschema import Draft202012Validator
 from referencing import Registry
 from referencing.jsonschema import DRAFT202012
 
+from techport_dashboards.edr.coverage import parameter, plain_parameter
+from techport_pilots.model import Text
+from techport_pilots.registry.registry import StreamInfo
+from techport_storage.model import Stream
 from tests.dashboards.conftest import HOURS
 from tests.dashboards.web import City
 
@@ -160,3 +166,18 @@ async def test_what_cannot_be_asked(
     answer = await client.get(f"{HERE}/{path}".rstrip("/"), params=parameters)
     assert answer.status_code == status, answer.text
     assert answer.headers["content-type"] == "application/problem+json"
+
+
+def test_a_state_has_its_words_for_categories() -> None:
+    stream = Stream("air", "kran", "door_open")
+    info = StreamInfo(stream=stream, title=Text(en="Door"), described=True, unit="1", kind="state")
+    described = parameter(info)
+    CoverageParameter.model_validate(described)
+    categories = described["observedProperty"]["categories"]
+    assert [category["label"]["en"] for category in categories] == ["no", "yes"]
+    assert list(described["categoryEncoding"].values()) == [0, 1]
+    assert plain_parameter(info)["unit"]["label"] == "0: no, 1: yes"
+    named = msgspec.structs.replace(info, states=(Text(en="closed"), Text(en="half open"), Text(en="open")))
+    assert plain_parameter(named)["unit"]["label"] == "0: closed, 1: half open, 2: open"
+    level = parameter(msgspec.structs.replace(info, kind="level"))
+    assert (level["unit"]["symbol"]["value"], "categories" in level["observedProperty"]) == ("1", False)

@@ -66,8 +66,18 @@ def parameter(info: StreamInfo) -> dict[str, Any]:
     unit = {"label": {"en": info.unit_label or info.unit or "not described"}}
     if info.unit:
         unit["symbol"] = {"value": info.unit, "type": UCUM}
-    observed = {"id": property_uri(info), "label": {"en": title}}
-    return {"type": "Parameter", "observedProperty": observed, "unit": unit}
+    observed: dict[str, Any] = {"id": property_uri(info), "label": {"en": title}}
+    if not info.words:
+        return {"type": "Parameter", "observedProperty": observed, "unit": unit}
+    ids = [f"{observed['id']}#{number}" for number in range(len(info.words))]
+    observed["categories"] = [
+        {"id": category, "label": {"en": word.get("en")}} for category, word in zip(ids, info.words, strict=True)
+    ]
+    return {  # what has categories has no unit
+        "type": "Parameter",
+        "observedProperty": observed,
+        "categoryEncoding": {category: number for number, category in enumerate(ids)},
+    }
 
 
 def property_uri(info: StreamInfo) -> str:
@@ -81,11 +91,17 @@ def property_uri(info: StreamInfo) -> str:
 def plain_parameter(info: StreamInfo) -> dict[str, Any]:
     """The same for EDR's own pages, whose texts are in one language."""
     found = parameter(info)
+    observed, unit = found["observedProperty"], found.get("unit")
+    if unit is None:  # of a state: its words
+        words = ", ".join(f"{number}: {word.get('en')}" for number, word in enumerate(info.words))
+        plain_unit: dict[str, Any] = {"label": words, "symbol": {"value": info.unit or "1", "type": UCUM}}
+    else:
+        plain_unit = {**unit, "label": unit["label"]["en"]}
     return {
-        **found,
+        "type": found["type"],
         "id": info.stream.quantity,
-        "observedProperty": {**found["observedProperty"], "label": found["observedProperty"]["label"]["en"]},
-        "unit": {**found["unit"], "label": found["unit"]["label"]["en"]},
+        "observedProperty": {"id": observed["id"], "label": observed["label"]["en"]},
+        "unit": plain_unit,
     }
 
 

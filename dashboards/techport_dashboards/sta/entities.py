@@ -214,7 +214,7 @@ class _Builder:
                 "description": f"{title} as measured by {_title(device, stream.device)}",
                 "observationType": MEASUREMENT,
                 "unitOfMeasurement": {
-                    "name": info.unit_label or info.unit or "not described",
+                    "name": _words(info) or info.unit_label or info.unit or "not described",
                     "symbol": info.unit_label or info.unit or "",
                     "definition": UCUM + info.unit if info.unit else "",
                 },
@@ -223,6 +223,7 @@ class _Builder:
                     **stream._asdict(),
                     "described": info.described,
                     "unit": info.unit,
+                    **({"states": [word.get("en") for word in info.words]} if info.words else {}),
                     "intervalSeconds": info.interval_us / 1e6 if info.interval_us else None,
                 },
             },
@@ -253,6 +254,11 @@ class _Builder:
         entity = Entity(kind, entity_id, properties, related)
         self.built.setdefault(kind, {})[entity_id] = entity
         return entity
+
+
+def _words(info: StreamInfo) -> str:
+    """What the results of a state mean: "0: closed, 1: open"; "" for other quantities."""
+    return ", ".join(f"{number}: {word.get('en')}" for number, word in enumerate(info.words))
 
 
 def _title(device: DeviceInfo | None, name: str) -> str:

@@ -79,6 +79,11 @@ class StreamInfo(msgspec.Struct, frozen=True, kw_only=True):
     group: str = "own"  # domain and colour group of the quantity
     states: tuple[Text, ...] = ()  # of a state: what people read for 0, 1 and so on
 
+    @property
+    def words(self) -> tuple[Text, ...]:
+        """What people read for the numbers of a state, from 0; none for other quantities."""
+        return (self.states or YES_NO) if self.kind == "state" else ()
+
     def word(self, value: float) -> Text | None:
         """What people read for a state's number; None for other quantities, and for a number that is no state."""
         return title_of(value, self.states) if self.kind == "state" else None

@@ -301,11 +301,11 @@ class HomeAssistant:
         about = self._about.get(f"{domain}/{entity}", {})
         measured = _MEASURED.get((domain, attribute))
         if measured is not None:
-            key, unit = measured
-            unit = about.get(unit, "") if unit in _ABOUT else unit
+            key, says = measured
+            stated = about.get(says, "") if says in _ABOUT else says
             value = number(text)
-            if unit and value is not None:  # whether degrees are Celsius, the installation's settings say
-                return Observed(entity, None, key, value, unit, attribute)
+            if stated and value is not None:  # whether degrees are Celsius, the installation's settings say
+                return Observed(entity, None, key, value, stated, attribute)
         if attribute != "state":
             return Ignored(entity, "attribute", attribute, text)
         unit, kind = about.get("unit_of_measurement"), about.get("device_class", "")

@@ -11,6 +11,7 @@ https://tasmota.github.io/docs/MQTT/
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from functools import lru_cache
 from types import MappingProxyType
 from typing import Any
@@ -64,7 +65,7 @@ _TEMPERATURES = MappingProxyType(
     }
 )
 _LIGHTNING = MappingProxyType({"Distance": ("lightning_distance", "km")})
-_WIND = MappingProxyType(
+_WIND: Mapping[tuple[str, ...], str] = MappingProxyType(
     {
         ("Speed", "Act"): "wind_speed",
         ("Speed", "Avg"): "wind_speed.avg",
