@@ -338,3 +338,11 @@ def test_audiences_are_those_of_the_page() -> None:
     from techport_dashboards.pages.shares import AUDIENCES as SHOWN
 
     assert set(SHOWN) == set(AUDIENCES)
+
+
+def test_shares_have_one_description_of_their_routes(city: City, app: FastAPI) -> None:
+    """Making it takes a second of processor time, and an answer to a wrong parameter looks into it."""
+    first, second = (app.state.opened_shares.app(share(city)) for _ in range(2))
+    assert first is not second
+    assert first.openapi() is second.openapi()
+    assert "/api/v1/pilots/{pilot}/shares" not in first.openapi()["paths"]

@@ -102,6 +102,7 @@ class OpenShares:
         self._make_app = make_app
         self._lock = threading.Lock()
         self._apps: OrderedDict[str, FastAPI] = OrderedDict()
+        self._described: Callable[[], dict[str, Any]] | None = None
 
     async def app_of(self, share: Share) -> FastAPI:
         """The app of the share; a thread is taken where it has to be made. Raises RegistryUnavailable."""
@@ -115,6 +116,9 @@ class OpenShares:
             app = self._apps.get(share.id)
             if app is None:
                 app = self._apps[share.id] = self._make_app(shared_services(self._services, share))
+                # All have the same routes: the description takes long to make, and is large.
+                self._described = app.openapi if self._described is None else self._described
+                app.openapi = self._described  # type: ignore[method-assign]
             self._apps.move_to_end(share.id)
             if len(self._apps) > _MOST_OPEN:
                 self._apps.popitem(last=False)  # its live pages end by themselves
