@@ -6,6 +6,7 @@ All work while the platform runs, which then does the erasing.
 from __future__ import annotations
 
 import datetime as dt
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -81,7 +82,8 @@ def run(
     with open_registry(data, registry) as opened:
         written = [one for one in erasures.receipts(opened.database) if one.done is not None and one.done >= at]
     for receipt in written:
-        file = write_receipt(folder, receipt)
+        with open_registry(data, registry) as opened:
+            file = write_receipt(folder, receipt, opened.database)
         console.print(f"{receipt.pilot}: {_erased(receipt)}; receipt {file}", soft_wrap=True)
         for missing in receipt.missing:
             console.print(
@@ -133,8 +135,78 @@ def erase(
         for receipt in go(console):
             console.print(
                 f"{receipt['pilot']}: {receipt['rows']} readings, {receipt['entries']} messages and events, "
-                f"{receipt['files']} files erased"
+                f"{receipt['files']} files erased; receipt {_kept(settings.data / 'receipts', receipt)}",
+                soft_wrap=True,
             )
+
+
+@app.command("find")
+@options.needs("erase", logs="exported")
+def find(
+    pilot: Annotated[str, typer.Argument(help="id of the pilot")],
+    reference: Annotated[
+        str, typer.Option("--reference", help="a text, such as an address or a name: what it occurs in")
+    ],
+    data: options.Data = None,
+    store: options.Store = None,
+    registry: options.RegistryUrl = None,
+) -> None:
+    """Write what is kept that a text occurs in to standard output as JSON Lines, for whoever asks what is kept of them.
+
+    It is what `erase` with the same reference would erase. Works while the platform runs.
+    """
+    settings = load_settings({"data": data, "store": store, "registry": registry})
+    platform = platform_at(settings.data) if settings.embedded else None
+    if platform:
+        path = f"/api/v1/pilots/{quote(pilot, safe='')}/erasure/found"
+        for line in stream_lines(platform, path, {}, {"reference": reference}):
+            sys.stdout.buffer.write(line)
+        return
+    from techport.platform import stores
+    from techport_pilots.handover.partial_erasure import find_reference
+
+    with stores(settings) as parts:
+        parts.registry.pilot(pilot)
+        try:
+            for row in find_reference(parts.registry, parts.readings, pilot, reference):
+                sys.stdout.buffer.write(msgspec.json.encode(row) + b"\n")
+        except ValueError as error:
+            raise CannotRun(str(error)) from error
+
+
+@app.command("verify")
+@options.needs("see")
+def verify(
+    receipt: Annotated[Path, typer.Argument(help="file of a receipt")],
+    data: options.Data = None,
+    registry: options.RegistryUrl = None,
+) -> None:
+    """Say whether this platform signed a receipt, and whether it was changed since. Exit code 1 unless it did."""
+    from techport.commands.pilots import open_registry
+    from techport_pilots.errors import BadPackage
+    from techport_pilots.handover import receipts
+    from techport_pilots.handover.signature import origin_in_words
+
+    try:
+        document = msgspec.json.decode(receipt.read_bytes(), type=dict[str, Any])
+    except msgspec.MsgspecError as error:
+        raise CannotRun(f"{receipt} is not a receipt: {error}") from error
+    with open_registry(data, registry) as opened:
+        try:
+            of = receipts.origin(opened.database, document)
+        except BadPackage as error:
+            raise CannotRun(f"{receipt} was changed since this platform signed it") from error
+    Console(highlight=False).print(origin_in_words(of))
+    raise typer.Exit(0 if of == "this-platform" else 1)
+
+
+def _kept(folder: Path, receipt: Mapping[str, Any]) -> Path:
+    """A file of a receipt that only the platform's user can read."""
+    folder.mkdir(parents=True, exist_ok=True)
+    file = folder / f"{receipt['pilot']}-{str(receipt['begun']).replace(':', '')}.json"
+    file.touch(0o600)
+    file.write_bytes(msgspec.json.format(msgspec.json.encode(receipt), indent=2) + b"\n")
+    return file
 
 
 Count = dict[str, int]
@@ -162,6 +234,7 @@ def _erased_here(settings: Settings, pilot: str, asked: Mapping[str, str | None]
     from techport.platform import files_of_pilots, relaying, stores
     from techport_dashboards.services.lifecycle import receipt
     from techport_pilots.handover.partial_erasure import Part, count_part, erase_part
+    from techport_pilots.handover.receipts import signed
 
     part = Part(
         pilot=pilot,
@@ -181,7 +254,7 @@ def _erased_here(settings: Settings, pilot: str, asked: Mapping[str, str | None]
         def go(_: Console) -> list[dict[str, Any]]:
             with relaying(settings) as relay:
                 made = erase_part(parts.registry, parts.readings, parts.ledger, part, files, relay.forget_retained)
-            return [receipt(one) for one in made]
+            return [signed(parts.registry.database, receipt(one)) for one in made]
 
         number = len(counted.packages) + len(counted.files)
         yield (

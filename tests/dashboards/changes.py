@@ -44,6 +44,7 @@ ORDER = (
     "get /api/v1/jobs/{id}",
     f"get {_PILOT}/packages/{{sha256}}",
     f"post {_PILOT}/erasure/count",
+    f"post {_PILOT}/erasure/found",
     f"post {_PILOT}/erasure",
     "post /api/v1/retention/run",
     "post /api/v1/packages",

@@ -18,8 +18,9 @@ from techport_pilots.accounting.rejection import Rejection
 from techport_pilots.accounting.tally import BatchAnnotations, BookedEvent, QuarantineEntry, Tally, day_of
 from techport_pilots.alerts.conditions import Condition
 from techport_pilots.alerts.log import AlertLog
-from techport_pilots.handover import retention
-from techport_pilots.handover.partial_erasure import Part, count_part, erase_part
+from techport_pilots.errors import BadPackage
+from techport_pilots.handover import receipts, retention
+from techport_pilots.handover.partial_erasure import Part, count_part, erase_part, find_reference
 from techport_pilots.handover.references import Reference
 from techport_pilots.registry import erasures, lifecycle
 from techport_pilots.registry.registry import Registry
@@ -347,5 +348,31 @@ def test_alerts_go_with_what_they_are_about(tmp_path: Path, limits: dict[str, An
     erase_part(registry, store, Ledger(registry.database), Part(pilot="elgeseter", **limits))
     assert {f"{alert.rule} {alert.subject}" for alert in alerts.open("elgeseter")} == left
     assert (alerts.silences("elgeseter") == []) is (limits in ({"device": "kirka"}, {"reference": "kirka"}))
+    store.close()
+    registry.close()
+
+
+def test_whoever_asks_gets_what_would_be_erased_and_a_receipt_that_proves_it(tmp_path: Path) -> None:
+    registry = Registry.open(f"sqlite:///{tmp_path / 'registry.sqlite'}")
+    store, ledger = open_store("duckdb://"), Ledger(registry.database)
+    registry.import_pilot(msgspec.structs.replace(trial.definition(), id="elgeseter"), trial.YAML, "test")
+    fill(registry, store, ledger, "elgeseter", MACS[:8])
+    part = Part(pilot="elgeseter", reference=MACS[0])
+    counted = count_part(registry, store, ledger, part)
+    rows = list(find_reference(registry, store, "elgeseter", MACS[0]))
+    assert sum(row["found_in"] == "readings" for row in rows) == counted.rows > 0
+    assert sum(row["found_in"] != "readings" for row in rows) == counted.entries > 0
+    assert all(MACS[0] in msgspec.json.encode(row).decode().lower() for row in rows)
+    assert not any(MACS[1] in msgspec.json.encode(row).decode() for row in rows)
+    with pytest.raises(ValueError, match="at least"):
+        list(find_reference(registry, store, "elgeseter", "ab"))
+    (receipt,) = erase_part(registry, store, ledger, part)
+    assert list(find_reference(registry, store, "elgeseter", MACS[0])) == []
+    file = retention.write_receipt(tmp_path / "receipts", receipt, registry.database)
+    document = msgspec.json.decode(file.read_bytes(), type=dict[str, Any])
+    assert receipts.origin(registry.database, document) == "this-platform"
+    assert receipts.origin(registry.database, {**document, "signature": ""}) == "unsigned"
+    with pytest.raises(BadPackage):
+        receipts.origin(registry.database, {**document, "rows": 0})
     store.close()
     registry.close()

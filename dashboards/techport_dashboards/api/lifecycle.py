@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import msgspec
-from fastapi import APIRouter, Depends, Query, Request
+from fastapi import APIRouter, Depends, Query, Request, Response
 from fastapi import Path as PathParameter
 from fastapi.responses import FileResponse
 from pydantic import BaseModel, Field
@@ -18,10 +18,11 @@ from techport_dashboards.problems import Problem
 from techport_dashboards.query import times
 from techport_dashboards.query.parameters import Parameters
 from techport_dashboards.query.question import instant
+from techport_dashboards.query.streaming import Streamed
 from techport_dashboards.services.jobs import Job
 from techport_dashboards.services.lifecycle import receipt, receive_package
 from techport_dashboards.viewer import Viewer
-from techport_dashboards.web.access import needs
+from techport_dashboards.web.access import NO_STORE, needs
 from techport_dashboards.web.dependencies import PilotDep, ServicesDep, ViewerDep
 from techport_dashboards.web.request_slots import SlotRoute
 from techport_pilots.handover.partial_erasure import Part
@@ -36,6 +37,8 @@ router = APIRouter(tags=["life"], route_class=SlotRoute)
 
 ZIP = {"application/zip": {"schema": {"type": "string", "format": "binary"}}}
 
+JSON_LINES = "application/x-ndjson"
+FOUND: dict[int | str, dict[str, Any]] = {200: {"content": {JSON_LINES: {"schema": {"type": "string"}}}}}
 SENT: dict[str, Any] = {"requestBody": {"required": True, "content": ZIP}}
 
 _TIMES = ("at", "begun", "ended", "erase_at")
@@ -213,6 +216,15 @@ class ConfirmedErasing(Erasing):
     )
 
 
+class Reference(BaseModel, extra="forbid"):
+    reference: str = Field(
+        min_length=SHORTEST,
+        max_length=200,
+        description="A text such as an address, a number or a name.",
+        examples=["AC:23:3F:A4:C1:38"],
+    )
+
+
 class ErasureCount(BaseModel):
     rows: int = Field(description="Readings.")
     device_days: int = Field(description="Days of devices on which they are.")
@@ -262,6 +274,17 @@ def count_erasure(services: ServicesDep, pilot: PilotDep, asked: Erasing) -> dic
     counted = services.lifecycle.count_part(_part(pilot, asked))
     files = len(counted.packages) + len(counted.files)
     return {"rows": counted.rows, "device_days": counted.device_days, "entries": counted.entries, "files": files}
+
+
+@router.post("/pilots/{pilot}/erasure/found", response_class=Response, responses=FOUND)
+@needs("erase", logs="exported")
+def find_reference(services: ServicesDep, pilot: PilotDep, asked: Reference) -> Response:
+    """Everything that a text occurs in, as JSON Lines: for whoever asks what is kept of them, before or instead of
+    erasing it. Readings of devices and streams whose names hold it; messages, events and the like with their texts.
+    """
+    found = services.lifecycle.find_reference(pilot.id, asked.reference)
+    pieces = (msgspec.json.encode(one) + b"\n" for one in found)
+    return Streamed(pieces, NO_STORE, JSON_LINES)
 
 
 @router.post("/pilots/{pilot}/erasure", status_code=202, response_model=JobItem)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,8 @@ from techport_pilots.handover.checklist import Item, checklist, refuse_blocked
 from techport_pilots.handover.closeout import Closure, MadePackage, close_pilot, packages_of
 from techport_pilots.handover.open import open_package
 from techport_pilots.handover.package import Progress
-from techport_pilots.handover.partial_erasure import Part, count_part, erase_part
+from techport_pilots.handover.partial_erasure import Part, count_part, erase_part, find_reference
+from techport_pilots.handover.receipts import signed
 from techport_pilots.handover.references import SHORTEST
 from techport_pilots.model import PilotDefinition
 from techport_pilots.registry import erasures, lifecycle
@@ -166,7 +168,7 @@ class PilotLifecycle:
                 progress=progress,
                 forget_retained=self._settings.forget_retained,
             )
-            return {"receipts": [receipt(one) for one in found]}
+            return {"receipts": [signed(registry.database, receipt(one)) for one in found]}
 
         return self._jobs.start("forget", FORGET, work)
 
@@ -184,6 +186,21 @@ class PilotLifecycle:
                 example="box-7",
             ) from error
 
+    def find_reference(self, pilot: str, text: str) -> Iterator[dict[str, object]]:
+        """What is kept that the text occurs in. Raises Problem for one that is too short."""
+        found = find_reference(self._registry, self._store, pilot, text)
+        try:
+            first = next(found, None)
+        except ValueError as error:
+            raise Problem(
+                "bad-parameter",
+                "Specify what to erase: a device, a start, an end, or a reference of at least {n} characters.",
+                n=SHORTEST,
+                parameter="reference",
+                example="AC:23:3F:A4:C1:38",
+            ) from error
+        return found if first is None else chain([first], found)
+
     def erase_part(self, part: Part, confirmed: str) -> Job:
         """Begin to erase part of a pilot; `confirmed` must be the pilot's id. Raises Problem."""
         _, ledger = self._folder_and_ledger()
@@ -200,7 +217,7 @@ class PilotLifecycle:
             progress("erasing", 0, 0)
             files, forget = self._files, self._settings.forget_retained
             receipts = erase_part(self._registry, self._store, ledger, part, files, forget)
-            return {"receipts": [receipt(one) for one in receipts]}
+            return {"receipts": [signed(self._registry.database, receipt(one)) for one in receipts]}
 
         return self._jobs.start("erase", part.pilot, work)
 

@@ -31,7 +31,7 @@ from techport_pilots.registry.erasures import Day, Erasure, keys_and_texts
 from techport_pilots.registry.registry import Registry
 from techport_pilots.registry.versioning import lock
 from techport_storage.clock import now
-from techport_storage.model import Micros, Selection
+from techport_storage.model import Micros, Query, Selection
 from techport_storage.store import ReadingStore
 
 _TIMES = {"quarantine": "received", "watched_messages": "received", "device_events": "time", "corrections": "time"}
@@ -108,6 +108,43 @@ def count_part(registry: Registry, store: ReadingStore, ledger: Ledger, part: Pa
         days=days,
         device_days=len(days),
     )
+
+
+def find_reference(registry: Registry, store: ReadingStore, pilot: str, text: str) -> Iterator[dict[str, object]]:
+    """Everything that `erase_part` with this reference would erase, for whoever asks what is kept of them: readings,
+    and rows of tables with their texts, each with `found_in`.
+
+    Raises ValueError for a text that is too short, StoreUnavailable, RegistryUnavailable.
+    """
+    part = Part(pilot=pilot, reference=text)
+    reference = reference_of(text)
+    if reference is None:
+        raise ValueError("name a reference")
+    if (select := _selection(store, part, reference)) is not None:
+        with store.read(Query(select=select)) as reader:
+            for batch in reader:
+                for reading in batch.select(["device", "quantity", "time", "value"]).to_pylist():
+                    yield {"found_in": "readings", **reading, "time": reading["time"].isoformat()}
+    for table in _tables(part):
+        with registry.database.reading() as transaction:
+            rows = list(_texts_with(transaction, part, table, reference))
+        for row in rows:
+            yield {"found_in": table, **{column: _readable(value) for column, value in row.items()}}
+    with registry.database.reading() as transaction:
+        texts = {"alerts": "subject, params, note", "alert_silences": "subject, reason"}
+        numbers = {"alerts": _alerts(transaction, part, reference)}
+        numbers["alert_silences"] = _silences(transaction, part, reference)
+        alerts = [
+            {"found_in": table, **transaction.execute(query, {"id": number}).one()._mapping}
+            for table, ids in numbers.items()
+            for query in [f"SELECT id, {texts[table]} FROM {table} WHERE id = :id"]  # noqa: S608
+            for number in ids
+        ]
+    yield from alerts
+
+
+def _readable(value: object) -> object:
+    return value.decode("utf-8", "backslashreplace") if isinstance(value, bytes) else value
 
 
 def erase_part(
@@ -235,6 +272,15 @@ def _rows_with(
     transaction: Transaction, part: Part, table: str, reference: Reference
 ) -> Iterator[Mapping[str, object]]:
     """Keys of the rows that the reference occurs in."""
+    keys, _ = keys_and_texts(table)
+    for row in _texts_with(transaction, part, table, reference):
+        yield {key: row[key] for key in keys}
+
+
+def _texts_with(
+    transaction: Transaction, part: Part, table: str, reference: Reference
+) -> Iterator[Mapping[str, object]]:
+    """Keys and texts of the rows that the reference occurs in."""
     keys, columns = keys_and_texts(table)
     where, parameters = _where(part, table)
     query = f"SELECT {', '.join(dict.fromkeys((*keys, *columns)))} FROM {table}{where}"  # noqa: S608
@@ -247,7 +293,7 @@ def _rows_with(
             rows = transaction.execute(query, parameters).all()
         for row in rows:
             if any(reference.is_in(row._mapping[column]) for column in columns):
-                yield {key: row._mapping[key] for key in keys}
+                yield dict(row._mapping)
         if keys != ("id",) or len(rows) < _AT_ONCE:
             return
         last = rows[-1].id

@@ -30,6 +30,7 @@ from techport_pilots.accounting.tally import DeviceDay
 from techport_pilots.errors import RegistryUnavailable
 from techport_pilots.handover.broker_messages import ForgetRetained, no_broker, of_devices, topic_filters
 from techport_pilots.handover.package import PART, Progress, no_progress
+from techport_pilots.handover.receipts import signed
 from techport_pilots.model import PilotDefinition
 from techport_pilots.registry import entity_ids, events
 from techport_pilots.registry.database import Database, Transaction
@@ -241,18 +242,19 @@ class RetentionPass:
             return []
         written = run(registry, store, ledger, files=self._files, forget_retained=self._forget_retained)
         for receipt in written:
-            file = write_receipt(self._folder, receipt)
+            file = write_receipt(self._folder, receipt, registry.database)
             log.info("erased what was due", pilot=receipt.pilot, readings=receipt.rows, receipt=str(file))
         return written
 
 
-def write_receipt(folder: Path, receipt: Erasure) -> Path:
-    """A file of the folder that only the platform's user can read."""
+def write_receipt(folder: Path, receipt: Erasure, database: Database) -> Path:
+    """A signed file of the folder that only the platform's user can read. May raise RegistryUnavailable."""
     folder.mkdir(parents=True, exist_ok=True)
     begun = (_EPOCH + dt.timedelta(microseconds=receipt.begun)).date().isoformat()
     file = folder / f"{receipt.pilot}-{begun}-{receipt.begun}.json"
     file.touch(0o600)
-    file.write_bytes(msgspec.json.format(msgspec.json.encode(receipt), indent=2) + b"\n")
+    content = signed(database, msgspec.to_builtins(receipt))
+    file.write_bytes(msgspec.json.format(msgspec.json.encode(content), indent=2) + b"\n")
     return file
 
 
