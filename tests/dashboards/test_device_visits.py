@@ -16,6 +16,7 @@ from techport.platform import files_of_pilots
 from techport.settings import load_settings
 from techport_dashboards import WebSettings
 from techport_dashboards.pages.device_visits import qr_code
+from techport_pilots.accounting.message_tap import MessageTap, Outcome, TappedMessage
 from techport_pilots.devices import photos
 from techport_pilots.devices.photos import NotAPhoto, PhotoStore, redrawn
 from techport_pilots.devices.visits import DONE, EVENTS, VisitLog
@@ -131,6 +132,31 @@ async def test_a_visit_with_a_photo_is_written_down(city: City, tmp_path: Path) 
         assert (await client.post(f"{address}/delete", data={"confirmed": "yes"})).status_code == 303
         assert (await client.get(address)).status_code == 404
         assert list((tmp_path / "photos").rglob("*.*")) == []
+
+
+async def test_its_messages_are_watched_from_there(city: City, tmp_path: Path) -> None:
+    async with client_of(city, tmp_path / "photos", "editor") as client:
+        assert "Watch for an hour" in (await client.get(f"{DEVICE}/visits?lang=en")).text
+        assert (await client.post(f"{DEVICE}/visits?lang=en", data={"watch": "yes"})).status_code == 303
+        assert ("kai-luft", "kran") in MessageTap(city.registry.database).current()
+        assert "Waiting for the first message" in (await client.get(f"{DEVICE}/visits?lang=en")).text
+        at = now()
+        message = TappedMessage(
+            pilot="kai-luft",
+            device="kran",
+            topic="t",
+            payload=b'{"pm10": "<b>12"}',
+            received=at,
+            worker="w-1",
+            committed=at,
+            outcome=Outcome(),
+        )
+        MessageTap(city.registry.database).record([message])
+        page = (await client.get(f"{DEVICE}/visits?lang=en")).text
+        assert "&lt;b&gt;12" in page
+        assert "Waiting for the first message" not in page
+    async with client_of(city, tmp_path / "photos", "viewer") as client:
+        assert "&lt;b&gt;12" not in (await client.get(f"{DEVICE}/visits?lang=en")).text, "payloads are for researchers"
 
 
 @pytest.mark.parametrize("done", DONE)

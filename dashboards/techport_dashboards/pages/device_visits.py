@@ -27,6 +27,7 @@ from techport_dashboards.web.request_slots import SlotRoute
 from techport_dashboards.web.templating import language_of, render
 from techport_pilots.accounting.message_tap import MessageTap
 from techport_pilots.accounting.quarantine import Quarantine, QuarantineFilter
+from techport_pilots.devices.onboarding import WATCHED_FOR
 from techport_pilots.devices.photos import LARGEST, LONGEST_SIDE, MOST, NotAPhoto, Photo, TooManyPhotos
 from techport_pilots.devices.visits import DONE, VisitLog, sentence
 from techport_pilots.i18n import N_
@@ -78,6 +79,7 @@ def visits_page(
         place=deployments(pilot, described)[-1].position,
         now=now,
         messages=MessageTap(database).messages(pilot.id, device)[::-1][:MESSAGES_SHOWN] if raw else [],
+        watched=(pilot.id, device) in MessageTap(database).current(),
         quarantined=Quarantine(database).entries(where, MESSAGES_SHOWN).items if raw else [],
         visits=VisitLog(database).of(pilot.id, device),
         photos=[] if photos is None else photos.of(database, pilot.id, device),
@@ -89,13 +91,18 @@ def visits_page(
 
 
 @router.post("/pilots/{pilot}/devices/{device}/visits")
-@needs("devices", about=("done", "remove"))
+@needs("devices", about=("done", "remove", "watch"))
 def add_visit(
     request: Request, services: ServicesDep, viewer: ViewerDep, pilot: PilotDep, device: str, form: FormDep
 ) -> Response:
-    """Write down a visit, or take one back. What was done becomes an event of the pilot, but for a look."""
+    """Write down a visit, or take one back; or have the device's messages kept for an hour. What was done becomes an
+    event of the pilot, but for a look."""
     described_device(pilot, device)
-    log = VisitLog(services.registry_cache.registry.database)
+    database = services.registry_cache.registry.database
+    log = VisitLog(database)
+    if form.get("watch"):
+        MessageTap(database).watch(pilot.id, device, WATCHED_FOR)
+        return RedirectResponse(device_address(request, pilot.id, device, "/visits"), 303)
     if form.get("remove"):
         form.confirmed()
         log.remove(pilot, device, form.number("remove") or 0)
