@@ -88,7 +88,7 @@ PATHS = [
     "/catalogue",
     "/",
     "/portfolio",
-    "/search?q=kanari",
+    f"/search?q={CANARY[:-1]}",
     "/search?q=box",
     "/search?q=63.43,10.39",
     "/explore",
@@ -136,6 +136,7 @@ def client_of(city: City, caller: Caller | None) -> httpx.AsyncClient:
 
 
 CHANGING = re.compile(
+    r"class=\"on-paper\">[^<]*<|"
     r"\d{4}-\d\d-\d\dT[\d:.]+Z?|/static/\w+/|/sta/v1\.1/\w+\(\d+\)|\"@iot\.id\": ?\d+|#\d+|\d+ seconds? ago"
 )
 """What differs from run to run: the present, and numbers that are given in the order of coming."""
