@@ -47,7 +47,7 @@ def overview(
     pilots = device_status.by_severity(_survey(services, viewer, now))
     devices = [device for pilot in pilots for device in pilot.devices]
     running = [device for device in devices if device.state is not State.ENDED]
-    language = language_of(request)
+    language, creating = language_of(request), may_create(viewer)
     air = rated(services.registry_cache.current().streams, services.last_hour, now, language)
     return render(
         request,
@@ -62,8 +62,8 @@ def overview(
         alerts=attention(AlertLog(services.registry_cache.registry.database).open(), viewer.may_see),
         overdue=[due for due in erasures.overdue(services.registry_cache.registry, now) if viewer.may_see(due.pilot)],
         nobody_yet=viewer.identity is None and viewer.may("admin") and not services.people.accounts.any(),
-        creating=may_create(viewer),
-        examples=[parse_definition(text) for text in services.settings.examples()] if not pilots else [],
+        creating=creating,
+        examples=[parse_definition(text) for text in services.settings.examples()] if creating and not pilots else [],
         wall_next=wall.following(services, viewer, None) if parameters.cycle else None,
         air=air,
         map=draw(
