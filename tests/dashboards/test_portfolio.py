@@ -211,3 +211,17 @@ async def test_a_closed_pilot_says_closed_and_one_end_date_everywhere(several: C
     for page in (fine, phases, portfolio):
         assert "31 Dec 2098" in page
         assert "1 Jan 2099" not in page
+
+
+async def test_my_pilots_are_those_in_which_the_reader_has_a_role(several: City) -> None:
+    app = several.app(signed_in=False)
+    cookie = several.cookie("viewer", "fine")
+    transport = httpx.ASGITransport(app)
+    async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1", headers={"Cookie": cookie}) as asked:
+        everything = (await asked.get("/portfolio?lang=en")).text
+        mine = (await asked.get("/portfolio?lang=en&mine=true")).text
+    assert "my pilots" in everything
+    assert 'data-pilot="kai-luft"' in everything, "open data, which anybody may see"
+    assert 'data-pilot="fine"' in mine
+    assert 'data-pilot="kai-luft"' not in mine
+    assert 'data-pilot="halved"' not in everything
