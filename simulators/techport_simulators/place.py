@@ -39,7 +39,7 @@ Model = Callable[[Moment, Place], Numbers]
 def noise(at: Moment, place: Place, memory: int = 3 * MINUTE, step: int = 30 * SECOND) -> Numbers:
     """The stream's own fluctuation: unit variance, and less of it in means of hours."""
     if place.averaged:
-        return np.sqrt(2.0 * memory / HOUR) * normal(place.key, at.time // HOUR)
+        return float(np.sqrt(2.0 * memory / HOUR)) * normal(place.key, at.time // HOUR)
     return drift(place.key, at.time, step, memory)
 
 
