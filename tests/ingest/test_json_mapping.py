@@ -243,3 +243,9 @@ def test_more_records_than_a_message_may_have_are_refused_not_left_out() -> None
     records = [{"n": f"x{number}", "v": number} for number in range(10_001)]
     stored, rejected = readings(source, "plant/a1", {"list": records})
     assert (stored, rejected) == ([], ["too-many-values"])
+
+
+def test_one_value_with_its_unit_and_no_name_is_called_value() -> None:
+    assert values("topic: x/a1\nformat: json\ndevice: {id: a1}", "x/a1", {"value": 23.6, "unit": "Cel"}) == {
+        "a1 value": 23.6
+    }

@@ -32,7 +32,7 @@ from techport_ingest.decoding.common import (
 )
 from techport_ingest.decoding.decoder import DecoderSettings
 from techport_ingest.decoding.fields import lowered, mapped, meaning
-from techport_ingest.decoding.flattening import flattened, time_keys, time_of
+from techport_ingest.decoding.flattening import flattened, time_keys, time_of, value_key
 from techport_ingest.decoding.json_paths import MISSING, Place, parse_path
 from techport_ingest.decoding.positions import OF_GATEWAYS, UNITS, Located
 from techport_ingest.decoding.quantity_names import quantity_of_path
@@ -272,9 +272,11 @@ class _Shape:
         timed = self._time is None
         transport = _TRANSPORT if _is_uplink(value) else _NOTHING
         for path, leaf, unit, given in flattened(value, time_keys(value) if timed else (), timed=timed):
+            if not path and not name and type(value) is dict:  # one value with its unit, which has no name
+                path = (value_key(value) or "value",)
             if path in self._not_values or (before and (*before, *path) in self._not_values):
                 continue
-            if transport and path[0].lower() in transport:
+            if transport and path and path[0].lower() in transport:
                 maker = self._shape.separator.join(path)
                 if maker not in self._fields:
                     found.append(Ignored(device, "transport", maker, leaf, time, unit))
