@@ -78,3 +78,8 @@ def test_a_column_is_mapped_by_its_heading_with_its_unit_or_without(key: str) ->
     explanation = read(source, "any/x", "time;Vann [°F];Snø (m)\n2026-05-04T12:00:00Z;50;0,4\n")
     assert stored(explanation) == {"water_temperature": (10, "Cel"), "Snø (m)": (0.4, "m")}
     assert (explanation.unmatched, reasons(explanation)) == ([], [])
+
+
+def test_keys_that_are_no_names_are_not_looked_at() -> None:
+    for key in ("aB" * 50_000, "a " * 50_000, "a(" * 50_000, "a_" * 50_000 + "mm"):
+        assert stated_unit(key) is None

@@ -128,7 +128,7 @@ def is_time(key: str) -> bool:
 @lru_cache(maxsize=8192)
 def may_be_time(key: str) -> bool:
     """Whether an epoch under a key is a time: "date_setup", "bootTs", "t"."""
-    words = _WORDS.findall(_NUMBERED.sub("", key).rpartition(".")[2])
+    words = _WORDS.findall(_NUMBERED.sub("", key[-120:]).rpartition(".")[2])
     return any(word.lower() in _TIMELIKE for word in words)
 
 

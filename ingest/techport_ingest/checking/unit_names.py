@@ -186,6 +186,7 @@ _IN_BRACKETS = MappingProxyType(
 
 _BRACKETS = re.compile(r"(?P<name>\S.*?|\S)\s*(?:\((?P<round>[^()]{1,20})\)|\[(?P<square>[^\[\]]{1,20})\])")
 _WORDS = re.compile(r"[_\-\s]+")
+_LONGEST = 120  # letters of a key that is looked at
 _HUMPS = re.compile(r"(?<=[a-z0-9])(?=[A-Z][A-Za-z]*$)")
 
 
@@ -212,6 +213,8 @@ def divided(key: str) -> tuple[Divided, ...]:
         ("flow", "m3_h"), ("flow_m3", "h") of "flow_m3_h"; letters in brackets as they are written, others in lower
         case. Empty where the key is one word.
     """
+    if len(key) > _LONGEST:
+        return ()
     brackets = _BRACKETS.fullmatch(key)
     if brackets is not None:
         return (Divided(brackets["name"], (brackets["round"] or brackets["square"]).strip(), True),)
@@ -230,6 +233,8 @@ def stated_unit(key: str) -> str | None:
 
     Channels and paths do not matter: "tank.level_mm" and "level_mm.inlet" are in millimetres.
     """
+    if len(key) > _LONGEST:
+        return None
     for part in dict.fromkeys((key, key.rpartition(".")[2], key.partition(".")[0])):
         for way in divided(part):
             unit = _IN_BRACKETS.get(way.letters) if way.bracketed else ENDINGS.get(way.letters)
