@@ -202,7 +202,8 @@ CAPTURES = [
         "zigbee2mqtt",
         "zigbee2mqtt/w",
         "zigbee2mqtt/weather_sensor.json",
-        {"air_temperature": 0.08, "relative_humidity": 0.01, "air_pressure": 2},
+        # An example with made-up numbers: 2 hPa is no air's pressure, and could be a pipe's.
+        {"air_temperature": 0.08, "relative_humidity": 0.01, "pressure": 2},
     ),
     ("zigbee2mqtt", "zigbee2mqtt/w", "zigbee2mqtt/battery_mV.json", {"battery_level": 93, "battery_voltage": 2990}),
     ("shelly-gen2", "s/events/rpc", "shelly_gen2/NotifyStatus_switch.json", {"output": 1.0}),

@@ -54,7 +54,7 @@ _SELECT_GROUPS = (
 )
 _MARK = (
     "UPDATE quarantine SET replay_requested = :number, replay_worker = NULL"
-    " WHERE received = :received AND topic = :topic"
+    " WHERE received = :received AND topic = :topic AND payload = :payload"
 )
 _FREE = (
     " WHERE replay_requested IS NOT NULL"
@@ -216,12 +216,13 @@ class Quarantine:
         progress.
         """
         condition, parameters = _conditions(where)
-        messages = f"SELECT DISTINCT received, topic FROM quarantine{condition}"  # noqa: S608
+        # All three: messages of one topic that were read at once arrived in the same microsecond.
+        messages = f"SELECT DISTINCT received, topic, payload FROM quarantine{condition}"  # noqa: S608
         marked = 0
         with self._database.writing() as transaction:
             number = replays.begin(transaction, who, where.pilot)
-            for received, topic in transaction.execute(messages, parameters).all():
-                row = {"number": number, "received": received, "topic": topic}
+            for received, topic, payload in transaction.execute(messages, parameters).all():
+                row = {"number": number, "received": received, "topic": topic, "payload": payload}
                 marked += transaction.execute(_MARK, row).rowcount
             replays.marked(transaction, number, marked)
         return Replay(id=number, who=who, entries=marked, waiting=marked, pilot=where.pilot)

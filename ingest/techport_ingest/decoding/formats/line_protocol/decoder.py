@@ -138,6 +138,19 @@ def _part(tags: Mapping[str, str], named_by: str) -> str:
     return "-".join([tags[tag] for tag in sorted(telling)]) if telling else ""
 
 
+class _Lines:
+    """The numbers of lines, from 1, of places that are asked for in order: each line is counted once."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+        self._at, self._number = 0, 1
+
+    def number(self, start: int) -> int:
+        self._number += self._text.count("\n", self._at, start)
+        self._at = start
+        return self._number
+
+
 def parse(text: str) -> list[Point]:
     """The points of a text of lines; comments and empty lines give none. Raises RejectedMessage with the line."""
     points: list[Point] = []
@@ -150,52 +163,52 @@ def parse(text: str) -> list[Point]:
 
 def read_lines(text: str) -> Iterator[Point | RejectedMessage]:
     """The points of a text of lines, and in place of those that cannot be read, why not."""
-    at = 0
+    at, lines = 0, _Lines(text)
     while at < len(text):
         blank = _BLANK.match(text, at)
         if blank is not None and blank.end() > at:
             at = blank.end()
             continue
         try:
-            point, at = _point(text, at)
+            point, at = _point(text, at, lines)
             yield point
         except RejectedMessage as error:
             at = text.find("\n", at) + 1 or len(text)
             yield error
 
 
-def _point(text: str, at: int) -> tuple[Point, int]:
+def _point(text: str, at: int, lines: _Lines) -> tuple[Point, int]:
     start = at
     while text.startswith(" ", at):
         at += 1
     head = None if text.startswith("#", at) else _HEAD.match(text, at)
     if head is None:
-        raise RejectedMessage("not-line-protocol.head", line=_line(text, start))
+        raise RejectedMessage("not-line-protocol.head", line=lines.number(start))
     pairs = _TAG.findall(head[2])
     tags = {_plain(key): _plain(value) for key, value in pairs}
     if len(tags) != len(pairs):
-        raise RejectedMessage("not-line-protocol.duplicate-tag", line=_line(text, start))
+        raise RejectedMessage("not-line-protocol.duplicate-tag", line=lines.number(start))
     at = head.end()
     fields: list[tuple[str, Any]] = []
     while True:
         field = _FIELD.match(text, at)
         if field is None:
-            raise RejectedMessage("not-line-protocol.field", line=_line(text, start))
-        fields.append((_plain(field[1]), _value(text, start, field[2])))
+            raise RejectedMessage("not-line-protocol.field", line=lines.number(start))
+        fields.append((_plain(field[1]), _value(field[2], start, lines)))
         at = field.end()
         if not text.startswith(",", at):
             break
         at += 1
     end = _TIME.match(text, at)
     if end is None:
-        raise RejectedMessage("not-line-protocol.time", line=_line(text, start))
+        raise RejectedMessage("not-line-protocol.time", line=lines.number(start))
     time = int(end[1]) if end[1] and len(end[1]) < 21 else None
     if end[1] and (time is None or not -(2**63) <= time < 2**63):
-        raise RejectedMessage("not-line-protocol.time-too-large", line=_line(text, start))
+        raise RejectedMessage("not-line-protocol.time-too-large", line=lines.number(start))
     return Point(_plain(head[1]), tags, fields, time), end.end()
 
 
-def _value(text: str, start: int, token: str) -> Any:
+def _value(token: str, start: int, lines: _Lines) -> Any:
     if token.startswith('"'):
         return re.sub(r'\\([\\"nrt])', lambda escaped: _ESCAPED.get(escaped[1], escaped[1]), token[1:-1])
     if token in _BOOLEANS:
@@ -204,20 +217,15 @@ def _value(text: str, start: int, token: str) -> Any:
         value = float(token)
         if abs(value) <= 1.7976931348623157e308:
             return value
-        raise RejectedMessage("not-line-protocol.number-too-large", line=_line(text, start), given=token[:100])
+        raise RejectedMessage("not-line-protocol.number-too-large", line=lines.number(start), given=token[:100])
     whole = _INTEGER.fullmatch(token) if len(token) <= 400 else None
     if whole is None:
-        raise RejectedMessage("not-line-protocol.value", line=_line(text, start), given=token[:100])
+        raise RejectedMessage("not-line-protocol.value", line=lines.number(start), given=token[:100])
     number = int(whole[1] or whole[3])
     if not (-(2**63) <= number < 2**63 if whole[2] else number < 2**64):
-        raise RejectedMessage("not-line-protocol.integer-too-large", line=_line(text, start), given=token[:100])
+        raise RejectedMessage("not-line-protocol.integer-too-large", line=lines.number(start), given=token[:100])
     return number
 
 
 def _plain(name: str) -> str:
     return re.sub(r"\\([,= ])", r"\1", name) if "\\" in name else name
-
-
-def _line(text: str, start: int) -> int:
-    """The number of the line that starts there, from 1."""
-    return text.count("\n", 0, start) + 1
