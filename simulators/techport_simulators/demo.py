@@ -16,6 +16,7 @@ from techport_pilots.model import DeviceDefinition, PilotDefinition, StreamDefin
 from techport_simulators.chance import key
 from techport_simulators.devices import iso, micros
 from techport_simulators.faults import FaultPlan, Faults
+from techport_storage import clock
 from techport_storage.microseconds import DAY, HOUR, MINUTE
 
 DEMO_PILOTS = ("school-air", "hospital-noise", "smart-bins", "campus-rooms", "elgeseter-bridge", "nidelva-water")
@@ -88,7 +89,7 @@ def _moved(folder: Path, name: str, today: dt.date) -> Path:
 
 def example_pilots() -> list[str]:
     """Definitions of the demo to look at and to change, with their dates around today; without their past."""
-    today = dt.datetime.now(ZoneInfo("Europe/Oslo")).date()
+    today = clock.now_datetime(ZoneInfo("Europe/Oslo")).date()
     return [_around(today, definition_path(name), without=_OFTEN) for name in EXAMPLES]
 
 
