@@ -20,6 +20,7 @@ from techport_dashboards.problems import Problem
 from techport_dashboards.query.parameters import Parameters
 from techport_dashboards.services.device_changes import described_device
 from techport_dashboards.services.photos import photo_store
+from techport_dashboards.viewer import Viewer
 from techport_dashboards.web.access import needs
 from techport_dashboards.web.dependencies import PilotDep, Services, ServicesDep, ViewerDep, address_of
 from techport_dashboards.web.forms import FormDep
@@ -124,20 +125,23 @@ async def add_photo(
 ) -> Response:
     """Keep a photo of the device, sent as it is. Answers with its name and address."""
     described_device(pilot, device)
-    store = photo_store(services.settings)
-    if store is None:
-        raise Problem("not-found", "This process keeps no photos.")
     content = await _body(request)
-    database = services.registry_cache.registry.database
+    return await asyncio.to_thread(_keep_photo, services, viewer, pilot.id, device, content)
+
+
+def _keep_photo(services: Services, viewer: Viewer, pilot: str, device: str, content: bytes) -> Response:
+    photos = photo_store(services.settings)
+    if photos is None:
+        raise Problem("not-found", "This process keeps no photos.")
     try:
-        photo = await asyncio.to_thread(store.add, database, pilot.id, device, content, viewer.who)
+        photo = photos.add(services.registry_cache.registry.database, pilot, device, content, viewer.who)
     except NotAPhoto as error:
         raise Problem("bad-parameter", _NOT_A_PHOTO[error.code], most=LARGEST, parameter="body") from error
     except TooManyPhotos as error:
         raise Problem(
             "wrong-state", "The device has {n} photos, which is the most: delete some first.", n=MOST
         ) from error
-    address = f"/pilots/{pilot.id}/devices/{quote(device, safe='')}/photos/{photo.name}"
+    address = f"/pilots/{pilot}/devices/{quote(device, safe='')}/photos/{photo.name}"
     body = {"photo": photo.name, "address": address}
     return Response(msgspec.json.encode(body), 201, media_type="application/json")
 
