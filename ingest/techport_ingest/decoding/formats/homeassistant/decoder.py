@@ -308,8 +308,8 @@ class HomeAssistant:
                 return Observed(entity, None, key, value, stated, attribute)
         if attribute != "state":
             return Ignored(entity, "attribute", attribute, text)
-        stated, kind = about.get("unit_of_measurement"), about.get("device_class", "")
-        return _value(Described(domain, entity, entity, "", stated or None, kind, "on"), text)
+        unit, kind = about.get("unit_of_measurement"), about.get("device_class", "")
+        return _value(Described(domain, entity, entity, "", unit or None, kind, "on"), text)
 
 
 def _value(described: Described, value: Any) -> Found:
