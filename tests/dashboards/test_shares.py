@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
@@ -11,10 +12,12 @@ import msgspec
 import pytest
 from fastapi import FastAPI
 
-from techport_dashboards.query.shared_view import rounded
+from techport_dashboards.query.registry_cache import RegistryCache
+from techport_dashboards.query.shared_view import rounded, shared_view
 from techport_dashboards.services import shares as services_shares
 from techport_pilots.access.accounts import AccountError, Accounts
 from techport_pilots.access.api_tokens import ApiTokens
+from techport_pilots.access.invitations import Invitations
 from techport_pilots.access.sessions import Sessions
 from techport_pilots.access.shares import AUDIENCES, PERSONAL, Audience, Share, Shares, ShareTerms, check_names
 from techport_pilots.model import Position
@@ -103,6 +106,26 @@ async def test_who_may_read_which_share(city: City, client: httpx.AsyncClient) -
                 if caller not in may[kind] and "Quay" in answer.text:
                     wrong.append((kind, caller, path, "says the title"))
     assert wrong == []
+
+
+async def test_an_organisation_under_the_id_of_a_deleted_one_inherits_nothing(
+    city: City, client: httpx.AsyncClient
+) -> None:
+    feed, public = share(city, audience="organisation", organisation="kommunen"), share(city)
+    member = {"cookie": member_cookie(city)}
+    assert (await client.get(f"/shared/{feed.key}/", headers=member)).status_code == 200
+    accounts = Accounts(city.registry.database)
+    invitations = Invitations(city.registry.database)
+    _, token = invitations.create("test", "member", organisation="kommunen")
+    form = {"what": "delete", "organisation": "kommunen", "confirmed": "yes"}
+    deleted = await client.post(
+        "/people/organisations", data=form, headers={"cookie": city.cookie("administrator")}, follow_redirects=False
+    )
+    assert deleted.status_code == 303, deleted.text
+    accounts.create_organisation("kommunen", "Another municipality", "test")
+    assert (await client.get(f"/shared/{feed.key}/", headers={"cookie": member_cookie(city)})).status_code == 404
+    assert (await client.get(f"/shared/{public.key}/")).status_code == 200
+    assert invitations.find(token) is None
 
 
 async def test_a_share_that_is_not_yours_answers_like_none_at_all(city: City, client: httpx.AsyncClient) -> None:
@@ -303,6 +326,18 @@ def test_values_of_people_are_shared_as_sums_of_a_while(city: City) -> None:
     check_names(personal, msgspec.structs.replace(terms, resolution="PT15M"))
     check_names(personal, msgspec.structs.replace(terms, resolution="P1D"))
     assert PERSONAL == 15 * MINUTE
+
+
+@pytest.mark.parametrize(("resolution", "shown"), [(None, 0), ("PT5M", 0), ("PT15M", 2)])
+def test_a_pilot_that_comes_to_have_personal_data_is_no_longer_shared_finely(
+    city: City, resolution: str | None, shown: int
+) -> None:
+    feed = share(city, resolution=resolution)
+    view = RegistryCache(city.registry).current()
+    assert len(shared_view(view, feed).streams) == 2
+    personal = msgspec.structs.replace(view.pilots["kai-luft"], personal_data=True)
+    now_personal = dataclasses.replace(view, pilots={"kai-luft": personal})
+    assert len(shared_view(now_personal, feed).streams) == shown
 
 
 def test_names_of_devices_are_stable_and_tell_nothing(city: City) -> None:

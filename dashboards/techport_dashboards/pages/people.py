@@ -177,6 +177,7 @@ def change_organisation(request: Request, services: ServicesDep, viewer: ViewerD
         if what == "delete":
             form.confirmed()
             accounts.delete_organisation(organisation)
+            services.shares.forget()
         elif what == "remove":
             accounts.remove_member(organisation, form.get("user"))
         else:

@@ -18,7 +18,7 @@ import msgspec
 from techport_dashboards.query import times
 from techport_dashboards.query.registry_cache import RegistryCache, RegistryView
 from techport_dashboards.query.row_choice import AGGREGATE_OF_KIND
-from techport_pilots.access.shares import Share
+from techport_pilots.access.shares import Share, is_too_fine
 from techport_pilots.model import DeviceDefinition, PilotDefinition, Position, StreamDefinition, Text
 from techport_pilots.quantities import vocabulary_of
 from techport_pilots.registry.registry import DeviceInfo, Registry, StreamInfo
@@ -74,9 +74,10 @@ def shared_store(store: ReadingStore, cache: SharedRegistryCache, share: Share, 
 
 
 def shared_view(source: RegistryView, share: Share) -> SharedView:
-    """What there is of the pilot in the share: what its definition names and the share's terms choose."""
+    """What there is of the pilot in the share: what its definition names and the share's terms choose. Nothing where
+    the pilot has come to have personal data since, for which the share's buckets are too fine."""
     definition = source.pilots.get(share.pilot)
-    if definition is None:
+    if definition is None or is_too_fine(definition, share.terms):
         empty = RegistryView({}, {}, {}, {}, {}, {}, frozenset(), frozenset(), source.version)
         return SharedView(empty, {})
     terms = share.terms

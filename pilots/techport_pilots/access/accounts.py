@@ -63,6 +63,9 @@ _MEMBERS = (
     "SELECT users.* FROM users WHERE id IN"
     " (SELECT user_id FROM organisation_members WHERE organisation = :organisation) ORDER BY email"
 )
+_UNINVITE = (
+    "UPDATE invitations SET revoked = :at WHERE organisation = :organisation AND used IS NULL AND revoked IS NULL"
+)
 _OF_A_USER = ("user_identities", "organisation_members", "password_resets", "sessions", "api_tokens")
 """Tables whose rows go with the account."""
 
@@ -285,8 +288,14 @@ class Accounts:
         return Organisation(organisation, name)
 
     def delete_organisation(self, organisation: str) -> None:
+        """Delete it with its members' rights. Shares for its members and invitations into it end: another organisation
+        may get the same id."""
+        from techport_pilots.access.shares import revoke_of_organisation  # needs AccountError
+
         with self._database.writing() as transaction:
-            of = {"organisation": organisation}
+            of = {"organisation": organisation, "at": now()}
+            revoke_of_organisation(transaction, organisation)
+            transaction.execute(_UNINVITE, of)
             transaction.execute("DELETE FROM organisation_members WHERE organisation = :organisation", of)
             transaction.execute("DELETE FROM roles WHERE holder_kind = 'organisation' AND holder = :organisation", of)
             transaction.execute("DELETE FROM organisations WHERE id = :organisation", of)

@@ -17,7 +17,7 @@ import msgspec
 from techport_pilots.access.accounts import AccountError
 from techport_pilots.i18n import Message
 from techport_pilots.model import PilotDefinition
-from techport_pilots.registry.database import Database, clean_text
+from techport_pilots.registry.database import Database, Transaction, clean_text
 from techport_storage.buckets import fixed_width, format_width, parse_width
 from techport_storage.clock import now
 from techport_storage.errors import BadQuery
@@ -244,6 +244,19 @@ class Shares:
             return changed.rowcount > 0
 
 
+def revoke_of_organisation(transaction: Transaction, organisation: str) -> None:
+    """End the shares for members of an organisation that will be no more."""
+    at = now()
+    rows = transaction.execute(f"SELECT id, content FROM shares WHERE {_OPEN}", {"at": at}).all()  # noqa: S608
+    ended = [
+        {"id": row.id, "at": at}
+        for row in rows
+        if msgspec.json.decode(row.content, type=_Content).terms.organisation == organisation
+    ]
+    if ended:
+        transaction.execute("UPDATE shares SET revoked = :at WHERE id = :id", ended)
+
+
 def checked_terms(terms: ShareTerms) -> ShareTerms:
     """The terms as they are kept. Raises AccountError for an empty choice, a width or a precision that cannot be, and
     an audience that is not complete."""
@@ -286,8 +299,13 @@ def check_names(pilot: PilotDefinition, terms: ShareTerms) -> None:
     for quantity in terms.quantities:
         if quantity not in measured:
             raise AccountError(Message("share.unknown-quantity", {"name": quantity[:80]}))
-    if pilot.personal_data and (terms.width is None or (fixed_width(terms.width) or DAY) < PERSONAL):
+    if is_too_fine(pilot, terms):
         raise AccountError(Message("share.personal"))
+
+
+def is_too_fine(pilot: PilotDefinition, terms: ShareTerms) -> bool:
+    """Whether the pilot has personal data, and buckets of the share are shorter than PERSONAL."""
+    return pilot.personal_data and (terms.width is None or (fixed_width(terms.width) or DAY) < PERSONAL)
 
 
 class _Content(msgspec.Struct, frozen=True):
