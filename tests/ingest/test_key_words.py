@@ -56,3 +56,9 @@ def test_one_word_more_and_a_key_stays_what_it_is(key: str) -> None:
 def test_what_counts_on_the_way_is_no_reading(key: str) -> None:
     found = object_values("box", None, {key: 3, "co2": 500})
     assert [type(one) is Ignored for one in found] == [True, False]
+
+
+@pytest.mark.parametrize("key", ["aB" * 50_000, "temperature_" * 5_000 + "temperature"], ids=["capitals", "phrases"])
+def test_keys_that_are_no_names_are_not_taken_apart(key: str) -> None:
+    """Every stretch of their words was looked up: hours, of a message of 64 kB."""
+    assert quantity(key) == key

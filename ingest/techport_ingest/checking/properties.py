@@ -7,7 +7,8 @@ say otherwise.
 from __future__ import annotations
 
 import re
-from functools import lru_cache
+
+from techport_ingest.checking.key_cache import remembered
 
 RULE = "property"
 """The rule under which properties are counted."""
@@ -29,7 +30,7 @@ _WORDS = frozenset(
 _PARTS = frozenset(("firmware", "version", "serial", "fwver", "fw", "hw"))
 
 
-@lru_cache(maxsize=8192)
+@remembered(8192)
 def is_property(key: str) -> bool:
     """Whether a key, of whatever depth, names what a device is: "info.fw_version"."""
     last = key.rpartition(".")[2]

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from functools import lru_cache
 from typing import Any
+
+from techport_ingest.checking.key_cache import LONGEST_READ, remembered
 
 RULE = "time"
 """The rule under which further times of a message are counted."""
@@ -112,23 +113,23 @@ _KNOWN = frozenset((*NAMES, *_DATES))
 _NUMBERED = re.compile(r"\.\d+$")
 
 
-@lru_cache(maxsize=8192)
+@remembered(8192)
 def name_of(key: str) -> str:
     """The name that a key has among NAMES, or "": "measured_at" is "measuredat"."""
     name = key.lower().replace("_", "").replace("-", "").replace(" ", "")
     return name if name in _KNOWN else ""
 
 
-@lru_cache(maxsize=8192)
+@remembered(8192)
 def is_time(key: str) -> bool:
     """Whether a stream's key is the name of a time, at whatever depth: "gps.timestamp"."""
     return name_of(_NUMBERED.sub("", key).rpartition(".")[2]) != ""
 
 
-@lru_cache(maxsize=8192)
+@remembered(8192)
 def may_be_time(key: str) -> bool:
     """Whether an epoch under a key is a time: "date_setup", "bootTs", "t"."""
-    words = _WORDS.findall(_NUMBERED.sub("", key[-120:]).rpartition(".")[2])
+    words = _WORDS.findall(_NUMBERED.sub("", key[-LONGEST_READ:]).rpartition(".")[2])
     return any(word.lower() in _TIMELIKE for word in words)
 
 
@@ -173,7 +174,7 @@ def time_key(record: Mapping[str, Any]) -> str | None:
     return next((key for key in short if is_epoch(record[key])), clock)
 
 
-@lru_cache(maxsize=4096)
+@remembered(4096)
 def _time_keys(keys: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Those of the keys that are names of times, the earliest of NAMES first, and those that may be. Devices send the
     same keys all day.

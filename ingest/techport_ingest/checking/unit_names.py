@@ -7,9 +7,10 @@ Only letters that mean a unit wherever they stand at the end of a key are here. 
 from __future__ import annotations
 
 import re
-from functools import lru_cache
 from types import MappingProxyType
 from typing import NamedTuple
+
+from techport_ingest.checking.key_cache import LONGEST_READ, remembered
 
 ENDINGS = MappingProxyType(
     {
@@ -186,7 +187,6 @@ _IN_BRACKETS = MappingProxyType(
 
 _BRACKETS = re.compile(r"(?P<name>\S.*?|\S)\s*(?:\((?P<round>[^()]{1,20})\)|\[(?P<square>[^\[\]]{1,20})\])")
 _WORDS = re.compile(r"[_\-\s]+")
-_LONGEST = 120  # letters of a key that is looked at
 _HUMPS = re.compile(r"(?<=[a-z0-9])(?=[A-Z][A-Za-z]*$)")
 
 
@@ -198,7 +198,7 @@ class Divided(NamedTuple):
     bracketed: bool
 
 
-@lru_cache(maxsize=8192)
+@remembered(8192)
 def divided(key: str) -> tuple[Divided, ...]:
     """How a key may be divided into a name and a unit, the longest unit first.
 
@@ -213,7 +213,7 @@ def divided(key: str) -> tuple[Divided, ...]:
         ("flow", "m3_h"), ("flow_m3", "h") of "flow_m3_h"; letters in brackets as they are written, others in lower
         case. Empty where the key is one word.
     """
-    if len(key) > _LONGEST:
+    if len(key) > LONGEST_READ:
         return ()
     brackets = _BRACKETS.fullmatch(key)
     if brackets is not None:
@@ -227,13 +227,13 @@ def divided(key: str) -> tuple[Divided, ...]:
     return tuple(ways)
 
 
-@lru_cache(maxsize=8192)
+@remembered(8192)
 def stated_unit(key: str) -> str | None:
     """The unit that a key states whatever is measured, as a payload would write it; None for others.
 
     Channels and paths do not matter: "tank.level_mm" and "level_mm.inlet" are in millimetres.
     """
-    if len(key) > _LONGEST:
+    if len(key) > LONGEST_READ:
         return None
     for part in dict.fromkeys((key, key.rpartition(".")[2], key.partition(".")[0])):
         for way in divided(part):

@@ -174,6 +174,7 @@ ALIASES = MappingProxyType(
 _CODES = frozenset(ALIASES.values())
 _PLAIN = str.maketrans({"µ": "u", "μ": "u", "²": "2", "³": "3", "·": ".", "⋅": ".", "⁻": "-", "¹": "1", "−": "-"})
 _MOST = 2_000
+_LONGEST = 40  # letters of a unit; longer texts are not remembered either
 
 
 class UnknownUnit(ValueError):
@@ -209,6 +210,8 @@ class Units:
             return self._ucum[text]
         except KeyError:
             pass
+        if len(text) > _LONGEST:
+            return None
         if len(self._ucum) >= _MOST:
             self._ucum.clear()
         found = self._ucum[text] = self._find(text)
@@ -221,6 +224,8 @@ class Units:
         try:
             line = self._lines[from_unit, to_ucum]
         except KeyError:
+            if len(from_unit) > _LONGEST:
+                raise UnknownUnit(from_unit) from None
             if len(self._lines) >= _MOST:
                 self._lines.clear()
             line = self._lines[from_unit, to_ucum] = self._line(from_unit, to_ucum)
@@ -236,8 +241,6 @@ class Units:
 
     def _find(self, text: str) -> str | None:
         text = text.strip()
-        if len(text) > 40:
-            return None
         plain = text.translate(_PLAIN)
         for candidate in (text, plain):
             if candidate in ALIASES:

@@ -16,12 +16,12 @@ a sender chooses, on topics below pilots/.
 from __future__ import annotations
 
 import re
-from functools import lru_cache
 from types import MappingProxyType
 from typing import NamedTuple
 
 import msgspec
 
+from techport_ingest.checking.key_cache import remembered
 from techport_ingest.checking.unit_names import ENDINGS, Divided, divided, stated_unit
 from techport_ingest.checking.units import NotConvertible, Units, UnknownUnit
 from techport_ingest.decoding.quantity_names import UNKNOWN_UNIT, quantity
@@ -125,7 +125,7 @@ class Rule(NamedTuple):
     sizes: tuple[Size, ...]  # the first that fits; none: nobody knows
 
 
-@lru_cache(maxsize=8192)
+@remembered(8192)
 def rule_of(key: str) -> Rule | None:
     """How the unit of a bare number of this stream is found; None where it needs none, or has no known quantity."""
     known = builtin().lookup(key)
@@ -136,7 +136,7 @@ def rule_of(key: str) -> Rule | None:
     return Rule(key[len(known.name) :], BY_SIZE.get(known.name, ()))
 
 
-@lru_cache(maxsize=8192)
+@remembered(8192)
 def unit_in_name(key: str) -> tuple[str, str] | None:
     """The quantity and the unit of a key that ends with one: "pressure_hPa" is ("air_pressure", "hPa"), and
     "depth (cm)" is ("depth", "cm").
@@ -178,7 +178,7 @@ _SEVERAL_MEANINGS = frozenset(("1", "hPa"))
 """A pressure in bar or psi is in a pipe, not in the air; what has no unit takes any."""
 
 
-@lru_cache(maxsize=8192)
+@remembered(8192)
 def key_unit(key: str, quantity_name: str) -> str | None:
     """The unit that a key states of a value which a definition gives a quantity: millimetres, where "level_mm" is
     mapped to a level in metres. None where it states none that the quantity can have.

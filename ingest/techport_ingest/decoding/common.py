@@ -6,7 +6,6 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator, Mapping
-from functools import lru_cache
 from types import MappingProxyType
 from typing import Any, TypeVar
 
@@ -15,6 +14,7 @@ import msgspec
 from techport_ingest.checking import written_values
 from techport_ingest.checking.absence import RULE as MISSING
 from techport_ingest.checking.absence import is_absent_text
+from techport_ingest.checking.key_cache import remembered
 from techport_ingest.checking.properties import is_property
 from techport_ingest.message import DeviceEvent, Found, Ignored, Message, Observed, RejectedMessage, Unreadable
 from techport_pilots.device_names import decoded_name
@@ -268,7 +268,7 @@ def text_value(
     return Ignored(device, "text", key, text, time, unit, maker)
 
 
-@lru_cache(maxsize=8192)
+@remembered(8192)
 def is_state(key: str) -> bool:
     """Whether a key is a state of the vocabulary, which devices may say in words."""
     quantity = builtin().lookup(key)

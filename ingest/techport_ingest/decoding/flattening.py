@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import lru_cache
 from types import MappingProxyType
 from typing import Any
 
+from techport_ingest.checking.key_cache import remembered
 from techport_ingest.checking.time_names import date_beside, time_key
 from techport_ingest.decoding.common import DEEPEST, MOST_VALUES, too_many
 from techport_ingest.decoding.positions import OF_GATEWAYS, Located, names_position, position_of
@@ -186,7 +186,7 @@ def flattened(tree: Any, taken: tuple[str, ...] = (), *, timed: bool = True) -> 
         yield path, value, unit, time
 
 
-@lru_cache(maxsize=4096)
+@remembered(4096)
 def _is_plain(keys: tuple[str, ...]) -> bool:
     """Whether an object with these keys can be nothing but names and values: no position, no value with its unit."""
     return _VALUES.isdisjoint(keys) and "v" not in keys and "type" not in keys and not names_position(keys)

@@ -8,8 +8,9 @@ that is not known, such as "threshold" or "alarm", and the key stays what it is.
 from __future__ import annotations
 
 import re
-from functools import lru_cache
 from types import MappingProxyType
+
+from techport_ingest.checking.key_cache import LONGEST_READ, remembered
 
 _PHRASES = MappingProxyType(
     {
@@ -289,7 +290,7 @@ _DROPPED = frozenset(("celsius", "degc", "value", "data", "at"))
 _DIGITS = re.compile(r"(?<=\d)(?:th|st|nd|rd)(?![a-z])")
 
 
-@lru_cache(maxsize=8192)
+@remembered(8192)
 def quantity_in(key: str) -> str | None:
     """The vocabulary's name that the words of a key say, with a channel where they say one.
 
@@ -301,8 +302,10 @@ def quantity_in(key: str) -> str | None:
     Returns
     -------
     str or None
-        Such as "air_temperature.sht"; None where a word is not understood.
+        Such as "air_temperature.sht"; None where a word is not understood, and for what is too long for a name.
     """
+    if len(key) > LONGEST_READ:
+        return None
     words = [word.lower() for word in _WORD.findall(_DIGITS.sub("", key))]
     words = [part for word in words for part in _SPLIT.get(word, (word,))]
     for length in range(len(words), 0, -1):

@@ -17,8 +17,9 @@ Decentlab states its units in every value. Sensirion's and Plantower's particles
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from functools import lru_cache
 from types import MappingProxyType
+
+from techport_ingest.checking.key_cache import remembered
 
 Entry = tuple[str, str | None]
 """(quantity or key, unit)"""
@@ -130,7 +131,7 @@ def table_of(keys: Collection[str], maker: str = "") -> Table:
     return _table_of(tuple(keys), maker)
 
 
-@lru_cache(maxsize=4096)
+@remembered(4096)
 def _table_of(keys: tuple[str, ...], maker: str) -> Table:
     named = _by_name(maker)
     for sign, table in _SIGNS:
@@ -139,7 +140,7 @@ def _table_of(keys: tuple[str, ...], maker: str) -> Table:
     return named
 
 
-@lru_cache(maxsize=1024)
+@remembered(1024)
 def _by_name(maker: str) -> Table:
     words = maker.lower()
     return next((table for name, table in TABLES.items() if name in words), _NOTHING)

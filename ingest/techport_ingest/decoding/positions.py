@@ -10,10 +10,10 @@ A pair of 0 and 0 is how receivers say that they have no position. Where a gatew
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import lru_cache
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
+from techport_ingest.checking.key_cache import remembered
 from techport_ingest.decoding.common import number
 
 _LATITUDES = ("latitude", "lat", "lati", "gps_lat", "gps_latitude")
@@ -77,7 +77,7 @@ def position_of(record: Mapping[str, Any]) -> dict[tuple[str, ...], Located]:
     return {}
 
 
-@lru_cache(maxsize=4096)
+@remembered(4096)
 def names_position(keys: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
     """The keys that name parts of a position, with those; none where they are not one position's."""
     named = {name: key for key in keys if (name := _NAMES.get(key.lower())) is not None}

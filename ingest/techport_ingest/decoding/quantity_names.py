@@ -8,9 +8,9 @@ not known stays as it is and becomes a stream that is "not described yet".
 from __future__ import annotations
 
 import re
-from functools import lru_cache
 from types import MappingProxyType
 
+from techport_ingest.checking.key_cache import remembered
 from techport_ingest.decoding.key_words import quantity_in
 from techport_pilots.quantities import builtin
 
@@ -117,7 +117,7 @@ UNKNOWN_UNIT = "raw."
 _NUMBERED = re.compile(r"([a-z][a-z0-9_.]*?[a-z])[_-](\d{1,3})")
 
 
-@lru_cache(maxsize=8192)
+@remembered(8192)
 def quantity(key: str) -> str:
     """The vocabulary's name for a maker's key, or the key itself. "temperature_3" is channel 3: "air_temperature.3"."""
     lower = key.lower()
@@ -188,7 +188,7 @@ _NO_CHANNEL = frozenset(
 """What stands beside a value within an object, and is no value of that kind itself."""
 
 
-@lru_cache(maxsize=8192)
+@remembered(8192)
 def quantity_of_path(path: tuple[str, ...]) -> str:
     """The key of a value inside nested objects: ("temperature", "min") is "air_temperature.min", and so is ("data",
     "temperature", "min").

@@ -8,6 +8,7 @@ from itertools import islice
 import msgspec
 import structlog
 
+from techport_ingest.checking import key_cache
 from techport_ingest.checking.budget import DeviceLimits, HourlyBudgets, Owner
 from techport_ingest.checking.check import Columns
 from techport_ingest.checking.units import Units
@@ -18,6 +19,12 @@ from techport_ingest.decoding.router import OWN, Route, Router
 from techport_ingest.message import Found, Message, RejectedMessage
 from techport_pilots.accounting.rejection import Rejection
 from techport_pilots.registry.view import IngestView
+
+_LARGE = 4_096
+"""Bytes of a message whose keys may take more memory than those of most."""
+
+_MOST_OF_LARGE = 64_000_000
+"""Bytes of large messages after which what keys mean is worked out anew: how long keys are is up to their senders."""
 
 _CHUNK = 256
 """Messages whose radio bytes are given to codecs at once; bounds what their answers take."""
@@ -39,6 +46,7 @@ class Reader:
         self._limits = limits or DeviceLimits()
         self._version: int | None = None  # of the snapshot that `_opened` is about
         self._opened: dict[Owner, set[str]] = {}  # names that are streams since then
+        self._bytes_of_large = 0  # since what keys mean was last forgotten
 
     def use(self, snapshot: IngestView) -> tuple[str, ...] | None:
         """Read with the pilots of this snapshot; the topic filters to subscribe to, if they may have changed."""
@@ -117,6 +125,8 @@ class Reader:
         budgets: HourlyBudgets | None,
     ) -> None:
         try:
+            if len(message.payload) > _LARGE:
+                self._note_large(message)
             items = decode(message, route)
             if route.next is not None and not _knows(snapshot, route.pilot, items):
                 route, items = _of_another(message, route, items, snapshot)
@@ -150,6 +160,12 @@ class Reader:
             columns.drop_unfinished()
             failed = Rejection("decoder-failed", {"error": type(error).__name__, "text": str(error)[:200]})
             columns.reject(message, route.pilot, route.device, route.format, failed)
+
+    def _note_large(self, message: Message) -> None:
+        self._bytes_of_large += len(message.payload)
+        if self._bytes_of_large > _MOST_OF_LARGE:
+            self._bytes_of_large = 0
+            key_cache.forget()
 
 
 def decode(message: Message, route: Route) -> Sequence[Found]:

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import csv
 import io
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -142,8 +143,9 @@ class _Heading:
         """Raises RejectedMessage for a heading that says nothing."""
         self.names = names = [name.strip().lower() for name in row]
         self._bare = [divided(name)[0].name if name[-1:] in (")", "]") and divided(name) else name for name in names]
-        if len(set(names)) != len(names):
-            raise RejectedMessage("duplicate-key.csv", name=next(name for name in names if names.count(name) > 1)[:100])
+        number_of = Counter(names)
+        if len(number_of) != len(names):
+            raise RejectedMessage("duplicate-key.csv", name=next(name for name in names if number_of[name] > 1)[:100])
         time = None if times.keys else self._find(columns.time, (*_TIME, *_more_times(names)))
         value = self._find(None, _VALUE)
         devices = _DEVICE if value is None else tuple(name for name in _DEVICE if name not in _UNIT)

@@ -10,7 +10,6 @@ no object or list is one plain value, a number or a text.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -18,6 +17,7 @@ import msgspec
 
 from techport_ingest.checking.absence import RULE as ABSENT
 from techport_ingest.checking.absence import is_absent_text
+from techport_ingest.checking.key_cache import remembered
 from techport_ingest.checking.time_names import name_of
 from techport_ingest.decoding.common import (
     MOST_VALUES,
@@ -388,7 +388,7 @@ def _is_uplink(record: Any) -> bool:
     return type(record) is dict and _has_counter(tuple(record))
 
 
-@lru_cache(maxsize=4096)
+@remembered(4096)
 def _has_counter(keys: tuple[str, ...]) -> bool:
     return not _COUNTERS.isdisjoint(map(str.lower, keys))
 

@@ -16,12 +16,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from functools import lru_cache
 from types import MappingProxyType
 from typing import Any, Literal, NamedTuple
 
 import msgspec
 
+from techport_ingest.checking.key_cache import remembered
 from techport_ingest.checking.units import Units
 from techport_ingest.decoding.common import MOST_VALUES, device_id, text_value, too_many, unless_unreadable, utf8
 from techport_ingest.decoding.quantity_names import quantity
@@ -116,7 +116,7 @@ def _named_by(tags: Mapping[str, str]) -> str:
     return ""
 
 
-@lru_cache(maxsize=8192)
+@remembered(8192)
 def _key(measurement: str, field: str) -> str:
     if field == "value":
         return quantity(measurement)

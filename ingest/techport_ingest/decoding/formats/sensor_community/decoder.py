@@ -8,10 +8,10 @@ given, it is the device: "esp8266-12345". https://github.com/opendata-stuttgart/
 
 from __future__ import annotations
 
-from functools import lru_cache
 from types import MappingProxyType
 from typing import Any
 
+from techport_ingest.checking.key_cache import remembered
 from techport_ingest.decoding.common import (
     MOST_VALUES,
     device_id,
@@ -115,7 +115,7 @@ def _one(device: str, entry: object) -> Found:
     return Observed(device, None, key, raw if value is None else value, unit, kind)
 
 
-@lru_cache(maxsize=1024)
+@remembered(1024)
 def _known(kind: str) -> tuple[str, str | None] | None:
     known = TYPES.get(kind)
     if known is not None:

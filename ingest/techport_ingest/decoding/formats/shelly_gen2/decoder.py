@@ -8,10 +8,10 @@ switch:1 is active_power.1. https://shelly-api-docs.shelly.cloud/gen2/General/No
 
 from __future__ import annotations
 
-from functools import lru_cache
 from types import MappingProxyType
 from typing import Any
 
+from techport_ingest.checking.key_cache import remembered
 from techport_ingest.decoding.common import (
     availability,
     device_id,
@@ -177,7 +177,7 @@ def _component(device: str, time: Micros | None, component: str, state: object) 
     return found
 
 
-@lru_cache(maxsize=8192)
+@remembered(8192)
 def _name(kind: str, number: str, name: str) -> tuple[str, str | None]:
     """Key and unit: ("em", "0", "a_act_power") is active_power.a in W."""
     phase = ""

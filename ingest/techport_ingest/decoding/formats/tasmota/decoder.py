@@ -12,10 +12,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from functools import lru_cache
 from types import MappingProxyType
 from typing import Any
 
+from techport_ingest.checking.key_cache import remembered
 from techport_ingest.decoding.common import DEEPEST, availability, device_id, json_object, json_type, leaves, place
 from techport_ingest.decoding.quantity_names import quantity
 from techport_ingest.decoding.time_fields import TimeReader
@@ -201,7 +201,7 @@ def _sensor(path: tuple[str, ...]) -> str:
     return "" if len(path) == 1 or path[0] in _PLAIN else _without_number(path[0])
 
 
-@lru_cache(maxsize=1024)
+@remembered(1024)
 def _without_number(sensor: str) -> str:
     return re.sub(r"-\d+$", "", sensor)
 

@@ -9,10 +9,10 @@ is floor-1-hall. https://www.zigbee2mqtt.io/guide/usage/mqtt_topics_and_messages
 from __future__ import annotations
 
 import re
-from functools import lru_cache
 from types import MappingProxyType
 from typing import Any
 
+from techport_ingest.checking.key_cache import remembered
 from techport_ingest.decoding.common import (
     availability,
     device_id,
@@ -145,7 +145,7 @@ def _one(device: str, time: Micros | None, path: tuple[str, ...], value: object,
     return place(device, time, name, value, unit, maker)
 
 
-@lru_cache(maxsize=8192)
+@remembered(8192)
 def _named(path: tuple[str, ...]) -> tuple[str, str | None, str]:
     """Key, unit and the bridge's own name of a value."""
     name, unit = KNOWN.get(path[0], (None, None)) if len(path) == 1 else (None, None)
