@@ -281,6 +281,8 @@ async def test_the_page_lists_makes_and_ends_shares(city: City, client: httpx.As
     listing = (await client.get(page, headers=owner)).text
     assert f"http://127.0.0.1/shared/{feed.key}" in listing
     assert "read 1 time" in listing
+    chart = f"/shared/{feed.key}/pilots/{feed.id}/chart?quantity=pm10&start=2025-10-22&end=2025-10-25&lang=en"
+    assert (await client.get(chart)).json()["shown"] == "mean per 1 day", "a reading of a share is a bucket"
     unconfirmed = await client.post("/pilots/kai-luft/shares/revoke?lang=en", data={"share": feed.id}, headers=owner)
     assert unconfirmed.status_code == 400
     ended = {"share": feed.id, "confirmed": "yes"}

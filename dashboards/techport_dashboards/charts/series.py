@@ -217,7 +217,7 @@ def chart_of(context: QueryContext, viewer: Viewer, asked: ChartQuestion, langua
         bucket=None if query.every is None else times.length(query.every) // 1000,
         shown="; ".join(
             [
-                _shown(query.every, presentation, banded, language),
+                _shown(query.every or registry.width, presentation, banded and query.every is not None, language),
                 *_flagged_words(flagged, language),
                 *_against_words(before, zone, language),
             ]
@@ -431,12 +431,12 @@ def _query_text(query: Query) -> dict[str, str]:
     return texts
 
 
-def _shown(every: BucketWidth | None, presentation: Presentation, banded: bool, language: Language) -> str:
-    if every is None:
+def _shown(width: BucketWidth | None, presentation: Presentation, banded: bool, language: Language) -> str:
+    if width is None:
         return language.gettext("every reading")
     text = N_("{statistic} per {width}, band: min–max") if banded else N_("{statistic} per {width}")
-    width = language.duration(times.length(every))
-    return language.gettext(text, statistic=language.gettext(STATISTICS[presentation.statistic]), width=width)
+    per = language.duration(times.length(width))
+    return language.gettext(text, statistic=language.gettext(STATISTICS[presentation.statistic]), width=per)
 
 
 def _flagged_words(flagged: Sequence[Flagged], language: Language) -> list[str]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from techport_pilots.model import PilotDefinition, Text
 from techport_pilots.registry.registry import DeviceInfo, Registry, StreamInfo
-from techport_storage.model import Selection, Stream
+from techport_storage.model import BucketWidth, Selection, Stream
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +26,7 @@ class RegistryView:
     version: int
     """The registry's, which another content never has."""
     closed: Set[str] = frozenset()  # of those that are over: closed for good
+    width: BucketWidth | None = None  # of the buckets that each of its readings stands for, as in a shared feed
 
     def stream(self, stream: Stream) -> StreamInfo:
         """What is known of the stream; for one that the store has and the registry has never heard of, its name."""

@@ -114,6 +114,7 @@ def shared_view(source: RegistryView, share: Share) -> SharedView:
         over=frozenset({share.id} if share.pilot in source.over else ()),
         assumed_open=frozenset(),
         version=source.version,
+        width=terms.width,
     )
     return SharedView(view, derived)
 
