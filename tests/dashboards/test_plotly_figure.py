@@ -17,7 +17,7 @@ import pytest
 from techport_dashboards.charts.lines import PRESENTATIONS, Values
 from techport_dashboards.charts.marks import Mark
 from techport_dashboards.charts.palette import DARK, LIGHT, PALETTES, Palette, Theme
-from techport_dashboards.charts.plotly_figure import LABELLED, figure_of
+from techport_dashboards.charts.plotly_figure import LABEL_HEIGHT, LABELLED, figure_of
 from techport_dashboards.charts.series import Chart, ChartLimit, ChartLine, Flagged
 from techport_dashboards.charts.standalone import html_of
 from techport_pilots.i18n import Language
@@ -217,6 +217,23 @@ def test_classes_lie_behind_the_lines_from_zero() -> None:
     assert areas[2][1] > layout["yaxis"]["range"][1], "a reading that comes later may stretch the axis"
     assert {shape["layer"] for shape in layout["shapes"]} == {"below"}
     assert [label["text"] for label in layout["annotations"]] == ["good", "fair"]
+
+
+@pytest.mark.parametrize("limit", [0.5, 1.0, 1.6, 2.4, 3.4, 4.6])
+@pytest.mark.parametrize("standalone", [False, True])
+def test_names_of_classes_give_way_to_the_words_of_the_limit(limit: float, standalone: bool) -> None:
+    drawn = chart(classes=[("good", 2), ("fair", 5), ("poor", None)], limit=ChartLimit(limit, "limit", ""))
+    layout = figure_of(drawn, ENGLISH, standalone=standalone)["layout"]
+    bottom, top = layout["yaxis"]["range"]
+    plot_height = layout["height"] - layout["margin"]["t"] - layout["margin"]["b"]
+    line_height = LABEL_HEIGHT / plot_height * (top - bottom)
+    places = {label["text"]: label["y"] for label in layout["annotations"]}
+    assert {"good", "fair"} <= set(places)
+    for name in ("good", "fair"):
+        assert (
+            places[name] + line_height / 2 <= limit + 1e-9
+            or places[name] - line_height / 2 >= limit + line_height - 1e-9
+        )
 
 
 def test_words_of_a_definition_are_no_tags() -> None:

@@ -35,7 +35,6 @@ LABEL_ROWS, LABEL_HEIGHT = 3, 15  # px, of words above the plot
 RIGHT = 0.6  # of the axis, from where words of a mark stand to its left
 LIMIT_REACH = 0.8  # of the values' span: a limit at most so far above them is shown
 ROOM = 0.06  # of the values' span, free above and below
-LEAST_BAND = 0.075  # of the axis, that a class must have for its name to be written in it
 HEIGHT, STANDALONE_HEIGHT = 240, 480  # px
 MARGIN = {"l": 46, "r": 10, "t": 8, "b": 42}
 """px around a page's plot; fixed, so that all charts of a page lie alike under one reading line."""
@@ -259,7 +258,7 @@ def _ticks(day: str) -> list[Json]:
 
 def _layout(chart: Chart, language: Language, palette: Palette, standalone: bool) -> Json:
     heights = _heights(chart)
-    class_shapes, class_labels = _classes(chart, palette, heights)
+    class_shapes, class_labels = _classes(chart, palette, heights, _plot_height(standalone))
     mark_shapes, mark_labels = _marks(chart, palette)
     above = LABEL_HEIGHT * min(LABEL_ROWS, len(mark_labels))  # px: words of marks stand above the plot, on no reading
     day = "%e %b" if language.code == "en" else "%e. %b"
@@ -370,10 +369,19 @@ def _stack_heights(chart: Chart) -> list[float]:
     return heights
 
 
-def _classes(chart: Chart, palette: Palette, heights: Sequence[float] | None) -> tuple[list[Json], list[Json]]:
+def _plot_height(standalone: bool) -> int:
+    """px from the bottom of the axis to its top."""
+    height, margin = (STANDALONE_HEIGHT, STANDALONE_MARGIN) if standalone else (HEIGHT, MARGIN)
+    return height - margin["t"] - margin["b"]
+
+
+def _classes(
+    chart: Chart, palette: Palette, heights: Sequence[float] | None, plot_height: int
+) -> tuple[list[Json], list[Json]]:
     """Shapes and labels: classes of what is measured as areas behind the lines, the limit as a stroke over them.
 
-    Areas go on for a whole height above the axis: readings that come later may stretch it.
+    Areas go on for a whole height above the axis: readings that come later may stretch it. The name of a class gives
+    way to the words of the limit, which on a narrow chart reach as far left.
     """
     shapes: list[Json] = []
     labels: list[Json] = []
@@ -389,6 +397,8 @@ def _classes(chart: Chart, palette: Palette, heights: Sequence[float] | None) ->
         "font": {"size": 11, "color": palette.text},
         "bgcolor": with_alpha(palette.surface, 0.7),
     }
+    line_height = LABEL_HEIGHT / plot_height * (top - bottom)
+    limit = chart.limit if chart.limit is not None and bottom <= chart.limit.value <= top else None
     begin = bottom
     for (name, upper), colour in zip(chart.classes, palette.air, strict=False):
         end = reach if upper is None else min(float(upper), reach)
@@ -398,18 +408,28 @@ def _classes(chart: Chart, palette: Palette, heights: Sequence[float] | None) ->
         shapes.append(across | fill | {"type": "rect", "y0": begin, "y1": end})
         if upper is not None and upper < reach:
             shapes.append(across | {"type": "line", "y0": upper, "y1": upper, "line": {"color": colour, "width": 1}})
-        visible = min(end, top) - begin
-        if visible > LEAST_BAND * (top - bottom):
+        place = _class_label(begin, min(end, top), line_height, None if limit is None else limit.value)
+        if place is not None:
             beside = {"x": 0, "xanchor": "left", "xshift": 3, "yanchor": "middle"}  # the newest points are right
-            labels.append(words | beside | {"y": begin + visible / 2, "text": _plain(name)})
+            labels.append(words | beside | {"y": place, "text": _plain(name)})
         begin = end
-    if chart.limit is not None and bottom <= chart.limit.value <= top:
-        level = chart.limit.value
+    if limit is not None:
+        level = limit.value
         stroke = {"color": palette.limit, "width": 1.5, "dash": "dash"}
         shapes.append(across | {"type": "line", "layer": "above", "y0": level, "y1": level, "line": stroke})
         beside = {"x": 0.4, "xanchor": "center", "yanchor": "bottom"}
-        labels.append(words | beside | {"y": level, "text": _plain(chart.limit.text)})
+        labels.append(words | beside | {"y": level, "text": _plain(limit.text)})
     return shapes, labels
+
+
+def _class_label(low: float, high: float, line_height: float, limit: float | None) -> float | None:
+    """The middle of a class's name between `low` and `high`, above or below a limit whose words stand on its stroke;
+    None where it has no room."""
+    half = line_height / 2
+    places = [(low + high) / 2]
+    if limit is not None and limit - half < places[0] < limit + line_height + half:
+        places = [limit + line_height + half, limit - half]
+    return next((place for place in places if low <= place - half and place + half <= high), None)
 
 
 def _marks(chart: Chart, palette: Palette) -> tuple[list[Json], list[Json]]:
