@@ -223,6 +223,28 @@ def test_a_form_of_a_definition_describes_it_anew(path: Path) -> None:
     assert check_document(document) == simple
 
 
+def test_days_on_which_a_pilot_may_decide_are_written_as_dates() -> None:
+    pilot = read_definition(PACKAGED[0])
+    form = pilot_form.form_of(pilot)
+    form.texts["looks"] = "2027-02-01, 15.3.2027, 2027-04-01T12:00, soon"
+    document, _ = pilot_form.document_from(form, pilot)
+    assert document["looks"] == ["2027-02-01T00:00", "2027-03-15T00:00", "2027-04-01T12:00", "soon"]
+    looks = [
+        dt.datetime.fromisoformat(text).astimezone() for text in ("2027-02-01T00:00+01:00", "2027-03-15T12:00+01:00")
+    ]
+    assert (
+        pilot_form.form_of(msgspec.structs.replace(pilot, looks=looks)).get("looks") == "2027-02-01, 2027-03-15T12:00"
+    )
+
+
+def test_the_example_of_such_a_day_lies_within_the_intervention() -> None:
+    form = pilot_form.PilotForm()
+    assert pilot_form.day_of_intervention(form) == "2027-03-01"
+    form.add_row("phases", {"kind": "baseline", "start": "2026-01-01T00:00", "end": "2026-03-01T00:00"})
+    form.add_row("phases", {"kind": "intervention", "start": "2026-03-01T00:00", "end": "2026-03-31T00:00"})
+    assert pilot_form.day_of_intervention(form) == "2026-03-16"
+
+
 async def test_a_new_pilot_is_a_draft_that_yaml_shows_too(city: City) -> None:
     city.import_text(PACKAGED[0].read_text("utf-8"))
     async with client_of(city, caller="editor", pilot="school-air") as client:

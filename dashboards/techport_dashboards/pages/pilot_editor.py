@@ -18,6 +18,7 @@ from techport_dashboards.pages.pilot_form import (
     PilotForm,
     Section,
     anchor,
+    day_of_intervention,
     document_from,
     form_of,
     form_sent,
@@ -467,6 +468,7 @@ def _page(
         group_names=GROUP_NAMES,
         unit_of=lambda name: listed[name].unit_label if name in listed else "",
         limits=_limits(),
+        day_of_intervention=day_of_intervention(form),
         intervals=[("", language.gettext("not known")), *((code, _length(code, language)) for code in INTERVALS)],
         retentions=[
             ("", language.gettext("no date is set")),

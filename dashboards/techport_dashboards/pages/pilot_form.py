@@ -85,6 +85,8 @@ MOST_SHOWN = 60
 """Rows of a section that the form of a pilot shows, the last ones; those before them stay as they are."""
 _ROW = re.compile(rf"({'|'.join(ROWS)})\[([0-9]{{1,4}})\]\.([a-z_.]+)")
 _NUMBER = re.compile(r"-?[0-9]+([.,][0-9]+)?")
+_ISO_DAY = re.compile("[0-9]{4}-[0-9]{2}-[0-9]{2}")
+_DAY = re.compile(r"(?P<day>[0-9]{1,2})\.\s?(?P<month>[0-9]{1,2})\.\s?(?P<year>[0-9]{4})")
 _HOURS = re.compile(r"([0-9]{1,2})(?:[:.]([0-5][0-9]))?\s*[-–]\s*([0-9]{1,2})(?:[:.]([0-5][0-9]))?")
 
 
@@ -213,7 +215,7 @@ def _text(kind: Kind, value: Any, local: dt.tzinfo) -> str:
         case "time":
             return _time_text(value, local)
         case "times":
-            return ", ".join(_time_text(one, local) for one in value)
+            return ", ".join(_time_text(time, local).removesuffix("T00:00") for time in value)
         case "list" | "days":
             return ", ".join(value)
         case "streams":
@@ -370,8 +372,10 @@ def _value(kind: Kind, text: str) -> Any:
         case "percent":
             number = _number(text.removesuffix("%").strip())
             return round(number / 100, 8) if isinstance(number, int | float) else text
-        case "list" | "days" | "times":
+        case "list" | "days":
             return _words(text) or None
+        case "times":
+            return [_midnight(word) for word in _words(text)] or None
         case "streams":
             return [{"quantity": _quantity(word)} for word in _words(text)] or None
         case "flag":
@@ -391,6 +395,14 @@ def _number(text: str) -> float | int | str:
 
 def _words(text: str) -> list[str]:
     return list(dict.fromkeys(word.strip() for word in text.split(",") if word.strip()))
+
+
+def _midnight(word: str) -> str:
+    """When a day begins; other words as they are."""
+    match = _DAY.fullmatch(word)
+    if match is not None:
+        word = f"{match['year']}-{match['month']:0>2}-{match['day']:0>2}"
+    return f"{word}T00:00" if _ISO_DAY.fullmatch(word) else word
 
 
 def _hours(text: str) -> list[float] | str:
@@ -504,6 +516,19 @@ def _nearest(place: str, names: set[str]) -> str:
                 return name
         place = re.sub(r"(\.[^.\[]*|\[[0-9]+\]|^[^.\[]*)$", "", place)
     return ""
+
+
+def day_of_intervention(form: PilotForm) -> str:
+    """A day in the middle of the first intervention of the form, as an example; any day where it has none."""
+    for index in form.indices("phases"):
+        row = f"phases[{index}]"
+        try:
+            start, end = (dt.date.fromisoformat(form.get(f"{row}.{key}")[:10]) for key in ("start", "end"))
+        except ValueError:
+            continue
+        if form.get(f"{row}.kind") == "intervention" and start < end:
+            return (start + (end - start) / 2).isoformat()
+    return "2027-03-01"
 
 
 def anchor(name: str) -> str:
