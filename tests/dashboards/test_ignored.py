@@ -5,6 +5,7 @@ from __future__ import annotations
 import httpx
 import pytest
 
+from techport_dashboards.web.paths import device_path
 from techport_pilots.accounting.ignored import request_replay
 from techport_pilots.accounting.tally import BatchAnnotations, DeviceDay, IgnoredMessage, IgnoredValue, Tally
 from techport_storage.microseconds import DAY
@@ -63,3 +64,15 @@ async def test_the_devices_page_says_what_was_ignored_and_what_the_device_is(
     assert "half-way" in page
     assert "1,402 times" in page
     assert "2.7.1" in page
+
+
+async def test_the_form_of_an_ignored_key_comes_back_to_the_page_in_its_language(
+    noted: City, client: httpx.AsyncClient
+) -> None:
+    page = "/pilots/kai-luft/devices/kran"
+    answer = await client.post(f"{page}/ignored?lang=nb", data={"key": "hatch", "quantity": "door_open", "text": "yes"})
+    assert (answer.status_code, answer.headers["location"]) == (303, f"{page}?lang=nb")
+
+
+def test_the_path_of_a_device_has_any_id_in_one_part() -> None:
+    assert device_path("kai-luft", "a/b ø", "/visits") == "/pilots/kai-luft/devices/a%2Fb%20%C3%B8/visits"

@@ -189,7 +189,8 @@ async def test_a_range_is_widened_from_the_page(city: City, client: httpx.AsyncC
     ranges = {info.stream.quantity: info.range for info in city.registry.streams("kai-luft", "kran")}
     assert ranges["pm10"] == (0, 1500.5)
     assert city.registry.history("kai-luft")[0].why == "beside a quarry"
-    assert (await client.post(f"{PAGE}/range", data={**form, "low": "low"})).status_code == 400
+    for low in ("low", "nan", "-1e999"):
+        assert (await client.post(f"{PAGE}/range", data={**form, "low": low})).status_code == 400, low
 
 
 async def test_a_message_is_explained_and_not_kept(city: City, client: httpx.AsyncClient) -> None:

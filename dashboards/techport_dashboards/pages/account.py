@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
-from fastapi.responses import RedirectResponse
 from pydantic import Field
 
 from techport_dashboards.pages.sign_in import ROLE_NAMES
@@ -18,7 +17,7 @@ from techport_dashboards.web.dependencies import Services, ServicesDep, ViewerDe
 from techport_dashboards.web.forms import FormDep
 from techport_dashboards.web.request_slots import SlotRoute
 from techport_dashboards.web.session_cookies import redirect
-from techport_dashboards.web.templating import language_of, render
+from techport_dashboards.web.templating import language_of, render, see_other
 from techport_pilots.access.accounts import AccountError
 from techport_pilots.access.api_tokens import ApiToken
 from techport_pilots.access.passwords import SHORTEST, WeakPassword
@@ -72,7 +71,7 @@ def change_password(request: Request, services: ServicesDep, viewer: ViewerDep, 
         return _page(request, services, viewer, wrong=error)
     people.sessions.end_all(me.user.id, but=me.session)
     services.identities.forget()
-    return _back(request)
+    return see_other(request, "/account")
 
 
 @router.post("/account/sessions/end")
@@ -86,7 +85,9 @@ def end_sessions(request: Request, services: ServicesDep, viewer: ViewerDep, for
     elif number is not None:
         people.sessions.end(me.user.id, number)
     services.identities.forget()
-    return redirect("/sign-in") if form.get("session") == "all" or number == me.session else _back(request)
+    if form.get("session") == "all" or number == me.session:
+        return redirect("/sign-in")
+    return see_other(request, "/account")
 
 
 @router.post("/account/tokens")
@@ -112,7 +113,7 @@ def revoke_token(request: Request, services: ServicesDep, viewer: ViewerDep, for
     if number is not None:
         services.people.api_tokens.revoke(_me(viewer).user.id, number)
         services.identities.forget()
-    return _back(request)
+    return see_other(request, "/account")
 
 
 def _page(
@@ -152,8 +153,3 @@ def _page(
 def _me(viewer: Viewer) -> Identity:
     assert viewer.identity is not None  # `account` needs a person
     return viewer.identity
-
-
-def _back(request: Request) -> RedirectResponse:
-    language = request.query_params.get("lang")
-    return redirect(f"/account?lang={language}" if language in ("nb", "en") else "/account")

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
-from fastapi.responses import RedirectResponse
 from pydantic import Field
 
 from techport_dashboards.problems import Problem
@@ -15,7 +14,7 @@ from techport_dashboards.web.access import needs
 from techport_dashboards.web.dependencies import PilotDep, Services, ServicesDep, ViewerDep
 from techport_dashboards.web.forms import FormDep
 from techport_dashboards.web.request_slots import SlotRoute
-from techport_dashboards.web.templating import language_of, render
+from techport_dashboards.web.templating import language_of, render, see_other
 from techport_pilots.access.accounts import AccountError
 from techport_pilots.alerts.conditions import RULES, title_of
 from techport_pilots.alerts.log import AlertLog, checked_address
@@ -64,7 +63,7 @@ def alerts_page(
 def acknowledge(request: Request, services: ServicesDep, viewer: ViewerDep, pilot: PilotDep, form: FormDep) -> Response:
     """Take care of an alert."""
     _alerts(services).acknowledge(pilot.id, _number(form.get("alert")), viewer.who, form.get("note"))
-    return _back(request, pilot.id)
+    return see_other(request, f"/pilots/{pilot.id}/alerts")
 
 
 @router.post("/pilots/{pilot}/alerts/recipients")
@@ -75,14 +74,14 @@ def add_recipient(
     """Tell somebody, or no longer."""
     if form.get("remove"):
         _alerts(services).remove_recipient(pilot.id, _number(form.get("remove")))
-        return _back(request, pilot.id)
+        return see_other(request, f"/pilots/{pilot.id}/alerts")
     try:
         address = checked_address(form.get("address"))
     except AccountError as error:
         raise problem_of(error) from None
     language_code = "en" if form.get("language") == "en" else "nb"
     _alerts(services).add_recipient(pilot.id, address, language_code, viewer.who, weekly=form.get("weekly") == "yes")
-    return _back(request, pilot.id)
+    return see_other(request, f"/pilots/{pilot.id}/alerts")
 
 
 @router.post("/pilots/{pilot}/alerts/silences")
@@ -91,7 +90,7 @@ def add_silence(request: Request, services: ServicesDep, viewer: ViewerDep, pilo
     """Tell nobody for a while, or again."""
     if form.get("remove"):
         _alerts(services).remove_silence(pilot.id, _number(form.get("remove")))
-        return _back(request, pilot.id)
+        return see_other(request, f"/pilots/{pilot.id}/alerts")
     rule, lasts = form.get("rule"), form.get("period")
     if rule not in ("", *RULES):
         raise Problem("bad-parameter", "There is no alert rule {name}.", name=repr(rule[:40]), parameter="rule")
@@ -102,7 +101,7 @@ def add_silence(request: Request, services: ServicesDep, viewer: ViewerDep, pilo
     at, length = clock.now(), PERIODS[lasts]
     period = (at, None if length is None else at + length)
     _alerts(services).add_silence(pilot.id, rule, form.get("device")[:200], period, form.get("reason"), viewer.who)
-    return _back(request, pilot.id)
+    return see_other(request, f"/pilots/{pilot.id}/alerts")
 
 
 def _alerts(services: Services) -> AlertLog:
@@ -113,8 +112,3 @@ def _number(text: str) -> int:
     if not text.isdecimal() or len(text) > 18:
         raise Problem("bad-parameter", "This is not a number.", parameter="alert", example="12")
     return int(text)
-
-
-def _back(request: Request, pilot: str) -> Response:
-    query = f"?{request.url.query}" if request.url.query else ""
-    return RedirectResponse(f"/pilots/{pilot}/alerts{query}", 303)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Annotated, cast, get_args
 
 from fastapi import APIRouter, Query, Request, Response
-from fastapi.responses import RedirectResponse
 from pydantic import Field
 
 from techport_dashboards.problems import Problem
@@ -14,7 +13,7 @@ from techport_dashboards.web.access import needs
 from techport_dashboards.web.dependencies import PilotDep, ServicesDep, ViewerDep
 from techport_dashboards.web.forms import FormDep
 from techport_dashboards.web.request_slots import SlotRoute
-from techport_dashboards.web.templating import language_of, render
+from techport_dashboards.web.templating import language_of, render, see_other
 from techport_pilots.registry.lifecycle import State, with_note
 
 router = APIRouter(route_class=SlotRoute)
@@ -59,7 +58,7 @@ def step(request: Request, services: ServicesDep, viewer: ViewerDep, pilot: Pilo
             example="running",
         )
     services.lifecycle.transition(pilot, cast(State, to), viewer.who, with_note(form.get("why"), form.get("who")))
-    return _back(request, pilot.id)
+    return see_other(request, f"/pilots/{pilot.id}/close")
 
 
 @router.post("/pilots/{pilot}/close")
@@ -68,9 +67,4 @@ def close(request: Request, services: ServicesDep, viewer: ViewerDep, pilot: Pil
     """Begin to close the pilot, from the page's form. The page then shows how far it is."""
     why = with_note(form.get("why"), form.get("who"))
     services.lifecycle.start_closing(pilot, form.get("confirm"), viewer.who, why)
-    return _back(request, pilot.id)
-
-
-def _back(request: Request, pilot: str) -> Response:
-    query = f"?{request.url.query}" if request.url.query else ""
-    return RedirectResponse(f"/pilots/{pilot}/close{query}", 303)
+    return see_other(request, f"/pilots/{pilot.id}/close")

@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated
-from urllib.parse import quote
 
 from fastapi import APIRouter, Query, Request, Response
-from fastapi.responses import RedirectResponse
 
 from techport_dashboards.pages.pilot import (
     PageParameters,
@@ -29,8 +27,9 @@ from techport_dashboards.viewer import Viewer
 from techport_dashboards.web.access import needs
 from techport_dashboards.web.dependencies import PilotDep, Services, ServicesDep, ViewerDep
 from techport_dashboards.web.forms import FormDep
+from techport_dashboards.web.paths import device_path
 from techport_dashboards.web.request_slots import SlotRoute
-from techport_dashboards.web.templating import language_of, render
+from techport_dashboards.web.templating import language_of, render, see_other
 from techport_pilots.accounting.device_budgets import DeviceBudgets, Owner, Used
 from techport_pilots.accounting.ignored import DeviceProperty, IgnoredKey, ignored_keys, properties_of
 from techport_pilots.accounting.ledger import DeviceDay, Tally, events_of, ignored_by_rule
@@ -185,7 +184,7 @@ def map_ignored_key(
     mapping = FieldMapping(quantity=form.get("quantity"), unit=form.get("unit") or None, text=form.get("text") == "yes")
     registry = services.registry_cache.registry
     map_ignored(registry, pilot.id, device, form.get("key"), mapping, form.get("why")[:500], viewer)
-    return RedirectResponse(f"/pilots/{pilot.id}/devices/{quote(device)}", 303)
+    return see_other(request, device_path(pilot.id, device))
 
 
 def _properties(services: Services, viewer: Viewer, pilot: str, device: str) -> list[DeviceProperty]:

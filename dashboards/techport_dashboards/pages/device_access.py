@@ -6,21 +6,20 @@ import csv
 import io
 import time
 from typing import Annotated
-from urllib.parse import quote, urlencode
 
 from fastapi import APIRouter, Query, Request, Response
-from fastapi.responses import RedirectResponse
 from pydantic import Field
 
 from techport_dashboards.problems import Problem
 from techport_dashboards.query.parameters import Parameters
-from techport_dashboards.services.device_changes import described_device
+from techport_dashboards.services.device_changes import described_device, problems_of
 from techport_dashboards.services.onboarding import broker_for_devices
 from techport_dashboards.web.access import NO_STORE, needs
 from techport_dashboards.web.dependencies import PilotDep, Services, ServicesDep, ViewerDep, address_of
 from techport_dashboards.web.forms import Form, FormDep
+from techport_dashboards.web.paths import device_path
 from techport_dashboards.web.request_slots import SlotRoute
-from techport_dashboards.web.templating import language_of, render
+from techport_dashboards.web.templating import language_of, render, see_other
 from techport_pilots.access.credentials import Credentials, Issued
 from techport_pilots.devices.onboarding import TAKES_EFFECT, provision_devices
 from techport_pilots.errors import DefinitionError, WrongState
@@ -72,7 +71,7 @@ def change_credentials(
     if what == "revoke":
         form.confirmed()
         credentials.revoke(pilot.id, device, form.raw("username"))
-        return RedirectResponse(device_address(request, pilot.id, device, "/credentials"), 303)
+        return see_other(request, device_path(pilot.id, device, "/credentials"))
     overlap = OVERLAPS.get(form.get("overlap"))
     if what == "rotate" and overlap is not None:
         issued = credentials.rotate(pilot.id, device, viewer.who, overlap)
@@ -114,22 +113,6 @@ def issue_many(request: Request, services: ServicesDep, viewer: ViewerDep, pilot
     return _file(request, services, pilot, devices, issued)
 
 
-def device_address(request: Request, pilot: str, device: str, page: str = "") -> str:
-    """Address of a page of the device, in the language that was asked for."""
-    language = request.query_params.get("lang")
-    query = f"?{urlencode({'lang': language})}" if language else ""
-    return f"/pilots/{pilot}/devices/{quote(device, safe='')}{page}{query}"
-
-
-def problems_of(error: DefinitionError | WrongState | Problem | None) -> list[Problem]:
-    """What is wrong, one by one."""
-    if error is None:
-        return []
-    if isinstance(error, DefinitionError):
-        return [Problem("bad-definition", finding.message) for finding in error.findings]
-    return [Problem("wrong-state", error.message)] if isinstance(error, WrongState) else [error]
-
-
 def _page(
     request: Request, services: Services, pilot: PilotDefinition, device: str, issued: Issued | None = None
 ) -> Response:
@@ -165,7 +148,7 @@ def _pilot_page(
         pilot=pilot,
         newest=newest,
         filled=filled or Form({"devices": ["\n".join(device.id for device in without)]}),
-        wrong=problems_of(wrong),
+        wrong=[] if wrong is None else problems_of(wrong),
         must_replace=isinstance(wrong, Problem) and wrong.parameter == "replace",
         broker=broker_for_devices(services.settings.broker, request.url.hostname),
     )
@@ -224,7 +207,7 @@ def _file(
     writer.writerow([language.gettext(column) for column in COLUMNS])
     for device, credential in zip(devices, issued, strict=True):
         title = language.text(device.title, device.id) if device.title else ""
-        page = f"{address_of(request)}/pilots/{pilot.id}/devices/{quote(device.id, safe='')}"
+        page = f"{address_of(request)}{device_path(pilot.id, device.id)}"
         where = "" if broker is None else str(broker.address)
         cells = (device.id, title, credential.username, credential.password, credential.topic, where, page)
         writer.writerow([harmless(cell) for cell in cells])

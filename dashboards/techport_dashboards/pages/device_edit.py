@@ -8,10 +8,8 @@ from typing import Annotated
 
 import msgspec
 from fastapi import APIRouter, Query, Request, Response
-from fastapi.responses import RedirectResponse
 from pydantic import Field
 
-from techport_dashboards.pages.device_access import device_address
 from techport_dashboards.pages.device_form import INTERVALS, quantities
 from techport_dashboards.problems import Problem
 from techport_dashboards.query import times
@@ -32,8 +30,9 @@ from techport_dashboards.services.positions import DEGREES, UTM, Written, positi
 from techport_dashboards.web.access import needs
 from techport_dashboards.web.dependencies import PilotDep, Services, ServicesDep, ViewerDep
 from techport_dashboards.web.forms import Form, FormDep
+from techport_dashboards.web.paths import device_path
 from techport_dashboards.web.request_slots import SlotRoute
-from techport_dashboards.web.templating import language_of, render
+from techport_dashboards.web.templating import language_of, render, see_other
 from techport_pilots.access.credentials import Credentials
 from techport_pilots.devices.photos import LONGEST_SIDE
 from techport_pilots.model import DeviceDefinition, PilotDefinition, Text
@@ -84,7 +83,7 @@ def save(
         )
     except CannotSave as error:
         return _page(request, services, pilot, described, form, wrong=error.problems)
-    return _back(request, pilot.id, device, version)
+    return see_other(request, device_path(pilot.id, device, "/edit"), saved=str(version))
 
 
 @router.post("/pilots/{pilot}/devices/{device}/move")
@@ -113,7 +112,7 @@ def move(
         move_device(services.registry_cache.registry, pilot, device, moved, viewer)
     except CannotSave as error:
         return _page(request, services, pilot, described, _filled(described), wrong=error.problems, moving=form)
-    return RedirectResponse(device_address(request, pilot.id, device), 303)
+    return see_other(request, device_path(pilot.id, device))
 
 
 @router.post("/pilots/{pilot}/devices/{device}/retire")
@@ -132,7 +131,7 @@ def retire(
         version = retire_device(registry, pilot, device, since, viewer, revoke=revoke)
     except CannotSave as error:
         return _page(request, services, pilot, described, _filled(described), wrong=error.problems)
-    return _back(request, pilot.id, device, version)
+    return see_other(request, device_path(pilot.id, device, "/edit"), saved=str(version))
 
 
 def _time(parameter: str, text: str, zone: str) -> dt.datetime:
@@ -257,8 +256,3 @@ def _length(interval: str | None) -> int | None:
         return None if interval is None else interval_micros(interval)
     except InvalidDuration:
         return None
-
-
-def _back(request: Request, pilot: str, device: str, version: int) -> Response:
-    address = device_address(request, pilot, device, "/edit")
-    return RedirectResponse(f"{address}{'&' if '?' in address else '?'}saved={version}", 303)

@@ -5,16 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from typing import Annotated
-from urllib.parse import quote
 
 import msgspec
 import segno
 from fastapi import APIRouter, Query, Request, Response
-from fastapi.responses import FileResponse, RedirectResponse
+from fastapi.responses import FileResponse
 from markupsafe import Markup
 from pydantic import Field
 
-from techport_dashboards.pages.device_access import device_address
 from techport_dashboards.pages.pilot import device_of, pilot_now
 from techport_dashboards.problems import Problem
 from techport_dashboards.query.parameters import Parameters
@@ -24,8 +22,9 @@ from techport_dashboards.viewer import Viewer
 from techport_dashboards.web.access import needs
 from techport_dashboards.web.dependencies import PilotDep, Services, ServicesDep, ViewerDep, address_of
 from techport_dashboards.web.forms import FormDep
+from techport_dashboards.web.paths import device_path
 from techport_dashboards.web.request_slots import SlotRoute
-from techport_dashboards.web.templating import language_of, render
+from techport_dashboards.web.templating import language_of, render, see_other
 from techport_pilots.accounting.message_tap import MessageTap
 from techport_pilots.accounting.quarantine import Quarantine, QuarantineFilter
 from techport_pilots.devices.onboarding import WATCHED_FOR
@@ -103,11 +102,11 @@ def add_visit(
     log = VisitLog(database)
     if form.get("watch"):
         MessageTap(database).watch(pilot.id, device, WATCHED_FOR)
-        return RedirectResponse(device_address(request, pilot.id, device, "/visits"), 303)
+        return see_other(request, device_path(pilot.id, device, "/visits"))
     if form.get("remove"):
         form.confirmed()
         log.remove(pilot, device, form.number("remove") or 0)
-        return RedirectResponse(device_address(request, pilot.id, device, "/visits"), 303)
+        return see_other(request, device_path(pilot.id, device, "/visits"))
     done = form.get("done")
     if done not in DONE:
         raise Problem("bad-parameter", "The form is not complete.", parameter="done")
@@ -115,7 +114,7 @@ def add_visit(
     if photo:
         photo = _photo(services, pilot.id, device, photo).name
     log.add(pilot, device, done, viewer.who, comment=form.get("comment"), photo=photo)
-    return RedirectResponse(device_address(request, pilot.id, device, "/visits"), 303)
+    return see_other(request, device_path(pilot.id, device, "/visits"))
 
 
 @router.post("/pilots/{pilot}/devices/{device}/photos")
@@ -141,7 +140,7 @@ def _keep_photo(services: Services, viewer: Viewer, pilot: str, device: str, con
         raise Problem(
             "wrong-state", "The device has {n} photos, which is the most: delete some first.", n=MOST
         ) from error
-    address = f"/pilots/{pilot}/devices/{quote(device, safe='')}/photos/{photo.name}"
+    address = device_path(pilot, device, f"/photos/{photo.name}")
     body = {"photo": photo.name, "address": address}
     return Response(msgspec.json.encode(body), 201, media_type="application/json")
 
@@ -168,7 +167,7 @@ def delete_photo(
     store, kept = photo_store(services.settings), _photo(services, pilot.id, device, name)
     if store is not None:
         store.delete(services.registry_cache.registry.database, kept)
-    return RedirectResponse(device_address(request, pilot.id, device, "/visits"), 303)
+    return see_other(request, device_path(pilot.id, device, "/visits"))
 
 
 @router.get("/pilots/{pilot}/devices/{device}/label")
@@ -190,7 +189,7 @@ def _labels(request: Request, pilot: PilotDefinition, devices: Sequence[str], de
     base = address_of(request)
     shown = []
     for name in devices:
-        address = f"{base}/pilots/{pilot.id}/devices/{quote(name, safe='')}/visits"
+        address = base + device_path(pilot.id, name, "/visits")
         shown.append((described_device(pilot, name), address, qr_code(address)))
     return render(
         request,

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import time
 from dataclasses import dataclass
 from typing import Annotated, Any
-from urllib.parse import urlencode
 
 from fastapi import APIRouter, Query, Request, Response
-from fastapi.responses import RedirectResponse
 from pydantic import Field
 
 from techport_dashboards.pages.device_form import INTERVALS, new_device_of, quantities
@@ -31,7 +30,7 @@ from techport_dashboards.web.dependencies import PilotDep, Services, ServicesDep
 from techport_dashboards.web.forms import Form, FormDep
 from techport_dashboards.web.payload import raw
 from techport_dashboards.web.request_slots import SlotRoute
-from techport_dashboards.web.templating import language_of, render
+from techport_dashboards.web.templating import language_of, render, see_other
 from techport_pilots.access.credentials import Credentials
 from techport_pilots.accounting.message_tap import MessageTap
 from techport_pilots.accounting.quarantine import Quarantine
@@ -176,7 +175,7 @@ def accept(request: Request, services: ServicesDep, viewer: ViewerDep, pilot: Pi
         raise Problem("bad-parameter", "The form is not complete.", parameter="entry")
     replay = accept_source(services.settings.propose, registry, pilot.id, entry, viewer)
     wait_for_replay(registry, replay)
-    return RedirectResponse(f"/pilots/{pilot.id}/quarantine?replay={replay}", 303)
+    return see_other(request, f"/pilots/{pilot.id}/quarantine", replay=str(replay))
 
 
 @router.post("/pilots/{pilot}/onboarding/range")
@@ -289,13 +288,14 @@ def _required(form: Form, name: str) -> str:
 
 def _number(form: Form, name: str) -> float:
     try:
-        return float(form.get(name).replace(",", "."))
-    except ValueError as error:
-        raise Problem("bad-parameter", "This is not a number.", parameter=name, example="-40") from error
+        number = float(form.get(name).replace(",", "."))
+    except ValueError:
+        number = math.nan
+    if not math.isfinite(number):
+        raise Problem("bad-parameter", "This is not a number.", parameter=name, example="-40")
+    return number
 
 
 def _back(request: Request, pilot: str, **parameters: str) -> Response:
-    """To the page again, so that reloading it repeats nothing."""
-    lang = request.query_params.get("lang")
-    query = urlencode({**parameters, **({"lang": lang} if lang else {})})
-    return RedirectResponse(f"/pilots/{pilot}/onboarding?{query}#arrivals", 303)
+    """To the messages that the page shows as they come."""
+    return see_other(request, f"/pilots/{pilot}/onboarding", fragment="arrivals", **parameters)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Annotated, cast
 
 from fastapi import APIRouter, Query, Request, Response
-from fastapi.responses import RedirectResponse
 from pydantic import Field
 
 from techport_dashboards.pages.sign_in import ROLE_NAMES, invited_to
@@ -17,8 +16,7 @@ from techport_dashboards.web.access import NO_STORE, needs
 from techport_dashboards.web.dependencies import PilotDep, Services, ServicesDep, ViewerDep, address_of
 from techport_dashboards.web.forms import Form, FormDep
 from techport_dashboards.web.request_slots import SlotRoute
-from techport_dashboards.web.session_cookies import redirect
-from techport_dashboards.web.templating import language_of, render
+from techport_dashboards.web.templating import language_of, render, see_other
 from techport_pilots.access.accounts import AccountError, HolderKind, checked_role
 from techport_pilots.access.invitations import InvitedTo
 from techport_pilots.access.policy import ROLES
@@ -69,7 +67,7 @@ def set_role(request: Request, services: ServicesDep, viewer: ViewerDep, pilot: 
     except AccountError as error:
         return _pilot_page(request, services, pilot, wrong=error)
     services.identities.forget()
-    return _back(request, f"/pilots/{pilot.id}/people")
+    return see_other(request, f"/pilots/{pilot.id}/people")
 
 
 @router.post("/pilots/{pilot}/people/uninvite")
@@ -77,7 +75,7 @@ def set_role(request: Request, services: ServicesDep, viewer: ViewerDep, pilot: 
 def uninvite(request: Request, services: ServicesDep, viewer: ViewerDep, pilot: PilotDep, form: FormDep) -> Response:
     """Revoke an invitation to the pilot."""
     services.people.invitations.revoke(form.number("invitation") or 0, pilot.id)
-    return _back(request, f"/pilots/{pilot.id}/people")
+    return see_other(request, f"/pilots/{pilot.id}/people")
 
 
 def _pilot_page(
@@ -135,7 +133,7 @@ def invite_to_platform(request: Request, services: ServicesDep, viewer: ViewerDe
 def uninvite_from_platform(request: Request, services: ServicesDep, viewer: ViewerDep, form: FormDep) -> Response:
     """Revoke an invitation to the platform."""
     services.people.invitations.revoke(form.number("invitation") or 0, None)
-    return _back(request, "/people")
+    return see_other(request, "/people")
 
 
 @router.post("/people/change")
@@ -165,7 +163,7 @@ def change_person(request: Request, services: ServicesDep, viewer: ViewerDep, fo
     except AccountError as error:
         return _page(request, services, wrong=error)
     services.identities.forget()
-    return _back(request, "/people") if link is None else _page(request, services, link=link)
+    return see_other(request, "/people") if link is None else _page(request, services, link=link)
 
 
 @router.post("/people/organisations")
@@ -185,7 +183,7 @@ def change_organisation(request: Request, services: ServicesDep, viewer: ViewerD
     except AccountError as error:
         return _page(request, services, wrong=error)
     services.identities.forget()
-    return _back(request, "/people")
+    return see_other(request, "/people")
 
 
 def _page(
@@ -232,8 +230,3 @@ def _invite(
         language = language_of(request)
         services.people.mail_invitation(language, invitation, link, invited_to(services, language, invitation))
     return link
-
-
-def _back(request: Request, path: str) -> RedirectResponse:
-    language = request.query_params.get("lang")
-    return redirect(f"{path}?lang={language}" if language in ("nb", "en") else path)

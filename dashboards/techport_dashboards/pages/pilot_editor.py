@@ -8,7 +8,6 @@ from typing import Annotated, Any
 
 import msgspec
 from fastapi import APIRouter, Query, Request, Response
-from fastapi.responses import RedirectResponse
 from pydantic import Field
 
 from techport_dashboards.pages.device_form import INTERVALS, quantities
@@ -36,7 +35,7 @@ from techport_dashboards.web.access import needs
 from techport_dashboards.web.dependencies import PilotDep, Services, ServicesDep, ViewerDep
 from techport_dashboards.web.forms import DefinitionFormDep, Form, FormDep
 from techport_dashboards.web.request_slots import SlotRoute
-from techport_dashboards.web.templating import language_of, render
+from techport_dashboards.web.templating import language_of, render, see_other
 from techport_pilots.definition.limits import BuiltIn, built_ins
 from techport_pilots.definition.load import check_document, document_of, parse_definition, to_yaml
 from techport_pilots.errors import DefinitionError, Finding, UnknownPilot, WrongState
@@ -134,7 +133,7 @@ def create(request: Request, services: ServicesDep, viewer: ViewerDep, form: Def
             told.add("id", error.message)
         else:
             services.identities.forget()
-            return _to(request, f"/pilots/{pilot.id}/edit", saved="1")
+            return see_other(request, f"/pilots/{pilot.id}/edit", saved="1")
     _add_first_rows(texts)
     return _page(request, services, viewer, None, texts, told)
 
@@ -212,7 +211,7 @@ def save(
             for one in gone:
                 events.take_back(registry.database, pilot, one.id)
             saved = version > current_version or gone
-            return _to(request, f"/pilots/{pilot.id}/edit", saved=str(version if saved else 0))
+            return see_other(request, f"/pilots/{pilot.id}/edit", saved=str(version if saved else 0))
     return _page(request, services, viewer, pilot, texts, told)
 
 
@@ -257,7 +256,7 @@ def save_yaml(
         version = registry.import_pilot(definition, text, viewer.who, why, may_see=viewer.may_see)
     except (DefinitionError, WrongState, Problem) as error:
         return _yaml_page(request, services, pilot, text, why=why, wrong=error)
-    return _to(request, f"/pilots/{pilot.id}/definition", saved=str(version))
+    return see_other(request, f"/pilots/{pilot.id}/definition", saved=str(version))
 
 
 @router.get("/import-pilot")
@@ -282,7 +281,7 @@ def import_(request: Request, services: ServicesDep, viewer: ViewerDep, form: De
     except (DefinitionError, WrongState) as error:
         return _yaml_page(request, services, None, text, why=why, wrong=error)
     services.identities.forget()
-    return _to(request, f"/pilots/{pilot.id}")
+    return see_other(request, f"/pilots/{pilot.id}")
 
 
 @router.post("/example-pilot")
@@ -296,7 +295,7 @@ def add_example(request: Request, services: ServicesDep, viewer: ViewerDep, form
             audit_trail.note(request, pilots=[example.id])
             create_pilot(services.registry_cache.registry, services.people, viewer, example, text, "example")
             services.identities.forget()
-            return _to(request, f"/pilots/{example.id}")
+            return see_other(request, f"/pilots/{example.id}")
     raise Problem("not-found", "There is no such example.", parameter="example")
 
 
@@ -526,11 +525,3 @@ def _yaml_page(
     if wrong is not None:
         page.status_code = 422
     return page
-
-
-def _to(request: Request, path: str, *, fragment: str = "", **parameters: str) -> Response:
-    """To another page, in the reader's language."""
-    asked = request.query_params.get("lang")
-    pairs = {**({"lang": asked} if asked else {}), **parameters}
-    query = "&".join(f"{name}={value}" for name, value in pairs.items())
-    return RedirectResponse(f"{path}{'?' if query else ''}{query}{'#' if fragment else ''}{fragment}", 303)

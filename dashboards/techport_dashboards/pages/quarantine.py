@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from typing import Annotated, Any
-from urllib.parse import urlencode
 
 from fastapi import APIRouter, Query, Request, Response
-from fastapi.responses import RedirectResponse
 from pydantic import Field
 
 from techport_dashboards.problems import Problem
@@ -26,7 +23,7 @@ from techport_dashboards.web.dependencies import PilotDep, Services, ServicesDep
 from techport_dashboards.web.forms import Form, FormDep
 from techport_dashboards.web.payload import raw
 from techport_dashboards.web.request_slots import SlotRoute
-from techport_dashboards.web.templating import language_of, render
+from techport_dashboards.web.templating import language_of, render, see_other
 from techport_pilots.accounting.quarantine import Count, Quarantine, QuarantineFilter, QuarantineGroup
 from techport_pilots.accounting.rejection import reason_title
 from techport_pilots.device_names import as_id
@@ -210,6 +207,6 @@ def _back(
     if replay is not None:
         wait_for_replay(services.registry_cache.registry, replay)
     kept = {name: form.raw(f"filter_{name}") for name in ("device", "reason", "day", "entries")}
-    told: Mapping[str, object] = {"replay": replay, "discarded": discarded, "lang": request.query_params.get("lang")}
-    query = {name: value for name, value in {**kept, **told}.items() if value not in (None, "")}
-    return RedirectResponse(f"/pilots/{pilot}/quarantine?{urlencode(query)}", 303)
+    told = {"replay": replay, "discarded": discarded}
+    query = {name: str(value) for name, value in {**kept, **told}.items() if value not in (None, "")}
+    return see_other(request, f"/pilots/{pilot}/quarantine", **query)

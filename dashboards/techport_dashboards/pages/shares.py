@@ -19,8 +19,7 @@ from techport_dashboards.web.access import NO_STORE, needs
 from techport_dashboards.web.dependencies import PilotDep, Services, ServicesDep, ViewerDep, address_of
 from techport_dashboards.web.forms import Form, FormDep
 from techport_dashboards.web.request_slots import SlotRoute
-from techport_dashboards.web.session_cookies import redirect
-from techport_dashboards.web.templating import language_of, render
+from techport_dashboards.web.templating import language_of, render, see_other
 from techport_pilots.access.accounts import AccountError
 from techport_pilots.access.shares import KEY, LASTS, PRECISION, RESOLUTION, Audience, Share, ShareTerms
 from techport_pilots.i18n import N_, Language
@@ -220,7 +219,4 @@ def _day(name: str, form: Form, zone: str, later: int) -> Micros | None:
 
 def _back(request: Request, pilot: str, share: str = "") -> Response:
     """To the list, at the share."""
-    code = request.query_params.get("lang")
-    language = f"?lang={code}" if code in ("nb", "en") else ""
-    place = f"#{share}" if KEY.fullmatch(share) else ""
-    return redirect(f"/pilots/{pilot}/shares{language}{place}")
+    return see_other(request, f"/pilots/{pilot}/shares", fragment=share if KEY.fullmatch(share) else "")

@@ -46,6 +46,13 @@ class CannotSave(Exception):
         self.problems = problems
 
 
+def problems_of(error: DefinitionError | WrongState | Problem) -> list[Problem]:
+    """What is wrong, one by one."""
+    if isinstance(error, DefinitionError):
+        return [Problem("bad-definition", finding.message) for finding in error.findings]
+    return [Problem("wrong-state", error.message)] if isinstance(error, WrongState) else [error]
+
+
 def described_device(pilot: PilotDefinition, device: str) -> DeviceDefinition:
     """The device as the definition has it. Raises Problem."""
     described = next((known for known in pilot.devices if known.id == device), None)
@@ -110,12 +117,8 @@ def save_device(
             return _update(registry, pilot.id, edit, viewer, f"edited {device.id}")
         changed = edit(registry.pilot(pilot.id))
         parse_definition(to_yaml(changed), file="definition")
-    except DefinitionError as error:
-        found += [Problem("bad-definition", finding.message) for finding in error.findings]
-    except WrongState as error:
-        found.append(Problem("wrong-state", error.message))
-    except Problem as error:
-        found.append(error)
+    except (DefinitionError, WrongState, Problem) as error:
+        found += problems_of(error)
     raise CannotSave(found)
 
 
@@ -128,10 +131,8 @@ def move_device(
     time, position, text = event
     try:
         return events.add_event(registry.database, pilot, events.moved(device, time, position, text), viewer.who)
-    except DefinitionError as error:
-        raise CannotSave([Problem("bad-definition", finding.message) for finding in error.findings]) from error
-    except WrongState as error:
-        raise CannotSave([Problem("wrong-state", error.message)]) from error
+    except (DefinitionError, WrongState) as error:
+        raise CannotSave(problems_of(error)) from error
 
 
 def retire_device(
@@ -154,10 +155,8 @@ def retire_device(
     try:
         why = f"retired {device}" if since is not None else f"{device} is in use again"
         version = _update(registry, pilot.id, edit, viewer, why)
-    except DefinitionError as error:
-        raise CannotSave([Problem("bad-definition", finding.message) for finding in error.findings]) from error
-    except WrongState as error:
-        raise CannotSave([Problem("wrong-state", error.message)]) from error
+    except (DefinitionError, WrongState) as error:
+        raise CannotSave(problems_of(error)) from error
     if revoke and since is not None:
         Credentials(registry.database).revoke(pilot.id, device)
     return version

@@ -1,6 +1,8 @@
-"""Addresses below that of a shared feed: where they begin, and what stands behind it."""
+"""Addresses of devices, and below that of a shared feed: where they begin, and what stands behind it."""
 
 from __future__ import annotations
+
+from urllib.parse import quote
 
 from starlette.types import Scope
 
@@ -10,6 +12,11 @@ SHARE_KEY = "techport.share_key"
 """In the scope of a request to a share: the key in its address."""
 PREVIEWED = "techport.previewed"
 """In the scope of a request to a share by somebody who may share the pilot, which is not counted."""
+
+
+def device_path(pilot: str, device: str, page: str = "") -> str:
+    """The path of a device's page, or of one below it, such as "/edit"; an id may have any letters."""
+    return f"/pilots/{pilot}/devices/{quote(device, safe='')}{page}"
 
 
 def route_path(scope: Scope) -> str:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode
 
 import msgspec
 from fastapi import Request, Response
+from fastapi.responses import RedirectResponse
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
@@ -93,14 +95,23 @@ def language_of(request: Request) -> Language:
     return i18n.pick(request.query_params.get("lang"), request.headers.get("accept-language", ""), settings.language)
 
 
-def render(request: Request, template: str, language: Language, status: int = 200, **values: Any) -> Response:
-    """The page. A `?lang=` that was asked for goes on in the links of the page, for nothing is kept in cookies."""
+def address_of_page(request: Request, path: str, **parameters: str) -> str:
+    """A page's address. A `?lang=` that was asked for goes on in it, for nothing is kept in cookies."""
     asked = request.query_params.get("lang")
-    viewer: Viewer = getattr(request.state, "viewer", NOBODY)
+    parameters = {**({"lang": asked} if asked else {}), **parameters}
+    return f"{path}?{urlencode(parameters)}" if parameters else path
 
-    def link(path: str, **parameters: str) -> str:
-        parameters = {**({"lang": asked} if asked else {}), **parameters}
-        return f"{path}?{urlencode(parameters)}" if parameters else path
+
+def see_other(request: Request, path: str, *, fragment: str = "", **parameters: str) -> RedirectResponse:
+    """To a page after a form, in the language of the form, so that reloading it repeats nothing."""
+    address = address_of_page(request, path, **parameters)
+    return RedirectResponse(f"{address}#{fragment}" if fragment else address, 303)
+
+
+def render(request: Request, template: str, language: Language, status: int = 200, **values: Any) -> Response:
+    """The page, in whose links the language goes on (address_of_page)."""
+    viewer: Viewer = getattr(request.state, "viewer", NOBODY)
+    link = partial(address_of_page, request)
 
     def in_language(code: str) -> str:
         others = [(name, value) for name, value in request.query_params.multi_items() if name != "lang"]
@@ -120,7 +131,7 @@ def render(request: Request, template: str, language: Language, status: int = 20
             places=navigation.tabs(navigation.MAIN, request.url.path, link, viewer),
             tabs=_tabs(request, link, viewer, values.get("pilot")),
             viewer=viewer,
-            request_lang=asked,
+            request_lang=request.query_params.get("lang"),
             printed=language.date_time(clock.now(), services_of(request).settings.zone),
             query_items=request.query_params.multi_items(),
             request_path=f"{request.url.path}?{request.url.query}".rstrip("?"),
