@@ -6,15 +6,19 @@ import re
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import get_args
 
 import httpx
 import pytest
 
 from techport_dashboards import WebSettings
 from techport_pilots.handover.closeout import write_package
+from techport_pilots.handover.open import open_package
+from techport_pilots.registry import lifecycle
+from techport_pilots.registry.lifecycle import State
 from techport_storage.clock import now
 from techport_storage.microseconds import MINUTE
-from techport_storage.model import Reading
+from techport_storage.model import Query, Reading
 from tests.dashboards.conftest import anyio_backend
 from tests.dashboards.web import City
 from tests.hostile.test_access_matrix import ENDLESS, SIGNS_OUT, routes_of
@@ -125,3 +129,16 @@ async def test_snapshots_and_packages_hold_sums(city: City, tmp_path: Path) -> N
             if name.endswith((".csv", ".json", ".html", ".md")):
                 assert not CANARY.search(files.read(name).decode()), name
     assert 0 < package.rows < 110
+
+
+def test_a_closed_pilot_takes_its_own_package_back(city: City, tmp_path: Path) -> None:
+    """It holds sums, and the store single counts: nothing is written, and nothing comes out otherwise."""
+    registry, store = city.registry, city.store
+    pilot = registry.pilot(PILOT)
+    for state in get_args(State)[1:]:
+        lifecycle.transition(registry.database, pilot, state, "test")
+    package = write_package(registry, store, pilot, tmp_path)
+    before = store.read(Query()).read_all()
+    opened = open_package(Path(package.path), registry, store, city.ledger, "test")
+    assert (opened.rows, opened.written, opened.differing) == (package.rows, 0, [])
+    assert store.read(Query()).read_all().equals(before)

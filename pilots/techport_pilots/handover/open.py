@@ -6,6 +6,8 @@ A package comes from somebody else, so what it says of itself is not believed:
   this platform does not have that pilot;
 - they pass the checks that a device's message passes, all of them before the first is written;
 - a reading that is here already stays as it is, whatever the package says.
+
+Packages hold counts of people as sums, so they are compared with what this platform publishes, not with what it stores.
 """
 
 from __future__ import annotations
@@ -33,6 +35,7 @@ from techport_pilots.handover.readings_file import read_rows
 from techport_pilots.handover.signature import Origin, origin, origin_in_words
 from techport_pilots.i18n import Message
 from techport_pilots.model import PilotDefinition
+from techport_pilots.quality.people_counts import published
 from techport_pilots.quantities import builtin, vocabulary_of
 from techport_pilots.registry import lifecycle
 from techport_pilots.registry.entity_ids import NumberedEntity, keep_numbers
@@ -41,7 +44,7 @@ from techport_pilots.registry.registry import Registry
 from techport_pilots.reports.build import evaluate_all, final_evaluations, keep_evaluations
 from techport_storage.clock import now
 from techport_storage.columns import batch_of
-from techport_storage.microseconds import DAY, MINUTE
+from techport_storage.microseconds import DAY, HOUR, MINUTE
 from techport_storage.model import Batch, Quality, Query, Selection, Stream
 from techport_storage.store import ReadingStore
 
@@ -106,12 +109,13 @@ def open_package(
         numbered = _decoded(contents, ENTITY_IDS, list[NumberedEntity]) if ENTITY_IDS in contents.texts else []
         _refuse_another(registry, pilot)
         left_out = _check_readings(contents, pilot, registry)
+        shown = published(store, registry)
         if _knows(registry, pilot.id) and registry.state(pilot.id) == "closed":
-            _refuse_news(contents, pilot, store)
+            _refuse_news(contents, pilot, shown)
         elif not _knows(registry, pilot.id):
             registry.import_pilot(pilot, source, who, f"{OPENED}{path.name} ({origin_in_words(signed)})", archived=True)
         keep_numbers(registry.database, pilot.id, numbered)
-        written, skipped = _write_readings(contents, pilot, left_out, store, ledger, progress)
+        written, skipped = _write_readings(contents, pilot, left_out, shown, ledger, progress)
     brought = _came_from_a_package(registry, pilot.id)
     at = max((c.at for c in taken), default=0)
     if brought:
@@ -121,7 +125,7 @@ def open_package(
             keep_evaluations(registry.database, pilot.id, said, at)
     until = lifecycle.measured_until(taken, now())
     ended = lifecycle.has_ended(taken)
-    here = {one.kpi: one for one in evaluate_all(store, pilot, until, registry.lent(pilot), ended=ended)}
+    here = {one.kpi: one for one in evaluate_all(shown, pilot, until, registry.lent(pilot), ended=ended)}
     differing = [one.kpi for one in said if one.kpi not in here or not agree(one, here[one.kpi])]
     said = [_with_recalculated(one, here.get(one.kpi), one.kpi in differing) for one in said]
     if brought and _is_kept(registry, pilot, said):
@@ -360,7 +364,8 @@ def _present(store: ReadingStore, batch: Batch) -> NDArray[np.bool_]:
         return present
     first = {stream: number for number, stream in enumerate(batch.streams)}
     edges = np.searchsorted(batch.stream, np.arange(len(batch.streams) + 1))  # the rows of each stream lie together
-    query = Query(select=Selection(streams=tuple(here)), start=int(batch.time.min()), end=int(batch.time.max()) + 1)
+    end = int(batch.time.max()) + HOUR  # sums of people whose slot the range cuts are not shown, and none is longer
+    query = Query(select=Selection(streams=tuple(here)), start=int(batch.time.min()), end=end)
     with store.read(query) as reader:
         for piece in reader:
             stored = batch_of(piece)
