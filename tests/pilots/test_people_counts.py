@@ -114,6 +114,26 @@ def test_the_latest_is_the_last_slot_that_may_be_shown(store: PublishedStore) ->
     assert latest["other", "b", PEOPLE]["value"] == 1
 
 
+def test_a_counter_that_fell_silent_long_ago_keeps_its_latest_and_makes_no_range_long(
+    inner: ReadingStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    long_ago = -300 * 24 * 60
+    inner.write(Batch.of([minute(long_ago + n, 1.0, "a") for n in range(30)]))
+    asked: list[Query] = []
+    read = inner.read
+
+    def noting(query: Query) -> Any:
+        asked.append(query)
+        return read(query)
+
+    monkeypatch.setattr(inner, "read", noting)
+    table = PublishedStore(inner, lambda: {"p": PILOT}).latest(Selection(pilots=("p",)))
+    latest = {(one["device"], one["quantity"]): one for one in table.to_pylist()}
+    assert shown([latest["a", PEOPLE], latest["b", PEOPLE]]) == [(long_ago + 15, 15), (45, 15)]
+    assert len(asked) == 2
+    assert all(query.end is not None and query.end - (query.start or 0) < 3 * DAY for query in asked)
+
+
 def test_nothing_is_asked_twice_where_nobody_counts_people(inner: ReadingStore) -> None:
     plain = PublishedStore(inner, lambda: {"p": PilotDefinition("p", Text(en="P"), Text(en="?"), [])})
     assert shown(rows(plain, select=ONE))[:2] == [(0, 1), (1, 1)]

@@ -9,20 +9,24 @@ was left out. Slots that are not over, or only partly asked for, are left out to
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from itertools import groupby
+from itertools import chain, groupby
+from typing import Any
 
 import msgspec
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
-from techport_pilots.model import PeopleCounts, PilotDefinition
+from techport_pilots.model import PilotDefinition
 from techport_pilots.registry.registry import Registry
 from techport_pilots.time import interval_micros
 from techport_storage.clock import now
+from techport_storage.columns import group_by_stream, name_columns
 from techport_storage.coverage import Coverage
-from techport_storage.microseconds import DAY, SECOND
+from techport_storage.microseconds import DAY, HOUR, SECOND
 from techport_storage.model import (
     RAW_SCHEMA,
+    TIME,
     Batch,
     BucketWidth,
     Extent,
@@ -34,6 +38,9 @@ from techport_storage.model import (
     aggregate_schema,
 )
 from techport_storage.store import ReadingStore, open_store
+
+_MOST_AT_ONCE = 50
+"""Streams whose sums are held together."""
 
 Pilots = Callable[[], Mapping[str, PilotDefinition]]
 
@@ -83,99 +90,107 @@ class PublishedStore:
 
     def extent(self, select: Selection, start: Micros | None = None, end: Micros | None = None) -> Extent:
         extent = self._store.extent(select, start, end)
-        widths = [interval_micros(rule.width) for rule in self._rules(select).values()]
+        widths = [width for width, _ in map(_width_and_least, self._counting(select).values())]
         if not widths or extent.version_token is None:
             return extent
         slot = now() // min(widths)  # a slot that is over changes the answer, also where nothing came
         return Extent(extent.readings, extent.version_token + slot.to_bytes(8, "big"))
 
     def read(self, query: Query) -> pa.RecordBatchReader:
-        rules = self._rules(query.select)
-        if not rules:
+        pilots = self._counting(query.select)
+        if not pilots:
             return self._store.read(query)
+        streams = sorted(self._store.streams(query.select))
+        if query.after is not None:
+            streams = [stream for stream in streams if stream >= query.after.stream]
         runs = [
-            (counts, tuple(streams))
-            for counts, streams in groupby(
-                sorted(self._store.streams(query.select)), key=lambda stream: self._counts_people(rules, stream)
-            )
+            (counts, tuple(run)) for counts, run in groupby(streams, key=lambda stream: _counts_people(pilots, stream))
         ]
         if not any(counts for counts, _ in runs):
             return self._store.read(query)
-        tables = self._tables(query, rules, [streams for counts, streams in runs if counts])
         schema = RAW_SCHEMA if query.every is None else aggregate_schema(query.aggregates)
-        return pa.RecordBatchReader.from_batches(schema, self._batches(query, runs, tables, schema))
+        batches = self._batches(query, pilots, runs, schema)
+        first = next(batches, None)  # so that what the store raises at once is raised here
+        return pa.RecordBatchReader.from_batches(schema, batches if first is None else chain([first], batches))
 
     def latest(self, select: Selection, changed_since: Micros | None = None) -> pa.Table:
         table = self._store.latest(select, changed_since)
-        rules = self._rules(select)
-        keys = [Stream(*key) for key in zip(*(table[name].to_pylist() for name in Stream._fields), strict=True)]
-        people = [stream for stream in keys if self._counts_people(rules, stream)]
+        pilots = self._counting(select)
+        if not pilots:
+            return table
+        groups = list(group_by_stream(table))
+        people = [stream for stream, _ in groups if _counts_people(pilots, stream)]
         if not people:
             return table
-        at = dict(zip(keys, table["time"].cast(pa.int64()).to_pylist(), strict=True))
-        others = table.filter(pa.array([stream not in set(people) for stream in keys]))
-        first = min(at[stream] for stream in people) - DAY
-        sums = self._sums(rules, people, first, None)
-        newest: dict[Stream, int] = {}
-        for row in range(len(sums)):
-            newest[sums.streams[sums.stream[row]]] = row
-        rows = np.array(sorted(newest.values()), np.int64)
-        published = _raw_table(sums, rows)
-        joined = pa.concat_tables([others.cast(RAW_SCHEMA), published]).unify_dictionaries()
-        streams = list(zip(*(joined[name].to_pylist() for name in Stream._fields), strict=True))
-        return joined.take(sorted(range(len(streams)), key=streams.__getitem__))
+        counts = set(people)
+        others = table.filter(pa.array([stream not in counts for stream, _ in groups]))
+        times = table.column("time").cast(pa.int64()).to_numpy()
+        last_days: dict[int, list[Stream]] = {}  # a counter that fell silent long ago makes no range long
+        for stream, part in groups:
+            if stream in counts:
+                last_days.setdefault(int(times[part.start]) // DAY, []).append(stream)
+        newest = [
+            _last_rows(self._sums(pilots, streams, (day - 1) * DAY, (day + 1) * DAY + HOUR))
+            for day, streams in last_days.items()
+        ]
+        joined = pa.concat_tables([others.cast(RAW_SCHEMA), *newest]).unify_dictionaries()
+        order = [stream for stream, _ in group_by_stream(joined)]
+        return joined.take(sorted(range(len(order)), key=order.__getitem__))
 
-    def _rules(self, select: Selection) -> dict[str, PeopleCounts]:
-        """By pilot, of those of the selection that have counts of people."""
+    def _counting(self, select: Selection) -> dict[str, PilotDefinition]:
+        """Those of the selection that have counts of people, by id."""
         named = select.pilots
         if select.streams is not None:
             named = tuple({stream.pilot for stream in select.streams})
         pilots = self._pilots()
-        return {
-            pilot.id: pilot.people_counts
-            for pilot in (pilots.values() if named is None else (pilots[name] for name in named if name in pilots))
-            if pilot.people_counts is not None
-        }
+        chosen = pilots.values() if named is None else (pilots[pilot] for pilot in named if pilot in pilots)
+        return {pilot.id: pilot for pilot in chosen if pilot.people_counts is not None}
 
-    def _counts_people(self, rules: Mapping[str, PeopleCounts], stream: Stream) -> bool:
-        return stream.pilot in rules and is_people_count(self._pilots()[stream.pilot], stream.quantity)
+    def _batches(
+        self,
+        query: Query,
+        pilots: Mapping[str, PilotDefinition],
+        runs: Sequence[tuple[bool, tuple[Stream, ...]]],
+        schema: pa.Schema,
+    ) -> Iterator[pa.RecordBatch]:
+        """The rows of all runs, in the order of streams, up to the limit."""
+        left = query.limit
+        for counts, streams in runs:
+            size = _MOST_AT_ONCE if counts else len(streams)
+            for some in (streams[begin : begin + size] for begin in range(0, len(streams), size)):
+                if left == 0:
+                    return
+                asked = msgspec.structs.replace(query, select=Selection(streams=some), limit=left)
+                for batch in self._sums_read(asked, pilots, some) if counts else self._read(asked):
+                    left = None if left is None else left - batch.num_rows
+                    yield batch.cast(schema) if batch.schema != schema else batch
 
-    def _tables(
-        self, query: Query, rules: Mapping[str, PeopleCounts], runs: Sequence[tuple[Stream, ...]]
-    ) -> list[pa.Table]:
-        """The answers of runs of streams that count people: the same question, put to a store of their sums."""
-        streams = [stream for run in runs for stream in run]
+    def _read(self, query: Query) -> Iterator[pa.RecordBatch]:
+        with self._store.read(query) as reader:
+            yield from reader
+
+    def _sums_read(
+        self, query: Query, pilots: Mapping[str, PilotDefinition], streams: Sequence[Stream]
+    ) -> Iterator[pa.RecordBatch]:
+        """The answer of streams that count people: the same question, put to a store of their sums."""
         store = open_store("duckdb://")
         try:
-            store.write(self._sums(rules, streams, query.start, query.end))
-            return [
-                store.read(msgspec.structs.replace(query, select=Selection(streams=run), quality="all")).read_all()
-                for run in runs
-            ]
+            store.write(self._sums(pilots, streams, query.start, query.end))
+            yield from store.read(msgspec.structs.replace(query, quality="all")).read_all().to_batches()
         finally:
             store.close()
 
     def _sums(
-        self,
-        rules: Mapping[str, PeopleCounts],
-        streams: Sequence[Stream],
-        start: Micros | None,
-        end: Micros | None,
+        self, pilots: Mapping[str, PilotDefinition], streams: Sequence[Stream], start: Micros | None, end: Micros | None
     ) -> Batch:
         """A row for each slot that may be shown, ordered by stream and time. `received` is the end of the slot."""
-        index: list[int] = []
-        times: list[int] = []
-        values: list[float] = []
-        ends: list[int] = []
+        pieces: list[tuple[int, NDArray[np.int64], NDArray[np.float64], Micros]] = []
         numbers = {stream: number for number, stream in enumerate(streams)}
-        for pilot, rule in rules.items():
-            chosen = tuple(stream for stream in streams if stream.pilot == pilot)
-            if not chosen:
-                continue
-            width = interval_micros(rule.width)
+        for pilot in dict.fromkeys(stream.pilot for stream in streams):
+            width, least = _width_and_least(pilots[pilot])
             over = now() // width * width
             asked = Query(
-                select=Selection(streams=chosen),
+                select=Selection(streams=tuple(stream for stream in streams if stream.pilot == pilot)),
                 start=None if start is None else -(-start // width) * width,
                 end=over if end is None else min(end // width * width, over),
                 every=BucketWidth(width // SECOND, "s"),
@@ -185,46 +200,20 @@ class PublishedStore:
                 continue
             with self._store.read(asked) as reader:
                 for batch in reader:
-                    keys = zip(*(batch.column(name).to_pylist() for name in Stream._fields), strict=True)
-                    slots = batch.column("time").cast(pa.int64()).to_pylist()
-                    for key, slot, people in zip(keys, slots, batch.column("sum").to_pylist(), strict=True):
-                        if people is not None and people >= rule.least:
-                            index.append(numbers[Stream(*key)])
-                            times.append(slot)
-                            values.append(people)
-                            ends.append(slot + width)
-        order = np.lexsort((np.array(times, np.int64), np.array(index, np.int64)))
+                    slots = batch.column("time").cast(pa.int64()).to_numpy()
+                    people = batch.column("sum").cast(pa.float64()).to_numpy(zero_copy_only=False)
+                    for stream, part in group_by_stream(batch):
+                        enough = people[part] >= least  # null is not
+                        pieces.append((numbers[stream], slots[part][enough], people[part][enough], width))
+        pieces.sort(key=lambda piece: piece[0])  # of one stream they come in order
         return Batch(
             streams=tuple(streams),
-            stream=np.array(index, np.int32)[order],
-            time=np.array(times, np.int64)[order],
-            value=np.array(values, np.float64)[order],
-            received=np.array(ends, np.int64)[order],
-            quality=np.zeros(len(times), np.uint8),
+            stream=np.repeat(np.array([piece[0] for piece in pieces], np.int32), [len(piece[1]) for piece in pieces]),
+            time=_joined([piece[1] for piece in pieces], np.int64),
+            value=_joined([piece[2] for piece in pieces], np.float64),
+            received=_joined([piece[1] + piece[3] for piece in pieces], np.int64),
+            quality=np.zeros(sum(len(piece[1]) for piece in pieces), np.uint8),
         )
-
-    def _batches(
-        self,
-        query: Query,
-        runs: Sequence[tuple[bool, tuple[Stream, ...]]],
-        tables: Sequence[pa.Table],
-        schema: pa.Schema,
-    ) -> Iterator[pa.RecordBatch]:
-        """The rows of all runs, in the order of streams, up to the limit."""
-        left, answers = query.limit, iter(tables)
-        for counts, streams in runs:
-            if counts:
-                table = next(answers)
-                rows = table if left is None else table.slice(0, left)
-                batches = rows.cast(schema).to_batches()
-                yield from batches
-                left = None if left is None else left - rows.num_rows
-            elif left is None or left > 0:
-                asked = msgspec.structs.replace(query, select=Selection(streams=streams), limit=left)
-                with self._store.read(asked) as reader:
-                    for batch in reader:
-                        left = None if left is None else left - batch.num_rows
-                        yield batch.cast(schema) if batch.schema != schema else batch
 
 
 def published(store: ReadingStore, registry: Registry) -> ReadingStore:
@@ -232,14 +221,28 @@ def published(store: ReadingStore, registry: Registry) -> ReadingStore:
     return PublishedStore(store, lambda: {pilot.id: pilot for pilot in registry.pilots()})
 
 
-def _raw_table(sums: Batch, rows: np.ndarray[tuple[int], np.dtype[np.int64]]) -> pa.Table:
-    streams = [sums.streams[number] for number in sums.stream[rows]]
-    columns = {name: [getattr(stream, name) for stream in streams] for name in Stream._fields}
-    arrays = [pa.array(columns[name], pa.string()).dictionary_encode() for name in Stream._fields]
-    arrays += [
-        pa.array(sums.time[rows], RAW_SCHEMA.field("time").type),
-        pa.array(sums.value[rows], pa.float64()),
-        pa.array(sums.received[rows], RAW_SCHEMA.field("received").type),
-        pa.array(sums.quality[rows], pa.uint8()),
+def _width_and_least(pilot: PilotDefinition) -> tuple[Micros, float]:
+    rule = pilot.people_counts
+    assert rule is not None
+    return interval_micros(rule.width), rule.least
+
+
+def _counts_people(pilots: Mapping[str, PilotDefinition], stream: Stream) -> bool:
+    return stream.pilot in pilots and is_people_count(pilots[stream.pilot], stream.quantity)
+
+
+def _joined(pieces: Sequence[NDArray[Any]], kind: type[np.generic]) -> NDArray[Any]:
+    return np.concatenate([np.empty(0, kind), *pieces])
+
+
+def _last_rows(sums: Batch) -> pa.Table:
+    """The last row of each stream, in RAW_SCHEMA."""
+    rows = np.flatnonzero(np.diff(sums.stream, append=-1))
+    columns = [
+        *name_columns(sums.streams, sums.stream[rows]),
+        pa.array(sums.time[rows]).cast(TIME),
+        pa.array(sums.value[rows]),
+        pa.array(sums.received[rows]).cast(TIME),
+        pa.array(sums.quality[rows]),
     ]
-    return pa.Table.from_arrays(arrays, schema=RAW_SCHEMA)
+    return pa.Table.from_arrays(columns, schema=RAW_SCHEMA)
