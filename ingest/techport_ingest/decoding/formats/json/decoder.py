@@ -319,7 +319,7 @@ class _Shape:
                 return msgspec.structs.replace(field, quantity=f"{field.quantity}.{channel}")
         return None
 
-    def _one(self, device: str, time: Micros | None, path: Sequence[str], value: object, unit: str | None) -> Found:
+    def _one(self, device: str, time: Micros | None, path: tuple[str, ...], value: object, unit: str | None) -> Found:
         maker = self._shape.separator.join(path)
         if self._is_ignored(path, maker):
             return Ignored(device, "not-a-reading", maker, value, time, unit)
