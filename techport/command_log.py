@@ -23,7 +23,7 @@ class CommandEntry:
 
     def __init__(self, kind: Kind, action: str, what: str, arguments: Mapping[str, Any]) -> None:
         pilot = arguments.get("pilot")
-        self._about = " ".join(f"{name}={arguments[name]}" for name in _ABOUT if arguments.get(name))
+        self._about = " ".join(f"{name}={_text(arguments[name])}" for name in _ABOUT if arguments.get(name))
         self._pilot = pilot if isinstance(pilot, str) else ""
         self._kind: Kind = kind
         self._action = action
@@ -60,6 +60,11 @@ class CommandEntry:
             pilot=self._pilot,
             about=self._about,
         )
+
+
+def _text(argument: object) -> str:
+    """An option that may be repeated has its values side by side, so that erasing finds each."""
+    return ",".join(map(str, argument)) if isinstance(argument, list | tuple) else str(argument)
 
 
 @contextmanager

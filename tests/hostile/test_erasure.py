@@ -20,7 +20,7 @@ from techport_pilots.alerts.conditions import Condition
 from techport_pilots.alerts.log import AlertLog
 from techport_pilots.errors import BadPackage
 from techport_pilots.handover import receipts, retention
-from techport_pilots.handover.partial_erasure import Part, count_part, erase_part, find_reference
+from techport_pilots.handover.partial_erasure import Part, _concerns, count_part, erase_part, find_reference
 from techport_pilots.handover.references import Reference
 from techport_pilots.registry import erasures, lifecycle
 from techport_pilots.registry.registry import Registry
@@ -314,6 +314,25 @@ def test_a_period_is_erased_and_an_interrupted_one_finished(
     assert audit(ledger, store).ok
     assert sum(tally.erased for tally in ledger.tallies().values()) == 25
     assert len(erasures.receipts(registry.database)) == 2
+
+
+@pytest.mark.parametrize(
+    ("about", "names"),
+    [
+        ("device=kran 1", True),
+        ("what=rotate device=kran 1", True),
+        ("device=port,kran 1,kai quantity=pm10", True),
+        ("device=kran 1 username=air/kran%201~2", True),
+        ("what=revoke username=air/kran%201~2", True),
+        ("device=kran 12", False),
+        ("device=kran", False),
+        ("device=port kran 1", False),
+        ("share=kran 1", False),
+        ("username=air/kran%2012", False),
+    ],
+)
+def test_an_entry_of_the_audit_log_names_a_device_or_one_that_is_called_alike(about: str, names: bool) -> None:
+    assert _concerns(Part(pilot="air", device="kran 1"), None, about) is names
 
 
 @pytest.mark.parametrize(

@@ -85,7 +85,7 @@ def add_recipient(
 
 
 @router.post("/pilots/{pilot}/alerts/silences")
-@needs("edit", about=("rule", "subject", "remove"))
+@needs("edit", about=("rule", "device", "remove"))
 def add_silence(request: Request, services: ServicesDep, viewer: ViewerDep, pilot: PilotDep, form: FormDep) -> Response:
     """Tell nobody for a while, or again."""
     if form.get("remove"):

@@ -10,8 +10,10 @@ first.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from urllib.parse import quote
 
 import msgspec
 
@@ -227,7 +229,14 @@ def _concerns(part: Part, reference: Reference | None, about: str) -> bool:
     """Whether an entry of the audit log names what was erased."""
     if reference is not None:
         return reference.is_in(about)
-    return part.device is not None and f"device={part.device}" in about
+    return part.device is not None and _names_device(about, name(part.device))
+
+
+def _names_device(about: str, device: str) -> bool:
+    """Whether it says `device=kran`, alone or among others, or is about a credential of the device."""
+    among = rf"device=(?:.*,)?{re.escape(device)}"
+    username = rf"username=\S*/{re.escape(quote(device, safe=''))}(?:~\d+)?"
+    return re.search(rf"(?:^| )(?:{among}|{username})(?:[ ,]|$)", about) is not None
 
 
 def _erase_rows(transaction: Transaction, part: Part, definition: PilotDefinition, reference: Reference | None) -> None:
