@@ -18,7 +18,7 @@ from techport_pilots.definition.load import parse_definition
 from techport_pilots.errors import DefinitionError
 from techport_pilots.model import PseudonymRule
 from techport_pilots.registry.database import Database
-from techport_pilots.registry.pseudonym_keys import key_of
+from techport_pilots.registry.pseudonym_keys import forget_keys, key_of
 from techport_pilots.registry.registry import Registry
 from techport_storage.microseconds import DAY, HOUR
 from tests.ingest.test_ignored_parts import Platform
@@ -107,6 +107,25 @@ def test_all_workers_have_one_key_which_goes_when_the_next_period_is_over(regist
     key_of(database, "p", DAY, monday + 2 * DAY)
     assert key_of(database, "p", DAY, monday + DAY) == tuesday
     assert key_of(database, "p", DAY, monday) != key, "nobody has it any more"
+
+
+def test_keys_go_also_where_no_message_comes_any_more(registry: Registry) -> None:
+    database: Database = registry.database
+    monday = 20_000 * DAY
+
+    def secrets() -> list[tuple[str, int]]:
+        with database.reading() as transaction:
+            return [tuple(row) for row in transaction.execute("SELECT pilot, length FROM pseudonym_keys ORDER BY 1, 2")]
+
+    key_of(database, "silent", DAY, monday)
+    key_of(database, "rotates-faster-now", DAY, monday)
+    key_of(database, "rotates-faster-now", HOUR, monday)
+    forget_keys(database, monday + 2 * HOUR - 1)
+    assert len(secrets()) == 3
+    forget_keys(database, monday + 2 * HOUR)
+    assert secrets() == [("rotates-faster-now", DAY), ("silent", DAY)]
+    key_of(database, "busy", DAY, monday + 2 * DAY)
+    assert secrets() == [("busy", DAY)]
 
 
 @pytest.fixture

@@ -122,8 +122,7 @@ class Pseudonymiser:
         period = (rule.pilot, rule.period, time // rule.period)
         key = self._keys.get(period)
         if key is None:
-            if len(self._keys) >= 1_000:
-                self._keys.clear()
+            self._keys = {one: key for one, key in self._keys.items() if (one[2] + 2) * one[1] > time}
             key = self._keys[period] = self._key(rule.pilot, rule.period, time)
         return key
 

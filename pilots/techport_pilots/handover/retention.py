@@ -36,6 +36,7 @@ from techport_pilots.registry import entity_ids, events
 from techport_pilots.registry.database import Database, Transaction
 from techport_pilots.registry.erasures import Day, Due, Erasure, plan
 from techport_pilots.registry.leases import Leases
+from techport_pilots.registry.pseudonym_keys import forget_keys
 from techport_pilots.registry.registry import Registry
 from techport_pilots.registry.versioning import lock
 from techport_storage.clock import now
@@ -236,6 +237,7 @@ class RetentionPass:
     def round(self) -> list[Erasure]:
         """Erase what is due now, write the receipts and say so in the log."""
         registry, store, ledger = self._parts
+        forget_keys(registry.database, now())
         if self._log_lasts is not None and (removed := audit_log.trim(registry.database, now() - self._log_lasts)):
             log.info("removed old entries of the audit log", entries=removed)
         if not any(due.at <= now() for due in plan(registry)):
