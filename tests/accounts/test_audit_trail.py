@@ -12,8 +12,8 @@ import httpx
 import pytest
 from typer.testing import CliRunner
 
+from techport import command_log
 from techport.cli import app as command_line
-from techport.command_log import logged
 from techport_dashboards import WebSettings
 from techport_dashboards.web.audit_trail import kind_of
 from techport_pilots.access import audit_log
@@ -239,7 +239,7 @@ def test_commands_are_logged_with_what_they_change(tmp_path: Path) -> None:
 def test_the_log_says_each_value_of_an_option_and_none_about_people(tmp_path: Path) -> None:
     database = Database.open(f"sqlite:///{tmp_path / 'registry.sqlite'}")
     options = {"pilot": PILOT, "device": ["kran", "port"], "quantity": ("pm10",), "email": "kari@example.org"}
-    with logged("shared", "share", "techport share create", options), database.writing():
+    with command_log.logged("shared", "share", "techport share create", options), database.writing():
         pass
     (entry,) = audit_log.entries(database)
     assert (entry.pilot, entry.about) == (PILOT, "device=kran,port quantity=pm10")
