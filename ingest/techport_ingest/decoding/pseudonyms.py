@@ -122,7 +122,7 @@ class Pseudonymiser:
         period = (rule.pilot, rule.period, time // rule.period)
         key = self._keys.get(period)
         if key is None:
-            self._keys = {one: key for one, key in self._keys.items() if (one[2] + 2) * one[1] > time}
+            self._keys = {old: key for old, key in self._keys.items() if (old[2] + 2) * old[1] > time}
             key = self._keys[period] = self._key(rule.pilot, rule.period, time)
         return key
 
