@@ -10,6 +10,7 @@ import httpx
 import msgspec
 import pytest
 
+from techport_dashboards.problems import Problem
 from techport_dashboards.query.registry_cache import RegistryCache
 from techport_dashboards.services.device_status import DeviceNow, State, device_statuses
 from techport_dashboards.services.positions import Written, position_of
@@ -61,6 +62,13 @@ async def edited(client: httpx.AsyncClient, **changes: Any) -> httpx.Response:
 )
 async def test_positions_as_people_write_them(written: Written, position: Position | None) -> None:
     assert position_of(written) == position
+
+
+@pytest.mark.parametrize("north", ["63,43", "63.43", f"63.43{' ' * 100_000}x"])
+def test_one_number_is_no_position(north: str) -> None:
+    """Not 63° north and 43° east; and long spaces are not tried in every way."""
+    with pytest.raises(Problem):
+        position_of(Written("degrees", north, ""))
 
 
 async def test_a_device_gets_another_name_place_and_quantities(city: City, client: httpx.AsyncClient) -> None:

@@ -61,8 +61,9 @@ def test_every_word_of_a_name_finds_it(
     assert names(view, text) == (pilots, devices, places)
 
 
-def test_coordinates_find_the_nearest_devices(view: RegistryView) -> None:
-    [found] = search(view, OPERATOR, "63.4385, 10.41").devices
+@pytest.mark.parametrize("text", ["63.4385, 10.41", "63,4385 10,41", "63,4385; 10,41", "63.4385° N, 10.41° E"])
+def test_coordinates_find_the_nearest_devices(view: RegistryView, text: str) -> None:
+    [found] = search(view, OPERATOR, text).devices
     assert found.device is not None
     assert found.device.id == "kran"
     assert found.metres == pytest.approx(497, abs=5)

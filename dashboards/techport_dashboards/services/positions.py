@@ -15,6 +15,7 @@ UTM: dict[str, int] = {"utm32": 32, "utm33": 33}
 """Zones that are offered: UTM 32 for southern Norway, UTM 33 for the whole country."""
 
 _PAIR = re.compile(r"([+-]?\d+(?:[.,]\d+)?)\s*°?\s*[Nn]?\s*[,;\s]\s*([+-]?\d+(?:[.,]\d+)?)\s*°?\s*[EeØø]?")
+_ONE_NUMBER = re.compile(r"[+-]?\d+,\d+")
 _SPACES = re.compile(r"[\s\u00a0\u202f°]")
 
 
@@ -34,8 +35,8 @@ def position_of(written: Written) -> Position | None:
         if written.height.strip():
             raise Problem("bad-parameter", "A height needs a position.", parameter="height")
         return None
-    if written.system == DEGREES and not east and (pair := _PAIR.fullmatch(north)):
-        north, east = pair[1], pair[2]
+    if written.system == DEGREES and not east and (pair := pair_of(north)):
+        north, east = pair
     height = _number("height", written.height, "2.5") if written.height.strip() else None
     if written.system == DEGREES:
         return Position(_number("north", north, "63.4305"), _number("east", east, "10.3951"), height)
@@ -54,6 +55,14 @@ def position_of(written: Written) -> Position | None:
             example="7034310, 569400",
         ) from error
     return Position(place.lat, place.lon, height)
+
+
+def pair_of(text: str) -> tuple[str, str] | None:
+    """Latitude and longitude that stand in one text, as maps copy them; None for anything else. A comma between two
+    numbers without a space is a decimal comma: “63,43” is one number."""
+    text = " ".join(text.split())  # also so that the pattern cannot try long spaces in many ways
+    match = None if _ONE_NUMBER.fullmatch(text) else _PAIR.fullmatch(text)
+    return None if match is None else (match[1], match[2])
 
 
 def _number(parameter: str, text: str, example: str) -> float:

@@ -13,6 +13,7 @@ from typing import TypeVar
 
 from techport_dashboards.query.areas import distance
 from techport_dashboards.query.registry_cache import RegistryView
+from techport_dashboards.services.positions import pair_of
 from techport_dashboards.viewer import Viewer
 from techport_pilots.definition.kinds import kind_named
 from techport_pilots.model import DeviceDefinition, PilotDefinition, Text
@@ -24,7 +25,6 @@ NEAREST = 5
 LONGEST = 200  # characters of what is looked for
 
 _LETTERS = str.maketrans({"æ": "ae", "ø": "o", "å": "a", "đ": "d", "ß": "ss"})
-_COORDINATES = re.compile(r"\s*(-?\d{1,2}(?:\.\d+)?)\s*[,;\s]\s*(-?\d{1,3}(?:\.\d+)?)\s*")
 T = TypeVar("T")
 
 
@@ -147,10 +147,11 @@ def _places(pilot: PilotDefinition) -> Iterator[Place]:
 
 
 def _coordinates(text: str) -> tuple[float, float] | None:
-    match = _COORDINATES.fullmatch(text[:LONGEST])
-    if match is None or abs(float(match[1])) > 90 or abs(float(match[2])) > 180:
+    pair = pair_of(text[:LONGEST])
+    if pair is None:
         return None
-    return float(match[1]), float(match[2])
+    lat, lon = (float(number.replace(",", ".")) for number in pair)
+    return (lat, lon) if abs(lat) <= 90 and abs(lon) <= 180 else None
 
 
 def _distances(pilots: Iterable[PilotDefinition], place: tuple[float, float]) -> Iterator[Found]:
