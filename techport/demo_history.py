@@ -58,12 +58,14 @@ class DemoHistory:
             self._end = None if noted["written"] else noted["end"]
         elif fresh:
             self._end = now()
+            self._remember(
+                written=False
+            )  # before the store, by which a next start takes it for an old one
 
     def write(self, parts: Stores) -> None:
         """Write what is not there yet. Raises what store and registry raise."""
         if self._end is None:
             return
-        self._remember(written=False)
         interrupted = parts.ledger.interrupted(WHO)
         parts.ledger.reconcile(WHO, count_rows(parts.readings, interrupted))
         pilots = [_running(parts.registry, file) for file in self._files]
@@ -75,7 +77,9 @@ class DemoHistory:
         self._remember(written=True)
 
     def _remember(self, *, written: bool) -> None:
-        self._note.write_text(json.dumps({"end": self._end, "written": written}), encoding="utf-8")
+        part = self._note.with_suffix(".part")
+        part.write_text(json.dumps({"end": self._end, "written": written}), encoding="utf-8")
+        part.replace(self._note)
 
     def _readings(self, parts: Stores, pilot: PilotDefinition, end: Micros, faults: FaultPlan) -> None:
         start = _first_phase(pilot)

@@ -59,6 +59,16 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Settings, S
         yield settings, parts
 
 
+def test_a_start_that_ends_before_its_first_reading_goes_on_with_the_next(tmp_path: Path) -> None:
+    settings = load_settings({"data": tmp_path})
+    history(settings)
+    note = tmp_path / "demo" / "history.json"
+    first = json.loads(note.read_text("utf-8"))
+    (tmp_path / "readings.duckdb").touch()
+    history(settings)
+    assert json.loads(note.read_text("utf-8")) == first == {"end": first["end"], "written": False}
+
+
 def test_every_sum_agrees_though_the_first_start_was_cut_short(told: tuple[Settings, Stores]) -> None:
     _, parts = told
     report = audit(parts.ledger, parts.readings)
