@@ -58,9 +58,8 @@ class DemoHistory:
             self._end = None if noted["written"] else noted["end"]
         elif fresh:
             self._end = now()
-            self._remember(
-                written=False
-            )  # before the store, by which a next start takes it for an old one
+            # Before the store is made, by which a next start would take the demo for an old one.
+            self._remember(written=False)
 
     def write(self, parts: Stores) -> None:
         """Write what is not there yet. Raises what store and registry raise."""
