@@ -44,8 +44,9 @@ def operations(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Any]]:
     folder = tmp_path_factory.mktemp("fuzz")
     city = showcase.build(folder)
     with serving(showcase.application(city, folder)) as address:
-        httpx.post(f"{address}/api/v1/snapshots", json={"end": "2026-09-02"}).raise_for_status()
-        schema = schemathesis.openapi.from_url(f"{address}/api/v1/openapi.json")
+        snapshot = httpx.post(f"{address}/api/v1/snapshots", json={"end": "2026-09-02"}, timeout=PATIENCE)
+        snapshot.raise_for_status()
+        schema = schemathesis.openapi.from_url(f"{address}/api/v1/openapi.json", timeout=PATIENCE)
         yield [found.ok() for found in schema.get_all_operations() if found.ok().path != ENDLESS]
     city.close()
 

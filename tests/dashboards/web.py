@@ -134,6 +134,10 @@ class City:
         self.registry.close()
 
 
+BUSY = 120
+"""Seconds for a server to begin or to stop: machines may be busy."""
+
+
 @contextmanager
 def serving(app: FastAPI, port: int | None = None) -> Iterator[str]:
     """The address of a server that runs in a thread."""
@@ -147,15 +151,15 @@ def serving(app: FastAPI, port: int | None = None) -> Iterator[str]:
         yield address
     finally:
         server.should_exit = True
-        thread.join(timeout=15)
+        thread.join(timeout=BUSY)
         assert not thread.is_alive(), "the server did not stop"
 
 
 def wait_until_alive(address: str) -> None:
-    deadline = time.monotonic() + 15
+    deadline = time.monotonic() + BUSY
     while True:
         try:
-            httpx.get(f"{address}/healthz").raise_for_status()
+            httpx.get(f"{address}/healthz", timeout=BUSY).raise_for_status()
             return
         except httpx.TransportError:
             if time.monotonic() > deadline:
