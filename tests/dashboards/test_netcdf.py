@@ -17,10 +17,11 @@ import pytest
 import xarray
 from compliance_checker.suite import CheckSuite
 
+from techport_dashboards.query import netcdf
 from techport_dashboards.query.netcdf import CONVENTIONS
 from techport_pilots.quantities import builtin
 from techport_pilots.units import udunits
-from techport_storage.model import Quality
+from techport_storage.model import Quality, Reading
 from tests.dashboards import test_groups as groups
 from tests.dashboards.test_groups import PILOT
 from tests.dashboards.web import City
@@ -189,3 +190,42 @@ async def test_more_than_memory_holds_is_refused(asked: httpx.AsyncClient, monke
     answer = await asked.get("readings", params={**QUESTION, "device": "a", "format": "netcdf"})
     assert answer.status_code == 422
     assert "parquet" in answer.json()["example"]
+
+
+async def test_quantities_called_like_coordinates_or_alike_are_all_there(tmp_path: Path) -> None:
+    city = City.at(tmp_path)
+    city.import_text(PLACED)
+    at = 1_761_300_000_000_000
+    names = ["a-b", "a_b", "a_b_flags", "height", "lat", "row_size", "time", "7"]
+    city.write(*(Reading("gater", "a", name, at, float(number), at) for number, name in enumerate(names)))
+    transport = httpx.ASGITransport(city.app(signed_in=False))
+    async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1/api/v1/") as client:
+        raw = xarray.open_dataset(io.BytesIO(await content(client, "netcdf", device="a")), engine="h5netcdf")
+        hours = await content(client, "netcdf", device="a", every="PT1H", aggregate="mean,max")
+        means = xarray.open_dataset(io.BytesIO(hours), engine="h5netcdf")
+    city.close()
+    assert (raw["lat"].item(), raw["height"].item(), raw["row_size"].item()) == (63.42, 3, 1)
+    titled = {
+        about.attrs["long_name"]: about for about in raw.data_vars.values() if "ancillary_variables" in about.attrs
+    }
+    assert {name: titled[name].item() for name in names} == {name: float(i) for i, name in enumerate(names)}
+    assert all(raw[about.attrs["ancillary_variables"]].item() == 0 for about in titled.values())
+    of_hours = sorted(about.item() for about in means.data_vars.values() if about.attrs.get("cell_methods"))
+    assert of_hours == sorted([*range(len(names))] * 2)
+
+
+async def test_many_quantities_are_refused_before_they_are_put_together(
+    asked: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each has all times of all devices: far more numbers than there are rows."""
+    rows = len((await content(asked, "csv", device="a,b,door")).splitlines())
+    of_quantity, looked_at = netcdf._of_quantity, []
+
+    def of_quantity_noted(*given: Any) -> Any:
+        looked_at.append(given[1])
+        return of_quantity(*given)
+
+    monkeypatch.setattr(netcdf, "_of_quantity", of_quantity_noted)
+    monkeypatch.setattr(netcdf, "MOST_NUMBERS", rows + 100)
+    answer = await asked.get("readings", params={**QUESTION, "device": "a,b,door", "format": "netcdf"})
+    assert (answer.status_code, 0 < len(looked_at) < 5) == (422, True)

@@ -15,6 +15,7 @@ import io
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import count
 from typing import Any
 
 import numpy as np
@@ -161,14 +162,19 @@ def _content(
         about_time["bounds"] = "time_bounds"
         variables["time_bounds"] = (("obs", "bounds"), np.column_stack([time, _ends(time, query)]), {})
     variables["time"] = (("obs",), time, about_time)
+    numbers = sum(np.size(values) for _, values, _ in variables.values())
     for quantity in sorted(set(frame["quantity"].astype(str))):
         chosen = (frame["quantity"] == quantity).to_numpy()
         about_quantity = described["units"].get(quantity, {})
-        for name, values, about in _of_quantity(frame[chosen], quantity, about_quantity, query):
+        names = (_variable_name(quantity, number) for number in count(1))
+        of_names = (_of_quantity(frame[chosen], quantity, name, about_quantity, query) for name in names)
+        columns = next(made for made in of_names if variables.keys().isdisjoint(name for name, _, _ in made))
+        numbers += len(columns) * len(time)  # each has all times, also where few are its own
+        _refuse_above(numbers)
+        for name, values, about in columns:
             column = np.full(len(time), np.nan if values.dtype.kind == "f" else 0, values.dtype)
             column[row[chosen]] = values
             variables[name] = (("obs",), column, about)
-    _refuse_above(sum(np.size(values) for _, values, _ in variables.values()))
     return variables, _attributes(stations, time, query, described)
 
 
@@ -218,12 +224,17 @@ def _places(stations: Sequence[DeviceInfo]) -> Variables:
     return variables
 
 
-def _of_quantity(
-    rows: pd.DataFrame, quantity: str, known: Mapping[str, Any], query: Query
-) -> list[tuple[str, NDArray[Any], dict[str, Any]]]:
-    """The variables of a quantity: name, values and attributes."""
+def _variable_name(quantity: str, number: int) -> str:
+    """The number-th name that a variable may have: others may be those of another quantity or of a coordinate."""
     name = re.sub(r"[^A-Za-z0-9_]", "_", quantity)
     name = name if name[:1].isalpha() else f"q_{name}"
+    return name if number == 1 else f"{name}_{number}"
+
+
+def _of_quantity(
+    rows: pd.DataFrame, quantity: str, name: str, known: Mapping[str, Any], query: Query
+) -> list[tuple[str, NDArray[Any], dict[str, Any]]]:
+    """The variables of a quantity: name, values and attributes."""
     cf_name, title, unit = known.get("cf_name"), known.get("title") or quantity, known.get("ucum") or ""
     coordinates = {"coordinates": "time lat lon"}
     common = {"long_name": title, "units": udunits(unit), **coordinates, **({"ucum_unit": unit} if unit else {})}
