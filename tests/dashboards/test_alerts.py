@@ -44,7 +44,10 @@ alerts:
   - {quantity: pm10, above: 50, lasting: PT1H}
   - {quantity: air_temperature, below: -20}
 devices:
-  - {id: a, interval: PT10M, streams: [{quantity: pm10}, {quantity: battery_level}, {quantity: air_temperature}]}
+  - id: a
+    title: {en: Box A}
+    interval: PT10M
+    streams: [{quantity: pm10}, {quantity: battery_level}, {quantity: air_temperature}]
   - {id: b, interval: PT10M, streams: [{quantity: pm10}]}
 """
 
@@ -219,7 +222,7 @@ async def test_the_page_shows_acknowledges_and_sets_who_is_told(morning: Morning
     app = morning.city.app()
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://127.0.0.1") as client:
         page = (await client.get("/pilots/bridge/alerts?lang=en")).text
-        assert "a has not sent for 1 hour" in page
+        assert "Box A has not sent for 1 hour" in page
         alert = morning.log.open("bridge")[-1]
         forms = {"origin": "http://127.0.0.1"}
         form = {"alert": alert.id, "note": "battery ordered"}
@@ -248,12 +251,13 @@ async def test_the_page_shows_acknowledges_and_sets_who_is_told(morning: Morning
         assert (await client.post("/pilots/bridge/alerts/silences", data=silence, headers=forms)).status_code == 400
 
 
-async def test_a_low_battery_needs_attention_on_the_first_page(morning: Morning) -> None:
+@pytest.mark.parametrize("page", ["/", "/pilots/bridge"])
+async def test_a_low_battery_needs_attention_on_the_first_page_and_the_pilots(morning: Morning, page: str) -> None:
     morning.send("a", "battery_level", 8)
     morning.look()
     app = morning.city.app()
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://127.0.0.1") as client:
-        assert "The battery of a is at 8 %" in (await client.get("/?lang=en")).text
+        assert "The battery of Box A is at 8 %" in (await client.get(f"{page}?lang=en")).text
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
@@ -9,6 +10,7 @@ from pydantic import Field
 
 from techport_dashboards.problems import Problem
 from techport_dashboards.query.parameters import Parameters
+from techport_dashboards.services.alerts import sentence
 from techport_dashboards.services.people import problem_of
 from techport_dashboards.web.access import needs
 from techport_dashboards.web.dependencies import PilotDep, Services, ServicesDep, ViewerDep
@@ -38,13 +40,14 @@ def alerts_page(
     request: Request, services: ServicesDep, viewer: ViewerDep, pilot: PilotDep, _: Annotated[AlertParameters, Query()]
 ) -> Response:
     """What needs somebody, the history, and, for those who may edit the pilot, who is told."""
-    alerts = _alerts(services)
+    alerts, language = _alerts(services), language_of(request)
     may_edit = viewer.may("edit", pilot.id)
     return render(
         request,
         "alerts.html",
-        language_of(request),
+        language,
         pilot=pilot,
+        sentence=partial(sentence, catalogue=services.registry_cache.current(), language=language),
         now=clock.now(),
         open_alerts=alerts.open(pilot.id),
         history=alerts.history(pilot.id, 100),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
@@ -12,7 +13,7 @@ from techport_dashboards.pages import wall
 from techport_dashboards.query.parameters import Parameters
 from techport_dashboards.services import device_status
 from techport_dashboards.services.air_quality import rated
-from techport_dashboards.services.alerts import attention
+from techport_dashboards.services.alerts import attention, sentence
 from techport_dashboards.services.basemap import load_basemap
 from techport_dashboards.services.definitions import may_create
 from techport_dashboards.services.device_status import PilotNow, State
@@ -48,7 +49,8 @@ def overview(
     devices = [device for pilot in pilots for device in pilot.devices]
     running = [device for device in devices if device.state is not State.ENDED]
     language, creating = language_of(request), may_create(viewer)
-    air = rated(services.registry_cache.current().streams, services.last_hour, now, language)
+    catalogue = services.registry_cache.current()
+    air = rated(catalogue.streams, services.last_hour, now, language)
     return render(
         request,
         "overview.html",
@@ -59,6 +61,8 @@ def overview(
         running=len(running),
         seen=max((pilot.seen for pilot in pilots if pilot.seen), default=None),
         attention=device_status.worst_first(pilots),
+        titles={pilot.pilot.id: pilot.pilot.title for pilot in pilots},
+        sentence=partial(sentence, catalogue=catalogue, language=language),
         alerts=attention(AlertLog(services.registry_cache.registry.database).open(), viewer.may_see),
         overdue=[due for due in erasures.overdue(services.registry_cache.registry, now) if viewer.may_see(due.pilot)],
         nobody_yet=viewer.identity is None and viewer.may("admin") and not services.people.accounts.any(),

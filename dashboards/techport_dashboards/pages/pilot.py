@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
+from functools import partial
 from typing import Annotated, Any
 from urllib.parse import urlencode
 
@@ -23,6 +24,7 @@ from techport_dashboards.query.names import find_pilot
 from techport_dashboards.query.parameters import ChartParameters, Parameters
 from techport_dashboards.query.registry_cache import RegistryView
 from techport_dashboards.services import air_quality, device_status
+from techport_dashboards.services.alerts import attention, sentence
 from techport_dashboards.services.basemap import load_basemap
 from techport_dashboards.services.device_status import DeviceNow, PilotNow
 from techport_dashboards.viewer import Viewer
@@ -32,6 +34,7 @@ from techport_dashboards.web.paths import below
 from techport_dashboards.web.request_slots import SlotRoute
 from techport_dashboards.web.templating import language_of, render
 from techport_pilots.accounting.quarantine import Quarantine, QuarantineFilter
+from techport_pilots.alerts.log import Alert, AlertLog
 from techport_pilots.devices.onboarding import unknown_devices
 from techport_pilots.model import PilotDefinition, Text
 from techport_pilots.registry.registry import Registry, StreamInfo
@@ -79,6 +82,9 @@ class Panel:
     described: bool
 
 
+_OF_MESSAGES = ("unknown-device", "quarantine")
+
+
 @router.get("/pilots/{pilot}")
 @needs("see", anybody="with embed=1 a chart of an open pilot in another site's page, where no cookie is sent")
 def pilot_page(
@@ -100,7 +106,8 @@ def pilot_page(
         alone = [panel for panel in shown if parameters.quantity in (None, panel.quantity)]
         values["first"] = first_charts(request, here.pilot, alone[:1], values)
         return embed.embedded(request, here.pilot, shown, parameters.quantity, parameters.kpi, values)
-    air = air_quality.rated(services.registry_cache.current().streams, services.last_hour, now, language)
+    catalogue, registry = services.registry_cache.current(), services.registry_cache.registry
+    air = air_quality.rated(catalogue.streams, services.last_hour, now, language)
     return render(
         request,
         "pilot.html",
@@ -119,14 +126,16 @@ def pilot_page(
         ),
         here=here,
         pilot=here.pilot,
-        assumed_open=pilot in services.registry_cache.current().assumed_open,
+        assumed_open=pilot in catalogue.assumed_open,
         panels=shown,
         first=first_charts(request, here.pilot, shown, values),
         timeline=timeline(here.pilot, now),
-        stage=services.registry_cache.registry.state(pilot),
+        stage=registry.state(pilot),
         attention=device_status.worst_first([here]),
+        alerts=_alerts(registry, viewer, pilot),
+        sentence=partial(sentence, catalogue=catalogue, language=language),
         wall_next=wall.following(services, viewer, here.pilot.id) if parameters.cycle else None,
-        **_waiting(services.registry_cache.registry, viewer, pilot),
+        **_waiting(registry, viewer, pilot),
         **values,
     )
 
@@ -148,6 +157,13 @@ def chart(
     chart = series.chart_of(services, viewer, parameters.question(pilot.id), language)
     body = msgspec.json.encode(series.described(chart) | {"figure": figure_of(chart, language)})
     return Response(body, 200, {"Cache-Control": "no-store"}, "application/json")
+
+
+def _alerts(registry: Registry, viewer: Viewer, pilot: str) -> list[Alert]:
+    """What needs attention beside devices that are offline. Whoever may see the messages has their list (_waiting)."""
+    alerts = attention(AlertLog(registry.database).open(pilot), viewer.may_see)
+    listed = _OF_MESSAGES if viewer.may("see-raw", pilot) else ()
+    return [alert for alert in alerts if alert.rule not in listed]
 
 
 def _waiting(registry: Registry, viewer: Viewer, pilot: str) -> dict[str, Any]:

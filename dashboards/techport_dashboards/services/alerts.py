@@ -303,6 +303,15 @@ def attention(alerts: Sequence[Alert], visible: Callable[[str], bool]) -> list[A
     ]
 
 
+def sentence(alert: Alert, catalogue: RegistryView, language: Language) -> str:
+    """What is so, with the device called by its title."""
+    text, device = alert.text, str(alert.params.get("device", ""))
+    info = catalogue.devices.get((alert.pilot, device))
+    if info is not None:
+        text = msgspec.structs.replace(text, params={**text.params, "device": language.text(info.title, device)})
+    return language.message(text)
+
+
 def _outages(pilot: PilotDefinition, at: Micros) -> set[str | None]:
     """Devices with a planned outage now; None stands for the pilot as a whole."""
     down: set[str | None] = set()
