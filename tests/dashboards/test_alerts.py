@@ -17,9 +17,12 @@ from aiosmtpd.controller import Controller
 from techport import mail
 from techport.settings import Settings
 from techport_dashboards.query.registry_cache import RegistryCache
-from techport_dashboards.services.alerts import Watch
+from techport_dashboards.services.alerts import Watch, attention
+from techport_pilots.accounting.quarantine import Quarantine, QuarantineFilter
+from techport_pilots.accounting.rejection import RecordedText, Rejection
+from techport_pilots.accounting.tally import DeviceDay, QuarantineEntry, Tally
 from techport_pilots.alerts.conditions import RECOVERS_AFTER, RULES, Condition, title_of
-from techport_pilots.alerts.log import AlertLog
+from techport_pilots.alerts.log import PLATFORM, AlertLog
 from techport_pilots.definition.load import parse_definition
 from techport_pilots.errors import DefinitionError
 from techport_pilots.i18n import Language
@@ -28,6 +31,7 @@ from techport_pilots.registry.outbox import Outbox
 from techport_storage.microseconds import DAY, HOUR, MINUTE
 from techport_storage.model import Micros, Reading
 from tests.dashboards.web import City
+from tests.pilots.test_alert_log import Plain
 from tests.servers.mosquitto import free_port
 
 pytestmark = pytest.mark.anyio
@@ -107,7 +111,7 @@ def test_devices_that_fall_silent_together_are_told_in_one_message(
     assert morning.look(after=HOUR) == (["device-offline a", "device-offline b"], [])
     [(recipient, subject, body)] = morning.told()
     assert (recipient, subject) == ("team@example.org", "Brua: Enhet frakoblet")
-    assert "a har ikke sendt på" in body
+    assert "Box A har ikke sendt på" in body, "by its title; b has none"
     assert "b har ikke sendt på" in body
     assert "https://port.example/pilots/bridge/alerts" in body
     assert morning.look(after=MINUTE) == ([], []), "told once"
@@ -118,6 +122,35 @@ def test_devices_that_fall_silent_together_are_told_in_one_message(
     morning.send("b", "pm10", 10, ago=-MINUTE)
     assert morning.look(after=RECOVERS_AFTER) == ([], ["device-offline a", "device-offline b"])
     assert [subject for _, subject, _ in morning.told()] == ["Brua: Enhet frakoblet er over"]
+
+
+def test_what_one_device_needs_leads_to_its_page(morning: Morning) -> None:
+    morning.log.add_recipient("bridge", "team@example.org", "en", "test")
+    morning.send("a", "battery_level", 8)
+    morning.look()
+    [(_, _, body)] = morning.told()
+    assert body.startswith("The battery of Box A is at 8 %.")
+    assert "https://port.example/pilots/bridge/devices/a\n" in body
+
+
+def test_messages_that_wait_in_quarantine_are_shown_and_not_sent(morning: Morning) -> None:
+    morning.log.add_recipient("bridge", "team@example.org", "en", "test")
+    entry = QuarantineEntry(
+        pilot="bridge",
+        device="a",
+        topic="pilots/bridge/a/readings",
+        payload=b"{",
+        received=morning.at - 2 * DAY,
+        rejection=Rejection("not-json", recorded=RecordedText("malformed", "Send valid JSON")),
+    )
+    tally = Tally(messages=1, received=1, quarantined=1)
+    morning.city.ledger.close_batch("w", {DeviceDay("bridge", "a", morning.at // DAY): tally}, [entry])
+    assert morning.look() == (["quarantine-waiting"], []), "though it came two days ago"
+    assert morning.told() == []
+    [alert] = attention(morning.log.open("bridge"), lambda _: True)
+    assert Language("en").message(alert.text).startswith("1 message waits in quarantine. The reason: ")
+    Quarantine(morning.city.registry.database).discard(QuarantineFilter(pilot="bridge"))
+    assert morning.look(after=RECOVERS_AFTER)[1] == ["quarantine-waiting"]
 
 
 def test_a_battery_is_low_until_it_is_well_above(morning: Morning) -> None:
@@ -207,13 +240,14 @@ def test_what_began_is_told_though_the_process_was_killed_behind_the_look(mornin
     morning.log.add_recipient("bridge", "team@example.org", "en", "test")
     condition = Condition(pilot="bridge", rule="ends-soon", params={"day": "2098-12-31"})
 
-    def killed(pilot: str) -> str:
-        raise KeyboardInterrupt
+    class Killed(Plain):
+        def link(self, pilot: str, device: str | None = None) -> str:
+            raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        morning.log.update([condition], ["bridge"], lambda pilot, _: pilot, killed)
+        morning.log.update([condition], ["bridge"], Killed())
     assert (morning.log.open("bridge"), morning.told()) == ([], [])
-    morning.log.update([condition], ["bridge"], lambda pilot, _: pilot, lambda pilot: pilot)
+    morning.log.update([condition], ["bridge"], Plain())
     assert len(morning.log.open("bridge")) == len(morning.told()) == 1
 
 
@@ -249,6 +283,26 @@ async def test_the_page_shows_acknowledges_and_sets_who_is_told(morning: Morning
         assert len(morning.log.silences("bridge")) == 1
         silence["rule"] = "<b>"
         assert (await client.post("/pilots/bridge/alerts/silences", data=silence, headers=forms)).status_code == 400
+
+
+async def test_an_administrator_sees_and_sets_alerts_of_all_pilots(morning: Morning) -> None:
+    morning.look(after=HOUR)
+    app = morning.city.app()
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://127.0.0.1") as client:
+        page = (await client.get("/alerts?lang=en")).text
+        assert "Box A has not sent for 1 hour" in page
+        assert 'href="/pilots/bridge/devices/a?lang=en"' in page
+        forms = {"origin": "http://127.0.0.1"}
+        form = {"address": "city@example.org", "language": "en", "weekly": "yes"}
+        assert (await client.post("/alerts/recipients", data=form, headers=forms)).status_code == 303
+        assert [one.address for one in morning.log.recipients(PLATFORM)] == ["city@example.org"]
+        assert "city@example.org" in (await client.get("/alerts")).text
+        silence = {"rule": "device-offline", "period": "1d", "reason": "moving house"}
+        assert (await client.post("/alerts/silences", data=silence, headers=forms)).status_code == 303
+        assert "moving house" in (await client.get("/alerts")).text
+    morning.send("a", "battery_level", 8)
+    morning.look()
+    assert [(to, subject) for to, subject, _ in morning.told()] == [("city@example.org", "The bridge: Low battery")]
 
 
 @pytest.mark.parametrize("page", ["/", "/pilots/bridge"])

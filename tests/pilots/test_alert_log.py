@@ -19,8 +19,21 @@ from techport_storage.clock import now
 OFFLINE = Condition(pilot="bridge", rule="device-offline", subject="a", params={"device": "a", "age": 3_600_000_000})
 
 
+class Plain:
+    """Pilots and devices by their ids (alerts.log.Wording)."""
+
+    def title(self, pilot: str, language: Language) -> str:
+        return pilot
+
+    def sentence(self, condition: Condition, language: Language) -> str:
+        return language.message(condition.text)
+
+    def link(self, pilot: str, device: str | None = None) -> str:
+        return f"https://port.example/{pilot}/{device or 'alerts'}"
+
+
 def look(alerts: AlertLog, *conditions: Condition) -> Change:
-    return alerts.update(conditions, {"bridge"}, lambda pilot, _: pilot, lambda _: "")
+    return alerts.update(conditions, {"bridge"}, Plain())
 
 
 def look_during_a_look(registry: Registry, *conditions: Condition) -> list[Change]:
@@ -29,12 +42,13 @@ def look_during_a_look(registry: Registry, *conditions: Condition) -> list[Chang
     alerts = AlertLog(registry.database)
     second = threading.Thread(target=lambda: changes.append(look(AlertLog(registry.database), *conditions)))
 
-    def title(pilot: str, _: Language) -> str:
-        second.start()
-        time.sleep(0.3)  # for it to read what is open
-        return pilot
+    class Slow(Plain):
+        def title(self, pilot: str, language: Language) -> str:
+            second.start()
+            time.sleep(0.3)  # for it to read what is open
+            return pilot
 
-    changes.append(alerts.update(conditions, {"bridge"}, title, lambda _: ""))
+    changes.append(alerts.update(conditions, {"bridge"}, Slow()))
     second.join()
     return changes
 

@@ -19,6 +19,7 @@ from babel.messages.pofile import read_po
 
 from techport_pilots.alerts.conditions import RULES
 from techport_pilots.i18n import LANGUAGES, Language, Message
+from techport_storage.microseconds import DAY, HOUR, MINUTE, SECOND
 from tests.conftest import ROOT
 
 SOURCE = ROOT / "pilots" / "techport_pilots"
@@ -215,3 +216,18 @@ def test_a_number_within_a_sentence_is_not_broken_over_lines() -> None:
         Message("kpi.expected.phases.plain", {"expected": norwegian.number(3437, 0), "measured": "1"})
     )
     assert "3\u00a0437" in text
+
+
+@pytest.mark.parametrize(
+    ("length", "en", "nb"),
+    [
+        (5 * MINUTE, "5 min", "5 min"),
+        (90 * MINUTE, "90 min", "90 min"),
+        (2 * HOUR, "2 h", "2 t"),
+        (10 * SECOND, "10 s", "10 s"),
+        (DAY, "1 day", "1 døgn"),
+        (7 * DAY, "1 week", "1 uke"),
+    ],
+)
+def test_the_width_of_a_bucket_is_written_as_a_unit(length: int, en: str, nb: str) -> None:
+    assert (Language("en").width(length), Language("nb").width(length)) == (en, nb)

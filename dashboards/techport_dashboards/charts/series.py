@@ -435,7 +435,7 @@ def _shown(width: BucketWidth | None, presentation: Presentation, banded: bool, 
     if width is None:
         return language.gettext("every reading")
     text = N_("{statistic} per {width}, band: min–max") if banded else N_("{statistic} per {width}")
-    per = language.duration(times.length(width))
+    per = language.width(times.length(width))
     return language.gettext(text, statistic=language.gettext(STATISTICS[presentation.statistic]), width=per)
 
 

@@ -82,7 +82,7 @@ class Panel:
     described: bool
 
 
-_OF_MESSAGES = ("unknown-device", "quarantine")
+_OF_MESSAGES = ("unknown-device", "quarantine", "quarantine-waiting")
 
 
 @router.get("/pilots/{pilot}")

@@ -7,6 +7,9 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import quote
 from zoneinfo import ZoneInfo
 
 import msgspec
@@ -81,18 +84,11 @@ class Watch:
         at = clock.now()
         open_alerts = {alert.condition.key: alert for alert in self._log.open()}
         conditions = list(self._conditions(catalogue, pilots, open_alerts, at))
-        change = self._log.update(conditions, catalogue.pilots.keys(), self._title, self._link)
+        change = self._log.update(conditions, catalogue.pilots.keys(), _Words(catalogue, self._address))
         if change.began or change.recovered:
             log.info("alerts", began=len(change.began), recovered=len(change.recovered))
         self._weekly(catalogue, pilots, at)
         return change
-
-    def _title(self, pilot: str, language: Language) -> str:
-        definition = self._registry_cache.current().pilots.get(pilot)
-        return pilot if definition is None else language.text(definition.title, pilot)
-
-    def _link(self, pilot: str) -> str:
-        return f"{self._address}/pilots/{pilot}/alerts"
 
     # -- conditions ------------------------------------------------------------------------------------------------
 
@@ -189,7 +185,8 @@ class Watch:
     def _of_quarantine(self, pilot: PilotDefinition, at: Micros) -> Iterator[Condition]:
         groups = Quarantine(self._database).groups(QuarantineFilter(pilot=pilot.id, start=at - HOUR), limit=1_000)
         unknown = [group for group in groups if group.reason == "unknown-device"]
-        for name in sorted({group.device for group in unknown if group.device})[:UNKNOWN_DEVICES]:
+        told = sorted({group.device for group in unknown if group.device})[:UNKNOWN_DEVICES]
+        for name in told:
             yield Condition(pilot=pilot.id, rule="unknown-device", subject=name, params={"device": name})
         others: dict[str, int] = {}
         for group in groups:
@@ -197,9 +194,17 @@ class Watch:
                 others[group.reason] = others.get(group.reason, 0) + group.entries
         entries = sum(others.values())
         if entries >= QUARANTINE_PER_HOUR:
-            most = max(others, key=lambda reason: others[reason])
-            reason = {"code": f"rejection.{most}.title", "params": {}}
-            yield Condition(pilot=pilot.id, rule="quarantine", params={"entries": entries, "reason": reason})
+            params = {"entries": entries, "reason": _most_frequent(others)}
+            yield Condition(pilot=pilot.id, rule="quarantine", params=params)
+            return
+        waiting: dict[str, int] = {}
+        for group in Quarantine(self._database).groups(QuarantineFilter(pilot=pilot.id), limit=1_000):
+            left = group.entries - group.waiting  # the others are being reprocessed
+            if left and not (group.reason == "unknown-device" and group.device in told):
+                waiting[group.reason] = waiting.get(group.reason, 0) + left
+        if waiting:
+            params = {"n": sum(waiting.values()), "reason": _most_frequent(waiting)}
+            yield Condition(pilot=pilot.id, rule="quarantine-waiting", params=params)
 
     @property
     def _database(self) -> Database:
@@ -279,14 +284,34 @@ class Watch:
                 *([] if week.share is None else [Message("alert.weekly.completeness", {"share": week.share})]),
                 Message("alert.weekly.alerts", {"n": len(recent)}),
                 Message("alert.weekly.open", {"n": len(open_alerts)}),
-                *(alert.text for alert in open_alerts[:10]),
             ]
+            words = _Words(catalogue, self._address)
             name = language.text(pilot.title, pilot.id)
             subject = language.message(Message("alert.weekly.subject", {"pilot": name}))
             lines = [language.message(sentence) for sentence in sentences]
-            return subject, "\n".join([*lines, "", self._link(pilot.id), ""])
+            lines += [words.sentence(alert.condition, language) for alert in open_alerts[:10]]
+            return subject, "\n".join([*lines, "", words.link(pilot.id), ""])
 
         return compose
+
+
+@dataclass(frozen=True, slots=True)
+class _Words:
+    """What messages call pilots and devices, and where they lead (alerts.log.Wording)."""
+
+    catalogue: RegistryView
+    address: str
+
+    def title(self, pilot: str, language: Language) -> str:
+        definition = self.catalogue.pilots.get(pilot)
+        return pilot if definition is None else language.text(definition.title, pilot)
+
+    def sentence(self, condition: Condition, language: Language) -> str:
+        return sentence_of(condition, self.catalogue, language)
+
+    def link(self, pilot: str, device: str | None = None) -> str:
+        page = "alerts" if device is None else f"devices/{quote(device, safe='')}"
+        return f"{self.address}/pilots/{pilot}/{page}"
 
 
 def attention(alerts: Sequence[Alert], visible: Callable[[str], bool]) -> list[Alert]:
@@ -305,11 +330,22 @@ def attention(alerts: Sequence[Alert], visible: Callable[[str], bool]) -> list[A
 
 def sentence(alert: Alert, catalogue: RegistryView, language: Language) -> str:
     """What is so, with the device called by its title."""
-    text, device = alert.text, str(alert.params.get("device", ""))
-    info = catalogue.devices.get((alert.pilot, device))
+    return sentence_of(alert.condition, catalogue, language)
+
+
+def sentence_of(condition: Condition, catalogue: RegistryView, language: Language) -> str:
+    """The same of a condition that is not an alert yet."""
+    text, device = condition.text, str(condition.params.get("device", ""))
+    info = catalogue.devices.get((condition.pilot, device))
     if info is not None:
         text = msgspec.structs.replace(text, params={**text.params, "device": language.text(info.title, device)})
     return language.message(text)
+
+
+def _most_frequent(entries: Mapping[str, int]) -> dict[str, Any]:
+    """The reason of most entries, as a message in parameters."""
+    most = max(entries, key=lambda reason: entries[reason])
+    return {"code": f"rejection.{most}.title", "params": {}}
 
 
 def _outages(pilot: PilotDefinition, at: Micros) -> set[str | None]:

@@ -25,7 +25,7 @@ class Place(NamedTuple):
     """The menu that it is in; empty: a tab of its own."""
 
 
-DATA, MORE = N_("Data"), N_("More")
+DATA, MORE, ADMINISTRATION = N_("Data"), N_("More"), N_("Administration")
 
 MAIN = (
     Place(N_("Overview"), "/"),
@@ -33,8 +33,9 @@ MAIN = (
     Place(N_("Explore"), "/explore"),
     Place(N_("Open data"), "/catalogue"),
     Place(N_("Check a message"), "/decode"),
-    Place(N_("Accounts"), "/people", action="admin"),
-    Place(N_("Audit log"), "/audit-log", action="admin"),
+    Place(N_("Accounts"), "/people", action="admin", group=ADMINISTRATION),
+    Place(N_("Alerts"), "/alerts", action="admin", group=ADMINISTRATION),
+    Place(N_("Audit log"), "/audit-log", action="admin", group=ADMINISTRATION),
 )
 OF_PILOT = (
     Place(N_("Pilot"), "/pilots/{pilot}"),

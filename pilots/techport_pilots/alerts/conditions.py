@@ -21,6 +21,7 @@ Rule = Literal[
     "limit",
     "completeness",
     "quarantine",
+    "quarantine-waiting",
     "unknown-device",
     "target-met",
     "target-not-met",
@@ -31,6 +32,12 @@ RULES: tuple[Rule, ...] = get_args(Rule)
 
 NEWS: frozenset[Rule] = frozenset({"target-met", "ends-soon"})
 """Rules that tell something without anything being wrong."""
+
+SHOWN_ONLY: frozenset[Rule] = frozenset({"quarantine-waiting"})
+"""Rules whose alerts stand on the pages and in the weekly summary, without a message of their own: a single message
+that cannot be stored has time until somebody looks."""
+
+TOLD_RULES: tuple[Rule, ...] = tuple(rule for rule in RULES if rule not in SHOWN_ONLY)
 
 BATTERY_LOW, BATTERY_FINE = 20.0, 25.0
 """Per cent at which a battery is low, and at which an alert about it is over: a value between them changes nothing."""

@@ -10,13 +10,13 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from itertools import groupby
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 from urllib.parse import urlsplit
 
 import msgspec
 
 from techport_pilots.access.accounts import AccountError, checked_email
-from techport_pilots.alerts.conditions import NEWS, RECOVERS_AFTER, Condition, Rule, title_of
+from techport_pilots.alerts.conditions import NEWS, RECOVERS_AFTER, SHOWN_ONLY, Condition, Rule, title_of
 from techport_pilots.i18n import Language, Message
 from techport_pilots.registry.database import Database, Transaction, clean_text
 from techport_pilots.registry.outbox import add_mail
@@ -147,8 +147,17 @@ def _is_url(address: str) -> bool:
     return http and bool(_SCHEME.fullmatch(parts.scheme)) and bool(parts.netloc)
 
 
-Describe = Callable[[str, Language], str]
-"""The title of a pilot in a language."""
+class Wording(Protocol):
+    """What messages call pilots and devices, and where they lead."""
+
+    def title(self, pilot: str, language: Language) -> str:
+        """The title of a pilot."""
+
+    def sentence(self, condition: Condition, language: Language) -> str:
+        """What is so, with the device by its title."""
+
+    def link(self, pilot: str, device: str | None = None) -> str:
+        """The address of the pilot's alerts, or of a device's page."""
 
 
 class AlertLog:
@@ -159,9 +168,7 @@ class AlertLog:
 
     # -- alerts ----------------------------------------------------------------------------------------------------
 
-    def update(
-        self, conditions: Iterable[Condition], looked_at: Collection[str], title: Describe, link: Callable[[str], str]
-    ) -> Change:
+    def update(self, conditions: Iterable[Condition], looked_at: Collection[str], wording: Wording) -> Change:
         """Note what began and what is over, and write the messages that tell it. Of several processes that look at the
         same moment, one does each.
 
@@ -171,8 +178,8 @@ class AlertLog:
             All that is so now.
         looked_at : collection of str
             Pilots that were looked at. An alert of another pilot stays as it is.
-        title, link : callable
-            The pilot's title in a language, and the address of its page of alerts, for the messages.
+        wording : Wording
+            What the messages call pilots and devices, and where they lead.
 
         Returns
         -------
@@ -199,7 +206,7 @@ class AlertLog:
                 ):
                     recovered.append(alert.condition)
             if began or recovered:
-                self._tell(transaction, began, recovered, at, title, link)
+                self._tell(transaction, began, recovered, at, wording)
             transaction.execute("DELETE FROM alerts WHERE recovered < :old", {"old": at - KEPT})
         return Change(began, recovered)
 
@@ -315,8 +322,7 @@ class AlertLog:
         began: Sequence[Condition],
         recovered: Sequence[Condition],
         at: Micros,
-        title: Describe,
-        link: Callable[[str], str],
+        wording: Wording,
     ) -> None:
         """One message for each cause: what began or recovered of a pilot by the same rule, at the same look."""
         silences = _silences(transaction, at)
@@ -324,34 +330,36 @@ class AlertLog:
             loud = [
                 condition
                 for condition in conditions
-                if not (over and condition.rule in NEWS) and not any(s.covers(condition, at) for s in silences)
+                if not (over and condition.rule in NEWS)
+                and condition.rule not in SHOWN_ONLY
+                and not any(s.covers(condition, at) for s in silences)
             ]
             loud.sort(key=lambda condition: condition.key)
             for (pilot, rule), group in groupby(loud, lambda condition: (condition.pilot, condition.rule)):
                 members = list(group)
                 for recipient in _recipients(transaction, [pilot, PLATFORM]):
-                    subject, body = compose(members, Language(recipient.language), over, title, link)
+                    subject, body = compose(members, Language(recipient.language), over, wording)
                     add_mail(transaction, f"alert {rule}", recipient.address, subject, body, pilot)
 
 
 _LISTED = 20
 
 
-def compose(
-    conditions: Sequence[Condition], language: Language, over: bool, title: Describe, link: Callable[[str], str]
-) -> tuple[str, str]:
-    """Subject and text about conditions of one pilot and rule."""
+def compose(conditions: Sequence[Condition], language: Language, over: bool, wording: Wording) -> tuple[str, str]:
+    """Subject and text about conditions of one pilot and rule. Where it is about one device, its page comes first."""
     pilot, rule = conditions[0].pilot, conditions[0].rule
     heading = language.message(title_of(rule))
-    name = title(pilot, language)
+    name = wording.title(pilot, language)
     if over:
         subject = language.message(Message("alert.mail.over", {"title": heading, "pilot": name}))
     else:
         subject = language.message(Message("alert.mail.began", {"title": heading, "pilot": name}))
-    lines = [language.message(condition.text) for condition in conditions[:_LISTED]]
+    lines = [wording.sentence(condition, language) for condition in conditions[:_LISTED]]
     if len(conditions) > _LISTED:
         lines.append(language.message(Message("alert.mail.more", {"n": len(conditions) - _LISTED})))
-    return subject, "\n".join([*lines, "", link(pilot), ""])
+    device = conditions[0].params.get("device") if len(conditions) == 1 and rule != "unknown-device" else None
+    links = [wording.link(pilot, device)] if device else []
+    return subject, "\n".join([*lines, "", *links, wording.link(pilot), ""])
 
 
 def _row(condition: Condition) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from babel.support import Translations
 
 from techport_pilots.i18n import catalogues
 from techport_pilots.i18n.message import Message, MissingText, ParamFormatter
+from techport_storage.microseconds import DAY, HOUR, MINUTE, SECOND
 from techport_storage.model import Micros
 
 LANGUAGES = ("nb", "en")
@@ -158,6 +159,14 @@ class Language:
         """ "2 hrs", or in sentences, long, "2 hours"."""
         delta = dt.timedelta(microseconds=length)
         return str(format_timedelta(delta, locale=self.locale, threshold=1.0, format=form))
+
+    def width(self, length: Micros) -> str:
+        """ "5 min" or "2 h", with the units' symbols, as stands behind "per"; of days in words, "1 day"."""
+        hour = "t" if self.code == "nb" else "h"
+        for unit, symbol in ((HOUR, hour), (MINUTE, "min"), (SECOND, "s")):
+            if length < DAY and length >= unit and length % unit == 0:
+                return f"{length // unit} {symbol}"
+        return self.duration(length, "long")
 
 
 ENGLISH = Language("en")
