@@ -10,6 +10,7 @@ import httpx
 import pytest
 
 from techport_dashboards import WebSettings
+from techport_dashboards.api import device_credentials
 from techport_dashboards.pages import device_access
 from techport_dashboards.settings import BrokerPlace
 from techport_pilots.access.credentials import Credentials
@@ -21,11 +22,13 @@ from tests.dashboards.web import City
 pytestmark = pytest.mark.anyio
 PAGE = "/pilots/kai-luft/devices/kran/credentials"
 MANY = "/pilots/kai-luft/credentials"
+API = "/api/v1/pilots/kai-luft"
 
 
 @pytest.fixture(autouse=True)
 def _no_broker_to_wait_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(device_access, "TAKES_EFFECT", 0)
+    for module in (device_access, device_credentials):
+        monkeypatch.setattr(module, "TAKES_EFFECT", 0)
 
 
 def shown(text: str, what: str) -> str:
@@ -130,3 +133,48 @@ async def test_the_page_shows_what_a_device_has_used_of_its_budgets(city: City) 
     viewer = httpx.ASGITransport(city.app(caller="viewer"))
     async with httpx.AsyncClient(transport=viewer, base_url="http://127.0.0.1") as client:
         assert "Budgets of this hour" not in (await client.get(page)).text
+
+
+async def test_programs_rotate_list_and_revoke_passwords(city: City, client: httpx.AsyncClient) -> None:
+    credentials = Credentials(city.registry.database)
+    first = credentials.issue("kai-luft", "kran", "test")
+    answer = await client.post(f"{API}/devices/kran/credentials", json={"overlap": "P1D"})
+    assert (answer.status_code, answer.headers["cache-control"]) == (201, "no-store")
+    second = answer.json()
+    assert second["topic"] == "pilots/kai-luft/kran/readings"
+    assert credentials.check(first.username, first.password) is not None
+    assert credentials.check(second["username"], second["password"]) is not None
+    listed = (await client.get(f"{API}/credentials")).json()["items"]
+    assert [(one["username"], one["until"]) for one in listed] == [
+        ("kai-luft/kran", second["ends"]),
+        ("kai-luft/kran~2", None),
+    ]
+    assert second["password"] not in str(listed)
+    one_of_them = await client.delete(f"{API}/devices/kran/credential", params={"username": "kai-luft/kran"})
+    assert one_of_them.status_code == 204
+    assert [one.username for one in credentials.all()] == ["kai-luft/kran~2"]
+    assert (await client.post(f"{API}/devices/kran/credentials", json={"overlap": "P9Y"})).status_code == 400
+    assert (await client.post(f"{API}/devices/nowhere/credentials", json={})).status_code == 404
+
+
+async def test_programs_get_the_passwords_of_many_boxes(city: City, client: httpx.AsyncClient) -> None:
+    credentials = Credentials(city.registry.database)
+    boxes = [{"id": f"box-{number:03}", "title": "=1+1"} for number in range(100)]
+    answer = await client.post(f"{API}/credentials", json={"devices": boxes, "like": "kran"})
+    assert (answer.status_code, answer.headers["cache-control"]) == (201, "no-store")
+    items = answer.json()["items"]
+    assert [one["device"] for one in items] == [box["id"] for box in boxes]
+    assert all(credentials.check(one["username"], one["password"]) for one in (items[0], items[99]))
+    assert len(city.registry.history("kai-luft")) == 2, "one version for all"
+
+    again = await client.post(f"{API}/credentials", json={"devices": [{"id": "box-007"}, {"id": "box-100"}]})
+    assert (again.status_code, again.json()["parameter"]) == (409, "replace")
+    assert len(credentials.all()) == 100, "none of them"
+    asked = {"devices": boxes[7:8], "replace": True}
+    as_file = await client.post(f"{API}/credentials", params={"format": "csv"}, json=asked)
+    heading, row = lines(as_file)
+    assert heading == ["device", "title", "username", "password", "topic", "broker", "page"]
+    assert row[:2] == ["box-007", "'=1+1"]
+    assert credentials.check(row[2], row[3]) is not None
+    assert credentials.check(items[7]["username"], items[7]["password"]) is None
+    assert (await client.post(f"{API}/credentials", json={"devices": []})).status_code == 400

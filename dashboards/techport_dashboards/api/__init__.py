@@ -10,6 +10,7 @@ from techport_dashboards.api import (
     audit_log,
     completeness,
     decode,
+    device_credentials,
     devices,
     docs,
     events,
@@ -47,6 +48,7 @@ router.include_router(events.router)
 router.include_router(lifecycle.router)
 router.include_router(portfolio.router)
 router.include_router(onboarding.router)
+router.include_router(device_credentials.router)
 router.include_router(decode.router)
 router.include_router(snapshots.router)
 router.include_router(shares.router)

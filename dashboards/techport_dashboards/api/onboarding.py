@@ -24,7 +24,6 @@ from techport_dashboards.services.onboarding import (
 from techport_dashboards.web.access import NO_STORE, needs
 from techport_dashboards.web.dependencies import PilotDep, ServicesDep, ViewerDep
 from techport_dashboards.web.request_slots import SlotRoute
-from techport_pilots.access.credentials import Credentials
 from techport_pilots.accounting.message_tap import MessageTap
 from techport_pilots.devices.explanation import Understood
 from techport_pilots.devices.onboarding import (
@@ -136,16 +135,6 @@ def add(
         broker=None if broker is None else str(broker.address),
         snippets=[CodeToPaste(title=one.title, text=one.text) for one in found],
     )
-
-
-@router.delete("/devices/{device}/credential", status_code=204)
-@needs("devices")
-def revoke(services: ServicesDep, viewer: ViewerDep, pilot: PilotDep, device: str) -> Response:
-    """Take a device's credential back: its connection ends within a second."""
-    registry = services.registry_cache.registry
-    if not Credentials(registry.database).revoke(pilot.id, device):
-        raise Problem("not-found", "{name} has no password.", name=device[:80])
-    return Response(status_code=204)
 
 
 class StreamsParameters(Parameters):

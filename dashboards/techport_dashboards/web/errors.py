@@ -80,7 +80,9 @@ def _example(request: Request, parameter: str) -> str | None:
     if "$ref" in body:
         fields |= description["components"]["schemas"][body["$ref"].rpartition("/")[2]]["properties"]
     found = fields.get(parameter, {}).get("examples") or [None]
-    value = ",".join(found[0]) if isinstance(found[0], list) else found[0]
+    value = found[0]
+    if isinstance(value, list) and all(isinstance(item, str) for item in value):
+        value = ",".join(value)
     return value if value is None or isinstance(value, str) else msgspec.json.encode(value).decode()
 
 
