@@ -131,6 +131,15 @@ class HourlyBudgets:
         spent.bytes += size
         return None
 
+    def take_all(self, owner: Owner, arrived: Micros, values: int, size: int) -> bool:
+        """Take the values and bytes of several messages of one hour together, if there is room for all of them."""
+        spent = self._of(owner, arrived)
+        if spent.values + values > self.limits.hourly_values or spent.bytes + size > self.limits.hourly_bytes:
+            return False
+        spent.values += values
+        spent.bytes += size
+        return True
+
     def take_entry(self, owner: Owner, arrived: Micros, size: int, tell: bool = True) -> Exceeded | None:
         """Take one row of the registry with `size` bytes of payload; None when there was enough.
 

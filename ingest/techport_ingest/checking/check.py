@@ -32,6 +32,7 @@ from typing import NamedTuple
 
 import msgspec
 import numpy as np
+from numpy.typing import NDArray
 
 from techport_ingest.checking import written_values
 from techport_ingest.checking.absence import RULE as MISSING
@@ -53,6 +54,8 @@ from techport_pilots.quantities import Quantity
 from techport_pilots.registry.lifecycle import NOT_COLLECTED
 from techport_pilots.registry.view import DeviceView, IngestView, StreamView
 from techport_storage.model import Batch, Micros, Quality, Stream
+
+Ints = NDArray[np.int64]
 
 LONGEST_KEY = 80
 
@@ -149,6 +152,19 @@ _LARGEST = sys.float_info.max
 _ABOVE_SENTINELS = math.nextafter(max(SENTINELS), math.inf)
 
 
+class MessageRows(NamedTuple):
+    """Rows of several messages that need no closer look, as columns; those of one message lie together."""
+
+    messages: Sequence[Message]
+    numbers: Ints  # of the messages in the batch
+    counts: Ints  # rows of each message
+    streams: Sequence[Stream]
+    stream: Ints  # of each row: index in `streams`
+    time: Ints  # µs
+    value: NDArray[np.float64]
+    untimed: bool  # the times are those of arrival
+
+
 class _NotReading(Exception):
     """A value that is ignored by the rule."""
 
@@ -185,6 +201,10 @@ class Columns:
         self._stream: list[int] = []
         self._time: list[int] = []
         self._value: list[float] = []
+        self._added: list[MessageRows] = []
+        self._arranged: tuple[Ints, Ints, NDArray[np.float64]] | None = None  # stream, time and value of all rows
+        self.number = 0  # of the message that is added next, in the batch
+        self._numbers: list[int] = []  # of `messages`
         self._flags: list[tuple[int, int]] = []  # (row, flag): most rows have none
         self.messages: list[Message] = []  # those that were read
         self.row_ends: list[int] = []  # rows[row_ends[i - 1]:row_ends[i]] came with messages[i]
@@ -262,6 +282,66 @@ class Columns:
             self._reject_conflicts(message, pilot, format_name, items, first)
         self.row_ends.append(len(times))
         self.messages.append(message)
+        self._numbers.append(self.number)
+
+    def add_rows(self, rows: MessageRows) -> None:
+        """Add rows that were checked as columns; `arrange` puts them where they belong."""
+        used = np.flatnonzero(np.bincount(rows.stream))
+        places = np.zeros(int(used[-1]) + 1, np.int64)
+        index = self._index
+        places[used] = [index.setdefault(rows.streams[number], len(index)) for number in used.tolist()]
+        self._added.append(rows._replace(stream=places[rows.stream]))
+
+    def arrange(self) -> None:
+        """Bring all rows into the order in which their messages arrived."""
+        if not self._added or self._arranged is not None:
+            return
+        parts = [self._rows_added_singly(), *self._added]
+        counts = np.concatenate([part.counts for part in parts])
+        order = np.argsort(np.concatenate([part.numbers for part in parts]), kind="stable")  # of the messages
+        starts, ends = np.cumsum(counts) - counts, np.cumsum(counts[order])
+        rows = np.arange(counts.sum()) + np.repeat(starts[order] - (ends - counts[order]), counts[order])
+        moved = np.empty_like(rows)
+        moved[rows] = np.arange(len(rows))
+        untimed = np.concatenate([np.full(len(part.time), part.untimed) for part in parts])
+        untimed[self.untimed] = True
+        messages = [message for part in parts for message in part.messages]
+        self._arranged = (
+            np.concatenate([part.stream for part in parts])[rows],
+            np.concatenate([part.time for part in parts])[rows],
+            np.concatenate([part.value for part in parts])[rows],
+        )
+        self._flags = [(int(moved[row]), flag) for row, flag in self._flags]
+        self.untimed = np.flatnonzero(untimed[rows]).tolist()
+        self.messages, self.row_ends = [messages[position] for position in order.tolist()], ends.tolist()
+
+    def _rows_added_singly(self) -> MessageRows:
+        """What came by `add`; its rows without a time are in `untimed`."""
+        return MessageRows(
+            messages=self.messages,
+            numbers=np.array(self._numbers, np.int64),
+            counts=np.diff(self.row_ends, prepend=0).astype(np.int64),
+            streams=(),
+            stream=np.array(self._stream, np.int64),
+            time=np.array(self._time, np.int64),
+            value=np.array(self._value, np.float64),
+            untimed=False,
+        )
+
+    def place_of(self, pilot: str, device: str, key: str) -> tuple[Stream, float, float] | None:
+        """The stream of a key of which a value has been added, and from where to where a number needs no closer look;
+        None where the registry has still to hear of it.
+        """
+        view = self._find(pilot, device)
+        stream = None if view is None else view.stream(key)
+        target = self._targets.get((pilot, device), {}).get(key)
+        if stream is None or target is None or stream.stream in self.stated_units:
+            return None
+        return stream.stream, target.lo, target.hi
+
+    def rows_of_last(self) -> int:
+        """How many values of the message that was added last have become rows."""
+        return self.row_ends[-1] - (self.row_ends[-2] if len(self.row_ends) > 1 else 0)
 
     def ignore(self, message: Message, pilot: str, device: str, rule: str) -> None:
         """Count a message that holds no reading by rule."""
@@ -358,16 +438,18 @@ class Columns:
 
     def batch(self) -> Batch:
         """What is to be written, in order of arrival."""
+        self.arrange()
+        stream, time, value = self._arranged or (self._stream, self._time, self._value)
         arrivals = np.array([message.received for message in self.messages], np.int64)
         rows_of_each = np.diff(self.row_ends, prepend=0).astype(np.int64)
-        quality = np.zeros(len(self._time), np.uint8)
+        quality = np.zeros(len(time), np.uint8)
         for row, flag in self._flags:
             quality[row] |= flag
         return Batch(
             streams=tuple(self._index),
-            stream=np.array(self._stream, np.int32),
-            time=np.array(self._time, np.int64),
-            value=np.array(self._value, np.float64),
+            stream=np.array(stream, np.int32),
+            time=np.array(time, np.int64),
+            value=np.array(value, np.float64),
             received=np.repeat(arrivals, rows_of_each),
             quality=quality,
         )

@@ -16,6 +16,7 @@ from techport_ingest.decoding.decoder import Decoder, without_stale
 from techport_ingest.decoding.javascript import JavaScriptCodec, OnDeath, Uplink
 from techport_ingest.decoding.mapping import PilotSource
 from techport_ingest.decoding.router import OWN, Route, Router
+from techport_ingest.decoding.typed_records import TypedRecords
 from techport_ingest.message import Found, Message, RejectedMessage
 from techport_pilots.accounting.rejection import Rejection
 from techport_pilots.registry.view import IngestView
@@ -46,6 +47,9 @@ class Reader:
         self._limits = limits or DeviceLimits()
         self._version: int | None = None  # of the snapshot that `_opened` is about
         self._opened: dict[Owner, set[str]] = {}  # names that are streams since then
+        # Decoders that are given for a test are to be asked.
+        self._typed_records = TypedRecords() if decoders is None else None
+        self._view: IngestView | None = None  # that the records are typed for
         self._bytes_of_large = 0  # since what keys mean was last forgotten
 
     def use(self, snapshot: IngestView) -> tuple[str, ...] | None:
@@ -57,23 +61,36 @@ class Reader:
         """See Router.described."""
         return self._router.described
 
-    def read(self, messages: Iterable[Message], snapshot: IngestView, budgets: HourlyBudgets | None = None) -> Columns:
+    def read(self, messages: Sequence[Message], snapshot: IngestView, budgets: HourlyBudgets | None = None) -> Columns:
         """Every message's values, rejected and ignored parts. With `budgets`, a message beyond its device's is counted
         and not read.
         """
         if snapshot.version != self._version:  # holds all that was opened before it
             self._version, self._opened = snapshot.version, {}
         columns = Columns(snapshot, self._units, self._limits, self._opened)
+        numbers = self._read_typed(messages, columns, snapshot, budgets)
         if not self._router.has_codecs:
-            self._read_all(messages, columns, snapshot, budgets)
-            return columns
-        remaining = iter(messages)
-        while chunk := list(islice(remaining, _CHUNK)):
-            asked = self._ask_codecs(chunk)
-            self._read_all(chunk, columns, snapshot, budgets)
-            for codec in asked:
-                codec.forget()
+            self._read_all(messages, numbers, columns, snapshot, budgets)
+        else:
+            remaining = iter(numbers)
+            while chunk := list(islice(remaining, _CHUNK)):
+                asked = self._ask_codecs([messages[number] for number in chunk])
+                self._read_all(messages, chunk, columns, snapshot, budgets)
+                for codec in asked:
+                    codec.forget()
+        columns.arrange()
         return columns
+
+    def _read_typed(
+        self, messages: Sequence[Message], columns: Columns, snapshot: IngestView, budgets: HourlyBudgets | None
+    ) -> Sequence[int]:
+        """Read what can be read as typed records; the numbers of the other messages."""
+        if self._typed_records is None:
+            return range(len(messages))
+        if snapshot is not self._view:
+            self._view = snapshot
+            self._typed_records.forget()
+        return self._typed_records.read(messages, columns, budgets)
 
     def source_of(self, topic: str) -> PilotSource | None:
         """The pilot's source that reads a topic; None where the topic's own rule does."""
@@ -99,9 +116,16 @@ class Reader:
         return list(uplinks)
 
     def _read_all(
-        self, messages: Iterable[Message], columns: Columns, snapshot: IngestView, budgets: HourlyBudgets | None
+        self,
+        messages: Sequence[Message],
+        numbers: Iterable[int],
+        columns: Columns,
+        snapshot: IngestView,
+        budgets: HourlyBudgets | None,
     ) -> None:
-        for message in messages:
+        for number in numbers:
+            message = messages[number]
+            columns.number = number
             route = self._router.route(message.topic)
             if route is None:
                 columns.reject(message, "", "", "", Rejection("unknown-topic", {"topic": message.topic[:200]}))
@@ -142,6 +166,9 @@ class Reader:
                     columns.exceed(message, owner, route.format, exceeded, len(items))
                     return
             columns.add(message, route.pilot, route.format, items)
+            if columns.rows_of_last() == len(items) and self._typed_records is not None and route.by_rule:
+                owner = columns.owner(route.pilot, items[0].device if items else route.device)
+                self._typed_records.learn(message, owner, items, columns)
             if not items:
                 columns.ignore(message, route.pilot, route.device, "empty")
         except RejectedMessage as error:

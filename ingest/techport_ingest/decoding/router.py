@@ -32,6 +32,7 @@ class Route(msgspec.Struct, frozen=True, gc=False):
     decode: Decoder | None  # None for the last two
     origin: str | None = ""  # what the names of its devices are unique in; None: the payload says it
     next: Route | None = None  # another pilot whose source takes the topic too; asked when this one has no such device
+    by_rule: bool = False  # the platform's own rule for topics, in its own format: no source's definition has a say
 
 
 class Router:
@@ -124,7 +125,7 @@ class Router:
         if purpose == "push" and rest and rest[0] in formats():
             return Route(pilot, device, rest[0], self._of_pushed(pilot, rest[0]))
         if purpose == "readings" and not rest:
-            return Route(pilot, device, DEFAULT, self._decoders[DEFAULT])
+            return Route(pilot, device, DEFAULT, self._decoders[DEFAULT], by_rule=True)
         if purpose == "status" and not rest:
             return Route(pilot, device, IGNORED, None)
         return Route(pilot, device, OWN, None) if purpose == "problems" and not rest else None

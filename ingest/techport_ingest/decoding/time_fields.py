@@ -35,7 +35,8 @@ _OFFSET = re.compile(r"([+-]\d{2}) ?(\d{2})$")
 _MICROS = MappingProxyType({"s": 1_000_000, "ms": 1_000, "us": 1, "ns": 0})  # 0: divided by 1,000
 
 _USUAL = ("time",)
-_LONGEST_CLOCK = 15  # characters of a time of day alone
+LONGEST_CLOCK = 15
+"""Characters of a time of day alone."""
 
 
 class TimeReader:
@@ -69,7 +70,7 @@ class TimeReader:
         if self.keys:
             return self.keys
         given = record.get("time")
-        if given is not None and (type(given) is not str or len(given) > _LONGEST_CLOCK):  # the usual case
+        if given is not None and (type(given) is not str or len(given) > LONGEST_CLOCK):  # the usual case
             return _USUAL
         key = time_key(record)
         if key is None:
@@ -83,7 +84,7 @@ class TimeReader:
         """What `keys_of` and `of` say of a record. Raises RejectedMessage."""
         if not self.keys:
             given = record.get("time")
-            if type(given) is str and len(given) > _LONGEST_CLOCK:
+            if type(given) is str and len(given) > LONGEST_CLOCK:
                 time = instant_of(given)
                 if time is not None:
                     return _USUAL, time

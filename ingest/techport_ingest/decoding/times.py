@@ -16,6 +16,9 @@ from __future__ import annotations
 
 import datetime as dt
 
+import numpy as np
+from numpy.typing import NDArray
+
 from techport_ingest.decoding.common import json_type
 from techport_ingest.message import RejectedMessage
 from techport_storage.model import Micros
@@ -73,6 +76,14 @@ def _from_integer(number: int) -> Micros:
     if size < 10**17:
         return number
     return _in_calendar(number // 1_000)
+
+
+def instants_of_integers(numbers: NDArray[np.int64]) -> NDArray[np.int64]:
+    """What `micros` says of each of many integers; of one beyond the calendar some instant that is beyond it too."""
+    size = np.abs(numbers)
+    return np.select(
+        [size < 10**11, size < 10**14, size < 10**17], [numbers * 1_000_000, numbers * 1_000, numbers], numbers // 1_000
+    )
 
 
 def _from_float(number: float) -> Micros:
