@@ -72,7 +72,7 @@ def _data_set(
         devices=len(pilot.devices),
         ways=distributions(pilot, known, base),
         citation=citation(pilot, held, language, base),
-        complete=None if held.completeness is None else f"{language.number(int(1000 * held.completeness) / 10, 1)} %",
+        complete=None if held.completeness is None else language.share(held.completeness),
         since=language.date_time(held.since, pilot.timezone, "d. MMM y"),
         licence_url=licence_url(licence_of(pilot)),
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Literal
 
 import numpy as np
@@ -15,13 +15,23 @@ from techport_dashboards.pages.quality_flags import Flagged, flags_of
 from techport_dashboards.problems import Problem
 from techport_dashboards.query import times
 from techport_dashboards.query.parameters import Parameters
-from techport_dashboards.query.registry_cache import RegistryView
 from techport_dashboards.web.access import needs
 from techport_dashboards.web.dependencies import PilotDep, Services, ServicesDep
 from techport_dashboards.web.request_slots import SlotRoute
 from techport_dashboards.web.templating import language_of, render
 from techport_pilots.model import PilotDefinition
-from techport_pilots.quality.completeness import Gap, earlier_promises, gaps, intervals_at, pilot_intervals
+from techport_pilots.quality.completeness import (
+    Gap,
+    SinceStart,
+    by_device,
+    counted_completeness,
+    counted_in,
+    earlier_promises,
+    gaps,
+    intervals_at,
+    pilot_intervals,
+    since_start,
+)
 from techport_pilots.registry.registry import DeviceInfo, StreamInfo
 from techport_storage import clock
 from techport_storage.model import BucketWidth, Micros, Selection, Stream
@@ -50,7 +60,9 @@ class Row:
 
     device: DeviceInfo
     shares: list[float | None]
-    share: float | None
+    share: float | None  # of the days shown
+    whole: float | None  # since the pilot's start, or the device's deployment; None where nothing was expected
+    since: Micros | None  # that moment
     readings: int
     flagged: int
 
@@ -65,6 +77,7 @@ class Calendar:
     rows: list[Row]
     edges: Numbers  # of the days, up to now
     flagged: Counts
+    whole: SinceStart  # of the pilot: the number that all pages give
 
 
 @router.get("/pilots/{pilot}/quality")
@@ -87,7 +100,7 @@ def quality_page(
     missing: list[tuple[StreamInfo, Gap]] = []
     flags: list[Flagged] = []
     if parameters.device is not None:
-        missing = _gaps(services, pilot, parameters.device, calendar.days[0], now)
+        missing = _gaps(services, pilot, parameters.device, *_shown(calendar.whole, calendar.edges))
         flags = _flags(services, calendar, parameters.device)
     return render(
         request,
@@ -114,12 +127,42 @@ def calendar_of(
     starts = [times.parse_instant(f"-P{back}D", zone, times.micros(today)) for back in range(days - 1, -1, -1)]
     edges = np.array([*starts, now], np.int64)
     every, good = (_counts(services, pilot, edges, quality) for quality in ("all", "good"))
-    catalogue = services.registry_cache.current()
     promised = _promised(pilot, edges[:-1])
-    rows = [_row(catalogue, device, promised, edges, every, good, counted) for device in catalogue.devices_of(pilot.id)]
+    catalogue = services.registry_cache.current()
+    whole = since_start(services.store, pilot, catalogue.measured_until(pilot.id, now))
+    expected = _expected_times(pilot, whole, edges)
+    shown = by_device(counted_completeness(services.store, pilot, pilot_intervals(pilot), *_shown(whole, edges)))
+    of_devices = by_device(whole.streams)
+    rows = []
+    for device in catalogue.devices_of(pilot.id):
+        row = _row(device, promised, expected.get(device.device), every, good, counted)
+        if counted == "all" and device.device in shown:
+            row = replace(row, share=shown[device.device].share)
+        since = counted_in(pilot, device.device, whole.since, whole.until)
+        if since is not None and device.device in of_devices:
+            row = replace(row, whole=of_devices[device.device].share, since=since.since)
+        rows.append(row)
     none = np.zeros(days, np.int64)
     flagged = {stream: counts - good.get(stream, none) for stream, counts in every.items()}
-    return Calendar(starts, sorted(rows, key=lambda row: (row.share is None, row.share or 0.0)), edges, flagged)
+    rows.sort(key=lambda row: (row.share is None, row.share or 0.0))
+    return Calendar(starts, rows, edges, flagged, whole)
+
+
+def _shown(whole: SinceStart, edges: Numbers) -> tuple[Micros, Micros]:
+    """The part of the days shown in which the pilot ran; an empty one where it did not."""
+    start = max(int(edges[0]), whole.since)
+    return start, max(start, min(int(edges[-1]), whole.until))
+
+
+def _expected_times(pilot: PilotDefinition, whole: SinceStart, edges: Numbers) -> dict[str, Numbers]:
+    """How long readings of each device were expected on each day, µs."""
+    start, end = _shown(whole, edges)
+    counted = {device.id: counted_in(pilot, device.id, start, end) for device in pilot.devices}
+    return {
+        device: np.maximum(0, np.minimum(edges[1:], times.until) - np.maximum(edges[:-1], times.since))
+        for device, times in counted.items()
+        if times is not None
+    }
 
 
 def _flags(services: Services, calendar: Calendar, device: str) -> list[Flagged]:
@@ -157,29 +200,27 @@ def _promised(pilot: PilotDefinition, days: Numbers) -> dict[Stream, Numbers | N
 
 
 def _row(
-    catalogue: RegistryView,
     device: DeviceInfo,
     promised: dict[Stream, Numbers | None],
-    edges: Numbers,
+    expected_times: Numbers | None,
     every: Counts,
     good: Counts,
     counted: Literal["all", "good"],
 ) -> Row:
     streams = [stream for stream in {*promised, *every} if stream[:2] == (device.pilot, device.device)]
-    lengths = np.diff(edges)
-    expected, observed = np.zeros(len(lengths)), np.zeros(len(lengths))
+    days = len(next(iter(every.values()), ())) if expected_times is None else len(expected_times)
+    expected, observed = np.zeros(days), np.zeros(days)
     for stream in streams:
         interval = promised.get(stream)
-        if interval is not None:
-            due = lengths // interval
+        if interval is not None and expected_times is not None:
+            due = expected_times // interval
             expected += due
-            observed += np.minimum((good if counted == "good" else every).get(stream, np.zeros(len(lengths))), due)
+            observed += np.minimum((good if counted == "good" else every).get(stream, np.zeros(days)), due)
     readings = int(sum(every[stream].sum() for stream in streams if stream in every))
     kept = int(sum(good[stream].sum() for stream in streams if stream in good))
     shares = [float(o / e) if e else None for o, e in zip(observed, expected, strict=True)]
-    return Row(
-        device, shares, float(observed.sum() / expected.sum()) if expected.any() else None, readings, readings - kept
-    )
+    share = float(observed.sum() / expected.sum()) if expected.any() else None
+    return Row(device, shares, share, None, None, readings, readings - kept)
 
 
 def _gaps(
@@ -187,10 +228,11 @@ def _gaps(
 ) -> list[tuple[StreamInfo, Gap]]:
     """Every gap of the device's streams, the longest first."""
     catalogue, earlier = services.registry_cache.current(), earlier_promises(pilot)
+    counted = counted_in(pilot, device, start, end)
     found = [
         (catalogue.stream(stream), gap)
         for stream, interval in pilot_intervals(pilot).items()
-        if stream.device == device and interval is not None
-        for gap in gaps(services.store, stream, interval, start, end, earlier.get(stream, ()))
+        if stream.device == device and interval is not None and counted is not None
+        for gap in gaps(services.store, stream, interval, counted.since, counted.until, earlier.get(stream, ()))
     ]
     return sorted(found, key=lambda pair: pair[1].start - pair[1].end)

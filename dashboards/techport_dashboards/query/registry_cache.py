@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping, Sequence, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from techport_pilots.model import PilotDefinition, Text
+from techport_pilots.registry.lifecycle import changes, measured_until
 from techport_pilots.registry.registry import DeviceInfo, Registry, StreamInfo
-from techport_storage.model import BucketWidth, Selection, Stream
+from techport_storage.model import BucketWidth, Micros, Selection, Stream
+
+_NEVER: Micros = 2**62
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +29,12 @@ class RegistryView:
     version: int
     """The registry's, which another content never has."""
     closed: Set[str] = frozenset()  # of those that are over: closed for good
+    ended_at: Mapping[str, Micros] = field(default_factory=dict)  # of those that are over
     width: BucketWidth | None = None  # of the buckets that each of its readings stands for, as in a shared feed
+
+    def measured_until(self, pilot: str, now: Micros) -> Micros:
+        """Until when a pilot's days count: its end where it has ended, else `now`."""
+        return min(now, self.ended_at.get(pilot, now))
 
     def stream(self, stream: Stream) -> StreamInfo:
         """What is known of the stream; for one that the store has and the registry has never heard of, its name."""
@@ -99,6 +107,7 @@ def read(registry: Registry, version: int) -> RegistryView:
         of_device.setdefault(stream[:2], []).append(info)
         quantity_names.setdefault(stream.pilot, set()).add(stream.quantity)
     states = {pilot: registry.state(pilot) for pilot in pilots}
+    over = {pilot for pilot, state in states.items() if state in ("ended", "closed")}
     return RegistryView(
         pilots,
         devices,
@@ -106,8 +115,9 @@ def read(registry: Registry, version: int) -> RegistryView:
         of_device,
         device_names,
         quantity_names,
-        {pilot for pilot, state in states.items() if state in ("ended", "closed")},
+        over,
         registry.assumed_open(),
         version,
         {pilot for pilot, state in states.items() if state == "closed"},
+        {pilot: measured_until(changes(registry.database, pilot), _NEVER) for pilot in over},
     )

@@ -114,6 +114,7 @@ def shared_view(source: RegistryView, share: Share) -> SharedView:
         over=frozenset({share.id} if share.pilot in source.over else ()),
         assumed_open=frozenset(),
         version=source.version,
+        ended_at={share.id: source.ended_at[share.pilot]} if share.pilot in source.ended_at else {},
         width=terms.width,
     )
     return SharedView(view, derived)

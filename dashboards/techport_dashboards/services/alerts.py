@@ -35,9 +35,8 @@ from techport_pilots.i18n import Language, Message
 from techport_pilots.model import LimitAlert, PilotDefinition
 from techport_pilots.quality.completeness import (
     Completeness,
-    earlier_promises,
+    counted_completeness,
     pilot_intervals,
-    stream_completeness,
     together,
 )
 from techport_pilots.registry.database import Database
@@ -227,9 +226,9 @@ class Watch:
         """Of the last day, and of the seven days before it."""
         worked_out = self._completeness.get(pilot.id)
         if worked_out is None or at - worked_out[0] >= COMPLETENESS_EVERY:
-            intervals, earlier = pilot_intervals(pilot, at), earlier_promises(pilot)
-            today = together(stream_completeness(self._store, intervals, at - DAY, at, earlier).values())
-            before = together(stream_completeness(self._store, intervals, at - 8 * DAY, at - DAY, earlier).values())
+            intervals = pilot_intervals(pilot, at)
+            today = together(counted_completeness(self._store, pilot, intervals, at - DAY, at).values())
+            before = together(counted_completeness(self._store, pilot, intervals, at - 8 * DAY, at - DAY).values())
             worked_out = self._completeness[pilot.id] = at, (today, before)
         return worked_out[1]
 
@@ -274,8 +273,8 @@ class Watch:
     ) -> Callable[[Language], tuple[str, str]]:
         def compose(language: Language) -> tuple[str, str]:
             [now] = device_statuses(catalogue, self._store.latest(Selection(pilots=(pilot.id,))), [pilot], at)
-            intervals, earlier = pilot_intervals(pilot, at), earlier_promises(pilot)
-            week = together(stream_completeness(self._store, intervals, at - 7 * DAY, at, earlier).values())
+            intervals = pilot_intervals(pilot, at)
+            week = together(counted_completeness(self._store, pilot, intervals, at - 7 * DAY, at).values())
             open_alerts = self._log.open(pilot.id)
             recent = [one for one in [*open_alerts, *self._log.history(pilot.id)] if one.began >= at - 7 * DAY]
             online = now.count(State.LIVE)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from techport_pilots.model import PilotDefinition
 from techport_pilots.quality.completeness import pilot_intervals, since_start, stream_completeness, together
+from techport_pilots.registry.lifecycle import changes, measured_until
 from techport_pilots.registry.registry import Registry
 from techport_storage import clock
 from techport_storage.microseconds import MINUTE
@@ -54,7 +55,8 @@ class DatasetStatsCache:
         found = together(stream_completeness(self._store, pilot_intervals(pilot), 0, now).values())
         if found.first is None or found.last is None:
             return None
-        complete = since_start(self._store, pilot, now)
+        until = measured_until(changes(self._registry.database, pilot.id), now)
+        complete = since_start(self._store, pilot, until)
         defined = self._registry.history(pilot.id)[0].at
         return DatasetStats(
             first=found.first,

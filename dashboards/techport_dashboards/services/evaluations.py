@@ -137,5 +137,6 @@ class Evaluations:
         found = final_evaluations(self._registry.database, pilot)
         if found is None:
             found = [self._as_of(pilot, kpi, now) for kpi in pilot.kpis]
-        complete = since_start(self._store, pilot, now)
+        until = measured_until(changes(self._registry.database, pilot.id), now)
+        complete = since_start(self._store, pilot, until)
         return Standing(now, pilot, list(zip(pilot.kpis, found, strict=True)), complete)

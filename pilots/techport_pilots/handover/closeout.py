@@ -187,7 +187,14 @@ def _describe(
     writer.add("events.csv", package_metadata.events_csv(pilot))
     writer.add("pilot.yaml", to_yaml(pilot))
     writer.add("evaluation.json", _json([result.evaluation for result in report.results]))
-    quality = {"whole": report.whole, "phases": report.phases, "devices": report.devices, "set_aside": report.set_aside}
+    quality = {
+        "since": instant(report.start),
+        "until": instant(report.end),
+        "whole": report.whole,
+        "phases": report.phases,
+        "devices": report.devices,
+        "set_aside": report.set_aside,
+    }
     writer.add("quality.json", _json(quality))
     writer.add("history.json", package_metadata.history(lifecycle.changes(registry.database, pilot.id)))
     writer.add("versions.json", _json(registration.versions(registry.database, pilot.id)))

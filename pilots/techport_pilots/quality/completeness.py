@@ -234,6 +234,13 @@ def pilot_intervals(pilot: PilotDefinition, at: Micros | None = None) -> dict[St
     }
 
 
+class Counted(NamedTuple):
+    """From when and until when a device's readings are expected, [since, until), both µs."""
+
+    since: Micros
+    until: Micros
+
+
 class SinceStart(msgspec.Struct, frozen=True, kw_only=True):
     """How much of what a pilot was to send has arrived: the one number that every page, report and catalogue gives."""
 
@@ -293,8 +300,30 @@ def counted_until(pilot: PilotDefinition, device: str, end: Micros) -> Micros:
     return min([end, *retired])
 
 
+def counted_in(pilot: PilotDefinition, device: str, start: Micros, end: Micros) -> Counted | None:
+    """The part of a period in which a device's readings are expected.
+
+    Parameters
+    ----------
+    pilot : PilotDefinition
+    device : str
+        Its id.
+    start, end : int
+        The period [start, end), µs since the epoch.
+
+    Returns
+    -------
+    Counted or None
+        From its first deployment until it is retired; None where that is no time of the period.
+    """
+    since, until = counted_from(pilot, device, start), counted_until(pilot, device, end)
+    return Counted(since, until) if since < until else None
+
+
 def period(store: ReadingStore, pilot: PilotDefinition, now: Micros) -> tuple[Micros, Micros]:
-    """From the first phase to the end of the last, not beyond now; of the readings where there are no phases."""
+    """From the first phase to the end of the last, not beyond now. Without phases, from the first reading until now:
+    where all devices have fallen silent, readings are missing.
+    """
     zone = pilot.timezone
     if pilot.phases:
         start = min(micros_of(phase.start, zone) for phase in pilot.phases)
@@ -302,9 +331,9 @@ def period(store: ReadingStore, pilot: PilotDefinition, now: Micros) -> tuple[Mi
         return start, max(end, start + 1)
     intervals: dict[Stream, Micros | None] = dict.fromkeys(pilot_intervals(pilot))
     found = together(stream_completeness(store, intervals, 0, now).values()) if intervals else None
-    if found is None or found.first is None or found.last is None:
+    if found is None or found.first is None:
         return now - 1, now
-    return found.first, found.last + 1
+    return found.first, now
 
 
 def since_start(store: ReadingStore, pilot: PilotDefinition, now: Micros) -> SinceStart:
@@ -316,7 +345,7 @@ def since_start(store: ReadingStore, pilot: PilotDefinition, now: Micros) -> Sin
     store : ReadingStore
     pilot : PilotDefinition
     now : int
-        Until when a pilot that goes on counts, µs since the epoch.
+        Until when a pilot counts whose phases go on: of one that has ended, its end; µs since the epoch.
 
     Returns
     -------
@@ -330,25 +359,50 @@ def since_start(store: ReadingStore, pilot: PilotDefinition, now: Micros) -> Sin
         What the store raises.
     """
     start, end = period(store, pilot, now)
-    found, starts = _from_deployment(store, pilot, start, end)
-    return SinceStart(since=min(starts, default=start), until=end, streams=found)
+    found = counted_completeness(store, pilot, pilot_intervals(pilot), start, end)
+    begun = [counted.since for stream in found if (counted := counted_in(pilot, stream.device, start, end))]
+    return SinceStart(since=min(begun, default=start), until=end, streams=found)
 
 
-def _from_deployment(
-    store: ReadingStore, pilot: PilotDefinition, start: Micros, end: Micros
-) -> tuple[dict[Stream, Completeness], set[Micros]]:
-    """Completeness of streams in [start, end), of each device from its deployment until it is retired; and from when
-    each counts."""
-    by_period: dict[tuple[Micros, Micros], dict[Stream, Micros | None]] = {}
-    for stream, interval in pilot_intervals(pilot).items():
-        begin, until = counted_from(pilot, stream.device, start), counted_until(pilot, stream.device, end)
-        if begin < until:
-            by_period.setdefault((begin, until), {})[stream] = interval
+def counted_completeness(
+    store: ReadingStore,
+    pilot: PilotDefinition,
+    intervals: Mapping[Stream, Micros | None],
+    start: Micros,
+    end: Micros,
+) -> dict[Stream, Completeness]:
+    """Completeness of a pilot's streams, of each device while its readings are expected.
+
+    Parameters
+    ----------
+    store : ReadingStore
+    pilot : PilotDefinition
+        Says when devices were deployed and retired, and what they promised before.
+    intervals : mapping of Stream to int or None
+        The streams, with what each promises: µs between readings; None where it promises nothing.
+    start, end : int
+        The period [start, end), µs since the epoch.
+
+    Returns
+    -------
+    dict of Stream to Completeness
+        Without the streams of devices of which nothing is expected in the period.
+
+    Raises
+    ------
+    StoreError
+        What the store raises.
+    """
+    by_period: dict[Counted, dict[Stream, Micros | None]] = {}
+    for stream, interval in intervals.items():
+        counted = counted_in(pilot, stream.device, start, end)
+        if counted is not None:
+            by_period.setdefault(counted, {})[stream] = interval
     found: dict[Stream, Completeness] = {}
     earlier = earlier_promises(pilot)
-    for (begin, until), intervals in by_period.items():
-        found |= stream_completeness(store, intervals, begin, until, earlier)
-    return found, {begin for begin, _ in by_period}
+    for (since, until), promises in by_period.items():
+        found |= stream_completeness(store, promises, since, until, earlier)
+    return found
 
 
 def phase_completeness(store: ReadingStore, pilot: PilotDefinition, now: Micros) -> dict[str, Completeness]:
@@ -370,7 +424,8 @@ def phase_completeness(store: ReadingStore, pilot: PilotDefinition, now: Micros)
     for phase in pilot.phases:
         start, end = micros_of(phase.start, pilot.timezone), min(micros_of(phase.end, pilot.timezone), now)
         if start < end:
-            answer[phase.name] = together(_from_deployment(store, pilot, start, end)[0].values())
+            counted = counted_completeness(store, pilot, pilot_intervals(pilot), start, end)
+            answer[phase.name] = together(counted.values())
     return answer
 
 
