@@ -246,6 +246,7 @@ def _routes() -> Sequence[BaseRoute]:
         operations.router,
         push.router,
         api.router,
+        sta.writing_router,
         sta.router,
         edr.router,
         features.router,

@@ -7,8 +7,8 @@ import zlib
 
 import pytest
 
-from techport_dashboards.api.push import unpacked
 from techport_dashboards.problems import Problem
+from techport_dashboards.web.device_messages import unpacked
 from techport_dashboards.web.request_bounds import LARGEST_MESSAGE
 
 MESSAGE = b'{"air_temperature": 21.5}'

@@ -83,6 +83,16 @@ def test_what_is_answered_is_kept(tmp_path: Path, broker: str) -> None:
         assert "pilots/test-street/station/push/native" in platform.run("quarantine", "show", "1")
         assert "the sums agree" in platform.run("audit")
 
+        lamp = credential(platform, "lamp-1")
+        name = "properties/device%20eq%20%27lamp-1%27%20and%20properties/quantity%20eq%20%27pm10%27"
+        [datastream] = platform.get(f"/sta/v1.1/Datastreams?$filter={name}")["value"]
+        path = f"/sta/v1.1/Datastreams({datastream['@iot.id']})/Observations"
+        status, said = post(platform, path, b'{"result": 7, "phenomenonTime": "2026-05-04T12:00:00Z"}', lamp)
+        assert status == 201, said
+        assert [one["@iot.id"] for one in platform.get(path)["value"]] == [said["@iot.id"]]
+        assert post(platform, path, b'{"result": 7}', station)[0] == 404, "another device's"
+        assert "the sums agree" in platform.run("audit")
+
         for wrong in (None, (station[0], "guess"), ("test-street/nobody", station[1]), ("", "")):
             status, said = post(platform, "/push/sensor-community", AIRROHR, wrong)
             assert (status, said["type"]) == (401, "/api/v1/problems/no-credential")

@@ -11,18 +11,15 @@ from pydantic import Field
 
 from techport_dashboards.problems import Problem
 from techport_dashboards.query.parameters import Parameters
-from techport_dashboards.settings import NotTaken
 from techport_dashboards.web.access import needs
 from techport_dashboards.web.dependencies import PilotDep, ServicesDep
+from techport_dashboards.web.device_messages import give_to_broker
 from techport_dashboards.web.request_slots import SlotRoute
 from techport_pilots.device_names import as_id
 from techport_pilots.devices.csv_files import LARGEST, CsvPart, NotCsv, parts, text_of
 from techport_pilots.i18n import N_
 
 router = APIRouter(route_class=SlotRoute)
-
-PATIENCE = 10.0
-"""Seconds that the broker has for each message."""
 
 _WRONG = {
     "heading": N_("Line {line}: there is no line with the names of columns."),
@@ -51,8 +48,8 @@ async def upload(
         owner = as_id(part.device) if part.device else parameters.device
         topic = f"pilots/{pilot.id}/{owner}/push/csv"
         try:
-            await asyncio.wait_for(asyncio.wrap_future(services.post(topic, part.payload)), PATIENCE)
-        except (NotTaken, TimeoutError) as error:
+            await give_to_broker(services, topic, part.payload)
+        except Problem as error:
             raise Problem("not-taken", "Line {line} and those after it were not accepted.", line=part.first) from error
     body = {"lines": sum(part.lines for part in made), "messages": len(made)}
     return Response(msgspec.json.encode(body), 202, media_type="application/json")

@@ -83,6 +83,11 @@ def find(text: str, world: EntityGraph, store: ReadingStore) -> Row | None:
     return row
 
 
+def at(store: ReadingStore, stream: Stream, time: Micros) -> Row | None:
+    """The reading of a stream at a time."""
+    return _first_of(store, [stream], time, time + 1)
+
+
 def _first_of(store: ReadingStore, streams: Sequence[Stream], start: Micros, end: Micros) -> Row | None:
     with store.read(Query(select=Selection(streams=tuple(streams)), start=start, end=end, limit=1)) as reader:
         return next(rows_of(reader.read_all()), None)
