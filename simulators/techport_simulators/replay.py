@@ -220,6 +220,8 @@ def publish_file(
 
 
 _WRONG = {
+    "encoding": "this is no text in UTF-8, UTF-16 or Latin-1",
+    "long-heading": "a heading can have at most {most} bytes",
     "heading": "there is no line with the names of columns",
     "columns": "{columns} cells where the heading has {heading}",
     "quotes": "a quotation mark is not closed, or something follows a closed one",

@@ -40,6 +40,13 @@ async def test_a_file_is_split_and_published(city: City, published: list[tuple[s
         wrong = await client.post(f"{PAGE}/file", params={"device": "kran"}, content=torn, headers=headers)
         assert (wrong.status_code, len(published)) == (400, 1)
         assert "3" in wrong.json()["detail"]
+        for half in (
+            b"\xff\xfe\x00",
+            b"time;" + b"c;" * 20_000 + b"c\n",
+            b"device;a\n" + b"%d;1\n" * 1_001 % (*range(1_001),),
+        ):
+            refused = await client.post(f"{PAGE}/file", params={"device": "kran"}, content=half, headers=headers)
+            assert (refused.status_code, len(published)) == (400, 1), refused.text
         nobody = await client.post(f"{PAGE}/file", params={"device": "nobody"}, content=file, headers=headers)
         assert nobody.status_code == 404
         assert 'id="upload"' in (await client.get(PAGE)).text

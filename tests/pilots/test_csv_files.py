@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from techport_pilots.devices.csv_files import MOST_VALUES, NotCsv, parts, table_of, text_of
+from techport_pilots.devices.csv_files import MOST_DEVICES, MOST_VALUES, NotCsv, parts, table_of, text_of
 
 TOA5 = """"TOA5","mast","CR1000","1","CR1000.Std.32","CPU:a.CR1","1","Ten"
 "TIMESTAMP","RECORD","AirTC_Avg","RH"
@@ -70,3 +70,26 @@ def test_what_is_wrong_is_told_with_its_line(text: str, code: str, line: int) ->
     with pytest.raises(NotCsv) as told:
         list(parts(text))
     assert (told.value.code, told.value.line) == (code, line)
+
+
+@pytest.mark.parametrize(
+    ("raw", "code", "line"),
+    [
+        (b"\xff\xfe" + "a,b\n1,2\n".encode("utf-16-le") + b"\x00", "encoding", 3),
+        (b"\xff\xfe\x00\xd8", "encoding", 1),
+        (b"time," + b"x" * 200_000 + b"\na,1\n", "quotes", 1),
+        (b"time;" + b";".join(b"c%d" % i for i in range(6_000)) + b"\n" + b"1;" * 6_000 + b"1\n", "long-heading", 1),
+        (b"device;pm10\n" + b"".join(b"a%d;1\n" % i for i in range(MOST_DEVICES + 1)), "devices", MOST_DEVICES + 2),
+    ],
+    ids=["half a letter", "half a pair", "a long cell", "a long heading", "many devices"],
+)
+def test_a_file_that_would_grow_is_refused(raw: bytes, code: str, line: int) -> None:
+    """Each message has the heading: a file of 4 MB would otherwise be gigabytes of messages."""
+    with pytest.raises(NotCsv) as told:
+        list(parts(text_of(raw), MOST_DEVICES))
+    assert (told.value.code, told.value.line) == (code, line)
+
+
+def test_a_file_on_disk_may_name_any_number_of_devices() -> None:
+    text = "device;pm10\n" + "".join(f"a{i};1\n" for i in range(MOST_DEVICES + 1))
+    assert len(list(parts(text))) == MOST_DEVICES + 1

@@ -16,12 +16,18 @@ from techport_dashboards.web.dependencies import PilotDep, ServicesDep
 from techport_dashboards.web.device_messages import give_to_broker
 from techport_dashboards.web.request_slots import SlotRoute
 from techport_pilots.device_names import as_id
-from techport_pilots.devices.csv_files import LARGEST, CsvPart, NotCsv, parts, text_of
+from techport_pilots.devices.csv_files import LARGEST, MOST_DEVICES, CsvPart, NotCsv, parts, text_of
 from techport_pilots.i18n import N_
 
 router = APIRouter(route_class=SlotRoute)
 
+LONGEST = 120.0
+"""Seconds that the broker has for all of a file."""
+
 _WRONG = {
+    "encoding": N_("Line {line}: this is no text in UTF-8, UTF-16 or Latin-1."),
+    "long-heading": N_("Line {line}: a heading can have at most {most} bytes."),
+    "devices": N_("Line {line}: one file can have lines of at most {most} devices. Send several files."),
     "heading": N_("Line {line}: there is no line with the names of columns."),
     "columns": N_("Line {line} has {columns} cells, but the heading has {heading}."),
     "quotes": N_("Line {line}: a quotation mark is not closed, or something follows a closed one."),
@@ -44,12 +50,14 @@ async def upload(
         raise Problem("not-taken", "This process has no broker to give the file to.")
     raw = await _body(request)
     made = await asyncio.to_thread(_parts, raw)
+    given_up = asyncio.get_running_loop().time() + LONGEST
     for part in made:
         owner = as_id(part.device) if part.device else parameters.device
         topic = f"pilots/{pilot.id}/{owner}/push/csv"
         try:
-            await give_to_broker(services, topic, part.payload)
-        except Problem as error:
+            async with asyncio.timeout_at(given_up):
+                await give_to_broker(services, topic, part.payload)
+        except (Problem, TimeoutError) as error:
             raise Problem("not-taken", "Line {line} and those after it were not accepted.", line=part.first) from error
     body = {"lines": sum(part.lines for part in made), "messages": len(made)}
     return Response(msgspec.json.encode(body), 202, media_type="application/json")
@@ -58,7 +66,7 @@ async def upload(
 def _parts(raw: bytes) -> list[CsvPart]:
     """The messages of a file; all of it is read before the first is sent. Raises Problem."""
     try:
-        return list(parts(text_of(raw)))
+        return list(parts(text_of(raw), MOST_DEVICES))
     except NotCsv as error:
         values: dict[str, Any] = {"line": error.line, **error.params}
         raise Problem("bad-parameter", _WRONG[error.code], parameter="body", **values) from error

@@ -26,6 +26,12 @@ MOST_BYTES = 200_000
 LARGEST = 4_000_000
 """Bytes of a file that is uploaded: what any request may have. `techport replay` takes larger ones."""
 
+LONGEST_HEADING = 32_000
+"""Bytes. Each message repeats it, so that a long one would make a small file very large."""
+
+MOST_DEVICES = 1_000
+"""That the lines of a file that is uploaded may name: the lines of each device are a message of their own."""
+
 _TOA5_HEADING = 4
 
 _DEVICES = ("device", "device_id", "deviceid", "station", "enhet", "stasjon")
@@ -36,7 +42,7 @@ _VALUES = frozenset(("value", "verdi", "måleverdi"))
 class NotCsv(ValueError):
     """A file that cannot be read as a table: the line where it stops, from 1, and a code of what is wrong.
 
-    `code` is "encoding", "heading", "columns" or "quotes".
+    `code` is "encoding", "heading", "long-heading", "columns", "quotes" or "devices".
     """
 
     def __init__(self, code: str, line: int, **params: object) -> None:
@@ -57,10 +63,14 @@ class CsvPart(msgspec.Struct, frozen=True):
 
 def text_of(raw: bytes) -> str:
     """The text of a file: UTF-8 or UTF-16 with a byte order mark, UTF-8 without, otherwise Latin-1 as spreadsheets
-    write it on Windows.
+    write it on Windows. Raises NotCsv.
     """
     if raw.startswith((b"\xff\xfe", b"\xfe\xff")):
-        return raw.decode("utf-16")
+        try:
+            return raw.decode("utf-16")
+        except UnicodeDecodeError as error:
+            lines = raw[: error.start].decode("utf-16", "replace").count("\n")
+            raise NotCsv("encoding", lines + 1) from None
     try:
         return raw.decode("utf-8-sig")
     except UnicodeDecodeError:
@@ -72,13 +82,15 @@ def separator_of(heading: str) -> str:
     return max(";\t,", key=heading.count)
 
 
-def parts(text: str) -> Iterator[CsvPart]:
+def parts(text: str, most_devices: int | None = None) -> Iterator[CsvPart]:
     """The messages of a file, in its order; lines of several devices are told apart.
 
     Parameters
     ----------
     text : str
         The whole file.
+    most_devices : int or None
+        How many devices its lines may name. None: any number.
 
     Yields
     ------
@@ -92,8 +104,12 @@ def parts(text: str) -> Iterator[CsvPart]:
     """
     table = _Lines(text)
     waiting: dict[str, _Part] = {}
+    devices: set[str] = set()
     for line, row in table:
         device = "" if table.device is None else row[table.device].strip()
+        devices.add(device)
+        if most_devices is not None and len(devices) > most_devices:
+            raise NotCsv("devices", line, most=most_devices)
         part = waiting.setdefault(device, _Part(device, line))
         part.add(table.written(row), len(row))
         if part.cells >= MOST_VALUES or part.size >= MOST_BYTES:
@@ -279,7 +295,10 @@ class _Lines:
     """The lines of values of a file, and the heading that each message gets."""
 
     def __init__(self, text: str) -> None:
-        table = table_of(text)
+        try:
+            table = table_of(text)
+        except csv.Error:
+            raise NotCsv("quotes", 1) from None
         self._dropped = table.dropped
         self._separator = separator_of(table.text.partition("\n")[0])
         self._reader = csv.reader(io.StringIO(table.text, newline=""), delimiter=self._separator, strict=True)
@@ -288,6 +307,8 @@ class _Lines:
             raise NotCsv("heading", self.line or 1)
         self._columns = names
         self.heading = self.written(self._columns)
+        if len(self.heading.encode()) > LONGEST_HEADING:
+            raise NotCsv("long-heading", self.line, most=LONGEST_HEADING)
         lower = [name.strip().lower() for name in self._columns]
         named = _DEVICES if not _VALUES.intersection(lower) else tuple(name for name in _DEVICES if name != "enhet")
         self.device = next((lower.index(name) for name in named if name in lower), None)

@@ -68,7 +68,10 @@ class CsvLines:
             raise RejectedMessage(
                 "not-utf8.csv", byte=wrong.start, hex=wrong_byte, encoding=self._columns.encoding
             ) from None
-        text, dropped = table_of(text)
+        try:
+            text, dropped = table_of(text)
+        except csv.Error as error:  # in the heading, or the line of units below it
+            raise _not_csv(str(error)) from None
         heading = text.partition("\n")[0]
         separator = self._columns.separator or max(";\t,", key=heading.count)
         decimal = self._columns.decimal or ("," if separator in ";\t" else ".")
