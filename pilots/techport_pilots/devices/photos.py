@@ -11,6 +11,7 @@ import os
 import re
 import secrets
 import tempfile
+import threading
 from pathlib import Path
 
 import msgspec
@@ -23,13 +24,17 @@ from techport_storage.model import Micros
 LARGEST = 4_000_000
 """Bytes of a photo as it is sent."""
 MOST_PIXELS = 50_000_000
-"""Of a photo as it is sent: a few bytes may say that they are a very large picture."""
+"""Of a JPEG as it is sent: a few bytes may say that they are a very large picture."""
+MOST_PIXELS_IN_MEMORY = 16_000_000
+"""Of other pictures, which are decoded in full size before they are made smaller: up to twelve bytes a pixel."""
 LONGEST_SIDE = 1_600
 """Pixels of a photo as it is kept."""
 MOST = 200
 """Photos of one device."""
 
 _JPEG_QUALITY = 82
+_ONE_AT_A_TIME = threading.Lock()
+"""Held while a picture is in memory: many that are sent at once would be gigabytes."""
 _FORMATS = ("JPEG", "PNG", "WEBP")
 _NAME = re.compile(r"photo-[0-9a-f]{24}\.jpg")
 
@@ -140,12 +145,13 @@ def redrawn(content: bytes) -> bytes:
     if len(content) > LARGEST:
         raise NotAPhoto("bytes")
     try:
-        with Image.open(io.BytesIO(content), formats=_FORMATS) as picture:
-            if picture.width * picture.height > MOST_PIXELS:
+        with _ONE_AT_A_TIME, Image.open(io.BytesIO(content), formats=_FORMATS) as picture:
+            small_at_once = picture.format == "JPEG" and not picture.info.get("progressive")
+            if picture.width * picture.height > (MOST_PIXELS if small_at_once else MOST_PIXELS_IN_MEMORY):
                 raise NotAPhoto("pixels")
             picture.draft("RGB", (LONGEST_SIDE, LONGEST_SIDE))  # a JPEG is decoded no larger than needed
+            picture.thumbnail((LONGEST_SIDE, LONGEST_SIDE))
             upright = ImageOps.exif_transpose(picture)
-            upright.thumbnail((LONGEST_SIDE, LONGEST_SIDE))
             plain = Image.new("RGB", upright.size, "white")
             with_alpha = upright.convert("RGBA")
             plain.paste(with_alpha, mask=with_alpha.getchannel("A"))
