@@ -5,8 +5,11 @@ from __future__ import annotations
 import dataclasses
 import io
 import struct
+import time
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -15,6 +18,7 @@ from PIL import Image
 from techport.platform import files_of_pilots
 from techport.settings import load_settings
 from techport_dashboards import WebSettings
+from techport_dashboards.pages import device_visits
 from techport_dashboards.pages.device_visits import qr_code
 from techport_pilots.accounting.message_tap import MessageTap, Outcome, TappedMessage
 from techport_pilots.devices import photos
@@ -94,6 +98,39 @@ def test_what_is_no_photo_is_refused(content: bytes, code: str) -> None:
     with pytest.raises(NotAPhoto) as refused:
         redrawn(content)
     assert refused.value.code == code
+
+
+@pytest.mark.parametrize("form", ["PNG", "WEBP", "progressive JPEG", "JPEG"])
+def test_what_is_decoded_in_full_size_is_smaller(form: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """30 kB of WebP may be 200 MB in memory; a JPEG is made smaller while it is read, unless it is progressive."""
+    monkeypatch.setattr(photos, "MOST_PIXELS_IN_MEMORY", 64 * 48 - 1)
+    out = io.BytesIO()
+    Image.new("RGB", (64, 48)).save(out, form.split()[-1], **({"progressive": True} if " " in form else {}))
+    if form == "JPEG":
+        assert redrawn(out.getvalue())
+    else:
+        with pytest.raises(NotAPhoto, match="pixels"):
+            redrawn(out.getvalue())
+
+
+def test_one_picture_is_in_memory_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    held: list[int] = []
+    most: list[int] = []
+    opened = Image.open
+
+    def slowly(*args: Any, **more: Any) -> Any:
+        held.append(1)
+        most.append(len(held))
+        time.sleep(0.05)
+        picture = opened(*args, **more)
+        held.pop()
+        return picture
+
+    content = picture()
+    monkeypatch.setattr(Image, "open", slowly)
+    with ThreadPoolExecutor(8) as pool:
+        assert all(pool.map(redrawn, [content] * 8))
+    assert max(most) == 1
 
 
 async def test_a_visit_with_a_photo_is_written_down(city: City, tmp_path: Path) -> None:
@@ -245,3 +282,17 @@ async def test_a_label_has_the_address_that_the_platform_is_known_by(city: City)
     plain = httpx.ASGITransport(city.app(dataclasses.replace(WebSettings(), public_url=None)))
     async with httpx.AsyncClient(transport=plain, base_url="http://127.0.0.1") as client:
         assert "works on this machine only" in (await client.get(f"{DEVICE}/label?lang=en")).text
+
+
+async def test_labels_of_many_devices_are_drawn_some_at_a_time(city: City, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each has a QR code, which takes longer to draw than all else on the page."""
+    monkeypatch.setattr(device_visits, "LABELS_AT_ONCE", 1)
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(city.app()), base_url="http://127.0.0.1") as client:
+        first = (await client.get("/pilots/kai-luft/labels?lang=en")).text
+        second = (await client.get("/pilots/kai-luft/labels?lang=en&start=2")).text
+        assert [page.count('class="qr"') for page in (first, second)] == [1, 1]
+        assert ("start=2" in first, 'rel="prev"' in first) == (True, False)
+        assert ("start=1" in second, 'rel="next"' in second) == (True, False)
+        beyond = await client.get("/pilots/kai-luft/labels?start=1000000")
+        assert (beyond.status_code, beyond.text.count('class="qr"')) == (200, 0)
+        assert (await client.get("/pilots/kai-luft/labels?start=0")).status_code == 400

@@ -86,6 +86,14 @@ def test_organisations_have_addresses_of_the_web(url: str) -> None:
     assert codes(text) == ["definition.bad-url.problem"]
 
 
+def test_the_link_of_a_sign_fits_into_a_code() -> None:
+    """A longer one is no QR code, and the page of the sign would be an error for everybody."""
+    sign = f"{trial.YAML}\nsign: {{text: Her måles luft, link: 'https://example.org/LINK'}}\n"
+    assert parse_definition(sign.replace("LINK", "a" * 250)).sign
+    for too_long in ("a" * 1_900, "ø" * 200):
+        assert codes(sign.replace("LINK", too_long)) == ["definition.long-link.problem"]
+
+
 @pytest.mark.parametrize("name", ["../x", "a/b", "<b>", "a b", "", "x" * 64, "'", "a\\nb", "=1", "ø"])
 def test_ids_of_kpis_are_parts_of_addresses(name: str) -> None:
     assert "definition.bad-kpi-id.problem" in codes(trial.YAML.replace("id: dusty", f'id: "{name}"'))

@@ -38,6 +38,8 @@ from techport_storage import clock
 router = APIRouter(route_class=SlotRoute)
 
 MESSAGES_SHOWN = 5
+LABELS_AT_ONCE = 60
+"""Labels of one page. Drawing a QR code takes some 20 ms, and a pilot may have thousands of devices."""
 _TOO_LARGE = N_("A photo can have at most {most} bytes.")
 _NOT_A_PHOTO = {
     "format": N_("This is not a photo in JPEG, PNG or WebP."),
@@ -49,6 +51,10 @@ _LOOPBACK = ("http://127.", "http://localhost", "http://[::1]", "https://127.", 
 
 class VisitParameters(Parameters):
     lang: str | None = Field(None, max_length=8)
+
+
+class LabelParameters(VisitParameters):
+    start: int = Field(1, ge=1, le=1_000_000, description="Number of the first device that is shown, from 1.")
 
 
 @router.get("/pilots/{pilot}/devices/{device}/visits")
@@ -175,20 +181,23 @@ def delete_photo(
 def label(request: Request, pilot: PilotDep, device: str, _: Annotated[VisitParameters, Query()]) -> Response:
     """A label to print and stick on the box."""
     described_device(pilot, device)
-    return _labels(request, pilot, [device], device)
+    return _labels(request, pilot, [device], device, 1)
 
 
 @router.get("/pilots/{pilot}/labels")
 @needs("see")
-def labels(request: Request, pilot: PilotDep, _: Annotated[VisitParameters, Query()]) -> Response:
-    """Labels of all devices of the pilot."""
-    return _labels(request, pilot, [device.id for device in pilot.devices], None)
+def labels(request: Request, pilot: PilotDep, asked: Annotated[LabelParameters, Query()]) -> Response:
+    """Labels of the pilot's devices, some at a time."""
+    return _labels(request, pilot, [device.id for device in pilot.devices], None, asked.start)
 
 
-def _labels(request: Request, pilot: PilotDefinition, devices: Sequence[str], device: str | None) -> Response:
+def _labels(
+    request: Request, pilot: PilotDefinition, devices: Sequence[str], device: str | None, start: int
+) -> Response:
     base = address_of(request)
+    end = start + LABELS_AT_ONCE
     shown = []
-    for name in devices:
+    for name in devices[start - 1 : end - 1]:
         address = base + device_path(pilot.id, name, "/visits")
         shown.append((described_device(pilot, name), address, qr_code(address)))
     return render(
@@ -198,6 +207,10 @@ def _labels(request: Request, pilot: PilotDefinition, devices: Sequence[str], de
         pilot=pilot,
         device=None if device is None else described_device(pilot, device),
         labels=shown,
+        count=len(devices),
+        most=LABELS_AT_ONCE,
+        before=max(1, start - LABELS_AT_ONCE) if start > 1 else None,
+        after=end if end <= len(devices) else None,
         only_here=base.startswith(_LOOPBACK),
     )
 

@@ -14,6 +14,7 @@ from techport_dashboards.web.access import needs
 from techport_dashboards.web.dependencies import PilotDep, ServicesDep, ViewerDep, address_of
 from techport_dashboards.web.request_slots import SlotRoute
 from techport_dashboards.web.templating import language_of, render
+from techport_pilots.definition.checks import LONGEST_SIGN_LINK
 from techport_pilots.definition.privacy import privacy_record
 from techport_pilots.handover.dcat.build import shareable
 
@@ -45,5 +46,5 @@ def street_sign(
         controller=", ".join(owners) if record is None else record.controller,
         record=record,
         link_address=link,
-        code=qr_code(link) if link else None,
+        code=qr_code(link) if link and len(link.encode()) <= LONGEST_SIGN_LINK else None,
     )

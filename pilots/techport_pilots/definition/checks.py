@@ -207,6 +207,9 @@ _QUANTITY = re.compile(r"[a-z][a-z0-9_]{0,62}")
 _KPI_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 _NAME = re.compile(r"\w[\w .,:+()-]{0,79}")  # of phases and groups, in any language
 _TAG = re.compile(r"[a-z][a-z0-9_]{0,39}")
+LONGEST_SIGN_LINK = 300
+"""Bytes of an address that a phone reads from a sign; beyond about 1,600 there is no QR code."""
+
 _MOST_TAGS = 20
 _MOST_FINDINGS = 200
 _STREAM = re.compile(r"[a-z][a-z0-9_]{0,62}(\.[A-Za-z0-9_-]{1,62})*")
@@ -250,6 +253,8 @@ def _identity(pilot: PilotDefinition) -> Checks:
         yield from _not_blank(pilot.sign.text, ("sign", "text"))
         if pilot.sign.link and not _is_web_address(pilot.sign.link):
             yield misfit(("sign", "link"), "bad-url", given=pilot.sign.link[:60])
+        elif len(pilot.sign.link.encode()) > LONGEST_SIGN_LINK:
+            yield misfit(("sign", "link"), "long-link", most=LONGEST_SIGN_LINK)
     if pilot.retention is not None:
         yield from _duration(
             pilot.retention, ("retention",), "P2Y", lambda text: parse_duration(text, calendar="allowed")
