@@ -6,18 +6,25 @@ import socket
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from threading import Event
 from urllib.parse import urlsplit
 
+import httpx
 import numpy as np
 import pytest
 
 from techport_dashboards import WebSettings
+from techport_dashboards.api import readings
+from techport_dashboards.problems import Problem
+from techport_dashboards.query.limits import Deadline, Turns
 from techport_storage.duckdb import read
 from techport_storage.duckdb.store import DuckStore
 from techport_storage.microseconds import SECOND
 from techport_storage.model import Batch, Stream
-from tests.dashboards.conftest import START
+from tests.dashboards.conftest import START, anyio_backend, city
 from tests.dashboards.web import City, serving
+
+__all__ = ["anyio_backend", "city"]
 
 DEVICES, ROWS = 40, 5_000
 SLICES = DEVICES * ROWS // 50
@@ -93,3 +100,40 @@ def wait_for(condition: object) -> None:
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.01)
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    ("turns", "question"),
+    [
+        ("_IN_MEMORY", "start=2025-10-21&end=2025-10-22&every=PT1H&fill=null"),
+        ("_IN_MEMORY", "downsample=lttb&points=10&start=2025-10-21&end=2025-10-22"),
+        ("_NETCDF", "start=2025-10-21&end=2025-10-22&device=kran&format=netcdf"),
+    ],
+)
+async def test_what_takes_memory_waits_for_its_turn(
+    city: City, monkeypatch: pytest.MonkeyPatch, turns: str, question: str
+) -> None:
+    """However many ask at once, of an open pilot without a credential."""
+    only = Turns(1)
+    monkeypatch.setattr(readings, turns, only)
+    app = city.app(WebSettings(query_seconds=0.3))
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://127.0.0.1") as client:
+        with only.taken(Deadline(10)):
+            answer = await client.get(f"/api/v1/readings?pilot=kai-luft&{question}")
+            assert (answer.status_code, answer.json()["type"].rpartition("/")[2]) == (422, "too-costly"), answer.text
+            assert (await client.get("/api/v1/readings?pilot=kai-luft&limit=1")).status_code == 200, (
+                "others do not wait"
+            )
+        assert (await client.get(f"/api/v1/readings?pilot=kai-luft&{question}")).status_code == 200
+
+
+def test_a_turn_is_given_back_however_it_ends() -> None:
+    turns, left = Turns(1), Event()
+    for _ in range(3):
+        with pytest.raises(ValueError, match="broken"), turns.taken(Deadline(10)):
+            raise ValueError("broken")
+    with turns.taken(Deadline(10)):
+        left.set()
+        with pytest.raises(Problem, match="disconnected"), turns.taken(Deadline(10, left)):
+            pass

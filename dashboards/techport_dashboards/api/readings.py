@@ -58,6 +58,7 @@ from techport_dashboards.query.limits import (
     WITHOUT_LIMIT,
     Deadline,
     Disconnected,
+    Turns,
     readings_expected,
     reject_expensive,
     reject_many_readings,
@@ -581,8 +582,9 @@ def respond(
     elif shape.by_time and limit is not None and resolved.query.every is None:
         found = by_time(services, resolved, catalogue, shape, patience)
     else:
-        found = whole(services, resolved, catalogue, shape, patience, now)
-    answer = _written(request, services, found, file_format, shape, headers)
+        with _IN_MEMORY.taken(patience):
+            found = whole(services, resolved, catalogue, shape, patience, now)
+    answer = _written(request, services, found, file_format, shape, headers, patience)
     compressed = "content-encoding" in answer.headers
     if not isinstance(answer, Streamed) or compressed or not _is_bounded(services, found, file_format, now):
         return answer
@@ -592,6 +594,13 @@ def respond(
     if _wants_file(request):
         files.keep(key, made)
     return FileAnswer(made)
+
+
+_IN_MEMORY = Turns(4)
+"""Answers of up to five million numbers, of readings that may be several times as many while they are looked at."""
+
+_NETCDF = Turns(1)
+"""Files of which there are several copies in memory while they are made."""
 
 
 def _looked_at(query: StoreQuery, shape: Shape) -> StoreQuery:
@@ -763,6 +772,7 @@ def _written(
     file_format: formats.Format,
     shape: Shape,
     headers: dict[str, str],
+    patience: Deadline,
 ) -> Response:
     catalogue, query = found.catalogue, found.resolved.query
     dress = dressing(query, catalogue, shape, found.groups)
@@ -794,7 +804,8 @@ def _written(
         case "feather":
             stream = formats.feather(batches, schema, described)
         case "netcdf":
-            stream = formats.whole(netcdf.netcdf(batches, query, catalogue, described))
+            with _NETCDF.taken(patience):
+                stream = formats.whole(netcdf.netcdf(batches, query, catalogue, described))
         case "csv-nb":
             stream = formats.csv_nb(batches, schema.names, query.zone)
         case "csv":

@@ -10,7 +10,8 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Iterator
-from threading import Event
+from contextlib import contextmanager
+from threading import BoundedSemaphore, Event
 from typing import Annotated
 
 import pyarrow as pa
@@ -98,6 +99,28 @@ class Deadline:
         if time.monotonic() > self._given_up:
             detail = f"The query was not answered within {self._seconds:g} seconds."
             raise Problem("too-costly", detail, parameter="start", example=self.way_out)
+
+
+class Turns:
+    """So many answers at a time are put together in memory; the others wait for their turn. Safe to use from several
+    threads."""
+
+    def __init__(self, at_once: int) -> None:
+        self._free = BoundedSemaphore(at_once)
+
+    @contextmanager
+    def taken(self, patience: Deadline) -> Iterator[None]:
+        """A turn, waited for as long as there is patience. Raises Problem."""
+        while not self._free.acquire(timeout=_LOOK_S):
+            patience.check()
+        try:
+            yield
+        finally:
+            self._free.release()
+
+
+_LOOK_S = 0.25
+"""Seconds between two looks whether somebody still waits for an answer."""
 
 
 async def until_disconnected(request: Request) -> AsyncIterator[Event]:
