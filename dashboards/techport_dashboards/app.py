@@ -171,7 +171,7 @@ def create_app(
     app = _app_over(services, registry.database, _routes(), lifespan)
     app.state.opened_shares = opened
     app.add_middleware(AuditTrail, queue=audit)
-    app.add_middleware(SharedFeeds, opened=opened, readers=readers)
+    app.add_middleware(SharedFeeds, opened=opened, readers=readers, audit=audit)
     app.add_middleware(ConditionalGet)
     app.add_middleware(
         GZipMiddleware, compresslevel=5, exclude_content_types=(*DEFAULT_EXCLUDED_CONTENT_TYPES, PARQUET, ARROW)

@@ -1,4 +1,4 @@
-"""techport audit: do the sums agree? And techport audit verify | export: was the audit log changed?"""
+"""techport audit: do the sums agree? techport audit accept; verify | export: was the audit log changed?"""
 
 from __future__ import annotations
 
@@ -35,10 +35,6 @@ def audit(
     store: options.Store = None,
     registry: options.RegistryUrl = None,
     pilot: Annotated[str | None, typer.Option("--pilot", help="only this pilot")] = None,
-    accept: Annotated[
-        str | None,
-        typer.Option("--accept", help="accept the lost sessions so far, with the reason, after looking into them"),
-    ] = None,
     every_row: Annotated[bool, typer.Option("--all", help="show every device and day, not only what is off")] = False,
 ) -> None:
     """Prove that received = stored + duplicates + corrections + quarantined + ignored for each device and day, that the
@@ -48,8 +44,6 @@ def audit(
     if context.invoked_subcommand is not None:
         return
     settings = load_settings({"data": data, "store": store, "registry": registry})
-    if accept is not None:
-        _accept(settings, accept)
     report = _report(settings, pilot)
     console = Console(highlight=False)
     for row in report.rows if every_row else report.off + report.open:
@@ -67,9 +61,24 @@ def audit(
     for loss in report.lost:
         console.print(_lost(loss), soft_wrap=True, markup=False)
     if report.lost:
-        console.print("Look into it (docs/operations.md, Sessions), then: techport audit --accept WHY", markup=False)
+        console.print("Look into it (docs/operations.md, Sessions), then: techport audit accept WHY", markup=False)
     console.print(f"[red]{len(report.off)} sums are off[/red]" if report.off else "[green]the sums agree[/green]")
     raise typer.Exit(0 if report.ok else 1)
+
+
+@app.command("accept")
+@options.needs("admin")
+def accept(
+    why: Annotated[str, typer.Argument(help="the reason, after looking into it")],
+    data: options.Data = None,
+    registry: options.RegistryUrl = None,
+) -> None:
+    """Accept the sessions of workers that brokers have lost so far: the audit goes by them from now on."""
+    from techport_pilots.accounting.worker_sessions import WorkerSessions
+
+    with open_registry(data, registry) as opened:
+        accepted = WorkerSessions(opened.database).accept(getpass.getuser(), why)
+    Console(highlight=False).print(f"{accepted} lost sessions accepted")
 
 
 @app.command("verify")
@@ -128,14 +137,6 @@ def export(
     with open_registry(data, registry) as opened:
         for lines in json_lines(audit_log.export(opened.database, pilot)):
             sys.stdout.buffer.write(lines)
-
-
-def _accept(settings: Settings, why: str) -> None:
-    from techport_pilots.accounting.worker_sessions import WorkerSessions
-
-    with open_registry(settings.data, settings.registry) as registry:
-        accepted = WorkerSessions(registry.database).accept(getpass.getuser(), why)
-    Console(highlight=False).print(f"{accepted} lost sessions accepted")
 
 
 def _lost(loss: SessionLoss) -> str:

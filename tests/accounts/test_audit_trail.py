@@ -106,22 +106,58 @@ async def test_raw_data_is_logged_for_those_who_saw_it(city: City) -> None:
         assert (await client.get("/api/v1/readings", params={"pilot": PILOT})).status_code == 200
     entries = logged(city.registry.database)
     me = user_of(city, "researcher")
-    assert [(one.kind, one.who, one.what, one.pilot, one.about, one.times) for one in entries] == [
+    raw = [one for one in entries if one.kind == "saw-raw"]
+    assert [(one.kind, one.who, one.what, one.pilot, one.about, one.times) for one in raw] == [
         ("saw-raw", me, "GET /api/v1/pilots/{pilot}/quarantine", PILOT, "", 1),
         ("saw-raw", me, "GET /pilots/{pilot}/devices/{device}", PILOT, "device=kran", 1),
         ("saw-raw", me, "GET /api/v1/pilots/{pilot}/quarantine", PILOT, "", 2),
     ]
 
 
-async def test_a_change_is_logged_once_and_a_refused_one_is_not(city: City) -> None:
+async def test_a_change_is_logged_once_and_one_that_fails_is_not(city: City) -> None:
     event = {"kind": "other", "time": "2025-11-01T12:00", "text": {"en": "Filter changed"}}
     async with browser(city, "editor") as client:
         assert (await client.post(f"/api/v1/pilots/{PILOT}/events", json=event)).status_code == 201
         assert (await client.post(f"/api/v1/pilots/{PILOT}/events", json={})).status_code == 400
-        assert (await client.post(f"/api/v1/pilots/{PILOT}/close", json={})).status_code == 403
     (entry,) = logged(city.registry.database)
     assert (entry.kind, entry.who, entry.action) == ("changed", user_of(city, "editor"), "edit")
     assert (entry.what, entry.pilot) == ("POST /api/v1/pilots/{pilot}/events", PILOT)
+
+
+async def test_what_is_refused_is_logged_once_an_hour_for_each_person_action_and_pilot(city: City) -> None:
+    async with browser(city, "viewer") as client:
+        for path in ("quarantine", "quarantine/1", "devices/kran/messages", "unknown-devices"):
+            for _ in range(5):
+                assert (await client.get(f"/api/v1/pilots/{PILOT}/{path}")).status_code == 403
+        assert (await client.post(f"/api/v1/pilots/{PILOT}/close", json={})).status_code == 403
+    async with browser(city, "outsider") as client:
+        for number in range(20):
+            assert (await client.get(f"/api/v1/pilots/made-up-{number}/life")).status_code == 404
+            assert (await client.get("/api/v1/readings", params={"pilot": PILOT})).status_code == 400
+            assert (await client.get("/api/v1/readings", params={"pilot": f"made-up-{number}"})).status_code == 400
+        assert (await client.get(f"/api/v1/pilots/{PILOT}/devices/kran/messages")).status_code == 404
+    async with browser(city) as client:
+        assert (await client.get(f"/api/v1/pilots/{PILOT}/quarantine")).status_code == 401
+        for number in range(3):
+            wrong = {"Authorization": f"Bearer tp_abcdefgh_{number:043}"}
+            assert (await client.get("/api/v1/me", headers=wrong)).status_code == 401
+    entries = logged(city.registry.database)
+    viewer, outsider = user_of(city, "viewer"), user_of(city, "outsider")
+    close = "POST /api/v1/pilots/{pilot}/close"
+    counted: dict[tuple[str, ...], int] = {}
+    for one in entries:
+        assert one.about == ""
+        key = (one.kind, one.who, one.action, one.pilot)
+        counted[key] = counted.get(key, 0) + one.times
+    assert counted == {
+        ("refused", viewer, "see-raw", PILOT): 20,
+        ("refused", viewer, "close", PILOT): 1,
+        ("refused", outsider, "see", PILOT): 20,
+        ("refused", outsider, "see-raw", PILOT): 1,
+        ("sign-in-failed", "", "", ""): 3,
+    }
+    assert [one.what for one in entries if one.action == "close"] == [close]
+    assert len(entries) <= 2 * len(counted), "however often it is tried"
 
 
 async def test_sharing_says_whom_and_exports_say_what(city: City) -> None:
@@ -152,20 +188,25 @@ async def test_an_owner_reads_the_log_of_the_pilot_and_administrators_all(city: 
     audit_log.write(city.registry.database, [audit_log.Entry(kind="changed", who="operator", at=1, pilot="other")])
     async with browser(city, "owner") as client:
         answer = (await client.get(f"/api/v1/pilots/{PILOT}/audit-log")).json()
-        assert [(one["kind"], one["email"]) for one in answer["items"]] == [("saw-raw", "researcher@example.org")]
+        assert [(one["kind"], one["email"]) for one in answer["items"]] == [
+            ("refused", "researcher@example.org"),
+            ("saw-raw", "researcher@example.org"),
+        ]
         page = (await client.get(f"/pilots/{PILOT}/audit-log")).text
         assert "researcher@example.org" in page
         assert "other" not in re.findall(r"<li>(.*?)</li>", page, re.DOTALL)[-1]
         lines = (await client.get(f"/api/v1/pilots/{PILOT}/audit-log.jsonl")).text.splitlines()
         kinds = [(json.loads(line)["pilot"], json.loads(line)["kind"]) for line in lines]
-        assert kinds == [(PILOT, "saw-raw"), (PILOT, "exported")], "with the line of this very export"
+        assert kinds == [(PILOT, "saw-raw"), (PILOT, "refused"), (PILOT, "exported")], (
+            "with the line of this very export"
+        )
         assert len(json.loads(lines[0])["hash"]) == 64
     async with browser(city, "administrator") as client:
         first = (await client.get("/api/v1/audit-log", params={"limit": 2})).json()
         rest = (await client.get("/api/v1/audit-log", params={"limit": 2, "cursor": first["next"]})).json()
         numbers = [one["number"] for one in first["items"] + rest["items"]]
         assert numbers == sorted(numbers, reverse=True)
-        assert {one["pilot"] for one in first["items"] + rest["items"]} == {PILOT, "other"}
+        assert {one["pilot"] for one in first["items"] + rest["items"]} == {PILOT, "other", ""}
         assert (await client.get("/audit-log", params={"kind": "exported"})).status_code == 200
         assert (await client.get("/api/v1/audit-log", params={"cursor": "AAAA"})).status_code == 400
 

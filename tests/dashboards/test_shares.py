@@ -15,6 +15,7 @@ from fastapi import FastAPI
 from techport_dashboards.query.registry_cache import RegistryCache
 from techport_dashboards.query.shared_view import rounded, shared_view
 from techport_dashboards.services import shares as services_shares
+from techport_pilots.access import audit_log
 from techport_pilots.access.accounts import AccountError, Accounts
 from techport_pilots.access.api_tokens import ApiTokens
 from techport_pilots.access.invitations import Invitations
@@ -214,6 +215,32 @@ async def test_reads_are_counted_but_for_those_of_who_shares(city: City, client:
     (item,) = (await client.get("/api/v1/pilots/kai-luft/shares", headers=owner)).json()["items"]
     assert item["reads"] == len(READS)
     assert item["last_read"] is not None
+
+
+async def test_the_audit_log_says_once_an_hour_that_a_share_is_read(
+    city: City, app: FastAPI, client: httpx.AsyncClient
+) -> None:
+    public, members = share(city), share(city, audience="organisation", organisation="kommunen")
+    reader = {"cookie": member_cookie(city)}
+    user = Accounts(city.registry.database).by_email("member@example.org")
+    assert user is not None
+    for path in READS:
+        assert (await client.get(f"/shared/{public.key}{path}")).status_code == 200
+        assert (await client.get(f"/shared/{members.key}{path}", headers=reader)).status_code == 200
+        assert (await client.get(f"/shared/{members.key}{path}")).status_code == 401
+    app.state.services.audit.flush()
+    assert [one.times for one in audit_log.export(city.registry.database)] == [1, 1]
+    app.state.services.audit.flush(all_of_it=True)
+    entries = list(audit_log.export(city.registry.database))
+    times: dict[tuple[str, str, str, str], int] = {}
+    for one in entries:
+        key = (one.kind, one.who, one.pilot, one.about)
+        times[key] = times.get(key, 0) + one.times
+    assert times == {
+        ("read-share", "", "kai-luft", f"share={public.id}"): len(READS),
+        ("read-share", user.id, "kai-luft", f"share={members.id}"): len(READS),
+    }
+    assert len(entries) == 4
 
 
 async def test_one_looks_at_it_before_it_is_published(city: City, client: httpx.AsyncClient) -> None:

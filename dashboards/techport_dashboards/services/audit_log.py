@@ -16,10 +16,12 @@ KIND_NAMES: dict[Kind, str] = {
     "sign-in-failed": N_("failed to sign in"),
     "signed-out": N_("signed out"),
     "saw-raw": N_("saw raw data"),
+    "read-share": N_("read a shared feed"),
     "changed": N_("changed"),
     "exported": N_("exported"),
     "shared": N_("shared, or changed rights"),
     "erased": N_("erased"),
+    "refused": N_("was refused"),
     "log-trimmed": N_("removed old entries of this log"),
 }
 

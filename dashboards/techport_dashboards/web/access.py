@@ -29,7 +29,7 @@ from techport_dashboards.web import audit_trail
 from techport_dashboards.web.audit_trail import Logs, When
 from techport_dashboards.web.cors import readable_elsewhere
 from techport_dashboards.web.etags import SERVICES
-from techport_dashboards.web.paths import PREVIEWED, SHARE_KEY, route_path
+from techport_dashboards.web.paths import MEMBER, PREVIEWED, SHARE_KEY, route_path
 from techport_dashboards.web.share_lookup import share_at
 from techport_pilots.access.api_tokens import PATTERN
 from techport_pilots.access.policy import Action
@@ -110,6 +110,8 @@ async def identify(connection: HTTPConnection) -> Viewer:
     found = await share_at(connection.app.state.services.shares, connection.scope[SHARE_KEY])
     share, previewed = admit(found, caller)
     connection.scope[PREVIEWED] = previewed
+    if share.terms.audience == "organisation":
+        connection.scope[MEMBER] = audit_trail.id_of(caller)
     return reader_of(share)
 
 
@@ -167,6 +169,7 @@ async def allow(connection: HTTPConnection) -> Viewer:
         if need.logs != "by action":
             audit_trail.begin(connection, need, None)
         return NOBODY
+    connection.state.action = need.action
     viewer = connection.state.viewer = await identify(connection)
     if not viewer.signed_in and not need.anybody:
         raise sign_in_needed()

@@ -11,12 +11,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from typing import Literal, Protocol
+from urllib.parse import parse_qs
 
 import structlog
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from techport_dashboards.problems import Problem
+from techport_dashboards.query.registry_cache import RegistryCache
 from techport_dashboards.viewer import Viewer
 from techport_pilots.access import audit_log
 from techport_pilots.access.audit_log import AuditQueue, Entry, Kind
@@ -42,7 +45,7 @@ _OF_ACTION: dict[str, Kind] = {
     "account": "changed",
 }
 """What a change is, by its action."""
-_QUEUED: tuple[Kind, ...] = ("saw-raw", "sign-in-failed")
+_QUEUED: tuple[Kind, ...] = ("saw-raw", "sign-in-failed", "refused")
 """What may come many times: it is written a moment later, and counted where it is alike."""
 _STATE = "audit"
 _MOST_PILOTS = 100
@@ -191,9 +194,12 @@ class AuditTrail:
         state = scope.setdefault("state", {})
 
         async def send_logged(message: Message) -> None:
-            pending = state.get(_STATE)
-            if pending is not None and not pending.done and message["type"] == "http.response.start":
-                await self._finish(pending, message["status"])
+            if message["type"] == "http.response.start":
+                pending = state.get(_STATE)
+                if pending is not None and not pending.done:
+                    await self._finish(pending, message["status"])
+                if "problem" in state:
+                    await self._note_refusal(scope, state.pop("problem"))
             await send(message)
 
         try:
@@ -202,6 +208,36 @@ class AuditTrail:
             if _STATE in state:
                 state[_STATE].done = True
                 COMPANION.set(None)
+
+    async def _note_refusal(self, scope: Scope, problem: Problem) -> None:
+        """Somebody with an account may not do this, or asks for a pilot that they may not see; or a token is wrong.
+
+        A pilot that does not exist is looked up as one that is hidden is, and not logged.
+        """
+        if problem.kind == "bad-token":
+            self._queue.add(Entry(kind="sign-in-failed", who="", at=now(), what="Authorization"))
+            return
+        viewer: Viewer | None = scope["state"].get("viewer")
+        hidden = problem.kind in ("not-found", "unknown-name") and problem.parameter == "pilot"
+        if viewer is None or not viewer.signed_in or not (hidden or problem.kind == "forbidden"):
+            return
+        named = scope.get("path_params", {}).get("pilot") or parse_qs(scope["query_string"]).get(b"pilot", [b""])[0]
+        name = named.decode(errors="replace") if isinstance(named, bytes) else str(named)
+        app = scope["app"]
+        exists = not name or await run_in_threadpool(_exists, app.state.services.registry_cache, name)
+        if not exists:
+            return
+        pattern = app.state.paths.get(scope.get("endpoint"), "")
+        self._queue.add(
+            Entry(
+                kind="refused",
+                who=id_of(viewer),
+                at=now(),
+                action=scope["state"].get("action", ""),
+                what=f"{scope['method']} {pattern}",
+                pilot=name,
+            )
+        )
 
     async def _finish(self, pending: PendingEntry, status: int) -> None:
         pending.done = True
@@ -218,6 +254,14 @@ class AuditTrail:
                 self._queue.add(entry)
             return
         await record(self._queue, entries)
+
+
+def _exists(registry_cache: RegistryCache, pilot: str) -> bool:
+    """Made-up names must not fill the log."""
+    try:
+        return pilot in registry_cache.current().pilots
+    except RegistryUnavailable:
+        return False
 
 
 async def record(queue: AuditQueue, entries: Sequence[Entry]) -> None:

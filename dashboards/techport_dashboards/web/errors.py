@@ -36,6 +36,7 @@ def respond(
 ) -> Response:
     """The problem as application/problem+json, or as a page where a person opened one."""
     kind = KINDS[problem.kind]
+    request.state.problem = problem  # the audit log says what was refused
     headers = {**HEADERS.get(problem.kind, {}), **(headers or {})}
     if "text/html" in request.headers.get("accept", "") and not route_path(request.scope).startswith("/api/"):
         near = [(below(request.scope, address), name) for address, name in _near(route_path(request.scope), problem)]

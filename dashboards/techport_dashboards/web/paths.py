@@ -12,6 +12,8 @@ SHARE_KEY = "techport.share_key"
 """In the scope of a request to a share: the key in its address."""
 PREVIEWED = "techport.previewed"
 """In the scope of a request to a share by somebody who may share the pilot, which is not counted."""
+MEMBER = "techport.member"
+"""In the scope of a request to a share that is for members of an organisation: who it was, as the audit log says it."""
 
 
 def device_path(pilot: str, device: str, page: str = "") -> str:

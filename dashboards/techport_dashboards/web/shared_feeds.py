@@ -28,10 +28,12 @@ from techport_dashboards.services.last_hour import LastHour
 from techport_dashboards.services.shares import ShareReaders, no_share
 from techport_dashboards.web import errors
 from techport_dashboards.web.dependencies import Services
-from techport_dashboards.web.paths import PREFIX, PREVIEWED, SHARE_KEY
+from techport_dashboards.web.paths import MEMBER, PREFIX, PREVIEWED, SHARE_KEY
 from techport_dashboards.web.share_lookup import share_at
+from techport_pilots.access.audit_log import AuditQueue, Entry
 from techport_pilots.access.shares import KEY, Share
 from techport_pilots.errors import RegistryUnavailable
+from techport_storage.clock import now
 
 _MOST_OPEN = 100
 """Shares whose services are kept ready."""
@@ -61,10 +63,11 @@ class SharedAddresses:
 class SharedFeeds:
     """Answers requests to a share by its own app, and counts them."""
 
-    def __init__(self, app: ASGIApp, opened: OpenShares, readers: ShareReaders) -> None:
+    def __init__(self, app: ASGIApp, opened: OpenShares, readers: ShareReaders, audit: AuditQueue) -> None:
         self._app = app
         self._opened = opened
         self._readers = readers
+        self._audit = audit
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if SHARE_KEY not in scope:
@@ -87,11 +90,19 @@ class SharedFeeds:
                 MutableHeaders(scope=message)["X-Robots-Tag"] = "noindex"
             if message["type"] == "http.response.start" and message["status"] < 400 and not counted:
                 counted = True
-                if not scope.get(PREVIEWED) and self._readers.count(share):
-                    await run_in_threadpool(self._readers.flush)
+                if not scope.get(PREVIEWED):
+                    self._audit.add(_entry(share, scope.get(MEMBER, "")))
+                    if self._readers.count(share):
+                        await run_in_threadpool(self._readers.flush)
             await send(message)
 
         await app(scope, receive, send_counted)
+
+
+def _entry(share: Share, member: str) -> Entry:
+    """One an hour for each share and member of an organisation; of other readers it is not said who they are."""
+    what, about = f"GET {PREFIX}{{key}}", f"share={share.id}"
+    return Entry(kind="read-share", who=member, at=now(), action="see", what=what, pilot=share.pilot, about=about)
 
 
 class OpenShares:

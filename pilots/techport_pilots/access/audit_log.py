@@ -22,11 +22,21 @@ import msgspec
 from techport_pilots.errors import RegistryUnavailable
 from techport_pilots.registry.database import Database, Transaction, conditions, name
 from techport_storage.clock import now
-from techport_storage.microseconds import DAY, MINUTE
+from techport_storage.microseconds import DAY, HOUR, MINUTE
 from techport_storage.model import Micros
 
 Kind = Literal[
-    "signed-in", "sign-in-failed", "signed-out", "saw-raw", "changed", "exported", "shared", "erased", "log-trimmed"
+    "signed-in",
+    "sign-in-failed",
+    "signed-out",
+    "saw-raw",
+    "read-share",
+    "changed",
+    "exported",
+    "shared",
+    "erased",
+    "refused",
+    "log-trimmed",
 ]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
@@ -34,6 +44,8 @@ PLATFORM = "platform"
 """Who does what is due by itself."""
 WINDOW: Micros = 10 * MINUTE
 """The same again within it is counted, and written as one entry with the number of times."""
+LONG_WINDOW: Micros = HOUR
+"""The same for what somebody could do often without any right: it must not fill the log."""
 MOST_WAITING = 10_000
 """Entries that may wait in memory for being written."""
 
@@ -279,11 +291,16 @@ def trim(database: Database, before: Micros) -> int:
     return removed
 
 
+def _window(kind: Kind) -> Micros:
+    return LONG_WINDOW if kind in ("refused", "read-share") else WINDOW
+
+
 class AuditQueue:
     """Entries that are written a moment later, many at once: reading must not wait for a disk.
 
-    The first of several alike is written with the next `flush`, those that follow within WINDOW as one entry with
-    their number. Entries are lost if the process is killed before the next `flush`. Safe for several threads.
+    The first of several alike is written with the next `flush`, those that follow within WINDOW (LONG_WINDOW) as one
+    entry with their number. What was refused is alike where it was the same action, whatever the address. Entries are
+    lost if the process is killed before the next `flush`. Safe for several threads.
     """
 
     def __init__(self, database: Database) -> None:
@@ -302,7 +319,8 @@ class AuditQueue:
         with self._lock:
             if len(self._alike) >= MOST_WAITING:  # somebody goes through everything: count it, not each
                 entry = msgspec.structs.replace(entry, about="")
-            key = (entry.kind, entry.who, entry.what, entry.pilot, entry.about)
+            what = entry.action if entry.kind == "refused" else entry.what
+            key = (entry.kind, entry.who, what, entry.pilot, entry.about)
             repeats = self._alike.get(key)
             if repeats is None:
                 self._waiting.append(entry)
@@ -312,13 +330,13 @@ class AuditQueue:
                 self._alike[key] = msgspec.structs.replace(first, times=repeats.times + 1, until=entry.at, at=first.at)
 
     def flush(self, *, all_of_it: bool = False) -> None:
-        """Write what waits, and the numbers of what was alike, once they are as old as WINDOW; or all of it. Raises
-        RegistryUnavailable: then they wait on."""
+        """Write what waits, and the numbers of what was alike, once they are as old as their window; or all of it.
+        Raises RegistryUnavailable: then they wait on."""
         with self._flushing:
-            before = now() - WINDOW
+            moment = now()
             with self._lock:
                 due, self._waiting = self._waiting, []
-                over = [key for key, one in self._alike.items() if all_of_it or one.at <= before]
+                over = [key for key, one in self._alike.items() if all_of_it or one.at <= moment - _window(one.kind)]
                 counted = [one for one in map(self._alike.pop, over) if one.times]
             try:
                 write(self._database, [*due, *counted])
