@@ -228,3 +228,49 @@ def write_hours(city: City) -> None:
             for time, value in zip(times, 20 + chance.normal(0, 4, len(times)), strict=True)
         )
     )
+
+
+@pytest.mark.parametrize("where", ["new pilot", "device"])
+def test_a_device_is_placed_on_the_map(place: Place, where: str) -> None:
+    """A tap fills the coordinates in, zoomed or not; the pin stands where they say."""
+    if where == "device":
+        place.city.import_text(
+            "id: quay\ntitle: {en: Quay}\nquestion: {en: Is it?}\ndevices:\n"
+            "  - {id: box, position: {lat: 63.43, lon: 10.40}, streams: [{quantity: pm10}]}\n"
+        )
+        page = place.open_as_operator()
+        page.goto(f"{place.address}/pilots/quay/devices/box/edit")
+        latitude, longitude = page.locator("#position-north"), page.locator("#position-east")
+        page.select_option("#position-system", "utm32")
+    else:
+        page = place.open_as_operator(**PHONE)
+        page.goto(f"{place.address}/new-pilot")
+        page.locator("#devices-0 summary").click()
+        latitude, longitude = page.locator("#devices-0-position-lat"), page.locator("#devices-0-position-lon")
+    page.get_by_role("button", name="Plasser på kartet").first.click()
+    drawing = page.locator(".place-frame svg.city")
+    expect(drawing).to_be_in_viewport(ratio=0.9)
+    page.screenshot(path=SCREENSHOTS / f"placing-{where.replace(' ', '-')}.png")
+    page.get_by_role("button", name="Zoom inn").click()
+    box = drawing.bounding_box()
+    assert box is not None
+    drawing.click(position={"x": box["width"] / 4, "y": box["height"] / 4})
+    lat, lon = float(latitude.input_value()), float(longitude.input_value())
+    x, y, width, height = (float(part) for part in (drawing.get_attribute("viewBox") or "").split())
+    edges = page.evaluate("JSON.parse(document.getElementById('map-data').textContent).edges")
+    assert lon == pytest.approx(edges["west"] + (x + width / 4) / edges["per_lon"], abs=2e-4)
+    assert lat == pytest.approx(edges["north"] - (y + height / 4) / edges["per_lat"], abs=2e-4)
+    expect(page.locator(".place-frame .pin")).to_be_visible()
+    pin = page.locator(".place-frame .pin").bounding_box()
+    assert pin is not None
+    box = drawing.bounding_box()
+    assert box is not None
+    assert pin["x"] + pin["width"] / 2 == pytest.approx(box["x"] + box["width"] / 4, abs=2)
+    assert barriers(page) == []
+    if where == "device":
+        assert page.locator("#position-system").input_value() == "degrees"
+        page.get_by_role("button", name="Lagre", exact=True).first.click()
+        expect(page.locator(".outcome")).to_be_visible()
+        position = place.city.registry.pilot("quay").devices[0].position
+        assert position is not None
+        assert (position.lat, position.lon) == (lat, lon)

@@ -100,6 +100,18 @@ async def test_a_device_gets_another_name_place_and_quantities(city: City, clien
     assert "Key at the harbour office" in (await client.get(f"{DEVICE}?lang=en")).text
 
 
+async def test_tags_are_names_and_values(city: City, client: httpx.AsyncClient) -> None:
+    assert (await edited(client, tags="street: Elgeseter gate; side : east")).status_code == 303
+    assert kran(city).tags == {"street": "Elgeseter gate", "side": "east"}
+    page = (await client.get(f"{DEVICE}/edit?lang=en")).text
+    assert 'value="street: Elgeseter gate; side: east"' in page
+    answer = await edited(client, tags="street")
+    assert answer.status_code == 422
+    assert "is not a tag" in answer.text
+    assert (await edited(client, tags="")).status_code == 303
+    assert kran(city).tags == {}
+
+
 async def test_saving_what_is_there_changes_nothing(city: City, client: httpx.AsyncClient) -> None:
     before = kran(city)
     assert (await edited(client)).status_code == 303

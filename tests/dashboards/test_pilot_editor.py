@@ -198,8 +198,6 @@ def test_a_form_of_a_definition_describes_it_anew(path: Path) -> None:
     simple = msgspec.structs.replace(
         pilot,
         sources=[],
-        lends=[],
-        alerts=[],
         area=[],
         quantities=[],
         kpis=[kpi for kpi in pilot.kpis if kpi.quantity in builtin()],
@@ -371,6 +369,32 @@ async def test_buttons_add_and_remove_rows_without_saving(city: City, client: ht
         answer = await send(client, "/new-pilot", pairs, do=odd)
         assert answer.status_code in (200, 422), odd
     assert city.registry.pilots() == []
+
+
+async def test_limits_that_are_told_and_loans_are_edited(city: City, client: httpx.AsyncClient) -> None:
+    city.import_text(EVERYTHING)
+    path = "/pilots/alt/edit?lang=en"
+    pairs = await fields_of(client, path)
+    assert dict(pairs)["alerts[0].lasting"] == "PT1H"
+    page = await send(client, path, pairs, do="add:alerts", why="")
+    changes = {
+        "alerts[0].above": "55,5",
+        "alerts[1].quantity": "pm10.inlet",
+        "alerts[1].below": "-1",
+        "alerts[1].device": "two",
+        "lends[0].quantity": "pm10",
+    }
+    answer = await send(client, path, Fields(page.text).pairs, **changes, do="save", why="tests")
+    assert answer.status_code == 303, answer.text
+    pilot = city.registry.pilot("alt")
+    assert [msgspec.to_builtins(alert) for alert in pilot.alerts] == [
+        {"quantity": "pm10", "above": 55.5, "below": None, "lasting": "PT1H", "device": None},
+        {"quantity": "pm10.inlet", "above": None, "below": -1, "lasting": None, "device": "two"},
+    ]
+    assert [(loan.to, loan.device, loan.quantity) for loan in pilot.lends] == [("*", "one", "pm10")]
+    pairs = await fields_of(client, path)
+    answer = await send(client, path, pairs, do="save", **{"alerts[1].above": "5"})
+    assert 'id="alerts-1-wrong"' in answer.text, "one of the two"
 
 
 async def test_what_is_registered_changes_with_a_reason_only(city: City, client: httpx.AsyncClient) -> None:

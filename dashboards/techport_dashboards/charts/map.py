@@ -77,16 +77,31 @@ class Outline:
     scale: tuple[float, str]
     attribution: str
     tiles: list[Tile]
+    edges: Json  # where the drawing lies
+    closer: Json | None  # as of a Drawing
     width: float = WIDTH
     height: float = HEIGHT
 
 
-def outline(places: Sequence[Position], ground: Basemap, tiles: Tiles | None = None) -> Outline:
+def outline(
+    places: Sequence[Position], ground: Basemap, tiles: Tiles | None = None, *, whole_city: bool = False
+) -> Outline:
+    """The ground around the places; with `whole_city` never less than the city, so that others can be found on it."""
     near = [at for at in places if _is_near(at)]
-    view = _fit(near)
+    west, south, east, north = TRONDHEIM
+    corners = [Position(south, west), Position(north, east)] if whole_city else []
+    view = _fit([*near, *corners])
     dots = [view(at.lon, at.lat) for at in near]
     thanks = tiles.attribution if tiles else ground.attribution
-    return Outline(*_ground(view, ground, tiles), dots, view.scale_bar(WIDTH / 6), thanks, _tiles(view, tiles))
+    return Outline(
+        *_ground(view, ground, tiles),
+        dots=dots,
+        scale=view.scale_bar(WIDTH / 6),
+        attribution=thanks,
+        tiles=_tiles(view, tiles),
+        edges=_edges(view),
+        closer=None if tiles is None else _closer(view, tiles),
+    )
 
 
 def draw(
@@ -134,8 +149,11 @@ def draw(
 
 def _closer(view: Projection, tiles: Tiles) -> Json:
     """Where the drawing lies, and the tiles' address, for static/js/map.js."""
-    edges = {"west": view.west, "north": view.north, "per_lon": view.per_lon, "per_lat": view.per_lat}
-    return {**edges, "template": tiles.template, "deepest": DEEPEST}
+    return {**_edges(view), "template": tiles.template, "deepest": DEEPEST}
+
+
+def _edges(view: Projection) -> Json:
+    return {"west": view.west, "north": view.north, "per_lon": view.per_lon, "per_lat": view.per_lat}
 
 
 def _choices(devices: Sequence[DeviceNow]) -> list[Choice]:

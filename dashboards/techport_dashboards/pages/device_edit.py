@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Annotated
 
 import msgspec
 from fastapi import APIRouter, Query, Request, Response
 from pydantic import Field
 
-from techport_dashboards.pages.device_form import INTERVALS, quantities
+from techport_dashboards.pages.device_form import INTERVALS, place_map, quantities
 from techport_dashboards.problems import Problem
 from techport_dashboards.query import times
 from techport_dashboards.query.parameters import Parameters
@@ -153,6 +153,12 @@ def _device_of(form: Form, device: DeviceDefinition, pilot: PilotDefinition) -> 
         position = position_of(_written(form))
     except Problem as error:
         problems.append(error)
+    tags = device.tags
+    if form.get("tags") != _tags_text(device.tags):
+        try:
+            tags = _tags_of(form.get("tags"))
+        except Problem as error:
+            problems.append(error)
     more = [key.strip() for key in form.get("more").replace(";", ",").split(",") if key.strip()]
     keys = [*form.all("quantity"), *(words.meaning(key) or key for key in more)]
     changed = msgspec.structs.replace(
@@ -160,6 +166,7 @@ def _device_of(form: Form, device: DeviceDefinition, pilot: PilotDefinition) -> 
         title=_text(form.get("nb"), form.get("en"), 200),
         kind=form.get("kind")[:200] or None,
         group=form.get("group")[:100] or None,
+        tags=tags,
         note=_text(form.get("note"), form.get("note"), 2000),
         interval=form.get("interval") or None,
         position=position,
@@ -176,6 +183,29 @@ def _text(nb: str, en: str, most: int) -> Text | None:
     return Text(nb=nb, en=en) if nb or en else None
 
 
+def _tags_text(tags: Mapping[str, str]) -> str:
+    """As the form shows them: "street: Elgeseter gate; side: east"."""
+    return "; ".join(f"{name}: {value}" for name, value in tags.items())
+
+
+def _tags_of(text: str) -> dict[str, str]:
+    """What was written. Raises Problem for a part that has no name or no value."""
+    tags: dict[str, str] = {}
+    for part in text.split(";"):
+        name, _, value = (word.strip() for word in part.partition(":"))
+        if name and value:
+            tags[name] = value
+        elif part.strip():
+            raise Problem(
+                "bad-parameter",
+                "{text} is not a tag: write a name, a colon and a value.",
+                text=repr(part.strip()[:80]),
+                parameter="tags",
+                example="street: Elgeseter gate",
+            )
+    return tags
+
+
 def _note(note: Text | None) -> str:
     return "" if note is None else note.nb or note.en
 
@@ -189,6 +219,7 @@ def _filled(device: DeviceDefinition) -> Form:
         "kind": device.kind or "",
         "group": device.group or "",
         "note": _note(device.note),
+        "tags": _tags_text(device.tags),
         "interval": device.interval or "",
         "system": DEGREES,
         "north": "" if position is None else f"{position.lat:.10g}",
@@ -246,6 +277,7 @@ def _page(
         takes_photos=services.settings.photos is not None,
         picture=newest_photo(services.settings, registry.database, pilot.id, device.id),
         longest_side=LONGEST_SIDE,
+        ground=place_map(services.settings, pilot),
     )
     page.status_code = 422 if wrong else 200
     return page

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from techport_dashboards.charts.map import Outline, outline
+from techport_dashboards.services.basemap import load_basemap
 from techport_dashboards.services.message_formats import format_of
+from techport_dashboards.settings import WebSettings
 from techport_dashboards.web.forms import Form
 from techport_pilots.devices.onboarding import NewDevice
 from techport_pilots.formats import DEFAULT
@@ -22,6 +25,12 @@ def quantities(pilot: PilotDefinition) -> tuple[list[Quantity], dict[str, list[Q
         if quantity.name not in used:
             others.setdefault(quantity.group, []).append(quantity)
     return own, others
+
+
+def place_map(settings: WebSettings, pilot: PilotDefinition) -> Outline:
+    """The map on which a device is placed, with those that the pilot has."""
+    placed = [device.position for device in pilot.devices if device.position is not None]
+    return outline(placed, load_basemap(settings.basemap), settings.map_tiles, whole_city=True)
 
 
 def new_device_of(form: Form) -> NewDevice:

@@ -10,7 +10,7 @@ import msgspec
 from fastapi import APIRouter, Query, Request, Response
 from pydantic import Field
 
-from techport_dashboards.pages.device_form import INTERVALS, quantities
+from techport_dashboards.pages.device_form import INTERVALS, place_map, quantities
 from techport_dashboards.pages.pilot_form import (
     MISSING,
     MOST_SHOWN,
@@ -58,6 +58,8 @@ FIRST_ROWS: Sequence[tuple[Section, dict[str, Any]]] = (
 )
 
 
+LASTINGS = ("PT5M", "PT15M", "PT30M", "PT1H", "PT3H", "PT8H", "P1D")
+"""How long a limit can be crossed before people are told."""
 RETENTION_YEARS = (1, 2, 3, 5, 10)
 GROUP_NAMES = {
     "air": N_("Air"),
@@ -469,6 +471,8 @@ def _page(
         limits=_limits(),
         day_of_intervention=day_of_intervention(form),
         intervals=[("", language.gettext("not known")), *((code, _length(code, language)) for code in INTERVALS)],
+        lastings=[("", language.gettext("one reading is enough")), *((code, _length(code, language)) for code in LASTINGS)],
+        ground=place_map(services.settings, NEW if pilot is None else pilot),
         retentions=[
             ("", language.gettext("no date is set")),
             *((f"P{n}Y", language.ngettext("{n} year", "{n} years", n)) for n in RETENTION_YEARS),

@@ -28,7 +28,7 @@ from techport_pilots.errors import Finding
 from techport_pilots.model import Kpi, PilotDefinition
 from techport_pilots.quantities import Vocabulary, builtin, vocabulary_of
 
-Section = Literal["phases", "kpis", "devices", "events", "exclusions", "organisations"]
+Section = Literal["phases", "kpis", "devices", "events", "exclusions", "alerts", "lends", "organisations"]
 Document = dict[str, Any]
 Kind = Literal[
     "text", "choice", "number", "percent", "time", "date", "list", "times", "streams", "flag", "hours", "days"
@@ -76,6 +76,8 @@ ROWS: Mapping[Section, tuple[Entry, ...]] = {
     ),
     "events": _entries(("time", "time"), ("end", "time"), ("kind", "choice"), "text.nb", "text.en", "device"),
     "exclusions": _entries(("start", "time"), ("end", "time"), "reason.nb", "reason.en", "device", "quantity"),
+    "alerts": _entries("quantity", ("above", "number"), ("below", "number"), ("lasting", "choice"), "device"),
+    "lends": _entries("to", "device", "quantity"),
     "organisations": _entries("name", ("role", "choice"), "url"),
 }
 FURTHER = ("compare", "adjust", "after")

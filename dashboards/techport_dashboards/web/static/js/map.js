@@ -12,7 +12,9 @@ const TILE = 256;
 const WORST_FIRST = ["never", "silent", "late", "live", "ended"];
 const SVG = "http://www.w3.org/2000/svg";
 
-export function watchMap(frame) {
+/** `tapped` is called with the place of the drawing that was clicked beside any device, `shown` after each zoom with the
+ * length of a CSS px. */
+export function watchMap(frame, { tapped = () => {}, shown = () => {} } = {}) {
   const svg = frame.querySelector("svg.city");
   if (!svg) return;
   const { width, height } = svg.viewBox.baseVal;
@@ -40,6 +42,7 @@ export function watchMap(frame) {
     for (const { element, x: at, y: down } of marks) element.setAttribute("transform", `translate(${at} ${down}) scale(${SYMBOL * unit()})`);
     gather();
     if (tiles) drawTiles(h);
+    shown(unit());
   }
 
   /** Zoom by a factor about a place of the drawing, which stays where it is. */
@@ -184,6 +187,7 @@ export function watchMap(frame) {
   });
   for (const end of ["pointerup", "pointercancel"]) addEventListener(end, (event) => down.delete(event.pointerId));
   svg.addEventListener("click", (event) => { if (moved) { event.preventDefault(); event.stopPropagation(); moved = false; } }, true);
+  svg.addEventListener("click", (event) => { if (!event.target.closest(".mark, .cluster")) tapped(...place(event)); });
   svg.addEventListener("dragstart", (event) => event.preventDefault());
   svg.addEventListener("focusin", ({ target }) => {  // a mark that one comes to by keys is in sight
     const mark = marks.find(({ element }) => element === target);
@@ -215,4 +219,4 @@ function start(frame) {
   choose(frame);
 }
 
-firstChart.then(() => { for (const frame of document.querySelectorAll(".map-frame")) start(frame); });
+firstChart.then(() => { for (const frame of document.querySelectorAll(".map-frame:not(.place-frame *)")) start(frame); });
