@@ -54,6 +54,19 @@ def test_roles_contain_one_another_and_administrators_may_everything() -> None:
     assert not rights.allow_somewhere("close")
 
 
+def test_favourites_belong_to_a_person_and_go_with_the_account(database: Database) -> None:
+    accounts = Accounts(database)
+    kari = accounts.create("kari@example.org", "Kari", "test")
+    ola = accounts.create("ola@example.org", "Ola", "test", administrator=True)
+    for pilot in ("quiet", "bins", "quiet"):
+        accounts.set_favourite(kari.id, pilot, marked=True)
+    assert (accounts.favourites(kari.id), accounts.favourites(ola.id)) == (["bins", "quiet"], [])
+    accounts.set_favourite(kari.id, "bins", marked=False)
+    assert accounts.favourites(kari.id) == ["quiet"]
+    accounts.delete(kari.id)
+    assert accounts.favourites(kari.id) == []
+
+
 def test_a_scope_never_adds_a_right() -> None:
     rights = rights_of([("a", "viewer"), ("b", "owner")])
     limited = rights.limited_to(["a", "c"], ["see", "close"])

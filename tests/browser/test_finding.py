@@ -9,6 +9,7 @@ from playwright.sync_api import expect
 
 from tests.browser.conftest import Visit, chromium
 from tests.browser.test_pages import PHONE, barriers
+from tests.dashboards.web import City
 
 __all__ = ["chromium"]
 Visitor = Callable[..., Visit]
@@ -73,3 +74,18 @@ def test_a_printed_page_says_of_what_when_and_by_whom(visit: Visitor) -> None:
     expect(line).to_be_visible()
     expect(line).to_contain_text("Air at schools · printed ")
     assert page.evaluate("getComputedStyle(document.querySelector('.bar')).display") == "none"
+
+
+def test_a_favourite_of_an_account_is_there_in_another_browser(visit: Visitor, city: City) -> None:
+    cookie = city.cookie("viewer", "school-air").split("=", 1)
+    pages = []
+    for _ in range(2):
+        visited = visit()
+        visited.page.context.clear_cookies()
+        visited.page.context.add_cookies([{"name": cookie[0], "value": cookie[1], "url": visited.address}])
+        pages.append(visited)
+    star = "Favourite: Air at schools"
+    with pages[0].page.expect_response("**/account/favourites") as answer:
+        pages[0].open("/?lang=en").get_by_role("button", name=star).click()
+    assert answer.value.status == 204
+    expect(pages[1].open("/?lang=en").get_by_role("button", name=star)).to_have_attribute("aria-pressed", "true")

@@ -87,6 +87,24 @@ def test_long_lists_are_cut_and_counted(city: City) -> None:
     assert (len(found.devices), found.device_count) == (MOST, MOST + 5)
 
 
+async def test_favourites_are_kept_in_the_account(city: City) -> None:
+    city.import_text(SECRET)
+    transport = httpx.ASGITransport(city.app(caller="viewer", pilot="kai-luft"))
+    async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client:
+        form = {"pilot": "kai-luft", "marked": "yes"}
+        headers = {"Sec-Fetch-Site": "same-origin"}
+        assert (await client.post("/account/favourites", data=form, headers=headers)).status_code == 204
+        for page in ("/", "/portfolio"):
+            assert '{"account":["kai-luft"]}' in (await client.get(page)).text
+        hidden = {"pilot": "oya-stue", "marked": "yes"}
+        assert (await client.post("/account/favourites", data=hidden, headers=headers)).status_code == 404
+        form["marked"] = ""
+        assert (await client.post("/account/favourites", data=form, headers=headers)).status_code == 204
+        assert '{"account":[]}' in (await client.get("/")).text
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(city.app()), base_url="http://127.0.0.1") as client:
+        assert '{"account":null}' in (await client.get("/")).text, "the operator has no account"
+
+
 def test_texts_are_compared_without_accents_and_case() -> None:
     assert folded(" Ørland-Æ_Å  É ") == "orland ae a e"
 

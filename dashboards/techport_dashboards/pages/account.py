@@ -9,6 +9,7 @@ from pydantic import Field
 
 from techport_dashboards.pages.sign_in import ROLE_NAMES
 from techport_dashboards.problems import Problem
+from techport_dashboards.query.names import find_pilot
 from techport_dashboards.query.parameters import Parameters
 from techport_dashboards.services.people import problem_of
 from techport_dashboards.viewer import Viewer
@@ -52,6 +53,16 @@ def account_page(
 ) -> Response:
     """Sessions, tokens, roles and password of who is signed in."""
     return _page(request, services, viewer)
+
+
+@router.post("/account/favourites")
+@needs("account", logs=None)
+def mark_favourite(services: ServicesDep, viewer: ViewerDep, form: FormDep) -> Response:
+    """Mark a pilot with a star, or no longer, as static/js/favourites.js asks."""
+    pilot = find_pilot(services.registry_cache.current(), viewer, form.get("pilot"))
+    user = _me(viewer).user.id
+    services.people.accounts.set_favourite(user, pilot.id, marked=form.get("marked") == "yes")
+    return Response(status_code=204)
 
 
 @router.post("/account/password")

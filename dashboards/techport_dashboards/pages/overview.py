@@ -61,6 +61,7 @@ def overview(
         running=len(running),
         seen=max((pilot.seen for pilot in pilots if pilot.seen), default=None),
         attention=device_status.worst_first(pilots),
+        favourites=services.people.favourites(viewer),
         titles={pilot.pilot.id: pilot.pilot.title for pilot in pilots},
         sentence=partial(sentence, catalogue=catalogue, language=language),
         alerts=attention(AlertLog(services.registry_cache.registry.database).open(), viewer.may_see),

@@ -471,7 +471,10 @@ def _page(
         limits=_limits(),
         day_of_intervention=day_of_intervention(form),
         intervals=[("", language.gettext("not known")), *((code, _length(code, language)) for code in INTERVALS)],
-        lastings=[("", language.gettext("one reading is enough")), *((code, _length(code, language)) for code in LASTINGS)],
+        lastings=[
+            ("", language.gettext("one reading is enough")),
+            *((code, _length(code, language)) for code in LASTINGS),
+        ],
         ground=place_map(services.settings, NEW if pilot is None else pilot),
         retentions=[
             ("", language.gettext("no date is set")),

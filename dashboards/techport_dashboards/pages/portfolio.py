@@ -55,6 +55,7 @@ def page(
         has_own=bool(own),
         without_pilot=_without_pilot(services, viewer),
         now=clock.now(),
+        favourites=services.people.favourites(viewer),
     )
 
 

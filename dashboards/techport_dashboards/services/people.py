@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from techport_dashboards.problems import Problem
+from techport_dashboards.viewer import Viewer
 from techport_pilots.access.accounts import AccountError, Accounts, User
 from techport_pilots.access.api_tokens import ApiTokens
 from techport_pilots.access.attempts import Attempts
@@ -56,6 +57,10 @@ class People:
             raise Problem("wrong-password", "The address and the password do not belong together.")
         self.attempts.succeeded(email)
         return user
+
+    def favourites(self, viewer: Viewer) -> list[str] | None:
+        """Pilots that the viewer has marked; None for who has no account, whose browser keeps them."""
+        return None if viewer.identity is None else self.accounts.favourites(viewer.identity.user.id)
 
     def mail_invitation(self, language: Language, invitation: Invitation, address: str, what: str) -> None:
         """Have the invitation sent to its address; `what` it is to, in the reader's language."""

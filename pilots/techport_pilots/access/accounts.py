@@ -66,7 +66,7 @@ _MEMBERS = (
 _UNINVITE = (
     "UPDATE invitations SET revoked = :at WHERE organisation = :organisation AND used IS NULL AND revoked IS NULL"
 )
-_OF_A_USER = ("user_identities", "organisation_members", "password_resets", "sessions", "api_tokens")
+_OF_A_USER = ("user_identities", "organisation_members", "password_resets", "sessions", "api_tokens", "favourites")
 """Tables whose rows go with the account."""
 
 
@@ -264,6 +264,25 @@ class Accounts:
                 transaction.execute(
                     "UPDATE users SET administrator = :value WHERE id = :user", {**of_user, "value": int(administrator)}
                 )
+
+    # -- favourites
+
+    def favourites(self, user: str) -> list[str]:
+        """Pilots that the person has marked, in the order of their ids."""
+        with self._database.reading() as transaction:
+            rows = transaction.execute("SELECT pilot FROM favourites WHERE user_id = :user", {"user": user})
+            return sorted(row.pilot for row in rows)
+
+    def set_favourite(self, user: str, pilot: str, *, marked: bool) -> None:
+        """Mark a pilot, or no longer. The caller has checked that the person may see it."""
+        row = {"user": user, "pilot": pilot}
+        with self._database.writing() as transaction:
+            if marked:
+                transaction.execute(
+                    "INSERT INTO favourites (user_id, pilot) VALUES (:user, :pilot) ON CONFLICT DO NOTHING", row
+                )
+            else:
+                transaction.execute("DELETE FROM favourites WHERE user_id = :user AND pilot = :pilot", row)
 
     # -- organisations
 

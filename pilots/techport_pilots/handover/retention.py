@@ -122,6 +122,7 @@ KEPT = {
     "sessions": "browsers of people; gone when they end",
     "provider_sign_ins": "random numbers; gone within an hour",
     "api_tokens": "names that people gave their tokens; gone ninety days after they expired",
+    "favourites": "which pilots people marked; gone with the account",
     "alert_recipients": "addresses of people and services that are told of alerts",
     "audit_head": "numbers and hashes",
     "alert_weeks": "the pilot's id, and weeks",

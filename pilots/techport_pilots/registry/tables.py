@@ -542,6 +542,14 @@ roles = Table(
     Index("roles_by_holder", "holder_kind", "holder"),
 )
 
+# Pilots that a person has marked with a star.
+favourites = Table(
+    "favourites",
+    metadata,
+    Column("user_id", String, primary_key=True),
+    Column("pilot", String, primary_key=True),
+)
+
 # Invitations to a pilot, an organisation or, without either, to be an administrator. Good once.
 invitations = Table(
     "invitations",
