@@ -31,6 +31,7 @@ from techport_storage.model import Batch, Reading
 from techport_storage.store import ReadingStore, open_store
 from tests.pilots import trial
 from tests.pilots.conftest import influxd, platform, postgres
+from tests.pilots.test_alert_log import Plain
 from tests.pilots.trial import Parts
 
 __all__ = ["influxd", "platform", "postgres"]
@@ -99,7 +100,7 @@ def fill(registry: Registry, store: ReadingStore, ledger: Ledger, pilot: str, na
     offline = [
         Condition(pilot=pilot, rule="device-offline", subject=mac, params={"device": mac, "age": DAY}) for mac in names
     ]
-    alerts.update(offline, {pilot}, lambda pilot, _: pilot, lambda pilot: f"/pilots/{pilot}/alerts")
+    alerts.update(offline, {pilot}, Plain())
 
 
 def end(registry: Registry, pilot: str) -> None:
@@ -362,7 +363,7 @@ def test_alerts_go_with_what_they_are_about(tmp_path: Path, limits: dict[str, An
         Condition(pilot="elgeseter", rule="limit", subject="kirka pm10 above 5", params=measured),
         Condition(pilot="elgeseter", rule="target-met", subject="target", params={"kpi": {"en": "Dust"}}),
     ]
-    alerts.update(conditions, {"elgeseter"}, lambda pilot, _: pilot, lambda _: "")
+    alerts.update(conditions, {"elgeseter"}, Plain())
     alerts.add_silence("elgeseter", "device-offline", "kirka", (0, None), "", "test")
     erase_part(registry, store, Ledger(registry.database), Part(pilot="elgeseter", **limits))
     assert {f"{alert.rule} {alert.subject}" for alert in alerts.open("elgeseter")} == left
