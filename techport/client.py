@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 Names = str | Iterable[str] | None
 """A name, several, or a pattern with `*`. None: all."""
+Table = Literal["pandas", "polars", "arrow"]
 Frame = Literal["pandas", "polars", "arrow", "xarray"]
 
 _RETRIED = (429, 502, 503, 504)
@@ -92,21 +93,47 @@ class Client:
 
     # -- What there is
 
-    def pilots(self) -> pd.DataFrame:
+    @overload
+    def pilots(self, *, to: Literal["pandas"] = "pandas") -> pd.DataFrame: ...
+    @overload
+    def pilots(self, *, to: Literal["polars"]) -> pl.DataFrame: ...
+    @overload
+    def pilots(self, *, to: Literal["arrow"]) -> pa.Table: ...
+    def pilots(self, *, to: Table = "pandas") -> Any:
         """The pilots that you may see, one a row."""
-        return self._table("pilots")
+        return self._table(to, "pilots")
 
     def pilot(self, pilot: str) -> dict[str, Any]:
         """One pilot: its question, phases, and what it measures."""
         return self._object(f"pilots/{quote(pilot, safe='')}")
 
-    def devices(self, pilot: Names = None, **choice: Any) -> pd.DataFrame:
+    @overload
+    def devices(self, pilot: Names = None, *, to: Literal["pandas"] = "pandas", **choice: Any) -> pd.DataFrame: ...
+    @overload
+    def devices(self, pilot: Names = None, *, to: Literal["polars"], **choice: Any) -> pl.DataFrame: ...
+    @overload
+    def devices(self, pilot: Names = None, *, to: Literal["arrow"], **choice: Any) -> pa.Table: ...
+    def devices(self, pilot: Names = None, *, to: Table = "pandas", **choice: Any) -> Any:
         """Devices, one a row. `choice`: bbox, within, near."""
-        return self._table("devices", pilot=pilot, **choice)
+        return self._table(to, "devices", pilot=pilot, **choice)
 
-    def streams(self, pilot: Names = None, device: Names = None, quantity: Names = None) -> pd.DataFrame:
+    @overload
+    def streams(
+        self, pilot: Names = None, device: Names = None, quantity: Names = None, *, to: Literal["pandas"] = "pandas"
+    ) -> pd.DataFrame: ...
+    @overload
+    def streams(
+        self, pilot: Names = None, device: Names = None, quantity: Names = None, *, to: Literal["polars"]
+    ) -> pl.DataFrame: ...
+    @overload
+    def streams(
+        self, pilot: Names = None, device: Names = None, quantity: Names = None, *, to: Literal["arrow"]
+    ) -> pa.Table: ...
+    def streams(
+        self, pilot: Names = None, device: Names = None, quantity: Names = None, *, to: Table = "pandas"
+    ) -> Any:
         """Streams with their units, one a row."""
-        return self._table("streams", pilot=pilot, device=device, quantity=quantity)
+        return self._table(to, "streams", pilot=pilot, device=device, quantity=quantity)
 
     # -- Readings
 
@@ -136,31 +163,37 @@ class Client:
             A name, a time or a parameter is wrong, or the server cannot answer.
         """
         content = self._get("readings", {**question, "format": "parquet"}).content
-        match to:
-            case "pandas":
-                import pandas as pd
+        return _dataset(content) if to == "xarray" else _table_of(content, to)
 
-                return pd.read_parquet(io.BytesIO(content))
-            case "polars":
-                import polars as pl
-
-                return pl.read_parquet(io.BytesIO(content))
-            case "arrow":
-                return _arrow(content)
-            case "xarray":
-                return _dataset(content)
-
-    def latest(self, pilot: Names = None, device: Names = None, quantity: Names = None) -> pd.DataFrame:
+    @overload
+    def latest(
+        self, pilot: Names = None, device: Names = None, quantity: Names = None, *, to: Literal["pandas"] = "pandas"
+    ) -> pd.DataFrame: ...
+    @overload
+    def latest(
+        self, pilot: Names = None, device: Names = None, quantity: Names = None, *, to: Literal["polars"]
+    ) -> pl.DataFrame: ...
+    @overload
+    def latest(
+        self, pilot: Names = None, device: Names = None, quantity: Names = None, *, to: Literal["arrow"]
+    ) -> pa.Table: ...
+    def latest(self, pilot: Names = None, device: Names = None, quantity: Names = None, *, to: Table = "pandas") -> Any:
         """The newest reading of each stream, one a row."""
-        return self._table("latest", pilot=pilot, device=device, quantity=quantity)
+        return self._table(to, "latest", pilot=pilot, device=device, quantity=quantity)
 
     def metadata(self, **question: Any) -> dict[str, Any]:
         """Range, zone, units, aggregates, licences and attribution of what `readings` would answer."""
         return self._object("readings/metadata", **question)
 
-    def completeness(self, **question: Any) -> pd.DataFrame:
+    @overload
+    def completeness(self, *, to: Literal["pandas"] = "pandas", **question: Any) -> pd.DataFrame: ...
+    @overload
+    def completeness(self, *, to: Literal["polars"], **question: Any) -> pl.DataFrame: ...
+    @overload
+    def completeness(self, *, to: Literal["arrow"], **question: Any) -> pa.Table: ...
+    def completeness(self, *, to: Table = "pandas", **question: Any) -> Any:
         """How complete the readings are, one stream a row."""
-        return self._table("completeness", **question)
+        return self._table(to, "completeness", **question)
 
     # -- What pilots have found
 
@@ -187,25 +220,35 @@ class Client:
         body = {name: _listed(value) if name in _LISTS else value for name, value in question.items()}
         return dict(self._sent("POST", "snapshots", json=body).json())
 
-    def snapshots(self) -> pd.DataFrame:
+    @overload
+    def snapshots(self, *, to: Literal["pandas"] = "pandas") -> pd.DataFrame: ...
+    @overload
+    def snapshots(self, *, to: Literal["polars"]) -> pl.DataFrame: ...
+    @overload
+    def snapshots(self, *, to: Literal["arrow"]) -> pa.Table: ...
+    def snapshots(self, *, to: Table = "pandas") -> Any:
         """The snapshots there are, one a row."""
-        return self._table("snapshots")
+        return self._table(to, "snapshots")
 
     def snapshot(self, snapshot: str) -> dict[str, Any]:
         """One snapshot: its question, checksum, and how to cite it."""
         return self._object(f"snapshots/{quote(snapshot, safe='')}")
 
-    def snapshot_readings(self, snapshot: str) -> pd.DataFrame:
+    @overload
+    def snapshot_readings(self, snapshot: str, *, to: Literal["pandas"] = "pandas") -> pd.DataFrame: ...
+    @overload
+    def snapshot_readings(self, snapshot: str, *, to: Literal["polars"]) -> pl.DataFrame: ...
+    @overload
+    def snapshot_readings(self, snapshot: str, *, to: Literal["arrow"]) -> pa.Table: ...
+    def snapshot_readings(self, snapshot: str, *, to: Table = "pandas") -> Any:
         """The frozen rows. Raises ValueError where the file is not the one that the snapshot describes."""
         import hashlib
-
-        import pandas as pd
 
         content = self._get(f"snapshots/{quote(snapshot, safe='')}/readings.parquet", {}).content
         expected = self.snapshot(snapshot)["sha256"]
         if hashlib.sha256(content).hexdigest() != expected:
             raise ValueError(f"the file of snapshot {snapshot} does not have the checksum {expected}")
-        return pd.read_parquet(io.BytesIO(content))
+        return _table_of(content, to)
 
     # -- Addresses
 
@@ -214,10 +257,23 @@ class Client:
         pairs = [(name, _text(value)) for name, value in parameters.items() if value is not None]
         return f"{self._root}/api/v1/{path}" + (f"?{urlencode(pairs)}" if pairs else "")
 
-    def _table(self, path: str, **parameters: Any) -> pd.DataFrame:
-        import pandas as pd
+    def _table(self, to: Table, path: str, **parameters: Any) -> Any:
+        items = list(self._items(path, parameters))
+        match to:
+            case "pandas":
+                import pandas as pd
 
-        return pd.DataFrame(list(self._items(path, parameters)))
+                return pd.DataFrame(items)
+            case "polars":
+                import polars as pl
+
+                return pl.DataFrame(items, infer_schema_length=None)
+            case "arrow":
+                import pyarrow as pa
+
+                names = dict.fromkeys(name for item in items for name in item)
+                return pa.table({name: [item.get(name) for item in items] for name in names})
+        raise ValueError(f"{to!r} is none of pandas, polars, arrow")
 
     def _items(self, path: str, parameters: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         """The items of all pages."""
@@ -277,6 +333,22 @@ def _text(value: Any) -> str:
     if hasattr(value, "isoformat"):
         return str(value.isoformat())
     return ",".join(map(str, value)) if isinstance(value, Iterable) else str(value)
+
+
+def _table_of(content: bytes, to: Table) -> Any:
+    """The rows of a Parquet file."""
+    match to:
+        case "pandas":
+            import pandas as pd
+
+            return pd.read_parquet(io.BytesIO(content))
+        case "polars":
+            import polars as pl
+
+            return pl.read_parquet(io.BytesIO(content))
+        case "arrow":
+            return _arrow(content)
+    raise ValueError(f"{to!r} is none of pandas, polars, arrow, xarray")
 
 
 def _arrow(content: bytes) -> pa.Table:

@@ -74,6 +74,12 @@ def test_lists_are_read_to_their_end(client: Client) -> None:
     assert sorted(client.devices("kai-luft")["id"]) == ["kran", "port"]
     assert len(client.streams(pilot="kai-luft")) == 3
     assert set(client.latest(pilot="kai-luft")["value"]) == {10 + (HOURS - 1) / 7}
+    assert client.devices("kai-luft", to="polars")["id"].sort().to_list() == ["kran", "port"]
+    assert client.streams(to="polars").columns == client.streams().columns.to_list()
+    assert client.latest(pilot="kai-luft", to="arrow")["value"].to_pylist() == [10 + (HOURS - 1) / 7] * 2
+    assert client.snapshots(to="polars").columns == client.snapshots().columns.to_list()
+    with pytest.raises(ValueError, match="none of pandas, polars, arrow"):
+        client.pilots(to="excel")  # type: ignore[call-overload]
     assert client.pilot("kai-luft")["id"] == "kai-luft"
     assert client.kpis("kai-luft") == []
     assert client.metadata(pilot="kai-luft", every="P1D")["aggregates"]["pm10"] == "mean"

@@ -2,8 +2,9 @@
 
     Offer (a pilot and what is held of it) ─► Node (statements) ─► rdf.turtle, rdf.json_ld
 
-Version 3 adds which data are high-value datasets of the EU (and by which law), how long distributions stay, and takes
-every term of a vocabulary for a concept. https://data.norge.no/specification/dcat-ap-no
+Version 3 adds which data are high-value datasets of the EU (and by which law), how long distributions stay, takes
+every term of a vocabulary for a concept, and knows places of its vocabularies only, so the box around the devices is
+left out. https://data.norge.no/specification/dcat-ap-no
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from techport_pilots.handover.dcat.terms import (
     LICENCES,
     PREFIXES,
     THEMES,
+    W3C_MEDIA_TYPES,
     Profile,
     described,
     term,
@@ -164,7 +166,7 @@ def _dataset(offer: Offer, here: str, page: str, agent: str, profile: Profile = 
     facts += [("dct:accessRights", term("access-right", ACCESS[pilot.data_class])), *_languages()]
     facts += [("dcat:landingPage", Iri(page)), ("dct:modified", _date(offer.modified))]
     facts += [("dct:temporal", _period(*span)) for span in [offer.period] if span is not None]
-    box = _box(pilot, f"{here}-area")
+    box = _box(pilot, f"{here}-area") if profile == "2.2" else []
     facts += [("dct:spatial", place) for place in (term("country", "NOR"), *(Iri(b.address or "") for b in box))]
     ended = offer.period is not None and offer.period[1] is not None
     facts += [("dct:accrualPeriodicity", term("frequency", "NEVER" if ended else "UPDATE_CONT"))]
@@ -178,7 +180,7 @@ def _dataset(offer: Offer, here: str, page: str, agent: str, profile: Profile = 
         facts += _hvd_facts(high_value)
         more = [("dcatap:availability", term("planned-availability", "STABLE" if ended else "AVAILABLE"))]
         more += [("dcatap:applicableLegislation", Iri(HVD_LAW))] if high_value else []
-    ways = [_distribution(way, licence_of(pilot), more) for way in offer.distributions]
+    ways = [_distribution(way, licence_of(pilot), more, profile) for way in offer.distributions]
     return [Node(["dcat:Dataset"], facts, here), *ways, *box, _document(page, pilot.title), _agent(agent, name, url)]
 
 
@@ -196,14 +198,21 @@ def _hvd_facts(categories: Sequence[str]) -> Facts:
     return law + [("dcatap:hvdCategory", Iri(category)) for category in sorted(set(categories))]
 
 
-def _distribution(way: Distribution, licence: str, more: Facts) -> Node:
+def _distribution(way: Distribution, licence: str, more: Facts, profile: Profile) -> Node:
     facts: Facts = [*more, *texts("dct:title", way.title), *texts("dct:description", way.title)]
     facts += [("dcat:accessURL", Iri(way.url))]
     facts += [("dcat:downloadURL", Iri(way.url))] if way.file else []
     facts += [("dcat:accessService", Iri(way.service))] if way.service else []
     facts += [("dct:format", term("file-type", way.format))] if way.format else []
-    facts += [("dcat:mediaType", Iri(f"{IANA}/{way.media_type}"))] if way.media_type else []
+    facts += [("dcat:mediaType", Iri(address)) for address in _media_type(way.media_type, profile)]
     return Node(["dcat:Distribution"], [*facts, *_licence(licence)], _node(way.url))
+
+
+def _media_type(name: str, profile: Profile) -> list[str]:
+    """Its address, which version 3 has from W3C; its shapes (2025) take none but of application/."""
+    if not name or (profile == "3" and not name.startswith("application/")):
+        return []
+    return [f"{IANA if profile == '2.2' else W3C_MEDIA_TYPES}/{name}"]
 
 
 def _service(service: Service, serves: Sequence[str], more: Facts) -> list[Node]:

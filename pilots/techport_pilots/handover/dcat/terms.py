@@ -12,6 +12,7 @@ from techport_pilots.model import Text
 
 EU = "http://publications.europa.eu/resource/authority"
 IANA = "https://www.iana.org/assignments/media-types"
+W3C_MEDIA_TYPES = "https://www.w3.org/ns/iana/media-types"
 Profile = Literal["2.2", "3"]
 """Versions of DCAT-AP-NO."""
 PREFIXES = {
@@ -101,6 +102,6 @@ def described(mentioned: Iterable[str], concepts: bool = False) -> list[Node]:
             scheme_of_categories = ("skos:inScheme", Iri("http://data.europa.eu/bna/asd487ae75"))
             names = texts("skos:prefLabel", _HVD_NAMES[address])
             nodes.append(Node(["skos:Concept"], [scheme_of_categories, *names], address))
-        elif address.startswith(IANA):
+        elif address.startswith((IANA, W3C_MEDIA_TYPES)):
             nodes.append(Node(["dct:MediaType"], [], address))
     return nodes
