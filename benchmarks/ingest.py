@@ -21,6 +21,7 @@ import tempfile
 import threading
 import time
 from collections import deque
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple, cast
 
@@ -141,17 +142,37 @@ class Task(NamedTuple):
     store_url: str | None
 
 
+class Counted:
+    """A source that says when so many messages are acknowledged, which they are after the commit."""
+
+    def __init__(self, source: Source, messages: int) -> None:
+        self._source = source
+        self._left = messages
+        self.all_acknowledged = threading.Event()
+
+    def ack(self, messages: Sequence[Message]) -> None:
+        self._source.ack(messages)
+        self._left -= len(messages)
+        if self._left <= 0:
+            self.all_acknowledged.set()
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._source, name)
+
+
 def collect(task: Task, answer: multiprocessing.connection.Connection) -> None:
     """The collector process: ingests the messages and answers with (CPU seconds, wall seconds, peak MiB)."""
     registry, store = ledger_and_store(task.folder, task.store_url)
     cpu, wall = time.process_time(), time.perf_counter()
     source = open_source(MqttSettings(client_id="collector", port=task.port, protocol=SOURCES[task.source]))
-    pipeline, ledger = collector(source, registry, store, task.linger)
+    counted = Counted(source, task.messages)
+    pipeline, ledger = collector(cast(Source, counted), registry, store, task.linger)
     threading.Thread(target=pipeline.run, daemon=True).start()
-    while sum(tally.messages for tally in ledger.tallies().values()) < task.messages:
-        time.sleep(0.1)
+    counted.all_acknowledged.wait()
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     answer.send((time.process_time() - cpu, time.perf_counter() - wall, peak))
+    booked = sum(tally.messages for tally in ledger.tallies().values())
+    assert booked == task.messages, f"the ledger has {booked:,} messages"
     pipeline.stop()
     source.close()
 

@@ -251,12 +251,28 @@ def _device_days(batch: Batch) -> tuple[list[DeviceDay], NDArray[np.int64]]:
     device_of_stream = np.array(
         [devices.setdefault((stream.pilot, stream.device), len(devices)) for stream in batch.streams], np.int64
     )
+    if not len(batch):
+        return [], np.empty(0, np.int64)
     days = batch.time // DAY
-    codes = (device_of_stream[batch.stream] << 32) + days if len(batch) else days
-    distinct, by_row = np.unique(codes, return_inverse=True)
+    first, last = int(days.min()), int(days.max())
+    codes = device_of_stream[batch.stream] * (last - first + 1) + (days - first)
+    distinct, by_row = _distinct(codes, len(devices) * (last - first + 1))
     names = list(devices)
-    touched = [DeviceDay(names[code >> 32][0], names[code >> 32][1], code & 0xFFFF_FFFF) for code in distinct.tolist()]
-    return touched, by_row.astype(np.int64)
+    touched = []
+    for code in distinct.tolist():
+        number, day = divmod(code, last - first + 1)
+        pilot, device = names[number]
+        touched.append(DeviceDay(pilot, device, first + day))
+    return touched, by_row
+
+
+def _distinct(codes: NDArray[np.int64], codes_possible: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The distinct codes, ascending, and for each code its place among them. Codes are at least 0."""
+    if codes_possible > 4 * len(codes) + 1_000:
+        distinct, places = np.unique(codes, return_inverse=True)
+        return distinct, places.astype(np.int64)
+    occurs = np.bincount(codes, minlength=codes_possible) > 0  # a sixth of the time of sorting
+    return np.flatnonzero(occurs), (np.cumsum(occurs) - 1)[codes]
 
 
 def _arrival(message: Message, pilot: str, device: str) -> DeviceDay:

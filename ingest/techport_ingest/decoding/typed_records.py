@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
 from itertools import chain
-from operator import attrgetter
+from operator import attrgetter, methodcaller
 from typing import Any, NamedTuple, cast
 
 import msgspec
@@ -185,7 +185,8 @@ class TypedRecords:
         sent = [messages[number] for number in keys.numbers]
         values = keys.values_of(keys.records)
         received = np.fromiter(map(_received, sent), np.int64, len(sent))
-        quotes = np.fromiter((message.payload.count(b'"') for message in sent), np.int64, len(sent))
+        payloads = [message.payload for message in sent]
+        quotes = np.fromiter(map(_quotes, payloads), np.int64, len(sent))
         streams, lows, highs = keys.limits
         present = ~np.isnan(values)
         count = present.sum(axis=1)
@@ -199,7 +200,7 @@ class TypedRecords:
         plain &= ~(np.signbit(values) & (values == 0)).any(axis=1)  # "-0" is an integer, and has no sign
         plain &= (count > 0) & (quotes == 2 * strings) & (time >= EARLIEST) & (time <= received + AHEAD)
         if budgets is not None:
-            sizes = np.fromiter((len(message.payload) for message in sent), np.int64, len(sent))
+            sizes = np.fromiter(map(len, payloads), np.int64, len(sent))
             plain &= _within_budget(keys.owners, device, plain, received, count, sizes, budgets)
         chosen = np.flatnonzero(plain)
         if len(chosen):
@@ -220,6 +221,7 @@ class TypedRecords:
 
 _received = attrgetter("received")
 _time = attrgetter(_TIME)
+_quotes = methodcaller("count", b'"')
 
 
 @lru_cache(maxsize=512)

@@ -44,23 +44,27 @@ class Lines:
     def encode(self, batch: Batch, rows: NDArray[np.int64]) -> bytes:
         """These rows, none of them refused, as lines; values as the shortest decimal that reads back."""
         value = pa.array(batch.value[rows]).cast(pa.string())
-        received = pa.array(batch.received[rows] // 1000).cast(pa.string())
-        return self._encode(batch, rows, [" value=", value, ",received=", received, "i,"])
+        # Many rows of a batch arrive in one instant, and hardly one has a flag: a few texts do for all of them.
+        arrivals, arrival = np.unique(batch.received[rows] // 1000, return_inverse=True)
+        qualities, quality = np.unique(batch.quality[rows], return_inverse=True)
+        ends = [f",received={ms}i,quality={flags}i " for ms in arrivals.tolist() for flags in qualities.tolist()]
+        end = pa.array(ends, pa.string()).take(pa.array(arrival * len(qualities) + quality))
+        return self._encode(batch, rows, " value=", [value, end])
 
     def encode_quality(self, batch: Batch, rows: NDArray[np.int64]) -> bytes:
         """As `encode`, with the field `quality` alone: the other fields of a row that is there stay as they are."""
-        return self._encode(batch, rows, [" "])
-
-    def _encode(self, batch: Batch, rows: NDArray[np.int64], fields: list[pa.Array | str]) -> bytes:
-        used, stream = np.unique(batch.stream[rows], return_inverse=True)
-        heads = pa.array([self._head(batch.streams[position]) for position in used.tolist()], pa.string())
         quality = pa.array(batch.quality[rows]).cast(pa.string())
+        return self._encode(batch, rows, " quality=", [quality, "i "])
+
+    def _encode(self, batch: Batch, rows: NDArray[np.int64], field: str, rest: list[pa.Array | str]) -> bytes:
+        """Lines that begin with stream and the name of a field; `rest` is what stands between that and the time."""
+        used, stream = np.unique(batch.stream[rows], return_inverse=True)
+        heads = ["\n" + self._head(batch.streams[position]) + field for position in used.tolist()]
         time = pa.array(batch.time[rows]).cast(pa.string())
-        columns = [heads.take(pa.array(stream)), *fields, "quality=", quality, "i ", time, "\n"]
-        lines = pc.binary_join_element_wise(*columns, "")
+        lines = pc.binary_join_element_wise(pa.array(heads, pa.string()).take(pa.array(stream)), *rest, time, "")
         _, offsets, text = lines.buffers()
         ends = np.frombuffer(offsets, np.int32)[lines.offset : lines.offset + len(lines) + 1]
-        return bytes(memoryview(text)[int(ends[0]) : int(ends[-1])])
+        return bytes(memoryview(text)[int(ends[0]) + 1 : int(ends[-1])])
 
     def _head(self, stream: Stream) -> str:
         head = self._heads.get(stream)
