@@ -26,12 +26,20 @@ from techport_dashboards.query.question import answer
 from techport_dashboards.services import citation
 from techport_dashboards.services.datacite import JSON as DATACITE
 from techport_dashboards.services.datacite import datacite, file_links
-from techport_dashboards.services.snapshots import NoRoom, Snapshot, SnapshotStore, find_snapshot, snapshot_store
+from techport_dashboards.services.snapshots import (
+    NoRoom,
+    Snapshot,
+    SnapshotStore,
+    Unfinished,
+    find_snapshot,
+    snapshot_store,
+)
 from techport_dashboards.viewer import Viewer
 from techport_dashboards.web import audit_trail
 from techport_dashboards.web.access import needs, require
 from techport_dashboards.web.dependencies import Services, ServicesDep, ViewerDep, address_of
 from techport_dashboards.web.request_slots import SlotRoute
+from techport_pilots.i18n import N_
 from techport_storage import clock
 
 router = APIRouter(prefix="/snapshots", tags=["snapshots"], route_class=SlotRoute)
@@ -159,6 +167,8 @@ def _freeze(
         snapshot_id, checksum, size = folder.write(formats.parquet(counted(), schema, facts))
     except NoRoom as error:
         raise Problem("no-room", str(error)) from error
+    except Unfinished as error:
+        raise Problem("wrong-state", _ERASED) from error
     sources = facts["sources"]
     snapshot = Snapshot(
         id=snapshot_id,
@@ -176,4 +186,10 @@ def _freeze(
         attribution=[source["attribution"] for source in sources],
         titles=[source["title"] for source in sources],
     )
-    return citation.described(folder.describe(snapshot), base)
+    try:
+        return citation.described(folder.describe(snapshot), base)
+    except Unfinished as error:
+        raise Problem("wrong-state", _ERASED) from error
+
+
+_ERASED = N_("Something was erased while the snapshot was being written. Ask for it again.")

@@ -1,7 +1,7 @@
 """Pilots' reports, worked out once and kept: the second reader need not wait.
 
 A report stays good while the definition and the state stay, for some minutes while readings may still come; that of a
-closed pilot for ever, since its data is frozen.
+closed pilot for ever, since its data is frozen, unless something of it is erased.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from pathlib import Path
 
 from techport_dashboards.services.basemap import load_basemap
 from techport_pilots.model import PilotDefinition
+from techport_pilots.registry.erasures import erasures_done
 from techport_pilots.registry.lifecycle import State
 from techport_pilots.registry.registry import Registry
 from techport_pilots.reports.build import Report, current_report
@@ -39,10 +40,11 @@ class Written:
 class Kept:
     definition: PilotDefinition
     report: Report
+    erased: int  # how often something of the pilot had been erased
     pages: dict[tuple[str, str | None], Written] = field(default_factory=dict)  # by language and way back
 
-    def good(self, definition: PilotDefinition, state: State, now: Micros) -> bool:
-        same = self.definition == definition and self.report.state == state
+    def good(self, definition: PilotDefinition, state: State, erased: int, now: Micros) -> bool:
+        same = self.definition == definition and self.report.state == state and self.erased == erased
         return same and (state == "closed" or now - self.report.made <= FRESH)
 
 
@@ -63,9 +65,11 @@ class Reports:
         asked = clock.now()
         with self._lock:  # those who wait for it together get the same one
             state, now = self._registry.state(pilot.id), clock.now()
+            erased = erasures_done(self._registry.database, pilot.id)
             kept = self._kept.get(pilot.id)
-            if kept is None or not kept.good(pilot, state, now) or (fresh and kept.report.made < asked):
-                kept = self._kept[pilot.id] = Kept(pilot, current_report(self._registry, self._store, pilot, now))
+            if kept is None or not kept.good(pilot, state, erased, now) or (fresh and kept.report.made < asked):
+                report = current_report(self._registry, self._store, pilot, now)
+                kept = self._kept[pilot.id] = Kept(pilot, report, erased)
             self._kept.move_to_end(pilot.id)
             while len(self._kept) > MOST:
                 self._kept.popitem(last=False)

@@ -46,6 +46,10 @@ class NoRoom(Exception):
     """The folder holds as much as it may; the text says how much that is."""
 
 
+class Unfinished(Exception):
+    """Something was erased while the snapshot was written, so it may hold what is gone everywhere else."""
+
+
 class SnapshotStore:
     """The snapshots of a folder, which may hold so many of so many bytes together."""
 
@@ -55,7 +59,7 @@ class SnapshotStore:
         self._most_bytes = most_bytes
 
     def write(self, stream: Iterable[bytes]) -> tuple[str, str, int]:
-        """Keep a file durably: (id, SHA-256, bytes). The same bytes are one file. Raises NoRoom."""
+        """Keep a file durably: (id, SHA-256, bytes). The same bytes are one file. Raises NoRoom, Unfinished."""
         self._folder.mkdir(parents=True, exist_ok=True)
         digest, size = hashlib.sha256(), 0
         handle, name = tempfile.mkstemp(dir=self._folder, suffix=".part")
@@ -74,6 +78,8 @@ class SnapshotStore:
                 self._find_room(size)
             Path(name).chmod(0o400)
             Path(name).replace(self.path(checksum[:24]))
+        except FileNotFoundError:
+            raise Unfinished from None
         finally:
             Path(name).unlink(missing_ok=True)
         return checksum[:24], checksum, size
@@ -88,7 +94,7 @@ class SnapshotStore:
             )
 
     def describe(self, snapshot: Snapshot) -> Snapshot:
-        """Keep the description; where the same file is described already, that one stays."""
+        """Keep the description; where the same file is described already, that one stays. Raises Unfinished."""
         known = self.get(snapshot.id)
         if known is not None:
             return known
@@ -97,8 +103,14 @@ class SnapshotStore:
             file.write(msgspec.json.format(msgspec.json.encode(snapshot)))
             file.flush()
             os.fsync(file.fileno())
-        Path(name).chmod(0o600)
-        Path(name).replace(self._folder / f"{snapshot.id}.json")
+        try:
+            Path(name).chmod(0o600)
+            Path(name).replace(self._folder / f"{snapshot.id}.json")
+        except FileNotFoundError:
+            raise Unfinished from None
+        if not self.path(snapshot.id).exists():  # erased meanwhile
+            (self._folder / f"{snapshot.id}.json").unlink(missing_ok=True)
+            raise Unfinished
         return snapshot
 
     def get(self, snapshot_id: str) -> Snapshot | None:
@@ -115,10 +127,22 @@ class SnapshotStore:
         return [snapshot for snapshot in found if snapshot is not None]
 
     def files_of(self, pilot: str) -> list[Path]:
-        """The files that hold readings of the pilot, for when they have to be forgotten: rows and description."""
-        found = [snapshot.id for snapshot in self.all() if pilot in snapshot.pilots]
+        """The files that may hold readings of the pilot, for when they have to be forgotten: rows and description.
+
+        Those that are not finished too, of whichever pilot: a process that was killed leaves them behind, and one that
+        still writes has read what is being erased.
+        """
+        known = self.all()
+        of_pilot = [snapshot.id for snapshot in known if pilot in snapshot.pilots]
+        described = {snapshot.id for snapshot in known}
         return [
-            path for snapshot_id in found for path in (self._folder / f"{snapshot_id}.json", self.path(snapshot_id))
+            *(
+                path
+                for snapshot_id in of_pilot
+                for path in (self._folder / f"{snapshot_id}.json", self.path(snapshot_id))
+            ),
+            *self._folder.glob("*.part"),
+            *(path for path in self._folder.glob("*.parquet") if path.stem not in described),
         ]
 
     def path(self, snapshot_id: str) -> Path:

@@ -119,8 +119,9 @@ class PhotoStore:
         return self._folder / photo.pilot / photo.name
 
     def files_of(self, pilot: str) -> list[Path]:
-        """The files of a pilot's photos, for when they have to be erased."""
-        return sorted(path for path in (self._folder / pilot).glob("photo-*") if is_photo(path))
+        """The files of a pilot's photos, for when they have to be erased; those of a process that was killed too."""
+        folder = self._folder / pilot
+        return sorted(path for path in folder.glob("*") if is_photo(path) or path.suffix == ".part")
 
 
 def redrawn(content: bytes) -> bytes:

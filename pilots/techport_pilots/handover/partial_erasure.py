@@ -165,7 +165,7 @@ def erase_part(
     Raises ValueError, StoreUnavailable, RegistryUnavailable, OSError for a file that cannot be removed.
     """
     definition = registry.pilot(part.pilot)
-    receipts = _finish_begun(registry, store, ledger, definition)  # first: the next counts what these left
+    receipts = _finish_begun(registry, store, ledger, definition, files)  # first: the next counts what these left
     receipt = count_part(registry, store, ledger, part, files)
     with registry.database.writing() as transaction:
         lock(transaction)
@@ -173,7 +173,7 @@ def erase_part(
         transaction.execute(_BEGIN, {"pilot": part.pilot, "content": content, "at": receipt.begun})
     devices = None if part.device is None else {part.device}
     forget_retained(topic_filters(definition), of_devices(definition, devices, reference_of(part.reference)))
-    receipts += _finish_begun(registry, store, ledger, definition)
+    receipts += _finish_begun(registry, store, ledger, definition, files)
     registry.database.rewrite(
         (
             *_TIMES,
@@ -193,16 +193,22 @@ def erase_part(
 
 
 def _finish_begun(
-    registry: Registry, store: ReadingStore, ledger: Ledger, definition: PilotDefinition
+    registry: Registry, store: ReadingStore, ledger: Ledger, definition: PilotDefinition, files: Files
 ) -> list[Erasure]:
     with registry.database.reading() as transaction:
         rows = transaction.execute(_BEGUN, {"pilot": definition.id}).all()
     begun = [(int(number), msgspec.json.decode(content, type=_Begun)) for number, content in rows]
-    return [_finish(registry, store, ledger, number, one, definition) for number, one in begun]
+    return [_finish(registry, store, ledger, number, one, definition, files) for number, one in begun]
 
 
 def _finish(
-    registry: Registry, store: ReadingStore, ledger: Ledger, number: int, begun: _Begun, definition: PilotDefinition
+    registry: Registry,
+    store: ReadingStore,
+    ledger: Ledger,
+    number: int,
+    begun: _Begun,
+    definition: PilotDefinition,
+    files: Files,
 ) -> Erasure:
     part, receipt = begun.part, begun.receipt
     reference = reference_of(part.reference)
@@ -214,7 +220,9 @@ def _finish(
         key = DeviceDay(part.pilot, day.device, day.day)
         unbooked[key] = day.rows - (erased.get(key, 0) - day.erased_before)
     ledger.book_erased({key: rows for key, rows in unbooked.items() if rows > 0})
-    for file in (*receipt.packages, *receipt.files):
+    # Once more: what was read before the erasure may have become a file since. Photos are not made of readings.
+    later = [path for path in files(part.pilot) if not is_photo(path)]
+    for file in (*receipt.packages, *receipt.files, *later):
         Path(file).unlink(missing_ok=True)
     done = msgspec.structs.replace(receipt, done=now(), days=[])
     with registry.database.writing() as transaction:

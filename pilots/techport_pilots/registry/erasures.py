@@ -23,6 +23,7 @@ from techport_pilots.time import micros_of, parse_duration
 from techport_storage.model import Micros
 
 _RECEIPTS = "SELECT content FROM erasures WHERE state = 'done' ORDER BY id"
+_DONE = "SELECT count(*) FROM erasures WHERE pilot = :pilot AND state = 'done'"
 _HOLDING = "SELECT pilot FROM ledger GROUP BY pilot HAVING sum(stored) > sum(erased)"
 _NOT_COLLECTED = "SELECT pilot, sum(parts) FROM ignored_parts WHERE rule = :rule GROUP BY pilot"
 _EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
@@ -127,6 +128,12 @@ def holding_readings(database: Database) -> set[str]:
     """Pilots of which the store holds readings, as the ledger counts them."""
     with database.reading() as transaction:
         return {pilot for (pilot,) in transaction.execute(_HOLDING)}
+
+
+def erasures_done(database: Database, pilot: str) -> int:
+    """How often something of the pilot has been erased: what is made of its readings is good until the next time."""
+    with database.reading() as transaction:
+        return int(transaction.execute(_DONE, {"pilot": pilot}).scalar_one())
 
 
 def not_collected(database: Database) -> dict[str, int]:
