@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import msgspec
 
 from techport_pilots.plugins import PLUGINS, folder_names, table_files
+from techport_pilots.topics import covers
 
 if TYPE_CHECKING:  # a command's help lists the names: the rest is not loaded for it
     from techport_pilots.i18n import Message
@@ -139,6 +140,36 @@ def formats() -> Mapping[str, Format]:
     """
     found = sorted(_load(), key=lambda form: (form.name != DEFAULT, not form.own_topic, form.label.lower()))
     return {form.name: form for form in found}
+
+
+_SPECIFIC = 2
+"""Levels that a format's usual topic must name for messages below it to be taken for that format's."""
+
+
+def format_of_topic(topic: str) -> str | None:
+    """The format of a source that names none: the one whose messages usually have such topics, else JSON of any shape.
+
+    Parameters
+    ----------
+    topic : str
+        The source's topic filter.
+
+    Returns
+    -------
+    str or None
+        A name of `formats()`; None where several formats have such topics, and only a person can say which.
+    """
+    levels = topic.split("/")
+    if levels[0] == "pilots":
+        own = {form.own_topic: form.name for form in formats().values() if form.own_topic}
+        return {"readings": DEFAULT, **own}.get(levels[-1], "json")
+    usual = [form.name for form in formats().values() if form.topic and _is_usual(form.topic, topic)]
+    return ("json" if not usual else usual[0]) if len(usual) < 2 else None
+
+
+def _is_usual(form_topic: str, topic: str) -> bool:
+    named = sum(level not in ("+", "#") for level in form_topic.split("/"))
+    return form_topic == topic or (named >= _SPECIFIC and covers(form_topic, topic))
 
 
 def markdown_table() -> str:

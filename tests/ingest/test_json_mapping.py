@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from textwrap import indent
+from typing import Any
 
 import pytest
 
@@ -11,9 +12,11 @@ from techport_ingest.decoding.json_paths import MISSING, parse_path
 from techport_ingest.decoding.reader import Reader
 from techport_ingest.message import Message
 from techport_pilots.definition.load import parse_definition, to_yaml
+from techport_pilots.errors import DefinitionError
 from techport_pilots.model import DeviceDefinition, PilotDefinition
 from techport_pilots.registry.view import IngestView
 from techport_storage.model import Reading
+from tests.ingest.explaining import read, reasons, stored
 
 NOW = 1_777_897_900_000_000  # 2026-05-04T12:31:40Z
 DEVICES = ["a1", "a2", "plc", "node", "168496141", "AcuRite-Tower-A-1234"]
@@ -249,3 +252,76 @@ def test_one_value_with_its_unit_and_no_name_is_called_value() -> None:
     assert values("topic: x/a1\nformat: json\ndevice: {id: a1}", "x/a1", {"value": 23.6, "unit": "Cel"}) == {
         "a1 value": 23.6
     }
+
+
+@pytest.mark.parametrize(
+    ("source", "topic", "payload", "expected"),
+    [
+        (  # the table of a family whose usual topic covers the source's
+            {"topic": "msh/EU/2/json/Garden/+"},
+            "msh/EU/2/json/Garden/!0a",
+            {"from": 77, "type": "telemetry", "timestamp": 1777897000, "payload": {"temperature": 3.5}, "rssi": -70},
+            {"air_temperature": 3.5},
+        ),
+        (
+            {"topic": "line/4", "device": {"id": "77"}},
+            "line/4",
+            {"timestamp": 1777897800000, "values": [{"id": "Pump.Flow", "t": 1777897799000, "v": 7}]},
+            {"values.Pump.Flow": 7.0},
+        ),
+        (
+            {"topic": "hus/+/sensor/temperature/state"},
+            "hus/77/sensor/temperature/state",
+            "4.5",
+            {"air_temperature": 4.5},
+        ),
+        ({"topic": "hus/+/sensor/temperature/state"}, "hus/77/sensor/temperature/state", "nan", {}),
+        ({"topic": "hus/+/#"}, "hus/77/door/state", "OPEN", {"door_open": 1.0}),
+        ({"topic": "tank/+/level"}, "tank/77/level", "3.2", {"level": 3.2}),
+        ({"topic": "zigbee2mqtt/#"}, "zigbee2mqtt/77", {"temperature": 7}, {"air_temperature": 7.0}),
+        ({"topic": "iot/+/evt"}, "iot/77/evt", {"d": {"temperature": 21.5}}, {"air_temperature": 21.5}),
+    ],
+)
+def test_a_source_without_a_format(
+    source: dict[str, Any], topic: str, payload: Any, expected: dict[str, float]
+) -> None:
+    explanation = read(source, topic, payload, "77")
+    assert {name: value for name, (value, _) in stored(explanation).items()} == expected
+    assert reasons(explanation) == []
+
+
+def test_the_format_that_a_topic_has_is_written_into_the_definition() -> None:
+    definition = "id: x\ntitle: X\nquestion: Y\ndevices: []\nsources:\n"
+    for topic, form in (("rtl_433/+/events", "rtl-433"), ("pilots/x/+/csv", "csv"), ("pilots/x/+/readings", "native")):
+        assert parse_definition(f"{definition}  - topic: {topic}\n").sources[0].format == form
+    with pytest.raises(DefinitionError, match="format"):  # ChirpStack 3 and 4 have one topic
+        parse_definition(definition + "  - topic: application/+/device/+/event/up\n")
+
+
+@pytest.mark.parametrize(
+    ("payload", "reason"),
+    [('{"level": 3', "truncated.json"), ("[1, 2", "truncated.json"), ('"a": 1', "not-json.malformed")],
+)
+def test_damaged_json_is_no_plain_word(payload: str, reason: str) -> None:
+    named = {"topic": "tank/+/level", "format": "json", "name": {"level": 3}}
+    for source in ({"topic": "tank/+/level"}, named)[: 1 if payload.startswith('"') else 2]:
+        assert reasons(read(source, "tank/77/level", payload, "77")) == [reason]
+
+
+def test_a_plain_value_whose_topic_says_only_the_device_is_asked_about() -> None:
+    assert reasons(read({"topic": "sensors/+"}, "sensors/77", "21.5", "77")) == ["wrong-shape.json"]
+
+
+@pytest.mark.parametrize(
+    ("payload", "reason"),
+    [
+        ({"payload": {"temperature": 1}}, "not-a-number.nested"),
+        ({"values": [{"id": "a", "v": 1}]}, "not-a-number.nested"),
+        ("21.5", "wrong-shape.source"),
+    ],
+)
+def test_a_native_source_says_which_format_reads_other_shapes(payload: Any, reason: str) -> None:
+    """A device below pilots/ is told what to send; of others the source has to say how they are read."""
+    assert reasons(read({"topic": "plc/+/out", "format": "native"}, "plc/77/out", payload, "77")) == [reason]
+    own = {"topic": "pilots/p/+/readings", "format": "native"}
+    assert reason not in reasons(read(own, "pilots/p/77/readings", payload, "77"))

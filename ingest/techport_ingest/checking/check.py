@@ -67,6 +67,8 @@ _RANGE, _CLOCK = int(Quality.RANGE), int(Quality.CLOCK)
 TEXT = "text"
 """The rule of formats under which texts are ignored."""
 
+_NESTED = ("not-a-number.object", "not-a-number.array")
+
 _INFORMS = (TEXT, "identity")
 """Rules of formats under which texts are ignored that may say what a device is."""
 
@@ -640,6 +642,8 @@ class Columns:
             number, given = rejection.params["number"], rejection.params["given"]
             key = observed.maker or observed.key
             rejection = Rejection("not-a-number.as-text", {"key": key, "given": given, "number": number})
+        elif rejection.code in _NESTED and not message.topic.startswith("pilots/"):  # who sends it is no device of ours
+            rejection = Rejection("not-a-number.nested", {"key": observed.maker or observed.key})
         self._reject_part(RejectedPart(message, pilot, device, format_name, rejection, observed.key, 1))
 
     def _reject_part(self, part: RejectedPart) -> None:

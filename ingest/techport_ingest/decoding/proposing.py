@@ -18,6 +18,7 @@ from techport_ingest.checking.time_names import is_time
 from techport_ingest.decoding.lint import explain
 from techport_ingest.decoding.quantity_names import UNKNOWN_UNIT
 from techport_ingest.decoding.router import Router
+from techport_ingest.decoding.topic_levels import PLAIN_ENDS, SAYS_NOTHING
 from techport_ingest.message import Message, RejectedMessage
 from techport_pilots.definition.load import source_yaml
 from techport_pilots.devices.explanation import Explanation
@@ -46,10 +47,6 @@ _DEVICE_KEYS = (
 _NAME_KEYS = ("name", "n", "tag", "key", "parameter", "type", "id", "measurement", "variable", "quantity")
 _VALUE_KEYS = ("value", "v", "val", "measurementValue", "reading", "data", "record")
 _UNIT_KEYS = ("unit", "u", "uom", "unitCode", "units")
-_PLAIN_ENDS = ("state", "value", "status", "get")
-_SAYS_NOTHING = frozenset(
-    (*_PLAIN_ENDS, "out", "data", "up", "uplink", "telemetry", "readings", "json", "event", "events")
-)
 _EPOCHS = ((1_400_000_000, 2_200_000_000), (1_400_000_000_000, 2_200_000_000_000))
 
 
@@ -212,7 +209,7 @@ def _pattern(topics: Sequence[str]) -> str:
     if levels[0] == "pilots" and len(levels) > _DEVICE_LEVEL:
         levels[_DEVICE_LEVEL] = "+"
     elif "+" not in levels and len(levels) > 1:  # one device so far: the last level that may be its name
-        named = [at for at, level in enumerate(levels) if at and level and level not in _SAYS_NOTHING]
+        named = [at for at, level in enumerate(levels) if at and level and level not in SAYS_NOTHING]
         if named:
             levels[named[-1]] = "+"
     return "/".join(levels)
@@ -265,7 +262,7 @@ def _of_json(
 def _plain(pattern: str, topics: Sequence[str]) -> Iterator[SourceDefinition]:
     """Plain values: the last level that is no word such as "state" names the value, one before it the device."""
     levels = topics[0].split("/")
-    named = max((at for at, level in enumerate(levels) if level not in _PLAIN_ENDS), default=len(levels) - 1)
+    named = max((at for at, level in enumerate(levels) if level not in PLAIN_ENDS), default=len(levels) - 1)
     wide = pattern.split("/")
     if len(wide) != len(levels):
         return

@@ -137,6 +137,7 @@ def quantity(key: str) -> str:
 CONTAINERS = frozenset(
     (
         *(
+            "d",
             "messages",
             "message",
             "data",

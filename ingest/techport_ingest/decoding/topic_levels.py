@@ -4,6 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+PLAIN_ENDS = ("state", "value", "status", "get")
+"""Last levels of topics whose messages are one plain value: the level before says what it is."""
+
+SAYS_NOTHING = frozenset(
+    (*PLAIN_ENDS, "out", "data", "up", "uplink", "telemetry", "readings", "json", "event", "events")
+)
+"""Levels that say neither which device it is nor what it measures."""
+
 
 def joined_levels(levels: Sequence[str], level: int, to: int | None, separator: str) -> str:
     """Some levels of a topic, joined.

@@ -19,6 +19,7 @@ from techport_pilots.definition.misfit import Misfit, misfit
 from techport_pilots.definition.structure import fit
 from techport_pilots.definition.text import MAX_BYTES, Source, SourceError, plain_value, read_yaml
 from techport_pilots.errors import DefinitionError, Finding
+from techport_pilots.formats import format_of_topic
 from techport_pilots.model import PilotDefinition, SourceDefinition
 
 __all__ = [
@@ -63,7 +64,7 @@ def parse_definition(text: str, *, file: str = "definition", folder: FilePath | 
 
 
 def _checked(source: Source, file: str, unread: list[Misfit]) -> PilotDefinition:
-    values, misfits = fit(source.value, PilotDefinition)
+    values, misfits = fit(_with_formats(source.value), PilotDefinition)
     misfits = unread + misfits
     try:
         as_written = msgspec.convert(values, PilotDefinition)
@@ -77,6 +78,21 @@ def _checked(source: Source, file: str, unread: list[Misfit]) -> PilotDefinition
     if misfits:
         raise _error(misfits, source, file)
     return pilot
+
+
+def _with_formats(document: object) -> object:
+    """The document with the format of each source that names none, where its topic tells it."""
+    sources = document.get("sources") if isinstance(document, dict) else None
+    if not isinstance(document, dict) or not isinstance(sources, list):
+        return document
+    return {**document, "sources": [_with_format(source) for source in sources]}
+
+
+def _with_format(source: object) -> object:
+    if not isinstance(source, dict) or "format" in source or not isinstance(topic := source.get("topic"), str):
+        return source
+    form = format_of_topic(topic)
+    return source if form is None else {**source, "format": form}
 
 
 def to_yaml(pilot: PilotDefinition) -> str:

@@ -9,6 +9,7 @@ no object or list is one plain value, a number or a text.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -37,7 +38,7 @@ from techport_ingest.decoding.json_paths import MISSING, Place, parse_path
 from techport_ingest.decoding.positions import OF_GATEWAYS, UNITS, Located
 from techport_ingest.decoding.quantity_names import quantity_of_path
 from techport_ingest.decoding.time_fields import TimeReader
-from techport_ingest.decoding.topic_levels import joined_levels
+from techport_ingest.decoding.topic_levels import SAYS_NOTHING, joined_levels
 from techport_ingest.message import Found, Ignored, Message, Observed, RejectedMessage, Unreadable
 from techport_pilots.model import DeviceRule, FieldMapping, JsonShape
 from techport_pilots.topics import topic_matches
@@ -131,13 +132,16 @@ class _Shape:
         return topic_matches(self._topic, topic)
 
     def parse(self, message: Message) -> Any:
-        """The document of a message. Raises RejectedMessage."""
-        if self._name is None or self._name.path is not None:
-            return json_document(message.payload)
+        """The document of a message: JSON, or a plain word. Raises RejectedMessage."""
+        payload = message.payload
         try:
-            return msgspec.json.decode(message.payload)
+            return msgspec.json.decode(payload)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            return utf8(message.payload)
+            by_path = self._records is not None or self._name_path is not None
+            plain = self._name is not None or _PLAIN.fullmatch(payload)
+            if by_path or not plain or payload.lstrip()[:1] in (b"{", b"["):
+                return json_document(payload)  # says what is wrong with it
+            return utf8(payload)
 
     def takes(self, document: Any) -> bool:
         """Whether the message is one that this shape is about."""
@@ -262,6 +266,8 @@ class _Shape:
         elif name and type(value) is dict and "value" in value:
             value = value["value"]
         if type(value) is not dict and type(value) is not list:
+            if not name and value is document:
+                name = _level_that_names(levels, None if self._device.id is not None else device)
             if not name:
                 raise RejectedMessage("wrong-shape.json", kind=json_type(value))
             unit = None if self._unit is None else self._unit.first(document, record.value)
@@ -431,6 +437,18 @@ def _joined(key: str, separator: str) -> str:
 
 def _name_text(value: object) -> str:
     return str(value).strip() if type(value) in (str, int) else ""
+
+
+_PLAIN = re.compile(rb"\s*[^\r\n{}\[\]\":=;|]{1,40}\s*")
+"""A word or a number, with its unit perhaps. Anything with the signs of JSON, pairs or tables in it is a message that is damaged."""
+
+
+def _level_that_names(levels: Sequence[str], device: str | None) -> str:
+    """What the topic of a plain value calls it: its last level that says something, behind the one that names the
+    device; "" for none. `device` is None where no level names it.
+    """
+    last = next((at for at in reversed(range(len(levels))) if levels[at].lower() not in SAYS_NOTHING), 0)
+    return levels[last] if device is None or device in levels[:last] else ""
 
 
 def _segment(name: str, segment: int | None) -> str:

@@ -35,6 +35,8 @@ def decode(message: Message, device: str, times: TimeReader = _STRICT) -> list[F
     received = message.received
     if type(document) is not list:
         if type(document) is not dict:
+            if not message.topic.startswith("pilots/"):
+                raise RejectedMessage("wrong-shape.source", kind=json_type(document))
             raise RejectedMessage("wrong-shape.native", kind=json_type(document))
         keys, time = times.keys_and_time(document, received)
         values = _with_position(document) if payload.find(b"{", 1) > 0 else document
