@@ -13,6 +13,7 @@ from techport_pilots.definition.load import parse_definition, read_definition
 from techport_pilots.errors import DefinitionError
 from techport_pilots.model import PilotDefinition
 from techport_pilots.registry.view import IngestView
+from tests.ingest.explaining import read
 
 NOW = 1_777_897_900_000_000
 HEAD = "id: lora\ntitle: Lora\nquestion: Is it heard?\n"
@@ -104,3 +105,13 @@ def test_how_well_an_uplink_was_heard_is_given_on_request() -> None:
     for source, message in uplinks:
         assert stored(parse_definition(f"{HEAD}{source}    signal: true\n{DEVICES}"), message) == expected
         assert stored(parse_definition(f"{HEAD}{source}{DEVICES}"), message) == {"1 co2": 500}
+
+
+def test_a_server_that_names_one_gateway_beside_the_uplink_says_nothing_of_others() -> None:
+    """Its numbers are texts; how many gateways there were is not known."""
+    uplink = {"devEui": "0102030405060701", "timestamp": "2026-05-04T12:30:00Z", "fPort": "2", "fCntUp": "4"}
+    heard = {"rssi": "-92", "snr": "8.5", "gatewayIdentifier": "126"}
+    source = {"topic": "netmore/#", "format": "netmore", "signal": True}
+    explanation = read(source, "netmore/up", [uplink | heard | {"decoded": {"co2": 500}}], "0102030405060701")
+    values = {reading.quantity: reading.value for reading in explanation.readings}
+    assert values == {"co2": 500, "rssi": -92, "snr": 8.5}

@@ -440,7 +440,7 @@ def _name_text(value: object) -> str:
 
 
 _PLAIN = re.compile(rb"\s*[^\r\n{}\[\]\":=;|]{1,40}\s*")
-"""A word or a number, with its unit perhaps. Anything with the signs of JSON, pairs or tables in it is a message that is damaged."""
+"""A word or a number, with its unit perhaps. What has the signs of JSON, pairs or tables in it is damaged."""
 
 
 def _level_that_names(levels: Sequence[str], device: str | None) -> str:

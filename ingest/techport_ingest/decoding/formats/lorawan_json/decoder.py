@@ -177,13 +177,16 @@ class UplinkReader:
 
     def _heard(self, record: Any, device: str, time: Micros | None) -> list[Found]:
         heard = MISSING if self._receptions is None else self._receptions.first(record, record)
-        if type(heard) is dict:
-            heard = [heard]
+        alone = heard is MISSING and self._shape.rssi in record  # of one gateway; not said how many others heard it
+        if type(heard) is dict or alone:
+            heard = [record if alone else heard]
         if type(heard) is not list:
             return []
         keys = (("rssi", self._shape.rssi), ("snr", self._shape.snr))
         plain = [{key: _number(one.get(name)) for key, name in keys} for one in heard if type(one) is dict]
-        return signal(device, time, [{key: value for key, value in one.items() if value is not None} for one in plain])
+        numbers = [{key: value for key, value in one.items() if value is not None} for one in plain]
+        found = signal(device, time, numbers)
+        return [part for part in found if type(part) is Observed and part.key != "gateway_count"] if alone else found
 
     def _time(self, message: Message, record: Any) -> Micros | None:
         given = self._first_of("time", record)
