@@ -160,7 +160,7 @@ async def test_groups_over_the_whole_range_and_by_hours(asked: httpx.AsyncClient
     truth = frame.groupby(frame["street"].fillna(""))["value"].agg(["mean", "count"])
     assert {(row["street"] or "", row["count"]) for row in rows} == set(truth["count"].items())
     assert [row["mean"] for row in rows] == pytest.approx(truth["mean"].tolist(), rel=1e-14)
-    assert set(rows[0]) == {"street", "quantity", "mean", "count", "unit"}
+    assert set(rows[0]) == {"street", "quantity", "mean", "count", "completeness", "unit"}
     hours = await items(asked, group="pilot", every="PT1H", quantity="laeq,wind_from_direction", start=start, end=end)
     loud = [row for row in hours if row["quantity"] == "laeq"]
     level = within(start, end).query("quantity == 'laeq'")
@@ -246,6 +246,53 @@ async def test_means_weighted_by_how_long_values_held(
 
 
 @pytest.mark.dates
+@pytest.mark.parametrize("profile", ["hour", "weekday", "month"])
+async def test_a_profile_of_time_weighted_means_is_of_all_time_of_a_class(
+    asked: httpx.AsyncClient, profile: str
+) -> None:
+    first, last = "2025-10-25T00:00:00+02:00", "2025-10-29T00:00:00+01:00"  # with the night of 25 hours
+    rows = await items(
+        asked, device="door", quantity="air_temperature", start=first, end=last, profile=profile, aggregate="time_mean"
+    )
+    part = FRAME[(FRAME["device"] == "door") & (FRAME["quantity"] == "air_temperature")].sort_values("us")
+    start, end = (int(dt.datetime.fromisoformat(text).timestamp()) * SECOND for text in (first, last))
+    seconds = np.arange(start, end, SECOND)
+    place = np.searchsorted(part["us"].to_numpy(), seconds, "right") - 1
+    held = np.where((place >= 0) & (seconds - part["us"].to_numpy()[place] < 24 * HOUR), place, -1)
+    value = np.where(held >= 0, part["value"].to_numpy()[held], np.nan)
+    local = pd.to_datetime(seconds, unit="us", utc=True).tz_convert(ZONE)
+    number = {"hour": local.hour, "weekday": local.day_of_week + 1, "month": local.month}[profile]
+    truth = pd.Series(value).groupby(number).mean()
+    assert {row[profile]: row["time_mean"] for row in rows} == pytest.approx(truth.dropna().to_dict(), rel=1e-9)
+    assert sum(row["count"] for row in rows) == int(((part["us"] >= start) & (part["us"] < end)).sum())
+
+
+@pytest.mark.dates
+@pytest.mark.parametrize("profile", ["hour", "weekday", "month", None])
+async def test_profiles_and_whole_ranges_say_how_complete_they_are(
+    asked: httpx.AsyncClient, profile: str | None
+) -> None:
+    start, end = RANGES[0]
+    more = {"profile": profile} if profile else {}
+    rows = await items(asked, device="a,b", quantity="pm10", start=start, end=end, group="quantity", **more)
+    frame = within(start, end).query("device in ('a', 'b') and quantity == 'pm10'")
+    bounds = [pd.Timestamp(day, tz=ZONE) for day in (start, end)]
+    slots = pd.date_range(*bounds, freq="10min", inclusive="left")  # of each device one reading each
+
+    def classes(times: Any) -> Any:
+        index = pd.DatetimeIndex(times)
+        return {"hour": index.hour, "weekday": index.day_of_week + 1, "month": index.month, None: index.year * 0}[
+            profile
+        ]
+
+    due = pd.Series(2, slots).groupby(classes(slots)).sum()
+    got = frame.groupby(classes(frame["local"]))["value"].size()
+    shares = {row.get(profile, 0): row["completeness"] for row in rows}
+    assert shares == pytest.approx((got / due).dropna().round(4).to_dict(), abs=1e-4)
+    assert all(0.5 < share <= 1 for share in shares.values())
+
+
+@pytest.mark.dates
 async def test_a_local_day_of_25_hours_is_weighted_with_25(asked: httpx.AsyncClient) -> None:
     (row,) = await items(
         asked,
@@ -317,7 +364,7 @@ async def test_described_streams_of_an_area_that_never_sent_are_there(asked: htt
         ({"profile": "hour", "every": "P1D"}, 400, "every"),
         ({"profile": "hour", "fill": "linear"}, 400, "fill"),
         ({"profile": "hour", "rolling": "PT8H", "every": "PT1H"}, 400, "profile"),
-        ({"profile": "hour", "aggregate": "time_mean"}, 400, "aggregate"),
+        ({"profile": "hour", "aggregate": "time_mean"}, 400, "start"),
         ({"group": "street", "downsample": "lttb"}, 400, "downsample"),
         ({"group": "street", "shape": "wide"}, 400, "every"),
         ({"aggregate": "time_mean,mean", "every": "PT1H", "start": "-P1D"}, 400, "aggregate"),

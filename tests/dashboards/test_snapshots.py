@@ -9,6 +9,7 @@ import json
 import re
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import msgspec
@@ -146,7 +147,8 @@ async def test_the_same_rows_are_the_same_snapshot(freezer: httpx.AsyncClient) -
     [
         ({"limit": 5}, "limit"),
         ({"format": "csv"}, "format"),
-        ({"shape": "wide"}, "shape"),
+        ({"downsample": "lttb"}, "downsample"),
+        ({"shape": "long", "group": ["nonsense"]}, "group"),
         ({"pilot": ["kai"]}, "pilot"),
         ({"nonsense": 1}, "nonsense"),
     ],
@@ -154,6 +156,32 @@ async def test_the_same_rows_are_the_same_snapshot(freezer: httpx.AsyncClient) -
 async def test_what_cannot_be_frozen(freezer: httpx.AsyncClient, body: dict[str, object], parameter: str) -> None:
     answer = await freezer.post(SNAPSHOTS, json=body)
     assert (answer.status_code, answer.json()["parameter"]) == (400, parameter)
+
+
+@pytest.mark.parametrize(
+    "shape",
+    [
+        {"group": ["quantity"], "every": "P1D"},
+        {"group": ["device"]},
+        {"profile": "hour", "aggregate": ["mean", "p95"]},
+        {"shape": "wide", "every": "P1D"},
+        {"every": "PT1H", "rolling": "PT8H"},
+        {"every": "P1D", "aggregate": ["time_mean"], "fill": "null"},
+        {"order": "-time"},
+    ],
+)
+async def test_every_shape_of_an_answer_can_be_frozen(freezer: httpx.AsyncClient, shape: dict[str, Any]) -> None:
+    made = await freezer.post(SNAPSHOTS, json={**QUESTION, "end": "2025-10-28", **shape})
+    assert made.status_code == 201, made.text
+    snapshot = made.json()
+    file = await freezer.get(snapshot["file"])
+    frozen = pq.read_table(io.BytesIO(file.content))
+    asked = {name: ",".join(value) if isinstance(value, list) else value for name, value in shape.items()}
+    question = {"pilot": "kai-luft", "quantity": "pm10", "start": "2025-10-21", "end": "2025-10-28", **asked}
+    answer = await freezer.get("/api/v1/readings", params={**question, "format": "parquet"})
+    assert frozen.equals(pq.read_table(io.BytesIO(answer.content)))
+    assert frozen.num_rows == snapshot["rows"] > 0
+    assert snapshot["question"] == {**QUESTION, "end": "2025-10-28", **shape}
 
 
 @pytest.mark.parametrize("snapshot_id", ["0" * 24, "x", "..%2f..%2fregistry", "%00"])

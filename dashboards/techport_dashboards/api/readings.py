@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from bisect import bisect_right
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from functools import partial
 from threading import Event
 from typing import Annotated, Any, Literal
@@ -47,6 +47,7 @@ from techport_dashboards.query.groups import (
     Groups,
     Profile,
     check_no_counts,
+    expected_readings,
     group_names,
     groups_of,
     regrouped,
@@ -105,9 +106,10 @@ from techport_dashboards.web.methods import HEAD
 from techport_dashboards.web.request_slots import SlotRoute
 from techport_pilots.definition.privacy import licence_of
 from techport_pilots.i18n import N_
+from techport_pilots.quality.completeness import counted_in
 from techport_pilots.quantities import vocabulary_of
 from techport_pilots.registry.registry import StreamInfo
-from techport_pilots.time import interval_micros
+from techport_pilots.time import interval_micros, micros_of
 from techport_storage import clock
 from techport_storage.buckets import format_width
 from techport_storage.model import RAW_SCHEMA, Micros, Selection, Stream
@@ -302,12 +304,11 @@ class ReadingsParameters(Choice):
         named, weighted = self._aggregates(), TIME_MEAN in self._aggregates()
         for wrong, parameter, message, example in (
             (self.profile and self.fill not in ("none", "null"), "fill", _PROFILE_AND_FILL, "null"),
-            (self.profile and weighted, "aggregate", _PROFILE_AND_TIME_MEAN, "mean"),
             ((self.group or self.profile) and self.downsample, "downsample", _DOWNSAMPLED_GROUPS, None),
             (self.group and self.shape == "wide" and not (self.every or self.profile), "every", _WIDE_RANGE, "P1D"),
             (weighted and len(named) > 1, "aggregate", _TIME_MEAN_ALONE, TIME_MEAN),
             (weighted and self.start is None, "start", _TIME_MEAN_FROM, "-P7D"),
-            (weighted and self.every is None, "every", _TIME_MEAN_FROM, "PT1H"),
+            (weighted and not (self.every or self.profile), "every", _TIME_MEAN_FROM, "PT1H"),
             (self.hold is not None and not weighted, "aggregate", _HOLD_OF_NOTHING, TIME_MEAN),
         ):
             if wrong:
@@ -349,7 +350,6 @@ _ROLLING_AND_WIDE = N_("`rolling` is a column of the long shape.")
 _ROLLING_AND_SEVERAL = N_("`rolling` is of one aggregate.")
 _ROLLING_AND_PROFILE = N_("A profile has no buckets in the order of time, which `rolling` needs.")
 _PROFILE_AND_FILL = N_("Between the classes of a profile nothing can be filled in.")
-_PROFILE_AND_TIME_MEAN = N_("A profile is of buckets, which are equally long.")
 _DOWNSAMPLED_GROUPS = N_("`downsample` selects readings and cannot be combined with groups or profiles.")
 _WIDE_RANGE = N_("A wide table of groups has a row for each bucket: it requires a bucket width or a profile.")
 _TIME_MEAN_ALONE = N_("`time_mean` stands alone: request other aggregates separately.")
@@ -444,6 +444,9 @@ class GroupRow(BaseModel):
     quantity: QuantityName
     time: Instant | None = Field(None, description="Start of the bucket, with `every` and without `profile`.")
     count: int = Field(description="Readings in it; of a profile, buckets.")
+    completeness: float | None = Field(
+        None, description="Readings ÷ readings expected in the time of its class or range, 0 to 1."
+    )
     unit: Unit
 
 
@@ -643,6 +646,17 @@ def _is_bounded(services: Services, found: Answer, file_format: formats.Format, 
     return (expected if query.limit is None else min(expected, query.limit)) <= most
 
 
+def whole_answer(services: Services, viewer: Viewer, parameters: ReadingsParameters) -> Answer:
+    """All rows of an answer, in the shape that is asked for. Raises Problem."""
+    now, catalogue, shape = clock.now(), services.registry_cache.current(), parameters.as_shape()
+    resolved = resolve(parameters.question(), viewer, catalogue, services.store, services.settings.zone, now)
+    patience = Deadline(services.settings.query_seconds, way_out=NARROWER)
+    if shape.plain:
+        return run(services, resolved, catalogue, patience)
+    with _IN_MEMORY.taken(patience):
+        return whole(services, resolved, catalogue, shape, patience, now)
+
+
 def some_of(
     services: Services, resolved: Resolved, catalogue: RegistryView, shape: Shape, patience: Deadline
 ) -> Answer:
@@ -739,7 +753,7 @@ def _regrouped(
     query = msgspec.structs.replace(query, end=max(end, query.start))
     starts = bucket_starts(query, now)
     edges = np.append(starts, end_of_bucket(query, starts))
-    return time_weighted(services.store, query, groups, edges, shape.hold, patience)
+    return time_weighted(services.store, query, groups, edges, shape.hold, patience, shape.profile)
 
 
 _BUCKETS_AND_DOWNSAMPLE = N_("`downsample` selects readings and cannot be combined with buckets.")
@@ -838,12 +852,17 @@ def dressing(query: StoreQuery, catalogue: RegistryView, shape: Shape, groups: G
     in_buckets = query.every is not None and not shape.timeless
     states = query.every is None and not shape.group and any(i.kind == "state" for i in catalogue.chosen(query.select))
     known = groups.catalogue if groups else catalogue
+    due: Mapping[tuple[Stream, int], float] = {}
+    if groups is not None and shape.timeless and not shape.time_weighted:
+        due = expected_readings(groups, shape.profile, query.zone, _spans(query, catalogue, groups, now))
 
     def dress(batch: pa.RecordBatch) -> pa.RecordBatch:
         if not shape.wide:
             batch = _chosen(batch, query, known, shape)
             if in_buckets:
                 batch = rows.with_completeness(batch, query, lambda stream: known.stream(stream).interval_us, now)
+            elif groups is not None and not shape.time_weighted:
+                batch = rows.with_shares(batch, groups.seen.readings, due)
             batch = rows.with_units(batch, known.unit)
             if states:
                 batch = rows.with_states(batch, known.state_words)
@@ -858,6 +877,27 @@ def dressing(query: StoreQuery, catalogue: RegistryView, shape: Shape, groups: G
         return batch
 
     return dress
+
+
+def _spans(
+    query: StoreQuery, catalogue: RegistryView, groups: Groups, now: Micros
+) -> dict[Stream, tuple[Micros, Micros]]:
+    """From when and until when readings of each stream are expected: within the range, from its pilot's first phase (or
+    where there are none, from the first reading) and the first time that its device was installed."""
+    first, last = groups.seen.first, now if query.end is None else min(now, query.end)
+    if first is None:
+        return {}
+    spans: dict[Stream, tuple[Micros, Micros]] = {}
+    for stream in groups.place:
+        pilot = catalogue.pilots.get(stream.pilot)
+        begun = first
+        if pilot is not None and pilot.phases:
+            begun = min(micros_of(phase.start, pilot.timezone) for phase in pilot.phases)
+        start = begun if query.start is None else max(begun, query.start)
+        counted = (start, last) if pilot is None else counted_in(pilot, stream.device, start, last)
+        if counted is not None and counted[0] < counted[1]:
+            spans[stream] = (counted[0], counted[1])
+    return spans
 
 
 @router.get("/latest", response_model=Listed[LatestItem])

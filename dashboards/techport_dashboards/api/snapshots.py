@@ -12,7 +12,7 @@ from fastapi import Path as PathParameter
 from fastapi.responses import FileResponse
 from pydantic import BaseModel, ConfigDict, Field
 
-from techport_dashboards.api.readings import ReadingsParameters, about, dressing
+from techport_dashboards.api.readings import ReadingsParameters, about, dressing, whole_answer
 from techport_dashboards.api.schema import Listed
 from techport_dashboards.api.words import (
     Instant,
@@ -22,7 +22,6 @@ from techport_dashboards.query import formats, times
 from techport_dashboards.query.etags import matches
 from techport_dashboards.query.paging import paged
 from techport_dashboards.query.parameters import PageParameters
-from techport_dashboards.query.question import answer
 from techport_dashboards.services import citation
 from techport_dashboards.services.datacite import JSON as DATACITE
 from techport_dashboards.services.datacite import datacite, file_links
@@ -70,7 +69,8 @@ def freeze(request: Request, services: ServicesDep, viewer: ViewerDep, question:
     """Freeze the answer to a question, with the parameters of /readings as a JSON object.
 
     It becomes a Parquet file that never changes, whatever arrives later, with a checksum, a permanent address and text
-    to cite. The same rows again are the same snapshot.
+    to cite: of readings and buckets, and of groups, profiles and wide tables too. The same rows again are the same
+    snapshot.
     """
     audit_trail.note(request, pilots=question.pilot or None)
     return _freeze(services, snapshot_store(services.settings), viewer, question, address_of(request))
@@ -146,13 +146,11 @@ def _freeze(
         if getattr(parameters, name) is not None:
             raise Problem("bad-parameter", "A snapshot always holds the whole response, as Parquet.", parameter=name)
     shape = parameters.as_shape()
-    if not shape.plain:
-        raise Problem("bad-parameter", "A snapshot holds the rows unchanged.", parameter="shape", example="long")
-    found = answer(services, viewer, parameters.question())
+    found = whole_answer(services, viewer, parameters)
     for pilot in found.resolved.query.select.pilots or ():
         require(viewer, "see-raw", pilot)
     query, catalogue = found.resolved.query, services.registry_cache.current()
-    dress = dressing(query, catalogue, shape)
+    dress = dressing(query, catalogue, shape, found.groups)
     schema = dress(pa.RecordBatch.from_pylist([], found.rows.schema)).schema
     facts = about(query, catalogue, shape)
     rows = 0

@@ -11,8 +11,8 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Literal
 
@@ -30,7 +30,7 @@ from techport_pilots.quantities import Kind
 from techport_pilots.registry.registry import StreamInfo
 from techport_storage.buckets import bucket_edges, fixed_width
 from techport_storage.columns import group_by_stream, name_columns
-from techport_storage.microseconds import DAY
+from techport_storage.microseconds import DAY, MINUTE
 from techport_storage.model import TIME, BucketWidth, Micros, Query, Stream, aggregate_schema
 from techport_storage.pooling import POOLED_SCHEMA, pooled
 from techport_storage.query_check import check_zone
@@ -48,9 +48,19 @@ TIME_MEAN = "time_mean"
 LONGEST_HOLD: Micros = DAY
 """How long the value of a stream without an interval holds, unless told."""
 KEYS = ("pilot", "device", "quantity", "kind", "group")
+_QUARTER: Micros = 15 * MINUTE
+_LONGEST_PROFILE: Micros = 200 * 365 * DAY
 _BETWEEN = "\x1f"  # sorts before every printable character
 _MOST_NAMES = 6
 _MOST_READINGS_OF_A_STREAM = 50_000_000
+
+
+@dataclass(slots=True)
+class Seen:
+    """What was counted of the readings that rows without a time were made of."""
+
+    readings: dict[tuple[Stream, int], int] = field(default_factory=dict)  # by group and number of its class
+    first: Micros | None = None  # time of the earliest
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +72,7 @@ class Groups:
     place: dict[Stream, int]  # of a stream of the store, the number of its group
     labels: dict[Stream, tuple[str | None, ...]]
     catalogue: RegistryView  # that knows the groups as streams
+    seen: Seen = field(default_factory=Seen)
 
     def label(self, stream: Stream) -> str:
         """The name of a group's column in a wide table."""
@@ -223,7 +234,10 @@ def _of_readings(store: ReadingStore, query: Query, groups: Groups, patience: De
     raw = msgspec.structs.replace(query, every=None, limit=None, after=None)
     for batch in patience.batches(store.read(raw)):
         times = _whole(batch.column("time"))
-        yield _placed(batch, groups, bucket_of(times), times, batch.column("value"))
+        placed = _placed(batch, groups, bucket_of(times), times, batch.column("value"))
+        if query.every is None:
+            _count(groups, placed, np.ones(placed.num_rows, np.int64))
+        yield placed
 
 
 def _of_buckets(
@@ -238,7 +252,70 @@ def _of_buckets(
         batch = only_fitting(batch, first, fitting)
         columns = [batch.column(name) for name in first]
         value = pc.coalesce(*columns) if len(columns) > 1 else columns[0]
-        yield _placed(batch, groups, class_of(batch.column("time"), profile, query.zone), None, value)
+        numbers = class_of(batch.column("time"), profile, query.zone)
+        _count(groups, _placed(batch, groups, numbers, None, pc.fill_null(value, 0)), batch.column("count").to_numpy())
+        yield _placed(batch, groups, numbers, None, value)
+
+
+def _count(groups: Groups, placed: pa.RecordBatch, readings: Ints) -> None:
+    """Add up the readings behind rows that are put together."""
+    if not placed.num_rows:
+        return
+    place, number = placed.column("place").to_numpy(), placed.column("bucket").to_numpy()
+    keys, inverse = np.unique(np.stack([place.astype(np.int64), number]), axis=1, return_inverse=True)
+    counted, known = np.bincount(inverse.ravel(), readings), groups.seen.readings
+    for i, count in enumerate(counted.astype(np.int64)):
+        key = (groups.streams[int(keys[0, i])], int(keys[1, i]))
+        known[key] = known.get(key, 0) + int(count)
+    first = int(placed.column("time").to_numpy().min())
+    groups.seen.first = first if groups.seen.first is None else min(first, groups.seen.first)
+
+
+def expected_readings(
+    groups: Groups, profile: Profile | None, zone: str, spans: Mapping[Stream, tuple[Micros, Micros]]
+) -> dict[tuple[Stream, int], float]:
+    """How many readings each class of each group would have, were nothing missing.
+
+    Parameters
+    ----------
+    groups : Groups
+        The streams of each group, and how often they come.
+    profile : str or None
+        hour, weekday or month by the local clock; None: all of the time is one class, 0.
+    zone : str
+        IANA time zone.
+    spans : mapping of Stream to (Micros, Micros)
+        From when and until when each stream is expected, [start, end), µs since the epoch.
+
+    Returns
+    -------
+    dict of (Stream, int) to float
+        By group and number of its class; a number of readings. Without groups of which a stream promises no interval.
+    """
+    lengths: dict[tuple[Micros, Micros], Floats] = {}
+    expected: dict[tuple[Stream, int], float] = {}
+    silent = set()
+    for stream, place in groups.place.items():
+        group, interval = groups.streams[place], groups.catalogue.stream(stream).interval_us
+        if not interval:
+            silent.add(group)
+        if not interval or stream not in spans:
+            continue
+        span = spans[stream]
+        if span not in lengths:
+            lengths[span] = _lengths(profile, zone, *span)
+        for number, length in enumerate(lengths[span]):
+            expected[group, number] = expected.get((group, number), 0.0) + float(length) / interval
+    return {key: number for key, number in expected.items() if key[0] not in silent}
+
+
+def _lengths(profile: Profile | None, zone: str, start: Micros, end: Micros) -> Floats:
+    """How long the time of each class of a profile is in [start, end), µs. Clocks change at quarters of an hour."""
+    if profile is None or end - start > _LONGEST_PROFILE or end <= start:
+        return np.array([max(0, end - start)], np.float64) if profile is None else np.empty(0)
+    begins = np.append(start, np.arange(start - start % _QUARTER + _QUARTER, end, _QUARTER))
+    lengths = np.bincount(class_of(pa.array(begins).cast(TIME), profile, zone), np.diff(np.append(begins, end)))
+    return np.asarray(lengths, np.float64)
 
 
 def class_of(time: pa.Array, profile: Profile, zone: str) -> Ints:
@@ -303,7 +380,13 @@ def _whole(column: pa.Array) -> Ints:
 
 
 def time_weighted(
-    store: ReadingStore, query: Query, groups: Groups, edges: Ints, hold: Micros | None, patience: Deadline
+    store: ReadingStore,
+    query: Query,
+    groups: Groups,
+    edges: Ints,
+    hold: Micros | None,
+    patience: Deadline,
+    profile: Profile | None = None,
 ) -> pa.Table:
     """Means in which each value counts for as long as it held: until the next reading of its stream.
 
@@ -316,6 +399,8 @@ def time_weighted(
     hold : Micros or None
         The longest time that a value holds, µs. None: three intervals of streams that promise one, LONGEST_HOLD of
         others.
+    profile : str, optional
+        hour, weekday or month: all of the time of a class is one bucket, whose number stands as the `time`.
 
     Returns
     -------
@@ -347,6 +432,13 @@ def time_weighted(
         sums[place, 2] += np.bincount(bucket, seconds, len(edges) - 1)
         inside = time[time >= query.start]
         counts[place] += np.bincount(np.searchsorted(edges, inside, "right") - 1, minlength=len(edges) - 1)
+    starts = edges[:-1]
+    if profile is not None:
+        starts = np.array(CLASSES[profile], np.int64)
+        number = class_of(pa.array(edges[:-1]).cast(TIME), profile, query.zone) - starts[0]
+        in_buckets = np.append(sums, counts[:, None], axis=1)
+        by_class = np.stack([in_buckets[..., number == i].sum(axis=-1) for i in range(len(starts))], axis=-1)
+        sums, counts = by_class[:, :3], by_class[:, 3].astype(np.int64)
     place_, bucket_ = np.nonzero((sums[:, 2] > 0) | (counts > 0))
     means = np.full(len(place_), np.nan)
     for number, stream in enumerate(groups.streams):
@@ -354,7 +446,7 @@ def time_weighted(
         if rows.any():
             kind = groups.catalogue.stream(stream).kind
             means[rows] = _mean(sums[number][:, bucket_[rows]], kind)
-    keys = [*name_columns(groups.streams, place_.astype(np.int32)), pa.array(edges[:-1][bucket_]).cast(TIME)]
+    keys = [*name_columns(groups.streams, place_.astype(np.int32)), pa.array(starts[bucket_]).cast(TIME)]
     columns = [*keys, pa.array(means, from_pandas=True), pa.array(counts[place_, bucket_])]
     return pa.Table.from_arrays(columns, schema=aggregate_schema((TIME_MEAN,)))
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -40,6 +40,23 @@ def with_completeness(
     with np.errstate(invalid="ignore", divide="ignore"):
         share = np.minimum(1.0, batch.column("count").to_numpy() / np.maximum(1.0, expected))
     return batch.append_column("completeness", pa.array(np.round(share, 4), from_pandas=True))
+
+
+def with_shares(
+    batch: pa.RecordBatch,
+    received: Mapping[tuple[Stream, int], int],
+    expected: Mapping[tuple[Stream, int], float],
+) -> pa.RecordBatch:
+    """Rows of a profile, or of whole ranges, with a column `completeness` behind their count: readings ÷ readings
+    expected by stream and number of its class, at most 1. Null where nobody has said how often they come."""
+    numbers = batch.column("time").cast(pa.int64()).to_pylist()
+    shares: list[float | None] = []
+    for stream, rows in group_by_stream(batch):
+        for number in numbers[rows]:
+            due = expected.get((stream, number))
+            got = received.get((stream, number), 0)
+            shares.append(None if due is None else round(min(1.0, got / max(1.0, due)), 4))
+    return batch.append_column("completeness", pa.array(shares, pa.float64()))
 
 
 def with_units(batch: pa.RecordBatch, unit_of: Callable[[Stream], str]) -> pa.RecordBatch:

@@ -121,7 +121,8 @@ def refuse_large(query: Query, streams: Sequence[Stream], shape: Shape, now: Mic
     """Raise a Problem where it is known before anything is read that the shape is too large, or cannot be."""
     if shape.fill != "none" or shape.time_weighted:
         numbers = len({"count", *query.aggregates})
-        _refuse_above(len(places_of(query, shape, now)) * len(streams) * numbers, shape)
+        places = bucket_starts(query, now) if shape.time_weighted else places_of(query, shape, now)
+        _refuse_above(len(places) * len(streams) * numbers, shape)
 
 
 def places_of(query: Query, shape: Shape, now: Micros) -> Ints:
