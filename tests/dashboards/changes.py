@@ -49,6 +49,8 @@ ORDER = (
     f"post {_PILOT}/erasure/count",
     f"post {_PILOT}/erasure/found",
     f"post {_PILOT}/erasure",
+    f"get {_PILOT}/erasure/receipts",
+    "post /api/v1/retention/verify",
     "post /api/v1/retention/run",
     "post /api/v1/packages",
 )

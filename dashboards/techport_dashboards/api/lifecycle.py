@@ -12,15 +12,14 @@ from fastapi.responses import FileResponse
 from pydantic import BaseModel, Field
 
 from techport_dashboards.api.kpis import EvaluationItem
-from techport_dashboards.api.schema import Title
+from techport_dashboards.api.schema import Listed, Title, listed
 from techport_dashboards.api.words import Instant, MaybeInstant, PilotName
 from techport_dashboards.problems import Problem
 from techport_dashboards.query import times
-from techport_dashboards.query.parameters import Parameters
-from techport_dashboards.query.question import instant
+from techport_dashboards.query.parameters import PageParameters, Parameters
 from techport_dashboards.query.streaming import Streamed
 from techport_dashboards.services.jobs import Job
-from techport_dashboards.services.lifecycle import receipt, receive_package
+from techport_dashboards.services.lifecycle import SignedBy, part_of, receipt, receive_package
 from techport_dashboards.viewer import Viewer
 from techport_dashboards.web.access import NO_STORE, needs
 from techport_dashboards.web.dependencies import PilotDep, ServicesDep, ViewerDep
@@ -31,7 +30,6 @@ from techport_pilots.handover.signature import Origin
 from techport_pilots.model import PilotDefinition
 from techport_pilots.registry import erasures
 from techport_pilots.registry.lifecycle import with_note
-from techport_storage import clock
 
 router = APIRouter(tags=["life"], route_class=SlotRoute)
 
@@ -90,6 +88,9 @@ class ErasureItem(BaseModel):
     rows: int = Field(description="Readings that were erased.")
     entries: int = Field(description="Entries of the quarantine and watched messages that were erased.")
     files: int = Field(description="Packages and snapshots that were removed.")
+    signature: str | None = Field(
+        None, description="By this platform, over everything else of the receipt; null where it is not asked for."
+    )
 
 
 class ClosedResult(BaseModel):
@@ -225,6 +226,20 @@ class Reference(BaseModel, extra="forbid"):
     )
 
 
+class ReceiptToVerify(BaseModel, extra="forbid"):
+    receipt: dict[str, Any] = Field(
+        description="The receipt with its signature, as it was handed out.",
+        examples=[{"pilot": "school-air", "rows": 0, "signature": ""}],
+    )
+
+
+class Verification(BaseModel):
+    origin: SignedBy = Field(
+        description="this-platform: signed here and as it was; changed: signed here, changed since; "
+        "unknown-key: signed by another platform; unsigned."
+    )
+
+
 class ErasureCount(BaseModel):
     rows: int = Field(description="Readings.")
     device_days: int = Field(description="Days of devices on which they are.")
@@ -296,11 +311,23 @@ def erase(services: ServicesDep, pilot: PilotDep, asked: ConfirmedErasing) -> di
     return plain(services.lifecycle.erase_part(_part(pilot, asked), asked.confirm))
 
 
+@router.get("/pilots/{pilot}/erasure/receipts", response_model=Listed[ErasureItem])
+@needs("see")
+def receipts(services: ServicesDep, pilot: PilotDep, page: PageParameters) -> dict[str, Any]:
+    """What was erased of the pilot, by its retention or because somebody asked for it, each with its signature."""
+    items = sorted(services.lifecycle.receipts(pilot.id), key=lambda item: str(item["begun"]))
+    return listed(items, ("begun",), page, services.settings)
+
+
+@router.post("/retention/verify", response_model=Verification)
+@needs("see")
+def verify_receipt(services: ServicesDep, viewer: ViewerDep, asked: ReceiptToVerify) -> dict[str, Any]:
+    """Whether a receipt is this platform's, and as it was when it was signed. Nothing is changed."""
+    return {"origin": services.lifecycle.who_signed(asked.receipt)}
+
+
 def _part(pilot: PilotDefinition, asked: Erasing) -> Part:
-    now = clock.now()
-    start = instant("start", asked.start, pilot.timezone, now, False)
-    end = instant("end", asked.end, pilot.timezone, now, False)
-    return Part(pilot=pilot.id, device=asked.device, start=start, end=end, reference=asked.reference)
+    return part_of(pilot, asked.device, asked.start, asked.end, asked.reference)
 
 
 @router.get("/pilots/{pilot}/packages/{sha256}", response_class=FileResponse, responses={200: {"content": ZIP}})

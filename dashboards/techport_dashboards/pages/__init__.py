@@ -17,6 +17,7 @@ from techport_dashboards.pages import (
     device_edit,
     device_visits,
     embed,
+    erasure,
     explore,
     kpis,
     onboarding,
@@ -57,6 +58,7 @@ router.include_router(device_visits.router)
 router.include_router(report.router)
 router.include_router(search.router)
 router.include_router(close.router)
+router.include_router(erasure.router)
 router.include_router(portfolio.router)
 router.include_router(quality.router)
 router.include_router(alerts.router)

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
 from techport_dashboards.problems import Problem
 from techport_dashboards.query import times
+from techport_dashboards.query.question import instant
 from techport_dashboards.services.basemap import load_basemap
 from techport_dashboards.services.evaluations import in_words
 from techport_dashboards.services.jobs import Job, Jobs
@@ -20,13 +21,14 @@ from techport_dashboards.services.snapshots import SnapshotStore
 from techport_dashboards.settings import WebSettings
 from techport_pilots.accounting.ledger import Ledger
 from techport_pilots.devices.photos import PhotoStore
+from techport_pilots.errors import BadPackage
 from techport_pilots.handover import retention
 from techport_pilots.handover.checklist import Item, checklist, refuse_blocked
 from techport_pilots.handover.closeout import Closure, MadePackage, close_pilot, packages_of
 from techport_pilots.handover.open import open_package
 from techport_pilots.handover.package import Progress
 from techport_pilots.handover.partial_erasure import Part, count_part, erase_part, find_reference
-from techport_pilots.handover.receipts import signed
+from techport_pilots.handover.receipts import origin, signed
 from techport_pilots.handover.references import SHORTEST
 from techport_pilots.model import PilotDefinition
 from techport_pilots.registry import erasures, lifecycle
@@ -37,6 +39,9 @@ from techport_storage.model import Micros
 from techport_storage.store import ReadingStore
 
 FORGET = "what is due"
+
+SignedBy = Literal["this-platform", "unknown-key", "unsigned", "changed"]
+"""What is known of a receipt: signed here, by another platform, by nobody; or signed here and changed since."""
 
 
 class Made(msgspec.Struct, frozen=True):
@@ -221,6 +226,19 @@ class PilotLifecycle:
 
         return self._jobs.start("erase", part.pilot, work)
 
+    def receipts(self, pilot: str) -> list[dict[str, Any]]:
+        """Signed receipts of what was erased of the pilot, the newest first. May raise RegistryUnavailable."""
+        database = self._registry.database
+        erased = [one for one in erasures.receipts(database) if one.pilot == pilot]
+        return [signed(database, receipt(one)) for one in reversed(erased)]
+
+    def who_signed(self, document: Mapping[str, Any]) -> SignedBy:
+        """Whether a receipt is this platform's, and as it was signed. May raise RegistryUnavailable."""
+        try:
+            return origin(self._registry.database, document)
+        except BadPackage:
+            return "changed"
+
     def _files(self, pilot: str) -> Sequence[Path]:
         """Those that go when the pilot is erased, beside its packages."""
         snapshots, photos = self._settings.snapshots, self._settings.photos
@@ -245,6 +263,21 @@ class PilotLifecycle:
                 "not-found", "This process cannot close or open pilots. Use one that has a folder for packages."
             )
         return self._settings.packages, self._ledger
+
+
+def part_of(
+    pilot: PilotDefinition, device: str | None, start: str | None, end: str | None, reference: str | None
+) -> Part:
+    """What somebody asks to be erased, times as the pilot's clocks show them unless they say their zone. Raises Problem
+    for a text that is no time."""
+    moment = clock.now()
+    return Part(
+        pilot=pilot.id,
+        device=device,
+        start=instant("start", start, pilot.timezone, moment, False),
+        end=instant("end", end, pilot.timezone, moment, False),
+        reference=reference,
+    )
 
 
 async def receive_package(folder: Path, pieces: AsyncIterator[bytes], announced: int, most: int) -> Path:

@@ -53,6 +53,7 @@ OF_PILOT = (
     Place(N_("People and roles"), "/pilots/{pilot}/people", action="share", group=MORE),
     Place(N_("Street sign"), "/pilots/{pilot}/sign", action="edit", group=MORE),
     Place(N_("Audit log"), "/pilots/{pilot}/audit-log", action="share", group=MORE),
+    Place(N_("Requests and erasure"), "/pilots/{pilot}/erasure", action="erase", group=MORE),
     Place(N_("Close-out"), "/pilots/{pilot}/close", group=MORE),
 )
 
