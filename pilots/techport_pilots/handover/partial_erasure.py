@@ -222,8 +222,8 @@ def _finish(
     ledger.book_erased({key: rows for key, rows in unbooked.items() if rows > 0})
     # Once more: what was read before the erasure may have become a file since. Photos are not made of readings.
     later = [path for path in files(part.pilot) if not is_photo(path)]
-    for file in (*receipt.packages, *receipt.files, *later):
-        Path(file).unlink(missing_ok=True)
+    for file in (*map(Path, receipt.packages), *map(Path, receipt.files), *later):
+        file.unlink(missing_ok=True)
     done = msgspec.structs.replace(receipt, done=now(), days=[])
     with registry.database.writing() as transaction:
         lock(transaction)

@@ -274,8 +274,8 @@ def _erase(registry: Registry, store: ReadingStore, ledger: Ledger, due: Due, fi
         unbooked[key] = day.rows - (erased.get(key, 0) - day.erased_before)
     ledger.book_erased({key: rows for key, rows in unbooked.items() if rows > 0})
     # Once more: what was read before the erasure may have become a file since.
-    for file in (*receipt.packages, *receipt.files, *files(due.pilot)):
-        Path(file).unlink(missing_ok=True)
+    for file in (*map(Path, receipt.packages), *map(Path, receipt.files), *files(due.pilot)):
+        file.unlink(missing_ok=True)
     for package in (*receipt.packages, *receipt.missing):
         for half in Path(package).parent.glob(f"{due.pilot}-????-??-??.zip.*{PART}"):  # of a run that was killed
             half.unlink(missing_ok=True)
