@@ -14,7 +14,7 @@ import secrets
 import shutil
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -50,6 +50,8 @@ from techport_pilots.accounting.device_budgets import DeviceLimits
 from techport_pilots.accounting.ledger import Ledger
 from techport_pilots.accounting.worker_sessions import WorkerSessions
 from techport_pilots.devices.photos import PhotoStore
+from techport_pilots.errors import RegistryUnavailable
+from techport_pilots.handover.broker_messages import Belongs, ForgetRetained, RetainedRequests
 from techport_pilots.handover.retention import Files, RetentionPass
 from techport_pilots.quality.flagging import FlagPass
 from techport_pilots.registry.registry import Registry
@@ -305,6 +307,21 @@ def files_of_pilots(settings: Settings) -> Files:
     return lambda pilot: [*snapshots.files_of(pilot), *photos.files_of(pilot)]
 
 
+def forgetting(relay: Relay | None, registry: Registry) -> ForgetRetained:
+    """Erases retained messages at the broker: from here, and through `techport broker-access` where that one may."""
+    requests = RetainedRequests(registry.database)
+
+    def forget(filters: Sequence[str], belongs: Belongs) -> int:
+        erased = 0 if relay is None else relay.forget_retained(filters, belongs)
+        try:
+            requests.ask(filters, belongs)
+        except RegistryUnavailable as error:
+            log.warning("retained messages at the broker stay", problem=str(error))
+        return erased
+
+    return forget
+
+
 @contextmanager
 def erasing(settings: Settings, parts: Stores, relay: Relay) -> Iterator[None]:
     """Erase what is due, in a thread until the block ends."""
@@ -314,7 +331,7 @@ def erasing(settings: Settings, parts: Stores, relay: Relay) -> Iterator[None]:
         parts.ledger,
         settings.data / "receipts",
         files_of_pilots(settings),
-        forget_retained=relay.forget_retained,
+        forget_retained=forgetting(relay, parts.registry),
         log_lasts=settings.audit_days * DAY,
     )
     thread = threading.Thread(target=rounds.run, name="retention")

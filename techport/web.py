@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from concurrent.futures import Future
 
-from techport.platform import Stores, device_limits
+from techport.platform import Stores, device_limits, forgetting
 from techport.settings import Settings
 from techport_dashboards.app import create_app
 from techport_dashboards.settings import (
@@ -25,7 +25,6 @@ from techport_ingest.decoding.proposing import propose
 from techport_ingest.pipeline import Pipeline
 from techport_ingest.sources.relay import Relay
 from techport_pilots.access.operator_token import OperatorToken
-from techport_pilots.handover.broker_messages import no_broker
 from techport_simulators.demo import example_pilots
 from techport_storage.microseconds import DAY, HOUR
 
@@ -70,7 +69,7 @@ def web(settings: Settings, parts: Stores, health: HealthCheck = no_health, rela
             background=True,
             propose=propose,
             examples=example_pilots,
-            forget_retained=no_broker if relay is None else relay.forget_retained,
+            forget_retained=forgetting(relay, parts.registry),
         ),
         health,
         parts.metrics,

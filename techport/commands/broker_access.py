@@ -27,6 +27,15 @@ def broker_access(
             "may be repeated. Without the file there is no such user",
         ),
     ] = None,
+    retained: Annotated[
+        bool,
+        typer.Option(
+            "--retained",
+            help="also erase at the broker (--mqtt) what devices had it retain, when they are erased: as a user of the "
+            "broker that exists for so long",
+        ),
+    ] = False,
+    mqtt: options.Mqtt = None,
     registry: options.RegistryUrl = None,
 ) -> None:
     """Write mosquitto's password and access files from the registry, and again after each change, until Ctrl-C.
@@ -34,20 +43,32 @@ def broker_access(
     The files are readable by this process's user alone, so run it as the broker's. Have mosquitto read them again
     (SIGHUP) when they change: deploy/mosquitto/run does.
     """
-    settings = begin(registry=registry)
+    settings = begin(registry=registry, mqtt=mqtt)
     files = dict(map(_named_file, user or []))
     from techport import platform
+    from techport.retained_erasure import RetainedErasure
     from techport_pilots.access.credentials import Credentials
+    from techport_pilots.handover.broker_messages import RetainedRequests
     from techport_pilots.registry.registry import Registry
 
     wait = platform.wait_for_signal()
     parts = Registry.open(settings.registry_url, settings.registry_seconds)
     try:
-        access = AccessFiles(folder, Credentials(parts.database).all, anonymous=False, users=lambda: _users(files))
+        eraser = RetainedErasure(RetainedRequests(parts.database), platform.mqtt_settings(settings))
+        access = AccessFiles(
+            folder,
+            Credentials(parts.database).all,
+            anonymous=False,
+            users=lambda: [*_users(files), *eraser.users()],
+        )
         access.write()
         log.info("the broker's users are written", folder=str(folder), of_the_platform=sorted(files))
         access.follow(lambda: log.info("the broker's users have changed"))
+        if retained:
+            eraser.start()
         wait()
+        if retained:
+            eraser.stop()
         access.stop()
     finally:
         parts.close()

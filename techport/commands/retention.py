@@ -231,7 +231,7 @@ def _erased_there(platform: Platform, pilot: str, asked: Mapping[str, str | None
 @contextmanager
 def _erased_here(settings: Settings, pilot: str, asked: Mapping[str, str | None]) -> Iterator[tuple[Count, Go]]:
     """What there is, and what erases it: by ourselves, over stores that several processes may open."""
-    from techport.platform import files_of_pilots, relaying, stores
+    from techport.platform import files_of_pilots, forgetting, relaying, stores
     from techport_dashboards.services.lifecycle import receipt
     from techport_pilots.handover.partial_erasure import Part, count_part, erase_part
     from techport_pilots.handover.receipts import signed
@@ -253,7 +253,8 @@ def _erased_here(settings: Settings, pilot: str, asked: Mapping[str, str | None]
 
         def go(_: Console) -> list[dict[str, Any]]:
             with relaying(settings) as relay:
-                made = erase_part(parts.registry, parts.readings, parts.ledger, part, files, relay.forget_retained)
+                forget = forgetting(relay, parts.registry)
+                made = erase_part(parts.registry, parts.readings, parts.ledger, part, files, forget)
             return [signed(parts.registry.database, receipt(one)) for one in made]
 
         number = len(counted.packages) + len(counted.files)
@@ -278,7 +279,7 @@ def _micros(time: str | None) -> int | None:
 
 def _run(settings: Settings, console: Console, due: Sequence[str]) -> None:
     """By the platform that runs in the folder, or by ourselves."""
-    from techport.platform import files_of_pilots, relaying, stores
+    from techport.platform import files_of_pilots, forgetting, relaying, stores
     from techport_pilots.handover import retention
 
     platform = platform_at(settings.data) if settings.embedded else None
@@ -293,7 +294,7 @@ def _run(settings: Settings, console: Console, due: Sequence[str]) -> None:
                 parts.ledger,
                 files=files_of_pilots(settings),
                 progress=progress,
-                forget_retained=relay.forget_retained,
+                forget_retained=forgetting(relay, parts.registry),
             )
 
 

@@ -219,16 +219,16 @@ def _command(deployment: Deployment, *words: str) -> str:
     return subprocess.run(command, env=environment, check=True, stdout=subprocess.PIPE, text=True).stdout
 
 
-def _publish(user: str, password: str, topic: str, payload: str = "{}") -> int:
+def _publish(user: str, password: str, topic: str, payload: str = "{}", *more: str) -> int:
     """Exit code of mosquitto_pub, as a device in the street would start it. 0 means acknowledged."""
     command = ["mosquitto_pub", "-V", "5", "-h", "mosquitto", "-p", "8883", "--cafile", "/run/secrets/mqtt_ca"]
-    command += ["-u", user, "-P", password, "-q", "1", "-t", topic, "-m", payload]
+    command += ["-u", user, "-P", password, "-q", "1", "-t", topic, "-m", payload, *more]
     return subprocess.run(command, capture_output=True, check=False, timeout=30).returncode
 
 
-def _hears(user: str, password: str, topic: str) -> bool:
+def _hears(user: str, password: str, topic: str, *more: str) -> bool:
     command = ["mosquitto_sub", "-h", "mosquitto", "-p", "8883", "--cafile", "/run/secrets/mqtt_ca"]
-    command += ["-u", user, "-P", password, "-t", topic, "-C", "1", "-W", "3"]
+    command += ["-u", user, "-P", password, "-t", topic, "-C", "1", "-W", "3", *more]
     return subprocess.run(command, capture_output=True, check=False, timeout=30).returncode == 0
 
 
@@ -260,8 +260,13 @@ def _one_device(deployment: Deployment, pilot: str) -> dict[str, Any]:
     with urllib.request.urlopen(request, timeout=30) as answer:
         pushed = answer.status
     arrived = _eventually(lambda: {17.5, 18.5} <= _values(pilot, "box-1"))
+    _publish(user, password, f"{topics}/status", "of somebody", "-r")
+    retained = [_retained(topics)]
+    _command(deployment, "retention", "erase", pilot, "--device", "box-1", "--yes")
+    retained.append(_retained(topics))
     _command(deployment, "device", "revoke", pilot, "box-1")
     return {
+        "retained_and_after_erasing": retained,
         "let_in": let_in,
         "pushed": pushed,
         "arrived": arrived,
@@ -269,6 +274,11 @@ def _one_device(deployment: Deployment, pilot: str) -> dict[str, Any]:
         "wrote_as_another": bool(_quarantined_or_stored(pilot, "somebody-else")),
         "revoked": _eventually(lambda: _publish(user, password, f"{topics}/readings") != 0),
     }
+
+
+def _retained(topics: str) -> bool:
+    """Whether the broker holds a message of the device."""
+    return _hears("ingest", _secret("mqtt_ingest_password"), f"{topics}/#", "--retained-only")
 
 
 def _quarantined_or_stored(pilot: str, device: str) -> list[Any]:

@@ -56,7 +56,7 @@ def test_services_meet_only_those_that_they_need() -> None:
     assert _meets("grafana") == {"influxdb"}
     assert _meets("simulator") == {"mosquitto", "ingest-1", "ingest-2", "web"}
     assert _meets("postgres") == {"broker-access", "ingest-1", "ingest-2", "web"}
-    assert _meets("broker-access") == {"postgres", "ingest-1", "ingest-2", "web"}
+    assert _meets("broker-access") == {"postgres", "ingest-1", "ingest-2", "web", "mosquitto"}
     assert "postgres" not in _meets("mosquitto")
     assert "influxdb" not in _meets("mosquitto")
     for name, network in COMPOSE["networks"].items():
@@ -254,6 +254,7 @@ def test_the_whole_deployment_runs() -> None:
         "let_in": True,
         "pushed": 202,
         "arrived": True,
+        "retained_and_after_erasing": [True, False],
         "hears_others": False,
         "wrote_as_another": False,
         "revoked": True,

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -18,9 +19,12 @@ from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 
 from techport_ingest.brokers.mosquitto import find_mosquitto
 from techport_pilots.access.credentials import Credentials
+from techport_pilots.handover.broker_messages import RetainedRequests, of_devices, topic_filters
+from techport_pilots.handover.references import Reference
 from techport_pilots.registry.registry import Registry
 from tests.conftest import ROOT, unavailable
 from tests.ingest.running import eventually
+from tests.pilots import trial
 from tests.servers.mosquitto import free_port
 
 pytestmark = pytest.mark.heavy
@@ -55,6 +59,7 @@ class Broker:
         self.mosquitto = subprocess.Popen(run, env=environment)
         words = [word for name in EVERYBODY for word in ("--user", f"{name}={folder / name}")]
         command = [sys.executable, "-m", "techport", "broker-access", *words, "--registry", registry, str(self.users)]
+        command += ["--retained", "--mqtt", f"127.0.0.1:{self.port}"]
         self.writer = subprocess.Popen(command, env=environment, cwd=folder)
 
     def close(self) -> None:
@@ -89,11 +94,30 @@ class Broker:
         _leave(client)
         return client is not None
 
+    def retained(self) -> set[str]:
+        """Topics with a retained message, as the worker sees them."""
+        client = self.connect("ingest", "password of ingest")
+        assert client is not None
+        topics: set[str] = set()
+        client.on_message = lambda _, __, message: topics.add(message.topic) if message.retain else None
+        _subscribe(client, "#")
+        time.sleep(1.5)
+        _leave(client)
+        return topics
+
 
 def _leave(client: Client | None) -> None:
     if client is not None:
         client.disconnect()
         client.loop_stop()
+
+
+def _subscribe(client: Client, topic_filter: str) -> None:
+    """Back when the broker knows it."""
+    answered: list[bool] = []
+    client.on_subscribe = lambda *_: answered.append(True)
+    client.subscribe(topic_filter, qos=1)
+    eventually(lambda: bool(answered), "the broker knows the subscription")
 
 
 def _may_write(client: Client, topic: str) -> bool:
@@ -137,10 +161,10 @@ def test_parts_of_the_platform_have_the_rights_they_need(broker: Broker) -> None
     assert ingest is not None
     heard: list[str] = []
     web.on_message = lambda _, __, message: heard.append(message.topic)
-    web.subscribe("#", qos=1)
+    _subscribe(web, "#")
     worker_heard: list[str] = []
     ingest.on_message = lambda _, __, message: worker_heard.append(message.topic)
-    ingest.subscribe("#", qos=1)
+    _subscribe(ingest, "#")
     assert _may_write(web, "pilots/air/lamp-1/push/native")
     assert not _may_write(web, "pilots/air/lamp-1/readings")
     assert _may_write(ingest, "pilots/air/lamp-1/problems")
@@ -168,3 +192,44 @@ def test_only_the_brokers_user_reads_the_files(broker: Broker) -> None:
         "passwords": 0o600,
         "access": 0o600,
     }
+
+
+def test_retained_messages_are_erased_where_no_part_of_the_platform_may(broker: Broker, tmp_path: Path) -> None:
+    """By a user of the broker that exists for as long as it takes."""
+    definition = trial.definition()
+    broker.registry.import_pilot(definition, trial.YAML, "test")
+    for device in ("kirka", "bakken"):
+        issued = broker.credentials.issue(definition.id, device, "test")
+        eventually(lambda: broker.lets_in(issued.username, issued.password), "the device is let in")  # noqa: B023
+        client = broker.connect(issued.username, issued.password)
+        assert client is not None
+        client.publish(issued.topic, b'{"seen": "AC:23:3F:A4:C1:38"}', qos=1, retain=True).wait_for_publish(20)
+        _leave(client)
+    topics = {device: f"pilots/{definition.id}/{device}/readings" for device in ("kirka", "bakken")}
+    assert broker.retained() == set(topics.values())
+    requests, filters = RetainedRequests(broker.registry.database), topic_filters(definition)
+    eventually(lambda: requests.ask(filters, of_devices(definition, {"nobody"}, None)), "somebody does it")
+    assert broker.retained() == set(topics.values())
+    assert requests.ask(filters, of_devices(definition, {"kirka"}, None))
+    assert broker.retained() == {topics["bakken"]}
+    assert requests.ask(filters, of_devices(definition, None, Reference("ac233fa4c138")))
+    assert broker.retained() == set()
+    assert requests.waiting() == {}
+    eventually(lambda: "erasure" not in (broker.users / "passwords").read_text(), "the user is gone")
+    for file in tmp_path.glob("registry.sqlite*"):
+        assert b"ac233fa4c138" not in file.read_bytes()
+
+
+def test_without_anybody_who_may_no_request_is_left(tmp_path: Path) -> None:
+    with closing(Registry.open(f"sqlite:///{tmp_path / 'registry.sqlite'}")) as registry:
+        requests = RetainedRequests(registry.database)
+        belongs = of_devices(trial.definition(), None, None)
+        assert not requests.ask(["pilots/#"], belongs, 0)
+        assert requests.waiting() == {}
+        assert requests.serve("one")
+        assert not requests.serve("another"), "one does it"
+        assert not requests.ask(["pilots/#"], belongs, 0)
+        [(number, request)] = requests.waiting().items()
+        assert (request.filters, request.belongs) == (["pilots/#"], belongs), "it is done later"
+        requests.done(number)
+        assert requests.waiting() == {}

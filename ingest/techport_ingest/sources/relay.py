@@ -94,14 +94,11 @@ class Relay:
         int
             How many were erased: 0 where the broker does not answer, which the log says, or does not show them to us.
         """
-        retained = RetainedMessages(self._settings, belongs)
         try:
-            return retained.erase(filters)
+            return erase_retained(self._settings, filters, belongs)
         except (OSError, ValueError, BrokerAway) as error:
             log.warning("retained messages at the broker stay", broker=self._where, problem=str(error))
             return 0
-        finally:
-            retained.close()
 
     def close(self) -> None:
         self._client.disconnect()
@@ -149,6 +146,15 @@ _LONGEST = 30.0  # seconds for all of it
 _HEARD = 2.0  # seconds in which ingest has surely booked that they are gone
 
 
+def erase_retained(settings: MqttSettings, filters: Sequence[str], belongs: Callable[[str, bytes], bool]) -> int:
+    """As Relay.forget_retained, with a client of its own. Raises OSError, ValueError or BrokerAway."""
+    retained = RetainedMessages(settings, belongs)
+    try:
+        return retained.erase(filters)
+    finally:
+        retained.close()
+
+
 class RetainedMessages:
     """The retained messages of a broker, seen by a client of its own: only a new subscription is sent them."""
 
@@ -170,7 +176,7 @@ class RetainedMessages:
         settings.identify(self._client)
 
     def erase(self, filters: Sequence[str]) -> int:
-        """As Relay.forget_retained. Raises OSError or BrokerAway."""
+        """As erase_retained."""
         self._client.connect(*self._settings.address, self._settings.keepalive)
         self._client.loop_start()
         if not self._answered.wait(_LONGEST) or self._refused is not None:

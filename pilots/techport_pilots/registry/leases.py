@@ -8,6 +8,7 @@ from techport_storage.clock import now
 
 _FREE = "DELETE FROM chores WHERE chore = :chore AND (worker = :worker OR until < :now)"
 _RELEASE = "DELETE FROM chores WHERE chore = :chore AND worker = :worker"
+_HELD = "SELECT count(*) FROM chores WHERE chore = :chore AND until >= :now"
 _TAKE = "INSERT INTO chores (chore, worker, until) VALUES (:chore, :worker, :until) ON CONFLICT DO NOTHING"
 
 
@@ -25,6 +26,11 @@ class Leases:
             transaction.execute(_FREE, {"chore": chore, "worker": worker, "now": at})
             row = {"chore": chore, "worker": worker, "until": at + int(seconds * 1e6)}
             return transaction.execute(_TAKE, row).rowcount == 1
+
+    def is_held(self, chore: str) -> bool:
+        """Whether somebody has the lease."""
+        with self._database.reading() as transaction:
+            return bool(transaction.execute(_HELD, {"chore": chore, "now": now()}).scalar_one())
 
     def release(self, chore: str, worker: str) -> None:
         """Let others take the lease at once."""

@@ -427,6 +427,16 @@ watched_messages = Table(
     sqlite_autoincrement=True,
 )
 
+# Retained messages that `techport broker-access` is to erase at its broker (handover/broker_messages.py).
+retained_requests = Table(
+    "retained_requests",
+    metadata,
+    Column("id", _SERIAL, primary_key=True, autoincrement=True),
+    Column("content", Text, nullable=False),  # JSON of broker_messages.Request
+    Column("at", BigInteger, nullable=False),
+    sqlite_autoincrement=True,
+)
+
 # Windows of pilots whose flags are to be worked out anew, and how many rows got other ones.
 flag_requests = Table(
     "flag_requests",
