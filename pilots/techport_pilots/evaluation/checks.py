@@ -87,12 +87,34 @@ def excludes_zero(interval: Interval) -> bool:
 
 
 def trend_column(day: Ints) -> Floats:
-    """Days since the middle, in weeks."""
+    """The regressor of a straight trend.
+
+    Parameters
+    ----------
+    day : array of int
+        Local days since the epoch.
+
+    Returns
+    -------
+    array of float, one for each day
+        Weeks since the mean of the days.
+    """
     return np.asarray((day - day.mean()) / 7.0, np.float64)
 
 
 def alternates(side: Ints) -> bool:
-    """Whether the sides take turns: then a trend falls on both alike."""
+    """Whether the sides take turns: then a trend falls on both alike.
+
+    Parameters
+    ----------
+    side : array of int
+        0 for a day of the baseline, 1 for one of the intervention, in order of time.
+
+    Returns
+    -------
+    bool
+        True from the third change of sides.
+    """
     return int(np.count_nonzero(np.diff(side))) >= 3
 
 

@@ -17,7 +17,18 @@ from techport_storage.store import ReadingStore
 
 
 def centred(columns: pd.DataFrame) -> pd.DataFrame:
-    """The columns that vary, less their means."""
+    """Regressors about zero.
+
+    Parameters
+    ----------
+    columns : DataFrame
+        One row for each day.
+
+    Returns
+    -------
+    DataFrame
+        The columns that vary, less their means; rows and units as they were.
+    """
     values = columns.to_numpy(float)
     if not len(values):
         return columns.iloc[:, :0]
@@ -27,7 +38,18 @@ def centred(columns: pd.DataFrame) -> pd.DataFrame:
 
 
 def weekdays(days: pd.DatetimeIndex) -> pd.DataFrame:
-    """One column a weekday that occurs; the first that occurs is the one the others differ from."""
+    """Regressors that tell the days of the week apart.
+
+    Parameters
+    ----------
+    days : DatetimeIndex
+        Local days.
+
+    Returns
+    -------
+    DataFrame
+        0 or 1; one column for each weekday that occurs but the first, from which the others differ.
+    """
     weekday = days.day_of_week.to_numpy()
     seen = np.unique(weekday)[1:]
     return pd.DataFrame(

@@ -159,7 +159,19 @@ def half_width(variance: Floats, freedom: Floats, confidence: float = CONFIDENCE
 
 
 def interval_of(estimate: Fit, confidence: float = CONFIDENCE) -> Interval:
-    """The two-sided interval around an estimate, in its unit."""
+    """The two-sided interval around an estimate.
+
+    Parameters
+    ----------
+    estimate : Fit
+    confidence : float
+        Share of such intervals that hold the true value, 0..1.
+
+    Returns
+    -------
+    Interval
+        In the unit of the estimate.
+    """
     half = half_width(estimate.variance, estimate.freedom, confidence)
     return Interval(estimate.value - half, estimate.value + half)
 

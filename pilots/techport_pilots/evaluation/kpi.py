@@ -33,11 +33,40 @@ class Plan:
         return len(self.samples.streams)
 
     def read(self, store: ReadingStore, periods: Sequence[Window], zone: str) -> Samples:
-        """Samples of good readings in the periods; see samples.read_samples."""
+        """Read samples of good readings; see samples.read_samples.
+
+        Parameters
+        ----------
+        store : ReadingStore
+        periods : sequence of (start, end)
+            µs since the epoch.
+        zone : str
+            IANA name; local hours and days are counted in it.
+
+        Returns
+        -------
+        Samples
+            One row for each sample, in the unit of the measure.
+        """
         return read_samples(store, self.samples, periods, zone)
 
     def summary(self, values: Floats, per_day: float, devices: int) -> Summary | None:
-        """The statistic of samples of so many devices, each with `per_day` samples in a day; None where it has none."""
+        """Work out the statistic of samples.
+
+        Parameters
+        ----------
+        values : array of float
+            In the unit of the quantity.
+        per_day : float
+            Samples of one device in a day.
+        devices : int
+            How many devices the values are of.
+
+        Returns
+        -------
+        Summary or None
+            In the unit of the KPI; None where the statistic has no value, such as a direction that cancels out.
+        """
         measure = self.samples.measure
         summed = measure.statistic in ("sum", "count")
         return summarise(values, measure, self.resolved.scale, per_day * (devices if summed else 1))

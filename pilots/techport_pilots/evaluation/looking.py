@@ -108,7 +108,20 @@ def date_text(day: int) -> str:
 
 
 def instant_of(day: int, zone: str) -> Micros:
-    """The first instant of a local day, µs since the epoch."""
+    """The first instant of a local day.
+
+    Parameters
+    ----------
+    day : int
+        Local days since 1 January 1970.
+    zone : str
+        IANA name.
+
+    Returns
+    -------
+    int
+        µs since the epoch.
+    """
     return int(day_starts(np.array([day], np.int64), zone)[0])
 
 

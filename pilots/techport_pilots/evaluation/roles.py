@@ -28,8 +28,18 @@ def primary_kpi(pilot: PilotDefinition) -> Kpi | None:
 
 
 def confidence_of(pilot: PilotDefinition, kpi: Kpi) -> float:
-    """Of the KPI's intervals: 0.95; of secondary ones so much more each that all of them together hold with 0.95
-    (Bonferroni)."""
+    """The confidence of a KPI's intervals.
+
+    Parameters
+    ----------
+    pilot : PilotDefinition
+    kpi : Kpi
+
+    Returns
+    -------
+    float
+        0.95; of secondary KPIs so much more each that all of them together hold with 0.95 (Bonferroni).
+    """
     if role_of(pilot, kpi) != "secondary":
         return CONFIDENCE
     return 1 - (1 - CONFIDENCE) / max(1, sum(role_of(pilot, other) == "secondary" for other in pilot.kpis))

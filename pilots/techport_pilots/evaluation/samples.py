@@ -119,7 +119,17 @@ class Samples:
 
 
 def completeness_of(periods: Sequence[Period]) -> float:
-    """Samples with a value ÷ samples expected, 0..1; nought where none is expected."""
+    """Share of the expected samples that have a value.
+
+    Parameters
+    ----------
+    periods : sequence of Period
+
+    Returns
+    -------
+    float
+        0..1; 0 where none is expected.
+    """
     expected = sum(period.expected for period in periods)
     return min(1.0, sum(period.samples for period in periods) / expected) if expected else 0.0
 
@@ -155,7 +165,17 @@ def samples_frame(devices: Sequence[str], columns: Sequence[NDArray[Any]]) -> pd
 
 
 def device_codes(samples: pd.DataFrame) -> Ints:
-    """The number of each sample's device among the categories of the column."""
+    """Number the devices of samples by the categories of their column.
+
+    Parameters
+    ----------
+    samples : DataFrame
+        With the categorical column `device`.
+
+    Returns
+    -------
+    array of int, one for each row
+    """
     categorical: pd.Categorical = samples["device"].array
     return categorical.codes.astype(np.int64)
 

@@ -94,13 +94,37 @@ def is_above(values: Floats, measure: Measure) -> NDArray[np.bool_]:
 
 
 def rounded(values: Any, decimals: int) -> Any:
-    """Rounded half up, as limit values are, and not to the even neighbour."""
+    """Round half up, as limit values are rounded, and not to the even neighbour.
+
+    Parameters
+    ----------
+    values : float or array of float
+        In any unit.
+    decimals : int
+        Of the limit value: 0 for 50 µg/m³.
+
+    Returns
+    -------
+    float or array of float
+        Of the same shape and unit.
+    """
     scale = 10.0**decimals
     return np.floor(values * scale + 0.5 + 1e-9) / scale
 
 
 def to_power(levels: Any) -> Any:
-    """Decibels as power; of a number, an array or a table."""
+    """Turn decibels into power, 10^(L/10).
+
+    Parameters
+    ----------
+    levels : float, array or table of float
+        dB.
+
+    Returns
+    -------
+    float, array or table of float
+        Of the same shape; relative to the reference of the level.
+    """
     return 10 ** (levels / 10)
 
 
@@ -141,26 +165,70 @@ def lden(day: Floats, evening: Floats, night: Floats) -> Floats:
 
 
 def mean_direction(degrees: Floats) -> float | None:
-    """Mean of directions as unit vectors, [0, 360). None where they cancel out."""
+    """Mean of directions as unit vectors.
+
+    Parameters
+    ----------
+    degrees : array of float
+        Clockwise from north, at least one.
+
+    Returns
+    -------
+    float or None
+        Degrees in [0, 360); None where the vectors cancel out.
+    """
     summary = _vector(degrees)
     return summary.value if summary else None
 
 
 def mean_vector(east: Floats, north: Floats) -> Floats:
-    """Directions of mean unit vectors, [0, 360); NaN where the vectors cancel out."""
+    """Directions of mean unit vectors.
+
+    Parameters
+    ----------
+    east, north : array of float, the same shape
+        Means of the sine and the cosine of directions, −1..1.
+
+    Returns
+    -------
+    array of float
+        Degrees in [0, 360), of the same shape; NaN where the vectors cancel out.
+    """
     degrees = np.rad2deg(np.arctan2(east, north)) % 360
     degrees = np.where(degrees >= 360, 0.0, degrees)  # a tiny negative number
     return np.where(np.hypot(east, north) < _MINIMUM_RESULTANT, np.nan, degrees)
 
 
 def direction(degrees: float) -> float:
-    """An angle as a direction in [0, 360): a tiny negative number modulo 360 is 360 in floating point."""
+    """Bring an angle to [0, 360): a tiny negative number modulo 360 is 360 in floating point.
+
+    Parameters
+    ----------
+    degrees : float
+        Any angle.
+
+    Returns
+    -------
+    float
+        Degrees in [0, 360).
+    """
     value = degrees % 360
     return 0.0 if value >= 360 else value
 
 
 def turn(degrees: float) -> float:
-    """A difference of directions as the shorter way round, in [-180, 180)."""
+    """Bring a difference of directions to the shorter way round.
+
+    Parameters
+    ----------
+    degrees : float
+        Any difference of two angles.
+
+    Returns
+    -------
+    float
+        Degrees in [−180, 180).
+    """
     return direction(degrees + 180) - 180
 
 

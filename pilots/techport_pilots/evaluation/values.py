@@ -168,7 +168,17 @@ def percentile_interval(values: Floats, dates: Floats, share: float, confidence:
 
 
 def limit_rounding(kpi: Kpi) -> float:
-    """By how much a value may exceed a target that is a limit value, which is compared in the limit's own accuracy."""
+    """By how much a value may exceed a target that is a limit value, which is compared in the limit's own accuracy.
+
+    Parameters
+    ----------
+    kpi : Kpi
+
+    Returns
+    -------
+    float
+        In the KPI's unit; 0 where the target is no limit value.
+    """
     if kpi.decimals is None or kpi.target_is != "value" or kpi.statistic in ("share_above", "hours_above"):
         return 0.0
     target = kpi.target or 0.0
