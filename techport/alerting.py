@@ -42,7 +42,7 @@ def _run(settings: Settings, parts: Stores, stopping: threading.Event) -> None:
     leases, worker = Leases(parts.registry.database), f"web-{secrets.token_hex(8)}"
     while not stopping.wait(settings.alert_seconds):
         try:
-            if leases.take(_WORK, worker, 3 * settings.alert_seconds):
+            if leases.acquire(_WORK, worker, 3 * settings.alert_seconds):
                 watch.look()
         except (StoreError, RegistryUnavailable) as error:
             log.warning("could not look for alerts", problem=str(error))

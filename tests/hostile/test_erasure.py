@@ -145,7 +145,7 @@ def test_no_row_names_an_erased_device(kind: str, platform: Callable[[str], Part
         for table in metadata.tables:
             rows = transaction.execute(f"SELECT * FROM {table}").all()
             assert CANARY not in repr(rows), table
-        assert not transaction.execute("SELECT id FROM passages WHERE marks IS NOT NULL").all()
+        assert not transaction.execute("SELECT id FROM commit_spans WHERE marks IS NOT NULL").all()
     assert audit(ledger, store).ok
 
 

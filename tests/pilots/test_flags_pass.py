@@ -105,9 +105,9 @@ def test_of_several_processes_one_does_the_rounds(registry, store):
     values = wander(40)
     values[20] = 95
     store.write(batch(values))
-    assert Leases(registry.database).take("flags", "another", 60)
+    assert Leases(registry.database).acquire("flags", "another", 60)
     assert FlagPass(registry, store, "one").round() == 0
-    assert Leases(registry.database).take("flags", "another", -1)  # it stopped, and its time is over
+    assert Leases(registry.database).acquire("flags", "another", -1)  # it stopped, and its time is over
     assert FlagPass(registry, store, "one").round() == 1
 
 

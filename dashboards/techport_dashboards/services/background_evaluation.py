@@ -49,7 +49,7 @@ class BackgroundEvaluation:
 
     def round(self) -> list[str]:
         """Bring all pilots up to date that are not over; of which it was done. Nothing where another process does."""
-        if not self._leases.take(_WORK, self._worker, 2 * FRESH / 1e6):
+        if not self._leases.acquire(_WORK, self._worker, 2 * FRESH / 1e6):
             return []
         done = []
         catalogue = self._registry_cache.current()

@@ -1,4 +1,4 @@
-"""What a worker commits, gathered for about a second: see techport_pilots.passages."""
+"""What a worker commits, gathered for about a second: see techport_pilots.accounting.commit_log."""
 
 from __future__ import annotations
 

@@ -18,10 +18,13 @@ from techport_storage.model import Micros
 
 KEPT = 2 * DAY
 MOST_MARKS = 256  # devices that a line names; one with more may be about any device
-_ADD = "INSERT INTO passages (worker, first, last, visible, marks) VALUES (:worker, :first, :last, :visible, :marks)"
-_COVERING = (
-    "SELECT worker, first, last, visible, marks FROM passages WHERE last >= :start AND first < :end ORDER BY visible"
+_ADD = (
+    "INSERT INTO commit_spans (worker, first, last, visible, marks) VALUES (:worker, :first, :last, :visible, :marks)"
 )
+_COVERING = """
+SELECT worker, first, last, visible, marks FROM commit_spans
+WHERE last >= :start AND first < :end ORDER BY visible
+"""
 _MS = 1000  # stores keep the time of arrival to the millisecond
 
 
@@ -69,7 +72,7 @@ class CommitLog:
         too_old = max(line.visible for line in lines) - KEPT
         with self._database.writing() as transaction:
             transaction.execute(_ADD, rows)
-            transaction.execute("DELETE FROM passages WHERE visible < :too_old", {"too_old": too_old})
+            transaction.execute("DELETE FROM commit_spans WHERE visible < :too_old", {"too_old": too_old})
 
     def arrivals(self, pilot: str, device: str, received: Collection[Micros]) -> list[Arrival]:
         """What is known of messages of the device that were received at these times, oldest first."""
@@ -90,10 +93,10 @@ class CommitLog:
 def forget_devices(transaction: Transaction, devices: Collection[tuple[str, str]]) -> None:
     """Make lines that name one of the devices, as (pilot, device), lines about any device."""
     marks = {_mark(*device) for device in devices}
-    lines = transaction.execute("SELECT id, marks FROM passages WHERE marks IS NOT NULL").all()
+    lines = transaction.execute("SELECT id, marks FROM commit_spans WHERE marks IS NOT NULL").all()
     rows = [{"id": line.id} for line in lines if marks & _read(line.marks)]
     if rows:
-        transaction.execute("UPDATE passages SET marks = NULL WHERE id = :id", rows)
+        transaction.execute("UPDATE commit_spans SET marks = NULL WHERE id = :id", rows)
 
 
 def _marks(devices: Collection[tuple[str, str]]) -> bytes | None:

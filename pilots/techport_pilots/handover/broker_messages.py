@@ -108,7 +108,7 @@ class RetainedRequests:
 
     def serve(self, worker: str) -> bool:
         """Say that this process does what is asked; whether it is the one that does."""
-        return self._leases.take(_LEASE, worker, _LEASE_S)
+        return self._leases.acquire(_LEASE, worker, _LEASE_S)
 
     def stop_serving(self, worker: str) -> None:
         self._leases.release(_LEASE, worker)

@@ -181,7 +181,7 @@ def erase_part(
             *_OF_ALERTS,
             "ledger",
             "ignored_parts",
-            "passages",
+            "commit_spans",
             "pilot_packages",
             "erasures",
             "entity_ids",

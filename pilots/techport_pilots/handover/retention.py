@@ -87,7 +87,7 @@ REWRITTEN = {
     "ledger": "sums of devices that the definition does not name are added up under one name",
     "ignored_parts": "as the ledger",
     "pilot_events": "where devices said they were goes; what people wrote down stays",
-    "passages": "marks of the pilot's devices become 'any device'",
+    "commit_spans": "marks of the pilot's devices become 'any device'",
     "erasures": "device names leave the receipt when it is done",
     "audit_log": "what its entries were about goes; their hashes are over salted digests, which stay",
     "entity_ids": "names that the definition does not have go; their numbers stay taken",
@@ -106,7 +106,7 @@ KEPT = {
     "replays": "who asked for it, and counts",
     "assumed_open": "the pilot's id",
     "flag_requests": "the pilot's id, times and counts",
-    "chores": "names of processes",
+    "leases": "names of processes",
     "signing_keys": "keys of the platform",
     "registrations": "what was planned, as the definition says it",
     "recommendations": "what the pilot's team recommends, in its own words",
@@ -187,7 +187,7 @@ def _alone(database: Database) -> Iterator[Callable[[], object]]:
     leases, token = Leases(database), uuid.uuid4().hex
 
     def take() -> bool:
-        return leases.take(_LEASE, token, _LEASE_S)
+        return leases.acquire(_LEASE, token, _LEASE_S)
 
     while not take():
         time.sleep(1.0)

@@ -41,7 +41,7 @@ class FlagPass:
         self._store = store
         self._worker = worker
         self._period = period
-        self._chores = Leases(registry.database)
+        self._leases = Leases(registry.database)
         self._requests = FlagRequests(registry.database)
         self._pilots: dict[str, _Pilot] = {}
         self._stopping = threading.Event()
@@ -71,7 +71,7 @@ class FlagPass:
 
     def round(self) -> int:
         """Judge what is new; returns how many rows got other flags. Nothing where another process does it."""
-        if not self._chores.take("flags", self._worker, 3 * self._period):
+        if not self._leases.acquire("flags", self._worker, 3 * self._period):
             return 0
         changed = self._answer()
         latest = _ends(self._store.latest(Selection()))
@@ -86,7 +86,7 @@ class FlagPass:
 
     def answer(self) -> int:
         """Do what was asked for, as `round` does."""
-        return self._answer() if self._chores.take("flags", self._worker, 3 * self._period) else 0
+        return self._answer() if self._leases.acquire("flags", self._worker, 3 * self._period) else 0
 
     def _answer(self) -> int:
         changed = 0

@@ -6,10 +6,10 @@ from techport_pilots.registry.database import Database
 from techport_pilots.registry.versioning import lock
 from techport_storage.clock import now
 
-_FREE = "DELETE FROM chores WHERE chore = :chore AND (worker = :worker OR until < :now)"
-_RELEASE = "DELETE FROM chores WHERE chore = :chore AND worker = :worker"
-_HELD = "SELECT count(*) FROM chores WHERE chore = :chore AND until >= :now"
-_TAKE = "INSERT INTO chores (chore, worker, until) VALUES (:chore, :worker, :until) ON CONFLICT DO NOTHING"
+_FREE = "DELETE FROM leases WHERE task = :task AND (worker = :worker OR until < :now)"
+_RELEASE = "DELETE FROM leases WHERE task = :task AND worker = :worker"
+_HELD = "SELECT count(*) FROM leases WHERE task = :task AND until >= :now"
+_ACQUIRE = "INSERT INTO leases (task, worker, until) VALUES (:task, :worker, :until) ON CONFLICT DO NOTHING"
 
 
 class Leases:
@@ -18,21 +18,21 @@ class Leases:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def take(self, chore: str, worker: str, seconds: float) -> bool:
+    def acquire(self, task: str, worker: str, seconds: float) -> bool:
         """Whether the lease is this worker's for the next seconds. It is another's until that one stops taking it."""
         at = now()
         with self._database.writing() as transaction:
             lock(transaction)
-            transaction.execute(_FREE, {"chore": chore, "worker": worker, "now": at})
-            row = {"chore": chore, "worker": worker, "until": at + int(seconds * 1e6)}
-            return transaction.execute(_TAKE, row).rowcount == 1
+            transaction.execute(_FREE, {"task": task, "worker": worker, "now": at})
+            row = {"task": task, "worker": worker, "until": at + int(seconds * 1e6)}
+            return transaction.execute(_ACQUIRE, row).rowcount == 1
 
-    def is_held(self, chore: str) -> bool:
+    def is_held(self, task: str) -> bool:
         """Whether somebody has the lease."""
         with self._database.reading() as transaction:
-            return bool(transaction.execute(_HELD, {"chore": chore, "now": now()}).scalar_one())
+            return bool(transaction.execute(_HELD, {"task": task, "now": now()}).scalar_one())
 
-    def release(self, chore: str, worker: str) -> None:
+    def release(self, task: str, worker: str) -> None:
         """Let others take the lease at once."""
         with self._database.writing() as transaction:
-            transaction.execute(_RELEASE, {"chore": chore, "worker": worker})
+            transaction.execute(_RELEASE, {"task": task, "worker": worker})

@@ -452,17 +452,17 @@ flag_requests = Table(
 )
 
 # Work that one process does for all: which one, and until when it is its own.
-chores = Table(
-    "chores",
+leases = Table(
+    "leases",
     metadata,
-    Column("chore", String, primary_key=True),
+    Column("task", String, primary_key=True),
     Column("worker", String, nullable=False),
     Column("until", BigInteger, nullable=False),
 )
 
 # Through which worker messages came and since when they are visible: a line a second and worker, for two days.
-passages = Table(
-    "passages",
+commit_spans = Table(
+    "commit_spans",
     metadata,
     Column("id", _SERIAL, primary_key=True, autoincrement=True),
     Column("worker", String, nullable=False),
@@ -470,8 +470,8 @@ passages = Table(
     Column("last", BigInteger, nullable=False),
     Column("visible", BigInteger, nullable=False),
     Column("marks", LargeBinary),  # four bytes a device; NULL: any device
-    Index("passages_by_arrival", "last"),
-    Index("passages_by_age", "visible"),
+    Index("commit_spans_by_arrival", "last"),
+    Index("commit_spans_by_age", "visible"),
     sqlite_autoincrement=True,
 )
 

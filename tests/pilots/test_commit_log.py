@@ -59,10 +59,10 @@ def test_lines_are_forgotten(database: Database) -> None:
     CommitLog(database).note([line("one", 0, 1, 2, "a")])
     CommitLog(database).note([line("one", KEPT, KEPT + 1, KEPT + 2, "a")])
     with database.reading() as transaction:
-        assert transaction.execute("SELECT count(*) FROM passages").scalar() == 2
+        assert transaction.execute("SELECT count(*) FROM commit_spans").scalar() == 2
     CommitLog(database).note([line("one", KEPT + 5, KEPT + 6, KEPT + 7, "a")])
     with database.reading() as transaction:
-        assert transaction.execute("SELECT count(*) FROM passages").scalar() == 2
+        assert transaction.execute("SELECT count(*) FROM commit_spans").scalar() == 2
     assert seen(database, "a", 0).workers == []
 
 
