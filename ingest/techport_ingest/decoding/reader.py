@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 
 import msgspec
@@ -27,8 +27,11 @@ _LARGE = 4_096
 _MOST_OF_LARGE = 64_000_000
 """Bytes of large messages after which what keys mean is worked out anew: how long keys are is up to their senders."""
 
-_CHUNK = 256
+_CODEC_CHUNK = 256
 """Messages whose radio bytes are given to codecs at once; bounds what their answers take."""
+
+_CHUNK, _LARGEST_CHUNK = 256, 4_096
+"""Messages that are read at once, at first and at most: what the first have taught about devices speeds up the next."""
 
 log = structlog.get_logger(__name__)
 
@@ -67,30 +70,25 @@ class Reader:
         """
         if snapshot.version != self._version:  # holds all that was opened before it
             self._version, self._opened = snapshot.version, {}
+        if snapshot is not self._view and self._typed_records is not None:
+            self._view = snapshot
+            self._typed_records.forget()
         columns = Columns(snapshot, self._units, self._limits, self._opened)
-        numbers = self._read_typed(messages, columns, snapshot, budgets)
-        if not self._router.has_codecs:
-            self._read_all(messages, numbers, columns, snapshot, budgets)
-        else:
+        for chunk in _chunks(len(messages)):
+            numbers: Sequence[int] = chunk
+            if self._typed_records is not None:
+                numbers = self._typed_records.read(messages, chunk, columns, budgets)
+            if not self._router.has_codecs:
+                self._read_all(messages, numbers, columns, snapshot, budgets)
+                continue
             remaining = iter(numbers)
-            while chunk := list(islice(remaining, _CHUNK)):
-                asked = self._ask_codecs([messages[number] for number in chunk])
-                self._read_all(messages, chunk, columns, snapshot, budgets)
+            while asking := list(islice(remaining, _CODEC_CHUNK)):
+                asked = self._ask_codecs([messages[number] for number in asking])
+                self._read_all(messages, asking, columns, snapshot, budgets)
                 for codec in asked:
                     codec.forget()
         columns.arrange()
         return columns
-
-    def _read_typed(
-        self, messages: Sequence[Message], columns: Columns, snapshot: IngestView, budgets: HourlyBudgets | None
-    ) -> Sequence[int]:
-        """Read what can be read as typed records; the numbers of the other messages."""
-        if self._typed_records is None:
-            return range(len(messages))
-        if snapshot is not self._view:
-            self._view = snapshot
-            self._typed_records.forget()
-        return self._typed_records.read(messages, columns, budgets)
 
     def source_of(self, topic: str) -> PilotSource | None:
         """The pilot's source that reads a topic; None where the topic's own rule does."""
@@ -193,6 +191,14 @@ class Reader:
         if self._bytes_of_large > _MOST_OF_LARGE:
             self._bytes_of_large = 0
             key_cache.forget()
+
+
+def _chunks(count: int) -> Iterator[range]:
+    """The numbers below `count` in chunks of growing size."""
+    first, size = 0, _CHUNK
+    while first < count:
+        yield range(first, min(first + size, count))
+        first, size = first + size, min(2 * size, _LARGEST_CHUNK)
 
 
 def decode(message: Message, route: Route) -> Sequence[Found]:

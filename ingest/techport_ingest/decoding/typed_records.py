@@ -99,21 +99,25 @@ class TypedRecords:
         self._streams: list[Stream] = []
         self._stream_numbers: dict[Stream, int] = {}
 
-    def read(self, messages: Sequence[Message], columns: Columns, budgets: HourlyBudgets | None) -> Sequence[int]:
-        """Add to the columns what can be read this way; the numbers of the other messages, ascending.
+    def read(
+        self, messages: Sequence[Message], chunk: range, columns: Columns, budgets: HourlyBudgets | None
+    ) -> Sequence[int]:
+        """Add to the columns what can be read this way; the numbers of the chunk's other messages, ascending.
 
         Parameters
         ----------
         messages : sequence of Message
             The batch, in order of arrival.
+        chunk : range
+            Numbers of the messages that are to be read.
         columns : Columns
-            Of this batch; nothing is in them yet.
+            Of this batch.
         budgets : HourlyBudgets, optional
             What is read is taken from them. A device whose messages do not all fit is left to the general way.
         """
         if not self._devices:
-            return range(len(messages))
-        left = self._parse(messages)
+            return chunk
+        left = self._parse(messages, chunk)
         for keys in self._keys.values():
             if keys.records:
                 left += self._check(keys, messages, columns, budgets)
@@ -155,11 +159,12 @@ class TypedRecords:
             self._streams.append(stream)
         return number
 
-    def _parse(self, messages: Sequence[Message]) -> list[int]:
+    def _parse(self, messages: Sequence[Message], chunk: range) -> list[int]:
         """Parse the messages of devices that are remembered, as they are; the numbers of the others."""
         left: list[int] = []
         of_topic = self._devices.get
-        for number, message in enumerate(messages):
+        for number in chunk:
+            message = messages[number]
             device = of_topic(message.topic)
             if device is None or message.retained or message.rejected is not None or len(message.payload) > LARGEST:
                 left.append(number)
