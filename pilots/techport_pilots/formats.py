@@ -87,6 +87,8 @@ class Format(msgspec.Struct, frozen=True, kw_only=True):
         Messages of other formats are refused or ignored: it can be tried on any topic.
     device_phrase : Message, optional
         Where the device's id comes from, for formats that have no catalogue of their own.
+    payload : {"json", "csv", "other"}
+        What messages are: in JSON and CSV, identifiers that a source names (`pseudonyms:`) are found and replaced.
     reads_device_rule : bool
         The decoder applies the source's `device` rule itself, record by record.
     """
@@ -108,6 +110,7 @@ class Format(msgspec.Struct, frozen=True, kw_only=True):
     recovery: Callable[[str, str, Micros], tuple[str, bytes] | None] | None = None
     told_by_payload: bool = False
     device_phrase: Message | None = None
+    payload: Literal["json", "csv", "other"] = "json"
     reads_device_rule: bool = False
 
     @property

@@ -258,18 +258,20 @@ def test_commands_are_logged_with_what_they_change(tmp_path: Path) -> None:
     call("quarantine", "list", "--pilot", PILOT)
     call("pilot", "list")
     call("pilot", "start", PILOT)
+    assert "0 lost sessions accepted" in call("audit", "accept", "the broker was replaced")
     exported = [json.loads(line) for line in call("audit", "export").splitlines()]
     assert [(one["kind"], one["what"], one["pilot"]) for one in exported] == [
         ("changed", "techport pilot import", ""),
         ("saw-raw", "techport quarantine list", PILOT),
         ("changed", "techport pilot start", PILOT),
+        ("changed", "techport audit accept", ""),
     ]
     assert {one["who"] for one in exported} == {"command line"}
     head = re.search(r"last entry: (\S+)", call("audit", "verify"))
     assert head is not None
-    assert head[1].startswith("4:"), "the export was logged, too"
+    assert head[1].startswith("5:"), "the export was logged, too"
     call("audit", "verify", "--noted", head[1])
-    call("audit", "verify", "--noted", f"4:{'0' * 64}", code=1)
+    call("audit", "verify", "--noted", f"5:{'0' * 64}", code=1)
     database = Database.open(f"sqlite:///{tmp_path}/data/registry.sqlite")
     with database.writing() as transaction:
         transaction.execute("UPDATE audit_log SET kind = 'signed-in' WHERE number = 3")

@@ -9,14 +9,15 @@ from pathlib import Path
 
 import pytest
 
-from techport_ingest.decoding.pseudonyms import in_json, pseudonym, rule_of
+from techport_ingest.decoding.lint import explain
+from techport_ingest.decoding.pseudonyms import in_csv, in_json, pseudonym, rule_of
 from techport_ingest.message import Message
 from techport_pilots.accounting.ignored import ignored_keys
 from techport_pilots.accounting.message_tap import MessageTap
 from techport_pilots.accounting.quarantine import Quarantine, QuarantineFilter
 from techport_pilots.definition.load import parse_definition
 from techport_pilots.errors import DefinitionError
-from techport_pilots.model import PseudonymRule
+from techport_pilots.model import CsvColumns, PseudonymRule, SourceDefinition
 from techport_pilots.registry.database import Database
 from techport_pilots.registry.pseudonym_keys import forget_keys, key_of
 from techport_pilots.registry.registry import Registry
@@ -46,7 +47,8 @@ def test_a_pseudonym_stays_what_it_is() -> None:
 
 
 def replaced(text: str, *fields: str) -> str | None:
-    rule = rule_of("p", "ble/+", PseudonymRule(fields=list(fields)))
+    source = SourceDefinition(topic="ble/+", format="json", pseudonyms=PseudonymRule(fields=list(fields)))
+    rule = rule_of("p", source)
     payload = in_json(text.encode(), rule.is_identifier, rule.keys_are_identifiers, lambda one: f"<{one}>")
     return None if payload is None else payload.decode()
 
@@ -73,6 +75,59 @@ def replaced(text: str, *fields: str) -> str | None:
 )
 def test_identifiers_are_replaced_and_the_rest_stays(fields: list[str], text: str, expected: str | None) -> None:
     assert replaced(text, *fields) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("time;MAC;pm10\n2026;A:B;17,50\n", "time;MAC;pm10\n2026;<A:B>;17,50\n"),
+        ("time,mac,n\r\n1,A,2.50\r\n2,,3\r\n", "time,mac,n\r\n1,<A>,2.50\r\n2,,3\r\n"),
+        ("# door 3\nsep=;\nmac;n\nA;1", None),
+        ("sep=;\n# door 3\nmac;n\nAB;17\n", "sep=;\n# door 3\nmac;n\n<AB>;17\n"),
+        ("mac;temp\n;°C\nA;21.5\n", "mac;temp\n;°C\n<A>;21.5\n"),
+        ('mac,note\n"A ""x""","one\ntwo"\n', 'mac,note\n"<A ""x"">","one\ntwo"\n'),
+        ("mac;n\rA;1\r", "mac;n\r<A>;1\n"),
+        ("mac;n;\nAB;17;\n\n", "mac;n;\n<AB>;17;\n\n"),
+        ("mac;n\n", "mac;n\n"),
+        ("\ufeffmac;n\nAB;17\n", "\ufeffmac;n\n<AB>;17\n"),
+        ("mac;n\nA;1;2\n", None),  # a separator too many: the identifier may be in another cell
+        ("mac;n\nA\n", None),
+        ("adresse;n\nA;1\n", None),  # no such column
+        ("A;1\nB;2\n", None),  # no heading
+        ('mac;n\n"A;1\n', None),
+        ("", None),
+    ],
+)
+def test_identifiers_are_replaced_in_the_columns_of_a_table(text: str, expected: str | None) -> None:
+    payload = in_csv(text.encode(), {"mac", "plate"}, CsvColumns(), lambda one: f"<{one}>")
+    assert (None if payload is None else payload.decode()) == expected
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "latin-1"])
+def test_a_table_keeps_its_encoding(encoding: str) -> None:
+    text = "mac;vær\nÅ1;2\n"
+    payload = in_csv(text.encode(encoding), {"mac"}, CsvColumns(encoding="latin-1"), lambda one: f"<{one}>")
+    assert payload == text.replace("Å1", "<Å1>").encode(encoding)
+
+
+def test_what_decode_shows_has_pseudonyms_too() -> None:
+    source = {"topic": "ble/+", "format": "csv", "pseudonyms": {"fields": ["mac"]}, "device": {"level": 2}}
+    pilot = {"id": "p", "title": "P", "question": "Is it?", "devices": [{"id": "d"}], "sources": [source]}
+    text = f"mac;pm10;note\n{MAC};much;x\n;4;y\n".encode()
+    shown = repr(explain(text, "ble/d", 20_000 * DAY, pilot=parse_definition(json.dumps(pilot))))
+    assert "4.0" in shown
+    assert MAC not in shown
+    assert ANON.search(shown)
+
+
+@pytest.mark.parametrize("format_name", ["sparkplug-b", "senml-cbor", "line-protocol"])
+def test_fields_of_what_is_neither_json_nor_csv_are_refused(format_name: str) -> None:
+    source = {"topic": "ble/+", "format": format_name, "pseudonyms": {"fields": ["mac"]}}
+    pilot = {"id": "p", "title": "P", "question": "Is it?", "devices": [{"id": "d"}], "sources": [source]}
+    with pytest.raises(DefinitionError, match=f"no field can be found in messages of the format {format_name}"):
+        parse_definition(json.dumps(pilot))
+    source["pseudonyms"] = {"levels": [2]}
+    parse_definition(json.dumps(pilot))
 
 
 @pytest.mark.parametrize(

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import secrets
 
 import msgspec
 
 from techport_ingest.checking.check import Columns, shown
 from techport_ingest.decoding.javascript import CodecShelf
 from techport_ingest.decoding.mapping import PilotSource
+from techport_ingest.decoding.pseudonyms import Pseudonymiser
 from techport_ingest.decoding.quantity_names import UNKNOWN_UNIT
 from techport_ingest.decoding.reader import Reader
 from techport_ingest.message import Message, RejectedMessage
@@ -69,6 +71,9 @@ def explain(
         source = reader.source_of(topic)
         if source is not None:
             source.asked = set()
+        # With a key that nobody has: what is shown may be passed on, such as in a message to a maker.
+        key = secrets.token_bytes(32)
+        [message] = Pseudonymiser(lambda *_: key).apply([message], snapshot)
         explanation = _explanation(reader.read([message], snapshot), pilot)
         if source is None or source.asked is None:
             return explanation

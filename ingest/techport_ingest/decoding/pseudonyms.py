@@ -4,23 +4,27 @@
 
 The payload stays the sender's but for the identifiers: numbers keep their digits. What is kept of it (quarantine,
 watched messages, ignored parts) and reprocessed later is the replaced text. A payload in which identifiers cannot be
-found, because it is not JSON, is rejected without being kept.
+found, because it is neither JSON nor, of a source of CSV, a table with the column, is rejected without being kept.
 """
 
 from __future__ import annotations
 
+import csv
 import hashlib
 import hmac
+import io
 import json
 import re
 import unicodedata
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 
 import msgspec
 
 from techport_ingest.message import Message
 from techport_pilots.accounting.rejection import Rejection
-from techport_pilots.model import PseudonymRule
+from techport_pilots.devices.csv_files import separator_of, table_of
+from techport_pilots.formats import formats
+from techport_pilots.model import CsvColumns, PseudonymRule, SourceDefinition
 from techport_pilots.registry.view import IngestView
 from techport_pilots.time import interval_micros
 from techport_pilots.topics import source_reads
@@ -45,6 +49,14 @@ class Rule(msgspec.Struct, frozen=True):
     paths: tuple[tuple[str, ...], ...]
     levels: tuple[int, ...]
     period: Micros
+    table: CsvColumns | None = None
+    """How CSV is read, where messages are CSV; None: they are JSON."""
+
+    def replaced_in(self, payload: bytes, replace: Callable[[str], str]) -> bytes | None:
+        """The payload with pseudonyms; None for one in which identifiers cannot be found."""
+        if self.table is not None:
+            return in_csv(payload, {".".join(path) for path in self.paths}, self.table, replace)
+        return in_json(payload, self.is_identifier, self.keys_are_identifiers, replace)
 
     def is_identifier(self, path: Sequence[str]) -> bool:
         """Whether a value at this path is one, or is inside of one."""
@@ -88,7 +100,7 @@ class Pseudonymiser:
     def _use(self, view: IngestView) -> None:
         self._view, self._of_topic = view, {}
         self._rules = [
-            rule_of(pilot.id, source.topic, source.pseudonyms)
+            rule_of(pilot.id, source)
             for pilot in view.pilots.values()
             for source in pilot.sources
             if source.pseudonyms is not None
@@ -105,7 +117,7 @@ class Pseudonymiser:
             if not rule.paths or message.rejected is not None:
                 message = msgspec.structs.replace(message, topic=topic)
                 continue
-            payload = in_json(message.payload, rule.is_identifier, rule.keys_are_identifiers, replace)
+            payload = rule.replaced_in(message.payload, replace)
             rejected = None if payload is not None else Rejection("not-pseudonymised")
             message = msgspec.structs.replace(message, topic=topic, payload=payload or b"", rejected=rejected)
         return message
@@ -202,6 +214,52 @@ def in_json(
     return "".join([*pieces, text[copied:]]).encode()
 
 
+def in_csv(payload: bytes, names: Collection[str], table: CsvColumns, replace: Callable[[str], str]) -> bytes | None:
+    """The table with the cells of these columns replaced, and everything before its first line of values as it was.
+
+    Parameters
+    ----------
+    payload : bytes
+        As the format csv reads it.
+    names : collection of str
+        Columns as the heading has them, in small letters.
+    table : CsvColumns
+        Encoding and separator.
+    replace : callable
+        The pseudonym of a text. Empty cells stay empty.
+
+    Returns
+    -------
+    bytes or None
+        None where no column has such a name, and where a line has more or fewer cells than the heading, so that an
+        identifier could stand elsewhere.
+    """
+    utf16 = payload.startswith((b"\xff\xfe", b"\xfe\xff"))
+    encoding = "utf-16" if utf16 else table.encoding
+    try:
+        text = payload.decode(encoding)
+        plain = table_of(text).text
+        separator = table.separator or separator_of(plain.partition("\n")[0])
+        lines = io.StringIO(plain, newline="")
+        rows = csv.reader(lines, delimiter=separator, strict=True)
+        heading = [name.strip().casefold() for name in next(rows, [])]
+        columns = [place for place, name in enumerate(heading) if name in names]
+        values = plain[lines.tell() :]
+        body = io.StringIO()
+        writer = csv.writer(body, delimiter=separator, lineterminator="\r\n" if "\r\n" in values else "\n")
+        for row in rows:
+            if any(cell.strip() for cell in row[len(heading) :]) or (any(row) and len(row) < len(heading)):
+                return None
+            for place in columns if any(row) else ():
+                row[place] = replace(row[place]) if row[place].strip() else row[place]
+            writer.writerow(row)
+    except (UnicodeDecodeError, LookupError, csv.Error):
+        return None
+    if not columns or not text.endswith(values):
+        return None
+    return (text[: len(text) - len(values)] + body.getvalue()).encode(encoding)
+
+
 def _in_topic(topic: str, numbers: Iterable[int], replace: Callable[[str], str]) -> str:
     levels = topic.split("/")
     for number in numbers:
@@ -211,7 +269,10 @@ def _in_topic(topic: str, numbers: Iterable[int], replace: Callable[[str], str])
     return "/".join(levels)
 
 
-def rule_of(pilot: str, topic: str, named: PseudonymRule) -> Rule:
+def rule_of(pilot: str, source: SourceDefinition) -> Rule:
     """What a source of a pilot says, ready to be applied."""
+    named = source.pseudonyms or PseudonymRule()
     paths = tuple(tuple(field.casefold().split(".")) for field in named.fields)
-    return Rule(pilot, topic, paths, tuple(named.levels), interval_micros(named.rotate))
+    form = formats().get(source.format)
+    table = (source.columns or CsvColumns()) if form is not None and form.payload == "csv" else None
+    return Rule(pilot, source.topic, paths, tuple(named.levels), interval_micros(named.rotate), table)

@@ -68,6 +68,9 @@ def _pseudonyms(source: SourceDefinition, path: Path) -> Iterator[Misfit]:
     path = (*path, "pseudonyms")
     if not rule.fields and not rule.levels:
         yield misfit(path, "pseudonyms-of-nothing")
+    form = formats().get(source.format)
+    if rule.fields and form is not None and form.payload == "other":
+        yield misfit((*path, "fields"), "pseudonyms-format", near=path, format=form.name)
     for index, field in enumerate(rule.fields):
         parts = field.split(".")
         if not all(part.strip() for part in parts) or "*" in parts[:-1] or parts == ["*"]:

@@ -9,6 +9,7 @@ from techport_pilots.formats import Format
 FORMAT = Format(
     name="cayenne-lpp",
     label="Cayenne LPP",
+    payload="other",
     decoder=stateless(decode),
     own_topic="lpp",
     codec=codec,

@@ -16,6 +16,7 @@ class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 FORMAT = Format(
     name="csv",
     label="CSV",
+    payload="csv",
     decoder=lambda settings: CsvLines(settings.options.columns, settings.times),
     own_topic="csv",
     keys_are_ours=True,

@@ -8,6 +8,7 @@ from techport_pilots.formats import Format
 FORMAT = Format(
     name="homie",
     label="Homie",
+    payload="other",
     decoder=lambda settings: Homie(),
     topic="homie/#",
     device_from="message",

@@ -17,6 +17,7 @@ class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 FORMAT = Format(
     name="line-protocol",
     label="InfluxDB line protocol",
+    payload="other",
     decoder=lambda settings: LineProtocol(settings.options.precision),
     own_topic="lines",
     keys_are_ours=True,

@@ -9,6 +9,7 @@ from techport_pilots.formats import Format
 FORMAT = Format(
     name="senml-cbor",
     label="SenML CBOR",
+    payload="other",
     decoder=stateless(decode),
     own_topic="senml-cbor",
     keys_are_ours=True,

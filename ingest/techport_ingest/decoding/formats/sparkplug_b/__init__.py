@@ -8,6 +8,7 @@ from techport_pilots.formats import Format
 FORMAT = Format(
     name="sparkplug-b",
     label="Sparkplug B",
+    payload="other",
     decoder=lambda settings: SparkplugB(),
     topic="spBv1.0/#",
     recovery=rebirth,

@@ -9,6 +9,7 @@ from techport_pilots.formats import Format
 FORMAT = Format(
     name="ultralight",
     label="UltraLight 2.0",
+    payload="other",
     decoder=with_times(decode),
     own_topic="attrs",
     keys_are_ours=True,
