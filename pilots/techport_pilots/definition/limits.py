@@ -18,8 +18,8 @@ import msgspec
 from techport_pilots.i18n import Message, in_all_languages
 from techport_pilots.model import Comparison, Kpi, Measure, Text
 
-# Its values were written down from memory, see docs/limits.md: compare them with Lovdata before relying on them.
-NO_2022 = "Forurensningsforskriften kapittel 7, § 7-6, som endret ved FOR-2022-06-03-989"
+# docs/limits.md says which of its values were compared with what; the table of § 7-9 itself could not be read.
+NO_2022 = "Forurensningsforskriften kapittel 7, § 7-9, som endret ved FOR-2022-06-03-989"
 EU_2008 = "Directive 2008/50/EC, annex XI, limit values"
 EU_2008_PM25 = "Directive 2008/50/EC, annex XIV, section E, limit value of 2015"
 EU_2008_O3 = "Directive 2008/50/EC, annex VII, section B, target value (mean of three years)"
