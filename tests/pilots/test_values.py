@@ -252,3 +252,43 @@ def test_a_day_of_air_quality_is_of_utc_plus_one_in_summer_too():
 @pytest.mark.parametrize("degrees", [-1e-15, 0.0, 359.9, 360.0, -90.0, 720.5])
 def test_a_direction_lies_in_0_to_360(degrees):
     assert 0 <= direction(degrees) < 360
+
+
+# -- Devices that are retired.
+
+
+def two_boxes(retired: str | None, until: str):
+    """A clean street (10) and a dirty one (50) whose box sends nothing from a date on."""
+    common = 2 * np.random.default_rng(3).normal(size=56)[(SPRING - SPRING[0]) // (24 * HOUR) % 56]
+    sent = at(until) > SPRING
+    devices = [
+        DeviceDefinition("a", interval="PT1H", streams=[StreamDefinition("pm10")]),
+        DeviceDefinition(
+            "b",
+            interval="PT1H",
+            streams=[StreamDefinition("pm10")],
+            retired=None if retired is None else dt.datetime.fromisoformat(retired),
+        ),
+    ]
+    kpi = Kpi(id="dust", title=Text(en="Dust"), quantity="pm10", minimum_completeness=0.9)
+    return answer({"a": (SPRING, 10 + common), "b": (SPRING[sent], (50 + common)[sent])}, kpi, devices=devices)
+
+
+def test_nothing_is_expected_of_a_device_that_was_retired():
+    silent, retired = two_boxes(None, "2026-04-13"), two_boxes("2026-04-13", "2026-04-13")
+    assert silent.verdict == "insufficient data"
+    assert "75 % complete" in silent.reasons[0].en
+    assert retired.intervention.completeness == 1.0
+    assert retired.intervention.value == pytest.approx(30, abs=1.5), "as if the dirty street had gone on"
+    assert abs(retired.effect) < 2
+    assert retired.verdict == "inconclusive"
+
+
+def test_what_a_retired_device_still_sends_is_not_used():
+    assert two_boxes("2026-04-13", "2026-04-27").intervention == two_boxes("2026-04-13", "2026-04-13").intervention
+
+
+def test_a_device_that_was_retired_before_the_intervention_is_left_out():
+    found = two_boxes("2026-03-30", "2026-03-30")
+    assert [one.what for one in found.left_out] == ["b"]
+    assert found.baseline.value == pytest.approx(10, abs=1)

@@ -199,9 +199,15 @@ def unit_of(plan: Plan, compare: Comparison | None) -> str:
     return plan.resolved.unit if compare is None or compare.kind == "difference" else "1"
 
 
+_FOREVER: Micros = 1 << 62
+
+
 def _excluded(pilot: PilotDefinition, quantities: Sequence[str], devices: Sequence[str]) -> dict[str, list[Window]]:
-    """Windows that evaluation leaves out, by device."""
+    """Windows that evaluation leaves out, by device: exclusions, and the time after a device was retired."""
     windows: dict[str, list[Window]] = {}
+    for described in pilot.devices:
+        if described.retired is not None and described.id in devices:
+            windows[described.id] = [(micros_of(described.retired, pilot.timezone), _FOREVER)]
     for exclusion in pilot.exclusions:
         if exclusion.quantity is not None and exclusion.quantity not in quantities:
             continue
