@@ -25,7 +25,7 @@ from techport_pilots.errors import BadPackage, WrongState
 from techport_pilots.handover.closeout import Closure, close_pilot
 from techport_pilots.handover.open import open_package
 from techport_pilots.handover.readings_file import read_rows
-from techport_pilots.registry import lifecycle
+from techport_pilots.registry import lifecycle, registration
 from techport_pilots.registry.registry import Registry
 from techport_pilots.reports.build import final_evaluations
 from techport_storage.microseconds import HOUR
@@ -208,7 +208,7 @@ def test_a_borrowed_stream_does_not_reach_the_pilot_that_is_here(package: Path, 
 
 def test_what_is_here_already_stays(package: Path, here: Parts) -> None:
     registry, store, _ = here
-    registry.import_pilot(parse_definition(SMALL), SMALL, "test", archived=True)  # before its lender was taken away
+    registry.import_pilot(parse_definition(SMALL), SMALL, "test", archived=registration.Past())  # before its lender was taken away
     store.write(Batch.of([Reading("guest", "box", "air_temperature", START + HOUR, 21.5, START)]))
     opened = open_package(package, *here, "ola")
     values = {row[3]: row[4] for row in stored(store, "guest")}
@@ -376,6 +376,68 @@ def test_the_life_of_a_pilot_cannot_be_invented(package: Path, here: Parts) -> N
         steps = json.loads(archive.read("history.json"))
     for wrong in (steps[1:], [{**steps[0], "pilot": "victim"}, *steps[1:]], [*steps, steps[-1]]):
         refused(forged(package, {"history.json": json.dumps(wrong).encode()}), here, "history.json")
+
+
+def test_what_was_planned_comes_with_the_package(package: Path, maker: tuple[Path, Parts], here: Parts) -> None:
+    """Versions and the frozen plan as they were elsewhere; the version under which it came here follows them."""
+    there = maker[1][0].database
+    open_package(package, *here, "ola")
+    database = here[0].database
+    came, *before = reversed(registration.versions(database, "guest"))
+    assert before[::-1] == registration.versions(there, "guest")
+    assert came.why.startswith(registration.OPENED)
+    frozen = registration.registration_of(database, "guest")
+    assert frozen is not None
+    assert frozen == registration.registration_of(there, "guest")
+    said, elsewhere = (registration.status(one, here[0].pilot("guest")) for one in (database, there))
+    assert said == elsewhere, "days late, changes and sum are those of the platform that made the package"
+    open_package(package, *here, "ola")
+    assert len(registration.versions(database, "guest")) == len(before) + 1
+
+
+def test_an_older_package_opens_without_its_plan(package: Path, here: Parts) -> None:
+    with zipfile.ZipFile(package) as archive:
+        plan = json.loads(archive.read("plan.json"))
+    open_package(
+        forged(package, {"plan.json": json.dumps({**plan, "registration": None}).encode(), "versions.json": b"[]"}),
+        *here,
+        "ola",
+    )
+    said = registration.status(here[0].database, here[0].pilot("guest"))
+    assert said.opened
+    assert said.registration is None
+    assert said.days_late == 0
+
+
+@pytest.mark.parametrize(
+    ("file", "change", "match"),
+    [
+        ("versions.json", {"version": 2}, "no version 1 of guest"),
+        ("versions.json", {"at": 2**62}, "in the future"),
+        ("versions.json", {"at": -1}, "in the future"),
+        ("versions.json", {"why": "x" * 5000}, "more than 2000 letters"),
+        ("plan.json", {"sha256": "0" * 64}, "does not have the sum"),
+        ("plan.json", {"content": "{}", "sha256": hashlib.sha256(b"{}").hexdigest()}, "is no plan"),
+        ("plan.json", {"at": 2**62}, "is no plan"),
+    ],
+)
+def test_what_was_planned_cannot_be_invented(
+    package: Path, here: Parts, file: str, change: dict[str, Any], match: str
+) -> None:
+    with zipfile.ZipFile(package) as archive:
+        content = json.loads(archive.read(file))
+    if file == "plan.json":
+        content["registration"] |= change
+    else:
+        content[0] |= change
+    refused(forged(package, {file: json.dumps(content).encode()}), here, match)
+
+
+def test_another_plan_than_the_definitions_is_refused(package: Path, here: Parts) -> None:
+    with zipfile.ZipFile(package) as archive:
+        versions = json.loads(archive.read("versions.json"))
+    versions[-1]["definition"]["question"]["en"] = "Something else?"
+    refused(forged(package, {"versions.json": json.dumps(versions).encode()}), here, "something else than pilot.yaml")
 
 
 def test_a_package_of_this_platform_is_told_apart(package: Path, maker: tuple[Path, Parts], here: Parts) -> None:

@@ -38,8 +38,9 @@ SUMS = "SHA256SUMS"
 CRATE = "ro-crate-metadata.json"
 READINGS = "readings.parquet"
 NEEDED = ("pilot.yaml", "history.json", "evaluation.json", READINGS, CRATE, "datapackage.json")
-ENTITY_IDS = "entity-ids.json"
-"""Packages of earlier versions do not have it."""
+ENTITY_IDS, VERSIONS, PLAN = "entity-ids.json", "versions.json", "plan.json"
+_OPTIONAL = (ENTITY_IDS, VERSIONS, PLAN)
+"""Packages of earlier versions do not have them."""
 
 
 class Archive(Protocol):
@@ -58,7 +59,7 @@ class Contents(msgspec.Struct, frozen=True):
 
     sums: bytes  # SHA256SUMS as it stands
     comment: bytes
-    texts: dict[str, bytes]  # of the small files among NEEDED, and of ENTITY_IDS where there is one
+    texts: dict[str, bytes]  # of the small files among NEEDED, and of those that it has of _OPTIONAL
     readings: Path
     rows: int  # declared
 
@@ -97,8 +98,8 @@ def _read(archive: Archive, unpacked: Path, path: Path) -> Contents:
     for name in sums:
         if name != CRATE and archive.sizes[name] != declared.get(name):
             raise BadPackage(_changed(name, f"it has {archive.sizes[name]} bytes, {CRATE} says {declared.get(name)}"))
-    for name in (*NEEDED, ENTITY_IDS):
-        if name in sums and name not in (CRATE, READINGS):
+    for name in (*NEEDED, *_OPTIONAL):
+        if name in sums and name not in (CRATE, READINGS) and not _too_long(archive, name):
             texts[name] = _checked(archive, name, sums)
     rows = _declared_rows(texts["datapackage.json"])
     for name in sums:
@@ -106,6 +107,11 @@ def _read(archive: Archive, unpacked: Path, path: Path) -> Contents:
             target = unpacked / READINGS if name == READINGS else None
             _sum_up(archive, name, sums[name], target)
     return Contents(sums_text, archive.comment, texts, unpacked / READINGS, rows)
+
+
+def _too_long(archive: Archive, name: str) -> bool:
+    """Whether it is a file that a pilot can do without, as of hundreds of versions of a long definition."""
+    return name in (VERSIONS, PLAN) and archive.sizes[name] > MAX_TEXT
 
 
 def _small(archive: Archive, name: str) -> bytes:

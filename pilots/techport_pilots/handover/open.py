@@ -13,6 +13,7 @@ Packages hold counts of people as sums, so they are compared with what this plat
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -29,7 +30,7 @@ from techport_pilots.definition.lending import borrowed
 from techport_pilots.definition.load import parse_definition
 from techport_pilots.errors import BadPackage, UnknownPilot, WrongState
 from techport_pilots.evaluation import Evaluation, agree, in_its_words, recalculated
-from techport_pilots.handover.archive import ENTITY_IDS, READINGS, Contents, opened_package
+from techport_pilots.handover.archive import ENTITY_IDS, PLAN, READINGS, VERSIONS, Contents, opened_package
 from techport_pilots.handover.package import Progress, no_progress
 from techport_pilots.handover.readings_file import read_rows
 from techport_pilots.handover.signature import Origin, origin, origin_in_words
@@ -39,7 +40,7 @@ from techport_pilots.quality.people_counts import published
 from techport_pilots.quantities import builtin, vocabulary_of
 from techport_pilots.registry import lifecycle
 from techport_pilots.registry.entity_ids import NumberedEntity, keep_numbers
-from techport_pilots.registry.registration import OPENED
+from techport_pilots.registry.registration import OPENED, Past, Plan, Registration, Version
 from techport_pilots.registry.registry import Registry
 from techport_pilots.reports.build import evaluate_all, final_evaluations, keep_evaluations
 from techport_storage.clock import now
@@ -52,6 +53,7 @@ MAX_STREAMS = 100_000
 EARLIEST = 946_684_800_000_000  # 2000-01-01T00:00:00Z, as for messages
 AHEAD = 5 * MINUTE  # that a clock may be ahead of ours, as for messages
 LONGEST_NAME = 80
+_LONGEST_REASON = 2000
 _DEVICE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,63}")
 _ALL_FLAGS = int(sum(Quality))
 _WORKER = "package"
@@ -106,6 +108,7 @@ def open_package(
         pilot = parse_definition(source, file="pilot.yaml")
         taken = _history(contents, pilot)
         said = _evaluations(contents, pilot)
+        past = _past(contents, pilot)
         numbered = _decoded(contents, ENTITY_IDS, list[NumberedEntity]) if ENTITY_IDS in contents.texts else []
         _refuse_another(registry, pilot)
         left_out = _check_readings(contents, pilot, registry)
@@ -113,7 +116,8 @@ def open_package(
         if _knows(registry, pilot.id) and registry.state(pilot.id) == "closed":
             _refuse_news(contents, pilot, shown)
         elif not _knows(registry, pilot.id):
-            registry.import_pilot(pilot, source, who, f"{OPENED}{path.name} ({origin_in_words(signed)})", archived=True)
+            why = f"{OPENED}{path.name} ({origin_in_words(signed)})"
+            registry.import_pilot(pilot, source, who, why, archived=past)
         keep_numbers(registry.database, pilot.id, numbered)
         written, skipped = _write_readings(contents, pilot, left_out, shown, ledger, progress)
     brought = _came_from_a_package(registry, pilot.id)
@@ -145,6 +149,36 @@ def _history(contents: Contents, pilot: PilotDefinition) -> list[lifecycle.Chang
             raise BadPackage(f"history.json: step {number} is none that {pilot.id} can have taken after {state}")
         state = change.state
     return taken
+
+
+class _FrozenPlan(msgspec.Struct):
+    """What is taken from plan.json; the rest of it follows from the versions."""
+
+    registration: Registration | None = None
+
+
+def _past(contents: Contents, pilot: PilotDefinition) -> Past:
+    """The pilot's versions and what its start froze. Raises BadPackage where they cannot be its own."""
+    known = _decoded(contents, VERSIONS, list[Version]) if VERSIONS in contents.texts else []
+    latest = now() + AHEAD
+    for number, earlier in enumerate(known, start=1):
+        if earlier.version != number or earlier.definition.id != pilot.id:
+            raise BadPackage(f"{VERSIONS}: entry {number} is no version {number} of {pilot.id}")
+        if not EARLIEST <= earlier.at <= latest or (number > 1 and earlier.at < known[number - 2].at):
+            raise BadPackage(f"{VERSIONS}: version {number} was written before the one before it, or in the future")
+        if max(len(earlier.who), len(earlier.why)) > _LONGEST_REASON:
+            raise BadPackage(f"{VERSIONS}: author or reason of version {number} has more than {_LONGEST_REASON} letters")
+    if known and Plan.of(known[-1].definition) != Plan.of(pilot):
+        raise BadPackage(f"{VERSIONS}: its last version plans something else than pilot.yaml")
+    frozen = _decoded(contents, PLAN, _FrozenPlan).registration if PLAN in contents.texts else None
+    if frozen is not None:
+        try:
+            right = hashlib.sha256(frozen.content.encode()).hexdigest() == frozen.sha256 and frozen.plan is not None
+        except (msgspec.DecodeError, RecursionError, UnicodeEncodeError):
+            right = False
+        if not right or not EARLIEST <= frozen.at <= latest:
+            raise BadPackage(f"{PLAN}: what the start froze does not have the sum that is stated, or is no plan")
+    return Past(known, frozen)
 
 
 def _evaluations(contents: Contents, pilot: PilotDefinition) -> list[Evaluation]:
@@ -191,7 +225,7 @@ def _refuse_another(registry: Registry, pilot: PilotDefinition) -> None:
 
 def _came_from_a_package(registry: Registry, pilot: str) -> bool:
     """Whether the pilot is here because a package was opened: then its life and results are those of the package."""
-    return registry.history(pilot)[-1].why.startswith(OPENED)
+    return registry.history(pilot)[0].why.startswith(OPENED)
 
 
 # -- Readings: all of them are checked before one is written.

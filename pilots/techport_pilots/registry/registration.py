@@ -29,6 +29,10 @@ _FREEZE = (
 _FROZEN = "SELECT version, sha256, content, at FROM registrations WHERE pilot = :pilot"
 _VERSION = "SELECT coalesce(max(version), 1) FROM pilot_versions WHERE pilot = :pilot"
 _VERSIONS = "SELECT version, definition, who, at, why FROM pilot_versions WHERE pilot = :pilot ORDER BY version"
+_ADD_EARLIER = (
+    "INSERT INTO pilot_versions (pilot, version, definition, source, who, at, why)"
+    " VALUES (:pilot, :version, :definition, '', :who, :at, :why)"
+)
 _MEASURED = "SELECT 1 FROM ledger WHERE pilot = :pilot AND day >= :day AND stored > 0 LIMIT 1"
 
 
@@ -85,6 +89,13 @@ class Version(msgspec.Struct, frozen=True):
     why: str
 
 
+class Past(msgspec.Struct, frozen=True):
+    """What a package tells of a pilot before it came here: its versions, and what its start froze elsewhere."""
+
+    versions: list[Version] = []
+    registration: Registration | None = None
+
+
 class PlanStatus(msgspec.Struct, frozen=True, kw_only=True):
     """How old the plan is, and what became of it. `changes` are those after the start, or after the intervention
     began where nobody started the pilot before it."""
@@ -93,7 +104,7 @@ class PlanStatus(msgspec.Struct, frozen=True, kw_only=True):
     written: Micros  # when its first version came
     intervention: Micros | None  # when that began, as planned
     changes: list[Change]
-    opened: bool = False  # it came with a package, whose plan.json and versions.json say all this
+    opened: bool = False  # it came with a package that does not tell its versions
 
     @property
     def days_late(self) -> int:
@@ -117,6 +128,16 @@ def freeze(transaction: Transaction, pilot: PilotDefinition, at: Micros) -> None
     version = transaction.execute(_VERSION, {"pilot": pilot.id}).scalar_one()
     row = {"pilot": pilot.id, "version": version, "content": content, "at": at}
     transaction.execute(_FREEZE, {**row, "sha256": hashlib.sha256(content.encode()).hexdigest()})
+
+
+def restore(transaction: Transaction, pilot: str, past: Past) -> None:
+    """Write down what was planned elsewhere, before the version under which the pilot comes here."""
+    for earlier in past.versions:
+        content = msgspec.json.encode(earlier.definition).decode()
+        row = {"pilot": pilot, "version": earlier.version, "definition": content, "who": earlier.who}
+        transaction.execute(_ADD_EARLIER, {**row, "at": earlier.at, "why": earlier.why})
+    if past.registration is not None:
+        transaction.execute(_FREEZE, {"pilot": pilot, **msgspec.structs.asdict(past.registration)})
 
 
 def registration_of(database: Database, pilot: str) -> Registration | None:
@@ -143,7 +164,7 @@ def status(database: Database, pilot: PilotDefinition) -> PlanStatus:
     for earlier, later in itertools.pairwise(history):
         if limits and later.at > min(limits):
             changes += differences(earlier.definition, later)
-    opened = bool(history) and history[0].why.startswith(OPENED)
+    opened = len(history) == 1 and history[0].why.startswith(OPENED)
     return PlanStatus(registration=frozen, written=written, intervention=began, changes=changes, opened=opened)
 
 

@@ -154,15 +154,15 @@ class Registry:
         *,
         edited: bool = False,
         may_see: MaySee = nobody,
-        archived: bool = False,
+        archived: registration.Past | None = None,
         replaces: int | None = None,
     ) -> int:
         """Make this the pilot's definition; returns its version, from 1. The same content again changes nothing.
 
         `edited` says that it is the present one with something changed by the platform, not a file in which somebody
-        has written who may read the data. `archived` says that it comes with a package, from a platform where other
-        pilots may have lent it what none here does. `replaces` is the version that the author has seen, 0 for a new
-        pilot: raises WrongState where there is another.
+        has written who may read the data. `archived` is what a package tells of the time before it, where
+        the pilot is not here yet; it comes from a platform where other pilots may have lent it what none here does.
+        `replaces` is the version that the author has seen, 0 for a new pilot: raises WrongState where there is another.
         Raises WrongState for another content when the pilot is closed, and DefinitionError where it would take messages
         of another pilot's devices, which is named where the author `may_see` it, or use streams that no pilot lends it.
         Raises WrongState also for a change of the plan without a reason, once the pilot was started or its intervention
@@ -191,7 +191,7 @@ class Registry:
                 states = lifecycle.states(transaction)
                 others = [other for other in pilots.values() if states.get(other.id) != "closed"]
                 misfits = check_neighbours(definition, before, others, may_see)
-                misfits += [] if archived else check_borrowed(definition, before, pilots)
+                misfits += [] if archived is not None else check_borrowed(definition, before, pilots)
                 if misfits:
                     raise DefinitionError([wrong.finding(definition.id) for wrong in misfits])
             if before is not None and not edited and not why.strip():
@@ -201,6 +201,9 @@ class Registry:
             if before is not None:
                 flag_requests.ask_for_change(transaction, before, definition)
             version = 1 if last is None else int(last.version) + 1
+            if archived is not None and last is None:
+                registration.restore(transaction, definition.id, archived)
+                version += len(archived.versions)
             row = {"pilot": definition.id, "version": version, "definition": content, "source": source_text}
             transaction.execute(_ADD_VERSION, {**row, "who": who, "at": now(), "why": why})
             bump(transaction)
