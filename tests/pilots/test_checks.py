@@ -117,6 +117,42 @@ def test_an_effect_that_comes_and_goes_every_year_is_not_unusual():
     assert found.shown in (None, "none shown")
 
 
+def springs(years, effect=0.0, swing=4.0):
+    """Days with a spring every year, hour by hour: until the end of the intervention, from so many years before."""
+    time = np.arange(SPRING[0] - round(365.25 * years) * 24 * HOUR, SPRING[-1] + HOUR, HOUR)
+    day = ((time - SPRING[0]) // (24 * HOUR)).astype(int)
+    noise = persistent(0.3, 7, day[-1] - day[0] + 1)[day - day[0]]
+    during = (time >= SPRING[DURING][0]) * effect
+    return time, 20 + swing * np.sin(2 * np.pi * (day - 28) / 365.25) + noise + during
+
+
+def test_a_spring_that_comes_every_year_is_not_the_intervention():
+    found = answer({"a": springs(2)}, asked())
+    assert outcomes(found)["season"] == "disagrees"
+    assert found.shown is None or found.shown == "none shown"
+    (season,) = [check for check in found.checks if check.code == "season"]
+    assert season.text.params["years"] >= 1
+    assert abs(season.text.params["effect"]) < abs(season.text.params["change"]), "little is left beyond the season"
+
+
+def test_an_effect_beyond_the_season_agrees_with_earlier_years():
+    found = answer({"a": springs(2, effect=-6.0, swing=0.5)}, asked())
+    assert outcomes(found)["season"] == "agrees"
+    assert found.shown == "lower"
+
+
+@pytest.mark.parametrize("effect", [0.0, -4.0])
+def test_a_baseline_of_a_year_tells_the_season_from_the_intervention(effect):
+    phases = (("a", "baseline", "2025-03-29", "2026-03-30"), ("b", "intervention", "2026-03-30", "2026-04-27"))
+    found = answer({"a": springs(1, effect)}, asked(), phases)
+    assert "season" in found.adjusted_for
+    assert "season" not in outcomes(found)
+    assert found.effect == pytest.approx(effect, abs=1.2)
+    assert found.shown == ("none shown" if effect == 0 else "lower")
+    months = (("a", "baseline", "2025-12-01", "2026-03-30"), phases[1])
+    assert "season" not in answer({"a": springs(1, effect)}, asked(), months).adjusted_for
+
+
 @pytest.mark.parametrize(("chosen", "outcome"), [(True, "disagrees"), (False, "agrees")])
 def test_days_chosen_because_of_the_level_are_told_from_days_drawn_by_lot(chosen, outcome):
     level = persistent(0.6, 11, 200)

@@ -58,6 +58,8 @@ OUTSIDE = 0.25
 _MAXIMUM_DEVICES = 12
 _CERTAIN = 0.99  # for signs that are looked for at each of several devices
 _STEP = 7  # days from one earlier window to the next
+_YEAR = 364  # days: whole weeks, so that weekdays stand against weekdays
+_EARLIER_YEARS = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +104,13 @@ def trend_column(day: Ints) -> Floats:
     return np.asarray((day - day.mean()) / 7.0, np.float64)
 
 
+def season_columns(day: Ints) -> Floats:
+    """The course of a year and of half a year."""
+    angle = 2 * np.pi * day / 365.25
+    waves = [np.cos(angle), np.sin(angle), np.cos(2 * angle), np.sin(2 * angle)]
+    return np.asarray(np.column_stack(waves) - np.mean(waves, axis=1), np.float64)
+
+
 def alternates(side: Ints) -> bool:
     """Whether the sides take turns: then a trend falls on both alike.
 
@@ -118,11 +127,11 @@ def alternates(side: Ints) -> bool:
     return int(np.count_nonzero(np.diff(side))) >= 3
 
 
-def estimate_effect(days: ComparedDays) -> tuple[ComparedDays, Fit, bool]:
+def estimate_effect(days: ComparedDays) -> tuple[ComparedDays, Fit, list[str]]:
     """The effect of a comparison of phases.
 
-    Phases that take turns are compared by generalised least squares. Otherwise a straight trend is allowed for where
-    the days within the phases show one.
+    Phases that take turns are compared by generalised least squares. Otherwise a baseline of a year or more tells the
+    season, which is allowed for, and a straight trend is where the days within the phases show one.
 
     Parameters
     ----------
@@ -130,8 +139,8 @@ def estimate_effect(days: ComparedDays) -> tuple[ComparedDays, Fit, bool]:
 
     Returns
     -------
-    (ComparedDays, Fit, bool)
-        The days with the design that was used, the effect, and whether a trend was allowed for.
+    (ComparedDays, Fit, list of str)
+        The days with the design that was used, the effect, and what was allowed for: "season", "trend".
 
     Raises
     ------
@@ -139,15 +148,26 @@ def estimate_effect(days: ComparedDays) -> tuple[ComparedDays, Fit, bool]:
         Where the regressors cannot be told apart, too few days are left, or nothing varies.
     """
     if alternates(days.side):
-        return days, fit_in_turns(days.level, days.design, days.day), False
+        return days, fit_in_turns(days.level, days.design, days.day), []
+    allowed = []
+    if _knows_a_year(days):
+        with_season = dataclasses.replace(days, design=np.column_stack([days.design, season_columns(days.day)]))
+        if _refit(with_season, with_season.design) is not None:
+            days, allowed = with_season, ["season"]
     design = np.column_stack([days.design, trend_column(days.day)])
     slope = _refit(days, design, column=design.shape[1] - 1)
     if slope is not None and excludes_zero(interval_of(slope, CLEAR_TREND)):
         with_trend = dataclasses.replace(days, design=design)
         effect = _refit(with_trend, design)
         if effect is not None:
-            return with_trend, effect, True
-    return days, fit(days.level, days.design, days.day, days.group, 1), False
+            return with_trend, effect, [*allowed, "trend"]
+    return days, fit(days.level, days.design, days.day, days.group, 1), allowed
+
+
+def _knows_a_year(days: ComparedDays) -> bool:
+    """Whether the baseline has a whole course of the seasons, so that they are told from the intervention."""
+    baseline = days.day[days.side == 0]
+    return int(np.ptp(baseline)) >= _YEAR - 1 and len(baseline) >= 0.75 * _YEAR
 
 
 def run_checks(days: ComparedDays, estimate: Fit) -> list[Check]:
@@ -169,6 +189,7 @@ def run_checks(days: ComparedDays, estimate: Fit) -> list[Check]:
         _trend(days, estimate),
         _placebo(days, estimate),
         _earlier(days, estimate),
+        _season(days, estimate),
         _control(days, estimate),
         _drift(days, estimate),
         _weather(days),
@@ -288,10 +309,48 @@ def placebo_effects(days: ComparedDays) -> Floats:
         position = np.arange(len(window))[there]
         weekday = np.eye(7)[(position + end) % 7]
         columns = [column for column in weekday.T[1:] if column.any()]
+        if _knows_a_year(days):
+            columns += [*season_columns(position + first - len(level) + end - before - after).T]
         design = np.column_stack([np.ones(len(position)), position >= before, *columns])
         solution, *_ = np.linalg.lstsq(design, window[there], rcond=None)
         effects.append(float(solution[1]))
     return np.array(effects)
+
+
+def _season(days: ComparedDays, estimate: Fit) -> Check | None:
+    """The same weeks of earlier years: how much did they change, with nothing done?"""
+    if _knows_a_year(days):  # it is among the columns
+        return None
+    years = [change for years in range(1, _EARLIER_YEARS + 1) if (change := _same_weeks(days, years)) is not None]
+    if not years:
+        return None
+    usual = float(np.mean([change.value for change in years]))
+    params = {"years": len(years), "change": _short(usual), "effect": _short(estimate.value - usual)}
+    left = 1 - usual / estimate.value if estimate.value else 1.0
+    if left >= NAMED:
+        return check("season", "agrees", message("check.season.agrees", **params))
+    if left >= REMAINS or not any(excludes_zero(interval_of(change, HINT)) for change in years):
+        return check("season", "warns", message("check.season.warns", **params))
+    return check("season", "disagrees", message("check.season.disagrees", **params), message("settle.control-or-year"))
+
+
+def _same_weeks(days: ComparedDays, years: int) -> Fit | None:
+    """The comparison on the days so many years before, weekday against weekday; None where a quarter is missing."""
+    if days.earlier is None or alternates(days.side) or not len(days.earlier):
+        return None
+    then = days.day - years * _YEAR
+    index = pd.DatetimeIndex(then.astype("datetime64[D]").astype("datetime64[s]"))
+    level = np.asarray(days.earlier.reindex(index), np.float64)
+    there = np.isfinite(level)
+    if min(there[days.side == side].mean() for side in (0, 1)) < 0.75:
+        return None
+    weekday = np.eye(7)[then[there] % 7]
+    columns = [column for column in weekday.T[1:] if column.any()]
+    design = np.column_stack([np.ones(there.sum()), days.side[there], *columns])
+    try:
+        return fit(level[there], design, then[there], days.side[there], 1)
+    except NoInterval:
+        return None
 
 
 def _control(days: ComparedDays, estimate: Fit) -> Check | None:

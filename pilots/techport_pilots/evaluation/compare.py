@@ -400,8 +400,8 @@ def _estimate(
         has_zero=resolve_measure(kpi, vocabulary_of(pilot)).has_zero,
         earlier=earlier_levels(store, pilot, kpi),
     )
-    compared, regression, with_trend = estimate_effect(compared)
-    adjusted_for = [*columns.columns, *(["trend"] if with_trend else [])]
+    compared, regression, allowed = estimate_effect(compared)
+    adjusted_for = [*columns.columns, *allowed]
     missing = int((~complete).sum())
     left_out = [LeftOut(f"{missing} d", Reason.of(message("left-out.no-covariates")))] if missing else []
     checks = run_checks(compared, regression) if checked else []

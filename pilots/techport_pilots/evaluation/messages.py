@@ -91,13 +91,18 @@ def _column(column: str, vocabulary: Vocabulary, language: Language) -> str:
         return language.message(message("column.weekday"))
     if _MONTH.fullmatch(column):
         return language.message(message("column.month"))
+    column = column.removesuffix(", day before")
     if column == "level before":
         return language.message(message("column.level-before"))
+    if column == "event again":
+        return language.message(message("column.event-again"))
     if column == "control group":
         return language.message(message("column.control"))
     if column == "trend":
         return language.message(message("column.trend"))
-    name = column.removesuffix(", day before").split(" (")[0]
+    if column == "season":
+        return language.message(message("column.season"))
+    name = column.split(" (")[0]
     quantity = vocabulary.lookup(name)
     return language.text(quantity.title, name) if quantity else name
 
