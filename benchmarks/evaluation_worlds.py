@@ -183,7 +183,9 @@ def chosen(world: World, effect: float, random: np.random.Generator) -> dict[str
     there = np.arange(size)[~(done & ~exposed)][3:]
     before = np.append([np.nan, np.nan], level[:-2])
     exposed_before = np.append([0.0, 0.0], exposed[:-2])
-    columns = [np.ones(len(there)), exposed[there], *([before[there]] if world.adjusted else [])]
+    columns = [np.ones(len(there)), exposed[there]]
+    if world.adjusted:
+        columns += [before[there], done[there]]
     estimate = fit(level[there], np.column_stack(columns), there, np.zeros(len(there), np.int64), 1)
     interval = interval_of(estimate, 0.95)
     against = []

@@ -208,7 +208,9 @@ def test_a_borrowed_stream_does_not_reach_the_pilot_that_is_here(package: Path, 
 
 def test_what_is_here_already_stays(package: Path, here: Parts) -> None:
     registry, store, _ = here
-    registry.import_pilot(parse_definition(SMALL), SMALL, "test", archived=registration.Past())  # before its lender was taken away
+    registry.import_pilot(
+        parse_definition(SMALL), SMALL, "test", archived=registration.Past()
+    )  # before its lender was taken away
     store.write(Batch.of([Reading("guest", "box", "air_temperature", START + HOUR, 21.5, START)]))
     opened = open_package(package, *here, "ola")
     values = {row[3]: row[4] for row in stored(store, "guest")}

@@ -114,7 +114,34 @@ def test_the_level_before_takes_off_what_made_people_do_it(store):
     assert plain.interval.low > 0
     assert (plain.verdict, plain.shown) == ("not settled", None), "the days were chosen because of the level before"
     assert abs(adjusted.effect) < plain.effect / 2
-    assert "level before" in adjusted.adjusted_for
+    assert {"level before", "event again"} <= set(adjusted.adjusted_for)
+
+
+def test_calm_days_that_are_left_do_not_make_a_rise(store):
+    """Days on which it is begun are left out, so the other days are calm ones: beside them nothing may look dusty."""
+    effects = []
+    for seed in range(8):
+        random, day = np.random.default_rng([6, seed]), day_of_time()
+        level = np.zeros(DAYS + 1)
+        for i in range(1, DAYS + 1):
+            level[i] = 0.6 * level[i - 1] + random.normal()
+        done = np.append(False, level[:-1] + 0.4 * random.normal(size=DAYS) > 0.6)
+        write(store, f"box{seed}", 20 + level[day] + 0.1 * random.normal(size=len(TIME)), times=TIME)
+        write(store, f"log{seed}", done[day].astype(float), "street_cleaning", TIME)
+        world = pilot((f"box{seed}", None, "pm10"), (f"log{seed}", None, "street_cleaning"), phases=(PHASE,))
+        exposure = Exposure(quantity="street_cleaning", device=f"log{seed}", level_before=True)
+        effects.append(evaluate(store, world, asked(after=exposure)).effect)
+    assert abs(np.mean(effects)) < 0.12, "without telling days of a second cleaning apart it is 0.5"
+
+
+def test_days_of_a_second_event_are_told_apart_where_there_are_some(store):
+    """Every fourth day: never two in a row, so there is nothing to tell apart."""
+    write(store, "box", world(-3.0), times=TIME)
+    write_log(store)
+    exposure = Exposure(quantity="street_cleaning", device="log", level_before=True)
+    found = evaluate(store, street(), asked(after=exposure))
+    assert "event again" not in found.adjusted_for
+    assert found.shown == "lower"
 
 
 def test_what_is_missing_is_a_verdict(store):

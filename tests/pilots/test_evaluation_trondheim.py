@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -96,6 +97,32 @@ def test_a_made_up_effect_in_the_real_days_is_found(store, shared):
     assert found.effect == pytest.approx(real - 8, abs=0.5)
 
 
+def test_a_background_station_halves_the_interval(store):
+    """Torvet's level, on the day and the day before, as a control group or as a covariate: the same answer."""
+    pilot = trondheim.definition()
+    devices = [
+        msgspec.structs.replace(device, group="background") if device.id == "torvet" else device
+        for device in pilot.devices
+    ]
+    pilot = msgspec.structs.replace(pilot, devices=devices)
+    weather = [Covariate(quantity, "voll") for quantity in WEATHER] + [Covariate("vehicle_count", "traffic-moholtlia")]
+    asked = Kpi(
+        id="cleaned",
+        title=Text("cleaned"),
+        quantity="pm10",
+        devices=["e6-tiller"],
+        adjust=weather,
+        after=Exposure(quantity="street_cleaning", device="cleaning-e6"),
+    )
+    plain = evaluate(store, pilot, asked)
+    group = evaluate(store, pilot, msgspec.structs.replace(asked, control=["background"]))
+    covariate = evaluate(store, pilot, msgspec.structs.replace(asked, adjust=[*weather, Covariate("pm10", "torvet")]))
+    assert group.interval.low == pytest.approx(covariate.interval.low)
+    assert group.interval.high == pytest.approx(covariate.interval.high)
+    assert (group.interval.high - group.interval.low) < 0.6 * (plain.interval.high - plain.interval.low)
+    assert {"control group", "control group, day before"} <= set(group.adjusted_for)
+
+
 def test_a_street_that_was_never_cleaned_gets_no_answer(store):
     found = ask(store, street="cleaning-nowhere")
     assert found.effect is None
@@ -118,9 +145,9 @@ def test_the_report_of_the_packaged_pilot_answers_it(shared, tmp_path, language,
     with_names.close()
     registry.close()
     answer = next(one for one in report.results if one.kpi.id == "pm10-day-after")
-    assert answer.evaluation.effect == pytest.approx(0.46, abs=0.1)
-    assert answer.evaluation.interval.low == pytest.approx(-2.5, abs=0.1)
-    assert answer.evaluation.interval.high == pytest.approx(3.4, abs=0.1)
+    assert answer.evaluation.effect == pytest.approx(0.40, abs=0.1)
+    assert answer.evaluation.interval.low == pytest.approx(-1.1, abs=0.1), "half as wide with the background station"
+    assert answer.evaluation.interval.high == pytest.approx(1.9, abs=0.1)
     assert len(answer.days) == answer.evaluation.baseline.days + answer.evaluation.intervention.days
     text = page(report, language)
     assert words in text

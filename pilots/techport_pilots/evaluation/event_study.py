@@ -5,7 +5,8 @@ happened `lag` days before), by what else moves it (rain, wind, traffic, of that
 calendar month, and the coefficient of the exposure is the effect. The error is interval.py's.
 
 It remains an observation: days are not chosen by lot. Where the thing is done *because* of the quantity (streets are
-swept when it is dusty and dry), `level_before` adds the quantity's own level on the last day before it was done.
+swept when it is dusty and dry), `level_before` adds the quantity's own level on the last day before it was done, and
+whether it is done again on the day itself.
 """
 
 from __future__ import annotations
@@ -42,6 +43,9 @@ from techport_storage.store import ReadingStore
 
 MIN_EXPOSED = 14
 """Days that must follow the event, and as many that must not."""
+
+_MIN_AGAIN = 3
+"""Exposed days with the event on the day itself, and without, from which on both are told apart."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,14 +103,16 @@ def event_days(store: ReadingStore, pilot: PilotDefinition, kpi: Kpi) -> EventDa
         return None
     level = day_levels(samples.frame.assign(pseudo_value=summary.pseudo), "pseudo_value", samples.per_day)
     days = pd.DatetimeIndex(level.index)
-    exposed = _exposed(store, pilot, kpi.after, days, (start, end))
+    touched = _event_days(store, pilot, kpi.after, days, (start, end))
+    exposed = _exposed(touched, days, kpi.after.lag)
     columns = covariate_columns(store, pilot, kpi.adjust, days, (start, end), day_before=True)
     earlier = level.reindex(days - pd.Timedelta(days=kpi.after.lag + 1)).to_numpy()
     level_before = pd.Series(earlier, days, name="level before")
     if kpi.after.level_before:
         columns = pd.concat([columns, level_before], axis=1)
+        columns = columns.join(_event_again(touched, exposed, np.isfinite(columns.to_numpy(float)).all(axis=1)))
     if kpi.control:
-        columns = pd.concat([columns, _control_level(store, pilot, kpi, days, (start, end))], axis=1)
+        columns = pd.concat([columns, _control_levels(store, pilot, kpi, days, (start, end))], axis=1)
     usable = np.isfinite(exposed.to_numpy()) & np.isfinite(columns.to_numpy(float)).all(axis=1)
     month = days.year.to_numpy() * 12 + days.month.to_numpy()
     usable &= np.isin(month, np.unique(month[usable & (exposed == 1)]))
@@ -119,17 +125,19 @@ def event_days(store: ReadingStore, pilot: PilotDefinition, kpi: Kpi) -> EventDa
     return EventDays(compared, columns, samples.completeness, before[usable], left_out)
 
 
-def _control_level(
+def _control_levels(
     store: ReadingStore, pilot: PilotDefinition, kpi: Kpi, days: pd.DatetimeIndex, period: Window
-) -> pd.Series[float]:
-    """The control group's level of each day: what the event could not touch, with an estimated weight."""
+) -> pd.DataFrame:
+    """The control group's level of each day and of the day before, as of every covariate here: what the event could not
+    touch, with estimated weights."""
     plan = plan_of(pilot, kpi, only=kpi.control)
     samples = plan.read(store, [period], pilot.timezone)
     summary = plan.summary(samples.value, samples.per_day, plan.streams)
     if summary is None or summary.pseudo is None:
-        return pd.Series(np.nan, days, name="control group")
+        return pd.DataFrame({"control group": np.nan}, days)
     level = day_levels(samples.frame.assign(pseudo_value=summary.pseudo), "pseudo_value", samples.per_day)
-    return level.reindex(days).rename("control group")
+    before = level.reindex(days - pd.Timedelta(days=1)).to_numpy()
+    return pd.DataFrame({"control group": level.reindex(days).to_numpy(), "control group, day before": before}, days)
 
 
 def evaluate_event_study(
@@ -233,16 +241,33 @@ def _percent(observed: EventDays, estimate: Fit, confidence: float) -> tuple[flo
     return percent, Interval(percent - half, percent + half)
 
 
-def _exposed(
+def _event_days(
     store: ReadingStore, pilot: PilotDefinition, after: Exposure, days: pd.DatetimeIndex, period: Window
 ) -> pd.Series[float]:
+    """Above zero on local days on which the event happens, zero on others; days that are not known are missing."""
+    return _event_kind_days(pilot, after, days) if after.event else _stream_days(store, pilot, after, period)
+
+
+def _exposed(events: pd.Series[float], days: pd.DatetimeIndex, lag: int) -> pd.Series[float]:
     """1 for days that follow the event, 0 for others; NaN where it is not known, and on days while it goes on: what
     sweeping stirs up is not what it leaves behind."""
-    events = _event_kind_days(pilot, after, days) if after.event else _stream_days(store, pilot, after, period)
-    earlier = events.reindex(days - pd.Timedelta(days=after.lag)).to_numpy()
+    earlier = events.reindex(days - pd.Timedelta(days=lag)).to_numpy()
     today = events.reindex(days).to_numpy()
     exposed = np.where(np.isnan(earlier), np.nan, (earlier > 0).astype(float))
     return pd.Series(np.where((today > 0) & (exposed == 0), np.nan, exposed), days, name="exposed")
+
+
+def _event_again(events: pd.Series[float], exposed: pd.Series[float], complete: NDArray[np.bool_]) -> pd.DataFrame:
+    """A column for exposed days on which the event happens again; none where it tells no days apart.
+
+    Days on which it begins are left out, and it begins on days with a high level: the other days that remain are calm
+    ones. Exposed days on which it does not happen again are as calm, so the effect is that of those.
+    """
+    again = (events.reindex(exposed.index).fillna(0.0) > 0).astype(float)
+    compared = again[complete & (exposed == 1).to_numpy()]
+    if min((compared == 1).sum(), (compared == 0).sum()) < _MIN_AGAIN:
+        return pd.DataFrame(index=exposed.index)
+    return again.to_frame("event again")
 
 
 def _stream_days(store: ReadingStore, pilot: PilotDefinition, after: Exposure, period: Window) -> pd.Series[float]:

@@ -167,7 +167,9 @@ def _past(contents: Contents, pilot: PilotDefinition) -> Past:
         if not EARLIEST <= earlier.at <= latest or (number > 1 and earlier.at < known[number - 2].at):
             raise BadPackage(f"{VERSIONS}: version {number} was written before the one before it, or in the future")
         if max(len(earlier.who), len(earlier.why)) > _LONGEST_REASON:
-            raise BadPackage(f"{VERSIONS}: author or reason of version {number} has more than {_LONGEST_REASON} letters")
+            raise BadPackage(
+                f"{VERSIONS}: author or reason of version {number} has more than {_LONGEST_REASON} letters"
+            )
     if known and Plan.of(known[-1].definition) != Plan.of(pilot):
         raise BadPackage(f"{VERSIONS}: its last version plans something else than pilot.yaml")
     frozen = _decoded(contents, PLAN, _FrozenPlan).registration if PLAN in contents.texts else None
