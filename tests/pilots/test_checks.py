@@ -83,6 +83,9 @@ def test_a_control_group_that_reacts_half_as_strongly_is_noticed(reaction):
         DeviceDefinition(name, group=name, interval="PT1H", streams=[StreamDefinition("pm10")]) for name in series
     ]
     found = answer(series, asked(groups=["street"], control=["park"]), devices=devices)
+    assert "without-control" in outcomes(found)
+    (alone,) = [check for check in found.checks if check.code == "without-control"]
+    assert alone.text.params["effect"] < -3, "the street by itself"
     if reaction == 1:
         assert found.shown == "none shown"
     else:

@@ -191,6 +191,7 @@ def run_checks(days: ComparedDays, estimate: Fit) -> list[Check]:
         _earlier(days, estimate),
         _season(days, estimate),
         _control(days, estimate),
+        _without_control(days, estimate),
         _drift(days, estimate),
         _weather(days),
         _logarithms(days, estimate),
@@ -369,6 +370,17 @@ def _control(days: ComparedDays, estimate: Fit) -> Check | None:
     if left >= WEIGHTED_REMAINS:
         return check("control", "agrees", message("check.control.agrees", **params))
     return check("control", "disagrees", message("check.control.disagrees", **params), message("settle.better-control"))
+
+
+def _without_control(days: ComparedDays, estimate: Fit) -> Check | None:
+    """The street by itself: does the control group make the effect? A season may be why it should, so it only warns."""
+    alone = None if days.street is None else _refit(days, days.design, days.street)
+    if alone is None:
+        return None
+    effect = _short(alone.value)
+    if alone.value * estimate.value > 0:
+        return check("without-control", "agrees", message("check.without-control.agrees", effect=effect))
+    return check("without-control", "warns", message("check.without-control.warns", effect=effect))
 
 
 def _drift(days: ComparedDays, estimate: Fit) -> Check | None:

@@ -214,7 +214,8 @@ def _sentence(
     measured = {"measured": shown.value(after.value)}
     if evaluation.effect is None or evaluation.interval is None:
         return [Message(f"kpi.measured.{design}", measured), *map(_reason, evaluation.reasons[:1])]
-    given = [*adjusted_for(evaluation.adjusted_for, vocabulary, language), *kpi_control(kpi, language)]
+    columns = [column for column in evaluation.adjusted_for if not column.startswith("control group")]  # named below
+    given = [*adjusted_for(columns, vocabulary, language), *kpi_control(kpi, language)]
     expected = {"expected": shown.value(evaluation.expected), **measured, "given": given}
     first = Message(f"kpi.expected.{design}" + ("" if given else ".plain"), expected)
     ends = {"low": shown.change(evaluation.interval.low), "high": shown.change(evaluation.interval.high)}
