@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import getpass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, get_args
+from typing import TYPE_CHECKING, Annotated, get_args
 from zoneinfo import ZoneInfo
 
 import typer
@@ -18,7 +18,6 @@ from techport_storage.clock import now_datetime
 if TYPE_CHECKING:
     from techport_pilots.registry.lifecycle import State
 
-Kind = Literal["installed", "moved", "calibrated", "maintenance", "outage", "intervention", "other"]
 
 Why = Annotated[str, typer.Option("--why", help="the reason, kept beside the change")]
 Who = Annotated[str | None, typer.Option("--who", help="a name to note beside the reason; your user name is recorded")]
@@ -61,11 +60,11 @@ def event(
     registry: options.RegistryUrl = None,
 ) -> None:
     """Put an event on the pilot's time line. After `moved` a device's series starts anew."""
-    from techport_pilots.model import Event, Text
+    from techport_pilots.model import Event, EventKind, Text
     from techport_pilots.registry import events
 
-    if kind not in get_args(Kind):
-        raise typer.BadParameter(f"{kind!r} is none of {', '.join(get_args(Kind))}")
+    if kind not in get_args(EventKind):
+        raise typer.BadParameter(f"{kind!r} is none of {', '.join(get_args(EventKind))}")
     if kind == "moved" and device is None:
         raise typer.BadParameter("say which device was moved, with --device")
     with open_registry(data, registry) as opened:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from functools import cache
+from typing import get_args
 
 from babel.messages.catalog import Catalog
 from babel.messages.extract import DEFAULT_KEYWORDS, extract_from_dir
@@ -12,9 +13,10 @@ from babel.messages.frontend import parse_keywords, parse_mapping_cfg
 from babel.messages.pofile import read_po
 
 from techport_dashboards.texts import FOLDER
-from techport_dashboards.web.i18n import SCRIPT_MESSAGES
+from techport_dashboards.web.i18n import EVENT_KINDS, SCRIPT_MESSAGES, named_event_kinds
 from techport_dashboards.web.templating import mark_commands
-from techport_pilots.i18n import LANGUAGES
+from techport_pilots.i18n import LANGUAGES, Language
+from techport_pilots.model import EventKind
 from tests.conftest import ROOT
 
 Entry = str | tuple[str, ...]
@@ -108,6 +110,11 @@ def _of_scripts() -> Iterator[tuple[Entry, str]]:
     methods, options = [("**.js", "javascript")], {"**.js": {"parse_template_string": "true"}}
     for path, _, text, _, _ in extract_from_dir(folder, methods, options, keywords={"t": None}):
         yield text, path
+
+
+def test_every_kind_of_event_can_be_chosen_by_its_name() -> None:
+    assert set(EVENT_KINDS) == set(get_args(EventKind))
+    assert ("maintenance", "vedlikehold") in named_event_kinds(Language("nb", FOLDER))
 
 
 def test_commands_in_a_sentence_are_code_and_nothing_in_it_is_markup() -> None:

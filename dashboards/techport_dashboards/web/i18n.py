@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from types import MappingProxyType
 
 from babel.core import negotiate_locale
 
@@ -44,6 +45,24 @@ SCRIPT_MESSAGES: tuple[str, ...] = (
 
 PHASE_KINDS = (N_("baseline"), N_("intervention"), N_("control"), N_("other"))
 """Names of phases that have no title of their own."""
+
+EVENT_KINDS = MappingProxyType(
+    {
+        "intervention": N_("intervention"),
+        "outage": N_("outage"),
+        "calibrated": N_("calibrated"),
+        "maintenance": N_("maintenance"),
+        "moved": N_("moved"),
+        "installed": N_("installed"),
+        "other": N_("something else"),
+    }
+)
+"""Kinds of events (techport_pilots.model.EventKind) by their names, in the order in which forms offer them."""
+
+
+def named_event_kinds(language: Language) -> list[tuple[str, str]]:
+    """Kinds of events as forms offer them: what is stored, and its name in the reader's language."""
+    return [(kind, language.gettext(name)) for kind, name in EVENT_KINDS.items()]
 
 
 def pick(asked: str | None, accepted: str, default: str) -> Language:

@@ -50,7 +50,8 @@ def environment(assets: Assets) -> Environment:
     templates.filters["commands"] = mark_commands
     templates.filters["segment"] = lambda name: quote(name, safe="")  # one part of a path, whatever is in it
     templates.globals.update(asset=assets.url, embed=embed, iso=times.iso, micros=times.micros)
-    templates.globals.update(kind_named=kind_named, worded=worded, words_of=words_of)
+    templates.globals.update(kind_named=kind_named, named_event_kinds=i18n.named_event_kinds)
+    templates.globals.update(worded=worded, words_of=words_of)
     return templates
 
 
