@@ -22,12 +22,27 @@ PILOT = {"timezone": "Europe/Oslo"}
         "ts,pm10\n1777888800000,8.5\n",
         "\ufeffDato;Kl;pm10\n;;µg/m³\n04.05.2026;12.00;8,5\n",
         "sep=;\ntid;pm10\n04.05.2026 12:00;8,5\n",
+        "tid;pm10\n46146,5;8,5\n",  # a spreadsheet's day number, as cells without a date format are saved
+        "time,pm10\n46146.4999999999,8.5\n",
+        "Dato;Kl;pm10\n46146;0,5;8,5\n",
+        "Dato;Kl;pm10\n46146;12:00;8,5\n",
     ],
 )
 def test_the_time_of_a_line(rows: str) -> None:
     explanation = read(CSV, "c/x", rows, **PILOT)
     assert reasons(explanation) == []
     assert [(r.quantity, r.value, (r.time or 0) // 1_000_000) for r in explanation.readings] == [("pm10", 8.5, NOON)]
+
+
+def test_day_numbers_are_local_and_only_where_the_source_says_nothing_else() -> None:
+    """The summer's clock is an hour ahead of the winter's; the hour that spring leaves out is no time."""
+    rows = "tid;pm10\n46023,5;1\n46146,5;2\n46110,1041666667;3\n"
+    explanation = read(CSV, "c/x", rows, **PILOT)
+    assert [(reading.time or 0) // 1_000_000 % 86_400 // 3_600 for reading in explanation.readings] == [11, 10]
+    assert reasons(explanation) == ["local-time.skipped"]
+    [reading] = read({**CSV, "time": {"key": "tid", "unit": "s"}}, "c/x", "tid;pm10\n1777888800;1\n", **PILOT).readings
+    assert reading.time == NOON * 1_000_000
+    assert reasons(read({**CSV, "time": {"key": "tid", "unit": "s"}}, "c/x", "tid;pm10\n46146;1\n", **PILOT)) != []
 
 
 def test_a_line_of_units_below_the_heading() -> None:

@@ -134,6 +134,24 @@ class TimeReader:
                 return self._from_compact(str(int(given)), received, previous)
         return micros(given)
 
+    def of_days(self, days: float, received: Micros, previous: Micros | None = None) -> Micros:
+        """The instant of a spreadsheet's day number, to the second.
+
+        Parameters
+        ----------
+        days : float
+            Days since 30 December 1899 by the clock of the zone, with the time of day as the fraction.
+        received, previous : Micros
+            As of `read`.
+
+        Raises
+        ------
+        RejectedMessage
+            No clock of the zone can show it (`local-time`).
+        """
+        local = _DAY_ZERO + dt.timedelta(seconds=round(days * 86_400))
+        return self._of_clock(local, f"{days:.10g} ({local:%Y-%m-%d %H:%M:%S})", received, previous)
+
     def _from_number(self, given: float) -> Micros:
         """A number in the unit that the source says."""
         assert self._unit is not None
@@ -184,7 +202,13 @@ class TimeReader:
         return min(candidates, key=lambda instant: abs(instant - near))
 
 
+_DAY_ZERO = dt.datetime(1899, 12, 30)
 _MINUTE_DIGITS = 12  # of 202605041230
+
+
+def is_day_number(number: float | None) -> bool:
+    """Whether a number is a spreadsheet's for a day from 2000 to 2099: as seconds it would be the first day of 1970."""
+    return number is not None and 36_526 <= number < 73_051
 
 
 def _is_compact(number: float) -> bool:

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
@@ -28,7 +29,7 @@ from techport_ingest.checking.unit_names import divided
 from techport_ingest.decoding.bare_numbers import unit_in_name
 from techport_ingest.decoding.common import MOST_VALUES, device_id, number, text_value, too_many, unless_unreadable
 from techport_ingest.decoding.quantity_names import quantity
-from techport_ingest.decoding.time_fields import TimeReader
+from techport_ingest.decoding.time_fields import TimeReader, is_day_number
 from techport_ingest.decoding.times import instant_of
 from techport_ingest.message import Found, Ignored, Message, Observed, RejectedMessage, Unreadable
 from techport_pilots.devices.csv_files import table_of
@@ -258,7 +259,7 @@ class _Table:
             if channel:
                 key = f"{key}.{channel}"
             text = row[at].strip()
-            value = number(_with_point(text) if self._comma else text)
+            value = self._number(text)
             if value is not None:
                 self.found.append(Observed(device, time, key, value, unit, maker, part))
             elif is_absent_text(text):
@@ -276,12 +277,41 @@ class _Table:
             return self._read_time(text, device) if text else None
         texts = [text for at in heading.times if (text := row[at].strip())]
         if not self._times.keys and len(texts) > 1:  # the time is first, and a date counts beside a time of day
-            texts = [*texts[1:], texts[0]] if is_clock(texts[0]) else texts[:1]
+            texts = [*texts[1:], texts[0]] if is_clock(texts[0]) or self._is_part_of_a_day(texts[0]) else texts[:1]
         return self._read_time(" ".join(texts), device) if texts else None
 
     def _read_time(self, text: str, device: str) -> Micros:
-        time = self._last[device] = self._times.read(text, self._received, self._last.get(device))
+        before, rule = self._last.get(device), self._times.rule
+        days = None if rule is not None and (rule.unit or rule.format) else self._days(text)
+        if days is None:
+            time = self._times.read(text, self._received, before)
+        else:
+            time = self._times.of_days(days, self._received, before)
+        self._last[device] = time
         return time
+
+    def _days(self, text: str) -> float | None:
+        """The spreadsheet's number of a day and a time of day, which may be two numbers or a number and a clock."""
+        first, _, rest = text.partition(" ")
+        days = self._number(first)
+        if days is None or not is_day_number(days):
+            return None
+        if not rest:
+            return days
+        part = self._number(rest)
+        if part is None and is_clock(rest):
+            part = sum(int(digits) / 60**place for place, digits in enumerate(_DIGITS.findall(rest)[:3])) / 24
+        return None if part is None or not 0 <= part < 1 else days + part
+
+    def _is_part_of_a_day(self, text: str) -> bool:
+        part = self._number(text)
+        return part is not None and 0 <= part < 1
+
+    def _number(self, text: str) -> float | None:
+        return number(_with_point(text) if self._comma else text)
+
+
+_DIGITS = re.compile(r"\d+")
 
 
 def _cell(row: list[str], at: int | None) -> str:
