@@ -325,3 +325,48 @@ def test_a_native_source_says_which_format_reads_other_shapes(payload: Any, reas
     assert reasons(read({"topic": "plc/+/out", "format": "native"}, "plc/77/out", payload, "77")) == [reason]
     own = {"topic": "pilots/p/+/readings", "format": "native"}
     assert reason not in reasons(read(own, "pilots/p/77/readings", payload, "77"))
+
+
+@pytest.mark.parametrize(
+    ("payload", "expected"),
+    [
+        (  # what is beside a value and its unit is no channel of it
+            {"pm25": {"value": 7, "unit": "µg/m³", "sensorsId": 70084, "uncertainty": 2}},
+            {"pm25": (7, "ug/m3"), "pm25_sensorsId": (70084, None), "pm25_uncertainty": (2, None)},
+        ),
+        (
+            {
+                "results": [
+                    {"parameter": p, "value": v, "unit": "µg/m³", "locationId": 5} for p, v in (("pm25", 7), ("no2", 9))
+                ]
+            },
+            {
+                "pm25": (7, "ug/m3"),
+                "no2": (9, "ug/m3"),
+                "results.pm25.locationId": (5, None),
+                "results.no2.locationId": (5, None),
+            },
+        ),
+        ({"co2": {"current": 500, "limit": 1000}}, {"co2.current": (500, "[ppm]"), "co2_limit": (1000, None)}),
+        (
+            {"probes": [{"probe_id": 7, "x": 1}, {"probe_id": 9, "x": 2}]},
+            {"probes.7.x": (1, None), "probes.9.x": (2, None)},
+        ),
+        ({"temperature": {"value": "21.5", "time": {"utc": "2026-05-04T12:30:00Z"}}}, {}),
+    ],
+)
+def test_what_stands_beside_a_value_is_not_of_its_kind(payload: Any, expected: dict[str, Any]) -> None:
+    assert stored(read({"topic": "a/+"}, "a/77", payload, "77")) == expected
+
+
+def test_a_position_in_a_list_is_told_and_an_id_is_none() -> None:
+    remarks = {
+        reading.quantity: reading.remark and reading.remark.code
+        for payload in ({"x": [{"v1": 1}]}, {"x": [{"lsid": 48308, "v1": 1}, {"lsid": 48309, "v1": 2}]})
+        for reading in read({"topic": "a/+"}, "a/77", payload, "77").readings
+    }
+    assert remarks == {
+        "x.0.v1": "remark.position",
+        "x.48308.v1": "remark.unknown-quantity",
+        "x.48309.v1": "remark.unknown-quantity",
+    }

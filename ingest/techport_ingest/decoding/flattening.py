@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from types import MappingProxyType
 from typing import Any
@@ -90,6 +91,11 @@ _BESIDE_A_VALUE = frozenset(
 _NAMING = ("id", "name", "type", "key", "n", "tag", "sensor", "channel", "measurementId", "parameter")
 """Keys by which the records of a list are told apart, the first that all of them have and that differs among them."""
 
+_NUMBERS = re.compile(
+    r"(?:^|[a-z0-9_ ])(?:id|uid|uuid|eui|mac|serial|sn|address|addr|probe|port|slot|node)$", re.IGNORECASE
+)
+"""Other keys that tell the records of a list apart: lsid, sensorsId, device_address."""
+
 _MEASURED = ("parameter", "quantity", "variable", "measurement", "measurand", "metric", "observedProperty")
 _VALUES = frozenset(("value", "val", "reading", "measurementValue"))
 _LONGEST_NAME = 60
@@ -116,8 +122,12 @@ def time_of(record: Any) -> Any:
 
 
 def _plain(value: Any) -> Any:
-    """The value of {"type": "DateTime", "value": "2026-05-04T12:30:00Z"}; others as they are."""
-    return value["value"] if type(value) is dict and "value" in value else value
+    """The value of {"type": "DateTime", "value": "2026-05-04T12:30:00Z"} and {"utc": ..., "local": ...}; others as they
+    are.
+    """
+    if type(value) is not dict:
+        return value
+    return next((value[key] for key in ("value", "utc", "UTC") if key in value), value)
 
 
 def flattened(tree: Any, taken: tuple[str, ...] = (), *, timed: bool = True) -> Iterator[Leaf]:
@@ -174,6 +184,10 @@ def flattened(tree: Any, taken: tuple[str, ...] = (), *, timed: bool = True) -> 
                 members = [(inner, part) for inner, part in value.items() if inner not in (name, key, *keys, *_UNITS)]
                 waiting.extend(((*path, inner), part, time) for inner, part in reversed(members))
                 path, unit, value = (*path, value[name][:_LONGEST_NAME]), unit_of(value), value[key]
+            elif not plain and path and (key := _own_value(path[-1], value)) is not None:
+                members = [(inner, part) for inner, part in value.items() if inner not in (key, *keys, *_UNITS)]
+                waiting.extend(((*path, inner), part, time) for inner, part in reversed(members))
+                unit, value = unit_of(value), value[key]
             else:
                 _check_depth(path)
                 members = list(value.items())
@@ -220,6 +234,15 @@ def _self_named(record: dict[str, Any]) -> tuple[str, str] | None:
     return None
 
 
+def _own_value(name: str, record: dict[str, Any]) -> str | None:
+    """The key of the value of an object that is called like a quantity and has more beside its value, such as
+    {"pm25": {"value": 7, "unit": "µg/m³", "sensorsId": 5}}.
+    """
+    if quantity(name) not in builtin():
+        return None
+    return next((key for key in record if key in _VALUES and type(record[key]) in (int, float, str)), None)
+
+
 def unit_of(value: dict[str, Any]) -> str | None:
     """The unit of an object that is one value, of its own or of its metadata, as NGSI has it."""
     about = value.get("metadata")
@@ -244,7 +267,7 @@ def value_key(record: dict[str, Any]) -> str | None:
 def _named(elements: list[Any]) -> list[tuple[str, Any]]:
     """The elements of a list under names: by a key that tells them apart where they are records that have one."""
     if elements and all(type(element) is dict for element in elements):
-        for key in _NAMING:
+        for key in (*_NAMING, *(key for key in elements[0] if key not in _NAMING and _NUMBERS.search(key))):
             names = [_text(element.get(key)) for element in elements]
             if all(names) and len(set(names)) == len(names):
                 without = [{name: inner for name, inner in element.items() if name != key} for element in elements]

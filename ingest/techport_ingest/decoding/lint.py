@@ -23,6 +23,8 @@ from techport_pilots.registry.view import IngestView
 from techport_pilots.state_words import title_of
 from techport_storage.model import Micros, Quality
 
+_POSITION = 3  # digits of a position in a list; longer numbers are ids
+
 
 def explain(
     payload: bytes,
@@ -111,7 +113,7 @@ def _explanation(columns: Columns, pilot: PilotDefinition) -> Explanation:
                 remark = i18n.Message("remark.stated-unit", {"unit": stated})
             elif reading.quantity.startswith(UNKNOWN_UNIT):
                 remark = i18n.Message("remark.unknown-unit", {"name": reading.quantity.removeprefix(UNKNOWN_UNIT)})
-            elif any(level.isdecimal() for level in reading.quantity.split(".")[1:]):
+            elif any(level.isdecimal() and len(level) <= _POSITION for level in reading.quantity.split(".")[1:]):
                 remark = i18n.Message("remark.position")
             else:
                 remark = (

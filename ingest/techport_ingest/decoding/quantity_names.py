@@ -184,9 +184,15 @@ _NO_CHANNEL = frozenset(
             "brightness",
         ),
         *("offset", "calibration", "enabled", "interval", "unit", "id", "error", "valid", "is_valid", "trend", "index"),
+        *("uncertainty", "samples", "count", "std", "stddev", "variance", "confidence", "quality", "flag", "flags"),
+        *("code", "version", "revision", "resolution", "precision", "accuracy"),
     )
 )
 """What stands beside a value within an object, and is no value of that kind itself."""
+
+
+_ID = re.compile(r"(?:[a-z0-9]I[dD]|_id)$")
+"""The end of a key that numbers something."""
 
 
 @remembered(8192)
@@ -204,5 +210,7 @@ def quantity_of_path(path: tuple[str, ...]) -> str:
     whole = QUANTITIES.get("_".join(path).lower()) or (quantity_in(" ".join(path)) if len(path) == 2 else None)
     if whole is not None:
         return whole
-    other = path[-1].lower() in _NO_CHANNEL or quantity(path[-1]) in builtin()
+    other = path[-1].lower() in _NO_CHANNEL or _ID.search(path[-1]) is not None or quantity(path[-1]) in builtin()
+    if other and path[0] in builtin():  # co2.limit would be a channel of co2
+        return "_".join(path)
     return ".".join((path[0] if other else quantity(path[0]), *path[1:]))

@@ -49,6 +49,9 @@ class FamilyShape(JsonShape, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     """A shape as the table of a family gives it: with what a source says beside it, and more than one may be needed."""
 
     topic: str | None = None  # filter, "#/" in front for any levels before; None: every topic of the source
+    more_records: list[str] = msgspec.field(
+        default_factory=list
+    )  # further lists of records, such as those of a station's modules
     has: str | None = None  # path that a message must have
     device: DeviceRule | None = None
     fields: dict[str, FieldMapping] = msgspec.field(default_factory=dict)
@@ -103,7 +106,9 @@ class _Shape:
         self._shape = shape
         self._device = device or DeviceRule()
         self._clock = TimeReader(zone, shape.time)
-        self._records = None if shape.records is None else parse_path(shape.records)
+        lists = () if shape.records is None else (shape.records, *shape.more_records)
+        self._records = [parse_path(path) for path in lists]
+        self._apart = {path.steps[-1] for path in self._records[1:]}  # members of a record that are records themselves
         self._within = None if shape.within is None else parse_path(shape.within)
         self._name = shape.name
         self._name_path = None if shape.name is None or shape.name.path is None else parse_path(shape.name.path)
@@ -137,7 +142,7 @@ class _Shape:
         try:
             return msgspec.json.decode(payload)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            by_path = self._records is not None or self._name_path is not None
+            by_path = self._records or self._name_path is not None
             plain = self._name is not None or _PLAIN.fullmatch(payload)
             if by_path or not plain or payload.lstrip()[:1] in (b"{", b"["):
                 return json_document(payload)  # says what is wrong with it
@@ -168,10 +173,11 @@ class _Shape:
     def read(self, document: Any, message: Message, levels: Sequence[str], default: str) -> list[Found]:
         """Raises RejectedMessage."""
         device = self.device_of(levels, default)
-        if self._records is not None:
+        if self._records:
             places = [
                 Place(element, place.names)
-                for place in self._records.places(document)
+                for path in self._records
+                for place in path.places(document)
                 for element in (place.value if type(place.value) is list else (place.value,))
             ]
         elif type(document) is list and self._value is None:
@@ -280,6 +286,8 @@ class _Shape:
         for path, leaf, unit, given in flattened(value, time_keys(value) if timed else (), timed=timed):
             if not path and not name and type(value) is dict:  # one value with its unit, which has no name
                 path = (value_key(value) or "value",)
+            if self._apart and path and path[0] in self._apart:
+                continue
             if path in self._not_values or (before and (*before, *path) in self._not_values):
                 continue
             if transport and path and path[0].lower() in transport:
