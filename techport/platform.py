@@ -27,7 +27,8 @@ from prometheus_client import CollectorRegistry, Gauge
 
 from techport.data_dir import close_to_others
 from techport.settings import Settings
-from techport_ingest.brokers.auth import AccessFiles, Authenticator, PlatformUser
+from techport_ingest.after.observations import PublishObservations
+from techport_ingest.brokers.auth import AccessFiles, Authenticator, PlatformUser, nothing_observed
 from techport_ingest.brokers.mosquitto import (
     LOOPBACK,
     BrokerError,
@@ -49,6 +50,7 @@ from techport_pilots.access.credentials import Credentials
 from techport_pilots.accounting.device_budgets import DeviceLimits
 from techport_pilots.accounting.ledger import Ledger
 from techport_pilots.accounting.worker_sessions import WorkerSessions
+from techport_pilots.devices.observation_topics import ObservationTopics
 from techport_pilots.devices.photos import PhotoStore
 from techport_pilots.errors import RegistryUnavailable
 from techport_pilots.handover.broker_messages import Belongs, ForgetRetained, RetainedRequests
@@ -94,6 +96,7 @@ class Reached(NamedTuple):
 
     source: Source
     relay: Relay
+    own: bool = False  # we run it
 
 
 @contextmanager
@@ -129,7 +132,7 @@ def broker(settings: Settings, parts: Stores, own: bool = False, retire: bool = 
         closing.callback(reader.close)
         relay = Relay(reach)
         closing.callback(relay.close)
-        yield Reached(reader, relay)
+        yield Reached(reader, relay, own and _broker_kind(settings) != "external")
 
 
 @contextmanager
@@ -160,7 +163,8 @@ def _embedded(settings: Settings, reach: MqttSettings, registry: Registry) -> tu
         key=settings.broker_key,
         restarted=not Ledger(registry.database).empty,
     )
-    gate = Authenticator(Credentials(registry.database).all, address.host in LOOPBACK, own)
+    observed = ObservationTopics(registry).of_device if publishes_observations(settings, own=True) else nothing_observed
+    gate = Authenticator(Credentials(registry.database).all, address.host in LOOPBACK, own, observed)
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(address.host, address.host)
     known = msgspec.structs.replace(reach, host=host, username=own.username, password=own.password, protocol="3.1.1")
     return EmbeddedBroker(listen, gate), known
@@ -185,6 +189,11 @@ def _own(reach: MqttSettings) -> PlatformUser:
     return PlatformUser("techport", secrets.token_hex(16))
 
 
+def publishes_observations(settings: Settings, own: bool) -> bool:
+    """Whether new readings are published at the broker, which we run (`own`) or somebody else."""
+    return settings.mqtt_observations == "on" or (own and settings.mqtt_observations == "auto")
+
+
 def _broker_kind(settings: Settings) -> str:
     if settings.broker != "auto":
         return settings.broker
@@ -200,7 +209,8 @@ def _mosquitto(settings: Settings, reach: MqttSettings, registry: Registry) -> I
     address = settings.mqtt_address
     folder = _broker_folder(settings)
     own = _own(reach)
-    access = AccessFiles(folder, Credentials(registry.database).all, address.host in LOOPBACK, lambda: [own])
+    observed = ObservationTopics(registry).of_device if publishes_observations(settings, own=True) else nothing_observed
+    access = AccessFiles(folder, Credentials(registry.database).all, address.host in LOOPBACK, lambda: [own], observed)
     access.write()
     broker = Mosquitto(
         MosquittoSettings(
@@ -268,6 +278,9 @@ def ingesting(settings: Settings, parts: Stores, reached: Reached, failed: Calla
         settings=PipelineSettings(worker=settings.worker, limits=device_limits(settings)),
         publish=reached.relay.publish,
     )
+
+    if publishes_observations(settings, reached.own):
+        pipeline.follow_with(PublishObservations(ObservationTopics(parts.registry), reached.relay.tell))
 
     def run() -> None:
         try:

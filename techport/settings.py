@@ -112,6 +112,11 @@ class Settings(BaseSettings):
     mqtt_protocol: Literal["auto", "5", "3.1.1"] = Field(
         "auto", description="version of MQTT to speak with the broker; auto asks it when the process starts"
     )
+    mqtt_observations: Literal["auto", "on", "off"] = Field(
+        "auto",
+        description="publish each new reading at the broker on v1.1/Datastreams(N)/Observations, as SensorThings has "
+        "it: where the broker is `up`'s own (auto), always (on) or never (off)",
+    )
     mqtt_username: str | None = Field(None, description="user name at the broker")
     mqtt_password: SecretStr | None = Field(None, description="password at the broker; better as mqtt_password_file")
     mqtt_password_file: Path | None = Field(None, description="file that holds the password at the broker")

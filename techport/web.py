@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from concurrent.futures import Future
 
-from techport.platform import Stores, device_limits, forgetting
+from techport.platform import Stores, device_limits, forgetting, publishes_observations
 from techport.settings import Settings
 from techport_dashboards.app import create_app
 from techport_dashboards.settings import (
@@ -29,8 +29,16 @@ from techport_simulators.demo import example_pilots
 from techport_storage.microseconds import DAY, HOUR
 
 
-def web(settings: Settings, parts: Stores, health: HealthCheck = no_health, relay: Relay | None = None) -> WebServer:
-    """The web server, ready to run(). `relay` reaches the broker, for what devices send over HTTP."""
+def web(
+    settings: Settings,
+    parts: Stores,
+    health: HealthCheck = no_health,
+    relay: Relay | None = None,
+    *,
+    own_broker: bool = False,
+) -> WebServer:
+    """The web server, ready to run(). `relay` reaches the broker, which this process may run (`own_broker`), for what
+    devices send over HTTP."""
     app = create_app(
         parts.registry,
         parts.readings,
@@ -49,6 +57,7 @@ def web(settings: Settings, parts: Stores, health: HealthCheck = no_health, rela
             publisher=settings.publisher,
             publisher_email=settings.publisher_email,
             broker=_broker(settings),
+            observations_at_broker=publishes_observations(settings, own_broker),
             embed_sites=settings.embed_sites,
             basemap=settings.basemap,
             map_tiles=Tiles(settings.map_tiles, settings.map_attribution) if settings.map_tiles else None,

@@ -91,6 +91,8 @@ class WebSettings:
     publisher_email: str | None = None
     broker: BrokerPlace | None = None
     """For the code that a device's maker pastes."""
+    observations_at_broker: bool = False
+    """New readings are published there, as SensorThings has it."""
     zone: str = "Europe/Oslo"
     """For what belongs to no single pilot, such as a query over several."""
     language: str = "nb"

@@ -133,6 +133,10 @@ class Pipeline:
         metrics.lag.set_function(lambda: self.health().lag_seconds)
         metrics.connected.set_function(lambda: float(self._source.connected))
 
+    def follow_with(self, follow_up: FollowUp) -> None:
+        """Do one thing more after each commit. Before `run`."""
+        self._follow_ups.append(follow_up)
+
     def run(self) -> None:
         """Receive, keep, acknowledge: until `stop`."""
         while not self._stopping.is_set():

@@ -11,7 +11,7 @@ import typer
 from techport import options
 from techport.commands.run import begin
 from techport.errors import CannotRun
-from techport_ingest.brokers.auth import SERVICE_RIGHTS, AccessFiles, PlatformUser
+from techport_ingest.brokers.auth import SERVICE_RIGHTS, AccessFiles, PlatformUser, nothing_observed
 
 log = structlog.get_logger(__name__)
 
@@ -48,6 +48,7 @@ def broker_access(
     from techport import platform
     from techport.retained_erasure import RetainedErasure
     from techport_pilots.access.credentials import Credentials
+    from techport_pilots.devices.observation_topics import ObservationTopics
     from techport_pilots.handover.broker_messages import RetainedRequests
     from techport_pilots.registry.registry import Registry
 
@@ -55,11 +56,13 @@ def broker_access(
     parts = Registry.open(settings.registry_url, settings.registry_seconds)
     try:
         eraser = RetainedErasure(RetainedRequests(parts.database), platform.mqtt_settings(settings))
+        observed = ObservationTopics(parts).of_device if settings.mqtt_observations == "on" else nothing_observed
         access = AccessFiles(
             folder,
             Credentials(parts.database).all,
             anonymous=False,
             users=lambda: [*_users(files), *eraser.users()],
+            observed=observed,
         )
         access.write()
         log.info("the broker's users are written", folder=str(folder), of_the_platform=sorted(files))

@@ -162,7 +162,7 @@ def _run_everything(settings: Settings, pilots: list[Path], district: _District 
             platform.erasing(settings, parts, reached.relay),
             district.running() if district else _nothing(),
         ):
-            server = web.web(settings, parts, web.pipeline_health(pipeline), reached.relay)
+            server = web.web(settings, parts, web.pipeline_health(pipeline), reached.relay, own_broker=reached.own)
             _announce(settings, parts.registry)
             _run(server, settings)
 

@@ -248,12 +248,23 @@ async def test_a_pilot_that_is_not_yours_answers_like_one_that_does_not_exist(ci
 
 LAMP = Credential(username="air/lamp", pilot="PILOT", device="DEVICE", password="", who="", at=0)
 OTHER = Credential(username="air/other", pilot="PILOT", device="other", password="", who="", at=0)
-RIGHTS = {"device": device_access(LAMP), "another device": device_access(OTHER), "worker": EVERYTHING}
+
+
+def observed(pilot: str, device: str) -> tuple[str, ...]:
+    """The topics of the Datastreams that a device has."""
+    return ("v1.1/Datastreams(7)/Observations",) if device == "DEVICE" else ()
+
+
+RIGHTS = {
+    "device": device_access(LAMP, observed),
+    "another device": device_access(OTHER, observed),
+    "worker": EVERYTHING,
+}
 
 
 def mosquitto_rights(tmp_path: Path) -> dict[str, Access]:
     """What mosquitto's access file gives each user."""
-    files = AccessFiles(tmp_path, lambda: [LAMP, OTHER], False, lambda: [PlatformUser("worker", "secret")])
+    files = AccessFiles(tmp_path, lambda: [LAMP, OTHER], False, lambda: [PlatformUser("worker", "secret")], observed)
     files.write()
     rights: dict[str, Access] = {}
     user = ""

@@ -8,6 +8,7 @@ from typing import Literal
 import pytest
 from paho.mqtt.client import Client
 
+from techport_ingest.after.observations import PublishObservations
 from techport_ingest.brokers.auth import AccessFiles, Authenticator, PlatformUser
 from techport_ingest.brokers.mosquitto import Mosquitto, MosquittoSettings, find_mosquitto
 from techport_ingest.source import Source
@@ -15,6 +16,7 @@ from techport_ingest.sources.embedded import EmbeddedBroker, EmbeddedSettings
 from techport_ingest.sources.relay import Relay
 from techport_ingest.sources.settings import MqttSettings
 from techport_pilots.access.credentials import Credentials
+from techport_pilots.devices.observation_topics import ObservationTopics
 from tests.ingest.running import Ingest, eventually, hang_up, mqtt_source, publisher
 from tests.servers.mosquitto import free_port, mosquitto
 
@@ -45,13 +47,17 @@ OWN = PlatformUser("techport", "very secret")
 
 @pytest.fixture(params=["mosquitto", "embedded"])
 def platform(request: pytest.FixtureRequest, tmp_path: Path, ingest: Ingest) -> Iterator[int]:
-    """A running ingest, which tells devices their problems, at a broker without anonymous clients; its port."""
+    """A running ingest, which tells devices their problems and publishes Observations, at a broker without anonymous
+    clients; its port."""
     known, port = Credentials(ingest.registry.database).all, free_port()
+    topics = ObservationTopics(ingest.registry)
     with ExitStack() as closing:
         if request.param == "mosquitto":
             executable = find_mosquitto()
             assert executable is not None
-            access = AccessFiles(tmp_path / "broker", known, anonymous=False, users=lambda: [OWN])
+            access = AccessFiles(
+                tmp_path / "broker", known, anonymous=False, users=lambda: [OWN], observed=topics.of_device
+            )
             access.write()
             extra = (*access.configuration, "allow_anonymous false")
             settings = MosquittoSettings(folder=tmp_path / "broker", executable=executable, port=port, extra=extra)
@@ -62,7 +68,8 @@ def platform(request: pytest.FixtureRequest, tmp_path: Path, ingest: Ingest) -> 
             closing.callback(access.stop)
             source: Source = mqtt_source(port, username=OWN.username, password=OWN.password)
         else:
-            source = EmbeddedBroker(EmbeddedSettings(port=port), Authenticator(known, anonymous=False, own=OWN))
+            gate = Authenticator(known, anonymous=False, own=OWN, observed=topics.of_device)
+            source = EmbeddedBroker(EmbeddedSettings(port=port), gate)
         closing.callback(ingest.stop)
         protocol: Literal["5", "3.1.1"] = "5" if request.param == "mosquitto" else "3.1.1"
         reach = MqttSettings(
@@ -71,5 +78,5 @@ def platform(request: pytest.FixtureRequest, tmp_path: Path, ingest: Ingest) -> 
         relay = Relay(reach)
         closing.callback(relay.close)
         eventually(lambda: relay.connected, "the relay is connected")
-        ingest.start(source, publish=relay.publish)
+        ingest.start(source, publish=relay.publish).follow_with(PublishObservations(topics, relay.tell))
         yield port

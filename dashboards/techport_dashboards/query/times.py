@@ -7,15 +7,13 @@ import datetime as dt
 import re
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
+from techport_pilots import time
 from techport_storage.microseconds import DAY, HOUR, MINUTE, SECOND
 from techport_storage.model import BucketWidth, Micros, Unit
 
 EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
-_PLAIN_EPOCH = dt.datetime(1970, 1, 1)  # what is UTC need not be moved to it
 MICROSECOND = dt.timedelta(microseconds=1)
-FIRST: Micros = (dt.datetime.min - _PLAIN_EPOCH) // MICROSECOND
-LAST: Micros = (dt.datetime.max - _PLAIN_EPOCH) // MICROSECOND
-"""The ends of the calendar, 0001-01-01 and 9999-12-31."""
+FIRST, LAST, iso = time.FIRST, time.LAST, time.iso
 
 _LENGTH: dict[Unit, Micros] = {
     "us": 1,
@@ -41,15 +39,6 @@ def micros(moment: dt.datetime) -> Micros:
 
 def moment(instant: Micros, zone: dt.tzinfo = dt.UTC) -> dt.datetime:
     return (EPOCH + dt.timedelta(microseconds=instant)).astimezone(zone)
-
-
-def iso(instant: Micros) -> str:
-    """UTC with six decimals always, the form of every time in the API: one form parses fast and sorts as text.
-
-    What is outside the calendar (a window around its first day) is the nearest time in it.
-    """
-    instant = min(max(instant, FIRST), LAST)
-    return f"{(_PLAIN_EPOCH + dt.timedelta(microseconds=instant)).isoformat(timespec='microseconds')}Z"
 
 
 def zone_named(name: str) -> ZoneInfo:

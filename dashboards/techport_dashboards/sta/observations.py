@@ -23,13 +23,13 @@ from techport_dashboards.sta.entities import EntityGraph
 from techport_dashboards.sta.filters import Resolve, conjuncts, evaluate, holds, names_in
 from techport_dashboards.sta.odata import ast
 from techport_dashboards.sta.options import Options
+from techport_pilots.registry.entity_ids import observation_id
 from techport_storage.columns import group_by_stream
 from techport_storage.model import BucketWidth, Cursor, Micros, Query, Selection, Stream
 from techport_storage.store import ReadingStore
 
 MOST_LOOKED_AT = 200_000
 """Rows that one request may have looked at one by one."""
-_TIME_DIGITS = 16
 _ID = re.compile(r"([0-9]{1,10})([0-9]{16})")
 _ODD_ID = re.compile(r"([0-9]{1,10})-(-?[0-9]{1,17})")
 _TIME_NAMES = {"phenomenonTime", "resultTime"}
@@ -57,14 +57,7 @@ class Asked:
 
 
 def id_of(row: Row, world: EntityGraph) -> str:
-    """The Datastream's number and behind it the time in microseconds, of which a stream has one reading each.
-
-    A text, because many clients round such a number; of digits alone, because some put ids into paths without quotes.
-    """
-    datastream = world.datastreams[row.stream]
-    if 0 <= row.time < 10**_TIME_DIGITS:
-        return f"{datastream}{row.time:0{_TIME_DIGITS}d}"
-    return f"{datastream}-{row.time}"  # before 1970 or after 2286
+    return observation_id(world.datastreams[row.stream], row.time)
 
 
 def parse_id(text: str, world: EntityGraph) -> tuple[Stream, Micros] | None:

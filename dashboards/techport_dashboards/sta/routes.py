@@ -32,14 +32,22 @@ CONFORMANCE = [
 ]
 
 
+MQTT = "http://www.opengis.net/spec/iot_sensing/1.1/req/receive-updates-via-mqtt/receive-updates"
+
+
 @router.get("")
 @router.get("/")
 @needs("see", anybody=OPEN_DATA)
-def root(request: Request) -> Response:
+async def root(request: Request, services: ServicesDep) -> Response:
     """The entity sets and what is implemented."""
     base = _root(request)
     sets = [{"name": name, "url": f"{base}/{name}"} for name in RELATIONS]
-    return _json({"value": sets, "serverSettings": {"conformance": CONFORMANCE}})
+    said: dict[str, Any] = {"conformance": CONFORMANCE}
+    broker = services.settings.broker
+    if services.settings.observations_at_broker and broker is not None and services.post is not None:
+        said["conformance"] = [*CONFORMANCE, MQTT]
+        said[MQTT] = {"endpoints": [f"mqtt{'s' if broker.tls else ''}://{broker.host}:{broker.port}"]}
+    return _json({"value": sets, "serverSettings": said})
 
 
 @router.get("/{path:path}")

@@ -75,11 +75,23 @@ EVERYTHING = Access(("#",), ("#",))
 NOTHING = Access((), ())
 
 
-def device_access(credential: Credential) -> Access:
-    """What a device may do: send, and read what is wrong with it."""
+Observed = Callable[[str, str], Sequence[str]]
+"""The topics on which readings of a pilot's device are published. May raise RegistryUnavailable."""
+
+
+def nothing_observed(pilot: str, device: str) -> Sequence[str]:
+    """For a broker at which nobody publishes them."""
+    return ()
+
+
+def device_access(credential: Credential, observed: Observed = nothing_observed) -> Access:
+    """What a device may do: send, read what is wrong with it, and what of its readings is published."""
     return Access(
         tuple(f"{credential.topics}{end}" for end in device_may_publish()),
-        tuple(f"{credential.topics}{end}" for end in DEVICE_MAY_RECEIVE),
+        (
+            *(f"{credential.topics}{end}" for end in DEVICE_MAY_RECEIVE),
+            *observed(credential.pilot, credential.device),
+        ),
         credential.topics,
     )
 
@@ -101,7 +113,11 @@ class PlatformUser(msgspec.Struct, frozen=True):
 
 SERVICE_RIGHTS: dict[str, tuple[str, ...]] = {
     # Definitions may name any topic as a source. Notices go to devices, Sparkplug nodes are asked for their births.
-    "ingest": ("read #", "read $SYS/#", "write pilots/+/+/problems", "write spBv1.0/+/NCMD/+"),
+    # What was stored is published for who subscribes, as SensorThings has it.
+    "ingest": (
+        *("read #", "read $SYS/#", "write pilots/+/+/problems", "write spBv1.0/+/NCMD/+"),
+        "write v1.1/+/Observations",
+    ),
     # What devices send over HTTP.
     "web": ("write pilots/+/+/push/#",),
     "simulator": ("write pilots/#", "read $SYS/broker/uptime"),
@@ -134,8 +150,11 @@ class AllowAll:
 class Authenticator:
     """Devices by their credentials, the platform by its own; those without a user name where `anonymous` says so."""
 
-    def __init__(self, known: Known, anonymous: bool, own: PlatformUser | None = None) -> None:
+    def __init__(
+        self, known: Known, anonymous: bool, own: PlatformUser | None = None, observed: Observed = nothing_observed
+    ) -> None:
         self._known = known
+        self._observed = observed
         self._anonymous = anonymous
         self._own = own
 
@@ -146,13 +165,13 @@ class Authenticator:
             return EVERYTHING if hmac.compare_digest((password or "").encode(), self._own.password.encode()) else None
         try:
             known = {credential.username: credential for credential in self._known()}
+            found = known.get(username)
+            if found is None or password is None or not verify(password, found.password):
+                return None
+            return device_access(found, self._observed)
         except RegistryUnavailable as error:
             log.warning("a device was sent away: the credentials cannot be read now", problem=str(error))
             return None
-        found = known.get(username)
-        if found is None or password is None or not verify(password, found.password):
-            return None
-        return device_access(found)
 
     def holders(self) -> Mapping[str, str] | None:
         try:
@@ -165,11 +184,14 @@ class Authenticator:
 class AccessFiles:
     """mosquitto's `password_file` and `acl_file`, kept up to date until `stop`."""
 
-    def __init__(self, folder: Path, known: Known, anonymous: bool, users: Users) -> None:
+    def __init__(
+        self, folder: Path, known: Known, anonymous: bool, users: Users, observed: Observed = nothing_observed
+    ) -> None:
         self._folder = folder
         self._known = known
         self._anonymous = anonymous
         self._users = users
+        self._observed = observed
         self._hashes: dict[PlatformUser, str] = {}  # with a random salt each: made once, or the files always differ
         self._written: tuple[str, str] | None = None
         self._stopping = threading.Event()
@@ -222,7 +244,7 @@ class AccessFiles:
         for user in users:
             lines += [f"user {user.username}\n", *(f"topic {right}\n" for right in user.rights)]
         for credential in known:
-            lines += [f"user {credential.username}\n", *device_access(credential).lines()]
+            lines += [f"user {credential.username}\n", *device_access(credential, self._observed).lines()]
         return "".join(lines)
 
 

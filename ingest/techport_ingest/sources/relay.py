@@ -79,6 +79,11 @@ class Relay:
         if self._connected:
             self._client.publish(topic, payload, qos=1)
 
+    def tell(self, topic: str, payload: bytes) -> None:
+        """Publish at QoS 0, to whoever listens."""
+        if self._connected:
+            self._client.publish(topic, payload, qos=0)
+
     def forget_retained(self, filters: Sequence[str], belongs: Callable[[str, bytes], bool]) -> int:
         """Erase retained messages at the broker: those of the topic filters that `belongs` says.
 

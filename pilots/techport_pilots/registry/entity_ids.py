@@ -15,9 +15,12 @@ import msgspec
 from techport_pilots.model import PilotDefinition
 from techport_pilots.registry.database import Database, Transaction, clean_text
 from techport_pilots.registry.versioning import lock
+from techport_storage.model import Micros
 
 MOST_IMPORTED = 1 << 30
 """Numbers from a package are below this, so that no package can use up the numbers of a platform."""
+TIME_DIGITS = 16
+"""Of the time in an Observation's id."""
 _ERASED = "(erased)"
 _ALL = "SELECT kind, pilot, device, name, id FROM entity_ids"
 _LAST = "SELECT coalesce(max(id), 0) FROM entity_ids"
@@ -42,6 +45,17 @@ class NumberedEntity(msgspec.Struct, frozen=True):
     kind: str
     device: str = ""
     name: str = ""
+
+
+def observation_id(datastream: int, time: Micros) -> str:
+    """The id of an Observation: its Datastream's number and behind it the time in microseconds, of which a stream has
+    one reading each.
+
+    A text, because many clients round such a number; of digits alone, because some put ids into paths without quotes.
+    """
+    if 0 <= time < 10**TIME_DIGITS:
+        return f"{datastream}{time:0{TIME_DIGITS}d}"
+    return f"{datastream}-{time}"  # before 1970 or after 2286
 
 
 def entity_ids(database: Database, keys: Collection[EntityKey]) -> dict[EntityKey, int]:
