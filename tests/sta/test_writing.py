@@ -162,6 +162,17 @@ WRONG: dict[str, tuple[str, Any, int]] = {
         [{"Datastream": {"@iot.id": "PORT"}, "components": ["result"], "dataArray": [[1]]}],
         400,
     ),
+    "many of one time": (
+        "CreateObservations",
+        [
+            {
+                "Datastream": {"@iot.id": "CRANE"},
+                "components": ["phenomenonTime", "result"],
+                "dataArray": [[AT, number] for number in range(201)],
+            }
+        ],
+        413,
+    ),
     "a Thing": ("Things", {"name": "mine"}, 405),
 }
 

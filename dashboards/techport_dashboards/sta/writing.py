@@ -49,6 +49,8 @@ router = APIRouter(prefix="/sta/v1.1", include_in_schema=False, route_class=Slot
 
 MOST_AT_ONCE = 10_000
 """Observations of one request."""
+MOST_MESSAGES = 200
+"""That they become: those of a Datastream with the same time go into one message each."""
 STORED_WITHIN = 5.0
 """Seconds that the store has, after the broker, before the answer is 202."""
 _OF_A_MESSAGE = 500
@@ -335,7 +337,9 @@ def _checked(batch: Batch, services: Services, credential: Credential) -> Checke
     rows: list[Row | str] = [given if isinstance(given, str) else "" for given in batch.given]
     messages: list[tuple[str, bytes]] = []
     reasons = 0
-    for numbers in _messages(batch.given):
+    for count, numbers in enumerate(_messages(batch.given), 1):
+        if count > MOST_MESSAGES:
+            raise Problem("too-large", "Too many Observations of one request have the same time: send several.")
         some = [given for number in numbers if isinstance(given := batch.given[number], Given)]
         explanation = explained(_payload(some))
         if NOT_COLLECTED in explanation.ignored:
