@@ -21,6 +21,7 @@ from techport_dashboards import WebSettings
 from techport_dashboards.problems import Problem
 from techport_dashboards.services.identity_provider import IdentityProvider, Profile
 from techport_dashboards.settings import ProviderSettings
+from techport_pilots.access import audit_log
 from techport_pilots.access.accounts import Accounts
 from techport_pilots.access.invitations import Invitations, PasswordResets
 from techport_pilots.access.policy import OF_ROLE
@@ -258,6 +259,65 @@ def test_a_token_with_another_signature_is_refused(city: City, provider: NanoIdp
 
 def _encoded(value: bytes) -> str:
     return base64.urlsafe_b64encode(value).decode().rstrip("=")
+
+
+LOGOUT = {"http://schemas.openid.net/event/backchannel-logout": {}}
+
+
+def logout_token(provider: NanoIdp, key: Any, **changes: Any) -> str:
+    changes = {"nonce": None, "exp": 120, "events": LOGOUT, "jti": "1", **changes}
+    return str(id_token(provider, key, **changes)["id_token"])
+
+
+def test_who_signs_out_at_the_provider_is_signed_out_here(city: City, provider: NanoIdp, address: str) -> None:
+    key = RSAKey.import_key(provider.private_key)
+    with httpx.Client(base_url=address) as kari, httpx.Client(base_url=address) as ola:
+        for client, name in ((kari, "kari"), (ola, "ola")):
+            sign_in(client, provider, name)
+            assert client.get("/api/v1/me").status_code == 200
+        with city.registry.database.reading() as transaction:
+            subject = transaction.execute(
+                "SELECT subject FROM user_identities JOIN users ON users.id = user_id WHERE email = 'kari@example.org'"
+            ).scalar_one()
+
+        def tell(token: str) -> int:
+            return httpx.post(f"{address}/sign-out/provider", data={"logout_token": token}).status_code
+
+        own = {"sub": subject}
+        for wrong in (
+            {**own, "events": None},
+            {**own, "events": {"http://schemas.openid.net/event/other": {}}},
+            {**own, "nonce": "an ID token has one"},
+            {**own, "aud": "another-client"},
+            {**own, "iss": "https://evil.example"},
+            {**own, "iat": -7_200, "exp": 600},
+            {**own, "iat": -600, "exp": -300},
+            {**own, "iat": 3_600, "exp": 7_200},
+            {"sub": None},
+        ):
+            assert tell(logout_token(provider, key, **wrong)) == 400, wrong
+        assert tell(logout_token(provider, RSAKey.generate_key(2048), **own)) == 400
+        assert tell("x") == tell("") == 400
+        assert tell(logout_token(provider, key, **own, iat=-500, exp=600)) == 200, "before this session began"
+        assert tell(logout_token(provider, key, sub=None, sid="of nobody")) == 200
+        assert kari.get("/api/v1/me").status_code == 200
+        assert tell(logout_token(provider, key, **own)) == 200
+        assert kari.get("/api/v1/me").status_code == 401
+        assert ola.get("/api/v1/me").status_code == 200
+    user = Accounts(city.registry.database).by_email("kari@example.org")
+    assert user is not None
+    logged = [one for one in audit_log.export(city.registry.database) if one.kind == "signed-out"]
+    assert [(one.who, one.what) for one in logged] == [(user.id, "POST /sign-out/provider")]
+
+
+def test_one_session_of_a_person_can_end(city: City, provider: NanoIdp) -> None:
+    known = IdentityProvider(settings_of(provider), city.registry.database)
+    key = RSAKey.import_key(provider.private_key)
+    signed_out = known.signed_out(logout_token(provider, key, sid="first"))
+    first, second = (id_token(provider, key, sid=session)["id_token"] for session in ("first", "second"))
+    assert signed_out.concerns(first)
+    assert not signed_out.concerns(second)
+    assert not any(signed_out.concerns(text) for text in ("", "a.b.c", "..", "a.W10.c"))
 
 
 def test_a_provider_that_does_not_answer_is_told_and_others_sign_in(city: City) -> None:

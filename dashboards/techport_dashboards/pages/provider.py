@@ -12,8 +12,10 @@ from techport_dashboards.problems import Problem
 from techport_dashboards.query.parameters import Parameters
 from techport_dashboards.services.identity_provider import IdentityProvider
 from techport_dashboards.services.people import problem_of
-from techport_dashboards.web.access import NO_PILOT, needs, session_cookie
+from techport_dashboards.web.access import NO_PILOT, NO_STORE, needs, session_cookie
+from techport_dashboards.web.audit_trail import note
 from techport_dashboards.web.dependencies import Services, ServicesDep, address_of
+from techport_dashboards.web.forms import FormDep
 from techport_dashboards.web.request_slots import SlotRoute
 from techport_dashboards.web.session_cookies import local, redirect, start_session
 from techport_pilots.access.accounts import AccountError
@@ -80,6 +82,17 @@ def callback(request: Request, services: ServicesDep, asked: Annotated[CallbackP
     answer = start_session(request, services, user, destination, finished.profile.id_token)
     answer.delete_cookie(_cookie(request), path="/", secure=request.url.scheme == "https", httponly=True)
     return answer
+
+
+@router.post("/sign-out/provider")
+@needs("nothing", anybody="the identity provider's server, by a token that it signs", logs="signed-out")
+def back_channel_logout(request: Request, services: ServicesDep, form: FormDep) -> Response:
+    """The identity provider tells that somebody signed out there (OpenID Connect Back-Channel Logout)."""
+    signed_out = _provider(services).signed_out(form.get("logout_token"))
+    users = services.people.sessions.end_of_provider(signed_out.concerns, signed_out.before)
+    services.identities.forget()
+    note(request, who=",".join(sorted(users)) or None)
+    return Response(status_code=200, headers=NO_STORE)
 
 
 def _provider(services: Services) -> IdentityProvider:

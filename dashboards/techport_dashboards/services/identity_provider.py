@@ -8,6 +8,7 @@ roles at each sign-in, by the setting `oidc_groups`.
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import secrets
 import threading
@@ -25,7 +26,7 @@ from techport_pilots.access.policy import ROLES, Role
 from techport_pilots.access.sessions import hashed_token
 from techport_pilots.registry.database import Database
 from techport_storage.clock import now
-from techport_storage.microseconds import MINUTE
+from techport_storage.microseconds import MINUTE, SECOND
 from techport_storage.model import Micros
 
 BEGUN_LASTS: Micros = 10 * MINUTE
@@ -36,6 +37,7 @@ TIMEOUT_S = 10.0
 ALGORITHMS = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA", "Ed25519")
 """Signatures with a public key: with a shared one, whoever knows the client's secret could sign for anybody."""
 
+_LOGOUT = "http://schemas.openid.net/event/backchannel-logout"
 _ADD = (
     "INSERT INTO provider_sign_ins (state_hash, nonce, verifier, destination, invitation, expires)"
     " VALUES (:state, :nonce, :verifier, :destination, :invitation, :expires)"
@@ -70,6 +72,25 @@ class Finished(msgspec.Struct, frozen=True):
     destination: str
     invitation: str
     """Token of an invitation that is to be accepted; empty: none."""
+
+
+class SignedOut(msgspec.Struct, frozen=True):
+    """Whom the provider has signed out: a person, one of their sessions, or both."""
+
+    issuer: str
+    subject: str | None
+    session: str | None
+    before: Micros
+    """Sessions that began later are not meant: who signs in again meanwhile stays, and a replay ends nothing new."""
+
+    def concerns(self, id_token: str) -> bool:
+        """Whether the session that began with this ID token, which was checked then, is over."""
+        claims = _claims(id_token)
+        return (
+            claims.get("iss") == self.issuer
+            and (self.subject is None or claims.get("sub") == self.subject)
+            and (self.session is None or claims.get("sid") == self.session)
+        )
 
 
 class IdentityProvider:
@@ -214,17 +235,9 @@ class IdentityProvider:
         does not answer.
         """
         from authlib.oidc.core import CodeIDToken
-        from joserfc import jwt
-        from joserfc.errors import BadSignatureError, InvalidKeyIdError
-        from joserfc.jws import JWSRegistry
 
-        metadata, keys = self._metadata()
-        registry = JWSRegistry(algorithms=list(ALGORITHMS), strict_check_header=False)
-        try:
-            token = jwt.decode(tokens["id_token"], keys, registry=registry)
-        except (InvalidKeyIdError, BadSignatureError):  # the provider may have new keys
-            _, keys = self._metadata(anew=True)
-            token = jwt.decode(tokens["id_token"], keys, registry=registry)
+        metadata, _ = self._metadata()
+        token = self._signed(tokens["id_token"])
         client = self._settings.client_id
         options: Any = {
             "iss": {"essential": True, "value": metadata["issuer"]},
@@ -234,6 +247,50 @@ class IdentityProvider:
         claims: Any = CodeIDToken(token.claims, token.header, options, asked)
         claims.validate(leeway=LEEWAY_S)
         return dict(claims)
+
+    def signed_out(self, logout_token: str) -> SignedOut:
+        """Whose sessions the provider says are over (OpenID Connect Back-Channel Logout 1.0, 2.6).
+
+        Raises Problem for a token that is not the provider's, not for us, not of now, or not one that signs out.
+        """
+        from joserfc.errors import JoseError
+
+        metadata, _ = self._metadata()
+        try:
+            claims = dict(self._signed(logout_token).claims)
+            issued, expires = int(claims["iat"]), int(claims.get("exp", claims["iat"]))
+            audience = claims["aud"] if isinstance(claims["aud"], list) else [claims["aud"]]
+            subject, session = claims.get("sub"), claims.get("sid")
+            moment = now() // SECOND
+            good = (
+                claims["iss"] == metadata["issuer"]
+                and self._settings.client_id in audience
+                and moment - BEGUN_LASTS // SECOND <= issued <= moment + LEEWAY_S
+                and expires >= issued
+                and moment <= max(expires, issued + LEEWAY_S) + LEEWAY_S
+                and isinstance(claims["events"].get(_LOGOUT), dict)
+                and "nonce" not in claims  # an ID token has one
+                and (isinstance(subject, str) or isinstance(session, str))
+            )
+        except (JoseError, ValueError, KeyError, TypeError, AttributeError) as error:
+            raise _bad_logout() from error
+        if not good:
+            raise _bad_logout()
+        return SignedOut(str(claims["iss"]), subject, session, (issued + LEEWAY_S) * SECOND)
+
+    def _signed(self, text: str) -> Any:
+        """The token, if the provider signed it. Raises JoseError, ValueError; Problem when it does not answer."""
+        from joserfc import jwt
+        from joserfc.errors import BadSignatureError, InvalidKeyIdError
+        from joserfc.jws import JWSRegistry
+
+        _, keys = self._metadata()
+        registry = JWSRegistry(algorithms=list(ALGORITHMS), strict_check_header=False)
+        try:
+            return jwt.decode(text, keys, registry=registry)
+        except (InvalidKeyIdError, BadSignatureError):  # the provider may have new keys
+            _, keys = self._metadata(anew=True)
+            return jwt.decode(text, keys, registry=registry)
 
     def _userinfo(self, client: Any, metadata: Mapping[str, Any], claims: Mapping[str, Any]) -> dict[str, Any]:
         """What the provider tells beside the ID token, if it is about the same person."""
@@ -278,6 +335,23 @@ class IdentityProvider:
             code_challenge_method="S256",
             timeout=TIMEOUT_S,
         )
+
+
+def _claims(id_token: str) -> dict[str, Any]:
+    body = id_token.split(".")[1] if id_token.count(".") == 2 else ""
+    try:
+        claims = msgspec.json.decode(base64.urlsafe_b64decode(body + "=" * (-len(body) % 4)))
+    except (ValueError, msgspec.MsgspecError):
+        return {}
+    return claims if isinstance(claims, dict) else {}
+
+
+def _bad_logout() -> Problem:
+    return Problem(
+        "bad-parameter",
+        "This is not a logout token of the identity provider, or it is too old.",
+        parameter="logout_token",
+    )
 
 
 def _failed(error: Exception) -> Problem:

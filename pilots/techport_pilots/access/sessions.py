@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import secrets
+from collections.abc import Callable
 
 import msgspec
 
@@ -29,6 +30,9 @@ _OF = (
 )
 _END = "DELETE FROM sessions WHERE id = :session AND user_id = :user RETURNING provider_token"
 _END_ALL = "DELETE FROM sessions WHERE user_id = :user AND id <> :but"
+_OF_PROVIDER = (
+    "SELECT id, user_id, provider_token FROM sessions WHERE provider_token IS NOT NULL AND created <= :before"
+)
 _ADD = (
     "INSERT INTO sessions (token_hash, user_id, created, expires, last_used, address, agent, provider_token)"
     " VALUES (:hash, :user, :at, :expires, :at, :address, :agent, :provider_token) RETURNING id"
@@ -133,6 +137,19 @@ class Sessions:
         """End the person's sessions in all browsers, but for one."""
         with self._database.writing() as transaction:
             transaction.execute(_END_ALL, {"user": user, "but": -1 if but is None else but})
+
+    def end_of_provider(self, concerns: Callable[[str], bool], before: Micros) -> set[str]:
+        """End the sessions that began at the identity provider, by then, and whose ID token is one that this concerns;
+        whose they were."""
+        ended: dict[int, str] = {}
+        with self._database.reading() as transaction:
+            for row in transaction.execute(_OF_PROVIDER, {"before": before}):
+                if concerns(row.provider_token):
+                    ended[row.id] = row.user_id
+        if ended:
+            with self._database.writing() as transaction:
+                transaction.execute("DELETE FROM sessions WHERE id IN :ids", {"ids": tuple(ended)})
+        return set(ended.values())
 
 
 def hashed_token(token: str) -> str:
