@@ -167,7 +167,7 @@ def _here(settings: Settings, pilot: str, output: Path | None) -> Iterator[tuple
                     parts.ledger,
                     definition,
                     output or settings.data / "packages",
-                    Closure(who, why),
+                    Closure(who, why, photos=settings.photos_folder),
                     ground=load_basemap(settings.basemap),
                     progress=progress,
                 )

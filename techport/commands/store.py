@@ -114,7 +114,8 @@ def backup(
     store: options.Store = None,
     operator_token_file: OperatorToken = None,
 ) -> None:
-    """Save the store and, where it is a file, the registry beside it. An embedded store must not be running."""
+    """Save the store and, where it is a file, the registry beside it, with the photos, packages, snapshots and receipts
+    of the data folder. An embedded store must not be running."""
     from techport_storage import administration
 
     settings = load_settings({"data": data, "store": store})
@@ -122,6 +123,7 @@ def backup(
     folder.mkdir(parents=True, exist_ok=True)
     if not settings.embedded:
         shards = administration.backup(settings.store_url, target, operator_token=_token(operator_token_file))
+        _copy_files(settings.data, target)
         Console(highlight=False).print(f"{target}: {shards} shards")
         return
     running = owner(settings.data)
@@ -132,6 +134,7 @@ def backup(
     for path in _registry_files(settings.data):
         if path.exists():
             shutil.copy2(path, partly / path.name)
+    _copy_files(settings.data, partly)
     partly.rename(target)
     Console(highlight=False).print(f"{target}: {', '.join(sorted(path.name for path in target.iterdir()))}")
 
@@ -150,6 +153,7 @@ def restore(
     settings = load_settings({"data": data, "store": store})
     if not settings.embedded:
         shards = administration.restore(folder, settings.store_url, operator_token=_token(operator_token_file))
+        _copy_files(folder, settings.data)
         Console(highlight=False).print(f"{shards} shards restored")
         return
     if existing := [path.name for path in _registry_files(settings.data) if path.exists()]:
@@ -158,6 +162,7 @@ def restore(
     for path in _registry_files(settings.data):
         if (folder / path.name).exists():
             shutil.copy2(folder / path.name, path)
+    _copy_files(folder, settings.data)
     Console(highlight=False).print(f"restored into {settings.data}")
 
 
@@ -167,6 +172,20 @@ def _bar(what: str) -> Iterator[Callable[[int, int], None]]:
     with progress_bars() as bars:
         task = bars.add_task(what, total=None)
         yield lambda done, of: bars.update(task, completed=done, total=of)
+
+
+_FOLDERS = ("photos", "packages", "snapshots", "receipts")
+"""Of a data folder: files that the registry names and that nothing makes anew."""
+
+
+def _copy_files(source: Path, target: Path) -> None:
+    """What is in the folders; a file that is there already stays."""
+    for name in _FOLDERS:
+        for path in sorted((source / name).rglob("*")):
+            copy = target / path.relative_to(source)
+            if path.is_file() and not path.is_symlink() and not copy.exists():
+                copy.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy2(path, copy)
 
 
 def _registry_files(data: Path) -> list[Path]:

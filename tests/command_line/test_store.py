@@ -54,6 +54,9 @@ def _run(*arguments: str, expect: int = 0) -> str:
 
 def test_a_backup_comes_back_whole(tmp_path: Path) -> None:
     url = _fill(tmp_path / "data")
+    photo = Path("photos", "test-street", "photo-1.jpg")
+    (tmp_path / "data" / photo).parent.mkdir(parents=True)
+    (tmp_path / "data" / photo).write_bytes(b"a picture")
     _run("backup", str(tmp_path / "backups"), "--data", str(tmp_path / "data"))
     (saved,) = (tmp_path / "backups").iterdir()
     _run("restore", str(saved), "--data", str(tmp_path / "new"))
@@ -61,6 +64,7 @@ def test_a_backup_comes_back_whole(tmp_path: Path) -> None:
     registry = Registry.open(f"sqlite:///{tmp_path}/new/registry.sqlite")
     assert [pilot.id for pilot in registry.pilots()] == ["test-street"]
     registry.close()
+    assert (tmp_path / "new" / photo).read_bytes() == b"a picture"
 
 
 def test_nothing_is_written_over_and_nothing_half_is_saved(tmp_path: Path) -> None:

@@ -14,10 +14,13 @@ import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from PIL import Image
 
 from techport_pilots.access.credentials import Credentials
 from techport_pilots.accounting.audit import audit
 from techport_pilots.definition.load import parse_definition
+from techport_pilots.devices.photos import PhotoStore
+from techport_pilots.devices.visits import VisitLog
 from techport_pilots.errors import BadPackage, WrongState
 from techport_pilots.handover import retention
 from techport_pilots.handover.checklist import checklist
@@ -63,6 +66,31 @@ def close(parts: Parts, folder: Path) -> Package:
     for step in ("running", "ended"):
         lifecycle.transition(registry.database, pilot, step, "kari")  # type: ignore[arg-type]
     return close_pilot(registry, store, ledger, pilot, folder, Closure("kari", "the report is due", wait=0))
+
+
+def test_visits_and_photos_are_handed_over(parts: Parts, elsewhere: Parts, tmp_path: Path) -> None:
+    registry, store, ledger = parts
+    pilot = registry.pilot("elgeseter")
+    device = pilot.devices[0].id
+    picture = io.BytesIO()
+    Image.new("RGB", (40, 30), "grey").save(picture, "JPEG")
+    photos = tmp_path / "photos"
+    photo = PhotoStore(photos).add(registry.database, pilot.id, device, picture.getvalue(), "kari")
+    VisitLog(registry.database).add(pilot, device, "battery", "kari", comment="=new one", photo=photo.name)
+    pilot = registry.pilot("elgeseter")
+    for step in ("running", "ended"):
+        lifecycle.transition(registry.database, pilot, step, "kari")  # type: ignore[arg-type]
+    closure = Closure("kari", wait=0, photos=photos)
+    package = close_pilot(registry, store, ledger, registry.pilot(pilot.id), tmp_path, closure)
+    with zipfile.ZipFile(package.path) as archive:
+        [visit] = csv.DictReader(io.TextIOWrapper(archive.open("visits.csv"), "utf-8"))
+        with zipfile.ZipFile(io.BytesIO(archive.read("photos.zip"))) as inner:
+            assert inner.namelist() == [photo.name]
+            assert inner.read(photo.name).startswith(b"\xff\xd8")
+    assert (visit["device"], visit["done"], visit["photo"], visit["who"]) == (device, "battery", photo.name, "kari")
+    assert visit["comment"] == "'=new one", "no formula in a spreadsheet"
+    open_package(Path(package.path), *elsewhere, "ola")
+    assert elsewhere[0].state(pilot.id) == "closed"
 
 
 def test_a_running_pilot_is_not_closed(parts: Parts, tmp_path: Path) -> None:

@@ -116,9 +116,8 @@ class PilotLifecycle:
         registry, ground = self._registry, load_basemap(self._settings.basemap)
 
         def work(progress: Progress) -> object:
-            made = close_pilot(
-                registry, self._store, ledger, pilot, folder, Closure(who, why), ground=ground, progress=progress
-            )
+            closure = Closure(who, why, photos=self._settings.photos)
+            made = close_pilot(registry, self._store, ledger, pilot, folder, closure, ground=ground, progress=progress)
             erase_at = None if made.erase_at is None else times.iso(made.erase_at)
             return {"file": Path(made.path).name, "sha256": made.sha256, "rows": made.rows, "erase_at": erase_at}
 

@@ -39,6 +39,10 @@ _OF_DEVICE = (
     "SELECT id, pilot, device, at, who, done, comment, photo, event FROM device_visits"
     " WHERE pilot = :pilot AND device = :device ORDER BY at DESC, id DESC LIMIT :most"
 )
+_OF_PILOT = (
+    "SELECT id, pilot, device, at, who, done, comment, photo, event FROM device_visits WHERE pilot = :pilot"
+    " ORDER BY at, id"
+)
 _REMOVE = "DELETE FROM device_visits WHERE pilot = :pilot AND device = :device AND id = :id RETURNING event, photo"
 
 
@@ -103,6 +107,12 @@ class VisitLog:
         parameters = {"pilot": pilot, "device": name(device), "most": most}
         with self._database.reading() as transaction:
             rows = transaction.execute(_OF_DEVICE, parameters).all()
+        return [Visit(**row._mapping) for row in rows]
+
+    def of_pilot(self, pilot: str) -> list[Visit]:
+        """The visits to all devices, in order of time."""
+        with self._database.reading() as transaction:
+            rows = transaction.execute(_OF_PILOT, {"pilot": pilot}).all()
         return [Visit(**row._mapping) for row in rows]
 
     def remove(self, pilot: PilotDefinition, device: str, number: int) -> bool:

@@ -18,6 +18,8 @@ import msgspec
 from techport_pilots.access.credentials import Credentials
 from techport_pilots.accounting.ledger import Ledger
 from techport_pilots.definition.load import to_yaml
+from techport_pilots.devices.photos import PhotoStore
+from techport_pilots.devices.visits import VisitLog
 from techport_pilots.errors import RegistryUnavailable, WrongState
 from techport_pilots.evaluation import agree, evaluate
 from techport_pilots.handover import package_metadata
@@ -33,6 +35,7 @@ from techport_pilots.handover.package import (
     selection_of,
     write_csv,
     write_parquet,
+    write_photos,
     writing_package,
 )
 from techport_pilots.handover.signature import sign
@@ -87,11 +90,13 @@ class Package(msgspec.Struct, frozen=True):
 
 
 class Closure(msgspec.Struct, frozen=True):
-    """Who closes a pilot and why; and the seconds after which every ingest worker knows that it is closed."""
+    """Who closes a pilot and why; the seconds after which every ingest worker knows that it is closed; and where photos
+    of devices lie, for the package."""
 
     who: str
     why: str = ""
     wait: float = INGEST_KNOWS_S
+    photos: Path | None = None
 
 
 def close_pilot(
@@ -119,7 +124,7 @@ def close_pilot(
     for credential in credentials.all(pilot.id):
         credentials.revoke(credential.pilot, credential.device)
     _settled(ledger, pilot.id)
-    return write_package(registry, store, pilot, folder, ground, progress)
+    return write_package(registry, store, pilot, folder, ground, progress, closure.photos)
 
 
 def write_package(
@@ -129,6 +134,7 @@ def write_package(
     folder: Path,
     ground: Ground | None = None,
     progress: Progress = no_progress,
+    photos: Path | None = None,
 ) -> Package:
     """Write the package of what the store holds now, and note it in the registry. Raises WrongState where the readings
     were erased since."""
@@ -163,6 +169,7 @@ def write_package(
         rows = write_parquet(writer, store, select, progress, total)
         if write_csv(writer, store, select, progress, rows) != rows:
             raise WrongState(Message("lifecycle.written-meanwhile", {"pilot": pilot.id}))
+        write_photos(writer, [] if photos is None else PhotoStore(photos).files_of(pilot.id))
         _describe(registry, pilot, report, writer, rows, ground)
     made_package = Package(pilot.id, str(path.resolve()), _sha256(path), rows, erasures.due_at(registry, pilot))
     with registry.database.writing() as transaction:
@@ -185,6 +192,7 @@ def _describe(
     writer.add("devices.csv", package_metadata.devices_csv(pilot))
     writer.add("streams.csv", package_metadata.streams_csv(pilot))
     writer.add("events.csv", package_metadata.events_csv(pilot))
+    writer.add("visits.csv", package_metadata.visits_csv(VisitLog(registry.database).of_pilot(pilot.id)))
     writer.add("pilot.yaml", to_yaml(pilot))
     writer.add("evaluation.json", _json([result.evaluation for result in report.results]))
     quality = {

@@ -1,7 +1,8 @@
 """A pilot as one file to hand over: a zip that needs no platform to be read, and from which `open_package` restores it.
 
     readings.parquet, readings.csv   every reading, columns COLUMNS, ordered by stream and time
-    devices.csv, streams.csv, events.csv
+    devices.csv, streams.csv, events.csv, visits.csv
+    photos.zip                       photos of devices, where there are any
     pilot.yaml                       the definition, with the events and exclusions of the registry
     evaluation.json, quality.json, history.json, entity-ids.json
     report-nb.html, report-en.html
@@ -19,7 +20,7 @@ import hashlib
 import os
 import uuid
 import zipfile
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from io import RawIOBase
@@ -132,6 +133,15 @@ def write_csv(writer: PackageWriter, store: ReadingStore, select: Selection, pro
             rows += table.num_rows
             progress("readings.csv", rows, total)
     return rows
+
+
+def write_photos(writer: PackageWriter, photos: Sequence[Path]) -> None:
+    """photos.zip, as one file: a package has a bounded number of them. Nothing where there are no photos."""
+    if not photos:
+        return
+    with writer.opened("photos.zip", compress=False) as file, zipfile.ZipFile(file, "w") as inner:
+        for path in photos:
+            inner.writestr(zipfile.ZipInfo(path.name, _EPOCH), path.read_bytes())
 
 
 def selection_of(pilot: PilotDefinition, store: ReadingStore, lent: Collection[Stream]) -> Selection:

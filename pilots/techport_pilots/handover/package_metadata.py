@@ -13,6 +13,7 @@ from urllib.parse import quote
 import msgspec
 
 from techport_pilots.definition.privacy import licence_of
+from techport_pilots.devices.visits import Visit
 from techport_pilots.handover.package import PackageWriter, instant
 from techport_pilots.model import PilotDefinition
 from techport_pilots.quantities import vocabulary_of
@@ -39,6 +40,7 @@ _MEDIA_TYPES = {
     ".parquet": "application/vnd.apache.parquet",
     ".ttl": "text/turtle",
     ".yaml": "application/yaml",
+    ".zip": "application/zip",
 }
 _READINGS = {
     "pilot": ("string", "the pilot that the reading belongs to"),
@@ -83,11 +85,20 @@ _EVENTS = {
     "text_nb": ("string", "in Norwegian"),
     "text_en": ("string", "in English"),
 }
+_VISITS = {
+    "time": ("datetime", "when, UTC"),
+    "device": ("string", "the device, an id of devices.csv"),
+    "done": ("string", "looked, battery, cleaned, repaired or calibrated"),
+    "comment": ("string", "what was written down"),
+    "photo": ("string", "name in photos.zip; empty: none"),
+    "who": ("string", "who was there"),
+}
 TABLES: Mapping[str, Mapping[str, tuple[str, str]]] = {
     "readings": _READINGS,
     "devices": _DEVICES,
     "streams": _STREAMS,
     "events": _EVENTS,
+    "visits": _VISITS,
 }
 
 
@@ -130,6 +141,12 @@ def events_csv(pilot: PilotDefinition) -> str:
         [utc(x.start), utc(x.end), "excluded", x.device, x.quantity, x.reason.nb, x.reason.en] for x in pilot.exclusions
     ]
     return _csv(_EVENTS, sorted(rows, key=lambda row: str(row[0])))
+
+
+def visits_csv(visits: Sequence[Visit]) -> str:
+    """Visits to devices, in order of time."""
+    rows = [[instant(one.at), one.device, one.done, one.comment, one.photo, one.who] for one in visits]
+    return _csv(_VISITS, rows)
 
 
 def datapackage(report: Report, writer: PackageWriter, rows: int) -> str:
@@ -292,6 +309,7 @@ good = readings[readings.quality == 0]
 | `report-nb.html`, `report-en.html` | the report: result, uncertainty, data quality, method |
 | `readings.parquet`, `readings.csv` | every reading, the same in both, ordered by device, quantity and time |
 | `devices.csv`, `streams.csv`, `events.csv` | where and what was measured, in which unit; what happened |
+| `visits.csv`, `photos.zip` | who was at which device and what was done; photos of devices, where there are any |
 | `pilot.yaml` | the definition of the pilot: phases, KPIs, devices |
 | `evaluation.json`, `quality.json` | every KPI with its interval; how complete the data is |
 | `history.json` | the steps of the pilot's life: who, when, why |
