@@ -14,6 +14,8 @@ import pytest
 from playwright.sync_api import Browser, expect
 
 from techport_dashboards import WebSettings
+from techport_pilots.access.accounts import Accounts
+from techport_pilots.access.sessions import Sessions
 from techport_storage.clock import now_datetime
 from tests.browser import district
 from tests.browser.conftest import Visit
@@ -72,6 +74,36 @@ def test_the_first_chart_begins_on_the_first_screen_of_a_phone(visit: Visitor) -
     assert hidden == 0, "no menu has places that one must scroll to"
     page.get_by_role("button", name="Meny").tap()
     expect(page.locator(".main-menu a", has_text="Portefølje")).to_be_visible()
+
+
+@pytest.mark.parametrize("width", [320, 761, 1060, 1061, 1240, 1440])
+def test_an_administrators_bar_is_one_row(visit: Visitor, city: City, width: int) -> None:
+    """With a name as long as names are, in the language whose words are longer."""
+    accounts = Accounts(city.registry.database)
+    if accounts.by_email("long@example.org") is None:
+        accounts.create("long@example.org", "Kristin Alexandra Nordmann-Bakken", "test", administrator=True)
+    user = accounts.by_email("long@example.org")
+    assert user is not None
+    here = visit(viewport={"width": width, "height": 700})
+    name = city.cookie("administrator").partition("=")[0]
+    session = Sessions(city.registry.database).start(user.id, "127.0.0.1", "test")
+    here.page.context.clear_cookies()
+    here.page.context.add_cookies([{"name": name, "value": session, "url": here.address}])
+    for language in ("nb", "en"):
+        page = here.open(f"/alerts?lang={language}")
+        assert page.evaluate("document.querySelector('header.bar').offsetHeight") <= 56
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+    if width <= 1060:
+        page.get_by_role("button", name="Menu").click()
+    page.locator(".main-menu summary").click()
+    expect(page.locator(".main-menu a", has_text="Audit log")).to_be_in_viewport()
+    assert barriers(page) == []
+
+
+def test_the_first_chart_of_a_device_begins_on_the_first_screen_of_a_phone(visit: Visitor) -> None:
+    page = visit(**PHONE).open(f"{PILOT}/devices/ila-skole")
+    expect(page.locator("[aria-busy]")).to_have_count(0)
+    expect(page.locator("figure.chart .plot").first).to_be_in_viewport()
 
 
 def test_a_range_is_typed_as_people_write_it(visit: Visitor) -> None:
