@@ -70,18 +70,22 @@ SERVERS = {"influxd", "own_influxd", "postgres", "mosquitto", "chromium"}
 SERVER_PARAMETERS = {"influxdb", "influxdb-several-writers", "postgresql", "servers", "mosquitto", "embedded"}
 WITH_PROCESSES = {"browser", "command_line", "deployment", "end_to_end"}
 """Folders of tests that start techport, servers or a browser."""
+SLOW = {"browser", "end_to_end", "notebooks"}
+"""Folders of tests that `make test-slow` runs, with those that are marked one by one."""
 
 
 @pytest.hookimpl(tryfirst=True)  # before pytest looks at `-m`
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark as `fast` what needs no server and no other process, and is not marked as taking long."""
+    """Mark as `slow` what lies in a folder of such tests, and as `fast` what needs no server and no other process."""
     for item in items:
+        if SLOW & set(item.path.relative_to(ROOT / "tests").parts):
+            item.add_marker(pytest.mark.slow)
         parameters = item.callspec.params.values() if hasattr(item, "callspec") else ()
-        slow = (
+        takes_long = (
             any(item.get_closest_marker(name) for name in ("slow", "heavy", "faults"))
             or WITH_PROCESSES & set(item.path.relative_to(ROOT / "tests").parts)
             or SERVERS & set(getattr(item, "fixturenames", ()))
             or any(isinstance(value, str) and value in SERVER_PARAMETERS for value in parameters)
         )
-        if not slow:
+        if not takes_long:
             item.add_marker(pytest.mark.fast)

@@ -230,6 +230,7 @@ def test_only_open_pilots_are_in_the_catalogue() -> None:
     assert "shut" not in graph.serialize()
 
 
+@pytest.mark.slow
 def test_the_data_package_is_valid(package: Path) -> None:
     found = validate_package(str(package / "datapackage.json"))
     assert found.valid, found.flatten(["name", "type", "note"])
