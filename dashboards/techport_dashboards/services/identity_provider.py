@@ -258,7 +258,7 @@ class IdentityProvider:
         metadata, _ = self._metadata()
         try:
             claims = dict(self._signed(logout_token).claims)
-            issued, expires = int(claims["iat"]), int(claims.get("exp", claims["iat"]))
+            issued, expires = int(claims["iat"]), int(claims.get("exp") or claims["iat"])
             audience = claims["aud"] if isinstance(claims["aud"], list) else [claims["aud"]]
             subject, session = claims.get("sub"), claims.get("sid")
             moment = now() // SECOND
