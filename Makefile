@@ -11,7 +11,7 @@ VENDOR := dashboards/techport_dashboards/web/static/vendor
 CATALOGUE := dashboards/techport_dashboards/web/locales/nb.po
 
 # What `make help` prints of each target stands behind its ##.
-.PHONY: help demo test test-fast test-slow test-faults test-six-dates test-dates lint docs pictures messages fuzz-api assets install install-dev system-packages pin-images audit clean
+.PHONY: help demo test test-fast test-slow test-faults soak test-six-dates test-dates lint docs pictures messages fuzz-api assets install install-dev system-packages pin-images audit clean
 
 help:
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 24
@@ -33,6 +33,10 @@ test-fast: install-dev ## the tests that need no server and no other process: ab
 
 test-faults: install-dev system-packages assets ## processes are killed, disks are full, servers stand still
 	$(PYTEST) -m faults $(ARGS)
+
+# Goes on where it was ended; results in benchmarks/soak.jsonl, the table in docs/guarantees.md. ARGS="--rounds 50".
+soak: install-dev system-packages ## a thousand rounds of faults, from seeds: hours; may be ended and started again
+	$(RUN)/python -m tests.faults.soak $(ARGS)
 
 test-six-dates: install-dev system-packages assets ## tests that could depend on the calendar, under six dates
 	$(RUN)/python -m tests.dates $(ARGS)
