@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import csv
+import html
+import io
+import json
+import re
+
 import httpx
 import pytest
 
+from techport_pilots.handover.package_metadata import streams_csv
 from techport_storage.clock import now
 from techport_storage.microseconds import MINUTE
 from techport_storage.model import Quality, Reading
@@ -22,7 +29,8 @@ quantities:
   - {name: gate, title: {nb: Port, en: Gate}, unit: "1", kind: state,
      states: [{nb: stengt, en: shut}, {nb: på gløtt, en: ajar}, {nb: åpen, en: open}]}
 devices:
-  - {id: nord, interval: PT10M, streams: [{quantity: gate}, {quantity: door_open}, {quantity: air_temperature}]}
+  - {id: nord, interval: PT10M, position: {lat: 63.43, lon: 10.4},
+     streams: [{quantity: gate}, {quantity: door_open}, {quantity: air_temperature}]}
 """
 
 
@@ -81,7 +89,26 @@ async def test_exports_have_the_word_beside_the_number(gates: City, client: http
         ("door_open", 1.0): "open",
         ("air_temperature", 4.0): None,
     }
-    csv = (await client.get("/api/v1/readings", params={"pilot": "porter", "quantity": "gate", "format": "csv"})).text
-    assert ',"ajar",' in csv
+    table = (await client.get("/api/v1/readings", params={"pilot": "porter", "quantity": "gate", "format": "csv"})).text
+    assert ',"ajar",' in table
     plain = (await client.get("/api/v1/readings", params={"pilot": "porter", "quantity": "air_temperature"})).json()
     assert "state" not in plain["items"][0]
+
+
+async def test_a_map_shows_the_word_and_keeps_to_words_when_values_come(gates: City, client: httpx.AsyncClient) -> None:
+    page = (await client.get("/pilots/porter", params={"lang": "en", "map": "gate"})).text
+    [(words, shown)] = re.findall(
+        r'<text[^>]*data-quantity="gate"[^>]*data-words="([^"]*)"[^>]*><tspan[^>]*>([^<]*)', page
+    )
+    assert shown == "ajar"
+    assert json.loads(html.unescape(words)) == ["shut", "ajar", "open"]
+    assert re.search(r'aria-label="[^"]*Gate ajar[^"]*"', page)
+
+
+def test_a_package_says_what_the_numbers_of_a_state_mean(gates: City) -> None:
+    rows = list(csv.DictReader(io.StringIO(streams_csv(gates.registry.pilot("porter")))))
+    assert {row["quantity"]: row["states"] for row in rows} == {
+        "gate": "0 = shut, 1 = ajar, 2 = open",
+        "door_open": "0 = closed, 1 = open",
+        "air_temperature": "",
+    }

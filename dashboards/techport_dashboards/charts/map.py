@@ -214,7 +214,8 @@ def _mark(
     """The value is printed to the device's right where nothing is printed yet."""
     if value is None or value.last is None:
         return Mark(device, x, y, None, labelled=False)
-    text = f"{value.last.value:.{value.view.decimals}f} {value.view.unit_label}"
+    word = value.view.word(value.last.value)
+    text = f"{value.last.value:.{value.view.decimals}f} {value.view.unit_label}" if word is None else word.nb or word.en
     if remark := remarks.get(value.view.stream):
         text += f"   {remark}"
     width, height = lettering * LETTER_WIDTH * len(text), lettering * LABEL_HEIGHT

@@ -184,10 +184,10 @@ def flattened(tree: Any, taken: tuple[str, ...] = (), *, timed: bool = True) -> 
                 members = [(inner, part) for inner, part in value.items() if inner not in (name, key, *keys, *_UNITS)]
                 waiting.extend(((*path, inner), part, time) for inner, part in reversed(members))
                 path, unit, value = (*path, value[name][:_LONGEST_NAME]), unit_of(value), value[key]
-            elif not plain and path and (key := _own_value(path[-1], value)) is not None:
-                members = [(inner, part) for inner, part in value.items() if inner not in (key, *keys, *_UNITS)]
+            elif not plain and path and (own_key := _own_value(path[-1], value)) is not None:
+                members = [(inner, part) for inner, part in value.items() if inner not in (own_key, *keys, *_UNITS)]
                 waiting.extend(((*path, inner), part, time) for inner, part in reversed(members))
-                unit, value = unit_of(value), value[key]
+                unit, value = unit_of(value), value[own_key]
             else:
                 _check_depth(path)
                 members = list(value.items())

@@ -72,6 +72,7 @@ _STREAMS = {
     "interval": ("duration", "expected time between readings"),
     "low": ("number", "lowest valid value"),
     "high": ("number", "highest valid value"),
+    "states": ("string", "what the numbers of a state mean: 0 = closed, 1 = open"),
 }
 _EVENTS = {
     "start": ("datetime", "when, UTC"),
@@ -126,7 +127,10 @@ def streams_csv(pilot: PilotDefinition) -> str:
             title = (stream.title or (quantity.title if quantity else None)) or None
             unit, name = (quantity.unit, quantity.cf_name) if quantity else (None, None)
             interval = stream.interval or device.interval
-            rows.append([device.id, stream.quantity, title.get("en") if title else "", unit, name, interval, low, high])
+            titles = quantity.states if quantity is not None and quantity.kind == "state" else ()
+            states = ", ".join(f"{number} = {word.get('en')}" for number, word in enumerate(titles))
+            row = [device.id, stream.quantity, title.get("en") if title else "", unit, name, interval, low, high]
+            rows.append([*row, states])
     return _csv(_STREAMS, rows)
 
 
