@@ -180,10 +180,10 @@ def flattened(tree: Any, taken: tuple[str, ...] = (), *, timed: bool = True) -> 
                 unit = unit_of(value)
                 value = value[named]
             elif not plain and (naming := _self_named(value)) is not None:
-                name, key = naming
-                members = [(inner, part) for inner, part in value.items() if inner not in (name, key, *keys, *_UNITS)]
+                name_key, key = naming
+                members = [(inner, part) for inner, part in value.items() if inner not in (*naming, *keys, *_UNITS)]
                 waiting.extend(((*path, inner), part, time) for inner, part in reversed(members))
-                path, unit, value = (*path, value[name][:_LONGEST_NAME]), unit_of(value), value[key]
+                path, unit, value = (*path, value[name_key][:_LONGEST_NAME]), unit_of(value), value[key]
             elif not plain and path and (own_key := _own_value(path[-1], value)) is not None:
                 members = [(inner, part) for inner, part in value.items() if inner not in (own_key, *keys, *_UNITS)]
                 waiting.extend(((*path, inner), part, time) for inner, part in reversed(members))
