@@ -73,6 +73,7 @@ def web(
             snapshots_bytes=settings.snapshots_bytes,
             packages=settings.data / "packages",
             package_bytes=settings.package_bytes,
+            spool=settings.data / "spool",
             photos=settings.photos_folder,
             device_limits=device_limits(settings),
             background=True,

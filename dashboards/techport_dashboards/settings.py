@@ -129,6 +129,8 @@ class WebSettings:
     """Folder of closed pilots' packages. None: this process closes and opens none."""
     package_bytes: int = 10_000_000_000
     """How large a package that is sent may be."""
+    spool: Path | None = None
+    """Folder of answers while they are sent, whose files have no name. None: the system's for temporary files."""
     photos: Path | None = None
     """Folder of photos of devices. None: this process keeps none."""
     device_limits: DeviceLimits = field(default_factory=DeviceLimits)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 
 import httpx
 import polars as pl
@@ -174,6 +176,16 @@ def test_what_is_too_large_for_a_file_is_streamed(monkeypatch: pytest.MonkeyPatc
     small = spooled((part for part in (b"ab", b"cd")), {}, "text/csv")
     assert isinstance(small, AnswerFile)
     assert small.size == 4
+
+
+def test_files_lie_in_the_folder_that_is_given_and_have_no_name(tmp_path: Path) -> None:
+    """The system's folder for temporary files is memory in a container."""
+    folder = tmp_path / "data" / "spool"
+    file = spooled((part for part in (b"ab",)), {}, "text/csv", folder)
+    assert isinstance(file, AnswerFile)
+    if Path("/proc/self/fd").is_dir():
+        assert os.readlink(f"/proc/self/fd/{file.file.fileno()}").startswith(str(folder))  # noqa: PTH115 - deleted
+    assert list(folder.iterdir()) == []
 
 
 def test_data_frames_read_an_address(city: City) -> None:

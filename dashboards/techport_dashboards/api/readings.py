@@ -591,9 +591,10 @@ def respond(
     compressed = "content-encoding" in answer.headers
     if not isinstance(answer, Streamed) or compressed or not _is_bounded(services, found, file_format, now):
         return answer
-    made = spooled(_while_waited_for(answer.pieces, left), answer.headers, formats.MEDIA_TYPES[file_format])
+    media_type = formats.MEDIA_TYPES[file_format]
+    made = spooled(_while_waited_for(answer.pieces, left), answer.headers, media_type, settings.spool)
     if not isinstance(made, AnswerFile):
-        return Streamed(made, answer.headers, formats.MEDIA_TYPES[file_format])
+        return Streamed(made, answer.headers, media_type)
     if _wants_file(request):
         files.keep(key, made)
     return FileAnswer(made)

@@ -16,6 +16,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import IO
 
 from anyio import to_thread
@@ -108,9 +109,16 @@ class AnswerFiles:
             self._expire_later()
 
 
-def spooled(pieces: Generator[bytes], headers: Mapping[str, str], media_type: str) -> AnswerFile | Generator[bytes]:
-    """The pieces as a file; or, where they are more than LARGEST bytes, all of them as a stream again."""
-    file = tempfile.TemporaryFile()  # noqa: SIM115 - it is closed when nobody has it any more
+def spooled(
+    pieces: Generator[bytes], headers: Mapping[str, str], media_type: str, folder: Path | None = None
+) -> AnswerFile | Generator[bytes]:
+    """The pieces as a file; or, where they are more than LARGEST bytes, all of them as a stream again.
+
+    `folder` is on a disk: the system's for temporary files, which is taken where it is None, is often in memory.
+    """
+    if folder is not None:
+        folder.mkdir(parents=True, exist_ok=True)
+    file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 - it is closed when nobody has it any more
     size, digest = 0, hashlib.blake2b(digest_size=12)
     try:
         for piece in pieces:
