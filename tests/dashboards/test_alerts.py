@@ -21,6 +21,7 @@ from techport_dashboards.services.alerts import Watch, attention
 from techport_pilots.accounting.quarantine import Quarantine, QuarantineFilter
 from techport_pilots.accounting.rejection import RecordedText, Rejection
 from techport_pilots.accounting.tally import DeviceDay, QuarantineEntry, Tally
+from techport_pilots.accounting.worker_sessions import WorkerSessions
 from techport_pilots.alerts.conditions import RECOVERS_AFTER, RULES, Condition, title_of
 from techport_pilots.alerts.log import PLATFORM, AlertLog
 from techport_pilots.definition.load import parse_definition
@@ -214,6 +215,23 @@ def test_a_device_is_silenced_in_every_rule(morning: Morning, condition: Conditi
     morning.log.add_silence("bridge", "", "a", (morning.at, None), "moved", "test")
     [silence] = morning.log.silences("bridge")
     assert silence.covers(condition, morning.at) is covered
+
+
+def test_a_session_that_was_lost_or_taken_is_told_until_somebody_accepts_it(morning: Morning) -> None:
+    """No sum tells that acknowledged messages never arrived, so those who answer for the pilot are told."""
+    morning.log.add_recipient("bridge", "team@example.org", "en", "test")
+    assert morning.look() == ([], [])
+    sessions = WorkerSessions(morning.city.registry.database)
+    sessions.report("ingest-1", "lost")
+    sessions.report("ingest-2", "taken-over")
+    assert morning.look() == (["messages-lost ingest-1", "messages-lost ingest-2"], [])
+    [(_, subject, body)] = morning.told()
+    assert subject == "The bridge: Messages may be missing"
+    assert "no longer knew the session of the ingest worker ingest-1" in body
+    assert "Somebody else connected as the ingest worker ingest-2" in body
+    assert morning.look(after=MINUTE) == ([], []), "told once"
+    sessions.accept("operator", "looked into it")
+    assert morning.look(after=RECOVERS_AFTER) == ([], ["messages-lost ingest-1", "messages-lost ingest-2"])
 
 
 def test_a_planned_outage_is_no_alert(morning: Morning) -> None:

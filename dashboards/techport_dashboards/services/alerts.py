@@ -19,6 +19,7 @@ import structlog
 from techport_dashboards.query.registry_cache import RegistryCache, RegistryView
 from techport_dashboards.services.device_status import GRACE, DeviceNow, State, StreamNow, device_statuses
 from techport_pilots.accounting.quarantine import Quarantine, QuarantineFilter
+from techport_pilots.accounting.worker_sessions import WorkerSessions
 from techport_pilots.alerts.conditions import (
     COMPLETENESS_IS,
     COMPLETENESS_WAS,
@@ -233,8 +234,10 @@ class Watch:
         return worked_out[1]
 
     def _of_standing(self, pilots: Mapping[str, PilotDefinition], at: Micros) -> Iterator[Condition]:
-        """What evaluations and dates say; of pilots that are over, too: their data is still to be erased."""
+        """What evaluations, dates and sessions of workers say; of pilots that are over, too: their data is still to be
+        erased."""
         evaluations = kept_evaluations(self._database)
+        losses = [loss for loss in WorkerSessions(self._database).losses() if loss.accepted_by is None]
         for standing in portfolio(self._registry_cache.registry, at):
             pilot = self._registry_cache.current().pilots.get(standing.pilot)
             if pilot is None:
@@ -256,6 +259,9 @@ class Watch:
             erased = standing.erase_at
             if erased is not None and (standing.erasure_overdue or at < erased <= at + ERASURE_SOON):
                 yield Condition(pilot=pilot.id, rule="erasure-due", params={"day": _day(erased)})
+            for loss in losses if standing.state == "running" else ():  # whose messages they were, nobody can know
+                params = {"case": loss.kind, "worker": loss.worker, "day": _day(loss.at)}
+                yield Condition(pilot=pilot.id, rule="messages-lost", subject=loss.worker, params=params)
 
     # -- the weekly summary ----------------------------------------------------------------------------------------
 

@@ -27,6 +27,7 @@ Rule = Literal[
     "target-not-met",
     "ends-soon",
     "erasure-due",
+    "messages-lost",
 ]
 RULES: tuple[Rule, ...] = get_args(Rule)
 
