@@ -12,13 +12,19 @@ import httpx
 import pytest
 
 from techport_dashboards import WebSettings
+from techport_dashboards.query.registry_cache import RegistryCache
+from techport_dashboards.services.alerts import Watch
+from techport_dashboards.services.device_status import State as DeviceState
+from techport_dashboards.services.device_status import device_statuses
+from techport_pilots.evaluation.kpi import kpi_value
 from techport_pilots.handover.closeout import write_package
 from techport_pilots.handover.open import open_package
+from techport_pilots.quality.people_counts import PublishedStore
 from techport_pilots.registry import lifecycle
 from techport_pilots.registry.lifecycle import State
 from techport_storage.clock import now
-from techport_storage.microseconds import MINUTE
-from techport_storage.model import Query, Reading
+from techport_storage.microseconds import DAY, HOUR, MINUTE
+from techport_storage.model import Query, Reading, Selection
 from tests.dashboards.conftest import anyio_backend
 from tests.dashboards.web import City
 from tests.hostile.test_access_matrix import ENDLESS, SIGNS_OUT, routes_of
@@ -142,3 +148,56 @@ def test_a_closed_pilot_takes_its_own_package_back(city: City, tmp_path: Path) -
     opened = open_package(Path(package.path), registry, store, city.ledger, "test")
     assert (opened.rows, opened.written, opened.differing) == (package.rows, 0, [])
     assert store.read(Query()).read_all().equals(before)
+
+
+async def test_a_counter_that_sends_each_minute_is_online_and_complete(city: City) -> None:
+    """Sums come later and less often than messages: that is no reason to call the device late, or data missing."""
+    cache = RegistryCache(city.registry)
+    store = PublishedStore(city.store, lambda: cache.current().pilots)
+    newest = max(city.store.latest(Selection()).column("received").cast("int64").to_pylist())
+    states = {2: DeviceState.LIVE, 8: DeviceState.LATE, 20: DeviceState.SILENT}
+    for minutes, state in states.items():
+        pilots = list(cache.current().pilots.values())
+        (found,) = device_statuses(cache.current(), store.latest(Selection()), pilots, newest + minutes * MINUTE)
+        assert found.devices[0].state is state
+    async with httpx.AsyncClient(
+        transport=httpx.ASGITransport(city.app(WebSettings(language="en"))), base_url="http://127.0.0.1"
+    ) as client:
+        every_hour = {"pilot": PILOT, "every": "PT1H", "start": "-PT20H", "end": "-PT2H"}
+        hours = (await client.get("/api/v1/readings", params=every_hour)).json()["items"]
+        assert hours
+        shares = [item["completeness"] for item in hours]
+        assert max(shares) == 1.0
+        assert sum(share == 1.0 for share in shares) > len(shares) / 2, "of the others small sums are left out"
+        period = {"pilot": PILOT, "start": "-PT20H", "end": "-PT2H"}
+        (stream,) = (await client.get("/api/v1/completeness", params=period)).json()["items"]
+        assert stream["completeness"] > 0.99
+        gaps = (await client.get("/api/v1/gaps", params=period)).json()["items"]
+        assert gaps == []
+        quality = (await client.get(f"/pilots/{PILOT}/quality")).text
+        assert re.search('<td class="(full|most|some)">', quality), "messages are counted, not sums"
+    pilot = city.registry.pilot(PILOT)
+    value = kpi_value(store, pilot, pilot.kpis[0], newest - 20 * HOUR, newest - 2 * HOUR)
+    assert value.value is not None
+    assert value.completeness > 0.5, "hours in which all was small have no sum"
+
+
+def test_a_street_that_is_quiet_for_days_is_still_heard_of(city: City) -> None:
+    cache = RegistryCache(city.registry)
+    store = PublishedStore(city.store, lambda: cache.current().pilots)
+    before = store.latest(Selection()).column("time").to_pylist()
+    at = now() + 3 * DAY
+    city.write(
+        *(Reading(PILOT, "kran", "pedestrian_count", at - n * MINUTE, SMALL, at) for n in range(3 * 24 * 60 - 60))
+    )
+    latest = store.latest(Selection())
+    assert latest.num_rows == len(before) == 1
+    assert latest.column("received").cast("int64").to_pylist() == [at // MINUTE * MINUTE]
+
+
+def test_an_alert_tells_a_sum_and_no_minute(city: City) -> None:
+    city.import_text(DEFINITION + "alerts: [{quantity: pedestrian_count, above: 1}]\n")
+    lifecycle.transition(city.registry.database, city.registry.pilot(PILOT), "running", "test")
+    change = Watch(RegistryCache(city.registry), city.store, "https://port.example").look()
+    (limit,) = [one for one in change.began if one.rule == "limit"]
+    assert limit.params["value"] == 26.0156

@@ -190,7 +190,7 @@ def _gaps(services: Services, viewer: Viewer, parameters: GapParameters) -> dict
                 "seconds": (gap.end - gap.start) / 1e6,
                 "missing": gap.missing,
             }
-            for gap in gaps(services.store, stream, interval, counted.since, counted.until, earlier)
+            for gap in gaps(services.raw_store, stream, interval, counted.since, counted.until, earlier)
         ]
     settings = services.settings
     some, following = paged(
@@ -215,7 +215,8 @@ def _asked(services: Services, viewer: Viewer, parameters: CompletenessParameter
     if start is not None and start >= end:
         raise Problem("bad-parameter", "The period is empty.", parameter="start", example=TIME_EXAMPLE)
     names = {info.stream for info in catalogue.chosen(chosen)} | set(services.store.streams(chosen))
-    return _Asked({stream: catalogue.stream(stream).interval_us for stream in names}, start, end)
+    infos = [catalogue.stream(stream) for stream in names]
+    return _Asked({info.stream: info.arrives_us or info.interval_us for info in infos}, start, end)
 
 
 def _item(stream: Stream, counted: Counted | None, found: Completeness | None) -> dict[str, Any]:

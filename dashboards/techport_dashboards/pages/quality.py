@@ -181,7 +181,7 @@ def _counts(services: Services, pilot: PilotDefinition, edges: Numbers, quality:
         zone=pilot.timezone,
         quality="good" if quality == "good" else "all",
     )
-    table = services.store.read(query).read_all()
+    table = services.raw_store.read(query).read_all()  # how many readings came, also of those that leave as sums
     names = zip(*(table.column(name).to_pylist() for name in ("pilot", "device", "quantity")), strict=True)
     day = np.searchsorted(edges, table.column("time").cast(pa.int64()).to_numpy(), side="right") - 1
     found: Counts = {}
@@ -233,6 +233,6 @@ def _gaps(
         (catalogue.stream(stream), gap)
         for stream, interval in pilot_intervals(pilot).items()
         if stream.device == device and interval is not None and counted is not None
-        for gap in gaps(services.store, stream, interval, counted.since, counted.until, earlier.get(stream, ()))
+        for gap in gaps(services.raw_store, stream, interval, counted.since, counted.until, earlier.get(stream, ()))
     ]
     return sorted(found, key=lambda pair: pair[1].start - pair[1].end)

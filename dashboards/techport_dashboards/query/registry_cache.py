@@ -6,7 +6,10 @@ import threading
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field
 
+import msgspec
+
 from techport_pilots.model import PilotDefinition, Text
+from techport_pilots.quality.people_counts import interval_handed_on
 from techport_pilots.registry.lifecycle import changes, measured_until
 from techport_pilots.registry.registry import DeviceInfo, Registry, StreamInfo
 from techport_storage.model import BucketWidth, Micros, Selection, Stream
@@ -94,10 +97,21 @@ def select_names(select: Selection) -> tuple[Sequence[str] | None, ...]:
     return select.pilots, select.devices, select.quantities
 
 
+def _as_handed_on(info: StreamInfo, pilots: Mapping[str, PilotDefinition]) -> StreamInfo:
+    """Counts of people come as sums of a width: whoever reads them expects one for each slot."""
+    pilot = pilots.get(info.stream.pilot)
+    if pilot is None or info.interval_us is None:
+        return info
+    interval = interval_handed_on(pilot, info.stream.quantity, info.interval_us)
+    if interval == info.interval_us:
+        return info
+    return msgspec.structs.replace(info, interval_us=interval, arrives_us=info.interval_us)
+
+
 def read(registry: Registry, version: int) -> RegistryView:
     pilots = {pilot.id: pilot for pilot in registry.pilots()}
     devices = {(device.pilot, device.device): device for device in registry.devices()}
-    streams = {info.stream: info for info in registry.streams()}
+    streams = {info.stream: _as_handed_on(info, pilots) for info in registry.streams()}
     of_device: dict[tuple[str, str], list[StreamInfo]] = {}
     device_names: dict[str, set[str]] = {}
     quantity_names: dict[str, set[str]] = {}

@@ -40,6 +40,7 @@ from techport_pilots.quality.completeness import (
     pilot_intervals,
     together,
 )
+from techport_pilots.quality.people_counts import PublishedStore
 from techport_pilots.registry.database import Database
 from techport_pilots.reports.build import kept_evaluations
 from techport_pilots.time import interval_micros, micros_of
@@ -72,7 +73,8 @@ class Watch:
     def __init__(self, registry_cache: RegistryCache, store: ReadingStore, address: str) -> None:
         """`address` is that of the platform, for links in messages."""
         self._registry_cache = registry_cache
-        self._store = store
+        # Messages to people tell no more of counts of people than any other way out.
+        self._store = PublishedStore(store, lambda: registry_cache.current().pilots)
         self._address = address.rstrip("/")
         self._log = AlertLog(registry_cache.registry.database)
         self._completeness: dict[str, tuple[Micros, tuple[Completeness, Completeness]]] = {}

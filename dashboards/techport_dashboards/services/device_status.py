@@ -194,8 +194,8 @@ def stream_state(view: StreamInfo, last: Last | None, now: Micros) -> State:
 
 
 def interval_of(view: StreamInfo) -> Micros:
-    """How often the stream comes: as its definition says, as its messages show, or an hour where neither is known."""
-    return view.interval_us or view.learned_interval_us or UNKNOWN_INTERVAL
+    """How often the stream arrives: as its definition says, as its messages show, or an hour where neither is known."""
+    return view.arrives_us or view.interval_us or view.learned_interval_us or UNKNOWN_INTERVAL
 
 
 def phase_at(pilot: PilotDefinition, now: Micros) -> Phase | None:

@@ -14,6 +14,7 @@ from techport_pilots.evaluation.statistics import Floats, Summary, summarise
 from techport_pilots.evaluation.values import adjusted_value
 from techport_pilots.model import Comparison, Kpi, Measure, PilotDefinition
 from techport_pilots.quality.completeness import earlier_promises
+from techport_pilots.quality.people_counts import interval_handed_on
 from techport_pilots.quantities import vocabulary_of
 from techport_pilots.time import interval_micros, micros_of
 from techport_storage.model import Micros, Stream
@@ -100,7 +101,7 @@ def plan_of(pilot: PilotDefinition, measure: Measure, *, only: Sequence[str] = (
     streams = streams_of(pilot, measure, only=only, never=never)
     measured = {stream for of_device in streams.values() for stream in of_device}
     intervals = {
-        stream: interval_micros(interval)
+        stream: interval_handed_on(pilot, described.quantity, interval_micros(interval))
         for device in pilot.devices
         for described in device.streams
         for stream, interval in [
@@ -110,7 +111,11 @@ def plan_of(pilot: PilotDefinition, measure: Measure, *, only: Sequence[str] = (
     }
     excluded = _excluded(pilot, (measure.quantity, *measure.plus), list(streams))
     resolved = resolve_measure(measure, vocabulary_of(pilot))
-    earlier = {stream: promises for stream, promises in earlier_promises(pilot).items() if stream in measured}
+    earlier = {
+        stream: [one._replace(interval=interval_handed_on(pilot, stream.quantity, one.interval)) for one in promises]
+        for stream, promises in earlier_promises(pilot).items()
+        if stream in measured
+    }
     return Plan(SamplePlan(measure, streams, resolved.aggregation, intervals, excluded, earlier), resolved)
 
 

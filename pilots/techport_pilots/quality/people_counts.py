@@ -23,7 +23,7 @@ from techport_pilots.time import interval_micros
 from techport_storage.clock import now
 from techport_storage.columns import group_by_stream, name_columns
 from techport_storage.coverage import Coverage
-from techport_storage.microseconds import DAY, HOUR, SECOND
+from techport_storage.microseconds import DAY, HOUR, MINUTE, SECOND
 from techport_storage.model import (
     RAW_SCHEMA,
     TIME,
@@ -39,6 +39,8 @@ from techport_storage.model import (
 )
 from techport_storage.store import ReadingStore, open_store
 
+_QUIET: Micros = 30 * DAY
+"""How far back the last sum that may be shown is looked for."""
 _MOST_AT_ONCE = 50
 """Streams whose sums are held together."""
 
@@ -49,6 +51,12 @@ def is_people_count(pilot: PilotDefinition, quantity: str) -> bool:
     """Whether the pilot says that this quantity, of any channel, counts people."""
     rule = pilot.people_counts
     return rule is not None and (quantity in rule.quantities or quantity.partition(".")[0] in rule.quantities)
+
+
+def interval_handed_on(pilot: PilotDefinition, quantity: str, interval: Micros) -> Micros:
+    """How often readings of the quantity are there for who reads them, where one arrives so often; µs. Of counts of
+    people it is the width of their sums, if that is longer."""
+    return max(interval, _width_and_least(pilot)[0]) if is_people_count(pilot, quantity) else interval
 
 
 class PublishedStore:
@@ -129,10 +137,19 @@ class PublishedStore:
         for stream, part in groups:
             if stream in counts:
                 last_days.setdefault(int(times[part.start]) // DAY, []).append(stream)
-        newest = [
-            _last_rows(self._sums(pilots, streams, (day - 1) * DAY, (day + 1) * DAY + HOUR))
-            for day, streams in last_days.items()
-        ]
+        newest = []
+        for day, streams in last_days.items():
+            begins = (day - 1) * DAY
+            rows = _last_rows(self._sums(pilots, streams, begins, (day + 1) * DAY + HOUR))
+            shown = {stream for stream, _ in group_by_stream(rows)}
+            quiet = [stream for stream in streams if stream not in shown]
+            newest.append(rows)
+            if quiet:  # streets where small sums were left out for days
+                newest.append(_last_rows(self._sums(pilots, quiet, begins - _QUIET, begins)))
+        # By arrival a device is online or not, whatever may be shown of what it sends.
+        arrivals = table.column("received").cast(pa.int64()).to_numpy()
+        arrived = {stream: int(arrivals[part.start]) // MINUTE * MINUTE for stream, part in groups if stream in counts}
+        newest = [_received(rows, arrived) for rows in newest]
         joined = pa.concat_tables([others.cast(RAW_SCHEMA), *newest]).unify_dictionaries()
         order = [stream for stream, _ in group_by_stream(joined)]
         return joined.take(sorted(range(len(order)), key=order.__getitem__))
@@ -233,6 +250,12 @@ def _counts_people(pilots: Mapping[str, PilotDefinition], stream: Stream) -> boo
 
 def _joined(pieces: Sequence[NDArray[Any]], kind: type[np.generic]) -> NDArray[Any]:
     return np.concatenate([np.empty(0, kind), *pieces])
+
+
+def _received(rows: pa.Table, arrived: Mapping[Stream, Micros]) -> pa.Table:
+    """The rows with the time at which the last message of each stream came, to the minute."""
+    times = pa.array([arrived[stream] for stream, _ in group_by_stream(rows)], pa.int64()).cast(TIME)
+    return rows.set_column(rows.schema.get_field_index("received"), RAW_SCHEMA.field("received"), times)
 
 
 def _last_rows(sums: Batch) -> pa.Table:

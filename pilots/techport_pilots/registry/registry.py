@@ -71,7 +71,8 @@ class StreamInfo(msgspec.Struct, frozen=True, kw_only=True):
     unit: str | None = None  # UCUM; None when nobody has said
     unit_label: str = ""  # as people read it
     kind: Kind = "level"
-    interval_us: Micros | None = None  # expected time between readings
+    interval_us: Micros | None = None  # expected time between readings, as they are handed on
+    arrives_us: Micros | None = None  # the same as they arrive, where they are handed on as sums (counts of people)
     learned_interval_us: Micros | None = None  # the same as messages show it, where nobody has said it
     range: tuple[float, float] | None = None
     decimals: int = 2
