@@ -27,7 +27,7 @@ from techport_pilots.accounting.ledger import Ledger
 from techport_pilots.registry.registry import Registry
 from techport_storage.clock import now
 from techport_storage.influxdb.line_protocol import Lines
-from techport_storage.model import Batch, Receipt
+from techport_storage.model import Batch, Receipt, Replacing
 from techport_storage.places import Places
 
 STEPS = ("_decode_and_check", "_open", "_write", "_book")
@@ -44,7 +44,7 @@ class Unsent:
         self._lines = Lines()
         pa.array([0])  # loads pandas, as open_store does
 
-    def write(self, batch: Batch) -> Receipt:
+    def write(self, batch: Batch, replacing: Replacing | None = None) -> Receipt:
         rows = Places.of(batch, np.arange(len(batch))).last
         for first in range(0, len(rows), LINES):
             self._lines.encode(batch, rows[first : first + LINES])

@@ -44,7 +44,7 @@ from techport_pilots.accounting.ledger import Ledger
 from techport_pilots.model import DeviceDefinition, PilotDefinition, StreamDefinition, Text
 from techport_pilots.registry.registry import Registry
 from techport_pilots.registry.view import IngestView
-from techport_storage.model import Batch, Receipt
+from techport_storage.model import Batch, Receipt, Replacing
 from techport_storage.store import ReadingStore, open_store
 from tests.servers.influxd import ORG, Influxd, start_influxd
 
@@ -334,8 +334,8 @@ class Watched:
         self._store = store
         self.seconds: list[np.ndarray] = []
 
-    def write(self, batch: Batch) -> Receipt:
-        receipt = self._store.write(batch)
+    def write(self, batch: Batch, replacing: Replacing | None = None) -> Receipt:
+        receipt = self._store.write(batch, replacing)
         self.seconds.append(time.time() - batch.time / 1e6)
         return receipt
 

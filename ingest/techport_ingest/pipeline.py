@@ -16,9 +16,11 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 
 import msgspec
+import numpy as np
 import structlog
+from numpy.typing import NDArray
 
-from techport_ingest.after.booking import BatchAccounting, count_rows
+from techport_ingest.after.booking import BatchAccounting, count_rows, values_at
 from techport_ingest.after.follow_ups import (
     CommittedBatch,
     CountBatches,
@@ -266,9 +268,13 @@ class Pipeline:
         """Store the rows."""
         if not len(accounting.batch):
             return Receipt(0)
+
+        def replacing(rows: NDArray[np.int64], before: NDArray[np.float64]) -> None:
+            self._ledger.expect_corrections(self._worker, accounting.expected_corrections(rows, before))
+
         while True:
             try:
-                receipt = self._store.write(accounting.batch)
+                receipt = self._store.write(accounting.batch, replacing)
                 self._retrier.succeeded("store")
                 return receipt
             except StoreUnavailable as error:
@@ -276,6 +282,8 @@ class Pipeline:
                 self._retrier.wait("store", error)
                 self._retrier.call("reconcile", self._reconcile)
                 self._retrier.call("ledger", self._ledger.open_batch, self._worker, accounting.device_days)
+            except RegistryUnavailable as error:  # what is to be replaced could not be written down: nothing was stored
+                self._retrier.wait("ledger", error)
 
     def _book(
         self, accounting: BatchAccounting, receipt: Receipt, replayed: Sequence[int], reread: Sequence[int]
@@ -305,7 +313,9 @@ class Pipeline:
         waits for the next pause.
         """
         interrupted = self._ledger.interrupted(self._worker)
-        left = interrupted and self._ledger.reconcile(self._worker, count_rows(self._store, interrupted))
+        expected = self._ledger.expected_corrections(self._worker) if interrupted else []
+        counts, values = count_rows(self._store, interrupted), values_at(self._store, expected)
+        left = interrupted and self._ledger.reconcile(self._worker, counts, values)
         self._to_reconcile = bool(left)
 
     def _refresh(self) -> None:

@@ -40,6 +40,7 @@ from techport_storage.model import (
     Micros,
     Query,
     Receipt,
+    Replacing,
     Selection,
     Stream,
     aggregate_schema,
@@ -155,7 +156,7 @@ class DerivedStore:
 
     # -- Not for writing
 
-    def write(self, batch: Batch) -> Receipt:
+    def write(self, batch: Batch, replacing: Replacing | None = None) -> Receipt:
         """Raises TypeError."""
         _refuse()
 

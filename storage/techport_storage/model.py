@@ -7,7 +7,7 @@ Times are whole microseconds since the Unix epoch, UTC, as `int`; numbers are fl
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import IntFlag
 from typing import Literal, NamedTuple
@@ -100,6 +100,10 @@ class Batch:
         for stream, time, value, received, quality in zip(*columns, strict=True):
             pilot, device, quantity = self.streams[stream]
             yield Reading(pilot, device, quantity, time, value, received, quality)
+
+
+Replacing = Callable[[NDArray[np.int64], NDArray[np.float64]], None]
+"""Told of the corrections of a batch: their rows, in order, and the value before each."""
 
 
 @dataclass(frozen=True, slots=True)

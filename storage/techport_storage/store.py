@@ -8,7 +8,7 @@ from typing import Protocol
 import pyarrow as pa
 
 from techport_storage.coverage import Coverage
-from techport_storage.model import Batch, Extent, Micros, Query, Receipt, Selection, Stream
+from techport_storage.model import Batch, Extent, Micros, Query, Receipt, Replacing, Selection, Stream
 
 
 class ReadingStore(Protocol):
@@ -18,13 +18,16 @@ class ReadingStore(Protocol):
     StoreUnavailable ("not now"); then nothing was changed, or the same call again is harmless.
     """
 
-    def write(self, batch: Batch) -> Receipt:
+    def write(self, batch: Batch, replacing: Replacing | None = None) -> Receipt:
         """Store the batch durably and say what became of each row.
 
         Parameters
         ----------
         batch : Batch
             Rows in order of arrival, times in µs. Of two rows with the same stream and time the later one counts.
+        replacing : callable, optional
+            Called before anything is stored, where values will be replaced: what they are is known to nobody once the
+            batch is stored and the process that wrote it is gone. What it raises is raised, and nothing is stored.
 
         Returns
         -------

@@ -7,7 +7,9 @@ import math
 import random
 import struct
 
+import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from techport_storage.errors import BadQuery
 from techport_storage.microseconds import DAY, SECOND
@@ -63,6 +65,27 @@ def test_a_value_that_was_flagged_is_compared_like_any_other(store: ReadingStore
     put(store, reading(value=1))
     store.flag(Batch.of([reading(value=1, quality=4)]))
     assert put(store, reading(value=2)).replaced.tolist() == [1]
+
+
+def test_what_is_replaced_is_told_before_it_is(store: ReadingStore) -> None:
+    """What the callback raises leaves the store as it was; without corrections it is not called."""
+    put(store, reading(value=1))
+    told: list[tuple[list[int], list[float]]] = []
+
+    def replacing(rows: NDArray[np.int64], before: NDArray[np.float64]) -> None:
+        told.append((rows.tolist(), before.tolist()))
+        if len(told) == 1:
+            raise RuntimeError("nowhere to write it down")
+
+    batch = Batch.of([reading(value=1), reading(value=2), reading(value=3)])
+    with pytest.raises(RuntimeError, match="nowhere"):
+        store.write(batch, replacing)
+    assert stored(store) == [reading(value=1)]
+    receipt = store.write(batch, replacing)
+    assert told == [([1, 2], [1, 2])] * 2
+    assert (receipt.duplicates, receipt.corrections, stored(store)) == (1, 2, [reading(value=3)])
+    store.write(Batch.of([reading(value=3), reading(time=NOON + SECOND, value=9)]), replacing)
+    assert len(told) == 2
 
 
 def test_empty_batch(store: ReadingStore) -> None:

@@ -13,7 +13,7 @@ from techport_storage import export
 from techport_storage.errors import StoreUnavailable
 from techport_storage.export import CannotExport, export_readings, import_readings
 from techport_storage.microseconds import SECOND
-from techport_storage.model import Batch, Query, Reading, Receipt, Selection, Stream
+from techport_storage.model import Batch, Query, Reading, Receipt, Replacing, Selection, Stream
 from techport_storage.store import ReadingStore, open_store
 from tests.contract.readings import NOON, A, B, put, reading, series
 
@@ -82,11 +82,11 @@ class Breaking:
     def __init__(self, store: ReadingStore, writes: int) -> None:
         self.streams, self._store, self._writes = store.streams, store, writes
 
-    def write(self, batch: Batch) -> Receipt:
+    def write(self, batch: Batch, replacing: Replacing | None = None) -> Receipt:
         self._writes -= 1
         if self._writes < 0:
             raise StoreUnavailable("gone")
-        return self._store.write(batch)
+        return self._store.write(batch, replacing)
 
 
 def test_an_import_that_was_stopped_goes_on(filled: ReadingStore, other: ReadingStore, tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from techport_pilots.accounting.audit import audit
 from techport_pilots.accounting.corrections import corrections_of
 from techport_pilots.errors import RegistryUnavailable
 from techport_storage.errors import StoreUnavailable
-from techport_storage.model import Batch, Receipt
+from techport_storage.model import Batch, Receipt, Replacing
 from techport_storage.store import ReadingStore
 from tests.ingest.running import NOON, Ingest, eventually, mqtt_source, pilot, reading
 
@@ -184,16 +184,45 @@ def test_a_bug_in_the_store_is_survived(port: int, device: Client, ingest: Inges
         def __getattr__(self, name: str) -> Any:
             return getattr(ingest.store, name)
 
-        def write(self, batch: Batch) -> Receipt:
+        def write(self, batch: Batch, replacing: Replacing | None = None) -> Receipt:
             self.calls += 1
             if self.calls == 1:
                 raise KeyError("a bug")
-            return ingest.store.write(batch)
+            return ingest.store.write(batch, replacing)
 
     buggy: ReadingStore = Buggy()  # type: ignore[assignment]
     ingest.start(mqtt_source(port), buggy)
     device.publish(TOPIC, reading(1), qos=1)
     eventually(lambda: ingest.total().stored == 1, "it is stored at the second attempt")
+
+
+def test_a_correction_whose_answer_was_lost_is_a_correction(port: int, device: Client, ingest: Ingest) -> None:
+    """The store has the new value and the worker does not know it: what stood there before is kept all the same."""
+
+    class Forgetful:
+        writes = 0
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(ingest.store, name)
+
+        def write(self, batch: Batch, replacing: Replacing | None = None) -> Receipt:
+            self.writes += 1
+            receipt = ingest.store.write(batch, replacing)
+            if self.writes == 2:
+                raise StoreUnavailable("the answer was lost")
+            return receipt
+
+    forgetful: ReadingStore = Forgetful()  # type: ignore[assignment]
+    ingest.start(mqtt_source(port), forgetful)
+    device.publish(TOPIC, reading(1, pm10=7), qos=1)
+    eventually(lambda: ingest.total().stored == 1, "it is stored")
+    device.publish(TOPIC, reading(1, pm10=9), qos=1)
+    eventually(lambda: ingest.total().duplicates == 1, "it is stored, and comes again")
+    total = ingest.total()
+    assert (total.received, total.stored, total.corrections, total.duplicates) == (3, 1, 1, 1)
+    [correction] = corrections_of(ingest.registry.database, "air", "lamp-1", 0, 2**62)
+    assert (correction.before, correction.value) == (7, 9)
+    assert audit(ingest.ledger, ingest.store).ok
 
 
 def test_a_pilot_imported_this_moment_is_known(port: int, device: Client, ingest: Ingest) -> None:

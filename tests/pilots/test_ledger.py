@@ -12,12 +12,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import event
 
-from techport_pilots.accounting.ledger import DeviceDay, Ledger, QuarantineEntry, Tally
+from techport_pilots.accounting.corrections import corrections_of
+from techport_pilots.accounting.ledger import BatchAnnotations, DeviceDay, Ledger, QuarantineEntry, Tally
 from techport_pilots.accounting.quarantine import Quarantine, QuarantineFilter
 from techport_pilots.accounting.rejection import RecordedText, Rejection
+from techport_pilots.accounting.tally import Correction
 from techport_pilots.errors import RegistryUnavailable
 from techport_pilots.registry.registry import Registry
-from techport_storage.microseconds import DAY
+from techport_storage.microseconds import DAY, SECOND
 from tests.servers.postgres import Postgres
 
 MONDAY = DeviceDay("p", "d", 20_000)
@@ -44,6 +46,12 @@ def book(
 ) -> None:
     ledger.open_batch(by, tallies)
     ledger.close_batch(by, tallies, quarantined or [])
+
+
+def noted(ledger: Ledger) -> list[Correction]:
+    """The corrections of Monday that are shown."""
+    start = MONDAY.day * DAY
+    return corrections_of(ledger._database, MONDAY.pilot, MONDAY.device, start, start + DAY)
 
 
 def test_batches_add_up_by_device_and_day(ledger: Ledger) -> None:
@@ -89,6 +97,50 @@ def test_reconciling_twice_books_once(ledger: Ledger) -> None:
     ledger.reconcile("w", {MONDAY: 5})
 
     assert ledger.tallies() == {MONDAY: Tally(received=5, stored=5)}
+
+
+def expected(before: float, value: float, second: int = 0) -> Correction:
+    return Correction(MONDAY.pilot, MONDAY.device, "pm10", MONDAY.day * DAY + second * SECOND, before, value, 9)
+
+
+def test_a_correction_of_a_batch_that_was_killed_after_the_write_is_booked_as_one(ledger: Ledger) -> None:
+    """The first two came to the same value; the third was not stored; of the fourth nobody can tell."""
+    book(ledger, {MONDAY: Tally(messages=3, received=3, stored=3)})
+    ledger.open_batch("w", [MONDAY])
+    waiting = [expected(1, 2), expected(2, 3), expected(4, 5, second=1), expected(6, 6, second=2)]
+    ledger.expect_corrections("w", waiting)
+    assert noted(ledger) == []  # not yet
+    assert ledger.interrupted("w") == [MONDAY]
+    assert ledger.expected_corrections("w") == waiting
+    stored = {waiting[0][:4]: 3.0, waiting[2][:4]: 4.0, waiting[3][:4]: 6.0}
+    assert ledger.reconcile("w", {MONDAY: 3}, stored) == []
+    assert noted(ledger) == waiting[:2]
+    assert ledger.expected_corrections("w") == []
+    tally = ledger.tallies()[MONDAY]
+    assert (tally.corrections, tally.received, tally.stored, tally.balanced) == (2, 5, 3, True)
+    ledger.interrupted("w")
+    ledger.reconcile("w", {MONDAY: 3}, stored)
+    assert ledger.tallies()[MONDAY] == tally
+
+
+def test_a_correction_that_another_worker_booked_meanwhile_is_booked_once(ledger: Ledger) -> None:
+    ledger.open_batch("w", [MONDAY])
+    ledger.expect_corrections("w", [expected(1, 2)])
+    ledger.open_batch("other", [MONDAY])
+    remarks = BatchAnnotations(corrections=[expected(1, 2)])
+    ledger.close_batch("other", {MONDAY: Tally(received=1, corrections=1)}, remarks=remarks)
+    ledger.interrupted("w")
+    ledger.reconcile("w", {MONDAY: 0}, {expected(1, 2)[:4]: 2.0})
+    assert noted(ledger) == [expected(1, 2)]
+    assert ledger.tallies()[MONDAY].corrections == 1
+
+
+def test_corrections_of_a_batch_that_is_closed_are_there_once(ledger: Ledger) -> None:
+    ledger.open_batch("w", [MONDAY])
+    ledger.expect_corrections("w", [expected(1, 2)])
+    ledger.close_batch("w", {MONDAY: Tally(received=1, corrections=1)})
+    assert noted(ledger) == [expected(1, 2)]
+    assert ledger.expected_corrections("w") == []
 
 
 def test_erased_rows_are_no_loss(ledger: Ledger) -> None:

@@ -14,7 +14,7 @@ from techport_storage.copy import Copied, CopyDiffers, copy_readings
 from techport_storage.errors import StoreUnavailable
 from techport_storage.influxdb.backup import backup, restore
 from techport_storage.microseconds import DAY, SECOND
-from techport_storage.model import Batch, Micros, Query, Receipt, Selection, Stream
+from techport_storage.model import Batch, Micros, Query, Receipt, Replacing, Selection, Stream
 from techport_storage.store import ReadingStore, open_store
 from tests.servers.influxd import Influxd, influxd, own_influxd
 
@@ -76,11 +76,11 @@ class Breaking:
         self.probe = store.probe
         self.close = store.close
 
-    def write(self, batch: Batch) -> Receipt:
+    def write(self, batch: Batch, replacing: Replacing | None = None) -> Receipt:
         if not self._left:
             raise StoreUnavailable("the cable was pulled")
         self._left -= 1
-        return self._store.write(batch)
+        return self._store.write(batch, replacing)
 
 
 def test_everything_arrives_to_the_bit(pair: tuple[ReadingStore, ReadingStore]) -> None:

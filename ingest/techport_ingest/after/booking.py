@@ -14,6 +14,7 @@ from techport_ingest.checking.budget import RULE, HourlyBudgets
 from techport_ingest.checking.check import Columns, Passed, RejectedPart, shown
 from techport_ingest.checking.properties import RULE as PROPERTY
 from techport_ingest.message import Message
+from techport_pilots.accounting.corrections import Place
 from techport_pilots.accounting.ignored import NEVER_READINGS
 from techport_pilots.accounting.rejection import Rejection
 from techport_pilots.accounting.tally import (
@@ -60,6 +61,18 @@ def count_rows(store: ReadingStore, device_days: Iterable[DeviceDay]) -> dict[De
     return counts
 
 
+def values_at(store: ReadingStore, corrections: Iterable[Correction]) -> dict[Place, float]:
+    """What the store holds where these corrections belong."""
+    values: dict[Place, float] = {}
+    for place in dict.fromkeys(correction[:4] for correction in corrections):
+        pilot, device, quantity, time = place
+        query = Query(select=Selection(streams=(Stream(pilot, device, quantity),)), start=time, end=time + 1)
+        for batch in store.read(query):
+            for value in batch["value"].to_pylist():
+                values[place] = value
+    return values
+
+
 class BatchAccounting:
     """The ledger's view of one batch. Values count on the day of observation, rejected parts on the day of arrival."""
 
@@ -71,6 +84,7 @@ class BatchAccounting:
         self.batch: Batch = columns.batch()
         self.columns = columns
         self._touched, self._touched_by_row = _device_days(self.batch)
+        self._expected: list[Correction] | None = None  # what the store said that it was going to replace
 
     @property
     def undescribed(self) -> list[Stream]:
@@ -113,7 +127,7 @@ class BatchAccounting:
         return BatchAnnotations(
             ignored=ignored,
             events=events,
-            corrections=self._corrections(receipt),
+            corrections=self._corrections(receipt) if self._expected is None else [],
             replayed=replayed,
             ignored_values=values,
             ignored_messages=messages,
@@ -150,10 +164,21 @@ class BatchAccounting:
             messages.append(IgnoredMessage(pilot, device, message.topic, message.payload, message.received, kept))
         return values, messages
 
+    def expected_corrections(self, rows: NDArray[np.int64], before: NDArray[np.float64]) -> list[Correction]:
+        """What is going to be replaced, as far as the budgets of the devices leave room for it: taken from them once,
+        however often the batch is written.
+        """
+        if self._expected is None:
+            self._expected = self._as_corrections(rows, before)
+        return self._expected
+
     def _corrections(self, receipt: Receipt) -> list[Correction]:
-        """What was replaced, as far as the budgets of the devices leave room for it."""
+        """What was replaced, of stores that did not say it before."""
+        return self._as_corrections(receipt.correction_rows, receipt.replaced)
+
+    def _as_corrections(self, rows: NDArray[np.int64], values_before: NDArray[np.float64]) -> list[Correction]:
         batch, kept = self.batch, []
-        for row, before in zip(receipt.correction_rows.tolist(), receipt.replaced.tolist(), strict=True):
+        for row, before in zip(rows.tolist(), values_before.tolist(), strict=True):
             pilot, device, quantity = batch.streams[batch.stream[row]]
             received = int(batch.received[row])
             owner = self.columns.owner(pilot, device)

@@ -26,6 +26,7 @@ from techport_pilots.accounting.tally import (
     COUNTS,
     BatchAnnotations,
     BookedEvent,
+    Correction,
     DeviceDay,
     QuarantineEntry,
     Tally,
@@ -282,6 +283,7 @@ class Ledger:
                     admit(transaction, quarantined, booked)
                     _book(transaction, booked)
                     note_remarks(transaction, remarks)
+                    corrections.book_expected(transaction, worker)
                     corrections.note(transaction, remarks.corrections)
                     ignored.note(transaction, remarks.ignored_values, remarks.ignored_messages)
                     ignored.note_properties(transaction, remarks.properties)
@@ -302,8 +304,22 @@ class Ledger:
                 transaction.execute(step, {"worker": worker})
             return [DeviceDay(*row) for row in transaction.execute(_INTERRUPTED, {"worker": worker})]
 
-    def reconcile(self, worker: str, counts: Mapping[DeviceDay, int]) -> list[DeviceDay]:
-        """Book the rows that an interrupted batch left in the store; `counts` is what the store holds now.
+    def expect_corrections(self, worker: str, expected: Sequence[Correction]) -> None:
+        """Say durably which values the worker's open batch is about to replace. Before the write."""
+        corrections.expect(self._database, worker, expected)
+
+    def expected_corrections(self, worker: str) -> list[Correction]:
+        """Values that a batch of this worker was about to replace that was never closed."""
+        return corrections.expected(self._database, worker)
+
+    def reconcile(
+        self,
+        worker: str,
+        counts: Mapping[DeviceDay, int],
+        values: Mapping[corrections.Place, float] | None = None,
+    ) -> list[DeviceDay]:
+        """Book the rows that an interrupted batch left in the store; `counts` is what the store holds now, `values`
+        what stands where the batch was to replace values.
 
         Those rows were received and stored once; when their messages come back, that is another arrival, a duplicate.
         Returns the device-days that are still open: not counted, or another worker wrote to them meanwhile. Call
@@ -318,6 +334,9 @@ class Ledger:
                 if unbooked > 0:
                     _book(transaction, {device_day: Tally(received=unbooked, stored=unbooked)})
                 transaction.execute(_SETTLE, {"worker": worker, **key(device_day)})
+            if values is not None:
+                replaced = corrections.settle(transaction, worker, values)
+                _book(transaction, {day: Tally(received=n, corrections=n) for day, n in replaced.items()})
             return [DeviceDay(*row) for row in transaction.execute(_INTERRUPTED, {"worker": worker})]
 
     def add_up_without_pilot(self, before: int) -> int:

@@ -33,6 +33,7 @@ from techport_storage.model import (
     Micros,
     Query,
     Receipt,
+    Replacing,
     Selection,
     Stream,
     aggregate_schema,
@@ -72,8 +73,8 @@ class PublishedStore:
         """The store with the readings as they came, for the ledger's proof and for erasing."""
         return self._store
 
-    def write(self, batch: Batch) -> Receipt:
-        return self._store.write(batch)
+    def write(self, batch: Batch, replacing: Replacing | None = None) -> Receipt:
+        return self._store.write(batch, replacing)
 
     def flag(self, batch: Batch) -> int:
         return self._store.flag(batch)

@@ -175,6 +175,7 @@ corrections = Table(
     Column("replaced", Float(53), nullable=False),
     Column("value", Float(53), nullable=False),
     Column("received", BigInteger, nullable=False),
+    Column("worker", String),  # that is about to store it, until its batch is booked; null: it is stored
     Index("corrections_by_time", "pilot", "device", "time"),
     Index("corrections_by_arrival", "received"),
     sqlite_autoincrement=True,

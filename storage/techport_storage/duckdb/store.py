@@ -28,7 +28,7 @@ from techport_storage.duckdb.maintenance import Maintenance, Policy, policy_of
 from techport_storage.duckdb.migrations import migrate
 from techport_storage.duckdb.read import Fetch, Plan
 from techport_storage.errors import StoreIncompatible
-from techport_storage.model import Batch, Extent, Micros, Query, Receipt, Selection, Stream
+from techport_storage.model import Batch, Extent, Micros, Query, Receipt, Replacing, Selection, Stream
 from techport_storage.query_check import check_query, check_range, refused_rows
 
 
@@ -77,7 +77,7 @@ class DuckStore:
             file.close()
             raise
 
-    def write(self, batch: Batch) -> Receipt:
+    def write(self, batch: Batch, replacing: Replacing | None = None) -> Receipt:
         """See ReadingStore.write. One transaction: a failure stored nothing."""
         rejected = refused_rows(batch)
         accepted = np.delete(np.arange(len(batch)), [row for row, _ in rejected])
@@ -95,13 +95,16 @@ class DuckStore:
                 stored = np.full(len(arrivals.row), np.nan)
                 if len(suspects):
                     stored = write.remove_stored(cursor, arrivals, suspects)
+                receipt = places.receipt(batch, stored, rejected)
+                if replacing is not None and receipt.corrections:
+                    replacing(receipt.correction_rows, receipt.replaced)
                 write.insert(cursor, arrivals, new)
             with self._knowing:
                 for stream, stream_id in new.items():
                     self._directory.add(stream, stream_id)
                 write.learn(self._directory, arrivals, ~np.isnan(stored))
         self._upkeep.added(len(arrivals.row))
-        return places.receipt(batch, stored, rejected)
+        return receipt
 
     def flag(self, batch: Batch) -> int:
         """See ReadingStore.flag. One transaction: a failure flagged nothing."""

@@ -52,6 +52,7 @@ from techport_storage.model import (
     Micros,
     Query,
     Receipt,
+    Replacing,
     Selection,
     Stream,
     aggregate_schema,
@@ -105,16 +106,16 @@ class InfluxStore:
             raise
         return cls(connection)
 
-    def write(self, batch: Batch) -> Receipt:
+    def write(self, batch: Batch, replacing: Replacing | None = None) -> Receipt:
         """See ReadingStore.write. Rejected too: what line protocol cannot carry, and what the server refuses.
 
         After StoreUnavailable some of the rows may be stored; sent again they count as duplicates. What the receipt is
         worth when several processes write the same streams is in docs/influxdb.md.
         """
         with self._writing:
-            return self._write(batch)
+            return self._write(batch, replacing)
 
-    def _write(self, batch: Batch) -> Receipt:
+    def _write(self, batch: Batch, replacing: Replacing | None) -> Receipt:
         rejected = self._lines.refused(batch)
         accepted = np.delete(np.arange(len(batch)), [row for row, _ in rejected])
         if not len(accepted):
@@ -122,6 +123,9 @@ class InfluxStore:
         places = Places.of(batch, accepted)
         rows = places.last
         stored = self._duplicates.check(batch, rows)
+        expected = places.receipt(batch, stored, [])
+        if replacing is not None and expected.corrections:
+            replacing(expected.correction_rows, expected.replaced)
         if refused := dict(self._send(batch, rows)):
             lost = np.isin(rows, list(refused))
             of_place = np.cumsum(places.begins) - 1
