@@ -147,6 +147,10 @@ class Settings(BaseSettings):
         description="address of a map tile with {z}, {x} and {y} in it, to draw instead of outlines; visitors' "
         "browsers then ask that server",
     )
+    map_file: Path | None = Field(
+        None,
+        description="PMTiles file with pictures of map tiles, which the platform serves itself; instead of map_tiles",
+    )
     map_attribution: str = Field("", description="whom the map thanks for its tiles, as their licence wants it")
     trusted_proxy: str = Field(
         "",

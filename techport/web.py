@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from concurrent.futures import Future
 
+from techport.errors import CannotRun
 from techport.platform import Stores, device_limits, forgetting, publishes_observations
 from techport.settings import Settings
 from techport_dashboards.app import create_app
+from techport_dashboards.map_file import ADDRESS, MapFile, NoMapFile
 from techport_dashboards.settings import (
     BrokerPlace,
     Health,
@@ -39,6 +41,7 @@ def web(
 ) -> WebServer:
     """The web server, ready to run(). `relay` reaches the broker, which this process may run (`own_broker`), for what
     devices send over HTTP."""
+    map_file = _map_file(settings)
     app = create_app(
         parts.registry,
         parts.readings,
@@ -60,7 +63,8 @@ def web(
             observations_at_broker=publishes_observations(settings, own_broker),
             embed_sites=settings.embed_sites,
             basemap=settings.basemap,
-            map_tiles=Tiles(settings.map_tiles, settings.map_attribution) if settings.map_tiles else None,
+            map_tiles=_tiles(settings, map_file),
+            map_file=map_file,
             cors=settings.cors,
             rate_limit=settings.rate_limit,
             live_most=settings.live_pages,
@@ -91,6 +95,20 @@ def web(
     if settings.http_cert is not None and settings.http_key is not None:
         tls = Certificate(settings.http_cert, settings.http_key)
     return WebServer(app, address.host, address.port, limits=limits, tls=tls)
+
+
+def _map_file(settings: Settings) -> MapFile | None:
+    """The operator's file of map tiles. Raises CannotRun for one that cannot be used."""
+    try:
+        return None if settings.map_file is None else MapFile(settings.map_file)
+    except NoMapFile as error:
+        raise CannotRun(f"map_file: {error}") from None
+
+
+def _tiles(settings: Settings, map_file: MapFile | None) -> Tiles | None:
+    if map_file is not None:
+        return Tiles(ADDRESS, settings.map_attribution or map_file.attribution, map_file.deepest)
+    return Tiles(settings.map_tiles, settings.map_attribution) if settings.map_tiles else None
 
 
 def _broker(settings: Settings) -> BrokerPlace:

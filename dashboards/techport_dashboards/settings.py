@@ -9,6 +9,7 @@ from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from techport_dashboards.map_file import MapFile
 from techport_pilots.access.operator_token import OperatorToken
 from techport_pilots.access.sessions import IDLE, LASTS
 from techport_pilots.accounting.device_budgets import DeviceLimits
@@ -23,12 +24,13 @@ class Tiles:
 
     template: str
     attribution: str = ""
+    deepest: int = 18
 
     @property
     def origin(self) -> str:
-        """What a page's Content-Security-Policy must let its pictures come from."""
+        """What a page's Content-Security-Policy must let its pictures come from; nothing more for tiles of our own."""
         parts = urlsplit(self.template)
-        return f"{parts.scheme}://{parts.netloc}"
+        return f"{parts.scheme}://{parts.netloc}" if parts.netloc else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +102,8 @@ class WebSettings:
     basemap: Path | None = None
     """Folder with GeoJSON outlines; without it the map draws our own outline of Trondheim."""
     map_tiles: Tiles | None = None
+    map_file: MapFile | None = None
+    """Where `map_tiles` are read from, if they are the platform's own."""
     """A server of map tiles to draw instead of outlines; browsers then ask that server."""
     page_size: int = 1_000
     """Items of a JSON answer when the caller does not say."""

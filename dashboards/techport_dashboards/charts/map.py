@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from techport_dashboards.charts.tiles import DEEPEST, Tile, covering
+from techport_dashboards.charts.tiles import Tile, covering
 from techport_dashboards.services.basemap import Basemap
 from techport_dashboards.services.device_status import DeviceNow, StreamNow, severity
 from techport_dashboards.settings import Tiles
@@ -149,7 +149,7 @@ def draw(
 
 def _closer(view: Projection, tiles: Tiles) -> Json:
     """Where the drawing lies, and the tiles' address, for static/js/map.js."""
-    return {**_edges(view), "template": tiles.template, "deepest": DEEPEST}
+    return {**_edges(view), "template": tiles.template, "deepest": tiles.deepest}
 
 
 def _edges(view: Projection) -> Json:

@@ -9,7 +9,6 @@ from techport_dashboards.settings import Tiles
 from techport_pilots.svg import Projection
 
 TILE = 256  # pixels of a tile's side, as tile servers draw them
-DEEPEST = 18
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +26,7 @@ def covering(tiles: Tiles, view: Projection) -> list[Tile]:
     Over a city its equirectangular projection and a tile's Mercator differ by less than a pixel within a tile, and
     tiles meet at their corners.
     """
-    zoom = min(DEEPEST, max(0, math.ceil(math.log2(360 / (view.east - view.west) * view.width / TILE))))
+    zoom = min(tiles.deepest, max(0, math.ceil(math.log2(360 / (view.east - view.west) * view.width / TILE))))
     first_x, first_y = _number(view.west, view.north, zoom)
     last_x, last_y = _number(view.east, view.south, zoom)
     covered = []

@@ -20,6 +20,7 @@ from techport_dashboards.pages import (
     erasure,
     explore,
     kpis,
+    map_tiles,
     onboarding,
     overview,
     people,
@@ -51,6 +52,7 @@ router.include_router(overview.router)
 router.include_router(pilot.router)
 router.include_router(pilot_editor.router)
 router.include_router(kpis.router)
+router.include_router(map_tiles.router)
 router.include_router(device.router)
 router.include_router(device_access.router)
 router.include_router(device_edit.router)
