@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import base64
 import dataclasses
+import threading
 from collections.abc import AsyncIterator
 from concurrent.futures import Future
 from typing import Any
 
+import anyio
+import anyio.from_thread
 import httpx
 import pytest
 
 from techport_dashboards.settings import NotTaken
+from techport_dashboards.sta import writing
 from techport_ingest.decoding.lint import explain
 from techport_pilots.access.credentials import Credentials
 from techport_storage import clock
@@ -214,3 +218,33 @@ async def test_who_is_no_device_and_a_broker_that_is_away(
     ingest.away = True
     answer = await sending.post(path, json={"result": 1})
     assert (answer.status_code, answer.headers["retry-after"]) == (503, "5")
+
+
+async def test_few_wait_for_the_store(
+    client: httpx.AsyncClient, sending: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who waits holds a slot that pages need, and what is over a device's budget never comes."""
+    path = f"{ROOT}/Datastreams({(await datastream(client, 'kran', 'pm10'))['@iot.id']})/Observations"
+    looked, stored = anyio.Event(), threading.Event()
+
+    def is_stored(*_: object) -> bool:
+        anyio.from_thread.run_sync(looked.set)
+        return stored.is_set()
+
+    monkeypatch.setattr(writing, "MOST_WAITING", 1)
+    monkeypatch.setattr(writing, "STORED_WITHIN", 60)
+    monkeypatch.setattr(writing, "_stored", is_stored)
+    answers: list[int] = []
+
+    async def first() -> None:
+        answers.append((await sending.post(path, json={"result": 1, "phenomenonTime": AT})).status_code)
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(first)
+        await looked.wait()
+        second = await sending.post(path, json={"result": 2, "phenomenonTime": "2025-11-02T13:00:00Z"})
+        assert (second.status_code, answers) == (202, [])
+        stored.set()
+    assert answers == [201]
+    third = await sending.post(path, json={"result": 3, "phenomenonTime": "2025-11-02T14:00:00Z"})
+    assert third.status_code == 201, "it has let go"

@@ -11,7 +11,7 @@
         └───────────────────────────── 201 when the store has them ◄───────┘
 
 What is known to be rejected is refused here, with the reason. What is answered 201 can be read; 202 says that the
-broker has it and the store not yet, as while a store is away.
+broker has it and the store not yet, as while a store is away, or when many requests wait for it.
 """
 
 from __future__ import annotations
@@ -53,6 +53,9 @@ MOST_MESSAGES = 200
 """That they become: those of a Datastream with the same time go into one message each."""
 STORED_WITHIN = 5.0
 """Seconds that the store has, after the broker, before the answer is 202."""
+MOST_WAITING = 8
+"""Requests that wait for the store at a time; the others are answered 202 at once. Each holds a slot, which pages need
+too, and what a device sends over its budget never comes."""
 _OF_A_MESSAGE = 500
 _MOST_REASONS = 5
 _REFUSED = "error"
@@ -386,17 +389,29 @@ def _payload(given: Sequence[Given]) -> bytes:
 # -- On its way
 
 
+class _Waiting:
+    """How many requests wait for the store now. Used in the event loop only."""
+
+    count = 0
+
+
 async def _kept(checked: Checked, services: Services) -> bool:
     """Hand the messages to the broker, and wait for the store; whether it has them. Raises Problem."""
     for topic, payload in checked.messages:
         await give_to_broker(services, topic, payload)
     last = {row.stream: row for row in checked.rows if isinstance(row, Row)}  # messages are stored in their order
-    pause, until = 0.01, time.monotonic() + STORED_WITHIN
-    while not await run_in_threadpool(_stored, list(last.values()), services):
-        if time.monotonic() > until:
-            return False
-        await asyncio.sleep(pause)
-        pause = min(0.2, 2 * pause)
+    if _Waiting.count >= MOST_WAITING:
+        return False
+    _Waiting.count += 1
+    try:
+        pause, until = 0.01, time.monotonic() + STORED_WITHIN
+        while not await run_in_threadpool(_stored, list(last.values()), services):
+            if time.monotonic() > until:
+                return False
+            await asyncio.sleep(pause)
+            pause = min(0.2, 2 * pause)
+    finally:
+        _Waiting.count -= 1
     return True
 
 
