@@ -174,6 +174,15 @@ class Selection(msgspec.Struct, frozen=True):
     streams: tuple[Stream, ...] | None = None
 
 
+def selector(select: Selection) -> Callable[[Stream], bool]:
+    """Whether a stream is selected, quick for long lists."""
+    if select.streams is not None:
+        return frozenset(select.streams).__contains__
+    chosen = (select.pilots, select.devices, select.quantities)
+    parts = [(part, frozenset(names)) for part, names in enumerate(chosen) if names is not None]
+    return lambda stream: all(stream[part] in names for part, names in parts)
+
+
 class Cursor(NamedTuple):
     """The last row that was answered; the next page starts behind it."""
 

@@ -13,22 +13,16 @@ InfluxDB's buckets have a fixed length; calendar buckets are put together here f
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
-import duckdb
-import msgspec
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from techport_storage.aggregate_sql import QUALITY_CONDITIONS, select
+from techport_storage.aggregate_sql import QUALITY_CONDITIONS
 from techport_storage.buckets import bucket_edges, fixed_width
-from techport_storage.columns import name_columns
 from techport_storage.influxdb.connection import Connection, stream_bytes
 from techport_storage.influxdb.duplicates import bounds
 from techport_storage.influxdb.query import (
-    FIRST,
-    LAST,
     MEASUREMENT,
     flux_condition,
     name_of,
@@ -40,92 +34,19 @@ from techport_storage.influxdb.query import (
 from techport_storage.influxdb.read import Span, raw_series, spans
 from techport_storage.influxdb.responses import Column, series, tables
 from techport_storage.microseconds import HOUR
-from techport_storage.model import TIME, Aggregate, Query, Stream, aggregate_schema
+from techport_storage.model import Query, Stream
 from techport_storage.query_check import check_zone
-
-# -- Aggregates computed beside the store, over raw rows as they stream in, by the SQL that DuckStore runs too.
-
-_ROWS_AT_ONCE = 1_000_000  # aggregated at once; a single bucket with more rows than that is gathered whole
+from techport_storage.row_aggregates import Buckets, aggregate_rows, bucket_batch
 
 Int = NDArray[np.int64]
 
 
-@dataclass(frozen=True, slots=True)
-class Buckets:
-    """Aggregated rows, ordered by stream (its number in a list) and time, the start of the bucket."""
-
-    stream: Int
-    time: Int
-    values: dict[str, Column]
-
-
 def aggregate_here(connection: Connection, query: Query, span: Span, calendar: Int | None) -> Iterator[Buckets]:
     """The buckets of a span, some at a time, in order. `calendar` are the edges of calendar buckets."""
-    with duckdb.connect(config={"enable_external_access": False, "lock_configuration": True}) as con:
-        if calendar is not None:
-            con.register("calendar", pa.table([calendar[:-1]], ["bucket"]))
-        for rows in _rows(connection, query, span, calendar):
-            yield _aggregate(con, query, rows)
-
-
-def _rows(connection: Connection, query: Query, span: Span, calendar: Int | None) -> Iterator[pa.Table]:
-    """Rows of the span, about _ROWS_AT_ONCE at once, never with one bucket in two of the tables."""
     number = {stream: i for i, stream in enumerate(span.streams)}
-    gathered: list[pa.Table] = []
-    size, enough = 0, _ROWS_AT_ONCE
-    for part in raw_series(connection, span, query.quality):
-        time, value, *_ = part.columns
-        gathered.append(_table(np.full(len(time), number[part.stream], np.int32), time.astype(np.int64), value))
-        size += len(time)
-        if size < enough:
-            continue
-        edge = _start(query, int(time[-1]), calendar)
-        rows = pa.concat_tables(gathered)
-        whole = (rows["stream"].to_numpy() != number[part.stream]) | (rows["time"].to_numpy() < edge)
-        if whole.any():
-            yield rows.filter(pa.array(whole))
-        gathered = [rows.filter(pa.array(~whole))]
-        size = gathered[0].num_rows
-        enough = size + _ROWS_AT_ONCE
-    if size:
-        yield pa.concat_tables(gathered)
-
-
-def _start(query: Query, time: int, calendar: Int | None) -> int:
-    """Start of the bucket that `time` lies in."""
-    if calendar is not None:
-        return int(calendar[np.searchsorted(calendar, time, "right") - 1])
-    assert query.every is not None
-    return time - time % (fixed_width(query.every) or 1)
-
-
-def _table(stream: NDArray[np.int32], time: Int, value: Column) -> pa.Table:
-    """Laid out as a table of DuckStore; what aggregates do not look at is left at zero."""
-    rest = {"delay": np.zeros(len(time), np.int64), "quality": np.zeros(len(time), np.uint8)}
-    return pa.table({"stream": stream, "time": time, "value": value, **rest})
-
-
-def _aggregate(con: duckdb.DuckDBPyConnection, query: Query, rows: pa.Table) -> Buckets:
-    con.register("body", rows)
-    streams = np.unique(rows["stream"].to_numpy())
-    parameters = {
-        "ids": streams.tolist(),
-        "ranks": streams.tolist(),
-        "low": int(streams[0]),
-        "high": int(streams[-1]),
-        "first": FIRST,
-        "last": LAST,
-        "after": FIRST - 1,
-        "rows": rows.num_rows,
-    }
-    every_row = msgspec.structs.replace(query, quality="all")  # rows came with the quality that is asked for
-    stream, time, *values = con.sql(select(every_row, ("body",)), params=parameters).to_arrow_table().columns
-    names = [*(name for name in query.aggregates if name != "count"), "count"]
-    return Buckets(
-        stream.to_numpy().astype(np.int64),
-        time.to_numpy(),
-        {name: column.to_numpy() for name, column in zip(names, values, strict=True)},
-    )
+    parts = raw_series(connection, span, query.quality)
+    rows = ((number[part.stream], part.columns[0].astype(np.int64), part.columns[1]) for part in parts)
+    return aggregate_rows(rows, query, calendar)
 
 
 _PARTS = (HOUR, HOUR // 2, HOUR // 4)  # of which calendar buckets are put together
@@ -146,7 +67,7 @@ def aggregated(connection: Connection, query: Query, streams: Sequence[Stream]) 
     for span in work:
         for buckets in _answered(connection, query, span):
             behind = query.after.time if query.after is not None and query.after.stream in span.streams else None
-            batch = _batch(buckets, span.streams, query.aggregates, behind)
+            batch = bucket_batch(buckets, span.streams, query.aggregates, behind)
             if left is not None:
                 batch = batch.slice(0, left)
                 left -= batch.num_rows
@@ -333,21 +254,6 @@ def _renumbered(buckets: Buckets, part: Sequence[Stream], whole: Sequence[Stream
     if not len(part) or part[0] == whole[0]:
         return buckets
     return Buckets(buckets.stream + whole.index(part[0]), buckets.time, buckets.values)
-
-
-def _batch(
-    buckets: Buckets, streams: Sequence[Stream], aggregates: Sequence[Aggregate], behind: int | None
-) -> pa.RecordBatch:
-    schema = aggregate_schema(aggregates)
-    chosen = np.ones(len(buckets.time), bool) if behind is None else buckets.time > behind
-    columns = [
-        *name_columns(streams, buckets.stream[chosen].astype(np.int32)),
-        pa.array(buckets.time[chosen]).cast(TIME),
-    ]
-    for field in list(schema)[4:]:
-        column = buckets.values[field.name][chosen]
-        columns.append(pa.array(column.astype(np.int64) if field.name == "count" else column, from_pandas=True))
-    return pa.RecordBatch.from_arrays(columns, schema=schema)
 
 
 def _flux_text(name: str) -> str:

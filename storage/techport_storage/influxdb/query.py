@@ -73,15 +73,6 @@ def _other_form(stream: Stream) -> Stream | None:
     return stream if any(tag_of(name) != name for name in stream) else None
 
 
-def selector(select: Selection) -> Callable[[Stream], bool]:
-    """Whether a stream is selected, quick for long lists."""
-    if select.streams is not None:
-        return frozenset(select.streams).__contains__
-    chosen = (select.pilots, select.devices, select.quantities)
-    parts = [(part, frozenset(names)) for part, names in enumerate(chosen) if names is not None]
-    return lambda stream: all(stream[part] in names for part, names in parts)
-
-
 def delete_predicates(select: Selection) -> Iterator[str]:
     """Predicates for the delete API, which knows only `=` and AND: one call each."""
     streams: Iterator[Sequence[str | None]]

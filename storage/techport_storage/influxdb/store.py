@@ -39,7 +39,6 @@ from techport_storage.influxdb.query import (
     ql_show_series,
     ql_times,
     rfc3339,
-    selector,
 )
 from techport_storage.influxdb.read import raw, table
 from techport_storage.influxdb.responses import Series, keys, series
@@ -56,6 +55,7 @@ from techport_storage.model import (
     Selection,
     Stream,
     aggregate_schema,
+    selector,
 )
 from techport_storage.places import Places
 from techport_storage.query_check import check_query, check_range
