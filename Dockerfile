@@ -10,7 +10,7 @@ COPY pilots pilots
 COPY dashboards dashboards
 COPY simulators simulators
 # The very versions of uv.lock, then techport itself.
-RUN uv export --quiet --frozen --no-dev --extra netcdf --no-emit-project --output-file requirements.txt \
+RUN uv export --quiet --frozen --no-dev --extra netcdf --extra archive --no-emit-project --output-file requirements.txt \
  && uv venv /opt/techport \
  && uv pip install --quiet --python /opt/techport --requirement requirements.txt \
  && uv build --quiet --wheel --out-dir dist \

@@ -11,7 +11,7 @@ VENDOR := dashboards/techport_dashboards/web/static/vendor
 CATALOGUE := dashboards/techport_dashboards/web/locales/nb.po
 
 # What `make help` prints of each target stands behind its ##.
-.PHONY: help demo test test-fast test-slow test-faults soak test-six-dates test-dates lint docs pictures messages fuzz-api assets install install-dev system-packages pin-images audit clean
+.PHONY: help demo test test-fast test-slow test-faults test-cluster soak test-six-dates test-dates lint docs pictures messages fuzz-api assets install install-dev system-packages pin-images audit clean
 
 help:
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 24
@@ -22,17 +22,21 @@ demo: install assets ## the whole platform with a simulated district; ARGS="..."
 # One more than the two cores that the suite is meant for: tests wait for servers and browsers a third of their time.
 PYTEST := $(RUN)/pytest -n 3 --dist worksteal
 
-test: install-dev system-packages assets ## all tests but the slow ones and those with faults; ARGS="..." for pytest
-	$(PYTEST) -m "not slow and not faults" $(ARGS)
+test: install-dev system-packages assets ## all tests but the slow ones, those with faults and of clusters; ARGS="..." for pytest
+	$(PYTEST) -m "not slow and not faults and not cluster" $(ARGS)
 
 test-slow: install-dev system-packages assets ## pages in a browser, whole deployments, notebooks, simulations
-	$(PYTEST) -m "slow and not faults" $(ARGS)
+	$(PYTEST) -m "slow and not faults and not cluster" $(ARGS)
 
 test-fast: install-dev ## the tests that need no server and no other process: about a minute
 	$(PYTEST) -m fast $(ARGS)
 
 test-faults: install-dev system-packages assets ## processes are killed, disks are full, servers stand still
-	$(PYTEST) -m faults $(ARGS)
+	$(PYTEST) -m "faults and not cluster" $(ARGS)
+
+# Two at once: each may run several servers of its own.
+test-cluster: install-dev system-packages ## engines for more than one machine: the archive, and what reads it
+	$(RUN)/pytest -n 2 --dist worksteal -m cluster $(ARGS)
 
 # Goes on where it was ended; results in benchmarks/soak.jsonl, the table in docs/guarantees.md. ARGS="--rounds 50".
 soak: install-dev system-packages ## a thousand rounds of faults, from seeds: hours; may be ended and started again
@@ -44,7 +48,7 @@ test-six-dates: install-dev system-packages assets ## tests that could depend on
 # A fixed date in place of today's, for all tests and what they start: make test-dates DATE=2028-02-29T12:00Z
 DATE ?= rotating
 test-dates: install-dev system-packages assets ## both of them under another date: one of six, or DATE=...
-	TECHPORT_TEST_DATE=$(DATE) $(PYTEST) -m "not faults" $(ARGS)
+	TECHPORT_TEST_DATE=$(DATE) $(PYTEST) -m "not faults and not cluster" $(ARGS)
 
 lint: install-dev ## ruff, mypy and the layers
 	$(RUN)/ruff check .

@@ -12,6 +12,7 @@ from rich.markup import escape
 
 from techport import options
 from techport.commands import (
+    archive,
     audit,
     broker_access,
     certificate,
@@ -93,6 +94,7 @@ app.add_typer(retention.app, name="retention")
 app.add_typer(device.app, name="device")
 app.add_typer(quarantine.app, name="quarantine")
 app.add_typer(store.app, name="store")
+app.add_typer(archive.app, name="archive")
 options.name_commands(app)
 
 EXPECTED = (

@@ -26,8 +26,8 @@ UMASK = 0o077  # of every process: what it makes is for its own user
 
 # What techport itself keeps in the folder. Other files in it, as with `--data .`, are left as they are.
 _KEPT = (
-    NOTE, "registry.sqlite*", "readings.duckdb*", "packages", "receipts", "snapshots", "photos", "mosquitto", "demo",
-    "token*", "sign-in-links", "*.log",
+    NOTE, "registry.sqlite*", "readings.duckdb*", "packages", "receipts", "archive", "snapshots", "photos", "mosquitto",
+    "demo", "token*", "sign-in-links", "*.log",
 )  # fmt: skip
 
 

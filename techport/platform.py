@@ -25,6 +25,7 @@ import msgspec
 import structlog
 from prometheus_client import CollectorRegistry, Gauge
 
+from techport.archiving import open_readings
 from techport.data_dir import close_to_others
 from techport.settings import Settings
 from techport_ingest.after.observations import PublishObservations
@@ -58,7 +59,7 @@ from techport_pilots.handover.retention import Files, RetentionPass
 from techport_pilots.quality.flagging import FlagPass
 from techport_pilots.registry.registry import Registry
 from techport_storage.microseconds import DAY
-from techport_storage.store import ReadingStore, open_store
+from techport_storage.store import ReadingStore
 
 log = structlog.get_logger(__name__)
 
@@ -78,7 +79,7 @@ def stores(settings: Settings) -> Iterator[Stores]:
     with ExitStack() as closing:
         registry = Registry.open(settings.registry_url, settings.registry_seconds)
         closing.callback(registry.close)
-        readings = open_store(settings.store_url)
+        readings = open_readings(settings, registry.database)
         closing.callback(readings.close)
         yield Stores(registry, Ledger(registry.database), readings, _metrics(settings.data))
 

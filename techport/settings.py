@@ -80,6 +80,20 @@ class Settings(BaseSettings):
     store: str | None = Field(
         None, description="URL of the time-series store; duckdb:///DATA/readings.duckdb unless told"
     )
+    archive: str | None = Field(
+        None,
+        description="folder or s3://bucket/folder in which closed days are kept as Delta Lake tables; see "
+        "docs/archive.md. None unless told",
+    )
+    archive_after_days: int = Field(
+        2, ge=1, le=366, description="whole days after which a day goes into the archive; the same for all processes"
+    )
+    archive_keep_months: int = Field(
+        0,
+        ge=0,
+        description="whole months before the present one that stay in the store; older readings are in the archive "
+        "alone. 0: the store keeps everything",
+    )
     registry: str | None = Field(
         None, description="URL of the registry database; sqlite:///DATA/registry.sqlite unless told"
     )

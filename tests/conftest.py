@@ -82,7 +82,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.slow)
         parameters = item.callspec.params.values() if hasattr(item, "callspec") else ()
         takes_long = (
-            any(item.get_closest_marker(name) for name in ("slow", "heavy", "faults"))
+            any(item.get_closest_marker(name) for name in ("slow", "heavy", "faults", "cluster"))
             or WITH_PROCESSES & set(item.path.relative_to(ROOT / "tests").parts)
             or SERVERS & set(getattr(item, "fixturenames", ()))
             or any(isinstance(value, str) and value in SERVER_PARAMETERS for value in parameters)

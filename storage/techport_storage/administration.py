@@ -1,7 +1,7 @@
-"""Administration of a store by its URL, whatever engine it is: prepare, back up, restore, export, import, copy.
+"""Administration of a store by its URL, whatever engine it is: prepare, back up, restore, copy.
 
-    backup(URL, FOLDER)   as the engine keeps it, to be restored into the same kind of store
-    export(URL, FOLDER)   as Parquet files, for any store and any program
+`backup` saves a store as its engine keeps it, to be restored into the same kind of store; export.py writes Parquet
+files, for any store and any program.
 
 This module and `open_store` are the only ones outside an engine's folder that import from it.
 """
@@ -15,7 +15,6 @@ from pathlib import Path
 
 from techport_storage.copy import Copied, copy_readings
 from techport_storage.errors import StoreError
-from techport_storage.export import Imported, Manifest, export_readings, import_readings, read_manifest
 from techport_storage.store import open_store
 
 Progress = Callable[[int, int], None]
@@ -148,21 +147,6 @@ def restore(folder: Path, url: str, *, operator_token: str | None = None) -> int
     if file.exists():
         raise CannotAdminister(f"{file} exists already: restore into an empty --data folder")
     return restore_file(folder, file)
-
-
-def export(url: str, folder: Path, *, progress: Progress = lambda streams, of: None) -> Manifest:
-    """Write all readings of a store as Parquet files; see `export_readings`."""
-    with closing(open_store(url)) as store:
-        return export_readings(store, folder, progress=progress)
-
-
-def import_export(
-    folder: Path, url: str, *, resume: bool = False, progress: Progress = lambda rows, of: None
-) -> Imported:
-    """Read what `export` wrote into a store; see `import_readings`. No store is made for a folder that is no export."""
-    read_manifest(folder)
-    with closing(open_store(url)) as store:
-        return import_readings(folder, store, resume=resume, progress=progress)
 
 
 def copy(source: str, target: str, *, again: bool = False, progress: Progress = lambda streams, of: None) -> Copied:

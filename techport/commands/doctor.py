@@ -173,12 +173,31 @@ def _stores(settings: Settings) -> Iterator[Check]:
         yield Check("store", "ok", f"{_shown(settings.store_url)} takes readings")
     except StoreError as error:
         yield Check("store", "failed", str(error), "mend it, or check `store`; messages wait at the broker meanwhile")
+    yield from _archive(settings)
     try:
         with closing(Registry.open(settings.registry_url, settings.registry_seconds)) as registry:
             yield Check("registry", "ok", f"{_shown(settings.registry_url)}, {len(registry.pilots())} pilot(s)")
     except PilotsError as error:
         yield Check("registry", "failed", str(error), "mend it, or check `registry` and registry_password_file")
     yield _clock(max(newest, default=0) / 1e6)
+
+
+def _archive(settings: Settings) -> Iterator[Check]:
+    if settings.archive is None:
+        return
+    try:
+        from techport_storage.archive.table import ArchiveTable
+
+        snapshot = ArchiveTable.open(settings.archive).snapshot()
+    except (StoreError, ValueError) as error:
+        yield Check("archive", "failed", str(error), "mend it, or check `archive`; closed days stay in the store")
+        return
+    until = "nothing yet" if snapshot.archived is None else f"all days before {_day(snapshot.archived)}"
+    yield Check("archive", "ok", f"{_shown(settings.archive)} holds {until}")
+
+
+def _day(at: int) -> str:
+    return f"{dt.datetime.fromtimestamp(at / 1e6, dt.UTC):%Y-%m-%d}"
 
 
 def _retention(settings: Settings) -> Iterator[Check]:
@@ -249,5 +268,7 @@ def _public(settings: Settings) -> Iterator[Check]:
 
 def _shown(url: str) -> str:
     """The URL without a password."""
-    scheme, _, rest = url.partition("://")
+    scheme, separator, rest = url.partition("://")
+    if not separator:
+        return url
     return f"{scheme}://{rest.rpartition('@')[2]}"

@@ -23,6 +23,7 @@ from rich.console import Console
 
 from techport import logs, options
 from techport.alerting import alerting
+from techport.archiving import archiving
 from techport.commands.link import people_sign_in, sign_in_address
 from techport.data_dir import lock
 from techport.errors import CannotRun
@@ -101,6 +102,7 @@ def serve(
         platform.stores(settings) as parts,
         platform.relaying(settings) as relay,
         platform.erasing(settings, parts, relay),
+        archiving(settings, parts.registry.database, parts.readings),
         sending_mail(settings, parts.registry.database),
         alerting(settings, parts),
     ):
@@ -160,6 +162,7 @@ def _run_everything(settings: Settings, pilots: list[Path], district: _District 
             sending_mail(settings, parts.registry.database),
             alerting(settings, parts),
             platform.erasing(settings, parts, reached.relay),
+            archiving(settings, parts.registry.database, parts.readings),
             district.running() if district else _nothing(),
         ):
             server = web.web(settings, parts, web.pipeline_health(pipeline), reached.relay, own_broker=reached.own)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
@@ -15,8 +15,11 @@ from techport import options
 from techport.data_dir import FolderInUse, owner
 from techport.errors import CannotRun
 from techport.progress import progress_bars
-from techport.settings import load_settings
+from techport.settings import Settings, load_settings
 from techport_storage.clock import now_datetime
+
+if TYPE_CHECKING:
+    from techport_storage.store import ReadingStore
 
 app = typer.Typer(no_args_is_help=True, help="Time-series stores: prepare, move, back up.")
 
@@ -76,11 +79,11 @@ def export(
     store: options.Store = None,
 ) -> None:
     """Write all readings as a folder of Parquet files. An embedded store must not be running."""
-    from techport_storage import administration
+    from techport_storage.export import export_readings
 
     settings = load_settings({"data": data, "store": store})
-    with _bar("streams") as bar:
-        manifest = administration.export(settings.store_url, folder, progress=bar)
+    with _bar("streams") as bar, _readings(settings) as readings:
+        manifest = export_readings(readings, folder, progress=bar)
     Console(highlight=False).print(
         f"{folder}: {manifest.rows} readings of {manifest.streams} streams in {len(manifest.files)} files",
         soft_wrap=True,
@@ -96,11 +99,12 @@ def import_(
     resume: Annotated[bool, typer.Option("--resume", help="go on with an import that was stopped")] = False,
 ) -> None:
     """Read an export into a store that holds no readings yet. An embedded store must not be running."""
-    from techport_storage import administration
+    from techport_storage.export import import_readings, read_manifest
 
     settings = load_settings({"data": data, "store": store})
-    with _bar("rows") as bar:
-        imported = administration.import_export(folder, settings.store_url, resume=resume, progress=bar)
+    read_manifest(folder)  # no store is made for a folder that is no export
+    with _bar("rows") as bar, _readings(settings) as readings:
+        imported = import_readings(folder, readings, resume=resume, progress=bar)
     Console(highlight=False).print(
         f"{imported.written} readings imported, {imported.duplicates} were there already", soft_wrap=True
     )
@@ -164,6 +168,25 @@ def restore(
             shutil.copy2(folder / path.name, path)
     _copy_files(folder, settings.data)
     Console(highlight=False).print(f"restored into {settings.data}")
+
+
+@contextmanager
+def _readings(settings: Settings) -> Iterator[ReadingStore]:
+    """The store; with the archive behind it where there is one, whose closed days the registry keeps apart."""
+    if settings.archive is None:
+        from techport_storage.store import open_store
+
+        with closing(open_store(settings.store_url)) as readings:
+            yield readings
+        return
+    from techport.archiving import open_readings
+    from techport_pilots.registry.registry import Registry
+
+    with (
+        closing(Registry.open(settings.registry_url, settings.registry_seconds)) as registry,
+        closing(open_readings(settings, registry.database)) as readings,
+    ):
+        yield readings
 
 
 @contextmanager

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
-from techport_storage.administration import CannotAdminister, backup, copy, export, import_export, prepare, restore
-from techport_storage.export import CannotExport
+from techport.commands.store import app
+from techport_storage.administration import CannotAdminister, backup, copy, prepare, restore
+from techport_storage.export import CannotExport, export_readings, import_readings
 from techport_storage.model import Batch, Query, Reading
 from techport_storage.store import open_store
 
@@ -54,9 +57,10 @@ def test_what_is_no_backup_makes_no_store(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(FileNotFoundError, match="not a backup"):
         restore(tmp_path / "empty", f"duckdb:///{tmp_path}/new.duckdb")
-    with pytest.raises(CannotExport, match="not an export"):
-        import_export(tmp_path / "empty", f"duckdb:///{tmp_path}/new.duckdb")
-    assert not (tmp_path / "new.duckdb").exists()
+    told = CliRunner().invoke(app, ["import", str(tmp_path / "empty"), "--data", str(tmp_path / "data")])
+    assert isinstance(told.exception, CannotExport)
+    assert "not an export" in str(told.exception)
+    assert not (tmp_path / "data" / "readings.duckdb").exists()
 
 
 def test_a_store_that_is_not_there_is_not_saved(tmp_path: Path) -> None:
@@ -66,9 +70,11 @@ def test_a_store_that_is_not_there_is_not_saved(tmp_path: Path) -> None:
 
 
 def test_exports_and_copies_hold_the_same_readings(filled: str, tmp_path: Path) -> None:
-    assert export(filled, tmp_path / "parquet").rows == len(READINGS)
+    with closing(open_store(filled)) as store:
+        assert export_readings(store, tmp_path / "parquet").rows == len(READINGS)
     imported, copied = (f"duckdb:///{tmp_path}/{name}.duckdb" for name in ("imported", "copied"))
-    assert import_export(tmp_path / "parquet", imported).written == len(READINGS)
+    with closing(open_store(imported)) as store:
+        assert import_readings(tmp_path / "parquet", store).written == len(READINGS)
     assert copy(filled, copied).rows == len(READINGS)
     assert _rows(imported) == _rows(copied) == _rows(filled)
 

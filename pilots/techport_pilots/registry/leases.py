@@ -2,6 +2,13 @@
 
 from __future__ import annotations
 
+import threading
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+from techport_pilots.errors import RegistryUnavailable
 from techport_pilots.registry.database import Database
 from techport_pilots.registry.versioning import lock
 from techport_storage.clock import now
@@ -36,3 +43,45 @@ class Leases:
         """Let others take the lease at once."""
         with self._database.writing() as transaction:
             transaction.execute(_RELEASE, {"task": task, "worker": worker})
+
+
+class Turn:
+    """What one thread of one process does at a time, of all processes. May be taken again by the thread that has it.
+
+    Of a process that was killed others take it over after `seconds`; while it lives it keeps it.
+    """
+
+    def __init__(self, database: Database, task: str, seconds: float = 30.0) -> None:
+        self._leases = Leases(database)
+        self._task = task
+        self._seconds = seconds
+        self._within = threading.RLock()
+        self._depth = 0
+
+    @contextmanager
+    def __call__(self) -> Iterator[None]:
+        """Wait for the turn. Raises RegistryUnavailable."""
+        with self._within:
+            if self._depth:
+                yield
+                return
+            worker = uuid.uuid4().hex
+            while not self._leases.acquire(self._task, worker, self._seconds):
+                time.sleep(0.05)
+            ended = threading.Event()
+            keeper = threading.Thread(target=self._keep, args=(worker, ended), name=f"turn-{self._task}", daemon=True)
+            keeper.start()
+            self._depth = 1
+            try:
+                yield
+            finally:
+                self._depth = 0
+                ended.set()
+                keeper.join()
+                with suppress(RegistryUnavailable):  # it runs out by itself
+                    self._leases.release(self._task, worker)
+
+    def _keep(self, worker: str, ended: threading.Event) -> None:
+        while not ended.wait(self._seconds / 3):
+            with suppress(RegistryUnavailable):
+                self._leases.acquire(self._task, worker, self._seconds)
