@@ -38,7 +38,8 @@ def page(chromium: Browser, platform: Platform) -> Iterator[Page]:
         page.on("console", lambda m: complaints.append(m.text) if m.type in ("error", "warning") else None)
         page.on("pageerror", lambda error: complaints.append(str(error)))
         yield page
-    assert [one for one in complaints if "422" not in one] == []  # a form that was not right is answered so
+    # A form or a file that was not right is answered so.
+    assert [one for one in complaints if "422" not in one and "400" not in one] == []
 
 
 def publish(platform: Platform, device: str, payload: str, user: str = "", password: str = "") -> None:
@@ -187,3 +188,23 @@ def test_a_mistake_in_the_form_is_said_and_what_was_written_stays(platform: Plat
 
 def arrival(page: Page, text: str) -> Locator:
     return page.locator(".arrival", has=page.locator("pre", has_text=text)).first
+
+
+@pytest.mark.slow
+def test_a_file_is_sent_from_the_page(platform: Platform, page: Page) -> None:
+    """As a Norwegian spreadsheet saves it; one that is no table is refused with its line, and the page can go on."""
+    page.goto(f"http://{platform.http}{HERE}/onboarding")
+    page.get_by_label("Device, where no column names it").select_option("lamp-1")
+    chosen, said = page.get_by_label("CSV file"), page.locator("#uploaded")
+
+    def send(name: str, content: bytes) -> None:
+        chosen.set_input_files({"name": name, "mimeType": "text/csv", "buffer": content})
+        page.get_by_role("button", name="Send the file").click()
+
+    send("broken.csv", b"time;pm10\n2026-05-04T12:00:00Z;1\n2026-05-04T12:01:00Z;2;3\n")
+    expect(said).to_have_text("Line 3 has 3 cells, but the heading has 2.")
+    table = "Dato;Kl;Svevestøv PM10 [µg/m³]\n04.05.2026;14:00;8,5\n04.05.2026;14:01;9,25\n04.05.2026;14:02;-\n"
+    send("målinger.csv", table.encode("latin-1"))
+    expect(said).to_have_text("sent, lines: 3")
+    wait_until(lambda: rows(platform, "lamp-1") != [])
+    assert sorted(value for quantity, value in rows(platform, "lamp-1")) == [8.5, 9.25]

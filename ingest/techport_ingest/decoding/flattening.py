@@ -234,11 +234,16 @@ def _self_named(record: dict[str, Any]) -> tuple[str, str] | None:
     return None
 
 
+@remembered(4096)
+def _is_quantity(name: str) -> bool:
+    return quantity(name) in builtin()
+
+
 def _own_value(name: str, record: dict[str, Any]) -> str | None:
     """The key of the value of an object that is called like a quantity and has more beside its value, such as
     {"pm25": {"value": 7, "unit": "µg/m³", "sensorsId": 5}}.
     """
-    if quantity(name) not in builtin():
+    if _VALUES.isdisjoint(record) or not _is_quantity(name):
         return None
     return next((key for key in record if key in _VALUES and type(record[key]) in (int, float, str)), None)
 
@@ -264,10 +269,17 @@ def value_key(record: dict[str, Any]) -> str | None:
     return key
 
 
+@remembered(4096)
+def _naming(keys: tuple[str, ...]) -> tuple[str, ...]:
+    """Those of a record's keys that may tell it apart from the others of its list."""
+    usual = (key for key in _NAMING if key in keys)
+    return (*usual, *(key for key in keys if key not in _NAMING and _NUMBERS.search(key)))
+
+
 def _named(elements: list[Any]) -> list[tuple[str, Any]]:
     """The elements of a list under names: by a key that tells them apart where they are records that have one."""
     if elements and all(type(element) is dict for element in elements):
-        for key in (*_NAMING, *(key for key in elements[0] if key not in _NAMING and _NUMBERS.search(key))):
+        for key in _naming(tuple(elements[0])):
             names = [_text(element.get(key)) for element in elements]
             if all(names) and len(set(names)) == len(names):
                 without = [{name: inner for name, inner in element.items() if name != key} for element in elements]

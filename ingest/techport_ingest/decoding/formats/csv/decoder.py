@@ -281,8 +281,10 @@ class _Table:
         return self._read_time(" ".join(texts), device) if texts else None
 
     def _read_time(self, text: str, device: str) -> Micros:
-        before, rule = self._last.get(device), self._times.rule
-        days = None if rule is not None and (rule.unit or rule.format) else self._days(text)
+        before, days = self._last.get(device), None
+        if text[:_DAY_DIGITS].isdecimal() and not text[_DAY_DIGITS : _DAY_DIGITS + 1].isdecimal():
+            rule = self._times.rule
+            days = None if rule is not None and (rule.unit or rule.format) else self._days(text)
         if days is None:
             time = self._times.read(text, self._received, before)
         else:
@@ -311,6 +313,7 @@ class _Table:
         return number(_with_point(text) if self._comma else text)
 
 
+_DAY_DIGITS = 5  # of a spreadsheet's day number
 _DIGITS = re.compile(r"\d+")
 
 
