@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 import pytest
 
-from techport_pilots.evaluation.checks import chosen_days, disagreeing
+from techport_pilots.evaluation.checks import ComparedDays, chosen_days, disagreeing, smooth_evidence
 from techport_pilots.evaluation.interval import fit, fit_in_turns, half_width
 from techport_pilots.model import Covariate, DeviceDefinition, StreamDefinition
 from techport_storage.microseconds import HOUR
@@ -56,6 +57,30 @@ def test_what_is_not_settled_says_which_check_and_what_would_settle_it():
     against = disagreeing(found.checks)
     codes = [reason.code for reason in found.reasons]
     assert all(check.text.code in codes and check.would_settle.code in codes for check in against)
+
+
+@pytest.mark.parametrize(("course", "smooth"), [("step", False), ("trend", True), ("spring", True), ("nothing", None)])
+def test_a_step_is_told_from_a_smooth_course(course, smooth):
+    """Each by as much as the noise of ten pilots allows; of nothing at all neither is likelier."""
+    day = np.arange(56)
+    side = (day >= 28).astype(np.int64)
+    shape = {"step": 1.0 * side, "trend": day / 28 - 1, "spring": -np.cos(np.pi * day / 56), "nothing": 0.0 * day}
+    evidence = []
+    for seed in range(10):
+        days = ComparedDays(
+            level=persistent(0.4, seed, 56) + 3 * shape[course],
+            side=side,
+            day=20_361 + day,
+            design=np.column_stack([np.ones(56), side]),
+            group=side,
+            raw=pd.DataFrame(index=pd.RangeIndex(56)),
+            confidence=0.95,
+        )
+        evidence.append(smooth_evidence(days, 0.4))
+    if smooth is None:
+        assert abs(np.mean(evidence)) < 1
+    else:
+        assert np.mean(np.array(evidence) > 0) >= 0.9 if smooth else np.mean(np.array(evidence) > 0) <= 0.1
 
 
 def test_one_device_that_drifts_does_not_make_an_effect_of_three():
