@@ -30,7 +30,7 @@ from techport_pilots.i18n import Message
 MIN_INDEPENDENT = 8.0
 """Independent days, of both sides together, below which the error itself is a guess."""
 
-SMOOTH = 1.2
+SMOOTH = 1.0
 """Log of how much likelier a course without a step must make the days than the step does, to be held against it.
 
 Within a few weeks a trend and a step of the same fit lie about one standard error apart, so no check tells them apart
